@@ -1,0 +1,303 @@
+"""Everything that can be configured: one frozen schema each for dataset, experiment and ensemble.
+
+A competition is a folder `configs/<competition>/`. Its `dataset.py` defines `DATASET`, its `ensemble.py` defines
+`ENSEMBLE`, every other file `<name>.py` defines `EXPERIMENT` and holds only what differs from the defaults below.
+What a run is *given* (fold, folders, device) is an argument; what an experiment *is* stands here. A misspelt or
+impossible field fails when the file is loaded, before anything is read or trained.
+"""
+
+import re
+import runpy
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from unets.errors import InputError
+from unets.metrics import METRICS
+
+SizeHW = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+Share = Annotated[float, Field(ge=0, le=1)]
+MIN_SIDE_PX = 32  # the smallest side any net here takes
+
+
+def _require(holds: bool, field: str, expectation: str, received: object) -> None:
+    if not holds:
+        raise ValueError(f"`{field}` must {expectation}. Received: {field}={received!r}")
+
+
+class Config(BaseModel):
+    """A frozen set of fields that knows its own JSON and refuses fields that it does not have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    def to_json(self) -> str:
+        """Returns the fields as JSON, indented, in the order of their definition."""
+        return self.model_dump_json(indent=2)
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> Self:
+        """Reads what `to_json` wrote.
+
+        Args:
+            text: the JSON.
+            source: where it came from, for the error.
+
+        Raises:
+            InputError: a field is unknown, missing or impossible.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise InputError(f"{source}: {describe(error)}") from error
+
+
+class DatasetConfig(Config):
+    """How a competition's data is laid out; paths are patterns below `INPUT`, in folders or in zips named like them."""
+
+    photos: str = "train/{id}.jpg"  # training photos; `{id}` once, `*` for anything within a name
+    masks: str | None = "train_masks/{id}_mask.png"  # training masks, or None where only `masks_csv` has them
+    test_photos: str = "test/{id}.jpg"
+    masks_csv: str | None = None  # training masks as run lengths
+    sample_submission: str = "sample_submission.csv"
+    read_masks_from: Literal["files", "csv"] = "files"  # which of the two feeds training where both exist
+    id_pattern: str = "(?P<group>.+)"  # whole id; named parts `group` (never split over folds) and, if any, `view`
+    channels: Literal["rgb", "grey"] = "rgb"  # kind of photo; a photo of the other kind is a fault
+    size_hw: SizeHW | None = None  # full size of every photo and mask; None: each photo has its own
+    classes: tuple[str, ...] = ("object",)  # foreground classes
+    mask_values: tuple[int, ...] = (1,)  # value of each class in a mask file; 0 is background
+    rle_order: Literal["row", "column"] = "row"
+    csv_image_column: str = "img"
+    csv_rle_column: str = "rle_mask"
+    csv_class_column: str | None = None  # column with the class's name, where a photo has a row a class
+    csv_image: str = "{id}.jpg"  # how the image column writes an id; may hold `{class}` too
+    metric: str = "dice"  # a name in `unets.metrics.METRICS`
+    num_folds: Annotated[int, Field(ge=2)] = 5
+    folds_seed: int = 2017  # the year of the Carvana challenge; any other would do
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for field in ("photos", "masks", "test_photos"):
+            pattern = getattr(self, field)
+            _require(pattern is None or pattern.count("{id}") == 1, field, "hold `{id}` exactly once", pattern)
+        _require(
+            self.masks is not None or self.masks_csv is not None, "masks", "be given where `masks_csv` is not", None
+        )
+        source = self.masks if self.read_masks_from == "files" else self.masks_csv
+        _require(source is not None, "read_masks_from", "name a source that is declared", self.read_masks_from)
+        try:
+            named = re.compile(self.id_pattern).groupindex
+        except re.error as error:
+            raise ValueError(
+                f"`id_pattern` must be a regular expression ({error}). Received: {self.id_pattern}"
+            ) from error
+        _require("group" in named, "id_pattern", "have a part named `group`", self.id_pattern)
+        _require(
+            bool(self.classes) and len(set(self.classes)) == len(self.classes),
+            "classes",
+            "name at least one class, each once",
+            self.classes,
+        )
+        _require(
+            len(set(self.mask_values)) == len(self.classes) == len(self.mask_values),
+            "mask_values",
+            f"hold one value for each of the classes {self.classes}, each once",
+            self.mask_values,
+        )
+        _require(all(0 < value < 256 for value in self.mask_values), "mask_values", "lie in 1..255", self.mask_values)
+        _require("{id}" in self.csv_image, "csv_image", "hold `{id}`", self.csv_image)
+        several_rows = self.csv_class_column is not None or "{class}" in self.csv_image
+        _require(
+            several_rows or len(self.classes) == 1,
+            "csv_class_column",
+            "be given (or `{class}` in `csv_image`) where there are several classes",
+            self.csv_class_column,
+        )
+        _require(self.metric in METRICS, "metric", f"be one of {sorted(METRICS)}", self.metric)
+        return self
+
+
+class AugmentConfig(Config):
+    """Random changes of a training photo; each is drawn anew for every photo and epoch."""
+
+    hflip: Share = 0.5  # probability of a mirror image
+    vflip: Share = 0.0
+    quarter_turns: bool = False  # rotation by 0, 90, 180 or 270 degrees, for data without an upright
+    shift: Share = 0.0625  # largest shift, as a share of the side
+    scale: Share = 0.1  # largest zoom in or out, as a share
+    aspect: Share = 0.05  # largest stretch of one side against the other, as a share
+    rotate_deg: Annotated[float, Field(ge=0, le=180)] = 5.0
+    hue_deg: Annotated[float, Field(ge=0, le=180)] = 10.0  # largest turn of the colour circle
+    saturation: Share = 0.2  # largest change of each of these, as a share
+    brightness: Share = 0.15
+    contrast: Share = 0.15
+    gamma: Share = 0.15
+    grey: Share = 0.05  # probability of losing all colour
+    warp_probability: Share = 0.8
+    colour_probability: Share = 0.8
+
+
+class DataConfig(Config):
+    """What the net is fed."""
+
+    size_hw: SizeHW = (640, 959)  # photos are shrunk to this
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    targets: Literal["coverage", "threshold"] = "coverage"  # share of each small pixel that is object, or that at 0.5
+    cache: Literal["auto", "none", "ram", "disk"] = "auto"  # decoded photos are kept; auto: ram, else disk, else none
+    augment: AugmentConfig | None = AugmentConfig()  # None: as read
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _require(min(self.size_hw) >= MIN_SIDE_PX, "size_hw", f"be at least {MIN_SIDE_PX} a side", self.size_hw)
+        turns = self.augment is not None and self.augment.quarter_turns
+        _require(
+            not turns or self.size_hw[0] == self.size_hw[1], "size_hw", "be square for quarter turns", self.size_hw
+        )
+        return self
+
+
+class ModelConfig(Config):
+    """A U-Net (Ronneberger et al. 2015, arXiv 1505.04597); that paper's own is
+    `depth=4, base_filters=64, batch_norm=False, dropout=0.5, upsampling="transpose"`.
+    """
+
+    depth: Annotated[int, Field(ge=1, le=8)] = 5  # number of 2 x 2 poolings
+    base_filters: Annotated[int, Field(ge=1)] = 32  # channels at full resolution; doubled at each pooling
+    max_filters: Annotated[int, Field(ge=1)] = 512  # doubling stops here
+    batch_norm: bool = True
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the deepest level's channels that is dropped
+    upsampling: Literal["bilinear", "nearest", "transpose"] = "bilinear"
+
+
+class TrainingConfig(Config):
+    """How the net is trained: AdamW, linear warm-up, cosine decay to zero."""
+
+    epochs: Annotated[int, Field(ge=1)] = 50
+    loss: Literal["bce", "dice", "bce_dice"] = "bce_dice"
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3  # peak
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"  # auto: mixed where it is faster
+    patience: Annotated[int, Field(ge=1)] | None = None  # epochs without a better validation Dice before stopping
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        _require(
+            self.warmup_epochs < self.epochs, "warmup_epochs", f"be below epochs={self.epochs}", self.warmup_epochs
+        )
+        return self
+
+
+class PredictionConfig(Config):
+    """How maps are made."""
+
+    views: tuple[Literal["identity", "hflip", "vflip", "hvflip"], ...] = ("identity", "hflip")  # averaged
+    batch_size: Annotated[int, Field(ge=1)] = 8
+    shard_size: Annotated[int, Field(ge=1)] = 256  # photos a zip; what a kill can cost
+    tile_hw: SizeHW | None = None  # photos whose activations exceed the memory are predicted in tiles of this size
+    tile_overlap_px: Annotated[int, Field(ge=0)] = 64  # of neighbouring tiles, blended linearly
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        distinct = bool(self.views) and len(set(self.views)) == len(self.views)
+        _require(distinct, "views", "name at least one view, each once", self.views)
+        if self.tile_hw is not None:
+            _require(min(self.tile_hw) >= MIN_SIDE_PX, "tile_hw", f"be at least {MIN_SIDE_PX} a side", self.tile_hw)
+            _require(
+                2 * self.tile_overlap_px <= min(self.tile_hw),
+                "tile_overlap_px",
+                f"be at most half of tile_hw={self.tile_hw}",
+                self.tile_overlap_px,
+            )
+        return self
+
+
+class ExperimentConfig(Config):
+    """One experiment: what is fed, which net, how it is trained, how it predicts."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    prediction: PredictionConfig = PredictionConfig()
+    folds: tuple[Annotated[int, Field(ge=0)], ...] | None = None  # folds that FOLD=all means here; None: every one
+
+
+class EnsembleConfig(Config):
+    """What the final masks are made of."""
+
+    experiments: tuple[str, ...]  # names of the experiments averaged
+    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None  # one each; None: equal
+    threshold: Share | Literal["fit"] = "fit"  # fit: the best on out-of-fold maps
+    min_area_px: Annotated[int, Field(ge=0)] = 0  # a mask with fewer full-size pixels is emptied
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        distinct = bool(self.experiments) and len(set(self.experiments)) == len(self.experiments)
+        _require(distinct, "experiments", "name at least one experiment, each once", self.experiments)
+        if self.weights is not None:
+            fits = len(self.weights) == len(self.experiments) and sum(self.weights) > 0
+            _require(fits, "weights", f"hold one weight for each of {self.experiments}, not all 0", self.weights)
+        return self
+
+
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def load_dataset(folder: Path) -> DatasetConfig:
+    """Loads `DATASET` from a competition's config folder."""
+    return _load(folder / "dataset.py", "DATASET", DatasetConfig)
+
+
+def load_ensemble(folder: Path) -> EnsembleConfig:
+    """Loads `ENSEMBLE` from a competition's config folder."""
+    return _load(folder / "ensemble.py", "ENSEMBLE", EnsembleConfig)
+
+
+def load_experiment(folder: Path, name: str) -> ExperimentConfig:
+    """Loads the experiment `name` from a competition's config folder.
+
+    Raises:
+        InputError: there is none of that name, or its file is faulty.
+    """
+    if name not in list_experiments(folder):
+        raise InputError(f"`EXP` must be one of {', '.join(list_experiments(folder))}. Received: {name}")
+    return _load(folder / f"{name}.py", "EXPERIMENT", ExperimentConfig)
+
+
+def list_experiments(folder: Path) -> list[str]:
+    """Returns the names of a competition's experiments, sorted.
+
+    Raises:
+        InputError: the competition has no folder.
+    """
+    if not folder.is_dir():
+        known = sorted(path.name for path in folder.parent.glob("*/") if (path / "dataset.py").exists())
+        raise InputError(
+            f"`COMPETITION` must be one of {', '.join(known) or '(none)'}. Received: {folder.name} ({folder})"
+        )
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("dataset", "ensemble"))
+
+
+def describe(error: ValidationError) -> str:
+    """Says a validation error in the house's form, one fault a line."""
+    faults = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        faults.append(message if message.startswith("`") else f"`{where}`: {message}. Received: {fault['input']!r}")
+    return "; ".join(faults)
+
+
+def _load(path: Path, variable: str, kind: type[ConfigT]) -> ConfigT:
+    if not path.is_file():
+        raise InputError(f"{path} must exist and define {variable} = {kind.__name__}(...). Received: no such file")
+    try:
+        found: Any = runpy.run_path(str(path)).get(variable)
+    except ValidationError as error:
+        raise InputError(f"{path}: {describe(error)}") from error
+    except Exception as error:  # the file is the user's own code: whatever it raises is about that file
+        raise InputError(f"{path} must run as Python. Received: {type(error).__name__}: {error}") from error
+    if not isinstance(found, kind):
+        raise InputError(f"{path} must define {variable} = {kind.__name__}(...). Received: {type(found).__name__}")
+    return found

@@ -1,0 +1,1 @@
+"""Networks, losses and metrics: keras in, keras out; knows no file."""

@@ -1,0 +1,65 @@
+"""Where everything lies: the only place that joins folder names."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Project:
+    """The folders of one competition. Nothing is created here; writers make the folders they write to."""
+
+    competition: str
+    input_dir: Path  # what the competition gave; only ever read
+    models_dir: Path  # folds, cache, run folders, maps
+    configs_dir: Path  # configs/<competition>
+    submissions_dir: Path  # submissions/<competition>
+    results_dir: Path  # results/<competition>
+
+    @property
+    def folds_path(self) -> Path:
+        """csv of `id,group,fold`."""
+        return self.models_dir / "folds.csv"
+
+    @property
+    def checked_path(self) -> Path:
+        """What `check-data` found whole, so that it need not look again."""
+        return self.models_dir / "checked.csv"
+
+    @property
+    def cache_dir(self) -> Path:
+        """Decoded photos, shared by folds and experiments of one size."""
+        return self.models_dir / "cache"
+
+    @property
+    def ensemble_path(self) -> Path:
+        """What the ensemble is made of and what it reached out-of-fold."""
+        return self.models_dir / "ensemble.json"
+
+    @property
+    def stages_path(self) -> Path:
+        """One JSON a line: a finished stage, its arguments and seconds."""
+        return self.models_dir / "stages.jsonl"
+
+    def experiment_dir(self, experiment: str) -> Path:
+        """All runs and maps of an experiment."""
+        return self.models_dir / experiment
+
+    def run_dir(self, experiment: str, fold: int) -> Path:
+        """One fold of one experiment."""
+        return self.experiment_dir(experiment) / f"fold{fold}"
+
+    def maps_dir(self, experiment: str, kind: str) -> Path:
+        """Shards of maps; `kind` is `oof`, `oof_first_view` or `test`."""
+        return self.experiment_dir(experiment) / "maps" / kind
+
+    def oof_dice_path(self, experiment: str) -> Path:
+        """csv of the out-of-fold score of each training photo."""
+        return self.experiment_dir(experiment) / "oof_dice.csv"
+
+    def submission_path(self, name: str) -> Path:
+        """The csv.gz of that name; its provenance stands beside it as .json."""
+        return self.submissions_dir / f"{name}.csv.gz"
+
+    def result_path(self, name: str) -> Path:
+        """The committed record of that name."""
+        return self.results_dir / f"{name}.json"

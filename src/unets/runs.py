@@ -1,0 +1,96 @@
+"""A run folder and what keeps it whole: atomic writes, fingerprints, locks.
+
+Everything in the models folder appears under its final name only when it is complete, so that no later stage needs to
+ask; and it carries the fingerprint of what made it, so that nothing foreign is taken for one's own.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from unets.errors import InputError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`, which takes its place once the block ends without an error.
+
+    A kill leaves at most the temporary file, whose name is always the same, so that the next try overwrites it. An
+    error inside the block (a full disk, Ctrl-C) removes it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffixes stay: libraries choose the format by them (`.weights.h5`, `.png`).
+    temporary = path.with_name(f".part-{path.name}")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a whole text file at once, or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON, indented, at once or not at all."""
+    write_text(path, json.dumps(content, indent=2) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads JSON.
+
+    Raises:
+        InputError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} must exist. Received: no such file") from error
+    except ValueError as error:
+        raise InputError(f"{path} must hold JSON. Received: {error}") from error
+
+
+def hash_file(path: Path) -> str:
+    """Returns the SHA-256 of a file's bytes, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(**parts: Any) -> str:
+    """Returns 16 hex digits that change when any part does; parts are anything that JSON can write."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keeps other processes out of a folder for as long as the block runs; a kill frees it.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock, owner = FileLock(folder / ".lock", timeout=0), folder / ".lock-owner"
+    try:
+        lock.acquire()
+    except Timeout as error:
+        held_by = owner.read_text() if owner.exists() else "unknown"
+        raise InputError(f"{folder} must be free. Received: process {held_by} is at work in it") from error
+    try:
+        owner.write_text(f"{os.getpid()} on {os.uname().nodename}")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()

@@ -1,0 +1,1 @@
+"""The demo competition: a photo studio, rendered."""

@@ -1,0 +1,1 @@
+"""One fold of one experiment: from batches to weights in a run folder."""
