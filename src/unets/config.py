@@ -167,6 +167,9 @@ class ModelConfig(Config):
     batch_norm: bool = True
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the deepest level's channels that is dropped
     upsampling: Literal["bilinear", "nearest", "transpose"] = "bilinear"
+    # Side of the pixel blocks that are folded into channels before the first level and unfolded after the last: the
+    # costliest level is left out, the output keeps the full resolution.
+    stem_stride: Literal[1, 2, 4] = 1
 
 
 class TrainingConfig(Config):

@@ -4,8 +4,10 @@ Kaggle's own folder holds `train.zip` where a user who unpacked it has `train/`.
 `input/train.zip/train/a.jpg`, names a member; everything that reads photos reads through here and need not know.
 """
 
+import os
 import re
 import zipfile
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from threading import Lock
@@ -34,6 +36,23 @@ def read_bytes(path: Path) -> bytes:
     if not content:
         raise InputError(f"{path} must not be empty. Received: 0 bytes")
     return content
+
+
+def read_stamp(path: Path) -> tuple[int, int]:
+    """Returns what changes when a file does: (bytes, time of change in ns), of a zip's member (bytes, CRC-32).
+
+    Raises:
+        InputError: there is no such file or member.
+    """
+    archive_path = _find_archive(path)
+    try:
+        if archive_path is None:
+            status = path.stat()
+            return status.st_size, status.st_mtime_ns
+        member = _open_archive(archive_path).getinfo(path.relative_to(archive_path).as_posix())
+        return member.file_size, member.CRC
+    except (FileNotFoundError, KeyError) as error:
+        raise InputError(f"{path} must exist. Received: no such file") from error
 
 
 def find_file(root: Path, name: str) -> Path:
@@ -80,14 +99,23 @@ def _list_below(root: Path, folder: str) -> list[tuple[str, Path]]:
     if not root.is_dir():
         raise InputError(f"`INPUT` must be a folder with the competition's files. Received: {root} (no such folder)")
     if (root / folder).is_dir():
-        paths = (path for path in (root / folder).rglob("*") if path.is_file())
-        return [(path.relative_to(root).as_posix(), path) for path in paths]
+        # Not rglob and not one Path a name: that takes twice as long for 100,064 photos.
+        return [
+            (f"{prefix}{name}", here / name) for here, prefix, names in _walk(root, root / folder) for name in names
+        ]
     archive_path = root / f"{folder}.zip"
     if not archive_path.is_file():
         raise InputError(f"{root / folder} must exist (or {archive_path.name} beside it). Received: no such folder")
     files = (m for m in _open_archive(archive_path).namelist() if not m.endswith("/") and not m.startswith("__MACOSX/"))
     # Zips hold either `train/a.jpg` or `a.jpg`.
     return [(m if m.startswith(f"{folder}/") else f"{folder}/{m}", archive_path / m) for m in files]
+
+
+def _walk(root: Path, folder: Path) -> Iterator[tuple[Path, str, list[str]]]:
+    """Yields (folder, its name below `root` with a slash behind, names of its files) of `folder` and all below."""
+    for parent, _, names in os.walk(folder):
+        here = Path(parent)
+        yield here, "" if here == root else f"{here.relative_to(root).as_posix()}/", names
 
 
 def _fixed_folder(pattern: str) -> str:

@@ -26,6 +26,11 @@ class Project:
         return self.models_dir / "checked.csv"
 
     @property
+    def faults_path(self) -> Path:
+        """All that `check-data` has to say against the data, where that is too much for the screen."""
+        return self.models_dir / "faults.txt"
+
+    @property
     def cache_dir(self) -> Path:
         """Decoded photos, shared by folds and experiments of one size."""
         return self.models_dir / "cache"
@@ -59,6 +64,10 @@ class Project:
     def submission_path(self, name: str) -> Path:
         """The csv.gz of that name; its provenance stands beside it as .json."""
         return self.submissions_dir / f"{name}.csv.gz"
+
+    def score_path(self, submission_path: Path) -> Path:
+        """What a submission reached against the truth."""
+        return self.models_dir / "scores" / f"{submission_path.name.split('.csv')[0]}.json"
 
     def result_path(self, name: str) -> Path:
         """The committed record of that name."""

@@ -57,12 +57,18 @@ def decode_rle(rle: str, size_hw: tuple[int, int], order: Order = "row") -> Mask
     """
     height, width = size_hw
     starts, ends = read_runs(rle, height * width)
-    # +1 where a run starts and -1 behind its end; the running sum is the mask.
-    steps = np.zeros(height * width + 1, dtype=np.int8)
-    steps[starts] = 1
-    steps[ends] -= 1  # touching runs: the end of one is the start of the next
-    flat = np.cumsum(steps[:-1], dtype=np.int8).view(np.uint8)
+    flat = np.zeros(height * width, dtype=np.uint8)
+    # One slice a run: a car has some 700, and filling them touches its pixels once (a running sum over all pixels
+    # takes ten times as long).
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        flat[start:end] = 1
     return flat.reshape(size_hw) if order == "row" else np.ascontiguousarray(flat.reshape(width, height).T)
+
+
+def measure_area(rle: str, num_pixels: int) -> int:
+    """Counts the foreground pixels without making the mask; see `read_runs`."""
+    starts, ends = read_runs(rle, num_pixels)
+    return int((ends - starts).sum())
 
 
 def read_runs(rle: str, num_pixels: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -90,10 +96,11 @@ def read_runs(rle: str, num_pixels: int) -> tuple[npt.NDArray[np.int64], npt.NDA
         return starts, ends
     if lengths.min() < 1:
         raise InputError(f"`rle` must hold lengths of at least 1. Received: {lengths.min()} in {_shorten(rle)}")
-    if starts.min() < 0 or ends.max() > num_pixels:
+    # The sum of two numbers near the largest int64 wraps around, so each is looked at before it.
+    if starts.min() < 0 or max(starts.max(), lengths.max(), ends.max()) > num_pixels:
         raise InputError(
             f"`rle` must stay within pixels 1 to {num_pixels}. "
-            f"Received: runs from {starts.min() + 1} to {ends.max()} in {_shorten(rle)}"
+            f"Received: runs from {numbers[::2].min()} to {ends.max()} in {_shorten(rle)}"
         )
     if (starts[1:] < ends[:-1]).any():
         first = int(np.argmax(starts[1:] < ends[:-1]))

@@ -1,1 +1,1 @@
-"""The demo competition: a photo studio, rendered."""
+"""The photo studio: renders a small segmentation competition in Carvana's layout, truth included."""

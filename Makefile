@@ -1,0 +1,111 @@
+# Every stage is a target, every target a thin script. `make` alone prints them.
+COMPETITION ?= carvana
+INPUT       ?= input/$(COMPETITION)
+MODELS      ?= models/$(COMPETITION)
+EXP         ?= all
+FOLD        ?= all
+JOBS        ?=
+NAME        ?=
+SUBMISSION  ?=
+TRUTH       ?=
+ANEW        ?=
+GPU         ?=
+TRAIN_CARS  ?= 18
+TEST_CARS   ?= 6
+
+VENV    ?= .venv
+PYTHON  ?= python3
+PY      := $(VENV)/bin/python
+READY   := $(VENV)/.ready
+DEV     := $(VENV)/.ready-dev
+STAGE    = --competition $(COMPETITION) --input "$(INPUT)" --models "$(MODELS)" --exp $(EXP) --fold $(FOLD) \
+           $(if $(JOBS),--jobs $(JOBS))
+STAGES  := check-data folds train predict ensemble submission
+DEMO     = COMPETITION=studio
+
+.DEFAULT_GOAL := help
+.PHONY: help setup render check-data folds train predict ensemble submission check-submission score summary record \
+        pipeline demo clean-runs test test-fast lint bench
+
+help:  ## print this
+	@echo "usage: make TARGET [COMPETITION=$(COMPETITION)] [INPUT=folder] [MODELS=folder] [EXP=a,b|all] [FOLD=0,1|all]"
+	@echo
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "competitions: $(notdir $(patsubst %/dataset.py,%,$(wildcard configs/*/dataset.py)))"
+	@echo "experiments of $(COMPETITION): $(filter-out dataset ensemble,$(basename $(notdir $(wildcard configs/$(COMPETITION)/*.py))))"
+
+setup: $(READY)  ## make .venv with everything pinned (GPU=1: TensorFlow with CUDA)
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "PYTHON must be 3.11 or newer. Received: $$($(PYTHON) --version)"; exit 1; }
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(if $(GPU),$(PY) -m pip install --quiet "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([0-9.]*\).*/\1/p' requirements.txt)")
+	touch $@
+
+$(DEV): $(READY) requirements-dev.txt requirements-jax.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r requirements-jax.txt
+	touch $@
+
+render: $(READY)  ## render the demo competition into input/studio (TRAIN_CARS=, TEST_CARS=)
+	$(PY) scripts/00_render_studio.py --out "$(if $(filter command,$(firstword $(origin INPUT))),$(INPUT),input/studio)" \
+	  --train-cars $(TRAIN_CARS) --test-cars $(TEST_CARS) $(if $(JOBS),--jobs $(JOBS))
+
+check-data: $(READY)  ## check that photos, masks and csv files are whole and agree
+	$(PY) scripts/01_check_data.py $(STAGE)
+
+folds: $(READY)  ## deal the groups (cars) to folds, once
+	$(PY) scripts/02_make_folds.py $(STAGE)
+
+train: $(READY)  ## train each experiment and fold; goes on where it stopped
+	$(PY) scripts/03_train.py $(STAGE)
+
+predict: $(READY)  ## make out-of-fold and test maps, flips averaged (ANEW=1: delete the present ones)
+	$(PY) scripts/04_predict.py $(STAGE) $(if $(ANEW),--anew)
+
+ensemble: $(READY)  ## judge the ensemble out-of-fold, choose its threshold
+	$(PY) scripts/05_ensemble.py $(STAGE)
+
+submission: $(READY)  ## write and check the submission (NAME=)
+	$(PY) scripts/06_make_submission.py $(STAGE) $(if $(NAME),--name $(NAME))
+
+check-submission: $(READY)  ## check any submission (SUBMISSION=, default: the newest)
+	$(PY) scripts/07_check_submission.py $(STAGE) $(if $(SUBMISSION),--submission "$(SUBMISSION)")
+
+score: $(READY)  ## score a submission (SUBMISSION=, TRUTH=csv or folder of masks)
+	$(PY) scripts/08_score.py $(STAGE) $(if $(SUBMISSION),--submission "$(SUBMISSION)") $(if $(TRUTH),--truth "$(TRUTH)")
+
+summary: $(READY)  ## print one table: Dice of experiments, ensemble and submission, seconds a stage
+	$(PY) scripts/09_summarize.py $(STAGE)
+
+record: $(READY)  ## keep what runs and ensemble reached in results/, render RESULTS.md (NAME= of the ensemble)
+	$(PY) scripts/10_record.py $(STAGE) $(if $(NAME),--name $(NAME))
+
+# One after the other, also under `make -j`: each stage reads what the one before wrote.
+pipeline: $(READY)  ## everything from check-data to submission
+	@set -e; for stage in $(STAGES); do $(MAKE) --no-print-directory $$stage; done
+
+demo: $(READY)  ## render photos, train three U-Nets, write and score a submission: the whole pipeline in minutes
+	$(MAKE) --no-print-directory render
+	$(MAKE) --no-print-directory pipeline $(DEMO)
+	$(MAKE) --no-print-directory score $(DEMO)
+	$(MAKE) --no-print-directory summary $(DEMO)
+
+clean-runs: $(READY)  ## delete runs and maps of EXP= (and FOLD=); folds and cache stay
+	$(PY) scripts/11_clean_runs.py $(STAGE)
+
+test: $(DEV)  ## run all tests
+	$(PY) -m pytest
+
+test-fast: $(DEV)  ## run the tests that train nothing
+	$(PY) -m pytest -m "not slow"
+
+lint: $(DEV)  ## ruff and mypy
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+bench: $(DEV)  ## speed as ratios, measured in one run; writes benchmarks/out/bench.json
+	$(PY) benchmarks/bench.py $(if $(filter command,$(firstword $(origin INPUT))),--input "$(INPUT)")

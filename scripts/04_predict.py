@@ -1,0 +1,27 @@
+"""Predicts every photo: training photos by the fold that did not see them, test photos by the mean of the folds."""
+
+from unets import cli
+from unets.catalog import load_catalog
+from unets.folds import read_folds
+from unets.inference.oof import score_oof
+
+
+def main(stage: cli.Stage) -> None:
+    """Makes the maps that are missing and scores the out-of-fold ones at full size."""
+    cli.load_backend()
+    from unets.inference.predict import predict_experiment
+
+    project, dataset = stage.project, stage.dataset
+    catalog = load_catalog(dataset, project.input_dir)
+    folds = read_folds(project.folds_path, catalog)
+    for name, experiment in stage.experiments.items():
+        use_folds = stage.list_folds(experiment)
+        predict_experiment(project, catalog, name, experiment, folds=folds, use_folds=use_folds, anew=stage.args.anew)
+        scores = score_oof(project, dataset, name, folds=use_folds, jobs=stage.args.jobs)
+        print(f"{name}: out-of-fold {dataset.metric} {scores[:, 0].mean():.5f} at full size")
+
+
+if __name__ == "__main__":
+    parser = cli.build_parser(__doc__)
+    parser.add_argument("--anew", action="store_true", help="delete the experiments' maps first")
+    cli.run(main, parser)

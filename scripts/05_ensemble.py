@@ -1,0 +1,16 @@
+"""Judges the ensemble on out-of-fold maps and chooses its threshold."""
+
+from unets import cli
+from unets.inference.ensemble import fit_ensemble
+
+
+def main(stage: cli.Stage) -> None:
+    """Writes models/<competition>/ensemble.json."""
+    ensemble = fit_ensemble(
+        stage.project, stage.dataset, stage.ensemble, folds=stage.common_folds(), jobs=stage.args.jobs
+    )
+    print(f"{stage.project.ensemble_path}: {ensemble.metric} {ensemble.score} at threshold {ensemble.threshold}")
+
+
+if __name__ == "__main__":
+    cli.run(main, cli.build_parser(__doc__))

@@ -1,0 +1,16 @@
+"""Turns the ensemble's test maps into a validated submission, in the order of sample_submission.csv."""
+
+from unets import cli
+from unets.inference.submission import write_submission
+
+
+def main(stage: cli.Stage) -> None:
+    """Writes submissions/<competition>/<name>.csv.gz, and <name>.json, which says what made it."""
+    path = write_submission(stage.project, stage.dataset, stage.args.name, jobs=stage.args.jobs)
+    print(f"{path}: valid, ready to upload")
+
+
+if __name__ == "__main__":
+    parser = cli.build_parser(__doc__)
+    parser.add_argument("--name", help="of the submission (default: from the ensemble)")
+    cli.run(main, parser)

@@ -1,0 +1,180 @@
+"""What all scripts share: the same arguments, one way to log, to fail, and to be timed."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NoReturn
+
+from unets.config import (
+    DatasetConfig,
+    EnsembleConfig,
+    ExperimentConfig,
+    list_experiments,
+    load_dataset,
+    load_ensemble,
+    load_experiment,
+)
+from unets.errors import InputError
+from unets.log import set_up_logging
+from unets.paths import Project
+
+logger = logging.getLogger(__name__)
+
+FAILED, INTERRUPTED = 1, 130
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a script is asked to work on: the competition's folders and configs, experiments and folds."""
+
+    name: str
+    project: Project
+    args: argparse.Namespace
+
+    @cached_property
+    def dataset(self) -> DatasetConfig:
+        """The competition's dataset."""
+        return load_dataset(self.project.configs_dir)
+
+    @cached_property
+    def ensemble(self) -> EnsembleConfig:
+        """The competition's ensemble; with EXP= the experiments named there alone."""
+        config = load_ensemble(self.project.configs_dir)
+        if self.args.exp == "all":
+            return config
+        names = tuple(self._named_experiments())
+        weight_of = dict(zip(config.experiments, config.weights or (), strict=False))
+        keeps_weights = bool(weight_of) and all(name in weight_of for name in names)
+        weights = tuple(weight_of[name] for name in names) if keeps_weights else None
+        return config.model_copy(update={"experiments": names, "weights": weights})
+
+    @cached_property
+    def experiments(self) -> dict[str, ExperimentConfig]:
+        """Configs by name: those of EXP=, or all that the ensemble is made of."""
+        names = self._named_experiments() if self.args.exp != "all" else list(self.ensemble.experiments)
+        return {name: load_experiment(self.project.configs_dir, name) for name in names}
+
+    def list_folds(self, experiment: ExperimentConfig) -> list[int]:
+        """Returns the folds of FOLD=, or all that the experiment wants.
+
+        Raises:
+            InputError: a fold does not exist.
+        """
+        num_folds = self.dataset.num_folds
+        if self.args.fold == "all":
+            folds = list(range(num_folds)) if experiment.folds is None else list(experiment.folds)
+        else:
+            words = self.args.fold.split(",")
+            if not all(word.isdecimal() for word in words):
+                raise InputError(f"`FOLD` must be all or numbers with commas, as 0,2. Received: {self.args.fold}")
+            folds = sorted({int(word) for word in words})
+        if not folds or max(folds) >= num_folds:
+            raise InputError(f"`FOLD` must be in 0..{num_folds - 1}. Received: {folds}")
+        return folds
+
+    def common_folds(self) -> list[int]:
+        """Returns the folds that all experiments asked for have in common."""
+        return sorted(set.intersection(*(set(self.list_folds(config)) for config in self.experiments.values())))
+
+    def _named_experiments(self) -> list[str]:
+        names: list[str] = list(dict.fromkeys(self.args.exp.split(",")))
+        known = list_experiments(self.project.configs_dir)
+        for name in names:
+            if name not in known:
+                raise InputError(f"`EXP` must be all or among {', '.join(known)}. Received: {name}")
+        return names
+
+
+def build_parser(description: str | None) -> argparse.ArgumentParser:
+    """Builds the arguments that every script takes; `make` passes COMPETITION= as --competition, and so on."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--competition", default="carvana", help="a folder of configs/ (default: carvana)")
+    parser.add_argument("--input", type=Path, help="the competition's files (default: input/<competition>)")
+    parser.add_argument("--models", type=Path, help="runs, folds, caches, maps (default: models/<competition>)")
+    parser.add_argument("--exp", default="all", help="names of experiments with commas, or all of the ensemble")
+    parser.add_argument("--fold", default="all", help="numbers of folds with commas, or all")
+    parser.add_argument("--jobs", type=int, help="worker processes (default: one a core)")
+    parser.add_argument("--root", type=Path, default=Path(), help="the folder of configs/, input/, ... (default: here)")
+    parser.add_argument("--verbose", action="store_true", help="log more; show a traceback with every error")
+    return parser
+
+
+def run(main: Callable[[Stage], None], parser: argparse.ArgumentParser, argv: Sequence[str] | None = None) -> NoReturn:
+    """Runs a script's `main` and exits: 0, 1 with one line for what the user can mend, 130 at Ctrl-C.
+
+    What a stage took is noted in the models folder, for the summary.
+    """
+    args = parser.parse_args(argv)
+    set_up_logging(args.verbose)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with a page of notes otherwise
+    name = Path(sys.argv[0]).stem.split("_", 1)[-1]
+    stage = Stage(name=name, project=_build_project(args), args=args)
+    began = time.monotonic()
+    try:
+        main(stage)
+    except KeyboardInterrupt:
+        _fail("stopped by Ctrl-C; what was finished is kept, the same command goes on", INTERRUPTED, args.verbose)
+    except InputError as error:
+        _fail(str(error), FAILED, args.verbose)
+    except OSError as error:
+        # A full disk, a missing permission: the system's own words, with the file's name.
+        _fail(f"{error}; what was finished is kept, the same command goes on", FAILED, args.verbose)
+    note_seconds(stage, time.monotonic() - began)
+    sys.exit(0)
+
+
+def load_backend() -> None:
+    """Imports Keras and its backend and lets it find its devices, without the notes it writes to stderr meanwhile.
+
+    TensorFlow's come from C++ before any log level can be set, so the file descriptor itself is turned away; should the
+    import fail, they are shown.
+    """
+    with tempfile.TemporaryFile() as notes:
+        stderr = os.dup(2)
+        os.dup2(notes.fileno(), 2)
+        try:
+            from unets.nets.backend import describe_device
+
+            describe_device()
+        except BaseException:
+            notes.seek(0)
+            os.write(stderr, notes.read())
+            raise
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+
+
+def note_seconds(stage: Stage, seconds: float) -> None:
+    """Appends what a stage took to `stages.jsonl`."""
+    path = stage.project.stages_path
+    if not path.parent.is_dir():
+        return
+    line = {"stage": stage.name, "exp": stage.args.exp, "fold": stage.args.fold, "seconds": round(seconds, 1)}
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
+
+
+def _build_project(args: argparse.Namespace) -> Project:
+    root, competition = args.root, args.competition
+    return Project(
+        competition=competition,
+        input_dir=args.input or root / "input" / competition,
+        models_dir=args.models or root / "models" / competition,
+        configs_dir=root / "configs" / competition,
+        submissions_dir=root / "submissions" / competition,
+        results_dir=root / "results" / competition,
+    )
+
+
+def _fail(message: str, code: int, verbose: bool) -> NoReturn:
+    logger.error("error: %s", message, exc_info=verbose)
+    sys.exit(code)

@@ -1,0 +1,128 @@
+"""Random changes of a photo and its mask: one warp for both, one pass for the colours.
+
+Every draw comes from the generator passed in, so that a sample depends on (seed, epoch, index) alone.
+"""
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from unets.config import AugmentConfig
+from unets.data.geometry import SizeHW
+
+Image = npt.NDArray[np.uint8]
+Matrix = npt.NDArray[np.float64]
+
+# Luma of Rec. 601 (ITU-R BT.601), which JPEG uses too.
+_LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def augment(
+    image_hwc: Image, coverage_hwc: Image, config: AugmentConfig, rng: np.random.Generator
+) -> tuple[Image, Image]:
+    """Changes a photo and its coverage at random.
+
+    Args:
+        image_hwc: uint8 RGB (height, width, 3); not written to.
+        coverage_hwc: uint8 (height, width, classes), 0..255; not written to.
+        config: probabilities and ranges.
+        rng: where the draws come from.
+
+    Returns:
+        (image, coverage) of the same shapes and dtypes.
+    """
+    # All draws are made in one order, whatever is switched on, so that a setting changes its own effect alone.
+    flip_h, flip_v = rng.random() < config.hflip, rng.random() < config.vflip
+    turns = int(rng.integers(4)) if config.quarter_turns else 0
+    warps, colours = rng.random() < config.warp_probability, rng.random() < config.colour_probability
+    matrix = draw_warp(config, image_hwc.shape[:2], rng)
+    colour_matrix, gamma = draw_colours(config, rng)
+    if warps:
+        # The flips and turns ride along: a warp costs the same whatever its matrix.
+        matrix = matrix @ _flip_matrix(image_hwc.shape[:2], flip_h, flip_v, turns)
+        image_hwc, coverage_hwc = warp(image_hwc, matrix), warp(coverage_hwc, matrix)
+    else:
+        image_hwc = _flip(image_hwc, flip_h, flip_v, turns)
+        coverage_hwc = _flip(coverage_hwc, flip_h, flip_v, turns)
+    if colours:
+        image_hwc = recolour(image_hwc, colour_matrix, gamma)
+    return image_hwc, coverage_hwc
+
+
+def draw_warp(config: AugmentConfig, size_hw: SizeHW, rng: np.random.Generator) -> Matrix:
+    """Draws shift, scale, aspect and rotation about the centre, composed into one 3 x 3 matrix of pixel centres."""
+    height, width = size_hw
+    shift_y, shift_x = rng.uniform(-config.shift, config.shift, 2) * (height, width)
+    zoom = np.exp(rng.uniform(-1, 1) * np.log1p(config.scale))
+    stretch = np.exp(rng.uniform(-0.5, 0.5) * np.log1p(config.aspect))
+    angle = np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg))
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    scale = np.diag([zoom * stretch, zoom / stretch, 1])
+    centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
+    back = np.array([[1, 0, centre_x + shift_x], [0, 1, centre_y + shift_y], [0, 0, 1]])
+    to_origin = np.array([[1, 0, -centre_x], [0, 1, -centre_y], [0, 0, 1]])
+    return np.asarray(back @ turn @ scale @ to_origin)
+
+
+def warp(image_hwc: Image, matrix: Matrix) -> Image:
+    """Moves every pixel centre by `matrix` (x, y, 1), with linear interpolation.
+
+    The border is reflected, in the photo as in its mask: what appears beside the photo is labelled as what it shows.
+    """
+    height, width, channels = image_hwc.shape
+    warped = cv2.warpAffine(
+        image_hwc, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )
+    return np.asarray(warped, dtype=np.uint8).reshape(height, width, channels)
+
+
+def draw_colours(config: AugmentConfig, rng: np.random.Generator) -> tuple[Matrix, float]:
+    """Draws hue, saturation, brightness, contrast and grey as one 3 x 4 matrix of RGB, and an exponent for gamma.
+
+    Hue turns the colours about the grey axis (Rodrigues' formula), saturation scales their distance from luma: both are
+    linear in RGB, so no trip through HSV and back is needed.
+    """
+    angle = np.deg2rad(rng.uniform(-config.hue_deg, config.hue_deg))
+    saturation = 1 + rng.uniform(-config.saturation, config.saturation)
+    brightness = rng.uniform(-config.brightness, config.brightness) * 255
+    contrast = 1 + rng.uniform(-config.contrast, config.contrast)
+    gamma = float(np.exp(rng.uniform(-1, 1) * np.log1p(config.gamma)))
+    if rng.random() < config.grey:
+        saturation = 0.0
+    axis = np.full((3, 3), 1 / 3)
+    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
+    hue = np.cos(angle) * np.eye(3) + (1 - np.cos(angle)) * axis + np.sin(angle) * cross
+    luma = np.tile(_LUMA, (3, 1))
+    colours = contrast * (luma + saturation * (np.eye(3) - luma)) @ hue
+    # Contrast pivots on mid-grey, 127.5.
+    offset = np.full((3, 1), 127.5 * (1 - contrast) + brightness)
+    return np.hstack([colours, offset]), gamma
+
+
+def recolour(image_hwc: Image, matrix: Matrix, gamma: float) -> Image:
+    """Applies a 3 x 4 colour matrix, then gamma by a table; saturates at 0 and 255."""
+    mixed = cv2.transform(image_hwc, matrix)
+    table = np.round(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
+    return np.asarray(cv2.LUT(mixed, table), dtype=np.uint8)
+
+
+def _flip_matrix(size_hw: SizeHW, flip_h: bool, flip_v: bool, turns: int) -> Matrix:
+    height, width = size_hw
+    matrix = np.eye(3)
+    if flip_h:
+        matrix = np.array([[-1, 0, width - 1], [0, 1, 0], [0, 0, 1]]) @ matrix
+    if flip_v:
+        matrix = np.array([[1, 0, 0], [0, -1, height - 1], [0, 0, 1]]) @ matrix
+    for _ in range(turns):  # counter-clockwise, as np.rot90: (x, y) goes to (y, side - 1 - x)
+        matrix = np.array([[0, 1, 0], [-1, 0, width - 1], [0, 0, 1]]) @ matrix
+    return np.asarray(matrix, dtype=np.float64)
+
+
+def _flip(image_hwc: Image, flip_h: bool, flip_v: bool, turns: int) -> Image:
+    if flip_h:
+        image_hwc = image_hwc[:, ::-1]
+    if flip_v:
+        image_hwc = image_hwc[::-1]
+    if turns:
+        image_hwc = np.rot90(image_hwc, turns)
+    return np.ascontiguousarray(image_hwc)

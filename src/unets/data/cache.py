@@ -1,0 +1,148 @@
+"""Decoded photos and their coverage, kept so that later epochs need not read and decode again."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from unets.config import DatasetConfig
+from unets.data.geometry import SizeHW
+from unets.data.io import read_image
+from unets.data.samples import Sample, read_coverage
+from unets.files import read_stamp
+from unets.parallel import run_tasks
+from unets.runs import fingerprint
+
+logger = logging.getLogger(__name__)
+
+Kind = Literal["none", "ram", "disk"]
+Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+
+# What the cache may take of what is free: training itself, and the system's own file cache, live in the rest.
+_SHARE_OF_RAM, _SHARE_OF_DISK = 0.4, 0.8
+
+
+class PairReader(Protocol):
+    """Gives the photo, uint8 RGB (height, width, 3), and the coverage, uint8 (height, width, classes), of a sample."""
+
+    def __getitem__(self, index: int) -> Pair:
+        """Returns (photo, coverage) of the sample at `index`; neither is to be written to."""
+
+
+class DiskReader:
+    """Reads and decodes at every call."""
+
+    def __init__(self, samples: Sequence[Sample], dataset: DatasetConfig, size_hw: SizeHW) -> None:
+        self.samples, self.dataset, self.size_hw = samples, dataset, size_hw
+
+    def __getitem__(self, index: int) -> Pair:
+        """Returns (photo, coverage) of the sample at `index`."""
+        sample = self.samples[index]
+        return read_image(sample.photo_path, self.size_hw), read_coverage(sample, self.dataset, self.size_hw)
+
+
+class ArrayReader:
+    """Reads from arrays that hold every sample, in memory or mapped from a file."""
+
+    def __init__(self, photos: npt.NDArray[np.uint8], coverages: npt.NDArray[np.uint8]) -> None:
+        self.photos, self.coverages = photos, coverages
+
+    def __getitem__(self, index: int) -> Pair:
+        """Returns (photo, coverage) of the sample at `index`."""
+        return self.photos[index], self.coverages[index]
+
+
+def open_reader(
+    samples: Sequence[Sample], dataset: DatasetConfig, size_hw: SizeHW, kind: Literal["auto"] | Kind, cache_dir: Path
+) -> PairReader:
+    """Opens the samples for training, filling a cache first where one is wanted.
+
+    Args:
+        samples: all training samples, of every fold: the cache is shared by them.
+        dataset: how they are read.
+        size_hw: (height, width) they are shrunk to.
+        kind: `ram`, `disk` (a memory-mapped file that later runs of this size share), `none`, or `auto`: the first of
+            ram, disk and none that fits.
+        cache_dir: where a cache on disk lies.
+    """
+    reader = DiskReader(samples, dataset, size_hw)
+    if kind == "auto":
+        kind = choose_kind(measure_cache(len(samples), len(dataset.classes), size_hw), cache_dir)
+    if kind == "none":
+        return reader
+    if kind == "ram":
+        return ArrayReader(*_fill(reader, _allocate(reader)))
+    return ArrayReader(*_map_files(reader, cache_dir))
+
+
+def measure_cache(num_samples: int, num_classes: int, size_hw: SizeHW) -> int:
+    """Returns the bytes that a cache takes."""
+    return num_samples * size_hw[0] * size_hw[1] * (3 + num_classes)
+
+
+def choose_kind(num_bytes: int, cache_dir: Path) -> Kind:
+    """Chooses the fastest kind of cache that fits into what is free now."""
+    free_ram = psutil.virtual_memory().available
+    existing = next(parent for parent in (cache_dir, *cache_dir.parents) if parent.exists())
+    free_disk = shutil.disk_usage(existing).free
+    if num_bytes <= _SHARE_OF_RAM * free_ram:
+        kind: Kind = "ram"
+    else:
+        kind = "disk" if num_bytes <= _SHARE_OF_DISK * free_disk else "none"
+    sizes = num_bytes / 2**30, free_ram / 2**30, free_disk / 2**30
+    logger.info("cache: %s (%.1f GiB wanted, %.1f of memory and %.1f of disk free)", kind, *sizes)
+    return kind
+
+
+def _allocate(reader: DiskReader, folder: Path | None = None) -> Pair:
+    """Makes room for every sample, in memory or in two files of `folder`."""
+    num_samples, classes = len(reader.samples), len(reader.dataset.classes)
+    shapes = {"photos": (num_samples, *reader.size_hw, 3), "coverages": (num_samples, *reader.size_hw, classes)}
+    if folder is None:
+        return np.empty(shapes["photos"], np.uint8), np.empty(shapes["coverages"], np.uint8)
+    photos, coverages = (
+        np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=shape)
+        for name, shape in shapes.items()
+    )
+    return photos, coverages
+
+
+def _fill(reader: DiskReader, pair: Pair) -> Pair:
+    photos, coverages = pair
+
+    def read_into(index: int) -> None:
+        photos[index], coverages[index] = reader[index]
+
+    for _ in run_tasks(read_into, range(len(reader.samples)), what="cache", unit="photo", threads=True):
+        pass
+    return pair
+
+
+def _map_files(reader: DiskReader, cache_dir: Path) -> Pair:
+    """Maps the cache's files, which are made first where they are missing or hold other samples."""
+    height, width = reader.size_hw
+    files = [(sample.id, *read_stamp(sample.photo_path), _stamp_mask(sample)) for sample in reader.samples]
+    key = fingerprint(files=files, dataset=reader.dataset.model_dump(mode="json"))
+    folder = cache_dir / f"{height}x{width}_{key}"
+    if not folder.exists():
+        shutil.rmtree(cache_dir / f".part-{folder.name}", ignore_errors=True)
+        part = cache_dir / f".part-{folder.name}"
+        part.mkdir(parents=True)
+        photos, coverages = _fill(reader, _allocate(reader, part))
+        for array in (photos, coverages):
+            array.flush()  # type: ignore[attr-defined]
+        part.replace(folder)
+    photos, coverages = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("photos", "coverages"))
+    return photos, coverages
+
+
+def _stamp_mask(sample: Sample) -> tuple[int, int] | str | None:
+    """Returns what changes when a mask does."""
+    if sample.mask_rles is not None:
+        return fingerprint(rles=sample.mask_rles)
+    return None if sample.mask_path is None else read_stamp(sample.mask_path)

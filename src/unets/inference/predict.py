@@ -1,0 +1,262 @@
+"""Maps of every photo: out-of-fold for training photos, the mean over folds for test photos.
+
+Photos stream: threads read and shrink ahead, the net works in this thread, a thread writes shards behind. Memory does
+not grow with the number of photos.
+"""
+
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from unets.catalog import Catalog
+from unets.config import ExperimentConfig
+from unets.data.geometry import SizeHW
+from unets.data.io import read_image
+from unets.data.samples import Sample
+from unets.errors import InputError
+from unets.inference.maps import EncodedMap, encode_map, find_missing_shards, split_shards, write_shard
+from unets.inference.tiles import cut_tiles, join_tiles, plan_tiles
+from unets.inference.views import VIEWS
+from unets.log import show_progress
+from unets.nets.backend import choose_precision
+from unets.nets.predictor import Predictor
+from unets.nets.unet import build_unet
+from unets.parallel import count_cores, map_ahead
+from unets.paths import Project
+from unets.runs import fingerprint, hash_file, hold, read_json
+
+logger = logging.getLogger(__name__)
+
+ImageU8 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Shard:
+    """A planned shard: its number and the photos in it."""
+
+    index: int
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Store:
+    """Where maps of one kind go: the mean over all views and, for out-of-fold maps, the first view alone."""
+
+    folder: Path
+    first_view_folder: Path | None
+    fingerprint: str
+    classes: tuple[str, ...]
+    start_anew: str
+
+
+def predict_experiment(
+    project: Project,
+    catalog: Catalog,
+    name: str,
+    experiment: ExperimentConfig,
+    *,
+    folds: Mapping[str, int],
+    use_folds: Sequence[int],
+    anew: bool = False,
+) -> None:
+    """Predicts every training photo by the fold that did not see it, and every test photo by the mean of the folds.
+
+    Shards that are there, whole and of the same origin are kept; damaged ones are made again.
+
+    Args:
+        project: the folders.
+        catalog: the photos.
+        name: of the experiment.
+        experiment: its config.
+        folds: fold of each training id.
+        use_folds: folds whose nets predict; out-of-fold maps are made of their photos only.
+        anew: delete what is there first.
+
+    Raises:
+        InputError: a fold is not trained to its end, a photo cannot be read, or there are maps of another origin.
+    """
+    maps_dir = project.maps_dir(name, "test").parent
+    with hold(maps_dir):
+        if anew:
+            for kind in ("oof", "oof_first_view", "test"):
+                shutil.rmtree(project.maps_dir(name, kind), ignore_errors=True)
+        weights_paths = {fold: find_weights(project.run_dir(name, fold)) for fold in use_folds}
+        origin = fingerprint_maps(experiment, catalog.dataset.classes, weights_paths)
+        several_views = len(experiment.prediction.views) > 1
+        store = partial(
+            _Store,
+            fingerprint=origin,
+            classes=catalog.dataset.classes,
+            start_anew=f"`make predict EXP={name} FOLD={','.join(map(str, use_folds))} ANEW=1`",
+        )
+        shard_size = experiment.prediction.shard_size
+        oof_shards = {fold: [s for s in catalog.train if folds[s.id] == fold] for fold in use_folds}
+        oof = store(
+            folder=project.maps_dir(name, "oof"),
+            first_view_folder=project.maps_dir(name, "oof_first_view") if several_views else None,
+        )
+        plan = [samples for fold in use_folds for samples in split_shards(oof_shards[fold], shard_size)]
+        for fold in use_folds:
+            _predict_store(
+                [_Shard(index=i, samples=s) for i, s in enumerate(plan) if folds[s[0].id] == fold],
+                plan,
+                oof,
+                {fold: weights_paths[fold]},
+                experiment,
+                what=f"{name} fold {fold} out-of-fold",
+            )
+        plan = split_shards(catalog.test, shard_size)
+        test = store(folder=project.maps_dir(name, "test"), first_view_folder=None)
+        shards = [_Shard(index=i, samples=s) for i, s in enumerate(plan)]
+        _predict_store(shards, plan, test, weights_paths, experiment, what=f"{name} test")
+
+
+def find_weights(run_dir: Path) -> Path:
+    """Returns the weights of a run that was trained to its end.
+
+    Raises:
+        InputError: it was not.
+    """
+    command = f"`make train EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}`"
+    metrics_path, weights_path = run_dir / "metrics.json", run_dir / "best.weights.h5"
+    if not metrics_path.exists() or not weights_path.exists():
+        raise InputError(f"{run_dir} must hold a trained run. Received: none. Run {command}")
+    if not read_json(metrics_path)["is_finished"]:
+        raise InputError(f"{run_dir} must hold a run trained to its end. Received: an unfinished one. Run {command}")
+    return weights_path
+
+
+def fingerprint_maps(experiment: ExperimentConfig, classes: Sequence[str], weights_paths: Mapping[int, Path]) -> str:
+    """Returns the fingerprint of all that decides an experiment's maps: weights, net, size, views, folds."""
+    prediction = experiment.prediction.model_dump(mode="json", exclude={"batch_size", "shard_size"})
+    return fingerprint(
+        size_hw=experiment.data.size_hw,
+        model=experiment.model.model_dump(mode="json"),
+        precision=experiment.training.precision,
+        prediction=prediction,
+        classes=list(classes),
+        weights={str(fold): hash_file(path) for fold, path in weights_paths.items()},
+    )
+
+
+def load_predictor(
+    weights_paths: Sequence[Path], experiment: ExperimentConfig, size_hw: SizeHW, num_classes: int
+) -> Predictor:
+    """Builds the nets of one experiment's folds and loads their weights.
+
+    Args:
+        weights_paths: `best.weights.h5` of each fold.
+        experiment: net, precision, views and batch size.
+        size_hw: (height, width) of the photos, or of the tiles.
+        num_classes: number of foreground classes.
+
+    Raises:
+        InputError: a weights file is missing, damaged, or of another net.
+    """
+    precision = choose_precision(experiment.training.precision)
+    nets = []
+    for path in weights_paths:
+        net = build_unet(experiment.model, size_hw, num_classes, precision)
+        try:
+            net.load_weights(path)
+        except (OSError, ValueError, KeyError) as error:
+            raise InputError(f"{path} must hold weights of this net. Received: {error}") from error
+        nets.append(net)
+    views = [VIEWS[view] for view in experiment.prediction.views]
+    return Predictor(nets, views, experiment.prediction.batch_size)
+
+
+def _predict_store(
+    shards: Sequence[_Shard],
+    plan: Sequence[Sequence[Sample]],
+    store: _Store,
+    weights_paths: Mapping[int, Path],
+    experiment: ExperimentConfig,
+    *,
+    what: str,
+) -> None:
+    """Makes the shards that are missing; `plan` is every shard of the store, of which these are some."""
+    missing = _find_missing(plan, store, experiment.data.size_hw)
+    todo = [shard for shard in shards if shard.index in missing]
+    num_photos = sum(len(shard.samples) for shard in todo)
+    if not todo:
+        logger.info("%s: all maps are there", what)
+        return
+    keras.utils.clear_session()  # nets of other folds
+    size_hw, tile_hw = experiment.data.size_hw, experiment.prediction.tile_hw
+    predictor = load_predictor(list(weights_paths.values()), experiment, tile_hw or size_hw, len(store.classes))
+    samples = [sample for shard in todo for sample in shard.samples]
+    workers = count_cores()
+    ahead = 2 * experiment.prediction.batch_size + workers
+    images = map_ahead(lambda sample: read_image(sample.photo_path, size_hw), samples, workers=workers, ahead=ahead)
+    shown = show_progress(images, what=what, total=num_photos, unit="photo")
+    maps = _predict_images(predictor, todo, shown, experiment)
+    encoded = map_ahead(lambda pair: [encode_map(layers) for layers in pair], maps, workers=workers, ahead=ahead)
+    finished = ((shard, list(islice(encoded, len(shard.samples)))) for shard in todo)
+    for _ in map_ahead(lambda item: _write(store, *item), finished, workers=1, ahead=1):
+        pass
+
+
+def _find_missing(plan: Sequence[Sequence[Sample]], store: _Store, size_hw: SizeHW) -> set[int]:
+    """Returns the numbers of the shards that are missing from either folder."""
+    missing: set[int] = set()
+    for folder in (store.folder, store.first_view_folder):
+        if folder is not None:
+            missing |= set(
+                find_missing_shards(
+                    folder,
+                    [[sample.id for sample in samples] for samples in plan],
+                    fingerprint=store.fingerprint,
+                    classes=store.classes,
+                    size_hw=size_hw,
+                    start_anew=store.start_anew,
+                )
+            )
+    return missing
+
+
+def _predict_images(
+    predictor: Predictor, shards: Sequence[_Shard], images: Iterator[ImageU8], experiment: ExperimentConfig
+) -> Iterator[tuple[ImageU8, ImageU8]]:
+    """Yields (mean map, first view's map) of each photo; batches never cross shards, so that a shard made again after a
+    kill has the same bytes.
+    """
+    batch_size, tile_hw = experiment.prediction.batch_size, experiment.prediction.tile_hw
+    for shard in shards:
+        for start in range(0, len(shard.samples), batch_size):
+            batch = list(islice(images, min(batch_size, len(shard.samples) - start)))
+            if tile_hw is None:
+                yield from zip(*predictor(np.stack(batch)), strict=True)
+            else:
+                overlap_px = experiment.prediction.tile_overlap_px
+                yield from (_predict_tiles(predictor, image, tile_hw, overlap_px) for image in batch)
+
+
+def _predict_tiles(
+    predictor: Predictor, image_hwc: ImageU8, tile_hw: SizeHW, overlap_px: int
+) -> tuple[ImageU8, ImageU8]:
+    """Predicts one photo tile by tile."""
+    size_hw = (image_hwc.shape[0], image_hwc.shape[1])
+    corners = plan_tiles(size_hw, tile_hw, overlap_px)
+    tiles = cut_tiles(image_hwc, corners, tile_hw)
+    step = predictor.batch_size
+    batches = [predictor(tiles[start : start + step]) for start in range(0, len(tiles), step)]
+    mean, first = (np.concatenate(parts) for parts in zip(*batches, strict=True))
+    return join_tiles(mean, corners, size_hw, overlap_px), join_tiles(first, corners, size_hw, overlap_px)
+
+
+def _write(store: _Store, shard: _Shard, pairs: Sequence[Sequence[EncodedMap]]) -> None:
+    """Writes one shard. The first view goes before the mean: a store is whole when its main folder is."""
+    ids = [sample.id for sample in shard.samples]
+    for folder, position in ((store.first_view_folder, 1), (store.folder, 0)):
+        if folder is not None:
+            maps = zip(ids, (pair[position] for pair in pairs), strict=True)
+            write_shard(folder, shard.index, fingerprint=store.fingerprint, classes=store.classes, maps=maps)

@@ -1,0 +1,79 @@
+"""Trained nets with their views, as one function from photos to 8-bit maps."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from keras import ops
+
+from unets.nets.backend import prefers_xla
+from unets.nets.losses import to_probs
+
+ImagesU8 = npt.NDArray[np.uint8]
+MapsU8 = npt.NDArray[np.uint8]
+
+
+class View(Protocol):
+    """A change of a batch that can be undone; `unets.inference.views` has them."""
+
+    def apply(self, images_nhwc: Any) -> Any:
+        """Returns the batch changed."""
+
+    def undo(self, maps_nhwc: Any) -> Any:
+        """Returns a batch of maps, made of changed photos, as if of the unchanged ones."""
+
+
+class Predictor:
+    """Nets of one architecture, averaged over nets and views.
+
+    All views of a photo share a batch; probabilities are averaged on the device and leave it as 8 bits.
+
+    Args:
+        nets: from uint8 photos to logits (see `build_unet`).
+        views: flips that are averaged; the first is also returned alone.
+        batch_size: photos a batch. A smaller batch is filled up, so that the net is compiled for one shape only.
+    """
+
+    def __init__(self, nets: Sequence[keras.Model], views: Sequence[View], batch_size: int) -> None:
+        self.views, self.batch_size = tuple(views), batch_size
+        photos = keras.Input(nets[0].input_shape[1:], batch_size=batch_size, dtype="uint8")
+        by_view = _average([self._predict_views(net, photos) for net in nets])
+        outputs = [_to_u8(_average(by_view)), _to_u8(by_view[0])]
+        self._model = keras.Model(photos, outputs)
+        self._model.compile(jit_compile=prefers_xla())
+
+    def __call__(self, images_nhwc: ImagesU8) -> tuple[MapsU8, MapsU8]:
+        """Predicts a batch.
+
+        Args:
+            images_nhwc: uint8 RGB (photos, height, width, 3), at most `batch_size` photos.
+
+        Returns:
+            (mean over the views, first view alone), uint8 (photos, height, width, classes) each, 0..255.
+        """
+        num_photos = len(images_nhwc)
+        if num_photos < self.batch_size:
+            filling = np.zeros((self.batch_size - num_photos, *images_nhwc.shape[1:]), dtype=np.uint8)
+            images_nhwc = np.concatenate([images_nhwc, filling])
+        mean, first = self._model.predict_on_batch(images_nhwc)
+        return np.asarray(mean)[:num_photos], np.asarray(first)[:num_photos]
+
+    def _predict_views(self, net: keras.Model, photos: Any) -> list[Any]:
+        """Returns the probabilities under each view, float32 (photos, height, width, classes), flipped back."""
+        flipped = [view.apply(photos) for view in self.views]
+        probs = to_probs(net(ops.concatenate(flipped, axis=0) if len(flipped) > 1 else photos))
+        parts = ops.split(probs, len(self.views), axis=0)
+        return [view.undo(part) for view, part in zip(self.views, parts, strict=True)]
+
+
+def _average(items: list[Any]) -> Any:
+    """Averages tensors, or lists of tensors item by item."""
+    if isinstance(items[0], list):
+        return [_average(list(parts)) for parts in zip(*items, strict=True)]
+    return items[0] if len(items) == 1 else sum(items[1:], items[0]) / len(items)
+
+
+def _to_u8(probs: Any) -> Any:
+    return ops.cast(ops.round(probs * 255.0), "uint8")

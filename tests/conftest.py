@@ -1,0 +1,194 @@
+"""What all tests share: a tiny competition in Carvana's layout, rendered in a blink.
+
+Fixtures:
+    make_competition: `make_competition(num_groups=6, ...)` writes one into the test's own folder, gives its `Project`.
+    write_competition: the same function with the folder as its first argument, for fixtures of wider scope:
+        `write_competition(tmp_path_factory.mktemp("shared"), num_groups=4)`.
+"""
+
+import csv
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from unets.config import DatasetConfig, SizeHW
+from unets.paths import Project
+from unets.rle import encode_rle
+
+
+@pytest.fixture
+def make_competition(tmp_path: Path) -> Callable[..., Project]:
+    """Writes a tiny competition below `tmp_path`; takes the keyword arguments of `_write_competition`."""
+
+    def make(**options: Any) -> Project:
+        return _write_competition(tmp_path, **options)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_competition() -> Callable[..., Project]:
+    """The function itself: `write_competition(root, **options) -> Project`."""
+    return _write_competition
+
+
+def _write_competition(
+    root: Path,
+    *,
+    num_groups: int = 6,
+    num_test_groups: int = 2,
+    num_views: int = 4,
+    size_hw: SizeHW = (64, 96),
+    classes: Sequence[str] = ("car",),
+    mask_format: str | None = "gif",
+    with_csv: bool = True,
+    photo_format: str = "jpg",
+    seed: int = 0,
+    **dataset_fields: Any,
+) -> Project:
+    """Writes photos, masks, csv files and `configs/tiny/dataset.py`.
+
+    Training ids are `car000_01`, `car000_02`, ... (group `car000`, view `01`), test ids `test000_01`, ...; a photo is
+    dark noise with one bright ellipse a class, so a net learns it in a few steps. Each group has its own ellipse, which
+    a view moves a little. Class k has the value k in mask files; with several classes the csv files have a column
+    `class` and a row a class.
+
+    Args:
+        root: gets `input/`, `configs/tiny/`; `models/tiny`, `submissions/tiny`, `results/tiny` are named, not made.
+        num_groups: training groups, of `num_views` photos each.
+        num_test_groups: test groups; their masks lie in `input/truth/test_masks.csv`.
+        num_views: photos a group.
+        size_hw: (height, width) of every photo.
+        classes: names of the foreground classes.
+        mask_format: "gif", "png", "bmp" or "tif"; None writes no mask files.
+        with_csv: whether to write and declare `train_masks.csv`.
+        photo_format: "jpg", "png", ...
+        seed: of the noise and the ellipses.
+        **dataset_fields: override fields of the `DatasetConfig` (`channels="grey"` also makes the photos grey).
+    """
+    fields: dict[str, Any] = {
+        "photos": f"train/{{id}}.{photo_format}",
+        "masks": f"train_masks/{{id}}_mask.{mask_format}" if mask_format else None,
+        "test_photos": f"test/{{id}}.{photo_format}",
+        "masks_csv": "train_masks.csv" if with_csv else None,
+        "read_masks_from": "files" if mask_format else "csv",
+        "id_pattern": r"(?P<group>[a-z0-9]+)_(?P<view>\d\d)",
+        "size_hw": size_hw,
+        "classes": tuple(classes),
+        "mask_values": tuple(range(1, len(classes) + 1)),
+        "csv_image": f"{{id}}.{photo_format}",
+        "csv_class_column": "class" if len(classes) > 1 else None,
+        "num_folds": 2,
+    } | dataset_fields
+    dataset = DatasetConfig(**fields)
+    project = _name_folders(root)
+    _write_config(project.configs_dir / "dataset.py", fields)
+
+    train, test = _name_ids("car", num_groups, num_views), _name_ids("test", num_test_groups, num_views)
+    masks = {id_: _draw_mask(id_, dataset, size_hw, seed) for id_ in train + test}
+    for id_, mask_hw in masks.items():
+        pattern = dataset.photos if id_ in train else dataset.test_photos
+        _save(_draw_photo(id_, mask_hw, dataset, seed), project.input_dir / _name(pattern, id_, photo_format))
+        if id_ in train and dataset.masks:
+            values = np.array([0, *dataset.mask_values], dtype=np.uint8)
+            _save_mask(values[mask_hw], project.input_dir / _name(dataset.masks, id_, mask_format))
+    if dataset.masks_csv:
+        _write_rles(project.input_dir / dataset.masks_csv, dataset, {id_: masks[id_] for id_ in train})
+    _write_rles(project.input_dir / "truth" / "test_masks.csv", dataset, {id_: masks[id_] for id_ in test})
+    _write_rles(project.input_dir / dataset.sample_submission, dataset, dict.fromkeys(test))
+    groups = sorted({id_.rpartition("_")[0] for id_ in masks})
+    _write_csv(project.input_dir / "metadata.csv", ["id", "year", "make"], [[group, 2017, "Tiny"] for group in groups])
+    return project
+
+
+def _name_folders(root: Path) -> Project:
+    return Project(
+        competition="tiny",
+        input_dir=root / "input",
+        models_dir=root / "models" / "tiny",
+        configs_dir=root / "configs" / "tiny",
+        submissions_dir=root / "submissions" / "tiny",
+        results_dir=root / "results" / "tiny",
+    )
+
+
+def _name_ids(prefix: str, num_groups: int, num_views: int) -> list[str]:
+    return [f"{prefix}{group:03d}_{view:02d}" for group in range(num_groups) for view in range(1, num_views + 1)]
+
+
+def _name(pattern: str, id_: str, format_: str | None) -> str:
+    """Fills in a pattern; a `*` stands for the ending."""
+    return pattern.replace("{id}", id_).replace("*", format_ or "")
+
+
+def _write_config(path: Path, fields: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True)
+    lines = [f"    {name}={value!r},\n" for name, value in fields.items()]
+    path.write_text(f"from unets.config import DatasetConfig\n\nDATASET = DatasetConfig(\n{''.join(lines)})\n")
+
+
+def _draw_mask(id_: str, dataset: DatasetConfig, size_hw: SizeHW, seed: int) -> npt.NDArray[np.uint8]:
+    """Draws an ellipse a class, side by side; uint8 (height, width) class index."""
+    group, _, view = id_.rpartition("_")
+    rng = np.random.default_rng([seed, *group.encode()])
+    height, width = size_hw
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    num_classes = len(dataset.classes)
+    mask_hw = np.zeros(size_hw, dtype=np.uint8)
+    for class_index in range(1, num_classes + 1):
+        centre_x = width * (class_index - 0.5) / num_classes + int(view) % 5 - 2
+        radius_y, radius_x = height * rng.uniform(0.2, 0.4), width / num_classes * rng.uniform(0.2, 0.4)
+        inside = ((rows - height / 2) / radius_y) ** 2 + ((columns - centre_x) / radius_x) ** 2 < 1
+        mask_hw[inside & (mask_hw == 0)] = class_index
+    return mask_hw
+
+
+def _draw_photo(id_: str, mask_hw: npt.NDArray[np.uint8], dataset: DatasetConfig, seed: int) -> npt.NDArray[np.uint8]:
+    """Draws dark noise, and brighter the higher the class; uint8 (height, width, 3), or (height, width) of grey."""
+    rng = np.random.default_rng([seed + 1, *id_.encode()])
+    noise = rng.integers(30, 90, size=(*mask_hw.shape, 3), dtype=np.uint8)
+    brightness = np.linspace(0, 160, len(dataset.classes) + 1).astype(np.uint8)
+    image = noise + brightness[mask_hw][..., None]
+    return image if dataset.channels == "rgb" else np.ascontiguousarray(image[..., 0])
+
+
+def _save(array: npt.NDArray[np.uint8], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = {"quality": 90} if path.suffix == ".jpg" else {}
+    Image.fromarray(array).save(path, **options)
+
+
+def _save_mask(values_hw: npt.NDArray[np.uint8], path: Path) -> None:
+    """Saves the values as palette indices (GIF: mode P, as Carvana's) or grey levels."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(values_hw)
+    if path.suffix == ".gif":
+        picture.putpalette([level for index in range(256) for level in (index, index, index)])
+        picture.save(path, optimize=False)  # optimizing would renumber the palette
+    else:
+        picture.save(path)
+
+
+def _write_rles(path: Path, dataset: DatasetConfig, masks: dict[str, npt.NDArray[np.uint8] | None]) -> None:
+    """Writes a row a photo and class; `1 1`, as sample submissions have it, where there is no mask."""
+    rows = []
+    for id_, mask_hw in masks.items():
+        for class_index, name in enumerate(dataset.classes, start=1):
+            rle = "1 1" if mask_hw is None else encode_rle(mask_hw == class_index, dataset.rle_order)
+            cell = dataset.csv_image.replace("{id}", id_).replace("{class}", name)
+            rows.append([cell, *([name] if dataset.csv_class_column else []), rle])
+    class_columns = [dataset.csv_class_column] if dataset.csv_class_column else []
+    _write_csv(path, [dataset.csv_image_column, *class_columns, dataset.csv_rle_column], rows)
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)

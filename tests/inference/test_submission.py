@@ -1,0 +1,212 @@
+import errno
+import gzip
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unets.catalog import read_rle_csv
+from unets.config import DatasetConfig, EnsembleConfig
+from unets.errors import InputError
+from unets.inference import submission
+from unets.inference.blend import blend
+from unets.inference.ensemble import fit_ensemble
+from unets.inference.maps import list_shards, open_maps
+from unets.inference.postprocess import to_masks
+from unets.inference.score import score_submission
+from unets.inference.submission import find_submission, write_submission
+from unets.paths import Project
+from unets.rle import encode_rle
+
+from .conftest import flip_bit, write_maps
+
+MakeScene = Callable[..., tuple[Project, DatasetConfig]]
+MakeReady = Callable[..., tuple[Project, DatasetConfig]]
+
+
+@pytest.fixture
+def make_ready(make_scene: MakeScene) -> MakeReady:
+    """A scene with its ensemble fitted."""
+
+    def make(*, experiments: str = "a", config: dict[str, Any] | None = None, **options: Any) -> Any:
+        project, dataset = make_scene(experiments=experiments, **({"num_groups": 2, "num_views": 3} | options))
+        fields = {"experiments": tuple(experiments), "threshold": 0.5} | (config or {})
+        fit_ensemble(project, dataset, EnsembleConfig(**fields), jobs=1)
+        return project, dataset
+
+    return make
+
+
+@pytest.mark.parametrize("rle_order", ["row", "column"])
+def test_rows_are_the_blended_maps_cut_at_the_threshold(make_ready: MakeReady, rle_order: str) -> None:
+    config = {"weights": (1, 2), "threshold": 0.4}
+    project, dataset = make_ready(experiments="ab", config=config, rle_order=rle_order)
+    path = write_submission(project, dataset, jobs=2)
+    assert path == project.submissions_dir / "tiny_ensemble.csv.gz"
+    maps = [open_maps(project.maps_dir(name, "test")) for name in "ab"]
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    sample = (project.input_dir / "sample_submission.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == [line.split(",")[0] for line in sample]
+    for line in lines[1:]:
+        cell, rle = line.split(",")
+        probs = blend([reader.read_map(cell.removesuffix(".jpg")) for reader in maps], (1 / 3, 2 / 3), (64, 96))
+        assert rle == encode_rle(to_masks(probs, 0.4), dataset.rle_order)
+    truth_path = project.input_dir / "truth" / "test_masks.csv"
+    assert score_submission(path, truth_path, dataset, jobs=1).interval.mean > 0.9
+
+
+def test_several_classes_have_a_row_each(make_ready: MakeReady) -> None:
+    project, dataset = make_ready(classes=("cat", "dog"), size_hw=(40, 80))
+    path = write_submission(project, dataset, "two", jobs=1)
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    assert lines[0] == "img,class,rle_mask"
+    assert [line.split(",")[:2] for line in lines[1:3]] == [["test000_01.jpg", "cat"], ["test000_01.jpg", "dog"]]
+    truth_path = project.input_dir / "truth" / "test_masks.csv"
+    assert score_submission(path, truth_path, dataset, jobs=1).interval.mean > 0.9
+
+
+def test_sizes_of_their_own_and_the_sample_s_order_of_columns_and_rows(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    free = dataset.model_copy(update={"size_hw": None})
+    sample_path = project.input_dir / "sample_submission.csv"
+    ids = [line.split(",")[0] for line in sample_path.read_text().splitlines()[1:]]
+    sample_path.write_text("rle_mask,img\n" + "".join(f"1 1,{id_}\n" for id_ in reversed(ids)))
+    lines = gzip.decompress(write_submission(project, free, jobs=1).read_bytes()).decode().splitlines()
+    assert lines[0] == "rle_mask,img"
+    assert [line.split(",")[1] for line in lines[1:]] == ids[::-1]
+
+
+def test_small_masks_are_emptied(make_ready: MakeReady) -> None:
+    project, dataset = make_ready(config={"min_area_px": 10**6})
+    path = write_submission(project, dataset, jobs=1)
+    assert set(read_rle_csv(path, dataset).values()) == {("",)}
+
+
+def test_the_record_says_what_made_it(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    path = write_submission(project, dataset, jobs=1)
+    assert path.name == "tiny_a.csv.gz"
+    record = json.loads((project.submissions_dir / "tiny_a.json").read_text())
+    ensemble = json.loads(project.ensemble_path.read_text())
+    assert record["members"] == ensemble["members"]
+    assert record["oof_score"] == ensemble["score"]
+    assert (record["name"], record["threshold"], record["folds"], record["num_rows"]) == ("tiny_a", 0.5, [0, 1], 6)
+    assert record["csv_sha256"] == hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
+    assert record["versions"]["numpy"] == np.__version__
+    assert record["git_commit"] is None  # the test's folder is no repository
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_stopped_and_started_again_the_bytes_are_the_same(
+    make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    project, dataset = make_ready()
+    monkeypatch.setattr(submission, "_CHUNK", 2)
+    expected = write_submission(project, dataset, jobs=2).read_bytes()
+    old_name = project.submission_path("tiny_a")
+    old_name.unlink()
+
+    def stop_midway(*args: Any, **options: Any) -> Iterator[str]:
+        for position, text in enumerate(run_tasks(*args, **options)):
+            if position == stop:
+                raise KeyboardInterrupt
+            yield text
+
+    run_tasks = submission.run_tasks
+    monkeypatch.setattr(submission, "run_tasks", stop_midway)
+    with pytest.raises(KeyboardInterrupt):
+        write_submission(project, dataset, jobs=1)
+    assert [path.name for path in project.submissions_dir.iterdir()] == ["tiny_a.json"]
+    monkeypatch.setattr(submission, "run_tasks", run_tasks)
+    (project.submissions_dir / ".part-tiny_a.csv.gz").write_bytes(b"left by a kill")
+    assert write_submission(project, dataset, jobs=1).read_bytes() == expected
+    assert sorted(path.name for path in project.submissions_dir.iterdir()) == ["tiny_a.csv.gz", "tiny_a.json"]
+    # neither name nor time in the gzip header: flags 0, mtime 0
+    assert expected[3:8] == bytes(5)
+
+
+def test_a_full_disk_leaves_the_old_file_and_no_part(make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, dataset = make_ready()
+    path = write_submission(project, dataset, jobs=1)
+    before = path.read_bytes()
+
+    def fill_disk(*_: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(gzip.GzipFile, "write", fill_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_submission(project, dataset, jobs=1)
+    assert path.read_bytes() == before
+    assert sorted(path.name for path in project.submissions_dir.iterdir()) == ["tiny_a.csv.gz", "tiny_a.json"]
+
+
+def test_maps_of_another_origin_are_refused(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    write_maps(project, dataset, "a", fingerprint="f" * 16)
+    with pytest.raises(InputError, match=r"fingerprint 0123456789abcdef, .* Received: f{16}. Run .* `make ensemble`"):
+        write_submission(project, dataset, jobs=1)
+
+
+def test_other_folds_are_refused(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    lines = project.folds_path.read_text().splitlines()
+    swapped = [line[:-1] + {"0": "1", "1": "0"}[line[-1]] for line in lines[1:]]
+    project.folds_path.write_text("\n".join([lines[0], *swapped]) + "\n")
+    with pytest.raises(InputError, match=r"must be of the folds in .* Run `make ensemble`"):
+        write_submission(project, dataset, jobs=1)
+
+
+def test_missing_or_damaged_maps_are_named(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    first, last = list_shards(project.maps_dir("a", "test"))
+    content = last.read_bytes()
+    last.unlink()
+    with pytest.raises(InputError, match=r"must hold a map of test001_03.* Run `make predict EXP=a`"):
+        write_submission(project, dataset, jobs=1)
+    last.write_bytes(content)
+    flip_bit(first, 200)
+    with pytest.raises(InputError, match=r"00000\.zip must be whole. Received: member test000_01.png is damaged"):
+        write_submission(project, dataset, jobs=2)
+    assert not project.submissions_dir.exists() or not list(project.submissions_dir.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("img,rle_mask\nelse_01.jpg,1 1\n", "must name photos of test/{id}.jpg. Received: else_01.jpg"),
+        ("img,rle_mask,extra\ntest000_01.jpg,1 1,0\n", "must have the columns"),
+    ],
+)
+def test_a_sample_that_does_not_fit_is_refused(make_ready: MakeReady, text: str, message: str) -> None:
+    project, dataset = make_ready()
+    (project.input_dir / "sample_submission.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        write_submission(project, dataset, jobs=1)
+
+
+def test_a_submission_is_found_by_path_by_name_or_as_the_newest(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    with pytest.raises(InputError, match="Run `make submission`"):
+        find_submission(project)
+    first = write_submission(project, dataset, "zzz", jobs=1)
+    newest = write_submission(project, dataset, "aaa", jobs=1)
+    os.utime(first, ns=(10**9, 10**9))
+    assert find_submission(project) == newest
+    assert find_submission(project, "zzz") == find_submission(project, str(first)) == first
+    with pytest.raises(InputError, match=r"`SUBMISSION` must be .* Received: none_such, which"):
+        find_submission(project, "none_such")
+
+
+def test_no_stage_after_the_net_loads_a_network_library() -> None:
+    modules = "submission, ensemble, oof, score, check, maps, views, postprocess, blend, provenance"
+    code = (
+        f"import sys; from unets.inference import {modules}; print({{'keras', 'tensorflow', 'jax'}} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,163 @@
+"""Imports point down only, and only the rooms that may do so load cv2 and Keras (DESIGN.md, section 1)."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+SOURCE_DIR = Path(__file__).parents[1] / "src"
+
+# The layer of each room; a folder's rooms share its layer.
+LAYERS = {
+    "config": 0,
+    "errors": 0,
+    "files": 0,
+    "log": 0,
+    "metrics": 0,
+    "paths": 0,
+    "rle": 0,
+    "intervals": 0,
+    "runs": 1,
+    "parallel": 1,
+    "data": 1,
+    "nets": 1,
+    "catalog": 2,
+    "checks": 2,
+    "folds": 2,
+    "viz": 2,
+    "studio": 2,
+    "training": 3,
+    "inference": 3,
+    "report": 4,
+    "screen": 4,
+    "export": 4,
+    "kaggle": 4,
+    "results": 4,
+    "cli": 5,
+}
+CV2_ROOMS = ("data", "studio", "viz", "inference.postprocess")
+KERAS_ROOMS = ("nets", "training", "inference.predict", "data.batches", "export")
+KERAS_MODULES = {"keras", "tensorflow", "jax", "torch"}
+# Pages and submissions are made without waiting seven seconds for TensorFlow.
+LIGHT_MODULES = (
+    "catalog",
+    "checks",
+    "folds",
+    "data.io",
+    "inference.ensemble",
+    "inference.maps",
+    "inference.postprocess",
+    "inference.score",
+    "inference.submission",
+    "report",
+    "results",
+    "screen",
+    "cli",
+)
+
+
+def list_modules() -> dict[str, Path]:
+    """Returns the file of each module, named below `unets`: `data.io`."""
+    modules = {}
+    for path in sorted((SOURCE_DIR / "unets").rglob("*.py")):
+        parts = path.relative_to(SOURCE_DIR / "unets").with_suffix("").parts
+        modules[".".join(part for part in parts if part != "__init__")] = path
+    return modules
+
+
+MODULES = list_modules()
+
+
+def list_imports(path: Path) -> Iterator[str]:
+    """Yields the full name of everything that a file imports, within functions and for type checkers too."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def list_rooms(name: str) -> set[str]:
+    """Returns the modules of the package that a file imports: `data.io` for `unets.data.io.read_image`."""
+    rooms = set()
+    for imported in list_imports(MODULES[name]):
+        parts = imported.split(".")
+        if parts[0] == "unets":
+            inner = [".".join(parts[1:end]) for end in range(len(parts), 1, -1)]
+            rooms.add(next((candidate for candidate in inner if candidate in MODULES), ""))
+    return rooms - {""}
+
+
+def lies_in(name: str, rooms: tuple[str, ...]) -> bool:
+    return any(name == room or name.startswith(f"{room}.") for room in rooms)
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name])
+def test_imports_point_down(name: str) -> None:
+    folder = name.split(".")[0]
+    assert folder in LAYERS, f"{name} has no layer: give it one here and in DESIGN.md"
+    for room in list_rooms(name):
+        other = room.split(".")[0]
+        assert LAYERS[other] <= LAYERS[folder], f"{name} imports {room}, which lies above it"
+        assert {folder, other} != {"training", "inference"}, f"{name} imports {room}: they meet on disk alone"
+        assert {folder, other} != {"data", "nets"}, f"{name} imports {room}: neither knows the other"
+
+
+def test_no_two_rooms_import_each_other() -> None:
+    imported = {name: list_rooms(name) - {name} for name in MODULES if name}
+    # Rooms that import nothing unvisited are taken away until none is left; what stays is a circle.
+    while free := [name for name, rooms in imported.items() if not rooms & imported.keys()]:
+        for name in free:
+            del imported[name]
+    assert not imported, f"these import each other in a circle: {sorted(imported)}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name])
+def test_cv2_and_keras_stay_where_they_belong(name: str) -> None:
+    roots = {imported.split(".")[0] for imported in list_imports(MODULES[name])}
+    if not lies_in(name, CV2_ROOMS):
+        assert "cv2" not in roots, f"{name} imports cv2"
+    if not lies_in(name, KERAS_ROOMS):
+        assert not roots & KERAS_MODULES, f"{name} imports {sorted(roots & KERAS_MODULES)}"
+
+
+def test_light_modules_do_not_load_tensorflow() -> None:
+    names = [f"unets.{name}" for name in LIGHT_MODULES if name in MODULES]
+    assert "unets.catalog" in names
+    # One process for all: the first that loads it is named.
+    program = f"""
+import importlib, sys
+for name in {names}:
+    importlib.import_module(name)
+    heavy = {KERAS_MODULES} & set(sys.modules)
+    assert not heavy, f"importing {{name}} loads {{sorted(heavy)}}"
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_importing_does_nothing(tmp_path: Path) -> None:
+    """No folder is made, no log set up, nothing printed, no random state touched."""
+    names = [f"unets.{name}" for name in MODULES if name and LAYERS.get(name, 9) <= 2]
+    program = f"""
+import importlib, logging, random, sys
+import numpy as np
+before = random.getstate(), np.random.get_state()[1].tolist()
+for name in {names}:
+    importlib.import_module(name)
+assert (random.getstate(), np.random.get_state()[1].tolist()) == before
+assert not logging.getLogger().handlers and not logging.getLogger("unets").handlers
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_package_is_installed_from_here() -> None:
+    spec = find_spec("unets")
+    assert spec is not None and spec.origin == str(SOURCE_DIR / "unets" / "__init__.py")
