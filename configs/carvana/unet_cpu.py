@@ -11,6 +11,6 @@ from unets.config import AugmentConfig, DataConfig, ExperimentConfig, ModelConfi
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=(640, 959), batch_size=8, augment=AugmentConfig()),
     model=ModelConfig(depth=5, base_filters=16, stem_stride=4),
-    training=TrainingConfig(epochs=45, learning_rate=2e-3),
+    training=TrainingConfig(epochs=40, learning_rate=2e-3),
     folds=(0,),
 )

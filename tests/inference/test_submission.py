@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -210,3 +212,13 @@ def test_no_stage_after_the_net_loads_a_network_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_rows_are_written_as_they_come(tmp_path: Path) -> None:
+    text = "1 2 " * 25_000  # 100 KB, 400 times: 40 MB in all
+    tracemalloc.start()
+    digest = submission._write_gzip(tmp_path / "large.csv.gz", ["img", "rle_mask"], (text for _ in range(400)))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 2_000_000
+    assert digest == hashlib.sha256(gzip.decompress((tmp_path / "large.csv.gz").read_bytes())).hexdigest()

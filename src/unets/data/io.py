@@ -19,6 +19,10 @@ _DECODE_FLAGS = {
     4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
     8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION,
 }
+# Six made-up maps of 640 x 959 (a soft contour, slow and fast noise; 3 % of the pixels neither 0 nor 255), KB and ms to
+# write and to read one: run lengths 15.6, 4.7, 2.3; default level 1 20.9, 4.3, 1.2; level 6 16.7, 5.5, 1.7; level 9
+# 16.0, 16.9, 1.8; Huffman alone 87.5, 7.7, 2.5. Run lengths: the smallest, and written almost as fast as any.
+_PNG_SETTINGS = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_COMPRESSION, 1)
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
@@ -98,6 +102,24 @@ def read_index_image(path: Path) -> npt.NDArray[np.uint8]:
             return np.array(picture, dtype=np.uint8)
         except (OSError, SyntaxError, ValueError) as error:
             raise InputError(f"{path} must be whole. Received: {error}") from error
+
+
+def encode_png(values_hw: npt.NDArray[np.uint8]) -> bytes:
+    """Writes uint8 (height, width) as a PNG, without loss and fast."""
+    written, png = cv2.imencode(".png", np.ascontiguousarray(values_hw), _PNG_SETTINGS)
+    if not written:
+        raise OSError(f"OpenCV cannot write a PNG of shape {values_hw.shape}")
+    return png.tobytes()
+
+
+def decode_png(content: bytes) -> npt.NDArray[np.uint8] | None:
+    """Reads what `encode_png` wrote; None where the bytes are something else."""
+    if not content:
+        return None
+    values = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint8 or values.ndim != 2:
+        return None
+    return np.asarray(values, dtype=np.uint8)
 
 
 def _read_size(content: bytes, path: Path) -> SizeHW:

@@ -17,11 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from unets.data.geometry import SizeHW
+from unets.data.io import decode_png, encode_png
 from unets.errors import InputError
 from unets.runs import atomic_path
 
@@ -31,10 +31,6 @@ Photo = TypeVar("Photo")
 
 MANIFEST = "manifest.json"
 _SHARD_NAME = re.compile(r"\d{5,}\.zip")
-# Six made-up maps of 640 x 959 (a soft contour, slow and fast noise; 3 % of the pixels neither 0 nor 255), KB and ms to
-# write and to read one: run lengths 15.6, 4.7, 2.3; default level 1 20.9, 4.3, 1.2; level 6 16.7, 5.5, 1.7; level 9
-# 16.0, 16.9, 1.8; Huffman alone 87.5, 7.7, 2.5. Run lengths: the smallest, and written almost as fast as any.
-_PNG_SETTINGS = (cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE, cv2.IMWRITE_PNG_COMPRESSION, 1)
 # What `zipfile` raises over damaged bytes, according to which byte it is.
 _DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError, struct.error)
 _OPEN_SHARDS = 4  # file handles a reader keeps
@@ -101,14 +97,9 @@ def encode_map(probs_u8_hwc: npt.NDArray[np.uint8]) -> EncodedMap:
             f"`probs_u8_hwc` must be uint8 (height, width, classes). "
             f"Received: {probs_u8_hwc.dtype} {probs_u8_hwc.shape}"
         )
-    pngs = []
-    for probs_u8_hw in np.moveaxis(probs_u8_hwc, -1, 0):
-        written, png = cv2.imencode(".png", np.ascontiguousarray(probs_u8_hw), _PNG_SETTINGS)
-        if not written:
-            raise OSError(f"OpenCV cannot write a PNG of shape {probs_u8_hw.shape}")
-        pngs.append(png.tobytes())
     height, width, _ = probs_u8_hwc.shape
-    return EncodedMap(size_hw=(height, width), pngs=tuple(pngs))
+    pngs = tuple(encode_png(probs_u8_hw) for probs_u8_hw in np.moveaxis(probs_u8_hwc, -1, 0))
+    return EncodedMap(size_hw=(height, width), pngs=pngs)
 
 
 def split_shards(photos: Sequence[Photo], shard_size: int) -> list[tuple[Photo, ...]]:
@@ -311,11 +302,10 @@ class MapReader:
             content = self._open(index).read(name)
         except _DAMAGE as error:
             raise _damaged(path, name, str(error)) from error
-        # A layer whose bytes are whole but are no PNG of this size was not written by `write_shard`.
-        layer = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), cv2.IMREAD_UNCHANGED) if content else None
-        if layer is None or layer.dtype != np.uint8 or layer.shape != self.size_hw:
-            raise _damaged(path, name, "no 8-bit PNG" if layer is None else f"{layer.dtype} {layer.shape}")
-        return np.asarray(layer, dtype=np.uint8)
+        layer = decode_png(content)
+        if layer is None or layer.shape != self.size_hw:
+            raise _damaged(path, name, "no 8-bit PNG" if layer is None else f"of size {layer.shape}")
+        return layer
 
     def _open(self, index: int) -> zipfile.ZipFile:
         if index not in self._opened:

@@ -164,7 +164,7 @@ def load_predictor(
     precision = choose_precision(experiment.training.precision)
     nets = []
     for path in weights_paths:
-        net = build_unet(experiment.model, size_hw, num_classes, precision)
+        net = build_unet(experiment.model, size_hw, num_classes, precision, name=path.parent.name)
         try:
             net.load_weights(path)
         except (OSError, ValueError, KeyError) as error:

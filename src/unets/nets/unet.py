@@ -13,7 +13,7 @@ from unets.nets.blocks import DepthToSpace, ReflectPad, SpaceToDepth, convolve_t
 SizeHW = tuple[int, int]
 
 
-def build_unet(config: ModelConfig, size_hw: SizeHW, num_classes: int = 1, precision: str = "float32") -> keras.Model:
+def build_unet(config: ModelConfig, size_hw: SizeHW, num_classes: int = 1, precision: str = "float32", name: str = "unet") -> keras.Model:
     """Builds a U-Net for photos of one size; weights fit every size.
 
     Args:
@@ -22,6 +22,7 @@ def build_unet(config: ModelConfig, size_hw: SizeHW, num_classes: int = 1, preci
             reflection and cropped again.
         num_classes: number of foreground classes.
         precision: a Keras dtype policy; variables and logits stay float32 whatever it is.
+        name: of the model; nets that are joined into one need different ones.
 
     Returns:
         A model from uint8 RGB (batch, height, width, 3) to float32 logits (batch, height, width, channels): one channel
@@ -45,7 +46,7 @@ def build_unet(config: ModelConfig, size_hw: SizeHW, num_classes: int = 1, preci
             x = DepthToSpace(block, dtype="float32", name="unfold")(x)
         crop = ((before[0], after[0]), (before[1], after[1]))
         logits = layers.Cropping2D(crop, dtype="float32", name="logits")(x)
-        return keras.Model(photos, logits, name="unet")
+        return keras.Model(photos, logits, name=name)
 
 
 def measure_padding(size_hw: SizeHW, multiple: int) -> tuple[SizeHW, SizeHW]:
