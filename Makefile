@@ -24,7 +24,7 @@ STAGES  := check-data folds train predict ensemble submission
 DEMO     = COMPETITION=studio
 
 .DEFAULT_GOAL := help
-.PHONY: help setup render check-data folds train predict ensemble submission check-submission score summary record \
+.PHONY: help setup render check-data folds train predict ensemble submission check-submission score summary show record \
         pipeline demo clean-runs test test-fast lint bench
 
 help:  ## print this
@@ -79,6 +79,9 @@ score: $(READY)  ## score a submission (SUBMISSION=, TRUTH=csv or folder of mask
 
 summary: $(READY)  ## print one table: Dice of experiments, ensemble and submission, seconds a stage
 	$(PY) scripts/09_summarize.py $(STAGE)
+
+show: $(READY)  ## draw a sheet of test photos with the submission's contours (SUBMISSION=)
+	$(PY) scripts/12_show_masks.py $(STAGE) $(if $(SUBMISSION),--submission "$(SUBMISSION)")
 
 record: $(READY)  ## keep what runs and ensemble reached in results/, render RESULTS.md (NAME= of the ensemble)
 	$(PY) scripts/10_record.py $(STAGE) $(if $(NAME),--name $(NAME))

@@ -156,8 +156,7 @@ def load_backend() -> None:
 def note_seconds(stage: Stage, seconds: float) -> None:
     """Appends what a stage took to `stages.jsonl`."""
     path = stage.project.stages_path
-    if not path.parent.is_dir():
-        return
+    path.parent.mkdir(parents=True, exist_ok=True)
     line = {"stage": stage.name, "exp": stage.args.exp, "fold": stage.args.fold, "seconds": round(seconds, 1)}
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")

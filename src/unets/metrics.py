@@ -40,11 +40,11 @@ def _count(truth: Mask, predicted: Mask) -> tuple[int, int, int]:
     """Returns (pixels of both, of `truth`, of `predicted`)."""
     if truth.shape != predicted.shape:
         raise ValueError(f"`predicted` must have the shape of `truth`, {truth.shape}. Received: {predicted.shape}")
-    truth, predicted = truth.astype(bool, copy=False), predicted.astype(bool, copy=False)
+    is_true, is_predicted = truth.astype(np.bool_, copy=False), predicted.astype(np.bool_, copy=False)
     return (
-        int(np.count_nonzero(truth & predicted)),
-        int(np.count_nonzero(truth)),
-        int(np.count_nonzero(predicted)),
+        int(np.count_nonzero(is_true & is_predicted)),
+        int(np.count_nonzero(is_true)),
+        int(np.count_nonzero(is_predicted)),
     )
 
 

@@ -33,10 +33,10 @@ def augment(
     """
     # All draws are made in one order, whatever is switched on, so that a setting changes its own effect alone.
     flip_h, flip_v = rng.random() < config.hflip, rng.random() < config.vflip
-    turns = int(rng.integers(4)) if config.quarter_turns else 0
     warps, colours = rng.random() < config.warp_probability, rng.random() < config.colour_probability
     matrix = draw_warp(config, image_hwc.shape[:2], rng)
     colour_matrix, gamma = draw_colours(config, rng)
+    turns = int(rng.integers(4)) if config.quarter_turns else 0
     if warps:
         # The flips and turns ride along: a warp costs the same whatever its matrix.
         matrix = matrix @ _flip_matrix(image_hwc.shape[:2], flip_h, flip_v, turns)

@@ -5,6 +5,8 @@ enlarging interpolates between pixel centres. Both are what cv2 does, so a map m
 drift.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -13,34 +15,23 @@ SizeHW = tuple[int, int]
 
 
 def shrink(image: npt.NDArray[np.uint8], size_hw: SizeHW) -> npt.NDArray[np.uint8]:
-    """Resizes a photo or mask by area, or linearly where a side grows.
+    """Resizes a photo or mask: by area along a side that shrinks, linearly along one that grows.
 
     Args:
         image: uint8 (height, width) or (height, width, channels).
         size_hw: (height, width) wanted.
     """
-    height, width = size_hw
-    if image.shape[:2] == (height, width):
-        return image
-    shrinks = image.shape[0] >= height and image.shape[1] >= width
-    # Area, not linear: linear reads 4 of every n x n pixels at an n-fold reduction, and the contour jumps.
-    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=interpolation), dtype=np.uint8)
+    return np.asarray(_resize(image, size_hw), dtype=np.uint8)
 
 
 def enlarge(probs_hw: npt.NDArray[np.float32], size_hw: SizeHW) -> npt.NDArray[np.float32]:
-    """Resizes a map linearly between pixel centres (by area where it shrinks).
+    """Resizes a map: linearly between pixel centres along a side that grows, by area along one that shrinks.
 
     Args:
         probs_hw: float32 (height, width).
         size_hw: (height, width) wanted.
     """
-    height, width = size_hw
-    if probs_hw.shape == (height, width):
-        return probs_hw
-    grows = probs_hw.shape[0] <= height and probs_hw.shape[1] <= width
-    interpolation = cv2.INTER_LINEAR if grows else cv2.INTER_AREA
-    return np.asarray(cv2.resize(probs_hw, (width, height), interpolation=interpolation), dtype=np.float32)
+    return np.asarray(_resize(probs_hw, size_hw), dtype=np.float32)
 
 
 def cover(mask_hw: npt.NDArray[np.uint8], num_classes: int, size_hw: SizeHW) -> npt.NDArray[np.uint8]:
@@ -52,11 +43,24 @@ def cover(mask_hw: npt.NDArray[np.uint8], num_classes: int, size_hw: SizeHW) -> 
         size_hw: (height, width) wanted.
 
     Returns:
-        uint8 (height, width, classes), 0..255 for a share of 0..1.
+        uint8 (height, width, classes), 0..255 for a share of 0..1; the classes of a pixel sum to at most 255.
     """
     layers = []
+    left_hw = np.full(size_hw, 255, dtype=np.uint8)
     for class_index in range(1, num_classes + 1):
         # compare gives 0 or 255, in one pass without a temporary
         whole = np.asarray(cv2.compare(mask_hw, class_index, cv2.CMP_EQ), dtype=np.uint8)  # type: ignore[call-overload]
-        layers.append(shrink(whole, size_hw))
+        # Two classes that share a pixel are both rounded up, 127.5 to 128: the later gets what is left.
+        layers.append(np.minimum(shrink(whole, size_hw), left_hw))
+        left_hw -= layers[-1]
     return np.stack(layers, axis=-1)
+
+
+def _resize(values: npt.NDArray[Any], size_hw: SizeHW) -> npt.NDArray[Any]:
+    smaller_hw = (min(values.shape[0], size_hw[0]), min(values.shape[1], size_hw[1]))
+    # Area, not linear: linear reads 4 of every n x n pixels at an n-fold reduction, and the contour jumps. One after
+    # the other, as cv2 takes neither area nor centres where one side shrinks and the other grows.
+    for (height, width), interpolation in ((smaller_hw, cv2.INTER_AREA), (size_hw, cv2.INTER_LINEAR)):
+        if values.shape[:2] != (height, width):
+            values = cv2.resize(values, (width, height), interpolation=interpolation)
+    return values

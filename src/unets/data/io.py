@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 from unets.data.geometry import SizeHW, shrink
 from unets.errors import InputError
 from unets.files import read_bytes
+from unets.runs import atomic_path
 
 # The orientation tag is ignored everywhere: masks are drawn over the stored pixels.
 _DECODE_FLAGS = {
@@ -122,6 +123,17 @@ def decode_png(content: bytes) -> npt.NDArray[np.uint8] | None:
     return np.asarray(values, dtype=np.uint8)
 
 
+def write_image(path: Path, image_hwc: npt.NDArray[np.uint8]) -> None:
+    """Writes a picture for people, whole or not at all; the format follows the name.
+
+    Args:
+        path: ends in .jpg, .png, ...
+        image_hwc: uint8 RGB (height, width, 3).
+    """
+    with atomic_path(path) as temporary:
+        Image.fromarray(image_hwc).save(temporary, quality=88)
+
+
 def _read_size(content: bytes, path: Path) -> SizeHW:
     with _open_picture(content, path) as picture:
         width, height = picture.size
@@ -131,5 +143,7 @@ def _read_size(content: bytes, path: Path) -> SizeHW:
 def _open_picture(content: bytes, path: Path) -> Image.Image:
     try:
         return Image.open(BytesIO(content))
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path} must be of a size that Pillow opens. Received: {error}") from error
     except (UnidentifiedImageError, OSError, SyntaxError) as error:
         raise InputError(f"{path} must be a picture. Received: {len(content)} bytes of something else") from error

@@ -13,7 +13,9 @@ from unets.nets.blocks import DepthToSpace, ReflectPad, SpaceToDepth, convolve_t
 SizeHW = tuple[int, int]
 
 
-def build_unet(config: ModelConfig, size_hw: SizeHW, num_classes: int = 1, precision: str = "float32", name: str = "unet") -> keras.Model:
+def build_unet(
+    config: ModelConfig, size_hw: SizeHW, num_classes: int = 1, precision: str = "float32", name: str = "unet"
+) -> keras.Model:
     """Builds a U-Net for photos of one size; weights fit every size.
 
     Args:

@@ -83,9 +83,7 @@ def _score_car(task: tuple[int, int, tuple[int, int]]) -> list[tuple[Dices, floa
     return list(_score_views(seed, index, size_hw, empty))
 
 
-def _score_views(
-    seed: int, index: int, size_hw: tuple[int, int], empty: Image
-) -> Iterator[tuple[Dices, float]]:
+def _score_views(seed: int, index: int, size_hw: tuple[int, int], empty: Image) -> Iterator[tuple[Dices, float]]:
     car = build_car(seed, index)
     for view in range(1, NUM_VIEWS + 1):
         image, mask = render_photo(car, view, seed, size_hw)

@@ -196,9 +196,7 @@ def build_cabin(body: Body) -> Shell:
     deck_x, deck_z = tuple(x for x, _ in body.deck), tuple(z - CABIN_SUNK_M for _, z in body.deck)
     crown_x = (roof_front + roof_rear) / 2 + 0.15
     return Shell(
-        front=Curve(
-            at=(0.0, 0.5, 1.0), values=(foot_front, 0.46 * foot_front + 0.54 * roof_front, roof_front)
-        ),
+        front=Curve(at=(0.0, 0.5, 1.0), values=(foot_front, 0.46 * foot_front + 0.54 * roof_front, roof_front)),
         rear=Curve(at=(0.0, 0.5, 1.0), values=(foot_rear, 0.56 * foot_rear + 0.44 * roof_rear, roof_rear)),
         half_width=Curve(
             at=(0.0, 0.4, 1.0),

@@ -68,9 +68,7 @@ def _axes() -> tuple[Floats, Floats, Floats]:
     return right, np.cross(right, ahead), ahead
 
 
-def turn(
-    points: Floats, view: int, *, swing_deg: float = 0.0, offset_xy: tuple[float, float] = (0.0, 0.0)
-) -> Floats:
+def turn(points: Floats, view: int, *, swing_deg: float = 0.0, offset_xy: tuple[float, float] = (0.0, 0.0)) -> Floats:
     """Returns car-frame points (..., 3) in the world, the turntable at `view` (1..16; 1 shows the nose)."""
     angle = np.deg2rad((view - 1) * 360.0 / NUM_VIEWS + swing_deg - 90.0)
     cos, sin = np.cos(angle), np.sin(angle)

@@ -68,9 +68,7 @@ def build_car(seed: int, index: int) -> Car:
     kind = kinds[(index + seed) % len(kinds)]
     paint, paint_rgb, _, flake = PAINTS[int(rng.choice(len(PAINTS), p=[share for _, _, share, _ in PAINTS]))]
     jitter = rng.integers(-8, 9, size=3)
-    red, green, blue = (
-        int(np.clip(level + step, 8, 245)) for level, step in zip(paint_rgb, jitter, strict=True)
-    )
+    red, green, blue = (int(np.clip(level + step, 8, 245)) for level, step in zip(paint_rgb, jitter, strict=True))
     rim_level = int(rng.choice([205, 180, 120, 40], p=[0.4, 0.3, 0.15, 0.15]))
     return Car(
         index=index,

@@ -75,17 +75,13 @@ def write_competition(
     }
     _claim_folder(out, settings)
     # The tables are written last: where all stand, the photos do.
-    if all((out / name).is_file() for name in TABLE_NAMES) and _has_all_photos(
-        out, num_train_cars, num_test_cars
-    ):
+    if all((out / name).is_file() for name in TABLE_NAMES) and _has_all_photos(out, num_train_cars, num_test_cars):
         return
     num_cars = num_train_cars + num_test_cars
     splits: list[Split] = ["train" if index < num_train_cars else "test" for index in range(num_cars)]
     tasks = [CarTask(out, split, index, seed, size_hw) for index, split in enumerate(splits)]
     rows: dict[Split, list[Row]] = {"train": [], "test": []}
-    for task, car_rows in zip(
-        tasks, run_tasks(_write_car, tasks, jobs=jobs, what="studio", unit="car"), strict=True
-    ):
+    for task, car_rows in zip(tasks, run_tasks(_write_car, tasks, jobs=jobs, what="studio", unit="car"), strict=True):
         rows[task.split] += car_rows
     _write_tables(out, rows, [build_car(seed, index) for index in range(num_cars)])
 

@@ -24,9 +24,7 @@ def fitting_layers(car: Car, hull: Shell, cabin: Shell) -> Iterator[Layer]:
             _bulb((mirror_x, side * (mirror_y - 0.10), mirror_z - 0.06), (0.05, 0.08, 0.035)),
             MIRROR_BIAS_M,
         )
-        yield Layer(
-            "paint", _bulb((mirror_x, side * mirror_y, mirror_z), (0.07, 0.115, 0.075)), MIRROR_BIAS_M
-        )
+        yield Layer("paint", _bulb((mirror_x, side * mirror_y, mirror_z), (0.07, 0.115, 0.075)), MIRROR_BIAS_M)
         yield Layer(
             "glass",
             _bulb((mirror_x - 0.035, side * mirror_y, mirror_z), (0.045, 0.095, 0.058)),
@@ -61,9 +59,7 @@ def _bed(car: Car, hull: Shell) -> Iterator[Layer]:
 
 def _bulb(centre: tuple[float, float, float], radii: tuple[float, float, float]) -> Floats:
     """Returns the quads of an ellipsoid swollen halfway towards its bounding box."""
-    around, up = np.meshgrid(
-        np.linspace(0, 2 * np.pi, 25), np.linspace(-np.pi / 2, np.pi / 2, 13), indexing="ij"
-    )
+    around, up = np.meshgrid(np.linspace(0, 2 * np.pi, 25), np.linspace(-np.pi / 2, np.pi / 2, 13), indexing="ij")
     unit = np.stack([np.cos(up) * np.cos(around), np.cos(up) * np.sin(around), np.sin(up)], axis=-1)
     unit = np.sign(unit) * np.abs(unit) ** 0.7
     return quads_of_grid(unit * np.array(radii) + np.array(centre))

@@ -83,14 +83,8 @@ def shade(
     mirrored = 2 * facing * normals - to_eye
     fresnel = scale * (gloss + (1 - gloss) * (1 - facing) ** 5)
     seen = studio_radiance(centres, mirrored, light)
-    soft = (
-        0.27
-        + 0.37 * (0.5 + 0.5 * normals[:, 2:])
-        + light.key * np.clip(normals @ light.key_xyz, 0, 1)[:, None]
-    )
-    near_floor = 0.62 + 0.38 * np.clip(
-        centres[:, 2:] / 0.55, 0, 1
-    )  # the car itself keeps light off its sills
+    soft = 0.27 + 0.37 * (0.5 + 0.5 * normals[:, 2:]) + light.key * np.clip(normals @ light.key_xyz, 0, 1)[:, None]
+    near_floor = 0.62 + 0.38 * np.clip(centres[:, 2:] / 0.55, 0, 1)  # the car itself keeps light off its sills
     diffuse = albedo * soft * near_floor
     linear = (1 - metal) * diffuse + metal * albedo * (0.35 * soft + 0.75 * seen) + fresnel * seen
     return np.asarray(np.rint(255 * np.clip(linear, 0, 1) ** (1 / GAMMA)), dtype=np.uint8)

@@ -52,9 +52,7 @@ def paint_faces(quads: Floats, normals: Floats, bias_m: Floats, camera: Camera) 
     return Painting(top_left=(int(low[1]), int(low[0])), faces_hw=faces_hw)
 
 
-def part_image(
-    painting: Painting, part_index: NDArray[np.uint8], size_hw: tuple[int, int]
-) -> NDArray[np.uint8]:
+def part_image(painting: Painting, part_index: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
     """Returns the part that owns each pixel, uint8 (H, W), 0 where the car covers less than half of it.
 
     A covered pixel belongs to the part that owns most of it, the higher index where two are equal.

@@ -81,9 +81,7 @@ def _windows(car: Car, cabin: Shell) -> Iterator[Layer]:
 
 def _side_windows(car: Car, cabin: Shell) -> Iterator[Layer]:
     foot_front, foot_rear = car.body.cabin_x
-    borders = [
-        cabin.u_at_x(foot_front + share * (foot_rear - foot_front), 0.05) for share in car.body.pillars
-    ]
+    borders = [cabin.u_at_x(foot_front + share * (foot_rear - foot_front), 0.05) for share in car.body.pillars]
     low, high = cabin.v_at_h(0.13), cabin.v_at_h(0.80)
     frame = (borders[0] - 0.008, borders[-1] + 0.008)
     yield from _both_sides(
@@ -107,24 +105,14 @@ def _front(car: Car, hull: Shell) -> Iterator[Layer]:
     v = hull.v_at_h
     lamp = (corner * 0.62, corner * 1.12)
     yield _detail("grille", patch(hull, (-corner * 0.52, corner * 0.52), (v(0.50), v(0.70)), counts=(16, 5)))
-    yield _detail(
-        "chrome", patch(hull, (-corner * 0.53, corner * 0.53), (v(0.70), v(0.725)), counts=(16, 1)), above=2
-    )
+    yield _detail("chrome", patch(hull, (-corner * 0.53, corner * 0.53), (v(0.70), v(0.725)), counts=(16, 1)), above=2)
     yield _detail("grille", patch(hull, (-corner * 0.70, corner * 0.70), (v(0.06), v(0.24)), counts=(20, 5)))
-    yield from _both_sides(
-        "headlamp", hull, lamp, (v(0.56), v(0.76)), counts=(12, 6), roundness=4, lean=0.012
-    )
+    yield from _both_sides("headlamp", hull, lamp, (v(0.56), v(0.76)), counts=(12, 6), roundness=4, lean=0.012)
     bulb = (corner * 0.70, corner * 0.88)
     yield from _both_sides("lens", hull, bulb, (v(0.59), v(0.72)), counts=(6, 6), roundness=2, above=2)
-    yield from _both_sides(
-        "amber", hull, (corner * 0.98, corner * 1.08), (v(0.60), v(0.70)), counts=(4, 4), above=2
-    )
-    yield from _both_sides(
-        "lens", hull, (corner * 0.70, corner * 0.82), (v(0.12), v(0.20)), roundness=2, above=2
-    )
-    yield _detail(
-        "plate", patch(hull, (-0.016, 0.016), (v(0.31), v(0.43)), counts=(6, 3), lift_m=0.012), above=2
-    )
+    yield from _both_sides("amber", hull, (corner * 0.98, corner * 1.08), (v(0.60), v(0.70)), counts=(4, 4), above=2)
+    yield from _both_sides("lens", hull, (corner * 0.70, corner * 0.82), (v(0.12), v(0.20)), roundness=2, above=2)
+    yield _detail("plate", patch(hull, (-0.016, 0.016), (v(0.31), v(0.43)), counts=(6, 3), lift_m=0.012), above=2)
 
 
 def _rear(car: Car, hull: Shell) -> Iterator[Layer]:
@@ -138,15 +126,11 @@ def _rear(car: Car, hull: Shell) -> Iterator[Layer]:
     lamp_middle = (lamp[0] * 0.55 + lamp[1] * 0.45, lamp[0] * 0.25 + lamp[1] * 0.75)
     white = (span[0] + 0.2 * (span[1] - span[0]), span[0] + 0.42 * (span[1] - span[0]))
     yield from _both_sides("lens", hull, lamp_middle, white, counts=(5, 4), above=2)
-    yield _detail(
-        "trim", patch(hull, (0.5 - inward * 0.9, 0.5 + inward * 0.9), (v(0.03), v(0.17)), counts=(20, 4))
-    )
+    yield _detail("trim", patch(hull, (0.5 - inward * 0.9, 0.5 + inward * 0.9), (v(0.03), v(0.17)), counts=(20, 4)))
     plate = (v(0.58), v(0.70)) if not tall else (v(0.44), v(0.56))
     yield _detail("plate", patch(hull, (0.484, 0.516), plate, counts=(6, 3), lift_m=0.012), above=2)
     lid = (v(0.33), v(0.345))
-    yield _detail(
-        "gap", patch(hull, (0.5 - inward * 0.85, 0.5 + inward * 0.85), lid, counts=(24, 1), roundness=40)
-    )
+    yield _detail("gap", patch(hull, (0.5 - inward * 0.85, 0.5 + inward * 0.85), lid, counts=(24, 1), roundness=40))
 
 
 def _sides(car: Car, hull: Shell) -> Iterator[Layer]:
@@ -158,18 +142,12 @@ def _sides(car: Car, hull: Shell) -> Iterator[Layer]:
         doors.pop(-2)
     for x in doors:
         u = hull.u_at_x(x, 0.5)
-        yield from _both_sides(
-            "gap", hull, (u - 0.0005, u + 0.0005), (v(0.10), 0.97), counts=(1, 14), roundness=40
-        )
+        yield from _both_sides("gap", hull, (u - 0.0005, u + 0.0005), (v(0.10), 0.97), counts=(1, 14), roundness=40)
     for x in doors[1:]:
         u = hull.u_at_x(x + 0.17, 0.7)
         material = "chrome" if car.paint in ("black", "grey") else "paint"
-        yield from _both_sides(
-            material, hull, (u - 0.007, u + 0.007), (v(0.73), v(0.765)), counts=(4, 2), above=3
-        )
-        yield from _both_sides(
-            "gap", hull, (u - 0.008, u + 0.008), (v(0.715), v(0.735)), counts=(4, 1), above=2
-        )
+        yield from _both_sides(material, hull, (u - 0.007, u + 0.007), (v(0.73), v(0.765)), counts=(4, 2), above=3)
+        yield from _both_sides("gap", hull, (u - 0.008, u + 0.008), (v(0.715), v(0.735)), counts=(4, 1), above=2)
     sill = (hull.u_at_x(body.axles_x[0] - 0.35, 0.1), hull.u_at_x(body.axles_x[1] + 0.35, 0.1))
     height = v(0.15) if body.is_rugged else v(0.06)
     yield from _both_sides("trim", hull, sill, (0.0, height), counts=(40, 3), roundness=40)

@@ -155,13 +155,9 @@ def _backdrop(
     camera = Camera(size_hw=coarse_hw, shift_yx=placed.camera.shift_yx)
     is_body = mesh.part_index != 3
     corners = placed.quads[is_body][:, 0]
-    light = scene.uneven_light(rng, coarse_hw, conditions.unevenness) * np.array(
-        conditions.gain_rgb, np.float32
-    )
+    light = scene.uneven_light(rng, coarse_hw, conditions.unevenness) * np.array(conditions.gain_rgb, np.float32)
     light *= scene.car_shadow(corners, placed.tyre_prints, conditions.light.key_xyz, camera)[..., None]
-    mirror = scene.floor_reflection(
-        placed.quads, placed.normals, mesh.bias_m, colours, conditions.reflection, camera
-    )
+    mirror = scene.floor_reflection(placed.quads, placed.normals, mesh.bias_m, colours, conditions.reflection, camera)
     added = mirror[..., :3] * light
     light *= 1.0 - mirror[..., 3:] / np.float32(255)
     margin = scene.margin_px(size_hw)
@@ -180,6 +176,4 @@ def _grain(rng: np.random.Generator, size_hw: tuple[int, int], noise: float) -> 
     height, width = size_hw
     tile = rng.standard_normal((*NOISE_TILE_HW, 3), dtype=np.float32) * np.float32(noise)
     rows, columns = min(height, NOISE_TILE_HW[0]), min(width, NOISE_TILE_HW[1])
-    return np.asarray(
-        cv2.copyMakeBorder(tile[:rows, :columns], 0, height - rows, 0, width - columns, cv2.BORDER_WRAP)
-    )
+    return np.asarray(cv2.copyMakeBorder(tile[:rows, :columns], 0, height - rows, 0, width - columns, cv2.BORDER_WRAP))

@@ -19,9 +19,7 @@ from unets.studio.shells import Floats
 Picture = NDArray[np.float32]
 
 COARSENESS = 4
-MARGIN_SHARE = (
-    0.02  # of the height; the empty studio is this much larger on all sides, so that it can be shifted
-)
+MARGIN_SHARE = 0.02  # of the height; the empty studio is this much larger on all sides, so that it can be shifted
 RING_RADIUS_M = 2.95  # the turntable's rim
 WALL_Y_M = 4.2  # where the floor begins to run up into the wall
 REFLECTION_FADE_M = 0.55  # height over which the floor's reflection fades to a third
@@ -103,21 +101,15 @@ def uneven_light(rng: np.random.Generator, size_hw: tuple[int, int], strength: f
     """Returns a smooth factor around 1 a channel, (h, w, 3) on the coarse grid: lamps warm up and age."""
     height, width = size_hw
     grey = 1.0 + strength * _clouds(rng, (height, width), cells=5)
-    tints = 1.0 + 0.12 * strength * np.stack(
-        [_clouds(rng, (height, width), cells=3) for _ in range(3)], axis=-1
-    )
+    tints = 1.0 + 0.12 * strength * np.stack([_clouds(rng, (height, width), cells=3) for _ in range(3)], axis=-1)
     across = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     down = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     slope_x, slope_y = rng.uniform(-1.2, 1.2, size=2).astype(np.float32) * strength
     vignette = 1.0 - 0.05 * (across**2 + down**2)
-    return np.asarray(
-        (grey * vignette * (1 + slope_x * across + slope_y * down))[..., None] * tints, np.float32
-    )
+    return np.asarray((grey * vignette * (1 + slope_x * across + slope_y * down))[..., None] * tints, np.float32)
 
 
-def car_shadow(
-    points: Floats, wheels: Floats, key_xyz: tuple[float, float, float], camera: Camera
-) -> Picture:
+def car_shadow(points: Floats, wheels: Floats, key_xyz: tuple[float, float, float], camera: Camera) -> Picture:
     """Returns the share of light that reaches the floor, float32 (h, w), for a camera of the coarse grid.
 
     Args:
@@ -165,9 +157,7 @@ def floor_reflection(
     flip = np.array([1.0, 1.0, -1.0])
     painting = paint_faces(quads * flip, normals * flip, bias_m, camera)
     fade = strength * np.exp(-quads[:, :, 2].mean(axis=1, keepdims=True) / REFLECTION_FADE_M)
-    rgba = np.rint(np.concatenate([colours, np.full_like(colours[:, :1], 255)], axis=1) * fade).astype(
-        np.uint8
-    )
+    rgba = np.rint(np.concatenate([colours, np.full_like(colours[:, :1], 255)], axis=1) * fade).astype(np.uint8)
     picture = np.zeros((*camera.size_hw, 4), np.float32)
     picture[painting.window] = colour_image(painting, rgba)
     return np.asarray(cv2.GaussianBlur(picture, (0, 0), 0.0045 * camera.size_hw[0] + 0.1))

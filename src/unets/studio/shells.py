@@ -71,9 +71,7 @@ class Shell:
     def outline(self, u: Floats) -> tuple[Floats, Floats]:
         """Returns the unit plan's coordinates (along, across), -1..1, at the arc positions `u` (any real)."""
         u = np.mod(u, 1.0)
-        table_u, table_along, table_across = _outline_table(
-            self.front_exponent, self.rear_exponent, self._aspect()
-        )
+        table_u, table_along, table_across = _outline_table(self.front_exponent, self.rear_exponent, self._aspect())
         folded = np.minimum(u, 1.0 - u)  # the right side is the left one mirrored
         sign = np.where(u <= 0.5, 1.0, -1.0)
         return np.interp(folded, table_u, table_along), sign * np.interp(folded, table_u, table_across)
@@ -131,9 +129,7 @@ class Layer(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _outline_table(
-    front_exponent: float, rear_exponent: float, aspect: float
-) -> tuple[Floats, Floats, Floats]:
+def _outline_table(front_exponent: float, rear_exponent: float, aspect: float) -> tuple[Floats, Floats, Floats]:
     """Returns (u, along, across) by arc length of half a superellipse, `aspect` times as long as wide."""
     steps = np.linspace(0.0, 1.0, OUTLINE_SAMPLES)
     halves = []

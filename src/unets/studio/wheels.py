@@ -50,9 +50,7 @@ def _wheel(car: Car, hull: Shell, axle_x: float, side: float) -> Iterator[Layer]
         shares, depths = (np.array(column) for column in zip(*profile, strict=True))
         angle = np.linspace(0, 2 * np.pi, NUM_AROUND + 1)[:, None]
         y = side * (face_y - depths) * np.ones_like(angle)
-        points = (
-            np.stack([radius * shares * np.cos(angle), y, radius * shares * np.sin(angle)], axis=-1) + centre
-        )
+        points = np.stack([radius * shares * np.cos(angle), y, radius * shares * np.sin(angle)], axis=-1) + centre
         quads = quads_of_grid(points)
         return Layer(material, quads[:, ::-1] if side < 0 else quads, bias_m)
 

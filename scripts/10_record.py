@@ -1,0 +1,21 @@
+"""Keeps what experiments and ensemble reached, with their cost, in results/, and renders RESULTS.md from it."""
+
+from unets import cli
+from unets.inference.submission import find_submission
+from unets.results import record_ensemble, record_experiment, write_results_page
+
+
+def main(stage: cli.Stage) -> None:
+    """Writes one record an experiment and one for the ensemble."""
+    project = stage.project
+    for name, experiment in stage.experiments.items():
+        print(record_experiment(project, stage.dataset, name, experiment))
+    submission_name = stage.args.name or find_submission(project, None).name.removesuffix(".csv.gz")
+    print(record_ensemble(project, submission_name))
+    print(write_results_page(stage.args.root))
+
+
+if __name__ == "__main__":
+    parser = cli.build_parser(__doc__)
+    parser.add_argument("--name", help="of the submission (default: the newest)")
+    cli.run(main, parser)

@@ -1,0 +1,191 @@
+"""What was reached and what it cost: small JSON files in results/, and RESULTS.md rendered from them.
+
+No figure in RESULTS.md is typed: `make record` writes a record from the run folders, and renders the page from all
+records.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from unets.config import DatasetConfig, ExperimentConfig
+from unets.errors import InputError
+from unets.inference.ensemble import Ensemble, read_ensemble
+from unets.inference.provenance import describe_origin
+from unets.intervals import bootstrap_mean
+from unets.paths import Project
+from unets.runs import read_json, write_json, write_text
+
+_HEADER = """# Results
+
+Rendered from `results/*/*.json` by `make record`; nothing here is typed. Scores are means over photos at full size,
+with a 95 % interval from a bootstrap over groups. Out-of-fold: by the net that did not see the photo's group.
+"""
+
+
+def record_experiment(project: Project, dataset: DatasetConfig, name: str, experiment: ExperimentConfig) -> Path:
+    """Writes the record of an experiment: config, out-of-fold score, cost of its folds.
+
+    Raises:
+        InputError: it was not predicted yet.
+    """
+    path = project.oof_dice_path(name)
+    if not path.exists():
+        raise InputError(f"{path} must exist. Received: no such file. Run `make predict EXP={name}`")
+    table = pd.read_csv(path, dtype={"id": str, "group": str})
+    folds = sorted(int(fold) for fold in table["fold"].unique())
+    metrics = {fold: read_json(project.run_dir(name, fold) / "metrics.json") for fold in folds}
+    groups = table["group"].tolist()
+    scores, first_views = (table[column].to_numpy() for column in (dataset.metric, f"{dataset.metric}_first_view"))
+    record = {
+        "kind": "experiment",
+        "competition": project.competition,
+        "name": name,
+        "metric": dataset.metric,
+        "folds": folds,
+        "num_photos": len(table),
+        "num_groups": len(set(groups)),
+        "oof": bootstrap_mean(scores, groups).model_dump(),
+        "oof_first_view": None if pd.isna(first_views).any() else bootstrap_mean(first_views, groups).model_dump(),
+        "cost": _sum_cost(metrics.values()),
+        "command": f"make train predict COMPETITION={project.competition} EXP={name} FOLD={_join(folds)}",
+        "config": experiment.model_dump(mode="json"),
+        **describe_origin(project.configs_dir),
+    }
+    return _write(project, name, record)
+
+
+def record_ensemble(project: Project, submission_name: str) -> Path:
+    """Writes the record of the ensemble and of the submission made of it, with its score where there is one."""
+    ensemble = read_ensemble(project)
+    submission_path = project.submission_path(submission_name)
+    score_path = project.score_path(submission_path)
+    metrics = [
+        read_json(project.run_dir(member.experiment, fold) / "metrics.json")
+        for member in ensemble.members
+        for fold in ensemble.folds
+    ]
+    names = ",".join(member.experiment for member in ensemble.members)
+    record = {
+        "kind": "ensemble",
+        "competition": project.competition,
+        "name": submission_name,
+        "metric": ensemble.metric,
+        "folds": list(ensemble.folds),
+        "num_photos": ensemble.num_photos,
+        "num_groups": ensemble.num_groups,
+        "oof": ensemble.score.model_dump(),
+        "gain_over_best_member": ensemble.gain_over_best_member.model_dump(),
+        "members": [member.model_dump() for member in ensemble.members],
+        "threshold": ensemble.threshold,
+        "test": read_json(score_path) if score_path.exists() else None,
+        "cost": _sum_cost(metrics),
+        "command": f"make pipeline score COMPETITION={project.competition} EXP={names} FOLD={_join(ensemble.folds)}",
+        **describe_origin(project.configs_dir),
+    }
+    return _write(project, submission_name, record)
+
+
+def render_results(results_dir: Path) -> str:
+    """Renders all records below `results/` as one page, competition by competition."""
+    records = [read_json(path) for path in sorted(results_dir.glob("*/*.json"))]
+    parts = [_HEADER]
+    for competition in sorted({record["competition"] for record in records}):
+        rows = [record for record in records if record["competition"] == competition]
+        parts.append(f"## {competition}\n\n{_render_table(rows)}\n{_render_commands(rows)}")
+    return "\n".join(parts)
+
+
+def write_results_page(root: Path) -> Path:
+    """Writes RESULTS.md from the records below `results/`."""
+    path = root / "RESULTS.md"
+    write_text(path, render_results(root / "results"))
+    return path
+
+
+def summarize(project: Project, experiments: Iterable[str]) -> str:
+    """Renders what a pipeline reached: experiments, ensemble, submissions, and seconds a stage."""
+    ensemble = read_ensemble(project)
+    lines = [f"{'':24}{'first view':>12}{'all views':>12}"]
+    scores = {score.experiment: score for score in ensemble.member_scores}
+    for name in experiments:
+        if name in scores:
+            first = scores[name].score_first_view
+            lines.append(f"{name:24}{'' if first is None else f'{first:.5f}':>12}{scores[name].score:>12.5f}")
+    lines.append(
+        f"{'ensemble, out-of-fold':24}{'':>12}{ensemble.score.mean:>12.5f}  {_bounds(ensemble.score.model_dump())}"
+    )
+    for path in sorted((project.models_dir / "scores").glob("*.json")):
+        score = read_json(path)
+        lines.append(f"{'submission, test':24}{'':>12}{score['mean']:>12.5f}  {_bounds(score)} {score['submission']}")
+    lines += ["", _judge(ensemble), "", f"{'stage':24}{'seconds':>12}"]
+    seconds = _sum_stages(project.stages_path)
+    lines += [f"{stage:24}{spent:>12.1f}" for stage, spent in (*seconds.items(), ("all", sum(seconds.values())))]
+    return f"{ensemble.metric} of {project.competition}\n" + "\n".join(lines)
+
+
+def _judge(ensemble: Ensemble) -> str:
+    """Says whether the ensemble is better than its best member."""
+    if len(ensemble.members) == 1:
+        return f"The ensemble has one member, {ensemble.best_member}."
+    gain = ensemble.gain_over_best_member
+    verdict = "no better than"
+    if gain.excludes_zero:
+        verdict = "better than" if gain.mean > 0 else "worse than"
+    return f"The ensemble is {verdict} its best member, {ensemble.best_member}, out-of-fold: {gain}."
+
+
+def _sum_stages(path: Path) -> dict[str, float]:
+    """Returns the seconds of each stage over all its calls, in the order of their first."""
+    if not path.exists():
+        return {}
+    table = pd.read_json(path, lines=True)
+    return {str(stage): float(spent) for stage, spent in table.groupby("stage", sort=False)["seconds"].sum().items()}
+
+
+def _sum_cost(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    runs = list(metrics)
+    return {
+        "training_hours": round(sum(run["seconds"] for run in runs) / 3600, 4),
+        "photos": sum(run["photos"] for run in runs),
+        "runs": len(runs),
+        "devices": sorted({device for run in runs for device in run["devices"]}),
+    }
+
+
+def _write(project: Project, name: str, record: Mapping[str, Any]) -> Path:
+    path = project.result_path(name)
+    write_json(path, record)
+    return path
+
+
+def _render_table(records: list[dict[str, Any]]) -> str:
+    lines = ["| what | photos | first view | out-of-fold | test | hours | device | commit |", "|" + "---|" * 8]
+    for record in records:
+        first, test = record.get("oof_first_view"), record.get("test")
+        cells = [
+            f"{record['name']} ({record['kind']}, folds {_join(record['folds'])})",
+            f"{record['num_photos']} of {record['num_groups']} groups",
+            f"{first['mean']:.5f}" if first else "",
+            f"{record['oof']['mean']:.5f} {_bounds(record['oof'])}",
+            f"{test['mean']:.5f} {_bounds(test)}, {test['num_photos']} photos" if test else "",
+            f"{record['cost']['training_hours']:.2f}",
+            ", ".join(record["cost"]["devices"]),
+            f"{(record['git_commit'] or 'none')[:9]}{' (changed)' if record['git_is_dirty'] else ''}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _render_commands(records: list[dict[str, Any]]) -> str:
+    return "".join(f"- {record['name']}, {record['date'][:10]}: `{record['command']}`\n" for record in records)
+
+
+def _bounds(interval: Mapping[str, Any]) -> str:
+    return "" if interval["low"] is None else f"({interval['low']:.5f} to {interval['high']:.5f})"
+
+
+def _join(folds: Iterable[int]) -> str:
+    return ",".join(str(fold) for fold in folds)

@@ -1,0 +1,58 @@
+"""Pictures for people: contours over photos, and sheets of many."""
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from unets.data.geometry import SizeHW, shrink
+
+Image = npt.NDArray[np.uint8]
+
+# Bright and far apart for the usual kinds of colour blindness (Okabe and Ito 2008): orange, sky blue, green, yellow.
+_COLOURS_RGB = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66))
+
+
+def draw_contours(image_hwc: Image, mask_hw: npt.NDArray[np.uint8], *, thickness_px: int = 2) -> Image:
+    """Draws the border of each class over a photo.
+
+    Args:
+        image_hwc: uint8 RGB (height, width, 3); not written to.
+        mask_hw: uint8 (height, width) class index, 0 is background; of any size, it is fitted to the photo.
+        thickness_px: of the line.
+
+    Returns:
+        uint8 RGB of the photo's size.
+    """
+    drawn = image_hwc.copy()
+    height, width = drawn.shape[:2]
+    for class_index in range(1, int(mask_hw.max()) + 1):
+        class_hw = shrink(np.where(mask_hw == class_index, np.uint8(255), np.uint8(0)), (height, width))
+        binary_hw = (class_hw >= 128).astype(np.uint8)
+        contours, _ = cv2.findContours(binary_hw, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        colour = _COLOURS_RGB[(class_index - 1) % len(_COLOURS_RGB)]
+        cv2.drawContours(drawn, contours, -1, colour, thickness_px, cv2.LINE_AA)
+    return drawn
+
+
+def make_sheet(images: Sequence[Image], *, columns: int, tile_hw: SizeHW, gap_px: int = 4) -> Image:
+    """Lays photos out in rows on white.
+
+    Args:
+        images: uint8 RGB (height, width, 3) each; shrunk to `tile_hw`.
+        columns: photos a row.
+        tile_hw: (height, width) of each.
+        gap_px: between them.
+
+    Returns:
+        uint8 RGB.
+    """
+    height, width = tile_hw
+    rows = -(-len(images) // columns)
+    sheet_hw = rows * (height + gap_px) - gap_px, columns * (width + gap_px) - gap_px
+    sheet = np.full((*sheet_hw, 3), 255, dtype=np.uint8)
+    for index, image in enumerate(images):
+        top, left = (index // columns) * (height + gap_px), (index % columns) * (width + gap_px)
+        sheet[top : top + height, left : left + width] = shrink(image, tile_hw)
+    return sheet
