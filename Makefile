@@ -16,7 +16,7 @@ TEST_CARS   ?= 6
 VENV    ?= .venv
 PYTHON  ?= python3
 PY      := $(VENV)/bin/python
-READY   := $(VENV)/.ready
+READY   := $(VENV)/.ready$(if $(GPU),-gpu)
 DEV     := $(VENV)/.ready-dev
 STAGE    = --competition $(COMPETITION) --input "$(INPUT)" --models "$(MODELS)" --exp $(EXP) --fold $(FOLD) \
            $(if $(JOBS),--jobs $(JOBS))

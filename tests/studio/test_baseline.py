@@ -43,6 +43,4 @@ def test_the_measurement_is_the_baseline_of_a_fleets_photos():
     size_hw = (64, 96)
     car = build_car(2, 0)
     pairs = [render_photo(car, view, 2, size_hw) for view in range(1, 17)]
-    assert measure_baseline(2, 1, jobs=1, size_hw=size_hw) == difference_baseline(
-        pairs, render_empty(2, size_hw)
-    )
+    assert measure_baseline(2, 1, jobs=1, size_hw=size_hw) == difference_baseline(pairs, render_empty(2, size_hw))

@@ -1,0 +1,248 @@
+"""Random changes: nothing where nothing is asked, photo and mask together, the same draws for the same generator."""
+
+from itertools import product
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unets.config import AugmentConfig
+from unets.data.augment import augment, draw_colours, draw_warp, recolour, warp
+from unets.metrics import dice
+
+Image = npt.NDArray[np.uint8]
+
+NOTHING: dict[str, Any] = dict.fromkeys(AugmentConfig.model_fields, 0.0) | {"quarter_turns": False}
+ALWAYS = {"warp_probability": 1.0, "colour_probability": 1.0}
+
+
+def draw_pair(size_hw: tuple[int, int], num_classes: int = 1, seed: int = 0) -> tuple[Image, Image]:
+    """Draws noise that must not be written to."""
+    rng = np.random.default_rng(seed)
+    pair = tuple(rng.integers(0, 256, (*size_hw, channels), dtype=np.uint8) for channels in (3, num_classes))
+    for array in pair:
+        array.flags.writeable = False
+    return pair  # type: ignore[return-value]
+
+
+def draw_blob(size_hw: tuple[int, int]) -> tuple[Image, Image]:
+    """Draws a bright ellipse off the centre, and its mask."""
+    rows, columns = np.mgrid[: size_hw[0], : size_hw[1]]
+    inside = ((rows - 0.45 * size_hw[0]) / 14) ** 2 + ((columns - 0.6 * size_hw[1]) / 19) ** 2 < 1
+    image = np.where(inside, 220, 30).astype(np.uint8)
+    return np.stack([image] * 3, axis=-1), (inside * np.uint8(255))[..., None]
+
+
+def turn_by_slicing(image_hwc: Image, flip_h: float, flip_v: float, turns: int = 0) -> Image:
+    image_hwc = image_hwc[:, ::-1] if flip_h else image_hwc
+    image_hwc = image_hwc[::-1] if flip_v else image_hwc
+    return np.rot90(image_hwc, turns)
+
+
+def find_turns(config: AugmentConfig, image: Image, coverage: Image, seed: int) -> list[int]:
+    """Returns the numbers of quarter turns that explain what `augment` made of a photo, and checks its mask."""
+    made = augment(image, coverage, config, np.random.default_rng(seed))
+    explained = [
+        turns
+        for turns in range(4)
+        if all(np.array_equal(np.rot90(old, turns), new) for old, new in zip((image, coverage), made, strict=True))
+    ]
+    assert len(explained) == 1
+    return explained
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (33, 48), (32, 47)])
+@pytest.mark.parametrize("num_classes", [1, 2, 5])
+@pytest.mark.parametrize("forced", [{}, ALWAYS])
+def test_nothing_asked_nothing_changed(size_hw: tuple[int, int], num_classes: int, forced: dict[str, float]) -> None:
+    image, coverage = draw_pair(size_hw, num_classes)
+    config = AugmentConfig(**NOTHING | forced)
+    for seed in range(5):
+        made = augment(image, coverage, config, np.random.default_rng(seed))
+        np.testing.assert_array_equal(made[0], image)
+        np.testing.assert_array_equal(made[1], coverage)
+
+
+@pytest.mark.parametrize(("hflip", "vflip", "warps"), product((0.0, 1.0), repeat=3))
+@pytest.mark.parametrize("size_hw", [(33, 48), (32, 47)])
+def test_flips_are_exact_with_and_without_a_warp(
+    hflip: float, vflip: float, warps: float, size_hw: tuple[int, int]
+) -> None:
+    image, coverage = draw_pair(size_hw, 2)
+    config = AugmentConfig(**NOTHING | {"hflip": hflip, "vflip": vflip, "warp_probability": warps})
+    made = augment(image, coverage, config, np.random.default_rng(0))
+    np.testing.assert_array_equal(made[0], turn_by_slicing(image, hflip, vflip))
+    np.testing.assert_array_equal(made[1], turn_by_slicing(coverage, hflip, vflip))
+
+
+@pytest.mark.parametrize("side", [32, 33])
+def test_quarter_turns_are_exact_with_and_without_a_warp(side: int) -> None:
+    image, coverage = draw_pair((side, side), 2)
+    found: set[int] = set()
+    for seed in range(20):
+        by_warp, by_slicing = (
+            find_turns(AugmentConfig(**NOTHING | {"quarter_turns": True, "warp_probability": warps}), *pair, seed)
+            for warps, pair in ((1.0, (image, coverage)), (0.0, (image, coverage)))
+        )
+        assert by_warp == by_slicing
+        found.update(by_warp)
+    assert found == {0, 1, 2, 3}
+
+
+def test_flips_come_before_turns() -> None:
+    image, coverage = draw_pair((32, 32))
+    for warps, seed in product((0.0, 1.0), range(8)):
+        config = AugmentConfig(**NOTHING | {"quarter_turns": True, "hflip": 1.0, "warp_probability": warps})
+        made, _ = augment(image, coverage, config, np.random.default_rng(seed))
+        assert any(np.array_equal(turn_by_slicing(image, 1, 0, turns), made) for turns in range(4))
+
+
+@given(seed=st.integers(0, 2**32))
+def test_the_generator_alone_decides(seed: int) -> None:
+    image, coverage = draw_pair((32, 48))
+    config = AugmentConfig()
+    once, again = (augment(image, coverage, config, np.random.default_rng(seed)) for _ in range(2))
+    assert [array.tobytes() for array in once] == [array.tobytes() for array in again]
+    assert [array.shape for array in once] == [image.shape, coverage.shape]
+    assert [array.dtype for array in once] == [np.uint8, np.uint8]
+
+
+def test_generators_differ() -> None:
+    image, coverage = draw_pair((32, 48))
+    made = {augment(image, coverage, AugmentConfig(), np.random.default_rng(seed))[0].tobytes() for seed in range(20)}
+    # unchanged by chance: 1/2 (no flip) * 1/5 (no warp) * 1/5 (no colours), so about one in 50
+    assert len(made) >= 17
+
+
+def test_a_setting_changes_its_own_effect_alone() -> None:
+    # turns on or off, the colours and the warp drawn after them stay: undone, the pictures are equal
+    image, coverage = draw_pair((32, 32))
+    for seed in range(10):
+        plain = AugmentConfig(**NOTHING | {"hue_deg": 90.0, "colour_probability": 1.0, "hflip": 0.5})
+        turned = plain.model_copy(update={"quarter_turns": True})
+        wanted, _ = augment(image, coverage, plain, np.random.default_rng(seed))
+        made, _ = augment(image, coverage, turned, np.random.default_rng(seed))
+        assert any(np.array_equal(np.rot90(wanted, turns), made) for turns in range(4))
+
+
+@settings(max_examples=50)
+@given(seed=st.integers(0, 2**32))
+def test_photo_and_mask_move_together(seed: int) -> None:
+    image, coverage = draw_blob((72, 96))
+    config = AugmentConfig(
+        hflip=0.5, vflip=0.5, shift=0.2, scale=0.4, aspect=0.3, rotate_deg=180.0, warp_probability=1.0, **COLOURLESS
+    )
+    moved, mask = augment(image, coverage, config, np.random.default_rng(seed))
+    # bright is above (30 + 220) / 2, inside above 255 / 2: the same contour
+    assert dice(mask[..., 0] >= 128, moved[..., 0] > 125) > 0.98
+
+
+COLOURLESS = {
+    name: 0.0 for name in ("hue_deg", "saturation", "brightness", "contrast", "gamma", "grey", "colour_probability")
+}
+
+
+def test_moving_does_move() -> None:
+    image, coverage = draw_blob((72, 96))
+    config = AugmentConfig(**NOTHING | {"shift": 0.2, "warp_probability": 1.0})
+    scores = [dice(augment(image, coverage, config, np.random.default_rng(s))[1], coverage) for s in range(10)]
+    assert min(scores) < 0.8
+
+
+def test_warp_by_whole_pixels_is_a_slice() -> None:
+    image, _ = draw_pair((32, 48))
+    matrix = np.array([[1, 0, 5], [0, 1, -3], [0, 0, 1]], dtype=np.float64)  # 5 to the right, 3 up
+    moved = warp(image, matrix)
+    np.testing.assert_array_equal(moved[:-3, 5:], image[3:, :-5])
+    # the border is reflected about the outermost pixel: columns 5, 4, 3, 2, 1 | 0 1 2 ...
+    np.testing.assert_array_equal(moved[:-3, :5], image[3:, 5:0:-1])
+
+
+def test_warps_stay_within_their_ranges() -> None:
+    config = AugmentConfig(shift=0.1, scale=0.2, aspect=0.3, rotate_deg=10.0)
+    height, width = 33, 48
+    centre = np.array([(width - 1) / 2, (height - 1) / 2, 1])
+    seen = []
+    for seed in range(300):
+        matrix = draw_warp(config, (height, width), np.random.default_rng(seed))
+        shift_x, shift_y, _ = (matrix @ centre - centre) / (width, height, 1)
+        # matrix = turn @ diag(a, b): the columns' lengths are a = zoom * stretch and b = zoom / stretch
+        across, down = np.linalg.norm(matrix[:2, :2], axis=0)
+        angle = np.rad2deg(np.arctan2(matrix[1, 0], matrix[0, 0]))
+        seen.append((shift_x, shift_y, np.log(across * down) / 2, np.log(across / down), angle))
+    limits = np.array([0.1, 0.1, np.log(1.2), np.log(1.3), 10])
+    largest, smallest = np.max(seen, axis=0), np.min(seen, axis=0)
+    assert (largest <= limits + 1e-9).all() and (largest > 0.9 * limits).all()
+    assert (smallest >= -limits - 1e-9).all() and (smallest < -0.9 * limits).all()
+
+
+def test_colours_of_zero_are_the_identity() -> None:
+    colours = np.stack(np.meshgrid(*[np.arange(0, 256, 15)] * 3), axis=-1).reshape(1, -1, 3).astype(np.uint8)
+    for seed in range(3):
+        matrix, gamma = draw_colours(AugmentConfig(**NOTHING), np.random.default_rng(seed))
+        np.testing.assert_allclose(matrix, np.eye(3, 4), atol=1e-9)
+        assert gamma == 1.0
+        np.testing.assert_array_equal(recolour(colours, matrix, gamma), colours)
+
+
+def test_grey_gives_equal_channels() -> None:
+    # red, green, blue and white; luma 0.299 * 255 = 76.2, 0.587 * 255 = 149.7, 0.114 * 255 = 29.1
+    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]], dtype=np.uint8)
+    matrix, gamma = draw_colours(AugmentConfig(**NOTHING | {"grey": 1.0}), np.random.default_rng(0))
+    grey = recolour(colours, matrix, gamma)
+    np.testing.assert_array_equal(grey[0], [[76] * 3, [150] * 3, [29] * 3, [255] * 3])
+
+
+def test_hue_turns_about_grey() -> None:
+    colours = np.array([[[90, 90, 90], [200, 10, 10]]], dtype=np.uint8)
+    config = AugmentConfig(**NOTHING | {"hue_deg": 120.0})
+    for seed in range(20):
+        matrix, gamma = draw_colours(config, np.random.default_rng(seed))
+        grey, red = recolour(colours, matrix, gamma)[0].astype(int)
+        np.testing.assert_array_equal(grey, 90)
+        # a rotation about the grey axis keeps the sum of the three, 220, where nothing saturates
+        assert red.min() == 0 or abs(red.sum() - 220) <= 2
+
+
+@pytest.mark.parametrize(
+    ("field", "matrix", "wanted"),
+    [
+        # 0.5 darker or brighter is 127.5 levels: 100 + 127.5 u
+        ("brightness", [[1, 0, 0, 51], [0, 1, 0, 51], [0, 0, 1, 51]], [151, 255, 51]),
+        # contrast 1.2 about 127.5: 1.2 * 100 - 25.5 = 94.5 (to even: 94), 1.2 * 220 - 25.5 = 238.5 (238), -25.5
+        ("contrast", [[1.2, 0, 0, -25.5], [0, 1.2, 0, -25.5], [0, 0, 1.2, -25.5]], [94, 238, 0]),
+    ],
+)
+def test_recolour_by_hand(field: str, matrix: list[list[float]], wanted: list[int]) -> None:
+    made = recolour(np.array([[[100, 220, 0]]], dtype=np.uint8), np.array(matrix, dtype=np.float64), 1.0)
+    np.testing.assert_allclose(made[0, 0], wanted, atol=1)  # .5 may be rounded either way
+
+
+def test_gamma_by_hand() -> None:
+    # 255 * (51 / 255)^2 = 255 * 0.04 = 10.2; 0 and 255 stay
+    made = recolour(np.array([[[0, 51, 255]]], dtype=np.uint8), np.eye(3, 4), 2.0)
+    np.testing.assert_array_equal(made[0, 0], [0, 10, 255])
+
+
+def test_colours_leave_the_mask_alone() -> None:
+    image, coverage = draw_pair((32, 48))
+    config = AugmentConfig(**NOTHING | {"brightness": 0.5, "gamma": 0.5, "colour_probability": 1.0})
+    made = augment(image, coverage, config, np.random.default_rng(0))
+    assert not np.array_equal(made[0], image)
+    np.testing.assert_array_equal(made[1], coverage)
+
+
+def test_maps_opened_for_reading_can_be_changed(tmp_path: Any) -> None:
+    # what a cache on disk hands out
+    image, coverage = draw_pair((32, 48))
+    for name, array in (("image", image), ("coverage", coverage)):
+        np.save(tmp_path / f"{name}.npy", array)
+    mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("image", "coverage")]
+    for seed in range(10):
+        wanted = augment(image, coverage, AugmentConfig(), np.random.default_rng(seed))
+        made = augment(mapped[0], mapped[1], AugmentConfig(), np.random.default_rng(seed))
+        np.testing.assert_array_equal(made[0], wanted[0])
+        np.testing.assert_array_equal(made[1], wanted[1])
