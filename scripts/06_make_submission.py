@@ -1,11 +1,13 @@
 """Turns the ensemble's test maps into a validated submission, in the order of sample_submission.csv."""
 
 from unets import cli
+from unets.inference.ensemble import check_ensemble, read_ensemble
 from unets.inference.submission import write_submission
 
 
 def main(stage: cli.Stage) -> None:
     """Writes submissions/<competition>/<name>.csv.gz, and <name>.json, which says what made it."""
+    check_ensemble(read_ensemble(stage.project), stage.ensemble.experiments, stage.common_folds())
     path = write_submission(stage.project, stage.dataset, stage.args.name, jobs=stage.args.jobs)
     print(f"{path}: valid, ready to upload")
 

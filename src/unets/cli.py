@@ -46,13 +46,13 @@ class Stage:
 
     @cached_property
     def ensemble(self) -> EnsembleConfig:
-        """The competition's ensemble; with EXP= the experiments named there alone."""
+        """The competition's ensemble; with EXP= those experiments alone, equally weighted if it does not weigh them."""
         config = load_ensemble(self.project.configs_dir)
         if self.args.exp == "all":
             return config
         names = tuple(self._named_experiments())
         weight_of = dict(zip(config.experiments, config.weights or (), strict=False))
-        keeps_weights = bool(weight_of) and all(name in weight_of for name in names)
+        keeps_weights = set(names) <= weight_of.keys() and any(weight_of[name] for name in names)
         weights = tuple(weight_of[name] for name in names) if keeps_weights else None
         return config.model_copy(update={"experiments": names, "weights": weights})
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from unets.data.geometry import cover, enlarge, shrink
 
 SIZES = st.tuples(st.integers(1, 20), st.integers(1, 20))
-MASKS = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
+MASKS = st.tuples(st.integers(2, 12), st.integers(2, 12)).flatmap(
     lambda shape: arrays(np.uint8, shape, elements=st.integers(0, 4))
 )
 PHOTOS = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(lambda shape: arrays(np.uint8, shape))

@@ -9,7 +9,7 @@ from unets.config import DatasetConfig, EnsembleConfig
 from unets.data.samples import read_mask
 from unets.errors import InputError
 from unets.inference.blend import blend
-from unets.inference.ensemble import THRESHOLDS, fit_ensemble, read_ensemble
+from unets.inference.ensemble import THRESHOLDS, check_ensemble, fit_ensemble, read_ensemble
 from unets.inference.maps import open_maps
 from unets.inference.oof import open_oof
 from unets.inference.postprocess import to_masks
@@ -62,6 +62,16 @@ def test_it_is_written_and_read(make_scene: MakeScene) -> None:
     text = project.ensemble_path.read_text()
     fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)), jobs=2)
     assert project.ensemble_path.read_text() == text
+
+
+def test_an_ensemble_of_other_members_or_folds_is_refused(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
+    ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
+    check_ensemble(ensemble, ["b", "a"], [0, 1])
+    with pytest.raises(InputError, match=r"make ensemble EXP=a FOLD=0,1"):
+        check_ensemble(ensemble, ["a"], [0, 1])
+    with pytest.raises(InputError, match=r"make ensemble EXP=a,b FOLD=0"):
+        check_ensemble(ensemble, ["a", "b"], [0])
 
 
 def test_a_threshold_is_moved_only_for_a_gain_beyond_chance(make_scene: MakeScene) -> None:

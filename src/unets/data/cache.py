@@ -126,7 +126,7 @@ def _fill(reader: DiskReader, pair: Pair) -> Pair:
 def _map_files(reader: DiskReader, cache_dir: Path) -> Pair:
     """Maps the cache's files, which are made first where they are missing or hold other samples."""
     height, width = reader.size_hw
-    files = [(sample.id, *read_stamp(sample.photo_path), _stamp_mask(sample)) for sample in reader.samples]
+    files = [(sample.id, *read_stamp(sample.photo_path), _stamp_mask(sample, reader.dataset)) for sample in reader.samples]
     key = fingerprint(files=files, dataset=reader.dataset.model_dump(mode="json"))
     folder = cache_dir / f"{height}x{width}_{key}"
     if not folder.exists():
@@ -141,8 +141,8 @@ def _map_files(reader: DiskReader, cache_dir: Path) -> Pair:
     return photos, coverages
 
 
-def _stamp_mask(sample: Sample) -> tuple[int, int] | str | None:
-    """Returns what changes when a mask does."""
-    if sample.mask_rles is not None:
+def _stamp_mask(sample: Sample, dataset: DatasetConfig) -> tuple[int, int] | str | None:
+    """Returns what changes when a mask does, in the source that is read where there are both."""
+    if dataset.read_masks_from == "csv":
         return fingerprint(rles=sample.mask_rles)
     return None if sample.mask_path is None else read_stamp(sample.mask_path)

@@ -144,6 +144,21 @@ def read_ensemble(project: Project) -> Ensemble:
     return Ensemble.from_json(path.read_text(encoding="utf-8"), str(path))
 
 
+def check_ensemble(ensemble: Ensemble, experiments: Sequence[str], folds: Sequence[int]) -> None:
+    """Checks that an ensemble is made of the experiments and folds asked for.
+
+    Raises:
+        InputError: it is made of others; names the command that makes the one asked for.
+    """
+    found = [member.experiment for member in ensemble.members]
+    if sorted(found) != sorted(experiments) or sorted(ensemble.folds) != sorted(folds):
+        names, numbers = ",".join(experiments), ",".join(map(str, folds))
+        raise InputError(
+            f"The ensemble must be of {names}, folds {numbers}. Received: one of {','.join(found)}, folds "
+            f"{','.join(map(str, ensemble.folds))}. Run `make ensemble EXP={names} FOLD={numbers}`"
+        )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Judge:
     """Scores photos: each member with flips, each by its first view, the blend at each threshold; one row a photo."""

@@ -22,6 +22,7 @@ from unets.data.geometry import SizeHW
 from unets.data.io import read_image
 from unets.data.samples import Sample
 from unets.errors import InputError
+from unets.folds import hash_folds
 from unets.inference.maps import EncodedMap, encode_map, find_missing_shards, split_shards, write_shard
 from unets.inference.tiles import cut_tiles, join_tiles, plan_tiles
 from unets.inference.views import VIEWS
@@ -81,14 +82,16 @@ def predict_experiment(
         anew: delete what is there first.
 
     Raises:
-        InputError: a fold is not trained to its end, a photo cannot be read, or there are maps of another origin.
+        InputError: a fold is not trained to its end or on these folds, a photo cannot be read, or there are maps of
+            another origin.
     """
     maps_dir = project.maps_dir(name, "test").parent
     with hold(maps_dir):
+        folds_hash = hash_folds(project.folds_path)
+        weights_paths = {fold: find_weights(project.run_dir(name, fold), folds_hash) for fold in use_folds}
         if anew:
             for kind in ("oof", "oof_first_view", "test"):
                 shutil.rmtree(project.maps_dir(name, kind), ignore_errors=True)
-        weights_paths = {fold: find_weights(project.run_dir(name, fold)) for fold in use_folds}
         origin = fingerprint_maps(experiment, catalog.dataset.classes, weights_paths)
         several_views = len(experiment.prediction.views) > 1
         store = partial(
@@ -119,18 +122,25 @@ def predict_experiment(
         _predict_store(shards, plan, test, weights_paths, experiment, what=f"{name} test")
 
 
-def find_weights(run_dir: Path) -> Path:
-    """Returns the weights of a run that was trained to its end.
+def find_weights(run_dir: Path, folds_hash: str) -> Path:
+    """Returns the weights of a run that was trained to its end, on the folds that are in use.
 
     Raises:
         InputError: it was not.
     """
-    command = f"`make train EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}`"
+    which = f"EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}"
+    command = f"`make train {which}`"
     metrics_path, weights_path = run_dir / "metrics.json", run_dir / "best.weights.h5"
     if not metrics_path.exists() or not weights_path.exists():
         raise InputError(f"{run_dir} must hold a trained run. Received: none. Run {command}")
     if not read_json(metrics_path)["is_finished"]:
         raise InputError(f"{run_dir} must hold a run trained to its end. Received: an unfinished one. Run {command}")
+    if read_json(run_dir / "config.json")["folds_hash"] != folds_hash:
+        # Its net may have seen the very photos that it is to predict.
+        raise InputError(
+            f"{run_dir} must hold a run on the folds in use. Received: one on other folds. "
+            f"Start anew with `make clean-runs {which}` and {command}"
+        )
     return weights_path
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import math
+import struct
 import time
 from dataclasses import asdict, dataclass, field
 from io import StringIO
@@ -21,6 +22,9 @@ from unets.errors import InputError
 from unets.runs import atomic_path, write_json, write_text
 
 logger = logging.getLogger(__name__)
+
+# What `numpy.load` and `Progress` raise over damaged bytes, according to which byte it is.
+_DAMAGE = (BadZipFile, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -40,6 +44,11 @@ class Progress:
         """The first epoch that is not finished, from 0."""
         return len(self.history)
 
+    def is_finished(self, num_epochs: int, patience: int | None) -> bool:
+        """Tells whether nothing is left to train: all epochs are done, or `patience` of them had no better Dice."""
+        is_out_of_patience = patience is not None and self.next_epoch - 1 - self.best_epoch >= patience
+        return is_out_of_patience or self.next_epoch >= num_epochs
+
 
 class RunFiles:
     """The files of a run folder that change as the training goes on."""
@@ -50,6 +59,7 @@ class RunFiles:
         self.history_path = run_dir / "history.csv"
         self.metrics_path = run_dir / "metrics.json"
         self.events_dir = run_dir / "events"
+        self.start_anew = f"`make clean-runs EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}`"
 
     def save_last(self, model: keras.Model, progress: Progress) -> None:
         """Writes all that going on needs into one file, at once: variables of net and optimizer, and the progress."""
@@ -76,8 +86,11 @@ class RunFiles:
                 for kind, variables in (("model", model.variables), ("optimizer", model.optimizer.variables)):
                     for index, variable in enumerate(variables):
                         variable.assign(arrays[f"{kind}/{index:04d}"])
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise InputError(f"{self.last_path} must hold this net's state. Received: {error}") from error
+        except _DAMAGE as error:
+            raise InputError(
+                f"{self.last_path} must hold this net's state. Received: {error}. "
+                f"{self.start_anew} deletes the run, so that training starts anew"
+            ) from error
         return progress
 
     def save_best(self, model: keras.Model) -> None:
@@ -170,7 +183,8 @@ class Save(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.files, self.progress, self.batches = files, progress, batches
         self.patience, self.num_epochs = patience, num_epochs
-        self.events = SummaryWriter(str(files.events_dir), purge_step=progress.next_epoch)
+        # TensorBoard hides what was logged from this step on; the steps are epochs, from 1.
+        self.events = SummaryWriter(str(files.events_dir), purge_step=progress.next_epoch + 1)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Starts the epoch's clock."""
@@ -185,15 +199,14 @@ class Save(keras.callbacks.Callback):  # type: ignore[misc]
         if values["val_dice"] > progress.best_dice:
             progress.best_dice, progress.best_epoch = values["val_dice"], epoch
             self.files.save_best(self.model)
-        is_out_of_patience = self.patience is not None and epoch - progress.best_epoch >= self.patience
         self.files.save_last(self.model, progress)
         self.files.write_history(progress)
-        is_finished = is_out_of_patience or epoch + 1 >= self.num_epochs
+        is_finished = progress.is_finished(self.num_epochs, self.patience)
         self.files.write_metrics(progress, is_finished=is_finished)
         for key, value in values.items():
             self.events.add_scalar(key, value, epoch + 1)
         self.events.flush()
-        self.model.stop_training = is_out_of_patience
+        self.model.stop_training = is_finished
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         """Closes TensorBoard's file."""

@@ -221,6 +221,11 @@ def _fit(
     model = compile_unet(catalog, experiment, len(train))
     progress = files.load_last(model)
     _note_start(progress)
+    if progress.is_finished(config.epochs, config.patience):
+        # A kill came after the last epoch's state, before the files that are written from it.
+        files.write_history(progress)
+        files.write_metrics(progress, is_finished=True)
+        return
     photos = f"{len(train.indices)} photos, {len(valid.indices)} held out"
     precision = choose_precision(config.precision)
     logger.info("%s: %.2f M parameters, %s, %s", what, model.count_params() / 1e6, precision, photos)

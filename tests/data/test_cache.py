@@ -1,0 +1,188 @@
+"""Caches give what reading gives, are shared, and are never taken half-written or out of date."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unets.catalog import Catalog, load_catalog
+from unets.config import load_dataset
+from unets.data import cache
+from unets.data.cache import DiskReader, PairReader, choose_kind, measure_cache, open_reader
+from unets.paths import Project
+
+SIZE_HW = (32, 48)
+
+
+@pytest.fixture
+def catalog(make_competition: Callable[..., Project]) -> Catalog:
+    project = make_competition(num_groups=2, num_views=3, classes=("car", "bus"), mask_format="png")
+    return load_catalog(load_dataset(project.configs_dir), project.input_dir)
+
+
+def open_kind(catalog: Catalog, kind: Any, cache_dir: Path) -> PairReader:
+    return open_reader(catalog.train, catalog.dataset, SIZE_HW, kind, cache_dir)
+
+
+def check_equal(reader: PairReader, catalog: Catalog) -> None:
+    """Checks that a reader gives what is in the files now."""
+    for index, pair in enumerate(DiskReader(catalog.train, catalog.dataset, SIZE_HW)[i] for i in range(6)):
+        for wanted, array in zip(pair, reader[index], strict=True):
+            assert array.dtype == np.uint8
+            np.testing.assert_array_equal(array, wanted)
+
+
+def refuse_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, size_hw: Any = None) -> Any:
+        raise AssertionError(f"{path} was decoded again")
+
+    monkeypatch.setattr(cache, "read_image", refuse)
+
+
+@pytest.mark.parametrize("kind", ["none", "ram", "disk", "auto"])
+def test_every_kind_gives_equal_pairs(catalog: Catalog, tmp_path: Path, kind: str) -> None:
+    reader = open_kind(catalog, kind, tmp_path / "cache")
+    photo, coverage = reader[5]
+    assert photo.shape == (*SIZE_HW, 3) and coverage.shape == (*SIZE_HW, 2)
+    assert photo.max() > 200 and coverage.max() == 255
+    check_equal(reader, catalog)
+
+
+@pytest.mark.parametrize("kind", ["ram", "disk"])
+def test_later_reads_decode_nothing(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    reader = open_kind(catalog, kind, tmp_path / "cache")
+    refuse_to_read(monkeypatch)
+    for index in range(6):
+        reader[index]
+
+
+def test_a_cache_on_disk_is_shared(catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_kind(catalog, "disk", tmp_path / "cache")
+    with monkeypatch.context() as patched:
+        refuse_to_read(patched)
+        again = open_kind(catalog, "disk", tmp_path / "cache")
+        with pytest.raises(AssertionError, match="was decoded again"):  # the test can fail: another size is read anew
+            open_reader(catalog.train, catalog.dataset, (40, 60), "disk", tmp_path / "cache")
+    check_equal(again, catalog)
+
+
+def test_a_cache_on_disk_cannot_be_written_to(catalog: Catalog, tmp_path: Path) -> None:
+    photo, coverage = open_kind(catalog, "disk", tmp_path / "cache")[0]
+    for array in (photo, coverage):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 0
+
+
+def test_a_changed_photo_is_read_anew(catalog: Catalog, tmp_path: Path) -> None:
+    before = open_kind(catalog, "disk", tmp_path / "cache")[2][0].copy()
+    Image.fromarray(np.full((64, 96, 3), 7, dtype=np.uint8)).save(catalog.train[2].photo_path)
+    reader = open_kind(catalog, "disk", tmp_path / "cache")
+    assert not np.array_equal(reader[2][0], before)
+    check_equal(reader, catalog)
+
+
+def test_a_changed_mask_is_read_anew(catalog: Catalog, tmp_path: Path) -> None:
+    open_kind(catalog, "disk", tmp_path / "cache")
+    path = catalog.train[2].mask_path
+    assert path is not None
+    # the run lengths of the csv, which the dataset declares too, stay as they were
+    Image.fromarray(np.full((64, 96), 2, dtype=np.uint8)).save(path)
+    reader = open_kind(catalog, "disk", tmp_path / "cache")
+    np.testing.assert_array_equal(reader[2][1][..., 1], 255)
+    check_equal(reader, catalog)
+
+
+def test_changed_run_lengths_are_read_anew(make_competition: Callable[..., Project], tmp_path: Path) -> None:
+    project = make_competition(num_groups=2, num_views=3, mask_format=None)
+    dataset = load_dataset(project.configs_dir)
+    before = open_kind(load_catalog(dataset, project.input_dir), "disk", tmp_path / "cache")[0][1].copy()
+    csv_path = project.input_dir / "train_masks.csv"
+    with csv_path.open(newline="") as file:
+        rows = list(csv.reader(file))
+    rows[1][1] = "1 96"  # the first of 64 rows
+    with csv_path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    after = open_kind(load_catalog(dataset, project.input_dir), "disk", tmp_path / "cache")[0][1]
+    assert not np.array_equal(before, after)
+    # of 64 rows 2 make one of 32: half of it
+    np.testing.assert_array_equal(after[0], 128)
+    np.testing.assert_array_equal(after[1:], 0)
+
+
+def test_fewer_samples_make_another_cache(catalog: Catalog, tmp_path: Path) -> None:
+    open_kind(catalog, "disk", tmp_path / "cache")
+    reader = open_reader(catalog.train[3:], catalog.dataset, SIZE_HW, "disk", tmp_path / "cache")
+    wanted, _ = DiskReader(catalog.train, catalog.dataset, SIZE_HW)[3]
+    np.testing.assert_array_equal(reader[0][0], wanted)
+
+
+def test_what_a_kill_left_is_not_taken(catalog: Catalog, tmp_path: Path) -> None:
+    open_kind(catalog, "disk", tmp_path / "cache")
+    (folder,) = (tmp_path / "cache").iterdir()
+    # as a kill leaves it: under the temporary name, the arrays half full, and something else besides
+    part = folder.rename(folder.with_name(f".part-{folder.name}"))
+    np.load(part / "photos.npy", mmap_mode="r+")[3:] = 0
+    (part / "coverages.npy").unlink()
+    (part / "rest").mkdir()
+    check_equal(open_kind(catalog, "disk", tmp_path / "cache"), catalog)
+    assert sorted(path.name for path in folder.iterdir()) == ["coverages.npy", "photos.npy"]
+    assert list((tmp_path / "cache").iterdir()) == [folder]
+
+
+def test_an_error_while_filling_leaves_no_cache(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        refuse_to_read(patched)
+        for kind in ("ram", "disk"):
+            with pytest.raises(AssertionError, match="was decoded again"):
+                open_kind(catalog, kind, tmp_path / "cache")
+    assert not [path for path in (tmp_path / "cache").iterdir() if not path.name.startswith(".part-")]
+    check_equal(open_kind(catalog, "disk", tmp_path / "cache"), catalog)
+
+
+def test_measure_by_hand(catalog: Catalog, tmp_path: Path) -> None:
+    # 6 samples of 32 x 48 pixels, 3 colours and 2 classes: 6 * 1536 * 5 = 46080
+    assert measure_cache(6, 2, SIZE_HW) == 46080
+    open_kind(catalog, "disk", tmp_path / "cache")
+    written = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*.npy"))
+    assert 46080 < written < 46080 + 2 * 1024  # and the two headers
+
+
+@pytest.mark.parametrize(
+    ("num_bytes", "free_ram", "free_disk", "kind"),
+    [
+        # 0.4 of the memory, then 0.8 of the disk
+        (400, 1000, 0, "ram"),
+        (401, 1000, 1000, "disk"),
+        (800, 1000, 1000, "disk"),
+        (801, 1000, 1000, "none"),
+        (801, 1000, 0, "none"),
+        (801, 2003, 0, "ram"),
+    ],
+)
+def test_the_fastest_kind_that_fits(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    num_bytes: int,
+    free_ram: int,
+    free_disk: int,
+    kind: str,
+) -> None:
+    asked = []
+
+    def measure_disk(path: Path) -> SimpleNamespace:
+        asked.append(path)
+        return SimpleNamespace(free=free_disk)
+
+    monkeypatch.setattr(cache.psutil, "virtual_memory", lambda: SimpleNamespace(available=free_ram))
+    monkeypatch.setattr(cache.shutil, "disk_usage", measure_disk)
+    assert choose_kind(num_bytes, tmp_path / "not" / "made" / "yet") == kind
+    assert asked == [tmp_path]

@@ -1,0 +1,70 @@
+"""The whole way from photos to a scored submission with two classes, column order, and a size of its own each photo."""
+
+from collections.abc import Callable
+
+import pytest
+
+from unets.catalog import load_catalog, read_rle_csv
+from unets.config import (
+    AugmentConfig,
+    DataConfig,
+    EnsembleConfig,
+    ExperimentConfig,
+    ModelConfig,
+    PredictionConfig,
+    TrainingConfig,
+    load_dataset,
+)
+from unets.folds import hash_folds, write_folds
+from unets.inference.ensemble import fit_ensemble
+from unets.inference.maps import open_maps
+from unets.inference.oof import score_oof
+from unets.inference.score import score_submission
+from unets.inference.submission import write_submission
+from unets.paths import Project
+
+CLASSES = ("body", "glass")
+EXPERIMENT = ExperimentConfig(
+    data=DataConfig(size_hw=(32, 48), batch_size=4, augment=AugmentConfig(hue_deg=0, brightness=0.02, grey=0)),
+    model=ModelConfig(depth=2, base_filters=8),
+    training=TrainingConfig(epochs=12, learning_rate=1e-2, precision="float32"),
+    prediction=PredictionConfig(shard_size=5, batch_size=4),
+)
+
+
+@pytest.mark.slow
+def test_two_classes_from_photos_to_score(make_competition: Callable[..., Project]) -> None:
+    from unets.inference.predict import predict_experiment
+    from unets.training.fold import train_experiment
+
+    project = make_competition(classes=CLASSES, mask_format="png", rle_order="column", size_hw=(64, 96))
+    dataset = load_dataset(project.configs_dir).model_copy(update={"size_hw": None})  # sizes from the photos' headers
+    catalog = load_catalog(dataset, project.input_dir)
+    folds = write_folds(project, catalog)
+    train_experiment(
+        project,
+        catalog,
+        "unet",
+        EXPERIMENT,
+        folds=folds,
+        folds_hash=hash_folds(project.folds_path),
+        use_folds=[0, 1],
+    )
+    predict_experiment(project, catalog, "unet", EXPERIMENT, folds=folds, use_folds=[0, 1])
+
+    maps = open_maps(project.maps_dir("unet", "test"))
+    assert maps.read_map(catalog.test[0].id).shape == (32, 48, 2)  # one layer a foreground class
+
+    scores = score_oof(project, dataset, "unet", jobs=1)
+    assert scores.shape == (len(catalog.train), 2)
+    assert scores[:, 0].mean() > 0.9  # mean over photos and classes; the ellipses are plain to see
+
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("unet",)), jobs=1)
+    path = write_submission(project, dataset, jobs=1)
+    rows = read_rle_csv(path, dataset)
+    assert set(rows) == {sample.id for sample in catalog.test}
+    assert all(len(rles) == 2 and all(rles) for rles in rows.values())
+
+    truth_path = project.input_dir / "truth" / "test_masks.csv"
+    score = score_submission(path, truth_path, dataset, photos=catalog.test, jobs=1)
+    assert score.interval.mean > 0.9

@@ -1,0 +1,198 @@
+import csv
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from tensorboardX.proto.event_pb2 import Event
+
+from unets.data.batches import Batches
+from unets.errors import InputError
+from unets.training.callbacks import Progress, RunFiles, Save, StopOnNonFinite
+
+ROWS = [{"epoch": 1, "loss": 0.5, "val_dice": 0.25}, {"epoch": 2, "loss": 0.25, "val_dice": 0.75}]
+
+
+class NoPhotos:
+    """A reader that is never asked."""
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        raise AssertionError("nothing is to be read")
+
+
+def build_model(*, units: int = 2, seed: int = 0) -> keras.Model:
+    """A net with all that a state has: weights, moving means, a seed generator, an optimizer's moments."""
+    keras.utils.set_random_seed(seed)
+    layers = [keras.layers.Dense(units), keras.layers.BatchNormalization(), keras.layers.Dropout(0.5)]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    model.compile(optimizer=keras.optimizers.AdamW(), loss="mse")
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def list_values(model: keras.Model) -> list[np.ndarray]:
+    return [np.array(v.numpy()) for v in (*model.variables, *model.optimizer.variables)]
+
+
+def read_events(folder: Path) -> Iterator[Event]:
+    """Reads TensorBoard's files: records of (length, its CRC, bytes, their CRC)."""
+    for path in sorted(folder.iterdir()):
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            yield Event.FromString(content[12 : 12 + length])
+            content = content[16 + length :]
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> RunFiles:
+    return RunFiles(tmp_path / "unet_a" / "fold1")
+
+
+@pytest.fixture
+def batches() -> Batches:
+    return Batches(NoPhotos(), [3, 1, 4, 0, 2], batch_size=2)
+
+
+@pytest.fixture
+def save(files: RunFiles, batches: Batches) -> Save:
+    callback = Save(files, Progress(), batches, patience=2, num_epochs=9)
+    callback.set_model(build_model())
+    return callback
+
+
+def finish_epochs(save: Save, *dices: float) -> None:
+    for dice in dices:
+        epoch = save.progress.next_epoch
+        save.on_epoch_begin(epoch)
+        save.on_epoch_end(epoch, {"loss": 0.5, "val_dice": dice})
+
+
+def test_a_state_is_restored_to_the_last_bit(files: RunFiles) -> None:
+    model = build_model()
+    model.train_on_batch(np.ones((4, 3)), np.zeros((4, 2)))
+    progress = Progress(history=ROWS, best_dice=0.75, best_epoch=1, seconds=1.5, photos=8, starts=2, devices=["cpu"])
+    files.save_last(model, progress)
+    other = build_model(seed=1)
+    assert not np.array_equal(list_values(other)[0], list_values(model)[0])
+    assert files.load_last(other) == progress
+    for restored, saved in zip(list_values(other), list_values(model), strict=True):
+        np.testing.assert_array_equal(restored, saved)
+    # What comes next is the same too, dropout included.
+    results = [net.train_on_batch(np.ones((4, 3)), np.zeros((4, 2))) for net in (model, other)]
+    assert results[0] == results[1]
+
+
+def test_a_new_run_has_no_state(files: RunFiles) -> None:
+    assert files.load_last(build_model()) == Progress()
+
+
+def test_a_damaged_state_is_refused_whichever_byte_it_is(files: RunFiles) -> None:
+    model = build_model()
+    files.save_last(model, Progress(history=ROWS))
+    content = files.last_path.read_bytes()
+    damaged = [content[:0], content[: len(content) // 2], content[:-1], b"PK" + content[:10]]
+    # The CRC of a member finds any damage in it; what lies between the members is zip's own.
+    with np.load(files.last_path) as arrays:
+        marks = [arrays[name].tobytes() for name in ("progress", "model/0000")]
+    for mark in marks:
+        at = content.index(mark) + len(mark) // 2
+        damaged.append(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+    for wrong in damaged:
+        files.last_path.write_bytes(wrong)
+        with pytest.raises(InputError, match=r"state\.npz must hold .* `make clean-runs EXP=unet_a FOLD=1`"):
+            files.load_last(model)
+
+
+@pytest.mark.parametrize("start", range(16))
+def test_no_flipped_byte_gives_anything_but_an_input_error(files: RunFiles, start: int) -> None:
+    model = build_model()
+    files.save_last(model, Progress(history=ROWS))
+    content = files.last_path.read_bytes()
+    for at in range(start, len(content), 160):
+        files.last_path.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
+        try:
+            progress = files.load_last(model)
+        except InputError:
+            continue
+        assert progress == Progress(history=ROWS)  # a byte that says nothing, as a file's time
+
+
+@pytest.mark.parametrize("fields", [{"history": [], "surprise": 1}, [1, 2]])
+def test_a_state_of_another_schema_is_refused(files: RunFiles, fields: object) -> None:
+    files.last_path.parent.mkdir(parents=True)
+    np.savez(files.last_path, progress=np.frombuffer(json.dumps(fields).encode(), dtype=np.uint8))
+    with pytest.raises(InputError, match=r"state\.npz must hold this net's state"):
+        files.load_last(build_model())
+
+
+def test_a_state_of_another_net_is_refused(files: RunFiles) -> None:
+    files.save_last(build_model(units=3), Progress())
+    with pytest.raises(InputError, match=r"state\.npz must hold this net's state"):
+        files.load_last(build_model(units=2))
+
+
+@pytest.mark.parametrize(
+    ("dices", "is_finished"),
+    [
+        ([], False),
+        ([0.5], False),
+        ([0.5, 0.4], False),  # one epoch without a better Dice, of two
+        ([0.5, 0.4, 0.5], True),  # equal is not better
+        ([0.5, 0.4, 0.6], False),
+        ([0.5, 0.4, 0.6, 0.1, 0.2], True),
+        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], True),  # the last of six epochs
+    ],
+)
+def test_a_run_ends_with_its_epochs_or_its_patience(dices: list[float], is_finished: bool) -> None:
+    progress = Progress()
+    for epoch, dice in enumerate(dices):
+        progress.history.append({"epoch": epoch + 1, "val_dice": dice})
+        if dice > progress.best_dice:
+            progress.best_dice, progress.best_epoch = dice, epoch
+    assert progress.is_finished(6, 2) == is_finished
+    assert progress.is_finished(6, None) == (len(dices) == 6)
+
+
+def test_saving_keeps_the_best_weights_and_stops_when_patience_runs_out(save: Save, files: RunFiles) -> None:
+    finish_epochs(save, 0.4, 0.6)
+    best = files.best_path.read_bytes()
+    save.model.layers[0].kernel.assign_add(np.ones((3, 2)))
+    finish_epochs(save, 0.6)
+    assert not save.model.stop_training
+    finish_epochs(save, 0.5)
+    assert save.model.stop_training
+    assert files.best_path.read_bytes() == best
+    metrics = json.loads(files.metrics_path.read_text())
+    assert (metrics["is_finished"], metrics["epochs"], metrics["best_dice"], metrics["best_epoch"]) == (True, 4, 0.6, 1)
+    assert metrics["photos"] == 4 * 5  # epochs x photos, the last smaller batch included
+    with files.history_path.open(newline="") as file:
+        assert [row["val_dice"] for row in csv.DictReader(file)] == ["0.4", "0.6", "0.6", "0.5"]
+
+
+def test_events_hold_every_epoch_once_over_a_restart(save: Save, files: RunFiles, batches: Batches) -> None:
+    finish_epochs(save, 0.4, 0.6)
+    save.on_train_end()
+    again = Save(files, save.progress, batches, patience=2, num_epochs=9)
+    again.set_model(save.model)
+    finish_epochs(again, 0.7)
+    again.on_train_end()
+    shown: dict[int, float] = {}
+    for event in read_events(files.events_dir):
+        if event.HasField("session_log"):  # TensorBoard then forgets this step and all after it
+            shown = {step: value for step, value in shown.items() if step < event.step}
+        shown |= {event.step: value.simple_value for value in event.summary.value if value.tag == "val_dice"}
+    assert shown == pytest.approx({1: 0.4, 2: 0.6, 3: 0.7})
+
+
+def test_a_loss_that_is_not_finite_is_refused_with_the_photos_of_its_batch(batches: Batches) -> None:
+    callback = StopOnNonFinite(batches, ["a", "b", "c", "d", "e"])
+    callback.on_train_batch_end(0, {"loss": 1.0})
+    # Batches of [3, 1, 4, 0, 2]: (3, 1), (4, 0), (2).
+    with pytest.raises(InputError, match=r"Received: nan in epoch 1, batch 2, photos e, a\. "):
+        callback.on_train_batch_end(1, {"loss": float("nan")})
+    with pytest.raises(InputError, match=r"Received: inf in epoch 1, batch 3, photos c\. "):
+        callback.on_train_batch_end(2, {"loss": float("inf")})
