@@ -7,11 +7,12 @@ from unets.folds import hash_folds, read_folds
 
 def main(stage: cli.Stage) -> None:
     """Trains fold after fold; those of one size share a cache of decoded photos."""
-    cli.load_backend()
-    from unets.training.fold import train_experiment
-
     catalog = load_catalog(stage.dataset, stage.project.input_dir, with_test=False)
     folds, folds_hash = read_folds(stage.project.folds_path, catalog), hash_folds(stage.project.folds_path)
+    folds_of = {name: stage.list_folds(experiment) for name, experiment in stage.experiments.items()}
+    cli.load_backend()  # takes seconds: after all that may be mistyped
+    from unets.training.fold import train_experiment
+
     for name, experiment in stage.experiments.items():
         train_experiment(
             stage.project,
@@ -20,7 +21,7 @@ def main(stage: cli.Stage) -> None:
             experiment,
             folds=folds,
             folds_hash=folds_hash,
-            use_folds=stage.list_folds(experiment),
+            use_folds=folds_of[name],
         )
 
 

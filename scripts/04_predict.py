@@ -8,14 +8,15 @@ from unets.inference.oof import score_oof
 
 def main(stage: cli.Stage) -> None:
     """Makes the maps that are missing and scores the out-of-fold ones at full size."""
-    cli.load_backend()
-    from unets.inference.predict import predict_experiment
-
     project, dataset = stage.project, stage.dataset
     catalog = load_catalog(dataset, project.input_dir)
     folds = read_folds(project.folds_path, catalog)
+    folds_of = {name: stage.list_folds(experiment) for name, experiment in stage.experiments.items()}
+    cli.load_backend()  # takes seconds: after all that may be mistyped
+    from unets.inference.predict import predict_experiment
+
     for name, experiment in stage.experiments.items():
-        use_folds = stage.list_folds(experiment)
+        use_folds = folds_of[name]
         predict_experiment(project, catalog, name, experiment, folds=folds, use_folds=use_folds, anew=stage.args.anew)
         scores = score_oof(project, dataset, name, folds=use_folds, jobs=stage.args.jobs)
         print(f"{name}: out-of-fold {dataset.metric} {scores[:, 0].mean():.5f} at full size")

@@ -1,16 +1,18 @@
-"""A U-Net that a laptop trains in an hour: one fold, blocks of 4 x 4 pixels folded into channels before the first level.
+"""A U-Net that a laptop trains in an hour: one fold, blocks of 2 x 2 pixels folded into channels before the first level.
 
-The net sees 640 x 959 pixels and answers at 640 x 959; its finest level works at 160 x 240.
+The net sees 320 x 480 pixels and answers at 320 x 480; its finest level works at 160 x 240. LOG.md says what else was
+tried.
 
 Run:      make pipeline COMPETITION=carvana EXP=unet_cpu INPUT=<photos of some 50 cars>
 Results:  results/carvana/unet_cpu.json
 """
 
-from unets.config import AugmentConfig, DataConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
 
 EXPERIMENT = ExperimentConfig(
-    data=DataConfig(size_hw=(640, 959), batch_size=8, augment=AugmentConfig()),
-    model=ModelConfig(depth=5, base_filters=16, stem_stride=4),
-    training=TrainingConfig(epochs=40, learning_rate=2e-3),
+    data=DataConfig(size_hw=(320, 480), batch_size=4),
+    model=ModelConfig(depth=5, base_filters=16, max_filters=256, stem_stride=2),
+    training=TrainingConfig(epochs=60, learning_rate=1e-3, clip_norm=1.0),
+    prediction=PredictionConfig(batch_size=16),
     folds=(0,),
 )

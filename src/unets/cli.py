@@ -42,6 +42,7 @@ class Stage:
     @cached_property
     def dataset(self) -> DatasetConfig:
         """The competition's dataset."""
+        list_experiments(self.project.configs_dir)  # tells which competitions there are, if this is none of them
         return load_dataset(self.project.configs_dir)
 
     @cached_property

@@ -180,6 +180,7 @@ class TrainingConfig(Config):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3  # peak
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    clip_norm: Annotated[float, Field(gt=0)] | None = None  # longest gradient, over all weights together
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"  # auto: mixed where it is faster
     patience: Annotated[int, Field(ge=1)] | None = None  # epochs without a better validation Dice before stopping
     seed: int = 0

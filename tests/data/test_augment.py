@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unets.config import AugmentConfig, DataConfig
-from unets.data.augment import augment, draw_colours, draw_warp, recolour, warp
+from unets.data.augment import augment, draw_colours, draw_warp, recolour, warp, warp_pair
 from unets.metrics import dice
 
 Image = npt.NDArray[np.uint8]
@@ -67,20 +67,22 @@ def test_nothing_asked_nothing_changed(size_hw: tuple[int, int], num_classes: in
 
 
 @pytest.mark.parametrize(("hflip", "vflip", "warps"), product((0.0, 1.0), repeat=3))
+@pytest.mark.parametrize("num_classes", [1, 2])
 @pytest.mark.parametrize("size_hw", [(33, 48), (32, 47)])
 def test_flips_are_exact_with_and_without_a_warp(
-    hflip: float, vflip: float, warps: float, size_hw: tuple[int, int]
+    hflip: float, vflip: float, warps: float, num_classes: int, size_hw: tuple[int, int]
 ) -> None:
-    image, coverage = draw_pair(size_hw, 2)
+    image, coverage = draw_pair(size_hw, num_classes)
     config = AugmentConfig(**NOTHING | {"hflip": hflip, "vflip": vflip, "warp_probability": warps})
     made = augment(image, coverage, config, np.random.default_rng(0))
     np.testing.assert_array_equal(made[0], turn_by_slicing(image, hflip, vflip))
     np.testing.assert_array_equal(made[1], turn_by_slicing(coverage, hflip, vflip))
 
 
+@pytest.mark.parametrize("num_classes", [1, 2])
 @pytest.mark.parametrize("side", [32, 33])
-def test_quarter_turns_are_exact_with_and_without_a_warp(side: int) -> None:
-    image, coverage = draw_pair((side, side), 2)
+def test_quarter_turns_are_exact_with_and_without_a_warp(side: int, num_classes: int) -> None:
+    image, coverage = draw_pair((side, side), num_classes)
     found: set[int] = set()
     for seed in range(20):
         by_slicing, by_warp = (
@@ -162,6 +164,15 @@ def test_warp_by_whole_pixels_is_a_slice() -> None:
     np.testing.assert_array_equal(moved[:-3, :5], image[3:, 5:0:-1])
 
 
+@pytest.mark.parametrize("num_classes", [1, 2, 4])
+def test_a_pair_is_warped_as_each_alone(num_classes: int) -> None:
+    image, coverage = draw_pair((33, 48), num_classes)
+    for seed in range(10):
+        matrix = draw_warp(AugmentConfig(), (33, 48), np.random.default_rng(seed))
+        for made, alone in zip(warp_pair(image, coverage, matrix), (image, coverage), strict=True):
+            np.testing.assert_array_equal(made, warp(alone, matrix))
+
+
 def test_warps_stay_within_their_ranges() -> None:
     config = AugmentConfig(shift=0.1, scale=0.2, aspect=0.3, rotate_deg=10.0)
     height, width = 33, 48
@@ -197,6 +208,29 @@ def test_grey_gives_equal_channels() -> None:
     np.testing.assert_array_equal(grey[0], [[76] * 3, [150] * 3, [29] * 3, [255] * 3])
 
 
+def test_colours_stay_within_their_ranges() -> None:
+    def draw(field: str) -> list[tuple[npt.NDArray[np.float64], float]]:
+        config = AugmentConfig(**NOTHING | {field: 0.2})
+        return [draw_colours(config, np.random.default_rng(seed)) for seed in range(200)]
+
+    def check_range(found: list[float], least: float, most: float) -> None:
+        margin = 0.05 * (most - least)
+        assert least - 1e-9 <= min(found) < least + margin and most - margin < max(found) <= most + 1e-9
+
+    contrasts = [matrix for matrix, _ in draw("contrast")]
+    check_range([matrix[0, 0] for matrix in contrasts], 0.8, 1.2)
+    for matrix in contrasts:  # mid-grey stays
+        np.testing.assert_allclose(matrix @ [127.5, 127.5, 127.5, 1], 127.5)
+    # 0.2 of 255 is 51
+    check_range([matrix[0, 3] for matrix, _ in draw("brightness")], -51, 51)
+    # a row is luma + s (one - luma): from one row to the next its own channel changes by s
+    saturations = [matrix for matrix, _ in draw("saturation")]
+    check_range([matrix[0, 0] - matrix[1, 0] for matrix in saturations], 0.8, 1.2)
+    for matrix in saturations:  # every grey stays
+        np.testing.assert_allclose(matrix @ [90, 90, 90, 1], 90)
+    check_range([gamma for _, gamma in draw("gamma")], 1 / 1.2, 1.2)
+
+
 def test_hue_turns_about_grey() -> None:
     colours = np.array([[[90, 90, 90], [200, 10, 10]]], dtype=np.uint8)
     config = AugmentConfig(**NOTHING | {"hue_deg": 120.0})
@@ -209,15 +243,15 @@ def test_hue_turns_about_grey() -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "matrix", "wanted"),
+    ("matrix", "wanted"),
     [
         # 0.2 brighter is 51 levels: 100 + 51, 220 + 51 saturates, 0 + 51
-        ("brightness", [[1, 0, 0, 51], [0, 1, 0, 51], [0, 0, 1, 51]], [151, 255, 51]),
+        ([[1, 0, 0, 51], [0, 1, 0, 51], [0, 0, 1, 51]], [151, 255, 51]),
         # contrast 1.2 about 127.5: 1.2 * 100 - 25.5 = 94.5 (to even: 94), 1.2 * 220 - 25.5 = 238.5 (238), -25.5
-        ("contrast", [[1.2, 0, 0, -25.5], [0, 1.2, 0, -25.5], [0, 0, 1.2, -25.5]], [94, 238, 0]),
+        ([[1.2, 0, 0, -25.5], [0, 1.2, 0, -25.5], [0, 0, 1.2, -25.5]], [94, 238, 0]),
     ],
 )
-def test_recolour_by_hand(field: str, matrix: list[list[float]], wanted: list[int]) -> None:
+def test_recolour_by_hand(matrix: list[list[float]], wanted: list[int]) -> None:
     made = recolour(np.array([[[100, 220, 0]]], dtype=np.uint8), np.array(matrix, dtype=np.float64), 1.0)
     np.testing.assert_allclose(made[0, 0], wanted, atol=1)  # .5 may be rounded either way
 

@@ -156,9 +156,7 @@ def test_fit_sees_the_batches_of_its_epoch(workers: int) -> None:
     net.compile(optimizer="sgd", loss=record, run_eagerly=True)
     deal = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: train.start_epoch(epoch))
     # from epoch 2 on, as a training that goes on does
-    net.fit(
-        train, validation_data=valid, initial_epoch=2, epochs=5, callbacks=[deal], shuffle=False, verbose=0
-    )
+    net.fit(train, validation_data=valid, initial_epoch=2, epochs=5, callbacks=[deal], shuffle=False, verbose=0)
     expected = []
     for epoch in (2, 3, 4):
         order = np.random.default_rng([4, epoch]).permutation(11)

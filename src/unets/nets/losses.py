@@ -23,9 +23,9 @@ def bce(targets: Tensor, logits: Tensor) -> Tensor:
     With a target t in 0..1 it is smallest where the probability is t itself.
     """
     if logits.shape[-1] == 1:
-        # max(z, 0) - z t + log(1 + exp(-|z|)), the form that cannot overflow
-        entropy = ops.maximum(logits, 0) - logits * targets + ops.log1p(ops.exp(-ops.abs(logits)))
-        return ops.mean(entropy, axis=(1, 2, 3))
+        # log(1 + exp(z)) - z t, which cannot overflow. Written with max(z, 0) and |z|, its gradient at z = 0, where all
+        # units are dead, is 1 - t on TensorFlow in place of 0.5 - t.
+        return ops.mean(ops.softplus(logits) - logits * targets, axis=(1, 2, 3))
     entropy = -ops.sum(with_background(targets) * ops.log_softmax(logits, axis=-1), axis=-1)
     return ops.mean(entropy, axis=(1, 2))
 
@@ -70,5 +70,6 @@ def to_probs(logits: Tensor) -> Tensor:
 
 def with_background(targets: Tensor) -> Tensor:
     """Puts the share that no class covers before the classes' shares."""
-    background = 1 - ops.sum(targets, axis=-1, keepdims=True)
+    # Warping rounds each class by itself: two halves become 128 + 128 of 255, and a negative share has no lower bound.
+    background = ops.maximum(1 - ops.sum(targets, axis=-1, keepdims=True), 0)
     return ops.concatenate([background, targets], axis=-1)

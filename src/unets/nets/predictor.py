@@ -63,7 +63,7 @@ class Predictor:
     def _predict_views(self, net: keras.Model, photos: Any) -> list[Any]:
         """Returns the probabilities under each view, float32 (photos, height, width, classes), flipped back."""
         flipped = [view.apply(photos) for view in self.views]
-        probs = to_probs(net(ops.concatenate(flipped, axis=0) if len(flipped) > 1 else photos))
+        probs = to_probs(net(ops.concatenate(flipped, axis=0) if len(flipped) > 1 else flipped[0]))
         parts = ops.split(probs, len(self.views), axis=0)
         return [view.undo(part) for view, part in zip(self.views, parts, strict=True)]
 

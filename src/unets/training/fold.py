@@ -203,7 +203,7 @@ def build_optimizer(config: TrainingConfig, steps_per_epoch: int) -> keras.optim
     )
     if warmup_steps == 0:
         schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.epochs * steps_per_epoch)
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay)
+    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm)
     # Decay pulls filters towards zero; pulling shifts and scales of a normalization has no such meaning.
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     return optimizer

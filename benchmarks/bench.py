@@ -1,0 +1,90 @@
+"""Speed as ratios, measured in one run: ours and the baseline in turn, so that a busy machine slows both.
+
+Run:  make bench INPUT=<a folder in Carvana's layout>   (default: input/studio, which `make render` makes)
+"""
+
+import argparse
+import os
+import platform
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("reading", "encoding", "prediction")
+
+
+def main() -> None:
+    """Measures, prints one table, and writes the same as JSON."""
+    args = _parse()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from unets import cli
+
+    cli.load_backend()
+    import cv2
+    import psutil
+    from encoding import measure_encoding
+    from measure import format_rows, format_table
+    from predicting import measure_prediction
+    from reading import measure_reading, measure_steps
+
+    from unets.catalog import load_catalog
+    from unets.config import load_dataset, load_experiment
+    from unets.inference.provenance import describe_origin
+    from unets.nets.backend import describe_device
+    from unets.runs import write_json
+
+    configs_dir = ROOT / "configs" / "carvana"
+    dataset, experiment = load_dataset(configs_dir), load_experiment(configs_dir, "unet_cpu")
+    catalog = load_catalog(dataset, args.input)
+    rows, steps = [], {}
+    load_before = os.getloadavg()[0]
+    if "reading" in args.only:
+        rows += measure_reading(catalog.train, dataset, args.seconds)
+        steps = measure_steps(catalog.train, dataset)
+    if "encoding" in args.only:
+        rows += measure_encoding(catalog.train, dataset, args.seconds)
+    if "prediction" in args.only:
+        rows += measure_prediction(catalog.test, dataset, experiment, args.seconds)
+    machine = {
+        "device": describe_device(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": platform.platform(),
+        "opencv": cv2.__version__,
+        "load_before": round(load_before, 2),  # processes at work before we began
+    }
+    print(f"\n{machine['device']}, load {machine['load_before']} before; {args.input}\n")
+    print(format_rows(rows))
+    if steps:
+        print()
+        print(format_table(["one thread", "ms/photo"], [[name, f"{ms:.2f}"] for name, ms in steps.items()]))
+    write_json(
+        args.out,
+        {
+            "origin": describe_origin(ROOT),
+            "machine": machine,
+            "input": str(args.input),
+            "rows": [row.to_dict() for row in rows],
+            "steps_ms": steps,
+        },
+    )
+    print(f"\nwritten: {args.out}")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--input", type=Path, default=ROOT / "input/studio", help="a folder in Carvana's layout")
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/out/bench.json")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"among {','.join(PARTS)}")
+    parser.add_argument("--seconds", type=float, default=45, help="of each measurement (default: 45)")
+    args = parser.parse_args()
+    args.only = args.only.split(",")
+    unknown = [part for part in args.only if part not in PARTS]
+    if unknown:
+        parser.error(f"`--only` must be among {', '.join(PARTS)}. Received: {unknown[0]}")
+    if not (args.input / "train").exists() and not (args.input / "train.zip").exists():
+        sys.exit(f"error: {args.input} must hold photos in Carvana's layout. Received: none. Run `make render`")
+    return args
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Ratios of speeds, measured so that a busy machine hits both sides."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+Rounds = dict[str, list[float]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """One line of the table: two ways of doing the same, in one run."""
+
+    what: str
+    ours: float  # median, in `unit`
+    baseline: float  # median, in `unit`
+    unit: str
+    ratio: float  # how many times as fast as the baseline ours is: median over rounds
+    spread: tuple[float, float]  # smallest and largest ratio of a round
+    aim: float | None  # of the ratio; None: shown for comparison
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def time_rounds(ways: Mapping[str, Callable[[int], object]], seconds: float, min_rounds: int = 3) -> Rounds:
+    """Runs the ways in turn, A B C A B C, until `seconds` have passed.
+
+    Args:
+        ways: each is called with the number of the round; before the first, each once untimed.
+        seconds: of all rounds together.
+        min_rounds: made in any case.
+
+    Returns:
+        Seconds of each way, one a round.
+    """
+    rounds: Rounds = {name: [] for name in ways}
+    for way in ways.values():
+        way(0)
+    began = time.perf_counter()
+    while len(next(iter(rounds.values()))) < min_rounds or time.perf_counter() - began < seconds:
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way(len(rounds[name]))
+            rounds[name].append(time.perf_counter() - start)
+    return rounds
+
+
+def compare(
+    what: str,
+    ours: list[float],
+    baseline: list[float],
+    *,
+    unit: str,
+    scale: float = 1.0,
+    is_rate: bool = False,
+    aim: float | None = None,
+) -> Row:
+    """Makes a row of seconds, round by round, for the same work.
+
+    Args:
+        what: the row's name.
+        ours: seconds of each round.
+        baseline: seconds of each round.
+        unit: of the medians shown.
+        scale: the medians times this are in `unit`; with `is_rate`, this over the medians.
+        is_rate: whether more is better.
+        aim: of the ratio.
+    """
+    ratios = [theirs / own for own, theirs in zip(ours, baseline, strict=True)]
+    shown = [scale / median(times) if is_rate else scale * median(times) for times in (ours, baseline)]
+    return Row(
+        what=what,
+        ours=shown[0],
+        baseline=shown[1],
+        unit=unit,
+        ratio=median(ratios),
+        spread=(min(ratios), max(ratios)),
+        aim=aim,
+    )
+
+
+def format_table(header: list[str], lines: list[list[str]]) -> str:
+    """Lays cells out in columns: the first to the left, all others to the right."""
+    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
+    rule = ["-" * width for width in widths]
+    return "\n".join(
+        "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(cells))
+        for cells in (list(zip(line, widths, strict=True)) for line in [header, rule, *lines])
+    )
+
+
+def format_rows(rows: list[Row]) -> str:
+    """Lays out rows, and whether each reached its aim."""
+    header = ["", "ours", "baseline", "unit", "ratio", "of rounds", "aim", ""]
+    lines = [
+        [
+            row.what,
+            f"{row.ours:.3g}",
+            f"{row.baseline:.3g}",
+            row.unit,
+            f"{row.ratio:.2f}",
+            f"{row.spread[0]:.2f}..{row.spread[1]:.2f}",
+            "" if row.aim is None else f"{row.aim:.2f}",
+            "" if row.aim is None else "reached" if row.ratio >= row.aim else "missed",
+        ]
+        for row in rows
+    ]
+    return format_table(header, lines)

@@ -1,0 +1,263 @@
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from unets.catalog import Catalog, load_catalog
+from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig, load_dataset
+from unets.data.samples import Sample
+from unets.errors import InputError
+from unets.folds import hash_folds, write_folds
+from unets.inference import predict
+from unets.inference.maps import open_maps
+from unets.inference.predict import predict_experiment
+from unets.nets.unet import build_unet
+from unets.paths import Project
+
+from .conftest import flip_bit
+
+pytestmark = pytest.mark.slow
+
+SIZE_HW = (32, 48)
+EXPERIMENT = ExperimentConfig(
+    data=DataConfig(size_hw=SIZE_HW),
+    model=ModelConfig(depth=1, base_filters=2, batch_norm=False),
+    training=TrainingConfig(precision="float32"),
+    prediction=PredictionConfig(batch_size=4, shard_size=5, tile_hw=None, tile_overlap_px=8),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A competition of 24 training photos in two folds, 8 test photos, and the way to predict them."""
+
+    project: Project
+    catalog: Catalog
+    folds: dict[str, int]
+
+    def plant(self, fold: int, *, prob: float | None = None, is_finished: bool = True, name: str = "unet_a") -> None:
+        """Puts a run in place whose net says `prob` everywhere; None is a net of random weights."""
+        keras.utils.set_random_seed(fold)
+        net = build_unet(EXPERIMENT.model, SIZE_HW)
+        if prob is not None:
+            for variable in net.variables:
+                variable.assign(np.zeros(variable.shape))
+            net.get_layer("classify").bias.assign([math.log(prob / (1 - prob))])
+        run_dir = self.project.run_dir(name, fold)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        net.save_weights(run_dir / "best.weights.h5")
+        (run_dir / "metrics.json").write_text(json.dumps({"is_finished": is_finished}))
+        (run_dir / "config.json").write_text(json.dumps({"folds_hash": hash_folds(self.project.folds_path)}))
+
+    def predict(
+        self, *, use_folds: Sequence[int] = (0, 1), name: str = "unet_a", anew: bool = False, **fields: Any
+    ) -> None:
+        prediction = EXPERIMENT.prediction.model_copy(update=fields)
+        experiment = EXPERIMENT.model_copy(update={"prediction": prediction})
+        predict_experiment(
+            self.project, self.catalog, name, experiment, folds=self.folds, use_folds=use_folds, anew=anew
+        )
+
+    def read_values(self, kind: str, name: str = "unet_a") -> dict[str, set[int]]:
+        """Returns the values in the map of each photo."""
+        reader = open_maps(self.project.maps_dir(name, kind))
+        return {id_: set(reader.read_map(id_).ravel().tolist()) for id_ in reader.ids}
+
+    def list_shards(self, name: str = "unet_a") -> dict[Path, tuple[int, bytes]]:
+        """Returns (time of change, content) of each shard."""
+        folder = self.project.maps_dir(name, "test").parent
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(folder.rglob("*.zip"))}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Scene:
+    project = write_competition(tmp_path_factory.mktemp("predict"))
+    catalog = load_catalog(load_dataset(project.configs_dir), project.input_dir)
+    return Scene(project=project, catalog=catalog, folds=write_folds(project, catalog, jobs=1))
+
+
+@pytest.fixture
+def scene(shared: Scene, tmp_path: Path) -> Scene:
+    """The same photos and folds, with a models folder of the test's own."""
+    project = replace(shared.project, models_dir=tmp_path)
+    project.folds_path.write_bytes(shared.project.folds_path.read_bytes())
+    return replace(shared, project=project)
+
+
+@pytest.fixture
+def constant(scene: Scene) -> Scene:
+    """Fold 0's net says 0.2 everywhere, fold 1's 0.6."""
+    scene.plant(0, prob=0.2)
+    scene.plant(1, prob=0.6)
+    return scene
+
+
+def test_each_photo_is_predicted_by_the_fold_that_did_not_see_it(constant: Scene) -> None:
+    constant.predict()
+    # 255 * 0.2 = 51, 255 * 0.6 = 153; their mean, 255 * 0.4 = 102.
+    expected = {id_: {51} if fold == 0 else {153} for id_, fold in constant.folds.items()}
+    assert constant.read_values("oof") == expected
+    assert constant.read_values("oof_first_view") == expected
+    assert constant.read_values("test") == {sample.id: {102} for sample in constant.catalog.test}
+
+
+def test_one_fold_alone_gives_its_own_photos_and_the_test_photos(constant: Scene) -> None:
+    constant.predict(use_folds=[1])
+    assert constant.read_values("oof") == {id_: {153} for id_, fold in constant.folds.items() if fold == 1}
+    assert constant.read_values("test") == {sample.id: {153} for sample in constant.catalog.test}
+
+
+def test_the_first_view_is_kept_where_there_are_several(scene: Scene) -> None:
+    for name in ("unet_a", "unet_b"):
+        scene.plant(0, name=name)
+    scene.predict(use_folds=[0])
+    scene.predict(use_folds=[0], name="unet_b", views=("identity",))
+    assert not scene.project.maps_dir("unet_b", "oof_first_view").exists()
+    mean, first, alone = (
+        open_maps(scene.project.maps_dir(name, kind))
+        for name, kind in (("unet_a", "oof"), ("unet_a", "oof_first_view"), ("unet_b", "oof"))
+    )
+    for id_ in alone.ids:
+        np.testing.assert_array_equal(first.read_map(id_), alone.read_map(id_))
+        assert (mean.read_map(id_) != first.read_map(id_)).any()
+
+
+def test_tiles_of_a_net_that_says_the_same_everywhere_give_the_same_map(constant: Scene) -> None:
+    constant.predict(tile_hw=(32, 32), views=("identity", "hflip", "vflip"))
+    assert constant.read_values("test") == {sample.id: {102} for sample in constant.catalog.test}
+    assert open_maps(constant.project.maps_dir("unet_a", "oof")).size_hw == SIZE_HW
+
+
+def test_a_tile_of_the_whole_photo_gives_the_same_bytes_as_none(scene: Scene) -> None:
+    """Also for a net whose answer depends on place; shards differ in nothing but the fingerprint."""
+    for name in ("unet_a", "unet_b"):
+        scene.plant(0, name=name)
+    scene.predict(use_folds=[0])
+    scene.predict(use_folds=[0], name="unet_b", tile_hw=SIZE_HW)
+    untiled, tiled = (open_maps(scene.project.maps_dir(name, "test")) for name in ("unet_a", "unet_b"))
+    for id_ in untiled.ids:
+        np.testing.assert_allclose(tiled.read_map(id_), untiled.read_map(id_), atol=1)
+
+
+def test_a_second_start_makes_what_is_missing_or_damaged_alone(scene: Scene) -> None:
+    scene.plant(0)
+    scene.plant(1)
+    scene.predict()
+    before = scene.list_shards()
+    # 12 photos a fold in shards of 5: 5 5 2 twice; 8 test photos: 5 3.
+    assert [path.parent.name for path in before] == ["oof"] * 6 + ["oof_first_view"] * 6 + ["test"] * 2
+    scene.predict()
+    assert scene.list_shards() == before
+    maps = {kind: scene.project.maps_dir("unet_a", kind) for kind in ("oof", "oof_first_view", "test")}
+    gone, torn, flipped = maps["oof"] / "00001.zip", maps["oof_first_view"] / "00004.zip", maps["test"] / "00001.zip"
+    gone.unlink()
+    torn.write_bytes(before[torn][1][:-30])
+    flip_bit(flipped, len(before[flipped][1]) // 3)
+    scene.predict()
+    after = scene.list_shards()
+    assert {path: content for path, (_, content) in after.items()} == {p: content for p, (_, content) in before.items()}
+    # The mean and the first view of a photo are made together.
+    redone = {gone, torn, flipped, maps["oof_first_view"] / "00001.zip", maps["oof"] / "00004.zip"}
+    assert {path for path in after if after[path][0] != before[path][0]} == redone
+
+
+def test_maps_of_another_origin_are_kept_until_asked_for_anew(constant: Scene) -> None:
+    constant.predict(use_folds=[1])
+    before = constant.list_shards()
+    with pytest.raises(InputError, match=r"Start anew with `make predict EXP=unet_a FOLD=0,1 ANEW=1`"):
+        constant.predict()  # another set of folds
+    for fields in ({"views": ("identity",)}, {"tile_hw": (32, 32)}):
+        with pytest.raises(InputError, match=r"Start anew with `make predict EXP=unet_a FOLD=1 ANEW=1`"):
+            constant.predict(use_folds=[1], **fields)
+    constant.plant(1, prob=0.8)
+    with pytest.raises(InputError, match=r"Start anew with `make predict EXP=unet_a FOLD=1 ANEW=1`"):
+        constant.predict(use_folds=[1])
+    assert constant.list_shards() == before
+    constant.predict(use_folds=[1], anew=True)
+    # 255 * 0.8 = 204
+    assert constant.read_values("test") == {sample.id: {204} for sample in constant.catalog.test}
+
+
+def test_a_fold_that_is_not_trained_is_refused(constant: Scene) -> None:
+    maps_dir = constant.project.maps_dir("unet_a", "test")
+    maps_dir.mkdir(parents=True)
+    (maps_dir / "00000.zip").write_bytes(b"made before")
+    before = constant.list_shards()
+    constant.plant(1, prob=0.6, is_finished=False)
+    with pytest.raises(InputError, match=r"fold1 must hold a run trained to its end\..*`make train EXP=unet_a FOLD=1`"):
+        constant.predict(anew=True)
+    (constant.project.run_dir("unet_a", 1) / "best.weights.h5").unlink()
+    with pytest.raises(InputError, match=r"fold1 must hold a trained run\. .*`make train EXP=unet_a FOLD=1`"):
+        constant.predict(anew=True)
+    assert constant.list_shards() == before
+
+
+def test_a_fold_trained_on_other_folds_is_refused(constant: Scene) -> None:
+    """Or a photo could be predicted by a net that was trained on it."""
+    dealt = constant.project.folds_path.read_text()
+    constant.project.folds_path.write_text(
+        dealt.replace(",0\n", ",x\n").replace(",1\n", ",0\n").replace(",x\n", ",1\n")
+    )
+    with pytest.raises(
+        InputError, match=r"fold0 must hold a run on the folds in use.*`make clean-runs EXP=unet_a FOLD"
+    ):
+        constant.predict()
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", None])
+def test_weights_that_cannot_be_loaded_are_named(constant: Scene, content: bytes | None) -> None:
+    weights_path = constant.project.run_dir("unet_a", 1) / "best.weights.h5"
+    if content is None:  # of another net
+        build_unet(ModelConfig(depth=2, base_filters=2), SIZE_HW).save_weights(weights_path)
+    else:
+        weights_path.write_bytes(content)
+    with pytest.raises(InputError, match=r"fold1/best\.weights\.h5 must hold weights of this net"):
+        constant.predict()
+
+
+def test_a_photo_that_cannot_be_read_is_named(constant: Scene, tmp_path: Path) -> None:
+    torn_path = tmp_path / "torn.jpg"
+    torn_path.write_bytes(constant.catalog.test[6].photo_path.read_bytes()[:-40])
+    test = list(constant.catalog.test)
+    test[6] = replace(test[6], photo_path=torn_path)
+    torn = replace(constant, catalog=replace(constant.catalog, test=tuple(test)))
+    with pytest.raises(InputError, match=r"torn\.jpg must be a whole JPEG"):
+        torn.predict()
+    # What was whole before is kept, and nothing half-written bears a shard's name.
+    assert {path.parent.name for path in torn.list_shards()} == {"oof", "oof_first_view"}
+
+
+def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory must not grow with the number of photos: with a slow writer, the readers wait."""
+    test: tuple[Sample, ...] = tuple(
+        replace(sample, id=f"copy{copy}_{sample.id}") for copy in range(15) for sample in constant.catalog.test
+    )
+    many = replace(constant, catalog=replace(constant.catalog, train=(), test=test))
+    counts, lead = {"read": 0, "written": 0}, []
+    read_image, write_shard = predict.read_image, predict.write_shard
+
+    def count_read(*args: Any) -> Any:
+        counts["read"] += 1
+        return read_image(*args)
+
+    def write_slowly(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(0.02)
+        lead.append(counts["read"] - counts["written"])
+        counts["written"] += 4
+        return write_shard(*args, **kwargs)
+
+    monkeypatch.setattr(predict, "read_image", count_read)
+    monkeypatch.setattr(predict, "write_shard", write_slowly)
+    monkeypatch.setattr(predict, "count_cores", lambda: 2)
+    many.predict(batch_size=4, shard_size=4)
+    assert counts == {"read": 120, "written": 120} and len(lead) == 30
+    # Two queues of two batches and a photo a worker, the batch between them, and the shards being filled, waiting and
+    # written.
+    assert max(lead) <= 2 * (2 * 4 + 2 + 1) + 4 + 3 * 4

@@ -1,0 +1,85 @@
+"""The Dice that Keras watches equals the one in numpy, photo by photo."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unets.metrics import dice
+from unets.nets.metrics import MeanDice
+
+
+def measure(*batches: tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]) -> float:
+    metric = MeanDice()
+    for targets_u8, logits in batches:
+        metric.update_state(targets_u8, logits)
+    return float(metric.result())
+
+
+def predict(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Cuts each class's probability at one half, in numpy; (photos, height, width, classes)."""
+    if logits.shape[-1] == 1:
+        return logits >= 0
+    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return (shares / shares.sum(axis=-1, keepdims=True))[..., 1:] >= 0.5
+
+
+def test_by_hand() -> None:
+    targets = np.array([[[255], [128], [127], [0]], [[0], [0], [0], [0]]], dtype=np.uint8)[:, None]
+    logits = np.array([[[1], [-1], [1], [0]], [[-1], [-1], [-9], [-1]]], dtype=np.float32)[:, None]
+    # first photo: truth 1 1 0 0 (one half is 127.5), predicted 1 0 1 1 (a logit of 0 is one half): 2 * 1 / (2 + 3)
+    # second: both empty, 1
+    assert measure((targets, logits)) == pytest.approx((0.4 + 1) / 2)
+    assert measure((targets[:1], logits[:1])) == pytest.approx(0.4)
+    assert measure((targets[1:], logits[1:])) == 1.0
+
+
+def test_one_side_empty_is_0() -> None:
+    full, empty = np.full((1, 2, 2, 1), 255, np.uint8), np.zeros((1, 2, 2, 1), np.uint8)
+    yes, no = np.ones((1, 2, 2, 1), np.float32), -np.ones((1, 2, 2, 1), np.float32)
+    assert [measure(pair) for pair in ((full, no), (empty, yes), (empty, no), (full, yes))] == [0, 0, 1, 1]
+
+
+def test_several_classes_by_hand() -> None:
+    # classes first and second; three pixels, of which the last is background
+    targets = np.array([[255, 0], [0, 255], [0, 0]], dtype=np.uint8)[None, None]
+    # softmax over background, first, second: (.1, .8, .1), (.1, .45, .45), (.1, .3, .6)
+    logits = np.log(np.array([[0.1, 0.8, 0.1], [0.1, 0.45, 0.45], [0.1, 0.3, 0.6]], dtype=np.float32))[None, None]
+    # first class: truth 1 0 0, predicted 1 0 0, 1; second: truth 0 1 0, predicted 0 0 1 (.45 is below one half), 0
+    assert measure((targets, logits)) == pytest.approx(0.5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    num_classes=st.integers(1, 3),
+    sizes=st.lists(st.integers(1, 3), min_size=1, max_size=4),
+    share=st.sampled_from([0.0, 0.1, 0.5]),
+)
+def test_equals_numpy_over_any_batches(seed: int, num_classes: int, sizes: list[int], share: float) -> None:
+    rng = np.random.default_rng(seed)
+    channels = 1 if num_classes == 1 else num_classes + 1
+    batches, scores = [], []
+    for size in sizes:
+        targets = rng.integers(0, 256, (size, 3, 4, num_classes), dtype=np.uint8)
+        targets[rng.random(targets.shape) > share] = 0
+        # background strong, so that empty predictions come up
+        logits = rng.normal(size=(size, 3, 4, channels)).astype(np.float32) * 3
+        logits[..., 0] += -4 if num_classes == 1 else 4
+        batches.append((targets, logits))
+        for truth, predicted in zip(targets >= 128, predict(logits), strict=True):
+            scores.append(np.mean([dice(truth[..., k], predicted[..., k]) for k in range(num_classes)]))
+    # over photos, not over batches: a smaller batch weighs less
+    assert measure(*batches) == pytest.approx(np.mean(scores), abs=1e-5)
+
+
+def test_reset_forgets() -> None:
+    metric = MeanDice()
+    assert float(metric.result()) == 0.0
+    targets = np.full((2, 4, 4, 1), 255, dtype=np.uint8)
+    metric.update_state(targets, np.full((2, 4, 4, 1), -1, dtype=np.float32))
+    metric.reset_state()
+    metric.update_state(targets, np.full((2, 4, 4, 1), 1, dtype=np.float32))
+    assert float(metric.result()) == 1.0
+    assert metric.name == "dice"

@@ -1,0 +1,127 @@
+"""Predicting: nets and views averaged as numpy would, each map over its photo as it was."""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from unets.config import ModelConfig
+from unets.inference.views import VIEWS
+from unets.nets.predictor import Predictor
+from unets.nets.unet import build_unet
+
+SIZE_HW = (33, 47)
+FLIPS = {"identity": (1, 1), "hflip": (1, -1), "vflip": (-1, 1), "hvflip": (-1, -1)}  # steps along (rows, columns)
+
+
+@pytest.fixture(scope="module")
+def nets() -> list[keras.Model]:
+    """Three nets of random weights: what they give depends on place and direction."""
+    return [build_random(seed) for seed in range(3)]
+
+
+def build_random(seed: int, num_classes: int = 1) -> keras.Model:
+    keras.utils.set_random_seed(seed)
+    net = build_unet(ModelConfig(depth=2, base_filters=4), SIZE_HW, num_classes, name=f"net{seed}")
+    rng = np.random.default_rng(seed)
+    for weight in net.weights:
+        weight.assign(weight + rng.uniform(-0.2, 0.2, weight.shape) * (len(weight.shape) == 1))
+    return net
+
+
+def build_constant(*logits: float) -> keras.Model:
+    """Builds a net that gives the same logits everywhere."""
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 3), dtype="uint8"),
+            keras.layers.Rescaling(0.0),
+            keras.layers.Conv2D(len(logits), 1, bias_initializer=lambda shape, dtype: np.array(logits, dtype)),
+        ]
+    )
+
+
+def draw_photos(num_photos: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(7).integers(0, 256, (num_photos, *SIZE_HW, 3), dtype=np.uint8)
+
+
+def average_by_hand(
+    nets: Sequence[keras.Model], names: Sequence[str], photos: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float64]:
+    """Averages probabilities over nets and views, one after the other, in numpy; 0..255, not rounded."""
+    maps = []
+    for net in nets:
+        for rows, columns in (FLIPS[name] for name in names):
+            logits = keras.ops.convert_to_numpy(net(photos[:, ::rows, ::columns].copy(), training=False))
+            if logits.shape[-1] == 1:
+                probs = 1 / (1 + np.exp(-logits.astype(np.float64)))
+            else:
+                shares = np.exp(logits.astype(np.float64))
+                probs = (shares / shares.sum(axis=-1, keepdims=True))[..., 1:]
+            maps.append(probs[:, ::rows, ::columns])
+    return np.asarray(255 * np.mean(maps, axis=0))
+
+
+def check_rounded(maps_u8: npt.NDArray[np.uint8], wanted: npt.NDArray[np.float64]) -> None:
+    assert maps_u8.dtype == np.uint8 and maps_u8.shape == wanted.shape
+    assert abs(maps_u8 - wanted).max() <= 0.501  # rounded, not cut off
+    assert np.ptp(wanted) > 20  # there is something to mix up
+
+
+@pytest.mark.parametrize("num_nets", [1, 3])
+@pytest.mark.parametrize(
+    "names", [("identity",), ("hflip",), ("identity", "hflip"), ("hflip", "identity"), tuple(FLIPS)]
+)
+def test_equals_averaging_by_hand(nets: list[keras.Model], num_nets: int, names: tuple[str, ...]) -> None:
+    photos = draw_photos(3)
+    predictor = Predictor(nets[:num_nets], [VIEWS[name] for name in names], batch_size=3)
+    mean, first = predictor(photos)
+    check_rounded(mean, average_by_hand(nets[:num_nets], names, photos))
+    check_rounded(first, average_by_hand(nets[:num_nets], names[:1], photos))
+
+
+def test_the_nets_see_direction(nets: list[keras.Model]) -> None:
+    # else none of these tests could tell an undone flip from one that was not
+    maps = [average_by_hand(nets[:1], [name], draw_photos(1)) for name in FLIPS]
+    for one, other in combinations(maps, 2):
+        assert abs(one - other).max() > 5
+
+
+def test_several_classes() -> None:
+    pair, photos = [build_random(seed, num_classes=2) for seed in (5, 6)], draw_photos(2)
+    mean, first = Predictor(pair, [VIEWS["identity"], VIEWS["vflip"]], batch_size=2)(photos)
+    assert mean.shape == (2, *SIZE_HW, 2)
+    check_rounded(mean, average_by_hand(pair, ["identity", "vflip"], photos))
+    check_rounded(first, average_by_hand(pair, ["identity"], photos))
+
+
+def test_a_smaller_batch_is_filled_and_cut(nets: list[keras.Model]) -> None:
+    photos = draw_photos(4)
+    predictor = Predictor(nets[:1], [VIEWS["identity"], VIEWS["hflip"]], batch_size=4)
+    whole = predictor(photos)
+    for num_photos in (1, 2, 3):
+        for maps, wanted in zip(predictor(photos[:num_photos]), whole, strict=True):
+            assert maps.shape == (num_photos, *SIZE_HW, 1)
+            np.testing.assert_array_equal(maps, wanted[:num_photos])
+
+
+def test_rounding_by_hand() -> None:
+    photos = np.zeros((1, 8, 8, 3), dtype=np.uint8)
+    for logits, wanted in [
+        ((np.log(3.0),), [191]),  # 0.75 * 255 = 191.25
+        ((-np.log(3.0),), [64]),  # 0.25 * 255 = 63.75
+        ((50.0,), [255]),
+        ((-50.0,), [0]),
+        ((0.0, np.log(2.0), 0.0), [128, 64]),  # 1/4, 1/2, 1/4: 127.5 goes to the even one, 63.75
+    ]:
+        for maps in Predictor([build_constant(*logits)], [VIEWS["identity"]], batch_size=1)(photos):
+            np.testing.assert_array_equal(maps, np.broadcast_to(wanted, maps.shape))
+
+
+def test_probabilities_are_averaged_not_logits() -> None:
+    # (0.75 + sigmoid(50) = 1) / 2 = 0.875: 223.125; of the logits' mean, 25.5, it would be 255
+    pair = [build_constant(np.log(3.0)), build_constant(50.0)]
+    mean, first = Predictor(pair, [VIEWS["identity"]], batch_size=1)(np.zeros((1, 8, 8, 3), dtype=np.uint8))
+    assert np.unique(mean).tolist() == np.unique(first).tolist() == [223]

@@ -1,0 +1,234 @@
+"""Whole processes: the scripts as `make` calls them, killed at any moment and started again."""
+
+import csv
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unets.paths import Project
+
+pytestmark = pytest.mark.slow
+
+SCRIPTS_DIR = Path(__file__).parents[1] / "scripts"
+SUBMISSION = "submissions/tiny/tiny_ensemble.csv.gz"
+STAGES = ("01", "02", "03", "04", "05", "06")
+EXPERIMENT = """from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
+
+EXPERIMENT = ExperimentConfig(
+    data=DataConfig(size_hw={size_hw}, batch_size=2),
+    model=ModelConfig(depth=1, base_filters=4, dropout=0.1),
+    training=TrainingConfig(epochs=4, learning_rate=3e-2, precision="float32"),
+    prediction=PredictionConfig(batch_size=2, shard_size=4),
+)
+"""
+ENSEMBLE = """from unets.config import EnsembleConfig
+
+ENSEMBLE = EnsembleConfig(experiments=("small", "large"))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class House:
+    """A root folder to start scripts in."""
+
+    root: Path
+    input_dir: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)  # of each script's last whole run
+
+    @property
+    def models_dir(self) -> Path:
+        return self.root / "models" / "tiny"
+
+    def start(self, number: str, *arguments: str) -> subprocess.Popen[str]:
+        """Starts the script of that number, in a group of its own with its workers."""
+        (path,) = SCRIPTS_DIR.glob(f"{number}_*.py")
+        given = ["--competition", "tiny", "--root", str(self.root), "--input", str(self.input_dir)]
+        # On the CPU, where the same photos give the same bits.
+        environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1", **self.environment}
+        return subprocess.Popen(
+            [sys.executable, str(path), *given, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=environment,
+            start_new_session=True,
+        )
+
+    def run(self, number: str, *arguments: str, code: int = 0) -> str:
+        """Runs a script to its end, checks its exit code, and returns what it said."""
+        began = time.monotonic()
+        with self.start(number, *arguments) as process:
+            said, _ = process.communicate()
+        assert process.returncode == code, said
+        assert "Traceback" not in said, said
+        self.seconds[number] = time.monotonic() - began
+        return said
+
+    def stop_when(
+        self, is_time: Callable[[], bool], number: str, *arguments: str, by: signal.Signals = signal.SIGKILL
+    ) -> tuple[bool, str]:
+        """Stops a script and its workers at a moment; returns whether it was still at work, and what it said."""
+        with self.start(number, *arguments) as process:
+            while process.poll() is None and not is_time():
+                time.sleep(0.002)
+            was_at_work = process.poll() is None
+            if was_at_work:
+                # Ctrl-C reaches the whole group, and so does the kernel when memory runs out in a container.
+                os.killpg(process.pid, by)
+            said, _ = process.communicate()
+        return was_at_work, said
+
+    def read_maps(self) -> dict[str, bytes]:
+        """Returns the content of every shard."""
+        return {str(path.relative_to(self.models_dir)): path.read_bytes() for path in self.models_dir.rglob("*.zip")}
+
+
+def after(seconds: float) -> Callable[[], bool]:
+    end = time.monotonic() + seconds
+    return lambda: time.monotonic() >= end
+
+
+def there_is(folder: Path, pattern: str) -> Callable[[], bool]:
+    return lambda: next(folder.glob(pattern), None) is not None
+
+
+def read_history(run_dir: Path) -> list[dict[str, Any]]:
+    path = run_dir / "history.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def competition(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Project:
+    """24 training photos in two folds, 8 test photos; two small experiments."""
+    project = write_competition(tmp_path_factory.mktemp("pipeline"))
+    for name, size_hw in {"small": (32, 48), "large": (48, 64)}.items():
+        (project.configs_dir / f"{name}.py").write_text(EXPERIMENT.format(size_hw=size_hw))
+    (project.configs_dir / "ensemble.py").write_text(ENSEMBLE)
+    return project
+
+
+@pytest.fixture
+def house(competition: Project, tmp_path: Path) -> House:
+    """A root with the competition's configs, and nothing made yet."""
+    shutil.copytree(competition.configs_dir, tmp_path / "configs" / "tiny")
+    return House(root=tmp_path, input_dir=competition.input_dir)
+
+
+@pytest.fixture(scope="module")
+def finished(competition: Project) -> House:
+    """A root in which the whole pipeline ran, each stage at one go. Not to be written to."""
+    house = House(root=competition.configs_dir.parents[1], input_dir=competition.input_dir)
+    for number in STAGES:
+        house.run(number, "--jobs", "1")
+    return house
+
+
+def test_the_pipeline_gives_a_valid_submission_that_finds_the_ellipses(finished: House) -> None:
+    assert (finished.root / SUBMISSION).is_file()
+    assert "valid" in finished.run("07")
+    truth_path = finished.input_dir / "truth" / "test_masks.csv"
+    finished.run("08", "--truth", str(truth_path))
+    (score_path,) = (finished.models_dir / "scores").iterdir()
+    score = json.loads(score_path.read_text())
+    assert score["submission"] == "tiny_ensemble.csv.gz"
+    ensemble = json.loads((finished.models_dir / "ensemble.json").read_text())
+    assert [member["experiment"] for member in ensemble["members"]] == ["small", "large"]
+    assert ensemble["score"]["mean"] > 0.9
+    assert score["mean"] > 0.9
+    stages = [json.loads(line)["stage"] for line in (finished.models_dir / "stages.jsonl").read_text().splitlines()]
+    assert stages[:6] == ["check_data", "make_folds", "train", "predict", "ensemble", "make_submission"]
+
+
+def test_a_pipeline_that_is_killed_again_and_again_gives_the_same_bytes(finished: House, house: House) -> None:
+    for name in ("small", "large"):
+        for fold in (0, 1):
+            run = Path(name, f"fold{fold}")
+            shutil.copytree(finished.models_dir / run, house.models_dir / run)
+    rng = random.Random(2017)
+
+    def kill(number: str, is_time: Callable[[], bool] | None = None) -> bool:
+        # The first half of a stage is Python's start; the later the kill, the more there is to tear.
+        moment = is_time or after(finished.seconds[number] * rng.uniform(0.4, 1.0))
+        return house.stop_when(moment, number, "--jobs", "2")[0]
+
+    kill("01")
+    house.run("01")
+    kill("02")
+    house.run("02")
+    assert (house.models_dir / "folds.csv").read_bytes() == (finished.models_dir / "folds.csv").read_bytes()
+    assert kill("04", there_is(house.models_dir, "*/maps/*/*.zip"))
+    made_first = house.read_maps()
+    kill("04")
+    house.run("04")
+    assert 0 < len(made_first) < len(house.read_maps())
+    assert house.read_maps() == finished.read_maps()
+    kill("05")
+    kill("05")
+    house.run("05")
+    assert (house.models_dir / "ensemble.json").read_bytes() == (finished.models_dir / "ensemble.json").read_bytes()
+    kill("06", there_is(house.root, "submissions/tiny/.part-*"))
+    assert not (house.root / SUBMISSION).exists()
+    kill("06")
+    house.run("06")
+    assert (house.root / SUBMISSION).read_bytes() == (finished.root / SUBMISSION).read_bytes()
+    assert not list(house.root.rglob(".part-*"))
+
+
+def test_a_training_goes_on_after_ctrl_c_and_after_a_kill(finished: House, house: House) -> None:
+    shutil.copytree(finished.models_dir, house.models_dir, ignore=shutil.ignore_patterns("small", "large"))
+    run_dir, whole_dir = (models_dir / "small" / "fold0" for models_dir in (house.models_dir, finished.models_dir))
+    choice = ("--exp", "small", "--fold", "0")
+
+    def has_epochs(count: int) -> Callable[[], bool]:
+        return lambda: len(read_history(run_dir)) >= count
+
+    was_at_work, said = house.stop_when(has_epochs(1), "03", *choice, by=signal.SIGINT)
+    assert was_at_work and "error: stopped by Ctrl-C" in said and "Traceback" not in said, said
+    was_at_work, _ = house.stop_when(has_epochs(len(read_history(run_dir)) + 1), "03", *choice)
+    assert was_at_work and not json.loads((run_dir / "metrics.json").read_text())["is_finished"]
+    assert "goes on after epoch" in house.run("03", *choice)
+    assert [row["epoch"] for row in read_history(run_dir)] == ["1", "2", "3", "4"]
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    assert (metrics["is_finished"], metrics["starts"], metrics["photos"]) == (True, 3, 4 * 12)
+    assert (run_dir / "history.csv").read_bytes() == (whole_dir / "history.csv").read_bytes()
+
+
+def test_files_that_are_missing_or_torn_are_named(house: House, tmp_path: Path) -> None:
+    nowhere = replace(house, input_dir=tmp_path / "nowhere")
+    for number in ("01", "02"):
+        assert "nowhere (no such folder)" in nowhere.run(number, code=1)
+    house.run("02")
+    torn = replace(house, input_dir=tmp_path / "torn")
+    shutil.copytree(house.input_dir, torn.input_dir)
+    photo_path = torn.input_dir / "train" / "car003_02.jpg"
+    photo_path.write_bytes(photo_path.read_bytes()[:-50])
+    assert "car003_02.jpg must be whole" in torn.run("01", code=1)
+    assert "car003_02.jpg must be a whole JPEG" in torn.run("03", "--exp", "small", code=1)
+
+
+@pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
+def test_a_fold_is_trained_and_predicts_on_jax(house: House) -> None:
+    on_jax = replace(house, environment={"KERAS_BACKEND": "jax"})
+    on_jax.run("02")
+    choice = ("--exp", "small", "--fold", "0")
+    on_jax.run("03", *choice)
+    metrics = json.loads((house.models_dir / "small" / "fold0" / "metrics.json").read_text())
+    assert metrics["is_finished"] and metrics["devices"][0].endswith("(jax)")
+    said = on_jax.run("04", *choice)
+    assert float(said.split("out-of-fold dice ")[1].split()[0]) > 0.9

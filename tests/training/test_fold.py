@@ -1,0 +1,447 @@
+import csv
+import json
+import shutil
+import struct
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from keras import ops
+from tensorboardX.proto.event_pb2 import Event
+
+from unets.catalog import Catalog, load_catalog
+from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig, load_dataset
+from unets.data.cache import ArrayReader, DiskReader, PairReader, open_reader
+from unets.errors import InputError
+from unets.folds import hash_folds, write_folds
+from unets.paths import Project
+from unets.training.callbacks import ProgressBar, RunFiles
+from unets.training.fold import build_optimizer, compile_unet, split_batches, train_experiment, train_fold
+
+pytestmark = pytest.mark.slow
+
+SIZE_HW = (32, 48)
+# Dropout, augmentation and batch normalization: all that has a state of its own, or draws at random.
+EXPERIMENT = ExperimentConfig(
+    data=DataConfig(size_hw=SIZE_HW, batch_size=2, cache="ram"),
+    model=ModelConfig(depth=1, base_filters=4, dropout=0.25),
+    training=TrainingConfig(epochs=4, learning_rate=3e-2, precision="float32"),
+)
+
+
+# As measured with Keras 3.15 and TensorFlow 2.21 on a CPU, 2026-11-23.
+GOLDEN_LOSSES = [1.577670, 1.598524, 1.330731, 1.206641, 1.089679]
+
+
+class Interruption(BaseException):
+    """Ends a training as Ctrl-C would."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A competition of 12 photos a fold, and the way to train on it."""
+
+    project: Project
+    catalog: Catalog
+    folds: Mapping[str, int]
+    folds_hash: str
+    reader: PairReader
+
+    def train(self, run_dir: Path, experiment: ExperimentConfig = EXPERIMENT, **changes: Any) -> None:
+        keras.utils.clear_session()
+        arguments = {"folds": self.folds, "folds_hash": self.folds_hash, "reader": self.reader, "workers": 2}
+        train_fold(run_dir, self.catalog, experiment, fold=0, **(arguments | changes))
+
+    @property
+    def disk_reader(self) -> DiskReader:
+        return DiskReader(self.catalog.train, self.catalog.dataset, SIZE_HW)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Scene:
+    # PNG: other versions of the JPEG library would give other losses.
+    project = write_competition(tmp_path_factory.mktemp("fold"), photo_format="png")
+    dataset = load_dataset(project.configs_dir)
+    catalog = load_catalog(dataset, project.input_dir, with_test=False)
+    return Scene(
+        project=project,
+        catalog=catalog,
+        folds=write_folds(project, catalog, jobs=1),
+        folds_hash=hash_folds(project.folds_path),
+        reader=open_reader(catalog.train, dataset, SIZE_HW, "ram", project.cache_dir),
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fold that was trained to its end at one go. Not to be written to."""
+    run_dir = tmp_path_factory.mktemp("finished") / "unet_a" / "fold0"
+    scene.train(run_dir)
+    return run_dir
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    return tmp_path / "unet_a" / "fold0"
+
+
+@pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], AbstractContextManager[None]]:
+    """`with interrupt(epoch, batch):` ends the training inside after that batch; both count from 0."""
+
+    @contextmanager
+    def interrupt(epoch: int, batch: int) -> Iterator[None]:
+        def end_batch(bar: ProgressBar, at: int, logs: dict[str, float] | None = None) -> None:
+            if (bar.batches.epoch, at) == (epoch, batch):
+                raise Interruption
+
+        with monkeypatch.context() as patch, pytest.raises(Interruption):
+            patch.setattr(ProgressBar, "on_train_batch_end", end_batch)
+            yield
+
+    return interrupt
+
+
+def stop(*args: Any, **kwargs: Any) -> None:
+    raise Interruption
+
+
+def change(part: str, experiment: ExperimentConfig = EXPERIMENT, **fields: Any) -> ExperimentConfig:
+    """Returns the experiment with some fields of `data`, `model` or `training` changed."""
+    return experiment.model_copy(update={part: getattr(experiment, part).model_copy(update=fields)})
+
+
+def read_history(run_dir: Path) -> list[dict[str, float]]:
+    with (run_dir / "history.csv").open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def read_metrics(run_dir: Path) -> dict[str, Any]:
+    return json.loads((run_dir / "metrics.json").read_text())
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return arrays
+
+
+def assert_same_run(run_dir: Path, other_dir: Path) -> None:
+    """Weights and scores of two runs are the same to the last bit."""
+    assert (run_dir / "history.csv").read_bytes() == (other_dir / "history.csv").read_bytes()
+    weights, others = (read_weights(folder / "best.weights.h5") for folder in (run_dir, other_dir))
+    assert weights.keys() == others.keys() and len(weights) > 10
+    for name, values in weights.items():
+        np.testing.assert_array_equal(values, others[name], err_msg=name)
+    with np.load(run_dir / "last/state.npz") as state, np.load(other_dir / "last/state.npz") as other:
+        assert state.files == other.files
+        for name in set(state.files) - {"progress"}:  # which holds seconds
+            np.testing.assert_array_equal(state[name], other[name], err_msg=name)
+
+
+def read_scalars(folder: Path) -> dict[tuple[str, int], float]:
+    """Reads TensorBoard's files, records of (length, its CRC, bytes, their CRC), as values by tag and step."""
+    scalars = {}
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        while content:
+            (length,) = struct.unpack("<Q", content[:8])
+            event = Event.FromString(content[12 : 12 + length])
+            scalars |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
+            content = content[16 + length :]
+    return scalars
+
+
+def list_files(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+
+
+def test_a_fold_learns_to_find_the_ellipses(finished: Path) -> None:
+    history = read_history(finished)
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
+    assert max(row["val_dice"] for row in history) > 0.9
+    assert history[-1]["loss"] < history[0]["loss"] / 2
+
+
+def test_a_run_folder_holds_what_the_module_says(finished: Path, scene: Scene) -> None:
+    names = {str(path.relative_to(finished)) for path in finished.rglob("*") if not path.name.startswith(".lock")}
+    events = {name for name in names if name.startswith("events/")}
+    assert len(events) == 1
+    kept = {"config.json", "best.weights.h5", "last", "last/state.npz", "history.csv", "metrics.json", "events"}
+    assert names - events == kept
+    config = json.loads((finished / "config.json").read_text())
+    assert (config["fold"], config["folds_hash"], config["classes"]) == (0, scene.folds_hash, ["car"])
+    for part in ("data", "model", "training", "prediction"):
+        assert config[part] == getattr(EXPERIMENT, part).model_dump(mode="json")
+    history, metrics = read_history(finished), read_metrics(finished)
+    best = max(row["val_dice"] for row in history)
+    assert (metrics["is_finished"], metrics["epochs"], metrics["starts"], metrics["photos"]) == (True, 4, 1, 4 * 12)
+    assert metrics["best_dice"] == best == history[metrics["best_epoch"]]["val_dice"]
+    assert metrics["seconds"] > 0 and len(metrics["devices"]) == 1
+
+
+def test_the_history_is_there_for_tensorboard(finished: Path) -> None:
+    expected = {
+        (key, int(row["epoch"])): value
+        for row in read_history(finished)
+        for key, value in row.items()
+        if key != "epoch"
+    }
+    assert read_scalars(finished / "events") == pytest.approx(expected)
+
+
+def test_a_finished_fold_is_left_alone(finished: Path, scene: Scene) -> None:
+    before = list_files(finished)
+    scene.train(finished)
+    assert list_files(finished) == before
+
+
+def test_a_run_that_was_interrupted_twice_ends_as_one_that_was_not(
+    finished: Path, run_dir: Path, scene: Scene, interrupt: Callable[[int, int], AbstractContextManager[None]]
+) -> None:
+    with interrupt(1, 3):
+        scene.train(run_dir)
+    assert [row["epoch"] for row in read_history(run_dir)] == [1]
+    assert not read_metrics(run_dir)["is_finished"]
+    with interrupt(3, 0):
+        scene.train(run_dir, workers=1)
+    assert [row["epoch"] for row in read_history(run_dir)] == [1, 2, 3]
+    before = read_metrics(run_dir)
+    assert (before["starts"], before["photos"]) == (2, 3 * 12)
+    scene.train(run_dir, workers=3)
+    assert_same_run(run_dir, finished)
+    metrics = read_metrics(run_dir)
+    assert (metrics["is_finished"], metrics["starts"], metrics["photos"]) == (True, 3, 4 * 12)
+    assert metrics["seconds"] > before["seconds"]
+    assert metrics["best_dice"] == read_metrics(finished)["best_dice"]
+
+
+@pytest.mark.parametrize("moment", ["save_last", "write_history", "write_metrics"])
+def test_a_stop_while_the_last_epoch_is_saved_loses_nothing(
+    moment: str, run_dir: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill may come between any two files of an epoch, of the last one too."""
+    experiment = change("training", epochs=1, warmup_epochs=0)
+    with monkeypatch.context() as patch, pytest.raises(Interruption):
+        patch.setattr(RunFiles, moment, stop)
+        scene.train(run_dir, experiment)
+    scene.train(run_dir, experiment)
+    assert [row["epoch"] for row in read_history(run_dir)] == [1]
+    metrics = read_metrics(run_dir)
+    starts = 1 if moment == "save_last" else 2  # nothing was saved of the first one
+    assert (metrics["is_finished"], metrics["epochs"], metrics["starts"]) == (True, 1, starts)
+
+
+def test_patience_ends_a_run_and_survives_a_restart(
+    run_dir: Path,
+    scene: Scene,
+    interrupt: Callable[[int, int], AbstractContextManager[None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # A net that stands still: the first epoch is the best, and the two after it are no better.
+    still = change("training", learning_rate=1e-12, patience=2, epochs=9, weight_decay=0.0)
+    experiment = change("model", still, batch_norm=False, dropout=0.0)
+    with interrupt(2, 0):
+        scene.train(run_dir, experiment)
+    with monkeypatch.context() as patch, pytest.raises(Interruption):
+        patch.setattr(RunFiles, "write_metrics", stop)
+        scene.train(run_dir, experiment)
+    scene.train(run_dir, experiment)
+    history, metrics = read_history(run_dir), read_metrics(run_dir)
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert len({row["val_dice"] for row in history}) == 1
+    assert (metrics["is_finished"], metrics["best_epoch"], metrics["epochs"]) == (True, 0, 3)
+
+
+@pytest.mark.parametrize(
+    ("part", "fields", "difference"),
+    [
+        ("training", {"epochs": 5}, r"training: .*'epochs': 4.* there, .*'epochs': 5.* here"),
+        ("model", {"base_filters": 8}, r"model: .*'base_filters': 4.* there, .*'base_filters': 8.* here"),
+        ("data", {"size_hw": (32, 32)}, r"data: .*\[32, 48\].* there, .*\[32, 32\].* here"),
+    ],
+)
+def test_a_run_of_another_config_is_refused(
+    part: str, fields: dict[str, Any], difference: str, finished: Path, scene: Scene
+) -> None:
+    before = list_files(finished)
+    with pytest.raises(InputError, match=rf"{difference}.*`make clean-runs EXP=unet_a FOLD=0`"):
+        scene.train(finished, change(part, **fields))
+    assert list_files(finished) == before
+
+
+def test_a_run_on_other_folds_is_refused(finished: Path, scene: Scene) -> None:
+    with pytest.raises(InputError, match=r"folds_hash: \w+ there, another here\. `make clean-runs EXP=unet_a FOLD=0`"):
+        scene.train(finished, folds_hash="another")
+
+
+def test_what_does_not_change_the_weights_may_change(finished: Path, scene: Scene) -> None:
+    other_views = EXPERIMENT.prediction.model_copy(update={"views": ("identity",)})
+    scene.train(finished, change("data", cache="none").model_copy(update={"prediction": other_views}))
+
+
+def test_a_damaged_state_is_one_clear_error(finished: Path, run_dir: Path, scene: Scene) -> None:
+    shutil.copytree(finished, run_dir)
+    (run_dir / "metrics.json").unlink()
+    state_path = run_dir / "last" / "state.npz"
+    state_path.write_bytes(state_path.read_bytes()[:-100])
+    with pytest.raises(InputError, match=r"state\.npz must hold .*`make clean-runs EXP=unet_a FOLD=0`") as caught:
+        scene.train(run_dir)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_fold_that_another_process_trains_is_refused(run_dir: Path, scene: Scene) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+from unets.runs import hold
+with hold(Path({str(run_dir)!r})):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None and other.stdout.readline() == "held\n"
+        with pytest.raises(InputError, match=rf"fold0 must be free\. Received: process {other.pid} on "):
+            scene.train(run_dir)
+        other.communicate("")
+    assert {path.name for path in run_dir.iterdir()} == {".lock"}
+
+
+def test_the_photos_of_a_batch_without_a_finite_loss_are_named(
+    run_dir: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One photo carries a mark that makes the loss NaN; it is among those named, and they fill one batch."""
+    held_in = [index for index, sample in enumerate(scene.catalog.train) if scene.folds[sample.id] != 0]
+    marked, mark = held_in[7], 77
+    coverages = np.where(scene.reader.coverages == mark, mark + 1, scene.reader.coverages).astype(np.uint8)
+    coverages[marked] = mark
+
+    def build_marked_loss(name: str) -> Callable[[Any, Any], Any]:
+        return lambda targets, logits: ops.where(ops.any(targets == mark), np.nan, ops.mean(logits**2))
+
+    monkeypatch.setattr("unets.training.fold.build_loss", build_marked_loss)
+    with pytest.raises(InputError, match="The loss must stay finite") as caught:
+        scene.train(run_dir, change("data", augment=None), reader=ArrayReader(scene.reader.photos, coverages))
+    words = str(caught.value).split(". A lower")[0]
+    named = words.split("photos ")[1].split(", ")
+    assert scene.catalog.train[marked].id in named and len(named) == EXPERIMENT.data.batch_size
+    assert "epoch 1, batch " in words and not (run_dir / "best.weights.h5").exists()
+
+
+def test_too_high_a_learning_rate_is_told_as_such(run_dir: Path, scene: Scene) -> None:
+    wild = change("training", learning_rate=1e30, warmup_epochs=0)
+    with pytest.raises(InputError, match=r"The loss must stay finite\. Received: (nan|inf) .*A lower `learning_rate`"):
+        scene.train(run_dir, change("model", wild, batch_norm=False))
+
+
+@pytest.mark.parametrize("is_held_out", [False, True])
+def test_a_photo_that_cannot_be_read_is_named(is_held_out: bool, run_dir: Path, scene: Scene, tmp_path: Path) -> None:
+    """Keras looks at two batches beforehand; the photo comes later, from within TensorFlow."""
+    train, valid = split_batches(scene.catalog, EXPERIMENT, 0, scene.folds, scene.reader, 1)
+    index = int((valid if is_held_out else train).order[-1])
+    reader = scene.disk_reader
+    torn_path = tmp_path / "torn.png"
+    torn_path.write_bytes(reader.samples[index].photo_path.read_bytes()[:50])
+    torn = replace(reader.samples[index], photo_path=torn_path)
+    reader.samples = (*reader.samples[:index], torn, *reader.samples[index + 1 :])
+    with pytest.raises(InputError, match=r"torn\.png must be a photo"):
+        scene.train(run_dir, reader=reader)
+    assert not (run_dir / "history.csv").exists()
+
+
+def test_every_photo_is_seen_once_an_epoch_and_no_held_out_one_is_trained_on(run_dir: Path, scene: Scene) -> None:
+    asked: Counter[int] = Counter()
+
+    class Counting:
+        def __getitem__(self, index: int) -> Any:
+            asked[index] += 1
+            return scene.reader[index]
+
+    train, valid = split_batches(scene.catalog, EXPERIMENT, 0, scene.folds, Counting(), 1)
+    for epoch in range(3):
+        train.start_epoch(epoch)
+        for batch in range(len(train)):
+            train[batch]
+    inside = {index for index, sample in enumerate(scene.catalog.train) if scene.folds[sample.id] == 0}
+    assert asked == dict.fromkeys(set(range(24)) - inside, 3)
+    assert set(valid.indices) == inside
+
+
+def test_five_golden_losses(scene: Scene) -> None:
+    """Any change of what is fed, of the net, its beginning, the loss or the optimizer shows here."""
+    if keras.backend.backend() != "tensorflow":
+        pytest.skip("other backends begin with other weights")
+    plain = change("model", change("data", augment=None), dropout=0.0)
+    train, _ = split_batches(scene.catalog, plain, 0, scene.folds, scene.reader, 1)
+    model = compile_unet(scene.catalog, plain, len(train))
+    losses = []
+    for batch in range(5):
+        model.reset_metrics()
+        losses.append(float(model.train_on_batch(*train[batch], return_dict=True)["loss"]))
+    assert losses == pytest.approx(GOLDEN_LOSSES, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("warmup_epochs", "step", "rate"),
+    [
+        # 10 epochs of 5 steps; two of warm-up from a hundredth of the peak, 0.01, in a straight line:
+        (2.0, 0, 0.0001),
+        (2.0, 5, 0.0001 + 0.5 * 0.0099),
+        (2.0, 10, 0.01),
+        # then 40 steps down a cosine: peak (1 + cos(pi t)) / 2 at t = 1/4, 1/2, 1.
+        (2.0, 20, 0.01 * (1 + 0.5**0.5) / 2),
+        (2.0, 30, 0.005),
+        (2.0, 50, 0.0),
+        # Half an epoch of 5 steps is 2.5 steps, rounded to 2.
+        (0.5, 2, 0.01),
+        (0.5, 26, 0.005),
+        # No warm-up.
+        (0.0, 0, 0.01),
+        (0.0, 25, 0.005),
+        (0.0, 50, 0.0),
+    ],
+)
+def test_the_learning_rate_rises_in_a_line_and_falls_in_a_cosine(warmup_epochs: float, step: int, rate: float) -> None:
+    config = TrainingConfig(epochs=10, learning_rate=0.01, warmup_epochs=warmup_epochs)
+    optimizer = build_optimizer(config, steps_per_epoch=5)
+    optimizer.iterations.assign(step)
+    assert float(optimizer.learning_rate) == pytest.approx(rate, abs=1e-8)
+
+
+def test_weights_decay_and_what_normalizes_does_not(scene: Scene) -> None:
+    experiment = change("training", weight_decay=0.5, warmup_epochs=0, learning_rate=0.1)
+    model = compile_unet(scene.catalog, experiment, steps_per_epoch=5)
+    for variable in model.trainable_variables:
+        variable.assign(ops.ones(variable.shape))
+    model.optimizer.apply([ops.zeros(variable.shape) for variable in model.trainable_variables])
+    for variable in model.trainable_variables:
+        expected = 1 - 0.1 * 0.5 if variable.name == "kernel" else 1.0
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-6, err_msg=variable.path)
+    assert {v.name for v in model.trainable_variables} == {"kernel", "bias", "beta", "gamma"}
+
+
+def test_folds_of_an_experiment_are_trained_one_after_the_other(scene: Scene, tmp_path: Path) -> None:
+    project = replace(scene.project, models_dir=tmp_path)
+    experiment = change("training", epochs=1, warmup_epochs=0)
+    arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash}
+    train_experiment(project, scene.catalog, "unet_b", experiment, use_folds=[0, 1], **arguments)
+    scored = [read_weights(project.run_dir("unet_b", fold) / "best.weights.h5") for fold in (0, 1)]
+    assert any((values != scored[1][name]).any() for name, values in scored[0].items())
+    # A fold of another config is refused before any other is trained.
+    shutil.rmtree(project.run_dir("unet_b", 0))
+    with pytest.raises(InputError, match="FOLD=1"):
+        train_experiment(project, scene.catalog, "unet_b", EXPERIMENT, use_folds=[0, 1], **arguments)
+    assert not project.run_dir("unet_b", 0).exists()
