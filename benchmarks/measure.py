@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 Rounds = dict[str, list[float]]
@@ -18,7 +18,7 @@ class Row:
     baseline: float  # median, in `unit`
     unit: str
     ratio: float  # how many times as fast as the baseline ours is: median over rounds
-    spread: tuple[float, float]  # smallest and largest ratio of a round
+    quartiles: tuple[float, float]  # of the rounds' ratios
     aim: float | None  # of the ratio; None: shown for comparison
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,13 +71,14 @@ def compare(
     """
     ratios = [theirs / own for own, theirs in zip(ours, baseline, strict=True)]
     shown = [scale / median(times) if is_rate else scale * median(times) for times in (ours, baseline)]
+    lower, _, upper = quantiles(ratios, method="inclusive")
     return Row(
         what=what,
         ours=shown[0],
         baseline=shown[1],
         unit=unit,
         ratio=median(ratios),
-        spread=(min(ratios), max(ratios)),
+        quartiles=(lower, upper),
         aim=aim,
     )
 
@@ -94,7 +95,7 @@ def format_table(header: list[str], lines: list[list[str]]) -> str:
 
 def format_rows(rows: list[Row]) -> str:
     """Lays out rows, and whether each reached its aim."""
-    header = ["", "ours", "baseline", "unit", "ratio", "of rounds", "aim", ""]
+    header = ["", "ours", "baseline", "unit", "ratio", "quartiles", "aim", ""]
     lines = [
         [
             row.what,
@@ -102,7 +103,7 @@ def format_rows(rows: list[Row]) -> str:
             f"{row.baseline:.3g}",
             row.unit,
             f"{row.ratio:.2f}",
-            f"{row.spread[0]:.2f}..{row.spread[1]:.2f}",
+            f"{row.quartiles[0]:.2f}..{row.quartiles[1]:.2f}",
             "" if row.aim is None else f"{row.aim:.2f}",
             "" if row.aim is None else "reached" if row.ratio >= row.aim else "missed",
         ]

@@ -1,8 +1,8 @@
 """What one step of training and one prediction take on this machine: seconds, memory, loss.
 
 Each experiment has a process of its own: one batch through the real reading, augmentation, loss and optimizer, then one
-photo under all its views. Tracing the net is part of both times. A process that outgrows the memory it may take is ended,
-which is said below the table.
+photo under all its views. Tracing the net is part of both times. A process that outgrows the memory it may take is
+ended, which is said below the table.
 
 Run:  python benchmarks/one_step.py --exp unet_640x959,unet_1024 --input <a folder in Carvana's layout>
 """

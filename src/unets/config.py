@@ -158,7 +158,7 @@ class DataConfig(Config):
 
 class ModelConfig(Config):
     """A U-Net (Ronneberger et al. 2015, arXiv 1505.04597); that paper's own is
-    `depth=4, base_filters=64, batch_norm=False, dropout=0.5, upsampling="transpose"`.
+    `depth=4, base_filters=64, max_filters=1024, batch_norm=False, dropout=0.5, upsampling="transpose"`.
     """
 
     depth: Annotated[int, Field(ge=1, le=8)] = 5  # number of 2 x 2 poolings
