@@ -22,6 +22,7 @@ from unets.nets.unet import build_unet
 from unets.parallel import count_cores, map_ahead
 from unets.paths import Project
 from unets.runs import write_json
+from unets.snapshot import take_snapshot
 
 _NUM_PHOTOS = 48
 _NAME = "random_weights"
@@ -105,5 +106,6 @@ def _lay_out(folder: Path, dataset: DatasetConfig, experiment: ExperimentConfig)
     net.save_weights(run_dir / "best.weights.h5")
     project.folds_path.write_text("id,group,fold\n")
     write_json(run_dir / "metrics.json", {"is_finished": True})
-    write_json(run_dir / "config.json", {"folds_hash": hash_folds(project.folds_path)})
+    snapshot = take_snapshot(experiment, dataset.classes, 0, hash_folds(project.folds_path))
+    write_json(run_dir / "config.json", snapshot)
     return project

@@ -302,3 +302,14 @@ def test_make_passes_its_variables_on() -> None:
         "jobs": "3",
     }
     assert "--anew" in make("-n", "predict", "ANEW=1") and "--anew" not in make("-n", "predict")
+
+
+def test_commands_in_messages_go_on_in_the_users_folders() -> None:
+    parser = cli.build_parser("")
+    message = "Received: none. Run `make predict EXP=a` and `make ensemble`"
+    assert cli.complete_commands(message, parser.parse_args([])) == message
+    args = parser.parse_args(["--competition", "studio", "--input", "input/studio", "--models", "m"])
+    assert cli.complete_commands(message, args) == (
+        "Received: none. Run `make predict EXP=a COMPETITION=studio MODELS=m` and "
+        "`make ensemble COMPETITION=studio MODELS=m`"
+    )

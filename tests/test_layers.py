@@ -28,6 +28,7 @@ LAYERS = {
     "catalog": 2,
     "checks": 2,
     "folds": 2,
+    "snapshot": 2,
     "viz": 2,
     "studio": 2,
     "training": 3,

@@ -1,5 +1,6 @@
 """Whole files or none, fingerprints that change, folders that one process holds."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -120,3 +121,9 @@ def test_held_folder_is_free_after_an_error(tmp_path: Path) -> None:
         raise OSError("disk full")
     with hold(tmp_path / "run"):
         assert (tmp_path / "run" / ".lock-owner").read_text().startswith(str(os.getpid()))
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    with pytest.raises(OSError, match=r"No space left on device: '.*file\.txt'"), atomic_path(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as write() raises it: without a name

@@ -4,6 +4,7 @@ import argparse
 import json
 import logging
 import os
+import re
 import sys
 import tempfile
 import time
@@ -124,12 +125,24 @@ def run(main: Callable[[Stage], None], parser: argparse.ArgumentParser, argv: Se
     except KeyboardInterrupt:
         _fail("stopped by Ctrl-C; what was finished is kept, the same command goes on", INTERRUPTED, args.verbose)
     except InputError as error:
-        _fail(str(error), FAILED, args.verbose)
+        _fail(complete_commands(str(error), args), FAILED, args.verbose)
     except OSError as error:
         # A full disk, a missing permission: the system's own words, with the file's name.
         _fail(f"{error}; what was finished is kept, the same command goes on", FAILED, args.verbose)
     note_seconds(stage, time.monotonic() - began)
     sys.exit(0)
+
+
+def complete_commands(message: str, args: argparse.Namespace) -> str:
+    """Adds to each `make` command of a message the variables that the user works with.
+
+    The package names the command that helps; only the command line knows in which competition and folders.
+    """
+    given = {"INPUT": args.input, "MODELS": args.models}
+    defaults = {"INPUT": Path("input") / args.competition, "MODELS": Path("models") / args.competition}
+    words = [] if args.competition == "carvana" else [f"COMPETITION={args.competition}"]
+    words += [f"{name}={path}" for name, path in given.items() if path is not None and path != defaults[name]]
+    return re.sub(r"`make ([^`]+)`", lambda match: f"`{' '.join(['make', match[1], *words])}`", message)
 
 
 def load_backend() -> None:

@@ -20,6 +20,7 @@ from unets.inference.maps import open_maps
 from unets.inference.predict import predict_experiment
 from unets.nets.unet import build_unet
 from unets.paths import Project
+from unets.snapshot import take_snapshot, write_snapshot
 
 from .conftest import flip_bit
 
@@ -54,7 +55,8 @@ class Scene:
         run_dir.mkdir(parents=True, exist_ok=True)
         net.save_weights(run_dir / "best.weights.h5")
         (run_dir / "metrics.json").write_text(json.dumps({"is_finished": is_finished}))
-        (run_dir / "config.json").write_text(json.dumps({"folds_hash": hash_folds(self.project.folds_path)}))
+        folds_hash = hash_folds(self.project.folds_path)
+        write_snapshot(run_dir, take_snapshot(EXPERIMENT, self.catalog.dataset.classes, fold, folds_hash))
 
     def predict(
         self, *, use_folds: Sequence[int] = (0, 1), name: str = "unet_a", anew: bool = False, **fields: Any
@@ -206,9 +208,15 @@ def test_a_fold_trained_on_other_folds_is_refused(constant: Scene) -> None:
         dealt.replace(",0\n", ",x\n").replace(",1\n", ",0\n").replace(",x\n", ",1\n")
     )
     with pytest.raises(
-        InputError, match=r"fold0 must hold a run on the folds in use.*`make clean-runs EXP=unet_a FOLD"
+        InputError, match=r"fold0 must hold a run of this config.*folds_hash.*`make clean-runs EXP=unet_a FOLD"
     ):
         constant.predict()
+
+
+def test_a_config_edited_after_training_is_refused(constant: Scene) -> None:
+    edited = EXPERIMENT.model_copy(update={"data": DataConfig(size_hw=(40, 40))})
+    with pytest.raises(InputError, match=r"fold0 must hold a run of this config.*size_hw"):
+        predict_experiment(constant.project, constant.catalog, "unet_a", edited, folds=constant.folds, use_folds=[0, 1])
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", None])

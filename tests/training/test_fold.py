@@ -433,6 +433,16 @@ def test_weights_decay_and_what_normalizes_does_not(scene: Scene) -> None:
     assert {v.name for v in model.trainable_variables} == {"kernel", "bias", "beta", "gamma"}
 
 
+@pytest.mark.parametrize(("clip_norm", "scale"), [(None, 1.0), (2.0, 2 / 5), (6.0, 1.0)])
+def test_long_gradients_are_shortened_over_all_weights_together(clip_norm: float | None, scale: float) -> None:
+    # Gradients of 3 and 4 are 5 long; the first moment takes a tenth of what is left of them.
+    weights = [keras.Variable([0.0], name=name) for name in ("a", "b")]
+    optimizer = build_optimizer(TrainingConfig(clip_norm=clip_norm), steps_per_epoch=5)
+    optimizer.apply([ops.convert_to_tensor([3.0]), ops.convert_to_tensor([4.0])], weights)
+    moments = [float(v.numpy()[0]) for v in optimizer.variables if v.path.endswith("_momentum")]
+    assert moments == pytest.approx([0.1 * 3 * scale, 0.1 * 4 * scale])
+
+
 def test_folds_of_an_experiment_are_trained_one_after_the_other(scene: Scene, tmp_path: Path) -> None:
     project = replace(scene.project, models_dir=tmp_path)
     experiment = change("training", epochs=1, warmup_epochs=0)

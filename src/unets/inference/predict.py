@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -33,6 +34,7 @@ from unets.nets.unet import build_unet
 from unets.parallel import count_cores, map_ahead
 from unets.paths import Project
 from unets.runs import fingerprint, hash_file, hold, read_json
+from unets.snapshot import check_snapshot, take_snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -82,22 +84,26 @@ def predict_experiment(
         anew: delete what is there first.
 
     Raises:
-        InputError: a fold is not trained to its end or on these folds, a photo cannot be read, or there are maps of
-            another origin.
+        InputError: a fold is not trained to its end, with this config and on these folds; a photo cannot be read; there
+            are maps of another origin.
     """
     maps_dir = project.maps_dir(name, "test").parent
     with hold(maps_dir):
         folds_hash = hash_folds(project.folds_path)
-        weights_paths = {fold: find_weights(project.run_dir(name, fold), folds_hash) for fold in use_folds}
+        classes = catalog.dataset.classes
+        weights_paths = {
+            fold: find_weights(project.run_dir(name, fold), take_snapshot(experiment, classes, fold, folds_hash))
+            for fold in use_folds
+        }
         if anew:
             for kind in ("oof", "oof_first_view", "test"):
                 shutil.rmtree(project.maps_dir(name, kind), ignore_errors=True)
-        origin = fingerprint_maps(experiment, catalog.dataset.classes, weights_paths)
+        origin = fingerprint_maps(experiment, classes, weights_paths)
         several_views = len(experiment.prediction.views) > 1
         store = partial(
             _Store,
             fingerprint=origin,
-            classes=catalog.dataset.classes,
+            classes=classes,
             start_anew=f"`make predict EXP={name} FOLD={','.join(map(str, use_folds))} ANEW=1`",
         )
         shard_size = experiment.prediction.shard_size
@@ -122,25 +128,19 @@ def predict_experiment(
         _predict_store(shards, plan, test, weights_paths, experiment, what=f"{name} test")
 
 
-def find_weights(run_dir: Path, folds_hash: str) -> Path:
-    """Returns the weights of a run that was trained to its end, on the folds that are in use.
+def find_weights(run_dir: Path, snapshot: dict[str, Any]) -> Path:
+    """Returns the weights of a run that was trained to its end, with this config and on these folds.
 
     Raises:
-        InputError: it was not.
+        InputError: it was not. On other folds, its net may have seen the very photos that it is to predict.
     """
-    which = f"EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}"
-    command = f"`make train {which}`"
+    command = f"`make train EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}`"
     metrics_path, weights_path = run_dir / "metrics.json", run_dir / "best.weights.h5"
     if not metrics_path.exists() or not weights_path.exists():
         raise InputError(f"{run_dir} must hold a trained run. Received: none. Run {command}")
     if not read_json(metrics_path)["is_finished"]:
         raise InputError(f"{run_dir} must hold a run trained to its end. Received: an unfinished one. Run {command}")
-    if read_json(run_dir / "config.json")["folds_hash"] != folds_hash:
-        # Its net may have seen the very photos that it is to predict.
-        raise InputError(
-            f"{run_dir} must hold a run on the folds in use. Received: one on other folds. "
-            f"Start anew with `make clean-runs {which}` and {command}"
-        )
+    check_snapshot(run_dir, snapshot)
     return weights_path
 
 

@@ -12,7 +12,6 @@ models/<competition>/<experiment>/fold<k>/
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
 
@@ -20,14 +19,14 @@ from unets.catalog import Catalog
 from unets.config import ExperimentConfig, TrainingConfig
 from unets.data.batches import Batches
 from unets.data.cache import PairReader, open_reader
-from unets.errors import InputError
 from unets.nets.backend import choose_precision, describe_device, prefers_xla
 from unets.nets.losses import build_loss
 from unets.nets.metrics import MeanDice
 from unets.nets.unet import build_unet
 from unets.parallel import count_cores
 from unets.paths import Project
-from unets.runs import fingerprint, hold, read_json, write_json
+from unets.runs import hold, read_json
+from unets.snapshot import check_snapshot, take_snapshot, write_snapshot
 from unets.training.callbacks import DealEpoch, Progress, ProgressBar, RunFiles, Save, StopOnNonFinite
 
 logger = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ def train_experiment(
     todo = []
     for fold in use_folds:
         run_dir = project.run_dir(name, fold)
-        check_snapshot(run_dir, take_snapshot(catalog, experiment, fold, folds_hash))
+        check_snapshot(run_dir, take_snapshot(experiment, catalog.dataset.classes, fold, folds_hash))
         if is_finished(run_dir):
             logger.info("%s fold %d: already trained", name, fold)
         else:
@@ -104,49 +103,14 @@ def train_fold(
     """
     what = f"{run_dir.parent.name} fold {fold}"
     with hold(run_dir):
-        snapshot = take_snapshot(catalog, experiment, fold, folds_hash)
+        snapshot = take_snapshot(experiment, catalog.dataset.classes, fold, folds_hash)
         check_snapshot(run_dir, snapshot)
         if is_finished(run_dir):
             logger.info("%s: already trained", what)
             return
-        write_json(run_dir / "config.json", snapshot)
+        write_snapshot(run_dir, snapshot)
         train, valid = split_batches(catalog, experiment, fold, folds, reader, workers or count_cores())
         _fit(run_dir, what, catalog, experiment, train, valid)
-
-
-def take_snapshot(catalog: Catalog, experiment: ExperimentConfig, fold: int, folds_hash: str) -> dict[str, Any]:
-    """Returns what a run is: all that decides its weights, its fingerprint, and how it predicts."""
-    decisive = {
-        "fold": fold,
-        "folds_hash": folds_hash,
-        "classes": list(catalog.dataset.classes),
-        **experiment.model_dump(mode="json", include={"data", "model", "training"}),
-    }
-    # The cache changes where photos are kept, not what the net sees.
-    identity = {**decisive, "data": {k: v for k, v in decisive["data"].items() if k != "cache"}}
-    prediction = experiment.prediction.model_dump(mode="json")
-    return {**decisive, "prediction": prediction, "fingerprint": fingerprint(**identity)}
-
-
-def check_snapshot(run_dir: Path, snapshot: dict[str, Any]) -> None:
-    """Refuses a folder that holds a run of another config.
-
-    Raises:
-        InputError: it does; the message names the fields that differ and the command that starts anew.
-    """
-    path = run_dir / "config.json"
-    if not path.exists():
-        return
-    found = read_json(path)
-    if found.get("fingerprint") == snapshot["fingerprint"]:
-        return
-    changed = [key for key in snapshot if found.get(key) != snapshot[key] and key not in ("fingerprint", "prediction")]
-    details = "; ".join(f"{key}: {found.get(key)} there, {snapshot[key]} here" for key in changed)
-    experiment, fold = run_dir.parent.name, run_dir.name.removeprefix("fold")
-    raise InputError(
-        f"{run_dir} must hold a run of this config. Received: {details}. "
-        f"`make clean-runs EXP={experiment} FOLD={fold}` deletes it, so that training starts anew"
-    )
 
 
 def is_finished(run_dir: Path) -> bool:
