@@ -1,4 +1,4 @@
-"""A U-Net that a laptop trains in an hour: one fold, blocks of 2 x 2 pixels folded into channels before the first level.
+"""A U-Net that a laptop trains in an hour: one fold, blocks of 2 x 2 pixels folded into channels before the net.
 
 The net sees 320 x 480 pixels and answers at 320 x 480; its finest level works at 160 x 240. LOG.md says what else was
 tried.
