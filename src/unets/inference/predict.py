@@ -209,7 +209,10 @@ def _predict_store(
     images = map_ahead(lambda sample: read_image(sample.photo_path, size_hw), samples, workers=workers, ahead=ahead)
     shown = show_progress(images, what=what, total=num_photos, unit="photo")
     maps = _predict_images(predictor, todo, shown, experiment)
-    encoded = map_ahead(lambda pair: [encode_map(layers) for layers in pair], maps, workers=workers, ahead=ahead)
+    num_kinds = 1 if store.first_view_folder is None else 2  # (mean, first view): the latter is kept out-of-fold only
+    encoded = map_ahead(
+        lambda pair: [encode_map(layers) for layers in pair[:num_kinds]], maps, workers=workers, ahead=ahead
+    )
     finished = ((shard, list(islice(encoded, len(shard.samples)))) for shard in todo)
     for _ in map_ahead(lambda item: _write(store, *item), finished, workers=1, ahead=1):
         pass
