@@ -1,17 +1,18 @@
 """Keeps what experiments and ensemble reached, with their cost, in results/, and renders RESULTS.md from it."""
 
 from unets import cli
+from unets.inference.provenance import describe_origin
 from unets.inference.submission import find_submission
 from unets.results import record_ensemble, record_experiment, write_results_page
 
 
 def main(stage: cli.Stage) -> None:
     """Writes one record an experiment and one for the ensemble."""
-    project = stage.project
+    project, origin = stage.project, describe_origin(stage.project.configs_dir)
     for name, experiment in stage.experiments.items():
-        print(record_experiment(project, stage.dataset, name, experiment))
+        print(record_experiment(project, stage.dataset, name, experiment, origin))
     submission_name = stage.args.name or find_submission(project, None).name.removesuffix(".csv.gz")
-    print(record_ensemble(project, submission_name))
+    print(record_ensemble(project, submission_name, origin))
     print(write_results_page(stage.args.root))
 
 

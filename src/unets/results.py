@@ -13,7 +13,6 @@ import pandas as pd
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.errors import InputError
 from unets.inference.ensemble import Ensemble, read_ensemble
-from unets.inference.provenance import describe_origin
 from unets.intervals import bootstrap_mean
 from unets.paths import Project
 from unets.runs import read_json, write_json, write_text
@@ -25,8 +24,17 @@ with a 95 % interval from a bootstrap over groups. Out-of-fold: by the net that 
 """
 
 
-def record_experiment(project: Project, dataset: DatasetConfig, name: str, experiment: ExperimentConfig) -> Path:
+def record_experiment(
+    project: Project, dataset: DatasetConfig, name: str, experiment: ExperimentConfig, origin: Mapping[str, Any]
+) -> Path:
     """Writes the record of an experiment: config, out-of-fold score, cost of its folds.
+
+    Args:
+        project: the folders.
+        dataset: names the metric.
+        name: of the experiment.
+        experiment: its config.
+        origin: see `unets.inference.provenance.describe_origin`; taken once, as the first record changes the tree for the next.
 
     Raises:
         InputError: it was not predicted yet.
@@ -52,12 +60,12 @@ def record_experiment(project: Project, dataset: DatasetConfig, name: str, exper
         "cost": _sum_cost(metrics.values()),
         "command": f"make train predict COMPETITION={project.competition} EXP={name} FOLD={_join(folds)}",
         "config": experiment.model_dump(mode="json"),
-        **describe_origin(project.configs_dir),
+        **origin,
     }
     return _write(project, name, record)
 
 
-def record_ensemble(project: Project, submission_name: str) -> Path:
+def record_ensemble(project: Project, submission_name: str, origin: Mapping[str, Any]) -> Path:
     """Writes the record of the ensemble and of the submission made of it, with its score where there is one."""
     ensemble = read_ensemble(project)
     submission_path = project.submission_path(submission_name)
@@ -83,7 +91,7 @@ def record_ensemble(project: Project, submission_name: str) -> Path:
         "test": read_json(score_path) if score_path.exists() else None,
         "cost": _sum_cost(metrics),
         "command": f"make pipeline score COMPETITION={project.competition} EXP={names} FOLD={_join(ensemble.folds)}",
-        **describe_origin(project.configs_dir),
+        **origin,
     }
     return _write(project, submission_name, record)
 
