@@ -34,7 +34,7 @@ def record_experiment(
         dataset: names the metric.
         name: of the experiment.
         experiment: its config.
-        origin: see `unets.inference.provenance.describe_origin`; taken once, as the first record changes the tree for the next.
+        origin: from `describe_origin`, taken once: the first record changes the tree for the next.
 
     Raises:
         InputError: it was not predicted yet.
