@@ -94,7 +94,9 @@ demo: $(READY)  ## render photos, train three U-Nets, write and score a submissi
 	$(MAKE) --no-print-directory render
 	$(MAKE) --no-print-directory pipeline $(DEMO)
 	$(MAKE) --no-print-directory score $(DEMO)
+	$(MAKE) --no-print-directory show $(DEMO)
 	$(MAKE) --no-print-directory summary $(DEMO)
+	@echo "next: look at models/studio/sheet.jpg; 'make help' prints the stages; README.md says how to bring your own photos"
 
 clean-runs: $(READY)  ## delete runs and maps of EXP= (and FOLD=); folds and cache stay
 	$(PY) scripts/11_clean_runs.py $(STAGE)
