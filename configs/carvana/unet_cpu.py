@@ -11,7 +11,7 @@ from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionCo
 
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=(320, 480), batch_size=4),
-    model=ModelConfig(depth=5, base_filters=16, max_filters=256, stem_stride=2),
+    model=ModelConfig(depth=5, base_filters=16, max_filters=256, stride=2),
     training=TrainingConfig(epochs=60, learning_rate=1e-3, clip_norm=1.0),
     prediction=PredictionConfig(batch_size=16),
     folds=(0,),

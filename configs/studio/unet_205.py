@@ -7,6 +7,6 @@ from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConf
 
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=(205, 205), batch_size=8),
-    model=ModelConfig(depth=4, base_filters=16, stem_stride=2),
+    model=ModelConfig(depth=4, base_filters=16, stride=2),
     training=TrainingConfig(epochs=11, learning_rate=3e-3),
 )

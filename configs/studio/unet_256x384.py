@@ -7,6 +7,6 @@ from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConf
 
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=(256, 384), batch_size=8),
-    model=ModelConfig(depth=4, base_filters=16, stem_stride=4),
+    model=ModelConfig(depth=4, base_filters=16, stride=4),
     training=TrainingConfig(epochs=12, learning_rate=3e-3),
 )

@@ -19,6 +19,12 @@ from unets.metrics import METRICS
 SizeHW = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 Share = Annotated[float, Field(ge=0, le=1)]
 MIN_SIDE_PX = 32  # the smallest side any net here takes
+EncoderName = Literal[
+    "unet", "efficientnet_lite0", "vgg16", "resnet50v2", "mobilenetv2", "efficientnetv2b0", "convnexttiny"
+]
+LossName = Literal["bce", "dice", "bce_dice", "bce_log_dice", "border_bce", "border_bce_dice", "focal", "lovasz"]
+OptimizerName = Literal["AdamW", "Adam", "Nadam", "Adamax", "SGD", "RMSprop", "Lion", "Lamb", "Adafactor", "Muon"]
+ScheduleName = Literal["cosine", "one_cycle", "polynomial", "exponential", "constant"]
 
 
 def _require(holds: bool, field: str, expectation: str, received: object) -> None:
@@ -141,7 +147,10 @@ class DataConfig(Config):
     """What the net is fed."""
 
     size_hw: SizeHW = (640, 959)  # photos are shrunk to this
-    batch_size: Annotated[int, Field(ge=1)] = 8
+    crop_hw: SizeHW | None = None  # training sees random crops of this size; validation and prediction whole photos
+    batch_size: Annotated[int, Field(ge=1)] = 8  # photos an update of the weights
+    balance: Literal["none", "group", "class"] = "none"  # draw photos so that groups, or classes, are equally frequent
+    pseudo_labels: str | None = None  # a set made by `make pseudo-labels NAME=`: test photos as more training photos
     targets: Literal["coverage", "threshold"] = "coverage"  # share of each small pixel that is object, or that at 0.5
     cache: Literal["auto", "none", "ram", "disk"] = "auto"  # decoded photos are kept; auto: ram, else disk, else none
     augment: AugmentConfig | None = AugmentConfig()  # None: as read
@@ -149,46 +158,98 @@ class DataConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> Self:
         _require(min(self.size_hw) >= MIN_SIDE_PX, "size_hw", f"be at least {MIN_SIDE_PX} a side", self.size_hw)
+        if self.crop_hw is not None:
+            fits = all(MIN_SIDE_PX <= crop <= side for crop, side in zip(self.crop_hw, self.size_hw, strict=True))
+            _require(fits, "crop_hw", f"be {MIN_SIDE_PX} to size_hw={self.size_hw} a side", self.crop_hw)
         turns = self.augment is not None and self.augment.quarter_turns
-        _require(
-            not turns or self.size_hw[0] == self.size_hw[1], "size_hw", "be square for quarter turns", self.size_hw
-        )
+        fed_hw = self.crop_hw or self.size_hw
+        name = "size_hw" if self.crop_hw is None else "crop_hw"
+        _require(not turns or fed_hw[0] == fed_hw[1], name, "be square for quarter turns", fed_hw)
         return self
 
 
 class ModelConfig(Config):
     """A U-Net (Ronneberger et al. 2015, arXiv 1505.04597); that paper's own is
-    `depth=4, base_filters=64, max_filters=1024, batch_norm=False, dropout=0.5, upsampling="transpose"`.
+    `depth=4, base_filters=64, max_filters=1024, normalization="none", dropout=0.5, upsampling="transpose"`.
     """
 
-    depth: Annotated[int, Field(ge=1, le=8)] = 5  # number of 2 x 2 poolings
-    base_filters: Annotated[int, Field(ge=1)] = 32  # channels at full resolution; doubled at each pooling
+    encoder: EncoderName = "unet"  # unet: the paper's, of `block`s; the others are nets made for classification
+    weights: str = "none"  # of an encoder other than unet: none, imagenet, or the path of a file
+    # Side of the pixel blocks that the finest level works on. Logits are unfolded from channels to pixels after it (and
+    # for the encoder unet, photos folded before it): the costliest levels are left out, the output keeps its size.
+    stride: Literal[1, 2, 4, 8] = 1
+    depth: Annotated[int, Field(ge=1, le=8)] = 5  # halvings between the finest and the deepest level
+    base_filters: Annotated[int, Field(ge=1)] = 32  # channels of the finest level; doubled at each halving
     max_filters: Annotated[int, Field(ge=1)] = 512  # doubling stops here
-    batch_norm: bool = True
+    block: Literal["plain", "residual", "separable"] = "plain"  # what a level is made of
+    normalization: Literal["none", "batch", "group"] = "batch"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the deepest level's channels that is dropped
+    bottleneck: Literal["plain", "dilated"] = "plain"  # dilated: a cascade of rates 1 to 32 at the deepest level
     upsampling: Literal["bilinear", "nearest", "transpose"] = "bilinear"
-    # Side of the pixel blocks that are folded into channels before the first level and unfolded after the last: the
-    # costliest level is left out, the output keeps the full resolution.
-    stem_stride: Literal[1, 2, 4] = 1
+    deep_supervision: Annotated[int, Field(ge=0, le=4)] = 0  # coarser levels that predict too while training
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        halvings = self.depth + self.stride.bit_length() - 1
+        if self.encoder == "unet":
+            _require(self.weights == "none", "weights", "be none for the encoder unet", self.weights)
+        else:
+            _require(
+                halvings <= 5,
+                "depth",
+                f"be at most {5 - halvings + self.depth} for {self.encoder}: it halves 5 times",
+                self.depth,
+            )
+        _require(
+            self.deep_supervision < self.depth,
+            "deep_supervision",
+            f"be below depth={self.depth}",
+            self.deep_supervision,
+        )
+        return self
 
 
 class TrainingConfig(Config):
-    """How the net is trained: AdamW, linear warm-up, cosine decay to zero."""
+    """How the net is trained; as it stands, with AdamW, linear warm-up, cosine decay to zero."""
 
     epochs: Annotated[int, Field(ge=1)] = 50
-    loss: Literal["bce", "dice", "bce_dice"] = "bce_dice"
+    loss: LossName = "bce_dice"
+    loss_args: dict[str, float] = {}  # arguments of the loss, as {"gamma": 2}
+    optimizer: OptimizerName = "AdamW"  # a class of keras.optimizers
+    optimizer_args: dict[str, float | bool] = {}  # its arguments beyond those below, as {"beta_2": 0.99}
+    schedule: ScheduleName = "cosine"  # of the learning rate, after the warm-up
+    schedule_args: dict[str, float | bool] = {}  # as {"power": 0.9}
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3  # peak
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    encoder_rate: Share = 1.0  # learning rate of a pretrained encoder, as a share of the others'
+    frozen_epochs: Annotated[float, Field(ge=0)] = 0.0  # at the start, during which a pretrained encoder stands still
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     clip_norm: Annotated[float, Field(gt=0)] | None = None  # longest gradient, over all weights together
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # momentum of the mean over steps that predicts
+    average: Literal["none", "last", "best"] = "none"  # checkpoints whose mean predicts, if it validates better
+    average_epochs: Annotated[int, Field(ge=2)] = 5  # how many of them
+    start_from: str | None = None  # an experiment of the same folds, whose weights are the first ones
+    # Photos a step, a divisor of `batch_size`: gradients are added up until a whole batch is seen. None: all at once.
+    # BATCH= sets it for a machine; it decides nothing but memory (and what batch normalization averages over).
+    micro_batch: Annotated[int, Field(ge=1)] | None = None
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"  # auto: mixed where it is faster
     patience: Annotated[int, Field(ge=1)] | None = None  # epochs without a better validation Dice before stopping
     seed: int = 0
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        for field in ("warmup_epochs", "frozen_epochs"):
+            _require(
+                getattr(self, field) <= self.epochs, field, f"be at most epochs={self.epochs}", getattr(self, field)
+            )
         _require(
             self.warmup_epochs < self.epochs, "warmup_epochs", f"be below epochs={self.epochs}", self.warmup_epochs
+        )
+        _require(
+            self.average == "none" or self.average_epochs <= self.epochs,
+            "average_epochs",
+            f"be at most epochs={self.epochs}",
+            self.average_epochs,
         )
         return self
 
@@ -225,6 +286,17 @@ class ExperimentConfig(Config):
     training: TrainingConfig = TrainingConfig()
     prediction: PredictionConfig = PredictionConfig()
     folds: tuple[Annotated[int, Field(ge=0)], ...] | None = None  # folds that FOLD=all means here; None: every one
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        micro = self.training.micro_batch
+        _require(
+            micro is None or self.data.batch_size % micro == 0,
+            "training.micro_batch",
+            f"divide data.batch_size={self.data.batch_size}",
+            micro,
+        )
+        return self
 
 
 class EnsembleConfig(Config):

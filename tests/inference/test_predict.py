@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow
 SIZE_HW = (32, 48)
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=SIZE_HW),
-    model=ModelConfig(depth=1, base_filters=2, batch_norm=False),
+    model=ModelConfig(depth=1, base_filters=2, normalization="none"),
     training=TrainingConfig(precision="float32"),
     prediction=PredictionConfig(batch_size=4, shard_size=5, tile_hw=None, tile_overlap_px=8),
 )

@@ -30,9 +30,9 @@ TINY = ModelConfig(depth=2, base_filters=4)
 NETS: dict[str, tuple[ModelConfig, int]] = {
     "default": (TINY, 1),
     "classes": (TINY, 2),
-    "nearest": (TINY.model_copy(update={"upsampling": "nearest", "stem_stride": 2}), 1),
-    "stem": (TINY.model_copy(update={"depth": 1, "stem_stride": 4}), 2),
-    "paper": (TINY.model_copy(update={"upsampling": "transpose", "batch_norm": False, "dropout": 0.5}), 1),
+    "nearest": (TINY.model_copy(update={"upsampling": "nearest", "stride": 2}), 1),
+    "stem": (TINY.model_copy(update={"depth": 1, "stride": 4}), 2),
+    "paper": (TINY.model_copy(update={"upsampling": "transpose", "normalization": "none", "dropout": 0.5}), 1),
 }
 PREDICTED = ("classes", "paper")  # with views; each is compiled once more
 

@@ -31,10 +31,10 @@ def stir(net: keras.Model, seed: int = 0) -> None:
         weight.assign(weight + rng.uniform(-0.2, 0.2, weight.shape) * (len(weight.shape) == 1))
 
 
-@pytest.mark.parametrize("stem_stride", [1, 2, 4])
+@pytest.mark.parametrize("stride", [1, 2, 4])
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
-def test_any_size_comes_out_as_it_came_in(depth: int, stem_stride: Any) -> None:
-    config = ModelConfig(depth=depth, base_filters=2, max_filters=4, stem_stride=stem_stride)
+def test_any_size_comes_out_as_it_came_in(depth: int, stride: Any) -> None:
+    config = ModelConfig(depth=depth, base_filters=2, max_filters=4, stride=stride)
     for size_hw in ((32, 32), (33, 47), (64, 95), (63, 34)):
         net = build_unet(config, size_hw)
         assert net.input_shape == (None, *size_hw, 3)
@@ -64,12 +64,12 @@ def test_padding_by_hand() -> None:
     assert measure_padding((1280, 1918), 32) == ((0, 1), (0, 1))
 
 
-@pytest.mark.parametrize(("depth", "stem_stride"), [(8, 1), (7, 2), (6, 4), (8, 4)])
-def test_padding_beyond_the_side_is_refused(depth: int, stem_stride: Any) -> None:
-    multiple = stem_stride * 2**depth
-    expected = rf"`depth` and `stem_stride` must suit the size: .* Received: {multiple} for size_hw=\(64, 32\)"
+@pytest.mark.parametrize(("depth", "stride"), [(8, 1), (7, 2), (6, 4), (8, 4)])
+def test_padding_beyond_the_side_is_refused(depth: int, stride: Any) -> None:
+    multiple = stride * 2**depth
+    expected = rf"`depth` and `stride` must suit the size: .* Received: {multiple} for size_hw=\(64, 32\)"
     with pytest.raises(ValueError, match=expected):
-        build_unet(ModelConfig(depth=depth, base_filters=1, stem_stride=stem_stride), (64, 32))
+        build_unet(ModelConfig(depth=depth, base_filters=1, stride=stride), (64, 32))
 
 
 def test_padding_inside_is_reflection_outside() -> None:
@@ -97,9 +97,9 @@ def test_weights_fit_every_size(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("stem_stride", [1, 2])
-def test_logits_and_weights_are_float32_under_every_policy(policy: str, stem_stride: Any) -> None:
-    config = ModelConfig(depth=2, base_filters=4, stem_stride=stem_stride)
+@pytest.mark.parametrize("stride", [1, 2])
+def test_logits_and_weights_are_float32_under_every_policy(policy: str, stride: Any) -> None:
+    config = ModelConfig(depth=2, base_filters=4, stride=stride)
     exact, net = build_unet(config, (33, 47)), build_unet(config, (33, 47), precision=policy)
     stir(exact)
     net.set_weights(exact.get_weights())
@@ -122,16 +122,16 @@ def test_the_global_policy_stays() -> None:
 
 
 @pytest.mark.parametrize(("num_classes", "channels"), [(1, 1), (2, 3), (5, 6)])
-@pytest.mark.parametrize("stem_stride", [1, 4])
-def test_several_classes_have_a_background(num_classes: int, channels: int, stem_stride: Any) -> None:
-    net = build_unet(TINY.model_copy(update={"stem_stride": stem_stride}), (33, 47), num_classes)
+@pytest.mark.parametrize("stride", [1, 4])
+def test_several_classes_have_a_background(num_classes: int, channels: int, stride: Any) -> None:
+    net = build_unet(TINY.model_copy(update={"stride": stride}), (33, 47), num_classes)
     assert predict(net, draw_photos((33, 47))).shape == (2, 33, 47, channels)
 
 
 def test_the_net_of_2015() -> None:
     # `max_filters` too: the paper's deepest level has 1024 channels
     paper = ModelConfig(
-        depth=4, base_filters=64, max_filters=1024, batch_norm=False, dropout=0.5, upsampling="transpose"
+        depth=4, base_filters=64, max_filters=1024, normalization="none", dropout=0.5, upsampling="transpose"
     )
     net = build_unet(paper, (32, 32))
 
@@ -167,8 +167,8 @@ def test_filters_double_up_to_their_limit() -> None:
         ("upsampling", "nearest", "UpSampling2D"),
         ("upsampling", "bilinear", "UpSampling2D"),
         ("dropout", 0.1, "SpatialDropout2D"),
-        ("batch_norm", True, "BatchNormalization"),
-        ("stem_stride", 2, "SpaceToDepth"),
+        ("normalization", "batch", "BatchNormalization"),
+        ("stride", 2, "SpaceToDepth"),
     ],
 )
 def test_each_setting_builds_its_layer(field: str, value: Any, kind: str) -> None:
@@ -180,7 +180,7 @@ def test_each_setting_builds_its_layer(field: str, value: Any, kind: str) -> Non
 
 
 def test_dropout_acts_in_training_alone() -> None:
-    net = build_unet(TINY.model_copy(update={"dropout": 0.5, "batch_norm": False}), (32, 32))
+    net = build_unet(TINY.model_copy(update={"dropout": 0.5, "normalization": "none"}), (32, 32))
     stir(net)
     photos = draw_photos((32, 32))
     np.testing.assert_array_equal(predict(net, photos), predict(net, photos))
@@ -228,7 +228,7 @@ def test_reflection_by_hand() -> None:
 
 
 def test_a_net_outlives_its_file(tmp_path: Path) -> None:
-    net = build_unet(TINY.model_copy(update={"stem_stride": 2}), (33, 47))
+    net = build_unet(TINY.model_copy(update={"stride": 2}), (33, 47))
     stir(net)
     net.save(tmp_path / "net.keras")
     photos = draw_photos((33, 47))

@@ -251,7 +251,7 @@ def test_patience_ends_a_run_and_survives_a_restart(
 ) -> None:
     # A net that stands still: the first epoch is the best, and the two after it are no better.
     still = change("training", learning_rate=1e-12, patience=2, epochs=9, weight_decay=0.0)
-    experiment = change("model", still, batch_norm=False, dropout=0.0)
+    experiment = change("model", still, normalization="none", dropout=0.0)
     with interrupt(2, 0):
         scene.train(run_dir, experiment)
     with monkeypatch.context() as patch, pytest.raises(Interruption):
@@ -344,7 +344,7 @@ def test_the_photos_of_a_batch_without_a_finite_loss_are_named(
 def test_too_high_a_learning_rate_is_told_as_such(run_dir: Path, scene: Scene) -> None:
     wild = change("training", learning_rate=1e30, warmup_epochs=0)
     with pytest.raises(InputError, match=r"The loss must stay finite\. Received: (nan|inf) .*A lower `learning_rate`"):
-        scene.train(run_dir, change("model", wild, batch_norm=False))
+        scene.train(run_dir, change("model", wild, normalization="none"))
 
 
 @pytest.mark.parametrize("is_held_out", [False, True])

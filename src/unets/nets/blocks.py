@@ -41,9 +41,14 @@ def convolve(x: Tensor, filters: int, config: ModelConfig, name: str) -> Tensor:
     """3 x 3 convolution, batch normalization if configured, ReLU."""
     # A bias before batch normalization is subtracted again by it.
     x = layers.Conv2D(
-        filters, 3, padding="same", use_bias=not config.batch_norm, kernel_initializer="he_normal", name=f"{name}_conv"
+        filters,
+        3,
+        padding="same",
+        use_bias=config.normalization == "none",
+        kernel_initializer="he_normal",
+        name=f"{name}_conv",
     )(x)
-    if config.batch_norm:
+    if config.normalization == "batch":
         x = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}_norm")(x)
     return layers.Activation("relu", name=f"{name}_relu")(x)
 

@@ -33,9 +33,9 @@ def build_unet(
     Raises:
         ValueError: the poolings need more padding than a reflection gives.
     """
-    before, after = measure_padding(size_hw, config.stem_stride * 2**config.depth)
+    before, after = measure_padding(size_hw, config.stride * 2**config.depth)
     channels = 1 if num_classes == 1 else num_classes + 1
-    block = config.stem_stride
+    block = config.stride
     with _policy(precision):
         photos = keras.Input((*size_hw, 3), dtype="uint8", name="photos")
         x = layers.Rescaling(1 / 127.5, offset=-1, name="normalize")(photos)  # to -1..1
@@ -62,7 +62,7 @@ def measure_padding(size_hw: SizeHW, multiple: int) -> tuple[SizeHW, SizeHW]:
     after = (missing[0] - before[0], missing[1] - before[1])
     if any(pad >= side for pad, side in zip(after, size_hw, strict=True)):
         raise ValueError(
-            f"`depth` and `stem_stride` must suit the size: stem_stride * 2^depth at most twice a side. "
+            f"`depth` and `stride` must suit the size: stride * 2^depth at most twice a side. "
             f"Received: {multiple} for size_hw={size_hw}"
         )
     return before, after
