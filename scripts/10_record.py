@@ -1,8 +1,8 @@
 """Keeps what experiments and ensemble reached, with their cost, in results/, and renders RESULTS.md from it."""
 
 from unets import cli
-from unets.inference.provenance import describe_origin
 from unets.inference.submission import find_submission
+from unets.origin import describe_origin
 from unets.results import record_ensemble, record_experiment, write_results_page
 
 

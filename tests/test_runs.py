@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from unets.errors import InputError
-from unets.runs import atomic_path, fingerprint, hash_file, hold, read_json, write_json, write_text
+from unets.runs import atomic_path, find_holder, fingerprint, hash_file, hold, read_json, write_json, write_text
 
 
 def test_a_file_appears_whole_and_keeps_its_suffix(tmp_path: Path) -> None:
@@ -127,3 +127,35 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     with pytest.raises(OSError, match=r"No space left on device: '.*file\.txt'"), atomic_path(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as write() raises it: without a name
+
+
+def test_a_holder_is_named_and_none_is_disturbed(tmp_path: Path) -> None:
+    assert find_holder(tmp_path / "run") is None
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        before = sorted(tmp_path.rglob("*"))
+        for _ in range(3):
+            assert find_holder(tmp_path / "run") == f"{process.pid} on {os.uname().nodename}"
+        with pytest.raises(InputError, match="is at work"), hold(tmp_path / "run"):
+            raise AssertionError("asking took the lock away")
+        assert sorted(tmp_path.rglob("*")) == before
+        process.kill()
+        process.wait()
+    # the name of who was killed stays behind, and the folder is free
+    assert (tmp_path / "run" / ".lock-owner").exists()
+    assert find_holder(tmp_path / "run") is None
+    with hold(tmp_path / "run"):
+        assert find_holder(tmp_path / "run") == f"{os.getpid()} on {os.uname().nodename}"
+    assert find_holder(tmp_path / "run") is None
+
+
+@pytest.mark.parametrize("name", ["1 on another_machine", "", "{pid} on {node}"])
+def test_a_name_that_stayed_behind_holds_nothing(tmp_path: Path, name: str) -> None:
+    """Of another machine, half written, or of a number that another process has now."""
+    name = name.format(pid=os.getpid(), node=os.uname().nodename)
+    (tmp_path / ".lock-owner").write_text(name)
+    assert find_holder(tmp_path) is None
+    with hold(tmp_path):
+        (tmp_path / ".lock-owner").write_text(name)
+        assert find_holder(tmp_path) == (name or "unknown")

@@ -23,7 +23,7 @@ EncoderName = Literal[
     "unet", "efficientnet_lite0", "vgg16", "resnet50v2", "mobilenetv2", "efficientnetv2b0", "convnexttiny"
 ]
 LossName = Literal["bce", "dice", "bce_dice", "bce_log_dice", "border_bce", "border_bce_dice", "focal", "lovasz"]
-OptimizerName = Literal["AdamW", "Adam", "Nadam", "Adamax", "SGD", "RMSprop", "Lion", "Lamb", "Adafactor", "Muon"]
+OptimizerName = Literal["AdamW", "Adam", "Nadam", "Adamax", "SGD", "RMSprop", "Lion", "Lamb", "Adafactor"]
 ScheduleName = Literal["cosine", "one_cycle", "polynomial", "exponential", "constant"]
 
 
@@ -70,6 +70,8 @@ class DatasetConfig(Config):
     id_pattern: str = "(?P<group>.+)"  # whole id; named parts `group` (never split over folds) and, if any, `view`
     channels: Literal["rgb", "grey"] = "rgb"  # kind of photo; a photo of the other kind is a fault
     size_hw: SizeHW | None = None  # full size of every photo and mask; None: each photo has its own
+    num_train: Annotated[int, Field(ge=1)] | None = None  # photos to train on, for a plan made without them
+    num_test: Annotated[int, Field(ge=1)] | None = None
     classes: tuple[str, ...] = ("object",)  # foreground classes
     mask_values: tuple[int, ...] = (1,)  # value of each class in a mask file; 0 is background
     rle_order: Literal["row", "column"] = "row"
@@ -217,7 +219,7 @@ class TrainingConfig(Config):
     loss_args: dict[str, float] = {}  # arguments of the loss, as {"gamma": 2}
     optimizer: OptimizerName = "AdamW"  # a class of keras.optimizers
     optimizer_args: dict[str, float | bool] = {}  # its arguments beyond those below, as {"beta_2": 0.99}
-    schedule: ScheduleName = "cosine"  # of the learning rate, after the warm-up
+    schedule: ScheduleName = "cosine"  # of the learning rate, after the warm-up; one_cycle rises by itself
     schedule_args: dict[str, float | bool] = {}  # as {"power": 0.9}
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3  # peak
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
@@ -295,6 +297,12 @@ class ExperimentConfig(Config):
             "training.micro_batch",
             f"divide data.batch_size={self.data.batch_size}",
             micro,
+        )
+        _require(
+            self.training.loss != "lovasz" or self.data.targets == "threshold",
+            "data.targets",
+            "be threshold for training.loss=lovasz, which is defined for targets of 0 and 1 alone",
+            self.data.targets,
         )
         return self
 

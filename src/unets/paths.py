@@ -41,6 +41,11 @@ class Project:
         return self.models_dir / "ensemble.json"
 
     @property
+    def ensemble_oof_path(self) -> Path:
+        """csv of the ensemble's out-of-fold score of each training photo."""
+        return self.models_dir / "ensemble_oof.csv"
+
+    @property
     def stages_path(self) -> Path:
         """One JSON a line: a finished stage, its arguments and seconds."""
         return self.models_dir / "stages.jsonl"
@@ -60,6 +65,22 @@ class Project:
     def oof_dice_path(self, experiment: str) -> Path:
         """csv of the out-of-fold score of each training photo."""
         return self.experiment_dir(experiment) / "oof_dice.csv"
+
+    def pseudo_labels_dir(self, name: str) -> Path:
+        """Test photos' masks, as more training photos; a csv.gz a fold."""
+        return self.models_dir / "pseudo_labels" / name
+
+    def pseudo_labels_path(self, name: str, fold: int) -> Path:
+        """Run lengths for the training of one fold."""
+        return self.pseudo_labels_dir(name) / f"fold{fold}.csv.gz"
+
+    def pseudo_labels_record_path(self, name: str, fold: int) -> Path:
+        """What made them."""
+        return self.pseudo_labels_dir(name) / f"fold{fold}.json"
+
+    def pseudo_labels_fold_dir(self, name: str, fold: int) -> Path:
+        """Shards of the maps that a fold's labels are made of, a folder an experiment; deleted when they are made."""
+        return self.pseudo_labels_dir(name) / f"fold{fold}"
 
     def submission_path(self, name: str) -> Path:
         """The csv.gz of that name; its provenance stands beside it as .json."""

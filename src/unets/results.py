@@ -14,6 +14,8 @@ from unets.config import DatasetConfig, ExperimentConfig
 from unets.errors import InputError
 from unets.inference.ensemble import Ensemble, read_ensemble
 from unets.intervals import bootstrap_mean
+from unets.inventory import sum_cost
+from unets.origin import format_commit
 from unets.paths import Project
 from unets.runs import read_json, write_json, write_text
 
@@ -57,7 +59,7 @@ def record_experiment(
         "num_groups": len(set(groups)),
         "oof": bootstrap_mean(scores, groups).model_dump(),
         "oof_first_view": None if pd.isna(first_views).any() else bootstrap_mean(first_views, groups).model_dump(),
-        "cost": _sum_cost(metrics.values()),
+        "cost": sum_cost(metrics.values()),
         "command": f"make train predict COMPETITION={project.competition} EXP={name} FOLD={_join(folds)}",
         "config": experiment.model_dump(mode="json"),
         **origin,
@@ -89,7 +91,7 @@ def record_ensemble(project: Project, submission_name: str, origin: Mapping[str,
         "members": [member.model_dump() for member in ensemble.members],
         "threshold": ensemble.threshold,
         "test": read_json(score_path) if score_path.exists() else None,
-        "cost": _sum_cost(metrics),
+        "cost": sum_cost(metrics),
         "command": f"make pipeline score COMPETITION={project.competition} EXP={names} FOLD={_join(ensemble.folds)}",
         **origin,
     }
@@ -153,16 +155,6 @@ def _sum_stages(path: Path) -> dict[str, float]:
     return {str(stage): float(spent) for stage, spent in table.groupby("stage", sort=False)["seconds"].sum().items()}
 
 
-def _sum_cost(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    runs = list(metrics)
-    return {
-        "training_hours": round(sum(run["seconds"] for run in runs) / 3600, 4),
-        "photos": sum(run["photos"] for run in runs),
-        "runs": len(runs),
-        "devices": sorted({device for run in runs for device in run["devices"]}),
-    }
-
-
 def _write(project: Project, name: str, record: Mapping[str, Any]) -> Path:
     path = project.result_path(name)
     write_json(path, record)
@@ -181,7 +173,7 @@ def _render_table(records: list[dict[str, Any]]) -> str:
             f"{test['mean']:.5f} {_bounds(test)}, {test['num_photos']} photos" if test else "",
             f"{record['cost']['training_hours']:.2f}",
             ", ".join(record["cost"]["devices"]),
-            f"{(record['git_commit'] or 'none')[:9]}{' (changed)' if record['git_is_dirty'] else ''}",
+            format_commit(record["git_commit"], record["git_is_dirty"]),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"

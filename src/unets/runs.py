@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock, Timeout
 
 from unets.errors import InputError
+
+_LOCK, _OWNER = ".lock", ".lock-owner"
 
 
 @contextmanager
@@ -84,7 +87,7 @@ def hold(folder: Path) -> Iterator[None]:
         InputError: another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock, owner = FileLock(folder / ".lock", timeout=0), folder / ".lock-owner"
+    lock, owner = FileLock(folder / _LOCK, timeout=0), folder / _OWNER
     try:
         lock.acquire()
     except Timeout as error:
@@ -96,3 +99,20 @@ def hold(folder: Path) -> Iterator[None]:
     finally:
         owner.unlink(missing_ok=True)
         lock.release()
+
+
+def find_holder(folder: Path) -> str | None:
+    """Returns the process that holds a folder, as `1234 on node`, or None; keeps nobody from holding it."""
+    try:
+        held_by = (folder / _OWNER).read_text()
+    except FileNotFoundError:  # most folders: the lock itself is not touched
+        return None
+    pid, _, node = held_by.partition(" on ")
+    if node == os.uname().nodename and not psutil.pid_exists(int(pid)):
+        return None  # killed: the name stayed behind, the lock did not
+    # Only a name left by a kill elsewhere, or whose number another process has now, lets this try succeed.
+    try:
+        with FileLock(folder / _LOCK, timeout=0):
+            return None
+    except Timeout:
+        return held_by or "unknown"

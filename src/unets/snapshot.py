@@ -10,6 +10,10 @@ from unets.runs import fingerprint, read_json, write_json
 
 SNAPSHOT = "config.json"
 
+_PARTS = ("data", "model", "training")
+# What suits a machine: where photos are kept, and how many a step takes of an update.
+_MACHINE = {("data", "cache"), ("training", "micro_batch")}
+
 
 def take_snapshot(experiment: ExperimentConfig, classes: Sequence[str], fold: int, folds_hash: str) -> dict[str, Any]:
     """Returns what a run is: all that decides its weights, its fingerprint, and how it predicts."""
@@ -17,10 +21,12 @@ def take_snapshot(experiment: ExperimentConfig, classes: Sequence[str], fold: in
         "fold": fold,
         "folds_hash": folds_hash,
         "classes": list(classes),
-        **experiment.model_dump(mode="json", include={"data", "model", "training"}),
+        **experiment.model_dump(mode="json", include=set(_PARTS)),
     }
-    # The cache changes where photos are kept, not what the net sees.
-    identity = {**decisive, "data": {k: v for k, v in decisive["data"].items() if k != "cache"}}
+    identity = {
+        part: {key: value for key, value in fields.items() if (part, key) not in _MACHINE} if part in _PARTS else fields
+        for part, fields in decisive.items()
+    }
     prediction = experiment.prediction.model_dump(mode="json")
     return {**decisive, "prediction": prediction, "fingerprint": fingerprint(**identity)}
 

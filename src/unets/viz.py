@@ -10,17 +10,28 @@ from unets.data.geometry import SizeHW, shrink
 
 Image = npt.NDArray[np.uint8]
 
+Colour = tuple[int, int, int]
+
 # Bright and far apart for the usual kinds of colour blindness (Okabe and Ito 2008): orange, sky blue, green, yellow.
-_COLOURS_RGB = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66))
+COLOURS_RGB: tuple[Colour, ...] = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66))
+
+_FONT, _FONT_SCALE, _TEXT_HEIGHT_PX = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 12  # cv2 draws its capitals 22 px high at scale 1
 
 
-def draw_contours(image_hwc: Image, mask_hw: npt.NDArray[np.uint8], *, thickness_px: int = 2) -> Image:
+def draw_contours(
+    image_hwc: Image,
+    mask_hw: npt.NDArray[np.uint8],
+    *,
+    thickness_px: int = 2,
+    colours_rgb: Sequence[Colour] = COLOURS_RGB,
+) -> Image:
     """Draws the border of each class over a photo.
 
     Args:
         image_hwc: uint8 RGB (height, width, 3); not written to.
         mask_hw: uint8 (height, width) class index, 0 is background; of any size, it is fitted to the photo.
         thickness_px: of the line.
+        colours_rgb: of the classes, in their order; taken again from the first where there are more.
 
     Returns:
         uint8 RGB of the photo's size.
@@ -31,9 +42,25 @@ def draw_contours(image_hwc: Image, mask_hw: npt.NDArray[np.uint8], *, thickness
         class_hw = shrink(np.where(mask_hw == class_index, np.uint8(255), np.uint8(0)), (height, width))
         binary_hw = (class_hw >= 128).astype(np.uint8)
         contours, _ = cv2.findContours(binary_hw, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        colour = _COLOURS_RGB[(class_index - 1) % len(_COLOURS_RGB)]
+        colour = colours_rgb[(class_index - 1) % len(colours_rgb)]
         cv2.drawContours(drawn, contours, -1, colour, thickness_px, cv2.LINE_AA)
     return drawn
+
+
+def add_caption(image_hwc: Image, text: str) -> Image:
+    """Puts a line of text on a white strip above a picture; what is too long is cut off.
+
+    Args:
+        image_hwc: uint8 RGB (height, width, 3).
+        text: printable ASCII; cv2 draws anything else as question marks.
+
+    Returns:
+        uint8 RGB (height + strip, width, 3).
+    """
+    strip = np.full((2 * _TEXT_HEIGHT_PX, image_hwc.shape[1], 3), 255, dtype=np.uint8)
+    baseline = (_TEXT_HEIGHT_PX // 2, round(1.5 * _TEXT_HEIGHT_PX))
+    cv2.putText(strip, text, baseline, _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
+    return np.concatenate([strip, image_hwc])
 
 
 def make_sheet(images: Sequence[Image], *, columns: int, tile_hw: SizeHW, gap_px: int = 4) -> Image:

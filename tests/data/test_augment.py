@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unets.config import AugmentConfig, DataConfig
-from unets.data.augment import augment, draw_colours, draw_warp, recolour, warp, warp_pair
+from unets.data.augment import augment, crop_pair, draw_colours, draw_corner, draw_warp, recolour, warp, warp_pair
 from unets.metrics import dice
 
 Image = npt.NDArray[np.uint8]
@@ -281,3 +281,76 @@ def test_maps_opened_for_reading_can_be_changed(tmp_path: Any) -> None:
         made = augment(mapped[0], mapped[1], AugmentConfig(), np.random.default_rng(seed))
         np.testing.assert_array_equal(made[0], wanted[0])
         np.testing.assert_array_equal(made[1], wanted[1])
+
+
+def find_corner(whole: tuple[Image, Image], crop: tuple[Image, Image], within: int) -> tuple[int, int]:
+    """Returns the one (top, left) at which both crops lie in their wholes, within some grey levels."""
+    (height, width), (crop_height, crop_width) = whole[0].shape[:2], crop[0].shape[:2]
+    corners = [
+        (top, left)
+        for top, left in product(range(height - crop_height + 1), range(width - crop_width + 1))
+        if all(
+            np.abs(large[top : top + crop_height, left : left + crop_width].astype(int) - small).max() <= within
+            for large, small in zip(whole, crop, strict=True)
+        )
+    ]
+    assert len(corners) == 1
+    return corners[0]
+
+
+@pytest.mark.parametrize("num_classes", [1, 2])
+@pytest.mark.parametrize("size_hw", [(40, 57), (57, 40)])
+def test_a_crop_is_cut_from_the_changed_photo(size_hw: tuple[int, int], num_classes: int) -> None:
+    """Bit by bit where no pixel is interpolated; else within what cv2 rounds, as the shifted matrix is rounded anew.
+
+    Within one grey level for the four channels of one class. For two it rounds places to 1/32 px: 8 levels in noise.
+    """
+    rounded = 1 if num_classes == 1 else 8
+    image, coverage = draw_pair(size_hw, num_classes)
+    exact = AugmentConfig(**NOTHING | {"hflip": 0.5, "vflip": 0.5, "quarter_turns": True, "warp_probability": 0.5})
+    mild = AugmentConfig(vflip=0.5, quarter_turns=True)
+    wild = mild.model_copy(update={"shift": 1.0, "scale": 1.0, "aspect": 1.0, "rotate_deg": 180.0})
+    for config, within in ((exact, 0), (mild, rounded), (wild, rounded)):
+        config = config.model_copy(update={"colour_probability": 0.0})
+        corners = set()
+        for seed in range(25):
+            whole, crop = (augment(image, coverage, config, np.random.default_rng(seed), hw) for hw in (None, (33, 33)))
+            assert [array.shape for array in crop] == [(33, 33, 3), (33, 33, num_classes)]
+            corners.add(find_corner(whole, crop, within))
+        assert len(corners) > 15  # of 8 * 25
+
+
+def test_colours_of_a_crop_are_those_of_the_photo() -> None:
+    image, coverage = draw_pair((40, 57))
+    config = AugmentConfig(**NOTHING | {"hue_deg": 90.0, "gamma": 0.5, "colour_probability": 1.0})
+    for seed in range(5):
+        whole, crop = (augment(image, coverage, config, np.random.default_rng(seed), hw) for hw in (None, (32, 40)))
+        find_corner(whole, crop, 0)
+
+
+def test_a_crop_of_the_whole_is_the_whole() -> None:
+    image, coverage = draw_pair((32, 48))
+    for seed in range(20):
+        whole, crop = (
+            augment(image, coverage, AugmentConfig(colour_probability=0), np.random.default_rng(seed), hw)
+            for hw in (None, (32, 48))
+        )
+        for large, small in zip(whole, crop, strict=True):
+            assert np.abs(large.astype(int) - small).max() <= 1
+
+
+def test_crops_without_changes_are_slices() -> None:
+    image, coverage = draw_pair((33, 34))
+    crops = [crop_pair(image, coverage, (32, 32), np.random.default_rng(seed)) for seed in range(40)]
+    assert {find_corner((image, coverage), crop, 0) for crop in crops} == set(product(range(2), range(3)))
+    assert all(np.shares_memory(crop[0], image) for crop in crops)  # nothing is copied
+
+
+def test_every_corner_is_equally_likely() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [draw_corner((4, 3), (2, 2), rng) for _ in range(6000)]
+    # 3 * 2 corners, so 1000 each; the standard deviation is sqrt(6000 * 1/6 * 5/6) = 29
+    for corner in product(range(3), range(2)):
+        assert abs(drawn.count(corner) - 1000) < 5 * 29
+    with pytest.raises(ValueError, match=r"`crop_hw` must fit into \(4, 3\). Received: crop_hw=\(4, 4\)"):
+        draw_corner((4, 3), (4, 4), rng)

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unets.config import AugmentConfig
@@ -67,6 +67,7 @@ def test_shapes_and_dtypes() -> None:
         np.testing.assert_array_equal(targets[index], NoiseReader()[index][1])
 
 
+@settings(deadline=None)  # a time limit a case says more about the machine's load than about this
 @given(num=st.integers(1, 40), batch_size=st.integers(1, 12))
 def test_validation_keeps_every_photo(num: int, batch_size: int) -> None:
     indices = [3 * index + 1 for index in range(num)]
@@ -77,6 +78,7 @@ def test_validation_keeps_every_photo(num: int, batch_size: int) -> None:
     assert len(batches[len(batches) - 1][0]) == (num % batch_size or batch_size)
 
 
+@settings(deadline=None)  # a time limit a case says more about the machine's load than about this
 @given(num=st.integers(1, 40), batch_size=st.integers(1, 12), seed=st.integers(0, 9))
 def test_training_leaves_out_the_remainder_alone(num: int, batch_size: int, seed: int) -> None:
     indices = [3 * index + 1 for index in range(num)]
@@ -88,6 +90,115 @@ def test_training_leaves_out_the_remainder_alone(num: int, batch_size: int, seed
         assert len(set(dealt)) == len(dealt) == batches.count_photos()
         assert set(dealt) <= set(indices)
         assert len(dealt) == (num - num % batch_size if num >= batch_size else num)
+
+
+@pytest.mark.parametrize("num", [24, 25, 31, 47])
+def test_an_update_sees_the_same_photos_however_it_is_split(num: int) -> None:
+    def read(batch_size: int, steps_per_update: int) -> list[bytes]:
+        batches = Batches(
+            NoiseReader(),
+            range(num),
+            batch_size=batch_size,
+            steps_per_update=steps_per_update,
+            augment_config=AugmentConfig(),
+            shuffle=True,
+            seed=3,
+        )
+        assert len(batches) == num // 8 * steps_per_update
+        assert batches.count_photos() == num // 8 * 8
+        return [photo.tobytes() for number in range(len(batches)) for photo in batches[number][0]]
+
+    whole = read(8, 1)
+    assert len(whole) == num // 8 * 8
+    for steps in (2, 4, 8):
+        assert read(8 // steps, steps) == whole
+
+
+def test_too_few_photos_for_one_update_of_several_steps() -> None:
+    with pytest.raises(
+        InputError, match=r"`batch_size` must be at most the 7 photos.*Received: batch_size=8, micro_batch=2"
+    ):
+        Batches(NumberReader(), range(7), batch_size=2, steps_per_update=4, shuffle=True)
+    assert len(Batches(NumberReader(), range(7), batch_size=8, shuffle=True)) == 1  # one smaller step is an update
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("num", [11, 12])
+def test_an_epoch_goes_on_at_any_batch(num: int, shuffle: bool) -> None:
+    options: dict[str, Any] = {"batch_size": 3, "augment_config": AugmentConfig(), "shuffle": shuffle, "seed": 4}
+    whole, rest = Batches(NoiseReader(), range(num), **options), Batches(NoiseReader(), range(num), **options)
+    whole.start_epoch(5)
+    total = len(whole)
+    for first in range(total + 1):
+        rest.start_epoch(5, first)
+        assert len(rest) == total - first
+        # photos in all and photos done, which a progress bar shows
+        assert rest.count_photos() == whole.count_photos() == (num if not shuffle else num // 3 * 3)
+        assert rest.count_photos_before() == min(3 * first, whole.count_photos())
+        for number in range(total - first):
+            np.testing.assert_array_equal(rest.find_indices(number), whole.find_indices(first + number))
+            assert [array.tobytes() for array in rest[number]] == [array.tobytes() for array in whole[first + number]]
+    for faulty in (-1, total + 1):
+        with pytest.raises(ValueError, match=rf"`first_batch` must be in 0..{total}. Received: {faulty}"):
+            rest.start_epoch(5, faulty)
+
+
+def test_photos_are_drawn_in_proportion() -> None:
+    weights = np.array([0.0, 1.0, 3.0, 6.0])
+    batches = Batches(NumberReader(), [2, 4, 6, 8], batch_size=2, draw_weights=weights, shuffle=True, seed=1)
+    drawn: list[int] = []
+    for epoch in range(1000):
+        batches.start_epoch(epoch)
+        assert len(batches.order) == batches.count_photos() == 4
+        drawn += batches.order.tolist()
+    # 4000 draws: 0, 400, 1200, 2400; the standard deviation is at most sqrt(4000 * 0.6 * 0.4) = 31
+    assert drawn.count(2) == 0
+    for index, wanted in ((4, 400), (6, 1200), (8, 2400)):
+        assert abs(drawn.count(index) - wanted) < 5 * 31
+    # the same order again for the same epoch
+    assert batches.order.tolist() == drawn[-4:]
+    batches.start_epoch(7)
+    assert batches.order.tolist() == drawn[28:32]
+
+
+def test_a_photo_drawn_again_is_changed_in_another_way() -> None:
+    options: dict[str, Any] = {"augment_config": AugmentConfig(), "shuffle": True, "seed": 2}
+    drawn = Batches(NoiseReader(), range(3), batch_size=1, draw_weights=np.array([1.0, 1.0, 98.0]), **options)
+    once = Batches(NoiseReader(), range(3), batch_size=3, **options)
+    num_repeats = num_equal = 0
+    for epoch in range(8):
+        drawn.start_epoch(epoch)
+        once.start_epoch(epoch)
+        wanted, seen = read_samples(once), set[bytes]()
+        for number in range(3):
+            photos, targets = drawn[number]
+            (index,), sample = drawn.find_indices(number).tolist(), photos[0].tobytes() + targets[0].tobytes()
+            if index == 2:
+                num_repeats, num_equal = num_repeats + bool(seen), num_equal + (sample in seen)
+                # the first time, a photo is what it would be if every photo were seen once
+                assert seen or sample == wanted[2]
+                seen.add(sample)
+    # unchanged twice by chance: about one in 2500
+    assert num_repeats > 10 and num_equal == 0
+
+
+def test_weights_must_fit_the_indices() -> None:
+    for shuffle, size in ((False, 3), (True, 2)):
+        with pytest.raises(ValueError, match="`draw_weights` must be one for each of 3 shuffled indices"):
+            Batches(NumberReader(), range(3), batch_size=1, draw_weights=np.ones(size), shuffle=shuffle)
+
+
+@pytest.mark.parametrize("augment_config", [None, AugmentConfig()])
+def test_crops_of_every_photo(augment_config: AugmentConfig | None) -> None:
+    options: dict[str, Any] = {"augment_config": augment_config, "crop_hw": (20, 24), "shuffle": True, "seed": 2}
+    batches = Batches(NoiseReader(), range(6), batch_size=3, **options)
+    photos, targets = batches[1]
+    assert photos.shape == (3, 20, 24, 3) and targets.shape == (3, 20, 24, 2)
+    # they depend on (seed, epoch, index) alone, too
+    first = read_samples(batches)
+    assert read_samples(Batches(NoiseReader(), range(6), batch_size=2, **options), workers=2) == first
+    batches.start_epoch(1)
+    assert all(sample != first[index] for index, sample in read_samples(batches).items())
 
 
 def test_epochs_reshuffle() -> None:
@@ -163,6 +274,28 @@ def test_fit_sees_the_batches_of_its_epoch(workers: int) -> None:
         expected += [order[start : start + 3].tolist() for start in (0, 3, 6)]
         expected += [[100, 101, 102], [103, 104]]
     assert seen == expected
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow runs its steps eagerly")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_fit_sees_what_is_left_of_an_epoch(workers: int) -> None:
+    train = Batches(NumberReader(), range(11), batch_size=3, shuffle=True, seed=4, workers=workers)
+    seen: list[list[int]] = []
+
+    def record(targets: Any, logits: Any) -> Any:
+        seen.append(keras.ops.convert_to_numpy(targets)[:, 0, 0, 0].astype(int).tolist())
+        return keras.ops.mean(keras.ops.abs(logits))
+
+    net = build_net()
+    net.compile(optimizer="sgd", loss=record, run_eagerly=True)
+    # epoch 2 was left after its first batch; it is a `fit` of its own, as Keras counts the batches when `fit` starts
+    train.start_epoch(2, first_batch=1)
+    net.fit(train, initial_epoch=2, epochs=3, shuffle=False, verbose=0)
+    train.start_epoch(3)
+    net.fit(train, initial_epoch=3, epochs=4, shuffle=False, verbose=0)
+    orders = {epoch: np.random.default_rng([4, epoch]).permutation(11) for epoch in (2, 3)}
+    places = [(2, 3), (2, 6), (3, 0), (3, 3), (3, 6)]
+    assert seen == [orders[epoch][start : start + 3].tolist() for epoch, start in places]
 
 
 @pytest.mark.parametrize("workers", [1, 3])

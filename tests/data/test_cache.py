@@ -1,7 +1,10 @@
 """Caches give what reading gives, are shared, and are never taken half-written or out of date."""
 
 import csv
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +16,7 @@ from PIL import Image
 from unets.catalog import Catalog, load_catalog
 from unets.config import load_dataset
 from unets.data import cache
-from unets.data.cache import DiskReader, PairReader, choose_kind, measure_cache, open_reader
+from unets.data.cache import DiskReader, JoinedReader, PairReader, choose_kind, measure_cache, open_reader
 from unets.paths import Project
 
 SIZE_HW = (32, 48)
@@ -35,6 +38,11 @@ def check_equal(reader: PairReader, catalog: Catalog) -> None:
         for wanted, array in zip(pair, reader[index], strict=True):
             assert array.dtype == np.uint8
             np.testing.assert_array_equal(array, wanted)
+
+
+def list_caches(cache_dir: Path) -> list[Path]:
+    """Lists whole and begun caches."""
+    return [path for path in cache_dir.iterdir() if path.is_dir()]
 
 
 def refuse_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +133,7 @@ def test_fewer_samples_make_another_cache(catalog: Catalog, tmp_path: Path) -> N
 
 def test_what_a_kill_left_is_not_taken(catalog: Catalog, tmp_path: Path) -> None:
     open_kind(catalog, "disk", tmp_path / "cache")
-    (folder,) = (tmp_path / "cache").iterdir()
+    (folder,) = list_caches(tmp_path / "cache")
     # as a kill leaves it: under the temporary name, the arrays half full, and something else besides
     part = folder.rename(folder.with_name(f".part-{folder.name}"))
     np.load(part / "photos.npy", mmap_mode="r+")[3:] = 0
@@ -133,7 +141,7 @@ def test_what_a_kill_left_is_not_taken(catalog: Catalog, tmp_path: Path) -> None
     (part / "rest").mkdir()
     check_equal(open_kind(catalog, "disk", tmp_path / "cache"), catalog)
     assert sorted(path.name for path in folder.iterdir()) == ["coverages.npy", "photos.npy"]
-    assert list((tmp_path / "cache").iterdir()) == [folder]
+    assert list_caches(tmp_path / "cache") == [folder]
 
 
 def test_an_error_while_filling_leaves_no_cache(
@@ -144,8 +152,68 @@ def test_an_error_while_filling_leaves_no_cache(
         for kind in ("ram", "disk"):
             with pytest.raises(AssertionError, match="was decoded again"):
                 open_kind(catalog, kind, tmp_path / "cache")
-    assert not [path for path in (tmp_path / "cache").iterdir() if not path.name.startswith(".part-")]
+    assert not [path for path in list_caches(tmp_path / "cache") if not path.name.startswith(".part-")]
     check_equal(open_kind(catalog, "disk", tmp_path / "cache"), catalog)
+
+
+def test_an_old_cache_makes_room_for_the_new(catalog: Catalog, tmp_path: Path) -> None:
+    cache_dir = tmp_path / "cache"
+    old = open_kind(catalog, "disk", cache_dir)
+    wanted = [array.copy() for array in old[2]]
+    (first,) = list_caches(cache_dir)
+    # of another size, of another name, and of a name that begins alike
+    open_reader(catalog.train, catalog.dataset, (40, 60), "disk", cache_dir)
+    open_reader(catalog.train, catalog.dataset, SIZE_HW, "disk", cache_dir, what="train_b")
+    others = set(list_caches(cache_dir)) - {first}
+    begun = cache_dir / ".part-32x48_train_0123456789abcdef"
+    begun.mkdir()
+    Image.fromarray(np.full((64, 96, 3), 7, dtype=np.uint8)).save(catalog.train[2].photo_path)
+    open_kind(catalog, "disk", cache_dir)
+    left = set(list_caches(cache_dir))
+    assert others < left and len(left) == 3 and first not in left and begun not in left
+    # a training that has mapped the old one goes on with it
+    for array, was in zip(old[2], wanted, strict=True):
+        np.testing.assert_array_equal(array, was)
+
+
+def test_two_that_want_the_same_cache_fill_it_once(
+    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, counted = cache.read_image, []
+
+    def read_slowly(path: Path, size_hw: Any = None) -> Any:
+        counted.append(path)
+        time.sleep(0.05)
+        return read(path, size_hw)
+
+    monkeypatch.setattr(cache, "read_image", read_slowly)
+    with ThreadPoolExecutor(3) as pool:
+        readers = list(pool.map(lambda _: open_kind(catalog, "disk", tmp_path / "cache"), range(3)))
+    assert len(counted) == 6
+    for reader in readers:
+        check_equal(reader, catalog)
+
+
+def test_joined_readers_read_as_one(catalog: Catalog) -> None:
+    whole = DiskReader(catalog.train, catalog.dataset, SIZE_HW)
+    first, second = (DiskReader(part, catalog.dataset, SIZE_HW) for part in (catalog.train[:4], catalog.train[4:]))
+    joined = JoinedReader(first, 4, second)
+    for index in range(6):
+        for wanted, array in zip(whole[index], joined[index], strict=True):
+            np.testing.assert_array_equal(array, wanted)
+
+
+def test_changed_pseudo_labels_are_read_anew(catalog: Catalog, tmp_path: Path) -> None:
+    """They have run lengths alone, though the dataset reads masks from files."""
+
+    def open_labelled(rles: tuple[str, str]) -> PairReader:
+        samples = [replace(sample, mask_path=None, mask_rles=rles) for sample in catalog.train]
+        return open_reader(samples, catalog.dataset, SIZE_HW, "disk", tmp_path / "cache", what="round1_fold0")
+
+    assert catalog.dataset.read_masks_from == "files"
+    # the first two rows of 96, as the first class and then as the second
+    assert open_labelled(("1 192", ""))[0][1][0, 0].tolist() == [255, 0]
+    assert open_labelled(("", "1 192"))[0][1][0, 0].tolist() == [0, 255]
 
 
 def test_measure_by_hand(catalog: Catalog, tmp_path: Path) -> None:

@@ -91,6 +91,17 @@ def test_every_value_but_the_declared_is_refused(tmp_path: Path) -> None:
                 read_mask(sample, dataset)
 
 
+def test_run_lengths_stand_in_for_a_file_alone(tmp_path: Path) -> None:
+    """A pseudo-label has no file; where there is one, the dataset decides."""
+    from_files = THREE.model_copy(update={"masks_csv": None, "csv_class_column": None, "csv_image": "{id}_{class}"})
+    label = make_sample(tmp_path, rles=("2 1", "3 1 8 1", "4 2"))
+    np.testing.assert_array_equal(read_mask(label, from_files), [[0, 1, 2, 3], [3, 0, 0, 2]])
+    with pytest.raises(InputError, match=r"^run lengths, a: "):
+        read_mask(make_sample(tmp_path, rles=("7 9", "", "")), from_files)  # ends at 15 of 8 pixels
+    both = make_sample(tmp_path, [[10, 10], [0, 0]], rles=("", "1 4", ""))
+    np.testing.assert_array_equal(read_mask(both, from_files), [[1, 1], [0, 0]])
+
+
 def test_missing_masks_are_refused(tmp_path: Path) -> None:
     sample = make_sample(tmp_path)
     with pytest.raises(InputError, match=r"train_masks/\{id\}_mask.png must exist .* Received: none for a"):

@@ -1,3 +1,4 @@
+import csv
 import json
 from collections.abc import Callable
 from typing import Any
@@ -62,6 +63,22 @@ def test_it_is_written_and_read(make_scene: MakeScene) -> None:
     text = project.ensemble_path.read_text()
     fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)), jobs=2)
     assert project.ensemble_path.read_text() == text
+
+
+def test_each_photos_score_is_written(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=3, num_views=2)
+    ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b"), weights=(1, 3)), jobs=2)
+    with project.ensemble_oof_path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with project.folds_path.open(newline="") as file:
+        folds = {row["id"]: (row["group"], row["fold"]) for row in csv.DictReader(file)}
+    assert {row["id"]: (row["group"], row["fold"]) for row in rows} == folds
+    maps = [open_maps(project.maps_dir(name, "oof")) for name in "ab"]
+    for row, sample in zip(rows, open_oof(project, dataset, ["a"]).samples, strict=True):
+        blended = blend([reader.read_map(row["id"]) for reader in maps], (1, 3), (64, 96))
+        expected = dice(read_mask(sample, dataset), to_masks(blended, ensemble.threshold))
+        assert row["id"] == sample.id
+        assert float(row["dice"]) == pytest.approx(expected, abs=5.01e-7)  # six digits
 
 
 def test_an_ensemble_of_other_members_or_folds_is_refused(make_scene: MakeScene) -> None:

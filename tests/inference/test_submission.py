@@ -206,7 +206,7 @@ def test_a_submission_is_found_by_path_by_name_or_as_the_newest(make_ready: Make
 
 
 def test_no_stage_after_the_net_loads_a_network_library() -> None:
-    modules = "submission, ensemble, oof, score, check, maps, views, postprocess, blend, provenance"
+    modules = "submission, ensemble, oof, score, check, maps, views, postprocess, blend"
     code = (
         f"import sys; from unets.inference import {modules}; print({{'keras', 'tensorflow', 'jax'}} & set(sys.modules))"
     )
@@ -217,7 +217,7 @@ def test_no_stage_after_the_net_loads_a_network_library() -> None:
 def test_rows_are_written_as_they_come(tmp_path: Path) -> None:
     text = "1 2 " * 25_000  # 100 KB, 400 times: 40 MB in all
     tracemalloc.start()
-    digest = submission._write_gzip(tmp_path / "large.csv.gz", ["img", "rle_mask"], (text for _ in range(400)))
+    digest = submission.write_gzip(tmp_path / "large.csv.gz", ["img", "rle_mask"], (text for _ in range(400)))
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak_bytes < 2_000_000

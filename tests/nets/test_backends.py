@@ -9,32 +9,44 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, get_args
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from unets.config import ModelConfig
+from unets.config import EncoderName, ModelConfig
 from unets.inference.views import VIEWS
 from unets.nets.backend import choose_precision, describe_device, prefers_xla
 from unets.nets.losses import LOSSES, build_loss
 from unets.nets.metrics import MeanDice
 from unets.nets.predictor import Predictor
-from unets.nets.unet import build_unet
+from unets.nets.unet import build_unet, coarsen_targets, take_logits
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
 SIZE_HW = (37, 45)
 TINY = ModelConfig(depth=2, base_filters=4)
+LITE = ModelConfig(encoder="efficientnet_lite0", depth=2, base_filters=4)
 NETS: dict[str, tuple[ModelConfig, int]] = {
     "default": (TINY, 1),
     "classes": (TINY, 2),
     "nearest": (TINY.model_copy(update={"upsampling": "nearest", "stride": 2}), 1),
     "stem": (TINY.model_copy(update={"depth": 1, "stride": 4}), 2),
     "paper": (TINY.model_copy(update={"upsampling": "transpose", "normalization": "none", "dropout": 0.5}), 1),
+    "residual": (TINY.model_copy(update={"block": "residual", "normalization": "group"}), 1),
+    "separable": (TINY.model_copy(update={"block": "separable", "bottleneck": "dilated"}), 1),
+    "supervised": (TINY.model_copy(update={"deep_supervision": 1, "stride": 2}), 2),
+    "lite0": (LITE, 1),
+    "mobilenetv2": (LITE.model_copy(update={"encoder": "mobilenetv2"}), 1),
 }
-PREDICTED = ("classes", "paper")  # with views; each is compiled once more
+# Down to stride 4 only, the least that all have, and without a step: compiling is what takes the time.
+FORWARD: dict[str, tuple[ModelConfig, int]] = {
+    name: (LITE.model_copy(update={"encoder": name, "depth": 1, "stride": 2}), 1)
+    for name in ("vgg16", "resnet50v2", "efficientnetv2b0", "convnexttiny")
+}
+PREDICTED = ("classes", "paper", "supervised")  # with views; each is compiled once more
 
 
 def record(folder: Path) -> Arrays:
@@ -51,7 +63,7 @@ def record(folder: Path) -> Arrays:
         metric = MeanDice()
         metric.update_state(targets[classes], logits[classes])
         made[f"metric_{classes}"] = np.array(float(metric.result()))
-    for name, (config, classes) in NETS.items():
+    for name, (config, classes) in (NETS | FORWARD).items():
         keras.utils.set_random_seed(0)
         net = build_unet(config, SIZE_HW, classes, name=name)
         path = folder / f"{name}.weights.h5"
@@ -60,16 +72,31 @@ def record(folder: Path) -> Arrays:
                 weight.assign(weight + rng.uniform(-0.2, 0.2, weight.shape) * (len(weight.shape) == 1))
             net.save_weights(path)
         net.load_weights(path)
-        made[f"logits_{name}"] = net.predict_on_batch(photos)
+        made[f"logits_{name}"] = take_logits(net).predict_on_batch(photos)
         if name in PREDICTED:
             made[f"maps_{name}"], _ = Predictor([net], [VIEWS["identity"], VIEWS["hflip"]], batch_size=3)(photos)
-        net.compile(optimizer="adamw", loss=build_loss("bce_dice"), jit_compile=prefers_xla())
-        before = [np.array(weight) for weight in net.trainable_variables]
-        made[f"step_{name}"] = np.array(net.train_on_batch(photos, targets[classes]), np.float64)
-        moved = [abs(np.array(now) - then).max() for now, then in zip(net.trainable_variables, before, strict=True)]
-        made[f"moved_{name}"] = np.array([np.median(moved), max(moved)])
+        if name in NETS:
+            made[f"step_{name}"], made[f"moved_{name}"] = train_step(net, photos, targets[classes])
     made["backend"] = np.array([keras.backend.backend(), choose_precision("auto"), describe_device()])
     return made
+
+
+def train_step(
+    net: keras.Model, photos: npt.NDArray[np.uint8], targets: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
+    """Returns the loss, summed over all logits, and how far a step moves a weight: typically, and at most."""
+    loss = build_loss("bce_dice")
+
+    def compare(level: int) -> Any:
+        return lambda y, z: loss(coarsen_targets(y, z.shape[1:3], 2**level) if level else y, z)
+
+    num_outputs = len(net.outputs)
+    losses = [compare(level) for level in range(num_outputs)]
+    net.compile(optimizer="adamw", loss=losses if num_outputs > 1 else losses[0], jit_compile=prefers_xla())
+    before = [np.array(weight) for weight in net.trainable_variables]
+    step = np.atleast_1d(net.train_on_batch(photos, [targets] * num_outputs if num_outputs > 1 else targets))
+    moved = [abs(np.array(now) - then).max() for now, then in zip(net.trainable_variables, before, strict=True)]
+    return np.array(step[0], np.float64), np.array([np.median(moved), max(moved)])
 
 
 def run_on(backend: str, folder: Path) -> Arrays:
@@ -78,7 +105,7 @@ def run_on(backend: str, folder: Path) -> Arrays:
     # XLA's time goes into compiling; the work itself takes milliseconds.
     environment = os.environ | device | {"KERAS_BACKEND": backend, "XLA_FLAGS": "--xla_backend_optimization_level=0"}
     done = subprocess.run(
-        [sys.executable, __file__, str(folder)], env=environment, capture_output=True, text=True, timeout=300
+        [sys.executable, __file__, str(folder)], env=environment, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr[-4000:]
     with np.load(folder / f"{backend}.npz") as made:
@@ -98,6 +125,11 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Arrays, Arrays]:
 pytestmark = pytest.mark.slow
 
 
+def test_every_encoder_is_here() -> None:
+    here = {config.encoder for config, _ in (NETS | FORWARD).values()}
+    assert here == set(get_args(EncoderName))
+
+
 def test_each_ran_on_its_backend(both: tuple[Arrays, Arrays]) -> None:
     assert [made["backend"][0] for made in both] == ["tensorflow", "jax"]
     # XLA has no bfloat16 convolutions on a CPU
@@ -105,7 +137,7 @@ def test_each_ran_on_its_backend(both: tuple[Arrays, Arrays]) -> None:
     assert both[0]["backend"][2] == both[1]["backend"][2]
 
 
-@pytest.mark.parametrize("name", list(NETS))
+@pytest.mark.parametrize("name", list(NETS | FORWARD))
 def test_the_same_weights_give_the_same_logits(both: tuple[Arrays, Arrays], name: str) -> None:
     tensorflow, jax = (made[f"logits_{name}"] for made in both)
     assert np.ptp(tensorflow) > 0.1  # there is something to compare

@@ -1,19 +1,40 @@
 """Losses: values by hand, minima, and logits far out."""
 
 from math import exp, log
-from typing import Any
+from typing import Any, get_args
 
 import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from keras import ops
 
-from unets.nets.losses import LOSSES, bce, bce_dice, build_loss, dice, to_probs, with_background
+from unets.config import DataConfig, ExperimentConfig, LossName, TrainingConfig
+from unets.errors import InputError
+from unets.nets.losses import (
+    LOSSES,
+    bce,
+    bce_dice,
+    bce_log_dice,
+    border_bce,
+    border_bce_dice,
+    build_loss,
+    dice,
+    find_border_weights,
+    focal,
+    lovasz,
+    to_probs,
+    with_background,
+)
 
+Array = npt.NDArray[np.float32]
 LOG_3 = log(3.0)  # a logit of log 3 is a probability of 3 / (3 + 1) = 0.75, of -log 3 is 0.25
+
+
+# No deadline: JAX compiles at each first call. Examples are seeds, of which a few dozen are as good as a hundred.
+few = settings(deadline=None, max_examples=30)
 
 
 def make_batch(*photos: list[list[list[float]]]) -> npt.NDArray[np.float32]:
@@ -103,21 +124,319 @@ def test_bce_dice_is_the_sum() -> None:
     targets, logits = rng.random((3, 4, 5, 1), np.float32), rng.normal(size=(3, 4, 5, 1)).astype(np.float32)
     wanted = evaluate(bce, targets, logits) + evaluate(dice, targets, logits)
     np.testing.assert_allclose(evaluate(bce_dice, targets, logits), wanted, rtol=1e-6)
-    assert list(LOSSES.items()) == [("bce", bce), ("dice", dice), ("bce_dice", bce_dice)]
 
 
+def test_bce_log_dice_by_hand() -> None:
+    targets, logits = make_batch([[[1.0], [0.0], [0.5], [0.0]]]), make_batch([[[LOG_3], [LOG_3], [0.0], [-LOG_3]]])
+    # entropy: -log 3/4, -log 1/4, -log 1/2, -log 3/4; Dice, as above, 3 / 4.75
+    wanted = -(2 * log(0.75) + log(0.25) + log(0.5)) / 4 - log(3 / 4.75)
+    np.testing.assert_allclose(evaluate(bce_log_dice, targets, logits), [wanted], rtol=1e-6)
+
+
+def test_bce_log_dice_of_several_classes_by_hand() -> None:
+    logits = make_batch([[[0.0, LOG_3, 0.0], [0.0, LOG_3, 0.0]]])
+    targets = make_batch([[[1.0, 0.0], [0.0, 0.5]]])
+    # entropy and Dice of both classes as above; the mean of the two logarithms, not the logarithm of the mean
+    wanted = (-log(0.6) - log(0.2)) / 2 - (log(2.2 / 3.2) + log(1.2 / 1.9)) / 2
+    np.testing.assert_allclose(evaluate(bce_log_dice, targets, logits), [wanted], rtol=1e-6)
+
+
+def test_border_weights_by_hand() -> None:
+    # one row, windows of 3 cut at the edges: 0/2 0/3 1/3 2/3 3/3 2/2; an object cut by the edge has no border there
+    row = make_batch([[[0.0], [0.0], [0.0], [1.0], [1.0], [1.0]]])
+    weights = find_border_weights(ops.convert_to_tensor(row), 3, 5)
+    np.testing.assert_array_equal(weights[0, 0], [1, 1, 5, 5, 1, 1])
+    # fractions: 0/2 .01/3 .51/3 1.51/3 2.5/3 2/2; 0.0033 is below one hundredth
+    row = make_batch([[[0.0], [0.0], [0.01], [0.5], [1.0], [1.0]]])
+    weights = find_border_weights(ops.convert_to_tensor(row), 3, 5)
+    np.testing.assert_array_equal(weights[0, 0], [1, 1, 5, 5, 5, 1])
+    # two classes side by side, no background: a border of both
+    pair = np.concatenate([1 - (row > 0.1), row > 0.1], axis=-1).astype(np.float32)
+    weights = find_border_weights(ops.convert_to_tensor(pair), 3, 5)
+    np.testing.assert_array_equal(weights[0, 0], [1, 1, 5, 5, 1, 1])
+
+
+@few
+@given(seed=st.integers(0, 99), width_px=st.sampled_from([3, 5, 9, 21]), share=st.sampled_from([0.02, 0.5, 0.98]))
+def test_border_weights_are_those_of_a_square_window(seed: int, width_px: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    mask = (rng.random((9, 14)) < share).astype(np.float32)
+    wanted, reach = np.ones_like(mask), width_px // 2
+    for row, column in np.ndindex(*mask.shape):
+        mean = mask[max(row - reach, 0) : row + reach + 1, max(column - reach, 0) : column + reach + 1].mean()
+        wanted[row, column] = 3 if 0.01 <= mean <= 0.99 else 1
+    np.testing.assert_array_equal(
+        find_border_weights(ops.convert_to_tensor(mask[None, :, :, None]), width_px, 3)[0], wanted
+    )
+
+
+def test_border_bce_by_hand() -> None:
+    targets = make_batch([[[0.0], [0.0], [0.0], [1.0], [1.0], [1.0]]])
+    logits = make_batch([[[-LOG_3], [0.0], [-LOG_3], [-LOG_3], [LOG_3], [0.0]]])
+    # probabilities 1/4 1/2 1/4 1/4 3/4 1/2, of the right side 3/4 1/2 3/4 1/4 3/4 1/2, weights 1 1 5 5 1 1, sum 14
+    wanted = -(2 * log(0.75) + 2 * log(0.5) + 5 * log(0.75) + 5 * log(0.25)) / 14
+
+    def loss(targets: Any, logits: Any) -> Any:
+        return border_bce(targets, logits, width_px=3, weight=5)
+
+    np.testing.assert_allclose(evaluate(loss, targets, logits), [wanted], rtol=1e-6)
+    # plain Dice beside it: sum(p t) = 1/4 + 3/4 + 1/2, sum(p) = 5/2, sum(t) = 3: (2 * 1.5 + 1) / (2.5 + 3 + 1)
+    both = build_loss("border_bce_dice", width_px=3, weight=5)
+    np.testing.assert_allclose(
+        evaluate(both, (targets * 255).astype(np.uint8), logits), [wanted + 1 - 4 / 6.5], rtol=1e-6
+    )
+
+
+def test_border_bce_of_several_classes_by_hand() -> None:
+    # a row of background, background, background, first class; the window of 3 gives 0 0 1/3 1/2: weights 1 1 3 3
+    logits = make_batch([[[0.0, LOG_3, 0.0]] * 4])
+    targets = make_batch([[[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [1.0, 0.0]]])
+    wanted = -(log(0.2) + log(0.2) + 3 * log(0.2) + 3 * log(0.6)) / 8
+    made = evaluate(build_loss("border_bce", width_px=3), (targets * 255).astype(np.uint8), logits)
+    np.testing.assert_allclose(made, [wanted], rtol=1e-6)
+
+
+def test_without_a_border_or_weight_it_is_bce() -> None:
+    rng = np.random.default_rng(3)
+    logits = rng.normal(size=(2, 8, 9, 1)).astype(np.float32)
+    uniform = np.concatenate([np.zeros((1, 8, 9, 1)), np.ones((1, 8, 9, 1))]).astype(np.uint8) * 255
+    np.testing.assert_allclose(
+        evaluate(build_loss("border_bce"), uniform, logits), evaluate(build_loss("bce"), uniform, logits), rtol=1e-6
+    )
+    mixed = rng.integers(0, 256, (2, 8, 9, 1), dtype=np.uint8)
+    for border, plain in (("border_bce", "bce"), ("border_bce_dice", "bce_dice")):
+        np.testing.assert_allclose(
+            evaluate(build_loss(border, weight=1), mixed, logits), evaluate(build_loss(plain), mixed, logits), rtol=1e-6
+        )
+
+
+def test_focal_by_hand() -> None:
+    targets = make_batch([[[1.0], [0.0], [0.5]]])
+    logits = make_batch([[[LOG_3], [LOG_3], [-LOG_3]]])
+    # (1 - 3/4)^2 (-log 3/4), (3/4)^2 (-log 1/4), (1/2 - 1/4)^2 (-(log 1/4 + log 3/4) / 2)
+    each = [-log(0.75) / 16, -log(0.25) * 9 / 16, -(log(0.25) + log(0.75)) / 32]
+    np.testing.assert_allclose(evaluate(focal, targets, logits), [sum(each) / 3], rtol=1e-6)
+    # alpha 1/4: 1/4 of the first, 3/4 of the second, (1/4 + 3/4) / 2 of the third
+
+    def weighted(targets: Any, logits: Any) -> Any:
+        return focal(targets, logits, alpha=0.25)
+
+    wanted = (each[0] / 4 + each[1] * 3 / 4 + each[2] / 2) / 3
+    np.testing.assert_allclose(evaluate(weighted, targets, logits), [wanted], rtol=1e-6)
+
+
+def test_focal_of_several_classes_by_hand() -> None:
+    logits = make_batch([[[0.0, LOG_3, 0.0], [0.0, LOG_3, 0.0]]])  # 1/5, 3/5, 1/5 in both pixels
+    targets = make_batch([[[1.0, 0.0], [0.0, 0.5]]])
+    # first pixel: (1 - 3/5)^2 (-log 3/5); second, half background, half second class:
+    # (1/2 - 1/5)^2 (-log 1/5) / 2, twice
+    wanted = (-0.16 * log(0.6) - 0.09 * log(0.2)) / 2
+    np.testing.assert_allclose(evaluate(focal, targets, logits), [wanted], rtol=1e-6)
+
+    def weighted(targets: Any, logits: Any) -> Any:
+        return focal(targets, logits, alpha=0.8)
+
+    # alpha 0.8: 0.8 of the first, (0.8 + 0.2) / 2 of the second
+    wanted = (-0.8 * 0.16 * log(0.6) - 0.5 * 0.09 * log(0.2)) / 2
+    np.testing.assert_allclose(evaluate(weighted, targets, logits), [wanted], rtol=1e-6)
+
+
+@few
+@given(seed=st.integers(0, 999), gamma=st.sampled_from([0.5, 1.0, 2.0, 5.0]), channels=st.sampled_from([1, 3]))
+def test_focal_of_hard_targets_is_the_classical_one(seed: int, gamma: float, channels: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=3, size=(2, 4, 5, channels)).astype(np.float32)
+    label = rng.integers(0, max(channels, 2), (2, 4, 5))
+    # Lin et al., equation 4: -(1 - p_t)^gamma log p_t with p_t the probability of the label
+    scores = np.concatenate([np.zeros_like(logits), logits], axis=-1) if channels == 1 else logits
+    scores = scores.astype(np.float64)
+    right = np.take_along_axis(np.exp(scores), label[..., None], axis=-1)[..., 0] / np.exp(scores).sum(axis=-1)
+    wanted = (-((1 - right) ** gamma) * np.log(right)).mean(axis=(1, 2))
+    targets_u8 = (np.eye(max(channels, 2))[label][..., 1:] * 255).astype(np.uint8)
+    made = evaluate(build_loss("focal", gamma=gamma), targets_u8, logits)
+    np.testing.assert_allclose(made, wanted, rtol=2e-5, atol=1e-7)
+
+
+@few
+@given(seed=st.integers(0, 999))
+def test_focal_without_focus_is_bce(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for channels in (1, 3):
+        logits = rng.normal(scale=3, size=(2, 4, 5, channels)).astype(np.float32)
+        targets_u8 = rng.integers(0, 128, (2, 4, 5, max(channels - 1, 1)), dtype=np.uint8)
+        made = evaluate(build_loss("focal", gamma=0), targets_u8, logits)
+        np.testing.assert_allclose(made, evaluate(build_loss("bce"), targets_u8, logits), rtol=1e-5)
+
+
+def test_two_channels_give_the_focal_loss_of_one() -> None:
+    rng = np.random.default_rng(4)
+    logits, targets = rng.normal(size=(2, 5, 6, 1)).astype(np.float32), rng.random((2, 5, 6, 1), np.float32)
+    pair = np.concatenate([np.zeros_like(logits), logits], axis=-1)  # background's logit is 0
+    np.testing.assert_allclose(evaluate(focal, targets, pair), evaluate(focal, targets, logits), rtol=1e-5)
+
+
+def test_lovasz_by_hand() -> None:
+    targets = make_batch([[[1.0], [0.0], [1.0], [0.0]]])
+    logits = make_batch([[[-1.0], [0.5], [0.5], [-3.0]]])
+    # hinge errors 1 + 1 = 2, 1 + .5 = 1.5, 1 - .5 = .5, max(1 - 3, 0) = 0, sorted already; t 1 0 1 0, sum 2
+    # I 1 1 0 0, U 2 3 3 4, J = 1 - I / U = 1/2, 2/3, 1, 1, its steps 1/2, 1/6, 1/3, 0
+    wanted = 2 / 2 + 1.5 / 6 + 0.5 / 3
+    np.testing.assert_allclose(evaluate(lovasz, targets, logits), [wanted], rtol=1e-6)
+    # the gradient is the step, towards the right side: -1/2, +1/6, -1/3, and none beyond the margin
+    np.testing.assert_allclose(
+        find_gradient(lovasz, targets, logits)[0, 0, :, 0], [-1 / 2, 1 / 6, -1 / 3, 0], rtol=1e-6
+    )
+
+
+def test_lovasz_without_an_object_is_the_largest_error() -> None:
+    # errors 1 - .5 = .5, 1 + 2 = 3, 0: J jumps to 1 with the first pixel
+    np.testing.assert_allclose(evaluate(lovasz, make_batch([[[0.0]] * 3]), make_batch([[[-0.5], [2.0], [-9.0]]])), [3])
+
+
+def test_lovasz_of_several_classes_by_hand() -> None:
+    # probabilities of background, first, second: 1/5 3/5 1/5 | 3/5 1/5 1/5 | 1/5 1/5 3/5; labels first, first, none
+    logits = make_batch([[[0.0, LOG_3, 0.0], [LOG_3, 0.0, 0.0], [0.0, 0.0, LOG_3]]])
+    targets = make_batch([[[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]])
+    # background: t 0 0 1, errors 1/5 3/5 4/5, downwards 4/5 3/5 1/5 with t 1 0 0: I 0 0 0, J 1 1 1: 4/5
+    # first: t 1 1 0, errors 2/5 4/5 1/5, downwards 4/5 2/5 1/5 with t 1 1 0: I 1 0 0, U 2 2 3, J 1/2 1 1: 4/10 + 2/10
+    # the second is absent and does not count
+    np.testing.assert_allclose(evaluate(lovasz, targets, logits), [(0.8 + 0.6) / 2], rtol=1e-6)
+
+
+def find_lovasz(errors: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> float:
+    """Algorithm 1 of Berman et al., as it is printed, in float64."""
+    order = np.argsort(-errors, kind="stable")
+    sorted_targets = targets[order]
+    intersection = sorted_targets.sum() - sorted_targets.cumsum()
+    union = sorted_targets.sum() + (1 - sorted_targets).cumsum()
+    jaccard = 1 - intersection / union
+    return float(errors[order] @ np.diff(jaccard, prepend=0))
+
+
+@few
+@given(seed=st.integers(0, 9999), share=st.sampled_from([0.0, 0.05, 0.5, 1.0]), is_soft=st.booleans())
+@example(seed=317, share=0.05, is_soft=True)  # of shares near 0, U_0 as U_1 - 1 + t_1 lost its digits
+def test_lovasz_is_the_published_algorithm(seed: int, share: float, is_soft: bool) -> None:
+    rng = np.random.default_rng(seed)
+    targets = (rng.random((2, 6, 7, 1)) < share) * (rng.random((2, 6, 7, 1)) if is_soft else 1.0)
+    logits = rng.normal(scale=2, size=(2, 6, 7, 1)).round(1)  # rounded: there are ties
+    errors = np.maximum(1 - (2 * targets - 1) * logits, 0)
+    wanted = [find_lovasz(errors[i].ravel(), targets[i].ravel()) for i in range(2)]
+    made = evaluate(lovasz, targets.astype(np.float32), logits.astype(np.float32))
+    np.testing.assert_allclose(made, wanted, rtol=1e-5, atol=1e-6)
+
+
+@few
+@given(seed=st.integers(0, 9999))
+def test_lovasz_of_several_classes_is_the_published_algorithm(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=2, size=(6, 7, 4))
+    shares = np.eye(4)[rng.choice([0, 1, 3], (6, 7), p=[0.8, 0.19, 0.01])]  # class 2 never, class 3 seldom
+    probs = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    present = [c for c in range(4) if shares[..., c].any()]
+    wanted = np.mean([find_lovasz(abs(shares - probs)[..., c].ravel(), shares[..., c].ravel()) for c in present])
+    made = evaluate(lovasz, shares[None, ..., 1:].astype(np.float32), logits[None].astype(np.float32))
+    np.testing.assert_allclose(made, [wanted], rtol=1e-5)
+
+
+def test_lovasz_of_a_hard_map_is_its_jaccard_loss() -> None:
+    # all 2^4 maps against all 2^4 masks; |error| of 0 or 1 gives 1 - |X and Y| / |X or Y|, here through certain logits
+    bits = np.array([[i >> k & 1 for k in range(4)] for i in range(16)], dtype=np.float32)
+    maps, masks = np.repeat(bits, 16, axis=0), np.tile(bits, (16, 1))
+    logits = np.stack([np.zeros_like(maps), (maps - 0.5) * 200], axis=-1)
+    made = evaluate(lovasz, masks.reshape(256, 2, 2, 1), logits.reshape(256, 2, 2, 2))
+    for value, x, y in zip(made, maps, masks, strict=True):
+        sides = [(x, y), (1 - x, 1 - y)]  # the class and background, where the mask has them
+        losses = [1 - (a * b).sum() / np.maximum(a, b).sum() for a, b in sides if b.any()]
+        assert value == pytest.approx(np.mean(losses), abs=1e-6)
+
+
+def test_lovasz_steps_keep_their_digits() -> None:
+    # a photo of 320 x 480: each step is near 1e-5, and differences of J in float32 would be wrong by parts in a hundred
+    rng = np.random.default_rng(5)
+    targets = (rng.random((1, 320, 480, 1)) < 0.2).astype(np.float32)
+    logits = rng.normal(size=(1, 320, 480, 1)).astype(np.float32)
+    gradient = find_gradient(lovasz, targets, logits).ravel()
+    signs = 2 * targets.ravel().astype(np.float64) - 1
+    errors = np.maximum(1 - signs * logits.ravel(), 0)
+    order = np.argsort(-errors, kind="stable")
+    hits = targets.ravel()[order].astype(np.float64)
+    intersection = hits.sum() - hits.cumsum()
+    steps = np.diff(1 - intersection / (intersection + np.arange(1, hits.size + 1)), prepend=0)
+    wanted = np.where(errors[order] > 0, -signs[order] * steps, 0)
+    # ties go either way
+    unique = np.unique(errors[order], return_counts=True)
+    single = np.isin(errors[order], unique[0][unique[1] == 1])
+    assert single.mean() > 0.5
+    np.testing.assert_allclose(gradient[order][single], wanted[single], rtol=1e-4, atol=1e-12)
+
+
+def test_every_configured_loss_exists() -> None:
+    assert list(LOSSES) == list(get_args(LossName))
+    assert list(LOSSES.values()) == [bce, dice, bce_dice, bce_log_dice, border_bce, border_bce_dice, focal, lovasz]
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "message"),
+    [
+        (
+            "bec",
+            {},
+            "`loss` must be one of bce, dice, bce_dice, bce_log_dice, border_bce, border_bce_dice, focal, lovasz",
+        ),
+        ("focal", {"gama": 2.0}, "`loss_args` must hold none but gamma, alpha for loss='focal'. Received: gama=2.0"),
+        ("border_bce", {"gamma": 2.0}, "`loss_args` must hold none but width_px, weight for loss='border_bce'."),
+        ("bce", {"weight": 2.0}, "`loss_args` must be empty for loss='bce'. Received: weight=2.0"),
+        ("bce", {"name": 2.0}, "`loss_args` must be empty for loss='bce'. Received: name=2.0"),
+        ("focal", {"targets": 2.0}, "`loss_args` must hold none but gamma, alpha"),
+        ("focal", {"gamma": -0.1}, "`loss_args` must be at least 0 in gamma. Received: gamma=-0.1"),
+        ("focal", {"gamma": float("nan")}, "`loss_args` must be at least 0 in gamma"),
+        ("focal", {"alpha": 1.0}, "`loss_args` must lie between 0 and 1 in alpha"),
+        ("border_bce", {"width_px": 20.0}, "`loss_args` must be an odd whole number from 3 on in width_px"),
+        ("border_bce", {"width_px": 1.0}, "`loss_args` must be an odd whole number from 3 on"),
+        ("border_bce_dice", {"width_px": 3.5}, "`loss_args` must be an odd whole number from 3 on"),
+        ("border_bce_dice", {"weight": 0.0}, "`loss_args` must be above 0 in weight"),
+        ("border_bce_dice", {"weight": float("inf")}, "`loss_args` must be above 0 in weight"),
+    ],
+)
+def test_faulty_loss_is_refused_when_built(name: str, args: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        build_loss(name, **args)
+    assert message in str(error.value)
+
+
+def test_hard_targets_are_asked_for_where_the_loss_needs_them() -> None:
+    with pytest.raises(ValueError, match=r"`data.targets` must be threshold for training.loss=lovasz.*='coverage'"):
+        ExperimentConfig(training=TrainingConfig(loss="lovasz"))
+    ExperimentConfig(training=TrainingConfig(loss="lovasz"), data=DataConfig(targets="threshold"))
+
+
+# Within half a step of the grid; focal's valley is skewed, so that the farther of two neighbours may be the lower.
+@pytest.mark.parametrize(("name", "within"), [("bce", 0.0051), ("border_bce", 0.0051), ("focal", 0.006)])
+@few
 @given(target=st.floats(0.02, 0.98))
-def test_bce_is_smallest_where_the_probability_is_the_target(target: float) -> None:
+def test_it_is_smallest_where_the_probability_is_the_target(name: str, within: float, target: float) -> None:
     probs = np.linspace(0.01, 0.99, 99, dtype=np.float32)
     targets = np.full((99, 1, 1, 1), target, dtype=np.float32)
-    by_prob = evaluate(bce, targets, np.log(probs / (1 - probs)).reshape(99, 1, 1, 1))
-    assert abs(probs[by_prob.argmin()] - target) <= 0.0051  # half a step of the grid
+    by_prob = evaluate(LOSSES[name], targets, np.log(probs / (1 - probs)).reshape(99, 1, 1, 1))
+    assert abs(probs[by_prob.argmin()] - target) <= within
     # two classes: background 1 - p, the class p
     logits = np.stack([np.log(1 - probs), np.log(probs), np.full(99, -50, np.float32)], axis=-1)
-    by_prob = evaluate(bce, np.concatenate([targets, 0 * targets], axis=-1), logits.reshape(99, 1, 1, 3))
-    assert abs(probs[by_prob.argmin()] - target) <= 0.0051
+    by_prob = evaluate(LOSSES[name], np.concatenate([targets, 0 * targets], axis=-1), logits.reshape(99, 1, 1, 3))
+    assert abs(probs[by_prob.argmin()] - target) <= within
 
 
+@pytest.mark.parametrize("name", ["bce", "border_bce", "focal"])
+@pytest.mark.parametrize("classes", [1, 2])
+def test_the_gradient_vanishes_at_the_target(name: str, classes: int) -> None:
+    rng = np.random.default_rng(6)
+    shares = rng.dirichlet(np.ones(classes + 1), (2, 5, 6)).astype(np.float32)
+    exact = np.log(shares) if classes > 1 else np.log(shares[..., 1:] / shares[..., :1])
+    assert abs(find_gradient(LOSSES[name], shares[..., 1:], exact)).max() < 1e-6
+    assert abs(find_gradient(LOSSES[name], shares[..., 1:], exact * 2)).max() > 1e-4
+
+
+@few
 @given(z=st.floats(-30, 30), target=st.sampled_from([0.0, 0.3, 1.0]))
 def test_the_gradient_of_bce_is_the_error(z: float, target: float) -> None:
     # d/dz [log(1 + e^z) - z t] = p - t, at z = 0 too
@@ -142,6 +461,22 @@ def test_far_logits_neither_overflow_nor_stop_the_gradient(name: str, num_classe
     assert np.isfinite(evaluate(LOSSES[name], targets, logits)).all()
     gradient = find_gradient(LOSSES[name], targets, logits)
     assert np.isfinite(gradient).all() and abs(gradient).max() > 0
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_focal_gradient_is_finite_where_there_is_no_error(gamma: float, channels: int) -> None:
+    # |t - p|^0.5 has an infinite slope at p = t, which a half, a certain pixel and an underflow all reach exactly
+    logits = np.zeros((1, 1, 4, channels), dtype=np.float32)
+    logits[..., -1] = [0, 40, 1e4, -1e4]
+    targets = np.zeros((1, 1, 4, max(channels - 1, 1)), dtype=np.float32)
+    targets[..., -1] = [1 / max(channels, 2), 1, 1, 0]
+
+    def loss(targets: Any, logits: Any) -> Any:
+        return focal(targets, logits, gamma=gamma)
+
+    assert np.isfinite(evaluate(loss, targets, logits)).all()
+    assert np.isfinite(find_gradient(loss, targets, logits)).all()
 
 
 def test_the_cost_of_a_far_wrong_logit() -> None:
@@ -186,3 +521,19 @@ def test_keras_averages_over_photos() -> None:
     targets_u8 = rng.integers(0, 256, (3, 4, 4, 1), dtype=np.uint8)
     wanted = evaluate(bce_dice, targets_u8.astype(np.float32) / 255, logits).mean()
     np.testing.assert_allclose(net.test_on_batch(logits, targets_u8), wanted, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", list(LOSSES))
+def test_each_trains_a_step_under_xla(name: str, channels: int) -> None:
+    rng = np.random.default_rng(7)
+    photos = rng.normal(size=(3, 8, 9, channels)).astype(np.float32)
+    targets_u8 = rng.integers(0, 2, (3, 8, 9, max(channels - 1, 1)), dtype=np.uint8) * 127
+    net = keras.Sequential([keras.Input((8, 9, channels)), keras.layers.Conv2D(channels, 1)])
+    net.compile(loss=build_loss(name), optimizer="sgd", jit_compile=True)
+    before, logits = net.get_weights(), net.predict_on_batch(photos)
+    value = net.train_on_batch(photos, targets_u8)
+    np.testing.assert_allclose(value, evaluate(build_loss(name), targets_u8, logits).mean(), rtol=1e-5)
+    moved = [abs(now - then).max() for now, then in zip(net.get_weights(), before, strict=True)]
+    assert np.isfinite(moved).all() and max(moved) > 0

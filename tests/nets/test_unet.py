@@ -1,4 +1,4 @@
-"""The U-Net: any size in and the same out, weights that fit every size, and the paper's own net."""
+"""The U-Net: any size in and the same out, weights that fit every size, the paper's own net, and each variant."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,23 @@ import numpy.typing as npt
 import pytest
 
 from unets.config import MIN_SIDE_PX, ModelConfig
+from unets.errors import InputError
+from unets.inference.views import VIEWS
+from unets.nets import unet
 from unets.nets.blocks import DepthToSpace, ReflectPad, SpaceToDepth
-from unets.nets.unet import build_unet, measure_padding
+from unets.nets.predictor import Predictor
+from unets.nets.unet import build_unet, coarsen_targets, measure_padding, take_logits
 
 TINY = ModelConfig(depth=2, base_filters=2)
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
+VARIANTS: dict[str, dict[str, Any]] = {
+    "residual": {"block": "residual"},
+    "separable": {"block": "separable"},
+    "group": {"normalization": "group"},
+    "dilated": {"bottleneck": "dilated"},
+    "supervised": {"deep_supervision": 1},
+    "lite0": {"encoder": "efficientnet_lite0"},
+}
 
 
 def draw_photos(size_hw: tuple[int, int], num_photos: int = 2) -> npt.NDArray[np.uint8]:
@@ -22,6 +34,21 @@ def draw_photos(size_hw: tuple[int, int], num_photos: int = 2) -> npt.NDArray[np
 
 def predict(net: keras.Model, photos: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return np.asarray(keras.ops.convert_to_numpy(net(photos, training=False)))
+
+
+def predict_all(net: keras.Model, photos: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
+    """The logits of a net with several outputs."""
+    return [np.asarray(keras.ops.convert_to_numpy(logits)) for logits in net(photos, training=False)]
+
+
+def vary(**changes: Any) -> ModelConfig:
+    return ModelConfig.model_validate(TINY.model_dump() | changes)
+
+
+def list_layers(net: keras.Model) -> dict[str, tuple[str, Any, int]]:
+    """Kind, output shape and number of parameters of each layer but a whole encoder."""
+    own = [layer for layer in net.layers if not isinstance(layer, keras.Model)]
+    return {layer.name: (type(layer).__name__, layer.output.shape, layer.count_params()) for layer in own}
 
 
 def stir(net: keras.Model, seed: int = 0) -> None:
@@ -150,7 +177,7 @@ def test_the_net_of_2015() -> None:
     # two convolutions at 4 levels down, the bottom, 4 up, and the last
     assert kinds.count("Conv2D") == 2 * 9 + 1
     assert kinds.count("Conv2DTranspose") == kinds.count("MaxPooling2D") == kinds.count("Concatenate") == 4
-    assert "BatchNormalization" not in kinds and kinds.count("SpatialDropout2D") == 1
+    assert "BatchNorm" not in kinds and kinds.count("SpatialDropout2D") == 1
 
 
 def test_filters_double_up_to_their_limit() -> None:
@@ -167,7 +194,8 @@ def test_filters_double_up_to_their_limit() -> None:
         ("upsampling", "nearest", "UpSampling2D"),
         ("upsampling", "bilinear", "UpSampling2D"),
         ("dropout", 0.1, "SpatialDropout2D"),
-        ("normalization", "batch", "BatchNormalization"),
+        ("normalization", "batch", "BatchNorm"),
+        ("normalization", "group", "GroupNormalization"),
         ("stride", 2, "SpaceToDepth"),
     ],
 )
@@ -235,3 +263,245 @@ def test_a_net_outlives_its_file(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         predict(keras.models.load_model(tmp_path / "net.keras"), photos), predict(net, photos), atol=1e-6
     )
+
+
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_every_variant_takes_any_size(name: str) -> None:
+    # in eights, all that a side can lack
+    for lacking in range(8):
+        size_hw = (40 - lacking, 33 + lacking)
+        net = build_unet(vary(stride=2, **VARIANTS[name]), size_hw, num_classes=2)
+        assert net.outputs[0].shape == (None, *size_hw, 3)
+    logits = net(draw_photos(size_hw, 1), training=False)
+    assert (logits[0] if len(net.outputs) > 1 else logits).shape == (1, *size_hw, 3)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("name", list(VARIANTS))
+def test_every_variant_gives_float32_logits_near_the_exact_ones(name: str, policy: str) -> None:
+    config = vary(base_filters=8, **VARIANTS[name])
+    exact, net = build_unet(config, (33, 36)), build_unet(config, (33, 36), precision=policy)
+    stir(exact)
+    net.set_weights(exact.get_weights())
+    assert {keras.backend.standardize_dtype(output.dtype) for output in net.outputs} == {"float32"}
+    assert {keras.backend.standardize_dtype(weight.dtype) for weight in net.weights} == {"float32"}
+    photos = draw_photos((33, 36))
+    wanted, found = predict(take_logits(exact), photos), predict(take_logits(net), photos)
+    # bfloat16 keeps 8 bits: 1/256 a layer
+    assert abs(found - wanted).max() < (1e-5 if policy == "float32" else 0.1) * np.ptp(wanted)
+
+
+def test_the_photo_s_size_decides_no_weight() -> None:
+    for changes in VARIANTS.values():
+        shapes = [
+            [weight.shape for weight in build_unet(vary(**changes), size).weights] for size in ((32, 32), (47, 65))
+        ]
+        assert shapes[0] == shapes[1]
+
+
+def test_a_residual_net_differs_in_its_levels_alone() -> None:
+    plain, residual = list_layers(build_unet(TINY, (32, 32))), list_layers(build_unet(vary(block="residual"), (32, 32)))
+    assert (
+        not plain.keys() - residual.keys() - {f"{level}b_relu" for level in ("down0", "down1", "bottom", "up1", "up0")}
+    )
+    assert all(residual[name] == plain[name] for name in plain.keys() & residual.keys())
+    # all five levels change their channels: 3 to 2, 2 to 4, 4 to 8, 4 + 4 to 4, 2 + 2 to 2
+    added = {name.partition("_")[0] for name in residual.keys() - plain.keys()}
+    assert added == {"down0", "down1", "bottom", "up1", "up0"}
+
+
+def test_a_separable_net_begins_with_a_whole_convolution() -> None:
+    plain, separable = (
+        list_layers(build_unet(TINY, (32, 32))),
+        list_layers(build_unet(vary(block="separable"), (32, 32))),
+    )
+    assert separable["stem_conv"] == ("Conv2D", (None, 32, 32, 2), 9 * 3 * 2)
+    # the levels' channels and sizes are the same
+    for name, (kind, shape, _) in plain.items():
+        assert separable[name][:2] == (kind, shape)
+    kinds = [kind for kind, _, _ in separable.values()]
+    assert kinds.count("DepthwiseConv2D") == 2 * 5
+
+
+def test_normalization_and_bottleneck_change_nothing_else() -> None:
+    plain = list_layers(build_unet(TINY, (32, 32)))
+    group = list_layers(build_unet(vary(normalization="group"), (32, 32)))
+    assert plain.keys() == group.keys()
+    assert {name for name in plain if plain[name] != group[name]} == {name for name in plain if name.endswith("_norm")}
+    dilated = list_layers(build_unet(vary(bottleneck="dilated"), (32, 32)))
+    assert all(name.startswith("bottom") for name in plain.keys() ^ dilated.keys())
+    assert all(plain[name] == dilated[name] for name in plain.keys() & dilated.keys())
+    assert dilated["bottom_sum"][1] == (None, 8, 8, 8)
+
+
+def test_group_normalization_tells_photos_apart_at_a_deepest_level_of_one_pixel() -> None:
+    # 32 px halved five times; groups of one channel would all be zero there
+    net = build_unet(ModelConfig(depth=5, base_filters=4, max_filters=16, normalization="group"), (32, 32))
+    bottom = keras.Model(net.inputs[0], net.get_layer("bottomb_norm").output)
+    deepest = predict(bottom, draw_photos((32, 32)))
+    assert deepest.shape == (2, 1, 1, 16) and abs(deepest[0] - deepest[1]).max() > 0.1
+
+
+def test_deep_supervision_adds_coarser_logits_and_changes_none() -> None:
+    # 33 x 47 in sixteens: 48 x 48; halved once and twice
+    config, size_hw = vary(depth=3, stride=2, deep_supervision=2), (33, 47)
+    net, single = build_unet(config, size_hw, 2), build_unet(vary(depth=3, stride=2), size_hw, 2)
+    assert [output.shape for output in net.outputs] == [(None, 33, 47, 3), (None, 24, 24, 3), (None, 12, 12, 3)]
+    layers, single_layers = list_layers(net), list_layers(single)
+    assert layers.keys() - single_layers.keys() == {"classify1", "unfold1", "classify2", "unfold2"}
+    assert all(layers[name] == single_layers[name] for name in single_layers)
+    # from 4 and 8 channels to 3 logits for each of 2 x 2 pixels
+    assert layers["classify1"][2] == 4 * 12 + 12 and layers["classify2"][2] == 8 * 12 + 12
+    assert take_logits(single) is single
+    alone = take_logits(net)
+    assert list_layers(alone) == single_layers
+    stir(net)
+    for layer in single.layers:
+        layer.set_weights(net.get_layer(layer.name).get_weights())
+    photos = draw_photos(size_hw)
+    logits = predict_all(net, photos)
+    np.testing.assert_allclose(predict(alone, photos), logits[0], atol=1e-6)
+    np.testing.assert_allclose(predict(single, photos), logits[0], atol=1e-6)
+    assert min(np.ptp(part) for part in logits) > 0.05
+
+
+def test_coarse_targets_by_hand() -> None:
+    # 3 x 5 to 4 x 6: a row after by reflection (row 1 again), a column after (column 3 again)
+    targets = np.array([[0, 255, 0, 0, 10], [0, 255, 20, 40, 20], [100, 0, 0, 0, 30]], dtype=np.uint8)[None, ..., None]
+    coarse = keras.ops.convert_to_numpy(coarsen_targets(keras.ops.convert_to_tensor(targets), (2, 3), 2))
+    assert coarse.dtype == np.float32
+    # (0 + 255 + 0 + 255) / 4, (0 + 0 + 20 + 40) / 4, (10 + 0 + 20 + 40) / 4;
+    # (100 + 0 + 0 + 255) / 4, (0 + 0 + 20 + 40) / 4, (30 + 0 + 20 + 40) / 4
+    np.testing.assert_array_equal(coarse[0, :, :, 0], [[127.5, 15, 17.5], [88.75, 15, 22.5]])
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_coarse_targets_lie_where_the_coarse_logits_do(stride: Any) -> None:
+    # what becomes of the photo's own colours: padded by the net, averaged in numpy, against coarsened as if targets
+    for size_hw in ((33, 47), (38, 41), (64, 48)):
+        net = build_unet(vary(depth=3, stride=stride, deep_supervision=2), size_hw)
+        photos = draw_photos(size_hw)
+        padded = predict(keras.Model(net.inputs[0], net.get_layer("pad").output), photos)
+        for level, logits in enumerate(net.outputs[1:], start=1):
+            factor, (rows, columns) = 2**level, logits.shape[1:3]
+            assert padded.shape[1:3] == (rows * factor, columns * factor)
+            wanted = padded.reshape(2, rows, factor, columns, factor, 3).mean(axis=(2, 4))
+            coarse = coarsen_targets(keras.ops.convert_to_tensor(photos), (rows, columns), factor)
+            np.testing.assert_allclose(keras.ops.convert_to_numpy(coarse), wanted, rtol=1e-5)
+
+
+def test_coarse_logits_stand_over_their_pixels() -> None:
+    # A net that copies: bright pixels stay where they are on every grid.
+    net = build_unet(vary(normalization="none", deep_supervision=1, depth=2, base_filters=1), (32, 32))
+    for layer in net.layers:
+        layer.set_weights([np.zeros(weight.shape) for weight in layer.weights])
+    for name in ("down0a", "down0b", "down1a", "down1b", "up1a", "up1b", "up0a", "up0b"):
+        kernel = np.zeros(net.get_layer(f"{name}_conv").kernel.shape)
+        kernel[1, 1, 0, 0] = 1  # the skip comes first at each join
+        net.get_layer(f"{name}_conv").set_weights([kernel, np.zeros(kernel.shape[-1])])
+    for name in ("classify", "classify1"):
+        kernel = np.zeros(net.get_layer(name).kernel.shape)
+        kernel[0, 0, 0] = 1
+        net.get_layer(name).set_weights([kernel, np.zeros(1)])
+    photos = np.zeros((1, 32, 32, 3), dtype=np.uint8)
+    photos[0, 10, 21, 0] = 255
+    full, coarse = predict_all(net, photos)
+    assert np.argwhere(full[0, :, :, 0]).tolist() == [[10, 21]] and np.argwhere(coarse[0, :, :, 0]).tolist() == [
+        [5, 10]
+    ]
+
+
+def test_a_supervised_net_predicts_like_any_other(tmp_path: Path) -> None:
+    config, size_hw = vary(deep_supervision=1), (33, 47)
+    trained = build_unet(config, size_hw)
+    stir(trained)
+    trained.save_weights(tmp_path / "a.weights.h5")
+    net = build_unet(config, size_hw)
+    net.load_weights(tmp_path / "a.weights.h5")
+    photos = draw_photos(size_hw, 3)
+    wanted = predict_all(trained, photos)
+    for found, logits in zip(predict_all(net, photos), wanted, strict=True):
+        np.testing.assert_allclose(found, logits, atol=1e-6)
+    mean, first = Predictor([net], [VIEWS["identity"]], batch_size=3)(photos)
+    np.testing.assert_array_equal(mean, first)
+    assert abs(mean - 255 / (1 + np.exp(-wanted[0].astype(np.float64)))).max() < 0.51 and np.ptp(mean) > 5
+    # the file serves a net without the coarser logits too; theirs are missing the other way round
+    single = build_unet(TINY, size_hw)
+    single.load_weights(tmp_path / "a.weights.h5")
+    np.testing.assert_allclose(predict(single, photos), wanted[0], atol=1e-6)
+    single.save_weights(tmp_path / "b.weights.h5")
+    with pytest.raises(ValueError, match="expected 2 variables"):
+        net.load_weights(tmp_path / "b.weights.h5")
+
+
+@pytest.fixture
+def painted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of a pretrained encoder one that gives the photo itself, averaged, at strides from 4 on."""
+
+    def list_strides(name: str, max_stride: int) -> tuple[int, ...]:
+        return tuple(stride for stride in (4, 8, 16, 32) if stride <= max_stride)
+
+    def build_encoder(name: str, size_hw: tuple[int, int], max_stride: int) -> keras.Model:
+        photos = keras.Input((*size_hw, 3))
+        features = [keras.layers.AveragePooling2D(stride)(photos) for stride in list_strides(name, max_stride)]
+        return keras.Model(photos, features, name="encoder")
+
+    monkeypatch.setattr(unet, "list_strides", list_strides)
+    monkeypatch.setattr(unet, "build_encoder", build_encoder)
+
+
+@pytest.mark.usefixtures("painted")
+def test_a_pretrained_encoder_is_joined_stride_by_stride() -> None:
+    # strides 1 and 2 are the photo's, 4 and 8 the encoder's, which goes down to 16
+    config = vary(encoder="convnexttiny", depth=4, base_filters=2, max_filters=12)
+    net = build_unet(config, (36, 50))  # padded to 48 x 64, by 6 above and below, 7 on both sides
+    joined = {level: [part.shape for part in net.get_layer(f"up{level}_join").input] for level in range(4)}
+    # filters 2, 4, 8 and 12 of 16
+    assert joined == {
+        0: [(None, 48, 64, 2), (None, 48, 64, 2)],
+        1: [(None, 24, 32, 4), (None, 24, 32, 4)],
+        2: [(None, 12, 16, 3), (None, 12, 16, 8)],
+        3: [(None, 6, 8, 3), (None, 6, 8, 12)],
+    }
+    layers = list_layers(net)
+    assert layers["photo0_conv"] == ("Conv2D", (None, 48, 64, 2), 9 * 3 * 2)
+    assert layers["photo1_conv"] == ("Conv2D", (None, 24, 32, 4), 9 * 12 * 4)
+    assert layers["up3_mix"] == ("Conv2D", (None, 3, 4, 12), 3 * 12 + 12)  # straight from the encoder's deepest
+    assert not [name for name in layers if name.startswith(("down", "bottom"))]
+    # the encoder sees 0..255, padded by reflection
+    photos = draw_photos((36, 50))
+    padded = np.pad(photos, [(0, 0), (6, 6), (7, 7), (0, 0)], mode="reflect").astype(np.float64)
+    skip = keras.Model(net.inputs[0], net.get_layer("up2_join").input[0])
+    np.testing.assert_allclose(predict(skip, photos), padded.reshape(2, 12, 4, 16, 4, 3).mean(axis=(2, 4)), rtol=1e-5)
+
+
+@pytest.mark.usefixtures("painted")
+def test_dropout_and_the_cascade_stand_at_a_pretrained_encoder_s_deepest_level() -> None:
+    config = vary(encoder="convnexttiny", depth=2, stride=4, base_filters=2, bottleneck="dilated", dropout=0.5)
+    layers = list_layers(build_unet(config, (32, 32)))
+    assert layers["bottom_rate1_conv"] == ("Conv2D", (None, 2, 2, 8), 9 * 3 * 8)
+    assert layers["bottom_sum"][:2] == ("Add", (None, 2, 2, 8))
+    assert layers["bottom_dropout"][:2] == ("SpatialDropout2D", (None, 2, 2, 8))
+    # the encoder has every stride from 4 on: no convolution of the photo
+    assert not [name for name in layers if name.startswith("photo") and name != "photos"]
+
+
+def test_an_encoder_without_the_deepest_stride_is_refused() -> None:
+    with pytest.raises(InputError, match=r"must be one of \(4, 8, 16, 32\).*Received: 2"):
+        build_unet(vary(encoder="convnexttiny", depth=1), (32, 32))
+
+
+def test_a_net_with_an_encoder_outlives_its_weights_file_at_another_size(tmp_path: Path) -> None:
+    config = vary(encoder="efficientnet_lite0", deep_supervision=1)
+    net = build_unet(config, (33, 46))
+    stir(net)
+    net.save_weights(tmp_path / "a.weights.h5")
+    outside = build_unet(config, (36, 48))
+    outside.load_weights(tmp_path / "a.weights.h5")
+    photos = draw_photos((33, 46))
+    padded = np.pad(photos, [(0, 0), (1, 2), (1, 1), (0, 0)], mode="reflect")
+    logits, coarse = predict_all(net, photos)
+    wanted, wanted_coarse = predict_all(outside, padded)
+    np.testing.assert_allclose(logits, wanted[:, 1:-2, 1:-1], atol=1e-4)
+    np.testing.assert_allclose(coarse, wanted_coarse, atol=1e-4)
+    assert np.ptp(logits) > 0.01

@@ -24,8 +24,11 @@ from unets.data.cache import ArrayReader, DiskReader, PairReader, open_reader
 from unets.errors import InputError
 from unets.folds import hash_folds, write_folds
 from unets.paths import Project
-from unets.training.callbacks import ProgressBar, RunFiles
-from unets.training.fold import build_optimizer, compile_unet, split_batches, train_experiment, train_fold
+from unets.training.callbacks import ProgressBar
+from unets.training.fold import split_batches, train_experiment, train_fold
+from unets.training.learner import build_learner
+from unets.training.optimizers import build_optimizer
+from unets.training.state import RunFiles
 
 pytestmark = pytest.mark.slow
 
@@ -329,10 +332,10 @@ def test_the_photos_of_a_batch_without_a_finite_loss_are_named(
     coverages = np.where(scene.reader.coverages == mark, mark + 1, scene.reader.coverages).astype(np.uint8)
     coverages[marked] = mark
 
-    def build_marked_loss(name: str) -> Callable[[Any, Any], Any]:
+    def build_marked_loss(name: str, **args: float) -> Callable[[Any, Any], Any]:
         return lambda targets, logits: ops.where(ops.any(targets == mark), np.nan, ops.mean(logits**2))
 
-    monkeypatch.setattr("unets.training.fold.build_loss", build_marked_loss)
+    monkeypatch.setattr("unets.training.learner.build_loss", build_marked_loss)
     with pytest.raises(InputError, match="The loss must stay finite") as caught:
         scene.train(run_dir, change("data", augment=None), reader=ArrayReader(scene.reader.photos, coverages))
     words = str(caught.value).split(". A lower")[0]
@@ -386,7 +389,7 @@ def test_five_golden_losses(scene: Scene) -> None:
         pytest.skip("other backends begin with other weights")
     plain = change("model", change("data", augment=None), dropout=0.0)
     train, _ = split_batches(scene.catalog, plain, 0, scene.folds, scene.reader, 1)
-    model = compile_unet(scene.catalog, plain, len(train))
+    model = build_learner(plain, 1, len(train))
     losses = []
     for batch in range(5):
         model.reset_metrics()
@@ -416,14 +419,14 @@ def test_five_golden_losses(scene: Scene) -> None:
 )
 def test_the_learning_rate_rises_in_a_line_and_falls_in_a_cosine(warmup_epochs: float, step: int, rate: float) -> None:
     config = TrainingConfig(epochs=10, learning_rate=0.01, warmup_epochs=warmup_epochs)
-    optimizer = build_optimizer(config, steps_per_epoch=5)
+    optimizer = build_optimizer(config, updates_per_epoch=5)
     optimizer.iterations.assign(step)
     assert float(optimizer.learning_rate) == pytest.approx(rate, abs=1e-8)
 
 
 def test_weights_decay_and_what_normalizes_does_not(scene: Scene) -> None:
     experiment = change("training", weight_decay=0.5, warmup_epochs=0, learning_rate=0.1)
-    model = compile_unet(scene.catalog, experiment, steps_per_epoch=5)
+    model = build_learner(experiment, 1, updates_per_epoch=5)
     for variable in model.trainable_variables:
         variable.assign(ops.ones(variable.shape))
     model.optimizer.apply([ops.zeros(variable.shape) for variable in model.trainable_variables])
@@ -437,7 +440,7 @@ def test_weights_decay_and_what_normalizes_does_not(scene: Scene) -> None:
 def test_long_gradients_are_shortened_over_all_weights_together(clip_norm: float | None, scale: float) -> None:
     # Gradients of 3 and 4 are 5 long; the first moment takes a tenth of what is left of them.
     weights = [keras.Variable([0.0], name=name) for name in ("a", "b")]
-    optimizer = build_optimizer(TrainingConfig(clip_norm=clip_norm), steps_per_epoch=5)
+    optimizer = build_optimizer(TrainingConfig(clip_norm=clip_norm), updates_per_epoch=5)
     optimizer.apply([ops.convert_to_tensor([3.0]), ops.convert_to_tensor([4.0])], weights)
     moments = [float(v.numpy()[0]) for v in optimizer.variables if v.path.endswith("_momentum")]
     assert moments == pytest.approx([0.1 * 3 * scale, 0.1 * 4 * scale])

@@ -1,8 +1,10 @@
 """Batches for training and validation, as `keras.utils.PyDataset`.
 
-A sample depends on (seed, epoch, its index) alone, so neither the number of workers nor a restart changes a batch.
+A sample depends on (seed, epoch, its index, how often it came before) alone, so neither the number of workers nor a
+restart changes a batch.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Literal
 
@@ -11,8 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import AugmentConfig
-from unets.data.augment import augment
+from unets.data.augment import augment, crop_pair
 from unets.data.cache import PairReader
+from unets.data.geometry import SizeHW
+from unets.errors import InputError
 
 Batch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
@@ -20,15 +24,27 @@ Batch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """Photos, uint8 RGB (batch, height, width, 3), and targets, uint8 (batch, height, width, classes) of 0..255.
 
+    An epoch can be taken up at any batch (`start_epoch`): `len`, `[i]` and `find_indices` are then about what is left
+    of it, and give the very batches that an epoch without a stop gives. Keras counts the batches when `fit` starts, so
+    such an epoch needs a `fit` of its own.
+
     Args:
         reader: where photos and coverage come from.
         indices: which of the reader's samples.
-        batch_size: photos a batch.
+        batch_size: photos a batch, which is what one step of training sees.
+        steps_per_update: batches whose gradients are added up to one update of the weights. A shuffled epoch is cut to
+            whole updates, so the photos that an update sees do not depend on how it is split into steps.
         targets: "coverage", or "threshold" to cut it at one half.
         augment_config: random changes; None leaves photos as they are.
-        shuffle: a new order each epoch; the photos that fill no batch are then left to the next epoch's order.
+        crop_hw: (height, width) of a random crop of each photo; None: whole photos.
+        draw_weights: float64, one for each of `indices`: an epoch has as many photos as there are, drawn with
+            replacement in this proportion. A photo drawn again is changed in another way. None: every photo once.
+        shuffle: a new order each epoch; the photos that fill no update are then left to the next epoch's order.
         seed: of order and changes.
         workers: threads that prepare batches; cv2 and numpy work without the interpreter's lock.
+
+    Raises:
+        InputError: gradients are to be added up over more photos than there are.
     """
 
     def __init__(
@@ -37,51 +53,87 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         indices: Sequence[int],
         *,
         batch_size: int,
+        steps_per_update: int = 1,
         targets: Literal["coverage", "threshold"] = "coverage",
         augment_config: AugmentConfig | None = None,
+        crop_hw: SizeHW | None = None,
+        draw_weights: npt.NDArray[np.float64] | None = None,
         shuffle: bool = False,
         seed: int = 0,
         workers: int = 1,
     ) -> None:
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=max(4, 2 * workers))
-        self.reader, self.batch_size, self.targets = reader, batch_size, targets
-        self.augment_config, self.shuffle, self.seed = augment_config, shuffle, seed
-        self.indices = np.array(indices)
+        self.reader, self.batch_size, self.steps_per_update, self.targets = (
+            reader,
+            batch_size,
+            steps_per_update,
+            targets,
+        )
+        self.augment_config, self.crop_hw, self.shuffle, self.seed = augment_config, crop_hw, shuffle, seed
+        self.indices, self.draw_weights = np.array(indices), draw_weights
         self.failure: Exception | None = None
+        if draw_weights is not None and not (shuffle and draw_weights.shape == self.indices.shape):
+            raise ValueError(
+                f"`draw_weights` must be one for each of {len(self.indices)} shuffled indices. "
+                f"Received: {draw_weights.shape}, shuffle={shuffle}"
+            )
+        if steps_per_update > 1 and len(self.indices) < self.batch_size * steps_per_update:
+            raise InputError(
+                f"`batch_size` must be at most the {len(self.indices)} photos trained on, as `micro_batch` splits "
+                f"it. Received: batch_size={batch_size * steps_per_update}, micro_batch={batch_size}"
+            )
         self.start_epoch(0)
 
     def __len__(self) -> int:
-        """Returns the number of batches."""
-        whole, rest = divmod(len(self.indices), self.batch_size)
-        return whole if self.shuffle and whole else whole + (rest > 0)
+        """Returns the number of batches that are left of the present epoch."""
+        return self._count_batches() - self.first_batch
 
     def count_photos(self) -> int:
-        """Returns the number of photos in an epoch."""
-        return min(len(self) * self.batch_size, len(self.indices))
+        """Returns the number of photos in a whole epoch."""
+        return min(self._count_batches() * self.batch_size, len(self.indices))
 
-    def start_epoch(self, epoch: int) -> None:
+    def count_photos_before(self) -> int:
+        """Returns the number of photos in those batches of the present epoch that lie before the first one left."""
+        return min(self.first_batch * self.batch_size, self.count_photos())
+
+    def start_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """Deals the order of an epoch.
 
         Called by training before an epoch's first batch is asked for: Keras's own `on_epoch_end` also runs before the
         first epoch, and `on_epoch_begin` runs after its workers have begun.
+
+        Args:
+            epoch: its number, from 0.
+            first_batch: the batch of the epoch to begin with, from 0.
         """
-        self.epoch = epoch
+        if not 0 <= first_batch <= self._count_batches():
+            raise ValueError(f"`first_batch` must be in 0..{self._count_batches()}. Received: {first_batch}")
+        self.epoch, self.first_batch = epoch, first_batch
         rng = np.random.default_rng([self.seed, epoch])
-        self.order = rng.permutation(self.indices) if self.shuffle else self.indices
+        if self.draw_weights is not None:
+            shares = self.draw_weights / self.draw_weights.sum()
+            self.order = rng.choice(self.indices, size=len(self.indices), p=shares)
+        else:
+            self.order = rng.permutation(self.indices) if self.shuffle else self.indices
+        self._repeats = _count_repeats(self.order)
 
     def find_indices(self, batch_index: int) -> npt.NDArray[np.int64]:
-        """Returns the reader's indices of a batch's samples in the present epoch."""
-        return self.order[batch_index * self.batch_size : (batch_index + 1) * self.batch_size]
+        """Returns the reader's indices of a batch's samples in the present epoch; 0 is the first batch left of it."""
+        return self.order[self._find_places(batch_index)]
 
     def __getitem__(self, batch_index: int) -> Batch:
-        """Returns (photos, targets) of a batch of the present epoch.
+        """Returns (photos, targets) of a batch of the present epoch; 0 is the first batch left of it.
 
         Raises:
             InputError: a file cannot be read. It is also kept in `failure`, as TensorFlow wraps what a generator raises
                 into an error of its own.
         """
+        places = self._find_places(batch_index)
         try:
-            pairs = [self._read(int(index)) for index in self.find_indices(batch_index)]
+            pairs = [
+                self._read(int(index), int(repeat))
+                for index, repeat in zip(self.order[places], self._repeats[places], strict=True)
+            ]
         except Exception as error:
             self.failure = error
             raise
@@ -90,9 +142,32 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             targets = np.where(targets >= 128, np.uint8(255), np.uint8(0))
         return photos, targets
 
-    def _read(self, index: int) -> Batch:
+    def _count_batches(self) -> int:
+        """Returns the number of batches in a whole epoch."""
+        if self.shuffle and (updates := len(self.indices) // (self.batch_size * self.steps_per_update)):
+            return updates * self.steps_per_update
+        return -(-len(self.indices) // self.batch_size)
+
+    def _find_places(self, batch_index: int) -> slice:
+        start = (self.first_batch + batch_index) * self.batch_size
+        return slice(start, start + self.batch_size)
+
+    def _read(self, index: int, repeat: int) -> Batch:
         photo, coverage = self.reader[index]
-        if self.augment_config is None:
-            return photo, coverage
-        rng = np.random.default_rng([self.seed, self.epoch, index])
-        return augment(photo, coverage, self.augment_config, rng)
+        # A photo's first place in an epoch has the generator of [seed, epoch, index]: NumPy fills up with zeros.
+        rng = np.random.default_rng([self.seed, self.epoch, index, repeat])
+        if self.augment_config is not None:
+            return augment(photo, coverage, self.augment_config, rng, self.crop_hw)
+        if self.crop_hw is not None:
+            return crop_pair(photo, coverage, self.crop_hw, rng)
+        return photo, coverage
+
+
+def _count_repeats(order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Counts for each place how often its index stands before it; int64, the shape of `order`."""
+    seen: Counter[int] = Counter()
+    repeats = []
+    for index in order.tolist():
+        repeats.append(seen[index])
+        seen[index] += 1
+    return np.array(repeats, dtype=np.int64)

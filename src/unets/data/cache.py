@@ -1,6 +1,7 @@
 """Decoded photos and their coverage, kept so that later epochs need not read and decode again."""
 
 import logging
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,11 +10,12 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 import psutil
+from filelock import FileLock
 
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
 from unets.data.io import read_image
-from unets.data.samples import Sample, read_coverage
+from unets.data.samples import Sample, has_rle_mask, read_coverage
 from unets.files import read_stamp
 from unets.parallel import run_tasks
 from unets.runs import fingerprint
@@ -57,18 +59,40 @@ class ArrayReader:
         return self.photos[index], self.coverages[index]
 
 
+class JoinedReader:
+    """Reads from two readers as from one: the first's samples come first.
+
+    So the training photos of all folds share one cache, and the pseudo-labels of a fold have another beside it.
+    """
+
+    def __init__(self, first: PairReader, num_first: int, second: PairReader) -> None:
+        self.first, self.num_first, self.second = first, num_first, second
+
+    def __getitem__(self, index: int) -> Pair:
+        """Returns (photo, coverage) of the sample at `index`."""
+        return self.first[index] if index < self.num_first else self.second[index - self.num_first]
+
+
 def open_reader(
-    samples: Sequence[Sample], dataset: DatasetConfig, size_hw: SizeHW, kind: Literal["auto"] | Kind, cache_dir: Path
+    samples: Sequence[Sample],
+    dataset: DatasetConfig,
+    size_hw: SizeHW,
+    kind: Literal["auto"] | Kind,
+    cache_dir: Path,
+    *,
+    what: str = "train",
 ) -> PairReader:
     """Opens the samples for training, filling a cache first where one is wanted.
 
     Args:
-        samples: all training samples, of every fold: the cache is shared by them.
+        samples: all training samples, of every fold: the cache is shared by them. Or others, under a name of their own.
         dataset: how they are read.
         size_hw: (height, width) they are shrunk to.
         kind: `ram`, `disk` (a memory-mapped file that later runs of this size share), `none`, or `auto`: the first of
             ram, disk and none that fits.
         cache_dir: where a cache on disk lies.
+        what: what the samples are called. A cache on disk takes the place of an older one of this name and size, whose
+            photos or masks have changed since.
     """
     reader = DiskReader(samples, dataset, size_hw)
     if kind == "auto":
@@ -77,7 +101,7 @@ def open_reader(
         return reader
     if kind == "ram":
         return ArrayReader(*_fill(reader, _allocate(reader)))
-    return ArrayReader(*_map_files(reader, cache_dir))
+    return ArrayReader(*_map_files(reader, cache_dir, what))
 
 
 def measure_cache(num_samples: int, num_classes: int, size_hw: SizeHW) -> int:
@@ -123,28 +147,43 @@ def _fill(reader: DiskReader, pair: Pair) -> Pair:
     return pair
 
 
-def _map_files(reader: DiskReader, cache_dir: Path) -> Pair:
+def _map_files(reader: DiskReader, cache_dir: Path, what: str) -> Pair:
     """Maps the cache's files, which are made first where they are missing or hold other samples."""
     height, width = reader.size_hw
     files = [
         (sample.id, *read_stamp(sample.photo_path), _stamp_mask(sample, reader.dataset)) for sample in reader.samples
     ]
     key = fingerprint(files=files, dataset=reader.dataset.model_dump(mode="json"))
-    folder = cache_dir / f"{height}x{width}_{key}"
-    if not folder.exists():
-        shutil.rmtree(cache_dir / f".part-{folder.name}", ignore_errors=True)
-        part = cache_dir / f".part-{folder.name}"
-        part.mkdir(parents=True)
-        photos, coverages = _fill(reader, _allocate(reader, part))
-        for array in (photos, coverages):
-            array.flush()  # type: ignore[attr-defined]
-        part.replace(folder)
-    photos, coverages = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("photos", "coverages"))
+    prefix = f"{height}x{width}_{what}_"
+    folder = cache_dir / f"{prefix}{key}"
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    # Folds that are trained side by side want the same cache: one fills it, the others wait.
+    with FileLock(cache_dir / f".{prefix}lock"):
+        if not folder.exists():
+            _delete_old(cache_dir, prefix)
+            part = cache_dir / f".part-{folder.name}"
+            part.mkdir()
+            photos, coverages = _fill(reader, _allocate(reader, part))
+            for array in (photos, coverages):
+                array.flush()  # type: ignore[attr-defined]
+            part.replace(folder)
+        photos, coverages = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("photos", "coverages"))
     return photos, coverages
 
 
+def _delete_old(cache_dir: Path, prefix: str) -> None:
+    """Deletes what is left of caches of this size and name, whole or begun.
+
+    A training that maps one keeps its bytes until it ends: a deleted file lives for as long as it is open.
+    """
+    for path in cache_dir.iterdir():
+        if re.fullmatch(rf"(\.part-)?{re.escape(prefix)}[0-9a-f]+", path.name):
+            logger.info("cache: deletes %s, of other photos or masks", path)
+            shutil.rmtree(path, ignore_errors=True)
+
+
 def _stamp_mask(sample: Sample, dataset: DatasetConfig) -> tuple[int, int] | str | None:
-    """Returns what changes when a mask does, in the source that is read where there are both."""
-    if dataset.read_masks_from == "csv":
+    """Returns what changes when a mask does, in the source that is read."""
+    if has_rle_mask(sample, dataset):
         return fingerprint(rles=sample.mask_rles)
     return None if sample.mask_path is None else read_stamp(sample.mask_path)

@@ -33,7 +33,7 @@ def read_full_size(sample: Sample, dataset: DatasetConfig) -> SizeHW:
 
 
 def read_mask(sample: Sample, dataset: DatasetConfig) -> npt.NDArray[np.uint8]:
-    """Reads the mask at full size, from its file or its run lengths as the dataset says.
+    """Reads the mask at full size, from its file or its run lengths; see `has_rle_mask`.
 
     Returns:
         uint8 (height, width) class index: 0 is background, k the k-th of `dataset.classes`.
@@ -41,9 +41,12 @@ def read_mask(sample: Sample, dataset: DatasetConfig) -> npt.NDArray[np.uint8]:
     Raises:
         InputError: the mask is missing, unreadable, or holds a value that is not declared.
     """
-    if dataset.read_masks_from == "csv":
-        return read_csv_mask(sample, dataset)
-    return read_file_mask(sample, dataset)
+    return read_csv_mask(sample, dataset) if has_rle_mask(sample, dataset) else read_file_mask(sample, dataset)
+
+
+def has_rle_mask(sample: Sample, dataset: DatasetConfig) -> bool:
+    """Tells whether run lengths give the mask: the dataset says so, or the sample has no file (a pseudo-label)."""
+    return dataset.read_masks_from == "csv" or (sample.mask_path is None and sample.mask_rles is not None)
 
 
 def read_csv_mask(sample: Sample, dataset: DatasetConfig) -> npt.NDArray[np.uint8]:
@@ -56,7 +59,8 @@ def read_csv_mask(sample: Sample, dataset: DatasetConfig) -> npt.NDArray[np.uint
         try:
             class_hw = decode_rle(rle, size_hw, dataset.rle_order)
         except InputError as error:
-            raise InputError(f"{dataset.masks_csv}, {sample.id}: {error}") from error
+            source = dataset.masks_csv or "run lengths"
+            raise InputError(f"{source}, {sample.id}: {error}") from error
         if len(sample.mask_rles) == 1:
             return class_hw
         mask_hw[class_hw > 0] = class_index

@@ -11,7 +11,7 @@ from unets.config import Config, DatasetConfig, EnsembleConfig, Share
 from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.inference.blend import blend
-from unets.inference.oof import OofTask, open_oof, run_oof, score_map
+from unets.inference.oof import OofTask, open_oof, run_oof, score_map, write_scores
 from unets.inference.score import DEFAULT_THRESHOLD, Scores, score_thresholds
 from unets.intervals import Interval, bootstrap_mean
 from unets.paths import Project
@@ -73,7 +73,7 @@ def fit_ensemble(
     folds: Sequence[int] | None = None,
     jobs: int | None = None,
 ) -> Ensemble:
-    """Judges an ensemble on its out-of-fold maps, chooses its threshold, and writes `ensemble.json`.
+    """Judges an ensemble on its out-of-fold maps, chooses its threshold; writes `ensemble.json`, `ensemble_oof.csv`.
 
     Every photo is scored at full size with the competition's metric, by nets that did not see its group. Where
     `config.threshold` is "fit", each of `THRESHOLDS` is tried, and the best takes the place of 0.5 only if the 95 %
@@ -127,6 +127,7 @@ def fit_ensemble(
             for tried, mean in zip(thresholds, table.blended.mean(axis=0), strict=True)
         ),
     )
+    write_scores(project.ensemble_oof_path, oof, {dataset.metric: score})
     write_text(project.ensemble_path, ensemble.to_json() + "\n")
     logger.info("%s of the ensemble, out-of-fold: %s", dataset.metric, ensemble.score)
     return ensemble

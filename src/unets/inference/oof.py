@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -130,14 +131,20 @@ def score_oof(
     """
     oof = open_oof(project, dataset, [experiment], folds)
     scores = run_oof(_score_views, oof, what=f"score {experiment}", jobs=jobs)
+    columns = {dataset.metric: scores[:, 0], f"{dataset.metric}_first_view": scores[:, 1]}
+    write_scores(project.oof_dice_path(experiment), oof, columns)
+    return scores
+
+
+def write_scores(path: Path, oof: OofTask, columns: Mapping[str, Scores]) -> None:
+    """Writes a csv of `id,group,fold` and columns of scores, one row a photo; NaN is an empty cell."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "group", "fold", dataset.metric, f"{dataset.metric}_first_view"])
-    for sample, row in zip(oof.samples, scores, strict=True):
+    writer.writerow(["id", "group", "fold", *columns])
+    for sample, *row in zip(oof.samples, *columns.values(), strict=True):
         cells = ["" if np.isnan(score) else f"{score:.6f}" for score in row]
         writer.writerow([sample.id, sample.group, oof.fold_of[sample.id], *cells])
-    write_text(project.oof_dice_path(experiment), text.getvalue())
-    return scores
+    write_text(path, text.getvalue())
 
 
 def _score_views(task: OofTask) -> Scores:

@@ -50,7 +50,7 @@ class _Shard:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Store:
+class Store:
     """Where maps of one kind go: the mean over all views and, for out-of-fold maps, the first view alone."""
 
     folder: Path
@@ -101,7 +101,7 @@ def predict_experiment(
         origin = fingerprint_maps(experiment, classes, weights_paths)
         several_views = len(experiment.prediction.views) > 1
         store = partial(
-            _Store,
+            Store,
             fingerprint=origin,
             classes=classes,
             start_anew=f"`make predict EXP={name} FOLD={','.join(map(str, use_folds))} ANEW=1`",
@@ -122,10 +122,8 @@ def predict_experiment(
                 experiment,
                 what=f"{name} fold {fold} out-of-fold",
             )
-        plan = split_shards(catalog.test, shard_size)
         test = store(folder=project.maps_dir(name, "test"), first_view_folder=None)
-        shards = [_Shard(index=i, samples=s) for i, s in enumerate(plan)]
-        _predict_store(shards, plan, test, weights_paths, experiment, what=f"{name} test")
+        predict_samples(catalog.test, test, weights_paths, experiment, what=f"{name} test")
 
 
 def find_weights(run_dir: Path, snapshot: dict[str, Any]) -> Path:
@@ -184,10 +182,35 @@ def load_predictor(
     return Predictor(nets, views, experiment.prediction.batch_size)
 
 
+def predict_samples(
+    samples: Sequence[Sample],
+    store: Store,
+    weights_paths: Mapping[int, Path],
+    experiment: ExperimentConfig,
+    *,
+    what: str,
+) -> None:
+    """Predicts photos by the mean of some folds' nets; makes the shards of their store that are missing or damaged.
+
+    Args:
+        samples: all photos of the store.
+        store: where the maps go.
+        weights_paths: weights by fold.
+        experiment: its config.
+        what: the words before the progress bar.
+
+    Raises:
+        InputError: a photo or weights cannot be read, or the store holds maps of another origin.
+    """
+    plan = split_shards(samples, experiment.prediction.shard_size)
+    shards = [_Shard(index=i, samples=s) for i, s in enumerate(plan)]
+    _predict_store(shards, plan, store, weights_paths, experiment, what=what)
+
+
 def _predict_store(
     shards: Sequence[_Shard],
     plan: Sequence[Sequence[Sample]],
-    store: _Store,
+    store: Store,
     weights_paths: Mapping[int, Path],
     experiment: ExperimentConfig,
     *,
@@ -218,7 +241,7 @@ def _predict_store(
         pass
 
 
-def _find_missing(plan: Sequence[Sequence[Sample]], store: _Store, size_hw: SizeHW) -> set[int]:
+def _find_missing(plan: Sequence[Sequence[Sample]], store: Store, size_hw: SizeHW) -> set[int]:
     """Returns the numbers of the shards that are missing from either folder."""
     missing: set[int] = set()
     for folder in (store.folder, store.first_view_folder):
@@ -266,7 +289,7 @@ def _predict_tiles(
     return join_tiles(mean, corners, size_hw, overlap_px), join_tiles(first, corners, size_hw, overlap_px)
 
 
-def _write(store: _Store, shard: _Shard, pairs: Sequence[Sequence[EncodedMap]]) -> None:
+def _write(store: Store, shard: _Shard, pairs: Sequence[Sequence[EncodedMap]]) -> None:
     """Writes one shard. The first view goes before the mean: a store is whole when its main folder is."""
     ids = [sample.id for sample in shard.samples]
     for folder, position in ((store.first_view_folder, 1), (store.folder, 0)):

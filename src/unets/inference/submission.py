@@ -22,7 +22,7 @@ from unets.inference.check import check_submission, read_header
 from unets.inference.ensemble import Ensemble, read_ensemble
 from unets.inference.maps import MapReader, open_maps
 from unets.inference.postprocess import drop_small, to_masks
-from unets.inference.provenance import describe_origin
+from unets.origin import describe_origin
 from unets.parallel import run_tasks
 from unets.paths import Project
 from unets.rle import encode_rle
@@ -98,7 +98,7 @@ def write_submission(
     tasks = (_Task(photos=chunk, readers=_select(readers, chunk)) for chunk in chunks)
     texts = run_tasks(partial(_write_rows, recipe), tasks, what=name, jobs=jobs, total=len(chunks), unit="chunk")
     with atomic_path(path) as temporary:
-        sha256 = _write_gzip(temporary, recipe.header, texts)
+        sha256 = write_gzip(temporary, recipe.header, texts)
         check_submission(temporary, sample_path, dataset, photos=tuple(test.values()), jobs=jobs)
     num_rows = sum(len(photo.rows) for photo in photos)
     record = {"name": name, "num_rows": num_rows, "csv_sha256": sha256, **_describe(ensemble)}
@@ -194,8 +194,8 @@ def _write_rows(recipe: _Recipe, task: _Task) -> str:
     return text.getvalue()
 
 
-def _write_gzip(path: Path, header: Sequence[str], texts: Iterator[str]) -> str:
-    """Writes the csv as its parts come; returns the SHA-256 of its uncompressed bytes."""
+def write_gzip(path: Path, header: Sequence[str], texts: Iterator[str]) -> str:
+    """Writes a csv.gz as its parts come, equal bytes for equal parts; returns the SHA-256 of its uncompressed bytes."""
     digest = hashlib.sha256()
     # Without name and time in the header, equal content gives equal bytes.
     with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:

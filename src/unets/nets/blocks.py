@@ -1,18 +1,27 @@
 """The pieces a U-Net is built of, as functions from tensor to tensor."""
 
+from collections.abc import Callable
+from math import sqrt
 from typing import Any
 
 import keras
 from keras import layers
 
 from unets.config import ModelConfig
+from unets.nets.backend import needs_synchronized_batch_norm
+from unets.nets.normalization import BatchNorm
 
 Tensor = Any  # a keras.KerasTensor; keras carries no types
+Block = Callable[[Tensor, int, ModelConfig, str], Tensor]
+
+CASCADE_RATES = (1, 2, 4, 8, 16, 32)
+_MAX_GROUPS = 32  # Wu and He's default
+_MIN_GROUP_CHANNELS = 4
 
 
 @keras.saving.register_keras_serializable("unets")
 class ReflectPad(layers.Layer):  # type: ignore[misc]
-    """Pads height and width by reflection, so that the border looks like more of the same photo.
+    """Pads height and width by reflection, so that the border looks like more of the same photo; returns floats.
 
     Args:
         top_bottom: rows added above and below; each below the image's height.
@@ -25,6 +34,8 @@ class ReflectPad(layers.Layer):  # type: ignore[misc]
 
     def call(self, images_nhwc: Tensor) -> Tensor:
         """Returns (batch, height + top + bottom, width + left + right, channels)."""
+        # Photos come as uint8, which TensorFlow reflects on CPUs alone; 0..255 is exact in bfloat16 and float16.
+        images_nhwc = keras.ops.cast(images_nhwc, self.compute_dtype)
         return keras.ops.pad(images_nhwc, [(0, 0), self.top_bottom, self.left_right, (0, 0)], mode="reflect")
 
     def compute_output_shape(self, input_shape: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -37,25 +48,112 @@ class ReflectPad(layers.Layer):  # type: ignore[misc]
         return {**super().get_config(), "top_bottom": self.top_bottom, "left_right": self.left_right}
 
 
-def convolve(x: Tensor, filters: int, config: ModelConfig, name: str) -> Tensor:
-    """3 x 3 convolution, batch normalization if configured, ReLU."""
-    # A bias before batch normalization is subtracted again by it.
+def convolve(
+    x: Tensor, filters: int, config: ModelConfig, name: str, *, side: int = 3, rate: int = 1, activate: bool = True
+) -> Tensor:
+    """Convolution of `side` x `side` that keeps the size, normalization as configured, ReLU unless told otherwise.
+
+    Args:
+        x: (batch, height, width, channels).
+        filters: channels of the result.
+        config: says which normalization.
+        name: what the layers' names begin with.
+        side: of the filter, in pixels.
+        rate: steps between the filter's taps, in pixels; the border is zero-padded by `rate * (side - 1) / 2`.
+        activate: whether the ReLU follows.
+    """
     x = layers.Conv2D(
         filters,
-        3,
+        side,
         padding="same",
-        use_bias=config.normalization == "none",
+        dilation_rate=rate,
+        use_bias=_needs_bias(config),
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )(x)
+    x = normalize(x, config, name)
+    return layers.Activation("relu", name=f"{name}_relu")(x) if activate else x
+
+
+def normalize(x: Tensor, config: ModelConfig, name: str) -> Tensor:
+    """Normalizes over the batch (Ioffe and Szegedy 2015, arXiv 1502.03167), or over groups of each photo's channels (Wu
+    and He 2018, arXiv 1803.08494), or not at all.
+    """
     if config.normalization == "batch":
-        x = layers.BatchNormalization(momentum=0.9, epsilon=1e-3, name=f"{name}_norm")(x)
-    return layers.Activation("relu", name=f"{name}_relu")(x)
+        synchronized = needs_synchronized_batch_norm()
+        return BatchNorm(momentum=0.9, epsilon=1e-3, synchronized=synchronized, name=f"{name}_norm")(x)
+    if config.normalization == "group":
+        return layers.GroupNormalization(count_groups(x.shape[-1]), epsilon=1e-3, name=f"{name}_norm")(x)
+    return x
+
+
+def count_groups(channels: int) -> int:
+    """Returns the largest divisor of `channels` up to 32 that leaves at least 4 channels a group, or 1.
+
+    Fewer channels come near to instance normalization, which Wu and He (table 3) found worst; and at a deepest level of
+    one pixel a group of one channel is its own mean, so that all photos would look the same.
+    """
+    most = max(1, min(_MAX_GROUPS, channels // _MIN_GROUP_CHANNELS))
+    return max(groups for groups in range(1, most + 1) if channels % groups == 0)
 
 
 def convolve_twice(x: Tensor, filters: int, config: ModelConfig, name: str) -> Tensor:
-    """Two `convolve` in a row, the unit of every level of a U-Net."""
+    """Two `convolve` in a row: a level of the U-Net of 2015."""
     return convolve(convolve(x, filters, config, f"{name}a"), filters, config, f"{name}b")
+
+
+def convolve_residually(x: Tensor, filters: int, config: ModelConfig, name: str) -> Tensor:
+    """ReLU(x + F(x)), F being two convolutions; x is projected by a 1 x 1 convolution where its channels differ.
+
+    He et al. 2016 (arXiv 1512.03385, projections B), not their later pre-activation: this one gives positive values as
+    `convolve_twice` does, so it takes its place at every level, the one that sees the photo and the last included.
+    """
+    shortcut = x
+    if x.shape[-1] != filters:
+        shortcut = convolve(x, filters, config, f"{name}_project", side=1, activate=False)
+    x = convolve(x, filters, config, f"{name}a")
+    x = convolve(x, filters, config, f"{name}b", activate=False)
+    x = layers.Add(name=f"{name}_add")([shortcut, x])
+    return layers.Activation("relu", name=f"{name}_relu")(x)
+
+
+def separate_twice(x: Tensor, filters: int, config: ModelConfig, name: str) -> Tensor:
+    """Twice: 3 x 3 within each channel, then 1 x 1 across them, each normalized and with ReLU.
+
+    Howard et al. 2017 (arXiv 1704.04861). From c to f channels it costs 9 c + c f in place of 9 c f a pixel.
+    """
+    for part in "ab":
+        x = layers.DepthwiseConv2D(
+            3,
+            padding="same",
+            use_bias=_needs_bias(config),
+            # He's rule for 9 inputs a value; Keras's he_normal would count those of all channels.
+            depthwise_initializer=keras.initializers.RandomNormal(stddev=sqrt(2 / 9)),
+            name=f"{name}{part}_depthwise_conv",
+        )(x)
+        x = normalize(x, config, f"{name}{part}_depthwise")
+        x = layers.Activation("relu", name=f"{name}{part}_depthwise_relu")(x)
+        x = convolve(x, filters, config, f"{name}{part}", side=1)
+    return x
+
+
+BLOCKS: dict[str, Block] = {"plain": convolve_twice, "residual": convolve_residually, "separable": separate_twice}
+
+
+def convolve_in_cascade(x: Tensor, filters: int, config: ModelConfig, name: str) -> Tensor:
+    """3 x 3 convolutions of rates 1, 2, 4 ... 32, each on the one before, and the sum of all six.
+
+    The bottleneck of Carvana's 3rd place (lyakaap): one pixel is seen from 1 + 2 + ... + 32 = 63 away.
+    """
+    parts = []
+    for rate in CASCADE_RATES:
+        x = convolve(x, filters, config, f"{name}_rate{rate}", rate=rate)
+        parts.append(x)
+    return layers.Add(name=f"{name}_sum")(parts)
+
+
+def _needs_bias(config: ModelConfig) -> bool:
+    return config.normalization == "none"  # a normalization subtracts it again, and adds its own
 
 
 def upsample(x: Tensor, filters: int, config: ModelConfig, name: str) -> Tensor:

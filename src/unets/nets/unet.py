@@ -5,21 +5,23 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from unets.config import ModelConfig
-from unets.nets.blocks import DepthToSpace, ReflectPad, SpaceToDepth, convolve_twice, upsample
+from unets.nets.blocks import BLOCKS, DepthToSpace, ReflectPad, SpaceToDepth, convolve, convolve_in_cascade, upsample
+from unets.nets.encoders import build_encoder, list_strides
 
 SizeHW = tuple[int, int]
+Tensor = Any
 
 
 def build_unet(
     config: ModelConfig, size_hw: SizeHW, num_classes: int = 1, precision: str = "float32", name: str = "unet"
 ) -> keras.Model:
-    """Builds a U-Net for photos of one size; weights fit every size.
+    """Builds a U-Net for photos of one size; weights fit every size. It reads no file: pretrained weights come later.
 
     Args:
-        config: depth, filters and the like.
+        config: encoder, depth, filters and the like.
         size_hw: (height, width) of the photos, any from 32 px up; what the poolings cannot halve is padded inside by
             reflection and cropped again.
         num_classes: number of foreground classes.
@@ -28,27 +30,59 @@ def build_unet(
 
     Returns:
         A model from uint8 RGB (batch, height, width, 3) to float32 logits (batch, height, width, channels): one channel
-        for one class, background and the classes for several.
+        for one class, background and the classes for several. With `deep_supervision` it returns a list: those logits,
+        then those of the next coarser levels, each half as high and wide as the one before it; these cover the padded
+        photo (see `coarsen_targets`).
 
     Raises:
         ValueError: the poolings need more padding than a reflection gives.
+        InputError: a pretrained encoder has no features at the deepest level's stride.
     """
-    before, after = measure_padding(size_hw, config.stride * 2**config.depth)
+    deepest_stride = config.stride * 2**config.depth
+    before, after = measure_padding(size_hw, deepest_stride)
+    top_bottom, left_right = zip(before, after, strict=True)
     channels = 1 if num_classes == 1 else num_classes + 1
-    block = config.stride
     with _policy(precision):
         photos = keras.Input((*size_hw, 3), dtype="uint8", name="photos")
-        x = layers.Rescaling(1 / 127.5, offset=-1, name="normalize")(photos)  # to -1..1
-        x = ReflectPad((before[0], after[0]), (before[1], after[1]), name="pad")(x)
-        if block > 1:
-            x = SpaceToDepth(block, name="fold")(x)
-        x = _decode(*_encode(x, config), config)
-        x = layers.Conv2D(channels * block**2, 1, dtype="float32", name="classify")(x)
-        if block > 1:
-            x = DepthToSpace(block, dtype="float32", name="unfold")(x)
-        crop = ((before[0], after[0]), (before[1], after[1]))
-        logits = layers.Cropping2D(crop, dtype="float32", name="logits")(x)
-        return keras.Model(photos, logits, name=name)
+        padded = ReflectPad(top_bottom, left_right, name="pad")(photos)
+        encode = _encode if config.encoder == "unet" else _encode_pretrained
+        levels = _decode(*encode(padded, config), config)
+        logits, *coarser = (
+            _classify(levels[level], channels, config.stride, f"{level or ''}")
+            for level in range(config.deep_supervision + 1)
+        )
+        logits = layers.Cropping2D((top_bottom, left_right), dtype="float32", name="logits")(logits)
+        return keras.Model(photos, [logits, *coarser] if coarser else logits, name=name)
+
+
+def take_logits(net: keras.Model) -> keras.Model:
+    """Returns the net that gives full-size logits alone, with the same weights: `net` itself if it is that already.
+
+    What only the coarser logits need is left out, so files of weights are loaded into `net`, before or after.
+    """
+    return net if len(net.outputs) == 1 else keras.Model(net.inputs[0], net.outputs[0], name=net.name)
+
+
+def coarsen_targets(targets_nhwc: Tensor, coarse_hw: SizeHW, factor: int) -> Tensor:
+    """Makes the targets of the coarser logits: padded as the net pads photos, and averaged over factor x factor pixels.
+
+    The mean of shares is the share that is covered of the larger pixel.
+
+    Args:
+        targets_nhwc: (batch, height, width, classes) at full size, any dtype.
+        coarse_hw: (height, width) of the coarser logits.
+        factor: 2 for the first of the coarser logits, 4 for the second, and so on.
+
+    Returns:
+        float32 (batch, *coarse_hw, classes), in the targets' units.
+    """
+    (height, width), (rows, columns) = targets_nhwc.shape[1:3], coarse_hw
+    top_bottom, left_right = (
+        _split_padding(coarse * factor - side) for coarse, side in ((rows, height), (columns, width))
+    )
+    targets = ops.pad(ops.cast(targets_nhwc, "float32"), [(0, 0), top_bottom, left_right, (0, 0)], mode="reflect")
+    blocks = ops.reshape(targets, (-1, rows, factor, columns, factor, targets.shape[-1]))
+    return ops.mean(blocks, axis=(2, 4))
 
 
 def measure_padding(size_hw: SizeHW, multiple: int) -> tuple[SizeHW, SizeHW]:
@@ -57,37 +91,91 @@ def measure_padding(size_hw: SizeHW, multiple: int) -> tuple[SizeHW, SizeHW]:
     Raises:
         ValueError: a side is not longer than its padding, so it cannot be reflected.
     """
-    missing = [-side % multiple for side in size_hw]
-    before = (missing[0] // 2, missing[1] // 2)
-    after = (missing[0] - before[0], missing[1] - before[1])
-    if any(pad >= side for pad, side in zip(after, size_hw, strict=True)):
+    (top, bottom), (left, right) = (_split_padding(-side % multiple) for side in size_hw)
+    if bottom >= size_hw[0] or right >= size_hw[1]:
         raise ValueError(
             f"`depth` and `stride` must suit the size: stride * 2^depth at most twice a side. "
             f"Received: {multiple} for size_hw={size_hw}"
         )
-    return before, after
+    return (top, left), (bottom, right)
 
 
-def _encode(x: Any, config: ModelConfig) -> tuple[Any, list[Any]]:
+def _split_padding(missing: int) -> tuple[int, int]:
+    """Returns (before, after); an odd pixel goes after."""
+    return missing // 2, missing - missing // 2
+
+
+def _encode(padded: Tensor, config: ModelConfig) -> tuple[Tensor, list[Tensor]]:
     """Returns the deepest features and those of each level above, finest first."""
+    x = _fold(_rescale(padded), config.stride, "fold")
+    if config.block == "separable":
+        # Filtering three colours each by itself gives the first level three things to choose from; Howard et al. begin
+        # with a whole convolution, too.
+        x = convolve(x, _count_filters(config, 0), config, "stem")
+    build_block = BLOCKS[config.block]
     skips = []
     for level in range(config.depth):
-        x = convolve_twice(x, _count_filters(config, level), config, f"down{level}")
+        x = build_block(x, _count_filters(config, level), config, f"down{level}")
         skips.append(x)
         x = layers.MaxPooling2D(2, name=f"down{level}_pool")(x)
-    x = convolve_twice(x, _count_filters(config, config.depth), config, "bottom")
-    if config.dropout > 0:
-        x = layers.SpatialDropout2D(config.dropout, name="bottom_dropout")(x)
-    return x, skips
+    build_bottom = convolve_in_cascade if config.bottleneck == "dilated" else build_block
+    x = build_bottom(x, _count_filters(config, config.depth), config, "bottom")
+    return _drop(x, config), skips
 
 
-def _decode(x: Any, skips: list[Any], config: ModelConfig) -> Any:
+def _encode_pretrained(padded: Tensor, config: ModelConfig) -> tuple[Tensor, list[Tensor]]:
+    """Returns what `_encode` does, of a net made for classification, which scales photos itself.
+
+    Its deepest features go on as they are, unless `bottleneck` is dilated. Levels for which it has no features (all but
+    VGG16 begin with a stride) get one convolution of the photo, or the contour would come from half-size pixels.
+    """
+    deepest_stride = config.stride * 2**config.depth
+    strides = list_strides(config.encoder, deepest_stride)
+    encoder = build_encoder(config.encoder, tuple(padded.shape[1:3]), deepest_stride)
+    # Keras unpacks a list of one output.
+    features = dict(zip(strides, keras.tree.flatten(encoder(padded)), strict=True))
+    x = features[deepest_stride]
+    if config.bottleneck == "dilated":
+        x = convolve_in_cascade(x, _count_filters(config, config.depth), config, "bottom")
+    skips, photo = [], None
+    for level in range(config.depth):
+        stride = config.stride << level
+        if stride not in features:
+            photo = _rescale(padded) if photo is None else photo
+            folded = _fold(photo, stride, f"photo{level}_fold")
+            features[stride] = convolve(folded, _count_filters(config, level), config, f"photo{level}")
+        skips.append(features[stride])
+    return _drop(x, config), skips
+
+
+def _decode(x: Tensor, skips: list[Tensor], config: ModelConfig) -> list[Tensor]:
+    """Returns the features of each level on the way up, finest first."""
+    levels = []
     for level in reversed(range(config.depth)):
         filters = _count_filters(config, level)
         x = upsample(x, filters, config, f"up{level}")
         x = layers.Concatenate(name=f"up{level}_join")([skips[level], x])
-        x = convolve_twice(x, filters, config, f"up{level}")
-    return x
+        x = BLOCKS[config.block](x, filters, config, f"up{level}")
+        levels.append(x)
+    return levels[::-1]
+
+
+def _classify(x: Tensor, channels: int, block: int, suffix: str) -> Tensor:
+    """Returns float32 logits, `block` times as high and wide as `x`."""
+    x = layers.Conv2D(channels * block**2, 1, dtype="float32", name=f"classify{suffix}")(x)
+    return DepthToSpace(block, dtype="float32", name=f"unfold{suffix}")(x) if block > 1 else x
+
+
+def _rescale(photos: Tensor) -> Tensor:
+    return layers.Rescaling(1 / 127.5, offset=-1, name="normalize")(photos)  # to -1..1
+
+
+def _fold(x: Tensor, block: int, name: str) -> Tensor:
+    return SpaceToDepth(block, name=name)(x) if block > 1 else x
+
+
+def _drop(x: Tensor, config: ModelConfig) -> Tensor:
+    return layers.SpatialDropout2D(config.dropout, name="bottom_dropout")(x) if config.dropout > 0 else x
 
 
 def _count_filters(config: ModelConfig, level: int) -> int:

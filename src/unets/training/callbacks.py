@@ -1,127 +1,36 @@
-"""What happens around the steps of a training: order, progress, stopping, saving."""
+"""What happens around the steps of a training: order, progress, scores, stopping, saving."""
 
-import csv
-import json
 import logging
 import math
-import struct
 import time
-from dataclasses import asdict, dataclass, field
-from io import StringIO
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import keras
-import numpy as np
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from unets.config import TrainingConfig
 from unets.data.batches import Batches
 from unets.errors import InputError
-from unets.runs import atomic_path, write_json, write_text
+from unets.training.averages import choose_epochs, drop_checkpoints, keep_checkpoint
+from unets.training.state import Progress, RunFiles
+from unets.training.validation import Validator
 
 logger = logging.getLogger(__name__)
 
-# What `numpy.load` and `Progress` raise over damaged bytes, according to which byte it is.
-_DAMAGE = (BadZipFile, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error)
-
-
-@dataclass(kw_only=True, slots=True)
-class Progress:
-    """How far a run has come. It is saved with the weights, so that both always belong together."""
-
-    history: list[dict[str, float]] = field(default_factory=list)  # one row an epoch
-    best_dice: float = -1.0
-    best_epoch: int = -1
-    seconds: float = 0.0  # spent in training and validation, over all restarts
-    photos: int = 0  # trained on, over all restarts
-    starts: int = 0  # 1, and one more for each restart
-    devices: list[str] = field(default_factory=list)
-
-    @property
-    def next_epoch(self) -> int:
-        """The first epoch that is not finished, from 0."""
-        return len(self.history)
-
-    def is_finished(self, num_epochs: int, patience: int | None) -> bool:
-        """Tells whether nothing is left to train: all epochs are done, or `patience` of them had no better Dice."""
-        is_out_of_patience = patience is not None and self.next_epoch - 1 - self.best_epoch >= patience
-        return is_out_of_patience or self.next_epoch >= num_epochs
-
-
-class RunFiles:
-    """The files of a run folder that change as the training goes on."""
-
-    def __init__(self, run_dir: Path) -> None:
-        self.best_path = run_dir / "best.weights.h5"
-        self.last_path = run_dir / "last" / "state.npz"
-        self.history_path = run_dir / "history.csv"
-        self.metrics_path = run_dir / "metrics.json"
-        self.events_dir = run_dir / "events"
-        self.start_anew = f"`make clean-runs EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}`"
-
-    def save_last(self, model: keras.Model, progress: Progress) -> None:
-        """Writes all that going on needs into one file, at once: variables of net and optimizer, and the progress."""
-        arrays = {
-            "progress": np.frombuffer(json.dumps(asdict(progress)).encode(), dtype=np.uint8),
-            # `variables`, not `weights`: the random state of dropout is among the former only.
-            **{f"model/{index:04d}": np.asarray(v.numpy()) for index, v in enumerate(model.variables)},
-            **{f"optimizer/{index:04d}": np.asarray(v.numpy()) for index, v in enumerate(model.optimizer.variables)},
-        }
-        with atomic_path(self.last_path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-
-    def load_last(self, model: keras.Model) -> Progress:
-        """Restores what `save_last` wrote; a new `Progress` where there is none.
-
-        Raises:
-            InputError: the file is damaged or belongs to another net.
-        """
-        if not self.last_path.exists():
-            return Progress()
-        try:
-            with np.load(self.last_path) as arrays:
-                progress = Progress(**json.loads(arrays["progress"].tobytes()))
-                for kind, variables in (("model", model.variables), ("optimizer", model.optimizer.variables)):
-                    for index, variable in enumerate(variables):
-                        variable.assign(arrays[f"{kind}/{index:04d}"])
-        except _DAMAGE as error:
-            raise InputError(
-                f"{self.last_path} must hold this net's state. Received: {error}. "
-                f"{self.start_anew} deletes the run, so that training starts anew"
-            ) from error
-        return progress
-
-    def save_best(self, model: keras.Model) -> None:
-        """Writes the weights that predict."""
-        with atomic_path(self.best_path) as temporary:
-            model.save_weights(temporary)
-
-    def write_history(self, progress: Progress) -> None:
-        """Writes one csv row an epoch."""
-        text = StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(progress.history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(progress.history)
-        write_text(self.history_path, text.getvalue())
-
-    def write_metrics(self, progress: Progress, *, is_finished: bool) -> None:
-        """Writes what the run reached and what it cost so far."""
-        metrics = {key: value for key, value in asdict(progress).items() if key != "history"}
-        write_json(self.metrics_path, {"is_finished": is_finished, "epochs": progress.next_epoch, **metrics})
-
 
 class DealEpoch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Deals the training photos' order anew as each epoch begins."""
+    """Deals the order of the training photos as an epoch begins; one that was begun before goes on where it stopped."""
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: Batches, progress: Progress) -> None:
         super().__init__()
-        self.batches = batches
+        self.batches, self.progress = batches, progress
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Runs before the epoch's first batch is asked for."""
-        self.batches.start_epoch(epoch)
+        """Runs before the epoch's first batch is asked for, and after Keras has set loss and Dice to zero."""
+        self.batches.start_epoch(epoch, self.progress.updates * self.batches.steps_per_update)
+        if self.progress.updates:
+            self.model.restore_metrics()
 
 
 class StopOnNonFinite(keras.callbacks.Callback):  # type: ignore[misc]
@@ -140,8 +49,9 @@ class StopOnNonFinite(keras.callbacks.Callback):  # type: ignore[misc]
         loss = float((logs or {}).get("loss", 0.0))
         if not math.isfinite(loss):
             ids = ", ".join(self.ids[index] for index in self.batches.find_indices(batch))
+            at = self.batches.first_batch + batch + 1
             raise InputError(
-                f"The loss must stay finite. Received: {loss} in epoch {self.batches.epoch + 1}, batch {batch + 1}, "
+                f"The loss must stay finite. Received: {loss} in epoch {self.batches.epoch + 1}, batch {at}, "
                 f"photos {ids}. A lower `learning_rate` or `precision='float32'` usually helps"
             )
 
@@ -152,62 +62,148 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(self, what: str, batches: Batches, num_epochs: int) -> None:
         super().__init__()
         self.what, self.batches, self.num_epochs = what, batches, num_epochs
+        self.scoring_seconds = 0.0  # of the last epoch's validation and saving
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Opens the bar."""
         words = f"{self.what} epoch {epoch + 1}/{self.num_epochs}"
+        self.before = self.batches.count_photos_before()
         total = self.batches.count_photos()
-        self.bar = tqdm(total=total, desc=words, unit="photo", disable=None, dynamic_ncols=True, leave=False)
-        self.began, self.seconds = time.monotonic(), 0.0
+        self.bar = tqdm(
+            total=total, initial=self.before, desc=words, unit="photo", disable=None, dynamic_ncols=True, leave=False
+        )
+        self.done, self.num_first = 0, 0
+        self.began = self.warm = self.ended = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Moves the bar."""
-        self.bar.set_postfix({key: f"{float(value):.4f}" for key, value in (logs or {}).items()}, refresh=False)
-        self.bar.update(len(self.batches.find_indices(batch)))
-        self.seconds = time.monotonic() - self.began  # of training alone: validation comes after the last batch
+        num_photos = len(self.batches.find_indices(batch))
+        self.done += num_photos
+        self.ended = time.monotonic()  # validation comes after the last batch
+        if batch == 0:
+            self.warm, self.num_first = self.ended, num_photos  # the first step is compiled
+        values = {key: f"{float(value):.4f}" for key, value in (logs or {}).items()}
+        self.bar.set_postfix({**values, "fold": self._describe_rest(self.batches.epoch)}, refresh=False)
+        self.bar.update(num_photos)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Closes the bar and says how the epoch went."""
+        """Closes the bar and says how the epoch went; comes after validation."""
         self.bar.close()
+        self.scoring_seconds = time.monotonic() - self.ended
         values = "  ".join(f"{key} {float(value):.4f}" for key, value in (logs or {}).items())
-        rate = self.batches.count_photos() / max(self.seconds, 1e-9)
-        logger.info("%s epoch %d/%d  %s  %.1f photos/s", self.what, epoch + 1, self.num_epochs, values, rate)
+        rate = self.done / max(self.ended - self.began, 1e-9)
+        rest = self._describe_rest(epoch) if epoch + 1 < self.num_epochs else "done"
+        logger.info("%s epoch %d/%d  %s  %.1f photos/s  %s", self.what, epoch + 1, self.num_epochs, values, rate, rest)
+
+    def _describe_rest(self, epoch: int) -> str:
+        """Says how long the fold takes from here, if all epochs are trained."""
+        timed = self.done - self.num_first
+        if timed <= 0:
+            return "? left"
+        total, epochs_left = self.batches.count_photos(), self.num_epochs - epoch - 1
+        photos_left = total - self.before - self.done + epochs_left * total
+        is_scored = self.before + self.done == total and epochs_left == 0
+        scorings = 0 if is_scored else epochs_left + 1
+        seconds = photos_left * (self.ended - self.warm) / timed + scorings * self.scoring_seconds
+        return f"{format_duration(seconds)} left"
+
+
+class Validate(keras.callbacks.Callback):  # type: ignore[misc]
+    """Scores each epoch on the held-out photos. Keras hands one dict to all callbacks: those after see the scores."""
+
+    def __init__(self, validator: Validator) -> None:
+        super().__init__()
+        self.validator = validator
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Adds `val_loss` and `val_dice`."""
+        if logs is not None:
+            if self.validator.net is not self.model.net:
+                self.validator.take_weights(self.model.read_weights())
+            logs.update(self.validator.score())
 
 
 class Save(keras.callbacks.Callback):  # type: ignore[misc]
-    """Keeps best and last weights, history and cost after every epoch; stops when patience runs out."""
+    """Keeps best and last weights, history and cost; stops when patience runs out.
+
+    Args:
+        files: of the run.
+        progress: brought up to date as the training goes on.
+        batches: of training.
+        validator: whose net has the weights that predict.
+        config: of the training.
+        save_seconds: how often the state is saved within an epoch.
+    """
 
     def __init__(
-        self, files: RunFiles, progress: Progress, batches: Batches, *, patience: int | None, num_epochs: int
+        self,
+        files: RunFiles,
+        progress: Progress,
+        batches: Batches,
+        validator: Validator,
+        config: TrainingConfig,
+        save_seconds: float,
     ) -> None:
         super().__init__()
-        self.files, self.progress, self.batches = files, progress, batches
-        self.patience, self.num_epochs = patience, num_epochs
-        # TensorBoard hides what was logged from this step on; the steps are epochs, from 1.
-        self.events = SummaryWriter(str(files.events_dir), purge_step=progress.next_epoch + 1)
+        self.files, self.progress, self.batches, self.validator = files, progress, batches, validator
+        self.config, self.save_seconds = config, save_seconds
+        # TensorBoard hides what earlier starts logged; all of it is written again.
+        self.events = SummaryWriter(str(files.events_dir), purge_step=1)
+        for row in progress.history:
+            self._write_events(row)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Starts the epoch's clock."""
-        self.began = time.monotonic()
+        """Starts the clocks."""
+        self.noted = self.saved = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Saves between two updates, if the last time is long ago."""
+        steps = self.batches.first_batch + batch + 1
+        is_last = batch + 1 == len(self.batches)
+        if steps % self.batches.steps_per_update or is_last or time.monotonic() - self.saved < self.save_seconds:
+            return
+        self.progress.updates = steps // self.batches.steps_per_update
+        self._note_seconds()
+        self.files.save_last(self.model, self.progress)
+        self.saved = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Saves. The best weights go first: a kill after them repeats the epoch, which gives the same ones again."""
+        """Saves. The state goes after the weights: a kill before it repeats them, which gives the same ones again."""
         progress, values = self.progress, {key: float(value) for key, value in (logs or {}).items()}
-        progress.history.append({"epoch": epoch + 1, **values})
-        progress.seconds += time.monotonic() - self.began
-        progress.photos += self.batches.count_photos()
-        if values["val_dice"] > progress.best_dice:
-            progress.best_dice, progress.best_epoch = values["val_dice"], epoch
-            self.files.save_best(self.model)
+        self._note_seconds()
+        if progress.add_epoch(values, self.batches.count_photos()):
+            self.files.save_best(self.validator.net)
+        keep_checkpoint(self.files, progress, self.validator.net, self.config)
         self.files.save_last(self.model, progress)
+        drop_checkpoints(self.files, keep=choose_epochs(progress.history, self.config))
         self.files.write_history(progress)
-        is_finished = progress.is_finished(self.num_epochs, self.patience)
-        self.files.write_metrics(progress, is_finished=is_finished)
-        for key, value in values.items():
-            self.events.add_scalar(key, value, epoch + 1)
-        self.events.flush()
-        self.model.stop_training = is_finished
+        self.files.write_metrics(progress, is_finished=False)
+        self._write_events(progress.history[-1])
+        self.model.stop_training = progress.is_finished(self.config.epochs, self.config.patience)
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    def close(self) -> None:
         """Closes TensorBoard's file."""
         self.events.close()
+
+    def _note_seconds(self) -> None:
+        now = time.monotonic()
+        self.progress.seconds += now - self.noted
+        self.noted = now
+
+    def _write_events(self, row: dict[str, Any]) -> None:
+        for key, value in row.items():
+            if key != "epoch":
+                self.events.add_scalar(key, value, int(row["epoch"]))
+        self.events.flush()
+
+
+def format_duration(seconds: float) -> str:
+    """Writes a duration for people, rounded to its two largest units."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{round(seconds)} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // (24 * 60)} d {minutes // 60 % 24} h"

@@ -2,15 +2,19 @@
 
 models/<competition>/<experiment>/fold<k>/
     config.json        what the run is; a run of another config is refused
-    best.weights.h5    the weights of the best epoch, which predict
-    last/state.npz     all that going on needs: variables of net and optimizer, and the progress
+    best.weights.h5    the weights that predict: of the best epoch, or a mean of several
+    last/state.npz     all that going on needs, bit for bit: the learner's state, and the progress
+    checkpoints/       weights of the epochs to be averaged, until the end
     history.csv        one row an epoch
     metrics.json       what it reached and what it cost, over all restarts
     events/            the history for TensorBoard
+    panel/             the worst validation photos, for TensorBoard
 """
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -18,18 +22,40 @@ import keras
 from unets.catalog import Catalog
 from unets.config import ExperimentConfig, TrainingConfig
 from unets.data.batches import Batches
-from unets.data.cache import PairReader, open_reader
-from unets.nets.backend import choose_precision, describe_device, prefers_xla
+from unets.data.cache import JoinedReader, PairReader, open_reader
+from unets.data.samples import Sample
+from unets.data.sampling import weigh_samples
+from unets.errors import InputError
+from unets.nets.backend import choose_precision, describe_device, spread_devices
 from unets.nets.losses import build_loss
-from unets.nets.metrics import MeanDice
 from unets.nets.unet import build_unet
 from unets.parallel import count_cores
 from unets.paths import Project
-from unets.runs import hold, read_json
+from unets.pseudo_labels import hash_pseudo_labels, read_pseudo_labels
+from unets.runs import hash_file, hold, read_json
 from unets.snapshot import check_snapshot, take_snapshot, write_snapshot
-from unets.training.callbacks import DealEpoch, Progress, ProgressBar, RunFiles, Save, StopOnNonFinite
+from unets.training.averages import average_checkpoints, drop_checkpoints
+from unets.training.callbacks import DealEpoch, ProgressBar, Save, StopOnNonFinite, Validate
+from unets.training.exhaustion import explain_exhaustion, is_exhaustion
+from unets.training.learner import Learner, build_learner
+from unets.training.optimizers import build_optimizer
+from unets.training.panel import WorstPanel
+from unets.training.planner import Photos, check_plan, plan_experiment, render_plan
+from unets.training.source import find_source, load_first_weights
+from unets.training.state import Progress, RunFiles
+from unets.training.validation import Validator
 
 logger = logging.getLogger(__name__)
+
+SAVE_SECONDS = 600.0  # what a kill within a long epoch can cost
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PseudoLabels:
+    """Test photos that one fold is trained on too."""
+
+    samples: tuple[Sample, ...] = ()
+    sha256: str = ""
 
 
 def train_experiment(
@@ -41,21 +67,26 @@ def train_experiment(
     folds: Mapping[str, int],
     folds_hash: str,
     use_folds: Sequence[int],
+    micro_batch: int | None = None,
+    spread: bool = False,
 ) -> None:
     """Trains folds of one experiment one after the other; they share the cache of decoded photos.
 
     Args:
         project: the folders.
-        catalog: its training samples.
+        catalog: its training samples, and its test samples where the experiment has pseudo-labels.
         name: of the experiment.
         experiment: its config.
         folds: fold of each training id.
         folds_hash: of the file they come from.
         use_folds: the folds to train.
+        micro_batch: photos a step on this machine; None: as the config has it.
+        spread: whether a fold uses all devices at hand.
 
     Raises:
-        InputError: see `train_fold`. A run folder of another config is refused before any fold is trained.
+        InputError: see `train_fold`. What is wrong with a config or a run folder is found before any fold is trained.
     """
+    check_training(experiment, micro_batch)
     todo = []
     for fold in use_folds:
         run_dir = project.run_dir(name, fold)
@@ -63,15 +94,63 @@ def train_experiment(
         if is_finished(run_dir):
             logger.info("%s fold %d: already trained", name, fold)
         else:
+            find_source(run_dir, experiment, catalog.dataset.classes, folds_hash)
             todo.append(fold)
     if not todo:
         return
+    photos = Photos(num_train=len(catalog.train), num_test=len(catalog.test) or catalog.dataset.num_test or 0)
+    plan = plan_experiment(
+        project,
+        catalog.dataset,
+        name,
+        experiment,
+        num_folds=len(todo),
+        photos=photos,
+        micro_batch=micro_batch,
+        probe=False,
+    )
+    logger.info("%s", render_plan(plan))
+    check_plan(plan)
     data = experiment.data
     reader = open_reader(catalog.train, catalog.dataset, data.size_hw, data.cache, project.cache_dir)
     for fold in todo:
         keras.utils.clear_session()  # nets of other folds
-        run_dir = project.run_dir(name, fold)
-        train_fold(run_dir, catalog, experiment, fold=fold, folds=folds, folds_hash=folds_hash, reader=reader)
+        pseudo_labels = load_pseudo_labels(project, catalog, data.pseudo_labels, fold)
+        joined = reader
+        if pseudo_labels.samples:
+            more = open_reader(
+                pseudo_labels.samples,
+                catalog.dataset,
+                data.size_hw,
+                data.cache,
+                project.cache_dir,
+                what=f"{data.pseudo_labels}_fold{fold}",
+            )
+            joined = JoinedReader(reader, len(catalog.train), more)
+        train_fold(
+            project.run_dir(name, fold),
+            catalog,
+            experiment,
+            fold=fold,
+            folds=folds,
+            folds_hash=folds_hash,
+            reader=joined,
+            pseudo_labels=pseudo_labels,
+            micro_batch=micro_batch,
+            spread=spread,
+        )
+
+
+def load_pseudo_labels(project: Project, catalog: Catalog, name: str | None, fold: int) -> PseudoLabels:
+    """Loads the pseudo-labels of that name for a fold; none without a name.
+
+    Raises:
+        InputError: there are none of that name, or they are not whole.
+    """
+    if name is None:
+        return PseudoLabels()
+    samples = read_pseudo_labels(project, catalog, name, fold)
+    return PseudoLabels(samples=tuple(samples), sha256=hash_pseudo_labels(project, name, fold))
 
 
 def train_fold(
@@ -83,9 +162,13 @@ def train_fold(
     folds: Mapping[str, int],
     folds_hash: str,
     reader: PairReader,
+    pseudo_labels: PseudoLabels = PseudoLabels(),
+    micro_batch: int | None = None,
+    spread: bool = False,
     workers: int | None = None,
+    save_seconds: float = SAVE_SECONDS,
 ) -> None:
-    """Trains one fold; goes on from its last finished epoch, and does nothing where it is finished.
+    """Trains one fold; goes on where it stopped, and does nothing where it is finished.
 
     Args:
         run_dir: the run's folder, `models/<competition>/<experiment>/fold<k>`.
@@ -94,23 +177,71 @@ def train_fold(
         fold: the fold that is left out for validation.
         folds: fold of each training id.
         folds_hash: of the file they come from; a run goes on with the same folds only.
-        reader: gives photo and coverage of a sample.
+        reader: gives photo and coverage of a sample; those of the pseudo-labels come after the catalog's.
+        pseudo_labels: more samples to train on.
+        micro_batch: photos a step on this machine; None: as the config has it.
+        spread: whether the fold uses all devices at hand.
         workers: threads that prepare batches; None is one a core.
+        save_seconds: how often the state is saved within an epoch, besides after it.
 
     Raises:
         InputError: the folder holds a run of another config, another process is at work in it, a file cannot be read,
-            or the loss is not finite.
+            the loss is not finite, or memory does not suffice.
     """
-    what = f"{run_dir.parent.name} fold {fold}"
+    what, micro_batch = f"{run_dir.parent.name} fold {fold}", check_training(experiment, micro_batch)
     with hold(run_dir):
         snapshot = take_snapshot(experiment, catalog.dataset.classes, fold, folds_hash)
         check_snapshot(run_dir, snapshot)
         if is_finished(run_dir):
             logger.info("%s: already trained", what)
             return
+        source_path = find_source(run_dir, experiment, catalog.dataset.classes, folds_hash)
         write_snapshot(run_dir, snapshot)
-        train, valid = split_batches(catalog, experiment, fold, folds, reader, workers or count_cores())
-        _fit(run_dir, what, catalog, experiment, train, valid)
+        train, valid = split_batches(
+            catalog,
+            experiment,
+            fold,
+            folds,
+            reader,
+            workers or count_cores(),
+            micro_batch=micro_batch,
+            pseudo_labels=pseudo_labels.samples,
+        )
+        sources = {} if source_path is None else {"start_from": hash_file(source_path)}
+        if pseudo_labels.samples:
+            sources["pseudo_labels"] = pseudo_labels.sha256
+        ids = [sample.id for sample in (*catalog.train, *pseudo_labels.samples)]
+        try:
+            with spread_devices(micro_batch) if spread else nullcontext():
+                _train(run_dir, what, catalog, experiment, train, valid, ids, source_path, sources, save_seconds)
+        except Exception as error:
+            failure = train.failure or valid.failure
+            if failure is not None:
+                raise failure from error
+            if is_exhaustion(error):
+                raise InputError(explain_exhaustion(run_dir, experiment, micro_batch)) from error
+            raise
+
+
+def check_training(experiment: ExperimentConfig, micro_batch: int | None) -> int:
+    """Checks what no config can check by itself, before anything is read.
+
+    Args:
+        experiment: what is trained.
+        micro_batch: photos a step; None: as the config has it.
+
+    Returns:
+        Photos a step.
+
+    Raises:
+        InputError: a loss, optimizer or schedule has no such argument, or `micro_batch` does not divide the batch.
+    """
+    data, config = experiment.data, experiment.training
+    build_loss(config.loss, **config.loss_args)
+    build_optimizer(config, updates_per_epoch=1)
+    if micro_batch is not None and not (1 <= micro_batch <= data.batch_size and data.batch_size % micro_batch == 0):
+        raise InputError(f"`BATCH` must divide data.batch_size={data.batch_size}. Received: {micro_batch}")
+    return micro_batch or config.micro_batch or data.batch_size
 
 
 def is_finished(run_dir: Path) -> bool:
@@ -126,101 +257,124 @@ def split_batches(
     folds: Mapping[str, int],
     reader: PairReader,
     workers: int,
+    *,
+    micro_batch: int | None = None,
+    pseudo_labels: Sequence[Sample] = (),
 ) -> tuple[Batches, Batches]:
-    """Returns the batches of training and of validation; the latter keep every photo of the fold."""
+    """Returns the batches of training, a step each, and of validation; the latter keep every photo of the fold, whole.
+
+    A batch for validation takes no more memory than one for training.
+    """
     data, seed = experiment.data, experiment.training.seed
+    micro_batch = micro_batch or data.batch_size
     inside = [index for index, sample in enumerate(catalog.train) if folds[sample.id] == fold]
     outside = [index for index, sample in enumerate(catalog.train) if folds[sample.id] != fold]
+    outside += range(len(catalog.train), len(catalog.train) + len(pseudo_labels))
+    samples = (*catalog.train, *pseudo_labels)
+    trained = [samples[index] for index in outside]
     train = Batches(
         reader,
         outside,
-        batch_size=data.batch_size,
+        draw_weights=weigh_samples(trained, catalog.dataset, data.balance, jobs=workers),
+        batch_size=micro_batch,
+        steps_per_update=data.batch_size // micro_batch,
         targets=data.targets,
         augment_config=data.augment,
+        crop_hw=data.crop_hw,
         shuffle=True,
         seed=seed,
         workers=workers,
     )
-    return train, Batches(reader, inside, batch_size=data.batch_size, workers=workers)
+    # A whole photo takes as much memory as several crops.
+    crop_hw, size_hw = data.crop_hw or data.size_hw, data.size_hw
+    fitting = micro_batch * crop_hw[0] * crop_hw[1] // (size_hw[0] * size_hw[1])
+    return train, Batches(reader, inside, batch_size=max(fitting, 1), workers=workers)
 
 
-def compile_unet(catalog: Catalog, experiment: ExperimentConfig, steps_per_epoch: int) -> keras.Model:
-    """Builds the net with its loss, metric and optimizer."""
-    keras.utils.set_random_seed(experiment.training.seed)
-    precision = choose_precision(experiment.training.precision)
-    model = build_unet(experiment.model, experiment.data.size_hw, len(catalog.dataset.classes), precision)
-    optimizer = build_optimizer(experiment.training, steps_per_epoch)
-    loss = build_loss(experiment.training.loss)
-    model.compile(optimizer=optimizer, loss=loss, metrics=[MeanDice()], jit_compile=prefers_xla())
-    model.optimizer.build(model.trainable_variables)
-    return model
-
-
-def build_optimizer(config: TrainingConfig, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101), linear warm-up to the peak, cosine decay to zero."""
-    warmup_steps = round(config.warmup_epochs * steps_per_epoch)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=config.learning_rate / 100,
-        decay_steps=max(config.epochs * steps_per_epoch - warmup_steps, 1),
-        warmup_target=config.learning_rate,
-        warmup_steps=warmup_steps,
-    )
-    if warmup_steps == 0:
-        schedule = keras.optimizers.schedules.CosineDecay(config.learning_rate, config.epochs * steps_per_epoch)
-    optimizer = keras.optimizers.AdamW(schedule, weight_decay=config.weight_decay, global_clipnorm=config.clip_norm)
-    # Decay pulls filters towards zero; pulling shifts and scales of a normalization has no such meaning.
-    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
-    return optimizer
-
-
-def _fit(
+def _train(
     run_dir: Path,
     what: str,
     catalog: Catalog,
     experiment: ExperimentConfig,
     train: Batches,
     valid: Batches,
+    ids: list[str],
+    source_path: Path | None,
+    sources: dict[str, str],
+    save_seconds: float,
 ) -> None:
-    config, files = experiment.training, RunFiles(run_dir)
-    model = compile_unet(catalog, experiment, len(train))
-    progress = files.load_last(model)
-    _note_start(progress)
-    if progress.is_finished(config.epochs, config.patience):
-        # A kill came after the last epoch's state, before the files that are written from it.
-        files.write_history(progress)
-        files.write_metrics(progress, is_finished=True)
-        return
+    config, files, num_classes = experiment.training, RunFiles(run_dir), len(catalog.dataset.classes)
+    updates_per_epoch = len(train) // train.steps_per_update
+    learner = build_learner(experiment, num_classes, updates_per_epoch, steps_per_update=train.steps_per_update)
+    validator = build_validator(learner, experiment, num_classes, valid)
+    progress = files.load_last(learner)
+    if not files.last_path.exists():
+        progress.sources = sources
+        load_first_weights(learner.net, experiment, source_path)
+    elif progress.sources != sources:
+        raise InputError(
+            f"{run_dir} must go on with the files that it began with. Received: others than then as "
+            f"{', '.join(sorted(sources))}. {files.start_anew} deletes the run, so that training starts anew"
+        )
+    progress.note_start(f"{describe_device()} ({keras.backend.backend()})", train.batch_size)
     photos = f"{len(train.indices)} photos, {len(valid.indices)} held out"
     precision = choose_precision(config.precision)
-    logger.info("%s: %.2f M parameters, %s, %s", what, model.count_params() / 1e6, precision, photos)
-    if progress.next_epoch:
-        logger.info("%s: goes on after epoch %d", what, progress.next_epoch)
+    logger.info("%s: %.2f M parameters, %s, %s", what, learner.net.count_params() / 1e6, precision, photos)
+    if files.last_path.exists():
+        updates = f" and {progress.updates} updates" if progress.updates else ""
+        logger.info("%s: goes on after epoch %d%s", what, progress.next_epoch, updates)
+    save = Save(files, progress, train, validator, config, save_seconds)
+    panel = WorstPanel(
+        validator.predict,
+        valid.reader,
+        valid.indices.tolist(),
+        ids=ids,
+        classes=catalog.dataset.classes,
+        folder=files.panel_dir,
+        num_epochs=config.epochs,
+    )
     callbacks = [
-        DealEpoch(train),
-        StopOnNonFinite(train, [sample.id for sample in catalog.train]),
+        DealEpoch(train, progress),
+        StopOnNonFinite(train, ids),
+        Validate(validator),
         ProgressBar(what, train, config.epochs),
-        Save(files, progress, train, patience=config.patience, num_epochs=config.epochs),
+        panel,  # before the state is saved: an epoch that is saved has its panel
+        save,
     ]
-    try:
-        model.fit(
+    _fit(learner, train, progress, config, callbacks)
+    save.close()
+    if config.average != "none":
+        average_checkpoints(files, progress, validator, config)
+    files.write_history(progress)
+    files.write_metrics(progress, is_finished=True)
+    drop_checkpoints(files)
+    logger.info("%s: best Dice %.5f in epoch %d", what, progress.best_dice, progress.best_epoch + 1)
+
+
+def build_validator(learner: Learner, experiment: ExperimentConfig, num_classes: int, valid: Batches) -> Validator:
+    """Builds what scores each epoch: the learner's own net, or one of its own where photos or weights differ."""
+    data, config = experiment.data, experiment.training
+    net = learner.net
+    if data.crop_hw not in (None, data.size_hw) or config.ema is not None:
+        net = build_unet(experiment.model, data.size_hw, num_classes, choose_precision(config.precision), name="valid")
+    return Validator(net, build_loss(config.loss, **config.loss_args), valid)
+
+
+def _fit(
+    learner: Learner,
+    train: Batches,
+    progress: Progress,
+    config: TrainingConfig,
+    callbacks: list[keras.callbacks.Callback],
+) -> None:
+    """Trains the epochs that are left. One that was begun is a `fit` of its own: Keras counts batches at its start."""
+    while not progress.is_finished(config.epochs, config.patience):
+        train.start_epoch(progress.next_epoch, progress.updates * train.steps_per_update)
+        learner.fit(
             train,
-            validation_data=valid,
             initial_epoch=progress.next_epoch,
-            epochs=config.epochs,
+            epochs=progress.next_epoch + 1 if progress.updates else config.epochs,
             callbacks=callbacks,
             shuffle=False,  # Keras would shuffle whole batches, through Python's global generator
             verbose=0,
         )
-    except Exception as error:
-        failure = train.failure or valid.failure
-        if failure is not None:
-            raise failure from error
-        raise
-    logger.info("%s: best Dice %.5f in epoch %d", what, progress.best_dice, progress.best_epoch + 1)
-
-
-def _note_start(progress: Progress) -> None:
-    progress.starts += 1
-    device = f"{describe_device()} ({keras.backend.backend()})"
-    if device not in progress.devices:
-        progress.devices.append(device)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 _LIBRARIES = ("unets", "numpy", "opencv-python-headless", "pillow", "pandas", "keras", "tensorflow", "jax")
+_COMMIT_DIGITS = 9  # unique far beyond this repository's size
 
 
 def describe_origin(folder: Path) -> dict[str, Any]:
@@ -19,13 +20,33 @@ def describe_origin(folder: Path) -> dict[str, Any]:
     Returns:
         `date` (UTC), `git_commit` and `git_is_dirty` (None outside a repository, or without git), `versions`.
     """
-    commit, status = _run_git(folder, "rev-parse", "HEAD"), _run_git(folder, "status", "--porcelain")
+    commit, status = _read_commit(folder)
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": commit,
         "git_is_dirty": None if status is None else bool(status),
         "versions": {"python": platform.python_version()} | _list_versions(),
     }
+
+
+def describe_commit(folder: Path) -> str:
+    """Names the code at work in a word: `012345678`, `012345678 (changed)` or `none`.
+
+    Args:
+        folder: any folder of the repository.
+    """
+    commit, status = _read_commit(folder)
+    return format_commit(commit, bool(status))
+
+
+def format_commit(commit: str | None, is_dirty: bool | None) -> str:
+    """Writes a commit for people, and whether the code at work differed from it."""
+    return f"{(commit or 'none')[:_COMMIT_DIGITS]}{' (changed)' if is_dirty else ''}"
+
+
+def _read_commit(folder: Path) -> tuple[str | None, str | None]:
+    """Returns (commit, what differs from it); None outside a repository, or without git."""
+    return _run_git(folder, "rev-parse", "HEAD"), _run_git(folder, "status", "--porcelain")
 
 
 def _list_versions() -> dict[str, str]:

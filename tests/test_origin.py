@@ -1,8 +1,10 @@
+"""Which code is at work."""
+
 import platform
 import subprocess
 from pathlib import Path
 
-from unets.inference.provenance import describe_origin
+from unets.origin import describe_commit, describe_origin, format_commit
 
 
 def test_outside_a_repository_there_is_no_commit(tmp_path: Path) -> None:
@@ -30,3 +32,12 @@ def test_the_commit_and_whether_the_tree_is_clean(tmp_path: Path) -> None:
 def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert describe_origin(tmp_path)["git_commit"] is None
+
+
+def test_a_commit_in_a_word(tmp_path: Path) -> None:
+    assert format_commit("0123456789abcdef", False) == "012345678"
+    assert format_commit("0123456789abcdef", True) == "012345678 (changed)"
+    assert format_commit(None, None) == "none"
+    assert describe_commit(tmp_path) == "none"
+    origin = describe_origin(Path(__file__).parent)
+    assert describe_commit(Path(__file__).parent) == format_commit(origin["git_commit"], origin["git_is_dirty"])

@@ -1,0 +1,23 @@
+"""Tables for people: columns that stand below each other in a terminal."""
+
+from collections.abc import Collection, Sequence
+
+_GAP = "  "
+
+
+def render_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> str:
+    """Lays cells out in columns, each as wide as its widest cell.
+
+    Args:
+        header: the name of each column.
+        rows: as many cells each.
+        right: names of the columns that hold figures, and end at their right; the others begin at their left.
+
+    Returns:
+        One line a row, without spaces at its end.
+    """
+    lines = [header, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    justify = [str.rjust if name in right else str.ljust for name in header]
+    columns = [[fit(line[k], widths[k]) for line in lines] for k, fit in enumerate(justify)]
+    return "\n".join(_GAP.join(cells).rstrip() for cells in zip(*columns, strict=True))

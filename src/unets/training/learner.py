@@ -1,0 +1,231 @@
+"""The net as it learns: with loss, Dice, optimizer, the running mean of its weights, and all its state by name."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from unets.config import ExperimentConfig
+from unets.nets.backend import choose_precision, prefers_xla, skip_first_look
+from unets.nets.losses import build_loss
+from unets.nets.metrics import MeanDice
+from unets.nets.unet import build_unet, coarsen_targets
+from unets.training.optimizers import build_optimizer, find_momentum
+
+Tensor = Any
+State = dict[str, npt.NDArray[Any]]
+
+_STATISTICS = ("moving_mean", "moving_variance")  # of a batch normalization
+_COUNTER, _ADDED_UP = "iteration", "gradient_accumulator"  # of an optimizer: its steps, and what they add up
+
+
+class PhotoMean(keras.losses.Loss):  # type: ignore[misc]
+    """The mean of a loss over a batch's photos; over several devices, the mean over all of theirs."""
+
+    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__(name="photo_mean")
+        self.loss = loss
+
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
+        """Returns one value a photo."""
+        return self.loss(y_true, y_pred)
+
+
+class Scored(keras.Model):  # type: ignore[misc]
+    """A net with loss and Dice.
+
+    Deep supervision (Dou et al. 2016, arXiv 1607.00582): the loss of logits at 1, 1/2, 1/4, ... of the size counts 1,
+    1/2, 1/4, ... times, divided by the sum of these, as nnU-Net weighs them (Isensee et al. 2021). Dice is that of the
+    full size alone.
+
+    Args:
+        photos: the net's input.
+        logits: its output: logits, or [logits, coarser logits, ...].
+        loss: of targets and logits, one value a photo.
+        name: of the model.
+    """
+
+    def __init__(self, photos: Tensor, logits: Tensor, loss: Callable[[Tensor, Tensor], Tensor], name: str) -> None:
+        super().__init__(photos, logits, name=name)
+        # Not given to `compile`, which would build them by a first look at the data.
+        self.photo_loss, self.dice = PhotoMean(loss), MeanDice()
+
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Returns the loss of a batch."""
+        logits, *coarser = y_pred if isinstance(y_pred, (list, tuple)) else [y_pred]
+        loss, total = self.photo_loss(y, logits), 1.0
+        for level, coarse in enumerate(coarser, start=1):
+            targets = coarsen_targets(y, tuple(coarse.shape[1:3]), 2**level)
+            loss = loss + 0.5**level * self.photo_loss(targets, coarse)
+            total += 0.5**level
+        return loss / total
+
+    def compute_metrics(self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Tensor = None) -> dict[str, Tensor]:
+        """Returns loss and Dice so far in this epoch."""
+        self.dice.update_state(y, y_pred[0] if isinstance(y_pred, (list, tuple)) else y_pred)
+        return self.get_metrics_result()  # type: ignore[no-any-return]
+
+
+class Learner(Scored):
+    """A net with what training adds; the net itself stays as `build_unet` made it, and its weights are what is saved.
+
+    Args:
+        net: from photos to logits, or to [logits, coarser logits, ...].
+        loss: of targets and logits, one value a photo.
+        optimizer: as `build_optimizer` gives it.
+        ema: momentum of the running mean of the weights (see `find_momentum`), or None.
+        steps_per_update: steps whose gradients the optimizer adds up.
+    """
+
+    def __init__(
+        self,
+        net: keras.Model,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        ema: float | None = None,
+        steps_per_update: int = 1,
+    ) -> None:
+        super().__init__(net.input, net.output, loss, name="learner")
+        self.net, self.metric_state = net, State()
+        self.ema, self.steps_per_update = ema, steps_per_update
+        self.averages: list[Any] = []
+        self.steps: Any = None
+        if ema is not None and self._list_statistics():
+            # The optimizer averages the weights, but sees no statistics of batch normalization.
+            shapes = [variable.shape for variable in self._list_statistics()]
+            self.averages = [self._add_state(shape, f"average_{i}") for i, shape in enumerate(shapes)]
+            self.steps = self._add_state((), "steps")
+        self.compile(optimizer=optimizer, jit_compile=prefers_xla(), auto_scale_loss=False)
+        self.optimizer.build(self.trainable_variables)
+        skip_first_look(self)
+
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Returns the loss of a batch; called once a step, which is where the statistics are averaged too."""
+        if training and self.ema is not None and self.averages:
+            self._average_statistics(self.ema)
+        return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+    def read_weights(self) -> list[npt.NDArray[Any]]:
+        """Returns the weights that predict, in the order of `net.weights`: the running mean where there is one."""
+        self._synchronize()
+        average_of: dict[int, Any] = {}
+        if self.ema is not None:
+            refined: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+            average_of = dict(zip(map(id, self.trainable_variables), refined.averages, strict=True))
+            average_of |= dict(zip(map(id, self._list_statistics()), self.averages, strict=True))
+        return [np.array(average_of.get(id(weight), weight).numpy()) for weight in self.net.weights]
+
+    def read_state(self) -> State:
+        """Returns all that going on needs, at the end of an update; what counts steps counts updates there.
+
+        A run may therefore go on with another `steps_per_update`. Gradients that are added up are zero then, and left
+        out.
+        """
+        self._synchronize()
+        state = {key: np.array(variable.numpy()) for key, variable in self._list_state().items()}
+        for key, variable in self._list_state().items():
+            if variable.name == _COUNTER:
+                state[key] //= self.steps_per_update
+        return state
+
+    def write_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Restores what `read_state` gave. The sums of loss and Dice are kept for `restore_metrics`.
+
+        Raises:
+            KeyError: a variable is missing.
+            ValueError: one has another shape.
+        """
+        variables = self._list_state()
+        values = {key: state[key] for key in variables}
+        for key, variable in variables.items():
+            if values[key].shape != tuple(variable.shape):
+                raise ValueError(f"{key} of shape {values[key].shape}, not {tuple(variable.shape)}")
+        for key, variable in variables.items():
+            variable.assign(values[key] * self.steps_per_update if variable.name == _COUNTER else values[key])
+        self.metric_state = {key: value for key, value in values.items() if key.startswith("metric/")}
+
+    def restore_metrics(self) -> None:
+        """Takes up the sums of loss and Dice of an epoch that was begun; Keras forgets them as `fit` begins one."""
+        variables = self._list_state()
+        for key, value in self.metric_state.items():
+            variables[key].assign(value)
+
+    def _list_state(self) -> dict[str, Any]:
+        optimizer = [v for v in self.optimizer.variables if not v.name.endswith(_ADDED_UP)]
+        own = [*self.averages, *([] if self.steps is None else [self.steps])]
+        # `variables`, not `weights`: the random state of dropout is among the former only.
+        kinds = {"net": self.net.variables, "mean": own, "metric": self.metrics_variables, "optimizer": optimizer}
+        return {f"{kind}/{i:04d}": v for kind, variables in kinds.items() for i, v in enumerate(variables)}
+
+    def _list_statistics(self) -> list[Any]:
+        return [v for v in self.net.non_trainable_weights if v.name in _STATISTICS]
+
+    def _average_statistics(self, ema: float) -> None:
+        # A step's momentum, such that the steps of an update together have the momentum of an update.
+        momentum = find_momentum(ema, self.steps / self.steps_per_update) ** (1 / self.steps_per_update)
+        for average, value in zip(self.averages, self._list_statistics(), strict=True):
+            average.assign(average + (1 - momentum) * (value - average))
+        self.steps.assign(self.steps + 1)
+
+    def _add_state(self, shape: tuple[int, ...], name: str) -> Any:
+        return self.add_weight(shape=shape, name=name, initializer="zeros", trainable=False, autocast=False)
+
+    def _synchronize(self) -> None:
+        # JAX keeps the state of a running `fit` outside the variables.
+        if hasattr(self, "jax_state_sync"):
+            self.jax_state_sync()
+
+
+def build_learner(
+    experiment: ExperimentConfig, num_classes: int, updates_per_epoch: int, *, steps_per_update: int = 1
+) -> Learner:
+    """Builds the net of an experiment with its loss, metric and optimizer, at the size that training sees.
+
+    Args:
+        experiment: which.
+        num_classes: foreground classes.
+        updates_per_epoch: updates of the weights in an epoch.
+        steps_per_update: steps whose gradients are added up to one.
+
+    Raises:
+        InputError: an argument of loss, optimizer or schedule is unknown.
+    """
+    data, config = experiment.data, experiment.training
+    keras.utils.set_random_seed(config.seed)
+    precision = choose_precision(config.precision)
+    net = build_unet(experiment.model, data.crop_hw or data.size_hw, num_classes, precision)
+    encoder = _find_slow_encoder(net, experiment)
+    if encoder is not None and config.frozen_epochs >= config.epochs:
+        encoder.trainable = False  # in place of a rate of 0: the backward pass through it is saved
+    slow = [] if encoder is None else [variable.path for variable in encoder.trainable_variables]
+    optimizer = build_optimizer(config, updates_per_epoch, steps_per_update=steps_per_update, slow=slow)
+    if precision == "mixed_float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    loss = build_loss(config.loss, **config.loss_args)
+    return Learner(net, loss, optimizer, ema=config.ema, steps_per_update=steps_per_update)
+
+
+def _find_slow_encoder(net: keras.Model, experiment: ExperimentConfig) -> keras.Model | None:
+    config = experiment.training
+    if experiment.model.encoder == "unet" or (config.encoder_rate == 1 and config.frozen_epochs == 0):
+        return None
+    from unets.nets.encoders import find_encoder
+
+    return find_encoder(net)

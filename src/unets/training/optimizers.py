@@ -1,0 +1,137 @@
+"""Keras's optimizers, with a slower encoder, decay that follows it, and the running mean of the weights."""
+
+from collections.abc import Collection
+from inspect import signature
+from typing import Any
+
+import keras
+from keras import ops
+
+from unets.config import TrainingConfig
+from unets.errors import InputError
+from unets.nets.backend import clip_sum
+from unets.training.schedules import InUpdates, build_schedule
+
+Tensor = Any
+
+# Arguments of every Keras optimizer that fields of TrainingConfig stand for, or that would undo what is done here.
+_TAKEN = {
+    "learning_rate": "learning_rate",
+    "weight_decay": "weight_decay",
+    "clipnorm": "clip_norm",
+    "clipvalue": "clip_norm",
+    "global_clipnorm": "clip_norm",
+    "use_ema": "ema",
+    "ema_momentum": "ema",
+    "ema_overwrite_frequency": "ema",
+    "gradient_accumulation_steps": "micro_batch",
+    "loss_scale_factor": "precision",
+    "name": None,
+    "kwargs": None,
+}
+
+
+class _Refined:
+    """What is added to an optimizer class of Keras: per weight, after gradients are added up and clipped.
+
+    All of it happens in `update_step`, which runs once an update, so that it is right with gradient accumulation on
+    both backends (Keras's own `use_ema` averages at every step of one).
+    """
+
+    def refine(self, slow: Collection[str], *, slow_rate: float, frozen_updates: int, ema: float | None) -> None:
+        """Sets what the class adds; to be called before `build`.
+
+        Args:
+            slow: paths of the weights whose learning rate is scaled.
+            slow_rate: their learning rate, as a share of the others'.
+            frozen_updates: updates at the start during which they stand still.
+            ema: momentum of the running mean, or None.
+        """
+        self._slow_paths, self._slow_rate, self._frozen_updates = frozenset(slow), slow_rate, frozen_updates
+        self._ema = ema
+
+    def build(self: Any, variables: list[Any]) -> None:
+        """Makes the optimizer's variables."""
+        super().build(variables)  # type: ignore[misc]
+        self._slow_indices = frozenset(i for i, variable in enumerate(variables) if variable.path in self._slow_paths)
+        self.averages = [] if self._ema is None else self.add_optimizer_variables(variables, "average")
+
+    def update_step(self: Any, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
+        """Updates one weight."""
+        index = self._get_variable_index(variable)
+        if index in self._slow_indices:
+            is_moving = ops.cast(self.iterations >= self._frozen_updates, "float32")
+            learning_rate = ops.cast(learning_rate, "float32") * self._slow_rate * is_moving
+        if self.weight_decay and self._use_weight_decay(variable):
+            rate = ops.cast(learning_rate, variable.dtype)
+            self.assign_sub(variable, variable * ops.cast(self.weight_decay, variable.dtype) * rate)
+        super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
+        if self._ema is not None:
+            share = 1 - find_momentum(self._ema, self.iterations)
+            average = self.averages[index]
+            self.assign_add(average, ops.cast(share, variable.dtype) * (variable - average))
+
+    def _clip_gradients(self: Any, grads: list[Any]) -> list[Any]:
+        return clip_sum(super()._clip_gradients, grads)  # type: ignore[misc]
+
+    def _apply_weight_decay(self, variables: list[Any]) -> None:
+        """Keras's own, at the same rate for all; `update_step` does it here."""
+
+
+def find_momentum(ema: float, updates: Tensor) -> Tensor:
+    """Returns the momentum of a running mean after `updates` updates: min(ema, updates / (updates + 9)).
+
+    It grows with the mean's age, as TensorFlow's `ExponentialMovingAverage(num_updates=)` has it, so that the first
+    weights, which know nothing, are forgotten soon; the first update's is 0.
+    """
+    updates = ops.cast(updates, "float32")
+    return ops.minimum(ema, updates / (updates + 9))
+
+
+def build_optimizer(
+    config: TrainingConfig, updates_per_epoch: int, *, steps_per_update: int = 1, slow: Collection[str] = ()
+) -> keras.optimizers.Optimizer:
+    """Builds the optimizer of a training, with its schedule.
+
+    Args:
+        config: which, and how.
+        updates_per_epoch: updates of the weights in an epoch.
+        steps_per_update: steps whose gradients are averaged to one update.
+        slow: paths of the encoder's weights, which `encoder_rate` and `frozen_epochs` are about.
+
+    Raises:
+        InputError: `optimizer_args` or `schedule_args` has an argument that is unknown or stands elsewhere.
+    """
+    kind = getattr(keras.optimizers, config.optimizer)
+    _check_args(config, kind)
+    schedule = InUpdates(build_schedule(config, updates_per_epoch), steps_per_update)
+    refined = type(config.optimizer, (_Refined, kind), {})
+    optimizer = refined(
+        learning_rate=schedule,
+        weight_decay=config.weight_decay,
+        global_clipnorm=config.clip_norm,
+        gradient_accumulation_steps=steps_per_update if steps_per_update > 1 else None,
+        **config.optimizer_args,
+    )
+    optimizer.refine(
+        slow,
+        slow_rate=config.encoder_rate,
+        frozen_updates=round(config.frozen_epochs * updates_per_epoch),
+        ema=config.ema,
+    )
+    # Decay pulls filters towards zero; pulling shifts and scales of a normalization has no such meaning.
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    return optimizer
+
+
+def _check_args(config: TrainingConfig, kind: type) -> None:
+    allowed = sorted(set(signature(kind.__init__).parameters) - {"self"} - _TAKEN.keys())  # type: ignore[misc]
+    for name, value in config.optimizer_args.items():
+        field = _TAKEN.get(name)
+        if field is not None:
+            raise InputError(f"`optimizer_args` must leave {name} to `{field}`. Received: {name}={value!r}")
+        if name not in allowed:
+            raise InputError(
+                f"`optimizer_args` must be among {', '.join(allowed)} for {config.optimizer}. "
+                f"Received: {name}={value!r}"
+            )

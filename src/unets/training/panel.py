@@ -1,0 +1,143 @@
+"""A panel of the worst validation photos for TensorBoard: always the same ones, so that one sees them improve."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from tensorboardX import SummaryWriter
+
+from unets.data.cache import PairReader
+from unets.data.geometry import shrink
+from unets.errors import InputError
+from unets.metrics import dice
+from unets.runs import read_json, write_json
+from unets.viz import COLOURS_RGB, Image, add_caption, draw_contours, make_sheet
+
+logger = logging.getLogger(__name__)
+
+Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]
+
+NUM_TILES, COLUMNS = 6, 3
+TILE_WIDTH_PX = 640  # the sheet fills a full-HD screen; as PNG it takes some 3 MB of the run folder, ten times a run
+# The first epoch's net is poor everywhere, and its worst photos are any: the choice waits for the second.
+FIRST_EPOCH = 2
+_TRUTH_RGB, _PREDICTION_RGB = COLOURS_RGB[2], COLOURS_RGB[0]  # green, orange
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Tile:
+    """A photo and the class that is shown on it."""
+
+    index: int  # of the photo, in the reader
+    class_index: int  # from 0
+
+
+class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
+    """Draws the worst validation photos with the contours of truth and prediction, in epochs 2, 4, 8, ... and the last.
+
+    The first time, every validation photo is predicted, and those photos are chosen (with several classes: pairs of
+    photo and class) whose Dice is lowest, at the net's own resolution and cut at 0.5, as `MeanDice` has it. The choice
+    is kept in a file, so that it outlives a restart; from then on these photos alone are predicted, one by one. Nothing
+    here changes what is trained. Each panel is a file of its own, whole once its epoch ends, and none is kept open.
+
+    Args:
+        predict: from uint8 photos (1, height, width, 3) to probabilities, float (1, height, width, classes).
+        reader: where photos and coverage come from.
+        indices: which of the reader's samples are validated on.
+        ids: of all of the reader's samples.
+        classes: names of the foreground classes.
+        folder: of TensorBoard's files and of the choice, `choice.json`; no other callback writes there.
+        num_epochs: of the training.
+
+    Raises:
+        InputError: `choice.json` holds something else.
+    """
+
+    def __init__(
+        self,
+        predict: Predict,
+        reader: PairReader,
+        indices: Sequence[int],
+        *,
+        ids: Sequence[str],
+        classes: Sequence[str],
+        folder: Path,
+        num_epochs: int,
+    ) -> None:
+        super().__init__()
+        self.predict, self.reader = predict, reader
+        self.folder, self.choice_path = folder, folder / "choice.json"
+        self.indices = [int(index) for index in indices]
+        self.ids, self.classes, self.num_epochs = ids, tuple(classes), num_epochs
+        self.tiles = self._load_choice() if self.choice_path.exists() else None
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Draws the panel where its turn has come."""
+        if is_turn(epoch + 1, self.num_epochs):
+            if self.tiles is None:
+                self.tiles = self._choose(epoch + 1)
+            pictures = [self._draw(tile) for tile in self.tiles]
+            tile_hw = pictures[0].shape[:2]
+            sheet = make_sheet(pictures, columns=min(COLUMNS, len(pictures)), tile_hw=(tile_hw[0], tile_hw[1]))
+            self._write(sheet, epoch + 1)
+
+    def _write(self, sheet: Image, step: int) -> None:
+        # TensorBoard hides what an earlier start wrote from this step on; within a second, only the suffix differs.
+        with SummaryWriter(str(self.folder), purge_step=step, filename_suffix=f".{step}") as events:
+            events.add_image("worst_validation_photos", sheet, step, dataformats="HWC")
+
+    def _choose(self, epoch: int) -> list[_Tile]:
+        scores = []
+        for index in self.indices:
+            _, truths, masks = self._predict(index)
+            for k in range(len(self.classes)):
+                scores.append((dice(truths[..., k], masks[..., k]), index, k))
+        tiles = [_Tile(index=index, class_index=k) for _, index, k in sorted(scores)[:NUM_TILES]]
+        rows = [{"id": self.ids[tile.index], "class": self.classes[tile.class_index]} for tile in tiles]
+        write_json(self.choice_path, {"epoch": epoch, "tiles": rows})
+        logger.info("TensorBoard shows the worst validation photos: %s", ", ".join(row["id"] for row in rows))
+        return tiles
+
+    def _load_choice(self) -> list[_Tile]:
+        index_of = {self.ids[index]: index for index in self.indices}
+        try:
+            rows = read_json(self.choice_path)["tiles"]
+            tiles = [_Tile(index=index_of[row["id"]], class_index=self.classes.index(row["class"])) for row in rows]
+            if not tiles:
+                raise ValueError("none")
+            return tiles
+        except (LookupError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{self.choice_path} must name photos of this run's validation. "
+                f"Received: {type(error).__name__}: {error}. Delete it, and others are chosen"
+            ) from error
+
+    def _predict(self, index: int) -> tuple[Image, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """Returns (photo, truth, prediction) of a sample; the latter bool (height, width, classes)."""
+        photo, coverage = self.reader[index]
+        probs = np.asarray(self.predict(np.ascontiguousarray(photo)[None]))[0]
+        return photo, coverage >= 128, probs >= 0.5
+
+    def _draw(self, tile: _Tile) -> Image:
+        photo, truths, masks = self._predict(tile.index)
+        truth, mask = (layers[..., tile.class_index] for layers in (truths, masks))
+        height, width = photo.shape[:2]
+        picture = shrink(photo, (round(height * TILE_WIDTH_PX / width), TILE_WIDTH_PX))
+        # The truth lies below and is wider, so that it is seen where both agree.
+        picture = draw_contours(picture, truth.astype(np.uint8), thickness_px=3, colours_rgb=[_TRUTH_RGB])
+        picture = draw_contours(picture, mask.astype(np.uint8), thickness_px=1, colours_rgb=[_PREDICTION_RGB])
+        name = f", {self.classes[tile.class_index]}" if len(self.classes) > 1 else ""
+        return add_caption(picture, f"{dice(truth, mask):.4f}  {self.ids[tile.index]}{name}  truth green, net orange")
+
+
+def is_turn(epoch: int, num_epochs: int) -> bool:
+    """Tells whether the panel is drawn after an epoch, counted from 1: powers of two from the second on, and the last.
+
+    Much changes early and little late, and a run of 1,000 epochs gets ten panels.
+    """
+    return epoch == num_epochs or (epoch >= FIRST_EPOCH and epoch & (epoch - 1) == 0)

@@ -1,0 +1,135 @@
+"""How far a run has come, and the files of its folder that change as it goes on."""
+
+import csv
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from unets.errors import InputError
+from unets.runs import atomic_path, write_json, write_text
+from unets.training.learner import Learner
+
+# What `numpy.load` and `Progress` raise over damaged bytes, according to which byte it is.
+_DAMAGE = (BadZipFile, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error)
+
+
+@dataclass(kw_only=True, slots=True)
+class Progress:
+    """How far a run has come. It is saved with the weights, so that both always belong together."""
+
+    history: list[dict[str, float]] = field(default_factory=list)  # one row an epoch
+    updates: int = 0  # of the weights in the epoch that was begun
+    best_dice: float = -1.0
+    best_epoch: int = -1
+    average: dict[str, Any] | None = None  # the mean of checkpoints: epochs, val_loss, val_dice, whether it predicts
+    sources: dict[str, str] = field(default_factory=dict)  # files that made this run: name and SHA-256
+    photos: int = 0  # trained on, over all restarts
+    micro_batches: list[int] = field(default_factory=list)  # photos a step, of each start that changed it
+    seconds: float = 0.0  # spent in training and validation, over all restarts
+    starts: int = 0  # 1, and one more for each restart
+    devices: list[str] = field(default_factory=list)
+
+    @property
+    def next_epoch(self) -> int:
+        """The first epoch that is not finished, from 0."""
+        return len(self.history)
+
+    def is_finished(self, num_epochs: int, patience: int | None) -> bool:
+        """Tells whether nothing is left to train: all epochs are done, or `patience` of them had no better Dice."""
+        is_out_of_patience = patience is not None and self.next_epoch - 1 - self.best_epoch >= patience
+        return is_out_of_patience or self.next_epoch >= num_epochs
+
+    def add_epoch(self, values: Mapping[str, float], photos: int) -> bool:
+        """Notes a finished epoch.
+
+        Args:
+            values: of losses and metrics, `val_dice` among them.
+            photos: trained on.
+
+        Returns:
+            Whether its Dice is the best so far.
+        """
+        self.history.append({"epoch": self.next_epoch + 1, **values})
+        self.updates = 0
+        self.photos += photos
+        is_best = values["val_dice"] > self.best_dice
+        if is_best:
+            self.best_dice, self.best_epoch = values["val_dice"], self.next_epoch - 1
+        return is_best
+
+    def note_start(self, device: str, micro_batch: int) -> None:
+        """Notes that a process begins or goes on."""
+        self.starts += 1
+        if device not in self.devices:
+            self.devices.append(device)
+        if self.micro_batches[-1:] != [micro_batch]:
+            self.micro_batches.append(micro_batch)
+
+
+class RunFiles:
+    """The files of a run folder that change as the training goes on."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self.best_path = run_dir / "best.weights.h5"
+        self.last_path = run_dir / "last" / "state.npz"
+        self.checkpoints_dir = run_dir / "checkpoints"
+        self.history_path = run_dir / "history.csv"
+        self.metrics_path = run_dir / "metrics.json"
+        self.events_dir = run_dir / "events"
+        self.panel_dir = run_dir / "panel"
+        self.start_anew = f"`make clean-runs EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}`"
+
+    def save_last(self, learner: Learner, progress: Progress) -> None:
+        """Writes all that going on needs into one file, at once: the learner's state, and the progress."""
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "progress": np.frombuffer(json.dumps(asdict(progress)).encode(), dtype=np.uint8),
+            **learner.read_state(),
+        }
+        with atomic_path(self.last_path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    def load_last(self, learner: Learner) -> Progress:
+        """Restores what `save_last` wrote; a new `Progress` where there is none.
+
+        Raises:
+            InputError: the file is damaged or belongs to another net.
+        """
+        if not self.last_path.exists():
+            return Progress()
+        try:
+            with np.load(self.last_path) as arrays:
+                progress = Progress(**json.loads(arrays["progress"].tobytes()))
+                learner.write_state(arrays)
+        except _DAMAGE as error:
+            raise InputError(
+                f"{self.last_path} must hold this net's state. Received: {error}. "
+                f"{self.start_anew} deletes the run, so that training starts anew"
+            ) from error
+        return progress
+
+    def save_best(self, net: keras.Model) -> None:
+        """Writes the weights that predict."""
+        with atomic_path(self.best_path) as temporary:
+            net.save_weights(temporary)
+
+    def write_history(self, progress: Progress) -> None:
+        """Writes one csv row an epoch."""
+        text = StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(progress.history[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(progress.history)
+        write_text(self.history_path, text.getvalue())
+
+    def write_metrics(self, progress: Progress, *, is_finished: bool) -> None:
+        """Writes what the run reached and what it cost so far."""
+        metrics = {key: value for key, value in asdict(progress).items() if key not in ("history", "updates")}
+        write_json(self.metrics_path, {"is_finished": is_finished, "epochs": progress.next_epoch, **metrics})

@@ -1,0 +1,190 @@
+"""The pieces of a level: their arithmetic by hand, their parameters by formula."""
+
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from unets.config import ModelConfig
+from unets.nets import blocks
+from unets.nets.blocks import BLOCKS, CASCADE_RATES, convolve, convolve_in_cascade, count_groups, normalize
+
+Array = npt.NDArray[np.float32]
+
+BARE = ModelConfig(normalization="none")
+NORMALIZATIONS = ("none", "batch", "group")
+
+
+def build(piece: Any, shape: tuple[int, int, int], filters: int, config: ModelConfig) -> keras.Model:
+    """A model of one piece alone, from (height, width, channels)."""
+    x = keras.Input(shape)
+    return keras.Model(x, piece(x, filters, config, "piece"))
+
+
+def run(net: keras.Model, x: npt.NDArray[Any], training: bool = False) -> Array:
+    return np.asarray(keras.ops.convert_to_numpy(net(x.astype(np.float32), training=training)))
+
+
+def draw(*shape: int) -> Array:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+def count_norm(filters: int, normalization: str) -> int:
+    """Bias; or scale, shift, moving mean and moving variance; or scale and shift."""
+    return {"none": 1, "batch": 4, "group": 2}[normalization] * filters
+
+
+def test_a_residual_block_of_zero_weights_is_identity() -> None:
+    x = abs(draw(2, 6, 5, 8))  # what comes out of a ReLU
+    for normalization in NORMALIZATIONS:
+        net = build(BLOCKS["residual"], (6, 5, 8), 8, ModelConfig(normalization=normalization))
+        assert abs(run(net, x) - x).max() > 0.1
+        net.get_layer("piecea_conv").kernel.assign(np.zeros((3, 3, 8, 8)))
+        net.get_layer("pieceb_conv").kernel.assign(np.zeros((3, 3, 8, 8)))
+        np.testing.assert_array_equal(run(net, x), x)
+        np.testing.assert_array_equal(run(net, -x), 0 * x)  # the ReLU stands behind the sum
+
+
+def test_a_residual_block_by_hand() -> None:
+    # centre taps alone, one channel, no norm: x = 2 gives relu(2 + b(relu(a(2)))) with a = 3 z - 1, b = -z / 2 + 1
+    net = build(BLOCKS["residual"], (4, 4, 1), 1, BARE)
+    for name, slope, bias in (("piecea_conv", 3, -1), ("pieceb_conv", -0.5, 1)):
+        kernel = np.zeros((3, 3, 1, 1))
+        kernel[1, 1] = slope
+        net.get_layer(name).set_weights([kernel, np.array([bias])])
+    # a(2) = 5, b(5) = -1.5, 2 - 1.5 = 0.5; x = 6: a = 17, b = -7.5, relu(-1.5) = 0; x = 0: relu(-1) = 0, b = 1
+    for value, wanted in ((2, 0.5), (6, 0.0), (0, 1.0)):
+        np.testing.assert_allclose(run(net, np.full((1, 4, 4, 1), value)), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("normalization", NORMALIZATIONS)
+@pytest.mark.parametrize(("before", "after"), [(8, 8), (8, 16), (24, 8)])
+def test_parameters_by_formula(before: int, after: int, normalization: Any) -> None:
+    config, norm = ModelConfig(normalization=normalization), count_norm(after, normalization)
+    plain = 9 * before * after + 9 * after * after + 2 * norm
+    project = before * after + norm if before != after else 0
+    separable = 9 * before + count_norm(before, normalization) + before * after + norm
+    separable += 9 * after + norm + after * after + norm
+    for name, wanted in (("plain", plain), ("residual", plain + project), ("separable", separable)):
+        assert build(BLOCKS[name], (4, 4, before), after, config).count_params() == wanted, name
+    cascade = 9 * before * after + 5 * 9 * after * after + 6 * norm
+    assert build(convolve_in_cascade, (4, 4, before), after, config).count_params() == cascade
+
+
+@pytest.mark.parametrize("normalization", ["batch", "group"])
+@pytest.mark.parametrize("name", list(BLOCKS))
+def test_each_convolution_is_normalized_and_has_no_bias(name: str, normalization: Any) -> None:
+    net = build(BLOCKS[name], (4, 4, 8), 16, ModelConfig(normalization=normalization))
+    convolutions = [layer for layer in net.layers if layer.name.endswith("_conv")]
+    # two; two and the projection; two pairs
+    assert len(convolutions) == {"plain": 2, "residual": 3, "separable": 4}[name]
+    assert not any(layer.use_bias for layer in convolutions)
+    norms = {layer.name.removesuffix("_norm") for layer in net.layers if layer.name.endswith("_norm")}
+    assert norms == {layer.name.removesuffix("_conv") for layer in convolutions}
+
+
+def test_a_separable_block_keeps_channels_apart_until_it_mixes_them() -> None:
+    net = build(BLOCKS["separable"], (7, 7, 3), 4, BARE)
+    depthwise = keras.Model(net.inputs[0], net.get_layer("piecea_depthwise_conv").output)
+    x = np.zeros((1, 7, 7, 3), dtype=np.float32)
+    x[0, 3, 3, 1] = 1
+    seen = run(depthwise, x)[0]
+    assert (seen[2:5, 2:5, 1] != 0).all()
+    seen[2:5, 2:5, 1] = 0
+    assert not seen.any()
+
+
+def test_depthwise_filters_begin_at_the_scale_of_their_nine_inputs() -> None:
+    keras.utils.set_random_seed(0)
+    kernel = build(BLOCKS["separable"], (4, 4, 512), 4, BARE).get_layer("piecea_depthwise_conv").kernel
+    # 4608 values: their deviation is known to 1 %
+    assert np.std(keras.ops.convert_to_numpy(kernel)) == pytest.approx((2 / 9) ** 0.5, rel=0.05)
+
+
+def test_the_cascade_sees_63_pixels_far() -> None:
+    assert CASCADE_RATES == (1, 2, 4, 8, 16, 32)
+    side, centre = 129, 64
+    net = build(convolve_in_cascade, (side, side, 1), 1, BARE)
+    for rate in CASCADE_RATES:
+        net.get_layer(f"piece_rate{rate}_conv").kernel.assign(np.ones((3, 3, 1, 1)))
+    x = np.zeros((1, side, side, 1))
+    x[0, centre, centre] = 1
+    seen = run(net, x)[0, :, :, 0]
+    rows, columns = np.nonzero(seen)
+    assert (rows.min(), rows.max()) == (columns.min(), columns.max()) == (centre - 63, centre + 63)
+    # A part sums over all ways to write a distance with digits -1, 0, 1 before 1, 2, 4 ...: 0 has one way in each of
+    # the six parts (all digits 0, by parity from the smallest on), 63 has one (all digits 1), in the last part alone.
+    assert seen[centre, centre] == 6
+    assert seen[centre + 63, centre - 63] == seen[centre, centre + 63] == 1
+
+
+@pytest.mark.parametrize("side", [1, 2, 3])
+def test_the_cascade_takes_levels_smaller_than_its_reach(side: int) -> None:
+    net = build(convolve_in_cascade, (side, side, 4), 4, BARE)
+    assert run(net, draw(2, side, side, 4)).shape == (2, side, side, 4)
+    # from the rate that leaves the level on, the centre tap alone is at work: other taps may hold anything
+    before = run(net, draw(2, side, side, 4))
+    for rate in (rate for rate in CASCADE_RATES if rate >= side):
+        kernel = np.full((3, 3, 4, 4), 1e6)
+        kernel[1, 1] = keras.ops.convert_to_numpy(net.get_layer(f"piece_rate{rate}_conv").kernel)[1, 1]
+        net.get_layer(f"piece_rate{rate}_conv").kernel.assign(kernel)
+    np.testing.assert_allclose(run(net, draw(2, side, side, 4)), before, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("channels", "groups"),
+    # 4 channels a group up to 128, then 32 groups; 24 / 6, 44 / 11; primes and less than 8 are one group
+    [(32, 8), (64, 16), (128, 32), (256, 32), (512, 32), (1024, 32), (24, 6), (44, 11), (13, 1), (4, 1), (1, 1)],
+)
+def test_groups_by_hand(channels: int, groups: int) -> None:
+    assert count_groups(channels) == groups
+
+
+def test_groups_divide_and_are_never_single_channels() -> None:
+    for channels in range(1, 1025):
+        groups = count_groups(channels)
+        assert 1 <= groups <= 32 and channels % groups == 0
+        assert channels // groups >= min(channels, 4)
+
+
+@pytest.mark.parametrize(("policy", "tolerance"), [("float32", 1e-3), ("mixed_bfloat16", 1e-2)])
+def test_group_normalization_by_its_statistics(policy: str, tolerance: float) -> None:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        x = keras.Input((6, 5, 32))
+        net = keras.Model(x, normalize(x, ModelConfig(normalization="group"), "piece"))
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert net.get_layer("piece_norm").gamma.dtype == "float32"
+    # far from zero, where sums in bfloat16 would have lost all: 8 bits of 40 are steps of 0.25
+    photos = draw(3, 6, 5, 32) * 3 * np.arange(1, 4).reshape(3, 1, 1, 1) + 40
+    found = np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(net(photos), "float32")))
+    # 32 channels in 8 groups of 4, each photo by itself
+    grouped = found.reshape(3, 30, 8, 4)
+    np.testing.assert_allclose(grouped.mean(axis=(1, 3)), 0, atol=tolerance)
+    np.testing.assert_allclose(grouped.std(axis=(1, 3)), 1, atol=tolerance)
+    alone = np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(net(photos[1:2], training=True), "float32")))
+    np.testing.assert_allclose(alone[0], found[1], atol=tolerance, rtol=tolerance)
+    assert abs(found[0] - found[1]).max() > 0.1
+
+
+def test_batch_normalization_is_synchronized_where_devices_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    for needed in (False, True):
+        monkeypatch.setattr(blocks, "needs_synchronized_batch_norm", lambda needed=needed: needed)
+        net = build(BLOCKS["separable"], (4, 4, 8), 8, ModelConfig())
+        assert {layer.synchronized for layer in net.layers if layer.name.endswith("_norm")} == {needed}
+
+
+def test_convolve_by_hand() -> None:
+    # one channel, taps of one, rate 2: at the centre of 5 x 5 all four corners and edges' middles, 9 pixels, 1 each
+    net = build(lambda *args: convolve(*args, rate=2, activate=False), (5, 5, 1), 1, BARE)
+    net.get_layer("piece_conv").set_weights([-np.ones((3, 3, 1, 1)), np.array([0.5])])
+    seen = run(net, np.ones((1, 5, 5, 1)))[0, :, :, 0]
+    # a corner sees itself and two steps right, down, and both: 4
+    assert seen[2, 2] == -8.5 and seen[0, 0] == -3.5
+    relu = build(convolve, (5, 5, 1), 1, BARE)
+    relu.set_weights(net.get_weights())
+    assert not run(relu, np.ones((1, 5, 5, 1))).any()

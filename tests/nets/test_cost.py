@@ -1,0 +1,184 @@
+"""What nets cost, against arithmetic by hand."""
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import keras
+import pytest
+from keras import layers
+
+from unets.config import ModelConfig
+from unets.nets.cost import count_multiply_adds, count_parameters, measure_cost
+from unets.nets.unet import build_unet
+
+ROOT = Path(__file__).parents[2]
+TINY = ModelConfig(depth=2, base_filters=4)
+
+
+def load_benchmark() -> Any:
+    """Returns benchmarks/nets.py as a module, under a name that no package has."""
+    spec = importlib.util.spec_from_file_location("benchmarks_nets", ROOT / "benchmarks" / "nets.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def build(*stack: Any, channels: int = 3) -> keras.Model:
+    """Returns a model of layers one after the other, from 8 x 6 pixels."""
+    x = photos = keras.Input((8, 6, channels))
+    for layer in stack:
+        x = layer(x)
+    return keras.Model(photos, x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "expected"),
+    [
+        # 3 x 3 of 3 channels for each of 5 filters at each of 48 pixels
+        (layers.Conv2D(5, 3, padding="same"), 48 * 9 * 3 * 5),
+        # without padding 6 x 4 pixels are left
+        (layers.Conv2D(5, 3), 24 * 9 * 3 * 5),
+        # a stride of 2 leaves 4 x 3
+        (layers.Conv2D(5, 3, strides=2, padding="same"), 12 * 9 * 3 * 5),
+        (layers.Conv2D(5, 3, padding="same", dilation_rate=4), 48 * 9 * 3 * 5),
+        # one filter a channel, or two
+        (layers.DepthwiseConv2D(3, padding="same"), 48 * 9 * 3),
+        (layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2), 48 * 9 * 3 * 2),
+        (layers.SeparableConv2D(5, 3, padding="same"), 48 * (9 * 3 + 3 * 5)),
+        # each of 48 pixels is spread over 2 x 2 in 5 channels
+        (layers.Conv2DTranspose(5, 2, strides=2), 48 * 4 * 3 * 5),
+        (layers.Dense(7), 48 * 3 * 7),
+        (layers.BatchNormalization(), 0),
+        (layers.UpSampling2D(2), 0),
+    ],
+)
+def test_multiply_adds_by_hand(layer: Any, expected: int) -> None:
+    assert count_multiply_adds(build(layer)) == expected
+
+
+def test_grouped_convolutions_see_their_own_channels_alone() -> None:
+    # 6 filters in 2 groups, each of 4 / 2 channels
+    assert count_multiply_adds(build(layers.Conv2D(6, 3, padding="same", groups=2), channels=4)) == 48 * 9 * 2 * 6
+
+
+def test_nested_models_are_opened_and_shared_layers_count_at_each_use() -> None:
+    inner = build(layers.Conv2D(3, 3, padding="same"))
+    outer = build(inner, keras.Sequential([keras.Input((8, 6, 3)), inner]))
+    assert count_multiply_adds(inner) == 48 * 81
+    assert count_multiply_adds(outer) == 2 * 48 * 81
+    assert count_parameters(outer.variables) == 81 + 3
+
+
+def test_parameters_are_floats_that_are_trained_or_not() -> None:
+    net = build(layers.Conv2D(4, 3), layers.BatchNormalization(), layers.Dropout(0.5))
+    cost = measure_cost(net, fuses=False)
+    # 9 x 3 x 4 + 4 of the convolution; scale and shift are trained, the moving mean and variance are not; the seed of
+    # dropout is no parameter
+    assert (cost.parameters, cost.trainable_parameters) == (112 + 16, 112 + 8)
+
+
+def test_bytes_kept_by_hand() -> None:
+    net = build(layers.Conv2D(4, 3, padding="same"), layers.Activation("relu"), layers.Conv2D(2, 1))
+    # the photo (48 x 3), which the first filters' gradient needs, and the ReLU's output (48 x 4), which the second
+    # filters' and its own do; nobody needs what went into the ReLU, or the result
+    assert measure_cost(net, fuses=False).kept_bytes == 4 * 48 * (3 + 4)
+
+
+def test_what_lies_before_all_training_keeps_nothing() -> None:
+    frozen = layers.Conv2D(4, 3, padding="same", trainable=False)
+    net = build(frozen, layers.Activation("relu"), layers.Conv2D(2, 1))
+    assert measure_cost(net, fuses=False).kept_bytes == 4 * 48 * 4  # what goes into the trained filters
+
+
+def test_prediction_by_hand() -> None:
+    # the photo and 4 channels, 4 and 8, 8 and 2: the middle is the most, and what was read last is freed
+    net = build(*(layers.Conv2D(filters, 1) for filters in (4, 8, 2)))
+    assert measure_cost(net, fuses=False).prediction_bytes == 4 * 48 * (4 + 8)
+
+
+def test_a_skip_is_held_until_it_is_joined() -> None:
+    photos = keras.Input((8, 6, 3))
+    skip = layers.Conv2D(5, 1)(photos)
+    x = skip
+    for _ in range(3):
+        x = layers.Conv2D(8, 1)(x)
+    net = keras.Model(photos, layers.Concatenate()([skip, x]))
+    # at the join: 5 and 8 go in, 13 come out; without the skip it would be 16 at most
+    assert measure_cost(net, fuses=False).prediction_bytes == 4 * 48 * (5 + 8 + 13)
+
+
+@pytest.mark.parametrize("fuses", [False, True])
+def test_bytes_follow_the_pixels_and_the_precision(fuses: bool) -> None:
+    small, large = (measure_cost(build_unet(TINY, hw), fuses=fuses) for hw in ((32, 48), (64, 96)))
+    for field in ("multiply_adds", "kept_bytes", "training_bytes", "prediction_bytes"):
+        assert getattr(large, field) == 4 * getattr(small, field) > 0, field
+    assert large.parameters == small.parameters
+    assert large.kept_bytes < large.training_bytes and large.prediction_bytes < large.training_bytes
+    half = measure_cost(build_unet(TINY, (64, 96)), fuses=fuses, float_bytes=2)
+    assert 2 * half.kept_bytes == pytest.approx(large.kept_bytes, rel=0.01)
+    mixed = measure_cost(build_unet(TINY, (64, 96), precision="mixed_bfloat16"), fuses=fuses)
+    # built in it or asked for: the same, but for the logits, which stay float32
+    assert half.kept_bytes == pytest.approx(mixed.kept_bytes, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"normalization": "none"},
+        {"normalization": "group"},
+        {"upsampling": "transpose"},
+        {"block": "residual"},
+        {"block": "separable"},
+        {"bottleneck": "dilated"},
+        {"deep_supervision": 1},
+        {"dropout": 0.5},
+        {"stride": 2},
+    ],
+)
+def test_every_variant_has_a_price(changes: dict[str, Any]) -> None:
+    net = build_unet(TINY.model_copy(update=changes), (64, 96))
+    cost = measure_cost(net, fuses=False)
+    assert cost.parameters == count_parameters(net.variables) >= cost.trainable_parameters > 0
+    assert cost.multiply_adds > 0
+    assert 0 < cost.prediction_bytes < cost.training_bytes
+    assert cost.kept_bytes < cost.training_bytes < 3 * cost.kept_bytes
+
+
+def test_the_paper_s_net_by_hand() -> None:
+    config = ModelConfig(depth=4, base_filters=64, max_filters=1024, normalization="none", upsampling="transpose")
+    # one level: two convolutions of 3 x 3 with biases, on 32 x 32 halved as often
+    widths = (64, 128, 256, 512, 1024)
+    expected, before = 0, 3
+    for level, width in enumerate(widths):
+        expected += (32 >> level) ** 2 * 9 * width * (before + width)
+        before = width
+    for level in reversed(range(4)):
+        width = widths[level]
+        expected += (16 >> level) ** 2 * 4 * 2 * width * width  # up: each coarse pixel to 2 x 2
+        expected += (32 >> level) ** 2 * 9 * width * (2 * width + width)
+    assert count_multiply_adds(build_unet(config, (32, 32))) == expected + 32**2 * 64
+
+
+@pytest.mark.slow
+def test_the_readme_has_the_computed_prices() -> None:
+    nets = load_benchmark()
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.split(nets.BEGIN)[1].split(nets.END)[0]
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+ \| [^|]+) \|", table, flags=re.MULTILINE))
+    for name, config in nets.NETS.items():
+        net = build_unet(config, nets.SIZE_HW)
+        counted = nets.format_counts(count_parameters(net.variables), count_multiply_adds(net))
+        assert rows[name] == counted, f"{name}: run `python benchmarks/nets.py`"
+
+
+def test_the_table_replaces_what_stands_between_its_marks() -> None:
+    nets = load_benchmark()
+    text = f"before\n{nets.BEGIN}\nold\n{nets.END}\nafter\n"
+    once = nets.replace_table(text, r"new \1")
+    assert once == f"before\n{nets.BEGIN}\nnew \\1\n{nets.END}\nafter\n"
+    assert nets.replace_table(once, r"new \1") == once
+    with pytest.raises(ValueError, match="once each"):
+        nets.replace_table("no marks", "new")

@@ -1,0 +1,73 @@
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from unets.nets.normalization import BatchNorm
+
+SHAPE = (3, 6, 5, 4)
+
+
+def build_both(policy: str = "float32") -> tuple[keras.layers.Layer, keras.layers.Layer]:
+    """Ours and Keras's, with the same weights that leave nothing as it is."""
+    rng = np.random.default_rng(0)
+    pair = tuple(
+        kind(momentum=0.9, epsilon=1e-3, dtype=policy) for kind in (BatchNorm, keras.layers.BatchNormalization)
+    )
+    for layer in pair:
+        layer.build(SHAPE)
+    values = [rng.uniform(0.5, 2, weight.shape) for weight in pair[0].weights]
+    for layer in pair:
+        layer.set_weights(values)
+    return pair
+
+
+def draw(dtype: str = "float32") -> keras.KerasTensor:
+    return ops.cast(np.random.default_rng(1).normal(3, 2, SHAPE), dtype)
+
+
+@pytest.mark.parametrize(("policy", "tolerance"), [("float32", 1e-5), ("mixed_bfloat16", 3e-2)])
+@pytest.mark.parametrize("training", [False, True])
+def test_it_gives_what_keras_gives(policy: str, tolerance: float, training: bool) -> None:
+    dtype = "bfloat16" if policy == "mixed_bfloat16" else "float32"
+    ours, keras_own = build_both(policy)
+    results = [layer(draw(dtype), training=training) for layer in (ours, keras_own)]
+    assert keras.backend.standardize_dtype(results[0].dtype) == dtype
+    found, expected = (ops.convert_to_numpy(ops.cast(result, "float32")) for result in results)
+    np.testing.assert_allclose(found, expected, atol=tolerance * 10, rtol=tolerance)
+    for weight, other in zip(ours.weights, keras_own.weights, strict=True):
+        assert weight.name == other.name
+        np.testing.assert_allclose(weight.numpy(), other.numpy(), rtol=1e-5, err_msg=weight.name)
+
+
+def test_the_moving_variance_divides_by_n() -> None:
+    # Values 0 and 2, n = 4: mean 1, variance 1 (4 / 3 were it divided by 3). A tenth of the way there from 0 and 1.
+    layer = BatchNorm(momentum=0.9)
+    layer(ops.reshape(ops.convert_to_tensor([0.0, 2.0, 2.0, 0.0]), (1, 2, 2, 1)), training=True)
+    assert float(layer.moving_mean.numpy()[0]) == pytest.approx(0.1)
+    assert float(layer.moving_variance.numpy()[0]) == pytest.approx(1.0)
+
+
+def test_a_frozen_layer_uses_and_keeps_its_statistics() -> None:
+    ours, keras_own = build_both()
+    ours.trainable = keras_own.trainable = False
+    before = [weight.numpy() for weight in ours.weights]
+    found, expected = (ops.convert_to_numpy(layer(draw(), training=True)) for layer in (ours, keras_own))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    for weight, values in zip(ours.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), values)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="gradients are taken with TensorFlow's tape")
+def test_gradients_are_those_of_keras() -> None:
+    import tensorflow as tf
+
+    gradients = []
+    for layer in build_both():
+        x = draw()
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = tf.reduce_sum(layer(x, training=True) ** 3)
+        gradients.append(tape.gradient(total, [x, *(weight.value for weight in layer.trainable_variables)]))
+    for found, expected in zip(*gradients, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)

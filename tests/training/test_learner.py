@@ -1,0 +1,125 @@
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from unets.nets.unet import build_unet
+from unets.training.learner import Learner, build_learner
+from unets.training.optimizers import build_optimizer
+from unets.training.validation import Validator
+
+pytestmark = pytest.mark.slow
+
+SIZE_HW = (32, 32)
+RNG = np.random.default_rng(0)
+PHOTOS = RNG.integers(0, 255, (4, *SIZE_HW, 3), dtype=np.uint8)
+TARGETS = np.repeat(np.repeat(RNG.integers(0, 2, (4, 8, 8, 1)), 4, axis=1), 4, axis=2).astype(np.uint8) * 255
+
+
+def build(steps_per_update: int = 1, *, model: dict[str, Any] | None = None, **training: Any) -> Learner:
+    experiment = ExperimentConfig(
+        data=DataConfig(size_hw=SIZE_HW, batch_size=4, augment=None),
+        model=ModelConfig(**({"depth": 2, "base_filters": 4, "normalization": "none"} | (model or {}))),
+        training=TrainingConfig(**({"precision": "float32", "warmup_epochs": 0, "epochs": 10} | training)),
+    )
+    return build_learner(experiment, 1, updates_per_epoch=3, steps_per_update=steps_per_update)
+
+
+def learn(learner: Learner, num_updates: int) -> None:
+    size = len(PHOTOS) // learner.steps_per_update
+    for _ in range(num_updates):
+        for begin in range(0, len(PHOTOS), size):
+            learner.train_on_batch(PHOTOS[begin : begin + size], TARGETS[begin : begin + size])
+
+
+def test_an_update_in_steps_is_an_update_at_once() -> None:
+    whole, split = build(ema=0.9, clip_norm=0.5), build(4, ema=0.9, clip_norm=0.5)
+    for learner in (whole, split):
+        learn(learner, 3)
+    for left, right in zip(whole.read_weights(), split.read_weights(), strict=True):
+        np.testing.assert_allclose(left, right, atol=2e-5)
+    states = whole.read_state(), split.read_state()
+    assert states[0].keys() == states[1].keys(), "gradients that are added up are zero, and left out"
+    counts = [value for key, value in states[1].items() if key.startswith("optimizer/") and value.dtype.kind == "i"]
+    assert counts == [3], "updates are counted, not steps"
+
+
+def test_a_run_goes_on_with_other_steps_an_update() -> None:
+    first, then, other = build(2), build(2), build(1)
+    learn(first, 2)
+    for learner in (then, other):
+        learner.write_state(first.read_state())
+        learn(learner, 1)
+    for left, right in zip(then.read_weights(), other.read_weights(), strict=True):
+        np.testing.assert_allclose(left, right, atol=2e-5)
+
+
+def test_deep_supervision_weighs_levels_by_half_and_scores_the_finest() -> None:
+    """Logits that are a constant a level; coarser targets are means."""
+    photos = keras.Input((*SIZE_HW, 3))
+    flat = keras.layers.Conv2D(1, 1, kernel_initializer="zeros", bias_initializer="ones")
+    half = keras.layers.AveragePooling2D(2)(photos)
+    levels = [flat(photos), 2 * flat(half), 4 * flat(keras.layers.AveragePooling2D(2)(half))]
+    optimizer = build_optimizer(TrainingConfig(), 1)
+    learner = Learner(keras.Model(photos, levels), lambda t, z: ops.mean((z - t / 255) ** 2, axis=(1, 2, 3)), optimizer)
+    targets = np.zeros((2, *SIZE_HW, 1), dtype=np.uint8)
+    targets[:, ::2] = 255  # every other row: 0 and 1 at full size, 1/2 below it
+    logs = learner.test_on_batch(np.zeros((2, *SIZE_HW, 3), dtype=np.uint8), targets, return_dict=True)
+    # Full size: (0 + 1) / 2 = 1/2; then (2 - 1/2)^2 = 9/4 and (4 - 1/2)^2 = 49/4, at weights of 1, 1/2, 1/4 over 7/4.
+    assert float(logs["loss"]) == pytest.approx((1 / 2 + 9 / 8 + 49 / 16) / (7 / 4), rel=1e-6)
+    # All is object at full size: 2 x 1/2 / (1/2 + 1).
+    assert float(logs["dice"]) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("levels", [0, 2])
+def test_saved_weights_load_into_the_net_that_predicts(levels: int, tmp_path: Path) -> None:
+    model = {"depth": 3, "deep_supervision": levels}
+    learner = build(model=model)
+    learn(learner, 1)
+    learner.net.save_weights(tmp_path / "best.weights.h5")
+    net = build_unet(ModelConfig(base_filters=4, normalization="none", **model), SIZE_HW)
+    net.load_weights(tmp_path / "best.weights.h5")
+    for left, right in zip(net.weights, learner.net.weights, strict=True):
+        np.testing.assert_array_equal(left.numpy(), right.numpy())
+
+
+def test_what_predicts_is_the_mean_of_weights_and_of_statistics() -> None:
+    learner = build(model={"normalization": "batch"}, ema=0.9, optimizer="SGD", learning_rate=0.1)
+    seen = []
+    for _ in range(3):
+        learn(learner, 1)
+        seen.append([np.array(weight.numpy(), dtype=np.float64) for weight in learner.net.weights])
+    # Momenta 0, 1/10, 2/11.
+    means = [(0.1 * first + 0.9 * second) * 2 / 11 + third * 9 / 11 for first, second, third in zip(*seen, strict=True)]
+    names = {weight.name for weight in learner.net.weights}
+    assert {"kernel", "gamma", "moving_mean", "moving_variance"} <= names
+    for read, mean, last in zip(learner.read_weights(), means, seen[-1], strict=True):
+        np.testing.assert_allclose(read, mean, rtol=1e-4, atol=1e-6)
+        assert read.shape == last.shape
+
+
+def test_a_validator_of_another_size_scores_the_same_weights() -> None:
+    class Whole(keras.utils.PyDataset):  # type: ignore[misc]
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+            return (PHOTOS[:3], TARGETS[:3]) if index == 0 else (PHOTOS[3:], TARGETS[3:])
+
+    learner = build(ema=0.9)
+    learn(learner, 2)
+    config = ModelConfig(depth=2, base_filters=4, normalization="none")
+    validator = Validator(build_unet(config, SIZE_HW), learner.photo_loss.loss, Whole())  # type: ignore[arg-type]
+    validator.take_weights(learner.read_weights())
+    scores = validator.score()
+    # By hand, a photo at a time: the last, smaller batch counts for its photo alone.
+    logits = ops.convert_to_numpy(validator.net(PHOTOS))
+    losses = ops.convert_to_numpy(learner.photo_loss.loss(TARGETS, logits))
+    truth, predicted = TARGETS > 127, logits >= 0
+    dices = [2 * (t & p).sum() / (t.sum() + p.sum()) for t, p in zip(truth, predicted, strict=True)]
+    assert scores["val_loss"] == pytest.approx(float(losses.mean()), rel=1e-5)
+    assert scores["val_dice"] == pytest.approx(float(np.mean(dices)), rel=1e-5)

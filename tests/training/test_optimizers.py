@@ -1,0 +1,109 @@
+from typing import Any, get_args
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from unets.config import OptimizerName, TrainingConfig
+from unets.errors import InputError
+from unets.training.optimizers import build_optimizer, find_momentum
+
+PLAIN = {"optimizer": "SGD", "schedule": "constant", "learning_rate": 0.5, "warmup_epochs": 0, "weight_decay": 0.0}
+
+
+def build(config: dict[str, Any], *, slow: tuple[str, ...] = (), steps_per_update: int = 1, updates: int = 4) -> Any:
+    return build_optimizer(TrainingConfig(**(PLAIN | config)), updates, slow=slow, steps_per_update=steps_per_update)
+
+
+def learn(optimizer: Any, weights: list[Any], gradients: list[float]) -> list[list[float]]:
+    """Applies the same gradient to all weights, a step each; returns the weights after each step."""
+    values = []
+    for gradient in gradients:
+        optimizer.apply([ops.convert_to_tensor([gradient])] * len(weights), weights)
+        values.append([float(weight.numpy()[0]) for weight in weights])
+    return values
+
+
+def make_weights() -> list[Any]:
+    return [keras.Variable([1.0], name="kernel"), keras.Variable([1.0], name="slow_kernel")]
+
+
+@pytest.mark.parametrize("name", get_args(OptimizerName))
+def test_every_optimizer_learns(name: str) -> None:
+    weights = make_weights()
+    optimizer = build({"optimizer": name, "learning_rate": 0.01, "weight_decay": 0.01, "ema": 0.9}, steps_per_update=2)
+    values = learn(optimizer, weights, [1.0] * 6)
+    assert values[0] == [1.0, 1.0], "half an update"
+    assert values[-1][0] < values[1][0] < 1.0
+
+
+def test_gradients_of_several_steps_are_averaged() -> None:
+    whole, split = make_weights(), make_weights()
+    # Updates by -0.5 x the mean: of 1 and 3, and of 0 and 2.
+    assert learn(build({}), whole, [2.0, 1.0]) == [[0.0, 0.0], [-0.5, -0.5]]
+    assert learn(build({}, steps_per_update=2), split, [1.0, 3.0, 0.0, 2.0])[1::2] == [[0.0, 0.0], [-0.5, -0.5]]
+
+
+def test_the_encoder_is_frozen_then_slow_and_decays_as_slowly() -> None:
+    weights = make_weights()
+    fields = {"encoder_rate": 0.1, "frozen_epochs": 0.5, "weight_decay": 0.2}
+    optimizer = build(fields, slow=(weights[1].path,), steps_per_update=2)
+    values = learn(optimizer, weights, [1.0] * 6)[1::2]
+    # w <- w - rate x 0.2 w - rate, of rate 0.5: 1 - 0.1 - 0.5 = 0.4; 0.4 - 0.04 - 0.5 = -0.14.
+    assert [row[0] for row in values[:2]] == pytest.approx([0.4, -0.14])
+    # Two of four updates frozen, to the bit; then at rate 0.05: 1 - 0.01 - 0.05.
+    assert [row[1] for row in values[:2]] == [1.0, 1.0]
+    assert values[2][1] == pytest.approx(0.94)
+
+
+@pytest.mark.parametrize(("updates", "momentum"), [(0, 0.0), (1, 0.1), (9, 0.5), (81, 0.9), (1000, 0.9)])
+def test_the_running_mean_forgets_soon_at_first(updates: int, momentum: float) -> None:
+    assert float(find_momentum(0.9, updates)) == pytest.approx(momentum)
+
+
+@pytest.mark.parametrize("steps_per_update", [1, 2])
+def test_the_running_mean_is_over_updates(steps_per_update: int) -> None:
+    weights = make_weights()
+    optimizer = build({"ema": 0.9}, steps_per_update=steps_per_update)
+    learn(optimizer, weights, [1.0] * 3 * steps_per_update)
+    # Weights 0.5, 0, -0.5. Momenta 0, 1/10, 2/11: 0.5; 0.05; 0.05 x 2/11 - 0.5 x 9/11 = -0.4.
+    assert float(optimizer.averages[0].numpy()[0]) == pytest.approx(-0.4)
+    assert float(weights[0].numpy()[0]) == -0.5, "the weights themselves are left alone"
+
+
+@pytest.mark.parametrize("clip_norm", [None, 2.0, 6.0])
+@pytest.mark.parametrize("steps_per_update", [1, 2])
+def test_long_gradients_are_shortened_over_all_weights_together(clip_norm: float | None, steps_per_update: int) -> None:
+    # Gradients of 3 and 4 are 5 long.
+    scale = 2 / 5 if clip_norm == 2.0 else 1.0
+    weights = make_weights()
+    optimizer = build({"clip_norm": clip_norm}, steps_per_update=steps_per_update)
+    for _ in range(steps_per_update):
+        optimizer.apply([ops.convert_to_tensor([3.0]), ops.convert_to_tensor([4.0])], weights)
+    values = [float(weight.numpy()[0]) for weight in weights]
+    np.testing.assert_allclose(values, [1 - 0.5 * 3 * scale, 1 - 0.5 * 4 * scale], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"optimizer_args": {"beta_1": 0.8}},
+            r"`optimizer_args` must be among momentum, nesterov for SGD\. .*beta_1=0\.8",
+        ),
+        ({"optimizer_args": {"use_ema": True}}, r"`optimizer_args` must leave use_ema to `ema`"),
+        ({"optimizer_args": {"learning_rate": 0.1}}, r"`optimizer_args` must leave learning_rate to `learning_rate`"),
+        ({"optimizer_args": {"clipnorm": 1.0}}, r"`optimizer_args` must leave clipnorm to `clip_norm`"),
+    ],
+)
+def test_an_argument_that_is_unknown_or_stands_elsewhere_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build(fields)
+
+
+def test_an_argument_reaches_the_optimizer() -> None:
+    weights = make_weights()
+    # Momentum 0.5: steps of 0.5, then 0.5 + 0.25.
+    values = learn(build({"optimizer_args": {"momentum": 0.5}}), weights, [1.0, 1.0])
+    assert [row[0] for row in values] == [0.5, -0.25]

@@ -1,0 +1,218 @@
+"""The worst photos are found, kept, and drawn where TensorBoard shows them."""
+
+import errno
+import io
+import json
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+from keras import ops
+from PIL import Image
+from tensorboardX.proto.event_pb2 import Event
+
+from unets.errors import InputError
+from unets.training.panel import NUM_TILES, TILE_WIDTH_PX, WorstPanel, is_turn
+
+SIZE_HW = (32, 64)
+TRUE_WIDTH_PX = 32  # the truth is the left half
+TAG = "worst_validation_photos"
+
+
+class Scene:
+    """Photos whose first pixel holds their number, so that the net, which sees no more, knows them apart.
+
+    For photo i the net predicts columns up to `widths[i]`: Dice is 2 min(w, 32) / (w + 32).
+    """
+
+    def __init__(self, run_dir: Path, widths: list[int], classes: tuple[str, ...] = ("car",)) -> None:
+        self.widths, self.classes, self.folder = widths, classes, run_dir / "panel"
+        self.asked: list[int] = []
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        photo = np.full((*SIZE_HW, 3), 100, dtype=np.uint8)
+        photo[0, 0, 0] = index
+        coverage = np.zeros((*SIZE_HW, len(self.classes)), dtype=np.uint8)
+        coverage[:, :TRUE_WIDTH_PX] = 128  # just above one half
+        return photo, coverage
+
+    def predict(self, images_nhwc: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        assert images_nhwc.shape == (1, *SIZE_HW, 3) and images_nhwc.dtype == np.uint8
+        index = int(images_nhwc[0, 0, 0, 0])
+        self.asked.append(index)
+        probs = np.full((1, *SIZE_HW, len(self.classes)), 0.499, dtype=np.float32)
+        for k in range(len(self.classes)):
+            probs[:, :, : self.widths[index] >> k, k] = 0.5  # class k is half as wide as the one before
+        return probs
+
+    def build(self, indices: list[int] | None = None, *, num_epochs: int = 8) -> WorstPanel:
+        ids = [f"photo{index:02d}" for index in range(len(self.widths))]
+        return WorstPanel(
+            self.predict,
+            self,
+            list(range(len(ids))) if indices is None else indices,
+            ids=ids,
+            classes=self.classes,
+            folder=self.folder,
+            num_epochs=num_epochs,
+        )
+
+    def read_panels(self) -> dict[int, npt.NDArray[np.uint8]]:
+        """Reads TensorBoard's files, records of (length, its CRC, bytes, their CRC), as pictures by step."""
+        panels = {}
+        for path in self.folder.glob("events*"):
+            content = path.read_bytes()
+            while content:
+                (length,) = struct.unpack("<Q", content[:8])
+                event = Event.FromString(content[12 : 12 + length])
+                for value in event.summary.value:
+                    picture = Image.open(io.BytesIO(value.image.encoded_image_string))
+                    assert value.tag == TAG and picture.size == (
+                        value.image.width,
+                        value.image.height,
+                    )
+                    panels[event.step] = np.asarray(picture)
+                content = content[16 + length :]
+        return panels
+
+    def read_choice(self) -> list[tuple[str, str]]:
+        return [(row["id"], row["class"]) for row in json.loads((self.folder / "choice.json").read_text())["tiles"]]
+
+
+def test_turns() -> None:
+    assert [epoch for epoch in range(1, 101) if is_turn(epoch, 100)] == [2, 4, 8, 16, 32, 64, 100]
+    assert [epoch for epoch in range(1, 9) if is_turn(epoch, 8)] == [2, 4, 8]
+    assert is_turn(1, 1)
+    assert sum(is_turn(epoch, 1000) for epoch in range(1, 1001)) == 10
+
+
+def test_the_worst_are_chosen_once_and_then_alone_predicted(tmp_path: Path) -> None:
+    # Dice by width: 32: 1, 16: 2/3, 8: 0.4, 0: 0, 48: 0.8, 64: 2/3, 4: 2/9, 24: 6/7, 28: 14/15
+    scene = Scene(tmp_path, [32, 16, 8, 0, 48, 64, 4, 24, 28])
+    panel = scene.build([0, 1, 2, 4, 5, 6, 7, 8])  # photo 3, the worst of all, is trained on
+    panel.on_epoch_end(0)
+    assert scene.asked == [] and not scene.folder.exists()  # no turn
+    panel.on_epoch_end(1)
+    worst = [6, 2, 1, 5, 4, 7]  # ties by their place
+    assert scene.asked == [0, 1, 2, 4, 5, 6, 7, 8, *worst]
+    assert scene.read_choice() == [(f"photo{index:02d}", "car") for index in worst]
+    scene.asked.clear()
+    scene.widths = [0, 32, 32, 32, 32, 32, 32, 32, 32]  # all chosen are right now, photo 0 is wrong
+    panel.on_epoch_end(2)
+    panel.on_epoch_end(3)
+    assert scene.asked == worst
+    before = (scene.folder / "choice.json").read_bytes()
+    scene.asked.clear()
+    restarted = scene.build([0, 1, 2, 4, 5, 6, 7, 8])
+    restarted.on_epoch_end(7)
+    assert scene.asked == worst
+    assert (scene.folder / "choice.json").read_bytes() == before
+    assert sorted(scene.read_panels()) == [2, 4, 8]
+
+
+def test_contours_of_truth_and_net_lie_where_they_belong(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, [48])
+    scene.build().on_epoch_end(7)
+    (sheet,) = scene.read_panels().values()
+    scale = TILE_WIDTH_PX // SIZE_HW[1]
+    assert sheet.shape == (SIZE_HW[0] * scale + 24, TILE_WIDTH_PX, 3)  # one tile, with its caption
+    row = sheet[24 + SIZE_HW[0] * scale // 2].astype(int)
+    green, orange = (np.flatnonzero((abs(row - colour) < 30).all(axis=-1)) for colour in ((0, 158, 115), (230, 159, 0)))
+    # A contour runs over the last pixels inside: columns 32 and 48 of 64, at ten times the size.
+    assert green.max() == pytest.approx(TRUE_WIDTH_PX * scale, abs=4)
+    assert orange.max() == pytest.approx(48 * scale, abs=3)
+    assert (sheet[:24] < 100).all(axis=-1).any()  # the caption
+
+
+def test_the_caption_changes_with_the_dice(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, [16, 24, 40])
+    panel = scene.build()
+    panel.on_epoch_end(1)
+    scene.widths[0] = 20
+    panel.on_epoch_end(3)
+    before, after = (panel[:24] for panel in scene.read_panels().values())
+    changed = np.flatnonzero((before != after).any(axis=(0, 2)))
+    assert len(changed) and changed.max() < TILE_WIDTH_PX  # of the first tile, which is the worst, alone
+
+
+def test_with_several_classes_pairs_of_photo_and_class_are_shown(tmp_path: Path) -> None:
+    # Dice of class cat by width as above; dog is half as wide: 64: 1, 32: 2/3, 16: 0.4, 48: 6/7
+    scene = Scene(tmp_path, [64, 32, 16, 48], classes=("cat", "dog"))
+    panel = scene.build()
+    panel.on_epoch_end(1)
+    assert scene.read_choice() == [
+        ("photo02", "dog"),
+        ("photo00", "cat"),
+        ("photo01", "dog"),
+        ("photo02", "cat"),
+        ("photo03", "cat"),
+        ("photo03", "dog"),
+    ]
+    assert len(scene.read_choice()) == NUM_TILES
+    restarted = scene.build()
+    assert restarted.tiles == panel.tiles
+    (sheet,) = scene.read_panels().values()
+    assert sheet.shape == (2 * (320 + 24) + 4, 3 * 640 + 2 * 4, 3)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"tiles": []}', '{"tiles": [{"id": "photo00"}]}', '{"tiles": [{"id": "x", "class": "car"}]}']
+)
+def test_a_choice_of_other_photos_is_refused_before_training(tmp_path: Path, text: str) -> None:
+    scene = Scene(tmp_path, [32, 16])
+    scene.folder.mkdir()
+    (scene.folder / "choice.json").write_text(text)
+    with pytest.raises(InputError, match=r"choice.json must"):
+        scene.build()
+    (scene.folder / "choice.json").write_text('{"tiles": [{"id": "photo00", "class": "car"}]}')
+    with pytest.raises(InputError, match="must name photos of this run's validation"):
+        scene.build([1])
+
+
+def test_a_full_disk_leaves_no_half_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(tmp_path, [32, 16])
+    panel = scene.build()
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", fail)
+        with pytest.raises(OSError, match="No space left"):
+            panel.on_epoch_end(1)
+    assert list(scene.folder.iterdir()) == []
+    scene.build().on_epoch_end(1)
+    assert scene.read_choice() == [("photo01", "car"), ("photo00", "car")]
+
+
+@pytest.mark.slow
+def test_it_changes_nothing_of_what_is_trained(tmp_path: Path) -> None:
+    def train(callbacks: Callable[[keras.Model], list[keras.callbacks.Callback]]) -> list[npt.NDArray[Any]]:
+        keras.utils.set_random_seed(0)
+        photos = keras.Input((*SIZE_HW, 3), dtype="uint8")
+        hidden = keras.layers.Conv2D(4, 3, padding="same")(keras.layers.Rescaling(1 / 255)(photos))
+        hidden = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(hidden))
+        model = keras.Model(photos, keras.layers.Conv2D(1, 1)(hidden))
+        model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
+        images, targets = (np.stack(arrays) for arrays in zip(*(scene[index] for index in range(4)), strict=True))
+        data = {"x": images, "y": targets / 255, "validation_data": (images, targets / 255)}
+        model.fit(**data, epochs=4, batch_size=2, shuffle=False, verbose=0, callbacks=callbacks(model))
+        return [np.asarray(variable.numpy()) for variable in (*model.variables, *model.optimizer.variables)]
+
+    def watch(model: keras.Model) -> list[keras.callbacks.Callback]:
+        panel = scene.build(num_epochs=4)
+        panel.predict = lambda images: ops.convert_to_numpy(ops.sigmoid(model(images, training=False)))
+        return [panel]
+
+    scene = Scene(tmp_path, [32, 16, 8, 4])
+    alone, watched = train(lambda _: []), train(watch)
+    assert sorted(scene.read_panels()) == [2, 4]
+    assert len(alone) > 10
+    for one, other in zip(alone, watched, strict=True):
+        np.testing.assert_array_equal(one, other)
