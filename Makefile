@@ -16,6 +16,7 @@ CONFIDENCE  ?=
 A           ?=
 B           ?=
 GPU         ?=
+TORCH_PYTHON ?=
 TRAIN_CARS  ?= 18
 TEST_CARS   ?= 6
 
@@ -66,10 +67,11 @@ check-data: $(READY)  ## check that photos, masks and csv files are whole and ag
 folds: $(READY)  ## deal the groups (cars) to folds, once
 	$(PY) scripts/02_make_folds.py $(STAGE)
 
-plan: $(READY)  ## print memory, hours and disk of a training before it is paid (BATCH=, PROBE=0: no timing)
-	$(PY) scripts/14_plan.py $(STAGE) $(if $(BATCH),--batch $(BATCH)) $(if $(filter 0,$(PROBE)),--no-probe)
+plan: $(READY)  ## print memory, hours, disk before they are paid; needs no photos (BATCH=, SPREAD=, PROBE=0)
+	$(PY) scripts/14_plan.py $(STAGE) $(if $(BATCH),--batch $(BATCH)) $(if $(SPREAD),--spread) \
+	  $(if $(filter 0,$(PROBE)),--no-probe)
 
-train: $(READY)  ## train each experiment and fold; goes on where it stopped (BATCH= photos a step, SPREAD=1: all GPUs a fold)
+train: $(READY)  ## train; goes on where it stopped (BATCH= photos a step, SPREAD=1 all GPUs a fold)
 	$(PY) scripts/03_train.py $(STAGE) $(if $(BATCH),--batch $(BATCH)) $(if $(SPREAD),--spread)
 
 predict: $(READY)  ## make out-of-fold and test maps, flips averaged (ANEW=1: delete the present ones)
@@ -93,13 +95,13 @@ summary: $(READY)  ## print one table: Dice of experiments, ensemble and submiss
 show: $(READY)  ## draw a sheet of test photos with the submission's contours (SUBMISSION=)
 	$(PY) scripts/12_show_masks.py $(STAGE) $(if $(SUBMISSION),--submission "$(SUBMISSION)")
 
-runs: $(READY)  ## list all runs: how far each is, what it reached, what it cost
+runs: $(READY)  ## list runs: how far each is, what it reached, what it cost, at which commit
 	$(PY) scripts/15_list_runs.py $(STAGE)
 
 compare: $(READY)  ## compare two experiments photo by photo, out-of-fold (A=, B=; `ensemble` is one, too)
 	$(PY) scripts/16_compare.py $(STAGE) --a "$(A)" --b "$(B)"
 
-pseudo-labels: $(READY)  ## make test photos, where the ensemble is confident, more training photos (NAME=, CONFIDENCE=)
+pseudo-labels: $(READY)  ## make confident test photos more training photos (NAME=, CONFIDENCE=)
 	$(PY) scripts/13_make_pseudo_labels.py $(STAGE) --name "$(NAME)" $(if $(CONFIDENCE),--confidence $(CONFIDENCE)) \
 	  $(if $(ANEW),--anew)
 
@@ -132,5 +134,6 @@ lint: $(DEV)  ## ruff and mypy
 	$(PY) -m ruff check .
 	$(PY) -m mypy
 
-bench: $(DEV)  ## speed as ratios, measured in one run; writes benchmarks/out/bench.json
-	$(PY) benchmarks/bench.py $(if $(filter command,$(firstword $(origin INPUT))),--input "$(INPUT)")
+bench: $(DEV)  ## speed and memory as ratios, measured in one run (TORCH_PYTHON=)
+	$(PY) benchmarks/bench.py $(if $(filter command,$(firstword $(origin INPUT))),--input "$(INPUT)") \
+	  $(if $(TORCH_PYTHON),--torch-python "$(TORCH_PYTHON)")

@@ -31,7 +31,7 @@ def main() -> None:
     import psutil
     from encoding import measure_encoding
     from footprint import measure_footprint
-    from measure import format_rows, format_table
+    from measure import format_rows
     from predicting import measure_prediction
     from reading import measure_reading, measure_steps
     from training import list_cases, measure_training_steps
@@ -41,6 +41,7 @@ def main() -> None:
     from unets.nets.backend import describe_device
     from unets.origin import describe_origin
     from unets.runs import write_json
+    from unets.tables import render_table
 
     configs_dir = ROOT / "configs" / "carvana"
     dataset, experiment = load_dataset(configs_dir), load_experiment(configs_dir, "unet_cpu")
@@ -75,10 +76,14 @@ def main() -> None:
     print(format_rows(rows))
     if steps:
         print()
-        print(format_table(["one thread", "ms/photo"], [[name, f"{ms:.2f}"] for name, ms in steps.items()]))
+        print(
+            render_table(
+                ["one thread", "ms/photo"], [[name, f"{ms:.2f}"] for name, ms in steps.items()], right={"ms/photo"}
+            )
+        )
     if sizes:
         print()
-        print(format_table(["memory", "MiB"], [[name, f"{mib:.0f}"] for name, mib in sizes.items()]))
+        print(render_table(["memory", "MiB"], [[name, f"{mib:.0f}"] for name, mib in sizes.items()], right={"MiB"}))
     write_json(
         args.out,
         {

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from statistics import median, quantiles
 from typing import Any
 
+from unets.tables import render_table
+
 Rounds = dict[str, list[float]]
 
 
@@ -89,19 +91,9 @@ def compare(
     )
 
 
-def format_table(header: list[str], lines: list[list[str]]) -> str:
-    """Lays cells out in columns: the first to the left, all others to the right."""
-    widths = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
-    rule = ["-" * width for width in widths]
-    return "\n".join(
-        "  ".join(cell.rjust(width) if column else cell.ljust(width) for column, (cell, width) in enumerate(cells))
-        for cells in (list(zip(line, widths, strict=True)) for line in [header, rule, *lines])
-    )
-
-
 def format_rows(rows: list[Row]) -> str:
     """Lays out rows, and whether each reached its aim."""
-    header = ["", "ours", "baseline", "unit", "ratio", "quartiles", "aim", ""]
+    header = ["what", "ours", "baseline", "unit", "ratio", "quartiles", "aim", "verdict"]
     lines = [
         [
             row.what,
@@ -115,4 +107,4 @@ def format_rows(rows: list[Row]) -> str:
         ]
         for row in rows
     ]
-    return format_table(header, lines)
+    return render_table(header, lines, right=header[1:])

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from measure import format_table
+
+from unets.tables import render_table
 
 ROOT = Path(__file__).resolve().parent.parent
 MIB, GIB = 2**20, 2**30
@@ -97,7 +98,7 @@ def main() -> None:
         lines.append([f"{number} {case.describe()}", case.precision, str(case.batch), *cells])
         print("  ".join(lines[-1]), flush=True, file=sys.stderr)
     header = ["case", "precision", "batch", "predicted MiB", "measured MiB", "ratio", "process MiB"]
-    print(f"\n{format_table(header, lines)}")
+    print(f"\n{render_table(header, lines, right=header[1:])}")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(records, indent=1) + "\n")
     print(f"\nwritten: {args.out}")

@@ -80,6 +80,8 @@ def measure_training_steps(experiment: ExperimentConfig, seconds: float, torch_p
     PyTorch's has the same net (its logits and loss are compared with TensorFlow's first), loss and clipping, fused
     AdamW, channels last, and the faster of float32 and bfloat16 autocast; on a GPU it is compiled. Where one process
     has a GPU, those without are left out. The peak is the most that any of the processes multiplies in that precision.
+    Turns do not make up for other work on the cores: PyTorch's threads wait for one another at every operation, and
+    with 6 processes at work on two cores its steps took 26 times TensorFlow's. Only an idle machine's ratio counts.
 
     Args:
         experiment: net, size and batch.

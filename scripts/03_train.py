@@ -6,32 +6,42 @@
 import sys
 
 from unets import cli
-from unets.catalog import load_catalog
+from unets.catalog import Catalog, load_catalog
+from unets.config import ExperimentConfig
+from unets.data.cache import choose_shared_kind, measure_cache
 from unets.folds import hash_folds, read_folds
+from unets.paths import Project
 from unets.training.devices import Task, deal_devices, follow_parent, train_on_devices
+from unets.training.order import deal_generations
 
 
 def main(stage: cli.Stage) -> None:
-    """Trains fold after fold; those of one size share a cache of decoded photos."""
+    """Trains fold after fold, what others start from first; those of one size share a cache of decoded photos."""
     is_child = follow_parent()
+    dataset = stage.dataset  # first: it tells a mistyped competition
     with_test = any(experiment.data.pseudo_labels is not None for experiment in stage.experiments.values())
-    catalog = load_catalog(stage.dataset, stage.project.input_dir, with_test=with_test)
+    catalog = load_catalog(dataset, stage.project.input_dir, with_test=with_test)
     folds, folds_hash = read_folds(stage.project.folds_path, catalog), hash_folds(stage.project.folds_path)
     folds_of = {name: stage.list_folds(experiment) for name, experiment in stage.experiments.items()}
-    tasks = [Task(experiment=name, fold=fold) for name, folds_used in folds_of.items() for fold in folds_used]
-    devices = deal_devices(1 if stage.args.spread else stage.args.jobs)[: len(tasks)]
+    generations = deal_generations(stage.experiments)
+    tasks_of = [
+        [Task(experiment=name, fold=fold) for name in names for fold in folds_of[name]] for names in generations
+    ]
+    devices = deal_devices(1 if stage.args.spread else stage.args.jobs)[: max(map(len, tasks_of))]
     if len(devices) > 1:
-        train_on_devices(tasks, devices, build_command)
+        for tasks in tasks_of:
+            train_on_devices(tasks, devices, build_command)
         return
     cli.load_backend()  # takes seconds: after all that may be mistyped
     from unets.training.fold import train_experiment
 
-    for name, experiment in stage.experiments.items():
+    for name in (name for names in generations for name in names):
+        experiment = stage.experiments[name]
         train_experiment(
             stage.project,
             catalog,
             name,
-            experiment,
+            share_cache(stage.project, catalog, experiment) if is_child else experiment,
             folds=folds,
             folds_hash=folds_hash,
             use_folds=folds_of[name],
@@ -40,6 +50,16 @@ def main(stage: cli.Stage) -> None:
         )
     if is_child:
         sys.exit(0)  # what the stage took is noted by the process that waits for all children
+
+
+def share_cache(project: Project, catalog: Catalog, experiment: ExperimentConfig) -> ExperimentConfig:
+    """Resolves cache="auto" for a child, beside which others want a cache of the same photos."""
+    data = experiment.data
+    if data.cache != "auto":
+        return experiment
+    num_bytes = measure_cache(len(catalog.train), len(catalog.dataset.classes), data.size_hw)
+    kind = choose_shared_kind(num_bytes, data.size_hw, project.cache_dir)
+    return experiment.model_copy(update={"data": data.model_copy(update={"cache": kind})})
 
 
 def build_command(task: Task) -> list[str]:

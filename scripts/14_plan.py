@@ -1,10 +1,16 @@
-"""Prints what each experiment will cost on this machine, before it is paid: memory, hours, disk; trains nothing."""
+"""Prints what each experiment will cost on this machine, before it is paid: memory, hours, disk; trains nothing.
+
+Exits with 1 where an experiment cannot be trained here, and says what can.
+"""
+
+from dataclasses import replace
 
 from unets import cli
 from unets.catalog import Catalog, load_catalog
 from unets.config import DatasetConfig
 from unets.errors import InputError
 from unets.paths import Project
+from unets.pseudo_labels import count_pseudo_labels
 
 
 def main(stage: cli.Stage) -> None:
@@ -13,7 +19,9 @@ def main(stage: cli.Stage) -> None:
     folds_of = {name: stage.list_folds(experiment) for name, experiment in stage.experiments.items()}
     catalog = find_catalog(project, dataset)
     cli.load_backend()  # takes seconds: after all that may be mistyped
-    from unets.training.planner import Photos, plan_experiment, render_plan, render_total
+    from unets.nets.backend import count_devices
+    from unets.training.planner import Photos, check_plan, plan_experiment
+    from unets.training.price import render_plan, render_total
 
     photos = Photos(
         num_train=len(catalog.train) or dataset.num_train or 0, num_test=len(catalog.test) or dataset.num_test or 0
@@ -22,20 +30,25 @@ def main(stage: cli.Stage) -> None:
     print(f"{photos.num_train:,} training and {photos.num_test:,} test photos, as in {source}\n")
     plans = []
     for name, experiment in stage.experiments.items():
+        labels = experiment.data.pseudo_labels
+        counts = [count_pseudo_labels(project, labels, fold) for fold in folds_of[name]] if labels else [0]
         plan = plan_experiment(
             project,
             dataset,
             name,
             experiment,
             num_folds=len(folds_of[name]),
-            photos=photos,
+            photos=replace(photos, num_pseudo=max(counts)),
             micro_batch=stage.args.batch,
+            num_devices=count_devices() if stage.args.spread else 1,
             samples=catalog.train,
             probe=not stage.args.no_probe,
         )
         print(f"{render_plan(plan)}\n", flush=True)
         plans.append(plan)
-    print(render_total(plans))
+    print(render_total(plans), flush=True)
+    for plan in plans:
+        check_plan(plan)
 
 
 def find_catalog(project: Project, dataset: DatasetConfig) -> Catalog:
@@ -51,5 +64,6 @@ def find_catalog(project: Project, dataset: DatasetConfig) -> Catalog:
 if __name__ == "__main__":
     parser = cli.build_parser(__doc__)
     parser.add_argument("--batch", type=int, help="photos a step, a divisor of the batch (default: the config's)")
+    parser.add_argument("--spread", action="store_true", help="spread each step over all devices")
     parser.add_argument("--no-probe", action="store_true", help="skip the probe of this machine's speed: no hours")
     cli.run(main, parser)

@@ -261,6 +261,40 @@ def test_a_finished_stage_leaves_its_seconds(run_script: Run, project: Project) 
     assert all(note["seconds"] >= 0 for note in notes)
 
 
+def test_what_others_start_from_is_trained_before_them_on_several_devices(
+    run_script: Run, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = "ExperimentConfig(training=TrainingConfig(start_from='unet_b'), folds=(0, 1))"
+    write_config(project, "unet_a", f"EXPERIMENT = {start}")
+    assert run_script("02") == 0
+    dealt: list[list[str]] = []
+    monkeypatch.setattr("unets.training.devices.deal_devices", lambda jobs: [1, 2, 3])
+    monkeypatch.setattr(
+        "unets.training.devices.train_on_devices", lambda tasks, *_: dealt.append([str(task) for task in tasks])
+    )
+    assert run_script("03", "--exp", "unet_a,unet_b,unet_c") == 0
+    assert dealt == [["unet_b fold 1", "unet_c fold 0"], ["unet_a fold 0", "unet_a fold 1"]]
+
+
+def test_runs_are_listed_by_experiment_and_fold(
+    run_script: Run, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, fold in (("unet_a", 0), ("unet_a", 1), ("unet_c", 0), ("unet_old", 1)):  # the last has no config
+        project.run_dir(name, fold).mkdir(parents=True)
+
+    def list_rows(*arguments: str) -> list[tuple[str, str]]:
+        assert run_script("15", *arguments) == 0
+        rows = (line.split() for line in capsys.readouterr().out.splitlines())
+        return [(row[0], row[1]) for row in rows if row and row[0].startswith("unet_")]
+
+    assert list_rows() == [("unet_a", "0"), ("unet_a", "1"), ("unet_c", "0"), ("unet_old", "1")]
+    assert list_rows("--exp", "unet_old,unet_c") == [("unet_c", "0"), ("unet_old", "1")]
+    assert list_rows("--fold", "1") == [("unet_a", "1"), ("unet_old", "1")]
+    assert list_rows("--exp", "unet_a", "--fold", "0") == [("unet_a", "0")]
+    assert run_script("15", "--exp", "unet_x") == 1
+    assert "as unet_a, unet_c, unet_old. Received: unet_x" in read_error(capsys)
+
+
 def make(*arguments: str) -> str:
     done = subprocess.run(["make", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout
@@ -285,6 +319,27 @@ def test_make_alone_prints_every_target() -> None:
 def test_the_pipeline_is_the_scripts_in_their_order(options: list[str]) -> None:
     commands = re.findall(r"scripts/(\d\d)_", make("-n", "pipeline", *options))
     assert commands == ["01", "02", "03", "04", "05", "06"]
+
+
+@pytest.mark.slow
+def test_a_plan_that_cannot_work_is_told_in_full_and_fails(
+    run_script: Run, project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, batch_size in (("unet_a", 2), ("unet_b", 64)):
+        data = f"DataConfig(size_hw=(64, 96), batch_size={batch_size}, cache='none')"
+        write_config(project, name, f"EXPERIMENT = ExperimentConfig(data={data}, model=ModelConfig(depth=1))")
+    assert run_script("14", "--no-probe") == 0
+    assert "impossible" not in capsys.readouterr().out
+    monkeypatch.setattr("unets.training.memory.find_free_memory", lambda: 300 * 2**20)
+    assert run_script("14", "--no-probe") == 1
+    said = capsys.readouterr()
+    assert said.out.count("impossible") == 1 and said.out.splitlines()[-1].startswith("together")
+    assert re.search(
+        r"error: training of unet_b must fit into .*`make train EXP=unet_b BATCH=\d+ COMPETITION=", said.err
+    )
+    # What it proposes works.
+    batch = re.findall(r"BATCH=(\d+)", said.err)[0]
+    assert run_script("14", "--no-probe", "--exp", "unet_b", "--batch", batch) == 0
 
 
 def test_make_passes_its_variables_on() -> None:

@@ -208,7 +208,12 @@ def test_experiments_of_other_models_folders(project: Project, tmp_path: Path) -
 
 @pytest.mark.parametrize(
     ("given", "received"),
-    [("c", "Received: c"), ("", r"Received: \(nothing\)"), ("ensemble", "Received: ensemble"), ("no/a", "no/a")],
+    [
+        ("c", "Received: c"),
+        ("", r"Received: \(nothing\)\. Name both, as `make compare A=unet_1024 B="),
+        ("ensemble", "Received: ensemble"),
+        ("no/a", "no/a"),
+    ],
 )
 def test_what_was_not_judged_is_refused(project: Project, given: str, received: str) -> None:
     write_experiment(project, "a", A)

@@ -107,11 +107,46 @@ def test_unknown_field(kind: type[Config]) -> None:
         (DataConfig, {"size_hw": (31, 640)}, "`size_hw` must be at least 32 a side"),
         (DataConfig, {"augment": AugmentConfig(quarter_turns=True)}, "`size_hw` must be square for quarter turns"),
         (DataConfig, {"batch_size": 0}, "greater than or equal to 1"),
+        (DataConfig, {"crop_hw": (31, 64)}, "`crop_hw` must be 32 to size_hw=(640, 959) a side. Received: crop_hw="),
+        (DataConfig, {"crop_hw": (64, 960)}, "`crop_hw` must be 32 to size_hw=(640, 959) a side. Received: crop_hw="),
+        (
+            DataConfig,
+            {"size_hw": (64, 64), "crop_hw": (32, 48), "augment": AugmentConfig(quarter_turns=True)},
+            "`crop_hw` must be square for quarter turns",
+        ),
+        (DataConfig, {"balance": "groups"}, "'none', 'group' or 'class'"),
         (AugmentConfig, {"hflip": 1.5}, "less than or equal to 1"),
         (ModelConfig, {"depth": 0}, "greater than or equal to 1"),
         (ModelConfig, {"dropout": 1.0}, "less than 1"),
+        (ModelConfig, {"stride": 3}, "1, 2, 4 or 8"),
+        (ModelConfig, {"weights": "imagenet"}, "`weights` must be none for the encoder unet"),
+        (ModelConfig, {"encoder": "vgg19"}, "'vgg16'"),
+        (ModelConfig, {"encoder": "vgg16", "depth": 6}, "`depth` must be at most 5 for vgg16: it halves 5 times"),
+        (ModelConfig, {"encoder": "vgg16", "stride": 4, "depth": 4}, "`depth` must be at most 3 for vgg16"),
+        (ModelConfig, {"depth": 2, "deep_supervision": 2}, "`deep_supervision` must be below depth=2"),
         (TrainingConfig, {"learning_rate": 0.0}, "greater than 0"),
         (TrainingConfig, {"epochs": 1}, "`warmup_epochs` must be below epochs=1"),
+        (TrainingConfig, {"epochs": 5, "frozen_epochs": 6}, "`frozen_epochs` must be at most epochs=5"),
+        (TrainingConfig, {"epochs": 4, "average": "last"}, "`average_epochs` must be at most epochs=4"),
+        (TrainingConfig, {"average_epochs": 1}, "greater than or equal to 2"),
+        (TrainingConfig, {"ema": 1.0}, "less than 1"),
+        (TrainingConfig, {"clip_norm": 0.0}, "greater than 0"),
+        (TrainingConfig, {"micro_batch": 0}, "greater than or equal to 1"),
+        (
+            ExperimentConfig,
+            {"data": {"batch_size": 8}, "training": {"micro_batch": 3}},
+            "`training.micro_batch` must divide data.batch_size=8. Received: training.micro_batch=3",
+        ),
+        (
+            ExperimentConfig,
+            {"training": {"loss": "lovasz"}},
+            "`data.targets` must be threshold for training.loss=lovasz",
+        ),
+        (
+            ExperimentConfig,
+            {"data": {"targets": "threshold"}, "model": {"deep_supervision": 1}, "training": {"loss": "lovasz"}},
+            "`model.deep_supervision` must be 0 for training.loss=lovasz",
+        ),
         (PredictionConfig, {"views": ()}, "`views` must name at least one view"),
         (PredictionConfig, {"views": ("hflip", "hflip")}, "`views` must name at least one view, each once"),
         (PredictionConfig, {"tile_hw": (100, 128)}, "`tile_overlap_px` must be at most half of tile_hw=(100, 128)"),
@@ -125,6 +160,18 @@ def test_impossible_field(kind: type[Config], fields: dict[str, object], message
     with pytest.raises(ValidationError) as error:
         kind(**fields)
     assert message in str(error.value)
+
+
+def test_what_is_just_possible() -> None:
+    """The other side of each limit."""
+    DataConfig(size_hw=(64, 64), crop_hw=(64, 64), augment=AugmentConfig(quarter_turns=True))
+    DataConfig(size_hw=(64, 96), crop_hw=(32, 32), augment=AugmentConfig(quarter_turns=True))
+    ModelConfig(encoder="vgg16", weights="imagenet", depth=5)
+    ModelConfig(encoder="vgg16", stride=4, depth=3)
+    ModelConfig(depth=2, deep_supervision=1)
+    TrainingConfig(epochs=5, average="last", frozen_epochs=5)
+    ExperimentConfig(data=DataConfig(batch_size=8, targets="threshold"), training=TrainingConfig(loss="lovasz"))
+    ExperimentConfig(data=DataConfig(batch_size=8), training=TrainingConfig(micro_batch=4))
 
 
 def write(folder: Path, name: str, text: str) -> Path:

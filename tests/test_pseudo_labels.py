@@ -15,7 +15,13 @@ from unets.data.samples import read_mask
 from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.paths import Project
-from unets.pseudo_labels import check_name, hash_pseudo_labels, list_candidates, read_pseudo_labels
+from unets.pseudo_labels import (
+    check_name,
+    count_pseudo_labels,
+    hash_pseudo_labels,
+    list_candidates,
+    read_pseudo_labels,
+)
 from unets.runs import hash_file
 
 
@@ -38,7 +44,7 @@ def write_labels(project: Project, rows: list[str], fold: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress("\n".join(["img,rle_mask", *rows, ""]).encode(), mtime=0))
     record = {"file_sha256": hash_file(path), "folds_hash": hash_folds(project.folds_path)}
-    record |= {"num_photos": 4, "confidence": 0.9}
+    record |= {"num_photos": 4, "num_kept": len(rows), "confidence": 0.9}
     project.pseudo_labels_record_path("round1", fold).write_text(json.dumps(record))
     return path
 
@@ -126,3 +132,9 @@ def test_names() -> None:
     for name in ("", ".", "..", "a/b", " ", "-a"):
         with pytest.raises(InputError, match="`NAME` must be of letters"):
             check_name(name)
+
+
+def test_labels_are_counted_before_they_are_read(project: Project) -> None:
+    assert count_pseudo_labels(project, "round1", 1) == 0
+    write_labels(project, ["a.jpg,1 1", "b.jpg,1 2"], fold=1)
+    assert [count_pseudo_labels(project, "round1", fold) for fold in (0, 1)] == [0, 2]

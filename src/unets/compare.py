@@ -179,6 +179,8 @@ def _load(project: Project, metric: str, variable: str, given: str) -> _Contesta
     judged = list_judged(project) + ([ENSEMBLE] if project.ensemble_path.exists() else [])
     if name not in judged:
         hint = f". Run `make predict EXP={name}`" if project.experiment_dir(name).is_dir() and name else ""
+        if not given:
+            hint = ". Name both, as `make compare A=unet_1024 B=unet_640x959`"
         raise InputError(
             f"`{variable}` must be judged out-of-fold, in {project.models_dir} one of {', '.join(judged) or '(none)'}. "
             f"Received: {given or '(nothing)'}{hint}"

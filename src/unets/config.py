@@ -304,6 +304,12 @@ class ExperimentConfig(Config):
             "be threshold for training.loss=lovasz, which is defined for targets of 0 and 1 alone",
             self.data.targets,
         )
+        _require(
+            self.training.loss != "lovasz" or self.model.deep_supervision == 0,
+            "model.deep_supervision",
+            "be 0 for training.loss=lovasz: coarser targets are shares, not 0 and 1",
+            self.model.deep_supervision,
+        )
         return self
 
 

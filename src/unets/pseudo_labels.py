@@ -78,6 +78,12 @@ def hash_pseudo_labels(project: Project, name: str, fold: int) -> str:
     return hash_file(path)
 
 
+def count_pseudo_labels(project: Project, name: str, fold: int) -> int:
+    """Returns how many photos a fold's labels are of, as their record has it; 0 where there are none yet."""
+    path = project.pseudo_labels_record_path(name, fold)
+    return int(read_json(path)["num_kept"]) if path.is_file() else 0
+
+
 def list_candidates(catalog: Catalog) -> tuple[Sample, ...]:
     """Lists the test photos that may get labels: those of groups that no training photo is of.
 

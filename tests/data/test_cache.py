@@ -16,7 +16,15 @@ from PIL import Image
 from unets.catalog import Catalog, load_catalog
 from unets.config import load_dataset
 from unets.data import cache
-from unets.data.cache import DiskReader, JoinedReader, PairReader, choose_kind, measure_cache, open_reader
+from unets.data.cache import (
+    DiskReader,
+    JoinedReader,
+    PairReader,
+    choose_kind,
+    choose_shared_kind,
+    measure_cache,
+    open_reader,
+)
 from unets.paths import Project
 
 SIZE_HW = (32, 48)
@@ -254,3 +262,15 @@ def test_the_fastest_kind_that_fits(
     monkeypatch.setattr(cache.shutil, "disk_usage", measure_disk)
     assert choose_kind(num_bytes, tmp_path / "not" / "made" / "yet") == kind
     assert asked == [tmp_path]
+
+
+def test_processes_side_by_side_share_a_cache_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    cache_dir = tmp_path / "cache"
+    assert choose_shared_kind(800, SIZE_HW, cache_dir) == "disk"  # however much memory is free
+    assert choose_shared_kind(801, SIZE_HW, cache_dir) == "none"
+    (cache_dir / "64x48_train_ab").mkdir(parents=True)  # of another size
+    (cache_dir / ".32x48_train_lock").touch()
+    assert choose_shared_kind(801, SIZE_HW, cache_dir) == "none"
+    (cache_dir / ".part-32x48_train_ab").mkdir()  # another fills it at this moment
+    assert choose_shared_kind(801, SIZE_HW, cache_dir) == "disk"

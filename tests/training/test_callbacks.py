@@ -13,7 +13,7 @@ from tensorboardX.proto.event_pb2 import Event
 from unets.config import TrainingConfig
 from unets.data.batches import Batches
 from unets.errors import InputError
-from unets.training.callbacks import Save, StopOnNonFinite, format_duration
+from unets.training.callbacks import Save, StopOnNonFinite
 from unets.training.learner import Learner
 from unets.training.optimizers import build_optimizer
 from unets.training.state import Progress, RunFiles
@@ -220,11 +220,3 @@ def test_a_loss_that_is_not_finite_is_refused_with_the_photos_of_its_batch(batch
         callback.on_train_batch_end(1, {"loss": float("nan")})
     with pytest.raises(InputError, match=r"Received: inf in epoch 1, batch 3, photos c\. "):
         callback.on_train_batch_end(2, {"loss": float("inf")})
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "0 s"), (29, "29 s"), (31, "1 min"), (3540, "59 min"), (7800, "2 h 10 min"), (90000, "1 d 1 h")],
-)
-def test_durations_are_written_for_people(seconds: float, words: str) -> None:
-    assert format_duration(seconds) == words

@@ -1,87 +1,43 @@
-import csv
 import json
 import shutil
 import struct
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import keras
 import numpy as np
 import pytest
 from keras import ops
 from tensorboardX.proto.event_pb2 import Event
 
-from unets.catalog import Catalog, load_catalog
-from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig, load_dataset
-from unets.data.cache import ArrayReader, DiskReader, PairReader, open_reader
+from unets.data.cache import ArrayReader
 from unets.errors import InputError
-from unets.folds import hash_folds, write_folds
-from unets.paths import Project
 from unets.training.callbacks import ProgressBar
-from unets.training.fold import split_batches, train_experiment, train_fold
+from unets.training.fold import split_batches, train_experiment
 from unets.training.learner import build_learner
-from unets.training.optimizers import build_optimizer
 from unets.training.state import RunFiles
+
+from .conftest import (
+    EXPERIMENT,
+    Interruption,
+    Scene,
+    change,
+    read_history,
+    read_metrics,
+    read_weights,
+    stop,
+)
 
 pytestmark = pytest.mark.slow
 
-SIZE_HW = (32, 48)
-# Dropout, augmentation and batch normalization: all that has a state of its own, or draws at random.
-EXPERIMENT = ExperimentConfig(
-    data=DataConfig(size_hw=SIZE_HW, batch_size=2, cache="ram"),
-    model=ModelConfig(depth=1, base_filters=4, dropout=0.25),
-    training=TrainingConfig(epochs=4, learning_rate=3e-2, precision="float32"),
-)
-
-
 # As measured with Keras 3.15 and TensorFlow 2.21 on a CPU, 2026-11-23.
 GOLDEN_LOSSES = [1.577670, 1.598524, 1.330731, 1.206641, 1.089679]
-
-
-class Interruption(BaseException):
-    """Ends a training as Ctrl-C would."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scene:
-    """A competition of 12 photos a fold, and the way to train on it."""
-
-    project: Project
-    catalog: Catalog
-    folds: Mapping[str, int]
-    folds_hash: str
-    reader: PairReader
-
-    def train(self, run_dir: Path, experiment: ExperimentConfig = EXPERIMENT, **changes: Any) -> None:
-        keras.utils.clear_session()
-        arguments = {"folds": self.folds, "folds_hash": self.folds_hash, "reader": self.reader, "workers": 2}
-        train_fold(run_dir, self.catalog, experiment, fold=0, **(arguments | changes))
-
-    @property
-    def disk_reader(self) -> DiskReader:
-        return DiskReader(self.catalog.train, self.catalog.dataset, SIZE_HW)
-
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Scene:
-    # PNG: other versions of the JPEG library would give other losses.
-    project = write_competition(tmp_path_factory.mktemp("fold"), photo_format="png")
-    dataset = load_dataset(project.configs_dir)
-    catalog = load_catalog(dataset, project.input_dir, with_test=False)
-    return Scene(
-        project=project,
-        catalog=catalog,
-        folds=write_folds(project, catalog, jobs=1),
-        folds_hash=hash_folds(project.folds_path),
-        reader=open_reader(catalog.train, dataset, SIZE_HW, "ram", project.cache_dir),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +46,6 @@ def finished(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run_dir = tmp_path_factory.mktemp("finished") / "unet_a" / "fold0"
     scene.train(run_dir)
     return run_dir
-
-
-@pytest.fixture
-def run_dir(tmp_path: Path) -> Path:
-    return tmp_path / "unet_a" / "fold0"
 
 
 @pytest.fixture
@@ -112,31 +63,6 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], AbstractC
             yield
 
     return interrupt
-
-
-def stop(*args: Any, **kwargs: Any) -> None:
-    raise Interruption
-
-
-def change(part: str, experiment: ExperimentConfig = EXPERIMENT, **fields: Any) -> ExperimentConfig:
-    """Returns the experiment with some fields of `data`, `model` or `training` changed."""
-    return experiment.model_copy(update={part: getattr(experiment, part).model_copy(update=fields)})
-
-
-def read_history(run_dir: Path) -> list[dict[str, float]]:
-    with (run_dir / "history.csv").open(newline="") as file:
-        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-
-
-def read_metrics(run_dir: Path) -> dict[str, Any]:
-    return json.loads((run_dir / "metrics.json").read_text())
-
-
-def read_weights(path: Path) -> dict[str, np.ndarray]:
-    arrays: dict[str, np.ndarray] = {}
-    with h5py.File(path) as file:
-        file.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
-    return arrays
 
 
 def assert_same_run(run_dir: Path, other_dir: Path) -> None:
@@ -180,9 +106,10 @@ def test_a_fold_learns_to_find_the_ellipses(finished: Path) -> None:
 def test_a_run_folder_holds_what_the_module_says(finished: Path, scene: Scene) -> None:
     names = {str(path.relative_to(finished)) for path in finished.rglob("*") if not path.name.startswith(".lock")}
     events = {name for name in names if name.startswith("events/")}
-    assert len(events) == 1
+    panels = {name for name in names if name.startswith("panel/events")}
+    assert len(events) == 1 and panels
     kept = {"config.json", "best.weights.h5", "last", "last/state.npz", "history.csv", "metrics.json", "events"}
-    assert names - events == kept
+    assert names - events - panels == kept | {"panel", "panel/choice.json"}
     config = json.loads((finished / "config.json").read_text())
     assert (config["fold"], config["folds_hash"], config["classes"]) == (0, scene.folds_hash, ["car"])
     for part in ("data", "model", "training", "prediction"):
@@ -397,33 +324,6 @@ def test_five_golden_losses(scene: Scene) -> None:
     assert losses == pytest.approx(GOLDEN_LOSSES, abs=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("warmup_epochs", "step", "rate"),
-    [
-        # 10 epochs of 5 steps; two of warm-up from a hundredth of the peak, 0.01, in a straight line:
-        (2.0, 0, 0.0001),
-        (2.0, 5, 0.0001 + 0.5 * 0.0099),
-        (2.0, 10, 0.01),
-        # then 40 steps down a cosine: peak (1 + cos(pi t)) / 2 at t = 1/4, 1/2, 1.
-        (2.0, 20, 0.01 * (1 + 0.5**0.5) / 2),
-        (2.0, 30, 0.005),
-        (2.0, 50, 0.0),
-        # Half an epoch of 5 steps is 2.5 steps, rounded to 2.
-        (0.5, 2, 0.01),
-        (0.5, 26, 0.005),
-        # No warm-up.
-        (0.0, 0, 0.01),
-        (0.0, 25, 0.005),
-        (0.0, 50, 0.0),
-    ],
-)
-def test_the_learning_rate_rises_in_a_line_and_falls_in_a_cosine(warmup_epochs: float, step: int, rate: float) -> None:
-    config = TrainingConfig(epochs=10, learning_rate=0.01, warmup_epochs=warmup_epochs)
-    optimizer = build_optimizer(config, updates_per_epoch=5)
-    optimizer.iterations.assign(step)
-    assert float(optimizer.learning_rate) == pytest.approx(rate, abs=1e-8)
-
-
 def test_weights_decay_and_what_normalizes_does_not(scene: Scene) -> None:
     experiment = change("training", weight_decay=0.5, warmup_epochs=0, learning_rate=0.1)
     model = build_learner(experiment, 1, updates_per_epoch=5)
@@ -434,16 +334,6 @@ def test_weights_decay_and_what_normalizes_does_not(scene: Scene) -> None:
         expected = 1 - 0.1 * 0.5 if variable.name == "kernel" else 1.0
         np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-6, err_msg=variable.path)
     assert {v.name for v in model.trainable_variables} == {"kernel", "bias", "beta", "gamma"}
-
-
-@pytest.mark.parametrize(("clip_norm", "scale"), [(None, 1.0), (2.0, 2 / 5), (6.0, 1.0)])
-def test_long_gradients_are_shortened_over_all_weights_together(clip_norm: float | None, scale: float) -> None:
-    # Gradients of 3 and 4 are 5 long; the first moment takes a tenth of what is left of them.
-    weights = [keras.Variable([0.0], name=name) for name in ("a", "b")]
-    optimizer = build_optimizer(TrainingConfig(clip_norm=clip_norm), updates_per_epoch=5)
-    optimizer.apply([ops.convert_to_tensor([3.0]), ops.convert_to_tensor([4.0])], weights)
-    moments = [float(v.numpy()[0]) for v in optimizer.variables if v.path.endswith("_momentum")]
-    assert moments == pytest.approx([0.1 * 3 * scale, 0.1 * 4 * scale])
 
 
 def test_folds_of_an_experiment_are_trained_one_after_the_other(scene: Scene, tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ import pytest
 from keras import ops
 
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from unets.data.batches import Batches
+from unets.data.cache import ArrayReader
 from unets.nets.unet import build_unet
 from unets.training.learner import Learner, build_learner
 from unets.training.optimizers import build_optimizer
@@ -103,17 +105,11 @@ def test_what_predicts_is_the_mean_of_weights_and_of_statistics() -> None:
 
 
 def test_a_validator_of_another_size_scores_the_same_weights() -> None:
-    class Whole(keras.utils.PyDataset):  # type: ignore[misc]
-        def __len__(self) -> int:
-            return 2
-
-        def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-            return (PHOTOS[:3], TARGETS[:3]) if index == 0 else (PHOTOS[3:], TARGETS[3:])
-
     learner = build(ema=0.9)
     learn(learner, 2)
     config = ModelConfig(depth=2, base_filters=4, normalization="none")
-    validator = Validator(build_unet(config, SIZE_HW), learner.photo_loss.loss, Whole())  # type: ignore[arg-type]
+    batches = Batches(ArrayReader(PHOTOS, TARGETS), [0, 1, 2, 3], batch_size=3)
+    validator = Validator(build_unet(config, SIZE_HW), learner.photo_loss.loss, batches)
     validator.take_weights(learner.read_weights())
     scores = validator.score()
     # By hand, a photo at a time: the last, smaller batch counts for its photo alone.

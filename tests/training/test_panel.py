@@ -34,6 +34,7 @@ class Scene:
     def __init__(self, run_dir: Path, widths: list[int], classes: tuple[str, ...] = ("car",)) -> None:
         self.widths, self.classes, self.folder = widths, classes, run_dir / "panel"
         self.asked: list[int] = []
+        self.batch_size = 1
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         photo = np.full((*SIZE_HW, 3), 100, dtype=np.uint8)
@@ -43,15 +44,19 @@ class Scene:
         return photo, coverage
 
     def predict(self, images_nhwc: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        assert images_nhwc.shape == (1, *SIZE_HW, 3) and images_nhwc.dtype == np.uint8
-        index = int(images_nhwc[0, 0, 0, 0])
-        self.asked.append(index)
-        probs = np.full((1, *SIZE_HW, len(self.classes)), 0.499, dtype=np.float32)
-        for k in range(len(self.classes)):
-            probs[:, :, : self.widths[index] >> k, k] = 0.5  # class k is half as wide as the one before
+        assert images_nhwc.shape == (self.batch_size, *SIZE_HW, 3) and images_nhwc.dtype == np.uint8
+        probs = np.full((self.batch_size, *SIZE_HW, len(self.classes)), 0.499, dtype=np.float32)
+        for photo, index in enumerate(images_nhwc[:, 0, 0, 0].tolist()):
+            self.asked.append(index)
+            for k in range(len(self.classes)):
+                probs[photo, :, : self.widths[index] >> k, k] = 0.5  # class k is half as wide as the one before
         return probs
 
-    def build(self, indices: list[int] | None = None, *, num_epochs: int = 8) -> WorstPanel:
+    def build(
+        self, indices: list[int] | None = None, *, num_epochs: int = 8, batch_size: int | None = None
+    ) -> WorstPanel:
+        self.batch_size = batch_size or 1
+        options = {} if batch_size is None else {"batch_size": batch_size}
         ids = [f"photo{index:02d}" for index in range(len(self.widths))]
         return WorstPanel(
             self.predict,
@@ -61,6 +66,7 @@ class Scene:
             classes=self.classes,
             folder=self.folder,
             num_epochs=num_epochs,
+            **options,
         )
 
     def read_panels(self) -> dict[int, npt.NDArray[np.uint8]]:
@@ -86,10 +92,10 @@ class Scene:
 
 
 def test_turns() -> None:
-    assert [epoch for epoch in range(1, 101) if is_turn(epoch, 100)] == [2, 4, 8, 16, 32, 64, 100]
+    assert [epoch for epoch in range(1, 101) if is_turn(epoch, 100)] == [2, 4, 8, 16, 32, 48, 64, 80, 96, 100]
     assert [epoch for epoch in range(1, 9) if is_turn(epoch, 8)] == [2, 4, 8]
     assert is_turn(1, 1)
-    assert sum(is_turn(epoch, 1000) for epoch in range(1, 1001)) == 10
+    assert sum(is_turn(epoch, 1000) for epoch in range(1, 1001)) == 3 + 1000 // 16 + 1
 
 
 def test_the_worst_are_chosen_once_and_then_alone_predicted(tmp_path: Path) -> None:
@@ -114,6 +120,17 @@ def test_the_worst_are_chosen_once_and_then_alone_predicted(tmp_path: Path) -> N
     assert scene.asked == worst
     assert (scene.folder / "choice.json").read_bytes() == before
     assert sorted(scene.read_panels()) == [2, 4, 8]
+
+
+@pytest.mark.parametrize("batch_size", [2, 5, 9, 20])
+def test_batches_of_one_size_choose_and_draw_what_single_photos_do(tmp_path: Path, batch_size: int) -> None:
+    widths = [32, 16, 8, 0, 48, 64, 4, 24, 28]
+    single, batched = Scene(tmp_path / "single", widths), Scene(tmp_path / "batched", widths)
+    single.build().on_epoch_end(1)
+    batched.build(batch_size=batch_size).on_epoch_end(1)  # the net refuses batches of another size
+    assert batched.read_choice() == single.read_choice()
+    np.testing.assert_array_equal(batched.read_panels()[2], single.read_panels()[2])
+    assert len(batched.asked) == (-(-9 // batch_size) + -(-6 // batch_size)) * batch_size
 
 
 def test_contours_of_truth_and_net_lie_where_they_belong(tmp_path: Path) -> None:

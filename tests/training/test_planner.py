@@ -21,7 +21,17 @@ from unets.nets.unet import build_unet
 from unets.paths import Project
 from unets.training import memory, planner, probe
 from unets.training.memory import GIB, Machine, Memory, count_slots, largest_micro_batch, measure_training
-from unets.training.planner import Photos, Plan, check_plan, check_sizes, find_faults, plan_experiment
+from unets.training.planner import (
+    Disk,
+    Photos,
+    Plan,
+    check_plan,
+    check_sizes,
+    find_common_fault,
+    find_faults,
+    plan_experiment,
+)
+from unets.training.price import CARDS_GB, render_plan, render_total
 from unets.training.probe import Speed
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +68,7 @@ def plan(project: Project, monkeypatch: pytest.MonkeyPatch) -> Plan:
 
 def build_plan(project: Project, experiment: ExperimentConfig = EXPERIMENT, **options: Any) -> Plan:
     return plan_experiment(
-        project, DATASET, "unet_a", experiment, num_folds=5, photos=PHOTOS, **{"probe": False, **options}
+        project, DATASET, "unet_a", experiment, num_folds=5, **{"photos": PHOTOS, "probe": False, **options}
     )
 
 
@@ -95,6 +105,78 @@ def test_micro_batches_by_hand() -> None:
     assert largest_micro_batch(need, 209, 12) == 4  # 5 would fit, but does not divide 12
     assert largest_micro_batch(need, 160, 12) == 1
     assert largest_micro_batch(need, 159, 12) == 0
+    # of 12 photos each of 2 devices takes half
+    assert largest_micro_batch(need, 160, 12, num_devices=2) == 12  # 100 + 60
+    assert largest_micro_batch(need, 159, 12, num_devices=2) == 0  # 100 + 50 + 10 for 1 each
+    assert largest_micro_batch(need, 179, 12, num_devices=2) == 12
+    assert largest_micro_batch(Memory(fixed_bytes=100, photo_bytes=30), 220, 12, num_devices=2) == 6  # 4 each; 3 do
+    assert largest_micro_batch(need, 10**6, 12, num_devices=5) == 0  # not to be dealt equally
+
+
+def test_a_container_s_file_cache_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(names: dict[str, str]) -> None:
+        for name, content in names.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(content)
+
+    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
+    assert memory.find_free_memory() == 1000  # no container
+    stat = "anon 500\ninactive_file 150\nactive_file 50\ninactive_anon 7\n"
+    write({"memory.max": "max\n", "memory.current": "700\n", "memory.stat": stat})
+    assert memory.find_free_memory() == 1000  # no limit
+    write({"memory.max": "800\n"})
+    assert memory.find_free_memory() == 800 - 700 + 150 + 50
+    write({"memory.max": "8000\n"})
+    assert memory.find_free_memory() == 1000  # the machine has no more
+    first = {"limit_in_bytes": "600\n", "usage_in_bytes": "500\n"}
+    write({f"memory/memory.{name}": content for name, content in first.items()})
+    write({"memory/memory.stat": "inactive_file 1\ntotal_inactive_file 20\ntotal_active_file 3\n"})
+    assert memory.find_free_memory() == 600 - 500 + 20 + 3
+
+
+def test_devices_that_share_a_step_take_a_part_each(
+    project: Project, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_machine(monkeypatch, 8 * GIB, is_gpu=True)
+    alone, spread = build_plan(project), build_plan(project, num_devices=4)
+    assert alone.training_bytes - spread.training_bytes == 9 * alone.training.photo_bytes  # 12 against 3
+    assert "over 4 devices" in render_plan(spread) and "on each device" in render_plan(spread)
+    assert "devices" not in render_plan(alone)
+    # 2 s a photo by one, a quarter by four; 80 trained, 20 validated; reading from a cache is faster than both
+    probed = replace(spread, speed=SPEED, cache="ram")
+    assert probed.epoch_seconds == pytest.approx(80 * 0.5 + 20 * 0.125)
+    # what is too much for one is not for four, and what is too much for them says how they do it
+    set_machine(monkeypatch, alone.training.measure(3), is_gpu=True)
+    roomy = change(EXPERIMENT, "prediction", batch_size=1, views=("identity",))
+    check_plan(build_plan(project, roomy, num_devices=4))
+    assert find_faults(build_plan(project, roomy))
+    set_machine(monkeypatch, alone.training.measure(2, accumulates=True), is_gpu=True)
+    for accumulates, command in ((True, "SPREAD=1 BATCH=8`"), (False, "BATCH=2`")):
+        monkeypatch.setattr(planner, "accumulates_spread", lambda accumulates=accumulates: accumulates)
+        (fault,) = find_faults(build_plan(project, change(roomy, "data", batch_size=16), num_devices=4))
+        assert f"`make train EXP=unet_a {command}" in fault and "16 photos a step over 4 devices" in fault
+        assert ("on one device" in fault) == (not accumulates)
+    # a CPU's devices share its memory
+    set_machine(monkeypatch, 8 * GIB)
+    assert build_plan(project, num_devices=4).training_bytes == plan.training_bytes
+
+
+def test_pseudo_labels_cost_time_and_cache(project: Project, plan: Plan) -> None:
+    photos = replace(PHOTOS, num_pseudo=30)
+    labelled = replace(plan, photos=photos, speed=SPEED)
+    assert labelled.epoch_seconds == pytest.approx((80 + 30) * 3 + 20 * 0.5)
+    assert "30 pseudo-labels" in render_plan(labelled) and "pseudo" not in render_plan(replace(plan, speed=SPEED))
+    photo_bytes = 64 * 96 * 4
+    folder = project.cache_dir / "64x96_labels_fold3_ab"
+    folder.mkdir(parents=True)
+    (folder / "photos.npy").write_bytes(bytes(1000))
+    for cache, num_photos in (("ram", 130), ("disk", 100 + 5 * 30)):  # the labels of a fold, or of all five
+        experiment = change(EXPERIMENT, "data", cache=cache, pseudo_labels="labels")
+        found = build_plan(project, experiment, photos=photos)
+        assert found.cache_bytes == num_photos * photo_bytes
+    assert found.disk.present_cache_bytes == 1000
+    assert build_plan(project, change(EXPERIMENT, "data", cache="disk")).disk.present_cache_bytes == 0
 
 
 def test_memory_grows_with_what_takes_memory() -> None:
@@ -142,7 +224,7 @@ def test_hours_by_hand(plan: Plan) -> None:
     assert on_card.epoch_seconds == pytest.approx(80 * 2 + 10)
     slow = replace(on_card, speed=replace(SPEED, read_seconds=3.0))
     assert slow.epoch_seconds == pytest.approx(80 * 3 + 10)
-    assert "reading binds" in planner.render_plan(slow) and "the net binds" in planner.render_plan(on_card)
+    assert "reading binds" in render_plan(slow) and "the net binds" in render_plan(on_card)
 
 
 def test_disk_by_hand(project: Project, plan: Plan) -> None:
@@ -262,7 +344,7 @@ def test_a_tile_larger_than_the_photo_is_found_before_training() -> None:
 
 
 def test_a_plan_is_told_in_words(plan: Plan) -> None:
-    text = planner.render_plan(replace(plan, speed=SPEED))
+    text = render_plan(replace(plan, speed=SPEED))
     assert "unet_a: 64 x 96, batches of 12, float32, on a device" in text
     rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
     assert rows["card"][2:] == ["6", "8", "12", "16", "24", "40", "80", "141"]
@@ -270,29 +352,55 @@ def test_a_plan_is_told_in_words(plan: Plan) -> None:
         batches = [int(cell) for cell in rows[kind]]
         assert len(batches) == 8 and batches == sorted(batches) and batches[0] > 0
         need = plan.on_cards[kind]
-        for size, batch in zip(planner.CARDS_GB, batches, strict=True):
+        for size, batch in zip(CARDS_GB, batches, strict=True):
             assert need.measure(batch) <= memory.usable_of_card(size * GIB) < need.measure(batch + 1)
     assert "impossible" not in text and "epoch 4.2 min, fold 42 min (10 epochs), 5 folds 3.5 h" in text
-    assert "not probed" in planner.render_plan(plan)
+    assert "not probed" in render_plan(plan)
     estimated = replace(SPEED, probe_hw=(32, 48))
-    assert "estimated from 32 x 48" in planner.render_plan(replace(plan, speed=estimated))
+    assert "estimated from 32 x 48" in render_plan(replace(plan, speed=estimated))
 
 
 def test_the_ensemble_is_the_sum(plan: Plan) -> None:
     first, second = replace(plan, speed=SPEED), replace(plan, name="unet_b", speed=replace(SPEED, train_seconds=5.0))
-    table = planner.render_total([first, second]).splitlines()
+    table = render_total([first, second]).splitlines()
     assert [line.split()[0] for line in table[2 if "-" in table[1] else 1 :]][-1] == "together"
     # 5 folds of 2,500 and 4,900 s; maps twice 6,200 s
     assert f"{(5 * (2500 + 4900)) / 3600:.0f} h" in table[-1]
     assert f"{2 * 6200 / 3600:.1f} h" in table[-1]
+    assert "-" not in table[-1] and render_total([plan]).splitlines()[-1].split()[1:4] == ["-", "-", "-"]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0, "-"), (0.05, "0.05 s"), (45, "45 s"), (150, "2.5 min"), (12240, "3.4 h"), (6e5, "6.9 days")],
-)
-def test_durations(seconds: float, words: str) -> None:
-    assert planner._duration(seconds) == words
+def test_plans_that_fit_one_by_one_may_not_fit_together(plan: Plan) -> None:
+    def need(name: str, side: int, **sizes: int) -> Plan:
+        # 3 GB of its own, of which 1 is there, and a cache of 4 GB, of which 1 is there
+        disk = Disk(
+            **{
+                "cache_bytes": 4 * 10**9,
+                "checkpoint_bytes": 10**9,
+                "map_bytes": 2 * 10**9,
+                "present_bytes": 10**9,
+                "present_cache_bytes": 10**9,
+                "free_bytes": 7 * 10**9,
+            }
+            | sizes
+        )
+        experiment = change(EXPERIMENT, "data", size_hw=(side, side), cache="disk")
+        return replace(plan, name=name, experiment=experiment, cache="disk", disk=disk)
+
+    # 2 GB each, and 3 GB of a cache that both share
+    same_size = [need("unet_a", 64), need("unet_b", 64)]
+    assert find_common_fault(same_size) is None
+    assert "warning" not in render_total(same_size)
+    assert render_total(same_size).splitlines()[-1].endswith("10.0 GB")
+    # another size has a cache of its own
+    sizes = [need("unet_a", 64), need("unet_b", 96)]
+    assert not any(find_faults(plan) for plan in sizes)
+    fault = find_common_fault(sizes)
+    assert fault is not None and "unet_a, unet_b must find 10.0 GB together" in fault and "3.0 GB are missing" in fault
+    assert render_total(sizes).splitlines()[-1] == f"warning: {fault}"
+    # one that does not fit alone says so itself
+    assert find_common_fault([need("unet_a", 64), need("unet_b", 96, map_bytes=9 * 10**9)]) is None
+    assert find_common_fault([need("unet_a", 64, free_bytes=4 * 10**9)]) is None
 
 
 @pytest.mark.slow

@@ -34,6 +34,11 @@ def test_the_warm_up_is_a_straight_line_whatever_comes_after(schedule: str) -> N
         ({"schedule": "exponential", "schedule_args": {"decay_rate": 0.25}}, 25, 0.005),
         ({"schedule": "exponential", "schedule_args": {"decay_rate": 0.25}}, 50, 0.0025),
         # Half of the peak is a cosine's middle; alpha is its floor, as a share of the peak.
+        ({"schedule": "cosine", "warmup_epochs": 2.0}, 20, 0.01 * (1 + 0.5**0.5) / 2),
+        ({"schedule": "cosine", "warmup_epochs": 2.0}, 50, 0.0),
+        # Half an epoch of 5 updates is 2.5, rounded to 2.
+        ({"schedule": "cosine", "warmup_epochs": 0.5}, 2, 0.01),
+        ({"schedule": "cosine", "warmup_epochs": 0.5}, 26, 0.005),
         ({"schedule": "cosine", "schedule_args": {"alpha": 0.1}}, 50, 0.001),
         ({"schedule": "cosine", "schedule_args": {"alpha": 0.1}}, 25, 0.001 + 0.009 * 0.5),
         ({"schedule": "one_cycle", "schedule_args": {"divide": 5.0}}, 0, 0.002),

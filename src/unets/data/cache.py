@@ -112,8 +112,7 @@ def measure_cache(num_samples: int, num_classes: int, size_hw: SizeHW) -> int:
 def choose_kind(num_bytes: int, cache_dir: Path) -> Kind:
     """Chooses the fastest kind of cache that fits into what is free now."""
     free_ram = psutil.virtual_memory().available
-    existing = next(parent for parent in (cache_dir, *cache_dir.parents) if parent.exists())
-    free_disk = shutil.disk_usage(existing).free
+    free_disk = _find_free_disk(cache_dir)
     if num_bytes <= _SHARE_OF_RAM * free_ram:
         kind: Kind = "ram"
     else:
@@ -121,6 +120,22 @@ def choose_kind(num_bytes: int, cache_dir: Path) -> Kind:
     sizes = num_bytes / 2**30, free_ram / 2**30, free_disk / 2**30
     logger.info("cache: %s (%.1f GiB wanted, %.1f of memory and %.1f of disk free)", kind, *sizes)
     return kind
+
+
+def choose_shared_kind(num_bytes: int, size_hw: SizeHW, cache_dir: Path) -> Kind:
+    """Chooses a cache for processes that train side by side: on disk, where they share one, or none.
+
+    Each would take the same free memory for its own.
+    """
+    # A cache that one of them fills at this moment has taken what was free for it.
+    if any(cache_dir.glob(f"*{size_hw[0]}x{size_hw[1]}_train_*/")):
+        return "disk"
+    return "disk" if num_bytes <= _SHARE_OF_DISK * _find_free_disk(cache_dir) else "none"
+
+
+def _find_free_disk(folder: Path) -> int:
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    return shutil.disk_usage(existing).free
 
 
 def _allocate(reader: DiskReader, folder: Path | None = None) -> Pair:

@@ -4,6 +4,7 @@ import os
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -93,31 +94,55 @@ def needs_synchronized_batch_norm() -> bool:
     return keras.backend.backend() == "tensorflow" and count_spread() > 1
 
 
+def count_devices() -> int:
+    """Returns the number of devices at hand, over which `spread_devices` would spread a batch."""
+    return len(_list_devices())
+
+
+def accumulates_spread() -> bool:
+    """Tells whether gradients can be added up over steps within `spread_devices`: on JAX (see `check_spread`)."""
+    return bool(keras.backend.backend() != "tensorflow")
+
+
+def check_spread(batch_size: int, steps_per_update: int) -> None:
+    """Checks that training can spread its steps over the devices at hand; over one device it always can.
+
+    Args:
+        batch_size: photos a step, over all devices together.
+        steps_per_update: steps whose gradients are added up to one update.
+
+    Raises:
+        InputError: the batch cannot be dealt equally (the mean over devices would not be the mean over photos), or
+            gradients are to be added up on TensorFlow, whose devices cannot meet within the condition that Keras's
+            optimizers do it by (`merge_call` within `cond`, Keras 3.15).
+    """
+    num_devices = count_devices()
+    if batch_size % num_devices:
+        raise InputError(
+            f"`batch_size` (and BATCH=, `micro_batch`) must be a multiple of the {num_devices} devices that SPREAD=1 "
+            f"spreads it over. Received: {batch_size}"
+        )
+    if num_devices > 1 and steps_per_update > 1 and not accumulates_spread():
+        raise InputError(
+            f"BATCH= and `micro_batch` must be left out with SPREAD=1 on TensorFlow, where each of {num_devices} "
+            "devices takes its part of the batch already; KERAS_BACKEND=jax does both. "
+            f"Received: {batch_size} of a batch of {batch_size * steps_per_update}"
+        )
+
+
 @contextmanager
-def spread_devices(batch_size: int) -> Iterator[None]:
+def spread_devices() -> Iterator[None]:
     """Spreads each batch over all devices, for what is built, compiled and fitted inside; one device is left as it is.
 
     TensorFlow's `MirroredStrategy` or Keras's `DataParallel` on JAX: every device has all weights and takes an equal
-    part of a batch; gradients are added up. `keras.utils.clear_session` inside would undo it on JAX.
-
-    Args:
-        batch_size: photos a step of training, over all devices together.
-
-    Raises:
-        InputError: the batch cannot be dealt equally: the mean over devices would not be the mean over photos.
+    part of a batch, which must be a multiple of their number (see `check_spread`); gradients are added up.
+    `keras.utils.clear_session` inside would undo it on JAX.
     """
     devices = _list_devices()
-    if batch_size % len(devices):
-        raise InputError(
-            f"`batch_size` (and BATCH=, `micro_batch`) must be a multiple of the {len(devices)} devices that SPREAD=1 "
-            f"spreads it over. Received: {batch_size}"
-        )
     if len(devices) == 1:
         yield
     elif keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        with tf.distribute.MirroredStrategy(devices).scope():
+        with _build_strategy(tuple(devices)).scope():
             yield
     else:
         with keras.distribution.DataParallel(devices=devices).scope():
@@ -169,6 +194,33 @@ def clip_sum(clip: Callable[[list[Any]], list[Any]], gradients: list[Any]) -> li
         return clip(gradients)
     summed = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
     return [gradient / context.num_replicas_in_sync for gradient in clip(summed)]
+
+
+def all_devices_agree(holds: Any) -> Any:
+    """Returns whether something holds on every device, as a bool tensor; to be called within a step.
+
+    Args:
+        holds: bool (), of this device. On JAX, and outside `spread_devices`, it is of all devices already.
+    """
+    if not needs_synchronized_batch_norm():
+        return holds
+    import tensorflow as tf
+
+    context = tf.distribute.get_replica_context()
+    votes = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(holds, tf.float32))
+    return tf.equal(votes, float(context.num_replicas_in_sync))
+
+
+@cache
+def _build_strategy(devices: tuple[str, ...]) -> Any:
+    """Builds the only `MirroredStrategy` of this process: a second one numbers what devices exchange from the start.
+
+    The next fold's sums are then taken for those of the fold before, and where shapes differ, TensorFlow 2.21 stops
+    with "Shape mismatch in the collective instance".
+    """
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def _list_devices() -> list[str]:

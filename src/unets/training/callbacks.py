@@ -12,6 +12,7 @@ from tqdm import tqdm
 from unets.config import TrainingConfig
 from unets.data.batches import Batches
 from unets.errors import InputError
+from unets.log import format_duration
 from unets.training.averages import choose_epochs, drop_checkpoints, keep_checkpoint
 from unets.training.state import Progress, RunFiles
 from unets.training.validation import Validator
@@ -195,15 +196,3 @@ class Save(keras.callbacks.Callback):  # type: ignore[misc]
             if key != "epoch":
                 self.events.add_scalar(key, value, int(row["epoch"]))
         self.events.flush()
-
-
-def format_duration(seconds: float) -> str:
-    """Writes a duration for people, rounded to its two largest units."""
-    minutes = round(seconds / 60)
-    if minutes < 1:
-        return f"{round(seconds)} s"
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 24 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // (24 * 60)} d {minutes // 60 % 24} h"

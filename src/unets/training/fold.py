@@ -26,7 +26,14 @@ from unets.data.cache import JoinedReader, PairReader, open_reader
 from unets.data.samples import Sample
 from unets.data.sampling import weigh_samples
 from unets.errors import InputError
-from unets.nets.backend import choose_precision, describe_device, spread_devices
+from unets.nets.backend import (
+    check_spread,
+    choose_precision,
+    count_devices,
+    count_spread,
+    describe_device,
+    spread_devices,
+)
 from unets.nets.losses import build_loss
 from unets.nets.unet import build_unet
 from unets.parallel import count_cores
@@ -40,7 +47,8 @@ from unets.training.exhaustion import explain_exhaustion, is_exhaustion
 from unets.training.learner import Learner, build_learner
 from unets.training.optimizers import build_optimizer
 from unets.training.panel import WorstPanel
-from unets.training.planner import Photos, check_plan, plan_experiment, render_plan
+from unets.training.planner import Photos, check_plan, plan_experiment
+from unets.training.price import render_plan
 from unets.training.source import find_source, load_first_weights
 from unets.training.state import Progress, RunFiles
 from unets.training.validation import Validator
@@ -56,6 +64,23 @@ class PseudoLabels:
 
     samples: tuple[Sample, ...] = ()
     sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """What a run is made from besides its config and the training photos."""
+
+    weights_path: Path | None  # of the first weights, where another experiment gives them
+    hashes: Mapping[str, str]  # SHA-256 by name; a run that goes on must find the same
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Feed:
+    """What a fold is fed."""
+
+    train: Batches
+    valid: Batches
+    ids: list[str]  # of all that their reader reads, in its order
 
 
 def train_experiment(
@@ -84,9 +109,10 @@ def train_experiment(
         spread: whether a fold uses all devices at hand.
 
     Raises:
-        InputError: see `train_fold`. What is wrong with a config or a run folder is found before any fold is trained.
+        InputError: see `train_fold`. What is wrong with a config, a run folder or pseudo-labels is found before any
+            fold is trained.
     """
-    check_training(experiment, micro_batch)
+    check_training(experiment, micro_batch, spread=spread)
     todo = []
     for fold in use_folds:
         run_dir = project.run_dir(name, fold)
@@ -98,7 +124,12 @@ def train_experiment(
             todo.append(fold)
     if not todo:
         return
-    photos = Photos(num_train=len(catalog.train), num_test=len(catalog.test) or catalog.dataset.num_test or 0)
+    labels_of = {fold: load_pseudo_labels(project, catalog, experiment.data.pseudo_labels, fold) for fold in todo}
+    photos = Photos(
+        num_train=len(catalog.train),
+        num_test=len(catalog.test) or catalog.dataset.num_test or 0,
+        num_pseudo=max(len(labels.samples) for labels in labels_of.values()),
+    )
     plan = plan_experiment(
         project,
         catalog.dataset,
@@ -107,22 +138,22 @@ def train_experiment(
         num_folds=len(todo),
         photos=photos,
         micro_batch=micro_batch,
+        num_devices=count_devices() if spread else 1,
         probe=False,
     )
     logger.info("%s", render_plan(plan))
     check_plan(plan)
     data = experiment.data
-    reader = open_reader(catalog.train, catalog.dataset, data.size_hw, data.cache, project.cache_dir)
+    reader = open_reader(catalog.train, catalog.dataset, data.size_hw, plan.cache, project.cache_dir)
     for fold in todo:
         keras.utils.clear_session()  # nets of other folds
-        pseudo_labels = load_pseudo_labels(project, catalog, data.pseudo_labels, fold)
         joined = reader
-        if pseudo_labels.samples:
+        if labels_of[fold].samples:
             more = open_reader(
-                pseudo_labels.samples,
+                labels_of[fold].samples,
                 catalog.dataset,
                 data.size_hw,
-                data.cache,
+                plan.cache,
                 project.cache_dir,
                 what=f"{data.pseudo_labels}_fold{fold}",
             )
@@ -135,7 +166,7 @@ def train_experiment(
             folds=folds,
             folds_hash=folds_hash,
             reader=joined,
-            pseudo_labels=pseudo_labels,
+            pseudo_labels=labels_of[fold],
             micro_batch=micro_batch,
             spread=spread,
         )
@@ -188,14 +219,14 @@ def train_fold(
         InputError: the folder holds a run of another config, another process is at work in it, a file cannot be read,
             the loss is not finite, or memory does not suffice.
     """
-    what, micro_batch = f"{run_dir.parent.name} fold {fold}", check_training(experiment, micro_batch)
+    files, micro_batch = RunFiles(run_dir), check_training(experiment, micro_batch, spread=spread)
     with hold(run_dir):
         snapshot = take_snapshot(experiment, catalog.dataset.classes, fold, folds_hash)
         check_snapshot(run_dir, snapshot)
         if is_finished(run_dir):
-            logger.info("%s: already trained", what)
+            logger.info("%s: already trained", files.what)
             return
-        source_path = find_source(run_dir, experiment, catalog.dataset.classes, folds_hash)
+        weights_path = find_source(run_dir, experiment, catalog.dataset.classes, folds_hash)
         write_snapshot(run_dir, snapshot)
         train, valid = split_batches(
             catalog,
@@ -207,41 +238,48 @@ def train_fold(
             micro_batch=micro_batch,
             pseudo_labels=pseudo_labels.samples,
         )
-        sources = {} if source_path is None else {"start_from": hash_file(source_path)}
+        hashes = {} if weights_path is None else {"start_from": hash_file(weights_path)}
         if pseudo_labels.samples:
-            sources["pseudo_labels"] = pseudo_labels.sha256
+            hashes["pseudo_labels"] = pseudo_labels.sha256
+        source = Source(weights_path=weights_path, hashes=hashes)
         ids = [sample.id for sample in (*catalog.train, *pseudo_labels.samples)]
         try:
-            with spread_devices(micro_batch) if spread else nullcontext():
-                _train(run_dir, what, catalog, experiment, train, valid, ids, source_path, sources, save_seconds)
+            with spread_devices() if spread else nullcontext():
+                _train(files, catalog, experiment, Feed(train=train, valid=valid, ids=ids), source, save_seconds)
         except Exception as error:
             failure = train.failure or valid.failure
             if failure is not None:
                 raise failure from error
             if is_exhaustion(error):
-                raise InputError(explain_exhaustion(run_dir, experiment, micro_batch)) from error
+                num_devices = count_devices() if spread else 1
+                raise InputError(explain_exhaustion(run_dir, experiment, micro_batch, num_devices)) from error
             raise
 
 
-def check_training(experiment: ExperimentConfig, micro_batch: int | None) -> int:
+def check_training(experiment: ExperimentConfig, micro_batch: int | None, *, spread: bool = False) -> int:
     """Checks what no config can check by itself, before anything is read.
 
     Args:
         experiment: what is trained.
         micro_batch: photos a step; None: as the config has it.
+        spread: whether all devices at hand are to share a step.
 
     Returns:
         Photos a step.
 
     Raises:
-        InputError: a loss, optimizer or schedule has no such argument, or `micro_batch` does not divide the batch.
+        InputError: a loss, optimizer or schedule has no such argument, `micro_batch` does not divide the batch, or the
+            devices cannot share it.
     """
     data, config = experiment.data, experiment.training
     build_loss(config.loss, **config.loss_args)
     build_optimizer(config, updates_per_epoch=1)
     if micro_batch is not None and not (1 <= micro_batch <= data.batch_size and data.batch_size % micro_batch == 0):
         raise InputError(f"`BATCH` must divide data.batch_size={data.batch_size}. Received: {micro_batch}")
-    return micro_batch or config.micro_batch or data.batch_size
+    micro_batch = micro_batch or config.micro_batch or data.batch_size
+    if spread:
+        check_spread(micro_batch, data.batch_size // micro_batch)
+    return micro_batch
 
 
 def is_finished(run_dir: Path) -> bool:
@@ -292,29 +330,21 @@ def split_batches(
 
 
 def _train(
-    run_dir: Path,
-    what: str,
-    catalog: Catalog,
-    experiment: ExperimentConfig,
-    train: Batches,
-    valid: Batches,
-    ids: list[str],
-    source_path: Path | None,
-    sources: dict[str, str],
-    save_seconds: float,
+    files: RunFiles, catalog: Catalog, experiment: ExperimentConfig, feed: Feed, source: Source, save_seconds: float
 ) -> None:
-    config, files, num_classes = experiment.training, RunFiles(run_dir), len(catalog.dataset.classes)
+    config, train, valid = experiment.training, feed.train, feed.valid
+    what, num_classes = files.what, len(catalog.dataset.classes)
     updates_per_epoch = len(train) // train.steps_per_update
     learner = build_learner(experiment, num_classes, updates_per_epoch, steps_per_update=train.steps_per_update)
     validator = build_validator(learner, experiment, num_classes, valid)
     progress = files.load_last(learner)
     if not files.last_path.exists():
-        progress.sources = sources
-        load_first_weights(learner.net, experiment, source_path)
-    elif progress.sources != sources:
+        progress.sources = dict(source.hashes)
+        load_first_weights(learner.net, experiment, source.weights_path)
+    elif progress.sources != source.hashes:
         raise InputError(
-            f"{run_dir} must go on with the files that it began with. Received: others than then as "
-            f"{', '.join(sorted(sources))}. {files.start_anew} deletes the run, so that training starts anew"
+            f"{what} must go on with the files that it began with. Received: others than then as "
+            f"{', '.join(sorted(source.hashes))}. {files.start_anew} deletes the run, so that training starts anew"
         )
     progress.note_start(f"{describe_device()} ({keras.backend.backend()})", train.batch_size)
     photos = f"{len(train.indices)} photos, {len(valid.indices)} held out"
@@ -328,14 +358,15 @@ def _train(
         validator.predict,
         valid.reader,
         valid.indices.tolist(),
-        ids=ids,
+        ids=feed.ids,
         classes=catalog.dataset.classes,
         folder=files.panel_dir,
         num_epochs=config.epochs,
+        batch_size=max(valid.batch_size // count_spread(), 1),  # every device may predict the whole batch
     )
     callbacks = [
         DealEpoch(train, progress),
-        StopOnNonFinite(train, ids),
+        StopOnNonFinite(train, feed.ids),
         Validate(validator),
         ProgressBar(what, train, config.epochs),
         panel,  # before the state is saved: an epoch that is saved has its panel

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import ExperimentConfig
-from unets.nets.backend import choose_precision, prefers_xla, skip_first_look
+from unets.nets.backend import all_devices_agree, choose_precision, prefers_xla, skip_first_look
 from unets.nets.losses import build_loss
 from unets.nets.metrics import MeanDice
 from unets.nets.unet import build_unet, coarsen_targets
@@ -73,6 +73,17 @@ class Scored(keras.Model):  # type: ignore[misc]
         """Returns loss and Dice so far in this epoch."""
         self.dice.update_state(y, y_pred[0] if isinstance(y_pred, (list, tuple)) else y_pred)
         return self.get_metrics_result()  # type: ignore[no-any-return]
+
+
+class LossScale(keras.optimizers.LossScaleOptimizer):  # type: ignore[misc]
+    """Keras's, but over several devices on TensorFlow an update is skipped if any of them finds it not finite.
+
+    Keras 3.15 asks the first device alone, before gradients are added up: another's infinity would reach all weights.
+    """
+
+    def check_finite(self, grads: list[Tensor]) -> Tensor:
+        """Returns whether all gradients are finite, on all devices."""
+        return all_devices_agree(super().check_finite(grads))
 
 
 class Learner(Scored):
@@ -217,7 +228,7 @@ def build_learner(
     slow = [] if encoder is None else [variable.path for variable in encoder.trainable_variables]
     optimizer = build_optimizer(config, updates_per_epoch, steps_per_update=steps_per_update, slow=slow)
     if precision == "mixed_float16":
-        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+        optimizer = LossScale(optimizer)
     loss = build_loss(config.loss, **config.loss_args)
     return Learner(net, loss, optimizer, ema=config.ema, steps_per_update=steps_per_update)
 

@@ -31,6 +31,7 @@ _CPU_SLACK = 1.1
 _BATCHES_AHEAD = 4  # uint8 photos and targets: the least that wait in the queue of `Batches`
 _INPUT_CHANNELS = 4
 _FLOAT32_BYTES, _HALF_BYTES = 4, 2
+_CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,21 +59,27 @@ class Machine:
     is_gpu: bool
     usable_bytes: int
 
+    @property
+    def memory_name(self) -> str:
+        """What the memory is called in a sentence."""
+        return "the GPU" if self.is_gpu else "free memory"
 
-def largest_micro_batch(memory: Memory, free_bytes: int, batch_size: int) -> int:
+
+def largest_micro_batch(memory: Memory, free_bytes: int, batch_size: int, num_devices: int = 1) -> int:
     """Returns the largest divisor of `batch_size` whose step fits, gradients added up where it is not the whole.
 
     Args:
         memory: of training, as `measure_training` gives it.
-        free_bytes: that it may take.
+        free_bytes: that it may take, on each device.
         batch_size: photos an update.
+        num_devices: that take an equal part of a step each.
 
     Returns:
-        0 where not even one photo fits.
+        0 where not even one photo a device fits.
     """
-    divisors = (size for size in range(batch_size, 0, -1) if batch_size % size == 0)
-    fitting = (size for size in divisors if memory.measure(size, accumulates=size < batch_size) <= free_bytes)
-    return next(fitting, 0)
+    divisors = (size for size in range(batch_size, 0, -1) if batch_size % size == 0 and size % num_devices == 0)
+    need_of = ((size, memory.measure(size // num_devices, accumulates=size < batch_size)) for size in divisors)
+    return next((size for size, need in need_of if need <= free_bytes), 0)
 
 
 def measure_training(net: keras.Model, config: TrainingConfig, *, is_gpu: bool, precision: str | None = None) -> Memory:
@@ -133,12 +140,24 @@ def usable_of_card(card_bytes: int) -> int:
 
 
 def find_free_memory() -> int:
-    """Returns the bytes that are free now, within a container's limit where there is one."""
-    free = psutil.virtual_memory().available
-    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
-    if limit.exists() and limit.read_text().strip().isdecimal():
-        free = min(free, int(limit.read_text()) - int(used.read_text()))
-    return int(free)
+    """Returns the bytes that are free now, within a container's limit where there is one.
+
+    A container's use counts the files that it has read; the kernel gives that cache back before it refuses memory.
+    """
+    free = int(psutil.virtual_memory().available)
+    # The names of cgroup v2 and v1; the latter's sums, with what lies below a group, have a prefix.
+    for limit, used, stat, prefix in (
+        ("memory.max", "memory.current", "memory.stat", ""),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_"),
+    ):
+        if not all((_CGROUPS / name).exists() for name in (limit, used, stat)):
+            continue
+        words = (_CGROUPS / limit).read_text().strip()
+        if words.isdecimal():  # v2 says "max" where there is none; v1 a number that no machine has
+            counts = dict(line.split() for line in (_CGROUPS / stat).read_text().splitlines())
+            cached = sum(int(counts.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
+            free = min(free, int(words) - int((_CGROUPS / used).read_text()) + cached)
+    return free
 
 
 def _find_card_bytes() -> int:

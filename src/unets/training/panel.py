@@ -1,7 +1,7 @@
 """A panel of the worst validation photos for TensorBoard: always the same ones, so that one sees them improve."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,13 @@ from unets.viz import COLOURS_RGB, Image, add_caption, draw_contours, make_sheet
 logger = logging.getLogger(__name__)
 
 Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]
+_Result = tuple[Image, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 
 NUM_TILES, COLUMNS = 6, 3
 TILE_WIDTH_PX = 640  # the sheet fills a full-HD screen; as PNG it takes some 3 MB of the run folder, ten times a run
 # The first epoch's net is poor everywhere, and its worst photos are any: the choice waits for the second.
 FIRST_EPOCH = 2
+LATE_EPOCHS = 16  # between panels, after the 16th
 _TRUTH_RGB, _PREDICTION_RGB = COLOURS_RGB[2], COLOURS_RGB[0]  # green, orange
 
 
@@ -38,21 +40,22 @@ class _Tile:
 
 
 class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
-    """Draws the worst validation photos with the contours of truth and prediction, in epochs 2, 4, 8, ... and the last.
+    """Draws the worst validation photos with the contours of truth and prediction, in some epochs (see `is_turn`).
 
     The first time, every validation photo is predicted, and those photos are chosen (with several classes: pairs of
     photo and class) whose Dice is lowest, at the net's own resolution and cut at 0.5, as `MeanDice` has it. The choice
-    is kept in a file, so that it outlives a restart; from then on these photos alone are predicted, one by one. Nothing
-    here changes what is trained. Each panel is a file of its own, whole once its epoch ends, and none is kept open.
+    is kept in a file, so that it outlives a restart; from then on these photos alone are predicted. Nothing here
+    changes what is trained. Each panel is a file of its own, whole once its epoch ends, and none is kept open.
 
     Args:
-        predict: from uint8 photos (1, height, width, 3) to probabilities, float (1, height, width, classes).
+        predict: from uint8 photos (batch, height, width, 3) to probabilities, float (batch, height, width, classes).
         reader: where photos and coverage come from.
         indices: which of the reader's samples are validated on.
         ids: of all of the reader's samples.
         classes: names of the foreground classes.
         folder: of TensorBoard's files and of the choice, `choice.json`; no other callback writes there.
         num_epochs: of the training.
+        batch_size: photos predicted at a time.
 
     Raises:
         InputError: `choice.json` holds something else.
@@ -68,12 +71,13 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
         classes: Sequence[str],
         folder: Path,
         num_epochs: int,
+        batch_size: int = 1,
     ) -> None:
         super().__init__()
         self.predict, self.reader = predict, reader
         self.folder, self.choice_path = folder, folder / "choice.json"
         self.indices = [int(index) for index in indices]
-        self.ids, self.classes, self.num_epochs = ids, tuple(classes), num_epochs
+        self.ids, self.classes, self.num_epochs, self.batch_size = ids, tuple(classes), num_epochs, batch_size
         self.tiles = self._load_choice() if self.choice_path.exists() else None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -81,7 +85,8 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
         if is_turn(epoch + 1, self.num_epochs):
             if self.tiles is None:
                 self.tiles = self._choose(epoch + 1)
-            pictures = [self._draw(tile) for tile in self.tiles]
+            results = self._predict([tile.index for tile in self.tiles])
+            pictures = [self._draw(tile, *result) for tile, result in zip(self.tiles, results, strict=True)]
             tile_hw = pictures[0].shape[:2]
             sheet = make_sheet(pictures, columns=min(COLUMNS, len(pictures)), tile_hw=(tile_hw[0], tile_hw[1]))
             self._write(sheet, epoch + 1)
@@ -93,8 +98,7 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
 
     def _choose(self, epoch: int) -> list[_Tile]:
         scores = []
-        for index in self.indices:
-            _, truths, masks = self._predict(index)
+        for index, (_, truths, masks) in zip(self.indices, self._predict(self.indices), strict=True):
             for k in range(len(self.classes)):
                 scores.append((dice(truths[..., k], masks[..., k]), index, k))
         tiles = [_Tile(index=index, class_index=k) for _, index, k in sorted(scores)[:NUM_TILES]]
@@ -117,14 +121,17 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
                 f"Received: {type(error).__name__}: {error}. Delete it, and others are chosen"
             ) from error
 
-    def _predict(self, index: int) -> tuple[Image, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """Returns (photo, truth, prediction) of a sample; the latter bool (height, width, classes)."""
-        photo, coverage = self.reader[index]
-        probs = np.asarray(self.predict(np.ascontiguousarray(photo)[None]))[0]
-        return photo, coverage >= 128, probs >= 0.5
+    def _predict(self, indices: Sequence[int]) -> Iterator[_Result]:
+        """Gives (photo, truth, prediction) of samples; the latter two bool (height, width, classes)."""
+        for begin in range(0, len(indices), self.batch_size):
+            pairs = [self.reader[index] for index in indices[begin : begin + self.batch_size]]
+            photos = np.stack([photo for photo, _ in pairs])
+            # Filled up with its first photos: a net is compiled for one batch size.
+            probs = np.asarray(self.predict(np.resize(photos, (self.batch_size, *photos.shape[1:]))))
+            for (photo, coverage), mask in zip(pairs, probs[: len(pairs)] >= 0.5, strict=True):
+                yield photo, coverage >= 128, mask
 
-    def _draw(self, tile: _Tile) -> Image:
-        photo, truths, masks = self._predict(tile.index)
+    def _draw(self, tile: _Tile, photo: Image, truths: npt.NDArray[np.bool_], masks: npt.NDArray[np.bool_]) -> Image:
         truth, mask = (layers[..., tile.class_index] for layers in (truths, masks))
         height, width = photo.shape[:2]
         picture = shrink(photo, (round(height * TILE_WIDTH_PX / width), TILE_WIDTH_PX))
@@ -136,8 +143,9 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def is_turn(epoch: int, num_epochs: int) -> bool:
-    """Tells whether the panel is drawn after an epoch, counted from 1: powers of two from the second on, and the last.
+    """Tells whether the panel is drawn after an epoch, counted from 1: 2, 4, 8, every 16th from then on, and the last.
 
-    Much changes early and little late, and a run of 1,000 epochs gets ten panels.
+    Much changes early and little late: a run of 100 epochs gets ten panels.
     """
-    return epoch == num_epochs or (epoch >= FIRST_EPOCH and epoch & (epoch - 1) == 0)
+    is_power = epoch & (epoch - 1) == 0
+    return epoch == num_epochs or (epoch >= FIRST_EPOCH and (is_power or epoch % LATE_EPOCHS == 0))

@@ -6,7 +6,7 @@ Memory is predicted from the net's graph (`unets.training.memory`), hours from a
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,11 +17,10 @@ from unets.data.cache import Kind, choose_kind, measure_cache
 from unets.data.geometry import SizeHW
 from unets.data.samples import Sample
 from unets.errors import InputError
-from unets.nets.backend import choose_precision
+from unets.nets.backend import accumulates_spread, choose_precision
 from unets.nets.cost import count_multiply_adds, count_parameters
 from unets.nets.unet import build_unet
 from unets.paths import Project
-from unets.tables import render_table
 from unets.training.memory import (
     GIB,
     Machine,
@@ -31,15 +30,13 @@ from unets.training.memory import (
     measure_machine,
     measure_prediction,
     measure_training,
-    usable_of_card,
 )
 from unets.training.probe import Speed, probe_speed
 
 logger = logging.getLogger(__name__)
 
-CARDS_GB = (6, 8, 12, 16, 24, 40, 80, 141)
 PRECISIONS = ("float32", "mixed")
-GB = 10**9
+_GB = 10**9
 
 # A map's PNG grows with its contour, hence with the side. At 640 x 959 made-up maps with noise took 15.6 KB
 # (`unets.data.io`), 20 bytes times the root of the pixels; blurred true masks of 24 cars took 12.7 at 256 x 384, 14.4
@@ -54,14 +51,29 @@ class Disk:
     cache_bytes: int  # 0 where the cache is not on disk
     checkpoint_bytes: int  # of all folds
     map_bytes: int
-    present_bytes: int  # what of this is there already
+    present_bytes: int  # of the experiment's own, what is there already
+    present_cache_bytes: int  # of the cache
     free_bytes: int
+
+    @property
+    def own_bytes(self) -> int:
+        """Returns all that no other experiment shares."""
+        return self.checkpoint_bytes + self.map_bytes
+
+    @property
+    def new_own_bytes(self) -> int:
+        """Returns what of `own_bytes` is still to be written."""
+        return max(self.own_bytes - self.present_bytes, 0)
+
+    @property
+    def new_cache_bytes(self) -> int:
+        """Returns what of the cache is still to be written."""
+        return max(self.cache_bytes - self.present_cache_bytes, 0)
 
     @property
     def missing_bytes(self) -> int:
         """Returns what is lacking; 0 where all fits."""
-        wanted = self.cache_bytes + self.checkpoint_bytes + self.map_bytes - self.present_bytes
-        return max(wanted - self.free_bytes, 0)
+        return max(self.new_own_bytes + self.new_cache_bytes - self.free_bytes, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +82,7 @@ class Photos:
 
     num_train: int
     num_test: int
+    num_pseudo: int = 0  # test photos with pseudo-labels that a fold is trained on too; the most of any fold
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,17 +106,18 @@ class Plan:
     cache_bytes: int
     disk: Disk
     speed: Speed | None  # None: not probed
+    num_devices: int = 1  # that share a step, each with a memory of its own
 
     @property
     def micro_batch(self) -> int:
-        """Photos a step."""
+        """Photos a step, over all devices together."""
         return self.experiment.training.micro_batch or self.experiment.data.batch_size
 
     @property
     def training_bytes(self) -> int:
-        """Peak of training."""
+        """Peak of training, on each device."""
         accumulates = self.micro_batch < self.experiment.data.batch_size
-        return self.training.measure(self.micro_batch, accumulates=accumulates)
+        return self.training.measure(-(-self.micro_batch // self.num_devices), accumulates=accumulates)
 
     @property
     def prediction_bytes(self) -> int:
@@ -122,14 +136,17 @@ class Plan:
         """Seconds of an epoch, validation included; 0 where nothing was probed."""
         if self.speed is None:
             return 0.0
-        trained = self.photos.num_train * (1 - self.held_out)
+        trained = self.photos.num_train * (1 - self.held_out) + self.photos.num_pseudo
         step = self._join(self.net_seconds, self.ready_seconds)
-        return trained * step + self.photos.num_train * self.held_out * self.speed.predict_seconds
+        validated = self.photos.num_train * self.held_out
+        return trained * step + validated * self.speed.predict_seconds / self.num_devices
 
     @property
     def net_seconds(self) -> float:
-        """Seconds of a photo in training, with its share of the step's update."""
-        return 0.0 if self.speed is None else self.speed.train_seconds + self.speed.update_seconds / self.micro_batch
+        """Seconds of a photo in training, with its share of the step's update; devices never wait for each other."""
+        if self.speed is None:
+            return 0.0
+        return self.speed.train_seconds / self.num_devices + self.speed.update_seconds / self.micro_batch
 
     @property
     def fold_seconds(self) -> float:
@@ -177,6 +194,7 @@ def plan_experiment(
     num_folds: int,
     photos: Photos,
     micro_batch: int | None = None,
+    num_devices: int = 1,
     samples: Sequence[Sample] = (),
     probe: bool = True,
     net: keras.Model | None = None,
@@ -191,6 +209,7 @@ def plan_experiment(
         num_folds: folds that are trained.
         photos: how many there are.
         micro_batch: photos a step on this machine; None: as the config has it.
+        num_devices: that a step is spread over. CPU devices share one memory and the cores, so they count as one.
         samples: training photos at hand, on which reading is timed.
         probe: whether to time some steps; without, the plan has no hours.
         net: the experiment's net for the size that training sees, where it is built already.
@@ -208,8 +227,10 @@ def plan_experiment(
     net = build_unet(experiment.model, fed_hw, classes, precision) if net is None else net
     whole = net if shown_hw == fed_hw else build_unet(experiment.model, shown_hw, classes, precision)
     machine, config = measure_machine(), experiment.training
-    cache_bytes = measure_cache(photos.num_train, classes, data.size_hw)
+    cache_bytes = measure_cache(photos.num_train + photos.num_pseudo, classes, data.size_hw)
     cache = choose_kind(cache_bytes, project.cache_dir) if data.cache == "auto" else data.cache
+    if cache == "disk":  # where the labels of every fold stay; memory holds those of one at a time
+        cache_bytes += (num_folds - 1) * measure_cache(photos.num_pseudo, classes, data.size_hw)
     plan = Plan(
         name=name,
         experiment=experiment,
@@ -228,11 +249,13 @@ def plan_experiment(
         cache_bytes=cache_bytes,
         disk=_measure_disk(project, name, experiment, net, classes, photos, num_folds, cache_bytes * (cache == "disk")),
         speed=None,
+        num_devices=num_devices if machine.is_gpu else 1,
     )
     if not probe:
         return plan
-    # The step that fits: a plan that does not is still told its hours.
-    step = largest_micro_batch(plan.training, plan.usable_bytes, plan.micro_batch) or 1
+    # A device's part of the step that fits: a plan that does not is still told its hours.
+    share = -(-plan.micro_batch // plan.num_devices)
+    step = largest_micro_batch(plan.training, plan.usable_bytes, share) or 1
     speed = probe_speed(experiment, dataset, samples, is_gpu=machine.is_gpu, micro_batch=step)
     return replace(plan, speed=speed)
 
@@ -279,20 +302,59 @@ def find_faults(plan: Plan) -> list[str]:
     return [fault for fault in (_check_memory(plan), _check_prediction(plan), _check_disk(plan)) if fault]
 
 
+def find_common_fault(plans: Sequence[Plan]) -> str | None:
+    """Says what is lacking where plans fit on the disk one by one, but not together; None where they do."""
+    wanted = sum(plan.disk.new_own_bytes for plan in plans)
+    wanted += sum(share_caches(plans, lambda disk: disk.new_cache_bytes))
+    free = min(plan.disk.free_bytes for plan in plans)
+    if wanted <= free or any(plan.disk.missing_bytes for plan in plans):
+        return None
+    return (
+        f"{', '.join(plan.name for plan in plans)} must find {format_gb(wanted)} together on the disk of the models "
+        f"folder; {format_gb(wanted - free)} are missing. Received: {format_gb(free)} free, enough for each alone"
+    )
+
+
+def share_caches(plans: Sequence[Plan], measure: Callable[[Disk], int]) -> list[int]:
+    """Returns the bytes of each cache on disk once: experiments of one size share it, the one with most labels pays."""
+    bytes_of: dict[SizeHW, int] = {}
+    for plan in plans:
+        if plan.cache == "disk":
+            size_hw = plan.experiment.data.size_hw
+            bytes_of[size_hw] = max(bytes_of.get(size_hw, 0), measure(plan.disk))
+    return list(bytes_of.values())
+
+
+def format_gib(num_bytes: int) -> str:
+    """Writes bytes of memory, in powers of two."""
+    return f"{num_bytes / GIB:.1f} GiB"
+
+
+def format_gb(num_bytes: int) -> str:
+    """Writes bytes of a disk, in powers of ten."""
+    return f"{num_bytes / _GB:.1f} GB"
+
+
 def _check_memory(plan: Plan) -> str | None:
     if plan.training_bytes <= plan.usable_bytes:
         return None
     batch_size, name = plan.experiment.data.batch_size, plan.name
-    received = f"Received: {_gib(plan.training_bytes)} for {plan.micro_batch} photos a step"
-    wanted = f"training of {name} must fit into {_gib(plan.usable_bytes)} of {_name_memory(plan.machine)}"
+    devices = f" over {plan.num_devices} devices" if plan.num_devices > 1 else ""
+    received = f"Received: {format_gib(plan.training_bytes)} for {plan.micro_batch} photos a step{devices}"
+    wanted = f"training of {name} must fit into {format_gib(plan.usable_bytes)} of {plan.machine.memory_name}"
     if plan.training_bytes <= plan.machine.usable_bytes:
         nearest = "disk" if plan.cache_bytes <= plan.disk.free_bytes else "none"
-        return f'{wanted}; it does with cache="{nearest}", as the cache takes {_gib(plan.cache_bytes)}. {received}'
-    micro_batch = largest_micro_batch(plan.training, plan.usable_bytes, batch_size)
-    if micro_batch:
         return (
-            f"{wanted}; it does with {micro_batch} photos a step, whose gradients are added up to batches of "
-            f"{batch_size}: `make train EXP={name} BATCH={micro_batch}`. {received}"
+            f'{wanted}; it does with cache="{nearest}", as the cache takes {format_gib(plan.cache_bytes)}. {received}'
+        )
+    num_devices = plan.num_devices if accumulates_spread() else 1
+    micro_batch = largest_micro_batch(plan.training, plan.usable_bytes, batch_size, num_devices)
+    if micro_batch:
+        spread = " SPREAD=1" if num_devices > 1 else ""
+        alone = " on one device" if num_devices < plan.num_devices else ""
+        return (
+            f"{wanted}; it does with {micro_batch} photos a step{alone}, whose gradients are added up to batches of "
+            f"{batch_size}: `make train EXP={name}{spread} BATCH={micro_batch}`. {received}"
         )
     crop_hw = _find_largest_crop(plan)
     proposal = "no crop is small enough" if crop_hw is None else f"it does with crop_hw={crop_hw} and BATCH=1"
@@ -317,8 +379,8 @@ def _check_prediction(plan: Plan) -> str | None:
         return None
     prediction, name = plan.experiment.prediction, plan.name
     batch_size = plan.prediction.find_largest_batch(usable) // len(prediction.views)
-    wanted = f"prediction of {name} must fit into {_gib(usable)} of {_name_memory(plan.machine)}"
-    received = f"Received: {_gib(plan.prediction_bytes)} for prediction.batch_size={prediction.batch_size}"
+    wanted = f"prediction of {name} must fit into {format_gib(usable)} of {plan.machine.memory_name}"
+    received = f"Received: {format_gib(plan.prediction_bytes)} for prediction.batch_size={prediction.batch_size}"
     if batch_size:
         return f"{wanted}; it does with prediction.batch_size={batch_size}. {received}"
     return f"{wanted}; smaller tiles do (prediction.tile_hw). {received}"
@@ -328,14 +390,14 @@ def _check_disk(plan: Plan) -> str | None:
     disk = plan.disk
     if not disk.missing_bytes:
         return None
-    wanted = disk.cache_bytes + disk.checkpoint_bytes + disk.map_bytes
+    wanted = disk.new_own_bytes + disk.new_cache_bytes
     without = replace(disk, cache_bytes=0)
-    proposal = f"{_gb(disk.missing_bytes)} are missing"
+    proposal = f"{format_gb(disk.missing_bytes)} are missing"
     if disk.cache_bytes and not without.missing_bytes:
         proposal += '; it works with cache="none"'
     return (
-        f"{plan.name} must find {_gb(wanted - disk.present_bytes)} on the disk of the models folder; {proposal}. "
-        f"Received: {_gb(disk.free_bytes)} free"
+        f"{plan.name} must find {format_gb(wanted)} on the disk of the models folder; {proposal}. "
+        f"Received: {format_gb(disk.free_bytes)} free"
     )
 
 
@@ -357,10 +419,10 @@ def _measure_disk(
     checkpoint_bytes = num_folds * (weights + state + averaged) + state
     kept_views = 1 + (len(experiment.prediction.views) > 1)  # out-of-fold, the first view is kept alone too
     num_maps = (photos.num_train * kept_views + photos.num_test) * classes
-    present = _count_bytes(project.experiment_dir(name))
-    if cache_bytes:
-        made = (_count_bytes(folder) for folder in project.cache_dir.glob(f"{height}x{width}_*"))
-        present += min(max(made, default=0), cache_bytes)
+    made = [_count_bytes(folder) for folder in project.cache_dir.glob(f"{height}x{width}_train_*")]
+    if experiment.data.pseudo_labels is not None:
+        labels = project.cache_dir.glob(f"{height}x{width}_{experiment.data.pseudo_labels}_fold*")
+        made.append(sum(_count_bytes(folder) for folder in labels))
     existing = next(
         parent for parent in (project.models_dir, *project.models_dir.absolute().parents) if parent.exists()
     )
@@ -368,129 +430,11 @@ def _measure_disk(
         cache_bytes=cache_bytes,
         checkpoint_bytes=checkpoint_bytes,
         map_bytes=int(num_maps * _MAP_BYTES_PER_ROOT_PIXEL * (height * width) ** 0.5),
-        present_bytes=present,
+        present_bytes=_count_bytes(project.experiment_dir(name)),
+        present_cache_bytes=min(sum(made), cache_bytes),
         free_bytes=shutil.disk_usage(existing).free,
     )
 
 
 def _count_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def render_plan(plan: Plan) -> str:
-    """Says a plan in words, some lines."""
-    data, disk = plan.experiment.data, plan.disk
-    fed_hw = data.crop_hw or data.size_hw
-    steps = "" if plan.micro_batch == data.batch_size else f" in steps of {plan.micro_batch}"
-    crops = f", crops of {fed_hw[0]} x {fed_hw[1]}" if data.crop_hw else ""
-    cache_words = {"ram": "in memory", "disk": "on disk", "none": "left out"}
-    lines = [
-        f"{plan.name}: {data.size_hw[0]} x {data.size_hw[1]}{crops}, batches of {data.batch_size}{steps}, "
-        f"{plan.precision}, on {plan.machine.device}",
-        f"  net         {plan.parameters / 1e6:.2f} M parameters, {plan.trainable_parameters / 1e6:.2f} M trained; "
-        f"{plan.multiply_adds / 1e9:.1f} G multiply-adds a photo",
-        f"  memory      training {_gib(plan.training_bytes)}, prediction {_gib(plan.prediction_bytes)}; "
-        f"{_gib(plan.usable_bytes)} of {_name_memory(plan.machine)} to be had",
-        *(f"  {line}" for line in _render_cards(plan).splitlines()),
-        *(f"  time        {line}" for line in _describe_time(plan)),
-        f"  disk        checkpoints {_gb(disk.checkpoint_bytes)}, maps {_gb(disk.map_bytes)}, cache "
-        f"{_gb(plan.cache_bytes)} {cache_words[plan.cache]}; {_gb(disk.free_bytes)} free",
-        *(f"  impossible  {fault}" for fault in find_faults(plan)),
-    ]
-    return "\n".join(lines)
-
-
-def render_total(plans: Sequence[Plan]) -> str:
-    """Sums plans up in one table, a line each, and the total of the ensemble."""
-    header = [
-        "experiment",
-        "parameters",
-        "training GiB",
-        "epoch",
-        "fold",
-        "all folds",
-        "prediction",
-        "together",
-        "disk GB",
-    ]
-    rows = [
-        [
-            plan.name,
-            f"{plan.parameters / 1e6:.1f} M",
-            f"{plan.training_bytes / GIB:.1f}",
-            _duration(plan.epoch_seconds),
-            _duration(plan.fold_seconds),
-            _duration(plan.num_folds * plan.fold_seconds),
-            _duration(plan.prediction_seconds),
-            _duration(plan.total_seconds),
-            f"{_sum_disk(plan) / GB:.1f}",
-        ]
-        for plan in plans
-    ]
-    all_folds, predicted = (
-        sum(plan.num_folds * plan.fold_seconds for plan in plans),
-        sum(plan.prediction_seconds for plan in plans),
-    )
-    total = ["together", "", "", "", "", _duration(all_folds), _duration(predicted), _duration(all_folds + predicted)]
-    rows.append([*total, f"{sum(map(_sum_disk, plans)) / GB:.1f}"])
-    return render_table(header, rows, right=header[1:])
-
-
-def _render_cards(plan: Plan) -> str:
-    """The largest batch that a card trains at once, for each size and precision; - where not even one photo fits."""
-    header = ["card of GB", *(str(size) for size in CARDS_GB)]
-    rows = []
-    for kind, memory in plan.on_cards.items():
-        batches = [memory.find_largest_batch(usable_of_card(size * GIB)) for size in CARDS_GB]
-        rows.append([kind, *(str(batch) if batch else "-" for batch in batches)])
-    return render_table(header, rows, right=header[1:])
-
-
-def _describe_time(plan: Plan) -> list[str]:
-    """Says what binds, and the hours of epoch, fold, experiment and maps."""
-    speed = plan.speed
-    if speed is None:
-        return ["not probed: the first epoch will tell"]
-    data = plan.experiment.data
-    estimated = ""
-    if speed.probe_hw != (data.crop_hw or data.size_hw):
-        estimated = f" (estimated from {speed.probe_hw[0]} x {speed.probe_hw[1]})"
-    source = "changed" if plan.cache != "none" or speed.read_seconds is None else "read and changed"
-    unread = "" if speed.read_seconds is not None else "; photos not at hand, reading not timed"
-    binds = "the net" if plan.net_seconds >= plan.ready_seconds else "reading"
-    return [
-        f"{1 / plan.net_seconds:.3g} photos/s through a training step{estimated}, {1 / plan.ready_seconds:.3g} "
-        f"{source}: {binds} binds{unread}",
-        f"epoch {_duration(plan.epoch_seconds)}, fold {_duration(plan.fold_seconds)} "
-        f"({plan.experiment.training.epochs} epochs), {plan.num_folds} folds "
-        f"{_duration(plan.num_folds * plan.fold_seconds)}",
-        f"maps {_duration(plan.prediction_seconds)} ({1 / speed.predict_seconds:.3g} photos/s a view and fold; "
-        f"{plan.photos.num_train:,} and {plan.photos.num_test:,} photos)",
-    ]
-
-
-def _sum_disk(plan: Plan) -> int:
-    return plan.disk.cache_bytes + plan.disk.checkpoint_bytes + plan.disk.map_bytes
-
-
-def _name_memory(machine: Machine) -> str:
-    return "the GPU" if machine.is_gpu else "free memory"
-
-
-def _gib(num_bytes: int) -> str:
-    return f"{num_bytes / GIB:.1f} GiB"
-
-
-def _gb(num_bytes: int) -> str:
-    return f"{num_bytes / GB:.1f} GB"
-
-
-def _duration(seconds: float) -> str:
-    """As people say it: 45 s, 12 min, 3.4 h, 6 days; a dash where it is not known."""
-    if seconds == 0:
-        return "-"
-    units = ((86400, 2, "days"), (3600, 2, "h"), (60, 2, "min"))
-    for unit, least, word in units:
-        if seconds >= least * unit:
-            return f"{seconds / unit:.{1 if seconds < 10 * unit else 0}f} {word}"
-    return f"{seconds:.2g} s"

@@ -86,7 +86,9 @@ class RunFiles:
         self.metrics_path = run_dir / "metrics.json"
         self.events_dir = run_dir / "events"
         self.panel_dir = run_dir / "panel"
-        self.start_anew = f"`make clean-runs EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}`"
+        name, fold = run_dir.parent.name, run_dir.name.removeprefix("fold")
+        self.what = f"{name} fold {fold}"
+        self.start_anew = f"`make clean-runs EXP={name} FOLD={fold}`"
 
     def save_last(self, learner: Learner, progress: Progress) -> None:
         """Writes all that going on needs into one file, at once: the learner's state, and the progress."""

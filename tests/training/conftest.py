@@ -1,0 +1,97 @@
+"""A competition of 12 photos a fold, ways to train on it, and to read what a run left."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from unets.catalog import Catalog, load_catalog
+from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig, load_dataset
+from unets.data.cache import DiskReader, PairReader, open_reader
+from unets.folds import hash_folds, write_folds
+from unets.paths import Project
+from unets.training.fold import train_fold
+
+SIZE_HW = (32, 48)
+# Dropout, augmentation and batch normalization: all that has a state of its own, or draws at random.
+EXPERIMENT = ExperimentConfig(
+    data=DataConfig(size_hw=SIZE_HW, batch_size=2, cache="ram"),
+    model=ModelConfig(depth=1, base_filters=4, dropout=0.25),
+    training=TrainingConfig(epochs=4, learning_rate=3e-2, precision="float32"),
+)
+
+
+class Interruption(BaseException):
+    """Ends a training as Ctrl-C would."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A competition of 12 photos a fold, and the way to train on it."""
+
+    project: Project
+    catalog: Catalog
+    folds: Mapping[str, int]
+    folds_hash: str
+    reader: PairReader
+
+    def train(self, run_dir: Path, experiment: ExperimentConfig = EXPERIMENT, **changes: Any) -> None:
+        keras.utils.clear_session()
+        arguments = {"folds": self.folds, "folds_hash": self.folds_hash, "reader": self.reader, "workers": 2}
+        train_fold(run_dir, self.catalog, experiment, fold=0, **(arguments | changes))
+
+    @property
+    def disk_reader(self) -> DiskReader:
+        return DiskReader(self.catalog.train, self.catalog.dataset, SIZE_HW)
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Scene:
+    # PNG: other versions of the JPEG library would give other losses.
+    project = write_competition(tmp_path_factory.mktemp("fold"), photo_format="png")
+    dataset = load_dataset(project.configs_dir)
+    catalog = load_catalog(dataset, project.input_dir, with_test=False)
+    return Scene(
+        project=project,
+        catalog=catalog,
+        folds=write_folds(project, catalog, jobs=1),
+        folds_hash=hash_folds(project.folds_path),
+        reader=open_reader(catalog.train, dataset, SIZE_HW, "ram", project.cache_dir),
+    )
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    return tmp_path / "unet_a" / "fold0"
+
+
+def stop(*args: Any, **kwargs: Any) -> None:
+    raise Interruption
+
+
+def change(part: str, experiment: ExperimentConfig = EXPERIMENT, **fields: Any) -> ExperimentConfig:
+    """Returns the experiment with some fields of `data`, `model` or `training` changed."""
+    return experiment.model_copy(update={part: getattr(experiment, part).model_copy(update=fields)})
+
+
+def read_history(run_dir: Path) -> list[dict[str, float]]:
+    with (run_dir / "history.csv").open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def read_metrics(run_dir: Path) -> dict[str, Any]:
+    return json.loads((run_dir / "metrics.json").read_text())
+
+
+def read_weights(path: Path) -> dict[str, np.ndarray]:
+    arrays: dict[str, np.ndarray] = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: arrays.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return arrays

@@ -1,0 +1,165 @@
+"""What a fold is fed: steps of a batch, crops, balanced draws, pseudo-labels."""
+
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from unets.catalog import Catalog, load_catalog
+from unets.config import load_dataset
+from unets.data.batches import Batches
+from unets.data.io import read_image
+from unets.errors import InputError
+from unets.folds import hash_folds, write_folds
+from unets.nets.losses import build_loss
+from unets.nets.unet import build_unet
+from unets.paths import Project
+from unets.runs import hash_file
+from unets.training import fold
+from unets.training.fold import split_batches, train_experiment
+from unets.training.state import RunFiles
+from unets.training.validation import Validator
+
+from .conftest import (
+    EXPERIMENT,
+    SIZE_HW,
+    Interruption,
+    Scene,
+    change,
+    read_history,
+    read_metrics,
+    read_weights,
+    stop,
+)
+
+pytestmark = pytest.mark.slow
+
+# One epoch that a split into steps does not change: nothing is drawn within the net, nothing averaged over a step.
+PLAIN = change("model", change("training", EXPERIMENT, epochs=1, warmup_epochs=0), normalization="none", dropout=0.0)
+LABELS = {"test000_01": "1 96", "test001_02": "193 192"}  # the first row of 64 x 96 pixels; the third and fourth
+
+
+def test_batch_splits_a_step_and_leaves_the_updates_alone(scene: Scene, tmp_path: Path) -> None:
+    experiment = change("data", PLAIN, batch_size=4)
+    whole, split = tmp_path / "unet_a" / "fold0", tmp_path / "unet_b" / "fold0"
+    scene.train(whole, experiment)
+    scene.train(split, experiment, micro_batch=2)
+    assert read_metrics(whole)["micro_batches"] == [4] and read_metrics(split)["micro_batches"] == [2]
+    assert read_metrics(whole)["photos"] == read_metrics(split)["photos"] == 12
+    weights, others = (read_weights(run_dir / "best.weights.h5") for run_dir in (whole, split))
+    for name, values in weights.items():
+        np.testing.assert_allclose(others[name], values, atol=1e-4, err_msg=name)
+    config = json.loads((split / "config.json").read_text())
+    assert config["fingerprint"] == json.loads((whole / "config.json").read_text())["fingerprint"]
+
+
+@pytest.mark.parametrize("micro_batch", [0, 3, 8])
+def test_batch_must_divide(micro_batch: int, run_dir: Path, scene: Scene) -> None:
+    with pytest.raises(InputError, match=rf"`BATCH` must divide data\.batch_size=4\. Received: {micro_batch}"):
+        scene.train(run_dir, change("data", PLAIN, batch_size=4), micro_batch=micro_batch)
+    assert not run_dir.exists()
+
+
+def test_crops_train_and_whole_photos_judge(run_dir: Path, scene: Scene) -> None:
+    experiment = change("data", PLAIN, crop_hw=(32, 32), batch_size=3)
+    train, valid = split_batches(scene.catalog, experiment, 0, scene.folds, scene.reader, 1)
+    assert train[0][0].shape == (3, 32, 32, 3) and train[0][1].shape == (3, 32, 32, 1)
+    # Two whole photos of 32 x 48 take the memory of three crops.
+    assert valid[0][0].shape == (2, *SIZE_HW, 3)
+    scene.train(run_dir, experiment)
+    keras.utils.clear_session()
+    net = build_unet(experiment.model, SIZE_HW, 1, "float32")
+    net.load_weights(run_dir / "best.weights.h5")
+    score = Validator(net, build_loss(experiment.training.loss), valid).score()
+    (row,) = read_history(run_dir)
+    assert (row["val_dice"], row["val_loss"]) == pytest.approx((score["val_dice"], score["val_loss"]), abs=1e-5)
+
+
+def test_balance_weighs_what_is_trained_on_alone(scene: Scene) -> None:
+    """Groups of 4 photos, one of which loses 2; fold 1 holds half of them out."""
+    short = next(sample.group for sample in scene.catalog.train if scene.folds[sample.id] == 0)
+    gone = [sample.id for sample in scene.catalog.train if sample.group == short][:2]
+    catalog = replace(scene.catalog, train=tuple(sample for sample in scene.catalog.train if sample.id not in gone))
+    experiment = change("data", PLAIN, balance="group")
+    train, _ = split_batches(catalog, experiment, 1, scene.folds, scene.reader, 1)
+    groups = [catalog.train[index].group for index in train.indices]
+    assert len(groups) == 10 and len(set(groups)) == 3
+    # Each group a third: of 2 photos, or of 4.
+    expected = [1 / 3 / (2 if group == short else 4) for group in groups]
+    assert train.draw_weights is not None
+    np.testing.assert_allclose(train.draw_weights, expected)
+    # The short group is held out: those that are left are equal, and each photo is seen once an epoch.
+    train, _ = split_batches(catalog, experiment, 0, scene.folds, scene.reader, 1)
+    assert train.draw_weights is None
+
+
+def write_labels(project: Project, rles: dict[str, str]) -> Path:
+    """Writes labels of fold 0 as `make pseudo-labels` does."""
+    path = project.pseudo_labels_path("round1", 0)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [f"{id_}.png,{rle}" for id_, rle in rles.items()]
+    path.write_bytes(gzip.compress("\n".join(["img,rle_mask", *rows, ""]).encode(), mtime=0))
+    record = {"file_sha256": hash_file(path), "folds_hash": hash_folds(project.folds_path)}
+    project.pseudo_labels_record_path("round1", 0).write_text(json.dumps(record | {"num_photos": 8, "confidence": 0.9}))
+    return path
+
+
+def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
+    make_competition: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_competition(num_groups=4, num_views=2, photo_format="png")
+    catalog = load_catalog(load_dataset(project.configs_dir), project.input_dir)
+    folds = write_folds(project, catalog, jobs=1)
+    arguments: dict[str, Any] = {"folds": folds, "folds_hash": hash_folds(project.folds_path)}
+    experiment = change("data", PLAIN, pseudo_labels="round1", augment=None)
+    fed: list[tuple[Batches, Batches]] = []
+
+    def split(*args: Any, **options: Any) -> tuple[Batches, Batches]:
+        fed.append(split_batches(*args, **options))
+        return fed[-1]
+
+    monkeypatch.setattr(fold, "split_batches", split)
+    write_labels(project, LABELS)
+    # Fold 1 has none: that is found before fold 0 is trained.
+    with pytest.raises(InputError, match=r"`make pseudo-labels NAME=round1 FOLD=1`"):
+        train_experiment(project, catalog, "unet_a", experiment, use_folds=[0, 1], **arguments)
+    assert not project.run_dir("unet_a", 0).exists() and not fed
+
+    run_dir = project.run_dir("unet_a", 0)
+    with monkeypatch.context() as patch, pytest.raises(Interruption):
+        patch.setattr(RunFiles, "write_history", stop)  # the state of the only epoch is saved
+        train_experiment(project, catalog, "unet_a", experiment, use_folds=[0], **arguments)
+    train, valid = fed[-1]
+    held_out = {index for index, sample in enumerate(catalog.train) if folds[sample.id] == 0}
+    assert set(valid.indices.tolist()) == held_out and len(held_out) == 4
+    assert set(train.indices.tolist()) == set(range(8)) - held_out | {8, 9}
+    check_labels(train, catalog)
+
+    # Other labels are refused, and the same ones go on.
+    path = write_labels(project, LABELS | {"test001_02": "1 48"})
+    with pytest.raises(InputError, match=r"unet_a fold 0 must go on with .*pseudo_labels.*`make clean-runs EXP=unet_a"):
+        train_experiment(project, catalog, "unet_a", experiment, use_folds=[0], **arguments)
+    assert not (run_dir / "history.csv").exists()
+    path = write_labels(project, LABELS)
+    train_experiment(project, catalog, "unet_a", experiment, use_folds=[0], **arguments)
+    metrics = read_metrics(run_dir)
+    assert metrics["is_finished"] and metrics["sources"] == {"pseudo_labels": hash_file(path)}
+    assert metrics["photos"] == 6  # 4 of the other fold and 2 with labels
+
+
+def check_labels(train: Batches, catalog: Catalog) -> None:
+    """Positions 8 and 9, after the training photos, are the labelled test photos with their masks, by id."""
+    path_of = {sample.id: sample.photo_path for sample in catalog.test}
+    # Half of the first small row is object; all of the second.
+    for position, id_, small_row, coverage in ((8, "test000_01", 0, 127.5), (9, "test001_02", 1, 255)):
+        expected = np.zeros((*SIZE_HW, 1))
+        expected[small_row] = coverage
+        photo, found = train.reader[position]
+        np.testing.assert_allclose(found, expected, atol=1)
+        np.testing.assert_array_equal(photo, read_image(path_of[id_], SIZE_HW))

@@ -1,0 +1,112 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from unets.errors import InputError
+from unets.nets.unet import build_unet
+from unets.snapshot import take_snapshot, write_snapshot
+from unets.training.source import find_source, load_first_weights
+
+MODEL = {"depth": 2, "base_filters": 2}
+FOLDS_HASH = "ab12"
+CLASSES = ("car",)
+
+
+def build(size_hw: tuple[int, int] = (64, 64), *, start_from: str | None = None, **model: Any) -> ExperimentConfig:
+    return ExperimentConfig(
+        data=DataConfig(size_hw=size_hw),
+        model=ModelConfig(**(MODEL | model)),
+        training=TrainingConfig(start_from=start_from, epochs=5),
+    )
+
+
+@pytest.fixture
+def source_dir(tmp_path: Path) -> Path:
+    """A finished run of small photos."""
+    run_dir = tmp_path / "unet_small" / "fold1"
+    run_dir.mkdir(parents=True)
+    write_snapshot(run_dir, take_snapshot(build((32, 48)), CLASSES, 1, FOLDS_HASH))
+    keras.utils.set_random_seed(1)
+    build_unet(ModelConfig(**MODEL), (32, 48)).save_weights(run_dir / "best.weights.h5")
+    write_metrics(run_dir, is_finished=True)
+    return run_dir
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    return tmp_path / "unet_large" / "fold1"
+
+
+def write_metrics(run_dir: Path, *, is_finished: bool) -> None:
+    (run_dir / "metrics.json").write_text(json.dumps({"is_finished": is_finished}))
+
+
+def test_a_run_starts_from_one_of_smaller_photos(source_dir: Path, run_dir: Path) -> None:
+    experiment = build((64, 96), start_from="unet_small")
+    path = find_source(run_dir, experiment, CLASSES, FOLDS_HASH)
+    assert path == source_dir / "best.weights.h5"
+    source, net = (build_unet(ModelConfig(**MODEL), size_hw) for size_hw in ((32, 48), (64, 96)))
+    source.load_weights(path)
+    assert any((ours.numpy() != theirs.numpy()).any() for ours, theirs in zip(net.weights, source.weights, strict=True))
+    load_first_weights(net, experiment, path)
+    for ours, theirs in zip(net.weights, source.weights, strict=True):
+        np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
+
+
+def test_chance_alone_begins_where_nothing_is_named(source_dir: Path, run_dir: Path) -> None:
+    experiment = build()
+    assert find_source(run_dir, experiment, CLASSES, FOLDS_HASH) is None
+    net = build_unet(experiment.model, (64, 64))
+    before = [weight.numpy().copy() for weight in net.weights]
+    load_first_weights(net, experiment, None)
+    for weight, value in zip(net.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), value)
+
+
+def test_where_the_encoder_s_first_weights_came_from_does_not_matter(source_dir: Path, run_dir: Path) -> None:
+    """ImageNet's weights there, none here: a net of its shape takes its weights all the same."""
+    fields = {"encoder": "mobilenetv2", "depth": 2}
+    snapshot = take_snapshot(build((32, 48), **fields, weights="imagenet"), CLASSES, 1, FOLDS_HASH)
+    write_snapshot(source_dir, snapshot)
+    experiment = build(start_from="unet_small", **fields)
+    assert find_source(run_dir, experiment, CLASSES, FOLDS_HASH) is not None
+
+
+@pytest.mark.parametrize("missing", ["folder", "metrics.json", "best.weights.h5", "the end", "the fold"])
+def test_a_source_that_is_not_trained_to_its_end_is_refused(missing: str, source_dir: Path, run_dir: Path) -> None:
+    if missing == "folder":
+        source_dir.parent.rename(source_dir.parent.with_name("other"))
+    elif missing == "the end":
+        write_metrics(source_dir, is_finished=False)
+    elif missing == "the fold":
+        source_dir.rename(source_dir.with_name("fold0"))
+    else:
+        (source_dir / missing).unlink()
+    with pytest.raises(InputError, match=r"must be trained first: `make train EXP=unet_small FOLD=1`"):
+        find_source(run_dir, build(start_from="unet_small"), CLASSES, FOLDS_HASH)
+
+
+@pytest.mark.parametrize(
+    ("model", "classes", "folds_hash", "named"),
+    [
+        ({}, CLASSES, "cd34", "folds_hash=ab12, not cd34"),
+        ({}, ("car", "bus"), FOLDS_HASH, r"classes=\['car'\], not \['car', 'bus'\]"),
+        ({"base_filters": 4}, CLASSES, FOLDS_HASH, r"model=.*'base_filters': 2.*, not .*'base_filters': 4"),
+        ({"depth": 3}, CLASSES, FOLDS_HASH, r"model=.*'depth': 2.*, not .*'depth': 3"),
+    ],
+)
+def test_a_source_of_another_kind_is_refused(
+    model: dict[str, Any], classes: tuple[str, ...], folds_hash: str, named: str, source_dir: Path, run_dir: Path
+) -> None:
+    with pytest.raises(InputError, match=rf"`start_from` must be of the same .* unet_small with {named}"):
+        find_source(run_dir, build(start_from="unet_small", **model), classes, folds_hash)
+
+
+def test_a_run_cannot_start_from_itself(source_dir: Path) -> None:
+    with pytest.raises(InputError, match=r"`start_from` must be another experiment\. Received: unet_small"):
+        find_source(source_dir, build(start_from="unet_small"), CLASSES, FOLDS_HASH)

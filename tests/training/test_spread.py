@@ -1,0 +1,245 @@
+"""One fold over several devices: two virtual ones train what one does, on TensorFlow and on JAX.
+
+This file is also the program that trains, as devices are fixed when a backend starts; one process a backend:
+`KERAS_BACKEND=jax python test_spread.py FOLDER` leaves FOLDER/<case>_<number of devices>.npz.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from unets.catalog import Catalog
+from unets.config import DataConfig, DatasetConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from unets.data.batches import Batches
+from unets.data.cache import ArrayReader
+from unets.data.samples import Sample
+from unets.errors import InputError
+from unets.nets import backend, blocks
+from unets.nets.losses import build_loss
+from unets.training import learner
+from unets.training.fold import train_fold
+from unets.training.state import RunFiles
+from unets.training.validation import deal_equally
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+SIZE_HW = (32, 48)
+NUM_TRAIN, NUM_VALID = 12, 7  # of the latter two devices take six alike, and one each for itself
+BATCH_SIZE = 4
+BACKENDS = ("tensorflow", "jax")
+DEVICES = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"} | {
+    "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+}
+EPOCHS = 2
+
+
+def train(folder: Path, case: str, *, spread: bool, micro_batch: int | None = None, **training: Any) -> None:
+    """Trains a fold on photos of random noise, and writes its history, its state and who had which part of a batch."""
+    rng = np.random.default_rng(0)
+    number = NUM_TRAIN + NUM_VALID
+    targets = (rng.random((number, *SIZE_HW, 1)) < rng.random((number, 1, 1, 1))).astype(np.uint8) * 255
+    # The photos differ in brightness, so that a part of a batch has other statistics than the whole.
+    photos = (targets // 2 * rng.random((number, 1, 1, 3)) + rng.integers(0, 100, (number, *SIZE_HW, 3))).astype(
+        "uint8"
+    )
+    samples = tuple(Sample(id=f"{i:02d}", group=f"{i:02d}", view=None, photo_path=Path("none")) for i in range(number))
+    given = {"learning_rate": 0.02, "optimizer": "SGD", "precision": "float32", "epochs": EPOCHS} | training
+    parts = list[tuple[int, int]]()
+    learner.build_loss = lambda *args, **kwargs: look_at_parts(build_loss(*args, **kwargs), parts)  # type: ignore[attr-defined]
+    run_dir = folder / f"{case}_{2 if spread else 1}"
+    train_fold(
+        run_dir,
+        Catalog(dataset=DatasetConfig(), train=samples, test=()),
+        ExperimentConfig(
+            data=DataConfig(size_hw=SIZE_HW, batch_size=BATCH_SIZE, cache="ram"),
+            model=ModelConfig(depth=1, base_filters=4, dropout=0.1 if case == "float16" else 0.0),
+            training=TrainingConfig(**given),
+        ),
+        fold=0,
+        folds={sample.id: int(i >= NUM_VALID) for i, sample in enumerate(samples)},
+        folds_hash="of none",
+        reader=ArrayReader(photos, targets),
+        micro_batch=micro_batch,
+        spread=spread,
+        workers=2,  # with one, Keras reads nothing ahead
+    )
+    files = RunFiles(run_dir)
+    history = np.genfromtxt(files.history_path, delimiter=",", names=True)
+    made = {name: history[name] for name in ("loss", "dice", "val_loss", "val_dice")}
+    with np.load(files.last_path) as state:
+        made |= {f"state/{key}": state[key] for key in state if key.startswith(("net/", "mean/", "optimizer/"))}
+    np.savez(f"{run_dir}.npz", **made, parts=np.array(sorted(set(parts))), after=backend.count_spread())
+
+
+def look_at_parts(loss: Callable[[Any, Any], Any], parts: list[tuple[int, int]]) -> Callable[[Any, Any], Any]:
+    """Returns the loss, which notes (device, photos of a batch that it has)."""
+
+    def looking_loss(targets: Any, logits: Any) -> Any:
+        if keras.backend.backend() == "jax":
+            import jax
+
+            def note(sharding: Any) -> None:
+                part = sharding.shard_shape(tuple(logits.shape))[0]
+                parts.extend((device.id, part) for device in sharding.device_set)
+
+            jax.debug.inspect_array_sharding(logits, callback=note)
+        else:
+            import tensorflow as tf
+
+            context = tf.distribute.get_replica_context()
+            device = context.replica_id_in_sync_group if context else 0
+            tf.numpy_function(lambda i, n: parts.append((int(i), int(n))), [device, tf.shape(logits)[0]], [])
+        return loss(targets, logits)
+
+    return looking_loss
+
+
+def overflow_on_one() -> Arrays:
+    """Updates a weight by the gradients 0.5 and infinity of two devices, then by 0.5 and 0.25; returns it each time."""
+    import tensorflow as tf
+
+    values = []
+    with backend.spread_devices():
+        weight = keras.Variable(1.0, name="weight")
+        optimizer = learner.LossScale(keras.optimizers.SGD(1.0), initial_scale=2.0)
+        optimizer.build([weight])
+
+        @tf.function  # type: ignore[untyped-decorator]
+        def update(large: Any) -> None:
+            def update_one() -> None:
+                context = tf.distribute.get_replica_context()
+                gradient = tf.where(context.replica_id_in_sync_group == 1, large, 0.5)
+                optimizer.apply([gradient], [weight])
+
+            tf.distribute.get_strategy().run(update_one)
+
+        for large in (np.inf, 0.25):
+            update(tf.constant(large, tf.float32))
+            values.append((float(weight.numpy()), float(optimizer.dynamic_scale.numpy())))
+    return {"values": np.array(values)}
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Arrays]:
+    """`make("jax", "whole_2")` gives what that backend made of the case on two devices."""
+    folders: dict[str, Path] = {}
+
+    def get(name: str, case: str) -> Arrays:
+        if find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
+        if name not in folders:
+            folders[name] = tmp_path_factory.mktemp(name)
+            command = [sys.executable, __file__, str(folders[name])]
+            environment = os.environ | DEVICES | {"KERAS_BACKEND": name}
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+            assert done.returncode == 0, done.stderr[-4000:]
+        with np.load(folders[name] / f"{case}.npz") as made:
+            return dict(made)
+
+    return get
+
+
+def assert_learned_the_same(one: Arrays, two: Arrays) -> None:
+    assert one["loss"].shape == (EPOCHS,)
+    for key in ("loss", "dice", "val_loss", "val_dice"):
+        np.testing.assert_allclose(two[key], one[key], rtol=1e-4, err_msg=key)
+    state = [key for key in one if key.startswith("state/")]
+    assert len(state) > 10
+    for key in state:
+        np.testing.assert_allclose(two[key], one[key], rtol=1e-3, atol=1e-4, err_msg=key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BACKENDS)
+def test_two_devices_train_what_one_does(make: Callable[[str, str], Arrays], name: str) -> None:
+    one, two = make(name, "whole_1"), make(name, "whole_2")
+    # Of each batch of four a device of two takes two photos.
+    assert one["parts"].tolist() == [[0, 4]] and two["parts"].tolist() == [[0, 2], [1, 2]]
+    assert two["after"] == 1
+    assert_learned_the_same(one, two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BACKENDS)
+def test_two_devices_clip_and_average_as_one_does(make: Callable[[str, str], Arrays], name: str) -> None:
+    one, two, unclipped = make(name, "clipped_1"), make(name, "clipped_2"), make(name, "whole_1")
+    assert abs(one["loss"] / unclipped["loss"] - 1).max() > 1e-3  # it does clip
+    assert "state/mean/0000" in one  # statistics of batch normalization have a running mean too
+    assert_learned_the_same(one, two)
+
+
+@pytest.mark.slow
+def test_two_devices_add_up_gradients_as_one_does_on_jax(make: Callable[[str, str], Arrays]) -> None:
+    one, two = make("jax", "micro_1"), make("jax", "micro_2")
+    assert one["parts"].tolist() == [[0, 2]] and two["parts"].tolist() == [[0, 1], [1, 1]]
+    assert_learned_the_same(one, two)
+
+
+@pytest.mark.slow
+def test_each_device_by_itself_normalizes_otherwise(make: Callable[[str, str], Arrays]) -> None:
+    one, two = make("tensorflow", "whole_1"), make("tensorflow", "unsynchronized_2")
+    assert two["parts"].tolist() == [[0, 2], [1, 2]]
+    assert abs(two["loss"] / one["loss"] - 1).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_float16_and_dropout_train_on_two_devices(make: Callable[[str, str], Arrays]) -> None:
+    made = make("tensorflow", "float16_2")
+    assert made["parts"].tolist() == [[0, 2], [1, 2]]
+    assert all(np.isfinite(made[key]).all() for key in made)
+
+
+@pytest.mark.slow
+def test_an_overflow_on_one_device_skips_the_update_of_all(make: Callable[[str, str], Arrays]) -> None:
+    # Skipped, and the scale halved: 2 -> 1. Then 1 - (0.5 + 0.25) / 1.
+    assert make("tensorflow", "overflow")["values"].tolist() == [[1.0, 1.0], [0.25, 1.0]]
+
+
+@pytest.mark.parametrize("num_devices", [1, 2, 3, 4])
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+@pytest.mark.parametrize("num_photos", range(1, 10))
+def test_every_photo_counts_once_on_any_number_of_devices(num_photos: int, batch_size: int, num_devices: int) -> None:
+    numbers = np.zeros((10, 1, 1, 3), np.uint8) + np.arange(10, dtype=np.uint8)[:, None, None, None]
+    indices = list(range(10 - num_photos, 10))
+    batches = Batches(ArrayReader(numbers, numbers[..., :1]), indices, batch_size=batch_size)
+    weights, largest = np.zeros(10), max(batch_size, num_devices)
+    for part, weight in deal_equally(batches, num_devices):
+        dealt = [part[index][0][:, 0, 0, 0] for index in range(len(part))]
+        assert all(len(batch) <= largest and len(batch) % num_devices == 0 for batch in dealt)
+        # A mean over this many: the weight of the part is shared by all photos in it.
+        np.add.at(weights, np.concatenate(dealt), weight / sum(map(len, dealt)))
+    np.testing.assert_allclose(weights, [index in indices for index in range(10)])
+
+
+def main(folder: Path) -> None:
+    """Trains every case."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+        np.savez(folder / "overflow.npz", **overflow_on_one())
+        train(folder, "float16", spread=True, precision="mixed_float16")
+    for spread in (False, True):
+        train(folder, "whole", spread=spread)
+        train(folder, "clipped", spread=spread, clip_norm=0.2, ema=0.5)
+        if keras.backend.backend() == "jax":
+            train(folder, "micro", spread=spread, micro_batch=2, ema=0.5)
+    if keras.backend.backend() == "tensorflow":
+        with pytest.raises(InputError, match=r"must be left out with SPREAD=1 on TensorFlow"):
+            train(folder, "micro", spread=True, micro_batch=2)
+        blocks.needs_synchronized_batch_norm = lambda: False  # type: ignore[attr-defined]
+        train(folder, "unsynchronized", spread=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
