@@ -126,6 +126,16 @@ def test_unknown_field(kind: type[Config]) -> None:
         (ModelConfig, {"depth": 2, "deep_supervision": 2}, "`deep_supervision` must be below depth=2"),
         (TrainingConfig, {"learning_rate": 0.0}, "greater than 0"),
         (TrainingConfig, {"epochs": 1}, "`warmup_epochs` must be below epochs=1"),
+        (
+            ExperimentConfig,
+            {"training": {"encoder_rate": 0.1}},
+            "`model.encoder` must be a pretrained one",
+        ),
+        (
+            ExperimentConfig,
+            {"model": {"encoder": "efficientnet_lite0"}, "training": {"frozen_epochs": 1}},
+            "`training.frozen_epochs` must be 0 where the encoder's weights are random",
+        ),
         (TrainingConfig, {"epochs": 5, "frozen_epochs": 6}, "`frozen_epochs` must be at most epochs=5"),
         (TrainingConfig, {"epochs": 4, "average": "last"}, "`average_epochs` must be at most epochs=4"),
         (TrainingConfig, {"average_epochs": 1}, "greater than or equal to 2"),
@@ -218,7 +228,10 @@ def test_missing_file_competition_and_experiment(tmp_path: Path) -> None:
         ("{", "run.json: "),
         ('{"epochs": 0}', "run.json: `epochs`: Input should be greater than or equal to 1. Received: 0"),
         ('{"epoch": 5}', "run.json: `epoch`: Extra inputs are not permitted"),
-        ('{"epochs": 1}', "run.json: `warmup_epochs` must be below epochs=1. Received: warmup_epochs=1.0"),
+        (
+            '{"epochs": 1}',
+            "run.json: `warmup_epochs` must be below epochs=1; 0 leaves it out. Received: warmup_epochs=1.0",
+        ),
     ],
 )
 def test_faulty_json_names_its_source(text: str, message: str) -> None:

@@ -224,7 +224,9 @@ class TrainingConfig(Config):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3  # peak
     warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
     encoder_rate: Share = 1.0  # learning rate of a pretrained encoder, as a share of the others'
-    frozen_epochs: Annotated[float, Field(ge=0)] = 0.0  # at the start, during which a pretrained encoder stands still
+    # At the start, during which a pretrained encoder's weights stand still. Its batch statistics go on adapting, unless
+    # it is all epochs: then they stand still too, and the backward pass through it is saved.
+    frozen_epochs: Annotated[float, Field(ge=0)] = 0.0
     weight_decay: Annotated[float, Field(ge=0)] = 1e-4
     clip_norm: Annotated[float, Field(gt=0)] | None = None  # longest gradient, over all weights together
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # momentum of the mean over steps that predicts
@@ -245,7 +247,10 @@ class TrainingConfig(Config):
                 getattr(self, field) <= self.epochs, field, f"be at most epochs={self.epochs}", getattr(self, field)
             )
         _require(
-            self.warmup_epochs < self.epochs, "warmup_epochs", f"be below epochs={self.epochs}", self.warmup_epochs
+            self.warmup_epochs < self.epochs,
+            "warmup_epochs",
+            f"be below epochs={self.epochs}; 0 leaves it out",
+            self.warmup_epochs,
         )
         _require(
             self.average == "none" or self.average_epochs <= self.epochs,
@@ -297,6 +302,20 @@ class ExperimentConfig(Config):
             "training.micro_batch",
             f"divide data.batch_size={self.data.batch_size}",
             micro,
+        )
+        slow = self.training.frozen_epochs > 0 or self.training.encoder_rate < 1
+        _require(
+            not slow or self.model.encoder != "unet",
+            "model.encoder",
+            "be a pretrained one for training.frozen_epochs or training.encoder_rate",
+            self.model.encoder,
+        )
+        is_taught = self.model.weights != "none" or self.training.start_from is not None
+        _require(
+            self.training.frozen_epochs == 0 or is_taught,
+            "training.frozen_epochs",
+            "be 0 where the encoder's weights are random: neither model.weights nor training.start_from",
+            self.training.frozen_epochs,
         )
         _require(
             self.training.loss != "lovasz" or self.data.targets == "threshold",

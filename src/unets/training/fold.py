@@ -36,6 +36,7 @@ from unets.nets.backend import (
 )
 from unets.nets.losses import build_loss
 from unets.nets.unet import build_unet
+from unets.origin import describe_commit
 from unets.parallel import count_cores
 from unets.paths import Project
 from unets.pseudo_labels import hash_pseudo_labels, read_pseudo_labels
@@ -224,6 +225,7 @@ def train_fold(
         snapshot = take_snapshot(experiment, catalog.dataset.classes, fold, folds_hash)
         check_snapshot(run_dir, snapshot)
         if is_finished(run_dir):
+            drop_checkpoints(files)  # a kill may have come just before
             logger.info("%s: already trained", files.what)
             return
         weights_path = find_source(run_dir, experiment, catalog.dataset.classes, folds_hash)
@@ -346,7 +348,8 @@ def _train(
             f"{what} must go on with the files that it began with. Received: others than then as "
             f"{', '.join(sorted(source.hashes))}. {files.start_anew} deletes the run, so that training starts anew"
         )
-    progress.note_start(f"{describe_device()} ({keras.backend.backend()})", train.batch_size)
+    device = f"{describe_device()} ({keras.backend.backend()})"
+    progress.note_start(device, train.batch_size, describe_commit(Path(__file__).parent))
     photos = f"{len(train.indices)} photos, {len(valid.indices)} held out"
     precision = choose_precision(config.precision)
     logger.info("%s: %.2f M parameters, %s, %s", what, learner.net.count_params() / 1e6, precision, photos)

@@ -18,7 +18,7 @@ Tensor = Any
 State = dict[str, npt.NDArray[Any]]
 
 _STATISTICS = ("moving_mean", "moving_variance")  # of a batch normalization
-_COUNTER, _ADDED_UP = "iteration", "gradient_accumulator"  # of an optimizer: its steps, and what they add up
+_COUNTER, _ADDED_UP = "iteration", "gradient_accumulator"  # the steps so far; what an optimizer adds up
 
 
 class PhotoMean(keras.losses.Loss):  # type: ignore[misc]
@@ -115,7 +115,7 @@ class Learner(Scored):
             # The optimizer averages the weights, but sees no statistics of batch normalization.
             shapes = [variable.shape for variable in self._list_statistics()]
             self.averages = [self._add_state(shape, f"average_{i}") for i, shape in enumerate(shapes)]
-            self.steps = self._add_state((), "steps")
+            self.steps = self._add_state((), _COUNTER)
         self.compile(optimizer=optimizer, jit_compile=prefers_xla(), auto_scale_loss=False)
         self.optimizer.build(self.trainable_variables)
         skip_first_look(self)

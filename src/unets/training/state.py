@@ -37,6 +37,7 @@ class Progress:
     seconds: float = 0.0  # spent in training and validation, over all restarts
     starts: int = 0  # 1, and one more for each restart
     devices: list[str] = field(default_factory=list)
+    commits: list[str] = field(default_factory=list)  # of the code, of each start that changed it
 
     @property
     def next_epoch(self) -> int:
@@ -66,13 +67,15 @@ class Progress:
             self.best_dice, self.best_epoch = values["val_dice"], self.next_epoch - 1
         return is_best
 
-    def note_start(self, device: str, micro_batch: int) -> None:
+    def note_start(self, device: str, micro_batch: int, commit: str) -> None:
         """Notes that a process begins or goes on."""
         self.starts += 1
         if device not in self.devices:
             self.devices.append(device)
         if self.micro_batches[-1:] != [micro_batch]:
             self.micro_batches.append(micro_batch)
+        if self.commits[-1:] != [commit]:
+            self.commits.append(commit)
 
 
 class RunFiles:
