@@ -125,7 +125,7 @@ def test_unknown_field(kind: type[Config]) -> None:
         (ModelConfig, {"encoder": "vgg16", "stride": 4, "depth": 4}, "`depth` must be at most 3 for vgg16"),
         (ModelConfig, {"depth": 2, "deep_supervision": 2}, "`deep_supervision` must be below depth=2"),
         (TrainingConfig, {"learning_rate": 0.0}, "greater than 0"),
-        (TrainingConfig, {"epochs": 1}, "`warmup_epochs` must be below epochs=1"),
+        (TrainingConfig, {"epochs": 1}, "`warmup_epochs` must be below epochs=1; 0 leaves it out"),
         (
             ExperimentConfig,
             {"training": {"encoder_rate": 0.1}},
