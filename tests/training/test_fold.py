@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 import struct
 import subprocess
@@ -119,6 +120,9 @@ def test_a_run_folder_holds_what_the_module_says(finished: Path, scene: Scene) -
     assert (metrics["is_finished"], metrics["epochs"], metrics["starts"], metrics["photos"]) == (True, 4, 1, 4 * 12)
     assert metrics["best_dice"] == best == history[metrics["best_epoch"]]["val_dice"]
     assert metrics["seconds"] > 0 and len(metrics["devices"]) == 1
+    assert metrics["computed"] == {"backend": keras.backend.backend(), "precision": "float32"}
+    (commit,) = metrics["commits"]
+    assert re.fullmatch(r"([0-9a-f]{9}|none)( \(changed\))?", commit)
 
 
 def test_the_history_is_there_for_tensorboard(finished: Path) -> None:
@@ -171,6 +175,35 @@ def test_a_stop_while_the_last_epoch_is_saved_loses_nothing(
     metrics = read_metrics(run_dir)
     starts = 1 if moment == "save_last" else 2  # nothing was saved of the first one
     assert (metrics["is_finished"], metrics["epochs"], metrics["starts"]) == (True, 1, starts)
+
+
+def test_a_run_goes_on_in_its_own_precision_alone(
+    run_dir: Path,
+    scene: Scene,
+    interrupt: Callable[[int, int], AbstractContextManager[None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What `auto` stands for depends on the machine."""
+    experiment = change("training", precision="auto")
+    monkeypatch.setattr("unets.training.fold.choose_precision", lambda wanted: "float32")
+    with interrupt(1, 0):
+        scene.train(run_dir, experiment)
+    monkeypatch.setattr("unets.training.fold.choose_precision", lambda wanted: "mixed_bfloat16")
+    expected = r"precision float32\. Received: .*precision mixed_bfloat16\. .*`make clean-runs EXP=unet_a FOLD=0`"
+    with pytest.raises(InputError, match=expected):
+        scene.train(run_dir, experiment)
+
+
+def test_what_a_kill_after_the_last_word_left_is_cleaned_up(scene: Scene, finished: Path, tmp_path: Path) -> None:
+    project = replace(scene.project, models_dir=tmp_path)
+    run_dir = project.run_dir("unet_a", 0)
+    shutil.copytree(finished, run_dir)
+    left = run_dir / "checkpoints" / "epoch0004.weights.h5"
+    left.parent.mkdir()
+    left.write_bytes(b"left")
+    arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash, "use_folds": [0]}
+    train_experiment(project, scene.catalog, "unet_a", EXPERIMENT, **arguments)
+    assert not left.parent.exists() and (run_dir / "best.weights.h5").exists()
 
 
 def test_patience_ends_a_run_and_survives_a_restart(

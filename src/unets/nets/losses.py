@@ -68,7 +68,8 @@ def border_bce(targets: Tensor, logits: Tensor, *, width_px: float = 21, weight:
     Args:
         targets: see above; fractions are averaged as they are.
         logits: see above.
-        width_px: side of the window, odd; pixels up to half of it away from the other side are near.
+        width_px: side of the window, odd; pixels up to half of it away from the other side are near. Pixels of the
+            logits: of coarser ones (deep supervision) it spans more of the photo.
         weight: of a pixel near a border, where the others have 1.
     """
     weights = find_border_weights(targets, width_px, weight)

@@ -120,6 +120,9 @@ def train_experiment(
         check_snapshot(run_dir, take_snapshot(experiment, catalog.dataset.classes, fold, folds_hash))
         if is_finished(run_dir):
             logger.info("%s fold %d: already trained", name, fold)
+            if RunFiles(run_dir).checkpoints_dir.exists():  # a kill came between the last word and the clean-up
+                with hold(run_dir):
+                    drop_checkpoints(RunFiles(run_dir))
         else:
             find_source(run_dir, experiment, catalog.dataset.classes, folds_hash)
             todo.append(fold)
@@ -225,7 +228,6 @@ def train_fold(
         snapshot = take_snapshot(experiment, catalog.dataset.classes, fold, folds_hash)
         check_snapshot(run_dir, snapshot)
         if is_finished(run_dir):
-            drop_checkpoints(files)  # a kill may have come just before
             logger.info("%s: already trained", files.what)
             return
         weights_path = find_source(run_dir, experiment, catalog.dataset.classes, folds_hash)
@@ -243,6 +245,9 @@ def train_fold(
         hashes = {} if weights_path is None else {"start_from": hash_file(weights_path)}
         if pseudo_labels.samples:
             hashes["pseudo_labels"] = pseudo_labels.sha256
+        pretrained_path = Path(experiment.model.weights)  # none and imagenet are no files
+        if weights_path is None and pretrained_path.is_file():
+            hashes["weights"] = hash_file(pretrained_path)
         source = Source(weights_path=weights_path, hashes=hashes)
         ids = [sample.id for sample in (*catalog.train, *pseudo_labels.samples)]
         try:
@@ -339,19 +344,25 @@ def _train(
     updates_per_epoch = len(train) // train.steps_per_update
     learner = build_learner(experiment, num_classes, updates_per_epoch, steps_per_update=train.steps_per_update)
     validator = build_validator(learner, experiment, num_classes, valid)
-    progress = files.load_last(learner)
+    progress, precision = files.load_last(learner), choose_precision(config.precision)
+    computed = {"backend": keras.backend.backend(), "precision": precision}
     if not files.last_path.exists():
-        progress.sources = dict(source.hashes)
+        progress.sources, progress.computed = dict(source.hashes), computed
         load_first_weights(learner.net, experiment, source.weights_path)
     elif progress.sources != source.hashes:
         raise InputError(
             f"{what} must go on with the files that it began with. Received: others than then as "
             f"{', '.join(sorted(source.hashes))}. {files.start_anew} deletes the run, so that training starts anew"
         )
+    elif progress.computed != computed:
+        raise InputError(
+            f"{what} must go on as it began, with {_describe(progress.computed)}. Received: {_describe(computed)}. "
+            f"`KERAS_BACKEND` and `training.precision` set them; {files.start_anew} deletes the run, so that training "
+            "starts anew"
+        )
     device = f"{describe_device()} ({keras.backend.backend()})"
     progress.note_start(device, train.batch_size, describe_commit(Path(__file__).parent))
     photos = f"{len(train.indices)} photos, {len(valid.indices)} held out"
-    precision = choose_precision(config.precision)
     logger.info("%s: %.2f M parameters, %s, %s", what, learner.net.count_params() / 1e6, precision, photos)
     if files.last_path.exists():
         updates = f" and {progress.updates} updates" if progress.updates else ""
@@ -383,6 +394,10 @@ def _train(
     files.write_metrics(progress, is_finished=True)
     drop_checkpoints(files)
     logger.info("%s: best Dice %.5f in epoch %d", what, progress.best_dice, progress.best_epoch + 1)
+
+
+def _describe(computed: Mapping[str, str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in computed.items())
 
 
 def build_validator(learner: Learner, experiment: ExperimentConfig, num_classes: int, valid: Batches) -> Validator:

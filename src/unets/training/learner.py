@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from unets.config import ExperimentConfig
 from unets.nets.backend import all_devices_agree, choose_precision, prefers_xla, skip_first_look
+from unets.nets.encoders import find_encoder
 from unets.nets.losses import build_loss
 from unets.nets.metrics import MeanDice
 from unets.nets.unet import build_unet, coarsen_targets
@@ -144,32 +145,35 @@ class Learner(Scored):
         return [np.array(average_of.get(id(weight), weight).numpy()) for weight in self.net.weights]
 
     def read_state(self) -> State:
-        """Returns all that going on needs, at the end of an update; what counts steps counts updates there.
+        """Returns all that going on needs, at the end of an update, and `steps_per_update`.
 
-        A run may therefore go on with another `steps_per_update`. Gradients that are added up are zero then, and left
-        out.
+        Gradients that are added up are usually zero there, but not after a step that `LossScale` left out.
         """
         self._synchronize()
-        state = {key: np.array(variable.numpy()) for key, variable in self._list_state().items()}
-        for key, variable in self._list_state().items():
-            if variable.name == _COUNTER:
-                state[key] //= self.steps_per_update
-        return state
+        variables = self._list_state() | self._list_added_up()
+        state = {key: np.array(variable.numpy()) for key, variable in variables.items()}
+        return {"steps_per_update": np.array(self.steps_per_update), **state}
 
     def write_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Restores what `read_state` gave. The sums of loss and Dice are kept for `restore_metrics`.
+
+        Where that was with another `steps_per_update`, what counts steps is converted, and gradients that were added up
+        are left out.
 
         Raises:
             KeyError: a variable is missing.
             ValueError: one has another shape.
         """
-        variables = self._list_state()
+        variables, their_steps = self._list_state(), int(state["steps_per_update"])
+        if their_steps == self.steps_per_update:
+            variables |= self._list_added_up()
         values = {key: state[key] for key in variables}
         for key, variable in variables.items():
             if values[key].shape != tuple(variable.shape):
                 raise ValueError(f"{key} of shape {values[key].shape}, not {tuple(variable.shape)}")
         for key, variable in variables.items():
-            variable.assign(values[key] * self.steps_per_update if variable.name == _COUNTER else values[key])
+            is_converted = variable.name == _COUNTER and their_steps != self.steps_per_update
+            variable.assign(values[key] // their_steps * self.steps_per_update if is_converted else values[key])
         self.metric_state = {key: value for key, value in values.items() if key.startswith("metric/")}
 
     def restore_metrics(self) -> None:
@@ -184,6 +188,10 @@ class Learner(Scored):
         # `variables`, not `weights`: the random state of dropout is among the former only.
         kinds = {"net": self.net.variables, "mean": own, "metric": self.metrics_variables, "optimizer": optimizer}
         return {f"{kind}/{i:04d}": v for kind, variables in kinds.items() for i, v in enumerate(variables)}
+
+    def _list_added_up(self) -> dict[str, Any]:
+        added_up = [v for v in self.optimizer.variables if v.name.endswith(_ADDED_UP)]
+        return {f"added_up/{i:04d}": v for i, v in enumerate(added_up)}
 
     def _list_statistics(self) -> list[Any]:
         return [v for v in self.net.non_trainable_weights if v.name in _STATISTICS]
@@ -237,6 +245,4 @@ def _find_slow_encoder(net: keras.Model, experiment: ExperimentConfig) -> keras.
     config = experiment.training
     if experiment.model.encoder == "unet" or (config.encoder_rate == 1 and config.frozen_epochs == 0):
         return None
-    from unets.nets.encoders import find_encoder
-
     return find_encoder(net)

@@ -7,6 +7,7 @@ import keras
 
 from unets.config import ExperimentConfig
 from unets.errors import InputError
+from unets.nets.encoders import load_pretrained
 from unets.runs import read_json
 from unets.snapshot import SNAPSHOT
 from unets.training.state import RunFiles
@@ -61,8 +62,6 @@ def load_first_weights(net: keras.Model, experiment: ExperimentConfig, source_pa
         net.load_weights(source_path)
         logger.info("first weights: those of %s", source_path)
     elif model.weights != "none":
-        from unets.nets.encoders import load_pretrained
-
         load_pretrained(net, model.encoder, model.weights)
 
 

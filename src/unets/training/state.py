@@ -32,6 +32,7 @@ class Progress:
     best_epoch: int = -1
     average: dict[str, Any] | None = None  # the mean of checkpoints: epochs, val_loss, val_dice, whether it predicts
     sources: dict[str, str] = field(default_factory=dict)  # files that made this run: name and SHA-256
+    computed: dict[str, str] = field(default_factory=dict)  # by which backend, in which precision
     photos: int = 0  # trained on, over all restarts
     micro_batches: list[int] = field(default_factory=list)  # photos a step, of each start that changed it
     seconds: float = 0.0  # spent in training and validation, over all restarts
