@@ -157,7 +157,7 @@ def test_a_mistyped_word_is_refused_at_once(
         ),
         (
             "EXPERIMENT = ExperimentConfig(training=TrainingConfig(epochs=2, warmup_epochs=2))",
-            "unet_a.py: `warmup_epochs` must be below epochs=2. Received: warmup_epochs=2.0",
+            "unet_a.py: `warmup_epochs` must be below epochs=2; 0 leaves it out. Received: warmup_epochs=2.0",
         ),
         ("EXPERIMENT = ExperimentConfig(", "unet_a.py must run as Python. Received: SyntaxError: "),
         ("EXPERIMENT = 3", "unet_a.py must define EXPERIMENT = ExperimentConfig(...). Received: int"),
