@@ -123,6 +123,25 @@ def test_unknown_field(kind: type[Config]) -> None:
         (ModelConfig, {"encoder": "vgg19"}, "'vgg16'"),
         (ModelConfig, {"encoder": "vgg16", "depth": 6}, "`depth` must be at most 5 for vgg16: it halves 5 times"),
         (ModelConfig, {"encoder": "vgg16", "stride": 4, "depth": 4}, "`depth` must be at most 3 for vgg16"),
+        (
+            ModelConfig,
+            {"encoder": "vgg16", "encoder_shrink": 2, "stride": 4, "depth": 5},
+            "`depth` must be at most 4 for vgg16",
+        ),
+        (ModelConfig, {"encoder_shrink": 2}, "`encoder_shrink` must be 1 for the encoder unet"),
+        (
+            ExperimentConfig,
+            {"model": {"encoder": "vgg16", "encoder_shrink": 4}, "data": {"size_hw": (256, 127)}},
+            "`data.size_hw` must be at least 128 a side, 32 for the encoder after its shrinking",
+        ),
+        (
+            ExperimentConfig,
+            {
+                "model": {"encoder": "vgg16", "encoder_shrink": 2},
+                "prediction": {"tile_hw": (63, 64), "tile_overlap_px": 0},
+            },
+            "`prediction.tile_hw` must be at least 64 a side",
+        ),
         (ModelConfig, {"depth": 2, "deep_supervision": 2}, "`deep_supervision` must be below depth=2"),
         (TrainingConfig, {"learning_rate": 0.0}, "greater than 0"),
         (TrainingConfig, {"epochs": 1}, "`warmup_epochs` must be below epochs=1; 0 leaves it out"),
@@ -178,6 +197,9 @@ def test_what_is_just_possible() -> None:
     DataConfig(size_hw=(64, 96), crop_hw=(32, 32), augment=AugmentConfig(quarter_turns=True))
     ModelConfig(encoder="vgg16", weights="imagenet", depth=5)
     ModelConfig(encoder="vgg16", stride=4, depth=3)
+    ModelConfig(encoder="vgg16", encoder_shrink=4, stride=4, depth=5)
+    shrunk = ModelConfig(encoder="vgg16", encoder_shrink=2)
+    ExperimentConfig(model=shrunk, data=DataConfig(size_hw=(64, 64)))
     ModelConfig(depth=2, deep_supervision=1)
     TrainingConfig(epochs=5, average="last", frozen_epochs=5)
     ExperimentConfig(data=DataConfig(batch_size=8, targets="threshold"), training=TrainingConfig(loss="lovasz"))

@@ -180,6 +180,9 @@ class ModelConfig(Config):
     # Side of the pixel blocks that the finest level works on. Logits are unfolded from channels to pixels after it (and
     # for the encoder unet, photos folded before it): the costliest levels are left out, the output keeps its size.
     stride: Literal[1, 2, 4, 8] = 1
+    # A pretrained encoder sees the means of blocks of this side: its costly levels shrink, and what it learned of
+    # things 200 px wide fits those that fill a large photo. Finer levels get a convolution of the photo each.
+    encoder_shrink: Literal[1, 2, 4] = 1
     depth: Annotated[int, Field(ge=1, le=8)] = 5  # halvings between the finest and the deepest level
     base_filters: Annotated[int, Field(ge=1)] = 32  # channels of the finest level; doubled at each halving
     max_filters: Annotated[int, Field(ge=1)] = 512  # doubling stops here
@@ -192,10 +195,11 @@ class ModelConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        halvings = self.depth + self.stride.bit_length() - 1
         if self.encoder == "unet":
             _require(self.weights == "none", "weights", "be none for the encoder unet", self.weights)
+            _require(self.encoder_shrink == 1, "encoder_shrink", "be 1 for the encoder unet", self.encoder_shrink)
         else:
+            halvings = self.depth + self.stride.bit_length() - self.encoder_shrink.bit_length()
             _require(
                 halvings <= 5,
                 "depth",
@@ -303,6 +307,17 @@ class ExperimentConfig(Config):
             f"divide data.batch_size={self.data.batch_size}",
             micro,
         )
+        least = MIN_SIDE_PX * self.model.encoder_shrink
+        sizes = {
+            "data.size_hw": self.data.size_hw,
+            "data.crop_hw": self.data.crop_hw,
+            "prediction.tile_hw": self.prediction.tile_hw,
+        }
+        for field, size_hw in sizes.items():
+            fits = size_hw is None or min(size_hw) >= least
+            _require(
+                fits, field, f"be at least {least} a side, {MIN_SIDE_PX} for the encoder after its shrinking", size_hw
+            )
         slow = self.training.frozen_epochs > 0 or self.training.encoder_rate < 1
         _require(
             not slow or self.model.encoder != "unet",

@@ -13,6 +13,7 @@ from unets.errors import InputError
 from unets.inference.views import VIEWS
 from unets.nets import unet
 from unets.nets.blocks import DepthToSpace, ReflectPad, SpaceToDepth
+from unets.nets.encoders import find_encoder
 from unets.nets.predictor import Predictor
 from unets.nets.unet import build_unet, coarsen_targets, measure_padding, take_logits
 
@@ -25,6 +26,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dilated": {"bottleneck": "dilated"},
     "supervised": {"deep_supervision": 1},
     "lite0": {"encoder": "efficientnet_lite0"},
+    "lite0_shrunk": {"encoder": "efficientnet_lite0", "encoder_shrink": 2},
 }
 
 
@@ -484,6 +486,33 @@ def test_dropout_and_the_cascade_stand_at_a_pretrained_encoder_s_deepest_level()
     assert layers["bottom_dropout"][:2] == ("SpatialDropout2D", (None, 2, 2, 8))
     # the encoder has every stride from 4 on: no convolution of the photo
     assert not [name for name in layers if name.startswith("photo") and name != "photos"]
+
+
+def test_a_shrunk_encoder_sees_the_means_of_blocks_and_finer_levels_the_photo() -> None:
+    net = build_unet(vary(encoder="efficientnet_lite0", encoder_shrink=2, stride=2, depth=3), (64, 96))
+    encoder = find_encoder(net)
+    assert encoder is not None
+    assert encoder.input_shape == (None, 32, 48, 3)
+    photos = draw_photos((64, 96)) // 2  # room for the change below
+    seen = keras.Model(net.input, encoder(net.get_layer("shrink").output))
+    for feature, expected in zip(
+        seen(photos), encoder(photos.reshape(2, 32, 2, 48, 2, 3).mean(axis=(2, 4))), strict=True
+    ):
+        np.testing.assert_allclose(feature, expected, atol=1e-5)
+    # +40 and -40 in turn leave each block's mean as it is: only the level that is finer than the encoder's can tell.
+    board = 40 * (1 - 2 * (np.indices((64, 96)).sum(axis=0) % 2))[..., None]
+    striped = (photos.astype(np.int64) + 40 + board).astype(np.uint8)
+    for feature, expected in zip(seen(striped), seen((photos + 40).astype(np.uint8)), strict=True):
+        np.testing.assert_allclose(feature, expected, atol=1e-5)
+    assert np.abs(predict(net, striped) - predict(net, (photos + 40).astype(np.uint8))).max() > 1e-3
+
+
+def test_a_shrunk_encoder_leaves_the_levels_their_strides() -> None:
+    net = build_unet(vary(encoder="efficientnet_lite0", encoder_shrink=2, stride=1, depth=3), (64, 96))
+    joined = {level: net.get_layer(f"up{level}_join").output.shape[1:3] for level in range(3)}
+    assert joined == {0: (64, 96), 1: (32, 48), 2: (16, 24)}
+    own = {layer.name for layer in net.layers if layer.name.startswith("photo") and layer.name.endswith("_conv")}
+    assert own == {"photo0_conv", "photo1_conv"}  # lite0's first stride is 2, of photos half as large
 
 
 def test_an_encoder_without_the_deepest_stride_is_refused() -> None:

@@ -127,13 +127,15 @@ def _encode_pretrained(padded: Tensor, config: ModelConfig) -> tuple[Tensor, lis
     """Returns what `_encode` does, of a net made for classification, which scales photos itself.
 
     Its deepest features go on as they are, unless `bottleneck` is dilated. Levels for which it has no features (all but
-    VGG16 begin with a stride) get one convolution of the photo, or the contour would come from half-size pixels.
+    VGG16 begin with a stride, and `encoder_shrink` adds to it) get one convolution of the photo, or the contour would
+    come from larger pixels.
     """
-    deepest_stride = config.stride * 2**config.depth
-    strides = list_strides(config.encoder, deepest_stride)
-    encoder = build_encoder(config.encoder, tuple(padded.shape[1:3]), deepest_stride)
+    shrink, deepest_stride = config.encoder_shrink, config.stride * 2**config.depth
+    strides = list_strides(config.encoder, deepest_stride // shrink)
+    seen = layers.AveragePooling2D(shrink, name="shrink")(padded) if shrink > 1 else padded
+    encoder = build_encoder(config.encoder, tuple(seen.shape[1:3]), deepest_stride // shrink)
     # Keras unpacks a list of one output.
-    features = dict(zip(strides, keras.tree.flatten(encoder(padded)), strict=True))
+    features = dict(zip((stride * shrink for stride in strides), keras.tree.flatten(encoder(seen)), strict=True))
     x = features[deepest_stride]
     if config.bottleneck == "dilated":
         x = convolve_in_cascade(x, _count_filters(config, config.depth), config, "bottom")
