@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+LOGIT_SCALE = 8.0  # that of unets.nets.unet
 DTYPES = {"float32": torch.float32, "mixed_bfloat16": torch.bfloat16}
 
 
@@ -65,7 +66,7 @@ class TorchUnet(nn.Module):  # type: ignore[misc]
             x = functional.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
             x = self._run_block(f"up{level}", torch.cat([skips[level], x], dim=1))
         with torch.autocast(x.device.type, enabled=False):
-            logits = self.layers["classify"](x.float())
+            logits = LOGIT_SCALE * self.layers["classify"](x.float())
         if self.stride > 1:
             logits = functional.pixel_shuffle(logits, self.stride)
         return logits[:, :, self.top : self.top + self.height, self.left : self.left + self.width]

@@ -18,7 +18,7 @@ from unets.folds import hash_folds, write_folds
 from unets.inference import predict
 from unets.inference.maps import open_maps
 from unets.inference.predict import predict_experiment
-from unets.nets.unet import build_unet
+from unets.nets.unet import LOGIT_SCALE, build_unet
 from unets.paths import Project
 from unets.snapshot import take_snapshot, write_snapshot
 
@@ -50,7 +50,7 @@ class Scene:
         if prob is not None:
             for variable in net.variables:
                 variable.assign(np.zeros(variable.shape))
-            net.get_layer("classify").bias.assign([math.log(prob / (1 - prob))])
+            net.get_layer("classify").bias.assign([math.log(prob / (1 - prob)) / LOGIT_SCALE])
         run_dir = self.project.run_dir(name, fold)
         run_dir.mkdir(parents=True, exist_ok=True)
         net.save_weights(run_dir / "best.weights.h5")

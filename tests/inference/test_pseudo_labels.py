@@ -32,7 +32,7 @@ from unets.inference.ensemble import Ensemble, fit_ensemble
 from unets.inference.predict import predict_experiment
 from unets.inference.pseudo_labels import expect_dice, make_pseudo_labels
 from unets.metrics import dice
-from unets.nets.unet import build_unet
+from unets.nets.unet import LOGIT_SCALE, build_unet
 from unets.paths import Project
 from unets.pseudo_labels import read_pseudo_labels
 from unets.rle import decode_rle
@@ -92,7 +92,7 @@ def plant(project: Project, name: str, fold: int, prob: float) -> None:
     net = build_unet(EXPERIMENT.model, SIZE_HW)
     for variable in net.variables:
         variable.assign(np.zeros(variable.shape))
-    net.get_layer("classify").bias.assign([math.log(prob / (1 - prob))])
+    net.get_layer("classify").bias.assign([math.log(prob / (1 - prob)) / LOGIT_SCALE])
     run_dir = project.run_dir(name, fold)
     run_dir.mkdir(parents=True, exist_ok=True)
     net.save_weights(run_dir / "best.weights.h5")

@@ -344,13 +344,25 @@ def test_group_normalization_tells_photos_apart_at_a_deepest_level_of_one_pixel(
     assert deepest.shape == (2, 1, 1, 16) and abs(deepest[0] - deepest[1]).max() > 0.1
 
 
+def test_logits_are_amplified_and_begin_as_those_of_a_plain_convolution() -> None:
+    keras.utils.set_random_seed(0)
+    net = build_unet(vary(base_filters=8), (32, 32))
+    before = keras.Model(net.inputs[0], net.get_layer("classify").output)
+    np.testing.assert_allclose(predict(net, draw_photos((32, 32))), 8 * predict(before, draw_photos((32, 32))))
+    # Glorot's rule for 8 channels in, 1 out: uniform up to sqrt(6 / 9), here an eighth of it.
+    kernel = np.abs(net.get_layer("classify").kernel.numpy())
+    assert 0.5 * 0.8165 / 8 < kernel.max() <= 0.8165 / 8
+
+
 def test_deep_supervision_adds_coarser_logits_and_changes_none() -> None:
     # 33 x 47 in sixteens: 48 x 48; halved once and twice
     config, size_hw = vary(depth=3, stride=2, deep_supervision=2), (33, 47)
     net, single = build_unet(config, size_hw, 2), build_unet(vary(depth=3, stride=2), size_hw, 2)
     assert [output.shape for output in net.outputs] == [(None, 33, 47, 3), (None, 24, 24, 3), (None, 12, 12, 3)]
     layers, single_layers = list_layers(net), list_layers(single)
-    assert layers.keys() - single_layers.keys() == {"classify1", "unfold1", "classify2", "unfold2"}
+    assert layers.keys() - single_layers.keys() == {
+        f"{name}{level}" for name in ("classify", "amplify", "unfold") for level in (1, 2)
+    }
     assert all(layers[name] == single_layers[name] for name in single_layers)
     # from 4 and 8 channels to 3 logits for each of 2 x 2 pixels
     assert layers["classify1"][2] == 4 * 12 + 12 and layers["classify2"][2] == 8 * 12 + 12

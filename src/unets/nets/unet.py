@@ -14,6 +14,11 @@ from unets.nets.encoders import build_encoder, list_strides
 SizeHW = tuple[int, int]
 Tensor = Any
 
+# Adam moves a weight by its learning rate at most a step, so from few channels logits take hundreds of steps to reach
+# the 5 or 10 of a pixel that is certain, and until then the many certain pixels drown the few at the contour. They get
+# there 8 times as fast if amplified: after 96 steps of 4 photos the loss was 0.06 in place of 0.44 (LOG.md).
+LOGIT_SCALE = 8.0
+
 
 def build_unet(
     config: ModelConfig, size_hw: SizeHW, num_classes: int = 1, precision: str = "float32", name: str = "unet"
@@ -163,8 +168,10 @@ def _decode(x: Tensor, skips: list[Tensor], config: ModelConfig) -> list[Tensor]
 
 
 def _classify(x: Tensor, channels: int, block: int, suffix: str) -> Tensor:
-    """Returns float32 logits, `block` times as high and wide as `x`."""
-    x = layers.Conv2D(channels * block**2, 1, dtype="float32", name=f"classify{suffix}")(x)
+    """Returns float32 logits, `block` times as high and wide as `x`; they begin as small as a plain convolution's."""
+    small = keras.initializers.VarianceScaling(LOGIT_SCALE**-2, "fan_avg", "uniform")
+    x = layers.Conv2D(channels * block**2, 1, kernel_initializer=small, dtype="float32", name=f"classify{suffix}")(x)
+    x = layers.Rescaling(LOGIT_SCALE, dtype="float32", name=f"amplify{suffix}")(x)
     return DepthToSpace(block, dtype="float32", name=f"unfold{suffix}")(x) if block > 1 else x
 
 
