@@ -249,6 +249,18 @@ def test_a_run_on_other_folds_is_refused(finished: Path, scene: Scene) -> None:
         scene.train(finished, folds_hash="another")
 
 
+def test_a_run_on_other_photos_is_refused(finished: Path, scene: Scene) -> None:
+    dataset = scene.catalog.dataset.model_copy(update={"photos": "train_hq/{id}.png", "num_test": 7})
+    other = replace(scene, catalog=replace(scene.catalog, dataset=dataset))
+    before = list_files(finished)
+    expected = (
+        r"\. Received: dataset: \{'photos': 'train/\{id\}.png'\} there, \{'photos': 'train_hq/\{id\}.png'\} here\. "
+    )
+    with pytest.raises(InputError, match=expected):
+        other.train(finished)
+    assert list_files(finished) == before
+
+
 def test_what_does_not_change_the_weights_may_change(finished: Path, scene: Scene) -> None:
     other_views = EXPERIMENT.prediction.model_copy(update={"views": ("identity",)})
     scene.train(finished, change("data", cache="none").model_copy(update={"prediction": other_views}))

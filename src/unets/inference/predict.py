@@ -92,7 +92,9 @@ def predict_experiment(
         folds_hash = hash_folds(project.folds_path)
         classes = catalog.dataset.classes
         weights_paths = {
-            fold: find_weights(project.run_dir(name, fold), take_snapshot(experiment, classes, fold, folds_hash))
+            fold: find_weights(
+                project.run_dir(name, fold), take_snapshot(experiment, catalog.dataset, fold, folds_hash)
+            )
             for fold in use_folds
         }
         if anew:

@@ -117,7 +117,7 @@ def train_experiment(
     todo = []
     for fold in use_folds:
         run_dir = project.run_dir(name, fold)
-        check_snapshot(run_dir, take_snapshot(experiment, catalog.dataset.classes, fold, folds_hash))
+        check_snapshot(run_dir, take_snapshot(experiment, catalog.dataset, fold, folds_hash))
         if is_finished(run_dir):
             logger.info("%s fold %d: already trained", name, fold)
             if RunFiles(run_dir).checkpoints_dir.exists():  # a kill came between the last word and the clean-up
@@ -225,7 +225,7 @@ def train_fold(
     """
     files, micro_batch = RunFiles(run_dir), check_training(experiment, micro_batch, spread=spread)
     with hold(run_dir):
-        snapshot = take_snapshot(experiment, catalog.dataset.classes, fold, folds_hash)
+        snapshot = take_snapshot(experiment, catalog.dataset, fold, folds_hash)
         check_snapshot(run_dir, snapshot)
         if is_finished(run_dir):
             logger.info("%s: already trained", files.what)
