@@ -106,6 +106,6 @@ def _lay_out(folder: Path, dataset: DatasetConfig, experiment: ExperimentConfig)
     net.save_weights(run_dir / "best.weights.h5")
     project.folds_path.write_text("id,group,fold\n")
     write_json(run_dir / "metrics.json", {"is_finished": True})
-    snapshot = take_snapshot(experiment, dataset.classes, 0, hash_folds(project.folds_path))
+    snapshot = take_snapshot(experiment, dataset, 0, hash_folds(project.folds_path))
     write_json(run_dir / "config.json", snapshot)
     return project

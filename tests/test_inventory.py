@@ -45,7 +45,7 @@ def write_run(scene: Scene, experiment: str, fold: int, metrics: dict[str, Any] 
     project, dataset = scene
     run_dir = project.run_dir(experiment, fold)
     config = load_experiment(project.configs_dir, experiment)
-    write_snapshot(run_dir, take_snapshot(config, dataset.classes, fold, hash_folds(project.folds_path)))
+    write_snapshot(run_dir, take_snapshot(config, dataset, fold, hash_folds(project.folds_path)))
     if metrics is not None:
         write_json(run_dir / "metrics.json", metrics)
         (run_dir / "best.weights.h5").write_bytes(b"weights")

@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 
 from unets.errors import InputError
-from unets.runs import atomic_path, find_holder, fingerprint, hash_file, hold, read_json, write_json, write_text
+from unets.runs import (
+    atomic_path,
+    find_holder,
+    fingerprint,
+    hash_file,
+    hold,
+    read_json,
+    was_killed,
+    write_json,
+    write_text,
+)
 
 
 def test_a_file_appears_whole_and_keeps_its_suffix(tmp_path: Path) -> None:
@@ -139,15 +149,18 @@ def test_a_holder_is_named_and_none_is_disturbed(tmp_path: Path) -> None:
             assert find_holder(tmp_path / "run") == f"{process.pid} on {os.uname().nodename}"
         with pytest.raises(InputError, match="is at work"), hold(tmp_path / "run"):
             raise AssertionError("asking took the lock away")
+        assert not was_killed(tmp_path / "run")
         assert sorted(tmp_path.rglob("*")) == before
         process.kill()
         process.wait()
     # the name of who was killed stays behind, and the folder is free
     assert (tmp_path / "run" / ".lock-owner").exists()
     assert find_holder(tmp_path / "run") is None
+    assert was_killed(tmp_path / "run")
     with hold(tmp_path / "run"):
         assert find_holder(tmp_path / "run") == f"{os.getpid()} on {os.uname().nodename}"
     assert find_holder(tmp_path / "run") is None
+    assert not was_killed(tmp_path / "run")
 
 
 @pytest.mark.parametrize("name", ["1 on another_machine", "", "{pid} on {node}"])

@@ -243,6 +243,9 @@ class TrainingConfig(Config):
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"  # auto: mixed where it is faster
     patience: Annotated[int, Field(ge=1)] | None = None  # epochs without a better validation Dice before stopping
     seed: int = 0
+    # Threads do not decide the order in which numbers are added up: at some cost, a run that is killed and goes on has
+    # the same bits on a GPU too (there it is untried). On CPUs it was found to have them without.
+    deterministic: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:

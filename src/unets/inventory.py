@@ -185,7 +185,7 @@ def _describe_run(
     state: State = "finished" if metrics.get("is_finished") else "stopped"
     if isinstance(config, str):
         remark = config
-    elif not _is_own(run_dir, take_snapshot(config, dataset.classes, fold, folds_hash)):
+    elif not _is_own(run_dir, take_snapshot(config, dataset, fold, folds_hash)):
         remark = "of another config"
     if is_held:
         state = "running"

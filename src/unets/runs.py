@@ -101,6 +101,11 @@ def hold(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+def was_killed(folder: Path) -> bool:
+    """Tells whether the last process that held a folder was killed; an error, or Ctrl-C, is none."""
+    return (folder / _OWNER).exists() and find_holder(folder) is None
+
+
 def find_holder(folder: Path) -> str | None:
     """Returns the process that holds a folder, as `1234 on node`, or None; keeps nobody from holding it."""
     try:

@@ -56,7 +56,7 @@ class Scene:
         net.save_weights(run_dir / "best.weights.h5")
         (run_dir / "metrics.json").write_text(json.dumps({"is_finished": is_finished}))
         folds_hash = hash_folds(self.project.folds_path)
-        write_snapshot(run_dir, take_snapshot(EXPERIMENT, self.catalog.dataset.classes, fold, folds_hash))
+        write_snapshot(run_dir, take_snapshot(EXPERIMENT, self.catalog.dataset, fold, folds_hash))
 
     def predict(
         self, *, use_folds: Sequence[int] = (0, 1), name: str = "unet_a", anew: bool = False, **fields: Any
@@ -217,6 +217,15 @@ def test_a_config_edited_after_training_is_refused(constant: Scene) -> None:
     edited = EXPERIMENT.model_copy(update={"data": DataConfig(size_hw=(40, 40))})
     with pytest.raises(InputError, match=r"fold0 must hold a run of this config.*size_hw"):
         predict_experiment(constant.project, constant.catalog, "unet_a", edited, folds=constant.folds, use_folds=[0, 1])
+
+
+def test_a_dataset_declared_otherwise_after_training_is_refused(constant: Scene) -> None:
+    dataset = constant.catalog.dataset.model_copy(update={"mask_values": (255,), "metric": "iou"})
+    edited = replace(constant, catalog=replace(constant.catalog, dataset=dataset))
+    with pytest.raises(
+        InputError, match=r"fold0 must .*: dataset: \{'mask_values': \[1\]\} there, .*\[255\]\} here\. "
+    ):
+        edited.predict()
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", None])

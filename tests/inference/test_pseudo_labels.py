@@ -97,7 +97,9 @@ def plant(project: Project, name: str, fold: int, prob: float) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
     net.save_weights(run_dir / "best.weights.h5")
     (run_dir / "metrics.json").write_text(json.dumps({"is_finished": True}))
-    write_snapshot(run_dir, take_snapshot(EXPERIMENT, ("car",), fold, hash_folds(project.folds_path)))
+    write_snapshot(
+        run_dir, take_snapshot(EXPERIMENT, load_dataset(project.configs_dir), fold, hash_folds(project.folds_path))
+    )
 
 
 @pytest.fixture(scope="module")

@@ -36,3 +36,22 @@ def test_gradients_are_not_added_up_over_devices_on_tensorflow(monkeypatch: pyte
 
 def test_gradients_of_one_device_are_clipped_as_they_are() -> None:
     assert backend.clip_sum(lambda gradients: [min(gradient, 1) for gradient in gradients], [3, 0.5]) == [1, 0.5]
+
+
+def test_the_order_of_sums_is_fixed_or_it_is_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    tf = pytest.importorskip("tensorflow")
+    calls: list[int] = []
+    # Not for real: it would hold for all tests to come. tests/training/test_resume.py does, in a process of its own.
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: calls.append(1))
+    monkeypatch.setattr("keras.backend.backend", lambda: "tensorflow")
+    backend.fix_order()
+    assert calls == [1]
+    monkeypatch.setattr("keras.backend.backend", lambda: "jax")
+    for gpus, flags in (([], ""), (["a GPU"], "--xla_dump_to=a --xla_gpu_deterministic_ops=true")):
+        monkeypatch.setattr(backend, "_list_gpus", lambda gpus=gpus: gpus)
+        monkeypatch.setenv("XLA_FLAGS", flags)
+        backend.fix_order()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=a")
+    with pytest.raises(InputError, match=r"`XLA_FLAGS` must hold --xla_gpu_deterministic_ops=true .*'--xla_dump_to=a'"):
+        backend.fix_order()
+    assert calls == [1]

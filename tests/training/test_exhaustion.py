@@ -57,6 +57,7 @@ def test_where_one_photo_is_too_much_no_batch_is_proposed() -> None:
 
 def test_what_says_that_memory_did_not_suffice() -> None:
     assert is_exhaustion(RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes."))  # JAX's
+    assert is_exhaustion(MemoryError("Unable to allocate 9. GiB for an array"))  # NumPy's
     assert not is_exhaustion(RuntimeError("INVALID_ARGUMENT: shapes differ"))
     errors = pytest.importorskip("tensorflow").errors
     assert is_exhaustion(errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"))
@@ -65,7 +66,7 @@ def test_what_says_that_memory_did_not_suffice() -> None:
 
 @pytest.mark.slow
 def test_a_step_that_memory_does_not_hold_names_the_command(
-    run_dir: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    run_dir: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     errors = pytest.importorskip("tensorflow").errors
     failures: list[Exception] = [errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")]
@@ -77,6 +78,12 @@ def test_a_step_that_memory_does_not_hold_names_the_command(
     with pytest.raises(InputError, match=r"`make train EXP=unet_a FOLD=0 BATCH=2` goes on with 2 a step") as caught:
         scene.train(run_dir, change("data", EXPERIMENT, batch_size=4))
     assert "\n" not in str(caught.value)
+    assert "was killed" not in caplog.text
+    # The kernel's killer lets nothing be said; the name of who held the folder stays behind.
+    (run_dir / ".lock-owner").write_text("1 on another_machine")
+    with pytest.raises(InputError, match="BATCH=1"), caplog.at_level("WARNING"):
+        scene.train(run_dir, change("data", EXPERIMENT, batch_size=4), micro_batch=2)
+    assert "unet_a fold 0: the last start was killed. If that was for lack of memory: BATCH=1 takes less" in caplog.text
     # Any other failure is told as it is.
     monkeypatch.setattr(Learner, "fit", fail)
     failures[0] = RuntimeError("INVALID_ARGUMENT: shapes differ")

@@ -22,7 +22,7 @@ from unets.errors import InputError
 from unets.training.callbacks import ProgressBar
 from unets.training.fold import split_batches, train_experiment
 from unets.training.learner import build_learner
-from unets.training.state import RunFiles
+from unets.training.state import Progress, RunFiles
 
 from .conftest import (
     EXPERIMENT,
@@ -123,6 +123,14 @@ def test_a_run_folder_holds_what_the_module_says(finished: Path, scene: Scene) -
     assert metrics["computed"] == {"backend": keras.backend.backend(), "precision": "float32"}
     (commit,) = metrics["commits"]
     assert re.fullmatch(r"([0-9a-f]{9}|none)( \(changed\))?", commit)
+
+
+def test_a_start_notes_what_changed_since_the_one_before() -> None:
+    progress = Progress()
+    for device, micro_batch, commit in (("a", 4, "c1"), ("a", 2, "c1"), ("b", 2, "c2 (changed)"), ("a", 4, "c1")):
+        progress.note_start(device, micro_batch, commit)
+    assert (progress.starts, progress.devices, progress.micro_batches) == (4, ["a", "b"], [4, 2, 4])
+    assert progress.commits == ["c1", "c2 (changed)", "c1"]
 
 
 def test_the_history_is_there_for_tensorboard(finished: Path) -> None:
@@ -247,6 +255,18 @@ def test_a_run_of_another_config_is_refused(
 def test_a_run_on_other_folds_is_refused(finished: Path, scene: Scene) -> None:
     with pytest.raises(InputError, match=r"folds_hash: \w+ there, another here\. `make clean-runs EXP=unet_a FOLD=0`"):
         scene.train(finished, folds_hash="another")
+
+
+def test_a_run_on_other_photos_is_refused(finished: Path, scene: Scene) -> None:
+    dataset = scene.catalog.dataset.model_copy(update={"photos": "train_hq/{id}.png", "num_test": 7})
+    other = replace(scene, catalog=replace(scene.catalog, dataset=dataset))
+    before = list_files(finished)
+    expected = (
+        r"\. Received: dataset: \{'photos': 'train/\{id\}.png'\} there, \{'photos': 'train_hq/\{id\}.png'\} here\. "
+    )
+    with pytest.raises(InputError, match=expected):
+        other.train(finished)
+    assert list_files(finished) == before
 
 
 def test_what_does_not_change_the_weights_may_change(finished: Path, scene: Scene) -> None:

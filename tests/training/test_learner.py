@@ -52,30 +52,29 @@ def test_an_update_in_steps_is_an_update_at_once() -> None:
         assert counts == [count], "Keras counts steps"
 
 
-def test_gradients_that_are_added_up_survive() -> None:
-    """As after a step that float16 left out: a state is saved where the optimizer is within an update."""
-    first, then = build(2), build(2)
-    for begin in (0, 2, 0):
-        first.train_on_batch(PHOTOS[begin : begin + 2], TARGETS[begin : begin + 2])
-    state = first.read_state()
-    assert any((value != 0).any() for key, value in state.items() if key.startswith("added_up/"))
-    then.write_state(state)
-    before = first.read_weights()
-    for learner in (first, then):
-        learner.train_on_batch(PHOTOS[2:], TARGETS[2:])
-    pairs = list(zip(first.read_weights(), then.read_weights(), before, strict=True))
-    assert all((left == right).all() for left, right, _ in pairs)
-    assert any((left != last).any() for left, _, last in pairs), "that step was an update"
+def test_gradients_that_are_added_up_survive_a_step_that_float16_left_out() -> None:
+    """Two steps an update; the first overflows, so that a state is saved where the optimizer is within an update."""
+    learner = build(2, model={"depth": 1}, precision="mixed_float16")
 
+    def step(begin: int, loss_scale: float) -> None:
+        learner.optimizer.dynamic_scale.assign(loss_scale)
+        learner.train_on_batch(PHOTOS[begin : begin + 2], TARGETS[begin : begin + 2])
 
-def test_the_age_of_the_mean_survives_other_steps_an_update() -> None:
-    settings: dict[str, Any] = {"model": {"normalization": "batch"}, "ema": 0.9}
-    first, then, other = build(2, **settings), build(2, **settings), build(1, **settings)
-    learn(first, 3)
-    for learner, steps in ((then, 6), (other, 3)):
-        learner.write_state(first.read_state())
-        assert float(learner.steps.numpy()) == steps
-        assert int(learner.optimizer.iterations.numpy()) == 3
+    step(0, 2.0**120)
+    assert float(learner.optimizer.dynamic_scale.numpy()) == 2.0**119, "the step was left out"
+    step(2, 1024.0)
+    saved = learner.read_state()
+    assert any((value != 0).any() for key, value in saved.items() if key.startswith("added_up/"))
+    step(0, 1024.0)  # an update, after which nothing is added up
+    whole = learner.read_state()
+    learner.write_state(saved)
+    step(0, 1024.0)
+    for key, value in learner.read_state().items():
+        np.testing.assert_array_equal(value, whole[key], err_msg=key)
+    learner.write_state({key: 0 * value if key.startswith("added_up/") else value for key, value in saved.items()})
+    step(0, 1024.0)
+    state = learner.read_state()
+    assert any((state[key] != whole[key]).any() for key in whole if key.startswith("net/")), "both gradients counted"
 
 
 def test_a_run_goes_on_with_other_steps_an_update() -> None:
@@ -86,6 +85,30 @@ def test_a_run_goes_on_with_other_steps_an_update() -> None:
         learn(learner, 1)
     for left, right in zip(then.read_weights(), other.read_weights(), strict=True):
         np.testing.assert_allclose(left, right, atol=2e-5)
+
+
+def test_a_run_with_batch_norm_and_mean_goes_on_with_other_steps_an_update() -> None:
+    """Halves of a batch that are the same photos: their statistics are the whole's, whatever the steps."""
+    photos, targets = (np.concatenate([half[:2], half[:2]]) for half in (PHOTOS, TARGETS))
+    settings: dict[str, Any] = {"model": {"depth": 1, "normalization": "batch"}, "ema": 0.9}
+    split, whole = build(2, **settings), build(1, **settings)
+    for begin in (0, 2, 0, 2):
+        split.train_on_batch(photos[begin : begin + 2], targets[begin : begin + 2])
+    whole.write_state(split.read_state())
+    assert (float(whole.steps.numpy()), int(whole.optimizer.iterations.numpy())) == (2, 2), "the mean's age, in updates"
+    held = [np.array(average.numpy()) for average in whole.averages]
+    for begin in (0, 2):
+        split.train_on_batch(photos[begin : begin + 2], targets[begin : begin + 2])
+    whole.train_on_batch(photos, targets)
+    names = [weight.name for weight in whole.net.weights]
+    assert {"moving_mean", "moving_variance"} <= set(names)
+    for name, left, right in zip(names, split.read_weights(), whole.read_weights(), strict=True):
+        if not name.startswith("moving_"):  # Keras lets these follow the batches a step at a time
+            np.testing.assert_allclose(left, right, atol=2e-5, err_msg=name)
+    # The third update of each: a momentum of min(0.9, 2 / (2 + 9)).
+    statistics = [weight.numpy() for weight in whole.net.weights if weight.name.startswith("moving_")]
+    for average, before, value in zip(whole.averages, held, statistics, strict=True):
+        np.testing.assert_allclose(average.numpy(), before * 2 / 11 + value * 9 / 11, rtol=1e-5, atol=1e-7)
 
 
 def test_deep_supervision_weighs_levels_by_half_and_scores_the_finest() -> None:

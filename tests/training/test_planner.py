@@ -20,7 +20,15 @@ from unets.errors import InputError
 from unets.nets.unet import build_unet
 from unets.paths import Project
 from unets.training import memory, planner, probe
-from unets.training.memory import GIB, Machine, Memory, count_slots, largest_micro_batch, measure_training
+from unets.training.memory import (
+    GIB,
+    Machine,
+    Memory,
+    count_slots,
+    largest_micro_batch,
+    measure_prediction,
+    measure_training,
+)
 from unets.training.planner import (
     Disk,
     Photos,
@@ -200,6 +208,19 @@ def test_memory_grows_with_what_takes_memory() -> None:
     assert wider.fixed_bytes > least.fixed_bytes and wider.photo_bytes > least.photo_bytes
     mixed = measure_training(net, config, is_gpu=True, precision="mixed")
     assert mixed.photo_bytes < least.photo_bytes
+
+
+def test_what_xla_compiles_takes_memory_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = build_unet(EXPERIMENT.model, (64, 96))
+
+    def measure(*, compiles: bool, is_gpu: bool) -> list[int]:
+        monkeypatch.setattr("unets.training.memory.prefers_xla", lambda: compiles)
+        training = measure_training(net, TrainingConfig(), is_gpu=is_gpu)
+        return [training.fixed_bytes, measure_prediction(net, 1, is_gpu=is_gpu).fixed_bytes]
+
+    plain, compiled = measure(compiles=False, is_gpu=False), measure(compiles=True, is_gpu=False)
+    assert [(after - before) // 2**20 for before, after in zip(plain, compiled, strict=True)] == [900, 600]
+    assert measure(compiles=True, is_gpu=True) == measure(compiles=False, is_gpu=True)
 
 
 @pytest.mark.parametrize(("optimizer", "slots"), [("AdamW", 2), ("Adam", 2), ("SGD", 0), ("Lion", 1), ("RMSprop", 1)])

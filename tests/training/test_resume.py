@@ -26,7 +26,15 @@ KILLED = -9
 OF_TIME = {"seconds", "starts", "devices", "commits"}  # what a restart may change
 
 # 3 updates of 2 steps an epoch. Patience leaves it three epochs at least, as the first is always the best so far.
-EVERYTHING = {"epochs": 4, "patience": 2, "ema": 0.9, "micro_batch": 2, "average": "last", "average_epochs": 2}
+EVERYTHING = {
+    "epochs": 4,
+    "patience": 2,
+    "ema": 0.9,
+    "micro_batch": 2,
+    "average": "last",
+    "average_epochs": 2,
+    "deterministic": True,
+}
 
 
 @dataclass

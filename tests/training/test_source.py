@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from unets.config import DataConfig, DatasetConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from unets.errors import InputError
 from unets.nets.unet import build_unet
 from unets.snapshot import take_snapshot, write_snapshot
@@ -15,6 +15,7 @@ from unets.training.source import find_source, load_first_weights
 MODEL = {"depth": 2, "base_filters": 2}
 FOLDS_HASH = "ab12"
 CLASSES = ("car",)
+DATASET = DatasetConfig(classes=CLASSES)
 
 
 def build(size_hw: tuple[int, int] = (64, 64), *, start_from: str | None = None, **model: Any) -> ExperimentConfig:
@@ -30,7 +31,7 @@ def source_dir(tmp_path: Path) -> Path:
     """A finished run of small photos."""
     run_dir = tmp_path / "unet_small" / "fold1"
     run_dir.mkdir(parents=True)
-    write_snapshot(run_dir, take_snapshot(build((32, 48)), CLASSES, 1, FOLDS_HASH))
+    write_snapshot(run_dir, take_snapshot(build((32, 48)), DATASET, 1, FOLDS_HASH))
     keras.utils.set_random_seed(1)
     build_unet(ModelConfig(**MODEL), (32, 48)).save_weights(run_dir / "best.weights.h5")
     write_metrics(run_dir, is_finished=True)
@@ -71,7 +72,7 @@ def test_chance_alone_begins_where_nothing_is_named(source_dir: Path, run_dir: P
 def test_where_the_encoder_s_first_weights_came_from_does_not_matter(source_dir: Path, run_dir: Path) -> None:
     """ImageNet's weights there, none here: a net of its shape takes its weights all the same."""
     fields = {"encoder": "mobilenetv2", "depth": 2}
-    snapshot = take_snapshot(build((32, 48), **fields, weights="imagenet"), CLASSES, 1, FOLDS_HASH)
+    snapshot = take_snapshot(build((32, 48), **fields, weights="imagenet"), DATASET, 1, FOLDS_HASH)
     write_snapshot(source_dir, snapshot)
     experiment = build(start_from="unet_small", **fields)
     assert find_source(run_dir, experiment, CLASSES, FOLDS_HASH) is not None

@@ -28,7 +28,7 @@ from unets.inference.maps import EncodedMap, encode_map, find_missing_shards, sp
 from unets.inference.tiles import cut_tiles, join_tiles, plan_tiles
 from unets.inference.views import VIEWS
 from unets.log import show_progress
-from unets.nets.backend import choose_precision
+from unets.nets.backend import choose_precision, fix_order
 from unets.nets.predictor import Predictor
 from unets.nets.unet import build_unet
 from unets.parallel import count_cores, map_ahead
@@ -92,7 +92,9 @@ def predict_experiment(
         folds_hash = hash_folds(project.folds_path)
         classes = catalog.dataset.classes
         weights_paths = {
-            fold: find_weights(project.run_dir(name, fold), take_snapshot(experiment, classes, fold, folds_hash))
+            fold: find_weights(
+                project.run_dir(name, fold), take_snapshot(experiment, catalog.dataset, fold, folds_hash)
+            )
             for fold in use_folds
         }
         if anew:
@@ -170,6 +172,8 @@ def load_predictor(
         InputError: a weights file is missing, damaged, or of another net.
     """
     precision = choose_precision(experiment.training.precision)
+    if experiment.training.deterministic:
+        fix_order()
     nets = []
     for path in weights_paths:
         net = build_unet(experiment.model, size_hw, num_classes, precision, name=path.parent.name)

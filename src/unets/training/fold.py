@@ -40,11 +40,11 @@ from unets.origin import describe_commit
 from unets.parallel import count_cores
 from unets.paths import Project
 from unets.pseudo_labels import hash_pseudo_labels, read_pseudo_labels
-from unets.runs import hash_file, hold, read_json
+from unets.runs import hash_file, hold, read_json, was_killed
 from unets.snapshot import check_snapshot, take_snapshot, write_snapshot
 from unets.training.averages import average_checkpoints, drop_checkpoints
 from unets.training.callbacks import DealEpoch, ProgressBar, Save, StopOnNonFinite, Validate
-from unets.training.exhaustion import explain_exhaustion, is_exhaustion
+from unets.training.exhaustion import ONE_TOO_MANY, explain_exhaustion, find_smaller_batch, is_exhaustion
 from unets.training.learner import Learner, build_learner
 from unets.training.optimizers import build_optimizer
 from unets.training.panel import WorstPanel
@@ -117,7 +117,7 @@ def train_experiment(
     todo = []
     for fold in use_folds:
         run_dir = project.run_dir(name, fold)
-        check_snapshot(run_dir, take_snapshot(experiment, catalog.dataset.classes, fold, folds_hash))
+        check_snapshot(run_dir, take_snapshot(experiment, catalog.dataset, fold, folds_hash))
         if is_finished(run_dir):
             logger.info("%s fold %d: already trained", name, fold)
             if RunFiles(run_dir).checkpoints_dir.exists():  # a kill came between the last word and the clean-up
@@ -224,12 +224,17 @@ def train_fold(
             the loss is not finite, or memory does not suffice.
     """
     files, micro_batch = RunFiles(run_dir), check_training(experiment, micro_batch, spread=spread)
+    num_devices, is_next_to_a_kill = count_devices() if spread else 1, was_killed(run_dir)
     with hold(run_dir):
-        snapshot = take_snapshot(experiment, catalog.dataset.classes, fold, folds_hash)
+        snapshot = take_snapshot(experiment, catalog.dataset, fold, folds_hash)
         check_snapshot(run_dir, snapshot)
         if is_finished(run_dir):
             logger.info("%s: already trained", files.what)
             return
+        if is_next_to_a_kill:
+            fewer = find_smaller_batch(experiment, micro_batch, num_devices)
+            remedy = ONE_TOO_MANY if fewer is None else f"BATCH={fewer} takes less"
+            logger.warning("%s: the last start was killed. If that was for lack of memory: %s", files.what, remedy)
         weights_path = find_source(run_dir, experiment, catalog.dataset.classes, folds_hash)
         write_snapshot(run_dir, snapshot)
         train, valid = split_batches(
@@ -255,11 +260,10 @@ def train_fold(
                 _train(files, catalog, experiment, Feed(train=train, valid=valid, ids=ids), source, save_seconds)
         except Exception as error:
             failure = train.failure or valid.failure
+            if is_exhaustion(failure or error):
+                raise InputError(explain_exhaustion(run_dir, experiment, micro_batch, num_devices)) from error
             if failure is not None:
                 raise failure from error
-            if is_exhaustion(error):
-                num_devices = count_devices() if spread else 1
-                raise InputError(explain_exhaustion(run_dir, experiment, micro_batch, num_devices)) from error
             raise
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import ExperimentConfig
-from unets.nets.backend import all_devices_agree, choose_precision, prefers_xla, skip_first_look
+from unets.nets.backend import all_devices_agree, choose_precision, fix_order, prefers_xla, skip_first_look
 from unets.nets.encoders import find_encoder
 from unets.nets.losses import build_loss
 from unets.nets.metrics import MeanDice
@@ -224,10 +224,12 @@ def build_learner(
         steps_per_update: steps whose gradients are added up to one.
 
     Raises:
-        InputError: an argument of loss, optimizer or schedule is unknown.
+        InputError: an argument of loss, optimizer or schedule is unknown, or the order of sums cannot be fixed.
     """
     data, config = experiment.data, experiment.training
     keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        fix_order()
     precision = choose_precision(config.precision)
     net = build_unet(experiment.model, data.crop_hw or data.size_hw, num_classes, precision)
     encoder = _find_slow_encoder(net, experiment)

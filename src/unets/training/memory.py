@@ -23,9 +23,11 @@ GIB = 2**30
 # GB shows 15.0), and an allocator that must find room in one piece leaves some unused.
 _CARD_SHARE = 0.9
 _CARD_BYTES = GIB  # CUDA's context, cuDNN's and cuBLAS's workspaces
-# The traced graph and the kernels compiled for it, beyond what importing the backend takes.
-_GRAPH_BYTES = 200 * 2**20
-_FORWARD_GRAPH_BYTES = 100 * 2**20
+# The traced graph and the kernels compiled for it, beyond what importing the backend takes: of a training step, and of
+# a forward pass. XLA compiles on the CPU itself: beyond these, two nets of 5 levels took 840 to 925 MiB to train, one
+# 605 MiB to predict, whatever the batch (LOG.md).
+_GRAPH_BYTES, _FORWARD_GRAPH_BYTES = 200 * 2**20, 100 * 2**20
+_XLA_GRAPH_BYTES, _XLA_FORWARD_GRAPH_BYTES = 1100 * 2**20, 700 * 2**20
 # Steps that do not wait for each other overlap on the CPU, and its allocator hands out blocks of its own sizes.
 _CPU_SLACK = 1.1
 _BATCHES_AHEAD = 4  # uint8 photos and targets: the least that wait in the queue of `Batches`
@@ -102,7 +104,7 @@ def measure_training(net: keras.Model, config: TrainingConfig, *, is_gpu: bool, 
         height, width = net.input_shape[1:3]
         photo_bytes = round(_CPU_SLACK * photo_bytes) + _BATCHES_AHEAD * _INPUT_CHANNELS * height * width
     return Memory(
-        fixed_bytes=weights + casts + (0 if is_gpu else _GRAPH_BYTES),
+        fixed_bytes=weights + casts + _find_graph_bytes(_GRAPH_BYTES, _XLA_GRAPH_BYTES, is_gpu=is_gpu),
         photo_bytes=photo_bytes,
         accumulation_bytes=_FLOAT32_BYTES * cost.trainable_parameters,
     )
@@ -113,7 +115,7 @@ def measure_prediction(net: keras.Model, num_nets: int, *, is_gpu: bool) -> Memo
     cost = measure_cost(net, fuses=is_gpu or prefers_xla())
     is_mixed = _find_precision(net) != "float32"
     weights = num_nets * cost.parameters * (_FLOAT32_BYTES + _HALF_BYTES * is_mixed)
-    graph = 0 if is_gpu else _FORWARD_GRAPH_BYTES
+    graph = _find_graph_bytes(_FORWARD_GRAPH_BYTES, _XLA_FORWARD_GRAPH_BYTES, is_gpu=is_gpu)
     return Memory(fixed_bytes=weights + graph, photo_bytes=cost.prediction_bytes)
 
 
@@ -158,6 +160,13 @@ def find_free_memory() -> int:
             cached = sum(int(counts.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
             free = min(free, int(words) - int((_CGROUPS / used).read_text()) + cached)
     return free
+
+
+def _find_graph_bytes(graph_bytes: int, xla_bytes: int, *, is_gpu: bool) -> int:
+    """Returns what a graph takes of the memory that is counted: none of a card's."""
+    if is_gpu:
+        return 0
+    return xla_bytes if prefers_xla() else graph_bytes
 
 
 def _find_card_bytes() -> int:

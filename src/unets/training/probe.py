@@ -69,7 +69,8 @@ def probe_speed(
     update_seconds = 0.0
     if not is_gpu:
         alone_seconds = _time(lambda: learner.train_on_batch(photos[:1], targets[:1]))
-        update_seconds = max((batch * alone_seconds - step_seconds) / (batch - 1), 0.0)
+        if alone_seconds < step_seconds:  # else other work came between, and the two tell nothing
+            update_seconds = max((batch * alone_seconds - step_seconds) / (batch - 1), 0.0)
     predict_seconds = _time(lambda: learner.predict_on_batch(photos)) / batch
     keras.utils.clear_session()
     return Speed(
