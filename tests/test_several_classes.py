@@ -40,7 +40,7 @@ def test_two_classes_from_photos_to_score(make_competition: Callable[..., Projec
     project = make_competition(classes=CLASSES, mask_format="png", rle_order="column", size_hw=(64, 96))
     dataset = load_dataset(project.configs_dir).model_copy(update={"size_hw": None})  # sizes from the photos' headers
     catalog = load_catalog(dataset, project.input_dir)
-    folds = write_folds(project, catalog)
+    folds = write_folds(project, catalog, jobs=1)
     train_experiment(
         project,
         catalog,
