@@ -26,8 +26,8 @@ from unets.paths import Project
 CLASSES = ("body", "glass")
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=(32, 48), batch_size=4, augment=AugmentConfig(hue_deg=0, brightness=0.02, grey=0)),
-    model=ModelConfig(depth=1, base_filters=8),
-    training=TrainingConfig(epochs=10, learning_rate=1e-2, precision="float32"),
+    model=ModelConfig(depth=2, base_filters=8),
+    training=TrainingConfig(epochs=12, learning_rate=1e-2, precision="float32"),
     prediction=PredictionConfig(shard_size=5, batch_size=4),
 )
 
