@@ -123,8 +123,8 @@ demo: $(READY)  ## render photos, train three U-Nets, write and score a submissi
 clean-runs: $(READY)  ## delete runs and maps of EXP= (and FOLD=); folds and cache stay
 	$(PY) scripts/11_clean_runs.py $(STAGE)
 
-# Two workers for two cores, not one a core: each takes up to 2 GB. What is marked as a group stays with one worker.
-PYTEST = $(PY) -m pytest -n $(or $(JOBS),2) --dist loadgroup
+# A file stays with one worker, which trains what its tests share once.
+PYTEST = $(PY) -m pytest -n $(or $(JOBS),2) --dist loadfile
 
 test: $(DEV)  ## run all tests (JOBS=, default 2)
 	$(PYTEST)

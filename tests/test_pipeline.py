@@ -19,8 +19,7 @@ import pytest
 
 from unets.paths import Project
 
-# One worker runs all of them: the whole pipeline is run once for those that only look at it.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pipeline")]
+pytestmark = pytest.mark.slow
 
 SCRIPTS_DIR = Path(__file__).parents[1] / "scripts"
 SUBMISSION = "submissions/tiny/tiny_ensemble.csv.gz"

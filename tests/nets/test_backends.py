@@ -122,8 +122,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Arrays, Arrays]:
     return run_on("tensorflow", folder), run_on("jax", folder)
 
 
-# One worker runs all of them: both backends are run once.
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("backends")]
+pytestmark = pytest.mark.slow
 
 
 def test_every_encoder_is_here() -> None:

@@ -128,11 +128,6 @@ def overflow_on_one() -> Arrays:
     return {"values": np.array(values)}
 
 
-# One worker runs all tests of a backend, which is run once.
-on_tensorflow, on_jax = (pytest.mark.xdist_group(f"spread_{name}") for name in BACKENDS)
-EACH = [pytest.param(name, marks=mark) for name, mark in zip(BACKENDS, (on_tensorflow, on_jax), strict=True)]
-
-
 @pytest.fixture(scope="module")
 def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Arrays]:
     """`make("jax", "whole_2")` gives what that backend made of the case on two devices."""
@@ -164,7 +159,7 @@ def assert_learned_the_same(one: Arrays, two: Arrays) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", BACKENDS)
 def test_two_devices_train_what_one_does(make: Callable[[str, str], Arrays], name: str) -> None:
     one, two = make(name, "whole_1"), make(name, "whole_2")
     # Of each batch of four a device of two takes two photos.
@@ -174,7 +169,7 @@ def test_two_devices_train_what_one_does(make: Callable[[str, str], Arrays], nam
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", EACH)
+@pytest.mark.parametrize("name", BACKENDS)
 def test_two_devices_clip_and_average_as_one_does(make: Callable[[str, str], Arrays], name: str) -> None:
     one, two, unclipped = make(name, "clipped_1"), make(name, "clipped_2"), make(name, "whole_1")
     assert abs(one["loss"] / unclipped["loss"] - 1).max() > 1e-3  # it does clip
@@ -182,7 +177,6 @@ def test_two_devices_clip_and_average_as_one_does(make: Callable[[str, str], Arr
     assert_learned_the_same(one, two)
 
 
-@on_jax
 @pytest.mark.slow
 def test_two_devices_add_up_gradients_as_one_does_on_jax(make: Callable[[str, str], Arrays]) -> None:
     one, two = make("jax", "micro_1"), make("jax", "micro_2")
@@ -190,7 +184,6 @@ def test_two_devices_add_up_gradients_as_one_does_on_jax(make: Callable[[str, st
     assert_learned_the_same(one, two)
 
 
-@on_tensorflow
 @pytest.mark.slow
 def test_each_device_by_itself_normalizes_otherwise(make: Callable[[str, str], Arrays]) -> None:
     one, two = make("tensorflow", "whole_1"), make("tensorflow", "unsynchronized_2")
@@ -198,7 +191,6 @@ def test_each_device_by_itself_normalizes_otherwise(make: Callable[[str, str], A
     assert abs(two["loss"] / one["loss"] - 1).max() > 1e-3
 
 
-@on_tensorflow
 @pytest.mark.slow
 def test_float16_and_dropout_train_on_two_devices(make: Callable[[str, str], Arrays]) -> None:
     made = make("tensorflow", "float16_2")
@@ -206,7 +198,6 @@ def test_float16_and_dropout_train_on_two_devices(make: Callable[[str, str], Arr
     assert all(np.isfinite(made[key]).all() for key in made)
 
 
-@on_tensorflow
 @pytest.mark.slow
 def test_an_overflow_on_one_device_skips_the_update_of_all(make: Callable[[str, str], Arrays]) -> None:
     # Skipped, and the scale halved: 2 -> 1. Then 1 - (0.5 + 0.25) / 1.
