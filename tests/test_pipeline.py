@@ -200,10 +200,12 @@ def train_with_two_stops(house: House, finished: House) -> None:
     was_at_work, said = house.stop_when(has_epochs(1), "03", *choice, by=signal.SIGINT)
     assert was_at_work and "error: stopped by Ctrl-C" in said and "Traceback" not in said, said
     was_at_work, _ = house.stop_when(has_epochs(len(read_history(run_dir)) + 1), "03", *choice)
-    assert was_at_work and not json.loads((run_dir / "metrics.json").read_text())["is_finished"]
+    # Either stop may have come after the epoch's row and before its metrics.
+    metrics_path = run_dir / "metrics.json"
+    assert was_at_work and not (metrics_path.exists() and json.loads(metrics_path.read_text())["is_finished"])
     assert "goes on after epoch" in house.run("03", *choice)
     assert [row["epoch"] for row in read_history(run_dir)] == ["1", "2", "3", "4"]
-    metrics = json.loads((run_dir / "metrics.json").read_text())
+    metrics = json.loads(metrics_path.read_text())
     assert (metrics["is_finished"], metrics["starts"], metrics["photos"]) == (True, 3, 4 * 12)
     assert (run_dir / "history.csv").read_bytes() == (whole_dir / "history.csv").read_bytes()
 
