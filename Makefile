@@ -123,11 +123,14 @@ demo: $(READY)  ## render photos, train three U-Nets, write and score a submissi
 clean-runs: $(READY)  ## delete runs and maps of EXP= (and FOLD=); folds and cache stay
 	$(PY) scripts/11_clean_runs.py $(STAGE)
 
-test: $(DEV)  ## run all tests
-	$(PY) -m pytest
+# A file stays with one worker, which trains what its tests share once.
+PYTEST = $(PY) -m pytest -n $(or $(JOBS),2) --dist loadfile
+
+test: $(DEV)  ## run all tests (JOBS=, default 2)
+	$(PYTEST)
 
 test-fast: $(DEV)  ## run the tests that train nothing
-	$(PY) -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(DEV)  ## ruff and mypy
 	$(PY) -m ruff format --check .

@@ -7,6 +7,7 @@ Fixtures:
 """
 
 import csv
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from PIL import Image
 from unets.config import DatasetConfig, SizeHW
 from unets.paths import Project
 from unets.rle import encode_rle
+
+# Before any test loads it: TensorFlow notes each batch that a test makes fail ("Error occurred when finalizing ...").
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 @pytest.fixture

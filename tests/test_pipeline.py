@@ -170,11 +170,7 @@ def test_a_pipeline_that_is_killed_again_and_again_gives_the_same_bytes(finished
     kill("02")
     house.run("02")
     assert (house.models_dir / "folds.csv").read_bytes() == (finished.models_dir / "folds.csv").read_bytes()
-    run_dir, choice = house.models_dir / "small" / "fold0", ("--exp", "small", "--fold", "0")
-    for epochs in (1, 3):
-        assert house.stop_when(lambda count=epochs: len(read_history(run_dir)) >= count, "03", *choice)[0]
-    house.run("03", *choice)
-    assert json.loads((run_dir / "metrics.json").read_text())["starts"] == 3
+    train_with_two_stops(house, finished)
     assert kill("04", there_is(house.models_dir, "*/maps/*/*.zip"))
     made_first = house.read_maps()
     kill("04")
@@ -193,8 +189,8 @@ def test_a_pipeline_that_is_killed_again_and_again_gives_the_same_bytes(finished
     assert not list(house.root.rglob(".part-*"))
 
 
-def test_a_training_goes_on_after_ctrl_c_and_after_a_kill(finished: House, house: House) -> None:
-    shutil.copytree(finished.models_dir, house.models_dir, ignore=shutil.ignore_patterns("small", "large"))
+def train_with_two_stops(house: House, finished: House) -> None:
+    """Trains small's fold 0, stopped by Ctrl-C after an epoch and killed after another."""
     run_dir, whole_dir = (models_dir / "small" / "fold0" for models_dir in (house.models_dir, finished.models_dir))
     choice = ("--exp", "small", "--fold", "0")
 
@@ -204,10 +200,12 @@ def test_a_training_goes_on_after_ctrl_c_and_after_a_kill(finished: House, house
     was_at_work, said = house.stop_when(has_epochs(1), "03", *choice, by=signal.SIGINT)
     assert was_at_work and "error: stopped by Ctrl-C" in said and "Traceback" not in said, said
     was_at_work, _ = house.stop_when(has_epochs(len(read_history(run_dir)) + 1), "03", *choice)
-    assert was_at_work and not json.loads((run_dir / "metrics.json").read_text())["is_finished"]
+    # Either stop may have come after the epoch's row and before its metrics.
+    metrics_path = run_dir / "metrics.json"
+    assert was_at_work and not (metrics_path.exists() and json.loads(metrics_path.read_text())["is_finished"])
     assert "goes on after epoch" in house.run("03", *choice)
     assert [row["epoch"] for row in read_history(run_dir)] == ["1", "2", "3", "4"]
-    metrics = json.loads((run_dir / "metrics.json").read_text())
+    metrics = json.loads(metrics_path.read_text())
     assert (metrics["is_finished"], metrics["starts"], metrics["photos"]) == (True, 3, 4 * 12)
     assert (run_dir / "history.csv").read_bytes() == (whole_dir / "history.csv").read_bytes()
 
@@ -227,7 +225,9 @@ def test_files_that_are_missing_or_torn_are_named(house: House, tmp_path: Path) 
 
 @pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
 def test_a_fold_is_trained_and_predicts_on_jax(house: House) -> None:
-    on_jax = replace(house, environment={"KERAS_BACKEND": "jax"})
+    # XLA's time goes into compiling; the work itself takes milliseconds.
+    flags = "--xla_backend_optimization_level=0"
+    on_jax = replace(house, environment={"KERAS_BACKEND": "jax", "XLA_FLAGS": flags})
     on_jax.run("02")
     choice = ("--exp", "small", "--fold", "0")
     on_jax.run("03", *choice)

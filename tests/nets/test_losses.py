@@ -532,7 +532,7 @@ def test_each_trains_a_step_under_xla(name: str, channels: int) -> None:
     targets_u8 = rng.integers(0, 2, (3, 8, 9, max(channels - 1, 1)), dtype=np.uint8) * 127
     net = keras.Sequential([keras.Input((8, 9, channels)), keras.layers.Conv2D(channels, 1)])
     net.compile(loss=build_loss(name), optimizer="sgd", jit_compile=True)
-    before, logits = net.get_weights(), net.predict_on_batch(photos)
+    before, logits = net.get_weights(), ops.convert_to_numpy(net(photos))
     value = net.train_on_batch(photos, targets_u8)
     np.testing.assert_allclose(value, evaluate(build_loss(name), targets_u8, logits).mean(), rtol=1e-5)
     moved = [abs(now - then).max() for now, then in zip(net.get_weights(), before, strict=True)]

@@ -269,8 +269,8 @@ def test_a_net_outlives_its_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", list(VARIANTS))
 def test_every_variant_takes_any_size(name: str) -> None:
-    # in eights, all that a side can lack
-    for lacking in range(8):
+    # in eights: nothing, one and all that a side can lack; the padding itself is tested by all sizes above
+    for lacking in (0, 1, 7):
         size_hw = (40 - lacking, 33 + lacking)
         net = build_unet(vary(stride=2, **VARIANTS[name]), size_hw, num_classes=2)
         assert net.outputs[0].shape == (None, *size_hw, 3)

@@ -17,6 +17,7 @@ from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConf
 from unets.data.cache import DiskReader, PairReader, open_reader
 from unets.folds import hash_folds, write_folds
 from unets.paths import Project
+from unets.training import panel
 from unets.training.fold import train_fold
 
 SIZE_HW = (32, 48)
@@ -45,7 +46,9 @@ class Scene:
     def train(self, run_dir: Path, experiment: ExperimentConfig = EXPERIMENT, **changes: Any) -> None:
         keras.utils.clear_session()
         arguments = {"folds": self.folds, "folds_hash": self.folds_hash, "reader": self.reader, "workers": 2}
-        train_fold(run_dir, self.catalog, experiment, fold=0, **(arguments | changes))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(panel, "TILE_WIDTH_PX", SIZE_HW[1])  # a PNG of 2 megapixels takes half a second
+            train_fold(run_dir, self.catalog, experiment, fold=0, **(arguments | changes))
 
     @property
     def disk_reader(self) -> DiskReader:

@@ -19,6 +19,7 @@ from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConf
 from unets.data.cache import open_reader
 from unets.folds import hash_folds, read_folds
 from unets.paths import Project
+from unets.training import panel
 from unets.training.fold import train_fold
 
 SIZE_HW = (32, 48)
@@ -65,6 +66,7 @@ def run(root: Path, job: dict[str, Any]) -> None:
     dataset = load_dataset(project.configs_dir)
     catalog = load_catalog(dataset, project.input_dir, with_test=False)
     reader = open_reader(catalog.train, dataset, SIZE_HW, "ram", project.cache_dir)
+    panel.TILE_WIDTH_PX = SIZE_HW[1]  # a PNG of 2 megapixels takes half a second
     if job["kill"]:
         kill_when(*job["kill"])
     train_fold(

@@ -25,7 +25,7 @@ TARGETS = np.repeat(np.repeat(RNG.integers(0, 2, (4, 8, 8, 1)), 4, axis=1), 4, a
 def build(steps_per_update: int = 1, *, model: dict[str, Any] | None = None, **training: Any) -> Learner:
     experiment = ExperimentConfig(
         data=DataConfig(size_hw=SIZE_HW, batch_size=4, augment=None),
-        model=ModelConfig(**({"depth": 2, "base_filters": 4, "normalization": "none"} | (model or {}))),
+        model=ModelConfig(**({"depth": 1, "base_filters": 4, "normalization": "none"} | (model or {}))),
         training=TrainingConfig(**({"precision": "float32", "warmup_epochs": 0, "epochs": 10} | training)),
     )
     return build_learner(experiment, 1, updates_per_epoch=3, steps_per_update=steps_per_update)
@@ -130,7 +130,7 @@ def test_deep_supervision_weighs_levels_by_half_and_scores_the_finest() -> None:
 
 @pytest.mark.parametrize("levels", [0, 2])
 def test_saved_weights_load_into_the_net_that_predicts(levels: int, tmp_path: Path) -> None:
-    model = {"depth": 3, "deep_supervision": levels}
+    model = {"depth": levels + 1, "deep_supervision": levels}
     learner = build(model=model)
     learn(learner, 1)
     learner.net.save_weights(tmp_path / "best.weights.h5")
@@ -158,7 +158,7 @@ def test_what_predicts_is_the_mean_of_weights_and_of_statistics() -> None:
 def test_a_validator_of_another_size_scores_the_same_weights() -> None:
     learner = build(ema=0.9)
     learn(learner, 2)
-    config = ModelConfig(depth=2, base_filters=4, normalization="none")
+    config = ModelConfig(depth=1, base_filters=4, normalization="none")
     batches = Batches(ArrayReader(PHOTOS, TARGETS), [0, 1, 2, 3], batch_size=3)
     validator = Validator(build_unet(config, SIZE_HW), learner.photo_loss.loss, batches)
     validator.take_weights(learner.read_weights())

@@ -25,7 +25,7 @@ from unets.data.samples import Sample
 from unets.errors import InputError
 from unets.nets import backend, blocks
 from unets.nets.losses import build_loss
-from unets.training import learner
+from unets.training import learner, panel
 from unets.training.fold import train_fold
 from unets.training.state import RunFiles
 from unets.training.validation import deal_equally
@@ -222,6 +222,7 @@ def test_every_photo_counts_once_on_any_number_of_devices(num_photos: int, batch
 
 def main(folder: Path) -> None:
     """Trains every case."""
+    panel.TILE_WIDTH_PX = SIZE_HW[1]  # a PNG of 2 megapixels takes half a second
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
