@@ -1,0 +1,213 @@
+"""What each choice of the compact net is worth: one change at a time, paired on the same held-out photos.
+
+Every run is a real one, through the stages' own scripts, and is kept: a second call goes on where the first stopped.
+Test photos are neither predicted for a score nor scored. The runs are short, so that they say what pays at a small
+budget; a choice that needs long training to pay is not shown by them.
+
+Run:  python benchmarks/ablation.py --input <photos of some 50 cars, in Carvana's layout> --models <a folder>
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unets.compare import Comparison, compare
+from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig, load_dataset
+from unets.errors import InputError
+from unets.origin import describe_origin
+from unets.paths import Project
+
+ROOT = Path(__file__).resolve().parent.parent
+COMPETITION = "carvana"
+FOLD = "0"
+
+BASE = ExperimentConfig(
+    data=DataConfig(size_hw=(256, 384), batch_size=2),
+    model=ModelConfig(
+        encoder="efficientnet_lite0", weights="imagenet", stride=2, depth=4, base_filters=16, max_filters=128
+    ),
+    training=TrainingConfig(epochs=1, learning_rate=5e-3, encoder_rate=0.1, warmup_epochs=0.1, clip_norm=1.0, ema=0.99),
+    prediction=PredictionConfig(batch_size=8),
+    folds=(0,),
+)
+BASE_NAME = "base"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Variant:
+    """A run that differs from another by what is tried."""
+
+    name: str
+    what: str  # in words, for the table
+    changes: Mapping[str, Mapping[str, Any]]  # of the other's config, by section and field
+    against: str = BASE_NAME
+
+
+LARGER = {"data": {"size_hw": (512, 768)}}
+VARIANTS = (
+    Variant(
+        name="rate_1", what="encoder as fast as the decoder, not a tenth", changes={"training": {"encoder_rate": 1.0}}
+    ),
+    Variant(name="frozen", what="encoder frozen", changes={"training": {"frozen_epochs": 1.0}}),
+    Variant(
+        name="random",
+        what="random weights, not ImageNet's",
+        changes={"model": {"weights": "none"}, "training": {"encoder_rate": 1.0}},
+    ),
+    Variant(name="batch_4", what="batches of 4, not 2", changes={"data": {"batch_size": 4}}),
+    Variant(name="batch_1", what="batches of 1, not 2", changes={"data": {"batch_size": 1}}),
+    Variant(name="as_read", what="no augmentation", changes={"data": {"augment": None}}),
+    Variant(name="no_ema", what="no mean of weights", changes={"training": {"ema": None}}),
+    Variant(name="threshold", what="thresholded targets, not coverage", changes={"data": {"targets": "threshold"}}),
+    Variant(name="bce", what="loss bce, not bce_dice", changes={"training": {"loss": "bce"}}),
+    Variant(name="bce_log_dice", what="loss bce_log_dice", changes={"training": {"loss": "bce_log_dice"}}),
+    Variant(name="border", what="loss border_bce_dice", changes={"training": {"loss": "border_bce_dice"}}),
+    Variant(name="focal", what="loss focal", changes={"training": {"loss": "focal"}}),
+    Variant(
+        name="wide", what="twice the decoder's channels", changes={"model": {"base_filters": 32, "max_filters": 256}}
+    ),
+    Variant(name="stride_4", what="finest level at a quarter, not half", changes={"model": {"stride": 4, "depth": 3}}),
+    Variant(
+        name="shrunk",
+        what="512 x 768, encoder at half of it",
+        changes={**LARGER, "model": {"encoder_shrink": 2, "depth": 5}},
+    ),
+    Variant(
+        name="larger",
+        what="512 x 768 from base's weights",
+        changes={**LARGER, "training": {"start_from": BASE_NAME, "learning_rate": 2e-3}},
+    ),
+    Variant(
+        name="again",
+        what="256 x 384 from base's weights",
+        changes={"training": {"start_from": BASE_NAME, "learning_rate": 2e-3}},
+        against="larger",
+    ),
+    Variant(
+        name="late_threshold",
+        what="512 x 768 from base's weights, thresholded targets",
+        changes={
+            "data": {"size_hw": (512, 768), "targets": "threshold"},
+            "training": {"start_from": BASE_NAME, "learning_rate": 2e-3},
+        },
+        against="larger",
+    ),
+)
+
+
+def main() -> None:
+    """Trains what is missing, and writes the table."""
+    args = _parse()
+    variants = [variant for variant in VARIANTS if args.only is None or variant.name in args.only]
+    configs_dir = args.models / "root" / "configs" / COMPETITION
+    write_configs(configs_dir)
+    _run("01_check_data", args)
+    _run("02_make_folds", args)
+    for name in [BASE_NAME, *(variant.name for variant in variants)]:
+        _run("03_train", args, "--exp", name)
+        _run("04_predict", args, "--exp", name)
+    project = Project(
+        competition=COMPETITION,
+        input_dir=args.input,
+        models_dir=args.models,
+        configs_dir=configs_dir,
+        submissions_dir=args.models / "root" / "submissions",
+        results_dir=args.models / "root" / "results",
+    )
+    metric = load_dataset(configs_dir).metric
+    compared = [(variant, compare(project, metric, variant.against, variant.name)) for variant in variants]
+    text = render(compared, _describe_base(project), json.dumps(describe_origin(ROOT)))
+    args.out.write_text(text, encoding="utf-8")
+    print(text)
+
+
+def write_configs(folder: Path) -> None:
+    """Writes the competition's dataset, and a config file for each run."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "dataset.py").write_text((ROOT / "configs" / COMPETITION / "dataset.py").read_text(encoding="utf-8"))
+    for name, experiment in {BASE_NAME: BASE, **{variant.name: vary(variant) for variant in VARIANTS}}.items():
+        fields = repr(experiment.model_dump(mode="json"))
+        (folder / f"{name}.py").write_text(
+            f"from unets.config import ExperimentConfig\n\nEXPERIMENT = ExperimentConfig.model_validate({fields})\n"
+        )
+
+
+def vary(variant: Variant) -> ExperimentConfig:
+    """Returns the config of a variant: BASE with its changes."""
+    fields = BASE.model_dump(mode="json")
+    for section, changes in variant.changes.items():
+        fields[section] = fields[section] | changes
+    return ExperimentConfig.model_validate(fields)
+
+
+def render(compared: list[tuple[Variant, Comparison]], base: str, origin: str) -> str:
+    """Renders the page."""
+    header = ["what is tried", "against", "photos", "minutes", "Dice", "difference", "photos better"]
+    lines = [
+        [
+            variant.what,
+            variant.against,
+            str(comparison.b.photos_trained or ""),
+            "" if comparison.b.training_hours is None else f"{60 * comparison.b.training_hours:.1f}",
+            f"{comparison.b.mean:.5f}",
+            str(comparison.difference) + ("" if comparison.difference.excludes_zero else ", not shown"),
+            f"{100 * comparison.share_better:.0f} %",
+        ]
+        for variant, comparison in compared
+    ]
+    first = compared[0][1]
+    table = "\n".join("| " + " | ".join(line) + " |" for line in [header, ["---"] * len(header), *lines])
+    return (
+        "# What each choice is worth\n\n"
+        "Written by `benchmarks/ablation.py`; nothing here is typed. One fold of real cars; differences are paired, "
+        f"photo by photo, on {first.num_photos} held-out photos of {first.num_groups} cars, at full size, flips "
+        "averaged, with a 95 % interval over cars. Minutes are of training, on a machine that did other work beside "
+        "it: upper bounds. What starts from base's weights has its own photos and minutes alone.\n\n"
+        f"{base}\n\n{table}\n\nOrigin: `{origin}`\n"
+    )
+
+
+def _describe_base(project: Project) -> str:
+    same = compare(project, load_dataset(project.configs_dir).metric, BASE_NAME, BASE_NAME).a
+    fields = ", ".join(
+        f"{section}.{name}={value}"
+        for section, values in BASE.model_dump(mode="json", exclude_defaults=True).items()
+        if isinstance(values, dict)
+        for name, value in values.items()
+    )
+    minutes = "" if same.training_hours is None else f", {60 * same.training_hours:.1f} minutes"
+    return f"`base`: Dice {same.mean:.5f}, {same.photos_trained} photos{minutes}; {fields}."
+
+
+def _run(script: str, args: argparse.Namespace, *more: str) -> None:
+    """Runs a stage.
+
+    Raises:
+        InputError: it failed; it has said why.
+    """
+    command = [sys.executable, str(ROOT / "scripts" / f"{script}.py"), "--competition", COMPETITION]
+    command += ["--root", str(args.models / "root"), "--input", str(args.input), "--models", str(args.models)]
+    if subprocess.run([*command, "--fold", FOLD, *more], check=False).returncode != 0:
+        raise InputError(f"{script} must succeed. Received: a failure, see above")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--input", type=Path, required=True, help="photos and masks in Carvana's layout")
+    parser.add_argument("--models", type=Path, required=True, help="where runs are kept")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "ablation.md")
+    parser.add_argument("--only", type=lambda text: text.split(","), help="names of variants with commas")
+    args = parser.parse_args()
+    unknown = set(args.only or ()) - {variant.name for variant in VARIANTS}
+    if unknown:
+        parser.error(f"`--only` must be among {', '.join(v.name for v in VARIANTS)}. Received: {unknown}")
+    return args
+
+
+if __name__ == "__main__":
+    main()
