@@ -22,6 +22,8 @@ from unets.errors import InputError
 from unets.training.callbacks import ProgressBar
 from unets.training.fold import split_batches, train_experiment
 from unets.training.learner import build_learner
+from unets.training.planner import Plan
+from unets.training.probe import Speed
 from unets.training.state import Progress, RunFiles
 
 from .conftest import (
@@ -207,6 +209,34 @@ def test_what_a_kill_after_the_last_word_left_is_cleaned_up(scene: Scene, finish
     arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash, "use_folds": [0]}
     train_experiment(project, scene.catalog, "unet_a", EXPERIMENT, **arguments)
     assert not left.parent.exists() and (run_dir / "best.weights.h5").exists()
+
+
+@pytest.mark.parametrize(("worth", "is_probed"), [(0.0, True), (1e13, False)])
+def test_a_long_training_is_told_its_hours_first(
+    worth: float, is_probed: bool, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PlannedError(Exception):
+        """Raised in place of what follows."""
+
+    def show(plan: Plan) -> str:
+        assert (plan.speed is not None) == is_probed
+        raise PlannedError
+
+    speed = Speed(
+        train_seconds=1.0,
+        update_seconds=0.0,
+        predict_seconds=1.0,
+        augment_seconds=1.0,
+        read_seconds=1.0,
+        probe_hw=(32, 32),
+    )
+    monkeypatch.setattr("unets.training.fold.WORTH_PROBING", worth)
+    monkeypatch.setattr("unets.training.planner.probe_speed", lambda *args, **options: speed)
+    monkeypatch.setattr("unets.training.fold.render_plan", show)
+    project = replace(scene.project, models_dir=tmp_path)
+    arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash, "use_folds": [0]}
+    with pytest.raises(PlannedError):
+        train_experiment(project, scene.catalog, "unet_b", EXPERIMENT, **arguments)
 
 
 def test_patience_ends_a_run_and_survives_a_restart(

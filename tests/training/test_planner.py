@@ -248,6 +248,11 @@ def test_hours_by_hand(plan: Plan) -> None:
     assert "reading binds" in render_plan(slow) and "the net binds" in render_plan(on_card)
 
 
+def test_the_work_of_a_training_by_hand(plan: Plan) -> None:
+    # 80 photos an epoch, 10 epochs, 5 folds; forwards once, backwards to inputs and to filters
+    assert plan.train_multiply_adds == pytest.approx(3 * plan.multiply_adds * 80 * 10 * 5)
+
+
 def test_disk_by_hand(project: Project, plan: Plan) -> None:
     net = build_unet(EXPERIMENT.model, (64, 96))
     weights, trained = (4 * sum(v.numpy().size for v in vs) for vs in (net.variables, net.trainable_variables))

@@ -48,7 +48,7 @@ from unets.training.exhaustion import ONE_TOO_MANY, explain_exhaustion, find_sma
 from unets.training.learner import Learner, build_learner
 from unets.training.optimizers import build_optimizer
 from unets.training.panel import WorstPanel
-from unets.training.planner import Photos, check_plan, plan_experiment
+from unets.training.planner import Photos, check_plan, plan_experiment, probe_plan
 from unets.training.price import render_plan
 from unets.training.source import find_source, load_first_weights
 from unets.training.state import Progress, RunFiles
@@ -57,6 +57,8 @@ from unets.training.validation import Validator
 logger = logging.getLogger(__name__)
 
 SAVE_SECONDS = 600.0  # what a kill within a long epoch can cost
+# Multiply-adds of a training whose hours are worth the seconds of a probe: two cores take ten minutes for them.
+WORTH_PROBING = 1e13
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,6 +147,8 @@ def train_experiment(
         num_devices=count_devices() if spread else 1,
         probe=False,
     )
+    if plan.train_multiply_adds >= WORTH_PROBING:
+        plan = probe_plan(plan, catalog.dataset, catalog.train)
     logger.info("%s", render_plan(plan))
     check_plan(plan)
     data = experiment.data

@@ -172,6 +172,12 @@ class Plan:
         return self.num_folds * self.fold_seconds + self.prediction_seconds
 
     @property
+    def train_multiply_adds(self) -> float:
+        """Multiply-adds of all folds' training: three times a forward pass's, the way back has two."""
+        seen = (self.photos.num_train * (1 - self.held_out) + self.photos.num_pseudo) * self.experiment.training.epochs
+        return 3.0 * self.multiply_adds * seen * self.num_folds
+
+    @property
     def ready_seconds(self) -> float:
         """Seconds until a photo is ready for training: read and changed, or changed alone where it is cached."""
         if self.speed is None:
@@ -254,13 +260,24 @@ def plan_experiment(
         speed=None,
         num_devices=num_devices if machine.is_gpu else 1,
     )
-    if not probe:
-        return plan
+    return probe_plan(plan, dataset, samples) if probe else plan
+
+
+def probe_plan(plan: Plan, dataset: DatasetConfig, samples: Sequence[Sample] = ()) -> Plan:
+    """Adds the hours to a plan, from some steps on this machine.
+
+    Args:
+        plan: without them.
+        dataset: its classes, and how photos are read.
+        samples: training photos at hand, on which reading is timed.
+    """
     # A device's part of the step that fits: a plan that does not is still told its hours.
     share = -(-plan.micro_batch // plan.num_devices)
     step = largest_micro_batch(plan.training, plan.usable_bytes, share) or 1
-    speed = probe_speed(experiment, dataset, samples, is_gpu=machine.is_gpu, micro_batch=step)
-    return replace(plan, speed=speed)
+    return replace(
+        plan,
+        speed=probe_speed(plan.experiment, dataset, samples, is_gpu=plan.machine.is_gpu, micro_batch=step),
+    )
 
 
 def check_sizes(experiment: ExperimentConfig) -> None:
