@@ -80,9 +80,9 @@ def test_it_says_what_each_part_gains_and_costs(project: Project, ensemble: Ense
     assert ["all", "1.0000", "0.99000", "2.50"] in cells
     assert ["weights,", "fitted", "0.700", "0.300", *gain, "kept"] in cells
     assert ["threshold", "0.48", *nothing, "left", "out"] in cells
-    assert [*"all views, over the first alone".split(), *gain, "as", "predicted"] in cells
-    assert [*"the whole, over the best member".split(), "a", *nothing, "no", "difference", "shown"] in cells
-    assert [*"all that was kept".split(), *gain] in cells
+    assert [*["all", "views,", "over", "the", "first", "alone"], *gain, "as", "predicted"] in cells
+    assert [*["the", "whole,", "over", "the", "best", "member"], "a", *nothing, "no", "difference", "shown"] in cells
+    assert [*["all", "that", "was", "kept"], *gain] in cells
     assert lines[-2].startswith("note: with 4 groups the interval is too narrow")
     assert lines[-1].endswith("over 2 folds")
 

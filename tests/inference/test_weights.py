@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -67,15 +69,16 @@ def test_all_photos_pixels_together_are_bounded() -> None:
     assert count_pixels(10**9, 1) == 1
 
 
-def test_the_least_squares_by_hand() -> None:
-    # One pixel of the class, members at 0.9 and 0.2, one beside it at 0.4 and 0.7: with w and 1 - w the sum of squares
-    # (0.2 + 0.7 w - 1)^2 + (0.7 - 0.3 w)^2 falls until 0.49 w - 0.56 + 0.09 w - 0.21 = 0, beyond 1: all to the first.
+def test_the_least_loss_by_hand() -> None:
+    # One pixel of the class, members at 0.9 and 0.2, one beside it at 0.4 and 0.7: the first is right about both.
     assert fit_weights(make_sample([[0.9, 0.2], [0.4, 0.7]], [1, 0])) == (1.0, 0.0)
-    # (0.2 + 0.7 w - 1)^2 + (0.1 + 0.7 w)^2: 0.98 w = 0.56 - 0.07, w = 0.5
-    assert fit_weights(make_sample([[0.9, 0.2], [0.8, 0.1]], [1, 0])) == pytest.approx((0.5, 0.5), abs=2e-4)
-    # the same with the mistake on the first costing thrice: 3 (0.49 w - 0.56) + 0.49 w + 0.07 = 0, w = 0.821
-    weights = fit_weights(make_sample([[0.9, 0.2], [0.8, 0.1]], [1, 0], [3.0, 1.0]))
-    assert weights == pytest.approx((1.61 / 1.96, 0.35 / 1.96), abs=2e-3)
+    # Blends 0.2 + 0.7 w and 0.1 + 0.7 w, margins 0.7 w - 0.3 and 0.4 - 0.7 w: as steep on both sides at w = 0.5.
+    sample = [[0.9, 0.2], [0.8, 0.1]]
+    assert fit_weights(make_sample(sample, [1, 0])) == pytest.approx((0.5, 0.5), abs=2e-4)
+    # The first costs thrice: with u = exp(20 (0.7 w - 0.3)), 3 / (1 + u) = 1 / (1 + e^2 / u), u^2 - 2 u - 3 e^2 = 0.
+    u = 1 + math.sqrt(1 + 3 * math.e**2)
+    first = (0.3 + math.log(u) / 20) / 0.7
+    assert fit_weights(make_sample(sample, [1, 0], [3.0, 1.0])) == pytest.approx((first, 1 - first), abs=2e-4)
 
 
 def test_a_member_that_is_noise_gets_nothing() -> None:
@@ -123,11 +126,13 @@ def test_no_other_weights_have_a_lower_score(seed: int, num_members: int) -> Non
     sample = make_sample(probs, is_true.tolist(), rng.uniform(0.1, 2, 200).tolist())
 
     def score(weights: npt.NDArray[np.float64]) -> float:
-        return float(sample.costs @ (probs @ weights - is_true) ** 2)
+        margins = np.where(is_true, 20, -20) * (probs @ weights - 0.5)
+        return float(sample.costs @ np.logaddexp(0, -margins))
 
     weights = fit_weights(sample)
     assert min(weights) >= 0 and sum(weights) == pytest.approx(1, abs=1e-12)
     others = rng.dirichlet(np.ones(num_members), 200)
     # the ridge may cost a thousandth
-    assert score(np.array(weights)) <= min(map(score, (*others, *np.eye(num_members)))) * 1.001
+    near = np.array(weights) + 0.01 * (others - np.array(weights))
+    assert score(np.array(weights)) <= min(map(score, (*others, *near, *np.eye(num_members)))) * 1.001
     assert fit_weights(sample) == weights

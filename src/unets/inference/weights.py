@@ -22,9 +22,12 @@ Mask = npt.NDArray[np.bool_]
 
 SAMPLE_SIZE = 2**20  # pixels of all photos together: 36 MB of five members
 _MAX_PHOTO = 4096  # pixels of one photo and class
-_RIDGE = 1e-3  # share of the mean diagonal: makes copies of one member share their weight, and the answer unique
-_MAX_STEPS = 10_000
-_TOLERANCE = 1e-9  # of a step's largest change
+# Of the loss. Blunter ones, the Brier score and cross-entropy reward a member for being sure of what it is right about
+# anyway: of three made-up members on real masks they gave all to the best, where this makes 19 % fewer mistakes.
+_SHARPNESS = 20
+_RIDGE = 1e-3  # share of the mean curvature: makes copies of one member share their weight, and the answer unique
+_MAX_STEPS, _MAX_INNER = 50, 10_000
+_TOLERANCE = 1e-5  # of a step's largest change
 _DIGITS = 4  # of a weight: beyond them a fit means nothing, and arithmetic differs between machines
 _ROUNDS = 25  # of forward selection
 
@@ -90,11 +93,11 @@ def draw_pixels(truth_hw: ClassMask, maps: Sequence[MapU8], max_pixels: int) -> 
 
 
 def fit_weights(sample: PixelSample) -> tuple[float, ...]:
-    """Finds the weights, at least 0 and 1 in sum, whose blend has the least Brier score on a sample.
+    """Finds the weights, at least 0 and 1 in sum, whose blend has the least logistic loss on a sample.
 
-    sum of cost (w . p - y)^2 is convex in w, so there is one answer and no start to choose; found by projected gradient
-    with momentum (Beck and Teboulle 2009, FISTA). A ridge towards equal weights keeps it unique where members are
-    copies. A sample without pixels gives equal weights.
+    sum of cost * log(1 + exp(-20 m)), where m = w . p - 0.5 on pixels of the class and 0.5 - w . p on others, is convex
+    in w, so there is one answer and no start to choose; found by Newton steps within the simplex. A ridge towards equal
+    weights keeps it unique where members are copies. A sample without pixels gives equal weights.
 
     Returns:
         One weight a member, with 4 digits; they sum to 1 up to floating point.
@@ -103,12 +106,31 @@ def fit_weights(sample: PixelSample) -> tuple[float, ...]:
     equal = np.full(num_members, 1 / num_members)
     if len(sample.costs) == 0:
         return tuple(equal.tolist())
-    weighted = (sample.probs * sample.costs[:, None]).astype(np.float64)
-    gram = weighted.T @ sample.probs.astype(np.float64)
-    target = weighted.T @ sample.is_true.astype(np.float64)
-    ridge = _RIDGE * np.trace(gram) / num_members
-    gram, target = gram + ridge * np.eye(num_members), target + ridge * equal
-    return _round(_descend(gram, target, equal))
+    signs = np.where(sample.is_true, _SHARPNESS, -_SHARPNESS).astype(np.float32)
+
+    def find_margins(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        return signs * (sample.probs @ weights.astype(np.float32) - np.float32(DEFAULT_THRESHOLD))
+
+    def measure(weights: npt.NDArray[np.float64]) -> float:
+        losses = sample.costs * np.logaddexp(np.float32(0), -find_margins(weights))
+        return float(losses.sum(dtype=np.float64) + ridge / 2 * np.sum((weights - equal) ** 2))
+
+    weights, ridge = equal, 0.0
+    for _ in range(_MAX_STEPS):
+        shares = 1 / (1 + np.exp(find_margins(weights)))  # of a mistake, 0..1
+        slopes = -(sample.costs * signs * shares) @ sample.probs
+        bends = (sample.probs * (sample.costs * signs**2 * shares * (1 - shares))[:, None]).T @ sample.probs
+        ridge = ridge or _RIDGE * float(np.trace(bends)) / num_members
+        curvature = bends.astype(np.float64) + ridge * np.eye(num_members)
+        gradient = slopes.astype(np.float64) + ridge * (weights - equal)
+        change = _descend(curvature, curvature @ weights - gradient, weights) - weights
+        before = measure(weights)
+        while measure(weights + change) > before and np.abs(change).max() > _TOLERANCE:
+            change = change / 2
+        weights = weights + change
+        if np.abs(change).max() <= _TOLERANCE:
+            break
+    return _round(weights)
 
 
 def select_members(sample: PixelSample) -> tuple[float, ...]:
@@ -141,15 +163,15 @@ def select_members(sample: PixelSample) -> tuple[float, ...]:
 def _descend(
     gram: npt.NDArray[np.float64], target: npt.NDArray[np.float64], start: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Minimizes w G w / 2 - target w over the simplex."""
+    """Minimizes w G w / 2 - target w over the simplex: projected gradient with momentum (Beck and Teboulle 2009)."""
     step = 1 / float(np.linalg.eigvalsh(gram)[-1])
     weights, ahead, momentum = start, start, 1.0
-    for _ in range(_MAX_STEPS):
+    for _ in range(_MAX_INNER):
         moved = project_to_simplex(ahead - step * (gram @ ahead - target))
         following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
         change, weights = moved - weights, moved
         ahead, momentum = moved + (momentum - 1) / following * change, following
-        if np.abs(change).max() < _TOLERANCE:
+        if np.abs(change).max() < _TOLERANCE / 100:
             break
     return weights
 
