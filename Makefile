@@ -3,6 +3,7 @@ COMPETITION ?= carvana
 INPUT       ?= input/$(COMPETITION)
 MODELS      ?= models/$(COMPETITION)
 EXP         ?= all
+ENSEMBLE    ?=
 FOLD        ?= all
 JOBS        ?=
 NAME        ?=
@@ -26,7 +27,7 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready$(if $(GPU),-gpu)
 DEV     := $(VENV)/.ready-dev
 STAGE    = --competition $(COMPETITION) --input "$(INPUT)" --models "$(MODELS)" --exp $(EXP) --fold $(FOLD) \
-           $(if $(JOBS),--jobs $(JOBS))
+           $(if $(ENSEMBLE),--ensemble $(ENSEMBLE)) $(if $(JOBS),--jobs $(JOBS))
 STAGES  := check-data folds train predict ensemble submission
 DEMO     = COMPETITION=studio
 
@@ -40,7 +41,7 @@ help:  ## print this
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "competitions: $(notdir $(patsubst %/dataset.py,%,$(wildcard configs/*/dataset.py)))"
-	@echo "experiments of $(COMPETITION): $(filter-out dataset ensemble,$(basename $(notdir $(wildcard configs/$(COMPETITION)/*.py))))"
+	@echo "experiments of $(COMPETITION): $(filter-out dataset ensemble ensemble_%,$(basename $(notdir $(wildcard configs/$(COMPETITION)/*.py))))"
 
 setup: $(READY)  ## make .venv with everything pinned (GPU=1: TensorFlow with CUDA)
 
@@ -77,7 +78,7 @@ train: $(READY)  ## train; goes on where it stopped (BATCH= photos a step, SPREA
 predict: $(READY)  ## make out-of-fold and test maps, flips averaged (ANEW=1: delete the present ones)
 	$(PY) scripts/04_predict.py $(STAGE) $(if $(ANEW),--anew)
 
-ensemble: $(READY)  ## judge the ensemble out-of-fold, choose its threshold
+ensemble: $(READY)  ## judge the ensemble out-of-fold; keep what proves a gain (ENSEMBLE=)
 	$(PY) scripts/05_ensemble.py $(STAGE)
 
 submission: $(READY)  ## write and check the submission (NAME=)
@@ -98,7 +99,7 @@ show: $(READY)  ## draw a sheet of test photos with the submission's contours (S
 runs: $(READY)  ## list runs: how far each is, what it reached, what it cost, at which commit
 	$(PY) scripts/15_list_runs.py $(STAGE)
 
-compare: $(READY)  ## compare two experiments photo by photo, out-of-fold (A=, B=; `ensemble` is one, too)
+compare: $(READY)  ## compare two experiments photo by photo, out-of-fold (A=, B=; `ensemble`, `ensemble_x` too)
 	$(PY) scripts/16_compare.py $(STAGE) --a "$(A)" --b "$(B)"
 
 pseudo-labels: $(READY)  ## make confident test photos more training photos (NAME=, CONFIDENCE=)

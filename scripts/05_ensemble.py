@@ -1,15 +1,21 @@
-"""Judges the ensemble on out-of-fold maps and chooses its threshold."""
+"""Judges the ensemble on out-of-fold maps; keeps of weights, threshold, post-processing what proves a gain."""
 
 from unets import cli
+from unets.contributions import render_contributions
 from unets.inference.ensemble import fit_ensemble
 
 
 def main(stage: cli.Stage) -> None:
-    """Writes models/<competition>/ensemble.json."""
+    """Writes models/<competition>/ensemble.json; prints what each part contributes and costs."""
     ensemble = fit_ensemble(
-        stage.project, stage.dataset, stage.ensemble, folds=stage.common_folds(), jobs=stage.args.jobs
+        stage.project,
+        stage.dataset,
+        stage.ensemble,
+        name=stage.ensemble_name,
+        folds=stage.common_folds(),
+        jobs=stage.args.jobs,
     )
-    print(f"{stage.project.ensemble_path}: {ensemble.metric} {ensemble.score} at threshold {ensemble.threshold}")
+    print(render_contributions(stage.project, ensemble))
 
 
 if __name__ == "__main__":

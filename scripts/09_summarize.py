@@ -6,7 +6,7 @@ from unets.results import summarize
 
 def main(stage: cli.Stage) -> None:
     """Reads what the stages left in the models folder."""
-    print(summarize(stage.project, stage.experiments))
+    print(summarize(stage.project, stage.ensemble_name, stage.experiments))
 
 
 if __name__ == "__main__":

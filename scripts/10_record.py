@@ -12,7 +12,7 @@ def main(stage: cli.Stage) -> None:
     for name, experiment in stage.experiments.items():
         print(record_experiment(project, stage.dataset, name, experiment, origin))
     submission_name = stage.args.name or find_submission(project, None).name.removesuffix(".csv.gz")
-    print(record_ensemble(project, submission_name, origin))
+    print(record_ensemble(project, stage.ensemble_name, submission_name, origin))
     print(write_results_page(stage.args.root))
 
 

@@ -13,7 +13,7 @@ def main(stage: cli.Stage) -> None:
 
 if __name__ == "__main__":
     parser = cli.build_parser(__doc__)
-    names = "an experiment, `ensemble`, or either in another models folder, as models/cpu/unet_cpu"
+    names = "an experiment, `ensemble`, `ensemble_x`, or any of them in another models folder, as models/cpu/unet_cpu"
     parser.add_argument("--a", required=True, help=names)
     parser.add_argument("--b", required=True, help=names)
     parser.add_argument("--json", action="store_true", help="print JSON")

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from unets import cli
+from unets.config import list_experiments
+from unets.errors import InputError
 from unets.log import LOGGER_NAME
 from unets.paths import Project
 
@@ -216,11 +218,11 @@ def test_folders_lie_below_the_root_unless_named(root: Path) -> None:
         ("unet_b,unet_a", ["unet_b", "unet_a"], (1, 3)),
         ("unet_b", ["unet_b"], (1,)),
         ("unet_a,unet_a", ["unet_a"], (3,)),
-        ("unet_a,unet_c", ["unet_a", "unet_c"], None),  # the config does not weigh unet_c: equal
+        ("unet_a,unet_c", ["unet_a", "unet_c"], "equal"),  # the config does not weigh unet_c: equal
     ],
 )
 def test_exp_chooses_experiments_and_their_weights(
-    exp: str, experiments: list[str], weights: tuple[float, ...] | None, root: Path
+    exp: str, experiments: list[str], weights: tuple[float, ...] | str, root: Path
 ) -> None:
     stage = build_stage(root, "--exp", exp)
     assert list(stage.experiments) == experiments == list(stage.ensemble.experiments)
@@ -229,8 +231,21 @@ def test_exp_chooses_experiments_and_their_weights(
 
 def test_an_experiment_of_weight_0_counts_when_it_is_alone(root: Path, project: Project) -> None:
     write_config(project, "ensemble", "ENSEMBLE = EnsembleConfig(experiments=('unet_a', 'unet_b'), weights=(3, 0))")
-    assert build_stage(root, "--exp", "unet_b").ensemble.weights is None
+    assert build_stage(root, "--exp", "unet_b").ensemble.weights == "equal"
     assert build_stage(root, "--exp", "unet_a,unet_b").ensemble.weights == (3, 0)
+
+
+def test_ensembles_have_names(root: Path, project: Project) -> None:
+    write_config(project, "ensemble_c", "ENSEMBLE = EnsembleConfig(experiments=('unet_c', 'unet_a'))")
+    assert build_stage(root).ensemble_name == "ensemble"
+    stage = build_stage(root, "--ensemble", "c")
+    assert (stage.ensemble_name, list(stage.experiments)) == ("ensemble_c", ["unet_c", "unet_a"])
+    # what is left to be fitted stays so with fewer members
+    assert build_stage(root, "--ensemble", "c", "--exp", "unet_c").ensemble.weights == "fit"
+    assert list_experiments(project.configs_dir) == ["unet_a", "unet_b", "unet_c"]  # it is no experiment
+    wanted = r"`ENSEMBLE` must name a file ensemble_<name>.py in .*, one of c, or be left out. Received: d"
+    with pytest.raises(InputError, match=wanted):
+        _ = build_stage(root, "--ensemble", "d").ensemble
 
 
 @pytest.mark.parametrize(
@@ -312,7 +327,7 @@ def test_make_alone_prints_every_target() -> None:
         assert competition in said
         experiments = set(re.search(r"^experiments of \w+: (.*)", make(f"COMPETITION={competition}"), re.M)[1].split())  # type: ignore[index]
         configs = {path.stem for path in (ROOT / "configs" / competition).glob("*.py")}
-        assert experiments == configs - {"dataset", "ensemble"}
+        assert experiments == {name for name in configs - {"dataset"} if not name.startswith("ensemble")}
 
 
 @pytest.mark.parametrize("options", [[], ["-j", "4"]])
@@ -344,7 +359,8 @@ def test_a_plan_that_cannot_work_is_told_in_full_and_fails(
 
 def test_make_passes_its_variables_on() -> None:
     said = make(
-        "-n", "train", "COMPETITION=studio", "EXP=unet_a,unet_b", "FOLD=0,1", "JOBS=3", "INPUT=a b", "MODELS=/fast"
+        *("-n", "train", "COMPETITION=studio", "EXP=unet_a,unet_b", "FOLD=0,1", "ENSEMBLE=c", "JOBS=3"),
+        *("INPUT=a b", "MODELS=/fast"),
     )
     line = next(line for line in said.splitlines() if "scripts/03_train.py" in line)
     given: Any = dict(re.findall(r'--(\w+) ("[^"]*"|\S+)', line))
@@ -354,6 +370,7 @@ def test_make_passes_its_variables_on() -> None:
         "models": '"/fast"',
         "exp": "unet_a,unet_b",
         "fold": "0,1",
+        "ensemble": "c",
         "jobs": "3",
     }
     assert "--anew" in make("-n", "predict", "ANEW=1") and "--anew" not in make("-n", "predict")
@@ -368,3 +385,5 @@ def test_commands_in_messages_go_on_in_the_users_folders() -> None:
         "Received: none. Run `make predict EXP=a COMPETITION=studio MODELS=m` and "
         "`make ensemble COMPETITION=studio MODELS=m`"
     )
+    named = cli.complete_commands("Run `make ensemble`", parser.parse_args(["--ensemble", "c"]))
+    assert named == "Run `make ensemble ENSEMBLE=c`"

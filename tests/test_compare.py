@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from unets.compare import compare, render_comparison
+from unets.config import Postprocessing
 from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.inference.ensemble import Ensemble, Member
+from unets.inference.recipe import Recipe
 from unets.intervals import Interval
 from unets.paths import Project
 from unets.runs import write_json
@@ -64,27 +66,33 @@ def write_experiment(project: Project, name: str, scores: dict[str, float]) -> N
     write_csv(project.oof_dice_path(name), scores)
 
 
-def write_ensemble(project: Project, scores: dict[str, float], *, threshold: float = 0.5) -> None:
+def write_ensemble(project: Project, scores: dict[str, float], *, name: str = "ensemble") -> None:
     mean = sum(scores.values()) / len(scores)
     ensemble = Ensemble(
         competition="tiny",
+        name=name,
         members=tuple(Member(experiment=name, weight=0.5, fingerprint="0") for name in "ab"),
-        threshold=threshold,
-        min_area_px=0,
+        averaging="probability",
+        threshold=0.5,
+        postprocessing=Postprocessing(),
         metric="dice",
         folds=(0,),
         folds_sha256=hash_folds(project.folds_path),
         num_photos=len(scores),
         num_groups=2,
+        num_parts=2,
         score=Interval(mean=mean + 4e-7, low=None, high=None),  # the csv has six digits
+        gain_over_start=NOTHING,
         best_member="a",
         gain_over_best_member=NOTHING,
-        gain_of_threshold=NOTHING,
+        gain_of_views=None,
         member_scores=(),
-        threshold_scores=(),
+        trials=(),
+        start=Recipe(weights=(0.5, 0.5)),
+        recipe_without_fold={},
     )
-    project.ensemble_path.write_text(ensemble.to_json())
-    write_csv(project.ensemble_oof_path, scores)
+    project.ensemble_path(name).write_text(ensemble.to_json())
+    write_csv(project.ensemble_oof_path(name), scores)
 
 
 def test_the_difference_is_paired_and_its_interval_drawn_over_groups(project: Project) -> None:
@@ -169,25 +177,29 @@ def test_an_ensemble_costs_what_its_members_cost(project: Project) -> None:
     found = compare(project, "dice", "b", "ensemble")
     assert (found.b.runs, found.b.training_hours, found.b.photos_trained) == (2, 2.0, 200)
     assert found.difference.mean == pytest.approx(0.05 / 4)
-    assert not any("threshold" in note for note in found.notes)
-    write_ensemble(project, B, threshold=0.42)
-    assert any(
-        "the threshold of ensemble, 0.42, was chosen" in n for n in compare(project, "dice", "b", "ensemble").notes
-    )
     (project.run_dir("a", 0) / "metrics.json").unlink()
     without = compare(project, "dice", "b", "ensemble")
     assert (without.b.training_hours, without.b.devices) == (None, ())
     assert "?" in render_comparison(without)
 
 
+def test_ensembles_are_compared_by_their_names(project: Project) -> None:
+    write_ensemble(project, A)
+    write_ensemble(project, B, name="ensemble_c")
+    found = compare(project, "dice", "ensemble", "ensemble_c")
+    assert found.verdict == "ensemble_c is better than ensemble by 0.01500 (0.00500 to 0.02500)"
+    with pytest.raises(InputError, match=r"one of ensemble, ensemble_c\. Received: ensemble_d"):
+        compare(project, "dice", "ensemble", "ensemble_d")
+
+
 def test_an_ensembles_photos_must_be_those_of_its_json(project: Project) -> None:
     write_experiment(project, "a", A)
     write_ensemble(project, B)
-    project.ensemble_oof_path.unlink()
+    project.ensemble_oof_path("ensemble").unlink()
     with pytest.raises(InputError, match=r"ensemble_oof.csv must exist. .*Run `make ensemble`"):
         compare(project, "dice", "a", "ensemble")
     for scores in (B | {"p1": 0.92}, A | {"q1": 0.765}):
-        write_csv(project.ensemble_oof_path, scores)
+        write_csv(project.ensemble_oof_path("ensemble"), scores)
         with pytest.raises(InputError, match=r"must hold the scores of .*ensemble.json, 4 photos"):
             compare(project, "dice", "a", "ensemble")
 

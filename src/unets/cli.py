@@ -48,15 +48,22 @@ class Stage:
 
     @cached_property
     def ensemble(self) -> EnsembleConfig:
-        """The competition's ensemble; with EXP= those experiments alone, equally weighted if it does not weigh them."""
-        config = load_ensemble(self.project.configs_dir)
+        """The config of ENSEMBLE=; with EXP= those experiments alone, equally weighted where given weights lack one."""
+        config = load_ensemble(self.project.configs_dir, self.ensemble_name)
         if self.args.exp == "all":
             return config
         names = tuple(self._named_experiments())
-        weight_of = dict(zip(config.experiments, config.weights or (), strict=False))
+        if isinstance(config.weights, str):
+            return config.model_copy(update={"experiments": names})
+        weight_of = dict(zip(config.experiments, config.weights, strict=True))
         keeps_weights = set(names) <= weight_of.keys() and any(weight_of[name] for name in names)
-        weights = tuple(weight_of[name] for name in names) if keeps_weights else None
+        weights = tuple(weight_of[name] for name in names) if keeps_weights else "equal"
         return config.model_copy(update={"experiments": names, "weights": weights})
+
+    @property
+    def ensemble_name(self) -> str:
+        """The name of the ensemble's config and of its files: `ensemble`, with ENSEMBLE=x `ensemble_x`."""
+        return f"ensemble_{self.args.ensemble}" if self.args.ensemble else "ensemble"
 
     @cached_property
     def experiments(self) -> dict[str, ExperimentConfig]:
@@ -101,6 +108,7 @@ def build_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--competition", default="carvana", help="a folder of configs/ (default: carvana)")
     parser.add_argument("--input", type=Path, help="the competition's files (default: input/<competition>)")
     parser.add_argument("--models", type=Path, help="runs, folds, caches, maps (default: models/<competition>)")
+    parser.add_argument("--ensemble", help="x for that of ensemble_x.py (default: that of ensemble.py)")
     parser.add_argument("--exp", default="all", help="names of experiments with commas, or all of the ensemble")
     parser.add_argument("--fold", default="all", help="numbers of folds with commas, or all")
     parser.add_argument("--jobs", type=int, help="worker processes (default: one a core)")
@@ -141,6 +149,7 @@ def complete_commands(message: str, args: argparse.Namespace) -> str:
     given = {"INPUT": args.input, "MODELS": args.models}
     defaults = {"INPUT": Path("input") / args.competition, "MODELS": Path("models") / args.competition}
     words = [] if args.competition == "carvana" else [f"COMPETITION={args.competition}"]
+    words += [f"ENSEMBLE={args.ensemble}"] if args.ensemble else []
     words += [f"{name}={path}" for name, path in given.items() if path is not None and path != defaults[name]]
     return re.sub(r"`make ([^`]+)`", lambda match: f"`{' '.join(['make', match[1], *words])}`", message)
 

@@ -11,23 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from unets.config import Config
+from unets.config import Config, is_ensemble
 from unets.errors import InputError
 from unets.folds import hash_folds
-from unets.inference.ensemble import read_ensemble
-from unets.inference.score import DEFAULT_THRESHOLD
-from unets.intervals import Interval, bootstrap_mean
+from unets.inference.ensemble import list_fitted, read_ensemble
+from unets.intervals import Interval, bootstrap_mean, note_few_groups
 from unets.inventory import PhotoScore, is_outdated, list_judged, read_scores, sum_cost
 from unets.paths import Project
 from unets.runs import read_json
 from unets.snapshot import SNAPSHOT
 from unets.tables import render_table
 
-ENSEMBLE = "ensemble"  # what A= or B= calls it; its config has that name, so no experiment has
 MAX_CHANGES = 10
-# Of 1,500 draws from a normal distribution, the share whose 95 % interval holds the truth: 4 groups 0.80, 8 0.90,
-# 20 0.92, 60 0.94.
-_FEW_GROUPS = 20
 _ROUNDING = 1e-6  # of the scores in a csv
 
 
@@ -97,7 +92,8 @@ def compare(project: Project, metric: str, name_a: str, name_b: str) -> Comparis
     Args:
         project: the folders.
         metric: of the competition.
-        name_a: an experiment, or `ensemble`; of another models folder with that before it, `models/cpu/unet_cpu`.
+        name_a: an experiment, `ensemble` or `ensemble_<...>`; of another models folder with that before it,
+            `models/cpu/unet_cpu`.
         name_b: the same.
 
     Raises:
@@ -136,7 +132,7 @@ def compare(project: Project, metric: str, name_a: str, name_b: str) -> Comparis
         share_equal=float(np.mean(differences == 0)),
         share_worse=float(np.mean(differences < 0)),
         changes=_find_changes(ids, values_a.tolist(), values_b.tolist(), differences.tolist()),
-        notes=(*a.notes, *b.notes, *_note_photos(a, b, len(ids)), *_note_groups(num_groups)),
+        notes=(*a.notes, *b.notes, *_note_photos(a, b, len(ids)), *note_few_groups(num_groups)),
     )
 
 
@@ -176,7 +172,7 @@ def _load(project: Project, metric: str, variable: str, given: str) -> _Contesta
     folder, slash, name = given.rstrip("/").rpartition("/")
     if slash:
         project = replace(project, models_dir=Path(folder or "/"))
-    judged = list_judged(project) + ([ENSEMBLE] if project.ensemble_path.exists() else [])
+    judged = list_judged(project) + list_fitted(project)
     if name not in judged:
         hint = f". Run `make predict EXP={name}`" if project.experiment_dir(name).is_dir() and name else ""
         if not given:
@@ -187,7 +183,7 @@ def _load(project: Project, metric: str, variable: str, given: str) -> _Contesta
         )
     if not project.folds_path.exists():
         raise InputError(f"{project.folds_path} must exist: it says what is out-of-fold. Received: no such file")
-    load = _load_ensemble if name == ENSEMBLE else _load_experiment
+    load = _load_ensemble if is_ensemble(name) else _load_experiment
     contestant = load(project, metric, given.rstrip("/"), name)
     _check_folds(contestant)
     return contestant
@@ -216,25 +212,24 @@ def _load_experiment(project: Project, metric: str, label: str, name: str) -> _C
 
 
 def _load_ensemble(project: Project, metric: str, label: str, name: str) -> _Contestant:
-    ensemble = read_ensemble(project)
-    path = project.ensemble_oof_path
+    ensemble = read_ensemble(project, name)
+    path = project.ensemble_oof_path(name)
     if not path.exists():
         raise InputError(f"{path} must exist. Received: no such file. Run `make ensemble`, which writes it")
     rows = read_scores(path, metric)
     mean = float(np.mean([row.score for row in rows]))
     if len(rows) != ensemble.num_photos or abs(mean - ensemble.score.mean) > _ROUNDING:
         raise InputError(
-            f"{path} must hold the scores of {project.ensemble_path}, {ensemble.num_photos} photos with mean "
+            f"{path} must hold the scores of {project.ensemble_path(name)}, {ensemble.num_photos} photos with mean "
             f"{ensemble.score.mean:.6f}. Received: {len(rows)} with {mean:.6f}. Run `make ensemble`"
         )
-    note = f"the threshold of {label}, {ensemble.threshold:.2f}, was chosen on these photos, which flatters it a little"
     return _Contestant(
         name=label,
         project=project,
         experiments=tuple(member.experiment for member in ensemble.members),
         scores={row.id: row for row in rows},
         folds_hash=ensemble.folds_sha256,
-        notes=() if ensemble.threshold == DEFAULT_THRESHOLD else (note,),
+        notes=(),  # each photo was judged by what was fitted without its part
     )
 
 
@@ -281,12 +276,6 @@ def _find_changes(
 def _note_photos(a: _Contestant, b: _Contestant, num_common: int) -> list[str]:
     sides = ((side.name, len(side.scores) - num_common) for side in (a, b))
     return [f"{count} photos of {name} alone are left out" for name, count in sides if count]
-
-
-def _note_groups(num_groups: int) -> list[str]:
-    if 2 <= num_groups < _FEW_GROUPS:
-        return [f"with {num_groups} groups the interval is too narrow: it holds the truth less often than 95 of 100"]
-    return []
 
 
 def _negate(interval: Interval) -> Interval:

@@ -1,7 +1,8 @@
 """Everything that can be configured: one frozen schema each for dataset, experiment and ensemble.
 
-A competition is a folder `configs/<competition>/`. Its `dataset.py` defines `DATASET`, its `ensemble.py` defines
-`ENSEMBLE`, every other file `<name>.py` defines `EXPERIMENT` and holds only what differs from the defaults below.
+A competition is a folder `configs/<competition>/`. Its `dataset.py` defines `DATASET`, its `ensemble.py` (and further
+ones, `ensemble_<name>.py`) `ENSEMBLE`, every other file `<name>.py` `EXPERIMENT`, with only what differs from the
+defaults below.
 What a run is *given* (fold, folders, device) is an argument; what an experiment *is* stands here. A misspelt or
 impossible field fails when the file is loaded, before anything is read or trained.
 """
@@ -18,6 +19,7 @@ from unets.metrics import METRICS
 
 SizeHW = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 Share = Annotated[float, Field(ge=0, le=1)]
+_ENSEMBLE = "ensemble"  # how names of ensembles begin
 MIN_SIDE_PX = 32  # the smallest side any net here takes
 EncoderName = Literal[
     "unet", "efficientnet_lite0", "vgg16", "resnet50v2", "mobilenetv2", "efficientnetv2b0", "convnexttiny"
@@ -350,19 +352,29 @@ class ExperimentConfig(Config):
         return self
 
 
+class Postprocessing(Config):
+    """What is done to a map and to the mask that is cut from it, in this order; nothing by default."""
+
+    blur_px: Annotated[float, Field(ge=0)] = 0.0  # sigma of a Gaussian over the map before the cut, full-size pixels
+    max_hole_px: Annotated[int, Field(ge=0)] | None = 0  # holes of at most this area are filled; None: all, 0: none
+    max_components: Annotated[int, Field(ge=1)] | None = None  # largest parts of a class that are kept; None: all
+    min_area_px: Annotated[int, Field(ge=0)] = 0  # a class with fewer pixels is emptied
+
+
 class EnsembleConfig(Config):
-    """What the final masks are made of."""
+    """What the final masks are made of. What is `fit` is kept at its default unless out-of-fold maps prove a gain."""
 
     experiments: tuple[str, ...]  # names of the experiments averaged
-    weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None  # one each; None: equal
-    threshold: Share | Literal["fit"] = "fit"  # fit: the best on out-of-fold maps
-    min_area_px: Annotated[int, Field(ge=0)] = 0  # a mask with fewer full-size pixels is emptied
+    averaging: Literal["fit", "probability", "logit"] = "fit"  # of what the mean is taken; default: probability
+    weights: tuple[Annotated[float, Field(ge=0)], ...] | Literal["fit", "equal"] = "fit"  # one each; default: equal
+    threshold: Share | Literal["fit"] = "fit"  # default: 0.5
+    postprocessing: Postprocessing | Literal["fit"] = "fit"  # default: none
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         distinct = bool(self.experiments) and len(set(self.experiments)) == len(self.experiments)
         _require(distinct, "experiments", "name at least one experiment, each once", self.experiments)
-        if self.weights is not None:
+        if not isinstance(self.weights, str):
             fits = len(self.weights) == len(self.experiments) and sum(self.weights) > 0
             _require(fits, "weights", f"hold one weight for each of {self.experiments}, not all 0", self.weights)
         return self
@@ -376,9 +388,30 @@ def load_dataset(folder: Path) -> DatasetConfig:
     return _load(folder / "dataset.py", "DATASET", DatasetConfig)
 
 
-def load_ensemble(folder: Path) -> EnsembleConfig:
-    """Loads `ENSEMBLE` from a competition's config folder."""
-    return _load(folder / "ensemble.py", "ENSEMBLE", EnsembleConfig)
+def load_ensemble(folder: Path, name: str = "ensemble") -> EnsembleConfig:
+    """Loads `ENSEMBLE` from the file of that name, `ensemble` or `ensemble_<...>`, in a competition's config folder.
+
+    Raises:
+        InputError: there is no such file, or it is faulty.
+    """
+    known = list_ensembles(folder)
+    if known and name not in known:
+        words = ", ".join(other.removeprefix(f"{_ENSEMBLE}_") for other in known if other != _ENSEMBLE)
+        raise InputError(
+            f"`ENSEMBLE` must name a file ensemble_<name>.py in {folder}, one of {words or '(none)'}, or be left out. "
+            f"Received: {name.removeprefix(f'{_ENSEMBLE}_')}"
+        )
+    return _load(folder / f"{name}.py", "ENSEMBLE", EnsembleConfig)
+
+
+def is_ensemble(name: str) -> bool:
+    """Tells whether a name is an ensemble's, `ensemble` or `ensemble_<...>`, and so no experiment's."""
+    return name == _ENSEMBLE or name.startswith(f"{_ENSEMBLE}_")
+
+
+def list_ensembles(folder: Path) -> list[str]:
+    """Returns the names of a competition's ensembles, sorted: `ensemble`, `ensemble_<...>`."""
+    return sorted(path.stem for path in folder.glob("*.py") if is_ensemble(path.stem))
 
 
 def load_experiment(folder: Path, name: str) -> ExperimentConfig:
@@ -403,7 +436,7 @@ def list_experiments(folder: Path) -> list[str]:
         raise InputError(
             f"`COMPETITION` must be one of {', '.join(known) or '(none)'}. Received: {folder.name} ({folder})"
         )
-    return sorted(path.stem for path in folder.glob("*.py") if path.stem not in ("dataset", "ensemble"))
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem != "dataset" and not is_ensemble(path.stem))
 
 
 def describe(error: ValidationError) -> str:

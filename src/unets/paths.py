@@ -36,19 +36,17 @@ class Project:
         return self.models_dir / "cache"
 
     @property
-    def ensemble_path(self) -> Path:
-        """What the ensemble is made of and what it reached out-of-fold."""
-        return self.models_dir / "ensemble.json"
-
-    @property
-    def ensemble_oof_path(self) -> Path:
-        """csv of the ensemble's out-of-fold score of each training photo."""
-        return self.models_dir / "ensemble_oof.csv"
-
-    @property
     def stages_path(self) -> Path:
         """One JSON a line: a finished stage, its arguments and seconds."""
         return self.models_dir / "stages.jsonl"
+
+    def ensemble_path(self, name: str) -> Path:
+        """What an ensemble, `ensemble` or `ensemble_<...>`, is made of and what it reached out-of-fold."""
+        return self.models_dir / f"{name}.json"
+
+    def ensemble_oof_path(self, name: str) -> Path:
+        """csv of an ensemble's out-of-fold score of each training photo."""
+        return self.models_dir / f"{name}_oof.csv"
 
     def experiment_dir(self, experiment: str) -> Path:
         """All runs and maps of an experiment."""

@@ -67,9 +67,9 @@ def record_experiment(
     return _write(project, name, record)
 
 
-def record_ensemble(project: Project, submission_name: str, origin: Mapping[str, Any]) -> Path:
-    """Writes the record of the ensemble and of the submission made of it, with its score where there is one."""
-    ensemble = read_ensemble(project)
+def record_ensemble(project: Project, ensemble_name: str, submission_name: str, origin: Mapping[str, Any]) -> Path:
+    """Writes the record of an ensemble and of the submission made of it, with its score where there is one."""
+    ensemble = read_ensemble(project, ensemble_name)
     submission_path = project.submission_path(submission_name)
     score_path = project.score_path(submission_path)
     metrics = [
@@ -88,8 +88,7 @@ def record_ensemble(project: Project, submission_name: str, origin: Mapping[str,
         "num_groups": ensemble.num_groups,
         "oof": ensemble.score.model_dump(),
         "gain_over_best_member": ensemble.gain_over_best_member.model_dump(),
-        "members": [member.model_dump() for member in ensemble.members],
-        "threshold": ensemble.threshold,
+        **ensemble.model_dump(mode="json", include={"members", "averaging", "threshold", "postprocessing", "trials"}),
         "test": read_json(score_path) if score_path.exists() else None,
         "cost": sum_cost(metrics),
         "command": f"make pipeline score COMPETITION={project.competition} EXP={names} FOLD={_join(ensemble.folds)}",
@@ -115,9 +114,9 @@ def write_results_page(root: Path) -> Path:
     return path
 
 
-def summarize(project: Project, experiments: Iterable[str]) -> str:
+def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) -> str:
     """Renders what a pipeline reached: experiments, ensemble, submissions, and seconds a stage."""
-    ensemble = read_ensemble(project)
+    ensemble = read_ensemble(project, ensemble_name)
     lines = [f"{'':24}{'first view':>12}{'all views':>12}"]
     scores = {score.experiment: score for score in ensemble.member_scores}
     for name in experiments:

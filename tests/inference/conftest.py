@@ -1,5 +1,6 @@
 """A tiny competition whose maps are made from its true masks, so that no net is needed."""
 
+import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from unets.catalog import load_catalog, read_rle_csv
 from unets.config import DatasetConfig, load_dataset
 from unets.data.geometry import cover
 from unets.data.samples import read_full_size, read_mask
-from unets.folds import write_folds
+from unets.folds import read_folds, write_folds
 from unets.inference.maps import encode_map, split_shards, write_shard
 from unets.paths import Project
 from unets.rle import decode_rle
@@ -46,13 +47,36 @@ def write_maps(
     size_hw: tuple[int, int] = (32, 48),
     kinds: Iterable[str] = ("oof", "oof_first_view", "test"),
     shard_size: int = 5,
-    shift: float = 0.0,
+    shift: float | Callable[[str], float] = 0.0,
+    noise: float = 30.0,
+    speck: bool = False,
+    folds: Iterable[int] | None = None,
 ) -> None:
-    """Writes maps: the mask's coverage, blurred, with noise that is stronger in the first view alone."""
+    """Writes maps: the mask's coverage, blurred, with noise that is twice as strong in the first view alone.
+
+    Args:
+        project: the folders.
+        dataset: its classes are those of the maps.
+        experiment: its name; maps that it has are replaced.
+        seed: of the noise.
+        fingerprint: of the maps.
+        size_hw: (height, width) of the maps.
+        kinds: of maps.
+        shard_size: photos a shard.
+        shift: levels added everywhere, to all or by id.
+        noise: its standard deviation, in levels.
+        speck: whether each map has a few wrong pixels in its lower left corner.
+        folds: whose out-of-fold maps to write; None is all.
+    """
     catalog = load_catalog(dataset, project.input_dir)
+    fold_of = read_folds(project.folds_path, catalog)
+    get_shift = shift if callable(shift) else lambda _: shift
     true_test = read_rle_csv(project.input_dir / "truth" / "test_masks.csv", dataset)
     for kind in kinds:
+        shutil.rmtree(project.maps_dir(experiment, kind), ignore_errors=True)
         samples = catalog.test if kind == "test" else catalog.train
+        if kind != "test" and folds is not None:
+            samples = tuple(sample for sample in samples if fold_of[sample.id] in folds)
         masks: dict[str, npt.NDArray[np.uint8]] = {}
         for sample in samples:
             if kind != "test":
@@ -62,7 +86,7 @@ def write_maps(
             masks[sample.id] = np.zeros(full_hw, dtype=np.uint8)
             for index, rle in enumerate(true_test[sample.id], start=1):
                 masks[sample.id][decode_rle(rle, full_hw, dataset.rle_order) > 0] = index
-        noise = 60.0 if kind == "oof_first_view" else 30.0
+        strength = 2 * noise if kind == "oof_first_view" else noise
         for index, ids in enumerate(split_shards(list(masks), shard_size)):
             write_shard(
                 project.maps_dir(experiment, kind),
@@ -70,7 +94,12 @@ def write_maps(
                 fingerprint=fingerprint,
                 classes=dataset.classes,
                 maps=(
-                    (id_, encode_map(_blur(masks[id_], dataset, size_hw, noise, shift, [seed, *id_.encode()])))
+                    (
+                        id_,
+                        encode_map(
+                            _blur(masks[id_], dataset, size_hw, strength, get_shift(id_), speck, [seed, *id_.encode()])
+                        ),
+                    )
                     for id_ in ids
                 ),
             )
@@ -89,6 +118,7 @@ def _blur(
     size_hw: tuple[int, int],
     noise: float,
     shift: float,
+    speck: bool,
     seed: list[int],
 ) -> npt.NDArray[np.uint8]:
     rng = np.random.default_rng(seed)
@@ -96,4 +126,6 @@ def _blur(
     for layer in np.moveaxis(cover(mask_hw, len(dataset.classes), size_hw), -1, 0):
         blurred = cv2.GaussianBlur(layer.astype(np.float32), (0, 0), 1.0)
         layers.append(blurred + shift + rng.normal(0, noise, size_hw))
+        if speck:
+            layers[-1][-4:, :4] = 255
     return np.clip(np.stack(layers, axis=-1), 0, 255).astype(np.uint8)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from unets.data.geometry import enlarge
-from unets.inference.blend import blend, enlarge_map
+from unets.inference.blend import Averaging, blend, enlarge_map
 from unets.inference.maps import from_u8
 
 
@@ -35,3 +35,27 @@ def test_each_class_is_enlarged_on_its_own() -> None:
 def test_impossible_weights_are_refused(weights: list[float]) -> None:
     with pytest.raises(ValueError, match="`weights` must hold one for each of 2 maps"):
         blend([np.zeros((2, 2, 1), np.uint8)] * 2, weights, (2, 2))
+
+
+def test_logits_are_averaged() -> None:
+    # 0.9 to 0.1 and 0.2 to 0.8: logits log 9 and -log 4, mean log(9 / 4) / 2 = log 1.5, so 0.6
+    maps = [np.full((2, 2, 1), round(255 * p), dtype=np.uint8) for p in (0.9, 0.2)]
+    np.testing.assert_allclose(blend(maps, [1, 1], (3, 3), "logit"), np.full((3, 3, 1), 0.6), atol=4e-3)
+    # log 9 / 4 - 3 log 4 / 4 = log(9 / 64) / 4: odds (9 / 64)^(1 / 4) = 0.612
+    np.testing.assert_allclose(blend(maps, [1, 3], (3, 3), "logit"), np.full((3, 3, 1), 0.612 / 1.612), atol=2e-3)
+    # equal weights of p and 1 - p are even, and the ends are finite
+    ends = [np.full((2, 2, 2), level, dtype=np.uint8) for level in (0, 255)]
+    np.testing.assert_allclose(blend(ends, [1, 1], (2, 2), "logit"), np.full((2, 2, 2), 0.5), atol=1e-5)
+    assert blend(ends, [1, 1], (2, 2), "logit").dtype == np.float32
+
+
+def test_one_member_s_logits_are_its_probabilities() -> None:
+    maps = [np.random.default_rng(0).integers(1, 255, (8, 12, 2), dtype=np.uint8)]
+    plain = blend(maps, [2], (16, 24))
+    np.testing.assert_allclose(blend(maps, [2], (16, 24), "logit"), plain, atol=1e-5)
+
+
+@pytest.mark.parametrize("averaging", ["probability", "logit"])
+def test_a_member_of_weight_0_does_not_count(averaging: Averaging) -> None:
+    maps = [np.random.default_rng(seed).integers(0, 256, (8, 12, 1), dtype=np.uint8) for seed in range(2)]
+    np.testing.assert_array_equal(blend(maps, [3, 0], (16, 24), averaging), blend(maps[:1], [1], (16, 24), averaging))

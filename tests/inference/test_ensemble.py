@@ -6,84 +6,222 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unets.config import DatasetConfig, EnsembleConfig
+from unets.catalog import load_catalog
+from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.samples import read_mask
 from unets.errors import InputError
+from unets.folds import read_folds
+from unets.inference import ensemble as module
 from unets.inference.blend import blend
-from unets.inference.ensemble import THRESHOLDS, check_ensemble, fit_ensemble, read_ensemble
+from unets.inference.ensemble import STEPS, THRESHOLDS, check_ensemble, fit_ensemble, list_fitted, read_ensemble
 from unets.inference.maps import open_maps
 from unets.inference.oof import open_oof
 from unets.inference.postprocess import to_masks
+from unets.inference.recipe import Recipe, make_mask
 from unets.metrics import METRICS, dice
 from unets.paths import Project
 
 from .conftest import FINGERPRINT, flip_bit, write_maps
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
+PLAIN: dict[str, Any] = {
+    "averaging": "probability",
+    "weights": "equal",
+    "threshold": 0.5,
+    "postprocessing": Postprocessing(),
+}
 
 
-def test_the_grid_holds_the_default() -> None:
-    assert THRESHOLDS[0] == 0.3
-    assert THRESHOLDS[10] == 0.5
-    assert THRESHOLDS[-1] == 0.7
+def configure(experiments: str, **fields: Any) -> EnsembleConfig:
+    """Nothing is fitted but what is named."""
+    return EnsembleConfig(experiments=tuple(experiments), **PLAIN | fields)
 
 
-def test_scores_are_those_of_cutting_and_scoring_each_photo(make_scene: MakeScene) -> None:
+def test_what_is_tried_holds_the_defaults() -> None:
+    assert (THRESHOLDS[0], THRESHOLDS[10], THRESHOLDS[-1]) == (0.3, 0.5, 0.7)
+    assert list(STEPS) == list(Postprocessing.model_fields)  # in the order in which they are done
+    for field, values in STEPS.items():
+        for value in values:
+            Postprocessing(**{field: value})
+
+
+def test_scores_are_those_of_making_and_scoring_each_mask(make_scene: MakeScene) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=4, num_views=2)
-    config = EnsembleConfig(experiments=("a", "b"), weights=(1, 3))
-    ensemble = fit_ensemble(project, dataset, config, jobs=2)
-    maps = [open_maps(project.maps_dir(name, "oof")) for name in "ab"]
-    truths = {sample.id: read_mask(sample, dataset) for sample in open_oof(project, dataset, ["a"]).samples}
+    ensemble = fit_ensemble(project, dataset, configure("ab", weights=(1, 3), threshold=0.46), jobs=2)
+    samples = open_oof(project, dataset, ["a"]).samples
+    truths = {sample.id: read_mask(sample, dataset) for sample in samples}
 
-    def score(weights: tuple[float, float], threshold: float) -> Any:
+    def score(weights: tuple[float, float], threshold: float = 0.5, kind: str = "oof") -> Any:
+        maps = [open_maps(project.maps_dir(name, kind)) for name in "ab"]
         blended = {id_: blend([reader.read_map(id_) for reader in maps], weights, (64, 96)) for id_ in truths}
         return np.mean([dice(truths[id_], to_masks(blended[id_], threshold)) for id_ in truths])
 
-    for row in ensemble.threshold_scores[::5]:
-        assert row.score == pytest.approx(score((1, 3), row.threshold), abs=1e-12)
-    assert [member.score for member in ensemble.member_scores] == pytest.approx(
-        [score((1, 0), 0.5), score((0, 1), 0.5)]
+    near = {"abs": 1e-12}
+    assert ensemble.score.mean == pytest.approx(score((1, 3), 0.46), **near)
+    assert [member.score for member in ensemble.member_scores] == pytest.approx([score((1, 0)), score((0, 1))], **near)
+    assert [member.score_first_view for member in ensemble.member_scores] == pytest.approx(
+        [score((1, 0), kind="oof_first_view"), score((0, 1), kind="oof_first_view")], **near
     )
+    # what each contributes: the whole less the whole without it
+    without = [member.gain.mean for member in ensemble.member_scores if member.gain]
+    assert without == pytest.approx(
+        [score((1, 3), 0.46) - score((0, 1), 0.46), score((1, 3), 0.46) - score((1, 0), 0.46)], **near
+    )
+    assert ensemble.gain_of_views is not None
+    assert ensemble.gain_of_views.mean == pytest.approx(
+        score((1, 3), 0.46) - score((1, 3), 0.46, "oof_first_view"), **near
+    )
+    best = max(member.score for member in ensemble.member_scores)
+    assert ensemble.gain_over_best_member.mean == pytest.approx(ensemble.score.mean - best, **near)
+    assert ensemble.gain_over_best_member.mean > 0  # noise averages out: the mean of two beats each
     assert [member.weight for member in ensemble.members] == [0.25, 0.75]
     assert {member.fingerprint for member in ensemble.members} == {FINGERPRINT}
-    assert (ensemble.folds, ensemble.num_photos, ensemble.num_groups) == ((0, 1), 8, 4)
-    gain = ensemble.score.mean - max(member.score for member in ensemble.member_scores)
-    assert ensemble.gain_over_best_member.mean == pytest.approx(gain)
-    # noise averages out: the mean of two beats each
-    assert gain > 0
+    assert (ensemble.folds, ensemble.num_photos, ensemble.num_groups, ensemble.num_parts) == ((0, 1), 8, 4, 2)
+    assert (ensemble.trials, ensemble.gain_over_start.mean) == ((), 0)
+    assert ensemble.recipe == ensemble.start == Recipe(weights=(0.25, 0.75), threshold=0.46)
 
 
-def test_it_is_written_and_read(make_scene: MakeScene) -> None:
-    project, dataset = make_scene(num_groups=2, num_views=2)
-    ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)), jobs=1)
+def test_it_is_written_read_and_the_same_again(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=4, num_views=2)
+    config = EnsembleConfig(experiments=("a", "b"))
+    ensemble = fit_ensemble(project, dataset, config, jobs=1)
     assert read_ensemble(project) == ensemble
-    assert json.loads(project.ensemble_path.read_text())["members"] == [
-        {"experiment": "a", "weight": 1.0, "fingerprint": FINGERPRINT}
-    ]
-    text = project.ensemble_path.read_text()
-    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)), jobs=2)
-    assert project.ensemble_path.read_text() == text
+    assert json.loads(project.ensemble_path("ensemble").read_text())["members"][0]["fingerprint"] == FINGERPRINT
+    before = [path.read_bytes() for path in sorted(project.models_dir.glob("ensemble*"))]
+    fit_ensemble(project, dataset, config, jobs=2)
+    assert [path.read_bytes() for path in sorted(project.models_dir.glob("ensemble*"))] == before
+    assert [trial.what for trial in ensemble.trials] == ["averaging", "weights", "threshold", *STEPS]
 
 
-def test_each_photos_score_is_written(make_scene: MakeScene) -> None:
-    project, dataset = make_scene(experiments="ab", num_groups=3, num_views=2)
-    ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b"), weights=(1, 3)), jobs=2)
-    with project.ensemble_oof_path.open(newline="") as file:
+def test_each_photo_is_scored_by_what_was_fitted_without_its_fold(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(num_groups=6, num_views=2)
+    write_maps(project, dataset, "a", shift=30.0)
+    ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=2)
+    assert ensemble.trials[0].is_kept
+    with project.ensemble_oof_path("ensemble").open(newline="") as file:
         rows = list(csv.DictReader(file))
     with project.folds_path.open(newline="") as file:
         folds = {row["id"]: (row["group"], row["fold"]) for row in csv.DictReader(file)}
     assert {row["id"]: (row["group"], row["fold"]) for row in rows} == folds
-    maps = [open_maps(project.maps_dir(name, "oof")) for name in "ab"]
+    reader = open_maps(project.maps_dir("a", "oof"))
     for row, sample in zip(rows, open_oof(project, dataset, ["a"]).samples, strict=True):
-        blended = blend([reader.read_map(row["id"]) for reader in maps], (1, 3), (64, 96))
-        expected = dice(read_mask(sample, dataset), to_masks(blended, ensemble.threshold))
+        recipe = ensemble.find_recipe(int(row["fold"]))
+        assert f"{recipe.threshold:.2f}" == ensemble.trials[0].values_by_part[int(row["fold"])]
+        expected = dice(read_mask(sample, dataset), make_mask(recipe, [reader.read_map(row["id"])], (64, 96)))
         assert row["id"] == sample.id
         assert float(row["dice"]) == pytest.approx(expected, abs=5.01e-7)  # six digits
+    assert np.mean([float(row["dice"]) for row in rows]) == pytest.approx(ensemble.score.mean, abs=1e-6)
+
+
+def test_a_threshold_is_fitted_without_the_photos_that_it_is_judged_on(make_scene: MakeScene) -> None:
+    """The leak by name: fold 0's maps want a high cut, fold 1's a low one; each would be the best of its own."""
+    project, dataset = make_scene(num_groups=6, num_views=2)
+    fold_of = read_folds(project.folds_path, load_catalog(dataset, project.input_dir))
+    write_maps(project, dataset, "a", shift=lambda id_: 30.0 if fold_of.get(id_) == 0 else -30.0)
+    ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=1)
+    (trial,) = ensemble.trials
+    low, high = map(float, trial.values_by_part)  # without fold 0, without fold 1
+    assert low < 0.45 and high > 0.55
+    assert trial.gain.mean < -0.01
+    assert not trial.is_kept
+    assert ensemble.threshold == 0.5
+
+
+def test_a_threshold_is_moved_only_for_a_gain_beyond_chance(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(num_groups=6, num_views=2)
+    config = configure("a", threshold="fit")
+    assert fit_ensemble(project, dataset, config, jobs=1).threshold == 0.5
+    # every map 30 levels too high: the contour is where 0.5 + 30 / 255 = 0.62
+    write_maps(project, dataset, "a", shift=30.0)
+    ensemble = fit_ensemble(project, dataset, config, jobs=1)
+    assert ensemble.threshold == pytest.approx(0.62, abs=0.041)
+    assert ensemble.gain_over_start == ensemble.trials[0].gain
+    # one fold: its groups are dealt to parts, and pseudo-labels for it may use nothing that was fitted on it
+    alone = fit_ensemble(project, dataset, config, folds=[1], jobs=1)
+    assert (alone.num_parts, len(alone.trials[0].values_by_part)) == (3, 3)
+    assert alone.threshold == pytest.approx(0.62, abs=0.041)
+    assert (alone.find_recipe(1), alone.find_recipe(0)) == (alone.start, alone.recipe)
+
+
+def test_with_one_group_nothing_is_tried(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
+    ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), folds=[0], jobs=1)
+    assert (ensemble.num_parts, ensemble.trials, ensemble.recipe) == (1, (), Recipe(weights=(0.5, 0.5)))
+
+
+def test_a_member_that_is_noise_loses_its_weight(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=6, num_views=2)
+    write_maps(project, dataset, "c", seed=7, noise=250.0)
+    ensemble = fit_ensemble(project, dataset, configure("abc", weights="fit"), jobs=2)
+    weights = {member.experiment: member.weight for member in ensemble.members}
+    assert ensemble.trials[0].is_kept
+    assert weights["c"] < 0.1 < min(weights["a"], weights["b"])
+    assert sum(weights.values()) == pytest.approx(1)
+    assert all(recipe.weights[2] < 0.1 for recipe in ensemble.recipe_without_fold.values())
+    # members that are alike keep equal weights
+    even = fit_ensemble(project, dataset, configure("ab", weights="fit"), jobs=2)
+    assert not even.trials[0].is_kept
+    assert [member.weight for member in even.members] == [0.5, 0.5]
+
+
+def test_five_members_are_selected_too(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="abcde", num_groups=4, num_views=1)
+    write_maps(project, dataset, "e", seed=9, noise=250.0)
+    ensemble = fit_ensemble(project, dataset, configure("abcde", weights="fit"), jobs=2)
+    assert [trial.what for trial in ensemble.trials] == ["weights", "selection"]
+    assert float(ensemble.trials[1].value.split()[4]) < 0.1
+
+
+def test_members_may_differ_in_size_and_folds_but_not_in_classes(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="a", num_groups=4, num_views=2)
+    write_maps(project, dataset, "b", size_hw=(40, 50), folds=[1])
+    ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
+    assert (ensemble.folds, ensemble.num_photos, ensemble.num_parts) == ((1,), 4, 2)
+    write_maps(project, dataset.model_copy(update={"classes": ("lorry",)}), "b")
+    with pytest.raises(InputError, match=r"must hold maps of the classes car, .*Received: lorry.*EXP=b ANEW=1"):
+        fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
+
+
+def test_a_step_that_helps_is_kept_and_others_are_not(make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps with a speck far from the object, which only keeping the largest component takes away."""
+    project, dataset = make_scene(num_groups=6, num_views=2)
+    monkeypatch.setitem(STEPS, "blur_px", (6.0,))
+    config = configure("a", postprocessing="fit")
+    assert not any(trial.is_kept for trial in fit_ensemble(project, dataset, config, jobs=1).trials)
+    write_maps(project, dataset, "a", speck=True)
+    ensemble = fit_ensemble(project, dataset, config, jobs=1)
+    kept = {trial.what: trial.value for trial in ensemble.trials if trial.is_kept}
+    assert kept == {"max_components": "1"}
+    assert ensemble.postprocessing == Postprocessing(max_components=1)
+    assert [trial.what for trial in ensemble.trials] == list(STEPS)
+
+
+def test_what_is_given_is_not_tried(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(num_groups=2, num_views=2)
+    steps = Postprocessing(min_area_px=10**6)
+    ensemble = fit_ensemble(project, dataset, configure("a", threshold=0.45, postprocessing=steps), jobs=1)
+    assert (ensemble.threshold, ensemble.postprocessing, ensemble.trials) == (0.45, steps, ())
+    assert ensemble.score.mean == 0.0  # every mask is below the smallest area, no true mask is empty
+    assert ensemble.member_scores[0].score > 0.9  # as it is
+
+
+@pytest.mark.parametrize("classes", [("car",), ("cat", "dog")])
+def test_any_metric_and_several_classes(
+    make_scene: MakeScene, classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2, classes=classes)
+    config = EnsembleConfig(experiments=("a", "b"))
+    by_counts = fit_ensemble(project, dataset, config, jobs=1)
+    monkeypatch.setitem(METRICS, "own", dice)
+    by_calls = fit_ensemble(project, dataset.model_copy(update={"metric": "own"}), config, jobs=1)
+    assert by_calls.trials == by_counts.trials
+    assert by_calls.score == by_counts.score
+    assert by_counts.score.mean > 0.9
 
 
 def test_an_ensemble_of_other_members_or_folds_is_refused(make_scene: MakeScene) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
-    ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
+    ensemble = fit_ensemble(project, dataset, configure("ab"), jobs=1)
     check_ensemble(ensemble, ["b", "a"], [0, 1])
     with pytest.raises(InputError, match=r"make ensemble EXP=a FOLD=0,1"):
         check_ensemble(ensemble, ["a"], [0, 1])
@@ -91,39 +229,39 @@ def test_an_ensemble_of_other_members_or_folds_is_refused(make_scene: MakeScene)
         check_ensemble(ensemble, ["a", "b"], [0])
 
 
-def test_a_threshold_is_moved_only_for_a_gain_beyond_chance(make_scene: MakeScene) -> None:
-    project, dataset = make_scene(num_groups=6, num_views=2)
-    config = EnsembleConfig(experiments=("a",))
-    assert fit_ensemble(project, dataset, config, jobs=1).threshold == 0.5
-    # every map 30 levels too high: the contour is where 0.5 + 30 / 255 = 0.62
-    write_maps(project, dataset, "a", shift=30.0)
-    ensemble = fit_ensemble(project, dataset, config, jobs=1)
-    assert ensemble.threshold == pytest.approx(0.62, abs=0.041)
-    assert ensemble.gain_of_threshold.excludes_zero
-    assert ensemble.score.mean == max(row.score for row in ensemble.threshold_scores)
+def test_ensembles_are_kept_under_names(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
+    first = fit_ensemble(project, dataset, configure("ab"), jobs=1)
+    second = fit_ensemble(project, dataset, configure("b"), name="ensemble_b", jobs=1)
+    assert list_fitted(project) == ["ensemble", "ensemble_b"]
+    assert (read_ensemble(project), read_ensemble(project, "ensemble_b")) == (first, second)
+    assert (first.name, second.name) == ("ensemble", "ensemble_b")
 
 
-def test_a_threshold_may_be_given(make_scene: MakeScene) -> None:
-    project, dataset = make_scene(num_groups=2, num_views=2)
-    config = EnsembleConfig(experiments=("a",), threshold=0.45, min_area_px=10**6)
-    ensemble = fit_ensemble(project, dataset, config, jobs=1)
-    assert ensemble.threshold == 0.45
-    assert [row.threshold for row in ensemble.threshold_scores] == [0.45, 0.5]
-    assert ensemble.score.mean == 0.0  # every mask is below the smallest area, no true mask is empty
-
-
-@pytest.mark.parametrize("classes", [("car",), ("cat", "dog")])
-def test_any_metric_and_several_classes(
-    make_scene: MakeScene, classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stop_at", ["survey", "judge", "contributions"])
+def test_stopped_and_started_again_the_bytes_are_the_same(
+    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch, stop_at: str
 ) -> None:
-    project, dataset = make_scene(num_groups=2, num_views=2, classes=classes)
-    config = EnsembleConfig(experiments=("a",))
-    by_counts = fit_ensemble(project, dataset, config, jobs=1)
-    monkeypatch.setitem(METRICS, "own", dice)
-    by_calls = fit_ensemble(project, dataset.model_copy(update={"metric": "own"}), config, jobs=1)
-    assert by_calls.threshold_scores == by_counts.threshold_scores
-    assert by_calls.score == by_counts.score
-    assert by_counts.score.mean > 0.9
+    project, dataset = make_scene(experiments="ab", num_groups=4, num_views=1)
+    config = EnsembleConfig(experiments=("a", "b"))
+    fit_ensemble(project, dataset, config, jobs=1)
+    paths = [project.ensemble_path("ensemble"), project.ensemble_oof_path("ensemble")]
+    expected = [path.read_bytes() for path in paths]
+
+    def stop(function: Any, oof: Any, *, what: str, jobs: int | None) -> Any:
+        if what.endswith(stop_at):
+            raise KeyboardInterrupt
+        return run_oof(function, oof, what=what, jobs=jobs)
+
+    run_oof = module.run_oof
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(module, "run_oof", stop)
+        fit_ensemble(project, dataset, config, jobs=1)
+    assert [path.read_bytes() for path in paths] == expected  # the old files stay
+    for path in paths:
+        path.unlink()
+    fit_ensemble(project, dataset, config, jobs=1)
+    assert [path.read_bytes() for path in paths] == expected
 
 
 def test_a_damaged_map_ends_it_and_leaves_the_old_file(make_scene: MakeScene) -> None:
@@ -132,8 +270,8 @@ def test_a_damaged_map_ends_it_and_leaves_the_old_file(make_scene: MakeScene) ->
         read_ensemble(project)
     config = EnsembleConfig(experiments=("a",))
     fit_ensemble(project, dataset, config, jobs=1)
-    before = project.ensemble_path.read_bytes()
+    before = project.ensemble_path("ensemble").read_bytes()
     flip_bit(project.maps_dir("a", "oof") / "00000.zip", 200)
     with pytest.raises(InputError, match=r"00000\.zip must be whole. Received: member .* is damaged"):
         fit_ensemble(project, dataset, config, jobs=2)
-    assert project.ensemble_path.read_bytes() == before
+    assert project.ensemble_path("ensemble").read_bytes() == before

@@ -31,6 +31,7 @@ from unets.inference import predict, pseudo_labels
 from unets.inference.ensemble import Ensemble, fit_ensemble
 from unets.inference.predict import predict_experiment
 from unets.inference.pseudo_labels import expect_dice, make_pseudo_labels
+from unets.inference.recipe import Recipe
 from unets.metrics import dice
 from unets.nets.unet import LOGIT_SCALE, build_unet
 from unets.paths import Project
@@ -116,7 +117,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable
         for name in ("unet_a", "unet_b"):
             (project.configs_dir / f"{name}.py").write_text(EXPERIMENT_PY.format(EXPERIMENT.to_json()))
             predict_experiment(project, catalog, name, EXPERIMENT, folds=folds, use_folds=[0, 1])
-    config = EnsembleConfig(experiments=("unet_a", "unet_b"), weights=(3, 1))
+    config = EnsembleConfig(experiments=("unet_a", "unet_b"), weights=(3, 1), threshold=0.5)
     (project.configs_dir / "ensemble.py").write_text(ENSEMBLE_PY.format(config.to_json()))
     return Scene(project=project, catalog=catalog, ensemble=fit_ensemble(project, dataset, config, jobs=1))
 
@@ -163,6 +164,12 @@ def constant(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
     return scene
 
 
+def relabel(scene: Scene, fold: int, recipe: Recipe) -> Scene:
+    """The same with another recipe that was fitted without a fold."""
+    recipes = scene.ensemble.recipe_without_fold | {fold: recipe}
+    return replace(scene, ensemble=scene.ensemble.model_copy(update={"recipe_without_fold": recipes}))
+
+
 def test_expected_dice_by_hand() -> None:
     probs = np.array([[0.75, 0.5, 0.25, 0.0]], dtype=np.float32)[..., None]
     # inside 1.25, all p 1.5, area 2: 2 * 1.25 / 3.5
@@ -204,13 +211,20 @@ def test_labels_of_a_fold_come_from_its_own_nets(constant: Scene) -> None:
     assert constant.read(1) == dict.fromkeys(ids, ("",))
     record = constant.record(0)
     assert (record["num_photos"], record["num_kept"], record["confidence"], record["fold"]) == (8, 8, 0.9, 0)
-    assert [(member["experiment"], member["weight"]) for member in record["members"]] == [
-        ("unet_a", 0.75),
-        ("unet_b", 0.25),
-    ]
+    assert [member["experiment"] for member in record["members"]] == ["unet_a", "unet_b"]
+    assert (record["recipe"]["weights"], record["recipe"]["threshold"]) == ([0.75, 0.25], 0.5)
     assert {"git_commit", "versions", "date"} <= record.keys()
     # the maps are gone
     assert list(constant.list_files()) == ["fold0.csv.gz", "fold1.csv.gz"]
+
+
+def test_a_recipe_that_was_fitted_on_a_fold_does_not_label_for_it(constant: Scene) -> None:
+    """The leak by name: a threshold knows the photos that it was fitted on."""
+    # 245 of 255 is 0.961: below the cut of fold 0, above that of fold 1
+    scene = relabel(relabel(constant, 0, Recipe(weights=(3, 1), threshold=0.97)), 1, Recipe(weights=(3, 1)))
+    scene = replace(scene, ensemble=scene.ensemble.model_copy(update={"threshold": 0.96}))
+    scene.make(use_folds=[0], confidence=0)
+    assert set(scene.read(0).values()) == {("",)}
 
 
 def test_confident_photos_alone_are_kept(constant: Scene) -> None:
@@ -253,8 +267,7 @@ def test_labels_of_another_origin_are_kept_until_asked_for_anew(constant: Scene)
     constant.make(use_folds=[0])
     before = constant.list_files()
     wanted = r"must be made of this ensemble.*start anew with `make pseudo-labels NAME=round1 FOLD=0 ANEW=1`"
-    members = (constant.ensemble.members[0].model_copy(update={"weight": 0.5}), *constant.ensemble.members[1:])
-    reweighted = replace(constant, ensemble=constant.ensemble.model_copy(update={"members": members}))
+    reweighted = relabel(constant, 0, Recipe(weights=(0.5, 0.5)))
     fewer = replace(constant, catalog=replace(constant.catalog, test=constant.catalog.test[1:]))
     for changed, confidence in ((constant, 0.8), (reweighted, 0.9), (fewer, 0.9)):
         with pytest.raises(InputError, match=wanted):

@@ -3,6 +3,7 @@ import gzip
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tracemalloc
@@ -14,19 +15,21 @@ import numpy as np
 import pytest
 
 from unets.catalog import read_rle_csv
-from unets.config import DatasetConfig, EnsembleConfig
+from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.errors import InputError
 from unets.inference import submission
 from unets.inference.blend import blend
 from unets.inference.ensemble import fit_ensemble
-from unets.inference.maps import list_shards, open_maps
+from unets.inference.maps import encode_map, list_shards, open_maps, write_shard
 from unets.inference.postprocess import to_masks
 from unets.inference.score import score_submission
 from unets.inference.submission import find_submission, write_submission
+from unets.inventory import read_scores
+from unets.metrics import dice
 from unets.paths import Project
-from unets.rle import encode_rle
+from unets.rle import decode_rle, encode_rle
 
-from .conftest import flip_bit, write_maps
+from .conftest import FINGERPRINT, flip_bit, write_maps
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
 MakeReady = Callable[..., tuple[Project, DatasetConfig]]
@@ -63,6 +66,41 @@ def test_rows_are_the_blended_maps_cut_at_the_threshold(make_ready: MakeReady, r
     assert score_submission(path, truth_path, dataset, jobs=1).interval.mean > 0.9
 
 
+def test_rows_are_what_was_judged(make_ready: MakeReady) -> None:
+    """The same maps, as test photos and out-of-fold, under every kind of step: the submission scores as the judge."""
+    steps = Postprocessing(blur_px=1.0, max_hole_px=3, max_components=1, min_area_px=900)
+    config = {"weights": (1, 2), "averaging": "logit", "threshold": 0.42, "postprocessing": steps}
+    project, dataset = make_ready(experiments="ab", config=config)
+    rows = read_scores(project.ensemble_oof_path("ensemble"), dataset.metric)
+    masks = read_rle_csv(project.input_dir / "train_masks.csv", dataset)
+    test_ids = sorted(read_rle_csv(project.input_dir / "truth" / "test_masks.csv", dataset))[: len(rows)]
+    # out-of-fold maps take the test photos' names
+    for name in "ab":
+        reader = open_maps(project.maps_dir(name, "oof"))
+        maps = {test_id: encode_map(reader.read_map(row.id)) for test_id, row in zip(test_ids, rows, strict=True)}
+        shutil.rmtree(project.maps_dir(name, "test"))
+        write_shard(
+            project.maps_dir(name, "test"), 0, fingerprint=FINGERPRINT, classes=dataset.classes, maps=maps.items()
+        )
+    submitted = read_rle_csv(write_submission(project, dataset, jobs=1), dataset)
+    for test_id, row in zip(test_ids, rows, strict=True):
+        found, truth = (decode_rle(rles[0], (64, 96)) for rles in (submitted[test_id], masks[row.id]))
+        assert dice(truth, found) == pytest.approx(row.score, abs=5.01e-7)
+    assert len({row.score for row in rows}) > 1
+
+
+def test_a_named_ensemble_has_its_own_submission(make_ready: MakeReady) -> None:
+    project, dataset = make_ready(experiments="ab")
+    config = EnsembleConfig(experiments=("a", "b"), weights=(0, 1))
+    fit_ensemble(project, dataset, config, name="ensemble_b", jobs=1)
+    shutil.rmtree(project.maps_dir("a", "test"))  # not needed: its weight is 0
+    path = write_submission(project, dataset, ensemble_name="ensemble_b", jobs=1)
+    assert path.name == "tiny_ensemble_b.csv.gz"
+    assert json.loads((project.submissions_dir / "tiny_ensemble_b.json").read_text())["ensemble"] == "ensemble_b"
+    with pytest.raises(InputError, match=r"Run `make predict EXP=a`"):
+        write_submission(project, dataset, jobs=1)
+
+
 def test_several_classes_have_a_row_each(make_ready: MakeReady) -> None:
     project, dataset = make_ready(classes=("cat", "dog"), size_hw=(40, 80))
     path = write_submission(project, dataset, "two", jobs=1)
@@ -85,7 +123,7 @@ def test_sizes_of_their_own_and_the_sample_s_order_of_columns_and_rows(make_read
 
 
 def test_small_masks_are_emptied(make_ready: MakeReady) -> None:
-    project, dataset = make_ready(config={"min_area_px": 10**6})
+    project, dataset = make_ready(config={"postprocessing": Postprocessing(min_area_px=10**6)})
     path = write_submission(project, dataset, jobs=1)
     assert set(read_rle_csv(path, dataset).values()) == {("",)}
 
@@ -95,7 +133,7 @@ def test_the_record_says_what_made_it(make_ready: MakeReady) -> None:
     path = write_submission(project, dataset, jobs=1)
     assert path.name == "tiny_a.csv.gz"
     record = json.loads((project.submissions_dir / "tiny_a.json").read_text())
-    ensemble = json.loads(project.ensemble_path.read_text())
+    ensemble = json.loads(project.ensemble_path("ensemble").read_text())
     assert record["members"] == ensemble["members"]
     assert record["oof_score"] == ensemble["score"]
     assert (record["name"], record["threshold"], record["folds"], record["num_rows"]) == ("tiny_a", 0.5, [0, 1], 6)

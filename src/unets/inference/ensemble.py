@@ -1,18 +1,24 @@
-"""The ensemble: which maps are averaged, at which threshold they are cut, and what that reached out-of-fold."""
+"""The ensemble: which maps are averaged how, where they are cut, and what that reached out-of-fold.
+
+All that is fitted must prove itself (`evidence`); what does not leaves equal weights, 0.5 and no post-processing.
+"""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 
-from unets.config import Config, DatasetConfig, EnsembleConfig, Share
+from unets.config import Config, DatasetConfig, EnsembleConfig, Postprocessing, Share, is_ensemble
 from unets.errors import InputError
 from unets.folds import hash_folds
-from unets.inference.blend import blend
+from unets.inference.evidence import Change, PartOf, Trial, deal_parts, prove
 from unets.inference.oof import OofTask, open_oof, run_oof, score_map, write_scores
-from unets.inference.score import DEFAULT_THRESHOLD, Scores, score_thresholds
+from unets.inference.recipe import Recipe, score_recipes
+from unets.inference.score import DEFAULT_THRESHOLD, Scores
+from unets.inference.weights import PixelSample, count_pixels, draw_pixels, fit_weights, select_members
 from unets.intervals import Interval, bootstrap_mean
 from unets.paths import Project
 from unets.runs import write_text
@@ -20,6 +26,14 @@ from unets.runs import write_text
 logger = logging.getLogger(__name__)
 
 THRESHOLDS = tuple(percent / 100 for percent in range(30, 72, 2))  # tried by `threshold="fit"`
+# Tried by `postprocessing="fit"`, field by field in this order, in full-size pixels.
+STEPS: dict[str, tuple[Any, ...]] = {
+    "blur_px": (1.0, 2.0, 4.0),
+    "max_hole_px": (10, 100, 1000, None),
+    "max_components": (1, 2, 3),
+    "min_area_px": (10, 100, 1000, 10_000),
+}
+MIN_TO_SELECT = 5  # members from which on forward selection is tried, too
 
 
 class Member(Config):
@@ -31,38 +45,64 @@ class Member(Config):
 
 
 class MemberScore(Config):
-    """What a member reaches alone, out-of-fold, cut at 0.5; mean over photos."""
+    """What a member reaches alone, out-of-fold, cut at 0.5, mean over photos; and what it adds to the ensemble."""
 
     experiment: str
     score: float
     score_first_view: float | None  # its first view alone, without averaging over flips; None: no such maps
-
-
-class ThresholdScore(Config):
-    """What the ensemble reaches at a threshold, out-of-fold; mean over photos."""
-
-    threshold: float
-    score: float
+    gain: Interval | None  # of the ensemble over itself without this member, paired; None: it is the only one
 
 
 class Ensemble(Config):
-    """What the final masks are made of, and what they reached out-of-fold; `ensemble.json`."""
+    """What the final masks are made of, and what they reached out-of-fold; `ensemble.json`.
+
+    Scores and gains are of photos under the recipe that was fitted without their part.
+    """
 
     competition: str
+    name: str  # `ensemble` or `ensemble_<...>`, as its config file
     members: tuple[Member, ...]
+    averaging: Literal["probability", "logit"]
     threshold: Share
-    min_area_px: int
+    postprocessing: Postprocessing
     metric: str
     folds: tuple[int, ...]  # whose photos it was judged on
     folds_sha256: str  # of the fold file
     num_photos: int
     num_groups: int
-    score: Interval  # at the threshold
+    num_parts: int  # that photos were dealt to; 1: there was nothing to judge a fit by
+    score: Interval
+    gain_over_start: Interval  # of all that was kept over `start`; paired
     best_member: str
     gain_over_best_member: Interval  # paired, photo by photo
-    gain_of_threshold: Interval  # of the best threshold over 0.5, paired; whether or not it was taken
+    gain_of_views: Interval | None  # of all views over the first alone, in all members; None: no such maps
     member_scores: tuple[MemberScore, ...]
-    threshold_scores: tuple[ThresholdScore, ...]
+    trials: tuple[Trial, ...]
+    start: Recipe  # what the config gives, the rest at its default: nothing of it is fitted
+    recipe_without_fold: dict[int, Recipe]  # fitted on the other folds; empty where there is one fold
+
+    @property
+    def recipe(self) -> Recipe:
+        """How maps of `used_members` become the final mask."""
+        return Recipe(
+            weights=tuple(member.weight for member in self.used_members),
+            averaging=self.averaging,
+            threshold=self.threshold,
+            postprocessing=self.postprocessing,
+        )
+
+    @property
+    def used_members(self) -> tuple[Member, ...]:
+        """Members whose weight is not 0."""
+        return tuple(member for member in self.members if member.weight > 0)
+
+    def find_recipe(self, unseen_fold: int) -> Recipe:
+        """Returns how maps of all `members` become a mask, of which nothing was fitted on a fold's photos."""
+        if unseen_fold in self.recipe_without_fold:
+            return self.recipe_without_fold[unseen_fold]
+        if unseen_fold in self.folds:
+            return self.start
+        return self.recipe.model_copy(update={"weights": tuple(member.weight for member in self.members)})
 
 
 def fit_ensemble(
@@ -70,79 +110,102 @@ def fit_ensemble(
     dataset: DatasetConfig,
     config: EnsembleConfig,
     *,
+    name: str = "ensemble",
     folds: Sequence[int] | None = None,
     jobs: int | None = None,
 ) -> Ensemble:
-    """Judges an ensemble on its out-of-fold maps, chooses its threshold; writes `ensemble.json`, `ensemble_oof.csv`.
+    """Fits and judges an ensemble on its out-of-fold maps; writes its json, and a csv of each photo's score.
 
-    Every photo is scored at full size with the competition's metric, by nets that did not see its group. Where
-    `config.threshold` is "fit", each of `THRESHOLDS` is tried, and the best takes the place of 0.5 only if the 95 %
-    interval of its gain over 0.5 (paired, drawn over groups) excludes zero. The best of many is favoured by chance, so
-    the interval flatters it: a gain that does not even pass this is noise.
+    Every photo is scored at full size with the competition's metric, by nets that did not see its group, under a recipe
+    that was fitted on other groups. No more than some photos' maps are in memory at once: the maps are read once for
+    the members and the pixels that weights are fitted to, once for all that is tried, once more after each change that
+    is kept, and once for what each part of the whole contributes.
 
     Args:
         project: the folders.
         dataset: the dataset's declaration.
-        config: members, weights, threshold, smallest area.
+        config: members, and what is given or to be fitted.
+        name: of the ensemble, `ensemble` or `ensemble_<...>`.
         folds: those to judge on; None is all that every member has maps of.
         jobs: worker processes; None is one a core.
 
     Raises:
-        InputError: a member lacks out-of-fold maps of a photo, or they are damaged.
+        InputError: a member lacks out-of-fold maps of a photo, they are damaged, or they are of other classes.
     """
     oof = open_oof(project, dataset, config.experiments, folds)
-    weights = config.weights or (1.0,) * len(config.experiments)
-    total = sum(weights)
-    thresholds = THRESHOLDS if config.threshold == "fit" else tuple(sorted({DEFAULT_THRESHOLD, config.threshold}))
-    judge = _Judge(weights=tuple(weights), thresholds=thresholds, min_area_px=config.min_area_px)
-    table = _Table(run_oof(judge, oof, what="ensemble", jobs=jobs), len(weights))
     groups = [sample.group for sample in oof.samples]
-    threshold, gain = _choose_threshold(table.blended, thresholds, groups, config.threshold)
-    score = table.blended[:, thresholds.index(threshold)]
-    member_means = table.members.mean(axis=0)
-    best = int(np.argmax(member_means))
+    part_of = deal_parts(groups, [oof.fold_of[sample.id] for sample in oof.samples])
+    part_of_group = dict(zip(groups, part_of.tolist(), strict=True))
+
+    def score(recipes: Sequence[Recipe], needed: Sequence[Sequence[int]]) -> Scores:
+        judge = _Judge(recipes=tuple(recipes), needed=tuple(map(tuple, needed)), part_of_group=part_of_group)
+        return np.concatenate(list(run_oof(judge, oof, what=f"{name}: judge", jobs=jobs)))
+
+    survey = _Survey(max_pixels=_count_pixels(config, oof))
+    alone, pixels = _join_survey(run_oof(survey, oof, what=f"{name}: survey", jobs=jobs))
+    start = _start(config)
+    proof = prove(_list_changes(config, pixels, part_of), start, part_of, groups, score)
+    closing = _Closing(start=start, recipes_by_part=proof.recipes_by_part, part_of_group=part_of_group)
+    closed = np.concatenate(list(run_oof(closing, oof, what=f"{name}: contributions", jobs=jobs)))
+    final, started, first_view, *without = closed.T
+    num_members = len(config.experiments)
+    means = alone.mean(axis=0)
+    best = int(np.argmax(means[:num_members]))
     ensemble = Ensemble(
         competition=project.competition,
+        name=name,
         members=tuple(
-            Member(experiment=name, weight=weight / total, fingerprint=reader.fingerprint)
-            for name, weight, reader in zip(config.experiments, weights, oof.readers, strict=True)
+            Member(experiment=experiment, weight=weight, fingerprint=reader.fingerprint)
+            for experiment, weight, reader in zip(config.experiments, proof.recipe.weights, oof.readers, strict=True)
         ),
-        threshold=threshold,
-        min_area_px=config.min_area_px,
+        averaging=proof.recipe.averaging,
+        threshold=proof.recipe.threshold,
+        postprocessing=proof.recipe.postprocessing,
         metric=dataset.metric,
         folds=oof.folds,
         folds_sha256=hash_folds(project.folds_path),
         num_photos=len(groups),
         num_groups=len(set(groups)),
-        score=bootstrap_mean(score, groups),
+        num_parts=len(proof.recipes_by_part),
+        score=bootstrap_mean(final, groups),
+        gain_over_start=bootstrap_mean(final - started, groups),
         best_member=config.experiments[best],
-        gain_over_best_member=bootstrap_mean(score - table.members[:, best], groups),
-        gain_of_threshold=gain,
+        gain_over_best_member=bootstrap_mean(final - alone[:, best], groups),
+        gain_of_views=_bound(final - first_view, groups),
         member_scores=tuple(
-            MemberScore(experiment=name, score=float(mean), score_first_view=first)
-            for name, mean, first in zip(config.experiments, member_means, table.mean_first_views(), strict=True)
+            MemberScore(
+                experiment=experiment,
+                score=float(means[index]),
+                score_first_view=_drop_nan(float(means[num_members + index])),
+                gain=_bound(final - without[index], groups),
+            )
+            for index, experiment in enumerate(config.experiments)
         ),
-        threshold_scores=tuple(
-            ThresholdScore(threshold=tried, score=float(mean))
-            for tried, mean in zip(thresholds, table.blended.mean(axis=0), strict=True)
-        ),
+        trials=proof.trials,
+        start=start,
+        recipe_without_fold=dict(zip(oof.folds, proof.recipes_by_part, strict=True)) if len(oof.folds) > 1 else {},
     )
-    write_scores(project.ensemble_oof_path, oof, {dataset.metric: score})
-    write_text(project.ensemble_path, ensemble.to_json() + "\n")
-    logger.info("%s of the ensemble, out-of-fold: %s", dataset.metric, ensemble.score)
+    write_scores(project.ensemble_oof_path(name), oof, {dataset.metric: final})
+    write_text(project.ensemble_path(name), ensemble.to_json() + "\n")
+    logger.info("%s of the %s, out-of-fold: %s", dataset.metric, name, ensemble.score)
     return ensemble
 
 
-def read_ensemble(project: Project) -> Ensemble:
+def read_ensemble(project: Project, name: str = "ensemble") -> Ensemble:
     """Reads what `fit_ensemble` wrote.
 
     Raises:
         InputError: there is none, or it is something else.
     """
-    path = project.ensemble_path
+    path = project.ensemble_path(name)
     if not path.is_file():
         raise InputError(f"{path} must exist. Received: no such file. Run `make ensemble`")
-    return Ensemble.from_json(path.read_text(encoding="utf-8"), str(path))
+    return Ensemble.from_json(path.read_text(encoding="utf-8"), f"{path}, which `make ensemble` makes anew")
+
+
+def list_fitted(project: Project) -> list[str]:
+    """Returns the names of the ensembles that were fitted, sorted."""
+    return sorted(path.stem for path in project.models_dir.glob("ensemble*.json") if is_ensemble(path.stem))
 
 
 def check_ensemble(ensemble: Ensemble, experiments: Sequence[str], folds: Sequence[int]) -> None:
@@ -160,48 +223,181 @@ def check_ensemble(ensemble: Ensemble, experiments: Sequence[str], folds: Sequen
         )
 
 
+def _start(config: EnsembleConfig) -> Recipe:
+    """Returns what the config gives, and the default of what it leaves to be fitted."""
+    weights = config.weights
+    shares = (1.0,) * len(config.experiments) if isinstance(weights, str) else weights
+    return Recipe(
+        weights=tuple(share / sum(shares) for share in shares),
+        averaging="probability" if config.averaging == "fit" else config.averaging,
+        threshold=DEFAULT_THRESHOLD if config.threshold == "fit" else config.threshold,
+        postprocessing=Postprocessing() if config.postprocessing == "fit" else config.postprocessing,
+    )
+
+
+def _count_pixels(config: EnsembleConfig, oof: OofTask) -> int:
+    """Returns how many pixels of a photo and class weights are fitted to; 0 where they are not."""
+    is_fitted = config.weights == "fit" and len(config.experiments) > 1
+    return count_pixels(len(oof.samples), len(oof.dataset.classes)) if is_fitted else 0
+
+
+def _list_changes(config: EnsembleConfig, pixels: "_Pixels | None", part_of: PartOf) -> list[Change]:
+    """Lists what is to be tried, in its order; without pixels, weights are not."""
+    changes, num_members = [], len(config.experiments)
+    if config.averaging == "fit" and num_members > 1:
+        changes.append(
+            Change(
+                what="averaging",
+                propose=lambda recipe, _: [_change(recipe, averaging="logit")],
+                describe=lambda recipe: recipe.averaging,
+            )
+        )
+    if pixels is not None:
+        fits = {"weights": fit_weights, "selection": select_members}
+        for what in list(fits)[: 1 if num_members < MIN_TO_SELECT else 2]:
+            fitted = [fits[what](pixels.leave_out(part_of, part)) for part in range(int(part_of.max()) + 2)]
+            changes.append(Change(what=what, propose=partial(_reweigh, fitted), describe=_describe_weights))
+    if config.threshold == "fit":
+        # 0.5 first: of equal scores the first is taken.
+        thresholds = sorted(THRESHOLDS, key=lambda threshold: threshold != DEFAULT_THRESHOLD)
+        changes.append(
+            Change(
+                what="threshold",
+                propose=lambda recipe, _: [_change(recipe, threshold=threshold) for threshold in thresholds],
+                describe=lambda recipe: f"{recipe.threshold:.2f}",
+            )
+        )
+    if config.postprocessing == "fit":
+        for field, values in STEPS.items():
+            changes.append(
+                Change(
+                    what=field, propose=partial(_postprocess, field, values), describe=partial(_describe_step, field)
+                )
+            )
+    return changes
+
+
+def _change(recipe: Recipe, **fields: Any) -> Recipe:
+    return recipe.model_copy(update=fields)
+
+
+def _reweigh(fitted: Sequence[tuple[float, ...]], recipe: Recipe, part: int) -> list[Recipe]:
+    return [_change(recipe, weights=fitted[part])]
+
+
+def _postprocess(field: str, values: Sequence[Any], recipe: Recipe, _: int) -> list[Recipe]:
+    steps = recipe.postprocessing
+    changed = (steps.model_copy(update={field: value}) for value in values)
+    return [recipe, *(_change(recipe, postprocessing=postprocessing) for postprocessing in changed)]
+
+
+def _describe_weights(recipe: Recipe) -> str:
+    return " ".join(f"{weight:.3f}" for weight in recipe.weights)
+
+
+def _describe_step(field: str, recipe: Recipe) -> str:
+    value = getattr(recipe.postprocessing, field)
+    if value == getattr(Postprocessing(), field):
+        return "none"
+    return "all" if value is None else f"{value:g}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Pixels:
+    """The pixels that weights are fitted to, and the photo of each."""
+
+    sample: PixelSample
+    photo_of: PartOf
+
+    def leave_out(self, part_of: PartOf, part: int) -> PixelSample:
+        """Returns the pixels of the photos of all other parts."""
+        return self.sample.select(part_of[self.photo_of] != part)
+
+
+def _join_survey(results: Iterable[tuple[Scores, list[PixelSample]]]) -> tuple[Scores, _Pixels | None]:
+    rows, samples = zip(*results, strict=True)
+    by_photo = [sample for part in samples for sample in part]
+    if not by_photo:
+        return np.concatenate(rows), None
+    photo_of = np.repeat(np.arange(len(by_photo)), [len(sample.costs) for sample in by_photo])
+    return np.concatenate(rows), _Pixels(sample=PixelSample.join(by_photo), photo_of=photo_of)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Survey:
+    """Scores photos under each member alone, with flips and by its first view; draws the pixels that weights decide."""
+
+    max_pixels: int
+
+    def __call__(self, task: OofTask) -> tuple[Scores, list[PixelSample]]:
+        rows, samples = [], []
+        for index in range(len(task.samples)):
+            truth_hw, maps, first_views = task.read(index)
+            rows.append([score_map(truth_hw, probs_u8_hwc, task.dataset) for probs_u8_hwc in (*maps, *first_views)])
+            samples += [draw_pixels(truth_hw, maps, self.max_pixels)] if self.max_pixels else []
+        return np.array(rows), samples
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Judge:
-    """Scores photos: each member with flips, each by its first view, the blend at each threshold; one row a photo."""
+    """Scores photos under recipes; NaN where a photo's part does not need one."""
 
-    weights: tuple[float, ...]
-    thresholds: tuple[float, ...]
-    min_area_px: int
+    recipes: tuple[Recipe, ...]
+    needed: tuple[tuple[int, ...], ...]  # of each part, numbers of recipes
+    part_of_group: dict[str, int]
+
+    def __call__(self, task: OofTask) -> Scores:
+        scores = np.full((len(task.samples), len(self.recipes)), np.nan)
+        for index, sample in enumerate(task.samples):
+            truth_hw, maps = task.read_maps(index)
+            columns = self.needed[self.part_of_group[sample.group]]
+            recipes = [self.recipes[column] for column in columns]
+            scores[index, columns] = score_recipes(truth_hw, maps, recipes, metric=task.dataset.metric)
+        return scores
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Closing:
+    """Scores photos under the recipe fitted without their part: as it is, before any fit, on first views, without each
+    member; NaN where there are no such maps or no other member.
+    """
+
+    start: Recipe
+    recipes_by_part: tuple[Recipe, ...]
+    part_of_group: dict[str, int]
 
     def __call__(self, task: OofTask) -> Scores:
         return np.array([list(self._score(task, index)) for index in range(len(task.samples))])
 
     def _score(self, task: OofTask, index: int) -> Iterator[float]:
         truth_hw, maps, first_views = task.read(index)
-        for probs_u8_hwc in (*maps, *first_views):
-            yield score_map(truth_hw, probs_u8_hwc, task.dataset, min_area_px=self.min_area_px)
-        height, width = truth_hw.shape
-        blended = blend(maps, self.weights, (height, width))
-        yield from score_thresholds(
-            truth_hw, blended, self.thresholds, metric=task.dataset.metric, min_area_px=self.min_area_px
-        )
+        recipe = self.recipes_by_part[self.part_of_group[task.samples[index].group]]
+        wanted = [recipe, self.start]
+        if len(maps) > 1:
+            wanted += [_leave_out(recipe, member) for member in range(len(maps))]
+        distinct = list(dict.fromkeys(wanted))
+        scores = score_recipes(truth_hw, maps, distinct, metric=task.dataset.metric)
+        score_of = dict(zip(distinct, scores.tolist(), strict=True))
+        nan = float("nan")
+        yield score_of[recipe]
+        yield score_of[self.start]
+        known = [probs_u8_hwc for probs_u8_hwc in first_views if probs_u8_hwc is not None]
+        is_known = len(known) == len(maps)
+        yield float(score_recipes(truth_hw, known, [recipe], metric=task.dataset.metric)[0]) if is_known else nan
+        yield from (score_of[without] for without in wanted[2:]) if len(maps) > 1 else [nan]
 
 
-class _Table:
-    """The rows of `_Judge`, taken apart."""
-
-    def __init__(self, rows: Scores, num_members: int) -> None:
-        self.members = rows[:, :num_members]
-        self.first_views = rows[:, num_members : 2 * num_members]
-        self.blended = rows[:, 2 * num_members :]
-
-    def mean_first_views(self) -> list[float | None]:
-        means = self.first_views.mean(axis=0)
-        return [None if np.isnan(mean) else float(mean) for mean in means]
+def _leave_out(recipe: Recipe, member: int) -> Recipe:
+    """Returns a recipe without a member; the others share equally where it was the only one with a weight."""
+    weights = [0.0 if index == member else weight for index, weight in enumerate(recipe.weights)]
+    if not any(weights):
+        weights = [float(index != member) for index in range(len(weights))]
+    return _change(recipe, weights=tuple(weights))
 
 
-def _choose_threshold(
-    scores: Scores, thresholds: Sequence[float], groups: Sequence[str], wanted: float | Literal["fit"]
-) -> tuple[float, Interval]:
-    """Returns the threshold to use, and the gain of the best (or of the one wanted) over 0.5."""
-    at_default = scores[:, thresholds.index(DEFAULT_THRESHOLD)]
-    if wanted != "fit":
-        return wanted, bootstrap_mean(scores[:, thresholds.index(wanted)] - at_default, groups)
-    best = int(np.argmax(scores.mean(axis=0)))
-    gain = bootstrap_mean(scores[:, best] - at_default, groups)
-    return (thresholds[best] if gain.excludes_zero else DEFAULT_THRESHOLD), gain
+def _bound(differences: Scores, groups: Sequence[str]) -> Interval | None:
+    return None if np.isnan(differences).any() else bootstrap_mean(differences, groups)
+
+
+def _drop_nan(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -2,10 +2,11 @@
 
 import csv
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from unets.runs import write_text
 
 logger = logging.getLogger(__name__)
 
+Result = TypeVar("Result")
 MapU8 = npt.NDArray[np.uint8]
 _CHUNK = 16  # photos a task
 
@@ -57,10 +59,14 @@ class OofTask:
 
     def read(self, index: int) -> tuple[ClassMask, list[MapU8], list[MapU8 | None]]:
         """Reads a photo's (full-size mask, map of each experiment, first view's map of each)."""
+        id_ = self.samples[index].id
+        first_views = [None if reader is None else reader.read_map(id_) for reader in self.first_view_readers]
+        return *self.read_maps(index), first_views
+
+    def read_maps(self, index: int) -> tuple[ClassMask, list[MapU8]]:
+        """Reads a photo's (full-size mask, map of each experiment)."""
         sample = self.samples[index]
-        maps = [reader.read_map(sample.id) for reader in self.readers]
-        first_views = [None if reader is None else reader.read_map(sample.id) for reader in self.first_view_readers]
-        return read_mask(sample, self.dataset), maps, first_views
+        return read_mask(sample, self.dataset), [reader.read_map(sample.id) for reader in self.readers]
 
 
 def open_oof(
@@ -75,7 +81,7 @@ def open_oof(
         folds: those wanted; None is all that every experiment has maps of.
 
     Raises:
-        InputError: a fold wanted is missing, or there are maps of only some photos of a fold.
+        InputError: a fold wanted is missing, there are maps of only some photos of a fold, or of other classes.
     """
     catalog = load_catalog(dataset, project.input_dir, with_test=False)
     fold_of = read_folds(project.folds_path, catalog)
@@ -88,6 +94,11 @@ def open_oof(
         raise InputError(f"`FOLD` must be among the folds {sorted(set(fold_of.values()))}. Received: {sorted(used)}")
     samples = tuple(sample for sample in catalog.train if fold_of[sample.id] in used)
     for name, reader in zip(experiments, readers, strict=True):
+        if reader.classes != dataset.classes:
+            raise InputError(
+                f"{reader.folder} must hold maps of the classes {', '.join(dataset.classes)}, as every member of an "
+                f"ensemble. Received: {', '.join(reader.classes)}. Run `make predict EXP={name} ANEW=1`"
+            )
         _check_complete(name, reader, samples, fold_of)
     everything = OofTask(
         dataset=dataset,
@@ -99,11 +110,11 @@ def open_oof(
     return everything.select(samples)
 
 
-def run_oof(function: Callable[[OofTask], Scores], oof: OofTask, *, what: str, jobs: int | None) -> Scores:
-    """Runs `function` over shares of the photos in worker processes; stacks the rows, one a photo."""
+def run_oof(function: Callable[[OofTask], Result], oof: OofTask, *, what: str, jobs: int | None) -> Iterator[Result]:
+    """Runs `function` over shares of the photos in worker processes; yields what it returns, in the photos' order."""
     chunks = [oof.samples[start : start + _CHUNK] for start in range(0, len(oof.samples), _CHUNK)]
     tasks = (oof.select(chunk) for chunk in chunks)
-    return np.concatenate(list(run_tasks(function, tasks, what=what, jobs=jobs, total=len(chunks), unit="chunk")))
+    return run_tasks(function, tasks, what=what, jobs=jobs, total=len(chunks), unit="chunk")
 
 
 def score_oof(
@@ -130,7 +141,7 @@ def score_oof(
         float64 (photos, 2): with all views, and with the first alone (NaN where there are no such maps).
     """
     oof = open_oof(project, dataset, [experiment], folds)
-    scores = run_oof(_score_views, oof, what=f"score {experiment}", jobs=jobs)
+    scores = np.concatenate(list(run_oof(_score_views, oof, what=f"score {experiment}", jobs=jobs)))
     columns = {dataset.metric: scores[:, 0], f"{dataset.metric}_first_view": scores[:, 1]}
     write_scores(project.oof_dice_path(experiment), oof, columns)
     return scores
@@ -155,17 +166,13 @@ def _score_views(task: OofTask) -> Scores:
     return np.array(rows)
 
 
-def score_map(
-    truth_hw: ClassMask, probs_u8_hwc: MapU8 | None, dataset: DatasetConfig, *, min_area_px: int = 0
-) -> float:
+def score_map(truth_hw: ClassMask, probs_u8_hwc: MapU8 | None, dataset: DatasetConfig) -> float:
     """Scores a map at full size, cut at 0.5, with the competition's metric; NaN where there is none."""
     if probs_u8_hwc is None:
         return float("nan")
     height, width = truth_hw.shape
     probs_hwc = enlarge_map(from_u8(probs_u8_hwc), (height, width))
-    (score,) = score_thresholds(
-        truth_hw, probs_hwc, (DEFAULT_THRESHOLD,), metric=dataset.metric, min_area_px=min_area_px
-    )
+    (score,) = score_thresholds(truth_hw, probs_hwc, (DEFAULT_THRESHOLD,), metric=dataset.metric)
     return float(score)
 
 

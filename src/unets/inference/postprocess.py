@@ -1,9 +1,16 @@
-"""From probabilities to the final mask."""
+"""From probabilities to the final mask: the cut, and the steps before and after it that may help.
 
+Each step works on full-size pixels, class by class, and leaves its input as it was.
+"""
+
+import cv2
 import numpy as np
 import numpy.typing as npt
 
+from unets.config import Postprocessing
+
 ClassMask = npt.NDArray[np.uint8]
+Box = tuple[slice, slice]
 
 
 def pick_classes(probs_hwc: npt.NDArray[np.float32]) -> tuple[ClassMask, npt.NDArray[np.float32]]:
@@ -39,6 +46,96 @@ def to_masks(probs_hwc: npt.NDArray[np.float32], threshold: float) -> ClassMask:
     return class_hw * (best_hw >= np.float32(threshold))
 
 
+def blur(probs_hwc: npt.NDArray[np.float32], sigma_px: float) -> npt.NDArray[np.float32]:
+    """Smooths each class of a map with a Gaussian, and so the contour that is cut from it; borders are mirrored.
+
+    Args:
+        probs_hwc: float32 (height, width, classes), 0..1.
+        sigma_px: standard deviation in pixels; 0 gives `probs_hwc` itself.
+    """
+    if sigma_px == 0:
+        return probs_hwc
+    return np.asarray(cv2.GaussianBlur(probs_hwc, (0, 0), sigma_px), dtype=np.float32).reshape(probs_hwc.shape)
+
+
+def clean_mask(mask_hw: ClassMask, steps: Postprocessing) -> ClassMask:
+    """Does what comes after the cut: fills holes, keeps the largest components, drops what is too small.
+
+    Args:
+        mask_hw: uint8 (height, width) class index; 0 is background.
+        steps: which, and how far.
+
+    Returns:
+        uint8 (height, width); `mask_hw` itself where nothing changes.
+    """
+    filled_hw = fill_holes(mask_hw, steps.max_hole_px)
+    return drop_small(keep_largest(filled_hw, steps.max_components), steps.min_area_px)
+
+
+def fill_holes(mask_hw: ClassMask, max_hole_px: int | None) -> ClassMask:
+    """Gives small holes of each class to that class.
+
+    A hole of a class is a 4-connected part of what is not of that class, which does not reach the photo's border. One
+    that holds another class stays: a nucleus is no hole of its cell.
+
+    Args:
+        mask_hw: uint8 (height, width) class index; 0 is background.
+        max_hole_px: largest area that is filled; None fills holes of any area, 0 none.
+
+    Returns:
+        uint8 (height, width); `mask_hw` itself where there is nothing to fill.
+    """
+    if max_hole_px == 0:
+        return mask_hw
+    filled_hw = mask_hw
+    for index, box in _find_boxes(mask_hw):
+        class_hw = mask_hw[box]
+        # No hole reaches its class's bounding box; what is outside does.
+        num_labels, labels_hw, stats, _ = cv2.connectedComponentsWithStats(
+            np.not_equal(class_hw, index).view(np.uint8), connectivity=4, ltype=cv2.CV_32S
+        )
+        lefts, tops, widths, heights, areas = stats.T
+        is_hole = (lefts > 0) & (tops > 0)
+        is_hole &= (lefts + widths < class_hw.shape[1]) & (tops + heights < class_hw.shape[0])
+        is_hole[0] = False  # the class itself
+        if max_hole_px is not None:
+            is_hole &= areas <= max_hole_px
+        if is_hole.any():
+            is_other_hw = (class_hw != 0) & (class_hw != index)
+            is_hole &= np.bincount(labels_hw[is_other_hw], minlength=num_labels) == 0
+        if is_hole.any():
+            filled_hw = mask_hw.copy() if filled_hw is mask_hw else filled_hw
+            filled_hw[box][is_hole[labels_hw]] = index
+    return filled_hw
+
+
+def keep_largest(mask_hw: ClassMask, max_components: int | None) -> ClassMask:
+    """Empties all but the largest 8-connected parts of each class; of two of one area the one that begins higher stays.
+
+    Args:
+        mask_hw: uint8 (height, width) class index; 0 is background.
+        max_components: parts of each class that are kept; None keeps all.
+
+    Returns:
+        uint8 (height, width); `mask_hw` itself where nothing is dropped.
+    """
+    if max_components is None:
+        return mask_hw
+    kept_hw = mask_hw
+    for index, box in _find_boxes(mask_hw):
+        num_labels, labels_hw, stats, _ = cv2.connectedComponentsWithStats(
+            np.equal(mask_hw[box], index).view(np.uint8), connectivity=8, ltype=cv2.CV_32S
+        )
+        if num_labels - 1 <= max_components:
+            continue
+        is_dropped = np.zeros(num_labels, dtype=np.bool_)
+        areas, tops = stats[1:, cv2.CC_STAT_AREA], stats[1:, cv2.CC_STAT_TOP]
+        is_dropped[1 + np.lexsort((tops, -areas))[max_components:]] = True
+        kept_hw = mask_hw.copy() if kept_hw is mask_hw else kept_hw
+        kept_hw[box][is_dropped[labels_hw]] = 0
+    return kept_hw
+
+
 def drop_small(mask_hw: ClassMask, min_area_px: int) -> ClassMask:
     """Empties each class that has fewer than `min_area_px` pixels.
 
@@ -57,3 +154,15 @@ def drop_small(mask_hw: ClassMask, min_area_px: int) -> ClassMask:
     if not (is_small & (areas > 0)).any():
         return mask_hw
     return np.where(is_small, 0, np.arange(len(areas))).astype(np.uint8)[mask_hw]
+
+
+def _find_boxes(mask_hw: ClassMask) -> list[tuple[int, Box]]:
+    """Returns each class that is there with its bounding box: labelling what lies outside would cost the most."""
+    found = []
+    for index in range(1, int(mask_hw.max(initial=0)) + 1):
+        is_class_hw = mask_hw == index
+        (rows,) = np.nonzero(is_class_hw.any(axis=1))
+        if len(rows):
+            (columns,) = np.nonzero(is_class_hw.any(axis=0))
+            found.append((index, (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))))
+    return found

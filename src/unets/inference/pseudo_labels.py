@@ -21,12 +21,11 @@ from unets.config import DatasetConfig, ExperimentConfig
 from unets.data.samples import Sample, read_full_size
 from unets.errors import InputError
 from unets.folds import hash_folds
-from unets.inference.blend import blend
 from unets.inference.ensemble import Ensemble
 from unets.inference.maps import MapReader, open_maps
-from unets.inference.postprocess import ClassMask, drop_small, to_masks
+from unets.inference.postprocess import ClassMask
 from unets.inference.predict import Store, find_weights, fingerprint_maps, predict_samples
-from unets.inference.score import DEFAULT_THRESHOLD
+from unets.inference.recipe import Recipe, average_maps, cut_map
 from unets.inference.submission import write_gzip
 from unets.origin import describe_origin
 from unets.parallel import run_tasks
@@ -68,12 +67,11 @@ class _Task:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Recipe:
+class _Labelling:
     """How maps become labels."""
 
     dataset: DatasetConfig
-    weights: tuple[float, ...]
-    min_area_px: int
+    recipe: Recipe
     confidence: float
 
 
@@ -91,8 +89,8 @@ def make_pseudo_labels(
 ) -> None:
     """Makes the labels that each fold's training may use, from that fold's nets of the ensemble's members alone.
 
-    Maps are blended with the ensemble's weights at full size and cut at 0.5, not at the ensemble's threshold, which was
-    fitted on the photos of all folds. A photo is kept where `expect_dice` is at least `confidence`. A fold whose labels
+    Maps become masks by the ensemble's recipe that was fitted without the fold's photos (`Ensemble.find_recipe`): that
+    of submissions has seen them all. A photo is kept where `expect_dice` is at least `confidence`. A fold whose labels
     are there, of the same origin, is skipped; a kill costs a shard of maps at most. The maps are deleted as soon as the
     labels are there.
 
@@ -100,7 +98,7 @@ def make_pseudo_labels(
         project: the folders.
         catalog: the photos.
         name: of the labels.
-        ensemble: its members and their weights.
+        ensemble: its members and recipes.
         experiments: config of each member.
         use_folds: the folds to make labels for.
         confidence: the least expected Dice of a photo that is kept, 0..1.
@@ -182,14 +180,13 @@ def _make_fold(round_: _Round, fold: int, weights_paths: WeightsPaths) -> None:
         name: fingerprint_maps(experiment, dataset.classes, {fold: weights_paths[name]})
         for name, experiment in round_.experiments.items()
     }
+    recipe = ensemble.find_recipe(fold)
     made_of = {
         "folds_hash": hash_folds(round_.project.folds_path),
         "members": [
-            {"experiment": member.experiment, "weight": member.weight, "fingerprint": origins[member.experiment]}
-            for member in ensemble.members
+            {"experiment": member.experiment, "fingerprint": origins[member.experiment]} for member in ensemble.members
         ],
-        "threshold": DEFAULT_THRESHOLD,
-        "min_area_px": ensemble.min_area_px,
+        "recipe": recipe.model_dump(mode="json"),
         "confidence": round_.confidence,
     }
     ids = [sample.id for sample in round_.samples]
@@ -204,7 +201,7 @@ def _make_fold(round_: _Round, fold: int, weights_paths: WeightsPaths) -> None:
     ]
     path, confidences = round_.project.pseudo_labels_path(round_.name, fold), list[float]()
     with atomic_path(path) as temporary:
-        sha256 = write_gzip(temporary, _list_columns(dataset), _label(round_, readers, confidences, what))
+        sha256 = write_gzip(temporary, _list_columns(dataset), _label(round_, recipe, readers, confidences, what))
         counts = {"num_photos": len(ids), "num_kept": sum(value >= round_.confidence for value in confidences)}
         hashes = {"csv_sha256": sha256, "file_sha256": hash_file(temporary)}
     record = {"name": round_.name, "fold": fold, "fingerprint": identity, **counts, **hashes, **made_of}
@@ -258,35 +255,32 @@ def _list_columns(dataset: DatasetConfig) -> list[str]:
     return [dataset.csv_image_column, *class_columns, dataset.csv_rle_column]
 
 
-def _label(round_: _Round, readers: Sequence[MapReader], confidences: list[float], what: str) -> Iterator[str]:
+def _label(
+    round_: _Round, recipe: Recipe, readers: Sequence[MapReader], confidences: list[float], what: str
+) -> Iterator[str]:
     """Yields the csv rows of each photo that is kept; adds the confidence of each, kept or not, to `confidences`."""
-    recipe = _Recipe(
-        dataset=round_.dataset,
-        weights=tuple(member.weight for member in round_.ensemble.members),
-        min_area_px=round_.ensemble.min_area_px,
-        confidence=round_.confidence,
-    )
+    labelling = _Labelling(dataset=round_.dataset, recipe=recipe, confidence=round_.confidence)
     chunks = [round_.samples[start : start + _CHUNK] for start in range(0, len(round_.samples), _CHUNK)]
     tasks = (
         _Task(samples=chunk, readers=tuple(reader.select([sample.id for sample in chunk]) for reader in readers))
         for chunk in chunks
     )
-    run = partial(_write_rows, recipe)
+    run = partial(_write_rows, labelling)
     for rows in run_tasks(run, tasks, what=what, jobs=round_.jobs, total=len(chunks), unit="chunk"):
         for confidence, text in rows:
             confidences.append(confidence)
             yield text
 
 
-def _write_rows(recipe: _Recipe, task: _Task) -> list[tuple[float, str]]:
+def _write_rows(labelling: _Labelling, task: _Task) -> list[tuple[float, str]]:
     """Returns (confidence, csv rows) of each photo; no rows where it is not kept."""
-    dataset, found = recipe.dataset, []
+    dataset, found = labelling.dataset, []
     for sample in task.samples:
         maps = [reader.read_map(sample.id) for reader in task.readers]
-        probs_hwc = blend(maps, recipe.weights, read_full_size(sample, dataset))
-        mask_hw = drop_small(to_masks(probs_hwc, DEFAULT_THRESHOLD), recipe.min_area_px)
+        probs_hwc = average_maps(labelling.recipe, maps, read_full_size(sample, dataset))
+        mask_hw = cut_map(labelling.recipe, probs_hwc)
         confidence, text = expect_dice(probs_hwc, mask_hw), StringIO()
-        if confidence >= recipe.confidence:
+        if confidence >= labelling.confidence:
             writer = csv.writer(text, lineterminator="\n")
             for index, class_name in enumerate(dataset.classes, start=1):
                 rle = encode_rle(mask_hw == index, dataset.rle_order)

@@ -17,11 +17,10 @@ from unets.data.samples import Sample, read_full_size
 from unets.errors import InputError
 from unets.files import find_file
 from unets.folds import hash_folds
-from unets.inference.blend import blend
 from unets.inference.check import check_submission, read_header
 from unets.inference.ensemble import Ensemble, read_ensemble
 from unets.inference.maps import MapReader, open_maps
-from unets.inference.postprocess import drop_small, to_masks
+from unets.inference.recipe import Recipe, make_mask
 from unets.origin import describe_origin
 from unets.parallel import run_tasks
 from unets.paths import Project
@@ -48,18 +47,21 @@ class _Task:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Recipe:
+class _Format:
     """How maps become rows."""
 
     dataset: DatasetConfig
-    weights: tuple[float, ...]
-    threshold: float
-    min_area_px: int
+    recipe: Recipe
     header: tuple[str, ...]
 
 
 def write_submission(
-    project: Project, dataset: DatasetConfig, name: str | None = None, *, jobs: int | None = None
+    project: Project,
+    dataset: DatasetConfig,
+    name: str | None = None,
+    *,
+    ensemble_name: str = "ensemble",
+    jobs: int | None = None,
 ) -> Path:
     """Writes and checks `<name>.csv.gz`, and `<name>.json` beside it, which says what made it.
 
@@ -68,7 +70,9 @@ def write_submission(
     Args:
         project: the folders.
         dataset: the dataset's declaration.
-        name: of the submission; None is `<competition>_<experiment>`, with several members `<competition>_ensemble`.
+        name: of the submission; None is `<competition>_<ensemble's name>`, of the unnamed ensemble of one member
+            `<competition>_<experiment>`.
+        ensemble_name: `ensemble` or `ensemble_<...>`.
         jobs: worker processes; None is one a core.
 
     Returns:
@@ -78,27 +82,21 @@ def write_submission(
         InputError: there is no ensemble, its members' test maps are missing, damaged or not those it was fitted on, or
             the folds have changed since.
     """
-    ensemble = read_ensemble(project)
+    ensemble = read_ensemble(project, ensemble_name)
     members = open_members(project, ensemble, dataset)
     sample_path = find_file(project.input_dir, dataset.sample_submission)
     test = {sample.id: sample for sample in load_catalog(dataset, project.input_dir).test}
     photos = list(_list_photos(sample_path, dataset, test))
     readers = _select(members, photos)  # says at once if a map is missing
-    recipe = _Recipe(
-        dataset=dataset,
-        weights=tuple(member.weight for member in ensemble.members),
-        threshold=ensemble.threshold,
-        min_area_px=ensemble.min_area_px,
-        header=_read_columns(sample_path, dataset),
-    )
+    format_ = _Format(dataset=dataset, recipe=ensemble.recipe, header=_read_columns(sample_path, dataset))
     name = name or _choose_name(ensemble)
     path = project.submission_path(name)
     chunks = [tuple(photos[start : start + _CHUNK]) for start in range(0, len(photos), _CHUNK)]
     # Tasks are made as they are needed: each carries the way to its own maps.
     tasks = (_Task(photos=chunk, readers=_select(readers, chunk)) for chunk in chunks)
-    texts = run_tasks(partial(_write_rows, recipe), tasks, what=name, jobs=jobs, total=len(chunks), unit="chunk")
+    texts = run_tasks(partial(_write_rows, format_), tasks, what=name, jobs=jobs, total=len(chunks), unit="chunk")
     with atomic_path(path) as temporary:
-        sha256 = write_gzip(temporary, recipe.header, texts)
+        sha256 = write_gzip(temporary, format_.header, texts)
         check_submission(temporary, sample_path, dataset, photos=tuple(test.values()), jobs=jobs)
     num_rows = sum(len(photo.rows) for photo in photos)
     record = {"name": name, "num_rows": num_rows, "csv_sha256": sha256, **_describe(ensemble)}
@@ -129,23 +127,23 @@ def find_submission(project: Project, wanted: str | None = None) -> Path:
 
 
 def open_members(project: Project, ensemble: Ensemble, dataset: DatasetConfig) -> tuple[MapReader, ...]:
-    """Opens the test maps of an ensemble's members.
+    """Opens the test maps of an ensemble's `used_members`.
 
     Raises:
         InputError: they were not made by what the ensemble was fitted on, or the fold file has changed since.
     """
+    path = project.ensemble_path(ensemble.name)
     if hash_folds(project.folds_path) != ensemble.folds_sha256:
         raise InputError(
-            f"{project.ensemble_path} must be of the folds in {project.folds_path}. Received: one of other folds. "
-            f"Run `make ensemble`"
+            f"{path} must be of the folds in {project.folds_path}. Received: one of other folds. Run `make ensemble`"
         )
     readers = []
-    for member in ensemble.members:
+    for member in ensemble.used_members:
         reader = open_maps(project.maps_dir(member.experiment, "test"))
         if reader.fingerprint != member.fingerprint:
             raise InputError(
-                f"{reader.folder} must hold the maps of fingerprint {member.fingerprint}, as {project.ensemble_path} "
-                f"says. Received: {reader.fingerprint}. Run `make predict EXP={member.experiment}` and `make ensemble`"
+                f"{reader.folder} must hold the maps of fingerprint {member.fingerprint}, as {path} says. "
+                f"Received: {reader.fingerprint}. Run `make predict EXP={member.experiment}` and `make ensemble`"
             )
         if reader.classes != dataset.classes:
             raise InputError(f"{reader.folder} must hold maps of {dataset.classes}. Received: {reader.classes}")
@@ -179,18 +177,17 @@ def _select(readers: Sequence[MapReader], photos: Sequence[_Photo]) -> tuple[Map
     return tuple(reader.select(ids) for reader in readers)
 
 
-def _write_rows(recipe: _Recipe, task: _Task) -> str:
+def _write_rows(format_: _Format, task: _Task) -> str:
     """Writes the csv rows of some photos."""
-    dataset, text = recipe.dataset, StringIO()
+    dataset, text = format_.dataset, StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for photo in task.photos:
         maps = [reader.read_map(photo.sample.id) for reader in task.readers]
-        probs_hwc = blend(maps, recipe.weights, read_full_size(photo.sample, dataset))
-        mask_hw = drop_small(to_masks(probs_hwc, recipe.threshold), recipe.min_area_px)
+        mask_hw = make_mask(format_.recipe, maps, read_full_size(photo.sample, dataset))
         for cell, class_cell, class_index in photo.rows:
             row = {dataset.csv_image_column: cell, dataset.csv_class_column: class_cell}
             row[dataset.csv_rle_column] = encode_rle(mask_hw == class_index, dataset.rle_order)
-            writer.writerow([row[column] for column in recipe.header])
+            writer.writerow([row[column] for column in format_.header])
     return text.getvalue()
 
 
@@ -207,9 +204,12 @@ def write_gzip(path: Path, header: Sequence[str], texts: Iterator[str]) -> str:
 
 def _choose_name(ensemble: Ensemble) -> str:
     (first, *others) = ensemble.members
-    return f"{ensemble.competition}_{'ensemble' if others else first.experiment}"
+    is_experiment = not others and ensemble.name == "ensemble"
+    return f"{ensemble.competition}_{first.experiment if is_experiment else ensemble.name}"
 
 
 def _describe(ensemble: Ensemble) -> dict[str, object]:
-    fields = {"competition", "members", "threshold", "min_area_px", "metric", "folds", "num_photos", "num_groups"}
-    return ensemble.model_dump(mode="json", include=fields) | {"oof_score": ensemble.score.model_dump(mode="json")}
+    made_of = {"competition", "members", "averaging", "threshold", "postprocessing"}
+    judged_on = {"metric", "folds", "num_photos", "num_groups"}
+    fields = ensemble.model_dump(mode="json", include=made_of | judged_on)
+    return {"ensemble": ensemble.name, **fields, "oof_score": ensemble.score.model_dump(mode="json")}

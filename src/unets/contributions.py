@@ -1,0 +1,97 @@
+"""What each part of an ensemble contributes out-of-fold, and what it costs: two tables."""
+
+from typing import Any
+
+from unets.inference.ensemble import Ensemble, MemberScore
+from unets.intervals import Interval, note_few_groups
+from unets.inventory import sum_cost
+from unets.paths import Project
+from unets.runs import read_json
+from unets.tables import render_table
+
+_WORDS = {
+    "averaging": "averaging",
+    "weights": "weights, fitted",
+    "selection": "weights, by forward selection",
+    "threshold": "threshold",
+    "blur_px": "map smoothed, sigma in px",
+    "max_hole_px": "holes filled, px at most",
+    "max_components": "largest components kept",
+    "min_area_px": "emptied below px",
+}
+
+
+def render_contributions(project: Project, ensemble: Ensemble) -> str:
+    """Renders an ensemble's members, with the hours of their training, and all that was tried on their mean."""
+    folds = ",".join(map(str, ensemble.folds))
+    parts = [
+        f"{ensemble.name} of {ensemble.competition}, {ensemble.num_photos} out-of-fold photos of "
+        f"{ensemble.num_groups} groups, folds {folds}: {ensemble.metric} {ensemble.score}",
+        _render_members(project, ensemble),
+        _render_trials(ensemble),
+        "\n".join(f"note: {note}" for note in _list_notes(ensemble)),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _render_members(project: Project, ensemble: Ensemble) -> str:
+    header = ["member", "weight", ensemble.metric, "first view", "hours", "the ensemble gains by it", "device"]
+    rows, hours = [], list[float]()
+    for member, score in zip(ensemble.members, ensemble.member_scores, strict=True):
+        cost = _find_cost(project, member.experiment, ensemble.folds)
+        hours += [cost["training_hours"]] if cost else []
+        rows.append(_render_member(score, member.weight, cost))
+    if len(rows) > 1:
+        total = f"{sum(hours):.2f}" if len(hours) == len(rows) else "?"
+        rows.append(["all", "1.0000", f"{ensemble.score.mean:.5f}", "", total, "", ""])
+    return render_table(header, rows, right=set(header[1:5]))
+
+
+def _render_member(score: MemberScore, weight: float, cost: dict[str, Any] | None) -> list[str]:
+    return [
+        score.experiment,
+        f"{weight:.4f}",
+        f"{score.score:.5f}",
+        "" if score.score_first_view is None else f"{score.score_first_view:.5f}",
+        f"{cost['training_hours']:.2f}" if cost else "?",
+        "" if score.gain is None else str(score.gain),
+        ", ".join(cost["devices"]) if cost else "",
+    ]
+
+
+def _render_trials(ensemble: Ensemble) -> str:
+    rows = [
+        [_WORDS[trial.what], _abridge(trial.value), str(trial.gain), "kept" if trial.is_kept else "left out"]
+        for trial in ensemble.trials
+    ]
+    if ensemble.gain_of_views is not None:
+        rows.append(["all views, over the first alone", "", str(ensemble.gain_of_views), "as predicted"])
+    if len(ensemble.members) > 1:
+        name, gain = ensemble.best_member, ensemble.gain_over_best_member
+        rows.append(["the whole, over the best member", name, str(gain), _judge(gain)])
+    rows.append(["all that was kept", "", str(ensemble.gain_over_start), ""])
+    return render_table(["tried", "value", "gain (95 %)", ""], rows)
+
+
+def _judge(gain: Interval) -> str:
+    if not gain.excludes_zero:
+        return "no difference shown"
+    return "better" if gain.mean > 0 else "worse"
+
+
+def _abridge(weights: str) -> str:
+    first, *others = weights.split()
+    return " ".join([first, *others[:4], *(["..."] if len(others) > 4 else [])])
+
+
+def _list_notes(ensemble: Ensemble) -> list[str]:
+    notes = note_few_groups(ensemble.num_groups)
+    if ensemble.num_parts == 1:
+        return [*notes, "with one group there is nothing to judge a fit by: nothing was tried"]
+    how = "folds" if len(ensemble.folds) > 1 else "parts of the fold"
+    return [*notes, f"what is fitted is judged on photos that it was not fitted on, over {ensemble.num_parts} {how}"]
+
+
+def _find_cost(project: Project, experiment: str, folds: tuple[int, ...]) -> dict[str, Any] | None:
+    paths = [project.run_dir(experiment, fold) / "metrics.json" for fold in folds]
+    return sum_cost(map(read_json, paths)) if all(path.exists() for path in paths) else None
