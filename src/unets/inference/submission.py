@@ -1,14 +1,17 @@
-"""The submission file: the ensemble's test maps as run lengths, in the sample submission's order."""
+"""The submission file: the ensemble's test maps as run lengths, in the sample submission's order.
+
+Workers turn maps into rows, some photos at a time, and leave them compressed in a part of their own: no map is ever
+stored at full size, memory does not grow with the number of photos, and a kill costs the parts under way alone.
+"""
 
 import csv
-import gzip
-import hashlib
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from io import StringIO
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
 
 from unets.catalog import load_catalog, parse_row, read_sample_rows
@@ -20,17 +23,18 @@ from unets.folds import hash_folds
 from unets.inference.blend import blend
 from unets.inference.check import check_submission, read_header
 from unets.inference.ensemble import Ensemble, read_ensemble
-from unets.inference.maps import MapReader, open_maps
+from unets.inference.maps import MapReader, open_maps, split_shards
+from unets.inference.parts import find_missing_parts, join_parts, part_path, write_part
 from unets.inference.postprocess import drop_small, to_masks
 from unets.origin import describe_origin
 from unets.parallel import run_tasks
 from unets.paths import Project
 from unets.rle import encode_rle
-from unets.runs import atomic_path, write_json
+from unets.runs import atomic_path, fingerprint, hold, write_json
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 64  # photos a task
+_PART = 256  # photos a part: 1 MB of Carvana's, some 1.5 s of a worker, which a kill can cost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,20 +46,30 @@ class _Photo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Task:
+class _Part:
+    """Some photos, the way to their maps, and where their rows go."""
+
     photos: tuple[_Photo, ...]
     readers: tuple[MapReader, ...]  # one a member
+    path: Path
+    fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Recipe:
-    """How maps become rows."""
+    """How maps become rows; all of it goes into the fingerprints of parts."""
 
     dataset: DatasetConfig
+    maps: tuple[str, ...]  # fingerprint of each member's
     weights: tuple[float, ...]
     threshold: float
     min_area_px: int
     header: tuple[str, ...]
+
+    def fingerprint(self, photos: Sequence[_Photo]) -> str:
+        """Returns what the rows of some photos are made by."""
+        rows = [row for photo in photos for row in photo.rows]
+        return fingerprint(rows=rows, **asdict(self) | {"dataset": self.dataset.model_dump(mode="json")})
 
 
 def write_submission(
@@ -63,7 +77,8 @@ def write_submission(
 ) -> Path:
     """Writes and checks `<name>.csv.gz`, and `<name>.json` beside it, which says what made it.
 
-    The csv.gz takes its name only when it is whole and valid. The same maps and ensemble give the same bytes.
+    The csv.gz takes its name only when it is whole and valid. The same maps and ensemble give the same bytes. Parts
+    that a killed run left are taken where they are whole and made by the same maps and ensemble, else made again.
 
     Args:
         project: the folders.
@@ -76,7 +91,7 @@ def write_submission(
 
     Raises:
         InputError: there is no ensemble, its members' test maps are missing, damaged or not those it was fitted on, or
-            the folds have changed since.
+            the folds have changed since; another process writes a submission of that name.
     """
     ensemble = read_ensemble(project)
     members = open_members(project, ensemble, dataset)
@@ -86,6 +101,7 @@ def write_submission(
     readers = _select(members, photos)  # says at once if a map is missing
     recipe = _Recipe(
         dataset=dataset,
+        maps=tuple(member.fingerprint for member in ensemble.members),
         weights=tuple(member.weight for member in ensemble.members),
         threshold=ensemble.threshold,
         min_area_px=ensemble.min_area_px,
@@ -93,16 +109,32 @@ def write_submission(
     )
     name = name or _choose_name(ensemble)
     path = project.submission_path(name)
-    chunks = [tuple(photos[start : start + _CHUNK]) for start in range(0, len(photos), _CHUNK)]
-    # Tasks are made as they are needed: each carries the way to its own maps.
-    tasks = (_Task(photos=chunk, readers=_select(readers, chunk)) for chunk in chunks)
-    texts = run_tasks(partial(_write_rows, recipe), tasks, what=name, jobs=jobs, total=len(chunks), unit="chunk")
-    with atomic_path(path) as temporary:
-        sha256 = write_gzip(temporary, recipe.header, texts)
-        check_submission(temporary, sample_path, dataset, photos=tuple(test.values()), jobs=jobs)
-    num_rows = sum(len(photo.rows) for photo in photos)
-    record = {"name": name, "num_rows": num_rows, "csv_sha256": sha256, **_describe(ensemble)}
-    write_json(path.with_name(f"{name}.json"), record | describe_origin(project.configs_dir))
+    chunks = split_shards(photos, _PART)
+    fingerprints = [recipe.fingerprint(chunk) for chunk in chunks]
+    folder = project.submission_parts_dir(name)
+    with hold(folder):
+        missing = find_missing_parts(folder, fingerprints)
+        if len(missing) < len(chunks):
+            logger.info("%s: %d of %d parts are there", name, len(chunks) - len(missing), len(chunks))
+        # Tasks are made as they are needed: each carries the way to its own maps.
+        parts = (
+            _Part(
+                photos=chunks[index],
+                readers=_select(readers, chunks[index]),
+                path=part_path(folder, index),
+                fingerprint=fingerprints[index],
+            )
+            for index in missing
+        )
+        for _ in run_tasks(partial(_write_rows, recipe), parts, what=name, jobs=jobs, total=len(missing), unit="part"):
+            pass
+        with atomic_path(path) as temporary:
+            sha256 = join_parts(temporary, recipe.header, folder, fingerprints)
+            check_submission(temporary, sample_path, dataset, photos=tuple(test.values()), jobs=jobs)
+        num_rows = sum(len(photo.rows) for photo in photos)
+        record = {"name": name, "num_rows": num_rows, "csv_sha256": sha256, **_describe(ensemble)}
+        write_json(path.with_name(f"{name}.json"), record | describe_origin(project.configs_dir))
+        shutil.rmtree(folder, ignore_errors=True)  # what stays would be made again, or taken, by the next
     logger.info("%s: %d rows", path, num_rows)
     return path
 
@@ -179,30 +211,19 @@ def _select(readers: Sequence[MapReader], photos: Sequence[_Photo]) -> tuple[Map
     return tuple(reader.select(ids) for reader in readers)
 
 
-def _write_rows(recipe: _Recipe, task: _Task) -> str:
+def _write_rows(recipe: _Recipe, part: _Part) -> None:
     """Writes the csv rows of some photos."""
     dataset, text = recipe.dataset, StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    for photo in task.photos:
-        maps = [reader.read_map(photo.sample.id) for reader in task.readers]
+    for photo in part.photos:
+        maps = [reader.read_map(photo.sample.id) for reader in part.readers]
         probs_hwc = blend(maps, recipe.weights, read_full_size(photo.sample, dataset))
         mask_hw = drop_small(to_masks(probs_hwc, recipe.threshold), recipe.min_area_px)
         for cell, class_cell, class_index in photo.rows:
             row = {dataset.csv_image_column: cell, dataset.csv_class_column: class_cell}
             row[dataset.csv_rle_column] = encode_rle(mask_hw == class_index, dataset.rle_order)
             writer.writerow([row[column] for column in recipe.header])
-    return text.getvalue()
-
-
-def write_gzip(path: Path, header: Sequence[str], texts: Iterator[str]) -> str:
-    """Writes a csv.gz as its parts come, equal bytes for equal parts; returns the SHA-256 of its uncompressed bytes."""
-    digest = hashlib.sha256()
-    # Without name and time in the header, equal content gives equal bytes.
-    with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
-        for text in chain([",".join(header) + "\n"], texts):
-            digest.update(text.encode())
-            packed.write(text.encode())
-    return digest.hexdigest()
+    write_part(part.path, text.getvalue(), fingerprint=part.fingerprint)
 
 
 def _choose_name(ensemble: Ensemble) -> str:
