@@ -57,7 +57,7 @@ def main() -> None:
     if "encoding" in args.only:
         rows += measure_encoding(catalog.train, dataset, args.seconds)
     if "prediction" in args.only:
-        rows += measure_prediction(catalog.test, dataset, experiment, args.seconds)
+        rows += measure_prediction(catalog.train, dataset, compact, args.seconds)
     if "training" in args.only:
         for case in list_cases(experiment):
             rows += measure_training_steps(case, args.seconds, args.torch_python)

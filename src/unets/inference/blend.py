@@ -28,9 +28,11 @@ def blend(maps: Sequence[npt.NDArray[np.uint8]], weights: Sequence[float], full_
         raise ValueError(f"`weights` must hold one for each of {len(maps)} maps, not all 0. Received: {weights}")
     by_size: dict[tuple[int, ...], npt.NDArray[np.float32]] = {}
     for probs_u8_hwc, weight in zip(maps, weights, strict=True):
-        share = from_u8(probs_u8_hwc) * np.float32(weight / total)
-        size = probs_u8_hwc.shape
-        by_size[size] = by_size[size] + share if size in by_size else share
+        share, size = from_u8(probs_u8_hwc, weight / total), probs_u8_hwc.shape
+        if size in by_size:
+            by_size[size] += share
+        else:
+            by_size[size] = share
     enlarged = [enlarge_map(probs_hwc, full_hw) for probs_hwc in by_size.values()]
     return enlarged[0] if len(enlarged) == 1 else np.sum(enlarged, axis=0, dtype=np.float32)
 

@@ -41,9 +41,14 @@ def to_u8(probs: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     return np.asarray(np.rint(probs * np.float32(255)), dtype=np.uint8)
 
 
-def from_u8(probs_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Gives 8-bit probabilities back as float32 0..1; the inverse of `to_u8` but for the rounding, at most 1/510."""
-    return np.asarray(probs_u8 * np.float32(1 / 255), dtype=np.float32)
+def from_u8(probs_u8: npt.NDArray[np.uint8], weight: float = 1.0) -> npt.NDArray[np.float32]:
+    """Gives 8-bit probabilities back as float32 0..1; the inverse of `to_u8` but for the rounding, at most 1/510.
+
+    Args:
+        probs_u8: uint8, any shape.
+        weight: that they are multiplied with, in the same pass.
+    """
+    return np.asarray(probs_u8 * np.float32(weight / 255), dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -265,6 +270,15 @@ class MapReader:
             size_hw=self.size_hw,
             shard_of={id_: self._find(id_) for id_ in ids},
         )
+
+    def check_ids(self, ids: Iterable[str]) -> None:
+        """Checks that there is a map of each id; reads none.
+
+        Raises:
+            InputError: there is no map of an id.
+        """
+        for id_ in ids:
+            self._find(id_)
 
     def read_map(self, id_: str) -> npt.NDArray[np.uint8]:
         """Reads one map.

@@ -97,8 +97,8 @@ def write_submission(
     members = open_members(project, ensemble, dataset)
     sample_path = find_file(project.input_dir, dataset.sample_submission)
     test = {sample.id: sample for sample in load_catalog(dataset, project.input_dir).test}
-    photos = list(_list_photos(sample_path, dataset, test))
-    readers = _select(members, photos)  # says at once if a map is missing
+    name = name or _choose_name(ensemble)
+    path, folder = project.submission_path(name), project.submission_parts_dir(name)
     recipe = _Recipe(
         dataset=dataset,
         maps=tuple(member.fingerprint for member in ensemble.members),
@@ -107,31 +107,11 @@ def write_submission(
         min_area_px=ensemble.min_area_px,
         header=_read_columns(sample_path, dataset),
     )
-    name = name or _choose_name(ensemble)
-    path = project.submission_path(name)
-    chunks = split_shards(photos, _PART)
-    fingerprints = [recipe.fingerprint(chunk) for chunk in chunks]
-    folder = project.submission_parts_dir(name)
     with hold(folder):
-        missing = find_missing_parts(folder, fingerprints)
-        if len(missing) < len(chunks):
-            logger.info("%s: %d of %d parts are there", name, len(chunks) - len(missing), len(chunks))
-        # Tasks are made as they are needed: each carries the way to its own maps.
-        parts = (
-            _Part(
-                photos=chunks[index],
-                readers=_select(readers, chunks[index]),
-                path=part_path(folder, index),
-                fingerprint=fingerprints[index],
-            )
-            for index in missing
-        )
-        for _ in run_tasks(partial(_write_rows, recipe), parts, what=name, jobs=jobs, total=len(missing), unit="part"):
-            pass
+        num_rows, fingerprints = _make_parts(recipe, members, sample_path, test, folder, jobs)
         with atomic_path(path) as temporary:
             sha256 = join_parts(temporary, recipe.header, folder, fingerprints)
             check_submission(temporary, sample_path, dataset, photos=tuple(test.values()), jobs=jobs)
-        num_rows = sum(len(photo.rows) for photo in photos)
         record = {"name": name, "num_rows": num_rows, "csv_sha256": sha256, **_describe(ensemble)}
         write_json(path.with_name(f"{name}.json"), record | describe_origin(project.configs_dir))
         shutil.rmtree(folder, ignore_errors=True)  # what stays would be made again, or taken, by the next
@@ -206,9 +186,37 @@ def _read_columns(sample_path: Path, dataset: DatasetConfig) -> tuple[str, ...]:
     return tuple(header)
 
 
-def _select(readers: Sequence[MapReader], photos: Sequence[_Photo]) -> tuple[MapReader, ...]:
-    ids = [photo.sample.id for photo in photos]
-    return tuple(reader.select(ids) for reader in readers)
+def _make_parts(
+    recipe: _Recipe,
+    members: Sequence[MapReader],
+    sample_path: Path,
+    test: dict[str, Sample],
+    folder: Path,
+    jobs: int | None,
+) -> tuple[int, list[str]]:
+    """Makes the parts that are missing; returns (number of rows, fingerprint of each part)."""
+    photos = list(_list_photos(sample_path, recipe.dataset, test))
+    for member in members:
+        member.check_ids(photo.sample.id for photo in photos)  # before any work is done
+    chunks = split_shards(photos, _PART)
+    fingerprints = [recipe.fingerprint(chunk) for chunk in chunks]
+    missing = find_missing_parts(folder, fingerprints)
+    if len(missing) < len(chunks):
+        logger.info("%s: %d of %d parts are there", folder.name, len(chunks) - len(missing), len(chunks))
+    # Tasks are made as they are needed: each carries the way to its own maps.
+    parts = (
+        _Part(
+            photos=chunks[index],
+            readers=tuple(member.select(photo.sample.id for photo in chunks[index]) for member in members),
+            path=part_path(folder, index),
+            fingerprint=fingerprints[index],
+        )
+        for index in missing
+    )
+    write = partial(_write_rows, recipe)
+    for _ in run_tasks(write, parts, what=folder.name, jobs=jobs, total=len(missing), unit="part"):
+        pass
+    return sum(len(photo.rows) for photo in photos), fingerprints
 
 
 def _write_rows(recipe: _Recipe, part: _Part) -> None:
