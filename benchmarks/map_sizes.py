@@ -21,7 +21,6 @@ from unets.config import load_dataset
 from unets.data.geometry import SizeHW
 from unets.data.samples import read_mask
 from unets.inference.maps import encode_map, open_maps, write_shard
-from unets.tables import render_table
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- maps: written by benchmarks/map_sizes.py -->", "<!-- end of maps -->"
@@ -39,17 +38,21 @@ def main() -> None:
     dataset = load_dataset(ROOT / "configs" / "carvana")
     samples = pick_evenly(load_catalog(dataset, args.input, with_test=False).train, _NUM_MASKS)
     masks = [read_mask(sample, dataset) for sample in samples]
-    lines, total = [], 0.0
+    lines, total = list[str](), 0.0
     for size_hw in SIZES:
         kb, write_ms, read_ms = _measure([soften(mask_hw, size_hw, [i]) for i, mask_hw in enumerate(masks)])
         gb = kb * CARVANA / 1e6
         total += gb if size_hw in _STANDARD else 0
-        lines.append([f"{size_hw[0]} x {size_hw[1]}", f"{kb:.1f}", f"{gb:.2f}", f"{write_ms:.1f}", f"{read_ms:.1f}"])
-    header = ["map", "KB", f"GB for {CARVANA:,}", "ms to write", "ms to read"]
-    table = render_table(header, lines, right=header[1:])
-    text = (
-        f"{table}\n\nCarvana's whole test set for its three standard experiments: {total:.1f} GB. One map is read "
-        f"without reading others,\nand checked (CRC) when it is."
+        lines.append(f"| {size_hw[0]} x {size_hw[1]} | {kb:.1f} | {gb:.2f} | {write_ms:.1f} | {read_ms:.1f} |")
+    text = "\n".join(
+        [
+            f"Made of {len(masks)} true masks; milliseconds of one thread. For the three standard experiments together, "
+            f"{total:.1f} GB.",
+            "",
+            f"| map | KB | GB for {CARVANA:,} photos | ms to write | ms to read |",
+            "|---|---|---|---|---|",
+            *lines,
+        ]
     )
     print(text)
     if not args.dry_run:
