@@ -46,8 +46,8 @@ def main() -> None:
         lines.append(f"| {size_hw[0]} x {size_hw[1]} | {kb:.1f} | {gb:.2f} | {write_ms:.1f} | {read_ms:.1f} |")
     text = "\n".join(
         [
-            f"Made of {len(masks)} true masks; milliseconds of one thread. The three standard experiments together take",
-            f"{total:.1f} GB for Carvana's test set.",
+            f"Made of {len(masks)} true masks; milliseconds of one thread. The three standard experiments take",
+            f"{total:.1f} GB together for Carvana's test set.",
             "",
             f"| map | KB | GB for {CARVANA:,} photos | ms to write | ms to read |",
             "|---|---|---|---|---|",

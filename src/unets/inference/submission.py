@@ -7,11 +7,11 @@ stored at full size, memory does not grow with the number of photos, and a kill 
 import csv
 import logging
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from io import StringIO
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 from unets.catalog import load_catalog, parse_row, read_sample_rows
@@ -23,7 +23,7 @@ from unets.folds import hash_folds
 from unets.inference.blend import blend
 from unets.inference.check import check_submission, read_header
 from unets.inference.ensemble import Ensemble, read_ensemble
-from unets.inference.maps import MapReader, open_maps, split_shards
+from unets.inference.maps import MapReader, open_maps
 from unets.inference.parts import find_missing_parts, join_parts, part_path, write_part
 from unets.inference.postprocess import drop_small, to_masks
 from unets.origin import describe_origin
@@ -94,9 +94,7 @@ def write_submission(
             the folds have changed since; another process writes a submission of that name.
     """
     ensemble = read_ensemble(project)
-    members = open_members(project, ensemble, dataset)
     sample_path = find_file(project.input_dir, dataset.sample_submission)
-    test = {sample.id: sample for sample in load_catalog(dataset, project.input_dir).test}
     name = name or _choose_name(ensemble)
     path, folder = project.submission_path(name), project.submission_parts_dir(name)
     recipe = _Recipe(
@@ -108,10 +106,11 @@ def write_submission(
         header=_read_columns(sample_path, dataset),
     )
     with hold(folder):
-        num_rows, fingerprints = _make_parts(recipe, members, sample_path, test, folder, jobs)
+        num_rows, fingerprints = _make_parts(project, recipe, open_members(project, ensemble, dataset), folder, jobs)
         with atomic_path(path) as temporary:
             sha256 = join_parts(temporary, recipe.header, folder, fingerprints)
-            check_submission(temporary, sample_path, dataset, photos=tuple(test.values()), jobs=jobs)
+            photos = () if dataset.size_hw else load_catalog(dataset, project.input_dir).test
+            check_submission(temporary, sample_path, dataset, photos=photos, jobs=jobs)
         record = {"name": name, "num_rows": num_rows, "csv_sha256": sha256, **_describe(ensemble)}
         write_json(path.with_name(f"{name}.json"), record | describe_origin(project.configs_dir))
         shutil.rmtree(folder, ignore_errors=True)  # what stays would be made again, or taken, by the next
@@ -165,15 +164,18 @@ def open_members(project: Project, ensemble: Ensemble, dataset: DatasetConfig) -
     return tuple(readers)
 
 
-def _list_photos(sample_path: Path, dataset: DatasetConfig, test: dict[str, Sample]) -> Iterator[_Photo]:
+def _list_photos(
+    sample_rows: Iterable[tuple[str, str | None]], sample_path: Path, dataset: DatasetConfig, test: Mapping[str, Sample]
+) -> Iterator[_Photo]:
     """Lists the photos in the order of the sample submission; neighbouring rows of one photo come together."""
-    rows = []
-    for cell, class_cell in read_sample_rows(sample_path, dataset):
-        id_, class_name = parse_row(dataset, cell, class_cell)
+
+    def parse(row: tuple[str, str | None]) -> tuple[str, tuple[str, str | None, int]]:
+        id_, class_name = parse_row(dataset, *row)
         if id_ not in test:
-            raise InputError(f"{sample_path} must name photos of {dataset.test_photos}. Received: {cell}")
-        rows.append((id_, (cell, class_cell, dataset.classes.index(class_name) + 1)))
-    for id_, group in groupby(rows, key=lambda row: row[0]):
+            raise InputError(f"{sample_path} must name photos of {dataset.test_photos}. Received: {row[0]}")
+        return id_, (*row, dataset.classes.index(class_name) + 1)
+
+    for id_, group in groupby(map(parse, sample_rows), key=lambda row: row[0]):
         yield _Photo(sample=test[id_], rows=tuple(row for _, row in group))
 
 
@@ -187,36 +189,34 @@ def _read_columns(sample_path: Path, dataset: DatasetConfig) -> tuple[str, ...]:
 
 
 def _make_parts(
-    recipe: _Recipe,
-    members: Sequence[MapReader],
-    sample_path: Path,
-    test: dict[str, Sample],
-    folder: Path,
-    jobs: int | None,
+    project: Project, recipe: _Recipe, members: Sequence[MapReader], folder: Path, jobs: int | None
 ) -> tuple[int, list[str]]:
     """Makes the parts that are missing; returns (number of rows, fingerprint of each part)."""
-    photos = list(_list_photos(sample_path, recipe.dataset, test))
-    for member in members:
-        member.check_ids(photo.sample.id for photo in photos)  # before any work is done
-    chunks = split_shards(photos, _PART)
-    fingerprints = [recipe.fingerprint(chunk) for chunk in chunks]
+    dataset = recipe.dataset
+    sample_path = find_file(project.input_dir, dataset.sample_submission)
+    rows = read_sample_rows(sample_path, dataset)
+    test = {sample.id: sample for sample in load_catalog(dataset, project.input_dir).test}
+    bounds, fingerprints = [0], list[str]()
+    # A part's photos are listed when they are needed, and again then: all of them at once are 22 MB of Carvana's.
+    photos = _list_photos(rows, sample_path, dataset, test)
+    while chunk := tuple(islice(photos, _PART)):
+        for member in members:
+            member.check_ids(photo.sample.id for photo in chunk)  # before any work is done
+        bounds.append(bounds[-1] + sum(len(photo.rows) for photo in chunk))
+        fingerprints.append(recipe.fingerprint(chunk))
     missing = find_missing_parts(folder, fingerprints)
-    if len(missing) < len(chunks):
-        logger.info("%s: %d of %d parts are there", folder.name, len(chunks) - len(missing), len(chunks))
-    # Tasks are made as they are needed: each carries the way to its own maps.
-    parts = (
-        _Part(
-            photos=chunks[index],
-            readers=tuple(member.select(photo.sample.id for photo in chunks[index]) for member in members),
-            path=part_path(folder, index),
-            fingerprint=fingerprints[index],
-        )
-        for index in missing
-    )
+    if len(missing) < len(fingerprints):
+        logger.info("%s: %d of %d parts are there", folder.name, len(fingerprints) - len(missing), len(fingerprints))
+
+    def plan(index: int) -> _Part:
+        chunk = tuple(_list_photos(rows[bounds[index] : bounds[index + 1]], sample_path, dataset, test))
+        readers = tuple(member.select(photo.sample.id for photo in chunk) for member in members)
+        return _Part(photos=chunk, readers=readers, path=part_path(folder, index), fingerprint=fingerprints[index])
+
     write = partial(_write_rows, recipe)
-    for _ in run_tasks(write, parts, what=folder.name, jobs=jobs, total=len(missing), unit="part"):
+    for _ in run_tasks(write, map(plan, missing), what=folder.name, jobs=jobs, total=len(missing), unit="part"):
         pass
-    return sum(len(photo.rows) for photo in photos), fingerprints
+    return len(rows), fingerprints
 
 
 def _write_rows(recipe: _Recipe, part: _Part) -> None:
