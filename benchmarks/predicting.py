@@ -24,7 +24,7 @@ from unets.data.samples import Sample, read_full_size, read_mask
 from unets.folds import hash_folds
 from unets.inference import predict
 from unets.inference.blend import blend
-from unets.inference.maps import encode_map, open_maps
+from unets.inference.maps import encode_map, from_u8, open_maps
 from unets.inference.postprocess import to_masks
 from unets.nets.backend import choose_precision
 from unets.nets.predictor import Predictor
@@ -107,14 +107,7 @@ def _measure_net(
             predict_all(project, chosen, dataset, experiment, predictor)
 
         def run_to_rows(_: int) -> None:
-            run_all(0)
-            reader = open_maps(project.maps_dir(_NAME, "test"))
-
-            def encode(sample: Sample) -> str:
-                probs_hwc = blend([reader.read_map(sample.id)], [1.0], read_full_size(sample, dataset))
-                return encode_rle(to_masks(probs_hwc, 0.5))
-
-            _exhaust(map_ahead(encode, chosen, workers=count_cores(), ahead=8))
+            _predict_to_rows(project, chosen, dataset, experiment, predictor)
 
         paths, takes_floats = [sample.photo_path for sample in chosen], _take_floats(predictor, size_hw)
         ways: dict[str, Callable[[int], object]] = {
@@ -152,6 +145,7 @@ def _measure_sleep(
     few = pick_evenly(samples, 16)
     maps = np.stack([soften(read_mask(sample, dataset), size_hw, [0]) for sample in few])[:batch_size]
     num_photos = _NUM_SLEEPING * 640 * 959 // (size_hw[0] * size_hw[1])
+    scale = 1000 / num_photos
     many = [Sample(id=f"{i}", group="", view=None, photo_path=few[i % len(few)].photo_path) for i in range(num_photos)]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -173,10 +167,20 @@ def _measure_sleep(
             def run_all(_: int, stand: Stand = stand) -> None:
                 predict_all(project, many, dataset, experiment, stand)
 
-            rounds = time_rounds({"all": run_all, "work": run_work}, seconds / 2)
+            def run_to_rows(_: int, stand: Stand = stand) -> None:
+                _predict_to_rows(project, many, dataset, experiment, stand)
+
+            def run_public(_: int, stand: Stand = stand) -> None:
+                paths, full_hw = [sample.photo_path for sample in many], read_full_size(many[0], dataset)
+                predict_public(paths, lambda photos: from_u8(stand(photos)[0]), batch_size, size_hw, full_hw)
+
+            ways = {"all": run_all, "work": run_work, "rows": run_to_rows, "public": run_public}
+            rounds = time_rounds(ways, seconds / 2)
             slower = [max(work, stand.seconds * num_photos) for work in rounds["work"]]
             what = f"prediction at {size_hw[0]} x {size_hw[1]}, {word} net asleep / slower of it, our work"
-            rows.append(compare(what, rounds["all"], slower, unit="ms/photo", scale=1000 / num_photos, aim=1 / 1.05))
+            rows.append(compare(what, rounds["all"], slower, unit="ms/photo", scale=scale, aim=1 / 1.05))
+            what = f"the same and rows / public threads, {word} net asleep"
+            rows.append(compare(what, rounds["rows"], rounds["public"], unit="ms/photo", scale=scale, aim=1.5))
     return rows
 
 
@@ -210,6 +214,24 @@ def plant_run(project: Project, dataset: DatasetConfig, experiment: ExperimentCo
     write_json(run_dir / "metrics.json", {"is_finished": True})
     snapshot = take_snapshot(experiment, dataset.classes, 0, hash_folds(project.folds_path))
     write_json(run_dir / "config.json", snapshot)
+
+
+def _predict_to_rows(
+    project: Project,
+    samples: Sequence[Sample],
+    dataset: DatasetConfig,
+    experiment: ExperimentConfig,
+    predictor: Predictor | Stand,
+) -> None:
+    """Goes on to run lengths, as the public baseline does, by way of the maps on disk."""
+    predict_all(project, samples, dataset, experiment, predictor)
+    reader = open_maps(project.maps_dir(_NAME, "test"))
+
+    def encode(sample: Sample) -> str:
+        probs_hwc = blend([reader.read_map(sample.id)], [1.0], read_full_size(sample, dataset))
+        return encode_rle(to_masks(probs_hwc, 0.5))
+
+    _exhaust(map_ahead(encode, samples, workers=count_cores(), ahead=8))
 
 
 def _take_floats(predictor: Predictor, size_hw: SizeHW) -> keras.Model:
