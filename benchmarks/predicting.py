@@ -37,7 +37,8 @@ from unets.snapshot import take_snapshot
 
 # By the size of the net's photos: the more pixels, the fewer photos a round.
 _NUM_PHOTOS = {(640, 959): 32, (1024, 1024): 16, (1280, 1918): 8}
-_NUM_SLEEPING = 256  # the first batch has to be waited for whatever one does: it must weigh little
+# The first batch is always waited for, and a start takes 0.25 s of Keras: both must weigh little, as in earnest.
+_NUM_SLEEPING = 512
 _NAME = "random_weights"
 
 MapsU8 = npt.NDArray[np.uint8]
