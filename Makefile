@@ -80,7 +80,7 @@ predict: $(READY)  ## make out-of-fold and test maps, flips averaged (ANEW=1: de
 ensemble: $(READY)  ## judge the ensemble out-of-fold, choose its threshold
 	$(PY) scripts/05_ensemble.py $(STAGE)
 
-submission: $(READY)  ## write and check the submission (NAME=)
+submission: $(READY)  ## write and check the submission; goes on where it stopped (NAME=)
 	$(PY) scripts/06_make_submission.py $(STAGE) $(if $(NAME),--name $(NAME))
 
 check-submission: $(READY)  ## check any submission (SUBMISSION=, default: the newest)

@@ -1,7 +1,7 @@
 """The submission file: the ensemble's test maps as run lengths, in the sample submission's order.
 
 Workers turn maps into rows, some photos at a time, and leave them compressed in a part of their own: no map is ever
-stored at full size, memory does not grow with the number of photos, and a kill costs the parts under way alone.
+stored at full size, memory grows by the photos' names alone, and a kill costs the parts under way alone.
 """
 
 import csv
