@@ -81,7 +81,7 @@ predict: $(READY)  ## make out-of-fold and test maps, flips averaged (ANEW=1: de
 ensemble: $(READY)  ## judge the ensemble out-of-fold; keep what proves a gain (ENSEMBLE=)
 	$(PY) scripts/05_ensemble.py $(STAGE)
 
-submission: $(READY)  ## write and check the submission (NAME=)
+submission: $(READY)  ## write and check the submission; goes on where it stopped (NAME=)
 	$(PY) scripts/06_make_submission.py $(STAGE) $(if $(NAME),--name $(NAME))
 
 check-submission: $(READY)  ## check any submission (SUBMISSION=, default: the newest)

@@ -16,7 +16,7 @@ from pathlib import Path
 from unets.config import list_experiments, load_dataset, load_experiment
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("reading", "encoding", "prediction", "training", "memory")
+PARTS = ("reading", "encoding", "prediction", "submission", "training", "memory", "growth")
 SIZE_HW = (640, 959)  # of what waits for batches, and whose memory is measured
 
 
@@ -31,9 +31,11 @@ def main() -> None:
     import psutil
     from encoding import measure_encoding
     from footprint import measure_footprint
+    from growth import measure_growth
     from measure import format_rows
     from predicting import measure_prediction
     from reading import measure_reading, measure_steps
+    from submitting import measure_submission
     from training import list_cases, measure_training_steps
     from waiting import measure_waiting
 
@@ -50,6 +52,7 @@ def main() -> None:
     catalog = load_catalog(dataset, args.input)
     rows, steps = [], {}
     sizes: dict[str, float] = {}
+    found: dict[str, float] = {}
     load_before = os.getloadavg()[0]
     if "reading" in args.only:
         rows += measure_reading(catalog.train, dataset, args.seconds)
@@ -57,7 +60,10 @@ def main() -> None:
     if "encoding" in args.only:
         rows += measure_encoding(catalog.train, dataset, args.seconds)
     if "prediction" in args.only:
-        rows += measure_prediction(catalog.test, dataset, experiment, args.seconds)
+        rows += measure_prediction(catalog.train, dataset, compact, args.seconds)
+    if "submission" in args.only:
+        more, found = measure_submission(catalog.train, dataset, args.seconds)
+        rows += more
     if "training" in args.only:
         for case in list_cases(experiment):
             rows += measure_training_steps(case, args.seconds, args.torch_python)
@@ -65,6 +71,8 @@ def main() -> None:
     if "memory" in args.only:
         more, sizes = measure_footprint(dataset, compact, args.input)
         rows += more
+    if "growth" in args.only:
+        sizes |= measure_growth(args.input)
     machine = {
         "device": describe_device(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
@@ -81,6 +89,9 @@ def main() -> None:
                 ["one thread", "ms/photo"], [[name, f"{ms:.2f}"] for name, ms in steps.items()], right={"ms/photo"}
             )
         )
+    if found:
+        print()
+        print(render_table(["submission", ""], [[name, f"{value:.2f}"] for name, value in found.items()], right={""}))
     if sizes:
         print()
         print(render_table(["memory", "MiB"], [[name, f"{mib:.0f}"] for name, mib in sizes.items()], right={"MiB"}))
@@ -92,6 +103,7 @@ def main() -> None:
             "input": str(args.input),
             "rows": [row.to_dict() for row in rows],
             "steps_ms": steps,
+            "submission": found,
             "memory_mib": sizes,
         },
     )

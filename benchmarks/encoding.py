@@ -5,9 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from baselines import encode_public_rle
-from measure import Row, compare, time_rounds
+from measure import Row, compare, pick_evenly, time_rounds
 from pycocotools import mask as coco
-from reading import pick_evenly
 
 from unets.config import DatasetConfig
 from unets.data.samples import Sample, read_mask

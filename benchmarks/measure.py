@@ -1,11 +1,12 @@
 """Ratios of speeds, measured so that a busy machine hits both sides."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import median, quantiles
 from typing import Any
 
+from unets.data.samples import Sample
 from unets.tables import render_table
 
 Rounds = dict[str, list[float]]
@@ -89,6 +90,11 @@ def compare(
         quartiles=(lower, upper),
         aim=aim,
     )
+
+
+def pick_evenly(samples: Sequence[Sample], count: int) -> list[Sample]:
+    """Picks samples spread over the whole list; all where there are fewer."""
+    return list(samples[:: max(1, len(samples) // count)][:count])
 
 
 def format_rows(rows: list[Row]) -> str:

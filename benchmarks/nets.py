@@ -85,15 +85,15 @@ def format_counts(parameters: int, multiply_adds: int) -> str:
     return f"{parameters / 1e6:.2f} M | {multiply_adds / 1e9:.2f} G"
 
 
-def replace_table(text: str, table: str) -> str:
+def replace_table(text: str, table: str, *, begin: str = BEGIN, end: str = END) -> str:
     """Puts a table between the marks of a text.
 
     Raises:
         ValueError: the marks are not there, once each.
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise ValueError(f"README.md must hold {BEGIN!r} and {END!r} once each. Received: another number")
-    return re.sub(f"{re.escape(BEGIN)}.*{re.escape(END)}", lambda _: f"{BEGIN}\n{table}\n{END}", text, flags=re.DOTALL)
+    if text.count(begin) != 1 or text.count(end) != 1:
+        raise ValueError(f"README.md must hold {begin!r} and {end!r} once each. Received: another number")
+    return re.sub(f"{re.escape(begin)}.*{re.escape(end)}", lambda _: f"{begin}\n{table}\n{end}", text, flags=re.DOTALL)
 
 
 def _run(name: str) -> dict[str, float]:

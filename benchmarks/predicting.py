@@ -1,99 +1,205 @@
-"""Prediction end to end: against reading alone and the net alone."""
+"""Prediction end to end: against its own parts, against a net that only sleeps, and against a public baseline."""
 
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from unittest.mock import patch
 
+import keras
 import numpy as np
-from measure import Row, compare, time_rounds
-from reading import pick_evenly
+import numpy.typing as npt
+from baselines import predict_public
+from crowd import name_folders, soften
+from keras import ops
+from measure import Row, compare, pick_evenly, time_rounds
 
 from unets.catalog import Catalog
 from unets.config import DatasetConfig, ExperimentConfig
+from unets.data.geometry import SizeHW
 from unets.data.io import read_image
-from unets.data.samples import Sample
+from unets.data.samples import Sample, read_full_size, read_mask
 from unets.folds import hash_folds
 from unets.inference import predict
-from unets.inference.maps import encode_map
+from unets.inference.blend import blend
+from unets.inference.maps import encode_map, from_u8, open_maps
+from unets.inference.postprocess import to_masks
 from unets.nets.backend import choose_precision
+from unets.nets.predictor import Predictor
 from unets.nets.unet import build_unet
 from unets.parallel import count_cores, map_ahead
 from unets.paths import Project
+from unets.rle import encode_rle
 from unets.runs import write_json
 from unets.snapshot import take_snapshot
 
-_NUM_PHOTOS = 48
+# By the size of the net's photos: the more pixels, the fewer photos a round.
+_NUM_PHOTOS = {(640, 959): 32, (1024, 1024): 16, (1280, 1918): 8}
+# The first batch is always waited for, and a start takes 0.25 s of Keras: both must weigh little, as in earnest.
+_NUM_SLEEPING = 512
 _NAME = "random_weights"
+
+MapsU8 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stand:
+    """Stands in a net's place: sleeps, as one on a device of its own would have us wait, and returns maps made before.
+
+    Args:
+        batch_size: photos a batch.
+        maps_nhwc: uint8 (batch_size, height, width, classes).
+        seconds: a photo.
+    """
+
+    batch_size: int
+    maps_nhwc: MapsU8
+    seconds: float = 0.0
+
+    def __call__(self, images_nhwc: npt.NDArray[np.uint8]) -> tuple[MapsU8, MapsU8]:
+        """See `Predictor`."""
+        time.sleep(self.seconds * len(images_nhwc))
+        return self.maps_nhwc[: len(images_nhwc)], self.maps_nhwc[: len(images_nhwc)]
 
 
 def measure_prediction(
     samples: Sequence[Sample], dataset: DatasetConfig, experiment: ExperimentConfig, seconds: float
 ) -> list[Row]:
-    """Compares seconds for 48 test photos, from files to shards, with the net alone and with reading alone.
+    """Compares ways to predict photos, from cold files to maps in shards, at each of Carvana's three sizes.
 
-    Building and tracing the net, which happens once whatever the number of photos, is left out. Where reading and the
-    net have processors of their own, the whole should take as long as the slower of the two; on one CPU they share the
-    cores, and the whole is also held against the sum of all three, compressing the maps included.
+    Building and tracing the net, which happens once whatever the number of photos, is left out. On one CPU, reading,
+    net and PNGs share the cores: the whole is held against the sum of all three. A net that sleeps stands for one on a
+    device of its own: the whole should take as long as the slower of it and our own work.
+
+    Args:
+        samples: photos with masks, to make maps of for the net that sleeps.
+        dataset: their declaration.
+        experiment: whose net predicts; its weights are random.
+        seconds: of each measurement.
     """
-    chosen = pick_evenly(samples, _NUM_PHOTOS)
+    rows = []
+    for size_hw, num_photos in _NUM_PHOTOS.items():
+        data = experiment.data.model_copy(update={"size_hw": size_hw, "crop_hw": None})
+        at_size = experiment.model_copy(update={"data": data})
+        rows += _measure_net(pick_evenly(samples, num_photos), dataset, at_size, seconds)
+        rows += _measure_sleep(samples, dataset, at_size, seconds)
+    return rows
+
+
+def _measure_net(
+    chosen: Sequence[Sample], dataset: DatasetConfig, experiment: ExperimentConfig, seconds: float
+) -> list[Row]:
     size_hw, batch_size = experiment.data.size_hw, experiment.prediction.batch_size
     with tempfile.TemporaryDirectory() as folder:
-        project = _lay_out(Path(folder), dataset, experiment)
+        project = name_folders(Path(folder))
+        plant_run(project, dataset, experiment)
         weights_paths = [project.run_dir(_NAME, 0) / "best.weights.h5"]
         predictor = predict.load_predictor(weights_paths, experiment, size_hw, len(dataset.classes))
-        catalog = Catalog(dataset=dataset, train=(), test=tuple(chosen))
         photos = np.stack([read_image(sample.photo_path, size_hw) for sample in chosen])
-
-        def run_all(_: int) -> None:
-            with patch.object(predict, "load_predictor", return_value=predictor):
-                predict.predict_experiment(project, catalog, _NAME, experiment, folds={}, use_folds=(0,), anew=True)
-
-        def run_reading(_: int) -> None:
-            cores = count_cores()
-            read = map_ahead(
-                lambda sample: read_image(sample.photo_path, size_hw), chosen, workers=cores, ahead=2 * cores
-            )
-            for _photo in read:
-                pass
+        maps = list(predictor(photos[:batch_size])[0])
 
         def run_net(_: int) -> None:
             for start in range(0, len(photos), batch_size):
                 predictor(photos[start : start + batch_size])
 
-        maps = [layers for pair in zip(*predictor(photos[:batch_size]), strict=True) for layers in pair]
+        def run_all(_: int) -> None:
+            predict_all(project, chosen, dataset, experiment, predictor)
 
-        def run_compressing(_: int) -> None:
-            cores = count_cores()
-            for _map in map_ahead(encode_map, islice(cycle(maps), 2 * len(photos)), workers=cores, ahead=2 * cores):
-                pass
+        def run_to_rows(_: int) -> None:
+            _predict_to_rows(project, chosen, dataset, experiment, predictor)
 
-        ways = {"all": run_all, "reading": run_reading, "net": run_net, "compressing": run_compressing}
+        paths, takes_floats = [sample.photo_path for sample in chosen], _take_floats(predictor, size_hw)
+        ways: dict[str, Callable[[int], object]] = {
+            "all": run_all,
+            "net": run_net,
+            "reading": lambda _: _read(chosen, size_hw),
+            "compressing": lambda _: _compress(maps, len(chosen)),
+            "rows": run_to_rows,
+            "public": lambda _: predict_public(
+                paths, takes_floats.predict_on_batch, batch_size, size_hw, read_full_size(chosen[0], dataset)
+            ),
+        }
         rounds = time_rounds(ways, seconds)
-    slower = [max(pair) for pair in zip(rounds["reading"], rounds["net"], strict=True)]
     total = [sum(parts) for parts in zip(rounds["reading"], rounds["net"], rounds["compressing"], strict=True)]
-    scale = 1000 / len(chosen)
+    scale, where = 1000 / len(chosen), f"prediction at {size_hw[0]} x {size_hw[1]}"
     return [
+        compare(f"{where} / net + reading + PNGs", rounds["all"], total, unit="ms/photo", scale=scale, aim=1 / 1.05),
+        compare(f"{where} / net alone", rounds["all"], rounds["net"], unit="ms/photo", scale=scale),
         compare(
-            "prediction / slower of reading, net", rounds["all"], slower, unit="ms/photo", scale=scale, aim=1 / 1.1
+            f"{where} and rows / public threads",
+            rounds["rows"],
+            rounds["public"],
+            unit="ms/photo",
+            scale=scale,
+            aim=1.5,
         ),
-        compare("prediction / reading + net + PNGs", rounds["all"], total, unit="ms/photo", scale=scale),
-        compare("prediction / net alone", rounds["all"], rounds["net"], unit="ms/photo", scale=scale),
-        compare("prediction / reading alone", rounds["all"], rounds["reading"], unit="ms/photo", scale=scale),
     ]
 
 
-def _lay_out(folder: Path, dataset: DatasetConfig, experiment: ExperimentConfig) -> Project:
-    """Writes the run folder of a trained net, of random weights."""
-    project = Project(
-        competition="bench",
-        input_dir=folder,
-        models_dir=folder,
-        configs_dir=folder,
-        submissions_dir=folder,
-        results_dir=folder,
-    )
+def _measure_sleep(
+    samples: Sequence[Sample], dataset: DatasetConfig, experiment: ExperimentConfig, seconds: float
+) -> list[Row]:
+    """Holds prediction with a net that sleeps against the slower of it and our own work: a third more, a third less."""
+    size_hw, batch_size = experiment.data.size_hw, experiment.prediction.batch_size
+    few = pick_evenly(samples, 16)
+    maps = np.stack([soften(read_mask(sample, dataset), size_hw, [0]) for sample in few])[:batch_size]
+    num_photos = _NUM_SLEEPING * 640 * 959 // (size_hw[0] * size_hw[1])
+    scale = 1000 / num_photos
+    many = [Sample(id=f"{i}", group="", view=None, photo_path=few[i % len(few)].photo_path) for i in range(num_photos)]
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        project = name_folders(Path(folder))
+        plant_run(project, dataset, experiment)
+
+        def run_work(_: int) -> None:
+            # Both at once, as they must where the net has a device of its own.
+            read = map_ahead(lambda s: read_image(s.photo_path, size_hw), many, workers=count_cores(), ahead=8)
+            shown = (maps[index % len(maps)] for index, _ in enumerate(read))
+            _exhaust(map_ahead(encode_map, shown, workers=count_cores(), ahead=8))
+
+        began = time.perf_counter()
+        run_work(0)
+        work_seconds = time.perf_counter() - began
+        for word, share in (("slower", 4 / 3), ("faster", 2 / 3)):
+            stand = Stand(batch_size=batch_size, maps_nhwc=maps, seconds=share * work_seconds / num_photos)
+
+            def run_all(_: int, stand: Stand = stand) -> None:
+                predict_all(project, many, dataset, experiment, stand)
+
+            def run_to_rows(_: int, stand: Stand = stand) -> None:
+                _predict_to_rows(project, many, dataset, experiment, stand)
+
+            def run_public(_: int, stand: Stand = stand) -> None:
+                paths, full_hw = [sample.photo_path for sample in many], read_full_size(many[0], dataset)
+                predict_public(paths, lambda photos: from_u8(stand(photos)[0]), batch_size, size_hw, full_hw)
+
+            ways = {"all": run_all, "work": run_work, "rows": run_to_rows, "public": run_public}
+            rounds = time_rounds(ways, seconds / 2)
+            slower = [max(work, stand.seconds * num_photos) for work in rounds["work"]]
+            what = f"prediction at {size_hw[0]} x {size_hw[1]}, {word} net asleep / slower of it, our work"
+            rows.append(compare(what, rounds["all"], slower, unit="ms/photo", scale=scale, aim=1 / 1.05))
+            what = f"the same and rows / public threads, {word} net asleep"
+            rows.append(compare(what, rounds["rows"], rounds["public"], unit="ms/photo", scale=scale, aim=1.5))
+    return rows
+
+
+def predict_all(
+    project: Project,
+    samples: Sequence[Sample],
+    dataset: DatasetConfig,
+    experiment: ExperimentConfig,
+    predictor: Predictor | Stand,
+) -> None:
+    """Predicts test photos anew with the run that `plant_run` made, but with a net that is there."""
+    catalog = Catalog(dataset=dataset, train=(), test=tuple(samples))
+    with patch.object(predict, "load_predictor", return_value=predictor):
+        predict.predict_experiment(project, catalog, _NAME, experiment, folds={}, use_folds=(0,), anew=True)
+
+
+def plant_run(project: Project, dataset: DatasetConfig, experiment: ExperimentConfig) -> None:
+    """Writes the run folder of a trained net, of random weights, and folds if there are none."""
     run_dir = project.run_dir(_NAME, 0)
     run_dir.mkdir(parents=True)
     precision = choose_precision(experiment.training.precision)
@@ -104,8 +210,48 @@ def _lay_out(folder: Path, dataset: DatasetConfig, experiment: ExperimentConfig)
     kernel, bias = classify.get_weights()
     classify.set_weights([1000 * kernel, bias])
     net.save_weights(run_dir / "best.weights.h5")
-    project.folds_path.write_text("id,group,fold\n")
+    if not project.folds_path.exists():
+        project.folds_path.write_text("id,group,fold\n")
     write_json(run_dir / "metrics.json", {"is_finished": True})
     snapshot = take_snapshot(experiment, dataset, 0, hash_folds(project.folds_path))
     write_json(run_dir / "config.json", snapshot)
-    return project
+
+
+def _predict_to_rows(
+    project: Project,
+    samples: Sequence[Sample],
+    dataset: DatasetConfig,
+    experiment: ExperimentConfig,
+    predictor: Predictor | Stand,
+) -> None:
+    """Goes on to run lengths, as the public baseline does, by way of the maps on disk."""
+    predict_all(project, samples, dataset, experiment, predictor)
+    reader = open_maps(project.maps_dir(_NAME, "test"))
+
+    def encode(sample: Sample) -> str:
+        probs_hwc = blend([reader.read_map(sample.id)], [1.0], read_full_size(sample, dataset))
+        return encode_rle(to_masks(probs_hwc, 0.5))
+
+    _exhaust(map_ahead(encode, samples, workers=count_cores(), ahead=8))
+
+
+def _take_floats(predictor: Predictor, size_hw: SizeHW) -> keras.Model:
+    """Returns the same nets and flips as a model from float32 photos 0..1 to float32 maps 0..1."""
+    photos = keras.Input((*size_hw, 3), batch_size=predictor.batch_size, dtype="float32")
+    mean, _ = predictor._model(ops.cast(photos * 255.0, "uint8"))
+    return keras.Model(photos, ops.cast(mean, "float32") / 255.0)
+
+
+def _read(samples: Sequence[Sample], size_hw: SizeHW) -> None:
+    cores = count_cores()
+    _exhaust(map_ahead(lambda s: read_image(s.photo_path, size_hw), samples, workers=cores, ahead=2 * cores))
+
+
+def _compress(maps: Sequence[MapsU8], count: int) -> None:
+    cores = count_cores()
+    _exhaust(map_ahead(encode_map, islice(cycle(maps), count), workers=cores, ahead=2 * cores))
+
+
+def _exhaust(items: Iterable[object]) -> None:
+    for _ in items:
+        pass

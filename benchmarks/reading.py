@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 from baselines import load_public_batch
-from measure import Row, compare, time_rounds
+from measure import Row, compare, pick_evenly, time_rounds
 
 from unets.config import AugmentConfig, DatasetConfig
 from unets.data.augment import draw_colours, draw_warp, recolour, warp_pair
@@ -86,11 +86,6 @@ def measure_steps(samples: Sequence[Sample], dataset: DatasetConfig) -> dict[str
             photos.append(timed("colours (8 of 10 photos)", recolour, photo, colours, gamma))
         timed("stack", np.stack, photos)
     return {step: median(values) / (BATCH_SIZE if step == "stack" else 1) for step, values in times.items()}
-
-
-def pick_evenly(samples: Sequence[Sample], count: int) -> list[Sample]:
-    """Picks samples spread over the whole list; all where there are fewer."""
-    return list(samples[:: max(1, len(samples) // count)][:count])
 
 
 def _make_epoch(reader: PairReader, num_photos: int) -> Callable[[int], None]:

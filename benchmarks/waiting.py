@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from measure import Rounds, Row, compare
-from reading import pick_evenly
+from measure import Rounds, Row, compare, pick_evenly
 
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.data.batches import Batches

@@ -84,6 +84,10 @@ class Project:
         """The csv.gz of that name; its provenance stands beside it as .json."""
         return self.submissions_dir / f"{name}.csv.gz"
 
+    def submission_parts_dir(self, name: str) -> Path:
+        """Rows of a submission that is not whole yet; deleted when it is."""
+        return self.models_dir / "submission_parts" / name
+
     def score_path(self, submission_path: Path) -> Path:
         """What a submission reached against the truth."""
         return self.models_dir / "scores" / f"{submission_path.name.split('.csv')[0]}.json"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import psutil
 from filelock import FileLock, Timeout
@@ -21,15 +22,19 @@ _LOCK, _OWNER = ".lock", ".lock-owner"
 
 
 @contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
+def atomic_path(path: Path, *, is_contested: bool = False) -> Iterator[Path]:
     """Gives a temporary path beside `path`, which takes its place once the block ends without an error.
 
     A kill leaves at most the temporary file, whose name is always the same, so that the next try overwrites it. An
     error inside the block (a full disk, Ctrl-C) removes it.
+
+    Args:
+        path: of the file to be written.
+        is_contested: whether another process may be writing it, too: each gets a name of its own, the last one wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffixes stay: libraries choose the format by them (`.weights.h5`, `.png`).
-    temporary = path.with_name(f".part-{path.name}")
+    temporary = path.with_name(f".part-{uuid4().hex if is_contested else ''}{path.name}")
     try:
         yield temporary
         with temporary.open("rb") as file:

@@ -275,6 +275,6 @@ def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.Mon
     monkeypatch.setattr(predict, "count_cores", lambda: 2)
     many.predict(batch_size=4, shard_size=4)
     assert counts == {"read": 120, "written": 120} and len(lead) == 30
-    # Two queues of two batches and a photo a worker, the batch between them, and the shards being filled, waiting and
-    # written.
-    assert max(lead) <= 2 * (2 * 4 + 2 + 1) + 4 + 3 * 4
+    # Two queues of two batches and a photo a worker, the two batches between them, and the shards being filled, waiting
+    # and written.
+    assert max(lead) <= 2 * (2 * 4 + 2 + 1) + 2 * 4 + 3 * 4

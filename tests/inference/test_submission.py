@@ -1,13 +1,15 @@
+import dataclasses
 import errno
 import gzip
 import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-import tracemalloc
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from unets.inventory import read_scores
 from unets.metrics import dice
 from unets.paths import Project
 from unets.rle import decode_rle, encode_rle
+from unets.runs import hold
 
 from .conftest import FINGERPRINT, flip_bit, write_maps
 
@@ -142,48 +145,160 @@ def test_the_record_says_what_made_it(make_ready: MakeReady) -> None:
     assert record["git_commit"] is None  # the test's folder is no repository
 
 
-@pytest.mark.parametrize("stop", [1, 2])
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of two photos, so that the six of a scene are in three."""
+    monkeypatch.setattr(submission, "_PART", 2)
+
+
+def list_files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.usefixtures("small_parts")
 def test_stopped_and_started_again_the_bytes_are_the_same(
-    make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch, stop: int
+    make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project, dataset = make_ready()
-    monkeypatch.setattr(submission, "_CHUNK", 2)
     expected = write_submission(project, dataset, jobs=2).read_bytes()
-    old_name = project.submission_path("tiny_a")
-    old_name.unlink()
+    project.submission_path("tiny_a").unlink()
+    made, write_part = [], submission.write_part
 
-    def stop_midway(*args: Any, **options: Any) -> Iterator[str]:
-        for position, text in enumerate(run_tasks(*args, **options)):
-            if position == stop:
-                raise KeyboardInterrupt
-            yield text
+    def stop_at_the_third(path: Path, *args: Any, **fields: Any) -> None:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(path.name)
+        write_part(path, *args, **fields)
 
-    run_tasks = submission.run_tasks
-    monkeypatch.setattr(submission, "run_tasks", stop_midway)
+    monkeypatch.setattr(submission, "write_part", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         write_submission(project, dataset, jobs=1)
-    assert [path.name for path in project.submissions_dir.iterdir()] == ["tiny_a.json"]
-    monkeypatch.setattr(submission, "run_tasks", run_tasks)
+    assert list_files(project.submissions_dir) == ["tiny_a.json"]
     (project.submissions_dir / ".part-tiny_a.csv.gz").write_bytes(b"left by a kill")
+    made.clear()
     assert write_submission(project, dataset, jobs=1).read_bytes() == expected
-    assert sorted(path.name for path in project.submissions_dir.iterdir()) == ["tiny_a.csv.gz", "tiny_a.json"]
+    assert made == ["00002.part"]
+    assert list_files(project.submissions_dir) == ["tiny_a.csv.gz", "tiny_a.json"]
+    assert not project.submission_parts_dir("tiny_a").exists()
     # neither name nor time in the gzip header: flags 0, mtime 0
     assert expected[3:8] == bytes(5)
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_part(make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("damage", ["flipped bit", "truncated", "empty", "other photos", "other maps", "other cut"])
+def test_parts_that_are_damaged_or_of_something_else_are_made_again(
+    make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    project, dataset = make_ready()
+    folder = project.submission_parts_dir("tiny_a")
+    with monkeypatch.context() as patch:
+        patch.setattr(submission.shutil, "rmtree", lambda *_, **__: None)  # as a kill just before would leave it
+        expected = write_submission(project, dataset, jobs=1).read_bytes()
+    (first, second, third), content = sorted(folder.glob("*.part")), (folder / "00001.part").read_bytes()
+    redone = ["00001.part"]
+    if damage == "flipped bit":
+        flip_bit(second, len(content) // 2)
+    elif damage == "truncated":
+        second.write_bytes(content[:-1])
+    elif damage == "empty":
+        second.write_bytes(b"")
+    elif damage == "other photos":
+        second.write_bytes(first.read_bytes())
+    else:
+        redone = [first.name, second.name, third.name]
+        if damage == "other maps":
+            write_maps(project, dataset, "a", fingerprint="f" * 16, seed=7)
+        fields = {"experiments": ("a",), "threshold": 0.3 if damage == "other cut" else 0.5}
+        fit_ensemble(project, dataset, EnsembleConfig(**fields), jobs=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(submission, "find_missing_parts", lambda _, fingerprints: list(range(len(fingerprints))))
+            patch.setattr(submission.shutil, "rmtree", lambda *_, **__: None)
+            anew = write_submission(project, dataset, "anew", jobs=1).read_bytes()
+        assert anew != expected
+        expected = anew
+    made, write_part = [], submission.write_part
+
+    def note(path: Path, *args: Any, **fields: Any) -> None:
+        made.append(path.name)
+        write_part(path, *args, **fields)
+
+    monkeypatch.setattr(submission, "write_part", note)
+    assert write_submission(project, dataset, jobs=1).read_bytes() == expected
+    assert made == redone
+
+
+def test_a_full_disk_leaves_the_old_file_and_what_was_finished(
+    make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch
+) -> None:
     project, dataset = make_ready()
     path = write_submission(project, dataset, jobs=1)
-    before = path.read_bytes()
+    before, write_bytes = path.read_bytes(), Path.write_bytes
+    monkeypatch.setattr(submission, "_PART", 2)
+    expected = write_submission(project, dataset, "tiny_b", jobs=1).read_bytes()
 
-    def fill_disk(*_: Any) -> int:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def fill_disk(self: Path, content: bytes) -> int:
+        if self.name.endswith("00001.part"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_bytes(self, content)
 
-    monkeypatch.setattr(gzip.GzipFile, "write", fill_disk)
-    with pytest.raises(OSError, match="No space left"):
-        write_submission(project, dataset, jobs=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fill_disk)
+        with pytest.raises(OSError, match=r"No space left on device: .*00001\.part"):
+            write_submission(project, dataset, jobs=1)
     assert path.read_bytes() == before
-    assert sorted(path.name for path in project.submissions_dir.iterdir()) == ["tiny_a.csv.gz", "tiny_a.json"]
+    assert "00000.part" in list_files(project.submission_parts_dir("tiny_a"))
+    assert not [name for name in list_files(project.submission_parts_dir("tiny_a")) if name.startswith(".part")]
+    assert write_submission(project, dataset, jobs=1).read_bytes() == expected
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(
+    make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    """Real SIGKILLs. With two jobs the workers outlive their parent for as long as their tasks take."""
+    project, dataset = make_ready(num_test_groups=4, num_views=6)
+    folders = {field.name: str(getattr(project, field.name)) for field in dataclasses.fields(project)}
+    program = f"""
+import time
+from pathlib import Path
+from unets.config import load_dataset
+from unets.inference import submission
+from unets.paths import Project
+
+submission._PART, write_part = 2, submission.write_part
+def write_slowly(*args, **fields):  # in this process, so with one job
+    time.sleep(0.1)
+    write_part(*args, **fields)
+submission.write_part = write_slowly
+folders = {folders}
+project = Project(competition=folders.pop("competition"), **{{name: Path(path) for name, path in folders.items()}})
+submission.write_submission(project, load_dataset(project.configs_dir), jobs={jobs})
+"""
+    folder, path = project.submission_parts_dir("tiny_a"), project.submission_path("tiny_a")
+    num_parts = 0
+    for target in (2, 7) if jobs == 1 else (2,):  # starting workers takes seconds
+        process = subprocess.Popen([sys.executable, "-c", program])
+        while len(parts := list(folder.glob("*.part"))) < target and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not path.exists()
+        assert num_parts < len(parts)
+        num_parts = len(parts)
+    assert jobs == 2 or num_parts < 12
+    subprocess.run([sys.executable, "-c", program], check=True)
+    resumed = path.read_bytes()
+    path.unlink()
+    monkeypatch.setattr(submission, "_PART", 2)
+    assert write_submission(project, dataset, jobs=1).read_bytes() == resumed
+
+
+def test_a_second_submission_of_the_name_says_who_is_at_work(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    with hold(project.submission_parts_dir("tiny_a")):
+        with pytest.raises(InputError, match=rf"must be free. Received: process {os.getpid()} on"):
+            write_submission(project, dataset, jobs=1)
+        write_submission(project, dataset, "another", jobs=1)
 
 
 def test_maps_of_another_origin_are_refused(make_ready: MakeReady) -> None:
@@ -244,19 +359,9 @@ def test_a_submission_is_found_by_path_by_name_or_as_the_newest(make_ready: Make
 
 
 def test_no_stage_after_the_net_loads_a_network_library() -> None:
-    modules = "submission, ensemble, oof, score, check, maps, views, postprocess, blend"
+    modules = "submission, parts, ensemble, oof, score, check, maps, views, postprocess, blend"
     code = (
         f"import sys; from unets.inference import {modules}; print({{'keras', 'tensorflow', 'jax'}} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def test_rows_are_written_as_they_come(tmp_path: Path) -> None:
-    text = "1 2 " * 25_000  # 100 KB, 400 times: 40 MB in all
-    tracemalloc.start()
-    digest = submission.write_gzip(tmp_path / "large.csv.gz", ["img", "rle_mask"], (text for _ in range(400)))
-    _, peak_bytes = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak_bytes < 2_000_000
-    assert digest == hashlib.sha256(gzip.decompress((tmp_path / "large.csv.gz").read_bytes())).hexdigest()

@@ -37,7 +37,7 @@ def blend(
     total = float(sum(weights))
     if len(maps) != len(weights) or total <= 0:
         raise ValueError(f"`weights` must hold one for each of {len(maps)} maps, not all 0. Received: {weights}")
-    shares = [(probs_u8_hwc, np.float32(w / total)) for probs_u8_hwc, w in zip(maps, weights, strict=True) if w > 0]
+    shares = [(probs_u8_hwc, w / total) for probs_u8_hwc, w in zip(maps, weights, strict=True) if w > 0]
     return _average_logits(shares, full_hw) if averaging == "logit" else _average_probs(shares, full_hw)
 
 
@@ -48,27 +48,25 @@ def enlarge_map(probs_hwc: npt.NDArray[np.float32], full_hw: SizeHW) -> npt.NDAr
     return np.stack([enlarge(layer, full_hw) for layer in np.moveaxis(probs_hwc, -1, 0)], axis=-1)
 
 
-def _average_probs(
-    shares: Sequence[tuple[npt.NDArray[np.uint8], np.float32]], full_hw: SizeHW
-) -> npt.NDArray[np.float32]:
+def _average_probs(shares: Sequence[tuple[npt.NDArray[np.uint8], float]], full_hw: SizeHW) -> npt.NDArray[np.float32]:
     """Maps of one size are averaged first: enlarging is linear, so the result is that of enlarging each, up to
     rounding, for one enlargement in place of one a member.
     """
     by_size: dict[tuple[int, ...], npt.NDArray[np.float32]] = {}
     for probs_u8_hwc, weight in shares:
-        share = from_u8(probs_u8_hwc) * weight
-        size = probs_u8_hwc.shape
-        by_size[size] = by_size[size] + share if size in by_size else share
+        share, size = from_u8(probs_u8_hwc, weight), probs_u8_hwc.shape
+        if size in by_size:
+            by_size[size] += share
+        else:
+            by_size[size] = share
     enlarged = [enlarge_map(probs_hwc, full_hw) for probs_hwc in by_size.values()]
     return enlarged[0] if len(enlarged) == 1 else np.sum(enlarged, axis=0, dtype=np.float32)
 
 
-def _average_logits(
-    shares: Sequence[tuple[npt.NDArray[np.uint8], np.float32]], full_hw: SizeHW
-) -> npt.NDArray[np.float32]:
+def _average_logits(shares: Sequence[tuple[npt.NDArray[np.uint8], float]], full_hw: SizeHW) -> npt.NDArray[np.float32]:
     logits_hwc: npt.NDArray[np.float32] | None = None
     for probs_u8_hwc, weight in shares:
         probs_hwc = np.clip(enlarge_map(from_u8(probs_u8_hwc), full_hw), _EDGE, 1 - _EDGE)
-        share = np.log(probs_hwc / (1 - probs_hwc)) * weight
+        share = np.log(probs_hwc / (1 - probs_hwc)) * np.float32(weight)
         logits_hwc = share if logits_hwc is None else logits_hwc + share
     return np.asarray(1 / (1 + np.exp(-np.asarray(logits_hwc))), dtype=np.float32)

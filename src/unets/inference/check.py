@@ -3,6 +3,7 @@
 import csv
 import gzip
 import zlib
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -116,7 +117,7 @@ class _Places:
     def __init__(self, keys: Sequence[Key]) -> None:
         self._keys = keys
         self._position_of = {key: position for position, key in enumerate(keys)}
-        self._number_of: dict[Key, int] = {}
+        self._numbers = array("q", bytes(8 * len(keys)))  # row of each key; 0: none yet
         self._last = -1  # position of the latest row that stood in its place
 
     def find_fault(self, key: Key, number: int) -> str | None:
@@ -124,9 +125,9 @@ class _Places:
         position = self._position_of.get(key)
         if position is None:
             return "is not in the sample submission"
-        if key in self._number_of:
-            return f"stands in row {self._number_of[key]} already"
-        self._number_of[key] = number
+        if self._numbers[position]:
+            return f"stands in row {self._numbers[position]} already"
+        self._numbers[position] = number
         if position < self._last:
             return f"must stand before {_name(self._keys[self._last])}"
         self._last = position
@@ -134,7 +135,7 @@ class _Places:
 
     def list_missing(self) -> list[Key]:
         """Lists what was not found, in the sample's order."""
-        return [key for key in self._keys if key not in self._number_of]
+        return [key for key, number in zip(self._keys, self._numbers, strict=True) if not number]
 
 
 def _read_cells(path: Path, header: list[str]) -> Iterator[tuple[int, list[str]]]:

@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import struct
+import sys
 import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -41,9 +42,14 @@ def to_u8(probs: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     return np.asarray(np.rint(probs * np.float32(255)), dtype=np.uint8)
 
 
-def from_u8(probs_u8: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Gives 8-bit probabilities back as float32 0..1; the inverse of `to_u8` but for the rounding, at most 1/510."""
-    return np.asarray(probs_u8 * np.float32(1 / 255), dtype=np.float32)
+def from_u8(probs_u8: npt.NDArray[np.uint8], weight: float = 1.0) -> npt.NDArray[np.float32]:
+    """Gives 8-bit probabilities back as float32 0..1; the inverse of `to_u8` but for the rounding, at most 1/510.
+
+    Args:
+        probs_u8: uint8, any shape.
+        weight: that they are multiplied with, in the same pass.
+    """
+    return np.asarray(probs_u8 * np.float32(weight / 255), dtype=np.float32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -266,6 +272,15 @@ class MapReader:
             shard_of={id_: self._find(id_) for id_ in ids},
         )
 
+    def check_ids(self, ids: Iterable[str]) -> None:
+        """Checks that there is a map of each id; reads none.
+
+        Raises:
+            InputError: there is no map of an id.
+        """
+        for id_ in ids:
+            self._find(id_)
+
     def read_map(self, id_: str) -> npt.NDArray[np.uint8]:
         """Reads one map.
 
@@ -337,7 +352,7 @@ def open_maps(folder: Path) -> MapReader:
                 f"{folder} must hold maps of one origin. Received: {paths[0].name} of {_describe(first)}, "
                 f"{path.name} of {_describe(manifest)}. {_how_to_make(folder)} with ANEW=1"
             )
-        for id_ in manifest.ids:
+        for id_ in map(sys.intern, manifest.ids):  # the stores of an ensemble's members have the same ids
             if shard_of.setdefault(id_, int(path.stem)) != int(path.stem):
                 raise InputError(
                     f"{folder} must hold one map of {id_}. Received: one in shard {shard_of[id_]:05d}, one in "

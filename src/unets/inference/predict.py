@@ -1,7 +1,7 @@
 """Maps of every photo: out-of-fold for training photos, the mean over folds for test photos.
 
-Photos stream: threads read and shrink ahead, the net works in this thread, a thread writes shards behind. Memory does
-not grow with the number of photos.
+Photos stream: threads read and shrink ahead, the net works in a thread, others compress its maps, one writes shards
+behind. Memory does not grow with the number of photos.
 """
 
 import logging
@@ -270,14 +270,21 @@ def _predict_images(
     kill has the same bytes.
     """
     batch_size, tile_hw = experiment.prediction.batch_size, experiment.prediction.tile_hw
-    for shard in shards:
-        for start in range(0, len(shard.samples), batch_size):
-            batch = list(islice(images, min(batch_size, len(shard.samples) - start)))
-            if tile_hw is None:
-                yield from zip(*predictor(np.stack(batch)), strict=True)
-            else:
-                overlap_px = experiment.prediction.tile_overlap_px
-                yield from (_predict_tiles(predictor, image, tile_hw, overlap_px) for image in batch)
+
+    def draw() -> Iterator[ImageU8]:
+        for shard in shards:
+            for start in range(0, len(shard.samples), batch_size):
+                yield np.stack(list(islice(images, min(batch_size, len(shard.samples) - start))))
+
+    def predict(images_nhwc: ImageU8) -> list[tuple[ImageU8, ImageU8]]:
+        if tile_hw is None:
+            return list(zip(*predictor(images_nhwc), strict=True))
+        overlap_px = experiment.prediction.tile_overlap_px
+        return [_predict_tiles(predictor, image_hwc, tile_hw, overlap_px) for image_hwc in images_nhwc]
+
+    # In a thread of its own: while the net works on a batch, the next is stacked and the last one's maps are handed on.
+    for maps in map_ahead(predict, draw(), workers=1, ahead=1):
+        yield from maps
 
 
 def _predict_tiles(

@@ -23,10 +23,10 @@ from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.inference.ensemble import Ensemble
 from unets.inference.maps import MapReader, open_maps
+from unets.inference.parts import write_gzip
 from unets.inference.postprocess import ClassMask
 from unets.inference.predict import Store, find_weights, fingerprint_maps, predict_samples
 from unets.inference.recipe import Recipe, average_maps, cut_map
-from unets.inference.submission import write_gzip
 from unets.origin import describe_origin
 from unets.parallel import run_tasks
 from unets.paths import Project

@@ -1,14 +1,17 @@
-"""The submission file: the ensemble's test maps as run lengths, in the sample submission's order."""
+"""The submission file: the ensemble's test maps as run lengths, in the sample submission's order.
+
+Workers turn maps into rows, some photos at a time, and leave them compressed in a part of their own: no map is ever
+stored at full size, memory grows by the photos' names alone, and a kill costs the parts under way alone.
+"""
 
 import csv
-import gzip
-import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
-from itertools import chain, groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 from unets.catalog import load_catalog, parse_row, read_sample_rows
@@ -20,16 +23,17 @@ from unets.folds import hash_folds
 from unets.inference.check import check_submission, read_header
 from unets.inference.ensemble import Ensemble, read_ensemble
 from unets.inference.maps import MapReader, open_maps
+from unets.inference.parts import find_missing_parts, join_parts, part_path, write_part
 from unets.inference.recipe import Recipe, make_mask
 from unets.origin import describe_origin
 from unets.parallel import run_tasks
 from unets.paths import Project
 from unets.rle import encode_rle
-from unets.runs import atomic_path, write_json
+from unets.runs import atomic_path, fingerprint, hold, write_json
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 64  # photos a task
+_PART = 256  # photos a part: 1 MB of Carvana's, some 1.5 s of a worker, which a kill can cost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,18 +45,34 @@ class _Photo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Task:
+class _Part:
+    """Some photos, the way to their maps, and where their rows go."""
+
     photos: tuple[_Photo, ...]
     readers: tuple[MapReader, ...]  # one a member
+    path: Path
+    fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Format:
-    """How maps become rows."""
+    """How maps become rows; all of it goes into the fingerprints of parts."""
 
     dataset: DatasetConfig
+    maps: tuple[str, ...]  # fingerprint of each member's
     recipe: Recipe
     header: tuple[str, ...]
+
+    def fingerprint(self, photos: Sequence[_Photo]) -> str:
+        """Returns what the rows of some photos are made by."""
+        rows = [row for photo in photos for row in photo.rows]
+        return fingerprint(
+            rows=rows,
+            dataset=self.dataset.model_dump(mode="json"),
+            maps=self.maps,
+            recipe=self.recipe.model_dump(mode="json"),
+            header=self.header,
+        )
 
 
 def write_submission(
@@ -65,7 +85,8 @@ def write_submission(
 ) -> Path:
     """Writes and checks `<name>.csv.gz`, and `<name>.json` beside it, which says what made it.
 
-    The csv.gz takes its name only when it is whole and valid. The same maps and ensemble give the same bytes.
+    The csv.gz takes its name only when it is whole and valid. The same maps and ensemble give the same bytes. Parts
+    that a killed run left are taken where they are whole and made by the same maps and ensemble, else made again.
 
     Args:
         project: the folders.
@@ -80,27 +101,27 @@ def write_submission(
 
     Raises:
         InputError: there is no ensemble, its members' test maps are missing, damaged or not those it was fitted on, or
-            the folds have changed since.
+            the folds have changed since; another process writes a submission of that name.
     """
     ensemble = read_ensemble(project, ensemble_name)
-    members = open_members(project, ensemble, dataset)
     sample_path = find_file(project.input_dir, dataset.sample_submission)
-    test = {sample.id: sample for sample in load_catalog(dataset, project.input_dir).test}
-    photos = list(_list_photos(sample_path, dataset, test))
-    readers = _select(members, photos)  # says at once if a map is missing
-    format_ = _Format(dataset=dataset, recipe=ensemble.recipe, header=_read_columns(sample_path, dataset))
     name = name or _choose_name(ensemble)
-    path = project.submission_path(name)
-    chunks = [tuple(photos[start : start + _CHUNK]) for start in range(0, len(photos), _CHUNK)]
-    # Tasks are made as they are needed: each carries the way to its own maps.
-    tasks = (_Task(photos=chunk, readers=_select(readers, chunk)) for chunk in chunks)
-    texts = run_tasks(partial(_write_rows, format_), tasks, what=name, jobs=jobs, total=len(chunks), unit="chunk")
-    with atomic_path(path) as temporary:
-        sha256 = write_gzip(temporary, format_.header, texts)
-        check_submission(temporary, sample_path, dataset, photos=tuple(test.values()), jobs=jobs)
-    num_rows = sum(len(photo.rows) for photo in photos)
-    record = {"name": name, "num_rows": num_rows, "csv_sha256": sha256, **_describe(ensemble)}
-    write_json(path.with_name(f"{name}.json"), record | describe_origin(project.configs_dir))
+    path, folder = project.submission_path(name), project.submission_parts_dir(name)
+    format_ = _Format(
+        dataset=dataset,
+        maps=tuple(member.fingerprint for member in ensemble.members),
+        recipe=ensemble.recipe,
+        header=_read_columns(sample_path, dataset),
+    )
+    with hold(folder):
+        num_rows, fingerprints = _make_parts(project, format_, open_members(project, ensemble, dataset), folder, jobs)
+        with atomic_path(path) as temporary:
+            sha256 = join_parts(temporary, format_.header, folder, fingerprints)
+            photos = () if dataset.size_hw else load_catalog(dataset, project.input_dir).test
+            check_submission(temporary, sample_path, dataset, photos=photos, jobs=jobs)
+        record = {"name": name, "num_rows": num_rows, "csv_sha256": sha256, **_describe(ensemble)}
+        write_json(path.with_name(f"{name}.json"), record | describe_origin(project.configs_dir))
+        shutil.rmtree(folder, ignore_errors=True)  # what stays would be made again, or taken, by the next
     logger.info("%s: %d rows", path, num_rows)
     return path
 
@@ -151,15 +172,18 @@ def open_members(project: Project, ensemble: Ensemble, dataset: DatasetConfig) -
     return tuple(readers)
 
 
-def _list_photos(sample_path: Path, dataset: DatasetConfig, test: dict[str, Sample]) -> Iterator[_Photo]:
+def _list_photos(
+    sample_rows: Iterable[tuple[str, str | None]], sample_path: Path, dataset: DatasetConfig, test: Mapping[str, Sample]
+) -> Iterator[_Photo]:
     """Lists the photos in the order of the sample submission; neighbouring rows of one photo come together."""
-    rows = []
-    for cell, class_cell in read_sample_rows(sample_path, dataset):
-        id_, class_name = parse_row(dataset, cell, class_cell)
+
+    def parse(row: tuple[str, str | None]) -> tuple[str, tuple[str, str | None, int]]:
+        id_, class_name = parse_row(dataset, *row)
         if id_ not in test:
-            raise InputError(f"{sample_path} must name photos of {dataset.test_photos}. Received: {cell}")
-        rows.append((id_, (cell, class_cell, dataset.classes.index(class_name) + 1)))
-    for id_, group in groupby(rows, key=lambda row: row[0]):
+            raise InputError(f"{sample_path} must name photos of {dataset.test_photos}. Received: {row[0]}")
+        return id_, (*row, dataset.classes.index(class_name) + 1)
+
+    for id_, group in groupby(map(parse, sample_rows), key=lambda row: row[0]):
         yield _Photo(sample=test[id_], rows=tuple(row for _, row in group))
 
 
@@ -172,34 +196,49 @@ def _read_columns(sample_path: Path, dataset: DatasetConfig) -> tuple[str, ...]:
     return tuple(header)
 
 
-def _select(readers: Sequence[MapReader], photos: Sequence[_Photo]) -> tuple[MapReader, ...]:
-    ids = [photo.sample.id for photo in photos]
-    return tuple(reader.select(ids) for reader in readers)
+def _make_parts(
+    project: Project, format_: _Format, members: Sequence[MapReader], folder: Path, jobs: int | None
+) -> tuple[int, list[str]]:
+    """Makes the parts that are missing; returns (number of rows, fingerprint of each part)."""
+    dataset = format_.dataset
+    sample_path = find_file(project.input_dir, dataset.sample_submission)
+    rows = read_sample_rows(sample_path, dataset)
+    test = {sample.id: sample for sample in load_catalog(dataset, project.input_dir).test}
+    bounds, fingerprints = [0], list[str]()
+    # A part's photos are listed when they are needed, and again then: all of them at once are 22 MB of Carvana's.
+    photos = _list_photos(rows, sample_path, dataset, test)
+    while chunk := tuple(islice(photos, _PART)):
+        for member in members:
+            member.check_ids(photo.sample.id for photo in chunk)  # before any work is done
+        bounds.append(bounds[-1] + sum(len(photo.rows) for photo in chunk))
+        fingerprints.append(format_.fingerprint(chunk))
+    missing = find_missing_parts(folder, fingerprints)
+    if len(missing) < len(fingerprints):
+        logger.info("%s: %d of %d parts are there", folder.name, len(fingerprints) - len(missing), len(fingerprints))
+
+    def plan(index: int) -> _Part:
+        chunk = tuple(_list_photos(rows[bounds[index] : bounds[index + 1]], sample_path, dataset, test))
+        readers = tuple(member.select(photo.sample.id for photo in chunk) for member in members)
+        return _Part(photos=chunk, readers=readers, path=part_path(folder, index), fingerprint=fingerprints[index])
+
+    write = partial(_write_rows, format_)
+    for _ in run_tasks(write, map(plan, missing), what=folder.name, jobs=jobs, total=len(missing), unit="part"):
+        pass
+    return len(rows), fingerprints
 
 
-def _write_rows(format_: _Format, task: _Task) -> str:
+def _write_rows(format_: _Format, part: _Part) -> None:
     """Writes the csv rows of some photos."""
     dataset, text = format_.dataset, StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    for photo in task.photos:
-        maps = [reader.read_map(photo.sample.id) for reader in task.readers]
+    for photo in part.photos:
+        maps = [reader.read_map(photo.sample.id) for reader in part.readers]
         mask_hw = make_mask(format_.recipe, maps, read_full_size(photo.sample, dataset))
         for cell, class_cell, class_index in photo.rows:
             row = {dataset.csv_image_column: cell, dataset.csv_class_column: class_cell}
             row[dataset.csv_rle_column] = encode_rle(mask_hw == class_index, dataset.rle_order)
             writer.writerow([row[column] for column in format_.header])
-    return text.getvalue()
-
-
-def write_gzip(path: Path, header: Sequence[str], texts: Iterator[str]) -> str:
-    """Writes a csv.gz as its parts come, equal bytes for equal parts; returns the SHA-256 of its uncompressed bytes."""
-    digest = hashlib.sha256()
-    # Without name and time in the header, equal content gives equal bytes.
-    with path.open("wb") as file, gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
-        for text in chain([",".join(header) + "\n"], texts):
-            digest.update(text.encode())
-            packed.write(text.encode())
-    return digest.hexdigest()
+    write_part(part.path, text.getvalue(), fingerprint=part.fingerprint)
 
 
 def _choose_name(ensemble: Ensemble) -> str:
