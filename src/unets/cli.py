@@ -9,11 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
+from unets.cluster import use_cluster
 from unets.config import (
     DatasetConfig,
     EnsembleConfig,
@@ -104,6 +106,7 @@ def build_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--exp", default="all", help="names of experiments with commas, or all of the ensemble")
     parser.add_argument("--fold", default="all", help="numbers of folds with commas, or all")
     parser.add_argument("--jobs", type=int, help="worker processes (default: one a core)")
+    parser.add_argument("--cluster", help="address of a Dask scheduler whose workers take the tasks (default: none)")
     parser.add_argument("--root", type=Path, default=Path(), help="the folder of configs/, input/, ... (default: here)")
     parser.add_argument("--verbose", action="store_true", help="log more; show a traceback with every error")
     return parser
@@ -121,7 +124,8 @@ def run(main: Callable[[Stage], None], parser: argparse.ArgumentParser, argv: Se
     stage = Stage(name=name, project=_build_project(args), args=args)
     began = time.monotonic()
     try:
-        main(stage)
+        with _choose_workers(stage):
+            main(stage)
     except KeyboardInterrupt:
         _fail("stopped by Ctrl-C; what was finished is kept, the same command goes on", INTERRUPTED, args.verbose)
     except InputError as error:
@@ -176,12 +180,23 @@ def note_seconds(stage: Stage, seconds: float) -> None:
         file.write(json.dumps(line) + "\n")
 
 
+def _choose_workers(stage: Stage) -> AbstractContextManager[None]:
+    """Returns the block in which tasks go to the cluster of CLUSTER=, if there is one."""
+    if not stage.args.cluster:
+        return nullcontext()
+    folders = {"input_dir": stage.project.input_dir, "models_dir": stage.project.models_dir}
+    return use_cluster(stage.args.cluster, **folders)
+
+
 def _build_project(args: argparse.Namespace) -> Project:
     root, competition = args.root, args.competition
+    input_dir, models_dir = args.input or root / "input" / competition, args.models or root / "models" / competition
+    if args.cluster:  # workers stand in folders of their own
+        root, input_dir, models_dir = root.absolute(), input_dir.absolute(), models_dir.absolute()
     return Project(
         competition=competition,
-        input_dir=args.input or root / "input" / competition,
-        models_dir=args.models or root / "models" / competition,
+        input_dir=input_dir,
+        models_dir=models_dir,
         configs_dir=root / "configs" / competition,
         submissions_dir=root / "submissions" / competition,
         results_dir=root / "results" / competition,
