@@ -6,9 +6,9 @@ from unets.inference.ensemble import fit_ensemble
 
 def main(stage: cli.Stage) -> None:
     """Writes models/<competition>/ensemble.json."""
-    ensemble = fit_ensemble(
-        stage.project, stage.dataset, stage.ensemble, folds=stage.common_folds(), jobs=stage.args.jobs
-    )
+    dataset, config, folds = stage.dataset, stage.ensemble, stage.common_folds()
+    with stage.hold_models():
+        ensemble = fit_ensemble(stage.project, dataset, config, folds=folds, jobs=stage.args.jobs)
     print(f"{stage.project.ensemble_path}: {ensemble.metric} {ensemble.score} at threshold {ensemble.threshold}")
 
 

@@ -28,6 +28,7 @@ from unets.config import (
 from unets.errors import InputError
 from unets.log import set_up_logging
 from unets.paths import Project
+from unets.runs import hold, name_program
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,16 @@ class Stage:
         """Returns the folds that all experiments asked for have in common."""
         return sorted(set.intersection(*(set(self.list_folds(config)) for config in self.experiments.values())))
 
+    def hold_models(self) -> AbstractContextManager[None]:
+        """Returns a block in which no other stage that asks for this may write to the same models folder.
+
+        For stages whose files all experiments share; folds and maps have locks of their own.
+
+        Raises:
+            InputError: one is at work, from here or from another host that shares the folder.
+        """
+        return hold(self.project.models_dir)
+
     def _named_experiments(self) -> list[str]:
         names: list[str] = list(dict.fromkeys(self.args.exp.split(",")))
         known = list_experiments(self.project.configs_dir)
@@ -120,8 +131,7 @@ def run(main: Callable[[Stage], None], parser: argparse.ArgumentParser, argv: Se
     args = parser.parse_args(argv)
     set_up_logging(args.verbose)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with a page of notes otherwise
-    name = Path(sys.argv[0]).stem.split("_", 1)[-1]
-    stage = Stage(name=name, project=_build_project(args), args=args)
+    stage = Stage(name=name_program(), project=_build_project(args), args=args)
     began = time.monotonic()
     try:
         with _choose_workers(stage):
