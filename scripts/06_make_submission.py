@@ -8,8 +8,7 @@ from unets.inference.submission import write_submission
 def main(stage: cli.Stage) -> None:
     """Writes submissions/<competition>/<name>.csv.gz, and <name>.json, which says what made it."""
     check_ensemble(read_ensemble(stage.project), stage.ensemble.experiments, stage.common_folds())
-    with stage.hold_models():
-        path = write_submission(stage.project, stage.dataset, stage.args.name, jobs=stage.args.jobs)
+    path = write_submission(stage.project, stage.dataset, stage.args.name, jobs=stage.args.jobs)
     print(f"{path}: valid, ready to upload")
 
 
