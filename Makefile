@@ -17,6 +17,7 @@ CONFIDENCE  ?=
 A           ?=
 B           ?=
 GPU         ?=
+TOP         ?=
 TORCH_PYTHON ?=
 TRAIN_CARS  ?= 18
 TEST_CARS   ?= 6
@@ -33,7 +34,7 @@ DEMO     = COMPETITION=studio
 
 .DEFAULT_GOAL := help
 .PHONY: help setup render check-data folds plan train predict ensemble submission check-submission score summary show \
-        record runs compare pseudo-labels pipeline demo clean-runs test test-fast lint bench
+        screen record runs compare pseudo-labels pipeline demo clean-runs test test-fast lint bench
 
 help:  ## print this
 	@echo "usage: make TARGET [COMPETITION=$(COMPETITION)] [INPUT=folder] [MODELS=folder] [EXP=a,b|all] [FOLD=0,1|all]"
@@ -96,6 +97,9 @@ summary: $(READY)  ## print one table: Dice of experiments, ensemble and submiss
 show: $(READY)  ## draw a sheet of test photos with the submission's contours (SUBMISSION=)
 	$(PY) scripts/12_show_masks.py $(STAGE) $(if $(SUBMISSION),--submission "$(SUBMISSION)")
 
+screen: $(READY)  ## put the oddest test photos first, with pictures, in a page; needs no truth (TOP= photos)
+	$(PY) scripts/17_screen.py $(STAGE) $(if $(TOP),--top $(TOP))
+
 runs: $(READY)  ## list runs: how far each is, what it reached, what it cost, at which commit
 	$(PY) scripts/15_list_runs.py $(STAGE)
 
@@ -121,7 +125,10 @@ demo: $(READY)  ## render photos, train three U-Nets, write and score a submissi
 	$(MAKE) --no-print-directory summary $(DEMO)
 	@echo "next: look at models/studio/sheet.jpg; 'make help' prints the stages; README.md says how to bring your own photos"
 
-clean-runs: $(READY)  ## delete runs and maps of EXP= (and FOLD=); folds and cache stay
+clean-screen: $(READY)  ## put the oddest test photos first, with pictures, in a page; needs no truth (TOP= photos)
+	$(PY) scripts/17_screen.py $(STAGE) $(if $(TOP),--top $(TOP))
+
+runs: $(READY)  ## delete runs and maps of EXP= (and FOLD=); folds and cache stay
 	$(PY) scripts/11_clean_runs.py $(STAGE)
 
 test: $(DEV)  ## run all tests

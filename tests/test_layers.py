@@ -46,7 +46,7 @@ LAYERS = {
     "results": 4,
     "cli": 5,
 }
-CV2_ROOMS = ("data", "studio", "viz", "inference.postprocess")
+CV2_ROOMS = ("data", "studio", "viz", "inference.postprocess", "inference.shape")
 KERAS_ROOMS = ("nets", "training", "inference.predict", "data.batches", "export")
 KERAS_MODULES = {"keras", "tensorflow", "jax", "torch"}
 # Pages and submissions are made without waiting seven seconds for TensorFlow.
@@ -64,7 +64,8 @@ LIGHT_MODULES = (
     "inventory",
     "report",
     "results",
-    "screen",
+    "screen.page",
+    "screen.screening",
     "cli",
 )
 

@@ -46,6 +46,11 @@ class Project:
         return self.models_dir / "ensemble_oof.csv"
 
     @property
+    def screen_dir(self) -> Path:
+        """The page of the oddest test photos, and a csv of all."""
+        return self.models_dir / "screen"
+
+    @property
     def stages_path(self) -> Path:
         """One JSON a line: a finished stage, its arguments and seconds."""
         return self.models_dir / "stages.jsonl"
