@@ -28,6 +28,7 @@ from unets.inference.ensemble import fit_ensemble
 from unets.inference.submission import write_submission
 from unets.parallel import run_tasks
 from unets.paths import Project
+from unets.screen.screening import screen_test
 from unets.studio.competition import write_competition
 
 pytest.importorskip("distributed")
@@ -162,7 +163,7 @@ def test_rendering_gives_the_same_bytes(use: Use, tmp_path: Path) -> None:
     assert read_all(tmp_path / "there") == read_all(tmp_path / "here")
 
 
-def test_checks_and_submission_give_the_same_bytes(
+def test_checks_submission_and_screen_give_the_same_bytes(
     address: str, make_competition: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make_competition(num_groups=4, num_views=20)
@@ -190,8 +191,10 @@ def test_checks_and_submission_give_the_same_bytes(
     write_maps(project, dataset, "a")
     fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)), jobs=1)
     here = write_submission(project, dataset, "here", jobs=1).read_bytes()
+    figures = screen_test(project, dataset, jobs=1).csv_path.read_bytes()
     with use_cluster(address, input_dir=project.input_dir, models_dir=project.models_dir):
         assert write_submission(project, dataset, "there").read_bytes() == here
+        assert screen_test(project, dataset).csv_path.read_bytes() == figures
 
 
 @pytest.mark.parametrize(

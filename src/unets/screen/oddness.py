@@ -156,8 +156,8 @@ def measure_distance(name: str, values: Values, reference: Values) -> Values:
         scale = _NORMAL_MEAN * deviations.mean()
     distance = (values - median) / max(float(scale), figure.least_scale)
     if figure.odd == "both":
-        return np.asarray(np.abs(distance))
-    return np.asarray(np.maximum(distance if figure.odd == "high" else -distance, 0))
+        return np.asarray(np.abs(distance), dtype=np.float64)
+    return np.asarray(np.maximum(distance if figure.odd == "high" else -distance, 0), dtype=np.float64)
 
 
 def compare_views(shares: Values, groups: Sequence[str], views: Sequence[str | None]) -> Values:
@@ -176,4 +176,4 @@ def compare_views(shares: Values, groups: Sequence[str], views: Sequence[str | N
         if table["view"].notna().all():
             rest = rest - rest.groupby(table["view"]).transform("median")
     size = table["group"].map(table["group"].value_counts())
-    return rest.where(size >= _MIN_GROUP).to_numpy(dtype=np.float64)
+    return np.asarray(rest.where(size >= _MIN_GROUP), dtype=np.float64)

@@ -68,7 +68,8 @@ def format_value(name: str, value: float) -> str:
     if name in ("area", "loose"):
         return f"{100 * value:.3g} %"
     if name == "views":
-        return f"{100 * (2**value - 1):+.0f} %"
+        percent = round(100 * (2**value - 1))
+        return f"{percent:+d} %" if percent else "0 %"
     return {"agreement": f"{value:.4f}", "difference": f"{value:.4f}", "band": f"{value:.1f} px"}.get(
         name, f"{value:.0f}" if name in ("parts", "holes") else f"{value:.1f}"
     )
@@ -118,9 +119,9 @@ def _render_card(rank: int, picture: Picture, samples: Sequence[Sample], odd: Od
 
 def _render_reason(name: str, index: int, odd: OddPhotos) -> str:
     """Renders why a photo is odd: the figure, what is usual, and a bar as long as its distance."""
-    usual = "" if name == "views" else f" <small>usual {format_value(name, odd.spread(name).median)}</small>"
+    usual = "" if name == "views" else f"usual {format_value(name, odd.spread(name).median)}"
     share = min(odd.distances[name][index], MOST) / MOST
     return (
-        f'<li style="--share:{share:.2f}"><span>{escape(FIGURES[name].label)}</span>'
-        f"<b>{escape(format_value(name, odd.values[name][index]))}{usual}</b></li>"
+        f"<li><span>{escape(FIGURES[name].label)}</span><i style=--share:{share:.2f}></i>"
+        f"<b>{escape(format_value(name, odd.values[name][index]))}</b><small>{escape(usual)}</small></li>"
     )

@@ -123,6 +123,6 @@ def _describe(project: Project, ensemble: Ensemble) -> dict[str, str]:
         "competition": project.competition,
         "members": ", ".join(f"{member.experiment} ({member.weight:.3g})" for member in ensemble.members),
         "threshold": f"{ensemble.threshold:g}",
-        "date": str(origin["date"]),
+        "date": str(origin["date"])[:16].replace("T", " ") + " UTC",
         "commit": str(origin["git_commit"] or "none")[:9],
     }
