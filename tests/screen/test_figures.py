@@ -58,10 +58,19 @@ def test_a_mask_of_nothing() -> None:
     assert figures.agreement == 1
 
 
-@pytest.mark.parametrize(("min_area_px", "area"), [(64, 16 / 64), (68, 0)])
-def test_the_least_area_is_of_the_photo_s_own_pixels(min_area_px: int, area: float) -> None:
-    # A pixel of the map is 2 x 2 of the photo.
-    assert measure_photo([draw((2, 2, 4, 4))], build(1, min_area_px=min_area_px), (16, 16)).area == area
+@pytest.mark.parametrize(("min_area_px", "area"), [(16, 16 / 64), (17, 0)])
+def test_a_mask_that_is_too_small_for_the_submission_is_none(min_area_px: int, area: float) -> None:
+    assert measure_photo([draw((2, 2, 4, 4))], build(1, min_area_px=min_area_px), (8, 8)).area == area
+
+
+def test_masks_are_of_the_photo_s_size_and_the_band_of_its_pixels() -> None:
+    maps = [draw((0, 0, 8, 4), (0, 4, 8, 1))]
+    maps[0][:, 4] = 128  # a column of 8 that is uncertain, a little above the threshold
+    figures = measure_photo(maps, build(1), (32, 32))
+    # At 4 times the size, linearly between pixel centres: 0.5 is left a little right of the column's centre, at 18.
+    assert figures.area == 18 / 32
+    assert (figures.parts, figures.contour) == (1, (2 * 18 + 2 * 32 - 4) / math.sqrt(18 * 32))
+    assert figures.band == (8 / 64 * 32 * 32) / (2 * 18 + 2 * 32 - 4)
 
 
 def test_members_of_two_sizes_are_measured_at_the_larger() -> None:

@@ -1,6 +1,6 @@
 """Figures of a test photo that need no truth: how far members differ, how sure the maps are, what the mask looks like.
 
-All are measured at the size of the largest map, where a photo takes a few milliseconds, not at the photo's own.
+Masks are those of the submission, at the photo's own size; maps are compared at the size of the largest of them.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class Recipe:
     dataset: DatasetConfig
     weights: tuple[float, ...]
     threshold: float
-    min_area_px: int  # of the photo's own pixels
+    min_area_px: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ class Figures:
     holes: int
     loose: float  # share of the object's area that lies outside the largest part of its class
     contour: float  # pixels of contour for each pixel of the side of a square of that area: 4 for the square itself
-    band: float  # uncertain pixels for each pixel of contour
+    band: float  # width of what is uncertain: its pixels for each pixel of contour
     difference: float  # mean |p of a member - p of the blend| over members and pixels; NaN: a single member
     agreement: float  # lowest Dice of a member's mask with the ensemble's; NaN: a single member
 
@@ -85,31 +85,35 @@ def measure_photo(maps: Sequence[MapU8], recipe: Recipe, full_hw: SizeHW) -> Fig
     Args:
         maps: one a member, uint8 (height, width, classes); sizes may differ.
         recipe: how they become masks.
-        full_hw: (height, width) of the photo, which `min_area_px` is of.
+        full_hw: (height, width) of the photo.
     """
-    probs_hwc, mask_hw = make_mask(maps, recipe, full_hw)
+    mask_hw, probs_hwc = make_mask(maps, recipe, full_hw), blend_small(maps, recipe)
     shapes = [measure_shape(mask_hw == index) for index in range(1, probs_hwc.shape[-1] + 1)]
     area_px, contour_px = sum(shape.area_px for shape in shapes), sum(shape.contour_px for shape in shapes)
     loose_px = sum(shape.area_px - shape.largest_px for shape in shapes)
-    difference, agreement = _compare_members(maps, recipe, probs_hwc, mask_hw)
+    uncertain_px = float(find_uncertain(probs_hwc).mean()) * mask_hw.size
+    difference, agreement = _compare_members(maps, recipe, probs_hwc)
     return Figures(
         area=area_px / mask_hw.size,
         parts=sum(shape.parts for shape in shapes),
         holes=sum(shape.holes for shape in shapes),
         loose=loose_px / max(area_px, 1),
         contour=contour_px / max(area_px, 1) ** 0.5,
-        band=int(np.count_nonzero(find_uncertain(probs_hwc))) / max(contour_px, 1),
+        band=uncertain_px / max(contour_px, 1),
         difference=difference,
         agreement=agreement,
     )
 
 
-def make_mask(maps: Sequence[MapU8], recipe: Recipe, full_hw: SizeHW) -> tuple[Probs, ClassMask]:
-    """Returns (blended map, mask) at the size of the largest map; the least area is scaled to it."""
+def make_mask(maps: Sequence[MapU8], recipe: Recipe, full_hw: SizeHW) -> ClassMask:
+    """Makes the mask that the submission has, uint8 (height, width) class index."""
+    return drop_small(to_masks(blend(maps, recipe.weights, full_hw), recipe.threshold), recipe.min_area_px)
+
+
+def blend_small(maps: Sequence[MapU8], recipe: Recipe) -> Probs:
+    """Blends maps at the size of the largest of them; float32 (height, width, classes)."""
     size_hw = max(((probs.shape[0], probs.shape[1]) for probs in maps), key=lambda size: size[0] * size[1])
-    probs_hwc = blend(maps, recipe.weights, size_hw)
-    shrinking = size_hw[0] * size_hw[1] / (full_hw[0] * full_hw[1])
-    return probs_hwc, drop_small(to_masks(probs_hwc, recipe.threshold), round(recipe.min_area_px * shrinking))
+    return blend(maps, recipe.weights, size_hw)
 
 
 def find_uncertain(probs_hwc: Probs) -> npt.NDArray[np.bool_]:
@@ -118,12 +122,10 @@ def find_uncertain(probs_hwc: Probs) -> npt.NDArray[np.bool_]:
     return np.asarray(((probs_hwc > low) & (probs_hwc < high)).any(axis=-1))
 
 
-def _compare_members(
-    maps: Sequence[MapU8], recipe: Recipe, probs_hwc: Probs, mask_hw: ClassMask
-) -> tuple[float, float]:
+def _compare_members(maps: Sequence[MapU8], recipe: Recipe, probs_hwc: Probs) -> tuple[float, float]:
     if len(maps) == 1:
         return np.nan, np.nan
-    size_hw = (probs_hwc.shape[0], probs_hwc.shape[1])
+    size_hw, mask_hw = (probs_hwc.shape[0], probs_hwc.shape[1]), to_masks(probs_hwc, recipe.threshold)
     differences, dices = [], []
     for probs_u8_hwc in maps:
         member_hwc = enlarge_map(from_u8(probs_u8_hwc), size_hw)

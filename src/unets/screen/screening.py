@@ -24,10 +24,18 @@ from unets.origin import describe_origin
 from unets.parallel import run_tasks
 from unets.paths import Project
 from unets.runs import write_text
-from unets.screen.figures import Recipe, ScreenTask, build_recipe, find_uncertain, make_mask, measure_photos
+from unets.screen.figures import (
+    Recipe,
+    ScreenTask,
+    blend_small,
+    build_recipe,
+    find_uncertain,
+    make_mask,
+    measure_photos,
+)
 from unets.screen.oddness import OddPhotos, judge_photos
 from unets.screen.page import Picture, render_page
-from unets.viz import COLOURS_RGB, draw_contours, tint
+from unets.viz import draw_contours, tint
 
 logger = logging.getLogger(__name__)
 
@@ -94,11 +102,12 @@ def _draw(recipe: Recipe, task: ScreenTask) -> bytes:
     """Draws one photo with the mask's contours, and in pink what is uncertain; returns a JPEG."""
     (sample,) = task.samples
     full_hw = read_full_size(sample, recipe.dataset)
-    probs_hwc, mask_hw = make_mask([reader.read_map(sample.id) for reader in task.readers], recipe, full_hw)
+    maps = [reader.read_map(sample.id) for reader in task.readers]
     width = min(_PICTURE_WIDTH, full_hw[1])
     size_hw: SizeHW = (max(round(full_hw[0] * width / full_hw[1]), 1), width)
-    tinted = tint(read_image(sample.photo_path, size_hw), find_uncertain(probs_hwc), colour_rgb=TINT_RGB)
-    return encode_jpeg(draw_contours(tinted, mask_hw, colours_rgb=COLOURS_RGB))
+    uncertain_hw = find_uncertain(blend_small(maps, recipe))
+    tinted = tint(read_image(sample.photo_path, size_hw), uncertain_hw, colour_rgb=TINT_RGB)
+    return encode_jpeg(draw_contours(tinted, make_mask(maps, recipe, full_hw)))
 
 
 def _write_csv(samples: Sequence[Sample], odd: OddPhotos) -> str:
