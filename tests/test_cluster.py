@@ -30,6 +30,7 @@ from unets.parallel import run_tasks
 from unets.paths import Project
 from unets.screen.screening import screen_test
 from unets.studio.competition import write_competition
+from unets.training.devices import Task, train_on_worker
 
 pytest.importorskip("distributed")
 ROOT = Path(__file__).parents[1]
@@ -45,9 +46,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     address, paths = f"tcp://127.0.0.1:{port}", os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
     # A task may cost one worker, not three: the test of the second stays short.
     environment = os.environ | {"PYTHONPATH": paths, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
+    worker = ["worker", address, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard"]
     commands = [
         ["scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"],
-        ["worker", address, "--host", "127.0.0.1", "--nworkers", "2", "--nthreads", "1", "--no-dashboard"],
+        [*worker, "--nworkers", "2", "--resources", "GPU=1"],
     ]
     started = []
     try:
@@ -78,6 +80,10 @@ def note(folder: Path, number: int) -> int:
     with (folder / "ran.txt").open("a") as file:
         file.write(f"{number}\n")
     time.sleep(0.1)
+    return os.getpid()
+
+
+def note_process(number: int) -> int:
     return os.getpid()
 
 
@@ -145,6 +151,33 @@ def test_a_task_s_own_error_stops_it_and_names_the_host(
     with use(), pytest.raises(kind, match=message):
         done += run_tasks(fail, range(number - 2, 1000), what="fail")
     assert done == [number - 2, number - 1]
+
+
+TRAIN = """
+import os, pathlib, sys
+from unets.training.devices import follow_parent
+assert follow_parent()
+folder, given = pathlib.Path(sys.argv[1]), dict(zip(sys.argv[2::2], sys.argv[3::2]))  # the last one counts
+assert given["--cluster"] == "", "it would send itself back"
+fold, exp = given["--fold"], given["--exp"]
+if fold == "3":
+    sys.exit(print("error: `EXP` must train. Received: " + exp, file=sys.stderr) or 1)
+(folder / f"{exp}_{fold}").touch()
+"""
+
+
+def test_folds_are_trained_by_workers_with_a_gpu_which_then_start_anew(use: Use, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(TRAIN)
+    train = partial(train_on_worker, [str(tmp_path / "train.py"), str(tmp_path), "--cluster", "tcp://scheduler"])
+    with use():
+        before = set(run_tasks(note_process, range(8), what="before"))
+        tasks = [Task(experiment="unet_a", fold=fold) for fold in range(2)]
+        assert list(run_tasks(train, tasks, what="train", on_gpu=True)) == [None] * 2
+        with pytest.raises(InputError, match=rf"{HOST}: unet_b fold 3: 'EXP' must train\. Received: unet_b"):
+            list(run_tasks(train, [Task(experiment="unet_b", fold=3)], what="train", on_gpu=True))
+    assert sorted(path.name for path in tmp_path.glob("unet_*")) == ["unet_a_0", "unet_a_1"]
+    with use():
+        assert not before & set(run_tasks(note_process, range(8), what="after"))
 
 
 def test_a_task_that_kills_its_workers_ends_it(use: Use) -> None:
@@ -237,6 +270,12 @@ def test_nobody_there_and_no_dask(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         monkeypatch.setitem(sys.modules, "distributed", None)
         with pytest.raises(InputError, match=r"pip install -r requirements-cluster.txt. Received: tcp://127.0.0.1:9"):
             list(run_tasks(square, [1], what="square"))
+
+
+def test_workers_without_a_gpu_train_nothing(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_GPU", "TPU")
+    with use(), pytest.raises(InputError, match=r"`CLUSTER` must have workers that train and predict, one a GPU"):
+        list(run_tasks(note_process, [0], what="train", on_gpu=True))
 
 
 def test_a_stage_that_has_no_tasks_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,13 @@ class Stage:
         """
         return hold(self.project.models_dir)
 
+    def list_arguments(self) -> list[str]:
+        """Returns this process's script and arguments so that they mean the same in any working folder."""
+        project, root = self.project, self.args.root.absolute()
+        folders = {"--root": root, "--input": project.input_dir, "--models": project.models_dir}
+        given = [word for name, folder in folders.items() for word in (name, str(folder.absolute()))]
+        return [str(Path(sys.argv[0]).absolute()), *sys.argv[1:], *given]
+
     def _named_experiments(self) -> list[str]:
         names: list[str] = list(dict.fromkeys(self.args.exp.split(",")))
         known = list_experiments(self.project.configs_dir)

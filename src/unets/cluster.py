@@ -12,7 +12,7 @@ import traceback
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -63,6 +63,7 @@ class Cluster:
     def __init__(self, address: str, input_dir: Path, models_dir: Path) -> None:
         """Connects to nobody yet; see `use_cluster` for the arguments."""
         self._address, self._input_dir, self._models_dir = address, input_dir, models_dir
+        self._has_used_gpus = False
 
     @cached_property
     def _client(self) -> Any:  # a `distributed.Client`, whose types are not at hand where it is not installed
@@ -75,9 +76,17 @@ class Cluster:
         return client
 
     def close(self) -> None:
-        """Ends the connection, if there is one."""
-        if "_client" in self.__dict__:
-            self._client.close()
+        """Ends the connection, if there is one.
+
+        Workers that trained or predicted are started anew: TensorFlow keeps a GPU's memory for as long as its process
+        lives, and the next stage may need it for another.
+        """
+        if "_client" not in self.__dict__:
+            return
+        if self._has_used_gpus:
+            with suppress(OSError, ValueError):  # the scheduler is gone; a worker without a nanny, who starts it anew
+                self._client.restart_workers(list(self._find_gpus()), raise_for_error=False)
+        self._client.close()
 
     def run(
         self, function: Callable[[Task], Result], tasks: Iterable[Task], *, what: str, on_gpu: bool = False
@@ -92,7 +101,7 @@ class Cluster:
             function: called once a task; picklable.
             tasks: picklable; drawn in this thread.
             what: a name for the tasks, which the cluster's dashboard shows.
-            on_gpu: only workers started with `--resources GPU=1` take the tasks, one at a time, if there are any.
+            on_gpu: only workers started with `--resources GPU=1` take the tasks, one at a time.
 
         Raises:
             InputError: a task raised it, named with its host; or the cluster is gone, or a task killed its workers.
@@ -100,7 +109,8 @@ class Cluster:
             RuntimeError: a task raised anything else, with its traceback.
         """
         pending, under_way, numbers = iter(tasks), deque[Any](), count()
-        name, resources = f"{what}-{uuid.uuid4().hex}", self._ask_for_gpus() if on_gpu else None
+        name, resources = f"{what}-{uuid.uuid4().hex}", {_GPU: 1} if on_gpu and self.count_gpus() else None
+        self._has_used_gpus |= on_gpu
         submit = partial(self._client.submit, _run_there, function, pure=False, resources=resources)
         with _explain_loss():
             try:
@@ -147,9 +157,25 @@ class Cluster:
     def _count_threads(self) -> int:
         return sum(self._client.nthreads().values())
 
-    def _ask_for_gpus(self) -> dict[str, int] | None:
-        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        return {_GPU: 1} if any(worker.get("resources", {}).get(_GPU) for worker in workers) else None
+    def count_gpus(self) -> int:
+        """Returns how many tasks that train or predict can be at work: a worker takes as many as it says, usually one.
+
+        Raises:
+            InputError: no worker takes any.
+        """
+        gpus = self._find_gpus()
+        if not gpus:
+            raise InputError(
+                f"`CLUSTER` must have workers that train and predict, one a GPU: start them with --resources {_GPU}=1. "
+                f"Received: {self._address}, whose workers were started without"
+            )
+        return sum(gpus.values())
+
+    def _find_gpus(self) -> dict[str, int]:
+        """Returns how many such tasks each worker takes at a time, by its address."""
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        gpus = {address: int(worker.get("resources", {}).get(_GPU, 0)) for address, worker in workers.items()}
+        return {address: number for address, number in gpus.items() if number}
 
     def _wait(self, future: Any) -> _Outcome:
         while True:

@@ -34,6 +34,7 @@ def run_tasks(
     total: int | None = None,
     unit: str = "it",
     threads: bool = False,
+    on_gpu: bool = False,
 ) -> Iterator[Result]:
     """Runs `function` over `tasks` in workers and yields the results in the order of the tasks.
 
@@ -51,11 +52,12 @@ def run_tasks(
         unit: what a task is called in the progress bar.
         threads: workers are threads in place of processes, always of this one: for cv2's work, which holds no
             interpreter lock, on arrays that are shared.
+        on_gpu: tasks train or predict: of a cluster, workers that have a GPU take them, one at a time.
     """
     total = len(tasks) if isinstance(tasks, Sized) else total
     cluster = None if threads else find_cluster()
     if cluster is not None:
-        results = cluster.run(partial(_run_task, function), tasks, what=what)
+        results = cluster.run(partial(_run_task, function), tasks, what=what, on_gpu=on_gpu)
         return show_progress(results, what=what, total=total, unit=unit)
     jobs = jobs or count_cores()
     jobs = jobs if total is None else min(jobs, max(total, 1))
