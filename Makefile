@@ -125,10 +125,7 @@ demo: $(READY)  ## render photos, train three U-Nets, write and score a submissi
 	$(MAKE) --no-print-directory summary $(DEMO)
 	@echo "next: look at models/studio/sheet.jpg; 'make help' prints the stages; README.md says how to bring your own photos"
 
-clean-screen: $(READY)  ## put the oddest test photos first, with pictures, in a page; needs no truth (TOP= photos)
-	$(PY) scripts/17_screen.py $(STAGE) $(if $(TOP),--top $(TOP))
-
-runs: $(READY)  ## delete runs and maps of EXP= (and FOLD=); folds and cache stay
+clean-runs: $(READY)  ## delete runs and maps of EXP= (and FOLD=); folds and cache stay
 	$(PY) scripts/11_clean_runs.py $(STAGE)
 
 test: $(DEV)  ## run all tests
