@@ -6,6 +6,7 @@ EXP         ?= all
 ENSEMBLE    ?=
 FOLD        ?= all
 JOBS        ?=
+CLUSTER     ?=
 NAME        ?=
 SUBMISSION  ?=
 TRUTH       ?=
@@ -17,6 +18,7 @@ CONFIDENCE  ?=
 A           ?=
 B           ?=
 GPU         ?=
+TOP         ?=
 TORCH_PYTHON ?=
 TRAIN_CARS  ?= 18
 TEST_CARS   ?= 6
@@ -27,13 +29,13 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready$(if $(GPU),-gpu)
 DEV     := $(VENV)/.ready-dev
 STAGE    = --competition $(COMPETITION) --input "$(INPUT)" --models "$(MODELS)" --exp $(EXP) --fold $(FOLD) \
-           $(if $(ENSEMBLE),--ensemble $(ENSEMBLE)) $(if $(JOBS),--jobs $(JOBS))
+           $(if $(ENSEMBLE),--ensemble $(ENSEMBLE)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
 STAGES  := check-data folds train predict ensemble submission
 DEMO     = COMPETITION=studio
 
 .DEFAULT_GOAL := help
 .PHONY: help setup render check-data folds plan train predict ensemble submission check-submission score summary show \
-        record runs compare pseudo-labels pipeline demo clean-runs test test-fast lint bench
+        screen record runs compare pseudo-labels pipeline demo clean-runs test test-fast lint bench
 
 help:  ## print this
 	@echo "usage: make TARGET [COMPETITION=$(COMPETITION)] [INPUT=folder] [MODELS=folder] [EXP=a,b|all] [FOLD=0,1|all]"
@@ -53,14 +55,14 @@ $(READY): requirements.txt pyproject.toml
 	$(if $(GPU),$(PY) -m pip install --quiet "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([0-9.]*\).*/\1/p' requirements.txt)")
 	touch $@
 
-$(DEV): $(READY) requirements-dev.txt requirements-jax.txt requirements-pretrained.txt
+$(DEV): $(READY) requirements-dev.txt requirements-jax.txt requirements-pretrained.txt requirements-cluster.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r requirements-jax.txt \
-	  -r requirements-pretrained.txt
+	  -r requirements-pretrained.txt -r requirements-cluster.txt
 	touch $@
 
 render: $(READY)  ## render the demo competition into input/studio (TRAIN_CARS=, TEST_CARS=)
 	$(PY) scripts/00_render_studio.py --out "$(if $(filter command,$(firstword $(origin INPUT))),$(INPUT),input/studio)" \
-	  --train-cars $(TRAIN_CARS) --test-cars $(TEST_CARS) $(if $(JOBS),--jobs $(JOBS))
+	  --train-cars $(TRAIN_CARS) --test-cars $(TEST_CARS) $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
 
 check-data: $(READY)  ## check that photos, masks and csv files are whole and agree
 	$(PY) scripts/01_check_data.py $(STAGE)
@@ -95,6 +97,9 @@ summary: $(READY)  ## print one table: Dice of experiments, ensemble and submiss
 
 show: $(READY)  ## draw a sheet of test photos with the submission's contours (SUBMISSION=)
 	$(PY) scripts/12_show_masks.py $(STAGE) $(if $(SUBMISSION),--submission "$(SUBMISSION)")
+
+screen: $(READY)  ## put the oddest test photos first, with pictures, in a page; needs no truth (TOP= photos)
+	$(PY) scripts/17_screen.py $(STAGE) $(if $(TOP),--top $(TOP))
 
 runs: $(READY)  ## list runs: how far each is, what it reached, what it cost, at which commit
 	$(PY) scripts/15_list_runs.py $(STAGE)

@@ -22,7 +22,8 @@ def main(stage: cli.Stage) -> None:
     if args.measure:
         report_baseline(args.seed, args.train_cars, args.jobs, size_hw)
     else:
-        write_competition(args.out, args.train_cars, args.test_cars, args.seed, args.jobs, size_hw)
+        with stage.hold_models():
+            write_competition(args.out, args.train_cars, args.test_cars, args.seed, args.jobs, size_hw)
 
 
 def report_baseline(seed: int, num_cars: int, jobs: int | None, size_hw: tuple[int, int]) -> None:

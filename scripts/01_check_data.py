@@ -7,7 +7,9 @@ from unets.errors import InputError
 
 def main(stage: cli.Stage) -> None:
     """Prints the report; faults end the pipeline before anything is trained."""
-    report = check_data(stage.project, stage.dataset, jobs=stage.args.jobs)
+    dataset = stage.dataset  # first: it tells a mistyped competition
+    with stage.hold_models():
+        report = check_data(stage.project, dataset, jobs=stage.args.jobs)
     print(report.render())
     if not report.is_clean:
         raise InputError(f"{stage.project.input_dir} must be free of faults. Received: {len(report.faults)}")

@@ -1,17 +1,28 @@
 """Trains every fold of every experiment asked for; finished folds are skipped, unfinished ones go on.
 
 --jobs: folds at a time, each a process with a GPU or a share of the cores of its own (default: one a GPU, 1 without).
+--cluster: a fold a worker that has a GPU.
 """
 
 import sys
+from functools import partial
 
 from unets import cli
 from unets.catalog import Catalog, load_catalog
+from unets.cluster import find_cluster
 from unets.config import ExperimentConfig
 from unets.data.cache import choose_shared_kind, measure_cache
 from unets.folds import hash_folds, read_folds
+from unets.parallel import run_tasks
 from unets.paths import Project
-from unets.training.devices import Task, deal_devices, follow_parent, train_on_devices
+from unets.training.devices import (
+    Task,
+    build_command,
+    deal_devices,
+    follow_parent,
+    train_on_devices,
+    train_on_worker,
+)
 from unets.training.order import deal_generations
 
 
@@ -27,10 +38,15 @@ def main(stage: cli.Stage) -> None:
     tasks_of = [
         [Task(experiment=name, fold=fold) for name in names for fold in folds_of[name]] for names in generations
     ]
+    if find_cluster() is not None:
+        train = partial(train_on_worker, stage.list_arguments())
+        for tasks in tasks_of:
+            list(run_tasks(train, tasks, what="train", unit="fold", on_gpu=True))
+        return
     devices = deal_devices(1 if stage.args.spread else stage.args.jobs)[: max(map(len, tasks_of))]
     if len(devices) > 1:
         for tasks in tasks_of:
-            train_on_devices(tasks, devices, build_command)
+            train_on_devices(tasks, devices, partial(build_command, sys.argv))
         return
     cli.load_backend()  # takes seconds: after all that may be mistyped
     from unets.training.fold import train_experiment
@@ -60,11 +76,6 @@ def share_cache(project: Project, catalog: Catalog, experiment: ExperimentConfig
     num_bytes = measure_cache(len(catalog.train), len(catalog.dataset.classes), data.size_hw)
     kind = choose_shared_kind(num_bytes, data.size_hw, project.cache_dir)
     return experiment.model_copy(update={"data": data.model_copy(update={"cache": kind})})
-
-
-def build_command(task: Task) -> list[str]:
-    """Returns this very command, for one fold in one process: of an argument given twice the last one counts."""
-    return [sys.executable, *sys.argv, "--exp", task.experiment, "--fold", str(task.fold), "--jobs", "1"]
 
 
 if __name__ == "__main__":

@@ -7,14 +7,11 @@ from unets.inference.ensemble import fit_ensemble
 
 def main(stage: cli.Stage) -> None:
     """Writes models/<competition>/ensemble.json; prints what each part contributes and costs."""
-    ensemble = fit_ensemble(
-        stage.project,
-        stage.dataset,
-        stage.ensemble,
-        name=stage.ensemble_name,
-        folds=stage.common_folds(),
-        jobs=stage.args.jobs,
-    )
+    dataset, config, folds = stage.dataset, stage.ensemble, stage.common_folds()
+    with stage.hold_models():
+        ensemble = fit_ensemble(
+            stage.project, dataset, config, name=stage.ensemble_name, folds=folds, jobs=stage.args.jobs
+        )
     print(render_contributions(stage.project, ensemble))
 
 

@@ -357,6 +357,34 @@ def test_a_plan_that_cannot_work_is_told_in_full_and_fails(
     assert run_script("14", "--no-probe", "--exp", "unet_b", "--batch", batch) == 0
 
 
+HOLD = """
+import sys
+from pathlib import Path
+from unets.runs import hold
+sys.argv[0] = "scripts/06_make_submission.py"
+with hold(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_of_two_pipelines_in_one_folder_the_second_is_told_of_the_first(
+    run_script: Run, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [sys.executable, "-c", HOLD, str(root / "models" / "tiny")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        for number in ("01", "02"):
+            assert run_script(number) == 1
+            expected = (
+                rf".*/models/tiny must be free\. Received: make_submission, process {process.pid} on "
+                rf"{os.uname().nodename} since 20.* UTC is at work in it"
+            )
+            assert re.fullmatch(expected, read_error(capsys))
+        process.kill()
+    assert run_script("01") == run_script("02") == 0
+
+
 def test_make_passes_its_variables_on() -> None:
     said = make(
         *("-n", "train", "COMPETITION=studio", "EXP=unet_a,unet_b", "FOLD=0,1", "ENSEMBLE=c", "JOBS=3"),

@@ -24,6 +24,7 @@ LAYERS = {
     "origin": 0,
     "tables": 0,
     "runs": 1,
+    "cluster": 1,
     "parallel": 1,
     "data": 1,
     "nets": 1,
@@ -46,7 +47,7 @@ LAYERS = {
     "results": 4,
     "cli": 5,
 }
-CV2_ROOMS = ("data", "studio", "viz", "inference.postprocess")
+CV2_ROOMS = ("data", "studio", "viz", "inference.postprocess", "inference.shape")
 KERAS_ROOMS = ("nets", "training", "inference.predict", "data.batches", "export")
 KERAS_MODULES = {"keras", "tensorflow", "jax", "torch"}
 # Pages and submissions are made without waiting seven seconds for TensorFlow.
@@ -66,7 +67,8 @@ LIGHT_MODULES = (
     "inventory",
     "report",
     "results",
-    "screen",
+    "screen.page",
+    "screen.screening",
     "cli",
 )
 

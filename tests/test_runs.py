@@ -1,7 +1,9 @@
 """Whole files or none, fingerprints that change, folders that one process holds."""
 
 import errno
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -103,10 +105,15 @@ def test_fingerprint_depends_on_content_alone() -> None:
     assert fingerprint(seed=0) == "bd0488843468e63c"
 
 
+def describe(pid: int) -> str:
+    return rf"train, process {pid} on {os.uname().nodename} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+
+
 HOLD = """
 import sys
 from pathlib import Path
 from unets.runs import hold
+sys.argv[0] = "scripts/03_train.py"
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -117,7 +124,7 @@ def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path) -> Non
     command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "held\n"
-        refused = rf"run must be free. Received: process {process.pid} on .* is at work"
+        refused = rf"run must be free\. Received: {describe(process.pid)} is at work in it"
         with pytest.raises(InputError, match=refused), hold(tmp_path / "run"):
             raise AssertionError("two processes hold one folder")
         process.kill()  # a kill frees it
@@ -130,7 +137,7 @@ def test_held_folder_is_free_after_an_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="disk full"), hold(tmp_path / "run"):
         raise OSError("disk full")
     with hold(tmp_path / "run"):
-        assert (tmp_path / "run" / ".lock-owner").read_text().startswith(str(os.getpid()))
+        assert json.loads((tmp_path / "run" / ".lock-owner").read_text())["pid"] == os.getpid()
 
 
 def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
@@ -146,7 +153,7 @@ def test_a_holder_is_named_and_none_is_disturbed(tmp_path: Path) -> None:
         assert process.stdout is not None and process.stdout.readline() == "held\n"
         before = sorted(tmp_path.rglob("*"))
         for _ in range(3):
-            assert find_holder(tmp_path / "run") == f"{process.pid} on {os.uname().nodename}"
+            assert re.fullmatch(describe(process.pid), find_holder(tmp_path / "run") or "")
         with pytest.raises(InputError, match="is at work"), hold(tmp_path / "run"):
             raise AssertionError("asking took the lock away")
         assert not was_killed(tmp_path / "run")
@@ -158,17 +165,19 @@ def test_a_holder_is_named_and_none_is_disturbed(tmp_path: Path) -> None:
     assert find_holder(tmp_path / "run") is None
     assert was_killed(tmp_path / "run")
     with hold(tmp_path / "run"):
-        assert find_holder(tmp_path / "run") == f"{os.getpid()} on {os.uname().nodename}"
+        assert f"process {os.getpid()} on {os.uname().nodename}" in (find_holder(tmp_path / "run") or "")
     assert find_holder(tmp_path / "run") is None
     assert not was_killed(tmp_path / "run")
 
 
-@pytest.mark.parametrize("name", ["1 on another_machine", "", "{pid} on {node}"])
-def test_a_name_that_stayed_behind_holds_nothing(tmp_path: Path, name: str) -> None:
-    """Of another machine, half written, or of a number that another process has now."""
-    name = name.format(pid=os.getpid(), node=os.uname().nodename)
-    (tmp_path / ".lock-owner").write_text(name)
+@pytest.mark.parametrize("host", ["another_machine", os.uname().nodename, None])
+def test_a_name_that_stayed_behind_holds_nothing(tmp_path: Path, host: str | None) -> None:
+    """Of another machine, of a number that another process has now, or half written."""
+    owner = {"stage": "train", "pid": os.getpid(), "host": host, "since": "2026-11-25 12:00:00 UTC"}
+    text = json.dumps(owner) if host else json.dumps(owner)[:20]
+    (tmp_path / ".lock-owner").write_text(text)
     assert find_holder(tmp_path) is None
     with hold(tmp_path):
-        (tmp_path / ".lock-owner").write_text(name)
-        assert find_holder(tmp_path) == (name or "unknown")
+        (tmp_path / ".lock-owner").write_text(text)
+        named = f"train, process {os.getpid()} on {host} since 2026-11-25 12:00:00 UTC"
+        assert find_holder(tmp_path) == (named if host else "another process")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unets.viz import COLOURS_RGB, add_caption, draw_contours
+from unets.viz import COLOURS_RGB, add_caption, draw_contours, tint
 
 
 def make_mask() -> np.ndarray:
@@ -29,6 +29,13 @@ def test_a_mask_of_another_size_is_fitted() -> None:
     drawn = draw_contours(photo, make_mask(), thickness_px=3, colours_rgb=[(255, 0, 0)])
     assert drawn.shape == photo.shape
     assert drawn[40, 10, 0] == 255  # the left side of class 1, at twice the coordinates
+
+
+def test_a_tint_mixes_its_colour_with_the_photo_s() -> None:
+    photo = np.full((40, 60, 3), 200, dtype=np.uint8)
+    tinted = tint(photo, make_mask()[::2, ::2] == 1, colour_rgb=(0, 100, 255), opacity=0.5)
+    assert tinted[20, 15].tolist() == [100, 150, 228]  # half way; 227.5 to the even number
+    assert (tinted[20, 30] == 200).all() and (photo == 200).all()
 
 
 def test_a_caption_stands_above_the_picture() -> None:

@@ -9,11 +9,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NoReturn
 
+from unets.cluster import use_cluster
 from unets.config import (
     DatasetConfig,
     EnsembleConfig,
@@ -26,6 +28,7 @@ from unets.config import (
 from unets.errors import InputError
 from unets.log import set_up_logging
 from unets.paths import Project
+from unets.runs import hold, name_program
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +96,23 @@ class Stage:
         """Returns the folds that all experiments asked for have in common."""
         return sorted(set.intersection(*(set(self.list_folds(config)) for config in self.experiments.values())))
 
+    def hold_models(self) -> AbstractContextManager[None]:
+        """Returns a block in which no other stage that asks for this may write to the same models folder.
+
+        For stages whose files all experiments share; folds and maps have locks of their own.
+
+        Raises:
+            InputError: one is at work, from here or from another host that shares the folder.
+        """
+        return hold(self.project.models_dir)
+
+    def list_arguments(self) -> list[str]:
+        """Returns this process's script and arguments so that they mean the same in any working folder."""
+        project, root = self.project, self.args.root.absolute()
+        folders = {"--root": root, "--input": project.input_dir, "--models": project.models_dir}
+        given = [word for name, folder in folders.items() for word in (name, str(folder.absolute()))]
+        return [str(Path(sys.argv[0]).absolute()), *sys.argv[1:], *given]
+
     def _named_experiments(self) -> list[str]:
         names: list[str] = list(dict.fromkeys(self.args.exp.split(",")))
         known = list_experiments(self.project.configs_dir)
@@ -112,6 +132,7 @@ def build_parser(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--exp", default="all", help="names of experiments with commas, or all of the ensemble")
     parser.add_argument("--fold", default="all", help="numbers of folds with commas, or all")
     parser.add_argument("--jobs", type=int, help="worker processes (default: one a core)")
+    parser.add_argument("--cluster", help="address of a Dask scheduler whose workers take the tasks (default: none)")
     parser.add_argument("--root", type=Path, default=Path(), help="the folder of configs/, input/, ... (default: here)")
     parser.add_argument("--verbose", action="store_true", help="log more; show a traceback with every error")
     return parser
@@ -125,11 +146,11 @@ def run(main: Callable[[Stage], None], parser: argparse.ArgumentParser, argv: Se
     args = parser.parse_args(argv)
     set_up_logging(args.verbose)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with a page of notes otherwise
-    name = Path(sys.argv[0]).stem.split("_", 1)[-1]
-    stage = Stage(name=name, project=_build_project(args), args=args)
+    stage = Stage(name=name_program(), project=_build_project(args), args=args)
     began = time.monotonic()
     try:
-        main(stage)
+        with _choose_workers(stage):
+            main(stage)
     except KeyboardInterrupt:
         _fail("stopped by Ctrl-C; what was finished is kept, the same command goes on", INTERRUPTED, args.verbose)
     except InputError as error:
@@ -185,12 +206,23 @@ def note_seconds(stage: Stage, seconds: float) -> None:
         file.write(json.dumps(line) + "\n")
 
 
+def _choose_workers(stage: Stage) -> AbstractContextManager[None]:
+    """Returns the block in which tasks go to the cluster of CLUSTER=, if there is one."""
+    if not stage.args.cluster:
+        return nullcontext()
+    folders = {"input_dir": stage.project.input_dir, "models_dir": stage.project.models_dir}
+    return use_cluster(stage.args.cluster, **folders)
+
+
 def _build_project(args: argparse.Namespace) -> Project:
     root, competition = args.root, args.competition
+    input_dir, models_dir = args.input or root / "input" / competition, args.models or root / "models" / competition
+    if args.cluster:  # workers stand in folders of their own
+        root, input_dir, models_dir = root.absolute(), input_dir.absolute(), models_dir.absolute()
     return Project(
         competition=competition,
-        input_dir=args.input or root / "input" / competition,
-        models_dir=args.models or root / "models" / competition,
+        input_dir=input_dir,
+        models_dir=models_dir,
         configs_dir=root / "configs" / competition,
         submissions_dir=root / "submissions" / competition,
         results_dir=root / "results" / competition,

@@ -25,7 +25,7 @@ def describe_origin(folder: Path) -> dict[str, Any]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "git_commit": commit,
         "git_is_dirty": None if status is None else bool(status),
-        "versions": {"python": platform.python_version()} | _list_versions(),
+        "versions": {"python": platform.python_version()} | list_versions(),
     }
 
 
@@ -49,7 +49,8 @@ def _read_commit(folder: Path) -> tuple[str | None, str | None]:
     return _run_git(folder, "rev-parse", "HEAD"), _run_git(folder, "status", "--porcelain")
 
 
-def _list_versions() -> dict[str, str]:
+def list_versions() -> dict[str, str]:
+    """Returns the versions of this package and of the libraries that results depend on; of those that are there."""
     versions = {}
     for library in _LIBRARIES:  # read from the installed metadata: nothing is imported
         try:

@@ -1,15 +1,17 @@
-"""One way to spread independent tasks over workers."""
+"""One way to spread independent tasks over workers, here or on a cluster."""
 
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from typing import TypeVar
 
 import numpy as np
 from joblib import Parallel, delayed
 
+from unets.cluster import find_cluster
 from unets.log import show_progress
 
 Task = TypeVar("Task")
@@ -32,23 +34,31 @@ def run_tasks(
     total: int | None = None,
     unit: str = "it",
     threads: bool = False,
+    on_gpu: bool = False,
 ) -> Iterator[Result]:
     """Runs `function` over `tasks` in workers and yields the results in the order of the tasks.
 
     Tasks are taken and results handed on a block at a time, so that memory does not grow with the number of tasks and a
     slow consumer holds the workers back. The first task that raises ends the whole, with its error.
 
+    Workers are processes of this machine, or, within `unets.cluster.use_cluster`, those of a cluster.
+
     Args:
         function: called once a task; picklable unless `threads`.
         tasks: picklable unless `threads`; they may come from a generator, which runs in this thread.
         what: the words before the progress bar.
-        jobs: workers; None is one a core, 1 runs in this process.
+        jobs: workers; None is one a core, 1 runs in this process. A cluster has its own number.
         total: how many tasks there are, where `tasks` has no length.
         unit: what a task is called in the progress bar.
-        threads: workers are threads in place of processes: for cv2's work, which holds no interpreter lock, on arrays
-            that are shared.
+        threads: workers are threads in place of processes, always of this one: for cv2's work, which holds no
+            interpreter lock, on arrays that are shared.
+        on_gpu: tasks train or predict: of a cluster, workers that have a GPU take them, one at a time.
     """
     total = len(tasks) if isinstance(tasks, Sized) else total
+    cluster = None if threads else find_cluster()
+    if cluster is not None:
+        results = cluster.run(partial(_run_task, function), tasks, what=what, on_gpu=on_gpu)
+        return show_progress(results, what=what, total=total, unit=unit)
     jobs = jobs or count_cores()
     jobs = jobs if total is None else min(jobs, max(total, 1))
     return show_progress(_run_blocks(function, tasks, jobs, threads), what=what, total=total, unit=unit)

@@ -48,6 +48,10 @@ class Project:
         """csv of an ensemble's out-of-fold score of each training photo."""
         return self.models_dir / f"{name}_oof.csv"
 
+    def screen_dir(self, name: str) -> Path:
+        """The page of the test photos that are oddest to an ensemble, and a csv of all: `screen` or `screen_<...>`."""
+        return self.models_dir / name.replace("ensemble", "screen", 1)
+
     def experiment_dir(self, experiment: str) -> Path:
         """All runs and maps of an experiment."""
         return self.models_dir / experiment

@@ -7,8 +7,10 @@ ask; and it carries the fingerprint of what made it, so that nothing foreign is 
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -88,18 +90,22 @@ def fingerprint(**parts: Any) -> str:
 def hold(folder: Path) -> Iterator[None]:
     """Keeps other processes out of a folder for as long as the block runs; a kill frees it.
 
+    Who holds it stands beside the lock, which itself does not tell. On a shared folder the lock holds for other hosts
+    too, where the file system has locks (NFS from version 4 on).
+
     Raises:
-        InputError: another process holds it.
+        InputError: another process holds it; says which stage, process and host, and since when.
     """
     folder.mkdir(parents=True, exist_ok=True)
     lock, owner = FileLock(folder / _LOCK, timeout=0), folder / _OWNER
     try:
         lock.acquire()
     except Timeout as error:
-        held_by = owner.read_text() if owner.exists() else "unknown"
-        raise InputError(f"{folder} must be free. Received: process {held_by} is at work in it") from error
+        raise InputError(f"{folder} must be free. Received: {_describe_owner(owner)} is at work in it") from error
     try:
-        owner.write_text(f"{os.getpid()} on {os.uname().nodename}")
+        since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        mine = {"stage": name_program(), "pid": os.getpid(), "host": os.uname().nodename, "since": since}
+        write_text(owner, json.dumps(mine) + "\n")
         yield
     finally:
         owner.unlink(missing_ok=True)
@@ -112,17 +118,38 @@ def was_killed(folder: Path) -> bool:
 
 
 def find_holder(folder: Path) -> str | None:
-    """Returns the process that holds a folder, as `1234 on node`, or None; keeps nobody from holding it."""
-    try:
-        held_by = (folder / _OWNER).read_text()
-    except FileNotFoundError:  # most folders: the lock itself is not touched
+    """Returns who holds a folder, as `train, process 1234 on node since 2026-11-25 15:43:10 UTC`, or None.
+
+    Keeps nobody from holding it.
+    """
+    path = folder / _OWNER
+    if not path.exists():  # most folders: the lock itself is not touched
         return None
-    pid, _, node = held_by.partition(" on ")
-    if node == os.uname().nodename and not psutil.pid_exists(int(pid)):
+    owner = _read_owner(path)
+    if owner and owner["host"] == os.uname().nodename and not psutil.pid_exists(owner["pid"]):
         return None  # killed: the name stayed behind, the lock did not
     # Only a name left by a kill elsewhere, or whose number another process has now, lets this try succeed.
     try:
         with FileLock(folder / _LOCK, timeout=0):
             return None
     except Timeout:
-        return held_by or "unknown"
+        return _describe_owner(path)
+
+
+def name_program() -> str:
+    """Returns the name of the running script without its number: `train`."""
+    return Path(sys.argv[0]).stem.split("_", 1)[-1] or "python"
+
+
+def _read_owner(path: Path) -> dict[str, Any] | None:
+    """Reads who holds a folder; None where it does not say, as between the lock and the name."""
+    try:
+        owner = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return owner if isinstance(owner, dict) and owner.keys() == {"stage", "pid", "host", "since"} else None
+
+
+def _describe_owner(path: Path) -> str:
+    owner = _read_owner(path)
+    return "{stage}, process {pid} on {host} since {since}".format(**owner) if owner else "another process"

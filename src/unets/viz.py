@@ -47,6 +47,25 @@ def draw_contours(
     return drawn
 
 
+def tint(image_hwc: Image, pixels_hw: npt.NDArray[np.bool_], *, colour_rgb: Colour, opacity: float = 0.6) -> Image:
+    """Lays a colour over some pixels of a photo.
+
+    Args:
+        image_hwc: uint8 RGB (height, width, 3); not written to.
+        pixels_hw: bool (height, width) of any size; it is fitted to the photo.
+        colour_rgb: of the pixels.
+        opacity: 0 shows the photo alone, 1 the colour alone.
+
+    Returns:
+        uint8 RGB of the photo's size.
+    """
+    height, width = image_hwc.shape[:2]
+    share_hw = shrink(pixels_hw.astype(np.uint8) * np.uint8(255), (height, width)).astype(np.float32) / 255 * opacity
+    colour = np.array(colour_rgb, dtype=np.float32)
+    tinted = image_hwc + (colour - image_hwc) * share_hw[..., None]
+    return np.asarray(np.rint(tinted), dtype=np.uint8)
+
+
 def add_caption(image_hwc: Image, text: str) -> Image:
     """Puts a line of text on a white strip above a picture; what is too long is cut off.
 

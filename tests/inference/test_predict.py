@@ -1,9 +1,11 @@
 import json
 import math
+import pickle
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
@@ -108,6 +110,34 @@ def test_each_photo_is_predicted_by_the_fold_that_did_not_see_it(constant: Scene
     assert constant.read_values("oof") == expected
     assert constant.read_values("oof_first_view") == expected
     assert constant.read_values("test") == {sample.id: {102} for sample in constant.catalog.test}
+
+
+def test_workers_of_a_cluster_make_runs_of_shards_of_the_same_bytes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real thing, without machines: runs are sent away whole, and one is sent twice, as when a worker is lost."""
+    scene.plant(0)
+    scene.predict(use_folds=[0], shard_size=2)
+    made = {path: content for path, (_, content) in scene.list_shards().items()}
+    damaged, *missing = sorted(scene.project.maps_dir("unet_a", "test").glob("*.zip"))
+    flip_bit(damaged, 60)
+    for path in (*missing, *scene.project.maps_dir("unet_a", "oof").glob("*.zip")):
+        path.unlink()
+    sent = []
+
+    def run_there(function: Callable[[Any], None], runs: Sequence[Any], *, on_gpu: bool, **_: Any) -> list[None]:
+        assert on_gpu
+        sent.extend(runs)
+        done = pickle.loads(pickle.dumps(function))
+        return [done(run) for run in (*runs, runs[0])]
+
+    monkeypatch.setattr(predict, "_RUNS", 1)
+    monkeypatch.setattr(predict, "find_cluster", lambda: SimpleNamespace(count_gpus=lambda: 2))
+    monkeypatch.setattr(predict, "run_tasks", run_there)
+    scene.predict(use_folds=[0], shard_size=2)
+    assert {path: content for path, (_, content) in scene.list_shards().items()} == made
+    # 12 photos of the fold, 8 test photos: 6 and 4 shards for 2 GPUs
+    assert [len(run) for run in sent] == [3, 3, 2, 2]
 
 
 def test_one_fold_alone_gives_its_own_photos_and_the_test_photos(constant: Scene) -> None:

@@ -142,6 +142,13 @@ def write_image(path: Path, image_hwc: npt.NDArray[np.uint8]) -> None:
         Image.fromarray(image_hwc).save(temporary, quality=88)
 
 
+def encode_jpeg(image_hwc: npt.NDArray[np.uint8], quality: int = 80) -> bytes:
+    """Writes uint8 RGB (height, width, 3) as a small JPEG for people."""
+    content = BytesIO()
+    Image.fromarray(image_hwc).save(content, format="JPEG", quality=quality, optimize=True)
+    return content.getvalue()
+
+
 def _read_size(content: bytes, path: Path) -> SizeHW:
     with _open_picture(content, path) as picture:
         width, height = picture.size

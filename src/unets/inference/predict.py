@@ -18,25 +18,28 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.catalog import Catalog
+from unets.cluster import find_cluster
 from unets.config import ExperimentConfig
 from unets.data.geometry import SizeHW
 from unets.data.io import read_image
 from unets.data.samples import Sample
 from unets.errors import InputError
 from unets.folds import hash_folds
-from unets.inference.maps import EncodedMap, encode_map, find_missing_shards, split_shards, write_shard
+from unets.inference.maps import EncodedMap, encode_map, find_missing_shards, shard_path, split_shards, write_shard
 from unets.inference.tiles import cut_tiles, join_tiles, plan_tiles
 from unets.inference.views import VIEWS
 from unets.log import show_progress
 from unets.nets.backend import choose_precision, fix_order
 from unets.nets.predictor import Predictor
 from unets.nets.unet import build_unet
-from unets.parallel import count_cores, map_ahead
+from unets.parallel import count_cores, map_ahead, run_tasks
 from unets.paths import Project
 from unets.runs import fingerprint, hash_file, hold, read_json
 from unets.snapshot import check_snapshot, take_snapshot
 
 logger = logging.getLogger(__name__)
+
+_RUNS = 4  # of shards, a GPU of a cluster
 
 ImageU8 = npt.NDArray[np.uint8]
 
@@ -223,13 +226,36 @@ def _predict_store(
     """Makes the shards that are missing; `plan` is every shard of the store, of which these are some."""
     missing = _find_missing(plan, store, experiment.data.size_hw)
     todo = [shard for shard in shards if shard.index in missing]
-    num_photos = sum(len(shard.samples) for shard in todo)
     if not todo:
         logger.info("%s: all maps are there", what)
         return
+    for folder in (store.folder, store.first_view_folder):
+        for shard in todo:  # damaged or of other ids: from here on, a shard that exists is right
+            if folder is not None:
+                shard_path(folder, shard.index).unlink(missing_ok=True)
+    predict = partial(predict_shards, store, tuple(weights_paths.values()), experiment, what)
+    cluster = find_cluster()
+    if cluster is None:
+        predict(todo)
+        return
+    # A run loads its nets once; some runs a GPU, so that a slow one, or one that is lost, is not waited for.
+    runs = split_shards(todo, -(-len(todo) // (_RUNS * cluster.count_gpus())))
+    for _ in run_tasks(predict, runs, what=what, unit="run", on_gpu=True):
+        pass
+
+
+def predict_shards(
+    store: Store, weights_paths: Sequence[Path], experiment: ExperimentConfig, what: str, shards: Sequence[_Shard]
+) -> None:
+    """Makes a run of shards, those that are not there: reading, net and writing overlap from the first to the last."""
+    # The main folder's is written last: it is there where another worker made it before it was lost.
+    todo = [shard for shard in shards if not shard_path(store.folder, shard.index).exists()]
+    if not todo:
+        return
+    num_photos = sum(len(shard.samples) for shard in todo)
     keras.utils.clear_session()  # nets of other folds
     size_hw, tile_hw = experiment.data.size_hw, experiment.prediction.tile_hw
-    predictor = load_predictor(list(weights_paths.values()), experiment, tile_hw or size_hw, len(store.classes))
+    predictor = load_predictor(weights_paths, experiment, tile_hw or size_hw, len(store.classes))
     samples = [sample for shard in todo for sample in shard.samples]
     workers = count_cores()
     ahead = 2 * experiment.prediction.batch_size + workers

@@ -109,7 +109,7 @@ def write_submission(
     path, folder = project.submission_path(name), project.submission_parts_dir(name)
     format_ = _Format(
         dataset=dataset,
-        maps=tuple(member.fingerprint for member in ensemble.members),
+        maps=tuple(member.fingerprint for member in ensemble.used_members),
         recipe=ensemble.recipe,
         header=_read_columns(sample_path, dataset),
     )

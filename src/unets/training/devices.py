@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from unets.errors import InputError
+from unets.log import set_up_logging
 from unets.parallel import count_cores
 
 logger = logging.getLogger(__name__)
@@ -129,6 +131,26 @@ def train_on_devices(
             os.killpg(child.pid, signal.SIGKILL)  # with its workers; a fold goes on from its last state at any moment
         for watcher in watchers:
             watcher.join()
+
+
+def train_on_worker(arguments: Sequence[str], task: Task) -> None:
+    """Trains a fold in a child of the process that calls it, a worker of a cluster, with whatever devices that has.
+
+    Args:
+        arguments: of the interpreter: the script's path and its arguments, all for any working folder.
+        task: what is to be trained.
+
+    Raises:
+        InputError: the child failed.
+    """
+    set_up_logging()  # the child's words go to the worker's log
+    train_on_devices([task], [Device()], lambda task: build_command(arguments, task))
+
+
+def build_command(arguments: Sequence[str], task: Task) -> list[str]:
+    """Returns the command line that trains one fold in one process: of an argument given twice the last one counts."""
+    fold = ["--exp", task.experiment, "--fold", str(task.fold), "--jobs", "1", "--cluster", ""]
+    return [sys.executable, *arguments, *fold]
 
 
 def follow_parent() -> bool:

@@ -1,0 +1,1 @@
+"""The test set without its truth: which photos are odd, and why."""
