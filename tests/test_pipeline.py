@@ -181,7 +181,11 @@ def test_a_pipeline_that_is_killed_again_and_again_gives_the_same_bytes(finished
     kill("05")
     house.run("05")
     assert (house.models_dir / "ensemble.json").read_bytes() == (finished.models_dir / "ensemble.json").read_bytes()
-    kill("06", there_is(house.root, "submissions/tiny/.part-*"))
+    for _ in range(5):  # on a busy machine the moment may be missed
+        shutil.rmtree(house.root / "submissions", ignore_errors=True)
+        kill("06", there_is(house.root, "submissions/tiny/.part-*"))
+        if not (house.root / SUBMISSION).exists():
+            break
     assert not (house.root / SUBMISSION).exists()
     kill("06")
     house.run("06")
