@@ -3,7 +3,7 @@
 The table is written into README.md, between two marks. Parameters and multiply-adds are counted, and a test holds the
 README to them; seconds are measured, a process a network.
 
-Run:  python benchmarks/nets.py [--only compact,vgg16] [--dry-run]
+Run:  python benchmarks/nets.py [--only VGG16,MobileNetV2] [--dry-run]
 """
 
 import argparse
@@ -16,15 +16,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from unets.config import ModelConfig
+from unets.config import ModelConfig, load_experiment
 
 ROOT = Path(__file__).resolve().parent.parent
+CONFIGS_DIR = ROOT / "configs" / "carvana"
 BEGIN, END = "<!-- nets: written by benchmarks/nets.py -->", "<!-- end of nets -->"
 SIZE_HW = (320, 480)
 _BATCH = 4
 _STEPS = 3
 _WIDE = {"depth": 5, "base_filters": 32}
-_COMPACT = {"depth": 5, "base_filters": 16, "max_filters": 256, "stride": 2}
 _PRETRAINED = {"depth": 5, "base_filters": 16, "max_filters": 256}
 
 # By the words that the README has for them.
@@ -38,10 +38,8 @@ NETS: dict[str, ModelConfig] = {
     "separable blocks": ModelConfig(**_WIDE, block="separable"),
     "deep supervision": ModelConfig(**_WIDE, deep_supervision=2),
     "dilated bottleneck": ModelConfig(**_WIDE, bottleneck="dilated"),
-    "compact": ModelConfig(**_COMPACT),
-    "compact, EfficientNet-Lite0": ModelConfig(
-        encoder="efficientnet_lite0", depth=4, base_filters=16, max_filters=256, stride=2
-    ),
+    "small (unet_cpu)": load_experiment(CONFIGS_DIR, "unet_cpu").model,
+    "compact (unet_compact)": load_experiment(CONFIGS_DIR, "unet_compact").model,
     "EfficientNet-Lite0": ModelConfig(**_PRETRAINED, encoder="efficientnet_lite0"),
     "VGG16": ModelConfig(**_PRETRAINED, encoder="vgg16"),
     "ResNet50V2": ModelConfig(**_PRETRAINED, encoder="resnet50v2"),
