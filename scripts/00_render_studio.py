@@ -23,7 +23,7 @@ def main(stage: cli.Stage) -> None:
         report_baseline(args.seed, args.train_cars, args.jobs, size_hw)
     else:
         with stage.hold_models():
-            write_competition(args.out, args.train_cars, args.test_cars, args.seed, args.jobs, size_hw)
+            write_competition(args.out.absolute(), args.train_cars, args.test_cars, args.seed, args.jobs, size_hw)
 
 
 def report_baseline(seed: int, num_cars: int, jobs: int | None, size_hw: tuple[int, int]) -> None:

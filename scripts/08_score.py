@@ -14,6 +14,7 @@ def main(stage: cli.Stage) -> None:
     project, dataset = stage.project, stage.dataset
     path = find_submission(project, stage.args.submission)
     truth_path = stage.args.truth or project.input_dir / "truth" / "test_masks.csv"
+    truth_path = truth_path.absolute()  # workers of a cluster stand in folders of their own
     photos = () if dataset.size_hw else load_catalog(dataset, project.input_dir).test
     score = score_submission(path, truth_path, dataset, photos=photos, jobs=stage.args.jobs)
     write_json(project.score_path(path), {"submission": path.name, **score.summarize()})

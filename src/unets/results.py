@@ -77,7 +77,9 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
         for member in ensemble.members
         for fold in ensemble.folds
     ]
-    names = ",".join(member.experiment for member in ensemble.members)
+    choice = f"EXP={','.join(member.experiment for member in ensemble.members)}"
+    if ensemble.name != "ensemble":
+        choice = f"ENSEMBLE={ensemble.name.removeprefix('ensemble_')} {choice}"
     record = {
         "kind": "ensemble",
         "competition": project.competition,
@@ -91,7 +93,7 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
         **ensemble.model_dump(mode="json", include={"members", "averaging", "threshold", "postprocessing", "trials"}),
         "test": read_json(score_path) if score_path.exists() else None,
         "cost": sum_cost(metrics),
-        "command": f"make pipeline score COMPETITION={project.competition} EXP={names} FOLD={_join(ensemble.folds)}",
+        "command": f"make pipeline score COMPETITION={project.competition} {choice} FOLD={_join(ensemble.folds)}",
         **origin,
     }
     return _write(project, submission_name, record)

@@ -239,6 +239,25 @@ def test_a_long_training_is_told_its_hours_first(
         train_experiment(project, scene.catalog, "unet_b", EXPERIMENT, **arguments)
 
 
+def test_a_probe_that_memory_does_not_hold_names_the_command(
+    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[Exception] = [RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.")]
+
+    def fail(*args: Any, **options: Any) -> Speed:
+        raise failures[0]
+
+    monkeypatch.setattr("unets.training.fold.WORTH_PROBING", 0.0)
+    monkeypatch.setattr("unets.training.planner.probe_speed", fail)
+    project, experiment = replace(scene.project, models_dir=tmp_path), change("data", EXPERIMENT, batch_size=4)
+    arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash, "use_folds": [1]}
+    with pytest.raises(InputError, match=r"`make train EXP=unet_b FOLD=1 BATCH=2` goes on with 2 a step"):
+        train_experiment(project, scene.catalog, "unet_b", experiment, **arguments)
+    failures[0] = RuntimeError("INVALID_ARGUMENT: shapes differ")
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        train_experiment(project, scene.catalog, "unet_b", experiment, **arguments)
+
+
 def test_patience_ends_a_run_and_survives_a_restart(
     run_dir: Path,
     scene: Scene,

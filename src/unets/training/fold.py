@@ -148,7 +148,14 @@ def train_experiment(
         probe=False,
     )
     if plan.train_multiply_adds >= WORTH_PROBING:
-        plan = probe_plan(plan, catalog.dataset, catalog.train)
+        try:
+            plan = probe_plan(plan, catalog.dataset, catalog.train)
+        except Exception as error:
+            if not is_exhaustion(error):
+                raise
+            # The plan thought that it fits; a card is timed at the very step that training would take.
+            run_dir = project.run_dir(name, todo[0])
+            raise InputError(explain_exhaustion(run_dir, experiment, plan.micro_batch, plan.num_devices)) from error
     logger.info("%s", render_plan(plan))
     check_plan(plan)
     data = experiment.data
