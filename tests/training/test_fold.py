@@ -39,8 +39,8 @@ from .conftest import (
 
 pytestmark = pytest.mark.slow
 
-# As measured with Keras 3.15 and TensorFlow 2.21 on a CPU, 2026-11-23.
-GOLDEN_LOSSES = [1.577670, 1.598524, 1.330731, 1.206641, 1.089679]
+# As measured with Keras 3.15 and TensorFlow 2.21 on a CPU, 2026-11-25, since when logits are amplified.
+GOLDEN_LOSSES = [1.577670, 1.596827, 1.314870, 1.188203, 1.069649]
 
 
 @pytest.fixture(scope="module")
@@ -341,7 +341,7 @@ with hold(Path({str(run_dir)!r})):
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:
         assert other.stdout is not None and other.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match=rf"fold0 must be free\. Received: process {other.pid} on "):
+        with pytest.raises(InputError, match=rf"fold0 must be free\. Received: .*process {other.pid} on "):
             scene.train(run_dir)
         other.communicate("")
     assert {path.name for path in run_dir.iterdir()} == {".lock"}
