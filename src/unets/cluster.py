@@ -161,7 +161,7 @@ class Cluster:
         """Returns how many tasks that train or predict can be at work: a worker takes as many as it says, usually one.
 
         Raises:
-            InputError: no worker takes any.
+            InputError: no worker takes any, or one was started for another of Keras's backends than we have.
         """
         gpus = self._find_gpus()
         if not gpus:
@@ -169,6 +169,10 @@ class Cluster:
                 f"`CLUSTER` must have workers that train and predict, one a GPU: start them with --resources {_GPU}=1. "
                 f"Received: {self._address}, whose workers were started without"
             )
+        ours, found = _find_backend(), self._client.run(_find_backend, workers=list(gpus))
+        for address, backend in found.items():
+            if backend != ours:
+                raise InputError(f"{address} must be started with KERAS_BACKEND={ours}. Received: {backend}")
         return sum(gpus.values())
 
     def _find_gpus(self) -> dict[str, int]:
@@ -287,6 +291,11 @@ def _take(outcome: _Outcome) -> Any:
     if outcome.trace:
         raise RuntimeError(f"a task failed on {host}:\n{outcome.trace}")
     return outcome.result
+
+
+def _find_backend() -> str:
+    """Returns which backend a training in this process would have, without loading it."""
+    return os.environ.get("KERAS_BACKEND", "tensorflow")
 
 
 def _describe(paths: list[str]) -> _Worker:

@@ -84,6 +84,12 @@ def find_missing_parts(folder: Path, fingerprints: Sequence[str]) -> list[int]:
     return missing
 
 
+def drop_parts(folder: Path) -> None:
+    """Deletes the parts of a folder. The folder stays: its lock is held, and one that is deleted would hold nobody."""
+    for path in folder.glob("*.part"):
+        path.unlink()
+
+
 def join_parts(path: Path, header: Sequence[str], folder: Path, fingerprints: Sequence[str]) -> str:
     """Writes a csv.gz of a header and all parts, a part at a time.
 

@@ -6,7 +6,6 @@ stored at full size, memory grows by the photos' names alone, and a kill costs t
 
 import csv
 import logging
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -23,7 +22,7 @@ from unets.folds import hash_folds
 from unets.inference.check import check_submission, read_header
 from unets.inference.ensemble import Ensemble, read_ensemble
 from unets.inference.maps import MapReader, open_maps
-from unets.inference.parts import find_missing_parts, join_parts, part_path, write_part
+from unets.inference.parts import drop_parts, find_missing_parts, join_parts, part_path, write_part
 from unets.inference.recipe import Recipe, make_mask
 from unets.origin import describe_origin
 from unets.parallel import run_tasks
@@ -121,7 +120,7 @@ def write_submission(
             check_submission(temporary, sample_path, dataset, photos=photos, jobs=jobs)
         record = {"name": name, "num_rows": num_rows, "csv_sha256": sha256, **_describe(ensemble)}
         write_json(path.with_name(f"{name}.json"), record | describe_origin(project.configs_dir))
-        shutil.rmtree(folder, ignore_errors=True)  # what stays would be made again, or taken, by the next
+        drop_parts(folder)
     logger.info("%s: %d rows", path, num_rows)
     return path
 
