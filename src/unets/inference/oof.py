@@ -19,7 +19,7 @@ from unets.folds import read_folds
 from unets.inference.blend import enlarge_map
 from unets.inference.maps import MapReader, from_u8, list_shards, open_maps
 from unets.inference.postprocess import ClassMask
-from unets.inference.score import DEFAULT_THRESHOLD, Scores, score_thresholds
+from unets.inference.score import DEFAULT_THRESHOLD, Scores, score_cuts
 from unets.parallel import run_tasks
 from unets.paths import Project
 from unets.runs import write_text
@@ -172,7 +172,7 @@ def score_map(truth_hw: ClassMask, probs_u8_hwc: MapU8 | None, dataset: DatasetC
         return float("nan")
     height, width = truth_hw.shape
     probs_hwc = enlarge_map(from_u8(probs_u8_hwc), (height, width))
-    (score,) = score_thresholds(truth_hw, probs_hwc, (DEFAULT_THRESHOLD,), metric=dataset.metric)
+    (score,) = score_cuts(truth_hw, probs_hwc, [(DEFAULT_THRESHOLD, 0)], metric=dataset.metric)
     return float(score)
 
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from unets.config import Config, Postprocessing, Share
 from unets.data.geometry import SizeHW
 from unets.inference.blend import blend
-from unets.inference.postprocess import ClassMask, blur, clean_mask, to_masks
-from unets.inference.score import DEFAULT_THRESHOLD, Scores, score_mask, score_thresholds
+from unets.inference.postprocess import ClassMask, blur, clean_mask, clean_masks, to_masks
+from unets.inference.score import DEFAULT_THRESHOLD, Scores, score_cuts, score_mask
 
 MapU8 = npt.NDArray[np.uint8]
 
@@ -74,27 +74,29 @@ def score_recipes(truth_hw: ClassMask, maps: Sequence[MapU8], recipes: Sequence[
 def _score_cuts(
     truth_hw: ClassMask, probs_hwc: npt.NDArray[np.float32], recipes: Sequence[Recipe], metric: str
 ) -> dict[Recipe, float]:
-    """Scores recipes of one smoothed map. Where only areas count, one pass serves all thresholds."""
+    """Scores recipes of one smoothed map. Where only areas count, one pass serves all of them."""
     score_of: dict[Recipe, float] = {}
-    for (is_counted, min_area_px), alike in _group(recipes, _describe_cut):
+    for is_counted, alike in _group(recipes, _is_counted):
         if is_counted:
-            thresholds = sorted({recipe.threshold for recipe in alike})
-            scores = score_thresholds(truth_hw, probs_hwc, thresholds, metric=metric, min_area_px=min_area_px)
-            score_of |= {recipe: float(scores[thresholds.index(recipe.threshold)]) for recipe in alike}
+            cuts = [(recipe.threshold, recipe.postprocessing.min_area_px) for recipe in alike]
+            score_of |= zip(alike, score_cuts(truth_hw, probs_hwc, cuts, metric=metric).tolist(), strict=True)
             continue
         for threshold, equal_cut in _group(alike, lambda recipe: recipe.threshold):
-            mask_hw = to_masks(probs_hwc, threshold)
-            for recipe in equal_cut:
-                cleaned_hw = clean_mask(mask_hw, recipe.postprocessing)
-                score_of[recipe] = score_mask(truth_hw, cleaned_hw, num_classes=probs_hwc.shape[-1], metric=metric)
+            masks = clean_masks(to_masks(probs_hwc, threshold), [recipe.postprocessing for recipe in equal_cut])
+            # Most masks have no hole and one component: they come back as they were, and are scored once.
+            distinct = {id(mask_hw): mask_hw for mask_hw in masks}
+            scores = {
+                key: score_mask(truth_hw, mask_hw, num_classes=probs_hwc.shape[-1], metric=metric)
+                for key, mask_hw in distinct.items()
+            }
+            score_of |= {recipe: scores[id(mask_hw)] for recipe, mask_hw in zip(equal_cut, masks, strict=True)}
     return score_of
 
 
-def _describe_cut(recipe: Recipe) -> tuple[bool, int]:
-    """Returns (whether areas alone decide, the least area)."""
+def _is_counted(recipe: Recipe) -> bool:
+    """Tells whether areas alone decide what becomes of the mask after the cut."""
     steps = recipe.postprocessing
-    is_counted = steps.max_hole_px == 0 and steps.max_components is None
-    return is_counted, steps.min_area_px if is_counted else 0
+    return steps.max_hole_px == 0 and steps.max_components is None
 
 
 def _group(recipes: Sequence[Recipe], key: Callable[[Recipe], Any]) -> list[tuple[Any, list[Recipe]]]:
