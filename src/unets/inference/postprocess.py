@@ -3,6 +3,7 @@
 Each step works on full-size pixels, class by class, and leaves its input as it was.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,11 @@ def blur(probs_hwc: npt.NDArray[np.float32], sigma_px: float) -> npt.NDArray[np.
     if sigma_px == 0:
         return probs_hwc
     return np.asarray(cv2.GaussianBlur(probs_hwc, (0, 0), sigma_px), dtype=np.float32).reshape(probs_hwc.shape)
+
+
+def blur_reach(sigma_px: float) -> int:
+    """Returns how far `blur` looks, in pixels to each side, or a little more."""
+    return math.ceil(4 * sigma_px) + 1  # of float32 OpenCV takes 8 sigma in all, made odd
 
 
 def clean_mask(mask_hw: ClassMask, steps: Postprocessing) -> ClassMask:
@@ -142,16 +148,19 @@ def drop_small(mask_hw: ClassMask, min_area_px: int) -> ClassMask:
     return np.where(is_small, 0, np.arange(len(areas))).astype(np.uint8)[mask_hw]
 
 
+def find_box(is_there_hw: npt.NDArray[np.bool_]) -> Box | None:
+    """Returns the least box with all that is there; None where nothing is."""
+    (rows,) = np.nonzero(is_there_hw.any(axis=1))
+    if len(rows) == 0:
+        return None
+    (columns,) = np.nonzero(is_there_hw.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
 def _find_boxes(mask_hw: ClassMask) -> list[tuple[int, Box]]:
     """Returns each class that is there with its bounding box: labelling what lies outside would cost the most."""
-    found = []
-    for index in range(1, int(mask_hw.max(initial=0)) + 1):
-        is_class_hw = mask_hw == index
-        (rows,) = np.nonzero(is_class_hw.any(axis=1))
-        if len(rows):
-            (columns,) = np.nonzero(is_class_hw.any(axis=0))
-            found.append((index, (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))))
-    return found
+    boxes = ((index, find_box(mask_hw == index)) for index in range(1, int(mask_hw.max(initial=0)) + 1))
+    return [(index, box) for index, box in boxes if box is not None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
