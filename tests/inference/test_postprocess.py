@@ -6,7 +6,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from unets.config import Postprocessing
-from unets.inference.postprocess import blur, clean_mask, drop_small, fill_holes, keep_largest, pick_classes, to_masks
+from unets.inference.postprocess import (
+    blur,
+    clean_mask,
+    clean_masks,
+    drop_small,
+    fill_holes,
+    keep_largest,
+    pick_classes,
+    to_masks,
+)
 
 MASKS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 2))
 
@@ -195,3 +204,26 @@ def test_kept_parts_are_the_largest_of_a_flood_fill(mask: npt.NDArray[np.uint8],
         assert sorted(map(len, found), reverse=True) == [len(part) for part in parts[:count]]
         assert all(part in parts for part in found)
     assert not kept[mask == 0].any()
+
+
+WAYS = st.lists(
+    st.builds(
+        Postprocessing,
+        max_hole_px=st.sampled_from([0, 1, 2, None]),
+        max_components=st.sampled_from([None, 1, 2]),
+        min_area_px=st.sampled_from([0, 4]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(mask=MASKS, ways=WAYS)
+def test_many_ways_at_once_are_each_alone(mask: npt.NDArray[np.uint8], ways: list[Postprocessing]) -> None:
+    before = mask.copy()
+    for steps, cleaned in zip(ways, clean_masks(mask, ways), strict=True):
+        filled = fill_holes(mask, steps.max_hole_px)
+        alone = drop_small(keep_largest(filled, steps.max_components), steps.min_area_px)
+        np.testing.assert_array_equal(cleaned, alone)
+        assert (cleaned is mask) == np.array_equal(cleaned, before)
+    np.testing.assert_array_equal(mask, before)

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from unets.config import Postprocessing
 from unets.inference.blend import blend
-from unets.inference.postprocess import blur, clean_mask, to_masks
+from unets.inference.postprocess import blur, blur_reach, clean_mask, to_masks
 from unets.inference.recipe import Recipe, make_mask, score_recipes
 from unets.inference.score import score_mask
 from unets.metrics import METRICS, dice
@@ -61,3 +61,31 @@ def test_many_recipes_score_as_each_alone(metric: str, recipes: list[Recipe], se
         for recipe, score in zip(recipes, scores, strict=True):
             mask = make_mask(recipe, maps, FULL_HW)
             assert score == pytest.approx(score_mask(truth, mask, num_classes=classes, metric=metric), abs=1e-12)
+
+
+@settings(deadline=None, max_examples=40)
+@given(recipes=st.lists(RECIPES, min_size=1, max_size=8, unique=True), seed=st.integers(0, 99), top=st.integers(0, 60))
+def test_the_background_around_an_object_changes_no_score(recipes: list[Recipe], seed: int, top: int) -> None:
+    """Of an object at or near the photo's border, in a photo that is far larger, with sharp edges."""
+    maps = [np.pad(probs_u8_hwc, ((top, 80 - top), (3, 100), (0, 0))) for probs_u8_hwc in make_maps(seed, 1)]
+    maps = [probs_u8_hwc[:88, :113] for probs_u8_hwc in maps]  # of one size, so that they still lie over one another
+    full_hw = (176, 226)
+    truth = np.zeros(full_hw, dtype=np.uint8)
+    truth[2 * top : 2 * top + 24, 6:36] = make_truth(seed, 1)
+    for recipe, score in zip(recipes, score_recipes(truth, maps, recipes, metric="dice"), strict=True):
+        mask = make_mask(recipe, maps, full_hw)
+        assert score == score_mask(truth, mask, num_classes=1, metric="dice")
+
+
+def test_of_a_photo_without_anything_each_recipe_scores_one() -> None:
+    empty, steps = [np.zeros((12, 15, 1), dtype=np.uint8)], Postprocessing(blur_px=2.0, max_hole_px=None)
+    recipes = [Recipe(weights=(1.0,)), Recipe(weights=(1.0,), postprocessing=steps)]
+    assert score_recipes(np.zeros(FULL_HW, dtype=np.uint8), empty, recipes, metric="dice").tolist() == [1.0, 1.0]
+
+
+@given(sigma_px=st.floats(0.1, 30))
+def test_a_blur_looks_no_further_than_it_says(sigma_px: float) -> None:
+    reach = blur_reach(sigma_px)
+    probs = np.zeros((1, 2 * reach + 3, 1), dtype=np.float32)
+    probs[0, reach + 1] = 1
+    assert not blur(probs, sigma_px)[0, [0, -1]].any()

@@ -13,7 +13,7 @@ from unets.catalog import load_catalog, read_rle_csv
 from unets.config import DatasetConfig, load_dataset
 from unets.errors import InputError
 from unets.inference.postprocess import drop_small, to_masks
-from unets.inference.score import FROM_COUNTS, count_thresholds, score_mask, score_submission, score_thresholds
+from unets.inference.score import FROM_COUNTS, count_thresholds, score_cuts, score_mask, score_submission
 from unets.metrics import METRICS
 from unets.paths import Project
 from unets.rle import encode_rle
@@ -45,27 +45,26 @@ def test_thresholds_must_ascend() -> None:
 
 
 @pytest.mark.parametrize("metric", sorted(FROM_COUNTS))
-@given(data=st.data(), num_classes=st.integers(1, 3), min_area_px=st.integers(0, 6))
-def test_counting_is_cutting_at_each_threshold(
-    metric: str, data: st.DataObject, num_classes: int, min_area_px: int
-) -> None:
+@given(data=st.data(), num_classes=st.integers(1, 3))
+def test_counting_is_making_each_cut(metric: str, data: st.DataObject, num_classes: int) -> None:
     # percents, so that probabilities meet thresholds exactly
     percents = data.draw(arrays(np.uint8, (4, 5, num_classes), elements=st.integers(0, 100)))
     truth: npt.NDArray[np.uint8] = data.draw(arrays(np.uint8, (4, 5), elements=st.integers(0, num_classes)))
+    cuts = data.draw(st.lists(st.tuples(st.sampled_from(THRESHOLDS), st.integers(0, 6)), min_size=1, max_size=12))
     probs = (percents / 100).astype(np.float32)
     expected = [
         score_mask(truth, drop_small(to_masks(probs, threshold), min_area_px), num_classes=num_classes, metric=metric)
-        for threshold in THRESHOLDS
+        for threshold, min_area_px in cuts
     ]
-    scores = score_thresholds(truth, probs, THRESHOLDS, metric=metric, min_area_px=min_area_px)
-    assert scores.tolist() == expected
+    assert score_cuts(truth, probs, cuts, metric=metric).tolist() == expected
 
 
-def test_any_metric_is_called_for_each_threshold(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_any_metric_is_called_for_each_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(METRICS, "area", lambda truth, predicted: float(np.count_nonzero(predicted)))
     probs = np.array([[[0.2], [0.5], [0.8]]], dtype=np.float32)
     truth = np.zeros((1, 3), dtype=np.uint8)
-    assert score_thresholds(truth, probs, (0.1, 0.5, 0.9), metric="area").tolist() == [3.0, 2.0, 0.0]
+    cuts = [(0.9, 0), (0.1, 0), (0.5, 0), (0.5, 3)]
+    assert score_cuts(truth, probs, cuts, metric="area").tolist() == [0.0, 3.0, 2.0, 0.0]
 
 
 def write_rows(path: Path, rows: list[list[str]]) -> Path:

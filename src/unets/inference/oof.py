@@ -16,10 +16,10 @@ from unets.config import DatasetConfig
 from unets.data.samples import Sample, read_mask
 from unets.errors import InputError
 from unets.folds import read_folds
-from unets.inference.blend import enlarge_map
-from unets.inference.maps import MapReader, from_u8, list_shards, open_maps
+from unets.inference.maps import MapReader, list_shards, open_maps
 from unets.inference.postprocess import ClassMask
-from unets.inference.score import DEFAULT_THRESHOLD, Scores, score_thresholds
+from unets.inference.recipe import Recipe, score_recipes
+from unets.inference.score import Scores
 from unets.parallel import run_tasks
 from unets.paths import Project
 from unets.runs import write_text
@@ -170,9 +170,7 @@ def score_map(truth_hw: ClassMask, probs_u8_hwc: MapU8 | None, dataset: DatasetC
     """Scores a map at full size, cut at 0.5, with the competition's metric; NaN where there is none."""
     if probs_u8_hwc is None:
         return float("nan")
-    height, width = truth_hw.shape
-    probs_hwc = enlarge_map(from_u8(probs_u8_hwc), (height, width))
-    (score,) = score_thresholds(truth_hw, probs_hwc, (DEFAULT_THRESHOLD,), metric=dataset.metric)
+    (score,) = score_recipes(truth_hw, [probs_u8_hwc], [Recipe(weights=(1.0,))], metric=dataset.metric)
     return float(score)
 
 

@@ -3,6 +3,11 @@
 Each step works on full-size pixels, class by class, and leaves its input as it was.
 """
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +63,11 @@ def blur(probs_hwc: npt.NDArray[np.float32], sigma_px: float) -> npt.NDArray[np.
     return np.asarray(cv2.GaussianBlur(probs_hwc, (0, 0), sigma_px), dtype=np.float32).reshape(probs_hwc.shape)
 
 
+def blur_reach(sigma_px: float) -> int:
+    """Returns how far `blur` looks, in pixels to each side, or a little more."""
+    return math.ceil(4 * sigma_px) + 1  # of float32 OpenCV takes 8 sigma in all, made odd
+
+
 def clean_mask(mask_hw: ClassMask, steps: Postprocessing) -> ClassMask:
     """Does what comes after the cut: fills holes, keeps the largest components, drops what is too small.
 
@@ -68,8 +78,25 @@ def clean_mask(mask_hw: ClassMask, steps: Postprocessing) -> ClassMask:
     Returns:
         uint8 (height, width); `mask_hw` itself where nothing changes.
     """
-    filled_hw = fill_holes(mask_hw, steps.max_hole_px)
-    return drop_small(keep_largest(filled_hw, steps.max_components), steps.min_area_px)
+    (cleaned_hw,) = clean_masks(mask_hw, [steps])
+    return cleaned_hw
+
+
+def clean_masks(mask_hw: ClassMask, ways: Sequence[Postprocessing]) -> list[ClassMask]:
+    """Does `clean_mask` in many ways. Finding holes and components is what costs, and is done once for all of them.
+
+    Returns:
+        The mask of each way; `mask_hw` itself where nothing changes.
+    """
+    fills = {steps.max_hole_px for steps in ways}
+    holes = _find_holes(mask_hw) if fills != {0} else []
+    filled = {max_hole_px: _fill(mask_hw, holes, max_hole_px) for max_hole_px in fills}
+    parts = {
+        max_hole_px: _find_components(filled[max_hole_px])
+        for max_hole_px in {steps.max_hole_px for steps in ways if steps.max_components is not None}
+    }
+    kept = (_keep(filled[steps.max_hole_px], parts.get(steps.max_hole_px, []), steps.max_components) for steps in ways)
+    return [drop_small(kept_hw, steps.min_area_px) for kept_hw, steps in zip(kept, ways, strict=True)]
 
 
 def fill_holes(mask_hw: ClassMask, max_hole_px: int | None) -> ClassMask:
@@ -85,28 +112,7 @@ def fill_holes(mask_hw: ClassMask, max_hole_px: int | None) -> ClassMask:
     Returns:
         uint8 (height, width); `mask_hw` itself where there is nothing to fill.
     """
-    if max_hole_px == 0:
-        return mask_hw
-    filled_hw = mask_hw
-    for index, box in _find_boxes(mask_hw):
-        class_hw = mask_hw[box]
-        # No hole reaches its class's bounding box; what is outside does.
-        num_labels, labels_hw, stats, _ = cv2.connectedComponentsWithStats(
-            np.not_equal(class_hw, index).view(np.uint8), connectivity=4, ltype=cv2.CV_32S
-        )
-        lefts, tops, widths, heights, areas = stats.T
-        is_hole = (lefts > 0) & (tops > 0)
-        is_hole &= (lefts + widths < class_hw.shape[1]) & (tops + heights < class_hw.shape[0])
-        is_hole[0] = False  # the class itself
-        if max_hole_px is not None:
-            is_hole &= areas <= max_hole_px
-        if is_hole.any():
-            is_other_hw = (class_hw != 0) & (class_hw != index)
-            is_hole &= np.bincount(labels_hw[is_other_hw], minlength=num_labels) == 0
-        if is_hole.any():
-            filled_hw = mask_hw.copy() if filled_hw is mask_hw else filled_hw
-            filled_hw[box][is_hole[labels_hw]] = index
-    return filled_hw
+    return clean_mask(mask_hw, Postprocessing(max_hole_px=max_hole_px))
 
 
 def keep_largest(mask_hw: ClassMask, max_components: int | None) -> ClassMask:
@@ -119,21 +125,7 @@ def keep_largest(mask_hw: ClassMask, max_components: int | None) -> ClassMask:
     Returns:
         uint8 (height, width); `mask_hw` itself where nothing is dropped.
     """
-    if max_components is None:
-        return mask_hw
-    kept_hw = mask_hw
-    for index, box in _find_boxes(mask_hw):
-        num_labels, labels_hw, stats, _ = cv2.connectedComponentsWithStats(
-            np.equal(mask_hw[box], index).view(np.uint8), connectivity=8, ltype=cv2.CV_32S
-        )
-        if num_labels - 1 <= max_components:
-            continue
-        is_dropped = np.zeros(num_labels, dtype=np.bool_)
-        areas, tops = stats[1:, cv2.CC_STAT_AREA], stats[1:, cv2.CC_STAT_TOP]
-        is_dropped[1 + np.lexsort((tops, -areas))[max_components:]] = True
-        kept_hw = mask_hw.copy() if kept_hw is mask_hw else kept_hw
-        kept_hw[box][is_dropped[labels_hw]] = 0
-    return kept_hw
+    return clean_mask(mask_hw, Postprocessing(max_components=max_components))
 
 
 def drop_small(mask_hw: ClassMask, min_area_px: int) -> ClassMask:
@@ -156,13 +148,92 @@ def drop_small(mask_hw: ClassMask, min_area_px: int) -> ClassMask:
     return np.where(is_small, 0, np.arange(len(areas))).astype(np.uint8)[mask_hw]
 
 
+def find_box(is_there_hw: npt.NDArray[np.bool_]) -> Box | None:
+    """Returns the least box with all that is there; None where nothing is."""
+    (rows,) = np.nonzero(is_there_hw.any(axis=1))
+    if len(rows) == 0:
+        return None
+    (columns,) = np.nonzero(is_there_hw.any(axis=0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+
+
 def _find_boxes(mask_hw: ClassMask) -> list[tuple[int, Box]]:
     """Returns each class that is there with its bounding box: labelling what lies outside would cost the most."""
+    boxes = ((index, find_box(mask_hw == index)) for index in range(1, int(mask_hw.max(initial=0)) + 1))
+    return [(index, box) for index, box in boxes if box is not None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Parts:
+    """Connected parts in the bounding box of a class: its holes, or its components."""
+
+    index: int  # of the class
+    box: Box
+    labels_hw: npt.NDArray[np.int32]  # of the part of each pixel in the box
+    labels: npt.NDArray[np.intp]  # of those that count, the largest first; of equal ones the one that begins higher
+    areas: npt.NDArray[np.int32]  # their pixels
+
+    def mark(self, labels: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+        """Returns (height, width) of the box: whether a pixel is of one of these parts."""
+        is_marked = np.zeros(int(self.labels_hw.max()) + 1, dtype=np.bool_)
+        is_marked[labels] = True
+        return np.asarray(is_marked[self.labels_hw])
+
+
+def _find_holes(mask_hw: ClassMask) -> list[_Parts]:
+    """Finds the holes of each class that has any, as `fill_holes` defines them."""
     found = []
-    for index in range(1, int(mask_hw.max(initial=0)) + 1):
-        is_class_hw = mask_hw == index
-        (rows,) = np.nonzero(is_class_hw.any(axis=1))
-        if len(rows):
-            (columns,) = np.nonzero(is_class_hw.any(axis=0))
-            found.append((index, (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))))
+    for index, box in _find_boxes(mask_hw):
+        class_hw = mask_hw[box]
+        # No hole reaches its class's bounding box; what is outside does.
+        num_labels, labels_hw, stats, _ = cv2.connectedComponentsWithStats(
+            np.not_equal(class_hw, index).view(np.uint8), connectivity=4, ltype=cv2.CV_32S
+        )
+        lefts, tops, widths, heights, _ = stats.T
+        is_hole = (lefts > 0) & (tops > 0)
+        is_hole &= (lefts + widths < class_hw.shape[1]) & (tops + heights < class_hw.shape[0])
+        is_hole[0] = False  # the class itself
+        if is_hole.any():
+            is_other_hw = (class_hw != 0) & (class_hw != index)
+            is_hole &= np.bincount(labels_hw[is_other_hw], minlength=num_labels) == 0
+        if is_hole.any():
+            found.append(_sort_parts(index, box, labels_hw, stats, np.flatnonzero(is_hole)))
     return found
+
+
+def _fill(mask_hw: ClassMask, holes: Sequence[_Parts], max_hole_px: int | None) -> ClassMask:
+    filled_hw = mask_hw
+    for parts in holes:
+        filled = parts.labels if max_hole_px is None else parts.labels[parts.areas <= max_hole_px]
+        if len(filled):
+            filled_hw = mask_hw.copy() if filled_hw is mask_hw else filled_hw
+            filled_hw[parts.box][parts.mark(filled)] = parts.index
+    return filled_hw
+
+
+def _find_components(mask_hw: ClassMask) -> list[_Parts]:
+    """Finds the components of each class that has several, as `keep_largest` defines them."""
+    found = []
+    for index, box in _find_boxes(mask_hw):
+        num_labels, labels_hw, stats, _ = cv2.connectedComponentsWithStats(
+            np.equal(mask_hw[box], index).view(np.uint8), connectivity=8, ltype=cv2.CV_32S
+        )
+        if num_labels > 2:
+            found.append(_sort_parts(index, box, labels_hw, stats, np.arange(1, num_labels)))
+    return found
+
+
+def _keep(mask_hw: ClassMask, components: Sequence[_Parts], max_components: int | None) -> ClassMask:
+    kept_hw = mask_hw
+    for parts in components:
+        dropped = parts.labels[len(parts.labels) if max_components is None else max_components :]
+        if len(dropped):
+            kept_hw = mask_hw.copy() if kept_hw is mask_hw else kept_hw
+            kept_hw[parts.box][parts.mark(dropped)] = 0
+    return kept_hw
+
+
+def _sort_parts(index: int, box: Box, labels_hw: Any, stats: Any, labels: npt.NDArray[np.intp]) -> _Parts:
+    areas, tops = stats[labels, cv2.CC_STAT_AREA], stats[labels, cv2.CC_STAT_TOP]
+    order = np.lexsort((tops, -areas))
+    return _Parts(index=index, box=box, labels_hw=labels_hw, labels=labels[order], areas=areas[order])

@@ -10,10 +10,21 @@ import numpy.typing as npt
 from unets.config import Config, Postprocessing, Share
 from unets.data.geometry import SizeHW
 from unets.inference.blend import blend
-from unets.inference.postprocess import ClassMask, blur, clean_mask, to_masks
-from unets.inference.score import DEFAULT_THRESHOLD, Scores, score_mask, score_thresholds
+from unets.inference.postprocess import (
+    Box,
+    ClassMask,
+    blur,
+    blur_reach,
+    clean_mask,
+    clean_masks,
+    find_box,
+    pick_classes,
+    to_masks,
+)
+from unets.inference.score import DEFAULT_THRESHOLD, FROM_COUNTS, Scores, score_cuts, score_mask
 
 MapU8 = npt.NDArray[np.uint8]
+_ROUNDING = 1e-4  # more than a mean of float32 probabilities can be off
 
 
 class Recipe(Config):
@@ -66,35 +77,54 @@ def score_recipes(truth_hw: ClassMask, maps: Sequence[MapU8], recipes: Sequence[
     score_of: dict[Recipe, float] = {}
     for _, equal_blend in _group(recipes, lambda recipe: (recipe.averaging, recipe.weights)):
         probs_hwc = average_maps(equal_blend[0], maps, (height, width))
+        # What needs no more than counts does not ask for the background around all masks: two thirds of a car's photo.
+        box = _find_box(truth_hw, probs_hwc, equal_blend) if metric in FROM_COUNTS else slice(None)
         for blur_px, equal_map in _group(equal_blend, lambda recipe: recipe.postprocessing.blur_px):
-            score_of |= _score_cuts(truth_hw, blur(probs_hwc, blur_px), equal_map, metric)
+            score_of |= _score_cuts(truth_hw[box], blur(probs_hwc[box], blur_px), equal_map, metric)
     return np.array([score_of[recipe] for recipe in recipes], dtype=np.float64)
+
+
+def _find_box(truth_hw: ClassMask, probs_hwc: npt.NDArray[np.float32], recipes: Sequence[Recipe]) -> Box:
+    """Returns a box outside of which neither the true mask nor that of any of these recipes has a pixel.
+
+    A smoothed pixel is a mean, and reaches no threshold that none of what it is the mean of reaches. Mirroring at the
+    box's border changes the map as far as smoothing looks; that far again, there is still nothing.
+    """
+    lowest = min(recipe.threshold for recipe in recipes) - _ROUNDING
+    box = find_box((truth_hw > 0) | (pick_classes(probs_hwc)[1] >= np.float32(lowest)))
+    if box is None:
+        return slice(0, 1), slice(0, 1)
+    margin_px = 2 * blur_reach(max(recipe.postprocessing.blur_px for recipe in recipes))
+    rows, columns = (slice(max(0, side.start - margin_px), side.stop + margin_px) for side in box)
+    return rows, columns
 
 
 def _score_cuts(
     truth_hw: ClassMask, probs_hwc: npt.NDArray[np.float32], recipes: Sequence[Recipe], metric: str
 ) -> dict[Recipe, float]:
-    """Scores recipes of one smoothed map. Where only areas count, one pass serves all thresholds."""
+    """Scores recipes of one smoothed map. Where only areas count, one pass serves all of them."""
     score_of: dict[Recipe, float] = {}
-    for (is_counted, min_area_px), alike in _group(recipes, _describe_cut):
+    for is_counted, alike in _group(recipes, _is_counted):
         if is_counted:
-            thresholds = sorted({recipe.threshold for recipe in alike})
-            scores = score_thresholds(truth_hw, probs_hwc, thresholds, metric=metric, min_area_px=min_area_px)
-            score_of |= {recipe: float(scores[thresholds.index(recipe.threshold)]) for recipe in alike}
+            cuts = [(recipe.threshold, recipe.postprocessing.min_area_px) for recipe in alike]
+            score_of |= zip(alike, score_cuts(truth_hw, probs_hwc, cuts, metric=metric).tolist(), strict=True)
             continue
         for threshold, equal_cut in _group(alike, lambda recipe: recipe.threshold):
-            mask_hw = to_masks(probs_hwc, threshold)
-            for recipe in equal_cut:
-                cleaned_hw = clean_mask(mask_hw, recipe.postprocessing)
-                score_of[recipe] = score_mask(truth_hw, cleaned_hw, num_classes=probs_hwc.shape[-1], metric=metric)
+            masks = clean_masks(to_masks(probs_hwc, threshold), [recipe.postprocessing for recipe in equal_cut])
+            # Most masks have no hole and one component: they come back as they were, and are scored once.
+            distinct = {id(mask_hw): mask_hw for mask_hw in masks}
+            scores = {
+                key: score_mask(truth_hw, mask_hw, num_classes=probs_hwc.shape[-1], metric=metric)
+                for key, mask_hw in distinct.items()
+            }
+            score_of |= {recipe: scores[id(mask_hw)] for recipe, mask_hw in zip(equal_cut, masks, strict=True)}
     return score_of
 
 
-def _describe_cut(recipe: Recipe) -> tuple[bool, int]:
-    """Returns (whether areas alone decide, the least area)."""
+def _is_counted(recipe: Recipe) -> bool:
+    """Tells whether areas alone decide what becomes of the mask after the cut."""
     steps = recipe.postprocessing
-    is_counted = steps.max_hole_px == 0 and steps.max_components is None
-    return is_counted, steps.min_area_px if is_counted else 0
+    return steps.max_hole_px == 0 and steps.max_components is None
 
 
 def _group(recipes: Sequence[Recipe], key: Callable[[Recipe], Any]) -> list[tuple[Any, list[Recipe]]]:

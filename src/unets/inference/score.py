@@ -23,6 +23,7 @@ from unets.rle import decode_rle
 
 Counts = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
+Cut = tuple[float, int]  # (threshold, pixels that a class must have not to be emptied)
 DEFAULT_THRESHOLD = 0.5  # where a map is cut, unless another threshold is shown to be better
 _CHUNK = 16  # photos a task
 _MAX_SHOWN = 10
@@ -58,37 +59,34 @@ def score_mask(truth_hw: ClassMask, mask_hw: ClassMask, *, num_classes: int, met
     return float(np.mean(scores))
 
 
-def score_thresholds(
-    truth_hw: ClassMask,
-    probs_hwc: npt.NDArray[np.float32],
-    thresholds: Sequence[float],
-    *,
-    metric: str,
-    min_area_px: int = 0,
-) -> Scores:
-    """Scores a map cut at each threshold: `score_mask` of `drop_small` of `to_masks`, but in one pass where it can.
+def score_cuts(truth_hw: ClassMask, probs_hwc: npt.NDArray[np.float32], cuts: Sequence[Cut], *, metric: str) -> Scores:
+    """Scores a map under each cut: `score_mask` of `drop_small` of `to_masks`, but in one pass where it can.
 
     Args:
         truth_hw: uint8 (height, width) class index; 0 is background.
         probs_hwc: float32 (height, width, classes), 0..1.
-        thresholds: ascending.
+        cuts: at least one, in any order.
         metric: a name in `METRICS`.
-        min_area_px: a class with fewer pixels is emptied.
 
     Returns:
-        float64 (thresholds,).
+        float64 (cuts,).
     """
     num_classes = probs_hwc.shape[-1]
     if metric not in FROM_COUNTS:
-        masks = (drop_small(to_masks(probs_hwc, threshold), min_area_px) for threshold in thresholds)
+        masks = (drop_small(to_masks(probs_hwc, threshold), min_area_px) for threshold, min_area_px in cuts)
         return np.array([score_mask(truth_hw, mask, num_classes=num_classes, metric=metric) for mask in masks])
+    thresholds = sorted({threshold for threshold, _ in cuts})
+    threshold_of = [thresholds.index(threshold) for threshold, _ in cuts]
+    min_areas_px = np.array([min_area_px for _, min_area_px in cuts])
     class_hw, best_hw = pick_classes(probs_hwc)
     by_class = []
     for index in range(1, num_classes + 1):
         truth = truth_hw == index
         candidates = None if num_classes == 1 else class_hw == index
-        both, predicted_px = count_thresholds(truth, best_hw, candidates, thresholds)
-        is_dropped = predicted_px < min_area_px
+        both, predicted_px = (
+            counts[threshold_of] for counts in count_thresholds(truth, best_hw, candidates, thresholds)
+        )
+        is_dropped = predicted_px < min_areas_px
         both, predicted_px = np.where(is_dropped, 0, both), np.where(is_dropped, 0, predicted_px)
         by_class.append(FROM_COUNTS[metric](both, int(np.count_nonzero(truth)), predicted_px))
     return np.asarray(np.mean(by_class, axis=0), dtype=np.float64)
