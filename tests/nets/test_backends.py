@@ -66,7 +66,10 @@ def record(folder: Path) -> Arrays:
         net = build_unet(config, SIZE_HW, classes, name=name)
         path = folder / f"{name}.weights.h5"
         if not path.exists():
-            for weight in net.weights:  # zero biases and unmoved statistics would hide what is done with them
+            # Zero biases and unmoved statistics would hide what is done with them. Each net draws by itself: another
+            # net more or less must not leave one whose units are dead.
+            rng = np.random.default_rng(1)
+            for weight in net.weights:
                 weight.assign(weight + rng.uniform(-0.2, 0.2, weight.shape) * (len(weight.shape) == 1))
             net.save_weights(path)
         net.load_weights(path)

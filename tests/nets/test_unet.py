@@ -338,6 +338,7 @@ def test_normalization_and_bottleneck_change_nothing_else() -> None:
 
 def test_group_normalization_tells_photos_apart_at_a_deepest_level_of_one_pixel() -> None:
     # 32 px halved five times; groups of one channel would all be zero there
+    keras.utils.set_random_seed(0)
     net = build_unet(ModelConfig(depth=5, base_filters=4, max_filters=16, normalization="group"), (32, 32))
     bottom = keras.Model(net.inputs[0], net.get_layer("bottomb_norm").output)
     deepest = predict(bottom, draw_photos((32, 32)))
