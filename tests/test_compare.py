@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from unets.compare import compare, render_comparison
-from unets.config import Postprocessing
+from unets.config import EnsembleConfig, Postprocessing
 from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.inference.ensemble import Ensemble, Member
@@ -71,6 +71,7 @@ def write_ensemble(project: Project, scores: dict[str, float], *, name: str = "e
     ensemble = Ensemble(
         competition="tiny",
         name=name,
+        config=EnsembleConfig(experiments=("a", "b")),
         members=tuple(Member(experiment=name, weight=0.5, fingerprint="0") for name in "ab"),
         averaging="probability",
         threshold=0.5,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from unets.config import Postprocessing
+from unets.config import EnsembleConfig, Postprocessing
 from unets.contributions import render_contributions
 from unets.inference.ensemble import Ensemble, Member, MemberScore
 from unets.inference.evidence import Trial
@@ -34,6 +34,7 @@ def ensemble() -> Ensemble:
     return Ensemble(
         competition="tiny",
         name="ensemble_c",
+        config=EnsembleConfig(experiments=("a", "b")),
         members=(
             Member(experiment="a", weight=0.7, fingerprint="0"),
             Member(experiment="b", weight=0.3, fingerprint="1"),

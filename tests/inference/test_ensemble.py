@@ -222,11 +222,23 @@ def test_any_metric_and_several_classes(
 def test_an_ensemble_of_other_members_or_folds_is_refused(make_scene: MakeScene) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
     ensemble = fit_ensemble(project, dataset, configure("ab"), jobs=1)
-    check_ensemble(ensemble, ["b", "a"], [0, 1])
+    check_ensemble(ensemble, configure("ba"), [0, 1])
     with pytest.raises(InputError, match=r"make ensemble EXP=a FOLD=0,1"):
-        check_ensemble(ensemble, ["a"], [0, 1])
+        check_ensemble(ensemble, configure("a"), [0, 1])
     with pytest.raises(InputError, match=r"make ensemble EXP=a,b FOLD=0"):
-        check_ensemble(ensemble, ["a", "b"], [0])
+        check_ensemble(ensemble, configure("ab"), [0])
+
+
+def test_an_ensemble_made_as_its_file_no_longer_says_is_refused(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
+    asked = EnsembleConfig(experiments=("a", "b"), weights=(1.0, 3.0), threshold=0.4)
+    ensemble = fit_ensemble(project, dataset, asked, jobs=1)
+    check_ensemble(ensemble, EnsembleConfig(experiments=("b", "a"), weights=(3.0, 1.0), threshold=0.4), [0, 1])
+    other = asked.model_copy(update={"threshold": 0.6})
+    with pytest.raises(InputError, match=r"made with threshold=0\.6\. Received: threshold=0\.4\. Run `make ensemble`"):
+        check_ensemble(ensemble, other, [0, 1])
+    with pytest.raises(InputError, match=r"made with weights=.*'a': 3\.0"):
+        check_ensemble(ensemble, asked.model_copy(update={"weights": (3.0, 1.0)}), [0, 1])
 
 
 def test_ensembles_are_kept_under_names(make_scene: MakeScene) -> None:

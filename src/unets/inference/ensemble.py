@@ -61,6 +61,7 @@ class Ensemble(Config):
 
     competition: str
     name: str  # `ensemble` or `ensemble_<...>`, as its config file
+    config: EnsembleConfig  # what was asked for
     members: tuple[Member, ...]
     averaging: Literal["probability", "logit"]
     threshold: Share
@@ -154,6 +155,7 @@ def fit_ensemble(
     ensemble = Ensemble(
         competition=project.competition,
         name=name,
+        config=config,
         members=tuple(
             Member(experiment=experiment, weight=weight, fingerprint=reader.fingerprint)
             for experiment, weight, reader in zip(config.experiments, proof.recipe.weights, oof.readers, strict=True)
@@ -208,12 +210,13 @@ def list_fitted(project: Project) -> list[str]:
     return sorted(path.stem for path in project.models_dir.glob("ensemble*.json") if is_ensemble(path.stem))
 
 
-def check_ensemble(ensemble: Ensemble, experiments: Sequence[str], folds: Sequence[int]) -> None:
-    """Checks that an ensemble is made of the experiments and folds asked for.
+def check_ensemble(ensemble: Ensemble, config: EnsembleConfig, folds: Sequence[int]) -> None:
+    """Checks that an ensemble is the one asked for: its experiments and folds, and what is given or fitted.
 
     Raises:
-        InputError: it is made of others; names the command that makes the one asked for.
+        InputError: it is another; names the command that makes the one asked for.
     """
+    experiments = config.experiments
     found = [member.experiment for member in ensemble.members]
     if sorted(found) != sorted(experiments) or sorted(ensemble.folds) != sorted(folds):
         names, numbers = ",".join(experiments), ",".join(map(str, folds))
@@ -221,6 +224,19 @@ def check_ensemble(ensemble: Ensemble, experiments: Sequence[str], folds: Sequen
             f"The ensemble must be of {names}, folds {numbers}. Received: one of {','.join(found)}, folds "
             f"{','.join(map(str, ensemble.folds))}. Run `make ensemble EXP={names} FOLD={numbers}`"
         )
+    wanted, made = _describe_choices(config), _describe_choices(ensemble.config)
+    if wanted != made:
+        fields = [field for field in wanted if wanted[field] != made[field]]
+        asked, received = (", ".join(f"{f}={choices[f]}" for f in fields) for choices in (wanted, made))
+        raise InputError(f"The {ensemble.name} must be made with {asked}. Received: {received}. Run `make ensemble`")
+
+
+def _describe_choices(config: EnsembleConfig) -> dict[str, object]:
+    """Returns what is given or to be fitted; weights by experiment, whose order decides nothing."""
+    choices = config.model_dump(exclude={"experiments"})
+    if not isinstance(config.weights, str):
+        choices["weights"] = dict(zip(config.experiments, config.weights, strict=True))
+    return choices
 
 
 def _start(config: EnsembleConfig) -> Recipe:
