@@ -130,8 +130,10 @@ def read_sample_rows(path: Path, dataset: DatasetConfig) -> list[tuple[str, str 
     Raises:
         InputError: the file is missing or no csv, or lacks a column.
     """
-    rows = _read_rle_rows(path, dataset)
-    return [(row[0], row[1] if dataset.csv_class_column else None) for row in rows]
+    if dataset.csv_class_column is None:
+        return [(cell, None) for (cell,) in _read_columns(path, (dataset.csv_image_column,))]
+    rows = _read_columns(path, (dataset.csv_image_column, dataset.csv_class_column))
+    return [(cell, class_cell) for cell, class_cell in rows]
 
 
 def parse_row(dataset: DatasetConfig, cell: str, class_cell: str | None) -> tuple[str, str]:
