@@ -102,8 +102,8 @@ class Project:
         return self.input_dir / ".download"
 
     def sent_path(self, sha256: str) -> Path:
-        """How far a submission is on its way to Kaggle, by the SHA-256 of its csv."""
-        return self.models_dir / "kaggle" / "submissions" / f"{sha256[:16]}.json"
+        """How far a submission is on its way to Kaggle, by the SHA-256 of its csv; its folder is its lock's."""
+        return self.models_dir / "kaggle" / "submissions" / sha256[:16] / "sent.json"
 
     def kaggle_dataset_dir(self, name: str) -> Path:
         """What inference in a Kaggle kernel needs of an ensemble: `dataset` or `dataset_<...>`."""

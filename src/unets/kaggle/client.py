@@ -139,7 +139,9 @@ def raise_input_error(error: Exception, competition: str, secrets: tuple[str, ..
     if status == 401:
         raise InputError(f"Kaggle must accept the credentials; new ones: {_SETTINGS}. Received: {said}") from None
     if status == 403:
-        raise InputError(f"Kaggle must allow this: accept the rules at {page}/rules. Received: {said}") from None
+        is_about_it = "/competitions." in error.response.url  # type: ignore[attr-defined]
+        remedy = f": accept the rules at {page}/rules" if is_about_it else ""
+        raise InputError(f"Kaggle must allow this{remedy}. Received: {said}") from None
     if status == 404:
         raise InputError(f"Kaggle must know what is asked for, of {page}. Received: {said}") from None
     if status == _TOO_MANY:
