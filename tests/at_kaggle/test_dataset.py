@@ -115,14 +115,11 @@ def test_it_holds_what_inference_needs_and_no_more(scene: Scene) -> None:
     assert list_files(scene.build()) == before  # the same, made anew
 
 
-@pytest.mark.parametrize("is_complete", [True, False])
-def test_inference_from_the_folder_alone_gives_the_same_bytes(is_complete: bool, scene: Scene, tmp_path: Path) -> None:
+def test_inference_from_the_folder_alone_gives_the_same_bytes(scene: Scene, tmp_path: Path) -> None:
     """As a kernel does: the package from the wheel, the folder read only, another working folder, no repository."""
     attached, site, work = tmp_path / "input" / "unets-tiny", tmp_path / "site", tmp_path / "working"
     shutil.copytree(scene.build(), attached)
     work.mkdir()
-    if not is_complete:
-        shutil.rmtree(attached / "models" / "tiny" / "large" / "fold1")
     with zipfile.ZipFile(next(attached.glob("*.whl"))) as wheel:
         wheel.extractall(site)
     for path in sorted(attached.rglob("*"), reverse=True):
@@ -144,13 +141,30 @@ def test_inference_from_the_folder_alone_gives_the_same_bytes(is_complete: bool,
         text=True,
         check=False,
     )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(work / "submission.csv")
+    assert (work / "submission.csv").read_bytes() == scene.submission
     assert list_files(attached) == before
-    if is_complete:
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.strip() == str(work / "submission.csv")
-        assert (work / "submission.csv").read_bytes() == scene.submission
-    else:
-        assert "fold1 must hold a trained run. Received: none" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("models/tiny/large/fold1", "fold1 must hold a trained run. Received: none"),
+        ("models/tiny/ensemble.json", "ensemble.json must exist"),
+        ("configs", "must hold configs/<competition>/dataset.py, of one competition. Received: none"),
+    ],
+)
+def test_a_folder_that_lacks_something_is_told(missing: str, message: str, scene: Scene, tmp_path: Path) -> None:
+    from unets.kaggle.offline import predict_offline
+
+    attached = tmp_path / "unets-tiny"
+    shutil.copytree(scene.build(), attached)
+    path = attached / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(InputError, match=message.replace(".", r"\.")):
+        predict_offline(attached, scene.project.input_dir, tmp_path / "working", jobs=1)
+    assert not (tmp_path / "working" / "submission.csv").exists()
 
 
 def unpack_as_kaggle(files: dict[str, bytes]) -> dict[str, bytes]:
@@ -251,9 +265,10 @@ def test_what_the_ensemble_was_not_fitted_with_is_refused(change: str, scene: Sc
     else:
         (run_dir / "config.json").write_text((project.run_dir("large", 1) / "config.json").read_text())
         wanted = "must hold a run of this config"
+    before = list_files(project.kaggle_dataset_dir("ensemble"))
     with pytest.raises(InputError, match=wanted):
         scene.build(project)
-    assert not project.kaggle_dataset_dir("ensemble").exists() or change == "none"
+    assert list_files(project.kaggle_dataset_dir("ensemble")) == before  # what was built earlier stays
 
 
 def test_names_follow_competition_and_ensemble(scene: Scene) -> None:
