@@ -1,5 +1,6 @@
 """Signing in: every kind of credentials, none, and wrong ones."""
 
+import errno
 import json
 import os
 import subprocess
@@ -116,6 +117,11 @@ assert not {{"kaggle", "kagglesdk", "requests"}} & set(sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_full_disk_keeps_the_system_s_words() -> None:
+    with pytest.raises(OSError, match=r"No space left on device: 'train\.zip'"):
+        raise_input_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "train.zip"), COMPETITION, ())
 
 
 def test_a_fault_of_ours_stays_one() -> None:
