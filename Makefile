@@ -19,6 +19,7 @@ A           ?=
 B           ?=
 GPU         ?=
 TOP         ?=
+FORMATS     ?=
 TORCH_PYTHON ?=
 TRAIN_CARS  ?= 18
 TEST_CARS   ?= 6
@@ -35,7 +36,7 @@ DEMO     = COMPETITION=studio
 
 .DEFAULT_GOAL := help
 .PHONY: help setup render check-data folds plan train predict ensemble submission check-submission score summary show \
-        screen record runs compare pseudo-labels pipeline demo clean-runs test test-fast lint bench
+        screen export record runs compare pseudo-labels pipeline demo clean-runs test test-fast lint bench
 
 help:  ## print this
 	@echo "usage: make TARGET [COMPETITION=$(COMPETITION)] [INPUT=folder] [MODELS=folder] [EXP=a,b|all] [FOLD=0,1|all]"
@@ -55,9 +56,10 @@ $(READY): requirements.txt pyproject.toml
 	$(if $(GPU),$(PY) -m pip install --quiet "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([0-9.]*\).*/\1/p' requirements.txt)")
 	touch $@
 
-$(DEV): $(READY) requirements-dev.txt requirements-jax.txt requirements-pretrained.txt requirements-cluster.txt
+$(DEV): $(READY) requirements-dev.txt requirements-jax.txt requirements-pretrained.txt requirements-cluster.txt \
+        requirements-export.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r requirements-jax.txt \
-	  -r requirements-pretrained.txt -r requirements-cluster.txt
+	  -r requirements-pretrained.txt -r requirements-cluster.txt -r requirements-export.txt
 	touch $@
 
 render: $(READY)  ## render the demo competition into input/studio (TRAIN_CARS=, TEST_CARS=)
@@ -100,6 +102,9 @@ show: $(READY)  ## draw a sheet of test photos with the submission's contours (S
 
 screen: $(READY)  ## put the oddest test photos first, with pictures, in a page; needs no truth (TOP= photos)
 	$(PY) scripts/17_screen.py $(STAGE) $(if $(TOP),--top $(TOP))
+
+export: $(READY)  ## write the ensemble as one file for `unets mask`; for phones and other programs (FORMATS=all)
+	$(PY) scripts/23_export.py $(STAGE) $(if $(FORMATS),--formats $(FORMATS))
 
 runs: $(READY)  ## list runs: how far each is, what it reached, what it cost, at which commit
 	$(PY) scripts/15_list_runs.py $(STAGE)
