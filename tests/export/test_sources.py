@@ -20,7 +20,7 @@ Plant = Callable[..., Path]
 def write_file(path: Path, source: ModelSource, **texts: str) -> Path:
     """Writes a model file of a source, with one made-up array a net."""
     tensors = {
-        f"{member.name}/fold{net.fold}/classify/bias": np.zeros(1, dtype=np.float32)
+        f"{member.name}/fold{net.fold}/classify/kernel": np.zeros((1, 1, 4, 1), dtype=np.float32)
         for member in source.card.members
         for net in member.nets
     }
@@ -138,7 +138,7 @@ def test_a_model_file_is_what_it_was_made_of(plant_run: Plant, plant_ensemble: P
         ["unet_a/fold0", "unet_a/fold1"],
         ["unet_b/fold0", "unet_b/fold1"],
     ]
-    assert found.weights[0][0].read()["classify/bias"].shape == (1,)  # type: ignore[union-attr]
+    assert found.weights[0][0].read()["classify/kernel"].shape == (1, 1, 4, 1)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,21 @@ def test_a_card_that_does_not_hold_together_is_refused(
     card = json.dumps(json.loads(source.card.model_dump_json()) | changes)
     with pytest.raises(InputError, match=message):
         open_model(write_file(tmp_path / "x", source, **{CARD_KEY: card}))
+
+
+def test_what_a_newer_version_wrote_is_told(plant_run: Plant, tmp_path: Path) -> None:
+    source = open_model(plant_run())
+    card = json.loads(source.card.model_dump_json()) | {"origin": {"versions": {"unets": "9.9"}}, "surprise": 1}
+    with pytest.raises(InputError, match=r"unets 9\.9 wrote it, this is "):
+        open_model(write_file(tmp_path / "x", source, **{CARD_KEY: json.dumps(card)}))
+
+
+def test_a_net_wider_than_its_weights_is_not_built(plant_run: Plant, tmp_path: Path) -> None:
+    source = open_model(plant_run())
+    card = json.loads(source.card.model_dump_json())
+    card["members"][0]["experiment"]["model"] |= {"base_filters": 10**9, "max_filters": 10**9}
+    with pytest.raises(InputError, match=r"1000000000 channels wide. Received: 4 at most"):
+        open_model(write_file(tmp_path / "x", source, **{CARD_KEY: json.dumps(card)}))
 
 
 def test_weights_must_be_those_of_the_card(plant_run: Plant, tmp_path: Path) -> None:

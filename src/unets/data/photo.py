@@ -132,6 +132,11 @@ class Photo:
         return np.ascontiguousarray(image[:, ::-1] if flips_width else image)
 
 
+def read_photo(path: str | Path, *, upright: bool = True) -> ImageU8:
+    """Reads a photo of any format, uint8 RGB (height, width, 3); see `Photo`."""
+    return Photo(Path(path), upright=upright).read()
+
+
 def list_suffixes() -> frozenset[str]:
     """Returns the endings of names that photos have, in small letters: `.jpg`."""
     known = Image.registered_extensions()

@@ -140,7 +140,9 @@ def write_formats(
     if "litert" in formats:
         add(".tflite", "LiteRT float32", lambda path: write_litert(net, path, "float32"), open_litert)
         add("_float16.tflite", "LiteRT float16", lambda path: write_litert(net, path, "float16"), open_litert)
-        if len(calibration):
+        if not len(calibration):
+            logger.info("%s: no int8 file, which takes photos to calibrate by: `make export` has some", stem.name)
+        else:
             add("_int8.tflite", "LiteRT int8", lambda path: write_litert(net, path, "int8", calibration), open_litert)
     return files
 

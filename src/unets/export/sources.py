@@ -4,6 +4,7 @@ Opening one reads what it is made of, and no number of its weights but to name t
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from unets import __version__
 from unets.config import ExperimentConfig
 from unets.errors import InputError
 from unets.export.card import MemberCard, ModelCard, NetCard
@@ -89,7 +91,7 @@ def open_model_file(path: Path) -> ModelSource:
             f"A newer unets reads it"
         )
     file.check_numbers()
-    card = ModelCard.from_json(file.metadata[CARD_KEY], str(path))
+    card = _read_card(file)
     weights = tuple(
         tuple(StoredWeights(file=file, name=name_net(member, net)) for net in member.nets) for member in card.members
     )
@@ -97,6 +99,8 @@ def open_model_file(path: Path) -> ModelSource:
     held = {"/".join(name.split("/")[:2]) for name in file.shapes}
     if held != known:
         raise InputError(f"{path} must hold the weights of {sorted(known)}. Received: those of {sorted(held)}")
+    for member, (stored, *_) in zip(card.members, weights, strict=True):
+        _check_width(member, stored)
     return ModelSource(path=path, card=card, weights=weights)
 
 
@@ -131,6 +135,29 @@ def open_runs(folders: Sequence[Path]) -> ModelSource:
         score=score,
     )
     return ModelSource(path=folders[0], card=card, weights=(tuple(run.weights_path for run in runs),))
+
+
+def _read_card(file: TensorFile) -> ModelCard:
+    text = file.metadata[CARD_KEY]
+    try:
+        return ModelCard.from_json(text, str(file.path))
+    except InputError as error:
+        match = re.search(r'"unets":\s*"([^"]+)"', text)  # a newer one's configs may have fields that we do not know
+        by = f". unets {match[1]} wrote it, this is {__version__}" if match and match[1] != __version__ else ""
+        raise InputError(f"{error}{by}") from error
+
+
+def _check_width(member: MemberCard, stored: StoredWeights) -> None:
+    """Checks that a net is no wider than its weights, before one is built that the memory does not hold."""
+    model = member.experiment.model
+    width = min(model.base_filters << (model.depth - 1), model.max_filters)
+    shapes = [shape for name, shape in stored.file.shapes.items() if name.startswith(f"{stored.name}/")]
+    widest = max((max(shape, default=1) for shape in shapes), default=0)
+    if widest < width:
+        raise InputError(
+            f"{stored.file.path} must hold weights of the nets on its card, {width} channels wide. Received: {widest} "
+            f"at most, of {stored.name}"
+        )
 
 
 def _open_ensemble(path: Path) -> ModelSource:
