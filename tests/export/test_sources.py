@@ -10,6 +10,7 @@ from unets.config import Postprocessing, PredictionConfig
 from unets.errors import InputError
 from unets.export.card import ModelCard, render_card
 from unets.export.sources import CARD_KEY, FORMAT_VERSION, VERSION_KEY, ModelSource, open_model
+from unets.inference.recipe import Recipe
 from unets.tensors import TensorFile, write_tensors
 
 from .conftest import DATASET, EXPERIMENT
@@ -223,6 +224,20 @@ def test_arrays_of_others_are_no_models(tmp_path: Path) -> None:
     assert TensorFile(tmp_path / "x").metadata["format"] == "pt"
     with pytest.raises(InputError, match="must be a model file of unets"):
         open_model(tmp_path / "x")
+
+
+def test_post_processing_grows_with_the_photo(plant_run: Plant) -> None:
+    steps = Postprocessing(blur_px=2.0, max_hole_px=10, max_components=3, min_area_px=100)
+    card = open_model(plant_run()).card.model_copy(update={"recipe": Recipe(weights=(1.0,), postprocessing=steps)})
+    assert card.find_recipe((64, 96)) is card.recipe
+    # Twice the sides: lengths double, areas quadruple, numbers stay.
+    assert card.find_recipe((128, 192)).postprocessing == Postprocessing(
+        blur_px=4.0, max_hole_px=40, max_components=3, min_area_px=400
+    )
+    assert card.find_recipe((16, 24)).postprocessing == Postprocessing(
+        blur_px=0.5, max_hole_px=1, max_components=3, min_area_px=6
+    )
+    assert card.model_copy(update={"photo_hw": None}).find_recipe((128, 192)) is card.recipe
 
 
 def test_the_card_is_told_in_words(plant_run: Plant, plant_ensemble: Plant) -> None:

@@ -70,6 +70,26 @@ class ModelCard(Config):
         """(height, width) that photos are shrunk to, each once."""
         return tuple(dict.fromkeys(member.size_hw for member in self.members))
 
+    def find_recipe(self, full_hw: SizeHW) -> Recipe:
+        """Returns the recipe for photos of a size.
+
+        Post-processing was fitted in pixels of the photos trained on. Lengths grow with a photo's side, areas with its
+        own; where all photos have one size, that of the submission is what it was.
+
+        Args:
+            full_hw: (height, width) of the photo.
+        """
+        if self.photo_hw is None or full_hw == self.photo_hw:
+            return self.recipe
+        growth = full_hw[0] * full_hw[1] / (self.photo_hw[0] * self.photo_hw[1])
+        steps = self.recipe.postprocessing
+        scaled = {
+            "blur_px": steps.blur_px * growth**0.5,
+            "max_hole_px": None if steps.max_hole_px is None else round(steps.max_hole_px * growth),
+            "min_area_px": round(steps.min_area_px * growth),
+        }
+        return self.recipe.model_copy(update={"postprocessing": steps.model_copy(update=scaled)})
+
     @property
     def fingerprint(self) -> str:
         """16 hex digits that change when a mask may: of weights, nets, sizes, views, classes, recipe."""

@@ -57,7 +57,8 @@ class TrainedModel:
         Returns:
             uint8 (height, width): 0 is background, k the k-th of `classes`.
         """
-        return make_mask(self.card.recipe, self._predict_image(image_hwc), (image_hwc.shape[0], image_hwc.shape[1]))
+        maps, full_hw = self._predict_image(image_hwc), (image_hwc.shape[0], image_hwc.shape[1])
+        return make_mask(self.card.find_recipe(full_hw), maps, full_hw)
 
     def probs(self, image_hwc: Image) -> npt.NDArray[np.float32]:
         """Finds the probability of each class in each pixel, as it is before the threshold.
@@ -68,9 +69,9 @@ class TrainedModel:
         Returns:
             float32 (height, width, classes), 0..1.
         """
-        recipe = self.card.recipe
-        probs_hwc = average_maps(recipe, self._predict_image(image_hwc), (image_hwc.shape[0], image_hwc.shape[1]))
-        return blur(probs_hwc, recipe.postprocessing.blur_px)
+        maps, full_hw = self._predict_image(image_hwc), (image_hwc.shape[0], image_hwc.shape[1])
+        recipe = self.card.find_recipe(full_hw)
+        return blur(average_maps(recipe, maps, full_hw), recipe.postprocessing.blur_px)
 
     def predict(self, photos: Sequence[Mapping[SizeHW, Image]]) -> list[list[MapU8]]:
         """Predicts photos.

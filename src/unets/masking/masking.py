@@ -24,7 +24,7 @@ from unets.errors import InputError
 from unets.export.card import ModelCard
 from unets.export.sources import ModelSource
 from unets.inference.postprocess import ClassMask, blur
-from unets.inference.recipe import average_maps, cut_map
+from unets.inference.recipe import Recipe, average_maps, cut_map
 from unets.log import show_progress
 from unets.masking.cutout import cut_out, find_opacity
 from unets.masking.outputs import Note, read_note, write_cutout, write_mask, write_overlay
@@ -212,15 +212,16 @@ def _finish(card: ModelCard, budget: _Budget, seen: _Seen, maps: Sequence[MapU8]
     task, photo, note = seen.task, seen.photo, seen.note
     colours = [COLOURS_RGB[index % len(COLOURS_RGB)] for index in range(len(card.classes))]
     with budget.hold(photo.size_hw):
-        probs_hwc = average_maps(card.recipe, maps, photo.size_hw)
-        mask_hw = cut_map(card.recipe, probs_hwc)
+        recipe = card.find_recipe(photo.size_hw)
+        probs_hwc = average_maps(recipe, maps, photo.size_hw)
+        mask_hw = cut_map(recipe, probs_hwc)
         if task.cutout_path or task.overlay_path:
             try:
                 image_hwc = photo.read()
             except InputError as error:
                 return Failure(path=task.photo_path, reason=str(error))
         if task.cutout_path:
-            write_cutout(task.cutout_path, _cut_out(card, photo, image_hwc, probs_hwc, mask_hw), note)
+            write_cutout(task.cutout_path, _cut_out(recipe, photo, image_hwc, probs_hwc, mask_hw), note)
         if task.overlay_path:
             thickness_px = max(1, round(min(photo.size_hw) * _CONTOUR_SHARE))
             write_overlay(task.overlay_path, draw_contours(image_hwc, mask_hw, thickness_px=thickness_px), note)
@@ -229,10 +230,10 @@ def _finish(card: ModelCard, budget: _Budget, seen: _Seen, maps: Sequence[MapU8]
 
 
 def _cut_out(
-    card: ModelCard, photo: Photo, image_hwc: Image, probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask
+    recipe: Recipe, photo: Photo, image_hwc: Image, probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask
 ) -> Image:
-    cut_hwc = blur(probs_hwc, card.recipe.postprocessing.blur_px)
-    opacity_hw = find_opacity(cut_hwc, mask_hw, card.recipe.threshold)
+    cut_hwc = blur(probs_hwc, recipe.postprocessing.blur_px)
+    opacity_hw = find_opacity(cut_hwc, mask_hw, recipe.threshold)
     given_hw = photo.read_opacity()
     if given_hw is not None:  # what was transparent stays so
         opacity_hw *= given_hw.astype(np.float32) / 255
