@@ -25,6 +25,7 @@ LAYERS = {
     "tables": 0,
     "runs": 1,
     "cluster": 1,
+    "tensors": 1,
     "parallel": 1,
     "data": 1,
     "nets": 1,
@@ -40,14 +41,17 @@ LAYERS = {
     "report": 4,
     "screen": 4,
     "export": 4,
+    "masking": 4,
     "kaggle": 4,
     "inventory": 4,
     "compare": 4,
     "contributions": 4,
     "results": 4,
     "cli": 5,
+    "command": 5,
+    "__main__": 5,
 }
-CV2_ROOMS = ("data", "studio", "viz", "inference.postprocess", "inference.shape")
+CV2_ROOMS = ("data", "studio", "viz", "inference.postprocess", "inference.shape", "masking.cutout")
 KERAS_ROOMS = ("nets", "training", "inference.predict", "data.batches", "export")
 KERAS_MODULES = {"keras", "tensorflow", "jax", "torch"}
 # Pages and submissions are made without waiting seven seconds for TensorFlow.
@@ -74,7 +78,13 @@ LIGHT_MODULES = (
     "kaggle.leaderboard",
     "kaggle.submissions",
     "kaggle.wheel",
+    "export.card",
+    "export.formats",
+    "export.sources",
+    "masking.masking",
+    "masking.photos",
     "cli",
+    "command",
 )
 
 

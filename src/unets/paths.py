@@ -52,6 +52,11 @@ class Project:
         """The page of the test photos that are oddest to an ensemble, and a csv of all: `screen` or `screen_<...>`."""
         return self.models_dir / name.replace("ensemble", "screen", 1)
 
+    @property
+    def export_dir(self) -> Path:
+        """Trained models as others take them, and the table of these files."""
+        return self.models_dir / "export"
+
     def experiment_dir(self, experiment: str) -> Path:
         """All runs and maps of an experiment."""
         return self.models_dir / experiment
