@@ -111,7 +111,7 @@ def test_colour_photo_where_grey_is_declared(make_competition: MakeCompetition) 
 
 def test_mask_of_colours(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2, mask_format="png")
-    Image.new("RGB", (96, 64)).save(project.input_dir / "train_masks" / "car000_01_mask.png")
+    Image.new("RGB", (96, 64), (1, 1, 0)).save(project.input_dir / "train_masks" / "car000_01_mask.png")
     check_one_fault(project, "car000_01_mask.png must hold one value of 8 bits a pixel", "mode RGB")
 
 

@@ -87,7 +87,8 @@ def test_the_truth_itself_scores_one(tiny: tuple[Project, DatasetConfig]) -> Non
     assert score.ids == ("test000_01", "test000_02", "test001_01", "test001_02")
     assert score.groups == ("test000", "test000", "test001", "test001")
     numbers = {"mean": 1.0, "low": 1.0, "high": 1.0, "num_photos": 4, "num_groups": 2}
-    assert score.summarize() == {"metric": "dice", **numbers}
+    pixels = {"mean_dice": 1.0, "mean_iou": 1.0, "classes": {"car": {"dice": 1.0, "iou": 1.0}}}
+    assert score.summarize() == {"metric": "dice", **numbers, "pixels": pixels}
 
 
 def test_csv_and_mask_files_as_truth_agree(tiny: tuple[Project, DatasetConfig], tmp_path: Path) -> None:
