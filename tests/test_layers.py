@@ -45,6 +45,7 @@ LAYERS = {
     "compare": 4,
     "contributions": 4,
     "results": 4,
+    "layout": 4,
     "cli": 5,
 }
 CV2_ROOMS = ("data", "studio", "viz", "inference.postprocess", "inference.shape")
@@ -65,6 +66,7 @@ LIGHT_MODULES = (
     "compare",
     "contributions",
     "inventory",
+    "layout.newcomer",
     "report",
     "results",
     "screen.page",

@@ -30,6 +30,7 @@ OTHERS: dict[str, tuple[Any, str]] = {
     "ignore_values": ((3,), "files pseudo"),
     "mask_threshold": (128, "files pseudo"),
     "unite_masks": (True, "files csv pseudo"),
+    "leave_out": (("train/{id}_copy.jpg",), ""),
     "csv_omits_empty": (True, ""),
     "groups_csv": ("metadata.csv", ""),
     "groups_columns": (("a", "b"), ""),

@@ -8,7 +8,7 @@ import gzip
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
@@ -71,11 +71,13 @@ def survey(dataset: DatasetConfig, input_dir: Path, *, with_test: bool = True) -
             missing or lacks a column.
     """
     faults: list[str] = []
-    train = _list_samples(dataset.photos, dataset, input_dir, faults)
+    left_out = {path for pattern in dataset.leave_out for path in _flatten(find_ids(input_dir, pattern))}
+    masks = _find_masks(dataset, input_dir, left_out, faults) if dataset.masks is not None else {}
+    no_photos = left_out | set(_flatten(masks))  # `a_mask.png` beside `a.png` fits `{id}.png` too
+    train = _list_samples(dataset.photos, dataset, input_dir, no_photos, faults)
     with_test = with_test and dataset.test_photos is not None
-    test = _list_samples(dataset.test_photos or "", dataset, input_dir, faults) if with_test else {}
+    test = _list_samples(dataset.test_photos or "", dataset, input_dir, no_photos, faults) if with_test else {}
     if dataset.masks is not None:
-        masks = _find_masks(dataset, input_dir, faults)
         faults += _compare(masks, train, f"{input_dir / dataset.masks}", f"{input_dir / dataset.photos}", "a file")
         train = {id_: give_masks(sample, masks.get(id_, ())) for id_, sample in train.items()}
     if dataset.masks_csv is not None:
@@ -168,12 +170,14 @@ def parse_row(dataset: DatasetConfig, cell: str, class_cell: str | None) -> tupl
     return id_, class_name
 
 
-def _list_samples(pattern: str, dataset: DatasetConfig, input_dir: Path, faults: list[str]) -> dict[str, Sample]:
+def _list_samples(
+    pattern: str, dataset: DatasetConfig, input_dir: Path, left_out: set[Path], faults: list[str]
+) -> dict[str, Sample]:
     """Lists the photos of a pattern as samples without masks, by id; adds to `faults` what does not fit."""
     matches = re.compile(dataset.id_pattern).fullmatch
     group_of = read_groups(dataset, input_dir)
     samples = {}
-    for id_, path in _find_only(pattern, input_dir, faults).items():
+    for id_, path in _find_only(pattern, input_dir, left_out, faults).items():
         if match := matches(id_):
             # Interned: 16 photos share a group's name, 6,254 a view's, and strings are a third of what a sample takes.
             group = sys.intern(group_of.get(id_) or match["group"] or NO_GROUP)
@@ -208,17 +212,24 @@ def read_groups(dataset: DatasetConfig, input_dir: Path) -> dict[str, str]:
     return {Path(cell).stem: group for cell, group in plain.items()} | plain
 
 
-def _find_masks(dataset: DatasetConfig, input_dir: Path, faults: list[str]) -> dict[str, Sequence[Path]]:
+def _find_masks(
+    dataset: DatasetConfig, input_dir: Path, left_out: set[Path], faults: list[str]
+) -> dict[str, Sequence[Path]]:
     """Finds the mask files of each id: one, or those that are united."""
     pattern = dataset.masks or ""
     if dataset.unite_masks:
-        return dict(_find_all(pattern, input_dir))
-    return {id_: (path,) for id_, path in _find_only(pattern, input_dir, faults).items()}
+        return dict(_find_all(pattern, input_dir, left_out))
+    return {id_: (path,) for id_, path in _find_only(pattern, input_dir, left_out, faults).items()}
 
 
-def _find_only(pattern: str, input_dir: Path, faults: list[str]) -> dict[str, Path]:
+def _flatten(paths: Mapping[str, Sequence[Path]]) -> Iterator[Path]:
+    for found in paths.values():
+        yield from found
+
+
+def _find_only(pattern: str, input_dir: Path, left_out: set[Path], faults: list[str]) -> dict[str, Path]:
     """Finds the one file of each id, the first where there are several; adds those to `faults`."""
-    found = _find_all(pattern, input_dir)
+    found = _find_all(pattern, input_dir, left_out)
     for id_, paths in found.items():
         if len(paths) > 1:
             names = ", ".join(str(path) for path in paths)
@@ -226,12 +237,14 @@ def _find_only(pattern: str, input_dir: Path, faults: list[str]) -> dict[str, Pa
     return {id_: paths[0] for id_, paths in found.items()}
 
 
-def _find_all(pattern: str, input_dir: Path) -> dict[str, list[Path]]:
+def _find_all(pattern: str, input_dir: Path, left_out: set[Path]) -> dict[str, list[Path]]:
     """Finds the files of each id; raises InputError where there are none at all."""
     try:
         found = find_ids(input_dir, pattern)
     except InputError as error:
         raise InputError(f"{error}. {_describe_folder(input_dir)}" if input_dir.is_dir() else str(error)) from error
+    if left_out:
+        found = {id_: kept for id_, paths in found.items() if (kept := [p for p in paths if p not in left_out])}
     if not found:
         folder = (input_dir / pattern.replace("*", "_")).parent
         folder = folder if folder.is_dir() else input_dir

@@ -72,6 +72,7 @@ class DatasetConfig(Config):
     unite_masks: bool = False  # files of `masks`, or rows of `masks_csv`, are one an object; together they are the mask
     test_photos: str | None = "test/{id}.jpg"  # None: there are none, and no submission
     masks_csv: str | None = None  # training masks as run lengths
+    leave_out: tuple[str, ...] = ()  # patterns of files that are none of these, though another pattern fits them too
     sample_submission: str | None = "sample_submission.csv"  # None: a row a photo and class, photos sorted by id
     read_masks_from: Literal["files", "csv"] = "files"  # which of the two feeds training where both exist
     id_pattern: str = "(?P<group>.+)"  # whole id; named parts `group` (never split over folds) and, if any, `view`

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unets.data.io import choose_reduction, decode_png, encode_png, read_colour_image, read_image, read_index_image, read_size
+from unets.data.io import (
+    choose_reduction,
+    decode_png,
+    encode_png,
+    read_colour_image,
+    read_image,
+    read_index_image,
+    read_size,
+)
 from unets.errors import InputError
 
 
