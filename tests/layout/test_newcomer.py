@@ -154,6 +154,18 @@ def test_run_lengths_in_either_order(folder: Folder, order: str, empty: str) -> 
 
 
 @pytest.mark.parametrize("order", ["row", "column"])
+def test_masks_of_files_tell_the_order_of_a_csv(folder: Folder, order: str) -> None:
+    """As Carvana has both; on square photos whose edges tell nothing."""
+    masks = save_pairs(folder, "train/{id}.jpg", "train_masks/{id}_mask.png", size_hw=(64, 64))
+    rng = np.random.default_rng(0)
+    for id_ in masks:
+        folder.save(f"train/{id_}.jpg", rng.integers(0, 255, (64, 64, 3)).astype(np.uint8))
+    write_csv(folder, "masks.csv", ["img", "rle"], [[f"{id_}.jpg", encode_rle(m, order)] for id_, m in masks.items()])  # type: ignore[arg-type]
+    guess = settle(folder)
+    assert guess.dataset.masks_csv == "masks.csv" and guess.dataset.rle_order == order and not guess.doubts
+
+
+@pytest.mark.parametrize("order", ["row", "column"])
 def test_on_square_photos_the_photo_tells_the_order(folder: Folder, order: str) -> None:
     """The wrong order mirrors a mask at the diagonal, where the photo has no such edges."""
     masks = save_photos(folder, "train/{id}.png", NUM, size_hw=(64, 64), num_classes=2)

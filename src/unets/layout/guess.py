@@ -83,7 +83,7 @@ def guess_layout(inventory: Inventory, names_file: File | None = None) -> Guess:
     if roles.train is not None:
         find_file_masks(draft, roles.train, names_file, inventory.texts)
         _join_val(roles, photos, draft)
-    find_csv_masks(draft, found, photos, has_files=roles.train is not None)
+    find_csv_masks(draft, found, photos, roles.train.masks if roles.train else None)
     _declare_photos(draft, photos, test, roles)
     find_submission_columns(draft, tables, found, test)
     ids = sorted(photos)

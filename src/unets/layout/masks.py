@@ -3,15 +3,23 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from unets.catalog import NO_OBJECT
+import numpy as np
+
+from unets.catalog import NO_OBJECT, give_masks
+from unets.config import DatasetConfig
+from unets.data.samples import VOID, Sample, read_mask
 from unets.errors import InputError
 from unets.layout.doubts import Doubt
 from unets.layout.inventory import File
 from unets.layout.looks import look_at
 from unets.layout.order import find_order
 from unets.layout.roles import Pair
+from unets.layout.sets import PictureSet
 from unets.layout.tables import MaskTable, Table, find_masks
 from unets.layout.values import find_meaning, read_names
+from unets.rle import Order, decode_rle
+
+_FEW = 8  # masks that are compared
 
 
 class Draft(Protocol):
@@ -47,15 +55,12 @@ def find_file_masks(draft: Draft, pair: Pair, names_file: File | None, texts: Se
     draft.notes.append(f"masks: the values of {seen} files were counted; check-data reads every one")
 
 
-def find_csv_masks(draft: Draft, found: MaskTable | None, photos: Mapping[str, File], *, has_files: bool) -> None:
-    """Declares masks that are run lengths: their columns, classes and order."""
+def find_csv_masks(draft: Draft, found: MaskTable | None, photos: Mapping[str, File], masks: PictureSet | None) -> None:
+    """Declares masks that are run lengths: their columns, classes and order; compares them with those of files."""
     if found is None:
         return
-    if has_files:
-        draft.notes.append(
-            f"{found.table.name} has run lengths too; masks are read from files. masks_csv={found.table.name!r} would "
-            f"have check-data compare both"
-        )
+    if masks is not None:
+        _compare_with_files(draft, found, photos, masks)
         return
     classes = found.classes or ("object",)
     draft.add(
@@ -82,6 +87,16 @@ def find_csv_masks(draft: Draft, found: MaskTable | None, photos: Mapping[str, F
                 instead="False, and no such photos",
             )
         )
+    rles = _list_rles(found, photos)
+    verdict = find_order(rles, {id_: photos[id_].path for id_ in rles})
+    draft.add(verdict.why, rle_order=verdict.order)
+    if not verdict.is_sure:
+        other = "row" if verdict.order == "column" else "column"
+        draft.doubts.append(Doubt(field="rle_order", chosen=repr(verdict.order), why=verdict.why, instead=f"{other!r}"))
+
+
+def _list_rles(found: MaskTable, photos: Mapping[str, File]) -> dict[str, list[str]]:
+    """Returns the run lengths of each photo, empty ones as "", whatever their class."""
     rles: dict[str, list[str]] = {}
     photo_of = {file_name: id_ for id_ in photos for file_name in (id_, id_ + photos[id_].ending)}
     for row in found.table.rows:
@@ -90,11 +105,31 @@ def find_csv_masks(draft: Draft, found: MaskTable | None, photos: Mapping[str, F
         rle = row[found.rle_column].strip()
         if id_ is not None:
             rles.setdefault(id_, []).append("" if rle == NO_OBJECT else rle)
-    verdict = find_order(rles, {id_: photos[id_].path for id_ in rles})
-    draft.add(verdict.why, rle_order=verdict.order)
-    if not verdict.is_sure:
-        other = "row" if verdict.order == "column" else "column"
-        draft.doubts.append(Doubt(field="rle_order", chosen=repr(verdict.order), why=verdict.why, instead=f"{other!r}"))
+    return rles
+
+
+def _compare_with_files(draft: Draft, found: MaskTable, photos: Mapping[str, File], masks: PictureSet) -> None:
+    """Declares a csv of the masks that files hold too, if some of them are equal in one order."""
+    rles = _list_rles(found, photos)
+    dataset = DatasetConfig(**draft.fields, csv_class_column="class")
+    ids = [id_ for id_ in sorted(rles) if id_ in masks.files and any(rles[id_])][:_FEW]
+    equal: dict[Order, int] = {"row": 0, "column": 0}
+    for id_ in ids:
+        paths = [file.path for file in masks.files[id_]]
+        sample = give_masks(Sample(id=id_, group=id_, view=None, photo_path=photos[id_].path), paths)
+        mask_hw = read_mask(sample, dataset)
+        object_hw = (mask_hw > 0) & (mask_hw != VOID)
+        for order in equal:
+            layers = [decode_rle(rle, (mask_hw.shape[0], mask_hw.shape[1]), order) for rle in rles[id_] if rle]
+            equal[order] += bool(np.array_equal(np.any(layers, axis=0), object_hw))
+    orders = [order for order in equal if ids and equal[order] == len(ids)]
+    is_plain = not found.classes and len(draft.fields["classes"]) == 1 and found.ids >= photos.keys()
+    if len(orders) == 1 and is_plain:
+        draft.add("the same masks as the files', as check-data makes sure", masks_csv=found.table.name)
+        draft.add("in this order the csv holds the files' masks", rle_order=orders[0])
+        draft.add(csv_image_column=found.image_column, csv_rle_column=found.rle_column, csv_image=found.image_cell)
+        return
+    draft.notes.append(f"not used: {found.table.name}, which has run lengths too; masks are read from files")
 
 
 def find_submission_columns(
@@ -102,13 +137,13 @@ def find_submission_columns(
 ) -> None:
     """Declares the sample submission and its columns, or that there is none."""
     if not test:
-        _declare_own_columns(draft, has_table=found is not None and draft.fields.get("masks") is None)
+        _declare_own_columns(draft, has_table=draft.fields.get("masks_csv") is not None)
         draft.notes.append("test photos: none; the pipeline ends with the ensemble's out-of-fold score")
         return
     names = {id_: id_ + file.ending for id_, file in test.items()}
     samples = [s for t in tables if (found is None or t is not found.table) and (s := _find_sample(t, names, found))]
     sample = max(samples, key=lambda s: len(s.ids), default=None)
-    if sample is not None and found is not None and draft.fields.get("masks") is None:
+    if sample is not None and found is not None and draft.fields.get("masks_csv") is not None:
         same = ("image_column", "rle_column", "class_column", "image_cell")
         if any(getattr(sample, name) != getattr(found, name) for name in same):
             draft.doubts.append(
@@ -122,7 +157,7 @@ def find_submission_columns(
             sample = None
     if sample is None:
         draft.notes.append("sample submission: none; a submission has a row a photo and class, run lengths along rows")
-        _declare_own_columns(draft, has_table=found is not None and draft.fields.get("masks") is None)
+        _declare_own_columns(draft, has_table=draft.fields.get("masks_csv") is not None)
         return
     draft.add(
         sample_submission=sample.table.name,

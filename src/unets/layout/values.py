@@ -237,7 +237,8 @@ def _find_named(shares: Mapping[MaskValue, float], names: Mapping[MaskValue, str
 def _find_several(present: Sequence[MaskValue], shares: Mapping[MaskValue, float], look: Look) -> Meaning:
     """Classes without names."""
     zero: MaskValue = (0, 0, 0) if look.is_coloured else 0
-    ignored = [255] if not look.is_coloured and 255 in present and max(v for v in present if v != 255) < 128 else []
+    levels = [value for value in present if isinstance(value, int)]
+    ignored: list[MaskValue] = [255] if 255 in levels and max(set(levels) - {255}) < 128 else []
     background = [zero] if zero in present else []
     rest = [value for value in present if value not in (*ignored, *background)]
     doubts = [
