@@ -64,9 +64,11 @@ $(DEV): $(READY) requirements-dev.txt requirements-jax.txt requirements-pretrain
 new: $(READY)  ## look at the photos of INPUT=, write configs/COMPETITION/ (CLASSES=list of names, ANEW=1: over what is there)
 	$(PY) scripts/24_new.py $(STAGE) $(if $(CLASSES),--classes "$(CLASSES)") $(if $(ANEW),--anew)
 
-render: $(READY)  ## render the demo competition into input/studio (TRAIN_CARS=, TEST_CARS=)
-	$(PY) scripts/00_render_studio.py --out "$(if $(filter command,$(firstword $(origin INPUT))),$(INPUT),input/studio)" \
-	  --train-cars $(TRAIN_CARS) --test-cars $(TEST_CARS) $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
+RENDERED = $(if $(filter studio_parts,$(COMPETITION)),studio_parts,studio)
+
+render: $(READY)  ## render the demo competition (TRAIN_CARS=, TEST_CARS=; COMPETITION=studio_parts: body, glass, wheels)
+	$(PY) scripts/00_render_studio.py --out "$(if $(filter command,$(firstword $(origin INPUT))),$(INPUT),input/$(RENDERED))" \
+	  $(if $(filter studio_parts,$(RENDERED)),--parts) --train-cars $(TRAIN_CARS) --test-cars $(TEST_CARS) $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
 
 check-data: $(READY)  ## check that photos, masks and csv files are whole and agree
 	$(PY) scripts/01_check_data.py $(STAGE)

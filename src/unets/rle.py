@@ -109,8 +109,9 @@ def unite_rles(rles: Iterable[str]) -> str:
         InputError: see `decode_rle`.
     """
     runs = [read_runs(rle, _MAX_PIXELS) for rle in rles]
-    starts = np.concatenate([starts for starts, _ in runs])
-    ends = np.concatenate([ends for _, ends in runs])
+    none = np.zeros(0, dtype=np.int64)
+    starts = np.concatenate([none, *(starts for starts, _ in runs)])
+    ends = np.concatenate([none, *(ends for _, ends in runs)])
     if starts.size == 0:
         return ""
     order = np.argsort(starts, kind="stable")
