@@ -88,7 +88,7 @@ class DatasetConfig(Config):
     mask_values: tuple[MaskValue, ...] = (1,)  # of each class
     background_values: tuple[MaskValue, ...] = (0,)  # of what is no class; (): every pixel is of a class
     ignore_values: tuple[MaskValue, ...] = ()  # of what nobody labelled: left out of loss and scores
-    # Masks with shades (JPEG, soft borders): what is at least this counts as 255, the rest as 0.
+    # Masks with shades (JPEG, soft borders) or numbers of objects: what is at least this counts as 255, the rest as 0.
     mask_threshold: Annotated[int, Field(ge=1, le=255)] | None = None
     rle_order: Literal["row", "column"] = "row"
     csv_image_column: str = "img"

@@ -291,6 +291,57 @@ def test_colours(folder: Folder, with_names: bool) -> None:
     same(read_truths(folder), wanted)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_numbers_of_objects_are_one_class(folder: Folder, dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    wanted = {}
+    for seed in range(NUM):
+        numbers = np.zeros((64, 96), dtype=dtype)
+        for number in range(1, 80 if dtype is np.uint8 else 400):
+            row, column = rng.integers(0, 60), rng.integers(0, 92)
+            numbers[row : row + 3, column : column + 3] = number
+        folder.save(f"images/a{seed}z.png", draw_photo(seed, (numbers > 0).astype(np.uint8)))
+        folder.save(f"labels/a{seed}z.png", numbers)
+        wanted[f"a{seed}z"] = (numbers > 0).astype(np.uint8)
+    assert doubted(settle(folder)) == {"mask_threshold"}
+    same(read_truths(folder), wanted)
+
+
+def test_one_colour_is_an_object(folder: Folder) -> None:
+    colours = np.array([[0, 0, 0], [255, 0, 0]], dtype=np.uint8)
+    masks = save_pairs(folder, "images/{id}.png", "masks/{id}.png", write=lambda mask: colours[mask])
+    guess = settle(folder)
+    assert guess.dataset.classes == ("object",) and guess.dataset.mask_values == ((255, 0, 0),) and not guess.doubts
+    same(read_truths(folder), masks)
+
+
+def test_folders_of_patients_are_joined(folder: Folder) -> None:
+    """As in the LGG set of brain slices: a folder a patient, photos and masks in it."""
+    ids = [f"TCGA_{patient}_{slice_}" for patient in ("CS_4941", "DU_5849", "HT_7473") for slice_ in range(1, 13)]
+    for seed, id_ in enumerate(ids):
+        mask = draw_mask(seed, (32, 48))
+        patient = id_.rpartition("_")[0]
+        folder.save(f"kaggle_3m/{patient}/{id_}.tif", draw_photo(seed, mask))
+        folder.save(f"kaggle_3m/{patient}/{id_}_mask.tif", mask * np.uint8(255))
+    guess = settle(folder)
+    assert guess.fields["photos"] == "kaggle_3m/*/{id}.tif" and guess.fields["masks"] == "kaggle_3m/*/{id}_mask.tif"
+    assert (guess.num_train, guess.num_groups, guess.dataset.num_folds) == (36, 3, 3)
+
+
+def test_a_second_set_of_photos_and_masks_is_a_doubt(folder: Folder) -> None:
+    save_pairs(folder, "site1/images/{id}.png", "site1/masks/{id}.png")
+    save_pairs(folder, "site2/images/{id}.png", "site2/masks/{id}.png", ["a1", "b2", "c3"])
+    guess = settle(folder)
+    assert doubted(guess) == {"photos"} and "site2/images/{id}.png" in guess.doubts[0].why
+
+
+def test_photos_without_a_mask_are_named(folder: Folder) -> None:
+    save_pairs(folder, "images/{id}.png", "masks/{id}.png")
+    folder.save("images/zebra.png", draw_photo(0, draw_mask(0)))
+    guess = welcome(folder.project)
+    assert [doubt.field for doubt in guess.doubts] == ["photos"] and "zebra" in guess.doubts[0].why
+
+
 def test_jpeg_masks_are_cut_and_doubted(folder: Folder) -> None:
     masks = save_pairs(folder, "images/{id}.png", "masks/{id}.jpg")
     guess = settle(folder)

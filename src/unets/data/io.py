@@ -97,11 +97,15 @@ def read_size(path: Path) -> SizeHW:
     return _read_size(read_bytes(path), path)
 
 
-def read_index_image(path: Path) -> npt.NDArray[np.uint8]:
+def read_index_image(path: Path, *, clip: bool = False) -> npt.NDArray[np.uint8]:
     """Reads a mask file as the values it stores: palette indices, grey levels, or 0 and 1 of a bilevel picture.
 
     Pillow, not cv2: cv2 applies a GIF's palette (0/255 in place of 0/1, three channels since 5.0) and takes twice as
     long. A colour picture whose channels are equal is grey; 16 bits whose values are at most 255 hold 8.
+
+    Args:
+        path: of the mask.
+        clip: whether higher values count as 255.
 
     Returns:
         uint8 (height, width).
@@ -114,8 +118,8 @@ def read_index_image(path: Path) -> npt.NDArray[np.uint8]:
         channels = values[..., :1] if mode == "LA" else values[..., :3]
         if (channels == channels[..., :1]).all():
             return np.ascontiguousarray(channels[..., 0])
-    elif values.ndim == 2 and int(values.min(initial=0)) >= 0 and int(values.max(initial=0)) <= 255:
-        return np.array(values, dtype=np.uint8)
+    elif values.ndim == 2 and int(values.min(initial=0)) >= 0 and (clip or int(values.max(initial=0)) <= 255):
+        return np.array(np.minimum(values, 255), dtype=np.uint8)
     raise InputError(f"{path} must hold one value of 8 bits a pixel (grey or palette). Received: mode {mode}")
 
 

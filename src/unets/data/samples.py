@@ -115,7 +115,7 @@ def read_coverage(sample: Sample, dataset: DatasetConfig, size_hw: SizeHW) -> np
 def _read_one_mask(path: Path, dataset: DatasetConfig) -> npt.NDArray[np.uint8]:
     if dataset.has_colours:
         return _find_colours(path, dataset)
-    values_hw = read_index_image(path)
+    values_hw = read_index_image(path, clip=dataset.mask_threshold is not None)
     if dataset.mask_threshold is not None:
         values_hw = np.where(values_hw >= dataset.mask_threshold, np.uint8(255), np.uint8(0))
     class_of_value = np.full(256, _UNDECLARED, dtype=np.uint8)

@@ -20,7 +20,7 @@ from unets.layout.groups import (
 from unets.layout.inventory import File, Inventory
 from unets.layout.looks import compare_neighbours, look_at, measure_range, read_headers
 from unets.layout.masks import find_csv_masks, find_file_masks, find_submission_columns
-from unets.layout.roles import Roles, deal_roles, join_patterns
+from unets.layout.roles import Pair, Roles, deal_roles, join_patterns
 from unets.layout.sets import PictureSet, make_sets
 from unets.layout.tables import MaskTable, Table, find_masks, read_table
 
@@ -94,6 +94,13 @@ def guess_layout(inventory: Inventory, names_file: File | None = None) -> Guess:
     _leave_out(draft, sets, roles)
     for pattern, reason in roles.unused.items():
         draft.notes.append(f"not used: {pattern} ({reason})")
+    group = re.compile(draft.fields["id_pattern"]).fullmatch
+    groups = [{match["group"] for id_ in photos_of if (match := group(id_))} for photos_of in (photos, test)]
+    if draft.fields["id_pattern"] != SINGLE and groups[0] & groups[1]:
+        shared = ", ".join(sorted(groups[0] & groups[1])[:3])
+        draft.notes.append(
+            f"test photos are of the training photos' groups ({shared}): easier than those of new groups"
+        )
     truth = fixed_folder(roles.test_masks.pattern) if roles.test_masks else ""
     return Guess(
         fields=_order(draft.fields),
@@ -118,6 +125,7 @@ def _find_photos(
         found = _find_table(tables, photos)
         draft.add(photos=roles.train.photos.pattern)
         _doubt_partners(draft, roles)
+        _doubt_others(draft, roles.others)
     else:
         ranked = [(found, s) for s in roles.photos if (found := _find_table(tables, _take_first(s)))]
         if not ranked:
@@ -163,6 +171,22 @@ def _doubt_partners(draft: _Draft, roles: Roles) -> None:
                     instead="leave_out=(a pattern of them,), or move these files away",
                 )
             )
+
+
+def _doubt_others(draft: _Draft, others: Sequence[Pair]) -> None:
+    """Names further pairs of photos and masks that are not used."""
+    if not others:
+        return
+    named = ", ".join(f"{pair.photos.pattern} with {pair.masks.pattern}" for pair in others[:4])
+    more = f" and {len(others) - 4} more" if len(others) > 4 else ""
+    draft.doubts.append(
+        Doubt(
+            field="photos",
+            chosen=repr(draft.fields["photos"]),
+            why=f"there are other photos with masks, which are left out: {named}{more}",
+            instead="one of these; both, as {a,b}, where folders differ by a word; names must not repeat over folders",
+        )
+    )
 
 
 def _find_table(tables: Sequence[Table], photos: Mapping[str, File]) -> MaskTable | None:

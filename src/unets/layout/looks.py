@@ -176,8 +176,9 @@ def _read(path: Path) -> tuple[npt.NDArray[Any], str]:
 def _has_shades(values: Counter[Any], paths: Sequence[Path]) -> bool:
     """Tells shades between 0 and 255 from classes: many, or a few where a lossy codec made them."""
     is_lossy = any(path.suffix.lower() in (".jpg", ".jpeg", ".webp") for path in paths)
-    has_middle = any(_NEARLY < value < 255 - _NEARLY for value in values)
-    return (has_middle and len(values) > _MOST_VALUES) or (is_lossy and len(values) > 2)
+    middle = sum(count for value, count in values.items() if _NEARLY < value < 255 - _NEARLY)
+    bright = sum(count for value, count in values.items() if value >= 255 - _NEARLY)
+    return (0 < middle < bright and len(values) > _MOST_VALUES) or (is_lossy and len(values) > 2 and bright > middle)
 
 
 def _count_values(pixels: npt.NDArray[Any]) -> dict[int | tuple[int, int, int], int]:

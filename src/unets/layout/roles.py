@@ -38,6 +38,7 @@ class Roles:
     test_masks: PictureSet | None = None
     photos: tuple[PictureSet, ...] = ()  # without masks; for a csv
     unused: Mapping[str, str] = field(default_factory=dict)  # reason by pattern
+    others: tuple[Pair, ...] = ()  # that could have been training photos, too
 
 
 def deal_roles(sets: Sequence[PictureSet], looks: Mapping[str, Look]) -> Roles:
@@ -67,9 +68,7 @@ def deal_roles(sets: Sequence[PictureSet], looks: Mapping[str, Look]) -> Roles:
     val = next((pair for pair in rest if pair.split == "val"), None)
     tested = next((pair for pair in rest if pair.split == "test"), None)
     test = tested.photos if tested else _choose_test(alone)
-    for pair in rest:
-        if pair is not val and pair is not tested:
-            unused |= {s.pattern: f"a second set beside {train.photos.pattern}" for s in (pair.photos, pair.masks)}
+    others = tuple(pair for pair in rest if pair is not val and pair is not tested)
     unused |= {s.pattern: "photos without masks" for s in alone if test is None or not _is_same(s, test)}
     return Roles(
         train=train,
@@ -78,6 +77,7 @@ def deal_roles(sets: Sequence[PictureSet], looks: Mapping[str, Look]) -> Roles:
         test_masks=tested.masks if tested else None,
         photos=tuple(alone),
         unused=unused,
+        others=others,
     )
 
 
@@ -121,7 +121,7 @@ def _is_mask(pictures: PictureSet, look: Look) -> bool:
     if look.looks_like_masks:
         # A photo of few values, as a drawing, is told by its name alone.
         return not (pictures.words & {"image", "images", "photo", "photos"} and not pictures.is_called_mask)
-    return pictures.is_called_mask and (look.is_deep or pictures.has_several)
+    return pictures.is_called_mask and (look.is_deep or pictures.has_several or not look.is_coloured)
 
 
 def _choose_train(pairs: Sequence[Pair]) -> Pair:

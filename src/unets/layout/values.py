@@ -18,7 +18,7 @@ from unets.layout.looks import Look
 _VOID_NAMES = r"void|unlabel+ed|ignore[d]?|unknown|ignore region|not[ _]labell?ed|don'?t[ _]care"
 _BACKGROUND_NAMES = r"background|bg|back[ _]ground|_background_|nothing|none"
 _HALF = 0.5  # an object that covers more than this of all pixels is perhaps the background
-_RARE = 0.002  # values below this share of the pixels, between 0 and 255, are a codec's or a border's shades
+_MANY = 20  # classes without names; more may be numbers of objects
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +44,8 @@ def find_meaning(look: Look, names: Mapping[MaskValue, str], *, is_united: bool)
     present = sorted(look.values, key=lambda value: value if isinstance(value, tuple) else (value, value, value))
     if look.is_soft and not names:
         return _find_soft(look)
+    if not look.has_few_values and not look.is_coloured:
+        return _find_objects(f"masks hold more than {len(present) - 1} values")
     if not look.has_few_values:
         what = "colours" if look.is_coloured else "values"
         raise InputError(
@@ -57,18 +59,8 @@ def find_meaning(look: Look, names: Mapping[MaskValue, str], *, is_united: bool)
         return _find_named(shares, names)
     if len(present) <= 2 and not look.is_coloured:
         return _find_single([int(value) for value in present if isinstance(value, int)], shares, look, is_united)
-    if is_united:  # an object's own number as its value
-        return Meaning(
-            fields={"classes": ("object",), "mask_values": (255,), "mask_threshold": 1},
-            doubts=[
-                Doubt(
-                    field="mask_threshold",
-                    chosen="1: every value above 0 is object",
-                    why=f"files of one object hold {len(present)} values",
-                    instead="mask_values=..., if the values are classes",
-                )
-            ],
-        )
+    if is_united:
+        return _find_objects(f"files of one object hold {len(present)} values")
     return _find_several(present, shares, look)
 
 
@@ -172,6 +164,17 @@ def _find_single(values: list[int], shares: Mapping[MaskValue, float], look: Loo
     return Meaning(fields=fields, doubts=doubts)
 
 
+def _find_objects(why: str) -> Meaning:
+    """One class whose objects have a number each."""
+    doubt = Doubt(
+        field="mask_threshold",
+        chosen="1",
+        why=f"{why}: taken for numbers of objects, every value above 0 is object",
+        instead="mask_values=... and no mask_threshold, if the values are classes; 128, if they are shades",
+    )
+    return Meaning(fields={"classes": ("object",), "mask_values": (255,), "mask_threshold": 1}, doubts=[doubt])
+
+
 def _find_soft(look: Look) -> Meaning:
     what = "JPEG, which blurs them" if any(e in (".jpg", ".jpeg") for e in look.endings) else "soft borders"
     high = sum(count for value, count in look.values.items() if isinstance(value, int) and value >= 128)
@@ -241,14 +244,25 @@ def _find_several(present: Sequence[MaskValue], shares: Mapping[MaskValue, float
     ignored: list[MaskValue] = [255] if 255 in levels and max(set(levels) - {255}) < 128 else []
     background = [zero] if zero in present else []
     rest = [value for value in present if value not in (*ignored, *background)]
-    doubts = [
-        Doubt(
-            field="classes",
-            chosen="class_1, class_2, ...",
-            why="no csv, txt or json with names of classes was found",
-            instead="their names; or `make new` again with CLASSES=a file that lists them",
+    doubts = []
+    if len(rest) > 1:
+        doubts.append(
+            Doubt(
+                field="classes",
+                chosen="class_1, class_2, ...",
+                why="no csv, txt or json with names of classes was found",
+                instead="their names; or `make new` again with CLASSES=a file that lists them",
+            )
         )
-    ]
+    if len(rest) > _MANY and not look.is_coloured:
+        doubts.append(
+            Doubt(
+                field="mask_values",
+                chosen=f"{len(rest)} classes",
+                why="so many values may be numbers of objects",
+                instead='classes=("object",), mask_values=(255,), mask_threshold=1',
+            )
+        )
     if ignored:
         doubts.append(_doubt_void(255, shares[255]))
     if background and shares[zero] < max(shares.values()):
@@ -260,7 +274,8 @@ def _find_several(present: Sequence[MaskValue], shares: Mapping[MaskValue, float
                 instead=f"background_values=() with {zero} in mask_values or in ignore_values",
             )
         )
-    fields = _build_fields({value: f"class_{i}" for i, value in enumerate(rest, start=1)}, background, ignored)
+    names = {value: f"class_{i}" if len(rest) > 1 else "object" for i, value in enumerate(rest, start=1)}
+    fields = _build_fields(names, background, ignored)
     return Meaning(fields=fields, doubts=doubts)
 
 
