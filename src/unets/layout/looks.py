@@ -128,7 +128,7 @@ def measure_range(paths: Sequence[Path]) -> tuple[int, int]:
 def compare_neighbours(paths: Sequence[Path], count: int = 24) -> float:
     """Measures how alike neighbours in this order are: their median distance as a share of that of any two photos.
 
-    1 where order means nothing; below 0.6 neighbours are frames of a video or slices of a volume. 1 for few photos.
+    1 where order means nothing; far below, neighbours are frames of a video or slices of a volume. 1 for few photos.
     """
     if len(paths) < 8:
         return 1.0

@@ -39,7 +39,7 @@ def find_file_masks(draft: Draft, pair: Pair, names_file: File | None, texts: Se
     masks = pair.masks
     paths = [file.path for files in masks.files.values() for file in files]
     look = look_at(paths, thoroughly=True)
-    names, source = read_names([names_file] if names_file else texts)
+    names, source = read_names([names_file] if names_file else texts, is_given=names_file is not None)
     if names_file and not names:
         raise InputError(f"`CLASSES` must list a name and a value or colour a class. Received: {names_file.path}")
     draft.add(masks=masks.pattern)

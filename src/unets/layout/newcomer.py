@@ -39,7 +39,7 @@ def welcome(project: Project, *, names_path: Path | None = None, anew: bool = Fa
     if names_path is not None and not names_path.is_file():
         raise InputError(f"`CLASSES` must be a csv, txt or json. Received: {names_path}, which does not exist")
     inventory = take_inventory(project.input_dir)
-    names_file = None if names_path is None else File(name=f"classes_{names_path.name}", path=names_path)
+    names_file = None if names_path is None else File(name=names_path.name, path=names_path)
     guess = guess_layout(inventory, names_file)
     machine = look_at_machine()
     proposals = propose_experiments(

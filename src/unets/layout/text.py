@@ -100,7 +100,7 @@ def render_guess(guess: Guess, competition: str, words: str) -> str:
     """
     lines = ["guessed"]
     shown = {"counts": f"{guess.num_train} training and {guess.num_test} test photos, {guess.num_groups} groups"}
-    shown |= {name: _write_value(value) for name, value in guess.fields.items()}
+    shown |= {name: _write_value(value, is_regex="pattern" in name) for name, value in guess.fields.items()}
     for name, value in shown.items():
         why = guess.comments.get(name, "")
         lines += textwrap.wrap(

@@ -64,14 +64,16 @@ def find_meaning(look: Look, names: Mapping[MaskValue, str], *, is_united: bool)
     return _find_several(present, shares, look)
 
 
-def read_names(files: Sequence[File]) -> tuple[dict[MaskValue, str], str]:
+def read_names(files: Sequence[File], *, is_given: bool = False) -> tuple[dict[MaskValue, str], str]:
     """Reads names of classes from a csv, txt or json that lists them; returns them by value or colour, and the file.
+
+    Files that were not given count where their names speak of classes, labels, colours or the like.
 
     Understood are a csv with a name and a value or `r,g,b`; a json object `{"1": "car"}`, `{"car": 1}` or list; a txt
     with a name a line (from 0 on), or `value name`.
     """
     for file in files:
-        if not re.search(r"class|label|categor|color|colour|names|palette|codes", file.name.lower()):
+        if not is_given and not re.search(r"class|label|categor|colou?r|names|palette|codes", file.name.lower()):
             continue
         text = read_bytes(file.path).decode("utf-8-sig", errors="replace")
         found = parse_names(file.name, text)
