@@ -24,11 +24,11 @@ from unets.paths import Project
 from unets.studio.competition import write_competition
 
 CONFIGS_DIR = Path(__file__).parents[1] / "configs" / "studio_parts"
-SIZE_HW = (128, 192)
+SIZE_HW = (96, 144)
 EXPERIMENT = ExperimentConfig(
-    data=DataConfig(size_hw=(64, 96), batch_size=8),
-    model=ModelConfig(depth=3, base_filters=16),
-    training=TrainingConfig(epochs=10, learning_rate=5e-3, precision="float32"),
+    data=DataConfig(size_hw=(48, 72), batch_size=4),
+    model=ModelConfig(depth=3, base_filters=12),
+    training=TrainingConfig(epochs=12, learning_rate=5e-3, precision="float32"),
     prediction=PredictionConfig(batch_size=8),
 )
 
@@ -62,4 +62,5 @@ def test_parts_from_rendering_to_score(tmp_path: Path) -> None:
     score = score_submission(path, project.input_dir / "truth" / "test_masks.csv", dataset, jobs=1)
     classes = score.pixels["classes"]
     assert set(classes) == {"body", "glass", "wheel"}
-    assert classes["body"]["iou"] > 0.5, classes  # a few seconds of training; chance is below 0.2
+    # Seconds of training on 32 photos; a mask that has nothing to do with the car would be below 0.2 of the body's.
+    assert classes["body"]["iou"] > 0.4 and min(scores["iou"] for scores in classes.values()) > 0.1, classes
