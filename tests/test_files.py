@@ -57,6 +57,8 @@ def test_damaged_zip(tmp_path: Path) -> None:
     write(tmp_path / "train.zip", b"PK\x03\x04 and no more")
     with pytest.raises(InputError, match=r"must be readable. Received: a damaged zip"):
         read_bytes(tmp_path / "train.zip" / "a.jpg")
+    with pytest.raises(InputError, match=r"train.zip must be readable. Received: a damaged zip"):
+        find_ids(tmp_path, "train/{id}.jpg")
 
 
 def test_damaged_member(tmp_path: Path) -> None:

@@ -211,4 +211,7 @@ def _cached_archive(path: Path) -> zipfile.ZipFile:
 
 def _open_archive(path: Path) -> zipfile.ZipFile:
     with _zip_lock:  # lru_cache may run a miss twice; one open handle a process is enough
-        return _cached_archive(path)
+        try:
+            return _cached_archive(path)
+        except zipfile.BadZipFile as error:
+            raise InputError(f"{path} must be readable. Received: a damaged zip: {error}") from error

@@ -142,6 +142,8 @@ def _find_photos(
         others = [s for s in roles.photos if s is not train_set]
         called = [s for s in others if s.split == "test"]
         test_set = next(iter(called), others[0] if len(others) == 1 else None)
+        idle = [s.pattern for s in others if s is not test_set]
+        draft.notes.extend(f"not used: {pattern} (photos without rows of masks)" for pattern in idle)
     test = _take_first(test_set) if test_set else {}
     draft.add(test_photos=test_set.pattern if test_set else None)
     if test_set is not None and test_set.split != "test":
