@@ -15,6 +15,7 @@ BATCH       ?=
 SPREAD      ?=
 PROBE       ?= 1
 CONFIDENCE  ?=
+CLASSES     ?=
 A           ?=
 B           ?=
 GPU         ?=
@@ -43,7 +44,7 @@ STAGES  := check-data folds train predict ensemble submission
 DEMO     = COMPETITION=studio
 
 .DEFAULT_GOAL := help
-.PHONY: help setup render check-data folds plan train predict ensemble submission check-submission score summary show \
+.PHONY: help setup new render check-data folds plan train predict ensemble submission check-submission score summary show \
         data submit leaderboard kaggle-dataset screen export record runs compare pseudo-labels pipeline demo clean-runs \
         test test-fast lint bench
 
@@ -69,9 +70,14 @@ $(DEV): $(READY) $(EXTRAS:%=requirements-%.txt)
 	$(PY) -m pip install --quiet --disable-pip-version-check $(EXTRAS:%=-r requirements-%.txt)
 	touch $@
 
-render: $(READY)  ## render the demo competition into input/studio (TRAIN_CARS=, TEST_CARS=)
-	$(PY) scripts/00_render_studio.py --out "$(if $(filter command,$(firstword $(origin INPUT))),$(INPUT),input/studio)" \
-	  --train-cars $(TRAIN_CARS) --test-cars $(TEST_CARS) $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
+new: $(READY)  ## look at the photos of INPUT=, write configs/COMPETITION/ (CLASSES=list of names, ANEW=1: over what is there)
+	$(PY) scripts/24_new.py $(STAGE) $(if $(CLASSES),--classes "$(CLASSES)") $(if $(ANEW),--anew)
+
+RENDERED = $(if $(filter studio_parts,$(COMPETITION)),studio_parts,studio)
+
+render: $(READY)  ## render the demo competition (TRAIN_CARS=, TEST_CARS=; COMPETITION=studio_parts: body, glass, wheels)
+	$(PY) scripts/00_render_studio.py --out "$(if $(filter command,$(firstword $(origin INPUT))),$(INPUT),input/$(RENDERED))" \
+	  $(if $(filter studio_parts,$(RENDERED)),--parts) --train-cars $(TRAIN_CARS) --test-cars $(TEST_CARS) $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
 
 data: $(READY)  ## download what is missing of the competition from Kaggle (UNPACK=1: unpack its zips)
 	$(PY) scripts/00_get_data.py $(STAGE) $(if $(UNPACK),--unpack)

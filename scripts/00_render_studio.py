@@ -23,7 +23,15 @@ def main(stage: cli.Stage) -> None:
         report_baseline(args.seed, args.train_cars, args.jobs, size_hw)
     else:
         with stage.hold_models():
-            write_competition(args.out.absolute(), args.train_cars, args.test_cars, args.seed, args.jobs, size_hw)
+            write_competition(
+                args.out.absolute(),
+                args.train_cars,
+                args.test_cars,
+                args.seed,
+                args.jobs,
+                size_hw,
+                in_parts=args.parts,
+            )
 
 
 def report_baseline(seed: int, num_cars: int, jobs: int | None, size_hw: tuple[int, int]) -> None:
@@ -48,6 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--test-cars", type=int, default=6, help="16 photos each, truth apart")
     parser.add_argument("--seed", type=int, default=0, help="decides every car, photo and id")
     parser.add_argument("--height", type=int, default=FULL_SIZE_HW[0], help="of the photos, in pixels")
+    parser.add_argument("--parts", action="store_true", help="masks tell body, glass and wheels apart")
     parser.add_argument("--measure", action="store_true", help="write nothing; report the difference baseline")
     return parser
 

@@ -73,7 +73,7 @@ def share_cache(project: Project, catalog: Catalog, experiment: ExperimentConfig
     data = experiment.data
     if data.cache != "auto":
         return experiment
-    num_bytes = measure_cache(len(catalog.train), len(catalog.dataset.classes), data.size_hw)
+    num_bytes = measure_cache(len(catalog.train), catalog.dataset.num_layers, data.size_hw)
     kind = choose_shared_kind(num_bytes, data.size_hw, project.cache_dir)
     return experiment.model_copy(update={"data": data.model_copy(update={"cache": kind})})
 

@@ -7,6 +7,9 @@ from unets.inference.submission import write_submission
 
 def main(stage: cli.Stage) -> None:
     """Writes submissions/<competition>/<name>.csv.gz, and <name>.json, which says what made it."""
+    if stage.dataset.test_photos is None:
+        print("no test photos are declared: nothing to submit")
+        return
     check_ensemble(read_ensemble(stage.project, stage.ensemble_name), stage.ensemble, stage.common_folds())
     path = write_submission(
         stage.project, stage.dataset, stage.args.name, ensemble_name=stage.ensemble_name, jobs=stage.args.jobs

@@ -2,8 +2,7 @@
 
 from unets import cli
 from unets.catalog import load_catalog
-from unets.files import find_file
-from unets.inference.check import check_submission
+from unets.inference.check import check_submission, find_sample
 from unets.inference.submission import find_submission
 
 
@@ -11,8 +10,9 @@ def main(stage: cli.Stage) -> None:
     """Names the first faults by row, if there are any."""
     project, dataset = stage.project, stage.dataset
     path = find_submission(project, stage.args.submission)
-    sample_path = find_file(project.input_dir, dataset.sample_submission)
-    photos = () if dataset.size_hw else load_catalog(dataset, project.input_dir).test
+    sample_path = find_sample(dataset, project.input_dir)
+    is_needed = sample_path is None or dataset.size_hw is None
+    photos = load_catalog(dataset, project.input_dir).test if is_needed else ()
     check_submission(path, sample_path, dataset, photos=photos, jobs=stage.args.jobs)
     print(f"{path}: valid")
 

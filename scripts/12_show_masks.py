@@ -8,8 +8,8 @@ import numpy as np
 from unets import cli
 from unets.catalog import load_catalog, read_rle_csv
 from unets.data.geometry import SizeHW
-from unets.data.io import read_image, read_size, write_image
-from unets.data.samples import Sample, read_csv_mask
+from unets.data.io import read_size, write_image
+from unets.data.samples import Sample, read_csv_mask, read_photo
 from unets.inference.submission import find_submission
 from unets.viz import Image, draw_contours, make_sheet
 
@@ -28,7 +28,7 @@ def main(stage: cli.Stage) -> None:
 
     def draw(sample: Sample, size_hw: SizeHW) -> Image:
         mask_hw = read_csv_mask(dataclasses.replace(sample, mask_rles=rles[sample.id]), dataset)
-        return draw_contours(read_image(sample.photo_path, size_hw), mask_hw)
+        return draw_contours(read_photo(sample, size_hw), mask_hw)
 
     sheet = make_sheet([draw(sample, tile_hw) for sample in chosen], columns=stage.args.columns, tile_hw=tile_hw)
     out = stage.args.out or stage.project.models_dir / "sheet.jpg"

@@ -8,7 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from unets.catalog import Catalog, image_cell, load_catalog, parse_image_cell, read_rle_csv, read_sample_rows, survey
+from unets.catalog import (
+    NO_GROUP,
+    Catalog,
+    default_header,
+    default_rows,
+    image_cell,
+    load_catalog,
+    parse_image_cell,
+    read_rle_csv,
+    read_sample_rows,
+    survey,
+)
 from unets.config import DatasetConfig, load_dataset
 from unets.data.samples import read_csv_mask, read_file_mask
 from unets.errors import InputError
@@ -239,3 +250,66 @@ def test_class_column(tmp_path: Path) -> None:
     path.write_text("img,class,rle_mask\nx.jpg,c,1 1\n")
     with pytest.raises(InputError, match=r"`class` must be one of \('a', 'b'\). Received: 'c'"):
         read_rle_csv(path, dataset)
+
+
+def test_a_table_of_groups_counts_in_place_of_the_pattern(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, num_views=2, groups_csv="g.csv", groups_columns=("file", "who"))
+    (project.input_dir / "g.csv").write_text("file,who\ncar000_01.jpg,ann\ncar000_02,bob\ncar001_01,ann\ncar001_02,\n")
+    assert {s.id: s.group for s in load(project).train} == {
+        "car000_01": "ann",
+        "car000_02": "bob",
+        "car001_01": "ann",
+        "car001_02": "car001",
+    }
+    (project.input_dir / "g.csv").write_text("file\ncar000_01\n")
+    with pytest.raises(InputError, match=r"g.csv must have the columns \['file', 'who'\]"):
+        load(project)
+
+
+def test_an_empty_group_has_a_name(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=1, num_views=1, id_pattern="(?P<group>x?).*")
+    assert load(project).train[0].group == NO_GROUP
+
+
+def test_masks_beside_photos_are_no_photos_and_others_are_left_out(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, num_views=1, mask_format="png", photo_format="png")
+    for path in sorted((project.input_dir / "train_masks").iterdir()):
+        path.rename(project.input_dir / "train" / path.name)
+    photo = project.input_dir / "train" / "car000_01.png"
+    shutil.copy(photo, photo.with_name("car000_01_copy.png"))
+    dataset = load_dataset(project.configs_dir).model_copy(update={"masks": "train/{id}_mask.png"})
+    assert "car000_01_copy" in str(survey(dataset, project.input_dir)[1])
+    dataset = dataset.model_copy(update={"leave_out": ("train/{id}_copy.png",)})
+    catalog = load_catalog(dataset, project.input_dir)
+    assert [s.id for s in catalog.train] == ["car000_01", "car001_01"]
+    assert all(s.mask_path and s.mask_path.name == f"{s.id}_mask.png" for s in catalog.train)
+
+
+def test_rows_an_object_photos_without_a_row_and_minus_one(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=3, num_views=1, mask_format=None, num_test_groups=1)
+    rows = "img,rle_mask\ncar000_01.jpg,1 2\ncar000_01.jpg,2 5 20 1\ncar001_01.jpg,-1\n"
+    (project.input_dir / "train_masks.csv").write_text(rows)
+    dataset = load_dataset(project.configs_dir)
+    faults = " ".join(survey(dataset, project.input_dir)[1])
+    assert "Received: two for car000_01.jpg" in faults and "none for car002_01" in faults
+    dataset = dataset.model_copy(update={"unite_masks": True, "csv_omits_empty": True})
+    catalog = load_catalog(dataset, project.input_dir)
+    assert [s.mask_rles for s in catalog.train] == [("1 6 20 1",), ("",), ("",)]
+
+
+def test_a_dataset_may_have_no_test_photos(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, num_views=1)
+    shutil.rmtree(project.input_dir / "test")
+    dataset = load_dataset(project.configs_dir).model_copy(update={"test_photos": None})
+    assert load_catalog(dataset, project.input_dir).test == ()
+
+
+def test_rows_without_a_sample_submission(make_competition: MakeCompetition) -> None:
+    catalog = load(make_competition(num_groups=2, num_test_groups=1, num_views=2, classes=("a", "b")))
+    assert default_header(catalog.dataset) == ["img", "class", "rle_mask"]
+    assert default_rows(catalog.dataset, catalog.test) == [
+        ("test000_01.jpg", "a"),
+        ("test000_01.jpg", "b"),
+        ("test000_02.jpg", "a"),
+        ("test000_02.jpg", "b"),
+    ]

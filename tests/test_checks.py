@@ -111,7 +111,7 @@ def test_colour_photo_where_grey_is_declared(make_competition: MakeCompetition) 
 
 def test_mask_of_colours(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2, mask_format="png")
-    Image.new("RGB", (96, 64)).save(project.input_dir / "train_masks" / "car000_01_mask.png")
+    Image.new("RGB", (96, 64), (1, 1, 0)).save(project.input_dir / "train_masks" / "car000_01_mask.png")
     check_one_fault(project, "car000_01_mask.png must hold one value of 8 bits a pixel", "mode RGB")
 
 
@@ -351,3 +351,19 @@ def test_photos_and_masks_in_zips(make_competition: MakeCompetition) -> None:
         shutil.rmtree(project.input_dir / name)
     check_one_fault(project, "train.zip/train/car000_01.jpg must not be empty")
     assert check(project).num_skipped == 15
+
+
+def test_photos_of_16_bits_need_a_range(make_competition: Callable[..., Project]) -> None:
+    project = make_competition(num_groups=2, num_views=1, photo_format="png", channels="grey")
+    photo = project.input_dir / "train" / "car000_01.png"
+    Image.fromarray(np.array(Image.open(photo)).astype(np.uint16) * 100).save(photo)
+    check_one_fault(project, "car000_01.png must have 8 bits, or `value_range` say", "Received: 16 bits")
+    dataset = load_dataset(project.configs_dir).model_copy(update={"value_range": (0, 25500)})
+    assert check_data(project, dataset, jobs=1).is_clean
+
+
+def test_colour_and_grey_photos_may_be_declared(make_competition: Callable[..., Project]) -> None:
+    project = make_competition(num_groups=2, num_views=1, photo_format="png", channels="any")
+    photo = project.input_dir / "train" / "car000_01.png"
+    Image.open(photo).convert("L").save(photo)
+    assert check(project).is_clean

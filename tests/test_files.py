@@ -2,12 +2,15 @@
 
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from unets.errors import InputError
-from unets.files import find_file, find_ids, read_bytes, read_stamp
+from unets.files import expand_pattern, find_file, find_ids, list_pages, read_bytes, read_stamp
 
 
 def write(path: Path, content: bytes = b"x") -> Path:
@@ -54,6 +57,8 @@ def test_damaged_zip(tmp_path: Path) -> None:
     write(tmp_path / "train.zip", b"PK\x03\x04 and no more")
     with pytest.raises(InputError, match=r"must be readable. Received: a damaged zip"):
         read_bytes(tmp_path / "train.zip" / "a.jpg")
+    with pytest.raises(InputError, match=r"train.zip must be readable. Received: a damaged zip"):
+        find_ids(tmp_path, "train/{id}.jpg")
 
 
 def test_damaged_member(tmp_path: Path) -> None:
@@ -142,3 +147,39 @@ def test_stamp_changes_with_the_file(tmp_path: Path) -> None:
     pack(tmp_path / "one.zip", {"a.jpg": b"abc", "b.jpg": b"abd"})
     first, second = read_stamp(tmp_path / "one.zip" / "a.jpg"), read_stamp(tmp_path / "one.zip" / "b.jpg")
     assert first[0] == second[0] == 3 and first != second
+
+
+def test_a_zip_of_a_folder_above_is_looked_into(tmp_path: Path) -> None:
+    pack(tmp_path / "data.zip", {"data/images/a.png": b"a", "data/masks/a.png": b"m", "data/list.csv": b"x"})
+    pack(tmp_path / "more.zip", {"images/b.png": b"b"})
+    assert names(find_ids(tmp_path, "data/images/{id}.png"), tmp_path) == {"a": ["data.zip/data/images/a.png"]}
+    assert names(find_ids(tmp_path, "more/images/{id}.png"), tmp_path) == {"b": ["more.zip/images/b.png"]}
+    assert read_bytes(find_file(tmp_path, "data/list.csv")) == b"x"
+    with pytest.raises(InputError, match=r"data/no.csv must exist"):
+        find_file(tmp_path, "data/no.csv")
+
+
+def test_either_of_two_folders_or_endings(tmp_path: Path) -> None:
+    for name in ("train/a.jpg", "val/b.png", "test/c.jpg"):
+        write(tmp_path / name)
+    assert list(find_ids(tmp_path, "{train,val}/{id}.{jpg,png}")) == ["a", "b"]
+    assert expand_pattern("{a,b}/{id}.{c,d}") == ["a/{id}.c", "a/{id}.d", "b/{id}.c", "b/{id}.d"]
+    write(tmp_path / "val" / "a.jpg")
+    assert names(find_ids(tmp_path, "{train,val}/{id}.jpg"), tmp_path) == {"a": ["train/a.jpg", "val/a.jpg"]}
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_pages_of_a_tiff_are_files(tmp_path: Path, dtype: type) -> None:
+    pages = [np.full((4, 6), 20 * page + 7, dtype=dtype) for page in range(11)]
+    first, *more = (Image.fromarray(page) for page in pages)
+    first.save(tmp_path / "volume.tif", save_all=True, append_images=more)
+    Image.fromarray(pages[0]).save(tmp_path / "single.tif")
+    assert list_pages(tmp_path / "single.tif") == []
+    found = find_ids(tmp_path, "volume.tif/{id}.png")
+    assert list(found) == [f"{page:02d}" for page in range(11)]
+    for page, paths in zip(pages, found.values(), strict=True):
+        read = np.array(Image.open(BytesIO(read_bytes(paths[0]))))
+        np.testing.assert_array_equal(read, page)
+    assert read_stamp(found["03"][0]) == read_stamp(tmp_path / "volume.tif")
+    with pytest.raises(InputError, match=r"volume.tif/11.png must exist"):
+        read_bytes(tmp_path / "volume.tif" / "11.png")

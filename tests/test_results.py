@@ -37,3 +37,15 @@ def test_page_shows_what_the_record_holds(tmp_path: Path) -> None:
 
 def test_page_without_records_has_no_tables(tmp_path: Path) -> None:
     assert "|" not in render_results(tmp_path)
+
+
+def test_figures_over_all_pixels_stand_below_the_table(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    classes = {"sky": {"dice": 0.9, "iou": 0.8182}, "pole": {"dice": 0.5, "iou": 0.3333}, "none": None}
+    record = RECORD | {"oof_pixels": {"mean_dice": 0.7, "mean_iou": 0.57575, "classes": classes}}
+    (tmp_path / "tiny" / "unet.json").write_text(json.dumps(record))
+    line = (
+        "- unet, out-of-fold, over the pixels of all photos: mean Dice 0.7000, mean IoU 0.5757 "
+        "(IoU: sky 0.818, pole 0.333)"
+    )
+    assert line in render_results(tmp_path)

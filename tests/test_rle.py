@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from unets.errors import InputError
-from unets.rle import Order, decode_rle, encode_rle, measure_area, read_runs
+from unets.rle import Order, decode_rle, encode_rle, measure_area, read_runs, unite_rles
 
 ORDERS: tuple[Order, ...] = ("row", "column")
 
@@ -142,3 +142,12 @@ def test_faulty_run_lengths(rle: str, message: str) -> None:
 def test_only_masks_of_two_axes() -> None:
     with pytest.raises(ValueError, match=r"`mask_hw` must have two axes. Received: shape=\(2, 2, 1\)"):
         encode_rle(np.zeros((2, 2, 1), dtype=np.uint8))
+
+
+@given(st.lists(st.integers(0, 2**24 - 1), max_size=4))
+def test_the_union_of_run_lengths_is_that_of_masks(numbers: list[int]) -> None:
+    masks = [np.array([number >> bit & 1 for bit in range(24)], dtype=np.uint8).reshape(4, 6) for number in numbers]
+    united = unite_rles(encode_rle(mask) for mask in masks)
+    wanted = np.any(masks, axis=0) if masks else np.zeros((4, 6), dtype=bool)
+    np.testing.assert_array_equal(decode_rle(united, (4, 6)), wanted)
+    assert united == encode_rle(wanted)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from unets.data.samples import VOID
 from unets.viz import COLOURS_RGB, add_caption, draw_contours, tint
 
 
@@ -47,3 +48,10 @@ def test_a_caption_stands_above_the_picture() -> None:
     assert (strip[[0, -1]] == 255).all()  # which the strip holds whole
     assert not np.array_equal(captioned, add_caption(picture, "0.1234  car"))
     assert add_caption(picture, "long " * 100).shape == captioned.shape
+
+
+def test_what_nobody_labelled_has_no_contour() -> None:
+    image = np.zeros((20, 20, 3), dtype=np.uint8)
+    mask_hw = np.zeros((20, 20), dtype=np.uint8)
+    mask_hw[5:15, 5:15] = VOID
+    np.testing.assert_array_equal(draw_contours(image, mask_hw), image)

@@ -8,7 +8,7 @@ import gzip
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from itertools import islice
@@ -20,8 +20,11 @@ from unets.config import DatasetConfig
 from unets.data.samples import Sample
 from unets.errors import InputError
 from unets.files import find_file, find_ids, read_bytes
+from unets.rle import unite_rles
 
 MAX_FAULTS_SHOWN = 20
+NO_OBJECT = "-1"  # how some competitions write an empty mask
+NO_GROUP = "(none)"  # the name of a group whose part of the id is empty
 _GZIP_START = b"\x1f\x8b"
 
 Rows = list[tuple[str, ...]]
@@ -68,18 +71,21 @@ def survey(dataset: DatasetConfig, input_dir: Path, *, with_test: bool = True) -
             missing or lacks a column.
     """
     faults: list[str] = []
-    train = _list_samples(dataset.photos, dataset, input_dir, faults)
-    test = _list_samples(dataset.test_photos, dataset, input_dir, faults) if with_test else {}
+    left_out = {path for pattern in dataset.leave_out for path in _flatten(find_ids(input_dir, pattern))}
+    masks = _find_masks(dataset, input_dir, left_out, faults) if dataset.masks is not None else {}
+    no_photos = left_out | set(_flatten(masks))  # `a_mask.png` beside `a.png` fits `{id}.png` too
+    train = _list_samples(dataset.photos, dataset, input_dir, no_photos, faults)
+    with_test = with_test and dataset.test_photos is not None
+    test = _list_samples(dataset.test_photos or "", dataset, input_dir, no_photos, faults) if with_test else {}
     if dataset.masks is not None:
-        masks = _find_only(dataset.masks, input_dir, faults)
         faults += _compare(masks, train, f"{input_dir / dataset.masks}", f"{input_dir / dataset.photos}", "a file")
-        train = {
-            id_: replace(sample, mask_path=Path(masks[id_]) if id_ in masks else None) for id_, sample in train.items()
-        }
+        train = {id_: give_masks(sample, masks.get(id_, ())) for id_, sample in train.items()}
     if dataset.masks_csv is not None:
         csv_path = find_file(input_dir, dataset.masks_csv)
         rles, csv_faults = _group_by_id(_read_rle_rows(csv_path, dataset), csv_path, dataset)
         faults += csv_faults
+        if dataset.csv_omits_empty:
+            rles = dict.fromkeys(train, ("",) * len(dataset.classes)) | rles
         faults += _compare(rles, train, f"{csv_path}", f"{input_dir / dataset.photos}", "a row")
         train = {id_: replace(sample, mask_rles=rles.get(id_)) for id_, sample in train.items()}
     return Catalog(dataset=dataset, train=tuple(train.values()), test=tuple(test.values())), faults
@@ -131,9 +137,24 @@ def read_sample_rows(path: Path, dataset: DatasetConfig) -> list[tuple[str, str 
         InputError: the file is missing or no csv, or lacks a column.
     """
     if dataset.csv_class_column is None:
-        return [(cell, None) for (cell,) in _read_columns(path, (dataset.csv_image_column,))]
-    rows = _read_columns(path, (dataset.csv_image_column, dataset.csv_class_column))
+        return [(cell, None) for (cell,) in read_columns(path, (dataset.csv_image_column,))]
+    rows = read_columns(path, (dataset.csv_image_column, dataset.csv_class_column))
     return [(cell, class_cell) for cell, class_cell in rows]
+
+
+def default_rows(dataset: DatasetConfig, test: Iterable[Sample]) -> list[tuple[str, str | None]]:
+    """Returns the rows of a submission where the competition gave no sample: one a photo and class, in that order."""
+    return [
+        (image_cell(dataset, sample.id, class_name), class_name if dataset.csv_class_column else None)
+        for sample in test
+        for class_name in dataset.classes
+    ]
+
+
+def default_header(dataset: DatasetConfig) -> list[str]:
+    """Returns the columns of such a submission."""
+    class_columns = [dataset.csv_class_column] if dataset.csv_class_column else []
+    return [dataset.csv_image_column, *class_columns, dataset.csv_rle_column]
 
 
 def parse_row(dataset: DatasetConfig, cell: str, class_cell: str | None) -> tuple[str, str]:
@@ -151,35 +172,88 @@ def parse_row(dataset: DatasetConfig, cell: str, class_cell: str | None) -> tupl
     return id_, class_name
 
 
-def _list_samples(pattern: str, dataset: DatasetConfig, input_dir: Path, faults: list[str]) -> dict[str, Sample]:
+def _list_samples(
+    pattern: str, dataset: DatasetConfig, input_dir: Path, left_out: set[str], faults: list[str]
+) -> dict[str, Sample]:
     """Lists the photos of a pattern as samples without masks, by id; adds to `faults` what does not fit."""
     matches = re.compile(dataset.id_pattern).fullmatch
+    group_of = read_groups(dataset, input_dir)
     samples = {}
-    for id_, path in _find_only(pattern, input_dir, faults).items():
+    for id_, path in _find_only(pattern, input_dir, left_out, faults).items():
         if match := matches(id_):
             # Interned: 16 photos share a group's name, 6,254 a view's, and strings are a third of what a sample takes.
-            group, view = sys.intern(match["group"]), match.groupdict().get("view")
-            samples[id_] = Sample(id=id_, group=group, view=view and sys.intern(view), photo=path)
+            group = sys.intern(group_of.get(id_) or match["group"] or NO_GROUP)
+            view = match.groupdict().get("view")
+            samples[id_] = Sample(
+                id=id_,
+                group=group,
+                view=view and sys.intern(view),
+                photo=path,
+                value_range=dataset.value_range,
+            )
         else:
             faults.append(f"{path}: `id_pattern` must fit the id: {dataset.id_pattern}. Received: {id_!r}")
     return samples
 
 
-def _find_only(pattern: str, input_dir: Path, faults: list[str]) -> dict[str, str]:
+def give_masks(sample: Sample, paths: Sequence[str]) -> Sample:
+    """Returns the sample with the files of its mask: none, one, or several that are united."""
+    if not paths:
+        return sample
+    return replace(sample, mask_path=Path(paths[0]), more_mask_paths=tuple(map(Path, paths[1:])))
+
+
+def read_groups(dataset: DatasetConfig, input_dir: Path) -> dict[str, str]:
+    """Reads the group of each id from `groups_csv`; none without it. An id may stand there with its file's ending.
+
+    Raises:
+        InputError: the file is missing or no csv, or lacks a column.
+    """
+    if dataset.groups_csv is None:
+        return {}
+    rows = read_columns(find_file(input_dir, dataset.groups_csv), dataset.groups_columns)
+    plain = {cell: group for cell, group in rows if group}
+    return {Path(cell).stem: group for cell, group in plain.items()} | plain
+
+
+def _find_masks(
+    dataset: DatasetConfig, input_dir: Path, left_out: set[str], faults: list[str]
+) -> dict[str, Sequence[str]]:
+    """Finds the mask files of each id: one, or those that are united."""
+    pattern = dataset.masks or ""
+    if dataset.unite_masks:
+        return dict(_find_all(pattern, input_dir, left_out))
+    return {id_: (path,) for id_, path in _find_only(pattern, input_dir, left_out, faults).items()}
+
+
+def _flatten(paths: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    for found in paths.values():
+        yield from found
+
+
+def _find_only(pattern: str, input_dir: Path, left_out: set[str], faults: list[str]) -> dict[str, str]:
     """Finds the one file of each id, the first where there are several; adds those to `faults`."""
-    try:
-        found = find_ids(input_dir, pattern)
-    except InputError as error:
-        raise InputError(f"{error}. {_describe_folder(input_dir)}" if input_dir.is_dir() else str(error)) from error
-    if not found:
-        folder = (input_dir / pattern.replace("*", "_")).parent
-        folder = folder if folder.is_dir() else input_dir
-        raise InputError(f"{input_dir / pattern} must match files. Received: none. {_describe_folder(folder)}")
+    found = _find_all(pattern, input_dir, left_out)
     for id_, paths in found.items():
         if len(paths) > 1:
             names = ", ".join(paths)
             faults.append(f"{input_dir / pattern} must match one file for {id_}. Received: {len(paths)}: {names}")
     return {id_: paths[0] for id_, paths in found.items()}
+
+
+def _find_all(pattern: str, input_dir: Path, left_out: set[str]) -> dict[str, tuple[str, ...]]:
+    """Finds the files of each id; raises InputError where there are none at all."""
+    try:
+        found = find_ids(input_dir, pattern)
+    except InputError as error:
+        raise InputError(f"{error}. {_describe_folder(input_dir)}" if input_dir.is_dir() else str(error)) from error
+    if left_out:
+        found = {id_: kept for id_, paths in found.items() if (kept := tuple(p for p in paths if p not in left_out))}
+    if not found:
+        folder = (input_dir / pattern.replace("*", "_")).parent
+        folder = folder if folder.is_dir() else input_dir
+        raise InputError(f"{input_dir / pattern} must match files. Received: none. {_describe_folder(folder)}")
+    return found
 
 
 def _describe_folder(folder: Path, limit: int = 8) -> str:
@@ -201,11 +275,15 @@ def _compare(found: Iterable[str], photos: Iterable[str], source: str, photos_so
 
 def _read_rle_rows(path: Path, dataset: DatasetConfig) -> Rows:
     class_columns = (dataset.csv_class_column,) if dataset.csv_class_column else ()
-    return _read_columns(path, (dataset.csv_image_column, *class_columns, dataset.csv_rle_column))
+    return read_columns(path, (dataset.csv_image_column, *class_columns, dataset.csv_rle_column))
 
 
-def _read_columns(path: Path, columns: Sequence[str]) -> Rows:
-    """Reads some columns of a csv as text, row by row."""
+def read_columns(path: Path, columns: Sequence[str]) -> Rows:
+    """Reads some columns of a csv as text, row by row.
+
+    Raises:
+        InputError: the file is missing or no csv, or lacks a column.
+    """
     content = read_bytes(path)
     if content.startswith(_GZIP_START):
         try:
@@ -230,6 +308,7 @@ def _read_columns(path: Path, columns: Sequence[str]) -> Rows:
 def _group_by_id(rows: Rows, path: Path, dataset: DatasetConfig) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """Gathers the rows of each id; returns (run lengths by id, a sentence for each row that does not fit)."""
     rles: dict[tuple[str, str], str] = {}
+    parts: dict[tuple[str, str], list[str]] = {}
     faults = []
     for row in rows:
         try:
@@ -237,9 +316,17 @@ def _group_by_id(rows: Rows, path: Path, dataset: DatasetConfig) -> tuple[dict[s
         except InputError as error:
             faults.append(f"{path}: {error}")
             continue
-        if key in rles:
+        rle = row[-1].strip()
+        if key in rles and dataset.unite_masks:
+            parts.setdefault(key, [rles[key]]).append(rle)
+        elif key in rles:
             faults.append(f"{path} must have one row a mask. Received: two for {' '.join(row[:-1])}")
-        rles[key] = row[-1].strip()
+        rles[key] = "" if rle == NO_OBJECT else rle
+    for key, strings in parts.items():
+        try:
+            rles[key] = unite_rles("" if rle == NO_OBJECT else rle for rle in strings)
+        except InputError as error:
+            faults.append(f"{path}, {' '.join(key)}: {error}")
     ids = dict.fromkeys(id_ for id_, _ in rles)
     return {id_: _pick_classes(rles, id_, dataset.classes) for id_ in ids}, faults
 

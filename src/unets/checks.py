@@ -19,7 +19,7 @@ from PIL import Image, UnidentifiedImageError
 
 from unets.catalog import Catalog, image_cell, parse_row, read_sample_rows, survey
 from unets.config import DatasetConfig, SizeHW
-from unets.data.samples import Sample, read_csv_mask, read_file_mask
+from unets.data.samples import Sample, count_object_pixels, read_csv_mask, read_file_mask
 from unets.errors import InputError
 from unets.files import find_file, read_bytes, read_stamp
 from unets.parallel import run_tasks
@@ -32,9 +32,14 @@ T = TypeVar("T")
 MAX_FAULTS_PRINTED = 50
 CHUNK_SIZE = 64  # photos a task; what a kill can cost, per worker
 RULES_VERSION = 1  # raise it with every change of what is checked: all is then checked anew
-_PHOTO_MODES = {"rgb": ("RGB", "RGBA", "P"), "grey": ("L", "LA", "1")}  # Pillow's; 8 bits a channel
+_GREY_MODES, _COLOUR_MODES = ("L", "LA", "1"), ("RGB", "RGBA", "P")  # Pillow's; 8 bits a channel
+_PHOTO_MODES = {"rgb": _COLOUR_MODES, "grey": _GREY_MODES, "any": (*_COLOUR_MODES, *_GREY_MODES)}
+_DEEP_MODES = ("I;16", "I;16B", "I;16L", "I")  # 16 bits, grey
 # Fields that say how photos and masks look; the others may change without a new look at the files.
-_DECLARED = {"channels", "size_hw", "classes", "mask_values", "rle_order"}
+_DECLARED = {
+    *("channels", "value_range", "size_hw", "classes", "rle_order"),
+    *("mask_values", "background_values", "ignore_values", "mask_threshold"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +119,8 @@ def read_checked_shares(project: Project, catalog: Catalog) -> dict[str, float]:
 def compare_sample_submission(catalog: Catalog, input_dir: Path) -> list[str]:
     """Compares the sample submission's rows with the test photos and classes; returns the faults."""
     dataset = catalog.dataset
+    if dataset.sample_submission is None or dataset.test_photos is None:
+        return []
     try:
         path = find_file(input_dir, dataset.sample_submission)
         rows = read_sample_rows(path, dataset)
@@ -165,7 +172,7 @@ def check_sample(sample: Sample, dataset: DatasetConfig) -> tuple[SizeHW | None,
         faults.append(
             f"{sample.mask_path} must equal its row in {dataset.masks_csv}. Received: {differing} differing pixels"
         )
-    share = next((np.count_nonzero(mask_hw) / mask_hw.size for mask_hw in masks.values()), None)
+    share = next((count_object_pixels(mask_hw) / mask_hw.size for mask_hw in masks.values()), None)
     return size_hw, share, digest, faults
 
 
@@ -192,7 +199,9 @@ def check_photo(path: Path, dataset: DatasetConfig) -> tuple[SizeHW, str]:
         raise InputError(f"{path} must be a photo. Received: {len(content)} bytes of something else") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} must be whole. Received: {error}") from error
-    if mode not in _PHOTO_MODES[dataset.channels]:
+    if mode in _DEEP_MODES and dataset.value_range is None:
+        raise InputError(f"{path} must have 8 bits, or `value_range` say what becomes 0 and 255. Received: 16 bits")
+    if mode not in _PHOTO_MODES[dataset.channels] and not (mode in _DEEP_MODES and dataset.channels != "rgb"):
         raise InputError(f"{path} must be {dataset.channels}, as `channels` declares. Received: mode {mode}")
     if dataset.size_hw is not None and (height, width) != dataset.size_hw:
         raise InputError(f"{path} must have (height, width) {dataset.size_hw}. Received: {(height, width)}")
@@ -204,7 +213,7 @@ def stamp_samples(samples: Iterable[Sample], dataset: DatasetConfig) -> dict[str
     rules = fingerprint(version=RULES_VERSION, declared=dataset.model_dump(mode="json", include=_DECLARED))
     stamps = {}
     for sample in samples:
-        paths = [path for path in (sample.photo_path, sample.mask_path) if path is not None]
+        paths = (sample.photo_path, *sample.mask_paths)
         files = [(path.name, *read_stamp(path)) for path in paths]
         stamps[sample.id] = fingerprint(rules=rules, files=files, rles=_hash_texts(sample.mask_rles))
     return stamps

@@ -1,7 +1,8 @@
-"""Files of a competition, in folders or in the zips that the competition packed them in.
+"""Files of a competition, in folders or in the zips that the competition packed them in, and pages of TIFF stacks.
 
 Kaggle's own folder holds `train.zip` where a user who unpacked it has `train/`. A path through a zip,
-`input/train.zip/train/a.jpg`, names a member; everything that reads photos reads through here and need not know.
+`input/train.zip/train/a.jpg`, names a member; one through a TIFF of several pages, `input/volume.tif/007.png`, names a
+page. Everything that reads photos reads through here and need not know.
 """
 
 import os
@@ -9,11 +10,16 @@ import re
 import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 
+from PIL import Image, UnidentifiedImageError
+
 from unets.errors import InputError
 
+STACK_ENDINGS = (".tif", ".tiff")
+_HOLDERS = (".zip", *STACK_ENDINGS)
 _zip_lock = Lock()
 
 
@@ -27,6 +33,8 @@ def read_bytes(path: Path) -> bytes:
     try:
         if archive_path is None:
             content = path.read_bytes()
+        elif archive_path.suffix in STACK_ENDINGS:
+            content = _read_page(archive_path, path.name)
         else:
             content = _open_archive(archive_path).read(path.relative_to(archive_path).as_posix())
     except (FileNotFoundError, KeyError) as error:
@@ -46,8 +54,8 @@ def read_stamp(path: Path) -> tuple[int, int]:
     """
     archive_path = _find_archive(path)
     try:
-        if archive_path is None:
-            status = path.stat()
+        if archive_path is None or archive_path.suffix in STACK_ENDINGS:
+            status = (archive_path or path).stat()
             return status.st_size, status.st_mtime_ns
         member = _open_archive(archive_path).getinfo(path.relative_to(archive_path).as_posix())
         return member.file_size, member.CRC
@@ -69,6 +77,10 @@ def find_file(root: Path, name: str) -> Path:
         for member in _open_archive(archive_path).namelist():
             if Path(member).name == path.name and not member.startswith("__MACOSX/"):
                 return archive_path / member
+    if "/" in name and root.is_dir() and not path.parent.is_dir():
+        for found, packed_path in _list_below(root, Path(name).parent.as_posix()):
+            if found == name:
+                return Path(packed_path)
     raise InputError(f"{path} must exist (or {archive_path.name} beside it). Received: no such file")
 
 
@@ -77,7 +89,8 @@ def find_ids(root: Path, pattern: str) -> dict[str, tuple[str, ...]]:
 
     Args:
         root: the competition's folder.
-        pattern: a path below it with `{id}` once and `*` for anything within a name, as `train/{id}.jpg`.
+        pattern: a path below it with `{id}` once and `*` for anything within a name, as `train/{id}.jpg`; `{a,b}` is
+            either of two.
 
     Returns:
         The paths of each id (more than one where a `*` lets two files have it), ids sorted. As text: a Path takes
@@ -86,14 +99,24 @@ def find_ids(root: Path, pattern: str) -> dict[str, tuple[str, ...]]:
     Raises:
         InputError: the pattern's folder is missing, and so is a zip of its name.
     """
-    escaped = re.escape(pattern).replace(r"\*", "[^/]*").replace(r"\{id\}", "(?P<id>[^/]+)")
-    matches = re.compile(escaped).fullmatch
     found: dict[str, tuple[str, ...]] = {}
-    for name, path in _list_below(root, _fixed_folder(pattern)):
-        if match := matches(name):
-            others = found.get(match["id"], ())
-            found[match["id"]] = tuple(sorted((*others, path))) if others else (path,)
+    for plain in expand_pattern(pattern):
+        escaped = re.escape(plain).replace(r"\*", "[^/]*").replace(r"\{id\}", "(?P<id>[^/]+)")
+        matches = re.compile(escaped).fullmatch
+        for name, path in _list_below(root, fixed_folder(plain)):
+            if match := matches(name):
+                others = found.get(match["id"], ())
+                found[match["id"]] = tuple(sorted((*others, path))) if others else (path,)
     return {id_: found[id_] for id_ in sorted(found)}
+
+
+def expand_pattern(pattern: str) -> list[str]:
+    """Returns the patterns that one with `{a,b}` stands for: `{a,b}/{id}.png` is `a/{id}.png` and `b/{id}.png`."""
+    match = re.search(r"\{([^{}]*,[^{}]*)\}", pattern)
+    if match is None:
+        return [pattern]
+    before, after = pattern[: match.start()], pattern[match.end() :]
+    return [plain for choice in match[1].split(",") for plain in expand_pattern(f"{before}{choice}{after}")]
 
 
 def _list_below(root: Path, folder: str) -> Iterator[tuple[str, str]]:
@@ -105,12 +128,21 @@ def _list_below(root: Path, folder: str) -> Iterator[tuple[str, str]]:
         for here, prefix, names in _walk(root, root / folder):
             yield from ((f"{prefix}{name}", f"{here}{os.sep}{name}") for name in names)
         return
-    archive_path = root / f"{folder}.zip"
-    if not archive_path.is_file():
-        raise InputError(f"{root / folder} must exist (or {archive_path.name} beside it). Received: no such folder")
-    files = (m for m in _open_archive(archive_path).namelist() if not m.endswith("/") and not m.startswith("__MACOSX/"))
+    if (root / folder).suffix in STACK_ENDINGS and (root / folder).is_file():
+        yield from ((f"{folder}/{page}", str(root / folder / page)) for page in list_pages(root / folder))
+        return
+    parts = Path(folder).parts
+    packed = ["/".join(parts[: count + 1]) for count in range(len(parts))]
+    # The nearest first: `a/b.zip`, then `a.zip`, which holds `b`.
+    outer = next((name for name in reversed(packed) if (root / f"{name}.zip").is_file()), None)
+    if outer is None:
+        name = f"{Path(folder).name}.zip"
+        raise InputError(f"{root / folder} must exist (or {name} beside it). Received: no such folder")
+    archive_path = root / f"{outer}.zip"
     # Zips hold either `train/a.jpg` or `a.jpg`.
-    yield from ((m if m.startswith(f"{folder}/") else f"{folder}/{m}", str(archive_path / m)) for m in files)
+    start = f"{Path(outer).name}/"
+    for member in list_members(archive_path):
+        yield f"{outer}/{member.removeprefix(start)}", str(archive_path / member)
 
 
 def _walk(root: Path, folder: Path) -> Iterator[tuple[Path, str, list[str]]]:
@@ -120,7 +152,44 @@ def _walk(root: Path, folder: Path) -> Iterator[tuple[Path, str, list[str]]]:
         yield here, "" if here == root else f"{here.relative_to(root).as_posix()}/", names
 
 
-def _fixed_folder(pattern: str) -> str:
+def list_members(archive_path: Path) -> list[str]:
+    """Lists the files in a zip, without folders and what macOS adds."""
+    names = _open_archive(archive_path).namelist()
+    return [name for name in names if not name.endswith("/") and not name.startswith("__MACOSX/")]
+
+
+def list_pages(path: Path) -> list[str]:
+    """Names the pages of a TIFF of several: `000.png`, `001.png`; none where there is one page or no TIFF.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    try:
+        with Image.open(path) as picture:
+            count = getattr(picture, "n_frames", 1)
+    except UnidentifiedImageError:
+        return []
+    except (OSError, SyntaxError) as error:
+        raise InputError(f"{path} must be a whole TIFF. Received: {error}") from error
+    digits = len(str(count - 1))
+    return [f"{page:0{digits}}.png" for page in range(count)] if count > 1 else []
+
+
+def _read_page(path: Path, name: str) -> bytes:
+    """Reads a page of a TIFF as a PNG, which holds the same values."""
+    if name not in list_pages(path):
+        raise KeyError(name)
+    content = BytesIO()
+    try:
+        with Image.open(path) as picture:
+            picture.seek(int(Path(name).stem))
+            picture.save(content, format="PNG", compress_level=1)
+    except (OSError, SyntaxError, EOFError) as error:
+        raise InputError(f"{path}/{name} must be a whole page of 1, 8 or 16 bits. Received: {error}") from error
+    return content.getvalue()
+
+
+def fixed_folder(pattern: str) -> str:
     """Returns the leading folders of a pattern that are plain names."""
     fixed = []
     for part in Path(pattern).parent.parts:
@@ -131,8 +200,8 @@ def _fixed_folder(pattern: str) -> str:
 
 
 def _find_archive(path: Path) -> Path | None:
-    """Returns the zip that a path leads through, if any."""
-    return next((parent for parent in path.parents if parent.suffix == ".zip" and parent.is_file()), None)
+    """Returns the zip, or the TIFF of several pages, that a path leads through, if any."""
+    return next((parent for parent in path.parents if parent.suffix in _HOLDERS and parent.is_file()), None)
 
 
 @lru_cache(maxsize=8)
@@ -142,4 +211,7 @@ def _cached_archive(path: Path) -> zipfile.ZipFile:
 
 def _open_archive(path: Path) -> zipfile.ZipFile:
     with _zip_lock:  # lru_cache may run a miss twice; one open handle a process is enough
-        return _cached_archive(path)
+        try:
+            return _cached_archive(path)
+        except zipfile.BadZipFile as error:
+            raise InputError(f"{path} must be readable. Received: a damaged zip: {error}") from error

@@ -18,7 +18,7 @@ import numpy as np
 from unets.catalog import Catalog
 from unets.checks import read_checked_shares
 from unets.config import DatasetConfig
-from unets.data.samples import Sample, read_full_size, read_mask
+from unets.data.samples import Sample, count_object_pixels, read_full_size, read_mask
 from unets.errors import InputError
 from unets.parallel import run_tasks
 from unets.paths import Project
@@ -176,4 +176,4 @@ def _measure_rle_share(sample: Sample, dataset: DatasetConfig) -> float:
 
 def _measure_mask_share(sample: Sample, dataset: DatasetConfig) -> float:
     mask_hw = read_mask(sample, dataset)
-    return np.count_nonzero(mask_hw) / mask_hw.size
+    return count_object_pixels(mask_hw) / mask_hw.size

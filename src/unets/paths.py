@@ -73,6 +73,10 @@ class Project:
         """csv of the out-of-fold score of each training photo."""
         return self.experiment_dir(experiment) / "oof_dice.csv"
 
+    def oof_pixels_path(self, experiment: str) -> Path:
+        """Dice and IoU of each class over the pixels of all training photos, out-of-fold."""
+        return self.experiment_dir(experiment) / "oof_pixels.json"
+
     def pseudo_labels_dir(self, name: str) -> Path:
         """Test photos' masks, as more training photos; a csv.gz a fold."""
         return self.models_dir / "pseudo_labels" / name

@@ -59,6 +59,7 @@ def record_experiment(
         "num_groups": len(set(groups)),
         "oof": bootstrap_mean(scores, groups).model_dump(),
         "oof_first_view": None if pd.isna(first_views).any() else bootstrap_mean(first_views, groups).model_dump(),
+        "oof_pixels": _read_pixels(project.oof_pixels_path(name)),
         "cost": sum_cost(metrics.values()),
         "command": f"make train predict COMPETITION={project.competition} EXP={name} FOLD={_join(folds)}",
         "config": experiment.model_dump(mode="json"),
@@ -108,7 +109,7 @@ def render_results(results_dir: Path) -> str:
     for competition in sorted({record["competition"] for record in (*records, *judged)}):
         parts.append(f"## {competition}\n")
         if rows := [record for record in records if record["competition"] == competition]:
-            parts.append(f"{_render_table(rows)}\n{_render_commands(rows)}")
+            parts.append(f"{_render_table(rows)}\n{_render_pixels(rows)}{_render_commands(rows)}")
         if rows := [record for record in judged if record["competition"] == competition]:
             parts.append(f"Scored by Kaggle (`results/{competition}/kaggle/*.json`):\n\n{_render_judged(rows)}")
     return "\n".join(parts)
@@ -198,6 +199,25 @@ def _render_judged(records: list[dict[str, Any]]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _render_pixels(records: list[dict[str, Any]]) -> str:
+    """Renders Dice and IoU over the pixels of all photos, for records that have them: a line each, and its classes."""
+    lines = []
+    for record in records:
+        sources = {"out-of-fold": record.get("oof_pixels"), "test": (record.get("test") or {}).get("pixels")}
+        for source, pixels in sources.items():
+            if pixels and "mean_iou" in pixels:
+                known = {name: scores for name, scores in pixels["classes"].items() if scores}
+                classes = ", ".join(f"{name} {scores['iou']:.3f}" for name, scores in known.items())
+                means = f"mean Dice {pixels['mean_dice']:.4f}, mean IoU {pixels['mean_iou']:.4f}"
+                by_class = f" (IoU: {classes})" if len(known) > 1 else ""
+                lines.append(f"- {record['name']}, {source}, over the pixels of all photos: {means}{by_class}\n")
+    return "".join(lines) + ("\n" if lines else "")
+
+
+def _read_pixels(path: Path) -> dict[str, Any] | None:
+    return read_json(path) if path.exists() else None
 
 
 def _render_commands(records: list[dict[str, Any]]) -> str:

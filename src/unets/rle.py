@@ -5,6 +5,7 @@ right, then top to bottom (`order="row"`); most later competitions count top to 
 (`order="column"`).
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,7 @@ from unets.errors import InputError
 Order = Literal["row", "column"]
 Mask = npt.NDArray[np.uint8]
 
+_MAX_PIXELS = 2**40  # of any picture; where its size is not known
 _EIGHT_ONES = np.uint64(0x01_01_01_01_01_01_01_01)  # eight foreground pixels
 
 
@@ -98,6 +100,27 @@ def decode_rle(rle: str, size_hw: tuple[int, int], order: Order = "row") -> Mask
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         flat[start:end] = 1
     return flat.reshape(size_hw) if order == "row" else np.ascontiguousarray(flat.reshape(width, height).T)
+
+
+def unite_rles(rles: Iterable[str]) -> str:
+    """Returns the run lengths of the union of masks, which may overlap; each may be empty.
+
+    Raises:
+        InputError: see `decode_rle`.
+    """
+    runs = [read_runs(rle, _MAX_PIXELS) for rle in rles]
+    none = np.zeros(0, dtype=np.int64)
+    starts = np.concatenate([none, *(starts for starts, _ in runs)])
+    ends = np.concatenate([none, *(ends for _, ends in runs)])
+    if starts.size == 0:
+        return ""
+    order = np.argsort(starts, kind="stable")
+    starts, reach = starts[order], np.maximum.accumulate(ends[order])
+    opens = np.concatenate([[True], starts[1:] > reach[:-1]])  # neighbours join too
+    firsts = np.flatnonzero(opens)
+    lasts = np.concatenate([firsts[1:] - 1, [len(starts) - 1]])
+    united = np.stack([starts[firsts] + 1, reach[lasts] - starts[firsts]], axis=-1)
+    return _join(united.ravel())
 
 
 def measure_area(rle: str, num_pixels: int) -> int:

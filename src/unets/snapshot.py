@@ -16,8 +16,13 @@ _MACHINE = {("data", "cache"), ("training", "micro_batch")}
 # What of a dataset decides what a net is taught; `classes` stand by themselves. The others do not: `id_pattern`,
 # `num_folds` and `folds_seed` are in the folds file, `channels` only says what `make check-data` refuses, `metric` and
 # `num_*` are of later and earlier stages, and the csv's names of photos and classes are how rows find their photo.
-_TAUGHT = ("photos", "read_masks_from")
-_TAUGHT_BY_MASKS_FROM = {"files": ("masks", "mask_values"), "csv": ("masks_csv", "csv_rle_column")}
+_TAUGHT = ("photos", "read_masks_from", "value_range", "unite_masks")
+_TAUGHT_BY_MASKS_FROM = {
+    "files": ("masks", "mask_values", "background_values", "ignore_values", "mask_threshold"),
+    "csv": ("masks_csv", "csv_rle_column"),
+}
+# Later than the first runs: they stand in a snapshot where they say something, so that older runs keep their identity.
+_LATER = {"value_range", "background_values", "ignore_values", "mask_threshold", "unite_masks"}
 _TAUGHT_BY_RUN_LENGTHS = ("rle_order", "size_hw")  # the same numbers are another mask in another width
 _TAUGHT_BY_PSEUDO_LABELS = (*_TAUGHT_BY_RUN_LENGTHS, "test_photos")
 
@@ -68,7 +73,8 @@ def _find_taught(dataset: DatasetConfig, experiment: ExperimentConfig) -> set[st
         taught.update(_TAUGHT_BY_RUN_LENGTHS)
     if experiment.data.pseudo_labels is not None:
         taught.update(_TAUGHT_BY_PSEUDO_LABELS)
-    return taught
+    defaults = type(dataset).model_fields
+    return {field for field in taught if field not in _LATER or getattr(dataset, field) != defaults[field].default}
 
 
 def _find_identity(snapshot: dict[str, Any]) -> dict[str, Any]:

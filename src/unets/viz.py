@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.data.geometry import SizeHW, shrink
+from unets.data.samples import VOID
 
 Image = npt.NDArray[np.uint8]
 
@@ -38,7 +39,7 @@ def draw_contours(
     """
     drawn = image_hwc.copy()
     height, width = drawn.shape[:2]
-    for class_index in range(1, int(mask_hw.max()) + 1):
+    for class_index in sorted(set(np.unique(mask_hw).tolist()) - {0, VOID}):
         class_hw = shrink(np.where(mask_hw == class_index, np.uint8(255), np.uint8(0)), (height, width))
         binary_hw = (class_hw >= 128).astype(np.uint8)
         contours, _ = cv2.findContours(binary_hw, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)

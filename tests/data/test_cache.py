@@ -57,7 +57,7 @@ def refuse_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, size_hw: Any = None) -> Any:
         raise AssertionError(f"{path} was decoded again")
 
-    monkeypatch.setattr(cache, "read_image", refuse)
+    monkeypatch.setattr(cache, "read_photo", refuse)
 
 
 @pytest.mark.parametrize("kind", ["none", "ram", "disk", "auto"])
@@ -187,14 +187,14 @@ def test_an_old_cache_makes_room_for_the_new(catalog: Catalog, tmp_path: Path) -
 def test_two_that_want_the_same_cache_fill_it_once(
     catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, counted = cache.read_image, []
+    read, counted = cache.read_photo, []
 
     def read_slowly(path: Path, size_hw: Any = None) -> Any:
         counted.append(path)
         time.sleep(0.05)
         return read(path, size_hw)
 
-    monkeypatch.setattr(cache, "read_image", read_slowly)
+    monkeypatch.setattr(cache, "read_photo", read_slowly)
     with ThreadPoolExecutor(3) as pool:
         readers = list(pool.map(lambda _: open_kind(catalog, "disk", tmp_path / "cache"), range(3)))
     assert len(counted) == 6

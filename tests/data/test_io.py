@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unets.data.io import choose_reduction, decode_png, encode_png, read_image, read_index_image, read_size
+from unets.data.io import (
+    choose_reduction,
+    decode_png,
+    encode_png,
+    read_colour_image,
+    read_image,
+    read_index_image,
+    read_size,
+)
 from unets.errors import InputError
 
 
@@ -161,11 +169,44 @@ def test_bilevel_masks_come_as_0_and_1(tmp_path: Path, name: str) -> None:
     np.testing.assert_array_equal(read_index_image(tmp_path / name), mask_hw)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "I;16"])
-def test_masks_of_colours_or_more_bits(tmp_path: Path, mode: str) -> None:
-    Image.new(mode, (50, 30)).save(tmp_path / "a.png")
+@pytest.mark.parametrize(("mode", "value"), [("RGB", (1, 1, 2)), ("RGBA", (1, 2, 2, 255)), ("I;16", 256)])
+def test_masks_of_colours_or_more_bits(tmp_path: Path, mode: str, value: int | tuple[int, ...]) -> None:
+    Image.new(mode, (50, 30), value).save(tmp_path / "a.png")
     with pytest.raises(InputError, match=rf"a.png must hold one value of 8 bits a pixel .* Received: mode {mode}"):
         read_index_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(("mode", "value"), [("RGB", (7, 7, 7)), ("RGBA", (7, 7, 7, 9)), ("LA", (7, 9)), ("I;16", 7)])
+def test_masks_that_hold_one_value_in_another_mode(tmp_path: Path, mode: str, value: int | tuple[int, ...]) -> None:
+    Image.new(mode, (50, 30), value).save(tmp_path / "a.png")
+    assert (read_index_image(tmp_path / "a.png") == 7).all()
+
+
+def test_colours_are_looked_up_in_a_palette_and_grey_is_a_colour_too(tmp_path: Path) -> None:
+    colours = np.array([[[1, 2, 3], [255, 0, 4]]], dtype=np.uint8)
+    codes = [[0x010203, 0xFF0004]]
+    Image.fromarray(colours).save(tmp_path / "rgb.png")
+    Image.fromarray(colours).quantize(2).save(tmp_path / "palette.png")
+    assert read_colour_image(tmp_path / "rgb.png").tolist() == codes
+    assert read_colour_image(tmp_path / "palette.png").tolist() == codes
+    Image.new("L", (1, 1), 7).save(tmp_path / "grey.png")
+    assert read_colour_image(tmp_path / "grey.png").tolist() == [[0x070707]]
+    Image.new("I;16", (1, 1), 7).save(tmp_path / "deep.png")
+    with pytest.raises(InputError, match=r"deep.png must hold colours of 8 bits a channel. Received: mode I;16"):
+        read_colour_image(tmp_path / "deep.png")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_photos_of_16_bits_are_stretched_over_the_range_given(tmp_path: Path, name: str) -> None:
+    values = np.array([[0, 100, 150], [200, 4095, 65535]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / name)
+    image = read_image(tmp_path / name, None, (100, 200))
+    # (150 - 100) / 100 * 255 = 127.5, which rint takes to the even 128; outside the range it stays at 0 and 255
+    assert image[..., 0].tolist() == [[0, 0, 128], [255, 255, 255]]
+    assert (image == image[..., :1]).all() and image.dtype == np.uint8
+    # a photo of 8 bits is left as it is
+    eight = save(tmp_path / f"eight_{name}", np.array([[0, 150], [200, 255]], dtype=np.uint8))
+    np.testing.assert_array_equal(read_image(eight, None, (100, 200)), read_image(eight))
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "a.tif", "a.bmp"])

@@ -9,7 +9,16 @@ from PIL import Image
 
 from unets.catalog import load_catalog
 from unets.config import DatasetConfig, load_dataset
-from unets.data.samples import Sample, read_coverage, read_csv_mask, read_file_mask, read_full_size, read_mask
+from unets.data.samples import (
+    VOID,
+    Sample,
+    count_object_pixels,
+    read_coverage,
+    read_csv_mask,
+    read_file_mask,
+    read_full_size,
+    read_mask,
+)
 from unets.errors import InputError
 from unets.paths import Project
 
@@ -119,3 +128,60 @@ def test_the_size_is_the_declared_one_or_the_photos(tmp_path: Path) -> None:
     sample = make_sample(tmp_path)
     assert read_full_size(sample, DatasetConfig()) == (2, 4)
     assert read_full_size(sample, DatasetConfig(size_hw=(1280, 1918))) == (1280, 1918)
+
+
+def test_0_may_be_a_class_and_some_values_nobodys(tmp_path: Path) -> None:
+    """As in CamVid: every pixel has a class, or nobody labelled it."""
+    dataset = DatasetConfig(
+        classes=("sky", "road"),
+        mask_values=(0, 1),
+        background_values=(),
+        ignore_values=(11, 12),
+        csv_class_column="class",
+    )
+    sample = make_sample(tmp_path, [[0, 1, 11, 12], [1, 1, 0, 0]])
+    mask_hw = read_mask(sample, dataset)
+    assert mask_hw.tolist() == [[1, 2, VOID, VOID], [2, 2, 1, 1]]
+    assert count_object_pixels(mask_hw) == 6
+    # blocks of 2 x 2: 1 of 4 sky, 3 of 4 road; 2 of 4 sky, 2 of 4 nobody's
+    assert dataset.num_layers == 3
+    assert read_coverage(sample, dataset, (1, 2)).tolist() == [[[64, 191, 0], [128, 0, 127]]]
+
+
+def test_colours(tmp_path: Path) -> None:
+    dataset = DatasetConfig(
+        classes=("road", "tree"),
+        mask_values=((128, 64, 128), 200),
+        background_values=((0, 0, 0),),
+        ignore_values=((255, 0, 0),),
+        csv_class_column="class",
+    )
+    pixels = np.array([[[128, 64, 128], [200, 200, 200]], [[0, 0, 0], [255, 0, 0]]], dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    sample = Sample(id="a", group="a", view=None, photo=str(tmp_path / "a.png"), mask_path=tmp_path / "a.png")
+    assert read_mask(sample, dataset).tolist() == [[1, 2], [0, VOID]]
+    pixels[0, 0] = (128, 64, 129)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"a.png must hold .* only. Received: also \[\(128, 64, 129\)\]"):
+        read_mask(sample, dataset)
+
+
+@pytest.mark.parametrize(("classes_are", "wanted"), [((255,), [[0, 0, 1, 1]]), ((0,), [[1, 1, 0, 0]])])
+def test_shades_are_cut(tmp_path: Path, classes_are: tuple[int], wanted: list[list[int]]) -> None:
+    sample = make_sample(tmp_path, [[0, 127, 128, 251]])
+    background = (255 - classes_are[0],)
+    dataset = DatasetConfig(mask_values=classes_are, background_values=background, mask_threshold=128)
+    assert read_mask(sample, dataset).tolist() == wanted
+
+
+def test_files_of_one_object_each_are_united(tmp_path: Path) -> None:
+    objects = {"a": [[255, 0, 0]], "b": [[0, 255, 0]]}
+    for name, values in objects.items():
+        Image.fromarray(np.array(values, dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    first, second = tmp_path / "a.png", tmp_path / "b.png"
+    dataset = DatasetConfig(mask_values=(255,), unite_masks=True)
+    sample = Sample(id="a", group="a", view=None, photo=str(first), mask_path=first, more_mask_paths=(second,))
+    assert read_mask(sample, dataset).tolist() == [[1, 1, 0]]
+    Image.new("L", (2, 1)).save(second)
+    with pytest.raises(InputError, match=r"b.png must have the size of .*a.png. Received: \(1, 2\)"):
+        read_mask(sample, dataset)

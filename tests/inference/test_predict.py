@@ -288,11 +288,11 @@ def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.Mon
     )
     many = replace(constant, catalog=replace(constant.catalog, train=(), test=test))
     counts, lead = {"read": 0, "written": 0}, []
-    read_image, write_shard = predict.read_image, predict.write_shard
+    read_photo, write_shard = predict.read_photo, predict.write_shard
 
     def count_read(*args: Any) -> Any:
         counts["read"] += 1
-        return read_image(*args)
+        return read_photo(*args)
 
     def write_slowly(*args: Any, **kwargs: Any) -> Any:
         time.sleep(0.02)
@@ -300,7 +300,7 @@ def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.Mon
         counts["written"] += 4
         return write_shard(*args, **kwargs)
 
-    monkeypatch.setattr(predict, "read_image", count_read)
+    monkeypatch.setattr(predict, "read_photo", count_read)
     monkeypatch.setattr(predict, "write_shard", write_slowly)
     monkeypatch.setattr(predict, "count_cores", lambda: 2)
     many.predict(batch_size=4, shard_size=4)

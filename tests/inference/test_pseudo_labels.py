@@ -238,7 +238,7 @@ def test_confident_photos_alone_are_kept(constant: Scene) -> None:
 def test_masks_and_confidence_photo_by_photo(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The labels are the objects, of those photos whose maps are sharp."""
     test = scene.catalog.test
-    id_of = {predict.read_image(sample.photo_path, SIZE_HW).tobytes(): sample.id for sample in test}
+    id_of = {predict.read_photo(sample, SIZE_HW).tobytes(): sample.id for sample in test}
     blurred = {test[2].id, test[5].id}
 
     def prob(image_hwc: npt.NDArray[np.uint8]) -> float:

@@ -8,12 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
 from unets.catalog import load_catalog, read_rle_csv
 from unets.config import DatasetConfig, load_dataset
+from unets.data.samples import VOID
 from unets.errors import InputError
 from unets.inference.postprocess import drop_small, to_masks
-from unets.inference.score import FROM_COUNTS, count_thresholds, score_cuts, score_mask, score_submission
+from unets.inference.score import (
+    FROM_COUNTS,
+    count_thresholds,
+    default_threshold,
+    score_cuts,
+    score_mask,
+    score_submission,
+)
 from unets.metrics import METRICS
 from unets.paths import Project
 from unets.rle import encode_rle
@@ -87,7 +96,8 @@ def test_the_truth_itself_scores_one(tiny: tuple[Project, DatasetConfig]) -> Non
     assert score.ids == ("test000_01", "test000_02", "test001_01", "test001_02")
     assert score.groups == ("test000", "test000", "test001", "test001")
     numbers = {"mean": 1.0, "low": 1.0, "high": 1.0, "num_photos": 4, "num_groups": 2}
-    assert score.summarize() == {"metric": "dice", **numbers}
+    pixels = {"mean_dice": 1.0, "mean_iou": 1.0, "classes": {"car": {"dice": 1.0, "iou": 1.0}}}
+    assert score.summarize() == {"metric": "dice", **numbers, "pixels": pixels}
 
 
 def test_csv_and_mask_files_as_truth_agree(tiny: tuple[Project, DatasetConfig], tmp_path: Path) -> None:
@@ -139,3 +149,29 @@ def test_a_faulty_mask_is_named(tiny: tuple[Project, DatasetConfig], tmp_path: P
         score_submission(truth, path, dataset, jobs=1)
     with pytest.raises(InputError, match="`TRUTH` must be a csv"):
         score_submission(path, tmp_path / "nowhere", dataset, jobs=1)
+
+
+def test_what_nobody_labelled_is_left_out(make_competition: Callable[..., Project], tmp_path: Path) -> None:
+    truth_hw = np.array([[1, 1, VOID, VOID, 0, 2]], dtype=np.uint8)
+    mask_hw = np.array([[1, 0, 1, 2, 0, 2]], dtype=np.uint8)
+    # class 1: 1 of both, 2 true, 1 predicted; class 2: 1, 1, 1
+    assert score_mask(truth_hw, mask_hw, num_classes=2, metric="dice") == pytest.approx((2 / 3 + 1) / 2)
+    probs = np.zeros((1, 6, 2), dtype=np.float32)
+    probs[0, [0, 2], 0], probs[0, [3, 5], 1] = 0.9, 0.9
+    assert score_cuts(truth_hw, probs, [(0.5, 0)], metric="iou").tolist() == pytest.approx([(1 / 2 + 1) / 2])
+    one = np.array([[1, VOID]], dtype=np.uint8)
+    assert score_cuts(one, np.ones((1, 2, 1), np.float32), [(0.5, 0), (0.0, 0)], metric="dice").tolist() == [1.0, 1.0]
+    # the same through a submission, against a folder of masks
+    fields = {"mask_values": (1, 2), "background_values": (0,), "ignore_values": (9,), "csv_class_column": "class"}
+    dataset = DatasetConfig(classes=("a", "b"), masks="masks/{id}.png", csv_image="{id}", **fields)
+    (tmp_path / "truth").mkdir()
+    Image.fromarray(np.where(truth_hw == VOID, 9, truth_hw).astype(np.uint8)).save(tmp_path / "truth" / "x.png")
+    rows = [["img", "class", "rle_mask"], ["x", "a", encode_rle(mask_hw == 1)], ["x", "b", encode_rle(mask_hw == 2)]]
+    score = score_submission(write_rows(tmp_path / "s.csv", rows), tmp_path / "truth", dataset, jobs=1)
+    assert score.values.tolist() == pytest.approx([(2 / 3 + 1) / 2])
+    assert score.pixels["classes"] == {"a": {"dice": 2 / 3, "iou": 1 / 2}, "b": {"dice": 1.0, "iou": 1.0}}
+
+
+def test_without_a_background_every_pixel_gets_a_class() -> None:
+    assert default_threshold(DatasetConfig()) == 0.5
+    assert default_threshold(DatasetConfig(mask_values=(0,), background_values=())) == 0.0

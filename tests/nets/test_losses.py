@@ -24,6 +24,7 @@ from unets.nets.losses import (
     dice,
     find_border_weights,
     focal,
+    leave_out_void,
     lovasz,
     to_probs,
     with_background,
@@ -537,3 +538,47 @@ def test_each_trains_a_step_under_xla(name: str, channels: int) -> None:
     np.testing.assert_allclose(value, evaluate(build_loss(name), targets_u8, logits).mean(), rtol=1e-5)
     moved = [abs(now - then).max() for now, then in zip(net.get_weights(), before, strict=True)]
     assert np.isfinite(moved).all() and max(moved) > 0
+
+
+def make_void(num_classes: int, seed: int = 0) -> tuple[npt.NDArray[np.uint8], Array]:
+    """Makes targets of 0 and 255 with a layer of void in half of the columns, and logits."""
+    rng = np.random.default_rng(seed)
+    index = rng.integers(0, num_classes + 1, (2, 6, 8))
+    targets = np.stack([(index == k) * np.uint8(255) for k in range(1, num_classes + 1)], axis=-1)
+    void = np.zeros((2, 6, 8, 1), dtype=np.uint8)
+    void[:, :, ::2] = 255
+    targets[void[..., 0] > 0] = 0
+    channels = 1 if num_classes == 1 else num_classes + 1
+    return np.concatenate([targets, void], axis=-1), rng.normal(size=(2, 6, 8, channels)).astype(np.float32)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_what_nobody_labelled_has_no_loss_and_no_gradient(name: str, num_classes: int) -> None:
+    targets, logits = make_void(num_classes)
+    loss = build_loss(name)
+    changed = logits.copy()
+    changed[:, :, ::2] = np.random.default_rng(1).normal(size=changed[:, :, ::2].shape) * 9
+    values = evaluate(loss, targets, logits)
+    np.testing.assert_array_equal(values, evaluate(loss, targets, changed))
+    gradient = find_gradient(loss, targets, logits)  # type: ignore[arg-type]
+    assert (gradient[:, :, ::2] == 0).all() and (gradient[:, :, 1::2] != 0).any()
+
+
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_the_loss_is_that_of_the_labelled_pixels_alone(num_classes: int) -> None:
+    targets, logits = make_void(num_classes)
+    labelled, seen = targets[:, :, 1::2, :-1], logits[:, :, 1::2]
+    # half of the pixels are left out, and the mean is over all of them; Dice has sums, of which they are no part
+    half = evaluate(build_loss("bce"), labelled, seen) / 2
+    np.testing.assert_allclose(evaluate(build_loss("bce"), targets, logits), half, rtol=1e-5)
+    whole = evaluate(build_loss("dice"), labelled, seen)
+    np.testing.assert_allclose(evaluate(build_loss("dice"), targets, logits), whole, rtol=1e-5)
+
+
+def test_of_a_pixel_that_is_partly_labelled_that_part_stands_for_the_whole() -> None:
+    targets = make_batch([[[0.3, 0.4], [0.2, 0.5]]])
+    known, logits = leave_out_void(ops.convert_to_tensor(targets), ops.convert_to_tensor(make_batch([[[1], [1]]])))
+    # 0.3 of the 0.6 that are labelled; half or more void is left out: background that the net is sure of
+    np.testing.assert_allclose(ops.convert_to_numpy(known), make_batch([[[0.5], [0.0]]]), rtol=1e-6)
+    assert ops.convert_to_numpy(logits).ravel().tolist() == [1.0, -30.0]

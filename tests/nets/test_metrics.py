@@ -83,3 +83,10 @@ def test_reset_forgets() -> None:
     metric.update_state(targets, np.full((2, 4, 4, 1), 1, dtype=np.float32))
     assert float(metric.result()) == 1.0
     assert metric.name == "dice"
+
+
+def test_what_nobody_labelled_counts_nowhere() -> None:
+    targets = np.array([[[255, 0], [255, 0], [0, 255], [0, 0]]], dtype=np.uint8)[:, None]
+    logits = np.array([[[1], [-1], [1], [-1]]], dtype=np.float32)[:, None]
+    # truth 1 1 . 0, predicted 1 0 . 0: 2 * 1 / (2 + 1)
+    assert measure((targets, logits)) == pytest.approx(2 / 3)

@@ -152,3 +152,17 @@ def test_the_fleet_is_the_seeds_alone():
     ids = {car.id for car in fleet} | {build_car(1, index).id for index in range(40)}
     assert len(ids) == 80
     assert all(len(id_) == 12 and int(id_, 16) >= 0 for id_ in ids)
+
+
+def test_parts_make_up_the_mask_and_the_photo_is_the_same():
+    car = build_car(0, 3)
+    image, mask = render_photo(car, 4, 0, SIZE_HW)
+    again, parts = render_photo(car, 4, 0, SIZE_HW, in_parts=True)
+    assert np.array_equal(image, again) and np.array_equal(parts > 0, mask == 1)
+    assert np.array_equal(render_mask(car, 4, 0, SIZE_HW, in_parts=True), parts)
+    shares = np.bincount(parts[parts > 0], minlength=4)[1:] / mask.sum()
+    # of a car seen from the side, as PARTS names them: body, glass, wheels
+    assert shares[0] > 0.5 and 0.05 < shares[1] < 0.35 and 0.05 < shares[2] < 0.3
+    rows, _ = np.nonzero(parts == 3)
+    glass_rows, _ = np.nonzero(parts == 2)
+    assert rows.mean() > np.nonzero(parts == 1)[0].mean() > glass_rows.mean()

@@ -14,8 +14,7 @@ from filelock import FileLock
 
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
-from unets.data.io import read_image
-from unets.data.samples import Sample, has_rle_mask, read_coverage
+from unets.data.samples import Sample, has_rle_mask, read_coverage, read_photo
 from unets.files import read_stamp
 from unets.parallel import run_tasks
 from unets.runs import fingerprint
@@ -45,7 +44,7 @@ class DiskReader:
     def __getitem__(self, index: int) -> Pair:
         """Returns (photo, coverage) of the sample at `index`."""
         sample = self.samples[index]
-        return read_image(sample.photo_path, self.size_hw), read_coverage(sample, self.dataset, self.size_hw)
+        return read_photo(sample, self.size_hw), read_coverage(sample, self.dataset, self.size_hw)
 
 
 class ArrayReader:
@@ -96,7 +95,7 @@ def open_reader(
     """
     reader = DiskReader(samples, dataset, size_hw)
     if kind == "auto":
-        kind = choose_kind(measure_cache(len(samples), len(dataset.classes), size_hw), cache_dir)
+        kind = choose_kind(measure_cache(len(samples), dataset.num_layers, size_hw), cache_dir)
     if kind == "none":
         return reader
     if kind == "ram":
@@ -104,9 +103,9 @@ def open_reader(
     return ArrayReader(*_map_files(reader, cache_dir, what))
 
 
-def measure_cache(num_samples: int, num_classes: int, size_hw: SizeHW) -> int:
-    """Returns the bytes that a cache takes."""
-    return num_samples * size_hw[0] * size_hw[1] * (3 + num_classes)
+def measure_cache(num_samples: int, num_layers: int, size_hw: SizeHW) -> int:
+    """Returns the bytes that a cache takes, of photos and `num_layers` layers of coverage."""
+    return num_samples * size_hw[0] * size_hw[1] * (3 + num_layers)
 
 
 def choose_kind(num_bytes: int, cache_dir: Path) -> Kind:
@@ -140,8 +139,8 @@ def _find_free_disk(folder: Path) -> int:
 
 def _allocate(reader: DiskReader, folder: Path | None = None) -> Pair:
     """Makes room for every sample, in memory or in two files of `folder`."""
-    num_samples, classes = len(reader.samples), len(reader.dataset.classes)
-    shapes = {"photos": (num_samples, *reader.size_hw, 3), "coverages": (num_samples, *reader.size_hw, classes)}
+    num_samples, num_layers = len(reader.samples), reader.dataset.num_layers
+    shapes = {"photos": (num_samples, *reader.size_hw, 3), "coverages": (num_samples, *reader.size_hw, num_layers)}
     if folder is None:
         return np.empty(shapes["photos"], np.uint8), np.empty(shapes["coverages"], np.uint8)
     photos, coverages = (
@@ -201,4 +200,6 @@ def _stamp_mask(sample: Sample, dataset: DatasetConfig) -> tuple[int, int] | str
     """Returns what changes when a mask does, in the source that is read."""
     if has_rle_mask(sample, dataset):
         return fingerprint(rles=sample.mask_rles)
+    if sample.more_mask_paths:
+        return fingerprint(files=[(path.name, *read_stamp(path)) for path in sample.mask_paths])
     return None if sample.mask_path is None else read_stamp(sample.mask_path)

@@ -2,6 +2,7 @@
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -35,7 +36,9 @@ _PNG_SETTINGS = (
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 
 
-def read_image(path: Path, size_hw: SizeHW | None = None) -> npt.NDArray[np.uint8]:
+def read_image(
+    path: Path, size_hw: SizeHW | None = None, value_range: tuple[int, int] | None = None
+) -> npt.NDArray[np.uint8]:
     """Reads a photo, shrunk to `size_hw` by area.
 
     A JPEG is decoded at a fraction of its size where that is exact (see `choose_reduction`), the rest of the way goes
@@ -44,6 +47,7 @@ def read_image(path: Path, size_hw: SizeHW | None = None) -> npt.NDArray[np.uint
     Args:
         path: a photo, in a folder or in a zip.
         size_hw: (height, width) wanted; None keeps the photo's own.
+        value_range: of a photo of 16 bits, what becomes 0 and 255; those of 8 bits stay as they are.
 
     Returns:
         uint8 RGB (height, width, 3).
@@ -51,10 +55,12 @@ def read_image(path: Path, size_hw: SizeHW | None = None) -> npt.NDArray[np.uint
     Raises:
         InputError: the file is missing, empty, truncated, or not a photo.
     """
-    return decode_image(read_bytes(path), path, size_hw)
+    return decode_image(read_bytes(path), path, size_hw, value_range)
 
 
-def decode_image(content: bytes, path: Path, size_hw: SizeHW | None = None) -> npt.NDArray[np.uint8]:
+def decode_image(
+    content: bytes, path: Path, size_hw: SizeHW | None = None, value_range: tuple[int, int] | None = None
+) -> npt.NDArray[np.uint8]:
     """Does what `read_image` does with the bytes of a file; `path` is for the error."""
     reduction = 1
     if content.startswith(_JPEG_START):
@@ -63,9 +69,12 @@ def decode_image(content: bytes, path: Path, size_hw: SizeHW | None = None) -> n
             raise InputError(f"{path} must be a whole JPEG. Received: {len(content)} bytes without an end marker")
         if size_hw is not None:
             reduction = choose_reduction(_read_size(content, path), size_hw)
-    image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), _DECODE_FLAGS[reduction])
+    depth = 0 if value_range is None else cv2.IMREAD_ANYDEPTH
+    image = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), _DECODE_FLAGS[reduction] | depth)
     if image is None:
         raise InputError(f"{path} must be a photo that OpenCV reads. Received: {len(content)} bytes of something else")
+    if value_range is not None and image.dtype != np.uint8:
+        image = _stretch(np.asarray(image), value_range)
     image_bgr = np.asarray(image, dtype=np.uint8)
     if size_hw is not None:
         image_bgr = shrink(image_bgr, size_hw)
@@ -94,11 +103,15 @@ def read_size(path: Path) -> SizeHW:
     return _read_size(read_bytes(path), path)
 
 
-def read_index_image(path: Path) -> npt.NDArray[np.uint8]:
+def read_index_image(path: Path, *, clip: bool = False) -> npt.NDArray[np.uint8]:
     """Reads a mask file as the values it stores: palette indices, grey levels, or 0 and 1 of a bilevel picture.
 
     Pillow, not cv2: cv2 applies a GIF's palette (0/255 in place of 0/1, three channels since 5.0) and takes twice as
-    long.
+    long. A colour picture whose channels are equal is grey; 16 bits whose values are at most 255 hold 8.
+
+    Args:
+        path: of the mask.
+        clip: whether higher values count as 255.
 
     Returns:
         uint8 (height, width).
@@ -106,15 +119,50 @@ def read_index_image(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         InputError: the file is missing, empty, damaged, or holds colours where one value a pixel is wanted.
     """
+    values, mode = _read_pixels(path, keep=("1", "L", "P"))
+    if values.ndim == 3 and mode in ("RGB", "RGBA", "LA"):
+        channels = values[..., :1] if mode == "LA" else values[..., :3]
+        if (channels == channels[..., :1]).all():
+            return np.ascontiguousarray(channels[..., 0])
+    elif values.ndim == 2 and int(values.min(initial=0)) >= 0 and (clip or int(values.max(initial=0)) <= 255):
+        return np.array(np.minimum(values, 255), dtype=np.uint8)
+    raise InputError(f"{path} must hold one value of 8 bits a pixel (grey or palette). Received: mode {mode}")
+
+
+def read_colour_image(path: Path) -> npt.NDArray[np.uint32]:
+    """Reads a mask file as colours, 65536 R + 256 G + B; those of a palette are looked up, grey 7 is (7, 7, 7).
+
+    Returns:
+        uint32 (height, width).
+
+    Raises:
+        InputError: the file is missing, empty, damaged, or no picture of 8 bits a channel.
+    """
+    values, mode = _read_pixels(path, keep=())
+    if values.ndim != 3:
+        raise InputError(f"{path} must hold colours of 8 bits a channel. Received: mode {mode}")
+    red, green, blue = (values[..., channel].astype(np.uint32) for channel in range(3))
+    return np.asarray(red << 16 | green << 8 | blue)
+
+
+def _read_pixels(path: Path, keep: tuple[str, ...]) -> tuple[npt.NDArray[Any], str]:
+    """Returns (pixels, mode) of a picture; with `keep` as it stores them, without them as RGB where it has 8 bits."""
     with _open_picture(read_bytes(path), path) as picture:
-        if picture.mode not in ("1", "L", "P"):
-            raise InputError(
-                f"{path} must hold one value of 8 bits a pixel (grey or palette). Received: mode {picture.mode}"
-            )
+        mode = picture.mode
         try:
-            return np.array(picture, dtype=np.uint8)
+            if mode in keep:
+                return np.array(picture, dtype=np.uint8), mode
+            if not keep and mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
+                return np.array(picture.convert("RGB"), dtype=np.uint8), mode
+            return np.array(picture), mode
         except (OSError, SyntaxError, ValueError) as error:
             raise InputError(f"{path} must be whole. Received: {error}") from error
+
+
+def _stretch(image: npt.NDArray[Any], value_range: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    low, high = value_range
+    scaled = (image.astype(np.float32) - low) * np.float32(255 / (high - low))
+    return np.asarray(np.rint(np.clip(scaled, 0, 255)), dtype=np.uint8)
 
 
 def encode_png(values_hw: npt.NDArray[np.uint8]) -> bytes:

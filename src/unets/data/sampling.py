@@ -89,7 +89,7 @@ def find_classes(
         if sample.mask_rles is not None:
             return [rle.strip() != "" for rle in sample.mask_rles]
         areas = np.bincount(read_mask(sample, dataset).ravel(), minlength=num_classes + 1)
-        return [bool(area) for area in areas[1:]]
+        return [bool(area) for area in areas[1 : num_classes + 1]]
 
     if all(sample.mask_rles is not None for sample in samples):
         return np.array([find(sample) for sample in samples], dtype=np.bool_)

@@ -10,11 +10,11 @@ from functools import partial
 from io import BytesIO, StringIO, TextIOWrapper
 from pathlib import Path
 
-from unets.catalog import parse_row, read_sample_rows
+from unets.catalog import default_header, default_rows, parse_row, read_sample_rows
 from unets.config import DatasetConfig
 from unets.data.samples import Sample, read_full_size
 from unets.errors import InputError
-from unets.files import read_bytes
+from unets.files import find_file, read_bytes
 from unets.parallel import run_tasks
 from unets.rle import read_runs
 
@@ -38,7 +38,7 @@ class _Row:
 
 def check_submission(
     path: Path,
-    sample_path: Path,
+    sample_path: Path | None,
     dataset: DatasetConfig,
     *,
     photos: Sequence[Sample] = (),
@@ -51,17 +51,19 @@ def check_submission(
 
     Args:
         path: csv or csv.gz.
-        sample_path: the competition's sample submission.
+        sample_path: the competition's sample submission; None: rows as `default_rows` has them.
         dataset: the dataset's declaration.
-        photos: the test photos, asked for their size where the dataset has no common one.
+        photos: the test photos, asked for their size where the dataset has no common one, and for their names where
+            there is no sample submission.
         jobs: worker processes; None is one a core.
 
     Raises:
         InputError: the file is damaged or at fault; names the first 20 faults by row.
     """
-    keys = [(cell, class_name or "") for cell, class_name in read_sample_rows(sample_path, dataset)]
+    header, wanted = read_wanted(sample_path, dataset, photos)
+    keys = [(cell, class_name or "") for cell, class_name in wanted]
     photo_of = {} if dataset.size_hw else {photo.id: photo for photo in photos}
-    chunks = _read_chunks(path, read_header(sample_path), keys, photo_of, dataset)
+    chunks = _read_chunks(path, header, keys, photo_of, dataset)
     total = len(keys) // _CHUNK + 1
     faults: list[str] = []
     num_faults = 0
@@ -72,6 +74,26 @@ def check_submission(
         more = f"\n  ... and {num_faults - len(faults)} more" if num_faults > len(faults) else ""
         listed = "".join(f"\n  {fault}" for fault in faults)
         raise InputError(f"{path} must be a valid submission. Received: {num_faults} faults:{listed}{more}")
+
+
+def read_wanted(
+    sample_path: Path | None, dataset: DatasetConfig, photos: Sequence[Sample]
+) -> tuple[list[str], list[tuple[str, str | None]]]:
+    """Returns the header and the (image cell, class) of the rows that a submission must have, in their order."""
+    if sample_path is None:
+        return default_header(dataset), default_rows(dataset, photos)
+    return read_header(sample_path), read_sample_rows(sample_path, dataset)
+
+
+def find_sample(dataset: DatasetConfig, input_dir: Path) -> Path | None:
+    """Returns the path of the sample submission, None where the dataset declares none.
+
+    Raises:
+        InputError: it does not exist, or there are no test photos and so no submission.
+    """
+    if dataset.test_photos is None:
+        raise InputError("`test_photos` must be declared for a submission. Received: test_photos=None in dataset.py")
+    return None if dataset.sample_submission is None else find_file(input_dir, dataset.sample_submission)
 
 
 def read_header(path: Path) -> list[str]:

@@ -17,12 +17,13 @@ from unets.data.samples import Sample, read_mask
 from unets.errors import InputError
 from unets.folds import read_folds
 from unets.inference.maps import MapReader, list_shards, open_maps
+from unets.inference.pixels import Counts, count_pixels_of, describe_pixels, sum_counts
 from unets.inference.postprocess import ClassMask
-from unets.inference.recipe import Recipe, score_recipes
-from unets.inference.score import Scores
+from unets.inference.recipe import Recipe, make_mask, score_recipes
+from unets.inference.score import Scores, default_threshold
 from unets.parallel import run_tasks
 from unets.paths import Project
-from unets.runs import write_text
+from unets.runs import write_json, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ def score_oof(
     """Scores each out-of-fold map of an experiment at full size, cut at 0.5, and writes `oof_dice.csv`.
 
     Its columns are `id,group,fold,<metric>,<metric>_first_view`; the last is empty where there are no maps of the first
-    view alone.
+    view alone. `oof_pixels.json` gets Dice and IoU of each class over the pixels of all these photos.
 
     Args:
         project: the folders.
@@ -141,7 +142,10 @@ def score_oof(
         float64 (photos, 2): with all views, and with the first alone (NaN where there are no such maps).
     """
     oof = open_oof(project, dataset, [experiment], folds)
-    scores = np.concatenate(list(run_oof(_score_views, oof, what=f"score {experiment}", jobs=jobs)))
+    parts = list(run_oof(_score_views, oof, what=f"score {experiment}", jobs=jobs))
+    scores = np.concatenate([part for part, _ in parts])
+    pixels = describe_pixels(sum_counts(counts for _, counts in parts), dataset.classes)
+    write_json(project.oof_pixels_path(experiment), pixels)
     columns = {dataset.metric: scores[:, 0], f"{dataset.metric}_first_view": scores[:, 1]}
     write_scores(project.oof_dice_path(experiment), oof, columns)
     return scores
@@ -158,19 +162,26 @@ def write_scores(path: Path, oof: OofTask, columns: Mapping[str, Scores]) -> Non
     write_text(path, text.getvalue())
 
 
-def _score_views(task: OofTask) -> Scores:
-    rows = []
+def _score_views(task: OofTask) -> tuple[Scores, Counts]:
+    dataset, rows, counts = task.dataset, [], []
+    recipe = Recipe(weights=(1.0,), threshold=default_threshold(dataset))
     for index in range(len(task.samples)):
         truth_hw, maps, first_views = task.read(index)
-        rows.append([score_map(truth_hw, probs_u8_hwc, task.dataset) for probs_u8_hwc in (*maps, *first_views)])
-    return np.array(rows)
+        rows.append([score_map(truth_hw, probs_u8_hwc, dataset) for probs_u8_hwc in (*maps, *first_views)])
+        mask_hw = make_mask(recipe, maps, (truth_hw.shape[0], truth_hw.shape[1]))
+        counts.append(count_pixels_of(truth_hw, mask_hw, len(dataset.classes)))
+    return np.array(rows), sum_counts(counts)
 
 
 def score_map(truth_hw: ClassMask, probs_u8_hwc: MapU8 | None, dataset: DatasetConfig) -> float:
-    """Scores a map at full size, cut at 0.5, with the competition's metric; NaN where there is none."""
+    """Scores a map at full size with the competition's metric; NaN where there is none.
+
+    It is cut at 0.5; where the dataset has no background, each pixel gets its most probable class.
+    """
     if probs_u8_hwc is None:
         return float("nan")
-    (score,) = score_recipes(truth_hw, [probs_u8_hwc], [Recipe(weights=(1.0,))], metric=dataset.metric)
+    recipe = Recipe(weights=(1.0,), threshold=default_threshold(dataset))
+    (score,) = score_recipes(truth_hw, [probs_u8_hwc], [recipe], metric=dataset.metric)
     return float(score)
 
 

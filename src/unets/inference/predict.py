@@ -20,8 +20,7 @@ from unets.catalog import Catalog
 from unets.cluster import find_cluster
 from unets.config import ExperimentConfig, PredictionConfig
 from unets.data.geometry import SizeHW
-from unets.data.io import read_image
-from unets.data.samples import Sample
+from unets.data.samples import Sample, read_photo
 from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.inference.maps import EncodedMap, encode_map, find_missing_shards, shard_path, split_shards, write_shard
@@ -265,7 +264,7 @@ def predict_shards(
     samples = [sample for shard in todo for sample in shard.samples]
     workers = count_cores()
     ahead = 2 * experiment.prediction.batch_size + workers
-    images = map_ahead(lambda sample: read_image(sample.photo_path, size_hw), samples, workers=workers, ahead=ahead)
+    images = map_ahead(lambda sample: read_photo(sample, size_hw), samples, workers=workers, ahead=ahead)
     shown = show_progress(images, what=what, total=num_photos, unit="photo")
     maps = _predict_images(predictor, todo, shown, experiment)
     num_kinds = 1 if store.first_view_folder is None else 2  # (mean, first view): the latter is kept out-of-fold only

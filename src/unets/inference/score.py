@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unets.catalog import read_rle_csv
+from unets.catalog import give_masks, read_rle_csv
 from unets.config import DatasetConfig
-from unets.data.samples import Sample, read_file_mask, read_full_size
+from unets.data.samples import VOID, Sample, read_file_mask, read_full_size
 from unets.errors import InputError
-from unets.files import find_ids
+from unets.files import expand_pattern, find_ids, fixed_folder
+from unets.inference.pixels import describe_pixels, sum_counts
 from unets.inference.postprocess import ClassMask, drop_small, pick_classes, to_masks
 from unets.intervals import Interval, bootstrap_mean
 from unets.metrics import METRICS
@@ -46,15 +47,21 @@ def _divide(above: Counts, below: Counts) -> Scores:
 FROM_COUNTS: dict[str, Callable[[Counts, int, Counts], Scores]] = {"dice": _dice_from_counts, "iou": _iou_from_counts}
 
 
+def default_threshold(dataset: DatasetConfig) -> float:
+    """Returns where a map is cut before anything is fitted: 0 where every pixel is of a class, else 0.5."""
+    return DEFAULT_THRESHOLD if dataset.background_values else 0.0
+
+
 def score_mask(truth_hw: ClassMask, mask_hw: ClassMask, *, num_classes: int, metric: str) -> float:
     """Scores a mask with a metric, mean over the classes.
 
     Args:
-        truth_hw: uint8 (height, width) class index; 0 is background.
-        mask_hw: the same.
+        truth_hw: uint8 (height, width) class index; 0 is background, VOID is left out.
+        mask_hw: the same, without VOID.
         num_classes: number of foreground classes.
         metric: a name in `METRICS`.
     """
+    mask_hw = np.where(truth_hw == VOID, np.uint8(0), mask_hw)
     scores = [METRICS[metric](truth_hw == index, mask_hw == index) for index in range(1, num_classes + 1)]
     return float(np.mean(scores))
 
@@ -63,7 +70,7 @@ def score_cuts(truth_hw: ClassMask, probs_hwc: npt.NDArray[np.float32], cuts: Se
     """Scores a map under each cut: `score_mask` of `drop_small` of `to_masks`, but in one pass where it can.
 
     Args:
-        truth_hw: uint8 (height, width) class index; 0 is background.
+        truth_hw: uint8 (height, width) class index; 0 is background, VOID is left out.
         probs_hwc: float32 (height, width, classes), 0..1.
         cuts: at least one, in any order.
         metric: a name in `METRICS`.
@@ -79,6 +86,9 @@ def score_cuts(truth_hw: ClassMask, probs_hwc: npt.NDArray[np.float32], cuts: Se
     threshold_of = [thresholds.index(threshold) for threshold, _ in cuts]
     min_areas_px = np.array([min_area_px for _, min_area_px in cuts])
     class_hw, best_hw = pick_classes(probs_hwc)
+    is_void = truth_hw == VOID
+    if is_void.any():
+        best_hw = np.where(is_void, np.float32(-1), best_hw)  # below every threshold
     by_class = []
     for index in range(1, num_classes + 1):
         truth = truth_hw == index
@@ -141,11 +151,13 @@ class SubmissionScore:
     ids: tuple[str, ...]
     groups: tuple[str, ...]
     values: Scores  # one a photo, mean over the classes
+    pixels: dict[str, Any]  # Dice and IoU of each class over the pixels of all photos, see `describe_pixels`
 
     def summarize(self) -> dict[str, Any]:
         """Returns the score without its photos, as JSON can write it."""
         photos, groups = len(self.ids), len(set(self.groups))
-        return {"metric": self.metric, **self.interval.model_dump(), "num_photos": photos, "num_groups": groups}
+        counted = {"num_photos": photos, "num_groups": groups, "pixels": self.pixels}
+        return {"metric": self.metric, **self.interval.model_dump(), **counted}
 
 
 def score_submission(
@@ -174,10 +186,14 @@ def score_submission(
     pairs = [(truth, submitted[id_]) for id_, truth in sorted(truths.items())]
     chunks = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
     results = run_tasks(partial(_score_chunk, dataset), chunks, what="score", jobs=jobs, unit="chunk")
-    values = np.array([value for chunk in results for value in chunk])
+    scored = [photo for chunk in results for photo in chunk]
+    values = np.array([value for value, _ in scored])
+    pixels = describe_pixels(sum_counts(counts for _, counts in scored), dataset.classes)
     ids, groups = zip(*((truth.id, truth.group) for truth, _ in pairs), strict=True)
     interval = bootstrap_mean(values, groups)
-    return SubmissionScore(metric=dataset.metric, interval=interval, ids=ids, groups=groups, values=values)
+    return SubmissionScore(
+        metric=dataset.metric, interval=interval, ids=ids, groups=groups, values=values, pixels=pixels
+    )
 
 
 def _find_truths(truth_path: Path, dataset: DatasetConfig, photos: Sequence[Sample]) -> dict[str, Sample]:
@@ -197,8 +213,9 @@ def _find_truths(truth_path: Path, dataset: DatasetConfig, photos: Sequence[Samp
         return {id_: replace(build(id_), mask_rles=rles[id_]) for id_ in rles}
     if dataset.masks is None:
         raise InputError(f"`TRUTH` must be a csv: the dataset does not say how mask files are named. Got {truth_path}")
-    found = find_ids(truth_path, Path(dataset.masks).name)
-    return {id_: replace(build(id_), mask_path=Path(paths[0])) for id_, paths in found.items()}
+    first = expand_pattern(dataset.masks)[0]
+    below = first.removeprefix(f"{fixed_folder(first)}/")  # as the training masks are named in their folder
+    return {id_: give_masks(build(id_), paths) for id_, paths in find_ids(truth_path, below).items()}
 
 
 def _check_ids(submission_path: Path, submitted: set[str], truth_path: Path, known: set[str]) -> None:
@@ -214,29 +231,42 @@ def _check_ids(submission_path: Path, submitted: set[str], truth_path: Path, kno
     raise InputError(f"{submission_path} must hold the {len(known)} ids of {truth_path}. Received: {'; '.join(parts)}")
 
 
-def _score_chunk(dataset: DatasetConfig, pairs: Sequence[tuple[Sample, tuple[str, ...]]]) -> list[float]:
+def _score_chunk(dataset: DatasetConfig, pairs: Sequence[tuple[Sample, tuple[str, ...]]]) -> list[tuple[float, Counts]]:
     return [_score_photo(dataset, truth, rles) for truth, rles in pairs]
 
 
-def _score_photo(dataset: DatasetConfig, truth: Sample, rles: tuple[str, ...]) -> float:
-    """Scores each class on its own mask, as a csv, unlike a mask file, may let classes overlap; returns the mean."""
-    true_masks = _read_true_masks(truth, dataset)
-    scores = []
+def _score_photo(dataset: DatasetConfig, truth: Sample, rles: tuple[str, ...]) -> tuple[float, Counts]:
+    """Scores each class on its own mask, as a csv, unlike a mask file, may let classes overlap.
+
+    Returns:
+        (mean over the classes, pixels of truth and prediction both, of the truth, of the prediction, by class).
+    """
+    true_masks, known_hw = _read_true_masks(truth, dataset)
+    scores, counts = [], []
     for true_hw, rle in zip(true_masks, rles, strict=True):
         height, width = true_hw.shape
         try:
-            scores.append(METRICS[dataset.metric](true_hw, decode_rle(rle, (height, width), dataset.rle_order)))
+            predicted_hw = decode_rle(rle, (height, width), dataset.rle_order)
         except InputError as error:
             raise InputError(f"the submission's mask of {truth.id}: {error}") from error
-    return float(np.mean(scores))
+        if known_hw is not None:
+            predicted_hw = predicted_hw * known_hw
+        scores.append(METRICS[dataset.metric](true_hw, predicted_hw))
+        both = np.count_nonzero(true_hw.astype(np.bool_) & predicted_hw.astype(np.bool_))
+        counts.append([both, np.count_nonzero(true_hw), np.count_nonzero(predicted_hw)])
+    return float(np.mean(scores)), np.array(counts, dtype=np.int64)
 
 
-def _read_true_masks(truth: Sample, dataset: DatasetConfig) -> list[npt.NDArray[np.generic]]:
+def _read_true_masks(
+    truth: Sample, dataset: DatasetConfig
+) -> tuple[list[npt.NDArray[np.generic]], npt.NDArray[np.bool_] | None]:
+    """Returns (a mask a class, which pixels are labelled, None where all are)."""
     if truth.mask_rles is None:
         mask_hw = read_file_mask(truth, dataset)
-        return [mask_hw == index for index in range(1, len(dataset.classes) + 1)]
+        known_hw = mask_hw != VOID if dataset.ignore_values else None
+        return [mask_hw == index for index in range(1, len(dataset.classes) + 1)], known_hw
     size_hw = read_full_size(truth, dataset)
     try:
-        return [decode_rle(rle, size_hw, dataset.rle_order) for rle in truth.mask_rles]
+        return [decode_rle(rle, size_hw, dataset.rle_order) for rle in truth.mask_rles], None
     except InputError as error:
         raise InputError(f"the true mask of {truth.id}: {error}") from error

@@ -13,14 +13,13 @@ from io import StringIO
 from itertools import groupby, islice
 from pathlib import Path
 
-from unets.catalog import load_catalog, parse_row, read_sample_rows
+from unets.catalog import default_header, load_catalog, parse_row
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
 from unets.data.samples import Sample, read_full_size
 from unets.errors import InputError
-from unets.files import find_file
 from unets.folds import hash_folds
-from unets.inference.check import check_submission, read_header
+from unets.inference.check import check_submission, find_sample, read_wanted
 from unets.inference.ensemble import Ensemble, read_ensemble
 from unets.inference.maps import MapReader, open_maps
 from unets.inference.parts import drop_parts, find_missing_parts, join_parts, part_path, write_part
@@ -105,25 +104,30 @@ def write_submission(
             the folds have changed since; another process writes a submission of that name.
     """
     ensemble = read_ensemble(project, ensemble_name)
-    sample_path = find_file(project.input_dir, dataset.sample_submission)
+    sample_path = find_sample(dataset, project.input_dir)
+    # Of one size and named by a sample, photos need not be listed: the catalog of Carvana's 100,064 takes 40 MB.
+    is_known = sample_path is not None and dataset.size_hw is not None
+    test = () if is_known else load_catalog(dataset, project.input_dir).test
+    header, rows = read_wanted(sample_path, dataset, test)
     name = name or _choose_name(ensemble)
     path, folder = project.submission_path(name), project.submission_parts_dir(name)
     format_ = _Format(
         dataset=dataset,
         maps=tuple(member.fingerprint for member in ensemble.used_members),
         recipe=ensemble.recipe,
-        header=_read_columns(sample_path, dataset),
+        header=_check_columns(header, sample_path, dataset),
     )
     with hold(folder):
-        num_rows, fingerprints = _make_parts(project, format_, open_members(project, ensemble, dataset), folder, jobs)
+        members = open_members(project, ensemble, dataset)
+        source = sample_path or project.input_dir
+        fingerprints = _make_parts(rows, source, test, format_, members, folder, jobs)
         with atomic_path(path) as temporary:
             sha256 = join_parts(temporary, format_.header, folder, fingerprints)
-            photos = () if dataset.size_hw else load_catalog(dataset, project.input_dir).test
-            check_submission(temporary, sample_path, dataset, photos=photos, jobs=jobs)
-        record = {"name": name, "num_rows": num_rows, "csv_sha256": sha256, **_describe(ensemble)}
+            check_submission(temporary, sample_path, dataset, photos=test, jobs=jobs)
+        record = {"name": name, "num_rows": len(rows), "csv_sha256": sha256, **_describe(ensemble)}
         write_json(path.with_name(f"{name}.json"), record | describe_origin(project.configs_dir))
         drop_parts(folder)
-    logger.info("%s: %d rows", path, num_rows)
+    logger.info("%s: %d rows", path, len(rows))
     return path
 
 
@@ -191,24 +195,26 @@ def _list_photos(
         yield _Photo(id=id_, sample=None if test is None else test[id_], rows=tuple(row for _, row in group))
 
 
-def _read_columns(sample_path: Path, dataset: DatasetConfig) -> tuple[str, ...]:
-    """Reads the sample submission's columns, whose order the submission keeps."""
-    class_columns = [dataset.csv_class_column] if dataset.csv_class_column else []
-    expected, header = [dataset.csv_image_column, *class_columns, dataset.csv_rle_column], read_header(sample_path)
+def _check_columns(header: list[str], sample_path: Path | None, dataset: DatasetConfig) -> tuple[str, ...]:
+    """Returns the sample submission's columns, whose order the submission keeps."""
+    expected = default_header(dataset)
     if sorted(header) != sorted(expected):
         raise InputError(f"{sample_path} must have the columns {expected}. Received: {header}")
     return tuple(header)
 
 
 def _make_parts(
-    project: Project, format_: _Format, members: Sequence[MapReader], folder: Path, jobs: int | None
-) -> tuple[int, list[str]]:
-    """Makes the parts that are missing; returns (number of rows, fingerprint of each part)."""
+    rows: Sequence[tuple[str, str | None]],
+    sample_path: Path,
+    test_photos: Sequence[Sample],
+    format_: _Format,
+    members: Sequence[MapReader],
+    folder: Path,
+    jobs: int | None,
+) -> list[str]:
+    """Makes the parts that are missing; returns the fingerprint of each part."""
     dataset = format_.dataset
-    sample_path = find_file(project.input_dir, dataset.sample_submission)
-    rows = read_sample_rows(sample_path, dataset)
-    # Of one size, photos need not be known, only their maps: the catalog of Carvana's 100,064 takes 40 MB.
-    test = None if dataset.size_hw else {photo.id: photo for photo in load_catalog(dataset, project.input_dir).test}
+    test = None if dataset.size_hw else {photo.id: photo for photo in test_photos}
     bounds, fingerprints = [0], list[str]()
     # A part's photos are listed when they are needed, and again then: all of them at once are 22 MB of Carvana's.
     photos = _list_photos(rows, sample_path, dataset, test)
@@ -232,7 +238,7 @@ def _make_parts(
     write = partial(_write_rows, format_)
     for _ in run_tasks(write, map(plan, missing), what=folder.name, jobs=jobs, total=len(missing), unit="part"):
         pass
-    return len(rows), fingerprints
+    return fingerprints
 
 
 def _write_rows(format_: _Format, part: _Part) -> None:

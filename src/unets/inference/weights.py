@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from unets.data.samples import VOID
 from unets.inference.blend import enlarge_map
 from unets.inference.maps import from_u8
 from unets.inference.postprocess import ClassMask
@@ -72,11 +73,12 @@ def draw_pixels(truth_hw: ClassMask, maps: Sequence[MapU8], max_pixels: int) -> 
     height, width = truth_hw.shape
     enlarged = [enlarge_map(from_u8(probs_u8_hwc), (height, width)) for probs_u8_hwc in maps]
     num_classes = enlarged[0].shape[-1]
+    is_known = np.ravel(truth_hw != VOID)
     samples = []
     for index in range(num_classes):
         layers = [np.ravel(probs_hwc[..., index]) for probs_hwc in enlarged]
         lowest, highest = np.minimum.reduce(layers), np.maximum.reduce(layers)
-        (pixels,) = np.nonzero((lowest < DEFAULT_THRESHOLD) & (highest >= DEFAULT_THRESHOLD))
+        (pixels,) = np.nonzero((lowest < DEFAULT_THRESHOLD) & (highest >= DEFAULT_THRESHOLD) & is_known)
         num_found, num_drawn = len(pixels), min(len(pixels), max_pixels)
         # From the middle of equal stretches: of 9 the 3 at 1, 4, 7.
         drawn = pixels[((np.arange(num_drawn) + 0.5) * (num_found / max(num_drawn, 1))).astype(np.intp)]

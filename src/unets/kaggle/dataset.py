@@ -20,6 +20,7 @@ from unets.config import DatasetConfig, ExperimentConfig
 from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.inference.ensemble import Ensemble
+from unets.inference.sources import find_weights, fingerprint_maps
 from unets.kaggle.client import Session, find_status
 from unets.kaggle.wheel import build_wheel
 from unets.paths import Project
@@ -190,8 +191,6 @@ def _find_runs(
     project: Project, dataset: DatasetConfig, ensemble: Ensemble, experiments: Mapping[str, ExperimentConfig]
 ) -> list[Path]:
     """Returns the run folders of the members that count, each checked against what the ensemble was fitted with."""
-    from unets.inference.predict import find_weights, fingerprint_maps  # loads Keras, which nothing else here needs
-
     folds_hash = hash_folds(project.folds_path)
     if folds_hash != ensemble.folds_sha256:
         raise InputError(

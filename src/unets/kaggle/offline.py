@@ -14,7 +14,8 @@ from unets.config import load_dataset, load_experiment
 from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.inference.ensemble import read_ensemble
-from unets.inference.predict import Store, find_weights, fingerprint_maps, predict_samples
+from unets.inference.predict import Store, predict_samples
+from unets.inference.sources import find_weights, fingerprint_maps
 from unets.inference.submission import write_submission
 from unets.paths import Project
 from unets.runs import atomic_path

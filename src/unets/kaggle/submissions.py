@@ -16,8 +16,7 @@ from typing import Any, Literal
 from unets.catalog import load_catalog
 from unets.config import Config, DatasetConfig
 from unets.errors import InputError
-from unets.files import find_file
-from unets.inference.check import check_submission
+from unets.inference.check import check_submission, find_sample
 from unets.kaggle.client import Session, find_competition, find_status, sign_in
 from unets.log import format_duration, show_progress
 from unets.paths import Project
@@ -90,8 +89,10 @@ def check_before(project: Project, dataset: DatasetConfig, path: Path, *, jobs: 
     Raises:
         InputError: it is at fault, or there is no sample submission to hold it against.
     """
-    photos = () if dataset.size_hw else load_catalog(dataset, project.input_dir).test
-    check_submission(path, find_file(project.input_dir, dataset.sample_submission), dataset, photos=photos, jobs=jobs)
+    sample_path = find_sample(dataset, project.input_dir)
+    is_known = sample_path is not None and dataset.size_hw is not None
+    photos = () if is_known else load_catalog(dataset, project.input_dir).test
+    check_submission(path, sample_path, dataset, photos=photos, jobs=jobs)
 
 
 def record_sent(project: Project, sent: Sent, metric: str, origin: dict[str, Any]) -> Path:

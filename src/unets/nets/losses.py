@@ -20,6 +20,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 # Added to both sides of Dice's fraction: both empty gives 1, and the gradient stays finite.
 _SMOOTH_PX = 1.0
+_CERTAIN = 30.0  # a logit whose probability is 1 in float32
 # x ** gamma has an infinite slope at 0 for a gamma below 1; float32 probabilities next to 1 lie 6e-8 apart.
 _SMALLEST_ERROR = 1e-7
 
@@ -172,10 +173,34 @@ def build_loss(name: str, /, **args: float) -> Loss:
             raise InputError(f"`loss_args` must {expectation} in {arg}. Received: {arg}={value!r}")
 
     def scaled_loss(targets_u8: Tensor, logits: Tensor) -> Tensor:
-        return loss(ops.cast(targets_u8, "float32") / 255.0, ops.cast(logits, "float32"), **args)
+        targets, logits = leave_out_void(ops.cast(targets_u8, "float32") / 255.0, ops.cast(logits, "float32"))
+        return loss(targets, logits, **args)
 
     scaled_loss.__name__ = name
     return scaled_loss
+
+
+def leave_out_void(targets: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Leaves out the pixels that nobody labelled, for any loss or score.
+
+    A pixel of which half or more is void becomes background that the net is sure of: no loss, no gradient, no area. Of
+    another, the labelled part stands for the whole. Means over pixels still divide by all of them.
+
+    Args:
+        targets: float32 (batch, height, width, classes), 0..1; with one more layer, that is the share of void.
+        logits: float32 (batch, height, width, channels).
+
+    Returns:
+        (targets, logits) with as many layers as classes; those given where there is no layer more.
+    """
+    num_classes = max(logits.shape[-1] - 1, 1)
+    if targets.shape[-1] == num_classes:
+        return targets, logits
+    void, shares = targets[..., -1:], targets[..., :-1]
+    is_void = void >= 0.5
+    background = [-_CERTAIN] if num_classes == 1 else [_CERTAIN, *[-_CERTAIN] * num_classes]
+    known = ops.where(is_void, 0.0, shares / ops.maximum(1 - void, 0.5))
+    return known, ops.where(is_void, ops.convert_to_tensor(background, dtype="float32"), logits)
 
 
 def to_probs(logits: Tensor) -> Tensor:

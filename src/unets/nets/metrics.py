@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from unets.nets.losses import to_probs
+from unets.nets.losses import leave_out_void, to_probs
 
 Tensor = Any
 
@@ -22,8 +22,12 @@ class MeanDice(keras.metrics.Metric):  # type: ignore[misc]
         self.count = self.add_weight(name="count", initializer="zeros")
 
     def update_state(self, targets_u8: Tensor, logits: Tensor, sample_weight: Tensor | None = None) -> None:
-        """Adds a batch: targets (batch, height, width, classes) of 0..255, logits as the net returns them."""
-        truth = ops.cast(ops.cast(targets_u8, "float32") >= 127.5, "float32")
+        """Adds a batch: targets (batch, height, width, classes) of 0..255, logits as the net returns them.
+
+        With one more layer of targets, that is the share of what nobody labelled; see `leave_out_void`.
+        """
+        targets, logits = leave_out_void(ops.cast(targets_u8, "float32") / 255.0, ops.cast(logits, "float32"))
+        truth = ops.cast(targets >= 0.5, "float32")
         predicted = ops.cast(to_probs(logits) >= 0.5, "float32")
         both = ops.sum(truth * predicted, axis=(1, 2))
         total = ops.sum(truth, axis=(1, 2)) + ops.sum(predicted, axis=(1, 2))

@@ -13,8 +13,8 @@ import numpy as np
 from unets.catalog import load_catalog
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
-from unets.data.io import encode_jpeg, read_image
-from unets.data.samples import Sample, read_full_size
+from unets.data.io import encode_jpeg
+from unets.data.samples import Sample, read_full_size, read_photo
 from unets.errors import InputError
 from unets.folds import measure_shares
 from unets.inference.ensemble import Ensemble, read_ensemble
@@ -113,7 +113,7 @@ def _draw(recipe: Recipe, dataset: DatasetConfig, task: ScreenTask) -> bytes:
     width = min(_PICTURE_WIDTH, full_hw[1])
     size_hw: SizeHW = (max(round(full_hw[0] * width / full_hw[1]), 1), width)
     uncertain_hw = find_uncertain(blend_small(maps, recipe))
-    tinted = tint(read_image(sample.photo_path, size_hw), uncertain_hw, colour_rgb=TINT_RGB)
+    tinted = tint(read_photo(sample, size_hw), uncertain_hw, colour_rgb=TINT_RGB)
     return encode_jpeg(draw_contours(tinted, make_mask(recipe, maps, full_hw)))
 
 

@@ -2,6 +2,8 @@
 
 train/<car>_<view>.jpg  train_masks/<car>_<view>_mask.gif  train_masks.csv  metadata.csv
 test/<car>_<view>.jpg   sample_submission.csv              truth/test_masks.csv   studio.json
+
+Or with the car's parts as classes: the same photos, masks as PNGs of a class index, a row a photo and class.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from unets.rle import encode_rle
 from unets.runs import atomic_path, read_json, write_json, write_text
 from unets.studio.camera import NUM_VIEWS
 from unets.studio.cars import Car, build_car
+from unets.studio.materials import PARTS
 from unets.studio.render import FULL_SIZE_HW, render_mask, render_photo
 
 RENDERER_VERSION = 1  # raise it whenever a photo's bytes change
@@ -29,6 +32,8 @@ SETTINGS_NAME = "studio.json"
 JPEG_QUALITY = 78  # gives about 100 KB a photo of full size, as Carvana's have
 TABLE_NAMES = ("train_masks.csv", "truth/test_masks.csv", "sample_submission.csv", "metadata.csv")
 MASK_PALETTE = [0, 0, 0, 255, 255, 255]
+PARTS_PALETTE = [0, 0, 0, 230, 159, 0, 86, 180, 233, 0, 158, 115]  # nothing, body, glass, wheel
+CLASSES = PARTS[1:]
 
 Split = Literal["train", "test"]
 Row = tuple[str, ...]
@@ -42,6 +47,12 @@ class CarTask(NamedTuple):
     car_index: int
     seed: int
     size_hw: tuple[int, int]
+    in_parts: bool
+
+    @property
+    def mask_ending(self) -> str:
+        """How the name of a mask file ends."""
+        return _mask_ending(self.in_parts)
 
 
 def write_competition(
@@ -51,6 +62,8 @@ def write_competition(
     seed: int,
     jobs: int | None = None,
     size_hw: tuple[int, int] = FULL_SIZE_HW,
+    *,
+    in_parts: bool = False,
 ) -> None:
     """Renders the competition into a folder; a second call goes on where the first was interrupted.
 
@@ -61,6 +74,7 @@ def write_competition(
         seed: equal settings give equal bytes, whatever the number of workers.
         jobs: worker processes; None is one a core.
         size_hw: (height, width) of the photos in pixels.
+        in_parts: whether masks tell body, glass and wheels apart; the photos are the same.
 
     Raises:
         InputError: an argument is out of range, or `out` holds something else.
@@ -72,18 +86,21 @@ def write_competition(
         "num_train_cars": num_train_cars,
         "num_test_cars": num_test_cars,
         "size_hw": list(size_hw),
+        **({"classes": list(CLASSES)} if in_parts else {}),
     }
     _claim_folder(out, settings)
     # The tables are written last: where all stand, the photos do.
-    if all((out / name).is_file() for name in TABLE_NAMES) and _has_all_photos(out, num_train_cars, num_test_cars):
+    has_tables = all((out / name).is_file() for name in TABLE_NAMES)
+    if has_tables and _has_all_photos(out, num_train_cars, num_test_cars, _mask_ending(in_parts)):
         return
     num_cars = num_train_cars + num_test_cars
     splits: list[Split] = ["train" if index < num_train_cars else "test" for index in range(num_cars)]
-    tasks = [CarTask(out, split, index, seed, size_hw) for index, split in enumerate(splits)]
+    tasks = [CarTask(out, split, index, seed, size_hw, in_parts) for index, split in enumerate(splits)]
     rows: dict[Split, list[Row]] = {"train": [], "test": []}
     for task, car_rows in zip(tasks, run_tasks(_write_car, tasks, jobs=jobs, what="studio", unit="car"), strict=True):
         rows[task.split] += car_rows
-    _write_tables(out, rows, [build_car(seed, index) for index in range(num_cars)])
+    masks_header = ("img", "class", "rle_mask") if in_parts else ("img", "rle_mask")
+    _write_tables(out, masks_header, rows, [build_car(seed, index) for index in range(num_cars)])
 
 
 def photo_name(car: Car, view: int) -> str:
@@ -120,50 +137,60 @@ def _claim_folder(out: Path, settings: dict[str, object]) -> None:
         write_json(settings_path, settings)
 
 
-def _has_all_photos(out: Path, num_train_cars: int, num_test_cars: int) -> bool:
+def _mask_ending(in_parts: bool) -> str:
+    return "_mask.png" if in_parts else "_mask.gif"
+
+
+def _has_all_photos(out: Path, num_train_cars: int, num_test_cars: int, mask_ending: str) -> bool:
     counts = [
         len(list((out / pattern[0]).glob(pattern[1])))
-        for pattern in (("train", "*.jpg"), ("train_masks", "*.gif"), ("test", "*.jpg"))
+        for pattern in (("train", "*.jpg"), ("train_masks", f"*{mask_ending}"), ("test", "*.jpg"))
     ]
     return counts == [NUM_VIEWS * num for num in (num_train_cars, num_train_cars, num_test_cars)]
 
 
 def _write_car(task: CarTask) -> list[Row]:
-    """Writes a car's photos, those that are missing, and returns the rows (img, rle_mask) of all."""
+    """Writes a car's photos, those that are missing, and returns the rows of all, (img, rle_mask) or with a class."""
     car = build_car(task.seed, task.car_index)
-    return [_write_photo(task, car, view) for view in range(1, NUM_VIEWS + 1)]
+    return [row for view in range(1, NUM_VIEWS + 1) for row in _write_photo(task, car, view)]
 
 
-def _write_photo(task: CarTask, car: Car, view: int) -> Row:
+def _write_photo(task: CarTask, car: Car, view: int) -> list[Row]:
     name = photo_name(car, view)
     photo_path = task.out / task.split / f"{name}.jpg"
-    mask_path = task.out / "train_masks" / f"{name}_mask.gif"
+    mask_path = task.out / "train_masks" / f"{name}{task.mask_ending}"
     # Files appear by renaming under settings that match ours: what is there is whole and what we would write.
     if photo_path.is_file() and (task.split == "test" or mask_path.is_file()):
-        mask_hw = render_mask(car, view, task.seed, task.size_hw)
+        mask_hw = render_mask(car, view, task.seed, task.size_hw, in_parts=task.in_parts)
     else:
-        image_hwc, mask_hw = render_photo(car, view, task.seed, task.size_hw)
+        image_hwc, mask_hw = render_photo(car, view, task.seed, task.size_hw, in_parts=task.in_parts)
         if task.split == "train":
             write_mask(mask_path, mask_hw)
         with atomic_path(photo_path) as temporary:
             Image.fromarray(image_hwc).save(temporary, format="JPEG", quality=JPEG_QUALITY)
-    return f"{name}.jpg", encode_rle(mask_hw)
+    if not task.in_parts:
+        return [(f"{name}.jpg", encode_rle(mask_hw))]
+    return [(f"{name}.jpg", part, encode_rle(mask_hw == index)) for index, part in enumerate(CLASSES, start=1)]
 
 
 def write_mask(path: Path, mask_hw: NDArray[np.uint8]) -> None:
-    """Writes a mask, uint8 {0, 1} (H, W), as a GIF of palette colours 0 (black) and 1 (white)."""
+    """Writes a mask, uint8 (H, W): as a GIF of palette colours 0 (black) and 1 (white), as a PNG with one a part."""
     picture = Image.fromarray(mask_hw)
+    if path.suffix == ".png":
+        picture.putpalette(PARTS_PALETTE)
+        with atomic_path(path) as temporary:
+            picture.save(temporary, format="PNG", optimize=True)
+        return
     picture.putpalette(MASK_PALETTE)
     with atomic_path(path) as temporary:
         # An optimizing writer would drop a colour that is not used, and 1 would be read as 0.
         picture.save(temporary, format="GIF", optimize=False)
 
 
-def _write_tables(out: Path, rows: dict[Split, list[Row]], cars: Sequence[Car]) -> None:
-    masks = ("img", "rle_mask")
+def _write_tables(out: Path, masks: Row, rows: dict[Split, list[Row]], cars: Sequence[Car]) -> None:
     write_text(out / "train_masks.csv", _csv_text(masks, rows["train"]))
     write_text(out / "truth" / "test_masks.csv", _csv_text(masks, rows["test"]))
-    write_text(out / "sample_submission.csv", _csv_text(masks, [(name, "1 1") for name, _ in rows["test"]]))
+    write_text(out / "sample_submission.csv", _csv_text(masks, [(*row[:-1], "1 1") for row in rows["test"]]))
     described = [(car.id, str(car.year), car.make, car.model, *car.trims) for car in cars]
     columns = ("id", "year", "make", "model", "trim1", "trim2")
     write_text(out / "metadata.csv", _csv_text(columns, described, quote_all=True))

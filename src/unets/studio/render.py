@@ -48,7 +48,7 @@ class View(NamedTuple):
 
 
 def render_photo(
-    car: Car, view: int, seed: int, size_hw: tuple[int, int] = FULL_SIZE_HW
+    car: Car, view: int, seed: int, size_hw: tuple[int, int] = FULL_SIZE_HW, *, in_parts: bool = False
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Photographs a car.
 
@@ -57,9 +57,11 @@ def render_photo(
         view: position of the turntable, 1 to 16.
         seed: of the studio. Equal arguments give equal bytes.
         size_hw: (height, width) in pixels; all lengths scale with the height.
+        in_parts: whether the mask tells the car's parts.
 
     Returns:
-        The image, uint8 RGB (H, W, 3), and its mask, uint8 {0, 1} (H, W).
+        The image, uint8 RGB (H, W, 3), and its mask, uint8 (H, W) of {0, 1}, or the index into PARTS: a pixel is the
+        car's by the same rule, and then the part's that owns most of it.
     """
     # The photo's stream first deals its conditions; the grain of the picture continues it.
     rng = np.random.default_rng([seed, car.index, view])
@@ -84,14 +86,16 @@ def render_photo(
     picture[window] += seen[..., :3]
     picture += _grain(rng, size_hw, conditions.noise)
     image = np.clip(picture, 0.0, 255.0, out=picture).round(out=picture).astype(np.uint8)
-    return image, _mask(placed.painting, mesh, size_hw)
+    return image, _mask(placed.painting, mesh, size_hw, in_parts)
 
 
-def render_mask(car: Car, view: int, seed: int, size_hw: tuple[int, int] = FULL_SIZE_HW) -> NDArray[np.uint8]:
-    """Returns the mask of `render_photo` alone, at a fraction of its cost: uint8 {0, 1} (H, W)."""
+def render_mask(
+    car: Car, view: int, seed: int, size_hw: tuple[int, int] = FULL_SIZE_HW, *, in_parts: bool = False
+) -> NDArray[np.uint8]:
+    """Returns the mask of `render_photo` alone, at a fraction of its cost: uint8 (H, W)."""
     conditions = _deal_conditions(car, seed, size_hw, np.random.default_rng([seed, car.index, view]))
     mesh = build_mesh(car)
-    return _mask(_place(car, mesh, view, conditions, size_hw).painting, mesh, size_hw)
+    return _mask(_place(car, mesh, view, conditions, size_hw).painting, mesh, size_hw, in_parts)
 
 
 def render_empty(seed: int, size_hw: tuple[int, int] = FULL_SIZE_HW) -> NDArray[np.uint8]:
@@ -101,8 +105,9 @@ def render_empty(seed: int, size_hw: tuple[int, int] = FULL_SIZE_HW) -> NDArray[
     return np.rint(np.clip(studio, 0, 255)).astype(np.uint8)
 
 
-def _mask(painting: Painting, mesh: Mesh, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    return (part_image(painting, mesh.part_index, size_hw) > 0).astype(np.uint8)
+def _mask(painting: Painting, mesh: Mesh, size_hw: tuple[int, int], in_parts: bool) -> NDArray[np.uint8]:
+    parts_hw = part_image(painting, mesh.part_index, size_hw)
+    return parts_hw if in_parts else (parts_hw > 0).astype(np.uint8)
 
 
 def _deal_conditions(car: Car, seed: int, size_hw: tuple[int, int], rng: np.random.Generator) -> Conditions:

@@ -1,0 +1,51 @@
+"""Dice and IoU of each class over the pixels of all photos together, as papers on scenes of many classes report them.
+
+A mean over photos asks how good a mask is; a class that most photos lack is then mostly 1 for nothing. Here a class is
+as good as its pixels, wherever they are.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unets.data.samples import VOID
+
+Counts = npt.NDArray[np.int64]  # (classes, 3): pixels of truth and prediction both, of the truth, of the prediction
+
+
+def count_pixels_of(truth_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8], num_classes: int) -> Counts:
+    """Counts the pixels of one photo.
+
+    Args:
+        truth_hw: uint8 (height, width) class index; 0 is background, VOID is left out.
+        mask_hw: the same, without VOID.
+        num_classes: number of foreground classes.
+    """
+    is_known = truth_hw != VOID
+    truth, mask = truth_hw[is_known], mask_hw[is_known]
+    true_px, mask_px = (np.bincount(values, minlength=num_classes + 1) for values in (truth, mask))
+    both_px = np.bincount(truth[truth == mask], minlength=num_classes + 1)
+    return np.stack([both_px, true_px, mask_px], axis=-1)[1:].astype(np.int64)
+
+
+def describe_pixels(counts: Counts, classes: Sequence[str]) -> dict[str, Any]:
+    """Returns `mean_dice`, `mean_iou` and both of each class, as JSON can write them.
+
+    A class that neither side has is left out of the means and None.
+    """
+    by_class = {name: _score(*row) for name, row in zip(classes, counts.tolist(), strict=True)}
+    known = [scores for scores in by_class.values() if scores is not None]
+    means = {f"mean_{key}": float(np.mean([scores[key] for scores in known])) for key in ("dice", "iou") if known}
+    return {**means, "classes": by_class}
+
+
+def sum_counts(counts: Iterable[Counts]) -> Counts:
+    """Adds the photos up."""
+    return np.asarray(np.sum(list(counts), axis=0), dtype=np.int64)
+
+
+def _score(both: int, true_px: int, predicted_px: int) -> dict[str, float] | None:
+    total = true_px + predicted_px
+    return {"dice": 2 * both / total, "iou": both / (total - both)} if total else None
