@@ -52,6 +52,10 @@ class Project:
         """The page of the test photos that are oddest to an ensemble, and a csv of all: `screen` or `screen_<...>`."""
         return self.models_dir / name.replace("ensemble", "screen", 1)
 
+    def report_dir(self, name: str) -> Path:
+        """The page of all that was trained and judged, with an ensemble's: `report` or `report_<...>`."""
+        return self.models_dir / name.replace("ensemble", "report", 1)
+
     def experiment_dir(self, experiment: str) -> Path:
         """All runs and maps of an experiment."""
         return self.models_dir / experiment

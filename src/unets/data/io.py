@@ -1,5 +1,6 @@
 """Reading photos and masks: the only place that knows file formats, colour order and what a codec can do for us."""
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -146,6 +147,21 @@ def encode_jpeg(image_hwc: npt.NDArray[np.uint8], quality: int = 80) -> bytes:
     """Writes uint8 RGB (height, width, 3) as a small JPEG for people."""
     content = BytesIO()
     Image.fromarray(image_hwc).save(content, format="JPEG", quality=quality, optimize=True)
+    return content.getvalue()
+
+
+def encode_layer(values_hw: npt.NDArray[np.uint8], colours_rgba: Sequence[tuple[int, int, int, int]]) -> bytes:
+    """Writes a PNG to be laid over a photo.
+
+    Args:
+        values_hw: uint8 (height, width), numbers of colours.
+        colours_rgba: at most 256, red, green, blue and opacity, 0..255 each.
+    """
+    content, picture = BytesIO(), Image.fromarray(values_hw)
+    picture.putpalette([level for colour in colours_rgba for level in colour[:3]])
+    opacities = bytes(colour[3] for colour in colours_rgba)
+    bits = next(bits for bits in (1, 2, 4, 8) if len(colours_rgba) <= 2**bits)
+    picture.save(content, format="PNG", transparency=opacities, bits=bits)
     return content.getvalue()
 
 
