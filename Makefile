@@ -35,7 +35,7 @@ DEMO     = COMPETITION=studio
 
 .DEFAULT_GOAL := help
 .PHONY: help setup render check-data folds plan train predict ensemble submission check-submission score summary show \
-        screen record runs compare pseudo-labels pipeline demo clean-runs test test-fast lint bench
+        screen report record runs compare pseudo-labels pipeline demo clean-runs test test-fast lint bench
 
 help:  ## print this
 	@echo "usage: make TARGET [COMPETITION=$(COMPETITION)] [INPUT=folder] [MODELS=folder] [EXP=a,b|all] [FOLD=0,1|all]"
@@ -101,6 +101,9 @@ show: $(READY)  ## draw a sheet of test photos with the submission's contours (S
 screen: $(READY)  ## put the oddest test photos first, with pictures, in a page; needs no truth (TOP= photos)
 	$(PY) scripts/17_screen.py $(STAGE) $(if $(TOP),--top $(TOP))
 
+report: $(READY)  ## make one page of all that was trained and judged: scores, curves, the worst photos (TOP= a gallery)
+	$(PY) scripts/18_report.py $(STAGE) $(if $(TOP),--top $(TOP))
+
 runs: $(READY)  ## list runs: how far each is, what it reached, what it cost, at which commit
 	$(PY) scripts/15_list_runs.py $(STAGE)
 
@@ -124,7 +127,8 @@ demo: $(READY)  ## render photos, train three U-Nets, write and score a submissi
 	$(MAKE) --no-print-directory score $(DEMO)
 	$(MAKE) --no-print-directory show $(DEMO)
 	$(MAKE) --no-print-directory summary $(DEMO)
-	@echo "next: look at models/studio/sheet.jpg; 'make help' prints the stages; README.md says how to bring your own photos"
+	@echo "next: 'make help' prints the stages; README.md says how to bring your own photos"
+	$(MAKE) --no-print-directory report $(DEMO) $(if $(TOP),,TOP=8)
 
 clean-runs: $(READY)  ## delete runs and maps of EXP= (and FOLD=); folds and cache stay
 	$(PY) scripts/11_clean_runs.py $(STAGE)

@@ -28,9 +28,8 @@ def main(stage: cli.Stage) -> None:
         )
     for note in report.notes:
         print(f"missing: {note}")
-    print(
-        f"{report.page_path}: open it in a browser ({report.num_pictures} of {report.num_photos} photos have pictures)"
-    )
+    print(f"{report.num_photos} photos, {report.num_pictures} with pictures")
+    print(f"open in a browser: {report.page_path.absolute().as_uri()}")
 
 
 if __name__ == "__main__":

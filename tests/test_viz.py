@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unets.viz import COLOURS_RGB, add_caption, draw_contours, tint
+from unets.viz import COLOURS_RGB, add_caption, draw_contours, find_borders, tint
 
 
 def make_mask() -> np.ndarray:
@@ -47,3 +47,16 @@ def test_a_caption_stands_above_the_picture() -> None:
     assert (strip[[0, -1]] == 255).all()  # which the strip holds whole
     assert not np.array_equal(captioned, add_caption(picture, "0.1234  car"))
     assert add_caption(picture, "long " * 100).shape == captioned.shape
+
+
+def test_borders_lie_inside_a_class_and_not_at_the_photos_edge() -> None:
+    mask_hw = np.zeros((7, 8), dtype=np.uint8)
+    mask_hw[:, :4], mask_hw[2:5, 5:8] = 1, 2
+    borders = find_borders(mask_hw, 1)
+    # Column 3 beside the background; of the second class all but the middle of its right side, which is the edge.
+    expected = np.zeros((7, 8), dtype=np.bool_)
+    expected[:, 3] = True
+    expected[2:5, 5:8] = True
+    expected[3, 6:8] = False
+    assert np.array_equal(borders, expected)
+    assert not find_borders(np.ones((4, 4), dtype=np.uint8), 2).any()

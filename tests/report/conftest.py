@@ -1,21 +1,21 @@
 """A tiny competition with runs, scores and an ensemble as the stages leave them, without a net."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
-from inference.conftest import make_scene, write_maps
+from inference.conftest import write_maps
 
-from unets.config import DatasetConfig, EnsembleConfig, ExperimentConfig, Postprocessing
-from unets.folds import hash_folds
+from unets.catalog import load_catalog
+from unets.config import DatasetConfig, EnsembleConfig, ExperimentConfig, Postprocessing, load_dataset
+from unets.folds import hash_folds, write_folds
 from unets.inference.ensemble import fit_ensemble
 from unets.inference.oof import score_oof
 from unets.paths import Project
 from unets.report.reporting import Report, Wish, write_report
 from unets.runs import write_json
 from unets.snapshot import take_snapshot, write_snapshot
-
-__all__ = ["make_scene"]
 
 GIVEN: dict[str, Any] = {"averaging": "probability", "weights": "equal", "threshold": 0.5}
 CONFIG = "from unets.config import ExperimentConfig\n\nEXPERIMENT = ExperimentConfig()\n"
@@ -45,33 +45,42 @@ def write_run(project: Project, dataset: DatasetConfig, experiment: str, fold: i
     (run_dir / "best.weights.h5").write_bytes(b"weights")
 
 
-@pytest.fixture
-def make_trained(make_scene: Callable[..., Trained]) -> Callable[..., Trained]:
-    """`make_trained(experiments="ab", folds_of={"b": (0,)}, ensemble=True, ...)`: what a pipeline leaves."""
+def leave_trained(
+    project: Project,
+    *,
+    experiments: Iterable[str] = "ab",
+    folds_of: Mapping[str, Sequence[int]] | None = None,
+    ensemble: bool = True,
+    spoil: Callable[[str], float] | None = None,
+    ensemble_name: str = "ensemble",
+) -> Trained:
+    """Leaves what the stages would, from folds to ensemble; `spoil` adds levels to the maps of the first experiment."""
+    names, dataset = tuple(experiments), load_dataset(project.configs_dir)
+    write_folds(project, load_catalog(dataset, project.input_dir), jobs=1)
+    for seed, name in enumerate(names):
+        folds = (folds_of or {}).get(name, (0, 1))
+        (project.configs_dir / f"{name}.py").write_text(CONFIG)
+        for fold in folds:
+            write_run(project, dataset, name, fold)
+        shift = spoil if spoil is not None and seed == 0 else 0.0
+        write_maps(project, dataset, name, seed=seed, folds=folds, shift=shift, kinds=("oof",))
+        score_oof(project, dataset, name, jobs=1)
+    if ensemble:
+        config = EnsembleConfig(experiments=names, **GIVEN, postprocessing=Postprocessing())
+        fit_ensemble(project, dataset, config, name=ensemble_name, jobs=1)
+    return project, dataset
 
-    def make(
-        *,
-        experiments: Iterable[str] = "ab",
-        folds_of: Mapping[str, Sequence[int]] | None = None,
-        ensemble: bool = True,
-        spoil: Callable[[str], float] | None = None,
-        ensemble_name: str = "ensemble",
-        **options: Any,
-    ) -> Trained:
-        names = tuple(experiments)
-        project, dataset = make_scene(experiments=(), num_groups=4, num_views=3, **options)
-        for seed, name in enumerate(names):
-            folds = (folds_of or {}).get(name, (0, 1))
-            (project.configs_dir / f"{name}.py").write_text(CONFIG)
-            for fold in folds:
-                write_run(project, dataset, name, fold)
-            shift = spoil if spoil is not None and seed == 0 else 0.0
-            write_maps(project, dataset, name, seed=seed, folds=folds, shift=shift, kinds=("oof",))
-            score_oof(project, dataset, name, jobs=1)
-        if ensemble:
-            config = EnsembleConfig(experiments=names, **GIVEN, postprocessing=Postprocessing())
-            fit_ensemble(project, dataset, config, name=ensemble_name, jobs=1)
-        return project, dataset
+
+@pytest.fixture
+def make_trained(make_competition: Callable[..., Project]) -> Callable[..., Trained]:
+    """`make_trained(folds_of={"b": (0,)}, ...)`: what a pipeline leaves; takes options of the competition, too."""
+    own = inspect.signature(leave_trained).parameters
+
+    def make(**options: Any) -> Trained:
+        project = make_competition(
+            num_groups=4, num_views=3, **{name: value for name, value in options.items() if name not in own}
+        )
+        return leave_trained(project, **{name: value for name, value in options.items() if name in own})
 
     return make
 

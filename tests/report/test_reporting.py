@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -254,3 +256,37 @@ def test_commands_are_completed(make_trained: Make) -> None:
     project, dataset = make_trained(ensemble=False)
     found = report(project, dataset, complete=lambda text: text.replace("`make ensemble`", "`make ensemble X=1`"))
     assert found.notes == ("there is no ensemble yet: `make ensemble X=1` makes it",)
+
+
+@pytest.mark.slow
+def test_the_script_reports_and_names_the_page_last(make_trained: Make) -> None:
+    project, _ = make_trained()
+    config = (
+        "from unets.config import EnsembleConfig, Postprocessing\n\nENSEMBLE = EnsembleConfig(experiments=('a', 'b'), "
+    )
+    given = "averaging='probability', weights='equal', threshold=0.5, postprocessing=Postprocessing())\n"
+    (project.configs_dir / "ensemble.py").write_text(config + given)
+    root = project.configs_dir.parents[1]
+    script = Path(__file__).parents[2] / "scripts" / "18_report.py"
+    command = [
+        sys.executable,
+        str(script),
+        "--root",
+        str(root),
+        "--competition",
+        "tiny",
+        "--input",
+        str(project.input_dir),
+    ]
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*command, "--jobs", "1", *arguments], capture_output=True, text=True, check=False)
+
+    done = run("--top", "3")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == f"open in a browser: {(project.models_dir / 'report/index.html').as_uri()}"
+    assert "missing" not in done.stdout
+    refused = run("--top", "0")
+    assert refused.returncode == 1 and "`TOP` must be at least 1. Received: 0" in refused.stderr
+    part = run("--exp", "a")
+    assert part.returncode == 0 and "missing: ensemble is left out: The ensemble must be of a, folds 0,1" in part.stdout

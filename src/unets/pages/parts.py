@@ -32,7 +32,11 @@ def embed_json(value: Any) -> str:
 
 
 def render_html_table(table: Table, *, caption: str) -> str:
-    """Renders a table; the first cell of each row is its header, the caption is for those who hear the page."""
+    """Renders a table; the first cell of each row is its header, the caption is for those who hear the page.
+
+    Columns without any content are left out.
+    """
+    table = _drop_empty(table)
     classes = [" class=num" if name in table.right else "" for name in table.header]
     head = "".join(
         f"<th scope=col{kind}>{escape(name)}</th>" if name else f"<td{kind}></td>"
@@ -44,6 +48,12 @@ def render_html_table(table: Table, *, caption: str) -> str:
         f"<caption class=unseen>{escape(caption)}</caption>"
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
     )
+
+
+def _drop_empty(table: Table) -> Table:
+    kept = [column for column in range(len(table.header)) if any(row[column] for row in table.rows) or not column]
+    rows = tuple(tuple(row[column] for column in kept) for row in table.rows)
+    return Table(header=tuple(table.header[column] for column in kept), rows=rows, right=table.right)
 
 
 def _render_cells(row: tuple[str, ...], classes: list[str]) -> str:

@@ -8,7 +8,7 @@ const LAYER_NAMES = {photo: "Photo", truth: "Truth", mask: "Prediction", differe
 const hasAgreement = photos.agreement.some(value => value !== null);
 const state = {
   subject: 0, view: -1, text: "", sort: "worst", layer: "difference", groups: FIRST_GROUPS,
-  order: "score", descending: false, page: 0, shown: [], place: 0, full: false,
+  order: "score", descending: false, page: 0, shown: [], place: 0, subjectShown: 0, full: false,
 };
 
 // ---- small things
@@ -119,6 +119,7 @@ function drawRows(place, kind, names, numbers, isChosen, choose, limit) {
   const rows = Array.from(members, ([number, values]) => ({number, values: values.sort((a, b) => a - b), mean: mean(values)}));
   rows.sort((a, b) => a.mean - b.mean || a.number - b.number);
   const shown = rows.filter((row, rank) => rank < limit || isChosen(row.number));
+  place.style.setProperty("--name", Math.min(Math.max(...shown.map(row => names[row.number].length)) + 1, 16) + "ch");
   place.replaceChildren(...shown.map(row => {
     const at = share => scale.place(quantile(row.values, share));
     const name = names[row.number], pressed = isChosen(row.number);
@@ -165,10 +166,10 @@ function fillLegend(place, layer) {
   place.replaceChildren(...colours.flatMap(([name, colour]) => [make("i", {class: "swatch", style: {background: colour}}), name + " "]));
 }
 
-function describe(index) {
-  const group = data.groups[photos.group[index]], view = photos.view[index], agreement = photos.agreement[index];
+function describe(index, isShort = false) {
+  const group = data.groups[photos.group[index]], isTold = isShort ? photos.id[index].includes(group) : photos.id[index] === group, view = photos.view[index], agreement = photos.agreement[index];
   return [
-    group === photos.id[index] ? "" : `group ${group}`, view < 0 ? "" : `view ${data.views[view]}`, `fold ${photos.fold[index]}`,
+    isTold ? "" : `group ${group}`, view < 0 ? "" : `view ${data.views[view]}`, `fold ${photos.fold[index]}`,
     agreement === null ? "" : `agreement ${agreement.toFixed(4)}`,
   ].filter(Boolean).join(", ");
 }
@@ -181,7 +182,7 @@ function drawGallery(chosen) {
     {type: "button", class: "card", "data-photo": photos.id[index], onclick: () => zoom(place)},
     makePicture(index, state.layer, state.subject, true),
     make("span", {class: "text"}, make("span", {class: "name"}, photos.id[index]),
-      make("b", {class: "score"}, format(scoresOf(state.subject)[index])), make("small", {}, describe(index)))))));
+      make("b", {class: "score"}, format(scoresOf(state.subject)[index])), make("small", {}, describe(index, true)))))));
   const order = state.sort === "worst" ? "the worst first" : "those first on which members disagree most";
   const left = chosen.length - drawn.length;
   get("gallery-note").textContent = !chosen.length ? "No photo matches." : !drawn.length
@@ -211,7 +212,7 @@ function drawList(chosen) {
   get("table").tHead.replaceChildren(make("tr", {}, ...COLUMNS.map(own => make("th", {scope: "col", class: own.number ? "num" : "",
     "aria-sort": own !== column ? null : state.descending ? "descending" : "ascending"},
     make("button", {type: "button", "data-key": own.key, onclick: () => sortBy(own)}, own.name,
-      make("i", {"aria-hidden": "true"}, own !== column ? "" : state.descending ? " ↓" : " ↑"))))));
+      make("i", {"aria-hidden": "true"}, own !== column ? "" : state.descending ? "↓" : "↑"))))));
   get("table").tBodies[0].replaceChildren(...rows.map(index => make("tr", {}, ...COLUMNS.map(own => {
     const value = own.values[index], isScore = own.subject !== undefined || own.key === "agreement";
     const text = value === null ? "" : isScore ? format(value) : String(value);
@@ -295,7 +296,6 @@ stage.addEventListener("click", event => {
 dialog.addEventListener("click", event => { if (event.target === dialog) dialog.close(); });
 dialog.addEventListener("close", () => {
   const index = state.shown[state.place];
-  const card = Array.from(document.querySelectorAll(".card")).find(card => card.dataset.photo === photos.id[index]);
   const isCard = opener && opener.classList.contains("card");
   drawGallery(select());
   const again = Array.from(document.querySelectorAll(".card")).find(own => own.dataset.photo === photos.id[index]);

@@ -17,8 +17,8 @@ from unets.report.sources import Source
 from unets.viz import COLOURS_RGB, find_borders
 
 PHOTO_PX, LAYER_PX = 1280, 1920  # longest sides
-# Far apart for the usual kinds of colour blindness, too (Okabe and Ito 2008): vermilion, sky blue, yellow.
-DIFFERENCES_RGB = {"missed": (213, 94, 0), "too much": (86, 180, 233), "wrong class": (240, 228, 66)}
+# Over a photo that is dimmed: orange and blue, which the usual kinds of colour blindness tell apart, and yellow.
+DIFFERENCES_RGB = {"missed": (255, 128, 32), "too much": (80, 190, 255), "wrong class": (240, 228, 66)}
 _FILL, _SOLID = 80, 255  # opacities
 _MAX_CLASSES = 127  # that have a colour of their own in a layer's palette, inside and border
 
