@@ -286,6 +286,7 @@ def build_content(num_groups: int, num_views: int, *, name: str = "", top: int =
         ledger=ledger,
         pictures=dict.fromkeys(chosen, picture),
         top=top,
+        more="more",
         runs=(),
         curves=curves,
         configs={},

@@ -196,11 +196,17 @@ def test_several_classes_photos_without_views_and_of_their_own_size(make_trained
         classes=("cat", "dog"), mask_format="png", id_pattern="(?P<group>.+)", size_hw=(40, 80)
     )
     dataset = dataset.model_copy(update={"size_hw": None})
+    for path in (
+        project.input_dir / "train" / "car000_01.jpg",
+        project.input_dir / "train_masks" / "car000_01_mask.png",
+    ):
+        picture = Image.open(path).resize((150, 90), Image.Resampling.NEAREST)
+        picture.save(path)
     data = read_data(report(project, dataset))
     assert [name for name, _ in data["classes"]] == ["cat", "dog"]
     assert [name for name, _ in data["differences"]] == ["missed", "too much", "wrong class"]
     assert data["views"] == [] and set(data["photos"]["view"]) == {-1}
-    assert {tuple(picture["hw"]) for picture in data["pictures"].values()} == {(40, 80)}
+    assert {tuple(picture["hw"]) for picture in data["pictures"].values()} == {(40, 80), (90, 150)}
 
 
 def test_names_are_not_read_as_html(make_trained: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,8 +242,6 @@ def test_names_are_not_read_as_html(make_trained: Make, monkeypatch: pytest.Monk
 
 
 def test_pictures_lie_where_the_page_says(make_trained: Make, tmp_path: Path) -> None:
-    from PIL import Image
-
     project, dataset = make_trained(spoil=lambda id_: 200.0 if id_ == "car001_02" else 0.0)
     found = report(project, dataset, top=1)
     data = read_data(found)

@@ -186,7 +186,7 @@ function drawGallery(chosen) {
   const order = state.sort === "worst" ? "the worst first" : "those first on which members disagree most";
   const left = chosen.length - drawn.length;
   get("gallery-note").textContent = !chosen.length ? "No photo matches." : !drawn.length
-    ? `None of the ${plural(chosen.length, "photo")} that match has a picture; make report TOP=${2 * data.top} draws more.`
+    ? `None of the ${plural(chosen.length, "photo")} that match has a picture; ${data.more}.`
     : `${plural(drawn.length, "photo")}, ${order}` + (left ? `; ${left.toLocaleString("en")} more in the list below.` : ".");
   fillLegend(get("legend"), state.layer);
 }

@@ -69,6 +69,7 @@ class Content:
     ledger: Ledger
     pictures: Mapping[int, Picture]  # by number of the photo
     top: int
+    more: str  # how more photos get pictures
     runs: tuple[Run, ...]
     curves: Mapping[str, list[Curves]]
     configs: Mapping[str, Any]  # of each experiment, what its first run was made with
@@ -106,6 +107,7 @@ def build_data(content: Content) -> dict[str, Any]:
     return {
         "metric": name_metric(content.metric),
         "top": content.top,
+        "more": content.more,
         "groups": groups,
         "views": views,
         "classes": [[name, _to_css(COLOURS_RGB[k % len(COLOURS_RGB)])] for k, name in enumerate(content.classes)],
@@ -259,9 +261,14 @@ def _render_ensemble(content: EnsembleContent | None) -> str:
     notes = "".join(f"<p class=soft>{escape(note[:1].upper() + note[1:])}.</p>\n" for note in content.notes)
     return (
         f"<p>{escape(content.verdict)}</p>\n<dl class=facts>{facts}</dl>\n"
-        f"<h3>What each member adds</h3>\n{render_html_table(content.members, caption='Members')}"
+        f"<h3>What each member adds</h3>\n{render_html_table(_name_metrics(content.members), caption='Members')}"
         f"<h3>What was tried</h3>\n{render_html_table(content.trials, caption='What was tried')}{notes}"
     )
+
+
+def _name_metrics(table: Table) -> Table:
+    header, right = tuple(map(name_metric, table.header)), frozenset(map(name_metric, table.right))
+    return Table(header=header, rows=table.rows, right=right)
 
 
 def describe_steps(steps: Postprocessing) -> str:

@@ -121,6 +121,7 @@ def write_report(
         ledger=ledger,
         pictures=pictures,
         top=top,
+        more=complete(f"`make report TOP={2 * top}`").replace("`", "") + " draws more",
         runs=tuple(runs),
         curves=read_curves(project, runs),
         configs=_read_configs(project, runs),
