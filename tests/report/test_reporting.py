@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from screen.test_screening import Page
 
 from report.conftest import Trained, report, write_run
