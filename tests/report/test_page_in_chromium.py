@@ -222,11 +222,16 @@ def test_nothing_is_wider_than_the_window(page: Any, width: int) -> None:
 
 
 def test_it_prints_with_all_its_pictures(page: Any) -> None:
-    page.prefer(medium="print")
+    page.click("#theme")
+    page.click("#theme")  # dark
+    page.resize(794, 1123)  # A4
+    page.prefer(medium="print", color_scheme="dark")
+    assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.evaluate("document.documentElement.scrollWidth") == 794
     assert page.evaluate("getComputedStyle(document.querySelector('.filters')).display") == "none"
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert page.evaluate("Array.from(document.images).every(image => image.loading === 'eager')")
-    page.prefer(color_scheme="light")
+    page.click("#theme")
 
 
 def build_content(num_groups: int, num_views: int, *, name: str = "", top: int = 24) -> Content:
