@@ -11,6 +11,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -21,6 +22,10 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --disable-dev-shm-usage --hide-scrollbars --remote-debugging-pipe"
+)
+# Becomes the browser, with its pipe where it looks for it. A `preexec_fn` might hang where there are threads.
+_PLACE = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
 )
 _KEYS = {"Enter": "\r", "Tab": "", "Escape": "", "ArrowLeft": "", "ArrowRight": "", "ArrowDown": "", "ArrowUp": ""}
 _KEY_CODES = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
@@ -55,14 +60,12 @@ class Chromium:
         # Above 9, so that neither is 3 or 4 itself.
         to_read, self._to_write = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in os.pipe())
         self._to_read, to_write = (fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in os.pipe())
-
-        def place() -> None:
-            os.dup2(to_read, 3)
-            os.dup2(to_write, 4)
-
         command = [program, *_FLAGS.split(), f"--user-data-dir={self._folder.name}", "about:blank"]
         self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=place, pass_fds=(3, 4)
+            [sys.executable, "-ISc", _PLACE, str(to_read), str(to_write), *command],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(to_read, to_write),
         )
         os.close(to_read)
         os.close(to_write)

@@ -176,6 +176,15 @@ def test_zoom_shows_another_experiments_mask_of_the_same_photo(page: Any) -> Non
     assert not page.evaluate("document.getElementById('zoom').open")
 
 
+def test_a_curve_is_read_by_the_arrows(page: Any) -> None:
+    page.evaluate("document.querySelectorAll('.plot[role=slider]')[1].focus()")  # the Dice of the first experiment
+    readout = "document.activeElement.closest('.chart').querySelector('.readout').textContent"
+    assert page.evaluate(readout) == "best of validation: fold 0 0.80000, fold 1 0.80000"
+    page.press("ArrowLeft")
+    assert page.evaluate(readout) == "epoch 2: fold 0 0.70000, fold 1 0.70000"
+    assert page.evaluate("document.activeElement.getAttribute('aria-valuetext')") == page.evaluate(readout)
+
+
 def test_all_that_can_be_used_is_reached_by_tab_and_has_a_name(page: Any) -> None:
     usable = (
         "Array.from(document.querySelectorAll('button, select, input, summary, a'))"

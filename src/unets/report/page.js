@@ -434,14 +434,17 @@ function drawChart(experiment, runs, [kind, name, train, valid]) {
   const show = epoch => {
     cursor.hidden = false;
     cursor.style.left = across(epoch) + "%";
+    plot.setAttribute("aria-valuenow", epoch);
     readout.textContent = `epoch ${epoch}: ` + runs.map(run => {
       const value = run[valid][run.epochs.indexOf(epoch)];
       return value === null || value === undefined ? "" : `fold ${run.fold} ${format(value)}`;
     }).filter(Boolean).join(", ");
+    plot.setAttribute("aria-valuetext", readout.textContent);
   };
   const hide = () => { cursor.hidden = true; readout.textContent = `best of validation: ${best}`; };
   let current = last;
-  const plot = make("div", {class: "plot", tabindex: 0, role: "img", "aria-label": `${name} of ${experiment} by epoch; best of validation: ${best}`,
+  const plot = make("div", {class: "plot", tabindex: 0, role: "slider", "aria-valuemin": Math.max(first, 1), "aria-valuemax": last, "aria-valuenow": last,
+    "aria-valuetext": `epoch ${last}`, "aria-label": `${name} of ${experiment} by epoch; best of validation: ${best}`,
     onpointermove: event => {
       const box = plot.getBoundingClientRect();
       current = Math.min(Math.max(Math.round(first + (event.clientX - box.left) / box.width * (last - first)), first || 1), last);
