@@ -25,7 +25,7 @@ _FLAGS = (
 )
 # Becomes the browser, with its pipe where it looks for it. A `preexec_fn` might hang where there are threads.
 _PLACE = (
-    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execv(sys.argv[3], sys.argv[3:])"
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execvp(sys.argv[3], sys.argv[3:])"
 )
 _KEYS = {"Enter": "\r", "Tab": "", "Escape": "", "ArrowLeft": "", "ArrowRight": "", "ArrowDown": "", "ArrowUp": ""}
 _KEY_CODES = {"Enter": 13, "Tab": 9, "Escape": 27, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
