@@ -12,7 +12,7 @@ from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW, cover, shrink
 from unets.data.io import encode_jpeg, encode_layer, read_image
 from unets.data.samples import Sample, read_mask
-from unets.inference.postprocess import ClassMask
+from unets.inference.postprocess import ClassMask, find_box
 from unets.report.sources import Source
 from unets.viz import COLOURS_RGB, find_borders
 
@@ -60,11 +60,14 @@ def draw_mask(mask_hw: ClassMask) -> bytes:
     Args:
         mask_hw: uint8 (height, width) class index; 0 is background.
     """
-    small_hw = shrink_mask(mask_hw, fit((mask_hw.shape[0], mask_hw.shape[1]), LAYER_PX))
-    num_classes = min(int(small_hw.max()), _MAX_CLASSES)
-    values_hw = np.minimum(small_hw, np.uint8(num_classes))
+    values_hw = shrink_mask(mask_hw, fit((mask_hw.shape[0], mask_hw.shape[1]), LAYER_PX)).copy()
+    num_classes = min(int(values_hw.max()), _MAX_CLASSES)
     thickness_px = max(round(max(values_hw.shape) / 480), 1)
-    values_hw = np.where(find_borders(values_hw, thickness_px), values_hw + np.uint8(num_classes), values_hw)
+    box = find_box(values_hw > 0)
+    if box is not None:
+        around = tuple(slice(max(side.start - thickness_px, 0), side.stop + thickness_px) for side in box)
+        inside = np.minimum(values_hw[around], np.uint8(num_classes))
+        values_hw[around] = inside + find_borders(inside, thickness_px) * np.uint8(num_classes)
     colours = [COLOURS_RGB[index % len(COLOURS_RGB)] for index in range(num_classes)]
     palette = [(0, 0, 0, 0), *((*rgb, _FILL) for rgb in colours), *((*rgb, _SOLID) for rgb in colours)]
     return encode_layer(values_hw, palette)
@@ -77,11 +80,9 @@ def draw_difference(truth_hw: ClassMask, mask_hw: ClassMask) -> bytes:
         truth_hw: uint8 (height, width) class index; 0 is background.
         mask_hw: the same.
     """
-    kinds = (truth_hw > 0) & (mask_hw == 0), (truth_hw == 0) & (mask_hw > 0), (truth_hw > 0) & (mask_hw > 0)
-    size_hw = fit((truth_hw.shape[0], truth_hw.shape[1]), LAYER_PX)
-    values_hw = np.zeros(size_hw, dtype=np.uint8)
-    for value, kind_hw in enumerate(kinds, start=1):
-        values_hw[_keep_any(kind_hw & (truth_hw != mask_hw), size_hw)] = value
+    # Where they differ: 1 where the mask has nothing, 2 where the truth has nothing, else 3.
+    kinds_hw = (truth_hw != mask_hw) * (np.uint8(3) - np.uint8(2) * (mask_hw == 0) - (truth_hw == 0))
+    values_hw = _keep_any(kinds_hw, fit((truth_hw.shape[0], truth_hw.shape[1]), LAYER_PX))
     return encode_layer(values_hw, [(0, 0, 0, 0), *((*rgb, _SOLID) for rgb in DIFFERENCES_RGB.values())])
 
 
@@ -100,8 +101,11 @@ def shrink_mask(mask_hw: ClassMask, size_hw: SizeHW) -> ClassMask:
     return np.asarray(np.where(coverage_hwc.max(axis=-1) >= 128, class_hw, np.uint8(0)), dtype=np.uint8)
 
 
-def _keep_any(pixels_hw: npt.NDArray[np.bool_], size_hw: SizeHW) -> npt.NDArray[np.bool_]:
-    """Shrinks so that nothing vanishes: a line of one pixel is an eighth of a small pixel eight wide."""
-    if pixels_hw.shape == size_hw:
-        return pixels_hw
-    return np.asarray(shrink(pixels_hw.view(np.uint8) * np.uint8(255), size_hw) > 0)
+def _keep_any(kinds_hw: npt.NDArray[np.uint8], size_hw: SizeHW) -> npt.NDArray[np.uint8]:
+    """Shrinks numbers so that none vanishes: a line of one pixel is an eighth of a small pixel eight wide."""
+    if kinds_hw.shape == size_hw:
+        return kinds_hw
+    values_hw = np.zeros(size_hw, dtype=np.uint8)
+    for kind in range(1, int(kinds_hw.max()) + 1):
+        values_hw[shrink((kinds_hw == kind) * np.uint8(255), size_hw) > 0] = kind
+    return values_hw
