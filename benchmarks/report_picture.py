@@ -29,7 +29,7 @@ def main() -> None:
         browser.evaluate("document.documentElement.style.scrollPaddingTop = 0")
         browser.evaluate("document.getElementById('photos').scrollIntoView({behavior: 'instant'})")
         browser.evaluate("window.dispatchEvent(new Event('beforeprint'))")  # no picture waits until it is near
-        browser.wait_for("Array.from(document.images).every(image => image.complete)")
+        browser.evaluate("Promise.all(Array.from(document.images, image => image.decode())).then(() => true)")
         browser.photograph(args.out)
     size = args.out.stat().st_size
     assert size < MAX_BYTES, f"{args.out}: {size} bytes"

@@ -125,10 +125,10 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(make_trained: Ma
         "c is not trained on fold 1: `make train EXP=c FOLD=1` trains it",
         "d is not trained on fold 0,1: `make train EXP=d FOLD=0,1` trains it",
         "c was not predicted yet: `make predict EXP=c` scores it at full size",
-        "there is no ensemble yet: `make ensemble` makes it",
+        "ensemble is not there yet: `make ensemble` makes it",
     )
     data, text = read_data(found), found.page_path.read_text()
-    assert "<code>make train EXP=b FOLD=1</code>" in text
+    assert "<li>b is not trained on fold 1: <code>make train EXP=b FOLD=1</code> trains it</li>" in text
     scores = {subject["name"]: subject["scores"] for subject in data["subjects"]}
     assert [score is None for score in scores["b"]] == [fold == 1 for fold in data["photos"]["fold"]]
     # Where only one experiment was judged, nobody disagrees.
@@ -260,7 +260,7 @@ def test_pictures_lie_where_the_page_says(make_trained: Make, tmp_path: Path) ->
 def test_commands_are_completed(make_trained: Make) -> None:
     project, dataset = make_trained(ensemble=False)
     found = report(project, dataset, complete=lambda text: text.replace("`make ensemble`", "`make ensemble X=1`"))
-    assert found.notes == ("there is no ensemble yet: `make ensemble X=1` makes it",)
+    assert found.notes == ("ensemble is not there yet: `make ensemble X=1` makes it",)
 
 
 @pytest.mark.slow

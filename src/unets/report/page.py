@@ -1,7 +1,7 @@
 """The page of the report: tables as HTML, the rest as data that its script draws and filters."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from html import escape
 from string import Template
@@ -89,7 +89,7 @@ def render_page(content: Content) -> str:
         date=escape(f"{str(origin['date'])[:16].replace('T', ' ')} UTC"),
         commit=escape(format_commit(origin["git_commit"], origin["git_is_dirty"])),
         metric=escape(name_metric(content.metric)),
-        notes=_render_notes(content.notes),
+        notes=_render_notes(content),
         experiments=_render_subjects(content),
         ensemble=_render_ensemble(content.ensemble),
         runs=render_html_table(tabulate_runs(content.runs), caption="Runs") if content.runs else "",
@@ -180,14 +180,25 @@ def _bounds(interval: Interval, text: str = "{} to {}") -> str:
     return text.format(f"{interval.low:.5f}", f"{interval.high:.5f}")
 
 
-def _render_notes(notes: Iterable[str]) -> str:
-    items = "".join(f"<li>{_mark_commands(note)}</li>\n" for note in notes)
+def _render_notes(content: Content) -> str:
+    names = _list_names(content)
+    items = "".join(f"<li>{_mark_commands(_capitalize(note, names))}</li>\n" for note in content.notes)
     return f"<div class=note><h3>What is missing</h3><ul class=missing>\n{items}</ul></div>\n" if items else ""
+
+
+def _list_names(content: Content) -> set[str]:
+    subjects = {name for subject in content.subjects for name in (subject.name, *subject.experiments)}
+    return subjects | {run.experiment for run in content.runs} | content.configs.keys()
+
+
+def _capitalize(text: str, names: Collection[str] = ()) -> str:
+    """Begins a sentence with a capital, unless it begins with a name."""
+    return text if text.split(" ", 1)[0] in names else text[:1].upper() + text[1:]
 
 
 def _mark_commands(text: str) -> str:
     """Escapes a text and sets what stands in backticks as code."""
-    parts = escape(text[:1].upper() + text[1:] if text[:1] != "`" else text).split("`")
+    parts = escape(text).split("`")
     return "".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts))
 
 
@@ -216,7 +227,8 @@ def _render_subjects(content: Content) -> str:
         ]
     )
     rows = "".join(_render_subject(subject, scale) for subject in content.subjects)
-    notes = dict.fromkeys(note for subject in content.subjects for note in subject.notes)
+    names_shown = _list_names(content)
+    notes = dict.fromkeys(_capitalize(note, names_shown) for subject in content.subjects for note in subject.notes)
     return (
         '<div class=scroll tabindex=0 role=region aria-label="Experiments"><table class=subjects>'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}</tbody></table></div>\n"
@@ -258,7 +270,7 @@ def _render_ensemble(content: EnsembleContent | None) -> str:
         f"{','.join(map(str, ensemble.folds))}",
     }
     facts = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in pairs.items())
-    notes = "".join(f"<p class=soft>{escape(note[:1].upper() + note[1:])}.</p>\n" for note in content.notes)
+    notes = "".join(f"<p class=soft>{escape(_capitalize(note))}.</p>\n" for note in content.notes)
     return (
         f"<p>{escape(content.verdict)}</p>\n<dl class=facts>{facts}</dl>\n"
         f"<h3>What each member adds</h3>\n{render_html_table(_name_metrics(content.members), caption='Members')}"

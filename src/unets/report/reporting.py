@@ -140,7 +140,7 @@ def _find_ensemble(project: Project, wish: Wish) -> tuple[Ensemble | None, list[
     """Returns the ensemble that was asked for, or why there is none."""
     path = project.ensemble_path(wish.ensemble_name)
     if not path.exists():
-        return None, [f"there is no {wish.ensemble_name} yet: `make ensemble` makes it"]
+        return None, [f"{wish.ensemble_name} is not there yet: `make ensemble` makes it"]
     try:
         ensemble = read_ensemble(project, wish.ensemble_name)
         check_ensemble(ensemble, wish.ensemble, ensemble.folds if wish.folds is None else sorted(wish.folds))
