@@ -45,8 +45,8 @@ DEMO     = COMPETITION=studio
 
 .DEFAULT_GOAL := help
 .PHONY: help setup new render check-data folds plan train predict ensemble submission check-submission score summary show \
-        data submit leaderboard kaggle-dataset screen export record runs compare pseudo-labels pipeline demo clean-runs \
-        test test-fast lint bench
+        data submit leaderboard kaggle-dataset screen report export record runs compare pseudo-labels pipeline demo \
+        clean-runs test test-fast lint bench
 
 help:  ## print this
 	@echo "usage: make TARGET [COMPETITION=$(COMPETITION)] [INPUT=folder] [MODELS=folder] [EXP=a,b|all] [FOLD=0,1|all]"
@@ -119,6 +119,9 @@ show: $(READY)  ## draw a sheet of test photos with the submission's contours (S
 screen: $(READY)  ## put the oddest test photos first, with pictures, in a page; needs no truth (TOP= photos)
 	$(PY) scripts/17_screen.py $(STAGE) $(if $(TOP),--top $(TOP))
 
+report: $(READY)  ## make one page of all that was trained and judged: scores, curves, the worst photos (TOP= a gallery)
+	$(PY) scripts/18_report.py $(STAGE) $(if $(TOP),--top $(TOP))
+
 submit: $(READY)  ## check a submission, send it to Kaggle, wait for its score (MESSAGE=, SUBMISSION=, WAIT= minutes, AGAIN=1)
 	$(PY) scripts/20_submit.py $(STAGE) $(if $(SUBMISSION),--submission "$(SUBMISSION)") $(if $(AGAIN),--again) \
 	  $(if $(MESSAGE),--message '$(subst ','\'',$(MESSAGE))') $(if $(WAIT),--wait $(WAIT))
@@ -129,6 +132,7 @@ leaderboard: $(READY)  ## compare what Kaggle scored with its leaderboard: rank,
 kaggle-dataset: $(READY)  ## build a Kaggle dataset for offline inference, and its kernel (OWNER=, SLUG=, UPLOAD=1)
 	$(PY) scripts/22_make_kaggle_dataset.py $(STAGE) $(if $(OWNER),--owner "$(OWNER)") $(if $(SLUG),--slug "$(SLUG)") \
 	  $(if $(UPLOAD),--upload)
+
 export: $(READY)  ## write the ensemble as one file for `unets mask`; for phones and other programs (FORMATS=all)
 	$(PY) scripts/23_export.py $(STAGE) $(if $(FORMATS),--formats $(FORMATS))
 
@@ -155,7 +159,8 @@ demo: $(READY)  ## render photos, train three U-Nets, write and score a submissi
 	$(MAKE) --no-print-directory score $(DEMO)
 	$(MAKE) --no-print-directory show $(DEMO)
 	$(MAKE) --no-print-directory summary $(DEMO)
-	@echo "next: look at models/studio/sheet.jpg; 'make help' prints the stages; README.md says how to bring your own photos"
+	@echo "next: 'make help' prints the stages; README.md says how to bring your own photos"
+	$(MAKE) --no-print-directory report $(DEMO) $(if $(TOP),,TOP=8)
 
 clean-runs: $(READY)  ## delete runs and maps of EXP= (and FOLD=); folds and cache stay
 	$(PY) scripts/11_clean_runs.py $(STAGE)

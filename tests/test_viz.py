@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unets.data.samples import VOID
-from unets.viz import COLOURS_RGB, add_caption, draw_contours, tint
+from unets.viz import COLOURS_RGB, add_caption, draw_contours, find_borders, tint
 
 
 def make_mask() -> np.ndarray:
@@ -55,3 +55,16 @@ def test_what_nobody_labelled_has_no_contour() -> None:
     mask_hw = np.zeros((20, 20), dtype=np.uint8)
     mask_hw[5:15, 5:15] = VOID
     np.testing.assert_array_equal(draw_contours(image, mask_hw), image)
+
+
+def test_borders_lie_inside_a_class_and_not_at_the_photos_edge() -> None:
+    mask_hw = np.zeros((7, 8), dtype=np.uint8)
+    mask_hw[:, :4], mask_hw[2:5, 5:8] = 1, 2
+    borders = find_borders(mask_hw, 1)
+    # Column 3 beside the background; of the second class all but the middle of its right side, which is the edge.
+    expected = np.zeros((7, 8), dtype=np.bool_)
+    expected[:, 3] = True
+    expected[2:5, 5:8] = True
+    expected[3, 6:8] = False
+    assert np.array_equal(borders, expected)
+    assert not find_borders(np.ones((4, 4), dtype=np.uint8), 2).any()

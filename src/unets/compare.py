@@ -4,26 +4,21 @@ Only photos count that are out-of-fold in both. A difference is paired (the same
 drawn over groups, so that it holds for cars, not for the views of these.
 """
 
-import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from unets.config import Config, is_ensemble
+from unets.config import Config
 from unets.errors import InputError
-from unets.folds import hash_folds
-from unets.inference.ensemble import list_fitted, read_ensemble
 from unets.intervals import Interval, bootstrap_mean, note_few_groups
-from unets.inventory import PhotoScore, is_outdated, list_judged, read_scores, sum_cost
+from unets.inventory import PhotoScore, find_cost
+from unets.judged import Judged, list_all_judged, load_judged
 from unets.paths import Project
-from unets.runs import read_json
-from unets.snapshot import SNAPSHOT
 from unets.tables import render_table
 
 MAX_CHANGES = 10
-_ROUNDING = 1e-6  # of the scores in a csv
 
 
 class Side(Config):
@@ -72,18 +67,6 @@ class Comparison(Config):
         if difference.mean > 0:
             return f"{b} is better than {a} by {difference}"
         return f"{b} is worse than {a} by {_negate(difference)}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Contestant:
-    """One of the two, as read from its models folder."""
-
-    name: str
-    project: Project
-    experiments: tuple[str, ...]  # it is made of
-    scores: dict[str, PhotoScore]
-    folds_hash: str
-    notes: tuple[str, ...]
 
 
 def compare(project: Project, metric: str, name_a: str, name_b: str) -> Comparison:
@@ -168,95 +151,26 @@ def render_comparison(comparison: Comparison) -> str:
     return "\n\n".join(parts)
 
 
-def _load(project: Project, metric: str, variable: str, given: str) -> _Contestant:
+def _load(project: Project, metric: str, variable: str, given: str) -> Judged:
     folder, slash, name = given.rstrip("/").rpartition("/")
     if slash:
         project = replace(project, models_dir=Path(folder or "/"))
-    judged = list_judged(project) + list_fitted(project)
-    if name not in judged:
+    known = list_all_judged(project)
+    if name not in known:
         hint = f". Run `make predict EXP={name}`" if project.experiment_dir(name).is_dir() and name else ""
         if not given:
             hint = ". Name both, as `make compare A=unet_1024 B=unet_640x959`"
         raise InputError(
-            f"`{variable}` must be judged out-of-fold, in {project.models_dir} one of {', '.join(judged) or '(none)'}. "
+            f"`{variable}` must be judged out-of-fold, in {project.models_dir} one of {', '.join(known) or '(none)'}. "
             f"Received: {given or '(nothing)'}{hint}"
         )
-    if not project.folds_path.exists():
-        raise InputError(f"{project.folds_path} must exist: it says what is out-of-fold. Received: no such file")
-    load = _load_ensemble if is_ensemble(name) else _load_experiment
-    contestant = load(project, metric, given.rstrip("/"), name)
-    _check_folds(contestant)
-    return contestant
+    return load_judged(project, metric, name, label=given.rstrip("/"))
 
 
-def _load_experiment(project: Project, metric: str, label: str, name: str) -> _Contestant:
-    rows = read_scores(project.oof_dice_path(name), metric)
-    snapshots = [project.run_dir(name, fold) / SNAPSHOT for fold in sorted({row.fold for row in rows})]
-    for path in snapshots:
-        if not path.exists():
-            raise InputError(
-                f"{path} must exist, as {label} is judged by it. Received: no such file. "
-                f"Run `make train predict EXP={name}`"
-            )
-    hashes = {read_json(path).get("folds_hash") for path in snapshots}
-    present = hash_folds(project.folds_path)
-    note = f"{label} was trained anew after it was judged: `make predict EXP={name}` judges the present weights"
-    return _Contestant(
-        name=label,
-        project=project,
-        experiments=(name,),
-        scores={row.id: row for row in rows},
-        folds_hash=present if hashes == {present} else "",
-        notes=(note,) if is_outdated(project, name, rows) else (),
-    )
-
-
-def _load_ensemble(project: Project, metric: str, label: str, name: str) -> _Contestant:
-    ensemble = read_ensemble(project, name)
-    path = project.ensemble_oof_path(name)
-    if not path.exists():
-        raise InputError(f"{path} must exist. Received: no such file. Run `make ensemble`, which writes it")
-    rows = read_scores(path, metric)
-    mean = float(np.mean([row.score for row in rows]))
-    if len(rows) != ensemble.num_photos or abs(mean - ensemble.score.mean) > _ROUNDING:
-        raise InputError(
-            f"{path} must hold the scores of {project.ensemble_path(name)}, {ensemble.num_photos} photos with mean "
-            f"{ensemble.score.mean:.6f}. Received: {len(rows)} with {mean:.6f}. Run `make ensemble`"
-        )
-    return _Contestant(
-        name=label,
-        project=project,
-        experiments=tuple(member.experiment for member in ensemble.members),
-        scores={row.id: row for row in rows},
-        folds_hash=ensemble.folds_sha256,
-        notes=(),  # each photo was judged by what was fitted without its part
-    )
-
-
-def _check_folds(contestant: _Contestant) -> None:
-    """Checks that the scores are of the present folds: else a photo's net may have seen its group.
-
-    Raises:
-        InputError: they are not.
-    """
-    path = contestant.project.folds_path
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        fold_of = {row["id"]: row["fold"] for row in csv.DictReader(file)}
-    agree = all(fold_of.get(row.id) == str(row.fold) for row in contestant.scores.values())
-    if not agree or contestant.folds_hash != hash_folds(path):
-        names = ",".join(contestant.experiments)
-        raise InputError(
-            f"{contestant.name} must be trained and judged on the present folds, {path}. Received: other folds. "
-            f"`make clean-runs EXP={names}` deletes its runs, so that they can be made anew"
-        )
-
-
-def _describe(contestant: _Contestant, mean: float, folds: Sequence[int]) -> Side:
-    run_dirs = [contestant.project.run_dir(name, fold) for name in contestant.experiments for fold in folds]
-    paths = [run_dir / "metrics.json" for run_dir in run_dirs]
-    cost = sum_cost(map(read_json, paths)) if all(path.exists() for path in paths) else None
+def _describe(side: Judged, mean: float, folds: Sequence[int]) -> Side:
+    cost = find_cost(side.project, side.experiments, folds)
     return Side(
-        name=contestant.name,
+        name=side.name,
         mean=mean,
         training_hours=cost and cost["training_hours"],
         photos_trained=cost and cost["photos"],
@@ -273,7 +187,7 @@ def _find_changes(
     return tuple(sorted(changes, key=lambda change: (-abs(change.difference), change.id))[:MAX_CHANGES])
 
 
-def _note_photos(a: _Contestant, b: _Contestant, num_common: int) -> list[str]:
+def _note_photos(a: Judged, b: Judged, num_common: int) -> list[str]:
     sides = ((side.name, len(side.scores) - num_common) for side in (a, b))
     return [f"{count} photos of {name} alone are left out" for name, count in sides if count]
 

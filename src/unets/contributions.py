@@ -4,10 +4,9 @@ from typing import Any
 
 from unets.inference.ensemble import Ensemble, MemberScore
 from unets.intervals import Interval, note_few_groups
-from unets.inventory import sum_cost
+from unets.inventory import find_cost
 from unets.paths import Project
-from unets.runs import read_json
-from unets.tables import render_table
+from unets.tables import Table
 
 _WORDS = {
     "averaging": "averaging",
@@ -27,28 +26,29 @@ def render_contributions(project: Project, ensemble: Ensemble) -> str:
     parts = [
         f"{ensemble.name} of {ensemble.competition}, {ensemble.num_photos} out-of-fold photos of "
         f"{ensemble.num_groups} groups, folds {folds}: {ensemble.metric} {ensemble.score}",
-        _render_members(project, ensemble),
-        _render_trials(ensemble),
-        "\n".join(f"note: {note}" for note in _list_notes(ensemble)),
+        str(tabulate_members(project, ensemble)),
+        str(tabulate_trials(ensemble)),
+        "\n".join(f"note: {note}" for note in list_notes(ensemble)),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def _render_members(project: Project, ensemble: Ensemble) -> str:
-    header = ["member", "weight", ensemble.metric, "first view", "hours", "the ensemble gains by it", "device"]
-    rows, hours = [], list[float]()
+def tabulate_members(project: Project, ensemble: Ensemble) -> Table:
+    """Returns what each member weighs, reaches alone, adds and cost; with a row of all where there are several."""
+    header = ("member", "weight", ensemble.metric, "first view", "hours", "the ensemble gains by it", "device")
+    rows, hours = list[tuple[str, ...]](), list[float]()
     for member, score in zip(ensemble.members, ensemble.member_scores, strict=True):
-        cost = _find_cost(project, member.experiment, ensemble.folds)
+        cost = find_cost(project, [member.experiment], ensemble.folds)
         hours += [cost["training_hours"]] if cost else []
         rows.append(_render_member(score, member.weight, cost))
     if len(rows) > 1:
         total = f"{sum(hours):.2f}" if len(hours) == len(rows) else "?"
-        rows.append(["all", "1.0000", f"{ensemble.score.mean:.5f}", "", total, "", ""])
-    return render_table(header, rows, right=set(header[1:5]))
+        rows.append(("all", "1.0000", f"{ensemble.score.mean:.5f}", "", total, "", ""))
+    return Table(header=header, rows=tuple(rows), right=frozenset(header[1:5]))
 
 
-def _render_member(score: MemberScore, weight: float, cost: dict[str, Any] | None) -> list[str]:
-    return [
+def _render_member(score: MemberScore, weight: float, cost: dict[str, Any] | None) -> tuple[str, ...]:
+    return (
         score.experiment,
         f"{weight:.4f}",
         f"{score.score:.5f}",
@@ -56,21 +56,22 @@ def _render_member(score: MemberScore, weight: float, cost: dict[str, Any] | Non
         f"{cost['training_hours']:.2f}" if cost else "?",
         "" if score.gain is None else str(score.gain),
         ", ".join(cost["devices"]) if cost else "",
-    ]
+    )
 
 
-def _render_trials(ensemble: Ensemble) -> str:
-    rows = [
-        [_WORDS[trial.what], _abridge(trial.value), str(trial.gain), "kept" if trial.is_kept else "left out"]
+def tabulate_trials(ensemble: Ensemble) -> Table:
+    """Returns what was tried on the members' mean, what it gained, and what came of it."""
+    rows: list[tuple[str, ...]] = [
+        (_WORDS[trial.what], _abridge(trial.value), str(trial.gain), "kept" if trial.is_kept else "left out")
         for trial in ensemble.trials
     ]
     if ensemble.gain_of_views is not None:
-        rows.append(["all views, over the first alone", "", str(ensemble.gain_of_views), "as predicted"])
+        rows.append(("all views, over the first alone", "", str(ensemble.gain_of_views), "as predicted"))
     if len(ensemble.members) > 1:
         name, gain = ensemble.best_member, ensemble.gain_over_best_member
-        rows.append(["the whole, over the best member", name, str(gain), _judge(gain)])
-    rows.append(["all that was kept", "", str(ensemble.gain_over_start), ""])
-    return render_table(["tried", "value", "gain (95 %)", ""], rows)
+        rows.append(("the whole, over the best member", name, str(gain), _judge(gain)))
+    rows.append(("all that was kept", "", str(ensemble.gain_over_start), ""))
+    return Table(header=("tried", "value", "gain (95 %)", ""), rows=tuple(rows))
 
 
 def _judge(gain: Interval) -> str:
@@ -84,14 +85,10 @@ def _abridge(weights: str) -> str:
     return " ".join([first, *others[:4], *(["..."] if len(others) > 4 else [])])
 
 
-def _list_notes(ensemble: Ensemble) -> list[str]:
+def list_notes(ensemble: Ensemble) -> list[str]:
+    """Says what to keep in mind of an ensemble's score and gains."""
     notes = note_few_groups(ensemble.num_groups)
     if ensemble.num_parts == 1:
         return [*notes, "with one group there is nothing to judge a fit by: nothing was tried"]
     how = "folds" if len(ensemble.folds) > 1 else "parts of the fold"
     return [*notes, f"what is fitted is judged on photos that it was not fitted on, over {ensemble.num_parts} {how}"]
-
-
-def _find_cost(project: Project, experiment: str, folds: tuple[int, ...]) -> dict[str, Any] | None:
-    paths = [project.run_dir(experiment, fold) / "metrics.json" for fold in folds]
-    return sum_cost(map(read_json, paths)) if all(path.exists() for path in paths) else None

@@ -21,7 +21,7 @@ from unets.intervals import Interval, bootstrap_mean
 from unets.paths import Project
 from unets.runs import find_holder, read_json
 from unets.snapshot import SNAPSHOT, check_snapshot, take_snapshot
-from unets.tables import render_table
+from unets.tables import Table, render_table
 
 State = Literal["finished", "running", "stopped", "broken"]
 
@@ -130,21 +130,33 @@ def sum_cost(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def find_cost(project: Project, experiments: Iterable[str], folds: Iterable[int]) -> dict[str, Any] | None:
+    """Adds up what folds of experiments cost, see `sum_cost`; None where a run lacks its metrics.json."""
+    numbers = tuple(folds)
+    paths = [project.run_dir(name, fold) / "metrics.json" for name in experiments for fold in numbers]
+    return sum_cost(map(read_json, paths)) if all(path.exists() for path in paths) else None
+
+
 def render_inventory(competition: str, runs: Iterable[Run], judgements: Iterable[Judgement]) -> str:
     """Renders runs and judgements as two tables; says what to do where there is nothing yet."""
-    run_rows = [_render_run(run) for run in runs]
+    run_table = tabulate_runs(runs)
     judgement_rows = [_render_judgement(judgement) for judgement in judgements]
-    if not run_rows and not judgement_rows:
+    if not run_table.rows and not judgement_rows:
         return f"{competition} has no runs yet: `make train EXP= FOLD=` makes one"
-    right = {"fold", "epoch", "best Dice", "in epoch", "hours", "photos", "groups"}
-    header = ["experiment", "fold", "state", "epoch", "best Dice", "in epoch", "hours", "photos", "commit", "device"]
-    parts = [render_table(header, run_rows, right=right)] if run_rows else []
+    parts = [str(run_table)] if run_table.rows else []
     if judgement_rows:
         header = ["out-of-fold, full size", "score (95 %)", "folds", "photos", "groups", ""]
-        parts.append(render_table(header, judgement_rows, right=right))
+        parts.append(render_table(header, judgement_rows, right={"photos", "groups"}))
     else:
         parts.append("No experiment was predicted yet: `make predict EXP= FOLD=` scores one at full size")
     return "\n\n".join(parts)
+
+
+def tabulate_runs(runs: Iterable[Run]) -> Table:
+    """Returns a row a run."""
+    header = ("experiment", "fold", "state", "epoch", "best Dice", "in epoch", "hours", "photos", "commit", "device")
+    right = frozenset({"fold", "epoch", "best Dice", "in epoch", "hours", "photos"})
+    return Table(header=header, rows=tuple(map(_render_run, runs)), right=right)
 
 
 def _list_folders(folder: Path) -> list[Path]:
@@ -252,8 +264,8 @@ def _is_own(run_dir: Path, snapshot: dict[str, Any]) -> bool:
     return True
 
 
-def _render_run(run: Run) -> list[str]:
-    return [
+def _render_run(run: Run) -> tuple[str, ...]:
+    return (
         run.experiment,
         str(run.fold),
         f"{run.state}{f' ({run.remark})' if run.remark else ''}",
@@ -264,7 +276,7 @@ def _render_run(run: Run) -> list[str]:
         str(run.photos),
         ", ".join(run.commits),
         ", ".join(run.devices),
-    ]
+    )
 
 
 def _render_judgement(judgement: Judgement) -> list[str]:

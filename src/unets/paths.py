@@ -57,6 +57,10 @@ class Project:
         """Trained models as others take them, and the table of these files."""
         return self.models_dir / "export"
 
+    def report_dir(self, name: str) -> Path:
+        """The page of all that was trained and judged, with an ensemble's: `report` or `report_<...>`."""
+        return self.models_dir / name.replace("ensemble", "report", 1)
+
     def experiment_dir(self, experiment: str) -> Path:
         """All runs and maps of an experiment."""
         return self.models_dir / experiment

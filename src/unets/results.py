@@ -137,13 +137,13 @@ def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) 
     for path in sorted((project.models_dir / "scores").glob("*.json")):
         score = read_json(path)
         lines.append(f"{'submission, test':24}{'':>12}{score['mean']:>12.5f}  {_bounds(score)} {score['submission']}")
-    lines += ["", _judge(ensemble), "", f"{'stage':24}{'seconds':>12}"]
-    seconds = _sum_stages(project.stages_path)
+    lines += ["", judge_ensemble(ensemble), "", f"{'stage':24}{'seconds':>12}"]
+    seconds = sum_stages(project.stages_path)
     lines += [f"{stage:24}{spent:>12.1f}" for stage, spent in (*seconds.items(), ("all", sum(seconds.values())))]
     return f"{ensemble.metric} of {project.competition}\n" + "\n".join(lines)
 
 
-def _judge(ensemble: Ensemble) -> str:
+def judge_ensemble(ensemble: Ensemble) -> str:
     """Says whether the ensemble is better than its best member."""
     if len(ensemble.members) == 1:
         return f"The ensemble has one member, {ensemble.best_member}."
@@ -154,7 +154,7 @@ def _judge(ensemble: Ensemble) -> str:
     return f"The ensemble is {verdict} its best member, {ensemble.best_member}, out-of-fold: {gain}."
 
 
-def _sum_stages(path: Path) -> dict[str, float]:
+def sum_stages(path: Path) -> dict[str, float]:
     """Returns the seconds of each stage over all its calls, in the order of their first."""
     if not path.exists():
         return {}

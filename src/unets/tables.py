@@ -1,8 +1,22 @@
 """Tables for people: columns that stand below each other in a terminal."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 _GAP = "  "
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """Cells that are not laid out yet."""
+
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    right: frozenset[str] = frozenset()  # columns that hold figures, and end at their right
+
+    def __str__(self) -> str:
+        """Lays it out for a terminal."""
+        return render_table(self.header, self.rows, right=self.right)
 
 
 def render_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> str:

@@ -48,6 +48,20 @@ def draw_contours(
     return drawn
 
 
+def find_borders(mask_hw: npt.NDArray[np.uint8], thickness_px: int) -> npt.NDArray[np.bool_]:
+    """Finds the pixels of each class that lie next to another class or to the background.
+
+    Args:
+        mask_hw: uint8 (height, width) class index, 0 is background.
+        thickness_px: how far into a class its border reaches; the photo's own edge is none.
+
+    Returns:
+        bool (height, width).
+    """
+    window = np.ones((2 * thickness_px + 1, 2 * thickness_px + 1), dtype=np.uint8)
+    return np.asarray((mask_hw > 0) & (cv2.erode(mask_hw, window) != cv2.dilate(mask_hw, window)))
+
+
 def tint(image_hwc: Image, pixels_hw: npt.NDArray[np.bool_], *, colour_rgb: Colour, opacity: float = 0.6) -> Image:
     """Lays a colour over some pixels of a photo.
 

@@ -1,5 +1,6 @@
 """Reading photos and masks: formats, damage, and what the codec may do for us."""
 
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from PIL import Image
 from unets.data.io import (
     choose_reduction,
     decode_png,
+    encode_layer,
     encode_png,
     read_colour_image,
     read_image,
@@ -232,3 +234,11 @@ def test_soft_maps_are_written_as_run_lengths() -> None:
     decoded = decode_png(png)
     assert decoded is not None
     np.testing.assert_array_equal(decoded, map_hw)
+
+
+@pytest.mark.parametrize("num_colours", [2, 3, 5, 17, 256])
+def test_a_layer_has_its_colours_and_opacities(num_colours: int) -> None:
+    colours = [(index, 255 - index, index // 2, 255 - index // 3) for index in range(num_colours)]
+    values_hw = np.arange(num_colours, dtype=np.uint8)[None].repeat(3, axis=0)
+    rgba = np.array(Image.open(BytesIO(encode_layer(values_hw, colours))).convert("RGBA"))
+    assert rgba.tolist() == [[list(colour) for colour in colours]] * 3

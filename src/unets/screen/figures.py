@@ -12,10 +12,9 @@ import numpy.typing as npt
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
 from unets.data.samples import Sample, read_full_size
-from unets.inference.blend import enlarge_map
-from unets.inference.maps import MapReader, from_u8
-from unets.inference.postprocess import ClassMask, to_masks
-from unets.inference.recipe import Recipe, average_maps, make_mask
+from unets.inference.agreement import blend_small, compare_members
+from unets.inference.maps import MapReader
+from unets.inference.recipe import Recipe, make_mask
 from unets.inference.shape import measure_shape
 
 MapU8 = npt.NDArray[np.uint8]
@@ -72,7 +71,7 @@ def measure_photo(maps: Sequence[MapU8], recipe: Recipe, full_hw: SizeHW) -> Fig
     area_px, contour_px = sum(shape.area_px for shape in shapes), sum(shape.contour_px for shape in shapes)
     loose_px = sum(shape.area_px - shape.largest_px for shape in shapes)
     uncertain_px = float(find_uncertain(probs_hwc).mean()) * mask_hw.size
-    difference, agreement = _compare_members(maps, recipe, probs_hwc)
+    difference, agreement = compare_members(maps, recipe, probs_hwc)
     return Figures(
         area=area_px / mask_hw.size,
         parts=sum(shape.parts for shape in shapes),
@@ -85,32 +84,7 @@ def measure_photo(maps: Sequence[MapU8], recipe: Recipe, full_hw: SizeHW) -> Fig
     )
 
 
-def blend_small(maps: Sequence[MapU8], recipe: Recipe) -> Probs:
-    """Blends maps at the size of the largest of them; float32 (height, width, classes)."""
-    size_hw = max(((probs.shape[0], probs.shape[1]) for probs in maps), key=lambda size: size[0] * size[1])
-    return average_maps(recipe, maps, size_hw)
-
-
 def find_uncertain(probs_hwc: Probs) -> npt.NDArray[np.bool_]:
     """Finds the pixels where a class's probability lies between those of `UNCERTAIN`; bool (height, width)."""
     low, high = np.float32(UNCERTAIN[0]), np.float32(UNCERTAIN[1])
     return np.asarray(((probs_hwc > low) & (probs_hwc < high)).any(axis=-1))
-
-
-def _compare_members(maps: Sequence[MapU8], recipe: Recipe, probs_hwc: Probs) -> tuple[float, float]:
-    if len(maps) == 1:
-        return np.nan, np.nan
-    size_hw, mask_hw = (probs_hwc.shape[0], probs_hwc.shape[1]), to_masks(probs_hwc, recipe.threshold)
-    differences, dices = [], []
-    for probs_u8_hwc in maps:
-        member_hwc = enlarge_map(from_u8(probs_u8_hwc), size_hw)
-        differences.append(float(np.abs(member_hwc - probs_hwc).mean(dtype=np.float64)))
-        dices.append(_agree(to_masks(member_hwc, recipe.threshold), mask_hw))
-    return float(np.mean(differences)), min(dices)
-
-
-def _agree(first_hw: ClassMask, second_hw: ClassMask) -> float:
-    """Returns the Dice of two masks over all classes together; 1 where both are empty."""
-    both = int(np.count_nonzero((first_hw == second_hw) & (first_hw > 0)))
-    total = int(np.count_nonzero(first_hw)) + int(np.count_nonzero(second_hw))
-    return 2 * both / total if total else 1.0

@@ -4,12 +4,12 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from string import Template
 
 import numpy as np
 
 from unets.data.samples import Sample
+from unets.pages.parts import read_part
 from unets.screen.oddness import FIGURES, LEAST, MOST, OddPhotos
 
 _SINGLE = (
@@ -45,9 +45,10 @@ def render_page(
     """
     notes = [_SINGLE] if "agreement" not in odd.values else []
     notes += [_NO_GROUPS] if "views" not in odd.values else []
-    template = Template(files("unets.screen").joinpath("page.html").read_text(encoding="utf-8"))
+    template = Template(read_part("unets.screen", "page.html"))
     return template.substitute(
         {name: escape(text) for name, text in origin.items()},
+        house=read_part("unets.pages", "house.css"),
         num_photos=f"{len(samples):,}",
         num_groups=f"{len({sample.group for sample in samples}):,}",
         num_odd=f"{np.count_nonzero(odd.oddness):,}",

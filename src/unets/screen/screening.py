@@ -17,6 +17,7 @@ from unets.data.io import encode_jpeg
 from unets.data.samples import Sample, read_full_size, read_photo
 from unets.errors import InputError
 from unets.folds import measure_shares
+from unets.inference.agreement import blend_small
 from unets.inference.ensemble import Ensemble, read_ensemble
 from unets.inference.maps import MapReader, split_shards
 from unets.inference.recipe import Recipe, make_mask
@@ -25,12 +26,7 @@ from unets.origin import describe_origin
 from unets.parallel import run_tasks
 from unets.paths import Project
 from unets.runs import write_text
-from unets.screen.figures import (
-    ScreenTask,
-    blend_small,
-    find_uncertain,
-    measure_photos,
-)
+from unets.screen.figures import ScreenTask, find_uncertain, measure_photos
 from unets.screen.oddness import OddPhotos, judge_photos
 from unets.screen.page import Picture, render_page
 from unets.viz import draw_contours, tint

@@ -1,0 +1,105 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from inference.conftest import write_maps
+
+from report.conftest import Trained
+from unets.catalog import load_catalog
+from unets.data.samples import read_mask
+from unets.errors import InputError
+from unets.inference.ensemble import read_ensemble
+from unets.inference.maps import MapReader, open_maps
+from unets.inference.recipe import Recipe
+from unets.inference.score import score_mask
+from unets.report.sources import (
+    Source,
+    build_ensemble_sources,
+    build_experiment_sources,
+    build_jury,
+    open_experiment_maps,
+)
+
+
+def name(letter: str) -> MapReader:
+    """A reader that is known by its folder."""
+    return MapReader(folder=Path(letter), fingerprint=letter, classes=("car",), size_hw=(4, 4), shard_of={})
+
+
+def build(weights: tuple[float, ...], letters: str) -> Source:
+    return Source(readers=tuple(map(name, letters)), recipe=Recipe(weights=weights))
+
+
+def list_readers(jury: dict[int, Source]) -> dict[int, tuple[str, tuple[float, ...]]]:
+    return {
+        fold: ("".join(reader.folder.name for reader in source.readers), source.recipe.weights)
+        for fold, source in sorted(jury.items())
+    }
+
+
+def test_the_jury_is_the_ensembles_members_where_it_has_several() -> None:
+    sources = {
+        "ensemble": {0: build((0.7, 0.3), "ab"), 1: build((1.0,), "a")},
+        "a": build_experiment_sources(name("a"), (0, 1)),
+        "b": build_experiment_sources(name("b"), (0, 1)),
+        "c": build_experiment_sources(name("c"), (0,)),
+    }
+    # In fold 1 one member has all the weight: the experiments judge, and there are two.
+    assert list_readers(build_jury(sources, "ensemble")) == {0: ("ab", (0.7, 0.3)), 1: ("ab", (0.5, 0.5))}
+
+
+def test_without_an_ensemble_all_experiments_of_a_fold_are_the_jury() -> None:
+    sources = {
+        "a": build_experiment_sources(name("a"), (0, 1, 2)),
+        "b": build_experiment_sources(name("b"), (0, 1)),
+        "c": build_experiment_sources(name("c"), (1,)),
+    }
+    third = (1 / 3, 1 / 3, 1 / 3)
+    assert list_readers(build_jury(sources, "")) == {0: ("ab", (0.5, 0.5)), 1: ("abc", third)}
+    assert build_jury({}, "") == {}
+
+
+def test_masks_are_those_that_were_scored(make_trained: Callable[..., Trained]) -> None:
+    project, dataset = make_trained()
+    ensemble = read_ensemble(project)
+    readers = {member: open_maps(project.maps_dir(member, "oof")) for member in "ab"}
+    own = {
+        "a": (project.oof_dice_path("a"), build_experiment_sources(readers["a"], (0, 1))),
+        "ensemble": (project.ensemble_oof_path("ensemble"), build_ensemble_sources(ensemble, readers)),
+    }
+    samples = {sample.id: sample for sample in load_catalog(dataset, project.input_dir).train}
+    for path, sources in own.values():
+        for line in path.read_text().splitlines()[1:]:
+            id_, _, fold, score, *_ = line.split(",")
+            truth_hw = read_mask(samples[id_], dataset)
+            mask_hw = sources[int(fold)].make_mask(id_, (64, 96))
+            found = score_mask(truth_hw, mask_hw, num_classes=1, metric="dice")
+            assert found == pytest.approx(float(score), abs=1e-6)
+
+
+def test_a_member_without_a_weight_is_not_read(make_trained: Callable[..., Trained]) -> None:
+    project, _ = make_trained()
+    ensemble = read_ensemble(project)
+    weights = {0: Recipe(weights=(0.0, 1.0)), 1: Recipe(weights=(0.5, 0.5))}
+    readers = {member: open_maps(project.maps_dir(member, "oof")) for member in "ab"}
+    sources = build_ensemble_sources(ensemble.model_copy(update={"recipe_without_fold": weights}), readers)
+    assert [len(sources[fold].readers) for fold in (0, 1)] == [1, 2]
+    assert sources[0].readers[0].folder == readers["b"].folder
+    assert np.isnan(sources[0].measure_agreement("car000_01"))
+
+
+def test_maps_that_are_lost_or_of_other_classes_are_refused(make_trained: Callable[..., Trained]) -> None:
+    project, dataset = make_trained()
+    with pytest.raises(InputError, match="must hold a map of stranger"):
+        open_experiment_maps(project, dataset, "a", ["car000_01", "stranger"])
+    other = dataset.model_copy(update={"classes": ("dog",)})
+    with pytest.raises(InputError, match=r"classes dog\. Received: car\. Run `make predict EXP=a ANEW=1`"):
+        open_experiment_maps(project, other, "a", [])
+    ensemble = read_ensemble(project)
+    with pytest.raises(InputError, match=r"present maps of b, .* Received: none\. Run `make ensemble`"):
+        build_ensemble_sources(ensemble, {"a": open_maps(project.maps_dir("a", "oof"))})
+    write_maps(project, dataset, "b", fingerprint="new", kinds=("oof",))
+    readers = {member: open_maps(project.maps_dir(member, "oof")) for member in "ab"}
+    with pytest.raises(InputError, match=r"present maps of b, .* Received: new\. Run `make ensemble`"):
+        build_ensemble_sources(ensemble, readers)
