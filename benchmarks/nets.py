@@ -56,7 +56,7 @@ def main() -> None:
         print(json.dumps(_measure(NETS[args.child])))
         return
     names = list(NETS) if args.only is None else args.only.split(",")
-    device, lines = "", []
+    device, lines, load_before = "", [], os.getloadavg()[0]
     for name in names:
         found = _run(name)
         device = found["device"]
@@ -66,7 +66,7 @@ def main() -> None:
     table = "\n".join(
         [
             f"At {SIZE_HW[0]} x {SIZE_HW[1]}; seconds of a photo in batches of {_BATCH} on {device}, "
-            f"load {os.getloadavg()[0]:.1f}.",
+            f"load {load_before:.1f} before.",
             "",
             "| network | parameters | multiply-adds a photo | s to train on it | s to predict it |",
             "|---|---|---|---|---|",

@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COMPETITION = "crowd"
 STAGES = ("01_check_data", "02_make_folds", "03_train", "04_predict", "05_ensemble", "06_make_submission")
 CHECK = "07_check_submission"
-_SAMPLE_SECONDS = 0.5  # between two looks at a stage's memory
+_SAMPLE_SECONDS = 2.0  # between two looks at a stage's memory, which cost some 0.1 s each
 _MIB, _GB = 2**20, 1e9
 
 
