@@ -109,6 +109,9 @@ def test_the_worst_and_the_most_disputed_come_first(page: Any) -> None:
     assert scores == sorted(scores)
     page.click("#sort button[data-value=disputed]")
     assert page.evaluate(SHOWN)[0] == "car001_02"
+    captions = page.evaluate("Array.from(document.querySelectorAll('.card small'), small => small.textContent)")
+    agreements = [float(caption.rsplit("agreement ")[1]) for caption in captions]
+    assert agreements == sorted(agreements) and agreements[0] < 0.9
     choose(page, "subject", str(names.index("b")))
     assert page.evaluate(SHOWN)[0] == "car001_02"  # disputed it is under any of them
 
@@ -342,6 +345,8 @@ def test_5088_photos_cost_no_more_than_a_screenful(browser: Any, tmp_path: Path)
         choose(page, "view", str(view))
         assert page.evaluate(SHOWN)[0] == page.evaluate(ROWS)[0]
     assert page.evaluate(nodes) < 2500
+    page.resize(390, 844, is_phone=True)
+    assert page.evaluate("document.documentElement.scrollWidth") == page.evaluate("innerWidth") == 390
     assert page.complaints == []
 
 
