@@ -106,7 +106,9 @@ def render_results(results_dir: Path) -> str:
     parts = [_HEADER]
     for competition in sorted({record["competition"] for record in records}):
         rows = [record for record in records if record["competition"] == competition]
-        parts.append(f"## {competition}\n\n{_render_table(rows)}\n{_render_pixels(rows)}{_render_commands(rows)}")
+        metrics = sorted({record["metric"] for record in rows} - {"dice"})
+        told = f"The metric is {', '.join(metrics)}.\n\n" if metrics else ""
+        parts.append(f"## {competition}\n\n{told}{_render_table(rows)}\n{_render_pixels(rows)}{_render_commands(rows)}")
     return "\n".join(parts)
 
 
