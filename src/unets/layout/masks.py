@@ -1,7 +1,6 @@
 """Masks of a guess: from files, from a csv, and the columns of the submission."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
 
 import numpy as np
 
@@ -9,7 +8,7 @@ from unets.catalog import NO_OBJECT, give_masks
 from unets.config import DatasetConfig
 from unets.data.samples import VOID, Sample, read_mask
 from unets.errors import InputError
-from unets.layout.doubts import Doubt
+from unets.layout.draft import Draft
 from unets.layout.inventory import File
 from unets.layout.looks import look_at
 from unets.layout.order import find_order
@@ -20,18 +19,6 @@ from unets.layout.values import find_meaning, read_names
 from unets.rle import Order, decode_rle
 
 _FEW = 8  # masks that are compared
-
-
-class Draft(Protocol):
-    """What is gathered on the way to a guess; see `guess`."""
-
-    fields: dict[str, Any]
-    comments: dict[str, str]
-    doubts: list[Doubt]
-    notes: list[str]
-
-    def add(self, why: str = "", **fields: Any) -> None:
-        """Sets fields, and why."""
 
 
 def find_file_masks(draft: Draft, pair: Pair, names_file: File | None, texts: Sequence[File]) -> None:
@@ -79,20 +66,18 @@ def find_csv_masks(draft: Draft, found: MaskTable | None, photos: Mapping[str, F
     missing = sorted(photos.keys() - found.ids)
     if missing:
         draft.add(csv_omits_empty=True)
-        draft.doubts.append(
-            Doubt(
-                field="csv_omits_empty",
-                chosen="True",
-                why=f"{len(missing)} photos have no row, {missing[0]} first: they are taken to hold no object",
-                instead="False, and no such photos",
-            )
+        draft.doubt(
+            "csv_omits_empty",
+            "True",
+            why=f"{len(missing)} photos have no row, {missing[0]} first: they are taken to hold no object",
+            instead="False, and no such photos",
         )
     rles = _list_rles(found, photos)
     verdict = find_order(rles, {id_: photos[id_].path for id_ in rles})
     draft.add(verdict.why, rle_order=verdict.order)
     if not verdict.is_sure:
         other = "row" if verdict.order == "column" else "column"
-        draft.doubts.append(Doubt(field="rle_order", chosen=repr(verdict.order), why=verdict.why, instead=f"{other!r}"))
+        draft.doubt("rle_order", repr(verdict.order), why=verdict.why, instead=f"{other!r}")
 
 
 def _list_rles(found: MaskTable, photos: Mapping[str, File]) -> dict[str, list[str]]:
@@ -146,13 +131,11 @@ def find_submission_columns(
     if sample is not None and found is not None and draft.fields.get("masks_csv") is not None:
         same = ("image_column", "rle_column", "class_column", "image_cell")
         if any(getattr(sample, name) != getattr(found, name) for name in same):
-            draft.doubts.append(
-                Doubt(
-                    field="sample_submission",
-                    chosen="None",
-                    why=f"{sample.table.name} has other columns than {found.table.name}, and they must be the same",
-                    instead="a copy of one of them with the other's columns",
-                )
+            draft.doubt(
+                "sample_submission",
+                "None",
+                why=f"{sample.table.name} has other columns than {found.table.name}, and they must be the same",
+                instead="a copy of one of them with the other's columns",
             )
             sample = None
     if sample is None:
@@ -168,23 +151,19 @@ def find_submission_columns(
     )
     classes = draft.fields["classes"]
     if sample.classes and set(sample.classes) != set(classes):
-        draft.doubts.append(
-            Doubt(
-                field="classes",
-                chosen=str(classes),
-                why=f"{sample.table.name} names {', '.join(sample.classes)}",
-                instead="these names, in the order of mask_values",
-            )
+        draft.doubt(
+            "classes",
+            str(classes),
+            why=f"{sample.table.name} names {', '.join(sample.classes)}",
+            instead="these names, in the order of mask_values",
         )
     if draft.fields.get("rle_order") is None:
         draft.add(rle_order="column")
-        draft.doubts.append(
-            Doubt(
-                field="rle_order",
-                chosen="'column'",
-                why="nothing here has run lengths of known masks; most competitions count down the columns",
-                instead="'row'; the competition's page says which",
-            )
+        draft.doubt(
+            "rle_order",
+            "'column'",
+            why="nothing here has run lengths of known masks; most competitions count down the columns",
+            instead="'row'; the competition's page says which",
         )
 
 
