@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from unets.catalog import NO_OBJECT, give_masks
 from unets.config import DatasetConfig
@@ -73,48 +74,70 @@ def find_csv_masks(draft: Draft, found: MaskTable | None, photos: Mapping[str, F
             instead="False, and no such photos",
         )
     rles = _list_rles(found, photos)
-    verdict = find_order(rles, {id_: photos[id_].path for id_ in rles})
+    plain = {id_: [rle for _, rle in rows] for id_, rows in rles.items()}
+    verdict = find_order(plain, {id_: photos[id_].path for id_ in rles})
     draft.add(verdict.why, rle_order=verdict.order)
     if not verdict.is_sure:
         other = "row" if verdict.order == "column" else "column"
         draft.doubt("rle_order", repr(verdict.order), why=verdict.why, instead=f"{other!r}")
 
 
-def _list_rles(found: MaskTable, photos: Mapping[str, File]) -> dict[str, list[str]]:
-    """Returns the run lengths of each photo, empty ones as "", whatever their class."""
-    rles: dict[str, list[str]] = {}
+def _list_rles(found: MaskTable, photos: Mapping[str, File]) -> dict[str, list[tuple[str, str]]]:
+    """Returns (class, run lengths) of each photo's rows; no object is "", and so is a class without a name."""
+    rles: dict[str, list[tuple[str, str]]] = {}
     photo_of = {file_name: id_ for id_ in photos for file_name in (id_, id_ + photos[id_].ending)}
     for row in found.table.rows:
         cell = row[found.image_column]
-        id_ = photo_of.get(cell) or photo_of.get(cell.rpartition("_")[0])
+        class_name = row[found.class_column] if found.class_column else ""
+        if "{class}" in found.image_cell:
+            cell, _, class_name = cell.rpartition("_")
         rle = row[found.rle_column].strip()
-        if id_ is not None:
-            rles.setdefault(id_, []).append("" if rle == NO_OBJECT else rle)
+        if cell in photo_of:
+            rles.setdefault(photo_of[cell], []).append((class_name, "" if rle == NO_OBJECT else rle))
     return rles
 
 
 def _compare_with_files(draft: Draft, found: MaskTable, photos: Mapping[str, File], masks: PictureSet) -> None:
-    """Declares a csv of the masks that files hold too, if some of them are equal in one order."""
+    """Declares a csv of the masks that files hold too, if some of them are equal in one order; it names the classes."""
     rles = _list_rles(found, photos)
+    num_classes = len(draft.fields["classes"])
     dataset = DatasetConfig(**draft.fields, csv_class_column="class")
-    ids = [id_ for id_ in sorted(rles) if id_ in masks.files and any(rles[id_])][:_FEW]
-    equal: dict[Order, int] = {"row": 0, "column": 0}
-    for id_ in ids:
+    truths = []
+    for id_ in [id_ for id_ in sorted(rles) if id_ in masks.files and any(rle for _, rle in rles[id_])][:_FEW]:
         paths = [file.path for file in masks.files[id_]]
         sample = give_masks(Sample(id=id_, group=id_, view=None, photo_path=photos[id_].path), paths)
-        mask_hw = read_mask(sample, dataset)
-        object_hw = (mask_hw > 0) & (mask_hw != VOID)
-        for order in equal:
-            layers = [decode_rle(rle, (mask_hw.shape[0], mask_hw.shape[1]), order) for rle in rles[id_] if rle]
-            equal[order] += bool(np.array_equal(np.any(layers, axis=0), object_hw))
-    orders = [order for order in equal if ids and equal[order] == len(ids)]
-    is_plain = not found.classes and len(draft.fields["classes"]) == 1 and found.ids >= photos.keys()
-    if len(orders) == 1 and is_plain:
-        draft.add("the same masks as the files', as check-data makes sure", masks_csv=found.table.name)
-        draft.add("in this order the csv holds the files' masks", rle_order=orders[0])
-        draft.add(csv_image_column=found.image_column, csv_rle_column=found.rle_column, csv_image=found.image_cell)
+        truths.append((read_mask(sample, dataset), rles[id_]))
+    orders: tuple[Order, ...] = ("row", "column")
+    ways = {order: way for order in orders if (way := _match_classes(truths, order)) and len(way) == num_classes}
+    if len(ways) != 1 or found.has_several_rows or not found.ids >= photos.keys():
+        draft.notes.append(f"not used: {found.table.name}, which has run lengths too; masks are read from files")
         return
-    draft.notes.append(f"not used: {found.table.name}, which has run lengths too; masks are read from files")
+    ((order, way),) = ways.items()
+    draft.add("the same masks as the files', as check-data makes sure", masks_csv=found.table.name)
+    draft.add("in this order the csv holds the files' masks", rle_order=order)
+    draft.add(csv_image_column=found.image_column, csv_rle_column=found.rle_column, csv_image=found.image_cell)
+    draft.add(csv_class_column=found.class_column)
+    if found.classes:
+        names = {index: name for name, index in way.items()}
+        draft.add(f"as {found.table.name} names them", classes=tuple(names[i] for i in range(1, num_classes + 1)))
+        draft.doubts[:] = [doubt for doubt in draft.doubts if doubt.field != "classes"]
+
+
+def _match_classes(
+    truths: Sequence[tuple[npt.NDArray[np.uint8], Sequence[tuple[str, str]]]], order: Order
+) -> dict[str, int]:
+    """Finds the class index of each class of a csv, by its pixels; empty where they are not those of one class."""
+    found: dict[str, int] = {}
+    for mask_hw, rows in truths:
+        for name, rle in rows:
+            if not rle:
+                continue
+            values = mask_hw[decode_rle(rle, (mask_hw.shape[0], mask_hw.shape[1]), order) > 0]
+            index = int(values[0])
+            is_whole = (values == index).all() and np.count_nonzero(mask_hw == index) == values.size
+            if not is_whole or index in (0, VOID) or found.setdefault(name, index) != index:
+                return {}
+    return found if len(set(found.values())) == len(found) else {}
 
 
 def find_submission_columns(
