@@ -109,7 +109,9 @@ def render_results(results_dir: Path) -> str:
     for competition in sorted({record["competition"] for record in (*records, *judged)}):
         parts.append(f"## {competition}\n")
         if rows := [record for record in records if record["competition"] == competition]:
-            parts.append(f"{_render_table(rows)}\n{_render_pixels(rows)}{_render_commands(rows)}")
+            metrics = sorted({record["metric"] for record in rows} - {"dice"})
+            told = f"The metric is {', '.join(metrics)}.\n\n" if metrics else ""
+            parts.append(f"{told}{_render_table(rows)}\n{_render_pixels(rows)}{_render_commands(rows)}")
         if rows := [record for record in judged if record["competition"] == competition]:
             parts.append(f"Scored by Kaggle (`results/{competition}/kaggle/*.json`):\n\n{_render_judged(rows)}")
     return "\n".join(parts)

@@ -1,10 +1,12 @@
 import csv
 import json
+import shutil
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from unets.catalog import load_catalog
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
@@ -14,7 +16,7 @@ from unets.folds import read_folds
 from unets.inference import ensemble as module
 from unets.inference.blend import blend
 from unets.inference.ensemble import STEPS, THRESHOLDS, check_ensemble, fit_ensemble, list_fitted, read_ensemble
-from unets.inference.maps import open_maps
+from unets.inference.maps import encode_map, open_maps, write_shard
 from unets.inference.oof import open_oof
 from unets.inference.postprocess import to_masks
 from unets.inference.recipe import Recipe, make_mask
@@ -287,3 +289,26 @@ def test_a_damaged_map_ends_it_and_leaves_the_old_file(make_scene: MakeScene) ->
     with pytest.raises(InputError, match=r"00000\.zip must be whole. Received: member .* is damaged"):
         fit_ensemble(project, dataset, config, jobs=2)
     assert project.ensemble_path("ensemble").read_bytes() == before
+
+
+def test_what_nobody_labelled_decides_nothing(make_scene: MakeScene) -> None:
+    """Truth that is void on half of each photo: maps may say there what they want, weights and scores do not change."""
+    options = {"masks_csv": None, "read_masks_from": "files", "mask_format": "png", "num_groups": 4}
+    project, dataset = make_scene(experiments="ab", ignore_values=(9,), **options)
+    for path in (project.input_dir / "train_masks").iterdir():
+        values = np.array(Image.open(path))
+        values[:, :48] = 9
+        Image.fromarray(values).save(path)
+    config = configure("ab", weights="fit", threshold="fit", averaging="fit")
+    judged = fit_ensemble(project, dataset, config, jobs=1)
+    for folder in ("oof", "oof_first_view"):
+        for name in "ab":
+            reader = open_maps(project.maps_dir(name, folder))
+            maps = {id_: reader.read_map(id_) for id_ in reader.ids}
+            shutil.rmtree(project.maps_dir(name, folder))
+            for map_u8 in maps.values():
+                map_u8[:, :22] = 255  # clear of the border, over which enlarging blends
+            shard = ((id_, encode_map(map_u8)) for id_, map_u8 in maps.items())
+            write_shard(project.maps_dir(name, folder), 0, fingerprint=FINGERPRINT, classes=("car",), maps=shard)
+    again = fit_ensemble(project, dataset, config, jobs=1)
+    assert again.score == judged.score and again.recipe == judged.recipe

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unets.catalog import read_rle_csv
+from unets.catalog import load_catalog, read_rle_csv
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.errors import InputError
 from unets.inference import submission
 from unets.inference.blend import blend
+from unets.inference.check import check_submission
 from unets.inference.ensemble import fit_ensemble
 from unets.inference.maps import encode_map, list_shards, open_maps, write_shard
 from unets.inference.postprocess import to_masks
@@ -365,3 +366,29 @@ def test_no_stage_after_the_net_loads_a_network_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("classes", [("car",), ("cat", "dog")])
+def test_without_a_sample_submission_each_photo_and_class_has_a_row(make_ready: MakeReady, classes: Any) -> None:
+    project, dataset = make_ready(classes=classes, mask_format="png")
+    with_sample = read_rle_csv(write_submission(project, dataset, "with", jobs=1), dataset)
+    dataset = dataset.model_copy(update={"sample_submission": None, "size_hw": None})
+    (project.input_dir / "sample_submission.csv").unlink()
+    path = write_submission(project, dataset, "without", jobs=1)
+    assert read_rle_csv(path, dataset) == with_sample
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    assert lines[0] == ("img,rle_mask" if len(classes) == 1 else "img,class,rle_mask")
+    assert len(lines) == 1 + len(with_sample) * len(classes)
+    path.write_bytes(gzip.compress("\n".join(lines[:-1]).encode()))
+    photos = load_catalog(dataset, project.input_dir).test
+    with pytest.raises(InputError, match=rf"{lines[-1].split(',')[0]}.* has no row"):
+        check_submission(path, None, dataset, photos=photos, jobs=1)
+
+
+def test_without_test_photos_there_is_nothing_to_submit(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    shutil.rmtree(project.input_dir / "test")
+    dataset = dataset.model_copy(update={"test_photos": None})
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)), jobs=1)  # out-of-fold maps are enough
+    with pytest.raises(InputError, match="`test_photos` must be declared for a submission"):
+        write_submission(project, dataset, jobs=1)

@@ -20,11 +20,12 @@ class Folder:
     """A competition's folder that is being filled, and the project around it."""
 
     root: Path
+    input_dir: Path = None  # type: ignore[assignment]
     project: Project = field(init=False)
 
     def __post_init__(self) -> None:
-        self.input_dir = self.root / "input"
-        self.input_dir.mkdir(parents=True)
+        self.input_dir = self.input_dir or self.root / "input"
+        self.input_dir.mkdir(parents=True, exist_ok=True)
         self.project = Project(
             competition="mine",
             input_dir=self.input_dir,

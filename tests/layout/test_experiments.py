@@ -31,8 +31,8 @@ def test_size_by_hand(photo_hw: SizeHW, budget_px: int, size_hw: SizeHW) -> None
 
 
 def test_epochs_and_folds_by_hand() -> None:
-    # 4,000 photos of 153,600 pixels, one of 5 folds held out: 4,000 / 400 epochs
-    (cpu,) = propose_experiments((320, 480), 500, 5, CPU, is_grey=False)
+    # 2,500 photos of 153,600 pixels, one of 5 folds held out: 2,500 / 240 epochs
+    (cpu,) = propose_experiments((320, 480), 300, 5, CPU, is_grey=False)
     assert (cpu.name, cpu.config.training.epochs, cpu.config.folds) == ("unet_320x480", 10, (0,))
     # 40,000 x 1024 x 1024 / (832 x 1248) / 400
     whole, crops = propose_experiments((1280, 1918), 500, 5, GPU, is_grey=False)

@@ -20,6 +20,7 @@ from unets.layout.guess import Guess
 from unets.layout.newcomer import welcome
 from unets.layout.text import render_guess
 from unets.rle import encode_rle
+from unets.studio.competition import write_competition
 
 NUM = 12
 
@@ -163,6 +164,19 @@ def test_masks_of_files_tell_the_order_of_a_csv(folder: Folder, order: str) -> N
     write_csv(folder, "masks.csv", ["img", "rle"], [[f"{id_}.jpg", encode_rle(m, order)] for id_, m in masks.items()])  # type: ignore[arg-type]
     guess = settle(folder)
     assert guess.dataset.masks_csv == "masks.csv" and guess.dataset.rle_order == order and not guess.doubts
+
+
+def test_the_studio_in_parts_needs_no_hint(folder: Folder) -> None:
+    """Its csv names the classes of its mask files."""
+    out = folder.input_dir / "parts"
+    write_competition(out, 2, 1, seed=3, jobs=1, size_hw=(64, 96), in_parts=True)
+    guess = settle(Folder(folder.root / "second", input_dir=out))
+    dataset = guess.dataset
+    assert dataset.classes == ("body", "glass", "wheel") and dataset.mask_values == (1, 2, 3)
+    assert (dataset.masks_csv, dataset.rle_order, dataset.csv_class_column) == ("train_masks.csv", "row", "class")
+    assert dataset.sample_submission == "sample_submission.csv" and dataset.csv_image == "{id}.jpg"
+    assert dataset.id_pattern == r"(?P<group>.+)_(?P<view>\d+)"
+    assert doubted(guess) == {"num_folds"}  # two cars
 
 
 @pytest.mark.parametrize("order", ["row", "column"])

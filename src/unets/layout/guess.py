@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from unets.config import DatasetConfig, SizeHW
 from unets.errors import InputError
 from unets.files import fixed_folder
 from unets.layout.doubts import Doubt
+from unets.layout.draft import Draft
 from unets.layout.groups import (
     BLOCKS,
     SINGLE,
@@ -51,21 +52,6 @@ class Guess:
         return DatasetConfig(**self.fields)
 
 
-@dataclass
-class _Draft:
-    """What is gathered on the way to a guess."""
-
-    fields: dict[str, Any] = field(default_factory=dict)
-    comments: dict[str, str] = field(default_factory=dict)
-    doubts: list[Doubt] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-
-    def add(self, why: str = "", **fields: Any) -> None:
-        """Sets fields, and why."""
-        self.fields |= fields
-        self.comments |= dict.fromkeys(fields, why) if why else {}
-
-
 def guess_layout(inventory: Inventory, names_file: File | None = None) -> Guess:
     """Guesses a dataset's config.
 
@@ -76,7 +62,7 @@ def guess_layout(inventory: Inventory, names_file: File | None = None) -> Guess:
     Raises:
         InputError: there are no photos, or no masks, or they cannot be told.
     """
-    draft = _Draft()
+    draft = Draft()
     sets = make_sets(inventory.pictures)
     looks = {s.pattern: look_at([files[0].path for files in s.files.values()]) for s in sets}
     roles = deal_roles(sets, looks)
@@ -118,7 +104,7 @@ def guess_layout(inventory: Inventory, names_file: File | None = None) -> Guess:
 
 
 def _find_photos(
-    roles: Roles, tables: Sequence[Table], draft: _Draft
+    roles: Roles, tables: Sequence[Table], draft: Draft
 ) -> tuple[dict[str, File], dict[str, File], MaskTable | None]:
     """Returns (training photos, test photos, table of the training masks if there is one)."""
     if roles.train is not None:
@@ -147,18 +133,16 @@ def _find_photos(
     test = _take_first(test_set) if test_set else {}
     draft.add(test_photos=test_set.pattern if test_set else None)
     if test_set is not None and test_set.split != "test":
-        draft.doubts.append(
-            Doubt(
-                field="test_photos",
-                chosen=repr(test_set.pattern),
-                why="these photos have no masks, but nothing calls them test photos",
-                instead="None",
-            )
+        draft.doubt(
+            "test_photos",
+            repr(test_set.pattern),
+            why="these photos have no masks, but nothing calls them test photos",
+            instead="None",
         )
     return photos, test, found
 
 
-def _doubt_partners(draft: _Draft, roles: Roles) -> None:
+def _doubt_partners(draft: Draft, roles: Roles) -> None:
     """Notes photos without masks and masks without photos; check-data would refuse them."""
     pair = roles.train
     if pair is None:
@@ -167,29 +151,25 @@ def _doubt_partners(draft: _Draft, roles: Roles) -> None:
         alone = sorted(here.files.keys() - there.files.keys())
         if alone:
             names = ", ".join(alone[:5]) + (", ..." if len(alone) > 5 else "")
-            draft.doubts.append(
-                Doubt(
-                    field=what,
-                    chosen=repr(here.pattern),
-                    why=f"{len(alone)} {what} have no partner: {names}; check-data will refuse them",
-                    instead="leave_out=(a pattern of them,), or move these files away",
-                )
+            draft.doubt(
+                what,
+                repr(here.pattern),
+                why=f"{len(alone)} {what} have no partner: {names}; check-data will refuse them",
+                instead="leave_out=(a pattern of them,), or move these files away",
             )
 
 
-def _doubt_others(draft: _Draft, others: Sequence[Pair]) -> None:
+def _doubt_others(draft: Draft, others: Sequence[Pair]) -> None:
     """Names further pairs of photos and masks that are not used."""
     if not others:
         return
     named = ", ".join(f"{pair.photos.pattern} with {pair.masks.pattern}" for pair in others[:4])
     more = f" and {len(others) - 4} more" if len(others) > 4 else ""
-    draft.doubts.append(
-        Doubt(
-            field="photos",
-            chosen=repr(draft.fields["photos"]),
-            why=f"there are other photos with masks, which are left out: {named}{more}",
-            instead="one of these; both, as {a,b}, where folders differ by a word; names must not repeat over folders",
-        )
+    draft.doubt(
+        "photos",
+        repr(draft.fields["photos"]),
+        why=f"there are other photos with masks, which are left out: {named}{more}",
+        instead="one of these; both, as {a,b}, where folders differ by a word; names must not repeat over folders",
     )
 
 
@@ -211,20 +191,18 @@ def _take_first(pictures: PictureSet) -> dict[str, File]:
     return {id_: files[0] for id_, files in pictures.files.items()}
 
 
-def _join_val(roles: Roles, photos: dict[str, File], draft: _Draft) -> None:
+def _join_val(roles: Roles, photos: dict[str, File], draft: Draft) -> None:
     """Lets validation photos join the training photos; folds deal them anew. Adds them to `photos`."""
     if roles.val is None or roles.train is None:
         return
     pattern = join_patterns(roles.train.photos.pattern, roles.val.photos.pattern)
     masks = join_patterns(roles.train.masks.pattern, roles.val.masks.pattern)
     if pattern is None or masks is None or roles.val.photos.files.keys() & photos.keys():
-        draft.doubts.append(
-            Doubt(
-                field="photos",
-                chosen=repr(draft.fields["photos"]),
-                why=f"{roles.val.photos.pattern} is left out: its names do not join those of the training photos",
-                instead="one folder of both",
-            )
+        draft.doubt(
+            "photos",
+            repr(draft.fields["photos"]),
+            why=f"{roles.val.photos.pattern} is left out: its names do not join those of the training photos",
+            instead="one folder of both",
         )
         return
     photos |= _take_first(roles.val.photos)
@@ -234,7 +212,7 @@ def _join_val(roles: Roles, photos: dict[str, File], draft: _Draft) -> None:
     )
 
 
-def _declare_photos(draft: _Draft, photos: Mapping[str, File], test: Mapping[str, File], roles: Roles) -> None:
+def _declare_photos(draft: Draft, photos: Mapping[str, File], test: Mapping[str, File], roles: Roles) -> None:
     paths = [file.path for file in (*photos.values(), *test.values())]
     _, modes, _ = read_headers(paths)
     deep = set(modes) & _DEEP_MODES
@@ -249,7 +227,7 @@ def _declare_photos(draft: _Draft, photos: Mapping[str, File], test: Mapping[str
         draft.add(channels="grey")
 
 
-def _declare_sizes(draft: _Draft, files: Sequence[File]) -> SizeHW:
+def _declare_sizes(draft: Draft, files: Sequence[File]) -> SizeHW:
     sizes, _, is_whole = read_headers([file.path for file in files])
     (usual, _), *others = sizes.most_common()
     if not others:
@@ -262,7 +240,7 @@ def _declare_sizes(draft: _Draft, files: Sequence[File]) -> SizeHW:
 
 
 def _declare_groups(
-    draft: _Draft, ids: Sequence[str], photos: Mapping[str, File], test: Mapping[str, File], tables: Sequence[Table]
+    draft: Draft, ids: Sequence[str], photos: Mapping[str, File], test: Mapping[str, File], tables: Sequence[Table]
 ) -> None:
     for table in tables:
         columns = find_group_column(table.rows, ids)
@@ -287,14 +265,12 @@ def _declare_groups(
     is_numbered = all(re.search(r"\d$", id_) for id_ in (*ids, *test))
     if alikeness < _ALIKE and is_numbered and count_groups(BLOCKS, ids) >= 2:
         draft.add("blocks of ten neighbours, which look alike: all but the last digit", id_pattern=BLOCKS)
-        draft.doubts.append(
-            Doubt(
-                field="id_pattern",
-                chosen=f'r"{BLOCKS}"',
-                why=f"photos with neighbouring numbers look alike (distance {alikeness:.2f} of that of any two), as "
-                f"frames of a video or slices of a volume do: ten neighbours are one group",
-                instead=f'r"{SINGLE}", if they are independent; another number of digits',
-            )
+        draft.doubt(
+            "id_pattern",
+            f'r"{BLOCKS}"',
+            why=f"photos with neighbouring numbers look alike (distance {alikeness:.2f} of that of any two), as "
+            f"frames of a video or slices of a volume do: ten neighbours are one group",
+            instead=f'r"{SINGLE}", if they are independent; another number of digits',
         )
         _declare_folds(draft, count_groups(BLOCKS, ids))
         return
@@ -305,21 +281,19 @@ def _declare_groups(
     _declare_folds(draft, len(ids))
 
 
-def _declare_folds(draft: _Draft, num_groups: int) -> None:
+def _declare_folds(draft: Draft, num_groups: int) -> None:
     folds = max(min(_FOLDS, num_groups), 2)
     draft.add(num_folds=folds)
     if num_groups < 2 * _FOLDS:
-        draft.doubts.append(
-            Doubt(
-                field="num_folds",
-                chosen=str(folds),
-                why=f"there are {num_groups} groups only: folds are uneven, and scores uncertain",
-                instead="an id_pattern with smaller groups, if these do not leak",
-            )
+        draft.doubt(
+            "num_folds",
+            str(folds),
+            why=f"there are {num_groups} groups only: folds are uneven, and scores uncertain",
+            instead="an id_pattern with smaller groups, if these do not leak",
         )
 
 
-def _leave_out(draft: _Draft, sets: Sequence[PictureSet], roles: Roles) -> None:
+def _leave_out(draft: Draft, sets: Sequence[PictureSet], roles: Roles) -> None:
     """Names sets that the patterns would find beside their own files."""
     patterns = [draft.fields[name] for name in ("photos", "test_photos") if draft.fields.get(name)]
     kept = [s for s in (roles.train.photos if roles.train else None, roles.train.masks if roles.train else None) if s]
@@ -340,7 +314,7 @@ def _fits(pattern: str, name: str) -> bool:
     return re.fullmatch(escaped, name) is not None
 
 
-def _count(draft: _Draft, ids: Sequence[str]) -> int:
+def _count(draft: Draft, ids: Sequence[str]) -> int:
     return count_groups(draft.fields["id_pattern"], ids)
 
 

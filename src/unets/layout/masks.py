@@ -1,15 +1,15 @@
 """Masks of a guess: from files, from a csv, and the columns of the submission."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from unets.catalog import NO_OBJECT, give_masks
 from unets.config import DatasetConfig
 from unets.data.samples import VOID, Sample, read_mask
 from unets.errors import InputError
-from unets.layout.doubts import Doubt
+from unets.layout.draft import Draft
 from unets.layout.inventory import File
 from unets.layout.looks import look_at
 from unets.layout.order import find_order
@@ -20,18 +20,6 @@ from unets.layout.values import find_meaning, read_names
 from unets.rle import Order, decode_rle
 
 _FEW = 8  # masks that are compared
-
-
-class Draft(Protocol):
-    """What is gathered on the way to a guess; see `guess`."""
-
-    fields: dict[str, Any]
-    comments: dict[str, str]
-    doubts: list[Doubt]
-    notes: list[str]
-
-    def add(self, why: str = "", **fields: Any) -> None:
-        """Sets fields, and why."""
 
 
 def find_file_masks(draft: Draft, pair: Pair, names_file: File | None, texts: Sequence[File]) -> None:
@@ -79,57 +67,77 @@ def find_csv_masks(draft: Draft, found: MaskTable | None, photos: Mapping[str, F
     missing = sorted(photos.keys() - found.ids)
     if missing:
         draft.add(csv_omits_empty=True)
-        draft.doubts.append(
-            Doubt(
-                field="csv_omits_empty",
-                chosen="True",
-                why=f"{len(missing)} photos have no row, {missing[0]} first: they are taken to hold no object",
-                instead="False, and no such photos",
-            )
+        draft.doubt(
+            "csv_omits_empty",
+            "True",
+            why=f"{len(missing)} photos have no row, {missing[0]} first: they are taken to hold no object",
+            instead="False, and no such photos",
         )
     rles = _list_rles(found, photos)
-    verdict = find_order(rles, {id_: photos[id_].path for id_ in rles})
+    plain = {id_: [rle for _, rle in rows] for id_, rows in rles.items()}
+    verdict = find_order(plain, {id_: photos[id_].path for id_ in rles})
     draft.add(verdict.why, rle_order=verdict.order)
     if not verdict.is_sure:
         other = "row" if verdict.order == "column" else "column"
-        draft.doubts.append(Doubt(field="rle_order", chosen=repr(verdict.order), why=verdict.why, instead=f"{other!r}"))
+        draft.doubt("rle_order", repr(verdict.order), why=verdict.why, instead=f"{other!r}")
 
 
-def _list_rles(found: MaskTable, photos: Mapping[str, File]) -> dict[str, list[str]]:
-    """Returns the run lengths of each photo, empty ones as "", whatever their class."""
-    rles: dict[str, list[str]] = {}
+def _list_rles(found: MaskTable, photos: Mapping[str, File]) -> dict[str, list[tuple[str, str]]]:
+    """Returns (class, run lengths) of each photo's rows; no object is "", and so is a class without a name."""
+    rles: dict[str, list[tuple[str, str]]] = {}
     photo_of = {file_name: id_ for id_ in photos for file_name in (id_, id_ + photos[id_].ending)}
     for row in found.table.rows:
         cell = row[found.image_column]
-        id_ = photo_of.get(cell) or photo_of.get(cell.rpartition("_")[0])
+        class_name = row[found.class_column] if found.class_column else ""
+        if "{class}" in found.image_cell:
+            cell, _, class_name = cell.rpartition("_")
         rle = row[found.rle_column].strip()
-        if id_ is not None:
-            rles.setdefault(id_, []).append("" if rle == NO_OBJECT else rle)
+        if cell in photo_of:
+            rles.setdefault(photo_of[cell], []).append((class_name, "" if rle == NO_OBJECT else rle))
     return rles
 
 
 def _compare_with_files(draft: Draft, found: MaskTable, photos: Mapping[str, File], masks: PictureSet) -> None:
-    """Declares a csv of the masks that files hold too, if some of them are equal in one order."""
+    """Declares a csv of the masks that files hold too, if some of them are equal in one order; it names the classes."""
     rles = _list_rles(found, photos)
+    num_classes = len(draft.fields["classes"])
     dataset = DatasetConfig(**draft.fields, csv_class_column="class")
-    ids = [id_ for id_ in sorted(rles) if id_ in masks.files and any(rles[id_])][:_FEW]
-    equal: dict[Order, int] = {"row": 0, "column": 0}
-    for id_ in ids:
+    truths = []
+    for id_ in [id_ for id_ in sorted(rles) if id_ in masks.files and any(rle for _, rle in rles[id_])][:_FEW]:
         paths = [str(file.path) for file in masks.files[id_]]
         sample = give_masks(Sample(id=id_, group=id_, view=None, photo=str(photos[id_].path)), paths)
-        mask_hw = read_mask(sample, dataset)
-        object_hw = (mask_hw > 0) & (mask_hw != VOID)
-        for order in equal:
-            layers = [decode_rle(rle, (mask_hw.shape[0], mask_hw.shape[1]), order) for rle in rles[id_] if rle]
-            equal[order] += bool(np.array_equal(np.any(layers, axis=0), object_hw))
-    orders = [order for order in equal if ids and equal[order] == len(ids)]
-    is_plain = not found.classes and len(draft.fields["classes"]) == 1 and found.ids >= photos.keys()
-    if len(orders) == 1 and is_plain:
-        draft.add("the same masks as the files', as check-data makes sure", masks_csv=found.table.name)
-        draft.add("in this order the csv holds the files' masks", rle_order=orders[0])
-        draft.add(csv_image_column=found.image_column, csv_rle_column=found.rle_column, csv_image=found.image_cell)
+        truths.append((read_mask(sample, dataset), rles[id_]))
+    orders: tuple[Order, ...] = ("row", "column")
+    ways = {order: way for order in orders if (way := _match_classes(truths, order)) and len(way) == num_classes}
+    if len(ways) != 1 or found.has_several_rows or not found.ids >= photos.keys():
+        draft.notes.append(f"not used: {found.table.name}, which has run lengths too; masks are read from files")
         return
-    draft.notes.append(f"not used: {found.table.name}, which has run lengths too; masks are read from files")
+    ((order, way),) = ways.items()
+    draft.add("the same masks as the files', as check-data makes sure", masks_csv=found.table.name)
+    draft.add("in this order the csv holds the files' masks", rle_order=order)
+    draft.add(csv_image_column=found.image_column, csv_rle_column=found.rle_column, csv_image=found.image_cell)
+    draft.add(csv_class_column=found.class_column)
+    if found.classes:
+        names = {index: name for name, index in way.items()}
+        draft.add(f"as {found.table.name} names them", classes=tuple(names[i] for i in range(1, num_classes + 1)))
+        draft.doubts[:] = [doubt for doubt in draft.doubts if doubt.field != "classes"]
+
+
+def _match_classes(
+    truths: Sequence[tuple[npt.NDArray[np.uint8], Sequence[tuple[str, str]]]], order: Order
+) -> dict[str, int]:
+    """Finds the class index of each class of a csv, by its pixels; empty where they are not those of one class."""
+    found: dict[str, int] = {}
+    for mask_hw, rows in truths:
+        for name, rle in rows:
+            if not rle:
+                continue
+            values = mask_hw[decode_rle(rle, (mask_hw.shape[0], mask_hw.shape[1]), order) > 0]
+            index = int(values[0])
+            is_whole = (values == index).all() and np.count_nonzero(mask_hw == index) == values.size
+            if not is_whole or index in (0, VOID) or found.setdefault(name, index) != index:
+                return {}
+    return found if len(set(found.values())) == len(found) else {}
 
 
 def find_submission_columns(
@@ -146,13 +154,11 @@ def find_submission_columns(
     if sample is not None and found is not None and draft.fields.get("masks_csv") is not None:
         same = ("image_column", "rle_column", "class_column", "image_cell")
         if any(getattr(sample, name) != getattr(found, name) for name in same):
-            draft.doubts.append(
-                Doubt(
-                    field="sample_submission",
-                    chosen="None",
-                    why=f"{sample.table.name} has other columns than {found.table.name}, and they must be the same",
-                    instead="a copy of one of them with the other's columns",
-                )
+            draft.doubt(
+                "sample_submission",
+                "None",
+                why=f"{sample.table.name} has other columns than {found.table.name}, and they must be the same",
+                instead="a copy of one of them with the other's columns",
             )
             sample = None
     if sample is None:
@@ -168,23 +174,19 @@ def find_submission_columns(
     )
     classes = draft.fields["classes"]
     if sample.classes and set(sample.classes) != set(classes):
-        draft.doubts.append(
-            Doubt(
-                field="classes",
-                chosen=str(classes),
-                why=f"{sample.table.name} names {', '.join(sample.classes)}",
-                instead="these names, in the order of mask_values",
-            )
+        draft.doubt(
+            "classes",
+            str(classes),
+            why=f"{sample.table.name} names {', '.join(sample.classes)}",
+            instead="these names, in the order of mask_values",
         )
     if draft.fields.get("rle_order") is None:
         draft.add(rle_order="column")
-        draft.doubts.append(
-            Doubt(
-                field="rle_order",
-                chosen="'column'",
-                why="nothing here has run lengths of known masks; most competitions count down the columns",
-                instead="'row'; the competition's page says which",
-            )
+        draft.doubt(
+            "rle_order",
+            "'column'",
+            why="nothing here has run lengths of known masks; most competitions count down the columns",
+            instead="'row'; the competition's page says which",
         )
 
 

@@ -52,7 +52,7 @@ def write_experiment_text(competition: str, proposal: Proposal, *, on_gpu: bool)
     given = {name: _find_changes(getattr(config, name)) for name in _PARTS}
     used = [kind.__name__ for name, kind in _PARTS.items() if given[name]]
     used += ["AugmentConfig"] if "augment" in given["data"] else []
-    machine = "a GPU" if on_gpu else "a CPU, one fold: some ten minutes"
+    machine = "a GPU" if on_gpu else "a CPU, one fold: some minutes"
     lines = [
         f'"""U-Net at {proposal.why}. Meant for {machine}.',
         "",

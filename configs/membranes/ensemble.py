@@ -1,0 +1,5 @@
+"""What a submission for membranes is made of."""
+
+from unets.config import EnsembleConfig
+
+ENSEMBLE = EnsembleConfig(experiments=("unet_384x384",))
