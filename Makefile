@@ -20,6 +20,8 @@ B           ?=
 GPU         ?=
 TOP         ?=
 TORCH_PYTHON ?=
+ONLY        ?=
+OUT         ?=
 TRAIN_CARS  ?= 18
 TEST_CARS   ?= 6
 
@@ -28,6 +30,7 @@ PYTHON  ?= python3
 PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready$(if $(GPU),-gpu)
 DEV     := $(VENV)/.ready-dev
+BOOKS   := $(VENV)/.ready-notebooks
 STAGE    = --competition $(COMPETITION) --input "$(INPUT)" --models "$(MODELS)" --exp $(EXP) --fold $(FOLD) \
            $(if $(ENSEMBLE),--ensemble $(ENSEMBLE)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
 STAGES  := check-data folds train predict ensemble submission
@@ -35,7 +38,7 @@ DEMO     = COMPETITION=studio
 
 .DEFAULT_GOAL := help
 .PHONY: help setup render check-data folds plan train predict ensemble submission check-submission score summary show \
-        screen record runs compare pseudo-labels pipeline demo clean-runs test test-fast lint bench
+        screen record runs compare pseudo-labels pipeline demo clean-runs test test-fast lint bench notebooks
 
 help:  ## print this
 	@echo "usage: make TARGET [COMPETITION=$(COMPETITION)] [INPUT=folder] [MODELS=folder] [EXP=a,b|all] [FOLD=0,1|all]"
@@ -55,9 +58,13 @@ $(READY): requirements.txt pyproject.toml
 	$(if $(GPU),$(PY) -m pip install --quiet "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([0-9.]*\).*/\1/p' requirements.txt)")
 	touch $@
 
-$(DEV): $(READY) requirements-dev.txt requirements-jax.txt requirements-pretrained.txt requirements-cluster.txt
+$(DEV): $(READY) $(BOOKS) requirements-dev.txt requirements-jax.txt requirements-pretrained.txt requirements-cluster.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r requirements-jax.txt \
 	  -r requirements-pretrained.txt -r requirements-cluster.txt
+	touch $@
+
+$(BOOKS): $(READY) requirements-notebooks.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-notebooks.txt
 	touch $@
 
 render: $(READY)  ## render the demo competition into input/studio (TRAIN_CARS=, TEST_CARS=)
@@ -110,6 +117,12 @@ compare: $(READY)  ## compare two experiments photo by photo, out-of-fold (A=, B
 pseudo-labels: $(READY)  ## make confident test photos more training photos (NAME=, CONFIDENCE=)
 	$(PY) scripts/13_make_pseudo_labels.py $(STAGE) --name "$(NAME)" $(if $(CONFIDENCE),--confidence $(CONFIDENCE)) \
 	  $(if $(ANEW),--anew)
+
+ifeq ($(origin COMPETITION),file)
+notebooks: COMPETITION = studio
+endif
+notebooks: $(BOOKS)  ## execute the notebooks: on the demo, in place; with COMPETITION=, copies in models/ (ONLY=, OUT=)
+	$(PY) scripts/30_run_notebooks.py $(STAGE) $(if $(ONLY),--only $(ONLY)) $(if $(OUT),--out "$(OUT)")
 
 record: $(READY)  ## keep what runs and ensemble reached in results/, render RESULTS.md (NAME= of the ensemble)
 	$(PY) scripts/10_record.py $(STAGE) $(if $(NAME),--name $(NAME))
