@@ -22,6 +22,13 @@ TOP         ?=
 TORCH_PYTHON ?=
 ONLY        ?=
 OUT         ?=
+MESSAGE     ?=
+WAIT        ?=
+AGAIN       ?=
+UNPACK      ?=
+OWNER       ?=
+SLUG        ?=
+UPLOAD      ?=
 TRAIN_CARS  ?= 18
 TEST_CARS   ?= 6
 
@@ -38,7 +45,8 @@ DEMO     = COMPETITION=studio
 
 .DEFAULT_GOAL := help
 .PHONY: help setup render check-data folds plan train predict ensemble submission check-submission score summary show \
-        screen record runs compare pseudo-labels pipeline demo clean-runs test test-fast lint bench notebooks
+        data submit leaderboard kaggle-dataset screen record runs compare pseudo-labels pipeline demo clean-runs test test-fast lint bench \
+        notebooks
 
 help:  ## print this
 	@echo "usage: make TARGET [COMPETITION=$(COMPETITION)] [INPUT=folder] [MODELS=folder] [EXP=a,b|all] [FOLD=0,1|all]"
@@ -58,9 +66,10 @@ $(READY): requirements.txt pyproject.toml
 	$(if $(GPU),$(PY) -m pip install --quiet "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([0-9.]*\).*/\1/p' requirements.txt)")
 	touch $@
 
-$(DEV): $(READY) $(BOOKS) requirements-dev.txt requirements-jax.txt requirements-pretrained.txt requirements-cluster.txt
+$(DEV): $(READY) $(BOOKS) requirements-dev.txt requirements-jax.txt requirements-pretrained.txt requirements-cluster.txt \
+        requirements-kaggle.txt
 	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r requirements-jax.txt \
-	  -r requirements-pretrained.txt -r requirements-cluster.txt
+	  -r requirements-pretrained.txt -r requirements-cluster.txt -r requirements-kaggle.txt
 	touch $@
 
 $(BOOKS): $(READY) requirements-notebooks.txt
@@ -70,6 +79,9 @@ $(BOOKS): $(READY) requirements-notebooks.txt
 render: $(READY)  ## render the demo competition into input/studio (TRAIN_CARS=, TEST_CARS=)
 	$(PY) scripts/00_render_studio.py --out "$(if $(filter command,$(firstword $(origin INPUT))),$(INPUT),input/studio)" \
 	  --train-cars $(TRAIN_CARS) --test-cars $(TEST_CARS) $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
+
+data: $(READY)  ## download what is missing of the competition from Kaggle (UNPACK=1: unpack its zips)
+	$(PY) scripts/00_get_data.py $(STAGE) $(if $(UNPACK),--unpack)
 
 check-data: $(READY)  ## check that photos, masks and csv files are whole and agree
 	$(PY) scripts/01_check_data.py $(STAGE)
@@ -107,6 +119,17 @@ show: $(READY)  ## draw a sheet of test photos with the submission's contours (S
 
 screen: $(READY)  ## put the oddest test photos first, with pictures, in a page; needs no truth (TOP= photos)
 	$(PY) scripts/17_screen.py $(STAGE) $(if $(TOP),--top $(TOP))
+
+submit: $(READY)  ## check a submission, send it to Kaggle, wait for its score (MESSAGE=, SUBMISSION=, WAIT= minutes, AGAIN=1)
+	$(PY) scripts/20_submit.py $(STAGE) $(if $(SUBMISSION),--submission "$(SUBMISSION)") $(if $(AGAIN),--again) \
+	  $(if $(MESSAGE),--message '$(subst ','\'',$(MESSAGE))') $(if $(WAIT),--wait $(WAIT))
+
+leaderboard: $(READY)  ## compare what Kaggle scored with its leaderboard: rank, share, medal
+	$(PY) scripts/21_leaderboard.py $(STAGE)
+
+kaggle-dataset: $(READY)  ## build a Kaggle dataset for offline inference, and its kernel (OWNER=, SLUG=, UPLOAD=1)
+	$(PY) scripts/22_make_kaggle_dataset.py $(STAGE) $(if $(OWNER),--owner "$(OWNER)") $(if $(SLUG),--slug "$(SLUG)") \
+	  $(if $(UPLOAD),--upload)
 
 runs: $(READY)  ## list runs: how far each is, what it reached, what it cost, at which commit
 	$(PY) scripts/15_list_runs.py $(STAGE)

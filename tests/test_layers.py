@@ -75,6 +75,11 @@ LIGHT_MODULES = (
     "results",
     "screen.page",
     "screen.screening",
+    "kaggle.data",
+    "kaggle.dataset",
+    "kaggle.leaderboard",
+    "kaggle.submissions",
+    "kaggle.wheel",
     "cli",
 )
 

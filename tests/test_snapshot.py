@@ -33,6 +33,8 @@ OTHERS: dict[str, tuple[Any, str]] = {
     "metric": ("iou", ""),
     "num_folds": (3, ""),
     "folds_seed": (1, ""),
+    "kaggle": ("another-competition", ""),
+    "kaggle_files": (("train.zip",), ""),
 }
 SETTINGS = {
     "files": (DATASET, ExperimentConfig()),

@@ -24,4 +24,14 @@ DATASET = DatasetConfig(
     csv_image="{id}.jpg",
     metric="dice",
     num_folds=5,
+    kaggle="carvana-image-masking-challenge",
+    # Not train_hq.zip and test_hq.zip: the same photos, pressed less, in several times the bytes.
+    kaggle_files=(
+        "metadata.csv.zip",
+        "sample_submission.csv.zip",
+        "train_masks.csv.zip",
+        "train_masks.zip",
+        "train.zip",
+        "test.zip",
+    ),
 )

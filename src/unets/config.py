@@ -84,6 +84,8 @@ class DatasetConfig(Config):
     metric: str = "dice"  # a name in `unets.metrics.METRICS`
     num_folds: Annotated[int, Field(ge=2)] = 5
     folds_seed: int = 2017  # the year of the Carvana challenge; any other would do
+    kaggle: str | None = None  # the competition's name in Kaggle's addresses; None: it is not there
+    kaggle_files: tuple[str, ...] | None = None  # what `make data` takes, file by file; None: the bundle of all
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -124,7 +126,23 @@ class DatasetConfig(Config):
             self.csv_class_column,
         )
         _require(self.metric in METRICS, "metric", f"be one of {sorted(METRICS)}", self.metric)
+        _require(
+            self.kaggle is None or re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.kaggle) is not None,
+            "kaggle",
+            "be the last word of the competition's address, as carvana-image-masking-challenge",
+            self.kaggle,
+        )
+        _require(
+            self.kaggle_files is None or (self.kaggle is not None and bool(self.kaggle_files)),
+            "kaggle_files",
+            "name at least one file, of a competition that `kaggle` names",
+            self.kaggle_files,
+        )
         return self
+
+    def dump_layout(self) -> dict[str, Any]:
+        """Returns the fields as JSON values, without those that only say where the files are had: for fingerprints."""
+        return self.model_dump(mode="json", exclude={"kaggle", "kaggle_files"})
 
 
 class AugmentConfig(Config):

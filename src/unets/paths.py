@@ -118,6 +118,27 @@ class Project:
         """What a submission reached against the truth."""
         return self.models_dir / "scores" / f"{submission_path.name.split('.csv')[0]}.json"
 
+    @property
+    def download_dir(self) -> Path:
+        """What `make data` has not finished: all else that it writes below `input_dir` leaves this folder whole."""
+        return self.input_dir / ".download"
+
+    def sent_path(self, sha256: str) -> Path:
+        """How far a submission is on its way to Kaggle, by the SHA-256 of its csv."""
+        return self.models_dir / "kaggle" / "submissions" / f"{sha256[:16]}.json"
+
+    def kaggle_dataset_dir(self, name: str) -> Path:
+        """What inference in a Kaggle kernel needs of an ensemble: `dataset` or `dataset_<...>`."""
+        return self.models_dir / "kaggle" / name.replace("ensemble", "dataset", 1)
+
+    def kaggle_kernel_dir(self, name: str) -> Path:
+        """The notebook for that kernel, and its metadata: `kernel` or `kernel_<...>`."""
+        return self.models_dir / "kaggle" / name.replace("ensemble", "kernel", 1)
+
+    def kaggle_result_path(self, name: str) -> Path:
+        """The committed record of a submission that Kaggle scored."""
+        return self.results_dir / "kaggle" / f"{name}.json"
+
     def result_path(self, name: str) -> Path:
         """The committed record of that name."""
         return self.results_dir / f"{name}.json"

@@ -101,11 +101,16 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
 
 def render_results(results_dir: Path) -> str:
     """Renders all records below `results/` as one page, competition by competition."""
-    records = [read_json(path) for path in sorted(results_dir.glob("*/*.json"))]
+    records, judged = (
+        [read_json(path) for path in sorted(results_dir.glob(pattern))] for pattern in ("*/*.json", "*/kaggle/*.json")
+    )
     parts = [_HEADER]
-    for competition in sorted({record["competition"] for record in records}):
-        rows = [record for record in records if record["competition"] == competition]
-        parts.append(f"## {competition}\n\n{_render_table(rows)}\n{_render_commands(rows)}")
+    for competition in sorted({record["competition"] for record in (*records, *judged)}):
+        parts.append(f"## {competition}\n")
+        if rows := [record for record in records if record["competition"] == competition]:
+            parts.append(f"{_render_table(rows)}\n{_render_commands(rows)}")
+        if rows := [record for record in judged if record["competition"] == competition]:
+            parts.append(f"Scored by Kaggle (`results/{competition}/kaggle/*.json`):\n\n{_render_judged(rows)}")
     return "\n".join(parts)
 
 
@@ -174,6 +179,21 @@ def _render_table(records: list[dict[str, Any]]) -> str:
             f"{test['mean']:.5f} {_bounds(test)}, {test['num_photos']} photos" if test else "",
             f"{record['cost']['training_hours']:.2f}",
             ", ".join(record["cost"]["devices"]),
+            format_commit(record["git_commit"], record["git_is_dirty"]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _render_judged(records: list[dict[str, Any]]) -> str:
+    """Renders submissions that Kaggle scored, the newest last."""
+    lines = ["| submission | public | private | sent | message | commit |", "|" + "---|" * 6]
+    for record in sorted(records, key=lambda record: record["began"]):
+        cells = [
+            record["name"],
+            *("" if record[kind] is None else f"{record[kind]:.5f}" for kind in ("public", "private")),
+            record["began"][:10],
+            " ".join(record["message"].replace("|", "\\|").split()),
             format_commit(record["git_commit"], record["git_is_dirty"]),
         ]
         lines.append("| " + " | ".join(cells) + " |")

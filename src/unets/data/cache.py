@@ -168,7 +168,7 @@ def _map_files(reader: DiskReader, cache_dir: Path, what: str) -> Pair:
     files = [
         (sample.id, *read_stamp(sample.photo_path), _stamp_mask(sample, reader.dataset)) for sample in reader.samples
     ]
-    key = fingerprint(files=files, dataset=reader.dataset.model_dump(mode="json"))
+    key = fingerprint(files=files, dataset=reader.dataset.dump_layout())
     prefix = f"{height}x{width}_{what}_"
     folder = cache_dir / f"{prefix}{key}"
     cache_dir.mkdir(parents=True, exist_ok=True)

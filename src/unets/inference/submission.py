@@ -67,7 +67,7 @@ class _Format:
         rows = [row for photo in photos for row in photo.rows]
         return fingerprint(
             rows=rows,
-            dataset=self.dataset.model_dump(mode="json"),
+            dataset=self.dataset.dump_layout(),
             maps=self.maps,
             recipe=self.recipe.model_dump(mode="json"),
             header=self.header,

@@ -1,0 +1,245 @@
+"""The official Kaggle client: imported late, signed in, kept quiet, its errors in the house's form.
+
+What it is asked goes through `Session.ask`, which waits and tries again where Kaggle says "too many requests", and
+takes the user's secrets out of all that is said. No token is ever written by this package; the client itself keeps what
+`kaggle auth login` gave it in its own folder.
+"""
+
+import base64
+import importlib
+import io
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from time import sleep
+from typing import Any, NoReturn, TypeVar
+
+from unets.config import DatasetConfig
+from unets.errors import InputError
+from unets.log import format_duration
+
+logger = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
+
+_TRIES = 6  # of a request that may be repeated: some 2, 4, 8, 16, 32 s apart, a minute in all
+_FIRST_WAIT_S = 2.0
+_LONGEST_WAIT_S = 300.0  # that Kaggle may ask for; above it, the user is told
+_TOO_MANY, _OVERLOADED = 429, (502, 503, 504)
+# The client prints whole requests, credentials among them, where one of these is set, for whatever program it was.
+_LOUD = ("VERBOSE", "VERBOSE_OUTPUT")
+_SETTINGS = "https://www.kaggle.com/settings/api"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A signed-in client, and the competition that it is asked about."""
+
+    api: Any  # kaggle's KaggleApi
+    module: Any  # the module it is defined in, which has the types of its requests
+    competition: str
+    secrets: tuple[str, ...]
+
+    @property
+    def user(self) -> str:
+        """The name of the account."""
+        return str(self.api.config_values[self.api.CONFIG_NAME_USER])
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the client shall show no progress bars: where nobody watches them."""
+        return not sys.stderr.isatty()
+
+    def ask(self, function: Callable[..., Answer], *args: Any, repeat: bool = True, **options: Any) -> Answer:
+        """Calls one of the client's functions.
+
+        Args:
+            function: of `api`, or of the client that it builds.
+            *args: its arguments.
+            repeat: whether to wait and try again where Kaggle is busy or cannot be reached; False for what must not be
+                done twice.
+            **options: its keyword arguments.
+
+        Raises:
+            InputError: Kaggle refuses, or cannot be reached; says what to do.
+        """
+        for attempt in range(1, _TRIES + 1):
+            try:
+                with keep_quiet(self.secrets):
+                    return function(*args, **options)
+            except Exception as error:
+                wait_s = _find_wait(error, attempt) if repeat and attempt < _TRIES else None
+                if wait_s is None:
+                    raise_input_error(error, self.competition, self.secrets)
+                logger.info("%s; once more in %s", self.hide(error), format_duration(wait_s))
+                sleep(wait_s)
+        raise AssertionError("unreachable")
+
+    def ask_service(self, service: str, function: str, request_type: str, **fields: Any) -> Any:
+        """Calls a function of one of the client's services, of which `api` has no such function.
+
+        Args:
+            service: as `competitions.competition_api_client`.
+            function: its name.
+            request_type: the name of its request's type.
+            **fields: of the request.
+
+        Raises:
+            InputError: as `ask`.
+        """
+        request = getattr(self.module, request_type)()
+        for name, value in fields.items():
+            setattr(request, name, value)
+        with self.api.build_kaggle_client() as client:
+            group, part = service.split(".")
+            return self.ask(getattr(getattr(getattr(client, group), part), function), request)
+
+    def hide(self, said: object) -> str:
+        """Returns a text without the user's secrets."""
+        return _hide(str(said), self.secrets)
+
+
+def find_competition(dataset: DatasetConfig, source: object) -> str:
+    """Returns the name of the competition at Kaggle.
+
+    Args:
+        dataset: its config.
+        source: the folder of its config, for the error.
+
+    Raises:
+        InputError: the config names none.
+    """
+    if dataset.kaggle is None:
+        raise InputError(f"`kaggle` in {source}/dataset.py must name the competition at Kaggle. Received: None")
+    return dataset.kaggle
+
+
+def sign_in(competition: str) -> Session:
+    """Imports the client and signs in, with whatever credentials it finds.
+
+    Those are, in its order: KAGGLE_API_TOKEN (a token, or a file that holds one), ~/.kaggle/access_token;
+    KAGGLE_USERNAME and KAGGLE_KEY, kaggle.json; what `kaggle auth login` left.
+
+    Args:
+        competition: its name at Kaggle.
+
+    Raises:
+        InputError: the client is not installed, there are no credentials, or Kaggle refuses them.
+    """
+    module = _import_client()
+    api = module.KaggleApi()
+    api.args = [word for word in api.args if word != "--verbose"]
+    given = tuple(filter(None, (os.environ.get(name) for name in ("KAGGLE_KEY", "KAGGLE_API_TOKEN"))))
+    try:
+        with keep_quiet(given):
+            api.authenticate()
+    except SystemExit as error:  # it prints how to make a token, and ends the process
+        raise InputError(
+            "Kaggle must know who asks: KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY, or ~/.kaggle/kaggle.json "
+            f"(a token is made at {_SETTINGS}), or `kaggle auth login`. Received: {_describe_credentials()}"
+        ) from error
+    except Exception as error:
+        raise_input_error(error, competition, given)
+    return Session(api=api, module=module, competition=competition, secrets=_list_secrets(api.config_values, given))
+
+
+def raise_input_error(error: Exception, competition: str, secrets: tuple[str, ...]) -> NoReturn:
+    """Raises what a request ended with as the user's to mend; what is not, as it is.
+
+    Raises:
+        InputError: Kaggle refused the request, could not be reached, or the client did not like what it was given.
+    """
+    said = _hide(str(error), secrets)
+    status = find_status(error)
+    page = f"https://www.kaggle.com/competitions/{competition}"
+    if status == 401:
+        raise InputError(f"Kaggle must accept the credentials; new ones: {_SETTINGS}. Received: {said}") from None
+    if status == 403:
+        raise InputError(f"Kaggle must allow this: accept the rules at {page}/rules. Received: {said}") from None
+    if status == 404:
+        raise InputError(f"Kaggle must know what is asked for, of {page}. Received: {said}") from None
+    if status == _TOO_MANY:
+        raise InputError(f"Kaggle must take more requests; try again later. Received: {said}") from None
+    if status is not None:
+        raise InputError(f"Kaggle must accept the request. Received: {said}") from None
+    if _is_network(error):
+        raise InputError(f"Kaggle must be within reach. Received: {said}") from None
+    if isinstance(error, ValueError) and not isinstance(error, InputError):
+        raise InputError(f"Kaggle's client must accept what it is given. Received: {said}") from None
+    raise error
+
+
+def find_status(error: Exception) -> int | None:
+    """Returns the HTTP status that a request ended with, if it is that."""
+    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
+    return status
+
+
+@contextmanager
+def keep_quiet(secrets: tuple[str, ...]) -> Iterator[None]:
+    """Sends what is printed in the block to the debug log, without secrets."""
+    said = io.StringIO()
+    try:
+        with redirect_stdout(said):
+            yield
+    finally:
+        for line in said.getvalue().splitlines():
+            if line.strip():
+                logger.debug("kaggle: %s", _hide(line, secrets))
+
+
+def _import_client() -> Any:
+    hidden = {name: os.environ.pop(name) for name in _LOUD if name in os.environ}
+    try:
+        with keep_quiet(()):  # importing signs in, and says so where it cannot
+            return importlib.import_module("kaggle.api.kaggle_api_extended")
+    except ImportError as error:
+        raise InputError(
+            f"The package kaggle must be installed: `pip install -r requirements-kaggle.txt`. Received: {error}"
+        ) from error
+    finally:
+        os.environ.update(hidden)
+
+
+def _find_wait(error: Exception, attempt: int) -> float | None:
+    """Returns the seconds after which a request may be tried again; None where that would not help."""
+    status = find_status(error)
+    wait_s = _FIRST_WAIT_S * 2 ** (attempt - 1)
+    if status == _TOO_MANY:
+        asked = str(error.response.headers.get("Retry-After", ""))  # type: ignore[attr-defined]
+        wait_s = max(wait_s, float(asked)) if asked.isdecimal() else wait_s
+        return wait_s if wait_s <= _LONGEST_WAIT_S else None
+    if status in _OVERLOADED or (status is None and _is_network(error)):
+        return wait_s
+    return None
+
+
+def _is_network(error: Exception) -> bool:
+    """Tells whether a request met no answer, or a broken one."""
+    requests, urllib3 = (importlib.import_module(name) for name in ("requests.exceptions", "urllib3.exceptions"))
+    broken = (requests.ConnectionError, requests.Timeout, requests.ChunkedEncodingError, urllib3.HTTPError)
+    return isinstance(error, broken)
+
+
+def _list_secrets(values: dict[str, str], given: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns all that must not be said: tokens and keys, and how they travel."""
+    secrets = {*given, *filter(None, (values.get(name) for name in ("key", "token")))}
+    user = values.get("username", "")
+    secrets |= {base64.b64encode(f"{user}:{secret}".encode()).decode() for secret in tuple(secrets)}
+    return tuple(sorted((secret for secret in secrets if len(secret) > 7), key=len, reverse=True))
+
+
+def _hide(said: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
+        said = said.replace(secret, "***")
+    return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\")]+", r"\1?***", said)  # a signed address opens what it names
+
+
+def _describe_credentials() -> str:
+    if os.environ.get("KAGGLE_API_TOKEN"):
+        return "a token in KAGGLE_API_TOKEN, which Kaggle does not know"
+    return "none"
