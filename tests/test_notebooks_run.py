@@ -6,6 +6,7 @@ The kernel's notebook trains the nets that the others show.
 import ast
 import csv
 import gzip
+import logging
 import os
 import shutil
 import subprocess
@@ -23,7 +24,8 @@ from unets.config import DatasetConfig, EnsembleConfig
 from unets.inference.ensemble import fit_ensemble, read_ensemble
 from unets.inference.oof import score_oof
 from unets.inference.submission import write_submission
-from unets.kernel import imitate_kernel
+from unets.kaggle.kernel import imitate_kernel
+from unets.kaggle.wheel import build_wheel
 from unets.notebooks import list_notebooks, read_notebook
 from unets.paths import Project
 from unets.viz import Picture
@@ -86,10 +88,17 @@ def run_cells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
                 patch.delenv(name, raising=False)
             for name, value in variables.items():
                 patch.setenv(name, value)
+            logger = logging.getLogger("unets")  # which the kernel's notebook sets up
+            level = logger.level
+            for name in ("handlers", "propagate"):
+                patch.setattr(logger, name, getattr(logger, name))
             namespace: dict[str, Any] = {"__name__": "__main__"}
-            for cell in read_notebook(path)["cells"]:
-                if cell["cell_type"] == "code":
-                    values.append(_run_cell("".join(cell["source"]), namespace))
+            try:
+                for cell in read_notebook(path)["cells"]:
+                    if cell["cell_type"] == "code":
+                        values.append(_run_cell("".join(cell["source"]), namespace))
+            finally:
+                logger.setLevel(level)
             assert not plt.get_fignums(), "each chart is shown by the cell that draws it"
         return Shown(
             said=capsys.readouterr().out,
@@ -138,21 +147,19 @@ def test_a_kernel_trains_and_then_predicts_offline_and_all_others_show_it(
     given = attach(competition, folders["training"])
     shown = run_cells("06", tmp_path, FOLD="0,1", **given)
     working_dir = folders["training"] / "working"
-    assert "trained runs: none" in shown.said and "8 training photos" not in shown.said
+    assert "16 training photos, 4 test photos\ntrained nets: none\n" in shown.said and "epoch 3/3" in shown.said
     assert count_rows(working_dir / "submission.csv") == 4
     assert len(shown.pictures) == 1
 
-    models_dir = working_dir / "models" / "tiny"
+    # What it trained is what the others show, and what the next kernel has attached.
     root = competition.configs_dir.parents[1]
-    shutil.copytree(models_dir, root / "models" / "tiny", dirs_exist_ok=True)
-    shutil.copytree(working_dir / "submissions", root / "submissions" / "tiny")
+    shutil.copytree(working_dir / "models" / "tiny", competition.models_dir, dirs_exist_ok=True)
+    shutil.copytree(working_dir / "submissions" / "tiny", competition.submissions_dir)
     assert read_ensemble(competition).folds == (0, 1)
-
     again = run_cells("06", tmp_path, **attach(competition, folders["inference"]))
-    assert "trained runs: small fold0, small fold1" in again.said and "epoch" not in again.said
+    assert "trained nets: ensemble\n" in again.said and "epoch" not in again.said
     offline_dir = folders["inference"] / "working"
     assert (offline_dir / "submission.csv").read_bytes() == (working_dir / "submission.csv").read_bytes()
-    assert not (offline_dir / "models" / "tiny" / "small" / "maps" / "oof").exists()
 
     (root / "notebooks").mkdir()
     for number, (pictures, charts, tables) in {
@@ -190,21 +197,14 @@ def test_several_classes_and_photos_of_their_own_sizes(
     assert "other.csv: valid, 8 photos" in shown.said
 
 
-def test_a_kernel_installs_the_attached_package(competition: Project, tmp_path: Path) -> None:
-    """pip itself, offline, into a folder of the test's own; the wheel holds what the cell needs to be seen at work."""
-    import zipfile
-
-    wheel_path, target_dir = tmp_path / "input" / "unets" / "unets-9.9.9-py3-none-any.whl", tmp_path / "site"
-    wheel_path.parent.mkdir(parents=True)
-    with zipfile.ZipFile(wheel_path, "w") as wheel:
-        wheel.writestr("unets/__init__.py", "WHO = 'the wheel'\n")
-        info = "unets-9.9.9.dist-info"
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: unets\nVersion: 9.9.9\n")
-        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{info}/RECORD", "")
+def test_a_kernel_installs_the_attached_package(tmp_path: Path) -> None:
+    """pip itself, offline, into a folder of the test's own."""
+    bundle_dir, target_dir = tmp_path / "input" / "unets-tiny", tmp_path / "site"
+    bundle_dir.mkdir(parents=True)
+    wheel_path = build_wheel(bundle_dir)
     (path,) = list_notebooks(NOTEBOOKS_DIR, ["06"])
     first = next(cell for cell in read_notebook(path)["cells"] if cell["cell_type"] == "code")
-    program = "".join(first["source"]) + "\nimport unets\nprint(unets.WHO)\n"
+    program = "".join(first["source"]) + "\nimport unets\nprint(unets.__file__)\n"
     variables = {
         "KAGGLE_INPUT": str(tmp_path / "input"),
         "PIP_TARGET": str(target_dir),
@@ -215,4 +215,5 @@ def test_a_kernel_installs_the_attached_package(competition: Project, tmp_path: 
         [sys.executable, "-c", program], capture_output=True, text=True, check=False, env={**os.environ, **variables}
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "package: unets-9.9.9-py3-none-any.whl\nthe wheel\n"
+    assert done.stdout == f"package: {wheel_path.name}\n{target_dir / 'unets' / '__init__.py'}\n"
+    assert (target_dir / "unets" / "notebooks.mplstyle").exists()  # data of the package come along
