@@ -113,19 +113,24 @@ def execute_notebook(
         import nbformat
         from nbclient import NotebookClient
         from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+        from traitlets.config import Config
     except ImportError as error:
         raise InputError(f"Notebooks need `pip install -r requirements-notebooks.txt`. Received: {error}") from error
     notebook = nbformat.reads(to_text(normalize(read_notebook(path), keep_outputs=False)), as_version=4)
-    client = NotebookClient(
-        notebook,
-        kernel_name=_KERNELSPEC["name"],
-        timeout=timeout_s,
-        record_timing=False,
-        resources={"metadata": {"path": str(working_dir)}},
-    )
-    with TemporaryDirectory() as folder:  # a profile of the user's could change what is shown
+    with TemporaryDirectory() as folder:
+        config = Config()
+        # By sockets that are files: others on this host could read those of TCP.
+        config.KernelManager.transport, config.KernelManager.connection_file = "ipc", f"{folder}/kernel.json"
+        client = NotebookClient(
+            notebook,
+            kernel_name=_KERNELSPEC["name"],
+            timeout=timeout_s,
+            record_timing=False,
+            resources={"metadata": {"path": str(working_dir)}},
+            config=config,
+        )
         own = {
-            "IPYTHONDIR": folder,
+            "IPYTHONDIR": folder,  # a profile of the user's could change what is shown
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         }
