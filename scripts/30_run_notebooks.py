@@ -20,6 +20,7 @@ def main(stage: cli.Stage) -> None:
     project, root = stage.project, stage.args.root
     folder = root / "notebooks"
     paths = list_notebooks(folder, [number for number in stage.args.only.split(",") if number])
+    _ = stage.dataset  # tells a mistyped competition
     check_finished(project)
     out_dir = stage.args.out or (folder if project.competition == DEMO else project.models_dir / "notebooks")
     given = {"COMPETITION": project.competition, "EXP": "" if stage.args.exp == "all" else stage.args.exp}
