@@ -22,6 +22,8 @@ GPU         ?=
 TOP         ?=
 FORMATS     ?=
 TORCH_PYTHON ?=
+ONLY        ?=
+OUT         ?=
 MESSAGE     ?=
 WAIT        ?=
 AGAIN       ?=
@@ -37,6 +39,7 @@ PYTHON  ?= python3
 PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready$(if $(GPU),-gpu)
 DEV     := $(VENV)/.ready-dev
+BOOKS   := $(VENV)/.ready-notebooks
 EXTRAS  := dev jax pretrained cluster kaggle export
 STAGE    = --competition $(COMPETITION) --input "$(INPUT)" --models "$(MODELS)" --exp $(EXP) --fold $(FOLD) \
            $(if $(ENSEMBLE),--ensemble $(ENSEMBLE)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
@@ -45,8 +48,8 @@ DEMO     = COMPETITION=studio
 
 .DEFAULT_GOAL := help
 .PHONY: help setup new render check-data folds plan train predict ensemble submission check-submission score summary show \
-        data submit leaderboard kaggle-dataset screen report export record runs compare pseudo-labels pipeline demo \
-        clean-runs test test-fast lint bench
+        data submit leaderboard kaggle-dataset screen report notebooks export record runs compare pseudo-labels pipeline \
+        demo clean-runs test test-fast lint bench
 
 help:  ## print this
 	@echo "usage: make TARGET [COMPETITION=$(COMPETITION)] [INPUT=folder] [MODELS=folder] [EXP=a,b|all] [FOLD=0,1|all]"
@@ -66,8 +69,12 @@ $(READY): requirements.txt pyproject.toml
 	$(if $(GPU),$(PY) -m pip install --quiet "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([0-9.]*\).*/\1/p' requirements.txt)")
 	touch $@
 
-$(DEV): $(READY) $(EXTRAS:%=requirements-%.txt)
+$(DEV): $(READY) $(BOOKS) $(EXTRAS:%=requirements-%.txt)
 	$(PY) -m pip install --quiet --disable-pip-version-check $(EXTRAS:%=-r requirements-%.txt)
+	touch $@
+
+$(BOOKS): $(READY) requirements-notebooks.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-notebooks.txt
 	touch $@
 
 new: $(READY)  ## look at the photos of INPUT=, write configs/COMPETITION/ (CLASSES=list of names, ANEW=1: over what is there)
@@ -77,7 +84,8 @@ RENDERED = $(if $(filter studio_parts,$(COMPETITION)),studio_parts,studio)
 
 render: $(READY)  ## render the demo competition (TRAIN_CARS=, TEST_CARS=; COMPETITION=studio_parts: body, glass, wheels)
 	$(PY) scripts/00_render_studio.py --out "$(if $(filter command,$(firstword $(origin INPUT))),$(INPUT),input/$(RENDERED))" \
-	  $(if $(filter studio_parts,$(RENDERED)),--parts) --train-cars $(TRAIN_CARS) --test-cars $(TEST_CARS) $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
+	  $(if $(filter studio_parts,$(RENDERED)),--parts) --train-cars $(TRAIN_CARS) --test-cars $(TEST_CARS) \
+	  $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
 
 data: $(READY)  ## download what is missing of the competition from Kaggle (UNPACK=1: unpack its zips)
 	$(PY) scripts/00_get_data.py $(STAGE) $(if $(UNPACK),--unpack)
@@ -145,6 +153,12 @@ compare: $(READY)  ## compare two experiments photo by photo, out-of-fold (A=, B
 pseudo-labels: $(READY)  ## make confident test photos more training photos (NAME=, CONFIDENCE=)
 	$(PY) scripts/13_make_pseudo_labels.py $(STAGE) --name "$(NAME)" $(if $(CONFIDENCE),--confidence $(CONFIDENCE)) \
 	  $(if $(ANEW),--anew)
+
+ifeq ($(origin COMPETITION),file)
+notebooks: COMPETITION = studio
+endif
+notebooks: $(BOOKS)  ## execute the notebooks: on the demo, in place; with COMPETITION=, copies in models/ (ONLY=, OUT=)
+	$(PY) scripts/30_run_notebooks.py $(STAGE) $(if $(ONLY),--only $(ONLY)) $(if $(OUT),--out "$(OUT)")
 
 record: $(READY)  ## keep what runs and ensemble reached in results/, render RESULTS.md (NAME= of the ensemble)
 	$(PY) scripts/10_record.py $(STAGE) $(if $(NAME),--name $(NAME))

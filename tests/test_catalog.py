@@ -16,6 +16,7 @@ from unets.catalog import (
     image_cell,
     load_catalog,
     parse_image_cell,
+    read_metadata,
     read_rle_csv,
     read_sample_rows,
     survey,
@@ -313,3 +314,22 @@ def test_rows_without_a_sample_submission(make_competition: MakeCompetition) -> 
         ("test000_02.jpg", "a"),
         ("test000_02.jpg", "b"),
     ]
+
+
+def test_metadata_is_by_group(make_competition: MakeCompetition, caplog: pytest.LogCaptureFixture) -> None:
+    project = make_competition(num_groups=1, num_test_groups=1)
+    metadata = read_metadata(project.input_dir)
+    assert metadata.to_dict("index") == {name: {"year": "2017", "make": "Tiny"} for name in ("car000", "test000")}
+    path = project.input_dir / "metadata.csv"
+    with zipfile.ZipFile(path.with_name("metadata.csv.zip"), "w") as archive:  # as Kaggle has it
+        archive.write(path, "metadata.csv")
+    path.unlink()
+    assert read_metadata(project.input_dir).equals(metadata)
+    path.write_text("id,make\na,X\nb,Y\na,X\n")
+    with pytest.raises(InputError, match=r"metadata.csv must have one row a group. Received: two for a"):
+        read_metadata(project.input_dir)
+    path.write_text("hospital\nX\n")  # of other things: no reason to stop a notebook
+    assert read_metadata(project.input_dir).empty and "no column id" in caplog.text
+    path.unlink()
+    path.with_name("metadata.csv.zip").unlink()
+    assert read_metadata(project.input_dir).empty

@@ -1,10 +1,25 @@
-"""Contours in the colours asked for, captions above a picture."""
+"""Contours in the colours asked for, captions above a picture, windows and differences by hand."""
+
+from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image as PillowImage
 
 from unets.data.samples import VOID
-from unets.viz import COLOURS_RGB, add_caption, draw_contours, find_borders, tint
+from unets.viz import (
+    COLOURS_RGB,
+    DIFFERENCES_RGB,
+    Picture,
+    add_caption,
+    draw_contours,
+    draw_differences,
+    find_borders,
+    find_differences,
+    find_window,
+    magnify,
+    tint,
+)
 
 
 def make_mask() -> np.ndarray:
@@ -68,3 +83,46 @@ def test_borders_lie_inside_a_class_and_not_at_the_photos_edge() -> None:
     expected[3, 6:8] = False
     assert np.array_equal(borders, expected)
     assert not find_borders(np.ones((4, 4), dtype=np.uint8), 2).any()
+
+
+def test_differences_show_what_is_missed_and_what_is_too_much() -> None:
+    photo = np.full((40, 60, 3), 100, dtype=np.uint8)
+    truth_hw, mask_hw = (np.zeros((40, 60), dtype=np.uint8) for _ in range(2))
+    truth_hw[:20, :30], mask_hw[10:30, :30], mask_hw[:5, :5] = 1, 1, 2
+    kinds = find_differences(truth_hw, mask_hw)
+    # Missed: ten rows of 30, less the 25 pixels taken for class 2; too much: ten rows of 30.
+    assert {kind: int(pixels_hw.sum()) for kind, pixels_hw in kinds.items()} == {
+        "missed": 275,
+        "too much": 300,
+        "wrong class": 25,
+    }
+    drawn = draw_differences(photo, truth_hw, mask_hw)
+    assert drawn[7, 15].tolist() == list(DIFFERENCES_RGB["missed"])
+    assert drawn[25, 15].tolist() == list(DIFFERENCES_RGB["too much"])
+    assert drawn[2, 2].tolist() == list(DIFFERENCES_RGB["wrong class"])
+    assert drawn[15, 15].tolist() == drawn[35, 45].tolist() == [33, 33, 33]  # right: the photo, a third as bright
+    assert (photo == 100).all()
+
+
+def test_the_window_is_where_most_pixels_are() -> None:
+    pixels_hw = np.zeros((10, 12), dtype=np.bool_)
+    pixels_hw[2, 3] = pixels_hw[7, 8] = pixels_hw[8, 9] = True
+    rows, columns = find_window(pixels_hw, (3, 4))
+    assert pixels_hw[rows, columns].sum() == 2
+    assert (rows, columns) == (slice(6, 9), slice(6, 10))  # the first that holds both
+    assert find_window(pixels_hw, (10, 99)) == (slice(0, 10), slice(0, 12))  # cut to the picture
+    assert find_window(np.zeros((4, 4), dtype=np.bool_), (2, 2)) == (slice(0, 2), slice(0, 2))
+
+
+def test_each_pixel_becomes_a_square() -> None:
+    grey = np.array([[0, 9]], dtype=np.uint8)
+    assert magnify(grey, 2)[..., 1].tolist() == [[0, 0, 9, 9], [0, 0, 9, 9]]
+    assert magnify(magnify(grey, 1), 3).shape == (3, 6, 3)
+
+
+def test_a_notebook_gets_a_jpeg_and_words() -> None:
+    picture = Picture(np.full((30, 40, 3), 200, dtype=np.uint8), "a grey field")
+    with PillowImage.open(BytesIO(picture._repr_jpeg_())) as jpeg:
+        assert (jpeg.format, jpeg.size) == ("JPEG", (40, 30))
+        assert np.abs(np.asarray(jpeg).astype(int) - 200).max() <= 2
+    assert repr(picture) == "a grey field"

@@ -5,6 +5,7 @@ Ids come from file names by the dataset's patterns; no photo is opened. Whether 
 """
 
 import gzip
+import logging
 import re
 import sys
 import warnings
@@ -21,6 +22,8 @@ from unets.data.samples import Sample
 from unets.errors import InputError
 from unets.files import find_file, find_ids, read_bytes
 from unets.rle import unite_rles
+
+logger = logging.getLogger(__name__)
 
 MAX_FAULTS_SHOWN = 20
 NO_OBJECT = "-1"  # how some competitions write an empty mask
@@ -126,6 +129,34 @@ def read_rle_csv(path: Path, dataset: DatasetConfig) -> dict[str, tuple[str, ...
     if faults:
         raise InputError(f"{faults[0]}" + (f" (the first of {len(faults)} such rows)" if len(faults) > 1 else ""))
     return rles
+
+
+def read_metadata(input_dir: Path, name: str = "metadata.csv") -> pd.DataFrame:
+    """Reads what is known of groups beside their photos: make, model and year of Carvana's cars.
+
+    Args:
+        input_dir: the competition's folder.
+        name: of a csv with a row a group, named in the column `id`.
+
+    Returns:
+        Text, one row a group, which is the index. Empty where the competition has no such file, or one of other things.
+
+    Raises:
+        InputError: the file is no csv, or has two rows for a group.
+    """
+    nothing = pd.DataFrame(index=pd.Index([], name="id", dtype=str))
+    try:
+        path = find_file(input_dir, name)
+    except InputError:
+        return nothing
+    frame = _read_frame(path)
+    if "id" not in frame.columns:
+        logger.warning("%s has no column id: nothing is known of groups", path)
+        return nothing
+    repeated = frame["id"][frame["id"].duplicated()]
+    if len(repeated):
+        raise InputError(f"{path} must have one row a group. Received: two for {repeated.iloc[0]}")
+    return frame.set_index("id")
 
 
 def read_sample_rows(path: Path, dataset: DatasetConfig) -> list[tuple[str, str | None]]:
@@ -284,6 +315,16 @@ def read_columns(path: Path, columns: Sequence[str]) -> Rows:
     Raises:
         InputError: the file is missing or no csv, or lacks a column.
     """
+    frame = _read_frame(path)
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise InputError(f"{path} must have the columns {list(columns)}. Received: {list(frame.columns)}")
+    frame = frame[list(columns)]
+    return list(zip(*(frame[column].tolist() for column in columns), strict=True))
+
+
+def _read_frame(path: Path) -> pd.DataFrame:
+    """Reads a csv or csv.gz as text; a cell that is not there, or of a row that ends early, is empty."""
     content = read_bytes(path)
     if content.startswith(_GZIP_START):
         try:
@@ -298,11 +339,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> Rows:
             )
     except (ValueError, pd.errors.ParserWarning) as error:
         raise InputError(f"{path} must be a csv file. Received: {error}") from error
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise InputError(f"{path} must have the columns {list(columns)}. Received: {list(frame.columns)}")
-    frame = frame[list(columns)].fillna("")  # a row that ends early
-    return list(zip(*(frame[column].tolist() for column in columns), strict=True))
+    return frame.fillna("")
 
 
 def _group_by_id(rows: Rows, path: Path, dataset: DatasetConfig) -> tuple[dict[str, tuple[str, ...]], list[str]]:

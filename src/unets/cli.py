@@ -245,18 +245,12 @@ def _choose_workers(stage: Stage) -> AbstractContextManager[None]:
 
 
 def _build_project(args: argparse.Namespace) -> Project:
-    root, competition = args.root, args.competition
-    input_dir, models_dir = args.input or root / "input" / competition, args.models or root / "models" / competition
-    if args.cluster:  # workers stand in folders of their own
-        root, input_dir, models_dir = root.absolute(), input_dir.absolute(), models_dir.absolute()
-    return Project(
-        competition=competition,
-        input_dir=input_dir,
-        models_dir=models_dir,
-        configs_dir=root / "configs" / competition,
-        submissions_dir=root / "submissions" / competition,
-        results_dir=root / "results" / competition,
-    )
+    project = Project.below(args.root, args.competition, input_dir=args.input, models_dir=args.models)
+    if not args.cluster:
+        return project
+    # Workers stand in folders of their own.
+    folders = {"input_dir": project.input_dir.absolute(), "models_dir": project.models_dir.absolute()}
+    return Project.below(args.root.absolute(), args.competition, **folders)
 
 
 def _fail(message: str, code: int, verbose: bool) -> NoReturn:

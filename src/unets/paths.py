@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,6 +15,27 @@ class Project:
     configs_dir: Path  # configs/<competition>
     submissions_dir: Path  # submissions/<competition>
     results_dir: Path  # results/<competition>
+
+    @classmethod
+    def below(
+        cls, root: Path, competition: str, *, input_dir: Path | None = None, models_dir: Path | None = None
+    ) -> Self:
+        """Names the folders of a competition as the repository has them.
+
+        Args:
+            root: the folder of configs/, input/, models/, ...
+            competition: a folder of configs/.
+            input_dir: the competition's files, where they lie elsewhere.
+            models_dir: runs, folds, caches and maps, where they lie elsewhere.
+        """
+        return cls(
+            competition=competition,
+            input_dir=input_dir or root / "input" / competition,
+            models_dir=models_dir or root / "models" / competition,
+            configs_dir=root / "configs" / competition,
+            submissions_dir=root / "submissions" / competition,
+            results_dir=root / "results" / competition,
+        )
 
     @property
     def folds_path(self) -> Path:

@@ -1,12 +1,14 @@
 """Pictures for people: contours over photos, and sheets of many."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from unets.data.geometry import SizeHW, shrink
+from unets.data.io import encode_jpeg
 from unets.data.samples import VOID
 
 Image = npt.NDArray[np.uint8]
@@ -15,6 +17,13 @@ Colour = tuple[int, int, int]
 
 # Bright and far apart for the usual kinds of colour blindness (Okabe and Ito 2008): orange, sky blue, green, yellow.
 COLOURS_RGB: tuple[Colour, ...] = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66))
+
+# Of what a mask gets wrong, over a dimmed photo: orange and blue, which the usual kinds of colour blindness tell apart.
+DIFFERENCES_RGB: dict[str, Colour] = {
+    "missed": (255, 128, 32),
+    "too much": (80, 190, 255),
+    "wrong class": (240, 228, 66),
+}
 
 _FONT, _FONT_SCALE, _TEXT_HEIGHT_PX = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 12  # cv2 draws its capitals 22 px high at scale 1
 
@@ -81,6 +90,70 @@ def tint(image_hwc: Image, pixels_hw: npt.NDArray[np.bool_], *, colour_rgb: Colo
     return np.asarray(np.rint(tinted), dtype=np.uint8)
 
 
+def find_differences(
+    truth_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8]
+) -> dict[str, npt.NDArray[np.bool_]]:
+    """Finds what a mask gets wrong; bool (height, width) for each kind of `DIFFERENCES_RGB`.
+
+    Args:
+        truth_hw: uint8 (height, width) class index; 0 is background.
+        mask_hw: the same.
+    """
+    differs_hw, is_object_hw, is_found_hw = truth_hw != mask_hw, truth_hw > 0, mask_hw > 0
+    kinds = differs_hw & ~is_found_hw, differs_hw & ~is_object_hw, differs_hw & is_object_hw & is_found_hw
+    return dict(zip(DIFFERENCES_RGB, kinds, strict=True))
+
+
+def draw_differences(image_hwc: Image, truth_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8]) -> Image:
+    """Colours what a mask gets wrong, over the photo in dark grey.
+
+    Args:
+        image_hwc: uint8 RGB (height, width, 3); not written to.
+        truth_hw: uint8 (height, width) class index, 0 is background; of any size, it is fitted to the photo.
+        mask_hw: the same, of the truth's size.
+
+    Returns:
+        uint8 RGB of the photo's size.
+    """
+    luma_hw = np.asarray(cv2.cvtColor(image_hwc, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    drawn_hwc = np.repeat((luma_hw // 3)[..., None], 3, axis=-1)
+    for kind, pixels_hw in find_differences(truth_hw, mask_hw).items():
+        drawn_hwc = tint(drawn_hwc, pixels_hw, colour_rgb=DIFFERENCES_RGB[kind], opacity=1.0)
+    return drawn_hwc
+
+
+def find_window(pixels_hw: npt.NDArray[np.bool_], size_hw: SizeHW) -> tuple[slice, slice]:
+    """Finds the window that holds the most of some pixels; the first of several, from the top.
+
+    Args:
+        pixels_hw: bool (height, width).
+        size_hw: (height, width) of the window, cut to the picture where it is larger.
+
+    Returns:
+        (rows, columns).
+    """
+    window_hw = [min(size, side) for size, side in zip(size_hw, pixels_hw.shape, strict=True)]
+    sums = np.pad(pixels_hw, ((1, 0), (1, 0))).cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
+    height, width = window_hw
+    counts = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    top, left = (int(place) for place in np.unravel_index(int(counts.argmax()), counts.shape))
+    return slice(top, top + height), slice(left, left + width)
+
+
+def magnify(image_hwc: Image, factor: int) -> Image:
+    """Enlarges a picture so that its pixels are seen: each becomes a square of `factor` x `factor`.
+
+    Args:
+        image_hwc: uint8 RGB (height, width, 3), or (height, width) of grey levels.
+        factor: pixels a pixel.
+
+    Returns:
+        uint8 RGB (factor * height, factor * width, 3).
+    """
+    coloured = image_hwc if image_hwc.ndim == 3 else np.repeat(image_hwc[..., None], 3, axis=-1)
+    return coloured.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
 def add_caption(image_hwc: Image, text: str) -> Image:
     """Puts a line of text on a white strip above a picture; what is too long is cut off.
 
@@ -117,3 +190,22 @@ def make_sheet(images: Sequence[Image], *, columns: int, tile_hw: SizeHW, gap_px
         top, left = (index // columns) * (height + gap_px), (index % columns) * (width + gap_px)
         sheet[top : top + height, left : left + width] = shrink(image, tile_hw)
     return sheet
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A picture that a notebook shows as a JPEG where it is a cell's last value; as words where pictures are not shown.
+
+    JPEG, not PNG, as a notebook's photos are stored in its text: a tenth of the bytes.
+    """
+
+    image_hwc: Image  # uint8 RGB (height, width, 3)
+    words: str  # what is seen, for people who do not see it
+    quality: int = 80
+
+    def _repr_jpeg_(self) -> bytes:
+        return encode_jpeg(self.image_hwc, self.quality)
+
+    def __repr__(self) -> str:
+        """Returns the words."""
+        return self.words

@@ -1,0 +1,53 @@
+"""The mask that is shown is the mask that was judged."""
+
+import shutil
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from inference.conftest import make_scene
+
+from unets.config import DatasetConfig, EnsembleConfig
+from unets.errors import InputError
+from unets.inference.ensemble import fit_ensemble
+from unets.inference.oof import score_oof
+from unets.inference.score import score_mask
+from unets.out_of_fold import open_out_of_fold
+from unets.paths import Project
+
+__all__ = ["make_scene"]
+MakeScene = Callable[..., tuple[Project, DatasetConfig]]
+
+
+@pytest.mark.parametrize("name", ["b", "ensemble"])
+def test_each_mask_has_the_score_that_was_noted(make_scene: MakeScene, name: str) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=4, num_views=3)
+    score_oof(project, dataset, "b", jobs=1)
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
+    judged = open_out_of_fold(project, dataset, name)
+    again = [score_mask(*judged.read(k), num_classes=1, metric="dice") for k in range(len(judged.samples))]
+    assert len(again) == 12
+    np.testing.assert_allclose(judged.scores, again, atol=1e-6)  # the csv has six digits
+    worst = judged.list_worst()
+    assert sorted(worst) == list(range(12)) and judged.scores[worst].tolist() == sorted(judged.scores)
+
+
+def test_scores_of_one_fold_show_that_fold(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(num_groups=4, num_views=2)
+    score_oof(project, dataset, "a", folds=[1], jobs=1)
+    judged = open_out_of_fold(project, dataset, "a")
+    assert judged.oof.folds == (1,) and len(judged.samples) == len(judged.scores) == 4
+
+
+def test_scores_of_other_photos_are_refused(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(num_groups=4, num_views=2)
+    with pytest.raises(InputError, match=r"oof_dice.csv must exist"):
+        open_out_of_fold(project, dataset, "a")
+    score_oof(project, dataset, "a", jobs=1)
+    path = project.oof_dice_path("a")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match=r"a score of each photo of its folds. .* Run `make predict EXP=a`"):
+        open_out_of_fold(project, dataset, "a")
+    shutil.rmtree(project.maps_dir("a", "oof"))
+    with pytest.raises(InputError, match="must hold shards of maps"):
+        open_out_of_fold(project, dataset, "a")
