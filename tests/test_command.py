@@ -104,6 +104,16 @@ def test_info_says_what_a_model_is(plant_run: Plant, capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out)["classes"] == ["car"]
 
 
+def test_a_reader_that_has_enough_is_no_error(plant_run: Plant) -> None:
+    """As `unets info MODEL | head -1`, with a reader that ends before anything is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "unets", "info", str(plant_run())]
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 @pytest.mark.usefixtures("without_keras")
 def test_masks_are_made_and_kept(
     plant_run: Plant,

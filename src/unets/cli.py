@@ -174,6 +174,9 @@ def guard(work: Callable[[], None], *, verbose: bool, complete: Callable[[str], 
         _fail("stopped by Ctrl-C; what was finished is kept, the same command goes on", INTERRUPTED, verbose)
     except InputError as error:
         _fail(complete(str(error)), FAILED, verbose)
+    except BrokenPipeError:  # `unets info MODEL | head`: who reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it as it ends
+        sys.exit(FAILED)
     except OSError as error:
         # A full disk, a missing permission: the system's own words, with the file's name.
         _fail(f"{error}; what was finished is kept, the same command goes on", FAILED, verbose)
@@ -209,7 +212,7 @@ def load_backend() -> None:
             from unets.nets.backend import describe_device
 
             describe_device()
-        except BaseException:
+        except Exception:
             notes.seek(0)
             os.write(stderr, notes.read())
             raise

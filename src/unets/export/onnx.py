@@ -1,5 +1,6 @@
 """ONNX files, which most other programs and languages run."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,7 +34,8 @@ def write_onnx(net: keras.Model, path: Path) -> None:
     import onnx
 
     signature = [keras.InputSpec(shape=(1, *net.input_shape[1:]), dtype="uint8", name=INPUT_NAME)]
-    with atomic_path(path) as temporary:
+    with atomic_path(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # Keras asks numpy for `np.object`, to give it to tf2onnx
         net.export(temporary, format="onnx", input_signature=signature, verbose=False)
         onnx.checker.check_model(str(temporary), full_check=True)
 
