@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from unets.config import Config, ExperimentConfig, SizeHW
+from unets.config import Config, ExperimentConfig, Postprocessing, SizeHW
 from unets.inference.recipe import Recipe
 from unets.inference.sources import fingerprint_nets
 from unets.intervals import Interval
@@ -93,6 +93,7 @@ class ModelCard(Config):
     @property
     def fingerprint(self) -> str:
         """16 hex digits that change when a mask may: of weights, nets, sizes, views, classes, recipe."""
+        steps = self.recipe.postprocessing
         return fingerprint(
             members=[
                 fingerprint_nets(member.experiment, self.classes, {net.fold: net.weights_sha256 for net in member.nets})
@@ -100,13 +101,14 @@ class ModelCard(Config):
             ],
             channels=self.channels,
             recipe=self.recipe.model_dump(mode="json"),
+            photo_hw=None if steps == Postprocessing() else self.photo_hw,
         )
 
 
 def render_card(card: ModelCard) -> str:
     """Renders a card for people."""
     steps = card.recipe.postprocessing
-    changed = {name: value for name, value in steps.model_dump().items() if value != type(steps)().model_dump()[name]}
+    changed = {name: value for name, value in steps.model_dump().items() if value != getattr(Postprocessing(), name)}
     facts = {
         "name": card.name,
         "competition": card.competition,

@@ -177,7 +177,7 @@ def open_ensemble(path: Path, ensemble: Ensemble, experiments: dict[str, Experim
         InputError: a member's run is missing, or its maps would not be those that the ensemble was fitted on.
     """
     members, weights = list[MemberCard](), list[tuple[Weights, ...]]()
-    photo_hw, classes = None, tuple[str, ...]()
+    photo_hw, classes = ensemble.photo_hw, tuple[str, ...]()
     for member in ensemble.used_members:
         runs = _find_runs(path, ensemble, member, experiments.get(member.experiment))
         members.append(_join(path.absolute().parent / member.experiment, runs))

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from unets.config import Config, DatasetConfig, EnsembleConfig, Postprocessing, Share, is_ensemble
+from unets.config import Config, DatasetConfig, EnsembleConfig, Postprocessing, Share, SizeHW, is_ensemble
 from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.inference.evidence import Change, PartOf, Trial, deal_parts, prove
@@ -81,6 +81,7 @@ class Ensemble(Config):
     trials: tuple[Trial, ...]
     start: Recipe  # what the config gives, the rest at its default: nothing of it is fitted
     recipe_without_fold: dict[int, Recipe]  # fitted on the other folds; empty where there is one fold
+    photo_hw: SizeHW | None = None  # size of all photos, whose pixels post-processing counts in; None: of many sizes
 
     @property
     def recipe(self) -> Recipe:
@@ -164,6 +165,7 @@ def fit_ensemble(
         threshold=proof.recipe.threshold,
         postprocessing=proof.recipe.postprocessing,
         metric=dataset.metric,
+        photo_hw=dataset.size_hw,
         folds=oof.folds,
         folds_sha256=hash_folds(project.folds_path),
         num_photos=len(groups),
