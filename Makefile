@@ -19,6 +19,7 @@ A           ?=
 B           ?=
 GPU         ?=
 TOP         ?=
+FORMATS     ?=
 TORCH_PYTHON ?=
 ONLY        ?=
 OUT         ?=
@@ -38,6 +39,7 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready$(if $(GPU),-gpu)
 DEV     := $(VENV)/.ready-dev
 BOOKS   := $(VENV)/.ready-notebooks
+EXTRAS  := dev jax pretrained cluster kaggle export notebooks
 STAGE    = --competition $(COMPETITION) --input "$(INPUT)" --models "$(MODELS)" --exp $(EXP) --fold $(FOLD) \
            $(if $(ENSEMBLE),--ensemble $(ENSEMBLE)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
 STAGES  := check-data folds train predict ensemble submission
@@ -45,8 +47,8 @@ DEMO     = COMPETITION=studio
 
 .DEFAULT_GOAL := help
 .PHONY: help setup render check-data folds plan train predict ensemble submission check-submission score summary show \
-        data submit leaderboard kaggle-dataset screen record runs compare pseudo-labels pipeline demo clean-runs test test-fast lint bench \
-        notebooks
+        data submit leaderboard kaggle-dataset screen export record runs compare pseudo-labels pipeline demo clean-runs \
+        test test-fast lint bench notebooks
 
 help:  ## print this
 	@echo "usage: make TARGET [COMPETITION=$(COMPETITION)] [INPUT=folder] [MODELS=folder] [EXP=a,b|all] [FOLD=0,1|all]"
@@ -66,10 +68,8 @@ $(READY): requirements.txt pyproject.toml
 	$(if $(GPU),$(PY) -m pip install --quiet "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([0-9.]*\).*/\1/p' requirements.txt)")
 	touch $@
 
-$(DEV): $(READY) $(BOOKS) requirements-dev.txt requirements-jax.txt requirements-pretrained.txt requirements-cluster.txt \
-        requirements-kaggle.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -r requirements-jax.txt \
-	  -r requirements-pretrained.txt -r requirements-cluster.txt -r requirements-kaggle.txt
+$(DEV): $(READY) $(EXTRAS:%=requirements-%.txt)
+	$(PY) -m pip install --quiet --disable-pip-version-check $(EXTRAS:%=-r requirements-%.txt)
 	touch $@
 
 $(BOOKS): $(READY) requirements-notebooks.txt
@@ -130,6 +130,8 @@ leaderboard: $(READY)  ## compare what Kaggle scored with its leaderboard: rank,
 kaggle-dataset: $(READY)  ## build a Kaggle dataset for offline inference, and its kernel (OWNER=, SLUG=, UPLOAD=1)
 	$(PY) scripts/22_make_kaggle_dataset.py $(STAGE) $(if $(OWNER),--owner "$(OWNER)") $(if $(SLUG),--slug "$(SLUG)") \
 	  $(if $(UPLOAD),--upload)
+export: $(READY)  ## write the ensemble as one file for `unets mask`; for phones and other programs (FORMATS=all)
+	$(PY) scripts/23_export.py $(STAGE) $(if $(FORMATS),--formats $(FORMATS))
 
 runs: $(READY)  ## list runs: how far each is, what it reached, what it cost, at which commit
 	$(PY) scripts/15_list_runs.py $(STAGE)

@@ -147,7 +147,7 @@ def _measure_sleep(
     maps = np.stack([soften(read_mask(sample, dataset), size_hw, [0]) for sample in few])[:batch_size]
     num_photos = _NUM_SLEEPING * 640 * 959 // (size_hw[0] * size_hw[1])
     scale = 1000 / num_photos
-    many = [Sample(id=f"{i}", group="", view=None, photo_path=few[i % len(few)].photo_path) for i in range(num_photos)]
+    many = [Sample(id=f"{i}", group="", view=None, photo=few[i % len(few)].photo) for i in range(num_photos)]
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         project = name_folders(Path(folder))

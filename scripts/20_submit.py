@@ -16,13 +16,12 @@ def main(stage: cli.Stage) -> None:
     project, dataset, args = stage.project, stage.dataset, stage.args
     path = find_submission(project, args.submission)
     check_before(project, dataset, path, jobs=args.jobs)
-    with stage.hold_models():
-        try:
-            sent = submit(project, dataset, path, args.message, again=args.again, wait_s=60 * args.wait)
-        except KeyboardInterrupt:
-            command = cli.complete_commands(f"`make submit SUBMISSION={path}`", args)
-            logger.info("what arrived stays at Kaggle; %s goes on waiting for its score", command)
-            raise
+    try:
+        sent = submit(project, dataset, path, args.message, again=args.again, wait_s=60 * args.wait)
+    except KeyboardInterrupt:
+        command = cli.complete_commands(f"`make submit SUBMISSION={path}`", args)
+        logger.info("what arrived stays at Kaggle; %s goes on waiting for its score", command)
+        raise
     record = record_sent(project, sent, dataset.metric, describe_origin(project.configs_dir))
     print(f"{path}: {sent.describe()}")
     print(f"{record}, {write_results_page(args.root)}")

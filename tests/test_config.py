@@ -72,6 +72,14 @@ def test_json_round_trip(config: Config) -> None:
     round_trip(config)
 
 
+def test_where_files_are_had_from_is_no_part_of_the_layout() -> None:
+    """Caches and half-made submissions are known by it: naming the competition must not make them foreign."""
+    dataset = DatasetConfig()
+    named = dataset.model_copy(update={"kaggle": "a-competition", "kaggle_files": ("train.zip",)})
+    assert named.dump_layout() == dataset.dump_layout()
+    assert named.dump_layout().keys() | {"kaggle", "kaggle_files"} == DatasetConfig.model_fields.keys()
+
+
 def test_configs_are_frozen() -> None:
     with pytest.raises(ValidationError):
         ModelConfig().depth = 3  # type: ignore[misc]
@@ -102,6 +110,9 @@ def test_unknown_field(kind: type[Config]) -> None:
         (DatasetConfig, {"classes": ("a", "b"), "mask_values": (1, 2)}, "`csv_class_column` must be given"),
         (DatasetConfig, {"classes": ("a", "a"), "mask_values": (1, 2)}, "each once"),
         (DatasetConfig, {"metric": "dise"}, "`metric` must be one of ['dice', 'iou']"),
+        (DatasetConfig, {"kaggle": "c/carvana"}, "`kaggle` must be the last word of the competition's address"),
+        (DatasetConfig, {"kaggle_files": ("a.zip",)}, "`kaggle_files` must name at least one file, of a competition"),
+        (DatasetConfig, {"kaggle": "a", "kaggle_files": ()}, "`kaggle_files` must name at least one file"),
         (DatasetConfig, {"num_folds": 1}, "greater than or equal to 2"),
         (DatasetConfig, {"rle_order": "rows"}, "'row' or 'column'"),
         (DataConfig, {"size_hw": (31, 640)}, "`size_hw` must be at least 32 a side"),

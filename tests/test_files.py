@@ -23,8 +23,8 @@ def pack(path: Path, members: dict[str, bytes]) -> Path:
     return path
 
 
-def names(found: dict[str, list[Path]], root: Path) -> dict[str, list[str]]:
-    return {id_: [path.relative_to(root).as_posix() for path in paths] for id_, paths in found.items()}
+def names(found: dict[str, tuple[str, ...]], root: Path) -> dict[str, list[str]]:
+    return {id_: [Path(path).relative_to(root).as_posix() for path in paths] for id_, paths in found.items()}
 
 
 def test_reads_a_file_and_a_member(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_ids_of_a_zip(tmp_path: Path, prefix: str) -> None:
     pack(tmp_path / "train.zip", {f"{prefix}a.jpg": b"a", f"{prefix}b.jpg": b"b"} | junk)
     found = find_ids(tmp_path, "train/{id}.jpg")
     assert names(found, tmp_path) == {"a": [f"train.zip/{prefix}a.jpg"], "b": [f"train.zip/{prefix}b.jpg"]}
-    assert read_bytes(found["a"][0]) == b"a"
+    assert read_bytes(Path(found["a"][0])) == b"a"
 
 
 def test_a_folder_goes_before_its_zip(tmp_path: Path) -> None:

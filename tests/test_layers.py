@@ -25,6 +25,7 @@ LAYERS = {
     "tables": 0,
     "runs": 1,
     "cluster": 1,
+    "tensors": 1,
     "parallel": 1,
     "data": 1,
     "nets": 1,
@@ -41,6 +42,7 @@ LAYERS = {
     "report": 4,
     "screen": 4,
     "export": 4,
+    "masking": 4,
     "kaggle": 4,
     "judged": 4,
     "notebooks": 4,
@@ -49,8 +51,10 @@ LAYERS = {
     "contributions": 4,
     "results": 4,
     "cli": 5,
+    "command": 5,
+    "__main__": 5,
 }
-CV2_ROOMS = ("data", "studio", "viz", "inference.postprocess", "inference.shape")
+CV2_ROOMS = ("data", "studio", "viz", "inference.postprocess", "inference.shape", "masking.cutout")
 KERAS_ROOMS = ("nets", "training", "inference.predict", "data.batches", "export")
 KERAS_MODULES = {"keras", "tensorflow", "jax", "torch"}
 # Pages and submissions are made without waiting seven seconds for TensorFlow.
@@ -80,7 +84,13 @@ LIGHT_MODULES = (
     "kaggle.leaderboard",
     "kaggle.submissions",
     "kaggle.wheel",
+    "export.card",
+    "export.formats",
+    "export.sources",
+    "masking.masking",
+    "masking.photos",
     "cli",
+    "command",
 )
 
 

@@ -25,7 +25,7 @@ DATASET = DatasetConfig(
     metric="dice",
     num_folds=5,
     kaggle="carvana-image-masking-challenge",
-    # Not train_hq.zip and test_hq.zip: the same photos, pressed less, in several times the bytes.
+    # Not train_hq.zip and test_hq.zip: the same photos, compressed less, in more bytes.
     kaggle_files=(
         "metadata.csv.zip",
         "sample_submission.csv.zip",

@@ -1,3 +1,56 @@
-"""unets: from a folder of photos to a validated segmentation submission."""
+"""unets: from a folder of photos to a validated segmentation submission.
+
+What is here for other code; all else may change. Names are looked up as they are asked for, so that importing the
+package is free, and run lengths never wait for TensorFlow.
+
+    model = load_model("carvana.safetensors")
+    mask_hw = model.mask(read_photo("photo.jpg"))
+    rle = encode_rle(mask_hw == 1)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from unets.data.photo import read_photo as read_photo
+    from unets.errors import InputError as InputError
+    from unets.export.trained import TrainedModel as TrainedModel
+    from unets.export.trained import load_model as load_model
+    from unets.metrics import dice as dice
+    from unets.metrics import iou as iou
+    from unets.rle import decode_rle as decode_rle
+    from unets.rle import encode_rle as encode_rle
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "InputError": "unets.errors",
+    "TrainedModel": "unets.export.trained",
+    "decode_rle": "unets.rle",
+    "dice": "unets.metrics",
+    "encode_rle": "unets.rle",
+    "iou": "unets.metrics",
+    "load_model": "unets.export.trained",
+    "read_photo": "unets.data.photo",
+}
+__all__ = [
+    "InputError",
+    "TrainedModel",
+    "__version__",
+    "decode_rle",
+    "dice",
+    "encode_rle",
+    "iou",
+    "load_model",
+    "read_photo",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -76,7 +76,9 @@ def survey(dataset: DatasetConfig, input_dir: Path, *, with_test: bool = True) -
     if dataset.masks is not None:
         masks = _find_only(dataset.masks, input_dir, faults)
         faults += _compare(masks, train, f"{input_dir / dataset.masks}", f"{input_dir / dataset.photos}", "a file")
-        train = {id_: replace(sample, mask_path=masks.get(id_)) for id_, sample in train.items()}
+        train = {
+            id_: replace(sample, mask_path=Path(masks[id_]) if id_ in masks else None) for id_, sample in train.items()
+        }
     if dataset.masks_csv is not None:
         csv_path = find_file(input_dir, dataset.masks_csv)
         rles, csv_faults = _group_by_id(_read_rle_rows(csv_path, dataset), csv_path, dataset)
@@ -159,8 +161,10 @@ def read_sample_rows(path: Path, dataset: DatasetConfig) -> list[tuple[str, str 
     Raises:
         InputError: the file is missing or no csv, or lacks a column.
     """
-    rows = _read_rle_rows(path, dataset)
-    return [(row[0], row[1] if dataset.csv_class_column else None) for row in rows]
+    if dataset.csv_class_column is None:
+        return [(cell, None) for (cell,) in _read_columns(path, (dataset.csv_image_column,))]
+    rows = _read_columns(path, (dataset.csv_image_column, dataset.csv_class_column))
+    return [(cell, class_cell) for cell, class_cell in rows]
 
 
 def parse_row(dataset: DatasetConfig, cell: str, class_cell: str | None) -> tuple[str, str]:
@@ -186,13 +190,13 @@ def _list_samples(pattern: str, dataset: DatasetConfig, input_dir: Path, faults:
         if match := matches(id_):
             # Interned: 16 photos share a group's name, 6,254 a view's, and strings are a third of what a sample takes.
             group, view = sys.intern(match["group"]), match.groupdict().get("view")
-            samples[id_] = Sample(id=id_, group=group, view=view and sys.intern(view), photo_path=path)
+            samples[id_] = Sample(id=id_, group=group, view=view and sys.intern(view), photo=path)
         else:
             faults.append(f"{path}: `id_pattern` must fit the id: {dataset.id_pattern}. Received: {id_!r}")
     return samples
 
 
-def _find_only(pattern: str, input_dir: Path, faults: list[str]) -> dict[str, Path]:
+def _find_only(pattern: str, input_dir: Path, faults: list[str]) -> dict[str, str]:
     """Finds the one file of each id, the first where there are several; adds those to `faults`."""
     try:
         found = find_ids(input_dir, pattern)
@@ -204,7 +208,7 @@ def _find_only(pattern: str, input_dir: Path, faults: list[str]) -> dict[str, Pa
         raise InputError(f"{input_dir / pattern} must match files. Received: none. {_describe_folder(folder)}")
     for id_, paths in found.items():
         if len(paths) > 1:
-            names = ", ".join(str(path) for path in paths)
+            names = ", ".join(paths)
             faults.append(f"{input_dir / pattern} must match one file for {id_}. Received: {len(paths)}: {names}")
     return {id_: paths[0] for id_, paths in found.items()}
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,6 +34,7 @@ from unets.runs import hold, name_program
 logger = logging.getLogger(__name__)
 
 FAILED, INTERRUPTED = 1, 130
+_BACKENDS = ("tensorflow", "jax")
 
 
 @dataclass(frozen=True)
@@ -148,18 +150,33 @@ def run(main: Callable[[Stage], None], parser: argparse.ArgumentParser, argv: Se
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with a page of notes otherwise
     stage = Stage(name=name_program(), project=_build_project(args), args=args)
     began = time.monotonic()
-    try:
+
+    def work() -> None:
         with _choose_workers(stage):
             main(stage)
-    except KeyboardInterrupt:
-        _fail("stopped by Ctrl-C; what was finished is kept, the same command goes on", INTERRUPTED, args.verbose)
-    except InputError as error:
-        _fail(complete_commands(str(error), args), FAILED, args.verbose)
-    except OSError as error:
-        # A full disk, a missing permission: the system's own words, with the file's name.
-        _fail(f"{error}; what was finished is kept, the same command goes on", FAILED, args.verbose)
+
+    guard(work, verbose=args.verbose, complete=lambda message: complete_commands(message, args))
     note_seconds(stage, time.monotonic() - began)
     sys.exit(0)
+
+
+def guard(work: Callable[[], None], *, verbose: bool, complete: Callable[[str], str] = str) -> None:
+    """Does some work; exits with 1 and one line for what the user can mend, with 130 at Ctrl-C.
+
+    Args:
+        work: called once.
+        verbose: whether errors show their traceback.
+        complete: adds to an error's message what only the command line knows.
+    """
+    try:
+        work()
+    except KeyboardInterrupt:
+        _fail("stopped by Ctrl-C; what was finished is kept, the same command goes on", INTERRUPTED, verbose)
+    except InputError as error:
+        _fail(complete(str(error)), FAILED, verbose)
+    except OSError as error:
+        # A full disk, a missing permission: the system's own words, with the file's name.
+        _fail(f"{error}; what was finished is kept, the same command goes on", FAILED, verbose)
 
 
 def complete_commands(message: str, args: argparse.Namespace) -> str:
@@ -180,7 +197,11 @@ def load_backend() -> None:
 
     TensorFlow's come from C++ before any log level can be set, so the file descriptor itself is turned away; should the
     import fail, they are shown.
+
+    Raises:
+        InputError: the backend is not installed.
     """
+    _check_backend()
     with tempfile.TemporaryFile() as notes:
         stderr = os.dup(2)
         os.dup2(notes.fileno(), 2)
@@ -204,6 +225,15 @@ def note_seconds(stage: Stage, seconds: float) -> None:
     line = {"stage": stage.name, "exp": stage.args.exp, "fold": stage.args.fold, "seconds": round(seconds, 1)}
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")
+
+
+def _check_backend() -> None:
+    """Checks that what Keras computes with is installed; it is no dependency of the package, as there are several."""
+    wanted = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if find_spec(wanted) is None:
+        other = next((name for name in _BACKENDS if find_spec(name) is not None), None)
+        hint = f"KERAS_BACKEND={other} uses what is there" if other else f"pip install 'unets[{_BACKENDS[0]}]'"
+        raise InputError(f"Keras must have a backend. Received: no {wanted} in {sys.prefix}. {hint}")
 
 
 def _choose_workers(stage: Stage) -> AbstractContextManager[None]:

@@ -74,6 +74,11 @@ class Project:
         """The page of the test photos that are oddest to an ensemble, and a csv of all: `screen` or `screen_<...>`."""
         return self.models_dir / name.replace("ensemble", "screen", 1)
 
+    @property
+    def export_dir(self) -> Path:
+        """Trained models as others take them, and the table of these files."""
+        return self.models_dir / "export"
+
     def experiment_dir(self, experiment: str) -> Path:
         """All runs and maps of an experiment."""
         return self.models_dir / experiment
@@ -124,8 +129,8 @@ class Project:
         return self.input_dir / ".download"
 
     def sent_path(self, sha256: str) -> Path:
-        """How far a submission is on its way to Kaggle, by the SHA-256 of its csv."""
-        return self.models_dir / "kaggle" / "submissions" / f"{sha256[:16]}.json"
+        """How far a submission is on its way to Kaggle, by the SHA-256 of its csv; its folder is its lock's."""
+        return self.models_dir / "kaggle" / "submissions" / sha256[:16] / "sent.json"
 
     def kaggle_dataset_dir(self, name: str) -> Path:
         """What inference in a Kaggle kernel needs of an ensemble: `dataset` or `dataset_<...>`."""

@@ -5,6 +5,7 @@ import logging
 import os
 import runpy
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,19 +32,6 @@ class _Clock:
 
 
 @pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Seconds of all pauses that were left out."""
-    clock = _Clock()
-    for module in ("kaggle.api.kaggle_api_extended", "unets.kaggle.client", "unets.kaggle.submissions"):
-        found = importlib.import_module(module)
-        if module.startswith("kaggle"):
-            monkeypatch.setattr(found, "time", clock)
-        else:
-            monkeypatch.setattr(found, "sleep", clock.sleep)
-    return clock.pauses
-
-
-@pytest.fixture
 def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKaggle]:
     """A running server; this process and those it starts know no other Kaggle, and are signed in there."""
     for name in list(os.environ):
@@ -62,6 +50,9 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKaggle
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
+    # The client keeps notes on uploads that broke in the system's folder for such things.
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     # The client reads these when it is imported, which an earlier test may have done.
     api = importlib.import_module("kaggle.api.kaggle_api_extended").KaggleApi
     monkeypatch.setattr(api, "args", ["--local"])
@@ -70,6 +61,19 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKaggle
     yield fake
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def pauses(fake: FakeKaggle, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds of all pauses that were left out. After `fake`: importing the client signs in where it is told to."""
+    clock = _Clock()
+    for module in ("kaggle.api.kaggle_api_extended", "unets.kaggle.client", "unets.kaggle.submissions"):
+        found = importlib.import_module(module)
+        if module.startswith("kaggle"):
+            monkeypatch.setattr(found, "time", clock)
+        else:
+            monkeypatch.setattr(found, "sleep", clock.sleep)
+    return clock.pauses
 
 
 @pytest.fixture

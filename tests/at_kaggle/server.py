@@ -46,6 +46,7 @@ class FakeKaggle:
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)  # status and message of a function, always
     busy: dict[str, list[dict[str, str]]] = field(default_factory=dict)  # headers of a function's next answers of 429
     drops: list[int] = field(default_factory=list)  # bytes after which the next downloads break off
+    stall: threading.Event | None = None  # downloads that break off wait for it before they do
     upload_status: int = 200
     lost_answers: int = 0  # of CreateSubmission, which is taken all the same
     judgements: list[dict[str, Any]] = field(default_factory=list)  # what looks at a submission find, one by one
@@ -194,6 +195,9 @@ class _Handler(BaseHTTPRequestHandler):
             end = min(end, start + self.fake.drops.pop(0))
             self.close_connection = True
         self.wfile.write(content[start:end])
+        if end < len(content) and self.fake.stall is not None:
+            self.wfile.flush()
+            self.fake.stall.wait(60)
 
     def do_PUT(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))

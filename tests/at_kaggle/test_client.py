@@ -1,7 +1,9 @@
 """Signing in: every kind of credentials, none, and wrong ones."""
 
+import errno
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -103,6 +105,23 @@ def test_what_is_printed_goes_to_the_debug_log_without_secrets(
         print(f"Authorization: {KEY}\n\nGET https://storage.test/a.zip?signature=abc&expires=1 now")
     assert capsys.readouterr().out == ""
     assert caplog.messages == ["kaggle: Authorization: ***", "kaggle: GET https://storage.test/a.zip?*** now"]
+
+
+def test_no_stage_pays_for_the_client() -> None:
+    names = [f"unets.{name}" for name in ("cli", "results", "kaggle.data", "kaggle.submissions", "kaggle.leaderboard")]
+    program = f"""
+import importlib, sys
+for name in {[*names, "unets.kaggle.dataset"]}:
+    importlib.import_module(name)
+assert not {{"kaggle", "kagglesdk", "requests"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_full_disk_keeps_the_system_s_words() -> None:
+    with pytest.raises(OSError, match=r"No space left on device: 'train\.zip'"):
+        raise_input_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "train.zip"), COMPETITION, ())
 
 
 def test_a_fault_of_ours_stays_one() -> None:

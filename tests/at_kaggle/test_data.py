@@ -4,6 +4,8 @@ import os
 import stat
 import subprocess
 import sys
+import threading
+import time
 import zipfile
 from collections.abc import Callable
 from io import BytesIO
@@ -45,6 +47,19 @@ def project(tmp_path: Path) -> Project:
         submissions_dir=tmp_path / "submissions" / "tiny",
         results_dir=tmp_path / "results" / "tiny",
     )
+
+
+def write_config(project: Project, dataset: DatasetConfig) -> None:
+    project.configs_dir.mkdir(parents=True)
+    fields = f"kaggle={dataset.kaggle!r}, kaggle_files={dataset.kaggle_files!r}"
+    definition = f"from unets.config import DatasetConfig\nDATASET = DatasetConfig({fields})\n"
+    (project.configs_dir / "dataset.py").write_text(definition)
+
+
+def list_command(project: Project, root: Path) -> list[str]:
+    """Returns what `make data` runs."""
+    script = [sys.executable, str(ROOT / "scripts" / "00_get_data.py"), "--root", str(root)]
+    return [*script, "--competition", "tiny", "--input", str(project.input_dir)]
 
 
 def list_files(folder: Path) -> dict[str, bytes]:
@@ -159,6 +174,26 @@ def test_after_a_download_that_failed_the_same_command_goes_on(fake: FakeKaggle,
     assert [request.headers.get("Range") for request in fake.list_calls("/files/")] == [None, f"bytes={3 * MIB}-"]
 
 
+@pytest.mark.slow
+def test_after_a_kill_in_the_middle_the_same_command_goes_on(
+    fake: FakeKaggle, project: Project, tmp_path: Path
+) -> None:
+    fake.files, fake.drops, fake.stall = {"train.zip": LARGE}, [3 * MIB], threading.Event()
+    write_config(project, LARGE_ONLY)
+    part = project.download_dir / "train.zip" / "train.zip"
+    with subprocess.Popen(list_command(project, tmp_path), stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not (part.is_file() and part.stat().st_size == 3 * MIB):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    fake.stall.set()
+    fake.requests.clear()
+    get_data(project, LARGE_ONLY)
+    assert [request.headers.get("Range") for request in fake.list_calls("/files/")] == [None, f"bytes={3 * MIB}-"]
+    assert list_files(project.input_dir) == {"train.zip": LARGE}
+
+
 def test_a_file_that_changed_meanwhile_is_had_anew(fake: FakeKaggle, project: Project) -> None:
     fake.files, fake.drops = {"train.zip": LARGE}, [3 * MIB] + [0] * 5
     with pytest.raises(InputError):
@@ -183,6 +218,18 @@ def test_a_damaged_zip_takes_no_place_and_is_had_anew(content: bytes, fake: Fake
     fake.files = dict(FILES)
     get_data(project, DATASET)
     assert (project.input_dir / "train.zip").read_bytes() == FILES["train.zip"]
+
+
+@pytest.mark.parametrize("content", [damage(FILES["train.zip"]), FILES["train.zip"][:-30]])
+def test_a_damaged_bundle_is_had_anew(content: bytes, fake: FakeKaggle, project: Project) -> None:
+    fake.bundle = content
+    with pytest.raises(InputError, match=r"must be a whole zip.*It was deleted"):
+        get_data(project, BUNDLED)
+    assert not (project.input_dir / "train").exists()
+    fake.bundle = FILES["train.zip"]
+    get_data(project, BUNDLED)
+    found = list_files(project.input_dir)
+    assert {name: found[name] for name in TRAIN} == TRAIN
 
 
 @pytest.mark.parametrize("unpack", [False, True])
@@ -313,13 +360,8 @@ def test_no_secret_is_said_or_written(
         monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
     monkeypatch.setenv("VERBOSE", "1")
     fake.files, fake.drops = dict(FILES), [50]
-    project.configs_dir.mkdir(parents=True)
-    (project.configs_dir / "dataset.py").write_text(
-        "from unets.config import DatasetConfig\n"
-        f"DATASET = DatasetConfig(kaggle={COMPETITION!r}, kaggle_files={DATASET.kaggle_files!r})\n"
-    )
-    command = [sys.executable, str(ROOT / "scripts" / "00_get_data.py"), "--root", str(tmp_path), "--verbose"]
-    command += ["--competition", "tiny", "--input", str(project.input_dir)]
+    write_config(project, DATASET)
+    command = [*list_command(project, tmp_path), "--verbose"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "complete" in done.stdout

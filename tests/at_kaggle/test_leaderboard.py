@@ -103,7 +103,7 @@ def test_ours_stand_beside_the_others_without_our_own_row(
 def test_all_pages_of_submissions_are_read(fake: FakeKaggle) -> None:
     fake.submissions = [found(ref, "0.5") for ref in range(250)]
     assert len(list_at_kaggle(sign_in(COMPETITION))) == 250
-    assert [request.body["page"] for request in fake.list_calls("ListSubmissions")[1:]] == [2, 3]
+    assert [request.body["page"] for request in fake.list_calls("ListSubmissions")[1:]] == [2, 3, 4]
 
 
 def test_private_scores_that_came_later_are_added_to_the_records(

@@ -12,7 +12,7 @@ from at_kaggle.server import COMPETITION, KEY, SIGNATURE, STORAGE, FakeKaggle
 from unets.config import DatasetConfig, load_dataset
 from unets.errors import InputError
 from unets.files import find_file
-from unets.kaggle.submissions import Sent, find_sent, hash_csv, list_recorded, submit
+from unets.kaggle.submissions import Sent, find_sent, hash_csv, list_recorded, record_sent, submit
 from unets.paths import Project
 from unets.results import render_results
 
@@ -82,7 +82,7 @@ def test_a_score_that_is_not_published_is_none(fake: FakeKaggle, project: Projec
 def test_the_same_bytes_are_not_sent_twice_unasked(fake: FakeKaggle, project: Project, dataset: DatasetConfig) -> None:
     """Under another name and packed in another way, too."""
     fake.judgements = [SCORED]
-    send(project, dataset)
+    record_sent(project, send(project, dataset), "dice", {})
     other = project.submission_path("other")
     other.write_bytes(gzip.compress(gzip.decompress(project.submission_path("best").read_bytes()), 1))
     fake.requests.clear()
@@ -101,6 +101,11 @@ def test_bytes_that_a_colleague_sent_are_known_from_the_records(
 ) -> None:
     fake.judgements = [SCORED]
     assert run_script("20_submit.py", "--message", "first") == 0
+    (record,) = project.results_dir.glob("kaggle/*.json")
+    content = record.read_text()
+    record.unlink()  # as if the process had been stopped before it was written
+    assert run_script("20_submit.py") == 0
+    assert json.loads(record.read_text())["ref"] == json.loads(content)["ref"] == 100 and len(fake.submissions) == 1
     project.sent_path(hash_csv(project.submission_path("best"))).unlink()
     with pytest.raises(InputError, match="must be new to Kaggle"):
         send(project, dataset)

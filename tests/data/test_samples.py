@@ -22,7 +22,7 @@ def make_sample(folder: Path, values: list[list[int]] | None = None, rles: tuple
         Image.fromarray(np.array(values, dtype=np.uint8)).save(mask_path)
     photo = np.zeros((2, 4, 3) if values is None else (*np.shape(values), 3), dtype=np.uint8)
     Image.fromarray(photo).save(folder / "a.png")
-    return Sample(id="a", group="a", view=None, photo_path=folder / "a.png", mask_path=mask_path, mask_rles=rles)
+    return Sample(id="a", group="a", view=None, photo=str(folder / "a.png"), mask_path=mask_path, mask_rles=rles)
 
 
 THREE = DatasetConfig(

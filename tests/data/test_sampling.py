@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,7 +41,7 @@ def test_photos_of_one_class_each_make_all_classes_equally_frequent() -> None:
 
 def make_samples(groups: str, rles: list[tuple[str, str]]) -> list[Sample]:
     return [
-        Sample(id=f"{index}", group=group, view=None, photo_path=Path(), mask_rles=pair)
+        Sample(id=f"{index}", group=group, view=None, photo="", mask_rles=pair)
         for index, (group, pair) in enumerate(zip(groups, rles, strict=True))
     ]
 

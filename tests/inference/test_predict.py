@@ -273,7 +273,7 @@ def test_a_photo_that_cannot_be_read_is_named(constant: Scene, tmp_path: Path) -
     torn_path = tmp_path / "torn.jpg"
     torn_path.write_bytes(constant.catalog.test[6].photo_path.read_bytes()[:-40])
     test = list(constant.catalog.test)
-    test[6] = replace(test[6], photo_path=torn_path)
+    test[6] = replace(test[6], photo=str(torn_path))
     torn = replace(constant, catalog=replace(constant.catalog, test=tuple(test)))
     with pytest.raises(InputError, match=r"torn\.jpg must be a whole JPEG"):
         torn.predict()

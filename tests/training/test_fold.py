@@ -382,7 +382,7 @@ def test_a_photo_that_cannot_be_read_is_named(is_held_out: bool, run_dir: Path, 
     reader = scene.disk_reader
     torn_path = tmp_path / "torn.png"
     torn_path.write_bytes(reader.samples[index].photo_path.read_bytes()[:50])
-    torn = replace(reader.samples[index], photo_path=torn_path)
+    torn = replace(reader.samples[index], photo=str(torn_path))
     reader.samples = (*reader.samples[:index], torn, *reader.samples[index + 1 :])
     with pytest.raises(InputError, match=r"torn\.png must be a photo"):
         scene.train(run_dir, reader=reader)

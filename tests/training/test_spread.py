@@ -51,7 +51,7 @@ def train(folder: Path, case: str, *, spread: bool, micro_batch: int | None = No
     photos = (targets // 2 * rng.random((number, 1, 1, 3)) + rng.integers(0, 100, (number, *SIZE_HW, 3))).astype(
         "uint8"
     )
-    samples = tuple(Sample(id=f"{i:02d}", group=f"{i:02d}", view=None, photo_path=Path("none")) for i in range(number))
+    samples = tuple(Sample(id=f"{i:02d}", group=f"{i:02d}", view=None, photo="none") for i in range(number))
     given = {"learning_rate": 0.02, "optimizer": "SGD", "precision": "float32", "epochs": EPOCHS} | training
     parts = list[tuple[int, int]]()
     learner.build_loss = lambda *args, **kwargs: look_at_parts(build_loss(*args, **kwargs), parts)  # type: ignore[attr-defined]

@@ -51,7 +51,11 @@ def read_image(path: Path, size_hw: SizeHW | None = None) -> npt.NDArray[np.uint
     Raises:
         InputError: the file is missing, empty, truncated, or not a photo.
     """
-    content = read_bytes(path)
+    return decode_image(read_bytes(path), path, size_hw)
+
+
+def decode_image(content: bytes, path: Path, size_hw: SizeHW | None = None) -> npt.NDArray[np.uint8]:
+    """Does what `read_image` does with the bytes of a file; `path` is for the error."""
     reduction = 1
     if content.startswith(_JPEG_START):
         # cv2 fills the missing rest of a truncated JPEG with grey and says nothing.

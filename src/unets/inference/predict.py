@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -19,23 +18,25 @@ import numpy.typing as npt
 
 from unets.catalog import Catalog
 from unets.cluster import find_cluster
-from unets.config import ExperimentConfig
+from unets.config import ExperimentConfig, PredictionConfig
 from unets.data.geometry import SizeHW
 from unets.data.io import read_image
 from unets.data.samples import Sample
 from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.inference.maps import EncodedMap, encode_map, find_missing_shards, shard_path, split_shards, write_shard
+from unets.inference.sources import StoredWeights, find_weights, fingerprint_maps
 from unets.inference.tiles import cut_tiles, join_tiles, plan_tiles
 from unets.inference.views import VIEWS
 from unets.log import show_progress
 from unets.nets.backend import choose_precision, fix_order
 from unets.nets.predictor import Predictor
 from unets.nets.unet import build_unet
+from unets.nets.weights import set_weights
 from unets.parallel import count_cores, map_ahead, run_tasks
 from unets.paths import Project
-from unets.runs import fingerprint, hash_file, hold, read_json
-from unets.snapshot import check_snapshot, take_snapshot
+from unets.runs import hold
+from unets.snapshot import take_snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -131,62 +132,67 @@ def predict_experiment(
         predict_samples(catalog.test, test, weights_paths, experiment, what=f"{name} test")
 
 
-def find_weights(run_dir: Path, snapshot: dict[str, Any]) -> Path:
-    """Returns the weights of a run that was trained to its end, with this config and on these folds.
-
-    Raises:
-        InputError: it was not. On other folds, its net may have seen the very photos that it is to predict.
-    """
-    command = f"`make train EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}`"
-    metrics_path, weights_path = run_dir / "metrics.json", run_dir / "best.weights.h5"
-    if not metrics_path.exists() or not weights_path.exists():
-        raise InputError(f"{run_dir} must hold a trained run. Received: none. Run {command}")
-    if not read_json(metrics_path)["is_finished"]:
-        raise InputError(f"{run_dir} must hold a run trained to its end. Received: an unfinished one. Run {command}")
-    check_snapshot(run_dir, snapshot)
-    return weights_path
-
-
-def fingerprint_maps(experiment: ExperimentConfig, classes: Sequence[str], weights_paths: Mapping[int, Path]) -> str:
-    """Returns the fingerprint of all that decides an experiment's maps: weights, net, size, views, folds."""
-    prediction = experiment.prediction.model_dump(mode="json", exclude={"batch_size", "shard_size"})
-    return fingerprint(
-        size_hw=experiment.data.size_hw,
-        model=experiment.model.model_dump(mode="json"),
-        precision=experiment.training.precision,
-        prediction=prediction,
-        classes=list(classes),
-        weights={str(fold): hash_file(path) for fold, path in weights_paths.items()},
-    )
-
-
 def load_predictor(
-    weights_paths: Sequence[Path], experiment: ExperimentConfig, size_hw: SizeHW, num_classes: int
+    weights: Sequence[Path | StoredWeights], experiment: ExperimentConfig, size_hw: SizeHW, num_classes: int
 ) -> Predictor:
     """Builds the nets of one experiment's folds and loads their weights.
 
     Args:
-        weights_paths: `best.weights.h5` of each fold.
+        weights: `best.weights.h5` of each fold, or what a model file holds of it.
         experiment: net, precision, views and batch size.
         size_hw: (height, width) of the photos, or of the tiles.
         num_classes: number of foreground classes.
 
     Raises:
-        InputError: a weights file is missing, damaged, or of another net.
+        InputError: weights are missing, damaged, or of another net.
     """
     precision = choose_precision(experiment.training.precision)
     if experiment.training.deterministic:
         fix_order()
-    nets = []
-    for path in weights_paths:
-        net = build_unet(experiment.model, size_hw, num_classes, precision, name=path.parent.name)
-        try:
-            net.load_weights(path)
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{path} must hold weights of this net. Received: {error}") from error
-        nets.append(net)
+    nets = [load_net(source, experiment, size_hw, num_classes, precision) for source in weights]
     views = [VIEWS[view] for view in experiment.prediction.views]
     return Predictor(nets, views, experiment.prediction.batch_size)
+
+
+def load_net(
+    weights: Path | StoredWeights, experiment: ExperimentConfig, size_hw: SizeHW, num_classes: int, precision: str
+) -> keras.Model:
+    """Builds the net of one fold under a dtype policy and loads its weights; see `load_predictor`."""
+    name, where = (
+        (weights.parent.name, str(weights))
+        if isinstance(weights, Path)
+        else (weights.name.rpartition("/")[-1], f"{weights.file.path}, {weights.name},")
+    )
+    net = build_unet(experiment.model, size_hw, num_classes, precision, name=name)
+    try:
+        if isinstance(weights, Path):
+            net.load_weights(weights)
+        else:
+            set_weights(net, weights.read())
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{where} must hold weights of this net. Received: {error}") from error
+    return net
+
+
+def predict_batch(
+    predictor: Predictor, images_nhwc: ImageU8, prediction: PredictionConfig
+) -> list[tuple[ImageU8, ImageU8]]:
+    """Predicts at most a batch of photos, whole or tile by tile.
+
+    Args:
+        predictor: for photos or tiles of the config's size.
+        images_nhwc: uint8 RGB (photos, height, width, 3).
+        prediction: says whether there are tiles.
+
+    Returns:
+        (mean map, first view's map) of each photo, uint8 (height, width, classes), 0..255.
+    """
+    if prediction.tile_hw is None:
+        return list(zip(*predictor(images_nhwc), strict=True))
+    return [
+        _predict_tiles(predictor, image_hwc, prediction.tile_hw, prediction.tile_overlap_px)
+        for image_hwc in images_nhwc
+    ]
 
 
 def predict_samples(
@@ -295,20 +301,16 @@ def _predict_images(
     """Yields (mean map, first view's map) of each photo; batches never cross shards, so that a shard made again after a
     kill has the same bytes.
     """
-    batch_size, tile_hw = experiment.prediction.batch_size, experiment.prediction.tile_hw
+    prediction = experiment.prediction
+    batch_size = prediction.batch_size
 
     def draw() -> Iterator[ImageU8]:
         for shard in shards:
             for start in range(0, len(shard.samples), batch_size):
                 yield np.stack(list(islice(images, min(batch_size, len(shard.samples) - start))))
 
-    def predict(images_nhwc: ImageU8) -> list[tuple[ImageU8, ImageU8]]:
-        if tile_hw is None:
-            return list(zip(*predictor(images_nhwc), strict=True))
-        overlap_px = experiment.prediction.tile_overlap_px
-        return [_predict_tiles(predictor, image_hwc, tile_hw, overlap_px) for image_hwc in images_nhwc]
-
     # In a thread of its own: while the net works on a batch, the next is stacked and the last one's maps are handed on.
+    predict = partial(predict_batch, predictor, prediction=prediction)
     for maps in map_ahead(predict, draw(), workers=1, ahead=1):
         yield from maps
 

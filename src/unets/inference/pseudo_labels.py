@@ -25,8 +25,9 @@ from unets.inference.ensemble import Ensemble
 from unets.inference.maps import MapReader, open_maps
 from unets.inference.parts import write_gzip
 from unets.inference.postprocess import ClassMask
-from unets.inference.predict import Store, find_weights, fingerprint_maps, predict_samples
+from unets.inference.predict import Store, predict_samples
 from unets.inference.recipe import Recipe, average_maps, cut_map
+from unets.inference.sources import find_weights, fingerprint_maps
 from unets.origin import describe_origin
 from unets.parallel import run_tasks
 from unets.paths import Project

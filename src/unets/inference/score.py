@@ -181,14 +181,14 @@ def score_submission(
 
 
 def _find_truths(truth_path: Path, dataset: DatasetConfig, photos: Sequence[Sample]) -> dict[str, Sample]:
-    photo_paths = {photo.id: photo.photo_path for photo in photos}
+    known = {photo.id: photo.photo for photo in photos}
     matches = re.compile(dataset.id_pattern).fullmatch
 
     def build(id_: str) -> Sample:
         match = matches(id_)
         if match is None:
             raise InputError(f"{truth_path} must hold ids that fit {dataset.id_pattern}. Received: {id_!r}")
-        return Sample(id=id_, group=match["group"], view=None, photo_path=photo_paths.get(id_, Path(id_)))
+        return Sample(id=id_, group=match["group"], view=None, photo=known.get(id_, id_))
 
     if not truth_path.exists():
         raise InputError(f"`TRUTH` must be a csv of run lengths or a folder of masks. Received: {truth_path}, missing")
@@ -198,7 +198,7 @@ def _find_truths(truth_path: Path, dataset: DatasetConfig, photos: Sequence[Samp
     if dataset.masks is None:
         raise InputError(f"`TRUTH` must be a csv: the dataset does not say how mask files are named. Got {truth_path}")
     found = find_ids(truth_path, Path(dataset.masks).name)
-    return {id_: replace(build(id_), mask_path=paths[0]) for id_, paths in found.items()}
+    return {id_: replace(build(id_), mask_path=Path(paths[0])) for id_, paths in found.items()}
 
 
 def _check_ids(submission_path: Path, submitted: set[str], truth_path: Path, known: set[str]) -> None:

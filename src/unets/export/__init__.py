@@ -1,0 +1,1 @@
+"""Trained models that leave the house: one file with all it takes, and the formats of other programs."""

@@ -1,0 +1,157 @@
+"""The card of a model: all that is known of it but the numbers. With these it makes masks, without anything else."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+from pydantic import model_validator
+
+from unets.config import Config, ExperimentConfig, SizeHW
+from unets.inference.recipe import Recipe
+from unets.inference.sources import fingerprint_nets
+from unets.intervals import Interval
+from unets.runs import fingerprint
+from unets.tables import render_table
+
+
+class NetCard(Config):
+    """One net: a fold of an experiment."""
+
+    fold: int
+    weights_sha256: str  # of the `best.weights.h5` that training wrote
+    best_dice: float | None = None  # of validation, at the net's own resolution
+    commits: tuple[str, ...] = ()  # of the code that trained it
+
+
+class MemberCard(Config):
+    """One experiment; the maps of its nets are averaged."""
+
+    name: str
+    experiment: ExperimentConfig
+    nets: tuple[NetCard, ...]
+
+    @property
+    def size_hw(self) -> SizeHW:
+        """(height, width) that photos are shrunk to."""
+        return self.experiment.data.size_hw
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        folds = [net.fold for net in self.nets]
+        if not folds or len(set(folds)) < len(folds) or "/" in self.name:
+            raise ValueError(f"`nets` must be one a fold, of an experiment. Received: folds {folds} of {self.name!r}")
+        return self
+
+
+class ModelCard(Config):
+    """What makes masks: members, and the recipe that their maps become a mask by."""
+
+    name: str
+    competition: str
+    classes: tuple[str, ...]
+    channels: Literal["rgb", "grey"] = "rgb"  # of the photos trained on; for grey, colours are taken away
+    photo_hw: SizeHW | None = None  # size of the photos trained on; None: not known, or of many sizes
+    members: tuple[MemberCard, ...]
+    recipe: Recipe
+    metric: str | None = None
+    score: Interval | None = None  # out-of-fold, by the metric; None: not known
+    origin: dict[str, Any] | None = None  # what wrote the file: date, commit, versions; None: it is none
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.classes or len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"`classes` must name at least one class, each once. Received: {self.classes}")
+        names, weights = [member.name for member in self.members], self.recipe.weights
+        if not names or len(set(names)) < len(names) or len(names) != len(weights) or min(weights) <= 0:
+            raise ValueError(f"`members` must have a name and a weight above 0 each. Received: {names}, {weights}")
+        return self
+
+    @property
+    def sizes(self) -> tuple[SizeHW, ...]:
+        """(height, width) that photos are shrunk to, each once."""
+        return tuple(dict.fromkeys(member.size_hw for member in self.members))
+
+    def find_recipe(self, full_hw: SizeHW) -> Recipe:
+        """Returns the recipe for photos of a size.
+
+        Post-processing was fitted in pixels of the photos trained on. Lengths grow with a photo's side, areas with its
+        own; where all photos have one size, that of the submission is what it was.
+
+        Args:
+            full_hw: (height, width) of the photo.
+        """
+        if self.photo_hw is None or full_hw == self.photo_hw:
+            return self.recipe
+        growth = full_hw[0] * full_hw[1] / (self.photo_hw[0] * self.photo_hw[1])
+        steps = self.recipe.postprocessing
+        scaled = {
+            "blur_px": steps.blur_px * growth**0.5,
+            "max_hole_px": None if steps.max_hole_px is None else round(steps.max_hole_px * growth),
+            "min_area_px": round(steps.min_area_px * growth),
+        }
+        return self.recipe.model_copy(update={"postprocessing": steps.model_copy(update=scaled)})
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits that change when a mask may: of weights, nets, sizes, views, classes, recipe."""
+        return fingerprint(
+            members=[
+                fingerprint_nets(member.experiment, self.classes, {net.fold: net.weights_sha256 for net in member.nets})
+                for member in self.members
+            ],
+            channels=self.channels,
+            recipe=self.recipe.model_dump(mode="json"),
+        )
+
+
+def render_card(card: ModelCard) -> str:
+    """Renders a card for people."""
+    steps = card.recipe.postprocessing
+    changed = {name: value for name, value in steps.model_dump().items() if value != type(steps)().model_dump()[name]}
+    facts = {
+        "name": card.name,
+        "competition": card.competition,
+        "classes": ", ".join(card.classes),
+        "photos": _describe_photos(card),
+        "averaging": card.recipe.averaging,
+        "threshold": f"{card.recipe.threshold:g}",
+        "post-processing": ", ".join(f"{name}={value}" for name, value in changed.items()) or "none",
+        "out-of-fold": f"{card.metric} {card.score}" if card.score else "not known",
+        "fingerprint": card.fingerprint,
+        **_describe_origin(card.origin),
+    }
+    width = max(map(len, facts))
+    lines = [f"{name:<{width}}  {value}" for name, value in facts.items()]
+    header = ["member", "weight", "size", "flips", "net", "folds", "validation Dice"]
+    rows = [_describe_member(member, weight) for member, weight in zip(card.members, _share(card.recipe), strict=True)]
+    return "\n".join([*lines, "", render_table(header, rows, right={"weight"})])
+
+
+def _share(recipe: Recipe) -> Sequence[float]:
+    return [weight / sum(recipe.weights) for weight in recipe.weights]
+
+
+def _describe_photos(card: ModelCard) -> str:
+    size = f", {card.photo_hw[0]} x {card.photo_hw[1]}" if card.photo_hw else ""
+    return f"{card.channels}{size}"
+
+
+def _describe_origin(origin: dict[str, Any] | None) -> dict[str, str]:
+    if origin is None:
+        return {}
+    versions = ", ".join(f"{library} {version}" for library, version in origin.get("versions", {}).items())
+    commit = f"{origin.get('git_commit') or 'none'}{' (changed)' if origin.get('git_is_dirty') else ''}"
+    return {"written": f"{origin.get('date')}", "commit": commit, "versions": versions}
+
+
+def _describe_member(member: MemberCard, share: float) -> list[str]:
+    experiment, (height, width) = member.experiment, member.size_hw
+    dices = [f"{net.best_dice:.5f}" for net in member.nets if net.best_dice is not None]
+    return [
+        member.name,
+        f"{share:.3f}",
+        f"{height} x {width}",
+        ", ".join(experiment.prediction.views),
+        experiment.model.encoder,
+        ", ".join(str(net.fold) for net in member.nets),
+        ", ".join(dices),
+    ]

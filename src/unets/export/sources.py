@@ -1,0 +1,284 @@
+"""Whatever may stand for MODEL: a run, an experiment's runs, an ensemble with its runs, or one model file.
+
+Opening one reads what it is made of, and no number of its weights but to name them by their hash.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unets import __version__
+from unets.config import ExperimentConfig
+from unets.errors import InputError
+from unets.export.card import MemberCard, ModelCard, NetCard
+from unets.inference.ensemble import Ensemble, Member
+from unets.inference.recipe import Recipe
+from unets.inference.sources import StoredWeights, find_weights, fingerprint_nets
+from unets.intervals import Interval, bootstrap_mean
+from unets.inventory import read_scores
+from unets.runs import hash_file, read_json
+from unets.snapshot import SNAPSHOT
+from unets.tensors import TensorFile
+
+Weights = Path | StoredWeights
+
+FORMAT_VERSION = 1  # of model files; raised when older code could not read a newer file
+VERSION_KEY, CARD_KEY = "unets_version", "unets_card"
+_ACCEPTED = (
+    "a run (models/<competition>/<experiment>/fold<k>), an experiment's folder, an ensemble's json beside its runs, or "
+    "a file that `unets export` or `make export` wrote"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSource:
+    """A model that was opened: what it is, and where its weights are."""
+
+    path: Path
+    card: ModelCard
+    weights: tuple[tuple[Weights, ...], ...]  # of each member, one a fold
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Run:
+    """A trained run, as its folder has it."""
+
+    net: NetCard
+    weights_path: Path
+    experiment: ExperimentConfig
+    classes: tuple[str, ...]
+    photo_hw: tuple[int, int] | None
+
+
+def open_model(path: Path) -> ModelSource:
+    """Opens a model of whatever kind; see the module.
+
+    Raises:
+        InputError: it is none of those, unfinished, damaged, of a newer version, or its parts do not belong together.
+    """
+    if path.is_file():
+        return _open_ensemble(path) if path.suffix == ".json" else open_model_file(path)
+    if not path.is_dir():
+        raise InputError(f"`MODEL` must be {_ACCEPTED}. Received: {path}, which does not exist")
+    if (path / SNAPSHOT).is_file():
+        return open_runs([path])
+    folders = sorted(path.glob("fold[0-9]*"), key=lambda folder: (len(folder.name), folder.name))
+    if folders:
+        return open_runs(folders)
+    inside = sorted(file.name for file in path.glob("ensemble*.json"))
+    hint = f". It holds {', '.join(inside)}: name one of these" if inside else ""
+    raise InputError(f"`MODEL` must be {_ACCEPTED}. Received: {path}, a folder of something else{hint}")
+
+
+def open_model_file(path: Path) -> ModelSource:
+    """Opens a model file: a card and the weights of all its nets, as safetensors. Reads it once from end to end.
+
+    Raises:
+        InputError: it is something else, damaged, of a newer version, or lacks the weights of a net.
+    """
+    file = TensorFile(path)
+    version = file.metadata.get(VERSION_KEY, "")
+    if not version.isdecimal() or CARD_KEY not in file.metadata:
+        raise InputError(f"{path} must be a model file of unets. Received: arrays that something else wrote")
+    if int(version) > FORMAT_VERSION:
+        raise InputError(
+            f"{path} must be a model file of version {FORMAT_VERSION} at most. Received: version {version}. "
+            f"A newer unets reads it"
+        )
+    file.check_numbers()
+    card = _read_card(file)
+    weights = tuple(
+        tuple(StoredWeights(file=file, name=name_net(member, net)) for net in member.nets) for member in card.members
+    )
+    known = {stored.name for nets in weights for stored in nets}
+    held = {"/".join(name.split("/")[:2]) for name in file.shapes}
+    if held != known:
+        raise InputError(f"{path} must hold the weights of {sorted(known)}. Received: those of {sorted(held)}")
+    for member, (stored, *_) in zip(card.members, weights, strict=True):
+        _check_width(member, stored)
+    return ModelSource(path=path, card=card, weights=weights)
+
+
+def name_net(member: MemberCard, net: NetCard) -> str:
+    """Returns what the names of a net's arrays begin with in a model file."""
+    return f"{member.name}/fold{net.fold}"
+
+
+def open_runs(folders: Sequence[Path]) -> ModelSource:
+    """Opens runs of one experiment as one model: the mean of their maps, cut at one half.
+
+    Args:
+        folders: run folders of one experiment, one a fold.
+
+    Raises:
+        InputError: one is unfinished, or they are of different configs or classes.
+    """
+    experiment_dir = folders[0].absolute().parent
+    runs = [_read_run(folder.absolute()) for folder in folders]
+    member = _join(experiment_dir, runs)
+    folds = [run.net.fold for run in runs]
+    metric, score = _read_score(experiment_dir, folds)
+    suffix = f"_fold{folds[0]}" if len(folds) == 1 else ""
+    card = ModelCard(
+        name=f"{experiment_dir.name}{suffix}",
+        competition=experiment_dir.parent.name,
+        classes=runs[0].classes,
+        photo_hw=runs[0].photo_hw,
+        members=(member,),
+        recipe=Recipe(weights=(1.0,)),
+        metric=metric,
+        score=score,
+    )
+    return ModelSource(path=folders[0], card=card, weights=(tuple(run.weights_path for run in runs),))
+
+
+def _read_card(file: TensorFile) -> ModelCard:
+    text = file.metadata[CARD_KEY]
+    try:
+        return ModelCard.from_json(text, str(file.path))
+    except InputError as error:
+        match = re.search(r'"unets":\s*"([^"]+)"', text)  # a newer one's configs may have fields that we do not know
+        by = f". unets {match[1]} wrote it, this is {__version__}" if match and match[1] != __version__ else ""
+        raise InputError(f"{error}{by}") from error
+
+
+def _check_width(member: MemberCard, stored: StoredWeights) -> None:
+    """Checks that a net is no wider than its weights, before one is built that the memory does not hold."""
+    model = member.experiment.model
+    width = min(model.base_filters << (model.depth - 1), model.max_filters)
+    shapes = [shape for name, shape in stored.file.shapes.items() if name.startswith(f"{stored.name}/")]
+    widest = max((max(shape, default=1) for shape in shapes), default=0)
+    if widest < width:
+        raise InputError(
+            f"{stored.file.path} must hold weights of the nets on its card, {width} channels wide. Received: {widest} "
+            f"at most, of {stored.name}"
+        )
+
+
+def _open_ensemble(path: Path) -> ModelSource:
+    ensemble = Ensemble.from_json(path.read_text(encoding="utf-8"), f"{path}, which `make ensemble` makes anew")
+    return open_ensemble(path, ensemble, {})
+
+
+def open_ensemble(path: Path, ensemble: Ensemble, experiments: dict[str, ExperimentConfig]) -> ModelSource:
+    """Opens an ensemble and the runs of its members beside it.
+
+    Args:
+        path: of its json, in the models folder.
+        ensemble: what stands in it.
+        experiments: configs by name, where they are known: how a run predicts may have changed since it was trained.
+
+    Raises:
+        InputError: a member's run is missing, or its maps would not be those that the ensemble was fitted on.
+    """
+    members, weights = list[MemberCard](), list[tuple[Weights, ...]]()
+    photo_hw, classes = None, tuple[str, ...]()
+    for member in ensemble.used_members:
+        runs = _find_runs(path, ensemble, member, experiments.get(member.experiment))
+        members.append(_join(path.absolute().parent / member.experiment, runs))
+        weights.append(tuple(run.weights_path for run in runs))
+        photo_hw = photo_hw or runs[0].photo_hw
+        if classes not in ((), runs[0].classes):
+            raise InputError(f"{path} must be of nets of one kind of classes. Received: {classes}, {runs[0].classes}")
+        classes = runs[0].classes
+    card = ModelCard(
+        name=f"{ensemble.competition}_{ensemble.name}",
+        competition=ensemble.competition,
+        classes=classes,
+        photo_hw=photo_hw,
+        members=tuple(members),
+        recipe=ensemble.recipe,
+        metric=ensemble.metric,
+        score=ensemble.score,
+    )
+    return ModelSource(path=path, card=card, weights=tuple(weights))
+
+
+def _find_runs(path: Path, ensemble: Ensemble, member: Member, experiment: ExperimentConfig | None) -> list[_Run]:
+    """Finds the runs whose maps a member's are: those of the ensemble's folds, or all that there are."""
+    experiment_dir = path.absolute().parent / member.experiment
+    if Path(member.experiment).name != member.experiment:
+        raise InputError(f"{path} must name experiments beside it. Received: {member.experiment}")
+    present = sorted(int(folder.name[4:]) for folder in experiment_dir.glob("fold*") if folder.name[4:].isdecimal())
+    for folds in (list(ensemble.folds), present):
+        runs = [_read_run(experiment_dir / f"fold{fold}", experiment) for fold in folds]
+        hashes = {run.net.fold: run.net.weights_sha256 for run in runs}
+        if runs and fingerprint_nets(runs[0].experiment, runs[0].classes, hashes) == member.fingerprint:
+            return runs
+    raise InputError(
+        f"{experiment_dir} must hold the runs that {path.name} was made of. Received: runs that were trained anew, or "
+        f"that predict in another way now. Run `make predict ensemble`; `make export` knows how they predict"
+    )
+
+
+def _read_run(run_dir: Path, experiment: ExperimentConfig | None = None) -> _Run:
+    """Reads what a run folder says of its net.
+
+    Args:
+        run_dir: the folder.
+        experiment: how it predicts, where that may have changed since; all else must be as it was trained.
+    """
+    if not (run_dir / SNAPSHOT).is_file():
+        raise InputError(f"{run_dir} must hold a trained run. Received: no {SNAPSHOT} in it")
+    snapshot = read_json(run_dir / SNAPSHOT)
+    weights_path = find_weights(run_dir, snapshot)
+    fields = {name: snapshot.get(name) for name in ("data", "model", "training", "prediction")}
+    trained = ExperimentConfig.from_json(json.dumps(fields), str(run_dir / SNAPSHOT))
+    if experiment is not None:
+        trained = trained.model_copy(update={"prediction": experiment.prediction})
+    metrics = read_json(run_dir / "metrics.json")
+    photo_hw = snapshot.get("dataset", {}).get("size_hw")
+    return _Run(
+        net=NetCard(
+            fold=snapshot["fold"],
+            weights_sha256=hash_file(weights_path),
+            best_dice=metrics.get("best_dice"),
+            commits=tuple(metrics.get("commits", ())),
+        ),
+        weights_path=weights_path,
+        experiment=trained,
+        classes=tuple(snapshot["classes"]),
+        photo_hw=photo_hw and (photo_hw[0], photo_hw[1]),
+    )
+
+
+def _join(experiment_dir: Path, runs: Sequence[_Run]) -> MemberCard:
+    first = runs[0]
+    for run in runs:
+        if (_find_net(run), run.classes) != (_find_net(first), first.classes):
+            raise InputError(
+                f"{experiment_dir} must hold runs of one config. Received: fold {first.net.fold} and fold "
+                f"{run.net.fold} of different ones"
+            )
+    return MemberCard(name=experiment_dir.name, experiment=first.experiment, nets=tuple(run.net for run in runs))
+
+
+def _find_net(run: _Run) -> dict[str, Any]:
+    """Returns what must agree for maps to be averaged and nets to share a program."""
+    experiment = run.experiment
+    return {
+        "size_hw": experiment.data.size_hw,
+        "model": experiment.model,
+        "precision": experiment.training.precision,
+        "prediction": experiment.prediction,
+    }
+
+
+def _read_score(experiment_dir: Path, folds: Sequence[int]) -> tuple[str | None, Interval | None]:
+    """Reads what the runs reached out-of-fold, from the experiment's csv; nothing where there is none of them."""
+    path = experiment_dir / "oof_dice.csv"
+    if not path.is_file():
+        return None, None
+    with path.open(encoding="utf-8") as file:
+        columns = file.readline().strip().split(",")
+    if columns[:3] != ["id", "group", "fold"] or len(columns) < 4:
+        return None, None
+    rows = [row for row in read_scores(path, columns[3]) if row.fold in folds]
+    if {row.fold for row in rows} != set(folds):
+        return None, None
+    return columns[3], bootstrap_mean(np.array([row.score for row in rows]), [row.group for row in rows])

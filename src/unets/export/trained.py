@@ -1,0 +1,114 @@
+"""A trained model, ready for work: from photos to maps, and from maps to masks, as prediction and submission do it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from unets.data.geometry import SizeHW, shrink
+from unets.data.photo import take_colours
+from unets.errors import InputError
+from unets.export.card import ModelCard
+from unets.export.sources import ModelSource, open_model
+from unets.inference.postprocess import ClassMask, blur
+from unets.inference.predict import load_predictor, predict_batch
+from unets.inference.recipe import average_maps, make_mask
+
+Image = npt.NDArray[np.uint8]
+MapU8 = npt.NDArray[np.uint8]
+
+
+class TrainedModel:
+    """Nets with their weights, and the recipe that makes masks of their maps.
+
+    Args:
+        source: the model, as `open_model` gives it.
+        batch_size: photos that a net sees at a time; None is as configured. Nets are compiled for one number, so a
+            single photo costs as much as a batch.
+
+    Raises:
+        InputError: weights are damaged, or of another net than the card says.
+    """
+
+    def __init__(self, source: ModelSource, batch_size: int | None = None) -> None:
+        self.card: ModelCard = source.card
+        self._predictors = []
+        for member, weights in zip(self.card.members, source.weights, strict=True):
+            experiment = member.experiment
+            if batch_size is not None:
+                prediction = experiment.prediction.model_copy(update={"batch_size": batch_size})
+                experiment = experiment.model_copy(update={"prediction": prediction})
+            tile_hw = experiment.prediction.tile_hw
+            predictor = load_predictor(weights, experiment, tile_hw or member.size_hw, len(self.card.classes))
+            self._predictors.append((member.size_hw, predictor, experiment.prediction))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the foreground classes; the k-th has the value k in a mask."""
+        return self.card.classes
+
+    def mask(self, image_hwc: Image) -> ClassMask:
+        """Makes the mask of a photo.
+
+        Args:
+            image_hwc: uint8 RGB (height, width, 3) of any size.
+
+        Returns:
+            uint8 (height, width): 0 is background, k the k-th of `classes`.
+        """
+        maps, full_hw = self._predict_image(image_hwc), (image_hwc.shape[0], image_hwc.shape[1])
+        return make_mask(self.card.find_recipe(full_hw), maps, full_hw)
+
+    def probs(self, image_hwc: Image) -> npt.NDArray[np.float32]:
+        """Finds the probability of each class in each pixel, as it is before the threshold.
+
+        Args:
+            image_hwc: uint8 RGB (height, width, 3) of any size.
+
+        Returns:
+            float32 (height, width, classes), 0..1.
+        """
+        maps, full_hw = self._predict_image(image_hwc), (image_hwc.shape[0], image_hwc.shape[1])
+        recipe = self.card.find_recipe(full_hw)
+        return blur(average_maps(recipe, maps, full_hw), recipe.postprocessing.blur_px)
+
+    def predict(self, photos: Sequence[Mapping[SizeHW, Image]]) -> list[list[MapU8]]:
+        """Predicts photos.
+
+        Args:
+            photos: each at all `sizes` of the card, uint8 RGB (height, width, 3).
+
+        Returns:
+            For each photo a map of each member, uint8 (height, width, classes), 0..255.
+        """
+        by_member = []
+        for size_hw, predictor, prediction in self._predictors:
+            step, maps = predictor.batch_size, list[MapU8]()
+            for start in range(0, len(photos), step):
+                images_nhwc = np.stack([photo[size_hw] for photo in photos[start : start + step]])
+                maps += [mean for mean, _ in predict_batch(predictor, images_nhwc, prediction)]
+            by_member.append(maps)
+        return [list(maps) for maps in zip(*by_member, strict=True)]
+
+    def _predict_image(self, image_hwc: Image) -> list[MapU8]:
+        if image_hwc.dtype != np.uint8 or image_hwc.ndim != 3 or image_hwc.shape[-1] != 3 or image_hwc.size == 0:
+            raise InputError(
+                f"`image_hwc` must be uint8 RGB (height, width, 3). Received: {image_hwc.dtype} {image_hwc.shape}"
+            )
+        coloured = take_colours(image_hwc, self.card.channels)
+        (maps,) = self.predict([{size_hw: shrink(coloured, size_hw) for size_hw in self.card.sizes}])
+        return maps
+
+
+def load_model(path: str | Path, *, batch_size: int = 1) -> TrainedModel:
+    """Loads a model: a model file, a run's or an experiment's folder, or an ensemble's json beside its runs.
+
+    Args:
+        path: of the file or folder.
+        batch_size: photos that a net sees at a time.
+
+    Raises:
+        InputError: it is none of those, unfinished, damaged, or of a newer version.
+    """
+    return TrainedModel(open_model(Path(path)), batch_size)

@@ -1,0 +1,65 @@
+"""Out-of-fold photos that exported files are tried on: some that the int8 converter sees, others that are scored."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from unets.catalog import load_catalog
+from unets.config import DatasetConfig
+from unets.data.geometry import SizeHW
+from unets.data.io import read_image
+from unets.data.samples import Sample, read_mask
+from unets.errors import InputError
+from unets.export.exporting import TrialPhoto, TrialPhotos
+from unets.folds import read_folds
+from unets.inference.oof import score_map
+from unets.paths import Project
+
+MAX_CALIBRATION = 64  # photos; ranges of values hardly move beyond
+
+
+def find_oof_photos(
+    project: Project, dataset: DatasetConfig, num_photos: int, experiment: str, fold: int, size_hw: SizeHW
+) -> TrialPhotos:
+    """Picks photos of a fold, spread evenly over it: every other one for calibration, the rest to be scored.
+
+    Args:
+        project: the folders.
+        dataset: the dataset's declaration.
+        num_photos: to be scored, at most.
+        experiment: its name, for the error.
+        fold: whose photos its net did not see.
+        size_hw: (height, width) of the net.
+
+    Raises:
+        InputError: the fold has fewer than two photos.
+    """
+    catalog = load_catalog(dataset, project.input_dir, with_test=False)
+    fold_of = read_folds(project.folds_path, catalog)
+    samples = [sample for sample in catalog.train if fold_of[sample.id] == fold]
+    if len(samples) < 2:
+        raise InputError(f"{experiment} must have photos out of fold {fold}. Received: {len(samples)}")
+    shown, scored = _spread(samples[1::2], MAX_CALIBRATION), _spread(samples[::2], num_photos)
+    return TrialPhotos(
+        calibration=[read_image(sample.photo_path, size_hw) for sample in shown],
+        photos=_read(dataset, scored, size_hw),
+        total=len(scored),
+    )
+
+
+def _spread(samples: Sequence[Sample], most: int) -> list[Sample]:
+    count = min(len(samples), most)
+    return [samples[index] for index in np.linspace(0, len(samples) - 1, count).round().astype(int)]
+
+
+def _read(dataset: DatasetConfig, samples: Sequence[Sample], size_hw: SizeHW) -> Iterator[TrialPhoto]:
+    for sample in samples:
+        score = partial(_score, read_mask(sample, dataset), dataset)
+        yield TrialPhoto(image=read_image(sample.photo_path, size_hw), group=sample.group, score=score)
+
+
+def _score(truth_hw: npt.NDArray[np.uint8], dataset: DatasetConfig, probs_hwc: npt.NDArray[np.float32]) -> float:
+    """Scores as every out-of-fold map is: in 8 bits, enlarged, cut at one half."""
+    return score_map(truth_hw, np.rint(probs_hwc * 255).astype(np.uint8), dataset)

@@ -1,0 +1,111 @@
+"""Runs whose files are there, but whose weights are no net's: opening a model reads no number."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unets.config import (
+    DataConfig,
+    DatasetConfig,
+    EnsembleConfig,
+    ExperimentConfig,
+    ModelConfig,
+    PredictionConfig,
+    TrainingConfig,
+)
+from unets.inference.ensemble import Ensemble, Member, MemberScore
+from unets.inference.recipe import Recipe
+from unets.inference.sources import fingerprint_maps
+from unets.intervals import Interval
+from unets.snapshot import take_snapshot, write_snapshot
+
+EXPERIMENT = ExperimentConfig(
+    data=DataConfig(size_hw=(32, 48)),
+    model=ModelConfig(depth=1, base_filters=2, normalization="none"),
+    training=TrainingConfig(precision="float32"),
+    prediction=PredictionConfig(batch_size=4),
+)
+DATASET = DatasetConfig(size_hw=(64, 96), masks_csv="train_masks.csv", read_masks_from="csv", classes=("car",))
+
+
+@pytest.fixture
+def models_dir(tmp_path: Path) -> Path:
+    return tmp_path / "models" / "tiny"
+
+
+@pytest.fixture
+def plant_run(models_dir: Path) -> Callable[..., Path]:
+    """Writes a run folder: `plant_run("unet_a", 0, experiment=..., dataset=..., is_finished=...)`."""
+
+    def plant(
+        name: str = "unet_a",
+        fold: int = 0,
+        *,
+        experiment: ExperimentConfig = EXPERIMENT,
+        dataset: DatasetConfig = DATASET,
+        is_finished: bool = True,
+        weights: bytes | None = None,
+    ) -> Path:
+        run_dir = models_dir / name / f"fold{fold}"
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / "best.weights.h5").write_bytes(weights or f"{name} {fold}".encode())
+        metrics = {"is_finished": is_finished, "best_dice": 0.9 + fold / 100, "commits": ["012345678"]}
+        (run_dir / "metrics.json").write_text(json.dumps(metrics))
+        write_snapshot(run_dir, take_snapshot(experiment, dataset, fold, "folds"))
+        return run_dir
+
+    return plant
+
+
+@pytest.fixture
+def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
+    """Writes an ensemble's json for runs that are there: `plant_ensemble({"unet_a": 0.75, "unet_b": 0.25})`."""
+
+    def plant(weights: dict[str, float], *, folds: Sequence[int] = (0, 1), **changes: Any) -> Path:
+        members = tuple(
+            Member(
+                experiment=name,
+                weight=weight,
+                fingerprint=fingerprint_maps(
+                    EXPERIMENT,
+                    DATASET.classes,
+                    {fold: models_dir / name / f"fold{fold}" / "best.weights.h5" for fold in folds},
+                ),
+            )
+            for name, weight in weights.items()
+        )
+        interval = Interval(mean=0.9, low=0.8, high=0.95)
+        ensemble = Ensemble(
+            competition="tiny",
+            name="ensemble",
+            config=EnsembleConfig(experiments=tuple(weights)),
+            members=members,
+            averaging="logit",
+            threshold=0.44,
+            postprocessing={"max_components": 1},
+            metric="dice",
+            folds=tuple(folds),
+            folds_sha256="folds",
+            num_photos=4,
+            num_groups=2,
+            num_parts=2,
+            score=interval,
+            gain_over_start=interval,
+            best_member=next(iter(weights)),
+            gain_over_best_member=interval,
+            gain_of_views=None,
+            member_scores=tuple(
+                MemberScore(experiment=name, score=0.9, score_first_view=None, gain=None) for name in weights
+            ),
+            trials=(),
+            start=Recipe(weights=(1.0,) * len(weights)),
+            recipe_without_fold={},
+        ).model_copy(update=changes)
+        path = models_dir / "ensemble.json"
+        path.write_text(ensemble.to_json())
+        return path
+
+    return plant

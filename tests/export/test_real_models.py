@@ -1,0 +1,287 @@
+"""Models with real nets: one mask whatever it is opened from, and the same as the submission's."""
+
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import unets
+from unets.catalog import load_catalog, read_rle_csv
+from unets.config import (
+    DataConfig,
+    EnsembleConfig,
+    ExperimentConfig,
+    ModelConfig,
+    Postprocessing,
+    PredictionConfig,
+    TrainingConfig,
+    load_dataset,
+)
+from unets.data.photo import Photo
+from unets.errors import InputError
+from unets.export.exporting import TrialPhoto, TrialPhotos, export_models, try_files, write_formats
+from unets.export.formats import FORMATS
+from unets.export.model_file import write_model_file
+from unets.export.portable import build_portable
+from unets.export.sources import open_model
+from unets.export.trained import TrainedModel, load_model
+from unets.folds import hash_folds, write_folds
+from unets.inference.ensemble import fit_ensemble
+from unets.inference.predict import predict_experiment
+from unets.inference.submission import write_submission
+from unets.masking.masking import make_masks, plan_masks
+from unets.masking.photos import plan_tasks
+from unets.nets.unet import build_unet
+from unets.paths import Project
+from unets.rle import decode_rle
+from unets.snapshot import take_snapshot, write_snapshot
+from unets.tensors import TensorFile, write_tensors
+
+pytestmark = pytest.mark.slow
+
+EXPERIMENTS = {
+    "unet_a": ExperimentConfig(
+        data=DataConfig(size_hw=(37, 50)),
+        model=ModelConfig(depth=2, base_filters=4, stride=2, dropout=0.1),
+        training=TrainingConfig(precision="float32"),
+        prediction=PredictionConfig(batch_size=3, shard_size=6),
+    ),
+    "unet_b": ExperimentConfig(
+        data=DataConfig(size_hw=(48, 48)),
+        model=ModelConfig(depth=2, base_filters=4, normalization="group", upsampling="nearest", block="residual"),
+        training=TrainingConfig(precision="float32"),
+        prediction=PredictionConfig(batch_size=3, shard_size=6, views=("identity", "hflip", "vflip")),
+    ),
+}
+
+
+def plant(project: Project, name: str, experiment: ExperimentConfig, fold: int, num_classes: int = 1) -> Path:
+    """Puts a run in place whose net has random weights, moving statistics included."""
+    keras.utils.set_random_seed(fold + 10 * len(name))
+    net = build_unet(experiment.model, experiment.data.size_hw, num_classes)
+    rng = np.random.default_rng(fold)
+    for variable in net.weights:
+        if "moving_variance" in variable.path:
+            variable.assign(rng.uniform(0.5, 2, variable.shape))
+        elif "moving_mean" in variable.path or "beta" in variable.path:
+            variable.assign(rng.normal(0, 0.3, variable.shape))
+    run_dir = project.run_dir(name, fold)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    net.save_weights(run_dir / "best.weights.h5")
+    (run_dir / "metrics.json").write_text(json.dumps({"is_finished": True, "best_dice": 0.5, "commits": []}))
+    dataset = load_dataset(project.configs_dir)
+    write_snapshot(run_dir, take_snapshot(experiment, dataset, fold, hash_folds(project.folds_path)))
+    return run_dir
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Project:
+    """Two experiments of two folds, predicted, an ensemble of them with all kinds of steps, and its submission."""
+    project = write_competition(tmp_path_factory.mktemp("models"), num_groups=4, num_views=4)
+    dataset = load_dataset(project.configs_dir)
+    catalog = load_catalog(dataset, project.input_dir)
+    folds = write_folds(project, catalog, jobs=1)
+    for name, experiment in EXPERIMENTS.items():
+        for fold in (0, 1):
+            plant(project, name, experiment, fold)
+        predict_experiment(project, catalog, name, experiment, folds=folds, use_folds=(0, 1))
+    config = EnsembleConfig(
+        experiments=tuple(EXPERIMENTS),
+        weights=(0.7, 0.3),
+        averaging="logit",
+        threshold=0.46,
+        postprocessing=Postprocessing(blur_px=1.5, max_hole_px=20, max_components=3, min_area_px=5),
+    )
+    fit_ensemble(project, dataset, config, jobs=1)
+    write_submission(project, dataset, "ours", jobs=1)
+    return project
+
+
+@pytest.fixture(scope="module")
+def model_path(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("file") / "tiny.safetensors"
+    write_model_file(open_model(project.ensemble_path("ensemble")), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["ensemble", "file"])
+def test_the_mask_of_a_test_photo_is_that_of_the_submission(
+    kind: str, project: Project, model_path: Path, tmp_path: Path
+) -> None:
+    dataset = load_dataset(project.configs_dir)
+    submitted = read_rle_csv(project.submission_path("ours"), dataset)
+    source = open_model(project.ensemble_path("ensemble") if kind == "ensemble" else model_path)
+    tasks = plan_tasks([project.input_dir / "test"], tmp_path / "out", cutout=True, overlay=True)
+    outcome = make_masks(plan_masks(source, tasks), TrainedModel(source))
+    assert outcome.num_made == len(submitted) == 8
+    shares = []
+    for id_, (rle,) in submitted.items():
+        with Image.open(tmp_path / "out" / f"{id_}.png") as picture:
+            mask_hw = np.array(picture)
+        np.testing.assert_array_equal(mask_hw, 255 * decode_rle(rle, mask_hw.shape, dataset.rle_order))
+        shares.append(np.mean(mask_hw > 0))
+    assert 0.02 < np.mean(shares) < 0.98 and np.std(shares) > 0  # masks of which something could be seen to differ
+
+
+def test_a_model_file_has_the_bits_of_what_it_was_made_of(project: Project, model_path: Path) -> None:
+    source = open_model(project.ensemble_path("ensemble"))
+    found, expected = load_model(model_path), TrainedModel(source, 1)
+    assert found.card.fingerprint == source.card.fingerprint
+    assert found.card.origin is not None and "keras" in found.card.origin["versions"]
+    image = Photo(sorted((project.input_dir / "test").iterdir())[0]).read()
+    np.testing.assert_array_equal(found.probs(image), expected.probs(image))
+    np.testing.assert_array_equal(found.mask(image), expected.mask(image))
+    again = model_path.with_name("again.safetensors")
+    write_model_file(open_model(model_path), again)  # a file of a file
+    assert {name: TensorFile(again).read(name).tobytes() for name in TensorFile(again).shapes} == {
+        name: TensorFile(model_path).read(name).tobytes() for name in TensorFile(model_path).shapes
+    }
+
+
+def test_the_public_api_masks_an_array(model_path: Path) -> None:
+    model = unets.load_model(model_path)
+    image = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
+    mask_hw, probs_hwc = model.mask(image), model.probs(image)
+    assert (mask_hw.shape, mask_hw.dtype, probs_hwc.shape) == ((61, 83), np.uint8, (61, 83, 1))
+    assert isinstance(unets.encode_rle(mask_hw), str)
+    assert isinstance(model, unets.TrainedModel) and model.classes == ("car",)
+    with pytest.raises(unets.InputError, match=r"`image_hwc` must be uint8 RGB.*float64 \(4, 4\)"):
+        model.mask(np.zeros((4, 4)))  # type: ignore[arg-type]
+
+
+def test_the_readme_s_lines_run(model_path: Path, project: Project, tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    (block,) = (found for found in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) if "load_model" in found)
+    photo = sorted((project.input_dir / "test").iterdir())[0]
+    names = {"carvana_ensemble.safetensors": str(model_path), "photo.jpg": str(photo)}
+    for name, path in names.items():
+        assert f'"{name}"' in block
+        block = block.replace(name, path)
+    found: dict[str, object] = {}
+    exec(block, found)
+    assert np.shape(found["mask_hw"]) == (64, 96) and np.shape(found["probs_hwc"]) == (64, 96, 1)
+
+
+def test_weights_of_another_net_are_refused(model_path: Path, tmp_path: Path) -> None:
+    file = TensorFile(model_path)
+    arrays = {name: file.read(name) for name in file.shapes}
+    name = "unet_a/fold0/classify/bias"
+    for changed in ({name: np.zeros(3, dtype=np.float32)}, {f"{name}s": arrays[name]}):
+        kept = {key: array for key, array in arrays.items() if key != name}
+        write_tensors(tmp_path / "x", kept | changed, file.metadata)
+        with pytest.raises(InputError, match=r"unet_a/fold0, must hold weights of this net. Received: classify/bias"):
+            load_model(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("model", "num_classes"),
+    [
+        (EXPERIMENTS["unet_a"].model, 1),
+        (EXPERIMENTS["unet_b"].model, 2),
+        (ModelConfig(depth=2, base_filters=4, block="separable", bottleneck="dilated", upsampling="transpose"), 1),
+        (ModelConfig(depth=3, base_filters=4, stride=4, deep_supervision=1, normalization="none"), 1),
+        (ModelConfig(encoder="efficientnet_lite0", depth=3, base_filters=4, stride=2, encoder_shrink=2), 1),
+        (ModelConfig(encoder="mobilenetv2", depth=4, base_filters=4, stride=1), 3),
+    ],
+    ids=["folded", "grouped, two classes", "separable", "coarse", "lite0", "mobilenet, three classes"],
+)
+def test_a_portable_net_is_the_net_and_opens_without_us(model: ModelConfig, num_classes: int, tmp_path: Path) -> None:
+    experiment = ExperimentConfig(
+        data=DataConfig(size_hw=(70, 101)), model=model, training=TrainingConfig(precision="mixed_bfloat16")
+    )
+    net = build_unet(model, (70, 101), num_classes)
+    net.save_weights(tmp_path / "best.weights.h5")
+    portable = build_portable(tmp_path / "best.weights.h5", experiment, num_classes, "portable")
+    image = np.random.default_rng(0).integers(0, 256, (1, 70, 101, 3), dtype=np.uint8)
+    logits = net.predict_on_batch(image)
+    logits = np.asarray(logits[0] if isinstance(logits, list) else logits)
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    expected = 1 / (1 + np.exp(-logits)) if num_classes == 1 else (powers / powers.sum(axis=-1, keepdims=True))[..., 1:]
+    probs = portable.predict_on_batch(image)
+    np.testing.assert_allclose(probs, expected, atol=2e-5)
+
+    portable.save(tmp_path / "net.keras")
+    with zipfile.ZipFile(tmp_path / "net.keras") as archive:
+        assert "unets" not in archive.read("config.json").decode()
+    np.save(tmp_path / "image.npy", image)
+    program = """
+import sys
+sys.modules["unets"] = None  # as if it were not installed
+import keras, numpy as np
+net = keras.models.load_model("net.keras", safe_mode=True)
+np.save("probs.npy", net.predict_on_batch(np.load("image.npy")))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    np.testing.assert_allclose(np.load(tmp_path / "probs.npy"), probs, atol=1e-6)
+
+
+def needs(format_: str) -> None:
+    for package in FORMATS[format_]:
+        pytest.importorskip(package)
+
+
+def draw_photos(size_hw: tuple[int, int], count: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(1)
+    coarse = rng.integers(0, 256, (count, 6, 6, 3), dtype=np.uint8)
+    return [np.array(Image.fromarray(image).resize(size_hw[::-1], Image.Resampling.BICUBIC)) for image in coarse]
+
+
+@pytest.mark.parametrize("name", sorted(EXPERIMENTS))
+@pytest.mark.parametrize("format_", ["keras", "onnx", "litert"])
+def test_other_programs_compute_the_same(format_: str, name: str, project: Project, tmp_path: Path) -> None:
+    needs(format_)
+    experiment = EXPERIMENTS[name]
+    size_hw = experiment.data.size_hw
+    net = build_portable(project.run_dir(name, 0) / "best.weights.h5", experiment, 1, "net")
+    files = write_formats(net, tmp_path / "net", [format_], draw_photos(size_hw, 8))
+    photos = [TrialPhoto(image=image, group="g") for image in draw_photos(size_hw, 3)]
+    rows = try_files(net, files, TrialPhotos(photos=photos, total=3))
+    found = {row.kind: row for row in rows}
+    limits = {"Keras": 1e-6, "ONNX": 1e-4, "LiteRT float32": 1e-4, "LiteRT float16": 0.02, "LiteRT int8": 0.5}
+    for kind, row in found.items():
+        assert row.largest_difference <= limits[kind], (kind, row.largest_difference)
+        assert row.num_photos == 3 and row.dice is None
+    if format_ == "litert":
+        assert found.keys() == {"LiteRT float32", "LiteRT float16", "LiteRT int8"}
+        assert found["LiteRT int8"].largest_difference > found["LiteRT float32"].largest_difference
+
+
+def test_exports_come_with_a_table(project: Project, tmp_path: Path) -> None:
+    source = open_model(project.run_dir("unet_a", 0))
+    paths = export_models([source], tmp_path, ["model", "keras"])
+    assert [path.name for path in paths] == [
+        "unet_a_fold0.safetensors",
+        "unet_a_fold0.keras",
+        "export.json",
+        "export.md",
+    ]
+    (row,) = json.loads((tmp_path / "export.json").read_text())
+    assert row["kind"] == "Keras" and row["largest_difference"] <= 1e-6 and row["ms"] > 0
+    assert "| unet_a_fold0.keras | Keras |" in (tmp_path / "export.md").read_text()
+    assert load_model(paths[0]).card.name == "unet_a_fold0"
+
+
+def test_files_are_judged_on_photos_that_their_net_did_not_see(project: Project, tmp_path: Path) -> None:
+    from unets.export.trials import find_oof_photos
+
+    dataset = load_dataset(project.configs_dir)
+    trial = find_oof_photos(project, dataset, 3, "unet_a", 1, (37, 50))
+    photos = list(trial.photos)
+    folds = dict(line.split(",")[1:] for line in project.folds_path.read_text().splitlines()[1:])  # group: fold
+    assert {folds[photo.group] for photo in photos} == {"1"}
+    assert len(photos) == trial.total == 3 and len(trial.calibration) == 4
+    net = build_portable(project.run_dir("unet_a", 1) / "best.weights.h5", EXPERIMENTS["unet_a"], 1, "net")
+    files = write_formats(net, tmp_path / "net", ["keras"], ())
+    (row,) = try_files(net, files, replace(trial, photos=photos))
+    assert row.dice is not None and 0 <= row.dice <= 1
+    assert row.change is not None and abs(row.change.mean) < 1e-6

@@ -1,0 +1,256 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unets.config import Postprocessing, PredictionConfig
+from unets.errors import InputError
+from unets.export.card import ModelCard, render_card
+from unets.export.sources import CARD_KEY, FORMAT_VERSION, VERSION_KEY, ModelSource, open_model
+from unets.inference.recipe import Recipe
+from unets.tensors import TensorFile, write_tensors
+
+from .conftest import DATASET, EXPERIMENT
+
+Plant = Callable[..., Path]
+
+
+def write_file(path: Path, source: ModelSource, **texts: str) -> Path:
+    """Writes a model file of a source, with one made-up array a net."""
+    tensors = {
+        f"{member.name}/fold{net.fold}/classify/kernel": np.zeros((1, 1, 4, 1), dtype=np.float32)
+        for member in source.card.members
+        for net in member.nets
+    }
+    metadata = {VERSION_KEY: str(FORMAT_VERSION), CARD_KEY: source.card.model_dump_json()}
+    write_tensors(path, tensors, metadata | texts)
+    return path
+
+
+def test_a_run_is_a_model(plant_run: Plant) -> None:
+    run_dir = plant_run(fold=1)
+    source = open_model(run_dir)
+    card = source.card
+    assert (card.name, card.competition, card.classes, card.photo_hw) == ("unet_a_fold1", "tiny", ("car",), (64, 96))
+    assert card.recipe.threshold == 0.5 and card.recipe.postprocessing == Postprocessing()
+    (member,) = card.members
+    assert member.experiment == EXPERIMENT
+    assert [(net.fold, net.best_dice, net.commits) for net in member.nets] == [(1, 0.91, ("012345678",))]
+    assert source.weights == ((run_dir / "best.weights.h5",),)
+    assert card.score is None
+
+
+def test_an_experiment_is_the_mean_of_its_runs(plant_run: Plant, models_dir: Path) -> None:
+    for fold in (10, 0, 2):
+        plant_run(fold=fold)
+    source = open_model(models_dir / "unet_a")
+    assert [net.fold for net in source.card.members[0].nets] == [0, 2, 10]
+    assert source.card.name == "unet_a"
+
+
+def test_out_of_fold_scores_of_its_folds_are_its_own(plant_run: Plant, models_dir: Path) -> None:
+    for fold in (0, 1):
+        plant_run(fold=fold)
+    rows = ["a,g1,0,0.9,0.8", "b,g2,0,0.7,0.8", "c,g3,1,0.5,0.4"]
+    (models_dir / "unet_a" / "oof_dice.csv").write_text("\n".join(["id,group,fold,dice,dice_first_view", *rows, ""]))
+    card = open_model(models_dir / "unet_a" / "fold0").card
+    assert card.metric == "dice" and card.score is not None and card.score.mean == pytest.approx(0.8)
+    whole = open_model(models_dir / "unet_a").card.score
+    assert whole is not None and whole.mean == pytest.approx(0.7)
+
+
+def test_an_ensemble_is_a_model_with_its_recipe(plant_run: Plant, plant_ensemble: Plant) -> None:
+    for name in ("unet_a", "unet_b", "unet_c"):
+        for fold in (0, 1):
+            plant_run(name, fold)
+    source = open_model(plant_ensemble({"unet_a": 0.75, "unet_b": 0.0, "unet_c": 0.25}))
+    card = source.card
+    assert [member.name for member in card.members] == ["unet_a", "unet_c"]
+    assert card.recipe.weights == (0.75, 0.25)
+    assert (card.recipe.averaging, card.recipe.threshold) == ("logit", 0.44)
+    assert card.recipe.postprocessing.max_components == 1
+    assert card.score is not None and card.score.mean == 0.9
+    assert [path.parent.name for path in source.weights[1] if isinstance(path, Path)] == ["fold0", "fold1"]
+
+
+def test_an_ensemble_judged_on_some_folds_predicts_with_all(plant_run: Plant, plant_ensemble: Plant) -> None:
+    """`make ensemble FOLD=0` after `make predict`: test maps are the mean of both folds."""
+    for fold in (0, 1):
+        plant_run(fold=fold)
+    path = plant_ensemble({"unet_a": 1.0}, folds=(0, 1))
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps(content | {"folds": [0]}))
+    assert [net.fold for net in open_model(path).card.members[0].nets] == [0, 1]
+
+
+def test_runs_that_the_ensemble_was_not_made_of_are_refused(plant_run: Plant, plant_ensemble: Plant) -> None:
+    for fold in (0, 1):
+        plant_run(fold=fold)
+    path = plant_ensemble({"unet_a": 1.0})
+    plant_run(fold=1, weights=b"trained anew")
+    with pytest.raises(InputError, match=r"must hold the runs that ensemble.json was made of"):
+        open_model(path)
+
+
+def test_an_unfinished_run_is_refused(plant_run: Plant) -> None:
+    with pytest.raises(InputError, match="a run trained to its end"):
+        open_model(plant_run(is_finished=False))
+
+
+def test_runs_of_two_configs_are_no_experiment(plant_run: Plant, models_dir: Path) -> None:
+    plant_run(fold=0)
+    changed = EXPERIMENT.model_copy(update={"prediction": PredictionConfig(views=("identity",))})
+    plant_run(fold=1, experiment=changed)
+    with pytest.raises(InputError, match=r"runs of one config. Received: fold 0 and fold 1"):
+        open_model(models_dir / "unet_a")
+
+
+def test_members_of_other_classes_are_refused(plant_run: Plant, plant_ensemble: Plant) -> None:
+    plant_run("unet_a")
+    plant_run("unet_b", dataset=DATASET.model_copy(update={"classes": ("bus",)}))
+    path = plant_ensemble({"unet_a": 0.5, "unet_b": 0.5}, folds=(0,))
+    with pytest.raises(InputError):  # the maps of such a member have another fingerprint
+        open_model(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "received"),
+    [("none", "which does not exist"), ("empty", "a folder of something else"), ("", "It holds ensemble_x.json")],
+)
+def test_what_is_no_model_is_told_what_is(models_dir: Path, name: str, received: str) -> None:
+    (models_dir / "empty").mkdir(parents=True)
+    (models_dir / "ensemble_x.json").write_text("{}")
+    with pytest.raises(InputError, match=rf"`MODEL` must be a run \(.*{received}"):
+        open_model(models_dir / name)
+
+
+def test_a_model_file_is_what_it_was_made_of(plant_run: Plant, plant_ensemble: Plant, tmp_path: Path) -> None:
+    for name in ("unet_a", "unet_b"):
+        for fold in (0, 1):
+            plant_run(name, fold)
+    source = open_model(plant_ensemble({"unet_a": 0.75, "unet_b": 0.25}))
+    found = open_model(write_file(tmp_path / "x.safetensors", source))
+    assert found.card == source.card
+    assert found.card.fingerprint == source.card.fingerprint
+    assert [[net.name for net in nets] for nets in found.weights] == [  # type: ignore[union-attr]
+        ["unet_a/fold0", "unet_a/fold1"],
+        ["unet_b/fold0", "unet_b/fold1"],
+    ]
+    assert found.weights[0][0].read()["classify/kernel"].shape == (1, 1, 4, 1)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        ({VERSION_KEY: "2"}, "version 1 at most. Received: version 2. A newer unets reads it"),
+        ({VERSION_KEY: "one"}, "must be a model file of unets"),
+        ({CARD_KEY: "{"}, "Invalid JSON"),
+        ({CARD_KEY: "{}"}, "Field required"),
+    ],
+)
+def test_files_of_others_and_of_the_future_are_refused(
+    plant_run: Plant, tmp_path: Path, texts: dict[str, str], message: str
+) -> None:
+    path = write_file(tmp_path / "x", open_model(plant_run()), **texts)
+    with pytest.raises(InputError, match=message):
+        open_model(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"classes": []}, "`classes` must name at least one class"),
+        ({"classes": ["car", "car"]}, "each once"),
+        ({"members": []}, "`members` must have a name and a weight"),
+        ({"recipe": {"weights": [1, 1]}}, "`members` must have a name and a weight"),
+        ({"recipe": {"weights": [0]}}, "a weight above 0"),
+        ({"surprise": 1}, "Extra inputs are not permitted"),
+    ],
+)
+def test_a_card_that_does_not_hold_together_is_refused(
+    plant_run: Plant, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    source = open_model(plant_run())
+    card = json.dumps(json.loads(source.card.model_dump_json()) | changes)
+    with pytest.raises(InputError, match=message):
+        open_model(write_file(tmp_path / "x", source, **{CARD_KEY: card}))
+
+
+def test_what_a_newer_version_wrote_is_told(plant_run: Plant, tmp_path: Path) -> None:
+    source = open_model(plant_run())
+    card = json.loads(source.card.model_dump_json()) | {"origin": {"versions": {"unets": "9.9"}}, "surprise": 1}
+    with pytest.raises(InputError, match=r"unets 9\.9 wrote it, this is "):
+        open_model(write_file(tmp_path / "x", source, **{CARD_KEY: json.dumps(card)}))
+
+
+def test_a_net_wider_than_its_weights_is_not_built(plant_run: Plant, tmp_path: Path) -> None:
+    source = open_model(plant_run())
+    card = json.loads(source.card.model_dump_json())
+    card["members"][0]["experiment"]["model"] |= {"base_filters": 10**9, "max_filters": 10**9}
+    with pytest.raises(InputError, match=r"1000000000 channels wide. Received: 4 at most"):
+        open_model(write_file(tmp_path / "x", source, **{CARD_KEY: json.dumps(card)}))
+
+
+def test_weights_must_be_those_of_the_card(plant_run: Plant, tmp_path: Path) -> None:
+    source, other = open_model(plant_run("unet_a")), open_model(plant_run("unet_b"))
+    path = write_file(tmp_path / "x", source, **{CARD_KEY: other.card.model_dump_json()})
+    with pytest.raises(InputError, match=r"weights of \['unet_b/fold0'\]. Received: those of \['unet_a/fold0'\]"):
+        open_model(path)
+
+
+def test_a_changed_bit_is_noticed_before_anything_is_built(plant_run: Plant, tmp_path: Path) -> None:
+    path = write_file(tmp_path / "x", open_model(plant_run()))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="it is damaged"):
+        open_model(path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"PK\x03\x04" + b"\0" * 100, b"\x80\x04\x95" + b"." * 100, b"\x89HDF\r\n\x1a\n", b""]
+)
+def test_zips_pickles_and_hdf5_are_no_models(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.keras").write_bytes(content)
+    with pytest.raises(InputError, match="must be a whole file of arrays"):
+        open_model(tmp_path / "x.keras")
+
+
+def test_arrays_of_others_are_no_models(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "x", {"w": np.zeros(1, dtype=np.float32)}, {"format": "pt"})
+    assert TensorFile(tmp_path / "x").metadata["format"] == "pt"
+    with pytest.raises(InputError, match="must be a model file of unets"):
+        open_model(tmp_path / "x")
+
+
+def test_post_processing_grows_with_the_photo(plant_run: Plant) -> None:
+    steps = Postprocessing(blur_px=2.0, max_hole_px=10, max_components=3, min_area_px=100)
+    card = open_model(plant_run()).card.model_copy(update={"recipe": Recipe(weights=(1.0,), postprocessing=steps)})
+    assert card.find_recipe((64, 96)) is card.recipe
+    # Twice the sides: lengths double, areas quadruple, numbers stay.
+    assert card.find_recipe((128, 192)).postprocessing == Postprocessing(
+        blur_px=4.0, max_hole_px=40, max_components=3, min_area_px=400
+    )
+    assert card.find_recipe((16, 24)).postprocessing == Postprocessing(
+        blur_px=0.5, max_hole_px=1, max_components=3, min_area_px=6
+    )
+    assert card.model_copy(update={"photo_hw": None}).find_recipe((128, 192)) is card.recipe
+
+
+def test_the_card_is_told_in_words(plant_run: Plant, plant_ensemble: Plant) -> None:
+    for fold in (0, 1):
+        plant_run(fold=fold)
+    card: ModelCard = open_model(plant_ensemble({"unet_a": 1.0})).card
+    said = render_card(card.model_copy(update={"origin": {"date": "2026-11-25", "git_commit": None, "versions": {}}}))
+    for words in (
+        "classes          car",
+        "threshold        0.44",
+        "post-processing  max_components=1",
+        "out-of-fold      dice 0.90000 (0.80000 to 0.95000)",
+        "unet_a   1.000  32 x 48  identity, hflip  unet  0, 1   0.90000, 0.91000",
+        "written          2026-11-25",
+    ):
+        assert words in said
