@@ -40,7 +40,7 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready$(if $(GPU),-gpu)
 DEV     := $(VENV)/.ready-dev
 BOOKS   := $(VENV)/.ready-notebooks
-EXTRAS  := dev jax pretrained cluster kaggle export
+EXTRAS  := dev jax pretrained cluster kaggle export notebooks
 STAGE    = --competition $(COMPETITION) --input "$(INPUT)" --models "$(MODELS)" --exp $(EXP) --fold $(FOLD) \
            $(if $(ENSEMBLE),--ensemble $(ENSEMBLE)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
 STAGES  := check-data folds train predict ensemble submission
@@ -69,7 +69,7 @@ $(READY): requirements.txt pyproject.toml
 	$(if $(GPU),$(PY) -m pip install --quiet "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([0-9.]*\).*/\1/p' requirements.txt)")
 	touch $@
 
-$(DEV): $(READY) $(BOOKS) $(EXTRAS:%=requirements-%.txt)
+$(DEV): $(READY) $(EXTRAS:%=requirements-%.txt)
 	$(PY) -m pip install --quiet --disable-pip-version-check $(EXTRAS:%=-r requirements-%.txt)
 	touch $@
 
