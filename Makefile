@@ -174,7 +174,7 @@ demo: $(READY)  ## render photos, train three U-Nets, write and score a submissi
 	$(MAKE) --no-print-directory show $(DEMO)
 	$(MAKE) --no-print-directory summary $(DEMO)
 	@echo "next: 'make help' prints the stages; README.md says how to bring your own photos"
-	$(MAKE) --no-print-directory report $(DEMO) $(if $(TOP),,TOP=8)
+	$(MAKE) --no-print-directory report $(DEMO) $(if $(TOP),,TOP=6)
 
 clean-runs: $(READY)  ## delete runs and maps of EXP= (and FOLD=); folds and cache stay
 	$(PY) scripts/11_clean_runs.py $(STAGE)
