@@ -221,13 +221,13 @@ NETS = {
 
 
 def test_portable_nets_are_the_nets_and_open_without_us(tmp_path: Path) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (1, 38, 51, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (1, 70, 75, 3), dtype=np.uint8)
     expected = {}
     for name, (model, num_classes) in NETS.items():
         experiment = ExperimentConfig(
-            data=DataConfig(size_hw=(38, 51)), model=model, training=TrainingConfig(precision="mixed_bfloat16")
+            data=DataConfig(size_hw=(70, 75)), model=model, training=TrainingConfig(precision="mixed_bfloat16")
         )
-        net = build_unet(model, (38, 51), num_classes)
+        net = build_unet(model, (70, 75), num_classes)
         net.save_weights(tmp_path / "best.weights.h5")
         portable = build_portable(tmp_path / "best.weights.h5", experiment, num_classes, "portable")
         expected[name] = np.asarray(portable(image))
