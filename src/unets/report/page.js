@@ -1,193 +1,279 @@
-"use strict";
+// The page: what is filtered, and what it shows of that.
+
 const data = JSON.parse(document.getElementById("data").textContent);
 const {photos, subjects, pictures, metric} = data;
 const count = photos.id.length;
-const PAGE_ROWS = 50, FIRST_GROUPS = 12, MORE_GROUPS = 24, BINS = 48;
+const PAGE_ROWS = 50,
+  FIRST_GROUPS = 12,
+  MORE_GROUPS = 24,
+  BINS = 48;
 const LAYERS = ["photo", "truth", "mask", "difference"];
 const LAYER_NAMES = {photo: "Photo", truth: "Truth", mask: "Prediction", difference: "Difference"};
 const hasAgreement = photos.agreement.some(value => value !== null);
 const state = {
-  subject: 0, view: -1, text: "", sort: "worst", layer: "difference", groups: FIRST_GROUPS,
-  order: "score", descending: false, page: 0, shown: [], place: 0, subjectShown: 0, full: false,
+  subject: 0,
+  view: -1,
+  text: "",
+  sort: "worst",
+  layer: "difference",
+  groups: FIRST_GROUPS,
+  order: "score",
+  descending: false,
+  page: 0,
+  shown: [],
+  place: 0,
+  subjectShown: 0,
+  full: false,
 };
 
 // ---- small things
 
 const get = id => document.getElementById(id);
 
-/** Makes an element: attributes by name, `on...` are listeners, children are nodes or texts. */
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "style") for (const [key, own] of Object.entries(value)) element.style.setProperty(key, own);
-    else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
-  }
-  element.append(...children.filter(child => child !== null));
-  return element;
-}
-
 const scoresOf = subject => subjects[subject].scores;
-const format = value => value === null ? "" : value.toFixed(5);
-const mean = values => values.reduce((sum, value) => sum + value, 0) / values.length;
-
-/** The value below which a share of sorted values lies, linear between them. */
-function quantile(sorted, share) {
-  const place = share * (sorted.length - 1), below = Math.floor(place), above = Math.ceil(place);
-  return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
-}
-
-function plural(number, word) { return number.toLocaleString("en") + " " + word + (number === 1 ? "" : "s"); }
-
-// ---- the scale of scores: by the logarithm of what is wrong, so that 0.99 and 0.999 lie apart
-
-/** A scale of scores; `place` gives percent from the left, `ticks` the scores to be named. */
-function buildScale(scores) {
-  let low = 1, high = 1e-5;
-  for (const score of scores) if (score !== null) {
-    const wrong = Math.min(Math.max(1 - score, 1e-5), 1);
-    low = Math.min(low, wrong);
-    high = Math.max(high, wrong);
-  }
-  const left = Math.log10(high) + .04, right = Math.log10(low) - .04, span = Math.max(left - right, .1);
-  const place = score => 100 * Math.min(Math.max((left - Math.log10(Math.max(1 - score, 1e-5))) / span, 0), 1);
-  const ticks = [];
-  for (let decade = 0; decade >= -5; decade--) for (const step of [10, 5, 2]) {
-    const wrong = step * 10 ** (decade - 1), score = 1 - wrong;
-    if (wrong > high * 1.05 || wrong < low * .95) continue;
-    const own = place(score), digits = Math.max(0, 1 - decade);
-    if (own < 3 || own > 97 || ticks.some(tick => Math.abs(tick.place - own) < 13)) continue;
-    ticks.push({place: own, text: String(+score.toFixed(digits))});
-  }
-  return {place, ticks};
-}
 
 const scale = buildScale(subjects.flatMap(subject => subject.scores));
 
 function makeAxis() {
-  return make("div", {class: "axis", "aria-hidden": "true"},
-    ...scale.ticks.map(tick => make("span", {style: {left: tick.place + "%"}}, tick.text)));
+  return make(
+    "div",
+    {class: "axis", "aria-hidden": "true"},
+    ...scale.ticks.map(tick => make("span", {style: {left: tick.place + "%"}}, tick.text)),
+  );
 }
 
 // ---- which photos count
 
 /** Numbers of the photos that the filters leave; `without` names one that does not count. */
 function select(without = "") {
-  const scores = scoresOf(state.subject), text = state.text.trim().toLowerCase(), found = [];
+  const scores = scoresOf(state.subject),
+    text = state.text.trim().toLowerCase(),
+    found = [];
   for (let index = 0; index < count; index++) {
     if (scores[index] === null) continue;
     if (without !== "view" && state.view >= 0 && photos.view[index] !== state.view) continue;
-    if (without !== "group" && text && !photos.id[index].toLowerCase().includes(text)
-        && !data.groups[photos.group[index]].toLowerCase().includes(text)) continue;
+    if (
+      without !== "group" &&
+      text &&
+      !photos.id[index].toLowerCase().includes(text) &&
+      !data.groups[photos.group[index]].toLowerCase().includes(text)
+    )
+      continue;
     found.push(index);
   }
   return found;
 }
 
-const byValue = (values, sign = 1) => (a, b) => {
-  const first = values[a], second = values[b];
-  if (first === null || second === null) return (first === null) - (second === null) || a - b;
-  return sign * (first < second ? -1 : first > second ? 1 : 0) || a - b;
-};
+const byValue =
+  (values, sign = 1) =>
+  (a, b) => {
+    const first = values[a],
+      second = values[b];
+    if (first === null || second === null) return (first === null) - (second === null) || a - b;
+    return sign * (first < second ? -1 : first > second ? 1 : 0) || a - b;
+  };
 
 // ---- distributions
 
 function drawHistogram(chosen) {
-  const place = get("histogram"), scores = scoresOf(state.subject);
+  const place = get("histogram"),
+    scores = scoresOf(state.subject);
   if (!chosen.length) return place.replaceChildren(make("p", {class: "soft"}, "No photo matches."));
   const bins = Array(BINS).fill(0);
-  for (const index of chosen) bins[Math.min(Math.floor(scale.place(scores[index]) / 100 * BINS), BINS - 1)]++;
-  const most = Math.max(...bins), sorted = chosen.map(index => scores[index]).sort((a, b) => a - b);
-  const [low, median, high] = [.05, .5, .95].map(share => format(quantile(sorted, share)));
-  const bars = bins.map(number => make("i", {style: {height: 100 * number / most + "%"}, title: plural(number, "photo")}));
+  for (const index of chosen) bins[Math.min(Math.floor((scale.place(scores[index]) / 100) * BINS), BINS - 1)]++;
+  const most = Math.max(...bins),
+    sorted = chosen.map(index => scores[index]).sort((a, b) => a - b);
+  const [low, median, high] = [0.05, 0.5, 0.95].map(share => format(quantile(sorted, share)));
+  const bars = bins.map(number =>
+    make("i", {style: {height: (100 * number) / most + "%"}, title: plural(number, "photo")}),
+  );
   const words = `${metric}: mean ${format(mean(sorted))}, median ${median}, 90 % from ${low} to ${high}`;
   place.replaceChildren(
     make("div", {class: "bars", role: "img", "aria-label": `${plural(chosen.length, "photo")}; ${words}`}, ...bars),
-    makeAxis(), make("p", {class: "soft"}, words));
+    makeAxis(),
+    make("p", {class: "soft"}, words),
+  );
 }
 
 /** Draws a row for each view or group: where its photos lie. A click filters by it. */
 function drawRows(place, kind, names, numbers, isChosen, choose, limit) {
-  const scores = scoresOf(state.subject), members = new Map();
+  const scores = scoresOf(state.subject),
+    members = new Map();
   for (const index of select(kind)) {
     const own = numbers[index];
     if (own < 0) continue;
     if (!members.has(own)) members.set(own, []);
     members.get(own).push(scores[index]);
   }
-  const rows = Array.from(members, ([number, values]) => ({number, values: values.sort((a, b) => a - b), mean: mean(values)}));
+  const rows = Array.from(members, ([number, values]) => ({
+    number,
+    values: values.sort((a, b) => a - b),
+    mean: mean(values),
+  }));
   rows.sort((a, b) => a.mean - b.mean || a.number - b.number);
   const shown = rows.filter((row, rank) => rank < limit || isChosen(row.number));
   place.style.setProperty("--name", Math.min(Math.max(...shown.map(row => names[row.number].length)) + 1, 16) + "ch");
-  place.replaceChildren(...shown.map(row => {
-    const at = share => scale.place(quantile(row.values, share));
-    const name = names[row.number], pressed = isChosen(row.number);
-    const style = {"--low": at(.05) + "%", "--first": at(.25) + "%", "--median": at(.5) + "%", "--third": at(.75) + "%",
-      "--high": at(.95) + "%", "--worst": at(0) + "%"};
-    return make("button", {type: "button", class: "row", "aria-pressed": String(pressed), onclick: () => choose(row.number, pressed),
-      title: `worst ${format(row.values[0])}, median ${format(quantile(row.values, .5))}`},
-      make("span", {class: "name"}, name), make("span", {class: "spread", style, "aria-hidden": "true"},
-        make("i", {class: "range"}), make("i", {class: "box"}), make("i", {class: "median"}), make("i", {class: "worst"})),
-      make("span", {class: "value"}, format(row.mean)),
-      make("span", {class: "unseen"}, `, mean of ${plural(row.values.length, "photo")}, worst ${format(row.values[0])}`));
-  }));
+  place.replaceChildren(
+    ...shown.map(row => {
+      const at = share => scale.place(quantile(row.values, share));
+      const name = names[row.number],
+        pressed = isChosen(row.number);
+      const style = {
+        "--low": at(0.05) + "%",
+        "--first": at(0.25) + "%",
+        "--median": at(0.5) + "%",
+        "--third": at(0.75) + "%",
+        "--high": at(0.95) + "%",
+        "--worst": at(0) + "%",
+      };
+      return make(
+        "button",
+        {
+          type: "button",
+          class: "row",
+          "aria-pressed": String(pressed),
+          onclick: () => choose(row.number, pressed),
+          title: `worst ${format(row.values[0])}, median ${format(quantile(row.values, 0.5))}`,
+        },
+        make("span", {class: "name"}, name),
+        make(
+          "span",
+          {class: "spread", style, "aria-hidden": "true"},
+          make("i", {class: "range"}),
+          make("i", {class: "box"}),
+          make("i", {class: "median"}),
+          make("i", {class: "worst"}),
+        ),
+        make("span", {class: "value"}, format(row.mean)),
+        make(
+          "span",
+          {class: "unseen"},
+          `, mean of ${plural(row.values.length, "photo")}, worst ${format(row.values[0])}`,
+        ),
+      );
+    }),
+  );
   if (shown.length) place.append(make("div", {class: "row foot"}, make("span"), makeAxis(), make("span")));
   return rows.length - shown.length;
 }
 
 function drawSpreads() {
-  if (data.views.length > 1) drawRows(get("by-view").querySelector(".rows"), "view", data.views, photos.view,
-    number => number === state.view, (number, pressed) => change({view: pressed ? -1 : number}), 40);
+  if (data.views.length > 1)
+    drawRows(
+      get("by-view").querySelector(".rows"),
+      "view",
+      data.views,
+      photos.view,
+      number => number === state.view,
+      (number, pressed) => change({view: pressed ? -1 : number}),
+      40,
+    );
   if (data.groups.length < 2 || data.groups.length === count) return;
   const isChosen = number => state.text.trim() === data.groups[number];
   const place = get("by-group").querySelector(".rows");
-  const left = drawRows(place, "group", data.groups, photos.group, isChosen,
-    (number, pressed) => change({text: pressed ? "" : data.groups[number]}), state.groups);
-  if (left > 0) place.append(make("button", {type: "button", class: "more",
-    onclick: () => { state.groups += MORE_GROUPS; drawSpreads(); }}, `${plural(left, "more group")}`));
+  const left = drawRows(
+    place,
+    "group",
+    data.groups,
+    photos.group,
+    isChosen,
+    (number, pressed) => change({text: pressed ? "" : data.groups[number]}),
+    state.groups,
+  );
+  if (left > 0)
+    place.append(
+      make(
+        "button",
+        {
+          type: "button",
+          class: "more",
+          onclick: () => {
+            state.groups += MORE_GROUPS;
+            drawSpreads();
+          },
+        },
+        `${plural(left, "more group")}`,
+      ),
+    );
 }
 
 // ---- pictures
 
 /** The picture of a photo with the layer that is chosen on it. */
 function makePicture(index, layer, subject, lazy) {
-  const picture = pictures[index], own = picture.layers[subject];
+  const picture = pictures[index],
+    own = picture.layers[subject];
   const path = {photo: null, truth: picture.truth, mask: own && own[0], difference: own && own[1]}[layer];
-  const [height, width] = picture.hw, loading = lazy ? "lazy" : "eager";
-  return make("span", {class: "picture" + (layer === "difference" && path ? " dim" : ""),
-    style: {"aspect-ratio": `${width} / ${height}`, "--ratio": width / height}},
+  const [height, width] = picture.hw,
+    loading = lazy ? "lazy" : "eager";
+  return make(
+    "span",
+    {
+      class: "picture" + (layer === "difference" && path ? " dim" : ""),
+      style: {"aspect-ratio": `${width} / ${height}`, "--ratio": width / height},
+    },
     make("img", {src: picture.photo, alt: "", loading, decoding: "async", width, height}),
-    path ? make("img", {class: "layer", src: path, alt: "", loading, decoding: "async", width, height}) : null);
+    path ? make("img", {class: "layer", src: path, alt: "", loading, decoding: "async", width, height}) : null,
+  );
 }
 
 function fillLegend(place, layer) {
   const colours = layer === "difference" ? data.differences : layer === "photo" ? [] : data.classes;
-  place.replaceChildren(...colours.flatMap(([name, colour]) => [make("i", {class: "swatch", style: {background: colour}}), name + " "]));
+  place.replaceChildren(
+    ...colours.flatMap(([name, colour]) => [make("i", {class: "swatch", style: {background: colour}}), name + " "]),
+  );
 }
 
 function describe(index, isShort = false) {
-  const group = data.groups[photos.group[index]], isTold = isShort ? photos.id[index].includes(group) : photos.id[index] === group, view = photos.view[index], agreement = photos.agreement[index];
+  const group = data.groups[photos.group[index]],
+    isTold = isShort ? photos.id[index].includes(group) : photos.id[index] === group,
+    view = photos.view[index],
+    agreement = photos.agreement[index];
   return [
-    isTold ? "" : `group ${group}`, view < 0 ? "" : `view ${data.views[view]}`, `fold ${photos.fold[index]}`,
+    isTold ? "" : `group ${group}`,
+    view < 0 ? "" : `view ${data.views[view]}`,
+    `fold ${photos.fold[index]}`,
     agreement === null ? "" : `agreement ${agreement.toFixed(4)}`,
-  ].filter(Boolean).join(", ");
+  ]
+    .filter(Boolean)
+    .join(", ");
 }
 
 function drawGallery(chosen) {
   const values = state.sort === "worst" ? scoresOf(state.subject) : photos.agreement;
-  const drawn = chosen.filter(index => pictures[index]).sort(byValue(values)).slice(0, data.top);
+  const drawn = chosen
+    .filter(index => pictures[index])
+    .sort(byValue(values))
+    .slice(0, data.top);
   state.shown = drawn;
-  get("cards").replaceChildren(...drawn.map((index, place) => make("li", {}, make("button",
-    {type: "button", class: "card", "data-photo": photos.id[index], onclick: () => zoom(place)},
-    makePicture(index, state.layer, state.subject, true),
-    make("span", {class: "text"}, make("span", {class: "name"}, photos.id[index]),
-      make("b", {class: "score"}, format(scoresOf(state.subject)[index])), make("small", {}, describe(index, true)))))));
+  get("cards").replaceChildren(
+    ...drawn.map((index, place) =>
+      make(
+        "li",
+        {},
+        make(
+          "button",
+          {type: "button", class: "card", "data-photo": photos.id[index], onclick: () => zoom(place)},
+          makePicture(index, state.layer, state.subject, true),
+          make(
+            "span",
+            {class: "text"},
+            make("span", {class: "name"}, photos.id[index]),
+            make("b", {class: "score"}, format(scoresOf(state.subject)[index])),
+            make("small", {}, describe(index, true)),
+          ),
+        ),
+      ),
+    ),
+  );
   const order = state.sort === "worst" ? "the worst first" : "those first on which members disagree most";
   const left = chosen.length - drawn.length;
-  get("gallery-note").textContent = !chosen.length ? "No photo matches." : !drawn.length
-    ? `None of the ${plural(chosen.length, "photo")} that match has a picture; ${data.more}.`
-    : `${plural(drawn.length, "photo")}, ${order}` + (left ? `; ${left.toLocaleString("en")} more in the list below.` : ".");
+  get("gallery-note").textContent = !chosen.length
+    ? "No photo matches."
+    : !drawn.length
+      ? `None of the ${plural(chosen.length, "photo")} that match has a picture; ${data.more}.`
+      : `${plural(drawn.length, "photo")}, ${order}` +
+        (left ? `; ${left.toLocaleString("en")} more in the list below.` : ".");
   fillLegend(get("legend"), state.layer);
 }
 
@@ -196,10 +282,18 @@ function drawGallery(chosen) {
 const COLUMNS = [
   {key: "id", name: "photo", values: photos.id},
   {key: "group", name: "group", values: photos.group.map(number => data.groups[number])},
-  ...(data.views.length ? [{key: "view", name: "view", values: photos.view.map(number => data.views[number] ?? null)}] : []),
+  ...(data.views.length
+    ? [{key: "view", name: "view", values: photos.view.map(number => data.views[number] ?? null)}]
+    : []),
   {key: "fold", name: "fold", values: photos.fold, number: true},
   ...(hasAgreement ? [{key: "agreement", name: "agreement", values: photos.agreement, number: true}] : []),
-  ...subjects.map((subject, number) => ({key: "score" + number, name: subject.name, values: subject.scores, number: true, subject: number})),
+  ...subjects.map((subject, number) => ({
+    key: "score" + number,
+    name: subject.name,
+    values: subject.scores,
+    number: true,
+    subject: number,
+  })),
 ];
 
 function drawList(chosen) {
@@ -209,19 +303,64 @@ function drawList(chosen) {
   const pages = Math.max(Math.ceil(sorted.length / PAGE_ROWS), 1);
   state.page = Math.min(state.page, pages - 1);
   const rows = sorted.slice(state.page * PAGE_ROWS, (state.page + 1) * PAGE_ROWS);
-  get("table").tHead.replaceChildren(make("tr", {}, ...COLUMNS.map(own => make("th", {scope: "col", class: own.number ? "num" : "",
-    "aria-sort": own !== column ? null : state.descending ? "descending" : "ascending"},
-    make("button", {type: "button", "data-key": own.key, onclick: () => sortBy(own)}, own.name,
-      make("i", {"aria-hidden": "true"}, own !== column ? "" : state.descending ? "↓" : "↑"))))));
-  get("table").tBodies[0].replaceChildren(...rows.map(index => make("tr", {}, ...COLUMNS.map(own => {
-    const value = own.values[index], isScore = own.subject !== undefined || own.key === "agreement";
-    const text = value === null ? "" : isScore ? format(value) : String(value);
-    if (own.key !== "id") return make("td", {class: (own.number ? "num" : "") + (own.subject === state.subject ? " own" : "")}, text);
-    return make("th", {scope: "row"}, pictures[index]
-      ? make("button", {type: "button", class: "link", onclick: () => { state.shown = rows.filter(own => pictures[own]); zoom(state.shown.indexOf(index)); }}, text)
-      : text);
-  }))));
-  get("page").textContent = sorted.length ? `${state.page * PAGE_ROWS + 1} to ${state.page * PAGE_ROWS + rows.length} of ${sorted.length.toLocaleString("en")}` : "none";
+  get("table").tHead.replaceChildren(
+    make(
+      "tr",
+      {},
+      ...COLUMNS.map(own =>
+        make(
+          "th",
+          {
+            scope: "col",
+            class: own.number ? "num" : "",
+            "aria-sort": own !== column ? null : state.descending ? "descending" : "ascending",
+          },
+          make(
+            "button",
+            {type: "button", "data-key": own.key, onclick: () => sortBy(own)},
+            own.name,
+            make("i", {"aria-hidden": "true"}, own !== column ? "" : state.descending ? "↓" : "↑"),
+          ),
+        ),
+      ),
+    ),
+  );
+  get("table").tBodies[0].replaceChildren(
+    ...rows.map(index =>
+      make(
+        "tr",
+        {},
+        ...COLUMNS.map(own => {
+          const value = own.values[index],
+            isScore = own.subject !== undefined || own.key === "agreement";
+          const text = value === null ? "" : isScore ? format(value) : String(value);
+          if (own.key !== "id")
+            return make("td", {class: (own.number ? "num" : "") + (own.subject === state.subject ? " own" : "")}, text);
+          return make(
+            "th",
+            {scope: "row"},
+            pictures[index]
+              ? make(
+                  "button",
+                  {
+                    type: "button",
+                    class: "link",
+                    onclick: () => {
+                      state.shown = rows.filter(own => pictures[own]);
+                      zoom(state.shown.indexOf(index));
+                    },
+                  },
+                  text,
+                )
+              : text,
+          );
+        }),
+      ),
+    ),
+  );
+  get("page").textContent = sorted.length
+    ? `${state.page * PAGE_ROWS + 1} to ${state.page * PAGE_ROWS + rows.length} of ${sorted.length.toLocaleString("en")}`
+    : "none";
   get("back").disabled = state.page === 0;
   get("next").disabled = state.page >= pages - 1;
 }
@@ -237,7 +376,8 @@ function sortBy(column) {
 
 // ---- zoom
 
-const dialog = get("zoom"), stage = get("stage");
+const dialog = get("zoom"),
+  stage = get("stage");
 let opener = null;
 
 function zoom(place) {
@@ -251,16 +391,29 @@ function zoom(place) {
 }
 
 function drawZoom() {
-  const index = state.shown[state.place], picture = pictures[index];
+  const index = state.shown[state.place],
+    picture = pictures[index];
   get("zoom-name").textContent = photos.id[index];
   get("zoom-place").textContent = `${state.place + 1} of ${state.shown.length}. ${describe(index)}`;
   stage.replaceChildren(makePicture(index, state.layer, state.subjectShown, false));
   stage.setAttribute("aria-label", `${LAYER_NAMES[state.layer]} of ${photos.id[index]}`);
   fillLegend(get("zoom-legend"), state.layer);
-  makeChoice(get("zoom-layer"), LAYERS.map((layer, number) => [layer, LAYER_NAMES[layer], String(number + 1)]), state.layer, setLayer);
+  makeChoice(
+    get("zoom-layer"),
+    LAYERS.map((layer, number) => [layer, LAYER_NAMES[layer], String(number + 1)]),
+    state.layer,
+    setLayer,
+  );
   const judged = subjects.map((subject, number) => [number, subject.name, format(subject.scores[index])]);
-  makeChoice(get("zoom-subject"), judged.filter(([number]) => picture.layers[number]), state.subjectShown,
-    number => { state.subjectShown = number; drawZoom(); });
+  makeChoice(
+    get("zoom-subject"),
+    judged.filter(([number]) => picture.layers[number]),
+    state.subjectShown,
+    number => {
+      state.subjectShown = number;
+      drawZoom();
+    },
+  );
   get("zoom-back").disabled = state.place === 0;
   get("zoom-next").disabled = state.place === state.shown.length - 1;
 }
@@ -273,7 +426,7 @@ function go(step) {
 }
 
 /** Shows the picture at the photo's own size, around a point given as shares of its sides. */
-function setFull(full, x = .5, y = .5) {
+function setFull(full, x = 0.5, y = 0.5) {
   state.full = full;
   stage.classList.toggle("full", full);
   get("zoom-full").setAttribute("aria-pressed", String(full));
@@ -293,7 +446,9 @@ stage.addEventListener("click", event => {
   const box = stage.firstElementChild.getBoundingClientRect();
   setFull(!state.full, (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height);
 });
-dialog.addEventListener("click", event => { if (event.target === dialog) dialog.close(); });
+dialog.addEventListener("click", event => {
+  if (event.target === dialog) dialog.close();
+});
 dialog.addEventListener("close", () => {
   const index = state.shown[state.place];
   const isCard = opener && opener.classList.contains("card");
@@ -322,16 +477,32 @@ get("zoom-full").addEventListener("click", () => setFull(!state.full));
 /** Buttons of which one is pressed; items are [value, name, note]. */
 function makeChoice(place, items, chosen, choose) {
   const focused = place.contains(document.activeElement) ? document.activeElement.dataset.value : null;
-  place.replaceChildren(...items.map(([value, name, note]) => make("button",
-    {type: "button", "data-value": value, "aria-pressed": String(value === chosen), onclick: () => choose(value)},
-    name, note ? make("small", {}, " " + note) : null)));
+  place.replaceChildren(
+    ...items.map(([value, name, note]) =>
+      make(
+        "button",
+        {type: "button", "data-value": value, "aria-pressed": String(value === chosen), onclick: () => choose(value)},
+        name,
+        note ? make("small", {}, " " + note) : null,
+      ),
+    ),
+  );
   if (focused !== null) place.querySelector(`[data-value="${focused}"]`)?.focus();
 }
 
 function drawChoices() {
   const sorts = [["worst", "Worst"], ...(hasAgreement ? [["disputed", "Most disputed"]] : [])];
-  makeChoice(get("sort"), sorts, state.sort, sort => { state.sort = sort; drawChoices(); drawGallery(select()); });
-  makeChoice(get("layer"), LAYERS.map(layer => [layer, LAYER_NAMES[layer]]), state.layer, setLayer);
+  makeChoice(get("sort"), sorts, state.sort, sort => {
+    state.sort = sort;
+    drawChoices();
+    drawGallery(select());
+  });
+  makeChoice(
+    get("layer"),
+    LAYERS.map(layer => [layer, LAYER_NAMES[layer]]),
+    state.layer,
+    setLayer,
+  );
 }
 
 function change(fields) {
@@ -343,7 +514,8 @@ function change(fields) {
 }
 
 function update() {
-  const chosen = select(), focused = document.activeElement;
+  const chosen = select(),
+    focused = document.activeElement;
   const row = focused && focused.classList.contains("row") ? focused.querySelector(".name").textContent : null;
   const rows = focused && focused.closest(".rows");
   get("count").textContent = `${chosen.length.toLocaleString("en")} of ${plural(count, "photo")}`;
@@ -351,14 +523,20 @@ function update() {
   drawSpreads();
   drawGallery(chosen);
   drawList(chosen);
-  if (row !== null) Array.from(rows.querySelectorAll(".row .name")).find(name => name.textContent === row)?.parentElement.focus();
+  if (row !== null)
+    Array.from(rows.querySelectorAll(".row .name"))
+      .find(name => name.textContent === row)
+      ?.parentElement.focus();
 }
 
 function start() {
   get("judged").hidden = false;
   for (const link of document.querySelectorAll(".contents a")) link.hidden = false;
   get("subject").append(...subjects.map((subject, number) => make("option", {value: number}, subject.name)));
-  get("view").append(make("option", {value: -1}, "all"), ...data.views.map((view, number) => make("option", {value: number}, view)));
+  get("view").append(
+    make("option", {value: -1}, "all"),
+    ...data.views.map((view, number) => make("option", {value: number}, view)),
+  );
   get("view").parentElement.hidden = data.views.length < 2;
   get("by-view").hidden = data.views.length < 2;
   get("by-group").hidden = data.groups.length < 2 || data.groups.length === count;
@@ -367,114 +545,16 @@ function start() {
   get("group").addEventListener("input", event => change({text: event.target.value, groups: FIRST_GROUPS}));
   get("group").form.addEventListener("submit", event => event.preventDefault());
   get("clear").addEventListener("click", () => change({view: -1, text: "", groups: FIRST_GROUPS}));
-  get("back").addEventListener("click", () => { state.page--; drawList(select()); });
-  get("next").addEventListener("click", () => { state.page++; drawList(select()); });
+  get("back").addEventListener("click", () => {
+    state.page--;
+    drawList(select());
+  });
+  get("next").addEventListener("click", () => {
+    state.page++;
+    drawList(select());
+  });
   drawChoices();
   update();
-}
-
-// ---- curves
-
-const SERIES = [["loss", "Loss", "loss", "val_loss"], ["dice", "Dice at the net's own resolution", "dice", "val_dice"]];
-
-/** Ticks of a loss: 1, 2 and 5 times powers of ten, thinned so that no two names touch. */
-function listTicks(low, high, place, minimum) {
-  const ticks = [];
-  for (let decade = Math.floor(Math.log10(low)); decade <= Math.ceil(Math.log10(high)); decade++) for (const step of [1, 2, 5]) {
-    const value = step * 10 ** decade, own = place(value);
-    if (value < low || value > high || ticks.some(tick => Math.abs(tick.place - own) < minimum)) continue;
-    ticks.push({place: own, text: String(+value.toPrecision(1))});
-  }
-  return ticks;
-}
-
-/** A scale from values to percent from the top, and its ticks. */
-function buildHeights(kind, values) {
-  const low = Math.min(...values), high = Math.max(...values);
-  if (kind === "dice") {
-    const own = buildScale(values);
-    return {place: value => 100 - own.place(value), ticks: own.ticks.map(tick => ({place: 100 - tick.place, text: tick.text}))};
-  }
-  if (low <= 0) {  // a loss that may be negative: no logarithm
-    const span = high - low || 1, place = value => 4 + 92 * (high - value) / span;
-    return {place, ticks: [low, (low + high) / 2, high].map(value => ({place: place(value), text: value.toPrecision(2)}))};
-  }
-  const span = Math.log10(high / low) || 1, place = value => 4 + 92 * Math.log10(high / value) / span;
-  return {place, ticks: listTicks(low, high, place, 11)};
-}
-
-function drawChart(experiment, runs, [kind, name, train, valid]) {
-  const values = runs.flatMap(run => [...run[train], ...run[valid]]).filter(value => value !== null);
-  if (!values.length) return null;
-  const heights = buildHeights(kind, values), last = Math.max(...runs.flatMap(run => run.epochs)), first = Math.min(1, last - 1);
-  const across = epoch => last > first ? 100 * (epoch - first) / (last - first) : 50;
-  const lines = [], dots = [];
-  runs.forEach((run, number) => {
-    for (const series of [train, valid]) {
-      const points = run.epochs.map((epoch, place) => [epoch, run[series][place]]).filter(([, value]) => value !== null);
-      const line = document.createElementNS("http://www.w3.org/2000/svg", "polyline");
-      line.setAttribute("points", points.map(([epoch, value]) => `${across(epoch).toFixed(2)},${heights.place(value).toFixed(2)}`).join(" "));
-      line.setAttribute("class", `s${number % 6} ${series === train ? "train" : "valid"}`);
-      lines.push(line);
-    }
-    for (const epoch of kind === "dice" ? run.best : []) {
-      const value = run[valid][run.epochs.indexOf(epoch)];
-      if (value !== null && value !== undefined) dots.push(make("i", {class: `dot s${number % 6}`, style: {left: across(epoch) + "%", top: heights.place(value) + "%"}}));
-    }
-  });
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  for (const [key, value] of [["viewBox", "0 0 100 100"], ["preserveAspectRatio", "none"], ["aria-hidden", "true"]]) svg.setAttribute(key, value);
-  svg.append(...lines);
-  const cursor = make("i", {class: "cursor", hidden: true}), readout = make("p", {class: "soft readout"});
-  const best = runs.map(run => {
-    const known = run[valid].filter(value => value !== null);
-    return known.length ? `fold ${run.fold} ${format((kind === "dice" ? Math.max : Math.min)(...known))}` : "";
-  }).filter(Boolean).join(", ");
-  readout.textContent = `best of validation: ${best}`;
-  const show = epoch => {
-    cursor.hidden = false;
-    cursor.style.left = across(epoch) + "%";
-    plot.setAttribute("aria-valuenow", epoch);
-    readout.textContent = `epoch ${epoch}: ` + runs.map(run => {
-      const value = run[valid][run.epochs.indexOf(epoch)];
-      return value === null || value === undefined ? "" : `fold ${run.fold} ${format(value)}`;
-    }).filter(Boolean).join(", ");
-    plot.setAttribute("aria-valuetext", readout.textContent);
-  };
-  const hide = () => { cursor.hidden = true; readout.textContent = `best of validation: ${best}`; };
-  let current = last;
-  const plot = make("div", {class: "plot", tabindex: 0, role: "slider", "aria-valuemin": Math.max(first, 1), "aria-valuemax": last, "aria-valuenow": last,
-    "aria-valuetext": `epoch ${last}`, "aria-label": `${name} of ${experiment} by epoch; best of validation: ${best}`,
-    onpointermove: event => {
-      const box = plot.getBoundingClientRect();
-      current = Math.min(Math.max(Math.round(first + (event.clientX - box.left) / box.width * (last - first)), first || 1), last);
-      show(current);
-    },
-    onpointerleave: hide, onblur: hide,
-    onkeydown: event => {
-      const step = {ArrowLeft: -1, ArrowRight: 1}[event.key];
-      if (!step) return;
-      event.preventDefault();
-      current = Math.min(Math.max(current + step, 1), last);
-      show(current);
-    }}, svg, ...dots, cursor);
-  const ticks = heights.ticks.map(tick => make("span", {class: "tick", style: {top: tick.place + "%"}}, tick.text));
-  const epochs = Array.from(new Set([Math.max(first, 1), Math.round((Math.max(first, 1) + last) / 2), last]));
-  return make("figure", {class: "chart"}, make("figcaption", {}, name), make("div", {class: "frame"},
-    make("div", {class: "ticks", "aria-hidden": "true"}, ...ticks), plot,
-    make("div", {class: "axis", "aria-hidden": "true"}, ...epochs.map(epoch => make("span", {style: {left: across(epoch) + "%"}}, String(epoch))))), readout);
-}
-
-function drawCurves() {
-  const folds = data.curves.map(({runs}) => runs.length);
-  if (!folds.length) return get("curves").append(make("p", {class: "soft"}, "No epoch is finished yet."));
-  get("curves").append(make("p", {class: "soft key"}, make("i", {class: "swatch line"}), "validation ", make("i", {class: "swatch line dashed"}),
-    "training ", make("i", {class: "swatch ring"}), "the weights that predict. A colour is a fold; the scales are logarithmic."));
-  for (const {experiment, runs} of data.curves) {
-    const names = runs.map((run, number) => make("span", {class: `fold s${number % 6}`}, `fold ${run.fold}`));
-    get("curves").append(make("article", {class: "experiment"}, make("h3", {}, experiment, " ", make("small", {}, ...names)),
-      make("div", {class: "charts"}, ...SERIES.map(series => drawChart(experiment, runs, series)))));
-  }
 }
 
 // ---- theme
@@ -485,16 +565,26 @@ function setTheme(theme) {
   if (theme === "system") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
   get("theme").textContent = "Theme: " + theme;
-  try { localStorage.setItem("theme", theme); } catch { /* no storage from disk: it is the system's next time */ }
+  try {
+    localStorage.setItem("theme", theme);
+  } catch {
+    /* no storage from disk: it is the system's next time */
+  }
 }
 
 get("theme").addEventListener("click", () => {
   setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme || "system") + 1) % THEMES.length]);
 });
 let kept = null;
-try { kept = localStorage.getItem("theme"); } catch { /* as above */ }
+try {
+  kept = localStorage.getItem("theme");
+} catch {
+  /* as above */
+}
 if (THEMES.includes(kept)) setTheme(kept);
-window.addEventListener("beforeprint", () => { for (const image of document.images) image.loading = "eager"; });
+window.addEventListener("beforeprint", () => {
+  for (const image of document.images) image.loading = "eager";
+});
 
-drawCurves();
+drawCurves(get("curves"), data.curves);
 if (count) start();

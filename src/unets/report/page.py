@@ -83,7 +83,7 @@ def render_page(content: Content) -> str:
     return template.substitute(
         house=read_part(_HOUSE, "house.css"),
         style=read_part(_PACKAGE, "page.css"),
-        script=read_part(_PACKAGE, "page.js"),
+        script=read_part(_PACKAGE, "charts.js") + read_part(_PACKAGE, "page.js"),
         competition=escape(content.competition),
         summary=escape(_summarize(content)),
         date=escape(f"{str(origin['date'])[:16].replace('T', ' ')} UTC"),
