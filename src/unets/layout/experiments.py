@@ -77,7 +77,7 @@ def propose_experiments(
     height, width = size_hw
     num_fed = max(num_train * (num_folds - 1) // num_folds, 1)
     how = "as the photos are" if size_hw == photo_hw else f"photos of {photo_hw[0]} x {photo_hw[1]} fitted to it"
-    passes = (_GPU_PASSES if machine.has_gpu else _CPU_PASSES) * min(max(budget / (height * width), 1), 4)
+    passes = (_GPU_PASSES if machine.has_gpu else _CPU_PASSES) * min(budget / (height * width), 4)
     epochs = min(max(round(passes / num_fed), 20 if machine.has_gpu else 6), 100 if machine.has_gpu else 60)
     augment = AugmentConfig(hue_deg=0, saturation=0, grey=0) if is_grey else AugmentConfig()
     batch_size = min(8 if machine.has_gpu else 4, num_fed)
