@@ -27,7 +27,15 @@ import psutil
 from crowd import Crowd, lay_out_crowd
 
 from unets.catalog import load_catalog
-from unets.config import DataConfig, EnsembleConfig, ExperimentConfig, ModelConfig, TrainingConfig, load_dataset
+from unets.config import (
+    DataConfig,
+    EnsembleConfig,
+    ExperimentConfig,
+    ModelConfig,
+    Postprocessing,
+    TrainingConfig,
+    load_dataset,
+)
 from unets.data.geometry import SizeHW
 from unets.origin import describe_origin
 from unets.runs import write_json
@@ -39,6 +47,14 @@ STAGES = ("01_check_data", "02_make_folds", "03_train", "04_predict", "05_ensemb
 CHECK = "07_check_submission"
 _SAMPLE_SECONDS = 2.0  # between two looks at a stage's memory, which cost some 0.1 s each
 _MIB, _GB = 2**20, 1e9
+# Given, not fitted: nets this small would keep steps that cost several times the rest, which better ones do not.
+_ENSEMBLE = EnsembleConfig(
+    experiments=("small", "larger"),
+    averaging="probability",
+    weights="equal",
+    threshold=0.5,
+    postprocessing=Postprocessing(),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,7 +177,7 @@ def _lay_out(folder: Path, input_dir: Path, num_photos: int, full_hw: SizeHW | N
         "dataset": ("DATASET", crowd.dataset),
         "small": ("EXPERIMENT", experiment),
         "larger": ("EXPERIMENT", larger),
-        "ensemble": ("ENSEMBLE", EnsembleConfig(experiments=("small", "larger"))),
+        "ensemble": ("ENSEMBLE", _ENSEMBLE),
     }
     for name, (constant, config) in contents.items():
         kind = type(config).__name__
