@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from unets.config import DatasetConfig, SizeHW
@@ -23,6 +24,9 @@ from unets.rle import encode_rle
 
 # Before any test loads it: TensorFlow notes each batch that a test makes fail ("Error occurred when finalizing ...").
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Two test processes share the cores with whatever else is at work: a slow example is no fault.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -180,6 +180,6 @@ def test_pages_of_a_tiff_are_files(tmp_path: Path, dtype: type) -> None:
     for page, paths in zip(pages, found.values(), strict=True):
         read = np.array(Image.open(BytesIO(read_bytes(Path(paths[0])))))
         np.testing.assert_array_equal(read, page)
-    assert read_stamp(found["03"][0]) == read_stamp(tmp_path / "volume.tif")
+    assert read_stamp(Path(found["03"][0])) == read_stamp(tmp_path / "volume.tif")
     with pytest.raises(InputError, match=r"volume.tif/11.png must exist"):
         read_bytes(tmp_path / "volume.tif" / "11.png")
