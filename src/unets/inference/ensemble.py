@@ -33,7 +33,7 @@ STEPS: dict[str, tuple[Any, ...]] = {
     "max_components": (1, 2, 3),
     "min_area_px": (10, 100, 1000, 10_000),
 }
-MIN_TO_SELECT = 5  # members from which on forward selection is tried, too
+MIN_TO_SELECT = 3  # members from which on forward selection is tried, too: it can leave poor ones out altogether
 
 
 class Member(Config):
