@@ -49,3 +49,13 @@ def test_figures_over_all_pixels_stand_below_the_table(tmp_path: Path) -> None:
         "(IoU: sky 0.818, pole 0.333)"
     )
     assert line in render_results(tmp_path)
+
+
+def test_what_an_ensemble_is_made_of_stands_below_the_commands(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    ensemble = RECORD | {"kind": "ensemble", "name": "both", "contributions": ["| member |\n", "| tried |\n"]}
+    alone = {"experiment": "a", "weight": 1.0}
+    (tmp_path / "tiny" / "both.json").write_text(json.dumps(ensemble | {"members": [alone, alone]}))
+    assert render_results(tmp_path).endswith("both is made of, and what was tried:\n\n| member |\n\n| tried |\n")
+    (tmp_path / "tiny" / "both.json").write_text(json.dumps(ensemble | {"members": [alone]}))
+    assert "made of" not in render_results(tmp_path)  # nothing that the first table does not say

@@ -1,4 +1,4 @@
-from unets.tables import render_table
+from unets.tables import Table, render_table
 
 
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
@@ -10,3 +10,8 @@ def test_columns_are_as_wide_as_their_widest_cell() -> None:
 
 def test_a_table_without_rows_is_its_header() -> None:
     assert render_table(["a", "b"], []) == "a  b"
+
+
+def test_a_table_for_a_page() -> None:
+    table = Table(header=("a|b", "n"), rows=(("x", "1"),), right=frozenset({"n"}))
+    assert table.to_markdown() == "| a\\|b | n |\n| --- | ---: |\n| x | 1 |\n"

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from unets.config import DatasetConfig, ExperimentConfig
+from unets.contributions import tabulate_members, tabulate_trials
 from unets.errors import InputError
 from unets.inference.ensemble import Ensemble, read_ensemble
 from unets.intervals import bootstrap_mean
@@ -92,6 +93,9 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
         "oof": ensemble.score.model_dump(),
         "gain_over_best_member": ensemble.gain_over_best_member.model_dump(),
         **ensemble.model_dump(mode="json", include={"members", "averaging", "threshold", "postprocessing", "trials"}),
+        "contributions": [
+            table.to_markdown() for table in (tabulate_members(project, ensemble), tabulate_trials(ensemble))
+        ],
         "test": read_json(score_path) if score_path.exists() else None,
         "cost": sum_cost(metrics),
         "command": f"make pipeline score COMPETITION={project.competition} {choice} FOLD={_join(ensemble.folds)}",
@@ -112,6 +116,7 @@ def render_results(results_dir: Path) -> str:
             metrics = sorted({record["metric"] for record in rows} - {"dice"})
             told = f"The metric is {', '.join(metrics)}.\n\n" if metrics else ""
             parts.append(f"{told}{_render_table(rows)}\n{_render_pixels(rows)}{_render_commands(rows)}")
+            parts += [_render_contributions(record) for record in rows if len(record.get("members", [])) > 1]
         if rows := [record for record in judged if record["competition"] == competition]:
             parts.append(f"Scored by Kaggle (`results/{competition}/kaggle/*.json`):\n\n{_render_judged(rows)}")
     return "\n".join(parts)
@@ -201,6 +206,12 @@ def _render_judged(records: list[dict[str, Any]]) -> str:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _render_contributions(record: dict[str, Any]) -> str:
+    """Renders what the parts of an ensemble contribute, of records that say so."""
+    tables = record.get("contributions", [])
+    return "\n".join([f"What {record['name']} is made of, and what was tried:\n", *tables]) if tables else ""
 
 
 def _render_pixels(records: list[dict[str, Any]]) -> str:

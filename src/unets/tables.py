@@ -18,6 +18,12 @@ class Table:
         """Lays it out for a terminal."""
         return render_table(self.header, self.rows, right=self.right)
 
+    def to_markdown(self) -> str:
+        """Lays it out for a page that is rendered from Markdown."""
+        rules = ["---:" if name in self.right else "---" for name in self.header]
+        lines = [self.header, rules, *self.rows]
+        return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
 
 def render_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> str:
     """Lays cells out in columns, each as wide as its widest cell.
