@@ -88,7 +88,7 @@ def main() -> None:
         struck = _lay_out(folder / "struck", args.input, args.photos, args.full_size)
         moments = strike(struck, prices, args.kills, args.seed)
         unequal = compare_files(crowd, struck)
-        print(f"{args.kills} kills ({', '.join(moments)}): {len(unequal)} files differ {unequal[:5]}")
+        print(f"{len(moments)} kills ({', '.join(moments)}): {len(unequal)} files differ {unequal[:5]}")
         found |= {"kills": moments, "files_that_differ": unequal}
     write_json(args.out, {"origin": describe_origin(ROOT), "stages": [price.to_dict() for price in prices], **found})
     if args.folder is None:
