@@ -1,8 +1,7 @@
 """Checks any submission: header, ids, order, count, and every run of every mask."""
 
 from unets import cli
-from unets.catalog import load_catalog
-from unets.inference.check import check_submission, find_sample
+from unets.inference.check import check_submission, find_reference
 from unets.inference.submission import find_submission
 
 
@@ -10,9 +9,7 @@ def main(stage: cli.Stage) -> None:
     """Names the first faults by row, if there are any."""
     project, dataset = stage.project, stage.dataset
     path = find_submission(project, stage.args.submission)
-    sample_path = find_sample(dataset, project.input_dir)
-    is_needed = sample_path is None or dataset.size_hw is None
-    photos = load_catalog(dataset, project.input_dir).test if is_needed else ()
+    sample_path, photos = find_reference(dataset, project.input_dir)
     check_submission(path, sample_path, dataset, photos=photos, jobs=stage.args.jobs)
     print(f"{path}: valid")
 

@@ -38,7 +38,12 @@ def find_sources(stage: cli.Stage) -> list[ModelSource]:
             open_runs([project.run_dir(name, fold) for fold in stage.list_folds(experiment)])
             for name, experiment in stage.experiments.items()
         ]
-    known = {"competition": project.competition, "channels": dataset.channels, "photo_hw": dataset.size_hw}
+    known = {
+        "competition": project.competition,
+        "channels": "grey" if dataset.channels == "grey" else "rgb",  # of any kind, photos are seen as they are
+        "value_range": dataset.value_range,
+        "photo_hw": dataset.size_hw,
+    }
     return [replace(source, card=source.card.model_copy(update=known)) for source in sources]
 
 

@@ -126,3 +126,13 @@ def test_a_notebook_gets_a_jpeg_and_words() -> None:
         assert (jpeg.format, jpeg.size) == ("JPEG", (40, 30))
         assert np.abs(np.asarray(jpeg).astype(int) - 200).max() <= 2
     assert repr(picture) == "a grey field"
+
+
+def test_what_nobody_labelled_is_neither_right_nor_wrong() -> None:
+    truth_hw, mask_hw = np.array([[VOID, VOID, 1, 0]], dtype=np.uint8), np.array([[1, 0, 0, 1]], dtype=np.uint8)
+    kinds = {kind: pixels_hw.tolist() for kind, pixels_hw in find_differences(truth_hw, mask_hw).items()}
+    assert kinds == {
+        "missed": [[False, False, True, False]],
+        "too much": [[False, False, False, True]],
+        "wrong class": [[False] * 4],
+    }

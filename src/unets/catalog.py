@@ -278,7 +278,7 @@ def _find_all(pattern: str, input_dir: Path, left_out: set[str]) -> dict[str, tu
         found = find_ids(input_dir, pattern)
     except InputError as error:
         raise InputError(f"{error}. {_describe_folder(input_dir)}" if input_dir.is_dir() else str(error)) from error
-    if left_out:
+    if any(path in left_out for path in _flatten(found)):  # seldom: 100,064 test photos are not listed twice for it
         found = {id_: kept for id_, paths in found.items() if (kept := tuple(p for p in paths if p not in left_out))}
     if not found:
         folder = (input_dir / pattern.replace("*", "_")).parent

@@ -96,10 +96,11 @@ def find_differences(
     """Finds what a mask gets wrong; bool (height, width) for each kind of `DIFFERENCES_RGB`.
 
     Args:
-        truth_hw: uint8 (height, width) class index; 0 is background.
+        truth_hw: uint8 (height, width) class index; 0 is background, VOID is neither right nor wrong.
         mask_hw: the same.
     """
-    differs_hw, is_object_hw, is_found_hw = truth_hw != mask_hw, truth_hw > 0, mask_hw > 0
+    differs_hw = (truth_hw != mask_hw) & (truth_hw != VOID)
+    is_object_hw, is_found_hw = truth_hw > 0, mask_hw > 0
     kinds = differs_hw & ~is_found_hw, differs_hw & ~is_object_hw, differs_hw & is_object_hw & is_found_hw
     return dict(zip(DIFFERENCES_RGB, kinds, strict=True))
 

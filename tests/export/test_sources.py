@@ -135,6 +135,8 @@ def test_a_model_file_is_what_it_was_made_of(plant_run: Plant, plant_ensemble: P
     found = open_model(write_file(tmp_path / "x.safetensors", source))
     assert found.card == source.card
     assert found.card.fingerprint == source.card.fingerprint
+    ranged = found.card.model_copy(update={"value_range": (0, 4095)})  # of 12 bits: other masks of the same photo
+    assert ranged.fingerprint != found.card.fingerprint
     assert [[net.name for net in nets] for nets in found.weights] == [  # type: ignore[union-attr]
         ["unet_a/fold0", "unet_a/fold1"],
         ["unet_b/fold0", "unet_b/fold1"],

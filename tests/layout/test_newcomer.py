@@ -511,11 +511,19 @@ def test_config_files_are_never_overwritten_unasked(folder: Folder) -> None:
     folder.project.configs_dir.mkdir(parents=True)
     mine = folder.project.configs_dir / "dataset.py"
     mine.write_text("mine")
-    with pytest.raises(InputError, match=r"configs/mine must not be there yet"):
+    with pytest.raises(InputError, match=r"configs/mine/dataset.py must not be there yet"):
         welcome(folder.project)
     assert mine.read_text() == "mine"
     welcome(folder.project, anew=True)
     assert "DATASET" in mine.read_text()
+    # Killed before its last file: the next call goes on, but not over what somebody else wrote.
+    mine.unlink()
+    welcome(folder.project)
+    mine.unlink()
+    (folder.project.configs_dir / "ensemble.py").write_text("mine")
+    with pytest.raises(InputError, match=r"configs/mine/ensemble.py must not be there yet"):
+        welcome(folder.project)
+    assert not mine.exists()
 
 
 def test_what_cannot_be_told_is_said(folder: Folder) -> None:

@@ -4,8 +4,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from unets.report.pictures import DIFFERENCES_RGB, LAYER_PX, draw_difference, draw_mask, fit, shrink_mask
-from unets.viz import COLOURS_RGB
+from unets.data.samples import VOID
+from unets.report.pictures import LAYER_PX, draw_difference, draw_mask, fit, shrink_mask
+from unets.viz import COLOURS_RGB, DIFFERENCES_RGB
 
 Mask = npt.NDArray[np.uint8]
 
@@ -58,3 +59,13 @@ def test_a_small_pixel_is_of_the_class_that_covers_half_of_it() -> None:
     mask = np.array([[1, 1, 1, 0, 2, 2], [1, 1, 0, 0, 1, 2]], dtype=np.uint8)
     assert shrink_mask(mask, (1, 3)).tolist() == [[1, 0, 2]]
     assert shrink_mask(mask, (2, 6)) is mask
+
+
+def test_what_nobody_labelled_has_no_class_and_no_difference() -> None:
+    truth = np.zeros((LAYER_PX + 80, 40), dtype=np.uint8)  # large enough to be shrunk
+    truth[:, :8], truth[:, 8:16] = 1, VOID
+    mask = np.zeros_like(truth)
+    mask[:, 8:16] = 1
+    assert (read(draw_mask(truth))[:, 10:14, 3] == 0).all() and (read(draw_mask(truth))[:, 2:6, 3] > 0).all()
+    rgba = read(draw_difference(truth, mask))
+    assert (rgba[:, 10:, 3] == 0).all() and (rgba[:, 2:6, 3] > 0).all()

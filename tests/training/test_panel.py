@@ -233,3 +233,20 @@ def test_it_changes_nothing_of_what_is_trained(tmp_path: Path) -> None:
     assert len(alone) > 10
     for one, other in zip(alone, watched, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+class PartlyLabelled(Scene):
+    """Of photo 0 the right half, which is no car, is not labelled."""
+
+    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        photo, coverage = super().__getitem__(index)
+        void = np.zeros((*SIZE_HW, 1), dtype=np.uint8)
+        void[:, TRUE_WIDTH_PX:] = 255 if index == 0 else 0
+        return photo, np.concatenate([coverage, void], axis=-1)
+
+
+def test_pixels_that_nobody_labelled_are_not_wrong(tmp_path: Path) -> None:
+    # Dice of all pixels would be 2/3 and 0.8; of those that are labelled it is 1 for photo 0, which comes last.
+    scene = PartlyLabelled(tmp_path, [64, 48])
+    scene.build().on_epoch_end(1)
+    assert [id_ for id_, _ in scene.read_choice()] == ["photo01", "photo00"]

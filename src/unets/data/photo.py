@@ -46,6 +46,7 @@ class Photo:
     Args:
         path: a file, or a member of a zip.
         upright: whether the orientation tag is followed; without, the photo is as it is stored.
+        value_range: of a photo of 16 bits, what becomes 0 and 255; None takes the higher 8.
 
     Attributes:
         size_hw: (height, width) as it is seen.
@@ -54,8 +55,8 @@ class Photo:
         InputError: the file is missing, empty, cut off, or no photo that OpenCV or Pillow reads.
     """
 
-    def __init__(self, path: Path, *, upright: bool = True) -> None:
-        self.path, self.content = path, read_bytes(path)
+    def __init__(self, path: Path, *, upright: bool = True, value_range: tuple[int, int] | None = None) -> None:
+        self.path, self.content, self.value_range = path, read_bytes(path), value_range
         stored_hw, orientation = self._look()
         self._turn = _TURNS.get(orientation if upright else 1, _TURNS[1])
         self.size_hw: SizeHW = (stored_hw[1], stored_hw[0]) if self._turn[0] else stored_hw
@@ -63,7 +64,7 @@ class Photo:
     def read(self, size_hw: SizeHW | None = None) -> ImageU8:
         """Reads the photo, shrunk to `size_hw` by area, as `io.read_image` does.
 
-        Transparency is left out, grey photos come as three equal channels, 16 bits as the higher 8.
+        Transparency is left out, grey photos come as three equal channels, 16 bits as `value_range` says.
 
         Args:
             size_hw: (height, width) wanted; None keeps the photo's own.
@@ -76,7 +77,7 @@ class Photo:
         """
         stored_hw = (size_hw[1], size_hw[0]) if size_hw is not None and self._turn[0] else size_hw
         try:
-            image = decode_image(self.content, self.path, stored_hw)
+            image = decode_image(self.content, self.path, stored_hw, self.value_range)
         except (InputError, cv2.error) as error:
             image_or_none = self._decode_with_pillow(stored_hw)
             if image_or_none is None:
@@ -132,9 +133,9 @@ class Photo:
         return np.ascontiguousarray(image[:, ::-1] if flips_width else image)
 
 
-def read_photo(path: str | Path, *, upright: bool = True) -> ImageU8:
-    """Reads a photo of any format, uint8 RGB (height, width, 3); see `Photo`."""
-    return Photo(Path(path), upright=upright).read()
+def read_photo(path: str | Path, *, upright: bool = True, value_range: tuple[int, int] | None = None) -> ImageU8:
+    """Reads a photo of any format, uint8 RGB (height, width, 3); see `Photo`. A model's range is on its card."""
+    return Photo(Path(path), upright=upright, value_range=value_range).read()
 
 
 def list_suffixes() -> frozenset[str]:

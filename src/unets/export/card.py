@@ -49,6 +49,7 @@ class ModelCard(Config):
     competition: str
     classes: tuple[str, ...]
     channels: Literal["rgb", "grey"] = "rgb"  # of the photos trained on; for grey, colours are taken away
+    value_range: tuple[int, int] | None = None  # of photos of 16 bits: what the nets saw as 0 and 255
     photo_hw: SizeHW | None = None  # size of the photos trained on; None: not known, or of many sizes
     members: tuple[MemberCard, ...]
     recipe: Recipe
@@ -100,6 +101,7 @@ class ModelCard(Config):
                 for member in self.members
             ],
             channels=self.channels,
+            **({} if self.value_range is None else {"value_range": self.value_range}),
             recipe=self.recipe.model_dump(mode="json"),
             photo_hw=None if steps == Postprocessing() else self.photo_hw,
         )

@@ -9,8 +9,7 @@ import numpy.typing as npt
 from unets.catalog import load_catalog
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
-from unets.data.io import read_image
-from unets.data.samples import Sample, read_mask
+from unets.data.samples import Sample, read_mask, read_photo
 from unets.errors import InputError
 from unets.export.exporting import TrialPhoto, TrialPhotos
 from unets.folds import read_folds
@@ -43,7 +42,7 @@ def find_oof_photos(
         raise InputError(f"{experiment} must have photos out of fold {fold}. Received: {len(samples)}")
     shown, scored = _spread(samples[1::2], MAX_CALIBRATION), _spread(samples[::2], num_photos)
     return TrialPhotos(
-        calibration=[read_image(sample.photo_path, size_hw) for sample in shown],
+        calibration=[read_photo(sample, size_hw) for sample in shown],
         photos=_read(dataset, scored, size_hw),
         total=len(scored),
     )
@@ -57,7 +56,7 @@ def _spread(samples: Sequence[Sample], most: int) -> list[Sample]:
 def _read(dataset: DatasetConfig, samples: Sequence[Sample], size_hw: SizeHW) -> Iterator[TrialPhoto]:
     for sample in samples:
         score = partial(_score, read_mask(sample, dataset), dataset)
-        yield TrialPhoto(image=read_image(sample.photo_path, size_hw), group=sample.group, score=score)
+        yield TrialPhoto(image=read_photo(sample, size_hw), group=sample.group, score=score)
 
 
 def _score(truth_hw: npt.NDArray[np.uint8], dataset: DatasetConfig, probs_hwc: npt.NDArray[np.float32]) -> float:

@@ -13,13 +13,13 @@ from io import StringIO
 from itertools import groupby, islice
 from pathlib import Path
 
-from unets.catalog import default_header, load_catalog, parse_row
+from unets.catalog import default_header, parse_row
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
 from unets.data.samples import Sample, read_full_size
 from unets.errors import InputError
 from unets.folds import hash_folds
-from unets.inference.check import check_submission, find_sample, read_wanted
+from unets.inference.check import check_submission, find_reference, read_wanted
 from unets.inference.ensemble import Ensemble, read_ensemble
 from unets.inference.maps import MapReader, open_maps
 from unets.inference.parts import drop_parts, find_missing_parts, join_parts, part_path, write_part
@@ -104,10 +104,7 @@ def write_submission(
             the folds have changed since; another process writes a submission of that name.
     """
     ensemble = read_ensemble(project, ensemble_name)
-    sample_path = find_sample(dataset, project.input_dir)
-    # Of one size and named by a sample, photos need not be listed: the catalog of Carvana's 100,064 takes 40 MB.
-    is_known = sample_path is not None and dataset.size_hw is not None
-    test = () if is_known else load_catalog(dataset, project.input_dir).test
+    sample_path, test = find_reference(dataset, project.input_dir)
     header, rows = read_wanted(sample_path, dataset, test)
     name = name or _choose_name(ensemble)
     path, folder = project.submission_path(name), project.submission_parts_dir(name)

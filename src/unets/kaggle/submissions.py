@@ -13,10 +13,9 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Literal
 
-from unets.catalog import load_catalog
 from unets.config import Config, DatasetConfig
 from unets.errors import InputError
-from unets.inference.check import check_submission, find_sample
+from unets.inference.check import check_submission, find_reference
 from unets.kaggle.client import Session, find_competition, find_status, sign_in
 from unets.log import format_duration, show_progress
 from unets.paths import Project
@@ -89,9 +88,7 @@ def check_before(project: Project, dataset: DatasetConfig, path: Path, *, jobs: 
     Raises:
         InputError: it is at fault, or there is no sample submission to hold it against.
     """
-    sample_path = find_sample(dataset, project.input_dir)
-    is_known = sample_path is not None and dataset.size_hw is not None
-    photos = () if is_known else load_catalog(dataset, project.input_dir).test
+    sample_path, photos = find_reference(dataset, project.input_dir)
     check_submission(path, sample_path, dataset, photos=photos, jobs=jobs)
 
 

@@ -31,11 +31,8 @@ def welcome(project: Project, *, names_path: Path | None = None, anew: bool = Fa
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", project.competition):
         raise InputError(f"`COMPETITION` must be of letters, digits, `_` and `-`. Received: {project.competition!r}")
-    if project.configs_dir.exists() and not anew:
-        raise InputError(
-            f"{project.configs_dir} must not be there yet. Received: it is; another COMPETITION= is a new one, and "
-            f"ANEW=1 writes over its dataset.py and ensemble.py"
-        )
+    if (project.configs_dir / "dataset.py").exists() and not anew:
+        raise _refuse(project.configs_dir / "dataset.py")
     if names_path is not None and not names_path.is_file():
         raise InputError(f"`CLASSES` must be a csv, txt or json. Received: {names_path}, which does not exist")
     inventory = take_inventory(project.input_dir)
@@ -50,10 +47,22 @@ def welcome(project: Project, *, names_path: Path | None = None, anew: bool = Fa
         is_grey=guess.fields.get("channels") == "grey",
     )
     name, folder = project.competition, project.configs_dir
-    texts = {"dataset": write_dataset_text(name, guess), "ensemble": write_ensemble_text(name, proposals, guess)}
-    for proposal in proposals:
-        texts[proposal.name] = write_experiment_text(name, proposal, on_gpu=machine.has_gpu)
-    for stem, text in texts.items():
-        write_text(folder / f"{stem}.py", text)
-        logger.info("%s", folder / f"{stem}.py")
+    texts = {p.name: write_experiment_text(name, p, on_gpu=machine.has_gpu) for p in proposals}
+    texts |= {"ensemble": write_ensemble_text(name, proposals, guess)}
+    # The last makes it a competition: what a kill leaves before is no obstacle to the next call.
+    texts |= {"dataset": write_dataset_text(name, guess)}
+    paths = {folder / f"{stem}.py": text for stem, text in texts.items()}
+    for path, text in paths.items():
+        if path.exists() and path.read_text(encoding="utf-8") != text and not anew:
+            raise _refuse(path)
+    for path, text in paths.items():
+        write_text(path, text)
+        logger.info("%s", path)
     return guess
+
+
+def _refuse(path: Path) -> InputError:
+    return InputError(
+        f"{path} must not be there yet. Received: it is; another COMPETITION= is a new one, and ANEW=1 writes over the "
+        "files of this one"
+    )

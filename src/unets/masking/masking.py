@@ -189,7 +189,7 @@ class _Budget:
 def _read(plan: Plan, budget: _Budget, task: Task) -> _Seen | Failure:
     card = plan.source.card
     try:
-        photo = Photo(task.photo_path, upright=plan.upright)
+        photo = Photo(task.photo_path, upright=plan.upright, value_range=card.value_range)
         with budget.hold(photo.size_hw):
             images = {size_hw: take_colours(photo.read(size_hw), card.channels) for size_hw in card.sizes}
     except (InputError, OSError) as error:

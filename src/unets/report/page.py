@@ -19,10 +19,9 @@ from unets.origin import format_commit
 from unets.pages.parts import embed_json, read_part, render_html_table
 from unets.report.curves import Curves
 from unets.report.ledger import Ledger
-from unets.report.pictures import DIFFERENCES_RGB
 from unets.report.subjects import Subject
 from unets.tables import Table
-from unets.viz import COLOURS_RGB, Colour
+from unets.viz import COLOURS_RGB, DIFFERENCES_RGB, Colour
 
 _PACKAGE, _HOUSE = "unets.report", "unets.pages"
 _METRICS = {"dice": "Dice", "iou": "IoU"}

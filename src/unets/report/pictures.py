@@ -10,15 +10,13 @@ import numpy.typing as npt
 
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW, cover, shrink
-from unets.data.io import encode_jpeg, encode_layer, read_image
-from unets.data.samples import Sample, read_mask
+from unets.data.io import encode_jpeg, encode_layer
+from unets.data.samples import VOID, Sample, read_mask, read_photo
 from unets.inference.postprocess import ClassMask, find_box
 from unets.report.sources import Source
-from unets.viz import COLOURS_RGB, find_borders
+from unets.viz import COLOURS_RGB, DIFFERENCES_RGB, find_borders, find_differences
 
 PHOTO_PX, LAYER_PX = 1280, 1920  # longest sides
-# Over a photo that is dimmed: orange and blue, which the usual kinds of colour blindness tell apart, and yellow.
-DIFFERENCES_RGB = {"missed": (255, 128, 32), "too much": (80, 190, 255), "wrong class": (240, 228, 66)}
 _FILL, _SOLID = 80, 255  # opacities
 _MAX_CLASSES = 127  # that have a colour of their own in a layer's palette, inside and border
 
@@ -50,16 +48,17 @@ def draw(task: DrawTask) -> Drawing:
     for number, source in task.sources.items():
         mask_hw = source.make_mask(task.sample.id, full_hw)
         layers[number] = draw_mask(mask_hw), draw_difference(truth_hw, mask_hw)
-    photo = encode_jpeg(read_image(task.sample.photo_path, fit(full_hw, PHOTO_PX)))
+    photo = encode_jpeg(read_photo(task.sample, fit(full_hw, PHOTO_PX)))
     return Drawing(size_hw=full_hw, photo=photo, truth=draw_mask(truth_hw), layers=layers)
 
 
 def draw_mask(mask_hw: ClassMask) -> bytes:
-    """Draws a mask: each class tinted, with a solid border.
+    """Draws a mask: each class tinted, with a solid border; nothing where nobody labelled.
 
     Args:
         mask_hw: uint8 (height, width) class index; 0 is background.
     """
+    mask_hw = np.where(mask_hw == VOID, np.uint8(0), mask_hw)
     values_hw = shrink_mask(mask_hw, fit((mask_hw.shape[0], mask_hw.shape[1]), LAYER_PX)).copy()
     num_classes = min(int(values_hw.max()), _MAX_CLASSES)
     thickness_px = max(round(max(values_hw.shape) / 480), 1)
@@ -77,11 +76,12 @@ def draw_difference(truth_hw: ClassMask, mask_hw: ClassMask) -> bytes:
     """Draws what of the truth a mask misses, what it has too much, and what it takes for another class.
 
     Args:
-        truth_hw: uint8 (height, width) class index; 0 is background.
+        truth_hw: uint8 (height, width) class index; 0 is background, VOID is neither right nor wrong.
         mask_hw: the same.
     """
-    # Where they differ: 1 where the mask has nothing, 2 where the truth has nothing, else 3.
-    kinds_hw = (truth_hw != mask_hw) * (np.uint8(3) - np.uint8(2) * (mask_hw == 0) - (truth_hw == 0))
+    kinds_hw = np.zeros(truth_hw.shape, dtype=np.uint8)
+    for kind, pixels_hw in enumerate(find_differences(truth_hw, mask_hw).values(), start=1):
+        kinds_hw[pixels_hw] = kind
     values_hw = _keep_any(kinds_hw, fit((truth_hw.shape[0], truth_hw.shape[1]), LAYER_PX))
     return encode_layer(values_hw, [(0, 0, 0, 0), *((*rgb, _SOLID) for rgb in DIFFERENCES_RGB.values())])
 

@@ -129,7 +129,9 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
             # Filled up with its first photos: a net is compiled for one batch size.
             probs = np.asarray(self.predict(np.resize(photos, (self.batch_size, *photos.shape[1:]))))
             for (photo, coverage), mask in zip(pairs, probs[: len(pairs)] >= 0.5, strict=True):
-                yield photo, coverage >= 128, mask
+                truths = coverage >= 128
+                is_void = truths[..., len(self.classes) :].any(axis=-1, keepdims=True)  # a layer behind the classes
+                yield photo, truths, mask & ~is_void
 
     def _draw(self, tile: _Tile, photo: Image, truths: npt.NDArray[np.bool_], masks: npt.NDArray[np.bool_]) -> Image:
         truth, mask = (layers[..., tile.class_index] for layers in (truths, masks))
