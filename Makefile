@@ -158,7 +158,7 @@ ifeq ($(origin COMPETITION),file)
 notebooks: COMPETITION = studio
 endif
 notebooks: $(BOOKS)  ## execute the notebooks: on the demo, in place; with COMPETITION=, copies in models/ (ONLY=, OUT=)
-	$(PY) scripts/30_run_notebooks.py $(STAGE) $(if $(ONLY),--only $(ONLY)) $(if $(OUT),--out "$(OUT)")
+	$(PY) scripts/25_run_notebooks.py $(STAGE) $(if $(ONLY),--only $(ONLY)) $(if $(OUT),--out "$(OUT)")
 
 record: $(READY)  ## keep what runs and ensemble reached in results/, render RESULTS.md (NAME= of the ensemble)
 	$(PY) scripts/10_record.py $(STAGE) $(if $(NAME),--name $(NAME))

@@ -13,6 +13,7 @@ from unets.config import (
     EnsembleConfig,
     ExperimentConfig,
     ModelConfig,
+    Postprocessing,
     PredictionConfig,
     TrainingConfig,
     list_experiments,
@@ -271,3 +272,10 @@ def test_faulty_json_names_its_source(text: str, message: str) -> None:
     with pytest.raises(InputError) as error:
         TrainingConfig.from_json(text, "run.json")
     assert message in str(error.value)
+
+
+def test_post_processing_in_words() -> None:
+    assert Postprocessing().describe() == "none"
+    steps = Postprocessing(blur_px=1.5, max_hole_px=None, max_components=1, min_area_px=40)
+    words = "map smoothed, sigma 1.5 px, holes filled up to any size, largest components kept: 1, emptied below 40 px"
+    assert steps.describe() == words

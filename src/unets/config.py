@@ -22,6 +22,12 @@ Level = Annotated[int, Field(ge=0, le=255)]
 MaskValue = Level | tuple[Level, Level, Level]  # of a pixel in a mask file: a value, or the colour (R, G, B)
 Share = Annotated[float, Field(ge=0, le=1)]
 _ENSEMBLE = "ensemble"  # how names of ensembles begin
+_STEPS = {  # in words
+    "blur_px": "map smoothed, sigma {}",
+    "max_hole_px": "holes filled up to {}",
+    "max_components": "largest components kept: {}",
+    "min_area_px": "emptied below {}",
+}
 MIN_SIDE_PX = 32  # the smallest side any net here takes
 MAX_CLASSES = 254  # a class index is one byte, of which two values are none
 EncoderName = Literal[
@@ -422,6 +428,15 @@ class Postprocessing(Config):
     max_hole_px: Annotated[int, Field(ge=0)] | None = 0  # holes of at most this area are filled; None: all, 0: none
     max_components: Annotated[int, Field(ge=1)] | None = None  # largest parts of a class that are kept; None: all
     min_area_px: Annotated[int, Field(ge=0)] = 0  # a class with fewer pixels is emptied
+
+    def describe(self) -> str:
+        """Says what is done, in words."""
+        words = [
+            text.format("any size" if value is None else f"{value:g} px" if field != "max_components" else value)
+            for field, text in _STEPS.items()
+            if (value := getattr(self, field)) != type(self).model_fields[field].default
+        ]
+        return ", ".join(words) or "none"
 
 
 class EnsembleConfig(Config):

@@ -250,7 +250,7 @@ def test_the_card_is_told_in_words(plant_run: Plant, plant_ensemble: Plant) -> N
     for words in (
         "classes          car",
         "threshold        0.44",
-        "post-processing  max_components=1",
+        "post-processing  largest components kept: 1",
         "out-of-fold      dice 0.90000 (0.80000 to 0.95000)",
         "unet_a   1.000  32 x 48  identity, hflip  unet  0, 1   0.90000, 0.91000",
         "written          2026-11-25",

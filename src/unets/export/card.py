@@ -9,6 +9,7 @@ from unets.config import Config, ExperimentConfig, Postprocessing, SizeHW
 from unets.inference.recipe import Recipe
 from unets.inference.sources import fingerprint_nets
 from unets.intervals import Interval
+from unets.origin import format_commit
 from unets.runs import fingerprint
 from unets.tables import render_table
 
@@ -109,8 +110,6 @@ class ModelCard(Config):
 
 def render_card(card: ModelCard) -> str:
     """Renders a card for people."""
-    steps = card.recipe.postprocessing
-    changed = {name: value for name, value in steps.model_dump().items() if value != getattr(Postprocessing(), name)}
     facts = {
         "name": card.name,
         "competition": card.competition,
@@ -118,7 +117,7 @@ def render_card(card: ModelCard) -> str:
         "photos": _describe_photos(card),
         "averaging": card.recipe.averaging,
         "threshold": f"{card.recipe.threshold:g}",
-        "post-processing": ", ".join(f"{name}={value}" for name, value in changed.items()) or "none",
+        "post-processing": card.recipe.postprocessing.describe(),
         "out-of-fold": f"{card.metric} {card.score}" if card.score else "not known",
         "fingerprint": card.fingerprint,
         **_describe_origin(card.origin),
@@ -143,7 +142,7 @@ def _describe_origin(origin: dict[str, Any] | None) -> dict[str, str]:
     if origin is None:
         return {}
     versions = ", ".join(f"{library} {version}" for library, version in origin.get("versions", {}).items())
-    commit = f"{origin.get('git_commit') or 'none'}{' (changed)' if origin.get('git_is_dirty') else ''}"
+    commit = format_commit(origin.get("git_commit"), origin.get("git_is_dirty"))
     return {"written": f"{origin.get('date')}", "commit": commit, "versions": versions}
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from unets.config import Postprocessing
 from unets.data.geometry import SizeHW
 from unets.inference.ensemble import Ensemble
 from unets.intervals import Interval
@@ -25,12 +24,6 @@ from unets.viz import COLOURS_RGB, DIFFERENCES_RGB, Colour
 
 _PACKAGE, _HOUSE = "unets.report", "unets.pages"
 _METRICS = {"dice": "Dice", "iou": "IoU"}
-_STEPS = {
-    "blur_px": "map smoothed, sigma {} px",
-    "max_hole_px": "holes filled up to {} px",
-    "max_components": "the {} largest components kept",
-    "min_area_px": "emptied below {} px",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -264,7 +257,7 @@ def _render_ensemble(content: EnsembleContent | None) -> str:
     pairs = {
         "averaging": f"of {ensemble.averaging}",
         "threshold": f"{ensemble.threshold:g}",
-        "post-processing": describe_steps(ensemble.postprocessing) or "none",
+        "post-processing": ensemble.postprocessing.describe(),
         "judged on": f"{ensemble.num_photos:,} photos of {ensemble.num_groups:,} groups, folds "
         f"{','.join(map(str, ensemble.folds))}",
     }
@@ -280,17 +273,6 @@ def _render_ensemble(content: EnsembleContent | None) -> str:
 def _name_metrics(table: Table) -> Table:
     header, right = tuple(map(name_metric, table.header)), frozenset(map(name_metric, table.right))
     return Table(header=header, rows=table.rows, right=right)
-
-
-def describe_steps(steps: Postprocessing) -> str:
-    """Says what is done to a map and its mask; nothing where that is nothing."""
-    usual = Postprocessing()
-    words = [
-        text.format("any size" if getattr(steps, field) is None else f"{getattr(steps, field):g}")
-        for field, text in _STEPS.items()
-        if getattr(steps, field) != getattr(usual, field)
-    ]
-    return ", ".join(words)
 
 
 def _render_provenance(content: Content) -> str:
