@@ -11,6 +11,7 @@ import argparse
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from unets.config import list_experiments, load_dataset, load_experiment
@@ -32,7 +33,7 @@ def main() -> None:
     from encoding import measure_encoding
     from footprint import measure_footprint
     from growth import measure_growth
-    from measure import format_rows
+    from measure import Row, format_rows
     from predicting import measure_prediction
     from reading import measure_reading, measure_steps
     from submitting import measure_submission
@@ -50,27 +51,35 @@ def main() -> None:
     compact = load_experiment(configs_dir, args.exp)
     compact = compact.model_copy(update={"data": compact.data.model_copy(update={"size_hw": SIZE_HW, "crop_hw": None})})
     catalog = load_catalog(dataset, args.input)
-    rows, steps = [], {}
+    rows: list[Row] = []
+    steps: dict[str, float] = {}
+
+    def take(measured: Iterable[Row]) -> None:
+        """Says each ratio as soon as it is known: the whole takes an hour."""
+        for row in measured:
+            rows.append(row)
+            print(f"{row.what}: {row.ratio:.2f} ({row.quartiles[0]:.2f} to {row.quartiles[1]:.2f})", flush=True)
+
     sizes: dict[str, float] = {}
     found: dict[str, float] = {}
     load_before = os.getloadavg()[0]
     if "reading" in args.only:
-        rows += measure_reading(catalog.train, dataset, args.seconds)
+        take(measure_reading(catalog.train, dataset, args.seconds))
         steps = measure_steps(catalog.train, dataset)
     if "encoding" in args.only:
-        rows += measure_encoding(catalog.train, dataset, args.seconds)
+        take(measure_encoding(catalog.train, dataset, args.seconds))
     if "prediction" in args.only:
-        rows += measure_prediction(catalog.train, dataset, compact, args.seconds)
+        take(measure_prediction(catalog.train, dataset, compact, args.seconds))
     if "submission" in args.only:
         more, found = measure_submission(catalog.train, dataset, args.seconds)
-        rows += more
+        take(more)
     if "training" in args.only:
         for case in list_cases(experiment):
-            rows += measure_training_steps(case, args.seconds, args.torch_python)
-        rows += measure_waiting(catalog.train, dataset, compact, args.seconds)
+            take(measure_training_steps(case, args.seconds, args.torch_python))
+        take(measure_waiting(catalog.train, dataset, compact, args.seconds))
     if "memory" in args.only:
         more, sizes = measure_footprint(dataset, compact, args.input)
-        rows += more
+        take(more)
     if "growth" in args.only:
         sizes |= measure_growth(args.input)
     machine = {

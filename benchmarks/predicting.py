@@ -2,7 +2,7 @@
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
@@ -35,9 +35,9 @@ from unets.rle import encode_rle
 from unets.runs import write_json
 from unets.snapshot import take_snapshot
 
-# By the size of the net's photos: the more pixels, the fewer photos a round.
-_NUM_PHOTOS = {(640, 959): 32, (1024, 1024): 16, (1280, 1918): 8}
 # The first batch is always waited for, and a start takes 0.25 s of Keras: both must weigh little, as in earnest.
+# By the size of the net's photos: the more pixels, the fewer photos a round.
+_NUM_PHOTOS = {(640, 959): 96, (1024, 1024): 48, (1280, 1918): 24}
 _NUM_SLEEPING = 2048
 _NAME = "random_weights"
 
@@ -66,7 +66,7 @@ class Stand:
 
 def measure_prediction(
     samples: Sequence[Sample], dataset: DatasetConfig, experiment: ExperimentConfig, seconds: float
-) -> list[Row]:
+) -> Iterator[Row]:
     """Compares ways to predict photos, from cold files to maps in shards, at each of Carvana's three sizes.
 
     Building and tracing the net, which happens once whatever the number of photos, is left out. On one CPU, reading,
@@ -79,13 +79,11 @@ def measure_prediction(
         experiment: whose net predicts; its weights are random.
         seconds: of each measurement.
     """
-    rows = []
     for size_hw, num_photos in _NUM_PHOTOS.items():
         data = experiment.data.model_copy(update={"size_hw": size_hw, "crop_hw": None})
         at_size = experiment.model_copy(update={"data": data})
-        rows += _measure_net(pick_evenly(samples, num_photos), dataset, at_size, seconds)
-        rows += _measure_sleep(samples, dataset, at_size, seconds)
-    return rows
+        yield from _measure_net(pick_evenly(samples, num_photos), dataset, at_size, seconds)
+        yield from _measure_sleep(samples, dataset, at_size, seconds)
 
 
 def _measure_net(
@@ -140,7 +138,7 @@ def _measure_net(
 
 def _measure_sleep(
     samples: Sequence[Sample], dataset: DatasetConfig, experiment: ExperimentConfig, seconds: float
-) -> list[Row]:
+) -> Iterator[Row]:
     """Holds prediction with a net that sleeps against the slower of it and our own work: a third more, a third less."""
     size_hw, batch_size = experiment.data.size_hw, experiment.prediction.batch_size
     few = pick_evenly(samples, 16)
@@ -148,7 +146,6 @@ def _measure_sleep(
     num_photos = _NUM_SLEEPING * 640 * 959 // (size_hw[0] * size_hw[1])
     scale = 1000 / num_photos
     many = [Sample(id=f"{i}", group="", view=None, photo=few[i % len(few)].photo) for i in range(num_photos)]
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
         project = name_folders(Path(folder))
         plant_run(project, dataset, experiment)
@@ -181,11 +178,10 @@ def _measure_sleep(
             rounds = time_rounds(ways, seconds / 2)
             slower = [max(work, stand.seconds * num_photos) for work in rounds["work"]]
             what = f"prediction at {size_hw[0]} x {size_hw[1]}, {word} net asleep / slower of it, our work"
-            rows.append(compare(what, rounds["all"], slower, unit="ms/photo", scale=scale, aim=1 / 1.05))
+            yield compare(what, rounds["all"], slower, unit="ms/photo", scale=scale, aim=1 / 1.05)
             if word == "faster":
                 what = "the same and rows / public threads"
-                rows.append(compare(what, rounds["rows"], rounds["public"], unit="ms/photo", scale=scale, aim=1.5))
-    return rows
+                yield compare(what, rounds["rows"], rounds["public"], unit="ms/photo", scale=scale, aim=1.5)
 
 
 def predict_all(
