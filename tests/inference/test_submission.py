@@ -228,6 +228,24 @@ def test_parts_that_are_damaged_or_of_something_else_are_made_again(
     assert made == redone
 
 
+@pytest.mark.usefixtures("small_parts")
+def test_after_an_upgrade_no_part_is_taken_over(make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, dataset = make_ready()
+    with monkeypatch.context() as patch:
+        patch.setattr(submission, "drop_parts", lambda folder: None)
+        write_submission(project, dataset, jobs=1)
+    monkeypatch.setattr(submission, "list_versions", lambda: {"unets": "0.0.1"})
+    made, write_part = [], submission.write_part
+
+    def note(path: Path, *args: Any, **fields: Any) -> None:
+        made.append(path.name)
+        write_part(path, *args, **fields)
+
+    monkeypatch.setattr(submission, "write_part", note)
+    write_submission(project, dataset, jobs=1)
+    assert made == ["00000.part", "00001.part", "00002.part"]
+
+
 def test_a_full_disk_leaves_the_old_file_and_what_was_finished(
     make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch
 ) -> None:

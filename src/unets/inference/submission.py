@@ -24,7 +24,7 @@ from unets.inference.ensemble import Ensemble, read_ensemble
 from unets.inference.maps import MapReader, open_maps
 from unets.inference.parts import drop_parts, find_missing_parts, join_parts, part_path, write_part
 from unets.inference.recipe import Recipe, make_mask
-from unets.origin import describe_origin
+from unets.origin import describe_origin, list_versions
 from unets.parallel import run_tasks
 from unets.paths import Project
 from unets.rle import encode_rle
@@ -62,6 +62,7 @@ class _Format:
     maps: tuple[str, ...]  # fingerprint of each member's
     recipe: Recipe
     header: tuple[str, ...]
+    versions: Mapping[str, str]  # after an upgrade, no row of the code before stands beside those of the new
 
     def fingerprint(self, photos: Sequence[_Photo]) -> str:
         """Returns what the rows of some photos are made by."""
@@ -72,6 +73,7 @@ class _Format:
             maps=self.maps,
             recipe=self.recipe.model_dump(mode="json"),
             header=self.header,
+            versions=self.versions,
         )
 
 
@@ -86,7 +88,8 @@ def write_submission(
     """Writes and checks `<name>.csv.gz`, and `<name>.json` beside it, which says what made it.
 
     The csv.gz takes its name only when it is whole and valid. The same maps and ensemble give the same bytes. Parts
-    that a killed run left are taken where they are whole and made by the same maps and ensemble, else made again.
+    that a killed run left are taken where they are whole and made by the same maps, ensemble and versions of the code,
+    else made again.
 
     Args:
         project: the folders.
@@ -113,6 +116,7 @@ def write_submission(
         maps=tuple(member.fingerprint for member in ensemble.used_members),
         recipe=ensemble.recipe,
         header=_check_columns(header, sample_path, dataset),
+        versions=list_versions(),
     )
     with hold(folder):
         members = open_members(project, ensemble, dataset)
