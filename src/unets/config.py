@@ -212,6 +212,9 @@ class AugmentConfig(Config):
     contrast: Share = 0.15
     gamma: Share = 0.15
     grey: Share = 0.05  # probability of losing all colour
+    # Of photos whose colours change: those in which each class draws its own, apart from the background's, by the same
+    # ranges. New paint for every car, where training photos show few.
+    own_colours: Share = 0.0
     warp_probability: Share = 0.8
     colour_probability: Share = 0.8
 

@@ -10,7 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unets.config import AugmentConfig, DataConfig
-from unets.data.augment import augment, crop_pair, draw_colours, draw_corner, draw_warp, recolour, warp, warp_pair
+from unets.data.augment import (
+    augment,
+    crop_pair,
+    draw_colours,
+    draw_corner,
+    draw_warp,
+    recolour,
+    recolour_apart,
+    warp,
+    warp_pair,
+)
 from unets.metrics import dice
 
 Image = npt.NDArray[np.uint8]
@@ -268,6 +278,67 @@ def test_colours_leave_the_mask_alone() -> None:
     made = augment(image, coverage, config, np.random.default_rng(0))
     assert not np.array_equal(made[0], image)
     np.testing.assert_array_equal(made[1], coverage)
+
+
+def add_levels(levels: float) -> tuple[npt.NDArray[np.float64], float]:
+    """Returns the colours that add so many levels."""
+    return np.hstack([np.eye(3), np.full((3, 1), levels)]), 1.0
+
+
+@pytest.mark.parametrize(
+    ("covers", "wanted"),
+    [
+        # background alone: 100 + 10; the first class alone: 100 + 50; the second: 100 - 30
+        ([0, 0], 110),
+        ([255, 0], 150),
+        ([0, 255], 70),
+        # 0.4 of the first (102 / 255), the rest background: 0.6 * 110 + 0.4 * 150 = 126
+        ([102, 0], 126),
+        # 0.4 of the first and 0.6 of the second, no background: 0.4 * 150 + 0.6 * 70 = 102
+        ([102, 153], 102),
+        # 0.2, 0.4 and 0.4 of background: 0.4 * 110 + 0.2 * 150 + 0.4 * 70 = 102
+        ([51, 102], 102),
+    ],
+)
+def test_own_colours_by_hand(covers: list[int], wanted: int) -> None:
+    image = np.full((5, 7, 3), 100, dtype=np.uint8)
+    coverage = np.zeros((5, 7, 2), dtype=np.uint8)
+    coverage[1:3, 2:6] = covers
+    made = recolour_apart(image, coverage, [add_levels(10), add_levels(50), add_levels(-30)])
+    np.testing.assert_allclose(made[1:3, 2:6].astype(int), wanted, atol=1)
+    made[1:3, 2:6] = 110
+    np.testing.assert_array_equal(made, 110)
+    np.testing.assert_array_equal(image, 100)
+
+
+@pytest.mark.parametrize("num_classes", [1, 2])
+def test_own_colours_change_objects_alone_and_no_other_draw(num_classes: int) -> None:
+    image, coverage = draw_pair((40, 57), num_classes)
+    coverage = np.where(coverage > 127, 255, 0).astype(np.uint8)
+    coverage[..., 1:] &= ~coverage[..., :1]  # no pixel of both
+    plain = AugmentConfig(colour_probability=1.0, warp_probability=0.0, brightness=0.5)
+    for seed in range(10):
+        wanted, own = (
+            augment(image, coverage, config, np.random.default_rng(seed))
+            for config in (plain, plain.model_copy(update={"own_colours": 1.0}))
+        )
+        np.testing.assert_array_equal(own[1], wanted[1])
+        is_background = (own[1] == 0).all(axis=-1)
+        np.testing.assert_array_equal(own[0][is_background], wanted[0][is_background])
+        for layer in range(num_classes):
+            is_class = own[1][..., layer] == 255
+            assert (own[0][is_class] != wanted[0][is_class]).mean() > 0.5
+
+
+def test_own_colours_are_drawn_for_their_share_of_photos() -> None:
+    image, coverage = draw_pair((8, 8))
+    plain = AugmentConfig(**NOTHING | {"brightness": 0.5, "colour_probability": 1.0})
+    share = plain.model_copy(update={"own_colours": 0.25})
+    differ = [
+        not np.array_equal(*(augment(image, coverage, c, np.random.default_rng(seed))[0] for c in (plain, share)))
+        for seed in range(400)
+    ]
+    assert 0.18 < np.mean(differ) < 0.32  # 0.25, three standard deviations of 0.022
 
 
 def test_maps_opened_for_reading_can_be_changed(tmp_path: Any) -> None:

@@ -3,6 +3,8 @@
 Every draw comes from the generator passed in, so that a sample depends on (seed, epoch, index) alone.
 """
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,8 @@ Matrix = npt.NDArray[np.float64]
 _LUMA = np.array([0.299, 0.587, 0.114])
 
 _EXACT = 1e-6  # px; nearer than this to pixel centres, no interpolation takes place
+
+_EPSILON = 1e-6  # against 0 / 0 where nothing covers a pixel; 1 / (1 + 1e-6) rounds to the same level
 
 _FLIP_CODES = {(True, False): 1, (False, True): 0, (True, True): -1}  # cv2's for (left-right, top-bottom)
 _TURN_CODES = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
@@ -65,7 +69,11 @@ def augment(
     else:
         image_hwc = _flip(image_hwc, flip_h, flip_v, turns)
         coverage_hwc = _flip(coverage_hwc, flip_h, flip_v, turns)
-    if colours:
+    # Last of all draws, so that those before are the same without it.
+    if colours and rng.random() < config.own_colours:
+        drawn = [draw_colours(config, rng) for _ in range(coverage_hwc.shape[-1])]
+        image_hwc = recolour_apart(image_hwc, coverage_hwc, [(colour_matrix, gamma), *drawn])
+    elif colours:
         image_hwc = recolour(image_hwc, colour_matrix, gamma)
     return image_hwc, coverage_hwc
 
@@ -159,6 +167,32 @@ def recolour(image_hwc: Image, matrix: Matrix, gamma: float) -> Image:
     mixed = cv2.transform(image_hwc, matrix)
     table = np.round(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
     return np.asarray(cv2.LUT(mixed, table), dtype=np.uint8)
+
+
+def recolour_apart(image_hwc: Image, coverage_hwc: Image, colours: Sequence[tuple[Matrix, float]]) -> Image:
+    """Gives the background and each class colours of their own: 32 cars become as many as there are paints.
+
+    A pixel that is partly of a class becomes the mixture of what each would be, in the shares that it is covered by.
+
+    Args:
+        image_hwc: uint8 RGB (height, width, 3); not written to.
+        coverage_hwc: uint8 (height, width, classes), 0..255: how much of a pixel is of each class.
+        colours: (3 x 4 matrix, exponent) of the background, then of each class; see `recolour`.
+    """
+    made = recolour(image_hwc, *colours[0])
+    shares_hwc = coverage_hwc / np.float32(255)
+    seen_hw = 1 - shares_hwc.sum(axis=-1)  # the background's share, then also that of each class in turn
+    for layer, (matrix, gamma) in enumerate(colours[1:]):
+        share_hw = np.ascontiguousarray(shares_hwc[..., layer])
+        seen_hw += share_hw
+        left, top, width, height = cv2.boundingRect(np.ascontiguousarray(coverage_hwc[..., layer]))
+        if width == 0:
+            continue
+        box = np.s_[top : top + height, left : left + width]  # the rest costs nothing
+        weight_hw = share_hw[box] / np.maximum(seen_hw[box], share_hw[box] + _EPSILON)
+        own = recolour(image_hwc[box], matrix, gamma)
+        made[box] = cv2.blendLinear(own, np.ascontiguousarray(made[box]), weight_hw, 1 - weight_hw)
+    return made
 
 
 def _flip_matrix(size_hw: SizeHW, flip_h: bool, flip_v: bool) -> Matrix:
