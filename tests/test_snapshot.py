@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from unets.config import DataConfig, DatasetConfig, ExperimentConfig, TrainingConfig
+from unets.config import AugmentConfig, DataConfig, DatasetConfig, ExperimentConfig, TrainingConfig
 from unets.errors import InputError
 from unets.snapshot import check_snapshot, take_snapshot, write_snapshot
 
@@ -50,6 +50,23 @@ SETTINGS = {
     "csv": (DATASET.model_copy(update={"read_masks_from": "csv"}), ExperimentConfig()),
     "pseudo": (DATASET, ExperimentConfig(data=DataConfig(pseudo_labels="round1"))),
 }
+
+
+def test_a_run_from_before_a_field_was_there_is_still_the_same_run(tmp_path: Path) -> None:
+    plain = take_snapshot(ExperimentConfig(), DATASET, 0, "ab12")
+    assert "own_colours" not in plain["data"]["augment"]  # what older runs do not have
+    painted = ExperimentConfig(data=DataConfig(augment=AugmentConfig(own_colours=0.5)))
+    write_snapshot(tmp_path, plain)
+    check_snapshot(tmp_path, plain)
+    with pytest.raises(InputError, match=r"'own_colours': 0.5"):
+        check_snapshot(tmp_path, take_snapshot(painted, DATASET, 0, "ab12"))
+
+
+def test_a_config_that_somebody_edited_is_refused(tmp_path: Path) -> None:
+    snapshot = take_snapshot(ExperimentConfig(), DATASET, 0, "ab12")
+    write_snapshot(tmp_path, snapshot | {"fingerprint": "0" * 16})
+    with pytest.raises(InputError, match=r"Received: config\.json with a fingerprint that is not that of its fields"):
+        check_snapshot(tmp_path, snapshot)
 
 
 def test_it_is_known_of_every_field_of_a_dataset_whether_it_decides_anything() -> None:
