@@ -1,22 +1,17 @@
-"""A U-Net that two cores train in half an hour: EfficientNet-Lite0 with ImageNet weights, for photos of 640 x 959.
+"""A U-Net that two cores train within the hour: EfficientNet-Lite0 with ImageNet weights, for photos of 640 x 959.
 
 The encoder sees half of that, 320 x 480, and costs a quarter; finer levels see the photo, and coverage is predicted at
-its size. It starts from unet_compact_320x480, whose net is the same. There it lacked steps; here it lacks cars, so that
-each photo may paint its car anew. docs/ablation.md says what some choices are worth.
+its size. It starts from unet_compact_320x480, whose net is the same. docs/ablation.md says what some choices are worth.
 
 Run:      make train EXP=unet_compact_320x480,unet_compact INPUT=<photos of some 50 cars>
           make pipeline EXP=unet_compact INPUT=...
 Results:  results/carvana/unet_compact.json
 """
 
-from unets.config import AugmentConfig, DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
+from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
 
 EXPERIMENT = ExperimentConfig(
-    data=DataConfig(
-        size_hw=(640, 959),
-        batch_size=2,
-        augment=AugmentConfig(hue_deg=180, saturation=0.5, brightness=0.25, contrast=0.25, gamma=0.3, own_colours=0.5),
-    ),
+    data=DataConfig(size_hw=(640, 959), batch_size=2),
     model=ModelConfig(
         encoder="efficientnet_lite0",
         weights="imagenet",
@@ -27,8 +22,7 @@ EXPERIMENT = ExperimentConfig(
         max_filters=128,
     ),
     training=TrainingConfig(
-        epochs=7,
-        loss="border_bce_dice",
+        epochs=8,
         learning_rate=4e-3,
         encoder_rate=0.1,
         warmup_epochs=0.1,
