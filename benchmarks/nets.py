@@ -109,12 +109,15 @@ def _measure(config: ModelConfig) -> dict[str, object]:
     import numpy as np
 
     from unets.config import DataConfig, ExperimentConfig
+    from unets.inference.views import VIEWS
     from unets.nets.backend import describe_device
     from unets.nets.cost import count_multiply_adds, count_parameters
+    from unets.nets.predictor import Predictor
     from unets.training.learner import build_learner
 
     experiment = ExperimentConfig(data=DataConfig(size_hw=SIZE_HW), model=config)
     learner = build_learner(experiment, 1, updates_per_epoch=100)
+    predictor = Predictor([learner.net], [VIEWS["identity"]], _BATCH)
     rng = np.random.default_rng(0)
     photos = rng.integers(0, 256, (_BATCH, *SIZE_HW, 3), dtype=np.uint8)
     targets = rng.integers(0, 256, (_BATCH, *SIZE_HW, 1), dtype=np.uint8)
@@ -123,7 +126,7 @@ def _measure(config: ModelConfig) -> dict[str, object]:
         "parameters": count_parameters(learner.net.variables),
         "multiply_adds": count_multiply_adds(learner.net),
         "train_seconds": _time(lambda: learner.train_on_batch(photos, targets)),
-        "predict_seconds": _time(lambda: learner.predict_on_batch(photos)),
+        "predict_seconds": _time(lambda: predictor(photos)),
     }
 
 

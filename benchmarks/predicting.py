@@ -26,6 +26,7 @@ from unets.inference import predict
 from unets.inference.blend import blend
 from unets.inference.maps import encode_map, from_u8, open_maps
 from unets.inference.postprocess import to_masks
+from unets.nets import predictor as nets_of_predictor
 from unets.nets.backend import choose_precision
 from unets.nets.predictor import Predictor
 from unets.nets.unet import build_unet
@@ -108,7 +109,9 @@ def _measure_net(
         def run_to_rows(_: int) -> None:
             _predict_to_rows(project, chosen, dataset, experiment, predictor)
 
-        paths, takes_floats = [sample.photo_path for sample in chosen], _take_floats(predictor, size_hw)
+        with patch.object(nets_of_predictor, "fold_batch_norm", lambda net: net):  # as it was trained, as all run it
+            plain = predict.load_predictor(weights_paths, experiment, size_hw, len(dataset.classes))
+        paths, takes_floats = [sample.photo_path for sample in chosen], _take_floats(plain, size_hw)
         ways: dict[str, Callable[[int], object]] = {
             "all": run_all,
             "net": run_net,

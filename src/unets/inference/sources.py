@@ -14,6 +14,8 @@ from unets.runs import fingerprint, hash_file, read_json
 from unets.snapshot import check_snapshot
 from unets.tensors import TensorFile
 
+ARITHMETIC = 2  # raised by what changes maps of the same weights, so that none are mixed; 2: batch norm is folded
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StoredWeights:
@@ -59,4 +61,5 @@ def fingerprint_nets(experiment: ExperimentConfig, classes: Sequence[str], weigh
         prediction=prediction,
         classes=list(classes),
         weights={str(fold): sha256 for fold, sha256 in weights_sha256.items()},
+        arithmetic=ARITHMETIC,
     )

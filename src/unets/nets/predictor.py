@@ -9,6 +9,7 @@ import numpy.typing as npt
 from keras import ops
 
 from unets.nets.backend import prefers_xla
+from unets.nets.folding import fold_batch_norm
 from unets.nets.losses import to_probs
 from unets.nets.unet import take_logits
 
@@ -32,7 +33,8 @@ class Predictor:
     All views of a photo share a batch; probabilities are averaged on the device and leave it as 8 bits.
 
     Args:
-        nets: from uint8 photos to logits (see `build_unet`), with their weights; coarser logits are left out.
+        nets: from uint8 photos to logits (see `build_unet`), with their weights; coarser logits are left out, and batch
+            normalizations folded away.
         views: flips that are averaged; the first is also returned alone.
         batch_size: photos a batch. A smaller batch is filled up, so that the net is compiled for one shape only.
     """
@@ -40,7 +42,7 @@ class Predictor:
     def __init__(self, nets: Sequence[keras.Model], views: Sequence[View], batch_size: int) -> None:
         self.views, self.batch_size = tuple(views), batch_size
         photos = keras.Input(nets[0].input_shape[1:], batch_size=batch_size, dtype="uint8")
-        by_view = _average([self._predict_views(take_logits(net), photos) for net in nets])
+        by_view = _average([self._predict_views(fold_batch_norm(take_logits(net)), photos) for net in nets])
         outputs = [_to_u8(_average(by_view)), _to_u8(by_view[0])]
         self._model = keras.Model(photos, outputs)
         self._model.compile(jit_compile=prefers_xla())
