@@ -14,7 +14,9 @@ from unets.runs import fingerprint, hash_file, read_json
 from unets.snapshot import check_snapshot
 from unets.tensors import TensorFile
 
-ARITHMETIC = 2  # raised by what changes maps of the same weights, so that none are mixed; 2: batch norm is folded
+ARITHMETIC = (
+    2  # raised by what changes maps of the same weights, so that none are mixed; 2: batch norm is folded on CPUs
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
