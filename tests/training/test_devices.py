@@ -33,7 +33,9 @@ exec(work)
 """
 # A process of its own that deals, so that it can be interrupted or killed.
 PARENT = """
-import sys
+import signal, sys
+for number in (signal.SIGHUP, signal.SIGINT):  # nohup, and shells in the background, have them ignored
+    signal.signal(number, signal.SIG_DFL if number == signal.SIGHUP else signal.default_int_handler)
 from unets.training.devices import Device, Task, train_on_devices
 child, folder = sys.argv[1:]
 tasks = [Task(experiment="unet_a", fold=fold) for fold in range(2)]
