@@ -7,6 +7,7 @@ import pytest
 
 from unets.config import AugmentConfig, DataConfig, DatasetConfig, ExperimentConfig, TrainingConfig
 from unets.errors import InputError
+from unets.runs import fingerprint
 from unets.snapshot import check_snapshot, take_snapshot, write_snapshot
 
 DATASET = DatasetConfig(masks_csv="train_masks.csv", size_hw=(64, 96))
@@ -54,11 +55,19 @@ SETTINGS = {
 
 def test_a_run_from_before_a_field_was_there_is_still_the_same_run(tmp_path: Path) -> None:
     plain = take_snapshot(ExperimentConfig(), DATASET, 0, "ab12")
-    assert "own_colours" not in plain["data"]["augment"]  # what older runs do not have
-    painted = ExperimentConfig(data=DataConfig(augment=AugmentConfig(own_colours=0.5)))
-    write_snapshot(tmp_path, plain)
+    older = {key: value for key, value in plain.items() if key not in ("fingerprint", "prediction")}
+    older["data"] = plain["data"] | {"augment": {**plain["data"]["augment"]}}
+    older["training"] = {**plain["training"]}
+    del older["data"]["augment"]["own_colours"], older["training"]["ema"]
+    # what it was written with: of its own fields, less what suits a machine
+    identity = older | {
+        "data": {name: value for name, value in older["data"].items() if name != "cache"},
+        "training": {name: value for name, value in older["training"].items() if name != "micro_batch"},
+    }
+    write_snapshot(tmp_path, older | {"fingerprint": fingerprint(**identity), "prediction": plain["prediction"]})
     check_snapshot(tmp_path, plain)
-    with pytest.raises(InputError, match=r"'own_colours': 0.5"):
+    painted = ExperimentConfig(data=DataConfig(augment=AugmentConfig(own_colours=0.5)))
+    with pytest.raises(InputError, match=r"'own_colours': 0.0.* there, .*'own_colours': 0.5"):
         check_snapshot(tmp_path, take_snapshot(painted, DATASET, 0, "ab12"))
 
 

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.errors import InputError
 from unets.runs import fingerprint, read_json, write_json
@@ -23,7 +25,6 @@ _TAUGHT_BY_MASKS_FROM = {
 }
 # Later than the first runs: they stand in a snapshot where they say something, so that older runs keep their identity.
 _LATER = {"value_range", "background_values", "ignore_values", "mask_threshold", "unite_masks"}
-_LATER_CHANGES = {"own_colours"}  # of the fields of `data.augment`, likewise
 _TAUGHT_BY_RUN_LENGTHS = ("rle_order", "size_hw")  # the same numbers are another mask in another width
 _TAUGHT_BY_PSEUDO_LABELS = (*_TAUGHT_BY_RUN_LENGTHS, "test_photos")
 
@@ -35,7 +36,7 @@ def take_snapshot(experiment: ExperimentConfig, dataset: DatasetConfig, fold: in
         "folds_hash": folds_hash,
         "classes": list(dataset.classes),
         "dataset": dataset.model_dump(mode="json", include=_find_taught(dataset, experiment)),
-        **_dump_parts(experiment),
+        **experiment.model_dump(mode="json", include=set(_PARTS)),
     }
     prediction = experiment.prediction.model_dump(mode="json")
     return {**decisive, "prediction": prediction, "fingerprint": fingerprint(**_find_identity(decisive))}
@@ -58,9 +59,12 @@ def check_snapshot(run_dir: Path, snapshot: dict[str, Any]) -> None:
     found = read_json(path)
     if found.get("fingerprint") == snapshot["fingerprint"]:
         return
-    here, there = _find_identity(snapshot), _find_identity(found)
+    here, there = _find_identity(snapshot), _find_identity(_complete(found))
     differ = (_describe(key, there.get(key), here[key]) for key in here if there.get(key) != here[key])
-    details = "; ".join(differ) or f"{SNAPSHOT} with a fingerprint that is not that of its fields"
+    details = "; ".join(differ)
+    if not details and found.get("fingerprint") == fingerprint(**_find_identity(found)):
+        return
+    details = details or f"{SNAPSHOT} with a fingerprint that is not that of its fields"
     experiment, fold = run_dir.parent.name, run_dir.name.removeprefix("fold")
     raise InputError(
         f"{run_dir} must hold a run of this config. Received: {details}. "
@@ -79,15 +83,13 @@ def _find_taught(dataset: DatasetConfig, experiment: ExperimentConfig) -> set[st
     return {field for field in taught if field not in _LATER or getattr(dataset, field) != defaults[field].default}
 
 
-def _dump_parts(experiment: ExperimentConfig) -> dict[str, Any]:
-    """Returns what of an experiment decides its weights."""
-    parts = experiment.model_dump(mode="json", include=set(_PARTS))
-    augment = experiment.data.augment
-    if augment is not None:
-        fields = type(augment).model_fields
-        unsaid = {name for name in _LATER_CHANGES if getattr(augment, name) == fields[name].default}
-        parts["data"]["augment"] = augment.model_dump(mode="json", exclude=unsaid)
-    return parts
+def _complete(found: dict[str, Any]) -> dict[str, Any]:
+    """Adds the settings that a run is older than, as they are by default: such defaults keep what was before them."""
+    try:
+        experiment = ExperimentConfig.model_validate({part: found[part] for part in _PARTS if part in found})
+    except ValidationError:  # a setting that is no more: another config
+        return found
+    return found | experiment.model_dump(mode="json", include=set(_PARTS))
 
 
 def _find_identity(snapshot: dict[str, Any]) -> dict[str, Any]:
