@@ -122,9 +122,9 @@ def _measure(case: Case) -> dict[str, Any]:
     import numpy as np
 
     from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig
-    from unets.inference.views import VIEWS
     from unets.nets.predictor import Predictor
     from unets.nets.unet import build_unet
+    from unets.nets.views import VIEWS
     from unets.training.learner import build_learner
     from unets.training.memory import measure_machine, measure_prediction, measure_training
 

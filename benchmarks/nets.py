@@ -109,10 +109,10 @@ def _measure(config: ModelConfig) -> dict[str, object]:
     import numpy as np
 
     from unets.config import DataConfig, ExperimentConfig
-    from unets.inference.views import VIEWS
     from unets.nets.backend import describe_device
     from unets.nets.cost import count_multiply_adds, count_parameters
     from unets.nets.predictor import Predictor
+    from unets.nets.views import VIEWS
     from unets.training.learner import build_learner
 
     experiment = ExperimentConfig(data=DataConfig(size_hw=SIZE_HW), model=config)

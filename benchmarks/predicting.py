@@ -22,10 +22,12 @@ from unets.data.geometry import SizeHW
 from unets.data.io import read_image
 from unets.data.samples import Sample, read_full_size, read_mask
 from unets.folds import hash_folds
-from unets.inference import predict
+from unets.inference import stream
 from unets.inference.blend import blend
+from unets.inference.loading import load_predictor
 from unets.inference.maps import encode_map, from_u8, open_maps
 from unets.inference.postprocess import to_masks
+from unets.inference.predict import predict_experiments
 from unets.nets import predictor as nets_of_predictor
 from unets.nets.backend import choose_precision
 from unets.nets.predictor import Predictor
@@ -95,7 +97,7 @@ def _measure_net(
         project = name_folders(Path(folder))
         plant_run(project, dataset, experiment)
         weights_paths = [project.run_dir(_NAME, 0) / "best.weights.h5"]
-        predictor = predict.load_predictor(weights_paths, experiment, size_hw, len(dataset.classes))
+        predictor = load_predictor(weights_paths, experiment, size_hw, len(dataset.classes))
         photos = np.stack([read_image(sample.photo_path, size_hw) for sample in chosen])
         maps = list(predictor(photos[:batch_size])[0])
 
@@ -110,7 +112,7 @@ def _measure_net(
             _predict_to_rows(project, chosen, dataset, experiment, predictor)
 
         with patch.object(nets_of_predictor, "fold_batch_norm", lambda net: net):  # as it was trained, as all run it
-            plain = predict.load_predictor(weights_paths, experiment, size_hw, len(dataset.classes))
+            plain = load_predictor(weights_paths, experiment, size_hw, len(dataset.classes))
         paths, takes_floats = [sample.photo_path for sample in chosen], _take_floats(plain, size_hw)
         ways: dict[str, Callable[[int], object]] = {
             "all": run_all,
@@ -196,8 +198,8 @@ def predict_all(
 ) -> None:
     """Predicts test photos anew with the run that `plant_run` made, but with a net that is there."""
     catalog = Catalog(dataset=dataset, train=(), test=tuple(samples))
-    with patch.object(predict, "load_predictor", return_value=predictor):
-        predict.predict_experiment(project, catalog, _NAME, experiment, folds={}, use_folds=(0,), anew=True)
+    with patch.object(stream, "load_predictor", return_value=predictor):
+        predict_experiments(project, catalog, {_NAME: experiment}, folds={}, use_folds={_NAME: (0,)}, anew=True)
 
 
 def plant_run(project: Project, dataset: DatasetConfig, experiment: ExperimentConfig) -> None:
@@ -246,12 +248,12 @@ def _take_floats(predictor: Predictor, size_hw: SizeHW) -> keras.Model:
 
 def _read(samples: Sequence[Sample], size_hw: SizeHW) -> None:
     cores = count_cores()
-    _exhaust(map_ahead(lambda s: read_image(s.photo_path, size_hw), samples, workers=cores, ahead=2 * cores))
+    _exhaust(map_ahead(lambda s: read_image(s.photo_path, size_hw), samples, workers=cores, ahead=cores))
 
 
 def _compress(maps: Sequence[MapsU8], count: int) -> None:
     cores = count_cores()
-    _exhaust(map_ahead(encode_map, islice(cycle(maps), count), workers=cores, ahead=2 * cores))
+    _exhaust(map_ahead(encode_map, islice(cycle(maps), count), workers=cores, ahead=cores))
 
 
 def _exhaust(items: Iterable[object]) -> None:

@@ -96,7 +96,7 @@ def _make_epoch(reader: PairReader, num_photos: int) -> Callable[[int], None]:
 
     def run(epoch: int) -> None:
         batches.start_epoch(epoch)
-        for _ in map_ahead(batches.__getitem__, range(len(batches)), workers=WORKERS, ahead=2 * WORKERS):
+        for _ in map_ahead(batches.__getitem__, range(len(batches)), workers=WORKERS, ahead=WORKERS):
             pass
 
     return run

@@ -13,11 +13,10 @@ def main(stage: cli.Stage) -> None:
     folds = read_folds(project.folds_path, catalog)
     folds_of = {name: stage.list_folds(experiment) for name, experiment in stage.experiments.items()}
     cli.load_backend()  # takes seconds: after all that may be mistyped
-    from unets.inference.predict import predict_experiment
+    from unets.inference.predict import predict_experiments
 
-    for name, experiment in stage.experiments.items():
-        use_folds = folds_of[name]
-        predict_experiment(project, catalog, name, experiment, folds=folds, use_folds=use_folds, anew=stage.args.anew)
+    predict_experiments(project, catalog, stage.experiments, folds=folds, use_folds=folds_of, anew=stage.args.anew)
+    for name, use_folds in folds_of.items():
         scores = score_oof(project, dataset, name, folds=use_folds, jobs=stage.args.jobs)
         print(f"{name}: out-of-fold {dataset.metric} {scores[:, 0].mean():.5f} at full size")
 

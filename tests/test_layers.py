@@ -58,7 +58,7 @@ LAYERS = {
     "__main__": 5,
 }
 CV2_ROOMS = ("data", "studio", "viz", "inference.postprocess", "inference.shape", "masking.cutout")
-KERAS_ROOMS = ("nets", "training", "inference.predict", "data.batches", "export")
+KERAS_ROOMS = ("nets", "training", "inference.loading", "inference.stream", "data.batches", "export")
 KERAS_MODULES = {"keras", "tensorflow", "jax", "torch"}
 # Pages and submissions are made without waiting seven seconds for TensorFlow.
 LIGHT_MODULES = (

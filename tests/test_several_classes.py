@@ -34,7 +34,7 @@ EXPERIMENT = ExperimentConfig(
 
 @pytest.mark.slow
 def test_two_classes_from_photos_to_score(make_competition: Callable[..., Project]) -> None:
-    from unets.inference.predict import predict_experiment
+    from unets.inference.predict import predict_experiments
     from unets.training.fold import train_experiment
 
     project = make_competition(classes=CLASSES, mask_format="png", rle_order="column", size_hw=(64, 96))
@@ -50,7 +50,7 @@ def test_two_classes_from_photos_to_score(make_competition: Callable[..., Projec
         folds_hash=hash_folds(project.folds_path),
         use_folds=[0],
     )
-    predict_experiment(project, catalog, "unet", EXPERIMENT, folds=folds, use_folds=[0])
+    predict_experiments(project, catalog, {"unet": EXPERIMENT}, folds=folds, use_folds={"unet": [0]})
 
     maps = open_maps(project.maps_dir("unet", "test"))
     assert maps.read_map(catalog.test[0].id).shape == (32, 48, 2)  # one layer a foreground class

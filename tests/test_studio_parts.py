@@ -35,7 +35,7 @@ EXPERIMENT = ExperimentConfig(
 
 @pytest.mark.slow
 def test_parts_from_rendering_to_score(tmp_path: Path) -> None:
-    from unets.inference.predict import predict_experiment
+    from unets.inference.predict import predict_experiments
     from unets.training.fold import train_experiment
 
     project = Project(
@@ -52,7 +52,7 @@ def test_parts_from_rendering_to_score(tmp_path: Path) -> None:
     folds = write_folds(project, catalog, jobs=1)
     folds_hash = hash_folds(project.folds_path)
     train_experiment(project, catalog, "unet", EXPERIMENT, folds=folds, folds_hash=folds_hash, use_folds=[0])
-    predict_experiment(project, catalog, "unet", EXPERIMENT, folds=folds, use_folds=[0])
+    predict_experiments(project, catalog, {"unet": EXPERIMENT}, folds=folds, use_folds={"unet": [0]})
     score_oof(project, dataset, "unet", jobs=1)
     fit_ensemble(project, dataset, EnsembleConfig(experiments=("unet",), threshold=0.5), jobs=1)
     path = write_submission(project, dataset, jobs=1)

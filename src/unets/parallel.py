@@ -1,11 +1,13 @@
 """One way to spread independent tasks over workers, here or on a cluster."""
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from itertools import islice
+from threading import Condition
 from typing import TypeVar
 
 import numpy as np
@@ -83,10 +85,50 @@ def _run_task(function: Callable[[Task], Result], task: Task) -> Result:
     return function(task)
 
 
+class Crew:
+    """Threads that do the tasks of a stage, and the time that these take. How many work at once may change meanwhile.
+
+    Args:
+        size: threads that work at once.
+        most: that there can be; None: `size`.
+    """
+
+    def __init__(self, size: int, most: int | None = None) -> None:
+        self.size, self.most = size, most or size
+        self._working, self._changed = 0, Condition()
+        self.forget()
+
+    def resize(self, size: int) -> None:
+        """Lets so many work at once from here on, at most `most`; those at work end their tasks."""
+        with self._changed:
+            self.size = min(size, self.most)
+            self._changed.notify_all()
+
+    def forget(self) -> None:
+        """Begins to count anew."""
+        self.count, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
+
+    def work(self, function: Callable[[Task], Result], task: Task) -> Result:
+        """Calls `function` when fewer than `size` threads are at work."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._working < self.size)
+            self._working += 1
+        began, cpu_began = time.perf_counter(), time.thread_time()
+        try:
+            return function(task)
+        finally:
+            with self._changed:
+                self._working -= 1
+                self.count += 1
+                self.seconds += time.perf_counter() - began
+                self.cpu_seconds += time.thread_time() - cpu_began
+                self._changed.notify()
+
+
 def map_ahead(
-    function: Callable[[Task], Result], tasks: Iterable[Task], *, workers: int, ahead: int
+    function: Callable[[Task], Result], tasks: Iterable[Task], *, workers: int | Crew, ahead: int
 ) -> Iterator[Result]:
-    """Maps `function` over `tasks` in threads, in order, at most `ahead` results before the consumer.
+    """Maps `function` over `tasks` in threads, in order, at most `ahead` results before those that are worked at.
 
     `tasks` is drawn from the consumer's thread and no faster than it consumes, so that stages can be chained: each
     works ahead of the next within its own bound, and memory stays flat.
@@ -94,15 +136,16 @@ def map_ahead(
     Args:
         function: called once a task, in a thread.
         tasks: any iterable, endless ones included.
-        workers: threads.
-        ahead: results computed or under way beyond the one handed out.
+        workers: threads, or the crew that may change their number.
+        ahead: results that wait, beyond one a thread that is under way.
     """
-    with ThreadPoolExecutor(workers) as pool:
+    crew = Crew(workers) if isinstance(workers, int) else workers
+    with ThreadPoolExecutor(crew.most) as pool:
         under_way: deque[Future[Result]] = deque()
         try:
             for task in tasks:
-                under_way.append(pool.submit(function, task))
-                if len(under_way) > ahead:
+                under_way.append(pool.submit(crew.work, function, task))
+                while len(under_way) > crew.size + ahead:
                     yield under_way.popleft().result()
             while under_way:
                 yield under_way.popleft().result()

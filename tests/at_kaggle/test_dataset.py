@@ -66,7 +66,7 @@ def scene(write_competition: Callable[..., Project], tmp_path_factory: pytest.Te
 
     from unets.catalog import load_catalog
     from unets.folds import hash_folds, write_folds
-    from unets.inference.predict import predict_experiment
+    from unets.inference.predict import predict_experiments
     from unets.inference.submission import write_submission
     from unets.nets.unet import build_unet
     from unets.snapshot import take_snapshot, write_snapshot
@@ -88,7 +88,7 @@ def scene(write_competition: Callable[..., Project], tmp_path_factory: pytest.Te
             (run_dir / "metrics.json").write_text(json.dumps({"is_finished": True}))
             (run_dir / "last").mkdir()  # what only a training that goes on needs
             write_snapshot(run_dir, take_snapshot(experiment, dataset, fold, hash_folds(project.folds_path)))
-        predict_experiment(project, catalog, name, experiment, folds=folds, use_folds=(0, 1))
+        predict_experiments(project, catalog, {name: experiment}, folds=folds, use_folds={name: (0, 1)})
     fit_ensemble(project, dataset, load_ensemble(project.configs_dir), jobs=1)
     path = write_submission(project, dataset, jobs=1)
     return Scene(project=project, submission=gzip.decompress(path.read_bytes()))

@@ -37,7 +37,7 @@ from unets.export.sources import open_model
 from unets.export.trained import TrainedModel, load_model
 from unets.folds import hash_folds, write_folds
 from unets.inference.ensemble import fit_ensemble
-from unets.inference.predict import predict_experiment
+from unets.inference.predict import predict_experiments
 from unets.inference.submission import write_submission
 from unets.masking.masking import make_masks, plan_masks
 from unets.masking.photos import plan_tasks
@@ -97,7 +97,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, write_competition: Callabl
     for name, experiment in EXPERIMENTS.items():
         for fold in (0, 1):
             plant(project, name, experiment, fold)
-        predict_experiment(project, catalog, name, experiment, folds=folds, use_folds=(0, 1))
+        predict_experiments(project, catalog, {name: experiment}, folds=folds, use_folds={name: (0, 1)})
     config = EnsembleConfig(
         experiments=tuple(EXPERIMENTS),
         weights=(0.7, 0.3),

@@ -2,8 +2,10 @@ import json
 import math
 import pickle
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,12 +16,12 @@ import pytest
 
 from unets.catalog import Catalog, load_catalog
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig, load_dataset
-from unets.data.samples import Sample
+from unets.data.samples import Sample, read_photo
 from unets.errors import InputError
 from unets.folds import hash_folds, write_folds
-from unets.inference import predict
+from unets.inference import stream
 from unets.inference.maps import open_maps
-from unets.inference.predict import predict_experiment
+from unets.inference.predict import predict_experiments
 from unets.nets.unet import LOGIT_SCALE, build_unet
 from unets.paths import Project
 from unets.snapshot import take_snapshot, write_snapshot
@@ -45,10 +47,18 @@ class Scene:
     catalog: Catalog
     folds: dict[str, int]
 
-    def plant(self, fold: int, *, prob: float | None = None, is_finished: bool = True, name: str = "unet_a") -> None:
+    def plant(
+        self,
+        fold: int,
+        *,
+        prob: float | None = None,
+        is_finished: bool = True,
+        name: str = "unet_a",
+        experiment: ExperimentConfig = EXPERIMENT,
+    ) -> None:
         """Puts a run in place whose net says `prob` everywhere; None is a net of random weights."""
         keras.utils.set_random_seed(fold)
-        net = build_unet(EXPERIMENT.model, SIZE_HW)
+        net = build_unet(experiment.model, experiment.data.size_hw)
         if prob is not None:
             for variable in net.variables:
                 variable.assign(np.zeros(variable.shape))
@@ -58,15 +68,15 @@ class Scene:
         net.save_weights(run_dir / "best.weights.h5")
         (run_dir / "metrics.json").write_text(json.dumps({"is_finished": is_finished}))
         folds_hash = hash_folds(self.project.folds_path)
-        write_snapshot(run_dir, take_snapshot(EXPERIMENT, self.catalog.dataset, fold, folds_hash))
+        write_snapshot(run_dir, take_snapshot(experiment, self.catalog.dataset, fold, folds_hash))
 
     def predict(
         self, *, use_folds: Sequence[int] = (0, 1), name: str = "unet_a", anew: bool = False, **fields: Any
     ) -> None:
         prediction = EXPERIMENT.prediction.model_copy(update=fields)
         experiment = EXPERIMENT.model_copy(update={"prediction": prediction})
-        predict_experiment(
-            self.project, self.catalog, name, experiment, folds=self.folds, use_folds=use_folds, anew=anew
+        predict_experiments(
+            self.project, self.catalog, {name: experiment}, folds=self.folds, use_folds={name: use_folds}, anew=anew
         )
 
     def read_values(self, kind: str, name: str = "unet_a") -> dict[str, set[int]]:
@@ -131,13 +141,72 @@ def test_workers_of_a_cluster_make_runs_of_shards_of_the_same_bytes(
         done = pickle.loads(pickle.dumps(function))
         return [done(run) for run in (*runs, runs[0])]
 
-    monkeypatch.setattr(predict, "_RUNS", 1)
-    monkeypatch.setattr(predict, "find_cluster", lambda: SimpleNamespace(count_gpus=lambda: 2))
-    monkeypatch.setattr(predict, "run_tasks", run_there)
+    monkeypatch.setattr(stream, "_RUNS", 1)
+    monkeypatch.setattr(stream, "find_cluster", lambda: SimpleNamespace(count_gpus=lambda: 2))
+    monkeypatch.setattr(stream, "run_tasks", run_there)
     scene.predict(use_folds=[0], shard_size=2)
     assert {path: content for path, (_, content) in scene.list_shards().items()} == made
     # 12 photos of the fold, 8 test photos: 6 and 4 shards for 2 GPUs
     assert [len(run) for run in sent] == [3, 3, 2, 2]
+
+
+def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their folds, flips and batches; and the maps are those that each experiment makes alone."""
+    fields = {"unet_a": {"batch_size": 4}, "unet_b": {"batch_size": 3, "views": ("identity",)}, "unet_c": {}}
+    sizes = {"unet_a": SIZE_HW, "unet_b": SIZE_HW, "unet_c": (48, 64)}
+    experiments = {
+        name: EXPERIMENT.model_copy(
+            update={
+                "data": DataConfig(size_hw=sizes[name]),
+                "prediction": EXPERIMENT.prediction.model_copy(update=update),
+            }
+        )
+        for name, update in fields.items()
+    }
+    for name, experiment in experiments.items():
+        for fold in (0, 1):
+            scene.plant(fold, name=name, experiment=experiment)
+    use_folds: dict[str, Sequence[int]] = {"unet_a": (0, 1), "unet_b": (1,), "unet_c": (0,)}
+    predict_all = partial(predict_experiments, scene.project, scene.catalog, folds=scene.folds)
+    alone = {}
+    for name, experiment in experiments.items():
+        predict_all({name: experiment}, use_folds=use_folds, anew=True)
+        alone |= {path: content for path, (_, content) in scene.list_shards(name).items()}
+    read = Counter[tuple[str, tuple[int, int]]]()
+
+    def count(sample: Sample, size_hw: tuple[int, int]) -> Any:
+        read[sample.id, size_hw] += 1
+        return read_photo(sample, size_hw)
+
+    monkeypatch.setattr(stream, "read_photo", count)
+    predict_all(experiments, use_folds=use_folds, anew=True)
+    together = {path: content for name in experiments for path, (_, content) in scene.list_shards(name).items()}
+    assert together == alone
+    test_ids = {sample.id for sample in scene.catalog.test}
+    once = {(id_, SIZE_HW): 1 for id_ in (*scene.folds, *test_ids)}
+    once |= {(id_, (48, 64)): 1 for id_ in (*(id_ for id_, fold in scene.folds.items() if fold == 0), *test_ids)}
+    assert read == once
+    # A shard that one of them lacks is made for it alone, of photos read again.
+    read.clear()
+    gone = scene.project.maps_dir("unet_b", "test") / "00001.zip"
+    gone.unlink()
+    predict_all(experiments, use_folds=use_folds)
+    assert {path for path in together if path.read_bytes() != together[path]} == set()
+    assert read == {(sample.id, SIZE_HW): 1 for sample in scene.catalog.test[5:]}
+
+
+def test_nothing_is_predicted_before_all_is_known_to_be_right(constant: Scene) -> None:
+    """The second experiment is not trained: an hour of the first must not be spent before it is said."""
+    experiments = {"unet_a": EXPERIMENT, "unet_b": EXPERIMENT}
+    with pytest.raises(InputError, match=r"fold0 must hold a trained run.*`make train EXP=unet_b FOLD=0`"):
+        predict_experiments(
+            constant.project,
+            constant.catalog,
+            experiments,
+            folds=constant.folds,
+            use_folds=dict.fromkeys(experiments, (0, 1)),
+        )
+    assert constant.list_shards() == {}
 
 
 def test_one_fold_alone_gives_its_own_photos_and_the_test_photos(constant: Scene) -> None:
@@ -246,7 +315,9 @@ def test_a_fold_trained_on_other_folds_is_refused(constant: Scene) -> None:
 def test_a_config_edited_after_training_is_refused(constant: Scene) -> None:
     edited = EXPERIMENT.model_copy(update={"data": DataConfig(size_hw=(40, 40))})
     with pytest.raises(InputError, match=r"fold0 must hold a run of this config.*size_hw"):
-        predict_experiment(constant.project, constant.catalog, "unet_a", edited, folds=constant.folds, use_folds=[0, 1])
+        predict_experiments(
+            constant.project, constant.catalog, {"unet_a": edited}, folds=constant.folds, use_folds={"unet_a": [0, 1]}
+        )
 
 
 def test_a_dataset_declared_otherwise_after_training_is_refused(constant: Scene) -> None:
@@ -288,7 +359,7 @@ def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.Mon
     )
     many = replace(constant, catalog=replace(constant.catalog, train=(), test=test))
     counts, lead = {"read": 0, "written": 0}, []
-    read_photo, write_shard = predict.read_photo, predict.write_shard
+    read_photo, write_shard = stream.read_photo, stream.write_shard
 
     def count_read(*args: Any) -> Any:
         counts["read"] += 1
@@ -300,9 +371,9 @@ def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.Mon
         counts["written"] += 4
         return write_shard(*args, **kwargs)
 
-    monkeypatch.setattr(predict, "read_photo", count_read)
-    monkeypatch.setattr(predict, "write_shard", write_slowly)
-    monkeypatch.setattr(predict, "count_cores", lambda: 2)
+    monkeypatch.setattr(stream, "read_photo", count_read)
+    monkeypatch.setattr(stream, "write_shard", write_slowly)
+    monkeypatch.setattr(stream, "count_cores", lambda: 2)
     many.predict(batch_size=4, shard_size=4)
     assert counts == {"read": 120, "written": 120} and len(lead) == 30
     # Two queues of two batches and a photo a worker, the two batches between them, and the shards being filled, waiting

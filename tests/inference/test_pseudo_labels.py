@@ -25,11 +25,12 @@ from unets.config import (
     TrainingConfig,
     load_dataset,
 )
+from unets.data.samples import read_photo
 from unets.errors import InputError
 from unets.folds import hash_folds, write_folds
-from unets.inference import predict, pseudo_labels
+from unets.inference import pseudo_labels, stream
 from unets.inference.ensemble import Ensemble, fit_ensemble
-from unets.inference.predict import predict_experiment
+from unets.inference.predict import predict_experiments
 from unets.inference.pseudo_labels import expect_dice, make_pseudo_labels
 from unets.inference.recipe import Recipe
 from unets.metrics import dice
@@ -113,10 +114,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable
     for (name, fold), prob in PROBS.items():
         plant(project, name, fold, prob)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(predict, "load_predictor", lambda *_: Predictor(lambda image_hwc: 0.9))
+        patched.setattr(stream, "load_predictor", lambda *_: Predictor(lambda image_hwc: 0.9))
         for name in ("unet_a", "unet_b"):
             (project.configs_dir / f"{name}.py").write_text(EXPERIMENT_PY.format(EXPERIMENT.to_json()))
-            predict_experiment(project, catalog, name, EXPERIMENT, folds=folds, use_folds=[0, 1])
+            predict_experiments(project, catalog, {name: EXPERIMENT}, folds=folds, use_folds={name: [0, 1]})
     config = EnsembleConfig(experiments=("unet_a", "unet_b"), weights=(3, 1), threshold=0.5)
     (project.configs_dir / "ensemble.py").write_text(ENSEMBLE_PY.format(config.to_json()))
     return Scene(project=project, catalog=catalog, ensemble=fit_ensemble(project, dataset, config, jobs=1))
@@ -160,7 +161,7 @@ def constant(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
         maps = np.full((2, *SIZE_HW, 1), round(255 * prob), dtype=np.uint8)
         return lambda images_nhwc: (maps[: len(images_nhwc)],) * 2
 
-    monkeypatch.setattr(predict, "load_predictor", load)
+    monkeypatch.setattr(stream, "load_predictor", load)
     return scene
 
 
@@ -238,13 +239,13 @@ def test_confident_photos_alone_are_kept(constant: Scene) -> None:
 def test_masks_and_confidence_photo_by_photo(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The labels are the objects, of those photos whose maps are sharp."""
     test = scene.catalog.test
-    id_of = {predict.read_photo(sample, SIZE_HW).tobytes(): sample.id for sample in test}
+    id_of = {read_photo(sample, SIZE_HW).tobytes(): sample.id for sample in test}
     blurred = {test[2].id, test[5].id}
 
     def prob(image_hwc: npt.NDArray[np.uint8]) -> float:
         return 0.7 if id_of[image_hwc.tobytes()] in blurred else 1.0
 
-    monkeypatch.setattr(predict, "load_predictor", lambda *_: Predictor(prob))
+    monkeypatch.setattr(stream, "load_predictor", lambda *_: Predictor(prob))
     scene.make(use_folds=[0])
     labels = scene.read(0)
     assert sorted(labels) == sorted(sample.id for sample in test if sample.id not in blurred)
@@ -257,7 +258,7 @@ def test_masks_and_confidence_photo_by_photo(scene: Scene, monkeypatch: pytest.M
 def test_what_is_done_is_skipped(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     constant.make()
     before = {path: path.stat().st_mtime_ns for path in constant.project.pseudo_labels_dir("round1").glob("fold*")}
-    monkeypatch.setattr(pseudo_labels, "predict_samples", None)
+    monkeypatch.setattr(pseudo_labels, "make_maps", None)
     constant.make()
     constant.make(use_folds=[1])
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -277,15 +278,15 @@ def test_labels_of_another_origin_are_kept_until_asked_for_anew(constant: Scene)
     assert len(constant.read(0)) == 7
 
 
-@pytest.mark.parametrize("stop_at", ["a shard", "the second member", "the rows", "the record", "the maps' end"])
+@pytest.mark.parametrize("stop_at", ["a shard", "the second member's maps", "the rows", "the record", "the maps' end"])
 def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.MonkeyPatch, stop_at: str) -> None:
     constant.make(use_folds=[0])
     expected = constant.list_files()
     constant.make(use_folds=[0], anew=True)
     assert constant.list_files() == expected
     names = {
-        "a shard": (predict, "write_shard", 2),
-        "the second member": (pseudo_labels, "predict_samples", 1),
+        "a shard": (stream, "write_shard", 2),
+        "the second member's maps": (pseudo_labels, "open_maps", 1),
         "the rows": (pseudo_labels, "encode_rle", 3),
         "the record": (pseudo_labels, "write_json", 0),
         "the maps' end": (pseudo_labels, "_delete_maps", 1),
@@ -314,7 +315,7 @@ def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.Mo
 def test_a_fold_that_is_not_trained_is_refused_before_any_is_predicted(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pseudo_labels, "predict_samples", None)
+    monkeypatch.setattr(pseudo_labels, "make_maps", None)
     with pytest.raises(InputError, match=r"fold2 must hold a trained run.*`make train EXP=unet_a FOLD=2`"):
         scene.make(use_folds=[0, 2])
 

@@ -43,7 +43,7 @@ def test_the_script_writes_files_and_says_what_it_doubts(folder: Folder) -> None
 @pytest.mark.slow
 def test_classes_with_void_from_folder_to_score(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every pixel has a class or is void, the test photos' truth is a folder, and nobody gave a sample submission."""
-    from unets.inference.predict import predict_experiment
+    from unets.inference.predict import predict_experiments
     from unets.training.fold import train_experiment
 
     monkeypatch.setattr(newcomer, "look_at_machine", lambda: Machine(has_gpu=False, has_pretrained=False))
@@ -69,7 +69,7 @@ def test_classes_with_void_from_folder_to_score(folder: Folder, monkeypatch: pyt
     folds = write_folds(project, catalog, jobs=1)
     folds_hash = hash_folds(project.folds_path)
     train_experiment(project, catalog, name, experiment, folds=folds, folds_hash=folds_hash, use_folds=[0])
-    predict_experiment(project, catalog, name, experiment, folds=folds, use_folds=[0])
+    predict_experiments(project, catalog, {name: experiment}, folds=folds, use_folds={name: [0]})
     scores = score_oof(project, dataset, name, jobs=1)
     assert scores[:, 0].mean() > 0.8  # the metric is IoU, over three classes
     fit_ensemble(project, dataset, ensemble, jobs=1)

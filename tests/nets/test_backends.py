@@ -17,12 +17,12 @@ import numpy.typing as npt
 import pytest
 
 from unets.config import EncoderName, ModelConfig
-from unets.inference.views import VIEWS
 from unets.nets.backend import choose_precision, describe_device, prefers_xla
 from unets.nets.losses import LOSSES, build_loss
 from unets.nets.metrics import MeanDice
 from unets.nets.predictor import Predictor
 from unets.nets.unet import build_unet, coarsen_targets, take_logits
+from unets.nets.views import VIEWS
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pytest
 
 from unets.config import ModelConfig
-from unets.inference.views import VIEWS
 from unets.nets.predictor import Predictor
 from unets.nets.unet import build_unet
+from unets.nets.views import VIEWS
 
 SIZE_HW = (33, 47)
 FLIPS = {"identity": (1, 1), "hflip": (1, -1), "vflip": (-1, 1), "hvflip": (-1, -1)}  # steps along (rows, columns)

@@ -10,12 +10,12 @@ import pytest
 
 from unets.config import MIN_SIDE_PX, ModelConfig
 from unets.errors import InputError
-from unets.inference.views import VIEWS
 from unets.nets import unet
 from unets.nets.blocks import DepthToSpace, ReflectPad, SpaceToDepth
 from unets.nets.encoders import find_encoder
 from unets.nets.predictor import Predictor
 from unets.nets.unet import build_unet, coarsen_targets, measure_padding, take_logits
+from unets.nets.views import VIEWS
 
 TINY = ModelConfig(depth=2, base_filters=2)
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from unets.export.card import ModelCard
 from unets.export.sources import CARD_KEY, FORMAT_VERSION, VERSION_KEY, ModelSource, name_net
-from unets.inference.predict import load_net
+from unets.inference.loading import load_net
 from unets.nets.weights import get_weights
 from unets.origin import describe_origin
 from unets.tensors import write_tensors

@@ -7,7 +7,7 @@ import keras
 from keras import layers, ops
 
 from unets.config import ExperimentConfig
-from unets.inference.predict import load_net
+from unets.inference.loading import load_net
 from unets.inference.sources import StoredWeights
 from unets.nets.blocks import DepthToSpace, ReflectPad, SpaceToDepth
 from unets.nets.normalization import BatchNorm

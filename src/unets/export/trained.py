@@ -11,8 +11,8 @@ from unets.data.photo import take_colours
 from unets.errors import InputError
 from unets.export.card import ModelCard
 from unets.export.sources import ModelSource, open_model
+from unets.inference.loading import load_predictor, predict_batch
 from unets.inference.postprocess import ClassMask, blur
-from unets.inference.predict import load_predictor, predict_batch
 from unets.inference.recipe import average_maps, make_mask
 
 Image = npt.NDArray[np.uint8]

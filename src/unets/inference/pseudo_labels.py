@@ -22,12 +22,12 @@ from unets.data.samples import Sample, read_full_size
 from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.inference.ensemble import Ensemble
-from unets.inference.maps import MapReader, open_maps
+from unets.inference.maps import MapReader, open_maps, split_shards
 from unets.inference.parts import write_gzip
 from unets.inference.postprocess import ClassMask
-from unets.inference.predict import Store, predict_samples
 from unets.inference.recipe import Recipe, average_maps, cut_map
 from unets.inference.sources import find_weights, fingerprint_maps
+from unets.inference.stream import Maker, Order, Store, find_missing, make_maps
 from unets.origin import describe_origin
 from unets.parallel import run_tasks
 from unets.paths import Project
@@ -196,10 +196,10 @@ def _make_fold(round_: _Round, fold: int, weights_paths: WeightsPaths) -> None:
         logger.info("%s: labels are there", what)
         _delete_maps(round_, fold)  # a kill may have come before it
         return
-    readers = [
-        _predict(round_, fold, member.experiment, origins[member.experiment], weights_paths[member.experiment])
-        for member in ensemble.members
-    ]
+    names = [member.experiment for member in ensemble.members]
+    orders = [_order(round_, fold, name, origins[name], weights_paths[name]) for name in names]
+    make_maps(orders, what=f"for {what}")
+    readers = [open_maps(order.maker.store.folder) for order in orders]
     path, confidences = round_.project.pseudo_labels_path(round_.name, fold), list[float]()
     with atomic_path(path) as temporary:
         sha256 = write_gzip(temporary, _list_columns(dataset), _label(round_, recipe, readers, confidences, what))
@@ -237,18 +237,20 @@ def _is_made(round_: _Round, fold: int, identity: str) -> bool:
     return record.get("file_sha256") == hash_file(path)
 
 
-def _predict(round_: _Round, fold: int, experiment: str, origin: str, weights_path: Path) -> MapReader:
-    """Makes the maps of one member's fold that are missing, and opens them."""
+def _order(round_: _Round, fold: int, name: str, origin: str, weights_path: Path) -> Order:
+    """Returns the maps of one member's fold that are missing."""
+    experiment = round_.experiments[name]
     store = Store(
-        folder=round_.project.pseudo_labels_fold_dir(round_.name, fold) / experiment,
+        folder=round_.project.pseudo_labels_fold_dir(round_.name, fold) / name,
         first_view_folder=None,
         fingerprint=origin,
         classes=round_.dataset.classes,
+        size_hw=experiment.data.size_hw,
         start_anew=name_command(round_.name, fold, anew=True),
     )
-    what = f"{round_.name} {experiment} fold {fold}"
-    predict_samples(round_.samples, store, {fold: weights_path}, round_.experiments[experiment], what=what)
-    return open_maps(store.folder)
+    maker = Maker(name=name, experiment=experiment, weights_paths=(weights_path,), store=store)
+    shards = find_missing(store, split_shards(round_.samples, experiment.prediction.shard_size))
+    return Order(maker=maker, shards=shards)
 
 
 def _list_columns(dataset: DatasetConfig) -> list[str]:

@@ -14,8 +14,9 @@ from unets.config import load_dataset, load_experiment
 from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.inference.ensemble import read_ensemble
-from unets.inference.predict import Store, predict_samples
+from unets.inference.maps import split_shards
 from unets.inference.sources import find_weights, fingerprint_maps
+from unets.inference.stream import Maker, Order, Store, find_missing, make_maps
 from unets.inference.submission import write_submission
 from unets.paths import Project
 from unets.runs import atomic_path
@@ -64,6 +65,7 @@ def predict_offline(
         shutil.copyfile(path, work.models_dir / path.name)
     dataset = load_dataset(bundle.configs_dir)
     folds_hash, test = hash_folds(bundle.folds_path), load_catalog(dataset, input_dir).test
+    orders = []
     for member in ensemble.used_members:
         experiment = load_experiment(bundle.configs_dir, member.experiment)
         weights = {
@@ -77,9 +79,14 @@ def predict_offline(
             first_view_folder=None,
             fingerprint=fingerprint_maps(experiment, dataset.classes, weights),
             classes=dataset.classes,
+            size_hw=experiment.data.size_hw,
             start_anew=f"deleting {work.models_dir}",
         )
-        predict_samples(test, store, weights, experiment, what=f"{member.experiment} test")
+        paths = tuple(weights.values())
+        maker = Maker(name=member.experiment, experiment=experiment, weights_paths=paths, store=store)
+        shards = find_missing(store, split_shards(test, experiment.prediction.shard_size))
+        orders.append(Order(maker=maker, shards=shards))
+    make_maps(orders, what="test")
     packed = write_submission(work, dataset, "submission", ensemble_name=ensemble_name, jobs=jobs)
     path = work_dir / "submission.csv"
     with atomic_path(path) as temporary, gzip.open(packed) as source, temporary.open("wb") as target:

@@ -127,7 +127,7 @@ def plan_masks(source: ModelSource, tasks: Sequence[Task], *, upright: bool = Tr
         return all(note is not None and note.photo_sha256 == sha256 for note in notes)
 
     workers = count_cores()
-    done = map_ahead(is_done, tasks, workers=workers, ahead=4 * workers)
+    done = map_ahead(is_done, tasks, workers=workers, ahead=3 * workers)
     shown = show_progress(done, what="look for what is there", total=len(tasks), unit="photo")
     todo = tuple(task for task, is_there in zip(tasks, shown, strict=True) if not is_there)
     return Plan(source=source, todo=todo, num_kept=len(tasks) - len(todo), upright=upright)
@@ -148,17 +148,17 @@ def make_masks(plan: Plan, model: Model) -> Outcome:
     budget, workers = _Budget(_PIXELS_IN_WORK), count_cores()
     batch_size = max(member.experiment.prediction.batch_size for member in card.members)
     read = partial(_read, plan, budget)
-    seen = map_ahead(read, plan.todo, workers=workers, ahead=2 * batch_size + workers)
+    seen = map_ahead(read, plan.todo, workers=workers, ahead=2 * batch_size)
     shown = _sift(show_progress(seen, what="mask", total=len(plan.todo), unit="photo"), failures)
     batches = iter(lambda: list(islice(shown, batch_size)), [])
     predicted = map_ahead(
         lambda batch: list(zip(batch, model.predict([seen.images for seen in batch]), strict=True)),
         batches,
         workers=1,
-        ahead=1,
+        ahead=0,
     )
     finish = partial(_finish, card, budget)
-    made = map_ahead(lambda pair: finish(*pair), chain.from_iterable(predicted), workers=workers, ahead=workers)
+    made = map_ahead(lambda pair: finish(*pair), chain.from_iterable(predicted), workers=workers, ahead=0)
     num_made = num_stretched = 0
     for full_hw in _sift(made, failures):
         num_made += 1

@@ -1,7 +1,7 @@
 """Trained nets with their views, as one function from photos to 8-bit maps."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,19 +12,10 @@ from unets.nets.backend import prefers_xla
 from unets.nets.folding import fold_batch_norm
 from unets.nets.losses import to_probs
 from unets.nets.unet import take_logits
+from unets.nets.views import View
 
 ImagesU8 = npt.NDArray[np.uint8]
 MapsU8 = npt.NDArray[np.uint8]
-
-
-class View(Protocol):
-    """A change of a batch that can be undone; `unets.inference.views` has them."""
-
-    def apply(self, images_nhwc: Any) -> Any:
-        """Returns the batch changed."""
-
-    def undo(self, maps_nhwc: Any) -> Any:
-        """Returns a batch of maps, made of changed photos, as if of the unchanged ones."""
 
 
 class Predictor:

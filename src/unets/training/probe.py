@@ -130,5 +130,5 @@ def _time_reading(reader: PairReader, experiment: ExperimentConfig, num_photos: 
     )
     began, read = time.perf_counter(), 0
     while time.perf_counter() - began < _READ_SECONDS:
-        read += sum(1 for _ in map_ahead(batches.__getitem__, range(num_photos), workers=workers, ahead=workers))
+        read += sum(1 for _ in map_ahead(batches.__getitem__, range(num_photos), workers=workers, ahead=0))
     return (time.perf_counter() - began) / read

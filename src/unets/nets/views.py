@@ -1,11 +1,12 @@
 """Views: the flips that a photo is predicted under, and how each is undone on the map."""
 
+import math
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy.typing as npt
+from keras import ops
 
-ArrayT = TypeVar("ArrayT", bound=npt.NDArray[Any])
+Tensor = Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,22 +17,27 @@ class View:
     flips_height: bool  # top becomes bottom
     flips_width: bool  # left becomes right
 
-    def apply(self, images_nhwc: ArrayT) -> ArrayT:
+    def apply(self, images_nhwc: Tensor) -> Tensor:
         """Flips a batch of photos.
 
         Args:
             images_nhwc: any dtype, (photos, height, width, channels).
-
-        Returns:
-            The same memory read in another order: nothing is copied.
         """
-        rows = slice(None, None, -1 if self.flips_height else 1)
-        columns = slice(None, None, -1 if self.flips_width else 1)
-        return images_nhwc[:, rows, columns]  # type: ignore[return-value]
+        if self.flips_height:
+            images_nhwc = _flip(images_nhwc, axis=1)
+        return _flip(images_nhwc, axis=2) if self.flips_width else images_nhwc
 
-    def undo(self, maps_nhwc: ArrayT) -> ArrayT:
+    def undo(self, maps_nhwc: Tensor) -> Tensor:
         """Flips a batch of maps back, so that each lies over its photo as it was; the inverse of `apply`."""
         return self.apply(maps_nhwc)  # a flip is its own inverse
+
+
+def _flip(x: Tensor, axis: int) -> Tensor:
+    # As the middle one of three axes, where TensorFlow copies rows: four photos of 640 x 959 take 1.3 ms, by
+    # `x[:, :, ::-1]` 48.5, which was an eighth of the compact net's time.
+    shape = tuple(x.shape)
+    rows = (math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))
+    return ops.reshape(ops.flip(ops.reshape(x, rows), axis=1), shape)
 
 
 VIEWS: dict[str, View] = {
