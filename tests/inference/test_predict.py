@@ -1,6 +1,9 @@
+import errno
 import json
 import math
+import os
 import pickle
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,7 +23,7 @@ from unets.data.samples import Sample, read_photo
 from unets.errors import InputError
 from unets.folds import hash_folds, write_folds
 from unets.inference import stream
-from unets.inference.maps import open_maps
+from unets.inference.maps import open_maps, write_shard
 from unets.inference.predict import predict_experiments
 from unets.nets.unet import LOGIT_SCALE, build_unet
 from unets.paths import Project
@@ -286,6 +289,52 @@ def test_maps_of_another_origin_are_kept_until_asked_for_anew(constant: Scene) -
     assert constant.read_values("test") == {sample.id: {204} for sample in constant.catalog.test}
 
 
+def test_a_store_is_not_gone_on_with_on_another_machine(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the maps in bfloat16, half in float32: no ensemble would know. A whole store is asked nothing."""
+    constant.predict()
+    before = constant.list_shards()
+    there = stream.describe_arithmetic(EXPERIMENT.training.precision)
+    monkeypatch.setattr(stream, "describe_arithmetic", lambda _: there | {"precision": "mixed_float16"})
+    constant.predict()
+    assert constant.list_shards() == before
+    gone = constant.project.maps_dir("unet_a", "test") / "00001.zip"
+    gone.unlink()
+    wanted = (
+        rf"maps/test must be gone on with as it was begun, with precision {there['precision']}\. "
+        r"Received: precision mixed_float16\. Start anew with `make predict EXP=unet_a FOLD=0,1 ANEW=1`"
+    )
+    with pytest.raises(InputError, match=wanted):
+        constant.predict()
+    monkeypatch.setattr(stream, "describe_arithmetic", lambda _: there)
+    constant.predict()
+    assert gone.read_bytes() == before[gone][1]
+
+
+def test_a_full_disk_stops_prediction_which_goes_on_later(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it fills: between the two maps of a photo, too."""
+    scene.plant(0)
+    scene.plant(1)
+    scene.predict()
+    whole = {path: content for path, (_, content) in scene.list_shards().items()}
+    for num_before in (0, 1, 4, 12):
+        for path in whole:
+            path.unlink(missing_ok=True)
+        written = []
+
+        def write(*args: Any, written: list[Any] = written, num_before: int = num_before, **kwargs: Any) -> Any:
+            if len(written) == num_before:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written.append(args)
+            return write_shard(*args, **kwargs)
+
+        with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+            patched.setattr(stream, "write_shard", write)
+            scene.predict()
+        assert len(scene.list_shards()) == num_before
+        scene.predict()
+        assert {path: content for path, (_, content) in scene.list_shards().items()} == whole
+
+
 def test_a_fold_that_is_not_trained_is_refused(constant: Scene) -> None:
     maps_dir = constant.project.maps_dir("unet_a", "test")
     maps_dir.mkdir(parents=True)
@@ -379,3 +428,69 @@ def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.Mon
     # Two queues of two batches and a photo a worker, the two batches between them, and the shards being filled, waiting
     # and written.
     assert max(lead) <= 2 * (2 * 4 + 2 + 1) + 2 * 4 + 3 * 4
+
+
+def build_crews(readers: float, nets: float, writers: float, *, cpu_share: float = 1.0) -> stream._Crews:
+    """Crews that have seen 10 photos, with the seconds that each stage took a photo."""
+    crews = stream._Crews.form()
+    crews.num_photos = 10
+    for crew, seconds in ((crews.readers, readers), (crews.nets, nets), (crews.writers, writers)):
+        crew.count, crew.seconds, crew.cpu_seconds = 10, 10 * seconds, 10 * seconds * cpu_share
+    return crews
+
+
+@pytest.mark.parametrize(
+    ("readers", "nets", "writers", "cpu_share", "expected"),
+    [
+        (0.008, 0.100, 0.005, 1.0, (1, 1)),  # on the CPU: the net sets the pace
+        (0.008, 0.005, 0.005, 1.0, (3, 2)),  # 1.5 * 8 / 5 = 2.4, 1.5 * 5 / 5 = 1.5
+        (0.020, 0.001, 0.005, 1.0, (4, 4)),  # a fast card: all cores
+        (0.020, 0.001, 0.005, 0.1, (16, 4)),  # and files that are waited for: four readers a core
+        (0.020, 0.010, 0.005, 0.1, (3, 1)),
+        (0.020, 0.000, 0.005, 1.0, (4, 4)),  # all batches were done before the count began
+    ],
+)
+def test_threads_follow_from_what_stages_take(
+    monkeypatch: pytest.MonkeyPatch,
+    readers: float,
+    nets: float,
+    writers: float,
+    cpu_share: float,
+    expected: tuple[int, int],
+) -> None:
+    monkeypatch.setattr(stream, "count_cores", lambda: 4)
+    crews = build_crews(readers, nets, writers, cpu_share=cpu_share)
+    if cpu_share < 1:
+        crews.writers.cpu_seconds = crews.writers.seconds
+    crews.choose()
+    assert (crews.readers.size, crews.writers.size) == expected
+
+
+def test_threads_are_chosen_after_the_first_seconds(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not by the first batch of each net, which compiles; photos that are slow to come get more readers."""
+    photos: tuple[Sample, ...] = tuple(
+        replace(sample, id=f"copy{copy}_{sample.id}") for copy in range(10) for sample in constant.catalog.test
+    )
+    many = replace(constant, catalog=replace(constant.catalog, train=(), test=photos))
+    formed, original = [], stream._Crews.form
+
+    def form() -> stream._Crews:
+        crews = original()
+        formed.append(crews)
+        return crews
+
+    def read_slowly(sample: Sample, size_hw: tuple[int, int]) -> Any:
+        time.sleep(0.03)
+        return read_photo(sample, size_hw)
+
+    monkeypatch.setattr(stream._Crews, "form", form)
+    monkeypatch.setattr(stream, "count_cores", lambda: 2)
+    monkeypatch.setattr(stream, "read_photo", read_slowly)
+    monkeypatch.setattr(stream, "_TRIAL_SECONDS", 0.1)
+    many.predict(batch_size=2, shard_size=10)
+    (crews,) = formed
+    assert crews.readers.size > 2 and 60 < crews.num_photos < 80
+    assert re.fullmatch(
+        r"a photo took \d+\.\d ms in the nets, \d+\.\d to read \([3-8] at once\), \d+\.\d to compress \([12] at once\)",
+        crews.describe(),
+    )

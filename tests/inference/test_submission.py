@@ -378,7 +378,7 @@ def test_a_submission_is_found_by_path_by_name_or_as_the_newest(make_ready: Make
 
 
 def test_no_stage_after_the_net_loads_a_network_library() -> None:
-    modules = "submission, parts, ensemble, oof, score, check, maps, views, postprocess, blend"
+    modules = "submission, parts, ensemble, oof, score, check, maps, postprocess, blend"
     code = (
         f"import sys; from unets.inference import {modules}; print({{'keras', 'tensorflow', 'jax'}} & set(sys.modules))"
     )

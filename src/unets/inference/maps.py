@@ -13,9 +13,10 @@ import re
 import struct
 import sys
 import zipfile
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -57,6 +58,7 @@ class Manifest:
     """What a shard holds and what made it."""
 
     fingerprint: str  # of all that decides the maps: config, weights, views
+    made_with: dict[str, str]  # backend, versions, precision: what of a machine changes bits of the same maps
     classes: tuple[str, ...]
     size_hw: SizeHW
     ids: tuple[str, ...]
@@ -78,6 +80,7 @@ class Manifest:
         height, width = content["size_hw"]
         return cls(
             fingerprint=content["fingerprint"],
+            made_with=content["made_with"],
             classes=tuple(content["classes"]),
             size_hw=(height, width),
             ids=tuple(content["ids"]),
@@ -125,6 +128,7 @@ def write_shard(
     fingerprint: str,
     classes: Sequence[str],
     maps: Iterable[tuple[str, EncodedMap]],
+    made_with: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
     """Writes a shard, map by map as they come, and puts it in place when it is whole.
 
@@ -134,6 +138,7 @@ def write_shard(
         fingerprint: of what made the maps.
         classes: names of the foreground classes.
         maps: (id, map as `encode_map` gives it), all of one size.
+        made_with: the machine's part in their bits, in words by what it is.
 
     Returns:
         The shard's path.
@@ -149,7 +154,13 @@ def write_shard(
                 _write_member(shard, name, png)
         if size_hw is None:
             raise ValueError("`maps` must be at least one. Received: none")
-        manifest = Manifest(fingerprint=fingerprint, classes=tuple(classes), size_hw=size_hw, ids=tuple(ids))
+        manifest = Manifest(
+            fingerprint=fingerprint,
+            made_with=dict(made_with),
+            classes=tuple(classes),
+            size_hw=size_hw,
+            ids=tuple(ids),
+        )
         _write_member(shard, MANIFEST, manifest.to_json().encode())
     return path
 
@@ -191,7 +202,7 @@ def find_missing_shards(
             logger.warning("%s; it is made again", error)
             missing.append(index)
             continue
-        expected = Manifest(fingerprint=fingerprint, classes=tuple(classes), size_hw=size_hw, ids=manifest.ids)
+        expected = replace(manifest, fingerprint=fingerprint, classes=tuple(classes), size_hw=size_hw)
         if manifest != expected:
             raise InputError(
                 f"{path} must hold maps of {_describe(expected)}. Received: maps of {_describe(manifest)}. "
@@ -230,6 +241,28 @@ def check_shard(path: Path) -> Manifest:
             f"{path} must hold the maps of its manifest. Received: {sorted(names ^ expected)[:4]} too many or too few"
         )
     return manifest
+
+
+def check_made_with(folder: Path, made_with: Mapping[str, str], *, start_anew: str) -> None:
+    """Checks that what is there of a store was made as the rest would be made here; of a whole store, nobody asks.
+
+    Args:
+        folder: of the store; it may be missing.
+        made_with: see `write_shard`.
+        start_anew: the command that does away with what is there, for the error.
+
+    Raises:
+        InputError: it was not: half of the maps would differ from the other by more than their photos.
+    """
+    for path in list_shards(folder)[:1]:  # all that are there agree
+        there = _read_manifest(path).made_with
+        differing = sorted(key for key in {*there, *made_with} if there.get(key) != made_with.get(key))
+        if differing:
+            found, here = ([f"{key} {of.get(key, 'none')}" for key in differing] for of in (there, made_with))
+            raise InputError(
+                f"{folder} must be gone on with as it was begun, with {', '.join(found)}. Received: "
+                f"{', '.join(here)}. Start anew with {start_anew}"
+            )
 
 
 def list_shards(folder: Path) -> list[Path]:
@@ -343,11 +376,7 @@ def open_maps(folder: Path) -> MapReader:
     shard_of: dict[str, int] = {}
     for path in paths:
         manifest = _read_manifest(path)
-        if (manifest.fingerprint, manifest.classes, manifest.size_hw) != (
-            first.fingerprint,
-            first.classes,
-            first.size_hw,
-        ):
+        if replace(manifest, ids=first.ids) != first:
             raise InputError(
                 f"{folder} must hold maps of one origin. Received: {paths[0].name} of {_describe(first)}, "
                 f"{path.name} of {_describe(manifest)}. {_how_to_make(folder)} with ANEW=1"
@@ -392,7 +421,8 @@ def _damaged(path: Path, name: str, received: str) -> InputError:
 
 def _describe(manifest: Manifest) -> str:
     height, width = manifest.size_hw
-    return f"{manifest.fingerprint} ({height} x {width}, {', '.join(manifest.classes)})"
+    words = [f"{height} x {width}", *manifest.classes, *(f"{key} {value}" for key, value in manifest.made_with.items())]
+    return f"{manifest.fingerprint} ({', '.join(words)})"
 
 
 def _how_to_make(path: Path) -> str:

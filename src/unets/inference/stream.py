@@ -27,8 +27,17 @@ from unets.config import ExperimentConfig
 from unets.data.geometry import SizeHW
 from unets.data.samples import Sample, read_photo
 from unets.inference.loading import load_predictor, predict_batch
-from unets.inference.maps import EncodedMap, encode_map, find_missing_shards, shard_path, split_shards, write_shard
+from unets.inference.maps import (
+    EncodedMap,
+    check_made_with,
+    encode_map,
+    find_missing_shards,
+    shard_path,
+    split_shards,
+    write_shard,
+)
 from unets.log import show_progress
+from unets.nets.backend import describe_arithmetic
 from unets.nets.predictor import Predictor
 from unets.parallel import Crew, count_cores, map_ahead, run_tasks
 
@@ -169,6 +178,10 @@ def make_shards(makers: Sequence[Maker], what: str, shards: Sequence[_Shard]) ->
     places = sorted({place for shard in todo for place, _ in shard.places})
     size_hw = makers[places[0]].experiment.data.size_hw
     keras.utils.clear_session()  # nets of other folds
+    arithmetic = {place: describe_arithmetic(makers[place].experiment.training.precision) for place in places}
+    for place in places:
+        store = makers[place].store
+        check_made_with(store.folder, arithmetic[place], start_anew=store.start_anew)
     predictors = {place: _load(makers[place]) for place in places}
     batch_sizes = {place: makers[place].experiment.prediction.batch_size for place in places}
     crews, ahead = _Crews.form(), 2 * max(batch_sizes.values())
@@ -190,7 +203,9 @@ def make_shards(makers: Sequence[Maker], what: str, shards: Sequence[_Shard]) ->
     maps = (layers for batch in predicted for layers in batch)
     encoded = map_ahead(encode, maps, workers=crews.writers, ahead=ahead)
     finished = _gather(todo, crews.settle(encoded, len(places)))
-    for _ in map_ahead(lambda made: _write(makers[made[0]].store, *made[1:]), finished, workers=1, ahead=0):
+    for _ in map_ahead(
+        lambda made: _write(makers[made[0]].store, arithmetic[made[0]], *made[1:]), finished, workers=1, ahead=0
+    ):
         pass
     if crews.num_photos:  # else the first batch was all
         logger.info("%s: %s", what, crews.describe())
@@ -243,10 +258,23 @@ def _gather(
                 yield place, index_of[place], shard.samples, made.pop(place)
 
 
-def _write(store: Store, index: int, samples: Sequence[Sample], maps: Sequence[Sequence[EncodedMap]]) -> None:
+def _write(
+    store: Store,
+    arithmetic: Mapping[str, str],
+    index: int,
+    samples: Sequence[Sample],
+    maps: Sequence[Sequence[EncodedMap]],
+) -> None:
     for position, folder in enumerate(store.folders):
         members = ((sample.id, layers[position]) for sample, layers in zip(samples, maps, strict=True))
-        write_shard(folder, index, fingerprint=store.fingerprint, classes=store.classes, maps=members)
+        write_shard(
+            folder,
+            index,
+            fingerprint=store.fingerprint,
+            classes=store.classes,
+            maps=members,
+            made_with=arithmetic,
+        )
 
 
 @dataclass(kw_only=True)

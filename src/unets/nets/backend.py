@@ -11,6 +11,7 @@ from typing import Any
 import keras
 
 from unets.errors import InputError
+from unets.origin import list_versions
 
 _XLA_ORDER = "--xla_gpu_deterministic_ops=true"
 
@@ -31,6 +32,17 @@ def choose_precision(wanted: str) -> str:
     flags = _read_cpu_flags()
     takes_bfloat16 = "amx_bf16" in flags or ("avx512_bf16" in flags and "AMD" in _read_cpu_name())
     return "mixed_bfloat16" if takes_bfloat16 and keras.backend.backend() == "tensorflow" else "float32"
+
+
+def describe_arithmetic(wanted: str) -> dict[str, str]:
+    """Returns what of this machine decides the bits of a prediction, in words by what it is.
+
+    Args:
+        wanted: the precision as configured, see `choose_precision`.
+    """
+    versions, backend = list_versions(), keras.backend.backend()
+    libraries = {name: versions[name] for name in ("keras", backend, "opencv-python-headless") if name in versions}
+    return {"precision": choose_precision(wanted), "compiler": "XLA" if prefers_xla() else "none"} | libraries
 
 
 def describe_device() -> str:
