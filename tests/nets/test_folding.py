@@ -69,6 +69,7 @@ LEFT = {"resnet": 17}  # that come before the activation: they follow an additio
 
 @pytest.mark.parametrize("name", NETS)
 def test_every_net_predicts_the_same(name: str) -> None:
+    keras.utils.set_random_seed(1)  # of some draws, narrow nets say the same of every pixel
     net = take_logits(build_unet(NETS[name], SIZE_HW))
     unsettle(net)
     before = [weight.copy() for weight in net.get_weights()]

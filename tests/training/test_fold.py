@@ -227,6 +227,7 @@ def test_a_long_training_is_told_its_hours_first(
         train_seconds=1.0,
         update_seconds=0.0,
         predict_seconds=1.0,
+        map_seconds=1.0,
         augment_seconds=1.0,
         read_seconds=1.0,
         probe_hw=(32, 32),

@@ -51,7 +51,13 @@ EXPERIMENT = ExperimentConfig(
 )
 PHOTOS = Photos(num_train=100, num_test=1000)
 SPEED = Speed(
-    train_seconds=2.0, update_seconds=0.0, predict_seconds=0.5, augment_seconds=0.1, read_seconds=1.0, probe_hw=(64, 96)
+    train_seconds=2.0,
+    update_seconds=0.0,
+    predict_seconds=0.5,
+    map_seconds=0.4,
+    augment_seconds=0.1,
+    read_seconds=1.0,
+    probe_hw=(64, 96),
 )
 
 
@@ -234,7 +240,7 @@ def test_hours_by_hand(plan: Plan) -> None:
     assert plan.epoch_seconds == pytest.approx(80 * 3 + 20 * 0.5)
     assert plan.fold_seconds == pytest.approx(10 * 250)
     # 2 views: a training photo by the one fold that held it out, a test photo by all 5; each is read once
-    assert plan.prediction_seconds == pytest.approx(100 * (2 * 0.5 + 1) + 1000 * (5 * 2 * 0.5 + 1))
+    assert plan.prediction_seconds == pytest.approx(100 * (2 * 0.4 + 1) + 1000 * (5 * 2 * 0.4 + 1))
     assert plan.total_seconds == pytest.approx(5 * 2500 + 200 + 6000)
     # from a cache photos are only changed
     assert replace(plan, cache="ram").epoch_seconds == pytest.approx(80 * 2.1 + 10)
@@ -390,9 +396,9 @@ def test_the_ensemble_is_the_sum(plan: Plan) -> None:
     first, second = replace(plan, speed=SPEED), replace(plan, name="unet_b", speed=replace(SPEED, train_seconds=5.0))
     table = render_total([first, second]).splitlines()
     assert [line.split()[0] for line in table[2 if "-" in table[1] else 1 :]][-1] == "together"
-    # 5 folds of 2,500 and 4,900 s; maps twice 6,200 s
+    # 5 folds of 2,500 and 4,900 s; maps twice 5,180 s
     assert f"{(5 * (2500 + 4900)) / 3600:.0f} h" in table[-1]
-    assert f"{2 * 6200 / 3600:.1f} h" in table[-1]
+    assert f"{2 * 5180 / 3600:.1f} h" in table[-1]
     assert "-" not in table[-1] and render_total([plan]).splitlines()[-1].split()[1:4] == ["-", "-", "-"]
 
 
@@ -437,7 +443,7 @@ def test_the_probe_times_a_smaller_photo_of_the_same_net(monkeypatch: pytest.Mon
     shallow = change(EXPERIMENT, "model", depth=1, normalization="none")
     speed = probe.probe_speed(shallow, DATASET, (), is_gpu=False, micro_batch=12)
     assert speed.probe_hw[0] % 2 == speed.probe_hw[1] % 2 == 0 and speed.probe_hw[0] < 64 and speed.probe_hw[1] < 96
-    assert speed.predict_seconds > 0 and 0 < speed.train_seconds < 10
+    assert speed.predict_seconds > 0 and speed.map_seconds > 0 and 0 < speed.train_seconds < 10
     assert speed.read_seconds is None and 0 < speed.augment_seconds < 1
 
 

@@ -11,7 +11,6 @@ import json
 import logging
 import re
 import struct
-import sys
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -381,7 +380,7 @@ def open_maps(folder: Path) -> MapReader:
                 f"{folder} must hold maps of one origin. Received: {paths[0].name} of {_describe(first)}, "
                 f"{path.name} of {_describe(manifest)}. {_how_to_make(folder)} with ANEW=1"
             )
-        for id_ in map(sys.intern, manifest.ids):  # the stores of an ensemble's members have the same ids
+        for id_ in manifest.ids:
             if shard_of.setdefault(id_, int(path.stem)) != int(path.stem):
                 raise InputError(
                     f"{folder} must hold one map of {id_}. Received: one in shard {shard_of[id_]:05d}, one in "

@@ -77,6 +77,15 @@ class _Format:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Made:
+    """Parts that are there."""
+
+    header: tuple[str, ...]
+    fingerprints: tuple[str, ...]  # of each part
+    num_rows: int
+
+
 def write_submission(
     project: Project,
     dataset: DatasetConfig,
@@ -108,27 +117,17 @@ def write_submission(
     """
     ensemble = read_ensemble(project, ensemble_name)
     sample_path, test = find_reference(dataset, project.input_dir)
-    header, rows = read_wanted(sample_path, dataset, test)
     name = name or _choose_name(ensemble)
     path, folder = project.submission_path(name), project.submission_parts_dir(name)
-    format_ = _Format(
-        dataset=dataset,
-        maps=tuple(member.fingerprint for member in ensemble.used_members),
-        recipe=ensemble.recipe,
-        header=_check_columns(header, sample_path, dataset),
-        versions=list_versions(),
-    )
     with hold(folder):
-        members = open_members(project, ensemble, dataset)
-        source = sample_path or project.input_dir
-        fingerprints = _make_parts(rows, source, test, format_, members, folder, jobs)
+        made = _make_parts(project, ensemble, dataset, sample_path, test, folder, jobs)
         with atomic_path(path) as temporary:
-            sha256 = join_parts(temporary, format_.header, folder, fingerprints)
+            sha256 = join_parts(temporary, made.header, folder, made.fingerprints)
             check_submission(temporary, sample_path, dataset, photos=test, jobs=jobs)
-        record = {"name": name, "num_rows": len(rows), "csv_sha256": sha256, **_describe(ensemble)}
+        record = {"name": name, "num_rows": made.num_rows, "csv_sha256": sha256, **_describe(ensemble)}
         write_json(path.with_name(f"{name}.json"), record | describe_origin(project.configs_dir))
         drop_parts(folder)
-    logger.info("%s: %d rows", path, len(rows))
+    logger.info("%s: %d rows", path, made.num_rows)
     return path
 
 
@@ -164,7 +163,7 @@ def open_members(project: Project, ensemble: Ensemble, dataset: DatasetConfig) -
         raise InputError(
             f"{path} must be of the folds in {project.folds_path}. Received: one of other folds. Run `make ensemble`"
         )
-    readers = []
+    readers: list[MapReader] = []
     for member in ensemble.used_members:
         reader = open_maps(project.maps_dir(member.experiment, "test"))
         if reader.fingerprint != member.fingerprint:
@@ -174,6 +173,8 @@ def open_members(project: Project, ensemble: Ensemble, dataset: DatasetConfig) -
             )
         if reader.classes != dataset.classes:
             raise InputError(f"{reader.folder} must hold maps of {dataset.classes}. Received: {reader.classes}")
+        if readers and reader.shard_of == readers[0].shard_of:  # 16 MB of Carvana's, a member
+            reader.shard_of = readers[0].shard_of
         readers.append(reader)
     return tuple(readers)
 
@@ -205,26 +206,34 @@ def _check_columns(header: list[str], sample_path: Path | None, dataset: Dataset
 
 
 def _make_parts(
-    rows: Sequence[tuple[str, str | None]],
-    sample_path: Path,
+    project: Project,
+    ensemble: Ensemble,
+    dataset: DatasetConfig,
+    sample_path: Path | None,
     test_photos: Sequence[Sample],
-    format_: _Format,
-    members: Sequence[MapReader],
     folder: Path,
     jobs: int | None,
-) -> list[str]:
-    """Makes the parts that are missing; returns the fingerprint of each part."""
-    dataset = format_.dataset
+) -> _Made:
+    """Makes the parts that are missing. What grows with the number of photos is given up before they are checked."""
+    header, rows = read_wanted(sample_path, dataset, test_photos)
+    format_ = _Format(
+        dataset=dataset,
+        maps=tuple(member.fingerprint for member in ensemble.used_members),
+        recipe=ensemble.recipe,
+        header=_check_columns(header, sample_path, dataset),
+        versions=list_versions(),
+    )
+    members, source = open_members(project, ensemble, dataset), sample_path or project.input_dir
     test = None if dataset.size_hw else {photo.id: photo for photo in test_photos}
     bounds, fingerprints = [0], list[str]()
     # A part's photos are listed when they are needed, and again then: all of them at once are 22 MB of Carvana's.
-    photos = _list_photos(rows, sample_path, dataset, test)
+    photos = _list_photos(rows, source, dataset, test)
     while chunk := tuple(islice(photos, _PART)):
         for member in members:
             try:
                 member.check_ids(photo.id for photo in chunk)  # before any work is done
             except InputError as error:
-                raise InputError(f"{sample_path} must name photos that have maps: {error}") from error
+                raise InputError(f"{source} must name photos that have maps: {error}") from error
         bounds.append(bounds[-1] + sum(len(photo.rows) for photo in chunk))
         fingerprints.append(format_.fingerprint(chunk))
     missing = find_missing_parts(folder, fingerprints)
@@ -232,14 +241,14 @@ def _make_parts(
         logger.info("%s: %d of %d parts are there", folder.name, len(fingerprints) - len(missing), len(fingerprints))
 
     def plan(index: int) -> _Part:
-        chunk = tuple(_list_photos(rows[bounds[index] : bounds[index + 1]], sample_path, dataset, test))
+        chunk = tuple(_list_photos(rows[bounds[index] : bounds[index + 1]], source, dataset, test))
         readers = tuple(member.select(photo.id for photo in chunk) for member in members)
         return _Part(photos=chunk, readers=readers, path=part_path(folder, index), fingerprint=fingerprints[index])
 
     write = partial(_write_rows, format_)
     for _ in run_tasks(write, map(plan, missing), what=folder.name, jobs=jobs, total=len(missing), unit="part"):
         pass
-    return fingerprints
+    return _Made(header=format_.header, fingerprints=tuple(fingerprints), num_rows=len(rows))
 
 
 def _write_rows(format_: _Format, part: _Part) -> None:

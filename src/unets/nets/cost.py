@@ -15,6 +15,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from unets.nets.graph import Step, Tensor, trace
 from unets.nets.normalization import BatchNorm
 
 _FLOAT32_BYTES = 4
@@ -53,29 +54,6 @@ class Cost:
     prediction_bytes: int  # most that is held at once in a forward pass alone
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Tensor:
-    """A tensor of one photo in the traced graph."""
-
-    key: int
-    elements: int
-    element_bytes: int
-
-    @property
-    def bytes(self) -> int:
-        return self.elements * self.element_bytes
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Step:
-    """One call of a layer or operation in the traced graph."""
-
-    operation: Any
-    inputs: tuple[_Tensor, ...]
-    outputs: tuple[_Tensor, ...]
-    input_shapes: tuple[tuple[int, ...], ...]
-
-
 def measure_cost(net: keras.Model, *, fuses: bool, float_bytes: int | None = None) -> Cost:
     """Counts a net's price.
 
@@ -85,7 +63,7 @@ def measure_cost(net: keras.Model, *, fuses: bool, float_bytes: int | None = Non
         float_bytes: of an activation's number, 4 or 2, as if the net had been built in another precision; None: as it
             was built.
     """
-    steps = _trace(net, float_bytes)
+    steps = trace(net, float_bytes).steps
     kept_bytes, training_bytes = _play_training(steps, fuses)
     return Cost(
         parameters=count_parameters(net.variables),
@@ -104,59 +82,10 @@ def count_parameters(variables: Iterable[Any]) -> int:
 
 def count_multiply_adds(net: keras.Model) -> int:
     """Returns the multiply-adds of a forward pass of one photo, in convolutions and dense layers."""
-    return sum(_count_step(step) for step in _trace(net))
+    return sum(_count_step(step) for step in trace(net).steps)
 
 
-def _trace(net: keras.Model, float_bytes: int | None = None) -> list[_Step]:
-    """Plays a model through with the shapes of one photo; nested models are opened."""
-    steps: list[_Step] = []
-    alive: list[Any] = []  # a tensor's key is its id: none may be freed while others are made
-
-    def describe(tensors: Any) -> tuple[_Tensor, ...]:
-        found = [tensor for tensor in keras.tree.flatten(tensors) if isinstance(tensor, keras.KerasTensor)]
-        alive.extend(found)
-        return tuple(
-            _Tensor(key=id(t), elements=math.prod(t.shape), element_bytes=_count_bytes(t.dtype, float_bytes))
-            for t in found
-        )
-
-    def list_shapes(tensors: Any) -> tuple[tuple[int, ...], ...]:
-        return tuple(tuple(t.shape) for t in keras.tree.flatten(tensors) if isinstance(t, keras.KerasTensor))
-
-    def call(operation: Any) -> Any:
-        def record(*args: Any, **kwargs: Any) -> Any:
-            if isinstance(operation, keras.Sequential):
-                return run(operation._functional, args[0])
-            if hasattr(operation, "_run_through_graph"):
-                return run(operation, args[0])
-            outputs = operation.compute_output_spec(*args, **kwargs)
-            steps.append(
-                _Step(
-                    operation=operation,
-                    inputs=describe((args, kwargs)),
-                    outputs=describe(outputs),
-                    input_shapes=list_shapes((args, kwargs)),
-                )
-            )
-            return outputs
-
-        return record
-
-    def run(model: Any, inputs: Any) -> Any:
-        # The walk that every functional model makes when it is called; Keras has no public one.
-        return model._run_through_graph(inputs, operation_fn=call)
-
-    run(net, [keras.KerasTensor((1, *tensor.shape[1:]), dtype=tensor.dtype) for tensor in net.inputs])
-    return steps
-
-
-def _count_bytes(dtype: str, float_bytes: int | None) -> int:
-    if float_bytes is not None and "float" in dtype:
-        return float_bytes
-    return {"float64": 8, "int64": 8, "float16": 2, "bfloat16": 2, "uint8": 1, "int8": 1, "bool": 1}.get(dtype, 4)
-
-
-def _count_step(step: _Step) -> int:
+def _count_step(step: Step) -> int:
     """Returns the multiply-adds of a step: a kernel for each output pixel, or input pixel where it is transposed."""
     layer = step.operation
     if isinstance(layer, layers.SeparableConv2D):
@@ -173,7 +102,7 @@ def _count_step(step: _Step) -> int:
     return 0
 
 
-def _play_prediction(steps: Sequence[_Step], fuses: bool) -> int:
+def _play_prediction(steps: Sequence[Step], fuses: bool) -> int:
     """Returns the most bytes live at once: a tensor lives from the step that makes it to the last that reads it."""
     last_use = {tensor.key: index for index, step in enumerate(steps) for tensor in step.inputs}
     held: dict[int, int] = {}
@@ -187,7 +116,7 @@ def _play_prediction(steps: Sequence[_Step], fuses: bool) -> int:
     return max(peak, 2 * sum(tensor.bytes for tensor in steps[-1].outputs))
 
 
-def _play_training(steps: Sequence[_Step], fuses: bool) -> tuple[int, int]:
+def _play_training(steps: Sequence[Step], fuses: bool) -> tuple[int, int]:
     """Returns the bytes kept for the backward pass, and the most held at once in a step."""
     has_gradient = _find_gradients(steps)
     keeps = [_find_kept(step, has_gradient, fuses) for step in steps]
@@ -213,7 +142,7 @@ def _play_training(steps: Sequence[_Step], fuses: bool) -> tuple[int, int]:
     return kept_bytes, peak
 
 
-def _play_forward(steps: Sequence[_Step], keeps: Sequence[dict[int, int]], fuses: bool) -> int:
+def _play_forward(steps: Sequence[Step], keeps: Sequence[dict[int, int]], fuses: bool) -> int:
     """Returns the most bytes held in the forward half of a training step."""
     last_use = {tensor.key: index for index, step in enumerate(steps) for tensor in step.inputs}
     always = {key for kept in keeps for key in kept}
@@ -228,12 +157,12 @@ def _play_forward(steps: Sequence[_Step], keeps: Sequence[dict[int, int]], fuses
     return peak
 
 
-def _find_outputs(steps: Sequence[_Step]) -> list[_Tensor]:
+def _find_outputs(steps: Sequence[Step]) -> list[Tensor]:
     read = {tensor.key for step in steps for tensor in step.inputs}
     return [tensor for step in steps for tensor in step.outputs if tensor.key not in read]
 
 
-def _find_gradients(steps: Sequence[_Step]) -> dict[int, bool]:
+def _find_gradients(steps: Sequence[Step]) -> dict[int, bool]:
     """Tells for each tensor whether a gradient flows into it: something before it is trained."""
     has_gradient: dict[int, bool] = {}
     for step in steps:
@@ -243,7 +172,7 @@ def _find_gradients(steps: Sequence[_Step]) -> dict[int, bool]:
     return has_gradient
 
 
-def _find_kept(step: _Step, has_gradient: dict[int, bool], fuses: bool) -> dict[int, int]:
+def _find_kept(step: Step, has_gradient: dict[int, bool], fuses: bool) -> dict[int, int]:
     """Returns key and bytes of what a step's gradient needs; copies of its own have negative keys."""
     layer = step.operation
     if not step.inputs or not any(has_gradient.get(tensor.key, False) for tensor in step.outputs):
@@ -284,7 +213,7 @@ def _is_one_pass(layer: Any) -> bool:
     return isinstance(layer, BatchNorm) and not layer.synchronized
 
 
-def _keep_activation(activation: Any, source: _Tensor, result: _Tensor) -> dict[int, int]:
+def _keep_activation(activation: Any, source: Tensor, result: Tensor) -> dict[int, int]:
     """A ReLU's gradient needs its output, of others with a closed form (SiLU, GELU) the input."""
     if activation is keras.activations.linear:
         return {}
@@ -293,7 +222,7 @@ def _keep_activation(activation: Any, source: _Tensor, result: _Tensor) -> dict[
     return {source.key: source.bytes}
 
 
-def _find_scratch(step: _Step, *, is_training: bool) -> int:
+def _find_scratch(step: Step, *, is_training: bool) -> int:
     """Returns the bytes of a step's float32 copies beside its inputs and outputs."""
     elements = sum(tensor.elements for tensor in step.outputs)
     if isinstance(step.operation, _NORMALIZATIONS) and _is_one_pass(step.operation):

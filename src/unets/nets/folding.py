@@ -1,12 +1,14 @@
 """Nets for prediction: batch normalizations disappear into the convolutions before them."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 from keras import layers
+
+from unets.nets.graph import trace
 
 Tensor = Any
 _CONVOLUTIONS = (layers.Conv2D, layers.DepthwiseConv2D)
@@ -30,30 +32,40 @@ def fold_batch_norm(net: keras.Model) -> keras.Model:
     Returns:
         A new model with weights of its own; `net` itself where there is nothing to fold.
     """
+    return _copy(net, _find_followers(net))
+
+
+def _copy(net: keras.Model, followers: dict[int, Any]) -> keras.Model:
+    """Returns a copy of a model without the followers of its convolutions; the model itself where it has none."""
     if isinstance(net, keras.Sequential):
         return net
-    followers = _find_followers(net)
-    nested = {layer.name: fold_batch_norm(layer) for layer in net.layers if isinstance(layer, keras.Model)}
-    if not followers and all(nested[layer.name] is layer for layer in net.layers if layer.name in nested):
+    ours = {id(layer) for layer in net.layers}
+    norm_of = {
+        layer.name: followers[id(layer)]
+        for layer in net.layers
+        if id(layer) in followers and id(followers[id(layer)]) in ours
+    }
+    nested = {layer.name: _copy(layer, followers) for layer in net.layers if isinstance(layer, keras.Model)}
+    if not norm_of and all(nested[layer.name] is layer for layer in net.layers if layer.name in nested):
         return net
-    folded_away = {norm.name for norm in followers.values()}
+    folded_away = {norm.name for norm in norm_of.values()}
 
     def copy(layer: Any) -> Any:
         if layer.name in nested and nested[layer.name] is not layer:
             return nested[layer.name]
         fields = layer.get_config()
-        return type(layer).from_config(fields | {"use_bias": True} if layer.name in followers else fields)
+        return type(layer).from_config(fields | {"use_bias": True} if layer.name in norm_of else fields)
 
     def call(layer: Any, *inputs: Any, **options: Any) -> Any:
         return inputs[0] if layer.name in folded_away else layer(*inputs, **options)
 
-    folded = keras.models.clone_model(net, clone_function=copy, call_function=call)
-    for layer in folded.layers:
-        if layer.name in followers:
-            layer.set_weights(_fold(net.get_layer(layer.name), followers[layer.name]))
+    copied = keras.models.clone_model(net, clone_function=copy, call_function=call)
+    for layer in copied.layers:
+        if layer.name in norm_of:
+            layer.set_weights(_fold(net.get_layer(layer.name), norm_of[layer.name]))
         elif layer.weights and layer is not nested.get(layer.name):
             layer.set_weights(net.get_layer(layer.name).get_weights())
-    return folded
+    return copied
 
 
 def _fold(convolution: Any, norm: Any) -> list[npt.NDArray[np.float32]]:
@@ -72,40 +84,29 @@ def _fold(convolution: Any, norm: Any) -> list[npt.NDArray[np.float32]]:
     return [kernel.astype(np.float32), shift.astype(np.float32)]
 
 
-def _find_followers(net: keras.Model) -> dict[str, Any]:
-    """Returns the batch normalization that can be folded into each convolution, by the latter's name."""
-    made_by: dict[int, Any] = {}  # the operation, by the id of what it made
+def _find_followers(net: keras.Model) -> dict[int, Any]:
+    """Returns the batch normalization that can be folded into each convolution, by the latter's id."""
+    if isinstance(net, keras.Sequential):
+        return {}
+    graph = trace(net)
+    calls = Counter(id(step.operation) for step in graph.steps)
     readers: dict[int, list[Any]] = defaultdict(list)
-    calls: dict[str, int] = defaultdict(int)
-    alive: list[Any] = []  # a tensor's key is its id: none may be freed while others are made
-
-    def call(operation: Any) -> Any:
-        def record(*args: Any, **kwargs: Any) -> Any:
-            for tensor in keras.tree.flatten((args, kwargs)):
-                readers[id(tensor)].append(operation)
-            outputs = operation.compute_output_spec(*args, **kwargs)
-            for tensor in keras.tree.flatten(outputs):
-                made_by[id(tensor)] = operation
-                alive.append(tensor)
-            calls[operation.name] += 1
-            return outputs
-
-        return record
-
-    inputs = [keras.KerasTensor(tensor.shape, dtype=tensor.dtype) for tensor in net.inputs]
-    # The walk that every functional model makes when it is called; Keras has no public one.
-    for tensor in keras.tree.flatten(net._run_through_graph(inputs, operation_fn=call)):
-        readers[id(tensor)].append(None)  # whoever calls the net
+    for step in graph.steps:
+        for tensor in step.inputs:
+            readers[tensor.key].append(step.operation)
+    for tensor in graph.outputs:
+        readers[tensor.key].append(None)  # whoever calls the net
     followers = {}
-    for key, operation in made_by.items():
-        norm = readers[key][0] if len(readers[key]) == 1 else None
+    for step in graph.steps:
+        convolution, (norm, *others) = step.operation, readers[step.outputs[0].key] or [None]
         if (
-            isinstance(operation, _CONVOLUTIONS)
-            and operation.activation is keras.activations.linear
+            isinstance(convolution, _CONVOLUTIONS)
+            and convolution.activation is keras.activations.linear
+            and not others
             and isinstance(norm, layers.BatchNormalization)
             and norm.axis in (-1, 3)
-            and operation.data_format == "channels_last"
-            and calls[operation.name] == calls[norm.name] == 1
+            and convolution.data_format == "channels_last"
+            and calls[id(convolution)] == calls[id(norm)] == 1
         ):
-            followers[operation.name] = norm
+            followers[id(convolution)] = norm
     return followers

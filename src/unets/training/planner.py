@@ -161,7 +161,7 @@ class Plan:
         """Seconds of all maps: a training photo is predicted by the fold that holds it out, a test photo by all."""
         if self.speed is None:
             return 0.0
-        forward = len(self.experiment.prediction.views) * self.speed.predict_seconds
+        forward = len(self.experiment.prediction.views) * self.speed.map_seconds
         reading = self._find_read_seconds()
         out_of_fold = self.photos.num_train * self.held_out * self.num_folds * self._join(forward, reading)
         return out_of_fold + self.photos.num_test * self._join(self.num_folds * forward, reading)

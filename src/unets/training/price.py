@@ -101,7 +101,7 @@ def _describe_time(plan: Plan) -> list[str]:
         f"epoch {_tell(plan.epoch_seconds)}, fold {_tell(plan.fold_seconds)} "
         f"({plan.experiment.training.epochs} epochs{labels}), {plan.num_folds} folds "
         f"{_tell(plan.num_folds * plan.fold_seconds)}",
-        f"maps {_tell(plan.prediction_seconds)} ({1 / speed.predict_seconds:.3g} photos/s a view and fold; "
+        f"maps {_tell(plan.prediction_seconds)} ({1 / speed.map_seconds:.3g} photos/s a view and fold; "
         f"{plan.photos.num_train:,} and {plan.photos.num_test:,} photos)",
     ]
 

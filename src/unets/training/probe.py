@@ -13,7 +13,9 @@ from unets.data.cache import ArrayReader, DiskReader, PairReader
 from unets.data.geometry import SizeHW
 from unets.data.samples import Sample
 from unets.nets.cost import count_multiply_adds
+from unets.nets.predictor import Predictor
 from unets.nets.unet import build_unet
+from unets.nets.views import VIEWS
 from unets.parallel import count_cores, map_ahead
 from unets.training.learner import build_learner
 
@@ -31,7 +33,8 @@ class Speed:
 
     train_seconds: float  # of forward and backward pass, without reading
     update_seconds: float  # of a step, whatever its photos: the update of the weights
-    predict_seconds: float  # of a forward pass, under one view
+    predict_seconds: float  # of a forward pass
+    map_seconds: float  # of a prediction under one view, by nets that are simplified for it
     augment_seconds: float  # of cropping and changing a photo at hand: all that is left to read from a cache
     read_seconds: float | None  # of reading, decoding and changing; None: photos were not at hand
     probe_hw: SizeHW  # the size that was timed; seconds are scaled from it by multiply-adds
@@ -72,11 +75,14 @@ def probe_speed(
         if alone_seconds < step_seconds:  # else other work came between, and the two tell nothing
             update_seconds = max((batch * alone_seconds - step_seconds) / (batch - 1), 0.0)
     predict_seconds = _time(lambda: learner.predict_on_batch(photos)) / batch
+    predictor = Predictor([learner.net], [VIEWS["identity"]], batch)
+    map_seconds = _time(lambda: predictor(photos)) / batch
     keras.utils.clear_session()
     return Speed(
         train_seconds=(step_seconds - update_seconds) / batch * scale,
         update_seconds=update_seconds,
         predict_seconds=predict_seconds * whole_scale,
+        map_seconds=map_seconds * whole_scale,
         augment_seconds=_time_reading(_draw_pairs(data.size_hw, classes), experiment, 8),
         read_seconds=_time_reader(samples, experiment, dataset) if samples else None,
         probe_hw=probe_hw,
