@@ -162,3 +162,7 @@ def test_nothing_to_show_is_refused(screen: Callable[..., Any], make_scene: Make
         screen_test(project, dataset, top=0)
     with pytest.raises(InputError, match=r"must exist\. Received: no such file\. Run `make ensemble`"):
         screen_test(project, dataset)
+    with pytest.raises(
+        InputError, match=r"`test_photos` must be declared for a screening\. Received: test_photos=None"
+    ):
+        screen_test(project, dataset.model_copy(update={"test_photos": None}))

@@ -241,7 +241,7 @@ def test_hours_by_hand(plan: Plan) -> None:
     assert plan.fold_seconds == pytest.approx(10 * 250)
     # 2 views: a training photo by the one fold that held it out, a test photo by all 5; each is read once
     assert plan.prediction_seconds == pytest.approx(100 * (2 * 0.4 + 1) + 1000 * (5 * 2 * 0.4 + 1))
-    assert plan.total_seconds == pytest.approx(5 * 2500 + 200 + 6000)
+    assert plan.total_seconds == pytest.approx(5 * 2500 + 180 + 5000)
     # from a cache photos are only changed
     assert replace(plan, cache="ram").epoch_seconds == pytest.approx(80 * 2.1 + 10)
     # 24 s to update the weights, once for the 12 photos of a step

@@ -12,7 +12,7 @@ from unets.data.geometry import SizeHW
 from unets.folds import hash_folds
 from unets.inference.maps import split_shards
 from unets.inference.sources import find_weights, fingerprint_maps
-from unets.inference.stream import Maker, Order, Store, find_missing, make_maps
+from unets.inference.stream import Maker, Order, Store, find_missing, make_maps, order_all
 from unets.paths import Project
 from unets.runs import hold
 from unets.snapshot import take_snapshot
@@ -108,5 +108,4 @@ def _order(
         maker = Maker(name=name, experiment=experiment, weights_paths=(path,), store=oof)
         orders.append((f"fold {fold} out-of-fold", Order(maker=maker, shards=shards)))
     maker = Maker(name=name, experiment=experiment, weights_paths=tuple(weights_paths.values()), store=test)
-    shards = find_missing(test, split_shards(catalog.test, shard_size))
-    return [*orders, ("test", Order(maker=maker, shards=shards))]
+    return [*orders, ("test", order_all(maker, catalog.test))]

@@ -22,12 +22,12 @@ from unets.data.samples import Sample, read_full_size
 from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.inference.ensemble import Ensemble
-from unets.inference.maps import MapReader, open_maps, split_shards
+from unets.inference.maps import MapReader, open_maps
 from unets.inference.parts import write_gzip
 from unets.inference.postprocess import ClassMask
 from unets.inference.recipe import Recipe, average_maps, cut_map
 from unets.inference.sources import find_weights, fingerprint_maps
-from unets.inference.stream import Maker, Order, Store, find_missing, make_maps
+from unets.inference.stream import Maker, Order, Store, make_maps, order_all
 from unets.origin import describe_origin
 from unets.parallel import run_tasks
 from unets.paths import Project
@@ -249,8 +249,7 @@ def _order(round_: _Round, fold: int, name: str, origin: str, weights_path: Path
         start_anew=name_command(round_.name, fold, anew=True),
     )
     maker = Maker(name=name, experiment=experiment, weights_paths=(weights_path,), store=store)
-    shards = find_missing(store, split_shards(round_.samples, experiment.prediction.shard_size))
-    return Order(maker=maker, shards=shards)
+    return order_all(maker, round_.samples)
 
 
 def _list_columns(dataset: DatasetConfig) -> list[str]:

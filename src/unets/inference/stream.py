@@ -127,6 +127,12 @@ def find_missing(store: Store, plan: Sequence[tuple[Sample, ...]]) -> dict[int, 
     return {index: plan[index] for index in sorted(missing)}
 
 
+def order_all(maker: Maker, samples: Sequence[Sample]) -> Order:
+    """Orders what is missing of a store that holds the maps of some photos; see `find_missing`."""
+    plan = split_shards(samples, maker.experiment.prediction.shard_size)
+    return Order(maker=maker, shards=find_missing(maker.store, plan))
+
+
 def make_maps(orders: Sequence[Order], *, what: str) -> None:
     """Makes shards, reading each photo once for all orders of its size.
 

@@ -14,9 +14,8 @@ from unets.config import load_dataset, load_experiment
 from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.inference.ensemble import read_ensemble
-from unets.inference.maps import split_shards
 from unets.inference.sources import find_weights, fingerprint_maps
-from unets.inference.stream import Maker, Order, Store, find_missing, make_maps
+from unets.inference.stream import Maker, Store, make_maps, order_all
 from unets.inference.submission import write_submission
 from unets.paths import Project
 from unets.runs import atomic_path
@@ -84,8 +83,7 @@ def predict_offline(
         )
         paths = tuple(weights.values())
         maker = Maker(name=member.experiment, experiment=experiment, weights_paths=paths, store=store)
-        shards = find_missing(store, split_shards(test, experiment.prediction.shard_size))
-        orders.append(Order(maker=maker, shards=shards))
+        orders.append(order_all(maker, test))
     make_maps(orders, what="test")
     packed = write_submission(work, dataset, "submission", ensemble_name=ensemble_name, jobs=jobs)
     path = work_dir / "submission.csv"

@@ -73,6 +73,8 @@ def screen_test(
     """
     if top < 1:
         raise InputError(f"`TOP` must be at least 1. Received: {top}")
+    if dataset.test_photos is None:
+        raise InputError("`test_photos` must be declared for a screening. Received: test_photos=None in dataset.py")
     ensemble = read_ensemble(project, ensemble_name)
     readers = open_members(project, ensemble, dataset)
     catalog = load_catalog(dataset, project.input_dir)
