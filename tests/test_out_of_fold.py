@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from inference.conftest import make_scene
+from inference.conftest import NO_BACKGROUND, make_scene, write_maps
 
 from unets.config import DatasetConfig, EnsembleConfig
 from unets.errors import InputError
@@ -30,6 +30,17 @@ def test_each_mask_has_the_score_that_was_noted(make_scene: MakeScene, name: str
     np.testing.assert_allclose(judged.scores, again, atol=1e-6)  # the csv has six digits
     worst = judged.list_worst()
     assert sorted(worst) == list(range(12)) and judged.scores[worst].tolist() == sorted(judged.scores)
+
+
+def test_without_background_the_most_probable_class_is_shown(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(num_groups=4, num_views=2, **NO_BACKGROUND)
+    write_maps(project, dataset, "a", shift=-120.0)
+    score_oof(project, dataset, "a", jobs=1)
+    judged = open_out_of_fold(project, dataset, "a")
+    for index, score in enumerate(judged.scores):
+        truth_hw, mask_hw = judged.read(index)
+        assert mask_hw.min() > 0  # a cut at 0.5 would leave pixels without a class
+        assert score_mask(truth_hw, mask_hw, num_classes=2, metric="dice") == pytest.approx(score, abs=1e-6)
 
 
 def test_scores_of_one_fold_show_that_fold(make_scene: MakeScene) -> None:

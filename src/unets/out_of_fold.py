@@ -13,6 +13,7 @@ from unets.inference.ensemble import read_ensemble
 from unets.inference.oof import OofTask, open_oof
 from unets.inference.postprocess import ClassMask
 from unets.inference.recipe import Recipe, make_mask
+from unets.inference.score import default_threshold
 from unets.inventory import read_scores
 from unets.paths import Project
 
@@ -69,11 +70,12 @@ def open_out_of_fold(project: Project, dataset: DatasetConfig, name: str = "ense
     if {sample.id for sample in oof.samples} != score_of.keys():
         commands = _name_commands(name, experiments)
         raise InputError(f"{path} must hold a score of each photo of its folds. Received: other photos. Run {commands}")
+    alone = Recipe(weights=(1.0,), threshold=default_threshold(dataset))
     return OutOfFold(
         name=name,
         scores=np.array([score_of[sample.id][0] for sample in oof.samples]),
         oof=oof,
-        recipe_of_fold=recipe_of_fold or dict.fromkeys(folds, Recipe(weights=(1.0,))),
+        recipe_of_fold=recipe_of_fold or dict.fromkeys(folds, alone),
     )
 
 

@@ -23,7 +23,7 @@ from unets.inference.recipe import Recipe, make_mask
 from unets.metrics import METRICS, dice
 from unets.paths import Project
 
-from .conftest import FINGERPRINT, flip_bit, write_maps
+from .conftest import FINGERPRINT, NO_BACKGROUND, flip_bit, write_maps
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
 PLAIN: dict[str, Any] = {
@@ -143,6 +143,19 @@ def test_a_threshold_is_moved_only_for_a_gain_beyond_chance(make_scene: MakeScen
     assert (alone.num_parts, len(alone.trials[0].values_by_part)) == (3, 3)
     assert alone.threshold == pytest.approx(0.62, abs=0.041)
     assert (alone.find_recipe(1), alone.find_recipe(0)) == (alone.start, alone.recipe)
+
+
+def test_without_background_the_most_probable_class_is_the_start(make_scene: MakeScene) -> None:
+    """A cut at 0.5 would leave pixels whose best class reaches less without any, and each of those is a mistake."""
+    project, dataset = make_scene(num_groups=6, num_views=2, **NO_BACKGROUND)
+    write_maps(project, dataset, "a", shift=-120.0)
+    ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=1)
+    assert ensemble.start.threshold == ensemble.threshold == 0.0
+    assert ensemble.score.mean == ensemble.member_scores[0].score > 0.7
+    assert ensemble.trials[0].values_by_part == ("0.00", "0.00")  # the first of those that are tried, and the best
+    cut = fit_ensemble(project, dataset, configure("a", threshold=0.5), jobs=1)
+    assert cut.score.mean < ensemble.score.mean - 0.1
+    assert cut.gain_over_best_member.mean == pytest.approx(cut.score.mean - ensemble.score.mean)
 
 
 def test_with_one_group_nothing_is_tried(make_scene: MakeScene) -> None:

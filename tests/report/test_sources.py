@@ -1,12 +1,14 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from inference.conftest import write_maps
+from inference.conftest import NO_BACKGROUND, write_maps
 
 from report.conftest import Trained
 from unets.catalog import load_catalog
+from unets.config import DatasetConfig
 from unets.data.samples import read_mask
 from unets.errors import InputError
 from unets.inference.ensemble import read_ensemble
@@ -31,6 +33,10 @@ def build(weights: tuple[float, ...], letters: str) -> Source:
     return Source(readers=tuple(map(name, letters)), recipe=Recipe(weights=weights))
 
 
+def build_alone(letter: str, folds: tuple[int, ...]) -> dict[int, Source]:
+    return build_experiment_sources(name(letter), folds, DatasetConfig())
+
+
 def list_readers(jury: dict[int, Source]) -> dict[int, tuple[str, tuple[float, ...]]]:
     return {
         fold: ("".join(reader.folder.name for reader in source.readers), source.recipe.weights)
@@ -41,9 +47,9 @@ def list_readers(jury: dict[int, Source]) -> dict[int, tuple[str, tuple[float, .
 def test_the_jury_is_the_ensembles_members_where_it_has_several() -> None:
     sources = {
         "ensemble": {0: build((0.7, 0.3), "ab"), 1: build((1.0,), "a")},
-        "a": build_experiment_sources(name("a"), (0, 1)),
-        "b": build_experiment_sources(name("b"), (0, 1)),
-        "c": build_experiment_sources(name("c"), (0,)),
+        "a": build_alone("a", (0, 1)),
+        "b": build_alone("b", (0, 1)),
+        "c": build_alone("c", (0,)),
     }
     # In fold 1 one member has all the weight: the experiments judge, and there are two.
     assert list_readers(build_jury(sources, "ensemble")) == {0: ("ab", (0.7, 0.3)), 1: ("ab", (0.5, 0.5))}
@@ -51,21 +57,29 @@ def test_the_jury_is_the_ensembles_members_where_it_has_several() -> None:
 
 def test_without_an_ensemble_all_experiments_of_a_fold_are_the_jury() -> None:
     sources = {
-        "a": build_experiment_sources(name("a"), (0, 1, 2)),
-        "b": build_experiment_sources(name("b"), (0, 1)),
-        "c": build_experiment_sources(name("c"), (1,)),
+        "a": build_alone("a", (0, 1, 2)),
+        "b": build_alone("b", (0, 1)),
+        "c": build_alone("c", (1,)),
     }
     third = (1 / 3, 1 / 3, 1 / 3)
     assert list_readers(build_jury(sources, "")) == {0: ("ab", (0.5, 0.5)), 1: ("abc", third)}
     assert build_jury({}, "") == {}
 
 
-def test_masks_are_those_that_were_scored(make_trained: Callable[..., Trained]) -> None:
-    project, dataset = make_trained()
+def test_experiments_are_compared_where_they_are_cut() -> None:
+    everywhere = DatasetConfig(mask_values=(0,), background_values=())
+    for dataset, threshold in ((DatasetConfig(), 0.5), (everywhere, 0.0)):
+        sources = {letter: build_experiment_sources(name(letter), (0,), dataset) for letter in "ab"}
+        assert build_jury(sources, "")[0].recipe == Recipe(weights=(0.5, 0.5), threshold=threshold)
+
+
+@pytest.mark.parametrize("options", [{}, NO_BACKGROUND], ids=["cut at 0.5", "without background"])
+def test_masks_are_those_that_were_scored(make_trained: Callable[..., Trained], options: dict[str, Any]) -> None:
+    project, dataset = make_trained(**options, spoil=lambda _: -60.0)
     ensemble = read_ensemble(project)
     readers = {member: open_maps(project.maps_dir(member, "oof")) for member in "ab"}
     own = {
-        "a": (project.oof_dice_path("a"), build_experiment_sources(readers["a"], (0, 1))),
+        "a": (project.oof_dice_path("a"), build_experiment_sources(readers["a"], (0, 1), dataset)),
         "ensemble": (project.ensemble_oof_path("ensemble"), build_ensemble_sources(ensemble, readers)),
     }
     samples = {sample.id: sample for sample in load_catalog(dataset, project.input_dir).train}
@@ -74,7 +88,7 @@ def test_masks_are_those_that_were_scored(make_trained: Callable[..., Trained]) 
             id_, _, fold, score, *_ = line.split(",")
             truth_hw = read_mask(samples[id_], dataset)
             mask_hw = sources[int(fold)].make_mask(id_, (64, 96))
-            found = score_mask(truth_hw, mask_hw, num_classes=1, metric="dice")
+            found = score_mask(truth_hw, mask_hw, num_classes=len(dataset.classes), metric="dice")
             assert found == pytest.approx(float(score), abs=1e-6)
 
 

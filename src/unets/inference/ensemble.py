@@ -1,6 +1,7 @@
 """The ensemble: which maps are averaged how, where they are cut, and what that reached out-of-fold.
 
-All that is fitted must prove itself (`evidence`); what does not leaves equal weights, 0.5 and no post-processing.
+All that is fitted must prove itself (`evidence`); what does not leaves equal weights, the dataset's default threshold
+and no post-processing.
 """
 
 import logging
@@ -17,7 +18,7 @@ from unets.folds import hash_folds
 from unets.inference.evidence import Change, PartOf, Trial, deal_parts, prove
 from unets.inference.oof import OofTask, open_oof, run_oof, score_map, write_scores
 from unets.inference.recipe import Recipe, score_recipes
-from unets.inference.score import DEFAULT_THRESHOLD, Scores
+from unets.inference.score import Scores, default_threshold
 from unets.inference.weights import PixelSample, count_pixels, draw_pixels, fit_weights, select_members
 from unets.intervals import Interval, bootstrap_mean
 from unets.paths import Project
@@ -25,7 +26,7 @@ from unets.runs import write_text
 
 logger = logging.getLogger(__name__)
 
-THRESHOLDS = tuple(percent / 100 for percent in range(30, 72, 2))  # tried by `threshold="fit"`
+THRESHOLDS = tuple(percent / 100 for percent in range(30, 72, 2))  # tried by `threshold="fit"`, and the default
 # Tried by `postprocessing="fit"`, field by field in this order, in full-size pixels.
 STEPS: dict[str, tuple[Any, ...]] = {
     "blur_px": (1.0, 2.0, 4.0),
@@ -45,7 +46,7 @@ class Member(Config):
 
 
 class MemberScore(Config):
-    """What a member reaches alone, out-of-fold, cut at 0.5, mean over photos; and what it adds to the ensemble."""
+    """What a member reaches alone, out-of-fold, cut at the default threshold; and what it adds to the ensemble."""
 
     experiment: str
     score: float
@@ -145,8 +146,8 @@ def fit_ensemble(
 
     survey = _Survey(max_pixels=_count_pixels(config, oof))
     alone, pixels = _join_survey(run_oof(survey, oof, what=f"{name}: survey", jobs=jobs))
-    start = _start(config)
-    proof = prove(_list_changes(config, pixels, part_of), start, part_of, groups, score)
+    start = _start(config, dataset)
+    proof = prove(_list_changes(config, start, pixels, part_of), start, part_of, groups, score)
     closing = _Closing(start=start, recipes_by_part=proof.recipes_by_part, part_of_group=part_of_group)
     closed = np.concatenate(list(run_oof(closing, oof, what=f"{name}: contributions", jobs=jobs)))
     final, started, first_view, *without = closed.T
@@ -241,14 +242,14 @@ def _describe_choices(config: EnsembleConfig) -> dict[str, object]:
     return choices
 
 
-def _start(config: EnsembleConfig) -> Recipe:
+def _start(config: EnsembleConfig, dataset: DatasetConfig) -> Recipe:
     """Returns what the config gives, and the default of what it leaves to be fitted."""
     weights = config.weights
     shares = (1.0,) * len(config.experiments) if isinstance(weights, str) else weights
     return Recipe(
         weights=tuple(share / sum(shares) for share in shares),
         averaging="probability" if config.averaging == "fit" else config.averaging,
-        threshold=DEFAULT_THRESHOLD if config.threshold == "fit" else config.threshold,
+        threshold=default_threshold(dataset) if config.threshold == "fit" else config.threshold,
         postprocessing=Postprocessing() if config.postprocessing == "fit" else config.postprocessing,
     )
 
@@ -259,7 +260,7 @@ def _count_pixels(config: EnsembleConfig, oof: OofTask) -> int:
     return count_pixels(len(oof.samples), len(oof.dataset.classes)) if is_fitted else 0
 
 
-def _list_changes(config: EnsembleConfig, pixels: "_Pixels | None", part_of: PartOf) -> list[Change]:
+def _list_changes(config: EnsembleConfig, start: Recipe, pixels: "_Pixels | None", part_of: PartOf) -> list[Change]:
     """Lists what is to be tried, in its order; without pixels, weights are not."""
     changes, num_members = [], len(config.experiments)
     if config.averaging == "fit" and num_members > 1:
@@ -276,8 +277,8 @@ def _list_changes(config: EnsembleConfig, pixels: "_Pixels | None", part_of: Par
             fitted = [fits[what](pixels.leave_out(part_of, part)) for part in range(int(part_of.max()) + 2)]
             changes.append(Change(what=what, propose=partial(_reweigh, fitted), describe=_describe_weights))
     if config.threshold == "fit":
-        # 0.5 first: of equal scores the first is taken.
-        thresholds = sorted(THRESHOLDS, key=lambda threshold: threshold != DEFAULT_THRESHOLD)
+        # The default first: of equal scores the first is taken.
+        thresholds = tuple(dict.fromkeys((start.threshold, *THRESHOLDS)))
         changes.append(
             Change(
                 what="threshold",

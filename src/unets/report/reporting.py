@@ -198,7 +198,7 @@ def _open_sources(
             else:
                 reader = open_experiment_maps(project, dataset, subject.name, subject.scores)
                 readers[subject.name] = reader
-                sources[subject.name] = build_experiment_sources(reader, subject.folds)
+                sources[subject.name] = build_experiment_sources(reader, subject.folds, dataset)
         except InputError as error:
             notes.append(f"{subject.name} has no pictures of its masks: {error}")
     return sources, notes

@@ -11,6 +11,7 @@ from unets.inference.ensemble import Ensemble
 from unets.inference.maps import MapReader, open_maps
 from unets.inference.postprocess import ClassMask
 from unets.inference.recipe import Recipe, make_mask
+from unets.inference.score import default_threshold
 from unets.paths import Project
 
 
@@ -52,9 +53,10 @@ def open_experiment_maps(project: Project, dataset: DatasetConfig, name: str, id
     return reader
 
 
-def build_experiment_sources(reader: MapReader, folds: Iterable[int]) -> dict[int, Source]:
-    """Returns an experiment's source for each fold: its maps, cut at 0.5, as they are scored."""
-    return dict.fromkeys(folds, Source(readers=(reader,), recipe=Recipe(weights=(1.0,))))
+def build_experiment_sources(reader: MapReader, folds: Iterable[int], dataset: DatasetConfig) -> dict[int, Source]:
+    """Returns an experiment's source for each fold: its maps, cut at the dataset's default, as they are scored."""
+    recipe = Recipe(weights=(1.0,), threshold=default_threshold(dataset))
+    return dict.fromkeys(folds, Source(readers=(reader,), recipe=recipe))
 
 
 def build_ensemble_sources(ensemble: Ensemble, readers: Mapping[str, MapReader]) -> dict[int, Source]:
@@ -90,16 +92,19 @@ def build_jury(sources: Mapping[str, Mapping[int, Source]], ensemble_name: str) 
     The ensemble's members, where it has several; else all experiments, equally weighted.
     """
     own = dict(sources.get(ensemble_name, {}))
-    by_fold: dict[int, list[MapReader]] = {}
+    by_fold: dict[int, list[Source]] = {}
     for name, by_own_fold in sources.items():
         for fold, source in by_own_fold.items():
-            by_fold.setdefault(fold, []).extend(source.readers if name != ensemble_name else ())
-    equal = {fold: _weigh_equally(readers) for fold, readers in by_fold.items() if len(readers) > 1}
+            by_fold.setdefault(fold, []).extend([source] if name != ensemble_name else [])
+    equal = {fold: _weigh_equally(alone) for fold, alone in by_fold.items() if len(alone) > 1}
     return equal | {fold: source for fold, source in own.items() if len(source.readers) > 1}
 
 
-def _weigh_equally(readers: Sequence[MapReader]) -> Source:
-    return Source(readers=tuple(readers), recipe=Recipe(weights=(1 / len(readers),) * len(readers)))
+def _weigh_equally(alone: Sequence[Source]) -> Source:
+    """Joins experiments' sources, which all cut at the dataset's default threshold."""
+    readers = tuple(reader for source in alone for reader in source.readers)
+    recipe = alone[0].recipe.model_copy(update={"weights": (1 / len(readers),) * len(readers)})
+    return Source(readers=readers, recipe=recipe)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
