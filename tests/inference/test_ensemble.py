@@ -237,23 +237,49 @@ def test_any_metric_and_several_classes(
 def test_an_ensemble_of_other_members_or_folds_is_refused(make_scene: MakeScene) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
     ensemble = fit_ensemble(project, dataset, configure("ab"), jobs=1)
-    check_ensemble(ensemble, configure("ba"), [0, 1])
+    check_ensemble(ensemble, dataset, configure("ba"), [0, 1])
     with pytest.raises(InputError, match=r"make ensemble EXP=a FOLD=0,1"):
-        check_ensemble(ensemble, configure("a"), [0, 1])
+        check_ensemble(ensemble, dataset, configure("a"), [0, 1])
     with pytest.raises(InputError, match=r"make ensemble EXP=a,b FOLD=0"):
-        check_ensemble(ensemble, configure("ab"), [0])
+        check_ensemble(ensemble, dataset, configure("ab"), [0])
 
 
 def test_an_ensemble_made_as_its_file_no_longer_says_is_refused(make_scene: MakeScene) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
     asked = EnsembleConfig(experiments=("a", "b"), weights=(1.0, 3.0), threshold=0.4)
     ensemble = fit_ensemble(project, dataset, asked, jobs=1)
-    check_ensemble(ensemble, EnsembleConfig(experiments=("b", "a"), weights=(3.0, 1.0), threshold=0.4), [0, 1])
+    check_ensemble(ensemble, dataset, EnsembleConfig(experiments=("b", "a"), weights=(3.0, 1.0), threshold=0.4), [0, 1])
     other = asked.model_copy(update={"threshold": 0.6})
     with pytest.raises(InputError, match=r"made with threshold=0\.6\. Received: threshold=0\.4\. Run `make ensemble`"):
-        check_ensemble(ensemble, other, [0, 1])
+        check_ensemble(ensemble, dataset, other, [0, 1])
     with pytest.raises(InputError, match=r"made with weights=.*'a': 3\.0"):
-        check_ensemble(ensemble, asked.model_copy(update={"weights": (3.0, 1.0)}), [0, 1])
+        check_ensemble(ensemble, dataset, asked.model_copy(update={"weights": (3.0, 1.0)}), [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"metric": "iou"}, r"made with metric=iou\. Received: metric=dice\. Run `make ensemble`"),
+        ({"mask_values": (2,)}, r"made with mask_values=\[2\]\. Received: mask_values=\[1\]"),
+        ({"ignore_values": (9,)}, r"made with ignore_values=\[9\]\. Received: ignore_values=\[\]"),
+    ],
+)
+def test_an_ensemble_judged_by_another_metric_or_truth_is_refused(
+    make_scene: MakeScene, changed: dict[str, Any], expected: str
+) -> None:
+    project, dataset = make_scene(num_groups=2, num_views=2)
+    fit_ensemble(project, dataset, configure("a"), jobs=1)
+    ensemble = read_ensemble(project)
+    check_ensemble(ensemble, dataset.model_copy(update={"photos": "elsewhere/{id}.jpg"}), configure("a"), [0, 1])
+    with pytest.raises(InputError, match=expected):
+        check_ensemble(ensemble, dataset.model_copy(update=changed), configure("a"), [0, 1])
+    # one of a version that did not note the truth is taken at its word
+    check_ensemble(
+        ensemble.model_copy(update={"truth": None}),
+        dataset.model_copy(update={"mask_values": (2,)}),
+        configure("a"),
+        [0, 1],
+    )
 
 
 def test_ensembles_are_kept_under_names(make_scene: MakeScene) -> None:

@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from unets.data.samples import read_mask
 from unets.errors import InputError
 from unets.inference.ensemble import read_ensemble
 from unets.inference.maps import MapReader, open_maps
-from unets.inference.recipe import Recipe
+from unets.inference.recipe import Judges, Recipe, make_mask
 from unets.inference.score import score_mask
 from unets.report.sources import (
     Source,
@@ -30,7 +31,7 @@ def name(letter: str) -> MapReader:
 
 
 def build(weights: tuple[float, ...], letters: str) -> Source:
-    return Source(readers=tuple(map(name, letters)), recipe=Recipe(weights=weights))
+    return Source(readers=tuple(map(name, letters)), judges=Judges(recipes=(Recipe(weights=weights),)))
 
 
 def build_alone(letter: str, folds: tuple[int, ...]) -> dict[int, Source]:
@@ -39,7 +40,7 @@ def build_alone(letter: str, folds: tuple[int, ...]) -> dict[int, Source]:
 
 def list_readers(jury: dict[int, Source]) -> dict[int, tuple[str, tuple[float, ...]]]:
     return {
-        fold: ("".join(reader.folder.name for reader in source.readers), source.recipe.weights)
+        fold: ("".join(reader.folder.name for reader in source.readers), source.judges.recipes[0].weights)
         for fold, source in sorted(jury.items())
     }
 
@@ -70,7 +71,7 @@ def test_experiments_are_compared_where_they_are_cut() -> None:
     everywhere = DatasetConfig(mask_values=(0,), background_values=())
     for dataset, threshold in ((DatasetConfig(), 0.5), (everywhere, 0.0)):
         sources = {letter: build_experiment_sources(name(letter), (0,), dataset) for letter in "ab"}
-        assert build_jury(sources, "")[0].recipe == Recipe(weights=(0.5, 0.5), threshold=threshold)
+        assert build_jury(sources, "")[0].judges.recipes == (Recipe(weights=(0.5, 0.5), threshold=threshold),)
 
 
 @pytest.mark.parametrize("options", [{}, NO_BACKGROUND], ids=["cut at 0.5", "without background"])
@@ -87,20 +88,41 @@ def test_masks_are_those_that_were_scored(make_trained: Callable[..., Trained], 
         for line in path.read_text().splitlines()[1:]:
             id_, _, fold, score, *_ = line.split(",")
             truth_hw = read_mask(samples[id_], dataset)
-            mask_hw = sources[int(fold)].make_mask(id_, (64, 96))
+            mask_hw = sources[int(fold)].make_mask(samples[id_], (64, 96))
             found = score_mask(truth_hw, mask_hw, num_classes=len(dataset.classes), metric="dice")
             assert found == pytest.approx(float(score), abs=1e-6)
 
 
 def test_a_member_without_a_weight_is_not_read(make_trained: Callable[..., Trained]) -> None:
-    project, _ = make_trained()
+    project, dataset = make_trained()
     ensemble = read_ensemble(project)
     weights = {0: Recipe(weights=(0.0, 1.0)), 1: Recipe(weights=(0.5, 0.5))}
     readers = {member: open_maps(project.maps_dir(member, "oof")) for member in "ab"}
     sources = build_ensemble_sources(ensemble.model_copy(update={"recipe_without_fold": weights}), readers)
-    assert [len(sources[fold].readers) for fold in (0, 1)] == [1, 2]
-    assert sources[0].readers[0].folder == readers["b"].folder
-    assert np.isnan(sources[0].measure_agreement("car000_01"))
+    assert [sources[fold].is_jury for fold in (0, 1)] == [False, True]
+    shutil.rmtree(readers["a"].folder)
+    sample = load_catalog(dataset, project.input_dir).train[0]
+    only_b = make_mask(Recipe(weights=(1.0,)), [readers["b"].read_map(sample.id)], (64, 96))
+    np.testing.assert_array_equal(sources[0].make_mask(sample, (64, 96)), only_b)
+    assert np.isnan(sources[0].measure_agreement(sample))
+
+
+def test_masks_of_one_fold_are_those_of_the_parts_of_its_groups(make_trained: Callable[..., Trained]) -> None:
+    """Made up, so that each part has another recipe: photos of each are cut by their own."""
+    project, dataset = make_trained(folds_of={"a": (0,), "b": (0,)})
+    ensemble = read_ensemble(project)
+    assert (ensemble.folds, len(ensemble.recipe_without_part), len(ensemble.part_of_group)) == ((0,), 2, 2)
+    recipes = (Recipe(weights=(0.5, 0.5), threshold=0.3), Recipe(weights=(0.0, 1.0), threshold=0.7))
+    readers = {member: open_maps(project.maps_dir(member, "oof")) for member in "ab"}
+    source = build_ensemble_sources(ensemble.model_copy(update={"recipe_without_part": recipes}), readers)[0]
+    for sample in load_catalog(dataset, project.input_dir).train:
+        if sample.group in ensemble.part_of_group:
+            maps = [readers[member].read_map(sample.id) for member in "ab"]
+            expected = make_mask(recipes[ensemble.part_of_group[sample.group]], maps, (64, 96))
+            np.testing.assert_array_equal(source.make_mask(sample, (64, 96)), expected)
+    assert not source.is_jury  # of the second part, one member decides
+    with pytest.raises(InputError, match=r"by which recipes fold 0 was judged.* Run `make ensemble`"):
+        build_ensemble_sources(ensemble.model_copy(update={"recipe_without_part": ()}), readers)
 
 
 def test_maps_that_are_lost_or_of_other_classes_are_refused(make_trained: Callable[..., Trained]) -> None:

@@ -5,19 +5,20 @@ and no post-processing.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from unets.config import Config, DatasetConfig, EnsembleConfig, Postprocessing, Share, SizeHW, is_ensemble
 from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.inference.evidence import Change, PartOf, Trial, deal_parts, prove
 from unets.inference.oof import OofTask, open_oof, run_oof, score_map, write_scores
-from unets.inference.recipe import Recipe, score_recipes
+from unets.inference.recipe import Judges, Recipe, score_recipes
 from unets.inference.score import Scores, default_threshold
 from unets.inference.weights import PixelSample, count_pixels, draw_pixels, fit_weights, select_members
 from unets.intervals import Interval, bootstrap_mean
@@ -33,6 +34,17 @@ STEPS: dict[str, tuple[Any, ...]] = {
     "max_hole_px": (10, 100, 1000, None),
     "max_components": (1, 2, 3),
     "min_area_px": (10, 100, 1000, 10_000),
+}
+# What of a dataset decides true masks and so every score; where their files lie is left out.
+_TRUTH = {
+    "classes",
+    "read_masks_from",
+    "unite_masks",
+    "mask_values",
+    "background_values",
+    "ignore_values",
+    "mask_threshold",
+    "rle_order",
 }
 MIN_TO_SELECT = 3  # members from which on forward selection is tried, too: it can leave poor ones out altogether
 
@@ -82,6 +94,9 @@ class Ensemble(Config):
     trials: tuple[Trial, ...]
     start: Recipe  # what the config gives, the rest at its default: nothing of it is fitted
     recipe_without_fold: dict[int, Recipe]  # fitted on the other folds; empty where there is one fold
+    recipe_without_part: tuple[Recipe, ...] = ()  # of one fold: fitted on the other parts of its groups
+    part_of_group: dict[str, int] = Field(default_factory=dict)  # of one fold: which of them judged a group
+    truth: dict[str, Any] | None = None  # what of the dataset decides true masks; None: of a version that did not say
     photo_hw: SizeHW | None = None  # size of all photos, whose pixels post-processing counts in; None: of many sizes
 
     @property
@@ -99,8 +114,27 @@ class Ensemble(Config):
         """Members whose weight is not 0."""
         return tuple(member for member in self.members if member.weight > 0)
 
+    def find_judges(self, fold: int) -> Judges:
+        """Returns the recipes by which a fold's photos were scored.
+
+        Raises:
+            InputError: it was not judged on that fold, or is of a version that did not say by what.
+        """
+        if fold in self.recipe_without_fold:
+            return Judges(recipes=(self.recipe_without_fold[fold],))
+        if fold not in self.folds or not self.recipe_without_part:
+            raise InputError(
+                f"{self.name} must say by which recipes fold {fold} was judged. Received: nothing of it. "
+                f"Run `make ensemble`"
+            )
+        return Judges(recipes=self.recipe_without_part, part_of_group=self.part_of_group)
+
     def find_recipe(self, unseen_fold: int) -> Recipe:
-        """Returns how maps of all `members` become a mask, of which nothing was fitted on a fold's photos."""
+        """Returns how maps of all `members` become a mask, of which nothing was fitted on a fold's photos.
+
+        It is for photos that are of no group, as those that get pseudo-labels: an ensemble of one fold has no recipe
+        that was fitted without all of it but the start. What its photos were scored by, `find_judges` says.
+        """
         if unseen_fold in self.recipe_without_fold:
             return self.recipe_without_fold[unseen_fold]
         if unseen_fold in self.folds:
@@ -148,6 +182,7 @@ def fit_ensemble(
     alone, pixels = _join_survey(run_oof(survey, oof, what=f"{name}: survey", jobs=jobs))
     start = _start(config, dataset)
     proof = prove(_list_changes(config, start, pixels, part_of), start, part_of, groups, score)
+    has_folds = len(oof.folds) > 1  # else parts are of one fold's groups
     closing = _Closing(start=start, recipes_by_part=proof.recipes_by_part, part_of_group=part_of_group)
     closed = np.concatenate(list(run_oof(closing, oof, what=f"{name}: contributions", jobs=jobs)))
     final, started, first_view, *without = closed.T
@@ -166,6 +201,7 @@ def fit_ensemble(
         threshold=proof.recipe.threshold,
         postprocessing=proof.recipe.postprocessing,
         metric=dataset.metric,
+        truth=_describe_truth(dataset),
         photo_hw=dataset.size_hw,
         folds=oof.folds,
         folds_sha256=hash_folds(project.folds_path),
@@ -188,7 +224,9 @@ def fit_ensemble(
         ),
         trials=proof.trials,
         start=start,
-        recipe_without_fold=dict(zip(oof.folds, proof.recipes_by_part, strict=True)) if len(oof.folds) > 1 else {},
+        recipe_without_fold=dict(zip(oof.folds, proof.recipes_by_part, strict=True)) if has_folds else {},
+        recipe_without_part=() if has_folds else proof.recipes_by_part,
+        part_of_group={} if has_folds else part_of_group,
     )
     write_scores(project.ensemble_oof_path(name), oof, {dataset.metric: final})
     write_text(project.ensemble_path(name), ensemble.to_json() + "\n")
@@ -213,8 +251,28 @@ def list_fitted(project: Project) -> list[str]:
     return sorted(path.stem for path in project.models_dir.glob("ensemble*.json") if is_ensemble(path.stem))
 
 
-def check_ensemble(ensemble: Ensemble, config: EnsembleConfig, folds: Sequence[int]) -> None:
-    """Checks that an ensemble is the one asked for: its experiments and folds, and what is given or fitted.
+def check_maps(ensemble: Ensemble, fingerprints: Mapping[str, str]) -> None:
+    """Checks that an ensemble was fitted on the present maps of its members.
+
+    Args:
+        ensemble: what `fit_ensemble` made.
+        fingerprints: of the present out-of-fold maps, by experiment.
+
+    Raises:
+        InputError: a member has none, or others.
+    """
+    for member in ensemble.members:
+        found = fingerprints.get(member.experiment, "none")
+        if found != member.fingerprint:
+            raise InputError(
+                f"{ensemble.name} must be of the present maps of {member.experiment}, of fingerprint "
+                f"{member.fingerprint}. Received: {found}. Run `make ensemble`"
+            )
+
+
+def check_ensemble(ensemble: Ensemble, dataset: DatasetConfig, config: EnsembleConfig, folds: Sequence[int]) -> None:
+    """Checks that an ensemble is the one asked for: its experiments and folds, what is given or fitted, and by which
+    metric and true masks it was judged.
 
     Raises:
         InputError: it is another; names the command that makes the one asked for.
@@ -227,11 +285,17 @@ def check_ensemble(ensemble: Ensemble, config: EnsembleConfig, folds: Sequence[i
             f"The ensemble must be of {names}, folds {numbers}. Received: one of {','.join(found)}, folds "
             f"{','.join(map(str, ensemble.folds))}. Run `make ensemble EXP={names} FOLD={numbers}`"
         )
-    wanted, made = _describe_choices(config), _describe_choices(ensemble.config)
+    truth = _describe_truth(dataset)
+    wanted = {"metric": dataset.metric, **truth, **_describe_choices(config)}
+    made = {"metric": ensemble.metric, **truth, **(ensemble.truth or {}), **_describe_choices(ensemble.config)}
     if wanted != made:
         fields = [field for field in wanted if wanted[field] != made[field]]
         asked, received = (", ".join(f"{f}={choices[f]}" for f in fields) for choices in (wanted, made))
         raise InputError(f"The {ensemble.name} must be made with {asked}. Received: {received}. Run `make ensemble`")
+
+
+def _describe_truth(dataset: DatasetConfig) -> dict[str, Any]:
+    return dataset.model_dump(mode="json", include=_TRUTH)
 
 
 def _describe_choices(config: EnsembleConfig) -> dict[str, object]:
