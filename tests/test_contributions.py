@@ -84,7 +84,8 @@ def test_it_says_what_each_part_gains_and_costs(project: Project, ensemble: Ense
     assert [*["all", "views,", "over", "the", "first", "alone"], *gain, "as", "predicted"] in cells
     assert [*["the", "whole,", "over", "the", "best", "member"], "a", *nothing, "no", "difference", "shown"] in cells
     assert [*["all", "that", "was", "kept"], *gain] in cells
-    assert lines[-2].startswith("note: with 4 groups the interval is too narrow")
+    assert lines[-3].startswith("note: with 4 groups the interval holds the truth in 88 of 100 cases at most")
+    assert lines[-2] == "note: nothing is kept below 5 groups: that all 4 gain by chance happens once in 16 times"
     assert lines[-1].endswith("over 2 folds")
 
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 from unets.inference.ensemble import Ensemble, MemberScore
+from unets.inference.evidence import MIN_GROUPS
 from unets.intervals import Interval, note_few_groups
 from unets.inventory import find_cost
 from unets.paths import Project
@@ -90,5 +91,11 @@ def list_notes(ensemble: Ensemble) -> list[str]:
     notes = note_few_groups(ensemble.num_groups)
     if ensemble.num_parts == 1:
         return [*notes, "with one group there is nothing to judge a fit by: nothing was tried"]
+    if ensemble.trials and ensemble.num_groups < MIN_GROUPS:
+        chance = 2**ensemble.num_groups
+        notes.append(
+            f"nothing is kept below {MIN_GROUPS} groups: that all {ensemble.num_groups} gain by chance happens once in "
+            f"{chance} times"
+        )
     how = "folds" if len(ensemble.folds) > 1 else "parts of the fold"
     return [*notes, f"what is fitted is judged on photos that it was not fitted on, over {ensemble.num_parts} {how}"]
