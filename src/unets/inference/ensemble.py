@@ -5,8 +5,8 @@ and no post-processing.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from pydantic import Field
 from unets.config import Config, DatasetConfig, EnsembleConfig, Postprocessing, Share, SizeHW, is_ensemble
 from unets.errors import InputError
 from unets.folds import hash_folds
+from unets.inference.blend import Averaging
 from unets.inference.evidence import Change, PartOf, Trial, deal_parts, prove
 from unets.inference.oof import OofTask, open_oof, run_oof, score_map, write_scores
 from unets.inference.recipe import Judges, Recipe, score_recipes
@@ -26,6 +27,8 @@ from unets.paths import Project
 from unets.runs import write_text
 
 logger = logging.getLogger(__name__)
+
+FitWeights = Callable[[PixelSample, Averaging, float], tuple[float, ...]]
 
 THRESHOLDS = tuple(percent / 100 for percent in range(30, 72, 2))  # tried by `threshold="fit"`, and the default
 # Tried by `postprocessing="fit"`, field by field in this order, in full-size pixels.
@@ -178,9 +181,9 @@ def fit_ensemble(
         judge = _Judge(recipes=tuple(recipes), needed=tuple(map(tuple, needed)), part_of_group=part_of_group)
         return np.concatenate(list(run_oof(judge, oof, what=f"{name}: judge", jobs=jobs)))
 
-    survey = _Survey(max_pixels=_count_pixels(config, oof))
-    alone, pixels = _join_survey(run_oof(survey, oof, what=f"{name}: survey", jobs=jobs))
     start = _start(config, dataset)
+    survey = _Survey(max_pixels=_count_pixels(config, oof), threshold=start.threshold)
+    alone, pixels = _join_survey(run_oof(survey, oof, what=f"{name}: survey", jobs=jobs))
     proof = prove(_list_changes(config, start, pixels, part_of), start, part_of, groups, score)
     has_folds = len(oof.folds) > 1  # else parts are of one fold's groups
     closing = _Closing(start=start, recipes_by_part=proof.recipes_by_part, part_of_group=part_of_group)
@@ -336,10 +339,10 @@ def _list_changes(config: EnsembleConfig, start: Recipe, pixels: "_Pixels | None
             )
         )
     if pixels is not None:
-        fits = {"weights": fit_weights, "selection": select_members}
+        fits: dict[str, FitWeights] = {"weights": fit_weights, "selection": select_members}
         for what in list(fits)[: 1 if num_members < MIN_TO_SELECT else 2]:
-            fitted = [fits[what](pixels.leave_out(part_of, part)) for part in range(int(part_of.max()) + 2)]
-            changes.append(Change(what=what, propose=partial(_reweigh, fitted), describe=_describe_weights))
+            reweigh = _Reweigh(fit=fits[what], pixels=pixels, part_of=part_of)
+            changes.append(Change(what=what, propose=reweigh, describe=_describe_weights))
     if config.threshold == "fit":
         # The default first: of equal scores the first is taken.
         thresholds = tuple(dict.fromkeys((start.threshold, *THRESHOLDS)))
@@ -362,10 +365,6 @@ def _list_changes(config: EnsembleConfig, start: Recipe, pixels: "_Pixels | None
 
 def _change(recipe: Recipe, **fields: Any) -> Recipe:
     return recipe.model_copy(update=fields)
-
-
-def _reweigh(fitted: Sequence[tuple[float, ...]], recipe: Recipe, part: int) -> list[Recipe]:
-    return [_change(recipe, weights=fitted[part])]
 
 
 def _postprocess(field: str, values: Sequence[Any], recipe: Recipe, _: int) -> list[Recipe]:
@@ -397,6 +396,27 @@ class _Pixels:
         return self.sample.select(part_of[self.photo_of] != part)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Reweigh:
+    """Proposes the weights that are best for a recipe's own averaging and threshold.
+
+    The threshold is that of the start, at which the pixels were drawn: no other is tried before the weights.
+    """
+
+    fit: FitWeights
+    pixels: _Pixels
+    part_of: PartOf
+    # A change that is kept makes those after it be proposed anew: a fit takes seconds, and does not ask for weights.
+    fitted: dict[tuple[int, Averaging, float], tuple[float, ...]] = field(default_factory=dict)
+
+    def __call__(self, recipe: Recipe, part: int) -> list[Recipe]:
+        key = (part, recipe.averaging, recipe.threshold)
+        if key not in self.fitted:
+            sample = self.pixels.leave_out(self.part_of, part)
+            self.fitted[key] = self.fit(sample, recipe.averaging, recipe.threshold)
+        return [_change(recipe, weights=self.fitted[key])]
+
+
 def _join_survey(results: Iterable[tuple[Scores, list[PixelSample]]]) -> tuple[Scores, _Pixels | None]:
     rows, samples = zip(*results, strict=True)
     by_photo = [sample for part in samples for sample in part]
@@ -411,13 +431,14 @@ class _Survey:
     """Scores photos under each member alone, with flips and by its first view; draws the pixels that weights decide."""
 
     max_pixels: int
+    threshold: float
 
     def __call__(self, task: OofTask) -> tuple[Scores, list[PixelSample]]:
         rows, samples = [], []
         for index in range(len(task.samples)):
             truth_hw, maps, first_views = task.read(index)
             rows.append([score_map(truth_hw, probs_u8_hwc, task.dataset) for probs_u8_hwc in (*maps, *first_views)])
-            samples += [draw_pixels(truth_hw, maps, self.max_pixels)] if self.max_pixels else []
+            samples += [draw_pixels(truth_hw, maps, self.max_pixels, self.threshold)] if self.max_pixels else []
         return np.array(rows), samples
 
 
