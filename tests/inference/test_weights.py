@@ -91,17 +91,14 @@ def test_the_least_loss_by_hand() -> None:
 def test_the_least_loss_of_logits_by_hand() -> None:
     """Weights that are right for means of probabilities are wrong for means of logits, and the other way round."""
 
-    # Logits 5.5 and -2 in the class, 4 and -1 not at all, as `sigmoid` gives them. The mean of logits is 7.5 w - 2 and
-    # -(5 w - 1): right for 0.267 < w < 0.2 nowhere; with the classes swapped, for 0.2 < w < 0.267.
     def sigmoid(logit: float) -> float:
         return 1 / (1 + math.exp(-logit))
 
-    probs = [[sigmoid(4), sigmoid(-1)], [sigmoid(5.5), sigmoid(-2)]]
-    sample = make_sample(probs, [1, 0])
-    by_probability, by_logit = fit_weights(sample), fit_weights(sample, "logit")
-    # Of probabilities 0.9820 w + 0.2689 (1 - w) is at least 0.5 from w = 0.324 on, 0.9959 w + 0.1192 (1 - w) from 0.434.
-    assert 0.324 < by_probability[0] < 0.434
-    assert 0.2 < by_logit[0] < 2 / 7.5
+    # Logits 4 and -1 of the class, 5.5 and -2 not. Their means 5 w - 1 and 7.5 w - 2 are right where 0.2 < w < 0.267.
+    # Of probabilities, 0.982 w + 0.269 (1 - w) and 0.996 w + 0.119 (1 - w) are where 0.324 < w < 0.434.
+    sample = make_sample([[sigmoid(4), sigmoid(-1)], [sigmoid(5.5), sigmoid(-2)]], [1, 0])
+    assert 0.324 < fit_weights(sample)[0] < 0.434
+    assert 0.2 < fit_weights(sample, "logit")[0] < 2 / 7.5
     # Two pixels as steep in w: logits 1.5 and -1 of the class, 1 and -1.5 not. Margins 2.5 w - 1 and 1.5 - 2.5 w are
     # equal at 0.5. Cut at 0.6, whose logit is 0.405: 2.5 w - 1.405 and 1.905 - 2.5 w, equal at 0.662.
     steep = make_sample([[sigmoid(1.5), sigmoid(-1)], [sigmoid(1), sigmoid(-1.5)]], [1, 0])
@@ -118,11 +115,11 @@ def test_the_cut_decides_the_weights() -> None:
 
 
 def test_selection_of_logits_by_hand() -> None:
-    # Logits 3 and -1 in the class, 1 and -2 not: the mean of both, 1 and -0.5, is right about both pixels. Of
-    # probabilities it is 0.61 and 0.43, right too; cut at 0.7, whose logit is 0.85, only that of logits still is.
+    # Logits 3 and -1 of the class, 1 and -2 not, cut at 0.7, whose logit is 0.85: the means of both, 1 and -0.5, are
+    # right. Those of probabilities, 0.61 and 0.43, are not; with the first twice they are, 0.72 and 0.53.
     sample = make_sample([[0.9526, 0.2689], [0.7311, 0.1192]], [1, 0])
     assert select_members(sample, "logit", 0.7) == (0.5, 0.5)
-    assert select_members(sample, "probability", 0.7) != (0.5, 0.5)
+    assert select_members(sample, "probability", 0.7) == pytest.approx((2 / 3, 1 / 3))
 
 
 def test_a_member_that_is_noise_gets_nothing() -> None:
