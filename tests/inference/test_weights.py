@@ -106,6 +106,13 @@ def test_the_least_loss_of_logits_by_hand() -> None:
     assert fit_weights(steep, "logit", 0.6)[0] == pytest.approx((2.5 + 2 * math.log(1.5)) / 5, abs=1e-3)
 
 
+@pytest.mark.parametrize("threshold", [0.5, 0.002, 1.0])
+def test_members_that_are_sure_and_wrong_lose_their_weight(threshold: float) -> None:
+    """Nine members at 1 leave a margin beyond what float32 tells from 1; the tenth alone is right."""
+    sample = make_sample([[1.0] * 9 + [0.0]], [0])
+    assert fit_weights(sample, "logit", threshold) == pytest.approx((0.0,) * 9 + (1.0,), abs=0.05)
+
+
 def test_the_cut_decides_the_weights() -> None:
     # Blends 0.2 + 0.7 w and 0.1 + 0.7 w: at 0.5 w = 0.5 is best (above), at 0.36 it is 0.3.
     sample = make_sample([[0.9, 0.2], [0.8, 0.1]], [1, 0])

@@ -140,9 +140,12 @@ def fit_weights(
 
     weights, ridge = equal, 0.0
     for _ in range(_MAX_STEPS):
-        shares = 1 / (1 + np.exp(find_margins(weights)))  # of a mistake, 0..1
+        margins = find_margins(weights)
+        shares = 1 / (1 + np.exp(margins))  # of a mistake, 0..1
+        # Not 1 - shares, which float32 rounds to 0 from a margin of -17 on: sure logits reach that.
+        bent = shares / (1 + np.exp(-margins))
         slopes = -(sample.costs * signs * shares) @ values
-        bends = (values * (sample.costs * signs**2 * shares * (1 - shares))[:, None]).T @ values
+        bends = (values * (sample.costs * signs**2 * bent)[:, None]).T @ values
         ridge = ridge or _RIDGE * float(np.trace(bends)) / num_members
         curvature = bends.astype(np.float64) + ridge * np.eye(num_members)
         gradient = slopes.astype(np.float64) + ridge * (weights - equal)
@@ -200,8 +203,10 @@ def _list_averaged(
     cut = np.float32(find_cut(threshold))
     if averaging == "probability":
         return sample.probs, cut
-    slope = cut * (1 - cut)
-    return slope * to_logits(sample.probs), slope * np.float32(to_logits(np.array([cut]))[0])
+    logit = np.float32(to_logits(np.array([cut]))[0])
+    reached = 1 / (1 + np.exp(-logit))  # of a cut at 1, the most that a mean of logits reaches
+    slope = np.float32(reached * (1 - reached))
+    return slope * to_logits(sample.probs), slope * logit
 
 
 def _descend(
