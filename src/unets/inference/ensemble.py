@@ -66,6 +66,7 @@ class MemberScore(Config):
     experiment: str
     score: float
     score_first_view: float | None  # its first view alone, without averaging over flips; None: no such maps
+    interval: Interval | None = None  # of the score; None: of a version that did not say
     gain: Interval | None  # of the ensemble over itself without this member, paired; None: it is the only one
 
 
@@ -220,6 +221,7 @@ def fit_ensemble(
             MemberScore(
                 experiment=experiment,
                 score=float(means[index]),
+                interval=bootstrap_mean(alone[:, index], groups),
                 score_first_view=_drop_nan(float(means[num_members + index])),
                 gain=_bound(final - without[index], groups),
             )

@@ -271,7 +271,7 @@ def _describe_ensemble(project: Project, ensemble: Ensemble, ledger: Ledger) -> 
         ensemble=ensemble,
         verdict=judge_ensemble(ensemble),
         members=tabulate_members(project, ensemble),
-        trials=tabulate_trials(ensemble),
+        trials=tabulate_trials(project, ensemble),
         notes=tuple(list_notes(ensemble)),
     )
 
