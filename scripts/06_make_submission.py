@@ -10,7 +10,9 @@ def main(stage: cli.Stage) -> None:
     if stage.dataset.test_photos is None:
         print("no test photos are declared: nothing to submit")
         return
-    check_ensemble(read_ensemble(stage.project, stage.ensemble_name), stage.ensemble, stage.common_folds())
+    check_ensemble(
+        read_ensemble(stage.project, stage.ensemble_name), stage.dataset, stage.ensemble, stage.common_folds()
+    )
     path = write_submission(
         stage.project, stage.dataset, stage.args.name, ensemble_name=stage.ensemble_name, jobs=stage.args.jobs
     )

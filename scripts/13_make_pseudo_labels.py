@@ -9,7 +9,7 @@ def main(stage: cli.Stage) -> None:
     """Writes models/<competition>/pseudo_labels/<name>/fold<k>.csv.gz, and fold<k>.json, which says what made it."""
     project = stage.project
     ensemble = read_ensemble(project, stage.ensemble_name)
-    check_ensemble(ensemble, stage.ensemble, ensemble.folds)
+    check_ensemble(ensemble, stage.dataset, stage.ensemble, ensemble.folds)
     use_folds, catalog = stage.common_folds(), load_catalog(stage.dataset, project.input_dir)
     cli.load_backend()  # takes seconds: after all that may be mistyped
     from unets.inference.pseudo_labels import make_pseudo_labels

@@ -7,7 +7,9 @@ from unets.screen.screening import screen_test
 
 def main(stage: cli.Stage) -> None:
     """Writes models/<competition>/screen/index.html and photos.csv."""
-    check_ensemble(read_ensemble(stage.project, stage.ensemble_name), stage.ensemble, stage.common_folds())
+    check_ensemble(
+        read_ensemble(stage.project, stage.ensemble_name), stage.dataset, stage.ensemble, stage.common_folds()
+    )
     with stage.hold_models():
         screening = screen_test(
             stage.project, stage.dataset, ensemble_name=stage.ensemble_name, top=stage.args.top, jobs=stage.args.jobs

@@ -15,7 +15,7 @@ def main(stage: cli.Stage) -> None:
     """Without --owner, the client is asked who is signed in."""
     project, dataset, args = stage.project, stage.dataset, stage.args
     ensemble = read_ensemble(project, stage.ensemble_name)
-    check_ensemble(ensemble, stage.ensemble, stage.common_folds())
+    check_ensemble(ensemble, stage.dataset, stage.ensemble, stage.common_folds())
     session = None if args.owner and not args.upload else sign_in(dataset.kaggle or project.competition)
     owner = check_owner(args.owner or session.user)  # type: ignore[union-attr]
     slug = args.slug or name_slug(ensemble)

@@ -31,7 +31,7 @@ def find_sources(stage: cli.Stage) -> list[ModelSource]:
     project, dataset = stage.project, stage.dataset
     if stage.args.exp == "all":
         ensemble = read_ensemble(project, stage.ensemble_name)
-        check_ensemble(ensemble, stage.ensemble, stage.common_folds())
+        check_ensemble(ensemble, stage.dataset, stage.ensemble, stage.common_folds())
         sources = [open_ensemble(project.ensemble_path(ensemble.name), ensemble, stage.experiments)]
     else:
         sources = [

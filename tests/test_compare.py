@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from unets.compare import compare, render_comparison
@@ -14,6 +16,7 @@ from unets.config import EnsembleConfig, Postprocessing
 from unets.errors import InputError
 from unets.folds import hash_folds
 from unets.inference.ensemble import Ensemble, Member
+from unets.inference.maps import encode_map, write_shard
 from unets.inference.recipe import Recipe
 from unets.intervals import Interval
 from unets.paths import Project
@@ -156,7 +159,9 @@ def test_only_photos_of_both_count_and_only_their_folds_cost(project: Project) -
     assert found.a.mean == pytest.approx(0.75)
     assert (found.a.training_hours, found.a.runs, found.a.photos_trained) == (1.0, 1, 100)
     assert "2 photos of a alone are left out" in found.notes
-    assert any(note.startswith("with 2 groups the interval is too narrow") for note in found.notes)
+    assert any(
+        note.startswith("with 2 groups the interval holds the truth in 50 of 100 cases at most") for note in found.notes
+    )
 
 
 def test_the_page_says_it_all(project: Project) -> None:
@@ -288,6 +293,31 @@ def test_scores_older_than_the_weights_are_noted(project: Project) -> None:
     assert [note for note in notes if "anew" in note] == [
         "b was trained anew after it was judged: `make predict EXP=b` judges the present weights"
     ]
+
+
+def test_an_ensemble_older_than_its_members_is_noted(project: Project) -> None:
+    write_experiment(project, "a", A)
+    write_experiment(project, "b", B)
+    write_ensemble(project, B)
+    assert not [note for note in compare(project, "dice", "a", "ensemble").notes if "older" in note]
+
+    def find_note() -> list[str]:
+        return [
+            note for note in compare(project, "dice", "a", "ensemble").notes if note.startswith("ensemble is older")
+        ]
+
+    # maps of another fingerprint than "0", which the ensemble was fitted on
+    map_u8 = encode_map(np.zeros((2, 2, 1), dtype=np.uint8))
+    write_shard(project.maps_dir("a", "oof"), 0, fingerprint="1", classes=("car",), maps=[("p1", map_u8)])
+    (note,) = find_note()
+    assert note.endswith("of a: `make predict ensemble` judges the present")
+    # and weights that were not even predicted with
+    os.utime(project.run_dir("b", 0) / "best.weights.h5", ns=(4 * 10**18, 4 * 10**18))
+    (note,) = find_note()
+    assert "weights or maps of a, b: " in note
+    shutil.rmtree(project.maps_dir("a", "oof"))  # nothing is known of deleted maps
+    (note,) = find_note()
+    assert "weights or maps of b: " in note
 
 
 def test_nothing_is_written(project: Project, tmp_path: Path) -> None:

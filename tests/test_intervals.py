@@ -1,7 +1,9 @@
+import math
+
 import numpy as np
 import pytest
 
-from unets.intervals import Interval, bootstrap_mean
+from unets.intervals import Interval, bootstrap_mean, find_percentiles, find_t_quantile, note_few_groups
 
 
 def test_the_mean_is_over_photos() -> None:
@@ -10,7 +12,8 @@ def test_the_mean_is_over_photos() -> None:
 
 
 def test_two_groups_give_their_own_means_as_bounds() -> None:
-    # Draws of two groups: aa (1/4) mean 0, ab (1/2) mean 0.5, bb (1/4) mean 1: 2.5 % and 97.5 % lie in aa and bb.
+    # Draws of two groups: aa (1/4) mean 0, ab (1/2) mean 0.5, bb (1/4) mean 1. With t = 12.7 the percentiles are 0 and
+    # 100, the least and the most of them.
     interval = bootstrap_mean(np.array([0.0, 0.0, 1.0, 1.0]), ["a", "a", "b", "b"])
     assert (interval.low, interval.high) == (0.0, 1.0)
 
@@ -21,6 +24,50 @@ def test_the_interval_is_that_of_the_normal_law_for_many_groups() -> None:
     half = 1.96 * values.std() / np.sqrt(400)
     assert interval.low == pytest.approx(values.mean() - half, abs=0.02)
     assert interval.high == pytest.approx(values.mean() + half, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "expected"),
+    # of the tables in Abramowitz and Stegun 1964 (26.10), and beyond them
+    [
+        (1, 12.706),
+        (2, 4.303),
+        (3, 3.182),
+        (4, 2.776),
+        (7, 2.365),
+        (8, 2.306),
+        (39, 2.023),
+        (120, 1.980),
+        (10**5, 1.960),
+    ],
+)
+def test_the_t_quantile_is_that_of_the_tables(degrees: int, expected: float) -> None:
+    assert find_t_quantile(degrees) == pytest.approx(expected, abs=5e-4)
+
+
+def test_the_t_quantile_of_one_and_two_degrees_in_closed_form() -> None:
+    # Of 1 it is tan(pi c / 2), of 2 c sqrt(2 / (1 - c^2)).
+    for confidence in (0.5, 0.9, 0.95, 0.999):
+        assert find_t_quantile(1, confidence) == pytest.approx(math.tan(math.pi * confidence / 2), rel=1e-9)
+        closed = confidence * math.sqrt(2 / (1 - confidence**2))
+        assert find_t_quantile(2, confidence) == pytest.approx(closed, rel=1e-9)
+
+
+def test_percentiles_widen_with_few_groups() -> None:
+    # 5 groups: sqrt(5 / 4) 2.7764 = 3.1042, and the normal law has 0.0954 % beyond it
+    assert find_percentiles(5) == pytest.approx((0.0954, 99.9046), abs=1e-4)
+    assert find_percentiles(100_000) == pytest.approx((2.5, 97.5), abs=1e-3)
+    lows = [find_percentiles(num_groups)[0] for num_groups in range(2, 60)]
+    assert lows == sorted(lows)
+
+
+@pytest.mark.parametrize(("num_groups", "expected"), [(4, 0.88), (5, 0.93), (8, 0.95), (20, 0.95)])
+def test_it_holds_the_truth_as_often_as_it_says(num_groups: int, expected: float) -> None:
+    """Of four groups it cannot do so more often than 1 - 2 / 16: that is how often all lie on one side of the truth."""
+    groups = [str(group) for group in range(num_groups)]
+    draws = np.random.default_rng(0).normal(0, 1, (600, num_groups))
+    holds = [not bootstrap_mean(values, groups).excludes_zero for values in draws]
+    assert np.mean(holds) == pytest.approx(expected, abs=0.03)  # three standard errors
 
 
 def test_photos_alike_within_groups_widen_it() -> None:
@@ -61,6 +108,15 @@ def test_it_is_written_with_digits_that_tell_scores_apart(interval: Interval, ex
 )
 def test_excludes_zero(low: float, high: float, expected: bool) -> None:
     assert Interval(mean=(low + high) / 2, low=low, high=high).excludes_zero == expected
+
+
+@pytest.mark.parametrize(
+    ("num_groups", "expected"),
+    [(1, None), (2, "in 50 of 100 cases at most"), (4, "in 88 of 100 cases at most"), (5, "rough"), (20, None)],
+)
+def test_few_groups_are_noted(num_groups: int, expected: str | None) -> None:
+    notes = note_few_groups(num_groups)
+    assert expected in notes[0] if expected else notes == []
 
 
 @pytest.mark.parametrize("values", [[], [1.0]])

@@ -2,7 +2,10 @@
 
 from typing import Any
 
+from unets.config import load_experiment
+from unets.errors import InputError
 from unets.inference.ensemble import Ensemble, MemberScore
+from unets.inference.evidence import MIN_GROUPS
 from unets.intervals import Interval, note_few_groups
 from unets.inventory import find_cost
 from unets.paths import Project
@@ -27,7 +30,7 @@ def render_contributions(project: Project, ensemble: Ensemble) -> str:
         f"{ensemble.name} of {ensemble.competition}, {ensemble.num_photos} out-of-fold photos of "
         f"{ensemble.num_groups} groups, folds {folds}: {ensemble.metric} {ensemble.score}",
         str(tabulate_members(project, ensemble)),
-        str(tabulate_trials(ensemble)),
+        str(tabulate_trials(project, ensemble)),
         "\n".join(f"note: {note}" for note in list_notes(ensemble)),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -43,7 +46,7 @@ def tabulate_members(project: Project, ensemble: Ensemble) -> Table:
         rows.append(_render_member(score, member.weight, cost))
     if len(rows) > 1:
         total = f"{sum(hours):.2f}" if len(hours) == len(rows) else "?"
-        rows.append(("all", "1.0000", f"{ensemble.score.mean:.5f}", "", total, "", ""))
+        rows.append(("all", "1.0000", str(ensemble.score), "", total, "", ""))
     return Table(header=header, rows=tuple(rows), right=frozenset(header[1:5]))
 
 
@@ -51,7 +54,7 @@ def _render_member(score: MemberScore, weight: float, cost: dict[str, Any] | Non
     return (
         score.experiment,
         f"{weight:.4f}",
-        f"{score.score:.5f}",
+        f"{score.score:.5f}" if score.interval is None else str(score.interval),
         "" if score.score_first_view is None else f"{score.score_first_view:.5f}",
         f"{cost['training_hours']:.2f}" if cost else "?",
         "" if score.gain is None else str(score.gain),
@@ -59,19 +62,30 @@ def _render_member(score: MemberScore, weight: float, cost: dict[str, Any] | Non
     )
 
 
-def tabulate_trials(ensemble: Ensemble) -> Table:
-    """Returns what was tried on the members' mean, what it gained, and what came of it."""
+def tabulate_trials(project: Project, ensemble: Ensemble) -> Table:
+    """Returns what was tried on the members' mean, what it gained, and what came of it; and what views cost."""
     rows: list[tuple[str, ...]] = [
         (_WORDS[trial.what], _abridge(trial.value), str(trial.gain), "kept" if trial.is_kept else "left out")
         for trial in ensemble.trials
     ]
     if ensemble.gain_of_views is not None:
-        rows.append(("all views, over the first alone", "", str(ensemble.gain_of_views), "as predicted"))
+        price = _price_views(project, ensemble)
+        rows.append(("all views, over the first alone", price, str(ensemble.gain_of_views), "as predicted"))
     if len(ensemble.members) > 1:
         name, gain = ensemble.best_member, ensemble.gain_over_best_member
         rows.append(("the whole, over the best member", name, str(gain), _judge(gain)))
     rows.append(("all that was kept", "", str(ensemble.gain_over_start), ""))
     return Table(header=("tried", "value", "gain (95 %)", ""), rows=tuple(rows))
+
+
+def _price_views(project: Project, ensemble: Ensemble) -> str:
+    """Says what averaging over views costs: each is one pass through the net. Empty where a config is gone."""
+    try:
+        configs = [load_experiment(project.configs_dir, member.experiment) for member in ensemble.members]
+    except InputError:
+        return ""
+    counts = sorted({len(config.prediction.views) for config in configs})
+    return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} x the forward pass"
 
 
 def _judge(gain: Interval) -> str:
@@ -90,5 +104,17 @@ def list_notes(ensemble: Ensemble) -> list[str]:
     notes = note_few_groups(ensemble.num_groups)
     if ensemble.num_parts == 1:
         return [*notes, "with one group there is nothing to judge a fit by: nothing was tried"]
+    if ensemble.trials and ensemble.num_groups < MIN_GROUPS:
+        chance = 2**ensemble.num_groups
+        notes.append(
+            f"nothing is kept below {MIN_GROUPS} groups: that all {ensemble.num_groups} gain by chance happens once in "
+            f"{chance} times"
+        )
     how = "folds" if len(ensemble.folds) > 1 else "parts of the fold"
-    return [*notes, f"what is fitted is judged on photos that it was not fitted on, over {ensemble.num_parts} {how}"]
+    notes.append(f"what is fitted is judged on photos that it was not fitted on, over {ensemble.num_parts} {how}")
+    if any(trial.is_kept for trial in ensemble.trials):
+        notes.append(
+            f"which changes are kept is decided by these same gains: {ensemble.metric} and the gain of all that was "
+            f"kept are a little too good"
+        )
+    return notes

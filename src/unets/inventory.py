@@ -112,9 +112,9 @@ def read_scores(path: Path, metric: str) -> list[PhotoScore]:
     return rows
 
 
-def is_outdated(project: Project, experiment: str, scores: Iterable[PhotoScore]) -> bool:
-    """Tells whether an experiment's scores were written before the weights of one of their folds."""
-    written_ns = project.oof_dice_path(experiment).stat().st_mtime_ns
+def is_outdated(project: Project, path: Path, experiment: str, scores: Iterable[PhotoScore]) -> bool:
+    """Tells whether scores were written, into `path`, before an experiment's weights of one of their folds."""
+    written_ns = path.stat().st_mtime_ns
     weights = (project.run_dir(experiment, fold) / "best.weights.h5" for fold in {row.fold for row in scores})
     return any(path.stat().st_mtime_ns > written_ns for path in weights if path.exists())
 
@@ -219,8 +219,9 @@ def _describe_run(
 
 
 def _judge(project: Project, metric: str, experiment: str) -> Judgement:
+    path = project.oof_dice_path(experiment)
     try:
-        rows = read_scores(project.oof_dice_path(experiment), metric)
+        rows = read_scores(path, metric)
     except InputError as error:
         return Judgement(experiment=experiment, remark=str(error))
     groups = [row.group for row in rows]
@@ -230,7 +231,7 @@ def _judge(project: Project, metric: str, experiment: str) -> Judgement:
         num_photos=len(rows),
         num_groups=len(set(groups)),
         score=bootstrap_mean(np.array([row.score for row in rows]), groups),
-        remark="older than its runs" if is_outdated(project, experiment, rows) else "",
+        remark="older than its runs" if is_outdated(project, path, experiment, rows) else "",
     )
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from unets.config import is_ensemble
 from unets.errors import InputError
 from unets.folds import hash_folds
-from unets.inference.ensemble import list_fitted, read_ensemble
+from unets.inference.ensemble import Member, list_fitted, read_ensemble
+from unets.inference.maps import list_shards, open_maps
 from unets.inventory import PhotoScore, is_outdated, list_judged, read_scores
 from unets.paths import Project
 from unets.runs import read_json
@@ -59,15 +60,16 @@ def load_judged(project: Project, metric: str, name: str, *, label: str = "") ->
 
 
 def _load_experiment(project: Project, metric: str, label: str, name: str) -> Judged:
-    rows = read_scores(project.oof_dice_path(name), metric)
+    path = project.oof_dice_path(name)
+    rows = read_scores(path, metric)
     snapshots = [project.run_dir(name, fold) / SNAPSHOT for fold in sorted({row.fold for row in rows})]
-    for path in snapshots:
-        if not path.exists():
+    for snapshot in snapshots:
+        if not snapshot.exists():
             raise InputError(
-                f"{path} must exist, as {label} is judged by it. Received: no such file. "
+                f"{snapshot} must exist, as {label} is judged by it. Received: no such file. "
                 f"Run `make train predict EXP={name}`"
             )
-    hashes = {read_json(path).get("folds_hash") for path in snapshots}
+    hashes = {read_json(snapshot).get("folds_hash") for snapshot in snapshots}
     present = hash_folds(project.folds_path)
     note = f"{label} was trained anew after it was judged: `make predict EXP={name}` judges the present weights"
     return Judged(
@@ -76,7 +78,7 @@ def _load_experiment(project: Project, metric: str, label: str, name: str) -> Ju
         experiments=(name,),
         scores={row.id: row for row in rows},
         folds_hash=present if hashes == {present} else "",
-        notes=(note,) if is_outdated(project, name, rows) else (),
+        notes=(note,) if is_outdated(project, path, name, rows) else (),
     )
 
 
@@ -92,14 +94,28 @@ def _load_ensemble(project: Project, metric: str, label: str, name: str) -> Judg
             f"{path} must hold the scores of {project.ensemble_path(name)}, {ensemble.num_photos} photos with mean "
             f"{ensemble.score.mean:.6f}. Received: {len(rows)} with {mean:.6f}. Run `make ensemble`"
         )
+    changed = [
+        member.experiment
+        for member in ensemble.members
+        if is_outdated(project, path, member.experiment, rows) or _has_other_maps(project, member)
+    ]
+    note = (
+        f"{label} is older than the weights or maps of {', '.join(changed)}: `make predict ensemble` judges the present"
+    )
     return Judged(
         name=label,
         project=project,
         experiments=tuple(member.experiment for member in ensemble.members),
         scores={row.id: row for row in rows},
         folds_hash=ensemble.folds_sha256,
-        notes=(),  # each photo was judged by what was fitted without its part
+        notes=(note,) if changed else (),
     )
+
+
+def _has_other_maps(project: Project, member: Member) -> bool:
+    """Tells whether a member's out-of-fold maps are not those of its ensemble; deleted ones are no others."""
+    folder = project.maps_dir(member.experiment, "oof")
+    return bool(list_shards(folder)) and open_maps(folder).fingerprint != member.fingerprint
 
 
 def _check_folds(judged: Judged) -> None:

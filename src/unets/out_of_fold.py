@@ -9,10 +9,11 @@ import numpy.typing as npt
 from unets.config import DatasetConfig, is_ensemble
 from unets.data.samples import Sample
 from unets.errors import InputError
-from unets.inference.ensemble import read_ensemble
+from unets.inference.ensemble import check_maps, read_ensemble
 from unets.inference.oof import OofTask, open_oof
 from unets.inference.postprocess import ClassMask
-from unets.inference.recipe import Recipe, make_mask
+from unets.inference.recipe import Judges, Recipe, make_mask
+from unets.inference.score import default_threshold
 from unets.inventory import read_scores
 from unets.paths import Project
 
@@ -24,7 +25,7 @@ class OutOfFold:
     name: str
     scores: npt.NDArray[np.float64]  # of each photo, by the competition's metric at full size
     oof: OofTask
-    recipe_of_fold: dict[int, Recipe]
+    judges_of_fold: dict[int, Judges]
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -37,7 +38,8 @@ class OutOfFold:
         No net has seen the photo's group, and of an ensemble nothing was fitted on it.
         """
         truth_hw, maps = self.oof.read_maps(index)
-        recipe = self.recipe_of_fold[self.oof.fold_of[self.samples[index].id]]
+        sample = self.samples[index]
+        recipe = self.judges_of_fold[self.oof.fold_of[sample.id]].find(sample.group)
         return truth_hw, make_mask(recipe, maps, (truth_hw.shape[0], truth_hw.shape[1]))
 
     def list_worst(self) -> list[int]:
@@ -54,26 +56,31 @@ def open_out_of_fold(project: Project, dataset: DatasetConfig, name: str = "ense
         name: an experiment, `ensemble` or `ensemble_<...>`.
 
     Raises:
-        InputError: it was not judged yet, or its maps are of other photos than its scores.
+        InputError: it was not judged yet, its maps are of other photos than its scores, or those of an ensemble's
+            members are not those that it was fitted on.
     """
-    if is_ensemble(name):
-        ensemble = read_ensemble(project, name)
+    ensemble = read_ensemble(project, name) if is_ensemble(name) else None
+    if ensemble is not None:
         path, experiments = project.ensemble_oof_path(name), [member.experiment for member in ensemble.members]
-        recipe_of_fold = {fold: ensemble.find_recipe(fold) for fold in ensemble.folds}
     else:
         path, experiments = project.oof_dice_path(name), [name]
-        recipe_of_fold = {}
     score_of = {row.id: (row.score, row.fold) for row in read_scores(path, dataset.metric)}
     folds = sorted({fold for _, fold in score_of.values()})
     oof = open_oof(project, dataset, experiments, folds)
     if {sample.id for sample in oof.samples} != score_of.keys():
         commands = _name_commands(name, experiments)
         raise InputError(f"{path} must hold a score of each photo of its folds. Received: other photos. Run {commands}")
+    if ensemble is None:
+        alone = Recipe(weights=(1.0,), threshold=default_threshold(dataset))
+        judges_of_fold = dict.fromkeys(folds, Judges(recipes=(alone,)))
+    else:
+        check_maps(ensemble, dict(zip(experiments, (reader.fingerprint for reader in oof.readers), strict=True)))
+        judges_of_fold = {fold: ensemble.find_judges(fold) for fold in folds}
     return OutOfFold(
         name=name,
         scores=np.array([score_of[sample.id][0] for sample in oof.samples]),
         oof=oof,
-        recipe_of_fold=recipe_of_fold or dict.fromkeys(folds, Recipe(weights=(1.0,))),
+        judges_of_fold=judges_of_fold,
     )
 
 

@@ -94,7 +94,7 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
         "gain_over_best_member": ensemble.gain_over_best_member.model_dump(),
         **ensemble.model_dump(mode="json", include={"members", "averaging", "threshold", "postprocessing", "trials"}),
         "contributions": [
-            table.to_markdown() for table in (tabulate_members(project, ensemble), tabulate_trials(ensemble))
+            table.to_markdown() for table in (tabulate_members(project, ensemble), tabulate_trials(project, ensemble))
         ],
         "test": read_json(score_path) if score_path.exists() else None,
         "cost": sum_cost(metrics),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unets.config import Postprocessing, PredictionConfig
+from unets.config import DatasetConfig, Postprocessing, PredictionConfig
 from unets.errors import InputError
 from unets.export.card import ModelCard, render_card
 from unets.export.sources import CARD_KEY, FORMAT_VERSION, VERSION_KEY, ModelSource, open_model
@@ -41,6 +41,13 @@ def test_a_run_is_a_model(plant_run: Plant) -> None:
     assert [(net.fold, net.best_dice, net.commits) for net in member.nets] == [(1, 0.91, ("012345678",))]
     assert source.weights == ((run_dir / "best.weights.h5",),)
     assert card.score is None
+
+
+def test_where_every_pixel_is_of_a_class_a_run_is_not_cut(plant_run: Plant) -> None:
+    everywhere = DatasetConfig(classes=("car",), mask_values=(0,), background_values=())
+    assert open_model(plant_run(dataset=everywhere)).card.recipe == Recipe(weights=(1.0,), threshold=0.0)
+    elsewhere = DatasetConfig(classes=("car",), mask_values=(1,), background_values=(0, 2))
+    assert open_model(plant_run(dataset=elsewhere)).card.recipe == Recipe(weights=(1.0,), threshold=0.5)
 
 
 def test_an_experiment_is_the_mean_of_its_runs(plant_run: Plant, models_dir: Path) -> None:

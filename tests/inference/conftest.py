@@ -20,6 +20,15 @@ from unets.paths import Project
 from unets.rle import decode_rle
 
 FINGERPRINT = "0123456789abcdef"
+# Options of a competition whose every pixel is of a class: a map is not cut, the most probable class is taken.
+NO_BACKGROUND: dict[str, Any] = {
+    "classes": ("ground", "car"),
+    "mask_values": (0, 2),
+    "background_values": (),
+    "mask_format": "png",
+    "with_csv": False,
+    "csv_class_column": "class",
+}
 
 
 @pytest.fixture

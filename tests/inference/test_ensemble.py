@@ -1,7 +1,7 @@
 import csv
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,16 +14,17 @@ from unets.data.samples import read_mask
 from unets.errors import InputError
 from unets.folds import read_folds
 from unets.inference import ensemble as module
-from unets.inference.blend import blend
+from unets.inference.blend import Averaging, blend
 from unets.inference.ensemble import STEPS, THRESHOLDS, check_ensemble, fit_ensemble, list_fitted, read_ensemble
 from unets.inference.maps import encode_map, open_maps, write_shard
 from unets.inference.oof import open_oof
 from unets.inference.postprocess import to_masks
 from unets.inference.recipe import Recipe, make_mask
+from unets.inference.weights import PixelSample, draw_pixels, fit_weights
 from unets.metrics import METRICS, dice
 from unets.paths import Project
 
-from .conftest import FINGERPRINT, flip_bit, write_maps
+from .conftest import FINGERPRINT, NO_BACKGROUND, flip_bit, write_maps
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
 PLAIN: dict[str, Any] = {
@@ -130,7 +131,7 @@ def test_a_threshold_is_fitted_without_the_photos_that_it_is_judged_on(make_scen
 
 
 def test_a_threshold_is_moved_only_for_a_gain_beyond_chance(make_scene: MakeScene) -> None:
-    project, dataset = make_scene(num_groups=6, num_views=2)
+    project, dataset = make_scene(num_groups=12, num_views=1)
     config = configure("a", threshold="fit")
     assert fit_ensemble(project, dataset, config, jobs=1).threshold == 0.5
     # every map 30 levels too high: the contour is where 0.5 + 30 / 255 = 0.62
@@ -140,9 +141,22 @@ def test_a_threshold_is_moved_only_for_a_gain_beyond_chance(make_scene: MakeScen
     assert ensemble.gain_over_start == ensemble.trials[0].gain
     # one fold: its groups are dealt to parts, and pseudo-labels for it may use nothing that was fitted on it
     alone = fit_ensemble(project, dataset, config, folds=[1], jobs=1)
-    assert (alone.num_parts, len(alone.trials[0].values_by_part)) == (3, 3)
+    assert (alone.num_parts, len(alone.trials[0].values_by_part)) == (5, 5)
     assert alone.threshold == pytest.approx(0.62, abs=0.041)
     assert (alone.find_recipe(1), alone.find_recipe(0)) == (alone.start, alone.recipe)
+
+
+def test_without_background_the_most_probable_class_is_the_start(make_scene: MakeScene) -> None:
+    """A cut at 0.5 would leave pixels whose best class reaches less without any, and each of those is a mistake."""
+    project, dataset = make_scene(num_groups=6, num_views=2, **NO_BACKGROUND)
+    write_maps(project, dataset, "a", shift=-120.0)
+    ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=1)
+    assert ensemble.start.threshold == ensemble.threshold == 0.0
+    assert ensemble.score.mean == ensemble.member_scores[0].score > 0.7
+    assert ensemble.trials[0].values_by_part == ("0.00", "0.00")  # the first of those that are tried, and the best
+    cut = fit_ensemble(project, dataset, configure("a", threshold=0.5), jobs=1)
+    assert cut.score.mean < ensemble.score.mean - 0.1
+    assert cut.gain_over_best_member.mean == pytest.approx(cut.score.mean - ensemble.score.mean)
 
 
 def test_with_one_group_nothing_is_tried(make_scene: MakeScene) -> None:
@@ -164,6 +178,41 @@ def test_a_member_that_is_noise_loses_its_weight(make_scene: MakeScene) -> None:
     even = fit_ensemble(project, dataset, configure("ab", weights="fit"), jobs=2)
     assert not even.trials[0].is_kept
     assert [member.weight for member in even.members] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(("averaging", "threshold"), [("logit", 0.5), ("probability", 0.4), ("logit", 0.6)])
+def test_weights_are_fitted_for_the_blend_that_they_are_tried_on(
+    make_scene: MakeScene, averaging: Averaging, threshold: float
+) -> None:
+    project, dataset = make_scene(experiments="a", num_groups=6, num_views=2)
+    write_maps(project, dataset, "b", seed=7, noise=120.0)
+    config = configure("ab", weights="fit", averaging=averaging, threshold=threshold)
+    ensemble = fit_ensemble(project, dataset, config, jobs=1)
+    oof = open_oof(project, dataset, ["a", "b"])
+    drawn = [draw_pixels(*oof.read_maps(index), 4096, threshold) for index in range(12)]
+    expected = fit_weights(PixelSample.join(drawn), averaging, threshold)
+    assert ensemble.trials[0].value == " ".join(f"{weight:.3f}" for weight in expected)
+    assert expected != fit_weights(PixelSample.join(drawn))
+
+
+def test_weights_are_fitted_anew_when_logits_were_kept(make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands before them in the order is what they are fitted for, part by part; nothing is fitted twice."""
+    project, dataset = make_scene(experiments="ab", num_groups=10, num_views=1)
+    asked: list[tuple[str, float]] = []
+
+    def fit(sample: PixelSample, averaging: Averaging, threshold: float) -> tuple[float, ...]:
+        asked.append((averaging, threshold))
+        return fit_weights(sample, averaging, threshold)
+
+    def prefer_logits(truth_hw: Any, maps: Any, recipes: Sequence[Recipe], *, metric: str) -> Any:
+        return np.array([0.5 + 0.1 * (recipe.averaging == "logit") for recipe in recipes])
+
+    monkeypatch.setattr(module, "fit_weights", fit)
+    monkeypatch.setattr(module, "score_recipes", prefer_logits)
+    config = configure("ab", weights="fit", averaging="fit", threshold=0.45)
+    ensemble = fit_ensemble(project, dataset, config, jobs=1)
+    assert [(trial.what, trial.is_kept) for trial in ensemble.trials] == [("averaging", True), ("weights", False)]
+    assert asked == [("probability", 0.45)] * 3 + [("logit", 0.45)] * 3
 
 
 def test_five_members_are_selected_too(make_scene: MakeScene) -> None:
@@ -224,23 +273,49 @@ def test_any_metric_and_several_classes(
 def test_an_ensemble_of_other_members_or_folds_is_refused(make_scene: MakeScene) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
     ensemble = fit_ensemble(project, dataset, configure("ab"), jobs=1)
-    check_ensemble(ensemble, configure("ba"), [0, 1])
+    check_ensemble(ensemble, dataset, configure("ba"), [0, 1])
     with pytest.raises(InputError, match=r"make ensemble EXP=a FOLD=0,1"):
-        check_ensemble(ensemble, configure("a"), [0, 1])
+        check_ensemble(ensemble, dataset, configure("a"), [0, 1])
     with pytest.raises(InputError, match=r"make ensemble EXP=a,b FOLD=0"):
-        check_ensemble(ensemble, configure("ab"), [0])
+        check_ensemble(ensemble, dataset, configure("ab"), [0])
 
 
 def test_an_ensemble_made_as_its_file_no_longer_says_is_refused(make_scene: MakeScene) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
     asked = EnsembleConfig(experiments=("a", "b"), weights=(1.0, 3.0), threshold=0.4)
     ensemble = fit_ensemble(project, dataset, asked, jobs=1)
-    check_ensemble(ensemble, EnsembleConfig(experiments=("b", "a"), weights=(3.0, 1.0), threshold=0.4), [0, 1])
+    check_ensemble(ensemble, dataset, EnsembleConfig(experiments=("b", "a"), weights=(3.0, 1.0), threshold=0.4), [0, 1])
     other = asked.model_copy(update={"threshold": 0.6})
     with pytest.raises(InputError, match=r"made with threshold=0\.6\. Received: threshold=0\.4\. Run `make ensemble`"):
-        check_ensemble(ensemble, other, [0, 1])
+        check_ensemble(ensemble, dataset, other, [0, 1])
     with pytest.raises(InputError, match=r"made with weights=.*'a': 3\.0"):
-        check_ensemble(ensemble, asked.model_copy(update={"weights": (3.0, 1.0)}), [0, 1])
+        check_ensemble(ensemble, dataset, asked.model_copy(update={"weights": (3.0, 1.0)}), [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"metric": "iou"}, r"made with metric=iou\. Received: metric=dice\. Run `make ensemble`"),
+        ({"mask_values": (2,)}, r"made with mask_values=\[2\]\. Received: mask_values=\[1\]"),
+        ({"ignore_values": (9,)}, r"made with ignore_values=\[9\]\. Received: ignore_values=\[\]"),
+    ],
+)
+def test_an_ensemble_judged_by_another_metric_or_truth_is_refused(
+    make_scene: MakeScene, changed: dict[str, Any], expected: str
+) -> None:
+    project, dataset = make_scene(num_groups=2, num_views=2)
+    fit_ensemble(project, dataset, configure("a"), jobs=1)
+    ensemble = read_ensemble(project)
+    check_ensemble(ensemble, dataset.model_copy(update={"photos": "elsewhere/{id}.jpg"}), configure("a"), [0, 1])
+    with pytest.raises(InputError, match=expected):
+        check_ensemble(ensemble, dataset.model_copy(update=changed), configure("a"), [0, 1])
+    # one of a version that did not note the truth is taken at its word
+    check_ensemble(
+        ensemble.model_copy(update={"truth": None}),
+        dataset.model_copy(update={"mask_values": (2,)}),
+        configure("a"),
+        [0, 1],
+    )
 
 
 def test_ensembles_are_kept_under_names(make_scene: MakeScene) -> None:

@@ -88,6 +88,29 @@ def test_a_change_is_kept_where_the_interval_lies_above_zero(gains: list[float],
     assert {recipe.averaging for recipe in proof.recipes_by_part} == {proof.recipe.averaging}
 
 
+@pytest.mark.parametrize(("num_groups", "is_kept"), [(2, False), (4, False), (5, True)])
+def test_below_five_groups_nothing_is_kept(num_groups: int, is_kept: bool) -> None:
+    """Every group gains: of four that happens by chance once in 16 times, and the gate is to let one in 40 through."""
+    groups = [f"g{photo // 3}" for photo in range(3 * num_groups)]  # groups count, not photos
+    part_of = deal_parts(groups, [0] * len(groups))
+    score = Counter(part_of, lambda photo, recipe: 0.9 + 0.01 * (photo + 1) * (recipe.averaging == "logit"))
+    proof = prove([LOGIT], START, part_of, groups, score)
+    assert proof.trials[0].gain.low is not None and proof.trials[0].gain.low > 0
+    assert proof.trials[0].is_kept is is_kept
+    assert proof.recipe.averaging == ("logit" if is_kept else "probability")
+
+
+def test_of_useless_changes_of_five_groups_one_in_forty_is_kept() -> None:
+    """Gains of groups from a normal law around zero. By 2.5 and 97.5 percentiles, 7 in 100 would be kept."""
+    part_of = np.arange(5)
+    num_kept = 0
+    for seed in range(400):
+        gains = np.random.default_rng(seed).normal(0, 0.01, 5)
+        score = Counter(part_of, lambda photo, recipe, gains=gains: gains[photo] * (recipe.averaging == "logit"))
+        num_kept += prove([LOGIT], START, part_of, make_groups(5), score).trials[0].is_kept
+    assert num_kept <= 20  # of 10 expected, with a standard deviation of 3
+
+
 def test_what_a_fit_gains_on_its_own_photos_is_no_gain() -> None:
     """The leak by name. Each part likes another threshold: fitted on all photos, 0.4 gains 0.1 in the mean; fitted on
     the other parts it loses.

@@ -37,6 +37,13 @@ def test_a_sample_holds_the_pixels_that_members_put_on_two_sides() -> None:
     assert sample.costs.tolist() == [0.5]  # a mistake among 2 pixels
 
 
+def test_pixels_are_drawn_about_the_threshold_of_the_blend() -> None:
+    truth = np.array([[1, 1, 0]], dtype=np.uint8)
+    maps = [np.array([[[255], [140], [60]]], np.uint8), np.array([[[160], [110], [30]]], np.uint8)]
+    for threshold, expected in ((0.5, [140]), (0.7, [255]), (0.2, [60]), (0.0, [140])):
+        assert (draw_pixels(truth, maps, 10, threshold).probs[:, 0] * 255).round().tolist() == expected
+
+
 def test_drawn_pixels_stand_for_those_between_them() -> None:
     truth = np.ones((1, 9), dtype=np.uint8)
     values = np.arange(9, dtype=np.uint8)
@@ -79,6 +86,47 @@ def test_the_least_loss_by_hand() -> None:
     u = 1 + math.sqrt(1 + 3 * math.e**2)
     first = (0.3 + math.log(u) / 20) / 0.7
     assert fit_weights(make_sample(sample, [1, 0], [3.0, 1.0])) == pytest.approx((first, 1 - first), abs=2e-4)
+
+
+def test_the_least_loss_of_logits_by_hand() -> None:
+    """Weights that are right for means of probabilities are wrong for means of logits, and the other way round."""
+
+    def sigmoid(logit: float) -> float:
+        return 1 / (1 + math.exp(-logit))
+
+    # Logits 4 and -1 of the class, 5.5 and -2 not. Their means 5 w - 1 and 7.5 w - 2 are right where 0.2 < w < 0.267.
+    # Of probabilities, 0.982 w + 0.269 (1 - w) and 0.996 w + 0.119 (1 - w) are where 0.324 < w < 0.434.
+    sample = make_sample([[sigmoid(4), sigmoid(-1)], [sigmoid(5.5), sigmoid(-2)]], [1, 0])
+    assert 0.324 < fit_weights(sample)[0] < 0.434
+    assert 0.2 < fit_weights(sample, "logit")[0] < 2 / 7.5
+    # Two pixels as steep in w: logits 1.5 and -1 of the class, 1 and -1.5 not. Margins 2.5 w - 1 and 1.5 - 2.5 w are
+    # equal at 0.5. Cut at 0.6, whose logit is 0.405: 2.5 w - 1.405 and 1.905 - 2.5 w, equal at 0.662.
+    steep = make_sample([[sigmoid(1.5), sigmoid(-1)], [sigmoid(1), sigmoid(-1.5)]], [1, 0])
+    assert fit_weights(steep, "logit") == pytest.approx((0.5, 0.5), abs=2e-4)
+    assert fit_weights(steep, "logit", 0.6)[0] == pytest.approx((2.5 + 2 * math.log(1.5)) / 5, abs=1e-3)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.002, 1.0])
+def test_members_that_are_sure_and_wrong_lose_their_weight(threshold: float) -> None:
+    """Nine members at 1 leave a margin beyond what float32 tells from 1; the tenth alone is right."""
+    sample = make_sample([[1.0] * 9 + [0.0]], [0])
+    assert fit_weights(sample, "logit", threshold) == pytest.approx((0.0,) * 9 + (1.0,), abs=0.05)
+
+
+def test_the_cut_decides_the_weights() -> None:
+    # Blends 0.2 + 0.7 w and 0.1 + 0.7 w: at 0.5 w = 0.5 is best (above), at 0.36 it is 0.3.
+    sample = make_sample([[0.9, 0.2], [0.8, 0.1]], [1, 0])
+    assert fit_weights(sample, threshold=0.36) == pytest.approx((0.3, 0.7), abs=1e-3)
+    # Where every pixel is of a class (0), one half is certain to be the most.
+    assert fit_weights(sample, threshold=0.0) == fit_weights(sample)
+
+
+def test_selection_of_logits_by_hand() -> None:
+    # Logits 3 and -1 of the class, 1 and -2 not, cut at 0.7, whose logit is 0.85: the means of both, 1 and -0.5, are
+    # right. Those of probabilities, 0.61 and 0.43, are not; with the first twice they are, 0.72 and 0.53.
+    sample = make_sample([[0.9526, 0.2689], [0.7311, 0.1192]], [1, 0])
+    assert select_members(sample, "logit", 0.7) == (0.5, 0.5)
+    assert select_members(sample, "probability", 0.7) == pytest.approx((2 / 3, 1 / 3))
 
 
 def test_a_member_that_is_noise_gets_nothing() -> None:

@@ -18,6 +18,7 @@ from unets.errors import InputError
 from unets.export.card import MemberCard, ModelCard, NetCard
 from unets.inference.ensemble import Ensemble, Member
 from unets.inference.recipe import Recipe
+from unets.inference.score import DEFAULT_THRESHOLD
 from unets.inference.sources import StoredWeights, find_weights, fingerprint_nets
 from unets.intervals import Interval, bootstrap_mean
 from unets.inventory import read_scores
@@ -53,6 +54,7 @@ class _Run:
     experiment: ExperimentConfig
     classes: tuple[str, ...]
     photo_hw: tuple[int, int] | None
+    threshold: float  # where its maps are cut: the default of its dataset
 
 
 def open_model(path: Path) -> ModelSource:
@@ -110,7 +112,7 @@ def name_net(member: MemberCard, net: NetCard) -> str:
 
 
 def open_runs(folders: Sequence[Path]) -> ModelSource:
-    """Opens runs of one experiment as one model: the mean of their maps, cut at one half.
+    """Opens runs of one experiment as one model: the mean of their maps, cut at the default of their dataset.
 
     Args:
         folders: run folders of one experiment, one a fold.
@@ -130,7 +132,7 @@ def open_runs(folders: Sequence[Path]) -> ModelSource:
         classes=runs[0].classes,
         photo_hw=runs[0].photo_hw,
         members=(member,),
-        recipe=Recipe(weights=(1.0,)),
+        recipe=Recipe(weights=(1.0,), threshold=runs[0].threshold),
         metric=metric,
         score=score,
     )
@@ -232,7 +234,8 @@ def _read_run(run_dir: Path, experiment: ExperimentConfig | None = None) -> _Run
     if experiment is not None:
         trained = trained.model_copy(update={"prediction": experiment.prediction})
     metrics = read_json(run_dir / "metrics.json")
-    photo_hw = snapshot.get("dataset", {}).get("size_hw")
+    dataset = snapshot.get("dataset", {})
+    photo_hw = dataset.get("size_hw")
     return _Run(
         net=NetCard(
             fold=snapshot["fold"],
@@ -244,6 +247,8 @@ def _read_run(run_dir: Path, experiment: ExperimentConfig | None = None) -> _Run
         experiment=trained,
         classes=tuple(snapshot["classes"]),
         photo_hw=photo_hw and (photo_hw[0], photo_hw[1]),
+        # A snapshot holds them where they are not the default: empty ones say that every pixel is of a class.
+        threshold=0.0 if dataset.get("background_values") == [] else DEFAULT_THRESHOLD,
     )
 
 

@@ -48,6 +48,12 @@ def enlarge_map(probs_hwc: npt.NDArray[np.float32], full_hw: SizeHW) -> npt.NDAr
     return np.stack([enlarge(layer, full_hw) for layer in np.moveaxis(probs_hwc, -1, 0)], axis=-1)
 
 
+def to_logits(probs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Returns log(p / (1 - p)) of float32 probabilities, at most that of half a step of 255 from 0 and 1."""
+    clipped = np.clip(probs, _EDGE, 1 - _EDGE)
+    return np.asarray(np.log(clipped / (1 - clipped)), dtype=np.float32)
+
+
 def _average_probs(shares: Sequence[tuple[npt.NDArray[np.uint8], float]], full_hw: SizeHW) -> npt.NDArray[np.float32]:
     """Maps of one size are averaged first: enlarging is linear, so the result is that of enlarging each, up to
     rounding, for one enlargement in place of one a member.
@@ -66,7 +72,6 @@ def _average_probs(shares: Sequence[tuple[npt.NDArray[np.uint8], float]], full_h
 def _average_logits(shares: Sequence[tuple[npt.NDArray[np.uint8], float]], full_hw: SizeHW) -> npt.NDArray[np.float32]:
     logits_hwc: npt.NDArray[np.float32] | None = None
     for probs_u8_hwc, weight in shares:
-        probs_hwc = np.clip(enlarge_map(from_u8(probs_u8_hwc), full_hw), _EDGE, 1 - _EDGE)
-        share = np.log(probs_hwc / (1 - probs_hwc)) * np.float32(weight)
+        share = to_logits(enlarge_map(from_u8(probs_u8_hwc), full_hw)) * np.float32(weight)
         logits_hwc = share if logits_hwc is None else logits_hwc + share
     return np.asarray(1 / (1 + np.exp(-np.asarray(logits_hwc))), dtype=np.float32)

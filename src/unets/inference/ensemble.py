@@ -1,23 +1,26 @@
 """The ensemble: which maps are averaged how, where they are cut, and what that reached out-of-fold.
 
-All that is fitted must prove itself (`evidence`); what does not leaves equal weights, 0.5 and no post-processing.
+All that is fitted must prove itself (`evidence`); what does not leaves equal weights, the dataset's default threshold
+and no post-processing.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from unets.config import Config, DatasetConfig, EnsembleConfig, Postprocessing, Share, SizeHW, is_ensemble
 from unets.errors import InputError
 from unets.folds import hash_folds
+from unets.inference.blend import Averaging
 from unets.inference.evidence import Change, PartOf, Trial, deal_parts, prove
 from unets.inference.oof import OofTask, open_oof, run_oof, score_map, write_scores
-from unets.inference.recipe import Recipe, score_recipes
-from unets.inference.score import DEFAULT_THRESHOLD, Scores
+from unets.inference.recipe import Judges, Recipe, score_recipes
+from unets.inference.score import Scores, default_threshold
 from unets.inference.weights import PixelSample, count_pixels, draw_pixels, fit_weights, select_members
 from unets.intervals import Interval, bootstrap_mean
 from unets.paths import Project
@@ -25,13 +28,26 @@ from unets.runs import write_text
 
 logger = logging.getLogger(__name__)
 
-THRESHOLDS = tuple(percent / 100 for percent in range(30, 72, 2))  # tried by `threshold="fit"`
+FitWeights = Callable[[PixelSample, Averaging, float], tuple[float, ...]]
+
+THRESHOLDS = tuple(percent / 100 for percent in range(30, 72, 2))  # tried by `threshold="fit"`, and the default
 # Tried by `postprocessing="fit"`, field by field in this order, in full-size pixels.
 STEPS: dict[str, tuple[Any, ...]] = {
     "blur_px": (1.0, 2.0, 4.0),
     "max_hole_px": (10, 100, 1000, None),
     "max_components": (1, 2, 3),
     "min_area_px": (10, 100, 1000, 10_000),
+}
+# What of a dataset decides true masks and so every score; where their files lie is left out.
+_TRUTH = {
+    "classes",
+    "read_masks_from",
+    "unite_masks",
+    "mask_values",
+    "background_values",
+    "ignore_values",
+    "mask_threshold",
+    "rle_order",
 }
 MIN_TO_SELECT = 3  # members from which on forward selection is tried, too: it can leave poor ones out altogether
 
@@ -45,11 +61,12 @@ class Member(Config):
 
 
 class MemberScore(Config):
-    """What a member reaches alone, out-of-fold, cut at 0.5, mean over photos; and what it adds to the ensemble."""
+    """What a member reaches alone, out-of-fold, cut at the default threshold; and what it adds to the ensemble."""
 
     experiment: str
     score: float
     score_first_view: float | None  # its first view alone, without averaging over flips; None: no such maps
+    interval: Interval | None = None  # of the score; None: of a version that did not say
     gain: Interval | None  # of the ensemble over itself without this member, paired; None: it is the only one
 
 
@@ -81,6 +98,9 @@ class Ensemble(Config):
     trials: tuple[Trial, ...]
     start: Recipe  # what the config gives, the rest at its default: nothing of it is fitted
     recipe_without_fold: dict[int, Recipe]  # fitted on the other folds; empty where there is one fold
+    recipe_without_part: tuple[Recipe, ...] = ()  # of one fold: fitted on the other parts of its groups
+    part_of_group: dict[str, int] = Field(default_factory=dict)  # of one fold: which of them judged a group
+    truth: dict[str, Any] | None = None  # what of the dataset decides true masks; None: of a version that did not say
     photo_hw: SizeHW | None = None  # size of all photos, whose pixels post-processing counts in; None: of many sizes
 
     @property
@@ -98,8 +118,27 @@ class Ensemble(Config):
         """Members whose weight is not 0."""
         return tuple(member for member in self.members if member.weight > 0)
 
+    def find_judges(self, fold: int) -> Judges:
+        """Returns the recipes by which a fold's photos were scored.
+
+        Raises:
+            InputError: it was not judged on that fold, or is of a version that did not say by what.
+        """
+        if fold in self.recipe_without_fold:
+            return Judges(recipes=(self.recipe_without_fold[fold],))
+        if fold not in self.folds or not self.recipe_without_part:
+            raise InputError(
+                f"{self.name} must say by which recipes fold {fold} was judged. Received: nothing of it. "
+                f"Run `make ensemble`"
+            )
+        return Judges(recipes=self.recipe_without_part, part_of_group=self.part_of_group)
+
     def find_recipe(self, unseen_fold: int) -> Recipe:
-        """Returns how maps of all `members` become a mask, of which nothing was fitted on a fold's photos."""
+        """Returns how maps of all `members` become a mask, of which nothing was fitted on a fold's photos.
+
+        It is for photos that are of no group, as those that get pseudo-labels: an ensemble of one fold has no recipe
+        that was fitted without all of it but the start. What its photos were scored by, `find_judges` says.
+        """
         if unseen_fold in self.recipe_without_fold:
             return self.recipe_without_fold[unseen_fold]
         if unseen_fold in self.folds:
@@ -143,10 +182,11 @@ def fit_ensemble(
         judge = _Judge(recipes=tuple(recipes), needed=tuple(map(tuple, needed)), part_of_group=part_of_group)
         return np.concatenate(list(run_oof(judge, oof, what=f"{name}: judge", jobs=jobs)))
 
-    survey = _Survey(max_pixels=_count_pixels(config, oof))
+    start = _start(config, dataset)
+    survey = _Survey(max_pixels=_count_pixels(config, oof), threshold=start.threshold)
     alone, pixels = _join_survey(run_oof(survey, oof, what=f"{name}: survey", jobs=jobs))
-    start = _start(config)
-    proof = prove(_list_changes(config, pixels, part_of), start, part_of, groups, score)
+    proof = prove(_list_changes(config, start, pixels, part_of), start, part_of, groups, score)
+    has_folds = len(oof.folds) > 1  # else parts are of one fold's groups
     closing = _Closing(start=start, recipes_by_part=proof.recipes_by_part, part_of_group=part_of_group)
     closed = np.concatenate(list(run_oof(closing, oof, what=f"{name}: contributions", jobs=jobs)))
     final, started, first_view, *without = closed.T
@@ -165,6 +205,7 @@ def fit_ensemble(
         threshold=proof.recipe.threshold,
         postprocessing=proof.recipe.postprocessing,
         metric=dataset.metric,
+        truth=_describe_truth(dataset),
         photo_hw=dataset.size_hw,
         folds=oof.folds,
         folds_sha256=hash_folds(project.folds_path),
@@ -180,6 +221,7 @@ def fit_ensemble(
             MemberScore(
                 experiment=experiment,
                 score=float(means[index]),
+                interval=bootstrap_mean(alone[:, index], groups),
                 score_first_view=_drop_nan(float(means[num_members + index])),
                 gain=_bound(final - without[index], groups),
             )
@@ -187,7 +229,9 @@ def fit_ensemble(
         ),
         trials=proof.trials,
         start=start,
-        recipe_without_fold=dict(zip(oof.folds, proof.recipes_by_part, strict=True)) if len(oof.folds) > 1 else {},
+        recipe_without_fold=dict(zip(oof.folds, proof.recipes_by_part, strict=True)) if has_folds else {},
+        recipe_without_part=() if has_folds else proof.recipes_by_part,
+        part_of_group={} if has_folds else part_of_group,
     )
     write_scores(project.ensemble_oof_path(name), oof, {dataset.metric: final})
     write_text(project.ensemble_path(name), ensemble.to_json() + "\n")
@@ -212,8 +256,28 @@ def list_fitted(project: Project) -> list[str]:
     return sorted(path.stem for path in project.models_dir.glob("ensemble*.json") if is_ensemble(path.stem))
 
 
-def check_ensemble(ensemble: Ensemble, config: EnsembleConfig, folds: Sequence[int]) -> None:
-    """Checks that an ensemble is the one asked for: its experiments and folds, and what is given or fitted.
+def check_maps(ensemble: Ensemble, fingerprints: Mapping[str, str]) -> None:
+    """Checks that an ensemble was fitted on the present maps of its members.
+
+    Args:
+        ensemble: what `fit_ensemble` made.
+        fingerprints: of the present out-of-fold maps, by experiment.
+
+    Raises:
+        InputError: a member has none, or others.
+    """
+    for member in ensemble.members:
+        found = fingerprints.get(member.experiment, "none")
+        if found != member.fingerprint:
+            raise InputError(
+                f"{ensemble.name} must be of the present maps of {member.experiment}, of fingerprint "
+                f"{member.fingerprint}. Received: {found}. Run `make ensemble`"
+            )
+
+
+def check_ensemble(ensemble: Ensemble, dataset: DatasetConfig, config: EnsembleConfig, folds: Sequence[int]) -> None:
+    """Checks that an ensemble is the one asked for: its experiments and folds, what is given or fitted, and by which
+    metric and true masks it was judged.
 
     Raises:
         InputError: it is another; names the command that makes the one asked for.
@@ -226,11 +290,17 @@ def check_ensemble(ensemble: Ensemble, config: EnsembleConfig, folds: Sequence[i
             f"The ensemble must be of {names}, folds {numbers}. Received: one of {','.join(found)}, folds "
             f"{','.join(map(str, ensemble.folds))}. Run `make ensemble EXP={names} FOLD={numbers}`"
         )
-    wanted, made = _describe_choices(config), _describe_choices(ensemble.config)
+    truth = _describe_truth(dataset)
+    wanted = {"metric": dataset.metric, **truth, **_describe_choices(config)}
+    made = {"metric": ensemble.metric, **truth, **(ensemble.truth or {}), **_describe_choices(ensemble.config)}
     if wanted != made:
         fields = [field for field in wanted if wanted[field] != made[field]]
         asked, received = (", ".join(f"{f}={choices[f]}" for f in fields) for choices in (wanted, made))
         raise InputError(f"The {ensemble.name} must be made with {asked}. Received: {received}. Run `make ensemble`")
+
+
+def _describe_truth(dataset: DatasetConfig) -> dict[str, Any]:
+    return dataset.model_dump(mode="json", include=_TRUTH)
 
 
 def _describe_choices(config: EnsembleConfig) -> dict[str, object]:
@@ -241,14 +311,14 @@ def _describe_choices(config: EnsembleConfig) -> dict[str, object]:
     return choices
 
 
-def _start(config: EnsembleConfig) -> Recipe:
+def _start(config: EnsembleConfig, dataset: DatasetConfig) -> Recipe:
     """Returns what the config gives, and the default of what it leaves to be fitted."""
     weights = config.weights
     shares = (1.0,) * len(config.experiments) if isinstance(weights, str) else weights
     return Recipe(
         weights=tuple(share / sum(shares) for share in shares),
         averaging="probability" if config.averaging == "fit" else config.averaging,
-        threshold=DEFAULT_THRESHOLD if config.threshold == "fit" else config.threshold,
+        threshold=default_threshold(dataset) if config.threshold == "fit" else config.threshold,
         postprocessing=Postprocessing() if config.postprocessing == "fit" else config.postprocessing,
     )
 
@@ -259,7 +329,7 @@ def _count_pixels(config: EnsembleConfig, oof: OofTask) -> int:
     return count_pixels(len(oof.samples), len(oof.dataset.classes)) if is_fitted else 0
 
 
-def _list_changes(config: EnsembleConfig, pixels: "_Pixels | None", part_of: PartOf) -> list[Change]:
+def _list_changes(config: EnsembleConfig, start: Recipe, pixels: "_Pixels | None", part_of: PartOf) -> list[Change]:
     """Lists what is to be tried, in its order; without pixels, weights are not."""
     changes, num_members = [], len(config.experiments)
     if config.averaging == "fit" and num_members > 1:
@@ -271,13 +341,13 @@ def _list_changes(config: EnsembleConfig, pixels: "_Pixels | None", part_of: Par
             )
         )
     if pixels is not None:
-        fits = {"weights": fit_weights, "selection": select_members}
+        fits: dict[str, FitWeights] = {"weights": fit_weights, "selection": select_members}
         for what in list(fits)[: 1 if num_members < MIN_TO_SELECT else 2]:
-            fitted = [fits[what](pixels.leave_out(part_of, part)) for part in range(int(part_of.max()) + 2)]
-            changes.append(Change(what=what, propose=partial(_reweigh, fitted), describe=_describe_weights))
+            reweigh = _Reweigh(fit=fits[what], pixels=pixels, part_of=part_of)
+            changes.append(Change(what=what, propose=reweigh, describe=_describe_weights))
     if config.threshold == "fit":
-        # 0.5 first: of equal scores the first is taken.
-        thresholds = sorted(THRESHOLDS, key=lambda threshold: threshold != DEFAULT_THRESHOLD)
+        # The default first: of equal scores the first is taken.
+        thresholds = tuple(dict.fromkeys((start.threshold, *THRESHOLDS)))
         changes.append(
             Change(
                 what="threshold",
@@ -297,10 +367,6 @@ def _list_changes(config: EnsembleConfig, pixels: "_Pixels | None", part_of: Par
 
 def _change(recipe: Recipe, **fields: Any) -> Recipe:
     return recipe.model_copy(update=fields)
-
-
-def _reweigh(fitted: Sequence[tuple[float, ...]], recipe: Recipe, part: int) -> list[Recipe]:
-    return [_change(recipe, weights=fitted[part])]
 
 
 def _postprocess(field: str, values: Sequence[Any], recipe: Recipe, _: int) -> list[Recipe]:
@@ -332,6 +398,27 @@ class _Pixels:
         return self.sample.select(part_of[self.photo_of] != part)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Reweigh:
+    """Proposes the weights that are best for a recipe's own averaging and threshold.
+
+    The threshold is that of the start, at which the pixels were drawn: no other is tried before the weights.
+    """
+
+    fit: FitWeights
+    pixels: _Pixels
+    part_of: PartOf
+    # A change that is kept makes those after it be proposed anew: a fit takes seconds, and does not ask for weights.
+    fitted: dict[tuple[int, Averaging, float], tuple[float, ...]] = field(default_factory=dict)
+
+    def __call__(self, recipe: Recipe, part: int) -> list[Recipe]:
+        key = (part, recipe.averaging, recipe.threshold)
+        if key not in self.fitted:
+            sample = self.pixels.leave_out(self.part_of, part)
+            self.fitted[key] = self.fit(sample, recipe.averaging, recipe.threshold)
+        return [_change(recipe, weights=self.fitted[key])]
+
+
 def _join_survey(results: Iterable[tuple[Scores, list[PixelSample]]]) -> tuple[Scores, _Pixels | None]:
     rows, samples = zip(*results, strict=True)
     by_photo = [sample for part in samples for sample in part]
@@ -346,13 +433,14 @@ class _Survey:
     """Scores photos under each member alone, with flips and by its first view; draws the pixels that weights decide."""
 
     max_pixels: int
+    threshold: float
 
     def __call__(self, task: OofTask) -> tuple[Scores, list[PixelSample]]:
         rows, samples = [], []
         for index in range(len(task.samples)):
             truth_hw, maps, first_views = task.read(index)
             rows.append([score_map(truth_hw, probs_u8_hwc, task.dataset) for probs_u8_hwc in (*maps, *first_views)])
-            samples += [draw_pixels(truth_hw, maps, self.max_pixels)] if self.max_pixels else []
+            samples += [draw_pixels(truth_hw, maps, self.max_pixels, self.threshold)] if self.max_pixels else []
         return np.array(rows), samples
 
 

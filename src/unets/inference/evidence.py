@@ -3,8 +3,9 @@
 Photos are dealt to parts by whole groups: the folds, or five parts where there is one fold. For each part there is a
 recipe, fitted on the other parts, and one that is fitted on all, which is the one to use. A change is tried on all of
 them; what it gains on each part, by the recipe that did not see the part, is a gain that can be hoped for. It is kept
-where the 95 % interval of the mean gain, paired and drawn over groups, lies above zero. Changes are tried in a fixed
-order, each on what the ones before it left.
+where the 95 % interval of the mean gain, paired and drawn over groups, lies above zero, and there are five groups at
+least: that all of four gain by chance happens once in 16 times. Changes are tried in a fixed order, each on what the
+ones before it left.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ from unets.intervals import Interval, bootstrap_mean
 
 _NUM_PARTS = 5  # of the groups of one fold
 _SEED = 0  # of dealing them
+MIN_GROUPS = 5  # to keep anything: by chance all of n gain once in 2^n times, and 1 / 16 is not the 2.5 % of the gate
 
 PartOf = npt.NDArray[np.intp]
 # Gets recipes, and for each part the numbers of those that its photos need; gives (photos, recipes), NaN elsewhere.
@@ -83,7 +85,7 @@ def prove(
     the rest be scored anew.
 
     Args:
-        changes: in the order in which they are tried.
+        changes: in the order in which they are tried; of fewer than `MIN_GROUPS` groups none is kept.
         start: the recipe before any of them.
         part_of: the part of each photo, from `deal_parts`. With a single part nothing can be judged, so nothing is
             tried.
@@ -102,7 +104,7 @@ def prove(
             change, proposal = pending.pop(0), proposals.pop(0)
             chosen = table.choose(proposal)
             gain = bootstrap_mean(table.judge(chosen) - before, groups)
-            is_kept = gain.low is not None and gain.low > 0
+            is_kept = gain.low is not None and gain.low > 0 and len(set(groups)) >= MIN_GROUPS
             *by_part, value = map(change.describe, chosen)
             trials.append(
                 Trial(what=change.what, value=value, values_by_part=tuple(by_part), gain=gain, is_kept=is_kept)

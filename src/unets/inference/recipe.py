@@ -1,6 +1,7 @@
 """The recipe: how members' maps become the final mask. Judging and submission both call it, so that they agree."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Literal
 
@@ -34,6 +35,18 @@ class Recipe(Config):
     averaging: Literal["probability", "logit"] = "probability"
     threshold: Share = DEFAULT_THRESHOLD
     postprocessing: Postprocessing = Postprocessing()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judges:
+    """The recipes by which the photos of one fold were scored; none was fitted on the photos that it scored."""
+
+    recipes: tuple[Recipe, ...]  # one for all, or one a part of the fold's groups
+    part_of_group: dict[str, int] = field(default_factory=dict)  # empty where one recipe is for all
+
+    def find(self, group: str) -> Recipe:
+        """Returns the recipe by which a group's photos were scored."""
+        return self.recipes[self.part_of_group[group] if self.part_of_group else 0]
 
 
 def make_mask(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> ClassMask:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.data.samples import VOID
-from unets.inference.blend import enlarge_map
+from unets.inference.blend import Averaging, enlarge_map, to_logits
 from unets.inference.maps import from_u8
 from unets.inference.postprocess import ClassMask
 from unets.inference.score import DEFAULT_THRESHOLD
@@ -62,14 +62,19 @@ def count_pixels(num_photos: int, num_classes: int) -> int:
     return max(1, min(_MAX_PHOTO, SAMPLE_SIZE // (num_photos * num_classes)))
 
 
-def draw_pixels(truth_hw: ClassMask, maps: Sequence[MapU8], max_pixels: int) -> PixelSample:
+def draw_pixels(
+    truth_hw: ClassMask, maps: Sequence[MapU8], max_pixels: int, threshold: float = DEFAULT_THRESHOLD
+) -> PixelSample:
     """Draws the pixels of a photo that the weights decide: every n-th of them, so that no seed is needed.
 
     Args:
         truth_hw: uint8 (height, width) class index; 0 is background.
         maps: one a member, uint8 (height, width, classes), 0..255; sizes may differ between members.
         max_pixels: of one class.
+        threshold: where the blend is to be cut. Members' probabilities lie on two sides of it just where their logits
+            do of its own, so that one sample serves both ways of averaging.
     """
+    cut = np.float32(find_cut(threshold))
     height, width = truth_hw.shape
     enlarged = [enlarge_map(from_u8(probs_u8_hwc), (height, width)) for probs_u8_hwc in maps]
     num_classes = enlarged[0].shape[-1]
@@ -78,7 +83,7 @@ def draw_pixels(truth_hw: ClassMask, maps: Sequence[MapU8], max_pixels: int) -> 
     for index in range(num_classes):
         layers = [np.ravel(probs_hwc[..., index]) for probs_hwc in enlarged]
         lowest, highest = np.minimum.reduce(layers), np.maximum.reduce(layers)
-        (pixels,) = np.nonzero((lowest < DEFAULT_THRESHOLD) & (highest >= DEFAULT_THRESHOLD) & is_known)
+        (pixels,) = np.nonzero((lowest < cut) & (highest >= cut) & is_known)
         num_found, num_drawn = len(pixels), min(len(pixels), max_pixels)
         # From the middle of equal stretches: of 9 the 3 at 1, 4, 7.
         drawn = pixels[((np.arange(num_drawn) + 0.5) * (num_found / max(num_drawn, 1))).astype(np.intp)]
@@ -94,12 +99,27 @@ def draw_pixels(truth_hw: ClassMask, maps: Sequence[MapU8], max_pixels: int) -> 
     return PixelSample.join(samples)
 
 
-def fit_weights(sample: PixelSample) -> tuple[float, ...]:
+def find_cut(threshold: float) -> float:
+    """Returns what a class's probability must reach for its pixels; where every pixel is of a class (0), one half:
+    more than that no other class can have.
+    """
+    return threshold or DEFAULT_THRESHOLD
+
+
+def fit_weights(
+    sample: PixelSample, averaging: Averaging = "probability", threshold: float = DEFAULT_THRESHOLD
+) -> tuple[float, ...]:
     """Finds the weights, at least 0 and 1 in sum, whose blend has the least logistic loss on a sample.
 
-    sum of cost * log(1 + exp(-20 m)), where m = w . p - 0.5 on pixels of the class and 0.5 - w . p on others, is convex
-    in w, so there is one answer and no start to choose; found by Newton steps within the simplex. A ridge towards equal
-    weights keeps it unique where members are copies. A sample without pixels gives equal weights.
+    sum of cost * log(1 + exp(-20 m)), where m = w . p - t on pixels of the class and t - w . p on others, is convex in
+    w, so there is one answer and no start to choose; found by Newton steps within the simplex. Of logits w . p - t is
+    t (1 - t) (w . logit(p) - logit(t)), as steep at the cut and as linear in w. A ridge towards equal weights keeps the
+    answer unique where members are copies. A sample without pixels gives equal weights.
+
+    Args:
+        sample: pixels, drawn at this threshold.
+        averaging: of the blend that the weights are for.
+        threshold: t, where it is cut.
 
     Returns:
         One weight a member, with 4 digits; they sum to 1 up to floating point.
@@ -109,9 +129,10 @@ def fit_weights(sample: PixelSample) -> tuple[float, ...]:
     if len(sample.costs) == 0:
         return tuple(equal.tolist())
     signs = np.where(sample.is_true, _SHARPNESS, -_SHARPNESS).astype(np.float32)
+    values, cut = _list_averaged(sample, averaging, threshold)
 
     def find_margins(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-        return signs * (sample.probs @ weights.astype(np.float32) - np.float32(DEFAULT_THRESHOLD))
+        return signs * (values @ weights.astype(np.float32) - cut)
 
     def measure(weights: npt.NDArray[np.float64]) -> float:
         losses = sample.costs * np.logaddexp(np.float32(0), -find_margins(weights))
@@ -119,9 +140,12 @@ def fit_weights(sample: PixelSample) -> tuple[float, ...]:
 
     weights, ridge = equal, 0.0
     for _ in range(_MAX_STEPS):
-        shares = 1 / (1 + np.exp(find_margins(weights)))  # of a mistake, 0..1
-        slopes = -(sample.costs * signs * shares) @ sample.probs
-        bends = (sample.probs * (sample.costs * signs**2 * shares * (1 - shares))[:, None]).T @ sample.probs
+        margins = find_margins(weights)
+        shares = 1 / (1 + np.exp(margins))  # of a mistake, 0..1
+        # Not 1 - shares, which float32 rounds to 0 from a margin of -17 on: sure logits reach that.
+        bent = shares / (1 + np.exp(-margins))
+        slopes = -(sample.costs * signs * shares) @ values
+        bends = (values * (sample.costs * signs**2 * bent)[:, None]).T @ values
         ridge = ridge or _RIDGE * float(np.trace(bends)) / num_members
         curvature = bends.astype(np.float64) + ridge * np.eye(num_members)
         gradient = slopes.astype(np.float64) + ridge * (weights - equal)
@@ -135,31 +159,54 @@ def fit_weights(sample: PixelSample) -> tuple[float, ...]:
     return _round(weights)
 
 
-def select_members(sample: PixelSample) -> tuple[float, ...]:
+def select_members(
+    sample: PixelSample, averaging: Averaging = "probability", threshold: float = DEFAULT_THRESHOLD
+) -> tuple[float, ...]:
     """Chooses members one after the other, with replacement (Caruana et al. 2004, Ensemble Selection from Libraries of
     Models, ICML); a weight is how often its member was chosen.
 
     Each round adds the member that leaves the least cost of pixels on the wrong side of the cut; of equal ones the
     first. The rounds up to the best of all are kept, the fewest that reach it.
 
+    Args:
+        sample: pixels, drawn at this threshold.
+        averaging: of the blend that the weights are for.
+        threshold: where it is cut.
+
     Returns:
         One weight a member, which sum to 1 up to floating point.
     """
     num_members = sample.probs.shape[1]
-    columns = [np.ascontiguousarray(column) for column in sample.probs.T]
+    values, cut = _list_averaged(sample, averaging, threshold)
+    columns = [np.ascontiguousarray(column) for column in values.T]
     total = np.zeros(len(sample.costs), dtype=np.float32)
     chosen: list[int] = []
     costs: list[float] = []
     for size in range(1, _ROUNDS + 1):
-        cut = np.float32(DEFAULT_THRESHOLD * size)
         tried = [
-            float(sample.costs[(total + column >= cut) != sample.is_true].sum(dtype=np.float64)) for column in columns
+            float(sample.costs[(total + column >= cut * size) != sample.is_true].sum(dtype=np.float64))
+            for column in columns
         ]
         chosen.append(int(np.argmin(tried)))
         costs.append(tried[chosen[-1]])
         total += columns[chosen[-1]]
     kept = chosen[: int(np.argmin(costs)) + 1]
     return tuple((np.bincount(kept, minlength=num_members) / len(kept)).tolist())
+
+
+def _list_averaged(
+    sample: PixelSample, averaging: Averaging, threshold: float
+) -> tuple[npt.NDArray[np.float32], np.float32]:
+    """Returns what is averaged, float32 (pixels, members), and what the mean must reach; logits in the unit of
+    probabilities at the cut, where dp = t (1 - t) dlogit.
+    """
+    cut = np.float32(find_cut(threshold))
+    if averaging == "probability":
+        return sample.probs, cut
+    logit = np.float32(to_logits(np.array([cut]))[0])
+    reached = 1 / (1 + np.exp(-logit))  # of a cut at 1, the most that a mean of logits reaches
+    slope = np.float32(reached * (1 - reached))
+    return slope * to_logits(sample.probs), slope * logit
 
 
 def _descend(

@@ -46,7 +46,7 @@ def draw(task: DrawTask) -> Drawing:
     full_hw: SizeHW = (truth_hw.shape[0], truth_hw.shape[1])
     layers = {}
     for number, source in task.sources.items():
-        mask_hw = source.make_mask(task.sample.id, full_hw)
+        mask_hw = source.make_mask(task.sample, full_hw)
         layers[number] = draw_mask(mask_hw), draw_difference(truth_hw, mask_hw)
     photo = encode_jpeg(read_photo(task.sample, fit(full_hw, PHOTO_PX)))
     return Drawing(size_hw=full_hw, photo=photo, truth=draw_mask(truth_hw), layers=layers)

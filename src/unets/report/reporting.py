@@ -97,7 +97,7 @@ def write_report(
     names = [name for name in list_judged(project) if wish.with_others or name in wish.folds_of]
     if not runs and not names:
         raise InputError(f"{project.models_dir} must hold a run. Received: none. Run `make train`")
-    ensemble, notes = _find_ensemble(project, wish)
+    ensemble, notes = _find_ensemble(project, dataset, wish)
     notes = _list_missing(wish, runs, names) + notes
     subjects, left_out = load_subjects(
         project, dataset.metric, [*names, *([ensemble.name] if ensemble else [])], wish.folds
@@ -136,14 +136,15 @@ def write_report(
     )
 
 
-def _find_ensemble(project: Project, wish: Wish) -> tuple[Ensemble | None, list[str]]:
+def _find_ensemble(project: Project, dataset: DatasetConfig, wish: Wish) -> tuple[Ensemble | None, list[str]]:
     """Returns the ensemble that was asked for, or why there is none."""
     path = project.ensemble_path(wish.ensemble_name)
     if not path.exists():
         return None, [f"{wish.ensemble_name} is not there yet: `make ensemble` makes it"]
     try:
         ensemble = read_ensemble(project, wish.ensemble_name)
-        check_ensemble(ensemble, wish.ensemble, ensemble.folds if wish.folds is None else sorted(wish.folds))
+        folds = ensemble.folds if wish.folds is None else sorted(wish.folds)
+        check_ensemble(ensemble, dataset, wish.ensemble, folds)
     except InputError as error:
         return None, [f"{wish.ensemble_name} is left out: {error}"]
     return ensemble, []
@@ -198,7 +199,7 @@ def _open_sources(
             else:
                 reader = open_experiment_maps(project, dataset, subject.name, subject.scores)
                 readers[subject.name] = reader
-                sources[subject.name] = build_experiment_sources(reader, subject.folds)
+                sources[subject.name] = build_experiment_sources(reader, subject.folds, dataset)
         except InputError as error:
             notes.append(f"{subject.name} has no pictures of its masks: {error}")
     return sources, notes
@@ -211,9 +212,9 @@ def _measure(ledger: Ledger, jury: Mapping[int, Source], jobs: int | None) -> np
     for fold, source in sorted(jury.items()):
         inside = [index for index, own in enumerate(ledger.folds) if own == fold]
         for start in range(0, len(inside), _CHUNK):
-            ids = tuple(ledger.samples[index].id for index in inside[start : start + _CHUNK])
+            samples = tuple(ledger.samples[index] for index in inside[start : start + _CHUNK])
             chunks.append(inside[start : start + _CHUNK])
-            tasks.append(JuryTask(ids=ids, source=source.select(ids)))
+            tasks.append(JuryTask(samples=samples, source=source.select(sample.id for sample in samples)))
     results = run_tasks(measure_agreements, tasks, what="disagreement", jobs=jobs, unit="chunk")
     for chunk, values in zip(chunks, results, strict=True):
         agreement[chunk] = values
@@ -266,17 +267,12 @@ def _list_paths(picture: Picture) -> Iterator[str]:
 
 
 def _describe_ensemble(project: Project, ensemble: Ensemble, ledger: Ledger) -> EnsembleContent:
-    notes = list_notes(ensemble)
-    if not ensemble.recipe_without_fold and ensemble.recipe != ensemble.start:
-        notes.append(
-            "judged on parts of one fold, whose recipes are not kept: pictures show its mask before anything was fitted"
-        )
     return EnsembleContent(
         ensemble=ensemble,
         verdict=judge_ensemble(ensemble),
         members=tabulate_members(project, ensemble),
-        trials=tabulate_trials(ensemble),
-        notes=tuple(notes),
+        trials=tabulate_trials(project, ensemble),
+        notes=tuple(list_notes(ensemble)),
     )
 
 

@@ -1,16 +1,18 @@
 """Where masks come from: the maps and the recipe by which a subject of the report is judged on the photos of a fold."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
+from unets.data.samples import Sample
 from unets.errors import InputError
 from unets.inference.agreement import blend_small, compare_members
-from unets.inference.ensemble import Ensemble
+from unets.inference.ensemble import Ensemble, check_maps
 from unets.inference.maps import MapReader, open_maps
 from unets.inference.postprocess import ClassMask
-from unets.inference.recipe import Recipe, make_mask
+from unets.inference.recipe import Judges, Recipe, make_mask
+from unets.inference.score import default_threshold
 from unets.paths import Project
 
 
@@ -19,21 +21,35 @@ class Source:
     """Maps of some members, and how they become masks."""
 
     readers: tuple[MapReader, ...]
-    recipe: Recipe
+    judges: Judges
+
+    @property
+    def is_jury(self) -> bool:
+        """Whether several members decide every photo."""
+        return all(sum(weight > 0 for weight in recipe.weights) > 1 for recipe in self.judges.recipes)
 
     def select(self, ids: Iterable[str]) -> "Source":
         """Returns a worker's share."""
         wanted = list(ids)
-        return Source(readers=tuple(reader.select(wanted) for reader in self.readers), recipe=self.recipe)
+        return replace(self, readers=tuple(reader.select(wanted) for reader in self.readers))
 
-    def make_mask(self, id_: str, full_hw: SizeHW) -> ClassMask:
+    def make_mask(self, sample: Sample, full_hw: SizeHW) -> ClassMask:
         """Makes a photo's mask, uint8 (height, width) class index."""
-        return make_mask(self.recipe, [reader.read_map(id_) for reader in self.readers], full_hw)
+        recipe, readers = self._find_used(sample)
+        return make_mask(recipe, [reader.read_map(sample.id) for reader in readers], full_hw)
 
-    def measure_agreement(self, id_: str) -> float:
+    def measure_agreement(self, sample: Sample) -> float:
         """Returns the lowest Dice of a member's mask with the blend's; NaN where there is a single member."""
-        maps = [reader.read_map(id_) for reader in self.readers]
-        return compare_members(maps, self.recipe, blend_small(maps, self.recipe))[1] if len(maps) > 1 else float("nan")
+        recipe, readers = self._find_used(sample)
+        maps = [reader.read_map(sample.id) for reader in readers]
+        return compare_members(maps, recipe, blend_small(maps, recipe))[1] if len(maps) > 1 else float("nan")
+
+    def _find_used(self, sample: Sample) -> tuple[Recipe, tuple[MapReader, ...]]:
+        """Leaves members without a weight out: their maps need not be read, and their disagreement says nothing."""
+        recipe = self.judges.find(sample.group)
+        used = [(reader, weight) for reader, weight in zip(self.readers, recipe.weights, strict=True) if weight > 0]
+        readers, weights = zip(*used, strict=True)
+        return recipe.model_copy(update={"weights": weights}), readers
 
 
 def open_experiment_maps(project: Project, dataset: DatasetConfig, name: str, ids: Iterable[str]) -> MapReader:
@@ -52,36 +68,22 @@ def open_experiment_maps(project: Project, dataset: DatasetConfig, name: str, id
     return reader
 
 
-def build_experiment_sources(reader: MapReader, folds: Iterable[int]) -> dict[int, Source]:
-    """Returns an experiment's source for each fold: its maps, cut at 0.5, as they are scored."""
-    return dict.fromkeys(folds, Source(readers=(reader,), recipe=Recipe(weights=(1.0,))))
+def build_experiment_sources(reader: MapReader, folds: Iterable[int], dataset: DatasetConfig) -> dict[int, Source]:
+    """Returns an experiment's source for each fold: its maps, cut at the dataset's default, as they are scored."""
+    recipe = Recipe(weights=(1.0,), threshold=default_threshold(dataset))
+    return dict.fromkeys(folds, Source(readers=(reader,), judges=Judges(recipes=(recipe,))))
 
 
 def build_ensemble_sources(ensemble: Ensemble, readers: Mapping[str, MapReader]) -> dict[int, Source]:
-    """Returns an ensemble's source for each fold: of its recipe nothing was fitted on that fold.
+    """Returns an ensemble's source for each fold: each photo's mask is the one that was scored.
 
     Raises:
-        InputError: a member's maps are missing, or are not those that the ensemble was fitted on.
+        InputError: a member's maps are missing, or are not those that the ensemble was fitted on; or it is of a version
+            that did not say by which recipes one fold was judged.
     """
-    for member in ensemble.members:
-        found = readers[member.experiment].fingerprint if member.experiment in readers else "none"
-        if found != member.fingerprint:
-            raise InputError(
-                f"{ensemble.name} must be of the present maps of {member.experiment}, of fingerprint "
-                f"{member.fingerprint}. Received: {found}. Run `make ensemble`"
-            )
-    return {fold: _use_members(ensemble, readers, ensemble.find_recipe(fold)) for fold in ensemble.folds}
-
-
-def _use_members(ensemble: Ensemble, readers: Mapping[str, MapReader], recipe: Recipe) -> Source:
-    """Leaves members without a weight out: their maps need not be read, and their disagreement says nothing."""
-    used = [
-        (readers[member.experiment], weight)
-        for member, weight in zip(ensemble.members, recipe.weights, strict=True)
-        if weight > 0
-    ]
-    chosen, weights = zip(*used, strict=True)
-    return Source(readers=chosen, recipe=recipe.model_copy(update={"weights": weights}))
+    check_maps(ensemble, {name: reader.fingerprint for name, reader in readers.items()})
+    chosen = tuple(readers[member.experiment] for member in ensemble.members)
+    return {fold: Source(readers=chosen, judges=ensemble.find_judges(fold)) for fold in ensemble.folds}
 
 
 def build_jury(sources: Mapping[str, Mapping[int, Source]], ensemble_name: str) -> dict[int, Source]:
@@ -90,26 +92,29 @@ def build_jury(sources: Mapping[str, Mapping[int, Source]], ensemble_name: str) 
     The ensemble's members, where it has several; else all experiments, equally weighted.
     """
     own = dict(sources.get(ensemble_name, {}))
-    by_fold: dict[int, list[MapReader]] = {}
+    by_fold: dict[int, list[Source]] = {}
     for name, by_own_fold in sources.items():
         for fold, source in by_own_fold.items():
-            by_fold.setdefault(fold, []).extend(source.readers if name != ensemble_name else ())
-    equal = {fold: _weigh_equally(readers) for fold, readers in by_fold.items() if len(readers) > 1}
-    return equal | {fold: source for fold, source in own.items() if len(source.readers) > 1}
+            by_fold.setdefault(fold, []).extend([source] if name != ensemble_name else [])
+    equal = {fold: _weigh_equally(alone) for fold, alone in by_fold.items() if len(alone) > 1}
+    return equal | {fold: source for fold, source in own.items() if source.is_jury}
 
 
-def _weigh_equally(readers: Sequence[MapReader]) -> Source:
-    return Source(readers=tuple(readers), recipe=Recipe(weights=(1 / len(readers),) * len(readers)))
+def _weigh_equally(alone: Sequence[Source]) -> Source:
+    """Joins experiments' sources, which all cut at the dataset's default threshold."""
+    readers = tuple(reader for source in alone for reader in source.readers)
+    recipe = alone[0].judges.recipes[0].model_copy(update={"weights": (1 / len(readers),) * len(readers)})
+    return Source(readers=readers, judges=Judges(recipes=(recipe,)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JuryTask:
     """Some photos of one fold, and whose disagreement on them is measured."""
 
-    ids: tuple[str, ...]
+    samples: tuple[Sample, ...]
     source: Source
 
 
 def measure_agreements(task: JuryTask) -> list[float]:
     """Measures a worker's share of the photos."""
-    return [task.source.measure_agreement(id_) for id_ in task.ids]
+    return [task.source.measure_agreement(sample) for sample in task.samples]
