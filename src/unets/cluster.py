@@ -349,7 +349,7 @@ def _find_fault(terms: _Terms) -> str:
             return f"{host} must see the folder {folder} that we see. Received: no or another one"
     source, versions = _describe_worker()
     if source != terms.source:
-        return f"{host} must have our code. Received: other files of this package, or from before"
+        return f"{host} must have our code; start it anew if it is older. Received: other files of this package"
     for library, version in terms.versions:
         if (received := dict(versions).get(library, "none")) != version:
             return f"{host} must have {library} {version}, as we have. Received: {received}"
