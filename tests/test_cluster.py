@@ -365,7 +365,8 @@ def test_workers_that_compute_in_two_ways_are_refused(
 
     monkeypatch.setattr(cluster, "_find_choices", lambda: replace(ours, host="b", **other))
     source, versions = cluster._describe_package()
-    terms = cluster._Terms(source=source, versions=versions, folders=(), choices=ours)
+    folders = ((str(tmp_path), "input"),)  # of this test alone: what a worker found is kept
+    terms = cluster._Terms(source=source, versions=versions, folders=folders, choices=ours)
     outcome = cluster._run_there(end, terms, 0)  # which would end this process
     with pytest.raises(InputError, match=message):
         cluster._take(outcome)
