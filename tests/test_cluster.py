@@ -348,10 +348,10 @@ def test_workers_that_compute_in_two_ways_are_refused(
 ) -> None:
     """Without machines, which are all alike here: when they are counted, and at the task of one that joins later."""
     ours = cluster._Choices(host="a", backend="tensorflow", precision="mixed_bfloat16", uses_xla=True)
-    found = {"tcp://a:1": ours, "tcp://b:2": replace(ours, host="b", **other)}
+    found: dict[str, Any] = {"tcp://a:1": ours, "tcp://b:2": replace(ours, host="b", **other)}
     message = rf"in one way.* Received: tensorflow in mixed_bfloat16 with XLA on a, {words} on b$"
 
-    def run(function: Callable[[], Any], workers: list[str]) -> dict[str, Any]:
+    def run(function: Callable[[], Any], workers: list[str], on_error: str) -> dict[str, Any]:
         is_backend = function is cluster._find_backend
         return {address: function() if is_backend else found[address] for address in workers}
 
@@ -360,8 +360,11 @@ def test_workers_that_compute_in_two_ways_are_refused(
     there._client = SimpleNamespace(scheduler_info=lambda n_workers: {"workers": workers}, run=run)
     with pytest.raises(InputError, match=message):
         there.count_gpus()
-    found["tcp://b:2"] = replace(ours, host="b")
-    assert there.count_gpus() == 2
+    for found["tcp://b:2"] in (replace(ours, host="b"), OSError("it has left")):
+        assert there.count_gpus() == 2
+    found["tcp://b:2"] = InputError("b must load tensorflow. Received: no driver")
+    with pytest.raises(InputError, match="b must load tensorflow"):
+        there.count_gpus()
 
     monkeypatch.setattr(cluster, "_find_choices", lambda: replace(ours, host="b", **other))
     source, versions = cluster._describe_package()

@@ -170,13 +170,8 @@ class Cluster:
 
     def _check_workers(self, client: Any) -> None:
         """Checks that all workers have our code and libraries and see our folders."""
-        found = client.run(_run_there, _do_nothing, self._terms, None, on_error="return")
-        for address, outcome in found.items():
-            if not isinstance(outcome, _Outcome):
-                raise InputError(
-                    f"each worker must import this package: start it with the `dask` of its .venv. "
-                    f"Received: {type(outcome).__name__}: {outcome} (on {address})"
-                )
+        found = _ask(client, partial(_run_there, _do_nothing, self._terms, None))
+        for outcome in found.values():
             _take(outcome)
         hosts = ", ".join(sorted({outcome.host for outcome in found.values()}))
         logger.info("cluster: %d workers with %d threads on %s", len(found), sum(client.nthreads().values()), hosts)
@@ -197,22 +192,21 @@ class Cluster:
 
     def _check_gpus(self) -> _Choices:
         """Returns how all workers with a GPU compute; see `count_gpus`."""
-        gpus = list(self._find_gpus())
-        if not gpus:
-            raise InputError(
-                f"`CLUSTER` must have workers that train and predict, one a GPU: start them with --resources {_GPU}=1. "
-                f"Received: {self._address}, whose workers were started without"
-            )
-        ours, found = _find_backend(), self._client.run(_find_backend, workers=gpus)
-        for address, backend in found.items():
-            if backend != ours:
-                raise InputError(f"{address} must be started with KERAS_BACKEND={ours}. Received: {backend}")
-        first, *others = self._client.run(_find_choices_aside, workers=gpus).values()
-        for other in others:
-            if fault := _compare_choices(first, other):
-                raise InputError(fault)
-        chosen: _Choices = first
-        return chosen
+        ours = _find_backend()
+        while gpus := list(self._find_gpus()):
+            for address, backend in _ask(self._client, _find_backend, gpus).items():
+                if backend != ours:
+                    raise InputError(f"{address} must be started with KERAS_BACKEND={ours}. Received: {backend}")
+            found: list[_Choices] = list(_ask(self._client, _find_choices_aside, gpus).values())
+            for choices in found:
+                if fault := _compare_choices(found[0], choices):
+                    raise InputError(fault)
+            if found:  # else all were lost meanwhile
+                return found[0]
+        raise InputError(
+            f"`CLUSTER` must have workers that train and predict, one a GPU: start them with --resources {_GPU}=1. "
+            f"Received: {self._address}, whose workers were started without"
+        )
 
     def _find_gpus(self) -> dict[str, int]:
         """Returns how many such tasks each worker takes at a time, by its address."""
@@ -284,6 +278,26 @@ def _connect(address: str) -> Any:
             f"`CLUSTER` must have workers: start `dask worker {address}`. Received: a scheduler without any"
         ) from error
     return client
+
+
+def _ask(client: Any, function: Callable[[], Any], workers: list[str] | None = None) -> dict[str, Any]:
+    """Returns what each worker (None: of all) answers, by its address; those that are lost meanwhile are left out.
+
+    Raises:
+        InputError: a worker raised it, or cannot import this package.
+    """
+    answers = {}
+    for address, answer in client.run(function, workers=workers, on_error="return").items():
+        if isinstance(answer, InputError):
+            raise answer
+        if isinstance(answer, Exception) and not isinstance(answer, OSError):
+            raise InputError(
+                f"each worker must import this package: start it with the `dask` of its .venv. "
+                f"Received: {type(answer).__name__}: {answer} (on {address})"
+            )
+        if not isinstance(answer, OSError):  # that of a connection to a worker which has left
+            answers[address] = answer
+    return answers
 
 
 @contextmanager
@@ -386,7 +400,11 @@ def _find_choices() -> _Choices:
     host, backend = os.uname().nodename, _find_backend()
     # JAX would take most of a GPU's memory, which this worker may have taken already.
     environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    done = subprocess.run([sys.executable, "-c", _CHOOSE], env=environment, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", _CHOOSE]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise InputError(f"{host} must load {backend}. Received: {error}") from error
     if done.returncode != 0:
         received = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise InputError(f"{host} must load {backend}. Received: {received}")
