@@ -1,8 +1,10 @@
 """A real scheduler and two real workers on loopback; a worker is a process under a nanny that starts it again."""
 
+import importlib
 import logging
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -10,9 +12,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
 from functools import partial
+from itertools import count, islice
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,37 +37,42 @@ from unets.screen.screening import screen_test
 from unets.studio.competition import write_competition
 from unets.training.devices import Task, train_on_worker
 
-pytest.importorskip("distributed")
+if os.environ.get("CI"):  # there nothing may be left out silently
+    importlib.import_module("distributed")
+else:
+    pytest.importorskip("distributed")
 ROOT = Path(__file__).parents[1]
 HOST = os.uname().nodename
 Use = Callable[[], AbstractContextManager[None]]
 
 
+def launch(stack: ExitStack, folder: Path, *arguments: str, source: Path = ROOT / "src") -> None:
+    """Starts a command of Dask's, with a log in `folder`, which ends with `stack`; `source` holds the package."""
+    paths = os.pathsep.join([str(source), str(ROOT / "tests")])
+    # A task may cost one worker, not three: the test of the second stays short.
+    environment = os.environ | {"PYTHONPATH": paths, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
+    command = [sys.executable, "-m", "dask", *arguments, "--host", "127.0.0.1", "--no-dashboard"]
+    with (folder / f"{arguments[0]}.log").open("a") as log:
+        options = {"cwd": folder, "env": environment, "stdout": log, "stderr": log}
+        process = subprocess.Popen(command, start_new_session=True, **options)
+    stack.callback(process.wait)
+    stack.callback(os.killpg, process.pid, signal.SIGKILL)  # with those of a nanny; asked to end, they take seconds
+
+
+def launch_scheduler(stack: ExitStack, folder: Path) -> str:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    launch(stack, folder, "scheduler", "--port", port)
+    return f"tcp://127.0.0.1:{port}"
+
+
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("cluster")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = str(free.getsockname()[1])
-    address, paths = f"tcp://127.0.0.1:{port}", os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")])
-    # A task may cost one worker, not three: the test of the second stays short.
-    environment = os.environ | {"PYTHONPATH": paths, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
-    worker = ["worker", address, "--host", "127.0.0.1", "--nthreads", "1", "--no-dashboard"]
-    commands = [
-        ["scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard"],
-        [*worker, "--nworkers", "2", "--resources", "GPU=1"],
-    ]
-    started = []
-    try:
-        for name, *arguments in commands:
-            with (folder / f"{name}.log").open("w") as log:
-                command = [sys.executable, "-m", "dask", name, *arguments]
-                options = {"cwd": folder, "env": environment, "stdout": log, "stderr": log}
-                started.append(subprocess.Popen(command, start_new_session=True, **options))
+    with ExitStack() as stack:
+        address = launch_scheduler(stack, folder)
+        launch(stack, folder, "worker", address, "--nthreads", "1", "--nworkers", "2", "--resources", "GPU=1")
         yield address
-    finally:
-        for process in started:
-            os.killpg(process.pid, signal.SIGKILL)  # with those that a nanny started; asked to end, they take seconds
-            process.wait()
 
 
 @pytest.fixture
@@ -99,6 +109,24 @@ def fail(number: int) -> int:
 
 def end(number: int) -> int:
     os._exit(1)
+
+
+def make_shards_with_a_kill(noted: Path, *arguments: Any) -> None:
+    """Makes a run of shards; the first worker that has written one of out-of-fold maps notes it, and is killed."""
+    from unets.inference import stream  # loads Keras, which no other test's workers need
+
+    write_shard = stream.write_shard
+
+    def write(folder: Path, *others: Any, **fields: Any) -> Path:
+        path = write_shard(folder, *others, **fields)
+        if folder.name == "oof" and not noted.exists():
+            noted.write_text(f"{path} {path.stat().st_mtime_ns}")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return path
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "write_shard", write)
+        stream.make_shards(*arguments)
 
 
 def test_results_come_in_order_and_tasks_are_drawn_a_little_ahead(use: Use) -> None:
@@ -230,11 +258,59 @@ def test_checks_submission_and_screen_give_the_same_bytes(
         assert screen_test(project, dataset).csv_path.read_bytes() == figures
 
 
+@pytest.mark.slow
+def test_prediction_with_a_kill_gives_the_same_bytes(
+    make_competition: Callable[..., Project],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Of two workers one predicts; it is killed after its first shard, and makes the others once it is back."""
+    from inference.test_predict import Scene
+
+    from unets.inference import stream
+
+    project = make_competition()
+    catalog = load_catalog(load_dataset(project.configs_dir), project.input_dir)
+    scene = Scene(project=project, catalog=catalog, folds=write_folds(project, catalog, jobs=1))
+    for fold in (0, 1):
+        scene.plant(fold)
+    scene.predict(shard_size=4)
+    here = {path: content for path, (_, content) in scene.list_shards().items()}
+    # 12 photos a fold, mean and first view apart, and 8 test photos: 3 + 3 shards twice, and 2.
+    assert len(here) == 14
+    for path in here:
+        path.unlink()
+    monkeypatch.setattr(stream, "_RUNS", 1)  # all shards of a fold are one task
+    monkeypatch.setattr(stream, "make_shards", partial(make_shards_with_a_kill, tmp_path / "noted"))
+    monkeypatch.setattr(cluster, "_PATIENCE_SECONDS", 0.1)
+    with ExitStack() as stack:
+        address = launch_scheduler(stack, tmp_path)
+        launch(stack, tmp_path, "worker", address, "--nthreads", "1", "--resources", "GPU=1")
+        launch(stack, tmp_path, "worker", address, "--nthreads", "1", "--no-nanny")
+        stack.enter_context(use_cluster(address, input_dir=project.input_dir, models_dir=project.models_dir))
+        while not has_gpu():
+            time.sleep(0.05)
+        scene.predict(shard_size=4)
+    assert {path: content for path, (_, content) in scene.list_shards().items()} == here
+    path, changed = (tmp_path / "noted").read_text().rsplit(" ", 1)
+    assert Path(path).stat().st_mtime_ns == int(changed), "what was whole is not made again"
+    assert "no worker with a GPU (--resources GPU=1) is left; waiting for one" in caplog.text
+    assert not list(project.models_dir.rglob(".cluster-*"))
+
+
+def has_gpu() -> bool:
+    """Tells whether the worker with a GPU has joined: the other one may be the first."""
+    there = find_cluster()
+    assert there is not None
+    return bool(there._find_gpus())
+
+
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
         ("list_versions", lambda: {"numpy": "0"}, rf"{HOST} must have numpy 0, as we have. Received: \d"),
-        ("hash_file", lambda _: "0", rf"{HOST} must have our code. Received: other files"),
+        ("hash_file", lambda _: "0", rf"{HOST} must have our code; .* Received: other files"),
     ],
 )
 def test_a_worker_that_differs_is_refused(
@@ -243,6 +319,61 @@ def test_a_worker_that_differs_is_refused(
     monkeypatch.setattr(cluster, name, value)
     with use(), pytest.raises(InputError, match=message):
         list(run_tasks(square, [1], what="square"))
+
+
+def test_a_worker_that_joins_later_is_compared_before_its_first_task(address: str, use: Use, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "src", tmp_path / "src")
+    with (tmp_path / "src" / "unets" / "rle.py").open("a") as file:
+        file.write("# edited\n")
+    pids = set()
+    with ExitStack() as stack, use():
+        results = run_tasks(partial(note, tmp_path), count(), what="note")
+        pids.add(next(results))
+        launch(stack, tmp_path, "worker", address, "--nthreads", "1", "--no-nanny", source=tmp_path / "src")
+        with pytest.raises(InputError, match=f"{HOST} must have our code; .* Received: other files"):
+            pids.update(islice(results, 1000))
+    assert len(pids) <= 2  # those that were there
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"precision": "mixed_float16"}, "tensorflow in mixed_float16 with XLA"),
+        ({"uses_xla": False}, "tensorflow in mixed_bfloat16"),
+        ({"backend": "jax"}, "jax in mixed_bfloat16 with XLA"),
+    ],
+)
+def test_workers_that_compute_in_two_ways_are_refused(
+    other: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without machines, which are all alike here: when they are counted, and at the task of one that joins later."""
+    ours = cluster._Choices(host="a", backend="tensorflow", precision="mixed_bfloat16", uses_xla=True)
+    found: dict[str, Any] = {"tcp://a:1": ours, "tcp://b:2": replace(ours, host="b", **other)}
+    message = rf"in one way.* Received: tensorflow in mixed_bfloat16 with XLA on a, {words} on b$"
+
+    def run(function: Callable[[], Any], workers: list[str], on_error: str) -> dict[str, Any]:
+        is_backend = function is cluster._find_backend
+        return {address: function() if is_backend else found[address] for address in workers}
+
+    workers = {address: {"resources": {"GPU": 1.0}} for address in found} | {"tcp://c:3": {"resources": {}}}
+    there = cluster.Cluster("tcp://scheduler:8786", tmp_path, tmp_path)
+    there._client = SimpleNamespace(scheduler_info=lambda n_workers: {"workers": workers}, run=run)
+    with pytest.raises(InputError, match=message):
+        there.count_gpus()
+    for found["tcp://b:2"] in (replace(ours, host="b"), OSError("it has left")):
+        assert there.count_gpus() == 2
+    found["tcp://b:2"] = InputError("b must load tensorflow. Received: no driver")
+    with pytest.raises(InputError, match="b must load tensorflow"):
+        there.count_gpus()
+
+    monkeypatch.setattr(cluster, "_find_choices", lambda: replace(ours, host="b", **other))
+    source, versions = cluster._describe_package()
+    folders = ((str(tmp_path), "input"),)  # of this test alone: what a worker found is kept
+    terms = cluster._Terms(source=source, versions=versions, folders=folders, choices=ours)
+    outcome = cluster._run_there(end, terms, 0)  # which would end this process
+    with pytest.raises(InputError, match=message):
+        cluster._take(outcome)
+    assert cluster._run_there(square, replace(terms, choices=None), 3).result == 9  # nets need that alone
 
 
 def test_a_folder_of_one_name_but_another_content_is_refused(address: str, tmp_path: Path) -> None:

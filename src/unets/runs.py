@@ -32,7 +32,8 @@ def atomic_path(path: Path, *, is_contested: bool = False) -> Iterator[Path]:
 
     Args:
         path: of the file to be written.
-        is_contested: whether another process may be writing it, too: each gets a name of its own, the last one wins.
+        is_contested: whether another process may be writing it, too: each gets a name of its own, the last one wins;
+            what a kill leaves is the caller's to delete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffixes stay: libraries choose the format by them (`.weights.h5`, `.png`).

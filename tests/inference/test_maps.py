@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 from unets.errors import InputError
 from unets.inference.maps import (
     check_shard,
+    drop_unfinished,
     encode_map,
     find_missing_shards,
     from_u8,
@@ -211,6 +212,35 @@ def test_shards_of_two_origins_or_one_id_twice_are_refused(tmp_path: Path) -> No
     write_shard(tmp_path, 3, fingerprint="f" * 16, classes=("car",), maps=again)
     with pytest.raises(InputError, match="must hold maps of one origin"):
         open_maps(tmp_path)
+
+
+def test_two_writers_of_one_shard_end_well(tmp_path: Path) -> None:
+    """As where a worker that lost its client meets the one that makes its shards again."""
+
+    def write(maps: Any) -> None:
+        write_shard(tmp_path, 0, fingerprint=MADE_BY, classes=("car",), maps=maps)
+
+    maps = [(id_, encode_map(build_map(id_))) for id_ in IDS]
+    whole = []
+
+    def draw() -> Any:
+        yield from maps[:2]
+        write(maps)
+        whole.append(shard_path(tmp_path, 0).read_bytes())
+        yield from maps[2:]
+
+    write(draw())
+    assert check_shard(shard_path(tmp_path, 0)).ids == IDS
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"00000.zip": whole[0]}
+
+
+def test_what_a_kill_left_half_written_is_dropped(tmp_path: Path) -> None:
+    drop_unfinished(tmp_path / "none")
+    write_store(tmp_path)
+    before = set(tmp_path.iterdir())
+    (tmp_path / ".part-0123456789abcdef0123456789abcdef00001.zip").write_bytes(b"half")
+    drop_unfinished(tmp_path)
+    assert set(tmp_path.iterdir()) == before
 
 
 def test_an_error_or_a_full_disk_leaves_the_old_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,6 +153,32 @@ def test_workers_of_a_cluster_make_runs_of_shards_of_the_same_bytes(
     assert [len(run) for run in sent] == [3, 3, 2, 2]
 
 
+def test_a_shard_that_another_made_meanwhile_is_left_out(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a worker whose client was killed: it goes on with the shards it has."""
+    scene.plant(0)
+    scene.predict(use_folds=[0], shard_size=2)
+    made = {path: content for path, (_, content) in scene.list_shards().items()}
+    others, last = (scene.project.maps_dir("unet_a", "test") / name for name in ("00002.zip", "00003.zip"))
+    for path in made:
+        path.unlink()
+    read = list[str]()
+
+    def read_while_another_writes(sample: Sample, size_hw: tuple[int, int]) -> Any:
+        if sample.id == scene.catalog.test[0].id:
+            others.write_bytes(made[others])
+        read.append(sample.id)
+        return read_photo(sample, size_hw)
+
+    monkeypatch.setattr(stream, "read_photo", read_while_another_writes)
+    monkeypatch.setattr(stream, "count_cores", lambda: 1)
+    scene.predict(use_folds=[0], shard_size=2, batch_size=1)
+    assert {path: content for path, (_, content) in scene.list_shards().items()} == made
+    # At most a few photos are read ahead, so the one before the last shard is seen to be there.
+    test_ids = [sample.id for sample in scene.catalog.test]
+    assert [id_ for id_ in read if id_ in test_ids] == test_ids[:4] + test_ids[6:]
+    assert last in made
+
+
 def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever their folds, flips and batches; and the maps are those that each experiment makes alone."""
     fields = {"unet_a": {"batch_size": 4}, "unet_b": {"batch_size": 3, "views": ("identity",)}, "unet_c": {}}

@@ -143,7 +143,11 @@ def write_shard(
         The shard's path.
     """
     path, ids, size_hw = shard_path(folder, index), dict[str, None](), None
-    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as shard:
+    # Contested: a worker of a cluster that lost its client goes on, and may meet the one that makes the shard again.
+    with (
+        atomic_path(path, is_contested=True) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as shard,
+    ):
         for id_, encoded in maps:
             size_hw = size_hw or encoded.size_hw
             if id_ in ids or encoded.size_hw != size_hw:
@@ -162,6 +166,15 @@ def write_shard(
         )
         _write_member(shard, MANIFEST, manifest.to_json().encode())
     return path
+
+
+def drop_unfinished(folder: Path) -> None:
+    """Deletes what a kill left of shards that were being written; the folder may be missing.
+
+    A worker of a lost client that still writes one fails at its end: nobody waits for it.
+    """
+    for path in folder.glob(".part-*.zip"):
+        path.unlink(missing_ok=True)
 
 
 def find_missing_shards(

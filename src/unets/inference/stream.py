@@ -11,10 +11,10 @@ import logging
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import islice, tee
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -30,6 +30,7 @@ from unets.inference.loading import load_predictor, predict_batch
 from unets.inference.maps import (
     EncodedMap,
     check_made_with,
+    drop_unfinished,
     encode_map,
     find_missing_shards,
     shard_path,
@@ -96,7 +97,8 @@ class _Shard:
 
 
 def find_missing(store: Store, plan: Sequence[tuple[Sample, ...]]) -> dict[int, tuple[Sample, ...]]:
-    """Finds the shards that are missing from either folder of a store; reads every byte, and deletes damaged ones.
+    """Finds the shards that are missing from either folder of a store; reads every byte, and deletes damaged ones and
+    what a kill left half-written.
 
     Args:
         store: where they should be.
@@ -111,6 +113,7 @@ def find_missing(store: Store, plan: Sequence[tuple[Sample, ...]]) -> dict[int, 
     ids = [[sample.id for sample in samples] for samples in plan]
     missing: set[int] = set()
     for folder in store.folders:
+        drop_unfinished(folder)
         missing |= set(
             find_missing_shards(
                 folder,
@@ -176,11 +179,12 @@ def _make_together(orders: Sequence[Order], what: str) -> None:
 
 def make_shards(makers: Sequence[Maker], what: str, shards: Sequence[_Shard]) -> None:
     """Makes a run of shards, those that are not there: all stages overlap from the first photo to the last."""
-    # They are there where another worker made them before it was lost.
-    todo = [shard for shard in (_leave_out_made(makers, shard) for shard in shards) if shard.places]
+    todo = list(_leave_out_made(makers, shards))
     if not todo:
         return
-    samples = [sample for shard in todo for sample in shard.samples]
+    # Looked at again when it is its turn: workers that lost their client go on with the shards they have.
+    to_read, to_predict, to_write = tee(_leave_out_made(makers, todo), 3)
+    samples = (sample for shard in to_read for sample in shard.samples)
     places = sorted({place for shard in todo for place, _ in shard.places})
     size_hw = makers[places[0]].experiment.data.size_hw
     keras.utils.clear_session()  # nets of other folds
@@ -203,12 +207,12 @@ def make_shards(makers: Sequence[Maker], what: str, shards: Sequence[_Shard]) ->
         return layers[0], [encode_map(probs_u8_hwc) for probs_u8_hwc in layers[1]]
 
     images = map_ahead(lambda sample: read_photo(sample, size_hw), samples, workers=crews.readers, ahead=ahead)
-    shown = show_progress(images, what=what, total=len(samples), unit="photo")
+    shown = show_progress(images, what=what, total=sum(len(shard.samples) for shard in todo), unit="photo")
     # In a thread of its own: while the net works on a batch, the next is stacked and the last one's maps are handed on.
-    predicted = map_ahead(predict, _draw_batches(todo, batch_sizes, shown), workers=crews.nets, ahead=0)
+    predicted = map_ahead(predict, _draw_batches(to_predict, batch_sizes, shown), workers=crews.nets, ahead=0)
     maps = (layers for batch in predicted for layers in batch)
     encoded = map_ahead(encode, maps, workers=crews.writers, ahead=ahead)
-    finished = _gather(todo, crews.settle(encoded, len(places)))
+    finished = _gather(to_write, crews.settle(encoded, len(places)))
     for _ in map_ahead(
         lambda made: _write(makers[made[0]].store, arithmetic[made[0]], *made[1:]), finished, workers=1, ahead=0
     ):
@@ -217,12 +221,16 @@ def make_shards(makers: Sequence[Maker], what: str, shards: Sequence[_Shard]) ->
         logger.info("%s: %s", what, crews.describe())
 
 
-def _leave_out_made(makers: Sequence[Maker], shard: _Shard) -> _Shard:
-    """Returns the shard without the makers whose maps are there."""
-    missing = [
-        (place, index) for place, index in shard.places if not shard_path(makers[place].store.folder, index).exists()
-    ]
-    return _Shard(samples=shard.samples, places=tuple(missing))
+def _leave_out_made(makers: Sequence[Maker], shards: Iterable[_Shard]) -> Iterator[_Shard]:
+    """Yields shards without the makers whose maps are there, as where another worker made them before it was lost."""
+    for shard in shards:
+        missing = [
+            (place, index)
+            for place, index in shard.places
+            if not shard_path(makers[place].store.folder, index).exists()
+        ]
+        if missing:
+            yield _Shard(samples=shard.samples, places=tuple(missing))
 
 
 def _load(maker: Maker) -> Predictor:
@@ -232,7 +240,7 @@ def _load(maker: Maker) -> Predictor:
 
 
 def _draw_batches(
-    shards: Sequence[_Shard], batch_sizes: Mapping[int, int], images: Iterator[ImageU8]
+    shards: Iterable[_Shard], batch_sizes: Mapping[int, int], images: Iterator[ImageU8]
 ) -> Iterator[tuple[int, ImageU8]]:
     """Yields (place of a maker, its next photos); batches never cross shards, so that a shard made again after a kill
     has the same bytes.
@@ -253,7 +261,7 @@ def _draw_batches(
 
 
 def _gather(
-    shards: Sequence[_Shard], encoded: Iterator[tuple[int, list[EncodedMap]]]
+    shards: Iterable[_Shard], encoded: Iterator[tuple[int, list[EncodedMap]]]
 ) -> Iterator[tuple[int, int, tuple[Sample, ...], list[list[EncodedMap]]]]:
     """Yields (place of a maker, number of its shard, photos, maps) as soon as a shard's maps are all there."""
     for shard in shards:
