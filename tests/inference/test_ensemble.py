@@ -15,7 +15,8 @@ from unets.errors import InputError
 from unets.folds import read_folds
 from unets.inference import ensemble as module
 from unets.inference.blend import Averaging, blend
-from unets.inference.ensemble import STEPS, THRESHOLDS, check_ensemble, fit_ensemble, list_fitted, read_ensemble
+from unets.inference.changes import STEPS, THRESHOLDS
+from unets.inference.ensemble import check_ensemble, fit_ensemble, list_fitted, read_ensemble
 from unets.inference.maps import encode_map, open_maps, write_shard
 from unets.inference.oof import open_oof
 from unets.inference.postprocess import to_masks

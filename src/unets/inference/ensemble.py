@@ -5,9 +5,8 @@ and no post-processing.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -16,28 +15,18 @@ from pydantic import Field
 from unets.config import Config, DatasetConfig, EnsembleConfig, Postprocessing, Share, SizeHW, is_ensemble
 from unets.errors import InputError
 from unets.folds import hash_folds
-from unets.inference.blend import Averaging
-from unets.inference.evidence import Change, PartOf, Trial, deal_parts, prove
+from unets.inference.changes import Pixels, change, list_changes
+from unets.inference.evidence import Trial, deal_parts, prove
 from unets.inference.oof import OofTask, open_oof, run_oof, score_map, write_scores
 from unets.inference.recipe import Judges, Recipe, score_recipes
 from unets.inference.score import Scores, default_threshold
-from unets.inference.weights import PixelSample, count_pixels, draw_pixels, fit_weights, select_members
+from unets.inference.weights import PixelSample, count_pixels, draw_pixels
 from unets.intervals import Interval, bootstrap_mean
 from unets.paths import Project
 from unets.runs import write_text
 
 logger = logging.getLogger(__name__)
 
-FitWeights = Callable[[PixelSample, Averaging, float], tuple[float, ...]]
-
-THRESHOLDS = tuple(percent / 100 for percent in range(30, 72, 2))  # tried by `threshold="fit"`, and the default
-# Tried by `postprocessing="fit"`, field by field in this order, in full-size pixels.
-STEPS: dict[str, tuple[Any, ...]] = {
-    "blur_px": (1.0, 2.0, 4.0),
-    "max_hole_px": (10, 100, 1000, None),
-    "max_components": (1, 2, 3),
-    "min_area_px": (10, 100, 1000, 10_000),
-}
 # What of a dataset decides true masks and so every score; where their files lie is left out.
 _TRUTH = {
     "classes",
@@ -49,7 +38,6 @@ _TRUTH = {
     "mask_threshold",
     "rle_order",
 }
-MIN_TO_SELECT = 3  # members from which on forward selection is tried, too: it can leave poor ones out altogether
 
 
 class Member(Config):
@@ -185,7 +173,7 @@ def fit_ensemble(
     start = _start(config, dataset)
     survey = _Survey(max_pixels=_count_pixels(config, oof), threshold=start.threshold)
     alone, pixels = _join_survey(run_oof(survey, oof, what=f"{name}: survey", jobs=jobs))
-    proof = prove(_list_changes(config, start, pixels, part_of), start, part_of, groups, score)
+    proof = prove(list_changes(config, start, pixels, part_of), start, part_of, groups, score)
     has_folds = len(oof.folds) > 1  # else parts are of one fold's groups
     closing = _Closing(start=start, recipes_by_part=proof.recipes_by_part, part_of_group=part_of_group)
     closed = np.concatenate(list(run_oof(closing, oof, what=f"{name}: contributions", jobs=jobs)))
@@ -329,103 +317,13 @@ def _count_pixels(config: EnsembleConfig, oof: OofTask) -> int:
     return count_pixels(len(oof.samples), len(oof.dataset.classes)) if is_fitted else 0
 
 
-def _list_changes(config: EnsembleConfig, start: Recipe, pixels: "_Pixels | None", part_of: PartOf) -> list[Change]:
-    """Lists what is to be tried, in its order; without pixels, weights are not."""
-    changes, num_members = [], len(config.experiments)
-    if config.averaging == "fit" and num_members > 1:
-        changes.append(
-            Change(
-                what="averaging",
-                propose=lambda recipe, _: [_change(recipe, averaging="logit")],
-                describe=lambda recipe: recipe.averaging,
-            )
-        )
-    if pixels is not None:
-        fits: dict[str, FitWeights] = {"weights": fit_weights, "selection": select_members}
-        for what in list(fits)[: 1 if num_members < MIN_TO_SELECT else 2]:
-            reweigh = _Reweigh(fit=fits[what], pixels=pixels, part_of=part_of)
-            changes.append(Change(what=what, propose=reweigh, describe=_describe_weights))
-    if config.threshold == "fit":
-        # The default first: of equal scores the first is taken.
-        thresholds = tuple(dict.fromkeys((start.threshold, *THRESHOLDS)))
-        changes.append(
-            Change(
-                what="threshold",
-                propose=lambda recipe, _: [_change(recipe, threshold=threshold) for threshold in thresholds],
-                describe=lambda recipe: f"{recipe.threshold:.2f}",
-            )
-        )
-    if config.postprocessing == "fit":
-        for field, values in STEPS.items():
-            changes.append(
-                Change(
-                    what=field, propose=partial(_postprocess, field, values), describe=partial(_describe_step, field)
-                )
-            )
-    return changes
-
-
-def _change(recipe: Recipe, **fields: Any) -> Recipe:
-    return recipe.model_copy(update=fields)
-
-
-def _postprocess(field: str, values: Sequence[Any], recipe: Recipe, _: int) -> list[Recipe]:
-    steps = recipe.postprocessing
-    changed = (steps.model_copy(update={field: value}) for value in values)
-    return [recipe, *(_change(recipe, postprocessing=postprocessing) for postprocessing in changed)]
-
-
-def _describe_weights(recipe: Recipe) -> str:
-    return " ".join(f"{weight:.3f}" for weight in recipe.weights)
-
-
-def _describe_step(field: str, recipe: Recipe) -> str:
-    value = getattr(recipe.postprocessing, field)
-    if value == getattr(Postprocessing(), field):
-        return "none"
-    return "all" if value is None else f"{value:g}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Pixels:
-    """The pixels that weights are fitted to, and the photo of each."""
-
-    sample: PixelSample
-    photo_of: PartOf
-
-    def leave_out(self, part_of: PartOf, part: int) -> PixelSample:
-        """Returns the pixels of the photos of all other parts."""
-        return self.sample.select(part_of[self.photo_of] != part)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Reweigh:
-    """Proposes the weights that are best for a recipe's own averaging and threshold.
-
-    The threshold is that of the start, at which the pixels were drawn: no other is tried before the weights.
-    """
-
-    fit: FitWeights
-    pixels: _Pixels
-    part_of: PartOf
-    # A change that is kept makes those after it be proposed anew: a fit takes seconds, and does not ask for weights.
-    fitted: dict[tuple[int, Averaging, float], tuple[float, ...]] = field(default_factory=dict)
-
-    def __call__(self, recipe: Recipe, part: int) -> list[Recipe]:
-        key = (part, recipe.averaging, recipe.threshold)
-        if key not in self.fitted:
-            sample = self.pixels.leave_out(self.part_of, part)
-            self.fitted[key] = self.fit(sample, recipe.averaging, recipe.threshold)
-        return [_change(recipe, weights=self.fitted[key])]
-
-
-def _join_survey(results: Iterable[tuple[Scores, list[PixelSample]]]) -> tuple[Scores, _Pixels | None]:
+def _join_survey(results: Iterable[tuple[Scores, list[PixelSample]]]) -> tuple[Scores, Pixels | None]:
     rows, samples = zip(*results, strict=True)
     by_photo = [sample for part in samples for sample in part]
     if not by_photo:
         return np.concatenate(rows), None
     photo_of = np.repeat(np.arange(len(by_photo)), [len(sample.costs) for sample in by_photo])
-    return np.concatenate(rows), _Pixels(sample=PixelSample.join(by_photo), photo_of=photo_of)
+    return np.concatenate(rows), Pixels(sample=PixelSample.join(by_photo), photo_of=photo_of)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -498,7 +396,7 @@ def _leave_out(recipe: Recipe, member: int) -> Recipe:
     weights = [0.0 if index == member else weight for index, weight in enumerate(recipe.weights)]
     if not any(weights):
         weights = [float(index != member) for index in range(len(weights))]
-    return _change(recipe, weights=tuple(weights))
+    return change(recipe, weights=tuple(weights))
 
 
 def _bound(differences: Scores, groups: Sequence[str]) -> Interval | None:
