@@ -13,6 +13,7 @@ from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.samples import read_mask
 from unets.errors import InputError
 from unets.folds import read_folds
+from unets.inference import changes
 from unets.inference import ensemble as module
 from unets.inference.blend import Averaging, blend
 from unets.inference.changes import STEPS, THRESHOLDS
@@ -208,7 +209,7 @@ def test_weights_are_fitted_anew_when_logits_were_kept(make_scene: MakeScene, mo
     def prefer_logits(truth_hw: Any, maps: Any, recipes: Sequence[Recipe], *, metric: str) -> Any:
         return np.array([0.5 + 0.1 * (recipe.averaging == "logit") for recipe in recipes])
 
-    monkeypatch.setattr(module, "fit_weights", fit)
+    monkeypatch.setattr(changes, "fit_weights", fit)
     monkeypatch.setattr(module, "score_recipes", prefer_logits)
     config = configure("ab", weights="fit", averaging="fit", threshold=0.45)
     ensemble = fit_ensemble(project, dataset, config, jobs=1)
