@@ -107,9 +107,9 @@ def _train(spec: dict[str, Any]) -> dict[str, int]:
     return {"import_bytes": import_bytes, "peak_bytes": read_status("VmHWM")}
 
 
-def read_status(field_name: str) -> int:
+def read_status(field_name: str, pid: int | str = "self") -> int:
     """Reads VmRSS (held now) or VmHWM (the most ever held), in bytes; a child's own, unlike getrusage's."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field_name}:"))
 
 
