@@ -113,5 +113,13 @@ def read_status(field_name: str, pid: int | str = "self") -> int:
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field_name}:"))
 
 
+def read_peak(pid: int) -> int:
+    """Reads VmHWM of another process, in bytes; 0 of one that has ended."""
+    try:
+        return read_status("VmHWM", pid)
+    except (FileNotFoundError, ProcessLookupError, StopIteration):  # a zombie has no such line
+        return 0
+
+
 if __name__ == "__main__":
     print(json.dumps(_train(json.loads(sys.argv[1]))))

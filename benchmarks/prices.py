@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import psutil
-from footprint import MIB, read_status
+from footprint import MIB
 
 from unets.runs import read_json, write_json
 from unets.tables import render_table
@@ -28,8 +28,10 @@ class Price:
 
     stage: str
     seconds: float = 0.0
-    peak_mib: float = 0.0  # of all its processes together, pages that they share counted once (PSS): the most at a look
-    largest_mib: float = 0.0  # of its largest process alone, resident, between looks too (VmHWM at the last look)
+    # Of all its processes together, the most at a look, and no less than the next.
+    peak_mib: float = 0.0
+    # Of its largest process alone, resident, between looks too (VmHWM at the last look).
+    largest_mib: float = 0.0
     disk_gb: float | None = None  # of the models folder and the submission when it had ended; None: it has not
     starts: int = 0
     commit: str  # of the code of the last start
@@ -103,7 +105,7 @@ def pay(stage: str, start: Callable[[], "subprocess.Popen[bytes]"], folders: Seq
                 price = replace(
                     price,
                     seconds=before.seconds + time.monotonic() - began,
-                    peak_mib=max(price.peak_mib, together / MIB),
+                    peak_mib=max(price.peak_mib, together / MIB, largest / MIB),
                     largest_mib=max(price.largest_mib, largest / MIB),
                 )
                 ledger.put(price)
@@ -124,21 +126,33 @@ def pay(stage: str, start: Callable[[], "subprocess.Popen[bytes]"], folders: Seq
 def measure_family(pid: int) -> tuple[float, float]:
     """Measures a process and all below it.
 
+    Memory that processes share counts once: of their own (Pss_Anon, Pss_Shmem) each has its part. Of the libraries'
+    files (RssFile), which strangers share too, those of the process with the most stand for all: PSS would say less the
+    more other Pythons run on the machine.
+
     Returns:
-        (bytes of all, shared pages counted once; bytes that the largest has held at most), 0 of what has ended.
+        (bytes of all now; bytes that the largest has held at most), without what has ended.
     """
-    together = largest = 0.0
+    own = files = largest = 0.0
     try:
         family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     except psutil.NoSuchProcess:
-        return together, largest
+        return own, largest
     for process in family:
+        folder = Path("/proc") / str(process.pid)
         try:
-            together += process.memory_full_info().pss
-            largest = max(largest, read_status("VmHWM", process.pid))
-        except (psutil.NoSuchProcess, psutil.AccessDenied, FileNotFoundError, ProcessLookupError, StopIteration):
+            rollup, status = _read_sizes(folder / "smaps_rollup"), _read_sizes(folder / "status")
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue  # it ended meanwhile
-    return together, largest
+        own += rollup.get("Pss_Anon", 0) + rollup.get("Pss_Shmem", 0)
+        files, largest = max(files, status.get("RssFile", 0)), max(largest, status.get("VmHWM", 0))
+    return own + files, largest
+
+
+def _read_sizes(path: Path) -> dict[str, int]:
+    """Reads the lines `Name:  123 kB` of a file of /proc: bytes by name."""
+    words = [line.split() for line in path.read_text().splitlines()]
+    return {line[0].rstrip(":"): 1024 * int(line[1]) for line in words if len(line) == 3 and line[2] == "kB"}
 
 
 def render_prices(prices: Sequence[Price]) -> str:
