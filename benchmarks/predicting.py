@@ -84,7 +84,7 @@ class Pace:
 
     @property
     def photos_per_second(self) -> float:
-        """Of the whole, with one fold."""
+        """Of the whole, with one fold; starts weigh in, as little as the number of photos a round lets them."""
         return 1000 / self.whole_ms
 
     @property

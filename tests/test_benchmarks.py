@@ -19,6 +19,8 @@ from unets.parallel import count_cores
 from unets.paths import Project
 
 BENCHMARKS_DIR = Path(__file__).parents[1] / "benchmarks"
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="benchmarks read /proc")
+
 LAST = "06_make_submission"
 
 
@@ -220,8 +222,8 @@ def test_a_whole_submission_is_measured(load: Callable[[str], Any], make_competi
     dataset = load_dataset(project.configs_dir)
     samples = load_catalog(dataset, project.input_dir, with_test=False).train
     found = load("submitting").measure_whole(samples, dataset, num_photos=300)  # two parts
-    photos, minutes, ms, megabytes, process, worker = found.values()
-    assert photos == 300
+    photos, members, cores, minutes, ms, megabytes, process, worker = found.values()
+    assert (photos, members, cores) == (300, 3, count_cores())
     assert ms == pytest.approx(minutes * 60_000 / 300)
     assert 0 < megabytes < 10
     assert 30 < process < 2000
