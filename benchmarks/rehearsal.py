@@ -73,7 +73,7 @@ def main() -> None:
     print(render_prices(prices))
     print(f"{args.photos:,} photos, {num_files} different; rows unlike those of an equal photo: {differing}")
     found: dict[str, object] = {"photos": args.photos, "unequal_rows": differing}
-    faults = ["equal photos must give equal rows"] if differing else []
+    moments, unequal = list[str](), list[str]()
     if args.kills:
         shutil.rmtree(folder / "struck", ignore_errors=True)  # of a rehearsal that was cut short: its kills are lost
         struck = _lay_out(folder / "struck", args.input, args.photos, args.full_size)
@@ -81,15 +81,20 @@ def main() -> None:
         unequal = compare_files(whole, struck)
         print(f"{len(moments)} kills ({', '.join(moments)}): {len(unequal)} files differ {unequal[:5]}")
         found |= {"kills_asked": args.kills, "kills": moments, "files_that_differ": unequal}
-        if len(moments) < args.kills:
-            faults.append(f"{args.kills} kills must strike a stage at work, not {len(moments)}")
-        if unequal:
-            faults.append("kills must change no byte")
     write_json(args.out, {"origin": describe_origin(ROOT), "stages": [asdict(price) for price in prices], **found})
     if args.folder is None:
         shutil.rmtree(folder)
-    if faults:
+    if faults := list_faults(differing, args.kills, len(moments), len(unequal)):
         sys.exit(f"error: {'; '.join(faults)}; see above")
+
+
+def list_faults(differing: int, asked: int, struck: int, unequal: int) -> list[str]:
+    """Says what a rehearsal must not show: of rows, of kills that were asked for and struck, of files."""
+    return [
+        *(["equal photos must give equal rows"] if differing else []),
+        *([f"{asked} kills must strike a stage at work, not {struck}"] if struck < asked else []),
+        *(["kills must change no byte"] if unequal else []),
+    ]
 
 
 def _open_ledger(folder: Path, args: argparse.Namespace) -> Ledger:

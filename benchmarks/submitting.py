@@ -95,7 +95,7 @@ def measure_whole(
     Args:
         samples: photos with masks, which become maps in turn.
         dataset: their declaration.
-        num_photos: rows; the maps of three members take 30 KB each while it lasts, in the folder for temporary files.
+        num_photos: rows; the maps of three members take 30 KB a row, in the folder for temporary files, while it lasts.
         full_hw: (height, width) that photos and masks are shrunk to first; None leaves them as they are.
 
     Returns:

@@ -93,6 +93,14 @@ def test_tries_have_a_bound_and_too_few_kills_are_told(
     assert len(stages.started) <= rehearsal.MISSES + len(rehearsal.STAGES)
 
 
+def test_a_rehearsal_fails_by_rows_by_kills_and_by_bytes(load: Callable[[str], Any]) -> None:
+    list_faults = load("rehearsal").list_faults
+    assert list_faults(differing=0, asked=0, struck=0, unequal=0) == []
+    assert list_faults(differing=0, asked=10, struck=10, unequal=0) == []
+    assert list_faults(differing=0, asked=10, struck=8, unequal=0) == ["10 kills must strike a stage at work, not 8"]
+    assert len(list_faults(differing=1, asked=1, struck=0, unequal=1)) == 3
+
+
 def test_a_stage_that_fails_by_itself_is_no_kill(load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     rehearsal = load("rehearsal")
     stages = Stages(codes=dict.fromkeys(rehearsal.STAGES, 3))
