@@ -5,6 +5,7 @@ compiled, too; otherwise nothing differs.
 
 Run:  make bench INPUT=<a folder in Carvana's layout>   (default: input/studio, which `make render` makes)
       python benchmarks/bench.py --only training,memory --torch-python <an interpreter that has PyTorch>
+      python benchmarks/bench.py --only submission --photos 100064   (one submission, whole: 3 GB in TMPDIR)
 """
 
 import argparse
@@ -34,9 +35,9 @@ def main() -> None:
     from footprint import measure_footprint
     from growth import measure_growth
     from measure import Row, format_rows
-    from predicting import measure_prediction
+    from predicting import Pace, format_paces, measure_prediction
     from reading import measure_reading, measure_steps
-    from submitting import measure_submission
+    from submitting import measure_submission, measure_whole
     from training import list_cases, measure_training_steps
     from waiting import measure_waiting
 
@@ -62,6 +63,7 @@ def main() -> None:
 
     sizes: dict[str, float] = {}
     found: dict[str, float] = {}
+    paces: list[Pace] = []
     load_before = os.getloadavg()[0]
     if "reading" in args.only:
         take(measure_reading(catalog.train, dataset, args.seconds))
@@ -69,8 +71,12 @@ def main() -> None:
     if "encoding" in args.only:
         take(measure_encoding(catalog.train, dataset, args.seconds))
     if "prediction" in args.only:
-        take(measure_prediction(catalog.train, dataset, compact, args.seconds))
-    if "submission" in args.only:
+        for of_size, pace in measure_prediction(catalog.train, dataset, compact, args.seconds):
+            take(of_size)
+            paces.append(pace)
+    if "submission" in args.only and args.photos:
+        found = measure_whole(catalog.train, dataset, args.photos)
+    elif "submission" in args.only:
         more, found = measure_submission(catalog.train, dataset, args.seconds)
         take(more)
     if "training" in args.only:
@@ -90,7 +96,11 @@ def main() -> None:
         "load_before": round(load_before, 2),  # processes at work before we began
     }
     print(f"\n{machine['device']}, load {machine['load_before']} before; {args.input}\n")
-    print(format_rows(rows))
+    if rows:
+        print(format_rows(rows))
+    if paces:
+        print()
+        print(format_paces(paces))
     if steps:
         print()
         print(
@@ -111,6 +121,7 @@ def main() -> None:
             "machine": machine,
             "input": str(args.input),
             "rows": [row.to_dict() for row in rows],
+            "prediction": [pace.to_dict() for pace in paces],
             "steps_ms": steps,
             "submission": found,
             "memory_mib": sizes,
@@ -126,6 +137,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--input", type=Path, default=ROOT / "input/studio", help="a folder in Carvana's layout")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/out/bench.json")
     parser.add_argument("--only", default=",".join(PARTS), help=f"among {','.join(PARTS)}")
+    parser.add_argument(
+        "--photos", type=int, help="of one submission, written whole in place of a small one in steps, extrapolated"
+    )
     parser.add_argument("--seconds", type=float, default=45, help="of each measurement (default: 45)")
     parser.add_argument("--exp", default=smallest, help=f"whose waiting and memory is measured (default: {smallest})")
     parser.add_argument("--torch-python", default=sys.executable, help="an interpreter that has PyTorch")
@@ -134,6 +148,8 @@ def _parse() -> argparse.Namespace:
     unknown = [part for part in args.only if part not in PARTS]
     if unknown:
         parser.error(f"`--only` must be among {', '.join(PARTS)}. Received: {unknown[0]}")
+    if args.photos is not None and (args.photos < 1 or "submission" not in args.only):
+        parser.error(f"`--photos` must be at least 1, of `--only submission`. Received: {args.photos}")
     if args.exp not in known:
         parser.error(f"`--exp` must be among {', '.join(known)}. Received: {args.exp}")
     if not (args.input / "train").exists() and not (args.input / "train.zip").exists():

@@ -107,10 +107,18 @@ def _train(spec: dict[str, Any]) -> dict[str, int]:
     return {"import_bytes": import_bytes, "peak_bytes": read_status("VmHWM")}
 
 
-def read_status(field_name: str) -> int:
+def read_status(field_name: str, pid: int | str = "self") -> int:
     """Reads VmRSS (held now) or VmHWM (the most ever held), in bytes; a child's own, unlike getrusage's."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field_name}:"))
+
+
+def read_peak(pid: int) -> int:
+    """Reads VmHWM of another process, in bytes; 0 of one that has ended."""
+    try:
+        return read_status("VmHWM", pid)
+    except (FileNotFoundError, ProcessLookupError, StopIteration):  # a zombie has no such line
+        return 0
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """Ratios of speeds, measured so that a busy machine hits both sides."""
 
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
@@ -33,6 +35,7 @@ def time_rounds(
     seconds: float,
     min_rounds: int = 3,
     clock: Callable[[], float] = time.perf_counter,
+    prepare: Callable[[], object] = lambda: None,
 ) -> Rounds:
     """Runs the ways in turn, A B C A B C, until `seconds` have passed.
 
@@ -41,20 +44,43 @@ def time_rounds(
         seconds: of all rounds together.
         min_rounds: made in any case.
         clock: what is measured, in seconds; CPU time where other processes should not count.
+        prepare: called before each way each time, outside what is measured, so that all find the same.
 
     Returns:
         Seconds of each way, one a round.
     """
     rounds: Rounds = {name: [] for name in ways}
     for way in ways.values():
+        prepare()
         way(0)
     began = time.perf_counter()
     while len(next(iter(rounds.values()))) < min_rounds or time.perf_counter() - began < seconds:
         for name, way in ways.items():
+            prepare()
             start = clock()
             way(len(rounds[name]))
             rounds[name].append(clock() - start)
     return rounds
+
+
+def drop_from_cache(paths: Iterable[Path]) -> None:
+    """Makes files cold: the next read of them goes to the disk, not to the system's page cache.
+
+    Needs no root. Pages that another process maps, or that were written a moment ago and are not on the disk yet, stay;
+    so do all where the system has no `posix_fadvise` (macOS, Windows), and in a file system that is memory itself.
+
+    Args:
+        paths: a file each, or a path through a zip or a stack, which is dropped whole.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    files = {next(holder for holder in (path, *path.parents) if holder.is_file()) for path in paths}
+    for file in sorted(files):
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
 
 
 def compare(

@@ -4,8 +4,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
+from statistics import median
+from typing import Any
 from unittest.mock import patch
 
 import keras
@@ -14,7 +17,8 @@ import numpy.typing as npt
 from baselines import predict_public
 from crowd import name_folders, soften
 from keras import ops
-from measure import Row, compare, pick_evenly, time_rounds
+from measure import Row, compare, drop_from_cache, pick_evenly, time_rounds
+from submitting import CARVANA
 
 from unets.catalog import Catalog
 from unets.config import DatasetConfig, ExperimentConfig
@@ -37,12 +41,14 @@ from unets.paths import Project
 from unets.rle import encode_rle
 from unets.runs import write_json
 from unets.snapshot import take_snapshot
+from unets.tables import render_table
 
 # The first batch is always waited for, and a start takes 0.25 s of Keras: both must weigh little, as in earnest.
 # By the size of the net's photos: the more pixels, the fewer photos a round.
 _NUM_PHOTOS = {(640, 959): 96, (1024, 1024): 48, (1280, 1918): 24}
 _NUM_SLEEPING = 2048
 _NAME = "random_weights"
+_FOLDS = 5  # of an experiment in earnest; one is planted here
 
 MapsU8 = npt.NDArray[np.uint8]
 
@@ -67,10 +73,82 @@ class Stand:
         return self.maps_nhwc[: len(images_nhwc)], self.maps_nhwc[: len(images_nhwc)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """What a photo takes with one fold's net and its views, and what follows for all of Carvana's test photos."""
+
+    size_hw: SizeHW
+    num_views: int  # flips that are averaged
+    whole_ms: float  # a photo, from its file to its map in a shard
+    net_ms: float  # a photo, of that the net alone with all its views
+
+    @property
+    def photos_per_second(self) -> float:
+        """Of the whole, with one fold; starts weigh in, as little as the number of photos a round lets them."""
+        return 1000 / self.whole_ms
+
+    @property
+    def net_photos_per_second(self) -> float:
+        """Of the bare net, with one fold: what the whole cannot exceed."""
+        return 1000 / self.net_ms
+
+    @property
+    def hours_for_carvana(self) -> float:
+        """Hours of 100,064 photos with five folds: 100,064 x (whole_ms + 4 x net_ms) / 3,600,000.
+
+        A test photo is read once and its mean map written once, whatever the number of folds: the other four cost their
+        nets alone. Exact where all of it shares the cores; where the net has a device of its own and had to wait for
+        our work, four nets more fill that wait first, and it is at most this.
+        """
+        return CARVANA * (self.whole_ms + (_FOLDS - 1) * self.net_ms) / 3_600_000
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns what was measured and what follows, for JSON."""
+        return {
+            "size_hw": self.size_hw,
+            "views": self.num_views,
+            "whole_ms": self.whole_ms,
+            "net_ms": self.net_ms,
+            "photos_per_second": self.photos_per_second,
+            "net_photos_per_second": self.net_photos_per_second,
+            "hours_for_carvana": self.hours_for_carvana,
+        }
+
+
+def format_paces(paces: Sequence[Pace]) -> str:
+    """Lays out a line a size."""
+    header = [
+        "one fold predicts",
+        "views",
+        "ms/photo",
+        "of it net",
+        "photos/s",
+        "net alone",
+        f"hours of {CARVANA:,} photos, {_FOLDS} folds",
+    ]
+    lines = [
+        [
+            f"{pace.size_hw[0]} x {pace.size_hw[1]}",
+            str(pace.num_views),
+            f"{pace.whole_ms:.1f}",
+            f"{pace.net_ms:.1f}",
+            f"{pace.photos_per_second:.2f}",
+            f"{pace.net_photos_per_second:.2f}",
+            f"{pace.hours_for_carvana:.1f}",
+        ]
+        for pace in paces
+    ]
+    return render_table(header, lines, right=header[1:])
+
+
 def measure_prediction(
     samples: Sequence[Sample], dataset: DatasetConfig, experiment: ExperimentConfig, seconds: float
-) -> Iterator[Row]:
+) -> Iterator[tuple[list[Row], Pace]]:
     """Compares ways to predict photos, from cold files to maps in shards, at each of Carvana's three sizes.
+
+    Before every round of every way, ours, our parts and the public one alike, the photos are dropped from the page
+    cache, where the system lets us (`drop_from_cache`). Where a round has more photos than there are files, files are
+    repeated, and are cold at first alone.
 
     Building and tracing the net, which happens once whatever the number of photos, is left out. On one CPU, reading,
     net and PNGs share the cores: the whole is held against the sum of all three. A net that sleeps stands for one on a
@@ -81,17 +159,20 @@ def measure_prediction(
         dataset: their declaration.
         experiment: whose net predicts; its weights are random.
         seconds: of each measurement.
+
+    Yields:
+        The rows of a size, and how fast it was.
     """
     for size_hw, num_photos in _NUM_PHOTOS.items():
         data = experiment.data.model_copy(update={"size_hw": size_hw, "crop_hw": None})
         at_size = experiment.model_copy(update={"data": data})
-        yield from _measure_net(pick_evenly(samples, num_photos), dataset, at_size, seconds)
-        yield from _measure_sleep(samples, dataset, at_size, seconds)
+        rows, pace = _measure_net(pick_evenly(samples, num_photos), dataset, at_size, seconds)
+        yield [*rows, *_measure_sleep(samples, dataset, at_size, seconds)], pace
 
 
 def _measure_net(
     chosen: Sequence[Sample], dataset: DatasetConfig, experiment: ExperimentConfig, seconds: float
-) -> list[Row]:
+) -> tuple[list[Row], Pace]:
     size_hw, batch_size = experiment.data.size_hw, experiment.prediction.batch_size
     with tempfile.TemporaryDirectory() as folder:
         project = name_folders(Path(folder))
@@ -124,9 +205,15 @@ def _measure_net(
                 paths, takes_floats.predict_on_batch, batch_size, size_hw, read_full_size(chosen[0], dataset)
             ),
         }
-        rounds = time_rounds(ways, seconds)
+        rounds = time_rounds(ways, seconds, prepare=partial(drop_from_cache, paths))
     total = [sum(parts) for parts in zip(rounds["reading"], rounds["net"], rounds["compressing"], strict=True)]
     scale, where = 1000 / len(chosen), f"prediction at {size_hw[0]} x {size_hw[1]}"
+    pace = Pace(
+        size_hw=size_hw,
+        num_views=len(experiment.prediction.views),
+        whole_ms=scale * median(rounds["all"]),
+        net_ms=scale * median(rounds["net"]),
+    )
     return [
         compare(f"{where} / net + reading + PNGs", rounds["all"], total, unit="ms/photo", scale=scale, aim=1 / 1.05),
         compare(f"{where} / net alone", rounds["all"], rounds["net"], unit="ms/photo", scale=scale),
@@ -138,7 +225,7 @@ def _measure_net(
             scale=scale,
             aim=1.5,
         ),
-    ]
+    ], pace
 
 
 def _measure_sleep(
@@ -150,7 +237,9 @@ def _measure_sleep(
     maps = np.stack([soften(read_mask(sample, dataset), size_hw, [0]) for sample in few])[:batch_size]
     num_photos = _NUM_SLEEPING * 640 * 959 // (size_hw[0] * size_hw[1])
     scale = 1000 / num_photos
-    many = [Sample(id=f"{i}", group="", view=None, photo=few[i % len(few)].photo) for i in range(num_photos)]
+    files = pick_evenly(samples, num_photos)
+    many = [Sample(id=f"{i}", group="", view=None, photo=files[i % len(files)].photo) for i in range(num_photos)]
+    forget = partial(drop_from_cache, [sample.photo_path for sample in files])
     with tempfile.TemporaryDirectory() as folder:
         project = name_folders(Path(folder))
         plant_run(project, dataset, experiment)
@@ -161,6 +250,7 @@ def _measure_sleep(
             shown = (maps[index % len(maps)] for index, _ in enumerate(read))
             _exhaust(map_ahead(encode_map, shown, workers=count_cores(), ahead=8))
 
+        forget()
         began = time.perf_counter()
         run_work(0)
         work_seconds = time.perf_counter() - began
@@ -180,7 +270,7 @@ def _measure_sleep(
             ways: dict[str, Callable[[int], object]] = {"all": run_all, "work": run_work}
             if word == "faster":  # else both wait for the net
                 ways |= {"rows": run_to_rows, "public": run_public}
-            rounds = time_rounds(ways, seconds / 2)
+            rounds = time_rounds(ways, seconds / 2, prepare=forget)
             slower = [max(work, stand.seconds * num_photos) for work in rounds["work"]]
             what = f"prediction at {size_hw[0]} x {size_hw[1]}, {word} net asleep / slower of it, our work"
             yield compare(what, rounds["all"], slower, unit="ms/photo", scale=scale, aim=1 / 1.05)

@@ -6,6 +6,7 @@ pipeline, struck by SIGKILL at random moments and started again, and must end wi
 
 Run:  python benchmarks/rehearsal.py --input <photos in Carvana's layout> --photos 100064
       python benchmarks/rehearsal.py --input ... --photos 5000 --kills 10
+      python benchmarks/rehearsal.py --input ... --folder <of one that was cut short>   (goes on with it)
 """
 
 import argparse
@@ -18,13 +19,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from functools import partial
+from itertools import accumulate
 from pathlib import Path
 
-import psutil
-from crowd import Crowd, lay_out_crowd
+from crowd import lay_out_crowd, name_folders
+from prices import Ledger, Price, pay, render_prices
 
 from unets.catalog import load_catalog
 from unets.config import (
@@ -37,16 +40,15 @@ from unets.config import (
     load_dataset,
 )
 from unets.data.geometry import SizeHW
-from unets.origin import describe_origin
+from unets.origin import describe_commit, describe_origin
+from unets.paths import Project
 from unets.runs import write_json
-from unets.tables import render_table
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPETITION = "crowd"
 STAGES = ("01_check_data", "02_make_folds", "03_train", "04_predict", "05_ensemble", "06_make_submission")
 CHECK = "07_check_submission"
-_SAMPLE_SECONDS = 2.0  # between two looks at a stage's memory, which cost some 0.1 s each
-_MIB, _GB = 2**20, 1e9
+MISSES = 10  # moments a kill at most that find their stage ended
 # Given, not fitted: nets this small would keep steps that cost several times the rest, which better ones do not.
 _ENSEMBLE = EnsembleConfig(
     experiments=("small", "larger"),
@@ -57,44 +59,62 @@ _ENSEMBLE = EnsembleConfig(
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Price:
-    """What a stage took."""
-
-    stage: str
-    seconds: float
-    peak_mib: float  # of all its processes together, pages that they share counted once (PSS)
-    disk_gb: float  # of the models folder and the submission when it had ended
-
-    def to_dict(self) -> dict[str, str | float]:
-        """Returns the fields for JSON."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
-
 def main() -> None:
     """Lays out the photos, runs the stages, prints and writes the table."""
     args = _parse()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="rehearsal_"))
-    crowd = _lay_out(folder / "whole", args.input, args.photos, args.full_size)
-    prices = [_run(crowd, stage) for stage in (*STAGES, CHECK)]
-    differing = count_unequal(find_csv(crowd), len(crowd.masks))
-    texts = [[p.stage, f"{p.seconds:.1f}", f"{p.peak_mib:.0f}", f"{p.disk_gb:.3f}"] for p in prices]
-    total = ["all", f"{sum(p.seconds for p in prices):.1f}", f"{max(p.peak_mib for p in prices):.0f}", texts[-1][-1]]
-    header = ["stage", "seconds", "peak MiB", "GB on disk"]
-    print(render_table(header, [*texts, total], right=header[1:]))
-    print(f"{args.photos:,} photos, {len(crowd.masks)} different; rows unlike those of an equal photo: {differing}")
+    print(f"working in {folder}; one that is cut short goes on with --folder {folder}", flush=True)
+    ledger = _open_ledger(folder, args)
+    whole = _lay_out(folder / "whole", args.input, args.photos, args.full_size)
+    written = (whole.models_dir, whole.submissions_dir)
+    prices = [pay(stage, partial(_start, whole, stage), written, ledger) for stage in (*STAGES, CHECK)]
+    num_files = len(list((folder / "whole" / "files").iterdir()))
+    differing = count_unequal(find_csv(whole), num_files)
+    print(render_prices(prices))
+    print(f"{args.photos:,} photos, {num_files} different; rows unlike those of an equal photo: {differing}")
     found: dict[str, object] = {"photos": args.photos, "unequal_rows": differing}
+    moments, unequal = list[str](), list[str]()
     if args.kills:
+        shutil.rmtree(folder / "struck", ignore_errors=True)  # of a rehearsal that was cut short: its kills are lost
         struck = _lay_out(folder / "struck", args.input, args.photos, args.full_size)
         moments = strike(struck, prices, args.kills, args.seed)
-        unequal = compare_files(crowd, struck)
+        unequal = compare_files(whole, struck)
         print(f"{len(moments)} kills ({', '.join(moments)}): {len(unequal)} files differ {unequal[:5]}")
-        found |= {"kills": moments, "files_that_differ": unequal}
-    write_json(args.out, {"origin": describe_origin(ROOT), "stages": [price.to_dict() for price in prices], **found})
+        found |= {"kills_asked": args.kills, "kills": moments, "files_that_differ": unequal}
+    write_json(args.out, {"origin": describe_origin(ROOT), "stages": [asdict(price) for price in prices], **found})
     if args.folder is None:
         shutil.rmtree(folder)
-    if differing or found.get("files_that_differ"):
-        sys.exit("error: equal photos must give equal rows, and kills must change no byte; see above")
+    if faults := list_faults(differing, args.kills, len(moments), len(unequal)):
+        sys.exit(f"error: {'; '.join(faults)}; see above")
+
+
+def list_faults(differing: int, asked: int, struck: int, unequal: int) -> list[str]:
+    """Says what a rehearsal must not show: of rows, of kills that were asked for and struck, of files."""
+    return [
+        *(["equal photos must give equal rows"] if differing else []),
+        *([f"{asked} kills must strike a stage at work, not {struck}"] if struck < asked else []),
+        *(["kills must change no byte"] if unequal else []),
+    ]
+
+
+def _open_ledger(folder: Path, args: argparse.Namespace) -> Ledger:
+    """Opens what earlier stages took, for a rehearsal that goes on.
+
+    Raises:
+        SystemExit: the folder holds something else.
+    """
+    path = folder / "rehearsal.json"
+    if folder.exists() and not path.exists() and any(folder.iterdir()):
+        sys.exit(f"error: `--folder` must be missing, empty or an earlier rehearsal's. Received: {folder}")
+    about = {
+        "input": str(args.input.resolve()),
+        "photos": args.photos,
+        "full_size": list(args.full_size) if args.full_size else None,
+    }
+    try:
+        return Ledger.open(path, about, describe_commit(ROOT))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
 
 
 def count_unequal(csv_path: Path, num_files: int) -> int:
@@ -109,59 +129,83 @@ def count_unequal(csv_path: Path, num_files: int) -> int:
     return unequal
 
 
-def strike(crowd: Crowd, prices: list[Price], num_kills: int, seed: int) -> list[str]:
-    """Runs the pipeline and kills it, with all its processes, at random moments; returns the stages that were struck.
+def strike(project: Project, prices: Sequence[Price], num_kills: int, seed: int) -> list[str]:
+    """Runs the pipeline and kills it, with all its processes, at random moments.
 
-    Moments are drawn over the whole time that the pipeline takes without kills. A stage that ended before its moment is
-    run through; the kill then strikes the next.
+    Moments are drawn over the whole time that the pipeline takes without kills. A moment that finds its stage ended,
+    because what was made before a kill is not made again, is no kill: it is drawn again from the time of the stages to
+    come. The last stage, which makes a submission anew each time, is run again for it.
+
+    Args:
+        project: laid out; no stage has run.
+        prices: of all stages, without kills.
+        num_kills: that are to strike.
+        seed: of the moments. A stage that is slower or faster than it was can make others of them strike.
+
+    Returns:
+        The stages that were struck while they ran, and when: fewer than `num_kills` after `MISSES` misses a kill.
+
+    Raises:
+        SystemExit: a stage failed by itself; it has said why.
     """
-    rng, struck = random.Random(seed), list[str]()
+    rng, struck, misses = random.Random(seed), list[str](), 0
     seconds_of = {price.stage: price.seconds for price in prices}
-    pending = sorted(rng.uniform(0, sum(seconds_of[stage] for stage in STAGES)) for _ in range(num_kills))
-    begins = 0.0
-    for stage in STAGES:
-        ends = begins + seconds_of[stage]
-        while pending and pending[0] < ends:
-            delay = max(pending.pop(0) - begins, 0.0)
-            process = _start(crowd, stage)
-            try:
-                process.wait(delay)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+    ends_of = dict(zip(STAGES, accumulate(seconds_of[stage] for stage in STAGES), strict=True))
+    total = ends_of[STAGES[-1]]
+    pending = sorted(rng.uniform(0, total) for _ in range(num_kills))
+    for stage, ends in ends_of.items():
+        begins = ends - seconds_of[stage]
+        while pending and pending[0] <= ends and misses < MISSES * num_kills:
+            delay = max(pending[0] - begins, 0.0)
+            if _kill(project, stage, delay):
+                pending.pop(0)
                 struck.append(f"{stage} after {delay:.1f} s")
-        _run(crowd, stage)
-        begins = ends
+                continue
+            misses += 1
+            late = [moment for moment in pending if moment <= ends]
+            since = begins if stage == STAGES[-1] else ends
+            pending = sorted([*(rng.uniform(since, total) for _ in late), *pending[len(late) :]])
+        _finish(project, stage)
     return struck
 
 
-def compare_files(a: Crowd, b: Crowd) -> list[str]:
+def compare_files(a: Project, b: Project) -> list[str]:
     """Lists the maps, weights, csv and ensemble files that differ, by their names below the folder."""
     unequal = []
     for path in _list_outputs(a):
-        name = path.relative_to(a.project.models_dir.parent)
-        other = b.project.models_dir.parent / name
+        name = path.relative_to(a.models_dir.parent)
+        other = b.models_dir.parent / name
         if not other.is_file() or other.read_bytes() != path.read_bytes():
             unequal.append(str(name))
-    surplus = {p.relative_to(b.project.models_dir.parent) for p in _list_outputs(b)} - {
-        p.relative_to(a.project.models_dir.parent) for p in _list_outputs(a)
+    surplus = {p.relative_to(b.models_dir.parent) for p in _list_outputs(b)} - {
+        p.relative_to(a.models_dir.parent) for p in _list_outputs(a)
     }
     return unequal + sorted(map(str, surplus))
 
 
-def find_csv(crowd: Crowd) -> Path:
+def find_csv(project: Project) -> Path:
     """Returns the submission."""
-    (path,) = crowd.project.submissions_dir.rglob("*.csv.gz")
+    (path,) = project.submissions_dir.rglob("*.csv.gz")
     return path
 
 
-def _list_outputs(crowd: Crowd) -> Iterator[Path]:
+def _list_outputs(project: Project) -> Iterator[Path]:
     for pattern in ("*/maps/*/*.zip", "*/fold*/best.weights.h5", "*/fold*/history.csv", "ensemble.json", "folds.csv"):
-        yield from sorted(crowd.project.models_dir.glob(pattern))
-    yield find_csv(crowd)
+        yield from sorted(project.models_dir.glob(pattern))
+    yield find_csv(project)
 
 
-def _lay_out(folder: Path, input_dir: Path, num_photos: int, full_hw: SizeHW | None) -> Crowd:
+def _lay_out(folder: Path, input_dir: Path, num_photos: int, full_hw: SizeHW | None) -> Project:
+    """Lays out photos and configs, if the folder is not there: it takes its name when it is whole."""
+    if not folder.exists():
+        part = folder.with_name(f".part-{folder.name}")
+        shutil.rmtree(part, ignore_errors=True)
+        _lay_out_anew(part, input_dir, num_photos, full_hw)
+        part.rename(folder)
+    return name_folders(folder)
+
+
+def _lay_out_anew(folder: Path, input_dir: Path, num_photos: int, full_hw: SizeHW | None) -> None:
     dataset = load_dataset(ROOT / "configs" / "carvana")
     samples = load_catalog(dataset, input_dir, with_test=False).train
     crowd = lay_out_crowd(folder, samples, dataset, num_photos, full_hw)
@@ -183,11 +227,9 @@ def _lay_out(folder: Path, input_dir: Path, num_photos: int, full_hw: SizeHW | N
         kind = type(config).__name__
         text = f"{constant} = {kind}.model_validate({config.model_dump(mode='json')!r})\n"
         (configs_dir / f"{name}.py").write_text(f"from unets.config import {kind}\n\n{text}", encoding="utf-8")
-    return crowd
 
 
-def _start(crowd: Crowd, stage: str) -> "subprocess.Popen[bytes]":
-    project = crowd.project
+def _start(project: Project, stage: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, str(ROOT / "scripts" / f"{stage}.py"), "--competition", COMPETITION]
     command += ["--root", str(project.models_dir.parent)]
     command += ["--input", str(project.input_dir), "--models", str(project.models_dir)]
@@ -195,40 +237,24 @@ def _start(crowd: Crowd, stage: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, env=environment, start_new_session=True)
 
 
-def _run(crowd: Crowd, stage: str) -> Price:
-    """Runs a stage to its end and watches it.
-
-    Raises:
-        SystemExit: it failed; it has said why.
-    """
-    began = time.monotonic()
-    process, peak = _start(crowd, stage), 0.0
-    while True:
-        try:
-            process.wait(_SAMPLE_SECONDS)
-            break
-        except subprocess.TimeoutExpired:
-            peak = max(peak, _sum_memory(process.pid))
-    if process.returncode:
-        sys.exit(f"error: {stage} must succeed. Received: exit code {process.returncode}, see above")
-    folders = (crowd.project.models_dir, crowd.project.models_dir.parent / "submissions")
-    disk = sum(path.stat().st_size for folder in folders for path in folder.rglob("*") if path.is_file())
-    return Price(stage=stage, seconds=time.monotonic() - began, peak_mib=peak / _MIB, disk_gb=disk / _GB)
+def _kill(project: Project, stage: str, delay: float) -> bool:
+    """Starts a stage and kills it after `delay` seconds; tells whether it was still at work."""
+    process = _start(project, stage)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(delay)
+    is_running = process.poll() is None
+    if is_running:
+        os.killpg(process.pid, signal.SIGKILL)
+    code = process.wait()
+    if code and not (is_running and code == -signal.SIGKILL):
+        sys.exit(f"error: {stage} must succeed or be killed by us. Received: exit code {code}, see above")
+    return bool(code)
 
 
-def _sum_memory(pid: int) -> float:
-    """Returns the bytes of a process and all below it."""
-    total = 0.0
-    try:
-        family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return total
-    for process in family:
-        try:
-            total += process.memory_full_info().pss
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return total
+def _finish(project: Project, stage: str) -> None:
+    """Runs a stage to its end."""
+    if code := _start(project, stage).wait():
+        sys.exit(f"error: {stage} must succeed. Received: exit code {code}, see above")
 
 
 def _parse() -> argparse.Namespace:
@@ -239,7 +265,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=2017, help="of the moments of kills (default: 2017)")
     parser.add_argument("--full-size", type=_parse_size, help="HEIGHTxWIDTH that photos are shrunk to first")
     parser.add_argument(
-        "--folder", type=Path, help="where to work, missing or empty; kept (default: deleted at the end)"
+        "--folder",
+        type=Path,
+        help="where to work, kept; missing, empty, or of a rehearsal that goes on (default: deleted at the end)",
     )
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/out/rehearsal.json")
     return parser.parse_args()

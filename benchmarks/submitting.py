@@ -1,5 +1,11 @@
-"""A submission of three members at 640 x 959: where the time goes, how far each step is from the bare library call."""
+"""A submission of three members at 640 x 959: where the time goes, how far each step is from the bare library call.
 
+And one of as many photos as you like, whole, in a process of its own: minutes, megabytes and memory, not extrapolated.
+"""
+
+import json
+import subprocess
+import sys
 import tempfile
 import time
 import zlib
@@ -10,10 +16,13 @@ from statistics import median
 import cv2
 import numpy as np
 import numpy.typing as npt
-from crowd import Crowd, lay_out_crowd, lay_out_maps
+import psutil
+from crowd import Crowd, lay_out_crowd, lay_out_maps, name_folders
+from footprint import MIB, read_peak, read_status
 from measure import Row, compare, time_rounds
 
 from unets.config import DatasetConfig
+from unets.data.geometry import SizeHW
 from unets.data.io import encode_png
 from unets.data.samples import Sample
 from unets.inference.blend import blend
@@ -30,6 +39,7 @@ _WEIGHTS, _THRESHOLD = (1 / 3, 1 / 3, 1 / 3), 0.5
 _NUM_PHOTOS = 1024  # four parts; starting the workers, once whatever the number, is left out by a first untimed round
 _NUM_TIMED = 64
 _LEVELS = (1, 4, 6, 9)
+_NAME = "bench"
 CARVANA = 100_064
 
 Step = Callable[[int], object]
@@ -54,8 +64,8 @@ def measure_submission(
                 {"ours": _for_all(pair[0]), "bare": _for_all(pair[1])}, seconds / len(steps) / 2, clock=time.thread_time
             )
             times[name] = [rounds["ours"], rounds["bare"]]
-        whole = time_rounds({"whole": lambda _: write_submission(crowd.project, crowd.dataset, "bench")}, seconds / 2)
-        path = crowd.project.submission_path("bench")
+        whole = time_rounds({"whole": lambda _: write_submission(crowd.project, crowd.dataset, _NAME)}, seconds / 2)
+        path = crowd.project.submission_path(_NAME)
         sample_path = crowd.project.input_dir / crowd.dataset.sample_submission
         checked = time_rounds({"check": lambda _: check_submission(path, sample_path, crowd.dataset)}, seconds / 10)
     rows = [
@@ -72,6 +82,60 @@ def measure_submission(
         "of them minutes for the check": median(checked["check"]) / _NUM_PHOTOS * CARVANA / 60,
     }
     return rows, found | _measure_levels("".join(texts), len(texts))
+
+
+def measure_whole(
+    samples: Sequence[Sample], dataset: DatasetConfig, num_photos: int, full_hw: SizeHW | None = None
+) -> dict[str, float]:
+    """Writes one submission of `num_photos` rows, checked and all, and measures it: nothing is extrapolated.
+
+    A process of its own does it, as the script does, from maps that were written a moment before. Its workers are
+    started within the time that is measured.
+
+    Args:
+        samples: photos with masks, which become maps in turn.
+        dataset: their declaration.
+        num_photos: rows; the maps of three members take 30 KB a row, in the folder for temporary files, while it lasts.
+        full_hw: (height, width) that photos and masks are shrunk to first; None leaves them as they are.
+
+    Returns:
+        By what they are: photos, members, cores, minutes, ms a photo, MB of the csv.gz, MiB of the process and of its
+        largest worker at their peaks (resident, as the system counts it; 0: there was no worker).
+
+    Raises:
+        RuntimeError: it failed; it has said why.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        crowd = lay_out_crowd(Path(folder), samples, dataset, num_photos, full_hw)
+        lay_out_maps(crowd, dict.fromkeys(_MEMBERS, _SIZE_HW))
+        (Path(folder) / "dataset.json").write_text(crowd.dataset.model_dump_json(), encoding="utf-8")
+        command = [sys.executable, __file__, folder]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            raise RuntimeError(f"a submission must end well. Received: exit code {done.returncode}, see above")
+        found = json.loads(done.stdout.splitlines()[-1])
+        csv_bytes = crowd.project.submission_path(_NAME).stat().st_size
+    return {
+        "photos": num_photos,
+        "members": len(_MEMBERS),
+        "cores": count_cores(),
+        "minutes": found["seconds"] / 60,
+        "ms a photo": 1000 * found["seconds"] / num_photos,
+        "MB of csv.gz": csv_bytes / 1e6,
+        "MiB of the process at its peak": found["process_bytes"] / MIB,
+        "MiB of its largest worker at its peak": found["worker_bytes"] / MIB,
+    }
+
+
+def _write(folder: Path) -> dict[str, float]:
+    """What a child does."""
+    dataset = DatasetConfig.model_validate_json((folder / "dataset.json").read_text(encoding="utf-8"))
+    began = time.perf_counter()
+    write_submission(name_folders(folder), dataset, _NAME)
+    seconds = time.perf_counter() - began
+    # Workers wait for more for some minutes: what each held at most can still be read.
+    workers = [read_peak(child.pid) for child in psutil.Process().children(recursive=True)]
+    return {"seconds": seconds, "process_bytes": read_status("VmHWM"), "worker_bytes": max(workers, default=0)}
 
 
 def _list_steps(crowd: Crowd, folder: Path) -> tuple[dict[str, tuple[Step, Step]], list[str]]:
@@ -129,3 +193,7 @@ def _measure_levels(text: str, num_photos: int) -> dict[str, float]:
         found[f"ms a photo at level {level}"] = 1000 * (time.thread_time() - began) / num_photos
         found[f"KB a photo at level {level}"] = len(packed) / 1000 / num_photos
     return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(_write(Path(sys.argv[1]))))
