@@ -1,7 +1,8 @@
 """Keeps what experiments and ensemble reached, with their cost, in results/, and renders RESULTS.md from it."""
 
 from unets import cli
-from unets.inference.submission import find_submission
+from unets.inference.ensemble import read_ensemble
+from unets.inference.submission import name_submission
 from unets.origin import describe_origin
 from unets.results import record_ensemble, record_experiment, write_results_page
 
@@ -11,12 +12,12 @@ def main(stage: cli.Stage) -> None:
     project, origin = stage.project, describe_origin(stage.project.configs_dir)
     for name, experiment in stage.experiments.items():
         print(record_experiment(project, stage.dataset, name, experiment, origin))
-    submission_name = stage.args.name or find_submission(project, None).name.removesuffix(".csv.gz")
+    submission_name = stage.args.name or name_submission(read_ensemble(project, stage.ensemble_name))
     print(record_ensemble(project, stage.ensemble_name, submission_name, origin))
     print(write_results_page(stage.args.root))
 
 
 if __name__ == "__main__":
     parser = cli.build_parser(__doc__)
-    parser.add_argument("--name", help="of the submission (default: the newest)")
+    parser.add_argument("--name", help="of the submission (default: the one that `make submission` names so)")
     cli.run(main, parser)

@@ -1,9 +1,20 @@
 """Records and the page rendered from them."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from unets.results import render_results
+import pytest
+from inference.conftest import make_scene
+
+from unets.config import EnsembleConfig
+from unets.errors import InputError
+from unets.inference.ensemble import fit_ensemble, read_ensemble
+from unets.inference.submission import name_submission, write_submission
+from unets.results import check_made_of, render_results
+
+__all__ = ["make_scene"]
 
 RECORD = {
     "kind": "experiment",
@@ -59,3 +70,17 @@ def test_what_an_ensemble_is_made_of_stands_below_the_commands(tmp_path: Path) -
     assert render_results(tmp_path).endswith("both is made of, and what was tried:\n\n| member |\n\n| tried |\n")
     (tmp_path / "tiny" / "both.json").write_text(json.dumps(ensemble | {"members": [alone]}))
     assert "made of" not in render_results(tmp_path)  # nothing that the first table does not say
+
+
+def test_a_submission_of_another_ensemble_is_not_recorded_as_this_ones(make_scene: Callable[..., Any]) -> None:
+    project, dataset = make_scene(experiments="ab")
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",), threshold=0.5), jobs=1)
+    write_submission(project, dataset, jobs=1)
+    alone = read_ensemble(project, "ensemble")
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b"), threshold=0.5), jobs=1)
+    both = read_ensemble(project, "ensemble")
+    assert (name_submission(alone), name_submission(both)) == ("tiny_a", "tiny_ensemble")
+    check_made_of(project, alone, "tiny_a")
+    check_made_of(project, both, "tiny_ensemble")  # there is none: no score either
+    with pytest.raises(InputError, match=r"tiny_a\.json must be of the present ensemble\. .*with other members"):
+        check_made_of(project, both, "tiny_a")

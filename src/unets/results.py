@@ -20,6 +20,7 @@ from unets.origin import format_commit
 from unets.paths import Project
 from unets.runs import read_json, write_json, write_text
 
+_MADE_OF = {"members", "averaging", "threshold", "postprocessing"}  # what of an ensemble decides its submission
 _HEADER = """# Results
 
 Rendered from `results/*/*.json` by `make record`; nothing here is typed. Scores are means over photos at full size,
@@ -70,10 +71,14 @@ def record_experiment(
 
 
 def record_ensemble(project: Project, ensemble_name: str, submission_name: str, origin: Mapping[str, Any]) -> Path:
-    """Writes the record of an ensemble and of the submission made of it, with its score where there is one."""
+    """Writes the record of an ensemble and of the submission made of it, with its score where there is one.
+
+    Raises:
+        InputError: the submission of that name was made of something else.
+    """
     ensemble = read_ensemble(project, ensemble_name)
-    submission_path = project.submission_path(submission_name)
-    score_path = project.score_path(submission_path)
+    check_made_of(project, ensemble, submission_name)
+    score_path = project.score_path(project.submission_path(submission_name))
     metrics = [
         read_json(project.run_dir(member.experiment, fold) / "metrics.json")
         for member in ensemble.members
@@ -102,6 +107,24 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
         **origin,
     }
     return _write(project, submission_name, record)
+
+
+def check_made_of(project: Project, ensemble: Ensemble, submission_name: str) -> None:
+    """Checks that a submission, where there is one of that name, was made of an ensemble as it is now.
+
+    Raises:
+        InputError: it was not; its score is another's.
+    """
+    path = project.submission_path(submission_name).with_name(f"{submission_name}.json")
+    if not path.exists():
+        return
+    made, wanted = read_json(path), ensemble.model_dump(mode="json", include=_MADE_OF)
+    differing = [field for field in sorted(wanted) if made.get(field) != wanted[field]]
+    if differing:
+        raise InputError(
+            f"{path} must be of the present {ensemble.name}. Received: one of {made.get('ensemble', 'no ensemble')} "
+            f"with other {', '.join(differing)}. Run `make submission score`, or name another by NAME="
+        )
 
 
 def render_results(results_dir: Path) -> str:

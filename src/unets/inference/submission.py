@@ -117,7 +117,7 @@ def write_submission(
     """
     ensemble = read_ensemble(project, ensemble_name)
     sample_path, test = find_reference(dataset, project.input_dir)
-    name = name or _choose_name(ensemble)
+    name = name or name_submission(ensemble)
     path, folder = project.submission_path(name), project.submission_parts_dir(name)
     with hold(folder):
         made = _make_parts(project, ensemble, dataset, sample_path, test, folder, jobs)
@@ -273,7 +273,8 @@ def _find_size(photo: _Photo, dataset: DatasetConfig) -> SizeHW:
     return dataset.size_hw
 
 
-def _choose_name(ensemble: Ensemble) -> str:
+def name_submission(ensemble: Ensemble) -> str:
+    """Returns the name that an ensemble's submission has where none is given."""
     (first, *others) = ensemble.members
     is_experiment = not others and ensemble.name == "ensemble"
     return f"{ensemble.competition}_{first.experiment if is_experiment else ensemble.name}"
