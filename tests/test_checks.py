@@ -222,6 +222,17 @@ def test_duplicate_photos_are_noted(make_competition: MakeCompetition) -> None:
     )
 
 
+def test_many_equal_photos_are_not_all_named(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    for number in range(2, 8):
+        shutil.copy(
+            project.input_dir / "train" / "car000_01.jpg", project.input_dir / "test" / f"test000_{number:02d}.jpg"
+        )
+    (note,) = check(project).notes
+    named = " = ".join(["train/car000_01", "test/test000_02", "test/test000_03", "test/test000_04"])
+    assert note.endswith(f"groups: {named} = 3 more")
+
+
 def test_empty_and_odd_masks_are_noted(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=6, mask_format=None)
     path = project.input_dir / "train_masks.csv"

@@ -30,6 +30,7 @@ from unets.runs import fingerprint, write_text
 T = TypeVar("T")
 
 MAX_FAULTS_PRINTED = 50
+_MAX_TWINS = 4  # names of one set of equal photos that are printed
 CHUNK_SIZE = 64  # photos a task; what a kill can cost, per worker
 RULES_VERSION = 1  # raise it with every change of what is checked: all is then checked anew
 _GREY_MODES, _COLOUR_MODES = ("L", "LA", "1"), ("RGB", "RGBA", "P")  # Pillow's; 8 bits a channel
@@ -233,8 +234,13 @@ def _note_duplicates(records: Sequence[CheckedPhoto], groups: Mapping[tuple[str,
     sets = [twins for twins in by_digest.values() if len(twins) > 1]
     num_across = sum(len({groups[twin.split, twin.id] for twin in twins}) > 1 for twins in sets)
     if sets:
-        names = _list_names(" = ".join(f"{twin.split}/{twin.id}" for twin in twins) for twins in sets)
+        names = _list_names(_name_twins(twins) for twins in sets)
         yield f"{len(sets)} sets of byte-identical photos, {num_across} of them across groups: {names}"
+
+
+def _name_twins(twins: Sequence[CheckedPhoto]) -> str:
+    names = [f"{twin.split}/{twin.id}" for twin in twins[:_MAX_TWINS]]
+    return " = ".join(names) + (f" = {len(twins) - _MAX_TWINS} more" if len(twins) > _MAX_TWINS else "")
 
 
 def _note_shares(records: Sequence[CheckedPhoto]) -> Iterator[str]:
