@@ -137,8 +137,7 @@ class Crew:
             thread.start()
 
     def _work(self) -> None:
-        is_hired = True
-        while is_hired and (job := self._tasks.get()) is not None:
+        while (job := self._tasks.get()) is not None:
             future, call = job
             if future.set_running_or_notify_cancel():
                 began, cpu_began = time.perf_counter(), time.thread_time()
@@ -158,12 +157,11 @@ class Crew:
                 del result, error
             del job, future, call  # or the photo is held until the next comes
             with self._lock:
-                is_hired = len(self._threads) <= self.size
-                if not is_hired:
+                if len(self._threads) > self.size:
                     self._threads.remove(current_thread())
-        if is_hired:
-            with self._lock:
-                self._threads.remove(current_thread())
+                    return
+        with self._lock:
+            self._threads.remove(current_thread())
 
 
 def map_ahead(
