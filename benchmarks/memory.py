@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from footprint import read_status
 
 from unets.tables import render_table
 
@@ -129,7 +130,7 @@ def _measure(case: Case) -> dict[str, Any]:
     from unets.training.memory import measure_machine, measure_prediction, measure_training
 
     is_gpu = measure_machine().is_gpu
-    import_bytes = _read_status("VmRSS")
+    import_bytes = read_status("VmRSS")
     size_hw = (case.size_hw[0], case.size_hw[1])
     experiment = ExperimentConfig(
         data=DataConfig(size_hw=size_hw, batch_size=case.batch),
@@ -158,13 +159,7 @@ def _measure(case: Case) -> dict[str, Any]:
         for _ in range(_STEPS):
             predictor(photos)
         predicted = measure_prediction(net, 1, is_gpu=is_gpu).measure(2 * case.batch)
-    return {"predicted_bytes": predicted, "peak_bytes": _read_status("VmHWM"), "import_bytes": import_bytes}
-
-
-def _read_status(field_name: str) -> int:
-    """Reads VmRSS (held now) or VmHWM (the most ever held), in bytes; a child's own, unlike getrusage's."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(f"{field_name}:"))
+    return {"predicted_bytes": predicted, "peak_bytes": read_status("VmHWM"), "import_bytes": import_bytes}
 
 
 def _parse() -> argparse.Namespace:

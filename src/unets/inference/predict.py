@@ -12,7 +12,7 @@ from unets.data.geometry import SizeHW
 from unets.folds import hash_folds
 from unets.inference.maps import split_shards
 from unets.inference.sources import find_weights, fingerprint_maps
-from unets.inference.stream import Maker, Order, Store, find_missing, make_maps, order_all
+from unets.inference.stream import Maker, Order, Store, make_maps, order_all, take_stock
 from unets.paths import Project
 from unets.runs import hold
 from unets.snapshot import take_snapshot
@@ -101,7 +101,7 @@ def _order(
         for fold in weights_paths
         for samples in split_shards([s for s in catalog.train if folds[s.id] == fold], shard_size)
     ]
-    missing = find_missing(oof, oof_plan)
+    missing = take_stock(oof, oof_plan)
     orders = []
     for fold, path in weights_paths.items():
         shards = {index: samples for index, samples in missing.items() if folds[samples[0].id] == fold}

@@ -96,9 +96,10 @@ class _Shard:
     places: tuple[tuple[int, int], ...]
 
 
-def find_missing(store: Store, plan: Sequence[tuple[Sample, ...]]) -> dict[int, tuple[Sample, ...]]:
-    """Finds the shards that are missing from either folder of a store; reads every byte, and deletes damaged ones and
-    what a kill left half-written.
+def take_stock(store: Store, plan: Sequence[tuple[Sample, ...]]) -> dict[int, tuple[Sample, ...]]:
+    """Lists the shards that a store still needs, and deletes damaged ones and what a kill left half-written.
+
+    Reads every byte. A shard is needed where either folder lacks it.
 
     Args:
         store: where they should be.
@@ -131,9 +132,9 @@ def find_missing(store: Store, plan: Sequence[tuple[Sample, ...]]) -> dict[int, 
 
 
 def order_all(maker: Maker, samples: Sequence[Sample]) -> Order:
-    """Orders what is missing of a store that holds the maps of some photos; see `find_missing`."""
+    """Orders what is missing of a store that holds the maps of some photos; see `take_stock`."""
     plan = split_shards(samples, maker.experiment.prediction.shard_size)
-    return Order(maker=maker, shards=find_missing(maker.store, plan))
+    return Order(maker=maker, shards=take_stock(maker.store, plan))
 
 
 def make_maps(orders: Sequence[Order], *, what: str) -> None:
@@ -217,7 +218,7 @@ def make_shards(makers: Sequence[Maker], what: str, shards: Sequence[_Shard]) ->
         lambda made: _write(makers[made[0]].store, arithmetic[made[0]], *made[1:]), finished, workers=1, ahead=0
     ):
         pass
-    if crews.num_photos:  # else the first batch was all
+    if crews.is_settled:  # of a shorter run, photos were read before the count began
         logger.info("%s: %s", what, crews.describe())
 
 
@@ -299,6 +300,7 @@ class _Crews:
     nets: Crew
     writers: Crew
     num_photos: float = 0  # that came by since each maker's first batch, which compiles
+    is_settled: bool = False
 
     @classmethod
     def form(cls) -> Self:
@@ -308,7 +310,7 @@ class _Crews:
 
     def settle(self, maps: Iterator[T], num_makers: int) -> Iterator[T]:
         """Passes maps on, of so many makers a photo; chooses the numbers once enough have come by."""
-        began, is_settled = None, False
+        began = None
         for layers in maps:
             yield layers
             if began is None:
@@ -318,8 +320,8 @@ class _Crews:
                         crew.forget()
                 continue
             self.num_photos += 1 / num_makers
-            if not is_settled and time.perf_counter() - began >= _TRIAL_SECONDS:
-                is_settled = True
+            if not self.is_settled and time.perf_counter() - began >= _TRIAL_SECONDS:
+                self.is_settled = True
                 self.choose()
 
     def choose(self) -> None:
