@@ -80,6 +80,7 @@ def write_ensemble(project: Project, scores: dict[str, float], *, name: str = "e
         threshold=0.5,
         postprocessing=Postprocessing(),
         metric="dice",
+        truth={},
         folds=(0,),
         folds_sha256=hash_folds(project.folds_path),
         num_photos=len(scores),

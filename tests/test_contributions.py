@@ -44,6 +44,7 @@ def ensemble() -> Ensemble:
         threshold=0.5,
         postprocessing=Postprocessing(),
         metric="dice",
+        truth={},
         folds=(0, 1),
         folds_sha256="",
         num_photos=8,
@@ -56,7 +57,7 @@ def ensemble() -> Ensemble:
         gain_of_views=GAIN,
         member_scores=(
             MemberScore(experiment="a", score=0.985, interval=ALONE, score_first_view=0.984, gain=GAIN),
-            MemberScore(experiment="b", score=0.98, score_first_view=None, gain=NOTHING),
+            MemberScore(experiment="b", score=0.98, interval=ALONE, score_first_view=None, gain=NOTHING),
         ),
         trials=(
             Trial(what="weights", value="0.700 0.300", values_by_part=("0.7 0.3",) * 2, gain=GAIN, is_kept=True),
@@ -78,7 +79,7 @@ def test_it_says_what_each_part_gains_and_costs(project: Project, ensemble: Ense
     gain = ["0.0010000", "(0.0005000", "to", "0.0015000)"]
     nothing = ["0.0000000", "(-0.0001000", "to", "0.0001000)"]
     assert ["a", "0.7000", "0.98500", "(0.98000", "to", "0.99000)", "0.98400", "2.00", *gain, "a", "GPU"] in cells
-    assert ["b", "0.3000", "0.98000", "0.50", *nothing, "a", "GPU"] in cells
+    assert ["b", "0.3000", "0.98500", "(0.98000", "to", "0.99000)", "0.50", *nothing, "a", "GPU"] in cells
     assert ["all", "1.0000", "0.99000", "(0.98000", "to", "0.99500)", "2.50"] in cells
     assert ["weights,", "fitted", "0.700", "0.300", *gain, "kept"] in cells
     assert ["threshold", "0.48", *nothing, "left", "out"] in cells

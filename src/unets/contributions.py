@@ -54,7 +54,7 @@ def _render_member(score: MemberScore, weight: float, cost: dict[str, Any] | Non
     return (
         score.experiment,
         f"{weight:.4f}",
-        f"{score.score:.5f}" if score.interval is None else str(score.interval),
+        str(score.interval),
         "" if score.score_first_view is None else f"{score.score_first_view:.5f}",
         f"{cost['training_hours']:.2f}" if cost else "?",
         "" if score.gain is None else str(score.gain),

@@ -87,6 +87,7 @@ def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
             threshold=0.44,
             postprocessing={"max_components": 1},
             metric="dice",
+            truth={},
             folds=tuple(folds),
             folds_sha256="folds",
             num_photos=4,
@@ -98,7 +99,8 @@ def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
             gain_over_best_member=interval,
             gain_of_views=None,
             member_scores=tuple(
-                MemberScore(experiment=name, score=0.9, score_first_view=None, gain=None) for name in weights
+                MemberScore(experiment=name, score=0.9, interval=interval, score_first_view=None, gain=None)
+                for name in weights
             ),
             trials=(),
             start=Recipe(weights=(1.0,) * len(weights)),

@@ -311,13 +311,6 @@ def test_an_ensemble_judged_by_another_metric_or_truth_is_refused(
     check_ensemble(ensemble, dataset.model_copy(update={"photos": "elsewhere/{id}.jpg"}), configure("a"), [0, 1])
     with pytest.raises(InputError, match=expected):
         check_ensemble(ensemble, dataset.model_copy(update=changed), configure("a"), [0, 1])
-    # one of a version that did not note the truth is taken at its word
-    check_ensemble(
-        ensemble.model_copy(update={"truth": None}),
-        dataset.model_copy(update={"mask_values": (2,)}),
-        configure("a"),
-        [0, 1],
-    )
 
 
 def test_ensembles_are_kept_under_names(make_scene: MakeScene) -> None:

@@ -54,7 +54,7 @@ class MemberScore(Config):
     experiment: str
     score: float
     score_first_view: float | None  # its first view alone, without averaging over flips; None: no such maps
-    interval: Interval | None = None  # of the score; None: of a version that did not say
+    interval: Interval  # of the score
     gain: Interval | None  # of the ensemble over itself without this member, paired; None: it is the only one
 
 
@@ -88,7 +88,7 @@ class Ensemble(Config):
     recipe_without_fold: dict[int, Recipe]  # fitted on the other folds; empty where there is one fold
     recipe_without_part: tuple[Recipe, ...] = ()  # of one fold: fitted on the other parts of its groups
     part_of_group: dict[str, int] = Field(default_factory=dict)  # of one fold: which of them judged a group
-    truth: dict[str, Any] | None = None  # what of the dataset decides true masks; None: of a version that did not say
+    truth: dict[str, Any]  # what of the dataset decides true masks
     photo_hw: SizeHW | None = None  # size of all photos, whose pixels post-processing counts in; None: of many sizes
 
     @property
@@ -110,7 +110,7 @@ class Ensemble(Config):
         """Returns the recipes by which a fold's photos were scored.
 
         Raises:
-            InputError: it was not judged on that fold, or is of a version that did not say by what.
+            InputError: it was not judged on that fold.
         """
         if fold in self.recipe_without_fold:
             return Judges(recipes=(self.recipe_without_fold[fold],))
@@ -278,12 +278,11 @@ def check_ensemble(ensemble: Ensemble, dataset: DatasetConfig, config: EnsembleC
             f"The ensemble must be of {names}, folds {numbers}. Received: one of {','.join(found)}, folds "
             f"{','.join(map(str, ensemble.folds))}. Run `make ensemble EXP={names} FOLD={numbers}`"
         )
-    truth = _describe_truth(dataset)
-    wanted = {"metric": dataset.metric, **truth, **_describe_choices(config)}
-    made = {"metric": ensemble.metric, **truth, **(ensemble.truth or {}), **_describe_choices(ensemble.config)}
+    wanted = {"metric": dataset.metric, **_describe_truth(dataset), **_describe_choices(config)}
+    made = {"metric": ensemble.metric, **ensemble.truth, **_describe_choices(ensemble.config)}
     if wanted != made:
-        fields = [field for field in wanted if wanted[field] != made[field]]
-        asked, received = (", ".join(f"{f}={choices[f]}" for f in fields) for choices in (wanted, made))
+        fields = [field for field in wanted if wanted[field] != made.get(field)]
+        asked, received = (", ".join(f"{f}={choices.get(f)}" for f in fields) for choices in (wanted, made))
         raise InputError(f"The {ensemble.name} must be made with {asked}. Received: {received}. Run `make ensemble`")
 
 
