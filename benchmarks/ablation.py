@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unets.compare import Comparison, compare
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig, load_dataset
 from unets.errors import InputError
-from unets.origin import describe_origin
-from unets.paths import Project
+from unets.evaluation.compare import Comparison, compare
+from unets.store.paths import Project
+from unets.store.provenance import describe_origin
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPETITION = "carvana"

@@ -41,10 +41,10 @@ def main() -> None:
     from training import list_cases, measure_training_steps
     from waiting import measure_waiting
 
-    from unets.catalog import load_catalog
+    from unets.dataset.catalog import load_catalog
     from unets.nets.backend import describe_device
-    from unets.origin import describe_origin
-    from unets.runs import write_json
+    from unets.store.provenance import describe_origin
+    from unets.store.runs import write_json
     from unets.tables import render_table
 
     configs_dir = ROOT / "configs" / "carvana"

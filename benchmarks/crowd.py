@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 from measure import pick_evenly
 
-from unets.catalog import image_cell, load_catalog
 from unets.config import DatasetConfig, EnsembleConfig
+from unets.data.files import read_bytes
 from unets.data.geometry import SizeHW, cover, shrink
 from unets.data.io import read_image, write_image
+from unets.data.rle import encode_rle
 from unets.data.samples import Sample, read_mask
-from unets.files import read_bytes
-from unets.folds import write_folds
-from unets.inference.ensemble import fit_ensemble
-from unets.inference.maps import EncodedMap, encode_map, split_shards, write_shard
+from unets.dataset.catalog import image_cell, load_catalog
+from unets.dataset.folds import write_folds
+from unets.ensemble.ensemble import fit_ensemble
 from unets.log import show_progress
-from unets.paths import Project
-from unets.rle import encode_rle
+from unets.prediction.maps import EncodedMap, encode_map, split_shards, write_shard
+from unets.store.paths import Project
 
 _NUM_FILES = 64  # different photos; a file takes 65,000 hard links at most
 _NUM_TRAIN = 32  # of them are training photos too, for the ensemble's fit

@@ -9,8 +9,8 @@ from measure import Row, compare, pick_evenly, time_rounds
 from pycocotools import mask as coco
 
 from unets.config import DatasetConfig
+from unets.data.rle import encode_rle
 from unets.data.samples import Sample, read_mask
-from unets.rle import encode_rle
 
 _NUM_MASKS = 64
 

@@ -78,12 +78,12 @@ def _run(dataset: DatasetConfig, experiment: ExperimentConfig, input_dir: Path, 
 
 def _train(spec: dict[str, Any]) -> dict[str, int]:
     """What a child does."""
-    from unets.catalog import load_catalog
     from unets.data.batches import Batches
     from unets.data.cache import open_reader
+    from unets.dataset.catalog import load_catalog
     from unets.nets.backend import describe_device
-    from unets.parallel import count_cores
     from unets.training.learner import build_learner
+    from unets.workers.pool import count_cores
 
     describe_device()  # starts the backend
     import_bytes = read_status("VmRSS")

@@ -15,8 +15,8 @@ from pathlib import Path
 from crowd import lay_out_crowd, lay_out_maps, name_folders
 from footprint import MIB, read_status
 
-from unets.catalog import load_catalog
 from unets.config import DataConfig, DatasetConfig, ExperimentConfig, load_dataset
+from unets.dataset.catalog import load_catalog
 
 ROOT = Path(__file__).resolve().parent.parent
 NUMBERS = (1_000, 10_000, 100_064)
@@ -72,7 +72,7 @@ def _predict(folder: Path, dataset: DatasetConfig) -> None:
 
 
 def _submit(folder: Path, dataset: DatasetConfig) -> None:
-    from unets.inference.submission import write_submission
+    from unets.submission.submission import write_submission
 
     write_submission(name_folders(folder), dataset, "crowd")
 

@@ -16,11 +16,11 @@ from crowd import soften
 from measure import pick_evenly
 from nets import replace_table
 
-from unets.catalog import load_catalog
 from unets.config import load_dataset
 from unets.data.geometry import SizeHW
 from unets.data.samples import read_mask
-from unets.inference.maps import encode_map, open_maps, write_shard
+from unets.dataset.catalog import load_catalog
+from unets.prediction.maps import encode_map, open_maps, write_shard
 
 ROOT = Path(__file__).resolve().parent.parent
 BEGIN, END = "<!-- maps: written by benchmarks/map_sizes.py -->", "<!-- end of maps -->"

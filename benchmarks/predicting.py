@@ -20,28 +20,28 @@ from keras import ops
 from measure import Row, compare, drop_from_cache, pick_evenly, time_rounds
 from submitting import CARVANA
 
-from unets.catalog import Catalog
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.data.geometry import SizeHW
 from unets.data.io import read_image
+from unets.data.rle import encode_rle
 from unets.data.samples import Sample, read_full_size, read_mask
-from unets.folds import hash_folds
-from unets.inference import stream
-from unets.inference.blend import blend
-from unets.inference.loading import load_predictor
-from unets.inference.maps import encode_map, from_u8, open_maps
-from unets.inference.postprocess import to_masks
-from unets.inference.predict import predict_experiments
+from unets.dataset.catalog import Catalog
+from unets.dataset.folds import hash_folds
+from unets.ensemble.blend import blend
+from unets.ensemble.postprocess import to_masks
 from unets.nets import predictor as nets_of_predictor
 from unets.nets.backend import choose_precision
 from unets.nets.predictor import Predictor
 from unets.nets.unet import build_unet
-from unets.parallel import count_cores, map_ahead
-from unets.paths import Project
-from unets.rle import encode_rle
-from unets.runs import write_json
-from unets.snapshot import take_snapshot
+from unets.prediction import stream
+from unets.prediction.loading import load_predictor
+from unets.prediction.maps import encode_map, from_u8, open_maps
+from unets.prediction.predict import predict_experiments
+from unets.store.fingerprint import take_snapshot
+from unets.store.paths import Project
+from unets.store.runs import write_json
 from unets.tables import render_table
+from unets.workers.pool import count_cores, map_ahead
 
 # The first batch is always waited for, and a start takes 0.25 s of Keras: both must weigh little, as in earnest.
 # By the size of the net's photos: the more pixels, the fewer photos a round.

@@ -13,7 +13,7 @@ from typing import Any, Self
 import psutil
 from footprint import MIB
 
-from unets.runs import read_json, write_json
+from unets.store.runs import read_json, write_json
 from unets.tables import render_table
 
 # Seconds between two looks at a stage's memory. They begin short, or a stage of a second would not be seen at all, and

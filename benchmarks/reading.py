@@ -14,11 +14,11 @@ from unets.config import AugmentConfig, DatasetConfig
 from unets.data.augment import draw_colours, draw_warp, recolour, warp_pair
 from unets.data.batches import Batches
 from unets.data.cache import DiskReader, PairReader, open_reader
+from unets.data.files import read_bytes
 from unets.data.geometry import cover
 from unets.data.io import read_image
 from unets.data.samples import Sample, read_mask
-from unets.files import read_bytes
-from unets.parallel import map_ahead
+from unets.workers.pool import map_ahead
 
 SIZE_HW = (640, 959)
 BATCH_SIZE, WORKERS = 8, 2

@@ -29,7 +29,6 @@ from pathlib import Path
 from crowd import lay_out_crowd, name_folders
 from prices import Ledger, Price, pay, render_prices
 
-from unets.catalog import load_catalog
 from unets.config import (
     DataConfig,
     EnsembleConfig,
@@ -40,9 +39,10 @@ from unets.config import (
     load_dataset,
 )
 from unets.data.geometry import SizeHW
-from unets.origin import describe_commit, describe_origin
-from unets.paths import Project
-from unets.runs import write_json
+from unets.dataset.catalog import load_catalog
+from unets.store.paths import Project
+from unets.store.provenance import describe_commit, describe_origin
+from unets.store.runs import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPETITION = "crowd"

@@ -24,15 +24,15 @@ from measure import Row, compare, time_rounds
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
 from unets.data.io import encode_png
+from unets.data.rle import encode_rle
 from unets.data.samples import Sample
-from unets.inference.blend import blend
-from unets.inference.check import check_submission
-from unets.inference.maps import from_u8, open_maps
-from unets.inference.parts import pack, part_path, write_part
-from unets.inference.postprocess import to_masks
-from unets.inference.submission import write_submission
-from unets.parallel import count_cores
-from unets.rle import encode_rle
+from unets.ensemble.blend import blend
+from unets.ensemble.postprocess import to_masks
+from unets.prediction.maps import from_u8, open_maps
+from unets.store.parts import pack, part_path, write_part
+from unets.submission.check import check_submission
+from unets.submission.submission import write_submission
+from unets.workers.pool import count_cores
 
 _SIZE_HW, _MEMBERS = (640, 959), ("a", "b", "c")
 _WEIGHTS, _THRESHOLD = (1 / 3, 1 / 3, 1 / 3), 0.5

@@ -1,7 +1,7 @@
 """Downloads what is missing of a competition from Kaggle; goes on where it was stopped."""
 
 from unets import cli
-from unets.kaggle.data import get_data
+from unets.submission.kaggle.data import get_data
 
 
 def main(stage: cli.Stage) -> None:

@@ -1,7 +1,7 @@
 """Checks that every photo and mask is there, whole, and as the competition's dataset.py declares it."""
 
 from unets import cli
-from unets.checks import check_data
+from unets.dataset.checks import check_data
 from unets.errors import InputError
 
 

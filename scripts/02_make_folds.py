@@ -1,8 +1,8 @@
 """Deals the groups (cars) to folds, once, into models/<competition>/folds.csv."""
 
 from unets import cli
-from unets.catalog import load_catalog
-from unets.folds import write_folds
+from unets.dataset.catalog import load_catalog
+from unets.dataset.folds import write_folds
 
 
 def main(stage: cli.Stage) -> None:

@@ -8,14 +8,14 @@ import sys
 from functools import partial
 
 from unets import cli
-from unets.catalog import Catalog, load_catalog
-from unets.cluster import find_cluster
 from unets.config import ExperimentConfig
 from unets.data.cache import choose_shared_kind, measure_cache
-from unets.folds import hash_folds, read_folds
-from unets.parallel import run_tasks
-from unets.paths import Project
-from unets.training.devices import (
+from unets.dataset.catalog import Catalog, load_catalog
+from unets.dataset.folds import hash_folds, read_folds
+from unets.store.paths import Project
+from unets.training.order import deal_generations
+from unets.workers.cluster import find_cluster
+from unets.workers.devices import (
     Task,
     build_command,
     deal_devices,
@@ -23,7 +23,7 @@ from unets.training.devices import (
     train_on_devices,
     train_on_worker,
 )
-from unets.training.order import deal_generations
+from unets.workers.pool import run_tasks
 
 
 def main(stage: cli.Stage) -> None:

@@ -1,9 +1,9 @@
 """Predicts every photo: training photos by the fold that did not see them, test photos by the mean of the folds."""
 
 from unets import cli
-from unets.catalog import load_catalog
-from unets.folds import read_folds
-from unets.inference.oof import score_oof
+from unets.dataset.catalog import load_catalog
+from unets.dataset.folds import read_folds
+from unets.ensemble.oof import score_oof
 
 
 def main(stage: cli.Stage) -> None:
@@ -13,7 +13,7 @@ def main(stage: cli.Stage) -> None:
     folds = read_folds(project.folds_path, catalog)
     folds_of = {name: stage.list_folds(experiment) for name, experiment in stage.experiments.items()}
     cli.load_backend()  # takes seconds: after all that may be mistyped
-    from unets.inference.predict import predict_experiments
+    from unets.prediction.predict import predict_experiments
 
     predict_experiments(project, catalog, stage.experiments, folds=folds, use_folds=folds_of, anew=stage.args.anew)
     for name, use_folds in folds_of.items():

@@ -1,8 +1,8 @@
 """Judges the ensemble on out-of-fold maps; keeps of weights, threshold, post-processing what proves a gain."""
 
 from unets import cli
-from unets.contributions import render_contributions
-from unets.inference.ensemble import fit_ensemble
+from unets.ensemble.ensemble import fit_ensemble
+from unets.evaluation.contributions import render_contributions
 
 
 def main(stage: cli.Stage) -> None:

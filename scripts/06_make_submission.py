@@ -1,8 +1,8 @@
 """Turns the ensemble's test maps into a validated submission, in the order of sample_submission.csv."""
 
 from unets import cli
-from unets.inference.ensemble import check_ensemble, read_ensemble
-from unets.inference.submission import write_submission
+from unets.ensemble.ensemble import check_ensemble, read_ensemble
+from unets.submission.submission import write_submission
 
 
 def main(stage: cli.Stage) -> None:

@@ -1,8 +1,8 @@
 """Checks any submission: header, ids, order, count, and every run of every mask."""
 
 from unets import cli
-from unets.inference.check import check_submission, find_reference
-from unets.inference.submission import find_submission
+from unets.submission.check import check_submission, find_reference
+from unets.submission.submission import find_submission
 
 
 def main(stage: cli.Stage) -> None:

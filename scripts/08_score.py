@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from unets import cli
-from unets.catalog import load_catalog
-from unets.inference.score import score_submission
-from unets.inference.submission import find_submission
-from unets.runs import write_json
+from unets.dataset.catalog import load_catalog
+from unets.ensemble.score import score_submission
+from unets.store.runs import write_json
+from unets.submission.submission import find_submission
 
 
 def main(stage: cli.Stage) -> None:

@@ -1,7 +1,7 @@
 """Prints one table: the metric of experiments, ensemble and submission, and the seconds of each stage."""
 
 from unets import cli
-from unets.results import summarize
+from unets.evaluation.results import summarize
 
 
 def main(stage: cli.Stage) -> None:

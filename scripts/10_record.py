@@ -1,10 +1,10 @@
 """Keeps what experiments and ensemble reached, with their cost, in results/, and renders RESULTS.md from it."""
 
 from unets import cli
-from unets.inference.ensemble import read_ensemble
-from unets.inference.submission import name_submission
-from unets.origin import describe_origin
-from unets.results import record_ensemble, record_experiment, write_results_page
+from unets.ensemble.ensemble import read_ensemble
+from unets.evaluation.results import record_ensemble, record_experiment, write_results_page
+from unets.store.provenance import describe_origin
+from unets.submission.submission import name_submission
 
 
 def main(stage: cli.Stage) -> None:

@@ -3,7 +3,7 @@
 import shutil
 
 from unets import cli
-from unets.runs import hold
+from unets.store.runs import hold
 
 
 def main(stage: cli.Stage) -> None:

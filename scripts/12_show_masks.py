@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from unets import cli
-from unets.catalog import load_catalog, read_rle_csv
+from unets.data.drawing import Image, draw_contours, make_sheet
 from unets.data.geometry import SizeHW
 from unets.data.io import read_size, write_image
 from unets.data.samples import Sample, read_csv_mask, read_photo
-from unets.inference.submission import find_submission
-from unets.viz import Image, draw_contours, make_sheet
+from unets.dataset.catalog import load_catalog, read_rle_csv
+from unets.submission.submission import find_submission
 
 TILE_WIDTH = 480
 

@@ -1,8 +1,8 @@
 """Makes pseudo-labels: test photos' masks, where the ensemble is confident, as more training photos of each fold."""
 
 from unets import cli
-from unets.catalog import load_catalog
-from unets.inference.ensemble import check_ensemble, read_ensemble
+from unets.dataset.catalog import load_catalog
+from unets.ensemble.ensemble import check_ensemble, read_ensemble
 
 
 def main(stage: cli.Stage) -> None:
@@ -12,7 +12,7 @@ def main(stage: cli.Stage) -> None:
     check_ensemble(ensemble, stage.dataset, stage.ensemble, ensemble.folds)
     use_folds, catalog = stage.common_folds(), load_catalog(stage.dataset, project.input_dir)
     cli.load_backend()  # takes seconds: after all that may be mistyped
-    from unets.inference.pseudo_labels import make_pseudo_labels
+    from unets.ensemble.pseudo_labels import make_pseudo_labels
 
     make_pseudo_labels(
         project,

@@ -6,11 +6,11 @@ Exits with 1 where an experiment cannot be trained here, and says what can.
 from dataclasses import replace
 
 from unets import cli
-from unets.catalog import Catalog, load_catalog
 from unets.config import DatasetConfig
+from unets.dataset.catalog import Catalog, load_catalog
+from unets.dataset.pseudo_labels import count_pseudo_labels
 from unets.errors import InputError
-from unets.paths import Project
-from unets.pseudo_labels import count_pseudo_labels
+from unets.store.paths import Project
 
 
 def main(stage: cli.Stage) -> None:

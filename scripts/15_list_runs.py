@@ -6,7 +6,7 @@
 from unets import cli
 from unets.config import ExperimentConfig
 from unets.errors import InputError
-from unets.inventory import list_judgements, list_runs, render_inventory
+from unets.evaluation.runs import list_judgements, list_runs, render_inventory
 
 
 def main(stage: cli.Stage) -> None:

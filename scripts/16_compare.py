@@ -1,7 +1,7 @@
 """Compares two experiments or ensembles on the same out-of-fold photos: paired difference with interval, and cost."""
 
 from unets import cli
-from unets.compare import compare, render_comparison
+from unets.evaluation.compare import compare, render_comparison
 
 
 def main(stage: cli.Stage) -> None:

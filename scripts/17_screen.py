@@ -1,8 +1,8 @@
 """Looks at every test photo as the ensemble sees it, without truth; the oddest come first, with pictures, in a page."""
 
 from unets import cli
-from unets.inference.ensemble import check_ensemble, read_ensemble
-from unets.screen.screening import screen_test
+from unets.ensemble.ensemble import check_ensemble, read_ensemble
+from unets.pages.screen.screening import screen_test
 
 
 def main(stage: cli.Stage) -> None:

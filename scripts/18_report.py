@@ -3,7 +3,7 @@
 from functools import partial
 
 from unets import cli
-from unets.report.reporting import Wish, write_report
+from unets.pages.report.reporting import Wish, write_report
 
 
 def main(stage: cli.Stage) -> None:

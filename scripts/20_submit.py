@@ -3,10 +3,10 @@
 import logging
 
 from unets import cli
-from unets.inference.submission import find_submission
-from unets.kaggle.submissions import check_before, record_sent, submit
-from unets.origin import describe_origin
-from unets.results import write_results_page
+from unets.evaluation.results import write_results_page
+from unets.store.provenance import describe_origin
+from unets.submission.kaggle.submissions import check_before, record_sent, submit
+from unets.submission.submission import find_submission
 
 logger = logging.getLogger("unets.submit")
 

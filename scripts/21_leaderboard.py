@@ -1,9 +1,9 @@
 """Compares what Kaggle scored of ours with its leaderboard: rank, share, medal; adds new scores to RESULTS.md."""
 
 from unets import cli
-from unets.kaggle.client import find_competition, sign_in
-from unets.kaggle.leaderboard import compare_with_board
-from unets.results import write_results_page
+from unets.evaluation.results import write_results_page
+from unets.submission.kaggle.client import find_competition, sign_in
+from unets.submission.kaggle.leaderboard import compare_with_board
 
 
 def main(stage: cli.Stage) -> None:

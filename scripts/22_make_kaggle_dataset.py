@@ -5,10 +5,17 @@ The kernel is pushed by `kaggle kernels push -p models/<competition>/kaggle/kern
 
 from unets import cli
 from unets.config import load_experiment
-from unets.inference.ensemble import check_ensemble, read_ensemble
-from unets.kaggle.client import sign_in
-from unets.kaggle.dataset import NOTEBOOK, build_dataset, build_kernel, check_owner, name_slug, upload_dataset
-from unets.origin import describe_commit
+from unets.ensemble.ensemble import check_ensemble, read_ensemble
+from unets.store.provenance import describe_commit
+from unets.submission.kaggle.client import sign_in
+from unets.submission.kaggle.dataset import (
+    NOTEBOOK,
+    build_dataset,
+    build_kernel,
+    check_owner,
+    name_slug,
+    upload_dataset,
+)
 
 
 def main(stage: cli.Stage) -> None:

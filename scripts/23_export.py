@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import partial
 
 from unets import cli
+from unets.ensemble.ensemble import check_ensemble, read_ensemble
 from unets.export.formats import FORMATS, check_formats
 from unets.export.sources import ModelSource, open_ensemble, open_runs
-from unets.inference.ensemble import check_ensemble, read_ensemble
 
 
 def main(stage: cli.Stage) -> None:

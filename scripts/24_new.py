@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from unets import cli
-from unets.layout.newcomer import welcome
-from unets.layout.text import render_guess
+from unets.dataset.layout.newcomer import welcome
+from unets.dataset.layout.text import render_guess
 
 
 def main(stage: cli.Stage) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from unets import cli
-from unets.kaggle.kernel import imitate_kernel
-from unets.notebooks import DEMO, check_finished, execute_notebook, list_notebooks
+from unets.pages.notebooks import DEMO, check_finished, execute_notebook, list_notebooks
+from unets.submission.kaggle.kernel import imitate_kernel
 
 IN_KERNEL = "06"  # runs in a Kaggle kernel, here an imitated one
 

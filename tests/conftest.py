@@ -19,8 +19,8 @@ from hypothesis import settings
 from PIL import Image
 
 from unets.config import DatasetConfig, SizeHW
-from unets.paths import Project
-from unets.rle import encode_rle
+from unets.data.rle import encode_rle
+from unets.store.paths import Project
 
 # Before any test loads it: TensorFlow notes each batch that a test makes fail ("Error occurred when finalizing ...").
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from unets.catalog import load_catalog
+from tests import ROOT
 from unets.config import load_dataset
-from unets.parallel import count_cores
-from unets.paths import Project
+from unets.dataset.catalog import load_catalog
+from unets.store.paths import Project
+from unets.workers.pool import count_cores
 
-BENCHMARKS_DIR = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS_DIR = ROOT / "benchmarks"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="benchmarks read /proc")
 
 LAST = "06_make_submission"

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from tests import ROOT
 from unets import cli
 from unets.config import list_experiments
 from unets.errors import InputError
 from unets.log import LOGGER_NAME
-from unets.paths import Project
+from unets.store.paths import Project
 
-ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted((ROOT / "scripts").glob("[0-9][0-9]_*.py"))
 EXPERIMENTS = {
     "unet_a": "ExperimentConfig()",
@@ -283,9 +283,9 @@ def test_what_others_start_from_is_trained_before_them_on_several_devices(
     write_config(project, "unet_a", f"EXPERIMENT = {start}")
     assert run_script("02") == 0
     dealt: list[list[str]] = []
-    monkeypatch.setattr("unets.training.devices.deal_devices", lambda jobs: [1, 2, 3])
+    monkeypatch.setattr("unets.workers.devices.deal_devices", lambda jobs: [1, 2, 3])
     monkeypatch.setattr(
-        "unets.training.devices.train_on_devices", lambda tasks, *_: dealt.append([str(task) for task in tasks])
+        "unets.workers.devices.train_on_devices", lambda tasks, *_: dealt.append([str(task) for task in tasks])
     )
     assert run_script("03", "--exp", "unet_a,unet_b,unet_c") == 0
     assert dealt == [["unet_b fold 1", "unet_c fold 0"], ["unet_a fold 0", "unet_a fold 1"]]
@@ -360,7 +360,7 @@ def test_a_plan_that_cannot_work_is_told_in_full_and_fails(
 HOLD = """
 import sys
 from pathlib import Path
-from unets.runs import hold
+from unets.store.runs import hold
 sys.argv[0] = "scripts/06_make_submission.py"
 with hold(Path(sys.argv[1])):
     print("held", flush=True)

@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
-from unets.paths import Project
+from tests import ROOT
+from unets.store.paths import Project
 
 pytestmark = pytest.mark.slow
 
-SCRIPTS_DIR = Path(__file__).parents[1] / "scripts"
+SCRIPTS_DIR = ROOT / "scripts"
 SUBMISSION = "submissions/tiny/tiny_ensemble.csv.gz"
 STAGES = ("01", "02", "03", "04", "05", "06")
 EXPERIMENT = """from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig

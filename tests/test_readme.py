@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests import ROOT
 from unets.config import DatasetConfig, EnsembleConfig, ExperimentConfig, list_experiments, load_dataset, load_ensemble
-from unets.results import render_results
+from unets.evaluation.results import render_results
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 
-from unets.catalog import load_catalog, read_rle_csv
 from unets.config import (
     AugmentConfig,
     DataConfig,
@@ -15,13 +14,14 @@ from unets.config import (
     TrainingConfig,
     load_dataset,
 )
-from unets.folds import hash_folds, write_folds
-from unets.inference.ensemble import fit_ensemble
-from unets.inference.maps import open_maps
-from unets.inference.oof import score_oof
-from unets.inference.score import score_submission
-from unets.inference.submission import write_submission
-from unets.paths import Project
+from unets.dataset.catalog import load_catalog, read_rle_csv
+from unets.dataset.folds import hash_folds, write_folds
+from unets.ensemble.ensemble import fit_ensemble
+from unets.ensemble.oof import score_oof
+from unets.ensemble.score import score_submission
+from unets.prediction.maps import open_maps
+from unets.store.paths import Project
+from unets.submission.submission import write_submission
 
 CLASSES = ("body", "glass")
 EXPERIMENT = ExperimentConfig(
@@ -34,7 +34,7 @@ EXPERIMENT = ExperimentConfig(
 
 @pytest.mark.slow
 def test_two_classes_from_photos_to_score(make_competition: Callable[..., Project]) -> None:
-    from unets.inference.predict import predict_experiments
+    from unets.prediction.predict import predict_experiments
     from unets.training.fold import train_experiment
 
     project = make_competition(classes=CLASSES, mask_format="png", rle_order="column", size_hw=(64, 96))

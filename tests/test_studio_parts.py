@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unets.catalog import load_catalog
+from tests import ROOT
 from unets.config import (
     DataConfig,
     EnsembleConfig,
@@ -15,15 +15,16 @@ from unets.config import (
     TrainingConfig,
     load_dataset,
 )
-from unets.folds import hash_folds, write_folds
-from unets.inference.ensemble import fit_ensemble
-from unets.inference.oof import score_oof
-from unets.inference.score import score_submission
-from unets.inference.submission import write_submission
-from unets.paths import Project
+from unets.dataset.catalog import load_catalog
+from unets.dataset.folds import hash_folds, write_folds
+from unets.ensemble.ensemble import fit_ensemble
+from unets.ensemble.oof import score_oof
+from unets.ensemble.score import score_submission
+from unets.store.paths import Project
 from unets.studio.competition import write_competition
+from unets.submission.submission import write_submission
 
-CONFIGS_DIR = Path(__file__).parents[1] / "configs" / "studio_parts"
+CONFIGS_DIR = ROOT / "configs" / "studio_parts"
 SIZE_HW = (96, 144)
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=(48, 72), batch_size=4),
@@ -35,7 +36,7 @@ EXPERIMENT = ExperimentConfig(
 
 @pytest.mark.slow
 def test_parts_from_rendering_to_score(tmp_path: Path) -> None:
-    from unets.inference.predict import predict_experiments
+    from unets.prediction.predict import predict_experiments
     from unets.training.fold import train_experiment
 
     project = Project(

@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from unets.data.photo import read_photo as read_photo
+    from unets.data.rle import decode_rle as decode_rle
+    from unets.data.rle import encode_rle as encode_rle
     from unets.errors import InputError as InputError
     from unets.export.trained import TrainedModel as TrainedModel
     from unets.export.trained import load_model as load_model
-    from unets.metrics import dice as dice
-    from unets.metrics import iou as iou
-    from unets.rle import decode_rle as decode_rle
-    from unets.rle import encode_rle as encode_rle
+    from unets.metrics.masks import dice as dice
+    from unets.metrics.masks import iou as iou
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "InputError": "unets.errors",
     "TrainedModel": "unets.export.trained",
-    "decode_rle": "unets.rle",
-    "dice": "unets.metrics",
-    "encode_rle": "unets.rle",
-    "iou": "unets.metrics",
+    "decode_rle": "unets.data.rle",
+    "dice": "unets.metrics.masks",
+    "encode_rle": "unets.data.rle",
+    "iou": "unets.metrics.masks",
     "load_model": "unets.export.trained",
     "read_photo": "unets.data.photo",
 }

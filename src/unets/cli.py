@@ -16,7 +16,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from unets.cluster import use_cluster
 from unets.config import (
     DatasetConfig,
     EnsembleConfig,
@@ -28,8 +27,9 @@ from unets.config import (
 )
 from unets.errors import InputError
 from unets.log import set_up_logging
-from unets.paths import Project
-from unets.runs import hold, name_program
+from unets.store.paths import Project
+from unets.store.runs import hold, name_program
+from unets.workers.cluster import use_cluster
 
 logger = logging.getLogger(__name__)
 

@@ -68,8 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def mask_photos(args: argparse.Namespace) -> None:
     """Makes the masks that are missing."""
-    from unets.masking.masking import make_masks, plan_masks
-    from unets.masking.photos import plan_tasks
+    from unets.export.masking import make_masks, plan_masks
+    from unets.export.photos import plan_tasks
 
     source = open_model(args.model)
     tasks = plan_tasks(args.photos, args.out, cutout=args.cutout, overlay=args.overlay)

@@ -21,7 +21,7 @@ from unets.data.augment import (
     warp,
     warp_pair,
 )
-from unets.metrics import dice
+from unets.metrics.masks import dice
 
 Image = npt.NDArray[np.uint8]
 

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unets.catalog import Catalog, load_catalog
 from unets.config import load_dataset
 from unets.data import cache
 from unets.data.cache import (
@@ -25,7 +24,8 @@ from unets.data.cache import (
     measure_cache,
     open_reader,
 )
-from unets.paths import Project
+from unets.dataset.catalog import Catalog, load_catalog
+from unets.store.paths import Project
 
 SIZE_HW = (32, 48)
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unets.catalog import load_catalog
 from unets.config import DatasetConfig, load_dataset
 from unets.data.samples import (
     VOID,
@@ -19,8 +18,9 @@ from unets.data.samples import (
     read_full_size,
     read_mask,
 )
+from unets.dataset.catalog import load_catalog
 from unets.errors import InputError
-from unets.paths import Project
+from unets.store.paths import Project
 
 
 def make_sample(folder: Path, values: list[list[int]] | None = None, rles: tuple[str, ...] | None = None) -> Sample:

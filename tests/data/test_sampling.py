@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unets.catalog import load_catalog
 from unets.config import load_dataset
 from unets.data import sampling
 from unets.data.samples import Sample
 from unets.data.sampling import find_classes, weigh_classes, weigh_groups, weigh_samples
-from unets.paths import Project
+from unets.dataset.catalog import load_catalog
+from unets.store.paths import Project
 
 
 def test_groups_by_hand() -> None:

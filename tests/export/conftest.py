@@ -16,11 +16,11 @@ from unets.config import (
     PredictionConfig,
     TrainingConfig,
 )
-from unets.inference.ensemble import Ensemble, Member, MemberScore
-from unets.inference.recipe import Recipe
-from unets.inference.sources import fingerprint_maps
-from unets.intervals import Interval
-from unets.snapshot import take_snapshot, write_snapshot
+from unets.ensemble.ensemble import Ensemble, Member, MemberScore
+from unets.ensemble.recipe import Recipe
+from unets.metrics.intervals import Interval
+from unets.prediction.sources import fingerprint_maps
+from unets.store.fingerprint import take_snapshot, write_snapshot
 
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=(32, 48)),

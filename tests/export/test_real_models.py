@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import unets
-from unets.catalog import load_catalog, read_rle_csv
+from tests import ROOT
 from unets.config import (
     DataConfig,
     EnsembleConfig,
@@ -28,25 +28,26 @@ from unets.config import (
     load_dataset,
 )
 from unets.data.photo import Photo
+from unets.data.rle import decode_rle
+from unets.dataset.catalog import load_catalog, read_rle_csv
+from unets.dataset.folds import hash_folds, write_folds
+from unets.ensemble.ensemble import fit_ensemble
 from unets.errors import InputError
 from unets.export.exporting import TrialPhoto, TrialPhotos, export_models, try_files, write_formats
 from unets.export.formats import FORMATS
+from unets.export.masking import make_masks, plan_masks
 from unets.export.model_file import write_model_file
+from unets.export.photos import plan_tasks
 from unets.export.portable import build_portable
 from unets.export.sources import open_model
 from unets.export.trained import TrainedModel, load_model
-from unets.folds import hash_folds, write_folds
-from unets.inference.ensemble import fit_ensemble
-from unets.inference.predict import predict_experiments
-from unets.inference.submission import write_submission
-from unets.masking.masking import make_masks, plan_masks
-from unets.masking.photos import plan_tasks
 from unets.nets.losses import to_probs
 from unets.nets.unet import build_unet
-from unets.paths import Project
-from unets.rle import decode_rle
-from unets.snapshot import take_snapshot, write_snapshot
-from unets.tensors import TensorFile, write_tensors
+from unets.prediction.predict import predict_experiments
+from unets.store.fingerprint import take_snapshot, write_snapshot
+from unets.store.paths import Project
+from unets.store.tensors import TensorFile, write_tensors
+from unets.submission.submission import write_submission
 
 pytestmark = pytest.mark.slow
 
@@ -152,7 +153,7 @@ def test_a_model_file_has_the_bits_of_what_it_was_made_of(project: Project, mode
 
 
 def test_the_public_api_does_what_the_readme_shows(model_path: Path, project: Project) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (block,) = (found for found in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) if "load_model" in found)
     photo = sorted((project.input_dir / "test").iterdir())[0]
     for name, path in {"carvana_ensemble.safetensors": model_path, "photo.jpg": photo}.items():

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 from unets.config import DatasetConfig, Postprocessing, PredictionConfig
+from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
 from unets.export.card import ModelCard, render_card
 from unets.export.sources import CARD_KEY, FORMAT_VERSION, VERSION_KEY, ModelSource, open_model
-from unets.inference.recipe import Recipe
-from unets.tensors import TensorFile, write_tensors
+from unets.store.tensors import TensorFile, write_tensors
 
 from .conftest import DATASET, EXPERIMENT
 

@@ -2,18 +2,17 @@
 
 import importlib.util
 import re
-from pathlib import Path
 from typing import Any
 
 import keras
 import pytest
 from keras import layers
 
+from tests import ROOT
 from unets.config import ModelConfig
 from unets.nets.cost import count_multiply_adds, count_parameters, measure_cost
 from unets.nets.unet import build_unet
 
-ROOT = Path(__file__).parents[2]
 TINY = ModelConfig(depth=2, base_filters=4)
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unets.metrics import dice
+from unets.metrics.masks import dice
 from unets.nets.metrics import MeanDice
 
 

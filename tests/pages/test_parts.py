@@ -53,7 +53,7 @@ def measure_contrast(first: str, second: str) -> float:
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_what_is_read_stands_out_from_what_it_stands_on(theme: str) -> None:
-    style = read_part("unets.pages", "house.css") + read_part("unets.report", "page.css")
+    style = read_part("unets.pages", "house.css") + read_part("unets.pages.report", "page.css")
     found = re.findall(r"--(\w+): light-dark\((#\w{6}), (#\w{6})\)", style)
     colours = {name: light if theme == "light" else dark for name, light, dark in found}
     assert measure_contrast("#000000", "#ffffff") == pytest.approx(21)

@@ -2,21 +2,21 @@
 
 import csv
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from unets.checks import check_data
+from tests import ROOT
 from unets.config import load_dataset
+from unets.dataset.checks import check_data
 from unets.errors import InputError
-from unets.paths import Project
+from unets.store.paths import Project
 from unets.studio.cars import build_car
 from unets.studio.competition import write_competition, write_mask
 from unets.studio.render import render_mask
 
-CONFIGS_DIR = Path(__file__).parents[2] / "configs"
+CONFIGS_DIR = ROOT / "configs"
 SIZE_HW = (96, 144)
 SEED = 7
 

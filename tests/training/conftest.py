@@ -12,11 +12,11 @@ import keras
 import numpy as np
 import pytest
 
-from unets.catalog import Catalog, load_catalog
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig, load_dataset
 from unets.data.cache import DiskReader, PairReader, open_reader
-from unets.folds import hash_folds, write_folds
-from unets.paths import Project
+from unets.dataset.catalog import Catalog, load_catalog
+from unets.dataset.folds import hash_folds, write_folds
+from unets.store.paths import Project
 from unets.training import panel
 from unets.training.fold import train_fold
 

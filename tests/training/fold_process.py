@@ -14,11 +14,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from unets.catalog import load_catalog
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig, load_dataset
 from unets.data.cache import open_reader
-from unets.folds import hash_folds, read_folds
-from unets.paths import Project
+from unets.dataset.catalog import load_catalog
+from unets.dataset.folds import hash_folds, read_folds
+from unets.store.paths import Project
 from unets.training import panel
 from unets.training.fold import train_fold
 

@@ -334,7 +334,7 @@ def test_a_fold_that_another_process_trains_is_refused(run_dir: Path, scene: Sce
     program = f"""
 import sys
 from pathlib import Path
-from unets.runs import hold
+from unets.store.runs import hold
 with hold(Path({str(run_dir)!r})):
     print("held", flush=True)
     sys.stdin.read()

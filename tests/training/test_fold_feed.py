@@ -11,16 +11,16 @@ import keras
 import numpy as np
 import pytest
 
-from unets.catalog import Catalog, load_catalog
 from unets.config import load_dataset
 from unets.data.batches import Batches
 from unets.data.io import read_image
+from unets.dataset.catalog import Catalog, load_catalog
+from unets.dataset.folds import hash_folds, write_folds
 from unets.errors import InputError
-from unets.folds import hash_folds, write_folds
 from unets.nets.losses import build_loss
 from unets.nets.unet import build_unet
-from unets.paths import Project
-from unets.runs import hash_file
+from unets.store.paths import Project
+from unets.store.runs import hash_file
 from unets.training import fold
 from unets.training.fold import split_batches, train_experiment
 from unets.training.state import RunFiles

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests import ROOT
 from unets.config import (
     DataConfig,
     DatasetConfig,
@@ -18,7 +19,7 @@ from unets.config import (
 )
 from unets.errors import InputError
 from unets.nets.unet import build_unet
-from unets.paths import Project
+from unets.store.paths import Project
 from unets.training import memory, planner, probe
 from unets.training.memory import (
     GIB,
@@ -42,7 +43,6 @@ from unets.training.planner import (
 from unets.training.price import CARDS_GB, render_plan, render_total
 from unets.training.probe import Speed
 
-ROOT = Path(__file__).parents[2]
 DATASET = DatasetConfig(size_hw=(64, 96), num_folds=5)
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=(64, 96), batch_size=12, cache="none"),

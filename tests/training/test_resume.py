@@ -14,10 +14,11 @@ import h5py
 import numpy as np
 import pytest
 
-from unets.catalog import load_catalog
+from tests import ROOT
 from unets.config import load_dataset
-from unets.folds import write_folds
-from unets.paths import Project
+from unets.dataset.catalog import load_catalog
+from unets.dataset.folds import write_folds
+from unets.store.paths import Project
 
 pytestmark = pytest.mark.slow
 
@@ -57,7 +58,7 @@ class Trainer:
             text=True,
             check=True,
             env=os.environ | environment | {"TF_CPP_MIN_LOG_LEVEL": "2"},
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
         )
         codes = [int(line) for line in done.stdout.split()]
         assert set(codes) <= {0, KILLED}, done.stderr

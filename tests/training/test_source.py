@@ -9,7 +9,7 @@ import pytest
 from unets.config import DataConfig, DatasetConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from unets.errors import InputError
 from unets.nets.unet import build_unet
-from unets.snapshot import take_snapshot, write_snapshot
+from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.training.source import find_source, load_first_weights
 
 MODEL = {"depth": 2, "base_filters": 2}

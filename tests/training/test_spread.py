@@ -17,11 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from unets.catalog import Catalog
 from unets.config import DataConfig, DatasetConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from unets.data.batches import Batches
 from unets.data.cache import ArrayReader
 from unets.data.samples import Sample
+from unets.dataset.catalog import Catalog
 from unets.errors import InputError
 from unets.nets import backend, blocks
 from unets.nets.losses import build_loss

@@ -13,11 +13,11 @@ import psutil
 from filelock import FileLock
 
 from unets.config import DatasetConfig
+from unets.data.files import read_stamp
 from unets.data.geometry import SizeHW
 from unets.data.samples import Sample, has_rle_mask, read_coverage, read_photo
-from unets.files import read_stamp
-from unets.parallel import run_tasks
-from unets.runs import fingerprint
+from unets.store.runs import fingerprint
+from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from unets.data.files import read_bytes
 from unets.data.geometry import SizeHW, shrink
 from unets.errors import InputError
-from unets.files import read_bytes
-from unets.runs import atomic_path
+from unets.store.runs import atomic_path
 
 # The orientation tag is ignored everywhere: masks are drawn over the stored pixels.
 _DECODE_FLAGS = {

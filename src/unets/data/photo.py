@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from unets.data.files import read_bytes
 from unets.data.geometry import SizeHW, shrink
 from unets.data.io import decode_image
 from unets.errors import InputError
-from unets.files import read_bytes
 
 ImageU8 = npt.NDArray[np.uint8]
 

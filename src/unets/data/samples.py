@@ -9,8 +9,8 @@ import numpy.typing as npt
 from unets.config import DatasetConfig, MaskValue
 from unets.data.geometry import SizeHW, cover
 from unets.data.io import read_colour_image, read_image, read_index_image, read_size
+from unets.data.rle import decode_rle
 from unets.errors import InputError
-from unets.rle import decode_rle
 
 VOID = 255  # class index of a pixel that nobody labelled
 _UNDECLARED = 254  # of a value that the dataset does not declare

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from unets.config import DatasetConfig
 from unets.data.samples import Sample, read_mask
-from unets.parallel import run_tasks
+from unets.workers.pool import run_tasks
 
 Weights = npt.NDArray[np.float64]
 

@@ -6,11 +6,11 @@ from typing import Any, Literal, Self
 from pydantic import model_validator
 
 from unets.config import Config, ExperimentConfig, Postprocessing, SizeHW
-from unets.inference.recipe import Recipe
-from unets.inference.sources import fingerprint_nets
-from unets.intervals import Interval
-from unets.origin import format_commit
-from unets.runs import fingerprint
+from unets.ensemble.recipe import Recipe
+from unets.metrics.intervals import Interval
+from unets.prediction.sources import fingerprint_nets
+from unets.store.provenance import format_commit
+from unets.store.runs import fingerprint
 from unets.tables import render_table
 
 

@@ -18,9 +18,9 @@ from unets.export.model_file import write_model_file
 from unets.export.onnx import open_onnx, write_onnx
 from unets.export.portable import build_portable
 from unets.export.sources import ModelSource
-from unets.intervals import Interval, bootstrap_mean
 from unets.log import show_progress
-from unets.runs import write_text
+from unets.metrics.intervals import Interval, bootstrap_mean
+from unets.store.runs import write_text
 
 logger = logging.getLogger(__name__)
 

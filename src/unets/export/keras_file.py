@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from unets.runs import atomic_path
+from unets.store.runs import atomic_path
 
 ImagesU8 = npt.NDArray[np.uint8]
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from unets.errors import InputError
 from unets.export.portable import INPUT_NAME
-from unets.parallel import count_cores
-from unets.runs import atomic_path
+from unets.store.runs import atomic_path
+from unets.workers.pool import count_cores
 
 ImagesU8 = npt.NDArray[np.uint8]
 Variant = Literal["float32", "float16", "int8"]

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from unets.export.card import ModelCard
 from unets.export.sources import CARD_KEY, FORMAT_VERSION, VERSION_KEY, ModelSource, name_net
-from unets.inference.loading import load_net
 from unets.nets.weights import get_weights
-from unets.origin import describe_origin
-from unets.tensors import write_tensors
+from unets.prediction.loading import load_net
+from unets.store.provenance import describe_origin
+from unets.store.tensors import write_tensors
 
 
 def write_model_file(source: ModelSource, path: Path) -> ModelCard:

@@ -7,12 +7,12 @@ import keras
 from keras import layers, ops
 
 from unets.config import ExperimentConfig
-from unets.inference.loading import load_net
-from unets.inference.sources import StoredWeights
 from unets.nets.blocks import DepthToSpace, ReflectPad, SpaceToDepth
 from unets.nets.normalization import BatchNorm
 from unets.nets.unet import take_logits
 from unets.nets.weights import get_weights, set_weights
+from unets.prediction.loading import load_net
+from unets.prediction.sources import StoredWeights
 
 Tensor = Any
 

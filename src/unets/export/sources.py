@@ -14,17 +14,17 @@ import numpy as np
 
 from unets import __version__
 from unets.config import ExperimentConfig
+from unets.ensemble.ensemble import Ensemble, Member
+from unets.ensemble.recipe import Recipe
+from unets.ensemble.score import DEFAULT_THRESHOLD
 from unets.errors import InputError
+from unets.evaluation.runs import read_scores
 from unets.export.card import MemberCard, ModelCard, NetCard
-from unets.inference.ensemble import Ensemble, Member
-from unets.inference.recipe import Recipe
-from unets.inference.score import DEFAULT_THRESHOLD
-from unets.inference.sources import StoredWeights, find_weights, fingerprint_nets
-from unets.intervals import Interval, bootstrap_mean
-from unets.inventory import read_scores
-from unets.runs import hash_file, read_json
-from unets.snapshot import SNAPSHOT
-from unets.tensors import TensorFile
+from unets.metrics.intervals import Interval, bootstrap_mean
+from unets.prediction.sources import StoredWeights, find_weights, fingerprint_nets
+from unets.store.fingerprint import SNAPSHOT
+from unets.store.runs import hash_file, read_json
+from unets.store.tensors import TensorFile
 
 Weights = Path | StoredWeights
 

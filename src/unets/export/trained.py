@@ -8,12 +8,12 @@ import numpy.typing as npt
 
 from unets.data.geometry import SizeHW, shrink
 from unets.data.photo import take_colours
+from unets.ensemble.postprocess import ClassMask, blur
+from unets.ensemble.recipe import average_maps, make_mask
 from unets.errors import InputError
 from unets.export.card import ModelCard
 from unets.export.sources import ModelSource, open_model
-from unets.inference.loading import load_predictor, predict_batch
-from unets.inference.postprocess import ClassMask, blur
-from unets.inference.recipe import average_maps, make_mask
+from unets.prediction.loading import load_predictor, predict_batch
 
 Image = npt.NDArray[np.uint8]
 MapU8 = npt.NDArray[np.uint8]

@@ -6,15 +6,15 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from unets.catalog import load_catalog
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
 from unets.data.samples import Sample, read_mask, read_photo
+from unets.dataset.catalog import load_catalog
+from unets.dataset.folds import read_folds
+from unets.ensemble.oof import score_map
 from unets.errors import InputError
 from unets.export.exporting import TrialPhoto, TrialPhotos
-from unets.folds import read_folds
-from unets.inference.oof import score_map
-from unets.paths import Project
+from unets.store.paths import Project
 
 MAX_CALIBRATION = 64  # photos; ranges of values hardly move beyond
 

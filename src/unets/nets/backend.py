@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from unets.errors import InputError
-from unets.origin import list_versions
+from unets.store.provenance import list_versions
 
 _XLA_ORDER = "--xla_gpu_deterministic_ops=true"
 

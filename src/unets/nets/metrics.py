@@ -1,4 +1,4 @@
-"""The Dice coefficient as Keras watches it, equal to `unets.metrics.dice` photo by photo."""
+"""The Dice coefficient as Keras watches it, equal to `unets.metrics.masks.dice` photo by photo."""
 
 from typing import Any
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from unets.parallel import run_tasks
 from unets.studio.camera import NUM_VIEWS
 from unets.studio.cars import build_car
 from unets.studio.render import FULL_SIZE_HW, render_empty, render_photo
+from unets.workers.pool import run_tasks
 
 NUM_LEVELS = 256
 

@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from unets.data.rle import encode_rle
 from unets.errors import InputError
-from unets.parallel import run_tasks
-from unets.rle import encode_rle
-from unets.runs import atomic_path, read_json, write_json, write_text
+from unets.store.runs import atomic_path, read_json, write_json, write_text
 from unets.studio.camera import NUM_VIEWS
 from unets.studio.cars import Car, build_car
 from unets.studio.materials import PARTS
 from unets.studio.render import FULL_SIZE_HW, render_mask, render_photo
+from unets.workers.pool import run_tasks
 
 RENDERER_VERSION = 1  # raise it whenever a photo's bytes change
 SETTINGS_NAME = "studio.json"

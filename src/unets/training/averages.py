@@ -12,7 +12,7 @@ import numpy as np
 
 from unets.config import TrainingConfig
 from unets.errors import InputError
-from unets.runs import atomic_path
+from unets.store.runs import atomic_path
 from unets.training.state import Progress, RunFiles
 from unets.training.validation import Validator
 

@@ -19,12 +19,13 @@ from pathlib import Path
 
 import keras
 
-from unets.catalog import Catalog
 from unets.config import ExperimentConfig, TrainingConfig
 from unets.data.batches import Batches
 from unets.data.cache import JoinedReader, PairReader, open_reader
 from unets.data.samples import Sample
 from unets.data.sampling import weigh_samples
+from unets.dataset.catalog import Catalog
+from unets.dataset.pseudo_labels import hash_pseudo_labels, read_pseudo_labels
 from unets.errors import InputError
 from unets.nets.backend import (
     check_spread,
@@ -36,12 +37,10 @@ from unets.nets.backend import (
 )
 from unets.nets.losses import build_loss
 from unets.nets.unet import build_unet
-from unets.origin import describe_commit
-from unets.parallel import count_cores
-from unets.paths import Project
-from unets.pseudo_labels import hash_pseudo_labels, read_pseudo_labels
-from unets.runs import hash_file, hold, read_json, was_killed
-from unets.snapshot import check_snapshot, take_snapshot, write_snapshot
+from unets.store.fingerprint import check_snapshot, take_snapshot, write_snapshot
+from unets.store.paths import Project
+from unets.store.provenance import describe_commit
+from unets.store.runs import hash_file, hold, read_json, was_killed
 from unets.training.averages import average_checkpoints, drop_checkpoints
 from unets.training.callbacks import DealEpoch, ProgressBar, Save, StopOnNonFinite, Validate
 from unets.training.exhaustion import ONE_TOO_MANY, explain_exhaustion, find_smaller_batch, is_exhaustion
@@ -53,6 +52,7 @@ from unets.training.price import render_plan
 from unets.training.source import find_source, load_first_weights
 from unets.training.state import Progress, RunFiles
 from unets.training.validation import Validator
+from unets.workers.pool import count_cores
 
 logger = logging.getLogger(__name__)
 

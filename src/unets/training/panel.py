@@ -12,11 +12,11 @@ import numpy.typing as npt
 from tensorboardX import SummaryWriter
 
 from unets.data.cache import PairReader
+from unets.data.drawing import COLOURS_RGB, Image, add_caption, draw_contours, make_sheet
 from unets.data.geometry import shrink
 from unets.errors import InputError
-from unets.metrics import dice
-from unets.runs import read_json, write_json
-from unets.viz import COLOURS_RGB, Image, add_caption, draw_contours, make_sheet
+from unets.metrics.masks import dice
+from unets.store.runs import read_json, write_json
 
 logger = logging.getLogger(__name__)
 

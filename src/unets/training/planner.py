@@ -20,7 +20,7 @@ from unets.errors import InputError
 from unets.nets.backend import accumulates_spread, choose_precision
 from unets.nets.cost import count_multiply_adds, count_parameters
 from unets.nets.unet import build_unet
-from unets.paths import Project
+from unets.store.paths import Project
 from unets.training.memory import (
     GIB,
     Machine,

@@ -16,8 +16,8 @@ from unets.nets.cost import count_multiply_adds
 from unets.nets.predictor import Predictor
 from unets.nets.unet import build_unet
 from unets.nets.views import VIEWS
-from unets.parallel import count_cores, map_ahead
 from unets.training.learner import build_learner
+from unets.workers.pool import count_cores, map_ahead
 
 # Multiply-adds of a photo's forward pass in a probe on a CPU: two cores train some 15 G of them a second.
 _CPU_MULTIPLY_ADDS = 4e9

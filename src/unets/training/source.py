@@ -8,8 +8,8 @@ import keras
 from unets.config import ExperimentConfig
 from unets.errors import InputError
 from unets.nets.encoders import load_pretrained
-from unets.runs import read_json
-from unets.snapshot import SNAPSHOT
+from unets.store.fingerprint import SNAPSHOT
+from unets.store.runs import read_json
 from unets.training.state import RunFiles
 
 logger = logging.getLogger(__name__)

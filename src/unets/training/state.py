@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.errors import InputError
-from unets.runs import atomic_path, write_json, write_text
+from unets.store.runs import atomic_path, write_json, write_text
 from unets.training.learner import Learner
 
 # What `numpy.load` and `Progress` raise over damaged bytes, according to which byte it is.

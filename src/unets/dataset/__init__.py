@@ -1,0 +1,1 @@
+"""The data set: which images there are, their masks, groups and folds."""

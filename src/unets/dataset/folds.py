@@ -1,0 +1,179 @@
+"""Groups dealt to folds: once, into a file that every experiment reads.
+
+The file, not the seed, says which photo is in which fold: it is written when there is none, and from then on only
+checked, so that folds outlive a change of library, and may be dealt by hand. The seed stands in the dataset's config.
+"""
+
+import csv
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from statistics import fmean
+
+import numpy as np
+
+from unets.config import DatasetConfig
+from unets.data.rle import measure_area
+from unets.data.samples import Sample, count_object_pixels, read_full_size, read_mask
+from unets.dataset.catalog import Catalog
+from unets.dataset.checks import read_checked_shares
+from unets.errors import InputError
+from unets.store.paths import Project
+from unets.store.runs import hash_file, write_text
+from unets.workers.pool import run_tasks
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ["id", "group", "fold"]
+
+
+def deal_folds(groups: Mapping[str, float], num_folds: int, seed: int) -> dict[str, int]:
+    """Deals groups to folds so that each fold has small and large objects alike.
+
+    The groups are sorted by area and cut into blocks of `num_folds`; each block is dealt to the folds in random order.
+    So the numbers of groups differ by one at most, and each fold has one group of every block: the finest
+    stratification there is (scikit-learn's StratifiedGroupKFold balances counts in a few coarse bins).
+
+    Args:
+        groups: mean share of the photo that is object, by group.
+        num_folds: number of folds.
+        seed: of the deal.
+
+    Returns:
+        The fold, 0 to num_folds - 1, of each group.
+
+    Raises:
+        InputError: there are fewer groups than folds.
+    """
+    if len(groups) < num_folds:
+        raise InputError(f"`num_folds` must be at most the number of groups, {len(groups)}. Received: {num_folds}")
+    rng = np.random.default_rng(seed)
+    by_area = sorted(groups, key=lambda group: (groups[group], group))
+    folds: dict[str, int] = {}
+    for start in range(0, len(by_area), num_folds):
+        block = by_area[start : start + num_folds]
+        folds |= dict(zip(block, rng.permutation(num_folds).tolist(), strict=False))  # the last block may be short
+    return folds
+
+
+def measure_shares(project: Project, catalog: Catalog, *, jobs: int | None = None) -> dict[str, float]:
+    """Measures the share of the photo that is object, for each training photo.
+
+    From the run lengths where there are any, else from the record of `make check-data`, else by reading the masks.
+    """
+    dataset = catalog.dataset
+    if dataset.masks_csv is not None:
+        return {sample.id: _measure_rle_share(sample, dataset) for sample in catalog.train}
+    shares = read_checked_shares(project, catalog)
+    unread = [sample for sample in catalog.train if sample.id not in shares]
+    measured = run_tasks(partial(_measure_mask_share, dataset=dataset), unread, what="masks", jobs=jobs, unit="mask")
+    return shares | dict(zip((sample.id for sample in unread), measured, strict=True))
+
+
+def write_folds(project: Project, catalog: Catalog, *, jobs: int | None = None) -> dict[str, int]:
+    """Deals the training groups to folds and writes the fold file; a file that is there is checked and kept.
+
+    Returns:
+        The fold of each training id.
+
+    Raises:
+        InputError: there are too few groups, or the file that is there does not fit; see `read_folds`.
+    """
+    path, dataset = project.folds_path, catalog.dataset
+    if path.exists():
+        logger.info("%s is there already: checked and kept", path)
+        return read_folds(path, catalog)
+    shares = measure_shares(project, catalog, jobs=jobs)
+    shares_by_group: dict[str, list[float]] = defaultdict(list)
+    for sample in catalog.train:
+        shares_by_group[sample.group].append(shares[sample.id])
+    areas = {group: fmean(group_shares) for group, group_shares in shares_by_group.items()}
+    folds = deal_folds(areas, dataset.num_folds, dataset.folds_seed)
+    table = StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerows([COLUMNS, *([sample.id, sample.group, folds[sample.group]] for sample in catalog.train)])
+    write_text(path, table.getvalue())
+    for fold in range(dataset.num_folds):
+        members = [areas[group] for group in areas if folds[group] == fold]
+        logger.info("fold %d: %d groups, mean share of object %.4f", fold, len(members), fmean(members))
+    return read_folds(path, catalog)
+
+
+def read_folds(path: Path, catalog: Catalog) -> dict[str, int]:
+    """Reads and checks the fold file.
+
+    Returns:
+        The fold of each training id, in the file's order.
+
+    Raises:
+        InputError: the file is missing or no such csv, an id is missing, unknown or there twice, a group is not the
+            catalog's or stands in two folds, or a fold is out of range or empty.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} must exist: `make folds` writes it. Received: no such file")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.reader(file)
+        header = next(reader, [])
+        rows = [row for row in reader if row]
+    if header != COLUMNS:
+        raise InputError(f"{path} must have the columns {COLUMNS}. Received: {header}")
+    groups = {sample.id: sample.group for sample in catalog.train}
+    folds: dict[str, int] = {}
+    fold_of_group: dict[str, int] = {}
+    for row in rows:
+        id_, group, fold = _parse_row(row, path, catalog.dataset.num_folds)
+        if groups.get(id_) != group:
+            expected = f"group {groups[id_]} for {id_}" if id_ in groups else "training ids only"
+            raise InputError(f"{path} must have {expected}. Received: {','.join(row)}")
+        if id_ in folds:
+            raise InputError(f"{path} must have each id once. Received: {id_} twice")
+        if fold_of_group.setdefault(group, fold) != fold:
+            raise InputError(
+                f"{path} must have each group in one fold, or validation is no longer honest. "
+                f"Received: group {group} in folds {fold_of_group[group]} and {fold}"
+            )
+        folds[id_] = fold
+    _check_complete(folds, groups, path, catalog.dataset.num_folds)
+    return folds
+
+
+def hash_folds(path: Path) -> str:
+    """Returns the SHA-256 of the fold file, which every run records."""
+    return hash_file(path)
+
+
+def _parse_row(row: list[str], path: Path, num_folds: int) -> tuple[str, str, int]:
+    if len(row) != len(COLUMNS) or not row[2].isdecimal() or int(row[2]) >= num_folds:
+        raise InputError(f"{path} must have rows id,group,fold with a fold of 0 to {num_folds - 1}. Received: {row}")
+    return row[0], row[1], int(row[2])
+
+
+def _check_complete(folds: Mapping[str, int], ids: Mapping[str, str], path: Path, num_folds: int) -> None:
+    missing = [id_ for id_ in ids if id_ not in folds]
+    if missing:
+        raise InputError(
+            f"{path} must have each training id. Received: none for {missing[0]} ({len(missing)} missing in all); "
+            f"delete the file to deal anew, which makes earlier runs incomparable"
+        )
+    empty = sorted(set(range(num_folds)) - set(folds.values()))
+    if empty:
+        raise InputError(f"{path} must have photos in each of {num_folds} folds. Received: none in {empty}")
+
+
+def _measure_rle_share(sample: Sample, dataset: DatasetConfig) -> float:
+    height, width = read_full_size(sample, dataset)
+    area_px = 0
+    for rle in sample.mask_rles or ():
+        try:
+            area_px += measure_area(rle, height * width)
+        except InputError as error:
+            raise InputError(f"{dataset.masks_csv}, {sample.id}: {error}") from error
+    return area_px / (height * width)
+
+
+def _measure_mask_share(sample: Sample, dataset: DatasetConfig) -> float:
+    mask_hw = read_mask(sample, dataset)
+    return count_object_pixels(mask_hw) / mask_hw.size

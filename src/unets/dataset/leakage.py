@@ -1,0 +1,128 @@
+"""Leakage: how alike photos of one group are, and by how much a score flatters when folds split groups.
+
+No net is trained. What a net would remember of a car it has seen, its paint, is in its photos' colours; so colours
+alone show the leak, in seconds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from unets.metrics.masks import dice
+
+Photos = npt.NDArray[np.uint8]
+Shares = npt.NDArray[np.float32]
+Values = npt.NDArray[np.float64]
+
+_PLACES = (8, 12)  # rows and columns of places that the table of `score_table` tells apart
+_LEVELS = 32  # levels of red, green and blue that it tells apart
+_PRIOR = 4.0  # pixels that a place's mean counts for, beside those of a colour at that place
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Neighbours:
+    """The nearest other photo of each photo, within its group and among all others; -1 and infinity: there is none."""
+
+    within: npt.NDArray[np.intp]
+    within_distance: Values
+    between: npt.NDArray[np.intp]
+    between_distance: Values
+
+
+def count_colours(photos_nhwc: Photos, levels: int = 8) -> Shares:
+    """Counts how much of each photo has which colour.
+
+    Args:
+        photos_nhwc: uint8 RGB (photos, height, width, 3).
+        levels: of red, green and blue that are told apart.
+
+    Returns:
+        float32 (photos, levels ** 3), shares of the photo that sum to 1.
+    """
+    num_pixels = photos_nhwc.shape[1] * photos_nhwc.shape[2]
+    counts = [np.bincount(_code_colours(photo, levels).ravel(), minlength=levels**3) for photo in photos_nhwc]
+    return np.array(counts, dtype=np.float32) / np.float32(num_pixels)
+
+
+def find_neighbours(shares: Shares, groups: Sequence[str]) -> Neighbours:
+    """Finds the nearest photo of each photo.
+
+    Args:
+        shares: float32 (photos, features), each photo's sum to 1, as `count_colours` gives them.
+        groups: of each photo.
+
+    Returns:
+        Neighbours; a distance is the share of the photo that differs, half the sum of |a - b|: 0 to 1.
+    """
+    names = np.asarray(groups)
+    rows = []
+    for index, own in enumerate(shares):
+        distances = np.abs(shares - own).sum(axis=1, dtype=np.float64) / 2
+        is_same = names == names[index]
+        is_other = ~is_same
+        is_same[index] = False
+        rows.append([part for allowed in (is_same, is_other) for part in _find_least(distances, allowed)])
+    within, within_distance, between, between_distance = (np.array(column) for column in zip(*rows, strict=True))
+    return Neighbours(
+        within=within, within_distance=within_distance, between=between, between_distance=between_distance
+    )
+
+
+def deal_parts(names: Sequence[str], num_parts: int, seed: int = 0) -> npt.NDArray[np.intp]:
+    """Deals photos to parts at random, those of one name together; int (photos,), 0 to num_parts - 1."""
+    _, name_of = np.unique(np.asarray(names), return_inverse=True)
+    num_names = int(name_of.max()) + 1
+    part_of_name = np.random.default_rng(seed).permutation(np.arange(num_names) % num_parts)
+    return np.asarray(part_of_name[name_of], dtype=np.intp)
+
+
+def score_table(photos_nhwc: Photos, coverage_nhw: Photos, parts: npt.NDArray[np.intp]) -> Values:
+    """Scores the simplest thing that can remember a car: a table of how often a colour at a place was object.
+
+    The photos of each part are judged by a table counted on those of the others.
+
+    Args:
+        photos_nhwc: uint8 RGB (photos, height, width, 3).
+        coverage_nhw: uint8 (photos, height, width), 0..255 for a share of object of 0..1.
+        parts: of each photo; one alone has nothing to be judged by.
+
+    Returns:
+        float64 (photos,), Dice at that size, cut at one half.
+    """
+    codes = _code_colours(photos_nhwc, _LEVELS) * (_PLACES[0] * _PLACES[1]) + _code_places(photos_nhwc.shape[1:3])
+    num_codes = _LEVELS**3 * _PLACES[0] * _PLACES[1]
+    objects = coverage_nhw.astype(np.float32) / np.float32(255)
+    scores = np.empty(len(photos_nhwc))
+    for part in np.unique(parts):
+        seen = parts != part
+        if not seen.any():
+            raise ValueError(f"`parts` must be two or more. Received: part {part} alone")
+        times = np.bincount(codes[seen].ravel(), minlength=num_codes)
+        hits = np.bincount(codes[seen].ravel(), weights=objects[seen].ravel(), minlength=num_codes)
+        mean_hw = objects[seen].mean(axis=0)
+        for index in np.flatnonzero(~seen):
+            code_hw = codes[index]
+            probs_hw = (hits[code_hw] + _PRIOR * mean_hw) / (times[code_hw] + _PRIOR)
+            scores[index] = dice(coverage_nhw[index] >= 128, probs_hw >= 0.5)
+    return scores
+
+
+def _code_colours(photos: Photos, levels: int) -> npt.NDArray[np.int64]:
+    """Numbers the colours of pixels; int64, the shape of `photos` without its last axis."""
+    red, green, blue = np.moveaxis(photos.astype(np.int64) * levels // 256, -1, 0)
+    return np.asarray((red * levels + green) * levels + blue)
+
+
+def _code_places(size_hw: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Numbers the places of pixels; int64 (height, width)."""
+    rows, columns = (np.arange(side) * places // side for side, places in zip(size_hw, _PLACES, strict=True))
+    return np.asarray(rows[:, None] * _PLACES[1] + columns[None], dtype=np.int64)
+
+
+def _find_least(distances: Values, allowed: npt.NDArray[np.bool_]) -> tuple[int, float]:
+    if not allowed.any():
+        return -1, float("inf")
+    index = int(np.where(allowed, distances, np.inf).argmin())
+    return index, float(distances[index])

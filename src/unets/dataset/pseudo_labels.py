@@ -1,0 +1,117 @@
+"""Pseudo-labels: masks of test photos, predicted by an ensemble, as more training photos.
+
+models/<competition>/pseudo_labels/<name>/
+    fold<k>.csv.gz   run lengths, in a submission's columns; photos whose map is confident only
+    fold<k>.json     what made them; the labels are whole once it is there
+
+Each fold has labels of its own. The maps of all folds' nets together know the held-out photos of each fold, whose masks
+all other folds' nets were trained on: labels made from them would carry these into training. So the labels that fold
+k's net is trained on come from fold k's nets alone, which have seen no more than it may see. Nor do they come from
+photos of a group that training photos are of: one car on both sides of a split is a leak, however it gets there.
+"""
+
+import logging
+import re
+from dataclasses import replace
+
+from unets.data.samples import Sample
+from unets.dataset.catalog import Catalog, read_rle_csv
+from unets.dataset.folds import hash_folds
+from unets.errors import InputError
+from unets.store.paths import Project
+from unets.store.runs import hash_file, read_json
+
+logger = logging.getLogger(__name__)
+
+
+def read_pseudo_labels(project: Project, catalog: Catalog, name: str, fold: int) -> tuple[Sample, ...]:
+    """Reads the pseudo-labels that one fold is trained on.
+
+    Args:
+        project: the folders.
+        catalog: its training and test photos; `load_catalog(with_test=True)`.
+        name: of the labels, as `make pseudo-labels NAME=` gave it.
+        fold: the fold whose net is to be trained.
+
+    Returns:
+        Test photos with `mask_rles`, sorted by id.
+
+    Raises:
+        InputError: there are none, they are damaged or of other folds, or a label is of a photo that may not train:
+            unknown, or of a training photo's group.
+    """
+    path, start_anew = project.pseudo_labels_path(name, fold), name_command(name, fold, anew=True)
+    sha256 = hash_pseudo_labels(project, name, fold)
+    record = read_json(project.pseudo_labels_record_path(name, fold))
+    if record["file_sha256"] != sha256:
+        raise InputError(f"{path} must be as it was made. Received: other bytes. Run {start_anew}")
+    if record["folds_hash"] != hash_folds(project.folds_path):
+        raise InputError(
+            f"{path} must be of the folds in {project.folds_path}. Received: labels made on other folds, by nets that "
+            f"may have seen what fold {fold} holds out. Run {start_anew}"
+        )
+    allowed = {sample.id: sample for sample in list_candidates(catalog)}
+    labels = read_rle_csv(path, catalog.dataset)
+    refused = sorted(labels.keys() - allowed.keys())
+    if refused:
+        raise InputError(
+            f"{path} must hold test photos only, of groups without training photos. Received: {len(refused)} others, "
+            f"{refused[0]} first. Run {start_anew}"
+        )
+    if not labels:
+        raise InputError(
+            f"{path} must hold labels. Received: none of {record['num_photos']} photos reached a confidence of "
+            f"{record['confidence']}. Run {start_anew} with a lower CONFIDENCE="
+        )
+    return tuple(replace(allowed[id_], mask_rles=labels[id_]) for id_ in sorted(labels))
+
+
+def hash_pseudo_labels(project: Project, name: str, fold: int) -> str:
+    """Returns the SHA-256 of a fold's labels, by which a run knows that it goes on with the same.
+
+    Raises:
+        InputError: there are no such labels.
+    """
+    path = project.pseudo_labels_path(name, fold)
+    if not (path.is_file() and project.pseudo_labels_record_path(name, fold).is_file()):
+        raise InputError(f"{path} must exist, whole. Received: no such labels. Run {name_command(name, fold)}")
+    return hash_file(path)
+
+
+def count_pseudo_labels(project: Project, name: str, fold: int) -> int:
+    """Returns how many photos a fold's labels are of, as their record has it; 0 where there are none yet."""
+    path = project.pseudo_labels_record_path(name, fold)
+    return int(read_json(path)["num_kept"]) if path.is_file() else 0
+
+
+def list_candidates(catalog: Catalog) -> tuple[Sample, ...]:
+    """Lists the test photos that may get labels: those of groups that no training photo is of.
+
+    Raises:
+        InputError: there are none, or the catalog was loaded without its test photos.
+    """
+    groups = {sample.group for sample in catalog.train}
+    kept = tuple(sample for sample in catalog.test if sample.group not in groups)
+    if not kept:
+        raise InputError(
+            f"Pseudo-labels must be of test photos whose group no training photo is of (see `id_pattern`). "
+            f"Received: {len(catalog.test)} test photos, none such"
+        )
+    if len(kept) < len(catalog.test):
+        logger.info("%d test photos are of training photos' groups: no labels", len(catalog.test) - len(kept))
+    return kept
+
+
+def check_name(name: str) -> None:
+    """Refuses a name that is no plain folder name.
+
+    Raises:
+        InputError: it is not.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+        raise InputError(f"`NAME` must be of letters, digits, `_`, `-` and `.`. Received: {name!r}")
+
+
+def name_command(name: str, fold: int, *, anew: bool = False) -> str:
+    """Returns the command that makes a fold's labels, and with `anew` does away with those there."""
+    return f"`make pseudo-labels NAME={name} FOLD={fold}{' ANEW=1' if anew else ''}`"

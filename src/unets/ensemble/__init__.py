@@ -1,0 +1,1 @@
+"""From probability maps to final masks: blending, selection, post-processing."""

@@ -1,0 +1,50 @@
+"""How far members agree on a photo: needs no truth. Maps are compared at the size of the largest of them."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from unets.ensemble.blend import enlarge_map
+from unets.ensemble.postprocess import ClassMask, to_masks
+from unets.ensemble.recipe import Recipe, average_maps
+from unets.prediction.maps import from_u8
+
+MapU8 = npt.NDArray[np.uint8]
+Probs = npt.NDArray[np.float32]
+
+
+def blend_small(maps: Sequence[MapU8], recipe: Recipe) -> Probs:
+    """Blends maps at the size of the largest of them; float32 (height, width, classes)."""
+    size_hw = max(((probs.shape[0], probs.shape[1]) for probs in maps), key=lambda size: size[0] * size[1])
+    return average_maps(recipe, maps, size_hw)
+
+
+def compare_members(maps: Sequence[MapU8], recipe: Recipe, probs_hwc: Probs) -> tuple[float, float]:
+    """Compares members with their blend, before any post-processing.
+
+    Args:
+        maps: one a member, uint8 (height, width, classes); sizes may differ.
+        recipe: cuts them.
+        probs_hwc: their blend, from `blend_small`.
+
+    Returns:
+        (mean |p of a member - p of the blend| over members and pixels, lowest Dice of a member's mask with the
+        blend's); NaN both where there is a single member.
+    """
+    if len(maps) == 1:
+        return np.nan, np.nan
+    size_hw, mask_hw = (probs_hwc.shape[0], probs_hwc.shape[1]), to_masks(probs_hwc, recipe.threshold)
+    differences, dices = [], []
+    for probs_u8_hwc in maps:
+        member_hwc = enlarge_map(from_u8(probs_u8_hwc), size_hw)
+        differences.append(float(np.abs(member_hwc - probs_hwc).mean(dtype=np.float64)))
+        dices.append(_agree(to_masks(member_hwc, recipe.threshold), mask_hw))
+    return float(np.mean(differences)), min(dices)
+
+
+def _agree(first_hw: ClassMask, second_hw: ClassMask) -> float:
+    """Returns the Dice of two masks over all classes together; 1 where both are empty."""
+    both = int(np.count_nonzero((first_hw == second_hw) & (first_hw > 0)))
+    total = int(np.count_nonzero(first_hw)) + int(np.count_nonzero(second_hw))
+    return 2 * both / total if total else 1.0

@@ -1,0 +1,292 @@
+"""Pseudo-labels made: test photos predicted by one fold's nets of an ensemble, kept where they are confident.
+
+`unets.dataset.pseudo_labels` says why each fold has its own, and reads them for training.
+"""
+
+import csv
+import logging
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unets.config import DatasetConfig, ExperimentConfig
+from unets.data.rle import encode_rle
+from unets.data.samples import Sample, read_full_size
+from unets.dataset.catalog import Catalog, image_cell
+from unets.dataset.folds import hash_folds
+from unets.dataset.pseudo_labels import check_name, list_candidates, name_command
+from unets.ensemble.ensemble import Ensemble
+from unets.ensemble.postprocess import ClassMask
+from unets.ensemble.recipe import Recipe, average_maps, cut_map
+from unets.errors import InputError
+from unets.prediction.maps import MapReader, open_maps
+from unets.prediction.sources import find_weights, fingerprint_maps
+from unets.prediction.stream import Maker, Order, Store, make_maps, order_all
+from unets.store.fingerprint import take_snapshot
+from unets.store.parts import write_gzip
+from unets.store.paths import Project
+from unets.store.provenance import describe_origin
+from unets.store.runs import atomic_path, fingerprint, hash_file, hold, read_json, write_json
+from unets.workers.pool import run_tasks
+
+logger = logging.getLogger(__name__)
+
+WeightsPaths = Mapping[str, Path]  # of one fold, by experiment
+
+_CHUNK = 64  # photos a task
+# What of the dataset decides how labels are written. Where the photos lie does not.
+_DECISIVE = {"size_hw", "classes", "rle_order", "csv_image_column", "csv_rle_column", "csv_class_column", "csv_image"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Round:
+    """What is asked for: labels of a name, from an ensemble, for some photos."""
+
+    project: Project
+    dataset: DatasetConfig
+    samples: tuple[Sample, ...]
+    name: str
+    ensemble: Ensemble
+    experiments: Mapping[str, ExperimentConfig]
+    confidence: float
+    jobs: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Task:
+    """A worker's share of the photos, and the way to their maps."""
+
+    samples: tuple[Sample, ...]
+    readers: tuple[MapReader, ...]  # one a member
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Labelling:
+    """How maps become labels."""
+
+    dataset: DatasetConfig
+    recipe: Recipe
+    confidence: float
+
+
+def make_pseudo_labels(
+    project: Project,
+    catalog: Catalog,
+    name: str,
+    ensemble: Ensemble,
+    experiments: Mapping[str, ExperimentConfig],
+    *,
+    use_folds: Sequence[int],
+    confidence: float = 0.9,
+    anew: bool = False,
+    jobs: int | None = None,
+) -> None:
+    """Makes the labels that each fold's training may use, from that fold's nets of the ensemble's members alone.
+
+    Maps become masks by the ensemble's recipe that was fitted without the fold's photos (`Ensemble.find_recipe`): that
+    of submissions has seen them all. A photo is kept where `expect_dice` is at least `confidence`. A fold whose labels
+    are there, of the same origin, is skipped; a kill costs a shard of maps at most. The maps are deleted as soon as the
+    labels are there.
+
+    Args:
+        project: the folders.
+        catalog: the photos.
+        name: of the labels.
+        ensemble: its members and recipes.
+        experiments: config of each member.
+        use_folds: the folds to make labels for.
+        confidence: the least expected Dice of a photo that is kept, 0..1.
+        anew: delete what is there first.
+        jobs: worker processes; None is one a core.
+
+    Raises:
+        InputError: a member's fold is not trained to its end, with this config and on these folds; there are labels or
+            maps of another origin; no test photo may get labels.
+    """
+    check_name(name)
+    if not 0 <= confidence <= 1:
+        raise InputError(f"`CONFIDENCE` must be in 0..1. Received: {confidence}")
+    round_ = _Round(
+        project=project,
+        dataset=catalog.dataset,
+        samples=list_candidates(catalog),
+        name=name,
+        ensemble=ensemble,
+        experiments=experiments,
+        confidence=confidence,
+        jobs=jobs,
+    )
+    with hold(project.pseudo_labels_dir(name)):
+        weights_paths = {fold: _find_weights(round_, fold) for fold in use_folds}  # before anything is predicted
+        for fold in use_folds:
+            if anew:
+                _delete(round_, fold)
+            _make_fold(round_, fold, weights_paths[fold])
+
+
+def expect_dice(probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask) -> float:
+    """Estimates the Dice that a mask has with the truth, from the probabilities that it was cut from.
+
+    2 * (sum of p inside the mask) / (sum of p + area of the mask), over all classes together: if the probabilities are
+    right, these are the expected overlap and the expected areas. (The ratio of expectations stands for the expectation
+    of the ratio, as in Nowozin 2014, Optimal Decisions from Probabilistic Models, CVPR.) An empty mask is right with a
+    probability of 1 - max p at most, which is what it gets.
+
+    Args:
+        probs_hwc: float32 (height, width, classes), 0..1.
+        mask_hw: uint8 (height, width) class index; 0 is background.
+    """
+    area = int(np.count_nonzero(mask_hw))
+    if area == 0:
+        return 1 - float(probs_hwc.max())
+    inside = sum(
+        float(probs_hwc[..., index].sum(where=mask_hw == index + 1, dtype=np.float64))
+        for index in range(probs_hwc.shape[-1])
+    )
+    return 2 * inside / (float(probs_hwc.sum(dtype=np.float64)) + area)
+
+
+def _find_weights(round_: _Round, fold: int) -> WeightsPaths:
+    project = round_.project
+    folds_hash = hash_folds(project.folds_path)
+    return {
+        name: find_weights(project.run_dir(name, fold), take_snapshot(experiment, round_.dataset, fold, folds_hash))
+        for name, experiment in round_.experiments.items()
+    }
+
+
+def _delete(round_: _Round, fold: int) -> None:
+    project, name = round_.project, round_.name
+    # The record first: without it, no labels count as whole.
+    project.pseudo_labels_record_path(name, fold).unlink(missing_ok=True)
+    project.pseudo_labels_path(name, fold).unlink(missing_ok=True)
+    _delete_maps(round_, fold)
+
+
+def _delete_maps(round_: _Round, fold: int) -> None:
+    shutil.rmtree(round_.project.pseudo_labels_fold_dir(round_.name, fold), ignore_errors=True)
+
+
+def _make_fold(round_: _Round, fold: int, weights_paths: WeightsPaths) -> None:
+    """Predicts the test photos and writes one fold's labels, unless they are there."""
+    dataset, ensemble, what = round_.dataset, round_.ensemble, f"{round_.name} fold {fold}"
+    origins = {
+        name: fingerprint_maps(experiment, dataset.classes, {fold: weights_paths[name]})
+        for name, experiment in round_.experiments.items()
+    }
+    recipe = ensemble.find_recipe(fold)
+    made_of = {
+        "folds_hash": hash_folds(round_.project.folds_path),
+        "members": [
+            {"experiment": member.experiment, "fingerprint": origins[member.experiment]} for member in ensemble.members
+        ],
+        "recipe": recipe.model_dump(mode="json"),
+        "confidence": round_.confidence,
+    }
+    ids = [sample.id for sample in round_.samples]
+    identity = fingerprint(**made_of, ids=ids, dataset=dataset.model_dump(mode="json", include=_DECISIVE))
+    if _is_made(round_, fold, identity):
+        logger.info("%s: labels are there", what)
+        _delete_maps(round_, fold)  # a kill may have come before it
+        return
+    names = [member.experiment for member in ensemble.members]
+    orders = [_order(round_, fold, name, origins[name], weights_paths[name]) for name in names]
+    make_maps(orders, what=f"for {what}")
+    readers = [open_maps(order.maker.store.folder) for order in orders]
+    path, confidences = round_.project.pseudo_labels_path(round_.name, fold), list[float]()
+    with atomic_path(path) as temporary:
+        sha256 = write_gzip(temporary, _list_columns(dataset), _label(round_, recipe, readers, confidences, what))
+        counts = {"num_photos": len(ids), "num_kept": sum(value >= round_.confidence for value in confidences)}
+        hashes = {"csv_sha256": sha256, "file_sha256": hash_file(temporary)}
+    record = {"name": round_.name, "fold": fold, "fingerprint": identity, **counts, **hashes, **made_of}
+    origin = describe_origin(round_.project.configs_dir)
+    write_json(round_.project.pseudo_labels_record_path(round_.name, fold), record | origin)
+    _delete_maps(round_, fold)
+    least, tenth, median = np.quantile(confidences, (0, 0.1, 0.5))
+    logger.info(
+        "%s: %d of %d photos kept; confidence %.4f at the least, %.4f of a tenth, %.4f of half",
+        *(what, counts["num_kept"], len(ids), least, tenth, median),
+    )
+
+
+def _is_made(round_: _Round, fold: int, identity: str) -> bool:
+    """Tells whether a fold's labels are there.
+
+    Raises:
+        InputError: they are, but something else made them.
+    """
+    path = round_.project.pseudo_labels_path(round_.name, fold)
+    record_path = round_.project.pseudo_labels_record_path(round_.name, fold)
+    if not (path.exists() and record_path.exists()):
+        return False
+    record: dict[str, Any] = read_json(record_path)
+    if record.get("fingerprint") != identity:
+        raise InputError(
+            f"{path} must be made of this ensemble, with confidence {round_.confidence}. Received: labels of "
+            f"{', '.join(member['experiment'] for member in record.get('members', []))}, with confidence "
+            f"{record.get('confidence')}, of other weights or for other photos. Give another NAME=, or start anew with "
+            f"{name_command(round_.name, fold, anew=True)}"
+        )
+    return record.get("file_sha256") == hash_file(path)
+
+
+def _order(round_: _Round, fold: int, name: str, origin: str, weights_path: Path) -> Order:
+    """Returns the maps of one member's fold that are missing."""
+    experiment = round_.experiments[name]
+    store = Store(
+        folder=round_.project.pseudo_labels_fold_dir(round_.name, fold) / name,
+        first_view_folder=None,
+        fingerprint=origin,
+        classes=round_.dataset.classes,
+        size_hw=experiment.data.size_hw,
+        start_anew=name_command(round_.name, fold, anew=True),
+    )
+    maker = Maker(name=name, experiment=experiment, weights_paths=(weights_path,), store=store)
+    return order_all(maker, round_.samples)
+
+
+def _list_columns(dataset: DatasetConfig) -> list[str]:
+    class_columns = [dataset.csv_class_column] if dataset.csv_class_column else []
+    return [dataset.csv_image_column, *class_columns, dataset.csv_rle_column]
+
+
+def _label(
+    round_: _Round, recipe: Recipe, readers: Sequence[MapReader], confidences: list[float], what: str
+) -> Iterator[str]:
+    """Yields the csv rows of each photo that is kept; adds the confidence of each, kept or not, to `confidences`."""
+    labelling = _Labelling(dataset=round_.dataset, recipe=recipe, confidence=round_.confidence)
+    chunks = [round_.samples[start : start + _CHUNK] for start in range(0, len(round_.samples), _CHUNK)]
+    tasks = (
+        _Task(samples=chunk, readers=tuple(reader.select([sample.id for sample in chunk]) for reader in readers))
+        for chunk in chunks
+    )
+    run = partial(_write_rows, labelling)
+    for rows in run_tasks(run, tasks, what=what, jobs=round_.jobs, total=len(chunks), unit="chunk"):
+        for confidence, text in rows:
+            confidences.append(confidence)
+            yield text
+
+
+def _write_rows(labelling: _Labelling, task: _Task) -> list[tuple[float, str]]:
+    """Returns (confidence, csv rows) of each photo; no rows where it is not kept."""
+    dataset, found = labelling.dataset, []
+    for sample in task.samples:
+        maps = [reader.read_map(sample.id) for reader in task.readers]
+        probs_hwc = average_maps(labelling.recipe, maps, read_full_size(sample, dataset))
+        mask_hw = cut_map(labelling.recipe, probs_hwc)
+        confidence, text = expect_dice(probs_hwc, mask_hw), StringIO()
+        if confidence >= labelling.confidence:
+            writer = csv.writer(text, lineterminator="\n")
+            for index, class_name in enumerate(dataset.classes, start=1):
+                rle = encode_rle(mask_hw == index, dataset.rle_order)
+                class_cells = [class_name] if dataset.csv_class_column else []
+                writer.writerow([image_cell(dataset, sample.id, class_name), *class_cells, rle])
+        found.append((confidence, text.getvalue()))
+    return found

@@ -1,0 +1,1 @@
+"""What runs reached and what it cost: tables, comparisons, records."""

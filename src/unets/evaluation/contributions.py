@@ -1,0 +1,120 @@
+"""What each part of an ensemble contributes out-of-fold, and what it costs: two tables."""
+
+from typing import Any
+
+from unets.config import load_experiment
+from unets.ensemble.ensemble import Ensemble, MemberScore
+from unets.ensemble.evidence import MIN_GROUPS
+from unets.errors import InputError
+from unets.evaluation.runs import find_cost
+from unets.metrics.intervals import Interval, note_few_groups
+from unets.store.paths import Project
+from unets.tables import Table
+
+_WORDS = {
+    "averaging": "averaging",
+    "weights": "weights, fitted",
+    "selection": "weights, by forward selection",
+    "threshold": "threshold",
+    "blur_px": "map smoothed, sigma in px",
+    "max_hole_px": "holes filled, px at most",
+    "max_components": "largest components kept",
+    "min_area_px": "emptied below px",
+}
+
+
+def render_contributions(project: Project, ensemble: Ensemble) -> str:
+    """Renders an ensemble's members, with the hours of their training, and all that was tried on their mean."""
+    folds = ",".join(map(str, ensemble.folds))
+    parts = [
+        f"{ensemble.name} of {ensemble.competition}, {ensemble.num_photos} out-of-fold photos of "
+        f"{ensemble.num_groups} groups, folds {folds}: {ensemble.metric} {ensemble.score}",
+        str(tabulate_members(project, ensemble)),
+        str(tabulate_trials(project, ensemble)),
+        "\n".join(f"note: {note}" for note in list_notes(ensemble)),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def tabulate_members(project: Project, ensemble: Ensemble) -> Table:
+    """Returns what each member weighs, reaches alone, adds and cost; with a row of all where there are several."""
+    header = ("member", "weight", ensemble.metric, "first view", "hours", "the ensemble gains by it", "device")
+    rows, hours = list[tuple[str, ...]](), list[float]()
+    for member, score in zip(ensemble.members, ensemble.member_scores, strict=True):
+        cost = find_cost(project, [member.experiment], ensemble.folds)
+        hours += [cost["training_hours"]] if cost else []
+        rows.append(_render_member(score, member.weight, cost))
+    if len(rows) > 1:
+        total = f"{sum(hours):.2f}" if len(hours) == len(rows) else "?"
+        rows.append(("all", "1.0000", str(ensemble.score), "", total, "", ""))
+    return Table(header=header, rows=tuple(rows), right=frozenset(header[1:5]))
+
+
+def _render_member(score: MemberScore, weight: float, cost: dict[str, Any] | None) -> tuple[str, ...]:
+    return (
+        score.experiment,
+        f"{weight:.4f}",
+        str(score.interval),
+        "" if score.score_first_view is None else f"{score.score_first_view:.5f}",
+        f"{cost['training_hours']:.2f}" if cost else "?",
+        "" if score.gain is None else str(score.gain),
+        ", ".join(cost["devices"]) if cost else "",
+    )
+
+
+def tabulate_trials(project: Project, ensemble: Ensemble) -> Table:
+    """Returns what was tried on the members' mean, what it gained, and what came of it; and what views cost."""
+    rows: list[tuple[str, ...]] = [
+        (_WORDS[trial.what], _abridge(trial.value), str(trial.gain), "kept" if trial.is_kept else "left out")
+        for trial in ensemble.trials
+    ]
+    if ensemble.gain_of_views is not None:
+        price = _price_views(project, ensemble)
+        rows.append(("all views, over the first alone", price, str(ensemble.gain_of_views), "as predicted"))
+    if len(ensemble.members) > 1:
+        name, gain = ensemble.best_member, ensemble.gain_over_best_member
+        rows.append(("the whole, over the best member", name, str(gain), _judge(gain)))
+    rows.append(("all that was kept", "", str(ensemble.gain_over_start), ""))
+    return Table(header=("tried", "value", "gain (95 %)", ""), rows=tuple(rows))
+
+
+def _price_views(project: Project, ensemble: Ensemble) -> str:
+    """Says what averaging over views costs: each is one pass through the net. Empty where a config is gone."""
+    try:
+        configs = [load_experiment(project.configs_dir, member.experiment) for member in ensemble.members]
+    except InputError:
+        return ""
+    counts = sorted({len(config.prediction.views) for config in configs})
+    return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} x the forward pass"
+
+
+def _judge(gain: Interval) -> str:
+    if not gain.excludes_zero:
+        return "no difference shown"
+    return "better" if gain.mean > 0 else "worse"
+
+
+def _abridge(weights: str) -> str:
+    first, *others = weights.split()
+    return " ".join([first, *others[:4], *(["..."] if len(others) > 4 else [])])
+
+
+def list_notes(ensemble: Ensemble) -> list[str]:
+    """Says what to keep in mind of an ensemble's score and gains."""
+    notes = note_few_groups(ensemble.num_groups)
+    if ensemble.num_parts == 1:
+        return [*notes, "with one group there is nothing to judge a fit by: nothing was tried"]
+    if ensemble.trials and ensemble.num_groups < MIN_GROUPS:
+        chance = 2**ensemble.num_groups
+        notes.append(
+            f"nothing is kept below {MIN_GROUPS} groups: that all {ensemble.num_groups} gain by chance happens once in "
+            f"{chance} times"
+        )
+    how = "folds" if len(ensemble.folds) > 1 else "parts of the fold"
+    notes.append(f"what is fitted is judged on photos that it was not fitted on, over {ensemble.num_parts} {how}")
+    if any(trial.is_kept for trial in ensemble.trials):
+        notes.append(
+            f"which changes are kept is decided by these same gains: {ensemble.metric} and the gain of all that was "
+            f"kept are a little too good"
+        )
+    return notes

@@ -1,0 +1,136 @@
+"""What was judged out-of-fold: the score of each photo under an experiment or ensemble, checked to be of these folds.
+
+On other folds a photo's net may have seen the photo's group, and its score would be too good.
+"""
+
+import csv
+from dataclasses import dataclass
+
+import numpy as np
+
+from unets.config import is_ensemble
+from unets.dataset.folds import hash_folds
+from unets.ensemble.ensemble import Member, list_fitted, read_ensemble
+from unets.errors import InputError
+from unets.evaluation.runs import PhotoScore, is_outdated, list_judged, read_scores
+from unets.prediction.maps import list_shards, open_maps
+from unets.store.fingerprint import SNAPSHOT
+from unets.store.paths import Project
+from unets.store.runs import read_json
+
+_ROUNDING = 1e-6  # of the scores in a csv
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """An experiment or an ensemble, as read from its models folder."""
+
+    name: str  # as it was asked for
+    project: Project
+    experiments: tuple[str, ...]  # it is made of
+    scores: dict[str, PhotoScore]  # by id
+    folds_hash: str
+    notes: tuple[str, ...]  # what to keep in mind
+
+
+def list_all_judged(project: Project) -> list[str]:
+    """Returns the names of the experiments, and then of the ensembles, that were judged out-of-fold."""
+    return list_judged(project) + list_fitted(project)
+
+
+def load_judged(project: Project, metric: str, name: str, *, label: str = "") -> Judged:
+    """Reads the scores of an experiment or an ensemble.
+
+    Args:
+        project: the folders.
+        metric: of the competition.
+        name: one of `list_all_judged`.
+        label: what messages call it; its name where that is empty.
+
+    Raises:
+        InputError: its files are missing or something else stands in them, or it was trained or judged on folds other
+            than the present ones.
+    """
+    if not project.folds_path.exists():
+        raise InputError(f"{project.folds_path} must exist: it says what is out-of-fold. Received: no such file")
+    load = _load_ensemble if is_ensemble(name) else _load_experiment
+    judged = load(project, metric, label or name, name)
+    _check_folds(judged)
+    return judged
+
+
+def _load_experiment(project: Project, metric: str, label: str, name: str) -> Judged:
+    path = project.oof_dice_path(name)
+    rows = read_scores(path, metric)
+    snapshots = [project.run_dir(name, fold) / SNAPSHOT for fold in sorted({row.fold for row in rows})]
+    for snapshot in snapshots:
+        if not snapshot.exists():
+            raise InputError(
+                f"{snapshot} must exist, as {label} is judged by it. Received: no such file. "
+                f"Run `make train predict EXP={name}`"
+            )
+    hashes = {read_json(snapshot).get("folds_hash") for snapshot in snapshots}
+    present = hash_folds(project.folds_path)
+    note = f"{label} was trained anew after it was judged: `make predict EXP={name}` judges the present weights"
+    return Judged(
+        name=label,
+        project=project,
+        experiments=(name,),
+        scores={row.id: row for row in rows},
+        folds_hash=present if hashes == {present} else "",
+        notes=(note,) if is_outdated(project, path, name, rows) else (),
+    )
+
+
+def _load_ensemble(project: Project, metric: str, label: str, name: str) -> Judged:
+    ensemble = read_ensemble(project, name)
+    path = project.ensemble_oof_path(name)
+    if not path.exists():
+        raise InputError(f"{path} must exist. Received: no such file. Run `make ensemble`, which writes it")
+    rows = read_scores(path, metric)
+    mean = float(np.mean([row.score for row in rows]))
+    if len(rows) != ensemble.num_photos or abs(mean - ensemble.score.mean) > _ROUNDING:
+        raise InputError(
+            f"{path} must hold the scores of {project.ensemble_path(name)}, {ensemble.num_photos} photos with mean "
+            f"{ensemble.score.mean:.6f}. Received: {len(rows)} with {mean:.6f}. Run `make ensemble`"
+        )
+    changed = [
+        member.experiment
+        for member in ensemble.members
+        if is_outdated(project, path, member.experiment, rows) or _has_other_maps(project, member)
+    ]
+    note = (
+        f"{label} is older than the weights or maps of {', '.join(changed)}: `make predict ensemble` judges the present"
+    )
+    return Judged(
+        name=label,
+        project=project,
+        experiments=tuple(member.experiment for member in ensemble.members),
+        scores={row.id: row for row in rows},
+        folds_hash=ensemble.folds_sha256,
+        notes=(note,) if changed else (),
+    )
+
+
+def _has_other_maps(project: Project, member: Member) -> bool:
+    """Tells whether a member's out-of-fold maps are not those of its ensemble; deleted ones are no others."""
+    folder = project.maps_dir(member.experiment, "oof")
+    return bool(list_shards(folder)) and open_maps(folder).fingerprint != member.fingerprint
+
+
+def _check_folds(judged: Judged) -> None:
+    """Checks that the scores are of the present folds.
+
+    Raises:
+        InputError: they are not.
+    """
+    path = judged.project.folds_path
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        fold_of = {row["id"]: row["fold"] for row in csv.DictReader(file)}
+    agree = all(fold_of.get(row.id) == str(row.fold) for row in judged.scores.values())
+    if not agree or judged.folds_hash != hash_folds(path):
+        names = ",".join(judged.experiments)
+        raise InputError(
+            f"{judged.name} must be trained and judged on the present folds, {path}. Received: other folds. "
+            f"`make clean-runs EXP={names}` deletes its runs, so that they can be made anew"
+        )

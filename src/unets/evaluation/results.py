@@ -1,0 +1,268 @@
+"""What was reached and what it cost: small JSON files in results/, and RESULTS.md rendered from them.
+
+No figure in RESULTS.md is typed: `make record` writes a record from the run folders, and renders the page from all
+records.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from unets.config import DatasetConfig, ExperimentConfig
+from unets.ensemble.ensemble import Ensemble, read_ensemble
+from unets.errors import InputError
+from unets.evaluation.contributions import tabulate_members, tabulate_trials
+from unets.evaluation.runs import sum_cost
+from unets.metrics.intervals import bootstrap_mean
+from unets.store.paths import Project
+from unets.store.provenance import format_commit
+from unets.store.runs import read_json, write_json, write_text
+
+_MADE_OF = {"members", "averaging", "threshold", "postprocessing"}  # what of an ensemble decides its submission
+_HEADER = """# Results
+
+Rendered from `results/*/*.json` by `make record`; nothing here is typed. Scores are means over photos at full size,
+with a 95 % interval from a bootstrap over groups. Out-of-fold: by the net that did not see the photo's group.
+"""
+
+
+def record_experiment(
+    project: Project, dataset: DatasetConfig, name: str, experiment: ExperimentConfig, origin: Mapping[str, Any]
+) -> Path:
+    """Writes the record of an experiment: config, out-of-fold score, cost of its folds.
+
+    Args:
+        project: the folders.
+        dataset: names the metric.
+        name: of the experiment.
+        experiment: its config.
+        origin: from `describe_origin`, taken once: the first record changes the tree for the next.
+
+    Raises:
+        InputError: it was not predicted yet.
+    """
+    path = project.oof_dice_path(name)
+    if not path.exists():
+        raise InputError(f"{path} must exist. Received: no such file. Run `make predict EXP={name}`")
+    table = pd.read_csv(path, dtype={"id": str, "group": str})
+    folds = sorted(int(fold) for fold in table["fold"].unique())
+    metrics = {fold: read_json(project.run_dir(name, fold) / "metrics.json") for fold in folds}
+    groups = table["group"].tolist()
+    scores, first_views = (table[column].to_numpy() for column in (dataset.metric, f"{dataset.metric}_first_view"))
+    record = {
+        "kind": "experiment",
+        "competition": project.competition,
+        "name": name,
+        "metric": dataset.metric,
+        "folds": folds,
+        "num_photos": len(table),
+        "num_groups": len(set(groups)),
+        "oof": bootstrap_mean(scores, groups).model_dump(),
+        "oof_first_view": None if pd.isna(first_views).any() else bootstrap_mean(first_views, groups).model_dump(),
+        "oof_pixels": _read_pixels(project.oof_pixels_path(name)),
+        "cost": sum_cost(metrics.values()),
+        "command": f"make train predict COMPETITION={project.competition} EXP={name} FOLD={_join(folds)}",
+        "config": experiment.model_dump(mode="json"),
+        **origin,
+    }
+    return _write(project, name, record)
+
+
+def record_ensemble(project: Project, ensemble_name: str, submission_name: str, origin: Mapping[str, Any]) -> Path:
+    """Writes the record of an ensemble and of the submission made of it, with its score where there is one.
+
+    Raises:
+        InputError: the submission of that name was made of something else.
+    """
+    ensemble = read_ensemble(project, ensemble_name)
+    check_made_of(project, ensemble, submission_name)
+    score_path = project.score_path(project.submission_path(submission_name))
+    metrics = [
+        read_json(project.run_dir(member.experiment, fold) / "metrics.json")
+        for member in ensemble.members
+        for fold in ensemble.folds
+    ]
+    choice = f"EXP={','.join(member.experiment for member in ensemble.members)}"
+    if ensemble.name != "ensemble":
+        choice = f"ENSEMBLE={ensemble.name.removeprefix('ensemble_')} {choice}"
+    record = {
+        "kind": "ensemble",
+        "competition": project.competition,
+        "name": submission_name,
+        "metric": ensemble.metric,
+        "folds": list(ensemble.folds),
+        "num_photos": ensemble.num_photos,
+        "num_groups": ensemble.num_groups,
+        "oof": ensemble.score.model_dump(),
+        "gain_over_best_member": ensemble.gain_over_best_member.model_dump(),
+        **ensemble.model_dump(mode="json", include={"members", "averaging", "threshold", "postprocessing", "trials"}),
+        "contributions": [
+            table.to_markdown() for table in (tabulate_members(project, ensemble), tabulate_trials(project, ensemble))
+        ],
+        "test": read_json(score_path) if score_path.exists() else None,
+        "cost": sum_cost(metrics),
+        "command": f"make pipeline score COMPETITION={project.competition} {choice} FOLD={_join(ensemble.folds)}",
+        **origin,
+    }
+    return _write(project, submission_name, record)
+
+
+def check_made_of(project: Project, ensemble: Ensemble, submission_name: str) -> None:
+    """Checks that a submission, where there is one of that name, was made of an ensemble as it is now.
+
+    Raises:
+        InputError: it was not; its score is another's.
+    """
+    path = project.submission_path(submission_name).with_name(f"{submission_name}.json")
+    if not path.exists():
+        return
+    made, wanted = read_json(path), ensemble.model_dump(mode="json", include=_MADE_OF)
+    differing = [field for field in sorted(wanted) if made.get(field) != wanted[field]]
+    if differing:
+        raise InputError(
+            f"{path} must be of the present {ensemble.name}. Received: one of {made.get('ensemble', 'no ensemble')} "
+            f"with other {', '.join(differing)}. Run `make submission score`, or name another by NAME="
+        )
+
+
+def render_results(results_dir: Path) -> str:
+    """Renders all records below `results/` as one page, competition by competition."""
+    records, judged = (
+        [read_json(path) for path in sorted(results_dir.glob(pattern))] for pattern in ("*/*.json", "*/kaggle/*.json")
+    )
+    parts = [_HEADER]
+    for competition in sorted({record["competition"] for record in (*records, *judged)}):
+        parts.append(f"## {competition}\n")
+        if rows := [record for record in records if record["competition"] == competition]:
+            metrics = sorted({record["metric"] for record in rows} - {"dice"})
+            told = f"The metric is {', '.join(metrics)}.\n\n" if metrics else ""
+            parts.append(f"{told}{_render_table(rows)}\n{_render_pixels(rows)}{_render_commands(rows)}")
+            parts += [_render_contributions(record) for record in rows if len(record.get("members", [])) > 1]
+        if rows := [record for record in judged if record["competition"] == competition]:
+            parts.append(f"Scored by Kaggle (`results/{competition}/kaggle/*.json`):\n\n{_render_judged(rows)}")
+    return "\n".join(parts)
+
+
+def write_results_page(root: Path) -> Path:
+    """Writes RESULTS.md from the records below `results/`."""
+    path = root / "RESULTS.md"
+    write_text(path, render_results(root / "results"))
+    return path
+
+
+def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) -> str:
+    """Renders what a pipeline reached: experiments, ensemble, submissions, and seconds a stage."""
+    ensemble = read_ensemble(project, ensemble_name)
+    lines = [f"{'':24}{'first view':>12}{'all views':>12}"]
+    scores = {score.experiment: score for score in ensemble.member_scores}
+    for name in experiments:
+        if name in scores:
+            first = scores[name].score_first_view
+            lines.append(f"{name:24}{'' if first is None else f'{first:.5f}':>12}{scores[name].score:>12.5f}")
+    lines.append(
+        f"{'ensemble, out-of-fold':24}{'':>12}{ensemble.score.mean:>12.5f}  {_bounds(ensemble.score.model_dump())}"
+    )
+    for path in sorted((project.models_dir / "scores").glob("*.json")):
+        score = read_json(path)
+        lines.append(f"{'submission, test':24}{'':>12}{score['mean']:>12.5f}  {_bounds(score)} {score['submission']}")
+    lines += ["", judge_ensemble(ensemble), "", f"{'stage':24}{'seconds':>12}"]
+    seconds = sum_stages(project.stages_path)
+    lines += [f"{stage:24}{spent:>12.1f}" for stage, spent in (*seconds.items(), ("all", sum(seconds.values())))]
+    return f"{ensemble.metric} of {project.competition}\n" + "\n".join(lines)
+
+
+def judge_ensemble(ensemble: Ensemble) -> str:
+    """Says whether the ensemble is better than its best member."""
+    if len(ensemble.members) == 1:
+        return f"The ensemble has one member, {ensemble.best_member}."
+    gain = ensemble.gain_over_best_member
+    verdict = "no better than"
+    if gain.excludes_zero:
+        verdict = "better than" if gain.mean > 0 else "worse than"
+    return f"The ensemble is {verdict} its best member, {ensemble.best_member}, out-of-fold: {gain}."
+
+
+def sum_stages(path: Path) -> dict[str, float]:
+    """Returns the seconds of each stage over all its calls, in the order of their first."""
+    if not path.exists():
+        return {}
+    table = pd.read_json(path, lines=True)
+    return {str(stage): float(spent) for stage, spent in table.groupby("stage", sort=False)["seconds"].sum().items()}
+
+
+def _write(project: Project, name: str, record: Mapping[str, Any]) -> Path:
+    path = project.result_path(name)
+    write_json(path, record)
+    return path
+
+
+def _render_table(records: list[dict[str, Any]]) -> str:
+    lines = ["| what | photos | first view | out-of-fold | test | hours | device | commit |", "|" + "---|" * 8]
+    for record in records:
+        first, test = record.get("oof_first_view"), record.get("test")
+        cells = [
+            f"{record['name']} ({record['kind']}, folds {_join(record['folds'])})",
+            f"{record['num_photos']} of {record['num_groups']} groups",
+            f"{first['mean']:.5f}" if first else "",
+            f"{record['oof']['mean']:.5f} {_bounds(record['oof'])}",
+            f"{test['mean']:.5f} {_bounds(test)}, {test['num_photos']} photos" if test else "",
+            f"{record['cost']['training_hours']:.2f}",
+            ", ".join(record["cost"]["devices"]),
+            format_commit(record["git_commit"], record["git_is_dirty"]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _render_judged(records: list[dict[str, Any]]) -> str:
+    """Renders submissions that Kaggle scored, the newest last."""
+    lines = ["| submission | public | private | sent | message | commit |", "|" + "---|" * 6]
+    for record in sorted(records, key=lambda record: record["began"]):
+        cells = [
+            record["name"],
+            *("" if record[kind] is None else f"{record[kind]:.5f}" for kind in ("public", "private")),
+            record["began"][:10],
+            " ".join(record["message"].replace("|", "\\|").split()),
+            format_commit(record["git_commit"], record["git_is_dirty"]),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _render_contributions(record: dict[str, Any]) -> str:
+    """Renders what the parts of an ensemble contribute, of records that say so."""
+    tables = record.get("contributions", [])
+    return "\n".join([f"What {record['name']} is made of, and what was tried:\n", *tables]) if tables else ""
+
+
+def _render_pixels(records: list[dict[str, Any]]) -> str:
+    """Renders Dice and IoU over the pixels of all photos, for records that have them: a line each, and its classes."""
+    lines = []
+    for record in records:
+        sources = {"out-of-fold": record.get("oof_pixels"), "test": (record.get("test") or {}).get("pixels")}
+        for source, pixels in sources.items():
+            if pixels and "mean_iou" in pixels:
+                known = {name: scores for name, scores in pixels["classes"].items() if scores}
+                classes = ", ".join(f"{name} {scores['iou']:.3f}" for name, scores in known.items())
+                means = f"mean Dice {pixels['mean_dice']:.4f}, mean IoU {pixels['mean_iou']:.4f}"
+                by_class = f" (IoU: {classes})" if len(known) > 1 else ""
+                lines.append(f"- {record['name']}, {source}, over the pixels of all photos: {means}{by_class}\n")
+    return "".join(lines) + ("\n" if lines else "")
+
+
+def _read_pixels(path: Path) -> dict[str, Any] | None:
+    return read_json(path) if path.exists() else None
+
+
+def _render_commands(records: list[dict[str, Any]]) -> str:
+    return "".join(f"- {record['name']}, {record['date'][:10]}: `{record['command']}`\n" for record in records)
+
+
+def _bounds(interval: Mapping[str, Any]) -> str:
+    return "" if interval["low"] is None else f"({interval['low']:.5f} to {interval['high']:.5f})"
+
+
+def _join(folds: Iterable[int]) -> str:
+    return ",".join(str(fold) for fold in folds)

@@ -1,0 +1,291 @@
+"""What runs a competition has: how far each is, what it reached, what it cost.
+
+Read from the run folders alone, which may be of an older version, damaged, or written at this very moment: what one of
+them lacks stays empty, and nothing here locks or writes.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from unets.config import DatasetConfig, ExperimentConfig, load_experiment
+from unets.dataset.folds import hash_folds
+from unets.errors import InputError
+from unets.metrics.intervals import Interval, bootstrap_mean
+from unets.store.fingerprint import SNAPSHOT, check_snapshot, take_snapshot
+from unets.store.paths import Project
+from unets.store.runs import find_holder, read_json
+from unets.tables import Table, render_table
+
+State = Literal["finished", "running", "stopped", "broken"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Run:
+    """One fold of one experiment."""
+
+    experiment: str
+    fold: int
+    state: State
+    remark: str = ""  # why it is broken, or foreign to the present config
+    epoch: int = 0  # finished ones
+    num_epochs: int | None = None  # those wanted; None: not known
+    best_dice: float | None = None  # of validation, at the net's own resolution, by the weights that predict
+    best_epochs: tuple[int, ...] = ()  # they are of, from 1; several where their mean predicts
+    seconds: float = 0.0
+    photos: int = 0  # trained on
+    devices: tuple[str, ...] = ()
+    commits: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judgement:
+    """What an experiment reached out-of-fold, at full size."""
+
+    experiment: str
+    folds: tuple[int, ...] = ()
+    num_photos: int = 0
+    num_groups: int = 0
+    score: Interval | None = None  # None: its csv cannot be read
+    remark: str = ""  # where it cannot be read, or is older than the runs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PhotoScore:
+    """A row of a csv of out-of-fold scores."""
+
+    id: str
+    group: str
+    fold: int
+    score: float
+
+
+def list_runs(project: Project, dataset: DatasetConfig) -> list[Run]:
+    """Lists all runs of a competition, by experiment and fold."""
+    folds_hash = hash_folds(project.folds_path) if project.folds_path.exists() else ""
+    runs = []
+    for experiment_dir in _list_folders(project.models_dir):
+        folds = sorted(int(match[1]) for path in _list_folders(experiment_dir) if (match := _match_fold(path.name)))
+        config = _find_config(project, experiment_dir.name) if folds else ""
+        for fold in folds:
+            runs.append(_describe_run(project, dataset, config, experiment_dir.name, fold, folds_hash))
+    return runs
+
+
+def list_judgements(project: Project, dataset: DatasetConfig) -> list[Judgement]:
+    """Lists what the experiments that were predicted reached, by name."""
+    return [_judge(project, dataset.metric, name) for name in list_judged(project)]
+
+
+def list_judged(project: Project) -> list[str]:
+    """Returns the names of the experiments that were predicted and scored out-of-fold, sorted."""
+    names = [folder.name for folder in _list_folders(project.models_dir)]
+    return [name for name in names if project.oof_dice_path(name).exists()]
+
+
+def read_scores(path: Path, metric: str) -> list[PhotoScore]:
+    """Reads a csv of out-of-fold scores, `id,group,fold,<metric>` and maybe more.
+
+    Raises:
+        InputError: it is missing or empty, or something else stands in it.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            cells = list(csv.DictReader(file))
+    except FileNotFoundError as error:
+        raise InputError(f"{path} must exist. Received: no such file") from error
+    expected = f"{path} must hold at least one row of id,group,fold,{metric}"
+    if not cells:
+        raise InputError(f"{expected}. Received: none")
+    try:
+        rows = [PhotoScore(id=c["id"], group=c["group"], fold=int(c["fold"]), score=float(c[metric])) for c in cells]
+    except (KeyError, TypeError, ValueError) as error:  # a column, a cell or a figure that is not there
+        raise InputError(f"{expected}. Received: {type(error).__name__}: {error}") from error
+    if not all(np.isfinite(row.score) for row in rows) or len({row.id for row in rows}) < len(rows):
+        raise InputError(f"{expected}, each id once, with a score. Received: an id twice, or no score")
+    return rows
+
+
+def is_outdated(project: Project, path: Path, experiment: str, scores: Iterable[PhotoScore]) -> bool:
+    """Tells whether scores were written, into `path`, before an experiment's weights of one of their folds."""
+    written_ns = path.stat().st_mtime_ns
+    weights = (project.run_dir(experiment, fold) / "best.weights.h5" for fold in {row.fold for row in scores})
+    return any(path.stat().st_mtime_ns > written_ns for path in weights if path.exists())
+
+
+def sum_cost(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Adds up what runs cost, from their metrics.json: `training_hours`, `photos`, `runs`, `devices`."""
+    runs = list(metrics)
+    return {
+        "training_hours": round(sum(run["seconds"] for run in runs) / 3600, 4),
+        "photos": sum(run["photos"] for run in runs),
+        "runs": len(runs),
+        "devices": sorted({device for run in runs for device in run["devices"]}),
+    }
+
+
+def find_cost(project: Project, experiments: Iterable[str], folds: Iterable[int]) -> dict[str, Any] | None:
+    """Adds up what folds of experiments cost, see `sum_cost`; None where a run lacks its metrics.json."""
+    numbers = tuple(folds)
+    paths = [project.run_dir(name, fold) / "metrics.json" for name in experiments for fold in numbers]
+    return sum_cost(map(read_json, paths)) if all(path.exists() for path in paths) else None
+
+
+def render_inventory(competition: str, runs: Iterable[Run], judgements: Iterable[Judgement]) -> str:
+    """Renders runs and judgements as two tables; says what to do where there is nothing yet."""
+    run_table = tabulate_runs(runs)
+    judgement_rows = [_render_judgement(judgement) for judgement in judgements]
+    if not run_table.rows and not judgement_rows:
+        return f"{competition} has no runs yet: `make train EXP= FOLD=` makes one"
+    parts = [str(run_table)] if run_table.rows else []
+    if judgement_rows:
+        header = ["out-of-fold, full size", "score (95 %)", "folds", "photos", "groups", ""]
+        parts.append(render_table(header, judgement_rows, right={"photos", "groups"}))
+    else:
+        parts.append("No experiment was predicted yet: `make predict EXP= FOLD=` scores one at full size")
+    return "\n\n".join(parts)
+
+
+def tabulate_runs(runs: Iterable[Run]) -> Table:
+    """Returns a row a run."""
+    header = ("experiment", "fold", "state", "epoch", "best Dice", "in epoch", "hours", "photos", "commit", "device")
+    right = frozenset({"fold", "epoch", "best Dice", "in epoch", "hours", "photos"})
+    return Table(header=header, rows=tuple(map(_render_run, runs)), right=right)
+
+
+def _list_folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if path.is_dir() and not path.name.startswith("."))
+
+
+def _match_fold(name: str) -> re.Match[str] | None:
+    return re.fullmatch(r"fold(\d+)", name)
+
+
+def _find_config(project: Project, experiment: str) -> ExperimentConfig | str:
+    """Returns the present config of an experiment, or why there is none."""
+    try:
+        return load_experiment(project.configs_dir, experiment)
+    except InputError:
+        exists = (project.configs_dir / f"{experiment}.py").exists()
+        return "config file is faulty" if exists else "no config file"
+
+
+def _describe_run(
+    project: Project,
+    dataset: DatasetConfig,
+    config: ExperimentConfig | str,
+    experiment: str,
+    fold: int,
+    folds_hash: str,
+) -> Run:
+    run_dir = project.run_dir(experiment, fold)
+    is_held = find_holder(run_dir) is not None
+    build = partial(Run, experiment=experiment, fold=fold)
+    try:
+        snapshot, metrics = _read_object(run_dir / SNAPSHOT), _read_object(run_dir / "metrics.json")
+    except InputError as error:
+        return build(state="running" if is_held else "broken", remark=str(error).partition(". Received")[0])
+    if not snapshot:  # a run writes it first of all
+        return build(state="running" if is_held else "broken", remark="" if is_held else f"no {SNAPSHOT}")
+    remark = ""
+    state: State = "finished" if metrics.get("is_finished") else "stopped"
+    if isinstance(config, str):
+        remark = config
+    elif not _is_own(run_dir, take_snapshot(config, dataset, fold, folds_hash)):
+        remark = "of another config"
+    if is_held:
+        state = "running"
+    elif metrics and not (run_dir / "best.weights.h5").exists():
+        state, remark = "broken", "no best.weights.h5"
+    best_dice, best_epochs = _find_best(metrics)
+    return build(
+        state=state,
+        remark=remark,
+        epoch=metrics.get("epochs", 0),
+        num_epochs=snapshot.get("training", {}).get("epochs"),
+        best_dice=best_dice,
+        best_epochs=best_epochs,
+        seconds=metrics.get("seconds", 0.0),
+        photos=metrics.get("photos", 0),
+        devices=tuple(metrics.get("devices", ())),
+        commits=tuple(metrics.get("commits", ())),
+    )
+
+
+def _judge(project: Project, metric: str, experiment: str) -> Judgement:
+    path = project.oof_dice_path(experiment)
+    try:
+        rows = read_scores(path, metric)
+    except InputError as error:
+        return Judgement(experiment=experiment, remark=str(error))
+    groups = [row.group for row in rows]
+    return Judgement(
+        experiment=experiment,
+        folds=tuple(sorted({row.fold for row in rows})),
+        num_photos=len(rows),
+        num_groups=len(set(groups)),
+        score=bootstrap_mean(np.array([row.score for row in rows]), groups),
+        remark="older than its runs" if is_outdated(project, path, experiment, rows) else "",
+    )
+
+
+def _find_best(metrics: Mapping[str, Any]) -> tuple[float | None, tuple[int, ...]]:
+    average = metrics.get("average") or {}
+    if average.get("is_used"):
+        return average.get("val_dice"), tuple(average.get("epochs", ()))
+    if metrics.get("best_epoch", -1) < 0:
+        return None, ()
+    return metrics.get("best_dice"), (metrics["best_epoch"] + 1,)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """Reads a JSON object; an empty one where there is no file, or none any more."""
+    try:
+        found = read_json(path)
+    except InputError:
+        if path.exists():
+            raise
+        return {}
+    if not isinstance(found, dict):
+        raise InputError(f"{path} must hold a JSON object. Received: {type(found).__name__}")
+    return found
+
+
+def _is_own(run_dir: Path, snapshot: dict[str, Any]) -> bool:
+    try:
+        check_snapshot(run_dir, snapshot)
+    except InputError:
+        return False
+    return True
+
+
+def _render_run(run: Run) -> tuple[str, ...]:
+    return (
+        run.experiment,
+        str(run.fold),
+        f"{run.state}{f' ({run.remark})' if run.remark else ''}",
+        f"{run.epoch}/{'?' if run.num_epochs is None else run.num_epochs}",
+        "" if run.best_dice is None else f"{run.best_dice:.5f}",
+        ",".join(map(str, run.best_epochs)),
+        f"{run.seconds / 3600:.2f}",
+        str(run.photos),
+        ", ".join(run.commits),
+        ", ".join(run.devices),
+    )
+
+
+def _render_judgement(judgement: Judgement) -> list[str]:
+    return [
+        judgement.experiment,
+        "" if judgement.score is None else str(judgement.score),
+        ",".join(map(str, judgement.folds)),
+        str(judgement.num_photos),
+        str(judgement.num_groups),
+        judgement.remark,
+    ]

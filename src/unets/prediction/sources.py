@@ -1,0 +1,67 @@
+"""What maps come from: the weights of trained runs, and the fingerprint of all that decides a map."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unets.config import ExperimentConfig
+from unets.errors import InputError
+from unets.store.fingerprint import check_snapshot
+from unets.store.runs import fingerprint, hash_file, read_json
+from unets.store.tensors import TensorFile
+
+ARITHMETIC = (
+    2  # raised by what changes maps of the same weights, so that none are mixed; 2: batch norm is folded on CPUs
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredWeights:
+    """The weights of one net in a model file, which holds those of several."""
+
+    file: TensorFile
+    name: str  # of the net; what the names of its arrays begin with, a slash behind
+
+    def read(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Reads them, by their names within the net."""
+        prefix = f"{self.name}/"
+        return {name.removeprefix(prefix): self.file.read(name) for name in self.file.shapes if name.startswith(prefix)}
+
+
+def find_weights(run_dir: Path, snapshot: dict[str, Any]) -> Path:
+    """Returns the weights of a run that was trained to its end, with this config and on these folds.
+
+    Raises:
+        InputError: it was not. On other folds, its net may have seen the very photos that it is to predict.
+    """
+    command = f"`make train EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}`"
+    metrics_path, weights_path = run_dir / "metrics.json", run_dir / "best.weights.h5"
+    if not metrics_path.exists() or not weights_path.exists():
+        raise InputError(f"{run_dir} must hold a trained run. Received: none. Run {command}")
+    if not read_json(metrics_path)["is_finished"]:
+        raise InputError(f"{run_dir} must hold a run trained to its end. Received: an unfinished one. Run {command}")
+    check_snapshot(run_dir, snapshot)
+    return weights_path
+
+
+def fingerprint_maps(experiment: ExperimentConfig, classes: Sequence[str], weights_paths: Mapping[int, Path]) -> str:
+    """Returns the fingerprint of all that decides an experiment's maps: weights, net, size, views, folds."""
+    return fingerprint_nets(experiment, classes, {fold: hash_file(path) for fold, path in weights_paths.items()})
+
+
+def fingerprint_nets(experiment: ExperimentConfig, classes: Sequence[str], weights_sha256: Mapping[int, str]) -> str:
+    """Does `fingerprint_maps` where the hash of each fold's file of weights is known."""
+    prediction = experiment.prediction.model_dump(mode="json", exclude={"batch_size", "shard_size"})
+    return fingerprint(
+        size_hw=experiment.data.size_hw,
+        model=experiment.model.model_dump(mode="json"),
+        precision=experiment.training.precision,
+        prediction=prediction,
+        classes=list(classes),
+        weights={str(fold): sha256 for fold, sha256 in weights_sha256.items()},
+        arithmetic=ARITHMETIC,
+    )

@@ -1,0 +1,1 @@
+"""Run folders and what keeps them whole: paths, locks, atomic files, fingerprints."""

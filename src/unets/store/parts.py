@@ -1,0 +1,131 @@
+"""A csv.gz made of parts: gzip members that are compressed apart, kept until all are there, and joined.
+
+Members behind one another are one valid gzip file (RFC 1952, 2.2), so parts can be made in any process and in any
+order, and what is there need not be made again after a kill. Neither name nor time is in their headers: equal rows give
+equal bytes.
+"""
+
+import hashlib
+import json
+import logging
+import zlib
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from pathlib import Path
+
+from unets.errors import InputError
+from unets.store.runs import atomic_path
+
+logger = logging.getLogger(__name__)
+
+# Rows of 4,000 masks of cars, ms and KB a photo by level: see LOG.md, 2026-11-25. Above 4 nothing is gained but time.
+_LEVEL = 4
+_GZIP = 31  # zlib's word for a gzip header around 32 KB of window
+
+
+def pack(text: str) -> bytes:
+    """Compresses a text to one gzip member; the same text and zlib give the same bytes."""
+    return zlib.compress(text.encode(), _LEVEL, wbits=_GZIP)
+
+
+def part_path(folder: Path, index: int) -> Path:
+    """Returns the path of the part of that number."""
+    return folder / f"{index:05d}.part"
+
+
+def write_part(path: Path, text: str, *, fingerprint: str) -> None:
+    """Compresses some rows and puts them in place when they are whole, under a line that says what made them.
+
+    Args:
+        path: of the part.
+        text: whole lines.
+        fingerprint: of all that decides the text.
+    """
+    packed = pack(text)
+    # Contested: a worker whose parent was killed ends its task first, and may meet the one that does it again.
+    with atomic_path(path, is_contested=True) as temporary:
+        temporary.write_bytes(_write_head(packed, fingerprint) + packed)
+
+
+def read_part(path: Path, *, fingerprint: str) -> bytes:
+    """Reads a part's gzip member.
+
+    Raises:
+        InputError: there is none, a bit of it is damaged, or something else made it.
+    """
+    try:
+        head, newline, packed = path.read_bytes().partition(b"\n")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} must exist. Received: no such file") from error
+    if head + newline != _write_head(packed, fingerprint):
+        raise InputError(f"{path} must be whole and made by {fingerprint}. Received: something else")
+    return packed
+
+
+def find_missing_parts(folder: Path, fingerprints: Sequence[str]) -> list[int]:
+    """Finds which parts must still be made: those absent, damaged, or made by something else. Reads every byte.
+
+    Args:
+        folder: of the parts; it may be missing.
+        fingerprints: of what is to make each part.
+
+    Returns:
+        Numbers of parts, ascending.
+    """
+    missing = []
+    for index, fingerprint in enumerate(fingerprints):
+        path = part_path(folder, index)
+        try:
+            read_part(path, fingerprint=fingerprint)
+        except InputError as error:
+            if path.exists():
+                logger.warning("%s; it is made again", error)
+            missing.append(index)
+    return missing
+
+
+def drop_parts(folder: Path) -> None:
+    """Deletes the parts of a folder. The folder stays: its lock is held, and one that is deleted would hold nobody."""
+    for path in folder.glob("*.part"):
+        path.unlink()
+
+
+def join_parts(path: Path, header: Sequence[str], folder: Path, fingerprints: Sequence[str]) -> str:
+    """Writes a csv.gz of a header and all parts, a part at a time.
+
+    Returns:
+        The SHA-256 of its uncompressed bytes.
+
+    Raises:
+        InputError: a part is missing, damaged, or made by something else.
+    """
+    digest = hashlib.sha256()
+    members = (
+        read_part(part_path(folder, index), fingerprint=fingerprint) for index, fingerprint in enumerate(fingerprints)
+    )
+    with path.open("wb") as file:
+        for member in chain([pack(_join_cells(header))], members):
+            digest.update(zlib.decompress(member, wbits=_GZIP))
+            file.write(member)
+    return digest.hexdigest()
+
+
+def write_gzip(path: Path, header: Sequence[str], texts: Iterable[str]) -> str:
+    """Writes a csv.gz of one member as its texts come; returns the SHA-256 of its uncompressed bytes."""
+    digest, packer = hashlib.sha256(), zlib.compressobj(_LEVEL, wbits=_GZIP)
+    with path.open("wb") as file:
+        for text in chain([_join_cells(header)], texts):
+            digest.update(text.encode())
+            file.write(packer.compress(text.encode()))
+        file.write(packer.flush())
+    return digest.hexdigest()
+
+
+def _join_cells(header: Sequence[str]) -> str:
+    return ",".join(header) + "\n"
+
+
+def _write_head(packed: bytes, fingerprint: str) -> bytes:
+    """Writes a part's first line, which no damage to the line itself or to what follows leaves true."""
+    head = {"fingerprint": fingerprint, "sha256": hashlib.sha256(packed).hexdigest()}
+    return json.dumps(head).encode() + b"\n"

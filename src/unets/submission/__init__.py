@@ -1,0 +1,1 @@
+"""From masks to a submission file, its check, and Kaggle."""

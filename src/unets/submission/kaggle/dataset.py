@@ -1,0 +1,240 @@
+"""A folder to be uploaded as a Kaggle dataset: all that inference in a kernel without internet needs.
+
+    unets-<version>-py3-none-any.whl        the package
+    configs/<competition>/*.py
+    models/<competition>/folds.csv, <ensemble>.json
+    models/<competition>/<experiment>/fold<k>/config.json, metrics.json, best.weights.h5
+    dataset-metadata.json                   what the client wants to know
+
+A kernel finds it below `/kaggle/input/<slug>/`; `unets.submission.kaggle.offline` predicts from it. Beside it lies the
+folder of the kernel: the notebook and `kernel-metadata.json`.
+"""
+
+import logging
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from unets.config import DatasetConfig, ExperimentConfig
+from unets.dataset.folds import hash_folds
+from unets.ensemble.ensemble import Ensemble
+from unets.errors import InputError
+from unets.prediction.sources import find_weights, fingerprint_maps
+from unets.store.fingerprint import take_snapshot
+from unets.store.paths import Project
+from unets.store.runs import write_json
+from unets.submission.kaggle.client import Session, find_status
+from unets.submission.kaggle.wheel import build_wheel
+
+logger = logging.getLogger(__name__)
+
+NOTEBOOK = "06_kaggle.ipynb"
+_RUN_FILES = ("config.json", "metrics.json", "best.weights.h5")
+# The client's rules (kaggle 2.2.5, `dataset_create_new` and `kernels_push`): characters of names and titles.
+_DATASET_NAME, _SUBTITLE, _MIN_KERNEL_NAME = (6, 50), (20, 80), 5
+# The weights are made of the competition's data, whose rules say what may be done with them.
+_LICENSE = "other"
+
+
+def build_dataset(
+    project: Project,
+    dataset: DatasetConfig,
+    ensemble: Ensemble,
+    experiments: Mapping[str, ExperimentConfig],
+    owner: str,
+    slug: str | None = None,
+) -> Path:
+    """Builds the dataset's folder anew; it appears whole or not at all.
+
+    Keras is loaded, since nothing else knows whether weights are those that the ensemble was fitted with.
+
+    Args:
+        project: the folders.
+        dataset: the dataset's declaration.
+        ensemble: whose members' weights are taken.
+        experiments: configs of its members, by name.
+        owner: the account at Kaggle.
+        slug: the dataset's name there; None is `unets-<competition>`, with the ensemble's name behind it if it has one.
+
+    Returns:
+        Its path.
+
+    Raises:
+        InputError: a run is missing, unfinished, of another config, or not the one that the ensemble was fitted with; a
+            name is not one that Kaggle takes.
+    """
+    slug = slug or name_slug(ensemble)
+    metadata = _describe(ensemble, owner, slug)
+    runs = _find_runs(project, dataset, ensemble, experiments)
+    target = project.kaggle_dataset_dir(ensemble.name)
+    folder = target.with_name(f".part-{target.name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    models_dir, configs_dir = (folder / kind / project.competition for kind in ("models", "configs"))
+    configs_dir.mkdir(parents=True)
+    for path in sorted(project.configs_dir.glob("*.py")):
+        shutil.copyfile(path, configs_dir / path.name)
+    for run_dir in runs:
+        copy_dir = models_dir / run_dir.relative_to(project.models_dir)
+        copy_dir.mkdir(parents=True)
+        for name in _RUN_FILES:
+            shutil.copyfile(run_dir / name, copy_dir / name)
+    for path in (project.folds_path, project.ensemble_path(ensemble.name)):
+        shutil.copyfile(path, models_dir / path.name)
+    build_wheel(folder)
+    write_json(folder / "dataset-metadata.json", metadata)
+    shutil.rmtree(target, ignore_errors=True)
+    folder.replace(target)
+    num_bytes = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    logger.info("%s: %d runs, %.1f MB", target, len(runs), num_bytes / 1e6)
+    return target
+
+
+def build_kernel(
+    project: Project, dataset: DatasetConfig, ensemble: Ensemble, owner: str, slug: str, notebook: Path
+) -> Path:
+    """Writes the folder of the kernel: metadata, and the notebook where it is at hand.
+
+    The kernel has a GPU and no internet, as code competitions ask, and the dataset and the competition attached.
+
+    Args:
+        project: the folders.
+        dataset: names the competition at Kaggle, if it is there.
+        ensemble: whose kernel it is.
+        owner: the account at Kaggle.
+        slug: the dataset's name there.
+        notebook: the notebook to be copied.
+
+    Raises:
+        InputError: the name is not one that Kaggle takes.
+    """
+    name = f"{slug}-kernel"
+    _check_length("the kernel's name", name, _MIN_KERNEL_NAME, _DATASET_NAME[1])
+    folder = project.kaggle_kernel_dir(ensemble.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    metadata = {
+        "id": f"{owner}/{name}",
+        "title": name.replace("-", " "),  # Kaggle makes the id of it again
+        "code_file": NOTEBOOK,
+        "language": "python",
+        "kernel_type": "notebook",
+        "is_private": True,
+        "enable_gpu": True,
+        "enable_tpu": False,
+        "enable_internet": False,
+        "dataset_sources": [f"{owner}/{slug}"],
+        "competition_sources": [dataset.kaggle] if dataset.kaggle else [],
+        "kernel_sources": [],
+        "model_sources": [],
+    }
+    write_json(folder / "kernel-metadata.json", metadata)
+    if notebook.is_file():
+        shutil.copyfile(notebook, folder / NOTEBOOK)
+    else:
+        logger.warning("%s is not there: put a notebook of that name into %s", notebook, folder)
+    return folder
+
+
+def name_slug(ensemble: Ensemble) -> str:
+    """Returns the dataset's name: `unets-<competition>`, and what follows `ensemble_` in the ensemble's."""
+    words = f"unets {ensemble.competition} {ensemble.name.removeprefix('ensemble')}"
+    return "-".join(re.findall(r"[a-z0-9]+", words.lower()))
+
+
+def check_owner(owner: str) -> str:
+    """Returns the account's name as it is in addresses.
+
+    Raises:
+        InputError: it is not one.
+    """
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", owner.lower()):
+        raise InputError(f"`OWNER` must be the account's name in Kaggle's addresses. Received: {owner!r}")
+    return owner.lower()
+
+
+def upload_dataset(session: Session, folder: Path, ref: str, notes: str) -> str:
+    """Uploads the dataset: a private one where there is none of that name, else its next version.
+
+    Args:
+        session: the client.
+        folder: what `build_dataset` made.
+        ref: `owner/slug`.
+        notes: of the version.
+
+    Returns:
+        Its address.
+
+    Raises:
+        InputError: Kaggle or the client does not take it.
+    """
+    api, options = session.api, {"quiet": session.is_quiet, "dir_mode": "zip"}  # Kaggle unpacks the zips to folders
+    if session.ask(_exists, session, ref):
+        answer = session.ask(api.dataset_create_version, str(folder), notes, **options, repeat=False)
+    else:
+        answer = session.ask(api.dataset_create_new, str(folder), **options, repeat=False)
+    if answer.error or str(answer.status).lower() != "ok":
+        raise InputError(f"Kaggle must take {folder}. Received: {session.hide(answer.error or answer.status)}")
+    return str(answer.url)
+
+
+def _exists(session: Session, ref: str) -> bool:
+    try:
+        session.api.dataset_status(ref)
+    except Exception as error:
+        if find_status(error) in (403, 404):  # which of them depends on whether the name was ever taken
+            return False
+        raise
+    return True
+
+
+def _find_runs(
+    project: Project, dataset: DatasetConfig, ensemble: Ensemble, experiments: Mapping[str, ExperimentConfig]
+) -> list[Path]:
+    """Returns the run folders of the members that count, each checked against what the ensemble was fitted with."""
+    folds_hash = hash_folds(project.folds_path)
+    if folds_hash != ensemble.folds_sha256:
+        raise InputError(
+            f"{project.ensemble_path(ensemble.name)} must be of the folds in {project.folds_path}. "
+            "Received: one of other folds. Run `make ensemble`"
+        )
+    runs = []
+    for member in ensemble.used_members:
+        experiment = experiments[member.experiment]
+        weights = {
+            fold: find_weights(
+                project.run_dir(member.experiment, fold), take_snapshot(experiment, dataset, fold, folds_hash)
+            )
+            for fold in ensemble.folds
+        }
+        if fingerprint_maps(experiment, dataset.classes, weights) != member.fingerprint:
+            raise InputError(
+                f"The {ensemble.name} must be of the weights that are there. Received: one of other weights, or of "
+                f"other folds, of {member.experiment}. Run `make predict ensemble`"
+            )
+        runs += [path.parent for path in weights.values()]
+    return runs
+
+
+def _describe(ensemble: Ensemble, owner: str, slug: str) -> dict[str, object]:
+    """Returns what the client wants to know of the dataset."""
+    title = slug.replace("-", " ")
+    subtitle = f"U-Nets of {ensemble.competition}, with the code that they predict with"[: _SUBTITLE[1]]
+    _check_length("`SLUG`", slug, *_DATASET_NAME)
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug):
+        raise InputError(f"`SLUG` must be of a-z, 0-9 and single dashes. Received: {slug!r}")
+    members = ", ".join(f"{member.experiment} ({member.weight:.3f})" for member in ensemble.used_members)
+    description = (
+        f"{ensemble.metric} out-of-fold {ensemble.score}; folds {', '.join(map(str, ensemble.folds))} of {members}."
+    )
+    return {
+        "title": title,
+        "id": f"{owner}/{slug}",
+        "subtitle": subtitle,
+        "description": description,
+        "licenses": [{"name": _LICENSE}],
+    }
+
+
+def _check_length(what: str, text: str, least: int, most: int) -> None:
+    if not least <= len(text) <= most:
+        raise InputError(f"{what} must have {least} to {most} characters. Received: {text!r}, {len(text)}")

@@ -1,0 +1,100 @@
+"""A Kaggle kernel: what is attached to it, and a way to imitate one.
+
+Below /kaggle/input, at a depth that Kaggle has changed before, lie the competition's files and, as a dataset, what
+`make kaggle-dataset` made: the package, `configs/`, and maybe `models/` with trained nets. All of it is read-only.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unets.config import load_dataset
+from unets.data.files import fixed_folder
+from unets.ensemble.ensemble import list_fitted
+from unets.errors import InputError
+from unets.store.paths import Project
+
+_MAX_DEPTH = 3  # of folders below /kaggle/input that are looked into; photos lie there by the hundred thousand
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Attached:
+    """What a kernel has to work with."""
+
+    input_dir: Path  # the competition's files
+    bundle_dir: Path  # configs/<competition>, and maybe models/<competition>
+    ensembles: tuple[str, ...]  # names of those whose nets are attached
+
+
+def find_attached(attached_dir: Path, competition: str) -> Attached:
+    """Finds what is attached to a kernel. Of two folders with the competition's config, the one with nets is taken.
+
+    Args:
+        attached_dir: /kaggle/input.
+        competition: a folder of `configs/`.
+
+    Raises:
+        InputError: the competition's config or its files are not attached, or twice.
+    """
+    if not attached_dir.is_dir():
+        raise InputError(
+            f"{attached_dir} must be the folder of what is attached to a Kaggle kernel. Received: no such folder. "
+            "`make notebooks` runs this notebook outside of Kaggle"
+        )
+    folders, config = list(_walk(attached_dir)), f"configs/{competition}/dataset.py"
+    bundles = [folder for folder in folders if (folder / config).is_file()]
+    trained = [folder for folder in bundles if list_fitted(Project.below(folder, competition))]
+    project = Project.below(bundle_dir := _pick(trained or bundles, attached_dir, config), competition)
+    dataset = load_dataset(project.configs_dir)
+    wanted = dataset.sample_submission or fixed_folder(dataset.photos)
+    input_dir = _pick([folder for folder in folders if _holds(folder, wanted)], attached_dir, wanted)
+    return Attached(input_dir=input_dir, bundle_dir=bundle_dir, ensembles=tuple(list_fitted(project)))
+
+
+def imitate_kernel(project: Project, folder: Path) -> tuple[Path, Path]:
+    """Lays out, as links, what would be attached to a kernel, so that its notebook can be tried elsewhere.
+
+    Args:
+        project: the competition's files, config, and trained nets.
+        folder: an empty one.
+
+    Returns:
+        (attached, working): what stands for /kaggle/input and for /kaggle/working.
+    """
+    attached_dir, working_dir = folder / "input", folder / "working"
+    working_dir.mkdir()
+    links = {
+        f"{project.competition}-data": project.input_dir,
+        f"unets-{project.competition}/configs/{project.competition}": project.configs_dir,
+        f"unets-{project.competition}/models/{project.competition}": project.models_dir,
+    }
+    for name, target in links.items():
+        (attached_dir / name).parent.mkdir(parents=True, exist_ok=True)
+        (attached_dir / name).symlink_to(target.absolute(), target_is_directory=True)
+    return attached_dir, working_dir
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Yields a folder and those below it, sorted, down to `_MAX_DEPTH`; links are followed."""
+    for parent, names, _ in os.walk(root, followlinks=True):
+        folder = Path(parent)
+        yield folder
+        names[:] = sorted(names) if len(folder.relative_to(root).parts) < _MAX_DEPTH else []
+
+
+def _holds(folder: Path, name: str) -> bool:
+    return (folder / name).exists() or (folder / f"{name}.zip").exists()
+
+
+def _pick(found: Sequence[Path], attached_dir: Path, what: str) -> Path:
+    """Returns the only folder found.
+
+    Raises:
+        InputError: there is none, or more than one.
+    """
+    if len(found) != 1:
+        names = ", ".join(sorted(path.name for path in attached_dir.iterdir())) or "nothing"
+        received = ", ".join(str(path) for path in found) or f"none; attached are {names}"
+        raise InputError(f"{attached_dir} must hold one folder with {what}. Received: {received}")
+    return found[0]

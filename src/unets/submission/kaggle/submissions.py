@@ -1,0 +1,266 @@
+"""Submissions at Kaggle: sent once, waited for, and kept with the score that they got.
+
+How far one is stands in the models folder, by the SHA-256 of its csv, so that the same command goes on waiting where it
+was stopped, and the same bytes are not sent twice unawares. What was scored becomes a record in `results/`.
+"""
+
+import gzip
+import hashlib
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any, Literal
+
+from unets.config import Config, DatasetConfig
+from unets.errors import InputError
+from unets.log import format_duration, show_progress
+from unets.store.paths import Project
+from unets.store.runs import hold, read_json, write_json, write_text
+from unets.submission.check import check_submission, find_reference
+from unets.submission.kaggle.client import Session, find_competition, find_status, sign_in
+
+logger = logging.getLogger(__name__)
+
+_FIRST_LOOK_S, _LONGEST_LOOK_S = 2.0, 30.0  # between looks at the score
+_UPLOADS = 3  # tries of the upload, before which nothing is submitted
+_PAGE = 100  # submissions a request for the list
+_CLOCKS = timedelta(minutes=10)  # by which this machine's clock and Kaggle's may differ
+_CHUNK = 2**20
+
+
+class Sent(Config):
+    """A submission on its way."""
+
+    competition: str  # the folder of its configs
+    kaggle: str  # the competition's name at Kaggle
+    name: str  # of the file, without .csv.gz
+    sha256: str  # of the csv
+    message: str
+    began: str  # when it was first sent, UTC
+    state: Literal["uploading", "pending", "scored", "failed"]
+    ref: int | None = None  # Kaggle's number of it
+    public: float | None = None  # scores; None: not published
+    private: float | None = None
+    error: str | None = None  # Kaggle's words on a scoring that failed
+
+    def describe(self) -> str:
+        """Says what became of it, in a sentence's part."""
+        if self.state == "failed":
+            return f"failed: {self.error}"
+        scores = {"public": self.public, "private": self.private}
+        known = ", ".join(f"{kind} {score:.5f}" for kind, score in scores.items() if score is not None)
+        return known or ("scored, not published" if self.state == "scored" else "not scored yet")
+
+
+def submit(
+    project: Project, dataset: DatasetConfig, path: Path, message: str, *, again: bool = False, wait_s: float
+) -> Sent:
+    """Sends a submission that was checked, and waits for its score; one that is sent already is waited for.
+
+    Args:
+        project: the folders.
+        dataset: names the competition.
+        path: csv or csv.gz.
+        message: what Kaggle shows beside it.
+        again: whether to send bytes that were sent and judged before.
+        wait_s: the longest wait for the score, in seconds.
+
+    Returns:
+        What became of it, scored.
+
+    Raises:
+        InputError: these bytes were judged before; Kaggle does not take them, fails to score them, or takes longer.
+    """
+    find_competition(dataset, project.configs_dir)
+    sha256 = hash_csv(path)
+    with hold(project.sent_path(sha256).parent):
+        sent = _submit(project, dataset, path, message, sha256, again=again, wait_s=wait_s)
+    if sent.state == "failed":
+        raise InputError(f"Kaggle must be able to score {path}, number {sent.ref} there. Received: {sent.error}")
+    return sent
+
+
+def check_before(project: Project, dataset: DatasetConfig, path: Path, *, jobs: int | None = None) -> None:
+    """Checks a submission as `make check-submission` does, where each photo's size is in the dataset or at hand.
+
+    Raises:
+        InputError: it is at fault, or there is no sample submission to hold it against.
+    """
+    sample_path, photos = find_reference(dataset, project.input_dir)
+    check_submission(path, sample_path, dataset, photos=photos, jobs=jobs)
+
+
+def record_sent(project: Project, sent: Sent, metric: str, origin: dict[str, Any]) -> Path:
+    """Writes the record of a submission that was scored; `make record` shows it in RESULTS.md."""
+    record = {"kind": "kaggle", "metric": metric, **sent.model_dump(mode="json"), **origin}
+    path = project.kaggle_result_path(f"{sent.name}_{sent.sha256[:8]}")
+    write_json(path, record)
+    return path
+
+
+def list_recorded(project: Project) -> dict[Path, Sent]:
+    """Reads the records of submissions that were scored, by their path."""
+    records = {}
+    for path in sorted(project.kaggle_result_path("*").parent.glob("*.json")):
+        fields = {name: value for name, value in read_json(path).items() if name in Sent.model_fields}
+        records[path] = Sent.model_validate(fields)
+    return records
+
+
+def find_sent(project: Project, sha256: str) -> Sent | None:
+    """Returns what is known of the bytes of a csv, from this machine's notes or from the records of all."""
+    path = project.sent_path(sha256)
+    if path.is_file():
+        return Sent.from_json(path.read_text(encoding="utf-8"), str(path))
+    return next((sent for sent in list_recorded(project).values() if sent.sha256 == sha256), None)
+
+
+def list_at_kaggle(session: Session) -> list[Any]:
+    """Returns all submissions of the user's team, the newest first, as the client gives them."""
+    found: list[Any] = []
+    page = 1
+    while batch := session.ask(
+        session.api.competition_submissions, session.competition, page_number=page, page_size=_PAGE
+    ):
+        known = {submission.ref for submission in found}
+        fresh = [submission for submission in batch if submission.ref not in known]
+        if not fresh:  # a page past the last may be the last again
+            break
+        found += fresh
+        page += 1
+    return found
+
+
+def parse_score(text: str) -> float | None:
+    """Reads a score as Kaggle writes it; None where there is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def hash_csv(path: Path) -> str:
+    """Returns the SHA-256 of a csv's bytes, whether it is compressed or not."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        is_gzip = file.peek(2).startswith(b"\x1f\x8b")
+        with gzip.open(file) if is_gzip else file as content:
+            while chunk := content.read(_CHUNK):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _submit(
+    project: Project, dataset: DatasetConfig, path: Path, message: str, sha256: str, *, again: bool, wait_s: float
+) -> Sent:
+    """Sends a submission or goes on waiting for it; one whose scoring failed comes back so."""
+    sent = find_sent(project, sha256)
+    if sent is not None and sent.state in ("scored", "failed"):
+        is_recorded = any(other.sha256 == sha256 for other in list_recorded(project).values())
+        if not again and sent.state == "scored" and not is_recorded:  # stopped between the two
+            return sent
+        if not again:
+            raise InputError(
+                f"{path} must be new to Kaggle. Received: the bytes that were sent on {sent.began[:10]} as {sent.name} "
+                f"({sent.message!r}; {sent.describe()}). `make submit AGAIN=1` sends them all the same"
+            )
+        sent = None
+    if sent is None:
+        _check_message(message)
+    session = sign_in(find_competition(dataset, project.configs_dir))
+    if sent is not None and sent.ref is None:  # stopped while it was sent: nobody noted whether it arrived
+        sent = _find_arrived(session, sent)
+    if sent is None:
+        sent = _send(project, session, path, message, sha256)
+    sent = _note(project, sent)
+    logger.info("%s is number %s at Kaggle; waits for its score", path.name, sent.ref)
+    return _note(project, _wait(session, sent, wait_s))
+
+
+def _check_message(message: str) -> None:
+    if not message.strip():
+        raise InputError("`MESSAGE` must say what is submitted. Received: nothing")
+
+
+def _send(project: Project, session: Session, path: Path, message: str, sha256: str) -> Sent:
+    """Uploads a file and submits it. That it is about to happen is noted first: an answer may be lost."""
+    _check_message(message)
+    sent = Sent(
+        competition=project.competition,
+        kaggle=session.competition,
+        name=path.name.split(".csv")[0],
+        sha256=sha256,
+        message=message,
+        began=datetime.now(UTC).isoformat(timespec="seconds"),
+        state="uploading",
+    )
+    _note(project, sent)
+    logger.info("%s: uploads %.1f MB", path.name, path.stat().st_size / 1e6)
+    for _ in range(_UPLOADS):
+        # Not repeated after an error, which does not tell whether the submission was taken; the next call looks first.
+        answer = session.ask(
+            *(session.api.competition_submit, str(path), message, session.competition, session.is_quiet), repeat=False
+        )
+        if answer.message != session.api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
+            break
+    else:
+        raise InputError(f"The upload of {path} must succeed. Received: {_UPLOADS} failures. Try again later")
+    if answer.ref:
+        return sent.model_copy(update={"ref": int(answer.ref), "state": "pending"})
+    arrived = _find_arrived(session, sent)
+    if arrived is None:
+        raise InputError(f"Kaggle must take {path}. Received: {session.hide(answer.message) or 'no answer'}")
+    return arrived
+
+
+def _find_arrived(session: Session, sent: Sent) -> Sent | None:
+    """Returns a submission with its number, if Kaggle has it: of that file and message, not older than it."""
+    since = datetime.fromisoformat(sent.began).replace(tzinfo=None) - _CLOCKS
+    for found in list_at_kaggle(session):
+        same = found.description == sent.message and found.file_name.split(".csv")[0] == sent.name
+        if same and found.date is not None and found.date >= since:
+            return sent.model_copy(update={"ref": int(found.ref), "state": "pending"})
+    return None
+
+
+def _wait(session: Session, sent: Sent, wait_s: float) -> Sent:
+    """Looks at a submission until it is scored; one whose scoring failed comes back so."""
+    for found in show_progress(_look(session, sent, wait_s), what="score", unit="look"):
+        status = "PENDING" if found is None else found.status.name
+        if found is not None and status == "COMPLETE":
+            scores = {"public": parse_score(found.public_score), "private": parse_score(found.private_score)}
+            return sent.model_copy(update={"state": "scored", **scores})
+        if found is not None and status == "ERROR":
+            said = session.hide(found.error_description.strip()) or "no reason given"
+            return sent.model_copy(update={"state": "failed", "error": said})
+    raise InputError(
+        f"Kaggle must score {sent.name} within {format_duration(wait_s)} (WAIT= minutes). Received: nothing yet. It "
+        f"stays there as number {sent.ref}; `make submit SUBMISSION={sent.name}` goes on waiting"
+    )
+
+
+def _look(session: Session, sent: Sent, wait_s: float) -> Iterator[Any]:
+    """Yields what Kaggle has of a submission, less and less often; None where it does not know it yet."""
+    began, pause_s = monotonic(), _FIRST_LOOK_S
+    while True:
+        yield session.ask(_find_submission, session, sent.ref)
+        if monotonic() - began + pause_s > wait_s:
+            return
+        sleep(pause_s)
+        pause_s = min(1.5 * pause_s, _LONGEST_LOOK_S)
+
+
+def _find_submission(session: Session, ref: int) -> Any:
+    try:
+        return session.api.get_submission(ref)
+    except Exception as error:
+        if find_status(error) == 404:  # one that has just come in
+            return None
+        raise
+
+
+def _note(project: Project, sent: Sent) -> Sent:
+    write_text(project.sent_path(sent.sha256), sent.to_json() + "\n")
+    return sent

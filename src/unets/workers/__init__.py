@@ -1,0 +1,1 @@
+"""Parallel tasks: here, on a Dask cluster, on several GPUs."""

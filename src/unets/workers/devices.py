@@ -1,0 +1,231 @@
+"""Folds dealt to devices: one process a fold, each with a GPU, or a share of the cores, of its own.
+
+The process that deals initializes no GPU: it counts them, starts children, passes their log on and waits. A child is
+the same script with one experiment and one fold, so whatever holds for one fold (locks, resume) holds for each.
+"""
+
+import logging
+import os
+import queue
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+from unets.errors import InputError
+from unets.log import set_up_logging
+from unets.workers.pool import count_cores
+
+logger = logging.getLogger(__name__)
+
+_FOLLOWS = "UNETS_FOLLOWS_PARENT"
+_GPUS = "CUDA_VISIBLE_DEVICES"
+_CLOCK = re.compile(r"\d\d:\d\d:\d\d ")  # before each of a child's log lines; this process adds its own
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """One fold of one experiment."""
+
+    experiment: str
+    fold: int
+
+    def __str__(self) -> str:
+        """Returns how training itself calls it."""
+        return f"{self.experiment} fold {self.fold}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Device:
+    """What one child computes on.
+
+    Args:
+        environment: variables that a child gets besides this process's own.
+        cores: numbers of the cores that it may use; empty: all.
+    """
+
+    environment: Mapping[str, str] = field(default_factory=dict)
+    cores: frozenset[int] = frozenset()
+
+
+def list_gpus() -> list[str]:
+    """Returns the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them, without touching any.
+
+    That variable, where it is set, says which; otherwise all that `nvidia-smi` lists, or where that is missing, all
+    that the driver shows in /proc.
+    """
+    num_present = _count_present()
+    if _GPUS not in os.environ:
+        return [str(index) for index in range(num_present)]
+    names = [name.strip() for name in os.environ[_GPUS].split(",")] if num_present else []
+    end = next((index for index, name in enumerate(names) if name in ("", "-1")), len(names))  # CUDA's own rule
+    return names[:end]
+
+
+def deal_devices(jobs: int | None) -> list[Device]:
+    """Returns a device for each fold that is trained at a time.
+
+    Args:
+        jobs: how many; None is one a GPU, 1 without one. At most one a GPU, or one a core.
+
+    Raises:
+        InputError: fewer than one.
+    """
+    if jobs is not None and jobs < 1:
+        raise InputError(f"`JOBS` must be at least 1. Received: {jobs}")
+    gpus, cores = list_gpus(), _list_cores()
+    if gpus:
+        # Not two on one: TensorFlow's first process takes all of a GPU's memory.
+        return [
+            Device(environment={_GPUS: name}, cores=cores_of)
+            for name, cores_of in zip(gpus, _split(cores, min(jobs or len(gpus), len(gpus))), strict=False)
+        ]
+    return [Device(cores=cores_of) for cores_of in _split(cores, min(jobs or 1, count_cores()))]
+
+
+def train_on_devices(
+    tasks: Sequence[Task], devices: Sequence[Device], build_command: Callable[[Task], list[str]]
+) -> None:
+    """Runs a child for each task, in order, each on the device that is free first; returns when all are done.
+
+    However this process ends (an error, Ctrl-C, a kill), no child outlives it: each calls `follow_parent` as it starts.
+
+    Args:
+        tasks: what is to be trained.
+        devices: at least one.
+        build_command: the command line of a task's child.
+
+    Raises:
+        InputError: a child failed. The others are stopped; what they finished is kept.
+    """
+    waiting, running = list(tasks), dict[Task, subprocess.Popen[str]]()
+    free, ended, last_errors = list(devices), queue.Queue[tuple[Task, Device, int]](), dict[Task, str]()
+
+    def watch(task: Task, device: Device, child: subprocess.Popen[str]) -> None:
+        with child:  # closes its pipes
+            for line in child.stdout or ():
+                _pass_on(task, line.rstrip(), last_errors)
+        ended.put((task, device, child.returncode))
+
+    watchers = []
+    try:
+        while waiting or running:
+            while waiting and free:
+                task, device = waiting.pop(0), free.pop(0)
+                running[task] = _start(build_command(task), device)
+                watchers.append(threading.Thread(target=watch, args=(task, device, running[task]), daemon=True))
+                watchers[-1].start()
+            task, device, code = ended.get()
+            del running[task]
+            free.append(device)
+            if code != 0:
+                raise InputError(_explain(task, code, last_errors.get(task), list(running)))
+    finally:
+        for child in running.values():
+            os.killpg(child.pid, signal.SIGKILL)  # with its workers; a fold goes on from its last state at any moment
+        for watcher in watchers:
+            watcher.join()
+
+
+def train_on_worker(arguments: Sequence[str], task: Task) -> None:
+    """Trains a fold in a child of the process that calls it, a worker of a cluster, with whatever devices that has.
+
+    Args:
+        arguments: of the interpreter: the script's path and its arguments, all for any working folder.
+        task: what is to be trained.
+
+    Raises:
+        InputError: the child failed.
+    """
+    set_up_logging()  # the child's words go to the worker's log
+    train_on_devices([task], [Device()], lambda task: build_command(arguments, task))
+
+
+def build_command(arguments: Sequence[str], task: Task) -> list[str]:
+    """Returns the command line that trains one fold in one process: of an argument given twice the last one counts."""
+    fold = ["--exp", task.experiment, "--fold", str(task.fold), "--jobs", "1", "--cluster", ""]
+    return [sys.executable, *arguments, *fold]
+
+
+def follow_parent() -> bool:
+    """Makes a child of `train_on_devices` end with its parent; any other process is left as it is.
+
+    The child's standard input is a pipe of which the parent holds the other end, and the system closes that however the
+    parent ends.
+
+    Returns:
+        Whether this is such a child.
+    """
+    # Popped: what this process starts follows it by other ways.
+    if os.environ.pop(_FOLLOWS, None) is None:
+        return False
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os.killpg(0, signal.SIGKILL)  # its own group, which `_start` made
+
+    threading.Thread(target=wait, daemon=True).start()
+    return True
+
+
+def _start(command: list[str], device: Device) -> subprocess.Popen[str]:
+    child = subprocess.Popen(
+        command,
+        env={**os.environ, **device.environment, _FOLLOWS: "1", "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # a terminal's Ctrl-C reaches this process alone, which then ends its children
+    )
+    if device.cores:
+        # Before it has loaded anything: the thread pools of TensorFlow, XLA and OpenCV are as large as this set, and so
+        # is the number of our own workers.
+        os.sched_setaffinity(child.pid, device.cores)
+    return child
+
+
+def _pass_on(task: Task, line: str, last_errors: dict[Task, str]) -> None:
+    words = line.removeprefix(clock[0]) if (clock := _CLOCK.match(line)) else line
+    if words.startswith("error: "):
+        # The child has completed the commands in it; without these marks, `cli.run` does not do so again.
+        last_errors[task] = words.removeprefix("error: ").replace("`", "'")
+    elif words:
+        logger.info("%s", words if words.startswith(str(task)) else f"{task}: {words}")
+
+
+def _explain(task: Task, code: int, last_error: str | None, stopped: Sequence[Task]) -> str:
+    if last_error is None:
+        received = f"exit code {code}" if code >= 0 else f"{signal.Signals(-code).name}, as from a lack of memory"
+        last_error = f"{task} must train to its end. Received: {received}; its last lines stand above"
+    others = f" ({', '.join(map(str, stopped))} stopped too; the same command goes on)" if stopped else ""
+    return f"{task}: {last_error}{others}"
+
+
+def _count_present() -> int:
+    if program := shutil.which("nvidia-smi"):
+        listed = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
+        if listed.returncode == 0:
+            return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+    folder = Path("/proc/driver/nvidia/gpus")
+    return len(list(folder.iterdir())) if folder.is_dir() else 0
+
+
+def _list_cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def _split(cores: Sequence[int], parts: int) -> list[frozenset[int]]:
+    """Splits cores into neighbours of nearly equal number; one part, or fewer cores than parts, is not split."""
+    if parts == 1 or len(cores) < parts:
+        return [frozenset()] * parts
+    ends = [len(cores) * part // parts for part in range(parts + 1)]
+    return [frozenset(cores[begin:end]) for begin, end in pairwise(ends)]

@@ -1,1 +1,0 @@
-"""Tests of `unets.kaggle`; in a folder `kaggle` they would hide the client's package of that name."""

@@ -1,0 +1,282 @@
+"""A misspelt or impossible field fails when a config is loaded; every config that is shipped loads."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from tests import ROOT
+from unets.config import (
+    AugmentConfig,
+    Config,
+    DataConfig,
+    DatasetConfig,
+    EnsembleConfig,
+    ExperimentConfig,
+    ModelConfig,
+    Postprocessing,
+    PredictionConfig,
+    TrainingConfig,
+    list_experiments,
+    load_dataset,
+    load_ensemble,
+    load_experiment,
+)
+from unets.errors import InputError
+
+CONFIGS_DIR = ROOT / "configs"
+COMPETITIONS = sorted(path.parent for path in CONFIGS_DIR.glob("*/dataset.py"))
+EXPERIMENTS = [(folder, name) for folder in COMPETITIONS for name in list_experiments(folder)]
+ENSEMBLES = [folder for folder in COMPETITIONS if (folder / "ensemble.py").exists()]
+
+
+def round_trip(config: Config) -> None:
+    assert type(config).from_json(config.to_json(), "here") == config
+
+
+def test_there_are_competitions() -> None:
+    assert {"carvana", "studio"} <= {folder.name for folder in COMPETITIONS}
+
+
+@pytest.mark.parametrize("folder", COMPETITIONS, ids=lambda folder: folder.name)
+def test_each_shipped_dataset_loads(folder: Path) -> None:
+    round_trip(load_dataset(folder))
+
+
+@pytest.mark.parametrize(("folder", "name"), EXPERIMENTS, ids=lambda part: getattr(part, "name", part))
+def test_each_shipped_experiment_loads_and_says_how_to_run_it(folder: Path, name: str) -> None:
+    experiment = load_experiment(folder, name)
+    round_trip(experiment)
+    num_folds = load_dataset(folder).num_folds
+    assert all(fold < num_folds for fold in experiment.folds or ())
+    assert (folder / f"{name}.py").read_text().startswith('"""')
+
+
+@pytest.mark.parametrize("folder", ENSEMBLES, ids=lambda folder: folder.name)
+def test_each_shipped_ensemble_names_experiments_that_exist(folder: Path) -> None:
+    ensemble = load_ensemble(folder)
+    round_trip(ensemble)
+    assert set(ensemble.experiments) <= set(list_experiments(folder))
+
+
+def test_carvana_is_as_the_competition_says() -> None:
+    dataset = load_dataset(CONFIGS_DIR / "carvana")
+    assert dataset.size_hw == (1280, 1918)  # not 1920, as in a published submission script
+    assert dataset.rle_order == "row" and dataset.metric == "dice"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [DatasetConfig(), ExperimentConfig(), EnsembleConfig(experiments=("a", "b"), weights=(1, 2), threshold=0.5)],
+    ids=lambda config: type(config).__name__,
+)
+def test_json_round_trip(config: Config) -> None:
+    round_trip(config)
+
+
+def test_where_files_are_had_from_is_no_part_of_the_layout() -> None:
+    """Caches and half-made submissions are known by it: naming the competition must not make them foreign."""
+    dataset = DatasetConfig()
+    named = dataset.model_copy(update={"kaggle": "a-competition", "kaggle_files": ("train.zip",)})
+    assert named.dump_layout() == dataset.dump_layout()
+    assert named.dump_layout().keys() | {"kaggle", "kaggle_files"} == DatasetConfig.model_fields.keys()
+
+
+def test_configs_are_frozen() -> None:
+    with pytest.raises(ValidationError):
+        ModelConfig().depth = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    "kind", [AugmentConfig, DataConfig, DatasetConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig]
+)
+def test_unknown_field(kind: type[Config]) -> None:
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        kind(lerning_rate=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "message"),
+    [
+        (DatasetConfig, {"photos": "train/*.jpg"}, "`photos` must hold `{id}` exactly once. Received: photos="),
+        (DatasetConfig, {"test_photos": "{id}/{id}.jpg"}, "`test_photos` must hold `{id}` exactly once"),
+        (DatasetConfig, {"masks": None}, "`masks` must be given where `masks_csv` is not"),
+        (DatasetConfig, {"read_masks_from": "csv"}, "`read_masks_from` must name a source that is declared"),
+        (DatasetConfig, {"id_pattern": "(?P<group>"}, "`id_pattern` must be a regular expression"),
+        (DatasetConfig, {"id_pattern": ".+"}, "`id_pattern` must have a part named `group`"),
+        (DatasetConfig, {"classes": ()}, "`classes` must name at least one class"),
+        (DatasetConfig, {"classes": ("a", "b")}, "`mask_values` must hold one value for each"),
+        (DatasetConfig, {"mask_values": (0,)}, "share no value with background_values=(0,)"),
+        (DatasetConfig, {"mask_values": (256,)}, "less than or equal to 255"),
+        (DatasetConfig, {"csv_image": "a.jpg"}, "`csv_image` must hold `{id}`"),
+        (DatasetConfig, {"classes": ("a", "b"), "mask_values": (1, 2)}, "`csv_class_column` must be given"),
+        (DatasetConfig, {"classes": ("a", "a"), "mask_values": (1, 2)}, "each once"),
+        (DatasetConfig, {"metric": "dise"}, "`metric` must be one of ['dice', 'iou']"),
+        (DatasetConfig, {"kaggle": "c/carvana"}, "`kaggle` must be the last word of the competition's address"),
+        (DatasetConfig, {"kaggle_files": ("a.zip",)}, "`kaggle_files` must name at least one file, of a competition"),
+        (DatasetConfig, {"kaggle": "a", "kaggle_files": ()}, "`kaggle_files` must name at least one file"),
+        (DatasetConfig, {"num_folds": 1}, "greater than or equal to 2"),
+        (DatasetConfig, {"rle_order": "rows"}, "'row' or 'column'"),
+        (DataConfig, {"size_hw": (31, 640)}, "`size_hw` must be at least 32 a side"),
+        (DataConfig, {"augment": AugmentConfig(quarter_turns=True)}, "`size_hw` must be square for quarter turns"),
+        (DataConfig, {"batch_size": 0}, "greater than or equal to 1"),
+        (DataConfig, {"crop_hw": (31, 64)}, "`crop_hw` must be 32 to size_hw=(640, 959) a side. Received: crop_hw="),
+        (DataConfig, {"crop_hw": (64, 960)}, "`crop_hw` must be 32 to size_hw=(640, 959) a side. Received: crop_hw="),
+        (
+            DataConfig,
+            {"size_hw": (64, 64), "crop_hw": (32, 48), "augment": AugmentConfig(quarter_turns=True)},
+            "`crop_hw` must be square for quarter turns",
+        ),
+        (DataConfig, {"balance": "groups"}, "'none', 'group' or 'class'"),
+        (AugmentConfig, {"hflip": 1.5}, "less than or equal to 1"),
+        (ModelConfig, {"depth": 0}, "greater than or equal to 1"),
+        (ModelConfig, {"dropout": 1.0}, "less than 1"),
+        (ModelConfig, {"stride": 3}, "1, 2, 4 or 8"),
+        (ModelConfig, {"weights": "imagenet"}, "`weights` must be none for the encoder unet"),
+        (ModelConfig, {"encoder": "vgg19"}, "'vgg16'"),
+        (ModelConfig, {"encoder": "vgg16", "depth": 6}, "`depth` must be at most 5 for vgg16: it halves 5 times"),
+        (ModelConfig, {"encoder": "vgg16", "stride": 4, "depth": 4}, "`depth` must be at most 3 for vgg16"),
+        (
+            ModelConfig,
+            {"encoder": "vgg16", "encoder_shrink": 2, "stride": 4, "depth": 5},
+            "`depth` must be at most 4 for vgg16",
+        ),
+        (ModelConfig, {"encoder_shrink": 2}, "`encoder_shrink` must be 1 for the encoder unet"),
+        (
+            ExperimentConfig,
+            {"model": {"encoder": "vgg16", "encoder_shrink": 4}, "data": {"size_hw": (256, 127)}},
+            "`data.size_hw` must be at least 128 a side, 32 for the encoder after its shrinking",
+        ),
+        (
+            ExperimentConfig,
+            {
+                "model": {"encoder": "vgg16", "encoder_shrink": 2},
+                "prediction": {"tile_hw": (63, 64), "tile_overlap_px": 0},
+            },
+            "`prediction.tile_hw` must be at least 64 a side",
+        ),
+        (ModelConfig, {"depth": 2, "deep_supervision": 2}, "`deep_supervision` must be below depth=2"),
+        (TrainingConfig, {"learning_rate": 0.0}, "greater than 0"),
+        (TrainingConfig, {"epochs": 1}, "`warmup_epochs` must be below epochs=1; 0 leaves it out"),
+        (
+            ExperimentConfig,
+            {"training": {"encoder_rate": 0.1}},
+            "`model.encoder` must be a pretrained one",
+        ),
+        (
+            ExperimentConfig,
+            {"model": {"encoder": "efficientnet_lite0"}, "training": {"frozen_epochs": 1}},
+            "`training.frozen_epochs` must be 0 where the encoder's weights are random",
+        ),
+        (TrainingConfig, {"epochs": 5, "frozen_epochs": 6}, "`frozen_epochs` must be at most epochs=5"),
+        (TrainingConfig, {"epochs": 4, "average": "last"}, "`average_epochs` must be at most epochs=4"),
+        (TrainingConfig, {"average_epochs": 1}, "greater than or equal to 2"),
+        (TrainingConfig, {"ema": 1.0}, "less than 1"),
+        (TrainingConfig, {"clip_norm": 0.0}, "greater than 0"),
+        (TrainingConfig, {"micro_batch": 0}, "greater than or equal to 1"),
+        (
+            ExperimentConfig,
+            {"data": {"batch_size": 8}, "training": {"micro_batch": 3}},
+            "`training.micro_batch` must divide data.batch_size=8. Received: training.micro_batch=3",
+        ),
+        (
+            ExperimentConfig,
+            {"training": {"loss": "lovasz"}},
+            "`data.targets` must be threshold for training.loss=lovasz",
+        ),
+        (
+            ExperimentConfig,
+            {"data": {"targets": "threshold"}, "model": {"deep_supervision": 1}, "training": {"loss": "lovasz"}},
+            "`model.deep_supervision` must be 0 for training.loss=lovasz",
+        ),
+        (PredictionConfig, {"views": ()}, "`views` must name at least one view"),
+        (PredictionConfig, {"views": ("hflip", "hflip")}, "`views` must name at least one view, each once"),
+        (PredictionConfig, {"tile_hw": (100, 128)}, "`tile_overlap_px` must be at most half of tile_hw=(100, 128)"),
+        (EnsembleConfig, {"experiments": ()}, "`experiments` must name at least one experiment"),
+        (EnsembleConfig, {"experiments": ("a",), "weights": (1.0, 1.0)}, "`weights` must hold one weight for each"),
+        (EnsembleConfig, {"experiments": ("a",), "weights": (0.0,)}, "not all 0"),
+        (EnsembleConfig, {"experiments": ("a",), "threshold": "best"}, "threshold"),
+    ],
+)
+def test_impossible_field(kind: type[Config], fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        kind(**fields)
+    assert message in str(error.value)
+
+
+def test_what_is_just_possible() -> None:
+    """The other side of each limit."""
+    DataConfig(size_hw=(64, 64), crop_hw=(64, 64), augment=AugmentConfig(quarter_turns=True))
+    DataConfig(size_hw=(64, 96), crop_hw=(32, 32), augment=AugmentConfig(quarter_turns=True))
+    ModelConfig(encoder="vgg16", weights="imagenet", depth=5)
+    ModelConfig(encoder="vgg16", stride=4, depth=3)
+    ModelConfig(encoder="vgg16", encoder_shrink=4, stride=4, depth=5)
+    shrunk = ModelConfig(encoder="vgg16", encoder_shrink=2)
+    ExperimentConfig(model=shrunk, data=DataConfig(size_hw=(64, 64)))
+    ModelConfig(depth=2, deep_supervision=1)
+    TrainingConfig(epochs=5, average="last", frozen_epochs=5)
+    ExperimentConfig(data=DataConfig(batch_size=8, targets="threshold"), training=TrainingConfig(loss="lovasz"))
+    ExperimentConfig(data=DataConfig(batch_size=8), training=TrainingConfig(micro_batch=4))
+
+
+def write(folder: Path, name: str, text: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("DATASET = 3", "must define DATASET = DatasetConfig(...). Received: int"),
+        ("", "must define DATASET = DatasetConfig(...). Received: NoneType"),
+        ("DATASET = (", "must run as Python. Received: SyntaxError"),
+        ("import no_such_module", "must run as Python. Received: ModuleNotFoundError"),
+        ("from unets.config import *\nDATASET = DatasetConfig(fotos='a')", "`fotos`: Extra inputs"),
+        ("from unets.config import *\nDATASET = DatasetConfig(photos='a', num_folds=1)", "`num_folds`: "),
+        ("from unets.config import *\nDATASET = DatasetConfig(photos='a')", "`photos` must hold `{id}` exactly once"),
+    ],
+)
+def test_faulty_file_names_itself_and_its_fault(tmp_path: Path, text: str, message: str) -> None:
+    folder = write(tmp_path / "tiny", "dataset.py", text)
+    with pytest.raises(InputError) as error:
+        load_dataset(folder)
+    assert str(error.value).startswith(f"{folder / 'dataset.py'}") and message in str(error.value)
+
+
+def test_missing_file_competition_and_experiment(tmp_path: Path) -> None:
+    folder = write(tmp_path / "tiny", "unet.py", "from unets.config import *\nEXPERIMENT = ExperimentConfig()")
+    with pytest.raises(InputError, match=r"dataset.py must exist and define DATASET"):
+        load_dataset(folder)
+    write(folder, "dataset.py", "from unets.config import *\nDATASET = DatasetConfig()")
+    assert list_experiments(folder) == ["unet"]
+    assert load_experiment(folder, "unet") == ExperimentConfig()
+    with pytest.raises(InputError, match=r"`EXP` must be one of unet. Received: dataset"):
+        load_experiment(folder, "dataset")
+    with pytest.raises(InputError, match=r"`COMPETITION` must be one of tiny. Received: tyni"):
+        list_experiments(tmp_path / "tyni")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "run.json: "),
+        ('{"epochs": 0}', "run.json: `epochs`: Input should be greater than or equal to 1. Received: 0"),
+        ('{"epoch": 5}', "run.json: `epoch`: Extra inputs are not permitted"),
+        (
+            '{"epochs": 1}',
+            "run.json: `warmup_epochs` must be below epochs=1; 0 leaves it out. Received: warmup_epochs=1.0",
+        ),
+    ],
+)
+def test_faulty_json_names_its_source(text: str, message: str) -> None:
+    with pytest.raises(InputError) as error:
+        TrainingConfig.from_json(text, "run.json")
+    assert message in str(error.value)
+
+
+def test_post_processing_in_words() -> None:
+    assert Postprocessing().describe() == "none"
+    steps = Postprocessing(blur_px=1.5, max_hole_px=None, max_components=1, min_area_px=40)
+    words = "map smoothed, sigma 1.5 px, holes filled up to any size, largest components kept: 1, emptied below 40 px"
+    assert steps.describe() == words

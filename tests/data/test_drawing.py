@@ -1,0 +1,138 @@
+"""Contours in the colours asked for, captions above a picture, windows and differences by hand."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image as PillowImage
+
+from unets.data.drawing import (
+    COLOURS_RGB,
+    DIFFERENCES_RGB,
+    Picture,
+    add_caption,
+    draw_contours,
+    draw_differences,
+    find_borders,
+    find_differences,
+    find_window,
+    magnify,
+    tint,
+)
+from unets.data.samples import VOID
+
+
+def make_mask() -> np.ndarray:
+    mask_hw = np.zeros((40, 60), dtype=np.uint8)
+    mask_hw[10:30, 5:25], mask_hw[10:30, 35:55] = 1, 2
+    return mask_hw
+
+
+@pytest.mark.parametrize(
+    ("colours", "expected"),
+    [(COLOURS_RGB, COLOURS_RGB[:2]), ([(1, 2, 3)], [(1, 2, 3), (1, 2, 3)]), ([(9, 0, 0), (0, 9, 0)], None)],
+)
+def test_each_class_has_its_colour(colours: list[tuple[int, int, int]], expected: object) -> None:
+    photo = np.full((40, 60, 3), 200, dtype=np.uint8)
+    drawn = draw_contours(photo, make_mask(), thickness_px=3, colours_rgb=colours)
+    assert [tuple(drawn[20, 5].tolist()), tuple(drawn[20, 35].tolist())] == list(expected or colours)
+    assert (drawn[20, 15] == 200).all() and (drawn[20, 30] == 200).all()  # neither filled nor between
+    assert (photo == 200).all()
+
+
+def test_a_mask_of_another_size_is_fitted() -> None:
+    photo = np.zeros((80, 120, 3), dtype=np.uint8)
+    drawn = draw_contours(photo, make_mask(), thickness_px=3, colours_rgb=[(255, 0, 0)])
+    assert drawn.shape == photo.shape
+    assert drawn[40, 10, 0] == 255  # the left side of class 1, at twice the coordinates
+
+
+def test_a_tint_mixes_its_colour_with_the_photo_s() -> None:
+    photo = np.full((40, 60, 3), 200, dtype=np.uint8)
+    tinted = tint(photo, make_mask()[::2, ::2] == 1, colour_rgb=(0, 100, 255), opacity=0.5)
+    assert tinted[20, 15].tolist() == [100, 150, 228]  # half way; 227.5 to the even number
+    assert (tinted[20, 30] == 200).all() and (photo == 200).all()
+
+
+def test_a_caption_stands_above_the_picture() -> None:
+    picture = np.full((20, 300, 3), 7, dtype=np.uint8)
+    captioned = add_caption(picture, "0.9876  car")
+    strip, below = captioned[:-20], captioned[-20:]
+    assert (below == 7).all() and captioned.shape[1:] == (300, 3)
+    assert (strip == 255).all(axis=-1).any() and (strip < 100).all(axis=-1).any()  # dark letters on white
+    assert (strip[[0, -1]] == 255).all()  # which the strip holds whole
+    assert not np.array_equal(captioned, add_caption(picture, "0.1234  car"))
+    assert add_caption(picture, "long " * 100).shape == captioned.shape
+
+
+def test_what_nobody_labelled_has_no_contour() -> None:
+    image = np.zeros((20, 20, 3), dtype=np.uint8)
+    mask_hw = np.zeros((20, 20), dtype=np.uint8)
+    mask_hw[5:15, 5:15] = VOID
+    np.testing.assert_array_equal(draw_contours(image, mask_hw), image)
+
+
+def test_borders_lie_inside_a_class_and_not_at_the_photos_edge() -> None:
+    mask_hw = np.zeros((7, 8), dtype=np.uint8)
+    mask_hw[:, :4], mask_hw[2:5, 5:8] = 1, 2
+    borders = find_borders(mask_hw, 1)
+    # Column 3 beside the background; of the second class all but the middle of its right side, which is the edge.
+    expected = np.zeros((7, 8), dtype=np.bool_)
+    expected[:, 3] = True
+    expected[2:5, 5:8] = True
+    expected[3, 6:8] = False
+    assert np.array_equal(borders, expected)
+    assert not find_borders(np.ones((4, 4), dtype=np.uint8), 2).any()
+
+
+def test_differences_show_what_is_missed_and_what_is_too_much() -> None:
+    photo = np.full((40, 60, 3), 100, dtype=np.uint8)
+    truth_hw, mask_hw = (np.zeros((40, 60), dtype=np.uint8) for _ in range(2))
+    truth_hw[:20, :30], mask_hw[10:30, :30], mask_hw[:5, :5] = 1, 1, 2
+    kinds = find_differences(truth_hw, mask_hw)
+    # Missed: ten rows of 30, less the 25 pixels taken for class 2; too much: ten rows of 30.
+    assert {kind: int(pixels_hw.sum()) for kind, pixels_hw in kinds.items()} == {
+        "missed": 275,
+        "too much": 300,
+        "wrong class": 25,
+    }
+    drawn = draw_differences(photo, truth_hw, mask_hw)
+    assert drawn[7, 15].tolist() == list(DIFFERENCES_RGB["missed"])
+    assert drawn[25, 15].tolist() == list(DIFFERENCES_RGB["too much"])
+    assert drawn[2, 2].tolist() == list(DIFFERENCES_RGB["wrong class"])
+    assert drawn[15, 15].tolist() == drawn[35, 45].tolist() == [33, 33, 33]  # right: the photo, a third as bright
+    assert (photo == 100).all()
+
+
+def test_the_window_is_where_most_pixels_are() -> None:
+    pixels_hw = np.zeros((10, 12), dtype=np.bool_)
+    pixels_hw[2, 3] = pixels_hw[7, 8] = pixels_hw[8, 9] = True
+    rows, columns = find_window(pixels_hw, (3, 4))
+    assert pixels_hw[rows, columns].sum() == 2
+    assert (rows, columns) == (slice(6, 9), slice(6, 10))  # the first that holds both
+    assert find_window(pixels_hw, (10, 99)) == (slice(0, 10), slice(0, 12))  # cut to the picture
+    assert find_window(np.zeros((4, 4), dtype=np.bool_), (2, 2)) == (slice(0, 2), slice(0, 2))
+
+
+def test_each_pixel_becomes_a_square() -> None:
+    grey = np.array([[0, 9]], dtype=np.uint8)
+    assert magnify(grey, 2)[..., 1].tolist() == [[0, 0, 9, 9], [0, 0, 9, 9]]
+    assert magnify(magnify(grey, 1), 3).shape == (3, 6, 3)
+
+
+def test_a_notebook_gets_a_jpeg_and_words() -> None:
+    picture = Picture(np.full((30, 40, 3), 200, dtype=np.uint8), "a grey field")
+    with PillowImage.open(BytesIO(picture._repr_jpeg_())) as jpeg:
+        assert (jpeg.format, jpeg.size) == ("JPEG", (40, 30))
+        assert np.abs(np.asarray(jpeg).astype(int) - 200).max() <= 2
+    assert repr(picture) == "a grey field"
+
+
+def test_what_nobody_labelled_is_neither_right_nor_wrong() -> None:
+    truth_hw, mask_hw = np.array([[VOID, VOID, 1, 0]], dtype=np.uint8), np.array([[1, 0, 0, 1]], dtype=np.uint8)
+    kinds = {kind: pixels_hw.tolist() for kind, pixels_hw in find_differences(truth_hw, mask_hw).items()}
+    assert kinds == {
+        "missed": [[False, False, True, False]],
+        "too much": [[False, False, False, True]],
+        "wrong class": [[False] * 4],
+    }

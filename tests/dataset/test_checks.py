@@ -1,0 +1,380 @@
+"""One fault each, by name; what is on record is not read again."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import unets.dataset.checks
+from unets.config import load_dataset
+from unets.data.samples import read_file_mask
+from unets.dataset.catalog import load_catalog
+from unets.dataset.checks import MAX_FAULTS_PRINTED, CheckReport, check_data, read_checked_shares
+from unets.store.paths import Project
+
+MakeCompetition = Callable[..., Project]
+
+
+def check(project: Project, jobs: int = 1) -> CheckReport:
+    return check_data(project, load_dataset(project.configs_dir), jobs=jobs)
+
+
+def check_one_fault(project: Project, *parts: str) -> None:
+    report = check(project)
+    assert len(report.faults) == 1, report.render()
+    for part in parts:
+        assert part in report.faults[0]
+    assert not report.is_clean
+
+
+def truncate(path: Path, share: float) -> None:
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+@pytest.mark.parametrize("mask_format", ["gif", "png", "bmp", "tif", None])
+def test_clean(make_competition: MakeCompetition, mask_format: str | None) -> None:
+    report = check(make_competition(num_groups=3, mask_format=mask_format))
+    assert report.is_clean and report.notes == ()
+    # 3 groups x 4 views, 2 test groups x 4 views
+    assert report.render() == "12 training and 8 test photos: 0 faults"
+
+
+@pytest.mark.parametrize("rle_order", ["row", "column"])
+def test_clean_with_several_classes_and_values(make_competition: MakeCompetition, rle_order: str) -> None:
+    project = make_competition(num_groups=2, classes=("a", "b"), mask_values=(7, 255), rle_order=rle_order)
+    assert check(project).faults == ()
+
+
+def test_clean_in_several_processes(make_competition: MakeCompetition, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unets.dataset.checks, "CHUNK_SIZE", 5)
+    assert check(make_competition(num_groups=3), jobs=2).is_clean
+
+
+@pytest.mark.parametrize("photo_format", ["jpg", "png"])
+@pytest.mark.parametrize("channels", ["rgb", "grey"])
+def test_clean_of_either_kind(make_competition: MakeCompetition, photo_format: str, channels: str) -> None:
+    assert check(make_competition(num_groups=2, photo_format=photo_format, channels=channels)).faults == ()
+
+
+@pytest.mark.parametrize("share", [0.3, 0.97])
+@pytest.mark.parametrize("photo_format", ["jpg", "png"])
+def test_truncated_photo(make_competition: MakeCompetition, photo_format: str, share: float) -> None:
+    project = make_competition(num_groups=2, size_hw=(320, 480), num_views=1, photo_format=photo_format)
+    truncate(project.input_dir / "train" / f"car000_01.{photo_format}", share)
+    check_one_fault(project, f"train/car000_01.{photo_format} must be whole")
+
+
+def test_truncated_jpeg_whose_thumbnail_has_an_end_marker(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, size_hw=(320, 480), num_views=1)
+    path = project.input_dir / "train" / "car000_01.jpg"
+    exif = Image.Exif()
+    exif[0x010E] = "\xff\xd8 a thumbnail \xff\xd9".encode("latin-1")  # any tag: its bytes stand in the header
+    Image.open(path).save(path, exif=exif)
+    truncate(path, 0.5)
+    assert b"\xff\xd9" in path.read_bytes()
+    check_one_fault(project, "train/car000_01.jpg must be whole")
+
+
+def test_zero_byte_file(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    (project.input_dir / "test" / "test001_04.jpg").write_bytes(b"")
+    check_one_fault(project, "test/test001_04.jpg must not be empty. Received: 0 bytes")
+
+
+def test_photo_that_is_none(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    (project.input_dir / "train" / "car000_01.jpg").write_text("<html>404</html>")
+    check_one_fault(project, "train/car000_01.jpg must be a photo. Received: 16 bytes of something else")
+
+
+def test_wrong_size(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    Image.new("RGB", (64, 96)).save(project.input_dir / "test" / "test000_01.jpg")  # PIL: (width, height)
+    check_one_fault(project, "test/test000_01.jpg must have (height, width) (64, 96). Received: (96, 64)")
+
+
+def test_grey_photo_where_colour_is_declared(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    Image.new("L", (96, 64)).save(project.input_dir / "train" / "car000_01.jpg")
+    check_one_fault(project, "train/car000_01.jpg must be rgb, as `channels` declares. Received: mode L")
+
+
+def test_colour_photo_where_grey_is_declared(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, channels="grey")
+    Image.new("RGB", (96, 64)).save(project.input_dir / "train" / "car000_01.jpg")
+    check_one_fault(project, "train/car000_01.jpg must be grey, as `channels` declares. Received: mode RGB")
+
+
+def test_mask_of_colours(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, mask_format="png")
+    Image.new("RGB", (96, 64), (1, 1, 0)).save(project.input_dir / "train_masks" / "car000_01_mask.png")
+    check_one_fault(project, "car000_01_mask.png must hold one value of 8 bits a pixel", "mode RGB")
+
+
+def test_mask_with_an_undeclared_value(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, mask_format="png")
+    path = project.input_dir / "train_masks" / "car000_01_mask.png"
+    values = np.array(Image.open(path))
+    values[5, 5] = 128
+    Image.fromarray(values).save(path)
+    check_one_fault(project, "car000_01_mask.png must hold 0 and [1] only. Received: also [128]")
+
+
+@pytest.mark.parametrize("mask_format", ["gif", "png", "tif"])
+def test_truncated_mask(make_competition: MakeCompetition, mask_format: str) -> None:
+    project = make_competition(num_groups=2, mask_format=mask_format)
+    truncate(project.input_dir / "train_masks" / f"car001_03_mask.{mask_format}", 0.6)
+    check_one_fault(project, f"car001_03_mask.{mask_format} must be")
+
+
+def test_mask_of_another_size(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, mask_format="png", with_csv=False)
+    Image.new("L", (95, 64)).save(project.input_dir / "train_masks" / "car000_01_mask.png")
+    check_one_fault(project, "car000_01_mask.png must have the photo's size (64, 96). Received: (64, 95)")
+
+
+def test_swapped_masks_disagree_with_the_csv(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    shutil.copy(
+        project.input_dir / "train_masks" / "car001_01_mask.gif",
+        project.input_dir / "train_masks" / "car000_01_mask.gif",
+    )
+    check_one_fault(project, "car000_01_mask.gif must equal its row in train_masks.csv", "differing pixels")
+
+
+def test_a_single_differing_pixel_is_found(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, mask_format="png")
+    path = project.input_dir / "train_masks" / "car000_01_mask.png"
+    values = np.array(Image.open(path))
+    values[0, 0] = 1
+    Image.fromarray(values).save(path)
+    check_one_fault(project, "Received: 1 differing pixels")
+
+
+def test_run_lengths_that_leave_the_photo(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, mask_format=None)
+    path = project.input_dir / "train_masks.csv"
+    # 64 x 96 = 6144 pixels: the last run ends one behind
+    path.write_text("\n".join(["img,rle_mask", "car000_01.jpg,6144 2", *path.read_text().splitlines()[2:]]))
+    check_one_fault(project, "train_masks.csv, car000_01: `rle` must stay within pixels 1 to 6144")
+
+
+def test_overlapping_classes(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, mask_format=None, classes=("a", "b"))
+    path = project.input_dir / "train_masks.csv"
+    rows = ["img,class,rle_mask", "car000_01.jpg,a,1 10", "car000_01.jpg,b,8 10", *path.read_text().splitlines()[3:]]
+    path.write_text("\n".join(rows))
+    # 1..10 and 8..17 share 8, 9, 10
+    check_one_fault(project, "car000_01: a pixel must belong to one class at most. Received: 3 to several")
+
+
+def test_several_faults_at_once_in_one_report(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    (project.input_dir / "train" / "car000_01.jpg").write_bytes(b"")
+    (project.input_dir / "train_masks" / "car000_01_mask.gif").write_bytes(b"GIF89a")
+    (project.input_dir / "train_masks" / "car000_02_mask.gif").unlink()
+    report = check(project)
+    assert len(report.faults) == 3, report.render()
+    assert report.render().count("  fault: ") == 3
+
+
+def test_sample_submission_names_an_unknown_and_misses_a_known_photo(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    path = project.input_dir / "sample_submission.csv"
+    path.write_text(path.read_text().replace("test000_01", "test009_01"))
+    report = check(project)
+    assert len(report.faults) == 2, report.render()
+    assert "must have rows for test photos only. Received: test009_01.jpg" in report.faults[0]
+    assert "must have a row for each test photo. Received: none for test000_01.jpg" in report.faults[1]
+
+
+def test_sample_submission_with_a_row_twice(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    with (project.input_dir / "sample_submission.csv").open("a") as file:
+        file.write("test000_01.jpg,1 1\n")
+    check_one_fault(project, "must have one row a mask. Received: 2 of test000_01.jpg")
+
+
+def test_sample_submission_that_lacks_a_class(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, classes=("a", "b"))
+    path = project.input_dir / "sample_submission.csv"
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if line != "test000_01.jpg,b,1 1"))
+    check_one_fault(project, "Received: none for test000_01.jpg, b")
+
+
+def test_missing_sample_submission(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    (project.input_dir / "sample_submission.csv").unlink()
+    check_one_fault(project, "sample_submission.csv must exist")
+
+
+def test_duplicate_photos_are_noted(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    shutil.copy(project.input_dir / "train" / "car000_01.jpg", project.input_dir / "test" / "test000_02.jpg")
+    report = check(project)
+    assert report.is_clean
+    assert report.notes == (
+        "1 sets of byte-identical photos, 1 of them across groups: train/car000_01 = test/test000_02",
+    )
+
+
+def test_many_equal_photos_are_not_all_named(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    for number in range(2, 8):
+        shutil.copy(
+            project.input_dir / "train" / "car000_01.jpg", project.input_dir / "test" / f"test000_{number:02d}.jpg"
+        )
+    (note,) = check(project).notes
+    named = " = ".join(["train/car000_01", "test/test000_02", "test/test000_03", "test/test000_04"])
+    assert note.endswith(f"groups: {named} = 3 more")
+
+
+def test_empty_and_odd_masks_are_noted(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=6, mask_format=None)
+    path = project.input_dir / "train_masks.csv"
+    rows = path.read_text().splitlines()
+    rows[1], rows[2] = "car000_01.jpg,", "car000_02.jpg,1 6144"
+    path.write_text("\n".join(rows))
+    report = check(project)
+    assert report.is_clean
+    assert report.notes[0] == "1 empty masks: car000_01"
+    assert report.notes[1].startswith("1 masks far outside the usual share")
+    assert report.notes[1].endswith(": car000_02 (1.0000)")
+
+
+def test_odd_sizes_are_noted(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=6, size_hw=(64, 96))
+    dataset = load_dataset(project.configs_dir).model_copy(update={"size_hw": None})
+    Image.new("RGB", (100, 64)).save(project.input_dir / "test" / "test000_01.jpg")
+    report = check_data(project, dataset, jobs=1)
+    assert report.notes == ("1 photos are not of the usual (height, width) (64, 96): test/test000_01 (64, 100)",)
+
+
+def test_what_is_on_record_is_not_read_again(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    assert check(project).num_skipped == 0
+    content = project.checked_path.read_text()
+    photo = project.input_dir / "train" / "car000_01.jpg"
+    # same size, same time, other bytes: only a reader would notice
+    status = photo.stat()
+    photo.write_bytes(bytes(status.st_size))
+    os.utime(photo, ns=(status.st_atime_ns, status.st_mtime_ns))
+    report = check(project)
+    assert report.is_clean and report.num_skipped == 16  # (2 + 2) groups x 4 views
+    assert "(16 of them unchanged since the last check)" in report.render()
+    assert project.checked_path.read_text() == content
+    os.utime(photo, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    report = check(project)
+    assert report.num_skipped == 15 and "car000_01.jpg must be a photo" in report.faults[0]
+
+
+def test_faults_are_reported_again_until_mended(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    photo = project.input_dir / "train" / "car000_01.jpg"
+    content = photo.read_bytes()
+    photo.write_bytes(b"")
+    assert check(project).faults == check(project).faults != ()
+    photo.write_bytes(content)
+    report = check(project)
+    assert report.is_clean and report.num_skipped == 15
+
+
+def test_a_changed_declaration_or_row_checks_anew(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    dataset = load_dataset(project.configs_dir)
+    check_data(project, dataset, jobs=1)
+    assert check_data(project, dataset.model_copy(update={"num_folds": 3}), jobs=1).num_skipped == 16
+    report = check_data(project, dataset.model_copy(update={"channels": "grey"}), jobs=1)
+    assert report.num_skipped == 0 and len(report.faults) == 16
+    check_data(project, dataset, jobs=1)
+    path = project.input_dir / "train_masks.csv"
+    path.write_text(path.read_text().replace("car000_01.jpg,", "car000_01.jpg,1 1 ", 1))
+    report = check_data(project, dataset, jobs=1)
+    assert report.num_skipped == 15 and "must equal its row" in report.faults[0]
+
+
+def test_a_kill_loses_the_chunk_at_work_alone(
+    make_competition: MakeCompetition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_competition(num_groups=2)  # 16 photos
+    monkeypatch.setattr(unets.dataset.checks, "CHUNK_SIZE", 3)
+    check_chunk, calls = unets.dataset.checks._check_chunk, []
+
+    def interrupt(chunk, dataset):  # type: ignore[no-untyped-def]
+        calls.append(chunk)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return check_chunk(chunk, dataset)
+
+    monkeypatch.setattr(unets.dataset.checks, "_check_chunk", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        check(project)
+    monkeypatch.setattr(unets.dataset.checks, "_check_chunk", check_chunk)
+    recorded = project.checked_path.read_text()
+    project.checked_path.write_text(recorded[:-5])  # and the last line is torn
+    report = check(project)
+    assert report.is_clean and report.num_skipped == 8  # 3 chunks of 3, less the torn line
+    assert len(project.checked_path.read_text().splitlines()) == 16
+
+
+def test_rubbish_in_the_record_is_looked_over(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    check(project)
+    project.checked_path.write_bytes(b"\xff\x00rubbish\ntrain,a,b\n,,,,,,,,\n" + project.checked_path.read_bytes())
+    assert check(project).num_skipped == 16
+
+
+def test_shares_on_record(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, with_csv=False)
+    dataset = load_dataset(project.configs_dir)
+    catalog = load_catalog(dataset, project.input_dir)
+    assert read_checked_shares(project, catalog) == {}
+    check(project)
+    expected = {sample.id: float(read_file_mask(sample, dataset).mean()) for sample in catalog.train}
+    assert read_checked_shares(project, catalog) == pytest.approx(expected)
+    os.utime(project.input_dir / "train_masks" / "car000_01_mask.gif", ns=(0, 0))
+    assert read_checked_shares(project, catalog).keys() == expected.keys() - {"car000_01"}
+
+
+def test_many_faults_go_to_a_file(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=12, num_views=5)  # 60 training photos
+    for path in (project.input_dir / "train").iterdir():
+        path.write_bytes(b"")
+    report = check(project)
+    assert len(report.faults) == 60
+    assert report.render().count("  fault: ") == MAX_FAULTS_PRINTED
+    assert f"... and 10 more, all of them in {project.faults_path}" in report.render()
+    assert len(project.faults_path.read_text().splitlines()) == 60
+    for path in list((project.input_dir / "train").iterdir())[:20]:
+        shutil.copy(project.input_dir / "test" / "test000_01.jpg", path)
+    assert len(check(project).faults) == 40 and not project.faults_path.exists()
+
+
+def test_photos_and_masks_in_zips(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    (project.input_dir / "train" / "car000_01.jpg").write_bytes(b"")
+    for name in ("train", "train_masks", "test"):
+        shutil.make_archive(str(project.input_dir / name), "zip", project.input_dir, name)
+        shutil.rmtree(project.input_dir / name)
+    check_one_fault(project, "train.zip/train/car000_01.jpg must not be empty")
+    assert check(project).num_skipped == 15
+
+
+def test_photos_of_16_bits_need_a_range(make_competition: Callable[..., Project]) -> None:
+    project = make_competition(num_groups=2, num_views=1, photo_format="png", channels="grey")
+    photo = project.input_dir / "train" / "car000_01.png"
+    Image.fromarray(np.array(Image.open(photo)).astype(np.uint16) * 100).save(photo)
+    check_one_fault(project, "car000_01.png must have 8 bits, or `value_range` say", "Received: 16 bits")
+    dataset = load_dataset(project.configs_dir).model_copy(update={"value_range": (0, 25500)})
+    assert check_data(project, dataset, jobs=1).is_clean
+
+
+def test_colour_and_grey_photos_may_be_declared(make_competition: Callable[..., Project]) -> None:
+    project = make_competition(num_groups=2, num_views=1, photo_format="png", channels="any")
+    photo = project.input_dir / "train" / "car000_01.png"
+    Image.open(photo).convert("L").save(photo)
+    assert check(project).is_clean

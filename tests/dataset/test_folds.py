@@ -1,0 +1,184 @@
+"""No group on two sides, folds alike in size and in objects, and a file that is checked whenever it is read."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import unets.dataset.folds
+from unets.config import load_dataset
+from unets.data.samples import read_mask
+from unets.dataset.catalog import Catalog, load_catalog
+from unets.dataset.checks import check_data
+from unets.dataset.folds import deal_folds, hash_folds, measure_shares, read_folds, write_folds
+from unets.errors import InputError
+from unets.store.paths import Project
+
+MakeCompetition = Callable[..., Project]
+
+
+def load(project: Project) -> Catalog:
+    return load_catalog(load_dataset(project.configs_dir), project.input_dir)
+
+
+@given(
+    areas=st.lists(st.floats(0, 1), min_size=2, max_size=60),
+    num_folds=st.integers(2, 7),
+    seed=st.integers(0, 2**32),
+)
+def test_each_group_in_one_fold_and_sizes_differ_by_one(areas: list[float], num_folds: int, seed: int) -> None:
+    groups = {f"g{index}": area for index, area in enumerate(areas)}
+    if len(groups) < num_folds:
+        with pytest.raises(InputError, match=r"`num_folds` must be at most the number of groups"):
+            deal_folds(groups, num_folds, seed)
+        return
+    folds = deal_folds(groups, num_folds, seed)
+    assert folds.keys() == groups.keys()
+    sizes = Counter(folds.values())
+    assert set(sizes) == set(range(num_folds))
+    assert max(sizes.values()) - min(sizes.values()) <= 1
+
+
+def test_each_block_of_like_areas_is_spread_over_all_folds() -> None:
+    # sorted by area: a b | c d | e f; each pair goes to both folds
+    folds = deal_folds({"f": 0.6, "a": 0.1, "d": 0.4, "c": 0.3, "b": 0.2, "e": 0.5}, 2, seed=0)
+    assert {folds["a"], folds["b"]} == {folds["c"], folds["d"]} == {folds["e"], folds["f"]} == {0, 1}
+
+
+def test_depends_on_seed_alone() -> None:
+    rng = np.random.default_rng(0)
+    groups = {f"g{index}": float(area) for index, area in enumerate(rng.uniform(0.09, 0.41, 318))}
+    shuffled = dict(sorted(groups.items(), key=lambda item: item[1]))
+    assert deal_folds(groups, 5, seed=1) == deal_folds(shuffled, 5, seed=1)
+    assert deal_folds(groups, 5, seed=1) != deal_folds(groups, 5, seed=2)
+
+
+def test_fold_means_lie_close_together() -> None:
+    # 318 cars with shares of 0.09 to 0.41 (Carvana's), 5 folds. Dealt blindly, the mean of a fold of 64 would stray by
+    # 0.092 / sqrt(64) = 0.0115; in blocks, two folds differ by a fraction of one block's width, 0.32 / 64 = 0.005.
+    rng = np.random.default_rng(0)
+    groups = {f"g{index}": float(area) for index, area in enumerate(rng.uniform(0.09, 0.41, 318))}
+    for seed in range(10):
+        folds = deal_folds(groups, 5, seed)
+        means = [np.mean([groups[group] for group in groups if folds[group] == fold]) for fold in range(5)]
+        assert max(means) - min(means) < 0.005
+
+
+def test_write_then_read(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=5)
+    catalog = load(project)
+    folds = write_folds(project, catalog)
+    assert folds == read_folds(project.folds_path, catalog)
+    assert list(folds) == [sample.id for sample in catalog.train]
+    lines = project.folds_path.read_bytes().split(b"\n")
+    assert lines[0] == b"id,group,fold" and lines[1].startswith(b"car000_01,car000,") and lines[-1] == b""
+    assert len(lines) == 1 + 5 * 4 + 1
+
+
+def test_no_group_on_two_sides(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=6)
+    catalog = load(project)
+    folds = write_folds(project, catalog)
+    sides = [{sample.group for sample in catalog.train if folds[sample.id] == fold} for fold in range(2)]
+    assert sides[0] & sides[1] == set()
+    assert len(sides[0]) == len(sides[1]) == 3
+
+
+def test_an_existing_file_is_kept(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=4)
+    catalog = load(project)
+    write_folds(project, catalog)
+    # dealt by hand: fold 0 and 1 change places
+    header, *rows = project.folds_path.read_text().splitlines()
+    swapped = [f"{line[:-1]}{1 - int(line[-1])}" for line in rows]
+    project.folds_path.write_text("\n".join([header, *swapped]) + "\n")
+    before = hash_folds(project.folds_path)
+    write_folds(project, catalog)
+    assert hash_folds(project.folds_path) == before
+
+
+def test_the_same_shares_from_csv_files_or_record(
+    make_competition: MakeCompetition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_competition(num_groups=4)
+    dataset = load_dataset(project.configs_dir)
+    catalog = load_catalog(dataset, project.input_dir)
+    from_csv = measure_shares(project, catalog)
+    assert from_csv == {sample.id: float(read_mask(sample, dataset).mean()) for sample in catalog.train}
+    files_only = dataset.model_copy(update={"masks_csv": None})
+    catalog = load_catalog(files_only, project.input_dir)
+    assert measure_shares(project, catalog, jobs=1) == from_csv
+    check_data(project, files_only, jobs=1)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("the record was not used")
+
+    monkeypatch.setattr(unets.dataset.folds, "_measure_mask_share", refuse)
+    assert measure_shares(project, catalog, jobs=1) == from_csv
+
+
+def test_too_few_groups(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, num_folds=3)
+    with pytest.raises(InputError, match=r"`num_folds` must be at most the number of groups, 2. Received: 3"):
+        write_folds(project, load(project))
+    assert not project.folds_path.exists()
+
+
+def row(id_: str, group: str, fold: int | str) -> str:
+    return f"{id_},{group},{fold}"
+
+
+GOOD = [row(f"car00{group}_0{view}", f"car00{group}", group % 2) for group in range(2) for view in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (GOOD[:-1], r"must have each training id. Received: none for car001_02 \(1 missing in all\)"),
+        ([*GOOD, GOOD[0]], r"must have each id once. Received: car000_01 twice"),
+        ([*GOOD, row("car009_01", "car009", 0)], r"must have training ids only. Received: car009_01,car009,0"),
+        ([row("car000_01", "car001", 0), *GOOD[1:]], r"must have group car000 for car000_01"),
+        ([row("car000_01", "car000", 1), *GOOD[1:]], r"group in one fold, .*: group car000 in folds 1 and 0"),
+        ([*GOOD[:3], row("car001_02", "car001", 2)], r"with a fold of 0 to 1. Received: .*'2'"),
+        ([*GOOD[:3], row("car001_02", "car001", "-1")], r"with a fold of 0 to 1. Received: .*'-1'"),
+        ([*GOOD[:3], "car001_02,car001"], r"must have rows id,group,fold"),
+        ([line[:-1] + "0" for line in GOOD], r"must have photos in each of 2 folds. Received: none in \[1\]"),
+    ],
+    ids=["missing", "twice", "unknown", "other group", "two sides", "too high", "negative", "torn", "empty fold"],
+)
+def test_faulty_files(make_competition: MakeCompetition, rows: list[str], message: str) -> None:
+    project = make_competition(num_groups=2, num_views=2)
+    catalog = load(project)
+    path = project.folds_path
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(["id,group,fold", *GOOD]) + "\n")
+    assert len(read_folds(path, catalog)) == 4
+    path.write_text("\n".join(["id,group,fold", *rows]) + "\n")
+    with pytest.raises(InputError, match=message):
+        read_folds(path, catalog)
+    with pytest.raises(InputError, match=message):
+        write_folds(project, catalog)
+
+
+def test_other_columns_or_no_file(make_competition: MakeCompetition, tmp_path: Path) -> None:
+    catalog = load(make_competition(num_groups=2))
+    with pytest.raises(InputError, match=r"folds.csv must exist: `make folds` writes it"):
+        read_folds(tmp_path / "folds.csv", catalog)
+    (tmp_path / "folds.csv").write_text("id,fold\n")
+    with pytest.raises(
+        InputError, match=r"must have the columns \['id', 'group', 'fold'\]. Received: \['id', 'fold'\]"
+    ):
+        read_folds(tmp_path / "folds.csv", catalog)
+
+
+def test_crlf_and_byte_order_mark_are_simply_read(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    catalog = load(project)
+    folds = write_folds(project, catalog)
+    text = project.folds_path.read_text().replace("\n", "\r\n")
+    project.folds_path.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_folds(project.folds_path, catalog) == folds

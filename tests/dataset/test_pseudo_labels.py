@@ -1,0 +1,140 @@
+"""Reading pseudo-labels: what may train a fold does, and nothing that could leak into its validation."""
+
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unets.config import load_dataset
+from unets.data.samples import read_mask
+from unets.dataset.catalog import Catalog, load_catalog
+from unets.dataset.folds import hash_folds
+from unets.dataset.pseudo_labels import (
+    check_name,
+    count_pseudo_labels,
+    hash_pseudo_labels,
+    list_candidates,
+    read_pseudo_labels,
+)
+from unets.errors import InputError
+from unets.store.paths import Project
+from unets.store.runs import hash_file
+
+
+@pytest.fixture
+def project(make_competition: Callable[..., Project]) -> Project:
+    project = make_competition(num_groups=2, num_views=2, size_hw=(32, 32), mask_format="png", with_csv=False)
+    project.models_dir.mkdir(parents=True)
+    project.folds_path.write_text("id,group,fold\n")
+    return project
+
+
+@pytest.fixture
+def catalog(project: Project) -> Catalog:
+    return load_catalog(load_dataset(project.configs_dir), project.input_dir)
+
+
+def write_labels(project: Project, rows: list[str], fold: int = 0) -> Path:
+    """Writes labels as `make pseudo-labels` does."""
+    path = project.pseudo_labels_path("round1", fold)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress("\n".join(["img,rle_mask", *rows, ""]).encode(), mtime=0))
+    record = {"file_sha256": hash_file(path), "folds_hash": hash_folds(project.folds_path)}
+    record |= {"num_photos": 4, "num_kept": len(rows), "confidence": 0.9}
+    project.pseudo_labels_record_path("round1", fold).write_text(json.dumps(record))
+    return path
+
+
+def test_labels_are_test_photos_with_masks(project: Project, catalog: Catalog) -> None:
+    write_labels(project, ["test001_02.jpg,1 32", "test000_01.jpg,"])
+    write_labels(project, ["test000_02.jpg,33 64"], fold=1)
+    samples = read_pseudo_labels(project, catalog, "round1", 0)
+    assert [sample.id for sample in samples] == ["test000_01", "test001_02"]
+    photos = {sample.id: sample.photo_path for sample in catalog.test}
+    assert [sample.photo_path for sample in samples] == [photos[sample.id] for sample in samples]
+    # the dataset reads its own masks from files; these have none
+    assert catalog.dataset.read_masks_from == "files"
+    np.testing.assert_array_equal(read_mask(samples[0], catalog.dataset), np.zeros((32, 32)))
+    np.testing.assert_array_equal(read_mask(samples[1], catalog.dataset), np.arange(32)[:, None] * np.ones(32) < 1)
+    # each fold has its own
+    assert [sample.id for sample in read_pseudo_labels(project, catalog, "round1", 1)] == ["test000_02"]
+
+
+def test_missing_labels_name_the_command(project: Project, catalog: Catalog) -> None:
+    wanted = r"fold0\.csv\.gz must exist, whole\. Received: .*`make pseudo-labels NAME=round1 FOLD=0`"
+    for read in (
+        lambda: read_pseudo_labels(project, catalog, "round1", 0),
+        lambda: hash_pseudo_labels(project, "round1", 0),
+    ):
+        with pytest.raises(InputError, match=wanted):
+            read()
+    write_labels(project, ["test000_01.jpg,1 32"])
+    hash_pseudo_labels(project, "round1", 0)
+    # as a kill leaves them: the record comes last
+    project.pseudo_labels_record_path("round1", 0).unlink()
+    with pytest.raises(InputError, match=wanted):
+        read_pseudo_labels(project, catalog, "round1", 0)
+
+
+def test_changed_labels_are_refused(project: Project, catalog: Catalog) -> None:
+    path = write_labels(project, ["test000_01.jpg,1 32"])
+    before = hash_pseudo_labels(project, "round1", 0)
+    path.write_bytes(gzip.compress(b"img,rle_mask\ntest000_01.jpg,1 31\n"))
+    assert hash_pseudo_labels(project, "round1", 0) != before
+    with pytest.raises(InputError, match=r"must be as it was made.*`make pseudo-labels NAME=round1 FOLD=0 ANEW=1`"):
+        read_pseudo_labels(project, catalog, "round1", 0)
+
+
+def test_the_leak_by_name(project: Project, catalog: Catalog) -> None:
+    """A label of a training photo, or of its group, would stand on both sides of a split."""
+    for faulty in ("car000_01", "nobody_01"):
+        write_labels(project, ["test000_01.jpg,1 32", f"{faulty}.jpg,1 32"])
+        with pytest.raises(InputError, match=rf"groups without training photos. Received: 1 others, {faulty} first"):
+            read_pseudo_labels(project, catalog, "round1", 0)
+    # test photo test001_01 shows a car that training photos show too
+    write_labels(project, ["test000_01.jpg,1 32", "test001_01.jpg,1 32"])
+    train = (*catalog.train[:-1], replace(catalog.train[-1], group="test001"))
+    with pytest.raises(InputError, match=r"Received: 1 others, test001_01 first"):
+        read_pseudo_labels(project, replace(catalog, train=train), "round1", 0)
+    assert len(read_pseudo_labels(project, catalog, "round1", 0)) == 2
+
+
+def test_labels_of_other_folds_are_refused(project: Project, catalog: Catalog) -> None:
+    """They were made by nets that may have seen what this fold holds out now."""
+    write_labels(project, ["test000_01.jpg,1 32"])
+    project.folds_path.write_text("id,group,fold\ncar000_01,car000,0\n")
+    with pytest.raises(InputError, match=r"labels made on other folds.*`make pseudo-labels NAME=round1 FOLD=0 ANEW=1`"):
+        read_pseudo_labels(project, catalog, "round1", 0)
+
+
+def test_no_confident_photo_is_no_label(project: Project, catalog: Catalog) -> None:
+    write_labels(project, [])
+    with pytest.raises(InputError, match=r"none of 4 photos reached a confidence of 0.9.*with a lower CONFIDENCE="):
+        read_pseudo_labels(project, catalog, "round1", 0)
+
+
+def test_candidates_are_of_groups_without_training_photos(catalog: Catalog) -> None:
+    assert list_candidates(catalog) == catalog.test
+    train = (*catalog.train[:-1], replace(catalog.train[-1], group="test001"))
+    assert [sample.id for sample in list_candidates(replace(catalog, train=train))] == ["test000_01", "test000_02"]
+    for changed in (replace(catalog, test=()), replace(catalog, test=catalog.train)):
+        with pytest.raises(InputError, match=rf"Received: {len(changed.test)} test photos, none such"):
+            list_candidates(changed)
+
+
+def test_names() -> None:
+    for name in ("round1", "a-b_c.2"):
+        check_name(name)
+    for name in ("", ".", "..", "a/b", " ", "-a"):
+        with pytest.raises(InputError, match="`NAME` must be of letters"):
+            check_name(name)
+
+
+def test_labels_are_counted_before_they_are_read(project: Project) -> None:
+    assert count_pseudo_labels(project, "round1", 1) == 0
+    write_labels(project, ["a.jpg,1 1", "b.jpg,1 2"], fold=1)
+    assert [count_pseudo_labels(project, "round1", fold) for fold in (0, 1)] == [0, 2]

@@ -1,0 +1,384 @@
+import csv
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
+from unets.data.samples import read_mask
+from unets.dataset.catalog import load_catalog
+from unets.dataset.folds import read_folds
+from unets.ensemble import changes
+from unets.ensemble import ensemble as module
+from unets.ensemble.blend import Averaging, blend
+from unets.ensemble.changes import STEPS, THRESHOLDS
+from unets.ensemble.ensemble import check_ensemble, fit_ensemble, list_fitted, read_ensemble
+from unets.ensemble.oof import open_oof
+from unets.ensemble.postprocess import to_masks
+from unets.ensemble.recipe import Recipe, make_mask
+from unets.ensemble.weights import PixelSample, draw_pixels, fit_weights
+from unets.errors import InputError
+from unets.metrics.masks import METRICS, dice
+from unets.prediction.maps import encode_map, open_maps, write_shard
+from unets.store.paths import Project
+
+from .conftest import FINGERPRINT, NO_BACKGROUND, flip_bit, write_maps
+
+MakeScene = Callable[..., tuple[Project, DatasetConfig]]
+PLAIN: dict[str, Any] = {
+    "averaging": "probability",
+    "weights": "equal",
+    "threshold": 0.5,
+    "postprocessing": Postprocessing(),
+}
+
+
+def configure(experiments: str, **fields: Any) -> EnsembleConfig:
+    """Nothing is fitted but what is named."""
+    return EnsembleConfig(experiments=tuple(experiments), **PLAIN | fields)
+
+
+def test_what_is_tried_holds_the_defaults() -> None:
+    assert (THRESHOLDS[0], THRESHOLDS[10], THRESHOLDS[-1]) == (0.3, 0.5, 0.7)
+    assert list(STEPS) == list(Postprocessing.model_fields)  # in the order in which they are done
+    for field, values in STEPS.items():
+        for value in values:
+            Postprocessing(**{field: value})
+
+
+def test_scores_are_those_of_making_and_scoring_each_mask(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=4, num_views=2)
+    ensemble = fit_ensemble(project, dataset, configure("ab", weights=(1, 3), threshold=0.46), jobs=2)
+    samples = open_oof(project, dataset, ["a"]).samples
+    truths = {sample.id: read_mask(sample, dataset) for sample in samples}
+
+    def score(weights: tuple[float, float], threshold: float = 0.5, kind: str = "oof") -> Any:
+        maps = [open_maps(project.maps_dir(name, kind)) for name in "ab"]
+        blended = {id_: blend([reader.read_map(id_) for reader in maps], weights, (64, 96)) for id_ in truths}
+        return np.mean([dice(truths[id_], to_masks(blended[id_], threshold)) for id_ in truths])
+
+    near = {"abs": 1e-12}
+    assert ensemble.score.mean == pytest.approx(score((1, 3), 0.46), **near)
+    assert [member.score for member in ensemble.member_scores] == pytest.approx([score((1, 0)), score((0, 1))], **near)
+    assert [member.score_first_view for member in ensemble.member_scores] == pytest.approx(
+        [score((1, 0), kind="oof_first_view"), score((0, 1), kind="oof_first_view")], **near
+    )
+    # what each contributes: the whole less the whole without it
+    without = [member.gain.mean for member in ensemble.member_scores if member.gain]
+    assert without == pytest.approx(
+        [score((1, 3), 0.46) - score((0, 1), 0.46), score((1, 3), 0.46) - score((1, 0), 0.46)], **near
+    )
+    assert ensemble.gain_of_views is not None
+    assert ensemble.gain_of_views.mean == pytest.approx(
+        score((1, 3), 0.46) - score((1, 3), 0.46, "oof_first_view"), **near
+    )
+    best = max(member.score for member in ensemble.member_scores)
+    assert ensemble.gain_over_best_member.mean == pytest.approx(ensemble.score.mean - best, **near)
+    assert ensemble.gain_over_best_member.mean > 0  # noise averages out: the mean of two beats each
+    assert [member.weight for member in ensemble.members] == [0.25, 0.75]
+    assert {member.fingerprint for member in ensemble.members} == {FINGERPRINT}
+    assert (ensemble.folds, ensemble.num_photos, ensemble.num_groups, ensemble.num_parts) == ((0, 1), 8, 4, 2)
+    assert (ensemble.trials, ensemble.gain_over_start.mean) == ((), 0)
+    assert ensemble.recipe == ensemble.start == Recipe(weights=(0.25, 0.75), threshold=0.46)
+
+
+def test_it_is_written_read_and_the_same_again(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=4, num_views=2)
+    config = EnsembleConfig(experiments=("a", "b"))
+    ensemble = fit_ensemble(project, dataset, config, jobs=1)
+    assert read_ensemble(project) == ensemble
+    assert json.loads(project.ensemble_path("ensemble").read_text())["members"][0]["fingerprint"] == FINGERPRINT
+    before = [path.read_bytes() for path in sorted(project.models_dir.glob("ensemble*"))]
+    fit_ensemble(project, dataset, config, jobs=2)
+    assert [path.read_bytes() for path in sorted(project.models_dir.glob("ensemble*"))] == before
+    assert [trial.what for trial in ensemble.trials] == ["averaging", "weights", "threshold", *STEPS]
+
+
+def test_each_photo_is_scored_by_what_was_fitted_without_its_fold(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(num_groups=6, num_views=2)
+    write_maps(project, dataset, "a", shift=30.0)
+    ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=2)
+    assert ensemble.trials[0].is_kept
+    with project.ensemble_oof_path("ensemble").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    with project.folds_path.open(newline="") as file:
+        folds = {row["id"]: (row["group"], row["fold"]) for row in csv.DictReader(file)}
+    assert {row["id"]: (row["group"], row["fold"]) for row in rows} == folds
+    reader = open_maps(project.maps_dir("a", "oof"))
+    for row, sample in zip(rows, open_oof(project, dataset, ["a"]).samples, strict=True):
+        recipe = ensemble.find_recipe(int(row["fold"]))
+        assert f"{recipe.threshold:.2f}" == ensemble.trials[0].values_by_part[int(row["fold"])]
+        expected = dice(read_mask(sample, dataset), make_mask(recipe, [reader.read_map(row["id"])], (64, 96)))
+        assert row["id"] == sample.id
+        assert float(row["dice"]) == pytest.approx(expected, abs=5.01e-7)  # six digits
+    assert np.mean([float(row["dice"]) for row in rows]) == pytest.approx(ensemble.score.mean, abs=1e-6)
+
+
+def test_a_threshold_is_fitted_without_the_photos_that_it_is_judged_on(make_scene: MakeScene) -> None:
+    """The leak by name: fold 0's maps want a high cut, fold 1's a low one; each would be the best of its own."""
+    project, dataset = make_scene(num_groups=6, num_views=2)
+    fold_of = read_folds(project.folds_path, load_catalog(dataset, project.input_dir))
+    write_maps(project, dataset, "a", shift=lambda id_: 30.0 if fold_of.get(id_) == 0 else -30.0)
+    ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=1)
+    (trial,) = ensemble.trials
+    low, high = map(float, trial.values_by_part)  # without fold 0, without fold 1
+    assert low < 0.45 and high > 0.55
+    assert trial.gain.mean < -0.01
+    assert not trial.is_kept
+    assert ensemble.threshold == 0.5
+
+
+def test_a_threshold_is_moved_only_for_a_gain_beyond_chance(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(num_groups=12, num_views=1)
+    config = configure("a", threshold="fit")
+    assert fit_ensemble(project, dataset, config, jobs=1).threshold == 0.5
+    # every map 30 levels too high: the contour is where 0.5 + 30 / 255 = 0.62
+    write_maps(project, dataset, "a", shift=30.0)
+    ensemble = fit_ensemble(project, dataset, config, jobs=1)
+    assert ensemble.threshold == pytest.approx(0.62, abs=0.041)
+    assert ensemble.gain_over_start == ensemble.trials[0].gain
+    # one fold: its groups are dealt to parts, and pseudo-labels for it may use nothing that was fitted on it
+    alone = fit_ensemble(project, dataset, config, folds=[1], jobs=1)
+    assert (alone.num_parts, len(alone.trials[0].values_by_part)) == (5, 5)
+    assert alone.threshold == pytest.approx(0.62, abs=0.041)
+    assert (alone.find_recipe(1), alone.find_recipe(0)) == (alone.start, alone.recipe)
+
+
+def test_without_background_the_most_probable_class_is_the_start(make_scene: MakeScene) -> None:
+    """A cut at 0.5 would leave pixels whose best class reaches less without any, and each of those is a mistake."""
+    project, dataset = make_scene(num_groups=6, num_views=2, **NO_BACKGROUND)
+    write_maps(project, dataset, "a", shift=-120.0)
+    ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=1)
+    assert ensemble.start.threshold == ensemble.threshold == 0.0
+    assert ensemble.score.mean == ensemble.member_scores[0].score > 0.7
+    assert ensemble.trials[0].values_by_part == ("0.00", "0.00")  # the first of those that are tried, and the best
+    cut = fit_ensemble(project, dataset, configure("a", threshold=0.5), jobs=1)
+    assert cut.score.mean < ensemble.score.mean - 0.1
+    assert cut.gain_over_best_member.mean == pytest.approx(cut.score.mean - ensemble.score.mean)
+
+
+def test_with_one_group_nothing_is_tried(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
+    ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), folds=[0], jobs=1)
+    assert (ensemble.num_parts, ensemble.trials, ensemble.recipe) == (1, (), Recipe(weights=(0.5, 0.5)))
+
+
+def test_a_member_that_is_noise_loses_its_weight(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=6, num_views=2)
+    write_maps(project, dataset, "c", seed=7, noise=250.0)
+    ensemble = fit_ensemble(project, dataset, configure("abc", weights="fit"), jobs=2)
+    weights = {member.experiment: member.weight for member in ensemble.members}
+    assert ensemble.trials[0].is_kept
+    assert weights["c"] < 0.1 < min(weights["a"], weights["b"])
+    assert sum(weights.values()) == pytest.approx(1)
+    assert all(recipe.weights[2] < 0.1 for recipe in ensemble.recipe_without_fold.values())
+    # members that are alike keep equal weights
+    even = fit_ensemble(project, dataset, configure("ab", weights="fit"), jobs=2)
+    assert not even.trials[0].is_kept
+    assert [member.weight for member in even.members] == [0.5, 0.5]
+
+
+@pytest.mark.parametrize(("averaging", "threshold"), [("logit", 0.5), ("probability", 0.4), ("logit", 0.6)])
+def test_weights_are_fitted_for_the_blend_that_they_are_tried_on(
+    make_scene: MakeScene, averaging: Averaging, threshold: float
+) -> None:
+    project, dataset = make_scene(experiments="a", num_groups=6, num_views=2)
+    write_maps(project, dataset, "b", seed=7, noise=120.0)
+    config = configure("ab", weights="fit", averaging=averaging, threshold=threshold)
+    ensemble = fit_ensemble(project, dataset, config, jobs=1)
+    oof = open_oof(project, dataset, ["a", "b"])
+    drawn = [draw_pixels(*oof.read_maps(index), 4096, threshold) for index in range(12)]
+    expected = fit_weights(PixelSample.join(drawn), averaging, threshold)
+    assert ensemble.trials[0].value == " ".join(f"{weight:.3f}" for weight in expected)
+    assert expected != fit_weights(PixelSample.join(drawn))
+
+
+def test_weights_are_fitted_anew_when_logits_were_kept(make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands before them in the order is what they are fitted for, part by part; nothing is fitted twice."""
+    project, dataset = make_scene(experiments="ab", num_groups=10, num_views=1)
+    asked: list[tuple[str, float]] = []
+
+    def fit(sample: PixelSample, averaging: Averaging, threshold: float) -> tuple[float, ...]:
+        asked.append((averaging, threshold))
+        return fit_weights(sample, averaging, threshold)
+
+    def prefer_logits(truth_hw: Any, maps: Any, recipes: Sequence[Recipe], *, metric: str) -> Any:
+        return np.array([0.5 + 0.1 * (recipe.averaging == "logit") for recipe in recipes])
+
+    monkeypatch.setattr(changes, "fit_weights", fit)
+    monkeypatch.setattr(module, "score_recipes", prefer_logits)
+    config = configure("ab", weights="fit", averaging="fit", threshold=0.45)
+    ensemble = fit_ensemble(project, dataset, config, jobs=1)
+    assert [(trial.what, trial.is_kept) for trial in ensemble.trials] == [("averaging", True), ("weights", False)]
+    assert asked == [("probability", 0.45)] * 3 + [("logit", 0.45)] * 3
+
+
+def test_five_members_are_selected_too(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="abcde", num_groups=4, num_views=1)
+    write_maps(project, dataset, "e", seed=9, noise=250.0)
+    ensemble = fit_ensemble(project, dataset, configure("abcde", weights="fit"), jobs=2)
+    assert [trial.what for trial in ensemble.trials] == ["weights", "selection"]
+    assert float(ensemble.trials[1].value.split()[4]) < 0.1
+
+
+def test_members_may_differ_in_size_and_folds_but_not_in_classes(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="a", num_groups=4, num_views=2)
+    write_maps(project, dataset, "b", size_hw=(40, 50), folds=[1])
+    ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
+    assert (ensemble.folds, ensemble.num_photos, ensemble.num_parts) == ((1,), 4, 2)
+    write_maps(project, dataset.model_copy(update={"classes": ("lorry",)}), "b")
+    with pytest.raises(InputError, match=r"must hold maps of the classes car, .*Received: lorry.*EXP=b ANEW=1"):
+        fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
+
+
+def test_a_step_that_helps_is_kept_and_others_are_not(make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Maps with a speck far from the object, which only keeping the largest component takes away."""
+    project, dataset = make_scene(num_groups=6, num_views=2)
+    monkeypatch.setitem(STEPS, "blur_px", (6.0,))
+    config = configure("a", postprocessing="fit")
+    assert not any(trial.is_kept for trial in fit_ensemble(project, dataset, config, jobs=1).trials)
+    write_maps(project, dataset, "a", speck=True)
+    ensemble = fit_ensemble(project, dataset, config, jobs=1)
+    kept = {trial.what: trial.value for trial in ensemble.trials if trial.is_kept}
+    assert kept == {"max_components": "1"}
+    assert ensemble.postprocessing == Postprocessing(max_components=1)
+    assert [trial.what for trial in ensemble.trials] == list(STEPS)
+
+
+def test_what_is_given_is_not_tried(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(num_groups=2, num_views=2)
+    steps = Postprocessing(min_area_px=10**6)
+    ensemble = fit_ensemble(project, dataset, configure("a", threshold=0.45, postprocessing=steps), jobs=1)
+    assert (ensemble.threshold, ensemble.postprocessing, ensemble.trials) == (0.45, steps, ())
+    assert ensemble.score.mean == 0.0  # every mask is below the smallest area, no true mask is empty
+    assert ensemble.member_scores[0].score > 0.9  # as it is
+
+
+@pytest.mark.parametrize("classes", [("car",), ("cat", "dog")])
+def test_any_metric_and_several_classes(
+    make_scene: MakeScene, classes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2, classes=classes)
+    config = EnsembleConfig(experiments=("a", "b"))
+    by_counts = fit_ensemble(project, dataset, config, jobs=1)
+    monkeypatch.setitem(METRICS, "own", dice)
+    by_calls = fit_ensemble(project, dataset.model_copy(update={"metric": "own"}), config, jobs=1)
+    assert by_calls.trials == by_counts.trials
+    assert by_calls.score == by_counts.score
+    assert by_counts.score.mean > 0.9
+
+
+def test_an_ensemble_of_other_members_or_folds_is_refused(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
+    ensemble = fit_ensemble(project, dataset, configure("ab"), jobs=1)
+    check_ensemble(ensemble, dataset, configure("ba"), [0, 1])
+    with pytest.raises(InputError, match=r"make ensemble EXP=a FOLD=0,1"):
+        check_ensemble(ensemble, dataset, configure("a"), [0, 1])
+    with pytest.raises(InputError, match=r"make ensemble EXP=a,b FOLD=0"):
+        check_ensemble(ensemble, dataset, configure("ab"), [0])
+
+
+def test_an_ensemble_made_as_its_file_no_longer_says_is_refused(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
+    asked = EnsembleConfig(experiments=("a", "b"), weights=(1.0, 3.0), threshold=0.4)
+    ensemble = fit_ensemble(project, dataset, asked, jobs=1)
+    check_ensemble(ensemble, dataset, EnsembleConfig(experiments=("b", "a"), weights=(3.0, 1.0), threshold=0.4), [0, 1])
+    other = asked.model_copy(update={"threshold": 0.6})
+    with pytest.raises(InputError, match=r"made with threshold=0\.6\. Received: threshold=0\.4\. Run `make ensemble`"):
+        check_ensemble(ensemble, dataset, other, [0, 1])
+    with pytest.raises(InputError, match=r"made with weights=.*'a': 3\.0"):
+        check_ensemble(ensemble, dataset, asked.model_copy(update={"weights": (3.0, 1.0)}), [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"metric": "iou"}, r"made with metric=iou\. Received: metric=dice\. Run `make ensemble`"),
+        ({"mask_values": (2,)}, r"made with mask_values=\[2\]\. Received: mask_values=\[1\]"),
+        ({"ignore_values": (9,)}, r"made with ignore_values=\[9\]\. Received: ignore_values=\[\]"),
+    ],
+)
+def test_an_ensemble_judged_by_another_metric_or_truth_is_refused(
+    make_scene: MakeScene, changed: dict[str, Any], expected: str
+) -> None:
+    project, dataset = make_scene(num_groups=2, num_views=2)
+    fit_ensemble(project, dataset, configure("a"), jobs=1)
+    ensemble = read_ensemble(project)
+    check_ensemble(ensemble, dataset.model_copy(update={"photos": "elsewhere/{id}.jpg"}), configure("a"), [0, 1])
+    with pytest.raises(InputError, match=expected):
+        check_ensemble(ensemble, dataset.model_copy(update=changed), configure("a"), [0, 1])
+
+
+def test_ensembles_are_kept_under_names(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
+    first = fit_ensemble(project, dataset, configure("ab"), jobs=1)
+    second = fit_ensemble(project, dataset, configure("b"), name="ensemble_b", jobs=1)
+    assert list_fitted(project) == ["ensemble", "ensemble_b"]
+    assert (read_ensemble(project), read_ensemble(project, "ensemble_b")) == (first, second)
+    assert (first.name, second.name) == ("ensemble", "ensemble_b")
+
+
+@pytest.mark.parametrize("stop_at", ["survey", "judge", "contributions"])
+def test_stopped_and_started_again_the_bytes_are_the_same(
+    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch, stop_at: str
+) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=4, num_views=1)
+    config = EnsembleConfig(experiments=("a", "b"))
+    fit_ensemble(project, dataset, config, jobs=1)
+    paths = [project.ensemble_path("ensemble"), project.ensemble_oof_path("ensemble")]
+    expected = [path.read_bytes() for path in paths]
+
+    def stop(function: Any, oof: Any, *, what: str, jobs: int | None) -> Any:
+        if what.endswith(stop_at):
+            raise KeyboardInterrupt
+        return run_oof(function, oof, what=what, jobs=jobs)
+
+    run_oof = module.run_oof
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(module, "run_oof", stop)
+        fit_ensemble(project, dataset, config, jobs=1)
+    assert [path.read_bytes() for path in paths] == expected  # the old files stay
+    for path in paths:
+        path.unlink()
+    fit_ensemble(project, dataset, config, jobs=1)
+    assert [path.read_bytes() for path in paths] == expected
+
+
+def test_a_damaged_map_ends_it_and_leaves_the_old_file(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(num_groups=2, num_views=2)
+    with pytest.raises(InputError, match="Run `make ensemble`"):
+        read_ensemble(project)
+    config = EnsembleConfig(experiments=("a",))
+    fit_ensemble(project, dataset, config, jobs=1)
+    before = project.ensemble_path("ensemble").read_bytes()
+    flip_bit(project.maps_dir("a", "oof") / "00000.zip", 200)
+    with pytest.raises(InputError, match=r"00000\.zip must be whole. Received: member .* is damaged"):
+        fit_ensemble(project, dataset, config, jobs=2)
+    assert project.ensemble_path("ensemble").read_bytes() == before
+
+
+def test_what_nobody_labelled_decides_nothing(make_scene: MakeScene) -> None:
+    """Truth that is void on half of each photo: maps may say there what they want, weights and scores do not change."""
+    options = {"masks_csv": None, "read_masks_from": "files", "mask_format": "png", "num_groups": 4}
+    project, dataset = make_scene(experiments="ab", ignore_values=(9,), **options)
+    for path in (project.input_dir / "train_masks").iterdir():
+        values = np.array(Image.open(path))
+        values[:, :48] = 9
+        Image.fromarray(values).save(path)
+    config = configure("ab", weights="fit", threshold="fit", averaging="fit")
+    judged = fit_ensemble(project, dataset, config, jobs=1)
+    for folder in ("oof", "oof_first_view"):
+        for name in "ab":
+            reader = open_maps(project.maps_dir(name, folder))
+            maps = {id_: reader.read_map(id_) for id_ in reader.ids}
+            shutil.rmtree(project.maps_dir(name, folder))
+            for map_u8 in maps.values():
+                map_u8[:, :22] = 255  # clear of the border, over which enlarging blends
+            shard = ((id_, encode_map(map_u8)) for id_, map_u8 in maps.items())
+            write_shard(project.maps_dir(name, folder), 0, fingerprint=FINGERPRINT, classes=("car",), maps=shard)
+    again = fit_ensemble(project, dataset, config, jobs=1)
+    assert again.score == judged.score and again.recipe == judged.recipe

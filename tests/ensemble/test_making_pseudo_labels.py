@@ -1,0 +1,347 @@
+"""Pseudo-labels: made by the nets of their fold alone, of confident photos alone, and again the same after a stop."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from tests import ROOT
+from unets.config import (
+    DataConfig,
+    EnsembleConfig,
+    ExperimentConfig,
+    ModelConfig,
+    PredictionConfig,
+    TrainingConfig,
+    load_dataset,
+)
+from unets.data.rle import decode_rle
+from unets.data.samples import read_photo
+from unets.dataset.catalog import Catalog, load_catalog, read_rle_csv
+from unets.dataset.folds import hash_folds, write_folds
+from unets.dataset.pseudo_labels import read_pseudo_labels
+from unets.ensemble import pseudo_labels
+from unets.ensemble.ensemble import Ensemble, fit_ensemble
+from unets.ensemble.pseudo_labels import expect_dice, make_pseudo_labels
+from unets.ensemble.recipe import Recipe
+from unets.errors import InputError
+from unets.metrics.masks import dice
+from unets.nets.unet import LOGIT_SCALE, build_unet
+from unets.prediction import stream
+from unets.prediction.predict import predict_experiments
+from unets.store.fingerprint import take_snapshot, write_snapshot
+from unets.store.paths import Project
+from unets.store.runs import read_json
+
+pytestmark = pytest.mark.slow
+
+SIZE_HW = (32, 48)
+EXPERIMENT = ExperimentConfig(
+    data=DataConfig(size_hw=SIZE_HW),
+    model=ModelConfig(depth=1, base_filters=2, normalization="none"),
+    training=TrainingConfig(precision="float32"),
+    prediction=PredictionConfig(batch_size=2, shard_size=3, views=("identity",)),
+)
+EXPERIMENT_PY = """from unets.config import ExperimentConfig
+EXPERIMENT = ExperimentConfig.model_validate_json({!r})
+"""
+
+ENSEMBLE_PY = """from unets.config import EnsembleConfig
+ENSEMBLE = EnsembleConfig.model_validate_json({!r})
+"""
+# What the net of each (experiment, fold) says everywhere: fold 0 that all is object, fold 1 that nothing is.
+PROBS = {("unet_a", 0): 0.98, ("unet_b", 0): 0.9, ("unet_a", 1): 0.04, ("unet_b", 1): 0.0001}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A competition of 16 training photos in two folds, 8 test photos, two planted experiments and their ensemble."""
+
+    project: Project
+    catalog: Catalog
+    ensemble: Ensemble
+
+    def make(self, **options: Any) -> None:
+        arguments: dict[str, Any] = {"use_folds": [0, 1], "confidence": 0.9, "jobs": 1} | options
+        experiments = {member.experiment: EXPERIMENT for member in self.ensemble.members}
+        make_pseudo_labels(self.project, self.catalog, "round1", self.ensemble, experiments, **arguments)
+
+    def read(self, fold: int) -> dict[str, tuple[str, ...] | None]:
+        samples = read_pseudo_labels(self.project, self.catalog, "round1", fold)
+        return {sample.id: sample.mask_rles for sample in samples}
+
+    def record(self, fold: int) -> Any:
+        return read_json(self.project.pseudo_labels_record_path("round1", fold))
+
+    def list_files(self) -> dict[str, bytes]:
+        """Returns the content of each file of the labels, but for the records, which hold a date."""
+        folder = self.project.pseudo_labels_dir("round1")
+        paths = [path for path in folder.rglob("*") if path.is_file() and path.suffix not in (".json", ".lock", "")]
+        return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
+
+
+def plant(project: Project, name: str, fold: int, prob: float) -> None:
+    """Puts a finished run in place whose net says `prob` everywhere."""
+    net = build_unet(EXPERIMENT.model, SIZE_HW)
+    for variable in net.variables:
+        variable.assign(np.zeros(variable.shape))
+    net.get_layer("classify").bias.assign([math.log(prob / (1 - prob)) / LOGIT_SCALE])
+    run_dir = project.run_dir(name, fold)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    net.save_weights(run_dir / "best.weights.h5")
+    (run_dir / "metrics.json").write_text(json.dumps({"is_finished": True}))
+    write_snapshot(
+        run_dir, take_snapshot(EXPERIMENT, load_dataset(project.configs_dir), fold, hash_folds(project.folds_path))
+    )
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Scene:
+    project = write_competition(tmp_path_factory.mktemp("labels"), num_groups=4)
+    dataset = load_dataset(project.configs_dir)
+    catalog = load_catalog(dataset, project.input_dir)
+    folds = write_folds(project, catalog, jobs=1)
+    keras.utils.set_random_seed(0)
+    for (name, fold), prob in PROBS.items():
+        plant(project, name, fold, prob)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(stream, "load_predictor", lambda *_: Predictor(lambda image_hwc: 0.9))
+        for name in ("unet_a", "unet_b"):
+            (project.configs_dir / f"{name}.py").write_text(EXPERIMENT_PY.format(EXPERIMENT.to_json()))
+            predict_experiments(project, catalog, {name: EXPERIMENT}, folds=folds, use_folds={name: [0, 1]})
+    config = EnsembleConfig(experiments=("unet_a", "unet_b"), weights=(3, 1), threshold=0.5)
+    (project.configs_dir / "ensemble.py").write_text(ENSEMBLE_PY.format(config.to_json()))
+    return Scene(project=project, catalog=catalog, ensemble=fit_ensemble(project, dataset, config, jobs=1))
+
+
+@pytest.fixture
+def scene(shared: Scene, tmp_path: Path) -> Scene:
+    """The same photos and runs, with a models folder of the test's own that links to them."""
+    project = replace(shared.project, models_dir=tmp_path / "models")
+    project.models_dir.mkdir()
+    for path in shared.project.models_dir.iterdir():
+        if path.name != "pseudo_labels":
+            (project.models_dir / path.name).symlink_to(path)
+    return replace(shared, project=project)
+
+
+class Predictor:
+    """Stands in for nets, which take seconds to compile: a photo's object is what is bright, with a probability that
+    `prob` makes of the photo.
+    """
+
+    batch_size = 2
+
+    def __init__(self, prob: Callable[[npt.NDArray[np.uint8]], float]) -> None:
+        self.prob = prob
+
+    def __call__(self, images_nhwc: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        inside = images_nhwc.mean(axis=-1, keepdims=True) > 140
+        probs = np.array([self.prob(image_hwc) for image_hwc in images_nhwc])[:, None, None, None]
+        maps = np.rint(255 * np.where(inside, probs, 1 - probs)).astype(np.uint8)
+        return maps, maps
+
+
+@pytest.fixture
+def constant(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    """What the planted nets say, by where their weights lie."""
+
+    def load(weights_paths: Sequence[Path], *_: Any) -> Any:
+        (path,) = weights_paths  # of one fold alone
+        prob = PROBS[path.parents[1].name, int(path.parent.name.removeprefix("fold"))]
+        maps = np.full((2, *SIZE_HW, 1), round(255 * prob), dtype=np.uint8)
+        return lambda images_nhwc: (maps[: len(images_nhwc)],) * 2
+
+    monkeypatch.setattr(stream, "load_predictor", load)
+    return scene
+
+
+def relabel(scene: Scene, fold: int, recipe: Recipe) -> Scene:
+    """The same with another recipe that was fitted without a fold."""
+    recipes = scene.ensemble.recipe_without_fold | {fold: recipe}
+    return replace(scene, ensemble=scene.ensemble.model_copy(update={"recipe_without_fold": recipes}))
+
+
+def test_expected_dice_by_hand() -> None:
+    probs = np.array([[0.75, 0.5, 0.25, 0.0]], dtype=np.float32)[..., None]
+    # inside 1.25, all p 1.5, area 2: 2 * 1.25 / 3.5
+    assert expect_dice(probs, np.array([[1, 1, 0, 0]], dtype=np.uint8)) == pytest.approx(2.5 / 3.5)
+    # certain and right; certain, but the mask is half of it: 2 * 1 / (2 + 1)
+    certain = np.array([[1.0, 1.0, 0.0, 0.0]], dtype=np.float32)[..., None]
+    assert expect_dice(certain, np.array([[1, 1, 0, 0]], dtype=np.uint8)) == 1
+    assert expect_dice(certain, np.array([[1, 0, 0, 0]], dtype=np.uint8)) == pytest.approx(2 / 3)
+    # an empty mask: sure that there is nothing, and one pixel that says otherwise
+    nothing = np.zeros((1, 4), dtype=np.uint8)
+    assert expect_dice(np.zeros((1, 4, 1), dtype=np.float32), nothing) == 1
+    assert expect_dice(probs, nothing) == pytest.approx(0.25)
+
+
+def test_expected_dice_of_several_classes_by_hand() -> None:
+    probs = np.array([[[0.5, 0.25], [0.0, 1.0], [0.25, 0.0]]], dtype=np.float32)
+    # class 1 inside 0.5, class 2 inside 1, all p 2, area 2: 2 * 1.5 / 4
+    assert expect_dice(probs, np.array([[1, 2, 0]], dtype=np.uint8)) == pytest.approx(0.75)
+
+
+def test_expected_dice_is_the_mean_dice_over_truths() -> None:
+    """Where each pixel is object with its own probability, and independent of the others."""
+    rng = np.random.default_rng(0)
+    probs = rng.uniform(0, 1, (40, 50)).astype(np.float32) ** 3
+    mask = (probs >= 0.5).astype(np.uint8)
+    truths = rng.random((200, 40, 50)) < probs
+    dices = 2 * (truths & (mask > 0)).sum(axis=(1, 2)) / (truths.sum(axis=(1, 2)) + mask.sum())
+    assert expect_dice(probs[..., None], mask) == pytest.approx(dices.mean(), abs=0.002)
+
+
+def test_labels_of_a_fold_come_from_its_own_nets(constant: Scene) -> None:
+    """The leak by name: nets of other folds were trained on the photos that this fold holds out."""
+    constant.make()
+    # Fold 0: (3 * round(255 * 0.98) + round(255 * 0.9)) / 4 = (3 * 250 + 230) / 4 = 245 of 255, so the whole photo is
+    # object, 64 * 96 = 6144 pixels, and the confidence 2 p / (p + 1) = 2 * 245 / (245 + 255) = 0.98.
+    ids = [sample.id for sample in constant.catalog.test]
+    assert constant.read(0) == dict.fromkeys(ids, ("1 6144",))
+    # Fold 1: (3 * 10 + 0) / 4 = 7.5 of 255, so nothing is, and the confidence 1 - 7.5 / 255 = 0.97.
+    assert constant.read(1) == dict.fromkeys(ids, ("",))
+    record = constant.record(0)
+    assert (record["num_photos"], record["num_kept"], record["confidence"], record["fold"]) == (8, 8, 0.9, 0)
+    assert [member["experiment"] for member in record["members"]] == ["unet_a", "unet_b"]
+    assert (record["recipe"]["weights"], record["recipe"]["threshold"]) == ([0.75, 0.25], 0.5)
+    assert {"git_commit", "versions", "date"} <= record.keys()
+    # the maps are gone
+    assert list(constant.list_files()) == ["fold0.csv.gz", "fold1.csv.gz"]
+
+
+def test_a_recipe_that_was_fitted_on_a_fold_does_not_label_for_it(constant: Scene) -> None:
+    """The leak by name: a threshold knows the photos that it was fitted on."""
+    # 245 of 255 is 0.961: below the cut of fold 0, above that of fold 1
+    scene = relabel(relabel(constant, 0, Recipe(weights=(3, 1), threshold=0.97)), 1, Recipe(weights=(3, 1)))
+    scene = replace(scene, ensemble=scene.ensemble.model_copy(update={"threshold": 0.96}))
+    scene.make(use_folds=[0], confidence=0)
+    assert set(scene.read(0).values()) == {("",)}
+
+
+def test_confident_photos_alone_are_kept(constant: Scene) -> None:
+    constant.make(confidence=0.975)
+    assert [constant.record(fold)["num_kept"] for fold in (0, 1)] == [8, 0]
+    assert len(constant.read(0)) == 8
+    constant.make(confidence=0.985, anew=True)
+    assert [constant.record(fold)["num_kept"] for fold in (0, 1)] == [0, 0]
+
+
+def test_masks_and_confidence_photo_by_photo(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The labels are the objects, of those photos whose maps are sharp."""
+    test = scene.catalog.test
+    id_of = {read_photo(sample, SIZE_HW).tobytes(): sample.id for sample in test}
+    blurred = {test[2].id, test[5].id}
+
+    def prob(image_hwc: npt.NDArray[np.uint8]) -> float:
+        return 0.7 if id_of[image_hwc.tobytes()] in blurred else 1.0
+
+    monkeypatch.setattr(stream, "load_predictor", lambda *_: Predictor(prob))
+    scene.make(use_folds=[0])
+    labels = scene.read(0)
+    assert sorted(labels) == sorted(sample.id for sample in test if sample.id not in blurred)
+    truth = read_rle_csv(scene.project.input_dir / "truth" / "test_masks.csv", scene.catalog.dataset)
+    for id_, rles in labels.items():
+        assert rles is not None
+        assert dice(decode_rle(truth[id_][0], (64, 96)), decode_rle(rles[0], (64, 96))) > 0.95
+
+
+def test_what_is_done_is_skipped(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    constant.make()
+    before = {path: path.stat().st_mtime_ns for path in constant.project.pseudo_labels_dir("round1").glob("fold*")}
+    monkeypatch.setattr(pseudo_labels, "make_maps", None)
+    constant.make()
+    constant.make(use_folds=[1])
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_labels_of_another_origin_are_kept_until_asked_for_anew(constant: Scene) -> None:
+    constant.make(use_folds=[0])
+    before = constant.list_files()
+    wanted = r"must be made of this ensemble.*start anew with `make pseudo-labels NAME=round1 FOLD=0 ANEW=1`"
+    reweighted = relabel(constant, 0, Recipe(weights=(0.5, 0.5)))
+    fewer = replace(constant, catalog=replace(constant.catalog, test=constant.catalog.test[1:]))
+    for changed, confidence in ((constant, 0.8), (reweighted, 0.9), (fewer, 0.9)):
+        with pytest.raises(InputError, match=wanted):
+            changed.make(use_folds=[0], confidence=confidence)
+    assert constant.list_files() == before
+    fewer.make(use_folds=[0], anew=True)
+    assert len(constant.read(0)) == 7
+
+
+@pytest.mark.parametrize("stop_at", ["a shard", "the second member's maps", "the rows", "the record", "the maps' end"])
+def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.MonkeyPatch, stop_at: str) -> None:
+    constant.make(use_folds=[0])
+    expected = constant.list_files()
+    constant.make(use_folds=[0], anew=True)
+    assert constant.list_files() == expected
+    names = {
+        "a shard": (stream, "write_shard", 2),
+        "the second member's maps": (pseudo_labels, "open_maps", 1),
+        "the rows": (pseudo_labels, "encode_rle", 3),
+        "the record": (pseudo_labels, "write_json", 0),
+        "the maps' end": (pseudo_labels, "_delete_maps", 1),
+    }
+    module, name, num_before = names[stop_at]
+    function, calls = getattr(module, name), []
+
+    def stop(*args: Any, **kwargs: Any) -> Any:
+        calls.append(name)
+        if len(calls) > num_before:
+            raise KeyboardInterrupt
+        return function(*args, **kwargs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, stop)
+        with pytest.raises(KeyboardInterrupt):
+            constant.make(use_folds=[0], anew=True)
+    if stop_at != "the maps' end":
+        with pytest.raises(InputError, match="must exist, whole"):
+            constant.read(0)
+    constant.make(use_folds=[0])
+    assert constant.list_files() == expected
+    assert len(constant.read(0)) == 8
+
+
+def test_a_fold_that_is_not_trained_is_refused_before_any_is_predicted(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pseudo_labels, "make_maps", None)
+    with pytest.raises(InputError, match=r"fold2 must hold a trained run.*`make train EXP=unet_a FOLD=2`"):
+        scene.make(use_folds=[0, 2])
+
+
+@pytest.mark.parametrize("confidence", [-0.1, 1.1, math.nan])
+def test_faulty_arguments(scene: Scene, confidence: float) -> None:
+    with pytest.raises(InputError, match=r"`CONFIDENCE` must be in 0..1"):
+        scene.make(confidence=confidence)
+
+
+def test_the_script_with_nets(scene: Scene) -> None:
+    project = scene.project
+    command = [
+        sys.executable,
+        str(ROOT / "scripts" / "13_make_pseudo_labels.py"),
+        "--competition",
+        "tiny",
+        "--jobs",
+        "1",
+    ]
+    command += ["--root", str(project.configs_dir.parents[1]), "--input", str(project.input_dir)]
+    command += ["--models", str(project.models_dir), "--name", "round1", "--fold", "1", "--confidence", "0.95"]
+    environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "round1 fold 1: 8 of 8 photos kept; confidence 0.9706" in done.stderr
+    assert done.stdout == f"{project.pseudo_labels_dir('round1')}: DataConfig(pseudo_labels='round1') trains on them\n"
+    assert len(scene.read(1)) == 8

@@ -1,0 +1,229 @@
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from unets.config import Postprocessing
+from unets.ensemble.postprocess import (
+    blur,
+    clean_mask,
+    clean_masks,
+    drop_small,
+    fill_holes,
+    keep_largest,
+    pick_classes,
+    to_masks,
+)
+
+MASKS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 2))
+
+
+def draw(*rows: str) -> npt.NDArray[np.uint8]:
+    """A mask from digits; a dot is background."""
+    return np.array([[0 if sign == "." else int(sign) for sign in row] for row in rows], dtype=np.uint8)
+
+
+def test_equality_is_foreground() -> None:
+    probs = np.array([[[0.41], [0.42], [0.43]]], dtype=np.float32)
+    # float32(0.42) = 0.419999987 lies below 0.42 as float64, and is at the threshold all the same.
+    assert to_masks(probs, 0.42).tolist() == [[0, 1, 1]]
+    assert to_masks(probs, 0.42).dtype == np.uint8
+
+
+def test_the_most_probable_class_wins_where_it_reaches_the_threshold() -> None:
+    probs = np.array([[[0.2, 0.7], [0.6, 0.6], [0.45, 0.3], [0.5, 0.1]]], dtype=np.float32)
+    # the second; the first of two equal; none reaches 0.5; equality reaches it
+    assert to_masks(probs, 0.5).tolist() == [[2, 1, 0, 1]]
+    assert pick_classes(probs)[0].tolist() == [[2, 1, 1, 1]]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 1.0])
+def test_one_class_is_the_general_rule(threshold: float) -> None:
+    probs = np.random.default_rng(0).random((5, 7, 1), dtype=np.float32)
+    never = np.concatenate([probs, np.full_like(probs, -1)], axis=-1)
+    np.testing.assert_array_equal(to_masks(probs, threshold), to_masks(never, threshold))
+
+
+@pytest.mark.parametrize(
+    ("min_area_px", "expected"),
+    # class 1 has 3 pixels, class 2 has 2
+    [(0, [1, 1, 1, 2, 2, 0]), (2, [1, 1, 1, 2, 2, 0]), (3, [1, 1, 1, 0, 0, 0]), (4, [0, 0, 0, 0, 0, 0])],
+)
+def test_a_class_with_fewer_pixels_is_emptied(min_area_px: int, expected: list[int]) -> None:
+    mask = np.array([[1, 1, 1, 2, 2, 0]], dtype=np.uint8)
+    dropped = drop_small(mask, min_area_px)
+    assert dropped.tolist() == [expected]
+    assert dropped.dtype == np.uint8
+    assert mask.tolist() == [[1, 1, 1, 2, 2, 0]]
+
+
+def test_an_empty_mask_stays() -> None:
+    assert drop_small(np.zeros((2, 2), dtype=np.uint8), 100).tolist() == [[0, 0], [0, 0]]
+
+
+def test_holes_are_filled_up_to_an_area() -> None:
+    mask = draw(
+        "111111..",
+        "1.11.1..",
+        "11111111",
+        "111..11.",
+        "11111111",
+    )
+    before = mask.copy()
+    # Two of one pixel, one of two. The notch at the right reaches the border, so it is none.
+    one, both = mask.copy(), mask.copy()
+    one[1, [1, 4]] = 1
+    both[1, [1, 4]] = both[3, 3:5] = 1
+    np.testing.assert_array_equal(fill_holes(mask, 1), one)
+    np.testing.assert_array_equal(fill_holes(mask, 2), both)
+    np.testing.assert_array_equal(fill_holes(mask, None), both)
+    assert fill_holes(mask, 0) is mask
+    np.testing.assert_array_equal(mask, before)
+
+
+def test_a_gap_at_a_corner_is_no_way_out_of_a_hole() -> None:
+    # Background is 4-connected, so that the foreground around it is closed where its pixels touch at corners.
+    mask = draw(".11.", "1..1", ".11.")
+    np.testing.assert_array_equal(fill_holes(mask, None), draw(".11.", "1111", ".11."))
+
+
+def test_another_class_is_no_hole() -> None:
+    mask = draw(
+        "11111",
+        "1.2.1",
+        "11111",
+        "1.111",
+        "11111",
+    )
+    expected = mask.copy()
+    expected[3, 1] = 1
+    np.testing.assert_array_equal(fill_holes(mask, None), expected)
+    np.testing.assert_array_equal(fill_holes(draw("222", "2.2", "222"), None), np.full((3, 3), 2))
+
+
+def test_the_largest_parts_of_each_class_are_kept() -> None:
+    mask = draw(
+        "11..2.2",
+        "11..2.2",
+        "..1....",
+        "......1",
+        "1......",
+    )
+    # 1: five pixels (one touches at a corner), two single ones, of which the one at the right begins higher
+    largest, two = mask.copy(), mask.copy()
+    largest[3, 6] = largest[4, 0] = largest[0, 6] = largest[1, 6] = 0
+    two[4, 0] = 0
+    np.testing.assert_array_equal(keep_largest(mask, 1), largest)
+    np.testing.assert_array_equal(keep_largest(mask, 2), two)
+    assert keep_largest(mask, 3) is mask
+    assert keep_largest(mask, None) is mask
+
+
+def test_the_steps_come_in_their_order() -> None:
+    mask = draw(
+        "111.1",
+        "1.1..",
+        "111..",
+    )
+    # filled, the large part has 9 pixels; without the small one the class has 9
+    steps = Postprocessing(max_hole_px=None, max_components=1, min_area_px=9)
+    np.testing.assert_array_equal(clean_mask(mask, steps), draw("111..", "111..", "111.."))
+    assert not clean_mask(mask, steps.model_copy(update={"min_area_px": 10})).any()
+    assert clean_mask(mask, Postprocessing()) is mask
+
+
+def test_a_blur_is_a_gaussian_of_each_class() -> None:
+    probs = np.zeros((21, 21, 2), dtype=np.float32)
+    probs[10, 10, 0] = 1
+    blurred = blur(probs, 1.5)
+    offsets = np.arange(-5, 6)
+    bell = np.exp(-(offsets**2) / (2 * 1.5**2))
+    bell /= np.exp(-(np.arange(-10, 11) ** 2) / (2 * 1.5**2)).sum()
+    np.testing.assert_allclose(blurred[5:16, 5:16, 0], np.outer(bell, bell), atol=1e-4)
+    assert not blurred[..., 1].any()
+    assert blur(probs, 0) is probs
+    one = blur(probs[..., :1], 1.5)
+    assert (one.shape, one.dtype) == ((21, 21, 1), np.float32)
+    np.testing.assert_allclose(one[..., 0], blurred[..., 0], atol=1e-7)
+
+
+def test_a_blur_smooths_the_contour_and_leaves_a_straight_one() -> None:
+    probs = np.zeros((20, 20, 1), dtype=np.float32)
+    probs[:, 10:] = 1
+    np.testing.assert_array_equal(to_masks(blur(probs, 2.0), 0.5), to_masks(probs, 0.5))
+    probs[10, 9] = 1  # a bump of one pixel
+    assert to_masks(blur(probs, 2.0), 0.5)[10, 9] == 0
+
+
+def label_by_hand(is_part: npt.NDArray[np.bool_], neighbours: list[tuple[int, int]]) -> list[set[tuple[int, int]]]:
+    """Flood fill."""
+    left = {(int(row), int(column)) for row, column in zip(*np.nonzero(is_part), strict=True)}
+    parts = []
+    while left:
+        front = [min(left)]
+        part = set(front)
+        left -= part
+        while front:
+            row, column = front.pop()
+            found = {(row + down, column + right) for down, right in neighbours} & left
+            left -= found
+            part |= found
+            front += found
+        parts.append(part)
+    return parts
+
+
+FOUR = [(0, 1), (1, 0), (0, -1), (-1, 0)]
+EIGHT = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1) if (down, right) != (0, 0)]
+
+
+@settings(deadline=None)
+@given(MASKS, st.sampled_from([1, 2, 5, None]))
+def test_holes_are_those_of_a_flood_fill(mask: npt.NDArray[np.uint8], max_hole_px: int | None) -> None:
+    expected = mask.copy()
+    height, width = mask.shape
+    for index in (1, 2):
+        for part in label_by_hand(mask != index, FOUR):
+            at_border = any(row in (0, height - 1) or column in (0, width - 1) for row, column in part)
+            fits = max_hole_px is None or len(part) <= max_hole_px
+            if not at_border and fits and all(mask[pixel] == 0 for pixel in part):
+                for pixel in part:
+                    expected[pixel] = index
+    np.testing.assert_array_equal(fill_holes(mask, max_hole_px), expected)
+
+
+@settings(deadline=None)
+@given(MASKS, st.integers(1, 3))
+def test_kept_parts_are_the_largest_of_a_flood_fill(mask: npt.NDArray[np.uint8], count: int) -> None:
+    kept = keep_largest(mask, count)
+    for index in (1, 2):
+        parts = sorted(label_by_hand(mask == index, EIGHT), key=len, reverse=True)
+        found = label_by_hand(kept == index, EIGHT)
+        assert sorted(map(len, found), reverse=True) == [len(part) for part in parts[:count]]
+        assert all(part in parts for part in found)
+    assert not kept[mask == 0].any()
+
+
+WAYS = st.lists(
+    st.builds(
+        Postprocessing,
+        max_hole_px=st.sampled_from([0, 1, 2, None]),
+        max_components=st.sampled_from([None, 1, 2]),
+        min_area_px=st.sampled_from([0, 4]),
+    ),
+    min_size=1,
+    max_size=6,
+)
+
+
+@given(mask=MASKS, ways=WAYS)
+def test_many_ways_at_once_are_each_alone(mask: npt.NDArray[np.uint8], ways: list[Postprocessing]) -> None:
+    before = mask.copy()
+    for steps, cleaned in zip(ways, clean_masks(mask, ways), strict=True):
+        filled = fill_holes(mask, steps.max_hole_px)
+        alone = drop_small(keep_largest(filled, steps.max_components), steps.min_area_px)
+        np.testing.assert_array_equal(cleaned, alone)
+        assert (cleaned is mask) == np.array_equal(cleaned, before)
+    np.testing.assert_array_equal(mask, before)

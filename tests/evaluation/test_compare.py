@@ -1,0 +1,350 @@
+"""Paired differences by hand, and every comparison that would not be honest."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests import ROOT
+from unets.config import EnsembleConfig, Postprocessing
+from unets.dataset.folds import hash_folds
+from unets.ensemble.ensemble import Ensemble, Member
+from unets.ensemble.recipe import Recipe
+from unets.errors import InputError
+from unets.evaluation.compare import compare, render_comparison
+from unets.metrics.intervals import Interval
+from unets.prediction.maps import encode_map, write_shard
+from unets.store.paths import Project
+from unets.store.runs import write_json
+
+# id: (group, fold)
+PHOTOS = {"p1": ("g", "0"), "p2": ("g", "0"), "p3": ("h", "0"), "p4": ("h", "0"), "q1": ("i", "1"), "q2": ("j", "1")}
+METRICS = {"is_finished": True, "seconds": 3600.0, "photos": 100, "devices": ["a CPU"]}
+A = {"p1": 0.90, "p2": 0.80, "p3": 0.70, "p4": 0.60}
+B = {"p1": 0.91, "p2": 0.80, "p3": 0.73, "p4": 0.62}
+NOTHING = Interval(mean=0.0, low=None, high=None)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return make_project(tmp_path / "models" / "tiny")
+
+
+def make_project(models_dir: Path) -> Project:
+    other = models_dir.parent / "elsewhere"
+    project = Project(
+        competition="tiny",
+        input_dir=other,
+        models_dir=models_dir,
+        configs_dir=other,
+        submissions_dir=other,
+        results_dir=other,
+    )
+    write_folds(project)
+    return project
+
+
+def write_folds(project: Project, photos: dict[str, tuple[str, str]] = PHOTOS) -> None:
+    project.models_dir.mkdir(parents=True, exist_ok=True)
+    rows = [f"{id_},{group},{fold}\n" for id_, (group, fold) in photos.items()]
+    project.folds_path.write_text("id,group,fold\n" + "".join(rows))
+
+
+def write_csv(path: Path, scores: dict[str, float], photos: dict[str, tuple[str, str]] = PHOTOS) -> None:
+    rows = [f"{id_},{','.join(photos[id_])},{score:.6f},\n" for id_, score in scores.items()]
+    path.write_text("id,group,fold,dice,dice_first_view\n" + "".join(rows))
+
+
+def write_experiment(project: Project, name: str, scores: dict[str, float]) -> None:
+    for fold in {int(PHOTOS[id_][1]) for id_ in scores}:
+        run_dir = project.run_dir(name, fold)
+        write_json(run_dir / "config.json", {"folds_hash": hash_folds(project.folds_path)})
+        write_json(run_dir / "metrics.json", METRICS)
+        (run_dir / "best.weights.h5").write_bytes(b"weights")
+    write_csv(project.oof_dice_path(name), scores)
+
+
+def write_ensemble(project: Project, scores: dict[str, float], *, name: str = "ensemble") -> None:
+    mean = sum(scores.values()) / len(scores)
+    ensemble = Ensemble(
+        competition="tiny",
+        name=name,
+        config=EnsembleConfig(experiments=("a", "b")),
+        members=tuple(Member(experiment=name, weight=0.5, fingerprint="0") for name in "ab"),
+        averaging="probability",
+        threshold=0.5,
+        postprocessing=Postprocessing(),
+        metric="dice",
+        truth={},
+        folds=(0,),
+        folds_sha256=hash_folds(project.folds_path),
+        num_photos=len(scores),
+        num_groups=2,
+        num_parts=2,
+        score=Interval(mean=mean + 4e-7, low=None, high=None),  # the csv has six digits
+        gain_over_start=NOTHING,
+        best_member="a",
+        gain_over_best_member=NOTHING,
+        gain_of_views=None,
+        member_scores=(),
+        trials=(),
+        start=Recipe(weights=(0.5, 0.5)),
+        recipe_without_fold={},
+    )
+    project.ensemble_path(name).write_text(ensemble.to_json())
+    write_csv(project.ensemble_oof_path(name), scores)
+
+
+def test_the_difference_is_paired_and_its_interval_drawn_over_groups(project: Project) -> None:
+    write_experiment(project, "a", A)
+    write_experiment(project, "b", B)
+    found = compare(project, "dice", "a", "b")
+    assert (found.num_photos, found.num_groups, found.folds) == (4, 2, (0,))
+    assert (found.a.mean, found.b.mean) == pytest.approx((0.75, 0.765))
+    # +0.01, 0, +0.03, +0.02: mean 0.015; of group g 0.005, of h 0.025: the lowest and highest draw of two groups
+    assert found.difference.mean == pytest.approx(0.015)
+    assert (found.difference.low, found.difference.high) == pytest.approx((0.005, 0.025))
+    assert (found.share_better, found.share_equal, found.share_worse) == (0.75, 0.25, 0.0)
+    assert [change.id for change in found.changes] == ["p3", "p4", "p1"]  # p2 did not change
+    assert [change.difference for change in found.changes] == [0.03, 0.02, 0.01]
+    assert (found.changes[0].a, found.changes[0].b) == (0.70, 0.73)
+    assert found.verdict == "b is better than a by 0.01500 (0.00500 to 0.02500)"
+    back = compare(project, "dice", "b", "a")
+    assert back.verdict == "a is worse than b by 0.01500 (0.00500 to 0.02500)"
+    assert (back.share_better, back.share_equal, back.share_worse) == (0.0, 0.25, 0.75)
+
+
+def test_equal_scores_are_equal_and_show_no_difference(project: Project) -> None:
+    write_experiment(project, "a", A)
+    write_experiment(project, "b", A)
+    found = compare(project, "dice", "a", "b")
+    assert found.verdict == "no difference shown: b minus a is 0.0000000 (0.0000000 to 0.0000000)"
+    assert (found.share_equal, found.changes) == (1.0, ())
+    assert "changed most" not in render_comparison(found)
+
+
+def test_a_difference_of_one_group_or_of_both_signs_is_not_shown(project: Project) -> None:
+    write_experiment(project, "a", A)
+    write_experiment(project, "b", A | {"p1": 0.91, "p3": 0.69})
+    write_experiment(project, "c", {"p1": 0.95, "p2": 0.95})
+    assert compare(project, "dice", "a", "b").verdict.startswith("no difference shown: b minus a is 0.0000000 (-0.005")
+    one_group = compare(project, "dice", "a", "c")
+    assert one_group.verdict == "no difference shown: c minus a is 0.10000 (one group: no interval)"
+
+
+def test_the_ten_largest_changes_come_first_ties_by_id(project: Project) -> None:
+    photos = {f"p{index:02d}": (f"g{index}", "0") for index in range(14)}
+    write_folds(project, photos)
+    for name, step in (("a", 0.0), ("b", 0.01)):
+        write_json(project.run_dir(name, 0) / "config.json", {"folds_hash": hash_folds(project.folds_path)})
+        # changes of 0, 0.01, -0.01, 0.02, -0.02, ...
+        scores = {id_: 0.5 + step * (index + 1 >> 1) * (-1) ** (index + 1) for index, id_ in enumerate(photos)}
+        write_csv(project.oof_dice_path(name), scores, photos)
+    changes = compare(project, "dice", "a", "b").changes
+    assert [change.id for change in changes] == [
+        *("p13", "p11", "p12", "p09", "p10", "p07", "p08", "p05", "p06", "p03"),
+    ]
+    assert [change.difference for change in changes[:3]] == [0.07, 0.06, -0.06]
+
+
+def test_only_photos_of_both_count_and_only_their_folds_cost(project: Project) -> None:
+    write_experiment(project, "a", A | {"q1": 0.1, "q2": 0.1})
+    write_experiment(project, "b", B)
+    found = compare(project, "dice", "a", "b")
+    assert (found.num_photos, found.folds) == (4, (0,))
+    assert found.a.mean == pytest.approx(0.75)
+    assert (found.a.training_hours, found.a.runs, found.a.photos_trained) == (1.0, 1, 100)
+    assert "2 photos of a alone are left out" in found.notes
+    assert any(
+        note.startswith("with 2 groups the interval holds the truth in 50 of 100 cases at most") for note in found.notes
+    )
+
+
+def test_the_page_says_it_all(project: Project) -> None:
+    write_experiment(project, "a", A)
+    write_experiment(project, "b", B)
+    found = compare(project, "dice", "a", "b")
+    lines = render_comparison(found).split("\n")
+    assert lines[0] == "tiny, 4 out-of-fold photos of 2 groups, folds 0"
+    assert lines[3].split() == ["A", "a", "0.750000", "1.00", "100", "1", "a", "CPU"]
+    assert "photos: better 75.0 %, equal 25.0 %, worse 0.0 %" in lines
+    assert ["p3", "0.700000", "0.730000", "+0.030000"] in [line.split() for line in lines]
+    assert json.loads(found.to_json())["difference"]["mean"] == pytest.approx(0.015)
+
+
+def test_an_ensemble_costs_what_its_members_cost(project: Project) -> None:
+    write_experiment(project, "a", A)
+    write_experiment(project, "b", B)
+    write_ensemble(project, B | {"p2": 0.85})
+    found = compare(project, "dice", "b", "ensemble")
+    assert (found.b.runs, found.b.training_hours, found.b.photos_trained) == (2, 2.0, 200)
+    assert found.difference.mean == pytest.approx(0.05 / 4)
+    (project.run_dir("a", 0) / "metrics.json").unlink()
+    without = compare(project, "dice", "b", "ensemble")
+    assert (without.b.training_hours, without.b.devices) == (None, ())
+    assert "?" in render_comparison(without)
+
+
+def test_ensembles_are_compared_by_their_names(project: Project) -> None:
+    write_ensemble(project, A)
+    write_ensemble(project, B, name="ensemble_c")
+    found = compare(project, "dice", "ensemble", "ensemble_c")
+    assert found.verdict == "ensemble_c is better than ensemble by 0.01500 (0.00500 to 0.02500)"
+    with pytest.raises(InputError, match=r"one of ensemble, ensemble_c\. Received: ensemble_d"):
+        compare(project, "dice", "ensemble", "ensemble_d")
+
+
+def test_an_ensembles_photos_must_be_those_of_its_json(project: Project) -> None:
+    write_experiment(project, "a", A)
+    write_ensemble(project, B)
+    project.ensemble_oof_path("ensemble").unlink()
+    with pytest.raises(InputError, match=r"ensemble_oof.csv must exist. .*Run `make ensemble`"):
+        compare(project, "dice", "a", "ensemble")
+    for scores in (B | {"p1": 0.92}, A | {"q1": 0.765}):
+        write_csv(project.ensemble_oof_path("ensemble"), scores)
+        with pytest.raises(InputError, match=r"must hold the scores of .*ensemble.json, 4 photos"):
+            compare(project, "dice", "a", "ensemble")
+
+
+def test_experiments_of_other_models_folders(project: Project, tmp_path: Path) -> None:
+    other = make_project(tmp_path / "models" / "other")
+    write_experiment(project, "a", A)
+    write_experiment(other, "a", B)
+    label = f"{other.models_dir}/a"
+    found = compare(project, "dice", "a", f"{label}/")  # as the shell completes it
+    assert found.verdict == f"{label} is better than a by 0.01500 (0.00500 to 0.02500)"
+    moved = PHOTOS | {"q2": ("j", "0")}
+    write_folds(other, moved)
+    write_experiment(other, "a", B)
+    with pytest.raises(InputError, match="must stand on the same folds"):
+        compare(project, "dice", "a", label)
+
+
+@pytest.mark.parametrize(
+    ("given", "received"),
+    [
+        ("c", "Received: c"),
+        ("", r"Received: \(nothing\)\. Name both, as `make compare A=unet_1024 B="),
+        ("ensemble", "Received: ensemble"),
+        ("no/a", "no/a"),
+    ],
+)
+def test_what_was_not_judged_is_refused(project: Project, given: str, received: str) -> None:
+    write_experiment(project, "a", A)
+    with pytest.raises(InputError, match=f"`B` must be judged out-of-fold, in .*{received}"):
+        compare(project, "dice", "a", given)
+    with pytest.raises(InputError, match="`A` must be judged out-of-fold"):
+        compare(project, "dice", given, "a")
+
+
+def test_a_trained_experiment_that_was_not_predicted_names_the_command(project: Project) -> None:
+    write_experiment(project, "a", A)
+    project.run_dir("b", 0).mkdir(parents=True)
+    with pytest.raises(InputError, match=r"one of a\. Received: b\. Run `make predict EXP=b`"):
+        compare(project, "dice", "a", "b")
+    write_experiment(project, "b", B)
+    (project.run_dir("b", 0) / "config.json").unlink()
+    with pytest.raises(InputError, match=r"config.json must exist.* Run `make train predict EXP=b`"):
+        compare(project, "dice", "a", "b")
+    project.folds_path.unlink()
+    with pytest.raises(InputError, match=r"folds.csv must exist"):
+        compare(project, "dice", "a", "b")
+
+
+def test_photos_in_common_are_needed(project: Project) -> None:
+    write_experiment(project, "a", A)
+    write_experiment(project, "b", {"q1": 0.5, "q2": 0.6})
+    with pytest.raises(InputError, match="a with folds 0, b with folds 1"):
+        compare(project, "dice", "a", "b")
+
+
+@pytest.mark.parametrize("stale", ["scores", "runs", "ensemble"])
+def test_scores_of_other_folds_are_refused(project: Project, stale: str) -> None:
+    """Each of them would let a net be judged on photos that it was trained on."""
+    write_experiment(project, "a", A)
+    write_experiment(project, "b", B)
+    write_ensemble(project, B)
+    moved = PHOTOS | {"p1": ("g", "1"), "p2": ("g", "1")}
+    write_folds(project, moved if stale == "scores" else dict(reversed(PHOTOS.items())))
+    if stale == "scores":  # runs of the present folds, scores of those before
+        for name in "ab":
+            write_json(project.run_dir(name, 0) / "config.json", {"folds_hash": hash_folds(project.folds_path)})
+    if stale == "ensemble":
+        write_experiment(project, "a", A)
+    with pytest.raises(InputError, match=r"must be trained and judged on the present folds.*make clean-runs EXP="):
+        compare(project, "dice", "a", "ensemble" if stale == "ensemble" else "b")
+
+
+def test_another_metric_is_refused(project: Project) -> None:
+    write_experiment(project, "a", A)
+    with pytest.raises(InputError, match="id,group,fold,iou"):
+        compare(project, "iou", "a", "a")
+
+
+def test_scores_older_than_the_weights_are_noted(project: Project) -> None:
+    write_experiment(project, "a", A)
+    write_experiment(project, "b", B)
+    os.utime(project.run_dir("b", 0) / "best.weights.h5", ns=(4 * 10**18, 4 * 10**18))
+    notes = compare(project, "dice", "a", "b").notes
+    assert [note for note in notes if "anew" in note] == [
+        "b was trained anew after it was judged: `make predict EXP=b` judges the present weights"
+    ]
+
+
+def test_an_ensemble_older_than_its_members_is_noted(project: Project) -> None:
+    write_experiment(project, "a", A)
+    write_experiment(project, "b", B)
+    write_ensemble(project, B)
+    assert not [note for note in compare(project, "dice", "a", "ensemble").notes if "older" in note]
+
+    def find_note() -> list[str]:
+        return [
+            note for note in compare(project, "dice", "a", "ensemble").notes if note.startswith("ensemble is older")
+        ]
+
+    # maps of another fingerprint than "0", which the ensemble was fitted on
+    map_u8 = encode_map(np.zeros((2, 2, 1), dtype=np.uint8))
+    write_shard(project.maps_dir("a", "oof"), 0, fingerprint="1", classes=("car",), maps=[("p1", map_u8)])
+    (note,) = find_note()
+    assert note.endswith("of a: `make predict ensemble` judges the present")
+    # and weights that were not even predicted with
+    os.utime(project.run_dir("b", 0) / "best.weights.h5", ns=(4 * 10**18, 4 * 10**18))
+    (note,) = find_note()
+    assert "weights or maps of a, b: " in note
+    shutil.rmtree(project.maps_dir("a", "oof"))  # nothing is known of deleted maps
+    (note,) = find_note()
+    assert "weights or maps of b: " in note
+
+
+def test_nothing_is_written(project: Project, tmp_path: Path) -> None:
+    write_experiment(project, "a", A)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    compare(project, "dice", "a", "a")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+@pytest.mark.slow
+def test_the_script_prints_words_or_json_and_fails_with_one_line(make_competition: Callable[..., Project]) -> None:
+    project = make_competition(num_groups=2, num_test_groups=1, num_views=2, size_hw=(32, 48))
+    write_folds(project)
+    write_experiment(project, "a", A)
+    write_experiment(project, "b", B)
+    script = ROOT / "scripts" / "16_compare.py"
+    root = project.input_dir.parent
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, str(script), "--root", str(root), "--competition", "tiny", *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    words, written = run("--a", "a", "--b", "b"), run("--a", "a", "--b", "b", "--json")
+    assert "b is better than a by 0.01500 (0.00500 to 0.02500)" in words.stdout.split("\n")
+    assert json.loads(written.stdout)["share_better"] == 0.75
+    refused = run("--a", "a", "--b", "c")
+    assert (words.returncode, written.returncode, refused.returncode) == (0, 0, 1)
+    assert refused.stdout == "" and refused.stderr.count("\n") == 1 and "Received: c" in refused.stderr

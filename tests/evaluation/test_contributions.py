@@ -1,0 +1,133 @@
+"""The table of what an ensemble's parts contribute and cost."""
+
+from pathlib import Path
+
+import pytest
+
+from unets.config import EnsembleConfig, Postprocessing
+from unets.ensemble.ensemble import Ensemble, Member, MemberScore
+from unets.ensemble.evidence import Trial
+from unets.ensemble.recipe import Recipe
+from unets.evaluation.contributions import list_notes, render_contributions, tabulate_trials
+from unets.metrics.intervals import Interval
+from unets.store.paths import Project
+from unets.store.runs import write_json
+
+GAIN = Interval(mean=0.001, low=0.0005, high=0.0015)
+ALONE = Interval(mean=0.985, low=0.98, high=0.99)
+NOTHING = Interval(mean=0.0, low=-0.0001, high=0.0001)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(
+        competition="tiny",
+        input_dir=tmp_path,
+        models_dir=tmp_path / "models",
+        configs_dir=tmp_path,
+        submissions_dir=tmp_path,
+        results_dir=tmp_path,
+    )
+
+
+@pytest.fixture
+def ensemble() -> Ensemble:
+    return Ensemble(
+        competition="tiny",
+        name="ensemble_c",
+        config=EnsembleConfig(experiments=("a", "b")),
+        members=(
+            Member(experiment="a", weight=0.7, fingerprint="0"),
+            Member(experiment="b", weight=0.3, fingerprint="1"),
+        ),
+        averaging="probability",
+        threshold=0.5,
+        postprocessing=Postprocessing(),
+        metric="dice",
+        truth={},
+        folds=(0, 1),
+        folds_sha256="",
+        num_photos=8,
+        num_groups=4,
+        num_parts=2,
+        score=Interval(mean=0.99, low=0.98, high=0.995),
+        gain_over_start=GAIN,
+        best_member="a",
+        gain_over_best_member=NOTHING,
+        gain_of_views=GAIN,
+        member_scores=(
+            MemberScore(experiment="a", score=0.985, interval=ALONE, score_first_view=0.984, gain=GAIN),
+            MemberScore(experiment="b", score=0.98, interval=ALONE, score_first_view=None, gain=NOTHING),
+        ),
+        trials=(
+            Trial(what="weights", value="0.700 0.300", values_by_part=("0.7 0.3",) * 2, gain=GAIN, is_kept=True),
+            Trial(what="threshold", value="0.48", values_by_part=("0.48", "0.5"), gain=NOTHING, is_kept=False),
+        ),
+        start=Recipe(weights=(0.5, 0.5)),
+        recipe_without_fold={0: Recipe(weights=(0.7, 0.3)), 1: Recipe(weights=(0.7, 0.3))},
+    )
+
+
+def test_it_says_what_each_part_gains_and_costs(project: Project, ensemble: Ensemble) -> None:
+    for name, seconds in (("a", 3600.0), ("b", 900.0)):
+        for fold in (0, 1):
+            metrics = {"seconds": seconds, "photos": 10, "devices": ["a GPU"]}
+            write_json(project.run_dir(name, fold) / "metrics.json", metrics)
+    lines = render_contributions(project, ensemble).split("\n")
+    assert lines[0].startswith("ensemble_c of tiny, 8 out-of-fold photos of 4 groups, folds 0,1: dice 0.99000 (0.98")
+    cells = [line.split() for line in lines]
+    gain = ["0.0010000", "(0.0005000", "to", "0.0015000)"]
+    nothing = ["0.0000000", "(-0.0001000", "to", "0.0001000)"]
+    assert ["a", "0.7000", "0.98500", "(0.98000", "to", "0.99000)", "0.98400", "2.00", *gain, "a", "GPU"] in cells
+    assert ["b", "0.3000", "0.98500", "(0.98000", "to", "0.99000)", "0.50", *nothing, "a", "GPU"] in cells
+    assert ["all", "1.0000", "0.99000", "(0.98000", "to", "0.99500)", "2.50"] in cells
+    assert ["weights,", "fitted", "0.700", "0.300", *gain, "kept"] in cells
+    assert ["threshold", "0.48", *nothing, "left", "out"] in cells
+    assert [*["all", "views,", "over", "the", "first", "alone"], *gain, "as", "predicted"] in cells
+    assert [*["the", "whole,", "over", "the", "best", "member"], "a", *nothing, "no", "difference", "shown"] in cells
+    assert [*["all", "that", "was", "kept"], *gain] in cells
+    assert lines[-4].startswith("note: with 4 groups the interval holds the truth in 88 of 100 cases at most")
+    assert lines[-3] == "note: nothing is kept below 5 groups: that all 4 gain by chance happens once in 16 times"
+    assert lines[-2].endswith("over 2 folds")
+    assert lines[-1].startswith("note: which changes are kept is decided by these same gains: dice and")
+
+
+def test_what_was_chosen_by_its_gain_is_noted_only_where_something_was(project: Project, ensemble: Ensemble) -> None:
+    dropped = ensemble.model_copy(update={"trials": ensemble.trials[1:], "num_groups": 40})
+    assert [note.startswith("what is fitted") for note in list_notes(dropped)] == [True]
+
+
+@pytest.mark.parametrize(
+    ("views", "price"),
+    [({"a": 2, "b": 2}, "2 x the forward pass"), ({"a": 4, "b": 1}, "1 to 4 x the forward pass"), ({"a": 2}, "")],
+)
+def test_views_have_a_price(project: Project, ensemble: Ensemble, views: dict[str, int], price: str) -> None:
+    for name, count in views.items():
+        names = ("identity", "hflip", "vflip", "hvflip")[:count]
+        (project.configs_dir / f"{name}.py").write_text(
+            "from unets.config import ExperimentConfig, PredictionConfig\n\n"
+            f"EXPERIMENT = ExperimentConfig(prediction=PredictionConfig(views={names!r}))\n"
+        )
+    rows = {row[0]: row[1] for row in tabulate_trials(project, ensemble).rows}
+    assert rows["all views, over the first alone"] == price
+
+
+def test_without_metrics_the_hours_are_unknown(project: Project, ensemble: Ensemble) -> None:
+    cells = [line.split() for line in render_contributions(project, ensemble).split("\n")]
+    assert ["all", "1.0000", "0.99000", "(0.98000", "to", "0.99500)", "?"] in cells
+
+
+def test_one_member_and_one_group(project: Project, ensemble: Ensemble) -> None:
+    one = ensemble.model_copy(
+        update={
+            "members": ensemble.members[:1],
+            "member_scores": (ensemble.member_scores[0].model_copy(update={"gain": None}),),
+            "trials": (),
+            "gain_of_views": None,
+            "num_groups": 1,
+            "num_parts": 1,
+        }
+    )
+    text = render_contributions(project, one)
+    assert "best member" not in text and "all views" not in text
+    assert text.endswith("note: with one group there is nothing to judge a fit by: nothing was tried")

@@ -1,0 +1,86 @@
+"""Records and the page rendered from them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.trained_competition import make_scene
+from unets.config import EnsembleConfig
+from unets.ensemble.ensemble import fit_ensemble, read_ensemble
+from unets.errors import InputError
+from unets.evaluation.results import check_made_of, render_results
+from unets.submission.submission import name_submission, write_submission
+
+__all__ = ["make_scene"]
+
+RECORD = {
+    "kind": "experiment",
+    "competition": "tiny",
+    "name": "unet",
+    "metric": "dice",
+    "folds": [0, 1],
+    "num_photos": 8,
+    "num_groups": 2,
+    "oof": {"mean": 0.987654321, "low": 0.98, "high": 0.99},
+    "oof_first_view": {"mean": 0.9871, "low": None, "high": None},
+    "cost": {"training_hours": 1.25, "photos": 100, "runs": 2, "devices": ["a CPU, 2 cores"]},
+    "command": "make train predict COMPETITION=tiny EXP=unet FOLD=0,1",
+    "date": "2026-01-02T03:04:05+00:00",
+    "git_commit": "0123456789abcdef",
+    "git_is_dirty": True,
+}
+
+
+def test_page_shows_what_the_record_holds(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "unet.json").write_text(json.dumps(RECORD))
+    page = render_results(tmp_path)
+    assert "## tiny" in page
+    assert "0.98765 (0.98000 to 0.99000)" in page
+    assert "0.98710" in page
+    assert "1.25" in page
+    assert "012345678 (changed)" in page  # a record of code that was not committed says so
+    assert "`make train predict COMPETITION=tiny EXP=unet FOLD=0,1`" in page
+
+
+def test_page_without_records_has_no_tables(tmp_path: Path) -> None:
+    assert "|" not in render_results(tmp_path)
+
+
+def test_figures_over_all_pixels_stand_below_the_table(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    classes = {"sky": {"dice": 0.9, "iou": 0.8182}, "pole": {"dice": 0.5, "iou": 0.3333}, "none": None}
+    record = RECORD | {"oof_pixels": {"mean_dice": 0.7, "mean_iou": 0.57575, "classes": classes}}
+    (tmp_path / "tiny" / "unet.json").write_text(json.dumps(record))
+    line = (
+        "- unet, out-of-fold, over the pixels of all photos: mean Dice 0.7000, mean IoU 0.5757 "
+        "(IoU: sky 0.818, pole 0.333)"
+    )
+    assert line in render_results(tmp_path)
+
+
+def test_what_an_ensemble_is_made_of_stands_below_the_commands(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    ensemble = RECORD | {"kind": "ensemble", "name": "both", "contributions": ["| member |\n", "| tried |\n"]}
+    alone = {"experiment": "a", "weight": 1.0}
+    (tmp_path / "tiny" / "both.json").write_text(json.dumps(ensemble | {"members": [alone, alone]}))
+    assert render_results(tmp_path).endswith("both is made of, and what was tried:\n\n| member |\n\n| tried |\n")
+    (tmp_path / "tiny" / "both.json").write_text(json.dumps(ensemble | {"members": [alone]}))
+    assert "made of" not in render_results(tmp_path)  # nothing that the first table does not say
+
+
+def test_a_submission_of_another_ensemble_is_not_recorded_as_this_ones(make_scene: Callable[..., Any]) -> None:
+    project, dataset = make_scene(experiments="ab")
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",), threshold=0.5), jobs=1)
+    write_submission(project, dataset, jobs=1)
+    alone = read_ensemble(project, "ensemble")
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b"), threshold=0.5), jobs=1)
+    both = read_ensemble(project, "ensemble")
+    assert (name_submission(alone), name_submission(both)) == ("tiny_a", "tiny_ensemble")
+    check_made_of(project, alone, "tiny_a")
+    check_made_of(project, both, "tiny_ensemble")  # there is none: no score either
+    with pytest.raises(InputError, match=r"tiny_a\.json must be of the present ensemble\. .*with other members"):
+        check_made_of(project, both, "tiny_a")

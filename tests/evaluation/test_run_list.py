@@ -1,0 +1,224 @@
+"""Run folders of every state, old ones and damaged ones, as one list."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from unets.config import DatasetConfig, load_dataset, load_experiment
+from unets.dataset.folds import hash_folds
+from unets.errors import InputError
+from unets.evaluation.runs import Run, list_judgements, list_runs, read_scores, render_inventory, sum_cost
+from unets.store.fingerprint import take_snapshot, write_snapshot
+from unets.store.paths import Project
+from unets.store.runs import hold, write_json
+
+CONFIG = "from unets.config import ExperimentConfig, TrainingConfig\n\nEXPERIMENT = ExperimentConfig({})\n"
+METRICS = {
+    "is_finished": True,
+    "epochs": 50,
+    "best_dice": 0.98765,
+    "best_epoch": 41,
+    "seconds": 5400.0,
+    "photos": 1000,
+    "starts": 1,
+    "devices": ["a CPU, 2 cores"],
+    "commits": ["012345678"],
+}
+Scene = tuple[Project, DatasetConfig]
+
+
+@pytest.fixture
+def scene(make_competition: Callable[..., Project]) -> Scene:
+    project = make_competition(num_groups=2, num_test_groups=1, num_views=2, size_hw=(32, 48))
+    for name in ("a", "b"):
+        (project.configs_dir / f"{name}.py").write_text(CONFIG.format(""))
+    project.models_dir.mkdir(parents=True)
+    project.folds_path.write_text("id,group,fold\ncar000_01,car000,0\n")
+    return project, load_dataset(project.configs_dir)
+
+
+def write_run(scene: Scene, experiment: str, fold: int, metrics: dict[str, Any] | None = METRICS) -> Path:
+    project, dataset = scene
+    run_dir = project.run_dir(experiment, fold)
+    config = load_experiment(project.configs_dir, experiment)
+    write_snapshot(run_dir, take_snapshot(config, dataset, fold, hash_folds(project.folds_path)))
+    if metrics is not None:
+        write_json(run_dir / "metrics.json", metrics)
+        (run_dir / "best.weights.h5").write_bytes(b"weights")
+    return run_dir
+
+
+def describe(scene: Scene) -> list[tuple[str, int, str, str]]:
+    return [(run.experiment, run.fold, run.state, run.remark) for run in list_runs(*scene)]
+
+
+def test_a_competition_without_runs_says_what_to_do(scene: Scene) -> None:
+    project, dataset = scene
+    assert (list_runs(project, dataset), list_judgements(project, dataset)) == ([], [])
+    assert "`make train" in render_inventory("tiny", [], [])
+    project.folds_path.unlink()
+    project.models_dir.rmdir()
+    assert list_runs(project, dataset) == []
+    assert not project.models_dir.exists()  # asking makes nothing
+
+
+def test_a_finished_run_shows_all_it_has(scene: Scene) -> None:
+    write_run(scene, "a", 0)
+    assert list_runs(*scene) == [
+        Run(
+            experiment="a",
+            fold=0,
+            state="finished",
+            epoch=50,
+            num_epochs=50,
+            best_dice=0.98765,
+            best_epochs=(42,),  # counted from 1
+            seconds=5400.0,
+            photos=1000,
+            devices=("a CPU, 2 cores",),
+            commits=("012345678",),
+        )
+    ]
+    header, row = render_inventory("tiny", list_runs(*scene), []).split("\n")[:2]
+    assert header.split("  ")[0] == "experiment"
+    assert row.split() == [
+        "a",
+        "0",
+        "finished",
+        "50/50",
+        "0.98765",
+        "42",
+        "1.50",
+        "1000",
+        "012345678",
+        "a",
+        "CPU,",
+        "2",
+        "cores",
+    ]
+
+
+def test_where_the_mean_of_checkpoints_predicts_its_dice_counts(scene: Scene) -> None:
+    average = {"of": "best", "epochs": [39, 42], "val_loss": 0.1, "val_dice": 0.99, "is_used": True}
+    write_run(scene, "a", 0, METRICS | {"average": average})
+    write_run(scene, "a", 1, METRICS | {"average": average | {"is_used": False}})
+    found = [(run.best_dice, run.best_epochs) for run in list_runs(*scene)]
+    assert found == [(0.99, (39, 42)), (0.98765, (42,))]
+    assert " 39,42 " in render_inventory("tiny", list_runs(*scene), [])
+
+
+def test_states(scene: Scene) -> None:
+    project, _ = scene
+    write_run(scene, "a", 0)
+    write_run(scene, "a", 10, METRICS | {"is_finished": False, "epochs": 7})
+    write_run(scene, "a", 2, None)  # killed in its first epoch
+    write_run(scene, "b", 1)
+    (project.run_dir("b", 1) / "best.weights.h5").unlink()
+    write_run(scene, "b", 2)
+    (project.run_dir("b", 2) / "config.json").write_text('{"fold": ')
+    project.run_dir("b", 3).mkdir()
+    write_run(scene, "b", 4)
+    (project.run_dir("b", 4) / "metrics.json").write_text("[1, 2]")
+    (project.models_dir / "cache").mkdir()
+    (project.models_dir / "a" / "fold_notes").mkdir()
+    b_dir = project.models_dir / "b"
+    assert describe(scene) == [
+        ("a", 0, "finished", ""),
+        ("a", 2, "stopped", ""),
+        ("a", 10, "stopped", ""),
+        ("b", 1, "broken", "no best.weights.h5"),
+        ("b", 2, "broken", f"{b_dir}/fold2/config.json must hold JSON"),
+        ("b", 3, "broken", "no config.json"),
+        ("b", 4, "broken", f"{b_dir}/fold4/metrics.json must hold a JSON object"),
+    ]
+    assert [run.epoch for run in list_runs(*scene)][:3] == [50, 0, 7]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_run_that_is_held_is_running(scene: Scene, begun: bool) -> None:
+    run_dir = scene[0].run_dir("a", 0)
+    with hold(run_dir):
+        assert describe(scene) == [("a", 0, "running", "")]
+        if begun:
+            write_run(scene, "a", 0, METRICS | {"is_finished": False, "epochs": 3})
+            assert describe(scene) == [("a", 0, "running", "")]
+            with pytest.raises(InputError, match="is at work"), hold(run_dir):
+                raise AssertionError("listing took the lock away")
+    assert describe(scene) == [("a", 0, "stopped", "") if begun else ("a", 0, "broken", "no config.json")]
+
+
+def test_a_run_of_another_config_or_other_folds_says_so(scene: Scene) -> None:
+    project, _ = scene
+    for name in ("a", "b"):
+        write_run(scene, name, 0)
+    (project.configs_dir / "a.py").write_text(CONFIG.format("training=TrainingConfig(epochs=60)"))
+    assert [row[3] for row in describe(scene)] == ["of another config", ""]
+    assert [run.num_epochs for run in list_runs(*scene)] == [50, 50]  # of the run, not of the file
+    (project.configs_dir / "a.py").write_text("EXPERIMENT = 1")
+    (project.configs_dir / "b.py").unlink()
+    assert [row[3] for row in describe(scene)] == ["config file is faulty", "no config file"]
+    for name in ("a", "b"):
+        (project.configs_dir / f"{name}.py").write_text(CONFIG.format(""))
+    project.folds_path.write_text("id,group,fold\ncar000_01,car000,1\n")
+    assert [row[3] for row in describe(scene)] == ["of another config"] * 2
+
+
+def test_a_run_of_an_older_version_lacks_what_it_lacks(scene: Scene) -> None:
+    write_run(scene, "a", 0, {"is_finished": True, "epochs": 4})
+    (run,) = list_runs(*scene)
+    assert (run.state, run.epoch, run.best_dice, run.commits, run.devices) == ("finished", 4, None, (), ())
+    assert "finished   4/50" in render_inventory("tiny", [run], [])
+
+
+def test_judgements_are_means_over_photos_with_an_interval_over_groups(scene: Scene) -> None:
+    project, dataset = scene
+    weights_path = write_run(scene, "a", 0) / "best.weights.h5"
+    path = project.oof_dice_path("a")
+    path.write_text("id,group,fold,dice,dice_first_view\nx,g,0,0.9,\ny,g,0,0.8,0.7\nNA,h,1,0.4,0.2\n")
+    os.utime(weights_path, ns=(10**18, 10**18))
+    (judged,) = list_judgements(project, dataset)
+    assert (judged.folds, judged.num_photos, judged.num_groups, judged.remark) == ((0, 1), 3, 2, "")
+    assert judged.score is not None and judged.score.mean == pytest.approx(0.7)
+    # of two groups, drawn twice each: h h is the lowest, 0.4; g g the highest, 0.85
+    assert (judged.score.low, judged.score.high) == pytest.approx((0.4, 0.85))
+    os.utime(path, ns=(10**18 - 1, 10**18 - 1))
+    (judged,) = list_judgements(project, dataset)
+    assert judged.remark == "older than its runs"
+    text = render_inventory("tiny", list_runs(project, dataset), [judged])
+    assert "0.70000 (0.40000 to 0.85000)" in text and "older than its runs" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "id,group,fold,dice\n",
+        "id,group,fold,iou\na,g,0,0.5\n",
+        "id,group,fold,dice\na,g,0\n",
+        "id,group,fold,dice\na,g,zero,0.5\n",
+        "id,group,fold,dice\na,g,0,nan\n",
+        "id,group,fold,dice\na,g,0,\n",
+        "id,group,fold,dice\na,g,0,0.5\na,g,0,0.5\n",
+    ],
+)
+def test_a_faulty_csv_is_refused_and_hides_no_other(scene: Scene, text: str) -> None:
+    project, dataset = scene
+    for name, content in (("a", text), ("b", "id,group,fold,dice\na,g,0,0.5\n")):
+        project.oof_dice_path(name).parent.mkdir()
+        project.oof_dice_path(name).write_text(content)
+    with pytest.raises(InputError, match=r"must hold at least one row of id,group,fold,dice"):
+        read_scores(project.oof_dice_path("a"), "dice")
+    faulty, whole = list_judgements(project, dataset)
+    assert faulty.score is None and "must hold at least one row" in faulty.remark
+    assert whole.score is not None and whole.score.mean == 0.5
+    assert "must hold at least one row" in render_inventory("tiny", [], [faulty, whole])
+
+
+def test_cost_is_added_up() -> None:
+    runs = [METRICS, METRICS | {"seconds": 1800.0, "photos": 24, "devices": ["a GPU", "a CPU, 2 cores"]}]
+    expected = {"training_hours": 2.0, "photos": 1024, "runs": 2, "devices": ["a CPU, 2 cores", "a GPU"]}
+    assert sum_cost(json.loads(json.dumps(runs))) == expected

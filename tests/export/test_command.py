@@ -1,0 +1,194 @@
+"""The `unets` command: what it says, where to, and how it ends. Models here have no net; tests/export has real ones."""
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.export.conftest import models_dir, plant_run
+from unets import __version__, cli, command
+from unets.errors import InputError
+from unets.log import LOGGER_NAME
+
+__all__ = ["models_dir", "plant_run"]  # fixtures
+
+Plant = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def undo_logging() -> Iterator[None]:
+    logger = logging.getLogger(LOGGER_NAME)
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
+@pytest.fixture
+def without_keras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that says bright is object, in place of one of nets."""
+
+    class Bright:
+        def __init__(self, source: Any) -> None:
+            self.sizes = [member.size_hw for member in source.card.members]
+
+        def predict(self, photos: Sequence[Mapping[tuple[int, int], Any]]) -> list[list[Any]]:
+            return [[photo[size_hw][..., :1] for size_hw in self.sizes] for photo in photos]
+
+    monkeypatch.setattr(cli, "load_backend", lambda: None)
+    monkeypatch.setitem(sys.modules, "unets.export.trained", type(sys)("unets.export.trained"))
+    monkeypatch.setattr(sys.modules["unets.export.trained"], "TrainedModel", Bright, raising=False)
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as ended:
+        command.main([str(argument) for argument in arguments])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def save(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((64, 96, 3), 255, dtype=np.uint8)).save(path)
+    return path
+
+
+@pytest.mark.parametrize("arguments", [[], ["mask"], ["info"], ["export"]])
+def test_help_everywhere(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments, "--help") == 0
+    said = capsys.readouterr()
+    assert said.out.startswith(" ".join(["usage: unets", *arguments])) and not said.err
+    assert "\x1b" not in said.out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"unets {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["mask"], ["mask", "m", "p"], ["info", "m", "--jsn"], ["paint"]])
+def test_a_wrong_option_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*arguments) == 2
+    said = capsys.readouterr()
+    assert "usage: unets" in said.err and not said.out
+
+
+def test_what_is_at_fault_is_one_line_on_stderr_and_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("info", tmp_path / "none") == 1
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert re.match(r"\d\d:\d\d:\d\d error: `MODEL` must be", line) and not said.out
+
+
+def test_ctrl_c_ends_with_130(plant_run: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(_: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "open_model", stop)
+    assert run("info", plant_run()) == 130
+
+
+def test_info_says_what_a_model_is(plant_run: Plant, capsys: pytest.CaptureFixture[str]) -> None:
+    run_dir = plant_run()
+    assert run("info", run_dir) == 0
+    assert "threshold        0.5" in capsys.readouterr().out
+    assert run("info", run_dir, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == ["car"]
+
+
+def test_a_reader_that_has_enough_is_no_error(plant_run: Plant) -> None:
+    """As `unets info MODEL | head -1`, with a reader that ends before anything is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "unets", "info", str(plant_run())]
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.usefixtures("without_keras")
+def test_masks_are_made_and_kept(
+    plant_run: Plant,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_dir, out = plant_run(), tmp_path / "out"
+    for name in "ab":
+        save(tmp_path / "photos" / f"{name}.png")
+    assert run("mask", run_dir, tmp_path / "photos", "--out", out, "--cutout", "--overlay") == 0
+    said = capsys.readouterr()
+    assert said.out == f"{out}: 2 masks made\n" and not said.err
+    names = ["a.png", "a_cutout.png", "a_overlay.jpg", "b.png", "b_cutout.png", "b_overlay.jpg"]
+    assert sorted(path.name for path in out.iterdir()) == names
+    save(tmp_path / "photos" / "c.png")
+    assert run("mask", run_dir, tmp_path / "photos", "--out", out) == 0
+    assert capsys.readouterr().out == f"{out}: 1 masks made, 2 were there\n"
+    assert run("mask", run_dir, tmp_path / "photos", "--out", out) == 0
+    assert capsys.readouterr().out == f"{out}: all 3 masks are there\n"
+
+
+@pytest.mark.usefixtures("without_keras")
+def test_photos_at_fault_are_named_and_end_with_1(
+    plant_run: Plant,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    save(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "b.png").write_text("no photo")
+    assert run("mask", plant_run(), tmp_path / "photos", "--out", tmp_path / "out") == 1
+    said = capsys.readouterr()
+    assert said.out.endswith("out: 1 masks made\n")
+    first, last = said.err.splitlines()
+    assert "no mask: " in first and "photos/b.png must be a photo" in first
+    assert "Received: 1 of 2 that are not" in last
+    assert (tmp_path / "out" / "a.png").exists()
+
+
+def test_what_is_mistyped_is_told_before_keras_is_loaded(
+    plant_run: Plant,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cli, "load_backend", lambda: pytest.fail("loads Keras"))
+    assert run("mask", tmp_path / "none", save(tmp_path / "a.png"), "--out", tmp_path / "out") == 1
+    assert run("mask", plant_run(), tmp_path / "none.png", "--out", tmp_path / "out") == 1
+    assert run("export", plant_run(), "--out", tmp_path / "out", "--formats", "keras,torch") == 1
+
+
+def test_a_missing_backend_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    monkeypatch.setattr(cli, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"Keras must have a backend. .* pip install 'unets\[tensorflow\]'"):
+        cli.load_backend()
+    monkeypatch.setattr(cli, "find_spec", lambda name: name == "jax" or None)
+    with pytest.raises(InputError, match="KERAS_BACKEND=jax uses what is there"):
+        cli.load_backend()
+
+
+def test_missing_converters_are_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    from unets.export import formats
+
+    monkeypatch.setattr(formats, "find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"must have onnx, tf2onnx, onnxruntime installed.*requirements-export.txt"):
+        formats.check_formats("model,onnx")
+    assert formats.check_formats("model,keras,model") == ("model", "keras")
+
+
+def test_it_is_installed_as_a_command(tmp_path: Path) -> None:
+    """Anywhere, and without colours or notes that nobody asked for."""
+    env = {**os.environ, "NO_COLOR": "1"}
+    for program in ([str(Path(sys.executable).parent / "unets")], [sys.executable, "-m", "unets"]):
+        if not Path(program[0]).exists():
+            pytest.skip("the package was installed before it had a command: `make setup`")
+        done = subprocess.run(
+            [*program, "--version"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"unets {__version__}\n", "")

@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from unets.errors import InputError
+from unets.export.photos import Task, plan_tasks
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("a/x.jpg", "a/sub/y.PNG", "a/notes.txt", "a/.hidden.jpg", "a/__MACOSX/z.jpg", "b/x.jpg", "c/x.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"1")
+    (tmp_path / "c" / "x.png").write_bytes(b"2")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def plan(*given: str, out: str = "out", cutout: bool = False, overlay: bool = False) -> list[Task]:
+    return plan_tasks([Path(name) for name in given], Path(out), cutout=cutout, overlay=overlay)
+
+
+def name_masks(*given: str) -> dict[str, str]:
+    return {str(task.photo_path): str(task.mask_path) for task in plan(*given)}
+
+
+def test_a_folder_s_photos_keep_their_places(root: Path) -> None:
+    assert name_masks("a") == {"a/sub/y.PNG": "out/sub/y.png", "a/x.jpg": "out/x.png"}
+
+
+def test_several_folders_get_one_each(root: Path) -> None:
+    assert name_masks("a", "b") == {
+        "a/sub/y.PNG": "out/a/sub/y.png",
+        "a/x.jpg": "out/a/x.png",
+        "b/x.jpg": "out/b/x.png",
+    }
+
+
+def test_a_file_goes_by_its_name(root: Path) -> None:
+    assert name_masks("b/x.jpg") == {"b/x.jpg": "out/x.png"}
+
+
+def test_a_photo_named_twice_is_one(root: Path) -> None:
+    assert name_masks("b/x.jpg", "a/../b/x.jpg") == {"b/x.jpg": "out/x.png"}
+
+
+def test_photos_of_one_name_and_two_endings_keep_them(root: Path) -> None:
+    assert name_masks("c") == {"c/x.jpg": "out/x.jpg.png", "c/x.png": "out/x.png.png"}
+
+
+def test_all_outputs_have_names(root: Path) -> None:
+    (task,) = plan("b", cutout=True, overlay=True)
+    assert [str(path) for path in task.outputs] == ["out/x_cutout.png", "out/x_overlay.jpg", "out/x.png"]
+
+
+def test_two_photos_of_one_place_are_refused(root: Path) -> None:
+    with pytest.raises(InputError, match=r"Received: a/x.jpg and b/x.jpg, both out/x.png"):
+        plan("a/x.jpg", "b/x.jpg")
+    (root / "b" / "x_cutout.jpg").write_bytes(b"1")
+    with pytest.raises(InputError, match=r"both out/x_cutout.png"):
+        plan("b", cutout=True)
+
+
+def test_outputs_are_not_taken_for_photos(root: Path) -> None:
+    (root / "a" / "out").mkdir()
+    (root / "a" / "out" / "x.png").write_bytes(b"1")
+    assert [str(task.photo_path) for task in plan("a", out="a/out")] == ["a/sub/y.PNG", "a/x.jpg"]
+
+
+@pytest.mark.parametrize("given", ["b", "b/x.jpg"])
+def test_a_photo_is_never_written_over(root: Path, given: str) -> None:
+    (root / "b" / "x.jpg").rename(root / "b" / "x.png")
+    with pytest.raises(InputError, match="`--out` must be another folder"):
+        plan(given.replace("jpg", "png"), out="b")
+
+
+@pytest.mark.parametrize(
+    ("given", "received"), [("none.jpg", "none.jpg, which does not exist"), ("empty", "empty, a folder with none")]
+)
+def test_what_is_not_there_is_named(root: Path, given: str, received: str) -> None:
+    (root / "empty").mkdir()
+    with pytest.raises(InputError, match=f"`photos` must be photos, or folders with some. Received: {received}"):
+        plan(given)

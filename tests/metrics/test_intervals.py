@@ -1,0 +1,125 @@
+import math
+
+import numpy as np
+import pytest
+
+from unets.metrics.intervals import Interval, bootstrap_mean, find_percentiles, find_t_quantile, note_few_groups
+
+
+def test_the_mean_is_over_photos() -> None:
+    # two photos of a, one of b: (1 + 2 + 6) / 3 = 3, not the mean over groups (1.5 + 6) / 2 = 3.75
+    assert bootstrap_mean(np.array([1.0, 2.0, 6.0]), ["a", "a", "b"]).mean == 3.0
+
+
+def test_two_groups_give_their_own_means_as_bounds() -> None:
+    # Draws of two groups: aa (1/4) mean 0, ab (1/2) mean 0.5, bb (1/4) mean 1. With t = 12.7 the percentiles are 0 and
+    # 100, the least and the most of them.
+    interval = bootstrap_mean(np.array([0.0, 0.0, 1.0, 1.0]), ["a", "a", "b", "b"])
+    assert (interval.low, interval.high) == (0.0, 1.0)
+
+
+def test_the_interval_is_that_of_the_normal_law_for_many_groups() -> None:
+    values = np.random.default_rng(0).normal(5.0, 2.0, 400)
+    interval = bootstrap_mean(values, [str(index) for index in range(400)])
+    half = 1.96 * values.std() / np.sqrt(400)
+    assert interval.low == pytest.approx(values.mean() - half, abs=0.02)
+    assert interval.high == pytest.approx(values.mean() + half, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("degrees", "expected"),
+    # of the tables in Abramowitz and Stegun 1964 (26.10), and beyond them
+    [
+        (1, 12.706),
+        (2, 4.303),
+        (3, 3.182),
+        (4, 2.776),
+        (7, 2.365),
+        (8, 2.306),
+        (39, 2.023),
+        (120, 1.980),
+        (10**5, 1.960),
+    ],
+)
+def test_the_t_quantile_is_that_of_the_tables(degrees: int, expected: float) -> None:
+    assert find_t_quantile(degrees) == pytest.approx(expected, abs=5e-4)
+
+
+def test_the_t_quantile_of_one_and_two_degrees_in_closed_form() -> None:
+    # Of 1 it is tan(pi c / 2), of 2 c sqrt(2 / (1 - c^2)).
+    for confidence in (0.5, 0.9, 0.95, 0.999):
+        assert find_t_quantile(1, confidence) == pytest.approx(math.tan(math.pi * confidence / 2), rel=1e-9)
+        closed = confidence * math.sqrt(2 / (1 - confidence**2))
+        assert find_t_quantile(2, confidence) == pytest.approx(closed, rel=1e-9)
+
+
+def test_percentiles_widen_with_few_groups() -> None:
+    # 5 groups: sqrt(5 / 4) 2.7764 = 3.1042, and the normal law has 0.0954 % beyond it
+    assert find_percentiles(5) == pytest.approx((0.0954, 99.9046), abs=1e-4)
+    assert find_percentiles(100_000) == pytest.approx((2.5, 97.5), abs=1e-3)
+    lows = [find_percentiles(num_groups)[0] for num_groups in range(2, 60)]
+    assert lows == sorted(lows)
+
+
+@pytest.mark.parametrize(("num_groups", "expected"), [(4, 0.88), (5, 0.93), (8, 0.95), (20, 0.95)])
+def test_it_holds_the_truth_as_often_as_it_says(num_groups: int, expected: float) -> None:
+    """Of four groups it cannot do so more often than 1 - 2 / 16: that is how often all lie on one side of the truth."""
+    groups = [str(group) for group in range(num_groups)]
+    draws = np.random.default_rng(0).normal(0, 1, (600, num_groups))
+    holds = [not bootstrap_mean(values, groups).excludes_zero for values in draws]
+    assert np.mean(holds) == pytest.approx(expected, abs=0.03)  # three standard errors
+
+
+def test_photos_alike_within_groups_widen_it() -> None:
+    per_group = np.random.default_rng(0).normal(0.0, 1.0, 25)
+    values = np.repeat(per_group, 16)
+    grouped = bootstrap_mean(values, np.repeat(np.arange(25).astype(str), 16).tolist())
+    single = bootstrap_mean(values, np.arange(400).astype(str).tolist())
+    # the standard error of 25 means is sqrt(16) = 4 times that of 400 values of the same spread
+    assert (grouped.high - grouped.low) / (single.high - single.low) == pytest.approx(4, rel=0.1)
+
+
+def test_equal_arguments_give_equal_intervals() -> None:
+    values, groups = np.random.default_rng(0).random(3000), np.arange(3000).astype(str).tolist()
+    assert bootstrap_mean(values, groups, seed=3) == bootstrap_mean(values, groups, seed=3)
+    assert bootstrap_mean(values, groups, seed=3) != bootstrap_mean(values, groups, seed=4)
+
+
+def test_one_group_bounds_nothing() -> None:
+    interval = bootstrap_mean(np.array([1.0, 2.0]), ["a", "a"])
+    assert interval == Interval(mean=1.5, low=None, high=None)
+    assert not interval.excludes_zero
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [
+        (Interval(mean=0.996123, low=0.995871, high=0.996344), "0.99612 (0.99587 to 0.99634)"),
+        (Interval(mean=0.00012345, low=-0.00001, high=0.0002), "0.0001234 (-0.0000100 to 0.0002000)"),
+        (Interval(mean=0.5, low=None, high=None), "0.50000 (one group: no interval)"),
+    ],
+)
+def test_it_is_written_with_digits_that_tell_scores_apart(interval: Interval, expected: str) -> None:
+    assert str(interval) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"), [(0.1, 0.2, True), (-0.2, -0.1, True), (-0.1, 0.1, False), (0.0, 0.1, False)]
+)
+def test_excludes_zero(low: float, high: float, expected: bool) -> None:
+    assert Interval(mean=(low + high) / 2, low=low, high=high).excludes_zero == expected
+
+
+@pytest.mark.parametrize(
+    ("num_groups", "expected"),
+    [(1, None), (2, "in 50 of 100 cases at most"), (4, "in 88 of 100 cases at most"), (5, "rough"), (20, None)],
+)
+def test_few_groups_are_noted(num_groups: int, expected: str | None) -> None:
+    notes = note_few_groups(num_groups)
+    assert expected in notes[0] if expected else notes == []
+
+
+@pytest.mark.parametrize("values", [[], [1.0]])
+def test_lengths_must_agree(values: list[float]) -> None:
+    with pytest.raises(ValueError, match="`groups` must name one for each"):
+        bootstrap_mean(np.array(values), ["a", "b"] if values else [])

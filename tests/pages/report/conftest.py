@@ -1,0 +1,97 @@
+"""A tiny competition with runs, scores and an ensemble as the stages leave them, without a net."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from tests.trained_competition import write_maps
+from unets.config import DatasetConfig, EnsembleConfig, ExperimentConfig, Postprocessing, load_dataset
+from unets.dataset.catalog import load_catalog
+from unets.dataset.folds import hash_folds, write_folds
+from unets.ensemble.ensemble import fit_ensemble
+from unets.ensemble.oof import score_oof
+from unets.pages.report.reporting import Report, Wish, write_report
+from unets.store.fingerprint import take_snapshot, write_snapshot
+from unets.store.paths import Project
+from unets.store.runs import write_json
+
+GIVEN: dict[str, Any] = {"averaging": "probability", "weights": "equal", "threshold": 0.5}
+CONFIG = "from unets.config import ExperimentConfig\n\nEXPERIMENT = ExperimentConfig()\n"
+Trained = tuple[Project, DatasetConfig]
+
+
+def write_run(project: Project, dataset: DatasetConfig, experiment: str, fold: int, *, epochs: int = 3) -> None:
+    """Writes a finished run's folder: history, cost, config; its weights are a name only."""
+    run_dir = project.run_dir(experiment, fold)
+    write_snapshot(run_dir, take_snapshot(ExperimentConfig(), dataset, fold, hash_folds(project.folds_path)))
+    rows = [
+        f"{epoch},{1 / epoch:.4f},{1 - 0.5 / epoch:.4f},{1.1 / epoch:.4f},{1 - 0.6 / epoch:.4f}\n"
+        for epoch in range(1, epochs + 1)
+    ]
+    (run_dir / "history.csv").write_text("epoch,loss,dice,val_loss,val_dice\n" + "".join(rows))
+    metrics = {
+        "is_finished": True,
+        "epochs": epochs,
+        "best_dice": 1 - 0.6 / epochs,
+        "best_epoch": epochs - 1,
+        "seconds": 1800.0,
+        "photos": 100,
+        "devices": ["a CPU"],
+        "commits": ["012345678"],
+    }
+    write_json(run_dir / "metrics.json", metrics)
+    (run_dir / "best.weights.h5").write_bytes(b"weights")
+
+
+def leave_trained(
+    project: Project,
+    *,
+    experiments: Iterable[str] = "ab",
+    folds_of: Mapping[str, Sequence[int]] | None = None,
+    ensemble: bool = True,
+    spoil: Callable[[str], float] | None = None,
+    ensemble_name: str = "ensemble",
+) -> Trained:
+    """Leaves what the stages would, from folds to ensemble; `spoil` adds levels to the maps of the first experiment."""
+    names, dataset = tuple(experiments), load_dataset(project.configs_dir)
+    write_folds(project, load_catalog(dataset, project.input_dir), jobs=1)
+    for seed, name in enumerate(names):
+        folds = (folds_of or {}).get(name, (0, 1))
+        (project.configs_dir / f"{name}.py").write_text(CONFIG)
+        for fold in folds:
+            write_run(project, dataset, name, fold)
+        shift = spoil if spoil is not None and seed == 0 else 0.0
+        write_maps(project, dataset, name, seed=seed, folds=folds, shift=shift, kinds=("oof",))
+        score_oof(project, dataset, name, jobs=1)
+    if ensemble:
+        config = EnsembleConfig(experiments=names, **GIVEN, postprocessing=Postprocessing())
+        fit_ensemble(project, dataset, config, name=ensemble_name, jobs=1)
+    return project, dataset
+
+
+@pytest.fixture
+def make_trained(make_competition: Callable[..., Project]) -> Callable[..., Trained]:
+    """`make_trained(folds_of={"b": (0,)}, ...)`: what a pipeline leaves; takes options of the competition, too."""
+    own = inspect.signature(leave_trained).parameters
+
+    def make(**options: Any) -> Trained:
+        project = make_competition(
+            num_groups=4, num_views=3, **{name: value for name, value in options.items() if name not in own}
+        )
+        return leave_trained(project, **{name: value for name, value in options.items() if name in own})
+
+    return make
+
+
+def report(project: Project, dataset: DatasetConfig, names: Iterable[str] = "ab", **options: Any) -> Report:
+    """Writes the report of some experiments and their ensemble."""
+    fields = {
+        "ensemble_name": options.pop("ensemble_name", "ensemble"),
+        "ensemble": EnsembleConfig(experiments=tuple(names), **GIVEN, postprocessing=Postprocessing()),
+        "folds_of": options.pop("folds_of", dict.fromkeys(names, (0, 1))),
+        "with_others": options.pop("with_others", True),
+        "folds": options.pop("folds", None),
+    }
+    return write_report(project, dataset, Wish(**fields), jobs=1, **options)

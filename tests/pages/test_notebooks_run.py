@@ -1,0 +1,220 @@
+"""Every notebook's code, on tiny competitions, in this process: a kernel each would take a minute.
+
+The kernel's notebook trains the nets that the others show.
+"""
+
+import ast
+import csv
+import gzip
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import ROOT
+from tests.trained_competition import make_scene
+from unets.config import DatasetConfig, EnsembleConfig
+from unets.data.drawing import Picture
+from unets.ensemble.ensemble import fit_ensemble, read_ensemble
+from unets.ensemble.oof import score_oof
+from unets.pages.notebooks import list_notebooks, read_notebook
+from unets.store.paths import Project
+from unets.submission.kaggle.kernel import imitate_kernel
+from unets.submission.kaggle.wheel import build_wheel
+from unets.submission.submission import write_submission
+
+__all__ = ["make_scene"]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs requirements-notebooks.txt"),
+]
+
+NOTEBOOKS_DIR = ROOT / "notebooks"
+EXPERIMENT = """from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
+
+EXPERIMENT = ExperimentConfig(
+    data=DataConfig(size_hw=(32, 48), batch_size=2),
+    model=ModelConfig(depth=1, base_filters=4),
+    training=TrainingConfig(epochs=3, learning_rate=3e-2, precision="float32"),
+    prediction=PredictionConfig(batch_size=4),
+)
+"""
+ENSEMBLE = """from unets.config import EnsembleConfig
+
+ENSEMBLE = EnsembleConfig(experiments=("small",))
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """What a notebook showed."""
+
+    said: str
+    pictures: tuple[Picture, ...]
+    tables: tuple[Any, ...]
+    num_charts: int
+
+
+@pytest.fixture
+def run_cells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Shown]:
+    """Runs a notebook's cells in a folder, with some variables, as a kernel would."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    from matplotlib import pyplot as plt
+
+    def run(number: str, folder: Path, **variables: str) -> Shown:
+        (path,) = list_notebooks(NOTEBOOKS_DIR, [number])
+        values: list[Any] = []
+        charts: list[int] = []
+
+        def show() -> None:
+            for figure in map(plt.figure, plt.get_fignums()):
+                figure.canvas.draw()
+                charts.append(figure.number)
+            plt.close("all")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(plt, "show", show)
+            patch.chdir(folder)
+            for name in ("COMPETITION", "INPUT", "MODELS", "EXP", "FOLD", "SUBMISSION"):
+                patch.delenv(name, raising=False)
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            logger = logging.getLogger("unets")  # which the kernel's notebook sets up
+            level = logger.level
+            for name in ("handlers", "propagate"):
+                patch.setattr(logger, name, getattr(logger, name))
+            namespace: dict[str, Any] = {"__name__": "__main__"}
+            try:
+                for cell in read_notebook(path)["cells"]:
+                    if cell["cell_type"] == "code":
+                        values.append(_run_cell("".join(cell["source"]), namespace))
+            finally:
+                logger.setLevel(level)
+            assert not plt.get_fignums(), "each chart is shown by the cell that draws it"
+        return Shown(
+            said=capsys.readouterr().out,
+            pictures=tuple(value for value in values if isinstance(value, Picture)),
+            tables=tuple(value for value in values if hasattr(value, "columns")),
+            num_charts=len(charts),
+        )
+
+    return run
+
+
+def _run_cell(source: str, namespace: dict[str, Any]) -> Any:
+    """Runs a cell; returns the value of its last line, where that is an expression."""
+    body = ast.parse(source).body
+    last = body.pop() if isinstance(body[-1], ast.Expr) else None
+    exec(compile(ast.Module(body, []), "cell", "exec"), namespace)
+    return eval(compile(ast.Expression(last.value), "cell", "eval"), namespace) if last else None
+
+
+@pytest.fixture(scope="module")
+def competition(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Project:
+    project = write_competition(tmp_path_factory.mktemp("notebooks"), num_groups=4, num_test_groups=1)
+    (project.configs_dir / "small.py").write_text(EXPERIMENT)
+    (project.configs_dir / "ensemble.py").write_text(ENSEMBLE)
+    project.models_dir.mkdir(parents=True)
+    return project
+
+
+def attach(project: Project, folder: Path) -> dict[str, str]:
+    """Imitates what is attached to a kernel; returns the variables that say where."""
+    attached_dir, working_dir = imitate_kernel(project, folder)
+    return {"COMPETITION": "tiny", "KAGGLE_INPUT": str(attached_dir), "KAGGLE_WORKING": str(working_dir)}
+
+
+def count_rows(path: Path) -> int:
+    with path.open(newline="") as file:
+        return len(list(csv.DictReader(file)))
+
+
+def test_a_kernel_trains_and_then_predicts_offline_and_all_others_show_it(
+    competition: Project, tmp_path: Path, run_cells: Callable[..., Shown]
+) -> None:
+    folders = {name: tmp_path / name for name in ("training", "inference")}
+    for folder in folders.values():
+        folder.mkdir()
+    given = attach(competition, folders["training"])
+    shown = run_cells("06", tmp_path, FOLD="0,1", **given)
+    working_dir = folders["training"] / "working"
+    assert "16 training photos, 4 test photos\ntrained nets: none\n" in shown.said and "epoch 3/3" in shown.said
+    assert count_rows(working_dir / "submission.csv") == 4
+    assert len(shown.pictures) == 1
+
+    # What it trained is what the others show, and what the next kernel has attached.
+    root = competition.configs_dir.parents[1]
+    shutil.copytree(working_dir / "models" / "tiny", competition.models_dir, dirs_exist_ok=True)
+    shutil.copytree(working_dir / "submissions" / "tiny", competition.submissions_dir)
+    assert read_ensemble(competition).folds == (0, 1)
+    again = run_cells("06", tmp_path, **attach(competition, folders["inference"]))
+    assert "trained nets: ensemble\n" in again.said and "epoch" not in again.said
+    offline_dir = folders["inference"] / "working"
+    assert (offline_dir / "submission.csv").read_bytes() == (working_dir / "submission.csv").read_bytes()
+
+    (root / "notebooks").mkdir()
+    for number, (pictures, charts, tables) in {
+        "01": (4, 3, 3),
+        "02": (4, 0, 3),
+        "03": (0, 3, 3),
+        "04": (1, 3, 0),
+        "05": (3, 1, 1),
+    }.items():
+        shown = run_cells(number, root / "notebooks", COMPETITION="tiny", INPUT="input")
+        assert (len(shown.pictures), shown.num_charts, len(shown.tables)) == (pictures, charts, tables), number
+        assert str(tmp_path) not in shown.said and str(root) not in shown.said
+    single = run_cells("04", root / "notebooks", COMPETITION="tiny", INPUT="input", EXP="small")
+    assert single.said.startswith("small of tiny: dice")
+
+
+def test_several_classes_and_photos_of_their_own_sizes(
+    make_scene: Callable[..., tuple[Project, DatasetConfig]], run_cells: Callable[..., Shown]
+) -> None:
+    project, dataset = make_scene(experiments="ab", num_groups=4, classes=("car", "glass"))
+    (project.configs_dir / "a.py").write_text(EXPERIMENT)
+    (project.configs_dir / "ensemble.py").write_text(ENSEMBLE.replace("small", "a"))
+    (project.input_dir / "metadata.csv").unlink()
+    for name in "ab":
+        score_oof(project, dataset, name, jobs=1)
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b"), weights="equal", threshold=0.5), jobs=1)
+    path = write_submission(project, dataset, jobs=1)
+    with gzip.open(path, "rt") as file:
+        other_path = project.configs_dir.parents[1] / "other.csv"  # somebody else's: not packed, of another name
+        other_path.write_text(file.read())
+    root = project.configs_dir.parents[1]
+    for number in ("01", "02", "04", "05"):
+        shown = run_cells(number, root, COMPETITION="tiny", INPUT="input", SUBMISSION=str(other_path))
+        assert shown.pictures
+    assert "other.csv: valid, 8 photos" in shown.said
+
+
+def test_a_kernel_installs_the_attached_package(tmp_path: Path) -> None:
+    """pip itself, offline, into a folder of the test's own."""
+    bundle_dir, target_dir = tmp_path / "input" / "unets-tiny", tmp_path / "site"
+    bundle_dir.mkdir(parents=True)
+    wheel_path = build_wheel(bundle_dir)
+    (path,) = list_notebooks(NOTEBOOKS_DIR, ["06"])
+    first = next(cell for cell in read_notebook(path)["cells"] if cell["cell_type"] == "code")
+    program = "".join(first["source"]) + "\nimport unets\nprint(unets.__file__)\n"
+    variables = {
+        "KAGGLE_INPUT": str(tmp_path / "input"),
+        "PIP_TARGET": str(target_dir),
+        "PYTHONPATH": str(target_dir),
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env={**os.environ, **variables}
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"package: {wheel_path.name}\n{target_dir / 'unets' / '__init__.py'}\n"
+    assert (target_dir / "unets" / "notebooks.mplstyle").exists()  # data of the package come along

@@ -1,0 +1,278 @@
+import errno
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from unets.errors import InputError
+from unets.prediction.maps import (
+    check_shard,
+    drop_unfinished,
+    encode_map,
+    find_missing_shards,
+    from_u8,
+    list_shards,
+    open_maps,
+    shard_path,
+    split_shards,
+    to_u8,
+    write_shard,
+)
+from unets.workers.pool import run_tasks
+
+from .conftest import flip_bit
+
+SIZE_HW = (6, 9)
+MADE_BY = "0123456789abcdef"
+IDS = ("a_01", "a_02", "b_01", "b_02", "c.d_01")
+Map = npt.NDArray[np.uint8]
+
+
+def build_map(id_: str, num_classes: int = 1) -> Map:
+    return np.random.default_rng([*id_.encode()]).integers(0, 256, (*SIZE_HW, num_classes), dtype=np.uint8)
+
+
+def write_store(folder: Path, classes: tuple[str, ...] = ("car",), fingerprint: str = MADE_BY) -> None:
+    for index, ids in enumerate(split_shards(IDS, 2)):
+        maps = ((id_, encode_map(build_map(id_, len(classes)))) for id_ in ids)
+        write_shard(folder, index, fingerprint=fingerprint, classes=classes, maps=maps)
+
+
+def find_missing(folder: Path, **changes: Any) -> list[int]:
+    expected = {"fingerprint": MADE_BY, "classes": ("car",), "size_hw": SIZE_HW, "start_anew": "`make predict ANEW=1`"}
+    return find_missing_shards(folder, split_shards(IDS, 2), **(expected | changes))
+
+
+@pytest.mark.parametrize(
+    ("prob", "expected"),
+    # 255 p: 0.499 -> 0; 0.51 -> 1; 127.5 -> 128 (to even); 254.4 -> 254
+    [(0.0, 0), (0.499 / 255, 0), (0.51 / 255, 1), (0.5, 128), (254.4 / 255, 254), (1.0, 255)],
+)
+def test_probabilities_are_rounded_to_8_bits(prob: float, expected: int) -> None:
+    assert to_u8(np.array([prob], dtype=np.float32)).tolist() == [expected]
+
+
+def test_8_bits_survive_the_round_trip() -> None:
+    every = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(to_u8(from_u8(every)), every)
+    assert from_u8(every).dtype == np.float32
+    assert from_u8(every)[[0, 255]].tolist() == [0.0, 1.0]
+
+
+@given(arrays(np.float32, 20, elements=st.floats(0, 1, width=32)))
+def test_rounding_is_off_by_half_a_step_at_most(probs: npt.NDArray[np.float32]) -> None:
+    assert np.abs(from_u8(to_u8(probs)) - probs).max() <= 1 / 510 + 1e-6
+
+
+def test_ids_are_dealt_to_shards_in_order() -> None:
+    assert split_shards(IDS, 2) == [("a_01", "a_02"), ("b_01", "b_02"), ("c.d_01",)]
+    assert split_shards([], 2) == []
+
+
+@pytest.mark.parametrize("classes", [("car",), ("cat", "dog", "owl")])
+def test_maps_are_read_as_written(tmp_path: Path, classes: tuple[str, ...]) -> None:
+    write_store(tmp_path, classes)
+    reader = open_maps(tmp_path)
+    assert (reader.ids, reader.fingerprint, reader.classes, reader.size_hw) == (IDS, MADE_BY, classes, SIZE_HW)
+    for id_ in reversed(IDS):
+        np.testing.assert_array_equal(reader.read_map(id_), build_map(id_, len(classes)))
+
+
+def test_members_are_named_by_id_and_class(tmp_path: Path) -> None:
+    write_store(tmp_path / "one")
+    write_store(tmp_path / "two", ("cat", "dog"))
+    one, two = (zipfile.ZipFile(shard_path(tmp_path / name, 0)).namelist() for name in ("one", "two"))
+    assert one == ["a_01.png", "a_02.png", "manifest.json"]
+    assert two == ["a_01.cat.png", "a_01.dog.png", "a_02.cat.png", "a_02.dog.png", "manifest.json"]
+
+
+def test_equal_maps_give_equal_bytes(tmp_path: Path) -> None:
+    write_store(tmp_path / "first")
+    write_store(tmp_path / "second")
+    first, second = list_shards(tmp_path / "first"), list_shards(tmp_path / "second")
+    assert [path.name for path in first] == ["00000.zip", "00001.zip", "00002.zip"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_a_reader_goes_to_workers_and_keeps_few_files_open(tmp_path: Path) -> None:
+    for index, id_ in enumerate(map(str, range(9))):
+        write_shard(tmp_path, index, fingerprint=MADE_BY, classes=("car",), maps=[(id_, encode_map(build_map(id_)))])
+    reader = open_maps(tmp_path)
+    for id_ in reader.ids:
+        reader.read_map(id_)
+    assert len(reader._opened) <= 4
+    copy = pickle.loads(pickle.dumps(reader))
+    np.testing.assert_array_equal(copy.read_map("3"), reader.read_map("3"))
+    results = run_tasks(reader.read_map, ["3", "5"], what="maps", jobs=2)
+    np.testing.assert_array_equal(list(results), [build_map("3"), build_map("5")])
+    reader.close()
+
+
+def test_a_selection_knows_only_its_ids(tmp_path: Path) -> None:
+    write_store(tmp_path)
+    selection = open_maps(tmp_path).select(["b_01"])
+    np.testing.assert_array_equal(selection.read_map("b_01"), build_map("b_01"))
+    with pytest.raises(InputError, match="must hold a map of a_01"):
+        selection.read_map("a_01")
+
+
+def test_a_missing_map_names_the_command_that_makes_it(tmp_path: Path) -> None:
+    folder = tmp_path / "unet" / "maps" / "test"
+    write_store(folder)
+    with pytest.raises(InputError, match=r"must hold a map of z_09.*Run `make predict EXP=unet`"):
+        open_maps(folder).read_map("z_09")
+    with pytest.raises(InputError, match=r"must hold shards of maps. Received: none. Run `make predict EXP=unet`"):
+        open_maps(tmp_path / "unet" / "maps" / "oof")
+
+
+def test_nothing_is_missing_from_a_whole_store(tmp_path: Path) -> None:
+    assert find_missing(tmp_path / "none") == [0, 1, 2]
+    write_store(tmp_path)
+    (tmp_path / "notes.txt").write_text("foreign files are passed over")
+    (tmp_path / ".part-00003.zip").write_bytes(b"left by a kill")
+    assert find_missing(tmp_path) == []
+    assert open_maps(tmp_path).ids == IDS
+
+
+@pytest.mark.parametrize("damage", ["absent", "truncated", "flipped", "empty", "foreign zip", "text"])
+def test_damaged_shards_are_made_again(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    write_store(tmp_path)
+    path = shard_path(tmp_path, 1)
+    if damage == "absent":
+        path.unlink()
+    elif damage == "truncated":
+        path.write_bytes(path.read_bytes()[:-40])
+    elif damage == "flipped":
+        flip_bit(path, 120)  # within the first map
+    elif damage == "foreign zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("readme.txt", "not ours")
+    else:
+        path.write_text("" if damage == "empty" else "not a zip at all")
+    assert find_missing(tmp_path) == [1]
+    assert damage == "absent" or path.name in caplog.text
+
+
+def test_whatever_bit_is_flipped_the_maps_are_never_wrong(tmp_path: Path) -> None:
+    maps = [("a_01", encode_map(build_map("a_01")))]
+    path = write_shard(tmp_path, 0, fingerprint=MADE_BY, classes=("car",), maps=maps)
+    content = path.read_bytes()
+    for position in range(len(content)):
+        flip_bit(path, position)
+        try:
+            np.testing.assert_array_equal(open_maps(tmp_path).read_map("a_01"), build_map("a_01"))
+            manifest = check_shard(path)
+            assert (manifest.fingerprint, manifest.ids) == (MADE_BY, ("a_01",))
+        except InputError:
+            pass
+        path.write_bytes(content)
+
+
+def test_a_damaged_member_is_named(tmp_path: Path) -> None:
+    write_store(tmp_path)
+    flip_bit(shard_path(tmp_path, 1), 120)
+    with pytest.raises(InputError, match=r"00001\.zip must be whole. Received: member b_01.png is damaged"):
+        open_maps(tmp_path).read_map("b_01")
+
+
+@pytest.mark.parametrize("change", [{"fingerprint": "f" * 16}, {"size_hw": (7, 9)}, {"classes": ("cat",)}])
+def test_a_shard_of_something_else_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    write_store(tmp_path)
+    with pytest.raises(InputError, match=r"00000\.zip must hold maps of .* Received: .*`make predict ANEW=1`"):
+        find_missing(tmp_path, **change)
+
+
+def test_a_shard_of_other_photos_is_made_again(tmp_path: Path) -> None:
+    write_store(tmp_path)
+    plan = [IDS[:2], IDS[2:]]
+    with pytest.raises(InputError, match=r"no more than 2 shards. Received: also 00002\.zip"):
+        find_missing_shards(
+            tmp_path, plan, fingerprint=MADE_BY, classes=("car",), size_hw=SIZE_HW, start_anew="`make predict ANEW=1`"
+        )
+    shard_path(tmp_path, 2).unlink()
+    assert find_missing_shards(
+        tmp_path, plan, fingerprint=MADE_BY, classes=("car",), size_hw=SIZE_HW, start_anew="`make predict ANEW=1`"
+    ) == [1]
+
+
+def test_shards_of_two_origins_or_one_id_twice_are_refused(tmp_path: Path) -> None:
+    write_store(tmp_path)
+    again = [("a_01", encode_map(build_map("a_01")))]
+    write_shard(tmp_path, 3, fingerprint=MADE_BY, classes=("car",), maps=again)
+    with pytest.raises(InputError, match="must hold one map of a_01"):
+        open_maps(tmp_path)
+    write_shard(tmp_path, 3, fingerprint="f" * 16, classes=("car",), maps=again)
+    with pytest.raises(InputError, match="must hold maps of one origin"):
+        open_maps(tmp_path)
+
+
+def test_two_writers_of_one_shard_end_well(tmp_path: Path) -> None:
+    """As where a worker that lost its client meets the one that makes its shards again."""
+
+    def write(maps: Any) -> None:
+        write_shard(tmp_path, 0, fingerprint=MADE_BY, classes=("car",), maps=maps)
+
+    maps = [(id_, encode_map(build_map(id_))) for id_ in IDS]
+    whole = []
+
+    def draw() -> Any:
+        yield from maps[:2]
+        write(maps)
+        whole.append(shard_path(tmp_path, 0).read_bytes())
+        yield from maps[2:]
+
+    write(draw())
+    assert check_shard(shard_path(tmp_path, 0)).ids == IDS
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"00000.zip": whole[0]}
+
+
+def test_what_a_kill_left_half_written_is_dropped(tmp_path: Path) -> None:
+    drop_unfinished(tmp_path / "none")
+    write_store(tmp_path)
+    before = set(tmp_path.iterdir())
+    (tmp_path / ".part-0123456789abcdef0123456789abcdef00001.zip").write_bytes(b"half")
+    drop_unfinished(tmp_path)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_an_error_or_a_full_disk_leaves_the_old_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_store(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fill_disk(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", fill_disk)
+    with pytest.raises(OSError, match="No space left"):
+        write_shard(tmp_path, 0, fingerprint=MADE_BY, classes=("car",), maps=[("x", encode_map(build_map("x")))])
+    monkeypatch.undo()
+
+    def stop_midway() -> Any:
+        yield "x", encode_map(build_map("x"))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_shard(tmp_path, 0, fingerprint=MADE_BY, classes=("car",), maps=stop_midway())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+@pytest.mark.parametrize("last", [None, ("a", build_map("a")), ("b", build_map("b")[1:]), ("b", build_map("b", 2))])
+def test_impossible_maps_are_refused(tmp_path: Path, last: tuple[str, Map] | None) -> None:
+    maps = [("a", encode_map(build_map("a"))), (last[0], encode_map(last[1]))] if last else []
+    with pytest.raises(ValueError, match=r"`maps` must be|argument"):
+        write_shard(tmp_path, 0, fingerprint=MADE_BY, classes=("car",), maps=maps)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("faulty", [build_map("a")[..., 0], build_map("a").astype(np.float32)])
+def test_only_8_bit_maps_are_encoded(faulty: Any) -> None:
+    with pytest.raises(ValueError, match="`probs_u8_hwc` must be uint8"):
+        encode_map(faulty)

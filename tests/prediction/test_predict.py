@@ -1,0 +1,522 @@
+import errno
+import json
+import math
+import os
+import pickle
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig, load_dataset
+from unets.data.samples import Sample, read_photo
+from unets.dataset.catalog import Catalog, load_catalog
+from unets.dataset.folds import hash_folds, write_folds
+from unets.errors import InputError
+from unets.nets.unet import LOGIT_SCALE, build_unet
+from unets.prediction import stream
+from unets.prediction.maps import open_maps, write_shard
+from unets.prediction.predict import predict_experiments
+from unets.store.fingerprint import take_snapshot, write_snapshot
+from unets.store.paths import Project
+
+from .conftest import flip_bit
+
+pytestmark = pytest.mark.slow
+
+SIZE_HW = (32, 48)
+EXPERIMENT = ExperimentConfig(
+    data=DataConfig(size_hw=SIZE_HW),
+    model=ModelConfig(depth=1, base_filters=2, normalization="none"),
+    training=TrainingConfig(precision="float32"),
+    prediction=PredictionConfig(batch_size=4, shard_size=5, tile_hw=None, tile_overlap_px=8),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A competition of 24 training photos in two folds, 8 test photos, and the way to predict them."""
+
+    project: Project
+    catalog: Catalog
+    folds: dict[str, int]
+
+    def plant(
+        self,
+        fold: int,
+        *,
+        prob: float | None = None,
+        is_finished: bool = True,
+        name: str = "unet_a",
+        experiment: ExperimentConfig = EXPERIMENT,
+    ) -> None:
+        """Puts a run in place whose net says `prob` everywhere; None is a net of random weights."""
+        keras.utils.set_random_seed(fold)
+        net = build_unet(experiment.model, experiment.data.size_hw)
+        if prob is not None:
+            for variable in net.variables:
+                variable.assign(np.zeros(variable.shape))
+            net.get_layer("classify").bias.assign([math.log(prob / (1 - prob)) / LOGIT_SCALE])
+        run_dir = self.project.run_dir(name, fold)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        net.save_weights(run_dir / "best.weights.h5")
+        (run_dir / "metrics.json").write_text(json.dumps({"is_finished": is_finished}))
+        folds_hash = hash_folds(self.project.folds_path)
+        write_snapshot(run_dir, take_snapshot(experiment, self.catalog.dataset, fold, folds_hash))
+
+    def predict(
+        self, *, use_folds: Sequence[int] = (0, 1), name: str = "unet_a", anew: bool = False, **fields: Any
+    ) -> None:
+        prediction = EXPERIMENT.prediction.model_copy(update=fields)
+        experiment = EXPERIMENT.model_copy(update={"prediction": prediction})
+        predict_experiments(
+            self.project, self.catalog, {name: experiment}, folds=self.folds, use_folds={name: use_folds}, anew=anew
+        )
+
+    def read_values(self, kind: str, name: str = "unet_a") -> dict[str, set[int]]:
+        """Returns the values in the map of each photo."""
+        reader = open_maps(self.project.maps_dir(name, kind))
+        return {id_: set(reader.read_map(id_).ravel().tolist()) for id_ in reader.ids}
+
+    def list_shards(self, name: str = "unet_a") -> dict[Path, tuple[int, bytes]]:
+        """Returns (time of change, content) of each shard."""
+        folder = self.project.maps_dir(name, "test").parent
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in sorted(folder.rglob("*.zip"))}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Scene:
+    project = write_competition(tmp_path_factory.mktemp("predict"))
+    catalog = load_catalog(load_dataset(project.configs_dir), project.input_dir)
+    return Scene(project=project, catalog=catalog, folds=write_folds(project, catalog, jobs=1))
+
+
+@pytest.fixture
+def scene(shared: Scene, tmp_path: Path) -> Scene:
+    """The same photos and folds, with a models folder of the test's own."""
+    project = replace(shared.project, models_dir=tmp_path)
+    project.folds_path.write_bytes(shared.project.folds_path.read_bytes())
+    return replace(shared, project=project)
+
+
+@pytest.fixture
+def constant(scene: Scene) -> Scene:
+    """Fold 0's net says 0.2 everywhere, fold 1's 0.6."""
+    scene.plant(0, prob=0.2)
+    scene.plant(1, prob=0.6)
+    return scene
+
+
+def test_each_photo_is_predicted_by_the_fold_that_did_not_see_it(constant: Scene) -> None:
+    constant.predict()
+    # 255 * 0.2 = 51, 255 * 0.6 = 153; their mean, 255 * 0.4 = 102.
+    expected = {id_: {51} if fold == 0 else {153} for id_, fold in constant.folds.items()}
+    assert constant.read_values("oof") == expected
+    assert constant.read_values("oof_first_view") == expected
+    assert constant.read_values("test") == {sample.id: {102} for sample in constant.catalog.test}
+
+
+def test_workers_of_a_cluster_make_runs_of_shards_of_the_same_bytes(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The real thing, without machines: runs are sent away whole, and one is sent twice, as when a worker is lost."""
+    scene.plant(0)
+    scene.predict(use_folds=[0], shard_size=2)
+    made = {path: content for path, (_, content) in scene.list_shards().items()}
+    damaged, *missing = sorted(scene.project.maps_dir("unet_a", "test").glob("*.zip"))
+    flip_bit(damaged, 60)
+    for path in (*missing, *scene.project.maps_dir("unet_a", "oof").glob("*.zip")):
+        path.unlink()
+    sent = []
+
+    def run_there(function: Callable[[Any], None], runs: Sequence[Any], *, on_gpu: bool, **_: Any) -> list[None]:
+        assert on_gpu
+        sent.extend(runs)
+        done = pickle.loads(pickle.dumps(function))
+        return [done(run) for run in (*runs, runs[0])]
+
+    monkeypatch.setattr(stream, "_RUNS", 1)
+    monkeypatch.setattr(stream, "find_cluster", lambda: SimpleNamespace(count_gpus=lambda: 2))
+    monkeypatch.setattr(stream, "run_tasks", run_there)
+    scene.predict(use_folds=[0], shard_size=2)
+    assert {path: content for path, (_, content) in scene.list_shards().items()} == made
+    # 12 photos of the fold, 8 test photos: 6 and 4 shards for 2 GPUs
+    assert [len(run) for run in sent] == [3, 3, 2, 2]
+
+
+def test_a_shard_that_another_made_meanwhile_is_left_out(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by a worker whose client was killed: it goes on with the shards it has."""
+    scene.plant(0)
+    scene.predict(use_folds=[0], shard_size=2)
+    made = {path: content for path, (_, content) in scene.list_shards().items()}
+    others, last = (scene.project.maps_dir("unet_a", "test") / name for name in ("00002.zip", "00003.zip"))
+    for path in made:
+        path.unlink()
+    read = list[str]()
+
+    def read_while_another_writes(sample: Sample, size_hw: tuple[int, int]) -> Any:
+        if sample.id == scene.catalog.test[0].id:
+            others.write_bytes(made[others])
+        read.append(sample.id)
+        return read_photo(sample, size_hw)
+
+    monkeypatch.setattr(stream, "read_photo", read_while_another_writes)
+    monkeypatch.setattr(stream, "count_cores", lambda: 1)
+    scene.predict(use_folds=[0], shard_size=2, batch_size=1)
+    assert {path: content for path, (_, content) in scene.list_shards().items()} == made
+    # At most a few photos are read ahead, so the one before the last shard is seen to be there.
+    test_ids = [sample.id for sample in scene.catalog.test]
+    assert [id_ for id_ in read if id_ in test_ids] == test_ids[:4] + test_ids[6:]
+    assert last in made
+
+
+def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their folds, flips and batches; and the maps are those that each experiment makes alone."""
+    fields = {"unet_a": {"batch_size": 4}, "unet_b": {"batch_size": 3, "views": ("identity",)}, "unet_c": {}}
+    sizes = {"unet_a": SIZE_HW, "unet_b": SIZE_HW, "unet_c": (48, 64)}
+    experiments = {
+        name: EXPERIMENT.model_copy(
+            update={
+                "data": DataConfig(size_hw=sizes[name]),
+                "prediction": EXPERIMENT.prediction.model_copy(update=update),
+            }
+        )
+        for name, update in fields.items()
+    }
+    for name, experiment in experiments.items():
+        for fold in (0, 1):
+            scene.plant(fold, name=name, experiment=experiment)
+    use_folds: dict[str, Sequence[int]] = {"unet_a": (0, 1), "unet_b": (1,), "unet_c": (0,)}
+    predict_all = partial(predict_experiments, scene.project, scene.catalog, folds=scene.folds)
+    alone = {}
+    for name, experiment in experiments.items():
+        predict_all({name: experiment}, use_folds=use_folds, anew=True)
+        alone |= {path: content for path, (_, content) in scene.list_shards(name).items()}
+    read = Counter[tuple[str, tuple[int, int]]]()
+
+    def count(sample: Sample, size_hw: tuple[int, int]) -> Any:
+        read[sample.id, size_hw] += 1
+        return read_photo(sample, size_hw)
+
+    monkeypatch.setattr(stream, "read_photo", count)
+    predict_all(experiments, use_folds=use_folds, anew=True)
+    together = {path: content for name in experiments for path, (_, content) in scene.list_shards(name).items()}
+    assert together == alone
+    test_ids = {sample.id for sample in scene.catalog.test}
+    once = {(id_, SIZE_HW): 1 for id_ in (*scene.folds, *test_ids)}
+    once |= {(id_, (48, 64)): 1 for id_ in (*(id_ for id_, fold in scene.folds.items() if fold == 0), *test_ids)}
+    assert read == once
+    # A shard that one of them lacks is made for it alone, of photos read again.
+    read.clear()
+    gone = scene.project.maps_dir("unet_b", "test") / "00001.zip"
+    gone.unlink()
+    predict_all(experiments, use_folds=use_folds)
+    assert {path for path in together if path.read_bytes() != together[path]} == set()
+    assert read == {(sample.id, SIZE_HW): 1 for sample in scene.catalog.test[5:]}
+
+
+def test_nothing_is_predicted_before_all_is_known_to_be_right(constant: Scene) -> None:
+    """The second experiment is not trained: an hour of the first must not be spent before it is said."""
+    experiments = {"unet_a": EXPERIMENT, "unet_b": EXPERIMENT}
+    with pytest.raises(InputError, match=r"fold0 must hold a trained run.*`make train EXP=unet_b FOLD=0`"):
+        predict_experiments(
+            constant.project,
+            constant.catalog,
+            experiments,
+            folds=constant.folds,
+            use_folds=dict.fromkeys(experiments, (0, 1)),
+        )
+    assert constant.list_shards() == {}
+
+
+def test_one_fold_alone_gives_its_own_photos_and_the_test_photos(constant: Scene) -> None:
+    constant.predict(use_folds=[1])
+    assert constant.read_values("oof") == {id_: {153} for id_, fold in constant.folds.items() if fold == 1}
+    assert constant.read_values("test") == {sample.id: {153} for sample in constant.catalog.test}
+
+
+def test_the_first_view_is_kept_where_there_are_several(scene: Scene) -> None:
+    for name in ("unet_a", "unet_b"):
+        scene.plant(0, name=name)
+    scene.predict(use_folds=[0])
+    scene.predict(use_folds=[0], name="unet_b", views=("identity",))
+    assert not scene.project.maps_dir("unet_b", "oof_first_view").exists()
+    mean, first, alone = (
+        open_maps(scene.project.maps_dir(name, kind))
+        for name, kind in (("unet_a", "oof"), ("unet_a", "oof_first_view"), ("unet_b", "oof"))
+    )
+    for id_ in alone.ids:
+        np.testing.assert_array_equal(first.read_map(id_), alone.read_map(id_))
+        assert (mean.read_map(id_) != first.read_map(id_)).any()
+
+
+def test_tiles_of_a_net_that_says_the_same_everywhere_give_the_same_map(constant: Scene) -> None:
+    constant.predict(tile_hw=(32, 32), views=("identity", "hflip", "vflip"))
+    assert constant.read_values("test") == {sample.id: {102} for sample in constant.catalog.test}
+    assert open_maps(constant.project.maps_dir("unet_a", "oof")).size_hw == SIZE_HW
+
+
+def test_a_tile_of_the_whole_photo_gives_the_same_bytes_as_none(scene: Scene) -> None:
+    """Also for a net whose answer depends on place; shards differ in nothing but the fingerprint."""
+    for name in ("unet_a", "unet_b"):
+        scene.plant(0, name=name)
+    scene.predict(use_folds=[0])
+    scene.predict(use_folds=[0], name="unet_b", tile_hw=SIZE_HW)
+    untiled, tiled = (open_maps(scene.project.maps_dir(name, "test")) for name in ("unet_a", "unet_b"))
+    for id_ in untiled.ids:
+        np.testing.assert_allclose(tiled.read_map(id_), untiled.read_map(id_), atol=1)
+
+
+def test_a_second_start_makes_what_is_missing_or_damaged_alone(scene: Scene) -> None:
+    scene.plant(0)
+    scene.plant(1)
+    scene.predict()
+    before = scene.list_shards()
+    # 12 photos a fold in shards of 5: 5 5 2 twice; 8 test photos: 5 3.
+    assert [path.parent.name for path in before] == ["oof"] * 6 + ["oof_first_view"] * 6 + ["test"] * 2
+    scene.predict()
+    assert scene.list_shards() == before
+    maps = {kind: scene.project.maps_dir("unet_a", kind) for kind in ("oof", "oof_first_view", "test")}
+    gone, torn, flipped = maps["oof"] / "00001.zip", maps["oof_first_view"] / "00004.zip", maps["test"] / "00001.zip"
+    gone.unlink()
+    torn.write_bytes(before[torn][1][:-30])
+    flip_bit(flipped, len(before[flipped][1]) // 3)
+    scene.predict()
+    after = scene.list_shards()
+    assert {path: content for path, (_, content) in after.items()} == {p: content for p, (_, content) in before.items()}
+    # The mean and the first view of a photo are made together.
+    redone = {gone, torn, flipped, maps["oof_first_view"] / "00001.zip", maps["oof"] / "00004.zip"}
+    assert {path for path in after if after[path][0] != before[path][0]} == redone
+
+
+def test_maps_of_another_origin_are_kept_until_asked_for_anew(constant: Scene) -> None:
+    constant.predict(use_folds=[1])
+    before = constant.list_shards()
+    with pytest.raises(InputError, match=r"Start anew with `make predict EXP=unet_a FOLD=0,1 ANEW=1`"):
+        constant.predict()  # another set of folds
+    for fields in ({"views": ("identity",)}, {"tile_hw": (32, 32)}):
+        with pytest.raises(InputError, match=r"Start anew with `make predict EXP=unet_a FOLD=1 ANEW=1`"):
+            constant.predict(use_folds=[1], **fields)
+    constant.plant(1, prob=0.8)
+    with pytest.raises(InputError, match=r"Start anew with `make predict EXP=unet_a FOLD=1 ANEW=1`"):
+        constant.predict(use_folds=[1])
+    assert constant.list_shards() == before
+    constant.predict(use_folds=[1], anew=True)
+    # 255 * 0.8 = 204
+    assert constant.read_values("test") == {sample.id: {204} for sample in constant.catalog.test}
+
+
+def test_a_store_is_not_gone_on_with_on_another_machine(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the maps in bfloat16, half in float32: no ensemble would know. A whole store is asked nothing."""
+    constant.predict()
+    before = constant.list_shards()
+    there = stream.describe_arithmetic(EXPERIMENT.training.precision)
+    monkeypatch.setattr(stream, "describe_arithmetic", lambda _: there | {"precision": "mixed_float16"})
+    constant.predict()
+    assert constant.list_shards() == before
+    gone = constant.project.maps_dir("unet_a", "test") / "00001.zip"
+    gone.unlink()
+    wanted = (
+        rf"maps/test must be gone on with as it was begun, with precision {there['precision']}\. "
+        r"Received: precision mixed_float16\. Start anew with `make predict EXP=unet_a FOLD=0,1 ANEW=1`"
+    )
+    with pytest.raises(InputError, match=wanted):
+        constant.predict()
+    monkeypatch.setattr(stream, "describe_arithmetic", lambda _: there)
+    constant.predict()
+    assert gone.read_bytes() == before[gone][1]
+
+
+def test_a_full_disk_stops_prediction_which_goes_on_later(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever it fills: between the two maps of a photo, too."""
+    scene.plant(0)
+    scene.plant(1)
+    scene.predict()
+    whole = {path: content for path, (_, content) in scene.list_shards().items()}
+    for num_before in (0, 1, 4, 12):
+        for path in whole:
+            path.unlink(missing_ok=True)
+        written = []
+
+        def write(*args: Any, written: list[Any] = written, num_before: int = num_before, **kwargs: Any) -> Any:
+            if len(written) == num_before:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            written.append(args)
+            return write_shard(*args, **kwargs)
+
+        with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+            patched.setattr(stream, "write_shard", write)
+            scene.predict()
+        assert len(scene.list_shards()) == num_before
+        scene.predict()
+        assert {path: content for path, (_, content) in scene.list_shards().items()} == whole
+
+
+def test_a_fold_that_is_not_trained_is_refused(constant: Scene) -> None:
+    maps_dir = constant.project.maps_dir("unet_a", "test")
+    maps_dir.mkdir(parents=True)
+    (maps_dir / "00000.zip").write_bytes(b"made before")
+    before = constant.list_shards()
+    constant.plant(1, prob=0.6, is_finished=False)
+    with pytest.raises(InputError, match=r"fold1 must hold a run trained to its end\..*`make train EXP=unet_a FOLD=1`"):
+        constant.predict(anew=True)
+    (constant.project.run_dir("unet_a", 1) / "best.weights.h5").unlink()
+    with pytest.raises(InputError, match=r"fold1 must hold a trained run\. .*`make train EXP=unet_a FOLD=1`"):
+        constant.predict(anew=True)
+    assert constant.list_shards() == before
+
+
+def test_a_fold_trained_on_other_folds_is_refused(constant: Scene) -> None:
+    """Or a photo could be predicted by a net that was trained on it."""
+    dealt = constant.project.folds_path.read_text()
+    constant.project.folds_path.write_text(
+        dealt.replace(",0\n", ",x\n").replace(",1\n", ",0\n").replace(",x\n", ",1\n")
+    )
+    with pytest.raises(
+        InputError, match=r"fold0 must hold a run of this config.*folds_hash.*`make clean-runs EXP=unet_a FOLD"
+    ):
+        constant.predict()
+
+
+def test_a_config_edited_after_training_is_refused(constant: Scene) -> None:
+    edited = EXPERIMENT.model_copy(update={"data": DataConfig(size_hw=(40, 40))})
+    with pytest.raises(InputError, match=r"fold0 must hold a run of this config.*size_hw"):
+        predict_experiments(
+            constant.project, constant.catalog, {"unet_a": edited}, folds=constant.folds, use_folds={"unet_a": [0, 1]}
+        )
+
+
+def test_a_dataset_declared_otherwise_after_training_is_refused(constant: Scene) -> None:
+    dataset = constant.catalog.dataset.model_copy(update={"mask_values": (255,), "metric": "iou"})
+    edited = replace(constant, catalog=replace(constant.catalog, dataset=dataset))
+    with pytest.raises(
+        InputError, match=r"fold0 must .*: dataset: \{'mask_values': \[1\]\} there, .*\[255\]\} here\. "
+    ):
+        edited.predict()
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", None])
+def test_weights_that_cannot_be_loaded_are_named(constant: Scene, content: bytes | None) -> None:
+    weights_path = constant.project.run_dir("unet_a", 1) / "best.weights.h5"
+    if content is None:  # of another net
+        build_unet(ModelConfig(depth=2, base_filters=2), SIZE_HW).save_weights(weights_path)
+    else:
+        weights_path.write_bytes(content)
+    with pytest.raises(InputError, match=r"fold1/best\.weights\.h5 must hold weights of this net"):
+        constant.predict()
+
+
+def test_a_photo_that_cannot_be_read_is_named(constant: Scene, tmp_path: Path) -> None:
+    torn_path = tmp_path / "torn.jpg"
+    torn_path.write_bytes(constant.catalog.test[6].photo_path.read_bytes()[:-40])
+    test = list(constant.catalog.test)
+    test[6] = replace(test[6], photo=str(torn_path))
+    torn = replace(constant, catalog=replace(constant.catalog, test=tuple(test)))
+    with pytest.raises(InputError, match=r"torn\.jpg must be a whole JPEG"):
+        torn.predict()
+    # What was whole before is kept, and nothing half-written bears a shard's name.
+    assert {path.parent.name for path in torn.list_shards()} == {"oof", "oof_first_view"}
+
+
+def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory must not grow with the number of photos: with a slow writer, the readers wait."""
+    test: tuple[Sample, ...] = tuple(
+        replace(sample, id=f"copy{copy}_{sample.id}") for copy in range(15) for sample in constant.catalog.test
+    )
+    many = replace(constant, catalog=replace(constant.catalog, train=(), test=test))
+    counts, lead = {"read": 0, "written": 0}, []
+    read_photo, write_shard = stream.read_photo, stream.write_shard
+
+    def count_read(*args: Any) -> Any:
+        counts["read"] += 1
+        return read_photo(*args)
+
+    def write_slowly(*args: Any, **kwargs: Any) -> Any:
+        time.sleep(0.02)
+        lead.append(counts["read"] - counts["written"])
+        counts["written"] += 4
+        return write_shard(*args, **kwargs)
+
+    monkeypatch.setattr(stream, "read_photo", count_read)
+    monkeypatch.setattr(stream, "write_shard", write_slowly)
+    monkeypatch.setattr(stream, "count_cores", lambda: 2)
+    many.predict(batch_size=4, shard_size=4)
+    assert counts == {"read": 120, "written": 120} and len(lead) == 30
+    # Two queues of two batches and a photo a worker, the two batches between them, and the shards being filled, waiting
+    # and written.
+    assert max(lead) <= 2 * (2 * 4 + 2 + 1) + 2 * 4 + 3 * 4
+
+
+def build_crews(readers: float, nets: float, writers: float, *, cpu_share: float = 1.0) -> stream._Crews:
+    """Crews that have seen 10 photos, with the seconds that each stage took a photo."""
+    crews = stream._Crews.form()
+    crews.num_photos = 10
+    for crew, seconds in ((crews.readers, readers), (crews.nets, nets), (crews.writers, writers)):
+        crew.count, crew.seconds, crew.cpu_seconds = 10, 10 * seconds, 10 * seconds * cpu_share
+    return crews
+
+
+@pytest.mark.parametrize(
+    ("readers", "nets", "writers", "cpu_share", "expected"),
+    [
+        (0.008, 0.100, 0.005, 1.0, (1, 1)),  # on the CPU: the net sets the pace
+        (0.008, 0.005, 0.005, 1.0, (3, 2)),  # 1.5 * 8 / 5 = 2.4, 1.5 * 5 / 5 = 1.5
+        (0.020, 0.001, 0.005, 1.0, (4, 4)),  # a fast card: all cores
+        (0.020, 0.001, 0.005, 0.1, (16, 4)),  # and files that are waited for: four readers a core
+        (0.020, 0.010, 0.005, 0.1, (3, 1)),
+        (0.020, 0.000, 0.005, 1.0, (4, 4)),  # all batches were done before the count began
+    ],
+)
+def test_threads_follow_from_what_stages_take(
+    monkeypatch: pytest.MonkeyPatch,
+    readers: float,
+    nets: float,
+    writers: float,
+    cpu_share: float,
+    expected: tuple[int, int],
+) -> None:
+    monkeypatch.setattr(stream, "count_cores", lambda: 4)
+    crews = build_crews(readers, nets, writers, cpu_share=cpu_share)
+    if cpu_share < 1:
+        crews.writers.cpu_seconds = crews.writers.seconds
+    crews.choose()
+    assert (crews.readers.size, crews.writers.size) == expected
+
+
+def test_threads_are_chosen_after_the_first_seconds(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not by the first batch of each net, which compiles; photos that are slow to come get more readers."""
+    photos: tuple[Sample, ...] = tuple(
+        replace(sample, id=f"copy{copy}_{sample.id}") for copy in range(10) for sample in constant.catalog.test
+    )
+    many = replace(constant, catalog=replace(constant.catalog, train=(), test=photos))
+    formed, original = [], stream._Crews.form
+
+    def form() -> stream._Crews:
+        crews = original()
+        formed.append(crews)
+        return crews
+
+    def read_slowly(sample: Sample, size_hw: tuple[int, int]) -> Any:
+        time.sleep(0.03)
+        return read_photo(sample, size_hw)
+
+    monkeypatch.setattr(stream._Crews, "form", form)
+    monkeypatch.setattr(stream, "count_cores", lambda: 2)
+    monkeypatch.setattr(stream, "read_photo", read_slowly)
+    monkeypatch.setattr(stream, "_TRIAL_SECONDS", 0.1)
+    many.predict(batch_size=2, shard_size=10)
+    (crews,) = formed
+    assert crews.readers.size > 2 and 60 < crews.num_photos < 80
+    assert re.fullmatch(
+        r"a photo took \d+\.\d ms in the nets, \d+\.\d to read \([3-8] at once\), \d+\.\d to compress \([12] at once\)",
+        crews.describe(),
+    )

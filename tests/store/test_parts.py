@@ -1,0 +1,79 @@
+import gzip
+import hashlib
+import tracemalloc
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from unets.errors import InputError
+from unets.store.parts import find_missing_parts, join_parts, pack, part_path, read_part, write_gzip, write_part
+
+from .conftest import flip_bit
+
+TEXTS = ("a.jpg,1 1\n", "b.jpg,2 3 7 1\nc.jpg,\n", "d.jpg,4 4\n")
+MADE_BY = ("0" * 16, "1" * 16, "2" * 16)
+
+
+def write_all(folder: Path, texts: Sequence[str] = TEXTS) -> None:
+    for index, (text, made_by) in enumerate(zip(texts, MADE_BY, strict=True)):
+        write_part(part_path(folder, index), text, fingerprint=made_by)
+
+
+def test_joined_parts_are_a_csv_gz_that_others_read(tmp_path: Path) -> None:
+    write_all(tmp_path / "parts")
+    path = tmp_path / "all.csv.gz"
+    digest = join_parts(path, ["img", "rle_mask"], tmp_path / "parts", MADE_BY)
+    content = "img,rle_mask\n" + "".join(TEXTS)
+    assert gzip.decompress(path.read_bytes()).decode() == content
+    assert digest == hashlib.sha256(content.encode()).hexdigest()
+    with gzip.open(path, "rt") as file:
+        assert list(file) == content.splitlines(keepends=True)
+    pd.testing.assert_frame_equal(pd.read_csv(path), pd.read_csv(BytesIO(content.encode())))
+
+
+def test_a_member_has_neither_name_nor_time() -> None:
+    # RFC 1952: magic 1f 8b, deflate 8, no flags, time 0
+    assert pack("1 2\n")[:8] == bytes([0x1F, 0x8B, 8, 0, 0, 0, 0, 0])
+
+
+def test_what_is_missing_is_found(tmp_path: Path) -> None:
+    assert find_missing_parts(tmp_path / "none", MADE_BY) == [0, 1, 2]
+    write_all(tmp_path)
+    assert find_missing_parts(tmp_path, MADE_BY) == []
+    part_path(tmp_path, 1).unlink()
+    assert find_missing_parts(tmp_path, MADE_BY) == [1]
+    assert find_missing_parts(tmp_path, (MADE_BY[1], *MADE_BY[1:])) == [0, 1]
+
+
+def test_whatever_bit_is_flipped_a_part_is_never_taken(tmp_path: Path) -> None:
+    path = part_path(tmp_path, 0)
+    write_part(path, TEXTS[0], fingerprint=MADE_BY[0])
+    content = path.read_bytes()
+    for position in range(len(content)):
+        flip_bit(path, position)
+        with pytest.raises(InputError, match=r"00000\.part must be whole and made by 0{16}"):
+            read_part(path, fingerprint=MADE_BY[0])
+        path.write_bytes(content)
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        assert find_missing_parts(tmp_path, MADE_BY[:1]) == [0]
+
+
+def test_a_part_lost_before_joining_is_named(tmp_path: Path) -> None:
+    write_all(tmp_path)
+    part_path(tmp_path, 2).unlink()
+    with pytest.raises(InputError, match=r"00002\.part must exist"):
+        join_parts(tmp_path / "all.csv.gz", ["img"], tmp_path, MADE_BY)
+
+
+def test_rows_are_written_as_they_come(tmp_path: Path) -> None:
+    text = "1 2 " * 25_000  # 100 KB, 400 times: 40 MB in all
+    tracemalloc.start()
+    digest = write_gzip(tmp_path / "large.csv.gz", ["img", "rle_mask"], (text for _ in range(400)))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 2_000_000
+    assert digest == hashlib.sha256(gzip.decompress((tmp_path / "large.csv.gz").read_bytes())).hexdigest()

@@ -1,0 +1,183 @@
+"""Whole files or none, fingerprints that change, folders that one process holds."""
+
+import errno
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unets.errors import InputError
+from unets.store.runs import (
+    atomic_path,
+    find_holder,
+    fingerprint,
+    hash_file,
+    hold,
+    read_json,
+    was_killed,
+    write_json,
+    write_text,
+)
+
+
+def test_a_file_appears_whole_and_keeps_its_suffix(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "net.weights.h5"
+    with atomic_path(path) as temporary:
+        assert temporary.name.endswith(".weights.h5") and temporary.parent == path.parent
+        temporary.write_text("whole")
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt(), SystemExit(1)])
+def test_an_error_leaves_nothing_and_keeps_the_old_file(tmp_path: Path, error: BaseException) -> None:
+    for before in (None, "old"):
+        path = tmp_path / "a.txt"
+        if before is not None:
+            path.write_text(before)
+        with pytest.raises(type(error)), atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise error
+        assert [entry.read_text() for entry in tmp_path.iterdir()] == ([] if before is None else [before])
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("old")
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a.txt"):
+        pass
+    assert (tmp_path / "a.txt").read_text() == "old"
+
+
+def test_a_kill_leaves_the_old_file_and_the_next_try_succeeds(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    program = """
+import os, sys
+from pathlib import Path
+from unets.store.runs import atomic_path
+with atomic_path(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os._exit(9)
+"""
+    assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == 9
+    assert path.read_text() == "old"
+    write_text(path, "new\n")
+    assert path.read_bytes() == b"new\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_round_trip_and_faults(tmp_path: Path) -> None:
+    content = {"b": [1, 2.5, None], "a": "ü"}
+    write_json(tmp_path / "a.json", content)
+    assert read_json(tmp_path / "a.json") == content
+    with pytest.raises(InputError, match=r"b.json must exist. Received: no such file"):
+        read_json(tmp_path / "b.json")
+    (tmp_path / "b.json").write_text('{"a": ')
+    with pytest.raises(InputError, match=r"b.json must hold JSON"):
+        read_json(tmp_path / "b.json")
+
+
+def test_hash_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1: SHA-256 of "abc"
+    assert hash_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_fingerprint_depends_on_content_alone() -> None:
+    base = fingerprint(size=(640, 959), seed=0, name="a")
+    assert len(base) == 16 and int(base, 16) >= 0
+    assert fingerprint(name="a", seed=0, size=[640, 959]) == base
+    assert fingerprint(config={"a": 1, "b": 2}) == fingerprint(config={"b": 2, "a": 1})
+    others = [
+        fingerprint(size=(640, 959), seed=1, name="a"),
+        fingerprint(size=(959, 640), seed=0, name="a"),
+        fingerprint(size=(640, 959), seed="0", name="a"),
+        fingerprint(size=(640, 959), sead=0, name="a"),
+        fingerprint(size=(640, 959), seed=0, name="a", more=None),
+    ]
+    assert len({base, *others}) == 6
+    # the first 16 digits of SHA-256 of {"seed":0}; a change here makes every map and run on every disk foreign
+    assert fingerprint(seed=0) == "bd0488843468e63c"
+
+
+def describe(pid: int) -> str:
+    return rf"train, process {pid} on {os.uname().nodename} since \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d UTC"
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from unets.store.runs import hold
+sys.argv[0] = "scripts/03_train.py"
+with hold(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        refused = rf"run must be free\. Received: {describe(process.pid)} is at work in it"
+        with pytest.raises(InputError, match=refused), hold(tmp_path / "run"):
+            raise AssertionError("two processes hold one folder")
+        process.kill()  # a kill frees it
+        process.wait()
+        with hold(tmp_path / "run"):
+            pass
+
+
+def test_held_folder_is_free_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="disk full"), hold(tmp_path / "run"):
+        raise OSError("disk full")
+    with hold(tmp_path / "run"):
+        assert json.loads((tmp_path / "run" / ".lock-owner").read_text())["pid"] == os.getpid()
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    with pytest.raises(OSError, match=r"No space left on device: '.*file\.txt'"), atomic_path(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as write() raises it: without a name
+
+
+def test_a_holder_is_named_and_none_is_disturbed(tmp_path: Path) -> None:
+    assert find_holder(tmp_path / "run") is None
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        before = sorted(tmp_path.rglob("*"))
+        for _ in range(3):
+            assert re.fullmatch(describe(process.pid), find_holder(tmp_path / "run") or "")
+        with pytest.raises(InputError, match="is at work"), hold(tmp_path / "run"):
+            raise AssertionError("asking took the lock away")
+        assert not was_killed(tmp_path / "run")
+        assert sorted(tmp_path.rglob("*")) == before
+        process.kill()
+        process.wait()
+    # the name of who was killed stays behind, and the folder is free
+    assert (tmp_path / "run" / ".lock-owner").exists()
+    assert find_holder(tmp_path / "run") is None
+    assert was_killed(tmp_path / "run")
+    with hold(tmp_path / "run"):
+        assert f"process {os.getpid()} on {os.uname().nodename}" in (find_holder(tmp_path / "run") or "")
+    assert find_holder(tmp_path / "run") is None
+    assert not was_killed(tmp_path / "run")
+
+
+@pytest.mark.parametrize("host", ["another_machine", os.uname().nodename, None])
+def test_a_name_that_stayed_behind_holds_nothing(tmp_path: Path, host: str | None) -> None:
+    """Of another machine, of a number that another process has now, or half written."""
+    owner = {"stage": "train", "pid": os.getpid(), "host": host, "since": "2026-11-25 12:00:00 UTC"}
+    text = json.dumps(owner) if host else json.dumps(owner)[:20]
+    (tmp_path / ".lock-owner").write_text(text)
+    assert find_holder(tmp_path) is None
+    with hold(tmp_path):
+        (tmp_path / ".lock-owner").write_text(text)
+        named = f"train, process {os.getpid()} on {host} since 2026-11-25 12:00:00 UTC"
+        assert find_holder(tmp_path) == (named if host else "another process")

@@ -1,0 +1,377 @@
+"""`make data` against the server: what is missing comes, whole, and goes nowhere else."""
+
+import os
+import stat
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT
+from tests.submission.kaggle.server import COMPETITION, KEY, SIGNATURE, STORAGE, TOKEN, FakeKaggle, make_zip
+from unets.config import DatasetConfig, load_dataset
+from unets.dataset.catalog import load_catalog
+from unets.errors import InputError
+from unets.store.paths import Project
+from unets.submission.kaggle import data
+from unets.submission.kaggle.data import get_data
+
+TRAIN = {f"train/{index}.jpg": os.urandom(3000) for index in range(4)}
+SAMPLE = b"img,rle_mask\n" + b"".join(b"%d.jpg,1 1\n" % index for index in range(50))
+FILES = {"train.zip": make_zip(TRAIN), "sample.csv.zip": make_zip({"sample.csv": SAMPLE}), "train_hq.zip": b"unwanted"}
+MIB = 2**20  # what the client keeps at a time
+LARGE = make_zip({"train/0.jpg": os.urandom(4 * MIB)})
+DATASET = DatasetConfig(kaggle=COMPETITION, kaggle_files=("sample.csv.zip", "train.zip"))
+LARGE_ONLY = DatasetConfig(kaggle=COMPETITION, kaggle_files=("train.zip",))
+BUNDLED = DatasetConfig(kaggle=COMPETITION)
+
+
+@pytest.fixture(autouse=True)
+def _quick(pauses: list[float]) -> None:
+    """No pause is waited for."""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(
+        competition="tiny",
+        input_dir=tmp_path / "input",
+        models_dir=tmp_path / "models" / "tiny",
+        configs_dir=tmp_path / "configs" / "tiny",
+        submissions_dir=tmp_path / "submissions" / "tiny",
+        results_dir=tmp_path / "results" / "tiny",
+    )
+
+
+def write_config(project: Project, dataset: DatasetConfig) -> None:
+    project.configs_dir.mkdir(parents=True)
+    fields = f"kaggle={dataset.kaggle!r}, kaggle_files={dataset.kaggle_files!r}"
+    definition = f"from unets.config import DatasetConfig\nDATASET = DatasetConfig({fields})\n"
+    (project.configs_dir / "dataset.py").write_text(definition)
+
+
+def list_command(project: Project, root: Path) -> list[str]:
+    """Returns what `make data` runs."""
+    script = [sys.executable, str(ROOT / "scripts" / "00_get_data.py"), "--root", str(root)]
+    return [*script, "--competition", "tiny", "--input", str(project.input_dir)]
+
+
+def list_files(folder: Path) -> dict[str, bytes]:
+    """Returns what lies in a folder, but for the lock of what is unfinished."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def test_the_named_files_come_as_they_are_and_no_others(fake: FakeKaggle, project: Project) -> None:
+    fake.files = dict(FILES)
+    get_data(project, DATASET)
+    assert list_files(project.input_dir) == {name: FILES[name] for name in ("train.zip", "sample.csv.zip")}
+    assert len(fake.list_calls("ListDataFiles")) == 2  # pages of two
+
+
+def test_credentials_go_to_kaggle_and_not_to_where_it_redirects(fake: FakeKaggle, project: Project) -> None:
+    fake.files = dict(FILES)
+    get_data(project, DATASET)
+    hosts = {request.host: "Authorization" in request.headers for request in fake.requests}
+    assert hosts == {"localhost": True, STORAGE: False}
+
+
+def test_what_is_there_is_not_asked_for(fake: FakeKaggle, project: Project) -> None:
+    """Unpacked by hand, too; and with all there, nobody need be signed in."""
+    fake.files = dict(FILES)
+    (project.input_dir / "train").mkdir(parents=True)
+    get_data(project, DATASET)
+    assert list(list_files(project.input_dir)) == ["sample.csv.zip"]
+    assert [request.body["fileName"] for request in fake.list_calls("DownloadDataFile")] == ["sample.csv.zip"]
+    fake.requests.clear()
+    get_data(project, DATASET)
+    assert not fake.requests
+
+
+def test_unpacked_zips_are_replaced_by_what_is_in_them(fake: FakeKaggle, project: Project) -> None:
+    """`train/...` inside the zip or not, a csv beside it: where the catalog looks for them."""
+    fake.files = FILES | {"test.zip": make_zip({"9.jpg": b"photo"})}
+    dataset = DATASET.model_copy(update={"kaggle_files": (*(DATASET.kaggle_files or ()), "test.zip")})
+    get_data(project, dataset, unpack=True)
+    assert list_files(project.input_dir) == {**TRAIN, "sample.csv": SAMPLE, "test/9.jpg": b"photo"}
+    fake.requests.clear()
+    get_data(project, dataset, unpack=True)
+    assert not fake.requests
+
+
+def test_the_catalog_reads_what_came(
+    fake: FakeKaggle, make_competition: Callable[..., Project], tmp_path: Path
+) -> None:
+    made = make_competition()
+    names = ("train", "train_masks", "test")
+    fake.files = {f"{name}.zip": make_zip(list_files(made.input_dir / name)) for name in names}
+    fake.files |= {
+        f"{name}.zip": make_zip({name: (made.input_dir / name).read_bytes()}) for name in ("train_masks.csv",)
+    }
+    fields = {"kaggle": COMPETITION, "kaggle_files": tuple(fake.files)}
+    dataset = load_dataset(made.configs_dir).model_copy(update=fields)
+    moved = made.input_dir.rename(tmp_path / "before")
+    get_data(made, dataset)
+    ours, theirs = load_catalog(dataset, made.input_dir), load_catalog(dataset, moved)
+    assert [(s.id, s.group, s.mask_rles) for s in ours.train] == [(s.id, s.group, s.mask_rles) for s in theirs.train]
+    assert [s.photo_path.read_bytes() for s in theirs.test]
+    assert len(ours.test) == len(theirs.test)
+
+
+def test_a_file_that_is_packed_on_the_way_comes_out_as_it_was(fake: FakeKaggle, project: Project) -> None:
+    fake.files, fake.packs = {"data/sample.csv": SAMPLE}, ("data/sample.csv",)
+    get_data(project, DATASET.model_copy(update={"kaggle_files": ("data/sample.csv",)}))
+    assert list_files(project.input_dir) == {"data/sample.csv": SAMPLE}
+
+
+def test_the_bundle_is_unpacked_once_and_completed_where_something_is_lost(fake: FakeKaggle, project: Project) -> None:
+    inner = make_zip({"a.jpg": b"a"})
+    fake.bundle = make_zip({**TRAIN, "sample.csv": SAMPLE, "extra.zip": inner})
+    get_data(project, BUNDLED)
+    expected = {**TRAIN, "sample.csv": SAMPLE, "extra.zip": inner}
+
+    def list_data() -> dict[str, bytes]:
+        return {name: c for name, c in list_files(project.input_dir).items() if not name.startswith(".download")}
+
+    assert list_data() == expected
+    fake.requests.clear()
+    get_data(project, BUNDLED)
+    assert not fake.requests
+    (project.input_dir / "train" / "2.jpg").unlink()
+    get_data(project, BUNDLED, unpack=True)
+    assert list_data() == {**TRAIN, "sample.csv": SAMPLE, "extra/a.jpg": b"a"}
+    fake.requests.clear()
+    get_data(project, BUNDLED)
+    assert not fake.requests
+
+
+def test_a_broken_connection_goes_on_where_it_broke(fake: FakeKaggle, project: Project, pauses: list[float]) -> None:
+    fake.files, fake.drops = {"train.zip": LARGE}, [2 * MIB + 5, 3 * MIB // 2]
+    get_data(project, LARGE_ONLY)
+    assert (project.input_dir / "train.zip").read_bytes() == LARGE
+    ranges = [request.headers.get("Range") for request in fake.list_calls("/files/train.zip")]
+    assert ranges == [None, f"bytes={2 * MIB}-", f"bytes={3 * MIB}-"]
+    assert len(pauses) == 2
+
+
+def test_after_a_download_that_failed_the_same_command_goes_on(fake: FakeKaggle, project: Project) -> None:
+    fake.files, fake.drops = {"train.zip": LARGE}, [3 * MIB] + [0] * 5
+    with pytest.raises(InputError, match="Kaggle must be within reach"):
+        get_data(project, LARGE_ONLY)
+    assert not (project.input_dir / "train.zip").exists()
+    fake.requests.clear()
+    get_data(project, LARGE_ONLY)
+    assert (project.input_dir / "train.zip").read_bytes() == LARGE
+    assert [request.headers.get("Range") for request in fake.list_calls("/files/")] == [None, f"bytes={3 * MIB}-"]
+
+
+@pytest.mark.slow
+def test_after_a_kill_in_the_middle_the_same_command_goes_on(
+    fake: FakeKaggle, project: Project, tmp_path: Path
+) -> None:
+    fake.files, fake.drops, fake.stall = {"train.zip": LARGE}, [3 * MIB], threading.Event()
+    write_config(project, LARGE_ONLY)
+    part = project.download_dir / "train.zip" / "train.zip"
+    with subprocess.Popen(list_command(project, tmp_path), stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not (part.is_file() and part.stat().st_size == 3 * MIB):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        process.kill()
+    fake.stall.set()
+    fake.requests.clear()
+    get_data(project, LARGE_ONLY)
+    assert [request.headers.get("Range") for request in fake.list_calls("/files/")] == [None, f"bytes={3 * MIB}-"]
+    assert list_files(project.input_dir) == {"train.zip": LARGE}
+
+
+def test_a_file_that_changed_meanwhile_is_had_anew(fake: FakeKaggle, project: Project) -> None:
+    fake.files, fake.drops = {"train.zip": LARGE}, [3 * MIB] + [0] * 5
+    with pytest.raises(InputError):
+        get_data(project, LARGE_ONLY)
+    fake.files["train.zip"], fake.version = make_zip({"train/new.jpg": os.urandom(len(LARGE))}), 2
+    get_data(project, LARGE_ONLY)
+    assert (project.input_dir / "train.zip").read_bytes() == fake.files["train.zip"]
+
+
+def damage(content: bytes) -> bytes:
+    """Turns a bit within the first member."""
+    position = len(content) // 3
+    return content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
+
+
+@pytest.mark.parametrize("content", [damage(FILES["train.zip"]), FILES["train.zip"][:-30], b"<html>sorry</html>"])
+def test_a_damaged_zip_takes_no_place_and_is_had_anew(content: bytes, fake: FakeKaggle, project: Project) -> None:
+    fake.files = FILES | {"train.zip": content}
+    with pytest.raises(InputError, match=r"train\.zip must be a whole zip\. Received: .*It was deleted: `make data`"):
+        get_data(project, DATASET)
+    assert [name for name in list_files(project.input_dir) if name.endswith(".zip")] == ["sample.csv.zip"]
+    fake.files = dict(FILES)
+    get_data(project, DATASET)
+    assert (project.input_dir / "train.zip").read_bytes() == FILES["train.zip"]
+
+
+@pytest.mark.parametrize("content", [damage(FILES["train.zip"]), FILES["train.zip"][:-30]])
+def test_a_damaged_bundle_is_had_anew(content: bytes, fake: FakeKaggle, project: Project) -> None:
+    fake.bundle = content
+    with pytest.raises(InputError, match=r"must be a whole zip.*It was deleted"):
+        get_data(project, BUNDLED)
+    assert not (project.input_dir / "train").exists()
+    fake.bundle = FILES["train.zip"]
+    get_data(project, BUNDLED)
+    found = list_files(project.input_dir)
+    assert {name: found[name] for name in TRAIN} == TRAIN
+
+
+@pytest.mark.parametrize("unpack", [False, True])
+@pytest.mark.parametrize("name", ["../outside.jpg", "/outside.jpg", "train/../../outside.jpg", "C:\\outside.jpg"])
+def test_no_path_leaves_the_folder(name: str, unpack: bool, fake: FakeKaggle, project: Project, tmp_path: Path) -> None:
+    fake.files = FILES | {"train.zip": make_zip({"train/0.jpg": b"photo", name: b"evil"})}
+    fake.bundle = fake.files["train.zip"]
+    for dataset in (DATASET, BUNDLED):
+        with pytest.raises(InputError, match="must hold plain files that stay within its folder"):
+            get_data(project, dataset, unpack=unpack)
+    assert not list(tmp_path.rglob("*outside*")) and not Path("/outside.jpg").exists()
+    assert not (project.input_dir / "train").exists()
+
+
+def test_a_link_in_a_zip_is_refused(fake: FakeKaggle, project: Project) -> None:
+    buffer = BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        link = zipfile.ZipInfo("train/link")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "/etc")
+        archive.writestr("train/link/passwd", "root")
+    fake.bundle = buffer.getvalue()
+    with pytest.raises(InputError, match="'train/link', a link or device"):
+        get_data(project, BUNDLED)
+    assert not (project.input_dir / "train").exists()
+
+
+def test_names_in_the_config_stay_within_the_folder_too(fake: FakeKaggle, project: Project) -> None:
+    with pytest.raises(InputError, match=r"`kaggle_files` must be paths within .* Received: '\.\./train\.zip'"):
+        get_data(project, DATASET.model_copy(update={"kaggle_files": ("../train.zip",)}))
+    assert not fake.requests
+
+
+@pytest.mark.parametrize("free", [100, len(FILES["train.zip"])])
+def test_a_disk_that_is_too_small_is_told_before_a_byte_comes(
+    free: int, fake: FakeKaggle, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.files = dict(FILES)
+    monkeypatch.setattr(data, "find_free_bytes", lambda folder: free)
+    with pytest.raises(InputError, match=r"must have 0\.00 GB free for sample\.csv\.zip, train\.zip\. Received: 0\.00"):
+        get_data(project, DATASET)
+    assert not fake.list_calls("DownloadDataFile")
+
+
+def test_a_disk_that_is_too_small_for_the_content_keeps_the_zip(
+    fake: FakeKaggle, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.bundle = make_zip({"train/0.jpg": bytes(10_000_000)})  # ten kB, packed
+    monkeypatch.setattr(data, "find_free_bytes", lambda folder: 1_000_000)
+    with pytest.raises(InputError, match=r"must have 0\.01 GB free for the content of tiny-masks\.zip"):
+        get_data(project, BUNDLED)
+    monkeypatch.setattr(data, "find_free_bytes", lambda folder: 100_000_000)
+    fake.requests.clear()
+    get_data(project, BUNDLED)
+    assert (project.input_dir / "train" / "0.jpg").stat().st_size == 10_000_000
+    assert fake.list_calls("/files/")[0].headers.get("Range") is None and len(fake.list_calls("/files/")) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, r"Kaggle must accept the credentials; new ones: https://www\.kaggle\.com/settings/api\."),
+        (403, r"accept the rules at https://www\.kaggle\.com/competitions/tiny-masks/rules\. Received: no rules"),
+        (404, r"Kaggle must know what is asked for, of https://www\.kaggle\.com/competitions/tiny-masks\."),
+    ],
+)
+@pytest.mark.parametrize("function", ["ListDataFiles", "DownloadDataFile"])
+def test_what_kaggle_refuses_is_told_with_its_remedy(
+    function: str, status: int, message: str, fake: FakeKaggle, project: Project, pauses: list[float]
+) -> None:
+    fake.files, fake.refusals = dict(FILES), {function: (status, "no rules")}
+    with pytest.raises(InputError, match=message):
+        get_data(project, DATASET)
+    assert not pauses and not [name for name in list_files(project.input_dir) if name.endswith(".zip")]
+
+
+def test_an_unknown_competition_is_told(fake: FakeKaggle, project: Project) -> None:
+    with pytest.raises(
+        InputError, match=r"competitions/tinny-masks. Received: The requested competition was not found"
+    ):
+        get_data(project, DATASET.model_copy(update={"kaggle": "tinny-masks"}))
+
+
+def test_files_that_the_competition_lacks_are_told_with_those_it_has(fake: FakeKaggle, project: Project) -> None:
+    fake.files = dict(FILES)
+    with pytest.raises(InputError, match=r"among sample\.csv\.zip, train\.zip, train_hq\.zip\. Received: trian\.zip"):
+        get_data(project, DATASET.model_copy(update={"kaggle_files": ("trian.zip",)}))
+
+
+def test_a_busy_kaggle_is_asked_again_when_it_says(fake: FakeKaggle, project: Project, pauses: list[float]) -> None:
+    fake.files, fake.busy = dict(FILES), {"ListDataFiles": [{"Retry_After": "7"}, {}], "DownloadDataFile": [{}]}
+    get_data(project, DATASET)
+    assert pauses == [7.0, 4.0, 2.0]  # as it says, but no less than 2, 4, ... s
+    assert (project.input_dir / "train.zip").exists()
+
+
+def test_a_kaggle_that_stays_busy_is_told_after_a_minute(
+    fake: FakeKaggle, project: Project, pauses: list[float]
+) -> None:
+    fake.busy = {"ListDataFiles": [{} for _ in range(9)]}
+    with pytest.raises(InputError, match="Kaggle must take more requests; try again later"):
+        get_data(project, DATASET)
+    assert pauses == [2.0, 4.0, 8.0, 16.0, 32.0]
+
+
+def test_an_hour_is_not_waited_for(fake: FakeKaggle, project: Project, pauses: list[float]) -> None:
+    fake.busy = {"ListDataFiles": [{"Retry_After": "3600"}]}
+    with pytest.raises(InputError, match="Kaggle must take more requests"):
+        get_data(project, DATASET)
+    assert not pauses
+
+
+def test_without_a_name_at_kaggle_nothing_is_asked(fake: FakeKaggle, project: Project) -> None:
+    with pytest.raises(InputError, match=r"`kaggle` in .*/configs/tiny/dataset\.py must name the competition"):
+        get_data(project, DatasetConfig())
+    assert not fake.requests and not project.input_dir.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("credentials", ["key", "token"])
+def test_no_secret_is_said_or_written(
+    credentials: str, fake: FakeKaggle, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a process of its own, told to say all it can; with a download that breaks and a request that is refused."""
+    if credentials == "token":
+        monkeypatch.delenv("KAGGLE_USERNAME")
+        monkeypatch.delenv("KAGGLE_KEY")
+        monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
+    monkeypatch.setenv("VERBOSE", "1")
+    fake.files, fake.drops = dict(FILES), [50]
+    write_config(project, DATASET)
+    command = [*list_command(project, tmp_path), "--verbose"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "complete" in done.stdout
+    (project.input_dir / "train.zip").unlink()
+    fake.refusals = {"DownloadDataFile": (403, f"not with {KEY} or {TOKEN}, https://x.test/a?signature={SIGNATURE}")}
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1 and "accept the rules" in refused.stderr
+    said = (done.stdout + done.stderr + refused.stdout + refused.stderr).encode()
+    written = list_files(tmp_path)
+    given = KEY if credentials == "key" else TOKEN
+    for secret in (given.encode(), SIGNATURE.encode()):
+        assert secret not in said
+        assert not [name for name, content in written.items() if secret in content]

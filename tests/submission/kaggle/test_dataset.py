@@ -1,0 +1,303 @@
+"""The dataset for a kernel: what is in it, that the client takes it, and that it is enough to predict from."""
+
+import gzip
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.submission.kaggle.server import COMPETITION, KEY, USER, FakeKaggle
+from unets.config import DatasetConfig, ExperimentConfig, load_dataset, load_ensemble, load_experiment
+from unets.ensemble.ensemble import Ensemble, fit_ensemble, read_ensemble
+from unets.errors import InputError
+from unets.store.paths import Project
+from unets.submission.kaggle.client import sign_in
+from unets.submission.kaggle.dataset import (
+    NOTEBOOK,
+    build_dataset,
+    build_kernel,
+    check_owner,
+    name_slug,
+    upload_dataset,
+)
+
+pytestmark = pytest.mark.slow
+
+SIZE_HW = (32, 48)
+EXPERIMENT = """from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
+
+EXPERIMENT = ExperimentConfig(
+    data=DataConfig(size_hw=(32, 48)),
+    model=ModelConfig(depth=1, base_filters={filters}, normalization="none"),
+    training=TrainingConfig(precision="float32"),
+    prediction=PredictionConfig(batch_size=4, shard_size=5),
+)
+"""
+ENSEMBLE = "from unets.config import EnsembleConfig\n\nENSEMBLE = EnsembleConfig(experiments=('small', 'large'))\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """A competition with two predicted experiments of two folds, their ensemble, and its submission."""
+
+    project: Project
+    submission: bytes
+
+    @property
+    def dataset(self) -> DatasetConfig:
+        return load_dataset(self.project.configs_dir)
+
+    @property
+    def ensemble(self) -> Ensemble:
+        return read_ensemble(self.project)
+
+    @property
+    def experiments(self) -> dict[str, ExperimentConfig]:
+        return {name: load_experiment(self.project.configs_dir, name) for name in ("small", "large")}
+
+    def build(self, project: Project | None = None, slug: str | None = None) -> Path:
+        return build_dataset(project or self.project, self.dataset, self.ensemble, self.experiments, USER, slug)
+
+
+@pytest.fixture(scope="module")
+def scene(write_competition: Callable[..., Project], tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    import keras
+
+    from unets.dataset.catalog import load_catalog
+    from unets.dataset.folds import hash_folds, write_folds
+    from unets.nets.unet import build_unet
+    from unets.prediction.predict import predict_experiments
+    from unets.store.fingerprint import take_snapshot, write_snapshot
+    from unets.submission.submission import write_submission
+
+    project = write_competition(tmp_path_factory.mktemp("house"), num_groups=4, kaggle=COMPETITION)
+    for name, filters in (("small", 2), ("large", 4)):
+        (project.configs_dir / f"{name}.py").write_text(EXPERIMENT.format(filters=filters))
+    (project.configs_dir / "ensemble.py").write_text(ENSEMBLE)
+    dataset = load_dataset(project.configs_dir)
+    catalog = load_catalog(dataset, project.input_dir)
+    folds = write_folds(project, catalog, jobs=1)
+    for name in ("small", "large"):
+        experiment = load_experiment(project.configs_dir, name)
+        for fold in (0, 1):
+            keras.utils.set_random_seed(fold)
+            run_dir = project.run_dir(name, fold)
+            run_dir.mkdir(parents=True)
+            build_unet(experiment.model, SIZE_HW).save_weights(run_dir / "best.weights.h5")
+            (run_dir / "metrics.json").write_text(json.dumps({"is_finished": True}))
+            (run_dir / "last").mkdir()  # what only a training that goes on needs
+            write_snapshot(run_dir, take_snapshot(experiment, dataset, fold, hash_folds(project.folds_path)))
+        predict_experiments(project, catalog, {name: experiment}, folds=folds, use_folds={name: (0, 1)})
+    fit_ensemble(project, dataset, load_ensemble(project.configs_dir), jobs=1)
+    path = write_submission(project, dataset, jobs=1)
+    return Scene(project=project, submission=gzip.decompress(path.read_bytes()))
+
+
+def list_files(folder: Path) -> dict[str, bytes]:
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_it_holds_what_inference_needs_and_no_more(scene: Scene) -> None:
+    folder = scene.build()
+    names = set(list_files(folder))
+    (wheel,) = (name for name in names if name.endswith(".whl"))
+    runs = {
+        f"models/tiny/{name}/fold{fold}/{file}"
+        for name in ("small", "large")
+        for fold in (0, 1)
+        for file in ("config.json", "metrics.json", "best.weights.h5")
+    }
+    configs = {f"configs/tiny/{name}.py" for name in ("dataset", "ensemble", "small", "large")}
+    others = {"dataset-metadata.json", "models/tiny/folds.csv", "models/tiny/ensemble.json"}
+    assert names == {wheel} | runs | configs | others
+    before = list_files(folder)
+    assert list_files(scene.build()) == before  # the same, made anew
+
+
+def test_inference_from_the_folder_alone_gives_the_same_bytes(scene: Scene, tmp_path: Path) -> None:
+    """As a kernel does: the package from the wheel, the folder read only, another working folder, no repository."""
+    attached, site, work = tmp_path / "input" / "unets-tiny", tmp_path / "site", tmp_path / "working"
+    shutil.copytree(scene.build(), attached)
+    work.mkdir()
+    with zipfile.ZipFile(next(attached.glob("*.whl"))) as wheel:
+        wheel.extractall(site)
+    for path in sorted(attached.rglob("*"), reverse=True):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    program = (
+        "import sys; from pathlib import Path; import unets\n"
+        "from unets.submission.kaggle.offline import predict_offline\n"
+        f"assert unets.__file__.startswith({str(site)!r})\n"
+        f"print(predict_offline(*map(Path, sys.argv[1:]), jobs=1))"
+    )
+    arguments = [str(attached), str(scene.project.input_dir), str(work)]
+    libraries = os.pathsep.join(path for path in sys.path if path.endswith("-packages"))
+    environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{libraries}", "CUDA_VISIBLE_DEVICES": "-1"}
+    before = list_files(attached)
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=work,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(work / "submission.csv")
+    assert (work / "submission.csv").read_bytes() == scene.submission
+    assert list_files(attached) == before
+
+
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("models/tiny/large/fold1", "fold1 must hold a trained run. Received: none"),
+        ("models/tiny/ensemble.json", "ensemble.json must exist"),
+        ("configs", "must hold configs/<competition>/dataset.py, of one competition. Received: none"),
+    ],
+)
+def test_a_folder_that_lacks_something_is_told(missing: str, message: str, scene: Scene, tmp_path: Path) -> None:
+    from unets.submission.kaggle.offline import predict_offline
+
+    attached = tmp_path / "unets-tiny"
+    shutil.copytree(scene.build(), attached)
+    path = attached / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(InputError, match=message.replace(".", r"\.")):
+        predict_offline(attached, scene.project.input_dir, tmp_path / "working", jobs=1)
+    assert not (tmp_path / "working" / "submission.csv").exists()
+
+
+def unpack_as_kaggle(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Returns the files that a kernel finds: Kaggle unpacks zips into folders of their names."""
+    found = {}
+    for name, content in files.items():
+        if name.endswith(".zip"):
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                found |= {f"{name[:-4]}/{member}": archive.read(member) for member in archive.namelist()}
+        else:
+            found[name] = content
+    return found
+
+
+def test_the_client_uploads_it_and_then_its_next_version(scene: Scene, fake: FakeKaggle) -> None:
+    folder, session = scene.build(), sign_in(COMPETITION)
+    for number in (1, 2):
+        url = upload_dataset(session, folder, f"{USER}/unets-tiny", f"version {number}")
+        assert url == f"https://www.kaggle.com/datasets/{USER}/unets-tiny"
+        assert len(fake.datasets[f"{USER}/unets-tiny"]) == number
+    (created,) = fake.list_calls("CreateDataset")[:1]
+    assert created.body["isPrivate"] is True and created.body["licenseName"] == "other"
+    assert fake.list_calls("CreateDatasetVersion")[0].body["body"]["versionNotes"] == "version 2"
+    expected = {name: content for name, content in list_files(folder).items() if name != "dataset-metadata.json"}
+    for version in fake.datasets[f"{USER}/unets-tiny"]:
+        assert unpack_as_kaggle(version) == expected
+
+
+def test_the_client_takes_the_kernel(scene: Scene, fake: FakeKaggle, tmp_path: Path) -> None:
+    notebook = tmp_path / NOTEBOOK
+    notebook.write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
+    folder = build_kernel(scene.project, scene.dataset, scene.ensemble, USER, "unets-tiny", notebook)
+    session = sign_in(COMPETITION)
+    session.ask(session.api.kernels_push, str(folder))
+    (kernel,) = fake.kernels
+    assert kernel["slug"] == f"{USER}/unets-tiny-kernel" and kernel["newTitle"] == "unets tiny kernel"
+    assert kernel["datasetDataSources"] == [f"{USER}/unets-tiny"]
+    assert kernel["competitionDataSources"] == [COMPETITION]
+    assert (kernel["enableGpu"], kernel["enableInternet"], kernel["isPrivate"]) == (True, False, True)
+
+
+def test_without_a_notebook_the_metadata_is_there(scene: Scene, tmp_path: Path) -> None:
+    folder = build_kernel(scene.project, scene.dataset, scene.ensemble, USER, "unets-tiny", tmp_path / "none.ipynb")
+    assert json.loads((folder / "kernel-metadata.json").read_text())["code_file"] == NOTEBOOK
+
+
+def test_what_the_client_refuses_is_told(scene: Scene, fake: FakeKaggle) -> None:
+    folder, session = scene.build(), sign_in(COMPETITION)
+    fake.upload_status = 400
+    with pytest.raises(InputError, match="Upload unsuccessful"):
+        upload_dataset(session, folder, f"{USER}/unets-tiny", "first")
+    assert not fake.datasets
+    fake.upload_status, fake.refusals = 200, {"CreateDataset": (403, "not your account")}
+    with pytest.raises(InputError, match="not your account"):
+        upload_dataset(session, folder, f"{USER}/unets-tiny", "first")
+
+
+def test_the_client_s_own_rules_are_kept(scene: Scene, fake: FakeKaggle) -> None:
+    """Names of 5 and of 51 characters, which ours and the client's check refuse alike."""
+    session = sign_in(COMPETITION)
+    for slug in ("short", "a" * 51):
+        with pytest.raises(InputError, match=r"`SLUG` must have 6 to 50 characters"):
+            scene.build(slug=slug)
+        folder = scene.build()
+        metadata = json.loads((folder / "dataset-metadata.json").read_text())
+        (folder / "dataset-metadata.json").write_text(json.dumps(metadata | {"id": f"{USER}/{slug}"}))
+        with pytest.raises(InputError, match="slug must be between 6 and 50 characters"):
+            upload_dataset(session, folder, f"{USER}/{slug}", "first")
+    with pytest.raises(InputError, match=r"`SLUG` must be of a-z, 0-9 and single dashes"):
+        scene.build(slug="unets_tiny")
+    with pytest.raises(InputError, match="`OWNER` must be the account's name"):
+        check_owner("ada lovelace")
+
+
+@pytest.mark.parametrize("change", ["weights", "unfinished", "folds", "config"])
+def test_what_the_ensemble_was_not_fitted_with_is_refused(change: str, scene: Scene, tmp_path: Path) -> None:
+    root = tmp_path / "house"
+    shutil.copytree(scene.project.input_dir.parent, root)
+    project = Project(
+        competition="tiny",
+        input_dir=root / "input",
+        models_dir=root / "models" / "tiny",
+        configs_dir=root / "configs" / "tiny",
+        submissions_dir=root / "submissions" / "tiny",
+        results_dir=root / "results" / "tiny",
+    )
+    run_dir = project.run_dir("small", 1)
+    if change == "weights":
+        shutil.copyfile(project.run_dir("small", 0) / "best.weights.h5", run_dir / "best.weights.h5")
+        wanted = "must be of the weights that are there. Received: one of other weights"
+    elif change == "unfinished":
+        (run_dir / "metrics.json").write_text(json.dumps({"is_finished": False}))
+        wanted = "must hold a run trained to its end"
+    elif change == "folds":
+        text = project.folds_path.read_text()
+        project.folds_path.write_text(text.replace(",0\n", ",9\n").replace(",1\n", ",0\n").replace(",9\n", ",1\n"))
+        wanted = "Received: one of other folds. Run `make ensemble`"
+    else:
+        (run_dir / "config.json").write_text((project.run_dir("large", 1) / "config.json").read_text())
+        wanted = "must hold a run of this config"
+    before = list_files(project.kaggle_dataset_dir("ensemble"))
+    with pytest.raises(InputError, match=wanted):
+        scene.build(project)
+    assert list_files(project.kaggle_dataset_dir("ensemble")) == before  # what was built earlier stays
+
+
+def test_names_follow_competition_and_ensemble(scene: Scene) -> None:
+    ensemble = scene.ensemble
+    assert name_slug(ensemble) == "unets-tiny"
+    other = ensemble.model_copy(update={"name": "ensemble_Small", "competition": "my_Cells"})
+    assert name_slug(other) == "unets-my-cells-small"
+    assert scene.project.kaggle_dataset_dir("ensemble_small").name == "dataset_small"
+
+
+def test_the_script_uploads_for_who_is_signed_in(
+    scene: Scene, fake: FakeKaggle, run_script: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = scene.project.input_dir.parent
+    folders = ["--root", str(root), "--input", str(scene.project.input_dir)]
+    assert run_script("22_make_kaggle_dataset.py", *folders, "--upload") == 0
+    said = capsys.readouterr()
+    assert f"https://www.kaggle.com/datasets/{USER}/unets-tiny" in said.out
+    assert KEY not in said.out + said.err
+    assert not [name for name, content in list_files(root).items() if KEY.encode() in content]
+    fake.requests.clear()
+    assert run_script("22_make_kaggle_dataset.py", *folders, "--owner", "Grace") == 0
+    metadata = scene.project.kaggle_dataset_dir("ensemble") / "dataset-metadata.json"
+    assert json.loads(metadata.read_text())["id"] == "grace/unets-tiny" and not fake.requests

@@ -1,0 +1,90 @@
+"""What is attached to a kernel, laid out as Kaggle has done, and what may be wrong with it."""
+
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from unets.errors import InputError
+from unets.store.paths import Project
+from unets.submission.kaggle.kernel import Attached, find_attached, imitate_kernel
+
+MakeCompetition = Callable[..., Project]
+
+
+def attach(project: Project, attached_dir: Path, bundle: str, *, with_models: bool = False) -> None:
+    """Copies the competition's files and, as a dataset, its config and maybe an ensemble."""
+    shutil.copytree(project.input_dir, attached_dir / "tiny-challenge")
+    shutil.copytree(project.configs_dir, attached_dir / bundle / "configs" / "tiny")
+    if with_models:
+        (attached_dir / bundle / "models" / "tiny").mkdir(parents=True)
+        (attached_dir / bundle / "models" / "tiny" / "ensemble_small.json").touch()
+
+
+@pytest.mark.parametrize("bundle", ["my-nets", "datasets/someone/my-nets"])
+@pytest.mark.parametrize("with_models", [False, True])
+def test_data_and_nets_are_found_at_any_depth(
+    make_competition: MakeCompetition, tmp_path: Path, bundle: str, with_models: bool
+) -> None:
+    attached_dir = tmp_path / "kaggle"
+    attach(make_competition(num_groups=2, num_test_groups=1), attached_dir, bundle, with_models=with_models)
+    assert find_attached(attached_dir, "tiny") == Attached(
+        input_dir=attached_dir / "tiny-challenge",
+        bundle_dir=attached_dir / bundle,
+        ensembles=("ensemble_small",) if with_models else (),
+    )
+
+
+def test_of_two_datasets_the_one_with_nets_is_taken(make_competition: MakeCompetition, tmp_path: Path) -> None:
+    attached_dir = tmp_path / "kaggle"
+    attach(make_competition(num_groups=2, num_test_groups=1), attached_dir, "my-nets", with_models=True)
+    shutil.copytree(attached_dir / "my-nets" / "configs", attached_dir / "a-package" / "configs")
+    assert find_attached(attached_dir, "tiny").bundle_dir == attached_dir / "my-nets"
+    shutil.copytree(attached_dir / "my-nets", attached_dir / "other-nets")
+    with pytest.raises(InputError, match=r"one folder with configs/tiny/dataset.py. Received: .*my-nets, .*other-nets"):
+        find_attached(attached_dir, "tiny")
+
+
+def test_data_may_be_zipped_but_not_there_twice(make_competition: MakeCompetition, tmp_path: Path) -> None:
+    attached_dir = tmp_path / "kaggle"
+    attach(make_competition(num_groups=2, num_test_groups=1), attached_dir, "my-nets")
+    data_dir = attached_dir / "tiny-challenge"
+    sample_path = data_dir / "sample_submission.csv"
+    with zipfile.ZipFile(sample_path.with_name("sample_submission.csv.zip"), "w") as archive:
+        archive.write(sample_path, sample_path.name)
+    sample_path.unlink()
+    assert find_attached(attached_dir, "tiny").input_dir == data_dir
+    shutil.copytree(data_dir, attached_dir / "another")
+    with pytest.raises(
+        InputError, match=r"one folder with sample_submission.csv. Received: .*another, .*tiny-challenge"
+    ):
+        find_attached(attached_dir, "tiny")
+
+
+def test_what_is_not_attached_is_named(make_competition: MakeCompetition, tmp_path: Path) -> None:
+    attached_dir = tmp_path / "kaggle"
+    attach(make_competition(num_groups=2, num_test_groups=1), attached_dir, "my-nets")
+    with pytest.raises(InputError, match=r"configs/other/dataset.py. Received: none; attached are my-nets, tiny-chall"):
+        find_attached(attached_dir, "other")
+    shutil.rmtree(attached_dir / "tiny-challenge")
+    with pytest.raises(
+        InputError, match=r"one folder with sample_submission.csv. Received: none; attached are my-nets"
+    ):
+        find_attached(attached_dir, "tiny")
+    with pytest.raises(InputError, match=r"no such folder. `make notebooks` runs this notebook outside of Kaggle"):
+        find_attached(tmp_path / "nowhere", "tiny")
+
+
+def test_a_kernel_can_be_imitated(make_competition: MakeCompetition, tmp_path: Path) -> None:
+    project = make_competition(num_groups=2, num_test_groups=1)
+    project.models_dir.mkdir(parents=True)
+    (project.models_dir / "ensemble.json").touch()
+    (tmp_path / "imitated").mkdir()
+    attached_dir, working_dir = imitate_kernel(project, tmp_path / "imitated")
+    found = find_attached(attached_dir, "tiny")
+    assert found.input_dir.resolve() == project.input_dir.resolve()
+    assert (found.bundle_dir / "models" / "tiny").resolve() == project.models_dir.resolve()
+    assert found.ensembles == ("ensemble",)
+    assert list(working_dir.iterdir()) == []

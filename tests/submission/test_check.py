@@ -1,0 +1,118 @@
+import gzip
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from unets.config import DatasetConfig
+from unets.errors import InputError
+from unets.submission.check import check_submission
+
+DATASET = DatasetConfig(size_hw=(4, 6), id_pattern="(?P<group>.+)_.+")
+IDS = [f"a_{index}" for index in range(6)]
+HEADER = "img,rle_mask"
+
+
+def write_csv(path: Path, lines: list[str]) -> Path:
+    text = "".join(f"{line}\n" for line in lines)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+@pytest.fixture
+def sample_path(tmp_path: Path) -> Path:
+    return write_csv(tmp_path / "sample.csv", [HEADER, *(f"{id_}.jpg,1 1" for id_ in IDS)])
+
+
+def build_lines() -> list[str]:
+    return [HEADER, *(f"{id_}.jpg,1 2 5 1 23 2" for id_ in IDS)]
+
+
+@pytest.mark.parametrize("name", ["ok.csv", "ok.csv.gz", ".part-ok.csv.gz"])
+def test_a_valid_submission_passes(tmp_path: Path, sample_path: Path, name: str) -> None:
+    lines = build_lines()
+    lines[2] = "a_1.jpg,"  # an empty mask
+    check_submission(write_csv(tmp_path / name, lines), sample_path, DATASET, jobs=1)
+
+
+def change(row: int, line: str | None) -> Callable[[list[str]], list[str]]:
+    return lambda lines: lines[: row - 1] + ([] if line is None else [line]) + lines[row:]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (change(1, "rle_mask,img"), "must have the columns ['img', 'rle_mask']. Received: ['rle_mask', 'img']"),
+        (change(1, "image,rle_mask"), "must have the columns ['img', 'rle_mask']. Received: ['image', 'rle_mask']"),
+        (lambda lines: [], "must have the columns ['img', 'rle_mask']. Received: []"),
+        (change(3, None), "1 faults:\n  a_1.jpg has no row"),
+        (change(3, "b_1.jpg,1 1"), "2 faults:\n  row 3: b_1.jpg is not in the sample submission\n  a_1.jpg has no row"),
+        (change(3, "a_1,1 1"), "row 3: a_1 is not in the sample submission"),
+        (lambda lines: [*lines, lines[2]], "1 faults:\n  row 8: a_1.jpg stands in row 3 already"),
+        (
+            lambda lines: [*lines[:2], lines[3], lines[2], *lines[4:]],
+            "1 faults:\n  row 4: a_1.jpg must stand before a_2.jpg",
+        ),
+        (change(3, "a_1.jpg,1 2 5"), "1 faults:\n  row 3: a_1.jpg `rle` must hold pairs `start length`. Received: 3"),
+        (change(3, "a_1.jpg,1 3 3 1"), "row 3: a_1.jpg `rle` must hold increasing runs that do not overlap"),
+        (change(3, "a_1.jpg,5 1 1 1"), "row 3: a_1.jpg `rle` must hold increasing runs that do not overlap"),
+        (change(3, "a_1.jpg,24 2"), "row 3: a_1.jpg `rle` must stay within pixels 1 to 24"),
+        (change(3, "a_1.jpg,0 2"), "row 3: a_1.jpg `rle` must stay within pixels 1 to 24"),
+        (change(3, "a_1.jpg,1 0"), "row 3: a_1.jpg `rle` must hold lengths of at least 1"),
+        (change(3, "a_1.jpg,one"), "row 3: a_1.jpg `rle` must hold whole numbers only"),
+        (change(3, "a_1.jpg"), "row 3: a_1.jpg must have 2 cells, has 1"),
+        (change(3, "a_1.jpg,1 1,1 1"), "row 3: a_1.jpg must have 2 cells, has 3"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+def test_each_fault_is_named_with_its_row(
+    tmp_path: Path, sample_path: Path, suffix: str, spoil: Callable[[list[str]], list[str]], message: str
+) -> None:
+    path = write_csv(tmp_path / f"faulty{suffix}", spoil(build_lines()))
+    with pytest.raises(InputError, match=re.escape(message)):
+        check_submission(path, sample_path, DATASET, jobs=1)
+
+
+def test_the_first_twenty_faults_are_shown(tmp_path: Path) -> None:
+    names = [f"a_{index:04d}.jpg" for index in range(600)]
+    sample_path = write_csv(tmp_path / "sample.csv", [HEADER, *(f"{name},1 1" for name in names)])
+    path = write_csv(tmp_path / "faulty.csv", [HEADER, *(f"{name},1" for name in names)])
+    with pytest.raises(InputError) as caught:
+        check_submission(path, sample_path, DATASET, jobs=2)
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith("Received: 600 faults:")
+    assert [line.split()[1] for line in lines[1:21]] == [f"{row}:" for row in range(2, 22)]
+    assert lines[21:] == ["  ... and 580 more"]
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path, sample_path: Path) -> None:
+    path = write_csv(tmp_path / "cut.csv.gz", build_lines())
+    path.write_bytes(path.read_bytes()[:-12])
+    with pytest.raises(InputError, match="must be a whole csv"):
+        check_submission(path, sample_path, DATASET, jobs=1)
+    path.write_bytes(b"\x1f\x8b\x08 this is no gzip")
+    with pytest.raises(InputError, match="must be a whole csv"):
+        check_submission(path, sample_path, DATASET, jobs=1)
+    path.write_bytes("img,rle_mask\na_0.jpg,\xff".encode("latin-1"))
+    with pytest.raises(InputError, match="must be a whole csv"):
+        check_submission(path, sample_path, DATASET, jobs=1)
+    with pytest.raises(InputError, match="must exist"):
+        check_submission(tmp_path / "none.csv", sample_path, DATASET, jobs=1)
+
+
+def test_a_row_a_class(tmp_path: Path) -> None:
+    dataset = DatasetConfig(size_hw=(4, 6), classes=("cat", "dog"), mask_values=(1, 2), csv_class_column="class")
+    lines = ["img,class,rle_mask", "a.jpg,cat,1 1", "a.jpg,dog,1 1"]
+    sample_path = write_csv(tmp_path / "sample.csv", lines)
+    check_submission(write_csv(tmp_path / "ok.csv", lines), sample_path, dataset, jobs=1)
+    path = write_csv(tmp_path / "faulty.csv", [lines[0], lines[2], "a.jpg,owl,1 1"])
+    with pytest.raises(InputError, match=r"row 3: a\.jpg owl is not in the sample submission\n  a\.jpg cat has no row"):
+        check_submission(path, sample_path, dataset, jobs=1)
+
+
+def test_long_cells_are_read(tmp_path: Path) -> None:
+    dataset = DatasetConfig(size_hw=(300, 300))
+    rle = " ".join(f"{start} 1" for start in range(1, 90_000, 2))  # 300 KB; the csv module's own limit is 131,072
+    sample_path = write_csv(tmp_path / "sample.csv", [HEADER, "a.jpg,1 1"])
+    check_submission(write_csv(tmp_path / "long.csv", [HEADER, f"a.jpg,{rle}"]), sample_path, dataset, jobs=1)

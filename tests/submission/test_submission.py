@@ -1,0 +1,411 @@
+import dataclasses
+import errno
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
+from unets.data.rle import decode_rle, encode_rle
+from unets.dataset.catalog import load_catalog, read_rle_csv
+from unets.ensemble.blend import blend
+from unets.ensemble.ensemble import fit_ensemble
+from unets.ensemble.postprocess import to_masks
+from unets.ensemble.score import score_submission
+from unets.errors import InputError
+from unets.evaluation.runs import read_scores
+from unets.metrics.masks import dice
+from unets.prediction.maps import encode_map, list_shards, open_maps, write_shard
+from unets.store.paths import Project
+from unets.store.runs import hold
+from unets.submission import submission
+from unets.submission.check import check_submission
+from unets.submission.submission import find_submission, write_submission
+
+from .conftest import FINGERPRINT, flip_bit, write_maps
+
+MakeScene = Callable[..., tuple[Project, DatasetConfig]]
+MakeReady = Callable[..., tuple[Project, DatasetConfig]]
+
+
+@pytest.fixture
+def make_ready(make_scene: MakeScene) -> MakeReady:
+    """A scene with its ensemble fitted."""
+
+    def make(*, experiments: str = "a", config: dict[str, Any] | None = None, **options: Any) -> Any:
+        project, dataset = make_scene(experiments=experiments, **({"num_groups": 2, "num_views": 3} | options))
+        fields = {"experiments": tuple(experiments), "threshold": 0.5} | (config or {})
+        fit_ensemble(project, dataset, EnsembleConfig(**fields), jobs=1)
+        return project, dataset
+
+    return make
+
+
+@pytest.mark.parametrize("rle_order", ["row", "column"])
+def test_rows_are_the_blended_maps_cut_at_the_threshold(make_ready: MakeReady, rle_order: str) -> None:
+    config = {"weights": (1, 2), "threshold": 0.4}
+    project, dataset = make_ready(experiments="ab", config=config, rle_order=rle_order)
+    path = write_submission(project, dataset, jobs=2)
+    assert path == project.submissions_dir / "tiny_ensemble.csv.gz"
+    maps = [open_maps(project.maps_dir(name, "test")) for name in "ab"]
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    sample = (project.input_dir / "sample_submission.csv").read_text().splitlines()
+    assert [line.split(",")[0] for line in lines] == [line.split(",")[0] for line in sample]
+    for line in lines[1:]:
+        cell, rle = line.split(",")
+        probs = blend([reader.read_map(cell.removesuffix(".jpg")) for reader in maps], (1 / 3, 2 / 3), (64, 96))
+        assert rle == encode_rle(to_masks(probs, 0.4), dataset.rle_order)
+    truth_path = project.input_dir / "truth" / "test_masks.csv"
+    assert score_submission(path, truth_path, dataset, jobs=1).interval.mean > 0.9
+
+
+def test_rows_are_what_was_judged(make_ready: MakeReady) -> None:
+    """The same maps, as test photos and out-of-fold, under every kind of step: the submission scores as the judge."""
+    steps = Postprocessing(blur_px=1.0, max_hole_px=3, max_components=1, min_area_px=900)
+    config = {"weights": (1, 2), "averaging": "logit", "threshold": 0.42, "postprocessing": steps}
+    project, dataset = make_ready(experiments="ab", config=config)
+    rows = read_scores(project.ensemble_oof_path("ensemble"), dataset.metric)
+    masks = read_rle_csv(project.input_dir / "train_masks.csv", dataset)
+    test_ids = sorted(read_rle_csv(project.input_dir / "truth" / "test_masks.csv", dataset))[: len(rows)]
+    # out-of-fold maps take the test photos' names
+    for name in "ab":
+        reader = open_maps(project.maps_dir(name, "oof"))
+        maps = {test_id: encode_map(reader.read_map(row.id)) for test_id, row in zip(test_ids, rows, strict=True)}
+        shutil.rmtree(project.maps_dir(name, "test"))
+        write_shard(
+            project.maps_dir(name, "test"), 0, fingerprint=FINGERPRINT, classes=dataset.classes, maps=maps.items()
+        )
+    submitted = read_rle_csv(write_submission(project, dataset, jobs=1), dataset)
+    for test_id, row in zip(test_ids, rows, strict=True):
+        found, truth = (decode_rle(rles[0], (64, 96)) for rles in (submitted[test_id], masks[row.id]))
+        assert dice(truth, found) == pytest.approx(row.score, abs=5.01e-7)
+    assert len({row.score for row in rows}) > 1
+
+
+def test_a_named_ensemble_has_its_own_submission(make_ready: MakeReady) -> None:
+    project, dataset = make_ready(experiments="ab")
+    config = EnsembleConfig(experiments=("a", "b"), weights=(0, 1))
+    fit_ensemble(project, dataset, config, name="ensemble_b", jobs=1)
+    shutil.rmtree(project.maps_dir("a", "test"))  # not needed: its weight is 0
+    path = write_submission(project, dataset, ensemble_name="ensemble_b", jobs=1)
+    assert path.name == "tiny_ensemble_b.csv.gz"
+    assert json.loads((project.submissions_dir / "tiny_ensemble_b.json").read_text())["ensemble"] == "ensemble_b"
+    with pytest.raises(InputError, match=r"Run `make predict EXP=a`"):
+        write_submission(project, dataset, jobs=1)
+
+
+def test_several_classes_have_a_row_each(make_ready: MakeReady) -> None:
+    project, dataset = make_ready(classes=("cat", "dog"), size_hw=(40, 80))
+    path = write_submission(project, dataset, "two", jobs=1)
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    assert lines[0] == "img,class,rle_mask"
+    assert [line.split(",")[:2] for line in lines[1:3]] == [["test000_01.jpg", "cat"], ["test000_01.jpg", "dog"]]
+    truth_path = project.input_dir / "truth" / "test_masks.csv"
+    assert score_submission(path, truth_path, dataset, jobs=1).interval.mean > 0.9
+
+
+def test_sizes_of_their_own_and_the_sample_s_order_of_columns_and_rows(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    free = dataset.model_copy(update={"size_hw": None})
+    sample_path = project.input_dir / "sample_submission.csv"
+    ids = [line.split(",")[0] for line in sample_path.read_text().splitlines()[1:]]
+    sample_path.write_text("rle_mask,img\n" + "".join(f"1 1,{id_}\n" for id_ in reversed(ids)))
+    lines = gzip.decompress(write_submission(project, free, jobs=1).read_bytes()).decode().splitlines()
+    assert lines[0] == "rle_mask,img"
+    assert [line.split(",")[1] for line in lines[1:]] == ids[::-1]
+
+
+def test_small_masks_are_emptied(make_ready: MakeReady) -> None:
+    project, dataset = make_ready(config={"postprocessing": Postprocessing(min_area_px=10**6)})
+    path = write_submission(project, dataset, jobs=1)
+    assert set(read_rle_csv(path, dataset).values()) == {("",)}
+
+
+def test_the_record_says_what_made_it(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    path = write_submission(project, dataset, jobs=1)
+    assert path.name == "tiny_a.csv.gz"
+    record = json.loads((project.submissions_dir / "tiny_a.json").read_text())
+    ensemble = json.loads(project.ensemble_path("ensemble").read_text())
+    assert record["members"] == ensemble["members"]
+    assert record["oof_score"] == ensemble["score"]
+    assert (record["name"], record["threshold"], record["folds"], record["num_rows"]) == ("tiny_a", 0.5, [0, 1], 6)
+    assert record["csv_sha256"] == hashlib.sha256(gzip.decompress(path.read_bytes())).hexdigest()
+    assert record["versions"]["numpy"] == np.__version__
+    assert record["git_commit"] is None  # the test's folder is no repository
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts of two photos, so that the six of a scene are in three."""
+    monkeypatch.setattr(submission, "_PART", 2)
+
+
+def list_files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_stopped_and_started_again_the_bytes_are_the_same(
+    make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, dataset = make_ready()
+    expected = write_submission(project, dataset, jobs=2).read_bytes()
+    project.submission_path("tiny_a").unlink()
+    made, write_part = [], submission.write_part
+
+    def stop_at_the_third(path: Path, *args: Any, **fields: Any) -> None:
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        made.append(path.name)
+        write_part(path, *args, **fields)
+
+    monkeypatch.setattr(submission, "write_part", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        write_submission(project, dataset, jobs=1)
+    assert list_files(project.submissions_dir) == ["tiny_a.json"]
+    (project.submissions_dir / ".part-tiny_a.csv.gz").write_bytes(b"left by a kill")
+    made.clear()
+    assert write_submission(project, dataset, jobs=1).read_bytes() == expected
+    assert made == ["00002.part"]
+    assert list_files(project.submissions_dir) == ["tiny_a.csv.gz", "tiny_a.json"]
+    assert not list(project.submission_parts_dir("tiny_a").glob("*.part"))
+    # neither name nor time in the gzip header: flags 0, mtime 0
+    assert expected[3:8] == bytes(5)
+
+
+@pytest.mark.usefixtures("small_parts")
+@pytest.mark.parametrize("damage", ["flipped bit", "truncated", "empty", "other photos", "other maps", "other cut"])
+def test_parts_that_are_damaged_or_of_something_else_are_made_again(
+    make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    project, dataset = make_ready()
+    folder = project.submission_parts_dir("tiny_a")
+    with monkeypatch.context() as patch:
+        patch.setattr(submission, "drop_parts", lambda folder: None)  # as a kill just before would leave it
+        expected = write_submission(project, dataset, jobs=1).read_bytes()
+    (first, second, third), content = sorted(folder.glob("*.part")), (folder / "00001.part").read_bytes()
+    redone = ["00001.part"]
+    if damage == "flipped bit":
+        flip_bit(second, len(content) // 2)
+    elif damage == "truncated":
+        second.write_bytes(content[:-1])
+    elif damage == "empty":
+        second.write_bytes(b"")
+    elif damage == "other photos":
+        second.write_bytes(first.read_bytes())
+    else:
+        redone = [first.name, second.name, third.name]
+        if damage == "other maps":
+            write_maps(project, dataset, "a", fingerprint="f" * 16, seed=7)
+        fields = {"experiments": ("a",), "threshold": 0.3 if damage == "other cut" else 0.5}
+        fit_ensemble(project, dataset, EnsembleConfig(**fields), jobs=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(submission, "find_missing_parts", lambda _, fingerprints: list(range(len(fingerprints))))
+            patch.setattr(submission, "drop_parts", lambda folder: None)
+            anew = write_submission(project, dataset, "anew", jobs=1).read_bytes()
+        assert anew != expected
+        expected = anew
+    made, write_part = [], submission.write_part
+
+    def note(path: Path, *args: Any, **fields: Any) -> None:
+        made.append(path.name)
+        write_part(path, *args, **fields)
+
+    monkeypatch.setattr(submission, "write_part", note)
+    assert write_submission(project, dataset, jobs=1).read_bytes() == expected
+    assert made == redone
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_after_an_upgrade_no_part_is_taken_over(make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch) -> None:
+    project, dataset = make_ready()
+    with monkeypatch.context() as patch:
+        patch.setattr(submission, "drop_parts", lambda folder: None)
+        write_submission(project, dataset, jobs=1)
+    monkeypatch.setattr(submission, "list_versions", lambda: {"unets": "0.0.1"})
+    made, write_part = [], submission.write_part
+
+    def note(path: Path, *args: Any, **fields: Any) -> None:
+        made.append(path.name)
+        write_part(path, *args, **fields)
+
+    monkeypatch.setattr(submission, "write_part", note)
+    write_submission(project, dataset, jobs=1)
+    assert made == ["00000.part", "00001.part", "00002.part"]
+
+
+def test_a_full_disk_leaves_the_old_file_and_what_was_finished(
+    make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, dataset = make_ready()
+    path = write_submission(project, dataset, jobs=1)
+    before, write_bytes = path.read_bytes(), Path.write_bytes
+    monkeypatch.setattr(submission, "_PART", 2)
+    expected = write_submission(project, dataset, "tiny_b", jobs=1).read_bytes()
+
+    def fill_disk(self: Path, content: bytes) -> int:
+        if self.name.endswith("00001.part"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write_bytes(self, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fill_disk)
+        with pytest.raises(OSError, match=r"No space left on device: .*00001\.part"):
+            write_submission(project, dataset, jobs=1)
+    assert path.read_bytes() == before
+    assert "00000.part" in list_files(project.submission_parts_dir("tiny_a"))
+    assert not [name for name in list_files(project.submission_parts_dir("tiny_a")) if name.startswith(".part")]
+    assert write_submission(project, dataset, jobs=1).read_bytes() == expected
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_killed_in_the_middle_it_goes_on_to_the_same_bytes(
+    make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    """Real SIGKILLs. With two jobs the workers outlive their parent for as long as their tasks take."""
+    project, dataset = make_ready(num_test_groups=4, num_views=6)
+    folders = {field.name: str(getattr(project, field.name)) for field in dataclasses.fields(project)}
+    program = f"""
+import time
+from pathlib import Path
+from unets.config import load_dataset
+from unets.submission import submission
+from unets.store.paths import Project
+
+submission._PART, write_part = 2, submission.write_part
+def write_slowly(*args, **fields):  # in this process, so with one job
+    time.sleep(0.1)
+    write_part(*args, **fields)
+submission.write_part = write_slowly
+folders = {folders}
+project = Project(competition=folders.pop("competition"), **{{name: Path(path) for name, path in folders.items()}})
+submission.write_submission(project, load_dataset(project.configs_dir), jobs={jobs})
+"""
+    folder, path = project.submission_parts_dir("tiny_a"), project.submission_path("tiny_a")
+    num_parts = 0
+    for target in (2, 7) if jobs == 1 else (2,):  # starting workers takes seconds
+        process = subprocess.Popen([sys.executable, "-c", program])
+        while len(parts := list(folder.glob("*.part"))) < target and process.poll() is None:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+        assert not path.exists()
+        assert num_parts < len(parts)
+        num_parts = len(parts)
+    assert jobs == 2 or num_parts < 12
+    subprocess.run([sys.executable, "-c", program], check=True)
+    resumed = path.read_bytes()
+    path.unlink()
+    monkeypatch.setattr(submission, "_PART", 2)
+    assert write_submission(project, dataset, jobs=1).read_bytes() == resumed
+
+
+def test_a_second_submission_of_the_name_says_who_is_at_work(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    with hold(project.submission_parts_dir("tiny_a")):
+        with pytest.raises(InputError, match=rf"must be free. Received: .*process {os.getpid()} on"):
+            write_submission(project, dataset, jobs=1)
+        write_submission(project, dataset, "another", jobs=1)
+
+
+def test_maps_of_another_origin_are_refused(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    write_maps(project, dataset, "a", fingerprint="f" * 16)
+    with pytest.raises(InputError, match=r"fingerprint 0123456789abcdef, .* Received: f{16}. Run .* `make ensemble`"):
+        write_submission(project, dataset, jobs=1)
+
+
+def test_other_folds_are_refused(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    lines = project.folds_path.read_text().splitlines()
+    swapped = [line[:-1] + {"0": "1", "1": "0"}[line[-1]] for line in lines[1:]]
+    project.folds_path.write_text("\n".join([lines[0], *swapped]) + "\n")
+    with pytest.raises(InputError, match=r"must be of the folds in .* Run `make ensemble`"):
+        write_submission(project, dataset, jobs=1)
+
+
+def test_missing_or_damaged_maps_are_named(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    first, last = list_shards(project.maps_dir("a", "test"))
+    content = last.read_bytes()
+    last.unlink()
+    with pytest.raises(InputError, match=r"must hold a map of test001_03.* Run `make predict EXP=a`"):
+        write_submission(project, dataset, jobs=1)
+    last.write_bytes(content)
+    flip_bit(first, 200)
+    with pytest.raises(InputError, match=r"00000\.zip must be whole. Received: member test000_01.png is damaged"):
+        write_submission(project, dataset, jobs=2)
+    assert not project.submissions_dir.exists() or not list(project.submissions_dir.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("img,rle_mask\nelse_01.jpg,1 1\n", "must name photos that have maps: .*must hold a map of else_01"),
+        ("img,rle_mask,extra\ntest000_01.jpg,1 1,0\n", "must have the columns"),
+    ],
+)
+def test_a_sample_that_does_not_fit_is_refused(make_ready: MakeReady, text: str, message: str) -> None:
+    project, dataset = make_ready()
+    (project.input_dir / "sample_submission.csv").write_text(text)
+    with pytest.raises(InputError, match=message):
+        write_submission(project, dataset, jobs=1)
+
+
+def test_a_submission_is_found_by_path_by_name_or_as_the_newest(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    with pytest.raises(InputError, match="Run `make submission`"):
+        find_submission(project)
+    first = write_submission(project, dataset, "zzz", jobs=1)
+    newest = write_submission(project, dataset, "aaa", jobs=1)
+    os.utime(first, ns=(10**9, 10**9))
+    assert find_submission(project) == newest
+    assert find_submission(project, "zzz") == find_submission(project, str(first)) == first
+    with pytest.raises(InputError, match=r"`SUBMISSION` must be .* Received: none_such, which"):
+        find_submission(project, "none_such")
+
+
+def test_no_stage_after_the_net_loads_a_network_library() -> None:
+    modules = "submission.submission, store.parts, ensemble.ensemble, ensemble.oof, submission.check, prediction.maps"
+    imports = "; ".join(f"import unets.{module}" for module in modules.split(", "))
+    code = f"import sys; {imports}; print({{'keras', 'tensorflow', 'jax'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("classes", [("car",), ("cat", "dog")])
+def test_without_a_sample_submission_each_photo_and_class_has_a_row(make_ready: MakeReady, classes: Any) -> None:
+    project, dataset = make_ready(classes=classes, mask_format="png")
+    with_sample = read_rle_csv(write_submission(project, dataset, "with", jobs=1), dataset)
+    dataset = dataset.model_copy(update={"sample_submission": None, "size_hw": None})
+    (project.input_dir / "sample_submission.csv").unlink()
+    path = write_submission(project, dataset, "without", jobs=1)
+    assert read_rle_csv(path, dataset) == with_sample
+    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
+    assert lines[0] == ("img,rle_mask" if len(classes) == 1 else "img,class,rle_mask")
+    assert len(lines) == 1 + len(with_sample) * len(classes)
+    path.write_bytes(gzip.compress("\n".join(lines[:-1]).encode()))
+    photos = load_catalog(dataset, project.input_dir).test
+    with pytest.raises(InputError, match=rf"{lines[-1].split(',')[0]}.* has no row"):
+        check_submission(path, None, dataset, photos=photos, jobs=1)
+
+
+def test_without_test_photos_there_is_nothing_to_submit(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    shutil.rmtree(project.input_dir / "test")
+    dataset = dataset.model_copy(update={"test_photos": None})
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)), jobs=1)  # out-of-fold maps are enough
+    with pytest.raises(InputError, match="`test_photos` must be declared for a submission"):
+        write_submission(project, dataset, jobs=1)

@@ -1,0 +1,140 @@
+"""A tiny competition whose maps are made from its true masks, so that no net is needed."""
+
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from unets.config import DatasetConfig, load_dataset
+from unets.data.geometry import cover
+from unets.data.rle import decode_rle
+from unets.data.samples import read_full_size, read_mask
+from unets.dataset.catalog import load_catalog, read_rle_csv
+from unets.dataset.folds import read_folds, write_folds
+from unets.prediction.maps import encode_map, split_shards, write_shard
+from unets.store.paths import Project
+
+FINGERPRINT = "0123456789abcdef"
+# Options of a competition whose every pixel is of a class: a map is not cut, the most probable class is taken.
+NO_BACKGROUND: dict[str, Any] = {
+    "classes": ("ground", "car"),
+    "mask_values": (0, 2),
+    "background_values": (),
+    "mask_format": "png",
+    "with_csv": False,
+    "csv_class_column": "class",
+}
+
+
+@pytest.fixture
+def make_scene(make_competition: Callable[..., Project]) -> Callable[..., tuple[Project, DatasetConfig]]:
+    """A competition with folds and, for each experiment, out-of-fold and test maps."""
+
+    def make(*, experiments: Iterable[str] = ("a",), **options: Any) -> tuple[Project, DatasetConfig]:
+        project = make_competition(**options)
+        dataset = load_dataset(project.configs_dir)
+        write_folds(project, load_catalog(dataset, project.input_dir), jobs=1)
+        for seed, experiment in enumerate(experiments):
+            write_maps(project, dataset, experiment, seed=seed)
+        return project, dataset
+
+    return make
+
+
+def write_maps(
+    project: Project,
+    dataset: DatasetConfig,
+    experiment: str,
+    *,
+    seed: int = 0,
+    fingerprint: str = FINGERPRINT,
+    size_hw: tuple[int, int] = (32, 48),
+    kinds: Iterable[str] = ("oof", "oof_first_view", "test"),
+    shard_size: int = 5,
+    shift: float | Callable[[str], float] = 0.0,
+    noise: float = 30.0,
+    speck: bool = False,
+    folds: Iterable[int] | None = None,
+) -> None:
+    """Writes maps: the mask's coverage, blurred, with noise that is twice as strong in the first view alone.
+
+    Args:
+        project: the folders.
+        dataset: its classes are those of the maps.
+        experiment: its name; maps that it has are replaced.
+        seed: of the noise.
+        fingerprint: of the maps.
+        size_hw: (height, width) of the maps.
+        kinds: of maps.
+        shard_size: photos a shard.
+        shift: levels added everywhere, to all or by id.
+        noise: its standard deviation, in levels.
+        speck: whether each map has a few wrong pixels in its lower left corner.
+        folds: whose out-of-fold maps to write; None is all.
+    """
+    catalog = load_catalog(dataset, project.input_dir)
+    fold_of = read_folds(project.folds_path, catalog)
+    get_shift = shift if callable(shift) else lambda _: shift
+    true_test = read_rle_csv(project.input_dir / "truth" / "test_masks.csv", dataset)
+    for kind in kinds:
+        shutil.rmtree(project.maps_dir(experiment, kind), ignore_errors=True)
+        samples = catalog.test if kind == "test" else catalog.train
+        if kind != "test" and folds is not None:
+            samples = tuple(sample for sample in samples if fold_of[sample.id] in folds)
+        masks: dict[str, npt.NDArray[np.uint8]] = {}
+        for sample in samples:
+            if kind != "test":
+                masks[sample.id] = read_mask(sample, dataset)
+                continue
+            full_hw = read_full_size(sample, dataset)
+            masks[sample.id] = np.zeros(full_hw, dtype=np.uint8)
+            for index, rle in enumerate(true_test[sample.id], start=1):
+                masks[sample.id][decode_rle(rle, full_hw, dataset.rle_order) > 0] = index
+        strength = 2 * noise if kind == "oof_first_view" else noise
+        for index, ids in enumerate(split_shards(list(masks), shard_size)):
+            write_shard(
+                project.maps_dir(experiment, kind),
+                index,
+                fingerprint=fingerprint,
+                classes=dataset.classes,
+                maps=(
+                    (
+                        id_,
+                        encode_map(
+                            _blur(masks[id_], dataset, size_hw, strength, get_shift(id_), speck, [seed, *id_.encode()])
+                        ),
+                    )
+                    for id_ in ids
+                ),
+            )
+
+
+def flip_bit(path: Path, position: int) -> None:
+    """Damages one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0x10
+    path.write_bytes(content)
+
+
+def _blur(
+    mask_hw: npt.NDArray[np.uint8],
+    dataset: DatasetConfig,
+    size_hw: tuple[int, int],
+    noise: float,
+    shift: float,
+    speck: bool,
+    seed: list[int],
+) -> npt.NDArray[np.uint8]:
+    rng = np.random.default_rng(seed)
+    layers = []
+    for layer in np.moveaxis(cover(mask_hw, len(dataset.classes), size_hw), -1, 0):
+        blurred = cv2.GaussianBlur(layer.astype(np.float32), (0, 0), 1.0)
+        layers.append(blurred + shift + rng.normal(0, noise, size_hw))
+        if speck:
+            layers[-1][-4:, :4] = 255
+    return np.clip(np.stack(layers, axis=-1), 0, 255).astype(np.uint8)

@@ -1,0 +1,424 @@
+"""A real scheduler and two real workers on loopback; a worker is a process under a nanny that starts it again."""
+
+import importlib
+import logging
+import os
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from functools import partial
+from itertools import count, islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests import ROOT
+from tests.trained_competition import write_maps
+from unets import cli
+from unets.config import EnsembleConfig, load_dataset
+from unets.dataset.catalog import load_catalog
+from unets.dataset.folds import write_folds
+from unets.ensemble.ensemble import fit_ensemble
+from unets.errors import InputError
+from unets.pages.screen.screening import screen_test
+from unets.store.paths import Project
+from unets.studio.competition import write_competition
+from unets.submission.submission import write_submission
+from unets.workers import cluster
+from unets.workers.cluster import find_cluster, use_cluster
+from unets.workers.devices import Task, train_on_worker
+from unets.workers.pool import run_tasks
+
+if os.environ.get("CI"):  # there nothing may be left out silently
+    importlib.import_module("distributed")
+else:
+    pytest.importorskip("distributed")
+HOST = os.uname().nodename
+Use = Callable[[], AbstractContextManager[None]]
+
+
+def launch(stack: ExitStack, folder: Path, *arguments: str, source: Path = ROOT / "src") -> None:
+    """Starts a command of Dask's, with a log in `folder`, which ends with `stack`; `source` holds the package."""
+    paths = os.pathsep.join([str(source), str(ROOT / "tests")])
+    # A task may cost one worker, not three: the test of the second stays short.
+    environment = os.environ | {"PYTHONPATH": paths, "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1"}
+    command = [sys.executable, "-m", "dask", *arguments, "--host", "127.0.0.1", "--no-dashboard"]
+    with (folder / f"{arguments[0]}.log").open("a") as log:
+        options = {"cwd": folder, "env": environment, "stdout": log, "stderr": log}
+        process = subprocess.Popen(command, start_new_session=True, **options)
+    stack.callback(process.wait)
+    stack.callback(os.killpg, process.pid, signal.SIGKILL)  # with those of a nanny; asked to end, they take seconds
+
+
+def launch_scheduler(stack: ExitStack, folder: Path) -> str:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = str(free.getsockname()[1])
+    launch(stack, folder, "scheduler", "--port", port)
+    return f"tcp://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("cluster")
+    with ExitStack() as stack:
+        address = launch_scheduler(stack, folder)
+        launch(stack, folder, "worker", address, "--nthreads", "1", "--nworkers", "2", "--resources", "GPU=1")
+        yield address
+
+
+@pytest.fixture
+def use(address: str, tmp_path: Path) -> Use:
+    return lambda: use_cluster(address, input_dir=tmp_path / "input", models_dir=tmp_path / "models")
+
+
+def square(number: int) -> int:
+    time.sleep(0.01 * (number % 3))
+    return number * number
+
+
+def note(folder: Path, number: int) -> int:
+    """Leaves a line that it was here, waits, and returns the process."""
+    with (folder / "ran.txt").open("a") as file:
+        file.write(f"{number}\n")
+    time.sleep(0.1)
+    return os.getpid()
+
+
+def note_process(number: int) -> int:
+    return os.getpid()
+
+
+def fail(number: int) -> int:
+    if number == 3:
+        raise InputError("photo 3 must be whole. Received: half of it")
+    if number == 13:
+        raise OSError(28, "No space left on device", "/shared/13.png")
+    if number == 23:
+        raise ZeroDivisionError("of ours")
+    return number
+
+
+def end(number: int) -> int:
+    os._exit(1)
+
+
+def make_shards_with_a_kill(noted: Path, *arguments: Any) -> None:
+    """Makes a run of shards; the first worker that has written one of out-of-fold maps notes it, and is killed."""
+    from unets.prediction import stream  # loads Keras, which no other test's workers need
+
+    write_shard = stream.write_shard
+
+    def write(folder: Path, *others: Any, **fields: Any) -> Path:
+        path = write_shard(folder, *others, **fields)
+        if folder.name == "oof" and not noted.exists():
+            noted.write_text(f"{path} {path.stat().st_mtime_ns}")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return path
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "write_shard", write)
+        stream.make_shards(*arguments)
+
+
+def test_results_come_in_order_and_tasks_are_drawn_a_little_ahead(use: Use) -> None:
+    drawn = []
+
+    def draw() -> Iterator[int]:
+        for number in range(60):
+            drawn.append(number)
+            yield number
+
+    with use():
+        assert find_cluster() is not None
+        results = run_tasks(square, draw(), what="square", total=60)
+        assert next(results) == 0
+        assert len(drawn) <= 8  # 4 a thread
+        assert list(results) == [number * number for number in range(1, 60)]
+        assert list(run_tasks(square, [], what="square")) == []
+        here = run_tasks(lambda _: os.getpid(), range(3), what="shared memory", threads=True)
+        assert set(here) == {os.getpid()}
+    assert find_cluster() is None
+
+
+def test_a_killed_worker_costs_its_tasks_alone(use: Use, tmp_path: Path) -> None:
+    pids = []
+    with use():
+        for pid in run_tasks(partial(note, tmp_path), range(24), what="note"):
+            pids.append(pid)
+            if len(pids) == 6:
+                os.kill(pid, signal.SIGKILL)
+    assert len(pids) == 24
+    times = Counter(map(int, (tmp_path / "ran.txt").read_text().split()))
+    assert set(times) == set(range(24))
+    assert all(times[number] == 1 for number in range(6)), "what was taken is not done again"
+    # Of the 8 under way or waiting to be taken, those that the dead worker had.
+    assert sum(times.values()) - 24 <= 8 and max(times.values()) <= 2
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "message"),
+    [
+        (3, InputError, rf"{HOST}: photo 3 must be whole\. Received: half of it"),
+        (13, OSError, rf"No space left on device on {HOST}: '/shared/13.png'"),
+        (23, RuntimeError, rf"a task failed on {HOST}:\n[\s\S]*ZeroDivisionError: of ours"),
+    ],
+)
+def test_a_task_s_own_error_stops_it_and_names_the_host(
+    use: Use, number: int, kind: type[Exception], message: str
+) -> None:
+    done = list[int]()
+    with use(), pytest.raises(kind, match=message):
+        done += run_tasks(fail, range(number - 2, 1000), what="fail")
+    assert done == [number - 2, number - 1]
+
+
+TRAIN = """
+import os, pathlib, sys
+from unets.workers.devices import follow_parent
+assert follow_parent()
+folder, given = pathlib.Path(sys.argv[1]), dict(zip(sys.argv[2::2], sys.argv[3::2]))  # the last one counts
+assert given["--cluster"] == "", "it would send itself back"
+fold, exp = given["--fold"], given["--exp"]
+if fold == "3":
+    sys.exit(print("error: `EXP` must train. Received: " + exp, file=sys.stderr) or 1)
+(folder / f"{exp}_{fold}").touch()
+"""
+
+
+def test_folds_are_trained_by_workers_with_a_gpu_which_then_start_anew(use: Use, tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text(TRAIN)
+    train = partial(train_on_worker, [str(tmp_path / "train.py"), str(tmp_path), "--cluster", "tcp://scheduler"])
+    with use():
+        before = set(run_tasks(note_process, range(8), what="before"))
+        tasks = [Task(experiment="unet_a", fold=fold) for fold in range(2)]
+        assert list(run_tasks(train, tasks, what="train", on_gpu=True)) == [None] * 2
+        with pytest.raises(InputError, match=rf"{HOST}: unet_b fold 3: 'EXP' must train\. Received: unet_b"):
+            list(run_tasks(train, [Task(experiment="unet_b", fold=3)], what="train", on_gpu=True))
+    assert sorted(path.name for path in tmp_path.glob("unet_*")) == ["unet_a_0", "unet_a_1"]
+    with use():
+        assert not before & set(run_tasks(note_process, range(8), what="after"))
+
+
+def test_a_task_that_kills_its_workers_ends_it(use: Use) -> None:
+    """joblib's own backend waits for ever here."""
+    with use(), pytest.raises(InputError, match=r"must leave its worker alive\. Received: 2 workers died of one"):
+        list(run_tasks(end, [0], what="end"))
+
+
+def test_rendering_gives_the_same_bytes(use: Use, tmp_path: Path) -> None:
+    def read_all(out: Path) -> dict[str, bytes]:
+        return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+
+    write_competition(tmp_path / "here", 1, 0, 7, jobs=1, size_hw=(64, 96))
+    with use():
+        write_competition(tmp_path / "there", 1, 0, 7, size_hw=(64, 96))
+    assert read_all(tmp_path / "there") == read_all(tmp_path / "here")
+
+
+def test_checks_submission_and_screen_give_the_same_bytes(
+    address: str, make_competition: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_competition(num_groups=4, num_views=20)
+    root = project.input_dir.parent
+    monkeypatch.chdir(root)  # workers stand elsewhere
+
+    def run(*arguments: str) -> None:
+        script = str(ROOT / "scripts" / "01_check_data.py")
+        monkeypatch.setattr(sys, "argv", [script, "--competition", "tiny", "--input", "input", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(script, run_name="__main__")
+        assert ended.value.code == 0
+
+    logger = logging.getLogger("unets")
+    before = logger.handlers[:], logger.level, logger.propagate
+    run("--jobs", "1")
+    checked = project.checked_path.read_bytes()
+    project.checked_path.unlink()
+    run("--cluster", address)
+    assert project.checked_path.read_bytes() == checked
+    logger.handlers[:], logger.level, logger.propagate = before
+
+    dataset = load_dataset(project.configs_dir)
+    write_folds(project, load_catalog(dataset, project.input_dir), jobs=1)
+    write_maps(project, dataset, "a")
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)), jobs=1)
+    here = write_submission(project, dataset, "here", jobs=1).read_bytes()
+    figures = screen_test(project, dataset, jobs=1).csv_path.read_bytes()
+    with use_cluster(address, input_dir=project.input_dir, models_dir=project.models_dir):
+        assert write_submission(project, dataset, "there").read_bytes() == here
+        assert screen_test(project, dataset).csv_path.read_bytes() == figures
+
+
+@pytest.mark.slow
+def test_prediction_with_a_kill_gives_the_same_bytes(
+    make_competition: Callable[..., Project],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Of two workers one predicts; it is killed after its first shard, and makes the others once it is back."""
+    from tests.prediction.test_predict import Scene
+    from unets.prediction import stream
+
+    project = make_competition()
+    catalog = load_catalog(load_dataset(project.configs_dir), project.input_dir)
+    scene = Scene(project=project, catalog=catalog, folds=write_folds(project, catalog, jobs=1))
+    for fold in (0, 1):
+        scene.plant(fold)
+    scene.predict(shard_size=4)
+    here = {path: content for path, (_, content) in scene.list_shards().items()}
+    # 12 photos a fold, mean and first view apart, and 8 test photos: 3 + 3 shards twice, and 2.
+    assert len(here) == 14
+    for path in here:
+        path.unlink()
+    monkeypatch.setattr(stream, "_RUNS", 1)  # all shards of a fold are one task
+    monkeypatch.setattr(stream, "make_shards", partial(make_shards_with_a_kill, tmp_path / "noted"))
+    monkeypatch.setattr(cluster, "_PATIENCE_SECONDS", 0.1)
+    with ExitStack() as stack:
+        address = launch_scheduler(stack, tmp_path)
+        launch(stack, tmp_path, "worker", address, "--nthreads", "1", "--resources", "GPU=1")
+        launch(stack, tmp_path, "worker", address, "--nthreads", "1", "--no-nanny")
+        stack.enter_context(use_cluster(address, input_dir=project.input_dir, models_dir=project.models_dir))
+        while not has_gpu():
+            time.sleep(0.05)
+        scene.predict(shard_size=4)
+    assert {path: content for path, (_, content) in scene.list_shards().items()} == here
+    path, changed = (tmp_path / "noted").read_text().rsplit(" ", 1)
+    assert Path(path).stat().st_mtime_ns == int(changed), "what was whole is not made again"
+    assert "no worker with a GPU (--resources GPU=1) is left; waiting for one" in caplog.text
+    assert not list(project.models_dir.rglob(".cluster-*"))
+
+
+def has_gpu() -> bool:
+    """Tells whether the worker with a GPU has joined: the other one may be the first."""
+    there = find_cluster()
+    assert there is not None
+    return bool(there._find_gpus())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("list_versions", lambda: {"numpy": "0"}, rf"{HOST} must have numpy 0, as we have. Received: \d"),
+        ("hash_file", lambda _: "0", rf"{HOST} must have our code; .* Received: other files"),
+    ],
+)
+def test_a_worker_that_differs_is_refused(
+    use: Use, name: str, value: Any, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, name, value)
+    with use(), pytest.raises(InputError, match=message):
+        list(run_tasks(square, [1], what="square"))
+
+
+def test_a_worker_that_joins_later_is_compared_before_its_first_task(address: str, use: Use, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "src", tmp_path / "src")
+    with (tmp_path / "src" / "unets" / "rle.py").open("a") as file:
+        file.write("# edited\n")
+    pids = set()
+    with ExitStack() as stack, use():
+        results = run_tasks(partial(note, tmp_path), count(), what="note")
+        pids.add(next(results))
+        launch(stack, tmp_path, "worker", address, "--nthreads", "1", "--no-nanny", source=tmp_path / "src")
+        with pytest.raises(InputError, match=f"{HOST} must have our code; .* Received: other files"):
+            pids.update(islice(results, 1000))
+    assert len(pids) <= 2  # those that were there
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        ({"precision": "mixed_float16"}, "tensorflow in mixed_float16 with XLA"),
+        ({"uses_xla": False}, "tensorflow in mixed_bfloat16"),
+        ({"backend": "jax"}, "jax in mixed_bfloat16 with XLA"),
+    ],
+)
+def test_workers_that_compute_in_two_ways_are_refused(
+    other: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without machines, which are all alike here: when they are counted, and at the task of one that joins later."""
+    ours = cluster._Choices(host="a", backend="tensorflow", precision="mixed_bfloat16", uses_xla=True)
+    found: dict[str, Any] = {"tcp://a:1": ours, "tcp://b:2": replace(ours, host="b", **other)}
+    message = rf"in one way.* Received: tensorflow in mixed_bfloat16 with XLA on a, {words} on b$"
+
+    def run(function: Callable[[], Any], workers: list[str], on_error: str) -> dict[str, Any]:
+        is_backend = function is cluster._find_backend
+        return {address: function() if is_backend else found[address] for address in workers}
+
+    workers = {address: {"resources": {"GPU": 1.0}} for address in found} | {"tcp://c:3": {"resources": {}}}
+    there = cluster.Cluster("tcp://scheduler:8786", tmp_path, tmp_path)
+    there._client = SimpleNamespace(scheduler_info=lambda n_workers: {"workers": workers}, run=run)
+    with pytest.raises(InputError, match=message):
+        there.count_gpus()
+    for found["tcp://b:2"] in (replace(ours, host="b"), OSError("it has left")):
+        assert there.count_gpus() == 2
+    found["tcp://b:2"] = InputError("b must load tensorflow. Received: no driver")
+    with pytest.raises(InputError, match="b must load tensorflow"):
+        there.count_gpus()
+
+    monkeypatch.setattr(cluster, "_find_choices", lambda: replace(ours, host="b", **other))
+    source, versions = cluster._describe_package()
+    folders = ((str(tmp_path), "input"),)  # of this test alone: what a worker found is kept
+    terms = cluster._Terms(source=source, versions=versions, folders=folders, choices=ours)
+    outcome = cluster._run_there(end, terms, 0)  # which would end this process
+    with pytest.raises(InputError, match=message):
+        cluster._take(outcome)
+    assert cluster._run_there(square, replace(terms, choices=None), 3).result == 9  # nets need that alone
+
+
+def test_a_folder_of_one_name_but_another_content_is_refused(address: str, tmp_path: Path) -> None:
+    """What /proc/self/fd/777 is, each process has for itself."""
+    folder = os.open(tmp_path, os.O_RDONLY)
+    os.dup2(folder, 777)
+    path = Path("/proc/self/fd/777")
+    try:
+        with (
+            use_cluster(address, input_dir=tmp_path, models_dir=path),
+            pytest.raises(InputError, match=f"{HOST} must see the folder {path} that we see"),
+        ):
+            list(run_tasks(square, [1], what="square"))
+    finally:
+        os.close(folder)
+        os.close(777)
+    assert not list(tmp_path.iterdir())
+
+
+def test_nobody_there_and_no_dask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 0.2)
+    with use_cluster("tcp://127.0.0.1:9", input_dir=tmp_path, models_dir=tmp_path):
+        with pytest.raises(InputError, match=r"`CLUSTER` must be the address of .* Received: tcp://127.0.0.1:9 \("):
+            list(run_tasks(square, [1], what="square"))
+        monkeypatch.setitem(sys.modules, "distributed", None)
+        with pytest.raises(InputError, match=r"pip install -r requirements-cluster.txt. Received: tcp://127.0.0.1:9"):
+            list(run_tasks(square, [1], what="square"))
+
+
+def test_workers_without_a_gpu_train_nothing(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_GPU", "TPU")
+    with use(), pytest.raises(InputError, match=r"`CLUSTER` must have workers that train and predict, one a GPU"):
+        list(run_tasks(note_process, [0], what="train", on_gpu=True))
+
+
+def test_workers_of_another_backend_train_nothing(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    with use(), pytest.raises(InputError, match=r"must be started with KERAS_BACKEND=torch. Received: \w+"):
+        list(run_tasks(note_process, [0], what="train", on_gpu=True))
+
+
+def test_a_stage_that_has_no_tasks_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    seen = list[cli.Stage]()
+    with pytest.raises(SystemExit) as ended:
+        cli.run(seen.append, cli.build_parser(""), ["--cluster", "tcp://127.0.0.1:9"])
+    assert ended.value.code == 0
+    assert seen[0].project.models_dir == tmp_path / "models" / "carvana"  # workers stand elsewhere
