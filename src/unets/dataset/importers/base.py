@@ -1,0 +1,65 @@
+"""What every importer returns: samples, the classes, what became of each file, and questions to the user."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+MaskHW = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportedSample:
+    """One image, and where its mask comes from.
+
+    Attributes:
+        id: unique among all samples; the image's path below INPUT without its ending where names repeat.
+        split: `train` has a mask, `test` has none.
+        image: the image's path below INPUT, with `/`; it may lead into a zip (`train.zip/a.jpg`) or to a page of a stack.
+        mask: the mask file's path below INPUT, where that file already is canonical: one 8-bit class index a pixel
+            (0 background, k the k-th class, 255 ignored). Where classes overlap, one file of 0, 1 and 255 a class.
+        draw: makes the mask where no file is canonical; called once, on a worker (so it must be picklable), at import.
+            Returns uint8 (height, width); where classes overlap a tuple of them, one a class.
+        group: what is never split over folds; empty: the image is its own group.
+        view: the camera view, where the data set has them.
+    """
+
+    id: str
+    split: Literal["train", "test"]
+    image: str
+    mask: tuple[str, ...] = ()
+    draw: Callable[[], MaskHW | tuple[MaskHW, ...]] | None = None
+    group: str = ""
+    view: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """Something that the files do not settle; the user answers by editing a field of `dataset.py`."""
+
+    field: str  # of DatasetConfig, as `source.ignore_values`
+    text: str  # what was assumed and why
+    choices: tuple[str, ...] = ()  # what to write instead
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Import:
+    """A data set as an importer reads it.
+
+    Attributes:
+        samples: in the order of their ids.
+        classes: foreground classes, named by the format's own files where they name them.
+        overlapping: whether a pixel may be of several classes.
+        account: what each file of INPUT became: `image`, `mask`, `annotation`, `test image`, or `left out: why`.
+        questions: what the files do not settle.
+        dataset_fields: further fields of DatasetConfig that the files decide: submission, channels, value_range, ...
+    """
+
+    samples: tuple[ImportedSample, ...]
+    classes: tuple[str, ...] = ("object",)
+    overlapping: bool = False
+    account: Mapping[str, str] = field(default_factory=dict)
+    questions: tuple[Question, ...] = ()
+    dataset_fields: Mapping[str, Any] = field(default_factory=dict)
