@@ -17,7 +17,7 @@ class ImportedSample:
     Attributes:
         id: unique among all samples; the image's path below INPUT without its ending where names repeat.
         split: `train` has a mask, `test` has none.
-        image: the image's path below INPUT, with `/`; it may lead into a zip (`train.zip/a.jpg`) or to a page of a stack.
+        image: the image's path below INPUT, with `/`; it may lead into a zip (`train.zip/a.jpg`) or to a stack's page.
         mask: the mask file's path below INPUT, where that file already is canonical: one 8-bit class index a pixel
             (0 background, k the k-th class, 255 ignored). Where classes overlap, one file of 0, 1 and 255 a class.
         draw: makes the mask where no file is canonical; called once, on a worker (so it must be picklable), at import.
