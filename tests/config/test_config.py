@@ -111,7 +111,7 @@ def test_unknown_field(kind: type[Config]) -> None:
         (DatasetConfig, {"csv_image": "a.jpg"}, "`csv_image` must hold `{id}`"),
         (DatasetConfig, {"classes": ("a", "b"), "mask_values": (1, 2)}, "`csv_class_column` must be given"),
         (DatasetConfig, {"classes": ("a", "a"), "mask_values": (1, 2)}, "each once"),
-        (DatasetConfig, {"metric": "dise"}, "`metric` must be one of ['dice', 'iou']"),
+        (DatasetConfig, {"metric": "dise"}, "Input should be 'dice' or 'iou'"),
         (DatasetConfig, {"kaggle": "c/carvana"}, "`kaggle` must be the last word of the competition's address"),
         (DatasetConfig, {"kaggle_files": ("a.zip",)}, "`kaggle_files` must name at least one file, of a competition"),
         (DatasetConfig, {"kaggle": "a", "kaggle_files": ()}, "`kaggle_files` must name at least one file"),

@@ -1,0 +1,54 @@
+"""What all schemas share: frozen fields that know their JSON, refuse what is unknown, and say faults in words."""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from unets.errors import InputError
+
+MIN_SIDE_PX = 32  # the smallest side any net here takes
+MAX_SIDE_PX = 65_535  # the largest side that JPEG has
+SizeHW = tuple[Annotated[int, Field(ge=1, le=MAX_SIDE_PX)], Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def require(holds: bool, field: str, expectation: str, received: object) -> None:
+    """Raises ValueError, which pydantic collects, where a field is not what it must be."""
+    if not holds:
+        raise ValueError(f"`{field}` must {expectation}. Received: {field}={received!r}")
+
+
+class Config(BaseModel):
+    """A frozen set of fields that knows its own JSON and refuses fields that it does not have."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    def to_json(self) -> str:
+        """Returns the fields as JSON, indented, in the order of their definition."""
+        return self.model_dump_json(indent=2)
+
+    @classmethod
+    def from_json(cls, text: str, source: str) -> Self:
+        """Reads what `to_json` wrote.
+
+        Args:
+            text: the JSON.
+            source: where it came from, for the error.
+
+        Raises:
+            InputError: a field is unknown, missing or impossible.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise InputError(f"{source}: {describe(error)}") from error
+
+
+def describe(error: ValidationError) -> str:
+    """Says a validation error in the house's form, one fault a line."""
+    faults = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        faults.append(message if message.startswith("`") else f"`{where}`: {message}. Received: {fault['input']!r}")
+    return "; ".join(faults)

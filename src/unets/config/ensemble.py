@@ -1,0 +1,57 @@
+"""What the final masks are made of: experiments, how their maps are averaged, what is done to the masks."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from unets.config.base import Config, Share, require
+
+_STEPS = {  # in words
+    "blur_px": "map smoothed, sigma {}",
+    "max_hole_px": "holes filled up to {}",
+    "max_components": "largest components kept: {}",
+    "min_area_px": "emptied below {}",
+}
+
+
+class Postprocessing(Config):
+    """What is done to a map and to the mask that is cut from it, in this order; nothing by default."""
+
+    blur_px: Annotated[float, Field(ge=0, le=100)] = (
+        0.0  # sigma of a Gaussian over the map before the cut, full-size pixels
+    )
+    max_hole_px: Annotated[int, Field(ge=0, le=2**31)] | None = (
+        0  # holes of at most this area are filled; None: all, 0: none
+    )
+    max_components: Annotated[int, Field(ge=1, le=65_536)] | None = (
+        None  # largest parts of a class that are kept; None: all
+    )
+    min_area_px: Annotated[int, Field(ge=0, le=2**31)] = 0  # a class with fewer pixels is emptied
+
+    def describe(self) -> str:
+        """Says what is done, in words."""
+        words = [
+            text.format("any size" if value is None else f"{value:g} px" if field != "max_components" else value)
+            for field, text in _STEPS.items()
+            if (value := getattr(self, field)) != type(self).model_fields[field].default
+        ]
+        return ", ".join(words) or "none"
+
+
+class EnsembleConfig(Config):
+    """What the final masks are made of. What is `fit` is kept at its default unless out-of-fold maps prove a gain."""
+
+    experiments: tuple[str, ...]  # names of the experiments averaged
+    averaging: Literal["fit", "probability", "logit"] = "fit"  # of what the mean is taken; default: probability
+    weights: tuple[Annotated[float, Field(ge=0)], ...] | Literal["fit", "equal"] = "fit"  # one each; default: equal
+    threshold: Share | Literal["fit"] = "fit"  # default: 0.5
+    postprocessing: Postprocessing | Literal["fit"] = "fit"  # default: none
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        distinct = bool(self.experiments) and len(set(self.experiments)) == len(self.experiments)
+        require(distinct, "experiments", "name at least one experiment, each once", self.experiments)
+        if not isinstance(self.weights, str):
+            fits = len(self.weights) == len(self.experiments) and sum(self.weights) > 0
+            require(fits, "weights", f"hold one weight for each of {self.experiments}, not all 0", self.weights)
+        return self

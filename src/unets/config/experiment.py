@@ -1,0 +1,248 @@
+"""What an experiment is: what is fed, which net, how it is trained, how it predicts."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from unets.config.base import MIN_SIDE_PX, Config, Share, SizeHW, require
+
+EncoderName = Literal[
+    "unet", "efficientnet_lite0", "vgg16", "resnet50v2", "mobilenetv2", "efficientnetv2b0", "convnexttiny"
+]
+LossName = Literal["bce", "dice", "bce_dice", "bce_log_dice", "border_bce", "border_bce_dice", "focal", "lovasz"]
+OptimizerName = Literal["AdamW", "Adam", "Nadam", "Adamax", "SGD", "RMSprop", "Lion", "Lamb", "Adafactor"]
+ScheduleName = Literal["cosine", "one_cycle", "polynomial", "exponential", "constant"]
+
+
+class AugmentConfig(Config):
+    """Random changes of a training photo; each is drawn anew for every photo and epoch."""
+
+    hflip: Share = 0.5  # probability of a mirror image
+    vflip: Share = 0.0
+    quarter_turns: bool = False  # rotation by 0, 90, 180 or 270 degrees, for data without an upright
+    shift: Share = 0.0625  # largest shift, as a share of the side
+    scale: Share = 0.1  # largest zoom in or out, as a share
+    aspect: Share = 0.05  # largest stretch of one side against the other, as a share
+    rotate_deg: Annotated[float, Field(ge=0, le=180)] = 5.0
+    hue_deg: Annotated[float, Field(ge=0, le=180)] = 10.0  # largest turn of the colour circle
+    saturation: Share = 0.2  # largest change of each of these, as a share
+    brightness: Share = 0.15
+    contrast: Share = 0.15
+    gamma: Share = 0.15
+    grey: Share = 0.05  # probability of losing all colour
+    # Of photos whose colours change: those in which each class draws its own, apart from the background's, by the same
+    # ranges. New paint for every car, where training photos show few.
+    own_colours: Share = 0.0
+    warp_probability: Share = 0.8
+    colour_probability: Share = 0.8
+
+
+class DataConfig(Config):
+    """What the net is fed."""
+
+    size_hw: SizeHW = (640, 959)  # photos are shrunk to this
+    crop_hw: SizeHW | None = None  # training sees random crops of this size; validation and prediction whole photos
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 8  # photos an update of the weights
+    balance: Literal["none", "group", "class"] = "none"  # draw photos so that groups, or classes, are equally frequent
+    pseudo_labels: str | None = None  # a set made by `make pseudo-labels NAME=`: test photos as more training photos
+    targets: Literal["coverage", "threshold"] = "coverage"  # share of each small pixel that is object, or that at 0.5
+    cache: Literal["auto", "none", "ram", "disk"] = "auto"  # decoded photos are kept; auto: ram, else disk, else none
+    augment: AugmentConfig | None = AugmentConfig()  # None: as read
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        require(min(self.size_hw) >= MIN_SIDE_PX, "size_hw", f"be at least {MIN_SIDE_PX} a side", self.size_hw)
+        if self.crop_hw is not None:
+            fits = all(MIN_SIDE_PX <= crop <= side for crop, side in zip(self.crop_hw, self.size_hw, strict=True))
+            require(fits, "crop_hw", f"be {MIN_SIDE_PX} to size_hw={self.size_hw} a side", self.crop_hw)
+        turns = self.augment is not None and self.augment.quarter_turns
+        fed_hw = self.crop_hw or self.size_hw
+        name = "size_hw" if self.crop_hw is None else "crop_hw"
+        require(not turns or fed_hw[0] == fed_hw[1], name, "be square for quarter turns", fed_hw)
+        return self
+
+
+class ModelConfig(Config):
+    """A U-Net (Ronneberger et al. 2015, arXiv 1505.04597); that paper's own is
+    `depth=4, base_filters=64, max_filters=1024, normalization="none", dropout=0.5, upsampling="transpose"`.
+    """
+
+    encoder: EncoderName = "unet"  # unet: the paper's, of `block`s; the others are nets made for classification
+    weights: str = "none"  # of an encoder other than unet: none, imagenet, or the path of a file
+    # Side of the pixel blocks that the finest level works on. Logits are unfolded from channels to pixels after it (and
+    # for the encoder unet, photos folded before it): the costliest levels are left out, the output keeps its size.
+    stride: Literal[1, 2, 4, 8] = 1
+    # A pretrained encoder sees the means of blocks of this side: its costly levels shrink, and what it learned of
+    # things 200 px wide fits those that fill a large photo. Finer levels get a convolution of the photo each.
+    encoder_shrink: Literal[1, 2, 4] = 1
+    depth: Annotated[int, Field(ge=1, le=8)] = 5  # halvings between the finest and the deepest level
+    base_filters: Annotated[int, Field(ge=1, le=4096)] = 32  # channels of the finest level; doubled at each halving
+    max_filters: Annotated[int, Field(ge=1, le=16_384)] = 512  # doubling stops here
+    block: Literal["plain", "residual", "separable"] = "plain"  # what a level is made of
+    normalization: Literal["none", "batch", "group"] = "batch"
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the deepest level's channels that is dropped
+    bottleneck: Literal["plain", "dilated"] = "plain"  # dilated: a cascade of rates 1 to 32 at the deepest level
+    upsampling: Literal["bilinear", "nearest", "transpose"] = "bilinear"
+    deep_supervision: Annotated[int, Field(ge=0, le=4)] = 0  # coarser levels that predict too while training
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.encoder == "unet":
+            require(self.weights == "none", "weights", "be none for the encoder unet", self.weights)
+            require(self.encoder_shrink == 1, "encoder_shrink", "be 1 for the encoder unet", self.encoder_shrink)
+        else:
+            halvings = self.depth + self.stride.bit_length() - self.encoder_shrink.bit_length()
+            require(
+                halvings <= 5,
+                "depth",
+                f"be at most {5 - halvings + self.depth} for {self.encoder}: it halves 5 times",
+                self.depth,
+            )
+        require(
+            self.deep_supervision < self.depth,
+            "deep_supervision",
+            f"be below depth={self.depth}",
+            self.deep_supervision,
+        )
+        return self
+
+
+class TrainingConfig(Config):
+    """How the net is trained; as it stands, with AdamW, linear warm-up, cosine decay to zero."""
+
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 50
+    loss: LossName = "bce_dice"
+    loss_args: dict[str, float] = Field(default_factory=dict)  # arguments of the loss, as {"gamma": 2}
+    optimizer: OptimizerName = "AdamW"  # a class of keras.optimizers
+    optimizer_args: dict[str, float | bool] = Field(
+        default_factory=dict
+    )  # its arguments beyond those below, as {"beta_2": 0.99}
+    schedule: ScheduleName = "cosine"  # of the learning rate, after the warm-up; one_cycle rises by itself
+    schedule_args: dict[str, float | bool] = Field(default_factory=dict)  # as {"power": 0.9}
+    learning_rate: Annotated[float, Field(gt=0, le=100)] = 1e-3  # peak
+    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    encoder_rate: Share = 1.0  # learning rate of a pretrained encoder, as a share of the others'
+    # At the start, during which a pretrained encoder's weights stand still. Its batch statistics go on adapting, unless
+    # it is all epochs: then they stand still too, and the backward pass through it is saved.
+    frozen_epochs: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=100)] = 1e-4
+    clip_norm: Annotated[float, Field(gt=0)] | None = None  # longest gradient, over all weights together
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # momentum of the mean over steps that predicts
+    average: Literal["none", "last", "best"] = "none"  # checkpoints whose mean predicts, if it validates better
+    average_epochs: Annotated[int, Field(ge=2, le=1000)] = 5  # how many of them
+    start_from: str | None = None  # an experiment of the same folds, whose weights are the first ones
+    # Photos a step, a divisor of `batch_size`: gradients are added up until a whole batch is seen. None: all at once.
+    # BATCH= sets it for a machine; it decides nothing but memory (and what batch normalization averages over).
+    micro_batch: Annotated[int, Field(ge=1, le=4096)] | None = None
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"  # auto: mixed where it is faster
+    patience: Annotated[int, Field(ge=1, le=100_000)] | None = (
+        None  # epochs without a better validation Dice before stopping
+    )
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
+    # Threads do not decide the order in which numbers are added up: at some cost, a run that is killed and goes on has
+    # the same bits on a GPU too (there it is untried). On CPUs it was found to have them without.
+    deterministic: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for field in ("warmup_epochs", "frozen_epochs"):
+            require(
+                getattr(self, field) <= self.epochs, field, f"be at most epochs={self.epochs}", getattr(self, field)
+            )
+        require(
+            self.warmup_epochs < self.epochs,
+            "warmup_epochs",
+            f"be below epochs={self.epochs}; 0 leaves it out",
+            self.warmup_epochs,
+        )
+        require(
+            self.average == "none" or self.average_epochs <= self.epochs,
+            "average_epochs",
+            f"be at most epochs={self.epochs}",
+            self.average_epochs,
+        )
+        return self
+
+
+class PredictionConfig(Config):
+    """How maps are made."""
+
+    views: tuple[Literal["identity", "hflip", "vflip", "hvflip"], ...] = ("identity", "hflip")  # averaged
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 8
+    shard_size: Annotated[int, Field(ge=1, le=65_536)] = 256  # photos a zip; what a kill can cost
+    tile_hw: SizeHW | None = None  # photos whose activations exceed the memory are predicted in tiles of this size
+    tile_overlap_px: Annotated[int, Field(ge=0, le=32_767)] = 64  # of neighbouring tiles, blended linearly
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        distinct = bool(self.views) and len(set(self.views)) == len(self.views)
+        require(distinct, "views", "name at least one view, each once", self.views)
+        if self.tile_hw is not None:
+            require(min(self.tile_hw) >= MIN_SIDE_PX, "tile_hw", f"be at least {MIN_SIDE_PX} a side", self.tile_hw)
+            require(
+                2 * self.tile_overlap_px <= min(self.tile_hw),
+                "tile_overlap_px",
+                f"be at most half of tile_hw={self.tile_hw}",
+                self.tile_overlap_px,
+            )
+        return self
+
+
+class ExperimentConfig(Config):
+    """One experiment: what is fed, which net, how it is trained, how it predicts."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    prediction: PredictionConfig = PredictionConfig()
+    folds: tuple[Annotated[int, Field(ge=0, lt=100)], ...] | None = (
+        None  # folds that FOLD=all means here; None: every one
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        micro = self.training.micro_batch
+        require(
+            micro is None or self.data.batch_size % micro == 0,
+            "training.micro_batch",
+            f"divide data.batch_size={self.data.batch_size}",
+            micro,
+        )
+        least = MIN_SIDE_PX * self.model.encoder_shrink
+        sizes = {
+            "data.size_hw": self.data.size_hw,
+            "data.crop_hw": self.data.crop_hw,
+            "prediction.tile_hw": self.prediction.tile_hw,
+        }
+        for field, size_hw in sizes.items():
+            fits = size_hw is None or min(size_hw) >= least
+            require(
+                fits, field, f"be at least {least} a side, {MIN_SIDE_PX} for the encoder after its shrinking", size_hw
+            )
+        slow = self.training.frozen_epochs > 0 or self.training.encoder_rate < 1
+        require(
+            not slow or self.model.encoder != "unet",
+            "model.encoder",
+            "be a pretrained one for training.frozen_epochs or training.encoder_rate",
+            self.model.encoder,
+        )
+        is_taught = self.model.weights != "none" or self.training.start_from is not None
+        require(
+            self.training.frozen_epochs == 0 or is_taught,
+            "training.frozen_epochs",
+            "be 0 where the encoder's weights are random: neither model.weights nor training.start_from",
+            self.training.frozen_epochs,
+        )
+        require(
+            self.training.loss != "lovasz" or self.data.targets == "threshold",
+            "data.targets",
+            "be threshold for training.loss=lovasz, which is defined for targets of 0 and 1 alone",
+            self.data.targets,
+        )
+        require(
+            self.training.loss != "lovasz" or self.model.deep_supervision == 0,
+            "model.deep_supervision",
+            "be 0 for training.loss=lovasz: coarser targets are shares, not 0 and 1",
+            self.model.deep_supervision,
+        )
+        return self

@@ -1,0 +1,86 @@
+"""Loads the config files of a competition's folder."""
+
+import runpy
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from unets.config.base import Config, describe
+from unets.config.dataset import DatasetConfig
+from unets.config.ensemble import EnsembleConfig
+from unets.config.experiment import ExperimentConfig
+from unets.errors import InputError
+
+_ENSEMBLE = "ensemble"  # how names of ensembles begin
+ConfigT = TypeVar("ConfigT", bound=Config)
+
+
+def load_dataset(folder: Path) -> DatasetConfig:
+    """Loads `DATASET` from a competition's config folder."""
+    return _load(folder / "dataset.py", "DATASET", DatasetConfig)
+
+
+def load_ensemble(folder: Path, name: str = "ensemble") -> EnsembleConfig:
+    """Loads `ENSEMBLE` from the file of that name, `ensemble` or `ensemble_<...>`, in a competition's config folder.
+
+    Raises:
+        InputError: there is no such file, or it is faulty.
+    """
+    known = list_ensembles(folder)
+    if known and name not in known:
+        words = ", ".join(other.removeprefix(f"{_ENSEMBLE}_") for other in known if other != _ENSEMBLE)
+        raise InputError(
+            f"`ENSEMBLE` must name a file ensemble_<name>.py in {folder}, one of {words or '(none)'}, or be left out. "
+            f"Received: {name.removeprefix(f'{_ENSEMBLE}_')}"
+        )
+    return _load(folder / f"{name}.py", "ENSEMBLE", EnsembleConfig)
+
+
+def is_ensemble(name: str) -> bool:
+    """Tells whether a name is an ensemble's, `ensemble` or `ensemble_<...>`, and so no experiment's."""
+    return name == _ENSEMBLE or name.startswith(f"{_ENSEMBLE}_")
+
+
+def list_ensembles(folder: Path) -> list[str]:
+    """Returns the names of a competition's ensembles, sorted: `ensemble`, `ensemble_<...>`."""
+    return sorted(path.stem for path in folder.glob("*.py") if is_ensemble(path.stem))
+
+
+def load_experiment(folder: Path, name: str) -> ExperimentConfig:
+    """Loads the experiment `name` from a competition's config folder.
+
+    Raises:
+        InputError: there is none of that name, or its file is faulty.
+    """
+    if name not in list_experiments(folder):
+        raise InputError(f"`EXP` must be one of {', '.join(list_experiments(folder))}. Received: {name}")
+    return _load(folder / f"{name}.py", "EXPERIMENT", ExperimentConfig)
+
+
+def list_experiments(folder: Path) -> list[str]:
+    """Returns the names of a competition's experiments, sorted.
+
+    Raises:
+        InputError: the competition has no folder.
+    """
+    if not folder.is_dir():
+        known = sorted(path.name for path in folder.parent.glob("*/") if (path / "dataset.py").exists())
+        raise InputError(
+            f"`COMPETITION` must be one of {', '.join(known) or '(none)'}. Received: {folder.name} ({folder})"
+        )
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem != "dataset" and not is_ensemble(path.stem))
+
+
+def _load(path: Path, variable: str, kind: type[ConfigT]) -> ConfigT:
+    if not path.is_file():
+        raise InputError(f"{path} must exist and define {variable} = {kind.__name__}(...). Received: no such file")
+    try:
+        found: Any = runpy.run_path(str(path)).get(variable)
+    except ValidationError as error:
+        raise InputError(f"{path}: {describe(error)}") from error
+    except Exception as error:  # the file is the user's own code: whatever it raises is about that file
+        raise InputError(f"{path} must run as Python. Received: {type(error).__name__}: {error}") from error
+    if not isinstance(found, kind):
+        raise InputError(f"{path} must define {variable} = {kind.__name__}(...). Received: {type(found).__name__}")
+    return found
