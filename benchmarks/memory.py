@@ -124,8 +124,8 @@ def _measure(case: Case) -> dict[str, Any]:
 
     from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig
     from unets.nets.predictor import Predictor
+    from unets.nets.tta import FLIPS
     from unets.nets.unet import build_unet
-    from unets.nets.views import VIEWS
     from unets.training.learner import build_learner
     from unets.training.memory import measure_machine, measure_prediction, measure_training
 
@@ -155,7 +155,7 @@ def _measure(case: Case) -> dict[str, Any]:
         predicted = memory.measure(case.batch)
     else:
         net = build_unet(experiment.model, size_hw, 1, case.precision)
-        predictor = Predictor([net], [VIEWS["identity"], VIEWS["hflip"]], case.batch)
+        predictor = Predictor([net], [FLIPS["identity"], FLIPS["hflip"]], case.batch)
         for _ in range(_STEPS):
             predictor(photos)
         predicted = measure_prediction(net, 1, is_gpu=is_gpu).measure(2 * case.batch)

@@ -112,12 +112,12 @@ def _measure(config: ModelConfig) -> dict[str, object]:
     from unets.nets.backend import describe_device
     from unets.nets.cost import count_multiply_adds, count_parameters
     from unets.nets.predictor import Predictor
-    from unets.nets.views import VIEWS
+    from unets.nets.tta import FLIPS
     from unets.training.learner import build_learner
 
     experiment = ExperimentConfig(data=DataConfig(size_hw=SIZE_HW), model=config)
     learner = build_learner(experiment, 1, updates_per_epoch=100)
-    predictor = Predictor([learner.net], [VIEWS["identity"]], _BATCH)
+    predictor = Predictor([learner.net], [FLIPS["identity"]], _BATCH)
     rng = np.random.default_rng(0)
     photos = rng.integers(0, 256, (_BATCH, *SIZE_HW, 3), dtype=np.uint8)
     targets = rng.integers(0, 256, (_BATCH, *SIZE_HW, 1), dtype=np.uint8)

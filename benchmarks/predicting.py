@@ -75,12 +75,12 @@ class Stand:
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """What a photo takes with one fold's net and its views, and what follows for all of Carvana's test photos."""
+    """What a photo takes with one fold's net and TTA, and what follows for all of Carvana's test photos."""
 
     size_hw: SizeHW
-    num_views: int  # flips that are averaged
+    num_flips: int  # flips that are averaged
     whole_ms: float  # a photo, from its file to its map in a shard
-    net_ms: float  # a photo, of that the net alone with all its views
+    net_ms: float  # a photo, of that the net alone with all its flips
 
     @property
     def photos_per_second(self) -> float:
@@ -106,7 +106,7 @@ class Pace:
         """Returns what was measured and what follows, for JSON."""
         return {
             "size_hw": self.size_hw,
-            "views": self.num_views,
+            "tta": self.num_flips,
             "whole_ms": self.whole_ms,
             "net_ms": self.net_ms,
             "photos_per_second": self.photos_per_second,
@@ -119,7 +119,7 @@ def format_paces(paces: Sequence[Pace]) -> str:
     """Lays out a line a size."""
     header = [
         "one fold predicts",
-        "views",
+        "tta",
         "ms/photo",
         "of it net",
         "photos/s",
@@ -129,7 +129,7 @@ def format_paces(paces: Sequence[Pace]) -> str:
     lines = [
         [
             f"{pace.size_hw[0]} x {pace.size_hw[1]}",
-            str(pace.num_views),
+            str(pace.num_flips),
             f"{pace.whole_ms:.1f}",
             f"{pace.net_ms:.1f}",
             f"{pace.photos_per_second:.2f}",
@@ -210,7 +210,7 @@ def _measure_net(
     scale, where = 1000 / len(chosen), f"prediction at {size_hw[0]} x {size_hw[1]}"
     pace = Pace(
         size_hw=size_hw,
-        num_views=len(experiment.prediction.views),
+        num_flips=len(experiment.prediction.tta),
         whole_ms=scale * median(rounds["all"]),
         net_ms=scale * median(rounds["net"]),
     )

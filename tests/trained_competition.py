@@ -54,7 +54,7 @@ def write_maps(
     seed: int = 0,
     fingerprint: str = FINGERPRINT,
     size_hw: tuple[int, int] = (32, 48),
-    kinds: Iterable[str] = ("oof", "oof_first_view", "test"),
+    kinds: Iterable[str] = ("oof", "oof_no_tta", "test"),
     shard_size: int = 5,
     shift: float | Callable[[str], float] = 0.0,
     noise: float = 30.0,
@@ -95,7 +95,7 @@ def write_maps(
             masks[sample.id] = np.zeros(full_hw, dtype=np.uint8)
             for index, rle in enumerate(true_test[sample.id], start=1):
                 masks[sample.id][decode_rle(rle, full_hw, dataset.rle_order) > 0] = index
-        strength = 2 * noise if kind == "oof_first_view" else noise
+        strength = 2 * noise if kind == "oof_no_tta" else noise
         for index, ids in enumerate(split_shards(list(masks), shard_size)):
             write_shard(
                 project.maps_dir(experiment, kind),

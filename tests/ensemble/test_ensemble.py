@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.trained_competition import FINGERPRINT, NO_BACKGROUND, flip_bit, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.samples import read_mask
 from unets.dataset.catalog import load_catalog
@@ -25,8 +26,6 @@ from unets.errors import InputError
 from unets.metrics.masks import METRICS, dice
 from unets.prediction.maps import encode_map, open_maps, write_shard
 from unets.store.paths import Project
-
-from .conftest import FINGERPRINT, NO_BACKGROUND, flip_bit, write_maps
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
 PLAIN: dict[str, Any] = {
@@ -64,18 +63,16 @@ def test_scores_are_those_of_making_and_scoring_each_mask(make_scene: MakeScene)
     near = {"abs": 1e-12}
     assert ensemble.score.mean == pytest.approx(score((1, 3), 0.46), **near)
     assert [member.score for member in ensemble.member_scores] == pytest.approx([score((1, 0)), score((0, 1))], **near)
-    assert [member.score_first_view for member in ensemble.member_scores] == pytest.approx(
-        [score((1, 0), kind="oof_first_view"), score((0, 1), kind="oof_first_view")], **near
+    assert [member.score_no_tta for member in ensemble.member_scores] == pytest.approx(
+        [score((1, 0), kind="oof_no_tta"), score((0, 1), kind="oof_no_tta")], **near
     )
     # what each contributes: the whole less the whole without it
     without = [member.gain.mean for member in ensemble.member_scores if member.gain]
     assert without == pytest.approx(
         [score((1, 3), 0.46) - score((0, 1), 0.46), score((1, 3), 0.46) - score((1, 0), 0.46)], **near
     )
-    assert ensemble.gain_of_views is not None
-    assert ensemble.gain_of_views.mean == pytest.approx(
-        score((1, 3), 0.46) - score((1, 3), 0.46, "oof_first_view"), **near
-    )
+    assert ensemble.gain_of_tta is not None
+    assert ensemble.gain_of_tta.mean == pytest.approx(score((1, 3), 0.46) - score((1, 3), 0.46, "oof_no_tta"), **near)
     best = max(member.score for member in ensemble.member_scores)
     assert ensemble.gain_over_best_member.mean == pytest.approx(ensemble.score.mean - best, **near)
     assert ensemble.gain_over_best_member.mean > 0  # noise averages out: the mean of two beats each
@@ -371,7 +368,7 @@ def test_what_nobody_labelled_decides_nothing(make_scene: MakeScene) -> None:
         Image.fromarray(values).save(path)
     config = configure("ab", weights="fit", threshold="fit", averaging="fit")
     judged = fit_ensemble(project, dataset, config, jobs=1)
-    for folder in ("oof", "oof_first_view"):
+    for folder in ("oof", "oof_no_tta"):
         for name in "ab":
             reader = open_maps(project.maps_dir(name, folder))
             maps = {id_: reader.read_map(id_) for id_ in reader.ids}

@@ -50,7 +50,7 @@ EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=SIZE_HW),
     model=ModelConfig(depth=1, base_filters=2, normalization="none"),
     training=TrainingConfig(precision="float32"),
-    prediction=PredictionConfig(batch_size=2, shard_size=3, views=("identity",)),
+    prediction=PredictionConfig(batch_size=2, shard_size=3, tta=("identity",)),
 )
 EXPERIMENT_PY = """from unets.config import ExperimentConfig
 EXPERIMENT = ExperimentConfig.model_validate_json({!r})

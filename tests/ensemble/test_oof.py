@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from tests.trained_competition import write_maps
 from unets.config import DatasetConfig
 from unets.data.samples import read_mask
 from unets.dataset.catalog import load_catalog
@@ -17,22 +18,20 @@ from unets.metrics.masks import dice
 from unets.prediction.maps import from_u8, list_shards, open_maps
 from unets.store.paths import Project
 
-from .conftest import write_maps
-
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
 
 
 def test_each_photo_is_scored_at_full_size(make_scene: MakeScene) -> None:
     project, dataset = make_scene(num_groups=4, num_views=2)
     scores = score_oof(project, dataset, "a", jobs=2)
-    with project.oof_dice_path("a").open() as file:
+    with project.oof_scores_path("a").open() as file:
         rows = list(csv.reader(file))
     catalog = load_catalog(dataset, project.input_dir)
     folds = read_folds(project.folds_path, catalog)
-    assert rows[0] == ["id", "group", "fold", "dice", "dice_first_view"]
+    assert rows[0] == ["id", "group", "fold", "dice", "dice_no_tta"]
     for sample, row, score in zip(catalog.train, rows[1:], scores, strict=True):
         expected = []
-        for kind in ("oof", "oof_first_view"):
+        for kind in ("oof", "oof_no_tta"):
             probs_u8_hwc = open_maps(project.maps_dir("a", kind)).read_map(sample.id)
             mask = to_masks(enlarge_map(from_u8(probs_u8_hwc), (64, 96)), 0.5)
             expected.append(dice(read_mask(sample, dataset), mask))
@@ -41,20 +40,20 @@ def test_each_photo_is_scored_at_full_size(make_scene: MakeScene) -> None:
     assert scores[:, 0].mean() > scores[:, 1].mean() > 0.9
 
 
-def test_without_maps_of_the_first_view_its_column_is_empty(make_scene: MakeScene) -> None:
+def test_without_maps_made_without_tta_their_column_is_empty(make_scene: MakeScene) -> None:
     project, dataset = make_scene(num_groups=2, num_views=2, metric="iou")
-    shutil.rmtree(project.maps_dir("a", "oof_first_view"))
+    shutil.rmtree(project.maps_dir("a", "oof_no_tta"))
     scores = score_oof(project, dataset, "a", jobs=1)
     assert np.isnan(scores[:, 1]).all()
-    lines = project.oof_dice_path("a").read_text().splitlines()
-    assert lines[0] == "id,group,fold,iou,iou_first_view"
+    lines = project.oof_scores_path("a").read_text().splitlines()
+    assert lines[0] == "id,group,fold,iou,iou_no_tta"
     assert all(line.endswith(",") for line in lines[1:])
 
 
 def test_one_fold_alone_is_scored(make_scene: MakeScene) -> None:
     project, dataset = make_scene(num_groups=4, num_views=2)
     assert len(score_oof(project, dataset, "a", folds=[1], jobs=1)) == 4
-    lines = project.oof_dice_path("a").read_text().splitlines()[1:]
+    lines = project.oof_scores_path("a").read_text().splitlines()[1:]
     assert {line.split(",")[2] for line in lines} == {"1"}
 
 

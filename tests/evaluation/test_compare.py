@@ -58,7 +58,7 @@ def write_folds(project: Project, photos: dict[str, tuple[str, str]] = PHOTOS) -
 
 def write_csv(path: Path, scores: dict[str, float], photos: dict[str, tuple[str, str]] = PHOTOS) -> None:
     rows = [f"{id_},{','.join(photos[id_])},{score:.6f},\n" for id_, score in scores.items()]
-    path.write_text("id,group,fold,dice,dice_first_view\n" + "".join(rows))
+    path.write_text("id,group,fold,dice,dice_no_tta\n" + "".join(rows))
 
 
 def write_experiment(project: Project, name: str, scores: dict[str, float]) -> None:
@@ -67,7 +67,7 @@ def write_experiment(project: Project, name: str, scores: dict[str, float]) -> N
         write_json(run_dir / "config.json", {"folds_hash": hash_folds(project.folds_path)})
         write_json(run_dir / "metrics.json", METRICS)
         (run_dir / "best.weights.h5").write_bytes(b"weights")
-    write_csv(project.oof_dice_path(name), scores)
+    write_csv(project.oof_scores_path(name), scores)
 
 
 def write_ensemble(project: Project, scores: dict[str, float], *, name: str = "ensemble") -> None:
@@ -91,7 +91,7 @@ def write_ensemble(project: Project, scores: dict[str, float], *, name: str = "e
         gain_over_start=NOTHING,
         best_member="a",
         gain_over_best_member=NOTHING,
-        gain_of_views=None,
+        gain_of_tta=None,
         member_scores=(),
         trials=(),
         start=Recipe(weights=(0.5, 0.5)),
@@ -145,7 +145,7 @@ def test_the_ten_largest_changes_come_first_ties_by_id(project: Project) -> None
         write_json(project.run_dir(name, 0) / "config.json", {"folds_hash": hash_folds(project.folds_path)})
         # changes of 0, 0.01, -0.01, 0.02, -0.02, ...
         scores = {id_: 0.5 + step * (index + 1 >> 1) * (-1) ** (index + 1) for index, id_ in enumerate(photos)}
-        write_csv(project.oof_dice_path(name), scores, photos)
+        write_csv(project.oof_scores_path(name), scores, photos)
     changes = compare(project, "dice", "a", "b").changes
     assert [change.id for change in changes] == [
         *("p13", "p11", "p12", "p09", "p10", "p07", "p08", "p05", "p06", "p03"),

@@ -54,10 +54,10 @@ def ensemble() -> Ensemble:
         gain_over_start=GAIN,
         best_member="a",
         gain_over_best_member=NOTHING,
-        gain_of_views=GAIN,
+        gain_of_tta=GAIN,
         member_scores=(
-            MemberScore(experiment="a", score=0.985, interval=ALONE, score_first_view=0.984, gain=GAIN),
-            MemberScore(experiment="b", score=0.98, interval=ALONE, score_first_view=None, gain=NOTHING),
+            MemberScore(experiment="a", score=0.985, interval=ALONE, score_no_tta=0.984, gain=GAIN),
+            MemberScore(experiment="b", score=0.98, interval=ALONE, score_no_tta=None, gain=NOTHING),
         ),
         trials=(
             Trial(what="weights", value="0.700 0.300", values_by_part=("0.7 0.3",) * 2, gain=GAIN, is_kept=True),
@@ -83,7 +83,7 @@ def test_it_says_what_each_part_gains_and_costs(project: Project, ensemble: Ense
     assert ["all", "1.0000", "0.99000", "(0.98000", "to", "0.99500)", "2.50"] in cells
     assert ["weights,", "fitted", "0.700", "0.300", *gain, "kept"] in cells
     assert ["threshold", "0.48", *nothing, "left", "out"] in cells
-    assert [*["all", "views,", "over", "the", "first", "alone"], *gain, "as", "predicted"] in cells
+    assert [*["TTA,", "over", "no", "TTA"], *gain, "as", "predicted"] in cells
     assert [*["the", "whole,", "over", "the", "best", "member"], "a", *nothing, "no", "difference", "shown"] in cells
     assert [*["all", "that", "was", "kept"], *gain] in cells
     assert lines[-4].startswith("note: with 4 groups the interval holds the truth in 88 of 100 cases at most")
@@ -98,18 +98,18 @@ def test_what_was_chosen_by_its_gain_is_noted_only_where_something_was(project: 
 
 
 @pytest.mark.parametrize(
-    ("views", "price"),
+    ("flips", "price"),
     [({"a": 2, "b": 2}, "2 x the forward pass"), ({"a": 4, "b": 1}, "1 to 4 x the forward pass"), ({"a": 2}, "")],
 )
-def test_views_have_a_price(project: Project, ensemble: Ensemble, views: dict[str, int], price: str) -> None:
-    for name, count in views.items():
+def test_tta_has_a_price(project: Project, ensemble: Ensemble, flips: dict[str, int], price: str) -> None:
+    for name, count in flips.items():
         names = ("identity", "hflip", "vflip", "hvflip")[:count]
         (project.configs_dir / f"{name}.py").write_text(
             "from unets.config import ExperimentConfig, PredictionConfig\n\n"
-            f"EXPERIMENT = ExperimentConfig(prediction=PredictionConfig(views={names!r}))\n"
+            f"EXPERIMENT = ExperimentConfig(prediction=PredictionConfig(tta={names!r}))\n"
         )
     rows = {row[0]: row[1] for row in tabulate_trials(project, ensemble).rows}
-    assert rows["all views, over the first alone"] == price
+    assert rows["TTA, over no TTA"] == price
 
 
 def test_without_metrics_the_hours_are_unknown(project: Project, ensemble: Ensemble) -> None:
@@ -123,11 +123,11 @@ def test_one_member_and_one_group(project: Project, ensemble: Ensemble) -> None:
             "members": ensemble.members[:1],
             "member_scores": (ensemble.member_scores[0].model_copy(update={"gain": None}),),
             "trials": (),
-            "gain_of_views": None,
+            "gain_of_tta": None,
             "num_groups": 1,
             "num_parts": 1,
         }
     )
     text = render_contributions(project, one)
-    assert "best member" not in text and "all views" not in text
+    assert "best member" not in text and "TTA," not in text
     assert text.endswith("note: with one group there is nothing to judge a fit by: nothing was tried")

@@ -79,10 +79,10 @@ def test_scores_of_one_fold_show_that_fold(make_scene: MakeScene) -> None:
 
 def test_scores_of_other_photos_are_refused(make_scene: MakeScene) -> None:
     project, dataset = make_scene(num_groups=4, num_views=2)
-    with pytest.raises(InputError, match=r"oof_dice.csv must exist"):
+    with pytest.raises(InputError, match=r"oof_scores.csv must exist"):
         open_out_of_fold(project, dataset, "a")
     score_oof(project, dataset, "a", jobs=1)
-    path = project.oof_dice_path("a")
+    path = project.oof_scores_path("a")
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(InputError, match=r"a score of each photo of its folds. .* Run `make predict EXP=a`"):
         open_out_of_fold(project, dataset, "a")

@@ -25,7 +25,7 @@ RECORD = {
     "num_photos": 8,
     "num_groups": 2,
     "oof": {"mean": 0.987654321, "low": 0.98, "high": 0.99},
-    "oof_first_view": {"mean": 0.9871, "low": None, "high": None},
+    "oof_no_tta": {"mean": 0.9871, "low": None, "high": None},
     "cost": {"training_hours": 1.25, "photos": 100, "runs": 2, "devices": ["a CPU, 2 cores"]},
     "command": "make train predict COMPETITION=tiny EXP=unet FOLD=0,1",
     "date": "2026-01-02T03:04:05+00:00",

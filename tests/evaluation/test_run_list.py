@@ -177,8 +177,8 @@ def test_a_run_of_an_older_version_lacks_what_it_lacks(scene: Scene) -> None:
 def test_judgements_are_means_over_photos_with_an_interval_over_groups(scene: Scene) -> None:
     project, dataset = scene
     weights_path = write_run(scene, "a", 0) / "best.weights.h5"
-    path = project.oof_dice_path("a")
-    path.write_text("id,group,fold,dice,dice_first_view\nx,g,0,0.9,\ny,g,0,0.8,0.7\nNA,h,1,0.4,0.2\n")
+    path = project.oof_scores_path("a")
+    path.write_text("id,group,fold,dice,dice_no_tta\nx,g,0,0.9,\ny,g,0,0.8,0.7\nNA,h,1,0.4,0.2\n")
     os.utime(weights_path, ns=(10**18, 10**18))
     (judged,) = list_judgements(project, dataset)
     assert (judged.folds, judged.num_photos, judged.num_groups, judged.remark) == ((0, 1), 3, 2, "")
@@ -208,10 +208,10 @@ def test_judgements_are_means_over_photos_with_an_interval_over_groups(scene: Sc
 def test_a_faulty_csv_is_refused_and_hides_no_other(scene: Scene, text: str) -> None:
     project, dataset = scene
     for name, content in (("a", text), ("b", "id,group,fold,dice\na,g,0,0.5\n")):
-        project.oof_dice_path(name).parent.mkdir()
-        project.oof_dice_path(name).write_text(content)
+        project.oof_scores_path(name).parent.mkdir()
+        project.oof_scores_path(name).write_text(content)
     with pytest.raises(InputError, match=r"must hold at least one row of id,group,fold,dice"):
-        read_scores(project.oof_dice_path("a"), "dice")
+        read_scores(project.oof_scores_path("a"), "dice")
     faulty, whole = list_judgements(project, dataset)
     assert faulty.score is None and "must hold at least one row" in faulty.remark
     assert whole.score is not None and whole.score.mean == 0.5

@@ -97,9 +97,9 @@ def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
             gain_over_start=interval,
             best_member=next(iter(weights)),
             gain_over_best_member=interval,
-            gain_of_views=None,
+            gain_of_tta=None,
             member_scores=tuple(
-                MemberScore(experiment=name, score=0.9, interval=interval, score_first_view=None, gain=None)
+                MemberScore(experiment=name, score=0.9, interval=interval, score_no_tta=None, gain=None)
                 for name in weights
             ),
             trials=(),

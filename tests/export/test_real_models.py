@@ -62,7 +62,7 @@ EXPERIMENTS = {
         data=DataConfig(size_hw=(48, 48)),
         model=ModelConfig(depth=2, base_filters=4, normalization="group", upsampling="nearest", block="residual"),
         training=TrainingConfig(precision="float32"),
-        prediction=PredictionConfig(batch_size=3, shard_size=6, views=("identity", "hflip", "vflip")),
+        prediction=PredictionConfig(batch_size=3, shard_size=6, tta=("identity", "hflip", "vflip")),
     ),
 }
 

@@ -62,7 +62,7 @@ def test_out_of_fold_scores_of_its_folds_are_its_own(plant_run: Plant, models_di
     for fold in (0, 1):
         plant_run(fold=fold)
     rows = ["a,g1,0,0.9,0.8", "b,g2,0,0.7,0.8", "c,g3,1,0.5,0.4"]
-    (models_dir / "unet_a" / "oof_dice.csv").write_text("\n".join(["id,group,fold,dice,dice_first_view", *rows, ""]))
+    (models_dir / "unet_a" / "oof_scores.csv").write_text("\n".join(["id,group,fold,dice,dice_no_tta", *rows, ""]))
     card = open_model(models_dir / "unet_a" / "fold0").card
     assert card.metric == "dice" and card.score is not None and card.score.mean == pytest.approx(0.8)
     whole = open_model(models_dir / "unet_a").card.score
@@ -109,7 +109,7 @@ def test_an_unfinished_run_is_refused(plant_run: Plant) -> None:
 
 def test_runs_of_two_configs_are_no_experiment(plant_run: Plant, models_dir: Path) -> None:
     plant_run(fold=0)
-    changed = EXPERIMENT.model_copy(update={"prediction": PredictionConfig(views=("identity",))})
+    changed = EXPERIMENT.model_copy(update={"prediction": PredictionConfig(tta=("identity",))})
     plant_run(fold=1, experiment=changed)
     with pytest.raises(InputError, match=r"runs of one config. Received: fold 0 and fold 1"):
         open_model(models_dir / "unet_a")

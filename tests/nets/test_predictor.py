@@ -10,11 +10,11 @@ import pytest
 
 from unets.config import ModelConfig
 from unets.nets.predictor import Predictor
+from unets.nets.tta import FLIPS
 from unets.nets.unet import build_unet
-from unets.nets.views import VIEWS
 
 SIZE_HW = (33, 47)
-FLIPS = {"identity": (1, 1), "hflip": (1, -1), "vflip": (-1, 1), "hvflip": (-1, -1)}  # steps along (rows, columns)
+STEPS = {"identity": (1, 1), "hflip": (1, -1), "vflip": (-1, 1), "hvflip": (-1, -1)}  # steps along (rows, columns)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def average_by_hand(
     """Averages probabilities over nets and views, one after the other, in numpy; 0..255, not rounded."""
     maps = []
     for net in nets:
-        for rows, columns in (FLIPS[name] for name in names):
+        for rows, columns in (STEPS[name] for name in names):
             logits = keras.ops.convert_to_numpy(net(photos[:, ::rows, ::columns].copy(), training=False))
             if logits.shape[-1] == 1:
                 probs = 1 / (1 + np.exp(-logits.astype(np.float64)))
@@ -76,7 +76,7 @@ def check_rounded(maps_u8: npt.NDArray[np.uint8], wanted: npt.NDArray[np.float64
 )
 def test_equals_averaging_by_hand(nets: list[keras.Model], num_nets: int, names: tuple[str, ...]) -> None:
     photos = draw_photos(3)
-    predictor = Predictor(nets[:num_nets], [VIEWS[name] for name in names], batch_size=3)
+    predictor = Predictor(nets[:num_nets], [FLIPS[name] for name in names], batch_size=3)
     mean, first = predictor(photos)
     check_rounded(mean, average_by_hand(nets[:num_nets], names, photos))
     check_rounded(first, average_by_hand(nets[:num_nets], names[:1], photos))
@@ -91,7 +91,7 @@ def test_the_nets_see_direction(nets: list[keras.Model]) -> None:
 
 def test_several_classes() -> None:
     pair, photos = [build_random(seed, num_classes=2) for seed in (5, 6)], draw_photos(2)
-    mean, first = Predictor(pair, [VIEWS["identity"], VIEWS["vflip"]], batch_size=2)(photos)
+    mean, first = Predictor(pair, [FLIPS["identity"], FLIPS["vflip"]], batch_size=2)(photos)
     assert mean.shape == (2, *SIZE_HW, 2)
     check_rounded(mean, average_by_hand(pair, ["identity", "vflip"], photos))
     check_rounded(first, average_by_hand(pair, ["identity"], photos))
@@ -99,7 +99,7 @@ def test_several_classes() -> None:
 
 def test_a_smaller_batch_is_filled_and_cut(nets: list[keras.Model]) -> None:
     photos = draw_photos(4)
-    predictor = Predictor(nets[:1], [VIEWS["identity"], VIEWS["hflip"]], batch_size=4)
+    predictor = Predictor(nets[:1], [FLIPS["identity"], FLIPS["hflip"]], batch_size=4)
     whole = predictor(photos)
     for num_photos in (1, 2, 3):
         for maps, wanted in zip(predictor(photos[:num_photos]), whole, strict=True):
@@ -116,12 +116,12 @@ def test_rounding_by_hand() -> None:
         ((-50.0,), [0]),
         ((0.0, np.log(2.0), 0.0), [128, 64]),  # 1/4, 1/2, 1/4: 127.5 goes to the even one, 63.75
     ]:
-        for maps in Predictor([build_constant(*logits)], [VIEWS["identity"]], batch_size=1)(photos):
+        for maps in Predictor([build_constant(*logits)], [FLIPS["identity"]], batch_size=1)(photos):
             np.testing.assert_array_equal(maps, np.broadcast_to(wanted, maps.shape))
 
 
 def test_probabilities_are_averaged_not_logits() -> None:
     # (0.75 + sigmoid(50) = 1) / 2 = 0.875: 223.125; of the logits' mean, 25.5, it would be 255
     pair = [build_constant(np.log(3.0)), build_constant(50.0)]
-    mean, first = Predictor(pair, [VIEWS["identity"]], batch_size=1)(np.zeros((1, 8, 8, 3), dtype=np.uint8))
+    mean, first = Predictor(pair, [FLIPS["identity"]], batch_size=1)(np.zeros((1, 8, 8, 3), dtype=np.uint8))
     assert np.unique(mean).tolist() == np.unique(first).tolist() == [223]

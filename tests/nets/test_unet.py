@@ -14,8 +14,8 @@ from unets.nets import unet
 from unets.nets.blocks import DepthToSpace, ReflectPad, SpaceToDepth
 from unets.nets.encoders import find_encoder
 from unets.nets.predictor import Predictor
+from unets.nets.tta import FLIPS
 from unets.nets.unet import build_unet, coarsen_targets, measure_padding, take_logits
-from unets.nets.views import VIEWS
 
 TINY = ModelConfig(depth=2, base_filters=2)
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -437,7 +437,7 @@ def test_a_supervised_net_predicts_like_any_other(tmp_path: Path) -> None:
     wanted = predict_all(trained, photos)
     for found, logits in zip(predict_all(net, photos), wanted, strict=True):
         np.testing.assert_allclose(found, logits, atol=1e-6)
-    mean, first = Predictor([net], [VIEWS["identity"]], batch_size=3)(photos)
+    mean, first = Predictor([net], [FLIPS["identity"]], batch_size=3)(photos)
     np.testing.assert_array_equal(mean, first)
     assert abs(mean - 255 / (1 + np.exp(-wanted[0].astype(np.float64)))).max() < 0.51 and np.ptp(mean) > 5
     # the file serves a net without the coarser logits too; theirs are missing the other way round

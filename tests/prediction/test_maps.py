@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tests.trained_competition import flip_bit
 from unets.errors import InputError
 from unets.prediction.maps import (
     check_shard,
@@ -27,8 +28,6 @@ from unets.prediction.maps import (
     write_shard,
 )
 from unets.workers.pool import run_tasks
-
-from .conftest import flip_bit
 
 SIZE_HW = (6, 9)
 MADE_BY = "0123456789abcdef"

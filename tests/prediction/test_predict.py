@@ -17,6 +17,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.trained_competition import flip_bit
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig, load_dataset
 from unets.data.samples import Sample, read_photo
 from unets.dataset.catalog import Catalog, load_catalog
@@ -28,8 +29,6 @@ from unets.prediction.maps import open_maps, write_shard
 from unets.prediction.predict import predict_experiments
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
-
-from .conftest import flip_bit
 
 pytestmark = pytest.mark.slow
 
@@ -121,7 +120,7 @@ def test_each_photo_is_predicted_by_the_fold_that_did_not_see_it(constant: Scene
     # 255 * 0.2 = 51, 255 * 0.6 = 153; their mean, 255 * 0.4 = 102.
     expected = {id_: {51} if fold == 0 else {153} for id_, fold in constant.folds.items()}
     assert constant.read_values("oof") == expected
-    assert constant.read_values("oof_first_view") == expected
+    assert constant.read_values("oof_no_tta") == expected
     assert constant.read_values("test") == {sample.id: {102} for sample in constant.catalog.test}
 
 
@@ -181,7 +180,7 @@ def test_a_shard_that_another_made_meanwhile_is_left_out(scene: Scene, monkeypat
 
 def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever their folds, flips and batches; and the maps are those that each experiment makes alone."""
-    fields = {"unet_a": {"batch_size": 4}, "unet_b": {"batch_size": 3, "views": ("identity",)}, "unet_c": {}}
+    fields = {"unet_a": {"batch_size": 4}, "unet_b": {"batch_size": 3, "tta": ("identity",)}, "unet_c": {}}
     sizes = {"unet_a": SIZE_HW, "unet_b": SIZE_HW, "unet_c": (48, 64)}
     experiments = {
         name: EXPERIMENT.model_copy(
@@ -244,15 +243,15 @@ def test_one_fold_alone_gives_its_own_photos_and_the_test_photos(constant: Scene
     assert constant.read_values("test") == {sample.id: {153} for sample in constant.catalog.test}
 
 
-def test_the_first_view_is_kept_where_there_are_several(scene: Scene) -> None:
+def test_the_no_tta_is_kept_where_there_are_several(scene: Scene) -> None:
     for name in ("unet_a", "unet_b"):
         scene.plant(0, name=name)
     scene.predict(use_folds=[0])
-    scene.predict(use_folds=[0], name="unet_b", views=("identity",))
-    assert not scene.project.maps_dir("unet_b", "oof_first_view").exists()
+    scene.predict(use_folds=[0], name="unet_b", tta=("identity",))
+    assert not scene.project.maps_dir("unet_b", "oof_no_tta").exists()
     mean, first, alone = (
         open_maps(scene.project.maps_dir(name, kind))
-        for name, kind in (("unet_a", "oof"), ("unet_a", "oof_first_view"), ("unet_b", "oof"))
+        for name, kind in (("unet_a", "oof"), ("unet_a", "oof_no_tta"), ("unet_b", "oof"))
     )
     for id_ in alone.ids:
         np.testing.assert_array_equal(first.read_map(id_), alone.read_map(id_))
@@ -260,7 +259,7 @@ def test_the_first_view_is_kept_where_there_are_several(scene: Scene) -> None:
 
 
 def test_tiles_of_a_net_that_says_the_same_everywhere_give_the_same_map(constant: Scene) -> None:
-    constant.predict(tile_hw=(32, 32), views=("identity", "hflip", "vflip"))
+    constant.predict(tile_hw=(32, 32), tta=("identity", "hflip", "vflip"))
     assert constant.read_values("test") == {sample.id: {102} for sample in constant.catalog.test}
     assert open_maps(constant.project.maps_dir("unet_a", "oof")).size_hw == SIZE_HW
 
@@ -282,11 +281,11 @@ def test_a_second_start_makes_what_is_missing_or_damaged_alone(scene: Scene) -> 
     scene.predict()
     before = scene.list_shards()
     # 12 photos a fold in shards of 5: 5 5 2 twice; 8 test photos: 5 3.
-    assert [path.parent.name for path in before] == ["oof"] * 6 + ["oof_first_view"] * 6 + ["test"] * 2
+    assert [path.parent.name for path in before] == ["oof"] * 6 + ["oof_no_tta"] * 6 + ["test"] * 2
     scene.predict()
     assert scene.list_shards() == before
-    maps = {kind: scene.project.maps_dir("unet_a", kind) for kind in ("oof", "oof_first_view", "test")}
-    gone, torn, flipped = maps["oof"] / "00001.zip", maps["oof_first_view"] / "00004.zip", maps["test"] / "00001.zip"
+    maps = {kind: scene.project.maps_dir("unet_a", kind) for kind in ("oof", "oof_no_tta", "test")}
+    gone, torn, flipped = maps["oof"] / "00001.zip", maps["oof_no_tta"] / "00004.zip", maps["test"] / "00001.zip"
     gone.unlink()
     torn.write_bytes(before[torn][1][:-30])
     flip_bit(flipped, len(before[flipped][1]) // 3)
@@ -294,7 +293,7 @@ def test_a_second_start_makes_what_is_missing_or_damaged_alone(scene: Scene) -> 
     after = scene.list_shards()
     assert {path: content for path, (_, content) in after.items()} == {p: content for p, (_, content) in before.items()}
     # The mean and the first view of a photo are made together.
-    redone = {gone, torn, flipped, maps["oof_first_view"] / "00001.zip", maps["oof"] / "00004.zip"}
+    redone = {gone, torn, flipped, maps["oof_no_tta"] / "00001.zip", maps["oof"] / "00004.zip"}
     assert {path for path in after if after[path][0] != before[path][0]} == redone
 
 
@@ -303,7 +302,7 @@ def test_maps_of_another_origin_are_kept_until_asked_for_anew(constant: Scene) -
     before = constant.list_shards()
     with pytest.raises(InputError, match=r"Start anew with `make predict EXP=unet_a FOLD=0,1 ANEW=1`"):
         constant.predict()  # another set of folds
-    for fields in ({"views": ("identity",)}, {"tile_hw": (32, 32)}):
+    for fields in ({"tta": ("identity",)}, {"tile_hw": (32, 32)}):
         with pytest.raises(InputError, match=r"Start anew with `make predict EXP=unet_a FOLD=1 ANEW=1`"):
             constant.predict(use_folds=[1], **fields)
     constant.plant(1, prob=0.8)
@@ -424,7 +423,7 @@ def test_a_photo_that_cannot_be_read_is_named(constant: Scene, tmp_path: Path) -
     with pytest.raises(InputError, match=r"torn\.jpg must be a whole JPEG"):
         torn.predict()
     # What was whole before is kept, and nothing half-written bears a shard's name.
-    assert {path.parent.name for path in torn.list_shards()} == {"oof", "oof_first_view"}
+    assert {path.parent.name for path in torn.list_shards()} == {"oof", "oof_no_tta"}
 
 
 def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

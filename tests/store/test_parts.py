@@ -8,10 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from tests.trained_competition import flip_bit
 from unets.errors import InputError
 from unets.store.parts import find_missing_parts, join_parts, pack, part_path, read_part, write_gzip, write_part
-
-from .conftest import flip_bit
 
 TEXTS = ("a.jpg,1 1\n", "b.jpg,2 3 7 1\nc.jpg,\n", "d.jpg,4 4\n")
 MADE_BY = ("0" * 16, "1" * 16, "2" * 16)

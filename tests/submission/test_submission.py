@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.trained_competition import FINGERPRINT, flip_bit, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.rle import decode_rle, encode_rle
 from unets.dataset.catalog import load_catalog, read_rle_csv
@@ -32,8 +33,6 @@ from unets.store.runs import hold
 from unets.submission import submission
 from unets.submission.check import check_submission
 from unets.submission.submission import find_submission, write_submission
-
-from .conftest import FINGERPRINT, flip_bit, write_maps
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
 MakeReady = Callable[..., tuple[Project, DatasetConfig]]

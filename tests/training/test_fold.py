@@ -316,7 +316,7 @@ def test_a_run_on_other_photos_is_refused(finished: Path, scene: Scene) -> None:
 
 
 def test_what_does_not_change_the_weights_may_change(finished: Path, scene: Scene) -> None:
-    other_views = EXPERIMENT.prediction.model_copy(update={"views": ("identity",)})
+    other_views = EXPERIMENT.prediction.model_copy(update={"tta": ("identity",)})
     scene.train(finished, change("data", cache="none").model_copy(update={"prediction": other_views}))
 
 

@@ -162,7 +162,7 @@ def test_devices_that_share_a_step_take_a_part_each(
     assert probed.epoch_seconds == pytest.approx(80 * 0.5 + 20 * 0.125)
     # what is too much for one is not for four, and what is too much for them says how they do it
     set_machine(monkeypatch, alone.training.measure(3), is_gpu=True)
-    roomy = change(EXPERIMENT, "prediction", batch_size=1, views=("identity",))
+    roomy = change(EXPERIMENT, "prediction", batch_size=1, tta=("identity",))
     check_plan(build_plan(project, roomy, num_devices=4))
     assert find_faults(build_plan(project, roomy))
     set_machine(monkeypatch, alone.training.measure(2, accumulates=True), is_gpu=True)
@@ -295,7 +295,7 @@ def test_too_little_memory_proposes_a_micro_batch_that_works(
 def test_not_one_photo_proposes_a_crop_that_works(
     project: Project, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = change(EXPERIMENT, "prediction", batch_size=1, views=("identity",))
+    small = change(EXPERIMENT, "prediction", batch_size=1, tta=("identity",))
     set_machine(monkeypatch, plan.training.measure(1, accumulates=True) - plan.training.photo_bytes // 2)
     fault = find_faults(build_plan(project, small))[0]
     # half of the bytes, 0.7 of each side: 45 and 67 in fours

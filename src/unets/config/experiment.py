@@ -167,7 +167,8 @@ class TrainingConfig(Config):
 class PredictionConfig(Config):
     """How maps are made."""
 
-    views: tuple[Literal["identity", "hflip", "vflip", "hvflip"], ...] = ("identity", "hflip")  # averaged
+    # Test-time augmentation: the flips whose probabilities are averaged. The first alone is "no TTA".
+    tta: tuple[Literal["identity", "hflip", "vflip", "hvflip"], ...] = ("identity", "hflip")
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 8
     shard_size: Annotated[int, Field(ge=1, le=65_536)] = 256  # photos a zip; what a kill can cost
     tile_hw: SizeHW | None = None  # photos whose activations exceed the memory are predicted in tiles of this size
@@ -175,8 +176,8 @@ class PredictionConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        distinct = bool(self.views) and len(set(self.views)) == len(self.views)
-        require(distinct, "views", "name at least one view, each once", self.views)
+        distinct = bool(self.tta) and len(set(self.tta)) == len(self.tta)
+        require(distinct, "tta", "name at least one flip, each once", self.tta)
         if self.tile_hw is not None:
             require(min(self.tile_hw) >= MIN_SIDE_PX, "tile_hw", f"be at least {MIN_SIDE_PX} a side", self.tile_hw)
             require(

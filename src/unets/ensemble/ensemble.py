@@ -53,7 +53,7 @@ class MemberScore(Config):
 
     experiment: str
     score: float
-    score_first_view: float | None  # its first view alone, without averaging over flips; None: no such maps
+    score_no_tta: float | None  # its map without TTA, without averaging over flips; None: no such maps
     interval: Interval  # of the score
     gain: Interval | None  # of the ensemble over itself without this member, paired; None: it is the only one
 
@@ -81,7 +81,7 @@ class Ensemble(Config):
     gain_over_start: Interval  # of all that was kept over `start`; paired
     best_member: str
     gain_over_best_member: Interval  # paired, photo by photo
-    gain_of_views: Interval | None  # of all views over the first alone, in all members; None: no such maps
+    gain_of_tta: Interval | None  # of all views over the first alone, in all members; None: no such maps
     member_scores: tuple[MemberScore, ...]
     trials: tuple[Trial, ...]
     start: Recipe  # what the config gives, the rest at its default: nothing of it is fitted
@@ -177,7 +177,7 @@ def fit_ensemble(
     has_folds = len(oof.folds) > 1  # else parts are of one fold's groups
     closing = _Closing(start=start, recipes_by_part=proof.recipes_by_part, part_of_group=part_of_group)
     closed = np.concatenate(list(run_oof(closing, oof, what=f"{name}: contributions", jobs=jobs)))
-    final, started, first_view, *without = closed.T
+    final, started, no_tta, *without = closed.T
     num_members = len(config.experiments)
     means = alone.mean(axis=0)
     best = int(np.argmax(means[:num_members]))
@@ -204,13 +204,13 @@ def fit_ensemble(
         gain_over_start=bootstrap_mean(final - started, groups),
         best_member=config.experiments[best],
         gain_over_best_member=bootstrap_mean(final - alone[:, best], groups),
-        gain_of_views=_bound(final - first_view, groups),
+        gain_of_tta=_bound(final - no_tta, groups),
         member_scores=tuple(
             MemberScore(
                 experiment=experiment,
                 score=float(means[index]),
                 interval=bootstrap_mean(alone[:, index], groups),
-                score_first_view=_drop_nan(float(means[num_members + index])),
+                score_no_tta=_drop_nan(float(means[num_members + index])),
                 gain=_bound(final - without[index], groups),
             )
             for index, experiment in enumerate(config.experiments)
@@ -335,8 +335,8 @@ class _Survey:
     def __call__(self, task: OofTask) -> tuple[Scores, list[PixelSample]]:
         rows, samples = [], []
         for index in range(len(task.samples)):
-            truth_hw, maps, first_views = task.read(index)
-            rows.append([score_map(truth_hw, probs_u8_hwc, task.dataset) for probs_u8_hwc in (*maps, *first_views)])
+            truth_hw, maps, no_tta = task.read(index)
+            rows.append([score_map(truth_hw, probs_u8_hwc, task.dataset) for probs_u8_hwc in (*maps, *no_tta)])
             samples += [draw_pixels(truth_hw, maps, self.max_pixels, self.threshold)] if self.max_pixels else []
         return np.array(rows), samples
 
@@ -373,7 +373,7 @@ class _Closing:
         return np.array([list(self._score(task, index)) for index in range(len(task.samples))])
 
     def _score(self, task: OofTask, index: int) -> Iterator[float]:
-        truth_hw, maps, first_views = task.read(index)
+        truth_hw, maps, no_tta = task.read(index)
         recipe = self.recipes_by_part[self.part_of_group[task.samples[index].group]]
         wanted = [recipe, self.start]
         if len(maps) > 1:
@@ -384,7 +384,7 @@ class _Closing:
         nan = float("nan")
         yield score_of[recipe]
         yield score_of[self.start]
-        known = [probs_u8_hwc for probs_u8_hwc in first_views if probs_u8_hwc is not None]
+        known = [probs_u8_hwc for probs_u8_hwc in no_tta if probs_u8_hwc is not None]
         is_known = len(known) == len(maps)
         yield float(score_recipes(truth_hw, known, [recipe], metric=task.dataset.metric)[0]) if is_known else nan
         yield from (score_of[without] for without in wanted[2:]) if len(maps) > 1 else [nan]

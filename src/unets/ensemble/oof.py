@@ -40,7 +40,7 @@ class OofTask:
     samples: tuple[Sample, ...]
     fold_of: dict[str, int]
     readers: tuple[MapReader, ...]  # one an experiment
-    first_view_readers: tuple[MapReader | None, ...]  # of the first view alone; None where there are no such maps
+    no_tta_readers: tuple[MapReader | None, ...]  # of the map without TTA; None where there are no such maps
 
     @property
     def folds(self) -> tuple[int, ...]:
@@ -55,14 +55,14 @@ class OofTask:
             samples=tuple(samples),
             fold_of={id_: self.fold_of[id_] for id_ in ids},
             readers=tuple(reader.select(ids) for reader in self.readers),
-            first_view_readers=tuple(reader and reader.select(ids) for reader in self.first_view_readers),
+            no_tta_readers=tuple(reader and reader.select(ids) for reader in self.no_tta_readers),
         )
 
     def read(self, index: int) -> tuple[ClassMask, list[MapU8], list[MapU8 | None]]:
         """Reads a photo's (full-size mask, map of each experiment, first view's map of each)."""
         id_ = self.samples[index].id
-        first_views = [None if reader is None else reader.read_map(id_) for reader in self.first_view_readers]
-        return *self.read_maps(index), first_views
+        no_tta = [None if reader is None else reader.read_map(id_) for reader in self.no_tta_readers]
+        return *self.read_maps(index), no_tta
 
     def read_maps(self, index: int) -> tuple[ClassMask, list[MapU8]]:
         """Reads a photo's (full-size mask, map of each experiment)."""
@@ -106,7 +106,7 @@ def open_oof(
         samples=samples,
         fold_of=fold_of,
         readers=readers,
-        first_view_readers=tuple(_open_first_views(project, name, samples) for name in experiments),
+        no_tta_readers=tuple(_open_no_tta(project, name, samples) for name in experiments),
     )
     return everything.select(samples)
 
@@ -126,9 +126,9 @@ def score_oof(
     folds: Sequence[int] | None = None,
     jobs: int | None = None,
 ) -> Scores:
-    """Scores each out-of-fold map of an experiment at full size, cut at 0.5, and writes `oof_dice.csv`.
+    """Scores each out-of-fold map of an experiment at full size, cut at 0.5, and writes `oof_scores.csv`.
 
-    Its columns are `id,group,fold,<metric>,<metric>_first_view`; the last is empty where there are no maps of the first
+    Its columns are `id,group,fold,<metric>,<metric>_no_tta`; the last is empty where there are no maps of the first
     view alone. `oof_pixels.json` gets Dice and IoU of each class over the pixels of all these photos.
 
     Args:
@@ -139,15 +139,15 @@ def score_oof(
         jobs: worker processes; None is one a core.
 
     Returns:
-        float64 (photos, 2): with all views, and with the first alone (NaN where there are no such maps).
+        float64 (photos, 2): with TTA, and without (NaN where there are no such maps).
     """
     oof = open_oof(project, dataset, [experiment], folds)
     parts = list(run_oof(_score_views, oof, what=f"score {experiment}", jobs=jobs))
     scores = np.concatenate([part for part, _ in parts])
     pixels = describe_pixels(sum_counts(counts for _, counts in parts), dataset.classes)
     write_json(project.oof_pixels_path(experiment), pixels)
-    columns = {dataset.metric: scores[:, 0], f"{dataset.metric}_first_view": scores[:, 1]}
-    write_scores(project.oof_dice_path(experiment), oof, columns)
+    columns = {dataset.metric: scores[:, 0], f"{dataset.metric}_no_tta": scores[:, 1]}
+    write_scores(project.oof_scores_path(experiment), oof, columns)
     return scores
 
 
@@ -166,8 +166,8 @@ def _score_views(task: OofTask) -> tuple[Scores, Counts]:
     dataset, rows, counts = task.dataset, [], []
     recipe = Recipe(weights=(1.0,), threshold=default_threshold(dataset))
     for index in range(len(task.samples)):
-        truth_hw, maps, first_views = task.read(index)
-        rows.append([score_map(truth_hw, probs_u8_hwc, dataset) for probs_u8_hwc in (*maps, *first_views)])
+        truth_hw, maps, no_tta = task.read(index)
+        rows.append([score_map(truth_hw, probs_u8_hwc, dataset) for probs_u8_hwc in (*maps, *no_tta)])
         mask_hw = make_mask(recipe, maps, (truth_hw.shape[0], truth_hw.shape[1]))
         counts.append(count_pixels_of(truth_hw, mask_hw, len(dataset.classes)))
     return np.array(rows), sum_counts(counts)
@@ -185,13 +185,13 @@ def score_map(truth_hw: ClassMask, probs_u8_hwc: MapU8 | None, dataset: DatasetC
     return float(score)
 
 
-def _open_first_views(project: Project, experiment: str, samples: Sequence[Sample]) -> MapReader | None:
-    folder = project.maps_dir(experiment, "oof_first_view")
+def _open_no_tta(project: Project, experiment: str, samples: Sequence[Sample]) -> MapReader | None:
+    folder = project.maps_dir(experiment, "oof_no_tta")
     if not list_shards(folder):
         return None
     reader = open_maps(folder)
     if any(sample.id not in reader.shard_of for sample in samples):
-        logger.warning("%s lacks maps of some photos: no score of the first view alone", folder)
+        logger.warning("%s lacks maps of some photos: no score of the map without TTA", folder)
         return None
     return reader
 

@@ -242,7 +242,7 @@ def _order(round_: _Round, fold: int, name: str, origin: str, weights_path: Path
     experiment = round_.experiments[name]
     store = Store(
         folder=round_.project.pseudo_labels_fold_dir(round_.name, fold) / name,
-        first_view_folder=None,
+        no_tta_folder=None,
         fingerprint=origin,
         classes=round_.dataset.classes,
         size_hw=experiment.data.size_hw,

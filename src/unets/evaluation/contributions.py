@@ -38,7 +38,7 @@ def render_contributions(project: Project, ensemble: Ensemble) -> str:
 
 def tabulate_members(project: Project, ensemble: Ensemble) -> Table:
     """Returns what each member weighs, reaches alone, adds and cost; with a row of all where there are several."""
-    header = ("member", "weight", ensemble.metric, "first view", "hours", "the ensemble gains by it", "device")
+    header = ("member", "weight", ensemble.metric, "no TTA", "hours", "the ensemble gains by it", "device")
     rows, hours = list[tuple[str, ...]](), list[float]()
     for member, score in zip(ensemble.members, ensemble.member_scores, strict=True):
         cost = find_cost(project, [member.experiment], ensemble.folds)
@@ -55,7 +55,7 @@ def _render_member(score: MemberScore, weight: float, cost: dict[str, Any] | Non
         score.experiment,
         f"{weight:.4f}",
         str(score.interval),
-        "" if score.score_first_view is None else f"{score.score_first_view:.5f}",
+        "" if score.score_no_tta is None else f"{score.score_no_tta:.5f}",
         f"{cost['training_hours']:.2f}" if cost else "?",
         "" if score.gain is None else str(score.gain),
         ", ".join(cost["devices"]) if cost else "",
@@ -63,14 +63,14 @@ def _render_member(score: MemberScore, weight: float, cost: dict[str, Any] | Non
 
 
 def tabulate_trials(project: Project, ensemble: Ensemble) -> Table:
-    """Returns what was tried on the members' mean, what it gained, and what came of it; and what views cost."""
+    """Returns what was tried on the members' mean, what it gained, and what came of it; and what TTA costs."""
     rows: list[tuple[str, ...]] = [
         (_WORDS[trial.what], _abridge(trial.value), str(trial.gain), "kept" if trial.is_kept else "left out")
         for trial in ensemble.trials
     ]
-    if ensemble.gain_of_views is not None:
-        price = _price_views(project, ensemble)
-        rows.append(("all views, over the first alone", price, str(ensemble.gain_of_views), "as predicted"))
+    if ensemble.gain_of_tta is not None:
+        price = _price_tta(project, ensemble)
+        rows.append(("TTA, over no TTA", price, str(ensemble.gain_of_tta), "as predicted"))
     if len(ensemble.members) > 1:
         name, gain = ensemble.best_member, ensemble.gain_over_best_member
         rows.append(("the whole, over the best member", name, str(gain), _judge(gain)))
@@ -78,13 +78,13 @@ def tabulate_trials(project: Project, ensemble: Ensemble) -> Table:
     return Table(header=("tried", "value", "gain (95 %)", ""), rows=tuple(rows))
 
 
-def _price_views(project: Project, ensemble: Ensemble) -> str:
-    """Says what averaging over views costs: each is one pass through the net. Empty where a config is gone."""
+def _price_tta(project: Project, ensemble: Ensemble) -> str:
+    """Says what TTA costs: each is one pass through the net. Empty where a config is gone."""
     try:
         configs = [load_experiment(project.configs_dir, member.experiment) for member in ensemble.members]
     except InputError:
         return ""
-    counts = sorted({len(config.prediction.views) for config in configs})
+    counts = sorted({len(config.prediction.tta) for config in configs})
     return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} x the forward pass"
 
 

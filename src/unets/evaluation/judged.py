@@ -60,7 +60,7 @@ def load_judged(project: Project, metric: str, name: str, *, label: str = "") ->
 
 
 def _load_experiment(project: Project, metric: str, label: str, name: str) -> Judged:
-    path = project.oof_dice_path(name)
+    path = project.oof_scores_path(name)
     rows = read_scores(path, metric)
     snapshots = [project.run_dir(name, fold) / SNAPSHOT for fold in sorted({row.fold for row in rows})]
     for snapshot in snapshots:

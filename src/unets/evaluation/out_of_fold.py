@@ -63,7 +63,7 @@ def open_out_of_fold(project: Project, dataset: DatasetConfig, name: str = "ense
     if ensemble is not None:
         path, experiments = project.ensemble_oof_path(name), [member.experiment for member in ensemble.members]
     else:
-        path, experiments = project.oof_dice_path(name), [name]
+        path, experiments = project.oof_scores_path(name), [name]
     score_of = {row.id: (row.score, row.fold) for row in read_scores(path, dataset.metric)}
     folds = sorted({fold for _, fold in score_of.values()})
     oof = open_oof(project, dataset, experiments, folds)

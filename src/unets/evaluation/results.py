@@ -43,14 +43,14 @@ def record_experiment(
     Raises:
         InputError: it was not predicted yet.
     """
-    path = project.oof_dice_path(name)
+    path = project.oof_scores_path(name)
     if not path.exists():
         raise InputError(f"{path} must exist. Received: no such file. Run `make predict EXP={name}`")
     table = pd.read_csv(path, dtype={"id": str, "group": str})
     folds = sorted(int(fold) for fold in table["fold"].unique())
     metrics = {fold: read_json(project.run_dir(name, fold) / "metrics.json") for fold in folds}
     groups = table["group"].tolist()
-    scores, first_views = (table[column].to_numpy() for column in (dataset.metric, f"{dataset.metric}_first_view"))
+    scores, no_tta = (table[column].to_numpy() for column in (dataset.metric, f"{dataset.metric}_no_tta"))
     record = {
         "kind": "experiment",
         "competition": project.competition,
@@ -60,7 +60,7 @@ def record_experiment(
         "num_photos": len(table),
         "num_groups": len(set(groups)),
         "oof": bootstrap_mean(scores, groups).model_dump(),
-        "oof_first_view": None if pd.isna(first_views).any() else bootstrap_mean(first_views, groups).model_dump(),
+        "oof_no_tta": None if pd.isna(no_tta).any() else bootstrap_mean(no_tta, groups).model_dump(),
         "oof_pixels": _read_pixels(project.oof_pixels_path(name)),
         "cost": sum_cost(metrics.values()),
         "command": f"make train predict COMPETITION={project.competition} EXP={name} FOLD={_join(folds)}",
@@ -155,11 +155,11 @@ def write_results_page(root: Path) -> Path:
 def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) -> str:
     """Renders what a pipeline reached: experiments, ensemble, submissions, and seconds a stage."""
     ensemble = read_ensemble(project, ensemble_name)
-    lines = [f"{'':24}{'first view':>12}{'all views':>12}"]
+    lines = [f"{'':24}{'no TTA':>12}{'TTA':>12}"]
     scores = {score.experiment: score for score in ensemble.member_scores}
     for name in experiments:
         if name in scores:
-            first = scores[name].score_first_view
+            first = scores[name].score_no_tta
             lines.append(f"{name:24}{'' if first is None else f'{first:.5f}':>12}{scores[name].score:>12.5f}")
     lines.append(
         f"{'ensemble, out-of-fold':24}{'':>12}{ensemble.score.mean:>12.5f}  {_bounds(ensemble.score.model_dump())}"
@@ -199,9 +199,9 @@ def _write(project: Project, name: str, record: Mapping[str, Any]) -> Path:
 
 
 def _render_table(records: list[dict[str, Any]]) -> str:
-    lines = ["| what | photos | first view | out-of-fold | test | hours | device | commit |", "|" + "---|" * 8]
+    lines = ["| what | photos | no TTA | out-of-fold | test | hours | device | commit |", "|" + "---|" * 8]
     for record in records:
-        first, test = record.get("oof_first_view"), record.get("test")
+        first, test = record.get("oof_no_tta"), record.get("test")
         cells = [
             f"{record['name']} ({record['kind']}, folds {_join(record['folds'])})",
             f"{record['num_photos']} of {record['num_groups']} groups",

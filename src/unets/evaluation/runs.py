@@ -86,7 +86,7 @@ def list_judgements(project: Project, dataset: DatasetConfig) -> list[Judgement]
 def list_judged(project: Project) -> list[str]:
     """Returns the names of the experiments that were predicted and scored out-of-fold, sorted."""
     names = [folder.name for folder in _list_folders(project.models_dir)]
-    return [name for name in names if project.oof_dice_path(name).exists()]
+    return [name for name in names if project.oof_scores_path(name).exists()]
 
 
 def read_scores(path: Path, metric: str) -> list[PhotoScore]:
@@ -219,7 +219,7 @@ def _describe_run(
 
 
 def _judge(project: Project, metric: str, experiment: str) -> Judgement:
-    path = project.oof_dice_path(experiment)
+    path = project.oof_scores_path(experiment)
     try:
         rows = read_scores(path, metric)
     except InputError as error:

@@ -94,7 +94,7 @@ class ModelCard(Config):
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that change when a mask may: of weights, nets, sizes, views, classes, recipe."""
+        """16 hex digits that change when a mask may: of weights, nets, sizes, TTA, classes, recipe."""
         steps = self.recipe.postprocessing
         return fingerprint(
             members=[
@@ -153,7 +153,7 @@ def _describe_member(member: MemberCard, share: float) -> list[str]:
         member.name,
         f"{share:.3f}",
         f"{height} x {width}",
-        ", ".join(experiment.prediction.views),
+        ", ".join(experiment.prediction.tta),
         experiment.model.encoder,
         ", ".join(str(net.fold) for net in member.nets),
         ", ".join(dices),

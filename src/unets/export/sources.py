@@ -276,7 +276,7 @@ def _find_net(run: _Run) -> dict[str, Any]:
 
 def _read_score(experiment_dir: Path, folds: Sequence[int]) -> tuple[str | None, Interval | None]:
     """Reads what the runs reached out-of-fold, from the experiment's csv; nothing where there is none of them."""
-    path = experiment_dir / "oof_dice.csv"
+    path = experiment_dir / "oof_scores.csv"
     if not path.is_file():
         return None, None
     with path.open(encoding="utf-8") as file:

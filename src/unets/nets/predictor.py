@@ -1,4 +1,4 @@
-"""Trained nets with their views, as one function from photos to 8-bit maps."""
+"""Trained nets with test-time augmentation (TTA), as one function from images to 8-bit maps."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,30 +11,30 @@ from keras import ops
 from unets.nets.backend import prefers_xla
 from unets.nets.folding import fold_batch_norm
 from unets.nets.losses import to_probs
+from unets.nets.tta import Flip
 from unets.nets.unet import take_logits
-from unets.nets.views import View
 
 ImagesU8 = npt.NDArray[np.uint8]
 MapsU8 = npt.NDArray[np.uint8]
 
 
 class Predictor:
-    """Nets of one architecture, averaged over nets and views.
+    """Nets of one architecture, averaged over nets and flips.
 
-    All views of a photo share a batch; probabilities are averaged on the device and leave it as 8 bits.
+    All flips of an image share a batch; probabilities are averaged on the device and leave it as 8 bits.
 
     Args:
         nets: from uint8 photos to logits (see `build_unet`), with their weights; coarser logits are left out, and batch
             normalizations folded away where that is faster.
-        views: flips that are averaged; the first is also returned alone.
+        tta: flips that are averaged; the first is also returned alone.
         batch_size: photos a batch. A smaller batch is filled up, so that the net is compiled for one shape only.
     """
 
-    def __init__(self, nets: Sequence[keras.Model], views: Sequence[View], batch_size: int) -> None:
-        self.views, self.batch_size = tuple(views), batch_size
+    def __init__(self, nets: Sequence[keras.Model], tta: Sequence[Flip], batch_size: int) -> None:
+        self.tta, self.batch_size = tuple(tta), batch_size
         photos = keras.Input(nets[0].input_shape[1:], batch_size=batch_size, dtype="uint8")
-        by_view = _average([self._predict_views(_simplify(take_logits(net)), photos) for net in nets])
-        outputs = [_to_u8(_average(by_view)), _to_u8(by_view[0])]
+        by_flip = _average([self._predict_flips(_simplify(take_logits(net)), photos) for net in nets])
+        outputs = [_to_u8(_average(by_flip)), _to_u8(by_flip[0])]
         self._model = keras.Model(photos, outputs)
         self._model.compile(jit_compile=prefers_xla())
 
@@ -45,7 +45,7 @@ class Predictor:
             images_nhwc: uint8 RGB (photos, height, width, 3), at most `batch_size` photos.
 
         Returns:
-            (mean over the views, first view alone), uint8 (photos, height, width, classes) each, 0..255.
+            (with TTA, without), uint8 (photos, height, width, classes) each, 0..255.
         """
         num_photos = len(images_nhwc)
         if num_photos < self.batch_size:
@@ -54,12 +54,12 @@ class Predictor:
         mean, first = self._model.predict_on_batch(images_nhwc)
         return np.asarray(mean)[:num_photos], np.asarray(first)[:num_photos]
 
-    def _predict_views(self, net: keras.Model, photos: Any) -> list[Any]:
-        """Returns the probabilities under each view, float32 (photos, height, width, classes), flipped back."""
-        flipped = [view.apply(photos) for view in self.views]
+    def _predict_flips(self, net: keras.Model, photos: Any) -> list[Any]:
+        """Returns the probabilities under each flip, float32 (photos, height, width, classes), flipped back."""
+        flipped = [flip.apply(photos) for flip in self.tta]
         probs = to_probs(net(ops.concatenate(flipped, axis=0) if len(flipped) > 1 else flipped[0]))
-        parts = ops.split(probs, len(self.views), axis=0)
-        return [view.undo(part) for view, part in zip(self.views, parts, strict=True)]
+        parts = ops.split(probs, len(self.tta), axis=0)
+        return [flip.undo(part) for flip, part in zip(self.tta, parts, strict=True)]
 
 
 def _simplify(net: keras.Model) -> keras.Model:

@@ -12,8 +12,8 @@ from unets.data.geometry import SizeHW
 from unets.errors import InputError
 from unets.nets.backend import choose_precision, fix_order
 from unets.nets.predictor import Predictor
+from unets.nets.tta import FLIPS
 from unets.nets.unet import build_unet
-from unets.nets.views import VIEWS
 from unets.nets.weights import set_weights
 from unets.prediction.sources import StoredWeights
 from unets.prediction.tiles import cut_tiles, join_tiles, plan_tiles
@@ -28,7 +28,7 @@ def load_predictor(
 
     Args:
         weights: `best.weights.h5` of each fold, or what a model file holds of it.
-        experiment: net, precision, views and batch size.
+        experiment: net, precision, TTA and batch size.
         size_hw: (height, width) of the photos, or of the tiles.
         num_classes: number of foreground classes.
 
@@ -39,8 +39,8 @@ def load_predictor(
     if experiment.training.deterministic:
         fix_order()
     nets = [load_net(source, experiment, size_hw, num_classes, precision) for source in weights]
-    views = [VIEWS[view] for view in experiment.prediction.views]
-    return Predictor(nets, views, experiment.prediction.batch_size)
+    flips = [FLIPS[name] for name in experiment.prediction.tta]
+    return Predictor(nets, flips, experiment.prediction.batch_size)
 
 
 def load_net(
@@ -74,7 +74,7 @@ def predict_batch(
         prediction: says whether there are tiles.
 
     Returns:
-        (mean map, first view's map) of each photo, uint8 (height, width, classes), 0..255.
+        (mean map, map without TTA) of each photo, uint8 (height, width, classes), 0..255.
     """
     if prediction.tile_hw is None:
         return list(zip(*predictor(images_nhwc), strict=True))

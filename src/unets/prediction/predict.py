@@ -59,7 +59,7 @@ def predict_experiments(
         }
         if anew:
             for name in experiments:
-                for kind in ("oof", "oof_first_view", "test"):
+                for kind in ("oof", "oof_no_tta", "test"):
                     shutil.rmtree(project.maps_dir(name, kind), ignore_errors=True)
         rounds: dict[tuple[SizeHW, str], list[Order]] = defaultdict(list)
         for name, experiment in experiments.items():
@@ -79,20 +79,20 @@ def _order(
 ) -> list[tuple[str, Order]]:
     """Returns (which photos, in words; the maps that are missing of them): of each fold, and of the test photos."""
     classes, shard_size = catalog.dataset.classes, experiment.prediction.shard_size
-    has_views = len(experiment.prediction.views) > 1
+    has_views = len(experiment.prediction.tta) > 1
     origin = fingerprint_maps(experiment, classes, weights_paths)
     start_anew = f"`make predict EXP={name} FOLD={','.join(map(str, weights_paths))} ANEW=1`"
     oof, test = (
         Store(
             folder=project.maps_dir(name, kind),
-            first_view_folder=first_view_folder,
+            no_tta_folder=no_tta_folder,
             fingerprint=origin,
             classes=classes,
             size_hw=experiment.data.size_hw,
             start_anew=start_anew,
         )
-        for kind, first_view_folder in (
-            ("oof", project.maps_dir(name, "oof_first_view") if has_views else None),
+        for kind, no_tta_folder in (
+            ("oof", project.maps_dir(name, "oof_no_tta") if has_views else None),
             ("test", None),
         )
     )

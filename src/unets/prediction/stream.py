@@ -58,7 +58,7 @@ class Store:
     """Where maps of one kind go: the mean over all views and, for out-of-fold maps, the first view alone."""
 
     folder: Path
-    first_view_folder: Path | None
+    no_tta_folder: Path | None
     fingerprint: str
     classes: tuple[str, ...]
     size_hw: SizeHW
@@ -67,7 +67,7 @@ class Store:
     @property
     def folders(self) -> list[Path]:
         """Both, the main one last: a shard is there when that has it."""
-        return [folder for folder in (self.first_view_folder, self.folder) if folder is not None]
+        return [folder for folder in (self.no_tta_folder, self.folder) if folder is not None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

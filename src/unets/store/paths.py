@@ -92,12 +92,12 @@ class Project:
         return self.experiment_dir(experiment) / f"fold{fold}"
 
     def maps_dir(self, experiment: str, kind: str) -> Path:
-        """Shards of maps; `kind` is `oof`, `oof_first_view` or `test`."""
+        """Shards of maps; `kind` is `oof`, `oof_no_tta` or `test`."""
         return self.experiment_dir(experiment) / "maps" / kind
 
-    def oof_dice_path(self, experiment: str) -> Path:
+    def oof_scores_path(self, experiment: str) -> Path:
         """csv of the out-of-fold score of each training photo."""
-        return self.experiment_dir(experiment) / "oof_dice.csv"
+        return self.experiment_dir(experiment) / "oof_scores.csv"
 
     def oof_pixels_path(self, experiment: str) -> Path:
         """Dice and IoU of each class over the pixels of all training photos, out-of-fold."""

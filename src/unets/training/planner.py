@@ -121,9 +121,9 @@ class Plan:
 
     @property
     def prediction_bytes(self) -> int:
-        """Peak of prediction, all views of a batch at once."""
+        """Peak of prediction, all flips of a batch at once."""
         prediction = self.experiment.prediction
-        return self.prediction.measure(prediction.batch_size * len(prediction.views))
+        return self.prediction.measure(prediction.batch_size * len(prediction.tta))
 
     @property
     def usable_bytes(self) -> int:
@@ -161,7 +161,7 @@ class Plan:
         """Seconds of all maps: a training photo is predicted by the fold that holds it out, a test photo by all."""
         if self.speed is None:
             return 0.0
-        forward = len(self.experiment.prediction.views) * self.speed.map_seconds
+        forward = len(self.experiment.prediction.tta) * self.speed.map_seconds
         reading = self._find_read_seconds()
         out_of_fold = self.photos.num_train * self.held_out * self.num_folds * self._join(forward, reading)
         return out_of_fold + self.photos.num_test * self._join(self.num_folds * forward, reading)
@@ -398,7 +398,7 @@ def _check_prediction(plan: Plan) -> str | None:
     if plan.prediction_bytes <= usable:
         return None
     prediction, name = plan.experiment.prediction, plan.name
-    batch_size = plan.prediction.find_largest_batch(usable) // len(prediction.views)
+    batch_size = plan.prediction.find_largest_batch(usable) // len(prediction.tta)
     wanted = f"prediction of {name} must fit into {format_gib(usable)} of {plan.machine.memory_name}"
     received = f"Received: {format_gib(plan.prediction_bytes)} for prediction.batch_size={prediction.batch_size}"
     if batch_size:
@@ -437,8 +437,8 @@ def _measure_disk(
     averaged = config.average_epochs * weights * (config.average != "none")
     # A file is written whole beside the one that it replaces.
     checkpoint_bytes = num_folds * (weights + state + averaged) + state
-    kept_views = 1 + (len(experiment.prediction.views) > 1)  # out-of-fold, the first view is kept alone too
-    num_maps = (photos.num_train * kept_views + photos.num_test) * classes
+    kept_maps = 1 + (len(experiment.prediction.tta) > 1)  # out-of-fold, that without TTA is kept too
+    num_maps = (photos.num_train * kept_maps + photos.num_test) * classes
     made = [_count_bytes(folder) for folder in project.cache_dir.glob(f"{height}x{width}_train_*")]
     if experiment.data.pseudo_labels is not None:
         labels = project.cache_dir.glob(f"{height}x{width}_{experiment.data.pseudo_labels}_fold*")

@@ -14,8 +14,8 @@ from unets.data.geometry import SizeHW
 from unets.data.samples import Sample
 from unets.nets.cost import count_multiply_adds
 from unets.nets.predictor import Predictor
+from unets.nets.tta import FLIPS
 from unets.nets.unet import build_unet
-from unets.nets.views import VIEWS
 from unets.training.learner import build_learner
 from unets.workers.pool import count_cores, map_ahead
 
@@ -75,7 +75,7 @@ def probe_speed(
         if alone_seconds < step_seconds:  # else other work came between, and the two tell nothing
             update_seconds = max((batch * alone_seconds - step_seconds) / (batch - 1), 0.0)
     predict_seconds = _time(lambda: learner.predict_on_batch(photos)) / batch
-    predictor = Predictor([learner.net], [VIEWS["identity"]], batch)
+    predictor = Predictor([learner.net], [FLIPS["identity"]], batch)
     map_seconds = _time(lambda: predictor(photos)) / batch
     keras.utils.clear_session()
     return Speed(

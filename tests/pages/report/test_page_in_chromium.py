@@ -381,7 +381,7 @@ def test_without_views_groups_or_anything_judged(
     ]
     page.click("#layer [data-value=truth]")
     assert page.evaluate("document.getElementById('legend').textContent").split() == ["cat", "dog"]
-    for path in (project.oof_dice_path("a"), project.oof_dice_path("b"), project.ensemble_path("ensemble")):
+    for path in (project.oof_scores_path("a"), project.oof_scores_path("b"), project.ensemble_path("ensemble")):
         path.unlink()
     browser.open(Path("/dev/null"))  # else pictures of the page that is replaced may still be on their way
     page = open_page(browser, report(project, dataset).page_path)

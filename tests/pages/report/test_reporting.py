@@ -66,7 +66,7 @@ def test_the_page_holds_every_photo_and_a_picture_of_the_worst(make_trained: Mak
 def test_scores_are_those_that_the_stages_wrote(make_trained: Make) -> None:
     project, dataset = make_trained()
     data = read_data(report(project, dataset))
-    for name, path in (("a", project.oof_dice_path("a")), ("ensemble", project.ensemble_oof_path("ensemble"))):
+    for name, path in (("a", project.oof_scores_path("a")), ("ensemble", project.ensemble_oof_path("ensemble"))):
         rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
         (subject,) = (subject for subject in data["subjects"] if subject["name"] == name)
         assert subject["scores"] == [float(row[3]) for row in rows]

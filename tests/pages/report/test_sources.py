@@ -80,7 +80,7 @@ def test_masks_are_those_that_were_scored(make_trained: Callable[..., Trained], 
     ensemble = read_ensemble(project)
     readers = {member: open_maps(project.maps_dir(member, "oof")) for member in "ab"}
     own = {
-        "a": (project.oof_dice_path("a"), build_experiment_sources(readers["a"], (0, 1), dataset)),
+        "a": (project.oof_scores_path("a"), build_experiment_sources(readers["a"], (0, 1), dataset)),
         "ensemble": (project.ensemble_oof_path("ensemble"), build_ensemble_sources(ensemble, readers)),
     }
     samples = {sample.id: sample for sample in load_catalog(dataset, project.input_dir).train}

@@ -75,7 +75,7 @@ def predict_offline(
         }
         store = Store(
             folder=work.maps_dir(member.experiment, "test"),
-            first_view_folder=None,
+            no_tta_folder=None,
             fingerprint=fingerprint_maps(experiment, dataset.classes, weights),
             classes=dataset.classes,
             size_hw=experiment.data.size_hw,

@@ -1,4 +1,4 @@
-"""Views: the flips that a photo is predicted under, and how each is undone on the map."""
+"""Test-time augmentation: the flips that an image is predicted under, and how each is undone on its map."""
 
 import math
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ Tensor = Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class View:
+class Flip:
     """A flip of a batch."""
 
     name: str
@@ -18,17 +18,17 @@ class View:
     flips_width: bool  # left becomes right
 
     def apply(self, images_nhwc: Tensor) -> Tensor:
-        """Flips a batch of photos.
+        """Flips a batch of images.
 
         Args:
-            images_nhwc: any dtype, (photos, height, width, channels).
+            images_nhwc: any dtype, (images, height, width, channels).
         """
         if self.flips_height:
             images_nhwc = _flip(images_nhwc, axis=1)
         return _flip(images_nhwc, axis=2) if self.flips_width else images_nhwc
 
     def undo(self, maps_nhwc: Tensor) -> Tensor:
-        """Flips a batch of maps back, so that each lies over its photo as it was; the inverse of `apply`."""
+        """Flips a batch of maps back, so that each lies over its image as it was; the inverse of `apply`."""
         return self.apply(maps_nhwc)  # a flip is its own inverse
 
 
@@ -40,12 +40,12 @@ def _flip(x: Tensor, axis: int) -> Tensor:
     return ops.reshape(ops.flip(ops.reshape(x, rows), axis=1), shape)
 
 
-VIEWS: dict[str, View] = {
-    view.name: view
-    for view in (
-        View(name="identity", flips_height=False, flips_width=False),
-        View(name="hflip", flips_height=False, flips_width=True),
-        View(name="vflip", flips_height=True, flips_width=False),
-        View(name="hvflip", flips_height=True, flips_width=True),
+FLIPS: dict[str, Flip] = {
+    flip.name: flip
+    for flip in (
+        Flip(name="identity", flips_height=False, flips_width=False),
+        Flip(name="hflip", flips_height=False, flips_width=True),
+        Flip(name="vflip", flips_height=True, flips_width=False),
+        Flip(name="hvflip", flips_height=True, flips_width=True),
     )
 }
