@@ -3,7 +3,7 @@
 import shutil
 
 from unets import cli
-from unets.store.runs import hold
+from unets.store.runs import lock
 
 
 def main(stage: cli.Stage) -> None:
@@ -12,7 +12,7 @@ def main(stage: cli.Stage) -> None:
         maps_dir = stage.project.maps_dir(name, "test").parent
         for folder in (*(stage.project.run_dir(name, fold) for fold in stage.list_folds(experiment)), maps_dir):
             if folder.is_dir():
-                with hold(folder):  # nobody is at work in it
+                with lock(folder):  # nobody is at work in it
                     pass
                 shutil.rmtree(folder)
                 print(f"deleted {folder}")

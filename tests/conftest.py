@@ -22,6 +22,8 @@ from unets.config import DatasetConfig, SizeHW
 from unets.data.rle import encode_rle
 from unets.store.paths import Project
 
+from .trained_competition import make_scene as make_scene
+
 # Before any test loads it: TensorFlow notes each batch that a test makes fail ("Error occurred when finalizing ...").
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Two test processes share the cores with whatever else is at work: a slow example is no fault.

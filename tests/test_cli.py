@@ -360,9 +360,9 @@ def test_a_plan_that_cannot_work_is_told_in_full_and_fails(
 HOLD = """
 import sys
 from pathlib import Path
-from unets.store.runs import hold
+from unets.store.runs import lock
 sys.argv[0] = "scripts/06_make_submission.py"
-with hold(Path(sys.argv[1])):
+with lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """

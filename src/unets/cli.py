@@ -28,7 +28,7 @@ from unets.config import (
 from unets.errors import InputError
 from unets.log import set_up_logging
 from unets.store.paths import Project
-from unets.store.runs import hold, name_program
+from unets.store.runs import lock, name_program
 from unets.workers.cluster import use_cluster
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Stage:
         Raises:
             InputError: one is at work, from here or from another host that shares the folder.
         """
-        return hold(self.project.models_dir)
+        return lock(self.project.models_dir)
 
     def list_arguments(self) -> list[str]:
         """Returns this process's script and arguments so that they mean the same in any working folder."""

@@ -14,7 +14,7 @@ from unets.errors import InputError
 from unets.evaluation.runs import Run, list_judgements, list_runs, read_scores, render_inventory, sum_cost
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
-from unets.store.runs import hold, write_json
+from unets.store.runs import lock, write_json
 
 CONFIG = "from unets.config import ExperimentConfig, TrainingConfig\n\nEXPERIMENT = ExperimentConfig({})\n"
 METRICS = {
@@ -141,12 +141,12 @@ def test_states(scene: Scene) -> None:
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_run_that_is_held_is_running(scene: Scene, begun: bool) -> None:
     run_dir = scene[0].run_dir("a", 0)
-    with hold(run_dir):
+    with lock(run_dir):
         assert describe(scene) == [("a", 0, "running", "")]
         if begun:
             write_run(scene, "a", 0, METRICS | {"is_finished": False, "epochs": 3})
             assert describe(scene) == [("a", 0, "running", "")]
-            with pytest.raises(InputError, match="is at work"), hold(run_dir):
+            with pytest.raises(InputError, match="is at work"), lock(run_dir):
                 raise AssertionError("listing took the lock away")
     assert describe(scene) == [("a", 0, "stopped", "") if begun else ("a", 0, "broken", "no config.json")]
 

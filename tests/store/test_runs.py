@@ -13,10 +13,10 @@ import pytest
 from unets.errors import InputError
 from unets.store.runs import (
     atomic_path,
-    find_holder,
+    find_lock_owner,
     fingerprint,
     hash_file,
-    hold,
+    lock,
     read_json,
     was_killed,
     write_json,
@@ -112,9 +112,9 @@ def describe(pid: int) -> str:
 HOLD = """
 import sys
 from pathlib import Path
-from unets.store.runs import hold
+from unets.store.runs import lock
 sys.argv[0] = "scripts/03_train.py"
-with hold(Path(sys.argv[1])):
+with lock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -125,18 +125,18 @@ def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path) -> Non
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "held\n"
         refused = rf"run must be free\. Received: {describe(process.pid)} is at work in it"
-        with pytest.raises(InputError, match=refused), hold(tmp_path / "run"):
+        with pytest.raises(InputError, match=refused), lock(tmp_path / "run"):
             raise AssertionError("two processes hold one folder")
         process.kill()  # a kill frees it
         process.wait()
-        with hold(tmp_path / "run"):
+        with lock(tmp_path / "run"):
             pass
 
 
 def test_held_folder_is_free_after_an_error(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="disk full"), hold(tmp_path / "run"):
+    with pytest.raises(OSError, match="disk full"), lock(tmp_path / "run"):
         raise OSError("disk full")
-    with hold(tmp_path / "run"):
+    with lock(tmp_path / "run"):
         assert json.loads((tmp_path / "run" / ".lock-owner").read_text())["pid"] == os.getpid()
 
 
@@ -147,14 +147,14 @@ def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
 
 
 def test_a_holder_is_named_and_none_is_disturbed(tmp_path: Path) -> None:
-    assert find_holder(tmp_path / "run") is None
+    assert find_lock_owner(tmp_path / "run") is None
     command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "held\n"
         before = sorted(tmp_path.rglob("*"))
         for _ in range(3):
-            assert re.fullmatch(describe(process.pid), find_holder(tmp_path / "run") or "")
-        with pytest.raises(InputError, match="is at work"), hold(tmp_path / "run"):
+            assert re.fullmatch(describe(process.pid), find_lock_owner(tmp_path / "run") or "")
+        with pytest.raises(InputError, match="is at work"), lock(tmp_path / "run"):
             raise AssertionError("asking took the lock away")
         assert not was_killed(tmp_path / "run")
         assert sorted(tmp_path.rglob("*")) == before
@@ -162,11 +162,11 @@ def test_a_holder_is_named_and_none_is_disturbed(tmp_path: Path) -> None:
         process.wait()
     # the name of who was killed stays behind, and the folder is free
     assert (tmp_path / "run" / ".lock-owner").exists()
-    assert find_holder(tmp_path / "run") is None
+    assert find_lock_owner(tmp_path / "run") is None
     assert was_killed(tmp_path / "run")
-    with hold(tmp_path / "run"):
-        assert f"process {os.getpid()} on {os.uname().nodename}" in (find_holder(tmp_path / "run") or "")
-    assert find_holder(tmp_path / "run") is None
+    with lock(tmp_path / "run"):
+        assert f"process {os.getpid()} on {os.uname().nodename}" in (find_lock_owner(tmp_path / "run") or "")
+    assert find_lock_owner(tmp_path / "run") is None
     assert not was_killed(tmp_path / "run")
 
 
@@ -176,8 +176,8 @@ def test_a_name_that_stayed_behind_holds_nothing(tmp_path: Path, host: str | Non
     owner = {"stage": "train", "pid": os.getpid(), "host": host, "since": "2026-11-25 12:00:00 UTC"}
     text = json.dumps(owner) if host else json.dumps(owner)[:20]
     (tmp_path / ".lock-owner").write_text(text)
-    assert find_holder(tmp_path) is None
-    with hold(tmp_path):
+    assert find_lock_owner(tmp_path) is None
+    with lock(tmp_path):
         (tmp_path / ".lock-owner").write_text(text)
         named = f"train, process {os.getpid()} on {host} since 2026-11-25 12:00:00 UTC"
-        assert find_holder(tmp_path) == (named if host else "another process")
+        assert find_lock_owner(tmp_path) == (named if host else "another process")

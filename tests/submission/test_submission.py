@@ -29,7 +29,7 @@ from unets.evaluation.runs import read_scores
 from unets.metrics.masks import dice
 from unets.prediction.maps import encode_map, list_shards, open_maps, write_shard
 from unets.store.paths import Project
-from unets.store.runs import hold
+from unets.store.runs import lock
 from unets.submission import submission
 from unets.submission.check import check_submission
 from unets.submission.submission import find_submission, write_submission
@@ -313,7 +313,7 @@ submission.write_submission(project, load_dataset(project.configs_dir), jobs={jo
 
 def test_a_second_submission_of_the_name_says_who_is_at_work(make_ready: MakeReady) -> None:
     project, dataset = make_ready()
-    with hold(project.submission_parts_dir("tiny_a")):
+    with lock(project.submission_parts_dir("tiny_a")):
         with pytest.raises(InputError, match=rf"must be free. Received: .*process {os.getpid()} on"):
             write_submission(project, dataset, jobs=1)
         write_submission(project, dataset, "another", jobs=1)

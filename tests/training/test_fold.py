@@ -334,8 +334,8 @@ def test_a_fold_that_another_process_trains_is_refused(run_dir: Path, scene: Sce
     program = f"""
 import sys
 from pathlib import Path
-from unets.store.runs import hold
-with hold(Path({str(run_dir)!r})):
+from unets.store.runs import lock
+with lock(Path({str(run_dir)!r})):
     print("held", flush=True)
     sys.stdin.read()
 """

@@ -33,7 +33,7 @@ from unets.store.fingerprint import take_snapshot
 from unets.store.parts import write_gzip
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin
-from unets.store.runs import atomic_path, fingerprint, hash_file, hold, read_json, write_json
+from unets.store.runs import atomic_path, fingerprint, hash_file, lock, read_json, write_json
 from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
@@ -123,7 +123,7 @@ def make_pseudo_labels(
         confidence=confidence,
         jobs=jobs,
     )
-    with hold(project.pseudo_labels_dir(name)):
+    with lock(project.pseudo_labels_dir(name)):
         weights_paths = {fold: _find_weights(round_, fold) for fold in use_folds}  # before anything is predicted
         for fold in use_folds:
             if anew:

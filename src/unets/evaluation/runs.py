@@ -20,7 +20,7 @@ from unets.errors import InputError
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.store.fingerprint import SNAPSHOT, check_snapshot, take_snapshot
 from unets.store.paths import Project
-from unets.store.runs import find_holder, read_json
+from unets.store.runs import find_lock_owner, read_json
 from unets.tables import Table, render_table
 
 State = Literal["finished", "running", "stopped", "broken"]
@@ -185,7 +185,7 @@ def _describe_run(
     folds_hash: str,
 ) -> Run:
     run_dir = project.run_dir(experiment, fold)
-    is_held = find_holder(run_dir) is not None
+    is_held = find_lock_owner(run_dir) is not None
     build = partial(Run, experiment=experiment, fold=fold)
     try:
         snapshot, metrics = _read_object(run_dir / SNAPSHOT), _read_object(run_dir / "metrics.json")

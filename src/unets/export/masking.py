@@ -173,7 +173,7 @@ class _Budget:
         self._limit, self._held, self._changed = pixels, 0, Condition()
 
     @contextmanager
-    def hold(self, size_hw: SizeHW) -> Iterator[None]:
+    def reserve(self, size_hw: SizeHW) -> Iterator[None]:
         pixels = size_hw[0] * size_hw[1]
         with self._changed:
             self._changed.wait_for(lambda: self._held == 0 or self._held + pixels <= self._limit)
@@ -190,7 +190,7 @@ def _read(plan: Plan, budget: _Budget, task: Task) -> _Seen | Failure:
     card = plan.source.card
     try:
         photo = Photo(task.photo_path, upright=plan.upright, value_range=card.value_range)
-        with budget.hold(photo.size_hw):
+        with budget.reserve(photo.size_hw):
             images = {size_hw: take_colours(photo.read(size_hw), card.channels) for size_hw in card.sizes}
     except (InputError, OSError) as error:
         return Failure(path=task.photo_path, reason=str(error))
@@ -211,7 +211,7 @@ def _finish(card: ModelCard, budget: _Budget, seen: _Seen, maps: Sequence[MapU8]
     """Makes and writes a photo's files, the mask last; returns the photo's size."""
     task, photo, note = seen.task, seen.photo, seen.note
     colours = [COLOURS_RGB[index % len(COLOURS_RGB)] for index in range(len(card.classes))]
-    with budget.hold(photo.size_hw):
+    with budget.reserve(photo.size_hw):
         recipe = card.find_recipe(photo.size_hw)
         probs_hwc = average_maps(recipe, maps, photo.size_hw)
         mask_hw = cut_map(recipe, probs_hwc)

@@ -1,6 +1,6 @@
 """The model file: card and weights in one, for people who have nothing else of ours.
 
-It is a safetensors file, which any program of that format opens; what is ours is its card, under `unets_card`. Reading
+It is a safetensors file, which any program of that format opens; the card stands in its metadata under `unets`. Reading
 one runs no code from it: names, shapes and numbers are all it can hold, and nets are built by this package from the
 card's config.
 """
@@ -37,5 +37,5 @@ def write_model_file(source: ModelSource, path: Path) -> ModelCard:
         for net, weights in zip(member.nets, sources, strict=True):
             built = load_net(weights, member.experiment, member.size_hw, len(card.classes), "float32")
             tensors |= {f"{name_net(member, net)}/{name}": value for name, value in get_weights(built).items()}
-    write_tensors(path, tensors, {VERSION_KEY: str(FORMAT_VERSION), CARD_KEY: card.model_dump_json()})
+    write_tensors(path, tensors, {VERSION_KEY: FORMAT_VERSION, CARD_KEY: card.model_dump(mode="json")})
     return card

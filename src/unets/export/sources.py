@@ -28,8 +28,8 @@ from unets.store.tensors import TensorFile
 
 Weights = Path | StoredWeights
 
-FORMAT_VERSION = 1  # of model files; raised when older code could not read a newer file
-VERSION_KEY, CARD_KEY = "unets_version", "unets_card"
+FORMAT_VERSION = 2  # of model files; raised when older code could not read a newer file
+VERSION_KEY, CARD_KEY = "version", "card"
 _ACCEPTED = (
     "a run (models/<competition>/<experiment>/fold<k>), an experiment's folder, an ensemble's json beside its runs, or "
     "a file that `unets export` or `make export` wrote"
@@ -84,16 +84,16 @@ def open_model_file(path: Path) -> ModelSource:
         InputError: it is something else, damaged, of a newer version, or lacks the weights of a net.
     """
     file = TensorFile(path)
-    version = file.metadata.get(VERSION_KEY, "")
-    if not version.isdecimal() or CARD_KEY not in file.metadata:
-        raise InputError(f"{path} must be a model file of unets. Received: arrays that something else wrote")
-    if int(version) > FORMAT_VERSION:
+    version, card = file.metadata.get(VERSION_KEY), file.metadata.get(CARD_KEY)
+    if not isinstance(version, int) or card is None:
+        raise InputError(f"{path} must be a model file of unets. Received: arrays that another program wrote")
+    if version > FORMAT_VERSION:
         raise InputError(
             f"{path} must be a model file of version {FORMAT_VERSION} at most. Received: version {version}. "
             f"A newer unets reads it"
         )
     file.check_numbers()
-    card = _read_card(file)
+    card = _read_card(file, json.dumps(card))
     weights = tuple(
         tuple(StoredWeights(file=file, name=name_net(member, net)) for net in member.nets) for member in card.members
     )
@@ -139,8 +139,7 @@ def open_runs(folders: Sequence[Path]) -> ModelSource:
     return ModelSource(path=folders[0], card=card, weights=(tuple(run.weights_path for run in runs),))
 
 
-def _read_card(file: TensorFile) -> ModelCard:
-    text = file.metadata[CARD_KEY]
+def _read_card(file: TensorFile, text: str) -> ModelCard:
     try:
         return ModelCard.from_json(text, str(file.path))
     except InputError as error:

@@ -15,7 +15,7 @@ from unets.prediction.sources import find_weights, fingerprint_maps
 from unets.prediction.stream import Maker, Order, Store, make_maps, order_all, take_stock
 from unets.store.fingerprint import take_snapshot
 from unets.store.paths import Project
-from unets.store.runs import hold
+from unets.store.runs import lock
 
 
 def predict_experiments(
@@ -46,7 +46,7 @@ def predict_experiments(
     """
     with ExitStack() as stack:
         for name in sorted(experiments):
-            stack.enter_context(hold(project.maps_dir(name, "test").parent))
+            stack.enter_context(lock(project.maps_dir(name, "test").parent))
         folds_hash = hash_folds(project.folds_path)
         weights_paths = {
             name: {

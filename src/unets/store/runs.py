@@ -88,7 +88,7 @@ def fingerprint(**parts: Any) -> str:
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def lock(folder: Path) -> Iterator[None]:
     """Keeps other processes out of a folder for as long as the block runs; a kill frees it.
 
     Who holds it stands beside the lock, which itself does not tell. On a shared folder the lock holds for other hosts
@@ -98,9 +98,9 @@ def hold(folder: Path) -> Iterator[None]:
         InputError: another process holds it; says which stage, process and host, and since when.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock, owner = FileLock(folder / _LOCK, timeout=0), folder / _OWNER
+    file_lock, owner = FileLock(folder / _LOCK, timeout=0), folder / _OWNER
     try:
-        lock.acquire()
+        file_lock.acquire()
     except Timeout as error:
         raise InputError(f"{folder} must be free. Received: {_describe_owner(owner)} is at work in it") from error
     try:
@@ -110,15 +110,15 @@ def hold(folder: Path) -> Iterator[None]:
         yield
     finally:
         owner.unlink(missing_ok=True)
-        lock.release()
+        file_lock.release()
 
 
 def was_killed(folder: Path) -> bool:
     """Tells whether the last process that held a folder was killed; an error, or Ctrl-C, is none."""
-    return (folder / _OWNER).exists() and find_holder(folder) is None
+    return (folder / _OWNER).exists() and find_lock_owner(folder) is None
 
 
-def find_holder(folder: Path) -> str | None:
+def find_lock_owner(folder: Path) -> str | None:
     """Returns who holds a folder, as `train, process 1234 on node since 2026-11-25 15:43:10 UTC`, or None.
 
     Keeps nobody from holding it.

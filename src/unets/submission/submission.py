@@ -26,7 +26,7 @@ from unets.prediction.maps import MapReader, open_maps
 from unets.store.parts import drop_parts, find_missing_parts, join_parts, part_path, write_part
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin, list_versions
-from unets.store.runs import atomic_path, fingerprint, hold, write_json
+from unets.store.runs import atomic_path, fingerprint, lock, write_json
 from unets.submission.check import check_submission, find_reference, read_wanted
 from unets.workers.pool import run_tasks
 
@@ -119,7 +119,7 @@ def write_submission(
     sample_path, test = find_reference(dataset, project.input_dir)
     name = name or name_submission(ensemble)
     path, folder = project.submission_path(name), project.submission_parts_dir(name)
-    with hold(folder):
+    with lock(folder):
         made = _make_parts(project, ensemble, dataset, sample_path, test, folder, jobs)
         with atomic_path(path) as temporary:
             sha256 = join_parts(temporary, made.header, folder, made.fingerprints)

@@ -40,7 +40,7 @@ from unets.nets.unet import build_unet
 from unets.store.fingerprint import check_snapshot, take_snapshot, write_snapshot
 from unets.store.paths import Project
 from unets.store.provenance import describe_commit
-from unets.store.runs import hash_file, hold, read_json, was_killed
+from unets.store.runs import hash_file, lock, read_json, was_killed
 from unets.training.averages import average_checkpoints, drop_checkpoints
 from unets.training.callbacks import DealEpoch, ProgressBar, Save, StopOnNonFinite, Validate
 from unets.training.exhaustion import ONE_TOO_MANY, explain_exhaustion, find_smaller_batch, is_exhaustion
@@ -123,7 +123,7 @@ def train_experiment(
         if is_finished(run_dir):
             logger.info("%s fold %d: already trained", name, fold)
             if RunFiles(run_dir).checkpoints_dir.exists():  # a kill came between the last word and the clean-up
-                with hold(run_dir):
+                with lock(run_dir):
                     drop_checkpoints(RunFiles(run_dir))
         else:
             find_source(run_dir, experiment, catalog.dataset.classes, folds_hash)
@@ -236,7 +236,7 @@ def train_fold(
     """
     files, micro_batch = RunFiles(run_dir), check_training(experiment, micro_batch, spread=spread)
     num_devices, is_next_to_a_kill = count_devices() if spread else 1, was_killed(run_dir)
-    with hold(run_dir):
+    with lock(run_dir):
         snapshot = take_snapshot(experiment, catalog.dataset, fold, folds_hash)
         check_snapshot(run_dir, snapshot)
         if is_finished(run_dir):

@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from unets.config import DatasetConfig
 from unets.errors import InputError
 from unets.store.paths import Project
-from unets.store.runs import atomic_path, hold
+from unets.store.runs import atomic_path, lock
 from unets.submission.kaggle.archives import Member, check_archive, find_root, list_members, unpack_archive
 from unets.submission.kaggle.client import Session, find_competition, sign_in
 
@@ -47,7 +47,7 @@ def get_data(project: Project, dataset: DatasetConfig, *, unpack: bool = False) 
     """
     competition = find_competition(dataset, project.configs_dir)
     project.input_dir.mkdir(parents=True, exist_ok=True)
-    with hold(project.download_dir):
+    with lock(project.download_dir):
         if dataset.kaggle_files is None:
             names = _get_bundle(project, competition)
         else:

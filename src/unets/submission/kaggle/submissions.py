@@ -17,7 +17,7 @@ from unets.config import Config, DatasetConfig
 from unets.errors import InputError
 from unets.log import format_duration, show_progress
 from unets.store.paths import Project
-from unets.store.runs import hold, read_json, write_json, write_text
+from unets.store.runs import lock, read_json, write_json, write_text
 from unets.submission.check import check_submission, find_reference
 from unets.submission.kaggle.client import Session, find_competition, find_status, sign_in
 
@@ -75,7 +75,7 @@ def submit(
     """
     find_competition(dataset, project.configs_dir)
     sha256 = hash_csv(path)
-    with hold(project.sent_path(sha256).parent):
+    with lock(project.sent_path(sha256).parent):
         sent = _submit(project, dataset, path, message, sha256, again=again, wait_s=wait_s)
     if sent.state == "failed":
         raise InputError(f"Kaggle must be able to score {path}, number {sent.ref} there. Received: {sent.error}")
