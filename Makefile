@@ -48,7 +48,7 @@ DEMO     = COMPETITION=studio
 
 .DEFAULT_GOAL := help
 .PHONY: help setup new render check-data folds plan train predict ensemble submission check-submission score summary show \
-        data submit leaderboard kaggle-dataset screen report notebooks export record runs compare pseudo-labels pipeline \
+        data submit kaggle-dataset screen report notebooks export record runs compare pseudo-labels pipeline \
         demo clean-runs test test-fast lint bench
 
 help:  ## print this
@@ -133,9 +133,6 @@ report: $(READY)  ## make one page of all that was trained and judged: scores, c
 submit: $(READY)  ## check a submission, send it to Kaggle, wait for its score (MESSAGE=, SUBMISSION=, WAIT= minutes, AGAIN=1)
 	$(PY) scripts/20_submit.py $(STAGE) $(if $(SUBMISSION),--submission "$(SUBMISSION)") $(if $(AGAIN),--again) \
 	  $(if $(MESSAGE),--message '$(subst ','\'',$(MESSAGE))') $(if $(WAIT),--wait $(WAIT))
-
-leaderboard: $(READY)  ## compare what Kaggle scored with its leaderboard: rank, share, medal
-	$(PY) scripts/21_leaderboard.py $(STAGE)
 
 kaggle-dataset: $(READY)  ## build a Kaggle dataset for offline inference, and its kernel (OWNER=, SLUG=, UPLOAD=1)
 	$(PY) scripts/22_make_kaggle_dataset.py $(STAGE) $(if $(OWNER),--owner "$(OWNER)") $(if $(SLUG),--slug "$(SLUG)") \

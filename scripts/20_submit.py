@@ -5,7 +5,8 @@ import logging
 from unets import cli
 from unets.evaluation.results import write_results_page
 from unets.store.provenance import describe_origin
-from unets.submission.kaggle.submissions import check_before, record_sent, submit
+from unets.submission.check import check_submission, find_reference
+from unets.submission.kaggle.submissions import record_sent, submit
 from unets.submission.submission import find_submission
 
 logger = logging.getLogger("unets.submit")
@@ -15,7 +16,8 @@ def main(stage: cli.Stage) -> None:
     """The same command goes on waiting where it was stopped; bytes that Kaggle judged are not sent again unasked."""
     project, dataset, args = stage.project, stage.dataset, stage.args
     path = find_submission(project, args.submission)
-    check_before(project, dataset, path, jobs=args.jobs)
+    sample_path, images = find_reference(dataset, project.input_dir)
+    check_submission(path, sample_path, dataset, photos=images, jobs=args.jobs)
     try:
         sent = submit(project, dataset, path, args.message, again=args.again, wait_s=60 * args.wait)
     except KeyboardInterrupt:

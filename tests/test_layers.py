@@ -69,7 +69,6 @@ LIGHT_MODULES = (
     "pages.screen.screening",
     "submission.kaggle.data",
     "submission.kaggle.dataset",
-    "submission.kaggle.leaderboard",
     "submission.kaggle.submissions",
     "submission.kaggle.wheel",
     "export.card",

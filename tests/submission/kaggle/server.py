@@ -51,7 +51,6 @@ class FakeKaggle:
     lost_answers: int = 0  # of CreateSubmission, which is taken all the same
     judgements: list[dict[str, Any]] = field(default_factory=list)  # what looks at a submission find, one by one
     submissions: list[dict[str, Any]] = field(default_factory=list)
-    leaderboard: str = ""
     datasets: dict[str, list[dict[str, bytes]]] = field(default_factory=dict)  # versions by owner/slug
     kernels: list[dict[str, Any]] = field(default_factory=list)
     uploads: dict[str, tuple[str, bytes]] = field(default_factory=dict)  # name and content by token
@@ -159,8 +158,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._check(name, fields)
             if name in ("DownloadDataFile", "DownloadDataFiles"):
                 self._redirect(fields)
-            elif name == "DownloadLeaderboard":
-                self._send_board()
             else:
                 answer = self.fake.answer(name, fields)
                 if name == "CreateSubmission" and self.fake.lost_answers:
@@ -247,15 +244,6 @@ class _Handler(BaseHTTPRequestHandler):
         if wanted in self.fake.packs:
             return make_zip({wanted.rsplit("/", 1)[-1]: self.fake.files[wanted]})
         return self.fake.files[name]
-
-    def _send_board(self) -> None:
-        name = f"{COMPETITION}-publicleaderboard-2026-11-25T12:00:00.csv"
-        content = make_zip({name: self.fake.leaderboard.encode()})
-        self.send_response(200)
-        self.send_header("Content-Type", "application/zip")
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
 
     def _send_json(self, status: int, answer: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         content = json.dumps(answer).encode()

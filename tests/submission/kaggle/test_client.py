@@ -108,10 +108,13 @@ def test_what_is_printed_goes_to_the_debug_log_without_secrets(
 
 
 def test_no_stage_pays_for_the_client() -> None:
-    names = [f"unets.{name}" for name in ("cli", "results", "kaggle.data", "kaggle.submissions", "kaggle.leaderboard")]
+    names = [
+        f"unets.{name}"
+        for name in ("cli", "evaluation.results", "submission.kaggle.data", "submission.kaggle.submissions")
+    ]
     program = f"""
 import importlib, sys
-for name in {[*names, "unets.submission.kaggle.dataset"]}:
+for name in {names}:
     importlib.import_module(name)
 assert not {{"kaggle", "kagglesdk", "requests"}} & set(sys.modules)
 """

@@ -14,7 +14,16 @@ from unets.data.files import find_file
 from unets.errors import InputError
 from unets.evaluation.results import render_results
 from unets.store.paths import Project
-from unets.submission.kaggle.submissions import Sent, find_sent, hash_csv, list_recorded, record_sent, submit
+from unets.submission.kaggle.client import sign_in
+from unets.submission.kaggle.submissions import (
+    Sent,
+    find_sent,
+    hash_csv,
+    list_at_kaggle,
+    list_recorded,
+    record_sent,
+    submit,
+)
 
 SCORED = {"status": "COMPLETE", "publicScore": "0.99612", "privateScore": "0.99587"}
 Run = Callable[..., int]
@@ -152,13 +161,22 @@ def test_an_answer_that_was_lost_is_looked_for_before_anything_is_sent_again(
     assert len(fake.submissions) == 1 and len(fake.uploads) == (1 if is_taken else 2)
 
 
-def test_an_upload_that_fails_is_tried_again_and_then_told(
-    fake: FakeKaggle, project: Project, dataset: DatasetConfig
-) -> None:
+def test_an_upload_that_fails_is_told(fake: FakeKaggle, project: Project, dataset: DatasetConfig) -> None:
     fake.upload_status = 400
-    with pytest.raises(InputError, match=r"The upload of .*best\.csv\.gz must succeed. Received: 3 failures"):
+    with pytest.raises(InputError, match=r"Kaggle must take .*best\.csv\.gz. Received: Could not submit"):
         send(project, dataset)
-    assert len(fake.uploads) == 3 and not fake.submissions
+    assert not fake.submissions
+    fake.upload_status, fake.judgements = 200, [SCORED]
+    assert send(project, dataset).public == 0.99612
+
+
+def test_all_pages_of_submissions_are_read(fake: FakeKaggle) -> None:
+    fake.submissions = [
+        {"ref": ref, "fileName": f"{ref}.csv", "date": "2026-11-25T10:00:00.000Z", "status": "COMPLETE"}
+        for ref in range(250)
+    ]
+    assert len(list_at_kaggle(sign_in(COMPETITION))) == 250
+    assert [request.body["page"] for request in fake.list_calls("ListSubmissions")[1:]] == [2, 3, 4]
 
 
 def test_a_submission_that_kaggle_refuses_is_told_in_its_words(

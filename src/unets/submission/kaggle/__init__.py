@@ -1,1 +1,1 @@
-"""What goes to Kaggle and comes from there: data, submissions, leaderboard, datasets for kernels."""
+"""What goes to Kaggle and comes from there: data, submissions, datasets for kernels."""

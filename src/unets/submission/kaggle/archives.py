@@ -8,31 +8,21 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
-
-from tqdm import tqdm
 
 from unets.errors import InputError
+from unets.log import show_progress
 
 _CHUNK = 2**20
 _ENCRYPTED = 1  # bit 0 of a member's flags (APPNOTE.TXT, 4.4.4)
 # What reading a member raises: not a zip, cut off, not compressed right, in a way that Python does not know, encrypted.
 _DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError)
-_JUNK = "__MACOSX"  # a Mac's notes on files, which no other system reads
+_JUNK = "__MACOSX/"  # a Mac's notes on files, which no other system reads
+
+Members = dict[PurePosixPath, zipfile.ZipInfo]  # where each file would be unpacked
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Member:
-    """A file in a zip: where it would be unpacked, and how large it says that it is."""
-
-    path: PurePosixPath
-    num_bytes: int
-    info: zipfile.ZipInfo
-
-
-def list_members(path: Path) -> list[Member]:
+def list_members(path: Path) -> Members:
     """Lists the files of a zip, after a look at each name; nothing is unpacked or read.
 
     Raises:
@@ -41,41 +31,39 @@ def list_members(path: Path) -> list[Member]:
     """
     with _open(path) as archive:
         infos = archive.infolist()
-    members = [
-        Member(path=_check_name(path, info), num_bytes=info.file_size, info=info)
-        for info in infos
-        if not info.is_dir() and not info.filename.startswith(f"{_JUNK}/")
-    ]
+    members: Members = {}
     for info in infos:
-        if info.is_dir():
-            _check_name(path, info)
-    paths = {member.path for member in members}
-    if len(paths) < len(members):
-        raise _refuse(path, "two files of one name")
-    folders = {parent for member in members for parent in member.path.parents}
-    if clash := paths & folders:
+        place = _check_member(path, info)
+        if info.is_dir() or info.filename.startswith(_JUNK):
+            continue
+        if place in members:
+            raise _refuse(path, f"two files of one name, {place}")
+        members[place] = info
+    folders = {parent for place in members for parent in place.parents}
+    if clash := members.keys() & folders:
         raise _refuse(path, f"{min(clash)} both as a file and as a folder")
     return members
 
 
-def check_archive(path: Path) -> int:
-    """Reads a zip through: names as `list_members`, and of each member size and CRC-32.
+def count_bytes(members: Members) -> int:
+    """Returns how many bytes the files take once they are unpacked."""
+    return sum(info.file_size for info in members.values())
 
-    Returns:
-        The number of files in it.
+
+def check_archive(path: Path) -> None:
+    """Reads a zip through: names as `list_members` does, and the size and CRC-32 of each file.
 
     Raises:
         InputError: something in it is damaged, or must not be unpacked.
     """
     members = list_members(path)
-    with _open(path) as archive, _show_bytes(members, f"check {path.name}") as bar:
-        for member in members:
-            for chunk in _read_member(path, archive, member):
-                bar.update(len(chunk))
-    return len(members)
+    with _open(path) as archive:
+        for place, info in show_progress(members.items(), what=f"check {path.name}", total=len(members), unit="file"):
+            for _ in _read_member(path, archive, place, info):
+                pass
 
 
-def unpack_archive(path: Path, folder: Path) -> list[Member]:
+def unpack_archive(path: Path, folder: Path) -> Members:
     """Unpacks a zip, checked as by `check_archive` on the way; a file that is there with its CRC-32 is kept.
 
     Args:
@@ -89,47 +77,31 @@ def unpack_archive(path: Path, folder: Path) -> list[Member]:
         InputError: something in it is damaged, or must not be unpacked; what was whole stays.
     """
     members = list_members(path)
-    with _open(path) as archive, _show_bytes(members, f"unpack {path.name}") as bar:
-        for member in members:
-            target = folder / member.path
-            if _is_unpacked(member, target):
-                bar.update(member.num_bytes)
+    with _open(path) as archive:
+        for place, info in show_progress(members.items(), what=f"unpack {path.name}", total=len(members), unit="file"):
+            target = folder / place
+            if _is_unpacked(info, target):
                 continue
             target.parent.mkdir(parents=True, exist_ok=True)
             temporary = target.with_name(f".part-{target.name}")
             with temporary.open("wb") as file:
-                for chunk in _read_member(path, archive, member):
-                    file.write(chunk)
-                    bar.update(len(chunk))
+                file.writelines(_read_member(path, archive, place, info))
             temporary.replace(target)
-    os.sync()  # once, not after each of 100,000 photos: that takes longer than unpacking them
+    os.sync()  # once, not after each of 100,000 images: that takes longer than unpacking them
     return members
 
 
-def find_root(members: list[Member], name: str) -> PurePosixPath:
-    """Returns the folder, below that of a zip, to which its files belong.
-
-    Zips hold either `train/a.jpg` or `a.jpg`, and a csv's zip the csv alone.
-
-    Args:
-        members: of the zip.
-        name: the zip's without `.zip`.
-    """
-    is_within = all(member.path.parts[0] == name for member in members)
-    return PurePosixPath() if is_within else PurePosixPath(name)
-
-
-def _is_unpacked(member: Member, target: Path) -> bool:
-    if not target.is_file() or target.stat().st_size != member.num_bytes:
+def _is_unpacked(info: zipfile.ZipInfo, target: Path) -> bool:
+    if not target.is_file() or target.stat().st_size != info.file_size:
         return False
     crc = 0
     with target.open("rb") as file:
         while chunk := file.read(_CHUNK):
             crc = zlib.crc32(chunk, crc)
-    return crc == member.info.CRC
+    return crc == info.CRC
 
 
-def _check_name(path: Path, info: zipfile.ZipInfo) -> PurePosixPath:
+def _check_member(path: Path, info: zipfile.ZipInfo) -> PurePosixPath:
     """Returns a member's path below the folder; refuses one that leads elsewhere, or that is no plain file."""
     name = info.filename.replace("\\", "/")  # as some programs of Windows write them, against the specification
     parts = [part for part in name.split("/") if part not in ("", ".")]
@@ -143,20 +115,18 @@ def _check_name(path: Path, info: zipfile.ZipInfo) -> PurePosixPath:
     return PurePosixPath(*parts)
 
 
-def _read_member(path: Path, archive: zipfile.ZipFile, member: Member) -> Iterator[bytes]:
+def _read_member(path: Path, archive: zipfile.ZipFile, place: PurePosixPath, info: zipfile.ZipInfo) -> Iterator[bytes]:
     """Yields a member's bytes; zipfile compares their CRC-32 at the end."""
     num_bytes = 0
     try:
-        with archive.open(member.info) as file:
+        with archive.open(info) as file:
             while chunk := file.read(_CHUNK):
                 num_bytes += len(chunk)
                 yield chunk
     except _DAMAGE as error:
-        raise InputError(f"{path} must be a whole zip. Received: {member.path} is damaged: {error}") from error
-    if num_bytes != member.num_bytes:
-        raise InputError(
-            f"{path} must be a whole zip. Received: {member.path} of {num_bytes} in place of {member.num_bytes} bytes"
-        )
+        raise InputError(f"{path} must be a whole zip. Received: {place} is damaged: {error}") from error
+    if num_bytes != info.file_size:
+        raise InputError(f"{path} must be a whole zip. Received: {num_bytes} of {info.file_size} bytes of {place}")
 
 
 @contextmanager
@@ -169,11 +139,6 @@ def _open(path: Path) -> Iterator[zipfile.ZipFile]:
         raise InputError(f"{path} must be a whole zip. Received: {error}") from error
     with archive:
         yield archive
-
-
-def _show_bytes(members: list[Member], what: str) -> "tqdm[Any]":
-    total = sum(member.num_bytes for member in members)
-    return tqdm(desc=what, total=total, unit="B", unit_scale=True, disable=None, dynamic_ncols=True)
 
 
 def _refuse(path: Path, received: str) -> InputError:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from itertools import count
 from time import sleep
 from typing import Any, NoReturn, TypeVar
 
@@ -67,17 +68,16 @@ class Session:
         Raises:
             InputError: Kaggle refuses, or cannot be reached; says what to do.
         """
-        for attempt in range(1, _TRIES + 1):
+        for attempt in count(1):
             try:
                 with keep_quiet(self.secrets):
                     return function(*args, **options)
             except Exception as error:
-                wait_s = _find_wait(error, attempt) if repeat and attempt < _TRIES else None
+                wait_s = _find_wait(error, attempt) if repeat else None
                 if wait_s is None:
                     raise_input_error(error, self.competition, self.secrets)
                 logger.info("%s; once more in %s", self.hide(error), format_duration(wait_s))
                 sleep(wait_s)
-        raise AssertionError("unreachable")
 
     def hide(self, said: object) -> str:
         """Returns a text without the user's secrets."""
@@ -118,9 +118,11 @@ def sign_in(competition: str) -> Session:
         with keep_quiet(given):
             api.authenticate()
     except SystemExit as error:  # it prints how to make a token, and ends the process
+        has_token = os.environ.get("KAGGLE_API_TOKEN")
+        received = "a token in KAGGLE_API_TOKEN, which Kaggle does not know" if has_token else "none"
         raise InputError(
             "Kaggle must know who asks: KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY, or ~/.kaggle/kaggle.json "
-            f"(a token is made at {_SETTINGS}), or `kaggle auth login`. Received: {_describe_credentials()}"
+            f"(a token is made at {_SETTINGS}), or `kaggle auth login`. Received: {received}"
         ) from error
     except Exception as error:
         raise_input_error(error, competition, given)
@@ -133,26 +135,24 @@ def raise_input_error(error: Exception, competition: str, secrets: tuple[str, ..
     Raises:
         InputError: Kaggle refused the request, could not be reached, or the client did not like what it was given.
     """
-    said = _hide(str(error), secrets)
-    status = find_status(error)
+    said, status = _hide(str(error), secrets), find_status(error)
     page = f"https://www.kaggle.com/competitions/{competition}"
-    if status == 401:
-        raise InputError(f"Kaggle must accept the credentials; new ones: {_SETTINGS}. Received: {said}") from None
     if status == 403:
         is_about_it = "/competitions." in error.response.url  # type: ignore[attr-defined]
-        remedy = f": accept the rules at {page}/rules" if is_about_it else ""
-        raise InputError(f"Kaggle must allow this{remedy}. Received: {said}") from None
-    if status == 404:
-        raise InputError(f"Kaggle must know what is asked for, of {page}. Received: {said}") from None
-    if status == _TOO_MANY:
-        raise InputError(f"Kaggle must take more requests; try again later. Received: {said}") from None
-    if status is not None:
-        raise InputError(f"Kaggle must accept the request. Received: {said}") from None
-    if _is_network(error):
-        raise InputError(f"Kaggle must be within reach. Received: {said}") from None
-    if isinstance(error, ValueError) and not isinstance(error, InputError):
-        raise InputError(f"Kaggle's client must accept what it is given. Received: {said}") from None
-    raise error
+        wanted = f"Kaggle must allow this{f': accept the rules at {page}/rules' if is_about_it else ''}"
+    elif status is not None:
+        wanted = {
+            401: f"Kaggle must accept the credentials; new ones: {_SETTINGS}",
+            404: f"Kaggle must know what is asked for, of {page}",
+            _TOO_MANY: "Kaggle must take more requests; try again later",
+        }.get(status, "Kaggle must accept the request")
+    elif _is_network(error):
+        wanted = "Kaggle must be within reach"
+    elif isinstance(error, ValueError) and not isinstance(error, InputError):
+        wanted = "Kaggle's client must accept what it is given"
+    else:
+        raise error
+    raise InputError(f"{wanted}. Received: {said}") from None
 
 
 def find_status(error: Exception) -> int | None:
@@ -189,8 +189,9 @@ def _import_client() -> Any:
 
 def _find_wait(error: Exception, attempt: int) -> float | None:
     """Returns the seconds after which a request may be tried again; None where that would not help."""
-    status = find_status(error)
-    wait_s: float = _FIRST_WAIT_S * 2 ** (attempt - 1)
+    if attempt == _TRIES:
+        return None
+    status, wait_s = find_status(error), _FIRST_WAIT_S * 2.0 ** (attempt - 1)
     if status == _TOO_MANY:
         asked = str(error.response.headers.get("Retry-After", ""))  # type: ignore[attr-defined]
         wait_s = max(wait_s, float(asked)) if asked.isdecimal() else wait_s
@@ -219,9 +220,3 @@ def _hide(said: str, secrets: tuple[str, ...]) -> str:
     for secret in secrets:
         said = said.replace(secret, "***")
     return re.sub(r"(https?://[^\s?'\"]+)\?[^\s'\")]+", r"\1?***", said)  # a signed address opens what it names
-
-
-def _describe_credentials() -> str:
-    if os.environ.get("KAGGLE_API_TOKEN"):
-        return "a token in KAGGLE_API_TOKEN, which Kaggle does not know"
-    return "none"

@@ -1,13 +1,11 @@
-"""The competition's files: those that are missing are had from Kaggle, whole or not at all.
+"""The competition's files: those that are missing are downloaded from Kaggle, whole or not at all.
 
 Each goes to a folder of its own below `input/<competition>/.download`, where a download that broke goes on, is read
-through, and then takes its place. Zips that the competition itself packed stay zips: everything here reads photos in
-them as well as in folders (two threads, 96 photos of 99 KB: 2.1 ms in place of 1.8 at 640 x 959, 3.0 in place of 2.8 at
-320 x 480), Carvana's test set is one file of some 8 GB in place of 100,064, and its bytes are written once. The bundle
-of a competition is unpacked, since no stage looks for folders in it.
+through, and then takes its place. Zips that the competition itself packed stay zips: every stage reads images in them
+as well as in folders, and the test set of Carvana is one file of some 8 GB in place of 100,064. The bundle of a
+competition is unpacked.
 """
 
-import csv
 import logging
 import os
 import shutil
@@ -20,15 +18,15 @@ from urllib.parse import unquote, urlsplit
 from unets.config import DatasetConfig
 from unets.errors import InputError
 from unets.store.paths import Project
-from unets.store.runs import atomic_path, lock
-from unets.submission.kaggle.archives import Member, check_archive, find_root, list_members, unpack_archive
+from unets.store.runs import lock, read_json, write_json
+from unets.submission.kaggle.archives import Members, check_archive, count_bytes, list_members, unpack_archive
 from unets.submission.kaggle.client import Session, find_competition, sign_in
 
 logger = logging.getLogger(__name__)
 
 _PAGE = 200  # files a request for the list
 _MARKER = ".kaggle-partial"  # how the client's own notes on a download that broke end
-_BUNDLE = "bundle.csv"  # what a bundle held
+_BUNDLE = "bundle.json"  # the bytes of each file that a bundle held
 
 Opener = Callable[[Any], Any]  # from the client to the response whose body is the file
 
@@ -42,8 +40,8 @@ def get_data(project: Project, dataset: DatasetConfig, *, unpack: bool = False) 
         unpack: whether to unpack the zips, and delete them.
 
     Raises:
-        InputError: Kaggle does not give the files, the disk is too small, or a file is damaged (it is had anew the next
-            time).
+        InputError: Kaggle does not give the files, the disk is too small, or a file is damaged (the next call downloads
+            it again).
     """
     competition = find_competition(dataset, project.configs_dir)
     project.input_dir.mkdir(parents=True, exist_ok=True)
@@ -51,10 +49,16 @@ def get_data(project: Project, dataset: DatasetConfig, *, unpack: bool = False) 
         if dataset.kaggle_files is None:
             names = _get_bundle(project, competition)
         else:
-            names = _get_files(project, competition, [_check_name(name) for name in dataset.kaggle_files])
-        if unpack:
-            for name in names:
-                _unpack_in_place(project, name)
+            names = _get_files(project, competition, [_check_path(name) for name in dataset.kaggle_files])
+        for name in names:
+            path = project.input_dir / name
+            if unpack and path.suffix == ".zip" and path.is_file():
+                members = list_members(path)
+                is_within = all(place.parts[0] == path.stem for place in members)  # `train/a.jpg`, not `a.jpg`
+                _unpack(path, _staging_dir(project, name), path.parent, "" if is_within else path.stem)
+                path.unlink()
+                shutil.rmtree(_staging_dir(project, name))
+                logger.info("%s: unpacked, %d files", path, len(members))
 
 
 def find_free_bytes(folder: Path) -> int:
@@ -62,12 +66,7 @@ def find_free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def check_free_disk(folder: Path, num_bytes: int, what: str) -> None:
-    """Checks that a disk takes some bytes more.
-
-    Raises:
-        InputError: it does not.
-    """
+def _check_free_disk(folder: Path, num_bytes: int, what: str) -> None:
     free = find_free_bytes(folder)
     if free < num_bytes:
         raise InputError(
@@ -76,24 +75,24 @@ def check_free_disk(folder: Path, num_bytes: int, what: str) -> None:
         )
 
 
-def _get_files(project: Project, competition: str, names: Sequence[str]) -> list[str]:
-    """Downloads those of the named files that are missing; returns the names of the zips among all."""
+def _get_files(project: Project, competition: str, names: Sequence[str]) -> Sequence[str]:
+    """Downloads those of the named files that are missing; returns all names."""
     missing = [name for name in names if not _is_there(project.input_dir, name)]
-    if missing:
-        session = sign_in(competition)
-        sizes = _list_sizes(session)
-        if unknown := [name for name in missing if name not in sizes]:
-            raise InputError(
-                f"`kaggle_files` must be files of {competition}, among {', '.join(sorted(sizes)[:20])}. "
-                f"Received: {', '.join(unknown)}"
-            )
-        begun = sum(path.stat().st_size for name in missing for path in _staging_dir(project, name).glob("*"))
-        check_free_disk(project.input_dir, sum(sizes[name] for name in missing) - begun, ", ".join(missing))
-        for name in missing:
-            _get_file(project, session, name)
-    else:
+    if not missing:
         logger.info("%s: all files are there", project.input_dir)
-    return [name for name in names if name.endswith(".zip")]
+        return names
+    session = sign_in(competition)
+    sizes = _list_sizes(session)
+    if unknown := [name for name in missing if name not in sizes]:
+        raise InputError(
+            f"`kaggle_files` must be files of {competition}, among {', '.join(sorted(sizes)[:20])}. "
+            f"Received: {', '.join(unknown)}"
+        )
+    begun = sum(path.stat().st_size for name in missing for path in _staging_dir(project, name).glob("*"))
+    _check_free_disk(project.input_dir, sum(sizes[name] for name in missing) - begun, ", ".join(missing))
+    for name in missing:
+        _get_file(project, session, name)
+    return names
 
 
 def _get_file(project: Project, session: Session, name: str) -> None:
@@ -110,11 +109,11 @@ def _get_file(project: Project, session: Session, name: str) -> None:
         with _drop_if_damaged(path):
             check_archive(path)
     if path.name == f"{base}.zip":  # Kaggle packs large files on the way
-        check_free_disk(folder, sum(member.num_bytes for member in list_members(path)), f"the content of {path.name}")
+        _check_free_disk(folder, count_bytes(list_members(path)), f"the content of {path.name}")
         members = unpack_archive(path, folder / "unpacked")
         if len(members) != 1:
             raise InputError(f"{path} must hold {base} alone. Received: {len(members)} files")
-        path = folder / "unpacked" / members[0].path
+        path = folder / "unpacked" / next(iter(members))
     target = project.input_dir / name
     target.parent.mkdir(parents=True, exist_ok=True)
     path.replace(target)
@@ -122,13 +121,13 @@ def _get_file(project: Project, session: Session, name: str) -> None:
     logger.info("%s: %.1f MB", target, target.stat().st_size / 1e6)
 
 
-def _get_bundle(project: Project, competition: str) -> list[str]:
-    """Downloads and unpacks the bundle of all files unless they are there; returns the names of the zips in it."""
+def _get_bundle(project: Project, competition: str) -> Sequence[str]:
+    """Downloads and unpacks the bundle of all files unless they are there; returns their names."""
     record = project.download_dir / _BUNDLE
-    held = _read_record(record)
+    held: dict[str, int] = read_json(record) if record.is_file() else {}
     if held and all(_is_there(project.input_dir, name, num_bytes) for name, num_bytes in held.items()):
         logger.info("%s: all files are there", project.input_dir)
-        return [name for name in held if name.endswith(".zip")]
+        return list(held)
     session = sign_in(competition)
 
     def open_bundle(client: Any) -> Any:
@@ -139,12 +138,12 @@ def _get_bundle(project: Project, competition: str) -> list[str]:
     folder = _staging_dir(project, f"{competition}.zip")
     # Twice: the zip and what is in it, which is no smaller.
     path = _download(session, open_bundle, folder, f"{competition}.zip", times=2)
-    members = _unpack(path, folder / "unpacked", project.input_dir, PurePosixPath())
-    with atomic_path(record) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows((member.path, member.num_bytes) for member in members)
+    members = _unpack(path, folder, project.input_dir, "")
+    held = {str(place): info.file_size for place, info in members.items()}
+    write_json(record, held)
     shutil.rmtree(folder)
-    logger.info("%s: %d files of %s", project.input_dir, len(members), competition)
-    return [str(member.path) for member in members if member.path.suffix == ".zip"]
+    logger.info("%s: %d files of %s", project.input_dir, len(held), competition)
+    return list(held)
 
 
 def _download(session: Session, open_: Opener, folder: Path, name: str, *, times: int = 1) -> Path:
@@ -170,7 +169,7 @@ def _download(session: Session, open_: Opener, folder: Path, name: str, *, times
         if begun and begun == num_bytes and not path.with_name(path.name + _MARKER).exists():
             response.close()  # it came whole, and the process was stopped before it was put in its place
             return path
-        check_free_disk(folder, times * num_bytes - begun, name)
+        _check_free_disk(folder, times * num_bytes - begun, name)
         logger.info("%s: downloads %.1f MB", name, (num_bytes - begun) / 1e6)
         # The client goes on by itself, some times, where the connection breaks; then the same command does.
         session.ask(
@@ -181,7 +180,7 @@ def _download(session: Session, open_: Opener, folder: Path, name: str, *, times
 
 @contextmanager
 def _drop_if_damaged(path: Path) -> Iterator[None]:
-    """Deletes a zip that the block finds damaged, so that it is had anew."""
+    """Deletes a zip that the block finds damaged, so that the next call downloads it again."""
     try:
         yield
     except InputError as error:
@@ -189,28 +188,16 @@ def _drop_if_damaged(path: Path) -> Iterator[None]:
         raise InputError(f"{error}. It was deleted: `make data` downloads it again") from error
 
 
-def _unpack_in_place(project: Project, name: str) -> None:
-    """Replaces a zip in the competition's folder by what is in it."""
-    path = project.input_dir / name
-    if not path.is_file():
-        return
-    folder = _staging_dir(project, name)
-    root = find_root(list_members(path), path.stem)
-    members = _unpack(path, folder / "unpacked", path.parent, root)
-    path.unlink()
-    shutil.rmtree(folder)
-    logger.info("%s: unpacked, %d files", path, len(members))
-
-
-def _unpack(path: Path, staging_dir: Path, target_dir: Path, root: PurePosixPath) -> list[Member]:
-    """Unpacks a zip beside its target, then moves folders there that are whole."""
+def _unpack(path: Path, folder: Path, target_dir: Path, root: str) -> Members:
+    """Unpacks a zip into `unpacked/<root>` of its own folder, then moves what is whole into `target_dir`."""
+    staging_dir = folder / "unpacked" / root
     with _drop_if_damaged(path):
         members = list_members(path)
-    check_free_disk(target_dir, sum(member.num_bytes for member in members), f"the content of {path.name}")
+    _check_free_disk(target_dir, count_bytes(members), f"the content of {path.name}")
     staging_dir.mkdir(parents=True, exist_ok=True)
     with _drop_if_damaged(path):
-        unpack_archive(path, staging_dir / root)
-    _move_into(staging_dir, target_dir)
+        unpack_archive(path, staging_dir)
+    _move_into(folder / "unpacked", target_dir)
     return members
 
 
@@ -244,18 +231,11 @@ def _list_sizes(session: Session) -> dict[str, int]:
             return sizes
 
 
-def _read_record(path: Path) -> dict[str, int]:
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8") as file:
-        return {name: int(num_bytes) for name, num_bytes in csv.reader(file)}
-
-
 def _staging_dir(project: Project, name: str) -> Path:
     return project.download_dir / name.replace("/", "__")
 
 
-def _check_name(name: str) -> str:
+def _check_path(name: str) -> str:
     """Refuses a name that leads out of the folder."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 NOTEBOOK = "06_kaggle.ipynb"
 _RUN_FILES = ("config.json", "metrics.json", "best.weights.h5")
 # The client's rules (kaggle 2.2.5, `dataset_create_new` and `kernels_push`): characters of names and titles.
-_DATASET_NAME, _SUBTITLE, _MIN_KERNEL_NAME = (6, 50), (20, 80), 5
+_DATASET_NAME, _MAX_SUBTITLE, _MIN_KERNEL_NAME = (6, 50), 80, 5
 # The weights are made of the competition's data, whose rules say what may be done with them.
 _LICENSE = "other"
 
@@ -45,7 +45,7 @@ def build_dataset(
     owner: str,
     slug: str | None = None,
 ) -> Path:
-    """Builds the dataset's folder anew; it appears whole or not at all.
+    """Builds the dataset's folder, in place of one that is there; it appears whole or not at all.
 
     Keras is loaded, since nothing else knows whether weights are those that the ensemble was fitted with.
 
@@ -64,23 +64,18 @@ def build_dataset(
         InputError: a run is missing, unfinished, of another config, or not the one that the ensemble was fitted with; a
             name is not one that Kaggle takes.
     """
-    slug = slug or name_slug(ensemble)
-    metadata = _describe(ensemble, owner, slug)
+    metadata = _describe(ensemble, owner, slug or name_slug(ensemble))
     runs = _find_runs(project, dataset, ensemble, experiments)
     target = project.kaggle_dataset_dir(ensemble.name)
     folder = target.with_name(f".part-{target.name}")
     shutil.rmtree(folder, ignore_errors=True)
-    models_dir, configs_dir = (folder / kind / project.competition for kind in ("models", "configs"))
-    configs_dir.mkdir(parents=True)
-    for path in sorted(project.configs_dir.glob("*.py")):
-        shutil.copyfile(path, configs_dir / path.name)
-    for run_dir in runs:
-        copy_dir = models_dir / run_dir.relative_to(project.models_dir)
-        copy_dir.mkdir(parents=True)
-        for name in _RUN_FILES:
-            shutil.copyfile(run_dir / name, copy_dir / name)
-    for path in (project.folds_path, project.ensemble_path(ensemble.name)):
-        shutil.copyfile(path, models_dir / path.name)
+    copies = {path: f"configs/{project.competition}/{path.name}" for path in project.configs_dir.glob("*.py")}
+    needed = [project.folds_path, project.ensemble_path(ensemble.name)]
+    needed += [run_dir / name for run_dir in runs for name in _RUN_FILES]
+    copies |= {path: f"models/{project.competition}/{path.relative_to(project.models_dir)}" for path in needed}
+    for path, place in copies.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / place)
     build_wheel(folder)
     write_json(folder / "dataset-metadata.json", metadata)
     shutil.rmtree(target, ignore_errors=True)
@@ -217,20 +212,16 @@ def _find_runs(
 
 def _describe(ensemble: Ensemble, owner: str, slug: str) -> dict[str, object]:
     """Returns what the client wants to know of the dataset."""
-    title = slug.replace("-", " ")
-    subtitle = f"U-Nets of {ensemble.competition}, with the code that they predict with"[: _SUBTITLE[1]]
-    _check_length("`SLUG`", slug, *_DATASET_NAME)
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug):
         raise InputError(f"`SLUG` must be of a-z, 0-9 and single dashes. Received: {slug!r}")
+    _check_length("`SLUG`", slug, *_DATASET_NAME)
     members = ", ".join(f"{member.experiment} ({member.weight:.3f})" for member in ensemble.used_members)
-    description = (
-        f"{ensemble.metric} out-of-fold {ensemble.score}; folds {', '.join(map(str, ensemble.folds))} of {members}."
-    )
+    folds = ", ".join(map(str, ensemble.folds))
     return {
-        "title": title,
+        "title": slug.replace("-", " "),
         "id": f"{owner}/{slug}",
-        "subtitle": subtitle,
-        "description": description,
+        "subtitle": f"U-Nets of {ensemble.competition}, with the code that they predict with"[:_MAX_SUBTITLE],
+        "description": f"{ensemble.metric} out-of-fold {ensemble.score}; folds {folds} of {members}.",
         "licenses": [{"name": _LICENSE}],
     }
 

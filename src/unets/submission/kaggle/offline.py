@@ -5,23 +5,18 @@ predict_offline(Path("/kaggle/input/unets-carvana"), Path("/kaggle/input/<compet
 """
 
 import gzip
-import logging
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from unets.config import load_dataset, load_experiment
 from unets.dataset.catalog import load_catalog
-from unets.dataset.folds import hash_folds
 from unets.ensemble.ensemble import read_ensemble
 from unets.errors import InputError
-from unets.prediction.sources import find_weights, fingerprint_maps
-from unets.prediction.stream import Maker, Store, make_maps, order_all
-from unets.store.fingerprint import take_snapshot
+from unets.prediction.predict import predict_experiments
 from unets.store.paths import Project
 from unets.store.runs import atomic_path
 from unets.submission.submission import write_submission
-
-logger = logging.getLogger(__name__)
 
 
 def predict_offline(
@@ -33,12 +28,12 @@ def predict_offline(
     ensemble_name: str = "ensemble",
     jobs: int | None = None,
 ) -> Path:
-    """Predicts the test photos with an ensemble's nets and writes the submission; goes on where it was stopped.
+    """Predicts the test images with an ensemble's nets and writes the submission; goes on where it was stopped.
 
     Args:
         bundle_dir: what `make kaggle-dataset` built.
         input_dir: the competition's files.
-        work_dir: gets `submission.csv`, and `unets/` with the maps.
+        work_dir: gets `submission.csv`, and `unets/` with the probability maps.
         competition: a folder of its `configs/`; None is the only one.
         ensemble_name: `ensemble` or `ensemble_<...>`.
         jobs: worker processes; None is one a core.
@@ -49,42 +44,22 @@ def predict_offline(
     Raises:
         InputError: something of the bundle or of the competition is missing or does not fit the rest.
     """
-    bundle = _open_bundle(bundle_dir, input_dir, competition)
-    work = Project(
-        competition=bundle.competition,
-        input_dir=input_dir,
-        models_dir=work_dir / "unets" / "models",
-        configs_dir=bundle.configs_dir,
-        submissions_dir=work_dir / "unets" / "submissions",
-        results_dir=work_dir / "unets" / "results",
-    )
-    work.models_dir.mkdir(parents=True, exist_ok=True)
-    ensemble = read_ensemble(bundle, ensemble_name)
-    for path in (bundle.folds_path, bundle.ensemble_path(ensemble_name)):
-        shutil.copyfile(path, work.models_dir / path.name)
-    dataset = load_dataset(bundle.configs_dir)
-    folds_hash, test = hash_folds(bundle.folds_path), load_catalog(dataset, input_dir).test
-    orders = []
-    for member in ensemble.used_members:
-        experiment = load_experiment(bundle.configs_dir, member.experiment)
-        weights = {
-            fold: find_weights(
-                bundle.run_dir(member.experiment, fold), take_snapshot(experiment, dataset, fold, folds_hash)
-            )
-            for fold in ensemble.folds
-        }
-        store = Store(
-            folder=work.maps_dir(member.experiment, "test"),
-            no_tta_folder=None,
-            fingerprint=fingerprint_maps(experiment, dataset.classes, weights),
-            classes=dataset.classes,
-            size_hw=experiment.data.size_hw,
-            start_anew=f"deleting {work.models_dir}",
+    names = sorted(path.parent.name for path in (bundle_dir / "configs").glob("*/dataset.py"))
+    if competition is None and len(names) != 1:
+        raise InputError(
+            f"{bundle_dir} must hold configs/<competition>/dataset.py, of one competition. Received: {names or 'none'}"
         )
-        paths = tuple(weights.values())
-        maker = Maker(name=member.experiment, experiment=experiment, weights_paths=paths, store=store)
-        orders.append(order_all(maker, test))
-    make_maps(orders, what="test")
+    bundle = Project.below(bundle_dir, competition or names[0], input_dir=input_dir)
+    work = replace(
+        Project.below(work_dir / "unets", bundle.competition, input_dir=input_dir), configs_dir=bundle.configs_dir
+    )
+    ensemble = read_ensemble(bundle, ensemble_name)
+    use_folds = {member.experiment: ensemble.folds for member in ensemble.used_members}
+    _borrow(bundle, work, ensemble_name, use_folds)
+    dataset = load_dataset(bundle.configs_dir)
+    test_only = replace(load_catalog(dataset, input_dir), train=())
+    experiments = {name: load_experiment(bundle.configs_dir, name) for name in use_folds}
+    predict_experiments(work, test_only, experiments, folds={}, use_folds=use_folds)
     packed = write_submission(work, dataset, "submission", ensemble_name=ensemble_name, jobs=jobs)
     path = work_dir / "submission.csv"
     with atomic_path(path) as temporary, gzip.open(packed) as source, temporary.open("wb") as target:
@@ -92,19 +67,14 @@ def predict_offline(
     return path
 
 
-def _open_bundle(bundle_dir: Path, input_dir: Path, competition: str | None) -> Project:
-    """Returns the folders of a bundle; nothing is written to them."""
-    names = sorted(path.parent.name for path in (bundle_dir / "configs").glob("*/dataset.py"))
-    if competition is None and len(names) != 1:
-        raise InputError(
-            f"{bundle_dir} must hold configs/<competition>/dataset.py, of one competition. Received: {names or 'none'}"
-        )
-    competition = competition or names[0]
-    return Project(
-        competition=competition,
-        input_dir=input_dir,
-        models_dir=bundle_dir / "models" / competition,
-        configs_dir=bundle_dir / "configs" / competition,
-        submissions_dir=bundle_dir / "submissions",
-        results_dir=bundle_dir / "results",
-    )
+def _borrow(bundle: Project, work: Project, ensemble_name: str, use_folds: dict[str, tuple[int, ...]]) -> None:
+    """Links a bundle's runs into a models folder that can be written to, beside copies of its folds and ensemble."""
+    work.models_dir.mkdir(parents=True, exist_ok=True)
+    for path in (bundle.folds_path, bundle.ensemble_path(ensemble_name)):
+        shutil.copyfile(path, work.models_dir / path.name)
+    for name, folds in use_folds.items():
+        for fold in folds:
+            link = work.run_dir(name, fold)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.unlink(missing_ok=True)
+            link.symlink_to(bundle.run_dir(name, fold).absolute(), target_is_directory=True)

@@ -7,8 +7,8 @@ was stopped, and the same bytes are not sent twice unawares. What was scored bec
 import gzip
 import hashlib
 import logging
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, Literal
@@ -18,13 +18,11 @@ from unets.errors import InputError
 from unets.log import format_duration, show_progress
 from unets.store.paths import Project
 from unets.store.runs import lock, read_json, write_json, write_text
-from unets.submission.check import check_submission, find_reference
 from unets.submission.kaggle.client import Session, find_competition, find_status, sign_in
 
 logger = logging.getLogger(__name__)
 
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 2.0, 30.0  # between looks at the score
-_UPLOADS = 3  # tries of the upload, before which nothing is submitted
 _PAGE = 100  # submissions a request for the list
 _CLOCKS = timedelta(minutes=10)  # by which this machine's clock and Kaggle's may differ
 _CHUNK = 2**20
@@ -73,23 +71,33 @@ def submit(
     Raises:
         InputError: these bytes were judged before; Kaggle does not take them, fails to score them, or takes longer.
     """
-    find_competition(dataset, project.configs_dir)
-    sha256 = hash_csv(path)
+    competition, sha256 = find_competition(dataset, project.configs_dir), hash_csv(path)
     with lock(project.sent_path(sha256).parent):
-        sent = _submit(project, dataset, path, message, sha256, again=again, wait_s=wait_s)
+        sent = find_sent(project, sha256)
+        if sent is not None and sent.state in ("scored", "failed"):
+            is_recorded = any(other.sha256 == sha256 for other in list_recorded(project).values())
+            if not again and sent.state == "scored" and not is_recorded:  # stopped between the two
+                return sent
+            if not again:
+                raise InputError(
+                    f"{path} must be new to Kaggle. Received: the bytes that were sent on {sent.began[:10]} as "
+                    f"{sent.name} ({sent.message!r}; {sent.describe()}). `make submit AGAIN=1` sends them all the same"
+                )
+            sent = None
+        if sent is None and not message.strip():
+            raise InputError("`MESSAGE` must say what is submitted. Received: nothing")
+        session = sign_in(competition)
+        if sent is not None and sent.ref is None:  # stopped while it was sent: nobody noted whether it arrived
+            message, sent = message if message.strip() else sent.message, _find_arrived(session, sent)
+        if sent is None:
+            sent = _send(project, session, path, message, sha256)
+        _note(project, sent)
+        logger.info("%s is number %s at Kaggle; waits for its score", path.name, sent.ref)
+        sent = _wait(session, sent, wait_s)
+        _note(project, sent)
     if sent.state == "failed":
         raise InputError(f"Kaggle must be able to score {path}, number {sent.ref} there. Received: {sent.error}")
     return sent
-
-
-def check_before(project: Project, dataset: DatasetConfig, path: Path, *, jobs: int | None = None) -> None:
-    """Checks a submission as `make check-submission` does, where each photo's size is in the dataset or at hand.
-
-    Raises:
-        InputError: it is at fault, or there is no sample submission to hold it against.
-    """
-    sample_path, photos = find_reference(dataset, project.input_dir)
-    check_submission(path, sample_path, dataset, photos=photos, jobs=jobs)
 
 
 def record_sent(project: Project, sent: Sent, metric: str, origin: dict[str, Any]) -> Path:
@@ -133,14 +141,6 @@ def list_at_kaggle(session: Session) -> list[Any]:
     return found
 
 
-def parse_score(text: str) -> float | None:
-    """Reads a score as Kaggle writes it; None where there is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
 def hash_csv(path: Path) -> str:
     """Returns the SHA-256 of a csv's bytes, whether it is compressed or not."""
     digest = hashlib.sha256()
@@ -152,41 +152,8 @@ def hash_csv(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _submit(
-    project: Project, dataset: DatasetConfig, path: Path, message: str, sha256: str, *, again: bool, wait_s: float
-) -> Sent:
-    """Sends a submission or goes on waiting for it; one whose scoring failed comes back so."""
-    sent = find_sent(project, sha256)
-    if sent is not None and sent.state in ("scored", "failed"):
-        is_recorded = any(other.sha256 == sha256 for other in list_recorded(project).values())
-        if not again and sent.state == "scored" and not is_recorded:  # stopped between the two
-            return sent
-        if not again:
-            raise InputError(
-                f"{path} must be new to Kaggle. Received: the bytes that were sent on {sent.began[:10]} as {sent.name} "
-                f"({sent.message!r}; {sent.describe()}). `make submit AGAIN=1` sends them all the same"
-            )
-        sent = None
-    if sent is None:
-        _check_message(message)
-    session = sign_in(find_competition(dataset, project.configs_dir))
-    if sent is not None and sent.ref is None:  # stopped while it was sent: nobody noted whether it arrived
-        sent = _find_arrived(session, sent)
-    if sent is None:
-        sent = _send(project, session, path, message, sha256)
-    sent = _note(project, sent)
-    logger.info("%s is number %s at Kaggle; waits for its score", path.name, sent.ref)
-    return _note(project, _wait(session, sent, wait_s))
-
-
-def _check_message(message: str) -> None:
-    if not message.strip():
-        raise InputError("`MESSAGE` must say what is submitted. Received: nothing")
-
-
 def _send(project: Project, session: Session, path: Path, message: str, sha256: str) -> Sent:
     """Uploads a file and submits it. That it is about to happen is noted first: an answer may be lost."""
-    _check_message(message)
     sent = Sent(
         competition=project.competition,
         kaggle=session.competition,
@@ -198,15 +165,10 @@ def _send(project: Project, session: Session, path: Path, message: str, sha256: 
     )
     _note(project, sent)
     logger.info("%s: uploads %.1f MB", path.name, path.stat().st_size / 1e6)
-    for _ in range(_UPLOADS):
-        # Not repeated after an error, which does not tell whether the submission was taken; the next call looks first.
-        answer = session.ask(
-            *(session.api.competition_submit, str(path), message, session.competition, session.is_quiet), repeat=False
-        )
-        if answer.message != session.api.COMPETITION_SUBMIT_UPLOAD_FAILED_MESSAGE:
-            break
-    else:
-        raise InputError(f"The upload of {path} must succeed. Received: {_UPLOADS} failures. Try again later")
+    # Not repeated after an error, which does not tell whether the submission was taken; the next call looks first.
+    answer = session.ask(
+        *(session.api.competition_submit, str(path), message, session.competition, session.is_quiet), repeat=False
+    )
     if answer.ref:
         return sent.model_copy(update={"ref": int(answer.ref), "state": "pending"})
     arrived = _find_arrived(session, sent)
@@ -226,30 +188,24 @@ def _find_arrived(session: Session, sent: Sent) -> Sent | None:
 
 
 def _wait(session: Session, sent: Sent, wait_s: float) -> Sent:
-    """Looks at a submission until it is scored; one whose scoring failed comes back so."""
-    for found in show_progress(_look(session, sent, wait_s), what="score", unit="look"):
-        status = "PENDING" if found is None else found.status.name
-        if found is not None and status == "COMPLETE":
-            scores = {"public": parse_score(found.public_score), "private": parse_score(found.private_score)}
+    """Looks at a submission, less and less often, until it is scored; one whose scoring failed comes back so."""
+    began, pause_s = monotonic(), _FIRST_LOOK_S
+    for _ in show_progress(count(), what="score", unit="look"):
+        found = session.ask(_find_submission, session, sent.ref)
+        if found is not None and found.status.name == "COMPLETE":
+            scores = {"public": _parse_score(found.public_score), "private": _parse_score(found.private_score)}
             return sent.model_copy(update={"state": "scored", **scores})
-        if found is not None and status == "ERROR":
+        if found is not None and found.status.name == "ERROR":
             said = session.hide(found.error_description.strip()) or "no reason given"
             return sent.model_copy(update={"state": "failed", "error": said})
+        if monotonic() - began + pause_s > wait_s:
+            break
+        sleep(pause_s)
+        pause_s = min(1.5 * pause_s, _LONGEST_LOOK_S)
     raise InputError(
         f"Kaggle must score {sent.name} within {format_duration(wait_s)} (WAIT= minutes). Received: nothing yet. It "
         f"stays there as number {sent.ref}; `make submit SUBMISSION={sent.name}` goes on waiting"
     )
-
-
-def _look(session: Session, sent: Sent, wait_s: float) -> Iterator[Any]:
-    """Yields what Kaggle has of a submission, less and less often; None where it does not know it yet."""
-    began, pause_s = monotonic(), _FIRST_LOOK_S
-    while True:
-        yield session.ask(_find_submission, session, sent.ref)
-        if monotonic() - began + pause_s > wait_s:
-            return
-        sleep(pause_s)
-        pause_s = min(1.5 * pause_s, _LONGEST_LOOK_S)
 
 
 def _find_submission(session: Session, ref: int) -> Any:
@@ -261,6 +217,13 @@ def _find_submission(session: Session, ref: int) -> Any:
         raise
 
 
-def _note(project: Project, sent: Sent) -> Sent:
+def _parse_score(text: str) -> float | None:
+    """Reads a score as Kaggle writes it; None where there is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _note(project: Project, sent: Sent) -> None:
     write_text(project.sent_path(sent.sha256), sent.to_json() + "\n")
-    return sent
