@@ -83,7 +83,7 @@ def _train(spec: dict[str, Any]) -> dict[str, int]:
     from unets.dataset.catalog import load_catalog
     from unets.nets.backend import describe_device
     from unets.training.learner import build_learner
-    from unets.workers.pool import count_cores
+    from unets.workers.machine import count_cores
 
     describe_device()  # starts the backend
     import_bytes = read_status("VmRSS")

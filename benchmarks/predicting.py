@@ -41,7 +41,8 @@ from unets.store.fingerprint import take_snapshot
 from unets.store.paths import Project
 from unets.store.runs import write_json
 from unets.tables import render_table
-from unets.workers.pool import count_cores, map_ahead
+from unets.workers.machine import count_cores
+from unets.workers.pool import map_ahead
 
 # The first batch is always waited for, and a start takes 0.25 s of Keras: both must weigh little, as in earnest.
 # By the size of the net's photos: the more pixels, the fewer photos a round.

@@ -32,7 +32,7 @@ from unets.prediction.maps import from_u8, open_maps
 from unets.store.parts import pack, part_path, write_part
 from unets.submission.check import check_submission
 from unets.submission.submission import write_submission
-from unets.workers.pool import count_cores
+from unets.workers.machine import count_cores
 
 _SIZE_HW, _MEMBERS = (640, 959), ("a", "b", "c")
 _WEIGHTS, _THRESHOLD = (1 / 3, 1 / 3, 1 / 3), 0.5

@@ -13,7 +13,7 @@ from unets.data.batches import Batches
 from unets.data.cache import open_reader
 from unets.data.samples import Sample
 from unets.training.learner import build_learner
-from unets.workers.pool import count_cores
+from unets.workers.machine import count_cores
 
 _NUM_STEPS = 32  # the first batch, which is always waited for, must weigh little, as in a real epoch
 _MIN_ROUNDS = 3

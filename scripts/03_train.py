@@ -17,8 +17,8 @@ from unets.training.order import deal_generations
 from unets.workers.cluster import find_cluster
 from unets.workers.devices import (
     Task,
+    assign_devices,
     build_command,
-    deal_devices,
     follow_parent,
     train_on_devices,
     train_on_worker,
@@ -43,7 +43,7 @@ def main(stage: cli.Stage) -> None:
         for tasks in tasks_of:
             list(run_tasks(train, tasks, what="train", unit="fold", on_gpu=True))
         return
-    devices = deal_devices(1 if stage.args.spread else stage.args.jobs)[: max(map(len, tasks_of))]
+    devices = assign_devices(1 if stage.args.spread else stage.args.jobs)[: max(map(len, tasks_of))]
     if len(devices) > 1:
         for tasks in tasks_of:
             train_on_devices(tasks, devices, partial(build_command, sys.argv))

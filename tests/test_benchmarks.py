@@ -17,7 +17,7 @@ from tests import ROOT
 from unets.config import load_dataset
 from unets.dataset.catalog import load_catalog
 from unets.store.paths import Project
-from unets.workers.pool import count_cores
+from unets.workers.machine import count_cores
 
 BENCHMARKS_DIR = ROOT / "benchmarks"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="benchmarks read /proc")

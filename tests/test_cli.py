@@ -283,7 +283,7 @@ def test_what_others_start_from_is_trained_before_them_on_several_devices(
     write_config(project, "unet_a", f"EXPERIMENT = {start}")
     assert run_script("02") == 0
     dealt: list[list[str]] = []
-    monkeypatch.setattr("unets.workers.devices.deal_devices", lambda jobs: [1, 2, 3])
+    monkeypatch.setattr("unets.workers.devices.assign_devices", lambda jobs: [1, 2, 3])
     monkeypatch.setattr(
         "unets.workers.devices.train_on_devices", lambda tasks, *_: dealt.append([str(task) for task in tasks])
     )

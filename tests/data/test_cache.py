@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -258,7 +259,7 @@ def test_the_fastest_kind_that_fits(
         asked.append(path)
         return SimpleNamespace(free=free_disk)
 
-    monkeypatch.setattr(cache.psutil, "virtual_memory", lambda: SimpleNamespace(available=free_ram))
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free_ram))
     monkeypatch.setattr(cache.shutil, "disk_usage", measure_disk)
     assert choose_kind(num_bytes, tmp_path / "not" / "made" / "yet") == kind
     assert asked == [tmp_path]

@@ -127,28 +127,6 @@ def test_micro_batches_by_hand() -> None:
     assert largest_micro_batch(need, 10**6, 12, num_devices=5) == 0  # not to be dealt equally
 
 
-def test_a_container_s_file_cache_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(names: dict[str, str]) -> None:
-        for name, content in names.items():
-            (tmp_path / name).parent.mkdir(exist_ok=True)
-            (tmp_path / name).write_text(content)
-
-    monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
-    monkeypatch.setattr(memory.psutil, "virtual_memory", lambda: SimpleNamespace(available=1000))
-    assert memory.find_free_memory() == 1000  # no container
-    stat = "anon 500\ninactive_file 150\nactive_file 50\ninactive_anon 7\n"
-    write({"memory.max": "max\n", "memory.current": "700\n", "memory.stat": stat})
-    assert memory.find_free_memory() == 1000  # no limit
-    write({"memory.max": "800\n"})
-    assert memory.find_free_memory() == 800 - 700 + 150 + 50
-    write({"memory.max": "8000\n"})
-    assert memory.find_free_memory() == 1000  # the machine has no more
-    first = {"limit_in_bytes": "600\n", "usage_in_bytes": "500\n"}
-    write({f"memory/memory.{name}": content for name, content in first.items()})
-    write({"memory/memory.stat": "inactive_file 1\ntotal_inactive_file 20\ntotal_active_file 3\n"})
-    assert memory.find_free_memory() == 600 - 500 + 20 + 3
-
-
 def test_devices_that_share_a_step_take_a_part_each(
     project: Project, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from unets.dataset.catalog import load_catalog
 from unets.dataset.folds import write_folds
 from unets.errors import InputError
 from unets.store.paths import Project
-from unets.workers.devices import Device, Task, deal_devices, list_gpus, train_on_devices
+from unets.workers.devices import Device, Task, assign_devices, list_gpus, train_on_devices
 
 TASKS = [Task(experiment="unet_a", fold=fold) for fold in range(3)]
 # What a child does, by fold; it notes its process, GPU and cores first.
@@ -117,7 +117,7 @@ def test_a_variable_without_a_gpu_shows_none(show_gpus: Callable[[int], None], m
 )
 def test_one_fold_a_gpu(jobs: int | None, expected: list[str], show_gpus: Callable[[int], None]) -> None:
     show_gpus(3)
-    assert [device.environment["CUDA_VISIBLE_DEVICES"] for device in deal_devices(jobs)] == expected
+    assert [device.environment["CUDA_VISIBLE_DEVICES"] for device in assign_devices(jobs)] == expected
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,13 @@ def test_without_a_gpu_cores_are_divided(
 ) -> None:
     show_gpus(0)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: cores)
-    assert [device.cores for device in deal_devices(jobs)] == expected
-    assert all(not device.environment for device in deal_devices(jobs))
+    assert [device.cores for device in assign_devices(jobs)] == expected
+    assert all(not device.environment for device in assign_devices(jobs))
 
 
 def test_no_jobs_are_refused() -> None:
     with pytest.raises(InputError, match=r"`JOBS` must be at least 1\. Received: 0"):
-        deal_devices(0)
+        assign_devices(0)
 
 
 def test_each_task_runs_on_the_device_that_is_free(tmp_path: Path) -> None:
@@ -197,6 +197,13 @@ def test_a_failure_stops_the_others_and_is_the_parents(tmp_path: Path) -> None:
 def test_a_child_that_ends_without_a_word_is_a_failure_too(tmp_path: Path, work: str, received: str) -> None:
     with pytest.raises(InputError, match=rf"unet_a fold 0 must train to its end\. Received: {received}"):
         train_on_devices(TASKS[:1], [Device()], command(tmp_path, {0: work}))
+
+
+def test_folds_that_fail_together_end_in_the_explanation_of_one() -> None:
+    say = "echo '12:00:00 error: `weights` must be there' >&2; exit 1"
+    for _ in range(10):
+        with pytest.raises(InputError, match=r"^unet_a fold \d: 'weights' must be there"):
+            train_on_devices(TASKS, [Device()] * 3, lambda _: ["/bin/sh", "-c", say])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])

@@ -1,7 +1,10 @@
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from threading import Lock, Semaphore, Thread
 
+import psutil
 import pytest
 
 from unets.workers.pool import Crew, map_ahead, run_tasks
@@ -114,3 +117,26 @@ def test_map_ahead_keeps_its_bound(workers: int, ahead: int) -> None:
     for taken, number in enumerate(results, start=1):
         assert number == taken - 1
         assert len(drawn) <= taken + workers + ahead
+
+
+PARENT = """
+import os, time
+from unets.workers.pool import run_tasks
+def note(number):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+list(run_tasks(note, range(2), what="note", jobs=2))
+"""
+
+
+def test_workers_end_with_their_parent_however_it_ends() -> None:
+    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    workers = [int(parent.stdout.readline()) for _ in range(2)]
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in workers):
+        assert time.monotonic() < deadline, "workers outlive their parent"
+        time.sleep(0.1)
+    parent.stdout.read()  # returns at once where nobody holds the other end

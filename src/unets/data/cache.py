@@ -9,7 +9,6 @@ from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 from filelock import FileLock
 
 from unets.config import DatasetConfig
@@ -17,6 +16,7 @@ from unets.data.files import read_stamp
 from unets.data.geometry import SizeHW
 from unets.data.samples import Sample, has_rle_mask, read_coverage, read_photo
 from unets.store.runs import fingerprint
+from unets.workers.machine import find_free_memory
 from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def measure_cache(num_samples: int, num_layers: int, size_hw: SizeHW) -> int:
 
 def choose_kind(num_bytes: int, cache_dir: Path) -> Kind:
     """Chooses the fastest kind of cache that fits into what is free now."""
-    free_ram = psutil.virtual_memory().available
+    free_ram = find_free_memory()
     free_disk = _find_free_disk(cache_dir)
     if num_bytes <= _SHARE_OF_RAM * free_ram:
         kind: Kind = "ram"

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from unets.errors import InputError
 from unets.export.portable import INPUT_NAME
 from unets.store.runs import atomic_path
-from unets.workers.pool import count_cores
+from unets.workers.machine import count_cores
 
 ImagesU8 = npt.NDArray[np.uint8]
 Variant = Literal["float32", "float16", "int8"]

@@ -31,7 +31,8 @@ from unets.export.photos import Task
 from unets.export.sources import ModelSource
 from unets.log import show_progress
 from unets.store.runs import fingerprint, hash_file
-from unets.workers.pool import count_cores, map_ahead
+from unets.workers.machine import count_cores
+from unets.workers.pool import map_ahead
 
 logger = logging.getLogger(__name__)
 

@@ -40,7 +40,8 @@ from unets.prediction.maps import (
     write_shard,
 )
 from unets.workers.cluster import find_cluster
-from unets.workers.pool import Crew, count_cores, map_ahead, run_tasks
+from unets.workers.machine import count_cores
+from unets.workers.pool import Crew, map_ahead, run_tasks
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,11 @@
 """Where everything lies: the only place that joins folder names."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
+
+CACHE_VARIABLE = "UNETS_CACHE"  # of the environment: a folder of this machine for decoded images
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +57,9 @@ class Project:
 
     @property
     def cache_dir(self) -> Path:
-        """Decoded photos, shared by folds and experiments of one size."""
-        return self.models_dir / "cache"
+        """Decoded images, shared by folds and experiments of one size: in the folder of UNETS_CACHE where it is set."""
+        folder = os.environ.get(CACHE_VARIABLE)
+        return Path(folder) / self.competition / "cache" if folder else self.models_dir / "cache"
 
     @property
     def stages_path(self) -> Path:

@@ -52,7 +52,7 @@ from unets.training.price import render_plan
 from unets.training.source import find_source, load_first_weights
 from unets.training.state import Progress, RunFiles
 from unets.training.validation import Validator
-from unets.workers.pool import count_cores
+from unets.workers.machine import count_cores
 
 logger = logging.getLogger(__name__)
 

@@ -7,15 +7,14 @@ The constants of the CPU come from there. No GPU was at hand: what is said of ca
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 
 import keras
-import psutil
 from keras import ops
 
 from unets.config import TrainingConfig
 from unets.nets.backend import describe_device, prefers_xla
 from unets.nets.cost import count_parameters, measure_cost
+from unets.workers.machine import find_free_memory
 
 GIB = 2**30
 
@@ -33,7 +32,6 @@ _CPU_SLACK = 1.1
 _BATCHES_AHEAD = 4  # uint8 photos and targets: the least that wait in the queue of `Batches`
 _INPUT_CHANNELS = 4
 _FLOAT32_BYTES, _HALF_BYTES = 4, 2
-_CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,27 +137,6 @@ def measure_machine() -> Machine:
 def usable_of_card(card_bytes: int) -> int:
     """Returns what a training may take of a card's memory."""
     return int(card_bytes * _CARD_SHARE) - _CARD_BYTES
-
-
-def find_free_memory() -> int:
-    """Returns the bytes that are free now, within a container's limit where there is one.
-
-    A container's use counts the files that it has read; the kernel gives that cache back before it refuses memory.
-    """
-    free = int(psutil.virtual_memory().available)
-    # The names of cgroup v2 and v1; the latter's sums, with what lies below a group, have a prefix.
-    for limit, used, stat, prefix in (
-        ("memory.max", "memory.current", "memory.stat", ""),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_"),
-    ):
-        if not all((_CGROUPS / name).exists() for name in (limit, used, stat)):
-            continue
-        words = (_CGROUPS / limit).read_text().strip()
-        if words.isdecimal():  # v2 says "max" where there is none; v1 a number that no machine has
-            counts = dict(line.split() for line in (_CGROUPS / stat).read_text().splitlines())
-            cached = sum(int(counts.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
-            free = min(free, int(words) - int((_CGROUPS / used).read_text()) + cached)
-    return free
 
 
 def _find_graph_bytes(graph_bytes: int, xla_bytes: int, *, is_gpu: bool) -> int:

@@ -17,7 +17,8 @@ from unets.nets.predictor import Predictor
 from unets.nets.tta import FLIPS
 from unets.nets.unet import build_unet
 from unets.training.learner import build_learner
-from unets.workers.pool import count_cores, map_ahead
+from unets.workers.machine import count_cores
+from unets.workers.pool import map_ahead
 
 # Multiply-adds of a photo's forward pass in a probe on a CPU: two cores train some 15 G of them a second.
 _CPU_MULTIPLY_ADDS = 4e9

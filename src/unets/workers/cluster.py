@@ -3,12 +3,11 @@
     with use_cluster("tcp://scheduler:8786", input_dir=..., models_dir=...):
         ...  # every `run_tasks` in here, but those whose tasks share memory, goes to the workers
 
-Workers import this package and read and write the same folders, so both are compared with ours before anything runs; a
-worker that joins later does so itself before its first task, and refuses that where they differ.
+Workers import this package and read and write the same folders. So each compares its code, libraries and folders with
+ours before it does a task, whenever it joined, and refuses the task where they differ.
 """
 
 import asyncio
-import json
 import logging
 import os
 import subprocess
@@ -40,24 +39,12 @@ _PATIENCE_SECONDS = 30.0  # without a result, after which it is asked whether th
 _GPU = "GPU"  # the resource that a worker with a GPU is started with
 
 # In a process of its own: what is loaded here would keep a GPU's memory from the folds that a worker's children train.
-_CHOOSE = """
-import json
+_DESCRIBE = """
+import keras
 from unets.nets.backend import choose_precision, prefers_xla
-print(json.dumps({"precision": choose_precision("auto"), "uses_xla": prefers_xla()}))
+xla = " with XLA" if prefers_xla() else ""
+print(f"{keras.backend.backend()} in {choose_precision('auto')}{xla}")
 """
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Choices:
-    """How a worker computes where the config leaves it open; of two, maps and resumed folds would be mixed."""
-
-    host: str
-    backend: str
-    precision: str
-    uses_xla: bool
-
-    def __str__(self) -> str:
-        return f"{self.backend} in {self.precision}{' with XLA' if self.uses_xla else ''}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,27 +54,19 @@ class _Terms:
     source: str  # fingerprint of the package's files
     versions: tuple[tuple[str, str], ...]  # of the libraries that results depend on
     folders: tuple[tuple[str, str], ...]  # (a path that a worker must see, the folder that it stands for)
-    choices: _Choices | None = None  # of the workers with a GPU; None for tasks without
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Outcome:
-    """What became of a task: its result, or its own error. That comes back as data, because an error that Dask itself
-    raises means that the cluster failed, not the task.
-    """
-
-    host: str
-    result: Any = None
-    fault: str = ""  # of the worker, for which it did nothing
-    error: InputError | OSError | None = None
-    trace: str = ""  # of any other error, as text: not every exception can be pickled
+    arithmetic: tuple[str, str] | None = None  # (how nets are computed, a host that does so); None: no nets
 
 
 class Cluster:
-    """A connection to the scheduler, made when the first tasks come."""
+    """A connection to the scheduler, made when the first tasks come.
+
+    Args:
+        address: of the scheduler, as tcp://host:8786.
+        input_dir: absolute; workers must see it if we do.
+        models_dir: absolute; made where it is missing, and workers must see it.
+    """
 
     def __init__(self, address: str, input_dir: Path, models_dir: Path) -> None:
-        """Connects to nobody yet; see `use_cluster` for the arguments."""
         self._address, self._input_dir, self._models_dir = address, input_dir, models_dir
         # A folder of that name may be another one there: only a file made for this connection tells.
         self._probe = models_dir / f".cluster-{uuid.uuid4().hex}"
@@ -99,7 +78,10 @@ class Cluster:
         try:
             self._probe.parent.mkdir(parents=True, exist_ok=True)
             self._probe.touch()
-            self._check_workers(client)
+            found = _ask(client, partial(_run_there, _name_host, self._terms, None))
+            hosts = ", ".join(sorted({_take(outcome) for outcome in found.values()}))
+            threads = sum(client.nthreads().values())
+            logger.info("cluster: %d workers with %d threads on %s", len(found), threads, hosts)
         except BaseException:
             client.close()
             self._probe.unlink(missing_ok=True)
@@ -118,13 +100,13 @@ class Cluster:
     def close(self) -> None:
         """Ends the connection, if there is one.
 
-        Workers that trained or predicted are started anew: TensorFlow keeps a GPU's memory for as long as its process
+        Workers that trained or predicted are started again: TensorFlow keeps a GPU's memory for as long as its process
         lives, and the next stage may need it for another.
         """
         if "_client" not in self.__dict__:
             return
         if self._has_used_gpus:
-            with suppress(OSError, ValueError):  # the scheduler is gone; a worker without a nanny, who starts it anew
+            with suppress(OSError, ValueError):  # the scheduler is gone; a worker without a nanny, who starts it again
                 self._client.restart_workers(list(self._find_gpus()), raise_for_error=False)
         self._client.close()
         self._probe.unlink(missing_ok=True)
@@ -152,33 +134,36 @@ class Cluster:
         """
         pending, under_way, numbers = iter(tasks), deque[Any](), count()
         name, resources = f"{what}-{uuid.uuid4().hex}", {_GPU: 1} if on_gpu else None
-        terms = replace(self._terms, choices=self._check_gpus()) if on_gpu else self._terms
+        terms = replace(self._terms, arithmetic=self._compare_gpus()) if on_gpu else self._terms
         self._has_used_gpus |= on_gpu
         submit = partial(self._client.submit, _run_there, function, terms, pure=False, resources=resources)
-        with _explain_loss():
-            try:
-                while True:
-                    free = _AHEAD * self._count_slots(on_gpu=on_gpu) - len(under_way)
-                    drawn = islice(pending, max(free, 1))
-                    under_way.extend(submit(task, key=f"{name}-{next(numbers)}") for task in drawn)
-                    if not under_way:
-                        return
-                    yield _take(self._wait(under_way[0], on_gpu=on_gpu))
-                    under_way.popleft()
-            finally:
-                self._client.cancel(list(under_way))
+        # Not before there is a connection, which says what to do where Dask is not installed.
+        from concurrent.futures import CancelledError
 
-    def _check_workers(self, client: Any) -> None:
-        """Checks that all workers have our code and libraries and see our folders."""
-        found = _ask(client, partial(_run_there, _do_nothing, self._terms, None))
-        for outcome in found.values():
-            _take(outcome)
-        hosts = ", ".join(sorted({outcome.host for outcome in found.values()}))
-        logger.info("cluster: %d workers with %d threads on %s", len(found), sum(client.nthreads().values()), hosts)
+        from distributed import KilledWorker
+        from distributed.comm import CommClosedError
 
-    def _count_slots(self, *, on_gpu: bool) -> int:
-        """Returns how many tasks can be at work at once."""
-        return sum((self._find_gpus() if on_gpu else self._client.nthreads()).values())
+        try:
+            while True:
+                free = _AHEAD * self._count_slots(on_gpu=on_gpu) - len(under_way)
+                drawn = islice(pending, max(free, 1))
+                under_way.extend(submit(task, key=f"{name}-{next(numbers)}") for task in drawn)
+                if not under_way:
+                    return
+                yield _take(self._wait(under_way[0], on_gpu=on_gpu))
+                under_way.popleft()
+        except KilledWorker as error:
+            raise InputError(
+                f"a task must leave its worker alive. Received: {error.allowed_failures + 1} workers died of one, as "
+                f"from a lack of memory, or where they cannot import this package; their logs say more"
+            ) from error
+        except (CancelledError, CommClosedError) as error:
+            raise InputError(
+                "`CLUSTER` must keep running. Received: the scheduler is gone; what was finished is kept, the same "
+                "command goes on"
+            ) from error
+        finally:
+            self._client.cancel(list(under_way))
 
     def count_gpus(self) -> int:
         """Returns how many tasks that train or predict can be at work: a worker takes as many as it says, usually one.
@@ -187,22 +172,22 @@ class Cluster:
             InputError: no worker takes any, one was started for another of Keras's backends than we have, or two would
                 compute in different ways.
         """
-        self._check_gpus()
+        self._compare_gpus()
         return self._count_slots(on_gpu=True)
 
-    def _check_gpus(self) -> _Choices:
-        """Returns how all workers with a GPU compute; see `count_gpus`."""
-        ours = _find_backend()
+    def _count_slots(self, *, on_gpu: bool) -> int:
+        """Returns how many tasks can be at work at once."""
+        return sum((self._find_gpus() if on_gpu else self._client.nthreads()).values())
+
+    def _compare_gpus(self) -> tuple[str, str]:
+        """Returns how all workers with a GPU compute, and the host of one; see `count_gpus`."""
         while gpus := list(self._find_gpus()):
-            for address, backend in _ask(self._client, _find_backend, gpus).items():
-                if backend != ours:
-                    raise InputError(f"{address} must be started with KERAS_BACKEND={ours}. Received: {backend}")
-            found: list[_Choices] = list(_ask(self._client, _find_choices_aside, gpus).values())
-            for choices in found:
-                if fault := _compare_choices(found[0], choices):
-                    raise InputError(fault)
+            found = list(_ask(self._client, partial(_describe_aside, _find_backend()), gpus).values())
+            for other in found:
+                if other[0] != found[0][0]:
+                    raise InputError(_explain_difference(found[0], other))
             if found:  # else all were lost meanwhile
-                return found[0]
+                return tuple(found[0])
         raise InputError(
             f"`CLUSTER` must have workers that train and predict, one a GPU: start them with --resources {_GPU}=1. "
             f"Received: {self._address}, whose workers were started without"
@@ -214,11 +199,10 @@ class Cluster:
         gpus = {address: int(worker.get("resources", {}).get(_GPU, 0)) for address, worker in workers.items()}
         return {address: number for address, number in gpus.items() if number}
 
-    def _wait(self, future: Any, *, on_gpu: bool) -> _Outcome:
+    def _wait(self, future: Any, *, on_gpu: bool) -> Any:
         while True:
             try:
-                outcome: _Outcome = future.result(timeout=_PATIENCE_SECONDS)
-                return outcome
+                return future.result(timeout=_PATIENCE_SECONDS)
             except TimeoutError:
                 if not self._count_slots(on_gpu=on_gpu):
                     kind = f"worker with a GPU (--resources {_GPU}=1)" if on_gpu else "worker"
@@ -235,15 +219,10 @@ def find_cluster() -> Cluster | None:
 
 @contextmanager
 def use_cluster(address: str, *, input_dir: Path, models_dir: Path) -> Iterator[None]:
-    """Sends the tasks of the block to a Dask cluster.
+    """Sends the tasks of the block to a Dask cluster; see `Cluster` for the arguments.
 
     The first of them may find that there is none (InputError): Dask is not installed, nobody answers, there are no
     workers, or one of them has other code or libraries, or does not see the folders.
-
-    Args:
-        address: of the scheduler, as tcp://host:8786.
-        input_dir: absolute; workers must see it if we do.
-        models_dir: absolute; made where it is missing, and workers must see it.
     """
     cluster = Cluster(address, input_dir, models_dir)
     token = _cluster.set(cluster)
@@ -252,6 +231,15 @@ def use_cluster(address: str, *, input_dir: Path, models_dir: Path) -> Iterator[
     finally:
         _cluster.reset(token)
         cluster.close()
+
+
+def find_scratch_dir() -> Path:
+    """Returns a folder of this worker's own machine, which all its workers share: below `dask worker
+    --local-directory`, or in the folder for temporary files. To be called in a task.
+    """
+    from distributed import get_worker
+
+    return Path(get_worker().local_directory).parent / "unets"
 
 
 def _connect(address: str) -> Any:
@@ -300,83 +288,60 @@ def _ask(client: Any, function: Callable[[], Any], workers: list[str] | None = N
     return answers
 
 
-@contextmanager
-def _explain_loss() -> Iterator[None]:
-    """Says in our words that the cluster, not a task, has failed."""
-    from concurrent.futures import CancelledError
+def _run_there(function: Callable[[Task], Result], terms: _Terms, task: Task) -> tuple[Result | None, Exception | None]:
+    """Runs a task, on the worker; returns its result, or its error with the host's name.
 
-    from distributed import KilledWorker
-    from distributed.comm import CommClosedError
-
-    try:
-        yield
-    except KilledWorker as error:
-        raise InputError(
-            f"a task must leave its worker alive. Received: {error.allowed_failures + 1} workers died of one, as from "
-            f"a lack of memory, or where they cannot import this package; their logs say more"
-        ) from error
-    except (CancelledError, CommClosedError) as error:
-        raise InputError(
-            "`CLUSTER` must keep running. Received: the scheduler is gone; what was finished is kept, the same command "
-            "goes on"
-        ) from error
-
-
-def _run_there(function: Callable[[Task], Any], terms: _Terms, task: Task) -> _Outcome:
-    """Runs a task, on the worker."""
+    The error comes back as data, because one that Dask itself raises means that the cluster failed, not the task; and
+    not every exception can be pickled.
+    """
     host = os.uname().nodename
+    if fault := _find_fault(terms):
+        return None, InputError(fault)
     try:
-        fault = _find_fault(terms)
-        return _Outcome(host=host, fault=fault) if fault else _Outcome(host=host, result=function(task))
+        return function(task), None
     except InputError as error:
-        return _Outcome(host=host, error=InputError(str(error)))
+        return None, InputError(f"{host}: {error}")
     except OSError as error:
-        return _Outcome(host=host, error=OSError(error.errno, error.strerror or str(error), error.filename))
+        return None, OSError(error.errno, f"{error.strerror or error} on {host}", error.filename)
     except Exception:
-        return _Outcome(host=host, trace=traceback.format_exc())
+        return None, RuntimeError(f"a task failed on {host}:\n{traceback.format_exc()}")
 
 
-def _do_nothing(task: None) -> None:
+def _name_host(task: None) -> str:
     """A task for a worker that is only to be compared."""
+    return os.uname().nodename
 
 
-def _take(outcome: _Outcome) -> Any:
-    """Returns a task's result, or raises its error with the host's name."""
-    host, error = outcome.host, outcome.error
-    if outcome.fault:
-        raise InputError(outcome.fault)
-    if isinstance(error, InputError):
-        raise InputError(f"{host}: {error}")
+def _take(outcome: tuple[Any, Exception | None]) -> Any:
+    """Returns a task's result, or raises its error."""
+    result, error = outcome
     if error is not None:
-        raise OSError(error.errno, f"{error.strerror} on {host}", error.filename)
-    if outcome.trace:
-        raise RuntimeError(f"a task failed on {host}:\n{outcome.trace}")
-    return outcome.result
+        raise error
+    return result
 
 
 @cache  # one connection's tasks have the same terms
 def _find_fault(terms: _Terms) -> str:
     """Returns what this worker has otherwise than it must, or nothing."""
-    host = os.uname().nodename
+    host = _name_host(None)
     for path, folder in terms.folders:
         if not Path(path).exists():
             return f"{host} must see the folder {folder} that we see. Received: no or another one"
     source, versions = _describe_worker()
     if source != terms.source:
-        return f"{host} must have our code; start it anew if it is older. Received: other files of this package"
+        return f"{host} must have our code; start it again if it is older. Received: other files of this package"
     for library, version in terms.versions:
         if (received := dict(versions).get(library, "none")) != version:
             return f"{host} must have {library} {version}, as we have. Received: {received}"
-    return "" if terms.choices is None else _compare_choices(terms.choices, _find_choices())
+    if terms.arithmetic is not None and (ours := _describe_arithmetic())[0] != terms.arithmetic[0]:
+        return _explain_difference(terms.arithmetic, ours)
+    return ""
 
 
-def _compare_choices(one: _Choices, other: _Choices) -> str:
-    """Returns in which way two workers compute differently, or nothing."""
-    if replace(one, host=other.host) == other:
-        return ""
+def _explain_difference(one: tuple[str, str], other: tuple[str, str]) -> str:
     return (
         f"all workers with a GPU must compute in one way, or their maps would be mixed: leave out --resources {_GPU}=1 "
-        f"where cards are of another kind. Received: {one} on {one.host}, {other} on {other.host}"
+        f"where cards are of another kind. Received: {' on '.join(one)}, {' on '.join(other)}"
     )
 
 
@@ -385,39 +350,41 @@ def _find_backend() -> str:
     return os.environ.get("KERAS_BACKEND", "tensorflow")
 
 
-async def _find_choices_aside() -> _Choices:
-    """Does what `_find_choices` does, in a thread, so that the worker can go on answering the scheduler."""
-    return await asyncio.to_thread(_find_choices)
+async def _describe_aside(wanted: str) -> tuple[str, str]:
+    """Describes a worker's arithmetic in a thread, so that it can go on answering the scheduler.
+
+    Raises:
+        InputError: the worker has another backend than `wanted`, or cannot load it.
+    """
+    if (received := _find_backend()) != wanted:
+        raise InputError(f"{_name_host(None)} must be started with KERAS_BACKEND={wanted}. Received: {received}")
+    return await asyncio.to_thread(_describe_arithmetic)
 
 
 @cache  # some seconds, in which the backend is loaded
-def _find_choices() -> _Choices:
-    """Returns how a net would be computed on this worker.
+def _describe_arithmetic() -> tuple[str, str]:
+    """Returns (how this worker computes nets where the config leaves it open, the host).
 
     Raises:
         InputError: the backend cannot be loaded.
     """
-    host, backend = os.uname().nodename, _find_backend()
+    host, backend = _name_host(None), _find_backend()
     # JAX would take most of a GPU's memory, which this worker may have taken already.
     environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    command = [sys.executable, "-c", _CHOOSE]
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    except OSError as error:
-        raise InputError(f"{host} must load {backend}. Received: {error}") from error
+    done = subprocess.run(
+        [sys.executable, "-c", _DESCRIBE], env=environment, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         received = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
         raise InputError(f"{host} must load {backend}. Received: {received}")
-    return _Choices(host=host, backend=backend, **json.loads(done.stdout.splitlines()[-1]))
+    return done.stdout.splitlines()[-1], host
 
 
 def _describe_package() -> tuple[str, tuple[tuple[str, str], ...]]:
     """Returns (fingerprint of this package's files, versions of the libraries that results depend on)."""
-    root = Path(__file__).parent
+    root = Path(__file__).parents[1]
     files = {path.relative_to(root).as_posix(): hash_file(path) for path in sorted(root.rglob("*.py"))}
     return fingerprint(files=files), tuple(sorted(list_versions().items()))
 
 
-@cache  # also because files that change later are not what this worker has loaded
-def _describe_worker() -> tuple[str, tuple[tuple[str, str], ...]]:
-    return _describe_package()
+_describe_worker = cache(_describe_package)  # files that change later are not what a worker has loaded

@@ -1,7 +1,7 @@
-"""Folds dealt to devices: one process a fold, each with a GPU, or a share of the cores, of its own.
+"""Several folds at a time: one process a fold, each with a GPU, or a share of the cores, of its own.
 
-The process that deals initializes no GPU: it counts them, starts children, passes their log on and waits. A child is
-the same script with one experiment and one fold, so whatever holds for one fold (locks, resume) holds for each.
+The parent initializes no GPU: it counts them, starts children, passes their log on and waits. A child is the same
+command with one experiment and one fold, so whatever holds for one fold (locks, resume) holds for each.
 """
 
 import logging
@@ -14,13 +14,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 
 from unets.errors import InputError
 from unets.log import set_up_logging
-from unets.workers.pool import count_cores
+from unets.store.paths import CACHE_VARIABLE
+from unets.workers.cluster import find_scratch_dir
+from unets.workers.machine import count_cores
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +59,12 @@ class Device:
 def list_gpus() -> list[str]:
     """Returns the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them, without touching any.
 
-    That variable, where it is set, says which; otherwise all that `nvidia-smi` lists, or where that is missing, all
-    that the driver shows in /proc.
+    That variable, where it is set, says which; otherwise all that `nvidia-smi` lists.
     """
-    num_present = _count_present()
+    program, num_present = shutil.which("nvidia-smi"), 0
+    if program is not None:
+        listed = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
+        num_present = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
     if _GPUS not in os.environ:
         return [str(index) for index in range(num_present)]
     names = [name.strip() for name in os.environ[_GPUS].split(",")] if num_present else []
@@ -68,7 +72,7 @@ def list_gpus() -> list[str]:
     return names[:end]
 
 
-def deal_devices(jobs: int | None) -> list[Device]:
+def assign_devices(jobs: int | None) -> list[Device]:
     """Returns a device for each fold that is trained at a time.
 
     Args:
@@ -79,14 +83,12 @@ def deal_devices(jobs: int | None) -> list[Device]:
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"`JOBS` must be at least 1. Received: {jobs}")
-    gpus, cores = list_gpus(), _list_cores()
-    if gpus:
-        # Not two on one: TensorFlow's first process takes all of a GPU's memory.
-        return [
-            Device(environment={_GPUS: name}, cores=cores_of)
-            for name, cores_of in zip(gpus, _split(cores, min(jobs or len(gpus), len(gpus))), strict=False)
-        ]
-    return [Device(cores=cores_of) for cores_of in _split(cores, min(jobs or 1, count_cores()))]
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if not (gpus := list_gpus()):
+        return [Device(cores=cores_of) for cores_of in _split(cores, min(jobs or 1, count_cores()))]
+    # Not two on one: TensorFlow's first process takes all of a GPU's memory.
+    parts = _split(cores, min(jobs or len(gpus), len(gpus)))
+    return [Device(environment={_GPUS: name}, cores=part) for name, part in zip(gpus, parts, strict=False)]
 
 
 def train_on_devices(
@@ -128,13 +130,16 @@ def train_on_devices(
                 raise InputError(_explain(task, code, last_errors.get(task), list(running)))
     finally:
         for child in running.values():
-            os.killpg(child.pid, signal.SIGKILL)  # with its workers; a fold goes on from its last state at any moment
+            with suppress(ProcessLookupError):  # it has ended too, by itself
+                os.killpg(child.pid, signal.SIGKILL)  # with its workers; a fold goes on from its last state
         for watcher in watchers:
             watcher.join()
 
 
 def train_on_worker(arguments: Sequence[str], task: Task) -> None:
     """Trains a fold in a child of the process that calls it, a worker of a cluster, with whatever devices that has.
+
+    The cache of decoded images lies on the worker's own machine.
 
     Args:
         arguments: of the interpreter: the script's path and its arguments, all for any working folder.
@@ -144,7 +149,8 @@ def train_on_worker(arguments: Sequence[str], task: Task) -> None:
         InputError: the child failed.
     """
     set_up_logging()  # the child's words go to the worker's log
-    train_on_devices([task], [Device()], lambda task: build_command(arguments, task))
+    device = Device(environment={CACHE_VARIABLE: str(find_scratch_dir())})
+    train_on_devices([task], [device], lambda task: build_command(arguments, task))
 
 
 def build_command(arguments: Sequence[str], task: Task) -> list[str]:
@@ -189,14 +195,15 @@ def _start(command: list[str], device: Device) -> subprocess.Popen[str]:
     if device.cores:
         # Before it has loaded anything: the thread pools of TensorFlow, XLA and OpenCV are as large as this set, and so
         # is the number of our own workers.
-        os.sched_setaffinity(child.pid, device.cores)
+        with suppress(ProcessLookupError):  # it has ended already
+            os.sched_setaffinity(child.pid, device.cores)
     return child
 
 
 def _pass_on(task: Task, line: str, last_errors: dict[Task, str]) -> None:
     words = line.removeprefix(clock[0]) if (clock := _CLOCK.match(line)) else line
     if words.startswith("error: "):
-        # The child has completed the commands in it; without these marks, `cli.run` does not do so again.
+        # The child has completed the commands in it; without these marks, this process does not do so again.
         last_errors[task] = words.removeprefix("error: ").replace("`", "'")
     elif words:
         logger.info("%s", words if words.startswith(str(task)) else f"{task}: {words}")
@@ -210,21 +217,8 @@ def _explain(task: Task, code: int, last_error: str | None, stopped: Sequence[Ta
     return f"{task}: {last_error}{others}"
 
 
-def _count_present() -> int:
-    if program := shutil.which("nvidia-smi"):
-        listed = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
-        if listed.returncode == 0:
-            return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-    folder = Path("/proc/driver/nvidia/gpus")
-    return len(list(folder.iterdir())) if folder.is_dir() else 0
-
-
-def _list_cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-
-
 def _split(cores: Sequence[int], parts: int) -> list[frozenset[int]]:
-    """Splits cores into neighbours of nearly equal number; one part, or fewer cores than parts, is not split."""
+    """Splits cores into neighbors of nearly equal number; one part, or fewer cores than parts, is not split."""
     if parts == 1 or len(cores) < parts:
         return [frozenset()] * parts
     ends = [len(cores) * part // parts for part in range(parts + 1)]

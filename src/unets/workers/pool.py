@@ -1,11 +1,11 @@
-"""One way to spread independent tasks over workers, here or on a cluster."""
+"""Independent tasks over many workers: processes or threads of this machine, or the workers of a cluster."""
 
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from queue import SimpleQueue
 from threading import Lock, Thread, current_thread
@@ -16,17 +16,13 @@ from joblib import Parallel, delayed
 
 from unets.log import show_progress
 from unets.workers.cluster import find_cluster
+from unets.workers.machine import count_cores
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 _Job: TypeAlias = tuple[Future[Any], Callable[[], Any]]
 _LARGE_BYTES = 31 * 2**20  # just below glibc's DEFAULT_MMAP_THRESHOLD_MAX, 32 MiB
 _BLOCK = 16  # tasks a worker that may be finished before the first of them is taken
-
-
-def count_cores() -> int:
-    """Returns the number of cores this process may use (a container's share, not the host's)."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_tasks(
@@ -45,7 +41,8 @@ def run_tasks(
     Tasks are taken and results handed on a block at a time, so that memory does not grow with the number of tasks and a
     slow consumer holds the workers back. The first task that raises ends the whole, with its error.
 
-    Workers are processes of this machine, or, within `unets.workers.cluster.use_cluster`, those of a cluster.
+    Workers are processes of this machine, which end with this one however it ends, or, within
+    `unets.workers.cluster.use_cluster`, those of a cluster.
 
     Args:
         function: called once a task; picklable unless `threads`.
@@ -61,30 +58,12 @@ def run_tasks(
     total = len(tasks) if isinstance(tasks, Sized) else total
     cluster = None if threads else find_cluster()
     if cluster is not None:
-        results = cluster.run(partial(_run_task, function), tasks, what=what, on_gpu=on_gpu)
-        return show_progress(results, what=what, total=total, unit=unit)
-    jobs = jobs or count_cores()
-    jobs = jobs if total is None else min(jobs, max(total, 1))
-    return show_progress(_run_blocks(function, tasks, jobs, threads), what=what, total=total, unit=unit)
-
-
-def _run_blocks(
-    function: Callable[[Task], Result], tasks: Iterable[Task], jobs: int, threads: bool
-) -> Iterator[Result]:
-    pending, backend = iter(tasks), "threading" if threads else "loky"
-    with Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs", batch_size=1, backend=backend) as pool:
-        # Blocks, because joblib's generator starts task after task however slow its consumer: all of 200 had run
-        # three seconds after the first result was taken, and their results lay in memory.
-        while block := list(islice(pending, _BLOCK * jobs)):
-            yield from pool(delayed(_run_task)(function, task) for task in block)
-
-
-def _run_task(function: Callable[[Task], Result], task: Task) -> Result:
-    # glibc hands every large array back to the system when it is freed, until it has seen one of this size freed: then
-    # it keeps them. A full-size float map is 10 MB, and its pages cost more than the arithmetic: a worker scores 16
-    # photos, two maps each, in 0.23 s in place of 0.50. The array itself is never touched.
-    np.empty(_LARGE_BYTES, dtype=np.uint8)
-    return function(task)
+        results = cluster.run(partial(_run_task, function, None), tasks, what=what, on_gpu=on_gpu)
+    else:
+        jobs = jobs or count_cores()
+        jobs = jobs if total is None else min(jobs, max(total, 1))
+        results = _run_blocks(function, tasks, jobs, threads)
+    return show_progress(results, what=what, total=total, unit=unit)
 
 
 class Crew:
@@ -191,3 +170,38 @@ def map_ahead(
         for future in under_way:
             future.cancel()
         crew.dismiss()
+
+
+def _run_blocks(
+    function: Callable[[Task], Result], tasks: Iterable[Task], jobs: int, threads: bool
+) -> Iterator[Result]:
+    pending, backend = iter(tasks), "threading" if threads else "loky"
+    run = partial(_run_task, function, os.getpid())
+    with Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs", batch_size=1, backend=backend) as pool:
+        # Blocks, because joblib's generator starts task after task however slow its consumer: all of 200 had run
+        # three seconds after the first result was taken, and their results lay in memory.
+        while block := list(islice(pending, _BLOCK * jobs)):
+            yield from pool(delayed(run)(task) for task in block)
+
+
+def _run_task(function: Callable[[Task], Result], parent: int | None, task: Task) -> Result:
+    if parent not in (None, os.getpid()):
+        _end_with_parent()
+    # glibc hands every large array back to the system when it is freed, until it has seen one of this size freed: then
+    # it keeps them. A full-size float map is 10 MB, and its pages cost more than the arithmetic: a worker scores 16
+    # images, two maps each, in 0.23 s in place of 0.50. The array itself is never touched.
+    np.empty(_LARGE_BYTES, dtype=np.uint8)
+    return function(task)
+
+
+@cache  # once a process
+def _end_with_parent() -> None:
+    """Ends this worker soon after its parent, however that ended: joblib's would wait five minutes for another task."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    Thread(target=watch, daemon=True).start()

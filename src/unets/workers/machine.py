@@ -1,0 +1,38 @@
+"""What this process may take of its machine: cores and memory."""
+
+import os
+from pathlib import Path
+
+import psutil
+
+_CGROUPS = Path("/sys/fs/cgroup")
+# Limit, use and statistics of a container's memory, as cgroup v2 and v1 name them, and the prefix of v1's sums.
+_CGROUP_FILES = (
+    ("memory.max", "memory.current", "memory.stat", ""),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_"),
+)
+
+
+def count_cores() -> int:
+    """Returns the number of cores this process may use (a container's share, not the host's)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def find_free_memory(cgroups: Path = _CGROUPS) -> int:
+    """Returns the bytes of memory that are free now, within a container's limit where there is one.
+
+    A container's use counts the files that it has read; the kernel gives that cache back before it refuses memory.
+
+    Args:
+        cgroups: the folder where the kernel shows control groups.
+    """
+    free = int(psutil.virtual_memory().available)
+    for limit, used, stat, prefix in _CGROUP_FILES:
+        if not all((cgroups / name).exists() for name in (limit, used, stat)):
+            continue
+        words = (cgroups / limit).read_text().strip()
+        if words.isdecimal():  # v2 says "max" where there is none; v1 a number that no machine has
+            counts = dict(line.split() for line in (cgroups / stat).read_text().splitlines())
+            cached = sum(int(counts.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
+            free = min(free, int(words) - int((cgroups / used).read_text()) + cached)
+    return max(free, 0)
