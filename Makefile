@@ -40,7 +40,6 @@ PY      := $(VENV)/bin/python
 READY   := $(VENV)/.ready$(if $(GPU),-gpu)
 DEV     := $(VENV)/.ready-dev
 BOOKS   := $(VENV)/.ready-notebooks
-EXTRAS  := dev jax pretrained cluster kaggle export notebooks
 STAGE    = --competition $(COMPETITION) --input "$(INPUT)" --models "$(MODELS)" --exp $(EXP) --fold $(FOLD) \
            $(if $(ENSEMBLE),--ensemble $(ENSEMBLE)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
 STAGES  := check-data folds train predict ensemble submission
@@ -69,12 +68,12 @@ $(READY): requirements.txt pyproject.toml
 	$(if $(GPU),$(PY) -m pip install --quiet "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([0-9.]*\).*/\1/p' requirements.txt)")
 	touch $@
 
-$(DEV): $(READY) $(EXTRAS:%=requirements-%.txt)
-	$(PY) -m pip install --quiet --disable-pip-version-check $(EXTRAS:%=-r requirements-%.txt)
+$(DEV): $(READY) .ci/requirements-dev.txt
+	$(PY) -m pip install --quiet --disable-pip-version-check -r .ci/requirements-dev.txt
 	touch $@
 
-$(BOOKS): $(READY) requirements-notebooks.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-notebooks.txt
+$(BOOKS): $(READY)
+	$(PY) -m pip install --quiet --disable-pip-version-check -c .ci/requirements-dev.txt -e '.[notebooks]'
 	touch $@
 
 new: $(READY)  ## look at the photos of INPUT=, write configs/COMPETITION/ (CLASSES=list of names, ANEW=1: over what is there)
@@ -157,7 +156,7 @@ endif
 notebooks: $(BOOKS)  ## execute the notebooks: on the demo, in place; with COMPETITION=, copies in models/ (ONLY=, OUT=)
 	$(PY) scripts/25_run_notebooks.py $(STAGE) $(if $(ONLY),--only $(ONLY)) $(if $(OUT),--out "$(OUT)")
 
-record: $(READY)  ## keep what runs and ensemble reached in results/, render RESULTS.md (NAME= of the ensemble)
+record: $(READY)  ## keep what runs and ensemble reached in docs/results/, render the page there (NAME= of the ensemble)
 	$(PY) scripts/10_record.py $(STAGE) $(if $(NAME),--name $(NAME))
 
 # One after the other, also under `make -j`: each stage reads what the one before wrote.

@@ -141,8 +141,7 @@ def _check(workers: Sequence[Worker]) -> list[Worker]:
     """Returns the workers that take part, once they are known to train the same net."""
     for worker in workers:
         if "missing" in worker.facts:
-            file = "bench" if worker.framework == "torch" else "jax"
-            how = f"pip install -r requirements-{file}.txt"
+            how = f"pip install {worker.framework}"
             print(f"{worker.name} is left out: no module {worker.facts['missing']}, `{how}`", file=sys.stderr)
     present = [worker for worker in workers if "missing" not in worker.facts]
     counts = {worker.name: worker.facts["parameters"] for worker in present}

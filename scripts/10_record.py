@@ -1,4 +1,4 @@
-"""Keeps what experiments and ensemble reached, with their cost, in results/, and renders RESULTS.md from it."""
+"""Keeps what experiments and ensemble reached, with their cost, in docs/results/, and renders the page there."""
 
 from unets import cli
 from unets.ensemble.ensemble import read_ensemble

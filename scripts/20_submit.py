@@ -1,4 +1,4 @@
-"""Sends a submission to Kaggle once it is valid, waits for its score, and puts that into RESULTS.md."""
+"""Sends a submission to Kaggle once it is valid, waits for its score, and adds it to docs/results/README.md."""
 
 import logging
 

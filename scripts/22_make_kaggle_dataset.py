@@ -30,7 +30,7 @@ def main(stage: cli.Stage) -> None:
     cli.load_backend()  # takes seconds: after all that may be mistyped
     with stage.hold_models():
         folder = build_dataset(project, dataset, ensemble, experiments, owner, slug)
-        kernel = build_kernel(project, dataset, ensemble, owner, slug, args.root / "notebooks" / NOTEBOOK)
+        kernel = build_kernel(project, dataset, ensemble, owner, slug, args.root / "docs" / "notebooks" / NOTEBOOK)
         print(f"{folder}\n{kernel}")
         if args.upload and session is not None:
             print(upload_dataset(session, folder, f"{owner}/{slug}", f"commit {describe_commit(project.configs_dir)}"))

@@ -18,7 +18,7 @@ IN_KERNEL = "06"  # runs in a Kaggle kernel, here an imitated one
 def main(stage: cli.Stage) -> None:
     """Executes one after the other; the first that fails ends it."""
     project, root = stage.project, stage.args.root
-    folder = root / "notebooks"
+    folder = root / "docs" / "notebooks"
     paths = list_notebooks(folder, [number for number in stage.args.only.split(",") if number])
     _ = stage.dataset  # tells a mistyped competition
     check_finished(project)

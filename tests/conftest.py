@@ -69,7 +69,7 @@ def _write_competition(
     `class` and a row a class.
 
     Args:
-        root: gets `input/`, `configs/tiny/`; `models/tiny`, `submissions/tiny`, `results/tiny` are named, not made.
+        root: gets `input/`, `configs/tiny/`; the folders of models, submissions and results are named, not made.
         num_groups: training groups, of `num_views` photos each.
         num_test_groups: test groups; their masks lie in `input/truth/test_masks.csv`.
         num_views: photos a group.
@@ -123,7 +123,7 @@ def _name_folders(root: Path) -> Project:
         models_dir=root / "models" / "tiny",
         configs_dir=root / "configs" / "tiny",
         submissions_dir=root / "submissions" / "tiny",
-        results_dir=root / "results" / "tiny",
+        results_dir=root / "docs" / "results" / "tiny",
     )
 
 

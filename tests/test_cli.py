@@ -205,7 +205,7 @@ def test_folders_lie_below_the_root_unless_named(root: Path) -> None:
     assert (project.configs_dir, project.submissions_dir, project.results_dir) == (
         root / "configs" / "tiny",
         root / "submissions" / "tiny",
-        root / "results" / "tiny",
+        root / "docs" / "results" / "tiny",
     )
     project = build_stage(root, "--input", "/elsewhere", "--models", "/fast/disk").project
     assert (project.input_dir, project.models_dir) == (Path("/elsewhere"), Path("/fast/disk"))

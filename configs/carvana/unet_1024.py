@@ -1,7 +1,7 @@
 """U-Net at 1024 x 1024: the photo is squeezed to a square, with nearly all of its height kept.
 
 Run:      make train predict EXP=unet_1024 FOLD=0
-Results:  results/carvana/unet_1024.json
+Results:  none yet: it was never run in full
 """
 
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig

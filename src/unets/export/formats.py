@@ -28,6 +28,6 @@ def check_formats(given: str) -> tuple[str, ...]:
     if missing:
         raise InputError(
             f"`FORMATS`={','.join(formats)} must have {', '.join(missing)} installed. Received: none of it. "
-            f"pip install -r requirements-export.txt, or 'unets[export]'"
+            f"pip install 'unets[export]'"
         )
     return formats

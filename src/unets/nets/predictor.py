@@ -65,7 +65,7 @@ class Predictor:
 def _simplify(net: keras.Model) -> keras.Model:
     """Folds batch normalizations away, except under XLA: it fuses them by itself, and what is left is rounding.
 
-    In bfloat16 that moves Dice by -0.00008 (-0.00022 to 0.00002; LOG.md), in float32 by nothing.
+    In bfloat16 that moves Dice by -0.00008 (-0.00022 to 0.00002; docs/log), in float32 by nothing.
     """
     return net if prefers_xla() else fold_batch_norm(net)
 

@@ -16,7 +16,7 @@ Tensor = Any
 
 # Adam moves a weight by its learning rate at most a step, so from few channels logits take hundreds of steps to reach
 # the 5 or 10 of a pixel that is certain, and until then the many certain pixels drown the few at the contour. They get
-# there 8 times as fast if amplified: after 96 steps of 4 photos the loss was 0.06 in place of 0.44 (LOG.md).
+# there 8 times as fast if amplified: after 96 steps of 4 photos the loss was 0.06 in place of 0.44 (docs/log).
 LOGIT_SCALE = 8.0
 
 

@@ -115,7 +115,7 @@ def execute_notebook(
         from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
         from traitlets.config import Config
     except ImportError as error:
-        raise InputError(f"Notebooks need `pip install -r requirements-notebooks.txt`. Received: {error}") from error
+        raise InputError(f"Notebooks need `pip install 'unets[notebooks]'`. Received: {error}") from error
     notebook = nbformat.reads(to_text(normalize(read_notebook(path), keep_outputs=False)), as_version=4)
     with TemporaryDirectory() as folder:
         config = Config()

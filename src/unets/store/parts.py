@@ -18,7 +18,7 @@ from unets.store.runs import atomic_path
 
 logger = logging.getLogger(__name__)
 
-# Rows of 4,000 masks of cars, ms and KB a photo by level: see LOG.md, 2026-11-25. Above 4 nothing is gained but time.
+# Rows of 4,000 masks of cars, ms and KB a photo by level: see docs/log, 2026-11-25. Above 4 nothing is gained but time.
 _LEVEL = 4
 _GZIP = 31  # zlib's word for a gzip header around 32 KB of window
 

@@ -17,7 +17,7 @@ class Project:
     models_dir: Path  # folds, cache, run folders, maps
     configs_dir: Path  # configs/<competition>
     submissions_dir: Path  # submissions/<competition>
-    results_dir: Path  # results/<competition>
+    results_dir: Path  # docs/results/<competition>
 
     @classmethod
     def below(
@@ -37,7 +37,7 @@ class Project:
             models_dir=models_dir or root / "models" / competition,
             configs_dir=root / "configs" / competition,
             submissions_dir=root / "submissions" / competition,
-            results_dir=root / "results" / competition,
+            results_dir=root / "docs" / "results" / competition,
         )
 
     @property

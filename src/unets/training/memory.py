@@ -24,7 +24,7 @@ _CARD_SHARE = 0.9
 _CARD_BYTES = GIB  # CUDA's context, cuDNN's and cuBLAS's workspaces
 # The traced graph and the kernels compiled for it, beyond what importing the backend takes: of a training step, and of
 # a forward pass. XLA compiles on the CPU itself: beyond these, two nets of 5 levels took 840 to 925 MiB to train, one
-# 605 MiB to predict, whatever the batch (LOG.md).
+# 605 MiB to predict, whatever the batch (docs/log).
 _GRAPH_BYTES, _FORWARD_GRAPH_BYTES = 200 * 2**20, 100 * 2**20
 _XLA_GRAPH_BYTES, _XLA_FORWARD_GRAPH_BYTES = 1100 * 2**20, 700 * 2**20
 # Steps that do not wait for each other overlap on the CPU, and its allocator hands out blocks of its own sizes.

@@ -248,7 +248,7 @@ def _connect(address: str) -> Any:
         from distributed import Client
     except ModuleNotFoundError as error:
         raise InputError(
-            f"`CLUSTER` must be left out where Dask is not installed: pip install -r requirements-cluster.txt. "
+            f"`CLUSTER` must be left out where Dask is not installed: pip install 'unets[cluster]'. "
             f"Received: {address}, and {error}"
         ) from error
     try:

@@ -94,7 +94,7 @@ def test_the_client_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPat
     for name in [name for name in sys.modules if name.split(".")[0] == "kaggle"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "kaggle", None)
-    with pytest.raises(InputError, match=r"`pip install -r requirements-kaggle\.txt`"):
+    with pytest.raises(InputError, match=r"`pip install 'unets\[kaggle\]'`"):
         sign_in(COMPETITION)
 
 

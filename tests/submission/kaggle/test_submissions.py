@@ -213,7 +213,7 @@ def test_the_score_comes_into_the_results_page(
     fake.judgements = [{}, SCORED]
     assert run_script("20_submit.py", "--message", "three nets | flips") == 0
     assert "best.csv.gz: public 0.99612, private 0.99587" in capsys.readouterr().out
-    page = (project.input_dir.parent / "RESULTS.md").read_text()
+    page = (project.input_dir.parent / "docs" / "results" / "README.md").read_text()
     assert page == render_results(project.results_dir.parent)
     assert re.search(r"\| best \| 0\.99612 \| 0\.99587 \| 20\S+ \| three nets \\\| flips \| ", page)
     (path,) = project.results_dir.glob("kaggle/*.json")

