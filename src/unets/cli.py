@@ -1,7 +1,6 @@
 """What all scripts share: the same arguments, one way to log, to fail, and to be timed."""
 
 import argparse
-import json
 import logging
 import os
 import re
@@ -28,7 +27,7 @@ from unets.config import (
 from unets.errors import InputError
 from unets.log import set_up_logging
 from unets.store.paths import Project
-from unets.store.runs import lock, name_program
+from unets.store.runs import append_json_line, lock, name_program
 from unets.workers.cluster import use_cluster
 
 logger = logging.getLogger(__name__)
@@ -223,11 +222,8 @@ def load_backend() -> None:
 
 def note_seconds(stage: Stage, seconds: float) -> None:
     """Appends what a stage took to `stages.jsonl`."""
-    path = stage.project.stages_path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    line = {"stage": stage.name, "exp": stage.args.exp, "fold": stage.args.fold, "seconds": round(seconds, 1)}
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    row = {"stage": stage.name, "exp": stage.args.exp, "fold": stage.args.fold, "seconds": round(seconds, 1)}
+    append_json_line(stage.project.stages_path, row)
 
 
 def _check_backend() -> None:

@@ -17,6 +17,7 @@ from unets.config import (
     Postprocessing,
     PredictionConfig,
     TrainingConfig,
+    check_name,
     list_experiments,
     load_dataset,
     load_ensemble,
@@ -280,3 +281,16 @@ def test_post_processing_in_words() -> None:
     steps = Postprocessing(blur_px=1.5, max_hole_px=None, max_components=1, min_area_px=40)
     words = "map smoothed, sigma 1.5 px, holes filled up to any size, largest components kept: 1, emptied below 40 px"
     assert steps.describe() == words
+
+
+@pytest.mark.parametrize("name", ["a", "unet_512+training.epochs=3", "ä b-1.0", "x" * 200])
+def test_plain_names_stay_as_they_are(name: str) -> None:
+    assert check_name(name, "`NAME`") == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".hidden", "a/b", "/a", "a\\b", "a..b", "a\nb", "a\0", "a\x1b[2J", "\udcff", "ä" * 101]
+)
+def test_names_that_cannot_be_part_of_a_path_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="`NAME` must"):
+        check_name(name, "`NAME`")

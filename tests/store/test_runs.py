@@ -1,4 +1,4 @@
-"""Whole files or none, fingerprints that change, folders that one process holds."""
+"""Whole files or none, JSON of the right shape, fingerprints that change, folders that one process locks."""
 
 import errno
 import json
@@ -12,12 +12,14 @@ import pytest
 
 from unets.errors import InputError
 from unets.store.runs import (
+    append_json_line,
     atomic_path,
     find_lock_owner,
     fingerprint,
     hash_file,
     lock,
     read_json,
+    read_json_lines,
     was_killed,
     write_json,
     write_text,
@@ -181,3 +183,39 @@ def test_a_name_that_stayed_behind_holds_nothing(tmp_path: Path, host: str | Non
         (tmp_path / ".lock-owner").write_text(text)
         named = f"train, process {os.getpid()} on {host} since 2026-11-25 12:00:00 UTC"
         assert find_lock_owner(tmp_path) == (named if host else "another process")
+
+
+@pytest.mark.parametrize(
+    ("text", "received"),
+    [
+        ("[]", r"a JSON object with a, b. Received: \[\]. Run it"),
+        ("null", "a JSON object with a, b. Received: None. Run it"),
+        ('{"a": 1}', r"a JSON object with a, b. Received: only \['a'\]. Run it"),
+        ('{"a": NaN, "b": 1}', "JSON. Received: NaN, which is no number. Run it"),
+        ('{"a": -Infinity, "b": 1}', "JSON. Received: -Infinity, which is no number"),
+        ("[" * 100_000, "JSON. Received: "),
+        ('{"a"', "JSON. Received: "),
+        ("\udcff", "JSON. Received: 'utf-8' codec"),
+    ],
+)
+def test_json_of_another_shape_is_refused_by_the_name_of_its_file(tmp_path: Path, text: str, received: str) -> None:
+    (tmp_path / "x.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match=rf"x\.json must hold {received}"):
+        read_json(tmp_path / "x.json", "a", "b", remedy="Run it")
+
+
+@pytest.mark.parametrize("kept", range(1, 12))
+def test_a_torn_line_costs_no_other(tmp_path: Path, kept: int, caplog: pytest.LogCaptureFixture) -> None:
+    """Wherever a kill cuts the last line off, the lines before and after it are read."""
+    path = tmp_path / "stages.jsonl"
+    append_json_line(path, {"a": 1})
+    whole = path.read_bytes()
+    append_json_line(path, {"a": 23456})
+    path.write_bytes(path.read_bytes()[: len(whole) + kept])
+    append_json_line(path, {"a": 3})
+    assert read_json_lines(path) == [{"a": 1}, {"a": 3}]
+    assert f"{path}: line 2 is left out" in caplog.text
+
+
+def test_lines_of_no_file_are_none(tmp_path: Path) -> None:
+    assert read_json_lines(tmp_path / "none") == []

@@ -7,7 +7,7 @@ What a run is *given* (fold, folders, device) is an argument; what an experiment
 impossible field fails when the file is loaded, before anything is read or trained.
 """
 
-from unets.config.base import MIN_SIDE_PX, Config, Share, SizeHW, describe
+from unets.config.base import MIN_SIDE_PX, Config, Share, SizeHW, check_name, describe
 from unets.config.dataset import DatasetConfig, MaskValue
 from unets.config.ensemble import EnsembleConfig, Postprocessing
 from unets.config.experiment import (
@@ -50,6 +50,7 @@ __all__ = [
     "Share",
     "SizeHW",
     "TrainingConfig",
+    "check_name",
     "describe",
     "is_ensemble",
     "list_ensembles",

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from unets.errors import InputError
 
 MIN_SIDE_PX = 32  # the smallest side any net here takes
+_MAX_NAME_BYTES = 200  # most file systems take 255, and names get endings
 MAX_SIDE_PX = 65_535  # the largest side that JPEG has
 SizeHW = tuple[Annotated[int, Field(ge=1, le=MAX_SIDE_PX)], Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -16,6 +17,27 @@ def require(holds: bool, field: str, expectation: str, received: object) -> None
     """Raises ValueError, which pydantic collects, where a field is not what it must be."""
     if not holds:
         raise ValueError(f"`{field}` must {expectation}. Received: {field}={received!r}")
+
+
+def check_name(name: str, what: str) -> str:
+    """Returns a name that becomes part of a path, after a check that it can be one and stays within its folder.
+
+    Args:
+        name: of an experiment, a submission, a model, a class, ...
+        what: it is, for the error: "`NAME`".
+
+    Raises:
+        InputError: it is empty, over 200 bytes, begins with a dot, or has a separator, `..` or a control character.
+    """
+    num_bytes = len(name.encode(errors="surrogatepass"))
+    if not 0 < num_bytes <= _MAX_NAME_BYTES:
+        raise InputError(f"{what} must have 1 to {_MAX_NAME_BYTES} bytes. Received: {num_bytes}, {name[:40]!r}")
+    if name.startswith(".") or ".." in name or "/" in name or "\\" in name or not name.isprintable():
+        raise InputError(
+            f"{what} must be a plain name, without `/`, `\\`, `..`, control characters or a dot in front. "
+            f"Received: {name!r}"
+        )
+    return name
 
 
 class Config(BaseModel):

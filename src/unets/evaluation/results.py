@@ -18,7 +18,7 @@ from unets.evaluation.runs import sum_cost
 from unets.metrics.intervals import bootstrap_mean
 from unets.store.paths import Project
 from unets.store.provenance import format_commit
-from unets.store.runs import read_json, write_json, write_text
+from unets.store.runs import read_json, read_json_lines, write_json, write_text
 
 _MADE_OF = {"members", "averaging", "threshold", "postprocessing"}  # what of an ensemble decides its submission
 _HEADER = """# Results
@@ -186,10 +186,11 @@ def judge_ensemble(ensemble: Ensemble) -> str:
 
 def sum_stages(path: Path) -> dict[str, float]:
     """Returns the seconds of each stage over all its calls, in the order of their first."""
-    if not path.exists():
-        return {}
-    table = pd.read_json(path, lines=True)
-    return {str(stage): float(spent) for stage, spent in table.groupby("stage", sort=False)["seconds"].sum().items()}
+    seconds: dict[str, float] = {}
+    for row in read_json_lines(path):
+        if isinstance(row.get("stage"), str) and isinstance(row.get("seconds"), int | float):
+            seconds[row["stage"]] = seconds.get(row["stage"], 0.0) + row["seconds"]
+    return seconds
 
 
 def _write(project: Project, name: str, record: Mapping[str, Any]) -> Path:

@@ -247,14 +247,11 @@ def _find_best(metrics: Mapping[str, Any]) -> tuple[float | None, tuple[int, ...
 def _read_object(path: Path) -> dict[str, Any]:
     """Reads a JSON object; an empty one where there is no file, or none any more."""
     try:
-        found = read_json(path)
+        return read_json(path)
     except InputError:
         if path.exists():
             raise
         return {}
-    if not isinstance(found, dict):
-        raise InputError(f"{path} must hold a JSON object. Received: {type(found).__name__}")
-    return found
 
 
 def _is_own(run_dir: Path, snapshot: dict[str, Any]) -> bool:

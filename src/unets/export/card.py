@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
-from unets.config import Config, ExperimentConfig, Postprocessing, SizeHW
+from unets.config import Config, ExperimentConfig, Postprocessing, SizeHW, check_name
 from unets.ensemble.recipe import Recipe
 from unets.metrics.intervals import Interval
 from unets.prediction.sources import fingerprint_nets
@@ -38,8 +38,9 @@ class MemberCard(Config):
     @model_validator(mode="after")
     def _check(self) -> Self:
         folds = [net.fold for net in self.nets]
-        if not folds or len(set(folds)) < len(folds) or "/" in self.name:
-            raise ValueError(f"`nets` must be one a fold, of an experiment. Received: folds {folds} of {self.name!r}")
+        check_name(self.name, "`name` of a member")
+        if not folds or len(set(folds)) < len(folds):
+            raise ValueError(f"`nets` must be one a fold. Received: folds {folds} of {self.name}")
         return self
 
 
@@ -60,6 +61,7 @@ class ModelCard(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        check_name(self.name, "`name` of a model")
         if not self.classes or len(set(self.classes)) < len(self.classes):
             raise ValueError(f"`classes` must name at least one class, each once. Received: {self.classes}")
         names, weights = [member.name for member in self.members], self.recipe.weights

@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.errors import InputError
 from unets.store.runs import fingerprint, read_json, write_json
@@ -12,19 +10,17 @@ from unets.store.runs import fingerprint, read_json, write_json
 SNAPSHOT = "config.json"
 
 _PARTS = ("data", "model", "training")
-# What suits a machine: where photos are kept, and how many a step takes of an update.
+# What suits a machine: where images are kept, and how many a step takes of an update.
 _MACHINE = {("data", "cache"), ("training", "micro_batch")}
 
 # What of a dataset decides what a net is taught; `classes` stand by themselves. The others do not: `id_pattern`,
 # `num_folds` and `folds_seed` are in the folds file, `channels` only says what `make check-data` refuses, `metric` and
-# `num_*` are of later and earlier stages, and the csv's names of photos and classes are how rows find their photo.
+# `num_*` are of later and earlier stages, and the csv's names of images and classes are how rows find their image.
 _TAUGHT = ("photos", "read_masks_from", "value_range", "unite_masks")
 _TAUGHT_BY_MASKS_FROM = {
     "files": ("masks", "mask_values", "background_values", "ignore_values", "mask_threshold"),
     "csv": ("masks_csv", "csv_rle_column"),
 }
-# Later than the first runs: they stand in a snapshot where they say something, so that older runs keep their identity.
-_LATER = {"value_range", "background_values", "ignore_values", "mask_threshold", "unite_masks"}
 _TAUGHT_BY_RUN_LENGTHS = ("rle_order", "size_hw")  # the same numbers are another mask in another width
 _TAUGHT_BY_PSEUDO_LABELS = (*_TAUGHT_BY_RUN_LENGTHS, "test_photos")
 
@@ -51,24 +47,21 @@ def check_snapshot(run_dir: Path, snapshot: dict[str, Any]) -> None:
     """Refuses a folder that holds a run of another config.
 
     Raises:
-        InputError: it does; the message names the fields that differ and the command that starts anew.
+        InputError: it does; the message names the fields that differ and the command that deletes it.
     """
     path = run_dir / SNAPSHOT
     if not path.exists():
         return
-    found = read_json(path)
-    if found.get("fingerprint") == snapshot["fingerprint"]:
+    command = f"`make clean-runs EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}`"
+    found = read_json(path, "fingerprint", remedy=f"{command} deletes the run")
+    if found["fingerprint"] == snapshot["fingerprint"]:
         return
-    here, there = _find_identity(snapshot), _find_identity(_complete(found))
+    here, there = _find_identity(snapshot), _find_identity(found)
     differ = (_describe(key, there.get(key), here[key]) for key in here if there.get(key) != here[key])
-    details = "; ".join(differ)
-    if not details and found.get("fingerprint") == fingerprint(**_find_identity(found)):
-        return
-    details = details or f"{SNAPSHOT} with a fingerprint that is not that of its fields"
-    experiment, fold = run_dir.parent.name, run_dir.name.removeprefix("fold")
+    details = "; ".join(differ) or f"{SNAPSHOT} with a fingerprint that is not that of its fields"
     raise InputError(
-        f"{run_dir} must hold a run of this config. Received: {details}. "
-        f"`make clean-runs EXP={experiment} FOLD={fold}` deletes it, so that training starts anew"
+        f"{run_dir} must hold a run of this config. Received: {details}. {command} deletes it, so that training starts "
+        f"from the beginning"
     )
 
 
@@ -79,17 +72,7 @@ def _find_taught(dataset: DatasetConfig, experiment: ExperimentConfig) -> set[st
         taught.update(_TAUGHT_BY_RUN_LENGTHS)
     if experiment.data.pseudo_labels is not None:
         taught.update(_TAUGHT_BY_PSEUDO_LABELS)
-    defaults = type(dataset).model_fields
-    return {field for field in taught if field not in _LATER or getattr(dataset, field) != defaults[field].default}
-
-
-def _complete(found: dict[str, Any]) -> dict[str, Any]:
-    """Adds the settings that a run is older than, as they are by default: such defaults keep what was before them."""
-    try:
-        experiment = ExperimentConfig.model_validate({part: found[part] for part in _PARTS if part in found})
-    except ValidationError:  # a setting that is no more: another config
-        return found
-    return found | experiment.model_dump(mode="json", include=set(_PARTS))
+    return taught
 
 
 def _find_identity(snapshot: dict[str, Any]) -> dict[str, Any]:

@@ -6,19 +6,22 @@ ask; and it carries the fingerprint of what made it, so that nothing foreign is 
 
 import hashlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from uuid import uuid4
 
 import psutil
 from filelock import FileLock, Timeout
 
 from unets.errors import InputError
+
+logger = logging.getLogger(__name__)
 
 _LOCK, _OWNER = ".lock", ".lock-owner"
 
@@ -61,18 +64,55 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Reads JSON.
+def read_json(path: Path, *keys: str, remedy: str = "") -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Args:
+        path: of the file.
+        *keys: what it must have, beside anything else.
+        remedy: what to do about a file that is something else, for the error: ``Run `make train` ``.
 
     Raises:
-        InputError: the file is missing or is not JSON.
+        InputError: the file is missing, is not JSON, holds something else than an object, NaN or infinity, or lacks a
+            key.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError as error:
-        raise InputError(f"{path} must exist. Received: no such file") from error
-    except ValueError as error:
-        raise InputError(f"{path} must hold JSON. Received: {error}") from error
+        raise InputError(f"{path} must exist. Received: no such file. {remedy}".rstrip()) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} must hold JSON. Received: {error}. {remedy}".rstrip()) from error
+    if not isinstance(found, dict) or not found.keys() >= set(keys):
+        wanted = f"a JSON object with {', '.join(keys)}" if keys else "a JSON object"
+        received = f"only {list(found)[:9]}" if isinstance(found, dict) else f"{found!r:.60}"
+        raise InputError(f"{path} must hold {wanted}. Received: {received}. {remedy}".rstrip())
+    return found
+
+
+def read_json_lines(path: Path) -> list[dict[str, Any]]:
+    """Reads a file of one JSON object a line, to which processes append; nothing where there is no file.
+
+    A kill in the middle of a line leaves a part of it. Such a line is left out, and a warning says so.
+    """
+    rows = []
+    for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else (), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict):
+            rows.append(row)
+        else:
+            logger.warning("%s: line %d is left out, as it is no JSON object: a kill may have torn it", path, number)
+    return rows
+
+
+def append_json_line(path: Path, row: dict[str, Any]) -> None:
+    """Appends a JSON object as a line of its own, also where a kill left the last line without an end."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab+") as file:
+        is_torn = file.tell() > 0 and (file.seek(-1, os.SEEK_END), file.read(1))[1] != b"\n"
+        file.write(b"\n" * is_torn + json.dumps(row).encode() + b"\n")
 
 
 def hash_file(path: Path) -> str:
@@ -89,13 +129,13 @@ def fingerprint(**parts: Any) -> str:
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Keeps other processes out of a folder for as long as the block runs; a kill frees it.
+    """Locks a folder for as long as the block runs, so that other processes stay out of it; a kill unlocks it.
 
-    Who holds it stands beside the lock, which itself does not tell. On a shared folder the lock holds for other hosts
-    too, where the file system has locks (NFS from version 4 on).
+    A file beside the lock says who owns it. On a shared folder other hosts stay out too, where the file system has
+    locks (NFS from version 4 on).
 
     Raises:
-        InputError: another process holds it; says which stage, process and host, and since when.
+        InputError: another process has locked it; says which stage, process and host, and since when.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file_lock, owner = FileLock(folder / _LOCK, timeout=0), folder / _OWNER
@@ -114,15 +154,12 @@ def lock(folder: Path) -> Iterator[None]:
 
 
 def was_killed(folder: Path) -> bool:
-    """Tells whether the last process that held a folder was killed; an error, or Ctrl-C, is none."""
+    """Tells whether the last process that locked a folder was killed; an error, or Ctrl-C, is none."""
     return (folder / _OWNER).exists() and find_lock_owner(folder) is None
 
 
 def find_lock_owner(folder: Path) -> str | None:
-    """Returns who holds a folder, as `train, process 1234 on node since 2026-11-25 15:43:10 UTC`, or None.
-
-    Keeps nobody from holding it.
-    """
+    """Returns who has locked a folder, as `train, process 1234 on node since 2026-11-25 15:43:10 UTC`, or None."""
     path = folder / _OWNER
     if not path.exists():  # most folders: the lock itself is not touched
         return None
@@ -142,8 +179,12 @@ def name_program() -> str:
     return Path(sys.argv[0]).stem.split("_", 1)[-1] or "python"
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name}, which is no number")
+
+
 def _read_owner(path: Path) -> dict[str, Any] | None:
-    """Reads who holds a folder; None where it does not say, as between the lock and the name."""
+    """Reads who has locked a folder; None where it does not say, as between the lock and the name."""
     try:
         owner = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):

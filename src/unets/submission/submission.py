@@ -13,7 +13,7 @@ from io import StringIO
 from itertools import groupby, islice
 from pathlib import Path
 
-from unets.config import DatasetConfig
+from unets.config import DatasetConfig, check_name
 from unets.data.geometry import SizeHW
 from unets.data.rle import encode_rle
 from unets.data.samples import Sample, read_full_size
@@ -117,7 +117,7 @@ def write_submission(
     """
     ensemble = read_ensemble(project, ensemble_name)
     sample_path, test = find_reference(dataset, project.input_dir)
-    name = name or name_submission(ensemble)
+    name = check_name(name or name_submission(ensemble), "`NAME`")
     path, folder = project.submission_path(name), project.submission_parts_dir(name)
     with lock(folder):
         made = _make_parts(project, ensemble, dataset, sample_path, test, folder, jobs)

@@ -15,7 +15,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
-from itertools import count
 from time import sleep
 from typing import Any, NoReturn, TypeVar
 
@@ -68,7 +67,9 @@ class Session:
         Raises:
             InputError: Kaggle refuses, or cannot be reached; says what to do.
         """
-        for attempt in count(1):
+        attempt = 0
+        while True:
+            attempt += 1
             try:
                 with keep_quiet(self.secrets):
                     return function(*args, **options)
