@@ -103,7 +103,7 @@ train: $(READY)  ## train; goes on where it stopped (BATCH= photos a step, SPREA
 	$(PY) scripts/03_train.py $(STAGE) $(if $(BATCH),--batch $(BATCH)) $(if $(SPREAD),--spread)
 
 predict: $(READY)  ## make out-of-fold and test maps, flips averaged (ANEW=1: delete the present ones)
-	$(PY) scripts/04_predict.py $(STAGE) $(if $(ANEW),--anew)
+	$(PY) scripts/04_predict.py $(STAGE) $(if $(FORCE),--force)
 
 ensemble: $(READY)  ## judge the ensemble out-of-fold; keep what proves a gain (ENSEMBLE=)
 	$(PY) scripts/05_ensemble.py $(STAGE)

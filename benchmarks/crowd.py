@@ -114,7 +114,7 @@ def _write_shards(
     shards = split_shards(ids, _SHARD_SIZE)
     for index, shard in enumerate(show_progress(shards, what=f"{name} {folder.name}", unit="shard")):
         members = ((id_, next(maps)) for id_ in shard)
-        write_shard(folder, index, fingerprint=f"{name:0>16}", classes=tuple(classes), maps=members)
+        write_shard(folder, index, nets={"0": f"{name:0>16}"}, classes=tuple(classes), maps=members)
 
 
 def name_folders(folder: Path) -> Project:

@@ -68,7 +68,7 @@ def _measure(maps: list[MapU8]) -> tuple[float, float, float]:
     written = time.thread_time()
     with tempfile.TemporaryDirectory() as folder:
         named = [(f"{index:012x}_01", one) for index, one in enumerate(encoded)]
-        path = write_shard(Path(folder), 0, fingerprint="0" * 16, classes=("car",), maps=named)
+        path = write_shard(Path(folder), 0, nets={"0": "0" * 16}, classes=("car",), maps=named)
         num_bytes, reader = path.stat().st_size, open_maps(Path(folder))
         reading = time.thread_time()
         for id_ in reader.ids:

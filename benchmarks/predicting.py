@@ -1,5 +1,6 @@
 """Prediction end to end: against its own parts, against a net that only sleeps, and against a public baseline."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -33,7 +34,7 @@ from unets.nets import predictor as nets_of_predictor
 from unets.nets.backend import choose_precision
 from unets.nets.predictor import Predictor
 from unets.nets.unet import build_unet
-from unets.prediction import stream
+from unets.prediction import pipeline
 from unets.prediction.loading import load_predictor
 from unets.prediction.maps import encode_map, from_u8, open_maps
 from unets.prediction.predict import predict_experiments
@@ -287,10 +288,11 @@ def predict_all(
     experiment: ExperimentConfig,
     predictor: Predictor | Stand,
 ) -> None:
-    """Predicts test photos anew with the run that `plant_run` made, but with a net that is there."""
+    """Predicts test photos, whatever is there, with the run that `plant_run` made, but with a net that is there."""
     catalog = Catalog(dataset=dataset, train=(), test=tuple(samples))
-    with patch.object(stream, "load_predictor", return_value=predictor):
-        predict_experiments(project, catalog, {_NAME: experiment}, folds={}, use_folds={_NAME: (0,)}, anew=True)
+    shutil.rmtree(project.maps_dir(_NAME, "test"), ignore_errors=True)
+    with patch.object(pipeline, "load_predictor", return_value=predictor):
+        predict_experiments(project, catalog, {_NAME: experiment}, folds={}, use_folds={_NAME: (0,)})
 
 
 def plant_run(project: Project, dataset: DatasetConfig, experiment: ExperimentConfig) -> None:

@@ -15,7 +15,7 @@ def main(stage: cli.Stage) -> None:
     cli.load_backend()  # takes seconds: after all that may be mistyped
     from unets.prediction.predict import predict_experiments
 
-    predict_experiments(project, catalog, stage.experiments, folds=folds, use_folds=folds_of, anew=stage.args.anew)
+    predict_experiments(project, catalog, stage.experiments, folds=folds, use_folds=folds_of, force=stage.args.force)
     for name, use_folds in folds_of.items():
         scores = score_oof(project, dataset, name, folds=use_folds, jobs=stage.args.jobs)
         print(f"{name}: out-of-fold {dataset.metric} {scores[:, 0].mean():.5f} at full size")
@@ -23,5 +23,5 @@ def main(stage: cli.Stage) -> None:
 
 if __name__ == "__main__":
     parser = cli.build_parser(__doc__)
-    parser.add_argument("--anew", action="store_true", help="delete the experiments' maps first")
+    parser.add_argument("--force", action="store_true", help="replace maps that other nets made")
     cli.run(main, parser)

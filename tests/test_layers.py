@@ -39,7 +39,7 @@ ORDER = (
 )
 LAYERS = {name: layer for layer, name in enumerate(ORDER)}
 CV2_ROOMS = ("data", "studio", "ensemble.postprocess", "ensemble.shape", "export.cutout")
-KERAS_ROOMS = ("nets", "training", "prediction.loading", "prediction.stream", "data.batches", "export")
+KERAS_ROOMS = ("nets", "training", "prediction.loading", "prediction.pipeline", "data.batches", "export")
 KERAS_MODULES = {"keras", "tensorflow", "jax", "torch"}
 # Pages and submissions are made without waiting seven seconds for TensorFlow.
 LIGHT_MODULES = (

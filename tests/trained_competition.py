@@ -16,10 +16,11 @@ from unets.data.rle import decode_rle
 from unets.data.samples import read_full_size, read_mask
 from unets.dataset.catalog import load_catalog, read_rle_csv
 from unets.dataset.folds import read_folds, write_folds
-from unets.prediction.maps import encode_map, split_shards, write_shard
+from unets.prediction.maps import encode_map, join_nets, split_shards, write_shard
 from unets.store.paths import Project
 
-FINGERPRINT = "0123456789abcdef"
+NETS = {"0": "0123456789abcdef"}  # that made the maps
+FINGERPRINT = join_nets(NETS)
 # Options of a competition whose every pixel is of a class: a map is not cut, the most probable class is taken.
 NO_BACKGROUND: dict[str, Any] = {
     "classes": ("ground", "car"),
@@ -52,7 +53,7 @@ def write_maps(
     experiment: str,
     *,
     seed: int = 0,
-    fingerprint: str = FINGERPRINT,
+    net: str = NETS["0"],
     size_hw: tuple[int, int] = (32, 48),
     kinds: Iterable[str] = ("oof", "oof_no_tta", "test"),
     shard_size: int = 5,
@@ -61,14 +62,14 @@ def write_maps(
     speck: bool = False,
     folds: Iterable[int] | None = None,
 ) -> None:
-    """Writes maps: the mask's coverage, blurred, with noise that is twice as strong in the first view alone.
+    """Writes maps: the mask's coverage, blurred, with noise that is twice as strong without TTA.
 
     Args:
         project: the folders.
         dataset: its classes are those of the maps.
         experiment: its name; maps that it has are replaced.
         seed: of the noise.
-        fingerprint: of the maps.
+        net: fingerprint of the net that made them.
         size_hw: (height, width) of the maps.
         kinds: of maps.
         shard_size: photos a shard.
@@ -100,7 +101,7 @@ def write_maps(
             write_shard(
                 project.maps_dir(experiment, kind),
                 index,
-                fingerprint=fingerprint,
+                nets={"0": net},
                 classes=dataset.classes,
                 maps=(
                     (

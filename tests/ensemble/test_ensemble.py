@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.trained_competition import FINGERPRINT, NO_BACKGROUND, flip_bit, write_maps
+from tests.trained_competition import FINGERPRINT, NETS, NO_BACKGROUND, flip_bit, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.samples import read_mask
 from unets.dataset.catalog import load_catalog
@@ -376,6 +376,6 @@ def test_what_nobody_labelled_decides_nothing(make_scene: MakeScene) -> None:
             for map_u8 in maps.values():
                 map_u8[:, :22] = 255  # clear of the border, over which enlarging blends
             shard = ((id_, encode_map(map_u8)) for id_, map_u8 in maps.items())
-            write_shard(project.maps_dir(name, folder), 0, fingerprint=FINGERPRINT, classes=("car",), maps=shard)
+            write_shard(project.maps_dir(name, folder), 0, nets=NETS, classes=("car",), maps=shard)
     again = fit_ensemble(project, dataset, config, jobs=1)
     assert again.score == judged.score and again.recipe == judged.recipe

@@ -37,7 +37,7 @@ from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
 from unets.metrics.masks import dice
 from unets.nets.unet import LOGIT_SCALE, build_unet
-from unets.prediction import stream
+from unets.prediction import map_store, pipeline
 from unets.prediction.predict import predict_experiments
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
@@ -115,7 +115,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable
     for (name, fold), prob in PROBS.items():
         plant(project, name, fold, prob)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(stream, "load_predictor", lambda *_: Predictor(lambda image_hwc: 0.9))
+        patched.setattr(pipeline, "load_predictor", lambda *_: Predictor(lambda image_hwc: 0.9))
         for name in ("unet_a", "unet_b"):
             (project.configs_dir / f"{name}.py").write_text(EXPERIMENT_PY.format(EXPERIMENT.to_json()))
             predict_experiments(project, catalog, {name: EXPERIMENT}, folds=folds, use_folds={name: [0, 1]})
@@ -162,7 +162,7 @@ def constant(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
         maps = np.full((2, *SIZE_HW, 1), round(255 * prob), dtype=np.uint8)
         return lambda images_nhwc: (maps[: len(images_nhwc)],) * 2
 
-    monkeypatch.setattr(stream, "load_predictor", load)
+    monkeypatch.setattr(pipeline, "load_predictor", load)
     return scene
 
 
@@ -246,7 +246,7 @@ def test_masks_and_confidence_photo_by_photo(scene: Scene, monkeypatch: pytest.M
     def prob(image_hwc: npt.NDArray[np.uint8]) -> float:
         return 0.7 if id_of[image_hwc.tobytes()] in blurred else 1.0
 
-    monkeypatch.setattr(stream, "load_predictor", lambda *_: Predictor(prob))
+    monkeypatch.setattr(pipeline, "load_predictor", lambda *_: Predictor(prob))
     scene.make(use_folds=[0])
     labels = scene.read(0)
     assert sorted(labels) == sorted(sample.id for sample in test if sample.id not in blurred)
@@ -259,7 +259,7 @@ def test_masks_and_confidence_photo_by_photo(scene: Scene, monkeypatch: pytest.M
 def test_what_is_done_is_skipped(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     constant.make()
     before = {path: path.stat().st_mtime_ns for path in constant.project.pseudo_labels_dir("round1").glob("fold*")}
-    monkeypatch.setattr(pseudo_labels, "make_maps", None)
+    monkeypatch.setattr(pseudo_labels, "run_jobs", None)
     constant.make()
     constant.make(use_folds=[1])
     assert {path: path.stat().st_mtime_ns for path in before} == before
@@ -286,7 +286,7 @@ def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.Mo
     constant.make(use_folds=[0], anew=True)
     assert constant.list_files() == expected
     names = {
-        "a shard": (stream, "write_shard", 2),
+        "a shard": (map_store, "write_shard", 2),
         "the second member's maps": (pseudo_labels, "open_maps", 1),
         "the rows": (pseudo_labels, "encode_rle", 3),
         "the record": (pseudo_labels, "write_json", 0),
@@ -316,7 +316,7 @@ def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.Mo
 def test_a_fold_that_is_not_trained_is_refused_before_any_is_predicted(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pseudo_labels, "make_maps", None)
+    monkeypatch.setattr(pseudo_labels, "run_jobs", None)
     with pytest.raises(InputError, match=r"fold2 must hold a trained run.*`make train EXP=unet_a FOLD=2`"):
         scene.make(use_folds=[0, 2])
 

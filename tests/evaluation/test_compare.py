@@ -19,7 +19,7 @@ from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
 from unets.evaluation.compare import compare, render_comparison
 from unets.metrics.intervals import Interval
-from unets.prediction.maps import encode_map, write_shard
+from unets.prediction.maps import encode_map, join_nets, write_shard
 from unets.store.paths import Project
 from unets.store.runs import write_json
 
@@ -76,7 +76,7 @@ def write_ensemble(project: Project, scores: dict[str, float], *, name: str = "e
         competition="tiny",
         name=name,
         config=EnsembleConfig(experiments=("a", "b")),
-        members=tuple(Member(experiment=name, weight=0.5, fingerprint="0") for name in "ab"),
+        members=tuple(Member(experiment=name, weight=0.5, fingerprint=join_nets({"0": "0"})) for name in "ab"),
         averaging="probability",
         threshold=0.5,
         postprocessing=Postprocessing(),
@@ -310,7 +310,7 @@ def test_an_ensemble_older_than_its_members_is_noted(project: Project) -> None:
 
     # maps of another fingerprint than "0", which the ensemble was fitted on
     map_u8 = encode_map(np.zeros((2, 2, 1), dtype=np.uint8))
-    write_shard(project.maps_dir("a", "oof"), 0, fingerprint="1", classes=("car",), maps=[("p1", map_u8)])
+    write_shard(project.maps_dir("a", "oof"), 0, nets={"0": "1"}, classes=("car",), maps=[("p1", map_u8)])
     (note,) = find_note()
     assert note.endswith("of a: `make predict ensemble` judges the present")
     # and weights that were not even predicted with

@@ -63,9 +63,9 @@ def test_an_ensemble_of_one_fold_shows_what_each_part_was_judged_by(make_scene: 
 def test_an_ensemble_of_maps_before_the_present_ones_is_refused(make_scene: MakeScene) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=4, num_views=1)
     fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
-    write_maps(project, dataset, "b", fingerprint="new")
+    write_maps(project, dataset, "b", net="new")
     with pytest.raises(
-        InputError, match=r"present maps of b, of fingerprint 0123.* Received: new\. Run `make ensemble`"
+        InputError, match=r"present maps of b, of fingerprint [0-9a-f]+. Received: [0-9a-f]+\. Run `make ensemble`"
     ):
         open_out_of_fold(project, dataset, "ensemble")
 

@@ -2,6 +2,7 @@ import errno
 import os
 import pickle
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tests.trained_competition import flip_bit
+from unets.data.samples import Sample
 from unets.errors import InputError
+from unets.prediction.map_store import MapStore
 from unets.prediction.maps import (
     check_shard,
-    drop_unfinished,
     encode_map,
-    find_missing_shards,
     from_u8,
+    join_nets,
     list_shards,
     open_maps,
     shard_path,
@@ -30,7 +32,7 @@ from unets.prediction.maps import (
 from unets.workers.pool import run_tasks
 
 SIZE_HW = (6, 9)
-MADE_BY = "0123456789abcdef"
+NETS = {"0": "0123456789abcdef"}
 IDS = ("a_01", "a_02", "b_01", "b_02", "c.d_01")
 Map = npt.NDArray[np.uint8]
 
@@ -39,15 +41,20 @@ def build_map(id_: str, num_classes: int = 1) -> Map:
     return np.random.default_rng([*id_.encode()]).integers(0, 256, (*SIZE_HW, num_classes), dtype=np.uint8)
 
 
-def write_store(folder: Path, classes: tuple[str, ...] = ("car",), fingerprint: str = MADE_BY) -> None:
-    for index, ids in enumerate(split_shards(IDS, 2)):
-        maps = ((id_, encode_map(build_map(id_, len(classes)))) for id_ in ids)
-        write_shard(folder, index, fingerprint=fingerprint, classes=classes, maps=maps)
+def write_store(
+    folder: Path, classes: tuple[str, ...] = ("car",), nets: dict[str, str] = NETS, ids: tuple[str, ...] = IDS
+) -> None:
+    for index, some in enumerate(split_shards(ids, 2)):
+        maps = ((id_, encode_map(build_map(id_, len(classes)))) for id_ in some)
+        write_shard(folder, index, nets=nets, classes=classes, maps=maps)
 
 
-def find_missing(folder: Path, **changes: Any) -> list[int]:
-    expected = {"fingerprint": MADE_BY, "classes": ("car",), "size_hw": SIZE_HW, "start_anew": "`make predict ANEW=1`"}
-    return find_missing_shards(folder, split_shards(IDS, 2), **(expected | changes))
+def find_missing(folder: Path, plan: Sequence[Sequence[str]] = (), force: bool = False, **changes: Any) -> list[int]:
+    fields = {"folder": folder, "nets": NETS, "classes": ("car",), "size_hw": SIZE_HW, "command": "`make predict`"}
+    samples = [
+        tuple(Sample(id=id_, group="", view=None, photo="") for id_ in ids) for ids in plan or split_shards(IDS, 2)
+    ]
+    return list(MapStore(**(fields | changes)).find_missing(samples, force=force))
 
 
 @pytest.mark.parametrize(
@@ -71,7 +78,7 @@ def test_rounding_is_off_by_half_a_step_at_most(probs: npt.NDArray[np.float32]) 
     assert np.abs(from_u8(to_u8(probs)) - probs).max() <= 1 / 510 + 1e-6
 
 
-def test_ids_are_dealt_to_shards_in_order() -> None:
+def test_ids_are_split_into_shards_in_order() -> None:
     assert split_shards(IDS, 2) == [("a_01", "a_02"), ("b_01", "b_02"), ("c.d_01",)]
     assert split_shards([], 2) == []
 
@@ -80,7 +87,7 @@ def test_ids_are_dealt_to_shards_in_order() -> None:
 def test_maps_are_read_as_written(tmp_path: Path, classes: tuple[str, ...]) -> None:
     write_store(tmp_path, classes)
     reader = open_maps(tmp_path)
-    assert (reader.ids, reader.fingerprint, reader.classes, reader.size_hw) == (IDS, MADE_BY, classes, SIZE_HW)
+    assert (reader.ids, reader.nets, reader.classes, reader.size_hw) == (IDS, NETS, classes, SIZE_HW)
     for id_ in reversed(IDS):
         np.testing.assert_array_equal(reader.read_map(id_), build_map(id_, len(classes)))
 
@@ -103,7 +110,7 @@ def test_equal_maps_give_equal_bytes(tmp_path: Path) -> None:
 
 def test_a_reader_goes_to_workers_and_keeps_few_files_open(tmp_path: Path) -> None:
     for index, id_ in enumerate(map(str, range(9))):
-        write_shard(tmp_path, index, fingerprint=MADE_BY, classes=("car",), maps=[(id_, encode_map(build_map(id_)))])
+        write_shard(tmp_path, index, nets=NETS, classes=("car",), maps=[(id_, encode_map(build_map(id_)))])
     reader = open_maps(tmp_path)
     for id_ in reader.ids:
         reader.read_map(id_)
@@ -136,7 +143,6 @@ def test_nothing_is_missing_from_a_whole_store(tmp_path: Path) -> None:
     assert find_missing(tmp_path / "none") == [0, 1, 2]
     write_store(tmp_path)
     (tmp_path / "notes.txt").write_text("foreign files are passed over")
-    (tmp_path / ".part-00003.zip").write_bytes(b"left by a kill")
     assert find_missing(tmp_path) == []
     assert open_maps(tmp_path).ids == IDS
 
@@ -162,14 +168,14 @@ def test_damaged_shards_are_made_again(tmp_path: Path, damage: str, caplog: pyte
 
 def test_whatever_bit_is_flipped_the_maps_are_never_wrong(tmp_path: Path) -> None:
     maps = [("a_01", encode_map(build_map("a_01")))]
-    path = write_shard(tmp_path, 0, fingerprint=MADE_BY, classes=("car",), maps=maps)
+    path = write_shard(tmp_path, 0, nets=NETS, classes=("car",), maps=maps)
     content = path.read_bytes()
     for position in range(len(content)):
         flip_bit(path, position)
         try:
             np.testing.assert_array_equal(open_maps(tmp_path).read_map("a_01"), build_map("a_01"))
             manifest = check_shard(path)
-            assert (manifest.fingerprint, manifest.ids) == (MADE_BY, ("a_01",))
+            assert (manifest.nets, manifest.ids) == (NETS, ("a_01",))
         except InputError:
             pass
         path.write_bytes(content)
@@ -182,33 +188,48 @@ def test_a_damaged_member_is_named(tmp_path: Path) -> None:
         open_maps(tmp_path).read_map("b_01")
 
 
-@pytest.mark.parametrize("change", [{"fingerprint": "f" * 16}, {"size_hw": (7, 9)}, {"classes": ("cat",)}])
-def test_a_shard_of_something_else_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+@pytest.mark.parametrize("change", [{"nets": {"0": "f" * 16}}, {"size_hw": (7, 9)}, {"classes": ("cat",)}])
+def test_a_shard_of_something_else_is_replaced_by_force_alone(tmp_path: Path, change: dict[str, Any]) -> None:
     write_store(tmp_path)
-    with pytest.raises(InputError, match=r"00000\.zip must hold maps of .* Received: .*`make predict ANEW=1`"):
+    with pytest.raises(InputError, match=r"00000\.zip must hold maps of .* Received: .*`make predict` replaces them"):
         find_missing(tmp_path, **change)
+    assert open_maps(tmp_path).ids == IDS
+    assert find_missing(tmp_path, force=True, **change) == [0, 1, 2] and not list_shards(tmp_path)
 
 
-def test_a_shard_of_other_photos_is_made_again(tmp_path: Path) -> None:
+def test_a_store_of_some_of_the_nets_is_made_again_by_itself(tmp_path: Path) -> None:
+    """Test maps of fold 0, when fold 1 comes; not those of both when fold 0 alone is asked for."""
     write_store(tmp_path)
-    plan = [IDS[:2], IDS[2:]]
-    with pytest.raises(InputError, match=r"no more than 2 shards. Received: also 00002\.zip"):
-        find_missing_shards(
-            tmp_path, plan, fingerprint=MADE_BY, classes=("car",), size_hw=SIZE_HW, start_anew="`make predict ANEW=1`"
+    assert find_missing(tmp_path, nets=NETS | {"1": "f" * 16}) == [0, 1, 2]
+    write_store(tmp_path, nets=NETS | {"1": "f" * 16})
+    with pytest.raises(InputError, match=r"must hold maps of fold 0 of 0123456789abcdef .* fold 1 of f{16} "):
+        find_missing(tmp_path)
+
+
+def test_shards_of_other_images_are_made_again_or_gone(tmp_path: Path) -> None:
+    write_store(tmp_path)
+    assert find_missing(tmp_path, plan=[IDS[:2], IDS[2:]]) == [1]
+    assert list_shards(tmp_path) == [shard_path(tmp_path, 0)]
+
+
+def test_each_fold_of_a_store_has_a_folder_and_a_net(tmp_path: Path) -> None:
+    for fold in (10, 2):
+        write_store(
+            tmp_path / f"fold{fold}", nets={str(fold): str(fold) * 8}, ids=tuple(f"{fold}_{id_}" for id_ in IDS)
         )
-    shard_path(tmp_path, 2).unlink()
-    assert find_missing_shards(
-        tmp_path, plan, fingerprint=MADE_BY, classes=("car",), size_hw=SIZE_HW, start_anew="`make predict ANEW=1`"
-    ) == [1]
+    reader = open_maps(tmp_path)
+    assert reader.ids == tuple(f"{fold}_{id_}" for fold in (2, 10) for id_ in IDS)
+    assert reader.fingerprint == join_nets({"2": "2" * 8, "10": "10" * 8})
+    np.testing.assert_array_equal(reader.select(["2_b_02"]).read_map("2_b_02"), build_map("2_b_02"))
 
 
 def test_shards_of_two_origins_or_one_id_twice_are_refused(tmp_path: Path) -> None:
     write_store(tmp_path)
     again = [("a_01", encode_map(build_map("a_01")))]
-    write_shard(tmp_path, 3, fingerprint=MADE_BY, classes=("car",), maps=again)
+    write_shard(tmp_path, 3, nets=NETS, classes=("car",), maps=again)
     with pytest.raises(InputError, match="must hold one map of a_01"):
         open_maps(tmp_path)
-    write_shard(tmp_path, 3, fingerprint="f" * 16, classes=("car",), maps=again)
+    write_shard(tmp_path, 3, nets={"0": "f" * 16}, classes=("car",), maps=again)
     with pytest.raises(InputError, match="must hold maps of one origin"):
         open_maps(tmp_path)
 
@@ -217,7 +238,7 @@ def test_two_writers_of_one_shard_end_well(tmp_path: Path) -> None:
     """As where a worker that lost its client meets the one that makes its shards again."""
 
     def write(maps: Any) -> None:
-        write_shard(tmp_path, 0, fingerprint=MADE_BY, classes=("car",), maps=maps)
+        write_shard(tmp_path, 0, nets=NETS, classes=("car",), maps=maps)
 
     maps = [(id_, encode_map(build_map(id_))) for id_ in IDS]
     whole = []
@@ -234,12 +255,10 @@ def test_two_writers_of_one_shard_end_well(tmp_path: Path) -> None:
 
 
 def test_what_a_kill_left_half_written_is_dropped(tmp_path: Path) -> None:
-    drop_unfinished(tmp_path / "none")
     write_store(tmp_path)
     before = set(tmp_path.iterdir())
     (tmp_path / ".part-0123456789abcdef0123456789abcdef00001.zip").write_bytes(b"half")
-    drop_unfinished(tmp_path)
-    assert set(tmp_path.iterdir()) == before
+    assert find_missing(tmp_path) == [] and set(tmp_path.iterdir()) == before
 
 
 def test_an_error_or_a_full_disk_leaves_the_old_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +270,7 @@ def test_an_error_or_a_full_disk_leaves_the_old_shard(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(zipfile.ZipFile, "writestr", fill_disk)
     with pytest.raises(OSError, match="No space left"):
-        write_shard(tmp_path, 0, fingerprint=MADE_BY, classes=("car",), maps=[("x", encode_map(build_map("x")))])
+        write_shard(tmp_path, 0, nets=NETS, classes=("car",), maps=[("x", encode_map(build_map("x")))])
     monkeypatch.undo()
 
     def stop_midway() -> Any:
@@ -259,7 +278,7 @@ def test_an_error_or_a_full_disk_leaves_the_old_shard(tmp_path: Path, monkeypatc
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write_shard(tmp_path, 0, fingerprint=MADE_BY, classes=("car",), maps=stop_midway())
+        write_shard(tmp_path, 0, nets=NETS, classes=("car",), maps=stop_midway())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
@@ -267,7 +286,7 @@ def test_an_error_or_a_full_disk_leaves_the_old_shard(tmp_path: Path, monkeypatc
 def test_impossible_maps_are_refused(tmp_path: Path, last: tuple[str, Map] | None) -> None:
     maps = [("a", encode_map(build_map("a"))), (last[0], encode_map(last[1]))] if last else []
     with pytest.raises(ValueError, match=r"`maps` must be|argument"):
-        write_shard(tmp_path, 0, fingerprint=MADE_BY, classes=("car",), maps=maps)
+        write_shard(tmp_path, 0, nets=NETS, classes=("car",), maps=maps)
     assert list(tmp_path.iterdir()) == []
 
 

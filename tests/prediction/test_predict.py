@@ -3,7 +3,6 @@ import json
 import math
 import os
 import pickle
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -24,7 +23,7 @@ from unets.dataset.catalog import Catalog, load_catalog
 from unets.dataset.folds import hash_folds, write_folds
 from unets.errors import InputError
 from unets.nets.unet import LOGIT_SCALE, build_unet
-from unets.prediction import stream
+from unets.prediction import map_store, pipeline
 from unets.prediction.maps import open_maps, write_shard
 from unets.prediction.predict import predict_experiments
 from unets.store.fingerprint import take_snapshot, write_snapshot
@@ -73,12 +72,12 @@ class Scene:
         write_snapshot(run_dir, take_snapshot(experiment, self.catalog.dataset, fold, folds_hash))
 
     def predict(
-        self, *, use_folds: Sequence[int] = (0, 1), name: str = "unet_a", anew: bool = False, **fields: Any
+        self, *, use_folds: Sequence[int] = (0, 1), name: str = "unet_a", force: bool = False, **fields: Any
     ) -> None:
         prediction = EXPERIMENT.prediction.model_copy(update=fields)
         experiment = EXPERIMENT.model_copy(update={"prediction": prediction})
         predict_experiments(
-            self.project, self.catalog, {name: experiment}, folds=self.folds, use_folds={name: use_folds}, anew=anew
+            self.project, self.catalog, {name: experiment}, folds=self.folds, use_folds={name: use_folds}, force=force
         )
 
     def read_values(self, kind: str, name: str = "unet_a") -> dict[str, set[int]]:
@@ -133,7 +132,7 @@ def test_workers_of_a_cluster_make_runs_of_shards_of_the_same_bytes(
     made = {path: content for path, (_, content) in scene.list_shards().items()}
     damaged, *missing = sorted(scene.project.maps_dir("unet_a", "test").glob("*.zip"))
     flip_bit(damaged, 60)
-    for path in (*missing, *scene.project.maps_dir("unet_a", "oof").glob("*.zip")):
+    for path in (*missing, *scene.project.maps_dir("unet_a", "oof").rglob("*.zip")):
         path.unlink()
     sent = []
 
@@ -143,39 +142,13 @@ def test_workers_of_a_cluster_make_runs_of_shards_of_the_same_bytes(
         done = pickle.loads(pickle.dumps(function))
         return [done(run) for run in (*runs, runs[0])]
 
-    monkeypatch.setattr(stream, "_RUNS", 1)
-    monkeypatch.setattr(stream, "find_cluster", lambda: SimpleNamespace(count_gpus=lambda: 2))
-    monkeypatch.setattr(stream, "run_tasks", run_there)
+    monkeypatch.setattr(pipeline, "_RUNS", 1)
+    monkeypatch.setattr(pipeline, "find_cluster", lambda: SimpleNamespace(count_gpus=lambda: 2))
+    monkeypatch.setattr(pipeline, "run_tasks", run_there)
     scene.predict(use_folds=[0], shard_size=2)
     assert {path: content for path, (_, content) in scene.list_shards().items()} == made
     # 12 photos of the fold, 8 test photos: 6 and 4 shards for 2 GPUs
     assert [len(run) for run in sent] == [3, 3, 2, 2]
-
-
-def test_a_shard_that_another_made_meanwhile_is_left_out(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As by a worker whose client was killed: it goes on with the shards it has."""
-    scene.plant(0)
-    scene.predict(use_folds=[0], shard_size=2)
-    made = {path: content for path, (_, content) in scene.list_shards().items()}
-    others, last = (scene.project.maps_dir("unet_a", "test") / name for name in ("00002.zip", "00003.zip"))
-    for path in made:
-        path.unlink()
-    read = list[str]()
-
-    def read_while_another_writes(sample: Sample, size_hw: tuple[int, int]) -> Any:
-        if sample.id == scene.catalog.test[0].id:
-            others.write_bytes(made[others])
-        read.append(sample.id)
-        return read_photo(sample, size_hw)
-
-    monkeypatch.setattr(stream, "read_photo", read_while_another_writes)
-    monkeypatch.setattr(stream, "count_cores", lambda: 1)
-    scene.predict(use_folds=[0], shard_size=2, batch_size=1)
-    assert {path: content for path, (_, content) in scene.list_shards().items()} == made
-    # At most a few photos are read ahead, so the one before the last shard is seen to be there.
-    test_ids = [sample.id for sample in scene.catalog.test]
-    assert [id_ for id_ in read if id_ in test_ids] == test_ids[:4] + test_ids[6:]
-    assert last in made
 
 
 def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,16 +171,18 @@ def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypat
     predict_all = partial(predict_experiments, scene.project, scene.catalog, folds=scene.folds)
     alone = {}
     for name, experiment in experiments.items():
-        predict_all({name: experiment}, use_folds=use_folds, anew=True)
+        predict_all({name: experiment}, use_folds=use_folds)
         alone |= {path: content for path, (_, content) in scene.list_shards(name).items()}
+    for path in alone:
+        path.unlink()
     read = Counter[tuple[str, tuple[int, int]]]()
 
     def count(sample: Sample, size_hw: tuple[int, int]) -> Any:
         read[sample.id, size_hw] += 1
         return read_photo(sample, size_hw)
 
-    monkeypatch.setattr(stream, "read_photo", count)
-    predict_all(experiments, use_folds=use_folds, anew=True)
+    monkeypatch.setattr(pipeline, "read_photo", count)
+    predict_all(experiments, use_folds=use_folds)
     together = {path: content for name in experiments for path, (_, content) in scene.list_shards(name).items()}
     assert together == alone
     test_ids = {sample.id for sample in scene.catalog.test}
@@ -243,7 +218,7 @@ def test_one_fold_alone_gives_its_own_photos_and_the_test_photos(constant: Scene
     assert constant.read_values("test") == {sample.id: {153} for sample in constant.catalog.test}
 
 
-def test_the_no_tta_is_kept_where_there_are_several(scene: Scene) -> None:
+def test_maps_without_tta_are_kept_where_there_are_several_flips(scene: Scene) -> None:
     for name in ("unet_a", "unet_b"):
         scene.plant(0, name=name)
     scene.predict(use_folds=[0])
@@ -280,57 +255,72 @@ def test_a_second_start_makes_what_is_missing_or_damaged_alone(scene: Scene) -> 
     scene.plant(1)
     scene.predict()
     before = scene.list_shards()
-    # 12 photos a fold in shards of 5: 5 5 2 twice; 8 test photos: 5 3.
-    assert [path.parent.name for path in before] == ["oof"] * 6 + ["oof_no_tta"] * 6 + ["test"] * 2
+    # 12 images a fold in shards of 5: 5 5 2 twice; 8 test images: 5 3.
+    assert Counter(path.parent.parent.name for path in before) == {"oof": 6, "oof_no_tta": 6, "maps": 2}
     scene.predict()
     assert scene.list_shards() == before
     maps = {kind: scene.project.maps_dir("unet_a", kind) for kind in ("oof", "oof_no_tta", "test")}
-    gone, torn, flipped = maps["oof"] / "00001.zip", maps["oof_no_tta"] / "00004.zip", maps["test"] / "00001.zip"
+    gone, torn = maps["oof"] / "fold0" / "00001.zip", maps["oof_no_tta"] / "fold1" / "00002.zip"
+    flipped = maps["test"] / "00001.zip"
     gone.unlink()
     torn.write_bytes(before[torn][1][:-30])
     flip_bit(flipped, len(before[flipped][1]) // 3)
     scene.predict()
     after = scene.list_shards()
     assert {path: content for path, (_, content) in after.items()} == {p: content for p, (_, content) in before.items()}
-    # The mean and the first view of a photo are made together.
-    redone = {gone, torn, flipped, maps["oof_no_tta"] / "00001.zip", maps["oof"] / "00004.zip"}
-    assert {path for path in after if after[path][0] != before[path][0]} == redone
+    # The maps of an image with and without TTA are made together.
+    both = {maps["oof_no_tta"] / "fold0" / "00001.zip", maps["oof"] / "fold1" / "00002.zip"}
+    assert {path for path in after if after[path][0] != before[path][0]} == {gone, torn, flipped} | both
 
 
-def test_maps_of_another_origin_are_kept_until_asked_for_anew(constant: Scene) -> None:
-    constant.predict(use_folds=[1])
+def test_maps_of_a_fold_are_kept_when_others_come(constant: Scene) -> None:
+    """Fold 0 first, as one does to see whether it works, and all of them later."""
+    constant.predict(use_folds=[0])
+    first = {path: made for path, made in constant.list_shards().items() if path.parent.name == "fold0"}
+    assert len(first) == 6
+    constant.predict()
+    assert constant.list_shards().items() > first.items()
+    assert constant.read_values("test") == {sample.id: {102} for sample in constant.catalog.test}
+    assert len(constant.read_values("oof")) == 24
+
+
+def test_maps_of_another_origin_are_replaced_by_force_alone(constant: Scene) -> None:
+    constant.predict()
     before = constant.list_shards()
-    with pytest.raises(InputError, match=r"Start anew with `make predict EXP=unet_a FOLD=0,1 ANEW=1`"):
-        constant.predict()  # another set of folds
+    with pytest.raises(InputError, match=r"`make predict EXP=unet_a FOLD=1 FORCE=1` replaces them"):
+        constant.predict(use_folds=[1])  # test maps of one fold in place of those of two
     for fields in ({"tta": ("identity",)}, {"tile_hw": (32, 32)}):
-        with pytest.raises(InputError, match=r"Start anew with `make predict EXP=unet_a FOLD=1 ANEW=1`"):
-            constant.predict(use_folds=[1], **fields)
+        with pytest.raises(InputError, match=r"`make predict EXP=unet_a FOLD=0,1 FORCE=1` replaces them"):
+            constant.predict(**fields)
     constant.plant(1, prob=0.8)
-    with pytest.raises(InputError, match=r"Start anew with `make predict EXP=unet_a FOLD=1 ANEW=1`"):
-        constant.predict(use_folds=[1])
+    with pytest.raises(InputError, match=r"`make predict EXP=unet_a FOLD=0,1 FORCE=1` replaces them"):
+        constant.predict()
     assert constant.list_shards() == before
-    constant.predict(use_folds=[1], anew=True)
-    # 255 * 0.8 = 204
-    assert constant.read_values("test") == {sample.id: {204} for sample in constant.catalog.test}
+    constant.predict(force=True)
+    # 255 * 0.8 = 204, with 51 of the other fold 127.5, rounded to even
+    assert constant.read_values("oof") == {id_: {204} if fold else {51} for id_, fold in constant.folds.items()}
+    assert constant.read_values("test") == {sample.id: {128} for sample in constant.catalog.test}
+    kept = constant.project.maps_dir("unet_a", "oof") / "fold0" / "00000.zip"
+    assert constant.list_shards()[kept] == before[kept], "made by the same net"
 
 
 def test_a_store_is_not_gone_on_with_on_another_machine(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the maps in bfloat16, half in float32: no ensemble would know. A whole store is asked nothing."""
     constant.predict()
     before = constant.list_shards()
-    there = stream.describe_arithmetic(EXPERIMENT.training.precision)
-    monkeypatch.setattr(stream, "describe_arithmetic", lambda _: there | {"precision": "mixed_float16"})
+    there = pipeline.describe_arithmetic(EXPERIMENT.training.precision)
+    monkeypatch.setattr(pipeline, "describe_arithmetic", lambda _: there | {"precision": "mixed_float16"})
     constant.predict()
     assert constant.list_shards() == before
     gone = constant.project.maps_dir("unet_a", "test") / "00001.zip"
     gone.unlink()
     wanted = (
         rf"maps/test must be gone on with as it was begun, with precision {there['precision']}\. "
-        r"Received: precision mixed_float16\. Start anew with `make predict EXP=unet_a FOLD=0,1 ANEW=1`"
+        r"Received: precision mixed_float16\. Delete the folder, or go on with the former"
     )
     with pytest.raises(InputError, match=wanted):
         constant.predict()
-    monkeypatch.setattr(stream, "describe_arithmetic", lambda _: there)
+    monkeypatch.setattr(pipeline, "describe_arithmetic", lambda _: there)
     constant.predict()
     assert gone.read_bytes() == before[gone][1]
 
@@ -353,7 +343,7 @@ def test_a_full_disk_stops_prediction_which_goes_on_later(scene: Scene, monkeypa
             return write_shard(*args, **kwargs)
 
         with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
-            patched.setattr(stream, "write_shard", write)
+            patched.setattr(map_store, "write_shard", write)
             scene.predict()
         assert len(scene.list_shards()) == num_before
         scene.predict()
@@ -367,10 +357,10 @@ def test_a_fold_that_is_not_trained_is_refused(constant: Scene) -> None:
     before = constant.list_shards()
     constant.plant(1, prob=0.6, is_finished=False)
     with pytest.raises(InputError, match=r"fold1 must hold a run trained to its end\..*`make train EXP=unet_a FOLD=1`"):
-        constant.predict(anew=True)
+        constant.predict(force=True)
     (constant.project.run_dir("unet_a", 1) / "best.weights.h5").unlink()
     with pytest.raises(InputError, match=r"fold1 must hold a trained run\. .*`make train EXP=unet_a FOLD=1`"):
-        constant.predict(anew=True)
+        constant.predict(force=True)
     assert constant.list_shards() == before
 
 
@@ -423,7 +413,7 @@ def test_a_photo_that_cannot_be_read_is_named(constant: Scene, tmp_path: Path) -
     with pytest.raises(InputError, match=r"torn\.jpg must be a whole JPEG"):
         torn.predict()
     # What was whole before is kept, and nothing half-written bears a shard's name.
-    assert {path.parent.name for path in torn.list_shards()} == {"oof", "oof_no_tta"}
+    assert {path.parent.name for path in torn.list_shards()} == {"fold0", "fold1"}
 
 
 def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -433,7 +423,6 @@ def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.Mon
     )
     many = replace(constant, catalog=replace(constant.catalog, train=(), test=test))
     counts, lead = {"read": 0, "written": 0}, []
-    read_photo, write_shard = stream.read_photo, stream.write_shard
 
     def count_read(*args: Any) -> Any:
         counts["read"] += 1
@@ -445,77 +434,11 @@ def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.Mon
         counts["written"] += 4
         return write_shard(*args, **kwargs)
 
-    monkeypatch.setattr(stream, "read_photo", count_read)
-    monkeypatch.setattr(stream, "write_shard", write_slowly)
-    monkeypatch.setattr(stream, "count_cores", lambda: 2)
+    monkeypatch.setattr(pipeline, "read_photo", count_read)
+    monkeypatch.setattr(map_store, "write_shard", write_slowly)
+    monkeypatch.setattr(pipeline, "count_cores", lambda: 2)
     many.predict(batch_size=4, shard_size=4)
     assert counts == {"read": 120, "written": 120} and len(lead) == 30
     # Two queues of two batches and a photo a worker, the two batches between them, and the shards being filled, waiting
     # and written.
     assert max(lead) <= 2 * (2 * 4 + 2 + 1) + 2 * 4 + 3 * 4
-
-
-def build_crews(readers: float, nets: float, writers: float, *, cpu_share: float = 1.0) -> stream._Crews:
-    """Crews that have seen 10 photos, with the seconds that each stage took a photo."""
-    crews = stream._Crews.form()
-    crews.num_photos = 10
-    for crew, seconds in ((crews.readers, readers), (crews.nets, nets), (crews.writers, writers)):
-        crew.count, crew.seconds, crew.cpu_seconds = 10, 10 * seconds, 10 * seconds * cpu_share
-    return crews
-
-
-@pytest.mark.parametrize(
-    ("readers", "nets", "writers", "cpu_share", "expected"),
-    [
-        (0.008, 0.100, 0.005, 1.0, (1, 1)),  # on the CPU: the net sets the pace
-        (0.008, 0.005, 0.005, 1.0, (3, 2)),  # 1.5 * 8 / 5 = 2.4, 1.5 * 5 / 5 = 1.5
-        (0.020, 0.001, 0.005, 1.0, (4, 4)),  # a fast card: all cores
-        (0.020, 0.001, 0.005, 0.1, (16, 4)),  # and files that are waited for: four readers a core
-        (0.020, 0.010, 0.005, 0.1, (3, 1)),
-        (0.020, 0.000, 0.005, 1.0, (4, 4)),  # all batches were done before the count began
-    ],
-)
-def test_threads_follow_from_what_stages_take(
-    monkeypatch: pytest.MonkeyPatch,
-    readers: float,
-    nets: float,
-    writers: float,
-    cpu_share: float,
-    expected: tuple[int, int],
-) -> None:
-    monkeypatch.setattr(stream, "count_cores", lambda: 4)
-    crews = build_crews(readers, nets, writers, cpu_share=cpu_share)
-    if cpu_share < 1:
-        crews.writers.cpu_seconds = crews.writers.seconds
-    crews.choose()
-    assert (crews.readers.size, crews.writers.size) == expected
-
-
-def test_threads_are_chosen_after_the_first_seconds(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And not by the first batch of each net, which compiles; photos that are slow to come get more readers."""
-    photos: tuple[Sample, ...] = tuple(
-        replace(sample, id=f"copy{copy}_{sample.id}") for copy in range(10) for sample in constant.catalog.test
-    )
-    many = replace(constant, catalog=replace(constant.catalog, train=(), test=photos))
-    formed, original = [], stream._Crews.form
-
-    def form() -> stream._Crews:
-        crews = original()
-        formed.append(crews)
-        return crews
-
-    def read_slowly(sample: Sample, size_hw: tuple[int, int]) -> Any:
-        time.sleep(0.03)
-        return read_photo(sample, size_hw)
-
-    monkeypatch.setattr(stream._Crews, "form", form)
-    monkeypatch.setattr(stream, "count_cores", lambda: 2)
-    monkeypatch.setattr(stream, "read_photo", read_slowly)
-    monkeypatch.setattr(stream, "_TRIAL_SECONDS", 0.1)
-    many.predict(batch_size=2, shard_size=10)
-    (crews,) = formed
-    assert crews.readers.size > 2 and 60 < crews.num_photos < 80
-    assert re.fullmatch(
-        r"a photo took \d+\.\d ms in the nets, \d+\.\d to read \([3-8] at once\), \d+\.\d to compress \([12] at once\)",
-        crews.describe(),
-    )

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.trained_competition import FINGERPRINT, flip_bit, write_maps
+from tests.trained_competition import FINGERPRINT, NETS, flip_bit, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.rle import decode_rle, encode_rle
 from unets.dataset.catalog import load_catalog, read_rle_csv
@@ -82,9 +82,7 @@ def test_rows_are_what_was_judged(make_ready: MakeReady) -> None:
         reader = open_maps(project.maps_dir(name, "oof"))
         maps = {test_id: encode_map(reader.read_map(row.id)) for test_id, row in zip(test_ids, rows, strict=True)}
         shutil.rmtree(project.maps_dir(name, "test"))
-        write_shard(
-            project.maps_dir(name, "test"), 0, fingerprint=FINGERPRINT, classes=dataset.classes, maps=maps.items()
-        )
+        write_shard(project.maps_dir(name, "test"), 0, nets=NETS, classes=dataset.classes, maps=maps.items())
     submitted = read_rle_csv(write_submission(project, dataset, jobs=1), dataset)
     for test_id, row in zip(test_ids, rows, strict=True):
         found, truth = (decode_rle(rles[0], (64, 96)) for rles in (submitted[test_id], masks[row.id]))
@@ -207,7 +205,7 @@ def test_parts_that_are_damaged_or_of_something_else_are_made_again(
     else:
         redone = [first.name, second.name, third.name]
         if damage == "other maps":
-            write_maps(project, dataset, "a", fingerprint="f" * 16, seed=7)
+            write_maps(project, dataset, "a", net="f" * 16, seed=7)
         fields = {"experiments": ("a",), "threshold": 0.3 if damage == "other cut" else 0.5}
         fit_ensemble(project, dataset, EnsembleConfig(**fields), jobs=1)
         with monkeypatch.context() as patch:
@@ -321,8 +319,8 @@ def test_a_second_submission_of_the_name_says_who_is_at_work(make_ready: MakeRea
 
 def test_maps_of_another_origin_are_refused(make_ready: MakeReady) -> None:
     project, dataset = make_ready()
-    write_maps(project, dataset, "a", fingerprint="f" * 16)
-    with pytest.raises(InputError, match=r"fingerprint 0123456789abcdef, .* Received: f{16}. Run .* `make ensemble`"):
+    write_maps(project, dataset, "a", net="f" * 16)
+    with pytest.raises(InputError, match=rf"fingerprint {FINGERPRINT}, .* Received: [0-9a-f]+. Run .* `make ensemble`"):
         write_submission(project, dataset, jobs=1)
 
 

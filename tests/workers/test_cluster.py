@@ -112,20 +112,20 @@ def end(number: int) -> int:
 
 def make_shards_with_a_kill(noted: Path, *arguments: Any) -> None:
     """Makes a run of shards; the first worker that has written one of out-of-fold maps notes it, and is killed."""
-    from unets.prediction import stream  # loads Keras, which no other test's workers need
+    from unets.prediction import map_store, pipeline  # load Keras, which no other test's workers need
 
-    write_shard = stream.write_shard
+    write_shard = map_store.write_shard
 
     def write(folder: Path, *others: Any, **fields: Any) -> Path:
         path = write_shard(folder, *others, **fields)
-        if folder.name == "oof" and not noted.exists():
+        if folder.parent.name == "oof" and not noted.exists():
             noted.write_text(f"{path} {path.stat().st_mtime_ns}")
             os.kill(os.getpid(), signal.SIGKILL)
         return path
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stream, "write_shard", write)
-        stream.make_shards(*arguments)
+        patch.setattr(map_store, "write_shard", write)
+        pipeline.make_shards(*arguments)
 
 
 def test_results_come_in_order_and_tasks_are_drawn_a_little_ahead(use: Use) -> None:
@@ -269,7 +269,7 @@ def test_prediction_with_a_kill_gives_the_same_bytes(
 ) -> None:
     """Of two workers one predicts; it is killed after its first shard, and makes the others once it is back."""
     from tests.prediction.test_predict import Scene
-    from unets.prediction import stream
+    from unets.prediction import pipeline
 
     project = make_competition()
     catalog = load_catalog(load_dataset(project.configs_dir), project.input_dir)
@@ -278,12 +278,12 @@ def test_prediction_with_a_kill_gives_the_same_bytes(
         scene.plant(fold)
     scene.predict(shard_size=4)
     here = {path: content for path, (_, content) in scene.list_shards().items()}
-    # 12 photos a fold, mean and first view apart, and 8 test photos: 3 + 3 shards twice, and 2.
+    # 12 photos a fold, with TTA and without, and 8 test photos: 3 + 3 shards twice, and 2.
     assert len(here) == 14
     for path in here:
         path.unlink()
-    monkeypatch.setattr(stream, "_RUNS", 1)  # all shards of a fold are one task
-    monkeypatch.setattr(stream, "make_shards", partial(make_shards_with_a_kill, tmp_path / "noted"))
+    monkeypatch.setattr(pipeline, "_RUNS", 1)  # all shards of a fold are one task
+    monkeypatch.setattr(pipeline, "make_shards", partial(make_shards_with_a_kill, tmp_path / "noted"))
     monkeypatch.setattr(cluster, "_PATIENCE_SECONDS", 0.1)
     with ExitStack() as stack:
         address = launch_scheduler(stack, tmp_path)

@@ -2,12 +2,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from threading import Lock, Semaphore, Thread
 
 import psutil
 import pytest
 
-from unets.workers.pool import Crew, map_ahead, run_tasks
+from unets.workers.pool import map_ahead, run_tasks
 
 
 def square(number: int) -> int:
@@ -44,64 +43,9 @@ def test_the_first_error_ends_it(jobs: int) -> None:
         list(run_tasks(square, [1, -1, 2], what="square", jobs=jobs))
 
 
-class Desk:
-    """A task that counts how many work at once, and waits to be let go."""
-
-    def __init__(self) -> None:
-        self.at_work, self.most, self.lock, self.gate = 0, 0, Lock(), Semaphore(0)
-
-    def work(self, number: int) -> int:
-        with self.lock:
-            self.at_work += 1
-            self.most = max(self.most, self.at_work)
-        assert self.gate.acquire(timeout=30)
-        with self.lock:
-            self.at_work -= 1
-        return number
-
-    def wait_for(self, at_work: int) -> None:
-        """Waits until so many are at work, and a moment longer for one too many."""
-        deadline = time.monotonic() + 30
-        while self.at_work != at_work and time.monotonic() < deadline:
-            time.sleep(0.005)
-        time.sleep(0.05)
-        assert self.at_work == at_work
-
-
-def test_a_crew_changes_its_number_while_it_works() -> None:
-    desk, crew, results = Desk(), Crew(1, most=4), list[int]()
-    consumer = Thread(target=lambda: results.extend(map_ahead(desk.work, range(40), workers=crew, ahead=8)))
-    consumer.start()
-    desk.wait_for(1)
-    crew.resize(3)
-    desk.wait_for(3)
-    crew.resize(9)
-    assert crew.size == 4
-    desk.wait_for(4)
-    crew.resize(2)
-    desk.gate.release(2)
-    desk.wait_for(2)
-    desk.gate.release(3)
-    desk.wait_for(2)
-    desk.gate.release(40)
-    consumer.join(30)
-    assert (results, desk.most) == (list(range(40)), 4)
-
-
-def test_a_crew_knows_what_its_tasks_took() -> None:
-    """Sleep is time, but no processor's."""
-    crew = Crew(2)
-    list(map_ahead(lambda _: time.sleep(0.05), range(6), workers=crew, ahead=2))
-    assert crew.count == 6 and crew.seconds >= 0.3 and crew.cpu_seconds < 0.15
-    crew.forget()
-    assert (crew.count, crew.seconds, crew.cpu_seconds) == (0, 0, 0)
-
-
-def test_a_crews_task_that_fails_ends_it_and_leaves_the_place_free() -> None:
-    crew = Crew(1)
+def test_map_ahead_s_first_error_ends_it() -> None:
     with pytest.raises(ZeroDivisionError):
-        list(map_ahead(lambda number: 1 / number, [1, 0, 2], workers=crew, ahead=0))
-    assert list(map_ahead(lambda number: 1 / number, [1, 2], workers=crew, ahead=0)) == [1, 0.5]
+        list(map_ahead(lambda number: 1 / number, [1, 0, 2], workers=1, ahead=0))
 
 
 @pytest.mark.parametrize(("workers", "ahead"), [(1, 0), (2, 0), (2, 5)])

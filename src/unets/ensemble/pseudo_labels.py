@@ -26,9 +26,10 @@ from unets.ensemble.ensemble import Ensemble
 from unets.ensemble.postprocess import ClassMask
 from unets.ensemble.recipe import Recipe, average_maps, cut_map
 from unets.errors import InputError
-from unets.prediction.maps import MapReader, open_maps
-from unets.prediction.sources import find_weights, fingerprint_maps
-from unets.prediction.stream import Maker, Order, Store, make_maps, order_all
+from unets.prediction.map_store import MapStore
+from unets.prediction.maps import MapReader, join_nets, open_maps
+from unets.prediction.pipeline import PredictionJob, plan_job, run_jobs
+from unets.prediction.sources import find_weights, hash_weights, list_nets
 from unets.store.fingerprint import take_snapshot
 from unets.store.parts import write_gzip
 from unets.store.paths import Project
@@ -177,15 +178,16 @@ def _delete_maps(round_: _Round, fold: int) -> None:
 def _make_fold(round_: _Round, fold: int, weights_paths: WeightsPaths) -> None:
     """Predicts the test photos and writes one fold's labels, unless they are there."""
     dataset, ensemble, what = round_.dataset, round_.ensemble, f"{round_.name} fold {fold}"
-    origins = {
-        name: fingerprint_maps(experiment, dataset.classes, {fold: weights_paths[name]})
+    nets = {
+        name: list_nets(experiment, dataset.classes, hash_weights({fold: weights_paths[name]}))
         for name, experiment in round_.experiments.items()
     }
     recipe = ensemble.find_recipe(fold)
     made_of = {
         "folds_hash": hash_folds(round_.project.folds_path),
         "members": [
-            {"experiment": member.experiment, "fingerprint": origins[member.experiment]} for member in ensemble.members
+            {"experiment": member.experiment, "fingerprint": join_nets(nets[member.experiment])}
+            for member in ensemble.members
         ],
         "recipe": recipe.model_dump(mode="json"),
         "confidence": round_.confidence,
@@ -197,9 +199,9 @@ def _make_fold(round_: _Round, fold: int, weights_paths: WeightsPaths) -> None:
         _delete_maps(round_, fold)  # a kill may have come before it
         return
     names = [member.experiment for member in ensemble.members]
-    orders = [_order(round_, fold, name, origins[name], weights_paths[name]) for name in names]
-    make_maps(orders, what=f"for {what}")
-    readers = [open_maps(order.maker.store.folder) for order in orders]
+    jobs = [_plan(round_, fold, name, nets[name], weights_paths[name]) for name in names]
+    run_jobs(jobs, what=f"for {what}")
+    readers = [open_maps(job.store.folder) for job in jobs]
     path, confidences = round_.project.pseudo_labels_path(round_.name, fold), list[float]()
     with atomic_path(path) as temporary:
         sha256 = write_gzip(temporary, _list_columns(dataset), _label(round_, recipe, readers, confidences, what))
@@ -237,19 +239,17 @@ def _is_made(round_: _Round, fold: int, identity: str) -> bool:
     return record.get("file_sha256") == hash_file(path)
 
 
-def _order(round_: _Round, fold: int, name: str, origin: str, weights_path: Path) -> Order:
-    """Returns the maps of one member's fold that are missing."""
+def _plan(round_: _Round, fold: int, name: str, nets: dict[str, str], weights_path: Path) -> PredictionJob:
+    """Plans the maps of one member's fold that are missing."""
     experiment = round_.experiments[name]
-    store = Store(
+    store = MapStore(
         folder=round_.project.pseudo_labels_fold_dir(round_.name, fold) / name,
-        no_tta_folder=None,
-        fingerprint=origin,
+        nets=nets,
         classes=round_.dataset.classes,
         size_hw=experiment.data.size_hw,
-        start_anew=name_command(round_.name, fold, anew=True),
+        command=name_command(round_.name, fold, anew=True),
     )
-    maker = Maker(name=name, experiment=experiment, weights_paths=(weights_path,), store=store)
-    return order_all(maker, round_.samples)
+    return plan_job(name, experiment, [weights_path], store, round_.samples)
 
 
 def _list_columns(dataset: DatasetConfig) -> list[str]:

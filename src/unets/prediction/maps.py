@@ -1,14 +1,13 @@
-"""Maps on disk: a net's probabilities at its own resolution, 8 bits each, PNG by PNG in zip shards.
+"""Probability maps on disk: at the net's own resolution, 8 bits each, PNG by PNG in zip shards.
 
-    maps/test/00000.zip     <id>.png (one class) or <id>.<class>.png (several), and manifest.json
-    maps/test/00001.zip     ...
+    maps/test/00000.zip         <id>.png (one class) or <id>.<class>.png (several), and manifest.json
+    maps/oof/fold0/00000.zip    out-of-fold maps: a folder a fold, as each fold has a net of its own
 
 A shard appears under its name only when it is whole, and equal maps give equal bytes. Its manifest says what made it.
 Readers take any one map without reading the others.
 """
 
 import json
-import logging
 import re
 import struct
 import zipfile
@@ -24,11 +23,9 @@ import numpy.typing as npt
 from unets.data.geometry import SizeHW
 from unets.data.io import decode_png, encode_png
 from unets.errors import InputError
-from unets.store.runs import atomic_path
+from unets.store.runs import atomic_path, fingerprint
 
-logger = logging.getLogger(__name__)
-
-Photo = TypeVar("Photo")
+Item = TypeVar("Item")
 
 MANIFEST = "manifest.json"
 _SHARD_NAME = re.compile(r"\d{5,}\.zip")
@@ -56,7 +53,7 @@ def from_u8(probs_u8: npt.NDArray[np.uint8], weight: float = 1.0) -> npt.NDArray
 class Manifest:
     """What a shard holds and what made it."""
 
-    fingerprint: str  # of all that decides the maps: config, weights, views
+    nets: dict[str, str]  # whose mean the maps are: fingerprint of each fold's net, with its config and flips
     made_with: dict[str, str]  # backend, versions, precision: what of a machine changes bits of the same maps
     classes: tuple[str, ...]
     size_hw: SizeHW
@@ -77,13 +74,13 @@ class Manifest:
         if not isinstance(content, dict) or set(content) != set(cls.__slots__):
             raise ValueError(f"{MANIFEST} must hold {', '.join(cls.__slots__)}")
         height, width = content["size_hw"]
-        return cls(
-            fingerprint=content["fingerprint"],
-            made_with=content["made_with"],
-            classes=tuple(content["classes"]),
-            size_hw=(height, width),
-            ids=tuple(content["ids"]),
-        )
+        lists = {name: tuple(content[name]) for name in ("classes", "ids")}
+        return cls(**(content | lists | {"size_hw": (height, width)}))
+
+
+def join_nets(nets: Mapping[str, str]) -> str:
+    """Returns one fingerprint of the nets whose mean maps are, from that of each fold's."""
+    return fingerprint(nets=dict(nets))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,9 +107,9 @@ def encode_map(probs_u8_hwc: npt.NDArray[np.uint8]) -> EncodedMap:
     return EncodedMap(size_hw=(height, width), pngs=pngs)
 
 
-def split_shards(photos: Sequence[Photo], shard_size: int) -> list[tuple[Photo, ...]]:
-    """Deals photos (or their ids), in their order, to shards of `shard_size`; the last may be smaller."""
-    return [tuple(photos[start : start + shard_size]) for start in range(0, len(photos), shard_size)]
+def split_shards(items: Sequence[Item], shard_size: int) -> list[tuple[Item, ...]]:
+    """Splits images (or their ids), in their order, into shards of `shard_size`; the last may be smaller."""
+    return [tuple(items[start : start + shard_size]) for start in range(0, len(items), shard_size)]
 
 
 def shard_path(folder: Path, index: int) -> Path:
@@ -124,7 +121,7 @@ def write_shard(
     folder: Path,
     index: int,
     *,
-    fingerprint: str,
+    nets: Mapping[str, str],
     classes: Sequence[str],
     maps: Iterable[tuple[str, EncodedMap]],
     made_with: Mapping[str, str] = MappingProxyType({}),
@@ -134,7 +131,7 @@ def write_shard(
     Args:
         folder: of the store; made where it is missing.
         index: number of the shard.
-        fingerprint: of what made the maps.
+        nets: see `Manifest`.
         classes: names of the foreground classes.
         maps: (id, map as `encode_map` gives it), all of one size.
         made_with: the machine's part in their bits, in words by what it is.
@@ -158,78 +155,10 @@ def write_shard(
         if size_hw is None:
             raise ValueError("`maps` must be at least one. Received: none")
         manifest = Manifest(
-            fingerprint=fingerprint,
-            made_with=dict(made_with),
-            classes=tuple(classes),
-            size_hw=size_hw,
-            ids=tuple(ids),
+            nets=dict(nets), made_with=dict(made_with), classes=tuple(classes), size_hw=size_hw, ids=tuple(ids)
         )
         _write_member(shard, MANIFEST, manifest.to_json().encode())
     return path
-
-
-def drop_unfinished(folder: Path) -> None:
-    """Deletes what a kill left of shards that were being written; the folder may be missing.
-
-    A worker of a lost client that still writes one fails at its end: nobody waits for it.
-    """
-    for path in folder.glob(".part-*.zip"):
-        path.unlink(missing_ok=True)
-
-
-def find_missing_shards(
-    folder: Path,
-    shards: Sequence[Sequence[str]],
-    *,
-    fingerprint: str,
-    classes: Sequence[str],
-    size_hw: SizeHW,
-    start_anew: str,
-) -> list[int]:
-    """Finds which planned shards must still be made: those absent, damaged, or of other ids. Reads every byte.
-
-    Args:
-        folder: of the store; it may be missing.
-        shards: the plan, ids by shard (see `split_shards`).
-        fingerprint: of what is to make the maps.
-        classes: names of the foreground classes.
-        size_hw: (height, width) of the maps.
-        start_anew: the command that does away with what is there, for the error.
-
-    Returns:
-        Numbers of shards, ascending.
-
-    Raises:
-        InputError: a shard is whole, but something else made it; or there are more shards than planned.
-    """
-    missing = []
-    for index, ids in enumerate(shards):
-        path = shard_path(folder, index)
-        if not path.is_file():
-            missing.append(index)
-            continue
-        try:
-            manifest = check_shard(path)
-        except InputError as error:
-            logger.warning("%s; it is made again", error)
-            missing.append(index)
-            continue
-        expected = replace(manifest, fingerprint=fingerprint, classes=tuple(classes), size_hw=size_hw)
-        if manifest != expected:
-            raise InputError(
-                f"{path} must hold maps of {_describe(expected)}. Received: maps of {_describe(manifest)}. "
-                f"Start anew with {start_anew}"
-            )
-        if manifest.ids != tuple(ids):
-            logger.info("%s holds other photos than planned; it is made again", path)
-            missing.append(index)
-    surplus = list_shards(folder)[len(shards) :]
-    if surplus:
-        raise InputError(
-            f"{folder} must hold no more than {len(shards)} shards. Received: also {surplus[0].name}. "
-            f"Start anew with {start_anew}"
-        )
-    return missing
 
 
 def check_shard(path: Path) -> Manifest:
@@ -255,48 +184,30 @@ def check_shard(path: Path) -> Manifest:
     return manifest
 
 
-def check_made_with(folder: Path, made_with: Mapping[str, str], *, start_anew: str) -> None:
-    """Checks that what is there of a store was made as the rest would be made here; of a whole store, nobody asks.
-
-    Args:
-        folder: of the store; it may be missing.
-        made_with: see `write_shard`.
-        start_anew: the command that does away with what is there, for the error.
-
-    Raises:
-        InputError: it was not: half of the maps would differ from the other by more than their photos.
-    """
-    for path in list_shards(folder)[:1]:  # all that are there agree
-        there = _read_manifest(path).made_with
-        differing = sorted(key for key in {*there, *made_with} if there.get(key) != made_with.get(key))
-        if differing:
-            found, here = ([f"{key} {of.get(key, 'none')}" for key in differing] for of in (there, made_with))
-            raise InputError(
-                f"{folder} must be gone on with as it was begun, with {', '.join(found)}. Received: "
-                f"{', '.join(here)}. Start anew with {start_anew}"
-            )
-
-
 def list_shards(folder: Path) -> list[Path]:
-    """Lists the shards of a store in the order of their numbers; anything else in the folder is passed over."""
-    if not folder.is_dir():
-        return []
-    return sorted(path for path in folder.iterdir() if _SHARD_NAME.fullmatch(path.name))
+    """Lists the shards in a folder and its folders of folds, by fold and number; other files are passed over."""
+    found = [path for path in (*folder.glob("*.zip"), *folder.glob("fold*/*.zip")) if _SHARD_NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: (len(path.parent.name), path))
 
 
 @dataclass(kw_only=True)
 class MapReader:
-    """Reads single maps of a store. Picklable: a worker process opens the shards anew.
+    """Reads single maps of a store. Picklable: a worker process opens the shards itself.
 
     A task for a worker should carry `reader.select(ids)`, which knows the way to these ids alone.
     """
 
     folder: Path
-    fingerprint: str  # of what made the maps, one for all shards
+    nets: dict[str, str]  # of all shards
     classes: tuple[str, ...]
     size_hw: SizeHW
-    shard_of: dict[str, int]  # number of the shard of each id
-    _opened: dict[int, zipfile.ZipFile] = field(default_factory=dict, repr=False, compare=False)
+    shard_of: dict[str, str]  # of each id, below the folder
+    _opened: dict[str, zipfile.ZipFile] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all nets together; see `join_nets`."""
+        return join_nets(self.nets)
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -309,13 +220,7 @@ class MapReader:
         Raises:
             InputError: there is no map of an id.
         """
-        return MapReader(
-            folder=self.folder,
-            fingerprint=self.fingerprint,
-            classes=self.classes,
-            size_hw=self.size_hw,
-            shard_of={id_: self._find(id_) for id_ in ids},
-        )
+        return replace(self, shard_of={id_: self._find(id_) for id_ in ids}, _opened={})
 
     def check_ids(self, ids: Iterable[str]) -> None:
         """Checks that there is a map of each id; reads none.
@@ -335,9 +240,8 @@ class MapReader:
         Raises:
             InputError: there is no such map, or it is damaged.
         """
-        index = self._find(id_)
-        layers = [self._read_layer(index, name) for name in _member_names(id_, self.classes)]
-        return np.stack(layers, axis=-1)
+        shard = self._find(id_)
+        return np.stack([self._read_layer(shard, name) for name in _member_names(id_, self.classes)], axis=-1)
 
     def close(self) -> None:
         """Closes the files; the next read opens them again."""
@@ -348,7 +252,7 @@ class MapReader:
         """Leaves the open files behind."""
         return {**self.__dict__, "_opened": {}}
 
-    def _find(self, id_: str) -> int:
+    def _find(self, id_: str) -> str:
         if id_ not in self.shard_of:
             raise InputError(
                 f"{self.folder} must hold a map of {id_}. Received: {len(self.shard_of)} maps without it. "
@@ -356,64 +260,76 @@ class MapReader:
             )
         return self.shard_of[id_]
 
-    def _read_layer(self, index: int, name: str) -> npt.NDArray[np.uint8]:
-        path = shard_path(self.folder, index)
+    def _read_layer(self, shard: str, name: str) -> npt.NDArray[np.uint8]:
+        path = self.folder / shard
         try:
-            content = self._open(index).read(name)
+            if shard not in self._opened:
+                if len(self._opened) >= _OPEN_SHARDS:
+                    self._opened.pop(next(iter(self._opened))).close()
+                self._opened[shard] = zipfile.ZipFile(path)
+            layer = decode_png(self._opened[shard].read(name))
         except _DAMAGE as error:
             raise _damaged(path, name, str(error)) from error
-        layer = decode_png(content)
         if layer is None or layer.shape != self.size_hw:
             raise _damaged(path, name, "no 8-bit PNG" if layer is None else f"of size {layer.shape}")
         return layer
-
-    def _open(self, index: int) -> zipfile.ZipFile:
-        if index not in self._opened:
-            if len(self._opened) >= _OPEN_SHARDS:
-                self._opened.pop(next(iter(self._opened))).close()
-            self._opened[index] = zipfile.ZipFile(shard_path(self.folder, index))
-        return self._opened[index]
 
 
 def open_maps(folder: Path) -> MapReader:
     """Opens a store: reads the manifests of all shards, no map.
 
     Raises:
-        InputError: there are no shards, one is damaged, they were not made by one and the same, or an id is in two.
+        InputError: there are no shards, one is damaged, they differ in classes, size or a fold's net, or an id is in
+            two of them.
     """
     paths = list_shards(folder)
     if not paths:
         raise InputError(f"{folder} must hold shards of maps. Received: none. {_how_to_make(folder)}")
-    first = _read_manifest(paths[0])
-    shard_of: dict[str, int] = {}
+    first, first_of = read_manifest(paths[0]), dict[Path, Manifest]()
+    nets, shard_of = dict[str, str](), dict[str, str]()
     for path in paths:
-        manifest = _read_manifest(path)
-        if replace(manifest, ids=first.ids) != first:
+        manifest = read_manifest(path)
+        beside = first_of.setdefault(path.parent, manifest)
+        if describe_origin(manifest) != describe_origin(beside) or _shape(manifest) != _shape(first):
+            other = beside if _shape(manifest) == _shape(first) else first
             raise InputError(
-                f"{folder} must hold maps of one origin. Received: {paths[0].name} of {_describe(first)}, "
-                f"{path.name} of {_describe(manifest)}. {_how_to_make(folder)} with ANEW=1"
+                f"{folder} must hold maps of one origin. Received: {describe_origin(other)}; in {path.name} "
+                f"{describe_origin(manifest)}. Delete the folder. {_how_to_make(folder)}"
             )
+        nets |= manifest.nets
         for id_ in manifest.ids:
-            if shard_of.setdefault(id_, int(path.stem)) != int(path.stem):
+            shard = str(path.relative_to(folder))
+            if shard_of.setdefault(id_, shard) != shard:
                 raise InputError(
-                    f"{folder} must hold one map of {id_}. Received: one in shard {shard_of[id_]:05d}, one in "
-                    f"{path.name}. {_how_to_make(folder)} with ANEW=1"
+                    f"{folder} must hold one map of {id_}. Received: one in {shard_of[id_]}, one in {shard}. "
+                    f"Delete the folder. {_how_to_make(folder)}"
                 )
-    return MapReader(
-        folder=folder,
-        fingerprint=first.fingerprint,
-        classes=first.classes,
-        size_hw=first.size_hw,
-        shard_of=shard_of,
-    )
+    return MapReader(folder=folder, nets=nets, classes=first.classes, size_hw=first.size_hw, shard_of=shard_of)
 
 
-def _read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> Manifest:
+    """Reads what a shard holds and what made it.
+
+    Raises:
+        InputError: it is damaged.
+    """
     try:
         with zipfile.ZipFile(path) as shard:
             return Manifest.from_json(shard.read(MANIFEST))
     except _DAMAGE as error:
         raise _damaged(path, MANIFEST, str(error)) from error
+
+
+def describe_origin(manifest: Manifest) -> str:
+    """Says what made the maps of a shard, for errors; equal where one and the same made them."""
+    height, width = manifest.size_hw
+    nets = [f"fold {fold} of {net}" for fold, net in manifest.nets.items()]
+    made_with = [f"{key} {value}" for key, value in manifest.made_with.items()]
+    return f"{', '.join(nets)} ({', '.join([f'{height} x {width}', *manifest.classes, *made_with])})"
+
+
+def _shape(manifest: Manifest) -> tuple[Any, ...]:
+    return manifest.classes, manifest.size_hw
 
 
 def _member_names(id_: str, classes: Sequence[str]) -> list[str]:
@@ -431,15 +347,8 @@ def _damaged(path: Path, name: str, received: str) -> InputError:
     return InputError(f"{path} must be whole. Received: member {name} is damaged ({received}). {_how_to_make(path)}")
 
 
-def _describe(manifest: Manifest) -> str:
-    height, width = manifest.size_hw
-    words = [f"{height} x {width}", *manifest.classes, *(f"{key} {value}" for key, value in manifest.made_with.items())]
-    return f"{manifest.fingerprint} ({', '.join(words)})"
-
-
 def _how_to_make(path: Path) -> str:
-    """Names the command that makes the maps at `.../<experiment>/maps/<kind>[/<shard>]`."""
+    """Names the command that makes the maps below `.../<experiment>/maps`."""
     parts = path.parts
-    if "maps" not in parts[1:]:
-        return "Run `make predict`"
-    return f"Run `make predict EXP={parts[len(parts) - 1 - parts[::-1].index('maps') - 1]}`"
+    experiment = f" EXP={parts[parts.index('maps') - 1]}" if "maps" in parts[1:] else ""
+    return f"Run `make predict{experiment}`"

@@ -1,18 +1,18 @@
-"""Maps of every photo: out-of-fold for training photos, the mean over folds for test photos."""
+"""Probability maps of every image: out-of-fold for training images, the mean over folds for test images."""
 
-import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from unets.config import ExperimentConfig
 from unets.data.geometry import SizeHW
 from unets.dataset.catalog import Catalog
 from unets.dataset.folds import hash_folds
-from unets.prediction.maps import split_shards
-from unets.prediction.sources import find_weights, fingerprint_maps
-from unets.prediction.stream import Maker, Order, Store, make_maps, order_all, take_stock
+from unets.prediction.map_store import MapStore
+from unets.prediction.pipeline import PredictionJob, plan_job, run_jobs
+from unets.prediction.sources import find_weights, hash_weights, list_nets
 from unets.store.fingerprint import take_snapshot
 from unets.store.paths import Project
 from unets.store.runs import lock
@@ -25,24 +25,24 @@ def predict_experiments(
     *,
     folds: Mapping[str, int],
     use_folds: Mapping[str, Sequence[int]],
-    anew: bool = False,
+    force: bool = False,
 ) -> None:
-    """Predicts every training photo by the fold that did not see it, and every test photo by the mean of the folds.
+    """Predicts every training image by the fold that did not see it, and every test image by the mean of the folds.
 
-    Experiments of one size look at each photo together. Shards that are there, whole and of the same origin are kept;
-    damaged ones are made again.
+    Experiments of one size read each image once, together. Shards that are there, whole and made by the same nets are
+    kept; damaged ones, and test maps of only some of the folds, are made again.
 
     Args:
         project: the folders.
-        catalog: the photos.
+        catalog: the images.
         experiments: by name.
         folds: fold of each training id.
-        use_folds: by experiment, the folds whose nets predict; out-of-fold maps are made of their photos only.
-        anew: delete what is there first.
+        use_folds: by experiment, the folds whose nets predict; out-of-fold maps are made of their images only.
+        force: replace maps that other nets made, in place of an error.
 
     Raises:
-        InputError: a fold is not trained to its end, with this config and on these folds, or there are maps of another
-            origin: nothing is predicted then; or a photo or weights cannot be read.
+        InputError: a fold is not trained to its end, with this config and on these folds, or other nets made the maps
+            that are there: nothing is predicted then; or an image or weights cannot be read.
     """
     with ExitStack() as stack:
         for name in sorted(experiments):
@@ -57,55 +57,43 @@ def predict_experiments(
             }
             for name, experiment in experiments.items()
         }
-        if anew:
-            for name in experiments:
-                for kind in ("oof", "oof_no_tta", "test"):
-                    shutil.rmtree(project.maps_dir(name, kind), ignore_errors=True)
-        rounds: dict[tuple[SizeHW, str], list[Order]] = defaultdict(list)
+        rounds: dict[tuple[SizeHW, str], list[PredictionJob]] = defaultdict(list)
         for name, experiment in experiments.items():
-            for what, order in _order(project, catalog, name, experiment, folds, weights_paths[name]):
-                rounds[experiment.data.size_hw, what].append(order)
-        for (_, what), orders in rounds.items():
-            make_maps(orders, what=what)
+            for what, job in _plan(project, catalog, name, experiment, folds, weights_paths[name], force=force):
+                rounds[experiment.data.size_hw, what].append(job)
+        for (_, what), jobs in rounds.items():
+            run_jobs(jobs, what=what)
 
 
-def _order(
+def _plan(
     project: Project,
     catalog: Catalog,
     name: str,
     experiment: ExperimentConfig,
     folds: Mapping[str, int],
     weights_paths: Mapping[int, Path],
-) -> list[tuple[str, Order]]:
-    """Returns (which photos, in words; the maps that are missing of them): of each fold, and of the test photos."""
-    classes, shard_size = catalog.dataset.classes, experiment.prediction.shard_size
-    has_views = len(experiment.prediction.tta) > 1
-    origin = fingerprint_maps(experiment, classes, weights_paths)
-    start_anew = f"`make predict EXP={name} FOLD={','.join(map(str, weights_paths))} ANEW=1`"
-    oof, test = (
-        Store(
-            folder=project.maps_dir(name, kind),
-            no_tta_folder=no_tta_folder,
-            fingerprint=origin,
-            classes=classes,
-            size_hw=experiment.data.size_hw,
-            start_anew=start_anew,
-        )
-        for kind, no_tta_folder in (
-            ("oof", project.maps_dir(name, "oof_no_tta") if has_views else None),
-            ("test", None),
-        )
+    *,
+    force: bool,
+) -> list[tuple[str, PredictionJob]]:
+    """Returns (which images, in words; the job that makes their maps): of each fold, and of the test images."""
+    nets = list_nets(experiment, catalog.dataset.classes, hash_weights(weights_paths))
+    oof_dir, no_tta_dir, test_dir = (project.maps_dir(name, kind) for kind in ("oof", "oof_no_tta", "test"))
+    test = MapStore(
+        folder=test_dir,
+        nets=nets,
+        classes=catalog.dataset.classes,
+        size_hw=experiment.data.size_hw,
+        command=f"`make predict EXP={name} FOLD={','.join(map(str, weights_paths))} FORCE=1`",
     )
-    oof_plan = [
-        samples
-        for fold in weights_paths
-        for samples in split_shards([s for s in catalog.train if folds[s.id] == fold], shard_size)
-    ]
-    missing = take_stock(oof, oof_plan)
-    orders = []
+    jobs = []
     for fold, path in weights_paths.items():
-        shards = {index: samples for index, samples in missing.items() if folds[samples[0].id] == fold}
-        maker = Maker(name=name, experiment=experiment, weights_paths=(path,), store=oof)
-        orders.append((f"fold {fold} out-of-fold", Order(maker=maker, shards=shards)))
-    maker = Maker(name=name, experiment=experiment, weights_paths=tuple(weights_paths.values()), store=test)
-    return [*orders, ("test", order_all(maker, catalog.test))]
+        has_tta = len(experiment.prediction.tta) > 1
+        store = replace(
+            test,
+            folder=oof_dir / f"fold{fold}",
+            no_tta_folder=no_tta_dir / f"fold{fold}" if has_tta else None,
+            nets={str(fold): nets[str(fold)]},
+        )
+        samples = [sample for sample in catalog.train if folds[sample.id] == fold]
+        jobs.append((f"fold {fold} out-of-fold", plan_job(name, experiment, [path], store, samples, force=force)))
+    return [*jobs, ("test", plan_job(name, experiment, weights_paths.values(), test, catalog.test, force=force))]

@@ -10,13 +10,13 @@ import numpy.typing as npt
 
 from unets.config import ExperimentConfig
 from unets.errors import InputError
+from unets.prediction.maps import join_nets
 from unets.store.fingerprint import check_snapshot
 from unets.store.runs import fingerprint, hash_file, read_json
 from unets.store.tensors import TensorFile
 
-ARITHMETIC = (
-    2  # raised by what changes maps of the same weights, so that none are mixed; 2: batch norm is folded on CPUs
-)
+# Raised by what changes maps of the same weights, so that none are mixed.
+ARITHMETIC = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,20 +48,37 @@ def find_weights(run_dir: Path, snapshot: dict[str, Any]) -> Path:
     return weights_path
 
 
-def fingerprint_maps(experiment: ExperimentConfig, classes: Sequence[str], weights_paths: Mapping[int, Path]) -> str:
-    """Returns the fingerprint of all that decides an experiment's maps: weights, net, size, views, folds."""
-    return fingerprint_nets(experiment, classes, {fold: hash_file(path) for fold, path in weights_paths.items()})
+def list_nets(
+    experiment: ExperimentConfig, classes: Sequence[str], weights_sha256: Mapping[int, str]
+) -> dict[str, str]:
+    """Returns the fingerprint of all that decides the maps of each fold's net: weights, config, size, TTA.
+
+    Args:
+        experiment: the config.
+        classes: names of the foreground classes.
+        weights_sha256: the hash of each fold's file of weights.
+    """
+    decisive = {
+        "size_hw": experiment.data.size_hw,
+        "model": experiment.model.model_dump(mode="json"),
+        "precision": experiment.training.precision,
+        "prediction": experiment.prediction.model_dump(mode="json", exclude={"batch_size", "shard_size"}),
+        "classes": list(classes),
+        "arithmetic": ARITHMETIC,
+    }
+    return {str(fold): fingerprint(weights=weights_sha256[fold], **decisive) for fold in sorted(weights_sha256)}
 
 
 def fingerprint_nets(experiment: ExperimentConfig, classes: Sequence[str], weights_sha256: Mapping[int, str]) -> str:
-    """Does `fingerprint_maps` where the hash of each fold's file of weights is known."""
-    prediction = experiment.prediction.model_dump(mode="json", exclude={"batch_size", "shard_size"})
-    return fingerprint(
-        size_hw=experiment.data.size_hw,
-        model=experiment.model.model_dump(mode="json"),
-        precision=experiment.training.precision,
-        prediction=prediction,
-        classes=list(classes),
-        weights={str(fold): sha256 for fold, sha256 in weights_sha256.items()},
-        arithmetic=ARITHMETIC,
-    )
+    """Returns one fingerprint of all that decides the mean of the folds' maps; see `list_nets`."""
+    return join_nets(list_nets(experiment, classes, weights_sha256))
+
+
+def fingerprint_maps(experiment: ExperimentConfig, classes: Sequence[str], weights_paths: Mapping[int, Path]) -> str:
+    """Does `fingerprint_nets` for files of weights."""
+    return fingerprint_nets(experiment, classes, hash_weights(weights_paths))
+
+
+def hash_weights(weights_paths: Mapping[int, Path]) -> dict[int, str]:
+    """Returns the hash of each fold's file of weights."""
+    return {fold: hash_file(path) for fold, path in weights_paths.items()}

@@ -4,12 +4,11 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
 from itertools import islice
-from queue import SimpleQueue
-from threading import Lock, Thread, current_thread
-from typing import Any, TypeAlias, TypeVar
+from threading import Thread
+from typing import TypeVar
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -20,7 +19,6 @@ from unets.workers.machine import count_cores
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
-_Job: TypeAlias = tuple[Future[Any], Callable[[], Any]]
 _LARGE_BYTES = 31 * 2**20  # just below glibc's DEFAULT_MMAP_THRESHOLD_MAX, 32 MiB
 _BLOCK = 16  # tasks a worker that may be finished before the first of them is taken
 
@@ -66,85 +64,8 @@ def run_tasks(
     return show_progress(results, what=what, total=total, unit=unit)
 
 
-class Crew:
-    """Threads that do tasks in their order, and the time that these take. How many there are may change meanwhile.
-
-    Args:
-        size: threads.
-        most: that there can be; None: `size`.
-    """
-
-    def __init__(self, size: int, most: int | None = None) -> None:
-        self.size, self.most = size, most or size
-        self._lock, self._threads = Lock(), set[Thread]()
-        self._tasks: SimpleQueue[_Job | None] = SimpleQueue()
-        self.forget()
-
-    def forget(self) -> None:
-        """Begins to count anew."""
-        self.count, self.seconds, self.cpu_seconds = 0, 0.0, 0.0
-
-    def resize(self, size: int) -> None:
-        """Lets there be so many threads from here on, at most `most`; those too many end after their task."""
-        with self._lock:
-            self.size = min(size, self.most)
-            if self._threads:
-                self._hire()
-
-    def submit(self, function: Callable[[Task], Result], task: Task) -> Future[Result]:
-        """Has `function` called with a task, after those submitted before."""
-        future: Future[Result] = Future()
-        self._tasks.put((future, partial(function, task)))
-        with self._lock:
-            self._hire()
-        return future
-
-    def dismiss(self) -> None:
-        """Waits for what was submitted and is not cancelled, and ends the threads."""
-        with self._lock:
-            threads = list(self._threads)
-        for _ in threads:
-            self._tasks.put(None)
-        for thread in threads:
-            thread.join()
-        self._tasks = SimpleQueue()  # where threads left in between, some Nones were taken by nobody
-
-    def _hire(self) -> None:
-        while len(self._threads) < self.size:
-            thread = Thread(target=self._work, daemon=True)
-            self._threads.add(thread)
-            thread.start()
-
-    def _work(self) -> None:
-        while (job := self._tasks.get()) is not None:
-            future, call = job
-            if future.set_running_or_notify_cancel():
-                began, cpu_began = time.perf_counter(), time.thread_time()
-                result, error = None, None
-                try:
-                    result = call()
-                except BaseException as caught:  # whatever it is, the one who waits is to have it
-                    error = caught
-                with self._lock:
-                    self.count += 1
-                    self.seconds += time.perf_counter() - began
-                    self.cpu_seconds += time.thread_time() - cpu_began
-                if error is None:
-                    future.set_result(result)
-                else:
-                    future.set_exception(error)
-                del result, error
-            del job, future, call  # or the photo is held until the next comes
-            with self._lock:
-                if len(self._threads) > self.size:
-                    self._threads.remove(current_thread())
-                    return
-        with self._lock:
-            self._threads.remove(current_thread())
-
-
 def map_ahead(
-    function: Callable[[Task], Result], tasks: Iterable[Task], *, workers: int | Crew, ahead: int
+    function: Callable[[Task], Result], tasks: Iterable[Task], *, workers: int, ahead: int
 ) -> Iterator[Result]:
     """Maps `function` over `tasks` in threads, in order, at most `ahead` results before those that are worked at.
 
@@ -154,22 +75,21 @@ def map_ahead(
     Args:
         function: called once a task, in a thread.
         tasks: any iterable, endless ones included.
-        workers: threads, or the crew that may change their number.
+        workers: threads.
         ahead: results that wait, beyond one a thread that is under way.
     """
-    crew = Crew(workers) if isinstance(workers, int) else workers
-    under_way: deque[Future[Result]] = deque()
-    try:
-        for task in tasks:
-            under_way.append(crew.submit(function, task))
-            while len(under_way) > crew.size + ahead:
+    with ThreadPoolExecutor(workers) as pool:
+        under_way: deque[Future[Result]] = deque()
+        try:
+            for task in tasks:
+                under_way.append(pool.submit(function, task))
+                while len(under_way) > workers + ahead:
+                    yield under_way.popleft().result()
+            while under_way:
                 yield under_way.popleft().result()
-        while under_way:
-            yield under_way.popleft().result()
-    finally:
-        for future in under_way:
-            future.cancel()
-        crew.dismiss()
+        finally:
+            for future in under_way:
+                future.cancel()
 
 
 def _run_blocks(

@@ -27,7 +27,7 @@ from unets.prediction.maps import MapReader, open_maps
 
 def name(letter: str) -> MapReader:
     """A reader that is known by its folder."""
-    return MapReader(folder=Path(letter), fingerprint=letter, classes=("car",), size_hw=(4, 4), shard_of={})
+    return MapReader(folder=Path(letter), nets={"0": letter}, classes=("car",), size_hw=(4, 4), shard_of={})
 
 
 def build(weights: tuple[float, ...], letters: str) -> Source:
@@ -135,7 +135,7 @@ def test_maps_that_are_lost_or_of_other_classes_are_refused(make_trained: Callab
     ensemble = read_ensemble(project)
     with pytest.raises(InputError, match=r"present maps of b, .* Received: none\. Run `make ensemble`"):
         build_ensemble_sources(ensemble, {"a": open_maps(project.maps_dir("a", "oof"))})
-    write_maps(project, dataset, "b", fingerprint="new", kinds=("oof",))
+    write_maps(project, dataset, "b", net="new", kinds=("oof",))
     readers = {member: open_maps(project.maps_dir(member, "oof")) for member in "ab"}
-    with pytest.raises(InputError, match=r"present maps of b, .* Received: new\. Run `make ensemble`"):
+    with pytest.raises(InputError, match=r"present maps of b, .* Received: [0-9a-f]+\. Run `make ensemble`"):
         build_ensemble_sources(ensemble, readers)

@@ -3,12 +3,13 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.trained_competition import FINGERPRINT
+from tests.trained_competition import NETS
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.ensemble.ensemble import fit_ensemble
 from unets.errors import InputError
@@ -74,7 +75,7 @@ def spoil_photo(project: Project, experiment: str, id_: str, spoil: Callable[[np
     reader.close()
     spoil(maps[id_])
     encoded = ((other, encode_map(probs)) for other, probs in maps.items())
-    write_shard(folder, index, fingerprint=FINGERPRINT, classes=reader.classes, maps=encoded)
+    write_shard(folder, int(Path(index).stem), nets=NETS, classes=reader.classes, maps=encoded)
     assert len(list_shards(folder)) > 1
 
 

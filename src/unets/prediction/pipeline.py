@@ -1,0 +1,195 @@
+"""The prediction pipeline: images stream through nets into shards of probability maps.
+
+    files -> read -> batch -> predict -> encode -> write -> shards
+             threads          1 thread   threads   1 thread
+
+Each stage works a fixed number of images ahead of the next one, so memory does not grow with the number of images. An
+image is read once for all jobs of its size: folds, flips and experiments.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from unets.config import ExperimentConfig
+from unets.data.samples import Sample, read_photo
+from unets.log import show_progress
+from unets.nets.backend import describe_arithmetic
+from unets.nets.predictor import Predictor
+from unets.prediction.loading import load_predictor, predict_batch
+from unets.prediction.map_store import MapStore
+from unets.prediction.maps import EncodedMap, encode_map, split_shards
+from unets.workers.cluster import find_cluster
+from unets.workers.machine import count_cores
+from unets.workers.pool import map_ahead, run_tasks
+
+logger = logging.getLogger(__name__)
+
+_RUNS = 4  # of shards, a GPU of a cluster
+
+ImageU8 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictionJob:
+    """An experiment's nets, whose mean fills a store, and the shards that it lacks."""
+
+    name: str  # of the experiment
+    experiment: ExperimentConfig
+    weights_paths: tuple[Path, ...]  # of one fold or several
+    store: MapStore
+    shards: Mapping[int, tuple[Sample, ...]]  # images of each missing shard, by its number
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Chunk:
+    """Some images, and the shards that are made of them: (position of the job, number of the shard in its store)."""
+
+    samples: tuple[Sample, ...]
+    shards: tuple[tuple[int, int], ...]
+
+
+def plan_job(
+    name: str,
+    experiment: ExperimentConfig,
+    weights_paths: Iterable[Path],
+    store: MapStore,
+    samples: Sequence[Sample],
+    *,
+    force: bool = False,
+) -> PredictionJob:
+    """Plans the job that makes what a store lacks of the maps of `samples`; see `MapStore.find_missing`."""
+    shards = store.find_missing(split_shards(samples, experiment.prediction.shard_size), force=force)
+    return PredictionJob(
+        name=name, experiment=experiment, weights_paths=tuple(weights_paths), store=store, shards=shards
+    )
+
+
+def run_jobs(jobs: Sequence[PredictionJob], *, what: str) -> None:
+    """Makes the shards of jobs, reading each image once for all jobs of its size.
+
+    Args:
+        jobs: of the same images; shards that are there already are left out.
+        what: which images, behind the experiments' names before the progress bar.
+
+    Raises:
+        InputError: an image or weights cannot be read, or a store was begun on a machine with other arithmetic.
+    """
+    together: dict[object, list[PredictionJob]] = defaultdict(list)
+    for job in jobs:
+        if job.shards:
+            together[job.experiment.data.size_hw, job.experiment.prediction.shard_size].append(job)
+        else:
+            logger.info("%s %s: all maps are there", job.name, what)
+    for some in together.values():
+        _run_together(some, what)
+
+
+def _run_together(jobs: Sequence[PredictionJob], what: str) -> None:
+    """Runs jobs of one image size here, or as some runs of shards a GPU on a cluster."""
+    shards_of: dict[tuple[Sample, ...], list[tuple[int, int]]] = defaultdict(list)
+    for position, job in enumerate(jobs):
+        for index, samples in job.shards.items():
+            shards_of[samples].append((position, index))
+    chunks = [_Chunk(samples=samples, shards=tuple(shards)) for samples, shards in shards_of.items()]
+    what = f"{', '.join(job.name for job in jobs)} {what}"
+    make = partial(make_shards, [replace(job, shards={}) for job in jobs], what)  # chunks say which: sent once
+    cluster = find_cluster()
+    if cluster is None:
+        make(chunks)
+        return
+    # A run loads its nets once; some runs a GPU, so that a slow one, or one that is lost, is not waited for.
+    runs = split_shards(chunks, -(-len(chunks) // (_RUNS * cluster.count_gpus())))
+    for _ in run_tasks(make, runs, what=what, unit="run", on_gpu=True):
+        pass
+
+
+def make_shards(jobs: Sequence[PredictionJob], what: str, chunks: Sequence[_Chunk]) -> None:
+    """Runs the pipeline over chunks, but for shards that another worker made before it was lost."""
+    chunks = [left for chunk in chunks if (left := _leave_out_made(jobs, chunk)).shards]
+    used = {position: jobs[position] for position in sorted({p for chunk in chunks for p, _ in chunk.shards})}
+    if not used:
+        return
+    arithmetic = {p: describe_arithmetic(job.experiment.training.precision) for p, job in used.items()}
+    for position, job in used.items():
+        job.store.check_made_with(arithmetic[position])
+    keras.utils.clear_session()  # nets of other folds
+    predictors = {position: _load(job) for position, job in used.items()}
+    batch_sizes = {position: job.experiment.prediction.batch_size for position, job in used.items()}
+    size_hw = next(iter(used.values())).experiment.data.size_hw
+    cores, ahead = count_cores(), 2 * max(batch_sizes.values())
+
+    def predict(batch: tuple[int, ImageU8]) -> list[tuple[int, tuple[ImageU8, ...]]]:
+        position, images_nhwc = batch
+        pairs = predict_batch(predictors[position], images_nhwc, used[position].experiment.prediction)
+        is_kept = used[position].store.no_tta_folder is not None
+        return [(position, (no_tta, mean) if is_kept else (mean,)) for mean, no_tta in pairs]
+
+    def encode(predicted: tuple[int, tuple[ImageU8, ...]]) -> tuple[int, list[EncodedMap]]:
+        position, maps = predicted
+        return position, [encode_map(probs_u8_hwc) for probs_u8_hwc in maps]
+
+    def write(shard: tuple[int, int, Sequence[Sample], list[list[EncodedMap]]]) -> None:
+        position, index, samples, maps = shard
+        used[position].store.write(index, samples, maps, made_with=arithmetic[position])
+
+    samples = (sample for chunk in chunks for sample in chunk.samples)
+    images = map_ahead(lambda sample: read_photo(sample, size_hw), samples, workers=cores, ahead=ahead)
+    shown = show_progress(images, what=what, total=sum(len(chunk.samples) for chunk in chunks), unit="image")
+    # In a thread of its own: while the net works on a batch, the next is stacked and the last one's maps are handed on.
+    predicted = map_ahead(predict, _batch(chunks, batch_sizes, shown), workers=1, ahead=0)
+    encoded = map_ahead(encode, chain.from_iterable(predicted), workers=cores, ahead=ahead)
+    for _ in map_ahead(write, _collect(chunks, encoded), workers=1, ahead=0):
+        pass
+
+
+def _leave_out_made(jobs: Sequence[PredictionJob], chunk: _Chunk) -> _Chunk:
+    missing = ((position, index) for position, index in chunk.shards if not jobs[position].store.has(index))
+    return replace(chunk, shards=tuple(missing))
+
+
+def _load(job: PredictionJob) -> Predictor:
+    experiment = job.experiment
+    size_hw = experiment.prediction.tile_hw or experiment.data.size_hw
+    return load_predictor(job.weights_paths, experiment, size_hw, len(job.store.classes))
+
+
+def _batch(
+    chunks: Iterable[_Chunk], batch_sizes: Mapping[int, int], images: Iterator[ImageU8]
+) -> Iterator[tuple[int, ImageU8]]:
+    """Yields (position of a job, its next images); batches never cross chunks, so that a shard made again after a kill
+    has the same bytes.
+    """
+    for chunk in chunks:
+        takers: dict[int, list[int]] = defaultdict(list)
+        for position, _ in chunk.shards:
+            takers[batch_sizes[position]].append(position)
+        waiting: dict[int, list[ImageU8]] = {batch_size: [] for batch_size in takers}
+        num_images = len(chunk.samples)
+        for number, image_hwc in enumerate(islice(images, num_images), start=1):
+            for batch_size, taken in waiting.items():
+                taken.append(image_hwc)
+                if len(taken) == batch_size or number == num_images:
+                    images_nhwc = np.stack(taken)
+                    taken.clear()
+                    yield from ((position, images_nhwc) for position in takers[batch_size])
+
+
+def _collect(
+    chunks: Iterable[_Chunk], encoded: Iterator[tuple[int, list[EncodedMap]]]
+) -> Iterator[tuple[int, int, tuple[Sample, ...], list[list[EncodedMap]]]]:
+    """Yields (position of a job, number of its shard, images, maps) as soon as a shard's maps are all there."""
+    for chunk in chunks:
+        index_of, made = dict(chunk.shards), defaultdict[int, list[list[EncodedMap]]](list)
+        for position, maps in islice(encoded, len(chunk.samples) * len(chunk.shards)):
+            made[position].append(maps)
+            if len(made[position]) == len(chunk.samples):
+                yield position, index_of[position], chunk.samples, made.pop(position)
