@@ -52,12 +52,12 @@ def test_the_layout_is_carvanas(folder):
     expected = {f"train/{train}_{view}.jpg" for view in views}
     expected |= {f"train_masks/{train}_{view}_mask.gif" for view in views}
     expected |= {f"test/{test}_{view}.jpg" for view in views}
-    expected |= {"train_masks.csv", "metadata.csv", "sample_submission.csv", "truth/test_masks.csv"}
+    expected |= {"train_masks.csv", "sample_submission.csv", "truth/test_masks.csv"}
     expected |= {"studio.json"}
     assert set(read_all(folder)) == expected
 
 
-def test_photos_and_masks_have_carvanas_formats(folder):
+def test_images_and_masks_have_carvanas_formats(folder):
     for path in folder.glob("t*/*.jpg"):
         photo = Image.open(path)
         assert (photo.format, photo.mode, photo.size) == ("JPEG", "RGB", (144, 96))
@@ -89,10 +89,6 @@ def test_the_tables_tell_the_masks(folder):
         assert np.array_equal(decode_plainly(row["rle_mask"], SIZE_HW), mask)
     sample = read_rows(folder / "sample_submission.csv")
     assert sample == [{"img": row["img"], "rle_mask": "1 1"} for row in truth]
-    metadata = (folder / "metadata.csv").read_bytes()
-    assert metadata.startswith(b'"id","year","make","model","trim1","trim2"\n') and b"\r" not in metadata
-    ids = [row["id"] for row in read_rows(folder / "metadata.csv")]
-    assert ids == sorted([build_car(SEED, 0).id, car.id])
 
 
 @pytest.mark.slow
@@ -111,7 +107,6 @@ def test_it_goes_on_where_it_was_interrupted(folder, tmp_path):
     lost = [
         f"train/{train}_03.jpg",
         f"train_masks/{train}_09_mask.gif",
-        "metadata.csv",
         "truth/test_masks.csv",
     ]
     for name in lost:
@@ -153,7 +148,7 @@ def test_arguments_out_of_range_are_named(tmp_path, change, name):
     assert not (tmp_path / "new").exists()
 
 
-def test_in_parts_the_photos_are_the_same_and_config_and_files_agree(folder, tmp_path):
+def test_in_parts_the_images_are_the_same_and_config_and_files_agree(folder, tmp_path):
     out = tmp_path / "studio_parts"
     write_competition(out, 1, 1, SEED, jobs=1, size_hw=SIZE_HW, in_parts=True)
     whole, parts = read_all(folder), read_all(out)

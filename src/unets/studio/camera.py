@@ -1,9 +1,7 @@
 """The studio's camera: a fixed tripod before a turntable.
 
-World lengths are metres: x right, y away from the camera, z up, the turntable's centre at the origin.
+World lengths are meters: x right, y away from the camera, z up, the turntable's center at the origin.
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 
@@ -12,24 +10,24 @@ from numpy.typing import NDArray
 
 from unets.studio.shells import Floats
 
-DISTANCE_M = 8.2  # from the lens to the turntable's centre, along the floor
+DISTANCE_M = 8.2  # from the lens to the turntable's center, along the floor
 LENS_HEIGHT_M = 1.55
-TARGET_HEIGHT_M = 0.62  # height above the turntable's centre that the picture is centred on
-FOCAL_HEIGHTS = 2.08  # focal length, in picture heights
+TARGET_HEIGHT_M = 0.62  # height above the turntable's center that the image is centerd on
+FOCAL_HEIGHTS = 2.08  # focal length, in image heights
 
 NUM_VIEWS = 16  # 22.5 degrees apart
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Camera:
-    """A pinhole camera for pictures of one size; all lengths in pixels scale with the picture's height."""
+    """A pinhole camera for images of one size; all lengths in pixels scale with the image's height."""
 
     size_hw: tuple[int, int]
-    shift_yx: tuple[float, float] = (0.0, 0.0)  # displacement of the picture, in picture heights
+    shift_yx: tuple[float, float] = (0.0, 0.0)  # displacement of the image, in image heights
 
     @property
     def position(self) -> Floats:
-        """The lens, world metres, float64 (3,)."""
+        """The lens, world meters, float64 (3,)."""
         return np.array([0.0, -DISTANCE_M, LENS_HEIGHT_M])
 
     @property
@@ -38,26 +36,24 @@ class Camera:
         return FOCAL_HEIGHTS * self.size_hw[0]
 
     @property
-    def centre_yx(self) -> tuple[float, float]:
-        """Where the optical axis meets the picture, in pixels from its upper left corner."""
+    def center_yx(self) -> tuple[float, float]:
+        """Where the optical axis meets the image, in pixels from its upper left corner."""
         height, width = self.size_hw
         return height * (0.5 + self.shift_yx[0]), width / 2 + height * self.shift_yx[1]
 
     def project(self, points: Floats) -> Floats:
-        """Returns the picture coordinates (..., 2), x then y as cv2 takes them, of world points (..., 3)."""
+        """Returns the image coordinates (..., 2), x then y as cv2 takes them, of world points (..., 3)."""
         right, up, ahead = _axes()
         rays = points - self.position
-        depth = rays @ ahead
-        centre_y, centre_x = self.centre_yx
-        x = centre_x + self.focal_px * (rays @ right) / depth
-        y = centre_y - self.focal_px * (rays @ up) / depth
-        return np.stack([x, y], axis=-1)
+        center_y, center_x = self.center_yx
+        scale = self.focal_px / (rays @ ahead)
+        return np.stack([center_x + scale * (rays @ right), center_y - scale * (rays @ up)], axis=-1)
 
     def rays(self, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Returns what picture coordinates x, y see: directions, not normalized, float32 (..., 3)."""
+        """Returns what image coordinates x, y see: directions, not normalized, float32 (..., 3)."""
         right, up, ahead = _axes()
-        centre_y, centre_x = self.centre_yx
-        x, y = (pixels[..., 0] - centre_x) / self.focal_px, (pixels[..., 1] - centre_y) / self.focal_px
+        center_y, center_x = self.center_yx
+        x, y = (pixels[..., 0] - center_x) / self.focal_px, (pixels[..., 1] - center_y) / self.focal_px
         return np.asarray(ahead + x[..., None] * right - y[..., None] * up, dtype=np.float32)
 
 

@@ -1,91 +1,139 @@
-"""Cars: which body, which paint, which fittings, all dealt from (seed, car index) alone."""
-
-from __future__ import annotations
+"""Cars: which body, which paint, which rims, all drawn from (seed, car index) alone."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unets.studio.bodies import BODIES, Body
+from unets.studio.shells import Curve, Shell
 
-# Invented names, so that nothing here can be mistaken for a statement about a real car.
-MAKES = ("Aldon", "Brivek", "Corvana", "Dastrel", "Elmira", "Fjord", "Galvani", "Hestia")
-MODELS: dict[str, tuple[str, ...]] = {
-    "saloon": ("Senator", "Quartet", "Meridian"),
-    "hatchback": ("Pip", "Minnow", "Cricket"),
-    "estate": ("Tourer", "Caravel", "Longfield"),
-    "suv": ("Ridge", "Summit", "Moorland"),
-    "pickup": ("Drover", "Haul 250", "Foreman"),
-    "coupe": ("Swift GT", "Vesper", "Arrow"),
+# (sRGB 0..255, share in the fleet, metal flake 0..1). White and silver are the wall's own colors.
+PAINTS: dict[str, tuple[tuple[int, int, int], float, float]] = {
+    "white": ((236, 236, 233), 0.24, 0.0),
+    "silver": ((186, 189, 192), 0.18, 0.8),
+    "gray": ((104, 108, 113), 0.12, 0.7),
+    "black": ((22, 22, 25), 0.16, 0.2),
+    "red": ((168, 22, 28), 0.10, 0.2),
+    "blue": ((30, 62, 134), 0.10, 0.5),
+    "green": ((32, 78, 58), 0.03, 0.5),
+    "beige": ((187, 174, 150), 0.04, 0.6),
+    "orange": ((206, 92, 24), 0.03, 0.2),
 }
-TRIMS = ("Base", "Comfort", "Sport", "Limited")
+_CABIN_SUNK_M = 0.015  # how deep the cabin stands in the hull, so that no floor shows between them
+_NOSE_SLOPE_M = 0.16  # how far the hood's edge stands behind the bumper
+_ROOF_NARROWING_M = 0.44  # width lost between belt and roof, both sides together
 
-# (name, sRGB 0..255, share in the fleet, metal flake 0..1). White and silver are the wall's own colours.
-PAINTS: tuple[tuple[str, tuple[int, int, int], float, float], ...] = (
-    ("white", (236, 236, 233), 0.20, 0.0),
-    ("pearl", (224, 222, 214), 0.06, 0.3),
-    ("silver", (186, 189, 192), 0.16, 0.8),
-    ("grey", (104, 108, 113), 0.12, 0.7),
-    ("black", (22, 22, 25), 0.16, 0.2),
-    ("red", (168, 22, 28), 0.09, 0.2),
-    ("blue", (30, 62, 134), 0.08, 0.5),
-    ("sky", (110, 152, 190), 0.03, 0.6),
-    ("green", (32, 78, 58), 0.03, 0.5),
-    ("beige", (187, 174, 150), 0.04, 0.6),
-    ("orange", (206, 92, 24), 0.02, 0.2),
-    ("yellow", (222, 182, 40), 0.01, 0.0),
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Body:
+    """The measures of a car body, in meters; x counts forward from the middle of the car's length."""
+
+    length: float
+    width: float
+    height: float  # to the roof's highest point
+    clearance: float  # height of the sill
+    wheel_radius: float
+    axles_x: tuple[float, float]  # front, rear
+    deck: tuple[tuple[float, float], ...]  # (x, z) of hood, belt and trunk, from the rear forward
+    roof_x: tuple[float, float]  # where the roof begins behind the windshield, where it ends
+    cabin_x: tuple[float, float]  # foot of the windshield, foot of the rear window
+    pillars: tuple[float, ...]  # side windows' borders, as fractions of the cabin from its front
+    has_tall_tail: bool  # a hatch from roof to bumper
+
+
+_SEDAN = Body(
+    length=4.80,
+    width=1.84,
+    height=1.46,
+    clearance=0.21,
+    wheel_radius=0.335,
+    axles_x=(1.47, -1.36),
+    cabin_x=(1.12, -1.90),
+    roof_x=(0.30, -1.05),
+    deck=((-2.40, 0.99), (-1.9, 1.04), (-0.5, 0.97), (1.05, 0.95), (1.7, 0.89), (2.40, 0.74)),
+    pillars=(0.13, 0.46, 0.52, 0.83),
+    has_tall_tail=False,
 )
+BODIES: dict[str, Body] = {
+    "sedan": _SEDAN,
+    "hatchback": replace(
+        _SEDAN,
+        length=4.15,
+        width=1.77,
+        height=1.49,
+        axles_x=(1.25, -1.33),
+        cabin_x=(1.08, -1.99),
+        roof_x=(0.28, -1.45),
+        deck=((-2.08, 1.04), (-0.5, 0.99), (1.0, 0.98), (1.5, 0.90), (2.08, 0.73)),
+        has_tall_tail=True,
+    ),
+    "wagon": replace(
+        _SEDAN,
+        height=1.48,
+        cabin_x=(1.12, -2.33),
+        roof_x=(0.30, -1.92),
+        deck=((-2.41, 1.02), (-0.5, 0.98), (1.05, 0.95), (1.7, 0.89), (2.41, 0.74)),
+        pillars=(0.11, 0.38, 0.42, 0.64, 0.68, 0.90),
+        has_tall_tail=True,
+    ),
+    "suv": Body(
+        length=4.72,
+        width=1.93,
+        height=1.76,
+        clearance=0.29,
+        wheel_radius=0.385,
+        axles_x=(1.42, -1.36),
+        cabin_x=(1.20, -2.28),
+        roof_x=(0.48, -1.86),
+        deck=((-2.36, 1.18), (-0.5, 1.15), (1.15, 1.13), (1.8, 1.06), (2.36, 0.90)),
+        pillars=(0.12, 0.41, 0.46, 0.69, 0.74, 0.92),
+        has_tall_tail=True,
+    ),
+    "coupe": Body(
+        length=4.45,
+        width=1.86,
+        height=1.31,
+        clearance=0.17,
+        wheel_radius=0.345,
+        axles_x=(1.36, -1.24),
+        cabin_x=(0.86, -2.02),
+        roof_x=(0.00, -0.72),
+        deck=((-2.22, 0.93), (-1.6, 0.95), (-0.5, 0.88), (0.8, 0.86), (1.6, 0.78), (2.22, 0.58)),
+        pillars=(0.14, 0.55),
+        has_tall_tail=False,
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Car:
     """One car of the competition; two equal cars look alike."""
 
-    index: int  # position in the fleet; seeds the randomness of its photos
+    index: int  # position in the fleet; seeds the randomness of its images
     id: str  # 12 hexadecimal digits
-    year: int
-    make: str
-    model: str
-    trims: tuple[str, str]
     body: Body
-    paint: str  # its name
-    paint_rgb: tuple[int, int, int]  # sRGB 0..255
-    flake: float  # metallic share of the paint, 0..1
-    rim_rgb: tuple[int, int, int]
+    paint: str  # of PAINTS
+    paint_rgb: tuple[int, int, int]  # sRGB 0..255, a little off the paint's own
+    rim_level: int  # 0..255
     num_spokes: int
-    has_roof_rails: bool
-    has_aerial: bool
-    has_dark_roof: bool
 
 
 def build_car(seed: int, index: int) -> Car:
     """Returns the car at `index` of the fleet that `seed` names."""
-    # View 0 is no photo's: numpy pads seeds with zeros, so [seed, index] would be the same stream.
+    # View 0 is no image's: numpy pads seeds with zeros, so [seed, index] would be the same stream.
     rng = np.random.default_rng([seed, index, 0])
-    car_id = "".join(f"{digit:x}" for digit in rng.integers(0, 16, size=12))
+    id_ = "".join(f"{digit:x}" for digit in rng.integers(0, 16, size=12))
     kinds = tuple(BODIES)
-    # The kinds take turns, so that even a small fleet has them all.
-    kind = kinds[(index + seed) % len(kinds)]
-    paint, paint_rgb, _, flake = PAINTS[int(rng.choice(len(PAINTS), p=[share for _, _, share, _ in PAINTS]))]
-    jitter = rng.integers(-8, 9, size=3)
-    red, green, blue = (int(np.clip(level + step, 8, 245)) for level, step in zip(paint_rgb, jitter, strict=True))
-    rim_level = int(rng.choice([205, 180, 120, 40], p=[0.4, 0.3, 0.15, 0.15]))
+    paint = str(rng.choice(list(PAINTS), p=[share for _, share, _ in PAINTS.values()]))
+    red, green, blue = (int(level) for level in np.clip(PAINTS[paint][0] + rng.integers(-8, 9, size=3), 8, 245))
     return Car(
         index=index,
-        id=car_id,
-        year=int(rng.integers(2003, 2018)),
-        make=str(rng.choice(MAKES)),
-        model=str(rng.choice(MODELS[kind])),
-        trims=(str(rng.choice(TRIMS)), f"{kind} {paint}"),
-        body=_vary(BODIES[kind], rng),
+        id=id_,
+        # The kinds take turns, so that even a small fleet has them all.
+        body=_vary(BODIES[kinds[(index + seed) % len(kinds)]], rng),
         paint=paint,
         paint_rgb=(red, green, blue),
-        flake=flake,
-        rim_rgb=(rim_level, rim_level, rim_level + 4),
+        rim_level=int(rng.choice([205, 180, 120, 40], p=[0.4, 0.3, 0.15, 0.15])),
         num_spokes=int(rng.integers(5, 11)),
-        has_roof_rails=bool(rng.random() < {"estate": 0.6, "suv": 0.7}.get(kind, 0.05)),
-        has_aerial=bool(rng.random() < 0.3),
-        has_dark_roof=bool(rng.random() < 0.08),
     )
 
 
@@ -102,7 +150,45 @@ def _vary(body: Body, rng: np.random.Generator) -> Body:
         deck=tuple((x * along, z * high) for x, z in body.deck),
         roof_x=(body.roof_x[0] * along, body.roof_x[1] * along),
         cabin_x=(body.cabin_x[0] * along, body.cabin_x[1] * along),
-        roof_narrowing=body.roof_narrowing * rng.uniform(0.85, 1.15),
-        nose_exponent=body.nose_exponent * rng.uniform(0.9, 1.15),
-        nose_slope=body.nose_slope * rng.uniform(0.7, 1.3),
+    )
+
+
+def build_hull(body: Body) -> Shell:
+    """Returns the lower shell: bumpers, fenders, doors, hood and trunk lid."""
+    nose, tail, half, rise = body.length / 2, -body.length / 2, body.width / 2, body.clearance
+    slope, fall = _NOSE_SLOPE_M, 0.07 if body.has_tall_tail else 0.13
+    return Shell(
+        front=Curve((0.0, 0.2, 0.5, 0.8, 1.0), (nose - 0.10, nose, nose, nose - 0.45 * slope, nose - slope)),
+        rear=Curve((0.0, 0.2, 0.45, 0.8, 1.0), (tail + 0.10, tail, tail, tail + 0.5 * fall, tail + fall)),
+        half_width=Curve((0.0, 0.25, 0.62, 1.0), (half - 0.06, half - 0.015, half, half - 0.045)),
+        bottom=Curve((tail, tail + 0.7, nose - 0.7, nose), (rise + 0.09, rise, rise, rise + 0.05)),
+        top=Curve(tuple(x for x, _ in body.deck), tuple(z for _, z in body.deck), softness=0.22),
+        front_exponent=3.7,
+        rear_exponent=4.2,
+        edge_h=0.17,
+        edge_m=0.10,
+        crown_m=0.05,
+    )
+
+
+def build_cabin(body: Body) -> Shell:
+    """Returns the upper shell: windows, pillars and roof. Its foot is sunk a little into the hull."""
+    (foot_front, foot_rear), half = body.cabin_x, body.width / 2 - 0.085
+    front, rear = body.roof_x[0] + 0.22, body.roof_x[1] - 0.22  # the rounded edge takes these back
+    narrow = _ROOF_NARROWING_M
+    return Shell(
+        front=Curve((0.0, 0.5, 1.0), (foot_front, 0.46 * foot_front + 0.54 * front, front)),
+        rear=Curve((0.0, 0.5, 1.0), (foot_rear, 0.56 * foot_rear + 0.44 * rear, rear)),
+        half_width=Curve((0.0, 0.4, 1.0), (half, half - 0.13 * narrow, half - 0.5 * narrow + 0.08)),
+        bottom=Curve(tuple(x for x, _ in body.deck), tuple(z - _CABIN_SUNK_M for _, z in body.deck), softness=0.22),
+        top=Curve(
+            (rear, (front + rear) / 2 + 0.15, front),
+            (body.height - 0.10, body.height - 0.035, body.height - 0.075),
+            softness=0.3,
+        ),
+        front_exponent=3.4,
+        rear_exponent=4.0,
+        edge_h=0.20,
+        edge_m=0.16,
+        crown_m=0.035,
     )

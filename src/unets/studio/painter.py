@@ -1,9 +1,7 @@
 """The painter: draws faces from the farthest to the nearest, so that what remains is what is seen.
 
-It paints face numbers, not colours: colour, part and mask are then read from one image and cannot disagree.
+It paints face numbers, not colors: color, part and mask are then read from one image and cannot disagree.
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,22 +19,22 @@ SUPERSAMPLING = 2  # fine pixels a side of a pixel
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Painting:
-    """The car in a window of the picture, at SUPERSAMPLING times its resolution."""
+    """The car in a window of the image, at SUPERSAMPLING times its resolution."""
 
-    top_left: tuple[int, int]  # row and column of the window's corner, in picture pixels
+    top_left: tuple[int, int]  # row and column of the window's corner, in image pixels
     faces_hw: NDArray[np.uint16]  # 0 where nothing is, else 1 + the face's number
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """The rows and columns of the picture that the window covers."""
+        """The rows and columns of the image that the window covers."""
         (top, left), (rows, columns) = self.top_left, self.faces_hw.shape
         return slice(top, top + rows // SUPERSAMPLING), slice(left, left + columns // SUPERSAMPLING)
 
 
 def paint_faces(quads: Floats, normals: Floats, bias_m: Floats, camera: Camera) -> Painting:
     """Returns what is seen of world `quads` (n, 4, 3), outward `normals` (n, 3), painted back to front."""
-    centres = quads.mean(axis=1)
-    rays = centres - camera.position
+    centers = quads.mean(axis=1)
+    rays = centers - camera.position
     seen = np.flatnonzero((rays * normals).sum(axis=1) < 0)
     order = seen[np.argsort(bias_m[seen] - np.linalg.norm(rays[seen], axis=1), kind="stable")]
     corners = camera.project(quads[order])
@@ -45,7 +43,7 @@ def paint_faces(quads: Floats, normals: Floats, bias_m: Floats, camera: Camera) 
     high = np.clip(np.ceil(corners.max(axis=(0, 1))).astype(int) + 1, low + 1, (width, height))
     columns, rows = (high - low) * SUPERSAMPLING
     faces_hw = np.zeros((rows, columns), np.uint16)
-    # A drawing coordinate names a pixel's centre, a picture coordinate its upper left corner: hence the half.
+    # A drawing coordinate names a pixel's center, a image coordinate its upper left corner: hence the half.
     points = np.rint(((corners - low) * SUPERSAMPLING - 0.5) * 2**SHIFT).astype(np.int32)
     for number, polygon in zip((order + 1).tolist(), points, strict=True):
         cv2.fillConvexPoly(faces_hw, polygon, number, cv2.LINE_8, SHIFT)
@@ -71,22 +69,22 @@ def part_image(painting: Painting, part_index: NDArray[np.uint8], size_hw: tuple
     return parts_hw
 
 
-def colour_image(
+def color_image(
     painting: Painting,
     rgba: NDArray[np.uint8],
     smooth_groups: Sequence[NDArray[np.bool_]] = (),
     softness_px: int = 0,
 ) -> NDArray[np.float32]:
-    """Returns what the faces look like in picture pixels.
+    """Returns what the faces look like in image pixels.
 
     Args:
         painting: the visible faces.
-        rgba: their colours times opacity, and their opacity, uint8 (num_faces, 4) 0..255.
+        rgba: their colors times opacity, and their opacity, uint8 (num_faces, 4) 0..255.
         smooth_groups: bool (num_faces,) each; the faces of one group are shaded into each other.
         softness_px: how far they are.
 
     Returns:
-        The window's colour times coverage, and its coverage, float32 (h, w, 4) 0..255.
+        The window's color times coverage, and its coverage, float32 (h, w, 4) 0..255.
     """
     if softness_px < 1:
         return _look_up(painting, rgba)
@@ -111,9 +109,9 @@ def _look_up(painting: Painting, rgba: NDArray[np.uint8]) -> NDArray[np.float32]
     return _shrink(fine.reshape(*painting.faces_hw.shape, 4))
 
 
-def _blur(picture: NDArray[np.float32], softness_px: int) -> NDArray[np.float32]:
+def _blur(image: NDArray[np.float32], softness_px: int) -> NDArray[np.float32]:
     side = 2 * softness_px + 1
-    return np.asarray(cv2.blur(cv2.blur(picture, (side, side)), (side, side)))
+    return np.asarray(cv2.blur(cv2.blur(image, (side, side)), (side, side)))
 
 
 def _shrink(fine: NDArray[np.uint8]) -> NDArray[np.float32]:

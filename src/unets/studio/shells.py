@@ -1,16 +1,12 @@
 """A shell: the smooth closed surface that half a car body is made of, and the patches that lie on it.
 
-A shell is stood up from outlines: at each height its plan is a superellipse between a front, a rear and two
-sides, and its upper edge is rounded into a crowned top. Two numbers name a point on it: `u` runs once around
-the plan (0 front, 0.5 rear, left side between them, all by arc length) and `v` up the side (0..1) and over
-the top (1..2).
+At each height the plan of a shell is a superellipse between a front, a rear and two sides; its upper edge is rounded
+into a crowned top. Two numbers name a point on it: `u` runs once around the plan by arc length (0 front, 0.5 rear, left
+side between them) and `v` up the side (0..1) and over the top (1..2).
 
-Lengths are metres in the car's frame: x forward, y left, z up. A *quad* is 4 corners, seen anti-clockwise
-from
-outside: float64 (num_faces, 4, 3).
+Lengths are meters in the car's frame: x forward, y left, z up. A *quad* is 4 corners, seen anti-clockwise from outside:
+float64 (num_faces, 4, 3).
 """
-
-from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,11 +17,11 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-EDGE_START_V = 0.7  # the upper edge's rounding takes the rest of the way up the side
-OUTLINE_SAMPLES = 400  # points a quarter of a plan outline is tabulated at; the error is below a millimetre
+_EDGE_START_V = 0.7  # the upper edge's rounding takes the rest of the way up the side
+_OUTLINE_SAMPLES = 400  # points a quarter of a plan outline is tabulated at; the error is below a millimeter
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Curve:
     """A polyline through control points, its corners rounded by a moving average."""
 
@@ -36,8 +32,7 @@ class Curve:
     def __call__(self, where: Floats) -> Floats:
         """Returns the curve's values, in the shape of `where`."""
         offsets = np.linspace(-self.softness, self.softness, 9)
-        samples = np.interp(where[..., None] + offsets, self.at, self.values)
-        return np.asarray(samples.mean(axis=-1), dtype=np.float64)
+        return np.asarray(np.interp(where[..., None] + offsets, self.at, self.values).mean(axis=-1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,39 +48,34 @@ class Shell:
     rear_exponent: float  # the same, behind the middle
     edge_h: float  # height fraction that the upper edge's rounding takes
     edge_m: float  # how far that rounding goes inwards
-    crown_m: float  # how much higher the top is on the centre line than at its sides
+    crown_m: float  # how much higher the top is on the center line than at its sides
 
     def point(self, u: Floats, v: Floats) -> Floats:
         """Returns the points (..., 3) at the surface coordinates `u` and `v`, which broadcast."""
-        u, v = np.broadcast_arrays(u, v)
-        along, across = self.outline(u)
-        h, inset = self._side(np.clip(v, 0.0, 1.0))
-        over = np.clip(v - 1.0, 0.0, 1.0)
+        u, v = np.broadcast_arrays(np.mod(u, 1.0), v)
+        table_u, table_along, table_across = self._outline()
+        half_u = np.minimum(u, 1.0 - u)  # the right side is the left one mirrored
+        along = np.interp(half_u, table_u, table_along)
+        across = np.where(u <= 0.5, 1.0, -1.0) * np.interp(half_u, table_u, table_across)
+        angle = np.clip((v - _EDGE_START_V) / (1.0 - _EDGE_START_V), 0.0, 1.0) * np.pi / 2
+        h = np.minimum(v / _EDGE_START_V, 1.0) * (1.0 - self.edge_h) + self.edge_h * np.sin(angle)
+        inset, over = self.edge_m * (1.0 - np.cos(angle)), np.clip(v - 1.0, 0.0, 1.0)
         front, rear = self.front(h), self.rear(h)
         x = (front + rear) / 2 + along * ((front - rear) / 2 - inset)
         y = across * (self.half_width(h) - inset) * (1.0 - over)
         z = self.bottom(x) + h * (self.top(x) - self.bottom(x))
-        z = z + self.crown_m * across**2 * (1.0 - (1.0 - over) ** 2)
-        return np.stack([x, y, z], axis=-1)
-
-    def outline(self, u: Floats) -> tuple[Floats, Floats]:
-        """Returns the unit plan's coordinates (along, across), -1..1, at the arc positions `u` (any real)."""
-        u = np.mod(u, 1.0)
-        table_u, table_along, table_across = _outline_table(self.front_exponent, self.rear_exponent, self._aspect())
-        folded = np.minimum(u, 1.0 - u)  # the right side is the left one mirrored
-        sign = np.where(u <= 0.5, 1.0, -1.0)
-        return np.interp(folded, table_u, table_along), sign * np.interp(folded, table_u, table_across)
+        return np.stack([x, y, z + self.crown_m * across**2 * (1.0 - (1.0 - over) ** 2)], axis=-1)
 
     def u_at_x(self, x: float, h: float) -> float:
-        """Returns the left side's `u` that lies at `x` metres, height fraction `h`; 1 - u is the right's."""
+        """Returns the left side's `u` that lies at `x` meters, height fraction `h`; 1 - u is the right's."""
         front, rear = self._ends(h)
         along = np.clip((x - (front + rear) / 2) / ((front - rear) / 2), -1.0, 1.0)
-        table_u, table_along, _ = _outline_table(self.front_exponent, self.rear_exponent, self._aspect())
+        table_u, table_along, _ = self._outline()
         return float(np.interp(-along, -table_along, table_u))
 
     def u_at_y(self, share: float, *, at_rear: bool) -> float:
         """Returns the `u` of the front or rear end, left, that lies at `share` (0..1) of the half width."""
-        table_u, _, table_across = _outline_table(self.front_exponent, self.rear_exponent, self._aspect())
+        table_u, _, table_across = self._outline()
         widest = int(np.argmax(table_across))
         if at_rear:
             return float(np.interp(-share, -table_across[widest:], table_u[widest:]))
@@ -93,31 +83,26 @@ class Shell:
 
     def v_at_h(self, h: float) -> float:
         """Returns the `v` on the side (below the rounded edge) at the height fraction `h`."""
-        return h / (1.0 - self.edge_h) * EDGE_START_V
+        return h / (1.0 - self.edge_h) * _EDGE_START_V
 
     def side_y(self, x: Floats, z: Floats) -> Floats:
-        """Returns the surface's distance from the centre plane, metres, at points (x, z) of the side view."""
+        """Returns the surface's distance from the center plane, meters, at points (x, z) of the side view."""
         h = np.clip((z - self.bottom(x)) / (self.top(x) - self.bottom(x)), 0.0, 1.0)
         rise = np.clip((h - 1.0 + self.edge_h) / self.edge_h, 0.0, 1.0)
         inset = self.edge_m * (1.0 - np.sqrt(1.0 - rise**2))
         front, rear = self.front(h), self.rear(h)
         along = np.clip((x - (front + rear) / 2) / ((front - rear) / 2 - inset), -1.0, 1.0)
         exponent = np.where(along > 0, self.front_exponent, self.rear_exponent)
-        across = (1.0 - np.abs(along) ** exponent) ** (1.0 / exponent)
-        return np.asarray(across * (self.half_width(h) - inset))
-
-    def _side(self, v: Floats) -> tuple[Floats, Floats]:
-        angle = np.clip((v - EDGE_START_V) / (1.0 - EDGE_START_V), 0.0, 1.0) * np.pi / 2
-        straight = np.minimum(v / EDGE_START_V, 1.0) * (1.0 - self.edge_h)
-        return straight + self.edge_h * np.sin(angle), self.edge_m * (1.0 - np.cos(angle))
+        return np.asarray((1.0 - np.abs(along) ** exponent) ** (1.0 / exponent) * (self.half_width(h) - inset))
 
     def _ends(self, h: float) -> tuple[float, float]:
         at = np.array([h])
         return float(self.front(at)[0]), float(self.rear(at)[0])
 
-    def _aspect(self) -> float:
+    def _outline(self) -> tuple[Floats, Floats, Floats]:
         front, rear = self._ends(0.5)
-        return (front - rear) / 2 / float(self.half_width(np.array([0.5]))[0])
+        aspect = (front - rear) / 2 / float(self.half_width(np.array([0.5]))[0])
+        return _tabulate_outline(self.front_exponent, self.rear_exponent, aspect)
 
 
 class Layer(NamedTuple):
@@ -129,9 +114,9 @@ class Layer(NamedTuple):
 
 
 @lru_cache(maxsize=64)
-def _outline_table(front_exponent: float, rear_exponent: float, aspect: float) -> tuple[Floats, Floats, Floats]:
+def _tabulate_outline(front_exponent: float, rear_exponent: float, aspect: float) -> tuple[Floats, Floats, Floats]:
     """Returns (u, along, across) by arc length of half a superellipse, `aspect` times as long as wide."""
-    steps = np.linspace(0.0, 1.0, OUTLINE_SAMPLES)
+    steps = np.linspace(0.0, 1.0, _OUTLINE_SAMPLES)
     halves = []
     for exponent in (front_exponent, rear_exponent):
         # Either coordinate alone leaves one end of the quarter thinly sampled; their union is dense.
@@ -145,16 +130,13 @@ def _outline_table(front_exponent: float, rear_exponent: float, aspect: float) -
 
 
 def skin(shell: Shell, *, num_around: int, num_up: int, num_edge: int, num_over: int) -> Floats:
-    """Returns the quads that cover the whole shell but its open underside.
-
-    The counts are of faces: around the plan, up the side, along its rounded edge and from there to the
-    middle.
-    """
-    u = np.linspace(0.0, 1.0, num_around + 1)[:, None]
-    up = np.linspace(0.0, EDGE_START_V, num_up + 1)
-    edge = np.linspace(EDGE_START_V, 1.0, num_edge + 1)[1:]
-    over = 1.0 + np.linspace(0.0, 1.0, num_over + 1)[1:]
-    return quads_of_grid(shell.point(u, np.concatenate([up, edge, over])[None, :]))
+    """Returns the quads of a whole shell but its open underside: faces around it, up its side, edge and top."""
+    up = np.linspace(0.0, _EDGE_START_V, num_up + 1)
+    edge = np.linspace(_EDGE_START_V, 1.0, num_edge + 1)[1:]
+    over = np.linspace(1.0, 2.0, num_over + 1)[1:]
+    return quads_of_grid(
+        shell.point(np.linspace(0.0, 1.0, num_around + 1)[:, None], np.concatenate([up, edge, over])[None, :])
+    )
 
 
 def patch(
@@ -164,26 +146,25 @@ def patch(
     *,
     counts: tuple[int, int] = (10, 6),
     roundness: float = 8.0,
-    lean: float = 0.0,
-    lift_m: float = 0.004,
+    lift_m: float = 0.003,
 ) -> Floats:
     """Returns the quads of a round-cornered patch on a shell: a window, a lamp, a grille.
 
-    `roundness` is the exponent of the superellipse that bounds it (2 round, large square), `lean` the shift
-    in u from its lower to its upper rim, `lift_m` its height above the shell.
+    `roundness` is the exponent of the superellipse that bounds it (2 round, large square), `lift_m` its height above
+    the shell.
     """
     a, b = np.meshgrid(np.linspace(-1, 1, counts[0] + 1), np.linspace(-1, 1, counts[1] + 1), indexing="ij")
     reach = np.maximum(np.maximum(np.abs(a), np.abs(b)), 1e-9)
     shrink = reach / (np.abs(a) ** roundness + np.abs(b) ** roundness + 1e-30) ** (1.0 / roundness)
-    a, b = a * shrink, b * shrink
-    u = np.mean(u_range) + a * (u_range[1] - u_range[0]) / 2 + b * lean / 2
-    points = shell.point(np.asarray(u), np.asarray(np.mean(v_range) + b * (v_range[1] - v_range[0]) / 2))
+    (u_low, u_high), (v_low, v_high) = u_range, v_range
+    u = (u_low + u_high) / 2 + a * shrink * (u_high - u_low) / 2
+    points = shell.point(u, (v_low + v_high) / 2 + b * shrink * (v_high - v_low) / 2)
     normals = np.cross(np.gradient(points, axis=0), np.gradient(points, axis=1))
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
     return quads_of_grid(points + lift_m * normals)
 
 
 def quads_of_grid(points: Floats) -> Floats:
-    """Returns the quads between the neighbours of a grid of points (rows, columns, 3)."""
+    """Returns the quads between the neighbors of a grid of points (rows, columns, 3)."""
     corners = [points[:-1, :-1], points[1:, :-1], points[1:, 1:], points[:-1, 1:]]
     return np.stack(corners, axis=2).reshape(-1, 4, 3)
