@@ -1,33 +1,26 @@
-"""A test set of any size: a few photos and the maps of a few masks, repeated under new ids."""
+"""A test set of any size: a few images, repeated under new ids."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from measure import pick_evenly
 
-from unets.config import DatasetConfig, EnsembleConfig
+from unets.config import DatasetConfig
 from unets.data.files import read_bytes
-from unets.data.geometry import SizeHW, cover, shrink
+from unets.data.geometry import SizeHW, shrink
 from unets.data.io import read_image, write_image
 from unets.data.rle import encode_rle
 from unets.data.samples import Sample, read_mask
 from unets.dataset.catalog import image_cell, load_catalog
 from unets.dataset.folds import write_folds
-from unets.ensemble.ensemble import fit_ensemble
-from unets.log import show_progress
-from unets.prediction.maps import EncodedMap, encode_map, split_shards, write_shard
 from unets.store.paths import Project
 
 _NUM_FILES = 64  # different photos; a file takes 65,000 hard links at most
 _NUM_TRAIN = 32  # of them are training photos too, for the ensemble's fit
-_SHARD_SIZE = 256
-# A contour that a net has learned is no step: its probabilities climb over some pixels of the full size, and wave.
-_CONTOUR_PX, _WAVES, _WAVE_PX = 2.0, 0.5, 6.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,43 +71,6 @@ def lay_out_crowd(
     _write_rows(project.input_dir / "train_masks.csv", true_rows)
     write_folds(project, load_catalog(dataset, project.input_dir, with_test=False), jobs=1)
     return Crowd(project=project, dataset=dataset, masks=tuple(masks))
-
-
-def lay_out_maps(crowd: Crowd, members: Mapping[str, SizeHW]) -> None:
-    """Writes out-of-fold and test maps of some experiments, of the size given for each, and fits their ensemble."""
-    catalog = load_catalog(crowd.dataset, crowd.project.input_dir)
-    for seed, (name, size_hw) in enumerate(members.items()):
-        maps = [encode_map(soften(mask_hw, size_hw, [seed, i])) for i, mask_hw in enumerate(crowd.masks)]
-        for kind, photos in (("oof", catalog.train), ("test", catalog.test)):
-            repeated = (maps[index % len(maps)] for index in range(len(photos)))
-            ids = [sample.id for sample in photos]
-            _write_shards(crowd.project.maps_dir(name, kind), name, ids, repeated, crowd.dataset.classes)
-    fit_ensemble(crowd.project, crowd.dataset, EnsembleConfig(experiments=tuple(members), threshold=0.5), jobs=1)
-
-
-def soften(mask_hw: npt.NDArray[np.uint8], size_hw: SizeHW, seed: Sequence[int]) -> npt.NDArray[np.uint8]:
-    """Makes of a true mask a map as a net might give it: its coverage, the contour blurred, with noise on the logits.
-
-    Returns:
-        probs_u8_hwc, uint8 (height, width, 1).
-    """
-    per_full_px = size_hw[1] / mask_hw.shape[1]
-    coverage = cover(mask_hw, 1, size_hw)[..., 0].astype(np.float32) / 255
-    blurred = cv2.GaussianBlur(coverage, (0, 0), max(_CONTOUR_PX * per_full_px, 0.1))
-    noise = np.random.default_rng(seed).normal(size=size_hw).astype(np.float32)
-    waves = cv2.GaussianBlur(noise, (0, 0), max(_WAVE_PX * per_full_px, 0.1))
-    clipped = np.clip(blurred, 1e-4, 1 - 1e-4)
-    logits = np.log(clipped / (1 - clipped)) + _WAVES / waves.std() * waves
-    return np.rint(255 / (1 + np.exp(-logits))).astype(np.uint8)[..., None]
-
-
-def _write_shards(
-    folder: Path, name: str, ids: Sequence[str], maps: Iterator[EncodedMap], classes: Iterable[str]
-) -> None:
-    shards = split_shards(ids, _SHARD_SIZE)
-    for index, shard in enumerate(show_progress(shards, what=f"{name} {folder.name}", unit="shard")):
-        members = ((id_, next(maps)) for id_ in shard)
-        write_shard(folder, index, nets={"0": f"{name:0>16}"}, classes=tuple(classes), maps=members)
 
 
 def name_folders(folder: Path) -> Project:

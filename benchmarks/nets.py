@@ -1,15 +1,14 @@
-"""Every network in a row: parameters, multiply-adds, seconds a photo of training and of prediction.
+"""Every network in a row: parameters, multiply-adds, seconds a image of training and of prediction.
 
-The table is written into README.md, between two marks. Parameters and multiply-adds are counted, and a test holds the
-README to them; seconds are measured, a process a network.
+Writes docs/reference/networks.md. Parameters and multiply-adds are counted, and a test holds the page to them; seconds
+are measured, a process a network.
 
-Run:  python benchmarks/nets.py [--only VGG16,MobileNetV2] [--dry-run]
+Run:  python benchmarks/nets.py [--only VGG16,MobileNetV2]
 """
 
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -20,14 +19,14 @@ from unets.config import ModelConfig, load_experiment
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS_DIR = ROOT / "configs" / "carvana"
-BEGIN, END = "<!-- nets: written by benchmarks/nets.py -->", "<!-- end of nets -->"
+PAGE = ROOT / "docs" / "reference" / "networks.md"
 SIZE_HW = (320, 480)
 _BATCH = 4
 _STEPS = 3
 _WIDE = {"depth": 5, "base_filters": 32}
 _PRETRAINED = {"depth": 5, "base_filters": 16, "max_filters": 256}
 
-# By the words that the README has for them.
+# By the words that the page has for them.
 NETS: dict[str, ModelConfig] = {
     "U-Net of 2015": ModelConfig(
         depth=4, base_filters=64, max_filters=1024, normalization="none", dropout=0.5, upsampling="transpose"
@@ -50,7 +49,7 @@ NETS: dict[str, ModelConfig] = {
 
 
 def main() -> None:
-    """Measures, and writes the table into the README."""
+    """Measures, and writes the page."""
     args = _parse()
     if args.child:
         print(json.dumps(_measure(NETS[args.child])))
@@ -63,35 +62,29 @@ def main() -> None:
         counted = format_counts(found["parameters"], found["multiply_adds"])
         lines.append(f"| {name} | {counted} | {found['train_seconds']:.2f} | {found['predict_seconds']:.3f} |")
         print(lines[-1], flush=True)
-    table = "\n".join(
+    text = "\n".join(
         [
-            f"At {SIZE_HW[0]} x {SIZE_HW[1]}; seconds of a photo in batches of {_BATCH} on {device}, "
+            "# Networks and their cost",
+            "",
+            "Written by `benchmarks/nets.py`; nothing here is typed. `ModelConfig` chooses the network, `unets plan`",
+            "says what an experiment costs on your machine. Any image size from 32 pixels up will do.",
+            "",
+            f"At {SIZE_HW[0]} x {SIZE_HW[1]}; seconds of an image in batches of {_BATCH} on {device}, "
             f"load {load_before:.1f} before.",
             "",
-            "| network | parameters | multiply-adds a photo | s to train on it | s to predict it |",
+            "| network | parameters | multiply-adds an image | s to train on it | s to predict it |",
             "|---|---|---|---|---|",
             *lines,
+            "",
         ]
     )
-    if not args.dry_run:
-        path = ROOT / "README.md"
-        path.write_text(replace_table(path.read_text(encoding="utf-8"), table), encoding="utf-8")
+    if args.only is None:
+        PAGE.write_text(text, encoding="utf-8")
 
 
 def format_counts(parameters: int, multiply_adds: int) -> str:
     """Writes the cells that are counted."""
     return f"{parameters / 1e6:.2f} M | {multiply_adds / 1e9:.2f} G"
-
-
-def replace_table(text: str, table: str, *, begin: str = BEGIN, end: str = END) -> str:
-    """Puts a table between the marks of a text.
-
-    Raises:
-        ValueError: the marks are not there, once each.
-    """
-    if text.count(begin) != 1 or text.count(end) != 1:
-        raise ValueError(f"README.md must hold {begin!r} and {end!r} once each. Received: another number")
-    return re.sub(f"{re.escape(begin)}.*{re.escape(end)}", lambda _: f"{begin}\n{table}\n{end}", text, flags=re.DOTALL)
 
 
 def _run(name: str) -> dict[str, float]:
@@ -119,19 +112,19 @@ def _measure(config: ModelConfig) -> dict[str, object]:
     learner = build_learner(experiment, 1, updates_per_epoch=100)
     predictor = Predictor([learner.net], [FLIPS["identity"]], _BATCH)
     rng = np.random.default_rng(0)
-    photos = rng.integers(0, 256, (_BATCH, *SIZE_HW, 3), dtype=np.uint8)
+    images = rng.integers(0, 256, (_BATCH, *SIZE_HW, 3), dtype=np.uint8)
     targets = rng.integers(0, 256, (_BATCH, *SIZE_HW, 1), dtype=np.uint8)
     return {
         "device": describe_device(),
         "parameters": count_parameters(learner.net.variables),
         "multiply_adds": count_multiply_adds(learner.net),
-        "train_seconds": _time(lambda: learner.train_on_batch(photos, targets)),
-        "predict_seconds": _time(lambda: predictor(photos)),
+        "train_seconds": _time(lambda: learner.train_on_batch(images, targets)),
+        "predict_seconds": _time(lambda: predictor(images)),
     }
 
 
 def _time(step: Callable[[], object]) -> float:
-    """Returns seconds a photo: the least of some calls after the first, which compiles."""
+    """Returns seconds a image: the least of some calls after the first, which compiles."""
     step()
     seconds = []
     for _ in range(_STEPS):
@@ -143,13 +136,9 @@ def _time(step: Callable[[], object]) -> float:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help="names with commas; with --dry-run")
-    parser.add_argument("--dry-run", action="store_true", help="print, and leave README.md as it is")
+    parser.add_argument("--only", help="names with commas, printed and not written")
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    if args.only is not None and not args.dry_run:
-        parser.error("`--only` must come with --dry-run: the README shows all networks")
-    return args
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

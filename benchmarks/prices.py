@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import psutil
-from footprint import MIB
 
 from unets.store.runs import read_json, write_json
 from unets.tables import render_table
@@ -19,7 +18,7 @@ from unets.tables import render_table
 # Seconds between two looks at a stage's memory. They begin short, or a stage of a second would not be seen at all, and
 # double, because a look takes some 0.1 s.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
-_GB = 1e9
+MIB, _GB = 2**20, 1e9
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """One framework's step of training, in a process of its own that steps when it is told to.
 
-The first line that it writes says what it is; then it answers each line that it reads, `step` or `multiply`, when that
-is done. Run by `training.py`; PyTorch needs nothing but NumPy beside it.
+The first line that it writes says what it is; then it reads a number of steps a line, and answers when they are done.
+Run by `training_speed.py`; PyTorch needs nothing but NumPy beside it.
 """
 
 import json
@@ -25,9 +25,6 @@ class Stepper(Protocol):
     def step(self) -> float:
         """Makes a step of training and returns the loss before it."""
 
-    def multiply(self, side: int) -> None:
-        """Multiplies two matrices, in the precision of the net."""
-
 
 class KerasStepper:
     """Ours: the learner as training builds it, with its Dice.
@@ -39,21 +36,18 @@ class KerasStepper:
     """
 
     def __init__(self, experiment: dict[str, Any], photos: Array, targets: Array) -> None:
-        import keras
-
         from unets.config import ExperimentConfig
         from unets.nets.backend import choose_precision
-        from unets.nets.cost import count_multiply_adds, count_parameters
+        from unets.nets.cost import count_parameters
         from unets.training.learner import build_learner
         from unets.training.memory import measure_machine
 
-        self.keras, self.photos, self.targets = keras, photos, targets
+        self.photos, self.targets = photos, targets
         config = ExperimentConfig.model_validate(experiment)
         self.learner = build_learner(config, 1, updates_per_epoch=100)
         self.precision, self.auto = choose_precision(config.training.precision), choose_precision("auto")
         self.is_gpu = measure_machine().is_gpu
         self.parameters = count_parameters(self.learner.net.variables)
-        self.multiply_adds = count_multiply_adds(self.learner.net)
 
     def step(self) -> float:
         """Makes a step of training and returns the loss before it."""
@@ -64,11 +58,6 @@ class KerasStepper:
         arrays: dict[str, Any] = {variable.path: np.array(variable.numpy()) for variable in self.learner.net.weights}
         logits = self.learner.net.predict_on_batch(self.photos)
         np.savez(path, logits=logits, loss=self.step(), **arrays)
-
-    def multiply(self, side: int) -> None:
-        """Multiplies two matrices, in the precision of the net."""
-        matrix = self.keras.ops.ones((side, side), dtype=self.learner.net.get_layer("normalize").compute_dtype)
-        float(self.keras.ops.matmul(matrix, matrix)[0, 0])
 
 
 def main() -> None:
@@ -84,12 +73,8 @@ def main() -> None:
     if stepper is None:
         return
     for line in sys.stdin:
-        work, number = line.split()
-        if work == "step":
-            for _ in range(int(number)):
-                stepper.step()
-        else:
-            stepper.multiply(int(number))
+        for _ in range(int(line)):
+            stepper.step()
         print("done", file=answers, flush=True)
 
 
@@ -110,8 +95,7 @@ def _build_keras(spec: dict[str, Any], photos: Array, targets: Array) -> tuple[S
     stepper = KerasStepper(spec["experiment"], photos, targets)
     if spec["framework"] == "tensorflow" and stepper.precision == "float32":
         stepper.write_reference(Path(spec["reference"]))
-    names = ("multiply_adds", "precision", "auto")
-    return stepper, {name: getattr(stepper, name) for name in names}
+    return stepper, {"precision": stepper.precision, "auto": stepper.auto}
 
 
 def _build_torch(spec: dict[str, Any], photos: Array, targets: Array) -> tuple[Stepper, dict[str, Any]]:

@@ -156,11 +156,6 @@ class TorchStepper:
         self.net.train()
         return float(np.abs(logits - expected).max() / np.abs(expected).max()), abs(self.step() / loss - 1)
 
-    def multiply(self, side: int) -> None:
-        """Multiplies two matrices, in the precision of the net."""
-        matrix = torch.ones((side, side), dtype=self.dtype, device=self.device)
-        float((matrix @ matrix)[0, 0])
-
     def _find_logits(self) -> torch.Tensor:
         photos = torch.from_numpy(self.photos).to(self.device)
         with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):

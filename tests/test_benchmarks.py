@@ -14,10 +14,6 @@ from typing import Any
 import pytest
 
 from tests import ROOT
-from unets.config import load_dataset
-from unets.dataset.catalog import load_catalog
-from unets.store.paths import Project
-from unets.workers.machine import count_cores
 
 BENCHMARKS_DIR = ROOT / "benchmarks"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="benchmarks read /proc")
@@ -230,27 +226,3 @@ def test_files_are_dropped_whole_each_once(
     assert dropped == ["a.jpg", "b.zip"]
     monkeypatch.delattr(os, "posix_fadvise")
     load("measure").drop_from_cache([tmp_path / "a.jpg"])  # warm it stays, but nothing fails
-
-
-def test_hours_of_all_photos_by_hand(load: Callable[[str], Any]) -> None:
-    predicting = load("predicting")
-    pace = predicting.Pace(size_hw=(640, 959), num_views=2, whole_ms=50.0, net_ms=40.0)
-    # 50 ms with one fold, and 40 for each of four more: 210 ms of 100,064 photos are 21,013.44 s
-    assert pace.hours_for_carvana == pytest.approx(21_013.44 / 3600)
-    assert (pace.photos_per_second, pace.net_photos_per_second) == (20.0, 25.0)
-    line = predicting.format_paces([pace]).splitlines()[1]
-    assert line.split() == ["640", "x", "959", "2", "50.0", "40.0", "20.00", "25.00", "5.8"]
-
-
-@pytest.mark.slow
-def test_a_whole_submission_is_measured(load: Callable[[str], Any], make_competition: Callable[..., Project]) -> None:
-    project = make_competition(num_groups=2, num_views=2)
-    dataset = load_dataset(project.configs_dir)
-    samples = load_catalog(dataset, project.input_dir, with_test=False).train
-    found = load("submitting").measure_whole(samples, dataset, num_photos=300)  # two parts
-    photos, members, cores, minutes, ms, megabytes, process, worker = found.values()
-    assert (photos, members, cores) == (300, 3, count_cores())
-    assert ms == pytest.approx(minutes * 60_000 / 300)
-    assert 0 < megabytes < 10
-    assert 30 < process < 2000
-    assert (30 if count_cores() > 1 else 0) <= worker < 2000

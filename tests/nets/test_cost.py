@@ -162,22 +162,11 @@ def test_the_paper_s_net_by_hand() -> None:
 
 
 @pytest.mark.slow
-def test_the_readme_has_the_computed_prices() -> None:
+def test_the_page_of_networks_has_the_computed_costs() -> None:
     nets = load_benchmark()
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = text.split(nets.BEGIN)[1].split(nets.END)[0]
-    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+ \| [^|]+) \|", table, flags=re.MULTILINE))
+    text = nets.PAGE.read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+ \| [^|]+) \|", text, flags=re.MULTILINE))
     for name, config in nets.NETS.items():
         net = build_unet(config, nets.SIZE_HW)
         counted = nets.format_counts(count_parameters(net.variables), count_multiply_adds(net))
         assert rows[name] == counted, f"{name}: run `python benchmarks/nets.py`"
-
-
-def test_the_table_replaces_what_stands_between_its_marks() -> None:
-    nets = load_benchmark()
-    text = f"before\n{nets.BEGIN}\nold\n{nets.END}\nafter\n"
-    once = nets.replace_table(text, r"new \1")
-    assert once == f"before\n{nets.BEGIN}\nnew \\1\n{nets.END}\nafter\n"
-    assert nets.replace_table(once, r"new \1") == once
-    with pytest.raises(ValueError, match="once each"):
-        nets.replace_table("no marks", "new")

@@ -23,7 +23,7 @@ _DECODE_FLAGS = {
     4: cv2.IMREAD_REDUCED_COLOR_4 | cv2.IMREAD_IGNORE_ORIENTATION,
     8: cv2.IMREAD_REDUCED_COLOR_8 | cv2.IMREAD_IGNORE_ORIENTATION,
 }
-# Sixteen maps made of true masks (benchmarks/crowd.py), of 640 x 959 and of 1280 x 1918: KB, ms to write, ms to read.
+# Sixteen maps made of true masks, of 640 x 959 and of 1280 x 1918: KB, ms to write, ms to read.
 # Run lengths, the better of two filters a row  9.4 2.8 1.7   27.2  9.9 6.5
 # run lengths, the best of five                 9.3 4.8 2.1   26.2 16.5 7.3
 # run lengths, unfiltered                      10.5 1.1 1.5   36.4  4.0 5.8

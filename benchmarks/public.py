@@ -60,8 +60,8 @@ def _shift_scale_rotate(photo: Array, mask: Array, rng: np.random.Generator) -> 
     zoom, turn = 1 + rng.uniform(-0.1, 0.1), np.deg2rad(rng.uniform(-5, 5))
     matrix = zoom * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     corners = np.array([[0, 0], [width, 0], [width, height], [0, height]], dtype=np.float64)
-    centre, shift = np.array([width, height]) / 2, rng.uniform(-0.0625, 0.0625, 2) * (width, height)
-    moved = (corners - centre) @ matrix.T + centre + shift
+    center, shift = np.array([width, height]) / 2, rng.uniform(-0.0625, 0.0625, 2) * (width, height)
+    moved = (corners - center) @ matrix.T + center + shift
     perspective = cv2.getPerspectiveTransform(corners.astype(np.float32), moved.astype(np.float32))
     photo, mask = (
         cv2.warpPerspective(array, perspective, (width, height), flags=cv2.INTER_LINEAR) for array in (photo, mask)
