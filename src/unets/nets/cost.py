@@ -2,8 +2,7 @@
 
 Nothing is run. Memory is that of a graph played through tensor by tensor: what a step reads and writes is held while it
 works, a skip from where it is made to where it is joined, and in training everything that a gradient needs from the
-forward pass until that gradient is made. What each layer keeps was read off the gradients of TensorFlow and JAX and is
-held against measurement by `benchmarks/memory.py`.
+forward pass until that gradient is made. What each layer keeps was read off the gradients of TensorFlow and JAX.
 """
 
 import math

@@ -1,7 +1,6 @@
 """How much memory a training or a prediction takes, and how much there is.
 
-Bytes are predicted from the net's graph (`unets.nets.cost`); `benchmarks/memory.py` holds them against measured peaks.
-The constants of the CPU come from there. No GPU was at hand: what is said of cards rests on documents.
+Bytes are predicted from the net's graph (`unets.nets.cost`). The constants of the CPU were measured (docs/log). No GPU was at hand: what is said of cards rests on documents.
 """
 
 import shutil
