@@ -1,6 +1,7 @@
 """How much memory a training or a prediction takes, and how much there is.
 
-Bytes are predicted from the net's graph (`unets.nets.cost`). The constants of the CPU were measured (docs/log). No GPU was at hand: what is said of cards rests on documents.
+Bytes are predicted from the net's graph (`unets.nets.cost`). The constants of the CPU were
+measured (docs/log). No GPU was at hand: what is said of cards rests on documents.
 """
 
 import shutil
