@@ -1,0 +1,163 @@
+"""Writes the pages of the reference that are generated: commands, from the `unets` command; settings, from the schemas.
+
+Run:  python docs/make_reference.py            (a test holds both pages to the code)
+"""
+
+import ast
+import inspect
+import tokenize
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import click
+import typer
+
+from unets import config
+from unets.cli import app
+
+FOLDER = Path(__file__).parent / "reference"
+SCHEMAS = {
+    "Data set (`dataset.py`)": (config.DatasetConfig,),
+    "Experiment (any other file)": (
+        config.ExperimentConfig,
+        config.DataConfig,
+        config.AugmentConfig,
+        config.ModelConfig,
+        config.TrainingConfig,
+        config.PredictionConfig,
+    ),
+    "Ensemble (`ensemble.py`, `ensemble_<name>.py`)": (config.EnsembleConfig, config.Postprocessing),
+}
+
+
+def main() -> None:
+    """Writes both pages."""
+    for name, text in render_pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+
+
+def render_pages() -> dict[str, str]:
+    """Returns the generated pages by their file names."""
+    return {"cli.md": render_commands(), "configuration.md": render_schemas()}
+
+
+def render_schemas() -> str:
+    """Renders every schema as a table of its fields."""
+    parts = [
+        "# Settings",
+        "Generated from the schemas in `src/unets/config/`. A competition is a folder `configs/<competition>/`; a file "
+        "says only what differs from these defaults. `--set training.epochs=3` changes one for a run, and becomes part "
+        "of the run's name. What is unknown or impossible fails when the file is loaded.",
+    ]
+    for title, schemas in SCHEMAS.items():
+        parts.append(f"## {title}")
+        for schema in schemas:
+            parts += [f"### {schema.__name__}", inspect.cleandoc(schema.__doc__ or ""), _render_fields(schema)]
+    return "\n\n".join(parts) + "\n"
+
+
+def render_commands() -> str:
+    """Renders every command: what it does, its arguments and options."""
+    group = typer.main.get_command(app)
+    parts = [
+        "# Commands",
+        "Generated from the command's own help. `unets COMMAND --help` shows the same; `unets --install-completion` "
+        "adds completion to the shell. Targets of `make` are one line each over these.",
+    ]
+    parts += _render_command(group, "unets", level=2)
+    return "\n\n".join(parts) + "\n"
+
+
+def _render_command(command: Any, path: str, level: int) -> Iterator[str]:
+    if hasattr(command, "commands"):
+        for name, child in command.commands.items():
+            if not child.hidden:
+                yield from _render_command(child, f"{path} {name}", level)
+        return
+    yield f"{'#' * level} {path}"
+    yield inspect.cleandoc(command.help or "").replace("\b\n", "").replace("\f", "")
+    context = click.Context(command, info_name=path)
+    shown = [parameter for parameter in command.get_params(context) if not getattr(parameter, "hidden", False)]
+    rows = [_render_parameter(parameter, context) for parameter in shown if parameter.name != "help"]
+    if rows:
+        yield "\n".join(["| argument | meaning |", "|---|---|", *rows])
+
+
+def _render_parameter(parameter: Any, context: Any) -> str:
+    if parameter.param_type_name == "argument":
+        name, meaning = parameter.make_metavar(context), getattr(parameter, "help", None) or ""
+    else:
+        name, meaning = parameter.get_help_record(context) or (", ".join(parameter.opts), "")
+    return f"| `{_escape(name)}` | {_escape(meaning)} |"
+
+
+def _render_fields(schema: type[config.Config]) -> str:
+    properties, comments = schema.model_json_schema()["properties"], read_comments(schema)
+    rows = []
+    for name, field in schema.model_fields.items():
+        default = "required" if field.is_required() else f"`{_show(field.default)}`"
+        rows.append(f"| `{name}` | {_name_type(properties[name])} | {default} | {_escape(comments[name])} |")
+    return "\n".join(["| field | type | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def read_comments(schema: type[config.Config]) -> dict[str, str]:
+    """Reads what the source says of each field: comments above it and beside it."""
+    source = dedent(inspect.getsource(schema))
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    lines, found = source.splitlines(), {}
+    for node in ast.parse(source).body[0].body:  # type: ignore[attr-defined]
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            first = node.lineno
+            while lines[first - 2].lstrip().startswith("#"):
+                first -= 1
+            said = [comments[number] for number in range(first, (node.end_lineno or first) + 1) if number in comments]
+            found[node.target.id] = " ".join(said)
+    return found
+
+
+def _show(default: object) -> str:
+    if isinstance(default, config.Config):
+        return f"{type(default).__name__}()"
+    return repr(default)
+
+
+def _name_type(schema: Mapping[str, Any]) -> str:
+    """Names a type in words: `integer, 1 to 4096`, `none or disk`, `list of text`."""
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[-1]
+        return f"[{name}](#{name.lower()})"
+    if "allOf" in schema:
+        return _name_type(schema["allOf"][0])
+    if "anyOf" in schema:
+        return " or ".join(_name_type(one) for one in schema["anyOf"])
+    if "enum" in schema or "const" in schema:
+        return _join([f"`{value}`" for value in schema.get("enum", [schema.get("const")])])
+    kind = schema.get("type", "any")
+    if kind == "array":
+        parts = [_name_type(part) for part in schema.get("prefixItems", ())]
+        if parts:
+            return f"{len(parts)} x ({parts[0]})" if len(set(parts)) == 1 else f"({'; '.join(parts)})"
+        return f"list of ({_name_type(schema.get('items', {}))})"
+    names = {"string": "text", "null": "None", "boolean": "True or False"}
+    low, high = (schema.get(name, schema.get(f"exclusive{name.capitalize()}")) for name in ("minimum", "maximum"))
+    bounds = "" if low is None and high is None else f", {low} to {high}" if high is not None else f", from {low}"
+    return names.get(kind, kind) + bounds
+
+
+def _join(words: Sequence[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else words[0]
+
+
+def _escape(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+if __name__ == "__main__":
+    main()
