@@ -24,8 +24,8 @@ from unets.nets.losses import (
     dice,
     find_border_weights,
     focal,
-    leave_out_void,
     lovasz,
+    scale_batch,
     to_probs,
     with_background,
 )
@@ -540,22 +540,22 @@ def test_each_trains_a_step_under_xla(name: str, channels: int) -> None:
     assert np.isfinite(moved).all() and max(moved) > 0
 
 
-def make_void(num_classes: int, seed: int = 0) -> tuple[npt.NDArray[np.uint8], Array]:
-    """Makes targets of 0 and 255 with a layer of void in half of the columns, and logits."""
+def make_ignored(num_classes: int, seed: int = 0) -> tuple[npt.NDArray[np.uint8], Array]:
+    """Makes targets of 0 and 255 with a layer of ignored pixels in half of the columns, and logits."""
     rng = np.random.default_rng(seed)
     index = rng.integers(0, num_classes + 1, (2, 6, 8))
     targets = np.stack([(index == k) * np.uint8(255) for k in range(1, num_classes + 1)], axis=-1)
-    void = np.zeros((2, 6, 8, 1), dtype=np.uint8)
-    void[:, :, ::2] = 255
-    targets[void[..., 0] > 0] = 0
+    ignored = np.zeros((2, 6, 8, 1), dtype=np.uint8)
+    ignored[:, :, ::2] = 255
+    targets[ignored[..., 0] > 0] = 0
     channels = 1 if num_classes == 1 else num_classes + 1
-    return np.concatenate([targets, void], axis=-1), rng.normal(size=(2, 6, 8, channels)).astype(np.float32)
+    return np.concatenate([targets, ignored], axis=-1), rng.normal(size=(2, 6, 8, channels)).astype(np.float32)
 
 
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("num_classes", [1, 3])
-def test_what_nobody_labelled_has_no_loss_and_no_gradient(name: str, num_classes: int) -> None:
-    targets, logits = make_void(num_classes)
+def test_ignored_pixels_have_no_loss_and_no_gradient(name: str, num_classes: int) -> None:
+    targets, logits = make_ignored(num_classes)
     loss = build_loss(name)
     changed = logits.copy()
     changed[:, :, ::2] = np.random.default_rng(1).normal(size=changed[:, :, ::2].shape) * 9
@@ -566,19 +566,33 @@ def test_what_nobody_labelled_has_no_loss_and_no_gradient(name: str, num_classes
 
 
 @pytest.mark.parametrize("num_classes", [1, 3])
-def test_the_loss_is_that_of_the_labelled_pixels_alone(num_classes: int) -> None:
-    targets, logits = make_void(num_classes)
-    labelled, seen = targets[:, :, 1::2, :-1], logits[:, :, 1::2]
+def test_the_loss_is_that_of_the_labeled_pixels_alone(num_classes: int) -> None:
+    targets, logits = make_ignored(num_classes)
+    labeled, seen = targets[:, :, 1::2, :-1], logits[:, :, 1::2]
     # half of the pixels are left out, and the mean is over all of them; Dice has sums, of which they are no part
-    half = evaluate(build_loss("bce"), labelled, seen) / 2
+    half = evaluate(build_loss("bce"), labeled, seen) / 2
     np.testing.assert_allclose(evaluate(build_loss("bce"), targets, logits), half, rtol=1e-5)
-    whole = evaluate(build_loss("dice"), labelled, seen)
+    whole = evaluate(build_loss("dice"), labeled, seen)
     np.testing.assert_allclose(evaluate(build_loss("dice"), targets, logits), whole, rtol=1e-5)
 
 
-def test_of_a_pixel_that_is_partly_labelled_that_part_stands_for_the_whole() -> None:
-    targets = make_batch([[[0.3, 0.4], [0.2, 0.5]]])
-    known, logits = leave_out_void(ops.convert_to_tensor(targets), ops.convert_to_tensor(make_batch([[[1], [1]]])))
-    # 0.3 of the 0.6 that are labelled; half or more void is left out: background that the net is sure of
-    np.testing.assert_allclose(ops.convert_to_numpy(known), make_batch([[[0.5], [0.0]]]), rtol=1e-6)
-    assert ops.convert_to_numpy(logits).ravel().tolist() == [1.0, -30.0]
+def test_of_a_pixel_that_is_partly_labeled_that_part_stands_for_the_whole() -> None:
+    targets = ops.convert_to_tensor(np.array([[[[51, 85], [51, 128]]]], dtype=np.uint8))
+    logits = ops.convert_to_tensor(make_batch([[[1], [1]]]))
+    known, seen = map(ops.convert_to_numpy, scale_batch(targets, logits, overlapping=False))
+    # 0.2 of the 2 / 3 that are labeled; half or more ignored is left out: background that the net is sure of
+    np.testing.assert_allclose(known, make_batch([[[0.3], [0.0]]]), rtol=1e-6)
+    assert seen.ravel().tolist() == [1.0, -30.0]
+
+
+@pytest.mark.parametrize("name", [name for name in LOSSES if not name.startswith("border")])
+def test_of_overlapping_classes_the_loss_is_the_mean_of_theirs(name: str) -> None:
+    rng = np.random.default_rng(3)
+    targets = rng.integers(0, 2, (2, 6, 8, 3), dtype=np.uint8) * 255  # a pixel may be of all three
+    logits = rng.normal(size=(2, 6, 8, 3)).astype(np.float32)
+    alone = [evaluate(build_loss(name), targets[..., k : k + 1], logits[..., k : k + 1]) for k in range(3)]
+    found = evaluate(build_loss(name, overlapping=True), targets, logits)
+    np.testing.assert_allclose(found, np.mean(alone, axis=0), rtol=1e-5)
+    ignored = np.zeros((2, 6, 8, 1), dtype=np.uint8)
+    again = evaluate(build_loss(name, overlapping=True), np.concatenate([targets, ignored], axis=-1), logits)
+    np.testing.assert_allclose(again, found, rtol=1e-5)

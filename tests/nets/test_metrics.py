@@ -10,19 +10,26 @@ from unets.metrics.masks import dice
 from unets.nets.metrics import MeanDice
 
 
-def measure(*batches: tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]) -> float:
-    metric = MeanDice()
+def measure(*batches: tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]], overlapping: bool = False) -> float:
+    metric = MeanDice(overlapping=overlapping)
     for targets_u8, logits in batches:
         metric.update_state(targets_u8, logits)
     return float(metric.result())
 
 
+def choose(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Returns masks of background's and the classes' shares, in numpy, (..., classes): the greatest of all."""
+    return (shares == shares.max(axis=-1, keepdims=True))[..., 1:]
+
+
+def find_shares(foreground: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return np.concatenate([1 - foreground.sum(axis=-1, keepdims=True), foreground], axis=-1)
+
+
 def predict(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Cuts each class's probability at one half, in numpy; (photos, height, width, classes)."""
     if logits.shape[-1] == 1:
         return logits >= 0
-    shares = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return (shares / shares.sum(axis=-1, keepdims=True))[..., 1:] >= 0.5
+    return choose(logits.astype(np.float64))
 
 
 def test_by_hand() -> None:
@@ -46,8 +53,26 @@ def test_several_classes_by_hand() -> None:
     targets = np.array([[255, 0], [0, 255], [0, 0]], dtype=np.uint8)[None, None]
     # softmax over background, first, second: (.1, .8, .1), (.1, .45, .45), (.1, .3, .6)
     logits = np.log(np.array([[0.1, 0.8, 0.1], [0.1, 0.45, 0.45], [0.1, 0.3, 0.6]], dtype=np.float32))[None, None]
-    # first class: truth 1 0 0, predicted 1 0 0, 1; second: truth 0 1 0, predicted 0 0 1 (.45 is below one half), 0
-    assert measure((targets, logits)) == pytest.approx(0.5)
+    # first class: truth 1 0 0, predicted 1 1 0, 2 / 3; second: truth 0 1 0, predicted 0 1 1 (.45 and .45 are both the
+    # greatest), 2 / 3
+    assert measure((targets, logits)) == pytest.approx(2 / 3)
+
+
+def test_the_greatest_class_is_chosen_where_none_has_a_half() -> None:
+    # softmax over background, first, second: (.30, .45, .25) is of the first, (.40, .35, .25) background
+    logits = np.log(np.array([[0.3, 0.45, 0.25], [0.4, 0.35, 0.25]], dtype=np.float32))[None, None]
+    targets = np.array([[255, 0], [0, 0]], dtype=np.uint8)[None, None]
+    assert measure((targets, logits)) == 1.0
+    # soft targets likewise: .45 of the first class, .30 background
+    soft = np.array([[115, 64], [0, 0]], dtype=np.uint8)[None, None]
+    assert measure((soft, logits)) == 1.0
+
+
+def test_overlapping_classes_have_a_half_each() -> None:
+    targets = np.array([[255, 255], [0, 255]], dtype=np.uint8)[None, None]
+    logits = np.array([[1, 2], [-1, -2]], dtype=np.float32)[None, None]
+    # first class: truth 1 0, predicted 1 0; second: truth 1 1, predicted 1 0
+    assert measure((targets, logits), overlapping=True) == pytest.approx((1 + 2 / 3) / 2)
 
 
 @settings(max_examples=30, deadline=None)
@@ -62,13 +87,14 @@ def test_equals_numpy_over_any_batches(seed: int, num_classes: int, sizes: list[
     channels = 1 if num_classes == 1 else num_classes + 1
     batches, scores = [], []
     for size in sizes:
-        targets = rng.integers(0, 256, (size, 3, 4, num_classes), dtype=np.uint8)
+        targets = rng.integers(0, 256 // num_classes, (size, 3, 4, num_classes), dtype=np.uint8)
         targets[rng.random(targets.shape) > share] = 0
         # background strong, so that empty predictions come up
         logits = rng.normal(size=(size, 3, 4, channels)).astype(np.float32) * 3
         logits[..., 0] += -4 if num_classes == 1 else 4
         batches.append((targets, logits))
-        for truth, predicted in zip(targets >= 128, predict(logits), strict=True):
+        wanted = targets >= 128 if num_classes == 1 else choose(find_shares(targets / 255))
+        for truth, predicted in zip(wanted, predict(logits), strict=True):
             scores.append(np.mean([dice(truth[..., k], predicted[..., k]) for k in range(num_classes)]))
     # over photos, not over batches: a smaller batch weighs less
     assert measure(*batches) == pytest.approx(np.mean(scores), abs=1e-5)
@@ -85,7 +111,7 @@ def test_reset_forgets() -> None:
     assert metric.name == "dice"
 
 
-def test_what_nobody_labelled_counts_nowhere() -> None:
+def test_ignored_pixels_count_nowhere() -> None:
     targets = np.array([[[255, 0], [255, 0], [0, 255], [0, 0]]], dtype=np.uint8)[:, None]
     logits = np.array([[[1], [-1], [1], [-1]]], dtype=np.float32)[:, None]
     # truth 1 1 . 0, predicted 1 0 . 0: 2 * 1 / (2 + 1)

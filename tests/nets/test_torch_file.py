@@ -207,8 +207,30 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path, write: Callable[..., Pat
     content = write(tmp_path / "net.pth", {"a": tensor("0", "FloatStorage", 6, 0, (6,), (1,))}, {"0": SIX}).read_bytes()
     for length in range(len(content)):
         (tmp_path / "cut.pth").write_bytes(content[:length])
-        with pytest.raises(InputError, match=r"cut\.pth must be a dictionary of tensors written by torch\.save"):
+        with pytest.raises(InputError, match=r"cut\.pth must (be a dictionary of tensors|name nothing but tensors)"):
             read_torch_file(tmp_path / "cut.pth")
+
+
+def test_a_few_hundred_bytes_that_would_take_for_ever_are_refused(tmp_path: Path) -> None:
+    doubled = b"\x80\x02)q\x00" + b"".join(b"h%ch%c\x86q%c" % (i, i, i + 1) for i in range(100)) + b"}h\x64K\x01s."
+    nested = b"\x80\x02)" + b"\x85" * 100_000 + b"}q\x002K\x01s."
+    far = b"\x80\x02}r\xff\xff\xff\x7f."
+    for content in (doubled, nested, far):
+        with zipfile.ZipFile(tmp_path / "net.pth", "w") as archive:
+            archive.writestr("net/data.pkl", content)
+        if content is far:
+            assert read_torch_file(tmp_path / "net.pth") == {}
+            continue
+        with pytest.raises(InputError, match="must be a dictionary of tensors"):
+            read_torch_file(tmp_path / "net.pth")
+
+
+def test_members_that_unpack_to_more_than_the_file_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "net.pth", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/data.pkl", dump({"a": tensor("0", "FloatStorage", 10**6, 0, (10**6,), (1,))}))
+        archive.writestr("net/data/0", bytes(4 * 10**6))
+    with pytest.raises(InputError, match="larger unpacked than the file"):
+        read_torch_file(tmp_path / "net.pth")
 
 
 @WRITERS

@@ -16,6 +16,7 @@ from unets.nets.encoders import find_encoder
 from unets.nets.predictor import Predictor
 from unets.nets.tta import FLIPS
 from unets.nets.unet import build_unet, coarsen_targets, measure_padding, take_logits
+from unets.nets.weights import widen_filters
 
 TINY = ModelConfig(depth=2, base_filters=2)
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -362,7 +363,7 @@ def test_deep_supervision_adds_coarser_logits_and_changes_none() -> None:
     assert [output.shape for output in net.outputs] == [(None, 33, 47, 3), (None, 24, 24, 3), (None, 12, 12, 3)]
     layers, single_layers = list_layers(net), list_layers(single)
     assert layers.keys() - single_layers.keys() == {
-        f"{name}{level}" for name in ("classify", "amplify", "unfold") for level in (1, 2)
+        f"{name}{level}" for name in ("classify", "amplify", "depth_to_space") for level in (1, 2)
     }
     assert all(layers[name] == single_layers[name] for name in single_layers)
     # from 4 and 8 channels to 3 logits for each of 2 x 2 pixels
@@ -456,7 +457,7 @@ def painted(monkeypatch: pytest.MonkeyPatch) -> None:
     def list_strides(name: str, max_stride: int) -> tuple[int, ...]:
         return tuple(stride for stride in (4, 8, 16, 32) if stride <= max_stride)
 
-    def build_encoder(name: str, size_hw: tuple[int, int], max_stride: int) -> keras.Model:
+    def build_encoder(name: str, size_hw: tuple[int, int], max_stride: int, num_channels: int = 3) -> keras.Model:
         photos = keras.Input((*size_hw, 3))
         features = [keras.layers.AveragePooling2D(stride)(photos) for stride in list_strides(name, max_stride)]
         return keras.Model(photos, features, name="encoder")
@@ -479,8 +480,8 @@ def test_a_pretrained_encoder_is_joined_stride_by_stride() -> None:
         3: [(None, 6, 8, 3), (None, 6, 8, 12)],
     }
     layers = list_layers(net)
-    assert layers["photo0_conv"] == ("Conv2D", (None, 48, 64, 2), 9 * 3 * 2)
-    assert layers["photo1_conv"] == ("Conv2D", (None, 24, 32, 4), 9 * 12 * 4)
+    assert layers["image0_conv"] == ("Conv2D", (None, 48, 64, 2), 9 * 3 * 2)
+    assert layers["image1_conv"] == ("Conv2D", (None, 24, 32, 4), 9 * 12 * 4)
     assert layers["up3_mix"] == ("Conv2D", (None, 3, 4, 12), 3 * 12 + 12)  # straight from the encoder's deepest
     assert not [name for name in layers if name.startswith(("down", "bottom"))]
     # the encoder sees 0..255, padded by reflection
@@ -524,8 +525,8 @@ def test_a_shrunk_encoder_leaves_the_levels_their_strides() -> None:
     net = build_unet(vary(encoder="efficientnet_lite0", encoder_shrink=2, stride=1, depth=3), (64, 96))
     joined = {level: net.get_layer(f"up{level}_join").output.shape[1:3] for level in range(3)}
     assert joined == {0: (64, 96), 1: (32, 48), 2: (16, 24)}
-    own = {layer.name for layer in net.layers if layer.name.startswith("photo") and layer.name.endswith("_conv")}
-    assert own == {"photo0_conv", "photo1_conv"}  # lite0's first stride is 2, of photos half as large
+    own = {layer.name for layer in net.layers if layer.name.startswith("image") and layer.name.endswith("_conv")}
+    assert own == {"image0_conv", "image1_conv"}  # lite0's first stride is 2, of photos half as large
 
 
 def test_an_encoder_without_the_deepest_stride_is_refused() -> None:
@@ -547,3 +548,36 @@ def test_a_net_with_an_encoder_outlives_its_weights_file_at_another_size(tmp_pat
     np.testing.assert_allclose(logits, wanted[:, 1:-2, 1:-1], atol=1e-4)
     np.testing.assert_allclose(coarse, wanted_coarse, atol=1e-4)
     assert np.ptp(logits) > 0.01
+
+
+@pytest.mark.parametrize(("precision", "gray_levels"), [("float32", 1e-4), ("mixed_bfloat16", 0.26)])
+def test_the_image_is_scaled_in_float32(precision: str, gray_levels: float) -> None:
+    net = build_unet(ModelConfig(depth=1, base_filters=2), (32, 32), precision=precision)
+    seen = keras.Model(net.input, net.get_layer("normalize").output)
+    levels = np.arange(256, dtype=np.uint8)
+    images = np.resize(levels, (1, 32, 32, 3))
+    found = keras.ops.convert_to_numpy(keras.ops.cast(seen(images), "float32"))
+    assert abs((found + 1) * 127.5 - images).max() < gray_levels
+
+
+@pytest.mark.parametrize("num_channels", [1, 5])
+@pytest.mark.parametrize("encoder", ["unet", "efficientnet_lite0", "mobilenetv2", "efficientnetv2b0"])
+def test_images_of_other_channels_and_overlapping_classes(encoder: Any, num_channels: int) -> None:
+    config = ModelConfig(encoder=encoder, depth=4, stride=2, base_filters=2)
+    net = build_unet(config, (32, 64), 2, num_channels=num_channels, overlapping=True)
+    assert net.input_shape == (None, 32, 64, num_channels)
+    assert net.output_shape == (None, 32, 64, 2)  # no background: each class has a sigmoid of its own
+
+
+def test_pretrained_filters_are_widened_so_that_gray_stays_gray() -> None:
+    rng = np.random.default_rng(0)
+    kernel = rng.normal(size=(3, 3, 3, 4)).astype(np.float32)
+    gray = rng.normal(size=(1, 8, 8, 1)).astype(np.float32)
+    results = []
+    for channels in (3, 1, 7):
+        layer = keras.layers.Conv2D(4, 3, use_bias=False)
+        layer.build((None, 8, 8, channels))
+        layer.set_weights(widen_filters(layer, [kernel]))
+        results.append(keras.ops.convert_to_numpy(layer(np.repeat(gray, channels, axis=-1))))
+    np.testing.assert_allclose(results[1], results[0], atol=1e-5)
+    np.testing.assert_allclose(results[2], results[0], atol=1e-5)

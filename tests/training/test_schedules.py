@@ -4,7 +4,7 @@ import pytest
 
 from unets.config import TrainingConfig
 from unets.errors import InputError
-from unets.training.schedules import InUpdates, OneCycle, build_schedule
+from unets.training.schedules import build_schedule, one_cycle
 
 
 def rate(step: int, updates_per_epoch: int = 5, **fields: Any) -> float:
@@ -63,12 +63,12 @@ def test_schedules_by_hand(fields: dict[str, Any], step: int, expected: float) -
     ],
 )
 def test_one_cycle_goes_up_down_and_further_down(step: int, expected: float) -> None:
-    schedule = OneCycle(1.0, 100, divide=10.0, end_divide=100.0, end=0.2)
+    schedule = one_cycle(1.0, 100, divide=10.0, end_divide=100.0, end=0.2)
     assert float(schedule(step)) == pytest.approx(expected, abs=1e-6)
 
 
 def test_steps_of_an_update_have_its_rate() -> None:
-    updates = InUpdates(build_schedule(TrainingConfig(epochs=1, warmup_epochs=0), 4), 3)
+    updates = build_schedule(TrainingConfig(epochs=1, warmup_epochs=0), 4, steps_per_update=3)
     whole = build_schedule(TrainingConfig(epochs=1, warmup_epochs=0), 4)
     assert [float(updates(step)) for step in range(12)] == [float(whole(step // 3)) for step in range(12)]
     assert len({float(updates(step)) for step in range(12)}) == 4

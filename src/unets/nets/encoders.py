@@ -1,9 +1,11 @@
 """Encoders made for classification, with weights from ImageNet, as the first half of a U-Net.
 
-Each takes photos as they are, RGB 0..255, and scales them as its weights were trained with. EfficientNet-Lite0 is built
-in `efficientnet_lite`; the others are cut out of `keras.applications`.
+Each takes images as they are, 0..255, and scales them as its weights were trained with. EfficientNet-Lite0 is built in
+`efficientnet_lite`; the others are cut out of `keras.applications`. Images of other than three channels are scaled
+alike in all channels, and pretrained filters of the first convolution are widened to them.
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +18,7 @@ from unets.errors import InputError
 from unets.nets.backend import needs_synchronized_batch_norm
 from unets.nets.efficientnet_lite import convolve_lite0, find_lite0_weights, load_lite0
 from unets.nets.normalization import BatchNorm
+from unets.nets.weights import widen_filters
 
 Tensor = Any  # a keras.KerasTensor; keras carries no types
 ENCODER_NAME = "encoder"  # of the model within a net
@@ -25,23 +28,30 @@ class _Application(NamedTuple):
     build: str  # name in keras.applications
     scale: Callable[[Tensor], Tensor]  # from 0..255 to what its first layer takes
     features: dict[int, str]  # the layer whose output is taken, for each stride
+    scales_itself: bool = False  # in layers of its own, where there are three channels
 
 
-def _scale_to_one(photos: Tensor) -> Tensor:
+def _scale(images: Tensor, factor: float, offset: float | list[float]) -> Tensor:
+    # In float32: in bfloat16 the input would be off by up to 1.24 gray levels.
+    return layers.Rescaling(factor, offset=offset, dtype="float32", name="normalize")(images)
+
+
+def _scale_to_one(images: Tensor) -> Tensor:
     """-1..1."""
-    return layers.Rescaling(1 / 127.5, offset=-1, dtype="float32", name="normalize")(photos)
+    return _scale(images, 1 / 127.5, -1.0)
 
 
-def _scale_as_caffe(photos: Tensor) -> Tensor:
-    """BGR less ImageNet's mean colour, 0..255 (keras.applications.imagenet_utils, mode "caffe")."""
+def _scale_as_caffe(images: Tensor) -> Tensor:
+    """BGR less ImageNet's mean color, 0..255 (keras.applications.imagenet_utils, mode "caffe")."""
     means_rgb = (123.68, 116.779, 103.939)
-    offset = [-mean for mean in means_rgb]
-    return ops.flip(layers.Rescaling(1.0, offset=offset, dtype="float32", name="normalize")(photos), axis=-1)
+    if images.shape[-1] != len(means_rgb):
+        return _scale(images, 1.0, -sum(means_rgb) / len(means_rgb))
+    return ops.flip(_scale(images, 1.0, [-mean for mean in means_rgb]), axis=-1)
 
 
-def _scale_by_itself(photos: Tensor) -> Tensor:
-    """0..255: the application begins with its own scaling."""
-    return photos
+def _scale_by_imagenet(images: Tensor) -> Tensor:
+    """Mean 0 and deviation 1, by the mean of ImageNet's channels."""
+    return _scale(images, 1 / (255 * 0.226), -0.449 / 0.226)
 
 
 # The whole output of a stage, which later ones read, rather than the wider expansions inside its blocks.
@@ -84,19 +94,21 @@ _APPLICATIONS = {
     ),
     "efficientnetv2b0": _Application(
         "EfficientNetV2B0",
-        _scale_by_itself,
+        _scale_by_imagenet,
         {2: "block1a_project_activation", 4: "block2b_add", 8: "block3b_add", 16: "block5e_add", 32: "block6h_add"},
+        scales_itself=True,
     ),
     # The last branch of each stage; the sum that it is added to has no name of its own.
     "convnexttiny": _Application(
         "ConvNeXtTiny",
-        _scale_by_itself,
+        _scale_by_imagenet,
         {
             4: "convnext_tiny_stage_0_block_2_identity",
             8: "convnext_tiny_stage_1_block_2_identity",
             16: "convnext_tiny_stage_2_block_8_identity",
             32: "convnext_tiny_stage_3_block_2_identity",
         },
+        scales_itself=True,
     ),
 }
 
@@ -115,18 +127,20 @@ def list_strides(name: EncoderName, max_stride: int) -> tuple[int, ...]:
     return strides[: strides.index(max_stride) + 1]
 
 
-def build_encoder(name: EncoderName, size_hw: tuple[int, int], max_stride: int) -> keras.Model:
+def build_encoder(name: EncoderName, size_hw: tuple[int, int], max_stride: int, num_channels: int = 3) -> keras.Model:
     """Builds an encoder with random weights, under the dtype policy that is set.
 
     Args:
         name: of the encoder, not "unet".
-        size_hw: (height, width) of the photos, both divisible by `max_stride` and at least 32.
+        size_hw: (height, width) of the images, both divisible by `max_stride` and at least 32.
         max_stride: of the coarsest features; what lies deeper is left out.
+        num_channels: of the images.
 
     Returns:
-        A model named "encoder", from float RGB 0..255 (batch, height, width, 3) to a list of features, one for each of
-        `list_strides`, finest first; those of stride s are (batch, height / s, width / s, channels). Where
-        there is one feature alone, Keras gives it without a list: `keras.tree.flatten` makes one of both.
+        A model named "encoder", from floats 0..255 (batch, height, width, num_channels), RGB where these are three, to
+        a list of features, one for each of `list_strides`, finest first; those of stride s are (batch, height / s,
+        width / s, channels). Where there is one feature alone, Keras gives it without a list: `keras.tree.flatten`
+        makes one of both.
 
     Raises:
         InputError: the encoder has no features at `max_stride`.
@@ -135,16 +149,24 @@ def build_encoder(name: EncoderName, size_hw: tuple[int, int], max_stride: int) 
     strides = list_strides(name, max_stride)
     if any(side % max_stride for side in size_hw):
         raise ValueError(f"`size_hw` must be divisible by max_stride={max_stride}. Received: size_hw={size_hw}")
-    photos = keras.Input((*size_hw, 3), name="photos")
+    images = keras.Input((*size_hw, num_channels), name="images")
     if name not in _APPLICATIONS:
-        return keras.Model(photos, convolve_lite0(photos, max_stride), name=ENCODER_NAME)
+        return keras.Model(images, convolve_lite0(images, max_stride), name=ENCODER_NAME)
     application = _APPLICATIONS[name]
-    whole = getattr(keras.applications, application.build)(
-        include_top=False, weights=None, input_tensor=application.scale(photos), input_shape=(*size_hw, 3)
-    )
+    scales_itself = application.scales_itself and num_channels == 3
+    options = {"include_preprocessing": False} if application.scales_itself and not scales_itself else {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This model usually expects 1 or 3 input channels")
+        whole = getattr(keras.applications, application.build)(
+            include_top=False,
+            weights=None,
+            input_tensor=images if scales_itself else application.scale(images),
+            input_shape=(*size_hw, num_channels),
+            **options,
+        )
     features = [_find_output(whole, application.features[stride]) for stride in strides]
-    part = keras.Model(photos, features, name=ENCODER_NAME)
-    return keras.models.clone_model(part, clone_function=_replace_batch_norm)
+    part = keras.Model(images, features, name=ENCODER_NAME)
+    return keras.models.clone_model(part, clone_function=_copy_layer)
 
 
 def find_encoder(net: keras.Model) -> keras.Model | None:
@@ -189,11 +211,15 @@ def _find_output(whole: keras.Model, name: str) -> Tensor:
     return whole.operations[names.index(name) + is_branch].output
 
 
-def _replace_batch_norm(layer: Any) -> Any:
-    """Copies a layer; a batch normalization becomes ours, which is faster and shares statistics between devices."""
+def _copy_layer(layer: Any) -> Any:
+    """Copies a layer; a batch normalization becomes ours, which is faster and shares statistics between devices, and
+    what scales the image computes in float32.
+    """
     config = layer.get_config()
     if type(layer) is layers.BatchNormalization:
         return BatchNorm.from_config({**config, "synchronized": needs_synchronized_batch_norm()})
+    if isinstance(layer, (layers.Rescaling, layers.Normalization)):
+        return type(layer).from_config({**config, "dtype": "float32"})
     return type(layer).from_config(config)
 
 
@@ -213,7 +239,7 @@ def _download(name: str) -> keras.Model:
 def _copy_by_name(source: keras.Model, encoder: keras.Model) -> None:
     for layer in encoder.layers:
         if layer.weights:
-            layer.set_weights(source.get_layer(layer.name).get_weights())
+            layer.set_weights(widen_filters(layer, source.get_layer(layer.name).get_weights()))
 
 
 def _load_file(encoder: keras.Model, name: str, weights: str) -> None:

@@ -9,7 +9,7 @@ import keras
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tensor:
-    """A tensor of one photo in the traced graph."""
+    """A tensor of one image in the traced graph."""
 
     key: int
     elements: int
@@ -40,10 +40,10 @@ class Graph:
 
 
 def trace(net: keras.Model, float_bytes: int | None = None) -> Graph:
-    """Plays a functional model through with the shapes of one photo; nested models are opened.
+    """Plays a functional model through with the shapes of one image; nested models are opened.
 
     Args:
-        net: as `build_unet` returns it, for photos of one size.
+        net: as `build_unet` returns it, for images of one size.
         float_bytes: of an activation's number, 4 or 2, as if the net had been built in another precision; None: as it
             was built.
     """

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from keras import ops
 
 from unets.nets.backend import prefers_xla
-from unets.nets.folding import fold_batch_norm
+from unets.nets.fusion import fuse_batch_norm
 from unets.nets.losses import to_probs
 from unets.nets.tta import Flip
 from unets.nets.unet import take_logits
@@ -24,50 +24,55 @@ class Predictor:
     All flips of an image share a batch; probabilities are averaged on the device and leave it as 8 bits.
 
     Args:
-        nets: from uint8 photos to logits (see `build_unet`), with their weights; coarser logits are left out, and batch
-            normalizations folded away where that is faster.
+        nets: from uint8 images to logits (see `build_unet`), with their weights; coarser logits are left out, and batch
+            normalizations fused into convolutions where that is faster.
         tta: flips that are averaged; the first is also returned alone.
-        batch_size: photos a batch. A smaller batch is filled up, so that the net is compiled for one shape only.
+        batch_size: images a batch. A smaller batch is filled up, so that the net is compiled for one shape only.
+        overlapping: whether a pixel may be of several classes.
     """
 
-    def __init__(self, nets: Sequence[keras.Model], tta: Sequence[Flip], batch_size: int) -> None:
-        self.tta, self.batch_size = tuple(tta), batch_size
-        photos = keras.Input(nets[0].input_shape[1:], batch_size=batch_size, dtype="uint8")
-        by_flip = _average([self._predict_flips(_simplify(take_logits(net)), photos) for net in nets])
+    def __init__(
+        self, nets: Sequence[keras.Model], tta: Sequence[Flip], batch_size: int, *, overlapping: bool = False
+    ) -> None:
+        self.tta, self.batch_size, self.overlapping = tuple(tta), batch_size, overlapping
+        images = keras.Input(nets[0].input_shape[1:], batch_size=batch_size, dtype="uint8")
+        by_flip = _average([self._predict_flips(_simplify(take_logits(net)), images) for net in nets])
         outputs = [_to_u8(_average(by_flip)), _to_u8(by_flip[0])]
-        self._model = keras.Model(photos, outputs)
+        self._model = keras.Model(images, outputs)
         self._model.compile(jit_compile=prefers_xla())
 
     def __call__(self, images_nhwc: ImagesU8) -> tuple[MapsU8, MapsU8]:
         """Predicts a batch.
 
         Args:
-            images_nhwc: uint8 RGB (photos, height, width, 3), at most `batch_size` photos.
+            images_nhwc: uint8 RGB (images, height, width, 3), at most `batch_size` images.
 
         Returns:
-            (with TTA, without), uint8 (photos, height, width, classes) each, 0..255.
+            (with TTA, without), uint8 (images, height, width, classes) each, 0..255.
         """
-        num_photos = len(images_nhwc)
-        if num_photos < self.batch_size:
-            filling = np.zeros((self.batch_size - num_photos, *images_nhwc.shape[1:]), dtype=np.uint8)
+        num_images = len(images_nhwc)
+        if num_images < self.batch_size:
+            filling = np.zeros((self.batch_size - num_images, *images_nhwc.shape[1:]), dtype=np.uint8)
             images_nhwc = np.concatenate([images_nhwc, filling])
         mean, first = self._model.predict_on_batch(images_nhwc)
-        return np.asarray(mean)[:num_photos], np.asarray(first)[:num_photos]
+        return np.asarray(mean)[:num_images], np.asarray(first)[:num_images]
 
-    def _predict_flips(self, net: keras.Model, photos: Any) -> list[Any]:
-        """Returns the probabilities under each flip, float32 (photos, height, width, classes), flipped back."""
-        flipped = [flip.apply(photos) for flip in self.tta]
-        probs = to_probs(net(ops.concatenate(flipped, axis=0) if len(flipped) > 1 else flipped[0]))
+    def _predict_flips(self, net: keras.Model, images: Any) -> list[Any]:
+        """Returns the probabilities under each flip, float32 (images, height, width, classes), flipped back."""
+        flipped = [flip.apply(images) for flip in self.tta]
+        probs = to_probs(
+            net(ops.concatenate(flipped, axis=0) if len(flipped) > 1 else flipped[0]), overlapping=self.overlapping
+        )
         parts = ops.split(probs, len(self.tta), axis=0)
         return [flip.undo(part) for flip, part in zip(self.tta, parts, strict=True)]
 
 
 def _simplify(net: keras.Model) -> keras.Model:
-    """Folds batch normalizations away, except under XLA: it fuses them by itself, and what is left is rounding.
+    """Fuses batch normalizations, except under XLA: it fuses them by itself, and what is left is rounding.
 
     In bfloat16 that moves Dice by -0.00008 (-0.00022 to 0.00002; docs/log), in float32 by nothing.
     """
-    return net if prefers_xla() else fold_batch_norm(net)
+    return net if prefers_xla() else fuse_batch_norm(net)
 
 
 def _average(items: list[Any]) -> Any:

@@ -11,8 +11,10 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,13 +39,18 @@ _DTYPES = {
 }
 
 
-class _Storage(NamedTuple):
+_MAX_COPIES = 4  # how often tensors may share the file's bytes, on average
+
+
+@dataclass(frozen=True, slots=True)
+class _Storage:
     key: str
     dtype: str
     num_values: int
 
 
-class _Tensor(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Tensor:
     storage: _Storage
     start: int  # all in values, not bytes
     shape: tuple[int, ...]
@@ -56,6 +63,9 @@ class _NoteTensor:
     __slots__ = ()
 
     def __call__(self, storage: Any, start: Any, shape: Any, steps: Any, *_: Any) -> _Tensor:
+        numbers = (start, *shape, *steps)
+        if not isinstance(storage, _Storage) or any(type(number) is not int or number < 0 for number in numbers):
+            raise ValueError("an impossible tensor")
         return _Tensor(storage, start, shape, steps)
 
 
@@ -81,6 +91,8 @@ def read_torch_file(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         is_zip = zipfile.is_zipfile(io.BytesIO(content))
         tensors, bytes_by_key = (_read_zip if is_zip else _read_pickles)(path, content)
+        if sum(math.prod(tensor.shape) for tensor in tensors.values()) > _MAX_COPIES * len(content):
+            raise ValueError("tensors that are much larger than the file")
         return {name: _cut_out(tensor, bytes_by_key[tensor.storage.key]) for name, tensor in tensors.items()}
     except InputError:
         raise
@@ -111,6 +123,12 @@ def _read_pickles(path: Path, content: bytes) -> tuple[dict[str, _Tensor], dict[
 
 def _read_zip(path: Path, content: bytes) -> tuple[dict[str, _Tensor], dict[str, bytes]]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = archive.infolist()
+        # Torch stores, and does not compress: what is larger unpacked than packed is not torch's.
+        if any(m.compress_type != zipfile.ZIP_STORED for m in members) or sum(m.file_size for m in members) > len(
+            content
+        ):
+            raise ValueError("members that are larger unpacked than the file")
         names = set(archive.namelist())
         (root,) = [name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")]
         if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
@@ -120,12 +138,15 @@ def _read_zip(path: Path, content: bytes) -> tuple[dict[str, _Tensor], dict[str,
         return tensors, {key: archive.read(f"{root}data/{key}") for key in unpickler.storages}
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):
     """Rebuilds dictionaries, lists, texts, numbers and notes about tensors; refuses every other name.
 
     What the names stand for cannot be changed from within the pickle either (its BUILD sets attributes): they are a
-    text, an object without attributes, and a type of the interpreter's own.
+    text, an object without attributes, and a type of the interpreter's own. Python's own unpickler in place of the one
+    in C: tuples are looked at as they are made, since nested ones of a few hundred bytes take for ever to hash.
     """
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(pickle._Unpickler.dispatch)
 
     def __init__(self, path: Path, file: io.BytesIO) -> None:
         super().__init__(file)
@@ -160,21 +181,38 @@ class _Unpickler(pickle.Unpickler):
         kind, dtype, key, _device, num_values, *view = pid
         storage = _Storage(key, dtype, num_values)
         if kind != "storage" or dtype not in _DTYPES.values() or type(key) is not str or any(view):
-            raise ValueError(f"an unknown reference {pid!r}")
+            raise ValueError("an unknown reference")
         if type(num_values) is not int or num_values < 0 or self.storages.setdefault(key, storage) != storage:
-            raise ValueError(f"an impossible reference {pid!r}")
+            raise ValueError(f"an impossible reference to storage {key}")
         return storage
+
+
+def _guard(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Makes an operation that leaves a tuple on the stack refuse one nested deeper than a tensor's arguments."""
+
+    def load_flat(unpickler: Any) -> None:
+        load(unpickler)
+        for item in unpickler.stack[-1]:
+            if isinstance(item, tuple) and any(type(number) is not int for number in item):
+                raise ValueError("tuples within tuples")
+
+    return load_flat
+
+
+for _operation in (pickle.EMPTY_SET, pickle.ADDITEMS, pickle.FROZENSET):
+    del _Unpickler.dispatch[_operation[0]]
+for _operation in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
+    _Unpickler.dispatch[_operation[0]] = _guard(_Unpickler.dispatch[_operation[0]])
 
 
 def _cut_out(tensor: _Tensor, content: bytes) -> npt.NDArray[Any]:
     """Returns a copy of the tensor's part of its storage, after a check that it lies within."""
-    storage, start, shape, steps = tensor
+    storage, start, shape, steps = tensor.storage, tensor.start, tensor.shape, tensor.steps
     values = np.frombuffer(content, dtype=storage.dtype)
     if len(values) != storage.num_values:
         raise ValueError(f"{len(values)} values in storage {storage.key} in place of {storage.num_values}")
-    numbers = (start, *shape, *steps)
-    if len(shape) != len(steps) or any(type(number) is not int or number < 0 for number in numbers):
-        raise ValueError(f"an impossible tensor {tensor}")
+    if len(shape) != len(steps):
+        raise ValueError("an impossible tensor")
     num_values = math.prod(shape)  # steps of 0 could make a huge array of one value
     last = start + sum((size - 1) * step for size, step in zip(shape, steps, strict=True))
     if num_values > len(values) or (num_values > 0 and last >= len(values)):

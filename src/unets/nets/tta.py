@@ -33,7 +33,7 @@ class Flip:
 
 
 def _flip(x: Tensor, axis: int) -> Tensor:
-    # As the middle one of three axes, where TensorFlow copies rows: four photos of 640 x 959 take 1.3 ms, by
+    # As the middle one of three axes, where TensorFlow copies rows: four images of 640 x 959 take 1.3 ms, by
     # `x[:, :, ::-1]` 48.5, which was an eighth of the compact net's time.
     shape = tuple(x.shape)
     rows = (math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :]))

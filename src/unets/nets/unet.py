@@ -16,28 +16,37 @@ Tensor = Any
 
 # Adam moves a weight by its learning rate at most a step, so from few channels logits take hundreds of steps to reach
 # the 5 or 10 of a pixel that is certain, and until then the many certain pixels drown the few at the contour. They get
-# there 8 times as fast if amplified: after 96 steps of 4 photos the loss was 0.06 in place of 0.44 (docs/log).
+# there 8 times as fast if amplified: after 96 steps of 4 images the loss was 0.06 in place of 0.44 (docs/log).
 LOGIT_SCALE = 8.0
 
 
 def build_unet(
-    config: ModelConfig, size_hw: SizeHW, num_classes: int = 1, precision: str = "float32", name: str = "unet"
+    config: ModelConfig,
+    size_hw: SizeHW,
+    num_classes: int = 1,
+    precision: str = "float32",
+    name: str = "unet",
+    *,
+    overlapping: bool = False,
+    num_channels: int = 3,
 ) -> keras.Model:
-    """Builds a U-Net for photos of one size; weights fit every size. It reads no file: pretrained weights come later.
+    """Builds a U-Net for images of one size; weights fit every size. It reads no file: pretrained weights come later.
 
     Args:
         config: encoder, depth, filters and the like.
-        size_hw: (height, width) of the photos, any from 32 px up; what the poolings cannot halve is padded inside by
+        size_hw: (height, width) of the images, any from 32 px up; what the poolings cannot halve is padded inside by
             reflection and cropped again.
         num_classes: number of foreground classes.
         precision: a Keras dtype policy; variables and logits stay float32 whatever it is.
         name: of the model; nets that are joined into one need different ones.
+        overlapping: whether a pixel may be of several classes.
+        num_channels: of the images.
 
     Returns:
-        A model from uint8 RGB (batch, height, width, 3) to float32 logits (batch, height, width, channels): one channel
-        for one class, background and the classes for several. With `deep_supervision` it returns a list: those logits,
-        then those of the next coarser levels, each half as high and wide as the one before it; these cover the padded
-        photo (see `coarsen_targets`).
+        A model from uint8 images (batch, height, width, num_channels) to float32 logits (batch, height, width, c): a
+        channel for each class where there is one or they overlap, else background and the classes. With
+        `deep_supervision` it returns a list: those logits, then those of the next coarser levels, each half as high and
+        wide as the one before it; these cover the padded image (see `coarsen_targets`).
 
     Raises:
         ValueError: the poolings need more padding than a reflection gives.
@@ -46,10 +55,10 @@ def build_unet(
     deepest_stride = config.stride * 2**config.depth
     before, after = measure_padding(size_hw, deepest_stride)
     top_bottom, left_right = zip(before, after, strict=True)
-    channels = 1 if num_classes == 1 else num_classes + 1
+    channels = num_classes if overlapping or num_classes == 1 else num_classes + 1
     with _policy(precision):
-        photos = keras.Input((*size_hw, 3), dtype="uint8", name="photos")
-        padded = ReflectPad(top_bottom, left_right, name="pad")(photos)
+        images = keras.Input((*size_hw, num_channels), dtype="uint8", name="images")
+        padded = ReflectPad(top_bottom, left_right, name="pad")(images)
         encode = _encode if config.encoder == "unet" else _encode_pretrained
         levels = _decode(*encode(padded, config), config)
         logits, *coarser = (
@@ -57,7 +66,7 @@ def build_unet(
             for level in range(config.deep_supervision + 1)
         )
         logits = layers.Cropping2D((top_bottom, left_right), dtype="float32", name="logits")(logits)
-        return keras.Model(photos, [logits, *coarser] if coarser else logits, name=name)
+        return keras.Model(images, [logits, *coarser] if coarser else logits, name=name)
 
 
 def take_logits(net: keras.Model) -> keras.Model:
@@ -69,7 +78,7 @@ def take_logits(net: keras.Model) -> keras.Model:
 
 
 def coarsen_targets(targets_nhwc: Tensor, coarse_hw: SizeHW, factor: int) -> Tensor:
-    """Makes the targets of the coarser logits: padded as the net pads photos, and averaged over factor x factor pixels.
+    """Makes the targets of the coarser logits: padded as the net pads images, and averaged over factor x factor pixels.
 
     The mean of shares is the share that is covered of the larger pixel.
 
@@ -112,7 +121,7 @@ def _split_padding(missing: int) -> tuple[int, int]:
 
 def _encode(padded: Tensor, config: ModelConfig) -> tuple[Tensor, list[Tensor]]:
     """Returns the deepest features and those of each level above, finest first."""
-    x = _fold(_rescale(padded), config.stride, "fold")
+    x = _to_depth(_rescale(padded), config.stride, "space_to_depth")
     if config.block == "separable":
         # Filtering three colours each by itself gives the first level three things to choose from; Howard et al. begin
         # with a whole convolution, too.
@@ -129,28 +138,28 @@ def _encode(padded: Tensor, config: ModelConfig) -> tuple[Tensor, list[Tensor]]:
 
 
 def _encode_pretrained(padded: Tensor, config: ModelConfig) -> tuple[Tensor, list[Tensor]]:
-    """Returns what `_encode` does, of a net made for classification, which scales photos itself.
+    """Returns what `_encode` does, of a net made for classification, which scales images itself.
 
     Its deepest features go on as they are, unless `bottleneck` is dilated. Levels for which it has no features (all but
-    VGG16 begin with a stride, and `encoder_shrink` adds to it) get one convolution of the photo, or the contour would
+    VGG16 begin with a stride, and `encoder_shrink` adds to it) get one convolution of the image, or the contour would
     come from larger pixels.
     """
     shrink, deepest_stride = config.encoder_shrink, config.stride * 2**config.depth
     strides = list_strides(config.encoder, deepest_stride // shrink)
     seen = layers.AveragePooling2D(shrink, name="shrink")(padded) if shrink > 1 else padded
-    encoder = build_encoder(config.encoder, tuple(seen.shape[1:3]), deepest_stride // shrink)
+    encoder = build_encoder(config.encoder, tuple(seen.shape[1:3]), deepest_stride // shrink, seen.shape[3])
     # Keras unpacks a list of one output.
     features = dict(zip((stride * shrink for stride in strides), keras.tree.flatten(encoder(seen)), strict=True))
     x = features[deepest_stride]
     if config.bottleneck == "dilated":
         x = convolve_in_cascade(x, _count_filters(config, config.depth), config, "bottom")
-    skips, photo = [], None
+    skips, image = [], None
     for level in range(config.depth):
         stride = config.stride << level
         if stride not in features:
-            photo = _rescale(padded) if photo is None else photo
-            folded = _fold(photo, stride, f"photo{level}_fold")
-            features[stride] = convolve(folded, _count_filters(config, level), config, f"photo{level}")
+            image = _rescale(padded) if image is None else image
+            blocks = _to_depth(image, stride, f"image{level}_space_to_depth")
+            features[stride] = convolve(blocks, _count_filters(config, level), config, f"image{level}")
         skips.append(features[stride])
     return _drop(x, config), skips
 
@@ -172,14 +181,15 @@ def _classify(x: Tensor, channels: int, block: int, suffix: str) -> Tensor:
     small = keras.initializers.VarianceScaling(LOGIT_SCALE**-2, "fan_avg", "uniform")
     x = layers.Conv2D(channels * block**2, 1, kernel_initializer=small, dtype="float32", name=f"classify{suffix}")(x)
     x = layers.Rescaling(LOGIT_SCALE, dtype="float32", name=f"amplify{suffix}")(x)
-    return DepthToSpace(block, dtype="float32", name=f"unfold{suffix}")(x) if block > 1 else x
+    return DepthToSpace(block, dtype="float32", name=f"depth_to_space{suffix}")(x) if block > 1 else x
 
 
-def _rescale(photos: Tensor) -> Tensor:
-    return layers.Rescaling(1 / 127.5, offset=-1, name="normalize")(photos)  # to -1..1
+def _rescale(images: Tensor) -> Tensor:
+    """Scales 0..255 to -1..1, in float32: bfloat16 would be off by up to 1.24 gray levels."""
+    return layers.Rescaling(1 / 127.5, offset=-1, dtype="float32", name="normalize")(images)
 
 
-def _fold(x: Tensor, block: int, name: str) -> Tensor:
+def _to_depth(x: Tensor, block: int, name: str) -> Tensor:
     return SpaceToDepth(block, name=name)(x) if block > 1 else x
 
 

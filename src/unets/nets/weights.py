@@ -1,11 +1,14 @@
-"""The weights of a net as arrays by name, which any format can keep."""
+"""The weights of a net as arrays by name, which any format can keep, and pretrained ones for other input channels."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
+
+logger = logging.getLogger(__name__)
 
 
 def get_weights(net: keras.Model) -> dict[str, npt.NDArray[Any]]:
@@ -31,6 +34,24 @@ def set_weights(net: keras.Model, arrays: Mapping[str, npt.NDArray[Any]]) -> Non
             raise ValueError(f"{name} must have the shape {wanted}. Received: {found}")
     for name, variable in variables.items():
         variable.assign(arrays[name])
+
+
+def widen_filters(layer: Any, values: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+    """Fits pretrained weights of the first convolution to a layer that reads another number of channels.
+
+    Every channel gets the mean of the given filters, scaled so that an image of equal channels gives the same result.
+
+    Args:
+        layer: which gets the weights.
+        values: a kernel of RGB (rows, columns, 3, filters) and whatever follows it; anything else is left as it is.
+    """
+    shape, kernel = tuple(layer.weights[0].shape), values[0]
+    is_rgb = kernel.ndim == len(shape) == 4 and kernel.shape[2] == 3 != shape[2]
+    if not is_rgb or (kernel.shape[:2], kernel.shape[3]) != (shape[:2], shape[3]):
+        return list(values)
+    logger.info("%s: pretrained filters of RGB, widened to %d channels by their mean", layer.name, shape[2])
+    mean = kernel.mean(axis=2, keepdims=True) * (3 / shape[2])
+    return [np.repeat(mean, shape[2], axis=2), *values[1:]]
 
 
 def _name(net: keras.Model) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def measure_training(net: keras.Model, config: TrainingConfig, *, is_gpu: bool, 
         precision: "float32" or "mixed", in place of the net's own.
     """
     is_mixed = (_find_precision(net) if precision is None else precision) != "float32"
-    cost = measure_cost(net, fuses=is_gpu or prefers_xla(), float_bytes=_HALF_BYTES if is_mixed else _FLOAT32_BYTES)
+    cost = measure_cost(net, float_bytes=_HALF_BYTES if is_mixed else _FLOAT32_BYTES)
     # Each trained number: gradient, the optimizer's, the running mean, the clipped gradient.
     copies = 1 + count_slots(config) + (config.ema is not None) + (config.clip_norm is not None)
     weights = _FLOAT32_BYTES * (cost.parameters + round(copies * cost.trainable_parameters))
@@ -110,7 +110,7 @@ def measure_training(net: keras.Model, config: TrainingConfig, *, is_gpu: bool, 
 
 def measure_prediction(net: keras.Model, num_nets: int, *, is_gpu: bool) -> Memory:
     """Predicts the memory of prediction by several nets, one after the other; a view of a photo counts as a photo."""
-    cost = measure_cost(net, fuses=is_gpu or prefers_xla())
+    cost = measure_cost(net)
     is_mixed = _find_precision(net) != "float32"
     weights = num_nets * cost.parameters * (_FLOAT32_BYTES + _HALF_BYTES * is_mixed)
     graph = _find_graph_bytes(_FORWARD_GRAPH_BYTES, _XLA_FORWARD_GRAPH_BYTES, is_gpu=is_gpu)

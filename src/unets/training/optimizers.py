@@ -10,7 +10,7 @@ from keras import ops
 from unets.config import TrainingConfig
 from unets.errors import InputError
 from unets.nets.backend import clip_sum
-from unets.training.schedules import InUpdates, build_schedule
+from unets.training.schedules import build_schedule
 
 Tensor = Any
 
@@ -104,10 +104,9 @@ def build_optimizer(
     """
     kind = getattr(keras.optimizers, config.optimizer)
     _check_args(config, kind)
-    schedule = InUpdates(build_schedule(config, updates_per_epoch), steps_per_update)
     refined = type(config.optimizer, (_Refined, kind), {})
     optimizer = refined(
-        learning_rate=schedule,
+        learning_rate=build_schedule(config, updates_per_epoch, steps_per_update=steps_per_update),
         weight_decay=config.weight_decay,
         global_clipnorm=config.clip_norm,
         gradient_accumulation_steps=steps_per_update if steps_per_update > 1 else None,

@@ -1,5 +1,6 @@
-"""The learning rate over the updates of a training."""
+"""The learning rate over the updates of a training: a linear warm-up, then one of Keras's schedules; or one cycle."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,14 +11,31 @@ from unets.config import TrainingConfig
 from unets.errors import InputError
 
 Tensor = Any
-Schedule = Any  # from the number of an update to a rate
+RateOf = Callable[[Tensor], Tensor]  # from the number of an update, from 0, to its learning rate
 
-# Of the peak: where the warm-up begins.
-_FIRST_SHARE = 0.01
+_FIRST_SHARE = 0.01  # of the peak: where the warm-up begins
 
 
-class WarmUp(LearningRateSchedule):  # type: ignore[misc]
-    """A straight line from a hundredth of the peak to the peak, then another schedule, which counts from there.
+class Schedule(LearningRateSchedule):  # type: ignore[misc]
+    """The learning rate of updates, for an optimizer that counts steps.
+
+    With gradient accumulation Keras's optimizers look at the number of steps, of which an update has several.
+
+    Args:
+        rate_of: the learning rate of an update.
+        steps_per_update: steps whose gradients are added up to an update.
+    """
+
+    def __init__(self, rate_of: RateOf, steps_per_update: int = 1) -> None:
+        self.rate_of, self.steps_per_update = rate_of, steps_per_update
+
+    def __call__(self, step: Tensor) -> Tensor:
+        """Returns the rate of step `step`, counted from 0."""
+        return self.rate_of(ops.floor_divide(ops.cast(step, "int32"), self.steps_per_update))
+
+
+def warm_up(peak: float, num_updates: int, then: RateOf) -> RateOf:
+    """Returns a straight line from a hundredth of the peak to the peak, then another schedule, which counts from there.
 
     Args:
         peak: learning rate at the end of the line.
@@ -25,30 +43,18 @@ class WarmUp(LearningRateSchedule):  # type: ignore[misc]
         then: schedule of the updates after it.
     """
 
-    def __init__(self, peak: float, num_updates: int, then: Schedule) -> None:
-        self.peak, self.num_updates, self.then = peak, num_updates, then
+    def find_rate(update: Tensor) -> Tensor:
+        update = ops.cast(update, "float32")
+        rising = peak * (_FIRST_SHARE + (1 - _FIRST_SHARE) * update / max(num_updates, 1))
+        return ops.where(update < num_updates, rising, then(ops.maximum(update - num_updates, 0.0)))
 
-    def __call__(self, step: Tensor) -> Tensor:
-        """Returns the rate of update `step`, counted from 0."""
-        step = ops.cast(step, "float32")
-        share = step / max(self.num_updates, 1)
-        rising = self.peak * (_FIRST_SHARE + (1 - _FIRST_SHARE) * share)
-        return ops.where(step < self.num_updates, rising, self.then(ops.maximum(step - self.num_updates, 0.0)))
+    return find_rate
 
 
-class Constant(LearningRateSchedule):  # type: ignore[misc]
-    """The same rate always."""
-
-    def __init__(self, rate: float) -> None:
-        self.rate = rate
-
-    def __call__(self, step: Tensor) -> Tensor:
-        """Returns the rate."""
-        return ops.convert_to_tensor(self.rate, "float32")
-
-
-class OneCycle(LearningRateSchedule):  # type: ignore[misc]
-    """Up in a straight line, down in a straight line, and further down at the end.
+def one_cycle(
+    peak: float, num_updates: int, *, divide: float = 10.0, end_divide: float = 100.0, end: float = 0.1
+) -> RateOf:
+    """Returns a straight line up, one down, and a further one down at the end.
 
     Smith and Topin 2019 (arXiv 1708.07120). It has its own warm-up: the cycle's first half.
 
@@ -58,48 +64,34 @@ class OneCycle(LearningRateSchedule):  # type: ignore[misc]
         divide: the cycle begins and ends at peak / divide.
         end_divide: the training ends at peak / divide / end_divide.
         end: share of the updates after the cycle, "annihilation" in the paper; each line takes half of the rest.
+
+    Raises:
+        InputError: an argument is out of range.
     """
+    for name, value in (("divide", divide), ("end_divide", end_divide)):
+        if value < 1:
+            raise InputError(f"`schedule_args` must hold a {name} of at least 1. Received: {name}={value}")
+    if not 0 <= end < 1:
+        raise InputError(f"`schedule_args` must hold an end from 0 to below 1. Received: end={end}")
+    low, line = peak / divide, (1 - end) * num_updates / 2
 
-    def __init__(
-        self, peak: float, num_updates: int, *, divide: float = 10.0, end_divide: float = 100.0, end: float = 0.1
-    ) -> None:
-        for name, value in (("divide", divide), ("end_divide", end_divide)):
-            if value < 1:
-                raise InputError(f"`schedule_args` must hold a {name} of at least 1. Received: {name}={value}")
-        if not 0 <= end < 1:
-            raise InputError(f"`schedule_args` must hold an end from 0 to below 1. Received: end={end}")
-        self.peak, self.num_updates = peak, num_updates
-        self.divide, self.end_divide, self.end = divide, end_divide, end
+    def find_rate(update: Tensor) -> Tensor:
+        update = ops.cast(update, "float32")
+        cycle = low + (peak - low) * (1 - ops.abs(update / line - 1))
+        ended = (update - 2 * line) / max(end * num_updates, 1)
+        ending = low + (low / end_divide - low) * ops.minimum(ended, 1.0)
+        return ops.where(update < 2 * line, cycle, ending)
 
-    def __call__(self, step: Tensor) -> Tensor:
-        """Returns the rate of update `step`, counted from 0."""
-        low = self.peak / self.divide
-        line = (1 - self.end) * self.num_updates / 2
-        step = ops.cast(step, "float32")
-        cycle = low + (self.peak - low) * (1 - ops.abs(step / line - 1))
-        ended = (step - 2 * line) / max(self.end * self.num_updates, 1)
-        ending = low + (low / self.end_divide - low) * ops.minimum(ended, 1.0)
-        return ops.where(step < 2 * line, cycle, ending)
+    return find_rate
 
 
-class InUpdates(LearningRateSchedule):  # type: ignore[misc]
-    """A schedule of updates for an optimizer that counts steps: with gradient accumulation, Keras's own looks at those.
+def build_schedule(config: TrainingConfig, updates_per_epoch: int, *, steps_per_update: int = 1) -> Schedule:
+    """Builds the schedule of a training.
 
     Args:
-        schedule: of updates.
+        config: which, and how.
+        updates_per_epoch: updates of the weights in an epoch.
         steps_per_update: steps whose gradients are added up to an update.
-    """
-
-    def __init__(self, schedule: Schedule, steps_per_update: int) -> None:
-        self.schedule, self.steps_per_update = schedule, steps_per_update
-
-    def __call__(self, step: Tensor) -> Tensor:
-        """Returns the rate of step `step`, counted from 0."""
-        return self.schedule(ops.floor_divide(ops.cast(step, "int32"), self.steps_per_update))
-
-
-def build_schedule(config: TrainingConfig, updates_per_epoch: int) -> Schedule:
-    """Builds the schedule of a training, over its updates.
 
     Raises:
         InputError: `schedule_args` has an argument that the schedule does not take.
@@ -107,24 +99,34 @@ def build_schedule(config: TrainingConfig, updates_per_epoch: int) -> Schedule:
     peak, num_updates = config.learning_rate, config.epochs * updates_per_epoch
     num_warmup = round(config.warmup_epochs * updates_per_epoch)
     num_left = max(num_updates - num_warmup, 1)
-    kinds = keras.optimizers.schedules
     args: dict[str, Any] = dict(config.schedule_args)
     try:
         if config.schedule == "one_cycle":
-            return OneCycle(peak, num_updates, **args)
-        if config.schedule == "cosine":
-            return WarmUp(peak, num_warmup, kinds.CosineDecay(peak, num_left, **args))
-        if config.schedule == "polynomial":
-            # Keras's own end is 0.0001, whatever the peak.
-            return WarmUp(
-                peak, num_warmup, kinds.PolynomialDecay(peak, num_left, **({"end_learning_rate": 0.0} | args))
-            )
-        if config.schedule == "exponential":
-            # Keras's own counts in steps; here `decay_rate` is what is left of the peak at the end.
-            return WarmUp(peak, num_warmup, kinds.ExponentialDecay(peak, num_left, **({"decay_rate": 0.01} | args)))
-        return WarmUp(peak, num_warmup, Constant(peak, **args))
+            return Schedule(one_cycle(peak, num_updates, **args), steps_per_update)
+        after = _build_decay(config.schedule, peak, num_left, args)
     except TypeError as error:
         raise InputError(
             f"`schedule_args` must hold arguments of the schedule {config.schedule} alone. "
             f"Received: {config.schedule_args} ({error})"
         ) from error
+    return Schedule(warm_up(peak, num_warmup, after), steps_per_update)
+
+
+def _build_decay(name: str, peak: float, num_updates: int, args: dict[str, Any]) -> RateOf:
+    kinds = keras.optimizers.schedules
+    decay: RateOf
+    if name == "cosine":
+        decay = kinds.CosineDecay(peak, num_updates, **args)
+    elif name == "polynomial":
+        # Keras's own end is 0.0001, whatever the peak.
+        decay = kinds.PolynomialDecay(peak, num_updates, **({"end_learning_rate": 0.0} | args))
+    elif name == "exponential":
+        # Keras's own counts in steps; here `decay_rate` is what is left of the peak at the end.
+        decay = kinds.ExponentialDecay(peak, num_updates, **({"decay_rate": 0.01} | args))
+    else:
+        decay = _hold(peak, **args)
+    return decay
+
+
+def _hold(rate: float) -> RateOf:
+    return lambda update: ops.convert_to_tensor(rate, "float32")

@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 from unets.config import ModelConfig
-from unets.nets.folding import fold_batch_norm
+from unets.nets.fusion import fuse_batch_norm
 from unets.nets.normalization import BatchNorm
 from unets.nets.unet import build_unet, take_logits
 
@@ -44,7 +44,7 @@ def test_by_hand() -> None:
     net.get_layer("conv").set_weights([np.array([[[[1.0, 2.0], [3.0, 4.0]]]]), np.array([5.0, 6.0])])
     # gamma, beta, mean, variance: factors 3 / sqrt(2 + 0.25) = 2 and 1 / sqrt(0 + 0.25) = 2
     net.get_layer("norm").set_weights([np.array(v) for v in ([3.0, 1.0], [0.5, 0.0], [1.0, -1.0], [2.0, 0.0])])
-    folded = fold_batch_norm(net)
+    folded = fuse_batch_norm(net)
     kernel, bias = folded.get_layer("conv").get_weights()
     np.testing.assert_allclose(kernel[0, 0], [[2.0, 4.0], [6.0, 8.0]])
     np.testing.assert_allclose(bias, [0.5 + (5 - 1) * 2, 0 + (6 + 1) * 2])
@@ -73,7 +73,7 @@ def test_every_net_predicts_the_same(name: str) -> None:
     net = take_logits(build_unet(NETS[name], SIZE_HW))
     unsettle(net)
     before = [weight.copy() for weight in net.get_weights()]
-    folded, photos = fold_batch_norm(net), draw((2, *SIZE_HW, 3))
+    folded, photos = fuse_batch_norm(net), draw((2, *SIZE_HW, 3))
     assert count_norms(net) > 0 and count_norms(folded) == LEFT.get(name, 0)
     wanted, found = net.predict_on_batch(photos), folded.predict_on_batch(photos)
     assert np.ptp(wanted) > 0
@@ -85,7 +85,7 @@ def test_every_net_predicts_the_same(name: str) -> None:
 @pytest.mark.parametrize("normalization", ["none", "group"])
 def test_without_batch_normalization_it_is_the_net_itself(normalization: Any) -> None:
     net = build_unet(ModelConfig(depth=2, base_filters=4, normalization=normalization), SIZE_HW)
-    assert fold_batch_norm(net) is net
+    assert fuse_batch_norm(net) is net
 
 
 def build(case: str) -> keras.Model:
@@ -111,7 +111,7 @@ def build(case: str) -> keras.Model:
 )
 def test_what_cannot_be_folded_stays(case: str) -> None:
     net = build(case)
-    assert fold_batch_norm(net) is net
+    assert fuse_batch_norm(net) is net
 
 
 @pytest.mark.parametrize("part", ["scale", "center"])
@@ -120,13 +120,13 @@ def test_a_normalization_without_scale_or_shift(part: str) -> None:
     y = layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False)(x)
     net = keras.Model(x, layers.BatchNormalization(**{part: False})(y))
     unsettle(net)
-    folded, photos = fold_batch_norm(net), draw((2, 8, 8, 3), 2).astype(np.float32)
+    folded, photos = fuse_batch_norm(net), draw((2, 8, 8, 3), 2).astype(np.float32)
     assert count_norms(folded) == 0
     np.testing.assert_allclose(folded.predict_on_batch(photos), net.predict_on_batch(photos), rtol=1e-4, atol=1e-5)
 
 
 def test_precision_stays() -> None:
     net = build_unet(NETS["lite0"], SIZE_HW, precision="mixed_bfloat16")
-    folded = fold_batch_norm(net)
+    folded = fuse_batch_norm(net)
     assert {layer.compute_dtype for layer in folded._flatten_layers() if layer.weights} == {"bfloat16", "float32"}
     assert folded.name == net.name and folded.output.dtype == "float32"
