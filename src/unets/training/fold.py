@@ -294,7 +294,7 @@ def check_training(experiment: ExperimentConfig, micro_batch: int | None, *, spr
             devices cannot share it.
     """
     data, config = experiment.data, experiment.training
-    build_loss(config.loss, **config.loss_args)
+    build_loss(config.loss, overlapping=False, **config.loss_args)
     build_optimizer(config, updates_per_epoch=1)
     if micro_batch is not None and not (1 <= micro_batch <= data.batch_size and data.batch_size % micro_batch == 0):
         raise InputError(f"`BATCH` must divide data.batch_size={data.batch_size}. Received: {micro_batch}")
@@ -421,7 +421,7 @@ def build_validator(learner: Learner, experiment: ExperimentConfig, num_classes:
     net = learner.net
     if data.crop_hw not in (None, data.size_hw) or config.ema is not None:
         net = build_unet(experiment.model, data.size_hw, num_classes, choose_precision(config.precision), name="valid")
-    return Validator(net, build_loss(config.loss, **config.loss_args), valid)
+    return Validator(net, build_loss(config.loss, overlapping=False, **config.loss_args), valid)
 
 
 def _fit(

@@ -239,7 +239,7 @@ def build_learner(
     optimizer = build_optimizer(config, updates_per_epoch, steps_per_update=steps_per_update, slow=slow)
     if precision == "mixed_float16":
         optimizer = LossScale(optimizer)
-    loss = build_loss(config.loss, **config.loss_args)
+    loss = build_loss(config.loss, overlapping=False, **config.loss_args)
     return Learner(net, loss, optimizer, ema=config.ema, steps_per_update=steps_per_update)
 
 
