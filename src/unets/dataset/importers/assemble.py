@@ -1,0 +1,291 @@
+"""Assembling: images and their masks become an `Import`: ids, groups, what images are like, an account of the files."""
+
+import fnmatch
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from unets.config import SizeHW
+from unets.dataset.importers.base import Import, ImportedSample, MaskHW, Question
+from unets.dataset.importers.groups import find_groups
+from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending
+from unets.dataset.importers.names import spread
+from unets.dataset.importers.pixels import Header, measure_fit, read_grey, read_values
+from unets.dataset.importers.sources import ImporterSource
+from unets.errors import InputError
+
+Draw = Callable[[], MaskHW | tuple[MaskHW, ...]]
+_MOST_HEADERS = 3000  # a header takes 0.1 to 1 ms
+_LOOKED_AT = 12  # images whose pixels are read
+_SLACK = 0.02  # share of a side by which a mask may differ from its image, and be stretched to it
+_MOST_CHANNELS = 12
+_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """The mask of an image: a canonical file, or how it is drawn; and its size, where that is known."""
+
+    draw: Draw
+    mask: tuple[str, ...] = ()
+    size_hw: SizeHW | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretched:
+    """A mask that is drawn, and brought to its image's size: the nearest pixel counts."""
+
+    draw: Draw
+    size_hw: SizeHW
+
+    def __call__(self) -> MaskHW | tuple[MaskHW, ...]:
+        """Draws the mask."""
+        drawn = self.draw()
+        layers = drawn if isinstance(drawn, tuple) else (drawn,)
+        turned = tuple(
+            np.asarray(Image.fromarray(layer).resize(self.size_hw[::-1], Image.Resampling.NEAREST)) for layer in layers
+        )
+        return turned if isinstance(drawn, tuple) else turned[0]
+
+
+def assemble(
+    listing: Listing,
+    source: ImporterSource,
+    *,
+    train: Mapping[str, Drawn],
+    test: Iterable[str] = (),
+    classes: Sequence[str],
+    overlapping: bool = False,
+    account: Mapping[str, str],
+    questions: Sequence[Question] = (),
+    ids: Mapping[str, str] | None = None,
+    fields: Mapping[str, Any] | None = None,
+) -> Import:
+    """Makes an import of what an importer found.
+
+    Args:
+        listing: of INPUT.
+        source: the importer's options.
+        train: the mask of each training image.
+        test: images to predict.
+        classes: foreground classes, in the order of the masks' indices.
+        overlapping: whether each mask is one layer a class.
+        account: what files other than images became.
+        questions: of the importer.
+        ids: of images whose ids are not their names.
+        fields: further fields of DatasetConfig.
+
+    Raises:
+        InputError: there are too few training images, an id comes twice, files cannot be read, or masks have another
+            size than their images.
+    """
+    if len(train) < 2:
+        raise InputError(
+            f"a data set must have at least 2 training images with masks, to be split. Received: {len(train)}"
+            + (f", {next(iter(train))}" if train else "")
+        )
+    if source.test_images is not None:
+        test = select(listing.rasters, source.test_images)
+    test = sorted(set(test) - train.keys())
+    headers = _read_headers(listing, [*train, *test])
+    facts, asked = describe_images(listing, headers, train)
+    train, more = _fit_sizes(train, headers, facts.get("orientation", "stored"))
+    asked += more
+    named = name_samples([*train, *test], ids or {})
+    groups, about_groups = find_groups(listing, {path: named[path] for path in train}, named, source.group)
+    samples = [
+        ImportedSample(
+            id=named[path],
+            split="train" if path in train else "test",
+            image=path,
+            mask=train[path].mask if path in train else (),
+            draw=None if path not in train or train[path].mask else train[path].draw,
+            group=groups[path][0],
+            view=groups[path][1],
+        )
+        for path in [*train, *test]
+    ]
+    known = dict.fromkeys(train, "image") | dict.fromkeys(test, "test image")
+    return Import(
+        samples=tuple(sorted(samples, key=lambda sample: sample.id)),
+        classes=tuple(classes),
+        overlapping=overlapping,
+        account=complete_account(listing, {**account, **known}),
+        questions=(*questions, *asked, *about_groups),
+        dataset_fields={**facts, **(fields or {})},
+    )
+
+
+def select(paths: Iterable[str], patterns: Sequence[str]) -> list[str]:
+    """Returns the paths that fit one of the patterns, in which `*` stands for anything, `/` too."""
+    return [path for path in paths if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
+
+
+def complete_account(listing: Listing, account: Mapping[str, str]) -> dict[str, str]:
+    """Says of every file of INPUT what became of it; `account` says it of some."""
+    full = {path: f"left out: {why}" for path, why in listing.left_out.items()}
+    for path in listing.paths:
+        if ending(path) in UNSUPPORTED:
+            why = UNSUPPORTED[ending(path)]
+        else:
+            why = "no image of this data set" if path in listing.rasters else "neither image nor mask"
+        full[path] = account.get(path, f"left out: {why}")
+    return full
+
+
+def name_samples(images: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Names images by their stem where stems are unique, else by their path without ending; some ids are given.
+
+    Raises:
+        InputError: two images have one path but for the ending.
+    """
+    stems = {path: path.rpartition("/")[2].rpartition(".")[0] for path in images}
+    if len(set(stems.values())) < len(stems):
+        stems = {path: path.rpartition(".")[0] for path in images}
+    named = {path: given.get(path, stem) for path, stem in stems.items()}
+    twice = [id_ for id_, count in Counter(named.values()).items() if count > 1]
+    if twice:
+        paths = ", ".join(path for path in images if named[path] == twice[0])
+        raise InputError(f"each image must have a name of its own. Received: {paths}; rename or remove one")
+    return named
+
+
+def describe_images(
+    listing: Listing, headers: Mapping[str, Header], train: Mapping[str, Drawn]
+) -> tuple[dict[str, Any], list[Question]]:
+    """Returns what images are like, as fields of DatasetConfig: channels, value_range, orientation, size_hw.
+
+    Raises:
+        InputError: images have different numbers of channels, or more than 12.
+    """
+    facts: dict[str, Any] = {}
+    questions: list[Question] = []
+    looked = spread([path for path in train if path in headers], _LOOKED_AT)
+    bands = {_count_bands(listing, path, headers[path]) for path in looked}
+    bands |= {header.channels for header in headers.values() if header.mode == "array"}
+    if max(bands) > _MOST_CHANNELS or (max(bands) > 3 and len(bands) > 1) or (2 in bands and len(bands) > 1):
+        shown = ", ".join(f"{n} ({p})" for n, p in {headers[p].channels: p for p in looked}.items())
+        raise InputError(f"all images must have one number of channels, up to {_MOST_CHANNELS}. Received: {shown}")
+    if bands == {1}:
+        facts["channels"] = "grey"
+    elif max(bands) > 3 or 2 in bands:
+        facts["channels"] = max(bands)
+        text = f"images have {max(bands)} channels, all of which are read"
+        questions.append(Question(field="channels", text=text, choices=('"rgb" for the first three',)))
+    deep = [path for path, header in headers.items() if header.dtype not in ("uint8", "bool")]
+    if deep:
+        paths = spread([path for path in deep if path in train] or deep, 4 * _LOOKED_AT)
+        pixels = np.concatenate([np.ravel(read_values(listing.root / path))[::7] for path in paths])
+        low, high = np.quantile(pixels[np.isfinite(pixels)].astype(np.float64), [0.001, 0.999])
+        if pixels.dtype.kind in "ui":
+            low, high = float(np.floor(low)), float(np.ceil(high))
+        facts["value_range"] = (float(low), float(high if high > low else low + 1))
+    facts |= _find_orientation(listing, headers, train, questions)
+    is_upright = facts.get("orientation") == "upright"
+    sizes = {header.upright_hw if is_upright else header.size_hw for header in headers.values()}
+    facts["size_hw"] = next(iter(sizes)) if len(sizes) == 1 else None
+    return facts, questions
+
+
+def _count_bands(listing: Listing, path: str, header: Header) -> int:
+    """Returns 1 for grey, 3 for color with or without opacity, else the number of bands."""
+    if header.mode == "P":
+        return 3
+    if header.mode == "LA":
+        return 1
+    if header.mode == "RGBA" and ending(path) == ".tif":
+        with Image.open(listing.root / path) as picture:
+            opacity = np.asarray(picture.getchannel("A"))
+        return 3 if (opacity == opacity[0, 0]).all() else 4
+    return 3 if header.mode in ("RGBA", "CMYK", "YCbCr") else header.channels
+
+
+def _find_orientation(
+    listing: Listing, headers: Mapping[str, Header], train: Mapping[str, Drawn], questions: list[Question]
+) -> dict[str, str]:
+    """Decides by sizes, or by edges, whether masks lie over images as they are stored, or as EXIF turns them."""
+    turned = [path for path in train if path in headers and headers[path].orientation != 1]
+    if not turned:
+        return {}
+    votes: Counter[str] = Counter()
+    for path in turned:
+        header, size_hw = headers[path], train[path].size_hw
+        if size_hw is not None and header.upright_hw != header.size_hw:
+            votes["upright"] += size_hw == header.upright_hw
+            votes["stored"] += size_hw == header.size_hw
+    if not any(votes.values()):
+        for path in spread(turned, _LOOKED_AT):
+            drawn = train[path].draw()
+            layer = drawn[0] if isinstance(drawn, tuple) else drawn
+            fits = {up: measure_fit(layer, read_grey(listing.root / path, upright=up)) for up in (True, False)}
+            votes["upright"] += fits[True] > 1.15 * fits[False]
+            votes["stored"] += fits[False] > 1.15 * fits[True]
+    chosen = "stored" if votes["stored"] > votes["upright"] else "upright"
+    text = f"{len(turned)} images have an EXIF tag that turns them; masks fit them {chosen}"
+    if min(votes["stored"], votes["upright"]) > 0 or not any(votes.values()):
+        text += f" (undecided: {votes['upright']} upright, {votes['stored']} stored)"
+        questions.append(Question(field="orientation", text=text, choices=('"upright"', '"stored"')))
+    return {"orientation": chosen}
+
+
+def _fit_sizes(
+    train: Mapping[str, Drawn], headers: Mapping[str, Header], orientation: str
+) -> tuple[dict[str, Drawn], list[Question]]:
+    """Stretches masks that are a little larger or smaller than their images.
+
+    Raises:
+        InputError: a mask is of quite another size.
+    """
+    fitted = dict(train)
+    near: list[str] = []
+    far: list[str] = []
+    for path, drawn in train.items():
+        if path not in headers or drawn.size_hw is None:
+            continue
+        image_hw = headers[path].upright_hw if orientation == "upright" else headers[path].size_hw
+        if drawn.size_hw == image_hw:
+            continue
+        gaps = [abs(a - b) / b for a, b in zip(drawn.size_hw, image_hw, strict=True)]
+        (near if max(gaps) <= _SLACK else far).append(f"{path} ({_write(image_hw)}, its mask {_write(drawn.size_hw)})")
+        fitted[path] = replace(drawn, draw=Stretched(drawn.draw, image_hw), mask=(), size_hw=image_hw)
+    if far:
+        raise InputError(
+            f"a mask must have its image's size. Received: {len(far)} of {len(train)} that have not: "
+            f"{_list(far)}. Resize the masks (nearest neighbor) or the images, or leave these files out"
+        )
+    if not near:
+        return fitted, []
+    text = f"{len(near)} masks differ from their image by a few pixels, and are stretched to it: {_list(near)}"
+    return fitted, [Question(field="source.leave_out", text=text, choices=("patterns of these files",))]
+
+
+def _read_headers(listing: Listing, images: Sequence[str]) -> dict[str, Header]:
+    """Reads the headers of images, of very many of some.
+
+    Raises:
+        InputError: some cannot be read; all of them are named.
+    """
+    headers, broken = {}, []
+    for path in spread(images, _MOST_HEADERS):
+        try:
+            headers[path] = listing.header(path)
+        except InputError as error:
+            broken.append(str(error).replace(f"{listing.root}/", ""))
+    if broken:
+        raise InputError(
+            f"every image must be readable. Received: {len(broken)} that are not: {_list(broken)}. "
+            "Repair or remove these files"
+        )
+    return headers
+
+
+def _write(size_hw: SizeHW) -> str:
+    return f"{size_hw[0]} x {size_hw[1]}"
+
+
+def _list(items: Sequence[str]) -> str:
+    return "; ".join(items[:_SHOWN]) + (f"; and {len(items) - _SHOWN} more" if len(items) > _SHOWN else "")

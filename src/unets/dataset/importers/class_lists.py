@@ -1,0 +1,128 @@
+"""Lists of classes: the csv, txt and json files that name the values or colors of masks."""
+
+import csv
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from unets.dataset.importers.listing import Listing, ending
+from unets.dataset.importers.names import sort_naturally
+
+Value = int | tuple[int, int, int]  # of a pixel: a number, or a color (R, G, B)
+
+IGNORE_NAMES = r"void|unlabel+ed|ignored?|unknown|ignore region|not[ _]labell?ed|don'?t[ _]care"
+BACKGROUND_NAMES = r"background|bg|back[ _]ground|_background_|nothing|none"
+_CALLED = r"class|label|categor|colou?r|names|palette|codes|^dataset\.json$"
+_MOST = 256
+# The numbers of Cityscapes' `labelIds`, of the classes that its benchmark scores.
+CITYSCAPES: dict[Value, str] = {
+    **{7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole", 19: "traffic light"},
+    **{20: "traffic sign", 21: "vegetation", 22: "terrain", 23: "sky", 24: "person", 25: "rider", 26: "car"},
+    **{27: "truck", 28: "bus", 31: "train", 32: "motorcycle", 33: "bicycle"},
+}
+
+
+def find_class_list(listing: Listing, given: str | None = None) -> tuple[dict[Value, str], tuple[str, ...]]:
+    """Reads the names of classes by value or color from the file that lists them.
+
+    Args:
+        listing: of INPUT.
+        given: the file's path below INPUT; None looks for one whose name speaks of classes, labels or colors.
+
+    Returns:
+        The names, and the files that say so: several where each split has a copy. Empty where there is none.
+    """
+    paths = (given,) if given is not None else listing.select(".csv", ".txt", ".json", ".names")
+    found: dict[Value, str] = {}
+    files: list[str] = []
+    for path in sorted(paths, key=lambda path: (path.count("/"), path)):
+        if given is None and not re.search(_CALLED, path.rpartition("/")[2].lower()):
+            continue
+        names = parse_class_list(path, listing.read_text(path))
+        if names and (not found or names == found):
+            found = names
+            files.append(path)
+    return found, tuple(files)
+
+
+def parse_class_list(path: str, text: str) -> dict[Value, str]:
+    """Reads names of classes from a text; empty where it is something else.
+
+    Understood are a csv with a name and a value or `r,g,b`; a json object `{"1": "car"}`, `{"car": 1}`, a list, or
+    nnU-Net's `labels`; a txt with a name a line (from 0 on), `value name`, `r g b name`, or CVAT's `name:r,g,b::`.
+    """
+    try:
+        if ending(path) == ".json":
+            return _parse_json(json.loads(text))
+        if ending(path) == ".csv":
+            return _parse_csv(text)
+        return _parse_lines(text)
+    except (ValueError, KeyError, TypeError, IndexError, csv.Error):
+        return {}
+
+
+def _parse_json(content: Any) -> dict[Value, str]:
+    if isinstance(content, dict) and isinstance(content.get("labels"), dict | list):
+        content = content["labels"]
+    if isinstance(content, list) and content and all(isinstance(name, str) for name in content):
+        return dict(enumerate(content))
+    if isinstance(content, list) and content and all(isinstance(item, dict) for item in content):
+        return _parse_rows([{key: str(value) for key, value in item.items()} for item in content])
+    if not isinstance(content, dict) or not content or len(content) > _MOST:
+        return {}
+    if all(str(key).isdecimal() and isinstance(name, str) for key, name in content.items()):
+        return {int(key): name for key, name in content.items()}
+    if all(isinstance(value, int) for value in content.values()):
+        return {value: name for name, value in content.items()}
+    if all(isinstance(value, list) and len(value) == 3 for value in content.values()):
+        return {(int(v[0]), int(v[1]), int(v[2])): name for name, v in content.items()}
+    return {}
+
+
+def _parse_csv(text: str) -> dict[Value, str]:
+    delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
+    return _parse_rows(list(csv.DictReader(text.splitlines(), delimiter=delimiter)))
+
+
+def _parse_rows(rows: Sequence[Mapping[str, str]]) -> dict[Value, str]:
+    if not rows or len(rows) > _MOST:
+        return {}
+    columns = {re.sub(r"[^a-z]", "", str(column).lower()): column for column in rows[0]}
+    name = next((columns[key] for key in ("name", "class", "classname", "label", "category") if key in columns), None)
+    if name is None:
+        return {}
+    colors = next((key for key in (("r", "g", "b"), ("red", "green", "blue")) if set(key) <= columns.keys()), None)
+    if colors is not None:
+        return {_color([row[columns[key]] for key in colors]): row[name].strip() for row in rows}
+    keys = ("pixelvalue", "value", "id", "index", "code", "labelid", "classid", "pixel", "categoryid")
+    value = next((columns[key] for key in keys if key in columns), None)
+    return {int(row[value]): row[name].strip() for row in rows} if value else {}
+
+
+def _parse_lines(text: str) -> dict[Value, str]:
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    if not 1 <= len(lines) <= _MOST:
+        return {}
+    if all(line.count(":") == 3 for line in lines):
+        parted = [line.split(":") for line in lines]
+        return {_color(color.split(",")): name.strip() for name, color, *_ in parted}
+    colored = [re.fullmatch(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\D.*)", line) for line in lines]
+    if all(colored):
+        return {_color(match.groups()[:3]): match[4].strip() for match in colored if match}
+    numbered = [re.fullmatch(r"(\d+)[\s,:;=]+(\D.*)", line) for line in lines]
+    if all(numbered):
+        return {int(match[1]): match[2].strip() for match in numbered if match}
+    if any("/" in line or "." in line for line in lines):
+        return {}
+    return dict(enumerate(lines)) if all(re.fullmatch(r"_*[A-Za-z][\w \-]*", line) for line in lines) else {}
+
+
+def _color(parts: Sequence[str]) -> tuple[int, int, int]:
+    red, green, blue = (int(part) for part in parts)
+    return red, green, blue
+
+
+def sort_classes(names: set[str]) -> tuple[str, ...]:
+    """Sorts names of classes, numbers by their size."""
+    return tuple(sort_naturally(names))

@@ -1,0 +1,159 @@
+"""Groups: which images must never stand on two sides of a fold, as folders, names, a table or their likeness say."""
+
+import csv
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from unets.dataset.importers.base import Question
+from unets.dataset.importers.listing import Listing
+from unets.dataset.importers.names import find_split, sort_naturally, spread
+from unets.dataset.importers.pixels import read_grey
+from unets.errors import InputError
+
+_COLUMNS = r"patient|subject|person|case|study|group|video|scene|site|plate|slide|well|animal|car(_|$)"
+_LEAST_FOLDERS = 5
+_MOST_VIEWS = 64
+_MOST_ROWS = 200_000
+# The median distance of neighbors as a share of that of any two images. CamVid's frames, a second apart, have 0.54,
+# slices of ISBI's membranes 0.63; images in no order 1.0, give or take 0.1.
+_ALIKE = 0.75
+_THUMB = 24  # pixels a side of what is compared
+
+
+def find_groups(
+    listing: Listing, train: Mapping[str, str], named: Mapping[str, str], given: str | None
+) -> tuple[dict[str, tuple[str, str]], list[Question]]:
+    """Finds the group and camera view of each image.
+
+    Args:
+        listing: of INPUT.
+        train: the id of each training image, by its path.
+        named: the id of each image.
+        given: a regular expression of whole ids with a part `group`; None looks for groups.
+
+    Returns:
+        (group, view) by path, both empty where the image is its own group, and what is uncertain.
+
+    Raises:
+        InputError: an id does not fit the given expression.
+    """
+    none = dict.fromkeys(named, ("", ""))
+    if given is not None:
+        return {path: _match(given, id_) for path, id_ in named.items()}, []
+    column = _find_column(listing, train)
+    if column is not None:
+        name, groups = column
+        asked = Question(field="source.group", text=f"groups are those of {name}", choices=('r"(?P<group>.+)": none',))
+        return none | {path: (groups[id_], "") for path, id_ in named.items() if id_ in groups}, [asked]
+    folders = _find_folders(list(train), list(named))
+    if folders:
+        shown = _list(sorted({folders[path] for path in train}))
+        text = f"groups are the folders that images lie in ({shown}): images of one stay on one side of a fold"
+        asked = Question(field="source.group", text=text, choices=('r"(?P<group>.+)": none',))
+        return none | {path: (group, "") for path, group in folders.items()}, [asked]
+    pattern = _find_pattern(list(train.values()))
+    if pattern is not None:
+        matched = {path: _match(pattern, id_, strict=False) for path, id_ in named.items()}
+        shown = _list(sorted({matched[path][0] for path in train}))
+        text = f"groups are what stands before the last number of an id ({shown}): are they patients, cars, videos?"
+        return matched, [Question(field="source.group", text=text, choices=('r"(?P<group>.+)": none',))]
+    ordered = sort_naturally(train.values())
+    paths = {id_: path for path, id_ in train.items()}
+    if len({id_[:-1] for id_ in ordered}) >= 2 and all(re.search(r"\d$", id_) for id_ in named.values()):
+        distance = _compare_neighbors(listing, [paths[id_] for id_ in ordered])
+        if distance < _ALIKE:
+            text = (
+                f"images with neighboring numbers look alike (distance {distance:.2f} of that of any two), as "
+                "frames or slices do: ten neighbors are one group"
+            )
+            asked = Question(field="source.group", text=text, choices=('r"(?P<group>.+)": none', "other digits"))
+            return {path: (id_[:-1] or "0", "") for path, id_ in named.items()}, [asked]
+    return none, []
+
+
+def _match(pattern: str, id_: str, *, strict: bool = True) -> tuple[str, str]:
+    match = re.fullmatch(pattern, id_)
+    if match is None and strict:
+        raise InputError(f"`source.group` must fit every id. Received: {pattern!r}, which does not fit {id_!r}")
+    return (match["group"], match.groupdict().get("view") or "") if match else (id_, "")
+
+
+def _find_folders(train: Sequence[str], named: Sequence[str]) -> dict[str, str]:
+    """Finds the first folder of the paths that differs from image to image, where several images lie in each."""
+    parts = [path.split("/")[:-1] for path in train]
+    depth = min(map(len, parts))
+    for place in range(depth):
+        names = Counter(part[place] for part in parts)
+        if any(find_split(name) for name in names) or len(names) < _LEAST_FOLDERS:
+            continue
+        if len(names) > len(train) // 2:
+            return {}  # a folder an image
+        return {path: path.split("/")[place] for path in named if path.count("/") > place}
+    return {}
+
+
+def _find_pattern(ids: Sequence[str]) -> str | None:
+    """Finds a group in ids like `car01_05`: what stands before the last number, where that repeats."""
+    parted = [re.fullmatch(r"(.+?)([_\-. ]+[A-Za-z]*|(?<=\d)[A-Za-z]+)(\d+)", id_) for id_ in ids]
+    matches = [match for match in parted if match]
+    sizes = Counter(match[1] for match in matches)
+    if len(matches) < len(ids) or not 3 <= len(sizes) <= len(ids) // 2:
+        return None
+    marks = sorted({match[2] for match in matches})
+    mark = "(?:" + "|".join(map(re.escape, marks)) + ")" if len(marks) > 1 else re.escape(marks[0])
+    views: dict[str, set[str]] = defaultdict(set)
+    for match in matches:
+        views[match[1]].add(match[3])
+    same, count = Counter(frozenset(found) for found in views.values()).most_common(1)[0]
+    has_views = 2 <= len(same) <= _MOST_VIEWS and count >= 0.9 * len(views) and len({len(view) for view in same}) == 1
+    pattern = rf"(?P<group>.+){mark}" + (r"(?P<view>\d+)" if has_views else r"\d+")
+    found = {_match(pattern, id_, strict=False)[0] for id_ in ids}
+    return pattern if found == set(sizes) else None
+
+
+def _find_column(listing: Listing, train: Mapping[str, str]) -> tuple[str, dict[str, str]] | None:
+    """Finds a table with a row an image and a column that names its patient, place or the like."""
+    known = set(train.values())
+    for path in listing.select(".csv", ".tsv"):
+        text = listing.read_text(path)
+        delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
+        rows = list(csv.DictReader(text.splitlines()[:_MOST_ROWS], delimiter=delimiter))
+        columns = [column for column in (rows[0] if rows else ()) if column]
+        for group in (column for column in columns if re.search(_COLUMNS, column.lower())):
+            for column in columns:
+                groups = {_strip(row[column] or "", known): row[group] or "" for row in rows if column != group}
+                groups = {id_: name for id_, name in groups.items() if id_ in known}
+                if len(groups) >= 0.9 * len(known) and 2 <= len(set(groups.values())) <= len(known) // 2:
+                    return f"the column {group} of {path}", groups
+    return None
+
+
+def _strip(cell: str, known: set[str]) -> str:
+    return cell if cell in known else cell.rpartition("/")[2].rpartition(".")[0]
+
+
+def _compare_neighbors(listing: Listing, paths: Sequence[str], count: int = 24) -> float:
+    """Measures how alike neighbors are; see `_ALIKE`. 1 for few images."""
+    if len(paths) < 8:
+        return 1.0
+    places = sorted({int(place) for place in np.linspace(0, len(paths) - 2, min(count, len(paths) - 1))})
+    thumbs = [_make_thumb(listing, paths[place]) for place in places]
+    following = [_make_thumb(listing, paths[place + 1]) for place in places]
+    near = [np.abs(one - other).mean() for one, other in zip(thumbs, following, strict=True)]
+    far = [np.abs(thumb - other).mean() for i, thumb in enumerate(thumbs) for other in thumbs[i + 2 :]]
+    return float(np.median(near) / max(float(np.median(far)), 1e-6)) if far else 1.0
+
+
+def _make_thumb(listing: Listing, path: str) -> npt.NDArray[np.float32]:
+    grey = read_grey(listing.root / path)
+    small = np.asarray(Image.fromarray(grey).resize((_THUMB, _THUMB), Image.Resampling.BOX), dtype=np.float32)
+    return np.asarray(small - small.mean(), dtype=np.float32)
+
+
+def _list(names: Sequence[str]) -> str:
+    return ", ".join(spread(names, 3)) + (", ..." if len(names) > 3 else "")

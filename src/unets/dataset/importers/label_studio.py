@@ -1,0 +1,160 @@
+"""Label Studio's json: a list of tasks, with polygons, ellipses, boxes and brushed masks in shares of the sides."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unets.dataset.importers import polygons
+from unets.dataset.importers.base import Import, Question
+from unets.dataset.importers.finder import Finder
+from unets.dataset.importers.listing import Listing
+from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_ellipse
+from unets.dataset.importers.sources import PolygonSource
+from unets.errors import InputError
+
+_KINDS = ("polygonlabels", "brushlabels", "ellipselabels", "rectanglelabels", "labels")
+
+
+def propose(listing: Listing) -> list[tuple[PolygonSource, Import]]:
+    """Proposes the exports that lie in the folder.
+
+    Raises:
+        InputError: see `read`.
+    """
+    source = PolygonSource(format="label_studio")
+    found = read(listing, source)
+    return [(source, found)] if found is not None else []
+
+
+def read(listing: Listing, source: PolygonSource) -> Import | None:
+    """Reads all exports (`JSON` and `JSON-MIN`) of a folder; None where there are none.
+
+    Raises:
+        InputError: see `polygons.build`.
+    """
+    found, finder = Annotations(), Finder(listing)
+    several = skipped = 0
+    for path in listing.select(".json"):
+        for task in _load(listing, path):
+            name = _find_name(task)
+            image = finder.find(name, path) if name else None
+            if image is None:
+                found.problems.append(str(name))
+                continue
+            results, count = _find_results(task)
+            several += count > 1
+            found.files[path] = "annotation"
+            header = listing.header(image)
+            sizes = [(int(r["original_height"]), int(r["original_width"])) for r in results if "original_width" in r]
+            found.size_hw[image] = sizes[0] if sizes else header.upright_hw
+            areas = found.areas.setdefault(image, [])
+            for result in results:
+                area = _read_result(result, found.size_hw[image])
+                skipped += area is None
+                areas += [area] if area is not None else []
+    if several:
+        text = f"{several} images were annotated more than once: the first annotation of each is read"
+        found.questions.append(Question(field="source.leave_out", text=text))
+    if skipped:
+        text = f"{skipped} results without an area (choices, points, texts) are left out"
+        found.questions.append(Question(field="source.leave_out", text=text))
+    return polygons.build(listing, source, found)
+
+
+def _load(listing: Listing, path: str) -> list[dict[str, Any]]:
+    text = listing.read_text(path)
+    if not text.lstrip().startswith(("[", "{")) or not any(f'"{kind}"' in text for kind in _KINDS):
+        return []
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path} must be json. Received: {error}") from error
+    tasks = content if isinstance(content, list) else [content]
+    return [task for task in tasks if isinstance(task, dict) and _find_name(task)]
+
+
+def _find_name(task: dict[str, Any]) -> str | None:
+    """Returns the value of a task that names its image."""
+    values = task["data"] if isinstance(task.get("data"), dict) else task
+    names = [v for v in values.values() if isinstance(v, str) and v.lower().rpartition(".")[2] in _ENDINGS]
+    return names[0] if names else None
+
+
+_ENDINGS = {"jpg", "jpeg", "png", "tif", "tiff", "bmp", "webp", "gif"}
+
+
+def _find_results(task: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
+    """Returns the results of a task's first annotation, and how many annotations it has."""
+    entries = task.get("annotations", task.get("completions"))
+    if isinstance(entries, list):
+        kept = [entry for entry in entries if isinstance(entry, dict) and not entry.get("was_cancelled")]
+        return (kept[0].get("result", []) if kept else []), len(kept)
+    lists = [v for v in task.values() if isinstance(v, list) and v and isinstance(v[0], dict)]
+    return [result for values in lists for result in values], 1  # JSON-MIN: values without `value`
+
+
+def _read_result(result: dict[str, Any], size_hw: tuple[int, int]) -> Area | None:
+    value = result.get("value", result)
+    label = next((value[kind][0] for kind in _KINDS if value.get(kind)), None)
+    if label is None:
+        return None
+    scale = np.array([size_hw[1], size_hw[0]]) / 100
+    if "points" in value:
+        return Area(label, polygons=(np.asarray(value["points"], dtype=np.float64) * scale,))
+    if "radiusX" in value:
+        center, radii = ((value["x"], value["y"]) * scale, (value["radiusX"], value["radiusY"]) * scale)
+        return Area(label, polygons=(draw_ellipse((center[0], center[1]), (radii[0], radii[1])),))
+    if "rle" in value:
+        return Area(label, pixels=(decode_brush(value["rle"], size_hw), (0, 0)))
+    if {"x", "y", "width", "height"} <= value.keys():
+        (left, top), (width, height) = (value["x"], value["y"]) * scale, (value["width"], value["height"]) * scale
+        return Area(label, polygons=(draw_box(left, top, left + width, top + height),))
+    return None
+
+
+def decode_brush(content: list[int], size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Reads a brushed mask: RGBA run lengths in a stream of bits; opaque by half and more is object.
+
+    Raises:
+        InputError: the stream is of another size than the image.
+    """
+    bits = "".join(f"{byte:08b}" for byte in content)
+    numbers = _read_numbers(bits)
+    count = next(numbers)
+    height, width = size_hw
+    if count != height * width * 4:
+        raise InputError(f"a brushed mask must have {height} x {width} pixels of 4 values. Received: {count} values")
+    values = np.zeros(count, dtype=np.uint8)
+    place = 0
+    for repeats, number in numbers:
+        values[place : place + repeats] = number
+        place += repeats
+    return np.asarray(values.reshape(height, width, 4)[..., 3] >= 128)
+
+
+def _read_numbers(bits: str) -> Iterator[Any]:
+    """Yields how many values there are, then (repeats, value)."""
+    place = 0
+
+    def take(count: int) -> int:
+        nonlocal place
+        place += count
+        return int(bits[place - count : place], 2)
+
+    total = take(32)
+    yield total
+    word = take(5) + 1
+    widths = [take(4) + 1 for _ in range(4)]
+    done = 0
+    while done < total:
+        is_run = take(1)
+        length = 1 + take(widths[take(2)])
+        done += length
+        if is_run:
+            yield length, take(word)
+        else:
+            for _ in range(length):
+                yield 1, take(word)

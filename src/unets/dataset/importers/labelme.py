@@ -1,0 +1,86 @@
+"""Labelme json: a file an image, with polygons, boxes, circles and masks."""
+
+import json
+from typing import Any
+
+import numpy as np
+
+from unets.dataset.importers import polygons
+from unets.dataset.importers.base import Import, Question
+from unets.dataset.importers.class_lists import find_class_list
+from unets.dataset.importers.finder import Finder
+from unets.dataset.importers.listing import Listing
+from unets.dataset.importers.polygons import Annotations, Area, Points, decode_bitmap, draw_box, draw_ellipse
+from unets.dataset.importers.sources import PolygonSource
+from unets.errors import InputError
+
+
+def propose(listing: Listing) -> list[tuple[PolygonSource, Import]]:
+    """Proposes the json files that lie beside images.
+
+    Raises:
+        InputError: see `read`.
+    """
+    source = PolygonSource(format="labelme")
+    found = read(listing, source)
+    return [(source, found)] if found is not None else []
+
+
+def read(listing: Listing, source: PolygonSource) -> Import | None:
+    """Reads all labelme files of a folder; None where there are none.
+
+    Raises:
+        InputError: see `polygons.build`; or a file is damaged.
+    """
+    found, finder = Annotations(), Finder(listing)
+    skipped: dict[str, int] = {}
+    for path in listing.select(".json"):
+        text = listing.read_text(path)
+        if '"shapes"' not in text or '"imagePath"' not in text:
+            continue
+        try:
+            content = json.loads(text)
+        except ValueError as error:
+            raise InputError(f"{path} must be json. Received: {error}") from error
+        image = finder.find(path.removesuffix(".json"), path) or finder.find(str(content["imagePath"]), path)
+        if image is None:
+            found.problems.append(f"{content['imagePath']} ({path})")
+            continue
+        height, width = content.get("imageHeight"), content.get("imageWidth")
+        found.size_hw[image] = (height, width) if height and width else listing.header(image).upright_hw
+        found.files[path] = "annotation"
+        areas = found.areas.setdefault(image, [])
+        for shape in content["shapes"]:
+            area = _read_shape(shape, path)
+            if area is None:
+                skipped[shape.get("shape_type", "?")] = skipped.get(shape.get("shape_type", "?"), 0) + 1
+            else:
+                areas.append(area)
+    if skipped:
+        text = f"shapes without an area are left out: {skipped}"
+        found.questions.append(Question(field="source.leave_out", text=text))
+    used = {area.label for areas in found.areas.values() for area in areas}
+    names, files = find_class_list(listing) if found.areas else ({}, ())
+    if used and used <= set(names.values()):
+        found.labels = tuple(names.values())
+        found.files |= dict.fromkeys(files, "annotation")
+    return polygons.build(listing, source, found)
+
+
+def _read_shape(shape: dict[str, Any], path: str) -> Area | None:
+    label, kind = str(shape["label"]), shape.get("shape_type") or "polygon"
+    points: Points = np.asarray(shape["points"], dtype=np.float64).reshape(-1, 2)
+    if kind == "polygon" and len(points) >= 3:
+        return Area(label, polygons=(points,))
+    if kind == "mask" and shape.get("mask"):
+        left, top = np.rint(points.min(axis=0)).astype(int).tolist()
+        return Area(label, pixels=(decode_bitmap(shape["mask"]), (top, left)))
+    if kind == "rectangle" and len(points) >= 2:
+        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
+        return Area(label, polygons=(draw_box(left, top, right, bottom),))
+    if kind == "circle" and len(points) == 2:
+        radius = float(np.hypot(*(points[1] - points[0])))
+        return Area(label, polygons=(draw_ellipse((points[0, 0], points[0, 1]), (radius, radius)),))
+    if kind in ("point", "points", "line", "linestrip", "polygon"):
+        return None
+    raise InputError(f"{path} must hold polygons, boxes, circles or masks. Received: shape_type={kind!r}")

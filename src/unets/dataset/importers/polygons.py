@@ -1,0 +1,286 @@
+"""Polygons and other drawn areas: rasterized by pixel centers, and put together to masks.
+
+A pixel belongs to a polygon where its center lies inside, by the even-odd rule. Coordinates are those of pixels'
+corners: (0.5, 0.5) is the center of the first. Where a data set's coordinates are whole numbers, they name pixels, as
+contours that were traced around masks do: these pixels, and all between them, belong to the polygon.
+"""
+
+import base64
+import binascii
+import re
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from io import BytesIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from unets.config import SizeHW
+from unets.dataset.importers.assemble import Drawn, assemble, select
+from unets.dataset.importers.base import Import, MaskHW, Question
+from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES
+from unets.dataset.importers.listing import Listing
+from unets.dataset.importers.meaning import IGNORE
+from unets.dataset.importers.names import find_split, sort_naturally, spread
+from unets.dataset.importers.sources import PolygonSource
+from unets.errors import InputError
+
+Points = npt.NDArray[np.float64]  # (n, 2) of x and y, in pixels
+_WHOLE = 0.01  # pixels that a whole number may be off, where it was written as a share of the side
+_COMPARED = 300  # images on which it is seen whether classes overlap
+_OVERLAP = 0.05  # of the smaller class's pixels; what is less are borders
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """An object: polygons whose union it is, holes in it, or pixels within a box.
+
+    Attributes:
+        label: the class as the file names it.
+        polygons: see the module.
+        holes: polygons that are cut out.
+        pixels: a part of the mask and the (top, left) where it lies.
+        is_ignored: whether the area is left out of loss and scores, as a crowd.
+    """
+
+    label: str
+    polygons: tuple[Points, ...] = ()
+    holes: tuple[Points, ...] = ()
+    pixels: tuple[npt.NDArray[np.bool_], tuple[int, int]] | None = None
+    is_ignored: bool = False
+
+    def draw(self, size_hw: SizeHW, *, are_pixels: bool = False) -> npt.NDArray[np.bool_]:
+        """Draws the object; bool (height, width). `are_pixels`: see `draw_polygon`."""
+        mask = np.zeros(size_hw, dtype=np.bool_)
+        for points in self.polygons:
+            mask |= draw_polygon(points, size_hw, are_pixels=are_pixels)
+        for points in self.holes:
+            mask &= ~draw_polygon(points, size_hw, are_pixels=are_pixels)
+        if self.pixels is not None:
+            part, (top, left) = self.pixels
+            rows, columns = max(size_hw[0] - top, 0), max(size_hw[1] - left, 0)
+            part = part[max(-top, 0) : rows, max(-left, 0) : columns]
+            top, left = max(top, 0), max(left, 0)
+            mask[top : top + part.shape[0], left : left + part.shape[1]] |= part
+        return mask
+
+
+@dataclass(kw_only=True)
+class Annotations:
+    """What annotation files say.
+
+    Attributes:
+        size_hw: of each image, as the files say.
+        areas: the objects of each image that they name, in the order of drawing; may be none.
+        labels: classes in the files' own order; empty: by their names.
+        files: annotation files, and what else they are.
+        test: images that the files name as to be predicted.
+        questions: what the files leave open.
+        problems: images that are named, and not there.
+    """
+
+    size_hw: dict[str, SizeHW] = field(default_factory=dict)
+    areas: dict[str, list[Area]] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    files: dict[str, str] = field(default_factory=dict)
+    test: list[str] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class DrawAreas:
+    """Draws a mask of areas; the later covers the earlier, or a mask a class where they overlap."""
+
+    size_hw: SizeHW
+    areas: tuple[Area, ...]
+    labels: tuple[str, ...]
+    ignored: tuple[str, ...]
+    are_pixels: bool = False
+    overlapping: bool = False
+
+    def __call__(self) -> MaskHW | tuple[MaskHW, ...]:
+        """Draws the mask; see `ImportedSample.draw`."""
+        layers = [np.zeros(self.size_hw, dtype=np.uint8) for _ in (self.labels if self.overlapping else ("all",))]
+        void = np.zeros(self.size_hw, dtype=np.bool_)
+        for area in self.areas:
+            if area.is_ignored or area.label in self.ignored:
+                void |= area.draw(self.size_hw, are_pixels=self.are_pixels)
+            elif area.label in self.labels:
+                index = self.labels.index(area.label)
+                drawn = area.draw(self.size_hw, are_pixels=self.are_pixels)
+                layers[index if self.overlapping else 0][drawn] = 1 if self.overlapping else index + 1
+        for layer in layers:
+            layer[void & (layer == 0)] = IGNORE
+        return tuple(layers) if self.overlapping else layers[0]
+
+
+def draw_polygon(points: Points, size_hw: SizeHW, *, are_pixels: bool = False) -> npt.NDArray[np.bool_]:
+    """Rasterizes a polygon; see the module for the rule.
+
+    Args:
+        points: (x, y) in pixels; they may leave the image.
+        size_hw: (height, width) of the image.
+        are_pixels: coordinates name pixels, whose border belongs to the polygon.
+
+    Returns:
+        bool (height, width).
+    """
+    height, width = size_hw
+    flips = np.zeros((height, width + 1), dtype=np.uint8)
+    if len(points) < 3:
+        return flips[:, :width].astype(np.bool_)
+    vertices = np.rint(points) if are_pixels else points - 0.5  # now a pixel's center has whole coordinates
+    following = np.roll(vertices, -1, axis=0)
+    for (x0, y0), (x1, y1) in zip(vertices.tolist(), following.tolist(), strict=True):
+        if y0 == y1:
+            continue
+        if y0 > y1:
+            x0, y0, x1, y1 = x1, y1, x0, y0
+        rows = np.arange(max(int(np.ceil(y0)), 0), min(int(np.ceil(y1)), height))
+        crossings = np.ceil(x0 + (rows - y0) * (x1 - x0) / (y1 - y0))
+        flips[rows, np.clip(crossings, 0, width).astype(np.int64)] ^= 1
+    mask = np.bitwise_xor.accumulate(flips, axis=1)[:, :width].astype(np.bool_)
+    if are_pixels:
+        for start, end in zip(vertices.astype(np.int64), following.astype(np.int64), strict=True):
+            steps = int(np.gcd(*np.abs(end - start))) or 1
+            columns, rows = (start[:, None] + (end - start)[:, None] // steps * np.arange(steps)).astype(np.int64)
+            inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+            mask[rows[inside], columns[inside]] = True
+    return mask
+
+
+def draw_ellipse(center_xy: tuple[float, float], radii_xy: tuple[float, float], num_points: int = 180) -> Points:
+    """Returns an ellipse as a polygon."""
+    angles = np.linspace(0, 2 * np.pi, num_points, endpoint=False)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=-1) * radii_xy + center_xy
+
+
+def draw_box(left: float, top: float, right: float, bottom: float) -> Points:
+    """Returns a box as a polygon."""
+    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=np.float64)
+
+
+def decode_bitmap(text: str) -> npt.NDArray[np.bool_]:
+    """Reads a picture in base64, packed by zlib or not; what is not 0, or not transparent, is object.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        content = base64.b64decode(text)
+        content = content if content[:4] == b"\x89PNG" else zlib.decompress(content)
+        with Image.open(BytesIO(content)) as picture:
+            values = np.array(picture.convert("RGBA") if picture.mode in ("LA", "PA") else picture)
+    except (binascii.Error, zlib.error, OSError, ValueError) as error:
+        raise InputError(f"a bitmap must be a PNG in base64. Received: {text[:40]!r} ({error})") from error
+    if values.ndim == 3:
+        return np.asarray(values[..., -1] > 0 if values.shape[-1] == 4 else values.max(axis=-1) > 0)
+    return np.asarray(values > 0)
+
+
+def build(listing: Listing, source: PolygonSource, found: Annotations) -> Import | None:
+    """Makes an import of annotations; None where no image is annotated.
+
+    Raises:
+        InputError: see `assemble`; or images that the annotations name are not there.
+    """
+    if found.problems and len(found.problems) > len(found.areas):
+        named = ", ".join(found.problems[:5])
+        raise InputError(
+            f"images that annotations name must be below `INPUT`. Received: {len(found.problems)} that are not: {named}"
+        )
+    if not any(found.areas.values()):
+        return None
+    for name in found.problems:
+        text = f"{len(found.problems)} images that annotations name are not there: {name}, ..."
+        found.questions.append(Question(field="source.leave_out", text=text, choices=("nothing, if that is right",)))
+        break
+    used = Counter(area.label for areas in found.areas.values() for area in areas if not area.is_ignored)
+    names = found.labels or tuple(sort_naturally(used))
+    ignored = source.ignored or tuple(
+        name for name in names if re.fullmatch(IGNORE_NAMES + "|__ignore__", name.lower())
+    )
+    background = [name for name in names if re.fullmatch(BACKGROUND_NAMES, name.lower())]
+    labels = source.labels or tuple(name for name in names if name not in (*ignored, *background))
+    train, test, questions = _split(listing, source, found)
+    are_pixels = _name_pixels([area for areas in found.areas.values() for area in areas])
+    draws = {
+        image: DrawAreas(found.size_hw[image], tuple(found.areas.get(image, ())), labels, ignored, are_pixels)
+        for image in train
+    }
+    overlapping = not source.covering and len(labels) > 1 and _do_overlap(list(draws.values()))
+    if overlapping:
+        text = "classes overlap: each has a mask of its own"
+        choice = "covering=True: later objects cover earlier ones, and a pixel is of one class"
+        questions.append(Question(field="source.covering", text=text, choices=(choice,)))
+    drawn = {}
+    for image, draw in draws.items():
+        layers = replace(draw, overlapping=overlapping)
+        drawn[image] = Drawn(draw=layers, size_hw=draw.size_hw)
+    has_ignored = any(area.is_ignored or area.label in ignored for image in train for area in draws[image].areas)
+    return assemble(
+        listing,
+        source,
+        train=drawn,
+        test=test,
+        classes=labels,
+        overlapping=overlapping,
+        account=found.files,
+        questions=[*found.questions, *questions],
+        fields={"has_background": True, "has_ignored": has_ignored},
+    )
+
+
+def _split(listing: Listing, source: PolygonSource, found: Annotations) -> tuple[list[str], list[str], list[Question]]:
+    """Returns (training images, test images, questions about the images that no annotation names)."""
+    left = set(select(listing.rasters, source.leave_out))
+    named = [image for image in found.areas if image not in left and image not in found.test]
+    common = _find_common(list(listing.rasters))
+    splits = {image: find_split(image[len(common) :].rpartition("/")[0]) for image in listing.rasters}
+    train = [image for image in named if splits[image] != "test"] or named
+    test = [image for image in [*found.test, *named] if image not in train]
+    folders = {image.rpartition("/")[0] for image in train}
+    alone = [image for image in listing.rasters if image not in {*train, *test, *left, *found.files}]
+    test += [image for image in alone if splits[image] == "test" and image.rpartition("/")[0] not in folders]
+    bare = [image for image in alone if image.rpartition("/")[0] in folders]
+    found.files |= {image: "left out: an image without annotation" for image in alone if image not in test}
+    if not bare:
+        return train, test, []
+    if source.missing == "empty":
+        for image in bare:
+            found.size_hw[image] = listing.header(image).size_hw
+        return [*train, *bare], test, []
+    text = f"{len(bare)} images beside annotated ones have no annotation and are left out: {bare[0]}, ..."
+    choice = '"empty", if they hold no object'
+    return train, test, [Question(field="source.missing", text=text, choices=(choice,))]
+
+
+def _find_common(paths: Sequence[str]) -> str:
+    """Returns the folder that all paths share, with its slash."""
+    low, high = min(paths), max(paths)
+    length = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    return low[: low.rfind("/", 0, length) + 1]
+
+
+def _name_pixels(areas: Sequence[Area]) -> bool:
+    """Tells whether nearly all polygons have whole coordinates; see the module."""
+    polygons = spread([points for area in areas for points in area.polygons], 2000)  # type: ignore[arg-type]
+    whole = sum(bool(np.abs(points - np.rint(points)).max() <= _WHOLE) for points in polygons)
+    return bool(polygons) and whole >= 0.95 * len(polygons)
+
+
+def _do_overlap(draws: Sequence[DrawAreas]) -> bool:
+    for draw in spread(draws, _COMPARED):  # type: ignore[arg-type]
+        if len({area.label for area in draw.areas}) < 2:
+            continue
+        layers = replace(draw, overlapping=True)()
+        masks = [layer == 1 for layer in layers if (layer == 1).any()]
+        for place, one in enumerate(masks):
+            for other in masks[place + 1 :]:
+                if (one & other).sum() > _OVERLAP * min(one.sum(), other.sum()):
+                    return True
+    return False

@@ -1,0 +1,364 @@
+"""Run lengths: a csv with a row an image, a class or an object, of any dialect; and the sample of a submission."""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from unets.config import SizeHW
+from unets.dataset.importers.assemble import Drawn, assemble, select
+from unets.dataset.importers.base import Import, MaskHW, Question
+from unets.dataset.importers.class_lists import sort_classes
+from unets.dataset.importers.listing import Listing
+from unets.dataset.importers.names import find_split, spread
+from unets.dataset.importers.pixels import find_border, measure_fit, read_grey
+from unets.dataset.importers.sources import CsvSource
+from unets.dataset.importers.tables import (
+    Images,
+    Naming,
+    Table,
+    clean_runs,
+    find_class_column,
+    find_naming,
+    find_rle_column,
+    read_tables,
+)
+from unets.errors import InputError
+
+Order = Literal["row", "column"]
+_ORDERS: tuple[Order, Order] = ("row", "column")
+_LOOKED_AT = 40  # masks by which the order is decided
+_CLEAR = 1.3  # how much longer borders are in the wrong order, at least
+_CLEAR_EDGE = 1.15  # how much stronger the image's edges are along the right ones
+
+
+@dataclass(frozen=True, slots=True)
+class DrawRuns:
+    """Draws a mask of run lengths, several of a class united."""
+
+    size_hw: SizeHW
+    layers: tuple[tuple[str, ...], ...]  # cells of each class
+    order: Order
+    start: int
+    relative: bool
+    overlapping: bool = False
+
+    def __call__(self) -> MaskHW | tuple[MaskHW, ...]:
+        """Draws the mask; see `ImportedSample.draw`.
+
+        Raises:
+            InputError: run lengths leave the image.
+        """
+        layers = []
+        for cells in self.layers:
+            layer = np.zeros(self.size_hw, dtype=np.uint8)
+            for cell in cells:
+                layer |= decode_runs(cell, self.size_hw, self.order, start=self.start, relative=self.relative)
+            layers.append(layer)
+        if self.overlapping:
+            return tuple(layers)
+        mask = np.zeros(self.size_hw, dtype=np.uint8)
+        for index, layer in enumerate(layers, start=1):
+            mask[layer == 1] = index
+        return mask
+
+
+def decode_runs(cell: str, size_hw: SizeHW, order: Order, *, start: int = 1, relative: bool = False) -> MaskHW:
+    """Reads pairs `start length`; see `CsvSource`. uint8 (height, width) of {0, 1}.
+
+    Raises:
+        InputError: a number is missing, or a run leaves the image.
+    """
+    height, width = size_hw
+    numbers = np.array(cell.split(), dtype=np.int64)
+    if numbers.size % 2:
+        raise InputError(f"run lengths must be pairs. Received: {numbers.size} numbers: {cell[:60]!r}")
+    starts, ends = find_runs(numbers, start=start, relative=relative)
+    if numbers.size and (starts.min() < 0 or ends.max() > height * width or (ends < starts).any()):
+        raise InputError(
+            f"run lengths must stay within the image's {height} x {width} pixels. "
+            f"Received: {starts.min() + start} to {ends.max() + start - 1} in {cell[:60]!r}"
+        )
+    flips = np.zeros(height * width + 1, dtype=np.int32)
+    np.add.at(flips, starts, 1)
+    np.add.at(flips, ends, -1)
+    flat = (np.cumsum(flips[:-1]) > 0).astype(np.uint8)
+    return flat.reshape(size_hw) if order == "row" else np.ascontiguousarray(flat.reshape(width, height).T)
+
+
+def find_runs(
+    numbers: npt.NDArray[np.int64], *, start: int, relative: bool
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Returns (starts, ends) from 0, ends exclusive."""
+    starts, lengths = numbers[::2], numbers[1::2]
+    if relative:
+        starts = np.cumsum(starts) + np.concatenate([[0], np.cumsum(lengths)[:-1]]) if numbers.size else starts
+        return starts, starts + lengths
+    return starts - start, starts - start + lengths
+
+
+def propose(listing: Listing) -> list[tuple[CsvSource, Import]]:
+    """Proposes the csv with run lengths of most images.
+
+    Raises:
+        InputError: a csv is there, and cannot be read rightly.
+    """
+    tables = [table for table in read_tables(listing) if not table.is_sample]
+    images = Images(listing.rasters)
+    found: list[tuple[int, CsvSource, list[Question]]] = []
+    for table in tables:
+        column = find_rle_column(table)
+        naming = find_naming(table, images, skip=(column,)) if column else None
+        if column and naming:
+            class_column = None if naming.labels else find_class_column(table, naming.images, {column, naming.column})
+            source = CsvSource(
+                path=table.path,
+                image_column=naming.column,
+                rle_column=column,
+                class_column=class_column,
+                cell=naming.cell,
+            )
+            found.append((len(naming.ids), *_complete(listing, source, table, naming)))
+    if not found:
+        return []
+    _, source, questions = max(found, key=lambda item: item[0])
+    result = read(listing, source)
+    return [(source, replace(result, questions=(*questions, *result.questions)))]
+
+
+def _complete(listing: Listing, source: CsvSource, table: Table, naming: Naming) -> tuple[CsvSource, list[Question]]:
+    """Decides how runs are counted, and what an image without a row is."""
+    cells: dict[str, list[str]] = defaultdict(list)
+    for image, cell in zip(naming.images, table.cells[source.rle_column], strict=True):
+        if image is not None:
+            cells[image].append(clean_runs(cell))
+    questions: list[Question] = []
+    sizes = {image: listing.header(image).size_hw for image in spread(list(cells), _LOOKED_AT * 10)}
+    numbers = {image: [np.array(c.split(), dtype=np.int64) for c in cells[image] if c] for image in sizes}
+    relative = any(not _fits(runs, sizes[i]) for i, many in numbers.items() for runs in many)
+    if relative and any(not _fits(runs, sizes[i], relative=True) for i, many in numbers.items() for runs in many):
+        image = next(i for i, many in numbers.items() if any(not _fits(runs, sizes[i]) for runs in many))
+        raise InputError(
+            f"run lengths of {table.path} must fit into their images, counted from the first pixel or from the run "
+            f"before. Received: runs that leave {image}, {sizes[image][0]} x {sizes[image][1]}"
+        )
+    if relative:
+        text = f"run lengths of {table.path} count each start from the end of the run before, as SIIM-ACR's"
+        questions.append(Question(field="source.relative", text=text, choices=("False",)))
+    start = 0 if not relative and any(runs[0] == 0 for many in numbers.values() for runs in many) else 1
+    order, is_sure, why = find_order(listing, {i: cells[i] for i in sizes}, sizes, start=start, relative=relative)
+    if not is_sure:
+        other = "row" if order == "column" else "column"
+        text = f"pixels are counted along {order}s: {why}"
+        questions.append(Question(field="source.order", text=text, choices=(f'"{other}"',)))
+    has_empty = any(not cell for many in cells.values() for cell in many)
+    source = source.model_copy(
+        update={
+            "order": order,
+            "start": start,
+            "relative": relative,
+            "missing": "leave_out" if has_empty else "empty",
+            "labels": sort_classes(set(naming.labels or table.cells.get(source.class_column or "", ()))),
+        }
+    )
+    return source, questions
+
+
+def _fits(runs: npt.NDArray[np.int64], size_hw: SizeHW, *, relative: bool = False) -> bool:
+    if runs.size % 2:
+        return False
+    starts, ends = find_runs(runs, start=0 if runs[0] == 0 or relative else 1, relative=relative)
+    ascends = bool((starts[1:] >= ends[:-1]).all()) and bool((ends > starts).all())
+    return ascends and starts[0] >= 0 and ends[-1] <= size_hw[0] * size_hw[1]
+
+
+def find_order(
+    listing: Listing,
+    cells: Mapping[str, Sequence[str]],
+    sizes: Mapping[str, SizeHW],
+    *,
+    start: int = 1,
+    relative: bool = False,
+) -> tuple[Order, bool, str]:
+    """Finds the order in which pixels are counted; returns (order, whether that is sure, why).
+
+    In the wrong order a mask falls into stripes, and its border grows: the order with the shorter borders is right.
+    Where an image is square, the wrong one only mirrors the mask at its diagonal: then the image's own edges decide.
+    """
+    borders = dict.fromkeys(_ORDERS, 0.0)
+    fits: dict[Order, list[float]] = {"row": [], "column": []}
+    for image in spread([image for image in cells if any(cells[image])], _LOOKED_AT):
+        grey = read_grey(listing.root / image)
+        for order in _ORDERS:
+            mask = np.zeros(sizes[image], dtype=np.uint8)
+            for cell in [cell for cell in cells[image] if cell][:8]:
+                mask |= decode_runs(cell, sizes[image], order, start=start, relative=relative)
+            borders[order] += float(find_border(mask).sum())
+            fits[order].append(measure_fit(mask, grey))
+    if min(borders.values()) == 0:
+        return "column", False, "no row has a mask with a border"
+    better: Order = "row" if borders["row"] < borders["column"] else "column"
+    factor = max(borders.values()) / min(borders.values())
+    if factor >= _CLEAR:
+        return better, True, f"the other order makes borders {factor:.1f} times as long"
+    means = {order: float(np.mean(values)) for order, values in fits.items()}
+    sharper: Order = "row" if means["row"] > means["column"] else "column"
+    factor = max(means.values()) / max(min(means.values()), 1e-9)
+    if factor >= _CLEAR_EDGE:
+        return sharper, factor >= 1.5, f"along these borders the images' edges are {factor:.2f} times as strong"
+    return "column", False, "both orders give compact masks, and the images' edges do not tell"
+
+
+def read(listing: Listing, source: CsvSource) -> Import:
+    """Reads a csv of run lengths as `source` says.
+
+    Raises:
+        InputError: see `assemble`; the file or a column is not there, or a run leaves its image.
+    """
+    table = next((table for table in read_tables(listing) if table.path == source.path), None)
+    if table is None:
+        raise InputError(f"`source.path` must be a csv below `INPUT`. Received: {source.path!r}")
+    for column in (source.image_column, source.rle_column, source.class_column):
+        if column is not None and column not in table.columns:
+            raise InputError(f"{source.path} must have the column {column!r}. Received: {', '.join(table.columns)}")
+    left = set(select(listing.rasters, source.leave_out))
+    images = Images([path for path in listing.rasters if path not in left])
+    naming = find_naming(table, images, skip=[c for c in table.columns if c != source.image_column], least=0)
+    if naming is None:
+        raise InputError(
+            f"the column {source.image_column!r} of {source.path} must name images. Received: none that is here"
+        )
+    labels = naming.labels or table.cells.get(source.class_column or "", ("",) * len(naming.images))
+    classes = source.labels or ("",)
+    cells: dict[str, tuple[list[str], ...]] = {}
+    for image, label, cell in zip(naming.images, labels, table.cells[source.rle_column], strict=True):
+        if image is not None and label in classes:
+            layers = cells.setdefault(image, tuple([] for _ in classes))
+            if runs := clean_runs(cell):
+                layers[classes.index(label)].append(runs)
+    questions = []
+    absent = sum(image is None for image in naming.images)
+    if absent:
+        text = f"{absent} rows of {source.path} name images that are not there"
+        questions.append(Question(field="source.path", text=text, choices=("nothing, if that is right",)))
+    sample, test = find_sample(listing, set(cells), left)
+    cells, account = _add_missing(listing, source, cells, set(test), questions, len(classes), left)
+    drawn = {}
+    for image, runs_of in cells.items():
+        merged = tuple(tuple(runs) for runs in runs_of)
+        draw = DrawRuns(listing.header(image).size_hw, merged, source.order, source.start, source.relative)
+        drawn[image] = Drawn(draw=draw)
+    overlapping = len(classes) > 1 and _do_overlap([item.draw for item in drawn.values()])
+    if overlapping:
+        drawn = {image: Drawn(draw=_layered(item.draw)) for image, item in drawn.items()}
+    per_class = Counter(zip(naming.images, labels, strict=True))
+    row = "object" if max(per_class.values()) > 1 else "class" if len(classes) > 1 else "image"
+    fields = describe_submission(sample, source, classes, naming, row)
+    if row == "object":
+        text = f"{source.path} has a row an object: a mask is all of them together, a submission has a row each"
+        questions.append(Question(field="submission.row", text=text, choices=('"image"', '"class"')))
+    return assemble(
+        listing,
+        source,
+        train=drawn,
+        test=test,
+        classes=tuple(_title(label) for label in classes),
+        overlapping=overlapping,
+        account={**account, source.path: "annotation", **({sample.path: "sample submission"} if sample else {})},
+        questions=questions,
+        ids={image: id_ for image, id_ in naming.ids.items() if image in drawn} if _are_unique(naming.ids) else None,
+        fields={"has_background": True, "has_ignored": False, "submission": fields},
+    )
+
+
+def _are_unique(ids: Mapping[str, str]) -> bool:
+    return len(set(ids.values())) == len(ids)
+
+
+def _title(label: str) -> str:
+    return label or "object"
+
+
+def _add_missing(
+    listing: Listing,
+    source: CsvSource,
+    cells: dict[str, tuple[list[str], ...]],
+    test: set[str],
+    questions: list[Question],
+    num_classes: int,
+    left: set[str],
+) -> tuple[dict[str, tuple[list[str], ...]], dict[str, str]]:
+    """Adds images beside those with rows as empty, or says that they are left out."""
+    folders = {image.rpartition("/")[0] for image in cells}
+    bare = [p for p in listing.rasters if p.rpartition("/")[0] in folders and p not in cells and p not in test | left]
+    if not bare:
+        return cells, {}
+    is_empty = source.missing == "empty"
+    what = "hold no object" if is_empty else "are left out"
+    text = f"{len(bare)} of {len(bare) + len(cells)} images have no row in {source.path} and {what}: {bare[0]}, ..."
+    choice = '"leave_out"' if is_empty else '"empty", if they hold no object'
+    questions.append(Question(field="source.missing", text=text, choices=(choice,)))
+    if not is_empty:
+        return cells, dict.fromkeys(bare, "left out: an image without a row")
+    return cells | {image: tuple([] for _ in range(num_classes)) for image in bare}, {}
+
+
+def find_sample(listing: Listing, train: set[str], left: set[str]) -> tuple[Table | None, list[str]]:
+    """Returns the sample of a submission, if there is one, and the test images: its own, and those called so."""
+    rest = [path for path in listing.rasters if path not in train and path not in left]
+    called = [path for path in rest if find_split(path.rpartition("/")[0]) == "test"]
+    samples = sorted((table for table in read_tables(listing) if table.is_sample), key=lambda table: table.path)
+    named = []
+    for sample in samples:
+        naming = find_naming(sample, Images(rest), least=0.5)
+        named += [image for image in (naming.images if naming else ()) if image is not None]
+    return (samples[0] if samples else None), sorted({*called, *named})
+
+
+def describe_submission(
+    sample: Table | None, source: CsvSource, classes: Sequence[str], naming: Naming, row: str
+) -> dict[str, Any]:
+    """Returns the fields of SubmissionConfig: the sample's columns, and how its cells are written."""
+    fields: dict[str, Any] = {
+        "sample": sample.path if sample else None,
+        "image_column": source.image_column,
+        "rle_column": source.rle_column,
+        "class_column": source.class_column,
+        "cell": naming.cell if "{class}" in naming.cell or _are_unique(naming.ids) else "{id}",
+        "order": source.order,
+        "relative": source.relative,
+        "row": row,
+    }
+    if sample is None or source.image_column not in sample.columns:
+        return fields
+    rest = [name for name in sample.columns if name not in (source.image_column, source.class_column)]
+    fields["rle_column"] = source.rle_column if source.rle_column in rest else (rest[-1] if rest else source.rle_column)
+    if source.class_column is not None and source.class_column not in sample.columns:
+        fields["class_column"] = None
+    endings = {m[0] for cell in sample.cells[source.image_column] if (m := re.search(r"\.[A-Za-z]{2,5}(?=$|_)", cell))}
+    own = re.search(r"\.[A-Za-z]{2,5}(?=$|_)", naming.cell.replace("{id}", ""))
+    if own and len(endings) == 1 and own[0] not in endings:
+        fields["cell"] = naming.cell.replace(own[0], endings.pop())
+    return fields
+
+
+def _layered(draw: object) -> DrawRuns:
+    if not isinstance(draw, DrawRuns):
+        raise TypeError(f"masks of a csv are drawn by DrawRuns. Received: {draw!r}")
+    return replace(draw, overlapping=True)
+
+
+def _do_overlap(draws: Sequence[object]) -> bool:
+    """Tells whether some pixel is of two classes."""
+    for draw in draws:
+        runs = _layered(draw)
+        if sum(bool(cells) for cells in runs.layers) < 2:
+            continue
+        layers = runs()
+        if isinstance(layers, tuple) and (np.sum(layers, axis=0) > 1).any():
+            return True
+    return False

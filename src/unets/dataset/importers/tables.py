@@ -1,0 +1,239 @@
+"""Tables: csv files of any dialect as text, and how their cells name images and classes."""
+
+import gzip
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+
+import pandas as pd
+
+from unets.data.files import read_bytes
+from unets.dataset.importers.listing import Listing
+from unets.dataset.importers.names import IMAGE_WORDS, MASK_WORDS, find_split, is_called, spread
+
+EMPTY_CELLS = frozenset(("", "nan", "none", "null", "na", "n/a", "-", "-1", "0", "0 0", "1 0", "-1 -1", "[]"))
+_RUNS = re.compile(r"\d+ \d+(?: \d+ \d+)*")
+_MANY = 4000  # cells that a column is judged by
+_MOST_CLASSES = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Table:
+    """A csv file: its rows as text, without blanks around cells and names of columns."""
+
+    path: str
+    columns: tuple[str, ...]
+    cells: Mapping[str, Sequence[str]]  # by column
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the name says that it is a sample of a submission."""
+        return re.search(r"sample|submission|submit", self.path.rpartition("/")[2].lower()) is not None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Naming:
+    """How the cells of a column name images.
+
+    Attributes:
+        column: its name.
+        cell: `{id}` and `{class}` in what else a cell holds: `{id}.jpg_{class}`.
+        images: the path of each cell's image; None where there is none.
+        labels: the class of each cell; empty where cells name none.
+        ids: of each image as the cells write it.
+    """
+
+    column: str
+    cell: str
+    images: tuple[str | None, ...]
+    labels: tuple[str, ...]
+    ids: Mapping[str, str]
+
+    @property
+    def hits(self) -> int:
+        """Rows that name an image."""
+        return sum(image is not None for image in self.images)
+
+
+def read_tables(listing: Listing) -> list[Table]:
+    """Reads all csv files of a folder; what is none is left out."""
+    tables = [
+        _read_table(listing, path)
+        for path in listing.select(".csv", ".tsv", ".gz")
+        if re.search(r"\.[ct]sv(\.gz)?$", path.lower())
+    ]
+    return [table for table in tables if table is not None]
+
+
+def _read_table(listing: Listing, path: str) -> Table | None:
+    """Reads a csv file of UTF-8 or UTF-16, separated by commas, semicolons, tabs or bars; None where it is none."""
+    try:
+        is_packed = path.endswith(".gz")
+        text = gzip.decompress(read_bytes(listing.root / path)).decode() if is_packed else listing.read_text(path)
+        head = text.lstrip("\ufeff").split("\n", 1)[0]
+        separator = max(",;\t|", key=head.count)
+        frame = pd.read_csv(
+            StringIO(text),
+            sep=separator,
+            dtype=str,
+            keep_default_na=False,
+            skipinitialspace=True,
+        )
+    except (ValueError, OSError, TypeError):
+        return None
+    columns = [str(name).strip() for name in frame.columns]
+    if isinstance(frame.index, pd.MultiIndex) or len(set(columns)) < len(columns):
+        return None
+    cells = {
+        name: tuple(str(cell).strip() for cell in frame.iloc[:, place])
+        for place, name in enumerate(columns)
+        if not name.startswith("Unnamed:")
+    }
+    return Table(path=path, columns=tuple(cells), cells=cells)
+
+
+def clean_runs(cell: str) -> str:
+    """Returns run lengths separated by blanks, without brackets, quotes and commas; what means nothing is empty."""
+    plain = re.sub(r"[\[\](){}\"',;:]+", " ", cell)
+    plain = " ".join(plain.split())
+    return "" if plain.lower() in EMPTY_CELLS else plain
+
+
+def find_rle_column(table: Table) -> str | None:
+    """Returns the column of run lengths: pairs of whole numbers, or nothing, in nearly every cell."""
+    best: tuple[int, str | None] = (0, None)
+    for column in table.columns:
+        cells = [clean_runs(cell) for cell in spread(table.cells[column], _MANY)]
+        filled = [cell for cell in cells if cell]
+        if filled and sum(_RUNS.fullmatch(cell) is not None for cell in filled) >= 0.98 * len(filled):
+            best = max(best, (sum(map(len, filled)), column), key=lambda pair: pair[0])
+    return best[1]
+
+
+class Images:
+    """Images by what tables call them.
+
+    Args:
+        paths: of the images; where stems repeat, those that are called images, and training images, count.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._by_path = {path.lower(): path for path in paths}
+        self._by_stem: dict[str, str] = {}
+        self.doubled: set[str] = set()
+        self._tokens: dict[str, set[str]] = defaultdict(set)
+
+        def rank(path: str) -> tuple[bool, bool, bool]:
+            folder = path.rpartition("/")[0]
+            return is_called(path, MASK_WORDS), not is_called(folder, IMAGE_WORDS), find_split(path) != "train"
+
+        for path in sorted(paths, key=lambda path: (rank(path), path)):
+            stem = path.rpartition("/")[2].rpartition(".")[0].lower()
+            if stem in self._by_stem and rank(self._by_stem[stem]) == rank(path):
+                self.doubled.add(stem)
+            self._by_stem.setdefault(stem, path)
+            for token in set(re.findall(r"[a-z0-9]+", path.lower())):
+                self._tokens[token].add(path)
+
+    def find(self, cell: str) -> str | None:
+        """Returns the image of a cell: a path or its end, a name, or a stem; None where there is none, or two."""
+        plain = cell.lower().replace("\\", "/").removeprefix("./")
+        if plain in self._by_path:
+            return self._by_path[plain]
+        name = plain.rpartition("/")[2]
+        if name not in self.doubled and name in self._by_stem:
+            return self._by_stem[name]
+        stem = name.rpartition(".")[0]
+        if re.search(r"\.[a-z]{2,4}\d?$", name) and stem not in self.doubled and stem in self._by_stem:
+            return self._by_stem[stem]
+        return self.find_parts(plain) if "/" in plain else None
+
+    def find_parts(self, cell: str) -> str | None:
+        """Returns the only image whose path holds all parts of a cell in their order, as `case2_day0_slice_0001`."""
+        parts = re.findall(r"[a-z0-9]+", cell.lower())
+        if len(parts) > 1 and len(parts[-1]) <= 4 and "." in cell[-5:]:
+            parts = parts[:-1]
+        groups = [self._tokens.get(part, set()) for part in parts]
+        if not groups or not all(groups):
+            return None
+        found = [path for path in set.intersection(*groups) if _follows(parts, re.findall(r"[a-z0-9]+", path.lower()))]
+        return found[0] if len(found) == 1 else None
+
+
+def _follows(parts: Sequence[str], tokens: Sequence[str]) -> bool:
+    rest = iter(tokens)
+    return all(part in rest for part in parts)
+
+
+def find_naming(table: Table, images: Images, skip: Sequence[str] = (), least: float = 0.5) -> Naming | None:
+    """Finds the column whose cells name images, and how they do; None where no column names many."""
+    best: Naming | None = None
+    for column in (name for name in table.columns if name not in skip):
+        cells = table.cells[column]
+        for naming in _list_namings(column, cells, images):
+            if naming.hits >= max(1, least * len(cells)) and (best is None or naming.hits > best.hits):
+                best = naming
+        if best is not None and best.hits == len(cells):
+            break
+    return best
+
+
+def _list_namings(column: str, cells: Sequence[str], images: Images) -> list[Naming]:
+    """Lists the ways in which a column's cells may name images: whole, before a class, in parts."""
+    namings = [_build(column, cells, ("",) * len(cells), images.find, "")]
+    parted = [re.fullmatch(r"(.+)([_\- ])([^_/\-]+)", cell) for cell in cells]
+    marks = {match[2] for match in parted if match}
+    if all(parted) and len(marks) == 1:
+        labels = tuple(match[3] for match in parted if match)
+        if len(set(labels)) <= _MOST_CLASSES and len(set(labels)) < len(labels):
+            fronts = tuple(match[1] for match in parted if match)
+            namings.append(_build(column, fronts, labels, images.find, marks.pop()))
+    if max(naming.hits for naming in namings) < 0.5 * len(cells):
+        namings.append(_build(column, cells, ("",) * len(cells), images.find_parts, ""))
+    return namings
+
+
+def _build(column: str, cells: Sequence[str], labels: tuple[str, ...], find, mark: str) -> Naming:  # type: ignore[no-untyped-def]
+    known = {cell: find(cell) for cell in dict.fromkeys(cells)}
+    found = tuple(known[cell] for cell in cells)
+    endings = {_find_ending(cell, image) for cell, image in known.items() if image is not None}
+    tail = endings.pop() if len(endings) == 1 else ""
+    folders = {cell.rpartition("/")[0] for cell, image in known.items() if image is not None}
+    head = f"{next(iter(folders))}/" if len(folders) == 1 and next(iter(folders)) else ""
+    ids = {image: cell.removesuffix(tail).removeprefix(head) for cell, image in known.items() if image is not None}
+    return Naming(
+        column=column,
+        cell=f"{head}{{id}}{tail}" + (f"{mark}{{class}}" if mark else ""),
+        images=found,
+        labels=labels if mark else (),
+        ids=ids,
+    )
+
+
+def _find_ending(cell: str, image: str) -> str:
+    """Returns the ending that a cell has, where the image has one too: `.jpg`."""
+    ending = re.search(r"\.[A-Za-z]{2,5}$", cell)
+    stem = image.rpartition("/")[2].rpartition(".")[0]
+    return ending[0] if ending and not stem.lower().endswith(ending[0].lower()) else ""
+
+
+def find_class_column(table: Table, images: Sequence[str | None], others: set[str]) -> str | None:
+    """Finds a column of few values in which rows of one image differ, or which is called class, label or category."""
+    for column in table.columns:
+        cells = table.cells[column]
+        if column in others or not 1 <= len(set(cells)) <= _MOST_CLASSES:
+            continue
+        is_called_so = re.search(r"class|label|categ", column.lower()) is not None
+        values: dict[str, set[str]] = defaultdict(set)
+        rows: dict[str, int] = defaultdict(int)
+        for image, cell in zip(images, cells, strict=True):
+            if image is not None:
+                values[image].add(cell)
+                rows[image] += 1
+        several = [image for image in rows if rows[image] > 1]
+        differ = sum(len(values[image]) > 1 for image in several)
+        if len(set(cells)) > 1 and (is_called_so or (several and differ >= 0.9 * len(several))):
+            return column
+    return None
