@@ -1,194 +1,108 @@
-# Every stage is a target, every target a thin script. `make` alone prints them.
-COMPETITION ?= carvana
-INPUT       ?= input/$(COMPETITION)
-MODELS      ?= models/$(COMPETITION)
-EXP         ?= all
-ENSEMBLE    ?=
-FOLD        ?= all
-JOBS        ?=
-CLUSTER     ?=
-NAME        ?=
-SUBMISSION  ?=
-TRUTH       ?=
-ANEW        ?=
-BATCH       ?=
-SPREAD      ?=
-PROBE       ?= 1
-CONFIDENCE  ?=
-CLASSES     ?=
-A           ?=
-B           ?=
-GPU         ?=
-TOP         ?=
-FORMATS     ?=
-TORCH_PYTHON ?=
-ONLY        ?=
-OUT         ?=
-MESSAGE     ?=
-WAIT        ?=
-AGAIN       ?=
-UNPACK      ?=
-OWNER       ?=
-SLUG        ?=
-UPLOAD      ?=
-TRAIN_CARS  ?= 18
-TEST_CARS   ?= 6
+# Every target is one line over the `unets` command (`unets TARGET --help` has more). `make` alone prints them.
 
-VENV    ?= .venv
-PYTHON  ?= python3
-PY      := $(VENV)/bin/python
-READY   := $(VENV)/.ready$(if $(GPU),-gpu)
-DEV     := $(VENV)/.ready-dev
-BOOKS   := $(VENV)/.ready-notebooks
-STAGE    = --competition $(COMPETITION) --input "$(INPUT)" --models "$(MODELS)" --exp $(EXP) --fold $(FOLD) \
-           $(if $(ENSEMBLE),--ensemble $(ENSEMBLE)) $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
-STAGES  := check-data folds train predict ensemble submission
-DEMO     = COMPETITION=studio
+# What a target may be given, as `make train COMPETITION=mine EXP=unet FOLD=0`. Values reach the command through the
+# environment (INPUT as UNETS_INPUT), never as text of make's or the shell's: any path and any word works.
+VARIABLES := COMPETITION INPUT MODELS EXP FOLD SET ENSEMBLE JOBS CLUSTER NAME OUT FORCE TOP SEED VERBOSE \
+             CLASSES TRAIN_CARS TEST_CARS HEIGHT UNPACK MICRO_BATCH DATA_PARALLEL PROBE CONFIDENCE A B JSON COUNT ONLY \
+             SUBMISSION GROUND_TRUTH MESSAGE WAIT AGAIN OWNER SLUG UPLOAD FORMATS NUM_IMAGES TORCH_PYTHON
+# And these say how make itself works: V=1 shows commands, GPU=1 sets up TensorFlow with CUDA.
+KNOWN := $(VARIABLES) V GPU VENV PYTHON
 
-.DEFAULT_GOAL := help
-.PHONY: help setup new render check-data folds plan train predict ensemble submission check-submission score summary show \
-        data submit kaggle-dataset screen report notebooks export record runs compare pseudo-labels pipeline \
-        demo clean-runs test test-fast lint bench
+VENV   ?= .venv
+PYTHON ?= python3
+PY     := $(VENV)/bin/python
+READY  := $(VENV)/.ready$(if $(GPU),-gpu)
+DEV    := $(VENV)/.ready-dev
+Q      := $(if $(V),,@)
 
-help:  ## print this
-	@echo "usage: make TARGET [COMPETITION=$(COMPETITION)] [INPUT=folder] [MODELS=folder] [EXP=a,b|all] [FOLD=0,1|all]"
-	@echo
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo
-	@echo "competitions: $(notdir $(patsubst %/dataset.py,%,$(wildcard configs/*/dataset.py)))"
-	@echo "experiments of $(COMPETITION): $(filter-out dataset ensemble ensemble_%,$(basename $(notdir $(wildcard configs/$(COMPETITION)/*.py))))"
-
-setup: $(READY)  ## make .venv with everything pinned (GPU=1: TensorFlow with CUDA)
-
-$(READY): requirements.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "PYTHON must be 3.11 or newer. Received: $$($(PYTHON) --version)"; exit 1; }
-	test -x $(PY) || $(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(if $(GPU),$(PY) -m pip install --quiet "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([0-9.]*\).*/\1/p' requirements.txt)")
-	touch $@
-
-$(DEV): $(READY) .ci/requirements-dev.txt
-	$(PY) -m pip install --quiet --disable-pip-version-check -r .ci/requirements-dev.txt
-	touch $@
-
-$(BOOKS): $(READY)
-	$(PY) -m pip install --quiet --disable-pip-version-check -c .ci/requirements-dev.txt -e '.[notebooks]'
-	touch $@
-
-new: $(READY)  ## look at the photos of INPUT=, write configs/COMPETITION/ (CLASSES=list of names, ANEW=1: over what is there)
-	$(PY) scripts/24_new.py $(STAGE) $(if $(CLASSES),--classes "$(CLASSES)") $(if $(ANEW),--anew)
-
-RENDERED = $(if $(filter studio_parts,$(COMPETITION)),studio_parts,studio)
-
-render: $(READY)  ## render the demo competition (TRAIN_CARS=, TEST_CARS=; COMPETITION=studio_parts: body, glass, wheels)
-	$(PY) scripts/00_render_studio.py --out "$(if $(filter command,$(firstword $(origin INPUT))),$(INPUT),input/$(RENDERED))" \
-	  $(if $(filter studio_parts,$(RENDERED)),--parts) --train-cars $(TRAIN_CARS) --test-cars $(TEST_CARS) \
-	  $(if $(JOBS),--jobs $(JOBS)) $(if $(CLUSTER),--cluster $(CLUSTER))
-
-data: $(READY)  ## download what is missing of the competition from Kaggle (UNPACK=1: unpack its zips)
-	$(PY) scripts/00_get_data.py $(STAGE) $(if $(UNPACK),--unpack)
-
-check-data: $(READY)  ## check that photos, masks and csv files are whole and agree
-	$(PY) scripts/01_check_data.py $(STAGE)
-
-folds: $(READY)  ## deal the groups (cars) to folds, once
-	$(PY) scripts/02_make_folds.py $(STAGE)
-
-plan: $(READY)  ## print memory, hours, disk before they are paid; needs no photos (BATCH=, SPREAD=, PROBE=0)
-	$(PY) scripts/14_plan.py $(STAGE) $(if $(BATCH),--batch $(BATCH)) $(if $(SPREAD),--spread) \
-	  $(if $(filter 0,$(PROBE)),--no-probe)
-
-train: $(READY)  ## train; goes on where it stopped (BATCH= photos a step, SPREAD=1 all GPUs a fold)
-	$(PY) scripts/03_train.py $(STAGE) $(if $(BATCH),--batch $(BATCH)) $(if $(SPREAD),--spread)
-
-predict: $(READY)  ## make out-of-fold and test maps, flips averaged (ANEW=1: delete the present ones)
-	$(PY) scripts/04_predict.py $(STAGE) $(if $(FORCE),--force)
-
-ensemble: $(READY)  ## judge the ensemble out-of-fold; keep what proves a gain (ENSEMBLE=)
-	$(PY) scripts/05_ensemble.py $(STAGE)
-
-submission: $(READY)  ## write and check the submission; goes on where it stopped (NAME=)
-	$(PY) scripts/06_make_submission.py $(STAGE) $(if $(NAME),--name $(NAME))
-
-check-submission: $(READY)  ## check any submission (SUBMISSION=, default: the newest)
-	$(PY) scripts/07_check_submission.py $(STAGE) $(if $(SUBMISSION),--submission "$(SUBMISSION)")
-
-score: $(READY)  ## score a submission (SUBMISSION=, TRUTH=csv or folder of masks)
-	$(PY) scripts/08_score.py $(STAGE) $(if $(SUBMISSION),--submission "$(SUBMISSION)") $(if $(TRUTH),--truth "$(TRUTH)")
-
-summary: $(READY)  ## print one table: Dice of experiments, ensemble and submission, seconds a stage
-	$(PY) scripts/09_summarize.py $(STAGE)
-
-show: $(READY)  ## draw a sheet of test photos with the submission's contours (SUBMISSION=)
-	$(PY) scripts/12_show_masks.py $(STAGE) $(if $(SUBMISSION),--submission "$(SUBMISSION)")
-
-screen: $(READY)  ## put the oddest test photos first, with pictures, in a page; needs no truth (TOP= photos)
-	$(PY) scripts/17_screen.py $(STAGE) $(if $(TOP),--top $(TOP))
-
-report: $(READY)  ## make one page of all that was trained and judged: scores, curves, the worst photos (TOP= a gallery)
-	$(PY) scripts/18_report.py $(STAGE) $(if $(TOP),--top $(TOP))
-
-submit: $(READY)  ## check a submission, send it to Kaggle, wait for its score (MESSAGE=, SUBMISSION=, WAIT= minutes, AGAIN=1)
-	$(PY) scripts/20_submit.py $(STAGE) $(if $(SUBMISSION),--submission "$(SUBMISSION)") $(if $(AGAIN),--again) \
-	  $(if $(MESSAGE),--message '$(subst ','\'',$(MESSAGE))') $(if $(WAIT),--wait $(WAIT))
-
-kaggle-dataset: $(READY)  ## build a Kaggle dataset for offline inference, and its kernel (OWNER=, SLUG=, UPLOAD=1)
-	$(PY) scripts/22_make_kaggle_dataset.py $(STAGE) $(if $(OWNER),--owner "$(OWNER)") $(if $(SLUG),--slug "$(SLUG)") \
-	  $(if $(UPLOAD),--upload)
-
-export: $(READY)  ## write the ensemble as one file for `unets mask`; for phones and other programs (FORMATS=all)
-	$(PY) scripts/23_export.py $(STAGE) $(if $(FORMATS),--formats $(FORMATS))
-
-runs: $(READY)  ## list runs: how far each is, what it reached, what it cost, at which commit
-	$(PY) scripts/15_list_runs.py $(STAGE)
-
-compare: $(READY)  ## compare two experiments photo by photo, out-of-fold (A=, B=; `ensemble`, `ensemble_x` too)
-	$(PY) scripts/16_compare.py $(STAGE) --a "$(A)" --b "$(B)"
-
-pseudo-labels: $(READY)  ## make confident test photos more training photos (NAME=, CONFIDENCE=)
-	$(PY) scripts/13_make_pseudo_labels.py $(STAGE) --name "$(NAME)" $(if $(CONFIDENCE),--confidence $(CONFIDENCE)) \
-	  $(if $(ANEW),--anew)
-
-ifeq ($(origin COMPETITION),file)
-notebooks: COMPETITION = studio
+ifeq ($(origin NAME),environment)
+undefine NAME# some systems call the machine so
 endif
-notebooks: $(BOOKS)  ## execute the notebooks: on the demo, in place; with COMPETITION=, copies in models/ (ONLY=, OUT=)
-	$(PY) scripts/25_run_notebooks.py $(STAGE) $(if $(ONLY),--only $(ONLY)) $(if $(OUT),--out "$(OUT)")
+GIVEN   := $(foreach v,$(.VARIABLES),$(if $(filter command,$(firstword $(origin $v))),$v))
+UNKNOWN := $(firstword $(filter-out $(KNOWN),$(GIVEN)))
+quoted   = '$(subst ','\'',$1)'
+ifneq ($(UNKNOWN),)
+$(error $(shell PYTHONPATH=src $(firstword $(wildcard $(PY)) $(PYTHON)) -m unets.cli.variables $(call quoted,$(UNKNOWN)) $(KNOWN)))
+endif
+unexport $(VARIABLES)
+$(foreach v,$(VARIABLES),$(if $(value $v),$(eval export UNETS_$v = $$(value $v))))
+export UNETS_MAKE := 1
 
-record: $(READY)  ## keep what runs and ensemble reached in docs/results/, render the page there (NAME= of the ensemble)
-	$(PY) scripts/10_record.py $(STAGE) $(if $(NAME),--name $(NAME))
+STAGES  := new render pipeline demo download check split plan train predict runs clean pseudo-labels ensemble compare \
+           summary report screen show record notebooks submission check-submission score submit \
+           kaggle-dataset export
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help setup test test-fast lint bench $(STAGES)
 
-# One after the other, also under `make -j`: each stage reads what the one before wrote.
-pipeline: $(READY)  ## everything from check-data to submission
-	@set -e; for stage in $(STAGES); do $(MAKE) --no-print-directory $$stage; done
+$(STAGES): $(READY)
+	$(Q)$(PY) -m unets $@
 
-demo: $(READY)  ## render photos, train three U-Nets, write and score a submission: the whole pipeline in minutes
-	$(MAKE) --no-print-directory render
-	$(MAKE) --no-print-directory pipeline $(DEMO)
-	$(MAKE) --no-print-directory score $(DEMO)
-	$(MAKE) --no-print-directory show $(DEMO)
-	$(MAKE) --no-print-directory summary $(DEMO)
-	@echo "next: 'make help' prints the stages; README.md says how to bring your own photos"
-	$(MAKE) --no-print-directory report $(DEMO) $(if $(TOP),,TOP=6)
-
-clean-runs: $(READY)  ## delete runs and maps of EXP= (and FOLD=); folds and cache stay
-	$(PY) scripts/11_clean_runs.py $(STAGE)
+##@ start
+setup: $(READY)  ## make .venv with everything pinned (GPU=1: with CUDA)
+demo:            ## render, train, submit, score: all of it, in minutes
+new:             ## write configs/COMPETITION/ for the images of INPUT=
+pipeline:        ## everything from check to submission
+render:          ## render the demo's images (TRAIN_CARS=, TEST_CARS=)
+##@ data
+download:        ## fetch from Kaggle what is missing (UNPACK=1)
+check:           ## check that images, masks and csv files agree
+split:           ## split the groups (cars) into folds, once
+##@ train
+plan:            ## memory, hours, disk before they are paid
+train:           ## train; goes on where it stopped (SET=, JOBS=)
+predict:         ## probability maps, out-of-fold and test (FORCE=1)
+pseudo-labels:   ## confident test images as training images (NAME=)
+runs:            ## how far each run is, its scores, hours, commit
+clean:           ## delete runs and maps of EXP= (all: every one)
+##@ evaluate
+ensemble:        ## evaluate the ensemble out-of-fold (ENSEMBLE=)
+compare:         ## two experiments, image by image (A=, B=)
+summary:         ## one table: scores and seconds a stage
+report:          ## a page: scores, curves, worst images (TOP=)
+screen:          ## a page: the oddest test images (TOP=)
+show:            ## a sheet of test images with contours (COUNT=)
+record:          ## keep results in docs/results/
+notebooks: $(DEV)  ## execute the notebooks (ONLY=, OUT=)
+##@ submit
+submission:      ## write and check the submission (NAME=)
+check-submission:  ## check any submission (SUBMISSION=)
+score:           ## score it against GROUND_TRUTH=
+submit:          ## send it to Kaggle, wait for its score (MESSAGE=)
+kaggle-dataset:  ## a dataset and a kernel for Kaggle (UPLOAD=1)
+##@ use
+export:          ## the ensemble as one file for `unets mask` (FORMATS=)
+##@ develop
+test: $(DEV)     ## all tests (JOBS=, default 2)
+	$(Q)$(PYTEST)
+test-fast: $(DEV)  ## the tests that train nothing
+	$(Q)$(PYTEST) -m "not slow"
+lint: $(DEV)     ## ruff and mypy
+	$(Q)$(PY) -m ruff format --check .
+	$(Q)$(PY) -m ruff check .
+	$(Q)$(PY) -m mypy
+bench: $(DEV)    ## speed and memory, as ratios (TORCH_PYTHON=)
+	$(Q)$(PY) benchmarks/bench.py $${UNETS_INPUT:+--input "$$UNETS_INPUT"} \
+	  $${UNETS_TORCH_PYTHON:+--torch-python "$$UNETS_TORCH_PYTHON"}
 
 # A file stays with one worker, which trains what its tests share once.
-PYTEST = $(PY) -m pytest -n $(or $(JOBS),2) --dist loadfile
+PYTEST = $(PY) -m pytest -n "$${UNETS_JOBS:-2}" --dist loadfile
 
-test: $(DEV)  ## run all tests (JOBS=, default 2)
-	$(PYTEST)
+help:
+	@echo "usage: make TARGET [COMPETITION=carvana] [EXP=a,b|all] [FOLD=0,1|all]"
+	@awk -F ' *## ' '/^##@/ {print "\n" substr($$0, 5)} \
+	  /^[a-z-]+:.* ## / {sub(/:.*/, "", $$1); printf "  %-17s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo "competitions: $(notdir $(patsubst %/dataset.py,%,$(wildcard configs/*/dataset.py)))"
 
-test-fast: $(DEV)  ## run the tests that train nothing
-	$(PYTEST) -m "not slow"
+$(READY): requirements.txt pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "PYTHON must be 3.11 or newer. Received: $$("$(PYTHON)" --version)"; exit 1; }
+	$(Q)test -x $(PY) || "$(PYTHON)" -m venv $(VENV)
+	$(Q)$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(Q)$(if $(GPU),$(PY) -m pip install --quiet "tensorflow[and-cuda]==$$(sed -n 's/^tensorflow==\([0-9.]*\).*/\1/p' requirements.txt)")
+	$(Q)touch $@
 
-lint: $(DEV)  ## ruff and mypy
-	$(PY) -m ruff format --check .
-	$(PY) -m ruff check .
-	$(PY) -m mypy
-
-bench: $(DEV)  ## speed and memory as ratios, measured in one run (TORCH_PYTHON=)
-	$(PY) benchmarks/bench.py $(if $(filter command,$(firstword $(origin INPUT))),--input "$(INPUT)") \
-	  $(if $(TORCH_PYTHON),--torch-python "$(TORCH_PYTHON)")
+$(DEV): $(READY) .ci/requirements-dev.txt
+	$(Q)$(PY) -m pip install --quiet --disable-pip-version-check -r .ci/requirements-dev.txt
+	$(Q)touch $@

@@ -34,7 +34,6 @@ ORDER = (
     "pages",
     "studio",
     "cli",
-    "command",
     "__main__",
 )
 LAYERS = {name: layer for layer, name in enumerate(ORDER)}
@@ -76,8 +75,7 @@ LIGHT_MODULES = (
     "export.sources",
     "export.masking",
     "export.photos",
-    "cli",
-    "command",
+    "cli.commands",
 )
 
 

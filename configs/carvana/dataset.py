@@ -11,7 +11,7 @@ DATASET = DatasetConfig(
     masks="train_masks/{id}_mask.gif",
     test_photos="test/{id}.jpg",
     masks_csv="train_masks.csv",
-    # The csv holds the same masks (check-data compares them pixel by pixel); decoding its run lengths takes less than
+    # The csv holds the same masks (check compares them pixel by pixel); decoding its run lengths takes less than
     # 1 ms, a GIF of this size 7.
     read_masks_from="csv",
     id_pattern=r"(?P<group>[0-9a-f]{12})_(?P<view>\d\d)",

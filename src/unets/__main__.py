@@ -1,6 +1,6 @@
 """`python -m unets`: the command where it is not on the path."""
 
-from unets.command import main
+from unets.cli import main
 
 if __name__ == "__main__":
     main()

@@ -166,7 +166,7 @@ def test_faulty_files(make_competition: MakeCompetition, rows: list[str], messag
 
 def test_other_columns_or_no_file(make_competition: MakeCompetition, tmp_path: Path) -> None:
     catalog = load(make_competition(num_groups=2))
-    with pytest.raises(InputError, match=r"folds.csv must exist: `make folds` writes it"):
+    with pytest.raises(InputError, match=r"folds.csv must exist: `make split` writes it"):
         read_folds(tmp_path / "folds.csv", catalog)
     (tmp_path / "folds.csv").write_text("id,fold\n")
     with pytest.raises(

@@ -85,7 +85,7 @@ def test_changed_labels_are_refused(project: Project, catalog: Catalog) -> None:
     before = hash_pseudo_labels(project, "round1", 0)
     path.write_bytes(gzip.compress(b"img,rle_mask\ntest000_01.jpg,1 31\n"))
     assert hash_pseudo_labels(project, "round1", 0) != before
-    with pytest.raises(InputError, match=r"must be as it was made.*`make pseudo-labels NAME=round1 FOLD=0 ANEW=1`"):
+    with pytest.raises(InputError, match=r"must be as it was made.*`make pseudo-labels NAME=round1 FOLD=0 FORCE=1`"):
         read_pseudo_labels(project, catalog, "round1", 0)
 
 
@@ -107,7 +107,9 @@ def test_labels_of_other_folds_are_refused(project: Project, catalog: Catalog) -
     """They were made by nets that may have seen what this fold holds out now."""
     write_labels(project, ["test000_01.jpg,1 32"])
     project.folds_path.write_text("id,group,fold\ncar000_01,car000,0\n")
-    with pytest.raises(InputError, match=r"labels made on other folds.*`make pseudo-labels NAME=round1 FOLD=0 ANEW=1`"):
+    with pytest.raises(
+        InputError, match=r"labels made on other folds.*`make pseudo-labels NAME=round1 FOLD=0 FORCE=1`"
+    ):
         read_pseudo_labels(project, catalog, "round1", 0)
 
 

@@ -228,7 +228,7 @@ def test_members_may_differ_in_size_and_folds_but_not_in_classes(make_scene: Mak
     ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
     assert (ensemble.folds, ensemble.num_photos, ensemble.num_parts) == ((1,), 4, 2)
     write_maps(project, dataset.model_copy(update={"classes": ("lorry",)}), "b")
-    with pytest.raises(InputError, match=r"must hold maps of the classes car, .*Received: lorry.*EXP=b ANEW=1"):
+    with pytest.raises(InputError, match=r"must hold maps of the classes car, .*Received: lorry.*EXP=b FORCE=1"):
         fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
 
 

@@ -268,7 +268,7 @@ def test_what_is_done_is_skipped(constant: Scene, monkeypatch: pytest.MonkeyPatc
 def test_labels_of_another_origin_are_kept_until_asked_for_anew(constant: Scene) -> None:
     constant.make(use_folds=[0])
     before = constant.list_files()
-    wanted = r"must be made of this ensemble.*start anew with `make pseudo-labels NAME=round1 FOLD=0 ANEW=1`"
+    wanted = r"must be made of this ensemble.*start anew with `make pseudo-labels NAME=round1 FOLD=0 FORCE=1`"
     reweighted = relabel(constant, 0, Recipe(weights=(0.5, 0.5)))
     fewer = replace(constant, catalog=replace(constant.catalog, test=constant.catalog.test[1:]))
     for changed, confidence in ((constant, 0.8), (reweighted, 0.9), (fewer, 0.9)):

@@ -147,7 +147,7 @@ def test_a_faulty_mask_is_named(tiny: tuple[Project, DatasetConfig], tmp_path: P
         score_submission(path, truth, dataset, jobs=1)
     with pytest.raises(InputError, match="true mask of test000_01"):
         score_submission(truth, path, dataset, jobs=1)
-    with pytest.raises(InputError, match="`TRUTH` must be a csv"):
+    with pytest.raises(InputError, match="`GROUND_TRUTH` must be a csv"):
         score_submission(path, tmp_path / "nowhere", dataset, jobs=1)
 
 

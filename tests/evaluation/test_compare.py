@@ -277,7 +277,7 @@ def test_scores_of_other_folds_are_refused(project: Project, stale: str) -> None
             write_json(project.run_dir(name, 0) / "config.json", {"folds_hash": hash_folds(project.folds_path)})
     if stale == "ensemble":
         write_experiment(project, "a", A)
-    with pytest.raises(InputError, match=r"must be trained and judged on the present folds.*make clean-runs EXP="):
+    with pytest.raises(InputError, match=r"must be trained and judged on the present folds.*make clean EXP="):
         compare(project, "dice", "a", "ensemble" if stale == "ensemble" else "b")
 
 

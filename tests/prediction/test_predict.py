@@ -371,7 +371,7 @@ def test_a_fold_trained_on_other_folds_is_refused(constant: Scene) -> None:
         dealt.replace(",0\n", ",x\n").replace(",1\n", ",0\n").replace(",x\n", ",1\n")
     )
     with pytest.raises(
-        InputError, match=r"fold0 must hold a run of this config.*folds_hash.*`make clean-runs EXP=unet_a FOLD"
+        InputError, match=r"fold0 must hold a run of this config.*folds_hash.*`make clean EXP=unet_a FOLD"
     ):
         constant.predict()
 

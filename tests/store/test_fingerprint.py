@@ -78,7 +78,7 @@ def test_what_a_net_is_taught_makes_its_run_another(setting: str, field: str, tm
 
 
 def test_where_the_masks_come_from_makes_a_run_another() -> None:
-    """Only `make check-data` knows whether files and csv say the same."""
+    """Only `make check` knows whether files and csv say the same."""
     assert len({take_snapshot(*SETTINGS[name][::-1], 0, "ab12")["fingerprint"] for name in ("files", "csv")}) == 2
 
 
@@ -94,5 +94,5 @@ def test_what_differs_is_named_and_nothing_else(tmp_path: Path) -> None:
         f"{run_dir} must hold a run of this config. Received: folds_hash: ab12 there, cd34 here; "
         "dataset: {'mask_values': [1, 2]} there, {'mask_values': [2, 1]} here; "
         "training: {'epochs': 50} there, {'epochs': 60} here. "
-        "`make clean-runs EXP=unet_a FOLD=3` deletes it, so that training starts from the beginning"
+        "`make clean EXP=unet_a FOLD=3` deletes it, so that training starts from the beginning"
     )

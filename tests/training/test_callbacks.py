@@ -119,7 +119,7 @@ def test_a_damaged_state_is_refused_whichever_byte_it_is(files: RunFiles) -> Non
         damaged.append(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
     for wrong in damaged:
         files.last_path.write_bytes(wrong)
-        with pytest.raises(InputError, match=r"state\.npz must hold .* `make clean-runs EXP=unet_a FOLD=1`"):
+        with pytest.raises(InputError, match=r"state\.npz must hold .* `make clean EXP=unet_a FOLD=1`"):
             files.load_last(learner)
 
 

@@ -20,7 +20,7 @@ def test_the_proposed_micro_batch_divides_and_takes_half_the_memory(batch_size: 
     divisors = [size for size in range(1, batch_size + 1) if batch_size % size == 0]
     for micro_batch in divisors[1:]:
         words = explain_exhaustion(RUN_DIR, experiment, micro_batch)
-        found = re.search(r"`make train EXP=unet_a FOLD=2 BATCH=(\d+)`", words)
+        found = re.search(r"`make train EXP=unet_a FOLD=2 MICRO_BATCH=(\d+)`", words)
         assert found is not None and f"too little for {micro_batch} photos" in words
         proposed = int(found[1])
         assert proposed in divisors and proposed <= micro_batch / 2
@@ -43,7 +43,7 @@ def test_a_spread_step_stays_spread_where_its_gradients_can_be_added_up(
             if share == 1:
                 assert "BATCH" not in words
                 continue
-            found = re.search(r"`make train EXP=unet_a FOLD=2( SPREAD=1)? BATCH=(\d+)`", words)
+            found = re.search(r"`make train EXP=unet_a FOLD=2( DATA_PARALLEL=1)? MICRO_BATCH=(\d+)`", words)
             assert found is not None and (found[1] is not None) == accumulates
             proposed, num_left = int(found[2]), num_devices if accumulates else 1
             assert batch_size % proposed == 0 and proposed % num_left == 0 and proposed / num_left <= share / 2
@@ -75,15 +75,20 @@ def test_a_step_that_memory_does_not_hold_names_the_command(
         raise failures[0]
 
     monkeypatch.setattr(Learner, "compute_loss", fail)
-    with pytest.raises(InputError, match=r"`make train EXP=unet_a FOLD=0 BATCH=2` goes on with 2 a step") as caught:
+    with pytest.raises(
+        InputError, match=r"`make train EXP=unet_a FOLD=0 MICRO_BATCH=2` goes on with 2 a step"
+    ) as caught:
         scene.train(run_dir, change("data", EXPERIMENT, batch_size=4))
     assert "\n" not in str(caught.value)
     assert "was killed" not in caplog.text
     # The kernel's killer lets nothing be said; the name of who held the folder stays behind.
     (run_dir / ".lock-owner").write_text("1 on another_machine")
-    with pytest.raises(InputError, match="BATCH=1"), caplog.at_level("WARNING"):
+    with pytest.raises(InputError, match="MICRO_BATCH=1"), caplog.at_level("WARNING"):
         scene.train(run_dir, change("data", EXPERIMENT, batch_size=4), micro_batch=2)
-    assert "unet_a fold 0: the last start was killed. If that was for lack of memory: BATCH=1 takes less" in caplog.text
+    assert (
+        "unet_a fold 0: the last start was killed. If that was for lack of memory: MICRO_BATCH=1 takes less"
+        in caplog.text
+    )
     # Any other failure is told as it is.
     monkeypatch.setattr(Learner, "fit", fail)
     failures[0] = RuntimeError("INVALID_ARGUMENT: shapes differ")

@@ -195,7 +195,7 @@ def test_a_run_goes_on_in_its_own_precision_alone(
     shutil.copytree(finished, run_dir)
     (run_dir / "metrics.json").unlink()
     monkeypatch.setattr("unets.training.fold.choose_precision", lambda wanted: "mixed_bfloat16")
-    expected = r"precision float32\. Received: .*precision mixed_bfloat16\. .*`make clean-runs EXP=unet_a FOLD=0`"
+    expected = r"precision float32\. Received: .*precision mixed_bfloat16\. .*`make clean EXP=unet_a FOLD=0`"
     with pytest.raises(InputError, match=expected):
         scene.train(run_dir)
 
@@ -253,7 +253,7 @@ def test_a_probe_that_memory_does_not_hold_names_the_command(
     monkeypatch.setattr("unets.training.planner.probe_speed", fail)
     project, experiment = replace(scene.project, models_dir=tmp_path), change("data", EXPERIMENT, batch_size=4)
     arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash, "use_folds": [1]}
-    with pytest.raises(InputError, match=r"`make train EXP=unet_b FOLD=1 BATCH=2` goes on with 2 a step"):
+    with pytest.raises(InputError, match=r"`make train EXP=unet_b FOLD=1 MICRO_BATCH=2` goes on with 2 a step"):
         train_experiment(project, scene.catalog, "unet_b", experiment, **arguments)
     failures[0] = RuntimeError("INVALID_ARGUMENT: shapes differ")
     with pytest.raises(RuntimeError, match="shapes differ"):
@@ -293,13 +293,13 @@ def test_a_run_of_another_config_is_refused(
     part: str, fields: dict[str, Any], difference: str, finished: Path, scene: Scene
 ) -> None:
     before = list_files(finished)
-    with pytest.raises(InputError, match=rf"{difference}.*`make clean-runs EXP=unet_a FOLD=0`"):
+    with pytest.raises(InputError, match=rf"{difference}.*`make clean EXP=unet_a FOLD=0`"):
         scene.train(finished, change(part, **fields))
     assert list_files(finished) == before
 
 
 def test_a_run_on_other_folds_is_refused(finished: Path, scene: Scene) -> None:
-    with pytest.raises(InputError, match=r"folds_hash: \w+ there, another here\. `make clean-runs EXP=unet_a FOLD=0`"):
+    with pytest.raises(InputError, match=r"folds_hash: \w+ there, another here\. `make clean EXP=unet_a FOLD=0`"):
         scene.train(finished, folds_hash="another")
 
 
@@ -325,7 +325,7 @@ def test_a_damaged_state_is_one_clear_error(finished: Path, run_dir: Path, scene
     (run_dir / "metrics.json").unlink()
     state_path = run_dir / "last" / "state.npz"
     state_path.write_bytes(state_path.read_bytes()[:-100])
-    with pytest.raises(InputError, match=r"state\.npz must hold .*`make clean-runs EXP=unet_a FOLD=0`") as caught:
+    with pytest.raises(InputError, match=r"state\.npz must hold .*`make clean EXP=unet_a FOLD=0`") as caught:
         scene.train(run_dir)
     assert "\n" not in str(caught.value)
 

@@ -61,7 +61,7 @@ def test_batch_splits_a_step_and_leaves_the_updates_alone(scene: Scene, tmp_path
 
 @pytest.mark.parametrize("micro_batch", [0, 3, 8])
 def test_batch_must_divide(micro_batch: int, run_dir: Path, scene: Scene) -> None:
-    with pytest.raises(InputError, match=rf"`BATCH` must divide data\.batch_size=4\. Received: {micro_batch}"):
+    with pytest.raises(InputError, match=rf"`MICRO_BATCH` must divide data\.batch_size=4\. Received: {micro_batch}"):
         scene.train(run_dir, change("data", PLAIN, batch_size=4), micro_batch=micro_batch)
     assert not run_dir.exists()
 
@@ -143,7 +143,7 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
 
     # Other labels are refused, and the same ones go on.
     path = write_labels(project, LABELS | {"test001_02": "1 48"})
-    with pytest.raises(InputError, match=r"unet_a fold 0 must go on with .*pseudo_labels.*`make clean-runs EXP=unet_a"):
+    with pytest.raises(InputError, match=r"unet_a fold 0 must go on with .*pseudo_labels.*`make clean EXP=unet_a"):
         train_experiment(project, catalog, "unet_a", experiment, use_folds=[0], **arguments)
     assert not (run_dir / "history.csv").exists()
     path = write_labels(project, LABELS)

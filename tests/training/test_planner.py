@@ -144,7 +144,7 @@ def test_devices_that_share_a_step_take_a_part_each(
     check_plan(build_plan(project, roomy, num_devices=4))
     assert find_faults(build_plan(project, roomy))
     set_machine(monkeypatch, alone.training.measure(2, accumulates=True), is_gpu=True)
-    for accumulates, command in ((True, "SPREAD=1 BATCH=8`"), (False, "BATCH=2`")):
+    for accumulates, command in ((True, "DATA_PARALLEL=1 MICRO_BATCH=8`"), (False, "MICRO_BATCH=2`")):
         monkeypatch.setattr(planner, "accumulates_spread", lambda accumulates=accumulates: accumulates)
         (fault,) = find_faults(build_plan(project, change(roomy, "data", batch_size=16), num_devices=4))
         assert f"`make train EXP=unet_a {command}" in fault and "16 photos a step over 4 devices" in fault
@@ -263,7 +263,7 @@ def test_too_little_memory_proposes_a_micro_batch_that_works(
     project: Project, plan: Plan, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_machine(monkeypatch, plan.training.measure(5, accumulates=True))
-    with pytest.raises(InputError, match=r"`make train EXP=unet_a BATCH=4`") as caught:
+    with pytest.raises(InputError, match=r"`make train EXP=unet_a MICRO_BATCH=4`") as caught:
         check_plan(build_plan(project))
     assert "batches of 12" in str(caught.value) and "12 photos a step" in str(caught.value)
     check_plan(build_plan(project, micro_batch=4))
@@ -277,7 +277,7 @@ def test_not_one_photo_proposes_a_crop_that_works(
     set_machine(monkeypatch, plan.training.measure(1, accumulates=True) - plan.training.photo_bytes // 2)
     fault = find_faults(build_plan(project, small))[0]
     # half of the bytes, 0.7 of each side: 45 and 67 in fours
-    assert "it does with crop_hw=(44, 64) and BATCH=1" in fault
+    assert "it does with crop_hw=(44, 64) and MICRO_BATCH=1" in fault
     check_plan(build_plan(project, change(small, "data", crop_hw=(44, 64)), micro_batch=1))
     set_machine(monkeypatch, plan.training.fixed_bytes)
     assert "no crop is small enough" in find_faults(build_plan(project, small))[0]

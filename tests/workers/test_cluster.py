@@ -1,9 +1,7 @@
 """A real scheduler and two real workers on loopback; a worker is a process under a nanny that starts it again."""
 
 import importlib
-import logging
 import os
-import runpy
 import shutil
 import signal
 import socket
@@ -20,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from tests import ROOT
+from tests import ROOT, run_unets
 from tests.trained_competition import write_maps
-from unets import cli
+from unets.cli.stage import Stage, open_project
 from unets.config import EnsembleConfig, load_dataset
 from unets.dataset.catalog import load_catalog
 from unets.dataset.folds import write_folds
@@ -233,21 +231,12 @@ def test_checks_submission_and_screen_give_the_same_bytes(
     root = project.input_dir.parent
     monkeypatch.chdir(root)  # workers stand elsewhere
 
-    def run(*arguments: str) -> None:
-        script = str(ROOT / "scripts" / "01_check_data.py")
-        monkeypatch.setattr(sys, "argv", [script, "--competition", "tiny", "--input", "input", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(script, run_name="__main__")
-        assert ended.value.code == 0
-
-    logger = logging.getLogger("unets")
-    before = logger.handlers[:], logger.level, logger.propagate
-    run("--jobs", "1")
+    given = ("check", "tiny", "--input", "input")
+    assert run_unets(*given, "--jobs", "1") == 0
     checked = project.checked_path.read_bytes()
     project.checked_path.unlink()
-    run("--cluster", address)
+    assert run_unets(*given, "--cluster", address) == 0
     assert project.checked_path.read_bytes() == checked
-    logger.handlers[:], logger.level, logger.propagate = before
 
     dataset = load_dataset(project.configs_dir)
     write_folds(project, load_catalog(dataset, project.input_dir), jobs=1)
@@ -396,8 +385,8 @@ def test_workers_of_another_backend_train_nothing(use: Use, monkeypatch: pytest.
 
 def test_a_stage_that_has_no_tasks_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    seen = list[cli.Stage]()
-    with pytest.raises(SystemExit) as ended:
-        cli.run(seen.append, cli.build_parser(""), ["--cluster", "tcp://127.0.0.1:9"])
-    assert ended.value.code == 0
-    assert seen[0].project.models_dir == tmp_path / "models" / "carvana"  # workers stand elsewhere
+    given = {"root": Path(), "competition": "carvana", "input": None, "models": None, "cluster": "tcp://127.0.0.1:9"}
+    stage = Stage(name="train", project=open_project(given), given=given)
+    assert stage.project.models_dir == tmp_path / "models" / "carvana"  # workers stand elsewhere
+    with stage.use_workers():
+        pass

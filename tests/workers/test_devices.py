@@ -243,8 +243,8 @@ def train_folds(project: Project, root: Path, cores: list[int], jobs: int) -> di
     """Trains both folds by the script and returns the files that must not depend on how."""
     dataset = load_dataset(project.configs_dir)
     write_folds(project, load_catalog(dataset, project.input_dir, with_test=False), jobs=1)
-    (script,) = (ROOT / "scripts").glob("03_*.py")
-    given = ["--competition", "tiny", "--root", root, "--input", project.input_dir, "--models", project.models_dir]
+    script = ROOT / "scripts" / "03_train.py"
+    given = ["tiny", "--root", root, "--input", project.input_dir, "--models", project.models_dir]
     arguments = [",".join(map(str, cores)), script, *given, "--exp", "small", "--jobs", jobs]
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
     command = [sys.executable, "-c", PINNED, *map(str, arguments)]

@@ -30,6 +30,7 @@ from unets.config.loading import (
     load_ensemble,
     load_experiment,
 )
+from unets.config.overrides import list_fields, name_experiment, split_name
 
 __all__ = [
     "MIN_SIDE_PX",
@@ -55,7 +56,10 @@ __all__ = [
     "is_ensemble",
     "list_ensembles",
     "list_experiments",
+    "list_fields",
     "load_dataset",
     "load_ensemble",
     "load_experiment",
+    "name_experiment",
+    "split_name",
 ]

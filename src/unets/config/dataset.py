@@ -51,7 +51,7 @@ class DatasetConfig(Config):
         2017  # the year of the Carvana challenge; any other would do
     )
     kaggle: str | None = None  # the competition's name in Kaggle's addresses; None: it is not there
-    kaggle_files: tuple[str, ...] | None = None  # what `make data` takes, file by file; None: the bundle of all
+    kaggle_files: tuple[str, ...] | None = None  # what `make download` takes, file by file; None: the bundle of all
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -10,7 +10,8 @@ from unets.config.base import Config, describe
 from unets.config.dataset import DatasetConfig
 from unets.config.ensemble import EnsembleConfig
 from unets.config.experiment import ExperimentConfig
-from unets.errors import InputError
+from unets.config.overrides import override, split_name
+from unets.errors import InputError, suggest
 
 _ENSEMBLE = "ensemble"  # how names of ensembles begin
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -48,14 +49,15 @@ def list_ensembles(folder: Path) -> list[str]:
 
 
 def load_experiment(folder: Path, name: str) -> ExperimentConfig:
-    """Loads the experiment `name` from a competition's config folder.
+    """Loads the experiment `name`, which may hold overrides (`unet+training.epochs=3`), from a competition's folder.
 
     Raises:
-        InputError: there is none of that name, or its file is faulty.
+        InputError: there is none of that name, its file is faulty, or an override is.
     """
-    if name not in list_experiments(folder):
-        raise InputError(f"`EXP` must be one of {', '.join(list_experiments(folder))}. Received: {name}")
-    return _load(folder / f"{name}.py", "EXPERIMENT", ExperimentConfig)
+    base, known = split_name(name), list_experiments(folder)
+    if base not in known:
+        raise InputError(f"`EXP` must be one of {', '.join(known)}. Received: {base}{suggest(base, known)}")
+    return override(_load(folder / f"{base}.py", "EXPERIMENT", ExperimentConfig), name)
 
 
 def list_experiments(folder: Path) -> list[str]:
@@ -64,15 +66,21 @@ def list_experiments(folder: Path) -> list[str]:
     Raises:
         InputError: the competition has no folder.
     """
+    _check_competition(folder)
+    return sorted(path.stem for path in folder.glob("*.py") if path.stem != "dataset" and not is_ensemble(path.stem))
+
+
+def _check_competition(folder: Path) -> None:
     if not folder.is_dir():
         known = sorted(path.name for path in folder.parent.glob("*/") if (path / "dataset.py").exists())
         raise InputError(
             f"`COMPETITION` must be one of {', '.join(known) or '(none)'}. Received: {folder.name} ({folder})"
+            f"{suggest(folder.name, known)}"
         )
-    return sorted(path.stem for path in folder.glob("*.py") if path.stem != "dataset" and not is_ensemble(path.stem))
 
 
 def _load(path: Path, variable: str, kind: type[ConfigT]) -> ConfigT:
+    _check_competition(path.parent)
     if not path.is_file():
         raise InputError(f"{path} must exist and define {variable} = {kind.__name__}(...). Received: no such file")
     try:

@@ -1,4 +1,4 @@
-"""The integrity check behind `make check-data`: is every file whole, and do they all say the same?
+"""The integrity check behind `make check`: is every file whole, and do they all say the same?
 
 A *fault* contradicts the dataset's declaration and is to be mended; a *note* is merely worth knowing. What was found
 whole is recorded in `project.checked_path`, a line a photo, and not looked at again until a file of it changes.

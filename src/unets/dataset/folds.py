@@ -62,7 +62,7 @@ def deal_folds(groups: Mapping[str, float], num_folds: int, seed: int) -> dict[s
 def measure_shares(project: Project, catalog: Catalog, *, jobs: int | None = None) -> dict[str, float]:
     """Measures the share of the photo that is object, for each training photo.
 
-    From the run lengths where there are any, else from the record of `make check-data`, else by reading the masks.
+    From the run lengths where there are any, else from the record of `make check`, else by reading the masks.
     """
     dataset = catalog.dataset
     if dataset.masks_csv is not None:
@@ -113,7 +113,7 @@ def read_folds(path: Path, catalog: Catalog) -> dict[str, int]:
             catalog's or stands in two folds, or a fold is out of range or empty.
     """
     if not path.is_file():
-        raise InputError(f"{path} must exist: `make folds` writes it. Received: no such file")
+        raise InputError(f"{path} must exist: `make split` writes it. Received: no such file")
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])

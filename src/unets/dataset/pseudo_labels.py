@@ -114,4 +114,4 @@ def check_name(name: str) -> None:
 
 def name_command(name: str, fold: int, *, anew: bool = False) -> str:
     """Returns the command that makes a fold's labels, and with `anew` does away with those there."""
-    return f"`make pseudo-labels NAME={name} FOLD={fold}{' ANEW=1' if anew else ''}`"
+    return f"`make pseudo-labels NAME={name} FOLD={fold}{' FORCE=1' if anew else ''}`"

@@ -98,7 +98,7 @@ def open_oof(
         if reader.classes != dataset.classes:
             raise InputError(
                 f"{reader.folder} must hold maps of the classes {', '.join(dataset.classes)}, as every member of an "
-                f"ensemble. Received: {', '.join(reader.classes)}. Run `make predict EXP={name} ANEW=1`"
+                f"ensemble. Received: {', '.join(reader.classes)}. Run `make predict EXP={name} FORCE=1`"
             )
         _check_complete(name, reader, samples, fold_of)
     everything = OofTask(

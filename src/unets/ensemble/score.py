@@ -207,12 +207,16 @@ def _find_truths(truth_path: Path, dataset: DatasetConfig, photos: Sequence[Samp
         return Sample(id=id_, group=match["group"], view=None, photo=known.get(id_, id_))
 
     if not truth_path.exists():
-        raise InputError(f"`TRUTH` must be a csv of run lengths or a folder of masks. Received: {truth_path}, missing")
+        raise InputError(
+            f"`GROUND_TRUTH` must be a csv of run lengths or a folder of masks. Received: {truth_path}, missing"
+        )
     if not truth_path.is_dir():
         rles = read_rle_csv(truth_path, dataset)
         return {id_: replace(build(id_), mask_rles=rles[id_]) for id_ in rles}
     if dataset.masks is None:
-        raise InputError(f"`TRUTH` must be a csv: the dataset does not say how mask files are named. Got {truth_path}")
+        raise InputError(
+            f"`GROUND_TRUTH` must be a csv: the dataset does not say how mask files are named. Got {truth_path}"
+        )
     first = expand_pattern(dataset.masks)[0]
     below = first.removeprefix(f"{fixed_folder(first)}/")  # as the training masks are named in their folder
     return {id_: give_masks(build(id_), paths) for id_, paths in find_ids(truth_path, below).items()}

@@ -132,5 +132,5 @@ def _check_folds(judged: Judged) -> None:
         names = ",".join(judged.experiments)
         raise InputError(
             f"{judged.name} must be trained and judged on the present folds, {path}. Received: other folds. "
-            f"`make clean-runs EXP={names}` deletes its runs, so that they can be made anew"
+            f"`make clean EXP={names}` deletes its runs, so that they can be made anew"
         )

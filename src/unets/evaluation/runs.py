@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from unets.config import DatasetConfig, ExperimentConfig, load_experiment
+from unets.config import DatasetConfig, ExperimentConfig, load_experiment, split_name
 from unets.dataset.folds import hash_folds
 from unets.errors import InputError
 from unets.metrics.intervals import Interval, bootstrap_mean
@@ -172,7 +172,7 @@ def _find_config(project: Project, experiment: str) -> ExperimentConfig | str:
     try:
         return load_experiment(project.configs_dir, experiment)
     except InputError:
-        exists = (project.configs_dir / f"{experiment}.py").exists()
+        exists = (project.configs_dir / f"{split_name(experiment)}.py").exists()
         return "config file is faulty" if exists else "no config file"
 
 

@@ -152,13 +152,13 @@ def check_spread(batch_size: int, steps_per_update: int) -> None:
     num_devices = count_devices()
     if batch_size % num_devices:
         raise InputError(
-            f"`batch_size` (and BATCH=, `micro_batch`) must be a multiple of the {num_devices} devices that SPREAD=1 "
-            f"spreads it over. Received: {batch_size}"
+            f"`batch_size` (and MICRO_BATCH=, `micro_batch`) must be a multiple of the {num_devices} devices that "
+            f"DATA_PARALLEL=1 spreads it over. Received: {batch_size}"
         )
     if num_devices > 1 and steps_per_update > 1 and not accumulates_spread():
         raise InputError(
-            f"BATCH= and `micro_batch` must be left out with SPREAD=1 on TensorFlow, where each of {num_devices} "
-            "devices takes its part of the batch already; KERAS_BACKEND=jax does both. "
+            f"MICRO_BATCH= and `micro_batch` must be left out with DATA_PARALLEL=1 on TensorFlow, where each of "
+            f"{num_devices} devices takes its part of the batch already; KERAS_BACKEND=jax does both. "
             f"Received: {batch_size} of a batch of {batch_size * steps_per_update}"
         )
 

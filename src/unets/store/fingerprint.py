@@ -14,7 +14,7 @@ _PARTS = ("data", "model", "training")
 _MACHINE = {("data", "cache"), ("training", "micro_batch")}
 
 # What of a dataset decides what a net is taught; `classes` stand by themselves. The others do not: `id_pattern`,
-# `num_folds` and `folds_seed` are in the folds file, `channels` only says what `make check-data` refuses, `metric` and
+# `num_folds` and `folds_seed` are in the folds file, `channels` only says what `make check` refuses, `metric` and
 # `num_*` are of later and earlier stages, and the csv's names of images and classes are how rows find their image.
 _TAUGHT = ("photos", "read_masks_from", "value_range", "unite_masks")
 _TAUGHT_BY_MASKS_FROM = {
@@ -52,7 +52,7 @@ def check_snapshot(run_dir: Path, snapshot: dict[str, Any]) -> None:
     path = run_dir / SNAPSHOT
     if not path.exists():
         return
-    command = f"`make clean-runs EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}`"
+    command = f"`make clean EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}`"
     found = read_json(path, "fingerprint", remedy=f"{command} deletes the run")
     if found["fingerprint"] == snapshot["fingerprint"]:
         return

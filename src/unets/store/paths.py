@@ -47,12 +47,12 @@ class Project:
 
     @property
     def checked_path(self) -> Path:
-        """What `check-data` found whole, so that it need not look again."""
+        """What `check` found whole, so that it need not look again."""
         return self.models_dir / "checked.csv"
 
     @property
     def faults_path(self) -> Path:
-        """All that `check-data` has to say against the data, where that is too much for the screen."""
+        """All that `check` has to say against the data, where that is too much for the screen."""
         return self.models_dir / "faults.txt"
 
     @property
@@ -137,7 +137,7 @@ class Project:
 
     @property
     def download_dir(self) -> Path:
-        """What `make data` has not finished: all else that it writes below `input_dir` leaves this folder whole."""
+        """What `make download` has not finished: all else that it writes below `input_dir` leaves this folder whole."""
         return self.input_dir / ".download"
 
     def sent_path(self, sha256: str) -> Path:

@@ -175,8 +175,11 @@ def find_lock_owner(folder: Path) -> str | None:
 
 
 def name_program() -> str:
-    """Returns the name of the running script without its number: `train`."""
-    return Path(sys.argv[0]).stem.split("_", 1)[-1] or "python"
+    """Returns the name of the running subcommand or script, without its number: `train`."""
+    name = Path(sys.argv[0]).stem
+    if name in ("unets", "__main__"):
+        return sys.argv[1] if len(sys.argv) > 1 else "unets"
+    return name.split("_", 1)[-1] or "python"
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -35,11 +35,11 @@ def explain_exhaustion(run_dir: Path, experiment: ExperimentConfig, micro_batch:
     if fitting is None:
         return f"{words}. {ONE_TOO_MANY}"
     num_left = _count_left(num_devices)
-    spread = " SPREAD=1" if num_left > 1 else ""
+    spread = " DATA_PARALLEL=1" if num_left > 1 else ""
     alone = " on one device" if num_left < num_devices else ""
     return (
-        f"{words}. `make train EXP={name} FOLD={fold}{spread} BATCH={fitting}` goes on with {fitting} a step{alone}; "
-        f"gradients are added up, so that an update still sees {batch_size}"
+        f"{words}. `make train EXP={name} FOLD={fold}{spread} MICRO_BATCH={fitting}` goes on with {fitting} a "
+        f"step{alone}; gradients are added up, so that an update still sees {batch_size}"
     )
 
 

@@ -244,7 +244,7 @@ def train_fold(
             return
         if is_next_to_a_kill:
             fewer = find_smaller_batch(experiment, micro_batch, num_devices)
-            remedy = ONE_TOO_MANY if fewer is None else f"BATCH={fewer} takes less"
+            remedy = ONE_TOO_MANY if fewer is None else f"MICRO_BATCH={fewer} takes less"
             logger.warning("%s: the last start was killed. If that was for lack of memory: %s", files.what, remedy)
         weights_path = find_source(run_dir, experiment, catalog.dataset.classes, folds_hash)
         write_snapshot(run_dir, snapshot)
@@ -297,7 +297,7 @@ def check_training(experiment: ExperimentConfig, micro_batch: int | None, *, spr
     build_loss(config.loss, overlapping=False, **config.loss_args)
     build_optimizer(config, updates_per_epoch=1)
     if micro_batch is not None and not (1 <= micro_batch <= data.batch_size and data.batch_size % micro_batch == 0):
-        raise InputError(f"`BATCH` must divide data.batch_size={data.batch_size}. Received: {micro_batch}")
+        raise InputError(f"`MICRO_BATCH` must divide data.batch_size={data.batch_size}. Received: {micro_batch}")
     micro_batch = micro_batch or config.micro_batch or data.batch_size
     if spread:
         check_spread(micro_batch, data.batch_size // micro_batch)

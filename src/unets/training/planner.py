@@ -370,14 +370,14 @@ def _check_memory(plan: Plan) -> str | None:
     num_devices = plan.num_devices if accumulates_spread() else 1
     micro_batch = largest_micro_batch(plan.training, plan.usable_bytes, batch_size, num_devices)
     if micro_batch:
-        spread = " SPREAD=1" if num_devices > 1 else ""
+        spread = " DATA_PARALLEL=1" if num_devices > 1 else ""
         alone = " on one device" if num_devices < plan.num_devices else ""
         return (
             f"{wanted}; it does with {micro_batch} photos a step{alone}, whose gradients are added up to batches of "
-            f"{batch_size}: `make train EXP={name}{spread} BATCH={micro_batch}`. {received}"
+            f"{batch_size}: `make train EXP={name}{spread} MICRO_BATCH={micro_batch}`. {received}"
         )
     crop_hw = _find_largest_crop(plan)
-    proposal = "no crop is small enough" if crop_hw is None else f"it does with crop_hw={crop_hw} and BATCH=1"
+    proposal = "no crop is small enough" if crop_hw is None else f"it does with crop_hw={crop_hw} and MICRO_BATCH=1"
     return f"{wanted}; {proposal}. {received}"
 
 

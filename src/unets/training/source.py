@@ -46,7 +46,7 @@ def find_source(run_dir: Path, experiment: ExperimentConfig, classes: tuple[str,
         if found[key] != value:
             raise InputError(
                 f"`start_from` must be of the same folds, classes and net. Received: {name} with {key}={found[key]}, "
-                f"not {value}. `make clean-runs EXP={name} FOLD={fold}`, then `make train EXP={name} FOLD={fold}`"
+                f"not {value}. `make clean EXP={name} FOLD={fold}`, then `make train EXP={name} FOLD={fold}`"
             )
     return files.best_path
 

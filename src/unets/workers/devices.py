@@ -159,6 +159,11 @@ def build_command(arguments: Sequence[str], task: Task) -> list[str]:
     return [sys.executable, *arguments, *fold]
 
 
+def is_followed() -> bool:
+    """Tells whether this is a child of `train_on_devices` that has not called `follow_parent` yet."""
+    return _FOLLOWS in os.environ
+
+
 def follow_parent() -> bool:
     """Makes a child of `train_on_devices` end with its parent; any other process is left as it is.
 

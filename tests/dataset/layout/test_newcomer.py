@@ -26,7 +26,7 @@ NUM = 12
 
 
 def settle(folder: Folder, **changes: Any) -> Guess:
-    """Runs `make new`, then check-data and folds on the files that it wrote; returns the guess."""
+    """Runs `make new`, then check and folds on the files that it wrote; returns the guess."""
     guess = welcome(folder.project, **changes)
     dataset = load_dataset(folder.project.configs_dir)
     assert dataset == guess.dataset  # the text says what was guessed

@@ -130,7 +130,7 @@ def test_maps_that_are_lost_or_of_other_classes_are_refused(make_trained: Callab
     with pytest.raises(InputError, match="must hold a map of stranger"):
         open_experiment_maps(project, dataset, "a", ["car000_01", "stranger"])
     other = dataset.model_copy(update={"classes": ("dog",)})
-    with pytest.raises(InputError, match=r"classes dog\. Received: car\. Run `make predict EXP=a ANEW=1`"):
+    with pytest.raises(InputError, match=r"classes dog\. Received: car\. Run `make predict EXP=a FORCE=1`"):
         open_experiment_maps(project, other, "a", [])
     ensemble = read_ensemble(project)
     with pytest.raises(InputError, match=r"present maps of b, .* Received: none\. Run `make ensemble`"):

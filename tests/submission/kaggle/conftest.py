@@ -1,10 +1,7 @@
 """What the tests of Kaggle share: the server, and a client that knows no other."""
 
 import importlib
-import logging
 import os
-import runpy
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import ROOT
+from tests import run_unets
 from tests.submission.kaggle.server import KEY, USER, FakeKaggle
-from unets.log import LOGGER_NAME
 
 
 class _Clock:
@@ -80,20 +76,11 @@ def pauses(fake: FakeKaggle, monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 @pytest.fixture
-def run_script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[..., int]]:
-    """Runs `python scripts/<number>_... arguments` in this process, in `tmp_path`; returns its exit code."""
-    logger = logging.getLogger(LOGGER_NAME)
-    before = logger.handlers[:], logger.level, logger.propagate
+def run_stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., int]:
+    """Runs `unets <command> tiny arguments` in this process, in `tmp_path`; returns its exit code."""
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "2")
 
     def run(name: str, *arguments: str) -> int:
-        path = ROOT / "scripts" / name
-        given = ["--root", str(tmp_path), "--competition", "tiny", "--input", str(tmp_path / "input"), "--jobs", "1"]
-        monkeypatch.setattr(sys, "argv", [str(path), *given, *arguments])
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(str(path), run_name="__main__")
-        assert isinstance(ended.value.code, int)
-        return ended.value.code
+        return run_unets(name, "tiny", "--root", tmp_path, "--input", tmp_path / "input", "--jobs", "1", *arguments)
 
-    yield run
-    logger.handlers[:], logger.level, logger.propagate = before
+    return run

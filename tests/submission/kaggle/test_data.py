@@ -1,4 +1,4 @@
-"""`make data` against the server: what is missing comes, whole, and goes nowhere else."""
+"""`make download` against the server: what is missing comes, whole, and goes nowhere else."""
 
 import os
 import stat
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from tests import ROOT
 from tests.submission.kaggle.server import COMPETITION, KEY, SIGNATURE, STORAGE, TOKEN, FakeKaggle, make_zip
 from unets.config import DatasetConfig, load_dataset
 from unets.dataset.catalog import load_catalog
@@ -57,9 +56,8 @@ def write_config(project: Project, dataset: DatasetConfig) -> None:
 
 
 def list_command(project: Project, root: Path) -> list[str]:
-    """Returns what `make data` runs."""
-    script = [sys.executable, str(ROOT / "scripts" / "00_get_data.py"), "--root", str(root)]
-    return [*script, "--competition", "tiny", "--input", str(project.input_dir)]
+    """Returns what `make download` runs."""
+    return [sys.executable, "-m", "unets", "download", "tiny", "--root", str(root), "--input", str(project.input_dir)]
 
 
 def list_files(folder: Path) -> dict[str, bytes]:
@@ -212,7 +210,9 @@ def damage(content: bytes) -> bytes:
 @pytest.mark.parametrize("content", [damage(FILES["train.zip"]), FILES["train.zip"][:-30], b"<html>sorry</html>"])
 def test_a_damaged_zip_takes_no_place_and_is_had_anew(content: bytes, fake: FakeKaggle, project: Project) -> None:
     fake.files = FILES | {"train.zip": content}
-    with pytest.raises(InputError, match=r"train\.zip must be a whole zip\. Received: .*It was deleted: `make data`"):
+    with pytest.raises(
+        InputError, match=r"train\.zip must be a whole zip\. Received: .*It was deleted: `make download`"
+    ):
         get_data(project, DATASET)
     assert [name for name in list_files(project.input_dir) if name.endswith(".zip")] == ["sample.csv.zip"]
     fake.files = dict(FILES)

@@ -288,16 +288,16 @@ def test_names_follow_competition_and_ensemble(scene: Scene) -> None:
 
 
 def test_the_script_uploads_for_who_is_signed_in(
-    scene: Scene, fake: FakeKaggle, run_script: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    scene: Scene, fake: FakeKaggle, run_stage: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     root = scene.project.input_dir.parent
     folders = ["--root", str(root), "--input", str(scene.project.input_dir)]
-    assert run_script("22_make_kaggle_dataset.py", *folders, "--upload") == 0
+    assert run_stage("kaggle-dataset", *folders, "--upload") == 0
     said = capsys.readouterr()
     assert f"https://www.kaggle.com/datasets/{USER}/unets-tiny" in said.out
     assert KEY not in said.out + said.err
     assert not [name for name, content in list_files(root).items() if KEY.encode() in content]
     fake.requests.clear()
-    assert run_script("22_make_kaggle_dataset.py", *folders, "--owner", "Grace") == 0
+    assert run_stage("kaggle-dataset", *folders, "--owner", "Grace") == 0
     metadata = scene.project.kaggle_dataset_dir("ensemble") / "dataset-metadata.json"
     assert json.loads(metadata.read_text())["id"] == "grace/unets-tiny" and not fake.requests

@@ -106,14 +106,14 @@ def test_the_same_bytes_are_not_sent_twice_unasked(fake: FakeKaggle, project: Pr
 
 
 def test_bytes_that_a_colleague_sent_are_known_from_the_records(
-    fake: FakeKaggle, run_script: Run, project: Project, dataset: DatasetConfig
+    fake: FakeKaggle, run_stage: Run, project: Project, dataset: DatasetConfig
 ) -> None:
     fake.judgements = [SCORED]
-    assert run_script("20_submit.py", "--message", "first") == 0
+    assert run_stage("submit", "--message", "first") == 0
     (record,) = project.results_dir.glob("kaggle/*.json")
     content = record.read_text()
     record.unlink()  # as if the process had been stopped before it was written
-    assert run_script("20_submit.py") == 0
+    assert run_stage("submit") == 0
     assert json.loads(record.read_text())["ref"] == json.loads(content)["ref"] == 100 and len(fake.submissions) == 1
     project.sent_path(hash_csv(project.submission_path("best"))).unlink()
     with pytest.raises(InputError, match="must be new to Kaggle"):
@@ -208,10 +208,10 @@ def test_a_message_is_asked_for_before_kaggle_is(fake: FakeKaggle, project: Proj
 
 
 def test_the_score_comes_into_the_results_page(
-    fake: FakeKaggle, run_script: Run, project: Project, capsys: pytest.CaptureFixture[str]
+    fake: FakeKaggle, run_stage: Run, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake.judgements = [{}, SCORED]
-    assert run_script("20_submit.py", "--message", "three nets | flips") == 0
+    assert run_stage("submit", "--message", "three nets | flips") == 0
     assert "best.csv.gz: public 0.99612, private 0.99587" in capsys.readouterr().out
     page = (project.input_dir.parent / "docs" / "results" / "README.md").read_text()
     assert page == render_results(project.results_dir.parent)
@@ -224,26 +224,26 @@ def test_the_score_comes_into_the_results_page(
 
 
 def test_an_invalid_submission_is_refused_before_kaggle_is_asked(
-    fake: FakeKaggle, run_script: Run, project: Project, capsys: pytest.CaptureFixture[str]
+    fake: FakeKaggle, run_stage: Run, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_submission(project, "worse", "1 1\n", "9 9999\n")
-    assert run_script("20_submit.py", "--message", "first", "--submission", "worse") == 1
+    assert run_stage("submit", "--message", "first", "--submission", "worse") == 1
     assert "must be a valid submission" in capsys.readouterr().err
     assert not fake.requests
 
 
 def test_a_failed_scoring_ends_with_1(
-    fake: FakeKaggle, run_script: Run, project: Project, capsys: pytest.CaptureFixture[str]
+    fake: FakeKaggle, run_stage: Run, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake.judgements = [{"status": "ERROR", "errorDescription": "Submission must have 100064 rows"}]
-    assert run_script("20_submit.py", "--message", "first") == 1
+    assert run_stage("submit", "--message", "first") == 1
     assert "Submission must have 100064 rows" in capsys.readouterr().err
     assert not project.results_dir.exists()
 
 
 def test_ctrl_c_leaves_the_submission_and_says_how_to_go_on(
     fake: FakeKaggle,
-    run_script: Run,
+    run_stage: Run,
     project: Project,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
@@ -252,9 +252,9 @@ def test_ctrl_c_leaves_the_submission_and_says_how_to_go_on(
         raise KeyboardInterrupt
 
     monkeypatch.setattr("unets.submission.kaggle.submissions.sleep", interrupt)
-    assert run_script("20_submit.py", "--message", "first") == 130
-    command = rf"`make submit SUBMISSION=\S+best\.csv\.gz COMPETITION=tiny INPUT={project.input_dir}` goes on waiting"
+    assert run_stage("submit", "--message", "first") == 130
+    command = rf"`unets submit tiny --submission \S+best\.csv\.gz --input {project.input_dir}` goes on waiting"
     assert re.search(command, capsys.readouterr().err)
     fake.judgements = [SCORED]
-    assert run_script("20_submit.py") == 0
+    assert run_stage("submit") == 0
     assert len(fake.submissions) == 1

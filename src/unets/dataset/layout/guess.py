@@ -44,7 +44,7 @@ class Guess:
     num_train: int
     num_test: int
     num_groups: int
-    truth: str = ""  # folder of the test photos' masks, for `make score TRUTH=`
+    truth: str = ""  # folder of the test photos' masks, for `make score GROUND_TRUTH=`
 
     @property
     def dataset(self) -> DatasetConfig:
@@ -143,7 +143,7 @@ def _find_photos(
 
 
 def _doubt_partners(draft: Draft, roles: Roles) -> None:
-    """Notes photos without masks and masks without photos; check-data would refuse them."""
+    """Notes photos without masks and masks without photos; check would refuse them."""
     pair = roles.train
     if pair is None:
         return
@@ -154,7 +154,7 @@ def _doubt_partners(draft: Draft, roles: Roles) -> None:
             draft.doubt(
                 what,
                 repr(here.pattern),
-                why=f"{len(alone)} {what} have no partner: {names}; check-data will refuse them",
+                why=f"{len(alone)} {what} have no partner: {names}; check will refuse them",
                 instead="leave_out=(a pattern of them,), or move these files away",
             )
 

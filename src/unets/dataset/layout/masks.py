@@ -40,7 +40,7 @@ def find_file_masks(draft: Draft, pair: Pair, names_file: File | None, texts: Se
     if source and names:
         draft.comments["classes"] = f"as {source} names them"
     seen = "all" if look.num_seen == look.num_files else f"{look.num_seen} of {look.num_files}"
-    draft.notes.append(f"masks: the values of {seen} files were counted; check-data reads every one")
+    draft.notes.append(f"masks: the values of {seen} files were counted; check reads every one")
 
 
 def find_csv_masks(draft: Draft, found: MaskTable | None, photos: Mapping[str, File], masks: PictureSet | None) -> None:
@@ -113,7 +113,7 @@ def _compare_with_files(draft: Draft, found: MaskTable, photos: Mapping[str, Fil
         draft.notes.append(f"not used: {found.table.name}, which has run lengths too; masks are read from files")
         return
     ((order, way),) = ways.items()
-    draft.add("the same masks as the files', as check-data makes sure", masks_csv=found.table.name)
+    draft.add("the same masks as the files', as check makes sure", masks_csv=found.table.name)
     draft.add("in this order the csv holds the files' masks", rle_order=order)
     draft.add(csv_image_column=found.image_column, csv_rle_column=found.rle_column, csv_image=found.image_cell)
     draft.add(csv_class_column=found.class_column)

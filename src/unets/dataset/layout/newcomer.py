@@ -63,6 +63,6 @@ def welcome(project: Project, *, names_path: Path | None = None, anew: bool = Fa
 
 def _refuse(path: Path) -> InputError:
     return InputError(
-        f"{path} must not be there yet. Received: it is; another COMPETITION= is a new one, and ANEW=1 writes over the "
-        "files of this one"
+        f"{path} must not be there yet. Received: it is; another COMPETITION= is a new one, and FORCE=1 writes over "
+        "the files of this one"
     )

@@ -116,9 +116,9 @@ def render_guess(guess: Guess, competition: str, words: str) -> str:
     lines += ["", "to check"]
     for note in guess.notes:
         lines += textwrap.wrap(f"- {note}", _WIDTH, initial_indent="  ", subsequent_indent="    ")
-    lines += ["", "next", f"  make check-data {words}", f"  make plan {words}", f"  make pipeline {words}"]
+    lines += ["", "next", f"  make check {words}", f"  make plan {words}", f"  make pipeline {words}"]
     if guess.truth:
-        lines.append(f"  make score {words} TRUTH=<INPUT>/{guess.truth}   # the test photos' masks are there")
+        lines.append(f"  make score {words} GROUND_TRUTH=<INPUT>/{guess.truth}   # the test photos' masks are there")
     return "\n".join(lines)
 
 

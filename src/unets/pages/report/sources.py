@@ -62,7 +62,7 @@ def open_experiment_maps(project: Project, dataset: DatasetConfig, name: str, id
     if reader.classes != dataset.classes:
         raise InputError(
             f"{reader.folder} must hold maps of the classes {', '.join(dataset.classes)}. "
-            f"Received: {', '.join(reader.classes)}. Run `make predict EXP={name} ANEW=1`"
+            f"Received: {', '.join(reader.classes)}. Run `make predict EXP={name} FORCE=1`"
         )
     reader.check_ids(ids)
     return reader

@@ -1,12 +1,11 @@
-"""The `unets` command: what it says, where to, and how it ends. Models here have no net; tests/export has real ones."""
+"""`unets mask`, `info`, `export MODEL`. Models here have no net; tests/export has real ones."""
 
 import json
-import logging
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import run_unets as run
 from tests.export.conftest import models_dir, plant_run
-from unets import __version__, cli, command
+from unets import __version__
+from unets.cli import backend
 from unets.errors import InputError
-from unets.log import LOGGER_NAME
 
 __all__ = ["models_dir", "plant_run"]  # fixtures
 
 Plant = Callable[..., Path]
-
-
-@pytest.fixture(autouse=True)
-def undo_logging() -> Iterator[None]:
-    logger = logging.getLogger(LOGGER_NAME)
-    before = logger.handlers[:], logger.level, logger.propagate
-    yield
-    logger.handlers[:], logger.level, logger.propagate = before
 
 
 @pytest.fixture
@@ -43,16 +35,9 @@ def without_keras(monkeypatch: pytest.MonkeyPatch) -> None:
         def predict(self, photos: Sequence[Mapping[tuple[int, int], Any]]) -> list[list[Any]]:
             return [[photo[size_hw][..., :1] for size_hw in self.sizes] for photo in photos]
 
-    monkeypatch.setattr(cli, "load_backend", lambda: None)
+    monkeypatch.setattr(backend, "load_backend", lambda: None)
     monkeypatch.setitem(sys.modules, "unets.export.trained", type(sys)("unets.export.trained"))
     monkeypatch.setattr(sys.modules["unets.export.trained"], "TrainedModel", Bright, raising=False)
-
-
-def run(*arguments: object) -> int:
-    with pytest.raises(SystemExit) as ended:
-        command.main([str(argument) for argument in arguments])
-    assert isinstance(ended.value.code, int)
-    return ended.value.code
 
 
 def save(path: Path) -> Path:
@@ -61,39 +46,11 @@ def save(path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("arguments", [[], ["mask"], ["info"], ["export"]])
-def test_help_everywhere(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(*arguments, "--help") == 0
-    said = capsys.readouterr()
-    assert said.out.startswith(" ".join(["usage: unets", *arguments])) and not said.err
-    assert "\x1b" not in said.out
-
-
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("--version") == 0
-    assert capsys.readouterr().out == f"unets {__version__}\n"
-
-
-@pytest.mark.parametrize("arguments", [[], ["mask"], ["mask", "m", "p"], ["info", "m", "--jsn"], ["paint"]])
-def test_a_wrong_option_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(*arguments) == 2
-    said = capsys.readouterr()
-    assert "usage: unets" in said.err and not said.out
-
-
 def test_what_is_at_fault_is_one_line_on_stderr_and_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("info", tmp_path / "none") == 1
     said = capsys.readouterr()
     (line,) = said.err.splitlines()
     assert re.match(r"\d\d:\d\d:\d\d error: `MODEL` must be", line) and not said.out
-
-
-def test_ctrl_c_ends_with_130(plant_run: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(_: Path) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(command, "open_model", stop)
-    assert run("info", plant_run()) == 130
 
 
 def test_info_says_what_a_model_is(plant_run: Plant, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +114,7 @@ def test_what_is_mistyped_is_told_before_keras_is_loaded(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(cli, "load_backend", lambda: pytest.fail("loads Keras"))
+    monkeypatch.setattr(backend, "load_backend", lambda: pytest.fail("loads Keras"))
     assert run("mask", tmp_path / "none", save(tmp_path / "a.png"), "--out", tmp_path / "out") == 1
     assert run("mask", plant_run(), tmp_path / "none.png", "--out", tmp_path / "out") == 1
     assert run("export", plant_run(), "--out", tmp_path / "out", "--formats", "keras,torch") == 1
@@ -165,12 +122,12 @@ def test_what_is_mistyped_is_told_before_keras_is_loaded(
 
 def test_a_missing_backend_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
-    monkeypatch.setattr(cli, "find_spec", lambda _: None)
+    monkeypatch.setattr(backend, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"Keras must have a backend. .* pip install 'unets\[tensorflow\]'"):
-        cli.load_backend()
-    monkeypatch.setattr(cli, "find_spec", lambda name: name == "jax" or None)
+        backend.load_backend()
+    monkeypatch.setattr(backend, "find_spec", lambda name: name == "jax" or None)
     with pytest.raises(InputError, match="KERAS_BACKEND=jax uses what is there"):
-        cli.load_backend()
+        backend.load_backend()
 
 
 def test_missing_converters_are_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

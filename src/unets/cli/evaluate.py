@@ -1,0 +1,168 @@
+"""Subcommands that evaluate: the ensemble, comparisons, tables, pages, notebooks."""
+
+import os
+import time
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+from unets.cli.app import complete_commands
+from unets.cli.options import RUNS, STUDIO_RUNS, Name, Out, Submission, Top, argument, option
+from unets.cli.stage import Stage
+from unets.cli.subcommand import command
+
+_RUN = "an experiment, `ensemble`, `ensemble_x`, or one of another models folder, as models/cpu/unet_cpu"
+IN_KERNEL = "06"  # the notebook that runs in a Kaggle kernel, here an imitated one
+
+
+@command("evaluate", "unets ensemble mine", "unets ensemble mine -e unet_512,unet_1024", takes=RUNS)
+def ensemble(stage: Stage) -> None:
+    """Evaluates the ensemble out-of-fold; keeps weights, threshold and post-processing that gain by cross-fitting."""
+    from unets.ensemble.ensemble import fit_ensemble
+    from unets.evaluation.contributions import render_contributions
+
+    with stage.lock_models():
+        fitted = fit_ensemble(
+            stage.project,
+            stage.dataset,
+            stage.ensemble,
+            name=stage.ensemble_name,
+            folds=stage.common_folds(),
+            jobs=stage.jobs,
+        )
+    print(render_contributions(stage.project, fitted))
+    stage.finish(f"{stage.project.ensemble_path(stage.ensemble_name)}", "submission")
+
+
+@command("evaluate", "unets compare mine unet_512 unet_1024", "unets compare mine ensemble unet_512", rule=False)
+def compare(
+    stage: Stage,
+    a: Annotated[str, argument(_RUN, env="A", metavar="A")],
+    b: Annotated[str, argument("another", env="B", metavar="B")],
+    json: Annotated[bool, option("print JSON", "--json", env="JSON")] = False,
+) -> None:
+    """Compares two experiments or ensembles on the same out-of-fold images: difference with interval, and cost."""
+    from unets.evaluation.compare import compare as compare_runs
+    from unets.evaluation.compare import render_comparison
+
+    comparison = compare_runs(stage.project, stage.dataset.metric, a, b)
+    print(comparison.to_json() if json else render_comparison(comparison))
+
+
+@command("evaluate", "unets summary mine", takes=RUNS, rule=False)
+def summary(stage: Stage) -> None:
+    """Prints one table: the metric of experiments, ensemble and submission, and the seconds of each stage."""
+    from unets.evaluation.results import summarize
+
+    print(summarize(stage.project, stage.ensemble_name, stage.experiments))
+
+
+@command("evaluate", "unets report mine", "unets report mine --top 48", takes=RUNS)
+def report(stage: Stage, top: Top = 24) -> None:
+    """Makes a page of all that was trained and evaluated: scores, cost, ensemble, curves, the worst images."""
+    from unets.pages.report.reporting import Wish, write_report
+
+    wish = Wish(
+        ensemble_name=stage.ensemble_name,
+        ensemble=stage.ensemble,
+        folds_of=stage.folds_of,
+        with_others=stage.has_all,
+        folds=None if stage.given["fold"] == "all" else stage.common_folds(),
+    )
+    with stage.lock_models():
+        written = write_report(
+            stage.project,
+            stage.dataset,
+            wish,
+            top=top,
+            jobs=stage.jobs,
+            complete=partial(complete_commands, given=stage.given),
+        )
+    for note in written.notes:
+        print(f"missing: {note}")
+    print(f"{written.num_photos} images, {written.num_pictures} with pictures")
+    print(f"open in a browser: {written.page_path.absolute().as_uri()}")
+
+
+@command("evaluate", "unets screen mine", takes=RUNS)
+def screen(
+    stage: Stage,
+    top: Annotated[int, option("images in the page (default: 60)", "--top", env="TOP", min=1)] = 60,
+) -> None:
+    """Puts the test images that are oddest to the ensemble first, with pictures, in a page; needs no ground truth."""
+    from unets.ensemble.ensemble import check_ensemble, read_ensemble
+    from unets.pages.screen.screening import screen_test
+
+    made = read_ensemble(stage.project, stage.ensemble_name)
+    check_ensemble(made, stage.dataset, stage.ensemble, stage.common_folds())
+    with stage.lock_models():
+        found = screen_test(stage.project, stage.dataset, ensemble_name=stage.ensemble_name, top=top, jobs=stage.jobs)
+    for index in found.odd.order[:10].tolist():
+        reasons = ", ".join(found.odd.list_reasons(index))
+        print(f"{found.odd.oddness[index]:6.1f}  {found.samples[index].id}  {reasons}")
+    print(f"open in a browser: {found.page_path.absolute().as_uri()} ({found.csv_path.name} beside it has all images)")
+
+
+@command("evaluate", "unets show mine", "unets show mine --count 24 --out sheet.jpg")
+def show(
+    stage: Stage,
+    submission: Submission = None,
+    count: Annotated[int, option("number of images (default: 12)", "--count", env="COUNT", min=1)] = 12,
+    out: Out = None,
+) -> None:
+    """Draws a sheet of test images with the contours of a submission, to look at before it is sent."""
+    from unets.pages.sheet import draw_submission
+    from unets.submission.submission import find_submission
+
+    path = find_submission(stage.project, submission)
+    out = out or stage.project.models_dir / "sheet.jpg"
+    number = draw_submission(out, path, stage.dataset, stage.project.input_dir, count)
+    print(f"{out}: {number} images with the contours of {path.name}")
+
+
+@command("evaluate", "unets record mine", takes=RUNS, rule=False)
+def record(stage: Stage, name: Name = None) -> None:
+    """Keeps what experiments and ensemble reached, with their cost, in docs/results/, and renders the page there."""
+    from unets.ensemble.ensemble import read_ensemble
+    from unets.evaluation.results import record_ensemble, record_experiment, write_results_page
+    from unets.store.provenance import describe_origin
+    from unets.submission.submission import name_submission
+
+    project, origin = stage.project, describe_origin(stage.project.configs_dir)
+    for experiment, config in stage.experiments.items():
+        print(record_experiment(project, stage.dataset, experiment, config, origin))
+    submission_name = name or name_submission(read_ensemble(project, stage.ensemble_name))
+    print(record_ensemble(project, stage.ensemble_name, submission_name, origin))
+    print(write_results_page(stage.root))
+
+
+@command("evaluate", "unets notebooks", "unets notebooks mine --only 01,04", takes=STUDIO_RUNS, rule=False)
+def notebooks(
+    stage: Stage,
+    only: Annotated[str, option("numbers of notebooks, with commas (default: all)", "--only", env="ONLY")] = "",
+    out: Out = None,
+) -> None:
+    """Executes the notebooks: those of the demo in place, of another competition as copies in its models folder."""
+    from unets.pages.notebooks import DEMO, check_finished, execute_notebook, list_notebooks
+    from unets.submission.kaggle.kernel import imitate_kernel
+
+    project, root = stage.project, stage.root
+    folder = root / "docs" / "notebooks"
+    paths = list_notebooks(folder, [number for number in only.split(",") if number])
+    _ = stage.dataset  # tells a mistyped competition
+    check_finished(project)
+    # A competition's images may not be passed on, so its copies never lie where the repository's notebooks do.
+    out_dir = out or (folder if project.competition == DEMO else project.models_dir / "notebooks")
+    given = {"COMPETITION": project.competition, "EXP": "" if stage.has_all else stage.given["exp"]}
+    for name, path in {"INPUT": project.input_dir, "MODELS": project.models_dir}.items():
+        given[name] = os.path.relpath(path, root)
+    for path in paths:
+        began, working_dir = time.monotonic(), folder
+        with TemporaryDirectory() as temporary:
+            if path.name.startswith(IN_KERNEL):
+                attached_dir, working_dir = imitate_kernel(project, Path(temporary))
+                given |= {"KAGGLE_INPUT": os.path.relpath(attached_dir, working_dir), "KAGGLE_WORKING": "."}
+            execute_notebook(path, out_dir / path.name, working_dir=working_dir, environment=given)
+        out_path = out_dir / path.name
+        print(f"{out_path}: {time.monotonic() - began:.0f} s, {out_path.stat().st_size / 1000:.0f} KB")

@@ -1,0 +1,190 @@
+"""What a subcommand is asked to work on: a competition's folders and configs, its experiments and folds."""
+
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from unets.cli.app import complete_commands
+from unets.cli.options import STEP
+from unets.config import (
+    DatasetConfig,
+    EnsembleConfig,
+    ExperimentConfig,
+    list_experiments,
+    load_dataset,
+    load_ensemble,
+    load_experiment,
+    name_experiment,
+    split_name,
+)
+from unets.errors import InputError, suggest
+from unets.store.paths import Project
+from unets.store.runs import append_json_line, lock, write_text
+
+_PLACE = ".input"  # beside a competition's configs: where its data lies on this machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a subcommand works on.
+
+    Args:
+        name: of the subcommand.
+        project: the competition's folders.
+        given: all options by name, as they were given.
+    """
+
+    name: str
+    project: Project
+    given: Mapping[str, Any]
+
+    @property
+    def jobs(self) -> int | None:
+        """Worker processes; None is one a core."""
+        return self.given["jobs"]  # type: ignore[no-any-return]
+
+    @property
+    def root(self) -> Path:
+        """The folder of configs/, results/, notebooks/, ..."""
+        return self.project.configs_dir.parents[1]
+
+    @cached_property
+    def dataset(self) -> DatasetConfig:
+        """The competition's dataset."""
+        list_experiments(self.project.configs_dir)  # tells which competitions there are, if this is none of them
+        return load_dataset(self.project.configs_dir)
+
+    @property
+    def has_all(self) -> bool:
+        """Whether no experiment was chosen, and so all of the ensemble are meant."""
+        return str(self.given.get("exp", "all")) == "all"
+
+    @cached_property
+    def ensemble(self) -> EnsembleConfig:
+        """The ensemble's config; with --exp those experiments alone, equally weighted where given weights lack one."""
+        config = load_ensemble(self.project.configs_dir, self.ensemble_name)
+        if self.has_all:
+            named = tuple(name_experiment(name, self._settings) for name in config.experiments)
+            return config.model_copy(update={"experiments": named})
+        names = tuple(self._list_named())
+        if isinstance(config.weights, str):
+            return config.model_copy(update={"experiments": names})
+        weight_of = dict(zip(config.experiments, config.weights, strict=True))
+        keeps_weights = set(names) <= weight_of.keys() and any(weight_of[name] for name in names)
+        weights = tuple(weight_of[name] for name in names) if keeps_weights else "equal"
+        return config.model_copy(update={"experiments": names, "weights": weights})
+
+    @property
+    def ensemble_name(self) -> str:
+        """The name of the ensemble's config and of its files: `ensemble`, with --ensemble x `ensemble_x`."""
+        return f"ensemble_{self.given['ensemble']}" if self.given.get("ensemble") else "ensemble"
+
+    @cached_property
+    def experiments(self) -> dict[str, ExperimentConfig]:
+        """Configs by name: those of --exp, or all that the ensemble is made of; names hold the overrides of --set."""
+        names = list(self.ensemble.experiments) if self.has_all else self._list_named()
+        return {name: load_experiment(self.project.configs_dir, name) for name in names}
+
+    def list_folds(self, experiment: ExperimentConfig) -> list[int]:
+        """Returns the folds of --fold, or all that the experiment wants.
+
+        Raises:
+            InputError: a fold does not exist.
+        """
+        num_folds, given = self.dataset.num_folds, self.given["fold"]
+        if given == "all":
+            folds = list(range(num_folds)) if experiment.folds is None else list(experiment.folds)
+        else:
+            words = given.split(",")
+            if not all(word.isdecimal() for word in words):
+                raise InputError(f"`FOLD` must be all or numbers with commas, as 0,2. Received: {given}")
+            folds = sorted({int(word) for word in words})
+        if not folds or max(folds) >= num_folds:
+            raise InputError(f"`FOLD` must be in 0..{num_folds - 1}. Received: {folds}")
+        return folds
+
+    @property
+    def folds_of(self) -> dict[str, list[int]]:
+        """The folds asked for of each experiment."""
+        return {name: self.list_folds(experiment) for name, experiment in self.experiments.items()}
+
+    def common_folds(self) -> list[int]:
+        """Returns the folds that all experiments asked for have in common."""
+        return sorted(set.intersection(*map(set, self.folds_of.values())))
+
+    def lock_models(self) -> AbstractContextManager[None]:
+        """Returns a block in which no other stage that asks for this may write to the same models folder.
+
+        For stages whose files all experiments share; folds and maps have locks of their own.
+
+        Raises:
+            InputError: one is at work, from here or from another host that shares the folder.
+        """
+        return lock(self.project.models_dir)
+
+    def use_workers(self) -> AbstractContextManager[None]:
+        """Returns the block in which tasks go to the cluster of --cluster, if there is one."""
+        if not self.given["cluster"]:
+            return nullcontext()
+        from unets.workers.cluster import use_cluster
+
+        folders = {"input_dir": self.project.input_dir, "models_dir": self.project.models_dir}
+        return use_cluster(self.given["cluster"], **folders)
+
+    def note_seconds(self, seconds: float) -> None:
+        """Appends what the stage took to `stages.jsonl`, for the summary."""
+        choice = {name: self.given.get(name, "all") for name in ("exp", "fold")}
+        append_json_line(self.project.stages_path, {"stage": self.name, **choice, "seconds": round(seconds, 1)})
+
+    def finish(self, made: str, following: str) -> None:
+        """Says what was made, and what comes next, where no pipeline goes on with it.
+
+        Args:
+            made: for people, with the file's or the folder's path.
+            following: the next subcommand.
+        """
+        print(made)
+        if not os.environ.get(STEP):
+            words = [f"EXP={','.join(self.experiments)}"] if not self.has_all or self._settings else []
+            words += [f"FOLD={self.given['fold']}"] if self.given.get("fold", "all") != "all" else []
+            command = f"`make {' '.join([following, *words])}`"
+            print(f"next: {complete_commands(command, self.given)}")
+
+    @property
+    def _settings(self) -> tuple[str, ...]:
+        return tuple(self.given.get("settings") or ())
+
+    def _list_named(self) -> list[str]:
+        known = list_experiments(self.project.configs_dir)
+        words = self.given["exp"].split(",")
+        for word in words:
+            if (base := split_name(word)) not in known:
+                hint = suggest(base, known)
+                raise InputError(f"`EXP` must be all or among {', '.join(known)}. Received: {base}{hint}")
+        return list(dict.fromkeys(name_experiment(word, self._settings) for word in words))
+
+
+def open_project(given: Mapping[str, Any]) -> Project:
+    """Names a competition's folders: those given, else where `unets new` saw its data, else those of the repository."""
+    root, competition = given["root"], given["competition"]
+    if given.get("cluster"):
+        root = root.absolute()  # workers stand in folders of their own
+    input_dir = given["input"] or _recall_input(root, competition)
+    folders = {"input_dir": input_dir, "models_dir": given["models"]}
+    if given.get("cluster"):
+        folders = {name: folder and folder.absolute() for name, folder in folders.items()}
+    return Project.below(root, competition, **folders)
+
+
+def remember_input(project: Project) -> None:
+    """Notes where a competition's data lies, for stages without --input, in a file that git ignores."""
+    write_text(project.configs_dir / _PLACE, f"{project.input_dir.absolute()}\n")
+
+
+def _recall_input(root: Path, competition: str) -> Path | None:
+    path = root / "configs" / competition / _PLACE
+    return Path(path.read_text(encoding="utf-8").removesuffix("\n")) if path.is_file() else None

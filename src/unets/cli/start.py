@@ -1,0 +1,110 @@
+"""Subcommands to start with: a config for a folder of images, the demo, the whole pipeline."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+from unets.cli.app import complete_commands, list_arguments
+from unets.cli.options import NEW, RUNS, STEP, STUDIO, STUDIO_RUNS, Force, Top, option
+from unets.cli.stage import Stage, remember_input
+from unets.cli.subcommand import command
+
+PIPELINE = ("check", "split", "train", "predict", "ensemble", "submission")
+TrainCars = Annotated[int, option("cars to train on, 16 images each (default: 18)", "--train-cars", env="TRAIN_CARS")]
+TestCars = Annotated[int, option("cars to test on, 16 images each (default: 6)", "--test-cars", env="TEST_CARS")]
+
+
+@command("start", "unets new ~/fundus --name fundus", takes=NEW, rule=False)
+def new(
+    stage: Stage,
+    classes: Annotated[
+        Path | None, option("csv, txt or json that names the classes' values or colors", "--classes", env="CLASSES")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Looks at a folder of images and masks and writes configs/NAME/ for it; says what it guessed and what it asks."""
+    from unets.dataset.layout.newcomer import welcome
+    from unets.dataset.layout.text import render_guess
+
+    guess = welcome(stage.project, names_path=classes, anew=force)
+    remember_input(stage.project)
+    print(complete_commands(render_guess(guess, stage.project.competition, ""), stage.given))
+
+
+@command("start", "unets render", "unets render studio_parts --train-cars 4 --test-cars 1", takes=STUDIO, rule=False)
+def render(
+    stage: Stage,
+    train_cars: TrainCars = 18,
+    test_cars: TestCars = 6,
+    seed: Annotated[int, option("decides every car, image and id (default: 0)", "--seed", env="SEED")] = 0,
+    height: Annotated[int, option("of the images, in pixels (default: 640)", "--height", env="HEIGHT")] = 0,
+) -> None:
+    """Renders the demo's images into input/studio, or into --input; of studio_parts masks tell the parts apart."""
+    from unets.errors import InputError
+    from unets.studio.competition import write_competition
+    from unets.studio.render import FULL_SIZE_HW
+
+    name = stage.project.competition
+    if name not in ("studio", "studio_parts"):
+        raise InputError(f"`COMPETITION` must be studio or studio_parts. Received: {name}")
+    height = height or FULL_SIZE_HW[0]
+    size_hw = (height, round(height * FULL_SIZE_HW[1] / FULL_SIZE_HW[0]))
+    with stage.lock_models():
+        write_competition(
+            stage.project.input_dir.absolute(),
+            train_cars,
+            test_cars,
+            seed,
+            stage.jobs,
+            size_hw,
+            in_parts=name == "studio_parts",
+        )
+
+
+@command("start", "unets pipeline mine", "unets pipeline mine -e unet --fold 0", takes=RUNS, rule=False)
+def pipeline(stage: Stage) -> None:
+    """Runs everything from check to submission; goes on where it was stopped."""
+    run_stages(PIPELINE, stage.given)
+
+
+@command(
+    "start", "unets demo", "unets demo --train-cars 4 --test-cars 1 -e unet_128x192", takes=STUDIO_RUNS, rule=False
+)
+def demo(stage: Stage, train_cars: TrainCars = 18, test_cars: TestCars = 6, top: Top = 6) -> None:
+    """Renders images, trains, writes a submission and scores it: the whole pipeline in minutes."""
+    stages = ("render", *PIPELINE, "score", "show", "summary", "report")
+    run_stages(stages, stage.given)
+    print("next: `unets --help` lists all commands; README.md says how to bring your own images")
+
+
+def run_stages(names: Sequence[str], given: Any) -> None:
+    """Runs subcommands one after the other, each in a process of its own, whose memory ends with it.
+
+    Args:
+        names: of subcommands.
+        given: the options; each subcommand gets those that it takes.
+
+    Raises:
+        SystemExit: one failed, and has said why; with its exit code.
+    """
+    for index, name in enumerate(names, start=1):
+        environment = {**os.environ, STEP: f"{index}/{len(names)}"}
+        words = [sys.executable, "-m", "unets", *list_arguments(name, given)]
+        with subprocess.Popen(words, env=environment) as process:
+
+            def end(number: int, frame: FrameType | None, child: "subprocess.Popen[bytes]" = process) -> None:
+                # A terminal's Ctrl-C has reached the child too, which ends with a word.
+                if number == signal.SIGTERM:
+                    child.terminate()
+
+            before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+            code = process.wait()
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if code:
+            sys.exit(code if code > 0 else 128 - code)

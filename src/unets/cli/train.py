@@ -1,0 +1,261 @@
+"""Subcommands that train and predict: what it will cost, training, probability maps, what runs there are."""
+
+import shutil
+import sys
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+from unets.cli import backend
+from unets.cli.app import list_arguments
+from unets.cli.options import NAMED_RUNS, RUNS, DataParallel, Force, MicroBatch, option
+from unets.cli.stage import Stage
+from unets.cli.subcommand import command
+from unets.config import ExperimentConfig
+from unets.errors import InputError
+from unets.store.paths import Project
+
+if TYPE_CHECKING:
+    from unets.dataset.catalog import Catalog
+
+
+@command("train", "unets plan mine", "unets plan mine -e unet_512 --micro-batch 4", takes=RUNS)
+def plan(
+    stage: Stage,
+    micro_batch: MicroBatch = None,
+    data_parallel: DataParallel = False,
+    probe: Annotated[
+        bool, option("time a step on this machine (without: no hours)", "--probe/--no-probe", env="PROBE")
+    ] = True,
+) -> None:
+    """Prints what each experiment will cost here before it is paid: memory, hours, disk. Needs no images.
+
+    Exits with 1 where an experiment cannot be trained here, and says what can.
+    """
+    from unets.dataset.catalog import Catalog, load_catalog
+    from unets.dataset.pseudo_labels import count_pseudo_labels
+
+    project, dataset, folds_of = stage.project, stage.dataset, stage.folds_of
+    try:
+        catalog = load_catalog(dataset, project.input_dir)
+    except InputError:
+        if dataset.num_train is None or (project.input_dir.is_dir() and any(project.input_dir.iterdir())):
+            raise
+        catalog = Catalog(dataset=dataset, train=(), test=())
+    backend.load_backend()  # takes seconds: after all that may be mistyped
+    from unets.nets.backend import count_devices
+    from unets.training.planner import Photos, check_plan, plan_experiment
+    from unets.training.price import render_plan, render_total
+
+    photos = Photos(
+        num_train=len(catalog.train) or dataset.num_train or 0, num_test=len(catalog.test) or dataset.num_test or 0
+    )
+    source = project.input_dir if catalog.train else "dataset.py; the images are not at hand"
+    print(f"{photos.num_train:,} training and {photos.num_test:,} test images, as in {source}\n")
+    plans = []
+    for name, experiment in stage.experiments.items():
+        labels = experiment.data.pseudo_labels
+        counts = [count_pseudo_labels(project, labels, fold) for fold in folds_of[name]] if labels else [0]
+        planned = plan_experiment(
+            project,
+            dataset,
+            name,
+            experiment,
+            num_folds=len(folds_of[name]),
+            photos=replace(photos, num_pseudo=max(counts)),
+            micro_batch=micro_batch,
+            num_devices=count_devices() if data_parallel else 1,
+            samples=catalog.train,
+            probe=probe,
+        )
+        print(f"{render_plan(planned)}\n", flush=True)
+        plans.append(planned)
+    print(render_total(plans), flush=True)
+    for planned in plans:
+        check_plan(planned)
+
+
+@command(
+    "train",
+    "unets train mine",
+    "unets train mine -e unet_512 --fold 0 --set training.epochs=3 --set data.batch_size=4",
+    "unets train mine --jobs 2     (two folds at a time)",
+    takes=RUNS,
+)
+def train(stage: Stage, micro_batch: MicroBatch = None, data_parallel: DataParallel = False) -> None:
+    """Trains every fold of every experiment; finished folds are skipped, unfinished ones go on.
+
+    --jobs: folds at a time, each a process with a GPU or a share of the cores (default: one a GPU, 1 without).
+    --cluster: a fold on each worker that has a GPU.
+    """
+    from unets.dataset.catalog import load_catalog
+    from unets.dataset.folds import hash_folds, read_folds
+    from unets.training.order import deal_generations
+    from unets.workers.cluster import find_cluster
+    from unets.workers.devices import (
+        Task,
+        assign_devices,
+        build_command,
+        follow_parent,
+        train_on_devices,
+        train_on_worker,
+    )
+    from unets.workers.pool import run_tasks
+
+    is_child = follow_parent()
+    project, dataset, folds_of = stage.project, stage.dataset, stage.folds_of
+    with_test = any(experiment.data.pseudo_labels is not None for experiment in stage.experiments.values())
+    catalog = load_catalog(dataset, project.input_dir, with_test=with_test)
+    folds, folds_hash = read_folds(project.folds_path, catalog), hash_folds(project.folds_path)
+    generations = deal_generations(stage.experiments)
+    tasks_of = [
+        [Task(experiment=name, fold=fold) for name in names for fold in folds_of[name]] for names in generations
+    ]
+    places = {
+        "root": stage.root.absolute(),
+        "input": project.input_dir.absolute(),
+        "models": project.models_dir.absolute(),
+    }
+    words = ["-m", "unets", *list_arguments("train", {**stage.given, **places, "settings": None})]
+    if find_cluster() is not None:
+        for tasks in tasks_of:
+            list(run_tasks(partial(train_on_worker, words), tasks, what="train", unit="fold", on_gpu=True))
+        return
+    devices = assign_devices(1 if data_parallel else stage.jobs)[: max(map(len, tasks_of))]
+    if len(devices) > 1:
+        for tasks in tasks_of:
+            train_on_devices(tasks, devices, partial(build_command, words))
+        return
+    backend.load_backend()  # takes seconds: after all that may be mistyped
+    from unets.training.fold import train_experiment
+
+    for name in (name for names in generations for name in names):
+        experiment = stage.experiments[name]
+        train_experiment(
+            project,
+            catalog,
+            name,
+            _share_cache(project, catalog, experiment) if is_child else experiment,
+            folds=folds,
+            folds_hash=folds_hash,
+            use_folds=folds_of[name],
+            micro_batch=micro_batch,
+            spread=data_parallel,
+        )
+    if is_child:
+        sys.exit(0)  # what the stage took is noted by the process that waits for all children
+    stage.finish(f"{project.models_dir}: {sum(map(len, folds_of.values()))} folds trained", "predict")
+
+
+@command("train", "unets predict mine", "unets predict mine -e unet_512 --fold 0 --force", takes=RUNS)
+def predict(stage: Stage, force: Force = False) -> None:
+    """Predicts every image: training images by the fold that did not see them, test images by the mean of the folds.
+
+    --force replaces probability maps that other nets made.
+    """
+    from unets.dataset.catalog import load_catalog
+    from unets.dataset.folds import read_folds
+    from unets.ensemble.oof import score_oof
+
+    project, dataset, folds_of = stage.project, stage.dataset, stage.folds_of
+    catalog = load_catalog(dataset, project.input_dir)
+    folds = read_folds(project.folds_path, catalog)
+    backend.load_backend()  # takes seconds: after all that may be mistyped
+    from unets.prediction.predict import predict_experiments
+
+    predict_experiments(project, catalog, stage.experiments, folds=folds, use_folds=folds_of, force=force)
+    for name, use_folds in folds_of.items():
+        scores = score_oof(project, dataset, name, folds=use_folds, jobs=stage.jobs)
+        print(f"{name}: out-of-fold {dataset.metric} {scores[:, 0].mean():.5f} at full size")
+    stage.finish("", "ensemble")
+
+
+@command("train", "unets pseudo-labels mine --name first", takes=RUNS)
+def pseudo_labels(
+    stage: Stage,
+    name: Annotated[str, option("of the labels", "--name", env="NAME")],
+    confidence: Annotated[
+        float, option("least expected Dice of an image that is kept (default: 0.9)", "--confidence", env="CONFIDENCE")
+    ] = 0.9,
+    force: Force = False,
+) -> None:
+    """Makes confident test images more training images of each fold, with the masks that the ensemble gives them."""
+    from unets.dataset.catalog import load_catalog
+    from unets.ensemble.ensemble import check_ensemble, read_ensemble
+
+    project = stage.project
+    ensemble = read_ensemble(project, stage.ensemble_name)
+    check_ensemble(ensemble, stage.dataset, stage.ensemble, ensemble.folds)
+    catalog = load_catalog(stage.dataset, project.input_dir)
+    backend.load_backend()  # takes seconds: after all that may be mistyped
+    from unets.ensemble.pseudo_labels import make_pseudo_labels
+
+    make_pseudo_labels(
+        project,
+        catalog,
+        name,
+        ensemble,
+        stage.experiments,
+        use_folds=stage.common_folds(),
+        confidence=confidence,
+        anew=force,
+        jobs=stage.jobs,
+    )
+    print(f"{project.pseudo_labels_dir(name)}: DataConfig(pseudo_labels={name!r}) trains on them")
+
+
+@command("train", "unets runs mine", "unets runs mine -e unet_512", takes=RUNS, rule=False)
+def runs(stage: Stage) -> None:
+    """Lists runs: how far each is, what it reached at full size, what it cost, at which commit.
+
+    Without --exp all that have a run or a score, of the ensemble or not, with a config file or not.
+    """
+    from unets.config import ExperimentConfig
+    from unets.errors import suggest
+    from unets.evaluation.runs import list_judgements, list_runs, render_inventory
+
+    found, judgements = list_runs(stage.project, stage.dataset), list_judgements(stage.project, stage.dataset)
+    if not stage.has_all:
+        names = set(stage.given["exp"].split(","))
+        known = {run.experiment for run in found} | {row.experiment for row in judgements}
+        if unknown := sorted(names - known):
+            words = ", ".join(sorted(known)) or "(none)"
+            hint = suggest(unknown[0], known)
+            raise InputError(f"`EXP` must be all or have runs, as {words}. Received: {unknown[0]}{hint}")
+        found = [run for run in found if run.experiment in names]
+        judgements = [row for row in judgements if row.experiment in names]
+    if stage.given["fold"] != "all":
+        folds = stage.list_folds(ExperimentConfig())
+        found = [run for run in found if run.fold in folds]
+        judgements = [row for row in judgements if not row.folds or set(row.folds) & set(folds)]
+    print(render_inventory(stage.project.competition, found, judgements))
+
+
+@command("train", "unets clean mine -e unet_512 --fold 0", "unets clean mine -e all", takes=NAMED_RUNS, rule=False)
+def clean(stage: Stage) -> None:
+    """Deletes runs and probability maps of the experiments named by --exp, or of some of their folds.
+
+    Folds and cache stay. Maps are made of all folds together, so they go with any of them.
+    """
+    from unets.store.runs import lock
+
+    for name, folds in stage.folds_of.items():
+        maps_dir = stage.project.maps_dir(name, "test").parent
+        for folder in (*(stage.project.run_dir(name, fold) for fold in folds), maps_dir):
+            if folder.is_dir():
+                with lock(folder):  # nobody is at work in it
+                    pass
+                shutil.rmtree(folder)
+                print(f"deleted {folder}")
+
+
+def _share_cache(project: Project, catalog: "Catalog", experiment: ExperimentConfig) -> ExperimentConfig:
+    """Resolves cache="auto" for a fold's process, beside which others want a cache of the same images."""
+    from unets.data.cache import choose_shared_kind, measure_cache
+
+    data = experiment.data
+    if data.cache != "auto":
+        return experiment
+    num_bytes = measure_cache(len(catalog.train), catalog.dataset.num_layers, data.size_hw)
+    kind = choose_shared_kind(num_bytes, data.size_hw, project.cache_dir)
+    return experiment.model_copy(update={"data": data.model_copy(update={"cache": kind})})

@@ -1,0 +1,150 @@
+"""Changes of an experiment's fields from outside its file: `training.epochs=3`, which become part of its name.
+
+`unet_512` with `training.epochs=3` is another experiment, `unet_512+training.epochs=3`: a name that `load_experiment`
+reads again, and that is safe as a folder's.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, get_args, get_origin
+from urllib.parse import quote, unquote
+
+from pydantic import TypeAdapter, ValidationError
+
+from unets.config.base import Config, describe
+from unets.config.experiment import ExperimentConfig
+from unets.errors import InputError, suggest
+
+LONGEST_NAME = 200  # characters; file systems take 255 bytes, of which temporary names need some
+
+
+def name_experiment(name: str, settings: Sequence[str] = ()) -> str:
+    """Returns the one name of an experiment with overrides, however they are spelled and ordered.
+
+    Args:
+        name: an experiment's, with or without overrides of its own.
+        settings: `path=value` each, as `data.size_hw=320x480`; of a path that is given twice the last one counts.
+
+    Raises:
+        InputError: a path is no field of `ExperimentConfig`, or its value has another type.
+    """
+    base, own = _split(name)
+    found = {path: _format(_parse(path, text)) for path, text in (*own, *map(_split_setting, settings))}
+    full = "+".join([base, *(f"{path}={found[path]}" for path in sorted(found))])
+    if len(full) > LONGEST_NAME:
+        raise InputError(
+            f"`--set` must leave the run's name within {LONGEST_NAME} characters. Received: {len(full)}; a config file "
+            f"of its own takes any number of fields"
+        )
+    return full
+
+
+def split_name(name: str) -> str:
+    """Returns the name of the config file of an experiment, without overrides."""
+    return name.partition("+")[0]
+
+
+def override(experiment: ExperimentConfig, name: str) -> ExperimentConfig:
+    """Returns an experiment with the overrides of a name.
+
+    Raises:
+        InputError: a path is no field, or a value is impossible.
+    """
+    settings = _split(name)[1]
+    if not settings:
+        return experiment
+    content = experiment.model_dump()
+    for path, text in settings:
+        *folders, last = path.split(".")
+        place = content
+        for folder in folders:
+            place[folder] = place[folder] or {}  # such as augment=None: its fields start from their defaults
+            place = place[folder]
+        place[last] = _parse(path, text)
+    try:
+        return ExperimentConfig.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{name}: {describe(error)}") from error
+
+
+def list_fields() -> list[str]:
+    """Returns the paths of all fields of an experiment: `data.size_hw`, `training.epochs`, ..."""
+    return list(_walk(ExperimentConfig))
+
+
+def _split(name: str) -> tuple[str, list[tuple[str, str]]]:
+    base, *settings = name.split("+")
+    return base, [(path, unquote(text)) for path, text in map(_split_setting, settings)]
+
+
+def _split_setting(setting: str) -> tuple[str, str]:
+    path, sign, text = setting.partition("=")
+    if not sign:
+        raise InputError(f"`--set` must be path=value, as training.epochs=3. Received: {setting}")
+    return path.strip(), text.strip()
+
+
+def _parse(path: str, text: str) -> Any:
+    """Reads a value as its field's type wants it: none, JSON, text, or a list such as 320x480 or identity,hflip."""
+    adapter = TypeAdapter(_find_type(path))
+    for candidate in _list_readings(text):
+        try:
+            return adapter.validate_python(candidate)
+        except ValidationError as error:
+            fault = error
+    hint = suggest(text, [word for word in get_args(_find_type(path)) if isinstance(word, str)])
+    raise InputError(f"`--set {path}`: {fault.errors()[0]['msg']}. Received: {text}{hint}") from fault
+
+
+def _list_readings(text: str) -> Iterator[Any]:
+    if text.lower() in ("none", "null"):
+        yield None
+    yield from ([True] if text == "true" else [False] if text == "false" else [])
+    with suppress(ValueError):
+        yield json.loads(text)
+    bare = text.strip("()[]").replace(" ", "")
+    yield [part for part in bare.replace("~", ",").split(",") if part]
+    yield bare.split("x")
+    yield text  # last: its error is the plainest
+
+
+def _format(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return repr(value).removesuffix(".0").replace("e+", "e")
+    if isinstance(value, list | tuple):
+        gap = "~" if any(isinstance(item, str) for item in value) else "x"
+        return gap.join(map(_format, value))
+    if isinstance(value, Mapping | Config):
+        raise InputError("`--set` must name a field that holds a value, as training.loss_args.gamma=2")
+    return quote(str(value), safe="").replace("~", "%7E")
+
+
+def _find_type(path: str) -> Any:
+    """Returns the type of a field, or of an entry of one that is a dict."""
+    kind: Any = ExperimentConfig
+    for name in path.split("."):
+        config = _find_config(kind)
+        if config is not None and name in config.model_fields:
+            kind = config.model_fields[name].annotation
+        elif get_origin(kind) is dict and name:
+            kind = get_args(kind)[1]
+        else:
+            raise InputError(
+                f"`--set` must name a field of an experiment. Received: {path}{suggest(path, list_fields())}"
+            )
+    return kind
+
+
+def _find_config(kind: Any) -> type[Config] | None:
+    """Returns the schema among the types that a field may have."""
+    kinds = (kind, *get_args(kind))
+    return next((one for one in kinds if isinstance(one, type) and issubclass(one, Config)), None)
+
+
+def _walk(config: type[Config], prefix: str = "") -> Iterator[str]:
+    for name, field in config.model_fields.items():
+        inner = _find_config(field.annotation)
+        yield from [f"{prefix}{name}"] if inner is None else _walk(inner, f"{prefix}{name}.")

@@ -1,0 +1,431 @@
+"""How a subcommand is called, what it says, and how it ends."""
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests import ROOT, run_unets
+from unets import __version__
+from unets.cli.app import complete_commands, find_parameters
+from unets.cli.commands import app
+from unets.store.paths import Project
+
+EXPERIMENTS = {
+    "unet_a": "ExperimentConfig()",
+    "unet_b": "ExperimentConfig(folds=(1,))",
+    "unet_c": "ExperimentConfig(folds=(0,))",
+}
+COMMANDS = [command.name or "" for command in app.registered_commands]
+SCRIPTS = sorted((ROOT / "scripts").iterdir())
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def project(make_competition: Callable[..., Project]) -> Project:
+    """A tiny competition with three experiments, of which an ensemble weighs two, 3 to 1."""
+    project = make_competition(num_groups=3, num_test_groups=1, num_views=2, size_hw=(32, 48))
+    for name, config in EXPERIMENTS.items():
+        write_config(project, name, f"EXPERIMENT = {config}")
+    write_config(project, "ensemble", "ENSEMBLE = EnsembleConfig(experiments=('unet_a', 'unet_b'), weights=(3, 1))")
+    return project
+
+
+def write_config(project: Project, name: str, definition: str) -> None:
+    (project.configs_dir / f"{name}.py").write_text(f"from unets.config import *\n\n{definition}\n")
+
+
+@pytest.fixture
+def run(project: Project) -> Run:
+    """Runs `unets <command> tiny arguments` on the tiny competition; returns its exit code."""
+    root = project.input_dir.parent
+
+    def run(name: str, *arguments: str, competition: str = "tiny") -> int:
+        return run_unets(name, competition, "--root", root, "--input", project.input_dir, "--jobs", "1", *arguments)
+
+    return run
+
+
+def read_error(capsys: pytest.CaptureFixture[str]) -> str:
+    """Returns the error on stderr, which must be one line that begins with a time, after the rule of the stage."""
+    *before, line = capsys.readouterr().err.splitlines()
+    assert all(re.fullmatch("== .* ==", other) for other in before), before
+    assert re.match(r"\d\d:\d\d:\d\d error: ", line)
+    return line.split("error: ", 1)[1]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_unets(name, "--help") == 0
+    said = capsys.readouterr()
+    assert f"Usage: unets {name} " in said.out and f"unets {name}" in said.out.split("Examples:")[1] and not said.err
+    assert max(map(len, said.out.splitlines())) <= 80
+    assert all(one.help for one in find_parameters(name)), "an option without help"
+
+
+def test_help_has_the_flow_in_its_order(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_unets("--help") == 0
+    panels = re.findall(r"^╭─ (\w+) ", capsys.readouterr().out, flags=re.MULTILINE)
+    assert panels == ["Options", "start", "data", "train", "evaluate", "submit", "use"]
+
+
+def test_help_does_not_wait_for_what_only_stages_need() -> None:
+    program = "import sys, unets.cli.commands; print(*{'pandas', 'cv2', 'keras'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
+
+
+def test_help_is_plain_where_no_terminal_takes_more(tmp_path: Path) -> None:
+    environment = {**os.environ, "NO_COLOR": "1", "TERM": "dumb"}
+    done = subprocess.run(
+        [sys.executable, "-m", "unets", "train", "--help"], env=environment, capture_output=True, text=True, check=True
+    )
+    assert "\x1b" not in done.stdout and not done.stderr
+
+
+def test_the_shell_completes_commands_competitions_experiments_and_fields() -> None:
+    def complete(words: str) -> str:
+        environment = {**os.environ, "_UNETS_COMPLETE": "complete_bash", "COMP_WORDS": words}
+        environment["COMP_CWORD"] = str(len(words.split(" ")) - 1)
+        return subprocess.run(
+            [sys.executable, "-c", "from unets.cli import main; main()"],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    assert "predict" in complete("unets pre").split()
+    assert complete("unets train stud").split() == ["studio", "studio_parts"]
+    assert "unet_128x192" in complete("unets train studio -e unet_").split()
+    assert complete("unets train studio --set training.ep").split() == ["training.epochs="]
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_unets("--version") == 0
+    assert capsys.readouterr().out == f"unets {__version__}\n"
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_are_the_flow(path: Path) -> None:
+    done = subprocess.run([sys.executable, str(path), "--help"], capture_output=True, text=True, check=True)
+    assert f"Usage: unets {path.stem.split('_')[1]} " in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "tiny", "--folds", "0"], "No such option: --folds; did you mean --fold?; `unets train --help`"),
+        (["trian", "tiny"], "No such command 'trian'. Did you mean 'train'?; `unets --help`"),
+        (["train", "tiny", "extra"], "Got unexpected extra argument(s) (extra); `unets train --help`"),
+        (["train", "tiny", "--jobs", "two"], "Invalid value for '--jobs' / '-j': Input should be a valid integer"),
+        (["compare", "tiny", "unet_a"], "Missing argument 'B'"),
+        (["mask", "model"], "Missing argument 'IMAGE...'"),
+        (["pseudo-labels", "tiny"], "Missing option '--name'"),
+    ],
+)
+def test_a_wrong_option_is_one_line_and_2(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_unets(*arguments) == 2
+    said = capsys.readouterr()
+    (line,) = said.err.splitlines()
+    assert line.startswith(f"error: {words}") and not said.out
+
+
+@pytest.mark.parametrize("name", ["check", "split", "train", "predict", "ensemble", "submission", "runs", "summary"])
+def test_an_unknown_competition_is_refused(name: str, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(name, competition="tinny") == 1
+    expected = r"`COMPETITION` must be one of tiny\. Received: tinny \(.*/configs/tinny\); did you mean tiny\?"
+    assert re.fullmatch(expected, read_error(capsys))
+
+
+@pytest.mark.parametrize("name", ["train", "predict", "ensemble"])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-e", "unet_x"], "`--exp` must be all or among unet_a, unet_b, unet_c. Received: unet_x; did you mean unet_"),
+        (["-e", "unet_a,"], "`--exp` must be all or among unet_a, unet_b, unet_c. Received: "),
+        (["-e", "dataset"], "`--exp` must be all or among unet_a, unet_b, unet_c. Received: dataset"),
+        (["--fold", "first"], "`--fold` must be all or numbers with commas, as 0,2. Received: first"),
+        (["--fold", "-1"], "`--fold` must be all or numbers with commas, as 0,2. Received: -1"),
+        (["--fold", "0,"], "`--fold` must be all or numbers with commas, as 0,2. Received: 0,"),
+        (["--fold", "0,2"], "`--fold` must be in 0..1. Received: [0, 2]"),
+        (
+            ["--set", "training.epoch=3"],
+            "`--set` must name a field of an experiment. Received: training.epoch; did you mean training.epochs?",
+        ),
+        (["--set", "training.epochs=0"], "unet_a+training.epochs=0: `training.epochs`: Input should be greater than"),
+    ],
+)
+def test_a_mistyped_word_is_refused_at_once(
+    name: str,
+    arguments: list[str],
+    message: str,
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before Keras is loaded, which takes longer than the mending."""
+    monkeypatch.setattr("unets.cli.backend.load_backend", lambda: pytest.fail("loads Keras"))
+    assert run("split") == 0
+    capsys.readouterr()
+    assert run(name, *arguments) == 1
+    assert read_error(capsys).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("definition", "message"),
+    [
+        ("EXPERIMENT = ExperimentConfig(epochs=3)", "unet_a.py: `epochs`: Extra inputs are not permitted. Received: 3"),
+        (
+            "EXPERIMENT = ExperimentConfig(training=TrainingConfig(epochs=2, warmup_epochs=2))",
+            "unet_a.py: `warmup_epochs` must be below epochs=2; 0 leaves it out. Received: warmup_epochs=2.0",
+        ),
+        ("EXPERIMENT = ExperimentConfig(", "unet_a.py must run as Python. Received: SyntaxError: "),
+        ("EXPERIMENT = 3", "unet_a.py must define EXPERIMENT = ExperimentConfig(...). Received: int"),
+    ],
+)
+def test_a_faulty_config_is_named_with_its_field(
+    definition: str, message: str, run: Run, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_config(project, "unet_a", definition)
+    assert run("ensemble") == 1
+    assert message in read_error(capsys)
+
+
+def test_ctrl_c_ends_with_one_line_and_130(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unets.dataset.checks.check_data", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    assert run("check") == 130
+    assert read_error(capsys) == "stopped by Ctrl-C; what was finished is kept, the same command goes on"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.15, 0.6, 1.5, 3, 5])
+def test_ctrl_c_while_modules_load_is_one_line(seconds: float, run: Run, project: Project) -> None:
+    assert run("split") == 0
+    words = [sys.executable, "-m", "unets", "plan", "tiny", "--no-probe"]
+    words += ["--root", str(project.input_dir.parent), "--input", str(project.input_dir)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate()
+    if process.returncode != 0:  # it may have ended before
+        assert process.returncode in (130, -signal.SIGINT), said  # the latter before Python itself had started
+        lines = [line for line in said.splitlines() if not line.startswith("== ")]
+        assert len(lines) <= 1 and all("error: stopped by Ctrl-C" in line for line in lines), said
+
+
+def test_a_full_disk_is_told_in_the_system_s_words(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "models/tiny/checked.csv")
+
+    monkeypatch.setattr("unets.dataset.checks.check_data", fill)
+    assert run("check") == 1
+    message = read_error(capsys)
+    assert "No space left on device: 'models/tiny/checked.csv'" in message
+    assert message.endswith("; what was finished is kept, the same command goes on")
+
+
+def test_a_fault_of_ours_keeps_its_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unets.dataset.checks.check_data", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run("check")
+
+
+def test_verbose_shows_the_traceback_of_every_error(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("ensemble", "-e", "unet_x", "--verbose") == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["nonsense", "tensroflow", "torch"])
+def test_a_backend_that_is_none_is_one_error(
+    name: str, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", name)
+    assert run("plan") == 1
+    assert read_error(capsys).startswith(f"`KERAS_BACKEND` must be tensorflow or jax. Received: {name}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "rule"),
+    [
+        ((), "== ensemble · tiny · 2 experiments, 3 folds =="),
+        (("--fold", "0"), "== ensemble · tiny · 2 experiments x 1 fold =="),
+        (("-e", "unet_a"), "== ensemble · tiny · 1 experiment x 2 folds =="),
+    ],
+)
+def test_a_stage_begins_with_what_it_works_on(
+    arguments: tuple[str, ...], rule: str, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("ensemble", *arguments) == 1
+    assert capsys.readouterr().err.splitlines()[0] == rule
+    monkeypatch.setenv("UNETS_STEP", "5/6")
+    assert run("ensemble", *arguments) == 1
+    assert capsys.readouterr().err.splitlines()[0] == rule.replace("ensemble", "5/6 ensemble")
+
+
+def test_a_stage_ends_with_what_comes_next(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("split") == 0
+    *_, last = capsys.readouterr().out.splitlines()
+    assert last.startswith("next: `unets train tiny --input ")
+    monkeypatch.setenv("UNETS_STEP", "2/6")
+    assert run("split") == 0
+    assert "next:" not in capsys.readouterr().out
+
+
+def test_a_finished_stage_leaves_its_seconds(run: Run, project: Project) -> None:
+    assert run("split") == 0
+    assert run("ensemble", "--fold", "1") == 1  # no maps
+    assert run("runs", "--fold", "1") == 0
+    notes = [json.loads(line) for line in project.stages_path.read_text().splitlines()]
+    assert [(note["stage"], note["exp"], note["fold"]) for note in notes] == [
+        ("split", "all", "all"),
+        ("runs", "all", "1"),
+    ]
+    assert all(note["seconds"] >= 0 for note in notes)
+
+
+def test_what_others_start_from_is_trained_before_them_on_several_devices(
+    run: Run, project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = "ExperimentConfig(training=TrainingConfig(start_from='unet_b'), folds=(0, 1))"
+    write_config(project, "unet_a", f"EXPERIMENT = {start}")
+    assert run("split") == 0
+    assigned: list[list[str]] = []
+    commands: list[list[str]] = []
+
+    def note(tasks: list[object], _: object, build: Callable[[object], list[str]]) -> None:
+        assigned.append([str(task) for task in tasks])
+        commands.extend(build(task) for task in tasks)
+
+    monkeypatch.setattr("unets.workers.devices.assign_devices", lambda jobs: [1, 2, 3])
+    monkeypatch.setattr("unets.workers.devices.train_on_devices", note)
+    assert run("train", "--exp", "unet_a,unet_b,unet_c", "--set", "data.batch_size=4", "--verbose") == 0
+    batch = "+data.batch_size=4"
+    # unet_b is here another experiment than the one that unet_a starts from
+    assert assigned == [
+        [f"unet_a{batch} fold 0", f"unet_a{batch} fold 1", f"unet_b{batch} fold 1", f"unet_c{batch} fold 0"]
+    ]
+    assigned.clear()
+    assert run("train", "--exp", "unet_a,unet_b,unet_c") == 0
+    assert assigned == [["unet_b fold 1", "unet_c fold 0"], ["unet_a fold 0", "unet_a fold 1"]]
+    words = commands[0]
+    assert words[1:5] == ["-m", "unets", "train", "tiny"] and "--set" not in words and "--verbose" in words
+    assert words[-8:] == ["--exp", f"unet_a{batch}", "--fold", "0", "--jobs", "1", "--cluster", ""]
+
+
+def test_runs_are_listed_by_experiment_and_fold(run: Run, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("unet_a", 0), ("unet_a", 1), ("unet_a+training.epochs=3", 0), ("unet_c", 0), ("unet_old", 1)
+    for name, fold in names:  # the last has no config
+        project.run_dir(name, fold).mkdir(parents=True)
+
+    def list_rows(*arguments: str) -> list[tuple[str, int]]:
+        assert run("runs", *arguments) == 0
+        rows = (line.split() for line in capsys.readouterr().out.splitlines())
+        return [(row[0], int(row[1])) for row in rows if row and row[0].startswith("unet_")]
+
+    assert list_rows() == list(names)
+    assert list_rows("-e", "unet_old,unet_c") == [("unet_c", 0), ("unet_old", 1)]
+    assert list_rows("-e", "unet_a+training.epochs=3") == [("unet_a+training.epochs=3", 0)]
+    assert list_rows("--fold", "1") == [("unet_a", 1), ("unet_old", 1)]
+    assert run("runs", "-e", "unet_x") == 1
+    assert "unet_c, unet_old. Received: unet_x; did you mean unet_" in read_error(capsys)
+
+
+def test_clean_deletes_what_is_named_alone(run: Run, project: Project) -> None:
+    for name in ("unet_a", "unet_a+training.epochs=3"):
+        for fold in (0, 1):
+            project.run_dir(name, fold).mkdir(parents=True)
+    assert run("clean") == 2  # never all by accident
+    assert run("clean", "-e", "unet_a", "--set", "training.epochs=3", "--fold", "1") == 0
+    kept = sorted(path.relative_to(project.models_dir).as_posix() for path in project.models_dir.glob("*/fold*"))
+    assert kept == ["unet_a+training.epochs=3/fold0", "unet_a/fold0", "unet_a/fold1"]
+
+
+@pytest.mark.slow
+def test_a_plan_that_cannot_work_is_told_in_full_and_fails(
+    run: Run, project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, batch_size in (("unet_a", 2), ("unet_b", 64)):
+        data = f"DataConfig(size_hw=(64, 96), batch_size={batch_size}, cache='none')"
+        write_config(project, name, f"EXPERIMENT = ExperimentConfig(data={data}, model=ModelConfig(depth=1))")
+    assert run("plan", "--no-probe") == 0
+    assert "impossible" not in capsys.readouterr().out
+    monkeypatch.setattr("unets.training.memory.find_free_memory", lambda: 300 * 2**20)
+    assert run("plan", "--no-probe") == 1
+    said = capsys.readouterr()
+    assert said.out.count("impossible") == 1 and said.out.splitlines()[-1].startswith("together")
+    assert "error: training of unet_b must fit into " in said.err
+    # What it proposes works.
+    batch = re.findall(r"`unets train tiny .*--micro-batch (\d+)", said.err)[0]
+    assert run("plan", "--no-probe", "--exp", "unet_b", "--micro-batch", batch) == 0
+
+
+LOCK = """
+import sys
+from pathlib import Path
+from unets.store.runs import lock
+sys.argv[:] = ["bin/unets", "submission", sys.argv[1]]
+with lock(Path(sys.argv[2])):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_of_two_pipelines_in_one_folder_the_second_is_told_of_the_first(
+    run: Run, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = [sys.executable, "-c", LOCK, str(project.models_dir)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "locked\n"
+        for name in ("check", "split"):
+            assert run(name) == 1
+            expected = (
+                rf".*/models/tiny must be free\. Received: submission, process {process.pid} on "
+                rf"{os.uname().nodename} since 20.* UTC is at work in it"
+            )
+            assert re.fullmatch(expected, read_error(capsys))
+        process.kill()
+    assert run("check") == run("split") == 0
+
+
+def test_new_remembers_where_the_data_lies(
+    project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "a b $HOME 'ü'\nc"
+    project.input_dir.rename(place)
+    monkeypatch.chdir(tmp_path)
+    note = project.configs_dir / ".input"
+    note.write_text(f"{place}\n")
+    assert run_unets("split", "tiny") == 0
+    assert run_unets("split", "tiny", "--input", "elsewhere") == 1
+    assert "`--input` must be" in capsys.readouterr().err
+    note.unlink()
+    assert run_unets("split", "tiny") == 1
+
+
+def test_commands_in_messages_go_on_in_the_users_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = "`EXP` must be x; FORCE=1 and WAIT= help. Run `make train predict EXP=a FOLD=0 FORCE=1` or `make setup`"
+    given = {"competition": "studio", "input": Path("input/studio"), "models": Path("a b"), "ensemble": None}
+    place = "--models 'a b'"
+    assert complete_commands(message, given) == (
+        f"`--exp` must be x; --force and --wait help. Run `unets train studio --exp a --fold 0 {place} && "
+        f"unets predict studio --force --exp a --fold 0 {place}` or `make setup`"
+    ).replace("--fold 0 --models 'a b'", "--fold 0 --input input/studio --models 'a b'")
+    monkeypatch.setenv("UNETS_MAKE", "1")
+    assert complete_commands("Run `make ensemble`", given) == "Run `make ensemble COMPETITION=studio MODELS='a b'`"
+    assert complete_commands("Run `make ensemble`", {"competition": "carvana"}) == "Run `make ensemble`"
+    assert complete_commands("Run `make ensemble`", {"ensemble": "c"}) == "Run `make ensemble ENSEMBLE=c`"
