@@ -1,6 +1,6 @@
 """The whole pipeline at full scale, once: what each stage takes, and that kills change no byte.
 
-A few photos are repeated under new ids by hard links: equal photos must give equal rows. Stages are the scripts that
+A few photos are repeated under new ids by hard links: equal photos must give equal rows. Stages are the commands that
 `make` calls, in processes of their own, which are watched from outside. With kills, a second folder gets the same
 pipeline, struck by SIGKILL at random moments and started again, and must end with the same bytes.
 
@@ -46,8 +46,8 @@ from unets.store.runs import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPETITION = "crowd"
-STAGES = ("01_check_data", "02_make_folds", "03_train", "04_predict", "05_ensemble", "06_make_submission")
-CHECK = "07_check_submission"
+STAGES = ("check", "split", "train", "predict", "ensemble", "submission")
+CHECK = "check-submission"
 MISSES = 10  # moments a kill at most that find their stage ended
 # Given, not fitted: nets this small would keep steps that cost several times the rest, which better ones do not.
 _ENSEMBLE = EnsembleConfig(
@@ -230,8 +230,7 @@ def _lay_out_anew(folder: Path, input_dir: Path, num_photos: int, full_hw: SizeH
 
 
 def _start(project: Project, stage: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, str(ROOT / "scripts" / f"{stage}.py"), "--competition", COMPETITION]
-    command += ["--root", str(project.models_dir.parent)]
+    command = [sys.executable, "-m", "unets", stage, COMPETITION, "--root", str(project.models_dir.parent)]
     command += ["--input", str(project.input_dir), "--models", str(project.models_dir)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}  # the same bits each time
     return subprocess.Popen(command, env=environment, start_new_session=True)

@@ -1,4 +1,4 @@
-"""Whole processes: the scripts as `make` calls them, killed at any moment and started again."""
+"""Whole processes: the commands as `make` calls them, killed at any moment and started again."""
 
 import csv
 import json
@@ -17,14 +17,12 @@ from typing import Any
 
 import pytest
 
-from tests import ROOT
 from unets.store.paths import Project
 
 pytestmark = pytest.mark.slow
 
-SCRIPTS_DIR = ROOT / "scripts"
 SUBMISSION = "submissions/tiny/tiny_ensemble.csv.gz"
-STAGES = ("01", "02", "03", "04", "05", "06")
+STAGES = ("check", "split", "train", "predict", "ensemble", "submission")
 EXPERIMENT = """from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
 
 EXPERIMENT = ExperimentConfig(
@@ -42,25 +40,24 @@ ENSEMBLE = EnsembleConfig(experiments=("small", "large"))
 
 @dataclass(frozen=True, kw_only=True)
 class House:
-    """A root folder to start scripts in."""
+    """A root folder to start stages in."""
 
     root: Path
     input_dir: Path
     environment: dict[str, str] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)  # of each script's last whole run
+    seconds: dict[str, float] = field(default_factory=dict)  # of each stage's last whole run
 
     @property
     def models_dir(self) -> Path:
         return self.root / "models" / "tiny"
 
-    def start(self, number: str, *arguments: str) -> subprocess.Popen[str]:
-        """Starts the script of that number, in a group of its own with its workers."""
-        (path,) = SCRIPTS_DIR.glob(f"{number}_*.py")
-        given = ["--competition", "tiny", "--root", str(self.root), "--input", str(self.input_dir)]
+    def start(self, stage: str, *arguments: str) -> subprocess.Popen[str]:
+        """Starts a stage, in a group of its own with its workers."""
+        given = [stage, "tiny", "--root", str(self.root), "--input", str(self.input_dir)]
         # On the CPU, where the same photos give the same bits.
         environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1", **self.environment}
         return subprocess.Popen(
-            [sys.executable, str(path), *given, *arguments],
+            [sys.executable, "-m", "unets", *given, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -68,21 +65,21 @@ class House:
             start_new_session=True,
         )
 
-    def run(self, number: str, *arguments: str, code: int = 0) -> str:
-        """Runs a script to its end, checks its exit code, and returns what it said."""
+    def run(self, stage: str, *arguments: str, code: int = 0) -> str:
+        """Runs a stage to its end, checks its exit code, and returns what it said."""
         began = time.monotonic()
-        with self.start(number, *arguments) as process:
+        with self.start(stage, *arguments) as process:
             said, _ = process.communicate()
         assert process.returncode == code, said
         assert "Traceback" not in said, said
-        self.seconds[number] = time.monotonic() - began
+        self.seconds[stage] = time.monotonic() - began
         return said
 
     def stop_when(
-        self, is_time: Callable[[], bool], number: str, *arguments: str, by: signal.Signals = signal.SIGKILL
+        self, is_time: Callable[[], bool], stage: str, *arguments: str, by: signal.Signals = signal.SIGKILL
     ) -> tuple[bool, str]:
-        """Stops a script and its workers at a moment; returns whether it was still at work, and what it said."""
-        with self.start(number, *arguments) as process:
+        """Stops a stage and its workers at a moment; returns whether it was still at work, and what it said."""
+        with self.start(stage, *arguments) as process:
             while process.poll() is None and not is_time():
                 time.sleep(0.002)
             was_at_work = process.poll() is None
@@ -135,16 +132,16 @@ def house(competition: Project, tmp_path: Path) -> House:
 def finished(competition: Project) -> House:
     """A root in which the whole pipeline ran, each stage at one go. Not to be written to."""
     house = House(root=competition.configs_dir.parents[1], input_dir=competition.input_dir)
-    for number in STAGES:
-        house.run(number, "--jobs", "1")
+    for stage in STAGES:
+        house.run(stage, "--jobs", "1")
     return house
 
 
 def test_the_pipeline_gives_a_valid_submission_that_finds_the_ellipses(finished: House) -> None:
     assert (finished.root / SUBMISSION).is_file()
-    assert "valid" in finished.run("07")
+    assert "valid" in finished.run("check-submission")
     truth_path = finished.input_dir / "truth" / "test_masks.csv"
-    finished.run("08", "--truth", str(truth_path))
+    finished.run("score", "--ground-truth", str(truth_path))
     (score_path,) = (finished.models_dir / "scores").iterdir()
     score = json.loads(score_path.read_text())
     assert score["submission"] == "tiny_ensemble.csv.gz"
@@ -153,7 +150,7 @@ def test_the_pipeline_gives_a_valid_submission_that_finds_the_ellipses(finished:
     assert ensemble["score"]["mean"] > 0.9
     assert score["mean"] > 0.9
     stages = [json.loads(line)["stage"] for line in (finished.models_dir / "stages.jsonl").read_text().splitlines()]
-    assert stages[:6] == ["check_data", "make_folds", "train", "predict", "ensemble", "make_submission"]
+    assert stages[:6] == list(STAGES)
 
 
 def test_a_pipeline_that_is_killed_again_and_again_gives_the_same_bytes(finished: House, house: House) -> None:
@@ -161,35 +158,35 @@ def test_a_pipeline_that_is_killed_again_and_again_gives_the_same_bytes(finished
         shutil.copytree(finished.models_dir / run, house.models_dir / run)
     rng = random.Random(2017)
 
-    def kill(number: str, is_time: Callable[[], bool] | None = None) -> bool:
+    def kill(stage: str, is_time: Callable[[], bool] | None = None) -> bool:
         # The first half of a stage is Python's start; the later the kill, the more there is to tear.
-        moment = is_time or after(finished.seconds[number] * rng.uniform(0.4, 1.0))
-        return house.stop_when(moment, number, "--jobs", "2")[0]
+        moment = is_time or after(finished.seconds[stage] * rng.uniform(0.4, 1.0))
+        return house.stop_when(moment, stage, "--jobs", "2")[0]
 
-    kill("01")
-    house.run("01")
-    kill("02")
-    house.run("02")
+    kill("check")
+    house.run("check")
+    kill("split")
+    house.run("split")
     assert (house.models_dir / "folds.csv").read_bytes() == (finished.models_dir / "folds.csv").read_bytes()
     train_with_two_stops(house, finished)
-    assert kill("04", there_is(house.models_dir, "*/maps/*/*.zip"))
+    assert kill("predict", there_is(house.models_dir, "*/maps/*/*.zip"))
     made_first = house.read_maps()
-    kill("04")
-    house.run("04")
+    kill("predict")
+    house.run("predict")
     assert 0 < len(made_first) < len(house.read_maps())
     assert house.read_maps() == finished.read_maps()
-    kill("05")
-    kill("05")
-    house.run("05")
+    kill("ensemble")
+    kill("ensemble")
+    house.run("ensemble")
     assert (house.models_dir / "ensemble.json").read_bytes() == (finished.models_dir / "ensemble.json").read_bytes()
     for _ in range(5):  # on a busy machine the moment may be missed
         shutil.rmtree(house.root / "submissions", ignore_errors=True)
-        kill("06", there_is(house.root, "submissions/tiny/.part-*"))
+        kill("submission", there_is(house.root, "submissions/tiny/.part-*"))
         if not (house.root / SUBMISSION).exists():
             break
     assert not (house.root / SUBMISSION).exists()
-    kill("06")
-    house.run("06")
+    kill("submission")
+    house.run("submission")
     assert (house.root / SUBMISSION).read_bytes() == (finished.root / SUBMISSION).read_bytes()
     assert not list(house.root.rglob(".part-*"))
 
@@ -202,13 +199,13 @@ def train_with_two_stops(house: House, finished: House) -> None:
     def has_epochs(count: int) -> Callable[[], bool]:
         return lambda: len(read_history(run_dir)) >= count
 
-    was_at_work, said = house.stop_when(has_epochs(1), "03", *choice, by=signal.SIGINT)
+    was_at_work, said = house.stop_when(has_epochs(1), "train", *choice, by=signal.SIGINT)
     assert was_at_work and "error: stopped by Ctrl-C" in said and "Traceback" not in said, said
-    was_at_work, _ = house.stop_when(has_epochs(len(read_history(run_dir)) + 1), "03", *choice)
+    was_at_work, _ = house.stop_when(has_epochs(len(read_history(run_dir)) + 1), "train", *choice)
     # Either stop may have come after the epoch's row and before its metrics.
     metrics_path = run_dir / "metrics.json"
     assert was_at_work and not (metrics_path.exists() and json.loads(metrics_path.read_text())["is_finished"])
-    assert "goes on after epoch" in house.run("03", *choice)
+    assert "goes on after epoch" in house.run("train", *choice)
     assert [row["epoch"] for row in read_history(run_dir)] == ["1", "2", "3", "4"]
     metrics = json.loads(metrics_path.read_text())
     assert (metrics["is_finished"], metrics["starts"], metrics["photos"]) == (True, 3, 4 * 12)
@@ -217,15 +214,15 @@ def train_with_two_stops(house: House, finished: House) -> None:
 
 def test_files_that_are_missing_or_torn_are_named(house: House, tmp_path: Path) -> None:
     nowhere = replace(house, input_dir=tmp_path / "nowhere")
-    for number in ("01", "02"):
-        assert "nowhere (no such folder)" in nowhere.run(number, code=1)
-    house.run("02")
+    for stage in ("check", "split"):
+        assert "nowhere (no such folder)" in nowhere.run(stage, code=1)
+    house.run("split")
     torn = replace(house, input_dir=tmp_path / "torn")
     shutil.copytree(house.input_dir, torn.input_dir)
     photo_path = torn.input_dir / "train" / "car003_02.jpg"
     photo_path.write_bytes(photo_path.read_bytes()[:-50])
-    assert "car003_02.jpg must be whole" in torn.run("01", code=1)
-    assert "car003_02.jpg must be a whole JPEG" in torn.run("03", "--exp", "small", code=1)
+    assert "car003_02.jpg must be whole" in torn.run("check", code=1)
+    assert "car003_02.jpg must be a whole JPEG" in torn.run("train", "--exp", "small", code=1)
 
 
 @pytest.mark.skipif(find_spec("jax") is None, reason="needs jax")
@@ -233,10 +230,10 @@ def test_a_fold_is_trained_and_predicts_on_jax(house: House) -> None:
     # XLA's time goes into compiling; the work itself takes milliseconds.
     flags = "--xla_backend_optimization_level=0"
     on_jax = replace(house, environment={"KERAS_BACKEND": "jax", "XLA_FLAGS": flags})
-    on_jax.run("02")
+    on_jax.run("split")
     choice = ("--exp", "small", "--fold", "0")
-    on_jax.run("03", *choice)
+    on_jax.run("train", *choice)
     metrics = json.loads((house.models_dir / "small" / "fold0" / "metrics.json").read_text())
     assert metrics["is_finished"] and metrics["devices"][0].endswith("(jax)")
-    said = on_jax.run("04", *choice)
+    said = on_jax.run("predict", *choice)
     assert float(said.split("out-of-fold dice ")[1].split()[0]) > 0.9
