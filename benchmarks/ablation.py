@@ -206,7 +206,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", type=Path, required=True, help="photos and masks in Carvana's layout")
     parser.add_argument("--models", type=Path, required=True, help="where runs are kept")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "ablation.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "ablation.md")
     parser.add_argument("--only", type=lambda text: text.split(","), help="names of variants with commas")
     args = parser.parse_args()
     unknown = set(args.only or ()) - {variant.name for variant in VARIANTS}

@@ -98,7 +98,7 @@ def _render_fields(schema: type[config.Config]) -> str:
     properties, comments = schema.model_json_schema()["properties"], read_comments(schema)
     rows = []
     for name, field in schema.model_fields.items():
-        default = "required" if field.is_required() else f"`{_show(field.default)}`"
+        default = "required" if field.is_required() else f"`{_show(field.get_default(call_default_factory=True))}`"
         rows.append(f"| `{name}` | {_name_type(properties[name])} | {default} | {_escape(comments[name])} |")
     return "\n".join(["| field | type | default | meaning |", "|---|---|---|---|", *rows])
 
