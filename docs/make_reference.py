@@ -5,31 +5,25 @@ Run:  python docs/make_reference.py            (a test holds both pages to the c
 
 import ast
 import inspect
+import re
 import tokenize
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
-import click
 import typer
 
 from unets import config
-from unets.cli import app
+from unets.cli.commands import app
 
 FOLDER = Path(__file__).parent / "reference"
-SCHEMAS = {
-    "Data set (`dataset.py`)": (config.DatasetConfig,),
-    "Experiment (any other file)": (
-        config.ExperimentConfig,
-        config.DataConfig,
-        config.AugmentConfig,
-        config.ModelConfig,
-        config.TrainingConfig,
-        config.PredictionConfig,
-    ),
-    "Ensemble (`ensemble.py`, `ensemble_<name>.py`)": (config.EnsembleConfig, config.Postprocessing),
+ROOTS = {
+    "Data set (`dataset.py`)": config.DatasetConfig,
+    "Experiment (any other file)": config.ExperimentConfig,
+    "Ensemble (`ensemble.py`, `ensemble_<name>.py`)": config.EnsembleConfig,
 }
 
 
@@ -52,46 +46,67 @@ def render_schemas() -> str:
         "says only what differs from these defaults. `--set training.epochs=3` changes one for a run, and becomes part "
         "of the run's name. What is unknown or impossible fails when the file is loaded.",
     ]
-    for title, schemas in SCHEMAS.items():
+    for title, root in ROOTS.items():
         parts.append(f"## {title}")
-        for schema in schemas:
+        for schema in (root, *list_nested(root)):
             parts += [f"### {schema.__name__}", inspect.cleandoc(schema.__doc__ or ""), _render_fields(schema)]
     return "\n\n".join(parts) + "\n"
 
 
+def list_nested(root: type[config.Config]) -> list[type[config.Config]]:
+    """Lists the schemas that fields of a schema hold, in the order of their names."""
+    known, pending = dict[str, type[config.Config]](), [config.Config]
+    while pending:
+        schema = pending.pop()
+        known[schema.__name__] = schema
+        pending += schema.__subclasses__()
+    return [known[name] for name in root.model_json_schema().get("$defs", {}) if name in known]
+
+
 def render_commands() -> str:
-    """Renders every command: what it does, its arguments and options."""
-    group = typer.main.get_command(app)
+    """Renders every command: what it does, its options; those that many share stand once, at the end."""
+    group: Any = typer.main.get_command(app)
+    commands = {name: one for name, one in group.commands.items() if not one.hidden}
+    rows_of = {name: _render_parameters(name, command) for name, command in commands.items()}
+    counts = Counter(row for rows in rows_of.values() for row in rows)
+    shared = [row for row, count in counts.items() if count > len(commands) / 3]
     parts = [
         "# Commands",
         "Generated from the command's own help. `unets COMMAND --help` shows the same; `unets --install-completion` "
-        "adds completion to the shell. Targets of `make` are one line each over these.",
+        "adds completion to the shell. Targets of `make` are one line each over these: `make train EXP=unet FOLD=0` is "
+        "`unets train --exp unet --fold 0`.",
     ]
-    parts += _render_command(group, "unets", level=2)
+    for name, command in commands.items():
+        own = [row for row in rows_of[name] if row not in shared]
+        parts += [f"## unets {name}", *_render_texts(command)]
+        if own:
+            parts.append(_render_table(own))
+        if len(own) < len(rows_of[name]):
+            parts.append("And [options that stages share](#shared-options).")
+    parts += ["## Shared options", _render_table(shared)]
     return "\n\n".join(parts) + "\n"
 
 
-def _render_command(command: Any, path: str, level: int) -> Iterator[str]:
-    if hasattr(command, "commands"):
-        for name, child in command.commands.items():
-            if not child.hidden:
-                yield from _render_command(child, f"{path} {name}", level)
-        return
-    yield f"{'#' * level} {path}"
-    yield inspect.cleandoc(command.help or "").replace("\b\n", "").replace("\f", "")
-    context = click.Context(command, info_name=path)
-    shown = [parameter for parameter in command.get_params(context) if not getattr(parameter, "hidden", False)]
-    rows = [_render_parameter(parameter, context) for parameter in shown if parameter.name != "help"]
-    if rows:
-        yield "\n".join(["| argument | meaning |", "|---|---|", *rows])
+def _render_texts(command: Any) -> list[str]:
+    """Returns what a command does, and its examples as a block."""
+    lines = inspect.cleandoc(command.epilog or "").replace("\b", "").splitlines()
+    examples = [line.strip().strip("`") for line in lines if "unets " in line]
+    block = ["```sh\n" + "\n".join(examples) + "\n```"] if examples else []
+    return [inspect.cleandoc(command.help or "").replace("\b\n", "").replace("\f", ""), *block]
 
 
-def _render_parameter(parameter: Any, context: Any) -> str:
-    if parameter.param_type_name == "argument":
-        name, meaning = parameter.make_metavar(context), getattr(parameter, "help", None) or ""
-    else:
-        name, meaning = parameter.get_help_record(context) or (", ".join(parameter.opts), "")
-    return f"| `{_escape(name)}` | {_escape(meaning)} |"
+def _render_parameters(name: str, command: Any) -> list[str]:
+    context = command.context_class(command, info_name=name)
+    rows = []
+    for parameter in command.params:
+        words, meaning = parameter.get_help_record(context) or ("", "")
+        if words:
+            rows.append(f"| `{re.sub(' <[^>]*>', '', words)}` | {_escape(meaning)} |")
+    return rows
+
+
+def _render_table(rows: Sequence[str]) -> str:
+    return "\n".join(["| option | meaning |", "|---|---|", *rows])
 
 
 def _render_fields(schema: type[config.Config]) -> str:
@@ -105,13 +120,21 @@ def _render_fields(schema: type[config.Config]) -> str:
 
 def read_comments(schema: type[config.Config]) -> dict[str, str]:
     """Reads what the source says of each field: comments above it and beside it."""
+    found = dict[str, str]()
+    for base in reversed(schema.__mro__):
+        if issubclass(base, config.Config):
+            found |= _read_own_comments(base)
+    return found
+
+
+def _read_own_comments(schema: type[config.Config]) -> dict[str, str]:
     source = dedent(inspect.getsource(schema))
     comments = {
         token.start[0]: token.string.lstrip("# ")
         for token in tokenize.generate_tokens(StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }
-    lines, found = source.splitlines(), {}
+    lines, found = source.splitlines(), dict[str, str]()
     for node in ast.parse(source).body[0].body:  # type: ignore[attr-defined]
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             first = node.lineno
@@ -135,8 +158,8 @@ def _name_type(schema: Mapping[str, Any]) -> str:
         return f"[{name}](#{name.lower()})"
     if "allOf" in schema:
         return _name_type(schema["allOf"][0])
-    if "anyOf" in schema:
-        return " or ".join(_name_type(one) for one in schema["anyOf"])
+    if "anyOf" in schema or "oneOf" in schema:
+        return " or ".join(_name_type(one) for one in schema.get("anyOf", schema.get("oneOf")))
     if "enum" in schema or "const" in schema:
         return _join([f"`{value}`" for value in schema.get("enum", [schema.get("const")])])
     kind = schema.get("type", "any")
