@@ -33,7 +33,7 @@ STAGES  := new render pipeline demo download check split plan train predict runs
            kaggle-dataset export
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup test test-fast lint bench $(STAGES)
+.PHONY: help setup test test-fast lint docs bench $(STAGES)
 
 $(STAGES): $(READY)
 	$(Q)$(PY) -m unets $@
@@ -81,6 +81,8 @@ lint: $(DEV)     ## ruff and mypy
 	$(Q)$(PY) -m ruff format --check .
 	$(Q)$(PY) -m ruff check .
 	$(Q)$(PY) -m mypy
+docs: $(DEV)     ## the site of docs/, in build/site
+	$(Q)NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --strict --config-file .ci/mkdocs.yml
 bench: $(DEV)    ## speed and memory, as ratios (TORCH_PYTHON=)
 	$(Q)$(PY) benchmarks/bench.py $${UNETS_INPUT:+--input "$$UNETS_INPUT"} \
 	  $${UNETS_TORCH_PYTHON:+--torch-python "$$UNETS_TORCH_PYTHON"}

@@ -90,7 +90,7 @@ def render_commands() -> str:
 def _render_texts(command: Any) -> list[str]:
     """Returns what a command does, and its examples as a block."""
     lines = inspect.cleandoc(command.epilog or "").replace("\b", "").splitlines()
-    examples = [line.strip().strip("`") for line in lines if "unets " in line]
+    examples = [re.sub(r" +\((.*)\)$", r"  # \1", line.strip().strip("`")) for line in lines if "unets " in line]
     block = ["```sh\n" + "\n".join(examples) + "\n```"] if examples else []
     return [inspect.cleandoc(command.help or "").replace("\b\n", "").replace("\f", ""), *block]
 

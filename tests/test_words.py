@@ -73,6 +73,7 @@ def find_words(text: str, name: str, *, is_prose: bool) -> list[str]:
 
 
 NOT_YET = {
+    "cli",
     *(
         "config",
         "data",
