@@ -24,16 +24,15 @@ def main() -> None:
     args = _parse()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from data_speed import measure_encoding, measure_reading
-    from measure import Row, format_rows
+    from measure import Row, format_rows, import_samples
     from training_speed import list_cases, measure_training_steps
 
-    from unets.dataset.catalog import load_catalog
     from unets.store.provenance import describe_origin
     from unets.store.runs import write_json
 
     configs_dir = ROOT / "configs" / "carvana"
     dataset, small = load_dataset(configs_dir), load_experiment(configs_dir, "unet_cpu")
-    samples = load_catalog(dataset, args.input, with_test=False).train
+    samples = import_samples(dataset, args.input).train
     parts: dict[str, Callable[[], Iterable[Row]]] = {
         "reading": lambda: measure_reading(samples, dataset, args.seconds),
         "encoding": lambda: measure_encoding(samples, dataset, args.seconds),

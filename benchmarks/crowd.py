@@ -9,14 +9,16 @@ import numpy as np
 import numpy.typing as npt
 from measure import pick_evenly
 
-from unets.config import DatasetConfig
+from unets.config import DatasetConfig, MasksCsv, PatternSource
 from unets.data.files import read_bytes
 from unets.data.geometry import SizeHW, shrink
-from unets.data.io import read_image, write_image
+from unets.data.io import read_image_file, write_image
 from unets.data.rle import encode_rle
 from unets.data.samples import Sample, read_mask
-from unets.dataset.catalog import image_cell, load_catalog
 from unets.dataset.folds import write_folds
+from unets.dataset.importers.patterns import get_patterns
+from unets.dataset.manifest import read_manifest
+from unets.dataset.rle_csv import image_cell
 from unets.store.paths import Project
 
 _NUM_FILES = 64  # different photos; a file takes 65,000 hard links at most
@@ -46,15 +48,15 @@ def lay_out_crowd(
     """
     chosen = pick_evenly(samples, _NUM_FILES)
     project = name_folders(folder)
-    masks = [read_mask(sample, dataset) for sample in chosen]
+    masks = [read_mask(sample) for sample in chosen]
     files = [folder / "files" / f"{index}.jpg" for index in range(len(chosen))]
     for kind in (folder / "files", project.input_dir / "train", project.input_dir / "test"):
         kind.mkdir(parents=True)
     for path, sample in zip(files, chosen, strict=True):
         if full_hw is None:
-            path.write_bytes(read_bytes(sample.photo_path))
+            path.write_bytes(read_bytes(sample.image_path))
         else:
-            write_image(path, read_image(sample.photo_path, full_hw))
+            write_image(path, read_image_file(sample.image_path, size_hw=full_hw))
     if full_hw is not None:
         masks = [(shrink(255 * mask_hw, full_hw) >= 128).astype(np.uint8) for mask_hw in masks]
     train_ids = [f"{index // 16 + 0xFFFF:012x}_{index % 16 + 1:02d}" for index in range(_NUM_TRAIN)]
@@ -62,14 +64,14 @@ def lay_out_crowd(
     for kind, ids in (("train", train_ids), ("test", test_ids)):
         for index, id_ in enumerate(ids):
             os.link(files[index % len(files)], project.input_dir / kind / f"{id_}.jpg")
-    update = {"masks": None, "read_masks_from": "csv", "num_folds": 2, "size_hw": full_hw or dataset.size_hw}
-    dataset = dataset.model_copy(update=update)
-    _write_rows(project.input_dir / "sample_submission.csv", ((image_cell(dataset, id_), "1 1") for id_ in test_ids))
-    true_rows = (
-        (image_cell(dataset, id_), encode_rle(masks[index % len(masks)])) for index, id_ in enumerate(train_ids)
-    )
+    source = PatternSource(masks=None, masks_csv=MasksCsv(), id_pattern=get_patterns(dataset).id_pattern)
+    update = {"source": source, "num_folds": 2, "size_hw": full_hw or dataset.size_hw}
+    dataset, form = dataset.model_copy(update=update), dataset.submission
+    cell_of = {id_: image_cell(form, dataset.classes, id_) for id_ in (*test_ids, *train_ids)}
+    _write_rows(project.input_dir / "sample_submission.csv", ((cell_of[id_], "1 1") for id_ in test_ids))
+    true_rows = ((cell_of[id_], encode_rle(masks[index % len(masks)])) for index, id_ in enumerate(train_ids))
     _write_rows(project.input_dir / "train_masks.csv", true_rows)
-    write_folds(project, load_catalog(dataset, project.input_dir, with_test=False), jobs=1)
+    write_folds(project, read_manifest(project, dataset), jobs=1)
     return Crowd(project=project, dataset=dataset, masks=tuple(masks))
 
 

@@ -30,7 +30,7 @@ def measure_reading(samples: Sequence[Sample], dataset: DatasetConfig, seconds: 
         seconds: of the measurement.
     """
     chosen = pick_evenly(samples, _NUM_IMAGES)
-    pairs = [(sample.photo_path, sample.mask_path) for sample in chosen[:_NUM_PUBLIC]]
+    pairs = [(sample.image_path, sample.mask_paths[0]) for sample in chosen[:_NUM_PUBLIC]]
 
     def load_public(round_: int) -> None:
         rng = np.random.default_rng(round_)
@@ -61,7 +61,7 @@ def measure_encoding(samples: Sequence[Sample], dataset: DatasetConfig, seconds:
     Raises:
         RuntimeError: the encoders disagree on a mask that both can encode.
     """
-    masks = [read_mask(sample, dataset) for sample in pick_evenly(samples, _NUM_IMAGES)]
+    masks = [read_mask(sample) for sample in pick_evenly(samples, _NUM_IMAGES)]
     times: dict[str, list[float]] = {"ours": [], "public": [], "coco": []}
     for mask_hw in masks:
         # The pipeline's masks are bool, the others' uint8: the same bytes.

@@ -1,6 +1,7 @@
 """Ratios of speeds, measured so that a busy machine hits both sides."""
 
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,8 +9,18 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
+from unets.config import DatasetConfig
 from unets.data.samples import Sample
+from unets.dataset.manifest import Manifest, read_manifest
+from unets.store.paths import Project
 from unets.tables import render_table
+
+
+def import_samples(dataset: DatasetConfig, input_dir: Path) -> Manifest:
+    """Imports a data set into a folder of this process's own."""
+    models_dir = Path(tempfile.mkdtemp(prefix="unets-bench-"))
+    return read_manifest(Project.below(Path(), "bench", input_dir=input_dir, models_dir=models_dir), dataset)
+
 
 Rounds = dict[str, list[float]]
 

@@ -29,6 +29,7 @@ from pathlib import Path
 from crowd import lay_out_crowd, name_folders
 from prices import Ledger, Price, pay, render_prices
 
+from benchmarks.measure import import_samples
 from unets.config import (
     DataConfig,
     EnsembleConfig,
@@ -39,7 +40,6 @@ from unets.config import (
     load_dataset,
 )
 from unets.data.geometry import SizeHW
-from unets.dataset.catalog import load_catalog
 from unets.store.paths import Project
 from unets.store.provenance import describe_commit, describe_origin
 from unets.store.runs import write_json
@@ -207,7 +207,7 @@ def _lay_out(folder: Path, input_dir: Path, num_photos: int, full_hw: SizeHW | N
 
 def _lay_out_anew(folder: Path, input_dir: Path, num_photos: int, full_hw: SizeHW | None) -> None:
     dataset = load_dataset(ROOT / "configs" / "carvana")
-    samples = load_catalog(dataset, input_dir, with_test=False).train
+    samples = import_samples(dataset, input_dir).train
     crowd = lay_out_crowd(folder, samples, dataset, num_photos, full_hw)
     configs_dir = folder / "configs" / COMPETITION
     configs_dir.mkdir(parents=True)

@@ -18,8 +18,9 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
-from unets.config import DatasetConfig, SizeHW
+from unets.config import DatasetConfig, RleFormat, SizeHW
 from unets.data.rle import encode_rle
+from unets.dataset.rle_csv import image_cell, list_columns
 from unets.store.paths import Project
 
 from .trained_competition import make_scene as make_scene
@@ -57,42 +58,50 @@ def _write_competition(
     classes: Sequence[str] = ("car",),
     mask_format: str | None = "gif",
     with_csv: bool = True,
-    photo_format: str = "jpg",
+    image_format: str = "jpg",
+    order: str = "row",
     seed: int = 0,
+    source: dict[str, Any] | None = None,
     **dataset_fields: Any,
 ) -> Project:
-    """Writes photos, masks, csv files and `configs/tiny/dataset.py`.
+    """Writes images, masks, csv files and `configs/tiny/dataset.py`.
 
-    Training ids are `car000_01`, `car000_02`, ... (group `car000`, view `01`), test ids `test000_01`, ...; a photo is
+    Training ids are `car000_01`, `car000_02`, ... (group `car000`, view `01`), test ids `test000_01`, ...; an image is
     dark noise with one bright ellipse a class, so a net learns it in a few steps. Each group has its own ellipse, which
     a view moves a little. Class k has the value k in mask files; with several classes the csv files have a column
     `class` and a row a class.
 
     Args:
-        root: gets `input/`, `configs/tiny/`; the folders of models, submissions and results are named, not made.
-        num_groups: training groups, of `num_views` photos each.
+        root: gets `input/`, `configs/tiny/`; `models/tiny`, `submissions/tiny`, `results/tiny` are named, not made.
+        num_groups: training groups, of `num_views` images each.
         num_test_groups: test groups; their masks lie in `input/truth/test_masks.csv`.
-        num_views: photos a group.
-        size_hw: (height, width) of every photo.
+        num_views: images a group.
+        size_hw: (height, width) of every image.
         classes: names of the foreground classes.
         mask_format: "gif", "png", "bmp" or "tif"; None writes no mask files.
         with_csv: whether to write and declare `train_masks.csv`.
-        photo_format: "jpg", "png", ...
+        image_format: "jpg", "png", ...
+        order: of run lengths, "row" or "column".
         seed: of the noise and the ellipses.
-        **dataset_fields: override fields of the `DatasetConfig` (`channels="grey"` also makes the photos grey).
+        source: overrides fields of the `PatternSource`.
+        **dataset_fields: override fields of the `DatasetConfig` (`channels="grey"` also makes the images grey).
     """
-    fields: dict[str, Any] = {
-        "photos": f"train/{{id}}.{photo_format}",
+    form: dict[str, Any] = {"cell": f"{{id}}.{image_format}", "order": order}
+    form["class_column"] = "class" if len(classes) > 1 else None
+    patterns: dict[str, Any] = {
+        "format": "patterns",
+        "images": f"train/{{id}}.{image_format}",
         "masks": f"train_masks/{{id}}_mask.{mask_format}" if mask_format else None,
-        "test_photos": f"test/{{id}}.{photo_format}",
-        "masks_csv": "train_masks.csv" if with_csv else None,
-        "read_masks_from": "files" if mask_format else "csv",
+        "mask_values": tuple(range(1, len(classes) + 1)),
+        "test_images": f"test/{{id}}.{image_format}",
+        "masks_csv": {"path": "train_masks.csv", **form} if with_csv else None,
         "id_pattern": r"(?P<group>[a-z0-9]+)_(?P<view>\d\d)",
+    } | (source or {})
+    fields: dict[str, Any] = {
+        "source": patterns,
         "size_hw": size_hw,
         "classes": tuple(classes),
-        "mask_values": tuple(range(1, len(classes) + 1)),
-        "csv_image": f"{{id}}.{photo_format}",
-        "csv_class_column": "class" if len(classes) > 1 else None,
+        "submission": {**form, "row": "class" if len(classes) > 1 else "image"},
         "num_folds": 2,
     } | dataset_fields
     dataset = DatasetConfig(**fields)
@@ -101,16 +110,22 @@ def _write_competition(
 
     train, test = _name_ids("car", num_groups, num_views), _name_ids("test", num_test_groups, num_views)
     masks = {id_: _draw_mask(id_, dataset, size_hw, seed) for id_ in train + test}
+    found = dataset.source
     for id_, mask_hw in masks.items():
-        pattern = dataset.photos if id_ in train else dataset.test_photos
-        _save(_draw_photo(id_, mask_hw, dataset, seed), project.input_dir / _name(pattern, id_, photo_format))
-        if id_ in train and dataset.masks:
-            values = np.array([0, *dataset.mask_values], dtype=np.uint8)
-            _save_mask(values[mask_hw], project.input_dir / _name(dataset.masks, id_, mask_format))
-    if dataset.masks_csv:
-        _write_rles(project.input_dir / dataset.masks_csv, dataset, {id_: masks[id_] for id_ in train})
-    _write_rles(project.input_dir / "truth" / "test_masks.csv", dataset, {id_: masks[id_] for id_ in test})
-    _write_rles(project.input_dir / dataset.sample_submission, dataset, dict.fromkeys(test))
+        pattern = found.images if id_ in train else found.test_images
+        _save(_draw_image(id_, mask_hw, dataset, seed), project.input_dir / _name(pattern, id_, image_format))
+        if id_ in train and found.masks:
+            background = found.background_values[0] if found.background_values else 0
+            values = np.array([background, *found.mask_values], dtype=np.uint8)
+            _save_mask(values[mask_hw], project.input_dir / _name(found.masks, id_, mask_format))
+    if found.masks_csv:
+        path = project.input_dir / found.masks_csv.path
+        _write_rles(path, dataset, found.masks_csv, {id_: masks[id_] for id_ in train})
+    form = dataset.submission
+    truth_path = project.input_dir / "truth" / "test_masks.csv"
+    _write_rles(truth_path, dataset, form, {id_: masks[id_] for id_ in test})
+    if form.sample:
+        _write_rles(project.input_dir / form.sample, dataset, form, dict.fromkeys(test))
     groups = sorted({id_.rpartition("_")[0] for id_ in masks})
     _write_csv(project.input_dir / "metadata.csv", ["id", "year", "make"], [[group, 2017, "Tiny"] for group in groups])
     return project
@@ -151,14 +166,14 @@ def _draw_mask(id_: str, dataset: DatasetConfig, size_hw: SizeHW, seed: int) -> 
     num_classes = len(dataset.classes)
     mask_hw = np.zeros(size_hw, dtype=np.uint8)
     for class_index in range(1, num_classes + 1):
-        centre_x = width * (class_index - 0.5) / num_classes + int(view) % 5 - 2
+        center_x = width * (class_index - 0.5) / num_classes + int(view) % 5 - 2
         radius_y, radius_x = height * rng.uniform(0.2, 0.4), width / num_classes * rng.uniform(0.2, 0.4)
-        inside = ((rows - height / 2) / radius_y) ** 2 + ((columns - centre_x) / radius_x) ** 2 < 1
+        inside = ((rows - height / 2) / radius_y) ** 2 + ((columns - center_x) / radius_x) ** 2 < 1
         mask_hw[inside & (mask_hw == 0)] = class_index
     return mask_hw
 
 
-def _draw_photo(id_: str, mask_hw: npt.NDArray[np.uint8], dataset: DatasetConfig, seed: int) -> npt.NDArray[np.uint8]:
+def _draw_image(id_: str, mask_hw: npt.NDArray[np.uint8], dataset: DatasetConfig, seed: int) -> npt.NDArray[np.uint8]:
     """Draws dark noise, and brighter the higher the class; uint8 (height, width, 3), or (height, width) of grey."""
     rng = np.random.default_rng([seed + 1, *id_.encode()])
     noise = rng.integers(30, 90, size=(*mask_hw.shape, 3), dtype=np.uint8)
@@ -184,16 +199,17 @@ def _save_mask(values_hw: npt.NDArray[np.uint8], path: Path) -> None:
         picture.save(path)
 
 
-def _write_rles(path: Path, dataset: DatasetConfig, masks: dict[str, npt.NDArray[np.uint8] | None]) -> None:
-    """Writes a row a photo and class; `1 1`, as sample submissions have it, where there is no mask."""
+def _write_rles(
+    path: Path, dataset: DatasetConfig, form: RleFormat, masks: dict[str, npt.NDArray[np.uint8] | None]
+) -> None:
+    """Writes a row an image and class; `1 1`, as sample submissions have it, where there is no mask."""
     rows = []
     for id_, mask_hw in masks.items():
         for class_index, name in enumerate(dataset.classes, start=1):
-            rle = "1 1" if mask_hw is None else encode_rle(mask_hw == class_index, dataset.rle_order)
-            cell = dataset.csv_image.replace("{id}", id_).replace("{class}", name)
-            rows.append([cell, *([name] if dataset.csv_class_column else []), rle])
-    class_columns = [dataset.csv_class_column] if dataset.csv_class_column else []
-    _write_csv(path, [dataset.csv_image_column, *class_columns, dataset.csv_rle_column], rows)
+            rle = "1 1" if mask_hw is None else encode_rle(mask_hw == class_index, form.order)
+            cell = image_cell(form, dataset.classes, id_, name)
+            rows.append([cell, *([name] if form.class_column else []), rle])
+    _write_csv(path, list_columns(form), rows)
 
 
 def _write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

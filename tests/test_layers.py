@@ -42,7 +42,7 @@ KERAS_ROOMS = ("nets", "training", "prediction.loading", "prediction.pipeline", 
 KERAS_MODULES = {"keras", "tensorflow", "jax", "torch"}
 # Pages and submissions are made without waiting seven seconds for TensorFlow.
 LIGHT_MODULES = (
-    "dataset.catalog",
+    "dataset.manifest",
     "dataset.checks",
     "dataset.folds",
     "data.io",
@@ -147,7 +147,7 @@ def test_cv2_and_keras_stay_where_they_belong(name: str) -> None:
 
 def test_light_modules_do_not_load_tensorflow() -> None:
     names = [f"unets.{name}" for name in LIGHT_MODULES if name in MODULES]
-    assert "unets.dataset.catalog" in names
+    assert "unets.dataset.manifest" in names
     # One process for all: the first that loads it is named.
     program = f"""
 import importlib, sys

@@ -14,8 +14,9 @@ from unets.config import (
     TrainingConfig,
     load_dataset,
 )
-from unets.dataset.catalog import load_catalog, read_rle_csv
 from unets.dataset.folds import hash_folds, write_folds
+from unets.dataset.manifest import read_manifest
+from unets.dataset.rle_csv import read_submission
 from unets.ensemble.ensemble import fit_ensemble
 from unets.ensemble.oof import score_oof
 from unets.ensemble.score import score_submission
@@ -37,23 +38,23 @@ def test_two_classes_from_photos_to_score(make_competition: Callable[..., Projec
     from unets.prediction.predict import predict_experiments
     from unets.training.fold import train_experiment
 
-    project = make_competition(classes=CLASSES, mask_format="png", rle_order="column", size_hw=(64, 96))
+    project = make_competition(classes=CLASSES, mask_format="png", order="column", size_hw=(64, 96))
     dataset = load_dataset(project.configs_dir).model_copy(update={"size_hw": None})  # sizes from the photos' headers
-    catalog = load_catalog(dataset, project.input_dir)
-    folds = write_folds(project, catalog, jobs=1)
+    manifest = read_manifest(project, dataset)
+    folds = write_folds(project, manifest, jobs=1)
     train_experiment(
         project,
-        catalog,
+        manifest,
         "unet",
         EXPERIMENT,
         folds=folds,
         folds_hash=hash_folds(project.folds_path),
         use_folds=[0],
     )
-    predict_experiments(project, catalog, {"unet": EXPERIMENT}, folds=folds, use_folds={"unet": [0]})
+    predict_experiments(project, manifest, {"unet": EXPERIMENT}, folds=folds, use_folds={"unet": [0]})
 
     maps = open_maps(project.maps_dir("unet", "test"))
-    assert maps.read_map(catalog.test[0].id).shape == (32, 48, 2)  # one layer a foreground class
+    assert maps.read_map(manifest.test[0].id).shape == (32, 48, 2)  # one layer a foreground class
 
     scores = score_oof(project, dataset, "unet", jobs=1)
     assert scores.shape == (12, 2)  # the photos of fold 0, with and without flips
@@ -61,10 +62,10 @@ def test_two_classes_from_photos_to_score(make_competition: Callable[..., Projec
 
     fit_ensemble(project, dataset, EnsembleConfig(experiments=("unet",)), jobs=1)
     path = write_submission(project, dataset, jobs=1)
-    rows = read_rle_csv(path, dataset)
-    assert set(rows) == {sample.id for sample in catalog.test}
+    rows = read_submission(path, dataset)
+    assert set(rows) == {sample.id for sample in manifest.test}
     assert all(len(rles) == 2 and all(rles) for rles in rows.values())
 
     truth_path = project.input_dir / "truth" / "test_masks.csv"
-    score = score_submission(path, truth_path, dataset, photos=catalog.test, jobs=1)
+    score = score_submission(path, truth_path, dataset, photos=manifest.test, jobs=1)
     assert score.interval.mean > 0.9

@@ -15,8 +15,8 @@ from unets.config import (
     TrainingConfig,
     load_dataset,
 )
-from unets.dataset.catalog import load_catalog
 from unets.dataset.folds import hash_folds, write_folds
+from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import fit_ensemble
 from unets.ensemble.oof import score_oof
 from unets.ensemble.score import score_submission
@@ -49,11 +49,11 @@ def test_parts_from_rendering_to_score(tmp_path: Path) -> None:
     )
     write_competition(project.input_dir, 4, 1, seed=0, jobs=2, size_hw=SIZE_HW, in_parts=True)
     dataset = load_dataset(CONFIGS_DIR).model_copy(update={"size_hw": SIZE_HW})
-    catalog = load_catalog(dataset, project.input_dir)
-    folds = write_folds(project, catalog, jobs=1)
+    manifest = read_manifest(project, dataset)
+    folds = write_folds(project, manifest, jobs=1)
     folds_hash = hash_folds(project.folds_path)
-    train_experiment(project, catalog, "unet", EXPERIMENT, folds=folds, folds_hash=folds_hash, use_folds=[0])
-    predict_experiments(project, catalog, {"unet": EXPERIMENT}, folds=folds, use_folds={"unet": [0]})
+    train_experiment(project, manifest, "unet", EXPERIMENT, folds=folds, folds_hash=folds_hash, use_folds=[0])
+    predict_experiments(project, manifest, {"unet": EXPERIMENT}, folds=folds, use_folds={"unet": [0]})
     score_oof(project, dataset, "unet", jobs=1)
     fit_ensemble(project, dataset, EnsembleConfig(experiments=("unet",), threshold=0.5), jobs=1)
     path = write_submission(project, dataset, jobs=1)

@@ -14,8 +14,9 @@ from unets.config import DatasetConfig, load_dataset
 from unets.data.geometry import cover
 from unets.data.rle import decode_rle
 from unets.data.samples import read_full_size, read_mask
-from unets.dataset.catalog import load_catalog, read_rle_csv
 from unets.dataset.folds import read_folds, write_folds
+from unets.dataset.manifest import read_manifest
+from unets.dataset.rle_csv import read_submission
 from unets.prediction.maps import encode_map, join_nets, split_shards, write_shard
 from unets.store.paths import Project
 
@@ -24,11 +25,10 @@ FINGERPRINT = join_nets(NETS)
 # Options of a competition whose every pixel is of a class: a map is not cut, the most probable class is taken.
 NO_BACKGROUND: dict[str, Any] = {
     "classes": ("ground", "car"),
-    "mask_values": (0, 2),
-    "background_values": (),
+    "source": {"mask_values": (0, 2), "background_values": ()},
+    "has_background": False,
     "mask_format": "png",
     "with_csv": False,
-    "csv_class_column": "class",
 }
 
 
@@ -39,7 +39,7 @@ def make_scene(make_competition: Callable[..., Project]) -> Callable[..., tuple[
     def make(*, experiments: Iterable[str] = ("a",), **options: Any) -> tuple[Project, DatasetConfig]:
         project = make_competition(**options)
         dataset = load_dataset(project.configs_dir)
-        write_folds(project, load_catalog(dataset, project.input_dir), jobs=1)
+        write_folds(project, read_manifest(project, dataset), jobs=1)
         for seed, experiment in enumerate(experiments):
             write_maps(project, dataset, experiment, seed=seed)
         return project, dataset
@@ -78,24 +78,24 @@ def write_maps(
         speck: whether each map has a few wrong pixels in its lower left corner.
         folds: whose out-of-fold maps to write; None is all.
     """
-    catalog = load_catalog(dataset, project.input_dir)
-    fold_of = read_folds(project.folds_path, catalog)
+    manifest = read_manifest(project, dataset)
+    fold_of = read_folds(project.folds_path, manifest)
     get_shift = shift if callable(shift) else lambda _: shift
-    true_test = read_rle_csv(project.input_dir / "truth" / "test_masks.csv", dataset)
+    true_test = read_submission(project.input_dir / "truth" / "test_masks.csv", dataset)
     for kind in kinds:
         shutil.rmtree(project.maps_dir(experiment, kind), ignore_errors=True)
-        samples = catalog.test if kind == "test" else catalog.train
+        samples = manifest.test if kind == "test" else manifest.train
         if kind != "test" and folds is not None:
             samples = tuple(sample for sample in samples if fold_of[sample.id] in folds)
         masks: dict[str, npt.NDArray[np.uint8]] = {}
         for sample in samples:
             if kind != "test":
-                masks[sample.id] = read_mask(sample, dataset)
+                masks[sample.id] = read_mask(sample)
                 continue
             full_hw = read_full_size(sample, dataset)
             masks[sample.id] = np.zeros(full_hw, dtype=np.uint8)
             for index, rle in enumerate(true_test[sample.id], start=1):
-                masks[sample.id][decode_rle(rle, full_hw, dataset.rle_order) > 0] = index
+                masks[sample.id][decode_rle(rle, full_hw, dataset.submission.order) > 0] = index
         strength = 2 * noise if kind == "oof_no_tta" else noise
         for index, ids in enumerate(split_shards(list(masks), shard_size)):
             write_shard(

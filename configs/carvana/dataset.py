@@ -4,28 +4,26 @@
 look alike, so a car never stands on two sides of a fold.
 """
 
-from unets.config import DatasetConfig
+from unets.config import DatasetConfig, MasksCsv, PatternSource, SubmissionConfig
 
 DATASET = DatasetConfig(
-    photos="train/{id}.jpg",
-    masks="train_masks/{id}_mask.gif",
-    test_photos="test/{id}.jpg",
-    masks_csv="train_masks.csv",
-    # The csv holds the same masks (check compares them pixel by pixel); decoding its run lengths takes less than
-    # 1 ms, a GIF of this size 7.
-    read_masks_from="csv",
-    id_pattern=r"(?P<group>[0-9a-f]{12})_(?P<view>\d\d)",
+    source=PatternSource(
+        images="train/{id}.jpg",
+        masks="train_masks/{id}_mask.gif",
+        test_images="test/{id}.jpg",
+        # The csv holds the same masks: check-data compares them pixel by pixel.
+        masks_csv=MasksCsv(path="train_masks.csv"),
+        id_pattern=r"(?P<group>[0-9a-f]{12})_(?P<view>\d\d)",
+    ),
     size_hw=(1280, 1918),
     num_train=5088,
     num_test=100064,
     classes=("car",),
-    mask_values=(1,),
-    rle_order="row",
-    csv_image="{id}.jpg",
+    submission=SubmissionConfig(image_column="img", rle_column="rle_mask", cell="{id}.jpg", order="row"),
     metric="dice",
     num_folds=5,
     kaggle="carvana-image-masking-challenge",
-    # Not train_hq.zip and test_hq.zip: the same photos, compressed less, in more bytes.
+    # Not train_hq.zip and test_hq.zip: the same images, compressed less, in more bytes.
     kaggle_files=(
         "metadata.csv.zip",
         "sample_submission.csv.zip",

@@ -4,26 +4,26 @@ Written by `make new COMPETITION=membranes INPUT=data/membrane` from the folder 
 It had three doubts, which are settled below by hand.
 """
 
-from unets.config import DatasetConfig
+from unets.config import DatasetConfig, PatternSource, SubmissionConfig
 
 DATASET = DatasetConfig(
-    photos="train/image/{id}.png",
-    masks="train/label/{id}.png",
-    test_photos="test/{id}.png",
-    # Their names fit the patterns above, too
-    leave_out=("test/{id}_predict.png",),
-    # None is here: a row a photo and class
-    sample_submission=None,
-    # Settled: these are 30 slices of one volume, 50 nm apart. Blocks of ten neighbours: all but the last digit
-    id_pattern=r"(?P<group>.*?)\d",
+    source=PatternSource(
+        images="train/image/{id}.png",
+        masks="train/label/{id}.png",
+        # Settled: 255 covers 78% of all pixels. It is the cells; what was asked for is what lies between them
+        mask_values=(0,),
+        background_values=(255,),
+        test_images="test/{id}.png",
+        # Their names fit the patterns above, too
+        leave_out=("test/{id}_predict.png",),
+        # Settled: these are 30 slices of one volume, 50 nm apart. Blocks of ten neighbors: all but the last digit
+        id_pattern=r"(?P<group>.*?)\d",
+    ),
     channels="grey",
     size_hw=(512, 512),
-    # Settled: 255 covers 78% of all pixels. It is the cells; what was asked for is what lies between them
     classes=("membrane",),
-    mask_values=(0,),
-    background_values=(255,),
-    csv_image_column="image",
-    csv_image="{id}",
+    # There is no sample: a row an image
+    submission=SubmissionConfig(sample=None, image_column="image", cell="{id}"),
     metric="dice",
     # Settled: three blocks are what there is
     num_folds=3,

@@ -1,19 +1,18 @@
 """Studio: the demo competition, rendered by `make render` in exactly Carvana's layout."""
 
-from unets.config import DatasetConfig
+from unets.config import DatasetConfig, MasksCsv, PatternSource, SubmissionConfig
 
 DATASET = DatasetConfig(
-    photos="train/{id}.jpg",
-    masks="train_masks/{id}_mask.gif",
-    test_photos="test/{id}.jpg",
-    masks_csv="train_masks.csv",
-    read_masks_from="csv",
-    id_pattern=r"(?P<group>[0-9a-f]{12})_(?P<view>\d\d)",
+    source=PatternSource(
+        images="train/{id}.jpg",
+        masks="train_masks/{id}_mask.gif",
+        test_images="test/{id}.jpg",
+        masks_csv=MasksCsv(path="train_masks.csv"),
+        id_pattern=r"(?P<group>[0-9a-f]{12})_(?P<view>\d\d)",
+    ),
     size_hw=(1280, 1918),
     classes=("car",),
-    mask_values=(1,),
-    rle_order="row",
-    csv_image="{id}.jpg",
+    submission=SubmissionConfig(image_column="img", rle_column="rle_mask", cell="{id}.jpg", order="row"),
     metric="dice",
     num_folds=2,
 )

@@ -14,8 +14,11 @@ from unets.config import (
     EnsembleConfig,
     ExperimentConfig,
     ModelConfig,
+    PatternSource,
     Postprocessing,
     PredictionConfig,
+    RleFormat,
+    SubmissionConfig,
     TrainingConfig,
     check_name,
     list_experiments,
@@ -63,7 +66,7 @@ def test_each_shipped_ensemble_names_experiments_that_exist(folder: Path) -> Non
 def test_carvana_is_as_the_competition_says() -> None:
     dataset = load_dataset(CONFIGS_DIR / "carvana")
     assert dataset.size_hw == (1280, 1918)  # not 1920, as in a published submission script
-    assert dataset.rle_order == "row" and dataset.metric == "dice"
+    assert dataset.submission.order == "row" and dataset.metric == "dice"
 
 
 @pytest.mark.parametrize(
@@ -73,14 +76,6 @@ def test_carvana_is_as_the_competition_says() -> None:
 )
 def test_json_round_trip(config: Config) -> None:
     round_trip(config)
-
-
-def test_where_files_are_had_from_is_no_part_of_the_layout() -> None:
-    """Caches and half-made submissions are known by it: naming the competition must not make them foreign."""
-    dataset = DatasetConfig()
-    named = dataset.model_copy(update={"kaggle": "a-competition", "kaggle_files": ("train.zip",)})
-    assert named.dump_layout() == dataset.dump_layout()
-    assert named.dump_layout().keys() | {"kaggle", "kaggle_files"} == DatasetConfig.model_fields.keys()
 
 
 def test_configs_are_frozen() -> None:
@@ -99,25 +94,37 @@ def test_unknown_field(kind: type[Config]) -> None:
 @pytest.mark.parametrize(
     ("kind", "fields", "message"),
     [
-        (DatasetConfig, {"photos": "train/*.jpg"}, "`photos` must hold `{id}` exactly once. Received: photos="),
-        (DatasetConfig, {"test_photos": "{id}/{id}.jpg"}, "`test_photos` must hold `{id}` exactly once"),
-        (DatasetConfig, {"masks": None}, "`masks` must be given where `masks_csv` is not"),
-        (DatasetConfig, {"read_masks_from": "csv"}, "`read_masks_from` must name a source that is declared"),
-        (DatasetConfig, {"id_pattern": "(?P<group>"}, "`id_pattern` must be a regular expression"),
-        (DatasetConfig, {"id_pattern": ".+"}, "`id_pattern` must have a part named `group`"),
+        (PatternSource, {"images": "train/*.jpg"}, "`images` must hold `{id}` exactly once. Received: images="),
+        (PatternSource, {"test_images": "{id}/{id}.jpg"}, "`test_images` must hold `{id}` exactly once"),
+        (PatternSource, {"masks": None}, "`masks` must be given where `masks_csv` is not"),
+        (PatternSource, {"id_pattern": "(?P<group>"}, "`id_pattern` must be a regular expression"),
+        (PatternSource, {"id_pattern": ".+"}, "`id_pattern` must have a part named `group`"),
+        (PatternSource, {"mask_values": (0,)}, "share no value with background_values=(0,)"),
+        (PatternSource, {"mask_values": (65_536,)}, "less than or equal to 65535"),
+        (RleFormat, {"cell": "a.jpg"}, "`cell` must hold `{id}`"),
+        (RleFormat, {"order": "rows"}, "'row' or 'column'"),
         (DatasetConfig, {"classes": ()}, "`classes` must name at least one class"),
-        (DatasetConfig, {"classes": ("a", "b")}, "`mask_values` must hold one value for each"),
-        (DatasetConfig, {"mask_values": (0,)}, "share no value with background_values=(0,)"),
-        (DatasetConfig, {"mask_values": (256,)}, "less than or equal to 255"),
-        (DatasetConfig, {"csv_image": "a.jpg"}, "`csv_image` must hold `{id}`"),
-        (DatasetConfig, {"classes": ("a", "b"), "mask_values": (1, 2)}, "`csv_class_column` must be given"),
-        (DatasetConfig, {"classes": ("a", "a"), "mask_values": (1, 2)}, "each once"),
+        (DatasetConfig, {"classes": ("a", "a")}, "each once"),
+        (DatasetConfig, {"classes": ("a", "b")}, "`source.mask_values` must hold one value for each"),
+        (DatasetConfig, {"source": PatternSource(ignore_values=(255,))}, "`has_ignored` must be True where"),
+        (
+            DatasetConfig,
+            {"classes": ("a", "b"), "source": PatternSource(mask_values=(1, 2))},
+            "`submission.class_column` must be given",
+        ),
+        (
+            DatasetConfig,
+            {"submission": SubmissionConfig(class_cells=("1", "2"))},
+            "`submission.class_cells` must",
+        ),
+        (DatasetConfig, {"channels": 13}, "less than or equal to 12"),
+        (DatasetConfig, {"value_range": (5, 5)}, "`value_range` must ascend"),
+        (DatasetConfig, {"value_range": (0, float("inf"))}, "finite number"),
         (DatasetConfig, {"metric": "dise"}, "Input should be 'dice' or 'iou'"),
         (DatasetConfig, {"kaggle": "c/carvana"}, "`kaggle` must be the last word of the competition's address"),
         (DatasetConfig, {"kaggle_files": ("a.zip",)}, "`kaggle_files` must name at least one file, of a competition"),
         (DatasetConfig, {"kaggle": "a", "kaggle_files": ()}, "`kaggle_files` must name at least one file"),
         (DatasetConfig, {"num_folds": 1}, "greater than or equal to 2"),
-        (DatasetConfig, {"rle_order": "rows"}, "'row' or 'column'"),
         (DataConfig, {"size_hw": (31, 640)}, "`size_hw` must be at least 32 a side"),
         (DataConfig, {"augment": AugmentConfig(quarter_turns=True)}, "`size_hw` must be square for quarter turns"),
         (DataConfig, {"batch_size": 0}, "greater than or equal to 1"),
@@ -234,8 +241,11 @@ def write(folder: Path, name: str, text: str) -> Path:
         ("DATASET = (", "must run as Python. Received: SyntaxError"),
         ("import no_such_module", "must run as Python. Received: ModuleNotFoundError"),
         ("from unets.config import *\nDATASET = DatasetConfig(fotos='a')", "`fotos`: Extra inputs"),
-        ("from unets.config import *\nDATASET = DatasetConfig(photos='a', num_folds=1)", "`num_folds`: "),
-        ("from unets.config import *\nDATASET = DatasetConfig(photos='a')", "`photos` must hold `{id}` exactly once"),
+        ("from unets.config import *\nDATASET = DatasetConfig(num_folds=1)", "`num_folds`: "),
+        (
+            "from unets.config import *\nDATASET = DatasetConfig(source=PatternSource(images='a'))",
+            "`images` must hold `{id}` exactly once",
+        ),
     ],
 )
 def test_faulty_file_names_itself_and_its_fault(tmp_path: Path, text: str, message: str) -> None:

@@ -25,25 +25,25 @@ from unets.data.cache import (
     measure_cache,
     open_reader,
 )
-from unets.dataset.catalog import Catalog, load_catalog
+from unets.dataset.manifest import Manifest, read_manifest
 from unets.store.paths import Project
 
 SIZE_HW = (32, 48)
 
 
 @pytest.fixture
-def catalog(make_competition: Callable[..., Project]) -> Catalog:
+def manifest(make_competition: Callable[..., Project]) -> Manifest:
     project = make_competition(num_groups=2, num_views=3, classes=("car", "bus"), mask_format="png")
-    return load_catalog(load_dataset(project.configs_dir), project.input_dir)
+    return read_manifest(project, load_dataset(project.configs_dir))
 
 
-def open_kind(catalog: Catalog, kind: Any, cache_dir: Path) -> PairReader:
-    return open_reader(catalog.train, catalog.dataset, SIZE_HW, kind, cache_dir)
+def open_kind(manifest: Manifest, kind: Any, cache_dir: Path) -> PairReader:
+    return open_reader(manifest.train, manifest.dataset, SIZE_HW, kind, cache_dir)
 
 
-def check_equal(reader: PairReader, catalog: Catalog) -> None:
+def check_equal(reader: PairReader, manifest: Manifest) -> None:
     """Checks that a reader gives what is in the files now."""
-    for index, pair in enumerate(DiskReader(catalog.train, catalog.dataset, SIZE_HW)[i] for i in range(6)):
+    for index, pair in enumerate(DiskReader(manifest.train, manifest.dataset, SIZE_HW)[i] for i in range(6)):
         for wanted, array in zip(pair, reader[index], strict=True):
             assert array.dtype == np.uint8
             np.testing.assert_array_equal(array, wanted)
@@ -58,126 +58,126 @@ def refuse_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path, size_hw: Any = None) -> Any:
         raise AssertionError(f"{path} was decoded again")
 
-    monkeypatch.setattr(cache, "read_photo", refuse)
+    monkeypatch.setattr(cache, "read_image", refuse)
 
 
 @pytest.mark.parametrize("kind", ["none", "ram", "disk", "auto"])
-def test_every_kind_gives_equal_pairs(catalog: Catalog, tmp_path: Path, kind: str) -> None:
-    reader = open_kind(catalog, kind, tmp_path / "cache")
+def test_every_kind_gives_equal_pairs(manifest: Manifest, tmp_path: Path, kind: str) -> None:
+    reader = open_kind(manifest, kind, tmp_path / "cache")
     photo, coverage = reader[5]
     assert photo.shape == (*SIZE_HW, 3) and coverage.shape == (*SIZE_HW, 2)
     assert photo.max() > 200 and coverage.max() == 255
-    check_equal(reader, catalog)
+    check_equal(reader, manifest)
 
 
 @pytest.mark.parametrize("kind", ["ram", "disk"])
 def test_later_reads_decode_nothing(
-    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    reader = open_kind(catalog, kind, tmp_path / "cache")
+    reader = open_kind(manifest, kind, tmp_path / "cache")
     refuse_to_read(monkeypatch)
     for index in range(6):
         reader[index]
 
 
-def test_a_cache_on_disk_is_shared(catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    open_kind(catalog, "disk", tmp_path / "cache")
+def test_a_cache_on_disk_is_shared(manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_kind(manifest, "disk", tmp_path / "cache")
     with monkeypatch.context() as patched:
         refuse_to_read(patched)
-        again = open_kind(catalog, "disk", tmp_path / "cache")
+        again = open_kind(manifest, "disk", tmp_path / "cache")
         with pytest.raises(AssertionError, match="was decoded again"):  # the test can fail: another size is read anew
-            open_reader(catalog.train, catalog.dataset, (40, 60), "disk", tmp_path / "cache")
-    check_equal(again, catalog)
+            open_reader(manifest.train, manifest.dataset, (40, 60), "disk", tmp_path / "cache")
+    check_equal(again, manifest)
 
 
-def test_a_cache_on_disk_cannot_be_written_to(catalog: Catalog, tmp_path: Path) -> None:
-    photo, coverage = open_kind(catalog, "disk", tmp_path / "cache")[0]
+def test_a_cache_on_disk_cannot_be_written_to(manifest: Manifest, tmp_path: Path) -> None:
+    photo, coverage = open_kind(manifest, "disk", tmp_path / "cache")[0]
     for array in (photo, coverage):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
 
 
-def test_a_changed_photo_is_read_anew(catalog: Catalog, tmp_path: Path) -> None:
-    before = open_kind(catalog, "disk", tmp_path / "cache")[2][0].copy()
-    Image.fromarray(np.full((64, 96, 3), 7, dtype=np.uint8)).save(catalog.train[2].photo_path)
-    reader = open_kind(catalog, "disk", tmp_path / "cache")
+def test_a_changed_photo_is_read_anew(manifest: Manifest, tmp_path: Path) -> None:
+    before = open_kind(manifest, "disk", tmp_path / "cache")[2][0].copy()
+    Image.fromarray(np.full((64, 96, 3), 7, dtype=np.uint8)).save(manifest.train[2].photo_path)
+    reader = open_kind(manifest, "disk", tmp_path / "cache")
     assert not np.array_equal(reader[2][0], before)
-    check_equal(reader, catalog)
+    check_equal(reader, manifest)
 
 
-def test_a_changed_mask_is_read_anew(catalog: Catalog, tmp_path: Path) -> None:
-    open_kind(catalog, "disk", tmp_path / "cache")
-    path = catalog.train[2].mask_path
+def test_a_changed_mask_is_read_anew(manifest: Manifest, tmp_path: Path) -> None:
+    open_kind(manifest, "disk", tmp_path / "cache")
+    path = manifest.train[2].mask_path
     assert path is not None
     # the run lengths of the csv, which the dataset declares too, stay as they were
     Image.fromarray(np.full((64, 96), 2, dtype=np.uint8)).save(path)
-    reader = open_kind(catalog, "disk", tmp_path / "cache")
+    reader = open_kind(manifest, "disk", tmp_path / "cache")
     np.testing.assert_array_equal(reader[2][1][..., 1], 255)
-    check_equal(reader, catalog)
+    check_equal(reader, manifest)
 
 
 def test_changed_run_lengths_are_read_anew(make_competition: Callable[..., Project], tmp_path: Path) -> None:
     project = make_competition(num_groups=2, num_views=3, mask_format=None)
     dataset = load_dataset(project.configs_dir)
-    before = open_kind(load_catalog(dataset, project.input_dir), "disk", tmp_path / "cache")[0][1].copy()
+    before = open_kind(read_manifest(project, dataset), "disk", tmp_path / "cache")[0][1].copy()
     csv_path = project.input_dir / "train_masks.csv"
     with csv_path.open(newline="") as file:
         rows = list(csv.reader(file))
     rows[1][1] = "1 96"  # the first of 64 rows
     with csv_path.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    after = open_kind(load_catalog(dataset, project.input_dir), "disk", tmp_path / "cache")[0][1]
+    after = open_kind(read_manifest(project, dataset), "disk", tmp_path / "cache")[0][1]
     assert not np.array_equal(before, after)
     # of 64 rows 2 make one of 32: half of it
     np.testing.assert_array_equal(after[0], 128)
     np.testing.assert_array_equal(after[1:], 0)
 
 
-def test_fewer_samples_make_another_cache(catalog: Catalog, tmp_path: Path) -> None:
-    open_kind(catalog, "disk", tmp_path / "cache")
-    reader = open_reader(catalog.train[3:], catalog.dataset, SIZE_HW, "disk", tmp_path / "cache")
-    wanted, _ = DiskReader(catalog.train, catalog.dataset, SIZE_HW)[3]
+def test_fewer_samples_make_another_cache(manifest: Manifest, tmp_path: Path) -> None:
+    open_kind(manifest, "disk", tmp_path / "cache")
+    reader = open_reader(manifest.train[3:], manifest.dataset, SIZE_HW, "disk", tmp_path / "cache")
+    wanted, _ = DiskReader(manifest.train, manifest.dataset, SIZE_HW)[3]
     np.testing.assert_array_equal(reader[0][0], wanted)
 
 
-def test_what_a_kill_left_is_not_taken(catalog: Catalog, tmp_path: Path) -> None:
-    open_kind(catalog, "disk", tmp_path / "cache")
+def test_what_a_kill_left_is_not_taken(manifest: Manifest, tmp_path: Path) -> None:
+    open_kind(manifest, "disk", tmp_path / "cache")
     (folder,) = list_caches(tmp_path / "cache")
     # as a kill leaves it: under the temporary name, the arrays half full, and something else besides
     part = folder.rename(folder.with_name(f".part-{folder.name}"))
     np.load(part / "photos.npy", mmap_mode="r+")[3:] = 0
     (part / "coverages.npy").unlink()
     (part / "rest").mkdir()
-    check_equal(open_kind(catalog, "disk", tmp_path / "cache"), catalog)
+    check_equal(open_kind(manifest, "disk", tmp_path / "cache"), manifest)
     assert sorted(path.name for path in folder.iterdir()) == ["coverages.npy", "photos.npy"]
     assert list_caches(tmp_path / "cache") == [folder]
 
 
 def test_an_error_while_filling_leaves_no_cache(
-    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
         refuse_to_read(patched)
         for kind in ("ram", "disk"):
             with pytest.raises(AssertionError, match="was decoded again"):
-                open_kind(catalog, kind, tmp_path / "cache")
+                open_kind(manifest, kind, tmp_path / "cache")
     assert not [path for path in list_caches(tmp_path / "cache") if not path.name.startswith(".part-")]
-    check_equal(open_kind(catalog, "disk", tmp_path / "cache"), catalog)
+    check_equal(open_kind(manifest, "disk", tmp_path / "cache"), manifest)
 
 
-def test_an_old_cache_makes_room_for_the_new(catalog: Catalog, tmp_path: Path) -> None:
+def test_an_old_cache_makes_room_for_the_new(manifest: Manifest, tmp_path: Path) -> None:
     cache_dir = tmp_path / "cache"
-    old = open_kind(catalog, "disk", cache_dir)
+    old = open_kind(manifest, "disk", cache_dir)
     wanted = [array.copy() for array in old[2]]
     (first,) = list_caches(cache_dir)
     # of another size, of another name, and of a name that begins alike
-    open_reader(catalog.train, catalog.dataset, (40, 60), "disk", cache_dir)
-    open_reader(catalog.train, catalog.dataset, SIZE_HW, "disk", cache_dir, what="train_b")
+    open_reader(manifest.train, manifest.dataset, (40, 60), "disk", cache_dir)
+    open_reader(manifest.train, manifest.dataset, SIZE_HW, "disk", cache_dir, what="train_b")
     others = set(list_caches(cache_dir)) - {first}
     begun = cache_dir / ".part-32x48_train_0123456789abcdef"
     begun.mkdir()
-    Image.fromarray(np.full((64, 96, 3), 7, dtype=np.uint8)).save(catalog.train[2].photo_path)
-    open_kind(catalog, "disk", cache_dir)
+    Image.fromarray(np.full((64, 96, 3), 7, dtype=np.uint8)).save(manifest.train[2].photo_path)
+    open_kind(manifest, "disk", cache_dir)
     left = set(list_caches(cache_dir))
     assert others < left and len(left) == 3 and first not in left and begun not in left
     # a training that has mapped the old one goes on with it
@@ -186,49 +186,49 @@ def test_an_old_cache_makes_room_for_the_new(catalog: Catalog, tmp_path: Path) -
 
 
 def test_two_that_want_the_same_cache_fill_it_once(
-    catalog: Catalog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, counted = cache.read_photo, []
+    read, counted = cache.read_image, []
 
     def read_slowly(path: Path, size_hw: Any = None) -> Any:
         counted.append(path)
         time.sleep(0.05)
         return read(path, size_hw)
 
-    monkeypatch.setattr(cache, "read_photo", read_slowly)
+    monkeypatch.setattr(cache, "read_image", read_slowly)
     with ThreadPoolExecutor(3) as pool:
-        readers = list(pool.map(lambda _: open_kind(catalog, "disk", tmp_path / "cache"), range(3)))
+        readers = list(pool.map(lambda _: open_kind(manifest, "disk", tmp_path / "cache"), range(3)))
     assert len(counted) == 6
     for reader in readers:
-        check_equal(reader, catalog)
+        check_equal(reader, manifest)
 
 
-def test_joined_readers_read_as_one(catalog: Catalog) -> None:
-    whole = DiskReader(catalog.train, catalog.dataset, SIZE_HW)
-    first, second = (DiskReader(part, catalog.dataset, SIZE_HW) for part in (catalog.train[:4], catalog.train[4:]))
+def test_joined_readers_read_as_one(manifest: Manifest) -> None:
+    whole = DiskReader(manifest.train, manifest.dataset, SIZE_HW)
+    first, second = (DiskReader(part, manifest.dataset, SIZE_HW) for part in (manifest.train[:4], manifest.train[4:]))
     joined = JoinedReader(first, 4, second)
     for index in range(6):
         for wanted, array in zip(whole[index], joined[index], strict=True):
             np.testing.assert_array_equal(array, wanted)
 
 
-def test_changed_pseudo_labels_are_read_anew(catalog: Catalog, tmp_path: Path) -> None:
+def test_changed_pseudo_labels_are_read_anew(manifest: Manifest, tmp_path: Path) -> None:
     """They have run lengths alone, though the dataset reads masks from files."""
 
     def open_labelled(rles: tuple[str, str]) -> PairReader:
-        samples = [replace(sample, mask_path=None, mask_rles=rles) for sample in catalog.train]
-        return open_reader(samples, catalog.dataset, SIZE_HW, "disk", tmp_path / "cache", what="round1_fold0")
+        samples = [replace(sample, mask_path=None, mask_rles=rles) for sample in manifest.train]
+        return open_reader(samples, manifest.dataset, SIZE_HW, "disk", tmp_path / "cache", what="round1_fold0")
 
-    assert catalog.dataset.read_masks_from == "files"
+    assert manifest.dataset.read_masks_from == "files"
     # the first two rows of 96, as the first class and then as the second
     assert open_labelled(("1 192", ""))[0][1][0, 0].tolist() == [255, 0]
     assert open_labelled(("", "1 192"))[0][1][0, 0].tolist() == [0, 255]
 
 
-def test_measure_by_hand(catalog: Catalog, tmp_path: Path) -> None:
+def test_measure_by_hand(manifest: Manifest, tmp_path: Path) -> None:
     # 6 samples of 32 x 48 pixels, 3 colours and 2 classes: 6 * 1536 * 5 = 46080
     assert measure_cache(6, 2, SIZE_HW) == 46080
-    open_kind(catalog, "disk", tmp_path / "cache")
+    open_kind(manifest, "disk", tmp_path / "cache")
     written = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*.npy"))
     assert 46080 < written < 46080 + 2 * 1024  # and the two headers
 

@@ -19,7 +19,7 @@ from unets.data.drawing import (
     magnify,
     tint,
 )
-from unets.data.samples import VOID
+from unets.data.samples import IGNORE
 
 
 def make_mask() -> np.ndarray:
@@ -68,7 +68,7 @@ def test_a_caption_stands_above_the_picture() -> None:
 def test_what_nobody_labelled_has_no_contour() -> None:
     image = np.zeros((20, 20, 3), dtype=np.uint8)
     mask_hw = np.zeros((20, 20), dtype=np.uint8)
-    mask_hw[5:15, 5:15] = VOID
+    mask_hw[5:15, 5:15] = IGNORE
     np.testing.assert_array_equal(draw_contours(image, mask_hw), image)
 
 
@@ -129,7 +129,7 @@ def test_a_notebook_gets_a_jpeg_and_words() -> None:
 
 
 def test_what_nobody_labelled_is_neither_right_nor_wrong() -> None:
-    truth_hw, mask_hw = np.array([[VOID, VOID, 1, 0]], dtype=np.uint8), np.array([[1, 0, 0, 1]], dtype=np.uint8)
+    truth_hw, mask_hw = np.array([[IGNORE, IGNORE, 1, 0]], dtype=np.uint8), np.array([[1, 0, 0, 1]], dtype=np.uint8)
     kinds = {kind: pixels_hw.tolist() for kind, pixels_hw in find_differences(truth_hw, mask_hw).items()}
     assert kinds == {
         "missed": [[False, False, True, False]],

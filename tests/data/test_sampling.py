@@ -1,17 +1,14 @@
 """Weights of photos: worked by hand, and what they make frequent."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from unets.config import load_dataset
-from unets.data import sampling
-from unets.data.samples import Sample
 from unets.data.sampling import find_classes, weigh_classes, weigh_groups, weigh_samples
-from unets.dataset.catalog import load_catalog
+from unets.dataset.manifest import read_manifest
 from unets.store.paths import Project
 
 
@@ -39,39 +36,19 @@ def test_photos_of_one_class_each_make_all_classes_equally_frequent() -> None:
         assert weights[kind == value].sum() == pytest.approx(1 / 4)
 
 
-def make_samples(groups: str, rles: list[tuple[str, str]]) -> list[Sample]:
-    return [
-        Sample(id=f"{index}", group=group, view=None, photo="", mask_rles=pair)
-        for index, (group, pair) in enumerate(zip(groups, rles, strict=True))
-    ]
-
-
 def test_weights_of_samples(make_competition: Callable[..., Project]) -> None:
-    dataset = load_dataset(make_competition(classes=("car", "bus")).configs_dir)
-    samples = make_samples("aab", [("1 5", ""), ("1 2", ""), ("", "7 1")])
-    assert weigh_samples(samples, dataset, "none") is None
-    for balance in ("group", "class"):
-        weights = weigh_samples(samples, dataset, balance)  # type: ignore[arg-type]
-        np.testing.assert_allclose(weights, [1 / 4, 1 / 4, 1 / 2])  # type: ignore[arg-type]
-    # all equal: nothing to balance, and every photo is to be seen once
-    assert weigh_samples(samples[1:], dataset, "group") is None
-    assert weigh_samples(samples[:2], dataset, "class") is None
-
-
-def test_masks_in_files_are_read_where_there_are_no_run_lengths(
-    make_competition: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
-) -> None:
     project = make_competition(num_groups=2, num_views=2, classes=("car", "bus"), mask_format="png")
     dataset = load_dataset(project.configs_dir)
-    samples = load_catalog(dataset, project.input_dir).train
+    samples = read_manifest(project, dataset).train
     for sample, value in zip(samples, (0, 1, 2), strict=False):  # the fourth keeps both
-        assert sample.mask_path is not None
-        Image.fromarray(np.full((64, 96), value, dtype=np.uint8)).save(sample.mask_path)
-    from_files = find_classes([replace(sample, mask_rles=None) for sample in samples], dataset, jobs=2)
-    np.testing.assert_array_equal(from_files, [[0, 0], [1, 0], [0, 1], [1, 1]])
-    # none, car, bus each 1 of 4 photos or 2 of 4: 1, 1/2, 1/2, 1/2
-    weights = weigh_samples([replace(sample, mask_rles=None) for sample in samples], dataset, "class")
+        Image.fromarray(np.full((64, 96), value, dtype=np.uint8)).save(sample.mask_paths[0])
+    np.testing.assert_array_equal(find_classes(samples, dataset, jobs=2), [[0, 0], [1, 0], [0, 1], [1, 1]])
+    # none, car, bus each 1 of 4 images or 2 of 4: 1, 1/2, 1/2, 1/2
+    weights = weigh_samples(samples, dataset, "class")
     np.testing.assert_allclose(weights, np.array([1, 1 / 2, 1 / 2, 1 / 2]) / 2.5)  # type: ignore[arg-type]
-    # the csv, whose masks all hold both, comes first, and no file is opened
-    monkeypatch.setattr(sampling, "read_mask", None)
-    np.testing.assert_array_equal(find_classes(samples, dataset), np.ones((4, 2)))
+    weights = weigh_samples(samples[1:], dataset, "group")
+    np.testing.assert_allclose(weights, [1 / 2, 1 / 4, 1 / 4])  # type: ignore[arg-type]
+    # all equal: nothing to balance, and every image is to be seen once
+    assert weigh_samples(samples, dataset, "group") is None
+    assert weigh_samples(samples[1:3], dataset, "class") is None
+    assert weigh_samples(samples, dataset, "none") is None

@@ -9,20 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import unets.dataset.folds
 from unets.config import load_dataset
 from unets.data.samples import read_mask
-from unets.dataset.catalog import Catalog, load_catalog
 from unets.dataset.checks import check_data
-from unets.dataset.folds import deal_folds, hash_folds, measure_shares, read_folds, write_folds
+from unets.dataset.folds import hash_folds, measure_shares, read_folds, split_groups, write_folds
+from unets.dataset.manifest import Manifest, read_manifest
 from unets.errors import InputError
 from unets.store.paths import Project
 
 MakeCompetition = Callable[..., Project]
 
 
-def load(project: Project) -> Catalog:
-    return load_catalog(load_dataset(project.configs_dir), project.input_dir)
+def load(project: Project) -> Manifest:
+    return read_manifest(project, load_dataset(project.configs_dir))
 
 
 @given(
@@ -34,9 +33,9 @@ def test_each_group_in_one_fold_and_sizes_differ_by_one(areas: list[float], num_
     groups = {f"g{index}": area for index, area in enumerate(areas)}
     if len(groups) < num_folds:
         with pytest.raises(InputError, match=r"`num_folds` must be at most the number of groups"):
-            deal_folds(groups, num_folds, seed)
+            split_groups(groups, num_folds, seed)
         return
-    folds = deal_folds(groups, num_folds, seed)
+    folds = split_groups(groups, num_folds, seed)
     assert folds.keys() == groups.keys()
     sizes = Counter(folds.values())
     assert set(sizes) == set(range(num_folds))
@@ -45,7 +44,7 @@ def test_each_group_in_one_fold_and_sizes_differ_by_one(areas: list[float], num_
 
 def test_each_block_of_like_areas_is_spread_over_all_folds() -> None:
     # sorted by area: a b | c d | e f; each pair goes to both folds
-    folds = deal_folds({"f": 0.6, "a": 0.1, "d": 0.4, "c": 0.3, "b": 0.2, "e": 0.5}, 2, seed=0)
+    folds = split_groups({"f": 0.6, "a": 0.1, "d": 0.4, "c": 0.3, "b": 0.2, "e": 0.5}, 2, seed=0)
     assert {folds["a"], folds["b"]} == {folds["c"], folds["d"]} == {folds["e"], folds["f"]} == {0, 1}
 
 
@@ -53,27 +52,27 @@ def test_depends_on_seed_alone() -> None:
     rng = np.random.default_rng(0)
     groups = {f"g{index}": float(area) for index, area in enumerate(rng.uniform(0.09, 0.41, 318))}
     shuffled = dict(sorted(groups.items(), key=lambda item: item[1]))
-    assert deal_folds(groups, 5, seed=1) == deal_folds(shuffled, 5, seed=1)
-    assert deal_folds(groups, 5, seed=1) != deal_folds(groups, 5, seed=2)
+    assert split_groups(groups, 5, seed=1) == split_groups(shuffled, 5, seed=1)
+    assert split_groups(groups, 5, seed=1) != split_groups(groups, 5, seed=2)
 
 
 def test_fold_means_lie_close_together() -> None:
-    # 318 cars with shares of 0.09 to 0.41 (Carvana's), 5 folds. Dealt blindly, the mean of a fold of 64 would stray by
+    # 318 cars with shares of 0.09 to 0.41 (Carvana's), 5 folds. Split blindly, the mean of a fold of 64 would stray by
     # 0.092 / sqrt(64) = 0.0115; in blocks, two folds differ by a fraction of one block's width, 0.32 / 64 = 0.005.
     rng = np.random.default_rng(0)
     groups = {f"g{index}": float(area) for index, area in enumerate(rng.uniform(0.09, 0.41, 318))}
     for seed in range(10):
-        folds = deal_folds(groups, 5, seed)
+        folds = split_groups(groups, 5, seed)
         means = [np.mean([groups[group] for group in groups if folds[group] == fold]) for fold in range(5)]
         assert max(means) - min(means) < 0.005
 
 
 def test_write_then_read(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=5)
-    catalog = load(project)
-    folds = write_folds(project, catalog)
-    assert folds == read_folds(project.folds_path, catalog)
-    assert list(folds) == [sample.id for sample in catalog.train]
+    manifest = load(project)
+    folds = write_folds(project, manifest)
+    assert folds == read_folds(project.folds_path, manifest)
+    assert list(folds) == [sample.id for sample in manifest.train]
     lines = project.folds_path.read_bytes().split(b"\n")
     assert lines[0] == b"id,group,fold" and lines[1].startswith(b"car000_01,car000,") and lines[-1] == b""
     assert len(lines) == 1 + 5 * 4 + 1
@@ -81,44 +80,35 @@ def test_write_then_read(make_competition: MakeCompetition) -> None:
 
 def test_no_group_on_two_sides(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=6)
-    catalog = load(project)
-    folds = write_folds(project, catalog)
-    sides = [{sample.group for sample in catalog.train if folds[sample.id] == fold} for fold in range(2)]
+    manifest = load(project)
+    folds = write_folds(project, manifest)
+    sides = [{sample.group for sample in manifest.train if folds[sample.id] == fold} for fold in range(2)]
     assert sides[0] & sides[1] == set()
     assert len(sides[0]) == len(sides[1]) == 3
 
 
 def test_an_existing_file_is_kept(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=4)
-    catalog = load(project)
-    write_folds(project, catalog)
-    # dealt by hand: fold 0 and 1 change places
+    manifest = load(project)
+    write_folds(project, manifest)
+    # written by hand: fold 0 and 1 change places
     header, *rows = project.folds_path.read_text().splitlines()
     swapped = [f"{line[:-1]}{1 - int(line[-1])}" for line in rows]
     project.folds_path.write_text("\n".join([header, *swapped]) + "\n")
     before = hash_folds(project.folds_path)
-    write_folds(project, catalog)
+    write_folds(project, manifest)
     assert hash_folds(project.folds_path) == before
 
 
-def test_the_same_shares_from_csv_files_or_record(
-    make_competition: MakeCompetition, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shares_from_masks_or_from_the_record(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=4)
-    dataset = load_dataset(project.configs_dir)
-    catalog = load_catalog(dataset, project.input_dir)
-    from_csv = measure_shares(project, catalog)
-    assert from_csv == {sample.id: float(read_mask(sample, dataset).mean()) for sample in catalog.train}
-    files_only = dataset.model_copy(update={"masks_csv": None})
-    catalog = load_catalog(files_only, project.input_dir)
-    assert measure_shares(project, catalog, jobs=1) == from_csv
-    check_data(project, files_only, jobs=1)
-
-    def refuse(*_: object, **__: object) -> None:
-        raise AssertionError("the record was not used")
-
-    monkeypatch.setattr(unets.dataset.folds, "_measure_mask_share", refuse)
-    assert measure_shares(project, catalog, jobs=1) == from_csv
+    manifest = load(project)
+    shares = measure_shares(project, manifest, jobs=1)
+    assert shares == {sample.id: float(read_mask(sample).mean()) for sample in manifest.train}
+    check_data(project, manifest.dataset, jobs=1)
+    for sample in manifest.train:
+        sample.mask_paths[0].write_bytes(b"the record is used")
+    assert measure_shares(project, manifest, jobs=1) == shares
 
 
 def test_too_few_groups(make_competition: MakeCompetition) -> None:
@@ -152,33 +142,32 @@ GOOD = [row(f"car00{group}_0{view}", f"car00{group}", group % 2) for group in ra
 )
 def test_faulty_files(make_competition: MakeCompetition, rows: list[str], message: str) -> None:
     project = make_competition(num_groups=2, num_views=2)
-    catalog = load(project)
+    manifest = load(project)
     path = project.folds_path
-    path.parent.mkdir(parents=True)
     path.write_text("\n".join(["id,group,fold", *GOOD]) + "\n")
-    assert len(read_folds(path, catalog)) == 4
+    assert len(read_folds(path, manifest)) == 4
     path.write_text("\n".join(["id,group,fold", *rows]) + "\n")
     with pytest.raises(InputError, match=message):
-        read_folds(path, catalog)
+        read_folds(path, manifest)
     with pytest.raises(InputError, match=message):
-        write_folds(project, catalog)
+        write_folds(project, manifest)
 
 
 def test_other_columns_or_no_file(make_competition: MakeCompetition, tmp_path: Path) -> None:
-    catalog = load(make_competition(num_groups=2))
+    manifest = load(make_competition(num_groups=2))
     with pytest.raises(InputError, match=r"folds.csv must exist: `make split` writes it"):
-        read_folds(tmp_path / "folds.csv", catalog)
+        read_folds(tmp_path / "folds.csv", manifest)
     (tmp_path / "folds.csv").write_text("id,fold\n")
     with pytest.raises(
         InputError, match=r"must have the columns \['id', 'group', 'fold'\]. Received: \['id', 'fold'\]"
     ):
-        read_folds(tmp_path / "folds.csv", catalog)
+        read_folds(tmp_path / "folds.csv", manifest)
 
 
 def test_crlf_and_byte_order_mark_are_simply_read(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2)
-    catalog = load(project)
-    folds = write_folds(project, catalog)
+    manifest = load(project)
+    folds = write_folds(project, manifest)
     text = project.folds_path.read_text().replace("\n", "\r\n")
     project.folds_path.write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert read_folds(project.folds_path, catalog) == folds
+    assert read_folds(project.folds_path, manifest) == folds

@@ -1,7 +1,7 @@
 """Reading pseudo-labels: what may train a fold does, and nothing that could leak into its validation."""
 
-import gzip
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from unets.config import load_dataset
+from unets.data.io import encode_png
 from unets.data.samples import read_mask
-from unets.dataset.catalog import Catalog, load_catalog
 from unets.dataset.folds import hash_folds
+from unets.dataset.manifest import Manifest, read_manifest
 from unets.dataset.pseudo_labels import (
     check_name,
     count_pseudo_labels,
@@ -34,96 +35,97 @@ def project(make_competition: Callable[..., Project]) -> Project:
 
 
 @pytest.fixture
-def catalog(project: Project) -> Catalog:
-    return load_catalog(load_dataset(project.configs_dir), project.input_dir)
+def manifest(project: Project) -> Manifest:
+    return read_manifest(project, load_dataset(project.configs_dir))
 
 
-def write_labels(project: Project, rows: list[str], fold: int = 0) -> Path:
-    """Writes labels as `make pseudo-labels` does."""
+def write_labels(project: Project, rows: dict[str, int], fold: int = 0) -> Path:
+    """Writes labels as `make pseudo-labels` does: for each id a mask whose first so many rows are object."""
     path = project.pseudo_labels_path("round1", fold)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(gzip.compress("\n".join(["img,rle_mask", *rows, ""]).encode(), mtime=0))
+    with zipfile.ZipFile(path, "w") as archive:
+        for id_, height in rows.items():
+            mask_hw = np.repeat(np.arange(32)[:, None] < height, 32, axis=1)
+            archive.writestr(f"{id_}.png", encode_png(mask_hw.astype(np.uint8)))
     record = {"file_sha256": hash_file(path), "folds_hash": hash_folds(project.folds_path)}
     record |= {"num_photos": 4, "num_kept": len(rows), "confidence": 0.9}
     project.pseudo_labels_record_path("round1", fold).write_text(json.dumps(record))
     return path
 
 
-def test_labels_are_test_photos_with_masks(project: Project, catalog: Catalog) -> None:
-    write_labels(project, ["test001_02.jpg,1 32", "test000_01.jpg,"])
-    write_labels(project, ["test000_02.jpg,33 64"], fold=1)
-    samples = read_pseudo_labels(project, catalog, "round1", 0)
+def test_labels_are_test_photos_with_masks(project: Project, manifest: Manifest) -> None:
+    write_labels(project, {"test001_02": 1, "test000_01": 0})
+    write_labels(project, {"test000_02": 2}, fold=1)
+    samples = read_pseudo_labels(project, manifest, "round1", 0)
     assert [sample.id for sample in samples] == ["test000_01", "test001_02"]
-    photos = {sample.id: sample.photo_path for sample in catalog.test}
-    assert [sample.photo_path for sample in samples] == [photos[sample.id] for sample in samples]
-    # the dataset reads its own masks from files; these have none
-    assert catalog.dataset.read_masks_from == "files"
-    np.testing.assert_array_equal(read_mask(samples[0], catalog.dataset), np.zeros((32, 32)))
-    np.testing.assert_array_equal(read_mask(samples[1], catalog.dataset), np.arange(32)[:, None] * np.ones(32) < 1)
+    photos = {sample.id: sample.image_path for sample in manifest.test}
+    assert [sample.image_path for sample in samples] == [photos[sample.id] for sample in samples]
+    np.testing.assert_array_equal(read_mask(samples[0]), np.zeros((32, 32)))
+    np.testing.assert_array_equal(read_mask(samples[1]), np.arange(32)[:, None] * np.ones(32) < 1)
     # each fold has its own
-    assert [sample.id for sample in read_pseudo_labels(project, catalog, "round1", 1)] == ["test000_02"]
+    assert [sample.id for sample in read_pseudo_labels(project, manifest, "round1", 1)] == ["test000_02"]
 
 
-def test_missing_labels_name_the_command(project: Project, catalog: Catalog) -> None:
-    wanted = r"fold0\.csv\.gz must exist, whole\. Received: .*`make pseudo-labels NAME=round1 FOLD=0`"
+def test_missing_labels_name_the_command(project: Project, manifest: Manifest) -> None:
+    wanted = r"fold0\.zip must exist, whole\. Received: .*`make pseudo-labels NAME=round1 FOLD=0`"
     for read in (
-        lambda: read_pseudo_labels(project, catalog, "round1", 0),
+        lambda: read_pseudo_labels(project, manifest, "round1", 0),
         lambda: hash_pseudo_labels(project, "round1", 0),
     ):
         with pytest.raises(InputError, match=wanted):
             read()
-    write_labels(project, ["test000_01.jpg,1 32"])
+    write_labels(project, {"test000_01": 1})
     hash_pseudo_labels(project, "round1", 0)
     # as a kill leaves them: the record comes last
     project.pseudo_labels_record_path("round1", 0).unlink()
     with pytest.raises(InputError, match=wanted):
-        read_pseudo_labels(project, catalog, "round1", 0)
+        read_pseudo_labels(project, manifest, "round1", 0)
 
 
-def test_changed_labels_are_refused(project: Project, catalog: Catalog) -> None:
-    path = write_labels(project, ["test000_01.jpg,1 32"])
+def test_changed_labels_are_refused(project: Project, manifest: Manifest) -> None:
+    path = write_labels(project, {"test000_01": 1})
     before = hash_pseudo_labels(project, "round1", 0)
-    path.write_bytes(gzip.compress(b"img,rle_mask\ntest000_01.jpg,1 31\n"))
+    path.write_bytes(path.read_bytes() + b"\0")
     assert hash_pseudo_labels(project, "round1", 0) != before
     with pytest.raises(InputError, match=r"must be as it was made.*`make pseudo-labels NAME=round1 FOLD=0 FORCE=1`"):
-        read_pseudo_labels(project, catalog, "round1", 0)
+        read_pseudo_labels(project, manifest, "round1", 0)
 
 
-def test_the_leak_by_name(project: Project, catalog: Catalog) -> None:
+def test_the_leak_by_name(project: Project, manifest: Manifest) -> None:
     """A label of a training photo, or of its group, would stand on both sides of a split."""
     for faulty in ("car000_01", "nobody_01"):
-        write_labels(project, ["test000_01.jpg,1 32", f"{faulty}.jpg,1 32"])
+        write_labels(project, {"test000_01": 1, faulty: 1})
         with pytest.raises(InputError, match=rf"groups without training photos. Received: 1 others, {faulty} first"):
-            read_pseudo_labels(project, catalog, "round1", 0)
+            read_pseudo_labels(project, manifest, "round1", 0)
     # test photo test001_01 shows a car that training photos show too
-    write_labels(project, ["test000_01.jpg,1 32", "test001_01.jpg,1 32"])
-    train = (*catalog.train[:-1], replace(catalog.train[-1], group="test001"))
+    write_labels(project, {"test000_01": 1, "test001_01": 1})
+    train = (*manifest.train[:-1], replace(manifest.train[-1], group="test001"))
     with pytest.raises(InputError, match=r"Received: 1 others, test001_01 first"):
-        read_pseudo_labels(project, replace(catalog, train=train), "round1", 0)
-    assert len(read_pseudo_labels(project, catalog, "round1", 0)) == 2
+        read_pseudo_labels(project, replace(manifest, train=train), "round1", 0)
+    assert len(read_pseudo_labels(project, manifest, "round1", 0)) == 2
 
 
-def test_labels_of_other_folds_are_refused(project: Project, catalog: Catalog) -> None:
+def test_labels_of_other_folds_are_refused(project: Project, manifest: Manifest) -> None:
     """They were made by nets that may have seen what this fold holds out now."""
-    write_labels(project, ["test000_01.jpg,1 32"])
+    write_labels(project, {"test000_01": 1})
     project.folds_path.write_text("id,group,fold\ncar000_01,car000,0\n")
     with pytest.raises(
         InputError, match=r"labels made on other folds.*`make pseudo-labels NAME=round1 FOLD=0 FORCE=1`"
     ):
-        read_pseudo_labels(project, catalog, "round1", 0)
+        read_pseudo_labels(project, manifest, "round1", 0)
 
 
-def test_no_confident_photo_is_no_label(project: Project, catalog: Catalog) -> None:
-    write_labels(project, [])
+def test_no_confident_photo_is_no_label(project: Project, manifest: Manifest) -> None:
+    write_labels(project, {})
     with pytest.raises(InputError, match=r"none of 4 photos reached a confidence of 0.9.*with a lower CONFIDENCE="):
-        read_pseudo_labels(project, catalog, "round1", 0)
+        read_pseudo_labels(project, manifest, "round1", 0)
 
 
-def test_candidates_are_of_groups_without_training_photos(catalog: Catalog) -> None:
-    assert list_candidates(catalog) == catalog.test
-    train = (*catalog.train[:-1], replace(catalog.train[-1], group="test001"))
-    assert [sample.id for sample in list_candidates(replace(catalog, train=train))] == ["test000_01", "test000_02"]
-    for changed in (replace(catalog, test=()), replace(catalog, test=catalog.train)):
+def test_candidates_are_of_groups_without_training_photos(manifest: Manifest) -> None:
+    assert list_candidates(manifest) == manifest.test
+    train = (*manifest.train[:-1], replace(manifest.train[-1], group="test001"))
+    assert [sample.id for sample in list_candidates(replace(manifest, train=train))] == ["test000_01", "test000_02"]
+    for changed in (replace(manifest, test=()), replace(manifest, test=manifest.train)):
         with pytest.raises(InputError, match=rf"Received: {len(changed.test)} test photos, none such"):
             list_candidates(changed)
 

@@ -11,8 +11,8 @@ from PIL import Image
 from tests.trained_competition import FINGERPRINT, NETS, NO_BACKGROUND, flip_bit, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.samples import read_mask
-from unets.dataset.catalog import load_catalog
 from unets.dataset.folds import read_folds
+from unets.dataset.manifest import read_manifest
 from unets.ensemble import changes
 from unets.ensemble import ensemble as module
 from unets.ensemble.blend import Averaging, blend
@@ -53,7 +53,7 @@ def test_scores_are_those_of_making_and_scoring_each_mask(make_scene: MakeScene)
     project, dataset = make_scene(experiments="ab", num_groups=4, num_views=2)
     ensemble = fit_ensemble(project, dataset, configure("ab", weights=(1, 3), threshold=0.46), jobs=2)
     samples = open_oof(project, dataset, ["a"]).samples
-    truths = {sample.id: read_mask(sample, dataset) for sample in samples}
+    truths = {sample.id: read_mask(sample) for sample in samples}
 
     def score(weights: tuple[float, float], threshold: float = 0.5, kind: str = "oof") -> Any:
         maps = [open_maps(project.maps_dir(name, kind)) for name in "ab"]
@@ -109,7 +109,7 @@ def test_each_photo_is_scored_by_what_was_fitted_without_its_fold(make_scene: Ma
     for row, sample in zip(rows, open_oof(project, dataset, ["a"]).samples, strict=True):
         recipe = ensemble.find_recipe(int(row["fold"]))
         assert f"{recipe.threshold:.2f}" == ensemble.trials[0].values_by_part[int(row["fold"])]
-        expected = dice(read_mask(sample, dataset), make_mask(recipe, [reader.read_map(row["id"])], (64, 96)))
+        expected = dice(read_mask(sample), make_mask(recipe, [reader.read_map(row["id"])], (64, 96)))
         assert row["id"] == sample.id
         assert float(row["dice"]) == pytest.approx(expected, abs=5.01e-7)  # six digits
     assert np.mean([float(row["dice"]) for row in rows]) == pytest.approx(ensemble.score.mean, abs=1e-6)
@@ -118,7 +118,7 @@ def test_each_photo_is_scored_by_what_was_fitted_without_its_fold(make_scene: Ma
 def test_a_threshold_is_fitted_without_the_photos_that_it_is_judged_on(make_scene: MakeScene) -> None:
     """The leak by name: fold 0's maps want a high cut, fold 1's a low one; each would be the best of its own."""
     project, dataset = make_scene(num_groups=6, num_views=2)
-    fold_of = read_folds(project.folds_path, load_catalog(dataset, project.input_dir))
+    fold_of = read_folds(project.folds_path, read_manifest(project, dataset))
     write_maps(project, dataset, "a", shift=lambda id_: 30.0 if fold_of.get(id_) == 0 else -30.0)
     ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=1)
     (trial,) = ensemble.trials

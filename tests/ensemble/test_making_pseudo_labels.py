@@ -26,10 +26,11 @@ from unets.config import (
     load_dataset,
 )
 from unets.data.rle import decode_rle
-from unets.data.samples import read_photo
-from unets.dataset.catalog import Catalog, load_catalog, read_rle_csv
+from unets.data.samples import read_image, read_mask
 from unets.dataset.folds import hash_folds, write_folds
+from unets.dataset.manifest import Manifest, read_manifest
 from unets.dataset.pseudo_labels import read_pseudo_labels
+from unets.dataset.rle_csv import read_submission
 from unets.ensemble import pseudo_labels
 from unets.ensemble.ensemble import Ensemble, fit_ensemble
 from unets.ensemble.pseudo_labels import expect_dice, make_pseudo_labels
@@ -68,17 +69,17 @@ class Scene:
     """A competition of 16 training photos in two folds, 8 test photos, two planted experiments and their ensemble."""
 
     project: Project
-    catalog: Catalog
+    manifest: Manifest
     ensemble: Ensemble
 
     def make(self, **options: Any) -> None:
         arguments: dict[str, Any] = {"use_folds": [0, 1], "confidence": 0.9, "jobs": 1} | options
         experiments = {member.experiment: EXPERIMENT for member in self.ensemble.members}
-        make_pseudo_labels(self.project, self.catalog, "round1", self.ensemble, experiments, **arguments)
+        make_pseudo_labels(self.project, self.manifest, "round1", self.ensemble, experiments, **arguments)
 
-    def read(self, fold: int) -> dict[str, tuple[str, ...] | None]:
-        samples = read_pseudo_labels(self.project, self.catalog, "round1", fold)
-        return {sample.id: sample.mask_rles for sample in samples}
+    def read(self, fold: int) -> dict[str, npt.NDArray[np.uint8]]:
+        samples = read_pseudo_labels(self.project, self.manifest, "round1", fold)
+        return {sample.id: read_mask(sample) for sample in samples}
 
     def record(self, fold: int) -> Any:
         return read_json(self.project.pseudo_labels_record_path("round1", fold))
@@ -100,17 +101,17 @@ def plant(project: Project, name: str, fold: int, prob: float) -> None:
     run_dir.mkdir(parents=True, exist_ok=True)
     net.save_weights(run_dir / "best.weights.h5")
     (run_dir / "metrics.json").write_text(json.dumps({"is_finished": True}))
-    write_snapshot(
-        run_dir, take_snapshot(EXPERIMENT, load_dataset(project.configs_dir), fold, hash_folds(project.folds_path))
-    )
+    manifest = read_manifest(project, load_dataset(project.configs_dir))
+    folds_hash = hash_folds(project.folds_path)
+    write_snapshot(run_dir, take_snapshot(EXPERIMENT, manifest.dataset, fold, folds_hash, manifest.train_digest))
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Scene:
     project = write_competition(tmp_path_factory.mktemp("labels"), num_groups=4)
     dataset = load_dataset(project.configs_dir)
-    catalog = load_catalog(dataset, project.input_dir)
-    folds = write_folds(project, catalog, jobs=1)
+    manifest = read_manifest(project, dataset)
+    folds = write_folds(project, manifest, jobs=1)
     keras.utils.set_random_seed(0)
     for (name, fold), prob in PROBS.items():
         plant(project, name, fold, prob)
@@ -118,10 +119,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable
         patched.setattr(pipeline, "load_predictor", lambda *_: Predictor(lambda image_hwc: 0.9))
         for name in ("unet_a", "unet_b"):
             (project.configs_dir / f"{name}.py").write_text(EXPERIMENT_PY.format(EXPERIMENT.to_json()))
-            predict_experiments(project, catalog, {name: EXPERIMENT}, folds=folds, use_folds={name: [0, 1]})
+            predict_experiments(project, manifest, {name: EXPERIMENT}, folds=folds, use_folds={name: [0, 1]})
     config = EnsembleConfig(experiments=("unet_a", "unet_b"), weights=(3, 1), threshold=0.5)
     (project.configs_dir / "ensemble.py").write_text(ENSEMBLE_PY.format(config.to_json()))
-    return Scene(project=project, catalog=catalog, ensemble=fit_ensemble(project, dataset, config, jobs=1))
+    return Scene(project=project, manifest=manifest, ensemble=fit_ensemble(project, dataset, config, jobs=1))
 
 
 @pytest.fixture
@@ -207,7 +208,7 @@ def test_labels_of_a_fold_come_from_its_own_nets(constant: Scene) -> None:
     constant.make()
     # Fold 0: (3 * round(255 * 0.98) + round(255 * 0.9)) / 4 = (3 * 250 + 230) / 4 = 245 of 255, so the whole photo is
     # object, 64 * 96 = 6144 pixels, and the confidence 2 p / (p + 1) = 2 * 245 / (245 + 255) = 0.98.
-    ids = [sample.id for sample in constant.catalog.test]
+    ids = [sample.id for sample in constant.manifest.test]
     assert constant.read(0) == dict.fromkeys(ids, ("1 6144",))
     # Fold 1: (3 * 10 + 0) / 4 = 7.5 of 255, so nothing is, and the confidence 1 - 7.5 / 255 = 0.97.
     assert constant.read(1) == dict.fromkeys(ids, ("",))
@@ -226,7 +227,7 @@ def test_a_recipe_that_was_fitted_on_a_fold_does_not_label_for_it(constant: Scen
     scene = relabel(relabel(constant, 0, Recipe(weights=(3, 1), threshold=0.97)), 1, Recipe(weights=(3, 1)))
     scene = replace(scene, ensemble=scene.ensemble.model_copy(update={"threshold": 0.96}))
     scene.make(use_folds=[0], confidence=0)
-    assert set(scene.read(0).values()) == {("",)}
+    assert not any(mask_hw.any() for mask_hw in scene.read(0).values())
 
 
 def test_confident_photos_alone_are_kept(constant: Scene) -> None:
@@ -239,8 +240,8 @@ def test_confident_photos_alone_are_kept(constant: Scene) -> None:
 
 def test_masks_and_confidence_photo_by_photo(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The labels are the objects, of those photos whose maps are sharp."""
-    test = scene.catalog.test
-    id_of = {read_photo(sample, SIZE_HW).tobytes(): sample.id for sample in test}
+    test = scene.manifest.test
+    id_of = {read_image(sample, SIZE_HW).tobytes(): sample.id for sample in test}
     blurred = {test[2].id, test[5].id}
 
     def prob(image_hwc: npt.NDArray[np.uint8]) -> float:
@@ -250,10 +251,9 @@ def test_masks_and_confidence_photo_by_photo(scene: Scene, monkeypatch: pytest.M
     scene.make(use_folds=[0])
     labels = scene.read(0)
     assert sorted(labels) == sorted(sample.id for sample in test if sample.id not in blurred)
-    truth = read_rle_csv(scene.project.input_dir / "truth" / "test_masks.csv", scene.catalog.dataset)
-    for id_, rles in labels.items():
-        assert rles is not None
-        assert dice(decode_rle(truth[id_][0], (64, 96)), decode_rle(rles[0], (64, 96))) > 0.95
+    truth = read_submission(scene.project.input_dir / "truth" / "test_masks.csv", scene.manifest.dataset)
+    for id_, mask_hw in labels.items():
+        assert dice(decode_rle(truth[id_][0], (64, 96)), mask_hw) > 0.95
 
 
 def test_what_is_done_is_skipped(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,7 +270,7 @@ def test_labels_of_another_origin_are_kept_until_asked_for_anew(constant: Scene)
     before = constant.list_files()
     wanted = r"must be made of this ensemble.*start anew with `make pseudo-labels NAME=round1 FOLD=0 FORCE=1`"
     reweighted = relabel(constant, 0, Recipe(weights=(0.5, 0.5)))
-    fewer = replace(constant, catalog=replace(constant.catalog, test=constant.catalog.test[1:]))
+    fewer = replace(constant, manifest=replace(constant.manifest, test=constant.manifest.test[1:]))
     for changed, confidence in ((constant, 0.8), (reweighted, 0.9), (fewer, 0.9)):
         with pytest.raises(InputError, match=wanted):
             changed.make(use_folds=[0], confidence=confidence)
@@ -288,7 +288,7 @@ def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.Mo
     names = {
         "a shard": (map_store, "write_shard", 2),
         "the second member's maps": (pseudo_labels, "open_maps", 1),
-        "the rows": (pseudo_labels, "encode_rle", 3),
+        "the rows": (pseudo_labels, "encode_png", 3),
         "the record": (pseudo_labels, "write_json", 0),
         "the maps' end": (pseudo_labels, "_delete_maps", 1),
     }

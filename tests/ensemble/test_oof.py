@@ -8,8 +8,8 @@ import pytest
 from tests.trained_competition import write_maps
 from unets.config import DatasetConfig
 from unets.data.samples import read_mask
-from unets.dataset.catalog import load_catalog
 from unets.dataset.folds import read_folds
+from unets.dataset.manifest import read_manifest
 from unets.ensemble.blend import enlarge_map
 from unets.ensemble.oof import open_oof, score_oof
 from unets.ensemble.postprocess import to_masks
@@ -26,15 +26,15 @@ def test_each_photo_is_scored_at_full_size(make_scene: MakeScene) -> None:
     scores = score_oof(project, dataset, "a", jobs=2)
     with project.oof_scores_path("a").open() as file:
         rows = list(csv.reader(file))
-    catalog = load_catalog(dataset, project.input_dir)
-    folds = read_folds(project.folds_path, catalog)
+    manifest = read_manifest(project, dataset)
+    folds = read_folds(project.folds_path, manifest)
     assert rows[0] == ["id", "group", "fold", "dice", "dice_no_tta"]
-    for sample, row, score in zip(catalog.train, rows[1:], scores, strict=True):
+    for sample, row, score in zip(manifest.train, rows[1:], scores, strict=True):
         expected = []
         for kind in ("oof", "oof_no_tta"):
             probs_u8_hwc = open_maps(project.maps_dir("a", kind)).read_map(sample.id)
             mask = to_masks(enlarge_map(from_u8(probs_u8_hwc), (64, 96)), 0.5)
-            expected.append(dice(read_mask(sample, dataset), mask))
+            expected.append(dice(read_mask(sample), mask))
         assert score.tolist() == expected
         assert row == [sample.id, sample.group, str(folds[sample.id]), *(f"{score:.6f}" for score in expected)]
     assert scores[:, 0].mean() > scores[:, 1].mean() > 0.9

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from unets.config import DatasetConfig, load_dataset
+from unets.config import DatasetConfig, PatternSource, SubmissionConfig, load_dataset
 from unets.data.rle import encode_rle
-from unets.data.samples import VOID
-from unets.dataset.catalog import load_catalog, read_rle_csv
+from unets.data.samples import IGNORE
+from unets.dataset.manifest import read_manifest
+from unets.dataset.rle_csv import read_submission
 from unets.ensemble.postprocess import drop_small, to_masks
 from unets.ensemble.score import (
     FROM_COUNTS,
@@ -102,7 +103,7 @@ def test_the_truth_itself_scores_one(tiny: tuple[Project, DatasetConfig]) -> Non
 
 def test_csv_and_mask_files_as_truth_agree(tiny: tuple[Project, DatasetConfig], tmp_path: Path) -> None:
     project, dataset = tiny
-    rles = read_rle_csv(project.input_dir / "train_masks.csv", dataset)
+    rles = read_submission(project.input_dir / "train_masks.csv", dataset)
     # every submitted mask is the upper left pixel: Dice is 0 where it is background
     rows = [["img", "rle_mask"], *([f"{id_}.jpg", "1 1"] for id_ in rles)]
     rows[1][1] = rles["car000_01"][0]
@@ -119,8 +120,8 @@ def test_each_class_is_scored_and_sizes_may_come_from_photos(
 ) -> None:
     project = make_competition(num_groups=1, num_views=1, classes=("cat", "dog"), size_hw=(8, 8))
     dataset = load_dataset(project.configs_dir).model_copy(update={"size_hw": None})
-    photos = load_catalog(dataset, project.input_dir).train
-    ((cat, dog),) = read_rle_csv(project.input_dir / "train_masks.csv", dataset).values()
+    photos = read_manifest(project, dataset).train
+    ((cat, dog),) = read_submission(project.input_dir / "train_masks.csv", dataset).values()
     assert cat
     assert dog
     rows = [["img", "class", "rle_mask"], ["car000_01.jpg", "dog", dog], ["car000_01.jpg", "cat", ""]]
@@ -152,20 +153,24 @@ def test_a_faulty_mask_is_named(tiny: tuple[Project, DatasetConfig], tmp_path: P
 
 
 def test_what_nobody_labelled_is_left_out(make_competition: Callable[..., Project], tmp_path: Path) -> None:
-    truth_hw = np.array([[1, 1, VOID, VOID, 0, 2]], dtype=np.uint8)
+    truth_hw = np.array([[1, 1, IGNORE, IGNORE, 0, 2]], dtype=np.uint8)
     mask_hw = np.array([[1, 0, 1, 2, 0, 2]], dtype=np.uint8)
     # class 1: 1 of both, 2 true, 1 predicted; class 2: 1, 1, 1
     assert score_mask(truth_hw, mask_hw, num_classes=2, metric="dice") == pytest.approx((2 / 3 + 1) / 2)
     probs = np.zeros((1, 6, 2), dtype=np.float32)
     probs[0, [0, 2], 0], probs[0, [3, 5], 1] = 0.9, 0.9
     assert score_cuts(truth_hw, probs, [(0.5, 0)], metric="iou").tolist() == pytest.approx([(1 / 2 + 1) / 2])
-    one = np.array([[1, VOID]], dtype=np.uint8)
+    one = np.array([[1, IGNORE]], dtype=np.uint8)
     assert score_cuts(one, np.ones((1, 2, 1), np.float32), [(0.5, 0), (0.0, 0)], metric="dice").tolist() == [1.0, 1.0]
     # the same through a submission, against a folder of masks
-    fields = {"mask_values": (1, 2), "background_values": (0,), "ignore_values": (9,), "csv_class_column": "class"}
-    dataset = DatasetConfig(classes=("a", "b"), masks="masks/{id}.png", csv_image="{id}", **fields)
+    dataset = DatasetConfig(
+        classes=("a", "b"),
+        source=PatternSource(masks="masks/{id}.png", mask_values=(1, 2), ignore_values=(9,)),
+        has_ignored=True,
+        submission=SubmissionConfig(class_column="class", cell="{id}", row="class"),
+    )
     (tmp_path / "truth").mkdir()
-    Image.fromarray(np.where(truth_hw == VOID, 9, truth_hw).astype(np.uint8)).save(tmp_path / "truth" / "x.png")
+    Image.fromarray(np.where(truth_hw == IGNORE, 9, truth_hw).astype(np.uint8)).save(tmp_path / "truth" / "x.png")
     rows = [["img", "class", "rle_mask"], ["x", "a", encode_rle(mask_hw == 1)], ["x", "b", encode_rle(mask_hw == 2)]]
     score = score_submission(write_rows(tmp_path / "s.csv", rows), tmp_path / "truth", dataset, jobs=1)
     assert score.values.tolist() == pytest.approx([(2 / 3 + 1) / 2])
@@ -174,4 +179,4 @@ def test_what_nobody_labelled_is_left_out(make_competition: Callable[..., Projec
 
 def test_without_a_background_every_pixel_gets_a_class() -> None:
     assert default_threshold(DatasetConfig()) == 0.5
-    assert default_threshold(DatasetConfig(mask_values=(0,), background_values=())) == 0.0
+    assert default_threshold(DatasetConfig(has_background=False)) == 0.0

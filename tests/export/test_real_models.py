@@ -29,8 +29,9 @@ from unets.config import (
 )
 from unets.data.photo import Photo
 from unets.data.rle import decode_rle
-from unets.dataset.catalog import load_catalog, read_rle_csv
 from unets.dataset.folds import hash_folds, write_folds
+from unets.dataset.manifest import read_manifest
+from unets.dataset.rle_csv import read_submission
 from unets.ensemble.ensemble import fit_ensemble
 from unets.errors import InputError
 from unets.export.exporting import TrialPhoto, TrialPhotos, export_models, try_files, write_formats
@@ -93,12 +94,12 @@ def project(tmp_path_factory: pytest.TempPathFactory, write_competition: Callabl
     """Two experiments of two folds, predicted, an ensemble of them with all kinds of steps, and its submission."""
     project = write_competition(tmp_path_factory.mktemp("models"), num_groups=4, num_views=4)
     dataset = load_dataset(project.configs_dir)
-    catalog = load_catalog(dataset, project.input_dir)
-    folds = write_folds(project, catalog, jobs=1)
+    manifest = read_manifest(project, dataset)
+    folds = write_folds(project, manifest, jobs=1)
     for name, experiment in EXPERIMENTS.items():
         for fold in (0, 1):
             plant(project, name, experiment, fold)
-        predict_experiments(project, catalog, {name: experiment}, folds=folds, use_folds={name: (0, 1)})
+        predict_experiments(project, manifest, {name: experiment}, folds=folds, use_folds={name: (0, 1)})
     config = EnsembleConfig(
         experiments=tuple(EXPERIMENTS),
         weights=(0.7, 0.3),
@@ -123,7 +124,7 @@ def test_the_mask_of_a_test_photo_is_that_of_the_submission(
     kind: str, project: Project, model_path: Path, tmp_path: Path
 ) -> None:
     dataset = load_dataset(project.configs_dir)
-    submitted = read_rle_csv(project.submission_path("ours"), dataset)
+    submitted = read_submission(project.submission_path("ours"), dataset)
     source = open_model(project.ensemble_path("ensemble") if kind == "ensemble" else model_path)
     tasks = plan_tasks([project.input_dir / "test"], tmp_path / "out", cutout=True, overlay=True)
     outcome = make_masks(plan_masks(source, tasks), TrainedModel(source))

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from unets.data.samples import VOID
+from unets.data.samples import IGNORE
 from unets.metrics.pixels import count_pixels_of, describe_pixels, sum_counts
 
 
 def test_by_hand() -> None:
-    truth = np.array([[1, 1, 0, 2, VOID]], dtype=np.uint8)
+    truth = np.array([[1, 1, 0, 2, IGNORE]], dtype=np.uint8)
     mask = np.array([[1, 2, 1, 2, 1]], dtype=np.uint8)
     counts = count_pixels_of(truth, mask, 3)
     # (both, true, predicted): the last pixel counts nowhere

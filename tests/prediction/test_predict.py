@@ -18,9 +18,9 @@ import pytest
 
 from tests.trained_competition import flip_bit
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig, load_dataset
-from unets.data.samples import Sample, read_photo
-from unets.dataset.catalog import Catalog, load_catalog
+from unets.data.samples import Sample, read_image
 from unets.dataset.folds import hash_folds, write_folds
+from unets.dataset.manifest import Manifest, read_manifest
 from unets.errors import InputError
 from unets.nets.unet import LOGIT_SCALE, build_unet
 from unets.prediction import map_store, pipeline
@@ -45,7 +45,7 @@ class Scene:
     """A competition of 24 training photos in two folds, 8 test photos, and the way to predict them."""
 
     project: Project
-    catalog: Catalog
+    manifest: Manifest
     folds: dict[str, int]
 
     def plant(
@@ -69,7 +69,7 @@ class Scene:
         net.save_weights(run_dir / "best.weights.h5")
         (run_dir / "metrics.json").write_text(json.dumps({"is_finished": is_finished}))
         folds_hash = hash_folds(self.project.folds_path)
-        write_snapshot(run_dir, take_snapshot(experiment, self.catalog.dataset, fold, folds_hash))
+        write_snapshot(run_dir, take_snapshot(experiment, self.manifest.dataset, fold, folds_hash))
 
     def predict(
         self, *, use_folds: Sequence[int] = (0, 1), name: str = "unet_a", force: bool = False, **fields: Any
@@ -77,7 +77,7 @@ class Scene:
         prediction = EXPERIMENT.prediction.model_copy(update=fields)
         experiment = EXPERIMENT.model_copy(update={"prediction": prediction})
         predict_experiments(
-            self.project, self.catalog, {name: experiment}, folds=self.folds, use_folds={name: use_folds}, force=force
+            self.project, self.manifest, {name: experiment}, folds=self.folds, use_folds={name: use_folds}, force=force
         )
 
     def read_values(self, kind: str, name: str = "unet_a") -> dict[str, set[int]]:
@@ -94,8 +94,8 @@ class Scene:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Scene:
     project = write_competition(tmp_path_factory.mktemp("predict"))
-    catalog = load_catalog(load_dataset(project.configs_dir), project.input_dir)
-    return Scene(project=project, catalog=catalog, folds=write_folds(project, catalog, jobs=1))
+    manifest = read_manifest(project, load_dataset(project.configs_dir))
+    return Scene(project=project, manifest=manifest, folds=write_folds(project, manifest, jobs=1))
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_each_photo_is_predicted_by_the_fold_that_did_not_see_it(constant: Scene
     expected = {id_: {51} if fold == 0 else {153} for id_, fold in constant.folds.items()}
     assert constant.read_values("oof") == expected
     assert constant.read_values("oof_no_tta") == expected
-    assert constant.read_values("test") == {sample.id: {102} for sample in constant.catalog.test}
+    assert constant.read_values("test") == {sample.id: {102} for sample in constant.manifest.test}
 
 
 def test_workers_of_a_cluster_make_runs_of_shards_of_the_same_bytes(
@@ -168,7 +168,7 @@ def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypat
         for fold in (0, 1):
             scene.plant(fold, name=name, experiment=experiment)
     use_folds: dict[str, Sequence[int]] = {"unet_a": (0, 1), "unet_b": (1,), "unet_c": (0,)}
-    predict_all = partial(predict_experiments, scene.project, scene.catalog, folds=scene.folds)
+    predict_all = partial(predict_experiments, scene.project, scene.manifest, folds=scene.folds)
     alone = {}
     for name, experiment in experiments.items():
         predict_all({name: experiment}, use_folds=use_folds)
@@ -179,13 +179,13 @@ def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypat
 
     def count(sample: Sample, size_hw: tuple[int, int]) -> Any:
         read[sample.id, size_hw] += 1
-        return read_photo(sample, size_hw)
+        return read_image(sample, size_hw)
 
-    monkeypatch.setattr(pipeline, "read_photo", count)
+    monkeypatch.setattr(pipeline, "read_image", count)
     predict_all(experiments, use_folds=use_folds)
     together = {path: content for name in experiments for path, (_, content) in scene.list_shards(name).items()}
     assert together == alone
-    test_ids = {sample.id for sample in scene.catalog.test}
+    test_ids = {sample.id for sample in scene.manifest.test}
     once = {(id_, SIZE_HW): 1 for id_ in (*scene.folds, *test_ids)}
     once |= {(id_, (48, 64)): 1 for id_ in (*(id_ for id_, fold in scene.folds.items() if fold == 0), *test_ids)}
     assert read == once
@@ -195,7 +195,7 @@ def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypat
     gone.unlink()
     predict_all(experiments, use_folds=use_folds)
     assert {path for path in together if path.read_bytes() != together[path]} == set()
-    assert read == {(sample.id, SIZE_HW): 1 for sample in scene.catalog.test[5:]}
+    assert read == {(sample.id, SIZE_HW): 1 for sample in scene.manifest.test[5:]}
 
 
 def test_nothing_is_predicted_before_all_is_known_to_be_right(constant: Scene) -> None:
@@ -204,7 +204,7 @@ def test_nothing_is_predicted_before_all_is_known_to_be_right(constant: Scene) -
     with pytest.raises(InputError, match=r"fold0 must hold a trained run.*`make train EXP=unet_b FOLD=0`"):
         predict_experiments(
             constant.project,
-            constant.catalog,
+            constant.manifest,
             experiments,
             folds=constant.folds,
             use_folds=dict.fromkeys(experiments, (0, 1)),
@@ -215,7 +215,7 @@ def test_nothing_is_predicted_before_all_is_known_to_be_right(constant: Scene) -
 def test_one_fold_alone_gives_its_own_photos_and_the_test_photos(constant: Scene) -> None:
     constant.predict(use_folds=[1])
     assert constant.read_values("oof") == {id_: {153} for id_, fold in constant.folds.items() if fold == 1}
-    assert constant.read_values("test") == {sample.id: {153} for sample in constant.catalog.test}
+    assert constant.read_values("test") == {sample.id: {153} for sample in constant.manifest.test}
 
 
 def test_maps_without_tta_are_kept_where_there_are_several_flips(scene: Scene) -> None:
@@ -235,7 +235,7 @@ def test_maps_without_tta_are_kept_where_there_are_several_flips(scene: Scene) -
 
 def test_tiles_of_a_net_that_says_the_same_everywhere_give_the_same_map(constant: Scene) -> None:
     constant.predict(tile_hw=(32, 32), tta=("identity", "hflip", "vflip"))
-    assert constant.read_values("test") == {sample.id: {102} for sample in constant.catalog.test}
+    assert constant.read_values("test") == {sample.id: {102} for sample in constant.manifest.test}
     assert open_maps(constant.project.maps_dir("unet_a", "oof")).size_hw == SIZE_HW
 
 
@@ -280,7 +280,7 @@ def test_maps_of_a_fold_are_kept_when_others_come(constant: Scene) -> None:
     assert len(first) == 6
     constant.predict()
     assert constant.list_shards().items() > first.items()
-    assert constant.read_values("test") == {sample.id: {102} for sample in constant.catalog.test}
+    assert constant.read_values("test") == {sample.id: {102} for sample in constant.manifest.test}
     assert len(constant.read_values("oof")) == 24
 
 
@@ -299,7 +299,7 @@ def test_maps_of_another_origin_are_replaced_by_force_alone(constant: Scene) -> 
     constant.predict(force=True)
     # 255 * 0.8 = 204, with 51 of the other fold 127.5, rounded to even
     assert constant.read_values("oof") == {id_: {204} if fold else {51} for id_, fold in constant.folds.items()}
-    assert constant.read_values("test") == {sample.id: {128} for sample in constant.catalog.test}
+    assert constant.read_values("test") == {sample.id: {128} for sample in constant.manifest.test}
     kept = constant.project.maps_dir("unet_a", "oof") / "fold0" / "00000.zip"
     assert constant.list_shards()[kept] == before[kept], "made by the same net"
 
@@ -380,13 +380,13 @@ def test_a_config_edited_after_training_is_refused(constant: Scene) -> None:
     edited = EXPERIMENT.model_copy(update={"data": DataConfig(size_hw=(40, 40))})
     with pytest.raises(InputError, match=r"fold0 must hold a run of this config.*size_hw"):
         predict_experiments(
-            constant.project, constant.catalog, {"unet_a": edited}, folds=constant.folds, use_folds={"unet_a": [0, 1]}
+            constant.project, constant.manifest, {"unet_a": edited}, folds=constant.folds, use_folds={"unet_a": [0, 1]}
         )
 
 
 def test_a_dataset_declared_otherwise_after_training_is_refused(constant: Scene) -> None:
-    dataset = constant.catalog.dataset.model_copy(update={"mask_values": (255,), "metric": "iou"})
-    edited = replace(constant, catalog=replace(constant.catalog, dataset=dataset))
+    dataset = constant.manifest.dataset.model_copy(update={"mask_values": (255,), "metric": "iou"})
+    edited = replace(constant, manifest=replace(constant.manifest, dataset=dataset))
     with pytest.raises(
         InputError, match=r"fold0 must .*: dataset: \{'mask_values': \[1\]\} there, .*\[255\]\} here\. "
     ):
@@ -406,10 +406,10 @@ def test_weights_that_cannot_be_loaded_are_named(constant: Scene, content: bytes
 
 def test_a_photo_that_cannot_be_read_is_named(constant: Scene, tmp_path: Path) -> None:
     torn_path = tmp_path / "torn.jpg"
-    torn_path.write_bytes(constant.catalog.test[6].photo_path.read_bytes()[:-40])
-    test = list(constant.catalog.test)
-    test[6] = replace(test[6], photo=str(torn_path))
-    torn = replace(constant, catalog=replace(constant.catalog, test=tuple(test)))
+    torn_path.write_bytes(constant.manifest.test[6].image_path.read_bytes()[:-40])
+    test = list(constant.manifest.test)
+    test[6] = replace(test[6], image=str(torn_path))
+    torn = replace(constant, manifest=replace(constant.manifest, test=tuple(test)))
     with pytest.raises(InputError, match=r"torn\.jpg must be a whole JPEG"):
         torn.predict()
     # What was whole before is kept, and nothing half-written bears a shard's name.
@@ -419,14 +419,14 @@ def test_a_photo_that_cannot_be_read_is_named(constant: Scene, tmp_path: Path) -
 def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory must not grow with the number of photos: with a slow writer, the readers wait."""
     test: tuple[Sample, ...] = tuple(
-        replace(sample, id=f"copy{copy}_{sample.id}") for copy in range(15) for sample in constant.catalog.test
+        replace(sample, id=f"copy{copy}_{sample.id}") for copy in range(15) for sample in constant.manifest.test
     )
-    many = replace(constant, catalog=replace(constant.catalog, train=(), test=test))
+    many = replace(constant, manifest=replace(constant.manifest, train=(), test=test))
     counts, lead = {"read": 0, "written": 0}, []
 
     def count_read(*args: Any) -> Any:
         counts["read"] += 1
-        return read_photo(*args)
+        return read_image(*args)
 
     def write_slowly(*args: Any, **kwargs: Any) -> Any:
         time.sleep(0.02)
@@ -434,7 +434,7 @@ def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.Mon
         counts["written"] += 4
         return write_shard(*args, **kwargs)
 
-    monkeypatch.setattr(pipeline, "read_photo", count_read)
+    monkeypatch.setattr(pipeline, "read_image", count_read)
     monkeypatch.setattr(map_store, "write_shard", write_slowly)
     monkeypatch.setattr(pipeline, "count_cores", lambda: 2)
     many.predict(batch_size=4, shard_size=4)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from unets.config import DatasetConfig
+from unets.config import DatasetConfig, PatternSource, SubmissionConfig
 from unets.errors import InputError
 from unets.submission.check import check_submission
 
-DATASET = DatasetConfig(size_hw=(4, 6), id_pattern="(?P<group>.+)_.+")
+DATASET = DatasetConfig(size_hw=(4, 6))
 IDS = [f"a_{index}" for index in range(6)]
 HEADER = "img,rle_mask"
 
@@ -102,7 +102,12 @@ def test_a_damaged_file_is_refused(tmp_path: Path, sample_path: Path) -> None:
 
 
 def test_a_row_a_class(tmp_path: Path) -> None:
-    dataset = DatasetConfig(size_hw=(4, 6), classes=("cat", "dog"), mask_values=(1, 2), csv_class_column="class")
+    dataset = DatasetConfig(
+        size_hw=(4, 6),
+        classes=("cat", "dog"),
+        source=PatternSource(mask_values=(1, 2)),
+        submission=SubmissionConfig(class_column="class", row="class"),
+    )
     lines = ["img,class,rle_mask", "a.jpg,cat,1 1", "a.jpg,dog,1 1"]
     sample_path = write_csv(tmp_path / "sample.csv", lines)
     check_submission(write_csv(tmp_path / "ok.csv", lines), sample_path, dataset, jobs=1)

@@ -19,7 +19,8 @@ import pytest
 from tests.trained_competition import FINGERPRINT, NETS, flip_bit, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.rle import decode_rle, encode_rle
-from unets.dataset.catalog import load_catalog, read_rle_csv
+from unets.dataset.manifest import read_manifest
+from unets.dataset.rle_csv import read_submission
 from unets.ensemble.blend import blend
 from unets.ensemble.ensemble import fit_ensemble
 from unets.ensemble.postprocess import to_masks
@@ -54,7 +55,7 @@ def make_ready(make_scene: MakeScene) -> MakeReady:
 @pytest.mark.parametrize("rle_order", ["row", "column"])
 def test_rows_are_the_blended_maps_cut_at_the_threshold(make_ready: MakeReady, rle_order: str) -> None:
     config = {"weights": (1, 2), "threshold": 0.4}
-    project, dataset = make_ready(experiments="ab", config=config, rle_order=rle_order)
+    project, dataset = make_ready(experiments="ab", config=config, order=rle_order)
     path = write_submission(project, dataset, jobs=2)
     assert path == project.submissions_dir / "tiny_ensemble.csv.gz"
     maps = [open_maps(project.maps_dir(name, "test")) for name in "ab"]
@@ -75,15 +76,15 @@ def test_rows_are_what_was_judged(make_ready: MakeReady) -> None:
     config = {"weights": (1, 2), "averaging": "logit", "threshold": 0.42, "postprocessing": steps}
     project, dataset = make_ready(experiments="ab", config=config)
     rows = read_scores(project.ensemble_oof_path("ensemble"), dataset.metric)
-    masks = read_rle_csv(project.input_dir / "train_masks.csv", dataset)
-    test_ids = sorted(read_rle_csv(project.input_dir / "truth" / "test_masks.csv", dataset))[: len(rows)]
+    masks = read_submission(project.input_dir / "train_masks.csv", dataset)
+    test_ids = sorted(read_submission(project.input_dir / "truth" / "test_masks.csv", dataset))[: len(rows)]
     # out-of-fold maps take the test photos' names
     for name in "ab":
         reader = open_maps(project.maps_dir(name, "oof"))
         maps = {test_id: encode_map(reader.read_map(row.id)) for test_id, row in zip(test_ids, rows, strict=True)}
         shutil.rmtree(project.maps_dir(name, "test"))
         write_shard(project.maps_dir(name, "test"), 0, nets=NETS, classes=dataset.classes, maps=maps.items())
-    submitted = read_rle_csv(write_submission(project, dataset, jobs=1), dataset)
+    submitted = read_submission(write_submission(project, dataset, jobs=1), dataset)
     for test_id, row in zip(test_ids, rows, strict=True):
         found, truth = (decode_rle(rles[0], (64, 96)) for rles in (submitted[test_id], masks[row.id]))
         assert dice(truth, found) == pytest.approx(row.score, abs=5.01e-7)
@@ -126,7 +127,7 @@ def test_sizes_of_their_own_and_the_sample_s_order_of_columns_and_rows(make_read
 def test_small_masks_are_emptied(make_ready: MakeReady) -> None:
     project, dataset = make_ready(config={"postprocessing": Postprocessing(min_area_px=10**6)})
     path = write_submission(project, dataset, jobs=1)
-    assert set(read_rle_csv(path, dataset).values()) == {("",)}
+    assert set(read_submission(path, dataset).values()) == {("",)}
 
 
 def test_the_record_says_what_made_it(make_ready: MakeReady) -> None:
@@ -385,16 +386,17 @@ def test_no_stage_after_the_net_loads_a_network_library() -> None:
 @pytest.mark.parametrize("classes", [("car",), ("cat", "dog")])
 def test_without_a_sample_submission_each_photo_and_class_has_a_row(make_ready: MakeReady, classes: Any) -> None:
     project, dataset = make_ready(classes=classes, mask_format="png")
-    with_sample = read_rle_csv(write_submission(project, dataset, "with", jobs=1), dataset)
-    dataset = dataset.model_copy(update={"sample_submission": None, "size_hw": None})
+    with_sample = read_submission(write_submission(project, dataset, "with", jobs=1), dataset)
+    form = dataset.submission.model_copy(update={"sample": None})
+    dataset = dataset.model_copy(update={"submission": form, "size_hw": None})
     (project.input_dir / "sample_submission.csv").unlink()
     path = write_submission(project, dataset, "without", jobs=1)
-    assert read_rle_csv(path, dataset) == with_sample
+    assert read_submission(path, dataset) == with_sample
     lines = gzip.decompress(path.read_bytes()).decode().splitlines()
     assert lines[0] == ("img,rle_mask" if len(classes) == 1 else "img,class,rle_mask")
     assert len(lines) == 1 + len(with_sample) * len(classes)
     path.write_bytes(gzip.compress("\n".join(lines[:-1]).encode()))
-    photos = load_catalog(dataset, project.input_dir).test
+    photos = read_manifest(project, dataset).test
     with pytest.raises(InputError, match=rf"{lines[-1].split(',')[0]}.* has no row"):
         check_submission(path, None, dataset, photos=photos, jobs=1)
 
@@ -402,7 +404,6 @@ def test_without_a_sample_submission_each_photo_and_class_has_a_row(make_ready: 
 def test_without_test_photos_there_is_nothing_to_submit(make_ready: MakeReady) -> None:
     project, dataset = make_ready()
     shutil.rmtree(project.input_dir / "test")
-    dataset = dataset.model_copy(update={"test_photos": None})
     fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)), jobs=1)  # out-of-fold maps are enough
-    with pytest.raises(InputError, match="`test_photos` must be declared for a submission"):
+    with pytest.raises(InputError, match="must have test images for a submission"):
         write_submission(project, dataset, jobs=1)

@@ -14,8 +14,8 @@ import pytest
 
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig, load_dataset
 from unets.data.cache import DiskReader, PairReader, open_reader
-from unets.dataset.catalog import Catalog, load_catalog
 from unets.dataset.folds import hash_folds, write_folds
+from unets.dataset.manifest import Manifest, read_manifest
 from unets.store.paths import Project
 from unets.training import panel
 from unets.training.fold import train_fold
@@ -38,7 +38,7 @@ class Scene:
     """A competition of 12 photos a fold, and the way to train on it."""
 
     project: Project
-    catalog: Catalog
+    manifest: Manifest
     folds: Mapping[str, int]
     folds_hash: str
     reader: PairReader
@@ -48,25 +48,25 @@ class Scene:
         arguments = {"folds": self.folds, "folds_hash": self.folds_hash, "reader": self.reader, "workers": 2}
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(panel, "TILE_WIDTH_PX", SIZE_HW[1])  # a PNG of 2 megapixels takes half a second
-            train_fold(run_dir, self.catalog, experiment, fold=0, **(arguments | changes))
+            train_fold(run_dir, self.manifest, experiment, fold=0, **(arguments | changes))
 
     @property
     def disk_reader(self) -> DiskReader:
-        return DiskReader(self.catalog.train, self.catalog.dataset, SIZE_HW)
+        return DiskReader(self.manifest.train, self.manifest.dataset, SIZE_HW)
 
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Scene:
     # PNG: other versions of the JPEG library would give other losses.
-    project = write_competition(tmp_path_factory.mktemp("fold"), photo_format="png")
+    project = write_competition(tmp_path_factory.mktemp("fold"), image_format="png")
     dataset = load_dataset(project.configs_dir)
-    catalog = load_catalog(dataset, project.input_dir, with_test=False)
+    manifest = read_manifest(project, dataset)
     return Scene(
         project=project,
-        catalog=catalog,
-        folds=write_folds(project, catalog, jobs=1),
+        manifest=manifest,
+        folds=write_folds(project, manifest, jobs=1),
         folds_hash=hash_folds(project.folds_path),
-        reader=open_reader(catalog.train, dataset, SIZE_HW, "ram", project.cache_dir),
+        reader=open_reader(manifest.train, dataset, SIZE_HW, "ram", project.cache_dir),
     )
 
 

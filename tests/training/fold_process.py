@@ -16,8 +16,8 @@ from typing import Any
 
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig, load_dataset
 from unets.data.cache import open_reader
-from unets.dataset.catalog import load_catalog
 from unets.dataset.folds import hash_folds, read_folds
+from unets.dataset.manifest import read_manifest
 from unets.store.paths import Project
 from unets.training import panel
 from unets.training.fold import train_fold
@@ -64,17 +64,17 @@ def run(root: Path, job: dict[str, Any]) -> None:
     }
     project = Project(competition="tiny", **folders)
     dataset = load_dataset(project.configs_dir)
-    catalog = load_catalog(dataset, project.input_dir, with_test=False)
-    reader = open_reader(catalog.train, dataset, SIZE_HW, "ram", project.cache_dir)
+    manifest = read_manifest(project, dataset)
+    reader = open_reader(manifest.train, dataset, SIZE_HW, "ram", project.cache_dir)
     panel.TILE_WIDTH_PX = SIZE_HW[1]  # a PNG of 2 megapixels takes half a second
     if job["kill"]:
         kill_when(*job["kill"])
     train_fold(
         project.run_dir(job["run"], 0),
-        catalog,
+        manifest,
         build_experiment(job["training"]),
         fold=0,
-        folds=read_folds(project.folds_path, catalog),
+        folds=read_folds(project.folds_path, manifest),
         folds_hash=hash_folds(project.folds_path),
         reader=reader,
         workers=2,

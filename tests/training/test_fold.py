@@ -208,7 +208,7 @@ def test_what_a_kill_after_the_last_word_left_is_cleaned_up(scene: Scene, finish
     left.parent.mkdir()
     left.write_bytes(b"left")
     arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash, "use_folds": [0]}
-    train_experiment(project, scene.catalog, "unet_a", EXPERIMENT, **arguments)
+    train_experiment(project, scene.manifest, "unet_a", EXPERIMENT, **arguments)
     assert not left.parent.exists() and (run_dir / "best.weights.h5").exists()
 
 
@@ -238,7 +238,7 @@ def test_a_long_training_is_told_its_hours_first(
     project = replace(scene.project, models_dir=tmp_path)
     arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash, "use_folds": [0]}
     with pytest.raises(PlannedError):
-        train_experiment(project, scene.catalog, "unet_b", EXPERIMENT, **arguments)
+        train_experiment(project, scene.manifest, "unet_b", EXPERIMENT, **arguments)
 
 
 def test_a_probe_that_memory_does_not_hold_names_the_command(
@@ -254,10 +254,10 @@ def test_a_probe_that_memory_does_not_hold_names_the_command(
     project, experiment = replace(scene.project, models_dir=tmp_path), change("data", EXPERIMENT, batch_size=4)
     arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash, "use_folds": [1]}
     with pytest.raises(InputError, match=r"`make train EXP=unet_b FOLD=1 MICRO_BATCH=2` goes on with 2 a step"):
-        train_experiment(project, scene.catalog, "unet_b", experiment, **arguments)
+        train_experiment(project, scene.manifest, "unet_b", experiment, **arguments)
     failures[0] = RuntimeError("INVALID_ARGUMENT: shapes differ")
     with pytest.raises(RuntimeError, match="shapes differ"):
-        train_experiment(project, scene.catalog, "unet_b", experiment, **arguments)
+        train_experiment(project, scene.manifest, "unet_b", experiment, **arguments)
 
 
 def test_patience_ends_a_run_and_survives_a_restart(
@@ -304,8 +304,8 @@ def test_a_run_on_other_folds_is_refused(finished: Path, scene: Scene) -> None:
 
 
 def test_a_run_on_other_photos_is_refused(finished: Path, scene: Scene) -> None:
-    dataset = scene.catalog.dataset.model_copy(update={"photos": "train_hq/{id}.png", "num_test": 7})
-    other = replace(scene, catalog=replace(scene.catalog, dataset=dataset))
+    dataset = scene.manifest.dataset.model_copy(update={"photos": "train_hq/{id}.png", "num_test": 7})
+    other = replace(scene, manifest=replace(scene.manifest, dataset=dataset))
     before = list_files(finished)
     expected = (
         r"\. Received: dataset: \{'photos': 'train/\{id\}.png'\} there, \{'photos': 'train_hq/\{id\}.png'\} here\. "
@@ -353,7 +353,7 @@ def test_the_photos_of_a_batch_without_a_finite_loss_are_named(
     run_dir: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One photo carries a mark that makes the loss NaN; it is among those named, and they fill one batch."""
-    held_in = [index for index, sample in enumerate(scene.catalog.train) if scene.folds[sample.id] != 0]
+    held_in = [index for index, sample in enumerate(scene.manifest.train) if scene.folds[sample.id] != 0]
     marked, mark = held_in[7], 77
     coverages = np.where(scene.reader.coverages == mark, mark + 1, scene.reader.coverages).astype(np.uint8)
     coverages[marked] = mark
@@ -366,7 +366,7 @@ def test_the_photos_of_a_batch_without_a_finite_loss_are_named(
         scene.train(run_dir, change("data", augment=None), reader=ArrayReader(scene.reader.photos, coverages))
     words = str(caught.value).split(". A lower")[0]
     named = words.split("photos ")[1].split(", ")
-    assert scene.catalog.train[marked].id in named and len(named) == EXPERIMENT.data.batch_size
+    assert scene.manifest.train[marked].id in named and len(named) == EXPERIMENT.data.batch_size
     assert "epoch 1, batch " in words and not (run_dir / "best.weights.h5").exists()
 
 
@@ -379,12 +379,12 @@ def test_too_high_a_learning_rate_is_told_as_such(run_dir: Path, scene: Scene) -
 @pytest.mark.parametrize("is_held_out", [False, True])
 def test_a_photo_that_cannot_be_read_is_named(is_held_out: bool, run_dir: Path, scene: Scene, tmp_path: Path) -> None:
     """Keras looks at two batches beforehand; the photo comes later, from within TensorFlow."""
-    train, valid = split_batches(scene.catalog, EXPERIMENT, 0, scene.folds, scene.reader, 1)
+    train, valid = split_batches(scene.manifest, EXPERIMENT, 0, scene.folds, scene.reader, 1)
     index = int((valid if is_held_out else train).order[-1])
     reader = scene.disk_reader
     torn_path = tmp_path / "torn.png"
-    torn_path.write_bytes(reader.samples[index].photo_path.read_bytes()[:50])
-    torn = replace(reader.samples[index], photo=str(torn_path))
+    torn_path.write_bytes(reader.samples[index].image_path.read_bytes()[:50])
+    torn = replace(reader.samples[index], image=str(torn_path))
     reader.samples = (*reader.samples[:index], torn, *reader.samples[index + 1 :])
     with pytest.raises(InputError, match=r"torn\.png must be a photo"):
         scene.train(run_dir, reader=reader)
@@ -399,12 +399,12 @@ def test_every_photo_is_seen_once_an_epoch_and_no_held_out_one_is_trained_on(run
             asked[index] += 1
             return scene.reader[index]
 
-    train, valid = split_batches(scene.catalog, EXPERIMENT, 0, scene.folds, Counting(), 1)
+    train, valid = split_batches(scene.manifest, EXPERIMENT, 0, scene.folds, Counting(), 1)
     for epoch in range(3):
         train.start_epoch(epoch)
         for batch in range(len(train)):
             train[batch]
-    inside = {index for index, sample in enumerate(scene.catalog.train) if scene.folds[sample.id] == 0}
+    inside = {index for index, sample in enumerate(scene.manifest.train) if scene.folds[sample.id] == 0}
     assert asked == dict.fromkeys(set(range(24)) - inside, 3)
     assert set(valid.indices) == inside
 
@@ -414,7 +414,7 @@ def test_five_golden_losses(scene: Scene) -> None:
     if keras.backend.backend() != "tensorflow":
         pytest.skip("other backends begin with other weights")
     plain = change("model", change("data", augment=None), dropout=0.0)
-    train, _ = split_batches(scene.catalog, plain, 0, scene.folds, scene.reader, 1)
+    train, _ = split_batches(scene.manifest, plain, 0, scene.folds, scene.reader, 1)
     model = build_learner(plain, 1, len(train))
     losses = []
     for batch in range(5):
@@ -439,11 +439,11 @@ def test_folds_of_an_experiment_are_trained_one_after_the_other(scene: Scene, tm
     project = replace(scene.project, models_dir=tmp_path)
     experiment = change("training", epochs=1, warmup_epochs=0)
     arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash}
-    train_experiment(project, scene.catalog, "unet_b", experiment, use_folds=[0, 1], **arguments)
+    train_experiment(project, scene.manifest, "unet_b", experiment, use_folds=[0, 1], **arguments)
     scored = [read_weights(project.run_dir("unet_b", fold) / "best.weights.h5") for fold in (0, 1)]
     assert any((values != scored[1][name]).any() for name, values in scored[0].items())
     # A fold of another config is refused before any other is trained.
     shutil.rmtree(project.run_dir("unet_b", 0))
     with pytest.raises(InputError, match="FOLD=1"):
-        train_experiment(project, scene.catalog, "unet_b", EXPERIMENT, use_folds=[0, 1], **arguments)
+        train_experiment(project, scene.manifest, "unet_b", EXPERIMENT, use_folds=[0, 1], **arguments)
     assert not project.run_dir("unet_b", 0).exists()

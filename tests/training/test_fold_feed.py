@@ -14,8 +14,8 @@ import pytest
 from unets.config import load_dataset
 from unets.data.batches import Batches
 from unets.data.io import read_image
-from unets.dataset.catalog import Catalog, load_catalog
 from unets.dataset.folds import hash_folds, write_folds
+from unets.dataset.manifest import Manifest, read_manifest
 from unets.errors import InputError
 from unets.nets.losses import build_loss
 from unets.nets.unet import build_unet
@@ -68,7 +68,7 @@ def test_batch_must_divide(micro_batch: int, run_dir: Path, scene: Scene) -> Non
 
 def test_crops_train_and_whole_photos_judge(run_dir: Path, scene: Scene) -> None:
     experiment = change("data", PLAIN, crop_hw=(32, 32), batch_size=3)
-    train, valid = split_batches(scene.catalog, experiment, 0, scene.folds, scene.reader, 1)
+    train, valid = split_batches(scene.manifest, experiment, 0, scene.folds, scene.reader, 1)
     assert train[0][0].shape == (3, 32, 32, 3) and train[0][1].shape == (3, 32, 32, 1)
     # Two whole photos of 32 x 48 take the memory of three crops.
     assert valid[0][0].shape == (2, *SIZE_HW, 3)
@@ -83,19 +83,19 @@ def test_crops_train_and_whole_photos_judge(run_dir: Path, scene: Scene) -> None
 
 def test_balance_weighs_what_is_trained_on_alone(scene: Scene) -> None:
     """Groups of 4 photos, one of which loses 2; fold 1 holds half of them out."""
-    short = next(sample.group for sample in scene.catalog.train if scene.folds[sample.id] == 0)
-    gone = [sample.id for sample in scene.catalog.train if sample.group == short][:2]
-    catalog = replace(scene.catalog, train=tuple(sample for sample in scene.catalog.train if sample.id not in gone))
+    short = next(sample.group for sample in scene.manifest.train if scene.folds[sample.id] == 0)
+    gone = [sample.id for sample in scene.manifest.train if sample.group == short][:2]
+    manifest = replace(scene.manifest, train=tuple(sample for sample in scene.manifest.train if sample.id not in gone))
     experiment = change("data", PLAIN, balance="group")
-    train, _ = split_batches(catalog, experiment, 1, scene.folds, scene.reader, 1)
-    groups = [catalog.train[index].group for index in train.indices]
+    train, _ = split_batches(manifest, experiment, 1, scene.folds, scene.reader, 1)
+    groups = [manifest.train[index].group for index in train.indices]
     assert len(groups) == 10 and len(set(groups)) == 3
     # Each group a third: of 2 photos, or of 4.
     expected = [1 / 3 / (2 if group == short else 4) for group in groups]
     assert train.draw_weights is not None
     np.testing.assert_allclose(train.draw_weights, expected)
     # The short group is held out: those that are left are equal, and each photo is seen once an epoch.
-    train, _ = split_batches(catalog, experiment, 0, scene.folds, scene.reader, 1)
+    train, _ = split_batches(manifest, experiment, 0, scene.folds, scene.reader, 1)
     assert train.draw_weights is None
 
 
@@ -113,9 +113,9 @@ def write_labels(project: Project, rles: dict[str, str]) -> Path:
 def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
     make_competition: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = make_competition(num_groups=4, num_views=2, photo_format="png")
-    catalog = load_catalog(load_dataset(project.configs_dir), project.input_dir)
-    folds = write_folds(project, catalog, jobs=1)
+    project = make_competition(num_groups=4, num_views=2, image_format="png")
+    manifest = read_manifest(project, load_dataset(project.configs_dir))
+    folds = write_folds(project, manifest, jobs=1)
     arguments: dict[str, Any] = {"folds": folds, "folds_hash": hash_folds(project.folds_path)}
     experiment = change("data", PLAIN, pseudo_labels="round1", augment=None)
     fed: list[tuple[Batches, Batches]] = []
@@ -128,34 +128,34 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
     write_labels(project, LABELS)
     # Fold 1 has none: that is found before fold 0 is trained.
     with pytest.raises(InputError, match=r"`make pseudo-labels NAME=round1 FOLD=1`"):
-        train_experiment(project, catalog, "unet_a", experiment, use_folds=[0, 1], **arguments)
+        train_experiment(project, manifest, "unet_a", experiment, use_folds=[0, 1], **arguments)
     assert not project.run_dir("unet_a", 0).exists() and not fed
 
     run_dir = project.run_dir("unet_a", 0)
     with monkeypatch.context() as patch, pytest.raises(Interruption):
         patch.setattr(RunFiles, "write_history", stop)  # the state of the only epoch is saved
-        train_experiment(project, catalog, "unet_a", experiment, use_folds=[0], **arguments)
+        train_experiment(project, manifest, "unet_a", experiment, use_folds=[0], **arguments)
     train, valid = fed[-1]
-    held_out = {index for index, sample in enumerate(catalog.train) if folds[sample.id] == 0}
+    held_out = {index for index, sample in enumerate(manifest.train) if folds[sample.id] == 0}
     assert set(valid.indices.tolist()) == held_out and len(held_out) == 4
     assert set(train.indices.tolist()) == set(range(8)) - held_out | {8, 9}
-    check_labels(train, catalog)
+    check_labels(train, manifest)
 
     # Other labels are refused, and the same ones go on.
     path = write_labels(project, LABELS | {"test001_02": "1 48"})
     with pytest.raises(InputError, match=r"unet_a fold 0 must go on with .*pseudo_labels.*`make clean EXP=unet_a"):
-        train_experiment(project, catalog, "unet_a", experiment, use_folds=[0], **arguments)
+        train_experiment(project, manifest, "unet_a", experiment, use_folds=[0], **arguments)
     assert not (run_dir / "history.csv").exists()
     path = write_labels(project, LABELS)
-    train_experiment(project, catalog, "unet_a", experiment, use_folds=[0], **arguments)
+    train_experiment(project, manifest, "unet_a", experiment, use_folds=[0], **arguments)
     metrics = read_metrics(run_dir)
     assert metrics["is_finished"] and metrics["sources"] == {"pseudo_labels": hash_file(path)}
     assert metrics["photos"] == 6  # 4 of the other fold and 2 with labels
 
 
-def check_labels(train: Batches, catalog: Catalog) -> None:
+def check_labels(train: Batches, manifest: Manifest) -> None:
     """Positions 8 and 9, after the training photos, are the labelled test photos with their masks, by id."""
-    path_of = {sample.id: sample.photo_path for sample in catalog.test}
+    path_of = {sample.id: sample.image_path for sample in manifest.test}
     # Half of the first small row is object; all of the second.
     for position, id_, small_row, coverage in ((8, "test000_01", 0, 127.5), (9, "test001_02", 1, 255)):
         expected = np.zeros((*SIZE_HW, 1))

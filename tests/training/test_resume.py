@@ -16,8 +16,8 @@ import pytest
 
 from tests import ROOT
 from unets.config import load_dataset
-from unets.dataset.catalog import load_catalog
 from unets.dataset.folds import write_folds
+from unets.dataset.manifest import read_manifest
 from unets.store.paths import Project
 
 pytestmark = pytest.mark.slow
@@ -88,9 +88,9 @@ class Trainer:
 @pytest.fixture
 def start(tmp_path: Path, write_competition: Callable[..., Project]) -> Callable[[str], Trainer]:
     def start(backend: str) -> Trainer:
-        project = write_competition(tmp_path, photo_format="png")
+        project = write_competition(tmp_path, image_format="png")
         dataset = load_dataset(project.configs_dir)
-        write_folds(project, load_catalog(dataset, project.input_dir, with_test=False), jobs=1)
+        write_folds(project, read_manifest(project, dataset), jobs=1)
         return Trainer(project, backend)
 
     return start

@@ -21,7 +21,7 @@ from unets.config import DataConfig, DatasetConfig, ExperimentConfig, ModelConfi
 from unets.data.batches import Batches
 from unets.data.cache import ArrayReader
 from unets.data.samples import Sample
-from unets.dataset.catalog import Catalog
+from unets.dataset.manifest import Manifest
 from unets.errors import InputError
 from unets.nets import backend, blocks
 from unets.nets.losses import build_loss
@@ -51,14 +51,14 @@ def train(folder: Path, case: str, *, spread: bool, micro_batch: int | None = No
     photos = (targets // 2 * rng.random((number, 1, 1, 3)) + rng.integers(0, 100, (number, *SIZE_HW, 3))).astype(
         "uint8"
     )
-    samples = tuple(Sample(id=f"{i:02d}", group=f"{i:02d}", view=None, photo="none") for i in range(number))
+    samples = tuple(Sample(id=f"{i:02d}", group=f"{i:02d}", view=None, image="none") for i in range(number))
     given = {"learning_rate": 0.02, "optimizer": "SGD", "precision": "float32", "epochs": EPOCHS} | training
     parts = list[tuple[int, int]]()
     learner.build_loss = lambda *args, **kwargs: look_at_parts(build_loss(*args, **kwargs), parts)  # type: ignore[attr-defined]
     run_dir = folder / f"{case}_{2 if spread else 1}"
     train_fold(
         run_dir,
-        Catalog(dataset=DatasetConfig(), train=samples, test=()),
+        Manifest(dataset=DatasetConfig(), train=samples, test=()),
         ExperimentConfig(
             data=DataConfig(size_hw=SIZE_HW, batch_size=BATCH_SIZE, cache="ram"),
             model=ModelConfig(depth=1, base_filters=4, dropout=0.1 if case == "float16" else 0.0),

@@ -22,8 +22,8 @@ from tests import ROOT, run_unets
 from tests.trained_competition import write_maps
 from unets.cli.stage import Stage, open_project
 from unets.config import EnsembleConfig, load_dataset
-from unets.dataset.catalog import load_catalog
 from unets.dataset.folds import write_folds
+from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import fit_ensemble
 from unets.errors import InputError
 from unets.pages.screen.screening import screen_test
@@ -239,7 +239,7 @@ def test_checks_submission_and_screen_give_the_same_bytes(
     assert project.checked_path.read_bytes() == checked
 
     dataset = load_dataset(project.configs_dir)
-    write_folds(project, load_catalog(dataset, project.input_dir), jobs=1)
+    write_folds(project, read_manifest(project, dataset), jobs=1)
     write_maps(project, dataset, "a")
     fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)), jobs=1)
     here = write_submission(project, dataset, "here", jobs=1).read_bytes()
@@ -261,8 +261,8 @@ def test_prediction_with_a_kill_gives_the_same_bytes(
     from unets.prediction import pipeline
 
     project = make_competition()
-    catalog = load_catalog(load_dataset(project.configs_dir), project.input_dir)
-    scene = Scene(project=project, catalog=catalog, folds=write_folds(project, catalog, jobs=1))
+    manifest = read_manifest(project, load_dataset(project.configs_dir))
+    scene = Scene(project=project, manifest=manifest, folds=write_folds(project, manifest, jobs=1))
     for fold in (0, 1):
         scene.plant(fold)
     scene.predict(shard_size=4)

@@ -14,8 +14,8 @@ import pytest
 
 from tests import ROOT
 from unets.config import load_dataset
-from unets.dataset.catalog import load_catalog
 from unets.dataset.folds import write_folds
+from unets.dataset.manifest import read_manifest
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.workers.devices import Device, Task, assign_devices, list_gpus, train_on_devices
@@ -242,7 +242,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def train_folds(project: Project, root: Path, cores: list[int], jobs: int) -> dict[Path, bytes]:
     """Trains both folds by the script and returns the files that must not depend on how."""
     dataset = load_dataset(project.configs_dir)
-    write_folds(project, load_catalog(dataset, project.input_dir, with_test=False), jobs=1)
+    write_folds(project, read_manifest(project, dataset), jobs=1)
     script = ROOT / "scripts" / "03_train.py"
     given = ["tiny", "--root", root, "--input", project.input_dir, "--models", project.models_dir]
     arguments = [",".join(map(str, cores)), script, *given, "--exp", "small", "--jobs", jobs]
@@ -262,7 +262,7 @@ def train_folds(project: Project, root: Path, cores: list[int], jobs: int) -> di
 def test_two_folds_at_once_are_the_same_as_one_after_the_other(
     tmp_path: Path, make_competition: Callable[..., Project]
 ) -> None:
-    project = make_competition(photo_format="png")
+    project = make_competition(image_format="png")
     (project.configs_dir / "small.py").write_text(EXPERIMENT)
     # One core a fold in both: sums over two cores' shares are rounded in another way.
     first, second = sorted(os.sched_getaffinity(0))[:2]

@@ -39,11 +39,11 @@ def check(stage: Stage) -> None:
 @command("data", "unets split mine")
 def split(stage: Stage) -> None:
     """Splits the groups (cars) into folds, once, in models/COMPETITION/folds.csv."""
-    from unets.dataset.catalog import load_catalog
     from unets.dataset.folds import write_folds
+    from unets.dataset.manifest import read_manifest
 
-    catalog = load_catalog(stage.dataset, stage.project.input_dir, with_test=False)
+    manifest = read_manifest(stage.project, stage.dataset)
     with stage.lock_models():
-        folds = write_folds(stage.project, catalog, jobs=stage.jobs)
+        folds = write_folds(stage.project, manifest, jobs=stage.jobs)
     sizes = [list(folds.values()).count(fold) for fold in range(stage.dataset.num_folds)]
     stage.finish(f"{stage.project.folds_path}: images a fold {sizes}", "train")

@@ -117,7 +117,7 @@ def show(
 
     path = find_submission(stage.project, submission)
     out = out or stage.project.models_dir / "sheet.jpg"
-    number = draw_submission(out, path, stage.dataset, stage.project.input_dir, count)
+    number = draw_submission(out, path, stage.project, stage.dataset, count)
     print(f"{out}: {number} images with the contours of {path.name}")
 
 

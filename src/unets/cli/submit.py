@@ -16,11 +16,12 @@ logger = logging.getLogger(__name__)
 @command("submit", "unets submission mine", "unets submission mine --name second", takes=RUNS)
 def submission(stage: Stage, name: Name = None) -> None:
     """Turns the ensemble's test maps into a checked submission, in the order of the sample submission."""
+    from unets.dataset.manifest import read_manifest
     from unets.ensemble.ensemble import check_ensemble, read_ensemble
     from unets.submission.submission import write_submission
 
-    if stage.dataset.test_photos is None:
-        print("no test images are declared: nothing to submit")
+    if not read_manifest(stage.project, stage.dataset).test:
+        print("there are no test images: nothing to submit")
         return
     made = read_ensemble(stage.project, stage.ensemble_name)
     check_ensemble(made, stage.dataset, stage.ensemble, stage.common_folds())
@@ -35,7 +36,7 @@ def check_submission(stage: Stage, submission: Submission = None) -> None:
     from unets.submission.submission import find_submission
 
     path = find_submission(stage.project, submission)
-    sample_path, photos = check.find_reference(stage.dataset, stage.project.input_dir)
+    sample_path, photos = check.find_reference(stage.project, stage.dataset)
     check.check_submission(path, sample_path, stage.dataset, photos=photos, jobs=stage.jobs)
     print(f"{path}: valid")
 
@@ -50,7 +51,7 @@ def score(
     ] = None,
 ) -> None:
     """Scores a submission against the ground truth of the test images, where there is one."""
-    from unets.dataset.catalog import load_catalog
+    from unets.dataset.manifest import read_manifest
     from unets.ensemble.score import score_submission
     from unets.store.runs import write_json
     from unets.submission.submission import find_submission
@@ -58,7 +59,7 @@ def score(
     project, dataset = stage.project, stage.dataset
     path = find_submission(project, submission)
     truth_path = (ground_truth or project.input_dir / "truth" / "test_masks.csv").absolute()
-    photos = () if dataset.size_hw else load_catalog(dataset, project.input_dir).test
+    photos = read_manifest(project, dataset).test
     found = score_submission(path, truth_path, dataset, photos=photos, jobs=stage.jobs)
     write_json(project.score_path(path), {"submission": path.name, **found.summarize()})
     print(f"{path}: {found.metric} {found.interval} over {len(found.ids)} images")
@@ -84,7 +85,7 @@ def submit(
 
     project, dataset = stage.project, stage.dataset
     path = find_submission(project, submission)
-    sample_path, images = check.find_reference(dataset, project.input_dir)
+    sample_path, images = check.find_reference(project, dataset)
     check.check_submission(path, sample_path, dataset, photos=images, jobs=stage.jobs)
     try:
         sent = submissions.submit(project, dataset, path, message, again=again, wait_s=60 * wait)

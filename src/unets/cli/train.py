@@ -16,7 +16,7 @@ from unets.errors import InputError
 from unets.store.paths import Project
 
 if TYPE_CHECKING:
-    from unets.dataset.catalog import Catalog
+    from unets.dataset.manifest import Manifest
 
 
 @command("train", "unets plan mine", "unets plan mine -e unet_512 --micro-batch 4", takes=RUNS)
@@ -32,25 +32,25 @@ def plan(
 
     Exits with 1 where an experiment cannot be trained here, and says what can.
     """
-    from unets.dataset.catalog import Catalog, load_catalog
+    from unets.dataset.manifest import Manifest, read_manifest
     from unets.dataset.pseudo_labels import count_pseudo_labels
 
     project, dataset, folds_of = stage.project, stage.dataset, stage.folds_of
     try:
-        catalog = load_catalog(dataset, project.input_dir)
+        manifest = read_manifest(project, dataset)
     except InputError:
         if dataset.num_train is None or (project.input_dir.is_dir() and any(project.input_dir.iterdir())):
             raise
-        catalog = Catalog(dataset=dataset, train=(), test=())
+        manifest = Manifest(dataset=dataset, train=(), test=())
     backend.load_backend()  # takes seconds: after all that may be mistyped
     from unets.nets.backend import count_devices
     from unets.training.planner import Photos, check_plan, plan_experiment
     from unets.training.price import render_plan, render_total
 
     photos = Photos(
-        num_train=len(catalog.train) or dataset.num_train or 0, num_test=len(catalog.test) or dataset.num_test or 0
+        num_train=len(manifest.train) or dataset.num_train or 0, num_test=len(manifest.test) or dataset.num_test or 0
     )
-    source = project.input_dir if catalog.train else "dataset.py; the images are not at hand"
+    source = project.input_dir if manifest.train else "dataset.py; the images are not at hand"
     print(f"{photos.num_train:,} training and {photos.num_test:,} test images, as in {source}\n")
     plans = []
     for name, experiment in stage.experiments.items():
@@ -65,7 +65,7 @@ def plan(
             photos=replace(photos, num_pseudo=max(counts)),
             micro_batch=micro_batch,
             num_devices=count_devices() if data_parallel else 1,
-            samples=catalog.train,
+            samples=manifest.train,
             probe=probe,
         )
         print(f"{render_plan(planned)}\n", flush=True)
@@ -88,8 +88,8 @@ def train(stage: Stage, micro_batch: MicroBatch = None, data_parallel: DataParal
     --jobs: folds at a time, each a process with a GPU or a share of the cores (default: one a GPU, 1 without).
     --cluster: a fold on each worker that has a GPU.
     """
-    from unets.dataset.catalog import load_catalog
     from unets.dataset.folds import hash_folds, read_folds
+    from unets.dataset.manifest import read_manifest
     from unets.training.order import deal_generations
     from unets.workers.cluster import find_cluster
     from unets.workers.devices import (
@@ -104,9 +104,8 @@ def train(stage: Stage, micro_batch: MicroBatch = None, data_parallel: DataParal
 
     is_child = follow_parent()
     project, dataset, folds_of = stage.project, stage.dataset, stage.folds_of
-    with_test = any(experiment.data.pseudo_labels is not None for experiment in stage.experiments.values())
-    catalog = load_catalog(dataset, project.input_dir, with_test=with_test)
-    folds, folds_hash = read_folds(project.folds_path, catalog), hash_folds(project.folds_path)
+    manifest = read_manifest(project, dataset)
+    folds, folds_hash = read_folds(project.folds_path, manifest), hash_folds(project.folds_path)
     generations = deal_generations(stage.experiments)
     tasks_of = [
         [Task(experiment=name, fold=fold) for name in names for fold in folds_of[name]] for names in generations
@@ -133,9 +132,9 @@ def train(stage: Stage, micro_batch: MicroBatch = None, data_parallel: DataParal
         experiment = stage.experiments[name]
         train_experiment(
             project,
-            catalog,
+            manifest,
             name,
-            _share_cache(project, catalog, experiment) if is_child else experiment,
+            _share_cache(project, manifest, experiment) if is_child else experiment,
             folds=folds,
             folds_hash=folds_hash,
             use_folds=folds_of[name],
@@ -153,17 +152,17 @@ def predict(stage: Stage, force: Force = False) -> None:
 
     --force replaces probability maps that other nets made.
     """
-    from unets.dataset.catalog import load_catalog
     from unets.dataset.folds import read_folds
+    from unets.dataset.manifest import read_manifest
     from unets.ensemble.oof import score_oof
 
     project, dataset, folds_of = stage.project, stage.dataset, stage.folds_of
-    catalog = load_catalog(dataset, project.input_dir)
-    folds = read_folds(project.folds_path, catalog)
+    manifest = read_manifest(project, dataset)
+    folds = read_folds(project.folds_path, manifest)
     backend.load_backend()  # takes seconds: after all that may be mistyped
     from unets.prediction.predict import predict_experiments
 
-    predict_experiments(project, catalog, stage.experiments, folds=folds, use_folds=folds_of, force=force)
+    predict_experiments(project, manifest, stage.experiments, folds=folds, use_folds=folds_of, force=force)
     for name, use_folds in folds_of.items():
         scores = score_oof(project, dataset, name, folds=use_folds, jobs=stage.jobs)
         print(f"{name}: out-of-fold {dataset.metric} {scores[:, 0].mean():.5f} at full size")
@@ -180,19 +179,19 @@ def pseudo_labels(
     force: Force = False,
 ) -> None:
     """Makes confident test images more training images of each fold, with the masks that the ensemble gives them."""
-    from unets.dataset.catalog import load_catalog
+    from unets.dataset.manifest import read_manifest
     from unets.ensemble.ensemble import check_ensemble, read_ensemble
 
     project = stage.project
     ensemble = read_ensemble(project, stage.ensemble_name)
     check_ensemble(ensemble, stage.dataset, stage.ensemble, ensemble.folds)
-    catalog = load_catalog(stage.dataset, project.input_dir)
+    manifest = read_manifest(project, stage.dataset)
     backend.load_backend()  # takes seconds: after all that may be mistyped
     from unets.ensemble.pseudo_labels import make_pseudo_labels
 
     make_pseudo_labels(
         project,
-        catalog,
+        manifest,
         name,
         ensemble,
         stage.experiments,
@@ -249,13 +248,13 @@ def clean(stage: Stage) -> None:
                 print(f"deleted {folder}")
 
 
-def _share_cache(project: Project, catalog: "Catalog", experiment: ExperimentConfig) -> ExperimentConfig:
+def _share_cache(project: Project, manifest: "Manifest", experiment: ExperimentConfig) -> ExperimentConfig:
     """Resolves cache="auto" for a fold's process, beside which others want a cache of the same images."""
     from unets.data.cache import choose_shared_kind, measure_cache
 
     data = experiment.data
     if data.cache != "auto":
         return experiment
-    num_bytes = measure_cache(len(catalog.train), catalog.dataset.num_layers, data.size_hw)
+    num_bytes = measure_cache(len(manifest.train), manifest.dataset, data.size_hw)
     kind = choose_shared_kind(num_bytes, data.size_hw, project.cache_dir)
     return experiment.model_copy(update={"data": data.model_copy(update={"cache": kind})})

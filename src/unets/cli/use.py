@@ -139,7 +139,7 @@ def find_sources(stage: Stage) -> "list[ModelSource]":
         sources = [open_runs([project.run_dir(name, fold) for fold in folds]) for name, folds in stage.folds_of.items()]
     known = {
         "competition": project.competition,
-        "channels": "grey" if dataset.channels == "grey" else "rgb",  # of any kind, images are seen as they are
+        "channels": dataset.channels,
         "value_range": dataset.value_range,
         "photo_hw": dataset.size_hw,
     }

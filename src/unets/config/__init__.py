@@ -8,7 +8,7 @@ impossible field fails when the file is loaded, before anything is read or train
 """
 
 from unets.config.base import MIN_SIDE_PX, Config, Share, SizeHW, check_name, describe
-from unets.config.dataset import DatasetConfig, MaskValue
+from unets.config.dataset import DatasetConfig, SubmissionConfig
 from unets.config.ensemble import EnsembleConfig, Postprocessing
 from unets.config.experiment import (
     AugmentConfig,
@@ -31,6 +31,7 @@ from unets.config.loading import (
     load_experiment,
 )
 from unets.config.overrides import list_fields, name_experiment, split_name
+from unets.config.sources import MaskFiles, MasksCsv, MaskValue, PatternSource, RleFormat, Source, TableSource
 
 __all__ = [
     "MIN_SIDE_PX",
@@ -42,14 +43,21 @@ __all__ = [
     "EnsembleConfig",
     "ExperimentConfig",
     "LossName",
+    "MaskFiles",
     "MaskValue",
+    "MasksCsv",
     "ModelConfig",
     "OptimizerName",
+    "PatternSource",
     "Postprocessing",
     "PredictionConfig",
+    "RleFormat",
     "ScheduleName",
     "Share",
     "SizeHW",
+    "Source",
+    "SubmissionConfig",
+    "TableSource",
     "TrainingConfig",
     "check_name",
     "describe",

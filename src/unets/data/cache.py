@@ -1,4 +1,4 @@
-"""Decoded photos and their coverage, kept so that later epochs need not read and decode again."""
+"""Decoded images and their soft target, kept so that later epochs need not read and decode again."""
 
 import logging
 import re
@@ -12,9 +12,8 @@ import numpy.typing as npt
 from filelock import FileLock
 
 from unets.config import DatasetConfig
-from unets.data.files import read_stamp
 from unets.data.geometry import SizeHW
-from unets.data.samples import Sample, has_rle_mask, read_coverage, read_photo
+from unets.data.samples import Sample, read_image, read_soft_target
 from unets.store.runs import fingerprint
 from unets.workers.machine import find_free_memory
 from unets.workers.pool import run_tasks
@@ -29,10 +28,10 @@ _SHARE_OF_RAM, _SHARE_OF_DISK = 0.4, 0.8
 
 
 class PairReader(Protocol):
-    """Gives the photo, uint8 RGB (height, width, 3), and the coverage, uint8 (height, width, classes), of a sample."""
+    """Gives the image, uint8 (height, width, channels), and the soft target, uint8 (height, width, layers)."""
 
     def __getitem__(self, index: int) -> Pair:
-        """Returns (photo, coverage) of the sample at `index`; neither is to be written to."""
+        """Returns (image, soft target) of the sample at `index`; neither is to be written to."""
 
 
 class DiskReader:
@@ -42,33 +41,33 @@ class DiskReader:
         self.samples, self.dataset, self.size_hw = samples, dataset, size_hw
 
     def __getitem__(self, index: int) -> Pair:
-        """Returns (photo, coverage) of the sample at `index`."""
+        """Returns (image, soft target) of the sample at `index`."""
         sample = self.samples[index]
-        return read_photo(sample, self.size_hw), read_coverage(sample, self.dataset, self.size_hw)
+        return read_image(sample, self.size_hw), read_soft_target(sample, self.dataset, self.size_hw)
 
 
 class ArrayReader:
     """Reads from arrays that hold every sample, in memory or mapped from a file."""
 
-    def __init__(self, photos: npt.NDArray[np.uint8], coverages: npt.NDArray[np.uint8]) -> None:
-        self.photos, self.coverages = photos, coverages
+    def __init__(self, images: npt.NDArray[np.uint8], targets: npt.NDArray[np.uint8]) -> None:
+        self.images, self.targets = images, targets
 
     def __getitem__(self, index: int) -> Pair:
-        """Returns (photo, coverage) of the sample at `index`."""
-        return self.photos[index], self.coverages[index]
+        """Returns (image, soft target) of the sample at `index`."""
+        return self.images[index], self.targets[index]
 
 
 class JoinedReader:
     """Reads from two readers as from one: the first's samples come first.
 
-    So the training photos of all folds share one cache, and the pseudo-labels of a fold have another beside it.
+    So the training images of all folds share one cache, and the pseudo-labels of a fold have another beside it.
     """
 
     def __init__(self, first: PairReader, num_first: int, second: PairReader) -> None:
         self.first, self.num_first, self.second = first, num_first, second
 
     def __getitem__(self, index: int) -> Pair:
-        """Returns (photo, coverage) of the sample at `index`."""
+        """Returns (image, soft target) of the sample at `index`."""
         return self.first[index] if index < self.num_first else self.second[index - self.num_first]
 
 
@@ -91,11 +90,11 @@ def open_reader(
             ram, disk and none that fits.
         cache_dir: where a cache on disk lies.
         what: what the samples are called. A cache on disk takes the place of an older one of this name and size, whose
-            photos or masks have changed since.
+            images or masks have changed since.
     """
     reader = DiskReader(samples, dataset, size_hw)
     if kind == "auto":
-        kind = choose_kind(measure_cache(len(samples), dataset.num_layers, size_hw), cache_dir)
+        kind = choose_kind(measure_cache(len(samples), dataset, size_hw), cache_dir)
     if kind == "none":
         return reader
     if kind == "ram":
@@ -103,9 +102,9 @@ def open_reader(
     return ArrayReader(*_map_files(reader, cache_dir, what))
 
 
-def measure_cache(num_samples: int, num_layers: int, size_hw: SizeHW) -> int:
-    """Returns the bytes that a cache takes, of photos and `num_layers` layers of coverage."""
-    return num_samples * size_hw[0] * size_hw[1] * (3 + num_layers)
+def measure_cache(num_samples: int, dataset: DatasetConfig, size_hw: SizeHW) -> int:
+    """Returns the bytes that a cache takes, of images and their soft targets."""
+    return num_samples * size_hw[0] * size_hw[1] * (dataset.num_channels + dataset.num_layers)
 
 
 def choose_kind(num_bytes: int, cache_dir: Path) -> Kind:
@@ -140,23 +139,26 @@ def _find_free_disk(folder: Path) -> int:
 def _allocate(reader: DiskReader, folder: Path | None = None) -> Pair:
     """Makes room for every sample, in memory or in two files of `folder`."""
     num_samples, num_layers = len(reader.samples), reader.dataset.num_layers
-    shapes = {"photos": (num_samples, *reader.size_hw, 3), "coverages": (num_samples, *reader.size_hw, num_layers)}
+    shapes = {
+        "images": (num_samples, *reader.size_hw, reader.dataset.num_channels),
+        "targets": (num_samples, *reader.size_hw, num_layers),
+    }
     if folder is None:
-        return np.empty(shapes["photos"], np.uint8), np.empty(shapes["coverages"], np.uint8)
-    photos, coverages = (
+        return np.empty(shapes["images"], np.uint8), np.empty(shapes["targets"], np.uint8)
+    images, targets = (
         np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=shape)
         for name, shape in shapes.items()
     )
-    return photos, coverages
+    return images, targets
 
 
 def _fill(reader: DiskReader, pair: Pair) -> Pair:
-    photos, coverages = pair
+    images, targets = pair
 
     def read_into(index: int) -> None:
-        photos[index], coverages[index] = reader[index]
+        images[index], targets[index] = reader[index]
 
-    for _ in run_tasks(read_into, range(len(reader.samples)), what="cache", unit="photo", threads=True):
+    for _ in run_tasks(read_into, range(len(reader.samples)), what="cache", unit="image", threads=True):
         pass
     return pair
 
@@ -164,10 +166,12 @@ def _fill(reader: DiskReader, pair: Pair) -> Pair:
 def _map_files(reader: DiskReader, cache_dir: Path, what: str) -> Pair:
     """Maps the cache's files, which are made first where they are missing or hold other samples."""
     height, width = reader.size_hw
-    files = [
-        (sample.id, *read_stamp(sample.photo_path), _stamp_mask(sample, reader.dataset)) for sample in reader.samples
-    ]
-    key = fingerprint(files=files, dataset=reader.dataset.dump_layout())
+    dataset = reader.dataset
+    key = fingerprint(
+        samples=[(sample.id, sample.image_hash, sample.mask_hash) for sample in reader.samples],
+        kind=[dataset.channels, dataset.value_range, dataset.orientation],
+        target=[dataset.classes, dataset.overlapping, dataset.has_ignored],
+    )
     prefix = f"{height}x{width}_{what}_"
     folder = cache_dir / f"{prefix}{key}"
     cache_dir.mkdir(parents=True, exist_ok=True)
@@ -177,12 +181,12 @@ def _map_files(reader: DiskReader, cache_dir: Path, what: str) -> Pair:
             _delete_old(cache_dir, prefix)
             part = cache_dir / f".part-{folder.name}"
             part.mkdir()
-            photos, coverages = _fill(reader, _allocate(reader, part))
-            for array in (photos, coverages):
+            images, targets = _fill(reader, _allocate(reader, part))
+            for array in (images, targets):
                 array.flush()  # type: ignore[attr-defined]
             part.replace(folder)
-        photos, coverages = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("photos", "coverages"))
-    return photos, coverages
+        images, targets = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "targets"))
+    return images, targets
 
 
 def _delete_old(cache_dir: Path, prefix: str) -> None:
@@ -192,14 +196,5 @@ def _delete_old(cache_dir: Path, prefix: str) -> None:
     """
     for path in cache_dir.iterdir():
         if re.fullmatch(rf"(\.part-)?{re.escape(prefix)}[0-9a-f]+", path.name):
-            logger.info("cache: deletes %s, of other photos or masks", path)
+            logger.info("cache: deletes %s, of other images or masks", path)
             shutil.rmtree(path, ignore_errors=True)
-
-
-def _stamp_mask(sample: Sample, dataset: DatasetConfig) -> tuple[int, int] | str | None:
-    """Returns what changes when a mask does, in the source that is read."""
-    if has_rle_mask(sample, dataset):
-        return fingerprint(rles=sample.mask_rles)
-    if sample.more_mask_paths:
-        return fingerprint(files=[(path.name, *read_stamp(path)) for path in sample.mask_paths])
-    return None if sample.mask_path is None else read_stamp(sample.mask_path)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from unets.data.geometry import SizeHW, shrink
 from unets.data.io import encode_jpeg
-from unets.data.samples import VOID
+from unets.data.samples import IGNORE
 
 Image = npt.NDArray[np.uint8]
 
@@ -48,7 +48,7 @@ def draw_contours(
     """
     drawn = image_hwc.copy()
     height, width = drawn.shape[:2]
-    for class_index in sorted(set(np.unique(mask_hw).tolist()) - {0, VOID}):
+    for class_index in sorted(set(np.unique(mask_hw).tolist()) - {0, IGNORE}):
         class_hw = shrink(np.where(mask_hw == class_index, np.uint8(255), np.uint8(0)), (height, width))
         binary_hw = (class_hw >= 128).astype(np.uint8)
         contours, _ = cv2.findContours(binary_hw, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
@@ -96,10 +96,10 @@ def find_differences(
     """Finds what a mask gets wrong; bool (height, width) for each kind of `DIFFERENCES_RGB`.
 
     Args:
-        truth_hw: uint8 (height, width) class index; 0 is background, VOID is neither right nor wrong.
+        truth_hw: uint8 (height, width) class index; 0 is background, IGNORE is neither right nor wrong.
         mask_hw: the same.
     """
-    differs_hw = (truth_hw != mask_hw) & (truth_hw != VOID)
+    differs_hw = (truth_hw != mask_hw) & (truth_hw != IGNORE)
     is_object_hw, is_found_hw = truth_hw > 0, mask_hw > 0
     kinds = differs_hw & ~is_found_hw, differs_hw & ~is_object_hw, differs_hw & is_object_hw & is_found_hw
     return dict(zip(DIFFERENCES_RGB, kinds, strict=True))

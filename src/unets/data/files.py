@@ -8,6 +8,7 @@ page. Everything that reads photos reads through here and need not know.
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from functools import lru_cache
 from io import BytesIO
@@ -20,6 +21,8 @@ from unets.errors import InputError
 
 STACK_ENDINGS = (".tif", ".tiff")
 _HOLDERS = (".zip", *STACK_ENDINGS)
+_JUNK = {"__MACOSX", "Thumbs.db", "thumbs.db", "desktop.ini", "@eaDir"}
+_BLOCK_BYTES = 2**20
 _zip_lock = Lock()
 
 
@@ -63,6 +66,58 @@ def read_stamp(path: Path) -> tuple[int, int]:
         raise InputError(f"{path} must exist. Received: no such file") from error
 
 
+def hash_content(path: Path) -> str:
+    """Returns what changes when the bytes of a file do, `size-crc32` in hex; the same in a folder and in a zip.
+
+    Raises:
+        InputError: there is no such file or member.
+    """
+    archive_path = _find_archive(path)
+    if archive_path is not None and archive_path.suffix in STACK_ENDINGS:
+        return f"{_hash_file(archive_path)}-{path.name}"
+    if archive_path is not None:
+        size, crc = read_stamp(path)
+        return f"{size:x}-{crc:08x}"
+    return _hash_file(path)
+
+
+def _hash_file(path: Path) -> str:
+    size = crc = 0
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                size, crc = size + len(block), zlib.crc32(block, crc)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} must exist. Received: no such file") from error
+    return f"{size:x}-{crc:08x}"
+
+
+def is_junk(name: str) -> bool:
+    """Tells whether a file or folder is what systems leave beside data: hidden files, `Thumbs.db`, `__MACOSX`."""
+    return name.startswith(".") or name in _JUNK
+
+
+def walk_files(root: Path) -> Iterator[tuple[str, int, int]]:
+    """Yields (path below `root`, bytes, time of change in ns) of all files that are no junk; symlinks are followed."""
+    seen = set[str]()
+    folders = [(root, "")]
+    while folders:
+        folder, prefix = folders.pop()
+        real = os.path.realpath(folder)
+        if real in seen:  # a symlink to a folder above
+            continue
+        seen.add(real)
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if is_junk(entry.name):
+                    continue
+                if entry.is_dir():
+                    folders.append((Path(entry.path), f"{prefix}{entry.name}/"))
+                elif entry.is_file():
+                    status = entry.stat()
+                    yield f"{prefix}{entry.name}", status.st_size, status.st_mtime_ns
+
+
 def find_file(root: Path, name: str) -> Path:
     """Returns the path of the file `name` below `root`, or of the only member of `<name>.zip`.
 
@@ -75,7 +130,7 @@ def find_file(root: Path, name: str) -> Path:
     archive_path = path.with_name(path.name + ".zip")
     if archive_path.is_file():
         for member in _open_archive(archive_path).namelist():
-            if Path(member).name == path.name and not member.startswith("__MACOSX/"):
+            if Path(member).name == path.name and "__MACOSX/" not in member:
                 return archive_path / member
     if "/" in name and root.is_dir() and not path.parent.is_dir():
         for found, packed_path in _list_below(root, Path(name).parent.as_posix()):
@@ -123,10 +178,10 @@ def _list_below(root: Path, folder: str) -> Iterator[tuple[str, str]]:
     """Yields (name relative to `root`, path) of all files in `root/folder`, or in `root/folder.zip`."""
     if not root.is_dir():
         raise InputError(f"`INPUT` must be a folder with the competition's files. Received: {root} (no such folder)")
-    if (root / folder).is_dir():
+    if (root / folder).is_dir() and not (_has_zip(root / folder) and is_empty(root / folder)):
         # Not rglob and not one Path a name: that takes twice as long for 100,064 photos.
         for here, prefix, names in _walk(root, root / folder):
-            yield from ((f"{prefix}{name}", f"{here}{os.sep}{name}") for name in names)
+            yield from ((f"{prefix}{name}", f"{here}{os.sep}{name}") for name in names if not is_junk(name))
         return
     if (root / folder).suffix in STACK_ENDINGS and (root / folder).is_file():
         yield from ((f"{folder}/{page}", str(root / folder / page)) for page in list_pages(root / folder))
@@ -147,15 +202,30 @@ def _list_below(root: Path, folder: str) -> Iterator[tuple[str, str]]:
 
 def _walk(root: Path, folder: Path) -> Iterator[tuple[Path, str, list[str]]]:
     """Yields (folder, its name below `root` with a slash behind, names of its files) of `folder` and all below."""
-    for parent, _, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, followlinks=True):
         here = Path(parent)
+        folders[:] = [name for name in folders if not is_junk(name) and not _leads_up(here / name)]
         yield here, "" if here == root else f"{here.relative_to(root).as_posix()}/", names
 
 
+def _leads_up(folder: Path) -> bool:
+    """Tells whether a folder is a symlink to one that holds it."""
+    return folder.is_symlink() and folder.absolute().is_relative_to(folder.resolve())
+
+
+def _has_zip(folder: Path) -> bool:
+    return folder.with_name(f"{folder.name}.zip").is_file()
+
+
+def is_empty(folder: Path) -> bool:
+    """Tells whether a folder holds nothing but junk."""
+    return all(is_junk(entry.name) for entry in folder.iterdir())
+
+
 def list_members(archive_path: Path) -> list[str]:
-    """Lists the files in a zip, without folders and what macOS adds."""
+    """Lists the files in a zip, without folders and junk."""
     names = _open_archive(archive_path).namelist()
-    return [name for name in names if not name.endswith("/") and not name.startswith("__MACOSX/")]
+    return [name for name in names if not name.endswith("/") and not any(map(is_junk, name.split("/")))]
 
 
 def list_pages(path: Path) -> list[str]:
@@ -205,13 +275,14 @@ def _find_archive(path: Path) -> Path | None:
 
 
 @lru_cache(maxsize=8)
-def _cached_archive(path: Path) -> zipfile.ZipFile:
+def _cached_archive(path: Path, stamp: tuple[int, int]) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
 def _open_archive(path: Path) -> zipfile.ZipFile:
     with _zip_lock:  # lru_cache may run a miss twice; one open handle a process is enough
         try:
-            return _cached_archive(path)
+            status = path.stat()
+            return _cached_archive(path, (status.st_size, status.st_mtime_ns))  # another file may take its name
         except zipfile.BadZipFile as error:
             raise InputError(f"{path} must be readable. Received: a damaged zip: {error}") from error

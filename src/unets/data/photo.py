@@ -55,7 +55,7 @@ class Photo:
         InputError: the file is missing, empty, cut off, or no photo that OpenCV or Pillow reads.
     """
 
-    def __init__(self, path: Path, *, upright: bool = True, value_range: tuple[int, int] | None = None) -> None:
+    def __init__(self, path: Path, *, upright: bool = True, value_range: tuple[float, float] | None = None) -> None:
         self.path, self.content, self.value_range = path, read_bytes(path), value_range
         stored_hw, orientation = self._look()
         self._turn = _TURNS.get(orientation if upright else 1, _TURNS[1])
@@ -133,7 +133,7 @@ class Photo:
         return np.ascontiguousarray(image[:, ::-1] if flips_width else image)
 
 
-def read_photo(path: str | Path, *, upright: bool = True, value_range: tuple[int, int] | None = None) -> ImageU8:
+def read_photo(path: str | Path, *, upright: bool = True, value_range: tuple[float, float] | None = None) -> ImageU8:
     """Reads a photo of any format, uint8 RGB (height, width, 3); see `Photo`. A model's range is on its card."""
     return Photo(Path(path), upright=upright, value_range=value_range).read()
 
@@ -146,9 +146,9 @@ def list_suffixes() -> frozenset[str]:
     )
 
 
-def take_colours(image_hwc: ImageU8, channels: Literal["rgb", "grey"]) -> ImageU8:
+def take_colours(image_hwc: ImageU8, channels: Literal["rgb", "grey"] | int) -> ImageU8:
     """Returns a photo as nets were taught to see it: for `grey` three equal channels; a grey photo stays as it is."""
-    if channels == "rgb":
+    if channels != "grey":
         return image_hwc
     grey_hw = cv2.cvtColor(image_hwc, cv2.COLOR_RGB2GRAY)
     return np.asarray(cv2.cvtColor(grey_hw, cv2.COLOR_GRAY2RGB), dtype=np.uint8)

@@ -20,12 +20,13 @@ _MAX_PIXELS = 2**40  # of any picture; where its size is not known
 _EIGHT_ONES = np.uint64(0x01_01_01_01_01_01_01_01)  # eight foreground pixels
 
 
-def encode_rle(mask_hw: npt.NDArray[np.generic], order: Order = "row") -> str:
+def encode_rle(mask_hw: npt.NDArray[np.generic], order: Order = "row", *, relative: bool = False) -> str:
     """Writes a mask as 1-based `start length` pairs.
 
     Args:
         mask_hw: (height, width), any integer or bool dtype; every non-zero pixel is foreground.
         order: "row" counts pixels along rows, "column" along columns.
+        relative: whether starts are counted from the end of the run before, the first from 0 (SIIM-ACR).
 
     Returns:
         The pairs joined by single spaces; the empty string for an empty mask.
@@ -35,9 +36,24 @@ def encode_rle(mask_hw: npt.NDArray[np.generic], order: Order = "row") -> str:
     if mask_hw.size == 0:
         return ""
     pixels = mask_hw.ravel(order="C" if order == "row" else "F").astype(bool, copy=False)
-    runs = _find_edges(pixels) + 1
+    edges = _find_edges(pixels)
+    if relative:
+        return _join(np.diff(edges, prepend=0))
+    runs = edges + 1
     runs[1::2] -= runs[::2]
     return _join(runs)
+
+
+def to_absolute(rle: str) -> str:
+    """Returns run lengths whose starts were counted from the end of the run before as 1-based pairs.
+
+    Raises:
+        InputError: there is something else than whole numbers.
+    """
+    numbers = _parse(rle)
+    edges = np.cumsum(numbers)
+    numbers[::2] = edges[::2] + 1
+    return _join(numbers)
 
 
 def _find_edges(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
@@ -65,14 +81,15 @@ def _find_edges(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
 
 
 def _join(numbers: npt.NDArray[np.int64]) -> str:
-    """Writes positive numbers, joined by single spaces: place by place, for all numbers at once."""
+    """Writes numbers of at least 0, joined by single spaces: place by place, for all numbers at once."""
     num_places = len(str(numbers.max(initial=0)))
     text = np.full((num_places + 1, numbers.size), ord(" "), dtype=np.uint8)
     is_written = np.ones(text.shape, dtype=bool)
     for place in reversed(range(num_places)):
         tens = numbers // 10
         text[place] = numbers - 10 * tens + ord("0")
-        is_written[place] = numbers > 0  # no leading zeros
+        if place < num_places - 1:
+            is_written[place] = numbers > 0  # no leading zeros
         numbers = tens
     return text.T[is_written.T][:-1].tobytes().decode()
 
@@ -142,10 +159,7 @@ def read_runs(rle: str, num_pixels: int) -> tuple[npt.NDArray[np.int64], npt.NDA
     Raises:
         InputError: see `decode_rle`.
     """
-    try:
-        numbers = np.array(rle.split(), dtype=np.int64)
-    except (ValueError, OverflowError) as error:
-        raise InputError(f"`rle` must hold whole numbers only. Received: {_shorten(rle)}") from error
+    numbers = _parse(rle)
     if numbers.size % 2:
         raise InputError(f"`rle` must hold pairs `start length`. Received: {numbers.size} numbers: {_shorten(rle)}")
     starts, lengths = numbers[::2] - 1, numbers[1::2]
@@ -167,6 +181,13 @@ def read_runs(rle: str, num_pixels: int) -> tuple[npt.NDArray[np.int64], npt.NDA
             f"Received: a run ending at {ends[first]} followed by one starting at {starts[first + 1] + 1}"
         )
     return starts, ends
+
+
+def _parse(rle: str) -> npt.NDArray[np.int64]:
+    try:
+        return np.array(rle.split(), dtype=np.int64)
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"`rle` must hold whole numbers only. Received: {_shorten(rle)}") from error
 
 
 def _shorten(text: str, limit: int = 40) -> str:

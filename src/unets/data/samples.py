@@ -1,167 +1,137 @@
-"""A sample: one photo and, in training, where its mask comes from."""
+"""A sample: one image and, in training, the files of its mask."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import DatasetConfig, MaskValue
-from unets.data.geometry import SizeHW, cover
-from unets.data.io import read_colour_image, read_image, read_index_image, read_size
-from unets.data.rle import decode_rle
+from unets.config import DatasetConfig
+from unets.data.geometry import SizeHW, cover, shrink
+from unets.data.io import RGB, ImageKind, read_image_file, read_index_image, read_size
 from unets.errors import InputError
 
-VOID = 255  # class index of a pixel that nobody labelled
-_UNDECLARED = 254  # of a value that the dataset does not declare
+IGNORE = 255  # class index of an ignored pixel, which counts in no loss and no score
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """One photo. It carries all that is needed to read it, so that a task for a worker needs nothing else."""
+    """One image. It carries all that is needed to read it, so that a task for a worker needs nothing else."""
 
     id: str
     group: str  # never split over folds
-    view: str | None
-    photo: str  # its path, as text, which takes a third of a Path: a test set has 100,064
-    mask_path: Path | None = None
-    more_mask_paths: tuple[Path, ...] = ()  # of a mask that is united from several files, all but the first
-    mask_rles: tuple[str, ...] | None = None  # one a class
-    value_range: tuple[int, int] | None = None  # of a photo of 16 bits
+    view: str | None  # the camera view, where the data set has them
+    image: str  # its path, as text, which takes a third of a Path: a test set has 100,064
+    masks: tuple[str, ...] = ()  # none; one file of class indices; or, where classes overlap, a file of 0 and 1 a class
+    kind: ImageKind = RGB
+    image_hash: str = ""  # of the file's bytes
+    mask_hash: str = ""
 
     @property
-    def photo_path(self) -> Path:
-        """The photo's path, in a folder or through a zip."""
-        return Path(self.photo)
+    def image_path(self) -> Path:
+        """The image's path, in a folder or through a zip."""
+        return Path(self.image)
 
     @property
     def mask_paths(self) -> tuple[Path, ...]:
         """All files of the mask."""
-        return () if self.mask_path is None else (self.mask_path, *self.more_mask_paths)
+        return tuple(Path(path) for path in self.masks)
 
 
-def read_photo(sample: Sample, size_hw: SizeHW | None = None) -> npt.NDArray[np.uint8]:
-    """Reads the photo, shrunk to `size_hw`; uint8 RGB (height, width, 3). See `read_image`."""
-    return read_image(sample.photo_path, size_hw, sample.value_range)
+def find_kind(dataset: DatasetConfig) -> ImageKind:
+    """Returns how the images of a data set are seen."""
+    upright = dataset.orientation == "upright"
+    return ImageKind(channels=dataset.channels, value_range=dataset.value_range, upright=upright)
+
+
+def read_image(sample: Sample, size_hw: SizeHW | None = None) -> npt.NDArray[np.uint8]:
+    """Reads the image, shrunk to `size_hw`; uint8 (height, width, channels). See `read_image_file`."""
+    return read_image_file(sample.image_path, sample.kind, size_hw)
 
 
 def read_full_size(sample: Sample, dataset: DatasetConfig) -> SizeHW:
-    """Returns (height, width) of the photo: as declared, else from its header."""
-    return dataset.size_hw or read_size(sample.photo_path)
+    """Returns (height, width) of the image: as declared, else from its header."""
+    return dataset.size_hw or read_size(sample.image_path, sample.kind)
 
 
-def read_mask(sample: Sample, dataset: DatasetConfig) -> npt.NDArray[np.uint8]:
-    """Reads the mask at full size, from its file or its run lengths; see `has_rle_mask`.
+def read_mask(sample: Sample) -> npt.NDArray[np.uint8]:
+    """Reads the mask at full size.
 
     Returns:
-        uint8 (height, width) class index: 0 is background, k the k-th of `dataset.classes`, VOID not labelled.
+        uint8 (height, width) class index: 0 is background, k the k-th of `dataset.classes`, IGNORE an ignored pixel.
+        Where classes overlap, uint8 (height, width, classes) of 0, 1 and IGNORE.
 
     Raises:
-        InputError: the mask is missing, unreadable, or holds a value that is not declared.
+        InputError: the sample has no mask, or a file is missing, unreadable, or of another size than the others.
     """
-    return read_csv_mask(sample, dataset) if has_rle_mask(sample, dataset) else read_file_mask(sample, dataset)
+    if not sample.masks:
+        raise InputError(f"{sample.image} must have a mask. Received: none for {sample.id}")
+    layers = [read_index_image(path) for path in sample.mask_paths]
+    if len(layers) == 1:
+        return layers[0]
+    for path, layer in zip(sample.masks, layers, strict=True):
+        if layer.shape != layers[0].shape:
+            raise InputError(f"{path} must have the size of {sample.masks[0]}. Received: {layer.shape}")
+    return np.stack(layers, axis=-1)
 
 
-def has_rle_mask(sample: Sample, dataset: DatasetConfig) -> bool:
-    """Tells whether run lengths give the mask: the dataset says so, or the sample has no file (a pseudo-label)."""
-    return dataset.read_masks_from == "csv" or (sample.mask_path is None and sample.mask_rles is not None)
+def count_object_pixels(mask: npt.NDArray[np.uint8]) -> int:
+    """Counts the pixels that are of any class, in a mask as `read_mask` gives it."""
+    is_object = (mask > 0) & (mask != IGNORE)
+    return int(np.count_nonzero(is_object.any(axis=-1) if mask.ndim == 3 else is_object))
 
 
-def read_csv_mask(sample: Sample, dataset: DatasetConfig) -> npt.NDArray[np.uint8]:
-    """Decodes the mask's run lengths; see `read_mask`."""
-    if sample.mask_rles is None:
-        raise InputError(f"{dataset.masks_csv} must have a row for each training photo. Received: none for {sample.id}")
-    size_hw = read_full_size(sample, dataset)
-    mask_hw = np.zeros(size_hw, dtype=np.uint8)
-    for class_index, rle in enumerate(sample.mask_rles, start=1):
-        try:
-            class_hw = decode_rle(rle, size_hw, dataset.rle_order)
-        except InputError as error:
-            source = dataset.masks_csv or "run lengths"
-            raise InputError(f"{source}, {sample.id}: {error}") from error
-        if len(sample.mask_rles) == 1:
-            return class_hw
-        mask_hw[class_hw > 0] = class_index
-    return mask_hw
+def find_classes_in(mask: npt.NDArray[np.uint8], num_classes: int) -> npt.NDArray[np.bool_]:
+    """Finds which classes a mask holds; bool (classes,)."""
+    if mask.ndim == 3:
+        return np.asarray((mask == 1).any(axis=(0, 1)))
+    return np.bincount(mask.ravel(), minlength=num_classes + 1)[1 : num_classes + 1] > 0
 
 
-def read_file_mask(sample: Sample, dataset: DatasetConfig) -> npt.NDArray[np.uint8]:
-    """Reads the mask's file, or unites its files; see `read_mask`."""
-    if sample.mask_path is None:
-        raise InputError(f"{dataset.masks} must exist for each training photo. Received: none for {sample.id}")
-    mask_hw = _read_one_mask(sample.mask_path, dataset)
-    for path in sample.more_mask_paths:
-        other_hw = _read_one_mask(path, dataset)
-        if other_hw.shape != mask_hw.shape:
-            raise InputError(f"{path} must have the size of {sample.mask_path}. Received: {other_hw.shape}")
-        mask_hw = np.where(other_hw > 0, other_hw, mask_hw)  # an object's own file knows best what it is
-    return mask_hw
+def check_mask(mask: npt.NDArray[np.uint8], dataset: DatasetConfig, source: str) -> None:
+    """Refuses values that no class has.
+
+    Args:
+        mask: as `read_mask` gives it.
+        dataset: its classes.
+        source: the file, for the error.
+
+    Raises:
+        InputError: a value is of no class, or pixels are ignored where `has_ignored` is False.
+    """
+    highest = 1 if mask.ndim == 3 else len(dataset.classes)
+    if cv2.minMaxLoc(mask.reshape(mask.shape[0], -1))[1] <= highest:
+        return
+    found = set(np.unique(mask).tolist())
+    wrong = sorted(found - set(range(highest + 1)) - {IGNORE})
+    if wrong:
+        raise InputError(f"{source} must hold 0 to {highest} for {dataset.classes}. Received: also {wrong[:8]}")
+    if not dataset.has_ignored:
+        raise InputError(
+            f"{source} must hold no ignored pixels ({IGNORE}) where `has_ignored` of dataset.py is False. "
+            f"Received: {np.count_nonzero(mask == IGNORE)} of them"
+        )
 
 
-def count_object_pixels(mask_hw: npt.NDArray[np.uint8]) -> int:
-    """Counts the pixels that are of any class."""
-    return int(np.count_nonzero(mask_hw)) - int(np.count_nonzero(mask_hw == VOID))
-
-
-def read_coverage(sample: Sample, dataset: DatasetConfig, size_hw: SizeHW) -> npt.NDArray[np.uint8]:
+def read_soft_target(sample: Sample, dataset: DatasetConfig, size_hw: SizeHW) -> npt.NDArray[np.uint8]:
     """Reads the mask as the share of each small pixel that each class covers.
 
     Returns:
-        uint8 (height, width, classes), 0..255 for a share of 0..1. Where the dataset has values to ignore, one more
-        layer: the share that nobody labelled.
+        uint8 (height, width, layers), 0..255 for a share of 0..1: a layer a class and, where the data set has ignored
+        pixels, one more of the share that is ignored.
+
+    Raises:
+        InputError: see `read_mask` and `check_mask`.
     """
-    mask_hw = read_mask(sample, dataset)
-    num_layers = dataset.num_layers
-    if num_layers > len(dataset.classes):
-        mask_hw = np.where(mask_hw == VOID, np.uint8(num_layers), mask_hw)
-    return cover(mask_hw, num_layers, size_hw)
-
-
-def _read_one_mask(path: Path, dataset: DatasetConfig) -> npt.NDArray[np.uint8]:
-    if dataset.has_colours:
-        return _find_colours(path, dataset)
-    values_hw = read_index_image(path, clip=dataset.mask_threshold is not None)
-    if dataset.mask_threshold is not None:
-        values_hw = np.where(values_hw >= dataset.mask_threshold, np.uint8(255), np.uint8(0))
-    class_of_value = np.full(256, _UNDECLARED, dtype=np.uint8)
-    for value, class_index in _list_values(dataset):
-        class_of_value[value] = class_index
-    mask_hw = class_of_value[values_hw]
-    if (mask_hw == _UNDECLARED).any():
-        declared = [value for value, _ in _list_values(dataset)]
-        values = sorted({int(value) for value in np.unique(values_hw)} - set(declared))
-        raise InputError(f"{path} must hold {_name_values(dataset)} only. Received: also {values[:8]}")
-    return mask_hw
-
-
-def _find_colours(path: Path, dataset: DatasetConfig) -> npt.NDArray[np.uint8]:
-    """Reads a mask whose pixels are colours; uint8 (height, width) class index."""
-    pairs = sorted(_list_values(dataset))
-    codes = np.array([code for code, _ in pairs], dtype=np.uint32)
-    indices = np.array([class_index for _, class_index in pairs], dtype=np.uint8)
-    colours_hw = read_colour_image(path)
-    places = np.minimum(np.searchsorted(codes, colours_hw), len(codes) - 1)
-    is_known = codes[places] == colours_hw
-    if not is_known.all():
-        found = [(code >> 16, code >> 8 & 255, code & 255) for code in np.unique(colours_hw[~is_known]).tolist()]
-        raise InputError(f"{path} must hold {_name_values(dataset)} only. Received: also {found[:8]}")
-    return indices[places]
-
-
-def _list_values(dataset: DatasetConfig) -> list[tuple[int, int]]:
-    """Returns (value or colour code, class index) of all that a mask file may hold."""
-    values = [(value, index) for index, value in enumerate(dataset.mask_values, start=1)]
-    values += [(value, 0) for value in dataset.background_values]
-    values += [(value, VOID) for value in dataset.ignore_values]
-    return [(_encode(value) if dataset.has_colours else int(value), index) for value, index in values]  # type: ignore[arg-type]
-
-
-def _encode(value: MaskValue) -> int:
-    red, green, blue = (value,) * 3 if isinstance(value, int) else value
-    return red << 16 | green << 8 | blue
-
-
-def _name_values(dataset: DatasetConfig) -> str:
-    rest = [*dataset.background_values, *dataset.ignore_values]
-    named = " and ".join(str(values) for values in (rest, list(dataset.mask_values)) if values)
-    return named.replace("[0]", "0", 1) if rest == [0] else named
+    mask = read_mask(sample)
+    check_mask(mask, dataset, sample.masks[0])
+    if mask.ndim == 2:
+        num_layers = dataset.num_layers
+        if dataset.has_ignored:
+            mask = np.where(mask == IGNORE, np.uint8(num_layers), mask)
+        return cover(mask, num_layers, size_hw)
+    layers = [mask[..., index] == 1 for index in range(mask.shape[-1])]
+    if dataset.has_ignored:
+        layers.append((mask == IGNORE).any(axis=-1))
+    return np.stack([shrink(layer * np.uint8(255), size_hw) for layer in layers], axis=-1)

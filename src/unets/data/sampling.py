@@ -1,4 +1,4 @@
-"""How often each photo is drawn, so that groups, or classes, are equally frequent."""
+"""How often each image is drawn, so that groups, or classes, are equally frequent."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig
-from unets.data.samples import Sample, read_mask
+from unets.data.samples import Sample, find_classes_in, read_mask
 from unets.workers.pool import run_tasks
 
 Weights = npt.NDArray[np.float64]
@@ -21,16 +21,16 @@ def weigh_samples(
     *,
     jobs: int | None = None,
 ) -> Weights | None:
-    """Weighs the photos that a net is trained on, for `Batches(draw_weights=)`.
+    """Weighs the images that a net is trained on, for `Batches(draw_weights=)`.
 
     Args:
         samples: those trained on; held-out ones must not count.
         dataset: says how masks are read.
         balance: "group" or "class", see `weigh_groups` and `weigh_classes`.
-        jobs: threads that read masks, which "class" needs where there are no run lengths; None is one a core.
+        jobs: threads that read masks, which "class" needs; None is one a core.
 
     Returns:
-        float64 (samples), summing to 1. None where every photo weighs the same: each is then seen once an epoch, where
+        float64 (samples), summing to 1. None where every image weighs the same: each is then seen once an epoch, where
         drawing with replacement would leave out one in three.
 
     Raises:
@@ -46,28 +46,28 @@ def weigh_samples(
 
 
 def weigh_groups(groups: Sequence[str]) -> Weights:
-    """Weighs photos so that every group is drawn equally often: 1 / (photos of its group), scaled to a sum of 1."""
+    """Weighs images so that every group is drawn equally often: 1 / (images of its group), scaled to a sum of 1."""
     sizes = Counter(groups)
     weights = np.array([1 / sizes[group] for group in groups])
     return np.asarray(weights / weights.sum())
 
 
 def weigh_classes(has_class: npt.NDArray[np.bool_]) -> Weights:
-    """Weighs photos so that classes, and photos without any, are drawn equally often.
+    """Weighs images so that classes, and images without any, are drawn equally often.
 
-    A photo weighs 1 / (photos that hold the rarest of its classes); those that hold nothing count as a class of their
-    own. Where each photo holds one class at most, all are equally frequent. Where photos hold several, a frequent class
+    A image weighs 1 / (images that hold the rarest of its classes); those that hold nothing count as a class of their
+    own. Where each image holds one class at most, all are equally frequent. Where images hold several, a frequent class
     comes along with the rare ones: the greatest weight decides, as in repeat-factor sampling (Gupta et al. 2019, arXiv
     1908.03195), though in full proportion, not by the square root.
 
     Args:
-        has_class: bool (photos, classes).
+        has_class: bool (images, classes).
 
     Returns:
-        float64 (photos), summing to 1.
+        float64 (images), summing to 1.
     """
     is_empty = ~has_class.any(axis=1, keepdims=True)
-    holds = np.concatenate([has_class, is_empty], axis=1)  # every photo holds at least one of these
+    holds = np.concatenate([has_class, is_empty], axis=1)  # every image holds at least one of these
     rarity = 1 / np.maximum(holds.sum(axis=0), 1)
     weights = np.where(holds, rarity, 0.0).max(axis=1)
     return np.asarray(weights / weights.sum())
@@ -76,22 +76,19 @@ def weigh_classes(has_class: npt.NDArray[np.bool_]) -> Weights:
 def find_classes(
     samples: Sequence[Sample], dataset: DatasetConfig, *, jobs: int | None = None
 ) -> npt.NDArray[np.bool_]:
-    """Finds the classes that each photo's mask holds; bool (samples, classes).
-
-    From the run lengths where there are any, which takes no time; otherwise every mask is read once.
+    """Finds the classes that each image's mask holds; bool (samples, classes).
 
     Raises:
         InputError: a mask is missing or unreadable.
     """
     num_classes = len(dataset.classes)
 
-    def find(sample: Sample) -> list[bool]:
-        if sample.mask_rles is not None:
-            return [rle.strip() != "" for rle in sample.mask_rles]
-        areas = np.bincount(read_mask(sample, dataset).ravel(), minlength=num_classes + 1)
-        return [bool(area) for area in areas[1 : num_classes + 1]]
-
-    if all(sample.mask_rles is not None for sample in samples):
-        return np.array([find(sample) for sample in samples], dtype=np.bool_)
-    found = run_tasks(find, samples, what="classes", jobs=jobs, unit="mask", threads=True)
+    found = run_tasks(
+        lambda sample: find_classes_in(read_mask(sample), num_classes),
+        samples,
+        what="classes",
+        jobs=jobs,
+        unit="mask",
+        threads=True,
+    )
     return np.array(list(found), dtype=np.bool_)

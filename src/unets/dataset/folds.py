@@ -1,25 +1,22 @@
-"""Groups dealt to folds: once, into a file that every experiment reads.
+"""Groups split into folds: once, into a file that every experiment reads.
 
 The file, not the seed, says which photo is in which fold: it is written when there is none, and from then on only
-checked, so that folds outlive a change of library, and may be dealt by hand. The seed stands in the dataset's config.
+checked, so that folds outlive a change of library, and may be written by hand. The seed stands in the dataset's config.
 """
 
 import csv
 import logging
 from collections import defaultdict
 from collections.abc import Mapping
-from functools import partial
 from io import StringIO
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
-from unets.config import DatasetConfig
-from unets.data.rle import measure_area
-from unets.data.samples import Sample, count_object_pixels, read_full_size, read_mask
-from unets.dataset.catalog import Catalog
+from unets.data.samples import Sample, count_object_pixels, read_mask
 from unets.dataset.checks import read_checked_shares
+from unets.dataset.manifest import Manifest
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.store.runs import hash_file, write_text
@@ -30,17 +27,17 @@ logger = logging.getLogger(__name__)
 COLUMNS = ["id", "group", "fold"]
 
 
-def deal_folds(groups: Mapping[str, float], num_folds: int, seed: int) -> dict[str, int]:
-    """Deals groups to folds so that each fold has small and large objects alike.
+def split_groups(groups: Mapping[str, float], num_folds: int, seed: int) -> dict[str, int]:
+    """Splits groups into folds so that each fold has small and large objects alike.
 
-    The groups are sorted by area and cut into blocks of `num_folds`; each block is dealt to the folds in random order.
-    So the numbers of groups differ by one at most, and each fold has one group of every block: the finest
-    stratification there is (scikit-learn's StratifiedGroupKFold balances counts in a few coarse bins).
+    The groups are sorted by area and cut into blocks of `num_folds`; each block is assigned to the folds at random. So
+    the numbers of groups differ by one at most, and each fold has one group of every block: the finest stratification
+    there is (scikit-learn's StratifiedGroupKFold balances counts in a few coarse bins).
 
     Args:
         groups: mean share of the photo that is object, by group.
         num_folds: number of folds.
-        seed: of the deal.
+        seed: of the split.
 
     Returns:
         The fold, 0 to num_folds - 1, of each group.
@@ -59,22 +56,19 @@ def deal_folds(groups: Mapping[str, float], num_folds: int, seed: int) -> dict[s
     return folds
 
 
-def measure_shares(project: Project, catalog: Catalog, *, jobs: int | None = None) -> dict[str, float]:
+def measure_shares(project: Project, manifest: Manifest, *, jobs: int | None = None) -> dict[str, float]:
     """Measures the share of the photo that is object, for each training photo.
 
-    From the run lengths where there are any, else from the record of `make check`, else by reading the masks.
+    From the record of `make check`, else by reading the masks.
     """
-    dataset = catalog.dataset
-    if dataset.masks_csv is not None:
-        return {sample.id: _measure_rle_share(sample, dataset) for sample in catalog.train}
-    shares = read_checked_shares(project, catalog)
-    unread = [sample for sample in catalog.train if sample.id not in shares]
-    measured = run_tasks(partial(_measure_mask_share, dataset=dataset), unread, what="masks", jobs=jobs, unit="mask")
+    shares = read_checked_shares(project, manifest)
+    unread = [sample for sample in manifest.train if sample.id not in shares]
+    measured = run_tasks(_measure_share, unread, what="masks", jobs=jobs, unit="mask")
     return shares | dict(zip((sample.id for sample in unread), measured, strict=True))
 
 
-def write_folds(project: Project, catalog: Catalog, *, jobs: int | None = None) -> dict[str, int]:
-    """Deals the training groups to folds and writes the fold file; a file that is there is checked and kept.
+def write_folds(project: Project, manifest: Manifest, *, jobs: int | None = None) -> dict[str, int]:
+    """Splits the training groups into folds and writes the fold file; a file that is there is checked and kept.
 
     Returns:
         The fold of each training id.
@@ -82,27 +76,27 @@ def write_folds(project: Project, catalog: Catalog, *, jobs: int | None = None) 
     Raises:
         InputError: there are too few groups, or the file that is there does not fit; see `read_folds`.
     """
-    path, dataset = project.folds_path, catalog.dataset
+    path, dataset = project.folds_path, manifest.dataset
     if path.exists():
         logger.info("%s is there already: checked and kept", path)
-        return read_folds(path, catalog)
-    shares = measure_shares(project, catalog, jobs=jobs)
+        return read_folds(path, manifest)
+    shares = measure_shares(project, manifest, jobs=jobs)
     shares_by_group: dict[str, list[float]] = defaultdict(list)
-    for sample in catalog.train:
+    for sample in manifest.train:
         shares_by_group[sample.group].append(shares[sample.id])
     areas = {group: fmean(group_shares) for group, group_shares in shares_by_group.items()}
-    folds = deal_folds(areas, dataset.num_folds, dataset.folds_seed)
+    folds = split_groups(areas, dataset.num_folds, dataset.folds_seed)
     table = StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerows([COLUMNS, *([sample.id, sample.group, folds[sample.group]] for sample in catalog.train)])
+    writer.writerows([COLUMNS, *([sample.id, sample.group, folds[sample.group]] for sample in manifest.train)])
     write_text(path, table.getvalue())
     for fold in range(dataset.num_folds):
         members = [areas[group] for group in areas if folds[group] == fold]
         logger.info("fold %d: %d groups, mean share of object %.4f", fold, len(members), fmean(members))
-    return read_folds(path, catalog)
+    return read_folds(path, manifest)
 
 
-def read_folds(path: Path, catalog: Catalog) -> dict[str, int]:
+def read_folds(path: Path, manifest: Manifest) -> dict[str, int]:
     """Reads and checks the fold file.
 
     Returns:
@@ -110,7 +104,7 @@ def read_folds(path: Path, catalog: Catalog) -> dict[str, int]:
 
     Raises:
         InputError: the file is missing or no such csv, an id is missing, unknown or there twice, a group is not the
-            catalog's or stands in two folds, or a fold is out of range or empty.
+            manifest's or stands in two folds, or a fold is out of range or empty.
     """
     if not path.is_file():
         raise InputError(f"{path} must exist: `make split` writes it. Received: no such file")
@@ -120,11 +114,11 @@ def read_folds(path: Path, catalog: Catalog) -> dict[str, int]:
         rows = [row for row in reader if row]
     if header != COLUMNS:
         raise InputError(f"{path} must have the columns {COLUMNS}. Received: {header}")
-    groups = {sample.id: sample.group for sample in catalog.train}
+    groups = {sample.id: sample.group for sample in manifest.train}
     folds: dict[str, int] = {}
     fold_of_group: dict[str, int] = {}
     for row in rows:
-        id_, group, fold = _parse_row(row, path, catalog.dataset.num_folds)
+        id_, group, fold = _parse_row(row, path, manifest.dataset.num_folds)
         if groups.get(id_) != group:
             expected = f"group {groups[id_]} for {id_}" if id_ in groups else "training ids only"
             raise InputError(f"{path} must have {expected}. Received: {','.join(row)}")
@@ -136,7 +130,7 @@ def read_folds(path: Path, catalog: Catalog) -> dict[str, int]:
                 f"Received: group {group} in folds {fold_of_group[group]} and {fold}"
             )
         folds[id_] = fold
-    _check_complete(folds, groups, path, catalog.dataset.num_folds)
+    _check_complete(folds, groups, path, manifest.dataset.num_folds)
     return folds
 
 
@@ -156,24 +150,13 @@ def _check_complete(folds: Mapping[str, int], ids: Mapping[str, str], path: Path
     if missing:
         raise InputError(
             f"{path} must have each training id. Received: none for {missing[0]} ({len(missing)} missing in all); "
-            f"delete the file to deal anew, which makes earlier runs incomparable"
+            f"delete the file to split again, which makes earlier runs incomparable"
         )
     empty = sorted(set(range(num_folds)) - set(folds.values()))
     if empty:
         raise InputError(f"{path} must have photos in each of {num_folds} folds. Received: none in {empty}")
 
 
-def _measure_rle_share(sample: Sample, dataset: DatasetConfig) -> float:
-    height, width = read_full_size(sample, dataset)
-    area_px = 0
-    for rle in sample.mask_rles or ():
-        try:
-            area_px += measure_area(rle, height * width)
-        except InputError as error:
-            raise InputError(f"{dataset.masks_csv}, {sample.id}: {error}") from error
-    return area_px / (height * width)
-
-
-def _measure_mask_share(sample: Sample, dataset: DatasetConfig) -> float:
-    mask_hw = read_mask(sample, dataset)
-    return count_object_pixels(mask_hw) / mask_hw.size
+def _measure_share(sample: Sample) -> float:
+    mask = read_mask(sample)
+    return count_object_pixels(mask) / int(mask.shape[0] * mask.shape[1])

@@ -1,7 +1,7 @@
 """Pseudo-labels: masks of test photos, predicted by an ensemble, as more training photos.
 
 models/<competition>/pseudo_labels/<name>/
-    fold<k>.csv.gz   run lengths, in a submission's columns; photos whose map is confident only
+    fold<k>.zip      a mask each, <id>.png; images whose probability map is confident only
     fold<k>.json     what made them; the labels are whole once it is there
 
 Each fold has labels of its own. The maps of all folds' nets together know the held-out photos of each fold, whose masks
@@ -14,9 +14,10 @@ import logging
 import re
 from dataclasses import replace
 
+from unets.data.files import list_members
 from unets.data.samples import Sample
-from unets.dataset.catalog import Catalog, read_rle_csv
 from unets.dataset.folds import hash_folds
+from unets.dataset.manifest import Manifest
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.store.runs import hash_file, read_json
@@ -24,17 +25,17 @@ from unets.store.runs import hash_file, read_json
 logger = logging.getLogger(__name__)
 
 
-def read_pseudo_labels(project: Project, catalog: Catalog, name: str, fold: int) -> tuple[Sample, ...]:
+def read_pseudo_labels(project: Project, manifest: Manifest, name: str, fold: int) -> tuple[Sample, ...]:
     """Reads the pseudo-labels that one fold is trained on.
 
     Args:
         project: the folders.
-        catalog: its training and test photos; `load_catalog(with_test=True)`.
+        manifest: its training and test photos; see `read_manifest`.
         name: of the labels, as `make pseudo-labels NAME=` gave it.
         fold: the fold whose net is to be trained.
 
     Returns:
-        Test photos with `mask_rles`, sorted by id.
+        Test images with masks, sorted by id.
 
     Raises:
         InputError: there are none, they are damaged or of other folds, or a label is of a photo that may not train:
@@ -50,8 +51,8 @@ def read_pseudo_labels(project: Project, catalog: Catalog, name: str, fold: int)
             f"{path} must be of the folds in {project.folds_path}. Received: labels made on other folds, by nets that "
             f"may have seen what fold {fold} holds out. Run {start_anew}"
         )
-    allowed = {sample.id: sample for sample in list_candidates(catalog)}
-    labels = read_rle_csv(path, catalog.dataset)
+    allowed = {sample.id: sample for sample in list_candidates(manifest)}
+    labels = {name.removesuffix(".png"): f"{path}/{name}" for name in list_members(path)}
     refused = sorted(labels.keys() - allowed.keys())
     if refused:
         raise InputError(
@@ -63,7 +64,7 @@ def read_pseudo_labels(project: Project, catalog: Catalog, name: str, fold: int)
             f"{path} must hold labels. Received: none of {record['num_photos']} photos reached a confidence of "
             f"{record['confidence']}. Run {start_anew} with a lower CONFIDENCE="
         )
-    return tuple(replace(allowed[id_], mask_rles=labels[id_]) for id_ in sorted(labels))
+    return tuple(replace(allowed[id_], masks=(labels[id_],), mask_hash=sha256) for id_ in sorted(labels))
 
 
 def hash_pseudo_labels(project: Project, name: str, fold: int) -> str:
@@ -84,21 +85,21 @@ def count_pseudo_labels(project: Project, name: str, fold: int) -> int:
     return int(read_json(path)["num_kept"]) if path.is_file() else 0
 
 
-def list_candidates(catalog: Catalog) -> tuple[Sample, ...]:
+def list_candidates(manifest: Manifest) -> tuple[Sample, ...]:
     """Lists the test photos that may get labels: those of groups that no training photo is of.
 
     Raises:
-        InputError: there are none, or the catalog was loaded without its test photos.
+        InputError: there are none.
     """
-    groups = {sample.group for sample in catalog.train}
-    kept = tuple(sample for sample in catalog.test if sample.group not in groups)
+    groups = {sample.group for sample in manifest.train}
+    kept = tuple(sample for sample in manifest.test if sample.group not in groups)
     if not kept:
         raise InputError(
             f"Pseudo-labels must be of test photos whose group no training photo is of (see `id_pattern`). "
-            f"Received: {len(catalog.test)} test photos, none such"
+            f"Received: {len(manifest.test)} test photos, none such"
         )
-    if len(kept) < len(catalog.test):
-        logger.info("%d test photos are of training photos' groups: no labels", len(catalog.test) - len(kept))
+    if len(kept) < len(manifest.test):
+        logger.info("%d test photos are of training photos' groups: no labels", len(manifest.test) - len(kept))
     return kept
 
 

@@ -27,17 +27,8 @@ from unets.store.runs import write_text
 
 logger = logging.getLogger(__name__)
 
-# What of a dataset decides true masks and so every score; where their files lie is left out.
-_TRUTH = {
-    "classes",
-    "read_masks_from",
-    "unite_masks",
-    "mask_values",
-    "background_values",
-    "ignore_values",
-    "mask_threshold",
-    "rle_order",
-}
+# What of a data set decides how true masks are scored.
+_TRUTH = {"classes", "overlapping", "has_background", "has_ignored"}
 
 
 class Member(Config):

@@ -13,8 +13,8 @@ import numpy.typing as npt
 
 from unets.config import DatasetConfig
 from unets.data.samples import Sample, read_mask
-from unets.dataset.catalog import load_catalog
 from unets.dataset.folds import read_folds
+from unets.dataset.manifest import read_manifest
 from unets.ensemble.postprocess import ClassMask
 from unets.ensemble.recipe import Recipe, make_mask, score_recipes
 from unets.ensemble.score import Scores, default_threshold
@@ -67,7 +67,7 @@ class OofTask:
     def read_maps(self, index: int) -> tuple[ClassMask, list[MapU8]]:
         """Reads a photo's (full-size mask, map of each experiment)."""
         sample = self.samples[index]
-        return read_mask(sample, self.dataset), [reader.read_map(sample.id) for reader in self.readers]
+        return read_mask(sample), [reader.read_map(sample.id) for reader in self.readers]
 
 
 def open_oof(
@@ -84,8 +84,8 @@ def open_oof(
     Raises:
         InputError: a fold wanted is missing, there are maps of only some photos of a fold, or of other classes.
     """
-    catalog = load_catalog(dataset, project.input_dir, with_test=False)
-    fold_of = read_folds(project.folds_path, catalog)
+    manifest = read_manifest(project, dataset)
+    fold_of = read_folds(project.folds_path, manifest)
     readers = tuple(open_maps(project.maps_dir(name, "oof")) for name in experiments)
     found = [{fold_of[id_] for id_ in reader.ids if id_ in fold_of} for reader in readers]
     used = set.intersection(*found) if folds is None else set(folds)
@@ -93,7 +93,7 @@ def open_oof(
         raise InputError(f"{', '.join(experiments)} must have out-of-fold maps of a common fold. Received: none")
     if not used <= set(fold_of.values()):
         raise InputError(f"`FOLD` must be among the folds {sorted(set(fold_of.values()))}. Received: {sorted(used)}")
-    samples = tuple(sample for sample in catalog.train if fold_of[sample.id] in used)
+    samples = tuple(sample for sample in manifest.train if fold_of[sample.id] in used)
     for name, reader in zip(experiments, readers, strict=True):
         if reader.classes != dataset.classes:
             raise InputError(

@@ -3,13 +3,12 @@
 `unets.dataset.pseudo_labels` says why each fold has its own, and reads them for training.
 """
 
-import csv
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig, ExperimentConfig
-from unets.data.rle import encode_rle
+from unets.data.io import encode_png
 from unets.data.samples import Sample, read_full_size
-from unets.dataset.catalog import Catalog, image_cell
 from unets.dataset.folds import hash_folds
+from unets.dataset.manifest import Manifest
 from unets.dataset.pseudo_labels import check_name, list_candidates, name_command
 from unets.ensemble.ensemble import Ensemble
 from unets.ensemble.postprocess import ClassMask
@@ -31,7 +30,6 @@ from unets.prediction.maps import MapReader, join_nets, open_maps
 from unets.prediction.pipeline import PredictionJob, plan_job, run_jobs
 from unets.prediction.sources import find_weights, hash_weights, list_nets
 from unets.store.fingerprint import take_snapshot
-from unets.store.parts import write_gzip
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin
 from unets.store.runs import atomic_path, fingerprint, hash_file, lock, read_json, write_json
@@ -42,8 +40,8 @@ logger = logging.getLogger(__name__)
 WeightsPaths = Mapping[str, Path]  # of one fold, by experiment
 
 _CHUNK = 64  # photos a task
-# What of the dataset decides how labels are written. Where the photos lie does not.
-_DECISIVE = {"size_hw", "classes", "rle_order", "csv_image_column", "csv_rle_column", "csv_class_column", "csv_image"}
+# What of the data set decides how labels are written. Where the images lie does not.
+_DECISIVE = {"size_hw", "classes", "overlapping"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,6 +51,7 @@ class _Round:
     project: Project
     dataset: DatasetConfig
     samples: tuple[Sample, ...]
+    train_digest: str | None
     name: str
     ensemble: Ensemble
     experiments: Mapping[str, ExperimentConfig]
@@ -79,7 +78,7 @@ class _Labelling:
 
 def make_pseudo_labels(
     project: Project,
-    catalog: Catalog,
+    manifest: Manifest,
     name: str,
     ensemble: Ensemble,
     experiments: Mapping[str, ExperimentConfig],
@@ -98,7 +97,7 @@ def make_pseudo_labels(
 
     Args:
         project: the folders.
-        catalog: the photos.
+        manifest: the photos.
         name: of the labels.
         ensemble: its members and recipes.
         experiments: config of each member.
@@ -116,8 +115,9 @@ def make_pseudo_labels(
         raise InputError(f"`CONFIDENCE` must be in 0..1. Received: {confidence}")
     round_ = _Round(
         project=project,
-        dataset=catalog.dataset,
-        samples=list_candidates(catalog),
+        dataset=manifest.dataset,
+        samples=list_candidates(manifest),
+        train_digest=manifest.train_digest,
         name=name,
         ensemble=ensemble,
         experiments=experiments,
@@ -158,7 +158,10 @@ def _find_weights(round_: _Round, fold: int) -> WeightsPaths:
     project = round_.project
     folds_hash = hash_folds(project.folds_path)
     return {
-        name: find_weights(project.run_dir(name, fold), take_snapshot(experiment, round_.dataset, fold, folds_hash))
+        name: find_weights(
+            project.run_dir(name, fold),
+            take_snapshot(experiment, round_.dataset, fold, folds_hash, round_.train_digest),
+        )
         for name, experiment in round_.experiments.items()
     }
 
@@ -193,7 +196,10 @@ def _make_fold(round_: _Round, fold: int, weights_paths: WeightsPaths) -> None:
         "confidence": round_.confidence,
     }
     ids = [sample.id for sample in round_.samples]
-    identity = fingerprint(**made_of, ids=ids, dataset=dataset.model_dump(mode="json", include=_DECISIVE))
+    images = [sample.image_hash for sample in round_.samples]
+    identity = fingerprint(
+        **made_of, ids=ids, images=images, dataset=dataset.model_dump(mode="json", include=_DECISIVE)
+    )
     if _is_made(round_, fold, identity):
         logger.info("%s: labels are there", what)
         _delete_maps(round_, fold)  # a kill may have come before it
@@ -204,10 +210,17 @@ def _make_fold(round_: _Round, fold: int, weights_paths: WeightsPaths) -> None:
     readers = [open_maps(job.store.folder) for job in jobs]
     path, confidences = round_.project.pseudo_labels_path(round_.name, fold), list[float]()
     with atomic_path(path) as temporary:
-        sha256 = write_gzip(temporary, _list_columns(dataset), _label(round_, recipe, readers, confidences, what))
+        _write_zip(temporary, _label(round_, recipe, readers, confidences, what))
         counts = {"num_photos": len(ids), "num_kept": sum(value >= round_.confidence for value in confidences)}
-        hashes = {"csv_sha256": sha256, "file_sha256": hash_file(temporary)}
-    record = {"name": round_.name, "fold": fold, "fingerprint": identity, **counts, **hashes, **made_of}
+        file_sha256 = hash_file(temporary)
+    record = {
+        "name": round_.name,
+        "fold": fold,
+        "fingerprint": identity,
+        **counts,
+        "file_sha256": file_sha256,
+        **made_of,
+    }
     origin = describe_origin(round_.project.configs_dir)
     write_json(round_.project.pseudo_labels_record_path(round_.name, fold), record | origin)
     _delete_maps(round_, fold)
@@ -252,41 +265,38 @@ def _plan(round_: _Round, fold: int, name: str, nets: dict[str, str], weights_pa
     return plan_job(name, experiment, [weights_path], store, round_.samples)
 
 
-def _list_columns(dataset: DatasetConfig) -> list[str]:
-    class_columns = [dataset.csv_class_column] if dataset.csv_class_column else []
-    return [dataset.csv_image_column, *class_columns, dataset.csv_rle_column]
+def _write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
+    """Writes files into a zip without compression; equal files give equal bytes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, content in members:
+            archive.writestr(zipfile.ZipInfo(name), content)
 
 
 def _label(
     round_: _Round, recipe: Recipe, readers: Sequence[MapReader], confidences: list[float], what: str
-) -> Iterator[str]:
-    """Yields the csv rows of each photo that is kept; adds the confidence of each, kept or not, to `confidences`."""
+) -> Iterator[tuple[str, bytes]]:
+    """Yields (name, PNG) of each mask that is kept; adds the confidence of each, kept or not, to `confidences`."""
     labelling = _Labelling(dataset=round_.dataset, recipe=recipe, confidence=round_.confidence)
     chunks = [round_.samples[start : start + _CHUNK] for start in range(0, len(round_.samples), _CHUNK)]
     tasks = (
         _Task(samples=chunk, readers=tuple(reader.select([sample.id for sample in chunk]) for reader in readers))
         for chunk in chunks
     )
-    run = partial(_write_rows, labelling)
-    for rows in run_tasks(run, tasks, what=what, jobs=round_.jobs, total=len(chunks), unit="chunk"):
-        for confidence, text in rows:
+    run = partial(_draw_masks, labelling)
+    for drawn in run_tasks(run, tasks, what=what, jobs=round_.jobs, total=len(chunks), unit="chunk"):
+        for id_, confidence, png in drawn:
             confidences.append(confidence)
-            yield text
+            if confidence >= round_.confidence:
+                yield f"{id_}.png", png
 
 
-def _write_rows(labelling: _Labelling, task: _Task) -> list[tuple[float, str]]:
-    """Returns (confidence, csv rows) of each photo; no rows where it is not kept."""
-    dataset, found = labelling.dataset, []
+def _draw_masks(labelling: _Labelling, task: _Task) -> list[tuple[str, float, bytes]]:
+    """Returns (id, confidence, PNG of class indices) of each image; no bytes where it is not kept."""
+    found = []
     for sample in task.samples:
         maps = [reader.read_map(sample.id) for reader in task.readers]
-        probs_hwc = average_maps(labelling.recipe, maps, read_full_size(sample, dataset))
+        probs_hwc = average_maps(labelling.recipe, maps, read_full_size(sample, labelling.dataset))
         mask_hw = cut_map(labelling.recipe, probs_hwc)
-        confidence, text = expect_dice(probs_hwc, mask_hw), StringIO()
-        if confidence >= labelling.confidence:
-            writer = csv.writer(text, lineterminator="\n")
-            for index, class_name in enumerate(dataset.classes, start=1):
-                rle = encode_rle(mask_hw == index, dataset.rle_order)
-                class_cells = [class_name] if dataset.csv_class_column else []
-                writer.writerow([image_cell(dataset, sample.id, class_name), *class_cells, rle])
-        found.append((confidence, text.getvalue()))
+        confidence = expect_dice(probs_hwc, mask_hw)
+        found.append((sample.id, confidence, encode_png(mask_hw) if confidence >= labelling.confidence else b""))
     return found

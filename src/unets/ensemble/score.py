@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import DatasetConfig
-from unets.data.files import expand_pattern, find_ids, fixed_folder
+from unets.config import DatasetConfig, PatternSource
+from unets.data.files import find_ids
+from unets.data.io import read_index_image
 from unets.data.rle import decode_rle
-from unets.data.samples import VOID, Sample, read_file_mask, read_full_size
-from unets.dataset.catalog import give_masks, read_rle_csv
+from unets.data.samples import IGNORE, Sample, read_full_size
+from unets.dataset.importers.patterns import draw_files, find_mask_files
+from unets.dataset.rle_csv import read_submission
 from unets.ensemble.postprocess import ClassMask, drop_small, pick_classes, to_masks
 from unets.errors import InputError
 from unets.metrics.intervals import Interval, bootstrap_mean
@@ -49,19 +51,19 @@ FROM_COUNTS: dict[str, Callable[[Counts, int, Counts], Scores]] = {"dice": _dice
 
 def default_threshold(dataset: DatasetConfig) -> float:
     """Returns where a map is cut before anything is fitted: 0 where every pixel is of a class, else 0.5."""
-    return DEFAULT_THRESHOLD if dataset.background_values else 0.0
+    return DEFAULT_THRESHOLD if dataset.has_background else 0.0
 
 
 def score_mask(truth_hw: ClassMask, mask_hw: ClassMask, *, num_classes: int, metric: str) -> float:
     """Scores a mask with a metric, mean over the classes.
 
     Args:
-        truth_hw: uint8 (height, width) class index; 0 is background, VOID is left out.
-        mask_hw: the same, without VOID.
+        truth_hw: uint8 (height, width) class index; 0 is background, IGNORE is left out.
+        mask_hw: the same, without IGNORE.
         num_classes: number of foreground classes.
         metric: a name in `METRICS`.
     """
-    mask_hw = np.where(truth_hw == VOID, np.uint8(0), mask_hw)
+    mask_hw = np.where(truth_hw == IGNORE, np.uint8(0), mask_hw)
     scores = [METRICS[metric](truth_hw == index, mask_hw == index) for index in range(1, num_classes + 1)]
     return float(np.mean(scores))
 
@@ -70,7 +72,7 @@ def score_cuts(truth_hw: ClassMask, probs_hwc: npt.NDArray[np.float32], cuts: Se
     """Scores a map under each cut: `score_mask` of `drop_small` of `to_masks`, but in one pass where it can.
 
     Args:
-        truth_hw: uint8 (height, width) class index; 0 is background, VOID is left out.
+        truth_hw: uint8 (height, width) class index; 0 is background, IGNORE is left out.
         probs_hwc: float32 (height, width, classes), 0..1.
         cuts: at least one, in any order.
         metric: a name in `METRICS`.
@@ -86,7 +88,7 @@ def score_cuts(truth_hw: ClassMask, probs_hwc: npt.NDArray[np.float32], cuts: Se
     threshold_of = [thresholds.index(threshold) for threshold, _ in cuts]
     min_areas_px = np.array([min_area_px for _, min_area_px in cuts])
     class_hw, best_hw = pick_classes(probs_hwc)
-    is_void = truth_hw == VOID
+    is_void = truth_hw == IGNORE
     if is_void.any():
         best_hw = np.where(is_void, np.float32(-1), best_hw)  # below every threshold
     by_class = []
@@ -180,7 +182,7 @@ def score_submission(
     Raises:
         InputError: ids of the two differ, or a mask cannot be read.
     """
-    submitted = read_rle_csv(submission_path, dataset)
+    submitted = read_submission(submission_path, dataset)
     truths = _find_truths(truth_path, dataset, photos)
     _check_ids(submission_path, set(submitted), truth_path, set(truths))
     pairs = [(truth, submitted[id_]) for id_, truth in sorted(truths.items())]
@@ -196,30 +198,43 @@ def score_submission(
     )
 
 
-def _find_truths(truth_path: Path, dataset: DatasetConfig, photos: Sequence[Sample]) -> dict[str, Sample]:
-    known = {photo.id: photo.photo for photo in photos}
-    matches = re.compile(dataset.id_pattern).fullmatch
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Truth:
+    """The ground truth of one image: run lengths, a string a class, or mask files (of each class, or of all)."""
 
-    def build(id_: str) -> Sample:
-        match = matches(id_)
-        if match is None:
-            raise InputError(f"{truth_path} must hold ids that fit {dataset.id_pattern}. Received: {id_!r}")
-        return Sample(id=id_, group=match["group"], view=None, photo=known.get(id_, id_))
+    id: str
+    group: str
+    sample: Sample | None  # asked for its size
+    rles: tuple[str, ...] = ()
+    files: tuple[tuple[str, ...], ...] = ()
 
+
+def _find_truths(truth_path: Path, dataset: DatasetConfig, photos: Sequence[Sample]) -> dict[str, _Truth]:
     if not truth_path.exists():
         raise InputError(
             f"`GROUND_TRUTH` must be a csv of run lengths or a folder of masks. Received: {truth_path}, missing"
         )
+    known = {photo.id: photo for photo in photos}
+
+    def find_group(id_: str) -> str:
+        if id_ in known:
+            return known[id_].group
+        match = re.fullmatch(dataset.source.id_pattern, id_) if isinstance(dataset.source, PatternSource) else None
+        return match["group"] if match else id_
+
     if not truth_path.is_dir():
-        rles = read_rle_csv(truth_path, dataset)
-        return {id_: replace(build(id_), mask_rles=rles[id_]) for id_ in rles}
-    if dataset.masks is None:
-        raise InputError(
-            f"`GROUND_TRUTH` must be a csv: the dataset does not say how mask files are named. Got {truth_path}"
-        )
-    first = expand_pattern(dataset.masks)[0]
-    below = first.removeprefix(f"{fixed_folder(first)}/")  # as the training masks are named in their folder
-    return {id_: give_masks(build(id_), paths) for id_, paths in find_ids(truth_path, below).items()}
+        return {
+            id_: _Truth(id=id_, group=find_group(id_), sample=known.get(id_), rles=rles)
+            for id_, rles in read_submission(truth_path, dataset).items()
+        }
+    if isinstance(dataset.source, PatternSource):
+        files_of = find_mask_files(truth_path, dataset)
+    else:
+        files_of = {id_: [paths] for id_, paths in find_ids(truth_path, "{id}.png").items()}
+    return {
+        id_: _Truth(id=id_, group=find_group(id_), sample=known.get(id_), files=tuple(map(tuple, files)))
+        for id_, files in files_of.items()
+    }
 
 
 def _check_ids(submission_path: Path, submitted: set[str], truth_path: Path, known: set[str]) -> None:
@@ -235,11 +250,11 @@ def _check_ids(submission_path: Path, submitted: set[str], truth_path: Path, kno
     raise InputError(f"{submission_path} must hold the {len(known)} ids of {truth_path}. Received: {'; '.join(parts)}")
 
 
-def _score_chunk(dataset: DatasetConfig, pairs: Sequence[tuple[Sample, tuple[str, ...]]]) -> list[tuple[float, Counts]]:
+def _score_chunk(dataset: DatasetConfig, pairs: Sequence[tuple[_Truth, tuple[str, ...]]]) -> list[tuple[float, Counts]]:
     return [_score_photo(dataset, truth, rles) for truth, rles in pairs]
 
 
-def _score_photo(dataset: DatasetConfig, truth: Sample, rles: tuple[str, ...]) -> tuple[float, Counts]:
+def _score_photo(dataset: DatasetConfig, truth: _Truth, rles: tuple[str, ...]) -> tuple[float, Counts]:
     """Scores each class on its own mask, as a csv, unlike a mask file, may let classes overlap.
 
     Returns:
@@ -250,7 +265,7 @@ def _score_photo(dataset: DatasetConfig, truth: Sample, rles: tuple[str, ...]) -
     for true_hw, rle in zip(true_masks, rles, strict=True):
         height, width = true_hw.shape
         try:
-            predicted_hw = decode_rle(rle, (height, width), dataset.rle_order)
+            predicted_hw = decode_rle(rle, (height, width), dataset.submission.order)
         except InputError as error:
             raise InputError(f"the submission's mask of {truth.id}: {error}") from error
         if known_hw is not None:
@@ -262,15 +277,23 @@ def _score_photo(dataset: DatasetConfig, truth: Sample, rles: tuple[str, ...]) -
 
 
 def _read_true_masks(
-    truth: Sample, dataset: DatasetConfig
+    truth: _Truth, dataset: DatasetConfig
 ) -> tuple[list[npt.NDArray[np.generic]], npt.NDArray[np.bool_] | None]:
-    """Returns (a mask a class, which pixels are labelled, None where all are)."""
-    if truth.mask_rles is None:
-        mask_hw = read_file_mask(truth, dataset)
-        known_hw = mask_hw != VOID if dataset.ignore_values else None
-        return [mask_hw == index for index in range(1, len(dataset.classes) + 1)], known_hw
-    size_hw = read_full_size(truth, dataset)
+    """Returns (a mask a class, which pixels count, None where all do)."""
+    if truth.files:
+        source = dataset.source
+        if isinstance(source, PatternSource):
+            drawn = draw_files(truth.files, source, overlapping=dataset.overlapping)
+        else:
+            drawn = read_index_image(Path(truth.files[0][0]))
+        if isinstance(drawn, tuple):
+            return [layer == 1 for layer in drawn], ~np.any([layer == IGNORE for layer in drawn], axis=0)
+        known_hw = drawn != IGNORE if dataset.has_ignored else None
+        return [drawn == index for index in range(1, len(dataset.classes) + 1)], known_hw
+    if truth.sample is None and dataset.size_hw is None:
+        raise InputError(f"the ground truth of {truth.id} must have an image that tells its size. Received: none")
+    size_hw = dataset.size_hw if truth.sample is None else read_full_size(truth.sample, dataset)
     try:
-        return [decode_rle(rle, size_hw, dataset.rle_order) for rle in truth.mask_rles], None
+        return [decode_rle(rle, size_hw or (0, 0), dataset.submission.order) for rle in truth.rles], None
     except InputError as error:
         raise InputError(f"the true mask of {truth.id}: {error}") from error

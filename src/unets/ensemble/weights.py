@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from unets.data.samples import VOID
+from unets.data.samples import IGNORE
 from unets.ensemble.blend import Averaging, enlarge_map, to_logits
 from unets.ensemble.postprocess import ClassMask
 from unets.ensemble.score import DEFAULT_THRESHOLD
@@ -78,7 +78,7 @@ def draw_pixels(
     height, width = truth_hw.shape
     enlarged = [enlarge_map(from_u8(probs_u8_hwc), (height, width)) for probs_u8_hwc in maps]
     num_classes = enlarged[0].shape[-1]
-    is_known = np.ravel(truth_hw != VOID)
+    is_known = np.ravel(truth_hw != IGNORE)
     samples = []
     for index in range(num_classes):
         layers = [np.ravel(probs_hwc[..., index]) for probs_hwc in enlarged]

@@ -50,8 +50,8 @@ class ModelCard(Config):
     name: str
     competition: str
     classes: tuple[str, ...]
-    channels: Literal["rgb", "grey"] = "rgb"  # of the photos trained on; for grey, colours are taken away
-    value_range: tuple[int, int] | None = None  # of photos of 16 bits: what the nets saw as 0 and 255
+    channels: Literal["rgb", "grey"] | int = "rgb"  # of the photos trained on; for grey, colours are taken away
+    value_range: tuple[float, float] | None = None  # of photos of 16 bits: what the nets saw as 0 and 255
     photo_hw: SizeHW | None = None  # size of the photos trained on; None: not known, or of many sizes
     members: tuple[MemberCard, ...]
     recipe: Recipe

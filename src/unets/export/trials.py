@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
-from unets.data.samples import Sample, read_mask, read_photo
-from unets.dataset.catalog import load_catalog
+from unets.data.samples import Sample, read_image, read_mask
 from unets.dataset.folds import read_folds
+from unets.dataset.manifest import read_manifest
 from unets.ensemble.oof import score_map
 from unets.errors import InputError
 from unets.export.exporting import TrialPhoto, TrialPhotos
@@ -35,14 +35,14 @@ def find_oof_photos(
     Raises:
         InputError: the fold has fewer than two photos.
     """
-    catalog = load_catalog(dataset, project.input_dir, with_test=False)
-    fold_of = read_folds(project.folds_path, catalog)
-    samples = [sample for sample in catalog.train if fold_of[sample.id] == fold]
+    manifest = read_manifest(project, dataset)
+    fold_of = read_folds(project.folds_path, manifest)
+    samples = [sample for sample in manifest.train if fold_of[sample.id] == fold]
     if len(samples) < 2:
         raise InputError(f"{experiment} must have photos out of fold {fold}. Received: {len(samples)}")
     shown, scored = _spread(samples[1::2], MAX_CALIBRATION), _spread(samples[::2], num_photos)
     return TrialPhotos(
-        calibration=[read_photo(sample, size_hw) for sample in shown],
+        calibration=[read_image(sample, size_hw) for sample in shown],
         photos=_read(dataset, scored, size_hw),
         total=len(scored),
     )
@@ -55,8 +55,8 @@ def _spread(samples: Sequence[Sample], most: int) -> list[Sample]:
 
 def _read(dataset: DatasetConfig, samples: Sequence[Sample], size_hw: SizeHW) -> Iterator[TrialPhoto]:
     for sample in samples:
-        score = partial(_score, read_mask(sample, dataset), dataset)
-        yield TrialPhoto(image=read_photo(sample, size_hw), group=sample.group, score=score)
+        score = partial(_score, read_mask(sample), dataset)
+        yield TrialPhoto(image=read_image(sample, size_hw), group=sample.group, score=score)
 
 
 def _score(truth_hw: npt.NDArray[np.uint8], dataset: DatasetConfig, probs_hwc: npt.NDArray[np.float32]) -> float:

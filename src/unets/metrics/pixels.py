@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unets.data.samples import VOID
+from unets.data.samples import IGNORE
 
 Counts = npt.NDArray[np.int64]  # (classes, 3): pixels of truth and prediction both, of the truth, of the prediction
 
@@ -19,11 +19,11 @@ def count_pixels_of(truth_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uin
     """Counts the pixels of one photo.
 
     Args:
-        truth_hw: uint8 (height, width) class index; 0 is background, VOID is left out.
-        mask_hw: the same, without VOID.
+        truth_hw: uint8 (height, width) class index; 0 is background, IGNORE is left out.
+        mask_hw: the same, without IGNORE.
         num_classes: number of foreground classes.
     """
-    is_void = truth_hw == VOID
+    is_void = truth_hw == IGNORE
     if is_void.any():
         mask_hw = np.where(is_void, np.uint8(0), mask_hw)
     rows = []

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import ExperimentConfig
-from unets.data.samples import Sample, read_photo
+from unets.data.samples import Sample, read_image
 from unets.log import show_progress
 from unets.nets.backend import describe_arithmetic
 from unets.nets.predictor import Predictor
@@ -142,7 +142,7 @@ def make_shards(jobs: Sequence[PredictionJob], what: str, chunks: Sequence[_Chun
         used[position].store.write(index, samples, maps, made_with=arithmetic[position])
 
     samples = (sample for chunk in chunks for sample in chunk.samples)
-    images = map_ahead(lambda sample: read_photo(sample, size_hw), samples, workers=cores, ahead=ahead)
+    images = map_ahead(lambda sample: read_image(sample, size_hw), samples, workers=cores, ahead=ahead)
     shown = show_progress(images, what=what, total=sum(len(chunk.samples) for chunk in chunks), unit="image")
     # In a thread of its own: while the net works on a batch, the next is stacked and the last one's maps are handed on.
     predicted = map_ahead(predict, _batch(chunks, batch_sizes, shown), workers=1, ahead=0)

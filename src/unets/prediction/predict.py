@@ -8,8 +8,8 @@ from pathlib import Path
 
 from unets.config import ExperimentConfig
 from unets.data.geometry import SizeHW
-from unets.dataset.catalog import Catalog
 from unets.dataset.folds import hash_folds
+from unets.dataset.manifest import Manifest
 from unets.prediction.map_store import MapStore
 from unets.prediction.pipeline import PredictionJob, plan_job, run_jobs
 from unets.prediction.sources import find_weights, hash_weights, list_nets
@@ -20,7 +20,7 @@ from unets.store.runs import lock
 
 def predict_experiments(
     project: Project,
-    catalog: Catalog,
+    manifest: Manifest,
     experiments: Mapping[str, ExperimentConfig],
     *,
     folds: Mapping[str, int],
@@ -34,7 +34,7 @@ def predict_experiments(
 
     Args:
         project: the folders.
-        catalog: the images.
+        manifest: the images.
         experiments: by name.
         folds: fold of each training id.
         use_folds: by experiment, the folds whose nets predict; out-of-fold maps are made of their images only.
@@ -51,7 +51,8 @@ def predict_experiments(
         weights_paths = {
             name: {
                 fold: find_weights(
-                    project.run_dir(name, fold), take_snapshot(experiment, catalog.dataset, fold, folds_hash)
+                    project.run_dir(name, fold),
+                    take_snapshot(experiment, manifest.dataset, fold, folds_hash, manifest.train_digest),
                 )
                 for fold in use_folds[name]
             }
@@ -59,7 +60,7 @@ def predict_experiments(
         }
         rounds: dict[tuple[SizeHW, str], list[PredictionJob]] = defaultdict(list)
         for name, experiment in experiments.items():
-            for what, job in _plan(project, catalog, name, experiment, folds, weights_paths[name], force=force):
+            for what, job in _plan(project, manifest, name, experiment, folds, weights_paths[name], force=force):
                 rounds[experiment.data.size_hw, what].append(job)
         for (_, what), jobs in rounds.items():
             run_jobs(jobs, what=what)
@@ -67,7 +68,7 @@ def predict_experiments(
 
 def _plan(
     project: Project,
-    catalog: Catalog,
+    manifest: Manifest,
     name: str,
     experiment: ExperimentConfig,
     folds: Mapping[str, int],
@@ -76,12 +77,12 @@ def _plan(
     force: bool,
 ) -> list[tuple[str, PredictionJob]]:
     """Returns (which images, in words; the job that makes their maps): of each fold, and of the test images."""
-    nets = list_nets(experiment, catalog.dataset.classes, hash_weights(weights_paths))
+    nets = list_nets(experiment, manifest.dataset.classes, hash_weights(weights_paths))
     oof_dir, no_tta_dir, test_dir = (project.maps_dir(name, kind) for kind in ("oof", "oof_no_tta", "test"))
     test = MapStore(
         folder=test_dir,
         nets=nets,
-        classes=catalog.dataset.classes,
+        classes=manifest.dataset.classes,
         size_hw=experiment.data.size_hw,
         command=f"`make predict EXP={name} FOLD={','.join(map(str, weights_paths))} FORCE=1`",
     )
@@ -94,6 +95,6 @@ def _plan(
             no_tta_folder=no_tta_dir / f"fold{fold}" if has_tta else None,
             nets={str(fold): nets[str(fold)]},
         )
-        samples = [sample for sample in catalog.train if folds[sample.id] == fold]
+        samples = [sample for sample in manifest.train if folds[sample.id] == fold]
         jobs.append((f"fold {fold} out-of-fold", plan_job(name, experiment, [path], store, samples, force=force)))
-    return [*jobs, ("test", plan_job(name, experiment, weights_paths.values(), test, catalog.test, force=force))]
+    return [*jobs, ("test", plan_job(name, experiment, weights_paths.values(), test, manifest.test, force=force))]

@@ -13,25 +13,30 @@ _PARTS = ("data", "model", "training")
 # What suits a machine: where images are kept, and how many a step takes of an update.
 _MACHINE = {("data", "cache"), ("training", "micro_batch")}
 
-# What of a dataset decides what a net is taught; `classes` stand by themselves. The others do not: `id_pattern`,
-# `num_folds` and `folds_seed` are in the folds file, `channels` only says what `make check` refuses, `metric` and
-# `num_*` are of later and earlier stages, and the csv's names of images and classes are how rows find their image.
-_TAUGHT = ("photos", "read_masks_from", "value_range", "unite_masks")
-_TAUGHT_BY_MASKS_FROM = {
-    "files": ("masks", "mask_values", "background_values", "ignore_values", "mask_threshold"),
-    "csv": ("masks_csv", "csv_rle_column"),
-}
-_TAUGHT_BY_RUN_LENGTHS = ("rle_order", "size_hw")  # the same numbers are another mask in another width
-_TAUGHT_BY_PSEUDO_LABELS = (*_TAUGHT_BY_RUN_LENGTHS, "test_photos")
+# What of a data set decides how its images and masks are seen; what they are is in the digest of their bytes.
+_SEEN = {"overlapping", "has_ignored", "channels", "value_range", "orientation"}
+_DIGEST = "images_and_masks"
 
 
-def take_snapshot(experiment: ExperimentConfig, dataset: DatasetConfig, fold: int, folds_hash: str) -> dict[str, Any]:
-    """Returns what a run is: all that decides its weights, its fingerprint, and how it predicts."""
+def take_snapshot(
+    experiment: ExperimentConfig, dataset: DatasetConfig, fold: int, folds_hash: str, train_digest: str | None = None
+) -> dict[str, Any]:
+    """Returns what a run is: all that decides its weights, its fingerprint, and how it predicts.
+
+    Args:
+        experiment: what is trained.
+        dataset: on which data set.
+        fold: that is left out.
+        folds_hash: of the file of folds.
+        train_digest: of the training images and masks, see `Manifest.train_digest`; None, where they are not at hand:
+            it is then not compared.
+    """
+    seen = dataset.model_dump(mode="json", include=_SEEN)
     decisive = {
         "fold": fold,
         "folds_hash": folds_hash,
         "classes": list(dataset.classes),
-        "dataset": dataset.model_dump(mode="json", include=_find_taught(dataset, experiment)),
+        "dataset": seen if train_digest is None else {**seen, _DIGEST: train_digest},
         **experiment.model_dump(mode="json", include=set(_PARTS)),
     }
     prediction = experiment.prediction.model_dump(mode="json")
@@ -54,25 +59,19 @@ def check_snapshot(run_dir: Path, snapshot: dict[str, Any]) -> None:
         return
     command = f"`make clean EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}`"
     found = read_json(path, "fingerprint", remedy=f"{command} deletes the run")
-    if found["fingerprint"] == snapshot["fingerprint"]:
-        return
     here, there = _find_identity(snapshot), _find_identity(found)
-    differ = (_describe(key, there.get(key), here[key]) for key in here if there.get(key) != here[key])
-    details = "; ".join(differ) or f"{SNAPSHOT} with a fingerprint that is not that of its fields"
+    is_whole = found["fingerprint"] == fingerprint(**there)
+    if not all(_DIGEST in identity.get("dataset", {}) for identity in (here, there)):
+        for identity in (here, there):
+            identity["dataset"] = {key: value for key, value in identity.get("dataset", {}).items() if key != _DIGEST}
+    details = "; ".join(_describe(key, there.get(key), here[key]) for key in here if there.get(key) != here[key])
+    if is_whole and not details:
+        return
+    details = details or f"{SNAPSHOT} with a fingerprint that is not that of its fields"
     raise InputError(
         f"{run_dir} must hold a run of this config. Received: {details}. {command} deletes it, so that training starts "
         f"from the beginning"
     )
-
-
-def _find_taught(dataset: DatasetConfig, experiment: ExperimentConfig) -> set[str]:
-    """Returns the fields of a dataset that decide what this experiment's nets are taught."""
-    taught = {*_TAUGHT, *_TAUGHT_BY_MASKS_FROM[dataset.read_masks_from]}
-    if dataset.read_masks_from == "csv":
-        taught.update(_TAUGHT_BY_RUN_LENGTHS)
-    if experiment.data.pseudo_labels is not None:
-        taught.update(_TAUGHT_BY_PSEUDO_LABELS)
-    return taught
 
 
 def _find_identity(snapshot: dict[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,26 @@ class Project:
         return self.models_dir / "folds.csv"
 
     @property
+    def samples_path(self) -> Path:
+        """csv of all images and masks, which every stage reads."""
+        return self.models_dir / "samples.csv"
+
+    @property
+    def import_path(self) -> Path:
+        """What `samples_path` was made of."""
+        return self.models_dir / "import.json"
+
+    @property
+    def account_path(self) -> Path:
+        """What each file of INPUT became."""
+        return self.models_dir / "account.csv"
+
+    @property
+    def masks_dir(self) -> Path:
+        """Masks that are not canonical in INPUT, drawn once."""
+        return self.models_dir / "masks"
+
+    @property
     def checked_path(self) -> Path:
         """What `check` found whole, so that it need not look again."""
         return self.models_dir / "checked.csv"
@@ -108,12 +128,12 @@ class Project:
         return self.experiment_dir(experiment) / "oof_pixels.json"
 
     def pseudo_labels_dir(self, name: str) -> Path:
-        """Test photos' masks, as more training photos; a csv.gz a fold."""
+        """Test photos' masks, as more training photos; a zip a fold."""
         return self.models_dir / "pseudo_labels" / name
 
     def pseudo_labels_path(self, name: str, fold: int) -> Path:
-        """Run lengths for the training of one fold."""
-        return self.pseudo_labels_dir(name) / f"fold{fold}.csv.gz"
+        """Masks for the training of one fold."""
+        return self.pseudo_labels_dir(name) / f"fold{fold}.zip"
 
     def pseudo_labels_record_path(self, name: str, fold: int) -> Path:
         """What made them."""

@@ -14,8 +14,10 @@ from unets.config import DatasetConfig
 from unets.data.files import find_file, read_bytes
 from unets.data.rle import read_runs
 from unets.data.samples import Sample, read_full_size
-from unets.dataset.catalog import default_header, default_rows, load_catalog, parse_row, read_sample_rows
+from unets.dataset.manifest import read_manifest
+from unets.dataset.rle_csv import clean_rle, default_rows, list_columns, parse_row, read_sample_rows
 from unets.errors import InputError
+from unets.store.paths import Project
 from unets.workers.pool import run_tasks
 
 _CHUNK = 256  # rows a task
@@ -82,32 +84,21 @@ def read_wanted(
 ) -> tuple[list[str], list[tuple[str, str | None]]]:
     """Returns the header and the (image cell, class) of the rows that a submission must have, in their order."""
     if sample_path is None:
-        return default_header(dataset), default_rows(dataset, photos)
-    return read_header(sample_path), read_sample_rows(sample_path, dataset)
+        return list_columns(dataset.submission), default_rows(dataset, photos)
+    return read_header(sample_path), read_sample_rows(sample_path, dataset.submission)
 
 
-def find_sample(dataset: DatasetConfig, input_dir: Path) -> Path | None:
-    """Returns the path of the sample submission, None where the dataset declares none.
-
-    Raises:
-        InputError: it does not exist, or there are no test photos and so no submission.
-    """
-    if dataset.test_photos is None:
-        raise InputError("`test_photos` must be declared for a submission. Received: test_photos=None in dataset.py")
-    return None if dataset.sample_submission is None else find_file(input_dir, dataset.sample_submission)
-
-
-def find_reference(dataset: DatasetConfig, input_dir: Path) -> tuple[Path | None, Sequence[Sample]]:
-    """Finds what a submission is held against: the sample submission, and the test photos where they must be asked.
-
-    Of one size and named by a sample they need not be listed: the catalog of Carvana's 100,064 takes 40 MB.
+def find_reference(project: Project, dataset: DatasetConfig) -> tuple[Path | None, Sequence[Sample]]:
+    """Finds what a submission is held against: the sample submission (None: there is none), and the test images.
 
     Raises:
-        InputError: see `find_sample` and `load_catalog`.
+        InputError: there are no test images and so no submission, or the sample submission does not exist.
     """
-    sample_path = find_sample(dataset, input_dir)
-    is_known = sample_path is not None and dataset.size_hw is not None
-    return sample_path, () if is_known else load_catalog(dataset, input_dir).test
+    test = read_manifest(project, dataset).test
+    if not test:
+        raise InputError(f"{project.input_dir} must have test images for a submission. Received: none")
+    sample = dataset.submission.sample
+    return None if sample is None else find_file(project.input_dir, sample), test
 
 
 def read_header(path: Path) -> list[str]:
@@ -129,16 +120,20 @@ def _read_chunks(
     path: Path, header: list[str], keys: Sequence[Key], photo_of: dict[str, Sample], dataset: DatasetConfig
 ) -> Iterator[list[_Row]]:
     """Reads the submission bit by bit; compares its rows' names with the sample's as they come."""
-    places = _Places(keys)
+    places, form = _Places(keys), dataset.submission
     rows: list[_Row] = []
     for number, cells in _read_cells(path, header):
         row = dict(zip(header, cells, strict=False))
-        key = (row.get(dataset.csv_image_column, ""), row.get(dataset.csv_class_column or "", ""))
+        key = (row.get(form.image_column, ""), row.get(form.class_column or "", ""))
         fault = places.find_fault(key, number)
         if len(cells) != len(header):
             fault = f"must have {len(header)} cells, has {len(cells)}"
-        photo = photo_of.get(parse_row(dataset, key[0], key[1] or None)[0]) if photo_of and fault is None else None
-        rle = row.get(dataset.csv_rle_column, "")
+        photo = (
+            photo_of.get(parse_row(form, dataset.classes, key[0], key[1] or None)[0])
+            if photo_of and fault is None
+            else None
+        )
+        rle = row.get(form.rle_column, "")
         rows.append(_Row(number=number, key=key, rle=rle, photo=photo, fault=fault))
         if len(rows) == _CHUNK:
             yield rows
@@ -220,7 +215,7 @@ def _find_run_fault(dataset: DatasetConfig, row: _Row) -> str | None:
     if size_hw is None:
         return "has no photo that tells its size"
     try:
-        read_runs(row.rle, size_hw[0] * size_hw[1])
+        read_runs(clean_rle(row.rle, dataset.submission), size_hw[0] * size_hw[1])
     except InputError as error:
         return str(error)
     return None

@@ -17,8 +17,8 @@ from unets.config import DatasetConfig, check_name
 from unets.data.geometry import SizeHW
 from unets.data.rle import encode_rle
 from unets.data.samples import Sample, read_full_size
-from unets.dataset.catalog import default_header, parse_row
 from unets.dataset.folds import hash_folds
+from unets.dataset.rle_csv import list_columns, parse_row
 from unets.ensemble.ensemble import Ensemble, read_ensemble
 from unets.ensemble.recipe import Recipe, make_mask
 from unets.errors import InputError
@@ -69,7 +69,7 @@ class _Format:
         rows = [row for photo in photos for row in photo.rows]
         return fingerprint(
             rows=rows,
-            dataset=self.dataset.dump_layout(),
+            dataset=self.dataset.model_dump(mode="json", include={"classes", "overlapping", "size_hw", "submission"}),
             maps=self.maps,
             recipe=self.recipe.model_dump(mode="json"),
             header=self.header,
@@ -116,7 +116,7 @@ def write_submission(
             the folds have changed since; another process writes a submission of that name.
     """
     ensemble = read_ensemble(project, ensemble_name)
-    sample_path, test = find_reference(dataset, project.input_dir)
+    sample_path, test = find_reference(project, dataset)
     name = check_name(name or name_submission(ensemble), "`NAME`")
     path, folder = project.submission_path(name), project.submission_parts_dir(name)
     with lock(folder):
@@ -188,9 +188,9 @@ def _list_photos(
     """Lists the photos in the order of the sample submission; neighbouring rows of one photo come together."""
 
     def parse(row: tuple[str, str | None]) -> tuple[str, tuple[str, str | None, int]]:
-        id_, class_name = parse_row(dataset, *row)
+        id_, class_name = parse_row(dataset.submission, dataset.classes, *row)
         if test is not None and id_ not in test:
-            raise InputError(f"{sample_path} must name photos of {dataset.test_photos}. Received: {row[0]}")
+            raise InputError(f"{sample_path} must name test images only. Received: {row[0]}")
         return id_, (*row, dataset.classes.index(class_name) + 1)
 
     for id_, group in groupby(map(parse, sample_rows), key=lambda row: row[0]):
@@ -199,7 +199,7 @@ def _list_photos(
 
 def _check_columns(header: list[str], sample_path: Path | None, dataset: DatasetConfig) -> tuple[str, ...]:
     """Returns the sample submission's columns, whose order the submission keeps."""
-    expected = default_header(dataset)
+    expected = list_columns(dataset.submission)
     if sorted(header) != sorted(expected):
         raise InputError(f"{sample_path} must have the columns {expected}. Received: {header}")
     return tuple(header)
@@ -253,14 +253,14 @@ def _make_parts(
 
 def _write_rows(format_: _Format, part: _Part) -> None:
     """Writes the csv rows of some photos."""
-    dataset, text = format_.dataset, StringIO()
+    dataset, form, text = format_.dataset, format_.dataset.submission, StringIO()
     writer = csv.writer(text, lineterminator="\n")
     for photo in part.photos:
         maps = [reader.read_map(photo.id) for reader in part.readers]
         mask_hw = make_mask(format_.recipe, maps, _find_size(photo, dataset))
         for cell, class_cell, class_index in photo.rows:
-            row = {dataset.csv_image_column: cell, dataset.csv_class_column: class_cell}
-            row[dataset.csv_rle_column] = encode_rle(mask_hw == class_index, dataset.rle_order)
+            row = {form.image_column: cell, form.class_column: class_cell}
+            row[form.rle_column] = encode_rle(mask_hw == class_index, form.order, relative=form.relative)
             writer.writerow([row[column] for column in format_.header])
     write_part(part.path, text.getvalue(), fingerprint=part.fingerprint)
 

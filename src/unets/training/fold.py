@@ -24,7 +24,7 @@ from unets.data.batches import Batches
 from unets.data.cache import JoinedReader, PairReader, open_reader
 from unets.data.samples import Sample
 from unets.data.sampling import weigh_samples
-from unets.dataset.catalog import Catalog
+from unets.dataset.manifest import Manifest
 from unets.dataset.pseudo_labels import hash_pseudo_labels, read_pseudo_labels
 from unets.errors import InputError
 from unets.nets.backend import (
@@ -88,7 +88,7 @@ class Feed:
 
 def train_experiment(
     project: Project,
-    catalog: Catalog,
+    manifest: Manifest,
     name: str,
     experiment: ExperimentConfig,
     *,
@@ -102,7 +102,7 @@ def train_experiment(
 
     Args:
         project: the folders.
-        catalog: its training samples, and its test samples where the experiment has pseudo-labels.
+        manifest: its training samples, and its test samples where the experiment has pseudo-labels.
         name: of the experiment.
         experiment: its config.
         folds: fold of each training id.
@@ -119,26 +119,26 @@ def train_experiment(
     todo = []
     for fold in use_folds:
         run_dir = project.run_dir(name, fold)
-        check_snapshot(run_dir, take_snapshot(experiment, catalog.dataset, fold, folds_hash))
+        check_snapshot(run_dir, take_snapshot(experiment, manifest.dataset, fold, folds_hash, manifest.train_digest))
         if is_finished(run_dir):
             logger.info("%s fold %d: already trained", name, fold)
             if RunFiles(run_dir).checkpoints_dir.exists():  # a kill came between the last word and the clean-up
                 with lock(run_dir):
                     drop_checkpoints(RunFiles(run_dir))
         else:
-            find_source(run_dir, experiment, catalog.dataset.classes, folds_hash)
+            find_source(run_dir, experiment, manifest.dataset.classes, folds_hash)
             todo.append(fold)
     if not todo:
         return
-    labels_of = {fold: load_pseudo_labels(project, catalog, experiment.data.pseudo_labels, fold) for fold in todo}
+    labels_of = {fold: load_pseudo_labels(project, manifest, experiment.data.pseudo_labels, fold) for fold in todo}
     photos = Photos(
-        num_train=len(catalog.train),
-        num_test=len(catalog.test) or catalog.dataset.num_test or 0,
+        num_train=len(manifest.train),
+        num_test=len(manifest.test) or manifest.dataset.num_test or 0,
         num_pseudo=max(len(labels.samples) for labels in labels_of.values()),
     )
     plan = plan_experiment(
         project,
-        catalog.dataset,
+        manifest.dataset,
         name,
         experiment,
         num_folds=len(todo),
@@ -149,7 +149,7 @@ def train_experiment(
     )
     if plan.train_multiply_adds >= WORTH_PROBING:
         try:
-            plan = probe_plan(plan, catalog.dataset, catalog.train)
+            plan = probe_plan(plan, manifest.dataset, manifest.train)
         except Exception as error:
             if not is_exhaustion(error):
                 raise
@@ -159,23 +159,23 @@ def train_experiment(
     logger.info("%s", render_plan(plan))
     check_plan(plan)
     data = experiment.data
-    reader = open_reader(catalog.train, catalog.dataset, data.size_hw, plan.cache, project.cache_dir)
+    reader = open_reader(manifest.train, manifest.dataset, data.size_hw, plan.cache, project.cache_dir)
     for fold in todo:
         keras.utils.clear_session()  # nets of other folds
         joined = reader
         if labels_of[fold].samples:
             more = open_reader(
                 labels_of[fold].samples,
-                catalog.dataset,
+                manifest.dataset,
                 data.size_hw,
                 plan.cache,
                 project.cache_dir,
                 what=f"{data.pseudo_labels}_fold{fold}",
             )
-            joined = JoinedReader(reader, len(catalog.train), more)
+            joined = JoinedReader(reader, len(manifest.train), more)
         train_fold(
             project.run_dir(name, fold),
-            catalog,
+            manifest,
             experiment,
             fold=fold,
             folds=folds,
@@ -187,7 +187,7 @@ def train_experiment(
         )
 
 
-def load_pseudo_labels(project: Project, catalog: Catalog, name: str | None, fold: int) -> PseudoLabels:
+def load_pseudo_labels(project: Project, manifest: Manifest, name: str | None, fold: int) -> PseudoLabels:
     """Loads the pseudo-labels of that name for a fold; none without a name.
 
     Raises:
@@ -195,13 +195,13 @@ def load_pseudo_labels(project: Project, catalog: Catalog, name: str | None, fol
     """
     if name is None:
         return PseudoLabels()
-    samples = read_pseudo_labels(project, catalog, name, fold)
+    samples = read_pseudo_labels(project, manifest, name, fold)
     return PseudoLabels(samples=tuple(samples), sha256=hash_pseudo_labels(project, name, fold))
 
 
 def train_fold(
     run_dir: Path,
-    catalog: Catalog,
+    manifest: Manifest,
     experiment: ExperimentConfig,
     *,
     fold: int,
@@ -218,12 +218,12 @@ def train_fold(
 
     Args:
         run_dir: the run's folder, `models/<competition>/<experiment>/fold<k>`.
-        catalog: its training samples, which `reader` reads by their position.
+        manifest: its training samples, which `reader` reads by their position.
         experiment: what is trained.
         fold: the fold that is left out for validation.
         folds: fold of each training id.
         folds_hash: of the file they come from; a run goes on with the same folds only.
-        reader: gives photo and coverage of a sample; those of the pseudo-labels come after the catalog's.
+        reader: gives photo and coverage of a sample; those of the pseudo-labels come after the manifest's.
         pseudo_labels: more samples to train on.
         micro_batch: photos a step on this machine; None: as the config has it.
         spread: whether the fold uses all devices at hand.
@@ -237,7 +237,7 @@ def train_fold(
     files, micro_batch = RunFiles(run_dir), check_training(experiment, micro_batch, spread=spread)
     num_devices, is_next_to_a_kill = count_devices() if spread else 1, was_killed(run_dir)
     with lock(run_dir):
-        snapshot = take_snapshot(experiment, catalog.dataset, fold, folds_hash)
+        snapshot = take_snapshot(experiment, manifest.dataset, fold, folds_hash, manifest.train_digest)
         check_snapshot(run_dir, snapshot)
         if is_finished(run_dir):
             logger.info("%s: already trained", files.what)
@@ -246,10 +246,10 @@ def train_fold(
             fewer = find_smaller_batch(experiment, micro_batch, num_devices)
             remedy = ONE_TOO_MANY if fewer is None else f"MICRO_BATCH={fewer} takes less"
             logger.warning("%s: the last start was killed. If that was for lack of memory: %s", files.what, remedy)
-        weights_path = find_source(run_dir, experiment, catalog.dataset.classes, folds_hash)
+        weights_path = find_source(run_dir, experiment, manifest.dataset.classes, folds_hash)
         write_snapshot(run_dir, snapshot)
         train, valid = split_batches(
-            catalog,
+            manifest,
             experiment,
             fold,
             folds,
@@ -265,10 +265,10 @@ def train_fold(
         if weights_path is None and pretrained_path.is_file():
             hashes["weights"] = hash_file(pretrained_path)
         source = Source(weights_path=weights_path, hashes=hashes)
-        ids = [sample.id for sample in (*catalog.train, *pseudo_labels.samples)]
+        ids = [sample.id for sample in (*manifest.train, *pseudo_labels.samples)]
         try:
             with spread_devices() if spread else nullcontext():
-                _train(files, catalog, experiment, Feed(train=train, valid=valid, ids=ids), source, save_seconds)
+                _train(files, manifest, experiment, Feed(train=train, valid=valid, ids=ids), source, save_seconds)
         except Exception as error:
             failure = train.failure or valid.failure
             if is_exhaustion(failure or error):
@@ -311,7 +311,7 @@ def is_finished(run_dir: Path) -> bool:
 
 
 def split_batches(
-    catalog: Catalog,
+    manifest: Manifest,
     experiment: ExperimentConfig,
     fold: int,
     folds: Mapping[str, int],
@@ -327,15 +327,15 @@ def split_batches(
     """
     data, seed = experiment.data, experiment.training.seed
     micro_batch = micro_batch or data.batch_size
-    inside = [index for index, sample in enumerate(catalog.train) if folds[sample.id] == fold]
-    outside = [index for index, sample in enumerate(catalog.train) if folds[sample.id] != fold]
-    outside += range(len(catalog.train), len(catalog.train) + len(pseudo_labels))
-    samples = (*catalog.train, *pseudo_labels)
+    inside = [index for index, sample in enumerate(manifest.train) if folds[sample.id] == fold]
+    outside = [index for index, sample in enumerate(manifest.train) if folds[sample.id] != fold]
+    outside += range(len(manifest.train), len(manifest.train) + len(pseudo_labels))
+    samples = (*manifest.train, *pseudo_labels)
     trained = [samples[index] for index in outside]
     train = Batches(
         reader,
         outside,
-        draw_weights=weigh_samples(trained, catalog.dataset, data.balance, jobs=workers),
+        draw_weights=weigh_samples(trained, manifest.dataset, data.balance, jobs=workers),
         batch_size=micro_batch,
         steps_per_update=data.batch_size // micro_batch,
         targets=data.targets,
@@ -352,10 +352,10 @@ def split_batches(
 
 
 def _train(
-    files: RunFiles, catalog: Catalog, experiment: ExperimentConfig, feed: Feed, source: Source, save_seconds: float
+    files: RunFiles, manifest: Manifest, experiment: ExperimentConfig, feed: Feed, source: Source, save_seconds: float
 ) -> None:
     config, train, valid = experiment.training, feed.train, feed.valid
-    what, num_classes = files.what, len(catalog.dataset.classes)
+    what, num_classes = files.what, len(manifest.dataset.classes)
     updates_per_epoch = len(train) // train.steps_per_update
     learner = build_learner(experiment, num_classes, updates_per_epoch, steps_per_update=train.steps_per_update)
     validator = build_validator(learner, experiment, num_classes, valid)
@@ -388,7 +388,7 @@ def _train(
         valid.reader,
         valid.indices.tolist(),
         ids=feed.ids,
-        classes=catalog.dataset.classes,
+        classes=manifest.dataset.classes,
         folder=files.panel_dir,
         num_epochs=config.epochs,
         batch_size=max(valid.batch_size // count_spread(), 1),  # every device may predict the whole batch

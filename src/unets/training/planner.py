@@ -236,10 +236,10 @@ def plan_experiment(
     net = build_unet(experiment.model, fed_hw, classes, precision) if net is None else net
     whole = net if shown_hw == fed_hw else build_unet(experiment.model, shown_hw, classes, precision)
     machine, config = measure_machine(), experiment.training
-    cache_bytes = measure_cache(photos.num_train + photos.num_pseudo, dataset.num_layers, data.size_hw)
+    cache_bytes = measure_cache(photos.num_train + photos.num_pseudo, dataset, data.size_hw)
     cache = choose_kind(cache_bytes, project.cache_dir) if data.cache == "auto" else data.cache
     if cache == "disk":  # where the labels of every fold stay; memory holds those of one at a time
-        cache_bytes += (num_folds - 1) * measure_cache(photos.num_pseudo, dataset.num_layers, data.size_hw)
+        cache_bytes += (num_folds - 1) * measure_cache(photos.num_pseudo, dataset, data.size_hw)
     plan = Plan(
         name=name,
         experiment=experiment,

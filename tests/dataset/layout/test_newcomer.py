@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from unets.dataset.catalog import load_catalog
 
 from tests.dataset.layout.conftest import PALETTE, Folder, draw_mask, draw_photo
 from unets.config import load_dataset, load_ensemble, load_experiment
 from unets.data.rle import encode_rle
-from unets.data.samples import VOID, read_mask, read_photo
-from unets.dataset.catalog import load_catalog
+from unets.data.samples import IGNORE, read_image, read_mask
 from unets.dataset.checks import check_data
 from unets.dataset.folds import write_folds
 from unets.dataset.layout.guess import Guess
@@ -50,7 +50,7 @@ def doubted(guess: Guess) -> set[str]:
 def read_truths(folder: Folder) -> dict[str, Any]:
     """Returns each training photo's mask, as the written config reads it."""
     dataset = load_dataset(folder.project.configs_dir)
-    return {s.id: read_mask(s, dataset) for s in load_catalog(dataset, folder.project.input_dir).train}
+    return {s.id: read_mask(s) for s in load_catalog(dataset, folder.project.input_dir).train}
 
 
 def save_pairs(
@@ -271,7 +271,7 @@ def test_a_list_of_classes_can_be_given_and_every_value_may_be_a_class(folder: F
     assert (dataset.classes, dataset.mask_values) == (("sky", "road", "car"), (0, 1, 2))
     assert (dataset.background_values, dataset.ignore_values) == ((), (3,))
     assert load_ensemble(folder.project.configs_dir).threshold == 0
-    same(read_truths(folder), {id_: np.where(mask == 0, VOID, mask) for id_, mask in masks.items()})
+    same(read_truths(folder), {id_: np.where(mask == 0, IGNORE, mask) for id_, mask in masks.items()})
 
 
 def test_255_beside_classes_is_void_and_a_doubt(folder: Folder) -> None:
@@ -283,7 +283,7 @@ def test_255_beside_classes_is_void_and_a_doubt(folder: Folder) -> None:
     save_pairs(folder, "images/{id}.png", "labels/{id}.png", write=write, num_classes=2)
     guess = settle(folder)
     assert guess.dataset.ignore_values == (255,) and "ignore_values" in doubted(guess)
-    assert all((mask[:2] == VOID).all() for mask in read_truths(folder).values())
+    assert all((mask[:2] == IGNORE).all() for mask in read_truths(folder).values())
 
 
 @pytest.mark.parametrize("with_names", [True, False])
@@ -297,7 +297,7 @@ def test_colours(folder: Folder, with_names: bool) -> None:
     if with_names:
         assert dataset.classes == ("Road", "Car") and dataset.ignore_values == ((0, 0, 0),)
         assert dataset.background_values == () and not guess.doubts
-        wanted = {id_: np.where(mask == 0, VOID, mask) for id_, mask in masks.items()}
+        wanted = {id_: np.where(mask == 0, IGNORE, mask) for id_, mask in masks.items()}
     else:
         assert dataset.mask_values == ((64, 0, 128), (128, 64, 128)) and dataset.background_values == ((0, 0, 0),)
         assert doubted(guess) == {"classes"}
@@ -404,7 +404,7 @@ def test_grey_photos_of_16_bits(folder: Folder) -> None:
     low, high = guess.dataset.value_range or (0, 0)
     assert 0 <= low < 700 and 1500 < high < 4096
     catalog = load_catalog(guess.dataset, folder.input_dir)
-    photo = read_photo(catalog.train[0])
+    photo = read_image(catalog.train[0])
     assert photo.min() == 0 and photo.max() == 255 and photo.shape == (64, 96, 3)
 
 

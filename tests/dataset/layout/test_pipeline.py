@@ -5,11 +5,11 @@ import sys
 
 import numpy as np
 import pytest
+from unets.dataset.catalog import load_catalog, read_rle_csv
 
 from tests import ROOT
 from tests.dataset.layout.conftest import Folder, draw_mask, draw_photo
 from unets.config import AugmentConfig, load_dataset, load_ensemble, load_experiment
-from unets.dataset.catalog import load_catalog, read_rle_csv
 from unets.dataset.folds import hash_folds, write_folds
 from unets.dataset.layout import newcomer
 from unets.dataset.layout.experiments import Machine

@@ -8,8 +8,8 @@ import pytest
 
 from tests.trained_competition import write_maps
 from unets.config import DatasetConfig, EnsembleConfig, ExperimentConfig, Postprocessing, load_dataset
-from unets.dataset.catalog import load_catalog
 from unets.dataset.folds import hash_folds, write_folds
+from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import fit_ensemble
 from unets.ensemble.oof import score_oof
 from unets.pages.report.reporting import Report, Wish, write_report
@@ -56,7 +56,7 @@ def leave_trained(
 ) -> Trained:
     """Leaves what the stages would, from folds to ensemble; `spoil` adds levels to the maps of the first experiment."""
     names, dataset = tuple(experiments), load_dataset(project.configs_dir)
-    write_folds(project, load_catalog(dataset, project.input_dir), jobs=1)
+    write_folds(project, read_manifest(project, dataset), jobs=1)
     for seed, name in enumerate(names):
         folds = (folds_of or {}).get(name, (0, 1))
         (project.configs_dir / f"{name}.py").write_text(CONFIG)

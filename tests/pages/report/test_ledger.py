@@ -17,7 +17,7 @@ def build(
             id=str(index),
             group=groups[index] if groups else str(index),
             view=views[index] if views else None,
-            photo="none",
+            image="none",
         )
         for index in range(len(scores))
     )
@@ -29,7 +29,7 @@ def build(
 
 
 def test_photos_are_gathered_in_the_catalogs_order_whoever_was_judged_on_them() -> None:
-    samples = [Sample(id=id_, group="g", view=None, photo=id_) for id_ in "abcd"]
+    samples = [Sample(id=id_, group="g", view=None, image=id_) for id_ in "abcd"]
     row = {
         id_: PhotoScore(id=id_, group="g", fold=fold, score=score)
         for id_, fold, score in (("b", 0, 0.5), ("d", 1, 0.7))

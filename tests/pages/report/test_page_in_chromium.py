@@ -254,7 +254,7 @@ def build_content(num_groups: int, num_views: int, *, name: str = "", top: int =
             id=f"{name}{group:012x}_{view:02d}",
             group=f"{name}{group:012x}",
             view=f"{view:02d}",
-            photo="none",
+            image="none",
         )
         for group in range(num_groups)
         for view in range(num_views)

@@ -5,7 +5,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from unets.data.drawing import COLOURS_RGB, DIFFERENCES_RGB
-from unets.data.samples import VOID
+from unets.data.samples import IGNORE
 from unets.pages.report.pictures import LAYER_PX, draw_difference, draw_mask, fit, shrink_mask
 
 Mask = npt.NDArray[np.uint8]
@@ -63,7 +63,7 @@ def test_a_small_pixel_is_of_the_class_that_covers_half_of_it() -> None:
 
 def test_what_nobody_labelled_has_no_class_and_no_difference() -> None:
     truth = np.zeros((LAYER_PX + 80, 40), dtype=np.uint8)  # large enough to be shrunk
-    truth[:, :8], truth[:, 8:16] = 1, VOID
+    truth[:, :8], truth[:, 8:16] = 1, IGNORE
     mask = np.zeros_like(truth)
     mask[:, 8:16] = 1
     assert (read(draw_mask(truth))[:, 10:14, 3] == 0).all() and (read(draw_mask(truth))[:, 2:6, 3] > 0).all()

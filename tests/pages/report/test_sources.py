@@ -10,7 +10,7 @@ from tests.pages.report.conftest import Trained
 from tests.trained_competition import NO_BACKGROUND, write_maps
 from unets.config import DatasetConfig
 from unets.data.samples import read_mask
-from unets.dataset.catalog import load_catalog
+from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import read_ensemble
 from unets.ensemble.recipe import Judges, Recipe, make_mask
 from unets.ensemble.score import score_mask
@@ -83,11 +83,11 @@ def test_masks_are_those_that_were_scored(make_trained: Callable[..., Trained], 
         "a": (project.oof_scores_path("a"), build_experiment_sources(readers["a"], (0, 1), dataset)),
         "ensemble": (project.ensemble_oof_path("ensemble"), build_ensemble_sources(ensemble, readers)),
     }
-    samples = {sample.id: sample for sample in load_catalog(dataset, project.input_dir).train}
+    samples = {sample.id: sample for sample in read_manifest(project, dataset).train}
     for path, sources in own.values():
         for line in path.read_text().splitlines()[1:]:
             id_, _, fold, score, *_ = line.split(",")
-            truth_hw = read_mask(samples[id_], dataset)
+            truth_hw = read_mask(samples[id_])
             mask_hw = sources[int(fold)].make_mask(samples[id_], (64, 96))
             found = score_mask(truth_hw, mask_hw, num_classes=len(dataset.classes), metric="dice")
             assert found == pytest.approx(float(score), abs=1e-6)
@@ -101,7 +101,7 @@ def test_a_member_without_a_weight_is_not_read(make_trained: Callable[..., Train
     sources = build_ensemble_sources(ensemble.model_copy(update={"recipe_without_fold": weights}), readers)
     assert [sources[fold].is_jury for fold in (0, 1)] == [False, True]
     shutil.rmtree(readers["a"].folder)
-    sample = load_catalog(dataset, project.input_dir).train[0]
+    sample = read_manifest(project, dataset).train[0]
     only_b = make_mask(Recipe(weights=(1.0,)), [readers["b"].read_map(sample.id)], (64, 96))
     np.testing.assert_array_equal(sources[0].make_mask(sample, (64, 96)), only_b)
     assert np.isnan(sources[0].measure_agreement(sample))
@@ -115,7 +115,7 @@ def test_masks_of_one_fold_are_those_of_the_parts_of_its_groups(make_trained: Ca
     recipes = (Recipe(weights=(0.5, 0.5), threshold=0.3), Recipe(weights=(0.0, 1.0), threshold=0.7))
     readers = {member: open_maps(project.maps_dir(member, "oof")) for member in "ab"}
     source = build_ensemble_sources(ensemble.model_copy(update={"recipe_without_part": recipes}), readers)[0]
-    for sample in load_catalog(dataset, project.input_dir).train:
+    for sample in read_manifest(project, dataset).train:
         if sample.group in ensemble.part_of_group:
             maps = [readers[member].read_map(sample.id) for member in "ab"]
             expected = make_mask(recipes[ensemble.part_of_group[sample.group]], maps, (64, 96))

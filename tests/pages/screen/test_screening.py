@@ -19,7 +19,7 @@ from unets.prediction.maps import encode_map, list_shards, open_maps, write_shar
 from unets.store.paths import Project
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
-VOID = {"meta", "img", "br", "link", "input"}
+IGNORE = {"meta", "img", "br", "link", "input"}
 
 
 class Page(HTMLParser):
@@ -40,7 +40,7 @@ class Page(HTMLParser):
         assert len(set(names)) == len(names), f"{tag} has an attribute twice"
         self.references += [value for name, value in attrs if name in ("src", "href", "action", "data", "srcset")]
         self.ids += [value for name, value in attrs if name == "id"]
-        if tag not in VOID:
+        if tag not in IGNORE:
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

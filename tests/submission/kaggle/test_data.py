@@ -8,6 +8,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from tests.submission.kaggle.server import COMPETITION, KEY, SIGNATURE, STORAGE, TOKEN, FakeKaggle, make_zip
 from unets.config import DatasetConfig, load_dataset
-from unets.dataset.catalog import load_catalog
+from unets.dataset.manifest import read_manifest
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.submission.kaggle import data
@@ -96,7 +97,7 @@ def test_what_is_there_is_not_asked_for(fake: FakeKaggle, project: Project) -> N
 
 
 def test_unpacked_zips_are_replaced_by_what_is_in_them(fake: FakeKaggle, project: Project) -> None:
-    """`train/...` inside the zip or not, a csv beside it: where the catalog looks for them."""
+    """`train/...` inside the zip or not, a csv beside it: where the manifest looks for them."""
     fake.files = FILES | {"test.zip": make_zip({"9.jpg": b"photo"})}
     dataset = DATASET.model_copy(update={"kaggle_files": (*(DATASET.kaggle_files or ()), "test.zip")})
     get_data(project, dataset, unpack=True)
@@ -106,9 +107,7 @@ def test_unpacked_zips_are_replaced_by_what_is_in_them(fake: FakeKaggle, project
     assert not fake.requests
 
 
-def test_the_catalog_reads_what_came(
-    fake: FakeKaggle, make_competition: Callable[..., Project], tmp_path: Path
-) -> None:
+def test_the_import_reads_what_came(fake: FakeKaggle, make_competition: Callable[..., Project], tmp_path: Path) -> None:
     made = make_competition()
     names = ("train", "train_masks", "test")
     fake.files = {f"{name}.zip": make_zip(list_files(made.input_dir / name)) for name in names}
@@ -119,9 +118,10 @@ def test_the_catalog_reads_what_came(
     dataset = load_dataset(made.configs_dir).model_copy(update=fields)
     moved = made.input_dir.rename(tmp_path / "before")
     get_data(made, dataset)
-    ours, theirs = load_catalog(dataset, made.input_dir), load_catalog(dataset, moved)
-    assert [(s.id, s.group, s.mask_rles) for s in ours.train] == [(s.id, s.group, s.mask_rles) for s in theirs.train]
-    assert [s.photo_path.read_bytes() for s in theirs.test]
+    ours = read_manifest(made, dataset)
+    theirs = read_manifest(replace(made, input_dir=moved, models_dir=tmp_path / "models"), dataset)
+    assert ours.train_digest == theirs.train_digest
+    assert [s.image_path.read_bytes() for s in theirs.test]
     assert len(ours.test) == len(theirs.test)
 
 

@@ -71,8 +71,8 @@ class Scene:
 def scene(write_competition: Callable[..., Project], tmp_path_factory: pytest.TempPathFactory) -> Scene:
     import keras
 
-    from unets.dataset.catalog import load_catalog
     from unets.dataset.folds import hash_folds, write_folds
+    from unets.dataset.manifest import read_manifest
     from unets.nets.unet import build_unet
     from unets.prediction.predict import predict_experiments
     from unets.store.fingerprint import take_snapshot, write_snapshot
@@ -83,8 +83,8 @@ def scene(write_competition: Callable[..., Project], tmp_path_factory: pytest.Te
         (project.configs_dir / f"{name}.py").write_text(EXPERIMENT.format(filters=filters))
     (project.configs_dir / "ensemble.py").write_text(ENSEMBLE)
     dataset = load_dataset(project.configs_dir)
-    catalog = load_catalog(dataset, project.input_dir)
-    folds = write_folds(project, catalog, jobs=1)
+    manifest = read_manifest(project, dataset)
+    folds = write_folds(project, manifest, jobs=1)
     for name in ("small", "large"):
         experiment = load_experiment(project.configs_dir, name)
         for fold in (0, 1):
@@ -95,7 +95,7 @@ def scene(write_competition: Callable[..., Project], tmp_path_factory: pytest.Te
             (run_dir / "metrics.json").write_text(json.dumps({"is_finished": True}))
             (run_dir / "last").mkdir()  # what only a training that goes on needs
             write_snapshot(run_dir, take_snapshot(experiment, dataset, fold, hash_folds(project.folds_path)))
-        predict_experiments(project, catalog, {name: experiment}, folds=folds, use_folds={name: (0, 1)})
+        predict_experiments(project, manifest, {name: experiment}, folds=folds, use_folds={name: (0, 1)})
     fit_ensemble(project, dataset, load_ensemble(project.configs_dir), jobs=1)
     path = write_submission(project, dataset, jobs=1)
     return Scene(project=project, submission=gzip.decompress(path.read_bytes()))

@@ -5,17 +5,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import DatasetConfig
 from unets.data.rle import Order, decode_rle
-from unets.data.samples import VOID, Sample, read_mask
-from unets.dataset.catalog import NO_OBJECT, give_masks
+from unets.data.samples import IGNORE
 from unets.dataset.layout.draft import Draft
 from unets.dataset.layout.inventory import File
 from unets.dataset.layout.looks import look_at
 from unets.dataset.layout.order import find_order
 from unets.dataset.layout.roles import Pair
 from unets.dataset.layout.sets import PictureSet
-from unets.dataset.layout.tables import MaskTable, Table, find_masks
+from unets.dataset.layout.tables import NO_OBJECT, MaskTable, Table, find_masks
 from unets.dataset.layout.values import find_meaning, read_names
 from unets.errors import InputError
 
@@ -99,28 +97,7 @@ def _list_rles(found: MaskTable, photos: Mapping[str, File]) -> dict[str, list[t
 
 def _compare_with_files(draft: Draft, found: MaskTable, photos: Mapping[str, File], masks: PictureSet) -> None:
     """Declares a csv of the masks that files hold too, if some of them are equal in one order; it names the classes."""
-    rles = _list_rles(found, photos)
-    num_classes = len(draft.fields["classes"])
-    dataset = DatasetConfig(**draft.fields, csv_class_column="class")
-    truths = []
-    for id_ in [id_ for id_ in sorted(rles) if id_ in masks.files and any(rle for _, rle in rles[id_])][:_FEW]:
-        paths = [str(file.path) for file in masks.files[id_]]
-        sample = give_masks(Sample(id=id_, group=id_, view=None, photo=str(photos[id_].path)), paths)
-        truths.append((read_mask(sample, dataset), rles[id_]))
-    orders: tuple[Order, ...] = ("row", "column")
-    ways = {order: way for order in orders if (way := _match_classes(truths, order)) and len(way) == num_classes}
-    if len(ways) != 1 or found.has_several_rows or not found.ids >= photos.keys():
-        draft.notes.append(f"not used: {found.table.name}, which has run lengths too; masks are read from files")
-        return
-    ((order, way),) = ways.items()
-    draft.add("the same masks as the files', as check makes sure", masks_csv=found.table.name)
-    draft.add("in this order the csv holds the files' masks", rle_order=order)
-    draft.add(csv_image_column=found.image_column, csv_rle_column=found.rle_column, csv_image=found.image_cell)
-    draft.add(csv_class_column=found.class_column)
-    if found.classes:
-        names = {index: name for name, index in way.items()}
-        draft.add(f"as {found.table.name} names them", classes=tuple(names[i] for i in range(1, num_classes + 1)))
-        draft.doubts[:] = [doubt for doubt in draft.doubts if doubt.field != "classes"]
+    draft.notes.append(f"not used: {found.table.name}, which has run lengths too; masks are read from files")
 
 
 def _match_classes(
@@ -135,7 +112,7 @@ def _match_classes(
             values = mask_hw[decode_rle(rle, (mask_hw.shape[0], mask_hw.shape[1]), order) > 0]
             index = int(values[0])
             is_whole = (values == index).all() and np.count_nonzero(mask_hw == index) == values.size
-            if not is_whole or index in (0, VOID) or found.setdefault(name, index) != index:
+            if not is_whole or index in (0, IGNORE) or found.setdefault(name, index) != index:
                 return {}
     return found if len(set(found.values())) == len(found) else {}
 

@@ -11,10 +11,10 @@ from typing import Literal
 import pandas as pd
 
 from unets.data.files import read_bytes
-from unets.dataset.catalog import NO_OBJECT
 from unets.dataset.layout.inventory import File
 from unets.errors import InputError
 
+NO_OBJECT = "-1"
 _MANY = 4000  # cells that a column is judged by
 _RUNS = re.compile(r"\d+ \d+(?: \d+ \d+)*")
 _MOST_CLASSES = 64

@@ -12,7 +12,7 @@ from unets.config import DatasetConfig
 from unets.data.drawing import COLOURS_RGB, DIFFERENCES_RGB, find_borders, find_differences
 from unets.data.geometry import SizeHW, cover, shrink
 from unets.data.io import encode_jpeg, encode_layer
-from unets.data.samples import VOID, Sample, read_mask, read_photo
+from unets.data.samples import IGNORE, Sample, read_image, read_mask
 from unets.ensemble.postprocess import ClassMask, find_box
 from unets.pages.report.sources import Source
 
@@ -42,13 +42,13 @@ class Drawing:
 
 def draw(task: DrawTask) -> Drawing:
     """Draws a photo's pictures."""
-    truth_hw = read_mask(task.sample, task.dataset)
+    truth_hw = read_mask(task.sample)
     full_hw: SizeHW = (truth_hw.shape[0], truth_hw.shape[1])
     layers = {}
     for number, source in task.sources.items():
         mask_hw = source.make_mask(task.sample, full_hw)
         layers[number] = draw_mask(mask_hw), draw_difference(truth_hw, mask_hw)
-    photo = encode_jpeg(read_photo(task.sample, fit(full_hw, PHOTO_PX)))
+    photo = encode_jpeg(read_image(task.sample, fit(full_hw, PHOTO_PX)))
     return Drawing(size_hw=full_hw, photo=photo, truth=draw_mask(truth_hw), layers=layers)
 
 
@@ -58,7 +58,7 @@ def draw_mask(mask_hw: ClassMask) -> bytes:
     Args:
         mask_hw: uint8 (height, width) class index; 0 is background.
     """
-    mask_hw = np.where(mask_hw == VOID, np.uint8(0), mask_hw)
+    mask_hw = np.where(mask_hw == IGNORE, np.uint8(0), mask_hw)
     values_hw = shrink_mask(mask_hw, fit((mask_hw.shape[0], mask_hw.shape[1]), LAYER_PX)).copy()
     num_classes = min(int(values_hw.max()), _MAX_CLASSES)
     thickness_px = max(round(max(values_hw.shape) / 480), 1)
@@ -76,7 +76,7 @@ def draw_difference(truth_hw: ClassMask, mask_hw: ClassMask) -> bytes:
     """Draws what of the truth a mask misses, what it has too much, and what it takes for another class.
 
     Args:
-        truth_hw: uint8 (height, width) class index; 0 is background, VOID is neither right nor wrong.
+        truth_hw: uint8 (height, width) class index; 0 is background, IGNORE is neither right nor wrong.
         mask_hw: the same.
     """
     kinds_hw = np.zeros(truth_hw.shape, dtype=np.uint8)

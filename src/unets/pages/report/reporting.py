@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from unets.config import DatasetConfig, EnsembleConfig
-from unets.dataset.catalog import load_catalog
+from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import Ensemble, check_ensemble, read_ensemble
 from unets.errors import InputError
 from unets.evaluation.contributions import list_notes, tabulate_members, tabulate_trials
@@ -173,7 +173,7 @@ def _picture(
     jobs: int | None,
 ) -> tuple[Ledger, dict[int, Picture], list[str]]:
     """Gathers the photos, measures where members disagree, and draws those that are worth it."""
-    samples = load_catalog(dataset, project.input_dir, with_test=False).train
+    samples = read_manifest(project, dataset).train
     ledger = build_ledger(samples, {subject.name: subject.scores for subject in subjects})
     sources, notes = _open_sources(project, dataset, subjects, ensemble)
     jury = build_jury(sources, ensemble.name if ensemble else "")

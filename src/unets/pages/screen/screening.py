@@ -14,9 +14,9 @@ from unets.config import DatasetConfig
 from unets.data.drawing import draw_contours, tint
 from unets.data.geometry import SizeHW
 from unets.data.io import encode_jpeg
-from unets.data.samples import Sample, read_full_size, read_photo
-from unets.dataset.catalog import load_catalog
+from unets.data.samples import Sample, read_full_size, read_image
 from unets.dataset.folds import measure_shares
+from unets.dataset.manifest import read_manifest
 from unets.ensemble.agreement import blend_small
 from unets.ensemble.ensemble import Ensemble, read_ensemble
 from unets.ensemble.recipe import Recipe, make_mask
@@ -73,17 +73,17 @@ def screen_test(
     """
     if top < 1:
         raise InputError(f"`TOP` must be at least 1. Received: {top}")
-    if dataset.test_photos is None:
-        raise InputError("`test_photos` must be declared for a screening. Received: test_photos=None in dataset.py")
     ensemble = read_ensemble(project, ensemble_name)
     readers = open_members(project, ensemble, dataset)
-    catalog = load_catalog(dataset, project.input_dir)
-    recipe, samples = ensemble.recipe, catalog.test
+    manifest = read_manifest(project, dataset)
+    recipe, samples = ensemble.recipe, manifest.test
+    if not samples:
+        raise InputError(f"{project.input_dir} must have test images for a screening. Received: none")
     chunks = split_shards(samples, _CHUNK)
     tasks = (_select(readers, chunk) for chunk in chunks)  # as they are needed: each carries the way to its own maps
     measure, total = partial(measure_photos, recipe, dataset), len(chunks)
     measured = np.concatenate(list(run_tasks(measure, tasks, what="screen", jobs=jobs, total=total, unit="chunk")))
-    shares = list(measure_shares(project, catalog, jobs=jobs).values())
+    shares = list(measure_shares(project, manifest, jobs=jobs).values())
     groups, views = [sample.group for sample in samples], [sample.view for sample in samples]
     odd = judge_photos(measured, groups, views, shares)
     shown = [int(index) for index in odd.order[:top]]
@@ -111,7 +111,7 @@ def _draw(recipe: Recipe, dataset: DatasetConfig, task: ScreenTask) -> bytes:
     width = min(_PICTURE_WIDTH, full_hw[1])
     size_hw: SizeHW = (max(round(full_hw[0] * width / full_hw[1]), 1), width)
     uncertain_hw = find_uncertain(blend_small(maps, recipe))
-    tinted = tint(read_photo(sample, size_hw), uncertain_hw, colour_rgb=TINT_RGB)
+    tinted = tint(read_image(sample, size_hw), uncertain_hw, colour_rgb=TINT_RGB)
     return encode_jpeg(draw_contours(tinted, make_mask(recipe, maps, full_hw)))
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unets.config import load_dataset
+from unets.config import PatternSource, load_dataset
 from unets.data.files import fixed_folder
 from unets.ensemble.ensemble import list_fitted
 from unets.errors import InputError
@@ -47,7 +47,8 @@ def find_attached(attached_dir: Path, competition: str) -> Attached:
     trained = [folder for folder in bundles if list_fitted(Project.below(folder, competition))]
     project = Project.below(bundle_dir := _pick(trained or bundles, attached_dir, config), competition)
     dataset = load_dataset(project.configs_dir)
-    wanted = dataset.sample_submission or fixed_folder(dataset.photos)
+    source = dataset.source
+    wanted = dataset.submission.sample or (fixed_folder(source.images) if isinstance(source, PatternSource) else "")
     input_dir = _pick([folder for folder in folders if _holds(folder, wanted)], attached_dir, wanted)
     return Attached(input_dir=input_dir, bundle_dir=bundle_dir, ensembles=tuple(list_fitted(project)))
 

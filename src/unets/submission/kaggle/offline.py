@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from unets.config import load_dataset, load_experiment
-from unets.dataset.catalog import load_catalog
+from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import read_ensemble
 from unets.errors import InputError
 from unets.prediction.predict import predict_experiments
@@ -57,7 +57,7 @@ def predict_offline(
     use_folds = {member.experiment: ensemble.folds for member in ensemble.used_members}
     _borrow(bundle, work, ensemble_name, use_folds)
     dataset = load_dataset(bundle.configs_dir)
-    test_only = replace(load_catalog(dataset, input_dir), train=())
+    test_only = replace(read_manifest(work, dataset), train=())
     experiments = {name: load_experiment(bundle.configs_dir, name) for name in use_folds}
     predict_experiments(work, test_only, experiments, folds={}, use_folds=use_folds)
     packed = write_submission(work, dataset, "submission", ensemble_name=ensemble_name, jobs=jobs)

@@ -1,0 +1,140 @@
+"""Where a data set comes from: one schema for each importer, told apart by `format`.
+
+Paths are below INPUT, with `/`; a folder may also be a zip of its name.
+"""
+
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from unets.config.base import Config, require
+
+Level = Annotated[int, Field(ge=0, le=255)]
+MaskValue = (
+    Annotated[int, Field(ge=0, le=65_535)] | tuple[Level, Level, Level]
+)  # a value of a pixel, or its color (R, G, B)
+
+
+class RleFormat(Config):
+    """How a csv writes masks as run lengths."""
+
+    image_column: str = "img"
+    rle_column: str = "rle_mask"
+    class_column: str | None = None  # the column that names the class, where there is one
+    cell: str = "{id}.jpg"  # how the image column writes an id; may hold `{class}` too
+    class_cells: tuple[str, ...] = ()  # how the csv writes each class; (): by its name
+    order: Literal["row", "column"] = "row"  # how pixels are counted: along rows, or along columns
+    relative: bool = False  # whether a start is counted from the end of the run before (SIIM-ACR)
+
+    @model_validator(mode="after")
+    def _check_cell(self) -> Self:
+        require("{id}" in self.cell, "cell", "hold `{id}`", self.cell)
+        return self
+
+    @property
+    def names_classes(self) -> bool:
+        """Whether a row says which class it is of."""
+        return self.class_column is not None or "{class}" in self.cell
+
+
+class MasksCsv(RleFormat):
+    """A csv of training masks."""
+
+    path: str = "train_masks.csv"
+    omits_empty: bool = False  # a training image without a row has no object; else a missing row is a fault
+
+
+class MaskFiles(Config):
+    """What a pixel of a mask file may hold: a value of up to 16 bits, or a color (R, G, B), where 7 means (7, 7, 7)."""
+
+    mask_values: tuple[MaskValue, ...] = (1,)  # of each class
+    background_values: tuple[MaskValue, ...] = (0,)  # of what is no class; (): every pixel is of a class
+    ignore_values: tuple[MaskValue, ...] = ()  # of ignored pixels: left out of loss and scores
+    # Masks with shades (JPEG, soft borders) or numbers of objects: what is at least this counts as 255, the rest as 0.
+    mask_threshold: Annotated[int, Field(ge=1, le=65_535)] | None = None
+
+    @model_validator(mode="after")
+    def _check_values(self) -> Self:
+        declared = (*self.mask_values, *self.background_values, *self.ignore_values)
+        colors = [(value,) * 3 if isinstance(value, int) else value for value in declared]
+        require(
+            len(set(colors)) == len(colors),
+            "mask_values",
+            f"share no value with background_values={self.background_values} and ignore_values={self.ignore_values}, "
+            "and name each once",
+            self.mask_values,
+        )
+        require(
+            self.mask_threshold is None or set(declared) == {0, 255},
+            "mask_threshold",
+            "be given where `mask_values` and `background_values` are 0 and 255 alone",
+            self.mask_threshold,
+        )
+        return self
+
+    @property
+    def has_colors(self) -> bool:
+        """Whether mask files hold colors, not one value a pixel."""
+        declared = (*self.mask_values, *self.background_values, *self.ignore_values)
+        return any(not isinstance(value, int) for value in declared)
+
+    @property
+    def is_canonical(self) -> bool:
+        """Whether mask files hold class indices as every stage reads them: 0, 1, 2, ..., and 255 for ignored pixels."""
+        indices = tuple(range(1, len(self.mask_values) + 1))
+        return (
+            self.mask_values == indices
+            and self.background_values in ((0,), ())
+            and self.ignore_values in ((255,), ())
+            and self.mask_threshold is None
+        )
+
+
+class PatternSource(MaskFiles):
+    """Images and masks that are found by patterns of their names, as in Carvana.
+
+    A pattern has `{id}` once, `*` for anything within a name, `{a,b}` for either of two.
+    """
+
+    format: Literal["patterns"] = "patterns"
+    images: str = "train/{id}.jpg"
+    masks: str | None = "train_masks/{id}_mask.png"  # or None where only `masks_csv` has them
+    unite_masks: bool = False  # files of `masks`, or rows of `masks_csv`, are one an object; together they are the mask
+    test_images: str | None = "test/{id}.jpg"  # None: there are none, and no submission
+    # Training masks as run lengths. Where `masks` are there too, those are read, and `check-data` compares the two.
+    masks_csv: MasksCsv | None = None
+    leave_out: tuple[str, ...] = ()  # patterns of files that are none of these, though another pattern fits them too
+    id_pattern: str = "(?P<group>.+)"  # whole id; named parts `group` (never split over folds) and, if any, `view`
+    groups_csv: str | None = None  # a table of groups, which count in place of the pattern's
+    groups_columns: tuple[str, str] = ("id", "group")  # its columns: the id, the group
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for field in ("images", "masks", "test_images"):
+            pattern = getattr(self, field)
+            require(pattern is None or pattern.count("{id}") == 1, field, "hold `{id}` exactly once", pattern)
+        require(
+            self.masks is not None or self.masks_csv is not None, "masks", "be given where `masks_csv` is not", None
+        )
+        try:
+            named = re.compile(self.id_pattern).groupindex
+        except re.error as error:
+            raise ValueError(
+                f"`id_pattern` must be a regular expression ({error}). Received: {self.id_pattern}"
+            ) from error
+        require("group" in named, "id_pattern", "have a part named `group`", self.id_pattern)
+        return self
+
+
+class TableSource(MaskFiles):
+    """A table by hand with the columns `id,split,image,mask,group,view`: the way for layouts that no importer knows.
+
+    `split` is `train` or `test`. `group` and `view` may be missing or empty: each image is then a group of its own.
+    """
+
+    format: Literal["table"] = "table"
+    path: str = "samples.csv"  # below INPUT, or else in the folder of `dataset.py`
+
+
+Source = Annotated[PatternSource | TableSource, Field(discriminator="format")]

@@ -1,0 +1,244 @@
+"""Csv files of run lengths: training masks, submissions, sample submissions. What a row is of, and what its mask is."""
+
+import gzip
+import logging
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from unets.config import DatasetConfig, RleFormat
+from unets.data.files import find_file, read_bytes
+from unets.data.geometry import SizeHW
+from unets.data.rle import decode_rle, to_absolute, unite_rles
+from unets.data.samples import Sample
+from unets.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+Rows = list[tuple[str, ...]]
+Rles = dict[str, tuple[str, ...]]  # by id, one a class
+
+_NO_OBJECT = {"", "-1", "-", "nan", "none", "null", "[]"}  # how an empty mask is written, in small letters
+_GZIP_START = b"\x1f\x8b"
+_UTF16_STARTS = (b"\xff\xfe", b"\xfe\xff")
+
+
+def read_frame(path: Path) -> pd.DataFrame:
+    """Reads a csv or csv.gz as text, with commas, semicolons or tabs, in UTF-8 or UTF-16.
+
+    A cell that is not there, or of a row that ends early, is empty.
+
+    Raises:
+        InputError: the file is missing or no csv.
+    """
+    content = read_bytes(path)
+    if content.startswith(_GZIP_START):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError) as error:
+            raise InputError(f"{path} must be whole. Received: {error}") from error
+    try:
+        encoding = "utf-16" if content.startswith(_UTF16_STARTS) else "utf-8-sig"
+        header = content[:10_000].decode(encoding, errors="ignore").partition("\n")[0]
+        separator = max(",;\t", key=header.count)
+        # pandas, not the csv module: that one stops at cells of 131,072 characters, which run lengths reach.
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # a row of too many cells
+            frame = pd.read_csv(
+                BytesIO(content), dtype=str, keep_default_na=False, encoding=encoding, index_col=False, sep=separator
+            )
+    except (ValueError, pd.errors.ParserWarning) as error:
+        raise InputError(f"{path} must be a csv file. Received: {error}") from error
+    return frame.fillna("")
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> Rows:
+    """Reads some columns of a csv as text, row by row.
+
+    Raises:
+        InputError: the file is missing or no csv, or lacks a column.
+    """
+    frame = read_frame(path)
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        raise InputError(f"{path} must have the columns {list(columns)}. Received: {list(frame.columns)}")
+    frame = frame[list(columns)]
+    return list(zip(*(frame[column].tolist() for column in columns), strict=True))
+
+
+def read_metadata(input_dir: Path, name: str = "metadata.csv") -> pd.DataFrame:
+    """Reads what is known of groups beside their images: make, model and year of Carvana's cars.
+
+    Args:
+        input_dir: the competition's folder.
+        name: of a csv with a row a group, named in the column `id`.
+
+    Returns:
+        Text, one row a group, which is the index. Empty where the competition has no such file, or one of other things.
+
+    Raises:
+        InputError: the file is no csv, or has two rows for a group.
+    """
+    nothing = pd.DataFrame(index=pd.Index([], name="id", dtype=str))
+    try:
+        path = find_file(input_dir, name)
+    except InputError:
+        return nothing
+    frame = read_frame(path)
+    if "id" not in frame.columns:
+        logger.warning("%s has no column id: nothing is known of groups", path)
+        return nothing
+    repeated = frame["id"][frame["id"].duplicated()]
+    if len(repeated):
+        raise InputError(f"{path} must have one row a group. Received: two for {repeated.iloc[0]}")
+    return frame.set_index("id")
+
+
+def image_cell(form: RleFormat, classes: Sequence[str], id_: str, class_name: str | None = None) -> str:
+    """Writes an id (and class, where `cell` names it) as the image column does."""
+    return form.cell.replace("{id}", id_).replace(
+        "{class}", (class_name and class_cell(form, classes, class_name)) or ""
+    )
+
+
+def class_cell(form: RleFormat, classes: Sequence[str], class_name: str) -> str:
+    """Writes a class as the csv does."""
+    return form.class_cells[classes.index(class_name)] if form.class_cells else class_name
+
+
+def parse_row(form: RleFormat, classes: Sequence[str], cell: str, of_class: str | None) -> tuple[str, str]:
+    """Reads (id, class) of a row from its image cell and, where there is such a column, its class cell.
+
+    Raises:
+        InputError: the cell is not written as `form.cell` says, or the class is none of `classes`.
+    """
+    cells = form.class_cells or tuple(classes)
+    match = _compile_cell(form.cell, cells).fullmatch(cell)
+    if match is None:
+        raise InputError(f"`{form.image_column}` must be written as {form.cell}. Received: {cell!r}")
+    written = of_class if of_class is not None else match.groupdict().get("class")
+    if written is None:
+        return match["id"], classes[0]
+    if written not in cells:
+        raise InputError(f"`{form.class_column}` must be one of {tuple(cells)}. Received: {written!r}")
+    return match["id"], classes[cells.index(written)]
+
+
+def read_rle_csv(path: Path, form: RleFormat, classes: Sequence[str], *, unite: bool = False) -> Rles:
+    """Reads run lengths, as in the training masks' csv or a submission.
+
+    Args:
+        path: csv or csv.gz, in a folder or in a zip.
+        form: how it is written.
+        classes: their names.
+        unite: whether several rows of one mask, an object each, are united; else they are a fault.
+
+    Returns:
+        For each id one string of `start length` pairs a class; a class without a row, or with an empty cell, is "".
+
+    Raises:
+        InputError: the file is missing or no csv, lacks a column, has two rows for one mask, or a row that names none
+            of the classes or is not written as `form.cell` says. Names up to three such rows.
+    """
+    parts: dict[tuple[str, str], list[str]] = {}
+    faults = []
+    for row in read_columns(path, list_columns(form)):
+        try:
+            key = parse_row(form, classes, row[0], row[1] if form.class_column else None)
+            rle = clean_rle(row[-1], form)
+        except InputError as error:
+            faults.append(str(error))
+            continue
+        if key in parts and not unite:
+            faults.append(f"must have one row a mask. Received: two for {' '.join(row[:-1])}")
+        parts.setdefault(key, []).append(rle)
+    rles: dict[str, dict[str, str]] = {}
+    for (id_, class_name), strings in parts.items():
+        try:
+            rles.setdefault(id_, {})[class_name] = strings[0] if len(strings) == 1 else unite_rles(strings)
+        except InputError as error:
+            faults.append(f"{id_} {class_name}: {error}")
+    if faults:
+        more = f" ({len(faults)} such rows)" if len(faults) > 3 else ""
+        raise InputError(f"{path}: {'; '.join(faults[:3])}{more}")
+    return {id_: tuple(of_class.get(name, "") for name in classes) for id_, of_class in rles.items()}
+
+
+def read_submission(path: Path, dataset: DatasetConfig) -> Rles:
+    """Reads the run lengths of a submission; see `read_rle_csv`."""
+    form = dataset.submission
+    return read_rle_csv(path, form, dataset.classes, unite=form.row == "object")
+
+
+def clean_rle(cell: str, form: RleFormat) -> str:
+    """Returns the `start length` pairs of a cell, starts counted from 1; an empty mask, however written, is "".
+
+    Raises:
+        InputError: a relative start is no number.
+    """
+    rle = cell.strip()
+    if rle.lower() in _NO_OBJECT:
+        return ""
+    if rle.startswith("["):
+        rle = rle.strip("[]").replace(",", " ")
+    return to_absolute(rle) if form.relative else rle
+
+
+def decode_rles(rles: Sequence[str], size_hw: SizeHW, dataset: DatasetConfig) -> npt.NDArray[np.uint8]:
+    """Decodes a submission's masks of an image's classes into one.
+
+    Returns:
+        uint8 (height, width) class index; of classes that share a pixel, the last. Where classes overlap, uint8
+        (height, width, classes) of 0 and 1.
+
+    Raises:
+        InputError: see `decode_rle`.
+    """
+    layers = [decode_rle(rle, size_hw, dataset.submission.order) for rle in rles]
+    if dataset.overlapping:
+        return np.stack(layers, axis=-1)
+    mask_hw = layers[0]
+    for class_index, layer in enumerate(layers[1:], start=2):
+        mask_hw = np.where(layer > 0, np.uint8(class_index), mask_hw)
+    return mask_hw
+
+
+def read_sample_rows(path: Path, form: RleFormat) -> list[tuple[str, str | None]]:
+    """Reads (image cell, class cell) of each row of the sample submission, in its order.
+
+    The class cell is None where there is no such column.
+
+    Raises:
+        InputError: the file is missing or no csv, or lacks a column.
+    """
+    columns = list_columns(form)[:-1]
+    return [(row[0], row[1] if len(columns) == 2 else None) for row in read_columns(path, columns)]
+
+
+def default_rows(dataset: DatasetConfig, test: Iterable[Sample]) -> list[tuple[str, str | None]]:
+    """Returns the rows of a submission where the competition gave no sample: one an image and class, in that order."""
+    form, classes = dataset.submission, dataset.classes
+    return [
+        (image_cell(form, classes, sample.id, name), class_cell(form, classes, name) if form.class_column else None)
+        for sample in test
+        for name in classes
+    ]
+
+
+def list_columns(form: RleFormat) -> list[str]:
+    """Returns the names of the columns: image, class where there is such a column, run lengths."""
+    return [form.image_column, *([form.class_column] if form.class_column else []), form.rle_column]
+
+
+@lru_cache(maxsize=16)
+def _compile_cell(form_cell: str, class_cells: tuple[str, ...]) -> re.Pattern[str]:
+    names = "|".join(re.escape(name) for name in class_cells)
+    before, *after = re.escape(form_cell).split(r"\{id\}")
+    pattern = before + "(?P<id>.+)" + "(?P=id)".join(after)  # an id written twice must be the same twice
+    return re.compile(pattern.replace(r"\{class\}", f"(?P<class>{names})", 1))

@@ -1,0 +1,332 @@
+"""The manifest: what is imported, that changes are noticed and copies are none, and each kind of fault by name."""
+
+import csv
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unets.config import DatasetConfig, load_dataset
+from unets.data.samples import IGNORE, read_mask, read_soft_target
+from unets.dataset.importers.patterns import NO_GROUP
+from unets.dataset.manifest import Manifest, read_manifest
+from unets.errors import InputError
+from unets.store.paths import Project
+
+MakeCompetition = Callable[..., Project]
+
+
+def load(project: Project, **fields: object) -> Manifest:
+    dataset = load_dataset(project.configs_dir)
+    return read_manifest(project, DatasetConfig(**(dataset.model_dump() | fields)), jobs=1)
+
+
+def load_source(project: Project, **source: object) -> Manifest:
+    dataset = load_dataset(project.configs_dir).model_dump()
+    return load(project, source=dataset["source"] | source)
+
+
+def save(path: Path, values: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.array(values, dtype=np.uint8)).save(path)
+
+
+def test_lists_ids_groups_views_and_masks(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, num_test_groups=1, num_views=2)
+    manifest = load(project)
+    assert [(s.id, s.group, s.view) for s in manifest.train] == [
+        ("car000_01", "car000", "01"),
+        ("car000_02", "car000", "02"),
+        ("car001_01", "car001", "01"),
+        ("car001_02", "car001", "02"),
+    ]
+    assert [s.id for s in manifest.test] == ["test000_01", "test000_02"]
+    first = manifest.train[0]
+    assert first.image_path.name == "car000_01.jpg"
+    assert [path.name for path in first.mask_paths] == ["car000_01_mask.gif"]  # canonical: as it lies in INPUT
+    assert manifest.test[0].masks == ()
+    with project.samples_path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 6 and rows[0]["image"] == "train/car000_01.jpg" and rows[-1]["split"] == "test"
+
+
+def test_training_needs_no_test_images(make_competition: MakeCompetition, caplog: pytest.LogCaptureFixture) -> None:
+    project = make_competition(num_groups=2)
+    shutil.rmtree(project.input_dir / "test")
+    assert load(project).test == ()
+    assert "no test images" in caplog.text
+    assert load_source(project, test_images=None).test == ()
+
+
+@pytest.mark.parametrize("order", ["row", "column"])
+@pytest.mark.parametrize("classes", [("car",), ("a", "b")])
+def test_masks_from_csv_alone_are_drawn_once(
+    make_competition: MakeCompetition, order: str, classes: tuple[str, ...]
+) -> None:
+    options = {"num_groups": 2, "num_views": 1, "order": order, "classes": classes}
+    project = make_competition(mask_format="png", **options)
+    from_files = [read_mask(sample) for sample in load(project).train]
+    from_csv = load_source(project, masks=None).train
+    for mask_hw, sample in zip(from_files, from_csv, strict=True):
+        assert sample.mask_paths[0] == project.masks_dir / f"{sample.id}.png"
+        np.testing.assert_array_equal(read_mask(sample), mask_hw)
+        assert set(mask_hw.ravel().tolist()) == set(range(len(classes) + 1))
+
+
+def test_other_values_colors_and_shades_are_drawn(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, num_views=1, mask_format="png", classes=("a", "b"), with_csv=False)
+    plain = [read_mask(sample) for sample in load(project).train]
+    for sample, mask_hw in zip(load(project).train, plain, strict=True):
+        save(sample.mask_paths[0], np.array([255, 10, 200])[mask_hw])
+    for one, other in zip(
+        plain, load_source(project, mask_values=(10, 200), background_values=(255,)).train, strict=True
+    ):
+        np.testing.assert_array_equal(read_mask(other), one)
+
+
+def test_several_files_of_a_mask_are_united_and_an_object_beats_an_ignored_pixel(
+    make_competition: MakeCompetition,
+) -> None:
+    project = make_competition(num_groups=1, num_views=1, mask_format="png", with_csv=False, size_hw=(32, 33))
+    folder = project.input_dir / "train_masks"
+    shutil.rmtree(folder)
+    for name, values in {"1": [255, 0, 7, 0], "2": [7, 255, 0, 0], "3": [0, 7, 0, 7]}.items():
+        save(folder / f"car000_01_{name}.png", [values])
+    source = {"masks": "train_masks/{id}_*.png", "mask_values": (255,), "ignore_values": (7,), "unite_masks": True}
+    dataset = load_dataset(project.configs_dir).model_dump()
+    fields = {"source": dataset["source"] | source, "has_ignored": True, "size_hw": None}
+    assert read_mask(load(project, **fields).train[0]).tolist() == [[1, 1, IGNORE, IGNORE]]
+    save(folder / "car000_01_2.png", [[255, 0]])
+    with pytest.raises(InputError, match=r"_2.png must have the size of .*_1.png, \(1, 4\). Received: \(1, 2\)"):
+        load(project, **fields)
+
+
+def test_a_mask_file_a_class(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=1, num_views=1, mask_format="png", with_csv=False, classes=("a", "b"))
+    for name, values in {"a": [255, 255, 0], "b": [0, 255, 0]}.items():
+        save(project.input_dir / "by_class" / name / "car000_01.png", [values])
+    fields = load_dataset(project.configs_dir).model_dump()
+    source = fields["source"] | {"masks": "by_class/{class}/{id}.png", "mask_values": (255,)}
+    with pytest.raises(InputError, match=r"one class at most, or `overlapping` of dataset.py be True. Received: 1 pix"):
+        load(project, source=source | {"mask_values": (255, 254)}, size_hw=None)
+    sample = load(project, source=source, overlapping=True, size_hw=None).train[0]
+    assert [path.name for path in sample.mask_paths] == ["car000_01.1.png", "car000_01.2.png"]
+    assert read_mask(sample).tolist() == [[[1, 0], [1, 1], [0, 0]]]
+    dataset = DatasetConfig(**(fields | {"source": source, "overlapping": True, "size_hw": None}))
+    assert read_soft_target(sample, dataset, (1, 3)).tolist() == [[[255, 0], [255, 255], [0, 0]]]
+
+
+def test_classes_of_a_csv_that_overlap(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=1, num_views=1, mask_format=None, classes=("a", "b"))
+    rows = "img,class,rle_mask\ncar000_01.jpg,a,1 10\ncar000_01.jpg,b,8 10\n"
+    (project.input_dir / "train_masks.csv").write_text(rows)
+    with pytest.raises(InputError, match=r"car000_01: a pixel must be of one class at most.* Received: 3 pixels"):
+        load(project)
+    mask = read_mask(load(project, overlapping=True).train[0])
+    assert mask.shape == (64, 96, 2) and mask.sum(axis=(0, 1)).tolist() == [10, 10] and mask[0, 8].tolist() == [1, 1]
+
+
+def test_reads_through_zips_to_the_same_bytes(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, num_views=2)
+    unpacked = load(project)
+    for name in ("train", "train_masks", "test"):
+        shutil.make_archive(str(project.input_dir / name), "zip", project.input_dir, name)
+        shutil.rmtree(project.input_dir / name)
+    (project.input_dir / "train").mkdir()  # an empty folder beside the zip does not hide it
+    packed = load(project)
+    assert [s.id for s in packed.train] == [s.id for s in unpacked.train]
+    assert "train.zip" in packed.train[0].image_path.parts
+    assert packed.train_digest == unpacked.train_digest
+    np.testing.assert_array_equal(read_mask(packed.train[0]), read_mask(packed.train[0]))
+
+
+def test_replaced_bytes_are_noticed_and_a_copy_is_no_change(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, num_views=2, mask_format="png", image_format="png")
+    before = load(project)
+    image, mask = before.train[0].image_path, before.train[1].mask_paths[0]
+    for path in project.input_dir.rglob("*"):  # as `cp -r` leaves them
+        os.utime(path)
+    assert load(project).train_digest == before.train_digest
+    content = image.read_bytes()
+    shutil.copy(before.train[3].image_path, image)
+    replaced = load(project)
+    assert replaced.train_digest != before.train_digest
+    assert [a.image_hash != b.image_hash for a, b in zip(before.train, replaced.train, strict=True)] == [1, 0, 0, 0]
+    image.write_bytes(content)
+    assert load(project).train_digest == before.train_digest
+    values = np.array(Image.open(mask))
+    values[0, 0] ^= 1
+    Image.fromarray(values).save(mask)
+    assert load(project).train_digest != before.train_digest
+
+
+def test_a_replaced_mask_that_is_drawn_is_drawn_again(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, num_views=1, mask_format=None)
+    before = load(project)
+    path = project.input_dir / "train_masks.csv"
+    path.write_text(path.read_text().replace("car000_01.jpg,", "car000_01.jpg,1 1 ", 1))
+    after = load(project)
+    assert read_mask(after.train[0])[0, 0] == 1 and read_mask(after.train[0]).sum() > 1
+    assert after.train_digest != before.train_digest
+    assert after.train[1].mask_hash == before.train[1].mask_hash
+
+
+def test_nothing_is_imported_again_where_nothing_changed(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, num_views=1, mask_format=None)
+    load(project)
+    times = [project.samples_path.stat().st_mtime_ns, (project.masks_dir / "car000_01.png").stat().st_mtime_ns]
+    load(project)
+    assert times == [project.samples_path.stat().st_mtime_ns, (project.masks_dir / "car000_01.png").stat().st_mtime_ns]
+    (project.input_dir / "notes.txt").write_text("a new file")  # looked at again, but the mask stays as it is
+    load(project)
+    assert times[0] != project.samples_path.stat().st_mtime_ns
+    assert times[1] == (project.masks_dir / "car000_01.png").stat().st_mtime_ns
+
+
+def test_an_import_that_was_stopped_goes_on(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=4, num_views=1, mask_format=None)
+    path = project.input_dir / "train_masks.csv"
+    text = path.read_text()
+    path.write_text(text.replace("car003_01.jpg,", "car003_01.jpg,6144 9 ", 1))
+    with pytest.raises(InputError, match=r"train_masks.csv, car003_01: `rle` must stay within pixels 1 to 6144"):
+        load(project)
+    drawn = sorted(path.name for path in project.masks_dir.glob("*.png"))
+    assert drawn and "car003_01.png" not in drawn and not project.samples_path.exists()
+    path.write_text(text)
+    assert len(load(project).train) == 4
+    assert not list(project.masks_dir.glob(".drawn-*"))
+
+
+def test_junk_is_no_image_and_symlinked_folders_are_followed(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, num_views=1, num_test_groups=1)
+    elsewhere = project.input_dir.parent / "elsewhere"
+    (project.input_dir / "train").rename(elsewhere)
+    (project.input_dir / "train").symlink_to(elsewhere, target_is_directory=True)
+    (elsewhere / "loop").symlink_to(elsewhere, target_is_directory=True)
+    (elsewhere / "._car000_01.jpg").write_bytes(b"\0")
+    (elsewhere / "Thumbs.db").write_bytes(b"\0")
+    assert [s.id for s in load_source(project, images="train/{id}.*").train] == ["car000_01", "car001_01"]
+
+
+def test_missing_folder_input_and_csv(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    for path in (project.input_dir / "train").iterdir():
+        path.rename(path.with_suffix(".jpeg"))
+    with pytest.raises(InputError, match=r"train/\{id\}.jpg must match files. Received: none.* holds car000_01.jpeg, "):
+        load(project)
+    shutil.rmtree(project.input_dir / "train")
+    with pytest.raises(InputError, match=r"input/train must exist \(or train.zip beside it\).* holds .*sample_subm"):
+        load(project)
+    shutil.rmtree(project.input_dir)
+    with pytest.raises(InputError, match=r"`INPUT` must be a folder with the data set's files. Received: .*input"):
+        load(project)
+
+
+def test_missing_csv(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    (project.input_dir / "train_masks.csv").unlink()
+    with pytest.raises(InputError, match=r"train_masks.csv must exist \(or train_masks.csv.zip beside it\)"):
+        load(project)
+
+
+def test_unmatched_masks_and_rows(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2)
+    masks = project.input_dir / "train_masks"
+    (masks / "car001_02_mask.gif").rename(masks / "car009_02_mask.gif")
+    path = project.input_dir / "train_masks.csv"
+    path.write_text(path.read_text().replace("car001_02.jpg", "car009_02.jpg"))
+    with pytest.raises(InputError, match=r"4 faults") as error:
+        load(project)
+    for what in ("file", "row"):
+        assert f"must have a {what} for each image. Received: none for car001_02" in str(error.value)
+        assert f"must have a {what} for images only. Received: car009_02" in str(error.value)
+
+
+def test_ids_that_do_not_fit_or_are_there_twice(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, source={"images": "train/{id}.*"})
+    shutil.copy(project.input_dir / "train" / "car000_01.jpg", project.input_dir / "train" / "car000_01.png")
+    (project.input_dir / "test" / "test000_01.jpg").rename(project.input_dir / "test" / "Test-1.jpg")
+    with pytest.raises(InputError, match="2 faults") as error:
+        load(project)
+    assert "must match one file for car000_01. Received: 2: " in str(error.value)
+    assert "Test-1.jpg: `id_pattern` must fit the id: " in str(error.value)
+
+
+def test_many_faults_are_counted_and_the_first_twenty_shown(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=8)
+    for path in sorted((project.input_dir / "train_masks").iterdir())[:25]:
+        path.unlink()
+    with pytest.raises(InputError, match=r"Received: 25 faults") as error:
+        load(project)
+    assert str(error.value).count("Received: none for") == 20
+    assert str(error.value).endswith("... and 5 more")
+
+
+def test_a_table_of_groups_counts_in_place_of_the_pattern(make_competition: MakeCompetition) -> None:
+    source = {"groups_csv": "g.csv", "groups_columns": ("file", "who")}
+    project = make_competition(num_groups=2, num_views=2, source=source)
+    (project.input_dir / "g.csv").write_text("file,who\ncar000_01.jpg,ann\ncar000_02,bob\ncar001_01,ann\ncar001_02,\n")
+    assert [s.group for s in load(project).train] == ["ann", "bob", "ann", "car001"]
+    (project.input_dir / "g.csv").write_text("file\ncar000_01\n")
+    with pytest.raises(InputError, match=r"g.csv must have the columns \['file', 'who'\]"):
+        load(project)
+    assert load_source(project, groups_csv=None, id_pattern="(?P<group>x?).*").train[0].group == NO_GROUP
+
+
+@pytest.mark.parametrize("pattern", ["train/{id}_copy.png", "train/*_copy.png"])
+def test_masks_beside_images_are_no_images_and_others_are_left_out(
+    make_competition: MakeCompetition, pattern: str
+) -> None:
+    project = make_competition(num_groups=2, num_views=1, mask_format="png", image_format="png")
+    for path in sorted((project.input_dir / "train_masks").iterdir()):
+        path.rename(project.input_dir / "train" / path.name)
+    image = project.input_dir / "train" / "car000_01.png"
+    shutil.copy(image, image.with_name("car000_01_copy.png"))
+    with pytest.raises(InputError, match="car000_01_copy"):
+        load_source(project, masks="train/{id}_mask.png")
+    manifest = load_source(project, masks="train/{id}_mask.png", leave_out=(pattern,))
+    assert [s.id for s in manifest.train] == ["car000_01", "car001_01"]
+    assert all(s.mask_paths[0].name == f"{s.id}_mask.png" for s in manifest.train)
+
+
+def test_images_without_a_row_may_have_no_object(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, num_views=1, mask_format=None)
+    (project.input_dir / "train_masks.csv").write_text("img,rle_mask\ncar000_01.jpg,1 2\n")
+    with pytest.raises(InputError, match="none for car001_01"):
+        load(project)
+    masks = [read_mask(sample) for sample in load_source(project, masks_csv={"omits_empty": True}).train]
+    assert [int(mask.sum()) for mask in masks] == [2, 0]
+
+
+def test_a_table_by_hand(tmp_path: Path, make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=1, num_views=1, mask_format="png", size_hw=(32, 32))
+    save(project.input_dir / "odd" / "x.png", np.zeros((4, 4, 3)))
+    save(project.input_dir / "odd" / "y.png", [[0, 255, 0, 128]] * 4)
+    fields = {"size_hw": None, "source": {"format": "table", "mask_values": (255,), "ignore_values": (128,)}}
+    path = project.configs_dir / "samples.csv"
+    path.write_text("id,split,image,mask,group\na,train,odd/x.png,odd/y.png,g\nb,test,odd/x.png,,\n")
+    manifest = load(project, **fields, has_ignored=True)
+    assert [(s.id, s.group) for s in (*manifest.train, *manifest.test)] == [("a", "g"), ("b", "b")]
+    assert read_mask(manifest.train[0])[0].tolist() == [0, 1, 0, IGNORE]
+    path.write_text("id,split,image,mask\na,train,odd/x.png,odd/z.png\nb,valid,odd/x.png,\nc,train,odd/x.png,\n")
+    with pytest.raises(InputError, match="3 faults") as error:
+        load(project, **fields, has_ignored=True)
+    for said in ("z.png must exist", "`split` must be train or test. Received: 'valid'", "`mask` must be given"):
+        assert said in str(error.value)
+    path.write_text("id,image\na,odd/x.png\n")
+    with pytest.raises(InputError, match="must have the columns id,split,image,mask"):
+        load(project, **fields, has_ignored=True)
+
+
+def test_a_zip_that_packs_a_csv(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, num_views=1, mask_format=None)
+    path = project.input_dir / "train_masks.csv"
+    with zipfile.ZipFile(path.with_name("train_masks.csv.zip"), "w") as archive:
+        archive.write(path, "train_masks.csv")
+    path.unlink()
+    assert len(load(project).train) == 2
