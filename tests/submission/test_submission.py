@@ -65,7 +65,7 @@ def test_rows_are_the_blended_maps_cut_at_the_threshold(make_ready: MakeReady, r
     for line in lines[1:]:
         cell, rle = line.split(",")
         probs = blend([reader.read_map(cell.removesuffix(".jpg")) for reader in maps], (1 / 3, 2 / 3), (64, 96))
-        assert rle == encode_rle(to_masks(probs, 0.4), dataset.rle_order)
+        assert rle == encode_rle(to_masks(probs, 0.4), dataset.submission.order)
     truth_path = project.input_dir / "truth" / "test_masks.csv"
     assert score_submission(path, truth_path, dataset, jobs=1).interval.mean > 0.9
 
