@@ -1,7 +1,6 @@
-"""Notebooks: executed again they have the same bytes; what is committed is what was executed."""
+"""Notebooks: what is committed was executed, and shows no path of the machine that did it."""
 
 import ast
-import copy
 import json
 import re
 import subprocess
@@ -17,15 +16,10 @@ from tests import ROOT
 from unets.errors import InputError
 from unets.pages.notebooks import (
     DEMO,
-    MAX_OUTPUT_BYTES,
     check_finished,
     execute_notebook,
-    hash_code,
     list_notebooks,
-    normalize,
     open_project,
-    read_notebook,
-    to_text,
 )
 from unets.store.paths import Project
 
@@ -61,55 +55,8 @@ def list_outputs(notebook: dict[str, Any]) -> list[dict[str, Any]]:
     return [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
 
 
-def test_what_changes_between_executions_is_left_out() -> None:
-    first = make_notebook("print(1)\nprint(2)", "1")
-    first["cells"][0]["outputs"] = [
-        {"output_type": "stream", "name": "stdout", "text": "1\n"},
-        {"output_type": "stream", "name": "stdout", "text": ["2\n"]},
-    ]
-    first["cells"][1]["outputs"] = [
-        {
-            "output_type": "execute_result",
-            "execution_count": 7,
-            "metadata": {"x": 1},
-            "data": {"text/plain": "1", "image/png": "QUJD\nREVG\n"},
-        }
-    ]
-    second = copy.deepcopy(first)
-    second["cells"][0] |= {"id": "another", "execution_count": 12, "metadata": {"execution": {"start": "12:00"}}}
-    second["cells"][0]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "1\n2\n"}]
-    second["cells"][1]["outputs"][0] |= {"execution_count": 99, "transient": {}}
-    second["metadata"] = {"language_info": {"name": "python", "version": "3.12.1"}}
-    assert to_text(normalize(first)) == to_text(normalize(second))
-    cells = normalize(first)["cells"]
-    assert [cell["execution_count"] for cell in cells] == [1, 2]
-    assert cells[0]["outputs"] == [{"output_type": "stream", "name": "stdout", "text": ["1\n", "2\n"]}]
-    assert cells[1]["outputs"][0]["data"] == {"text/plain": ["1"], "image/png": "QUJDREVG"}
-    assert cells[1]["outputs"][0]["execution_count"] == 2
-    assert normalize(normalize(first)) == normalize(first)
-
-
-def test_a_new_cell_changes_no_other_cell_s_name() -> None:
-    before = normalize(make_notebook("a = 1", "a", "a"))
-    after = normalize(make_notebook("a = 1", "b = 2", "a", "a"))
-    names = [cell["id"] for cell in before["cells"]]
-    assert len(set(names)) == 3 and names[2] == f"{names[1]}-2"
-    assert [cell["id"] for cell in after["cells"] if cell["source"] != ["b = 2"]] == names
-
-
-def test_the_noted_code_is_that_of_the_cells() -> None:
-    notebook = make_notebook("a = 1", "a")
-    executed = normalize(notebook, executed=hash_code(notebook))
-    assert executed["metadata"]["unets"] == {"executed": hash_code(executed)}
-    assert normalize(executed) == executed
-    assert "unets" not in normalize(executed, keep_outputs=False)["metadata"]
-    assert hash_code(make_notebook("a = 1", "a + 1")) != hash_code(notebook) != hash_code(make_notebook("a = 1a"))
-
-
 def test_what_is_no_notebook_is_refused(tmp_path: Path) -> None:
     (tmp_path / "01_a.ipynb").write_text('{"nbformat": 3}')
-    with pytest.raises(InputError, match=r"01_a.ipynb must be a notebook of format 4"):
-        read_notebook(tmp_path / "01_a.ipynb")
     assert list_notebooks(tmp_path, ["01"]) == [tmp_path / "01_a.ipynb"]
     with pytest.raises(InputError, match=r"must hold the notebooks 02. Received: \['01'\]"):
         list_notebooks(tmp_path, ["01", "02"])
@@ -142,7 +89,7 @@ def test_a_missing_demo_is_said_once_with_the_command_that_makes_it(tmp_path: Pa
 
 @needs_kernel
 @pytest.mark.slow
-def test_a_kernel_s_outputs_are_kept_and_stay_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_s_outputs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = make_notebook(
         "import os, sys\nfrom pathlib import Path\nprint(os.environ['WHO'], Path('here.txt').exists(), sys.executable)",
         "from matplotlib import pyplot as plt\nplt.plot([1, 2])\nplt.show()",
@@ -152,18 +99,13 @@ def test_a_kernel_s_outputs_are_kept_and_stay_the_same(tmp_path: Path, monkeypat
     path, out_path = write(tmp_path / "01_a.ipynb", source), tmp_path / "out" / "01_a.ipynb"
     (tmp_path / "here.txt").touch()
     monkeypatch.setenv("MPLBACKEND", "agg")  # of the caller's: charts are shown all the same
-    contents = []
-    for _ in range(2):
-        execute_notebook(path, out_path, working_dir=tmp_path, environment={"WHO": "world"})
-        contents.append(out_path.read_bytes())
-        path = out_path  # executed again in place
-    assert contents[0] == contents[1]
-    executed = read_notebook(out_path)
+    execute_notebook(path, out_path, working_dir=tmp_path, environment={"WHO": "world"})
+    executed = json.loads(out_path.read_text())
     printed, chart, picture = list_outputs(executed)
-    assert printed["text"] == [f"world True {sys.executable}\n"]
+    assert "".join(printed["text"]) == f"world True {sys.executable}\n"
     assert {"image/png", "text/plain"} == chart["data"].keys()
     assert picture["data"].keys() == {"image/jpeg", "text/plain"} and picture["data"]["text/plain"] == ["black"]
-    assert executed["metadata"]["unets"]["executed"] == hash_code(source)
+    assert executed["metadata"]["kernelspec"]["name"] == "mine" and "execution" not in executed["cells"][0]["metadata"]
 
 
 @needs_kernel
@@ -171,7 +113,7 @@ def test_a_kernel_s_outputs_are_kept_and_stay_the_same(tmp_path: Path, monkeypat
 def test_a_failing_cell_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     path = write(tmp_path / "07_b.ipynb", make_notebook("a = 1", "# second\nraise ValueError('no such thing')", "a"))
     before = path.read_bytes()
-    with pytest.raises(InputError, match=r"^07_b.ipynb, cell 2 \(`# second`\): ValueError: no such thing$"):
+    with pytest.raises(InputError, match=r"^`07_b.ipynb`, cell 2 \(`# second`\): ValueError: no such thing$"):
         execute_notebook(path, path, working_dir=tmp_path, environment={})
     assert path.read_bytes() == before
 
@@ -183,26 +125,24 @@ def test_the_readme_lists_the_notebooks() -> None:
 
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
-def test_committed_notebooks_are_as_executed(path: Path) -> None:
-    notebook = read_notebook(path)
-    assert to_text(normalize(notebook)) == path.read_text(encoding="utf-8"), "run `make notebooks`"
-    assert notebook["metadata"]["unets"]["executed"] == hash_code(notebook), "code was changed: run `make notebooks`"
+def test_committed_notebooks_were_executed_without_an_error(path: Path) -> None:
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    counts = [cell["execution_count"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert counts == list(range(1, len(counts) + 1)), "run `make notebooks`"
     outputs = list_outputs(notebook)
     assert all(output["output_type"] != "error" and output.get("name") != "stderr" for output in outputs)
     kinds = {kind for output in outputs for kind in output.get("data", {})}
     assert "image/jpeg" in kinds or "image/png" in kinds
-    assert max(len(json.dumps(output)) for output in outputs) <= MAX_OUTPUT_BYTES
     assert path.stat().st_size <= 1_500_000
     for output in outputs:
         texts = [output.get("text", []), *(output["data"][kind] for kind in output.get("data", ()) if "text" in kind)]
         for text in ("".join(lines) for lines in texts):
-            assert not ABSOLUTE.search(text), text
-            assert " at 0x" not in text, text
+            assert not ABSOLUTE.search(text) and " at 0x" not in text, text
 
 
 @pytest.mark.parametrize("path", PATHS, ids=NAMES)
 def test_notebooks_define_nothing(path: Path) -> None:
-    notebook = read_notebook(path)
+    notebook = json.loads(path.read_text(encoding="utf-8"))
     assert "".join(notebook["cells"][0]["source"]).startswith(f"# {path.stem[:2]} ")
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":

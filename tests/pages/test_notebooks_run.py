@@ -6,6 +6,7 @@ The kernel's notebook trains the nets that the others show.
 import ast
 import csv
 import gzip
+import json
 import logging
 import os
 import shutil
@@ -25,7 +26,7 @@ from unets.config import DatasetConfig, EnsembleConfig
 from unets.data.drawing import Picture
 from unets.ensemble.ensemble import fit_ensemble, read_ensemble
 from unets.ensemble.oof import score_oof
-from unets.pages.notebooks import list_notebooks, read_notebook
+from unets.pages.notebooks import list_notebooks
 from unets.store.paths import Project
 from unets.submission.kaggle.kernel import imitate_kernel
 from unets.submission.kaggle.wheel import build_wheel
@@ -95,7 +96,7 @@ def run_cells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
                 patch.setattr(logger, name, getattr(logger, name))
             namespace: dict[str, Any] = {"__name__": "__main__"}
             try:
-                for cell in read_notebook(path)["cells"]:
+                for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
                     if cell["cell_type"] == "code":
                         values.append(_run_cell("".join(cell["source"]), namespace))
             finally:
@@ -204,7 +205,7 @@ def test_a_kernel_installs_the_attached_package(tmp_path: Path) -> None:
     bundle_dir.mkdir(parents=True)
     wheel_path = build_wheel(bundle_dir)
     (path,) = list_notebooks(NOTEBOOKS_DIR, ["06"])
-    first = next(cell for cell in read_notebook(path)["cells"] if cell["cell_type"] == "code")
+    first = next(cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code")
     program = "".join(first["source"]) + "\nimport unets\nprint(unets.__file__)\n"
     variables = {
         "KAGGLE_INPUT": str(tmp_path / "input"),

@@ -26,7 +26,7 @@ from unets.dataset.folds import write_folds
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import fit_ensemble
 from unets.errors import InputError
-from unets.pages.screen.screening import screen_test
+from unets.pages.screen import screen_test
 from unets.store.paths import Project
 from unets.studio.competition import write_competition
 from unets.submission.submission import write_submission

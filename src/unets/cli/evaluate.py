@@ -61,9 +61,9 @@ def summary(stage: Stage) -> None:
 @command("evaluate", "unets report mine", "unets report mine --top 48", takes=RUNS)
 def report(stage: Stage, top: Top = 24) -> None:
     """Makes a page of all that was trained and evaluated: scores, cost, ensemble, curves, the worst images."""
-    from unets.pages.report.reporting import Wish, write_report
+    from unets.pages.report import Scope, write_report
 
-    wish = Wish(
+    scope = Scope(
         ensemble_name=stage.ensemble_name,
         ensemble=stage.ensemble,
         folds_of=stage.folds_of,
@@ -71,36 +71,31 @@ def report(stage: Stage, top: Top = 24) -> None:
         folds=None if stage.given["fold"] == "all" else stage.common_folds(),
     )
     with stage.lock_models():
-        written = write_report(
-            stage.project,
-            stage.dataset,
-            wish,
-            top=top,
-            jobs=stage.jobs,
-            complete=partial(complete_commands, given=stage.given),
-        )
+        complete = partial(complete_commands, given=stage.given)
+        written = write_report(stage.project, stage.dataset, scope, top=top, jobs=stage.jobs, complete=complete)
     for note in written.notes:
         print(f"missing: {note}")
-    print(f"{written.num_photos} images, {written.num_pictures} with pictures")
+    print(f"{written.num_images} images, {written.num_pictures} with pictures")
     print(f"open in a browser: {written.page_path.absolute().as_uri()}")
 
 
 @command("evaluate", "unets screen mine", takes=RUNS)
 def screen(
     stage: Stage,
-    top: Annotated[int, option("images in the page (default: 60)", "--top", env="TOP", min=1)] = 60,
+    top: Annotated[int, option("images that are shown at full size (default: 60)", "--top", env="TOP", min=1)] = 60,
 ) -> None:
-    """Puts the test images that are oddest to the ensemble first, with pictures, in a page; needs no ground truth."""
+    """Shows the test images that look odd to the ensemble, the oddest first, in a page; needs no ground truth."""
     from unets.ensemble.ensemble import check_ensemble, read_ensemble
-    from unets.pages.screen.screening import screen_test
+    from unets.pages.screen import screen_test
 
     made = read_ensemble(stage.project, stage.ensemble_name)
     check_ensemble(made, stage.dataset, stage.ensemble, stage.common_folds())
     with stage.lock_models():
         found = screen_test(stage.project, stage.dataset, ensemble_name=stage.ensemble_name, top=top, jobs=stage.jobs)
+    print(f"{found.num_odd} of {len(found.samples)} test images are odd; the oddest:")
     for index in found.odd.order[:10].tolist():
         reasons = ", ".join(found.odd.list_reasons(index))
-        print(f"{found.odd.oddness[index]:6.1f}  {found.samples[index].id}  {reasons}")
+        print(f"{found.odd.total[index]:6.1f}  {found.samples[index].id}  {reasons}")
     print(f"open in a browser: {found.page_path.absolute().as_uri()} ({found.csv_path.name} beside it has all images)")
 
 

@@ -1,1 +1,1 @@
-"""What pages for people share: their look, their tables, the way data reaches their scripts."""
+"""Pages for people: the report, the screen of odd test images, the live page of a training run, and notebooks."""

@@ -1,16 +1,9 @@
-"""A notebook: where it finds its data, how it is executed, and what is kept of that.
+"""A notebook: where it finds its data, and how it is executed."""
 
-Executed again on the same data, a notebook has the same bytes, measured times apart: what Jupyter notes besides code
-and outputs (times, random ids, the kernel's version) is dropped, so that a diff shows what changed.
-"""
-
-import hashlib
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from unets.config import DatasetConfig, load_dataset
 from unets.ensemble.ensemble import read_ensemble
@@ -20,17 +13,6 @@ from unets.store.runs import read_json, write_text
 from unets.submission.submission import find_submission
 
 DEMO = "studio"
-MAX_OUTPUT_BYTES = 1_000_000
-_KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
-_KEPT_OF_OUTPUT = {
-    "stream": ("name", "text"),
-    "display_data": ("data",),
-    "execute_result": ("data",),
-    "error": ("ename", "evalue", "traceback"),
-}
-
-Cell = dict[str, Any]
-Notebook = dict[str, Any]
 
 
 def open_project(environment: Mapping[str, str] | None = None) -> tuple[Project, DatasetConfig]:
@@ -48,7 +30,7 @@ def open_project(environment: Mapping[str, str] | None = None) -> tuple[Project,
     given = os.environ if environment is None else environment
     root = next((folder for folder in (Path(), Path(".."), Path("../..")) if (folder / "configs").is_dir()), None)
     if root is None:
-        raise InputError(f"Notebooks must be opened within the repository. Received: {Path.cwd()}")
+        raise InputError(f"A notebook must be opened within the repository. Received: `{Path.cwd()}`")
     folders = {name: root / given[name.upper()] for name in ("input", "models") if given.get(name.upper())}
     project = Project.below(
         root, given.get("COMPETITION") or DEMO, input_dir=folders.get("input"), models_dir=folders.get("models")
@@ -89,7 +71,9 @@ def list_notebooks(folder: Path, wanted: Sequence[str] = ()) -> list[Path]:
     found = {path.name.partition("_")[0]: path for path in sorted(folder.glob("[0-9]*.ipynb"))}
     unknown = [number for number in wanted if number not in found]
     if unknown or not found:
-        raise InputError(f"{folder} must hold the notebooks {', '.join(unknown) or '01, ...'}. Received: {list(found)}")
+        raise InputError(
+            f"`{folder}` must hold the notebooks {', '.join(unknown) or '01, ...'}. Received: {list(found)}"
+        )
     return [path for number, path in found.items() if number in wanted or not wanted]
 
 
@@ -116,14 +100,19 @@ def execute_notebook(
         from traitlets.config import Config
     except ImportError as error:
         raise InputError(f"Notebooks need `pip install 'unets[notebooks]'`. Received: {error}") from error
-    notebook = nbformat.reads(to_text(normalize(read_notebook(path), keep_outputs=False)), as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (OSError, ValueError, nbformat.ValidationError) as error:
+        raise InputError(
+            f"`{path}` must be a notebook of format 4. Received: {type(error).__name__}: {error}"
+        ) from error
     with TemporaryDirectory() as folder:
         config = Config()
         # By sockets that are files: others on this host could read those of TCP.
         config.KernelManager.transport, config.KernelManager.connection_file = "ipc", f"{folder}/kernel.json"
         client = NotebookClient(
             notebook,
-            kernel_name=_KERNELSPEC["name"],
+            kernel_name="python3",
             timeout=timeout_s,
             record_timing=False,
             resources={"metadata": {"path": str(working_dir)}},
@@ -137,103 +126,16 @@ def execute_notebook(
         try:
             client.execute(env={**os.environ, **own, **environment})
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-            raise InputError(f"{path.name}, {_describe_failure(notebook['cells'], error)}") from error
-    write_text(out_path, to_text(normalize(notebook, executed=hash_code(notebook))))
+            raise InputError(f"`{path.name}`, {_describe_failure(notebook.cells, error)}") from error
+    notebook.metadata = {"kernelspec": notebook.metadata.get("kernelspec", {}), "language_info": {"name": "python"}}
+    write_text(out_path, nbformat.writes(notebook) + "\n")
 
 
-def read_notebook(path: Path) -> Notebook:
-    """Reads a notebook of format 4.
-
-    Raises:
-        InputError: it is missing, or something else.
-    """
-    notebook = read_json(path)
-    if not isinstance(notebook, dict) or notebook.get("nbformat") != 4 or not isinstance(notebook.get("cells"), list):
-        raise InputError(f"{path} must be a notebook of format 4. Received: something else")
-    return notebook
-
-
-def normalize(notebook: Notebook, *, keep_outputs: bool = True, executed: str | None = None) -> Notebook:
-    """Returns a notebook with all that changes from one execution to the next left out.
-
-    Cells are named by their text, so that a new cell changes no other's name, and are numbered in their order.
-
-    Args:
-        notebook: as JSON has it; not written to.
-        keep_outputs: whether to keep the outputs.
-        executed: `hash_code` of what made the outputs; None keeps what the notebook says of it.
-    """
-    seen: dict[str, int] = {}
-    cells, number = [], 0
-    for cell in notebook["cells"]:
-        text = _join(cell["source"])
-        name = hashlib.sha256(f"{cell['cell_type']}\n{text}".encode()).hexdigest()[:8]
-        seen[name] = seen.get(name, 0) + 1
-        kept: Cell = {
-            "cell_type": cell["cell_type"],
-            "id": name if seen[name] == 1 else f"{name}-{seen[name]}",
-            "metadata": {},
-            "source": text.splitlines(keepends=True),
-        }
-        if cell["cell_type"] == "code":
-            number += 1
-            kept["outputs"] = _normalize_outputs(cell["outputs"], number) if keep_outputs else []
-            kept["execution_count"] = number if keep_outputs else None
-        cells.append(kept)
-    noted = executed or notebook.get("metadata", {}).get("unets", {}).get("executed")
-    metadata = {"kernelspec": _KERNELSPEC, "language_info": {"name": "python"}}
-    if keep_outputs and noted:
-        metadata["unets"] = {"executed": noted}
-    return {"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}
-
-
-def hash_code(notebook: Notebook) -> str:
-    """Returns 16 hex digits that change when the code of any cell does."""
-    code = [_join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    return hashlib.sha256(json.dumps(code).encode()).hexdigest()[:16]
-
-
-def to_text(notebook: Notebook) -> str:
-    """Writes a notebook as Jupyter does, so that saving it there changes no line."""
-    return json.dumps(notebook, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-def _normalize_outputs(outputs: Sequence[Mapping[str, Any]], number: int) -> list[dict[str, Any]]:
-    normalized: list[dict[str, Any]] = []
-    for output in outputs:
-        kind = output["output_type"]
-        kept = {key: output[key] for key in _KEPT_OF_OUTPUT[kind]}
-        if kind == "stream":
-            # How many pieces a text comes in depends on when the kernel sent them.
-            last = normalized[-1] if normalized else {}
-            if last.get("output_type") == "stream" and last["name"] == kept["name"]:
-                last["text"] = (_join(last["text"]) + _join(kept["text"])).splitlines(keepends=True)
-                continue
-            kept["text"] = _join(kept["text"]).splitlines(keepends=True)
-        elif "data" in kept:
-            kept |= {"data": {kind_: _lay_out(kind_, data) for kind_, data in kept["data"].items()}, "metadata": {}}
-        if kind == "execute_result":
-            kept["execution_count"] = number
-        normalized.append({"output_type": kind, **kept})
-    return normalized
-
-
-def _lay_out(kind: str, data: Any) -> Any:
-    """Returns text as lines and a picture as one, as Jupyter writes them."""
-    if kind.startswith("image/") and kind != "image/svg+xml":
-        return "".join(_join(data).split())
-    return _join(data).splitlines(keepends=True) if isinstance(data, str | list) else data
-
-
-def _join(text: str | Sequence[str]) -> str:
-    return text if isinstance(text, str) else "".join(text)
-
-
-def _describe_failure(cells: Sequence[Cell], error: Exception) -> str:
+def _describe_failure(cells: Sequence[Mapping[str, object]], error: Exception) -> str:
     """Says which cell failed: its number among all, its first line, and the error's last word."""
     for index, cell in enumerate(cells, start=1):
-        for output in cell.get("outputs", ()):
+        for output in cell.get("outputs", ()):  # type: ignore[attr-defined]
             if output["output_type"] == "error":
-                first = _join(cell["source"]).partition("\n")[0]
+                first = str(cell["source"]).partition("\n")[0]
                 return f"cell {index} (`{first}`): {output['ename']}: {output['evalue']}"
     return f"a cell did not end: {type(error).__name__}: {error}"

@@ -3,43 +3,45 @@ import math
 import numpy as np
 import pytest
 
-from unets.pages.screen.figures import COLUMNS
-from unets.pages.screen.oddness import FIGURES, compare_views, judge_photos, measure_distance
+from unets.pages.gallery import FIGURES
+from unets.pages.oddness import SCALES, compare_with_group, measure_distance, measure_oddness
 
 
 def test_distances_by_hand() -> None:
     values = np.array([1.0, 2, 3, 4, 100])
     # median 3; deviations 2, 1, 0, 1, 97, whose median is 1
-    assert measure_distance("loose", values, values).tolist() == pytest.approx(
+    assert measure_distance(SCALES["loose"], values, values).tolist() == pytest.approx(
         [deviation / 1.4826 for deviation in (2, 1, 0, 1, 97)]
     )
     # more than half are equal: the mean deviation, 0.2, takes the place of the median one
     flat = np.array([0.0, 0, 0, 0, 1])
-    assert measure_distance("loose", flat, flat).tolist() == pytest.approx([0, 0, 0, 0, 1 / (1.2533 * 0.2)])
+    assert measure_distance(SCALES["loose"], flat, flat).tolist() == pytest.approx([0, 0, 0, 0, 1 / (1.2533 * 0.2)])
     same = np.full(4, 0.3)
-    assert measure_distance("loose", same, same).tolist() == [0, 0, 0, 0]
+    assert measure_distance(SCALES["loose"], same, same).tolist() == [0, 0, 0, 0]
 
 
 def test_only_the_odd_side_counts() -> None:
     values = np.array([0.90, 0.98, 0.99, 1.0])
-    low = measure_distance("agreement", values, values)
+    low = measure_distance(SCALES["agreement"], values, values)
     assert low[0] > 4 and low[3] == 0
-    assert measure_distance("band", np.array([1.0, 4, 4, 4, 15]), np.array([2.0, 4, 8]))[0] == 0
+    assert measure_distance(SCALES["band"], np.array([1.0, 4, 4, 4, 15]), np.array([2.0, 4, 8]))[0] == 0
 
 
 def test_counts_are_compared_by_factors_and_small_differences_mean_nothing() -> None:
     values = np.array([1.0] * 99 + [3])
     # log2(4) - log2(2) = 1 of 0.25, the least scale: the mean deviation is 0.01
-    assert measure_distance("parts", values, values)[-1] == pytest.approx(4)
+    assert measure_distance(SCALES["parts"], values, values)[-1] == pytest.approx(4)
 
 
 def test_the_reference_may_be_others() -> None:
     train = np.array([0.1, 0.2, 0.4])
     # log2 apart by 1 each: scale 1.4826
-    offset = FIGURES["area"].offset
+    offset = SCALES["area"].offset
     assert offset is not None
     expected = abs(math.log2(0.8 + offset) - math.log2(0.2 + offset)) / 1.4826
-    assert measure_distance("area", np.array([0.8, 0.2]), train).tolist() == pytest.approx([expected, 0], rel=1e-3)
+    assert measure_distance(SCALES["area"], np.array([0.8, 0.2]), train).tolist() == pytest.approx(
+        [expected, 0], rel=1e-3
+    )
 
 
 def test_a_view_is_compared_with_its_group_and_its_kind() -> None:
@@ -47,37 +49,36 @@ def test_a_view_is_compared_with_its_group_and_its_kind() -> None:
     views = ["1", "2", "3"] * 3
     # Each group has its size, each view its share of it: nothing is odd.
     shares = np.array([size * share for size in (0.1, 0.2, 0.3) for share in (1, 1.5, 0.5)])
-    assert compare_views(shares, groups, views) == pytest.approx(np.zeros(9), abs=1e-3)
+    assert compare_with_group(shares, groups, views) == pytest.approx(np.zeros(9), abs=1e-3)
     shares[4] *= 2
-    found = compare_views(shares, groups, views)
+    found = compare_with_group(shares, groups, views)
     assert found[4] == pytest.approx(1, abs=1e-3)
     assert np.delete(found, 4) == pytest.approx(np.zeros(8), abs=1e-3)
 
 
 def test_without_views_the_group_s_median_is_all_there_is() -> None:
     shares = np.array([0.1, 0.1, 0.2, 0.3, 0.3])
-    found = compare_views(shares, ["a", "a", "a", "b", "b"], [None] * 5)
+    found = compare_with_group(shares, ["a", "a", "a", "b", "b"], [None] * 5)
     assert found[:3] == pytest.approx([0, 0, 1], abs=1e-3)
-    assert np.isnan(found[3:]).all()  # two photos: either may be the odd one
+    assert np.isnan(found[3:]).all()  # two images: either may be the odd one
 
 
 def test_oddness_is_the_sum_of_what_counts() -> None:
     rows = np.tile([0.2, 1, 0, 0, 4.2, 3, 0.001, 0.99], (40, 1))
-    rows[7, COLUMNS.index("parts")] = 3  # 4 of the least scale
-    rows[9, COLUMNS.index("parts")] = 40  # log2(41 / 2) / 0.25 = 17, of which 10 count
-    rows[9, COLUMNS.index("holes")] = 1  # log2(2) / 0.25 = 4
-    rows[11, COLUMNS.index("agreement")] = 0.987  # 1.5 of the least scale, 0.002: does not count
-    odd = judge_photos(rows, [str(index) for index in range(40)], [None] * 40, [0.2, 0.2])
-    assert odd.oddness[[7, 9, 11]].tolist() == pytest.approx([4, 14, 0])
+    rows[7, FIGURES.index("parts")] = 3  # 4 of the least scale
+    rows[9, FIGURES.index("parts")] = 40  # log2(41 / 2) / 0.25 = 17, of which 10 count
+    rows[9, FIGURES.index("holes")] = 1  # log2(2) / 0.25 = 4
+    rows[11, FIGURES.index("agreement")] = 0.987  # 1.5 of the least scale, 0.002: does not count
+    odd = measure_oddness(rows, [str(index) for index in range(40)], [None] * 40, [0.2, 0.2])
+    assert odd.total[[7, 9, 11]].tolist() == pytest.approx([4, 14, 0])
     assert odd.order[:3].tolist() == [9, 7, 11]
     assert odd.order[3:].tolist() == [index for index in range(40) if index not in (7, 9, 11)]
     assert odd.list_reasons(9) == ["parts", "holes"] and odd.list_reasons(11) == []
-    assert "views" not in odd.values  # a group each
-    assert odd.spread("parts").median == 1
+    assert "group" not in odd.values  # a group each
 
 
 def test_a_single_member_has_no_figures_of_disagreement() -> None:
     rows = np.tile([0.2, 1, 0, 0, 4.2, 3, np.nan, np.nan], (5, 1))
-    odd = judge_photos(rows, ["a"] * 5, ["1", "2", "3", "4", "5"], [0.2])
-    assert set(odd.values) == {"band", "parts", "holes", "loose", "contour", "area", "views"}
+    odd = measure_oddness(rows, ["a"] * 5, ["1", "2", "3", "4", "5"], [0.2])
+    assert set(odd.values) == {"band", "parts", "holes", "loose", "contour", "area", "group"}
     assert odd.order.tolist() == [0, 1, 2, 3, 4]

@@ -12,7 +12,7 @@ from unets.dataset.folds import hash_folds, write_folds
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import fit_ensemble
 from unets.ensemble.oof import score_oof
-from unets.pages.report.reporting import Report, Wish, write_report
+from unets.pages.report import Report, Scope, write_report
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 from unets.store.runs import write_json
@@ -94,4 +94,4 @@ def report(project: Project, dataset: DatasetConfig, names: Iterable[str] = "ab"
         "with_others": options.pop("with_others", True),
         "folds": options.pop("folds", None),
     }
-    return write_report(project, dataset, Wish(**fields), jobs=1, **options)
+    return write_report(project, dataset, Scope(**fields), jobs=1, **options)

@@ -1,0 +1,418 @@
+"""The gallery: what is measured of an image, and the pictures and figures of it that the page gets.
+
+A mask travels as bits, not as a painted picture: the page lays it over the image as a tint or a contour, compares two
+of them, and enlarges both. The planes of an image stand below each other in one PNG, opaque where the mask is: those
+of the ground truth, one a class, then those of each prediction, then the ignored pixels of the ground truth.
+"""
+
+import hashlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from unets.config import DatasetConfig
+from unets.data.drawing import COLOURS_RGB
+from unets.data.geometry import SizeHW, shrink
+from unets.data.io import encode_jpeg, encode_layer
+from unets.data.samples import IGNORE, Sample, count_object_pixels, read_full_size, read_image, read_mask
+from unets.ensemble.agreement import blend_small, compare_members
+from unets.ensemble.postprocess import ClassMask
+from unets.ensemble.recipe import Recipe, average_maps, make_mask
+from unets.ensemble.score import FROM_COUNTS, count_thresholds
+from unets.ensemble.shape import measure_shape
+from unets.metrics.intervals import Interval
+from unets.pages.predictions import MapU8, Prediction
+from unets.store.runs import atomic_path
+from unets.workers.pool import run_tasks
+
+Values = npt.NDArray[np.float64]
+
+SMALL_PX, LARGE_PX = 320, 1920  # longest sides
+UNCERTAIN = (0.1, 0.9)  # a probability between these is uncertain
+THRESHOLDS = tuple(step / 20 for step in range(1, 20))
+NUM_BINS = 10  # of the calibration curve
+METRICS = {"dice": "Dice", "iou": "IoU"}
+_CHUNK = 16  # images a task
+_STEP = 4  # of a row's and a column's pixels, one in so many counts for the calibration curve
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """Some images, and the predictions of them."""
+
+    samples: tuple[Sample, ...]
+    folds: tuple[int | None, ...]  # None is the test set
+    predictions: tuple[Prediction, ...]
+    large: tuple[bool, ...] = ()  # which of them get a large picture, too
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figures:
+    """What is measured of one image; parts, holes and contours are those of all classes together."""
+
+    area: float  # share of the image that is object
+    parts: int
+    holes: int
+    loose: float  # share of the object's area that lies outside the largest part of its class
+    contour: float  # pixels of contour for each pixel of the side of a square of that area: 4 for the square itself
+    band: float  # width of what is uncertain: its pixels for each pixel of contour
+    difference: float  # mean |p of a member - p of the blend| over members and pixels; NaN: a single member
+    agreement: float  # lowest Dice of a member's mask with the blend's; NaN: a single member
+
+
+FIGURES = tuple(field.name for field in fields(Figures))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Curves:
+    """How the predictions of some images depend on the threshold, and what their probabilities mean."""
+
+    scores: Values  # (thresholds,) sum over the images of the metric
+    pixels: npt.NDArray[np.int64]  # (3, thresholds) of all images and classes: true positives, predicted, true
+    calibration: npt.NDArray[np.int64]  # (2, bins) pixels whose probability lies in a bin, and those that are object
+
+    def __add__(self, other: "Curves") -> "Curves":
+        """Adds the curves of other images."""
+        return Curves(
+            scores=self.scores + other.scores,
+            pixels=self.pixels + other.pixels,
+            calibration=self.calibration + other.calibration,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Column:
+    """A figure that every image has, by which the gallery is ordered and filtered."""
+
+    label: str
+    values: Values  # NaN where there is none
+    worst: Literal["low", "high"] = "low"
+    style: Literal["score", "percent", "change", "number"] = "number"
+    meaning: str = ""
+    prediction: int | None = None  # whose masks it is about
+    distances: Values | None = None  # how odd each value is; orders the gallery in place of the values
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """The pictures of an image: names of files, without their suffixes .jpg (image) and .png (masks)."""
+
+    size_hw: SizeHW  # of the image
+    small: str
+    large: str
+
+
+def split(
+    samples: Sequence[Sample],
+    folds: Sequence[int | None],
+    predictions: Sequence[Prediction],
+    large: Collection[int] = (),
+) -> Iterator[Task]:
+    """Splits images among workers, in their order; each task carries the way to its own probability maps."""
+    for start in range(0, len(samples), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        ids = [sample.id for sample in samples[part]]
+        yield Task(
+            samples=tuple(samples[part]),
+            folds=tuple(folds[part]),
+            predictions=tuple(prediction.select(ids) for prediction in predictions),
+            large=tuple(start + number in large for number in range(len(ids))),
+        )
+
+
+def count_tasks(samples: Sequence[Sample]) -> int:
+    """Returns how many tasks `split` gives."""
+    return -(-len(samples) // _CHUNK)
+
+
+def measure(dataset: DatasetConfig, with_truth: bool, task: Task) -> tuple[Values, Curves | None]:
+    """Measures the first prediction of some images that has a mask of each.
+
+    Args:
+        dataset: how masks are read.
+        with_truth: whether ground truth is there: the area is its area, and there are curves.
+        task: a worker's share.
+
+    Returns:
+        float64 (images, `FIGURES`), NaN where nothing predicted an image; the curves.
+    """
+    rows = np.full((len(task.samples), len(FIGURES)), np.nan)
+    total: Curves | None = None
+    for number, (sample, fold) in enumerate(zip(task.samples, task.folds, strict=True)):
+        own = next((prediction for prediction in task.predictions if prediction.has(sample, fold)), None)
+        truth = read_mask(sample) if with_truth else None
+        if own is not None:
+            recipe, maps = own.read(sample, fold)
+            rows[number] = astuple(measure_image(recipe, maps, read_full_size(sample, dataset)))
+            if truth is not None:
+                curves = measure_curves(truth, recipe, maps, dataset.metric)
+                total = curves if total is None else total + curves
+        if truth is not None:
+            rows[number, FIGURES.index("area")] = count_object_pixels(truth) / (truth.shape[0] * truth.shape[1])
+    return rows, total
+
+
+def measure_image(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> Figures:
+    """Measures what needs no ground truth: how far members differ, how sure they are, what the mask looks like.
+
+    The mask is the final one, at the image's own size; maps are compared at the size of the largest of them.
+
+    Args:
+        recipe: how probability maps become the mask.
+        maps: one a member, uint8 (height, width, classes); sizes may differ.
+        full_hw: (height, width) of the image.
+    """
+    mask_hw, probs_hwc = make_mask(recipe, maps, full_hw), blend_small(maps, recipe)
+    shapes = [measure_shape(mask_hw == index) for index in range(1, probs_hwc.shape[-1] + 1)]
+    area_px, contour_px = sum(shape.area_px for shape in shapes), sum(shape.contour_px for shape in shapes)
+    loose_px = sum(shape.area_px - shape.largest_px for shape in shapes)
+    uncertain_px = float(find_uncertain(probs_hwc).mean()) * mask_hw.size
+    difference, agreement = compare_members(maps, recipe, probs_hwc)
+    return Figures(
+        area=area_px / mask_hw.size,
+        parts=sum(shape.parts for shape in shapes),
+        holes=sum(shape.holes for shape in shapes),
+        loose=loose_px / max(area_px, 1),
+        contour=contour_px / max(area_px, 1) ** 0.5,
+        band=uncertain_px / max(contour_px, 1),
+        difference=difference,
+        agreement=agreement,
+    )
+
+
+def find_uncertain(probs_hwc: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Finds the pixels where a class's probability lies between those of `UNCERTAIN`; bool (height, width)."""
+    low, high = np.float32(UNCERTAIN[0]), np.float32(UNCERTAIN[1])
+    return np.asarray(((probs_hwc > low) & (probs_hwc < high)).any(axis=-1))
+
+
+def measure_curves(truth: ClassMask, recipe: Recipe, maps: Sequence[MapU8], metric: str) -> Curves:
+    """Measures an image at each of `THRESHOLDS`, each class against all else, before any post-processing.
+
+    Args:
+        truth: as `read_mask` gives it; ignored pixels count nowhere.
+        recipe: whose mean of the maps is thresholded.
+        maps: one a member.
+        metric: `dice` or `iou`.
+    """
+    probs_hwc = average_maps(recipe, maps, (truth.shape[0], truth.shape[1]))
+    *true_planes, ignored_hw = list_planes([truth], probs_hwc.shape[-1])
+    is_known_hw = ~ignored_hw
+    some = np.zeros_like(is_known_hw)
+    some[::_STEP, ::_STEP] = is_known_hw[::_STEP, ::_STEP]
+    sums, scores = np.zeros((3, len(THRESHOLDS)), dtype=np.int64), np.zeros(len(THRESHOLDS))
+    calibration = np.zeros((2, NUM_BINS), dtype=np.int64)
+    for true_hw, probs_hw in zip(true_planes, np.moveaxis(probs_hwc, -1, 0), strict=True):
+        both, predicted = count_thresholds(true_hw, probs_hw, is_known_hw, THRESHOLDS)
+        num_true = int(np.count_nonzero(true_hw))
+        sums += np.stack([both, predicted, np.full_like(both, num_true)])
+        scores += FROM_COUNTS[metric](both, num_true, predicted) / probs_hwc.shape[-1]
+        bins = np.minimum((probs_hw[some] * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+        calibration[0] += np.bincount(bins, minlength=NUM_BINS)
+        calibration[1] += np.bincount(bins[true_hw[some]], minlength=NUM_BINS)
+    return Curves(scores=scores, pixels=sums, calibration=calibration)
+
+
+def draw(
+    dataset: DatasetConfig, with_truth: bool, with_uncertain: bool, task: Task
+) -> list[tuple[SizeHW, list[tuple[bytes, bytes]]]]:
+    """Draws some images.
+
+    Args:
+        dataset: how masks are read.
+        with_truth: whether the ground truth is the first mask; else its planes are empty.
+        with_uncertain: whether the pixels of which the first prediction is uncertain are the last mask.
+        task: a worker's share.
+
+    Returns:
+        For each image its size, and the small and perhaps the large picture: JPEG of the image, PNG of the planes.
+    """
+    drawn = []
+    for sample, fold, large in zip(task.samples, task.folds, task.large, strict=True):
+        full_hw = read_full_size(sample, dataset)
+        empty = np.zeros(full_hw, dtype=np.uint8)
+        masks: list[ClassMask] = [read_mask(sample) if with_truth else empty]
+        for prediction in task.predictions:
+            has = prediction.has(sample, fold)
+            masks.append(make_mask(*prediction.read(sample, fold), full_hw) if has else empty)
+        if with_uncertain:
+            recipe, maps = task.predictions[0].read(sample, fold)
+            uncertain_hw = find_uncertain(blend_small(maps, recipe)).astype(np.uint8) * np.uint8(255)
+            masks.append((shrink(uncertain_hw, full_hw) >= 128).astype(np.uint8))
+        planes = list_planes(masks, len(dataset.classes))
+        sizes = [fit(full_hw, SMALL_PX), *([fit(full_hw, LARGE_PX)] if large else [])]
+        drawn.append(
+            (full_hw, [(encode_jpeg(to_rgb(read_image(sample, size))), encode_planes(planes, size)) for size in sizes])
+        )
+    return drawn
+
+
+def list_planes(masks: Sequence[ClassMask], num_classes: int) -> list[npt.NDArray[np.bool_]]:
+    """Lists the planes of masks, the ground truth first: one a mask and class, then the ignored pixels.
+
+    Args:
+        masks: uint8 (height, width) class index; or, where classes overlap, (height, width, classes) of 0 and 1.
+        num_classes: how many classes there are.
+
+    Returns:
+        bool (height, width) each.
+    """
+    planes = [
+        mask[..., index] == 1 if mask.ndim == 3 else mask == index + 1 for mask in masks for index in range(num_classes)
+    ]
+    is_ignored = masks[0] == IGNORE
+    return [*planes, is_ignored.any(axis=-1) if is_ignored.ndim == 3 else is_ignored]
+
+
+def encode_planes(planes: Sequence[npt.NDArray[np.bool_]], size_hw: SizeHW) -> bytes:
+    """Writes planes below each other as a PNG of one bit a pixel, opaque where a plane is true.
+
+    Args:
+        planes: bool (height, width) each.
+        size_hw: that they are shrunk to; a small pixel is true where half of it or more is.
+    """
+    small = [shrink(plane.astype(np.uint8) * np.uint8(255), size_hw) >= 128 for plane in planes]
+    return encode_layer(np.concatenate(small).astype(np.uint8), [(0, 0, 0, 0), (255, 255, 255, 255)])
+
+
+def to_rgb(image_hwc: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Returns what a person sees of an image: the first three channels; fewer are repeated."""
+    last = image_hwc.shape[-1] - 1
+    return np.ascontiguousarray(image_hwc[..., [0, min(1, last), min(2, last)]])
+
+
+def fit(full_hw: SizeHW, longest_px: int) -> SizeHW:
+    """Returns the size of an image whose longest side is shrunk to `longest_px`; its own where it is no longer."""
+    scale = min(longest_px / max(full_hw), 1.0)
+    return max(round(full_hw[0] * scale), 1), max(round(full_hw[1] * scale), 1)
+
+
+def write_pictures(
+    folder: Path,
+    dataset: DatasetConfig,
+    samples: Sequence[Sample],
+    folds: Sequence[int | None],
+    predictions: Sequence[Prediction],
+    *,
+    large: Collection[int],
+    with_truth: bool = True,
+    with_uncertain: bool = False,
+    jobs: int | None = None,
+) -> list[Picture]:
+    """Draws images in workers and writes their files, named by their content: a page that is there stays whole.
+
+    Args:
+        folder: of the files.
+        dataset: how masks are read.
+        samples: the images.
+        folds: of each; None is the test set.
+        predictions: whose masks are drawn.
+        large: numbers of the images that get a large picture, too.
+        with_truth: see `draw`.
+        with_uncertain: see `draw`.
+        jobs: worker processes; None is one a core.
+    """
+    tasks, total = split(samples, folds, predictions, large), count_tasks(samples)
+    function = partial(draw, dataset, with_truth, with_uncertain)
+    pictures = []
+    for drawn in run_tasks(function, tasks, what="pictures", jobs=jobs, total=total, unit="chunk"):
+        for size_hw, pairs in drawn:
+            names = [_write_pair(folder, *pair) for pair in pairs]
+            pictures.append(Picture(size_hw=size_hw, small=names[0], large=names[-1]))
+    return pictures
+
+
+def drop_other_pictures(folder: Path, pictures: Iterable[Picture]) -> None:
+    """Deletes the pictures that a page does not show."""
+    kept = {name for picture in pictures for name in (picture.small, picture.large)}
+    for path in folder.glob("*"):
+        if path.stem not in kept:
+            path.unlink()
+
+
+def build_data(
+    *,
+    page: str,
+    dataset: DatasetConfig,
+    samples: Sequence[Sample],
+    folds: Sequence[int | None],
+    columns: Sequence[Column],
+    areas: Values,
+    predictions: Sequence[str],
+    pictures: Mapping[int, Picture],
+    with_truth: bool,
+) -> dict[str, Any]:
+    """Returns what the page's script works with, as JSON can write it; names of groups are stored once.
+
+    Args:
+        page: what marks are kept under in the browser.
+        dataset: its classes are those of the planes.
+        samples: the images.
+        folds: of each.
+        columns: their figures; the first orders the gallery at first.
+        areas: share of each image that is object.
+        predictions: names of the masks behind the ground truth's.
+        pictures: of those images that have them, by number.
+        with_truth: whether the ground truth's planes hold something.
+    """
+    groups = sorted({sample.group for sample in samples})
+    number_of = {group: number for number, group in enumerate(groups)}
+    colours = [COLOURS_RGB[index % len(COLOURS_RGB)] for index in range(len(dataset.classes))]
+    return {
+        "page": page,
+        "classes": [
+            [name, "#{:02x}{:02x}{:02x}".format(*rgb)] for name, rgb in zip(dataset.classes, colours, strict=True)
+        ],
+        "predictions": list(predictions),
+        "hasTruth": with_truth,
+        "columns": [
+            {
+                "label": column.label,
+                "worst": column.worst,
+                "style": column.style,
+                "meaning": column.meaning,
+                "prediction": column.prediction,
+                "values": list(map(to_json, column.values)),
+                "distances": None if column.distances is None else list(map(to_json, column.distances)),
+            }
+            for column in columns
+        ],
+        "groups": groups,
+        "images": {
+            "id": [sample.id for sample in samples],
+            "group": [number_of[sample.group] for sample in samples],
+            "view": [sample.view or "" for sample in samples],
+            "fold": [-1 if fold is None else fold for fold in folds],
+            "area": list(map(to_json, areas)),
+        },
+        "pictures": {
+            str(index): [*picture.size_hw, picture.small, picture.large] for index, picture in pictures.items()
+        },
+    }
+
+
+def describe_interval(interval: Interval) -> str:
+    """Writes `95 % interval 0.98765 to 0.98901`; says where there is none."""
+    if interval.low is None or interval.high is None:
+        return "one group: no interval"
+    return f"95 % interval {interval.low:.5f} to {interval.high:.5f}"
+
+
+def to_json(value: float) -> float | None:
+    """Rounds to six digits; None where it is no number."""
+    return float(f"{value:.6g}") if np.isfinite(value) else None
+
+
+def _write_pair(folder: Path, image: bytes, planes: bytes) -> str:
+    name = hashlib.sha256(image + planes).hexdigest()[:16]
+    for suffix, content in ((".jpg", image), (".png", planes)):
+        path = folder / f"{name}{suffix}"
+        if not path.exists():
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(content)
+    return name

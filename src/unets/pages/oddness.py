@@ -1,0 +1,170 @@
+"""How odd each image is among all: its figures' distances from the median, on a scale that odd images do not stretch.
+
+A figure's distance is (value - median) / (1.4826 * median absolute deviation), which for a normal distribution counts
+standard deviations, taken on the logarithm of what varies by factors. Below `LEAST` it does not count, above `MOST` it
+counts no more; oddness is the sum over the figures.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from unets.pages.gallery import FIGURES, Values
+
+LEAST, MOST = 2.0, 10.0
+_MIN_GROUP = 3  # images of a group, below which there is no saying which of them is odd
+_NORMAL_MAD, _NORMAL_MEAN = 1.4826, 1.2533  # standard deviations of a normal distribution in each kind of deviation
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scale:
+    """What a figure is called, which side of it is odd, and how distances on it are measured."""
+
+    label: str
+    meaning: str
+    odd: Literal["high", "low", "both"]
+    offset: float | None  # distances are those of log2(value + offset); None: of the value itself
+    least: float  # a spread below this is taken for this: smaller differences mean nothing
+    style: Literal["score", "percent", "change", "number"] = "number"
+
+
+SCALES: dict[str, Scale] = {
+    "agreement": Scale(
+        label="agreement",
+        meaning="lowest Dice of a member's mask with the ensemble's",
+        odd="low",
+        offset=None,
+        least=0.002,
+        style="score",
+    ),
+    "difference": Scale(
+        label="difference",
+        meaning="mean difference of the members' probabilities from the ensemble's, over the image",
+        odd="high",
+        offset=1e-4,
+        least=0.1,
+    ),
+    "band": Scale(
+        label="uncertain band, px",
+        meaning="pixels with a probability of 0.1 to 0.9 for each pixel of contour",
+        odd="high",
+        offset=0.1,
+        least=0.1,
+    ),
+    "parts": Scale(label="parts", meaning="pieces that the masks fall into", odd="both", offset=1.0, least=0.25),
+    "holes": Scale(label="holes", meaning="holes in the masks", odd="both", offset=1.0, least=0.25),
+    "loose": Scale(
+        label="loose area",
+        meaning="share of the object outside the largest piece",
+        odd="both",
+        offset=None,
+        least=0.005,
+        style="percent",
+    ),
+    "contour": Scale(
+        label="contour",
+        meaning="length of the contours against the side of a square of that area (the square has 4)",
+        odd="both",
+        offset=0.1,
+        least=0.05,
+    ),
+    "area": Scale(
+        label="area",
+        meaning="share of the image that is object, against the training masks",
+        odd="both",
+        offset=1e-5,
+        least=0.1,
+        style="percent",
+    ),
+    "group": Scale(
+        label="against its group",
+        meaning="area against the other images of the group; where camera views have names, as usual for the view",
+        odd="both",
+        offset=None,
+        least=0.03,
+        style="change",
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Oddness:
+    """All images' figures and how odd they are; arrays in the order of the images given."""
+
+    values: dict[str, Values]  # by figure, of those that could be measured
+    distances: dict[str, Values]  # on the odd side, not below 0; NaN where there is no figure
+    total: Values
+    order: npt.NDArray[np.intp]  # the oddest first
+
+    def list_reasons(self, index: int) -> list[str]:
+        """Lists the figures that make an image odd, the oddest first."""
+        counted = {name: values[index] for name, values in self.distances.items() if values[index] >= LEAST}
+        return sorted(counted, key=lambda name: -counted[name])
+
+
+def measure_oddness(
+    measured: Values, groups: Sequence[str], views: Sequence[str | None], train_areas: Sequence[float]
+) -> Oddness:
+    """Measures how odd each image is.
+
+    Args:
+        measured: float64 (images, `gallery.FIGURES`).
+        groups: the group of each.
+        views: the camera view of each, where the dataset names them.
+        train_areas: share of the image that is object, of each training image.
+    """
+    values = dict(zip(FIGURES, measured.T, strict=True))
+    values["group"] = compare_with_group(values["area"], groups, views)
+    values = {name: values[name] for name in SCALES if not np.isnan(values[name]).all()}
+    reference = values | {"area": np.asarray(train_areas, dtype=np.float64)}
+    distances = {name: measure_distance(SCALES[name], own, reference[name]) for name, own in values.items()}
+    total = np.sum([np.where(own >= LEAST, np.minimum(own, MOST), 0) for own in distances.values()], axis=0)
+    # Where nothing counts, by what is nearest to it; then by place, so that the order is always the same.
+    nearest = np.nanmax(np.stack(list(distances.values())), axis=0)
+    return Oddness(values=values, distances=distances, total=total, order=np.lexsort((-nearest, -total)))
+
+
+def measure_distance(scale: Scale, values: Values, reference: Values) -> Values:
+    """Measures how far values lie on the odd side of the reference's median, in robust standard deviations.
+
+    Where more than half of the reference is equal, as numbers of holes are, the median absolute deviation is 0 and the
+    mean one takes its place (Iglewicz and Hoaglin 1993, How to Detect and Handle Outliers).
+
+    Returns:
+        float64, 0 on the side that is not odd; NaN stays.
+    """
+    if scale.offset is not None:
+        values, reference = np.log2(values + scale.offset), np.log2(reference + scale.offset)
+    reference = reference[~np.isnan(reference)]
+    if not len(reference):
+        return np.full(len(values), np.nan)
+    median = np.median(reference)
+    deviations = np.abs(reference - median)
+    spread = _NORMAL_MAD * np.median(deviations) or _NORMAL_MEAN * deviations.mean()
+    distance = (values - median) / max(float(spread), scale.least)
+    if scale.odd == "both":
+        return np.asarray(np.abs(distance), dtype=np.float64)
+    return np.asarray(np.maximum(distance if scale.odd == "high" else -distance, 0), dtype=np.float64)
+
+
+def compare_with_group(areas: Values, groups: Sequence[str], views: Sequence[str | None]) -> Values:
+    """Compares each image's area with the others of its group, by the logarithm.
+
+    log2(area) less the median of its group, and, where the dataset names camera views, less the median of what is left
+    over the images of that view (a median polish, Tukey 1977): a car is always larger from the side.
+
+    Returns:
+        float64: 1 for twice the area that was to be expected, -1 for half; NaN for groups of fewer than 3.
+    """
+    table = pd.DataFrame({"group": list(groups), "view": list(views)})
+    rest = pd.Series(np.log2(areas + 1e-5))
+    for _ in range(2):
+        rest = rest - rest.groupby(table["group"]).transform("median")
+        if table["view"].notna().all():
+            rest = rest - rest.groupby(table["view"]).transform("median")
+    size = table["group"].map(table["group"].value_counts())
+    return np.asarray(rest.where(size >= _MIN_GROUP), dtype=np.float64)

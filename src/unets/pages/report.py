@@ -1,0 +1,449 @@
+"""The report: one page of what was trained and evaluated, the worst images on top, which opens from disk."""
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unets.config import DatasetConfig, EnsembleConfig, is_ensemble
+from unets.data.samples import Sample
+from unets.dataset.manifest import read_manifest
+from unets.ensemble.ensemble import Ensemble, check_ensemble, read_ensemble
+from unets.errors import InputError
+from unets.evaluation.contributions import list_notes, tabulate_members, tabulate_trials
+from unets.evaluation.judged import Judged, load_judged
+from unets.evaluation.results import judge_ensemble, sum_stages
+from unets.evaluation.runs import PhotoScore, Run, find_cost, list_judged, list_runs, tabulate_runs
+from unets.metrics.intervals import Interval, bootstrap_mean, note_few_groups
+from unets.pages import gallery
+from unets.pages.gallery import FIGURES, METRICS, Column, Curves, Values
+from unets.pages.live import list_training
+from unets.pages.page import render_page
+from unets.pages.predictions import Prediction, join_equally, open_ensemble, open_experiment
+from unets.store.fingerprint import SNAPSHOT
+from unets.store.paths import Project
+from unets.store.provenance import describe_origin, format_commit
+from unets.store.runs import read_json, write_text
+from unets.submission.submission import name_submission
+from unets.workers.pool import run_tasks
+
+logger = logging.getLogger(__name__)
+
+PAGE, PICTURES = "index.html", "pictures"
+MAX_PICTURES = 6000  # images with a picture, the worst of them; Carvana has 5,088
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scope:
+    """What the report is about."""
+
+    ensemble_name: str
+    ensemble: EnsembleConfig
+    folds_of: Mapping[str, Sequence[int]]  # of each experiment that there should be
+    with_others: bool  # whether experiments count that the models folder has besides
+    folds: Collection[int] | None = None  # whose images count; None: all
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """What was written."""
+
+    page_path: Path
+    num_images: int
+    num_pictures: int
+    notes: tuple[str, ...]  # what is missing, and the commands that make it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Subject:
+    """An experiment or the ensemble, with its out-of-fold scores."""
+
+    name: str
+    is_ensemble: bool
+    folds: tuple[int, ...]
+    scores: dict[str, PhotoScore]  # by id
+    score: Interval
+    num_groups: int
+    cost: dict[str, Any] | None  # of the training of its folds, see `sum_cost`; None: a metrics.json is gone
+    notes: tuple[str, ...]
+
+
+def write_report(
+    project: Project,
+    dataset: DatasetConfig,
+    scope: Scope,
+    *,
+    top: int = 24,
+    jobs: int | None = None,
+    complete: Callable[[str], str] = str,
+) -> Report:
+    """Writes the page of what was trained and evaluated so far; says on it what is missing.
+
+    Pictures come first, under names made from their bytes, so that a page that is there stays whole until the new one
+    takes its place; then those that it does not show are deleted.
+
+    Args:
+        project: the folders.
+        dataset: the dataset's declaration.
+        scope: what the page is about.
+        top: how many of the worst images of each subject are shown at full size.
+        jobs: worker processes; None is one a core.
+        complete: adds what the user works with to the commands that a note names.
+
+    Raises:
+        InputError: there is nothing to report, `top` is below 1, or images, masks or maps cannot be read.
+    """
+    if top < 1:
+        raise InputError(f"`TOP` must be at least 1. Received: {top}")
+    runs = [run for run in list_runs(project, dataset) if scope.with_others or run.experiment in scope.folds_of]
+    names = [name for name in list_judged(project) if scope.with_others or name in scope.folds_of]
+    if not runs and not names:
+        raise InputError(f"`{project.models_dir}` must hold a run. Received: none. Run `make train`")
+    ensemble, notes = _find_ensemble(project, dataset, scope)
+    notes = _list_missing(scope, runs, names) + notes
+    names += [ensemble.name] if ensemble else []
+    subjects, left_out = load_subjects(project, dataset.metric, names, scope.folds)
+    notes += left_out
+    if not any(subject.is_ensemble for subject in subjects):
+        ensemble = None
+    folder = project.report_dir(scope.ensemble_name)
+    images = _look_at_images(project, dataset, subjects, ensemble, folder / PICTURES, top=top, jobs=jobs)
+    notes = [complete(note) for note in notes + images.notes]
+    metric = METRICS.get(dataset.metric, dataset.metric)
+    origin = describe_origin(project.configs_dir)
+    page = render_page(
+        "gallery.html",
+        kind="report",
+        title=project.competition,
+        subtitle=f"{metric} is the mean over images at full size; out-of-fold: by nets that did not see the image.",
+        made=f"{str(origin['date'])[:16].replace('T', ' ')} UTC, commit "
+        f"{format_commit(origin['git_commit'], origin['git_is_dirty'])}",
+        figures=_list_figures(project, metric, subjects, ensemble, runs),
+        notes=notes,
+        metric=metric,
+        subjects=subjects,
+        ensemble=_describe_ensemble(project, ensemble) if ensemble else None,
+        runs=tabulate_runs(runs),
+        stages=sum_stages(project.stages_path),
+        versions=origin["versions"],
+        configs={name: (complete(command), config) for name, (command, config) in _read_configs(project, runs).items()},
+        table=None,
+        data={"pictures": {}, **images.data, "training": list_training(project, runs), "curves": images.curves},
+    )
+    write_text(folder / PAGE, page)
+    gallery.drop_other_pictures(folder / PICTURES, images.pictures.values())
+    logger.info("%s: %d images, %d with pictures", folder / PAGE, images.num_images, len(images.pictures))
+    return Report(
+        page_path=folder / PAGE,
+        num_images=images.num_images,
+        num_pictures=len(images.pictures),
+        notes=tuple(notes),
+    )
+
+
+def load_subjects(
+    project: Project, metric: str, names: Sequence[str], folds: Collection[int] | None
+) -> tuple[list[Subject], list[str]]:
+    """Loads out-of-fold scores.
+
+    Args:
+        project: the folders.
+        metric: of the competition.
+        names: of experiments, and of ensembles.
+        folds: whose images count; None is all.
+
+    Returns:
+        The subjects, ensembles first, then by their score; and why others of the names are none.
+    """
+    subjects, notes = [], []
+    for name in names:
+        try:
+            subjects.append(_build_subject(project, load_judged(project, metric, name), folds))
+        except InputError as error:
+            notes.append(f"`{name}` is left out: {error}")
+    return sorted(subjects, key=lambda subject: (not subject.is_ensemble, -subject.score.mean, subject.name)), notes
+
+
+def choose_large(scores: Values, samples: Sequence[Sample], top: int) -> set[int]:
+    """Chooses the images that are worth a large picture.
+
+    The `top` worst by each column, and of each camera view a quarter of that, at least one: whatever the page is
+    filtered by, the worst that is left can be looked at closely.
+
+    Args:
+        scores: float64 (images, columns), low is bad; NaN where there is no score.
+        samples: the images.
+        top: how many.
+
+    Returns:
+        Numbers of images.
+    """
+    views = np.array([sample.view or "" for sample in samples])
+    chosen: set[int] = set()
+    for column in scores.T:
+        order = np.argsort(column, kind="stable")  # NaN comes last
+        order = order[~np.isnan(column[order])]
+        chosen.update(order[:top].tolist())
+        for view in np.unique(views):
+            chosen.update(order[views[order] == view][: max(top // 4, 1)].tolist())
+    return chosen
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Images:
+    """What the page gets of the images."""
+
+    data: dict[str, Any]
+    pictures: Mapping[int, gallery.Picture]
+    curves: dict[str, Any] | None
+    num_images: int
+    notes: list[str]
+
+
+def _look_at_images(
+    project: Project,
+    dataset: DatasetConfig,
+    subjects: Sequence[Subject],
+    ensemble: Ensemble | None,
+    folder: Path,
+    *,
+    top: int,
+    jobs: int | None,
+) -> _Images:
+    """Measures all images that a subject has a score of, and draws them."""
+    if not subjects:
+        return _Images(data={}, pictures={}, curves=None, num_images=0, notes=[])
+    fold_of: dict[str, int | None] = {row.id: row.fold for subject in subjects for row in subject.scores.values()}
+    samples = [sample for sample in read_manifest(project, dataset).train if sample.id in fold_of]
+    folds = [fold_of[sample.id] for sample in samples]
+    predictions, notes = _open_predictions(project, dataset, subjects, ensemble)
+    measured, curves = _measure(dataset, samples, folds, predictions, ensemble, jobs)
+    columns = _list_columns(dataset.metric, samples, subjects, list(predictions), measured)
+    scores = np.array([column.values for column in columns if column.style == "score"]).T
+    shown = sorted(np.argsort(np.nanmin(scores, axis=1), kind="stable")[:MAX_PICTURES].tolist())
+    chosen = choose_large(scores, samples, top)
+    pictures = gallery.write_pictures(
+        folder,
+        dataset,
+        [samples[index] for index in shown],
+        [folds[index] for index in shown],
+        list(predictions.values()),
+        large={place for place, index in enumerate(shown) if index in chosen},
+        jobs=jobs,
+    )
+    by_number = dict(zip(shown, pictures, strict=True))
+    data = gallery.build_data(
+        page=f"{project.competition}/report",
+        dataset=dataset,
+        samples=samples,
+        folds=folds,
+        columns=columns,
+        areas=measured[:, FIGURES.index("area")],
+        predictions=list(predictions),
+        pictures=by_number,
+        with_truth=True,
+    )
+    described = _describe_curves(curves, dataset, len(samples), ensemble) if curves else None
+    return _Images(data=data, pictures=by_number, curves=described, num_images=len(samples), notes=notes)
+
+
+def _list_columns(
+    metric: str, samples: Sequence[Sample], subjects: Sequence[Subject], predictions: Sequence[str], measured: Values
+) -> list[Column]:
+    """Lists the scores of each subject, then what was measured."""
+    columns = []
+    for subject in subjects:
+        rows = [subject.scores.get(sample.id) for sample in samples]
+        columns.append(
+            Column(
+                label=f"{METRICS.get(metric, metric)} of {subject.name}",
+                values=np.array([row.score if row else np.nan for row in rows]),
+                style="score",
+                prediction=predictions.index(subject.name) if subject.name in predictions else None,
+            )
+        )
+    figures = dict(zip(FIGURES, measured.T, strict=True))
+    more = [
+        Column(
+            label="agreement",
+            values=figures["agreement"],
+            style="score",
+            meaning="lowest Dice of a member's mask with that of all: where members disagree, something is hard",
+        ),
+        Column(
+            label="uncertain band, px",
+            values=figures["band"],
+            worst="high",
+            meaning="pixels with a probability of 0.1 to 0.9 for each pixel of contour",
+        ),
+        Column(
+            label="area",
+            values=figures["area"],
+            style="percent",
+            meaning="share of the image that is object, in the ground truth",
+        ),
+    ]
+    return columns + [column for column in more if not np.isnan(column.values).all()]
+
+
+def _open_predictions(
+    project: Project, dataset: DatasetConfig, subjects: Sequence[Subject], ensemble: Ensemble | None
+) -> tuple[dict[str, Prediction], list[str]]:
+    """Opens the probability maps of each subject, in their order; says which have none."""
+    found: dict[str, Prediction] = {}
+    notes = []
+    for subject in sorted(subjects, key=lambda subject: subject.is_ensemble):  # an ensemble needs its members' maps
+        try:
+            if ensemble and subject.is_ensemble:
+                found[subject.name] = open_ensemble(ensemble, found)
+            else:
+                found[subject.name] = open_experiment(project, dataset, subject.name, subject.scores, subject.folds)
+        except InputError as error:
+            notes.append(f"`{subject.name}` has no pictures of its masks: {error}")
+    return {subject.name: found[subject.name] for subject in subjects if subject.name in found}, notes
+
+
+def _measure(
+    dataset: DatasetConfig,
+    samples: Sequence[Sample],
+    folds: Sequence[int | None],
+    predictions: Mapping[str, Prediction],
+    ensemble: Ensemble | None,
+    jobs: int | None,
+) -> tuple[Values, Curves | None]:
+    """Measures the ensemble's masks; where it has none of an image, those of the experiments' mean."""
+    own = [predictions[ensemble.name]] if ensemble and ensemble.name in predictions else []
+    alone = [prediction for name, prediction in predictions.items() if not is_ensemble(name)]
+    means = [join_equally(alone, fold) for fold in sorted({fold for fold in folds if fold is not None})]
+    chosen = own + [mean for mean in means if mean]
+    tasks = list(gallery.split(samples, folds, chosen))
+    function = partial(gallery.measure, dataset, True)
+    rows, curves = zip(*run_tasks(function, tasks, what="measure", jobs=jobs, unit="chunk"), strict=True)
+    known = [part for part in curves if part is not None]
+    return np.concatenate(rows), sum(known[1:], known[0]) if known else None
+
+
+def _describe_curves(
+    curves: Curves, dataset: DatasetConfig, num_images: int, ensemble: Ensemble | None
+) -> dict[str, Any] | None:
+    """Returns the curves for the page's script; None where every pixel is of a class: no threshold decides there."""
+    if not dataset.has_background:
+        return None
+    both, predicted, true = curves.pixels.astype(np.float64)
+    pixels, objects = curves.calibration.astype(np.float64)
+    is_filled = pixels > 0
+    centers = (np.arange(gallery.NUM_BINS) + 0.5) / gallery.NUM_BINS
+    return {
+        "of": ensemble.name if ensemble else "the experiments' mean",
+        "metric": METRICS.get(dataset.metric, dataset.metric),
+        "chosen": ensemble.threshold if ensemble else None,
+        "thresholds": gallery.THRESHOLDS,
+        "scores": [gallery.to_json(value) for value in curves.scores / num_images],
+        "precision": [gallery.to_json(value) for value in both / np.maximum(predicted, 1)],
+        "recall": [gallery.to_json(value) for value in both / np.maximum(true, 1)],
+        "probabilities": centers[is_filled].tolist(),
+        "shares": [gallery.to_json(value) for value in (objects[is_filled] / pixels[is_filled])],
+    }
+
+
+def _find_ensemble(project: Project, dataset: DatasetConfig, scope: Scope) -> tuple[Ensemble | None, list[str]]:
+    """Reads the ensemble, if it is the one that is asked for; says why there is none."""
+    if not project.ensemble_path(scope.ensemble_name).exists():
+        return None, [f"`{scope.ensemble_name}` is not there yet: `make ensemble` makes it"]
+    try:
+        ensemble = read_ensemble(project, scope.ensemble_name)
+        check_ensemble(ensemble, dataset, scope.ensemble, ensemble.folds if scope.folds is None else list(scope.folds))
+    except InputError as error:
+        return None, [f"`{scope.ensemble_name}` is left out: {error}"]
+    return ensemble, []
+
+
+def _list_missing(scope: Scope, runs: Sequence[Run], scored: Collection[str]) -> list[str]:
+    notes = []
+    finished = {(run.experiment, run.fold) for run in runs if run.state == "finished"}
+    for name, folds in scope.folds_of.items():
+        missing = ",".join(str(fold) for fold in folds if (name, fold) not in finished)
+        if missing:
+            notes.append(f"`{name}` is not trained on fold {missing}: `make train EXP={name} FOLD={missing}` trains it")
+    for name in dict.fromkeys(name for name, _ in sorted(finished) if name not in scored):
+        notes.append(f"`{name}` was not predicted yet: `make predict EXP={name}` scores it at full size")
+    return notes
+
+
+def _build_subject(project: Project, judged: Judged, folds: Collection[int] | None) -> Subject:
+    scores = {id_: row for id_, row in judged.scores.items() if folds is None or row.fold in folds}
+    if not scores:
+        raise InputError("it was evaluated on none of the folds asked for")
+    groups = [row.group for row in scores.values()]
+    own_folds = tuple(sorted({row.fold for row in scores.values()}))
+    return Subject(
+        name=judged.name,
+        is_ensemble=is_ensemble(judged.name),
+        folds=own_folds,
+        scores=scores,
+        score=bootstrap_mean(np.array([row.score for row in scores.values()]), groups),
+        num_groups=len(set(groups)),
+        cost=find_cost(project, judged.experiments, own_folds),
+        notes=(*judged.notes, *note_few_groups(len(set(groups)))),
+    )
+
+
+def _list_figures(
+    project: Project, metric: str, subjects: Sequence[Subject], ensemble: Ensemble | None, runs: Sequence[Run]
+) -> list[tuple[str, str, str]]:
+    """Lists what the page says first: label, value, detail."""
+    figures = []
+    if subjects:
+        first = subjects[0]
+        detail = gallery.describe_interval(first.score)
+        figures.append((f"{metric} out-of-fold, {first.name}", f"{first.score.mean:.5f}", detail))
+        test = _read_test_score(project, ensemble) if ensemble else None
+        if test:
+            also = f"{gallery.describe_interval(test)}; out-of-fold {first.score.mean:.5f}"
+            figures = [(f"{metric} on the test set, {first.name}", f"{test.mean:.5f}", also)]
+        best = next((subject for subject in subjects if not subject.is_ensemble), first)
+        figures.append(("Best single model", f"{best.score.mean:.5f}", best.name))
+        groups = {row.group for subject in subjects for row in subject.scores.values()}
+        ids = {id_ for subject in subjects for id_ in subject.scores}
+        folds = {fold for subject in subjects for fold in subject.folds}
+        figures.append(("Images evaluated", f"{len(ids):,}", f"{len(groups):,} groups in {len(folds)} folds"))
+    hours, devices = sum(run.seconds for run in runs) / 3600, {device for run in runs for device in run.devices}
+    figures.append(("Hours of training", f"{hours:.2f}" if hours < 10 else f"{hours:.0f}", ", ".join(sorted(devices))))
+    return figures
+
+
+def _read_test_score(project: Project, ensemble: Ensemble) -> Interval | None:
+    """Reads what the ensemble's submission reached against the test set's ground truth, where that was computed."""
+    path = project.score_path(project.submission_path(name_submission(ensemble)))
+    return (
+        Interval.model_validate({key: read_json(path)[key] for key in Interval.model_fields}) if path.exists() else None
+    )
+
+
+def _describe_ensemble(project: Project, ensemble: Ensemble) -> dict[str, Any]:
+    return {
+        "verdict": judge_ensemble(ensemble),
+        "facts": {
+            "averaging": f"of the {ensemble.averaging}",
+            "threshold": f"{ensemble.threshold:g}",
+            "post-processing": ensemble.postprocessing.describe(),
+        },
+        "members": tabulate_members(project, ensemble),
+        "candidates": tabulate_trials(project, ensemble),
+        "notes": list_notes(ensemble),
+    }
+
+
+def _read_configs(project: Project, runs: Sequence[Run]) -> dict[str, tuple[str, Any]]:
+    """Reads what each experiment's runs were made with: the command, and the config of the first."""
+    configs: dict[str, tuple[str, Any]] = {}
+    for run in runs:
+        path = project.run_dir(run.experiment, run.fold) / SNAPSHOT
+        if run.experiment not in configs and run.state != "broken" and path.exists():
+            folds = ",".join(str(other.fold) for other in runs if other.experiment == run.experiment)
+            configs[run.experiment] = f"`make train predict EXP={run.experiment} FOLD={folds}`", read_json(path)
+    return configs

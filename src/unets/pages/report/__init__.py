@@ -1,1 +1,0 @@
-"""The report: one page of all that was trained and judged, which opens from disk."""

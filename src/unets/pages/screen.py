@@ -1,0 +1,248 @@
+"""The screen: test images that look odd, found without ground truth; a page of them, and a csv of all."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from unets.config import DatasetConfig
+from unets.data.samples import Sample
+from unets.dataset.folds import measure_shares
+from unets.dataset.manifest import read_manifest
+from unets.ensemble.ensemble import Ensemble, read_ensemble
+from unets.ensemble.recipe import Judges, Recipe
+from unets.errors import InputError
+from unets.pages import gallery
+from unets.pages.gallery import Column
+from unets.pages.oddness import LEAST, MOST, SCALES, Oddness, measure_oddness
+from unets.pages.page import render_page
+from unets.pages.predictions import Prediction
+from unets.store.paths import Project
+from unets.store.provenance import describe_origin, format_commit
+from unets.store.runs import write_text
+from unets.submission.submission import open_members
+from unets.tables import Table
+from unets.workers.pool import run_tasks
+
+logger = logging.getLogger(__name__)
+
+PAGE, PICTURES, TABLE = "index.html", "pictures", "images.csv"
+MAX_IMAGES = 2000  # in the page: the oddest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Screening:
+    """What was found."""
+
+    page_path: Path
+    csv_path: Path
+    samples: tuple[Sample, ...]
+    odd: Oddness
+
+    @property
+    def num_odd(self) -> int:
+        """Number of images with a figure far from the usual."""
+        return int(np.count_nonzero(self.odd.total))
+
+
+def screen_test(
+    project: Project,
+    dataset: DatasetConfig,
+    *,
+    ensemble_name: str = "ensemble",
+    top: int = 60,
+    jobs: int | None = None,
+) -> Screening:
+    """Looks at every test image as the ensemble sees it; needs no ground truth.
+
+    Writes `screen/index.html`, which shows all odd images and opens from disk, and `screen/images.csv`, which has the
+    figures of all. Maps stream through workers; what stays is a few figures an image.
+
+    Args:
+        project: the folders.
+        dataset: the dataset's declaration.
+        ensemble_name: whose masks are looked at.
+        top: how many images are shown at full size; as many are shown where fewer are odd.
+        jobs: worker processes; None is one a core.
+
+    Raises:
+        InputError: there is no ensemble, its members' test maps are missing, damaged or not those it was fitted on.
+    """
+    if top < 1:
+        raise InputError(f"`TOP` must be at least 1. Received: {top}")
+    ensemble = read_ensemble(project, ensemble_name)
+    predictions = open_predictions(project, dataset, ensemble)
+    manifest = read_manifest(project, dataset)
+    samples = manifest.test
+    if not samples:
+        raise InputError(f"`{project.input_dir}` must have test images for a screening. Received: none")
+    folds = [None] * len(samples)
+    measured = np.concatenate(
+        [
+            rows
+            for rows, _ in run_tasks(
+                partial(gallery.measure, dataset, False),
+                gallery.split(samples, folds, predictions[:1]),
+                what="screen",
+                jobs=jobs,
+                total=gallery.count_tasks(samples),
+                unit="chunk",
+            )
+        ]
+    )
+    train_areas = list(measure_shares(project, manifest, jobs=jobs).values())
+    odd = measure_oddness(measured, [s.group for s in samples], [s.view for s in samples], train_areas)
+    folder = project.screen_dir(ensemble_name)
+    screening = Screening(page_path=folder / PAGE, csv_path=folder / TABLE, samples=samples, odd=odd)
+    shown = odd.order[: min(max(screening.num_odd, top), MAX_IMAGES)].tolist()
+    own_samples = [samples[index] for index in shown]
+    pictures = gallery.write_pictures(
+        folder / PICTURES,
+        dataset,
+        own_samples,
+        folds[: len(shown)],
+        predictions,
+        large=range(top),
+        with_truth=False,
+        with_uncertain=True,
+        jobs=jobs,
+    )
+    data = gallery.build_data(
+        page=f"{project.competition}/screen",
+        dataset=dataset,
+        samples=own_samples,
+        folds=folds[: len(shown)],
+        columns=_list_columns(odd, shown),
+        areas=odd.values["area"][shown],
+        predictions=[*(prediction.name for prediction in predictions), "uncertain pixels"],
+        pictures=dict(enumerate(pictures)),
+        with_truth=False,
+    )
+    write_text(screening.csv_path, _tabulate(samples, odd).to_csv(index=False, float_format="%.6g"))
+    write_text(screening.page_path, _render(project, ensemble, screening, len(shown), train_areas, data))
+    gallery.drop_other_pictures(folder / PICTURES, pictures)
+    logger.info("%s: %d of %d images are odd", screening.page_path, screening.num_odd, len(samples))
+    return screening
+
+
+def open_predictions(project: Project, dataset: DatasetConfig, ensemble: Ensemble) -> list[Prediction]:
+    """Opens the test set's probability maps: the ensemble's prediction, and where it has several members, each one's.
+
+    Raises:
+        InputError: they are missing, or were not made by what the ensemble was fitted on.
+    """
+    readers = open_members(project, ensemble, dataset)
+    found = [Prediction(name=ensemble.name, readers=readers, recipes={None: Judges(recipes=(ensemble.recipe,))})]
+    alone = Judges(recipes=(Recipe(weights=(1.0,), threshold=ensemble.threshold),))
+    if len(readers) > 1:
+        for member, reader in zip(ensemble.used_members, readers, strict=True):
+            found.append(Prediction(name=member.experiment, readers=(reader,), recipes={None: alone}))
+    return found
+
+
+def _list_columns(odd: Oddness, shown: Sequence[int]) -> list[Column]:
+    meaning = f"sum over the figures of their distance from the median, {LEAST:g} to {MOST:g} each"
+    columns = [Column(label="oddness", values=odd.total[shown], worst="high", meaning=meaning, prediction=0)]
+    for name, values in odd.values.items():
+        scale = SCALES[name]
+        columns.append(
+            Column(
+                label=scale.label,
+                values=values[shown],
+                style=scale.style,
+                meaning=scale.meaning,
+                distances=odd.distances[name][shown],
+            )
+        )
+    return columns
+
+
+def _tabulate(samples: Sequence[Sample], odd: Oddness) -> pd.DataFrame:
+    """Returns a row an image, the oddest first: what makes it odd, its figures, and each one's distance."""
+    order = odd.order.tolist()
+    table = pd.DataFrame(
+        {
+            "id": [samples[index].id for index in order],
+            "group": [samples[index].group for index in order],
+            "view": [samples[index].view or "" for index in order],
+            "oddness": odd.total[order],
+            "reasons": [" ".join(odd.list_reasons(index)) for index in order],
+        }
+    )
+    for name, values in odd.values.items():
+        table[name] = values[order]
+    for name, values in odd.distances.items():
+        table[f"{name}_distance"] = values[order]
+    return table
+
+
+def _render(
+    project: Project,
+    ensemble: Ensemble,
+    screening: Screening,
+    num_shown: int,
+    train_areas: Sequence[float],
+    data: dict[str, object],
+) -> str:
+    odd, samples = screening.odd, screening.samples
+    members = ", ".join(f"{member.experiment} ({member.weight:.3g})" for member in ensemble.used_members)
+    notes = []
+    if "agreement" not in odd.values:
+        notes.append(
+            "the ensemble has one member, so nothing can disagree with it: the uncertain band stands in for it"
+        )
+    if "group" not in odd.values:
+        notes.append("groups have fewer than three images here, so no area is compared with its group")
+    if num_shown < screening.num_odd:
+        notes.append(f"the {num_shown:,} oddest images are shown; `{TABLE}` beside this page has all")
+    origin = describe_origin(project.configs_dir)
+    return render_page(
+        "gallery.html",
+        kind="screen",
+        title=project.competition,
+        subtitle="Odd is not wrong: no ground truth is known here. Each image's mask is measured; what lies far from "
+        "the usual is shown, the oddest first.",
+        made=f"{str(origin['date'])[:16].replace('T', ' ')} UTC, commit "
+        f"{format_commit(origin['git_commit'], origin['git_is_dirty'])}",
+        figures=[
+            ("Odd test images", f"{screening.num_odd:,}", f"of {len(samples):,}"),
+            ("Groups", f"{len({sample.group for sample in samples}):,}", "in the test set"),
+            ("Threshold", f"{ensemble.threshold:g}", f"of the {ensemble.name}"),
+            ("Members", f"{len(ensemble.used_members)}", members),
+        ],
+        notes=notes,
+        metric="",
+        subjects=[],
+        ensemble=None,
+        runs=None,
+        stages={},
+        versions={},
+        configs={},
+        table=_describe_figures(odd, train_areas),
+        data={**data, "training": [], "curves": None},
+    )
+
+
+def _describe_figures(odd: Oddness, train_areas: Sequence[float]) -> Table:
+    """Returns a row a figure: what it is, and where the images lie on it."""
+    rows = []
+    for name, values in odd.values.items():
+        scale, meaning = SCALES[name], SCALES[name].meaning
+        if name == "area" and train_areas:
+            meaning += f", which have {_format(name, min(train_areas))} to {_format(name, max(train_areas))}"
+        spread = [_format(name, float(value)) for value in np.nanquantile(values, (0.05, 0.5, 0.95))]
+        rows.append((scale.label, meaning, *spread, f"{np.count_nonzero(odd.distances[name] >= LEAST):,}"))
+    header = ("figure", "what it is", "5 %", "median", "95 %", "odd images")
+    return Table(header=header, rows=tuple(rows), right=frozenset(header[2:]))
+
+
+def _format(name: str, value: float) -> str:
+    """Writes a figure for people."""
+    style = SCALES[name].style
+    if style == "change":
+        value, style = 2**value - 1, "percent"
+    return f"{100 * value:.3g} %" if style == "percent" else f"{value:.4f}" if style == "score" else f"{value:.3g}"

@@ -1,1 +1,0 @@
-"""The test set without its truth: which photos are odd, and why."""

@@ -1,0 +1,56 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from unets.errors import InputError
+from unets.pages.live import read_history, write_live
+from unets.store.runs import write_json
+
+METRICS = {
+    "is_finished": False,
+    "epochs": 2,
+    "best_dice": 0.9,
+    "best_epoch": 1,
+    "seconds": 100.0,
+    "photos": 500,
+    "devices": ["a GPU"],
+    "commits": [],
+}
+
+
+def leave(run_dir: Path, **fields: object) -> Path:
+    write_json(run_dir / "metrics.json", METRICS | fields)
+    write_json(run_dir / "config.json", {"training": {"epochs": 10}})
+    (run_dir / "history.csv").write_text("epoch,loss,val_dice\n1,0.5,0.8\n2,nan,0.9\n")
+    return run_dir
+
+
+def test_a_running_training_says_how_long_it_takes_and_loads_itself_again(tmp_path: Path) -> None:
+    text = write_live(leave(tmp_path), "unet fold 0").read_text()
+    assert '<meta http-equiv="refresh" content="20">' in text
+    assert re.findall(r"<dd>(.*?)<small>(.*?)</small>", text) == [
+        ("2 / 10", "in 100 s"),
+        ("0.90000", "in epoch 2"),
+        ("5.0", "a GPU"),
+        ("6.7 min", "if all epochs are trained"),  # 8 epochs of 50 s
+    ]
+    assert "<img" not in text
+    (tmp_path / "panel.jpg").write_bytes(b"picture")
+    assert '<img src="panel.jpg?2"' in write_live(tmp_path, "unet fold 0").read_text()
+
+
+def test_a_finished_one_stays(tmp_path: Path) -> None:
+    text = write_live(leave(tmp_path, is_finished=True, best_dice=None, best_epoch=-1), "unet fold 0").read_text()
+    assert "http-equiv" not in text and "the run is finished" in text and "none yet" in text
+    with pytest.raises(InputError, match=r"metrics.json"):
+        write_live(tmp_path / "none", "unet fold 0")
+
+
+def test_a_history_that_is_damaged_has_no_epochs(tmp_path: Path) -> None:
+    found = read_history(leave(tmp_path))
+    assert found == {"epochs": [1, 2], "series": {"loss": [0.5, None], "val_dice": [0.8, 0.9]}}
+    for content in b"epoch,loss\n1,\xff\n", b"", b"loss\n1\n":
+        (tmp_path / "history.csv").write_bytes(content)
+        assert read_history(tmp_path) == {"epochs": [], "series": {}}
+    assert read_history(tmp_path / "none")["epochs"] == []

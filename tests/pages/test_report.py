@@ -1,0 +1,219 @@
+"""What the report shows of a models folder in any state, and that it is whole."""
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.pages.conftest import Trained, report, write_run
+from tests.pages.test_screen import read_data
+from unets.data.samples import Sample
+from unets.ensemble.ensemble import read_ensemble
+from unets.errors import InputError
+from unets.evaluation.runs import read_scores
+from unets.pages.report import choose_large
+from unets.store.runs import read_json, write_json
+from unets.submission.submission import name_submission
+
+Make = Callable[..., Trained]
+NAN = float("nan")
+NEVER_CLOSED = {"meta", "img", "br", "link", "input"}
+
+
+class Page(HTMLParser):
+    """Holds a page to what any browser understands alike, and gathers what it refers to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open, self.references, self.ids = list[str](), list[str](), list[str]()
+        self.feed(text)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        names = [name for name, _ in attrs]
+        assert len(set(names)) == len(names), f"{tag} has an attribute twice"
+        self.references += [value for name, value in attrs if name in ("src", "href", "action", "data", "srcset")]
+        self.ids += [value for name, value in attrs if name == "id"]
+        if tag not in NEVER_CLOSED:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open and self.open.pop() == tag, f"</{tag}> closes nothing"
+
+
+def test_the_page_holds_every_image_and_its_scores(make_trained: Make) -> None:
+    project, dataset = make_trained()
+    found = report(project, dataset, top=4)
+    assert found.page_path == project.models_dir / "report" / "index.html"
+    assert (found.notes, found.num_images, found.num_pictures) == ((), 12, 12)
+    data = read_data(found.page_path)
+    assert data["images"]["id"] == [f"car{group:03d}_{view:02d}" for group in range(4) for view in (1, 2, 3)]
+    assert data["groups"] == [f"car{group:03d}" for group in range(4)]
+    columns = {column["label"]: column for column in data["columns"]}
+    assert set(columns) == {"Dice of ensemble", "Dice of a", "Dice of b", "agreement", "uncertain band, px", "area"}
+    assert [columns[f"Dice of {name}"]["prediction"] for name in data["predictions"]] == [0, 1, 2]
+    for name, path in (("a", project.oof_scores_path("a")), ("ensemble", project.ensemble_oof_path("ensemble"))):
+        assert columns[f"Dice of {name}"]["values"] == [row.score for row in read_scores(path, "dice")]
+    assert all(0 < value <= 1 for value in columns["agreement"]["values"])
+    sizes = {index: small != large for index, (_, _, small, large) in data["pictures"].items()}
+    assert not any(sizes.values())  # these images are no larger than a small picture
+    assert len(data["training"]) == 4 and data["training"][0]["series"]["val_dice"] == [0.4, 0.7, 0.8]
+    assert data["training"][0]["best"] == [3]
+    scores = data["curves"]["scores"]
+    assert data["curves"]["chosen"] == 0.5 and abs(max(scores) - np.mean(columns["Dice of ensemble"]["values"])) < 0.01
+
+
+def test_the_page_is_whole_and_refers_to_its_own_pictures_alone(make_trained: Make) -> None:
+    project, dataset = make_trained()
+    found = report(project, dataset, top=2)
+    text, folder = found.page_path.read_text(encoding="utf-8"), found.page_path.parent
+    page = Page(text)
+    assert text.startswith("<!doctype html>") and text.count("<h1>") == 1
+    assert all(reference.startswith("#") for reference in page.references)
+    assert {reference[1:] for reference in page.references} <= set(page.ids) and len(set(page.ids)) == len(page.ids)
+    assert not re.search(r"https?:|url\(|@import|<link|src=", text.replace("http://www.w3.org/2000/svg", ""))
+    pictures = {path.name for path in (folder / "pictures").iterdir()}
+    names = {name for picture in read_data(found.page_path)["pictures"].values() for name in picture[2:]}
+    assert pictures == {f"{name}{suffix}" for name in names for suffix in (".jpg", ".png")}
+    (folder / "pictures" / "earlier.jpg").touch()
+    report(project, dataset, top=2)
+    assert {path.name for path in (folder / "pictures").iterdir()} == pictures
+
+
+def test_the_test_score_is_the_first_figure_once_it_is_there(make_trained: Make) -> None:
+    project, dataset = make_trained()
+    first = report(project, dataset).page_path.read_text()
+    assert re.search(r"<dt>Dice out-of-fold, ensemble</dt><dd>0\.\d{5}<small>95 % interval 0", first)
+    path = project.score_path(project.submission_path(name_submission(read_ensemble(project))))
+    write_json(path, {"mean": 0.98765, "low": 0.9, "high": 0.99, "metric": "dice"})
+    text = report(project, dataset).page_path.read_text()
+    shown = (
+        r"<dt>Dice on the test set, ensemble</dt><dd>0\.98765<small>95 % interval 0\.90000 to 0\.99000; out-of-fold 0"
+    )
+    assert re.search(shown, text)
+
+
+def test_pictures_show_what_was_scored(make_trained: Make) -> None:
+    project, dataset = make_trained(spoil=lambda id_: 200.0 if id_ == "car001_02" else 0.0)
+    found = report(project, dataset, top=1)
+    data = read_data(found.page_path)
+    index = data["images"]["id"].index("car001_02")
+    values = {column["label"]: column["values"] for column in data["columns"]}
+    assert min(values["Dice of a"]) == values["Dice of a"][index]
+    assert min(values["agreement"]) == values["agreement"][index]
+    height, width, small, _ = data["pictures"][str(index)]
+    content = (found.page_path.parent / "pictures" / f"{small}.png").read_bytes()
+    planes = np.array(Image.open(BytesIO(content)).convert("RGBA"))[..., 3].reshape(-1, height, width) > 0
+    truth, _, _, ofa, ignored = planes  # ground truth, ensemble, b, a, ignored pixels
+    assert ofa.all() and not ignored.any()  # the whole image is taken for the object
+    assert values["Dice of a"][index] == pytest.approx(2 * truth.sum() / (truth.sum() + truth.size), abs=1e-5)
+
+
+def test_what_is_missing_is_said_with_the_command_that_makes_it(make_trained: Make) -> None:
+    project, dataset = make_trained(folds_of={"b": (0,)}, ensemble=False)
+    write_run(project, dataset, "c", 0)
+    found = report(project, dataset, "abcd")
+    assert found.notes == (
+        "`b` is not trained on fold 1: `make train EXP=b FOLD=1` trains it",
+        "`c` is not trained on fold 1: `make train EXP=c FOLD=1` trains it",
+        "`d` is not trained on fold 0,1: `make train EXP=d FOLD=0,1` trains it",
+        "`c` was not predicted yet: `make predict EXP=c` scores it at full size",
+        "`ensemble` is not there yet: `make ensemble` makes it",
+    )
+    data, text = read_data(found.page_path), found.page_path.read_text()
+    assert "<li><code>c</code> was not predicted yet: <code>make predict EXP=c</code>" in text
+    values = {column["label"]: column["values"] for column in data["columns"]}
+    is_second = [fold == 1 for fold in data["images"]["fold"]]
+    assert [value is None for value in values["Dice of b"]] == is_second
+    assert [value is None for value in values["agreement"]] == is_second  # where one was evaluated, nobody disagrees
+    assert [run["experiment"] for run in data["training"]] == ["a", "a", "b", "c"]
+
+
+def test_runs_alone_and_nothing_at_all(make_trained: Make) -> None:
+    project, dataset = make_trained(experiments="", ensemble=False)
+    with pytest.raises(InputError, match=r"must hold a run\. Received: none\. Run `make train`"):
+        report(project, dataset)
+    write_run(project, dataset, "a", 0)
+    found = report(project, dataset, "a")
+    assert (found.num_images, found.num_pictures) == (0, 0)
+    Page(found.page_path.read_text())
+    with pytest.raises(InputError, match=r"`TOP` must be at least 1\. Received: 0"):
+        report(project, dataset, top=0)
+
+
+def test_experiments_and_folds_are_filtered(make_trained: Make) -> None:
+    project, dataset = make_trained()
+    found = report(project, dataset, "a", with_others=False, folds_of={"a": (1,)}, folds=(1,))
+    data = read_data(found.page_path)
+    assert [column["label"] for column in data["columns"]] == ["Dice of a", "uncertain band, px", "area"]
+    assert set(data["images"]["fold"]) == {1}
+
+
+def test_an_ensemble_that_is_another_or_of_other_maps_is_not_shown_as_this_one(make_trained: Make) -> None:
+    project, dataset = make_trained(ensemble_name="ensemble_small")
+    assert report(project, dataset, ensemble_name="ensemble_small").page_path.parent.name == "report_small"
+    other = report(project, dataset, "abc", folds_of={}, ensemble_name="ensemble_small")
+    assert "must be of a,b,c" in other.notes[0]
+    assert read_data(other.page_path)["predictions"] == ["a", "b"]
+    path = project.ensemble_path("ensemble_small")
+    ensemble = read_json(path)
+    ensemble["members"][0]["fingerprint"] = "another"
+    write_json(path, ensemble)
+    found = report(project, dataset, ensemble_name="ensemble_small")
+    assert "must be of the present maps of a, of fingerprint another" in found.notes[-1]
+    assert read_data(found.page_path)["predictions"] == ["a", "b"]
+
+
+def test_lost_maps_cost_what_they_hold(make_trained: Make) -> None:
+    project, dataset = make_trained(ensemble=False)
+    for path in project.maps_dir("b", "oof").rglob("*.zip"):
+        path.unlink()
+    found = report(project, dataset, "ab")
+    assert any(note.startswith("`b` has no pictures of its masks") for note in found.notes)
+    data = read_data(found.page_path)
+    assert data["predictions"] == ["a"]
+    assert {column["label"]: column["prediction"] for column in data["columns"]}["Dice of b"] is None
+
+
+def test_several_classes_without_background_or_views_and_sizes_of_their_own(make_trained: Make) -> None:
+    project, dataset = make_trained(
+        classes=("cat", "dog"), mask_format="png", source={"id_pattern": "(?P<group>.+)"}, size_hw=(40, 80)
+    )
+    found = report(project, dataset.model_copy(update={"size_hw": None}))
+    data = read_data(found.page_path)
+    assert [name for name, _ in data["classes"]] == ["cat", "dog"] and set(data["images"]["view"]) == {""}
+    assert all(picture[:2] == [40, 80] for picture in data["pictures"].values())
+
+
+def test_names_are_not_read_as_html(make_trained: Make, tmp_path: Path) -> None:
+    name = "<b>&\"'<c>"
+    project, dataset = make_trained()
+    path = project.run_dir("a", 0) / "metrics.json"
+    write_json(path, read_json(path) | {"devices": [name], "commits": [name]})
+    text = report(project, dataset.model_copy(update={"classes": ("car",)})).page_path.read_text()
+    Page(text)
+    assert "&lt;b&gt;&amp;&#34;&#39;&lt;c&gt;" in text and name not in text
+
+
+@pytest.mark.parametrize(
+    ("scores", "views", "top", "expected"),
+    [
+        ([[0.9], [0.6], [0.8], [0.5]], None, 1, {3}),
+        ([[0.9], [0.6], [0.8], [0.5]], None, 9, {0, 1, 2, 3}),
+        ([[0.9, 0.1], [0.6, NAN], [NAN, 0.8]], None, 1, {0, 1}),  # each column has its worst
+        ([[0.1], [0.2], [0.3], [0.4], [0.95], [0.9], [0.8], [0.85]], "aaaabbbb", 4, {0, 1, 2, 3, 6}),  # each view
+    ],
+)
+def test_the_worst_are_shown_large(scores: list[list[float]], views: str | None, top: int, expected: set[int]) -> None:
+    samples = [
+        Sample(id=str(number), group="g", view=views[number] if views else None, image="none")
+        for number in range(len(scores))
+    ]
+    assert choose_large(np.array(scores), samples, top) == expected
