@@ -73,7 +73,7 @@ def test_variables_choose_the_project(
         assert project == Project.below(up, "tiny", input_dir=up / "input")
         assert (dataset.num_folds, project.input_dir.is_dir()) == (2, True)
     assert open_project({"COMPETITION": "tiny", "INPUT": "/photos"})[0].input_dir == Path("/photos")
-    with pytest.raises(InputError, match=rf"{DEMO}/dataset.py must exist"):
+    with pytest.raises(InputError, match=rf"`COMPETITION` must be one of tiny. Received: {DEMO}"):
         open_project({})
     monkeypatch.chdir("/")
     with pytest.raises(InputError, match="must be opened within the repository"):
