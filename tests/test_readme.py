@@ -113,6 +113,8 @@ def test_python_blocks_use_what_there_is() -> None:
         for node in ast.walk(ast.parse(block)):
             if isinstance(node, ast.ImportFrom) and node.module == "unets":
                 assert {alias.name for alias in node.names} <= set(unets.__all__)
+        if "unets.config" in block:
+            exec(block, {})  # a config that its schema refuses raises
 
 
 @pytest.mark.parametrize("folder", sorted((ROOT / "configs").iterdir()), ids=lambda path: path.name)
