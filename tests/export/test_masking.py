@@ -15,8 +15,8 @@ from unets.errors import InputError
 from unets.export import masking
 from unets.export.card import MemberCard, ModelCard, NetCard
 from unets.export.masking import Outcome, make_masks, plan_masks
-from unets.export.photos import plan_tasks
 from unets.export.sources import ModelSource
+from unets.export.tasks import plan_tasks
 
 ImageU8 = npt.NDArray[np.uint8]
 
@@ -52,7 +52,7 @@ def build_source(**changes: object) -> ModelSource:
         name="bright",
         competition="tiny",
         classes=("car",),
-        photo_hw=(64, 96),
+        image_hw=(64, 96),
         members=members,
         recipe=Recipe(weights=(1.0, 1.0)),
     )

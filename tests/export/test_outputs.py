@@ -7,7 +7,7 @@ from unets.data.drawing import COLOURS_RGB
 from unets.data.io import read_index_image
 from unets.export.outputs import Note, read_note, write_cutout, write_mask, write_overlay
 
-NOTE = Note(made_by="0123456789abcdef", photo_sha256="ab" * 32)
+NOTE = Note(made_by="0123456789abcdef", image_sha256="ab" * 32)
 
 
 def test_a_mask_of_one_class_is_black_and_white(tmp_path: Path) -> None:

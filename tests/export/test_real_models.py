@@ -34,13 +34,13 @@ from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import read_submission
 from unets.ensemble.ensemble import fit_ensemble
 from unets.errors import InputError
-from unets.export.exporting import TrialPhoto, TrialPhotos, export_models, try_files, write_formats
+from unets.export.exporting import SampleImage, SampleImages, compare_files, export_models, write_model_file
 from unets.export.formats import FORMATS
 from unets.export.masking import make_masks, plan_masks
-from unets.export.model_file import write_model_file
-from unets.export.photos import plan_tasks
 from unets.export.portable import build_portable
+from unets.export.programs import write_program_files
 from unets.export.sources import open_model
+from unets.export.tasks import plan_tasks
 from unets.export.trained import TrainedModel, load_model
 from unets.nets.losses import to_probs
 from unets.nets.unet import build_unet
@@ -270,14 +270,14 @@ def test_other_programs_compute_the_same(format_: str, name: str, project: Proje
     experiment = EXPERIMENTS[name]
     size_hw = experiment.data.size_hw
     net = build_portable(project.run_dir(name, 0) / "best.weights.h5", experiment, 1, "net")
-    files = write_formats(net, tmp_path / "net", [format_], draw_photos(size_hw, 8))
-    photos = [TrialPhoto(image=image, group="g") for image in draw_photos(size_hw, 3)]
-    rows = try_files(net, files, TrialPhotos(photos=photos, total=3))
+    files = write_program_files(net, tmp_path / "net", [format_], draw_photos(size_hw, 8))
+    photos = [SampleImage(image=image, group="g") for image in draw_photos(size_hw, 3)]
+    rows = compare_files(net, files, SampleImages(images=photos, total=3))
     found = {row.kind: row for row in rows}
     limits = {"ONNX": 1e-4, "LiteRT float32": 1e-4, "LiteRT float16": 0.02, "LiteRT int8": 0.5}
     for kind, row in found.items():
         assert row.largest_difference <= limits[kind], (kind, row.largest_difference)
-        assert row.num_photos == 3 and row.dice is None
+        assert row.num_images == 3 and row.dice is None
     if format_ == "litert":
         assert found.keys() == {"LiteRT float32", "LiteRT float16", "LiteRT int8"}
         assert found["LiteRT int8"].largest_difference > found["LiteRT float32"].largest_difference
@@ -289,26 +289,23 @@ def test_exports_come_with_a_table(project: Project, tmp_path: Path) -> None:
     assert [path.name for path in paths] == [
         "unet_a_fold0.safetensors",
         "unet_a_fold0.keras",
-        "export.json",
         "export.md",
     ]
-    (row,) = json.loads((tmp_path / "export.json").read_text())
-    assert row["kind"] == "Keras" and row["largest_difference"] <= 1e-6 and row["ms"] > 0
     assert "| unet_a_fold0.keras | Keras |" in (tmp_path / "export.md").read_text()
     assert load_model(paths[0]).card.name == "unet_a_fold0"
 
 
 def test_files_are_judged_on_photos_that_their_net_did_not_see(project: Project, tmp_path: Path) -> None:
-    from unets.export.trials import find_oof_photos
+    from unets.export.oof_images import find_oof_images
 
     dataset = load_dataset(project.configs_dir)
-    trial = find_oof_photos(project, dataset, 3, "unet_a", 1, (37, 50))
-    photos = list(trial.photos)
+    trial = find_oof_images(project, dataset, 3, "unet_a", 1, (37, 50))
+    photos = list(trial.images)
     folds = dict(line.split(",")[1:] for line in project.folds_path.read_text().splitlines()[1:])  # group: fold
     assert {folds[photo.group] for photo in photos} == {"1"}
     assert len(photos) == trial.total == 3 and len(trial.calibration) == 4
     net = build_portable(project.run_dir("unet_a", 1) / "best.weights.h5", EXPERIMENTS["unet_a"], 1, "net")
-    files = write_formats(net, tmp_path / "net", ["keras"], ())
-    (row,) = try_files(net, files, replace(trial, photos=photos))
+    files = write_program_files(net, tmp_path / "net", ["keras"], ())
+    (row,) = compare_files(net, files, replace(trial, images=photos))
     assert row.dice is not None and 0 <= row.dice <= 1
     assert row.change is not None and abs(row.change.mean) < 1e-6

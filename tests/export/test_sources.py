@@ -34,7 +34,7 @@ def test_a_run_is_a_model(plant_run: Plant) -> None:
     run_dir = plant_run(fold=1)
     source = open_model(run_dir)
     card = source.card
-    assert (card.name, card.competition, card.classes, card.photo_hw) == ("unet_a_fold1", "tiny", ("car",), (64, 96))
+    assert (card.name, card.competition, card.classes, card.image_hw) == ("unet_a_fold1", "tiny", ("car",), (64, 96))
     assert card.recipe.threshold == 0.5 and card.recipe.postprocessing == Postprocessing()
     (member,) = card.members
     assert member.experiment == EXPERIMENT
@@ -246,7 +246,7 @@ def test_post_processing_grows_with_the_photo(plant_run: Plant) -> None:
     assert card.find_recipe((16, 24)).postprocessing == Postprocessing(
         blur_px=0.5, max_hole_px=1, max_components=3, min_area_px=6
     )
-    assert card.model_copy(update={"photo_hw": None}).find_recipe((128, 192)) is card.recipe
+    assert card.model_copy(update={"image_hw": None}).find_recipe((128, 192)) is card.recipe
 
 
 def test_the_card_is_told_in_words(plant_run: Plant, plant_ensemble: Plant) -> None:
@@ -259,7 +259,7 @@ def test_the_card_is_told_in_words(plant_run: Plant, plant_ensemble: Plant) -> N
         "threshold        0.44",
         "post-processing  largest components kept: 1",
         "out-of-fold      dice 0.90000 (0.80000 to 0.95000)",
-        "unet_a   1.000  32 x 48  identity, hflip  unet  0, 1   0.90000, 0.91000",
+        "unet_a   1.000  32 x 48  identity, hflip  unet     0, 1   0.90000, 0.91000",
         "written          2026-11-25",
     ):
         assert words in said

@@ -41,7 +41,7 @@ def mask(
 ) -> None:
     """Makes masks of images of any size and format; those that are there are kept."""
     from unets.export.masking import make_masks, plan_masks
-    from unets.export.photos import plan_tasks
+    from unets.export.tasks import plan_tasks
     from unets.export.sources import open_model
 
     source = open_model(model)
@@ -57,7 +57,7 @@ def mask(
     for failure in outcome.failures:
         logger.error("no mask: %s", failure.reason)
     if outcome.num_stretched:
-        height, width = source.card.photo_hw or (0, 0)
+        height, width = source.card.image_hw or (0, 0)
         logger.warning(
             "%d images have other proportions than the %d x %d that the model was trained on; nets saw them stretched",
             outcome.num_stretched,
@@ -97,14 +97,14 @@ def export(
         str, option("all, or with commas of model, keras, onnx, litert (default: model)", "--formats", env="FORMATS")
     ] = "model",
     num_images: Annotated[
-        int, option("out-of-fold images to try each file on (default: 128)", "--num-images", env="NUM_IMAGES")
+        int, option("out-of-fold images to compare each file on (default: 128)", "--num-images", env="NUM_IMAGES")
     ] = 128,
     out: Out = None,
 ) -> None:
     """Writes the ensemble as one file, which `unets mask` takes anywhere; with --formats for other programs too.
 
     With --exp one file an experiment, the mean of its folds. Files for other programs hold one net, of the first of the
-    folds asked for; they are tried on images that it did not see, and export.md says what each costs and reaches. In
+    folds asked for; they are compared on images that it did not see, and export.md says what each costs and reaches. In
     place of a competition any model may be named: a run's folder, an ensemble's json, a model file.
     """
     from unets.export.formats import check_formats
@@ -116,12 +116,12 @@ def export(
     sources = [open_model(model)] if is_model else find_sources(stage)
     backend.load_backend()  # takes seconds: after all that may be mistyped
     from unets.export.exporting import export_models
-    from unets.export.trials import find_oof_photos
+    from unets.export.oof_images import find_oof_images
 
     if is_model and out is None:
         raise InputError("`--out` must name a folder for the files of a model. Received: none")
-    tried = () if is_model else (partial(find_oof_photos, stage.project, stage.dataset, num_images),)
-    for path in export_models(sources, out or stage.project.export_dir, chosen, *tried):
+    compared = () if is_model else (partial(find_oof_images, stage.project, stage.dataset, num_images),)
+    for path in export_models(sources, out or stage.project.export_dir, chosen, *compared):
         print(path)
 
 
@@ -141,6 +141,6 @@ def find_sources(stage: Stage) -> "list[ModelSource]":
         "competition": project.competition,
         "channels": dataset.channels,
         "value_range": dataset.value_range,
-        "photo_hw": dataset.size_hw,
+        "image_hw": dataset.size_hw,
     }
     return [replace(source, card=source.card.model_copy(update=known)) for source in sources]

@@ -23,7 +23,7 @@ from unets.ensemble.weights import PixelSample, count_pixels, draw_pixels
 from unets.errors import InputError
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.store.paths import Project
-from unets.store.runs import write_text
+from unets.store.runs import read_config, write_text
 
 logger = logging.getLogger(__name__)
 
@@ -224,10 +224,7 @@ def read_ensemble(project: Project, name: str = "ensemble") -> Ensemble:
     Raises:
         InputError: there is none, or it is something else.
     """
-    path = project.ensemble_path(name)
-    if not path.is_file():
-        raise InputError(f"{path} must exist. Received: no such file. Run `make ensemble`")
-    return Ensemble.from_json(path.read_text(encoding="utf-8"), f"{path}, which `make ensemble` makes anew")
+    return read_config(project.ensemble_path(name), Ensemble, remedy="Run `make ensemble`")
 
 
 def list_fitted(project: Project) -> list[str]:

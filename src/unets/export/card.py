@@ -1,6 +1,5 @@
 """The card of a model: all that is known of it but the numbers. With these it makes masks, without anything else."""
 
-from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from pydantic import model_validator
@@ -24,7 +23,7 @@ class NetCard(Config):
 
 
 class MemberCard(Config):
-    """One experiment; the maps of its nets are averaged."""
+    """One experiment; the probability maps of its nets are averaged."""
 
     name: str
     experiment: ExperimentConfig
@@ -32,7 +31,7 @@ class MemberCard(Config):
 
     @property
     def size_hw(self) -> SizeHW:
-        """(height, width) that photos are shrunk to."""
+        """(height, width) that images are shrunk to."""
         return self.experiment.data.size_hw
 
     @model_validator(mode="after")
@@ -45,14 +44,14 @@ class MemberCard(Config):
 
 
 class ModelCard(Config):
-    """What makes masks: members, and the recipe that their maps become a mask by."""
+    """What makes masks: members, and the recipe that makes a mask of their probability maps."""
 
     name: str
     competition: str
     classes: tuple[str, ...]
-    channels: Literal["rgb", "grey"] | int = "rgb"  # of the photos trained on; for grey, colours are taken away
-    value_range: tuple[float, float] | None = None  # of photos of 16 bits: what the nets saw as 0 and 255
-    photo_hw: SizeHW | None = None  # size of the photos trained on; None: not known, or of many sizes
+    channels: Literal["rgb", "grey"] | int = "rgb"  # of the images trained on; for grey, colors are taken away
+    value_range: tuple[float, float] | None = None  # of images of 16 bits: what the nets saw as 0 and 255
+    image_hw: SizeHW | None = None  # size of the images trained on; None: not known, or of many sizes
     members: tuple[MemberCard, ...]
     recipe: Recipe
     metric: str | None = None
@@ -71,21 +70,21 @@ class ModelCard(Config):
 
     @property
     def sizes(self) -> tuple[SizeHW, ...]:
-        """(height, width) that photos are shrunk to, each once."""
+        """(height, width) that images are shrunk to, each once."""
         return tuple(dict.fromkeys(member.size_hw for member in self.members))
 
     def find_recipe(self, full_hw: SizeHW) -> Recipe:
-        """Returns the recipe for photos of a size.
+        """Returns the recipe for images of a size.
 
-        Post-processing was fitted in pixels of the photos trained on. Lengths grow with a photo's side, areas with its
-        own; where all photos have one size, that of the submission is what it was.
+        Post-processing was fitted in pixels of the images trained on. Lengths grow with an image's side, areas with its
+        own; where all images have one size, that of the submission is what it was.
 
         Args:
-            full_hw: (height, width) of the photo.
+            full_hw: (height, width) of the image.
         """
-        if self.photo_hw is None or full_hw == self.photo_hw:
+        if self.image_hw is None or full_hw == self.image_hw:
             return self.recipe
-        growth = full_hw[0] * full_hw[1] / (self.photo_hw[0] * self.photo_hw[1])
+        growth = full_hw[0] * full_hw[1] / (self.image_hw[0] * self.image_hw[1])
         steps = self.recipe.postprocessing
         scaled = {
             "blur_px": steps.blur_px * growth**0.5,
@@ -106,44 +105,39 @@ class ModelCard(Config):
             channels=self.channels,
             **({} if self.value_range is None else {"value_range": self.value_range}),
             recipe=self.recipe.model_dump(mode="json"),
-            photo_hw=None if steps == Postprocessing() else self.photo_hw,
+            image_hw=None if steps == Postprocessing() else self.image_hw,
         )
 
 
 def render_card(card: ModelCard) -> str:
-    """Renders a card for people."""
+    """Renders a card for people; of texts that came with the file, control characters are left out."""
     facts = {
         "name": card.name,
         "competition": card.competition,
         "classes": ", ".join(card.classes),
-        "photos": _describe_photos(card),
+        "images": card.channels + (f", {card.image_hw[0]} x {card.image_hw[1]}" if card.image_hw else ""),
         "averaging": card.recipe.averaging,
         "threshold": f"{card.recipe.threshold:g}",
         "post-processing": card.recipe.postprocessing.describe(),
         "out-of-fold": f"{card.metric} {card.score}" if card.score else "not known",
         "fingerprint": card.fingerprint,
-        **_describe_origin(card.origin),
+        **_describe_origin(card.origin or {}),
     }
     width = max(map(len, facts))
     lines = [f"{name:<{width}}  {value}" for name, value in facts.items()]
-    header = ["member", "weight", "size", "flips", "net", "folds", "validation Dice"]
-    rows = [_describe_member(member, weight) for member, weight in zip(card.members, _share(card.recipe), strict=True)]
-    return "\n".join([*lines, "", render_table(header, rows, right={"weight"})])
+    header = ["member", "weight", "size", "TTA", "encoder", "folds", "validation Dice"]
+    rows = [
+        _describe_member(member, weight / sum(card.recipe.weights))
+        for member, weight in zip(card.members, card.recipe.weights, strict=True)
+    ]
+    text = "\n".join([*lines, "", render_table(header, rows, right={"weight"})])
+    return "".join(character for character in text if character.isprintable() or character == "\n")
 
 
-def _share(recipe: Recipe) -> Sequence[float]:
-    return [weight / sum(recipe.weights) for weight in recipe.weights]
-
-
-def _describe_photos(card: ModelCard) -> str:
-    size = f", {card.photo_hw[0]} x {card.photo_hw[1]}" if card.photo_hw else ""
-    return f"{card.channels}{size}"
-
-
-def _describe_origin(origin: dict[str, Any] | None) -> dict[str, str]:
-    if origin is None:
+def _describe_origin(origin: dict[str, Any]) -> dict[str, str]:
+    if not origin:
         return {}
-    versions = ", ".join(f"{library} {version}" for library, version in origin.get("versions", {}).items())
+    versions = ", ".join(f"{library} {version}" for library, version in dict(origin.get("versions", {})).items())
     commit = format_commit(origin.get("git_commit"), origin.get("git_is_dirty"))
     return {"written": f"{origin.get('date')}", "commit": commit, "versions": versions}
 

@@ -1,4 +1,4 @@
-"""The cut-out: the photo with everything but the object transparent, soft where a pixel is only partly of it."""
+"""The cut-out: the image with everything but the object transparent, soft where a pixel is only partly of it."""
 
 import cv2
 import numpy as np
@@ -9,45 +9,45 @@ from unets.ensemble.postprocess import ClassMask, find_box, pick_classes
 Image = npt.NDArray[np.uint8]
 Opacity = npt.NDArray[np.float32]
 
-_REACH_PX = 3  # of the colours around a pixel that its own are told apart by
+_REACH_PX = 3  # of the colors around a pixel that its own are told apart by
 _SCHARR = 1 / 32  # of its weights' sum, over the two pixels between them
-_LEAST_SLOPE = 1e-3  # of a map, a pixel: what is flatter has no place for a contour
-_NEIGHBOURS = np.ones((3, 3), dtype=np.uint8)
+_MIN_GRADIENT = 1e-3  # of a probability map, a pixel: what is flatter has no place for a contour
+_NEIGHBORS = np.ones((3, 3), dtype=np.uint8)
 
 
 def find_opacity(probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask, threshold: float) -> Opacity:
     """Finds how opaque each pixel of a cut-out is: 1 within the mask, 0 outside, and between along its contour.
 
-    A map is enlarged, so it rises over several pixels, and how fast depends on the net. What a pixel at the contour is
-    covered by follows from how far the contour lies from its middle, (p - threshold) / |slope of p| pixels: a half at
-    the contour itself, nothing and all half a pixel before and behind it (as fonts are drawn from maps of distances,
-    Green 2007, SIGGRAPH). Only pixels that touch the contour are between, whatever the map says elsewhere: what
-    post-processing filled or dropped stays so.
+    A probability map is enlarged, so it rises over several pixels, and how fast depends on the net. How much of a pixel
+    at the contour is covered follows from how far the contour lies from its middle, (p - threshold) / |gradient of p|
+    pixels: a half at the contour itself, nothing and all half a pixel before and behind it (as fonts are drawn from
+    maps of distances, Green 2007, SIGGRAPH). Only pixels that touch the contour are between, whatever the map says
+    elsewhere: what post-processing filled or dropped stays so.
 
     Args:
-        probs_hwc: float32 (height, width, classes), 0..1, as it was cut.
+        probs_hwc: float32 (height, width, classes), 0..1, smoothed as post-processing says.
         mask_hw: uint8 (height, width), the final mask; all its classes together are the object.
-        threshold: where it was cut.
+        threshold: of the recipe.
 
     Returns:
         float32 (height, width), 0..1.
     """
     inside_hw = (mask_hw > 0).astype(np.uint8)
-    # The border of the photo is no contour: what lies beyond counts as the same.
+    # The border of the image is no contour: what lies beyond counts as the same.
     inner_hw, outer_hw = (
-        change(inside_hw, _NEIGHBOURS, borderType=cv2.BORDER_REPLICATE) for change in (cv2.erode, cv2.dilate)
+        change(inside_hw, _NEIGHBORS, borderType=cv2.BORDER_REPLICATE) for change in (cv2.erode, cv2.dilate)
     )
     best_hw = pick_classes(probs_hwc)[1]
     across, down = (cv2.Scharr(best_hw, cv2.CV_32F, *axes, scale=_SCHARR) for axes in ((1, 0), (0, 1)))
-    slope_hw = np.maximum(cv2.magnitude(across, down), np.float32(_LEAST_SLOPE))
-    soft_hw = np.clip(0.5 + (best_hw - np.float32(threshold)) / slope_hw, 0, 1)
+    gradient_hw = np.maximum(cv2.magnitude(across, down), np.float32(_MIN_GRADIENT))
+    soft_hw = np.clip(0.5 + (best_hw - np.float32(threshold)) / gradient_hw, 0, 1)
     return np.where(inner_hw != outer_hw, soft_hw, inside_hw.astype(np.float32)).astype(np.float32)
 
 
 def cut_out(image_hwc: Image, opacity_hw: Opacity) -> Image:
-    """Makes the cut-out; its half-transparent pixels get the object's colour, without the background's share.
+    """Makes the cut-out; its half-transparent pixels get the object's color, without the background's share.
 
-    Each such pixel shows C = a F + (1 - a) B. The object's colour F and the background's B are estimated by the means
+    Each such pixel shows C = a F + (1 - a) B. The object's color F and the background's B are estimated by the means
     of what lies around, weighted by a and by 1 - a, and F is corrected by what they leave unexplained: one round of
     Forte 2021 ("Approximate Fast Foreground Colour Estimation", ICIP), with a short reach, as contours here are one
     pixel wide.
@@ -60,17 +60,17 @@ def cut_out(image_hwc: Image, opacity_hw: Opacity) -> Image:
         uint8 RGBA (height, width, 4); transparent pixels are black, so that they take no room in a file.
     """
     alpha_hw = np.rint(opacity_hw * 255).astype(np.uint8)
-    colours = np.where(alpha_hw[..., None] > 0, image_hwc, np.uint8(0))
+    colors = np.where(alpha_hw[..., None] > 0, image_hwc, np.uint8(0))
     box = find_box((alpha_hw > 0) & (alpha_hw < 255))
     if box is not None:
         rows, columns = (slice(max(0, side.start - _REACH_PX), side.stop + _REACH_PX) for side in box)
         part, soft_hw = image_hwc[rows, columns], alpha_hw[rows, columns]
         is_soft_hw = (soft_hw > 0) & (soft_hw < 255)
-        colours[rows, columns][is_soft_hw] = _estimate_colours(part, soft_hw)[is_soft_hw]
-    return np.concatenate([colours, alpha_hw[..., None]], axis=-1)
+        colors[rows, columns][is_soft_hw] = _estimate_colors(part, soft_hw)[is_soft_hw]
+    return np.concatenate([colors, alpha_hw[..., None]], axis=-1)
 
 
-def _estimate_colours(image_hwc: Image, alpha_hw: npt.NDArray[np.uint8]) -> Image:
+def _estimate_colors(image_hwc: Image, alpha_hw: npt.NDArray[np.uint8]) -> Image:
     share_hw1 = (alpha_hw.astype(np.float32) / np.float32(255))[..., None]
     seen = image_hwc.astype(np.float32)
     front, back = _average(seen, share_hw1), _average(seen, (np.float32(1) - share_hw1).astype(np.float32))
@@ -79,7 +79,7 @@ def _estimate_colours(image_hwc: Image, alpha_hw: npt.NDArray[np.uint8]) -> Imag
 
 
 def _average(seen: npt.NDArray[np.float32], weights_hw1: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Averages the colours around each pixel, weighted; where nothing has a weight, its own colour."""
+    """Averages the colors around each pixel, weighted; where nothing has a weight, its own color."""
     side = (2 * _REACH_PX + 1,) * 2
     total = cv2.blur(weights_hw1, side, borderType=cv2.BORDER_REPLICATE)[..., None]
     mean = cv2.blur(seen * weights_hw1, side, borderType=cv2.BORDER_REPLICATE) / np.maximum(total, 1e-6)

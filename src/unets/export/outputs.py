@@ -1,4 +1,4 @@
-"""The files made of a photo, each with a note inside that says by which model, from which bytes."""
+"""The files made of an image, each with a note inside that says by which model, from which bytes."""
 
 import json
 from collections.abc import Sequence
@@ -17,30 +17,30 @@ _KEY = "unets"  # of the text in a PNG
 _COMPRESSION = 3  # of zlib; for a cut-out of 1280 x 1918 a third of the time of 6, for 4 % more bytes
 _QUALITY = 90
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 class Note(Config):
     """What made a file; two files of equal notes are equal."""
 
-    made_by: str  # fingerprint of the model and of how the photo is seen
-    photo_sha256: str
+    made_by: str  # fingerprint of the model and of how the image is seen
+    image_sha256: str
 
 
-def write_mask(path: Path, mask_hw: ClassMask, note: Note, colours_rgb: Sequence[Colour]) -> None:
-    """Writes a mask: of one class 0 and 255; of several the class index, as a palette that viewers show in colours.
+def write_mask(path: Path, mask_hw: ClassMask, note: Note, colors_rgb: Sequence[Color]) -> None:
+    """Writes a mask: of one class 0 and 255; of several the class index, as a palette that viewers show in colors.
 
     Args:
         path: ends in .png.
         mask_hw: uint8 (height, width) class index; 0 is background.
         note: what made it.
-        colours_rgb: one a class.
+        colors_rgb: one a class.
     """
-    if len(colours_rgb) == 1:
+    if len(colors_rgb) == 1:
         picture = Image.fromarray(mask_hw * np.uint8(255))
     else:
         picture = Image.fromarray(mask_hw)
-        picture.putpalette([level for colour in ((0, 0, 0), *colours_rgb) for level in colour])
+        picture.putpalette([level for color in ((0, 0, 0), *colors_rgb) for level in color])
     _write_png(path, picture, note)
 
 

@@ -16,7 +16,7 @@ from unets.prediction.sources import StoredWeights
 
 Tensor = Any
 
-INPUT_NAME, OUTPUT_NAME = "photos", "probs"
+INPUT_NAME, OUTPUT_NAME = "images", "probs"
 
 
 def build_portable(
@@ -31,16 +31,16 @@ def build_portable(
         name: of the model.
 
     Returns:
-        A model from uint8 RGB photos (batch, height, width, 3) of the experiment's size to the probabilities of the
-        foreground classes, float32 (batch, height, width, classes), of the photo as it is, without flips.
+        A model from uint8 RGB images (batch, height, width, 3) of the experiment's size to the probabilities of the
+        foreground classes, float32 (batch, height, width, classes), of the image without TTA.
 
     Raises:
         InputError: the weights are missing, damaged, or of another net.
     """
     net = take_logits(load_net(weights, experiment, experiment.data.size_hw, num_classes, "float32"))
-    photos = keras.Input((*experiment.data.size_hw, 3), dtype="uint8", name=INPUT_NAME)
+    images = keras.Input((*experiment.data.size_hw, 3), dtype="uint8", name=INPUT_NAME)
     plain = keras.models.clone_model(
-        net, input_tensors=photos, clone_function=_copy, call_function=_call, recursive=True
+        net, input_tensors=images, clone_function=_copy, call_function=_call, recursive=True
     )
     probs = _to_probs(plain.outputs[0], num_classes)
     portable = keras.Model(plain.inputs[0], probs, name=name)
@@ -64,13 +64,13 @@ def _call(layer: Any, *inputs: Any, **options: Any) -> Any:
         x = ops.cast(inputs[0], "float32")
         return ops.pad(x, padding, mode="reflect") if any(map(any, padding)) else x
     if isinstance(layer, DepthToSpace):
-        return _unfold(inputs[0], layer.block)
+        return _depth_to_space(inputs[0], layer.block)
     if isinstance(layer, SpaceToDepth):
-        return _fold(inputs[0], layer.block)
+        return _space_to_depth(inputs[0], layer.block)
     return layer(*inputs, **options)
 
 
-def _fold(x: Tensor, block: int) -> Tensor:
+def _space_to_depth(x: Tensor, block: int) -> Tensor:
     """Does what `SpaceToDepth` does with no more than four axes: phones' kernels have no more."""
     _, height, width, channels = x.shape
     x = ops.reshape(x, (-1, block, width // block, block * channels))
@@ -78,12 +78,12 @@ def _fold(x: Tensor, block: int) -> Tensor:
     return ops.reshape(x, (-1, height // block, width // block, block * block * channels))
 
 
-def _unfold(x: Tensor, block: int) -> Tensor:
+def _depth_to_space(x: Tensor, block: int) -> Tensor:
     """Does what `DepthToSpace` does with no more than four axes."""
-    _, rows, columns, folded = x.shape
-    x = ops.reshape(x, (-1, columns, block, folded // block))
+    _, rows, columns, depth = x.shape
+    x = ops.reshape(x, (-1, columns, block, depth // block))
     x = ops.transpose(x, (0, 2, 1, 3))
-    return ops.reshape(x, (-1, rows * block, columns * block, folded // block**2))
+    return ops.reshape(x, (-1, rows * block, columns * block, depth // block**2))
 
 
 def _to_probs(logits: Tensor, num_classes: int) -> Tensor:

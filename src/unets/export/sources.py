@@ -8,12 +8,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from unets import __version__
-from unets.config import ExperimentConfig
+from unets.config import ExperimentConfig, check_name
 from unets.ensemble.ensemble import Ensemble, Member
 from unets.ensemble.recipe import Recipe
 from unets.ensemble.score import DEFAULT_THRESHOLD
@@ -23,13 +22,14 @@ from unets.export.card import MemberCard, ModelCard, NetCard
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.prediction.sources import StoredWeights, find_weights, fingerprint_nets
 from unets.store.fingerprint import SNAPSHOT
-from unets.store.runs import hash_file, read_json
+from unets.store.runs import hash_file, read_config, read_json
 from unets.store.tensors import TensorFile
 
 Weights = Path | StoredWeights
 
 FORMAT_VERSION = 2  # of model files; raised when older code could not read a newer file
 VERSION_KEY, CARD_KEY = "version", "card"
+_MAX_CARD_CHARACTERS = 2**22  # a card of five nets has 10,000
 _ACCEPTED = (
     "a run (models/<competition>/<experiment>/fold<k>), an experiment's folder, an ensemble's json beside its runs, or "
     "a file that `unets export` or `make export` wrote"
@@ -53,8 +53,8 @@ class _Run:
     weights_path: Path
     experiment: ExperimentConfig
     classes: tuple[str, ...]
-    photo_hw: tuple[int, int] | None
-    threshold: float  # where its maps are cut: the default of its dataset
+    image_hw: tuple[int, int] | None
+    threshold: float  # the default of its dataset
 
 
 def open_model(path: Path) -> ModelSource:
@@ -64,7 +64,9 @@ def open_model(path: Path) -> ModelSource:
         InputError: it is none of those, unfinished, damaged, of a newer version, or its parts do not belong together.
     """
     if path.is_file():
-        return _open_ensemble(path) if path.suffix == ".json" else open_model_file(path)
+        if path.suffix != ".json":
+            return open_model_file(path)
+        return open_ensemble(path, read_config(path, Ensemble, remedy="`make ensemble` writes it again"), {})
     if not path.is_dir():
         raise InputError(f"`MODEL` must be {_ACCEPTED}. Received: {path}, which does not exist")
     if (path / SNAPSHOT).is_file():
@@ -84,8 +86,8 @@ def open_model_file(path: Path) -> ModelSource:
         InputError: it is something else, damaged, of a newer version, or lacks the weights of a net.
     """
     file = TensorFile(path)
-    version, card = file.metadata.get(VERSION_KEY), file.metadata.get(CARD_KEY)
-    if not isinstance(version, int) or card is None:
+    version, said = file.metadata.get(VERSION_KEY), file.metadata.get(CARD_KEY)
+    if not isinstance(version, int) or said is None:
         raise InputError(f"{path} must be a model file of unets. Received: arrays that another program wrote")
     if version > FORMAT_VERSION:
         raise InputError(
@@ -93,7 +95,7 @@ def open_model_file(path: Path) -> ModelSource:
             f"A newer unets reads it"
         )
     file.check_numbers()
-    card = _read_card(file, json.dumps(card))
+    card = _read_card(path, said)
     weights = tuple(
         tuple(StoredWeights(file=file, name=name_net(member, net)) for net in member.nets) for member in card.members
     )
@@ -112,7 +114,7 @@ def name_net(member: MemberCard, net: NetCard) -> str:
 
 
 def open_runs(folders: Sequence[Path]) -> ModelSource:
-    """Opens runs of one experiment as one model: the mean of their maps, cut at the default of their dataset.
+    """Opens runs of one experiment as one model: the mean of their maps, with the default threshold of their dataset.
 
     Args:
         folders: run folders of one experiment, one a fold.
@@ -130,7 +132,7 @@ def open_runs(folders: Sequence[Path]) -> ModelSource:
         name=f"{experiment_dir.name}{suffix}",
         competition=experiment_dir.parent.name,
         classes=runs[0].classes,
-        photo_hw=runs[0].photo_hw,
+        image_hw=runs[0].image_hw,
         members=(member,),
         recipe=Recipe(weights=(1.0,), threshold=runs[0].threshold),
         metric=metric,
@@ -139,11 +141,14 @@ def open_runs(folders: Sequence[Path]) -> ModelSource:
     return ModelSource(path=folders[0], card=card, weights=(tuple(run.weights_path for run in runs),))
 
 
-def _read_card(file: TensorFile, text: str) -> ModelCard:
+def _read_card(path: Path, card: object) -> ModelCard:
+    text = json.dumps(card)
+    if len(text) > _MAX_CARD_CHARACTERS:
+        raise InputError(f"{path} must have a card of {_MAX_CARD_CHARACTERS} characters at most. Received: {len(text)}")
     try:
-        return ModelCard.from_json(text, str(file.path))
+        return ModelCard.from_json(text, str(path))
     except InputError as error:
-        match = re.search(r'"unets":\s*"([^"]+)"', text)  # a newer one's configs may have fields that we do not know
+        match = re.search(r'"unets":\s*"([\w.+-]+)"', text)  # a newer one's configs may have fields that we do not know
         by = f". unets {match[1]} wrote it, this is {__version__}" if match and match[1] != __version__ else ""
         raise InputError(f"{error}{by}") from error
 
@@ -161,11 +166,6 @@ def _check_width(member: MemberCard, stored: StoredWeights) -> None:
         )
 
 
-def _open_ensemble(path: Path) -> ModelSource:
-    ensemble = Ensemble.from_json(path.read_text(encoding="utf-8"), f"{path}, which `make ensemble` makes anew")
-    return open_ensemble(path, ensemble, {})
-
-
 def open_ensemble(path: Path, ensemble: Ensemble, experiments: dict[str, ExperimentConfig]) -> ModelSource:
     """Opens an ensemble and the runs of its members beside it.
 
@@ -175,15 +175,15 @@ def open_ensemble(path: Path, ensemble: Ensemble, experiments: dict[str, Experim
         experiments: configs by name, where they are known: how a run predicts may have changed since it was trained.
 
     Raises:
-        InputError: a member's run is missing, or its maps would not be those that the ensemble was fitted on.
+        InputError: a member's run is missing, or not the one that the ensemble was fitted on.
     """
     members, weights = list[MemberCard](), list[tuple[Weights, ...]]()
-    photo_hw, classes = ensemble.photo_hw, tuple[str, ...]()
+    image_hw, classes = ensemble.photo_hw, tuple[str, ...]()
     for member in ensemble.used_members:
         runs = _find_runs(path, ensemble, member, experiments.get(member.experiment))
         members.append(_join(path.absolute().parent / member.experiment, runs))
         weights.append(tuple(run.weights_path for run in runs))
-        photo_hw = photo_hw or runs[0].photo_hw
+        image_hw = image_hw or runs[0].image_hw
         if classes not in ((), runs[0].classes):
             raise InputError(f"{path} must be of nets of one kind of classes. Received: {classes}, {runs[0].classes}")
         classes = runs[0].classes
@@ -191,7 +191,7 @@ def open_ensemble(path: Path, ensemble: Ensemble, experiments: dict[str, Experim
         name=f"{ensemble.competition}_{ensemble.name}",
         competition=ensemble.competition,
         classes=classes,
-        photo_hw=photo_hw,
+        image_hw=image_hw,
         members=tuple(members),
         recipe=ensemble.recipe,
         metric=ensemble.metric,
@@ -201,10 +201,8 @@ def open_ensemble(path: Path, ensemble: Ensemble, experiments: dict[str, Experim
 
 
 def _find_runs(path: Path, ensemble: Ensemble, member: Member, experiment: ExperimentConfig | None) -> list[_Run]:
-    """Finds the runs whose maps a member's are: those of the ensemble's folds, or all that there are."""
-    experiment_dir = path.absolute().parent / member.experiment
-    if Path(member.experiment).name != member.experiment:
-        raise InputError(f"{path} must name experiments beside it. Received: {member.experiment}")
+    """Finds the runs that made a member's probability maps: those of the ensemble's folds, or all that there are."""
+    experiment_dir = path.absolute().parent / check_name(member.experiment, f"`experiment` in {path}")
     present = sorted(int(folder.name[4:]) for folder in experiment_dir.glob("fold*") if folder.name[4:].isdecimal())
     for folds in (list(ensemble.folds), present):
         runs = [_read_run(experiment_dir / f"fold{fold}", experiment) for fold in folds]
@@ -212,7 +210,7 @@ def _find_runs(path: Path, ensemble: Ensemble, member: Member, experiment: Exper
         if runs and fingerprint_nets(runs[0].experiment, runs[0].classes, hashes) == member.fingerprint:
             return runs
     raise InputError(
-        f"{experiment_dir} must hold the runs that {path.name} was made of. Received: runs that were trained anew, or "
+        f"{experiment_dir} must hold the runs that {path.name} was made of. Received: runs that were trained again, or "
         f"that predict in another way now. Run `make predict ensemble`; `make export` knows how they predict"
     )
 
@@ -226,15 +224,15 @@ def _read_run(run_dir: Path, experiment: ExperimentConfig | None = None) -> _Run
     """
     if not (run_dir / SNAPSHOT).is_file():
         raise InputError(f"{run_dir} must hold a trained run. Received: no {SNAPSHOT} in it")
-    snapshot = read_json(run_dir / SNAPSHOT)
+    snapshot = read_json(run_dir / SNAPSHOT, "fold", "classes", "data", "model", "training", "prediction")
     weights_path = find_weights(run_dir, snapshot)
-    fields = {name: snapshot.get(name) for name in ("data", "model", "training", "prediction")}
+    fields = {name: snapshot[name] for name in ("data", "model", "training", "prediction")}
     trained = ExperimentConfig.from_json(json.dumps(fields), str(run_dir / SNAPSHOT))
     if experiment is not None:
         trained = trained.model_copy(update={"prediction": experiment.prediction})
     metrics = read_json(run_dir / "metrics.json")
     dataset = snapshot.get("dataset", {})
-    photo_hw = dataset.get("size_hw")
+    size_hw = dataset.get("size_hw")
     return _Run(
         net=NetCard(
             fold=snapshot["fold"],
@@ -245,8 +243,8 @@ def _read_run(run_dir: Path, experiment: ExperimentConfig | None = None) -> _Run
         weights_path=weights_path,
         experiment=trained,
         classes=tuple(snapshot["classes"]),
-        photo_hw=photo_hw and (photo_hw[0], photo_hw[1]),
-        # A snapshot holds them where they are not the default: empty ones say that every pixel is of a class.
+        image_hw=size_hw and (size_hw[0], size_hw[1]),
+        # Empty ones say that every pixel is of a class.
         threshold=0.0 if dataset.get("background_values") == [] else DEFAULT_THRESHOLD,
     )
 
@@ -254,7 +252,7 @@ def _read_run(run_dir: Path, experiment: ExperimentConfig | None = None) -> _Run
 def _join(experiment_dir: Path, runs: Sequence[_Run]) -> MemberCard:
     first = runs[0]
     for run in runs:
-        if (_find_net(run), run.classes) != (_find_net(first), first.classes):
+        if _list_shared(run) != _list_shared(first):
             raise InputError(
                 f"{experiment_dir} must hold runs of one config. Received: fold {first.net.fold} and fold "
                 f"{run.net.fold} of different ones"
@@ -262,15 +260,10 @@ def _join(experiment_dir: Path, runs: Sequence[_Run]) -> MemberCard:
     return MemberCard(name=experiment_dir.name, experiment=first.experiment, nets=tuple(run.net for run in runs))
 
 
-def _find_net(run: _Run) -> dict[str, Any]:
-    """Returns what must agree for maps to be averaged and nets to share a program."""
+def _list_shared(run: _Run) -> tuple[object, ...]:
+    """Returns what must agree for probability maps to be averaged."""
     experiment = run.experiment
-    return {
-        "size_hw": experiment.data.size_hw,
-        "model": experiment.model,
-        "precision": experiment.training.precision,
-        "prediction": experiment.prediction,
-    }
+    return run.classes, experiment.data.size_hw, experiment.model, experiment.training.precision, experiment.prediction
 
 
 def _read_score(experiment_dir: Path, folds: Sequence[int]) -> tuple[str | None, Interval | None]:
@@ -279,10 +272,8 @@ def _read_score(experiment_dir: Path, folds: Sequence[int]) -> tuple[str | None,
     if not path.is_file():
         return None, None
     with path.open(encoding="utf-8") as file:
-        columns = file.readline().strip().split(",")
-    if columns[:3] != ["id", "group", "fold"] or len(columns) < 4:
-        return None, None
-    rows = [row for row in read_scores(path, columns[3]) if row.fold in folds]
+        metric = file.readline().strip().split(",")[3:4]
+    rows = [row for row in read_scores(path, metric[0]) if row.fold in folds] if metric else []
     if {row.fold for row in rows} != set(folds):
         return None, None
-    return columns[3], bootstrap_mean(np.array([row.score for row in rows]), [row.group for row in rows])
+    return metric[0], bootstrap_mean(np.array([row.score for row in rows]), [row.group for row in rows])

@@ -1,4 +1,4 @@
-"""A trained model, ready for work: from photos to maps, and from maps to masks, as prediction and submission do it."""
+"""A trained model, ready for work: from images to probability maps, and from these to masks, as for a submission."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,17 +15,17 @@ from unets.export.card import ModelCard
 from unets.export.sources import ModelSource, open_model
 from unets.prediction.loading import load_predictor, predict_batch
 
-Image = npt.NDArray[np.uint8]
+ImageU8 = npt.NDArray[np.uint8]
 MapU8 = npt.NDArray[np.uint8]
 
 
 class TrainedModel:
-    """Nets with their weights, and the recipe that makes masks of their maps.
+    """Nets with their weights, and the recipe that makes masks of their probability maps.
 
     Args:
         source: the model, as `open_model` gives it.
-        batch_size: photos that a net sees at a time; None is as configured. Nets are compiled for one number, so a
-            single photo costs as much as a batch.
+        batch_size: images that a net sees at a time; None is as configured. Nets are compiled for one number, so a
+            single image costs as much as a batch.
 
     Raises:
         InputError: weights are damaged, or of another net than the card says.
@@ -48,8 +48,8 @@ class TrainedModel:
         """Names of the foreground classes; the k-th has the value k in a mask."""
         return self.card.classes
 
-    def mask(self, image_hwc: Image) -> ClassMask:
-        """Makes the mask of a photo.
+    def mask(self, image_hwc: ImageU8) -> ClassMask:
+        """Makes the mask of an image.
 
         Args:
             image_hwc: uint8 RGB (height, width, 3) of any size.
@@ -60,7 +60,7 @@ class TrainedModel:
         maps, full_hw = self._predict_image(image_hwc), (image_hwc.shape[0], image_hwc.shape[1])
         return make_mask(self.card.find_recipe(full_hw), maps, full_hw)
 
-    def probs(self, image_hwc: Image) -> npt.NDArray[np.float32]:
+    def probs(self, image_hwc: ImageU8) -> npt.NDArray[np.float32]:
         """Finds the probability of each class in each pixel, as it is before the threshold.
 
         Args:
@@ -73,31 +73,31 @@ class TrainedModel:
         recipe = self.card.find_recipe(full_hw)
         return blur(average_maps(recipe, maps, full_hw), recipe.postprocessing.blur_px)
 
-    def predict(self, photos: Sequence[Mapping[SizeHW, Image]]) -> list[list[MapU8]]:
-        """Predicts photos.
+    def predict(self, images: Sequence[Mapping[SizeHW, ImageU8]]) -> list[list[MapU8]]:
+        """Predicts images.
 
         Args:
-            photos: each at all `sizes` of the card, uint8 RGB (height, width, 3).
+            images: each at all `sizes` of the card, uint8 RGB (height, width, 3).
 
         Returns:
-            For each photo a map of each member, uint8 (height, width, classes), 0..255.
+            For each image a probability map of each member, uint8 (height, width, classes), 0..255.
         """
         by_member = []
         for size_hw, predictor, prediction in self._predictors:
             step, maps = predictor.batch_size, list[MapU8]()
-            for start in range(0, len(photos), step):
-                images_nhwc = np.stack([photo[size_hw] for photo in photos[start : start + step]])
+            for start in range(0, len(images), step):
+                images_nhwc = np.stack([image[size_hw] for image in images[start : start + step]])
                 maps += [mean for mean, _ in predict_batch(predictor, images_nhwc, prediction)]
             by_member.append(maps)
         return [list(maps) for maps in zip(*by_member, strict=True)]
 
-    def _predict_image(self, image_hwc: Image) -> list[MapU8]:
+    def _predict_image(self, image_hwc: ImageU8) -> list[MapU8]:
         if image_hwc.dtype != np.uint8 or image_hwc.ndim != 3 or image_hwc.shape[-1] != 3 or image_hwc.size == 0:
             raise InputError(
                 f"`image_hwc` must be uint8 RGB (height, width, 3). Received: {image_hwc.dtype} {image_hwc.shape}"
             )
-        coloured = take_colours(image_hwc, self.card.channels)
-        (maps,) = self.predict([{size_hw: shrink(coloured, size_hw) for size_hw in self.card.sizes}])
+        colored = take_colours(image_hwc, self.card.channels)
+        (maps,) = self.predict([{size_hw: shrink(colored, size_hw) for size_hw in self.card.sizes}])
         return maps
 
 
@@ -106,7 +106,7 @@ def load_model(path: str | Path, *, batch_size: int = 1) -> TrainedModel:
 
     Args:
         path: of the file or folder.
-        batch_size: photos that a net sees at a time.
+        batch_size: images that a net sees at a time.
 
     Raises:
         InputError: it is none of those, unfinished, damaged, or of a newer version.

@@ -13,13 +13,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 from uuid import uuid4
 
 import psutil
 from filelock import FileLock, Timeout
 
+from unets.config import Config
 from unets.errors import InputError
+
+ConfigT = TypeVar("ConfigT", bound=Config)
 
 logger = logging.getLogger(__name__)
 
@@ -87,6 +90,21 @@ def read_json(path: Path, *keys: str, remedy: str = "") -> dict[str, Any]:
         received = f"only {list(found)[:9]}" if isinstance(found, dict) else f"{found!r:.60}"
         raise InputError(f"{path} must hold {wanted}. Received: {received}. {remedy}".rstrip())
     return found
+
+
+def read_config(path: Path, schema: type[ConfigT], *, remedy: str = "") -> ConfigT:
+    """Reads a file that holds the JSON of a schema.
+
+    Raises:
+        InputError: the file is missing, is not text, or a field is unknown, missing or impossible.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} must exist. Received: no such file. {remedy}".rstrip()) from error
+    except ValueError as error:
+        raise InputError(f"{path} must hold JSON. Received: {error}. {remedy}".rstrip()) from error
+    return schema.from_json(text, f"{path} ({remedy})" if remedy else str(path))
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:

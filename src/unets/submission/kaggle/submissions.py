@@ -17,7 +17,7 @@ from unets.config import Config, DatasetConfig
 from unets.errors import InputError
 from unets.log import format_duration, show_progress
 from unets.store.paths import Project
-from unets.store.runs import lock, read_json, write_json, write_text
+from unets.store.runs import lock, read_config, read_json, write_json, write_text
 from unets.submission.kaggle.client import Session, find_competition, find_status, sign_in
 
 logger = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ def find_sent(project: Project, sha256: str) -> Sent | None:
     """Returns what is known of the bytes of a csv, from this machine's notes or from the records of all."""
     path = project.sent_path(sha256)
     if path.is_file():
-        return Sent.from_json(path.read_text(encoding="utf-8"), str(path))
+        return read_config(path, Sent)
     return next((sent for sent in list_recorded(project).values() if sent.sha256 == sha256), None)
 
 

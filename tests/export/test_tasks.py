@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from unets.errors import InputError
-from unets.export.photos import Task, plan_tasks
+from unets.export.tasks import Task, plan_tasks
 
 
 @pytest.fixture
@@ -22,10 +22,10 @@ def plan(*given: str, out: str = "out", cutout: bool = False, overlay: bool = Fa
 
 
 def name_masks(*given: str) -> dict[str, str]:
-    return {str(task.photo_path): str(task.mask_path) for task in plan(*given)}
+    return {str(task.image_path): str(task.mask_path) for task in plan(*given)}
 
 
-def test_a_folder_s_photos_keep_their_places(root: Path) -> None:
+def test_a_folder_s_images_keep_their_places(root: Path) -> None:
     assert name_masks("a") == {"a/sub/y.PNG": "out/sub/y.png", "a/x.jpg": "out/x.png"}
 
 
@@ -41,11 +41,11 @@ def test_a_file_goes_by_its_name(root: Path) -> None:
     assert name_masks("b/x.jpg") == {"b/x.jpg": "out/x.png"}
 
 
-def test_a_photo_named_twice_is_one(root: Path) -> None:
+def test_a_image_named_twice_is_one(root: Path) -> None:
     assert name_masks("b/x.jpg", "a/../b/x.jpg") == {"b/x.jpg": "out/x.png"}
 
 
-def test_photos_of_one_name_and_two_endings_keep_them(root: Path) -> None:
+def test_images_of_one_name_and_two_endings_keep_them(root: Path) -> None:
     assert name_masks("c") == {"c/x.jpg": "out/x.jpg.png", "c/x.png": "out/x.png.png"}
 
 
@@ -54,7 +54,7 @@ def test_all_outputs_have_names(root: Path) -> None:
     assert [str(path) for path in task.outputs] == ["out/x_cutout.png", "out/x_overlay.jpg", "out/x.png"]
 
 
-def test_two_photos_of_one_place_are_refused(root: Path) -> None:
+def test_two_images_of_one_place_are_refused(root: Path) -> None:
     with pytest.raises(InputError, match=r"Received: a/x.jpg and b/x.jpg, both out/x.png"):
         plan("a/x.jpg", "b/x.jpg")
     (root / "b" / "x_cutout.jpg").write_bytes(b"1")
@@ -62,14 +62,14 @@ def test_two_photos_of_one_place_are_refused(root: Path) -> None:
         plan("b", cutout=True)
 
 
-def test_outputs_are_not_taken_for_photos(root: Path) -> None:
+def test_outputs_are_not_taken_for_images(root: Path) -> None:
     (root / "a" / "out").mkdir()
     (root / "a" / "out" / "x.png").write_bytes(b"1")
-    assert [str(task.photo_path) for task in plan("a", out="a/out")] == ["a/sub/y.PNG", "a/x.jpg"]
+    assert [str(task.image_path) for task in plan("a", out="a/out")] == ["a/sub/y.PNG", "a/x.jpg"]
 
 
 @pytest.mark.parametrize("given", ["b", "b/x.jpg"])
-def test_a_photo_is_never_written_over(root: Path, given: str) -> None:
+def test_a_image_is_never_written_over(root: Path, given: str) -> None:
     (root / "b" / "x.jpg").rename(root / "b" / "x.png")
     with pytest.raises(InputError, match="`--out` must be another folder"):
         plan(given.replace("jpg", "png"), out="b")
@@ -80,5 +80,17 @@ def test_a_photo_is_never_written_over(root: Path, given: str) -> None:
 )
 def test_what_is_not_there_is_named(root: Path, given: str, received: str) -> None:
     (root / "empty").mkdir()
-    with pytest.raises(InputError, match=f"`photos` must be photos, or folders with some. Received: {received}"):
+    with pytest.raises(InputError, match=f"`images` must be images, or folders with some. Received: {received}"):
         plan(given)
+
+
+@pytest.mark.parametrize("letters", ["x" * 250, "ä" * 124])
+def test_a_name_too_long_for_its_endings_is_shortened(root: Path, letters: str) -> None:
+    for end in ("1", "2"):
+        (root / "b" / f"{letters}{end}.gif").write_bytes(b"1")
+    tasks = plan("b", cutout=True)
+    assert len({task.mask_path for task in tasks}) == 3
+    for task in tasks:
+        for path in task.outputs:
+            path.parent.mkdir(exist_ok=True)
+            path.with_name(f".part-{path.name}").touch()
