@@ -192,7 +192,7 @@ def test_the_command_masks_photos_of_all_kinds_anywhere(model_path: Path, projec
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "masks: 5 masks made\n"), done.stderr
     said = [line for line in done.stderr.splitlines() if re.match(r"\d\d:\d\d:\d\d ", line)]
-    assert len(said) == 3 and "photos/f.gif" in said[0] and "1 photos have other proportions" in said[1]
+    assert len(said) == 3 and "photos/f.gif" in said[0] and "1 images have other proportions" in said[1]
     sizes = {}
     for path in sorted((tmp_path / "masks").rglob("*.png")):
         with Image.open(path) as made:

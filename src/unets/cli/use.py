@@ -41,8 +41,8 @@ def mask(
 ) -> None:
     """Makes masks of images of any size and format; those that are there are kept."""
     from unets.export.masking import make_masks, plan_masks
-    from unets.export.tasks import plan_tasks
     from unets.export.sources import open_model
+    from unets.export.tasks import plan_tasks
 
     source = open_model(model)
     tasks = plan_tasks(images, out, cutout=cutout, overlay=overlay)
