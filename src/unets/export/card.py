@@ -111,11 +111,13 @@ class ModelCard(Config):
 
 def render_card(card: ModelCard) -> str:
     """Renders a card for people; of texts that came with the file, control characters are left out."""
+    channels = f"{card.channels} channels" if isinstance(card.channels, int) else card.channels
+    size = f", {card.image_hw[0]} x {card.image_hw[1]}" if card.image_hw else ""
     facts = {
         "name": card.name,
         "competition": card.competition,
         "classes": ", ".join(card.classes),
-        "images": card.channels + (f", {card.image_hw[0]} x {card.image_hw[1]}" if card.image_hw else ""),
+        "images": f"{channels}{size}",
         "averaging": card.recipe.averaging,
         "threshold": f"{card.recipe.threshold:g}",
         "post-processing": card.recipe.postprocessing.describe(),
