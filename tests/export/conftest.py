@@ -28,7 +28,7 @@ EXPERIMENT = ExperimentConfig(
     training=TrainingConfig(precision="float32"),
     prediction=PredictionConfig(batch_size=4),
 )
-DATASET = DatasetConfig(size_hw=(64, 96), masks_csv="train_masks.csv", read_masks_from="csv", classes=("car",))
+DATASET = DatasetConfig(size_hw=(64, 96), classes=("car",))
 
 
 @pytest.fixture

@@ -133,7 +133,7 @@ def test_the_mask_of_a_test_photo_is_that_of_the_submission(
     for id_, (rle,) in submitted.items():
         with Image.open(tmp_path / "out" / f"{id_}.png") as picture:
             mask_hw = np.array(picture)
-        np.testing.assert_array_equal(mask_hw, 255 * decode_rle(rle, mask_hw.shape, dataset.rle_order))
+        np.testing.assert_array_equal(mask_hw, 255 * decode_rle(rle, mask_hw.shape, dataset.submission.order))
         shares.append(np.mean(mask_hw > 0))
     assert 0.02 < np.mean(shares) < 0.98 and np.std(shares) > 0  # masks of which something could be seen to differ
 
@@ -157,7 +157,7 @@ def test_the_public_api_does_what_the_readme_shows(model_path: Path, project: Pr
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (block,) = (found for found in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) if "load_model" in found)
     photo = sorted((project.input_dir / "test").iterdir())[0]
-    for name, path in {"carvana_ensemble.safetensors": model_path, "photo.jpg": photo}.items():
+    for name, path in {"fundus_ensemble.safetensors": model_path, "image.jpg": photo}.items():
         assert f'"{name}"' in block
         block = block.replace(name, str(path))
     found: dict[str, Any] = {}

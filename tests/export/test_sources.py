@@ -44,10 +44,13 @@ def test_a_run_is_a_model(plant_run: Plant) -> None:
 
 
 def test_where_every_pixel_is_of_a_class_a_run_is_not_cut(plant_run: Plant) -> None:
-    everywhere = DatasetConfig(classes=("car",), mask_values=(0,), background_values=())
+    everywhere = DatasetConfig(classes=("car",), has_background=False)
     assert open_model(plant_run(dataset=everywhere)).card.recipe == Recipe(weights=(1.0,), threshold=0.0)
-    elsewhere = DatasetConfig(classes=("car",), mask_values=(1,), background_values=(0, 2))
-    assert open_model(plant_run(dataset=elsewhere)).card.recipe == Recipe(weights=(1.0,), threshold=0.5)
+
+
+def test_a_run_says_how_its_images_are_seen(plant_run: Plant) -> None:
+    card = open_model(plant_run(dataset=DATASET.model_copy(update={"channels": "grey", "value_range": (0, 4095)}))).card
+    assert (card.channels, card.value_range) == ("grey", (0.0, 4095.0))
 
 
 def test_an_experiment_is_the_mean_of_its_runs(plant_run: Plant, models_dir: Path) -> None:

@@ -137,10 +137,5 @@ def find_sources(stage: Stage) -> "list[ModelSource]":
         sources = [open_ensemble(project.ensemble_path(made.name), made, stage.experiments)]
     else:
         sources = [open_runs([project.run_dir(name, fold) for fold in folds]) for name, folds in stage.folds_of.items()]
-    known = {
-        "competition": project.competition,
-        "channels": dataset.channels,
-        "value_range": dataset.value_range,
-        "image_hw": dataset.size_hw,
-    }
-    return [replace(source, card=source.card.model_copy(update=known)) for source in sources]
+    card = {"competition": project.competition}
+    return [replace(source, card=source.card.model_copy(update=card)) for source in sources]

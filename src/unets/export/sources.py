@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,9 +53,8 @@ class _Run:
     net: NetCard
     weights_path: Path
     experiment: ExperimentConfig
-    classes: tuple[str, ...]
-    image_hw: tuple[int, int] | None
-    threshold: float  # the default of its dataset
+    dataset: dict[str, Any]  # fields of the card: classes, channels, ...
+    threshold: float  # the default of its data set
 
 
 def open_model(path: Path) -> ModelSource:
@@ -131,8 +131,7 @@ def open_runs(folders: Sequence[Path]) -> ModelSource:
     card = ModelCard(
         name=f"{experiment_dir.name}{suffix}",
         competition=experiment_dir.parent.name,
-        classes=runs[0].classes,
-        image_hw=runs[0].image_hw,
+        **runs[0].dataset,
         members=(member,),
         recipe=Recipe(weights=(1.0,), threshold=runs[0].threshold),
         metric=metric,
@@ -177,27 +176,25 @@ def open_ensemble(path: Path, ensemble: Ensemble, experiments: dict[str, Experim
     Raises:
         InputError: a member's run is missing, or not the one that the ensemble was fitted on.
     """
-    members, weights = list[MemberCard](), list[tuple[Weights, ...]]()
-    image_hw, classes = ensemble.photo_hw, tuple[str, ...]()
-    for member in ensemble.used_members:
-        runs = _find_runs(path, ensemble, member, experiments.get(member.experiment))
-        members.append(_join(path.absolute().parent / member.experiment, runs))
-        weights.append(tuple(run.weights_path for run in runs))
-        image_hw = image_hw or runs[0].image_hw
-        if classes not in ((), runs[0].classes):
-            raise InputError(f"{path} must be of nets of one kind of classes. Received: {classes}, {runs[0].classes}")
-        classes = runs[0].classes
+    runs_of = {
+        member.experiment: _find_runs(path, ensemble, member, experiments.get(member.experiment))
+        for member in ensemble.used_members
+    }
+    (first, *_), *others = runs_of.values()
+    for other, *_ in others:
+        if other.dataset != first.dataset:
+            raise InputError(f"{path} must be of nets of one data set. Received: {first.dataset}, {other.dataset}")
     card = ModelCard(
         name=f"{ensemble.competition}_{ensemble.name}",
         competition=ensemble.competition,
-        classes=classes,
-        image_hw=image_hw,
-        members=tuple(members),
+        **first.dataset,
+        members=tuple(_join(path.absolute().parent / name, runs) for name, runs in runs_of.items()),
         recipe=ensemble.recipe,
         metric=ensemble.metric,
         score=ensemble.score,
     )
-    return ModelSource(path=path, card=card, weights=tuple(weights))
+    weights = tuple(tuple(run.weights_path for run in runs) for runs in runs_of.values())
+    return ModelSource(path=path, card=card, weights=weights)
 
 
 def _find_runs(path: Path, ensemble: Ensemble, member: Member, experiment: ExperimentConfig | None) -> list[_Run]:
@@ -207,7 +204,7 @@ def _find_runs(path: Path, ensemble: Ensemble, member: Member, experiment: Exper
     for folds in (list(ensemble.folds), present):
         runs = [_read_run(experiment_dir / f"fold{fold}", experiment) for fold in folds]
         hashes = {run.net.fold: run.net.weights_sha256 for run in runs}
-        if runs and fingerprint_nets(runs[0].experiment, runs[0].classes, hashes) == member.fingerprint:
+        if runs and fingerprint_nets(runs[0].experiment, runs[0].dataset["classes"], hashes) == member.fingerprint:
             return runs
     raise InputError(
         f"{experiment_dir} must hold the runs that {path.name} was made of. Received: runs that were trained again, or "
@@ -224,15 +221,14 @@ def _read_run(run_dir: Path, experiment: ExperimentConfig | None = None) -> _Run
     """
     if not (run_dir / SNAPSHOT).is_file():
         raise InputError(f"{run_dir} must hold a trained run. Received: no {SNAPSHOT} in it")
-    snapshot = read_json(run_dir / SNAPSHOT, "fold", "classes", "data", "model", "training", "prediction")
+    keys = ("fold", "classes", "dataset", "data", "model", "training", "prediction", "told")
+    snapshot = read_json(run_dir / SNAPSHOT, *keys)
     weights_path = find_weights(run_dir, snapshot)
     fields = {name: snapshot[name] for name in ("data", "model", "training", "prediction")}
     trained = ExperimentConfig.from_json(json.dumps(fields), str(run_dir / SNAPSHOT))
     if experiment is not None:
         trained = trained.model_copy(update={"prediction": experiment.prediction})
-    metrics = read_json(run_dir / "metrics.json")
-    dataset = snapshot.get("dataset", {})
-    size_hw = dataset.get("size_hw")
+    metrics, told = read_json(run_dir / "metrics.json"), snapshot["told"]
     return _Run(
         net=NetCard(
             fold=snapshot["fold"],
@@ -242,10 +238,12 @@ def _read_run(run_dir: Path, experiment: ExperimentConfig | None = None) -> _Run
         ),
         weights_path=weights_path,
         experiment=trained,
-        classes=tuple(snapshot["classes"]),
-        image_hw=size_hw and (size_hw[0], size_hw[1]),
-        # Empty ones say that every pixel is of a class.
-        threshold=0.0 if dataset.get("background_values") == [] else DEFAULT_THRESHOLD,
+        dataset={
+            "classes": tuple(snapshot["classes"]),
+            "image_hw": told["size_hw"] and tuple(told["size_hw"]),
+            **{name: snapshot["dataset"][name] for name in ("channels", "value_range")},
+        },
+        threshold=DEFAULT_THRESHOLD if told["has_background"] else 0.0,
     )
 
 
@@ -263,7 +261,7 @@ def _join(experiment_dir: Path, runs: Sequence[_Run]) -> MemberCard:
 def _list_shared(run: _Run) -> tuple[object, ...]:
     """Returns what must agree for probability maps to be averaged."""
     experiment = run.experiment
-    return run.classes, experiment.data.size_hw, experiment.model, experiment.training.precision, experiment.prediction
+    return run.dataset, experiment.data.size_hw, experiment.model, experiment.training.precision, experiment.prediction
 
 
 def _read_score(experiment_dir: Path, folds: Sequence[int]) -> tuple[str | None, Interval | None]:

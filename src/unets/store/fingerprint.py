@@ -16,12 +16,14 @@ _MACHINE = {("data", "cache"), ("training", "micro_batch")}
 # What of a data set decides how its images and masks are seen; what they are is in the digest of their bytes.
 _SEEN = {"overlapping", "has_ignored", "channels", "value_range", "orientation"}
 _DIGEST = "images_and_masks"
+# What of it an exported model tells, though it decides no weights.
+_TOLD = {"size_hw", "has_background"}
 
 
 def take_snapshot(
     experiment: ExperimentConfig, dataset: DatasetConfig, fold: int, folds_hash: str, train_digest: str | None = None
 ) -> dict[str, Any]:
-    """Returns what a run is: all that decides its weights, its fingerprint, and how it predicts.
+    """Returns what a run is: all that decides its weights, its fingerprint, how it predicts, and what is told of it.
 
     Args:
         experiment: what is trained.
@@ -39,8 +41,12 @@ def take_snapshot(
         "dataset": seen if train_digest is None else {**seen, _DIGEST: train_digest},
         **experiment.model_dump(mode="json", include=set(_PARTS)),
     }
-    prediction = experiment.prediction.model_dump(mode="json")
-    return {**decisive, "prediction": prediction, "fingerprint": fingerprint(**_find_identity(decisive))}
+    return {
+        **decisive,
+        "prediction": experiment.prediction.model_dump(mode="json"),
+        "told": dataset.model_dump(mode="json", include=_TOLD),
+        "fingerprint": fingerprint(**_find_identity(decisive)),
+    }
 
 
 def write_snapshot(run_dir: Path, snapshot: dict[str, Any]) -> None:
@@ -81,7 +87,7 @@ def _find_identity(snapshot: dict[str, Any]) -> dict[str, Any]:
         if key in _PARTS and isinstance(fields, dict)
         else fields
         for key, fields in snapshot.items()
-        if key not in ("fingerprint", "prediction")
+        if key not in ("fingerprint", "prediction", "told")
     }
 
 
