@@ -1,11 +1,11 @@
-"""The whole pipeline at full scale, once: what each stage takes, and that kills change no byte.
+"""The whole pipeline at full scale: what each stage takes, how memory grows, and that kills change no byte.
 
-A few photos are repeated under new ids by hard links: equal photos must give equal rows. Stages are the commands that
-`make` calls, in processes of their own, which are watched from outside. With kills, a second folder gets the same
-pipeline, struck by SIGKILL at random moments and started again, and must end with the same bytes.
+A few images are repeated under new ids by hard links: equal images must give equal rows. Stages are `unets` commands in
+processes of their own, watched from outside. With kills, a second folder gets the same pipeline, struck by SIGKILL at
+random moments and started again, and must end with the same bytes.
 
-Run:  python benchmarks/rehearsal.py --input <photos in Carvana's layout> --photos 100064
-      python benchmarks/rehearsal.py --input ... --photos 5000 --kills 10
+Run:  python benchmarks/rehearsal.py --input <a folder in Carvana's layout> --images 1000,10000,100064
+      python benchmarks/rehearsal.py --input ... --images 5000 --kills 10
       python benchmarks/rehearsal.py --input ... --folder <of one that was cut short>   (goes on with it)
 """
 
@@ -19,106 +19,152 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
 
-from crowd import lay_out_crowd, name_folders
-from prices import Ledger, Price, pay, render_prices
+import cv2
+import numpy as np
+from stages import StageCost, render_costs, run_watched
 
-from benchmarks.measure import import_samples
-from unets.config import (
-    DataConfig,
-    EnsembleConfig,
-    ExperimentConfig,
-    ModelConfig,
-    Postprocessing,
-    TrainingConfig,
-    load_dataset,
-)
-from unets.data.geometry import SizeHW
-from unets.store.paths import Project
-from unets.store.provenance import describe_commit, describe_origin
+from unets import decode_rle, encode_rle
+from unets.store.provenance import describe_origin
 from unets.store.runs import write_json
+from unets.tables import render_table
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPETITION = "crowd"
 STAGES = ("check", "split", "train", "predict", "ensemble", "submission")
 CHECK = "check-submission"
 MISSES = 10  # moments a kill at most that find their stage ended
-# Given, not fitted: nets this small would keep steps that cost several times the rest, which better ones do not.
-_ENSEMBLE = EnsembleConfig(
+_NUM_FILES = 64  # different images; a file takes 65,000 hard links at most
+_NUM_TRAIN = 32  # of them are training images too
+_CONFIGS = {
+    "dataset": """from unets.config import DatasetConfig, MasksCsv, PatternSource, SubmissionConfig
+
+DATASET = DatasetConfig(
+    source=PatternSource(masks=None, masks_csv=MasksCsv(), id_pattern=r"(?P<group>[0-9a-f]{12})_(?P<view>\\d\\d)"),
+    size_hw=SIZE_HW,
+    num_folds=2,
+    submission=SubmissionConfig(),
+)
+""",
+    "small": """from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig
+
+EXPERIMENT = ExperimentConfig(
+    data=DataConfig(size_hw=(96, 144)),
+    model=ModelConfig(depth=3, base_filters=8, stride=2),
+    training=TrainingConfig(epochs=8, learning_rate=1e-2),
+)
+""",
+    # Given, not selected: nets this small would keep steps that cost several times the rest, which better ones do not.
+    "ensemble": """from unets.config import EnsembleConfig, Postprocessing
+
+ENSEMBLE = EnsembleConfig(
     experiments=("small", "larger"),
     averaging="probability",
     weights="equal",
     threshold=0.5,
     postprocessing=Postprocessing(),
 )
+""",
+}
+
+# Starts a stage and kills it after so many seconds (None: never); tells whether it was struck while at work.
+Run = Callable[[str, float | None], bool]
 
 
 def main() -> None:
-    """Lays out the photos, runs the stages, prints and writes the table."""
+    """Lays out the images, runs the stages, prints and writes the tables."""
     args = _parse()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="rehearsal_"))
     print(f"working in {folder}; one that is cut short goes on with --folder {folder}", flush=True)
-    ledger = _open_ledger(folder, args)
-    whole = _lay_out(folder / "whole", args.input, args.photos, args.full_size)
-    written = (whole.models_dir, whole.submissions_dir)
-    prices = [pay(stage, partial(_start, whole, stage), written, ledger) for stage in (*STAGES, CHECK)]
-    num_files = len(list((folder / "whole" / "files").iterdir()))
-    differing = count_unequal(find_csv(whole), num_files)
-    print(render_prices(prices))
-    print(f"{args.photos:,} photos, {num_files} different; rows unlike those of an equal photo: {differing}")
-    found: dict[str, object] = {"photos": args.photos, "unequal_rows": differing}
-    moments, unequal = list[str](), list[str]()
+    costs_of: dict[int, list[StageCost]] = {}
+    faults = list[str]()
+    for number in args.images:
+        root = lay_out(folder / str(number), args.input, number, args.full_size)
+        written = (root / "models", root / "submissions")
+        costs_of[number] = [run_watched(stage, partial(_start, root, stage), written) for stage in (*STAGES, CHECK)]
+        unequal_rows = count_unequal(find_csv(root), len(list((root / "files").iterdir())))
+        print(f"\n{number:,} images\n{render_costs(costs_of[number])}", flush=True)
+        faults += [f"{unequal_rows} rows are unlike those of an equal image"] if unequal_rows else []
+    if len(args.images) > 1:
+        print(f"\n{render_growth(costs_of)}")
+    kills = list[str]()
     if args.kills:
-        shutil.rmtree(folder / "struck", ignore_errors=True)  # of a rehearsal that was cut short: its kills are lost
-        struck = _lay_out(folder / "struck", args.input, args.photos, args.full_size)
-        moments = strike(struck, prices, args.kills, args.seed)
-        unequal = compare_files(whole, struck)
-        print(f"{len(moments)} kills ({', '.join(moments)}): {len(unequal)} files differ {unequal[:5]}")
-        found |= {"kills_asked": args.kills, "kills": moments, "files_that_differ": unequal}
-    write_json(args.out, {"origin": describe_origin(ROOT), "stages": [asdict(price) for price in prices], **found})
+        number, struck = args.images[0], folder / "struck"
+        shutil.rmtree(struck, ignore_errors=True)  # of a rehearsal that was cut short: its kills are lost
+        lay_out(struck, args.input, number, args.full_size)
+        seconds_of = {cost.stage: cost.seconds for cost in costs_of[number]}
+        kills = strike(partial(run_stage, struck), seconds_of, args.kills, args.seed)
+        unequal = compare_files(folder / str(number), struck)
+        print(f"{len(kills)} kills ({', '.join(kills)}): {len(unequal)} files differ {unequal[:5]}")
+        faults += (
+            [f"{args.kills} kills must strike a stage at work, not {len(kills)}"] if len(kills) < args.kills else []
+        )
+        faults += ["kills must change no byte"] if unequal else []
+    stages = {str(number): [asdict(cost) for cost in costs] for number, costs in costs_of.items()}
+    write_json(args.out, {"origin": describe_origin(ROOT), "stages": stages, "kills": kills, "faults": faults})
     if args.folder is None:
         shutil.rmtree(folder)
-    if faults := list_faults(differing, args.kills, len(moments), len(unequal)):
+    if faults:
         sys.exit(f"error: {'; '.join(faults)}; see above")
 
 
-def list_faults(differing: int, asked: int, struck: int, unequal: int) -> list[str]:
-    """Says what a rehearsal must not show: of rows, of kills that were asked for and struck, of files."""
-    return [
-        *(["equal photos must give equal rows"] if differing else []),
-        *([f"{asked} kills must strike a stage at work, not {struck}"] if struck < asked else []),
-        *(["kills must change no byte"] if unequal else []),
-    ]
+def lay_out(root: Path, input_dir: Path, num_images: int, full_hw: tuple[int, int] | None) -> Path:
+    """Writes images and configs, if the folder is not there: it takes its name when it is whole.
 
+    Args:
+        root: gets `configs/`, `input/`, and `files/` for the few images that all others are hard links to.
+        input_dir: images and csv masks in Carvana's layout, unpacked.
+        num_images: test images, named as Carvana's are, sixteen views a car.
+        full_hw: (height, width) that images and masks are shrunk to first; None leaves them as they are.
 
-def _open_ledger(folder: Path, args: argparse.Namespace) -> Ledger:
-    """Opens what earlier stages took, for a rehearsal that goes on.
-
-    Raises:
-        SystemExit: the folder holds something else.
+    Returns:
+        `root`.
     """
-    path = folder / "rehearsal.json"
-    if folder.exists() and not path.exists() and any(folder.iterdir()):
-        sys.exit(f"error: `--folder` must be missing, empty or an earlier rehearsal's. Received: {folder}")
-    about = {
-        "input": str(args.input.resolve()),
-        "photos": args.photos,
-        "full_size": list(args.full_size) if args.full_size else None,
-    }
-    try:
-        return Ledger.open(path, about, describe_commit(ROOT))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    if root.exists():
+        return root
+    part = root.with_name(f".part-{root.name}")
+    shutil.rmtree(part, ignore_errors=True)
+    for kind in ("files", f"configs/{COMPETITION}", f"input/{COMPETITION}/train", f"input/{COMPETITION}/test"):
+        (part / kind).mkdir(parents=True)
+    rows = _read_rows(input_dir / "train_masks.csv")
+    rows = rows[:: max(1, len(rows) // _NUM_FILES)][:_NUM_FILES]
+    files, rles = [], []
+    for index, (name, rle) in enumerate(rows):
+        image = cv2.imread(str(input_dir / "train" / name))
+        mask_hw = decode_rle(rle, image.shape[:2])
+        if full_hw is not None:
+            image = cv2.resize(image, full_hw[::-1], interpolation=cv2.INTER_AREA)
+            mask_hw = cv2.resize(mask_hw.astype(np.uint8), full_hw[::-1], interpolation=cv2.INTER_NEAREST)
+        files.append(part / "files" / f"{index}.jpg")
+        rles.append(encode_rle(mask_hw > 0))
+        if full_hw is None:
+            shutil.copy(input_dir / "train" / name, files[-1])
+        else:
+            cv2.imwrite(str(files[-1]), image)
+    data_dir = part / "input" / COMPETITION
+    train_names = [f"{index // 16 + 0xFFFF:012x}_{index % 16 + 1:02d}.jpg" for index in range(_NUM_TRAIN)]
+    test_names = [f"{index // 16:012x}_{index % 16 + 1:02d}.jpg" for index in range(num_images)]
+    for kind, names in (("train", train_names), ("test", test_names)):
+        for index, name in enumerate(names):
+            os.link(files[index % len(files)], data_dir / kind / name)
+    _write_rows(data_dir / "sample_submission.csv", ((name, "1 1") for name in test_names))
+    _write_rows(data_dir / "train_masks.csv", zip(train_names, rles * (_NUM_TRAIN // len(rles) + 1), strict=False))
+    contents = {**_CONFIGS, "larger": _CONFIGS["small"].replace("(96, 144)", "(128, 192)")}
+    contents["dataset"] = contents["dataset"].replace("SIZE_HW", str(full_hw or image.shape[:2]))
+    for name, text in contents.items():
+        (part / "configs" / COMPETITION / f"{name}.py").write_text(text, encoding="utf-8")
+    part.rename(root)
+    return root
 
 
 def count_unequal(csv_path: Path, num_files: int) -> int:
-    """Counts the rows whose mask is not that of the first row with the same photo, of `num_files` in turn."""
+    """Counts the rows whose mask is not that of the first row with the same image, of `num_files` in turn."""
     csv.field_size_limit(2**31 - 1)
     first: dict[int, int] = {}
     unequal = 0
@@ -129,16 +175,16 @@ def count_unequal(csv_path: Path, num_files: int) -> int:
     return unequal
 
 
-def strike(project: Project, prices: Sequence[Price], num_kills: int, seed: int) -> list[str]:
+def strike(run: Run, seconds_of: Mapping[str, float], num_kills: int, seed: int) -> list[str]:
     """Runs the pipeline and kills it, with all its processes, at random moments.
 
     Moments are drawn over the whole time that the pipeline takes without kills. A moment that finds its stage ended,
     because what was made before a kill is not made again, is no kill: it is drawn again from the time of the stages to
-    come. The last stage, which makes a submission anew each time, is run again for it.
+    come. The last stage, which makes a submission again each time, is run again for it.
 
     Args:
-        project: laid out; no stage has run.
-        prices: of all stages, without kills.
+        run: starts a stage, see `Run`.
+        seconds_of: what each stage takes without kills.
         num_kills: that are to strike.
         seed: of the moments. A stage that is slower or faster than it was can make others of them strike.
 
@@ -149,7 +195,6 @@ def strike(project: Project, prices: Sequence[Price], num_kills: int, seed: int)
         SystemExit: a stage failed by itself; it has said why.
     """
     rng, struck, misses = random.Random(seed), list[str](), 0
-    seconds_of = {price.stage: price.seconds for price in prices}
     ends_of = dict(zip(STAGES, accumulate(seconds_of[stage] for stage in STAGES), strict=True))
     total = ends_of[STAGES[-1]]
     pending = sorted(rng.uniform(0, total) for _ in range(num_kills))
@@ -157,7 +202,7 @@ def strike(project: Project, prices: Sequence[Price], num_kills: int, seed: int)
         begins = ends - seconds_of[stage]
         while pending and pending[0] <= ends and misses < MISSES * num_kills:
             delay = max(pending[0] - begins, 0.0)
-            if _kill(project, stage, delay):
+            if run(stage, delay):
                 pending.pop(0)
                 struck.append(f"{stage} after {delay:.1f} s")
                 continue
@@ -165,80 +210,13 @@ def strike(project: Project, prices: Sequence[Price], num_kills: int, seed: int)
             late = [moment for moment in pending if moment <= ends]
             since = begins if stage == STAGES[-1] else ends
             pending = sorted([*(rng.uniform(since, total) for _ in late), *pending[len(late) :]])
-        _finish(project, stage)
+        run(stage, None)
     return struck
 
 
-def compare_files(a: Project, b: Project) -> list[str]:
-    """Lists the maps, weights, csv and ensemble files that differ, by their names below the folder."""
-    unequal = []
-    for path in _list_outputs(a):
-        name = path.relative_to(a.models_dir.parent)
-        other = b.models_dir.parent / name
-        if not other.is_file() or other.read_bytes() != path.read_bytes():
-            unequal.append(str(name))
-    surplus = {p.relative_to(b.models_dir.parent) for p in _list_outputs(b)} - {
-        p.relative_to(a.models_dir.parent) for p in _list_outputs(a)
-    }
-    return unequal + sorted(map(str, surplus))
-
-
-def find_csv(project: Project) -> Path:
-    """Returns the submission."""
-    (path,) = project.submissions_dir.rglob("*.csv.gz")
-    return path
-
-
-def _list_outputs(project: Project) -> Iterator[Path]:
-    for pattern in ("*/maps/*/*.zip", "*/fold*/best.weights.h5", "*/fold*/history.csv", "ensemble.json", "folds.csv"):
-        yield from sorted(project.models_dir.glob(pattern))
-    yield find_csv(project)
-
-
-def _lay_out(folder: Path, input_dir: Path, num_photos: int, full_hw: SizeHW | None) -> Project:
-    """Lays out photos and configs, if the folder is not there: it takes its name when it is whole."""
-    if not folder.exists():
-        part = folder.with_name(f".part-{folder.name}")
-        shutil.rmtree(part, ignore_errors=True)
-        _lay_out_anew(part, input_dir, num_photos, full_hw)
-        part.rename(folder)
-    return name_folders(folder)
-
-
-def _lay_out_anew(folder: Path, input_dir: Path, num_photos: int, full_hw: SizeHW | None) -> None:
-    dataset = load_dataset(ROOT / "configs" / "carvana")
-    samples = import_samples(dataset, input_dir).train
-    crowd = lay_out_crowd(folder, samples, dataset, num_photos, full_hw)
-    configs_dir = folder / "configs" / COMPETITION
-    configs_dir.mkdir(parents=True)
-    experiment = ExperimentConfig(
-        data=DataConfig(size_hw=(96, 144)),
-        model=ModelConfig(depth=3, base_filters=8, stride=2),
-        training=TrainingConfig(epochs=8, learning_rate=1e-2),
-    )
-    larger = experiment.model_copy(update={"data": experiment.data.model_copy(update={"size_hw": (128, 192)})})
-    contents = {
-        "dataset": ("DATASET", crowd.dataset),
-        "small": ("EXPERIMENT", experiment),
-        "larger": ("EXPERIMENT", larger),
-        "ensemble": ("ENSEMBLE", _ENSEMBLE),
-    }
-    for name, (constant, config) in contents.items():
-        kind = type(config).__name__
-        text = f"{constant} = {kind}.model_validate({config.model_dump(mode='json')!r})\n"
-        (configs_dir / f"{name}.py").write_text(f"from unets.config import {kind}\n\n{text}", encoding="utf-8")
-
-
-def _start(project: Project, stage: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "unets", stage, COMPETITION, "--root", str(project.models_dir.parent)]
-    command += ["--input", str(project.input_dir), "--models", str(project.models_dir)]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}  # the same bits each time
-    return subprocess.Popen(command, env=environment, start_new_session=True)
-
-
-def _kill(project: Project, stage: str, delay: float) -> bool:
-    """Starts a stage and kills it after `delay` seconds; tells whether it was still at work."""
-    process = _start(project, stage)
+def run_stage(root: Path, stage: str, delay: float | None) -> bool:
+    """Starts a stage and kills it after `delay` seconds, if it is still at work; see `Run`."""
+    process = _start(root, stage)
     with suppress(subprocess.TimeoutExpired):
         process.wait(delay)
     is_running = process.poll() is None
@@ -250,29 +228,75 @@ def _kill(project: Project, stage: str, delay: float) -> bool:
     return bool(code)
 
 
-def _finish(project: Project, stage: str) -> None:
-    """Runs a stage to its end."""
-    if code := _start(project, stage).wait():
-        sys.exit(f"error: {stage} must succeed. Received: exit code {code}, see above")
+def compare_files(a: Path, b: Path) -> list[str]:
+    """Lists the maps, weights, csv and ensemble files that differ, by their names below the two folders."""
+    contents_a, contents_b = ({path.relative_to(root): path for path in _list_outputs(root)} for root in (a, b))
+    return [
+        str(name)
+        for name in sorted(contents_a.keys() | contents_b.keys())
+        if name not in contents_a
+        or name not in contents_b
+        or contents_a[name].read_bytes() != contents_b[name].read_bytes()
+    ]
+
+
+def find_csv(root: Path) -> Path:
+    """Returns the submission."""
+    (path,) = (root / "submissions").rglob("*.csv.gz")
+    return path
+
+
+def render_growth(costs_of: Mapping[int, Sequence[StageCost]]) -> str:
+    """Lays out the largest process's peak of each stage at each number of images, and what it grew by."""
+    header = ["peak MiB of", *(f"{number:,} images" for number in costs_of), "growth"]
+    lines = []
+    for costs in zip(*costs_of.values(), strict=True):
+        peaks = [cost.largest_mib for cost in costs]
+        lines.append([costs[0].stage, *(f"{peak:.0f}" for peak in peaks), f"{peaks[-1] - peaks[0]:.0f}"])
+    return render_table(header, lines, right=header[1:])
+
+
+def _list_outputs(root: Path) -> Iterator[Path]:
+    names = ("*.zip", "best.weights.h5", "history.csv", "ensemble.json", "folds.csv")
+    for name in names:
+        yield from sorted((root / "models").rglob(name))
+    yield find_csv(root)
+
+
+def _start(root: Path, stage: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "unets", stage, COMPETITION, "--root", str(root)]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}  # the same bits each time
+    return subprocess.Popen(command, env=environment, start_new_session=True)
+
+
+def _read_rows(path: Path) -> list[tuple[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return [(row["img"], row["rle_mask"]) for row in csv.DictReader(file)]
+
+
+def _write_rows(path: Path, rows: Iterable[tuple[str, str]]) -> None:
+    path.write_text("".join(f"{name},{rle}\n" for name, rle in [("img", "rle_mask"), *rows]), encoding="utf-8")
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--input", type=Path, default=ROOT / "input/studio", help="a folder in Carvana's layout")
-    parser.add_argument("--photos", type=int, default=100_064, help="test photos (default: 100064)")
+    parser.add_argument(
+        "--images", type=_parse_numbers, default=[100_064], help="numbers of test images, with commas (default: 100064)"
+    )
     parser.add_argument("--kills", type=int, default=0, help="of a second run, compared with the first (default: 0)")
     parser.add_argument("--seed", type=int, default=2017, help="of the moments of kills (default: 2017)")
-    parser.add_argument("--full-size", type=_parse_size, help="HEIGHTxWIDTH that photos are shrunk to first")
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        help="where to work, kept; missing, empty, or of a rehearsal that goes on (default: deleted at the end)",
-    )
+    parser.add_argument("--full-size", type=_parse_size, help="HEIGHTxWIDTH that images are shrunk to first")
+    parser.add_argument("--folder", type=Path, help="where to work, kept (default: deleted at the end)")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/out/rehearsal.json")
     return parser.parse_args()
 
 
-def _parse_size(text: str) -> SizeHW:
+def _parse_numbers(text: str) -> list[int]:
+    return [int(word) for word in text.split(",")]
+
+
+def _parse_size(text: str) -> tuple[int, int]:
     height, width = text.split("x")
     return int(height), int(width)
 

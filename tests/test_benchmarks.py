@@ -8,12 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from tests import ROOT
+from unets.config import list_experiments, load_dataset
 
 BENCHMARKS_DIR = ROOT / "benchmarks"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="benchmarks read /proc")
@@ -30,49 +32,26 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
 
 @dataclass
 class Stages:
-    """Stands in for the scripts: each only takes its time, and may end badly."""
+    """Stands in for the commands: each only takes its time."""
 
     seconds: dict[str, float] = field(default_factory=dict)  # by stage; the others end at once
-    codes: dict[str, int] = field(default_factory=dict)
     started: list[str] = field(default_factory=list)
 
-    def start(self, _: object, stage: str) -> "subprocess.Popen[bytes]":
+    def run(self, stage: str, delay: float | None) -> bool:
         self.started.append(stage)
-        shell = f"sleep {self.seconds.get(stage, 0)}; exit {self.codes.get(stage, 0)}"
-        return subprocess.Popen(["sh", "-c", shell], start_new_session=True)
-
-    def kill(self, _: object, stage: str, delay: float) -> bool:
-        """Kills as the real one does where starting takes no time, which no busy machine grants."""
-        self.started.append(stage)
-        return delay < self.seconds.get(stage, 0.0)
-
-    def finish(self, _: object, stage: str) -> None:
-        self.started.append(stage)
+        return delay is not None and delay < self.seconds.get(stage, 0.0)
 
 
-def strike(rehearsal: Any, monkeypatch: pytest.MonkeyPatch, stages: Stages, num_kills: int, priced: float) -> list[str]:
-    """Strikes stages that took `priced` seconds each when they were measured."""
-    monkeypatch.setattr(rehearsal, "_start", stages.start)
-    prices = [SimpleNamespace(stage=stage, seconds=priced) for stage in rehearsal.STAGES]
-    struck: list[str] = rehearsal.strike(None, prices, num_kills, seed=1)
+def strike(rehearsal: Any, stages: Stages, num_kills: int, measured: float) -> list[str]:
+    """Strikes stages that took `measured` seconds each without kills."""
+    struck: list[str] = rehearsal.strike(stages.run, dict.fromkeys(rehearsal.STAGES, measured), num_kills, seed=1)
     return struck
 
 
-def strike_by_the_book(
-    rehearsal: Any, monkeypatch: pytest.MonkeyPatch, stages: Stages, num_kills: int, priced: float
-) -> list[str]:
-    """Does the same without processes."""
-    monkeypatch.setattr(rehearsal, "_kill", stages.kill)
-    monkeypatch.setattr(rehearsal, "_finish", stages.finish)
-    return strike(rehearsal, monkeypatch, stages, num_kills, priced)
-
-
-def test_every_kill_strikes_where_all_stages_run_as_long_as_before(
-    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_kill_strikes_where_all_stages_run_as_long_as_before(load: Callable[[str], Any]) -> None:
     rehearsal = load("rehearsal")
     stages = Stages(seconds=dict.fromkeys(rehearsal.STAGES, 0.4))
-    struck = strike(rehearsal, monkeypatch, stages, num_kills=4, priced=0.2)
+    struck = strike(rehearsal, stages, num_kills=4, measured=0.2)
     assert len(struck) == 4
     # Each stage once to its end, in order, and once more a kill.
     assert len(stages.started) == 6 + 4
@@ -81,54 +60,71 @@ def test_every_kill_strikes_where_all_stages_run_as_long_as_before(
     assert names == sorted(names, key=rehearsal.STAGES.index)
 
 
+@pytest.mark.parametrize(("takes", "measured"), [(2.0, 0.1), (0.1, 0.5)])  # the second: a fifth of what it took before
 def test_moments_that_find_their_stage_ended_are_drawn_again(
-    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+    load: Callable[[str], Any], takes: float, measured: float
 ) -> None:
-    # All but the last end at once: six moments over all of them must strike the last.
-    stages = Stages(seconds={LAST: 2.0})
-    struck = strike_by_the_book(load("rehearsal"), monkeypatch, stages, num_kills=6, priced=0.1)
-    assert [line.split()[0] for line in struck] == [LAST] * 6
-
-
-def test_moments_of_the_last_stage_are_drawn_again_too(
-    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # A fifth of what it took before, and nothing comes after it.
-    stages = Stages(seconds={LAST: 0.1})
-    struck = strike_by_the_book(load("rehearsal"), monkeypatch, stages, num_kills=2, priced=0.5)
+    # All but the last end at once: six moments over all of them must strike the last, which nothing comes after.
+    stages = Stages(seconds={LAST: takes})
+    struck = strike(load("rehearsal"), stages, num_kills=2, measured=measured)
     assert [line.split()[0] for line in struck] == [LAST] * 2
 
 
-def test_tries_have_a_bound_and_too_few_kills_are_told(
-    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tries_have_a_bound_and_too_few_kills_are_told(load: Callable[[str], Any]) -> None:
     rehearsal, stages = load("rehearsal"), Stages()
-    assert strike_by_the_book(rehearsal, monkeypatch, stages, num_kills=1, priced=0.5) == []
+    assert strike(rehearsal, stages, num_kills=1, measured=0.5) == []
     assert len(stages.started) <= rehearsal.MISSES + len(rehearsal.STAGES)
 
 
-def test_a_rehearsal_fails_by_rows_by_kills_and_by_bytes(load: Callable[[str], Any]) -> None:
-    list_faults = load("rehearsal").list_faults
-    assert list_faults(differing=0, asked=0, struck=0, unequal=0) == []
-    assert list_faults(differing=0, asked=10, struck=10, unequal=0) == []
-    assert list_faults(differing=0, asked=10, struck=8, unequal=0) == ["10 kills must strike a stage at work, not 8"]
-    assert len(list_faults(differing=1, asked=1, struck=0, unequal=1)) == 3
-
-
-def test_a_stage_that_fails_by_itself_is_no_kill(load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_is_struck_at_work_or_not_at_all(
+    load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     rehearsal = load("rehearsal")
-    stages = Stages(codes=dict.fromkeys(rehearsal.STAGES, 3))
+    (tmp_path / "unets.py").write_text(
+        "import sys, time\ntime.sleep(60 if sys.argv[1] == 'train' else 0)\nsys.exit(3 * (sys.argv[1] == 'split'))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert rehearsal.run_stage(tmp_path, "train", 1.0)
+    assert not rehearsal.run_stage(tmp_path, "check", 30.0)
     with pytest.raises(SystemExit, match=r"must succeed or be killed by us\. Received: exit code 3"):
-        strike(rehearsal, monkeypatch, stages, num_kills=6, priced=0.5)
+        rehearsal.run_stage(tmp_path, "split", 30.0)
+
+
+def test_files_that_differ_are_named(load: Callable[[str], Any], tmp_path: Path) -> None:
+    for name, folds in (("a", "1"), ("b", "2")):
+        (tmp_path / name / "models").mkdir(parents=True)
+        (tmp_path / name / "models" / "folds.csv").write_text(folds)
+        (tmp_path / name / "submissions" / "crowd").mkdir(parents=True)
+        (tmp_path / name / "submissions" / "crowd" / "x.csv.gz").write_bytes(b"same")
+    (tmp_path / "b" / "models" / "ensemble.json").touch()
+    found = load("rehearsal").compare_files(tmp_path / "a", tmp_path / "b")
+    assert found == ["models/ensemble.json", "models/folds.csv"]
+
+
+def test_crowds_repeat_images_under_new_ids(load: Callable[[str], Any], tmp_path: Path) -> None:
+    rehearsal, input_dir = load("rehearsal"), tmp_path / "data"
+    (input_dir / "train").mkdir(parents=True)
+    for name in ("a.jpg", "b.jpg"):
+        cv2.imwrite(str(input_dir / "train" / name), np.zeros((8, 12, 3), np.uint8))
+    (input_dir / "train_masks.csv").write_text("img,rle_mask\na.jpg,1 96\nb.jpg,\n")
+    root = rehearsal.lay_out(tmp_path / "crowd", input_dir, 5, (4, 6))
+    data_dir = root / "input" / "crowd"
+    assert len(list((data_dir / "test").iterdir())) == 5
+    assert (data_dir / "train_masks.csv").read_text().splitlines()[1:3] == [
+        "00000000ffff_01.jpg,1 24",
+        "00000000ffff_02.jpg,",
+    ]
+    assert set(list_experiments(root / "configs" / "crowd")) == {"small", "larger"}
+    assert load_dataset(root / "configs" / "crowd").size_hw == (4, 6)
+    assert rehearsal.lay_out(tmp_path / "crowd", input_dir, 5, (4, 6)) == root  # it is there
 
 
 def start_python(text: str) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", textwrap.dedent(text)], start_new_session=True)
 
 
-def test_prices_are_of_a_stage_and_its_children(load: Callable[[str], Any], tmp_path: Path) -> None:
-    prices = load("prices")
-    ledger = prices.Ledger.open(tmp_path / "rehearsal.json", {"photos": 3}, "abc")
+def test_costs_are_of_a_stage_and_its_children(load: Callable[[str], Any], tmp_path: Path) -> None:
+    stages = load("stages")
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "a").write_bytes(bytes(2_000_000))
     hold = "import time; held = bytearray(b'a' * (150 << 20)); time.sleep(1.5)"
@@ -138,56 +134,25 @@ def test_prices_are_of_a_stage_and_its_children(load: Callable[[str], Any], tmp_
         {hold}
         child.wait()
     """
-    price = prices.pay("predict", lambda: start_python(family), [tmp_path / "made"], ledger)
+    cost = stages.run_watched("predict", lambda: start_python(family), [tmp_path / "made"])
     # The string and its copy for a moment, 300 MiB, then 150 MiB in each of two.
-    assert 300 <= price.peak_mib < 650
-    assert 150 <= price.largest_mib <= price.peak_mib
-    assert 1.5 <= price.seconds < 30
-    assert price.disk_gb == 0.002
-    assert price.starts == 1
-
-
-def test_a_rehearsal_that_goes_on_keeps_what_was_paid(load: Callable[[str], Any], tmp_path: Path) -> None:
-    prices, path, about = load("prices"), tmp_path / "rehearsal.json", {"photos": 3}
-
-    def refuse() -> Any:
-        raise AssertionError("a stage that has ended must not run again")
-
-    ledger = prices.Ledger.open(path, about, "old")
-    done = prices.pay("check", lambda: start_python("import time; time.sleep(0.3)"), [], ledger)
-    # The second is cut short, having looked; then it fails; then it ends.
-    ledger.put(prices.Price(stage="train", seconds=100.0, peak_mib=5000.0, largest_mib=4000.0, starts=1, commit="old"))
+    assert 300 <= cost.peak_mib < 650
+    assert 150 <= cost.largest_mib <= cost.peak_mib
+    assert 1.5 <= cost.seconds < 30
+    assert cost.disk_gb == 0.002
     with pytest.raises(SystemExit, match=r"train must succeed\. Received: exit code 2"):
-        prices.pay("train", lambda: start_python("raise SystemExit(2)"), [], prices.Ledger.open(path, about, "new"))
-    again = prices.Ledger.open(path, about, "new")
-    assert prices.pay("check", refuse, [], again) == done
-    train = prices.pay("train", lambda: start_python("import time; time.sleep(0.3)"), [], again)
-    assert (train.peak_mib, train.largest_mib, train.starts, train.commit) == (5000.0, 4000.0, 3, "new")
-    assert 100.3 <= train.seconds < 130
-    assert list(prices.Ledger.open(path, about, "new").prices.values()) == [done, train]
-
-
-def test_prices_of_another_rehearsal_are_refused(load: Callable[[str], Any], tmp_path: Path) -> None:
-    ledger = load("prices").Ledger
-    ledger.open(tmp_path / "rehearsal.json", {"photos": 3}, "abc")
-    with pytest.raises(ValueError, match="'photos': 4"):
-        ledger.open(tmp_path / "rehearsal.json", {"photos": 4}, "abc")
+        stages.run_watched("train", lambda: start_python("raise SystemExit(2)"), [])
 
 
 def test_the_total_adds_seconds_and_takes_the_highest_peak(load: Callable[[str], Any]) -> None:
-    prices = load("prices")
+    stages = load("stages")
     rows = [
-        prices.Price(stage="a", seconds=1.0, peak_mib=9.0, largest_mib=3.0, disk_gb=0.5, starts=1, commit=""),
-        prices.Price(stage="b", seconds=2.5, peak_mib=7.0, largest_mib=4.0, disk_gb=0.75, starts=2, commit=""),
+        stages.StageCost(stage="a", seconds=1.0, peak_mib=9.0, largest_mib=3.0, disk_gb=0.5),
+        stages.StageCost(stage="b", seconds=2.5, peak_mib=7.0, largest_mib=4.0, disk_gb=0.75),
     ]
-    assert prices.render_prices(rows).splitlines()[-1].split() == ["all", "3.5", "9", "4", "0.750", "3"]
-
-
-def test_a_folder_of_something_else_is_refused(load: Callable[[str], Any], tmp_path: Path) -> None:
-    (tmp_path / "photo.jpg").touch()
-    args = SimpleNamespace(input=Path("in"), photos=3, full_size=None)
-    with pytest.raises(SystemExit, match="must be missing, empty or an earlier rehearsal's"):
-        load("rehearsal")._open_ledger(tmp_path, args)
+    assert stages.render_costs(rows).splitlines()[-1].split() == ["all", "3.5", "9", "4", "0.750"]
+    growth = load("rehearsal").render_growth({1000: rows, 5000: [rows[1], rows[0]]})
+    assert [line.split() for line in growth.splitlines()[1:]] == [["a", "3", "4", "1"], ["b", "4", "3", "-1"]]
 
 
 def test_preparing_comes_before_each_way_and_is_not_timed(load: Callable[[str], Any]) -> None:
