@@ -147,7 +147,8 @@ class Stage:
             made: for people, with the file's or the folder's path.
             following: the next subcommand.
         """
-        print(made)
+        if made:
+            print(made)
         if not os.environ.get(STEP):
             words = [f"EXP={','.join(self.experiments)}"] if not self.has_all or self._settings else []
             words += [f"FOLD={self.given['fold']}"] if self.given.get("fold", "all") != "all" else []

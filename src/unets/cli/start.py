@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Annotated, Any
 
 from unets.cli.app import complete_commands, list_arguments
-from unets.cli.options import NEW, RUNS, STEP, STUDIO, STUDIO_RUNS, Force, Top, option
+from unets.cli.options import NEW, PREFIX, RUNS, STEP, STUDIO, STUDIO_RUNS, Force, Top, option
 from unets.cli.stage import Stage, remember_input
 from unets.cli.subcommand import command
 
@@ -79,7 +79,8 @@ def demo(stage: Stage, train_cars: TrainCars = 18, test_cars: TestCars = 6, top:
     """Renders images, trains, writes a submission and scores it: the whole pipeline in minutes."""
     stages = ("render", *PIPELINE, "score", "show", "summary", "report")
     run_stages(stages, stage.given)
-    print("next: `unets --help` lists all commands; README.md says how to bring your own images")
+    listing = "make" if os.environ.get(f"{PREFIX}MAKE") else "unets --help"
+    print(f"next: `{listing}` lists all commands; README.md says how to bring your own images")
 
 
 def run_stages(names: Sequence[str], given: Any) -> None:

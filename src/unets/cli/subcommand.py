@@ -75,7 +75,7 @@ def _run(work: Work, chosen: Mapping[str, Any], given: Mapping[str, Any], *, wit
 
         stage = Stage(name=name_command(work), project=open_project(given), given=given)
         began = time.monotonic()
-        if rule:
+        if rule or os.environ.get(STEP):
             _print_rule(stage)
         with stage.use_workers():
             work(stage, **chosen)

@@ -7,12 +7,11 @@ from typing import Any
 
 import keras
 from tensorboardX import SummaryWriter
-from tqdm import tqdm
 
 from unets.config import TrainingConfig
 from unets.data.batches import Batches
 from unets.errors import InputError
-from unets.log import format_duration
+from unets.log import Bar, format_duration
 from unets.training.averages import choose_epochs, drop_checkpoints, keep_checkpoint
 from unets.training.state import Progress, RunFiles
 from unets.training.validation import Validator
@@ -70,9 +69,7 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]
         words = f"{self.what} epoch {epoch + 1}/{self.num_epochs}"
         self.before = self.batches.count_photos_before()
         total = self.batches.count_photos()
-        self.bar = tqdm(
-            total=total, initial=self.before, desc=words, unit="photo", disable=None, dynamic_ncols=True, leave=False
-        )
+        self.bar = Bar(words, total=total, unit="image", initial=self.before, leave=False)
         self.done, self.num_first = 0, 0
         self.began = self.warm = self.ended = time.monotonic()
 
@@ -84,8 +81,7 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]
         if batch == 0:
             self.warm, self.num_first = self.ended, num_photos  # the first step is compiled
         values = {key: f"{float(value):.4f}" for key, value in (logs or {}).items()}
-        self.bar.set_postfix({**values, "fold": self._describe_rest(self.batches.epoch)}, refresh=False)
-        self.bar.update(num_photos)
+        self.bar.update(num_photos, **values, fold=self._describe_rest(self.batches.epoch))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Closes the bar and says how the epoch went; comes after validation."""
