@@ -3,7 +3,7 @@
 # What a target may be given, as `make train COMPETITION=mine EXP=unet FOLD=0`. Values reach the command through the
 # environment (INPUT as UNETS_INPUT), never as text of make's or the shell's: any path and any word works.
 VARIABLES := COMPETITION INPUT MODELS EXP FOLD SET ENSEMBLE JOBS CLUSTER NAME OUT FORCE TOP SEED VERBOSE \
-             CLASSES TRAIN_CARS TEST_CARS HEIGHT UNPACK MICRO_BATCH DATA_PARALLEL PROBE CONFIDENCE A B JSON COUNT ONLY \
+             CLASSES TRAIN_CARS TEST_CARS HEIGHT UNPACK SHEET MICRO_BATCH DATA_PARALLEL PROBE CONFIDENCE A B JSON COUNT ONLY \
              SUBMISSION GROUND_TRUTH MESSAGE WAIT AGAIN OWNER SLUG UPLOAD FORMATS NUM_IMAGES TORCH_PYTHON
 # And these say how make itself works: V=1 shows commands, GPU=1 sets up TensorFlow with CUDA.
 KNOWN := $(VARIABLES) V GPU VENV PYTHON
@@ -28,7 +28,7 @@ unexport $(VARIABLES)
 $(foreach v,$(VARIABLES),$(if $(value $v),$(eval export UNETS_$v = $$(value $v))))
 export UNETS_MAKE := 1
 
-STAGES  := new render pipeline demo download check split plan train predict runs clean pseudo-labels ensemble compare \
+STAGES  := new render pipeline demo download import data check split plan train predict runs clean pseudo-labels ensemble compare \
            summary report screen show record notebooks submission check-submission score submit \
            kaggle-dataset export
 .DEFAULT_GOAL := help
@@ -42,10 +42,12 @@ $(STAGES): $(READY)
 setup: $(READY)  ## make .venv with everything pinned (GPU=1: with CUDA)
 demo:            ## render, train, submit, score: all of it, in minutes
 new:             ## write configs/COMPETITION/ for the images of INPUT=
-pipeline:        ## everything from check to submission
+pipeline:        ## everything from import to submission
 render:          ## render the demo's images (TRAIN_CARS=, TEST_CARS=)
 ##@ data
 download:        ## fetch from Kaggle what is missing (UNPACK=1)
+import:          ## read INPUT= into a table, draw masks that need it
+data:            ## what there is; a picture of it (SHEET=)
 check:           ## check that images, masks and csv files agree
 split:           ## split the groups (cars) into folds, once
 ##@ train

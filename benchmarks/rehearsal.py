@@ -37,7 +37,7 @@ from unets.tables import render_table
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPETITION = "crowd"
-STAGES = ("check", "split", "train", "predict", "ensemble", "submission")
+STAGES = ("import", "check", "split", "train", "predict", "ensemble", "submission")
 CHECK = "check-submission"
 MISSES = 10  # moments a kill at most that find their stage ended
 _NUM_FILES = 64  # different images; a file takes 65,000 hard links at most

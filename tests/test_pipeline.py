@@ -22,7 +22,7 @@ from unets.store.paths import Project
 pytestmark = pytest.mark.slow
 
 SUBMISSION = "submissions/tiny/tiny_ensemble.csv.gz"
-STAGES = ("check", "split", "train", "predict", "ensemble", "submission")
+STAGES = ("import", "check", "split", "train", "predict", "ensemble", "submission")
 EXPERIMENT = """from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
 
 EXPERIMENT = ExperimentConfig(
@@ -150,7 +150,7 @@ def test_the_pipeline_gives_a_valid_submission_that_finds_the_ellipses(finished:
     assert ensemble["score"]["mean"] > 0.9
     assert score["mean"] > 0.9
     stages = [json.loads(line)["stage"] for line in (finished.models_dir / "stages.jsonl").read_text().splitlines()]
-    assert stages[:6] == list(STAGES)
+    assert stages[:7] == list(STAGES)
 
 
 def test_a_pipeline_that_is_killed_again_and_again_gives_the_same_bytes(finished: House, house: House) -> None:

@@ -39,7 +39,7 @@ def test_without_a_terminal_progress_is_a_line_a_minute(
     caplog.clear()
     for _ in show_progress(iter(range(700)), what="look", unit="file"):
         clock[0] += 0.125
-    assert caplog.messages == ["look: 480 files so far"] and not capsys.readouterr().err
+    assert caplog.messages == ["look: 481 files so far"] and not capsys.readouterr().err
 
 
 def test_on_a_terminal_progress_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -243,7 +243,7 @@ def train_folds(project: Project, root: Path, cores: list[int], jobs: int) -> di
     """Trains both folds by the script and returns the files that must not depend on how."""
     dataset = load_dataset(project.configs_dir)
     write_folds(project, read_manifest(project, dataset), jobs=1)
-    script = ROOT / "scripts" / "03_train.py"
+    script = ROOT / "scripts" / "04_train.py"
     given = ["tiny", "--root", root, "--input", project.input_dir, "--models", project.models_dir]
     arguments = [",".join(map(str, cores)), script, *given, "--exp", "small", "--jobs", jobs]
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}

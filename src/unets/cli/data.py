@@ -1,8 +1,9 @@
 """Subcommands for the data: fetch it, look at it, check it, split it into folds."""
 
+from pathlib import Path
 from typing import Annotated
 
-from unets.cli.options import option
+from unets.cli.options import Count, option
 from unets.cli.stage import Stage
 from unets.cli.subcommand import command
 
@@ -19,6 +20,43 @@ def download(
 
     get_data(stage.project, stage.dataset, unpack=unpack)
     stage.finish(f"{stage.project.input_dir}: complete", "check")
+
+
+@command("data", "unets import mine")
+def import_(stage: Stage) -> None:
+    """Reads the data into a table that every stage reads, samples.csv, and draws masks that are in another form.
+
+    The data itself is never written to. Every stage does so by itself where something changed.
+    """
+    from unets.dataset.importing import import_data
+
+    dataset = stage.dataset  # first: it tells a mistyped competition
+    with stage.lock_models():
+        import_data(stage.project, dataset, jobs=stage.jobs)
+    stage.finish(f"{stage.project.samples_path}", "data")
+
+
+@command("data", "unets data mine", "unets data mine --sheet sheet.jpg", "unets data mine --dump dump/")
+def data(
+    stage: Stage,
+    sheet: Annotated[
+        Path | None, option("draw training images with their masks into this file", "--sheet", env="SHEET")
+    ] = None,
+    count: Count = 24,
+) -> None:
+    """Says what there is: images, groups, classes; draws images with their masks to look at before training."""
+    from unets.dataset.manifest import read_manifest
+    from unets.pages.sheet import draw_ground_truth
+
+    dataset = stage.dataset
+    manifest = read_manifest(stage.project, dataset, jobs=stage.jobs)
+    groups = len({sample.group for sample in manifest.train})
+    print(f"{len(manifest.train):,} training images of {groups:,} groups, {len(manifest.test):,} test images")
+    print(f"classes: {', '.join(dataset.classes)}{' (overlapping)' if dataset.overlapping else ''}")
+    if sheet is not None:
+        number = draw_ground_truth(sheet, stage.project, dataset, count)
+        print(f"{sheet}: {number} training images with the contours of their masks")
+    stage.finish("", "check")
 
 
 @command("data", "unets check mine")

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from unets.cli.app import complete_commands
-from unets.cli.options import RUNS, STUDIO_RUNS, Name, Out, Submission, Top, argument, option
+from unets.cli.options import RUNS, STUDIO_RUNS, Count, Name, Out, Submission, Top, argument, option
 from unets.cli.stage import Stage
 from unets.cli.subcommand import command
 
@@ -103,7 +103,7 @@ def screen(
 def show(
     stage: Stage,
     submission: Submission = None,
-    count: Annotated[int, option("number of images (default: 12)", "--count", env="COUNT", min=1)] = 12,
+    count: Count = 12,
     out: Out = None,
 ) -> None:
     """Draws a sheet of test images with the contours of a submission, to look at before it is sent."""

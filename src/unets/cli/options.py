@@ -117,6 +117,7 @@ EnsembleName = Annotated[
 Name = Annotated[str | None, option("its name (default: of what it is made)", "--name", env="NAME")]
 Force = Annotated[bool, option("overwrite what is there", "--force", env="FORCE")]
 Out = Annotated[Path | None, option("where it goes", "--out", env="OUT")]
+Count = Annotated[int, option("how many images it shows", "--count", env="COUNT", min=1)]
 Top = Annotated[int, option("how many images a gallery shows (default: 24)", "--top", env="TOP", min=1)]
 Submission = Annotated[
     str | None, option("a csv, csv.gz or a name (default: the newest)", "--submission", env="SUBMISSION")

@@ -14,7 +14,7 @@ from unets.cli.options import NEW, PREFIX, RUNS, STEP, STUDIO, STUDIO_RUNS, Forc
 from unets.cli.stage import Stage, remember_input
 from unets.cli.subcommand import command
 
-PIPELINE = ("check", "split", "train", "predict", "ensemble", "submission")
+PIPELINE = ("import", "check", "split", "train", "predict", "ensemble", "submission")
 TrainCars = Annotated[int, option("cars to train on, 16 images each (default: 18)", "--train-cars", env="TRAIN_CARS")]
 TestCars = Annotated[int, option("cars to test on, 16 images each (default: 6)", "--test-cars", env="TEST_CARS")]
 
@@ -68,7 +68,7 @@ def render(
 
 @command("start", "unets pipeline mine", "unets pipeline mine -e unet --fold 0", takes=RUNS, rule=False)
 def pipeline(stage: Stage) -> None:
-    """Runs everything from check to submission; goes on where it was stopped."""
+    """Runs everything from import to submission; goes on where it was stopped."""
     run_stages(PIPELINE, stage.given)
 
 

@@ -55,7 +55,7 @@ def command(
 
 def name_command(work: Work) -> str:
     """Returns what a function is called as a subcommand."""
-    return work.__name__.replace("_", "-")
+    return work.__name__.strip("_").replace("_", "-")
 
 
 def _run(work: Work, chosen: Mapping[str, Any], given: Mapping[str, Any], *, with_stage: bool, rule: bool) -> None:

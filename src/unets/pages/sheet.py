@@ -1,45 +1,72 @@
 """A sheet of images with the contours of their masks, to look at."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from unets.config import DatasetConfig
-from unets.data.drawing import draw_contours, make_sheet
+from unets.data.drawing import Image, add_caption, draw_contours, make_sheet
 from unets.data.io import write_image
-from unets.data.samples import Sample, read_full_size, read_image
+from unets.data.samples import Sample, read_full_size, read_image, read_mask
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import decode_rles, read_submission
 from unets.store.paths import Project
 
 TILE_WIDTH = 480  # pixels of an image in the sheet
 COLUMNS = 4
+Mask = npt.NDArray[np.uint8]  # (height, width) class index; (height, width, classes) of 0 and 1 where classes overlap
+
+
+def draw_ground_truth(out: Path, project: Project, dataset: DatasetConfig, count: int) -> int:
+    """Draws training images with the contours of their masks, as training sees both; returns how many.
+
+    Args:
+        out: the picture that is written.
+        project: the folders.
+        dataset: the competition's.
+        count: how many images at most, spread evenly over all.
+    """
+    return _draw_sheet(out, read_manifest(project, dataset).train, read_mask, dataset, count)
 
 
 def draw_submission(out: Path, submission_path: Path, project: Project, dataset: DatasetConfig, count: int) -> int:
-    """Draws test images, spread evenly over all, with a submission's contours; returns how many.
+    """Draws test images with a submission's contours; returns how many.
 
     Args:
         out: the picture that is written.
         submission_path: csv or csv.gz.
         project: the folders.
         dataset: the competition's.
-        count: how many images at most.
+        count: how many images at most, spread evenly over all.
     """
     rles = read_submission(submission_path, dataset)
-    chosen = _pick_evenly(read_manifest(project, dataset).test, count)
+
+    def find_mask(sample: Sample) -> Mask:
+        return decode_rles(rles[sample.id], read_full_size(sample, dataset), dataset)
+
+    return _draw_sheet(out, read_manifest(project, dataset).test, find_mask, dataset, count)
+
+
+def _draw_sheet(
+    out: Path, samples: Sequence[Sample], find_mask: Callable[[Sample], Mask], dataset: DatasetConfig, count: int
+) -> int:
+    picks = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
+    chosen = [samples[index] for index in picks]
     height, width = read_full_size(chosen[0], dataset)
     tile_hw = (round(height * TILE_WIDTH / width), TILE_WIDTH)
-    tiles = [
-        draw_contours(
-            read_image(sample, tile_hw), decode_rles(rles[sample.id], read_full_size(sample, dataset), dataset)
-        )
-        for sample in chosen
-    ]
-    write_image(out, make_sheet(tiles, columns=COLUMNS, tile_hw=tile_hw))
+    tiles = [add_caption(_draw(read_image(sample, tile_hw), find_mask(sample)), sample.id) for sample in chosen]
+    write_image(out, make_sheet(tiles, columns=COLUMNS, tile_hw=tiles[0].shape[:2]))
     return len(chosen)
 
 
-def _pick_evenly(samples: Sequence[Sample], count: int) -> list[Sample]:
-    return [samples[k] for k in np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)]
+def _draw(image_hwc: Image, mask: Mask) -> Image:
+    """Draws a mask's contours over an image of any number of channels; uint8 RGB."""
+    channels = image_hwc.shape[-1]
+    drawn = np.ascontiguousarray(image_hwc[..., [0, 1, 2] if channels > 2 else [0, 0, 0]])
+    if mask.ndim == 2:
+        return draw_contours(drawn, mask)
+    for index in range(mask.shape[-1]):
+        drawn = draw_contours(drawn, np.where(mask[..., index] == 1, np.uint8(index + 1), np.uint8(0)))
+    return drawn
