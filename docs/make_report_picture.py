@@ -1,6 +1,6 @@
-"""Draws docs/report.jpg: the demo's report as a browser shows it.
+"""Draws docs/images/report.jpg: the demo's report as a browser shows it.
 
-make demo && .venv/bin/python benchmarks/report_picture.py
+Run:  make demo && .venv/bin/python docs/make_report_picture.py
 """
 
 import argparse
@@ -17,7 +17,7 @@ def main() -> None:
     """Takes a picture of the gallery: filters, charts and the first rows of images."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--page", type=Path, default=ROOT / "models" / "studio" / "report" / "index.html")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "report.jpg")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "report.jpg")
     args = parser.parse_args()
     program = os.environ.get("CHROMIUM") or shutil.which("chromium")
     if program is None or not args.page.is_file():
