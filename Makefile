@@ -33,7 +33,7 @@ STAGES  := new render pipeline demo download import data check split plan train 
            kaggle-dataset export
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup test test-fast lint docs bench $(STAGES)
+.PHONY: help setup dump-data test test-fast lint docs bench $(STAGES)
 
 $(STAGES): $(READY)
 	$(Q)$(PY) -m unets $@
@@ -48,6 +48,8 @@ render:          ## render the demo's images (TRAIN_CARS=, TEST_CARS=)
 download:        ## fetch from Kaggle what is missing (UNPACK=1)
 import:          ## read INPUT= into a table, draw masks that need it
 data:            ## what there is; a picture of it (SHEET=)
+dump-data: $(READY)  ## what is read, as a table and PNG masks (OUT=)
+	$(Q)$(PY) -m unets data --dump "$$UNETS_OUT"
 check:           ## check that images, masks and csv files agree
 split:           ## split the groups (cars) into folds, once
 ##@ train

@@ -42,6 +42,9 @@ def data(
     sheet: Annotated[
         Path | None, option("draw training images with their masks into this file", "--sheet", env="SHEET")
     ] = None,
+    dump: Annotated[
+        Path | None, option("write classes, a table and masks as PNG into this folder", "--dump", env="OUT")
+    ] = None,
     count: Count = 24,
 ) -> None:
     """Says what there is: images, groups, classes; draws images with their masks to look at before training."""
@@ -53,6 +56,11 @@ def data(
     groups = len({sample.group for sample in manifest.train})
     print(f"{len(manifest.train):,} training images of {groups:,} groups, {len(manifest.test):,} test images")
     print(f"classes: {', '.join(dataset.classes)}{' (overlapping)' if dataset.overlapping else ''}")
+    if dump is not None:
+        from unets.dataset.dump import write_dump
+
+        write_dump(stage.project, manifest, dump, jobs=stage.jobs)
+        print(f"{dump}: classes.txt, index.csv and masks, as they are read")
     if sheet is not None:
         number = draw_ground_truth(sheet, stage.project, dataset, count)
         print(f"{sheet}: {number} training images with the contours of their masks")
