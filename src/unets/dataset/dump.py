@@ -3,7 +3,7 @@
 DIR/
     classes.txt    a class a line; the first is index 1
     index.csv      split,id,image,mask: paths below INPUT and below DIR
-    masks/         a PNG of class indices for each training image, 255 for ignored pixels; where classes overlap, a PNG of
+    masks/         a PNG of class indices for each training image, 255 for ignored pixels; where classes overlap, one of
                    0 and 255 a class, whose paths are joined by `|`
 """
 
