@@ -5,7 +5,7 @@ from collections import defaultdict
 from urllib.parse import unquote
 
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.names import find_split
+from unets.dataset.importers.names import MASK_WORDS, find_split, is_called
 from unets.errors import InputError
 
 
@@ -52,7 +52,7 @@ class Finder:
         return nearest[0]
 
     @staticmethod
-    def _rank(path: str, wanted: str, beside: str) -> tuple[int, bool, int, bool]:
+    def _rank(path: str, wanted: str, beside: str) -> tuple[int, bool, bool, int, bool]:
         folders, asked = path.lower().split("/")[:-1], wanted.split("/")[:-1]
         tail = 0
         while tail < min(len(folders), len(asked)) and folders[-1 - tail] == asked[-1 - tail]:
@@ -63,4 +63,5 @@ class Finder:
             shared += 1
         split = find_split(beside)
         agrees = not split or find_split(path.rpartition("/")[0]) == split
-        return tail, agrees, shared, path.lower().rpartition("/")[2] == wanted.rpartition("/")[2]
+        is_image = not is_called(path.rpartition("/")[0], MASK_WORDS)
+        return tail, agrees, is_image, shared, path.lower().rpartition("/")[2] == wanted.rpartition("/")[2]

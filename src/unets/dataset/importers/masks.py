@@ -150,7 +150,7 @@ def _sort_shapes(shapes: Mapping[str, list[Name]], looks: Mapping[str, Look], so
             is_mask = called_mask
         else:
             is_mask = look.is_mask and (called_mask or not called_image or look.num_values <= 2)
-            is_mask |= called_mask and not called_image and not look.is_array and (look.flat > 0.3 or not look.is_color)
+            is_mask |= called_mask and not called_image and not look.is_array
         if is_called(words, DERIVED_WORDS) and not (called_mask and not is_mask):
             sets.account |= {n.path: "left out: made from images or masks, as its name says" for n in names}
         elif is_mask:
@@ -307,6 +307,8 @@ class _Reading:
             if not pairs:
                 continue
             relation = compare_masks(pairs)
+            if relation == "class" and compare_masks([(b, a) for a, b in pairs]) == "view":
+                relation, one, other = "view", other, one
             if relation == "recoded":
                 self._drop(kept, other, roles, f"the masks of {one!r} in other values")
             elif relation == "objects":
@@ -471,7 +473,7 @@ def compare_masks(pairs: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.in
         the first and most of the image; `alike`: about the same areas; `class`: other areas; `unclear`.
     """
     refines = coarsens = True
-    overlaps, covers, holds, binary = [], [], [], True
+    overlaps, covers, holds, held, binary = [], [], [], [], True
     for first, second in pairs:
         joint = np.unique(np.stack([first.ravel(), second.ravel()]), axis=1)
         refines &= joint.shape[1] == len(np.unique(joint[1]))
@@ -481,6 +483,7 @@ def compare_masks(pairs: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.in
         overlaps.append((a & b).sum() / max((a | b).sum(), 1))
         covers.append(b.mean())
         holds.append((a & b).sum() / max(a.sum(), 1))
+        held.append((a & b).sum() / max(b.sum(), 1))
     if refines and coarsens:
         return "recoded"
     if refines or np.mean(overlaps) > 0.98:
@@ -489,6 +492,9 @@ def compare_masks(pairs: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.in
         return "unclear"
     if np.mean(covers) > _WHOLE and np.mean(holds) > _ALL and np.mean(overlaps) < _SAME:
         return "view"
+    inside = np.mean([max(a_in_b, b_in_a) for a_in_b, b_in_a in zip(holds, held, strict=True)])
+    if binary and inside > 0.98 and np.mean(overlaps) < 0.8:
+        return "class"  # a part of the other, as a cup of a disc
     if np.mean(overlaps) >= _SAME:
         return "alike"
     return "class" if binary or np.mean(overlaps) < 0.05 else "unclear"

@@ -98,7 +98,7 @@ def _shape(path: str, counts: Mapping[str, int], least: float) -> Name:
     for run in re.findall(r"[A-Za-z0-9]+|[^A-Za-z0-9]", stem):
         letters = sum(map(str.isalpha, run))
         mixed = letters and letters < len(run)
-        if not run[0].isalnum() or (letters * 2 > len(run) and _stays(run, counts, least * (4 if mixed else 1))):
+        if not run[0].isalnum() or re.fullmatch(r"\d+(st|nd|rd|th)([A-Z]\w*)?", run) or (letters * 2 > len(run) and _stays(run, counts, least * (4 if mixed else 1))):
             parts.append(run)
             continue
         pieces = re.fullmatch(r"([A-Za-z]+)(\d+)|(\d+)([A-Za-z]+)", run)
@@ -151,21 +151,24 @@ def match_names(masks: Sequence[Name], images: Sequence[Name]) -> dict[str, str]
     if not masks or not images:
         return {}
     best: dict[str, str] = {}
-    width = len(masks[0].values)
+    most = 0
     for columns in _list_keys(images):
         index = {_key(name, columns): name.path for name in images}
         plain = {tuple(map(_shorten, key)): path for key, path in index.items()}
-        for places in itertools.combinations(range(width), len(columns)):
-            sample = spread(masks, _SAMPLE)
-            hits = sum(_key(name, places) in index for name in sample)
-            close = sum(tuple(map(_shorten, _key(name, places))) in plain for name in sample)
-            if max(hits, close) < max(1, 0.2 * len(sample)) or max(hits, close) <= len(best) * len(sample) / len(masks):
+        for places in itertools.combinations(range(len(masks[0].values)), len(columns)):
+            sample = [_key(name, places) for name in spread(masks, _SAMPLE)]
+            exact = [index[key] for key in sample if key in index]
+            loose = [plain[key] for key in (tuple(map(_shorten, key)) for key in sample) if key in plain]
+            found = max(exact, loose, key=lambda paths: len(set(paths)))
+            if len(found) < max(1, 0.2 * len(sample)) or len(set(found)) <= most:
                 continue
-            if hits >= close:
-                found = {name.path: index.get(_key(name, places)) for name in masks}
-            else:
-                found = {name.path: plain.get(tuple(map(_shorten, _key(name, places)))) for name in masks}
-            best = max(best, {mask: image for mask, image in found.items() if image is not None}, key=len)
+            most = len(set(found))
+            keys = {name.path: _key(name, places) for name in masks}
+            images_of = {
+                mask: index.get(key) if found is exact else plain.get(tuple(map(_shorten, key)))
+                for mask, key in keys.items()
+            }
+            best = {mask: image for mask, image in images_of.items() if image is not None}
     return best
 
 

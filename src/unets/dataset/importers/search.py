@@ -10,7 +10,7 @@ from unets.dataset.importers import coco, cvat, label_studio, labelme, masks, pa
 from unets.dataset.importers.base import Import, ImportedSample, Question
 from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending
 from unets.dataset.importers.names import find_shapes, spread
-from unets.dataset.importers.pixels import measure_fit, read_grey
+from unets.dataset.importers.pixels import measure_fit, read_grey, read_values
 from unets.dataset.importers.sources import ImporterSource
 from unets.dataset.importers.tables import read_tables
 from unets.errors import InputError
@@ -90,7 +90,7 @@ def choose(listing: Listing) -> tuple[ImporterSource, Import]:
     for other in proposals:
         if other is best:
             continue
-        same = compare(best, other)
+        same = compare(listing, best, other)
         why = f"the same masks as {other.format}" if same else f"other masks, as {other.format}"
         for path, what in other.result.account.items():
             if account.get(path, "").startswith("left out") and what in ("annotation", "mask"):
@@ -113,24 +113,20 @@ def choose(listing: Listing) -> tuple[ImporterSource, Import]:
     return best.source, replace(best.result, questions=tuple(questions), account=account, dataset_fields=fields)
 
 
-def compare(one: Proposal, other: Proposal) -> bool:
+def compare(listing: Listing, one: Proposal, other: Proposal) -> bool:
     """Tells whether two proposals have the same objects in their images, whatever the classes are called."""
     shared = spread(sorted(one.masks.keys() & other.masks.keys()), _COMPARED)
     overlaps = []
     for image in shared:
-        first, second = (_draw_objects(proposal.masks[image]) for proposal in (one, other))
-        if first is None or second is None:
-            continue
+        first, second = (_draw_objects(listing, proposal.masks[image]) for proposal in (one, other))
         if first.shape != second.shape:
             return False
         overlaps.append((first & second).sum() / max((first | second).sum(), 1) if (first | second).any() else 1.0)
     return bool(overlaps) and float(np.mean(overlaps)) >= _NEARLY
 
 
-def _draw_objects(sample: ImportedSample) -> npt.NDArray[np.bool_] | None:
-    if sample.draw is None:
-        return None
-    drawn = sample.draw()
+def _draw_objects(listing: Listing, sample: ImportedSample) -> npt.NDArray[np.bool_]:
+    drawn = sample.draw() if sample.draw is not None else read_values(listing.root / sample.mask[0])
     layers = drawn if isinstance(drawn, tuple) else (drawn,)
     return np.asarray(np.any([(layer > 0) & (layer < 255) for layer in layers], axis=0))
 
@@ -140,8 +136,8 @@ def _check_fit(listing: Listing, best: Proposal) -> list[Question]:
     fits = []
     upright = best.result.dataset_fields.get("orientation") == "upright"
     for image in spread(sorted(best.masks), 4 * _COMPARED):
-        objects = _draw_objects(best.masks[image])
-        if objects is not None and objects.any() and objects.size < 5e7:
+        objects = _draw_objects(listing, best.masks[image])
+        if objects.any() and objects.size < 5e7:
             fits.append(measure_fit(objects, read_grey(listing.root / image, upright=upright)))
     if not fits or np.mean(fits) >= _FITS:
         return []

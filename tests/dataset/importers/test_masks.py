@@ -1,0 +1,437 @@
+"""Mask files: layouts of folders and names, and what the values of masks mean."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.dataset.importers.drawing import SIZE, Array, Drawing, draw_image, draw_objects, import_drawn, merge
+from unets.errors import InputError
+
+WHITE = 255
+
+
+def fill(drawing: Drawing, image: str, mask: str, count: int = 8, num_classes: int = 1) -> None:
+    """Draws pairs; `{i}` is a number of three digits, `{n}` of as many as it needs."""
+    for number in range(count):
+        names = {"i": f"{number:03}", "n": str(number)}
+        objects = drawing.add(image.format(**names), number, num_classes)
+        drawing.save(mask.format(**names), merge(objects) * (WHITE if num_classes == 1 else 1))
+
+
+PAIRS = {
+    "folders": ("images/{i}.png", "masks/{i}.png"),
+    "suffix": ("{i}.png", "{i}_mask.png"),
+    "suffix in folders": ("img/{i}.jpg", "gt/{i}_seg.png"),
+    "prefix": ("data/image_{i}.png", "data/mask_{i}.png"),
+    "both have words": ("x/{i}_sat.png", "x/{i}_map.png"),
+    "any folder names": ("A/{i}.jpg", "B/{i}.png"),
+    "endings alone": ("{i}.jpg", "{i}.png"),
+    "a folder an image": ("{i}/photo.png", "{i}/label.png"),
+    "a folder an image, any name": ("s{i}/images/s{i}.png", "s{i}/masks/m.png"),
+    "deep": ("set/part_1/train/images/{i}.png", "set/part_1/train/labels/{i}.png"),
+    "zeros before": ("images/{i}.png", "masks/{n}.png"),
+    "words in ids": ("pics/case {i} left.png", "segm/case {i} left_manual.gif"),
+    "upper case": ("Images/IMG{i}.PNG", "Ground Truth/img{i}.png"),
+    "annot": ("train/{i}.png", "trainannot/{i}.png"),
+    "numbers in both": ("training/images/{i}_training.png", "training/1st_manual/{i}_manual1.gif"),
+}
+
+
+@pytest.mark.parametrize("names", PAIRS.values(), ids=PAIRS.keys())
+def test_pairs_by_names(tmp_path: Path, names: tuple[str, str]) -> None:
+    drawing = Drawing(tmp_path)
+    options = {"quality": 95} if names[0].endswith("jpg") else {}
+    for number in range(8):
+        words = {"i": f"{number:03}", "n": str(number)}
+        objects = drawing.add(names[0].format(**words), number, **options)
+        drawing.save(names[1].format(**words), merge(objects) * np.uint8(WHITE))
+    _, result = import_drawn(drawing)
+    assert result.classes == ("object",)
+
+
+def test_free_names(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    words = [
+        "oak",
+        "elm",
+        "a red car",
+        "Berlin (old)",
+        "x-ray 3",
+        "sea",
+        "two dogs",
+        "hill",
+        "IMG",
+        "fog",
+        "y",
+        "night ride",
+    ]
+    for number, word in enumerate(words):
+        objects = drawing.add(f"photos/{word}.jpg", number, quality=95)
+        drawing.save(f"cutouts/{word}.png", merge(objects) * np.uint8(WHITE))
+    import_drawn(drawing)
+
+
+def test_names_that_repeat_over_folders(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for place in range(4):
+        fill(drawing, f"city{place}/img/{{i}}.png", f"city{place}/lab/{{i}}.png", count=3)
+    _, result = import_drawn(drawing)
+    assert len({sample.id for sample in result.samples}) == 12
+
+
+def test_splits(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    fill(drawing, "train/images/{i}.png", "train/masks/{i}.png")
+    fill(drawing, "val/images/v{i}.png", "val/masks/v{i}.png", count=4)
+    for number in range(3):
+        drawing.test.add(drawing.save(f"test/images/{number}.png", draw_image(number, merge(draw_objects(number)))))
+    _, result = import_drawn(drawing)
+    assert sorted(set(result.account.values())) == ["image", "mask", "test image"]
+
+
+def test_masks_of_test_images_are_named(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    fill(drawing, "training/image/{i}.png", "training/label/{i}.png")
+    train = dict(drawing.train)
+    fill(drawing, "testing/image/t{i}.png", "testing/label/t{i}.png", count=3)
+    drawing.test, drawing.train = set(drawing.train) - set(train), train
+    _, result = import_drawn(drawing)
+    assert result.account["testing/label/t000.png"] == "left out: the mask of a test image"
+
+
+@pytest.mark.parametrize("pattern", ["masks/{c}/{i}.png", "{c}_masks/{i}.png", "masks/{i}_{c}.png", "{c}/{i}.png"])
+def test_a_mask_file_a_class(tmp_path: Path, pattern: str) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(8):
+        for index, part in drawing.add(f"images/{number:03}.png", number, 3):
+            name = pattern.format(c=("bone", "fat", "skin")[index - 1], i=f"{number:03}")
+            drawing.save(name, part.astype(np.uint8) * np.uint8(WHITE))
+    _, result = import_drawn(drawing)
+    assert result.classes == ("bone", "fat", "skin")
+    assert not result.overlapping
+    assert result.questions
+
+
+def test_a_class_without_a_file_is_absent(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(9):
+        objects = drawing.add(f"images/{number:03}.png", number, 2)
+        for index, part in objects:
+            if (number + index) % 3:
+                drawing.save(f"masks/{'ab'[index - 1]}x/{number:03}.png", part.astype(np.uint8) * np.uint8(WHITE))
+            else:
+                drawing.train[f"images/{number:03}.png"][part] = 0
+    _, result = import_drawn(drawing)
+    assert result.classes == ("ax", "bx")
+
+
+def test_classes_that_overlap_have_a_mask_each(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(6):
+        ((_, disc),) = drawing.add(f"images/{number}.png", number)
+        cup = disc & np.roll(disc, 6, axis=1) & np.roll(disc, -6, axis=1)
+        drawing.train[f"images/{number}.png"] = disc * np.uint8(2)
+        drawing.save(f"cup/{number}.png", cup.astype(np.uint8) * np.uint8(WHITE))
+        drawing.save(f"disc/{number}.png", disc.astype(np.uint8) * np.uint8(WHITE))
+    _, result = import_drawn(drawing)
+    assert result.classes == ("cup", "disc")
+    assert result.overlapping
+
+
+@pytest.mark.parametrize("pattern", ["masks/{i}_{k}.png", "{i}/masks/{h}.png", "objects/{i}/{k}.png"])
+def test_a_mask_file_an_object(tmp_path: Path, pattern: str) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(8):
+        image = f"{number:03}/images/{number:03}.png" if pattern.startswith("{i}") else f"images/{number:03}.png"
+        objects = drawing.add(image, number, count=1 + number % 4)
+        for place, (_, part) in enumerate(objects):
+            words = {"i": f"{number:03}", "k": place, "h": f"{number * 7919 + place * 104729:x}"}
+            drawing.save(pattern.format(**words), part.astype(np.uint8) * np.uint8(WHITE))
+    import_drawn(drawing)
+
+
+def test_a_second_mask_of_some_images(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for kind in ("benign", "malignant"):
+        for number in range(8):
+            image = f"{kind}/{kind} ({number}).png"
+            objects = drawing.add(image, number, count=2 if number % 4 == 0 else 1)
+            drawing.save(f"{kind}/{kind} ({number})_mask.png", objects[0][1].astype(np.uint8) * np.uint8(WHITE))
+            for place, (_, part) in enumerate(objects[1:], start=1):
+                drawing.save(f"{kind}/{kind} ({number})_mask_{place}.png", part.astype(np.uint8) * np.uint8(WHITE))
+    import_drawn(drawing)
+
+
+def test_objects_and_colors_beside_classes_are_left_out_by_name(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(8):
+        objects = drawing.add(f"rgb/{number:03}.png", number, 2, count=2)
+        numbers = sum(part * np.uint8(place) for place, (_, part) in enumerate(objects, start=1))
+        colors = np.array([(0, 0, 0), (200, 10, 10), (10, 200, 10)], dtype=np.uint8)
+        drawing.save(f"semantic/{number:03}.png", merge(objects))
+        drawing.save(f"instance/{number:03}.png", np.asarray(numbers, dtype=np.uint8))
+        drawing.save(f"color/{number:03}.png", colors[merge(objects)])
+    _, result = import_drawn(drawing)
+    assert "objects" in result.account["instance/000.png"]
+    assert "other values" in result.account["color/000.png"]
+
+
+def test_the_field_of_view_is_no_class(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[1]]
+    view = ((rows - SIZE[0] / 2) / SIZE[0] * 2) ** 2 + ((columns - SIZE[1] / 2) / SIZE[1] * 2) ** 2 < 0.98
+    for number in range(6):
+        objects = draw_objects(number)
+        mask = merge(objects) * view.astype(np.uint8)
+        drawing.train[f"images/{number}_eye.png"] = mask
+        drawing.save(f"images/{number}_eye.png", draw_image(number, mask) * view[..., None].astype(np.uint8))
+        drawing.save(f"1st_manual/{number}_manual1.png", mask * np.uint8(WHITE))
+        drawing.save(f"mask/{number}_eye_mask.png", view.astype(np.uint8) * np.uint8(WHITE))
+    _, result = import_drawn(drawing)
+    assert any("field of view" in question.text for question in result.questions)
+
+
+def test_two_annotators_are_a_question(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(6):
+        ((_, part),) = drawing.add(f"Image_{number:02}.png", number)
+        second = part & np.roll(part, 2, axis=0)
+        drawing.save(f"Image_{number:02}_1stHO.png", part.astype(np.uint8) * np.uint8(WHITE))
+        drawing.save(f"Image_{number:02}_2ndHO.png", second.astype(np.uint8) * np.uint8(WHITE))
+    _, result = import_drawn(drawing)
+    assert any("two people" in question.text for question in result.questions)
+
+
+def palette(mask: Array) -> Image.Image:
+    picture = Image.fromarray(mask)
+    picture.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0, 0, 0, 128] + [0] * 753 + [224, 224, 192])
+    return picture
+
+
+CODINGS: dict[str, Callable[[Array], Array | Image.Image]] = {
+    "0 and 1": lambda mask: mask,
+    "0 and 255": lambda mask: mask * np.uint8(WHITE),
+    "16 bits": lambda mask: mask.astype(np.uint16) * np.uint16(65535),
+    "one bit": lambda mask: Image.fromarray(mask > 0),
+    "three channels": lambda mask: np.repeat(mask[..., None] * np.uint8(WHITE), 3, axis=-1),
+    "opaque": lambda mask: np.dstack(
+        [np.repeat(mask[..., None] * np.uint8(WHITE), 3, axis=-1), mask * 0 + np.uint8(WHITE)]
+    ),
+    "opacity alone": lambda mask: np.dstack([np.zeros((*mask.shape, 3), np.uint8), mask * np.uint8(WHITE)]),
+    "palette": palette,
+    "128": lambda mask: mask * np.uint8(128),
+    "black on white": lambda mask: np.uint8(WHITE) - mask * np.uint8(WHITE),
+}
+
+
+@pytest.mark.parametrize("coding", CODINGS.values(), ids=CODINGS.keys())
+def test_codings_of_one_class(tmp_path: Path, coding: Callable[[Array], Array | Image.Image]) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(6):
+        objects = drawing.add(f"images/{number}.png", number)
+        drawing.save(f"masks/{number}.png", coding(merge(objects)))
+    if coding is CODINGS["black on white"]:
+        drawing.train = {image: 1 - mask for image, mask in drawing.train.items()}
+    _, result = import_drawn(drawing)
+    assert bool(result.questions) == (coding is CODINGS["black on white"])
+
+
+@pytest.mark.parametrize("ending", ["npy", "tif", "bmp", "webp", "gif"])
+def test_endings(tmp_path: Path, ending: str) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(6):
+        objects = drawing.add(f"images/{number}.png", number)
+        drawing.save(
+            f"masks/{number}.{ending}",
+            merge(objects) * np.uint8(WHITE),
+            **({"lossless": True} if ending == "webp" else {}),
+        )
+    import_drawn(drawing)
+
+
+@pytest.mark.parametrize("values", [(1, 2, 3), (50, 100, 150), (1000, 2000, 3000), (7, 24, 26)])
+def test_values_of_several_classes(tmp_path: Path, values: tuple[int, ...]) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(6):
+        objects = drawing.add(f"images/{number}.png", number, 3)
+        table = np.array([0, *values], dtype=np.uint16 if max(values) > 255 else np.uint8)
+        drawing.save(f"masks/{number}.png", table[merge(objects)])
+    _, result = import_drawn(drawing)
+    assert result.classes == ("class_1", "class_2", "class_3")
+    assert any(question.field == "classes" for question in result.questions)
+
+
+LISTS = {
+    "class_dict.csv": "name,r,g,b\nvoid,0,0,0\ncat,200,10,10\ndog,10,200,10\nfox,10,10,200\n",
+    "labelmap.txt": "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:200,10,10::\ndog:10,200,10::\nfox:10,10,200::\n",
+    "label_colors.txt": "0 0 0\tbackground\n200 10 10\tcat\n10 200 10\tdog\n10 10 200\tfox\n",
+    "train/_classes.csv": "Pixel Value, Class\n0, background\n1, cat\n2, dog\n3, fox\n",
+    "dataset.json": '{"labels": {"background": 0, "cat": 1, "dog": 2, "fox": 3}, "channel_names": {"0": "x"}}',
+    "classes.txt": "_background_\ncat\ndog\nfox\n",
+    "classes.json": '{"0": "background", "1": "cat", "2": "dog", "3": "fox"}',
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_of_classes(tmp_path: Path, name: str) -> None:
+    drawing = Drawing(tmp_path)
+    drawing.write(name, LISTS[name])
+    colors = np.array([(0, 0, 0), (200, 10, 10), (10, 200, 10), (10, 10, 200)], dtype=np.uint8)
+    for number in range(6):
+        mask = merge(drawing.add(f"images/{number}.png", number, 3))
+        drawing.save(f"masks/{number}.png", colors[mask] if ",200" in LISTS[name] or " 200" in LISTS[name] else mask)
+    if name == "class_dict.csv":
+        drawing.train = {image: np.where(mask == 0, 255, mask) for image, mask in drawing.train.items()}
+    _, result = import_drawn(drawing)
+    assert result.classes == ("cat", "dog", "fox")
+    assert result.account[name] == "annotation"
+
+
+def test_blurred_colors_count_as_the_nearest_of_the_list(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    drawing.write("class_dict.csv", "name,r,g,b\nbackground,0,0,0\ncat,250,10,10\ndog,10,250,10\n")
+    colors = np.array([(0, 0, 0), (250, 10, 10), (10, 250, 10)], dtype=np.uint8)
+    for number in range(6):
+        mask = merge(drawing.add(f"images/{number}.png", number, 2))
+        drawing.save(f"masks/{number}.jpg", colors[mask], quality=95, subsampling=0)
+    source, result = import_drawn_loosely(drawing)
+    assert any("nearest" in question.text for question in result.questions)
+
+
+def import_drawn_loosely(drawing: Drawing):  # type: ignore[no-untyped-def]
+    from tests.dataset.importers.drawing import find_faults
+    from unets.dataset.importers.listing import list_input
+    from unets.dataset.importers.search import choose
+
+    source, result = choose(list_input(drawing.root))
+    assert not find_faults(drawing, result, tolerance=0.03)
+    return source, result
+
+
+def test_several_classes_as_jpeg_without_a_list_are_refused(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    colors = np.array([(0, 0, 0), (250, 10, 10), (10, 250, 10)], dtype=np.uint8)
+    for number in range(6):
+        mask = merge(drawing.add(f"images/{number}.png", number, 2))
+        drawing.save(f"masks/{number}.jpg", colors[mask], quality=60)
+    with pytest.raises(InputError, match="JPEG blurs"):
+        import_drawn(drawing)
+
+
+def test_numbers_of_objects_are_one_class(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(6):
+        objects = drawing.add(f"images/{number}.png", number, count=22 + number)
+        numbers = np.zeros(SIZE, dtype=np.uint16)
+        for place, (_, part) in enumerate(objects, start=1):
+            numbers[part] = place
+        drawing.save(f"masks/{number}.png", numbers)
+    _, result = import_drawn(drawing)
+    assert any("numbers of objects" in question.text for question in result.questions)
+
+
+def test_ignored_pixels_are_a_question(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(6):
+        mask = merge(drawing.add(f"images/{number}.png", number))
+        mask[:3] = WHITE
+        drawing.train[f"images/{number}.png"] = mask
+        drawing.save(f"masks/{number}.png", mask)
+    _, result = import_drawn(drawing)
+    assert any(question.field == "source.ignored" for question in result.questions)
+
+
+def test_images_without_masks_are_counted(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    fill(drawing, "images/{i}.png", "masks/{i}.png")
+    drawing.save("images/100.png", draw_image(9, np.zeros(SIZE, np.uint8)))
+    _, result = import_drawn(drawing)
+    assert any("1 of 9 images have no mask" in question.text for question in result.questions)
+    assert result.account["images/100.png"] == "left out: an image without a mask"
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7, 8])
+def test_exif(tmp_path: Path, number: int) -> None:
+    from unets.dataset.importers.pixels import turn
+
+    drawing = Drawing(tmp_path)
+    exif = Image.Exif()
+    exif[0x0112] = number
+    inverse = {6: 8, 8: 6}.get(number, number)
+    for place in range(6):
+        mask = merge(draw_objects(place))
+        drawing.train[f"images/{place}.jpg"] = mask
+        stored = np.ascontiguousarray(turn(draw_image(place, mask), inverse))
+        drawing.save(f"images/{place}.jpg", stored, quality=95, exif=exif.tobytes())
+        drawing.save(f"masks/{place}.png", mask * np.uint8(WHITE))
+    _, result = import_drawn(drawing)
+    assert result.dataset_fields.get("orientation", "stored") == ("stored" if number == 1 else "upright")
+
+
+def test_a_zip_of_everything(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    fill(drawing, "set/images/{i}.png", "set/masks/{i}.png")
+    drawing.pack("all.zip")
+    import_drawn(drawing)
+
+
+def test_stacks_of_pages(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    masks = [merge(draw_objects(number)) for number in range(6)]
+    images = [Image.fromarray(draw_image(number, mask, grey=True)) for number, mask in enumerate(masks)]
+    drawing.save("train-volume.tif", images[0], save_all=True, append_images=images[1:])
+    pages = [Image.fromarray(mask * np.uint8(WHITE)) for mask in masks]
+    drawing.save("train-labels.tif", pages[0], save_all=True, append_images=pages[1:])
+    drawing.save("test-volume.tif", images[0], save_all=True, append_images=images[1:3])
+    drawing.train = {f"train-volume.tif/{number}.png": mask for number, mask in enumerate(masks)}
+    drawing.test = {f"test-volume.tif/{number}.png" for number in range(3)}
+    _, result = import_drawn(drawing)
+    assert result.dataset_fields["channels"] == "grey"
+
+
+def test_bands(tmp_path: Path) -> None:
+    import tifffile
+
+    drawing = Drawing(tmp_path)
+    (tmp_path / "images").mkdir()
+    for number in range(6):
+        mask = merge(draw_objects(number))
+        drawing.train[f"images/{number}.tif"] = mask
+        bands = np.concatenate([draw_image(number, mask), draw_image(number + 9, mask)], axis=-1).astype(np.uint16) * 13
+        tifffile.imwrite(tmp_path / f"images/{number}.tif", bands, photometric="minisblack", planarconfig="contig")
+        drawing.save(f"masks/{number}.png", mask * np.uint8(WHITE))
+    _, result = import_drawn(drawing)
+    assert result.dataset_fields["channels"] == 6
+    assert result.dataset_fields["value_range"][1] > 255
+
+
+def test_masks_a_few_pixels_off_are_stretched_and_asked(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(6):
+        mask = merge(drawing.add(f"images/{number}.png", number))
+        picture = Image.fromarray(mask * np.uint8(WHITE))
+        drawing.save(f"masks/{number}.png", picture.resize((73, 48), 0) if number == 2 else picture)
+    _, result = import_drawn_loosely(drawing)
+    assert any("stretched" in question.text for question in result.questions)
+
+
+def test_the_options_are_followed(tmp_path: Path) -> None:
+    from unets.dataset.importers.listing import list_input
+    from unets.dataset.importers.search import read
+    from unets.dataset.importers.sources import MasksSource
+
+    drawing = Drawing(tmp_path)
+    fill(drawing, "images/{i}.png", "masks/{i}.png", num_classes=2)
+    drawing.save("images/100.png", draw_image(9, np.zeros(SIZE, np.uint8)))
+    source = MasksSource(
+        values=(2,), background=(0, 1), leave_out=("*/003.png",), missing="empty", group=r"(?P<group>\d)\d+"
+    )
+    result = read(list_input(tmp_path), source)
+    by_id = {sample.id: sample for sample in result.samples}
+    assert "003" not in by_id
+    assert by_id["100"].group == "1"
+    assert not np.any(by_id["100"].draw())  # type: ignore[misc]
+    assert np.array_equal(by_id["001"].draw(), drawing.train["images/001.png"] == 2)  # type: ignore[misc]

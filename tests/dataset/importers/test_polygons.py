@@ -1,0 +1,380 @@
+"""Polygons: the rule by which they are drawn, and the formats that hold them."""
+
+import base64
+import json
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tests.dataset.importers.drawing import (
+    SIZE,
+    Array,
+    Drawing,
+    draw_image,
+    draw_objects,
+    find_faults,
+    import_drawn,
+    merge,
+)
+from unets.dataset.importers.coco import decode_runs
+from unets.dataset.importers.listing import list_input
+from unets.dataset.importers.polygons import draw_polygon
+from unets.dataset.importers.search import choose
+from unets.errors import InputError
+
+NAMES = ("cat", "dog")
+
+
+def trace(mask: Array) -> list[list[float]]:
+    """Returns the outline of a mask along the corners of its pixels, each (x, y)."""
+    padded = np.pad(mask, 1)
+    steps: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for y, x in np.argwhere(mask).tolist():
+        for dy, dx, start, end in (
+            (-1, 0, (x, y), (x + 1, y)),
+            (0, 1, (x + 1, y), (x + 1, y + 1)),
+            (1, 0, (x + 1, y + 1), (x, y + 1)),
+            (0, -1, (x, y + 1), (x, y)),
+        ):
+            if not padded[y + 1 + dy, x + 1 + dx]:
+                steps.setdefault(start, []).append(end)
+    first = min(steps)
+    outline, place = [first], steps[first].pop()
+    while place != first:
+        outline.append(place)
+        place = steps[place].pop()
+    return [[float(x), float(y)] for x, y in outline]
+
+
+def shift(outline: list[list[float]]) -> list[list[float]]:
+    """Moves an outline a little, so that its coordinates are no whole numbers, and no pixel changes sides."""
+    return [[x + 0.25, y + 0.25] for x, y in outline]
+
+
+def test_a_pixel_belongs_where_its_center_lies_inside() -> None:
+    triangle = np.array([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]])
+    expected = [[1, 1, 1, 0], [1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    # Centers on the hypotenuse, as (3.5, 0.5), lie on the border and are outside.
+    assert draw_polygon(triangle, (4, 4)).astype(int).tolist() == expected
+
+
+def test_whole_coordinates_of_traced_pixels_name_pixels() -> None:
+    square = np.array([[1.0, 1.0], [3.0, 1.0], [3.0, 2.0], [1.0, 2.0]])
+    drawn = draw_polygon(square, (4, 5), are_pixels=True)
+    assert np.argwhere(drawn).tolist() == [[y, x] for y in (1, 2) for x in (1, 2, 3)]
+    assert draw_polygon(square, (4, 5)).sum() == 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), off=st.floats(-0.4, 0.4))
+def test_outlines_give_back_their_pixels(seed: int, off: float) -> None:
+    ((_, mask),) = draw_objects(seed)
+    points = np.array(trace(mask)) + off
+    assert np.array_equal(draw_polygon(points, SIZE), mask)
+
+
+def test_what_leaves_the_image_is_cut() -> None:
+    assert draw_polygon(np.array([[-5.5, -5.5], [2.5, -5.5], [2.5, 50.5], [-5.5, 50.5]]), (3, 6)).sum() == 6
+    assert draw_polygon(np.array([[0.0, 0.0], [1.0, 1.0]]), (3, 6)).sum() == 0
+
+
+def test_pycocotools_draws_the_same_inside_borders() -> None:
+    mask_tools = pytest.importorskip("pycocotools.mask")
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        points = rng.uniform((0, 0), (72, 48), (7, 2))
+        theirs = mask_tools.decode(mask_tools.frPyObjects([points.ravel().tolist()], *SIZE))[..., 0].astype(bool)
+        ours = draw_polygon(points, SIZE)
+        border = np.zeros(SIZE, dtype=bool)
+        for start, end in zip(points, np.roll(points, -1, axis=0), strict=True):
+            for share in np.linspace(0, 1, 400):
+                x, y = (start + share * (end - start)).astype(int)
+                border[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2] = True
+        assert not (theirs ^ ours)[~border].any()
+
+
+def test_run_lengths_of_pycocotools() -> None:
+    mask_tools = pytest.importorskip("pycocotools.mask")
+    for seed in range(20):
+        mask = merge(draw_objects(seed, count=1 + seed % 4))
+        packed = mask_tools.encode(np.asfortranarray(mask))
+        outline = {"size": list(packed["size"]), "counts": packed["counts"].decode()}
+        assert np.array_equal(decode_runs(outline, "x.json"), mask == 1)
+
+
+def count_runs(mask: Array, order: str) -> list[int]:
+    flat = mask.ravel(order=order).astype(int)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flat]))).tolist()
+    return np.diff([0, *edges, flat.size]).tolist()
+
+
+def draw_all(
+    drawing: Drawing, folder: str = "images", count: int = 6, ending: str = "png"
+) -> dict[str, list[tuple[int, Array]]]:
+    return {
+        f"{folder}/im{number}.{ending}": drawing.add(f"{folder}/im{number}.{ending}", number, 2)
+        for number in range(count)
+    }
+
+
+def write_coco(
+    drawing: Drawing, name: str, drawn: dict[str, list[tuple[int, Array]]], *, runs: bool = False, **more: object
+) -> None:
+    images = [
+        {"id": k, "file_name": image.split("/")[-1], "height": SIZE[0], "width": SIZE[1]}
+        for k, image in enumerate(drawn)
+    ]
+    areas = []
+    for k, objects in enumerate(drawn.values()):
+        for index, part in objects:
+            outline = {"size": list(SIZE), "counts": count_runs(part, "F")} if runs else [sum(shift(trace(part)), [])]
+            areas.append(
+                {"id": len(areas), "image_id": k, "category_id": index * 10, "segmentation": outline, "iscrowd": 0}
+            )
+    categories = [{"id": 10 * (k + 1), "name": name, "supercategory": "animal"} for k, name in enumerate(NAMES)]
+    drawing.write(name, json.dumps({"images": images, "annotations": areas, "categories": categories, **more}))
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_coco(tmp_path: Path, runs: bool) -> None:
+    drawing = Drawing(tmp_path)
+    write_coco(drawing, "annotations/instances_default.json", draw_all(drawing), runs=runs)
+    _, result = import_drawn(drawing)
+    assert result.classes == NAMES
+
+
+def test_coco_a_file_a_split_with_names_that_repeat(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for split in ("train", "valid"):
+        write_coco(drawing, f"{split}/_annotations.coco.json", draw_all(drawing, split))
+    before = set(drawing.train)
+    write_coco(drawing, "test/_annotations.coco.json", draw_all(drawing, "test", 2))
+    drawing.test = set(drawing.train) - before
+    drawing.train = {image: mask for image, mask in drawing.train.items() if image in before}
+    import_drawn(drawing)
+
+
+def test_coco_crowds_are_ignored(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    drawn = draw_all(drawing)
+    write_coco(drawing, "coco.json", drawn)
+    content = json.loads((tmp_path / "coco.json").read_text())
+    for entry in content["annotations"]:
+        if entry["category_id"] == 20:
+            entry["iscrowd"] = 1
+    drawing.write("coco.json", json.dumps(content))
+    drawing.train = {image: np.where(mask == 2, 255, mask) for image, mask in drawing.train.items()}
+    _, result = import_drawn(drawing)
+    assert result.dataset_fields["has_ignored"]
+
+
+def test_coco_boxes_are_refused(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    write_coco(drawing, "coco.json", draw_all(drawing))
+    content = json.loads((tmp_path / "coco.json").read_text())
+    for entry in content["annotations"]:
+        entry["segmentation"] = []
+    drawing.write("coco.json", json.dumps(content))
+    with pytest.raises(InputError, match="boxes alone"):
+        choose(list_input(tmp_path))
+
+
+def test_coco_without_its_images_is_refused(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    write_coco(drawing, "coco.json", draw_all(drawing))
+    for path in (tmp_path / "images").iterdir():
+        path.rename(path.with_name(f"other{path.name}"))
+    with pytest.raises(InputError, match=r"im0\.png"):
+        choose(list_input(tmp_path))
+
+
+def write_yolo(drawing: Drawing, image: str, label: str, objects: list[tuple[int, Array]]) -> None:
+    lines = [
+        f"{index - 1} " + " ".join(f"{x / SIZE[1]:.6f} {y / SIZE[0]:.6f}" for x, y in shift(trace(part)))
+        for index, part in objects
+    ]
+    drawing.write(label, "\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("names", ["names: [cat, dog]", "names:\n  0: cat\n  1: dog", "nc: 2\nnames:\n- cat\n- dog"])
+def test_yolo(tmp_path: Path, names: str) -> None:
+    drawing = Drawing(tmp_path)
+    drawing.write("data.yaml", f"train: ../train/images\nval: ../valid/images\n{names}\n")
+    for split in ("train", "valid"):
+        for number in range(5):
+            image = f"{split}/images/a{number}.jpg"
+            objects = drawing.add(image, number, 2, quality=95)
+            if number == 3:
+                drawing.train[image][:] = 0
+                objects = []
+            write_yolo(drawing, image, f"{split}/labels/a{number}.txt", objects)
+    _, result = import_drawn(drawing)
+    assert result.classes == NAMES
+
+
+def test_yolo_boxes_are_refused(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for image in draw_all(drawing):
+        drawing.write(image.replace("images", "labels").replace("png", "txt"), "0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(InputError, match="boxes"):
+        choose(list_input(tmp_path))
+
+
+def encode_png(mask: Array) -> bytes:
+    content = BytesIO()
+    Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(content, format="PNG")
+    return content.getvalue()
+
+
+def box(mask: Array) -> tuple[int, int, int, int]:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+@pytest.mark.parametrize("as_mask", [False, True])
+def test_labelme(tmp_path: Path, as_mask: bool) -> None:
+    drawing = Drawing(tmp_path)
+    for image, objects in draw_all(drawing, "photos", ending="jpg").items():
+        shapes = []
+        for index, part in objects:
+            top, left, bottom, right = box(part)
+            if as_mask:
+                text = base64.b64encode(encode_png(part[top:bottom, left:right])).decode()
+                points = [[left, top], [right - 1, bottom - 1]]
+                shapes.append({"label": NAMES[index - 1], "shape_type": "mask", "points": points, "mask": text})
+            else:
+                shapes.append({"label": NAMES[index - 1], "shape_type": "polygon", "points": shift(trace(part))})
+        shapes.append({"label": "note", "shape_type": "point", "points": [[1, 1]]})
+        content = {"version": "5", "shapes": shapes, "imagePath": f"..\\photos\\{image[7:]}", "imageData": None}
+        drawing.write(
+            f"labels/{image[7:-4]}.json", json.dumps({**content, "imageHeight": SIZE[0], "imageWidth": SIZE[1]})
+        )
+    _, result = import_drawn(drawing)
+    assert result.classes == NAMES
+    assert any("without an area" in question.text for question in result.questions)
+
+
+def pack_brush(mask: Array) -> list[int]:
+    """Writes Label Studio's run lengths of RGBA, all in runs of one value."""
+    opacity = np.repeat(np.where(mask, 255, 0).astype(np.uint8).ravel(), 4)
+    bits = f"{opacity.size:032b}{7:05b}" + "".join(f"{width - 1:04b}" for width in (3, 4, 8, 16))
+    place = 0
+    while place < opacity.size:
+        length = int(np.argmax(opacity[place:] != opacity[place])) or opacity.size - place
+        length = min(length, 65536)
+        bits += f"1{3:02b}{length - 1:016b}{opacity[place]:08b}"
+        place += length
+    bits += "0" * (-len(bits) % 8)
+    return [int(bits[at : at + 8], 2) for at in range(0, len(bits), 8)]
+
+
+@pytest.mark.parametrize("kind", ["polygonlabels", "brushlabels"])
+def test_label_studio(tmp_path: Path, kind: str) -> None:
+    drawing = Drawing(tmp_path)
+    tasks = []
+    for image, objects in draw_all(drawing).items():
+        results = []
+        for index, part in objects:
+            points = [[x / SIZE[1] * 100, y / SIZE[0] * 100] for x, y in shift(trace(part))]
+            value = {"points": points} if kind == "polygonlabels" else {"format": "rle", "rle": pack_brush(part)}
+            value[kind] = [NAMES[index - 1]]
+            results.append({"type": kind, "value": value, "original_width": SIZE[1], "original_height": SIZE[0]})
+        link = f"/data/upload/7/1a2b3c4d-{image.split('/')[-1]}"
+        tasks.append({"id": len(tasks), "data": {"image": link}, "annotations": [{"result": results}]})
+    drawing.write("project-7.json", json.dumps(tasks))
+    _, result = import_drawn(drawing)
+    assert result.classes == NAMES
+
+
+@pytest.mark.parametrize("as_mask", [False, True])
+def test_cvat(tmp_path: Path, as_mask: bool) -> None:
+    drawing = Drawing(tmp_path)
+    parts = ["<annotations><version>1.1</version><meta><job><labels>"]
+    parts += [f"<label><name>{name}</name><color>#ff0000</color></label>" for name in ("dog", "cat")]
+    parts += ["</labels></job></meta>"]
+    for number, (image, objects) in enumerate(draw_all(drawing).items()):
+        parts.append(f'<image id="{number}" name="{image.split("/")[-1]}" width="{SIZE[1]}" height="{SIZE[0]}">')
+        for index, part in objects:
+            top, left, bottom, right = box(part)
+            runs = ", ".join(map(str, count_runs(part[top:bottom, left:right], "C")))
+            points = ";".join(f"{x:.2f},{y:.2f}" for x, y in shift(trace(part)))
+            where = f'left="{left}" top="{top}" width="{right - left}" height="{bottom - top}"'
+            shape = f'mask rle="{runs}" {where}' if as_mask else f'polygon points="{points}"'
+            parts.append(f'<{shape} label="{NAMES[index - 1]}" z_order="0"/>')
+        parts.append("</image>")
+    drawing.write("annotations.xml", "".join([*parts, "</annotations>"]))
+    drawing.train = {image: np.array([0, 2, 1], np.uint8)[mask] for image, mask in drawing.train.items()}
+    _, result = import_drawn(drawing)
+    assert result.classes == ("dog", "cat")
+
+
+@pytest.mark.parametrize("as_bitmap", [False, True])
+def test_supervisely(tmp_path: Path, as_bitmap: bool) -> None:
+    drawing = Drawing(tmp_path)
+    drawing.write(
+        "meta.json", json.dumps({"classes": [{"title": name, "color": "#aabbcc"} for name in NAMES], "tags": []})
+    )
+    for image, objects in draw_all(drawing, "ds0/img", ending="jpg").items():
+        entries = []
+        for index, part in objects:
+            top, left, bottom, right = box(part)
+            data = base64.b64encode(zlib.compress(encode_png(part[top:bottom, left:right]))).decode()
+            entry = {"classTitle": NAMES[index - 1], "geometryType": "bitmap" if as_bitmap else "polygon"}
+            bitmap = {"bitmap": {"data": data, "origin": [left, top]}}
+            points = {"points": {"exterior": shift(trace(part)), "interior": []}}
+            entries.append(entry | (bitmap if as_bitmap else points))
+        content = {"size": {"height": SIZE[0], "width": SIZE[1]}, "objects": entries, "tags": []}
+        drawing.write(image.replace("/img/", "/ann/") + ".json", json.dumps(content))
+    _, result = import_drawn(drawing)
+    assert result.classes == NAMES
+
+
+def test_classes_that_overlap_have_a_mask_each(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    drawn = {}
+    for image, objects in draw_all(drawing).items():
+        whole = objects[0][1] | objects[1][1]
+        drawn[image] = [(1, whole), (2, objects[1][1])]
+    write_coco(
+        drawing,
+        "coco.json",
+        {image: [(1, objects[0][1]), (1, objects[1][1]), objects[1]] for image, objects in drawn.items()},
+        runs=True,
+    )
+    _, result = import_drawn(drawing) if not drawn else choose(list_input(tmp_path))
+    assert result.overlapping
+    for sample in result.samples:
+        assert sample.draw is not None
+        layers = sample.draw()
+        assert isinstance(layers, tuple)
+        assert np.array_equal(layers[0] == 1, drawn[sample.image][0][1])
+
+
+def test_formats_that_say_the_same_are_no_question(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    drawn = draw_all(drawing)
+    write_coco(drawing, "coco.json", drawn)
+    for image, objects in drawn.items():
+        drawing.save(image.replace("images", "masks"), merge(objects))
+    source, result = choose(list_input(tmp_path))
+    assert not find_faults(drawing, result)
+    assert result.classes == NAMES
+    assert not any(question.field == "source" for question in result.questions)
+    assert result.account["masks/im0.png"] == "left out: the same masks as masks"
+
+
+def test_formats_that_differ_are_a_question(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    drawn = draw_all(drawing)
+    write_coco(drawing, "coco.json", drawn)
+    for image, objects in drawn.items():
+        drawing.save(image.replace("images", "masks"), np.roll(merge(objects), 9, axis=1))
+    _, result = choose(list_input(tmp_path))
+    assert any("these differ" in question.text for question in result.questions)

@@ -1,0 +1,215 @@
+"""Run lengths: dialects of csv, how cells name images and classes, and how pixels are counted."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.dataset.importers.drawing import SIZE, Drawing, draw_image, draw_objects, encode, import_drawn, merge
+from unets.dataset.importers.base import Import
+from unets.dataset.importers.listing import list_input
+from unets.dataset.importers.search import choose
+from unets.dataset.importers.sources import CsvSource
+from unets.errors import InputError
+
+
+def draw_csv(
+    drawing: Drawing,
+    *,
+    separator: str = ",",
+    newline: str = "\n",
+    encoding: str = "utf-8",
+    empty: str = "",
+    header: str = "img,rle_mask",
+    cell: str = "{id}.jpg",
+    form: str = "{}",
+    order: str = "column",
+    start: int = 1,
+    relative: bool = False,
+    name: str = "train_masks.csv",
+    count: int = 10,
+) -> None:
+    """Draws a competition: training images with rows, test images with a sample; every fourth image is empty."""
+    rows, sample = [header.replace(",", separator)], [header.replace(",", separator)]
+    for number in range(count):
+        id_ = f"p{number:02}"
+        objects = drawing.add(f"train/{id_}.jpg", number, quality=95)
+        if number % 4 == 3:
+            objects = []
+            drawing.train[f"train/{id_}.jpg"][:] = 0
+        runs = encode(merge(objects), order, start, relative) if objects else empty
+        rows.append(separator.join([cell.format(id=id_), form.format(runs)]))
+    for number in range(3):
+        drawing.test.add(drawing.save(f"test/t{number}.jpg", draw_image(number, merge(draw_objects(number)))))
+        sample.append(separator.join([cell.format(id=f"t{number}").replace("train/", "test/"), "1 1"]))
+    drawing.write(name, newline.join(rows) + newline, encoding)
+    drawing.write("sample_submission.csv", newline.join(sample) + newline, encoding)
+
+
+DIALECTS: dict[str, dict[str, str]] = {
+    "plain": {},
+    "semicolons": {"separator": ";"},
+    "tabs": {"separator": "\t"},
+    "tsv": {"separator": "\t", "name": "train.tsv"},
+    "UTF-8 with a mark": {"encoding": "utf-8-sig"},
+    "UTF-16": {"encoding": "utf-16"},
+    "CRLF": {"newline": "\r\n"},
+    "nan": {"empty": "nan"},
+    "None": {"empty": "None"},
+    "minus one": {"empty": "-1"},
+    "dash": {"empty": "-"},
+    "quotes": {"form": '"{}"'},
+    "brackets": {"form": '"[{}]"'},
+    "blank before": {"form": " {}"},
+    "ids alone": {"cell": "{id}"},
+    "paths": {"cell": "train/{id}.jpg"},
+    "other columns": {"header": "filename,annotation"},
+}
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=DIALECTS.keys())
+def test_dialects(tmp_path: Path, dialect: dict[str, str]) -> None:
+    drawing = Drawing(tmp_path)
+    draw_csv(drawing, **dialect)  # type: ignore[arg-type]
+    source, result = import_drawn(drawing)
+    assert isinstance(source, CsvSource)
+    assert result.account["sample_submission.csv"] == "sample submission"
+    assert not result.questions
+
+
+@pytest.mark.parametrize("order", ["row", "column"])
+@pytest.mark.parametrize("relative", [False, True])
+@pytest.mark.parametrize("start", [0, 1])
+def test_how_pixels_are_counted(tmp_path: Path, order: str, relative: bool, start: int) -> None:
+    drawing = Drawing(tmp_path)
+    if relative and start == 1:
+        pytest.skip("a start is a distance")
+    draw_csv(drawing, order=order, relative=relative, start=start, count=12)
+    if start == 0 and not relative:
+        objects = np.zeros(SIZE, dtype=np.uint8)
+        objects[:9, :9] = 1
+        drawing.train["train/p98.jpg"] = objects
+        drawing.save("train/p98.jpg", draw_image(1, objects), quality=95)
+        path = tmp_path / "train_masks.csv"
+        path.write_text(path.read_text() + f"p98.jpg,{encode(objects, order, 0)}\n")
+    source, _ = import_drawn(drawing)
+    assert isinstance(source, CsvSource)
+    assert (source.order, source.relative) == (order, relative)
+
+
+def read_classes(tmp_path: Path, header: str, row: str, labels: tuple[str, ...] = ("fish", "sugar")) -> Import:
+    drawing = Drawing(tmp_path)
+    rows = [header]
+    for number in range(8):
+        objects = drawing.add(f"train/{number:03}.png", number, 2)
+        if number % 4 == 0:
+            objects = objects[:1]
+            drawing.train[f"train/{number:03}.png"] = merge(objects)
+        known = {index: encode(part) for index, part in objects}
+        rows += [row.format(id=f"{number:03}", label=labels[k - 1], runs=known.get(k, "")) for k in (1, 2)]
+    drawing.write("train.csv", "\n".join(rows) + "\n")
+    _, result = import_drawn(drawing)
+    assert result.classes == labels
+    return result
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("ImageId_ClassId,EncodedPixels", "{id}.png_{label},{runs}"),
+        ("Image_Label,EncodedPixels", "{id}_{label},{runs}"),
+        ("id,class,segmentation", "{id},{label},{runs}"),
+        ("label,runs,file", "{label},{runs},train/{id}.png"),
+    ],
+)
+def test_classes(tmp_path: Path, header: str, row: str) -> None:
+    assert read_classes(tmp_path, header, row).dataset_fields["submission"]["row"] == "class"
+
+
+def test_classes_as_numbers(tmp_path: Path) -> None:
+    read_classes(tmp_path, "ImageId,ClassId,EncodedPixels", "{id}.png,{label},{runs}", labels=("1", "2"))
+
+
+def test_a_row_an_object(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    rows = ["id,annotation,width,height,cell_type"]
+    for number in range(8):
+        for _, part in drawing.add(f"train/{number:03}.png", number, count=3):
+            rows.append(f"{number:03},{encode(part)},72,48,{'ab'[number % 2]}")
+    drawing.write("train.csv", "\n".join(rows) + "\n")
+    _, result = import_drawn(drawing)
+    assert result.classes == ("object",)
+    assert any(question.field == "submission.row" for question in result.questions)
+
+
+def test_images_without_rows_hold_nothing_where_no_cell_is_empty(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    rows = ["ImageId,EncodedPixels"]
+    for number in range(8):
+        ((_, part),) = drawing.add(f"train/{number:03}.png", number)
+        if number % 2:
+            rows.append(f"{number:03}.png,{encode(part)}")
+        else:
+            drawing.train[f"train/{number:03}.png"][:] = 0
+    drawing.write("train.csv", "\n".join(rows) + "\n")
+    _, result = import_drawn(drawing)
+    assert any(question.field == "source.missing" for question in result.questions)
+
+
+def test_ids_of_parts_of_paths(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    rows = ["id,class,segmentation"]
+    for case in (1, 2, 3):
+        for day in (0, 14):
+            for part in (1, 2):
+                image = f"train/case{case}/case{case}_day{day}/scans/slice_000{part}_72_48.png"
+                for index, mask in drawing.add(image, case * 100 + day + part, 2):
+                    rows.append(f"case{case}_day{day}_slice_000{part},{'ab'[index - 1]},{encode(mask, 'row')}")
+    drawing.write("train.csv", "\n".join(rows) + "\n")
+    _, result = import_drawn(drawing)
+    assert "case3_day14_slice_0002" in {sample.id for sample in result.samples}
+
+
+def test_a_sample_with_another_header(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    draw_csv(drawing)
+    drawing.write("sample_submission.csv", "img,predicted\nt0.jpg,1 1\nt1.jpg,1 1\nt2.jpg,1 1\n")
+    _, result = import_drawn(drawing)
+    submission = result.dataset_fields["submission"]
+    assert (submission["image_column"], submission["rle_column"], submission["cell"]) == (
+        "img",
+        "predicted",
+        "{id}.jpg",
+    )
+
+
+def test_test_images_that_the_sample_names(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    rows = ["id,rle"]
+    for number in range(8):
+        ((_, part),) = drawing.add(f"images/{number:03}.png", number)
+        rows.append(f"{number:03},{encode(part)}")
+    for number in range(100, 103):
+        drawing.test.add(drawing.save(f"images/{number}.png", draw_image(number, merge(draw_objects(number)))))
+    drawing.write("train.csv", "\n".join(rows) + "\n")
+    drawing.write("sample_submission.csv", "id,rle\n100,\n101,\n102,\n")
+    import_drawn(drawing)
+
+
+def test_runs_that_leave_the_image_are_refused(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    draw_csv(drawing)
+    path = tmp_path / "train_masks.csv"
+    path.write_text(path.read_text().replace("p01.jpg,", "p01.jpg,9999999 5 "))
+    with pytest.raises(InputError, match=r"p01\.jpg|must stay within"):
+        choose(list_input(tmp_path))
+
+
+def test_a_csv_beside_mask_files_gives_the_submission(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    draw_csv(drawing, cell="{id}")
+    for image, mask in drawing.train.items():
+        drawing.save(image.replace("train/", "masks/").replace("jpg", "png"), mask * np.uint8(255))
+    source, result = choose(list_input(tmp_path))
+    assert source.format == "masks"  # type: ignore[attr-defined]
+    assert result.dataset_fields["submission"]["rle_column"] == "rle_mask"
