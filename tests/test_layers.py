@@ -57,7 +57,7 @@ LIGHT_MODULES = (
     "evaluation.runs",
     "evaluation.judged",
     "submission.kaggle.kernel",
-    "dataset.layout.newcomer",
+    "dataset.scaffold",
     "pages.notebooks",
     "evaluation.out_of_fold",
     "pages.report",

@@ -28,12 +28,11 @@ def new(
     force: Force = False,
 ) -> None:
     """Looks at a folder of images and masks and writes configs/NAME/ for it; says what it guessed and what it asks."""
-    from unets.dataset.layout.newcomer import welcome
-    from unets.dataset.layout.text import render_guess
+    from unets.dataset.scaffold import render_scaffold, write_scaffold
 
-    guess = welcome(stage.project, names_path=classes, anew=force)
+    scaffold = write_scaffold(stage.project, classes_path=classes, force=force)
     remember_input(stage.project)
-    print(complete_commands(render_guess(guess, stage.project.competition, ""), stage.given))
+    print(complete_commands(render_scaffold(scaffold, stage.project.competition), stage.given))
 
 
 @command("start", "unets render", "unets render studio_parts --train-cars 4 --test-cars 1", takes=STUDIO, rule=False)

@@ -31,24 +31,42 @@ from unets.config.loading import (
     load_experiment,
 )
 from unets.config.overrides import list_fields, name_experiment, split_name
-from unets.config.sources import MaskFiles, MasksCsv, MaskValue, PatternSource, RleFormat, Source, TableSource
+from unets.config.sources import (
+    CsvSource,
+    ImporterSource,
+    MaskFiles,
+    MasksCsv,
+    MasksSource,
+    MaskValue,
+    PathsSource,
+    PatternSource,
+    PolygonSource,
+    RleFormat,
+    Source,
+    TableSource,
+)
 
 __all__ = [
     "MIN_SIDE_PX",
     "AugmentConfig",
     "Config",
+    "CsvSource",
     "DataConfig",
     "DatasetConfig",
     "EncoderName",
     "EnsembleConfig",
     "ExperimentConfig",
+    "ImporterSource",
     "LossName",
     "MaskFiles",
     "MaskValue",
     "MasksCsv",
+    "MasksSource",
     "ModelConfig",
     "OptimizerName",
+    "PathsSource",
     "PatternSource",
+    "PolygonSource",
     "Postprocessing",
     "PredictionConfig",
     "RleFormat",

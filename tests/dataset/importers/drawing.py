@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from unets.config import ImporterSource
 from unets.data.files import read_bytes
 from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.listing import list_input
 from unets.dataset.importers.search import choose, read
-from unets.dataset.importers.sources import ImporterSource
 
 Array = npt.NDArray[Any]
 SIZE = (48, 72)

@@ -266,7 +266,8 @@ def test_values_of_several_classes(tmp_path: Path, values: tuple[int, ...]) -> N
 
 LISTS = {
     "class_dict.csv": "name,r,g,b\nvoid,0,0,0\ncat,200,10,10\ndog,10,200,10\nfox,10,10,200\n",
-    "labelmap.txt": "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:200,10,10::\ndog:10,200,10::\nfox:10,10,200::\n",
+    "labelmap.txt": "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:200,10,10::\ndog:10,200,10::\n"
+    "fox:10,10,200::\n",
     "label_colors.txt": "0 0 0\tbackground\n200 10 10\tcat\n10 200 10\tdog\n10 10 200\tfox\n",
     "train/_classes.csv": "Pixel Value, Class\n0, background\n1, cat\n2, dog\n3, fox\n",
     "dataset.json": '{"labels": {"background": 0, "cat": 1, "dog": 2, "fox": 3}, "channel_names": {"0": "x"}}',
@@ -297,7 +298,7 @@ def test_blurred_colors_count_as_the_nearest_of_the_list(tmp_path: Path) -> None
     for number in range(6):
         mask = merge(drawing.add(f"images/{number}.png", number, 2))
         drawing.save(f"masks/{number}.jpg", colors[mask], quality=95, subsampling=0)
-    source, result = import_drawn_loosely(drawing)
+    _, result = import_drawn_loosely(drawing)
     assert any("nearest" in question.text for question in result.questions)
 
 
@@ -419,9 +420,9 @@ def test_masks_a_few_pixels_off_are_stretched_and_asked(tmp_path: Path) -> None:
 
 
 def test_the_options_are_followed(tmp_path: Path) -> None:
+    from unets.config import MasksSource
     from unets.dataset.importers.listing import list_input
     from unets.dataset.importers.search import read
-    from unets.dataset.importers.sources import MasksSource
 
     drawing = Drawing(tmp_path)
     fill(drawing, "images/{i}.png", "masks/{i}.png", num_classes=2)

@@ -3,7 +3,6 @@
 import base64
 import json
 import zlib
-from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from tests.dataset.importers.drawing import (
     SIZE,
     Array,
     Drawing,
-    draw_image,
     draw_objects,
     find_faults,
     import_drawn,
@@ -134,7 +132,11 @@ def write_coco(
     areas = []
     for k, objects in enumerate(drawn.values()):
         for index, part in objects:
-            outline = {"size": list(SIZE), "counts": count_runs(part, "F")} if runs else [sum(shift(trace(part)), [])]
+            outline = (
+                {"size": list(SIZE), "counts": count_runs(part, "F")}
+                if runs
+                else [np.ravel(shift(trace(part))).tolist()]
+            )
             areas.append(
                 {"id": len(areas), "image_id": k, "category_id": index * 10, "segmentation": outline, "iscrowd": 0}
             )
@@ -348,7 +350,7 @@ def test_classes_that_overlap_have_a_mask_each(tmp_path: Path) -> None:
         {image: [(1, objects[0][1]), (1, objects[1][1]), objects[1]] for image, objects in drawn.items()},
         runs=True,
     )
-    _, result = import_drawn(drawing) if not drawn else choose(list_input(tmp_path))
+    _, result = choose(list_input(tmp_path))
     assert result.overlapping
     for sample in result.samples:
         assert sample.draw is not None
@@ -363,7 +365,7 @@ def test_formats_that_say_the_same_are_no_question(tmp_path: Path) -> None:
     write_coco(drawing, "coco.json", drawn)
     for image, objects in drawn.items():
         drawing.save(image.replace("images", "masks"), merge(objects))
-    source, result = choose(list_input(tmp_path))
+    _, result = choose(list_input(tmp_path))
     assert not find_faults(drawing, result)
     assert result.classes == NAMES
     assert not any(question.field == "source" for question in result.questions)

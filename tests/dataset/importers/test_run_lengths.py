@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from tests.dataset.importers.drawing import SIZE, Drawing, draw_image, draw_objects, encode, import_drawn, merge
+from unets.config import CsvSource
 from unets.dataset.importers.base import Import
 from unets.dataset.importers.listing import list_input
 from unets.dataset.importers.search import choose
-from unets.dataset.importers.sources import CsvSource
 from unets.errors import InputError
 
 

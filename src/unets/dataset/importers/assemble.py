@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from unets.config import SizeHW
+from unets.config import ImporterSource, SizeHW
 from unets.dataset.importers.base import Import, ImportedSample, MaskHW, Question
 from unets.dataset.importers.groups import find_groups
 from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending
 from unets.dataset.importers.names import spread
 from unets.dataset.importers.pixels import Header, measure_fit, read_grey, read_values
-from unets.dataset.importers.sources import ImporterSource
 from unets.errors import InputError
 
 Draw = Callable[[], MaskHW | tuple[MaskHW, ...]]

@@ -23,21 +23,22 @@ CITYSCAPES: dict[Value, str] = {
 }
 
 
-def find_class_list(listing: Listing, given: str | None = None) -> tuple[dict[Value, str], tuple[str, ...]]:
-    """Reads the names of classes by value or color from the file that lists them.
+def find_class_list(listing: Listing) -> tuple[dict[Value, str], tuple[str, ...]]:
+    """Reads the names of classes by value or color from the file that lists them, whose name speaks of classes or so.
 
     Args:
-        listing: of INPUT.
-        given: the file's path below INPUT; None looks for one whose name speaks of classes, labels or colors.
+        listing: of INPUT; names that somebody gave count in place of a file.
 
     Returns:
         The names, and the files that say so: several where each split has a copy. Empty where there is none.
     """
-    paths = (given,) if given is not None else listing.select(".csv", ".txt", ".json", ".names")
+    if listing.class_names:
+        return listing.class_names, ()
+    paths = listing.select(".csv", ".txt", ".json", ".names")
     found: dict[Value, str] = {}
     files: list[str] = []
     for path in sorted(paths, key=lambda path: (path.count("/"), path)):
-        if given is None and not re.search(_CALLED, path.rpartition("/")[2].lower()):
+        if not re.search(_CALLED, path.rpartition("/")[2].lower()):
             continue
         names = parse_class_list(path, listing.read_text(path))
         if names and (not found or names == found):

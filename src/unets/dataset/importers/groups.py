@@ -89,7 +89,8 @@ def _find_folders(train: Sequence[str], named: Sequence[str]) -> dict[str, str]:
     depth = min(map(len, parts))
     for place in range(depth):
         names = Counter(part[place] for part in parts)
-        if any(find_split(name) for name in names) or len(names) < _LEAST_FOLDERS:
+        are_numbered = len(names) > 1 and all(re.search(r"\d", name) for name in names)
+        if any(find_split(name) for name in names) or (len(names) < _LEAST_FOLDERS and not are_numbered):
             continue
         if len(names) > len(train) // 2:
             return {}  # a folder an image

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from unets.config import PolygonSource
 from unets.dataset.importers import polygons
 from unets.dataset.importers.base import Import, Question
 from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_ellipse
-from unets.dataset.importers.sources import PolygonSource
 from unets.errors import InputError
 
 _KINDS = ("polygonlabels", "brushlabels", "ellipselabels", "rectanglelabels", "labels")

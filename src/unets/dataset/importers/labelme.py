@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from unets.config import PolygonSource
 from unets.dataset.importers import polygons
 from unets.dataset.importers.base import Import, Question
 from unets.dataset.importers.class_lists import find_class_list
 from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.polygons import Annotations, Area, Points, decode_bitmap, draw_box, draw_ellipse
-from unets.dataset.importers.sources import PolygonSource
 from unets.errors import InputError
 
 

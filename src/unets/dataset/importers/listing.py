@@ -54,11 +54,13 @@ class Listing:
         paths: every file below it with `/`, sorted; members of zips as `train.zip/a.jpg`, pages of TIFF stacks as
             `volume.tif/007.png`.
         left_out: junk and damaged zips, each with the reason.
+        class_names: of values or colors, where somebody gave them; else a list in the folder counts.
     """
 
     root: Path
     paths: tuple[str, ...]
     left_out: dict[str, str] = field(default_factory=dict)
+    class_names: dict[int | tuple[int, int, int], str] = field(default_factory=dict)
     _headers: dict[str, Header] = field(default_factory=dict, repr=False)
 
     @cached_property

@@ -3,13 +3,15 @@
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from unets.config import MasksSource, MaskValue, PathsSource
 from unets.dataset.importers.assemble import Drawn, assemble, select
 from unets.dataset.importers.base import Import, MaskHW, Question
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, CITYSCAPES, Value, find_class_list
@@ -21,7 +23,6 @@ from unets.dataset.importers.meaning import (
     Meaning,
     find_meaning,
     look_at,
-    simplify,
 )
 from unets.dataset.importers.names import (
     DERIVED_WORDS,
@@ -39,9 +40,9 @@ from unets.dataset.importers.names import (
     spread,
 )
 from unets.dataset.importers.pixels import read_values
-from unets.dataset.importers.sources import MasksSource, MaskValue, PathsSource
 from unets.errors import InputError
 
+SourceT = TypeVar("SourceT", MasksSource, PathsSource)
 _FEW = 8  # files of a shape that tell masks from images
 _MANY_PX = 400_000_000  # pixels of masks whose values are counted: some seconds
 _COMPARED = 6  # images on which two sets of masks are compared
@@ -108,9 +109,17 @@ def propose(listing: Listing) -> list[tuple[MasksSource, Import]]:
     Raises:
         InputError: masks are there, and cannot be read rightly.
     """
-    source = MasksSource()
-    found = read(listing, source)
-    return [(source, found)] if found is not None else []
+    found = read(listing, MasksSource())
+    return [write_coding(MasksSource(), found)] if found is not None else []
+
+
+def write_coding(source: SourceT, found: Import) -> tuple[SourceT, Import]:
+    """Returns the options with what masks turned out to hold, for others to read and correct."""
+    fields = dict(found.dataset_fields)
+    coding: Coding = fields.pop("coding")
+    update = {"background": coding.background, "ignored": coding.ignored, "nearest": coding.is_nearest}
+    update |= {"threshold": coding.threshold} if coding.threshold is not None else {"values": coding.classes}
+    return source.model_copy(update=update), replace(found, dataset_fields=fields)
 
 
 def read(listing: Listing, source: MasksSource) -> Import | None:
@@ -408,7 +417,7 @@ class _Reading:
             overlapping=overlapping,
             account=sets.account,
             questions=[*sets.questions, *meaning.questions],
-            fields={"has_background": bool(meaning.coding.background), "has_ignored": bool(meaning.coding.ignored)},
+            fields=describe_coding(meaning.coding),
         )
 
 
@@ -449,7 +458,7 @@ def find_files_meaning(
     if not names and not is_single and all("labelIds" in path for path in files):
         present = look.counts
         names = {v: name for v, name in CITYSCAPES.items() if v in present} | {0: "background"}
-    return simplify(find_meaning(look, names, is_single=is_single))
+    return find_meaning(look, names, is_single=is_single)
 
 
 @dataclass(frozen=True, slots=True)
@@ -500,6 +509,11 @@ def compare_masks(pairs: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.in
     return "class" if binary or np.mean(overlaps) < 0.05 else "unclear"
 
 
+def describe_coding(coding: Coding) -> dict[str, Any]:
+    """Returns what a coding decides of DatasetConfig, and itself."""
+    return {"has_background": bool(coding.background), "has_ignored": bool(coding.ignored), "coding": coding}
+
+
 def _layered(draw: object) -> DrawFiles:
     if not isinstance(draw, DrawFiles):
         raise TypeError(f"masks of files are drawn by DrawFiles. Received: {draw!r}")
@@ -508,7 +522,7 @@ def _layered(draw: object) -> DrawFiles:
 
 def _do_overlap(drawn: Sequence[Drawn], count: int = 300) -> bool:
     """Tells whether some pixel is of two classes."""
-    for item in spread(drawn, count):  # type: ignore[arg-type]
+    for item in spread(drawn, count):
         layers = _layered(item.draw)()
         if isinstance(layers, tuple) and (sum((layer == 1).astype(np.uint8) for layer in layers) > 1).any():
             return True

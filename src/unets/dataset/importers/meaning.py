@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -359,20 +359,6 @@ def count_values(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.N
         return found, counts[found]
     found, counts = np.unique(values, return_counts=True)
     return found.astype(np.int64), counts
-
-
-def simplify(meaning: Meaning) -> Meaning:
-    """Turns colors that are all grey into the values that they are."""
-    coding = meaning.coding
-    declared = (*coding.classes, *coding.background, *coding.ignored)
-    if not all(isinstance(v, tuple) and len(set(v)) == 1 for v in declared):
-        return meaning
-    classes, background, ignored = (
-        tuple(value[0] for value in values if isinstance(value, tuple))
-        for values in (coding.classes, coding.background, coding.ignored)
-    )
-    meaning.coding = replace(coding, classes=classes, background=background, ignored=ignored, colors=False)
-    return meaning
 
 
 def _list(values: Sequence[Any]) -> str:

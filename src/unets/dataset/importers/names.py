@@ -9,6 +9,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from unets.dataset.importers.listing import ending
 
@@ -33,6 +34,7 @@ DERIVED_WORDS = _words(
 )
 SPLITS = {"train": "training train tr", "val": "validation valid val dev", "test": "testing test ts"}
 _SPLIT_WORDS = {word: split for split, words in SPLITS.items() for word in words.split()}
+ItemT = TypeVar("ItemT")
 _COMMON = (0.04, 0.1, 0.25)  # of the files have a word that is no name of its own
 _MOST_SHAPES = 80
 _SAMPLE = 80
@@ -98,7 +100,11 @@ def _shape(path: str, counts: Mapping[str, int], least: float) -> Name:
     for run in re.findall(r"[A-Za-z0-9]+|[^A-Za-z0-9]", stem):
         letters = sum(map(str.isalpha, run))
         mixed = letters and letters < len(run)
-        if not run[0].isalnum() or re.fullmatch(r"\d+(st|nd|rd|th)([A-Z]\w*)?", run) or (letters * 2 > len(run) and _stays(run, counts, least * (4 if mixed else 1))):
+        if (
+            not run[0].isalnum()
+            or re.fullmatch(r"\d+(st|nd|rd|th)([A-Z]\w*)?", run)
+            or (letters * 2 > len(run) and _stays(run, counts, least * (4 if mixed else 1)))
+        ):
             parts.append(run)
             continue
         pieces = re.fullmatch(r"([A-Za-z]+)(\d+)|(\d+)([A-Za-z]+)", run)
@@ -204,7 +210,7 @@ def name_role(shape: str, other: str) -> tuple[str, ...]:
     return tuple(word for word in dict.fromkeys(words) if rest[word])
 
 
-def spread(items: Sequence[Name] | Sequence[str], count: int) -> list:  # type: ignore[type-arg]
+def spread(items: Sequence[ItemT], count: int) -> list[ItemT]:
     """Returns that many, spread evenly, or all."""
     if len(items) <= count:
         return list(items)

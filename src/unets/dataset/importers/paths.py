@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+from unets.config import PathsSource
 from unets.dataset.importers.assemble import Drawn, assemble, select
 from unets.dataset.importers.base import Import, Question
 from unets.dataset.importers.class_lists import find_class_list
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.masks import DrawFiles, find_files_meaning
+from unets.dataset.importers.masks import DrawFiles, describe_coding, find_files_meaning, write_coding
 from unets.dataset.importers.names import MASK_WORDS, find_split, is_called
-from unets.dataset.importers.sources import PathsSource
 from unets.dataset.importers.tables import Images, Table, read_tables
 from unets.errors import InputError
 
@@ -32,7 +32,7 @@ def propose(listing: Listing) -> list[tuple[PathsSource, Import]]:
                 ]
                 if column not in masks and len(pairs) > best[0] and 2 * len(pairs) >= len(named[mask_column]):
                     best = len(pairs), PathsSource(path=table.path, image_column=column, mask_column=mask_column)
-    return [(best[1], read(listing, best[1]))] if best[1] is not None else []
+    return [write_coding(best[1], read(listing, best[1]))] if best[1] is not None else []
 
 
 def _find_all(cells: Sequence[str], images: Images) -> dict[int, str]:
@@ -91,7 +91,7 @@ def read(listing: Listing, source: PathsSource) -> Import:
         classes=meaning.classes,
         account=account,
         questions=[*questions, *meaning.questions],
-        fields={"has_background": bool(meaning.coding.background), "has_ignored": bool(meaning.coding.ignored)},
+        fields=describe_coding(meaning.coding),
     )
 
 

@@ -18,14 +18,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from unets.config import SizeHW
+from unets.config import PolygonSource, SizeHW
 from unets.dataset.importers.assemble import Drawn, assemble, select
 from unets.dataset.importers.base import Import, MaskHW, Question
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.meaning import IGNORE
 from unets.dataset.importers.names import find_split, sort_naturally, spread
-from unets.dataset.importers.sources import PolygonSource
 from unets.errors import InputError
 
 Points = npt.NDArray[np.float64]  # (n, 2) of x and y, in pixels
@@ -268,13 +267,13 @@ def _find_common(paths: Sequence[str]) -> str:
 
 def _name_pixels(areas: Sequence[Area]) -> bool:
     """Tells whether nearly all polygons have whole coordinates; see the module."""
-    polygons = spread([points for area in areas for points in area.polygons], 2000)  # type: ignore[arg-type]
+    polygons = spread([points for area in areas for points in area.polygons], 2000)
     whole = sum(bool(np.abs(points - np.rint(points)).max() <= _WHOLE) for points in polygons)
     return bool(polygons) and whole >= 0.95 * len(polygons)
 
 
 def _do_overlap(draws: Sequence[DrawAreas]) -> bool:
-    for draw in spread(draws, _COMPARED):  # type: ignore[arg-type]
+    for draw in spread(draws, _COMPARED):
         if len({area.label for area in draw.areas}) < 2:
             continue
         layers = replace(draw, overlapping=True)()

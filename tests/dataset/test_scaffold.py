@@ -1,0 +1,172 @@
+"""`unets new`: what is written loads, reads what was found, and says what it asks; nothing is written otherwise."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.dataset.importers.drawing import Drawing, draw_mask, encode, find_faults, merge
+from tests.dataset.importers.test_masks import fill
+from unets.config import list_experiments, load_dataset, load_ensemble, load_experiment
+from unets.data.samples import read_mask
+from unets.dataset.importing import read_source
+from unets.dataset.manifest import read_manifest
+from unets.dataset.scaffold import render_scaffold, write_scaffold
+from unets.errors import InputError
+from unets.store.paths import Project
+
+
+def make_project(root: Path, input_dir: Path, name: str = "mine") -> Project:
+    return Project.below(root, name, input_dir=input_dir)
+
+
+@pytest.fixture
+def drawing(tmp_path: Path) -> Drawing:
+    return Drawing(tmp_path / "my data")
+
+
+@pytest.fixture
+def project(tmp_path: Path, drawing: Drawing) -> Project:
+    drawing.root.mkdir()
+    return make_project(tmp_path, drawing.root)
+
+
+def test_what_is_written_loads_and_becomes_a_manifest(project: Project, drawing: Drawing) -> None:
+    fill(drawing, "images/{i}.png", "masks/{i}.png", num_classes=2)
+    scaffold = write_scaffold(project)
+    dataset = load_dataset(project.configs_dir)
+    assert dataset == scaffold.dataset
+    assert not find_faults(drawing, read_source(project, dataset))
+    manifest = read_manifest(project, dataset, jobs=1)
+    for sample in manifest.train:
+        right = drawing.train[str(sample.image_path.relative_to(drawing.root))]
+        assert np.array_equal(read_mask(sample), right)
+    names = list_experiments(project.configs_dir)
+    assert load_ensemble(project.configs_dir).experiments == tuple(names)
+    assert load_experiment(project.configs_dir, names[0]).model.weights == "imagenet"
+    text = (project.configs_dir / "dataset.py").read_text()
+    assert "# QUESTION (classes): The values 1, 2 are taken for classes" in text
+    shown = render_scaffold(scaffold, "mine")
+    assert "8 mask" in shown and "1. classes: The values 1, 2" in shown
+
+
+def test_classes_that_overlap_reach_the_manifest(project: Project, drawing: Drawing) -> None:
+    for number in range(6):
+        ((_, disc),) = drawing.add(f"images/{number}.png", number)
+        cup = disc & np.roll(disc, 6, axis=1) & np.roll(disc, -6, axis=1)
+        drawing.save(f"cup/{number}.png", cup.astype(np.uint8) * np.uint8(255))
+        drawing.save(f"disc/{number}.png", disc.astype(np.uint8) * np.uint8(255))
+    dataset = write_scaffold(project).dataset
+    assert dataset.overlapping
+    sample = read_manifest(project, dataset, jobs=1).train[0]
+    assert read_mask(sample).shape == (48, 72, 2)
+
+
+def test_a_competition_with_names_that_repeat(project: Project, drawing: Drawing) -> None:
+    for place in range(4):
+        fill(drawing, f"city{place}/img/{{i}}.png", f"city{place}/lab/{{i}}.png", count=3)
+    dataset = write_scaffold(project).dataset
+    manifest = read_manifest(project, dataset, jobs=1)
+    assert {sample.group for sample in manifest.train} == {f"city{place}" for place in range(4)}
+
+
+def test_run_lengths_and_their_submission(project: Project, drawing: Drawing) -> None:
+    rows = ["id_code,label,rle"]
+    for number in range(8):
+        for index, part in drawing.add(f"train/{number:03}.jpg", number, 2, quality=95):
+            rows.append(f"{number:03},{'ab'[index - 1]},{encode(part)}")
+    drawing.write("train.csv", "\n".join(rows) + "\n")
+    drawing.write("sample_submission.csv", "id_code,label,predicted\n")
+    submission = write_scaffold(project).dataset.submission
+    assert (submission.rle_column, submission.class_column, submission.order) == ("predicted", "label", "column")
+
+
+def test_a_sample_that_tells_no_classes_apart_is_a_question(project: Project, drawing: Drawing) -> None:
+    fill(drawing, "train/images/{i}.png", "train/masks/{i}.png", num_classes=2)
+    rows = [f"{number:03},{encode(merge([]) + 1)}" for number in range(8)]
+    drawing.write("train.csv", "\n".join(["id,rle", *rows]) + "\n")
+    drawing.write("sample_submission.csv", "id,rle\n000,\n")
+    scaffold = write_scaffold(project)
+    assert scaffold.dataset.submission.sample is None
+    assert any(question.field == "submission" for question in scaffold.questions)
+
+
+def test_a_list_of_classes_that_is_given(project: Project, drawing: Drawing, tmp_path: Path) -> None:
+    fill(drawing, "images/{i}.png", "masks/{i}.png", num_classes=2)
+    (tmp_path / "mine.txt").write_text("background\noak\nelm\n")
+    scaffold = write_scaffold(project, classes_path=tmp_path / "mine.txt")
+    assert scaffold.dataset.classes == ("oak", "elm")
+    (tmp_path / "bad.txt").write_text("")
+    with pytest.raises(InputError, match=r"bad\.txt"):
+        write_scaffold(project, classes_path=tmp_path / "bad.txt", force=True)
+
+
+def test_classes_may_be_renamed(project: Project, drawing: Drawing) -> None:
+    fill(drawing, "images/{i}.png", "masks/{i}.png", num_classes=2)
+    write_scaffold(project)
+    path = project.configs_dir / "dataset.py"
+    path.write_text(path.read_text().replace('"class_1", "class_2"', '"oak", "elm"'))
+    dataset = load_dataset(project.configs_dir)
+    assert read_source(project, dataset).classes == ("oak", "elm")
+    path.write_text(path.read_text().replace('"oak", "elm"', '"oak"'))
+    with pytest.raises(InputError, match="classes"):
+        read_source(project, load_dataset(project.configs_dir))
+
+
+def test_what_is_there_stays(project: Project, drawing: Drawing) -> None:
+    fill(drawing, "images/{i}.png", "masks/{i}.png")
+    write_scaffold(project)
+    with pytest.raises(InputError, match="FORCE=1"):
+        write_scaffold(project)
+    (project.configs_dir / "own.py").write_text("")
+    write_scaffold(project, force=True)
+    assert (project.configs_dir / "own.py").is_file()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "holds no file"),
+        ({"a.txt": "hello"}, "without masks that are understood"),
+        ({"scan.dcm": "x", "b.dcm": "y"}, "DICOM"),
+        ({"masks.csv": "id,wkt\na,POLYGON ((0 0)\n"}, "without masks"),
+    ],
+)
+def test_what_cannot_be_read_is_named_and_nothing_written(
+    project: Project, drawing: Drawing, files: dict[str, str], message: str
+) -> None:
+    for name, text in files.items():
+        drawing.write(name, text)
+    with pytest.raises(InputError, match=message):
+        write_scaffold(project)
+    assert not project.configs_dir.exists()
+
+
+@pytest.mark.parametrize("damage", ["truncated mask", "empty image", "one image", "half size"])
+def test_damage_is_named(project: Project, drawing: Drawing, damage: str) -> None:
+    fill(drawing, "images/{i}.png", "masks/{i}.png", count=1 if damage == "one image" else 6)
+    if damage == "truncated mask":
+        path = drawing.root / "masks/002.png"
+        path.write_bytes(path.read_bytes()[:60])
+    elif damage == "empty image":
+        (drawing.root / "images/002.png").write_bytes(b"")
+    elif damage == "half size":
+        for number in range(6):
+            drawing.save(f"masks/{number:03}.png", np.zeros((24, 36), dtype=np.uint8))
+    with pytest.raises(InputError, match=r"00[02]\.png"):
+        write_scaffold(project)
+    assert not project.configs_dir.exists()
+
+
+@pytest.mark.parametrize("name", ["", "a b", "../x"])
+def test_names(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="COMPETITION"):
+        write_scaffold(make_project(tmp_path, tmp_path, name))
+
+
+def test_masks_are_the_same_when_read_again(project: Project, drawing: Drawing) -> None:
+    fill(drawing, "{i}.jpg", "{i}.png")
+    scaffold = write_scaffold(project)
+    result = read_source(project, scaffold.dataset)
+    for sample in result.samples:
+        assert np.array_equal(draw_mask(result, sample, drawing.root), drawing.train[sample.image])
