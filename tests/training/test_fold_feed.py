@@ -21,8 +21,7 @@ from unets.nets.losses import build_loss
 from unets.nets.unet import build_unet
 from unets.store.paths import Project
 from unets.store.runs import hash_file
-from unets.training import fold
-from unets.training.fold import split_batches, train_experiment
+from unets.training.fold import Fold, train_experiment
 from unets.training.state import RunFiles
 from unets.training.validation import Validator
 
@@ -68,7 +67,7 @@ def test_batch_must_divide(micro_batch: int, run_dir: Path, scene: Scene) -> Non
 
 def test_crops_train_and_whole_photos_judge(run_dir: Path, scene: Scene) -> None:
     experiment = change("data", PLAIN, crop_hw=(32, 32), batch_size=3)
-    train, valid = split_batches(scene.manifest, experiment, 0, scene.folds, scene.reader, 1)
+    train, valid = scene.open_fold(Path(), experiment).build_batches(scene.reader, experiment.data.batch_size, 1)
     assert train[0][0].shape == (3, 32, 32, 3) and train[0][1].shape == (3, 32, 32, 1)
     # Two whole photos of 32 x 48 take the memory of three crops.
     assert valid[0][0].shape == (2, *SIZE_HW, 3)
@@ -87,7 +86,7 @@ def test_balance_weighs_what_is_trained_on_alone(scene: Scene) -> None:
     gone = [sample.id for sample in scene.manifest.train if sample.group == short][:2]
     manifest = replace(scene.manifest, train=tuple(sample for sample in scene.manifest.train if sample.id not in gone))
     experiment = change("data", PLAIN, balance="group")
-    train, _ = split_batches(manifest, experiment, 1, scene.folds, scene.reader, 1)
+    train, _ = scene.open_fold(Path(), experiment, manifest=manifest, number=1).build_batches(scene.reader, 2, 1)
     groups = [manifest.train[index].group for index in train.indices]
     assert len(groups) == 10 and len(set(groups)) == 3
     # Each group a third: of 2 photos, or of 4.
@@ -95,7 +94,7 @@ def test_balance_weighs_what_is_trained_on_alone(scene: Scene) -> None:
     assert train.draw_weights is not None
     np.testing.assert_allclose(train.draw_weights, expected)
     # The short group is held out: those that are left are equal, and each photo is seen once an epoch.
-    train, _ = split_batches(manifest, experiment, 0, scene.folds, scene.reader, 1)
+    train, _ = scene.open_fold(Path(), experiment, manifest=manifest).build_batches(scene.reader, 2, 1)
     assert train.draw_weights is None
 
 
@@ -120,11 +119,12 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
     experiment = change("data", PLAIN, pseudo_labels="round1", augment=None)
     fed: list[tuple[Batches, Batches]] = []
 
-    def split(*args: Any, **options: Any) -> tuple[Batches, Batches]:
-        fed.append(split_batches(*args, **options))
+    def build(*args: Any) -> tuple[Batches, Batches]:
+        fed.append(build_batches(*args))
         return fed[-1]
 
-    monkeypatch.setattr(fold, "split_batches", split)
+    build_batches = Fold.build_batches
+    monkeypatch.setattr(Fold, "build_batches", build)
     write_labels(project, LABELS)
     # Fold 1 has none: that is found before fold 0 is trained.
     with pytest.raises(InputError, match=r"`make pseudo-labels NAME=round1 FOLD=1`"):
