@@ -1,7 +1,7 @@
 """What a fold is fed: steps of a batch, crops, balanced draws, pseudo-labels."""
 
-import gzip
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,8 @@ import pytest
 
 from unets.config import load_dataset
 from unets.data.batches import Batches
-from unets.data.io import read_image
+from unets.data.io import encode_png
+from unets.data.samples import read_image
 from unets.dataset.folds import hash_folds, write_folds
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.errors import InputError
@@ -41,7 +42,7 @@ pytestmark = pytest.mark.slow
 
 # One epoch that a split into steps does not change: nothing is drawn within the net, nothing averaged over a step.
 PLAIN = change("model", change("training", EXPERIMENT, epochs=1, warmup_epochs=0), normalization="none", dropout=0.0)
-LABELS = {"test000_01": "1 96", "test001_02": "193 192"}  # the first row of 64 x 96 pixels; the third and fourth
+LABELS = {"test000_01": [0], "test001_02": [2, 3]}  # rows of 64 x 96 pixels
 
 
 def test_batch_splits_a_step_and_leaves_the_updates_alone(scene: Scene, tmp_path: Path) -> None:
@@ -98,14 +99,19 @@ def test_balance_weighs_what_is_trained_on_alone(scene: Scene) -> None:
     assert train.draw_weights is None
 
 
-def write_labels(project: Project, rles: dict[str, str]) -> Path:
-    """Writes labels of fold 0 as `make pseudo-labels` does."""
+def write_labels(project: Project, rows_of: dict[str, list[int]]) -> Path:
+    """Writes labels of fold 0 as `make pseudo-labels` does: for each id a mask of some rows."""
     path = project.pseudo_labels_path("round1", 0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [f"{id_}.png,{rle}" for id_, rle in rles.items()]
-    path.write_bytes(gzip.compress("\n".join(["img,rle_mask", *rows, ""]).encode(), mtime=0))
+    with zipfile.ZipFile(path, "w") as archive:
+        for id_, rows in rows_of.items():
+            mask_hw = np.zeros((64, 96), dtype=np.uint8)
+            mask_hw[rows] = 1
+            archive.writestr(zipfile.ZipInfo(f"{id_}.png"), encode_png(mask_hw))
     record = {"file_sha256": hash_file(path), "folds_hash": hash_folds(project.folds_path)}
-    project.pseudo_labels_record_path("round1", 0).write_text(json.dumps(record | {"num_photos": 8, "confidence": 0.9}))
+    project.pseudo_labels_record_path("round1", 0).write_text(
+        json.dumps(record | {"num_photos": 8, "num_kept": 2, "confidence": 0.9})
+    )
     return path
 
 
@@ -142,7 +148,7 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
     check_labels(train, manifest)
 
     # Other labels are refused, and the same ones go on.
-    path = write_labels(project, LABELS | {"test001_02": "1 48"})
+    path = write_labels(project, LABELS | {"test001_02": [0]})
     with pytest.raises(InputError, match=r"unet_a fold 0 must go on with .*pseudo_labels.*`make clean EXP=unet_a"):
         train_experiment(project, manifest, "unet_a", experiment, use_folds=[0], **arguments)
     assert not (run_dir / "history.csv").exists()
@@ -154,12 +160,12 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
 
 
 def check_labels(train: Batches, manifest: Manifest) -> None:
-    """Positions 8 and 9, after the training photos, are the labelled test photos with their masks, by id."""
-    path_of = {sample.id: sample.image_path for sample in manifest.test}
+    """Positions 8 and 9, after the training images, are the labeled test images with their masks, by id."""
+    sample_of = {sample.id: sample for sample in manifest.test}
     # Half of the first small row is object; all of the second.
-    for position, id_, small_row, coverage in ((8, "test000_01", 0, 127.5), (9, "test001_02", 1, 255)):
+    for position, id_, small_row, share in ((8, "test000_01", 0, 127.5), (9, "test001_02", 1, 255)):
         expected = np.zeros((*SIZE_HW, 1))
-        expected[small_row] = coverage
+        expected[small_row] = share
         photo, found = train.reader[position]
         np.testing.assert_allclose(found, expected, atol=1)
-        np.testing.assert_array_equal(photo, read_image(path_of[id_], SIZE_HW))
+        np.testing.assert_array_equal(photo, read_image(sample_of[id_], SIZE_HW))
