@@ -53,10 +53,15 @@ class Scene:
         return probs
 
     def build(
-        self, indices: list[int] | None = None, *, num_epochs: int = 8, batch_size: int | None = None
+        self,
+        indices: list[int] | None = None,
+        *,
+        num_epochs: int = 8,
+        batch_size: int | None = None,
+        overlapping: bool = False,
     ) -> WorstPanel:
         self.batch_size = batch_size or 1
-        options = {} if batch_size is None else {"batch_size": batch_size}
+        options = {"overlapping": overlapping} | ({} if batch_size is None else {"batch_size": batch_size})
         ids = [f"photo{index:02d}" for index in range(len(self.widths))]
         return WorstPanel(
             self.predict,
