@@ -63,7 +63,7 @@ VARIANTS = (
     Variant(name="batch_1", what="batches of 1, not 2", changes={"data": {"batch_size": 1}}),
     Variant(name="as_read", what="no augmentation", changes={"data": {"augment": None}}),
     Variant(name="no_ema", what="no mean of weights", changes={"training": {"ema": None}}),
-    Variant(name="threshold", what="thresholded targets, not coverage", changes={"data": {"targets": "threshold"}}),
+    Variant(name="hard", what="hard targets, not soft ones", changes={"data": {"targets": "hard"}}),
     Variant(name="bce", what="loss bce, not bce_dice", changes={"training": {"loss": "bce"}}),
     Variant(name="bce_log_dice", what="loss bce_log_dice", changes={"training": {"loss": "bce_log_dice"}}),
     Variant(name="border", what="loss border_bce_dice", changes={"training": {"loss": "border_bce_dice"}}),
@@ -92,7 +92,7 @@ VARIANTS = (
         name="late_threshold",
         what="384 x 576 from base's weights, thresholded targets",
         changes={
-            "data": {"size_hw": LARGER_HW, "targets": "threshold"},
+            "data": {"size_hw": LARGER_HW, "targets": "hard"},
             "training": {"start_from": BASE_NAME, "learning_rate": 2e-3},
         },
         against="larger",

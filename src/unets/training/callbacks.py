@@ -79,8 +79,8 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Opens the bar."""
         words = f"{self.what} epoch {epoch + 1}/{self.num_epochs}"
-        self.before = self.batches.count_photos_before()
-        total = self.batches.count_photos()
+        self.before = self.batches.count_images_before()
+        total = self.batches.count_images()
         self.bar = Bar(words, total=total, unit="image", initial=self.before, leave=False)
         self.done, self.num_first = 0, 0
         self.began = self.warm = self.ended = time.monotonic()
@@ -109,7 +109,7 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]
         timed = self.done - self.num_first
         if timed <= 0:
             return "? left"
-        total, epochs_left = self.batches.count_photos(), self.num_epochs - epoch - 1
+        total, epochs_left = self.batches.count_images(), self.num_epochs - epoch - 1
         images_left = total - self.before - self.done + epochs_left * total
         is_scored = self.before + self.done == total and epochs_left == 0
         scorings = 0 if is_scored else epochs_left + 1
@@ -180,7 +180,7 @@ class Save(keras.callbacks.Callback):  # type: ignore[misc]
         """Saves. The state goes after the weights: a kill before it repeats them, which gives the same ones again."""
         progress, values = self.progress, {key: float(value) for key, value in (logs or {}).items()}
         self._note_seconds()
-        if progress.add_epoch(values, self.batches.count_photos()):
+        if progress.add_epoch(values, self.batches.count_images()):
             self.files.save_best(self.validator.net)
         keep_checkpoint(self.files, progress, self.validator.net, self.config)
         self.files.save_last(self.model, progress)

@@ -23,6 +23,7 @@ from typing import Any
 import keras
 
 from unets.config import ExperimentConfig
+from unets.data.augment import drop_colors
 from unets.data.batches import Batches
 from unets.data.cache import JoinedReader, PairReader, open_reader
 from unets.data.samples import Sample
@@ -147,6 +148,9 @@ class Fold:
         trained = [self.samples[index] for index in outside]
         (height, width), (crop_height, crop_width) = data.size_hw, data.crop_hw or data.size_hw
         fitting = micro_batch * crop_height * crop_width // (height * width)
+        augment = data.augment
+        if augment is not None and isinstance(self.manifest.dataset.channels, int):
+            augment = drop_colors(augment)
         batches = Batches(
             reader,
             outside,
@@ -154,8 +158,9 @@ class Fold:
             batch_size=micro_batch,
             steps_per_update=data.batch_size // micro_batch,
             targets=data.targets,
-            augment_config=data.augment,
+            augment_config=augment,
             crop_hw=data.crop_hw,
+            num_classes=len(self.manifest.dataset.classes),
             shuffle=True,
             seed=self.experiment.training.seed,
             workers=workers,

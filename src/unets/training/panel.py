@@ -13,7 +13,7 @@ from keras import ops
 from tensorboardX import SummaryWriter
 
 from unets.data.cache import PairReader
-from unets.data.drawing import COLOURS_RGB, Image, add_caption, draw_contours, make_sheet
+from unets.data.drawing import COLORS_RGB, Image, add_caption, draw_contours, make_sheet
 from unets.data.geometry import shrink
 from unets.errors import InputError
 from unets.metrics.masks import dice
@@ -30,7 +30,7 @@ TILE_WIDTH_PX = 640  # the sheet fills a full-HD screen; as PNG it takes some 3 
 # The first epoch's net is poor everywhere, and its worst images are any: the choice waits for the second.
 FIRST_EPOCH = 2
 LATE_EPOCHS = 16  # between panels, after the 16th
-_WANTED_RGB, _PREDICTION_RGB = COLOURS_RGB[2], COLOURS_RGB[0]  # green, orange
+_WANTED_RGB, _PREDICTION_RGB = COLORS_RGB[2], COLORS_RGB[0]  # green, orange
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,8 +144,8 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
         height, width = image.shape[:2]
         picture = shrink(image[..., :3], (round(height * TILE_WIDTH_PX / width), TILE_WIDTH_PX))
         # The ground truth lies below and is wider, so that it is seen where both agree.
-        picture = draw_contours(picture, wanted.astype(np.uint8), thickness_px=3, colours_rgb=[_WANTED_RGB])
-        picture = draw_contours(picture, found.astype(np.uint8), thickness_px=1, colours_rgb=[_PREDICTION_RGB])
+        picture = draw_contours(picture, wanted.astype(np.uint8), thickness_px=3, colors_rgb=[_WANTED_RGB])
+        picture = draw_contours(picture, found.astype(np.uint8), thickness_px=1, colors_rgb=[_PREDICTION_RGB])
         name = f", {self.classes[tile.class_index]}" if len(self.classes) > 1 else ""
         words = f"{self.ids[tile.index]}{name}  ground truth green, net orange"
         return add_caption(picture, f"{dice(wanted, found):.4f}  {words}")
