@@ -32,7 +32,8 @@ from unets.dataset.manifest import Manifest, read_manifest
 from unets.dataset.pseudo_labels import read_pseudo_labels
 from unets.dataset.rle_csv import read_submission
 from unets.ensemble import pseudo_labels
-from unets.ensemble.ensemble import Ensemble, fit_ensemble
+from unets.ensemble.ensemble import Ensemble
+from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.pseudo_labels import expect_dice, make_pseudo_labels
 from unets.ensemble.recipe import Recipe
 from unets.errors import InputError

@@ -60,7 +60,7 @@ def test_one_fold_alone_is_scored(make_scene: MakeScene) -> None:
 def test_photos_without_a_map_are_named(make_scene: MakeScene) -> None:
     project, dataset = make_scene(num_groups=4, num_views=2)
     list_shards(project.maps_dir("a", "oof"))[-1].unlink()
-    with pytest.raises(InputError, match=r"Received: none of 3 photos of fold .*Run `make predict EXP=a`"):
+    with pytest.raises(InputError, match=r"Received: none of 3 images of fold .*Run `make predict EXP=a`"):
         open_oof(project, dataset, ["a"])
 
 

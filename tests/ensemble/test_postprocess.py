@@ -11,13 +11,18 @@ from unets.ensemble.postprocess import (
     clean_mask,
     clean_masks,
     drop_small,
-    fill_holes,
-    keep_largest,
-    pick_classes,
     to_masks,
 )
 
 MASKS = hnp.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9)), elements=st.integers(0, 2))
+
+
+def fill_holes(mask: npt.NDArray[np.uint8], max_hole_px: int | None) -> npt.NDArray[np.uint8]:
+    return clean_mask(mask, Postprocessing(max_hole_px=max_hole_px))
+
+
+def keep_largest(mask: npt.NDArray[np.uint8], max_components: int | None) -> npt.NDArray[np.uint8]:
+    return clean_mask(mask, Postprocessing(max_components=max_components))
 
 
 def draw(*rows: str) -> npt.NDArray[np.uint8]:
@@ -32,18 +37,30 @@ def test_equality_is_foreground() -> None:
     assert to_masks(probs, 0.42).dtype == np.uint8
 
 
-def test_the_most_probable_class_wins_where_it_reaches_the_threshold() -> None:
-    probs = np.array([[[0.2, 0.7], [0.6, 0.6], [0.45, 0.3], [0.5, 0.1]]], dtype=np.float32)
-    # the second; the first of two equal; none reaches 0.5; equality reaches it
-    assert to_masks(probs, 0.5).tolist() == [[2, 1, 0, 1]]
-    assert pick_classes(probs)[0].tolist() == [[2, 1, 1, 1]]
+def test_the_most_probable_of_background_and_classes_wins() -> None:
+    # background .30, A .45, B .25: A, though it reaches no half; .6 and .6: the first of two equal
+    probs = np.array([[[0.45, 0.25], [0.6, 0.6], [0.25, 0.35], [0.25, 0.375], [0.2, 0.4]]], dtype=np.float32)
+    assert to_masks(probs, 0.5).tolist() == [[1, 1, 0, 2, 2]]  # .35 against .40; .375 against .375; .40 against .40
+    # B of .375 has half of what it and background have: 0.5 is reached, 0.51 is not
+    assert to_masks(probs, 0.51).tolist() == [[1, 1, 0, 0, 0]]
+    assert to_masks(probs, 0.0).tolist() == [[1, 1, 2, 2, 2]]  # every pixel is of a class
 
 
-@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 1.0])
-def test_one_class_is_the_general_rule(threshold: float) -> None:
-    probs = np.random.default_rng(0).random((5, 7, 1), dtype=np.float32)
-    never = np.concatenate([probs, np.full_like(probs, -1)], axis=-1)
-    np.testing.assert_array_equal(to_masks(probs, threshold), to_masks(never, threshold))
+def test_twenty_classes_are_told_apart_below_one_half() -> None:
+    """A net that gives the right class .45 of 21 is right everywhere."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 21, (20, 20))
+    probs = np.full((20, 20, 21), 0.55 / 20, np.float32)
+    np.put_along_axis(probs, truth[..., None], 0.45, -1)
+    assert (to_masks(probs[..., 1:], 0.5) == truth).all()
+
+
+def test_overlapping_classes_are_cut_and_cleaned_each_by_itself() -> None:
+    probs = np.array([[[0.6, 0.7], [0.5, 0.2], [0.4, 0.9]]], dtype=np.float32)
+    mask = to_masks(probs, 0.5, overlapping=True)
+    assert mask.tolist() == [[[1, 1], [1, 0], [0, 1]]]
+    assert clean_mask(mask, Postprocessing(max_components=1)).tolist() == [[[1, 1], [1, 0], [0, 0]]]
+    assert not clean_mask(mask, Postprocessing(min_area_px=3)).any()
 
 
 @pytest.mark.parametrize(

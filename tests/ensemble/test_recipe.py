@@ -4,12 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unets.config import Postprocessing
+from unets.config import DatasetConfig, Postprocessing
+from unets.data.samples import IGNORE
 from unets.ensemble.blend import blend
-from unets.ensemble.postprocess import blur, blur_reach, clean_mask, to_masks
-from unets.ensemble.recipe import Recipe, make_mask, score_recipes
-from unets.ensemble.score import score_mask
-from unets.metrics.masks import METRICS, dice
+from unets.ensemble.mask_scores import count_thresholds, score_mask, score_recipes
+from unets.ensemble.postprocess import blur, clean_mask, to_masks
+from unets.ensemble.recipe import Recipe, default_recipe, make_mask
+from unets.metrics.masks import find_metric
 
 FULL_HW = (24, 30)
 
@@ -48,44 +49,63 @@ def test_a_mask_is_blended_smoothed_cut_and_cleaned() -> None:
     assert expected.any()
 
 
-@pytest.mark.parametrize("metric", ["dice", "iou", "own"])
-@settings(deadline=None, max_examples=40)
+@pytest.mark.parametrize("metric", ["dice", "iou", "f2", "surface_dice_1px", "ap_50"])
+@pytest.mark.parametrize("overlapping", [False, True])
+@settings(deadline=None, max_examples=25)
 @given(
-    recipes=st.lists(RECIPES, min_size=1, max_size=12, unique=True), seed=st.integers(0, 99), classes=st.integers(1, 2)
+    recipes=st.lists(RECIPES, min_size=1, max_size=8, unique=True), seed=st.integers(0, 99), classes=st.integers(1, 3)
 )
-def test_many_recipes_score_as_each_alone(metric: str, recipes: list[Recipe], seed: int, classes: int) -> None:
-    maps, truth = make_maps(seed, classes), make_truth(seed, classes)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setitem(METRICS, "own", dice)  # one that no short cut knows
-        scores = score_recipes(truth, maps, recipes, metric=metric)
-        for recipe, score in zip(recipes, scores, strict=True):
-            mask = make_mask(recipe, maps, FULL_HW)
-            assert score == pytest.approx(score_mask(truth, mask, num_classes=classes, metric=metric), abs=1e-12)
+def test_many_recipes_score_as_each_alone(
+    metric: str, overlapping: bool, recipes: list[Recipe], seed: int, classes: int
+) -> None:
+    """Ignored pixels and all: what is evaluated is the mask that is sent."""
+    maps, truth = make_maps(seed, classes), make_truth(seed, 1 if overlapping else classes)
+    if overlapping:
+        truth = np.stack([np.roll(truth, index, axis=0) for index in range(classes)], axis=-1)
+        recipes = [recipe.change(overlapping=True) for recipe in recipes]
+    truth[5:12, 3:9] = IGNORE
+    fractions = score_recipes(truth, maps, recipes, find_metric(metric))
+    for recipe, scored in zip(recipes, fractions, strict=True):
+        mask = make_mask(recipe, maps, FULL_HW)
+        np.testing.assert_allclose(scored, score_mask(truth, mask, classes, find_metric(metric)), atol=1e-12)
 
 
-@settings(deadline=None, max_examples=40)
-@given(recipes=st.lists(RECIPES, min_size=1, max_size=8, unique=True), seed=st.integers(0, 99), top=st.integers(0, 60))
-def test_the_background_around_an_object_changes_no_score(recipes: list[Recipe], seed: int, top: int) -> None:
-    """Of an object at or near the photo's border, in a photo that is far larger, with sharp edges."""
-    maps = [np.pad(probs_u8_hwc, ((top, 80 - top), (3, 100), (0, 0))) for probs_u8_hwc in make_maps(seed, 1)]
-    maps = [probs_u8_hwc[:88, :113] for probs_u8_hwc in maps]  # of one size, so that they still lie over one another
-    full_hw = (176, 226)
-    truth = np.zeros(full_hw, dtype=np.uint8)
-    truth[2 * top : 2 * top + 24, 6:36] = make_truth(seed, 1)
-    for recipe, score in zip(recipes, score_recipes(truth, maps, recipes, metric="dice"), strict=True):
-        mask = make_mask(recipe, maps, full_hw)
-        assert score == score_mask(truth, mask, num_classes=1, metric="dice")
+def test_the_area_of_a_small_mask_is_that_of_the_mask_that_is_sent() -> None:
+    """100 predicted pixels, 60 of them ignored: with a least area of 100 the mask stays, whole as it is sent."""
+    truth, probs = np.zeros((40, 40), np.uint8), np.zeros((40, 40, 1), np.uint8)
+    truth[5:10, 5:13], truth[10:16, 5:15] = 1, IGNORE
+    probs[5:10, 5:13], probs[10:16, 5:15] = 255, 255
+    for area_px, expected in ((0, 1.0), (100, 1.0), (101, 0.0)):
+        recipe = Recipe(weights=(1.0,), postprocessing=Postprocessing(min_area_px=area_px))
+        metric = find_metric("dice")
+        assert metric.to_values(score_recipes(truth, [probs], [recipe], metric))[0, 0] == expected
 
 
-def test_of_a_photo_without_anything_each_recipe_scores_one() -> None:
+def test_of_an_image_without_anything_each_recipe_scores_one() -> None:
     empty, steps = [np.zeros((12, 15, 1), dtype=np.uint8)], Postprocessing(blur_px=2.0, max_hole_px=None)
     recipes = [Recipe(weights=(1.0,)), Recipe(weights=(1.0,), postprocessing=steps)]
-    assert score_recipes(np.zeros(FULL_HW, dtype=np.uint8), empty, recipes, metric="dice").tolist() == [1.0, 1.0]
+    fractions = score_recipes(np.zeros(FULL_HW, dtype=np.uint8), empty, recipes, find_metric("dice"))
+    assert find_metric("dice").to_values(fractions).tolist() == [[1.0], [1.0]]
 
 
-@given(sigma_px=st.floats(0.1, 30))
-def test_a_blur_looks_no_further_than_it_says(sigma_px: float) -> None:
-    reach = blur_reach(sigma_px)
-    probs = np.zeros((1, 2 * reach + 3, 1), dtype=np.float32)
-    probs[0, reach + 1] = 1
-    assert not blur(probs, sigma_px)[0, [0, -1]].any()
+def test_a_mask_of_two_classes_is_scored_by_hand() -> None:
+    truth = np.array([[1, 1, 2, 0, IGNORE, IGNORE]], dtype=np.uint8)
+    mask = np.array([[1, 0, 2, 2, 1, 2]], dtype=np.uint8)
+    # class 1: 2 x 1 / (2 + 1); class 2: 2 x 1 / (1 + 2); a third is empty in both
+    assert score_mask(truth, mask, 3, find_metric("dice")).tolist() == [[2, 3], [2, 3], [0, 0]]
+
+
+def test_thresholds_are_counted_by_hand() -> None:
+    truth = np.array([[True, True, False, True]])
+    probs = np.array([[0.9, 0.5, 0.45, 0.1]], dtype=np.float32)
+    # >= 0.4: 3 pixels, 2 true; >= 0.5: 2, 2 true; >= 0.6: 1, 1 true; >= 0.95: none
+    both, predicted_px = count_thresholds(truth, probs, None, (0.4, 0.5, 0.6, 0.95))
+    assert both.tolist() == [2, 2, 1, 0]
+    assert predicted_px.tolist() == [3, 2, 1, 0]
+    with pytest.raises(ValueError, match="`thresholds` must ascend"):
+        count_thresholds(truth, probs, None, (0.5, 0.5))
+
+
+def test_without_a_background_every_pixel_gets_a_class() -> None:
+    assert default_recipe(DatasetConfig()).threshold == 0.5
+    assert default_recipe(DatasetConfig(has_background=False)).threshold == 0.0

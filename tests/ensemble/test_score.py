@@ -3,11 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from unets.config import DatasetConfig, PatternSource, SubmissionConfig, load_dataset
@@ -15,66 +11,9 @@ from unets.data.rle import encode_rle
 from unets.data.samples import IGNORE
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import read_submission
-from unets.ensemble.postprocess import drop_small, to_masks
-from unets.ensemble.score import (
-    FROM_COUNTS,
-    count_thresholds,
-    default_threshold,
-    score_cuts,
-    score_mask,
-    score_submission,
-)
+from unets.ensemble.score import score_submission
 from unets.errors import InputError
-from unets.metrics.masks import METRICS
 from unets.store.paths import Project
-
-THRESHOLDS = tuple(percent / 100 for percent in range(30, 72, 2))
-
-
-def test_a_mask_of_two_classes_is_scored_by_hand() -> None:
-    truth = np.array([[1, 1, 2, 0]], dtype=np.uint8)
-    mask = np.array([[1, 0, 2, 2]], dtype=np.uint8)
-    # class 1: 2 x 1 / (2 + 1) = 2/3; class 2: 2 x 1 / (1 + 2) = 2/3
-    assert score_mask(truth, mask, num_classes=2, metric="dice") == pytest.approx(2 / 3)
-    # with a third class, empty in both: (2/3 + 2/3 + 1) / 3 = 7/9
-    assert score_mask(truth, mask, num_classes=3, metric="dice") == pytest.approx(7 / 9)
-
-
-def test_thresholds_are_counted_by_hand() -> None:
-    truth = np.array([[True, True, False, True]])
-    probs = np.array([[0.9, 0.5, 0.45, 0.1]], dtype=np.float32)
-    # >= 0.4: 3 pixels, 2 true; >= 0.5: 2, 2 true; >= 0.6: 1, 1 true; >= 0.95: none
-    both, predicted_px = count_thresholds(truth, probs, None, (0.4, 0.5, 0.6, 0.95))
-    assert both.tolist() == [2, 2, 1, 0]
-    assert predicted_px.tolist() == [3, 2, 1, 0]
-
-
-def test_thresholds_must_ascend() -> None:
-    with pytest.raises(ValueError, match="`thresholds` must ascend"):
-        count_thresholds(np.zeros((1, 1), bool), np.zeros((1, 1), np.float32), None, (0.5, 0.5))
-
-
-@pytest.mark.parametrize("metric", sorted(FROM_COUNTS))
-@given(data=st.data(), num_classes=st.integers(1, 3))
-def test_counting_is_making_each_cut(metric: str, data: st.DataObject, num_classes: int) -> None:
-    # percents, so that probabilities meet thresholds exactly
-    percents = data.draw(arrays(np.uint8, (4, 5, num_classes), elements=st.integers(0, 100)))
-    truth: npt.NDArray[np.uint8] = data.draw(arrays(np.uint8, (4, 5), elements=st.integers(0, num_classes)))
-    cuts = data.draw(st.lists(st.tuples(st.sampled_from(THRESHOLDS), st.integers(0, 6)), min_size=1, max_size=12))
-    probs = (percents / 100).astype(np.float32)
-    expected = [
-        score_mask(truth, drop_small(to_masks(probs, threshold), min_area_px), num_classes=num_classes, metric=metric)
-        for threshold, min_area_px in cuts
-    ]
-    assert score_cuts(truth, probs, cuts, metric=metric).tolist() == expected
-
-
-def test_any_metric_is_called_for_each_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(METRICS, "area", lambda truth, predicted: float(np.count_nonzero(predicted)))
-    probs = np.array([[[0.2], [0.5], [0.8]]], dtype=np.float32)
-    truth = np.zeros((1, 3), dtype=np.uint8)
-    cuts = [(0.9, 0), (0.1, 0), (0.5, 0), (0.5, 3)]
-    assert score_cuts(truth, probs, cuts, metric="area").tolist() == [0.0, 3.0, 2.0, 0.0]
 
 
 def write_rows(path: Path, rows: list[list[str]]) -> Path:
@@ -96,7 +35,7 @@ def test_the_truth_itself_scores_one(tiny: tuple[Project, DatasetConfig]) -> Non
     assert score.interval.mean == 1.0
     assert score.ids == ("test000_01", "test000_02", "test001_01", "test001_02")
     assert score.groups == ("test000", "test000", "test001", "test001")
-    numbers = {"mean": 1.0, "low": 1.0, "high": 1.0, "num_photos": 4, "num_groups": 2}
+    numbers = {"mean": 1.0, "low": None, "high": None, "num_photos": 4, "num_groups": 2}
     pixels = {"mean_dice": 1.0, "mean_iou": 1.0, "classes": {"car": {"dice": 1.0, "iou": 1.0}}}
     assert score.summarize() == {"metric": "dice", **numbers, "pixels": pixels}
 
@@ -152,17 +91,10 @@ def test_a_faulty_mask_is_named(tiny: tuple[Project, DatasetConfig], tmp_path: P
         score_submission(path, tmp_path / "nowhere", dataset, jobs=1)
 
 
-def test_what_nobody_labelled_is_left_out(make_competition: Callable[..., Project], tmp_path: Path) -> None:
+def test_ignored_pixels_are_left_out(tmp_path: Path) -> None:
     truth_hw = np.array([[1, 1, IGNORE, IGNORE, 0, 2]], dtype=np.uint8)
     mask_hw = np.array([[1, 0, 1, 2, 0, 2]], dtype=np.uint8)
     # class 1: 1 of both, 2 true, 1 predicted; class 2: 1, 1, 1
-    assert score_mask(truth_hw, mask_hw, num_classes=2, metric="dice") == pytest.approx((2 / 3 + 1) / 2)
-    probs = np.zeros((1, 6, 2), dtype=np.float32)
-    probs[0, [0, 2], 0], probs[0, [3, 5], 1] = 0.9, 0.9
-    assert score_cuts(truth_hw, probs, [(0.5, 0)], metric="iou").tolist() == pytest.approx([(1 / 2 + 1) / 2])
-    one = np.array([[1, IGNORE]], dtype=np.uint8)
-    assert score_cuts(one, np.ones((1, 2, 1), np.float32), [(0.5, 0), (0.0, 0)], metric="dice").tolist() == [1.0, 1.0]
-    # the same through a submission, against a folder of masks
     dataset = DatasetConfig(
         classes=("a", "b"),
         source=PatternSource(masks="masks/{id}.png", mask_values=(1, 2), ignore_values=(9,)),
@@ -175,8 +107,6 @@ def test_what_nobody_labelled_is_left_out(make_competition: Callable[..., Projec
     score = score_submission(write_rows(tmp_path / "s.csv", rows), tmp_path / "truth", dataset, jobs=1)
     assert score.values.tolist() == pytest.approx([(2 / 3 + 1) / 2])
     assert score.pixels["classes"] == {"a": {"dice": 2 / 3, "iou": 1 / 2}, "b": {"dice": 1.0, "iou": 1.0}}
-
-
-def test_without_a_background_every_pixel_gets_a_class() -> None:
-    assert default_threshold(DatasetConfig()) == 0.5
-    assert default_threshold(DatasetConfig(has_background=False)) == 0.0
+    # run lengths cannot say what is ignored: they would be scored against what nobody knows
+    with pytest.raises(InputError, match="must be a folder of masks where the data set has ignored pixels"):
+        score_submission(tmp_path / "s.csv", tmp_path / "s.csv", dataset, jobs=1)

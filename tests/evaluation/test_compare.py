@@ -18,16 +18,17 @@ from unets.ensemble.ensemble import Ensemble, Member
 from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
 from unets.evaluation.compare import compare, render_comparison
-from unets.metrics.intervals import Interval
+from unets.evaluation.runs import find_cost
+from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.prediction.maps import encode_map, join_nets, write_shard
 from unets.store.paths import Project
-from unets.store.runs import write_json
+from unets.store.runs import hash_file, write_json
 
 # id: (group, fold)
-PHOTOS = {"p1": ("g", "0"), "p2": ("g", "0"), "p3": ("h", "0"), "p4": ("h", "0"), "q1": ("i", "1"), "q2": ("j", "1")}
+PHOTOS = {f"p{number}": (f"g{number}", "0") for number in range(1, 6)} | {"q1": ("i", "1"), "q2": ("j", "1")}
 METRICS = {"is_finished": True, "seconds": 3600.0, "photos": 100, "devices": ["a CPU"]}
-A = {"p1": 0.90, "p2": 0.80, "p3": 0.70, "p4": 0.60}
-B = {"p1": 0.91, "p2": 0.80, "p3": 0.73, "p4": 0.62}
+A = {"p1": 0.90, "p2": 0.80, "p3": 0.70, "p4": 0.60, "p5": 0.50}
+B = {"p1": 0.91, "p2": 0.81, "p3": 0.74, "p4": 0.62, "p5": 0.50}
 NOTHING = Interval(mean=0.0, low=None, high=None)
 
 
@@ -67,6 +68,9 @@ def write_experiment(project: Project, name: str, scores: dict[str, float]) -> N
         write_json(run_dir / "config.json", {"folds_hash": hash_folds(project.folds_path)})
         write_json(run_dir / "metrics.json", METRICS)
         (run_dir / "best.weights.h5").write_bytes(b"weights")
+    folds = {PHOTOS[id_][1] for id_ in scores}
+    hashes = {fold: hash_file(project.run_dir(name, int(fold)) / "best.weights.h5") for fold in folds}
+    write_json(project.oof_pixels_path(name), {"weights": hashes})
     write_csv(project.oof_scores_path(name), scores)
 
 
@@ -80,6 +84,7 @@ def write_ensemble(project: Project, scores: dict[str, float], *, name: str = "e
         averaging="probability",
         threshold=0.5,
         postprocessing=Postprocessing(),
+        overlapping=False,
         metric="dice",
         truth={},
         folds=(0,),
@@ -105,26 +110,28 @@ def test_the_difference_is_paired_and_its_interval_drawn_over_groups(project: Pr
     write_experiment(project, "a", A)
     write_experiment(project, "b", B)
     found = compare(project, "dice", "a", "b")
-    assert (found.num_photos, found.num_groups, found.folds) == (4, 2, (0,))
-    assert (found.a.mean, found.b.mean) == pytest.approx((0.75, 0.765))
-    # +0.01, 0, +0.03, +0.02: mean 0.015; of group g 0.005, of h 0.025: the lowest and highest draw of two groups
-    assert found.difference.mean == pytest.approx(0.015)
-    assert (found.difference.low, found.difference.high) == pytest.approx((0.005, 0.025))
-    assert (found.share_better, found.share_equal, found.share_worse) == (0.75, 0.25, 0.0)
-    assert [change.id for change in found.changes] == ["p3", "p4", "p1"]  # p2 did not change
-    assert [change.difference for change in found.changes] == [0.03, 0.02, 0.01]
-    assert (found.changes[0].a, found.changes[0].b) == (0.70, 0.73)
-    assert found.verdict == "b is better than a by 0.01500 (0.00500 to 0.02500)"
+    assert (found.num_photos, found.num_groups, found.folds) == (5, 5, (0,))
+    assert (found.a.mean, found.b.mean) == pytest.approx((0.7, 0.716))
+    # +0.01, +0.01, +0.04, +0.02, 0: mean 0.016
+    expected = bootstrap_mean(np.array([0.01, 0.01, 0.04, 0.02, 0.0]), list("abcde"))
+    assert found.difference.mean == pytest.approx(0.016)
+    assert (found.difference.low, found.difference.high) == pytest.approx((expected.low, expected.high))
+    assert (found.share_better, found.share_equal, found.share_worse) == (0.8, 0.2, 0.0)
+    assert [change.id for change in found.changes] == ["p3", "p4", "p1", "p2"]  # p5 did not change
+    assert [change.difference for change in found.changes] == [0.04, 0.02, 0.01, 0.01]
+    assert (found.changes[0].a, found.changes[0].b) == (0.70, 0.74)
+    assert found.verdict == f"b is better than a by {expected.format_gain()}"
+    assert any("two runs with one seed each" in note for note in found.notes)
     back = compare(project, "dice", "b", "a")
-    assert back.verdict == "a is worse than b by 0.01500 (0.00500 to 0.02500)"
-    assert (back.share_better, back.share_equal, back.share_worse) == (0.0, 0.25, 0.75)
+    assert back.verdict == found.verdict.replace("b is better than a", "a is worse than b")
+    assert (back.share_better, back.share_equal, back.share_worse) == (0.0, 0.2, 0.8)
 
 
 def test_equal_scores_are_equal_and_show_no_difference(project: Project) -> None:
     write_experiment(project, "a", A)
     write_experiment(project, "b", A)
     found = compare(project, "dice", "a", "b")
-    assert found.verdict == "no difference shown: b minus a is 0.0000000 (0.0000000 to 0.0000000)"
+    assert found.verdict == "no difference shown: b minus a is +0.00 (0.00 to 0.00) x 1e-3"
     assert (found.share_equal, found.changes) == (1.0, ())
     assert "changed most" not in render_comparison(found)
 
@@ -133,9 +140,9 @@ def test_a_difference_of_one_group_or_of_both_signs_is_not_shown(project: Projec
     write_experiment(project, "a", A)
     write_experiment(project, "b", A | {"p1": 0.91, "p3": 0.69})
     write_experiment(project, "c", {"p1": 0.95, "p2": 0.95})
-    assert compare(project, "dice", "a", "b").verdict.startswith("no difference shown: b minus a is 0.0000000 (-0.005")
+    assert compare(project, "dice", "a", "b").verdict.startswith("no difference shown: b minus a is +0.00 (-")
     one_group = compare(project, "dice", "a", "c")
-    assert one_group.verdict == "no difference shown: c minus a is 0.10000 (one group: no interval)"
+    assert one_group.verdict == "no difference shown: c minus a is +100.00 x 1e-3 (too few groups for an interval)"
 
 
 def test_the_ten_largest_changes_come_first_ties_by_id(project: Project) -> None:
@@ -157,13 +164,11 @@ def test_only_photos_of_both_count_and_only_their_folds_cost(project: Project) -
     write_experiment(project, "a", A | {"q1": 0.1, "q2": 0.1})
     write_experiment(project, "b", B)
     found = compare(project, "dice", "a", "b")
-    assert (found.num_photos, found.folds) == (4, (0,))
-    assert found.a.mean == pytest.approx(0.75)
+    assert (found.num_photos, found.folds) == (5, (0,))
+    assert found.a.mean == pytest.approx(0.7)
     assert (found.a.training_hours, found.a.runs, found.a.photos_trained) == (1.0, 1, 100)
     assert "2 photos of a alone are left out" in found.notes
-    assert any(
-        note.startswith("with 2 groups the interval holds the truth in 50 of 100 cases at most") for note in found.notes
-    )
+    assert any(note.startswith("with 5 groups the interval is rough") for note in found.notes)
 
 
 def test_the_page_says_it_all(project: Project) -> None:
@@ -171,11 +176,11 @@ def test_the_page_says_it_all(project: Project) -> None:
     write_experiment(project, "b", B)
     found = compare(project, "dice", "a", "b")
     lines = render_comparison(found).split("\n")
-    assert lines[0] == "tiny, 4 out-of-fold photos of 2 groups, folds 0"
-    assert lines[3].split() == ["A", "a", "0.750000", "1.00", "100", "1", "a", "CPU"]
-    assert "photos: better 75.0 %, equal 25.0 %, worse 0.0 %" in lines
-    assert ["p3", "0.700000", "0.730000", "+0.030000"] in [line.split() for line in lines]
-    assert json.loads(found.to_json())["difference"]["mean"] == pytest.approx(0.015)
+    assert lines[0] == "tiny, 5 out-of-fold photos of 5 groups, folds 0"
+    assert lines[3].split() == ["A", "a", "0.700000", "1.00", "100", "1", "a", "CPU"]
+    assert "photos: better 80.0 %, equal 20.0 %, worse 0.0 %" in lines
+    assert ["p3", "0.700000", "0.740000", "+0.040000"] in [line.split() for line in lines]
+    assert json.loads(found.to_json())["difference"]["mean"] == pytest.approx(0.016)
 
 
 def test_an_ensemble_costs_what_its_members_cost(project: Project) -> None:
@@ -184,7 +189,7 @@ def test_an_ensemble_costs_what_its_members_cost(project: Project) -> None:
     write_ensemble(project, B | {"p2": 0.85})
     found = compare(project, "dice", "b", "ensemble")
     assert (found.b.runs, found.b.training_hours, found.b.photos_trained) == (2, 2.0, 200)
-    assert found.difference.mean == pytest.approx(0.05 / 4)
+    assert found.difference.mean == pytest.approx(0.04 / 5)
     (project.run_dir("a", 0) / "metrics.json").unlink()
     without = compare(project, "dice", "b", "ensemble")
     assert (without.b.training_hours, without.b.devices) == (None, ())
@@ -195,7 +200,7 @@ def test_ensembles_are_compared_by_their_names(project: Project) -> None:
     write_ensemble(project, A)
     write_ensemble(project, B, name="ensemble_c")
     found = compare(project, "dice", "ensemble", "ensemble_c")
-    assert found.verdict == "ensemble_c is better than ensemble by 0.01500 (0.00500 to 0.02500)"
+    assert found.verdict == f"ensemble_c is better than ensemble by {found.difference.format_gain()}"
     with pytest.raises(InputError, match=r"one of ensemble, ensemble_c\. Received: ensemble_d"):
         compare(project, "dice", "ensemble", "ensemble_d")
 
@@ -206,9 +211,9 @@ def test_an_ensembles_photos_must_be_those_of_its_json(project: Project) -> None
     project.ensemble_oof_path("ensemble").unlink()
     with pytest.raises(InputError, match=r"ensemble_oof.csv must exist. .*Run `make ensemble`"):
         compare(project, "dice", "a", "ensemble")
-    for scores in (B | {"p1": 0.92}, A | {"q1": 0.765}):
+    for scores in (B | {"p1": 0.92}, A | {"q1": 0.716}):
         write_csv(project.ensemble_oof_path("ensemble"), scores)
-        with pytest.raises(InputError, match=r"must hold the scores of .*ensemble.json, 4 photos"):
+        with pytest.raises(InputError, match=r"must hold the scores of .*ensemble.json, 5 photos"):
             compare(project, "dice", "a", "ensemble")
 
 
@@ -218,7 +223,7 @@ def test_experiments_of_other_models_folders(project: Project, tmp_path: Path) -
     write_experiment(other, "a", B)
     label = f"{other.models_dir}/a"
     found = compare(project, "dice", "a", f"{label}/")  # as the shell completes it
-    assert found.verdict == f"{label} is better than a by 0.01500 (0.00500 to 0.02500)"
+    assert found.verdict == f"{label} is better than a by {found.difference.format_gain()}"
     moved = PHOTOS | {"q2": ("j", "0")}
     write_folds(other, moved)
     write_experiment(other, "a", B)
@@ -235,11 +240,11 @@ def test_experiments_of_other_models_folders(project: Project, tmp_path: Path) -
         ("no/a", "no/a"),
     ],
 )
-def test_what_was_not_judged_is_refused(project: Project, given: str, received: str) -> None:
+def test_what_was_not_evaluated_is_refused(project: Project, given: str, received: str) -> None:
     write_experiment(project, "a", A)
-    with pytest.raises(InputError, match=f"`B` must be judged out-of-fold, in .*{received}"):
+    with pytest.raises(InputError, match=f"`B` must be evaluated out-of-fold, in .*{received}"):
         compare(project, "dice", "a", given)
-    with pytest.raises(InputError, match="`A` must be judged out-of-fold"):
+    with pytest.raises(InputError, match="`A` must be evaluated out-of-fold"):
         compare(project, "dice", given, "a")
 
 
@@ -266,18 +271,18 @@ def test_photos_in_common_are_needed(project: Project) -> None:
 
 @pytest.mark.parametrize("stale", ["scores", "runs", "ensemble"])
 def test_scores_of_other_folds_are_refused(project: Project, stale: str) -> None:
-    """Each of them would let a net be judged on photos that it was trained on."""
+    """Each of them would let a net be evaluated on photos that it was trained on."""
     write_experiment(project, "a", A)
     write_experiment(project, "b", B)
     write_ensemble(project, B)
-    moved = PHOTOS | {"p1": ("g", "1"), "p2": ("g", "1")}
+    moved = PHOTOS | {"p1": ("g1", "1"), "p2": ("g2", "1")}
     write_folds(project, moved if stale == "scores" else dict(reversed(PHOTOS.items())))
     if stale == "scores":  # runs of the present folds, scores of those before
         for name in "ab":
             write_json(project.run_dir(name, 0) / "config.json", {"folds_hash": hash_folds(project.folds_path)})
     if stale == "ensemble":
         write_experiment(project, "a", A)
-    with pytest.raises(InputError, match=r"must be trained and judged on the present folds.*make clean EXP="):
+    with pytest.raises(InputError, match=r"must be trained and evaluated on the present folds.*make clean EXP="):
         compare(project, "dice", "a", "ensemble" if stale == "ensemble" else "b")
 
 
@@ -287,39 +292,47 @@ def test_another_metric_is_refused(project: Project) -> None:
         compare(project, "iou", "a", "a")
 
 
-def test_scores_older_than_the_weights_are_noted(project: Project) -> None:
+def test_scores_of_other_weights_are_noted_and_a_copied_folder_s_are_not(project: Project, tmp_path: Path) -> None:
     write_experiment(project, "a", A)
     write_experiment(project, "b", B)
-    os.utime(project.run_dir("b", 0) / "best.weights.h5", ns=(4 * 10**18, 4 * 10**18))
-    notes = compare(project, "dice", "a", "b").notes
-    assert [note for note in notes if "anew" in note] == [
-        "b was trained anew after it was judged: `make predict EXP=b` judges the present weights"
-    ]
+    os.utime(project.run_dir("b", 0) / "best.weights.h5", ns=(4 * 10**18, 4 * 10**18))  # as `cp -r` may leave it
+    assert not [note for note in compare(project, "dice", "a", "b").notes if "other weights" in note]
+    (project.run_dir("b", 0) / "best.weights.h5").write_bytes(b"others")
+    assert "b has other weights since it was evaluated: `make predict EXP=b` evaluates the present ones" in (
+        compare(project, "dice", "a", "b").notes
+    )
 
 
-def test_an_ensemble_older_than_its_members_is_noted(project: Project) -> None:
+def test_an_ensemble_of_other_weights_or_maps_is_noted(project: Project) -> None:
     write_experiment(project, "a", A)
     write_experiment(project, "b", B)
     write_ensemble(project, B)
-    assert not [note for note in compare(project, "dice", "a", "ensemble").notes if "older" in note]
 
-    def find_note() -> list[str]:
-        return [
-            note for note in compare(project, "dice", "a", "ensemble").notes if note.startswith("ensemble is older")
-        ]
+    def find_notes() -> list[str]:
+        return [note for note in compare(project, "dice", "a", "ensemble").notes if "was evaluated before" in note]
 
-    # maps of another fingerprint than "0", which the ensemble was fitted on
+    assert find_notes() == []
+    # maps of another fingerprint than that which the ensemble was fitted on
     map_u8 = encode_map(np.zeros((2, 2, 1), dtype=np.uint8))
     write_shard(project.maps_dir("a", "oof"), 0, nets={"0": "1"}, classes=("car",), maps=[("p1", map_u8)])
-    (note,) = find_note()
-    assert note.endswith("of a: `make predict ensemble` judges the present")
+    (note,) = find_notes()
+    assert "weights or maps of a: `make predict ensemble`" in note
     # and weights that were not even predicted with
-    os.utime(project.run_dir("b", 0) / "best.weights.h5", ns=(4 * 10**18, 4 * 10**18))
-    (note,) = find_note()
+    (project.run_dir("b", 0) / "best.weights.h5").write_bytes(b"others")
+    (note,) = find_notes()
     assert "weights or maps of a, b: " in note
     shutil.rmtree(project.maps_dir("a", "oof"))  # nothing is known of deleted maps
-    (note,) = find_note()
+    (note,) = find_notes()
     assert "weights or maps of b: " in note
+
+
+def test_the_hours_of_a_run_hold_those_of_the_run_it_started_from(project: Project) -> None:
+    write_experiment(project, "a", A)
+    write_experiment(project, "b", B)
+    snapshot = {"folds_hash": hash_folds(project.folds_path), "training": {"start_from": "a"}}
+    write_json(project.run_dir("b", 0) / "config.json", snapshot)
+    assert find_cost(project, ["b"], [0]) == find_cost(project, ["a", "b"], [0])
+    assert compare(project, "dice", "a", "b").b.training_hours == 2.0
 
 
 def test_nothing_is_written(project: Project, tmp_path: Path) -> None:
@@ -343,8 +356,8 @@ def test_the_script_prints_words_or_json_and_fails_with_one_line(make_competitio
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     words, written = run("--a", "a", "--b", "b"), run("--a", "a", "--b", "b", "--json")
-    assert "b is better than a by 0.01500 (0.00500 to 0.02500)" in words.stdout.split("\n")
-    assert json.loads(written.stdout)["share_better"] == 0.75
+    assert "b is better than a by +16.00 (" in words.stdout
+    assert json.loads(written.stdout)["share_better"] == 0.8
     refused = run("--a", "a", "--b", "c")
     assert (words.returncode, written.returncode, refused.returncode) == (0, 0, 1)
     assert refused.stdout == "" and refused.stderr.count("\n") == 1 and "Received: c" in refused.stderr

@@ -6,8 +6,8 @@ import pytest
 
 from unets.config import EnsembleConfig, Postprocessing
 from unets.ensemble.ensemble import Ensemble, Member, MemberScore
-from unets.ensemble.evidence import Trial
 from unets.ensemble.recipe import Recipe
+from unets.ensemble.selection import Trial
 from unets.evaluation.contributions import list_notes, render_contributions, tabulate_trials
 from unets.metrics.intervals import Interval
 from unets.store.paths import Project
@@ -43,6 +43,7 @@ def ensemble() -> Ensemble:
         averaging="probability",
         threshold=0.5,
         postprocessing=Postprocessing(),
+        overlapping=False,
         metric="dice",
         truth={},
         folds=(0, 1),
@@ -60,8 +61,24 @@ def ensemble() -> Ensemble:
             MemberScore(experiment="b", score=0.98, interval=ALONE, score_no_tta=None, gain=NOTHING),
         ),
         trials=(
-            Trial(what="weights", value="0.700 0.300", values_by_part=("0.7 0.3",) * 2, gain=GAIN, is_kept=True),
-            Trial(what="threshold", value="0.48", values_by_part=("0.48", "0.5"), gain=NOTHING, is_kept=False),
+            Trial(
+                what="weights",
+                value="0.700 0.300",
+                values_by_part=("0.7 0.3",) * 2,
+                gain=GAIN,
+                p_value=0.001,
+                is_kept=True,
+                reason="kept",
+            ),
+            Trial(
+                what="threshold",
+                value="0.48",
+                values_by_part=("0.48", "0.5"),
+                gain=NOTHING,
+                p_value=0.4,
+                is_kept=False,
+                reason="may be chance",
+            ),
         ),
         start=Recipe(weights=(0.5, 0.5)),
         recipe_without_fold={0: Recipe(weights=(0.7, 0.3)), 1: Recipe(weights=(0.7, 0.3))},
@@ -76,25 +93,27 @@ def test_it_says_what_each_part_gains_and_costs(project: Project, ensemble: Ense
     lines = render_contributions(project, ensemble).split("\n")
     assert lines[0].startswith("ensemble_c of tiny, 8 out-of-fold photos of 4 groups, folds 0,1: dice 0.99000 (0.98")
     cells = [line.split() for line in lines]
-    gain = ["0.0010000", "(0.0005000", "to", "0.0015000)"]
-    nothing = ["0.0000000", "(-0.0001000", "to", "0.0001000)"]
+    gain = ["+1.00", "(0.50", "to", "1.50)", "x", "1e-3"]
+    nothing = ["+0.00", "(-0.10", "to", "0.10)", "x", "1e-3"]
     assert ["a", "0.7000", "0.98500", "(0.98000", "to", "0.99000)", "0.98400", "2.00", *gain, "a", "GPU"] in cells
     assert ["b", "0.3000", "0.98500", "(0.98000", "to", "0.99000)", "0.50", *nothing, "a", "GPU"] in cells
     assert ["all", "1.0000", "0.99000", "(0.98000", "to", "0.99500)", "2.50"] in cells
-    assert ["weights,", "fitted", "0.700", "0.300", *gain, "kept"] in cells
-    assert ["threshold", "0.48", *nothing, "left", "out"] in cells
+    assert ["weights,", "by", "forward", "selection", "0.700", "0.300", *gain, "kept"] in cells
+    assert ["threshold", "0.48", *nothing, "may", "be", "chance"] in cells
     assert [*["TTA,", "over", "no", "TTA"], *gain, "as", "predicted"] in cells
     assert [*["the", "whole,", "over", "the", "best", "member"], "a", *nothing, "no", "difference", "shown"] in cells
     assert [*["all", "that", "was", "kept"], *gain] in cells
-    assert lines[-4].startswith("note: with 4 groups the interval holds the truth in 88 of 100 cases at most")
-    assert lines[-3] == "note: nothing is kept below 5 groups: that all 4 gain by chance happens once in 16 times"
-    assert lines[-2].endswith("over 2 folds")
-    assert lines[-1].startswith("note: which changes are kept is decided by these same gains: dice and")
+    notes = [line.removeprefix("note: ") for line in lines if line.startswith("note: ")]
+    assert notes[0] == "4 groups are too few for a 95 % interval: 5 are needed"
+    assert notes[1].startswith("the best epoch of a fold was chosen on that fold")
+    assert notes[2] == "nothing is kept below 5 groups: what gains may be chance"
+    assert notes[3].endswith("over 2 folds")
+    assert notes[4].startswith("which candidates are kept is decided by these same gains: dice and")
 
 
 def test_what_was_chosen_by_its_gain_is_noted_only_where_something_was(project: Project, ensemble: Ensemble) -> None:
     dropped = ensemble.model_copy(update={"trials": ensemble.trials[1:], "num_groups": 40})
-    assert [note.startswith("what is fitted") for note in list_notes(dropped)] == [True]
+    assert [note.startswith("what is fitted") for note in list_notes(dropped)] == [False, True]
 
 
 @pytest.mark.parametrize(
@@ -130,4 +149,4 @@ def test_one_member_and_one_group(project: Project, ensemble: Ensemble) -> None:
     )
     text = render_contributions(project, one)
     assert "best member" not in text and "TTA," not in text
-    assert text.endswith("note: with one group there is nothing to judge a fit by: nothing was tried")
+    assert text.endswith("note: with one group there is nothing to evaluate a fit by: nothing was tried")

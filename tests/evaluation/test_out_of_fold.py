@@ -6,11 +6,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from tests.trained_competition import NO_BACKGROUND, make_scene, write_maps
+from tests.trained_competition import NO_BACKGROUND, make_scene, score_by_hand, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
-from unets.ensemble.ensemble import fit_ensemble
+from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import score_oof
-from unets.ensemble.score import score_mask
 from unets.errors import InputError
 from unets.evaluation.out_of_fold import open_out_of_fold
 from unets.store.paths import Project
@@ -25,7 +24,7 @@ def test_each_mask_has_the_score_that_was_noted(make_scene: MakeScene, name: str
     score_oof(project, dataset, "b", jobs=1)
     fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
     judged = open_out_of_fold(project, dataset, name)
-    again = [score_mask(*judged.read(k), num_classes=1, metric="dice") for k in range(len(judged.samples))]
+    again = [score_by_hand(*judged.read(k), 1) for k in range(len(judged.samples))]
     assert len(again) == 12
     np.testing.assert_allclose(judged.scores, again, atol=1e-6)  # the csv has six digits
     worst = judged.list_worst()
@@ -40,7 +39,7 @@ def test_without_background_the_most_probable_class_is_shown(make_scene: MakeSce
     for index, score in enumerate(judged.scores):
         truth_hw, mask_hw = judged.read(index)
         assert mask_hw.min() > 0  # a cut at 0.5 would leave pixels without a class
-        assert score_mask(truth_hw, mask_hw, num_classes=2, metric="dice") == pytest.approx(score, abs=1e-6)
+        assert score_by_hand(truth_hw, mask_hw, 2) == pytest.approx(score, abs=1e-6)
 
 
 def test_an_ensemble_of_one_fold_shows_what_each_part_was_judged_by(make_scene: MakeScene) -> None:
@@ -53,11 +52,11 @@ def test_an_ensemble_of_one_fold_shows_what_each_part_was_judged_by(make_scene: 
     assert ensemble.trials[0].is_kept and len(set(ensemble.trials[0].values_by_part)) > 1
     judged = open_out_of_fold(project, dataset, "ensemble")
     for index, score in enumerate(judged.scores):
-        assert score_mask(*judged.read(index), num_classes=1, metric="dice") == pytest.approx(score, abs=1e-6)
-        recipe = ensemble.find_judges(0).find(judged.samples[index].group)
+        assert score_by_hand(*judged.read(index), 1) == pytest.approx(score, abs=1e-6)
+        recipe = ensemble.find_recipes(0).find(judged.samples[index].group)
         assert recipe.threshold != ensemble.start.threshold == ensemble.find_recipe(0).threshold
-    with pytest.raises(InputError, match=r"by which recipes fold 1 was judged\. Received: nothing"):
-        ensemble.find_judges(1)
+    with pytest.raises(InputError, match=r"by which recipes fold 1 was evaluated\. Received: nothing"):
+        ensemble.find_recipes(1)
 
 
 def test_an_ensemble_of_maps_before_the_present_ones_is_refused(make_scene: MakeScene) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from tests.trained_competition import make_scene
 from unets.config import EnsembleConfig
-from unets.ensemble.ensemble import fit_ensemble, read_ensemble
+from unets.ensemble.ensemble import read_ensemble
+from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
 from unets.evaluation.results import check_made_of, render_results
 from unets.submission.submission import name_submission, write_submission

@@ -1,7 +1,6 @@
 """Run folders of every state, old ones and damaged ones, as one list."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,10 @@ import pytest
 from unets.config import DatasetConfig, load_dataset, load_experiment
 from unets.dataset.folds import hash_folds
 from unets.errors import InputError
-from unets.evaluation.runs import Run, list_judgements, list_runs, read_scores, render_inventory, sum_cost
+from unets.evaluation.runs import Run, list_evaluations, list_runs, read_scores, render_inventory, sum_cost
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
-from unets.store.runs import lock, write_json
+from unets.store.runs import hash_file, lock, write_json
 
 CONFIG = "from unets.config import ExperimentConfig, TrainingConfig\n\nEXPERIMENT = ExperimentConfig({})\n"
 METRICS = {
@@ -58,7 +57,7 @@ def describe(scene: Scene) -> list[tuple[str, int, str, str]]:
 
 def test_a_competition_without_runs_says_what_to_do(scene: Scene) -> None:
     project, dataset = scene
-    assert (list_runs(project, dataset), list_judgements(project, dataset)) == ([], [])
+    assert (list_runs(project, dataset), list_evaluations(project, dataset)) == ([], [])
     assert "`make train" in render_inventory("tiny", [], [])
     project.folds_path.unlink()
     project.models_dir.rmdir()
@@ -174,22 +173,21 @@ def test_a_run_of_an_older_version_lacks_what_it_lacks(scene: Scene) -> None:
     assert "finished   4/50" in render_inventory("tiny", [run], [])
 
 
-def test_judgements_are_means_over_photos_with_an_interval_over_groups(scene: Scene) -> None:
+def test_evaluations_are_means_over_images(scene: Scene) -> None:
     project, dataset = scene
     weights_path = write_run(scene, "a", 0) / "best.weights.h5"
-    path = project.oof_scores_path("a")
-    path.write_text("id,group,fold,dice,dice_no_tta\nx,g,0,0.9,\ny,g,0,0.8,0.7\nNA,h,1,0.4,0.2\n")
-    os.utime(weights_path, ns=(10**18, 10**18))
-    (judged,) = list_judgements(project, dataset)
-    assert (judged.folds, judged.num_photos, judged.num_groups, judged.remark) == ((0, 1), 3, 2, "")
-    assert judged.score is not None and judged.score.mean == pytest.approx(0.7)
-    # of two groups, drawn twice each: h h is the lowest, 0.4; g g the highest, 0.85
-    assert (judged.score.low, judged.score.high) == pytest.approx((0.4, 0.85))
-    os.utime(path, ns=(10**18 - 1, 10**18 - 1))
-    (judged,) = list_judgements(project, dataset)
-    assert judged.remark == "older than its runs"
-    text = render_inventory("tiny", list_runs(project, dataset), [judged])
-    assert "0.70000 (0.40000 to 0.85000)" in text and "older than its runs" in text
+    project.oof_scores_path("a").write_text(
+        "id,group,fold,dice,dice_no_tta\nx,g,0,0.9,\ny,g,0,0.8,0.7\nNA,h,1,0.4,0.2\n"
+    )
+    write_json(project.oof_pixels_path("a"), {"weights": {"0": hash_file(weights_path)}})
+    (found,) = list_evaluations(project, dataset)
+    assert (found.folds, found.num_photos, found.num_groups, found.remark) == ((0, 1), 3, 2, "")
+    assert found.score is not None and found.score.mean == pytest.approx(0.7)
+    weights_path.write_bytes(b"others")
+    (found,) = list_evaluations(project, dataset)
+    assert found.remark == "of other weights than the present"
+    text = render_inventory("tiny", list_runs(project, dataset), [found])
+    assert "0.70000 (too few groups for an interval)" in text and "of other weights" in text
 
 
 @pytest.mark.parametrize(
@@ -212,7 +210,7 @@ def test_a_faulty_csv_is_refused_and_hides_no_other(scene: Scene, text: str) -> 
         project.oof_scores_path(name).write_text(content)
     with pytest.raises(InputError, match=r"must hold at least one row of id,group,fold,dice"):
         read_scores(project.oof_scores_path("a"), "dice")
-    faulty, whole = list_judgements(project, dataset)
+    faulty, whole = list_evaluations(project, dataset)
     assert faulty.score is None and "must hold at least one row" in faulty.remark
     assert whole.score is not None and whole.score.mean == 0.5
     assert "must hold at least one row" in render_inventory("tiny", [], [faulty, whole])

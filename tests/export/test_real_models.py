@@ -27,12 +27,12 @@ from unets.config import (
     TrainingConfig,
     load_dataset,
 )
-from unets.data.image import ImageFile, ImageKind
+from unets.data.photo import Photo
 from unets.data.rle import decode_rle
 from unets.dataset.folds import hash_folds, write_folds
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import read_submission
-from unets.ensemble.ensemble import fit_ensemble
+from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
 from unets.export.exporting import SampleImage, SampleImages, compare_files, export_models, write_model_file
 from unets.export.formats import FORMATS
@@ -143,7 +143,7 @@ def test_a_model_file_has_the_bits_of_what_it_was_made_of(project: Project, mode
     found, expected = load_model(model_path, batch_size=2), TrainedModel(source, 2)
     assert found.card.fingerprint == source.card.fingerprint
     assert found.card.origin is not None and "keras" in found.card.origin["versions"]
-    image = ImageFile(sorted((project.input_dir / "test").iterdir())[0], ImageKind(upright=True)).read()
+    image = Photo(sorted((project.input_dir / "test").iterdir())[0]).read()
     np.testing.assert_array_equal(found.probs(image), expected.probs(image))
     np.testing.assert_array_equal(found.mask(image), expected.mask(image))
     again = model_path.with_name("again.safetensors")
@@ -176,7 +176,7 @@ def test_the_public_api_does_what_the_readme_shows(model_path: Path, project: Pr
 
 def test_the_command_masks_photos_of_all_kinds_anywhere(model_path: Path, project: Project, tmp_path: Path) -> None:
     """As installed, in a folder of its own: other sizes and formats, one on its side, one that is none."""
-    photo = ImageFile(sorted((project.input_dir / "test").iterdir())[0], ImageKind(upright=True)).read()
+    photo = Photo(sorted((project.input_dir / "test").iterdir())[0]).read()
     picture, exif = Image.fromarray(photo), Image.Exif()
     exif[0x0112] = 6
     (tmp_path / "photos" / "phone").mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Dice and IoU by hand."""
+"""Each metric by hand."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from unets.metrics.masks import METRICS, dice, iou
+from unets.errors import InputError
+from unets.metrics.masks import dice, find_metric, iou, measure
 
 
 @pytest.mark.parametrize(
@@ -49,14 +50,71 @@ def test_dice_and_iou_agree(masks: tuple[np.ndarray, np.ndarray]) -> None:
     # dice = 2 iou / (1 + iou); both are symmetric and in 0..1
     truth, predicted = masks
     assert dice(truth, predicted) == pytest.approx(2 * iou(truth, predicted) / (1 + iou(truth, predicted)))
-    for metric in METRICS.values():
-        assert metric(truth, predicted) == metric(predicted, truth)
-        assert 0 <= metric(truth, predicted) <= 1
+    for metric in ("dice", "iou", "surface_dice_1px", "boundary_f_1px", "ap", "ap_50"):
+        score = measure(metric, truth, predicted)
+        assert score == pytest.approx(measure(metric, predicted, truth)) and 0 <= score <= 1
+        assert measure(metric, truth, truth) == 1
 
 
 def test_shapes_must_agree() -> None:
-    for metric in METRICS.values():
-        with pytest.raises(
-            ValueError, match=r"`predicted` must have the shape of `truth`, \(2, 3\). Received: \(1, 3\)"
-        ):
-            metric(np.zeros((2, 3)), np.zeros((1, 3)))
+    with pytest.raises(ValueError, match=r"`predicted` must have the shape of `truth`, \(2, 3\). Received: \(1, 3\)"):
+        dice(np.zeros((2, 3)), np.zeros((1, 3)))
+
+
+def draw(*rows: str) -> np.ndarray:
+    return np.array([[sign == "#" for sign in row] for row in rows])
+
+
+def test_f_beta_weighs_recall_against_precision() -> None:
+    # both 2, truth 4, predicted 3: precision 2/3, recall 1/2
+    truth, predicted = draw("####.."), draw("..###.")
+    for beta in (0.5, 1, 2):
+        expected = (1 + beta**2) * (2 / 3) * (1 / 2) / (beta**2 * (2 / 3) + 1 / 2)
+        assert measure(f"f{beta:g}", truth, predicted) == pytest.approx(expected)
+    assert measure("f1", truth, predicted) == dice(truth, predicted)
+
+
+def test_contours_within_a_tolerance() -> None:
+    # A square of 4 x 4 has a contour of 12 pixels; moved right by one, 6 of its pixels lie on the other's contour (the
+    # common 3 columns of the upper and lower row), its left side is 1 px off: at 1 px all are near, at 0 px 6 of 12.
+    truth, predicted = np.zeros((8, 9), bool), np.zeros((8, 9), bool)
+    truth[2:6, 2:6], predicted[2:6, 3:7] = True, True
+    assert measure("surface_dice_1px", truth, predicted) == 1
+    assert measure("surface_dice_0px", truth, predicted) == pytest.approx((6 + 6) / 24)
+    assert measure("boundary_f_0px", truth, predicted) == pytest.approx(0.5)  # precision and recall 6 / 12
+    # Two squares predicted, one of them far off: recall 1, precision 1 / 2; of 12 + 24 contour pixels 24 are near.
+    twice = np.pad(truth, ((0, 8), (0, 0)))
+    twice[10:14, 2:6] = True
+    alone = np.pad(truth, ((0, 8), (0, 0)))
+    assert measure("boundary_f_2px", alone, twice) == pytest.approx(2 * 0.5 * 1 / 1.5)
+    assert measure("surface_dice_2px", alone, twice) == pytest.approx(24 / 36)
+    assert measure("boundary_f_2px", alone, np.zeros_like(alone)) == 0
+
+
+def test_objects_are_matched_by_their_iou() -> None:
+    # Of three true objects one is found with IoU 6/8 = 0.75, one with 4/4 = 1, one is missed; one more is made up.
+    truth = draw("######..", "........", "####....", "........", "##......", "........")
+    predicted = draw("########", "........", "####....", "........", "........", ".....###")
+    # at 0.50 to 0.75: 2 / (2 + 1 + 1) = 1/2; at 0.80 to 0.95: 1 / (1 + 2 + 2) = 1/5
+    assert measure("ap_50", truth, predicted) == pytest.approx(1 / 2)
+    assert measure("ap_80", truth, predicted) == pytest.approx(1 / 5)
+    assert measure("ap", truth, predicted) == pytest.approx((6 / 2 + 4 / 5) / 10)
+    # corners connect: one object each
+    assert measure("ap_50", draw("#.", ".#"), draw("#.", ".#")) == 1
+
+
+def test_over_pixels_images_add_up_before_the_division() -> None:
+    # (2 both, 4 true, 2 predicted), (0, 0, 6): 2 * 2 / (4 + 8) = 1/3, where the mean over images is (2/3 + 0) / 2
+    counts = np.array([[2, 4, 2], [0, 0, 6]]).T
+    alone, together = find_metric("dice"), find_metric("global_dice")
+    assert alone.to_values(alone.count(*counts)).tolist() == pytest.approx([2 / 3, 0])
+    values = together.to_values(together.count(*counts))
+    assert values.mean() == pytest.approx(1 / 3)
+    # 1/3 + (a - b / 3) / mean(b): a, b of 4, 6 and 0, 6
+    assert values.tolist() == pytest.approx([1 / 3 + (4 - 2) / 6, 1 / 3 - 2 / 6])
+
+
+@pytest.mark.parametrize("name", ["dise", "f", "global_ap", "surface_dice", "ap_5", "dice ", ""])
+def test_other_names_are_refused(name: str) -> None:
+    with pytest.raises(InputError, match="`metric` must be dice, iou"):
+        find_metric(name)

@@ -10,7 +10,7 @@ from tests.trained_competition import write_maps
 from unets.config import DatasetConfig, EnsembleConfig, ExperimentConfig, Postprocessing, load_dataset
 from unets.dataset.folds import hash_folds, write_folds
 from unets.dataset.manifest import read_manifest
-from unets.ensemble.ensemble import fit_ensemble
+from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import score_oof
 from unets.pages.report import Report, Scope, write_report
 from unets.store.fingerprint import take_snapshot, write_snapshot

@@ -24,7 +24,8 @@ from tests import ROOT
 from tests.trained_competition import make_scene
 from unets.config import DatasetConfig, EnsembleConfig
 from unets.data.drawing import Picture
-from unets.ensemble.ensemble import fit_ensemble, read_ensemble
+from unets.ensemble.ensemble import read_ensemble
+from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import score_oof
 from unets.pages.notebooks import list_notebooks
 from unets.store.paths import Project

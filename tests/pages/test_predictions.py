@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 
 from tests.pages.conftest import Trained
-from tests.trained_competition import NO_BACKGROUND
+from tests.trained_competition import NO_BACKGROUND, score_by_hand
 from unets.config import DatasetConfig
 from unets.data.samples import read_mask
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import read_ensemble
 from unets.ensemble.recipe import Recipe, make_mask
-from unets.ensemble.score import score_mask
 from unets.errors import InputError
 from unets.evaluation.runs import read_scores
 from unets.pages.predictions import Prediction, join_equally, open_ensemble, open_experiment
@@ -36,7 +35,7 @@ def test_masks_are_those_that_were_scored(make_trained: Callable[..., Trained], 
         for row in read_scores(path, "dice"):
             sample = samples[row.id]
             mask_hw = make_mask(*prediction.select([row.id]).read(sample, row.fold), (64, 96))
-            found = score_mask(read_mask(sample), mask_hw, num_classes=len(dataset.classes), metric="dice")
+            found = score_by_hand(read_mask(sample), mask_hw, len(dataset.classes))
             assert found == pytest.approx(row.score, abs=1e-6)
 
 

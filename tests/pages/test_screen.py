@@ -10,7 +10,7 @@ import pytest
 
 from tests.trained_competition import NETS, make_scene
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
-from unets.ensemble.ensemble import fit_ensemble
+from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
 from unets.pages.screen import screen_test
 from unets.prediction.maps import encode_map, list_shards, open_maps, write_shard

@@ -24,7 +24,7 @@ from unets.cli.stage import Stage, open_project
 from unets.config import EnsembleConfig, load_dataset
 from unets.dataset.folds import write_folds
 from unets.dataset.manifest import read_manifest
-from unets.ensemble.ensemble import fit_ensemble
+from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
 from unets.pages.screen import screen_test
 from unets.store.paths import Project

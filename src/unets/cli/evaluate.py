@@ -19,7 +19,7 @@ IN_KERNEL = "06"  # the notebook that runs in a Kaggle kernel, here an imitated 
 @command("evaluate", "unets ensemble mine", "unets ensemble mine -e unet_512,unet_1024", takes=RUNS)
 def ensemble(stage: Stage) -> None:
     """Evaluates the ensemble out-of-fold; keeps weights, threshold and post-processing that gain by cross-fitting."""
-    from unets.ensemble.ensemble import fit_ensemble
+    from unets.ensemble.fit import fit_ensemble
     from unets.evaluation.contributions import render_contributions
 
     with stage.lock_models():

@@ -1,4 +1,4 @@
-"""How far members agree on a photo: needs no truth. Maps are compared at the size of the largest of them."""
+"""How far members agree on an image: needs no ground truth. Maps are compared at the size of the largest of them."""
 
 from collections.abc import Sequence
 
@@ -25,7 +25,7 @@ def compare_members(maps: Sequence[MapU8], recipe: Recipe, probs_hwc: Probs) -> 
 
     Args:
         maps: one a member, uint8 (height, width, classes); sizes may differ.
-        recipe: cuts them.
+        recipe: has the threshold.
         probs_hwc: their blend, from `blend_small`.
 
     Returns:
@@ -34,13 +34,17 @@ def compare_members(maps: Sequence[MapU8], recipe: Recipe, probs_hwc: Probs) -> 
     """
     if len(maps) == 1:
         return np.nan, np.nan
-    size_hw, mask_hw = (probs_hwc.shape[0], probs_hwc.shape[1]), to_masks(probs_hwc, recipe.threshold)
+    size_hw, mask = (probs_hwc.shape[0], probs_hwc.shape[1]), _cut(probs_hwc, recipe)
     differences, dices = [], []
     for probs_u8_hwc in maps:
         member_hwc = enlarge_map(from_u8(probs_u8_hwc), size_hw)
         differences.append(float(np.abs(member_hwc - probs_hwc).mean(dtype=np.float64)))
-        dices.append(_agree(to_masks(member_hwc, recipe.threshold), mask_hw))
+        dices.append(_agree(_cut(member_hwc, recipe), mask))
     return float(np.mean(differences)), min(dices)
+
+
+def _cut(probs_hwc: Probs, recipe: Recipe) -> ClassMask:
+    return to_masks(probs_hwc, recipe.threshold, overlapping=recipe.overlapping)
 
 
 def _agree(first_hw: ClassMask, second_hw: ClassMask) -> float:

@@ -1,4 +1,4 @@
-"""Out-of-fold maps: each training photo's, made by the net that did not see its group."""
+"""Out-of-fold maps: each training image's, made by the net that did not see its group."""
 
 import csv
 import logging
@@ -9,42 +9,41 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
 from unets.config import DatasetConfig
 from unets.data.samples import Sample, read_mask
 from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest
+from unets.ensemble.mask_scores import Fractions, Scores, score_recipes
 from unets.ensemble.postprocess import ClassMask
-from unets.ensemble.recipe import Recipe, make_mask, score_recipes
-from unets.ensemble.score import Scores, default_threshold
+from unets.ensemble.recipe import MapU8, default_recipe, make_mask
 from unets.errors import InputError
+from unets.metrics.masks import find_metric
 from unets.metrics.pixels import Counts, count_pixels_of, describe_pixels, sum_counts
 from unets.prediction.maps import MapReader, list_shards, open_maps
 from unets.store.paths import Project
-from unets.store.runs import write_json, write_text
+from unets.store.runs import hash_file, write_json, write_text
 from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-MapU8 = npt.NDArray[np.uint8]
-_CHUNK = 16  # photos a task
+_CHUNK = 16  # images a task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OofTask:
-    """Some training photos and the way to their maps; all of them, or a worker's share."""
+    """Some training images and the way to their maps; all of them, or a worker's share."""
 
     dataset: DatasetConfig
     samples: tuple[Sample, ...]
     fold_of: dict[str, int]
     readers: tuple[MapReader, ...]  # one an experiment
-    no_tta_readers: tuple[MapReader | None, ...]  # of the map without TTA; None where there are no such maps
+    no_tta_readers: tuple[MapReader | None, ...]  # of the maps without TTA; None where there are none
 
     @property
     def folds(self) -> tuple[int, ...]:
-        """The folds that the photos are in."""
+        """The folds that the images are in."""
         return tuple(sorted({self.fold_of[sample.id] for sample in self.samples}))
 
     def select(self, samples: Sequence[Sample]) -> "OofTask":
@@ -59,13 +58,13 @@ class OofTask:
         )
 
     def read(self, index: int) -> tuple[ClassMask, list[MapU8], list[MapU8 | None]]:
-        """Reads a photo's (full-size mask, map of each experiment, first view's map of each)."""
+        """Reads an image's (full-size true mask, map of each experiment, map without TTA of each)."""
         id_ = self.samples[index].id
         no_tta = [None if reader is None else reader.read_map(id_) for reader in self.no_tta_readers]
         return *self.read_maps(index), no_tta
 
     def read_maps(self, index: int) -> tuple[ClassMask, list[MapU8]]:
-        """Reads a photo's (full-size mask, map of each experiment)."""
+        """Reads an image's (full-size true mask, map of each experiment)."""
         sample = self.samples[index]
         return read_mask(sample), [reader.read_map(sample.id) for reader in self.readers]
 
@@ -73,16 +72,16 @@ class OofTask:
 def open_oof(
     project: Project, dataset: DatasetConfig, experiments: Sequence[str], folds: Sequence[int] | None = None
 ) -> OofTask:
-    """Opens the out-of-fold maps of experiments, for the photos that all of them have.
+    """Opens the out-of-fold maps of experiments, for the images that all of them have.
 
     Args:
         project: the folders.
-        dataset: the dataset's declaration.
+        dataset: the data set's declaration.
         experiments: names.
         folds: those wanted; None is all that every experiment has maps of.
 
     Raises:
-        InputError: a fold wanted is missing, there are maps of only some photos of a fold, or of other classes.
+        InputError: a fold wanted is missing, there are maps of only some images of a fold, or of other classes.
     """
     manifest = read_manifest(project, dataset)
     fold_of = read_folds(project.folds_path, manifest)
@@ -100,19 +99,21 @@ def open_oof(
                 f"{reader.folder} must hold maps of the classes {', '.join(dataset.classes)}, as every member of an "
                 f"ensemble. Received: {', '.join(reader.classes)}. Run `make predict EXP={name} FORCE=1`"
             )
-        _check_complete(name, reader, samples, fold_of)
-    everything = OofTask(
-        dataset=dataset,
-        samples=samples,
-        fold_of=fold_of,
-        readers=readers,
-        no_tta_readers=tuple(_open_no_tta(project, name, samples) for name in experiments),
-    )
+        missing = [sample.id for sample in samples if sample.id not in reader.shard_of]
+        if missing:
+            lacking = ",".join(map(str, sorted({fold_of[id_] for id_ in missing})))
+            raise InputError(
+                f"{reader.folder} must hold maps of all images of the folds used. Received: none of {len(missing)} "
+                f"images of fold {lacking}, {missing[0]} first. Run `make predict EXP={name}`, or use FOLD= of those "
+                f"it has"
+            )
+    no_tta = tuple(_open_no_tta(project, name, samples) for name in experiments)
+    everything = OofTask(dataset=dataset, samples=samples, fold_of=fold_of, readers=readers, no_tta_readers=no_tta)
     return everything.select(samples)
 
 
 def run_oof(function: Callable[[OofTask], Result], oof: OofTask, *, what: str, jobs: int | None) -> Iterator[Result]:
-    """Runs `function` over shares of the photos in worker processes; yields what it returns, in the photos' order."""
+    """Runs `function` over shares of the images in worker processes; yields what it returns, in the images' order."""
     chunks = [oof.samples[start : start + _CHUNK] for start in range(0, len(oof.samples), _CHUNK)]
     tasks = (oof.select(chunk) for chunk in chunks)
     return run_tasks(function, tasks, what=what, jobs=jobs, total=len(chunks), unit="chunk")
@@ -126,33 +127,37 @@ def score_oof(
     folds: Sequence[int] | None = None,
     jobs: int | None = None,
 ) -> Scores:
-    """Scores each out-of-fold map of an experiment at full size, cut at 0.5, and writes `oof_scores.csv`.
+    """Scores each out-of-fold map of an experiment at full size under the default recipe; writes `oof_scores.csv`.
 
-    Its columns are `id,group,fold,<metric>,<metric>_no_tta`; the last is empty where there are no maps of the first
-    view alone. `oof_pixels.json` gets Dice and IoU of each class over the pixels of all these photos.
+    Its columns are `id,group,fold,<metric>,<metric>_no_tta`; the last is empty where there are no maps without TTA. Of
+    a metric over the pixels of all images, an image has what it adds (`Metric.to_values`): the mean is the score.
+    `oof_pixels.json` gets Dice and IoU of each class over the pixels of all these images, and the hash of each fold's
+    weights, which tells whether the scores are of the present ones.
 
     Args:
         project: the folders.
-        dataset: the dataset's declaration.
+        dataset: the data set's declaration.
         experiment: its name.
         folds: those to score; None is all that there are maps of.
         jobs: worker processes; None is one a core.
 
     Returns:
-        float64 (photos, 2): with TTA, and without (NaN where there are no such maps).
+        float64 (images, 2): with TTA, and without (NaN where there are no such maps).
     """
     oof = open_oof(project, dataset, [experiment], folds)
-    parts = list(run_oof(_score_views, oof, what=f"score {experiment}", jobs=jobs))
-    scores = np.concatenate([part for part, _ in parts])
+    parts = list(run_oof(_score_alone, oof, what=f"score {experiment}", jobs=jobs))
+    scores: Scores = find_metric(dataset.metric).to_values(np.concatenate([part for part, _ in parts])).mean(axis=-1)
     pixels = describe_pixels(sum_counts(counts for _, counts in parts), dataset.classes)
-    write_json(project.oof_pixels_path(experiment), pixels)
+    runs = {str(fold): project.run_dir(experiment, fold) / "best.weights.h5" for fold in oof.folds}
+    weights = {fold: hash_file(path) for fold, path in runs.items() if path.exists()}
+    write_json(project.oof_pixels_path(experiment), pixels | {"weights": weights})
     columns = {dataset.metric: scores[:, 0], f"{dataset.metric}_no_tta": scores[:, 1]}
     write_scores(project.oof_scores_path(experiment), oof, columns)
     return scores
 
 
 def write_scores(path: Path, oof: OofTask, columns: Mapping[str, Scores]) -> None:
-    """Writes a csv of `id,group,fold` and columns of scores, one row a photo; NaN is an empty cell."""
+    """Writes a csv of `id,group,fold` and columns of scores, one row an image; NaN is an empty cell."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", "group", "fold", *columns])
@@ -162,27 +167,29 @@ def write_scores(path: Path, oof: OofTask, columns: Mapping[str, Scores]) -> Non
     write_text(path, text.getvalue())
 
 
-def _score_views(task: OofTask) -> tuple[Scores, Counts]:
-    dataset, rows, counts = task.dataset, [], []
-    recipe = Recipe(weights=(1.0,), threshold=default_threshold(dataset))
-    for index in range(len(task.samples)):
-        truth_hw, maps, no_tta = task.read(index)
-        rows.append([score_map(truth_hw, probs_u8_hwc, dataset) for probs_u8_hwc in (*maps, *no_tta)])
-        mask_hw = make_mask(recipe, maps, (truth_hw.shape[0], truth_hw.shape[1]))
-        counts.append(count_pixels_of(truth_hw, mask_hw, len(dataset.classes)))
-    return np.array(rows), sum_counts(counts)
+def score_alone(task: OofTask, index: int) -> Fractions:
+    """Scores an image under each experiment alone by the default recipe, with TTA and then without.
 
-
-def score_map(truth_hw: ClassMask, probs_u8_hwc: MapU8 | None, dataset: DatasetConfig) -> float:
-    """Scores a map at full size with the competition's metric; NaN where there is none.
-
-    It is cut at 0.5; where the dataset has no background, each pixel gets its most probable class.
+    Returns:
+        float64 (2 x experiments, classes, 2), see `unets.metrics.masks`; NaN where there are no maps without TTA.
     """
-    if probs_u8_hwc is None:
-        return float("nan")
-    recipe = Recipe(weights=(1.0,), threshold=default_threshold(dataset))
-    (score,) = score_recipes(truth_hw, [probs_u8_hwc], [recipe], metric=dataset.metric)
-    return float(score)
+    truth, maps, no_tta = task.read(index)
+    recipe, metric = default_recipe(task.dataset), find_metric(task.dataset.metric)
+    missing = np.full((1, len(task.dataset.classes), 2), np.nan)
+    fractions = [
+        missing if probs_u8_hwc is None else score_recipes(truth, [probs_u8_hwc], [recipe], metric)
+        for probs_u8_hwc in (*maps, *no_tta)
+    ]
+    return np.concatenate(fractions)
+
+
+def _score_alone(task: OofTask) -> tuple[Fractions, Counts]:
+    counts = []
+    for index in range(len(task.samples)):
+        truth, maps = task.read_maps(index)
+        mask = make_mask(default_recipe(task.dataset), maps, (truth.shape[0], truth.shape[1]))
+        counts.append(count_pixels_of(truth, mask, len(task.dataset.classes)))
+    return np.stack([score_alone(task, index) for index in range(len(task.samples))]), sum_counts(counts)
 
 
 def _open_no_tta(project: Project, experiment: str, samples: Sequence[Sample]) -> MapReader | None:
@@ -191,16 +198,6 @@ def _open_no_tta(project: Project, experiment: str, samples: Sequence[Sample]) -
         return None
     reader = open_maps(folder)
     if any(sample.id not in reader.shard_of for sample in samples):
-        logger.warning("%s lacks maps of some photos: no score of the map without TTA", folder)
+        logger.warning("%s lacks maps of some images: no score without TTA", folder)
         return None
     return reader
-
-
-def _check_complete(experiment: str, reader: MapReader, samples: Sequence[Sample], fold_of: Mapping[str, int]) -> None:
-    missing = [sample.id for sample in samples if sample.id not in reader.shard_of]
-    if missing:
-        folds = ",".join(map(str, sorted({fold_of[id_] for id_ in missing})))
-        raise InputError(
-            f"{reader.folder} must hold maps of all photos of the folds used. Received: none of {len(missing)} photos "
-            f"of fold {folds}, {missing[0]} first. Run `make predict EXP={experiment}`, or use FOLD= of those it has"
-        )

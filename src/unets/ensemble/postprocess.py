@@ -1,9 +1,9 @@
-"""From probabilities to the final mask: the cut, and the steps before and after it that may help.
+"""From probabilities to the final mask: the threshold, and the steps before and after it that may help.
 
-Each step works on full-size pixels, class by class, and leaves its input as it was.
+Each step works on full-size pixels, class by class, and leaves its input as it was. A mask is uint8 (height, width) of
+class indices, 0 for background; where classes overlap it is (height, width, classes) of 0 and 1.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,36 +19,42 @@ Box = tuple[slice, slice]
 
 
 def pick_classes(probs_hwc: npt.NDArray[np.float32]) -> tuple[ClassMask, npt.NDArray[np.float32]]:
-    """Finds the most probable foreground class of each pixel; the earlier one where two are equal.
+    """Finds the most probable class of each pixel, the earlier of equal ones, and sets it against background.
 
     Args:
-        probs_hwc: float32 (height, width, classes), 0..1.
+        probs_hwc: float32 (height, width, classes), 0..1; background has what they lack of 1.
 
     Returns:
-        (class index from 1, uint8 (height, width); its probability, float32 (height, width)).
+        (class index from 1, uint8 (height, width); p / (p + p of background), float32 (height, width)). The latter is
+        at least 0.5 where the class is as probable as background or more; of a single class it is p.
     """
     if probs_hwc.shape[-1] == 1:
         return np.ones(probs_hwc.shape[:2], dtype=np.uint8), probs_hwc[..., 0]
-    return np.argmax(probs_hwc, axis=-1).astype(np.uint8) + np.uint8(1), probs_hwc.max(axis=-1)
+    best_hw = probs_hwc.max(axis=-1)
+    background_hw = np.maximum(1 - probs_hwc.sum(axis=-1), 0)
+    share_hw = best_hw / np.maximum(best_hw + background_hw, np.finfo(np.float32).tiny)
+    return np.argmax(probs_hwc, axis=-1).astype(np.uint8) + np.uint8(1), share_hw.astype(np.float32)
 
 
-def to_masks(probs_hwc: npt.NDArray[np.float32], threshold: float) -> ClassMask:
+def to_masks(probs_hwc: npt.NDArray[np.float32], threshold: float, *, overlapping: bool = False) -> ClassMask:
     """Cuts probabilities at a threshold.
 
-    A pixel belongs to its most probable class where that class's probability is at least `threshold`: equality is
-    foreground. This does not ask that the classes' probabilities sum to one, and with one class it is p >= threshold.
+    A pixel belongs to its most probable class where that has at least `threshold` of what it and background have
+    together: at 0.5 the most probable of background and classes wins, with one class it is p >= threshold, and at 0
+    every pixel is of a class. Classes that overlap are cut each by itself.
 
     Args:
         probs_hwc: float32 (height, width, classes), 0..1.
-        threshold: 0..1; compared as float32, as the probabilities are.
+        threshold: 0..1; compared as float32, as the probabilities are. Equality is foreground.
+        overlapping: whether a pixel may be of several classes.
 
     Returns:
-        uint8 (height, width) class index; 0 is background.
+        uint8 (height, width) class index, 0 for background; overlapping (height, width, classes) of 0 and 1.
     """
-    if probs_hwc.shape[-1] == 1:  # the general way, without a picture of ones to multiply with
-        return (probs_hwc[..., 0] >= np.float32(threshold)).view(np.uint8)
-    class_hw, best_hw = pick_classes(probs_hwc)
-    return class_hw * (best_hw >= np.float32(threshold))
+    if overlapping:
+        return (probs_hwc >= np.float32(threshold)).view(np.uint8)
+    class_hw, share_hw = pick_classes(probs_hwc)
+    return class_hw * (share_hw >= np.float32(threshold))
 
 
 def blur(probs_hwc: npt.NDArray[np.float32], sigma_px: float) -> npt.NDArray[np.float32]:
@@ -63,69 +69,38 @@ def blur(probs_hwc: npt.NDArray[np.float32], sigma_px: float) -> npt.NDArray[np.
     return np.asarray(cv2.GaussianBlur(probs_hwc, (0, 0), sigma_px), dtype=np.float32).reshape(probs_hwc.shape)
 
 
-def blur_reach(sigma_px: float) -> int:
-    """Returns how far `blur` looks, in pixels to each side, or a little more."""
-    return math.ceil(4 * sigma_px) + 1  # of float32 OpenCV takes 8 sigma in all, made odd
+def clean_mask(mask: ClassMask, steps: Postprocessing) -> ClassMask:
+    """Does what comes after the threshold: fills holes, keeps the largest components, drops what is too small.
 
-
-def clean_mask(mask_hw: ClassMask, steps: Postprocessing) -> ClassMask:
-    """Does what comes after the cut: fills holes, keeps the largest components, drops what is too small.
+    A hole of a class is a 4-connected part of what is not of that class, which does not reach the image's border; one
+    that holds another class stays: a nucleus is no hole of its cell. A component is 8-connected; of two of one area the
+    one that begins higher is the larger.
 
     Args:
-        mask_hw: uint8 (height, width) class index; 0 is background.
+        mask: uint8 (height, width) class index, or (height, width, classes) of 0 and 1.
         steps: which, and how far.
 
     Returns:
-        uint8 (height, width); `mask_hw` itself where nothing changes.
+        A mask of the same shape; `mask` itself where nothing changes.
     """
-    (cleaned_hw,) = clean_masks(mask_hw, [steps])
-    return cleaned_hw
+    (cleaned,) = clean_masks(mask, [steps])
+    return cleaned
 
 
-def clean_masks(mask_hw: ClassMask, ways: Sequence[Postprocessing]) -> list[ClassMask]:
-    """Does `clean_mask` in many ways. Finding holes and components is what costs, and is done once for all of them.
-
-    Returns:
-        The mask of each way; `mask_hw` itself where nothing changes.
-    """
+def clean_masks(mask: ClassMask, ways: Sequence[Postprocessing]) -> list[ClassMask]:
+    """Does `clean_mask` in many ways. Finding holes and components is what costs, and is done once for all of them."""
+    if mask.ndim == 3:
+        layers = [clean_masks(np.ascontiguousarray(layer_hw), ways) for layer_hw in np.moveaxis(mask, -1, 0)]
+        return [np.stack(of_way, axis=-1) for of_way in zip(*layers, strict=True)]
     fills = {steps.max_hole_px for steps in ways}
-    holes = _find_holes(mask_hw) if fills != {0} else []
-    filled = {max_hole_px: _fill(mask_hw, holes, max_hole_px) for max_hole_px in fills}
+    holes = _find_holes(mask) if fills != {0} else []
+    filled = {max_hole_px: _fill(mask, holes, max_hole_px) for max_hole_px in fills}
     parts = {
         max_hole_px: _find_components(filled[max_hole_px])
         for max_hole_px in {steps.max_hole_px for steps in ways if steps.max_components is not None}
     }
     kept = (_keep(filled[steps.max_hole_px], parts.get(steps.max_hole_px, []), steps.max_components) for steps in ways)
     return [drop_small(kept_hw, steps.min_area_px) for kept_hw, steps in zip(kept, ways, strict=True)]
-
-
-def fill_holes(mask_hw: ClassMask, max_hole_px: int | None) -> ClassMask:
-    """Gives small holes of each class to that class.
-
-    A hole of a class is a 4-connected part of what is not of that class, which does not reach the photo's border. One
-    that holds another class stays: a nucleus is no hole of its cell.
-
-    Args:
-        mask_hw: uint8 (height, width) class index; 0 is background.
-        max_hole_px: largest area that is filled; None fills holes of any area, 0 none.
-
-    Returns:
-        uint8 (height, width); `mask_hw` itself where there is nothing to fill.
-    """
-    return clean_mask(mask_hw, Postprocessing(max_hole_px=max_hole_px))
-
-
-def keep_largest(mask_hw: ClassMask, max_components: int | None) -> ClassMask:
-    """Empties all but the largest 8-connected parts of each class; of two of one area the one that begins higher stays.
-
-    Args:
-        mask_hw: uint8 (height, width) class index; 0 is background.
-        max_components: parts of each class that are kept; None keeps all.
-
-    Returns:
-        uint8 (height, width); `mask_hw` itself where nothing is dropped.
-    """
-    return clean_mask(mask_hw, Postprocessing(max_components=max_components))
 
 
 def drop_small(mask_hw: ClassMask, min_area_px: int) -> ClassMask:
@@ -181,7 +156,7 @@ class _Parts:
 
 
 def _find_holes(mask_hw: ClassMask) -> list[_Parts]:
-    """Finds the holes of each class that has any, as `fill_holes` defines them."""
+    """Finds the holes of each class that has any."""
     found = []
     for index, box in _find_boxes(mask_hw):
         class_hw = mask_hw[box]
@@ -212,7 +187,7 @@ def _fill(mask_hw: ClassMask, holes: Sequence[_Parts], max_hole_px: int | None) 
 
 
 def _find_components(mask_hw: ClassMask) -> list[_Parts]:
-    """Finds the components of each class that has several, as `keep_largest` defines them."""
+    """Finds the components of each class that has several."""
     found = []
     for index, box in _find_boxes(mask_hw):
         num_labels, labels_hw, stats, _ = cv2.connectedComponentsWithStats(

@@ -1,8 +1,8 @@
-"""Weights of an ensemble's members, fitted to the pixels that they decide.
+"""Weights of an ensemble's members by forward selection, from the pixels that they decide.
 
-Whatever the weights, a pixel on whose side of the cut all members agree stays there. The others (some thousandths of a
-photo, along the contour) are drawn into a sample, each with what a mistake there costs: 1 / area of its class in the
-photo, as in Dice and in IoU, times the number of pixels it stands for.
+Whatever the weights, a pixel that all members give the same class keeps it. The others (some thousandths of an image,
+along the contour) are drawn into a sample; of the rest, counts suffice. So each weighting's score by the competition's
+metric is known, image by image, without looking at the maps again.
 """
 
 from collections.abc import Sequence
@@ -12,229 +12,139 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from unets.data.samples import IGNORE
 from unets.ensemble.blend import Averaging, enlarge_map, to_logits
-from unets.ensemble.postprocess import ClassMask
-from unets.ensemble.score import DEFAULT_THRESHOLD
+from unets.ensemble.postprocess import ClassMask, to_masks
+from unets.ensemble.recipe import MapU8, Recipe
+from unets.metrics.masks import Metric
+from unets.metrics.pixels import pick_class, pick_known
 from unets.prediction.maps import from_u8
 
-MapU8 = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.bool_]
-
-SAMPLE_SIZE = 2**20  # pixels of all photos together: 35 MB of five members, each with the number of its photo
-_MAX_PHOTO = 4096  # pixels of one photo and class
-# Of the loss. Blunter ones, the Brier score and cross-entropy reward a member for being sure of what it is right about
-# anyway: of three made-up members on real masks they gave all to the best, where this makes 19 % fewer mistakes.
-_SHARPNESS = 20
-_RIDGE = 1e-3  # share of the mean curvature: makes copies of one member share their weight, and the answer unique
-_MAX_STEPS, _MAX_INNER = 50, 10_000
-_TOLERANCE = 1e-5  # of a step's largest change
-_DIGITS = 4  # of a weight: beyond them a fit means nothing, and arithmetic differs between machines
+SAMPLE_SIZE = 2**20  # pixels of all images together: 25 MB of five members
+_MAX_IMAGE = 4096  # pixels of one image
 _ROUNDS = 25  # of forward selection
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PixelSample:
-    """Pixels that the members of an ensemble put on different sides of the cut; of one photo or of many."""
+    """Pixels that the members of an ensemble give different classes, and the counts of all others."""
 
-    probs: npt.NDArray[np.float32]  # (pixels, members), 0..1, at full size
-    is_true: Mask  # (pixels,) whether the pixel is of the class
-    costs: npt.NDArray[np.float32]  # (pixels,) of a mistake
+    probs: npt.NDArray[np.float32]  # (pixels, members, classes), 0..1, at full size
+    is_true: npt.NDArray[np.bool_]  # (pixels, classes)
+    is_known: npt.NDArray[np.bool_]  # (pixels, classes) not ignored
+    stands_for: npt.NDArray[np.float32]  # (pixels,) how many
+    image_of: npt.NDArray[np.intp]  # (pixels,)
+    agreed: npt.NDArray[np.int64]  # (images, classes, 2): pixels of truth and prediction both, of the prediction
+    true_px: npt.NDArray[np.int64]  # (images, classes), all of them
 
     @classmethod
     def join(cls, samples: Sequence[Self]) -> Self:
-        """Joins the samples of several photos."""
-        return cls(
-            probs=np.concatenate([sample.probs for sample in samples]),
-            is_true=np.concatenate([sample.is_true for sample in samples]),
-            costs=np.concatenate([sample.costs for sample in samples]),
-        )
+        """Joins the samples of several images."""
+        starts = np.cumsum([0, *(len(sample.agreed) for sample in samples)])
+        joined = {
+            name: np.concatenate([getattr(sample, name) for sample in samples])
+            for name in ("probs", "is_true", "is_known", "stands_for", "agreed", "true_px")
+        }
+        image_of = np.concatenate([sample.image_of + start for sample, start in zip(samples, starts, strict=False)])
+        return cls(**joined, image_of=image_of)
 
-    def select(self, is_selected: Mask) -> "PixelSample":
-        """Returns some of the pixels."""
+    def select(self, is_selected: npt.NDArray[np.bool_]) -> "PixelSample":
+        """Returns the pixels of some of the images, bool (images,)."""
+        pixels = is_selected[self.image_of]
         return PixelSample(
-            probs=self.probs[is_selected], is_true=self.is_true[is_selected], costs=self.costs[is_selected]
+            probs=self.probs[pixels],
+            is_true=self.is_true[pixels],
+            is_known=self.is_known[pixels],
+            stands_for=self.stands_for[pixels],
+            image_of=(np.cumsum(is_selected) - 1)[self.image_of[pixels]],
+            agreed=self.agreed[is_selected],
+            true_px=self.true_px[is_selected],
         )
 
+    def score(self, probs: npt.NDArray[np.float32], recipe: Recipe, metric: Metric) -> float:
+        """Returns the score of all images where the pixels have these probabilities, float32 (pixels, classes)."""
+        num_classes = probs.shape[-1]
+        mask = to_masks(probs[:, None], recipe.threshold, overlapping=recipe.overlapping)
+        is_class = np.stack([pick_class(mask, index)[:, 0] for index in range(num_classes)], axis=-1) & self.is_known
+        counts = self.agreed.astype(np.float64)
+        for index in range(num_classes):
+            for place, pixels in enumerate((is_class & self.is_true, is_class)):
+                found = self.stands_for * pixels[:, index]
+                counts[:, index, place] += np.bincount(self.image_of, weights=found, minlength=len(counts))
+        fractions = metric.counted.count(counts[..., 0], self.true_px, counts[..., 1])
+        return float(metric.counted.to_values(fractions).mean())
 
-def count_pixels(num_photos: int, num_classes: int) -> int:
-    """Returns how many pixels of one photo and class to draw, so that all photos' fit into the memory."""
-    return max(1, min(_MAX_PHOTO, SAMPLE_SIZE // (num_photos * num_classes)))
+
+def count_pixels(num_images: int) -> int:
+    """Returns how many pixels of one image to draw, so that all images' fit into the memory."""
+    return max(1, min(_MAX_IMAGE, SAMPLE_SIZE // num_images))
 
 
-def draw_pixels(
-    truth_hw: ClassMask, maps: Sequence[MapU8], max_pixels: int, threshold: float = DEFAULT_THRESHOLD
-) -> PixelSample:
-    """Draws the pixels of a photo that the weights decide: every n-th of them, so that no seed is needed.
+def draw_pixels(truth: ClassMask, maps: Sequence[MapU8], max_pixels: int, recipe: Recipe) -> PixelSample:
+    """Draws the pixels of an image that the weights decide: every n-th of them, so that no seed is needed.
 
     Args:
-        truth_hw: uint8 (height, width) class index; 0 is background.
+        truth: as `pick_class` takes it.
         maps: one a member, uint8 (height, width, classes), 0..255; sizes may differ between members.
-        max_pixels: of one class.
-        threshold: where the blend is to be cut. Members' probabilities lie on two sides of it just where their logits
-            do of its own, so that one sample serves both ways of averaging.
+        max_pixels: to draw at most.
+        recipe: its threshold, and whether classes overlap.
     """
-    cut = np.float32(find_cut(threshold))
-    height, width = truth_hw.shape
-    enlarged = [enlarge_map(from_u8(probs_u8_hwc), (height, width)) for probs_u8_hwc in maps]
-    num_classes = enlarged[0].shape[-1]
-    is_known = np.ravel(truth_hw != IGNORE)
-    samples = []
+    probs = [enlarge_map(from_u8(probs_u8_hwc), (truth.shape[0], truth.shape[1])) for probs_u8_hwc in maps]
+    masks = [to_masks(probs_hwc, recipe.threshold, overlapping=recipe.overlapping) for probs_hwc in probs]
+    num_classes = probs[0].shape[-1]
+    differs = np.logical_or.reduce([mask != masks[0] for mask in masks[1:]])
+    differs_hw = differs.any(axis=-1) if differs.ndim == 3 else differs
+    (pixels,) = np.nonzero(differs_hw.ravel())
+    num_drawn = min(len(pixels), max_pixels)
+    # From the middle of equal stretches: of 9 the 3 at 1, 4, 7.
+    drawn = pixels[((np.arange(num_drawn) + 0.5) * (len(pixels) / max(num_drawn, 1))).astype(np.intp)]
+    true = [pick_class(truth, index) for index in range(num_classes)]
+    known = [pick_known(truth, index) for index in range(num_classes)]
+    agreed = []
     for index in range(num_classes):
-        layers = [np.ravel(probs_hwc[..., index]) for probs_hwc in enlarged]
-        lowest, highest = np.minimum.reduce(layers), np.maximum.reduce(layers)
-        (pixels,) = np.nonzero((lowest < cut) & (highest >= cut) & is_known)
-        num_found, num_drawn = len(pixels), min(len(pixels), max_pixels)
-        # From the middle of equal stretches: of 9 the 3 at 1, 4, 7.
-        drawn = pixels[((np.arange(num_drawn) + 0.5) * (num_found / max(num_drawn, 1))).astype(np.intp)]
-        is_class = np.ravel(truth_hw == index + 1)
-        cost = num_found / max(num_drawn, 1) / max(int(np.count_nonzero(is_class)), 1) / num_classes
-        samples.append(
-            PixelSample(
-                probs=np.stack([layer[drawn] for layer in layers], axis=-1),
-                is_true=is_class[drawn],
-                costs=np.full(num_drawn, cost, dtype=np.float32),
-            )
-        )
-    return PixelSample.join(samples)
+        is_agreed_hw = pick_class(masks[0], index) & ~differs_hw
+        if (known_hw := known[index]) is not None:
+            is_agreed_hw &= known_hw
+        agreed.append([np.count_nonzero(is_agreed_hw & true[index]), np.count_nonzero(is_agreed_hw)])
+    everywhere = np.ones(num_drawn, dtype=np.bool_)
+    return PixelSample(
+        probs=np.stack([probs_hwc.reshape(-1, num_classes)[drawn] for probs_hwc in probs], axis=1),
+        is_true=np.stack([layer_hw.ravel()[drawn] for layer_hw in true], axis=-1),
+        is_known=np.stack([everywhere if hw is None else hw.ravel()[drawn] for hw in known], axis=-1),
+        stands_for=np.full(num_drawn, len(pixels) / max(num_drawn, 1), dtype=np.float32),
+        image_of=np.zeros(num_drawn, dtype=np.intp),
+        agreed=np.array([agreed], dtype=np.int64),
+        true_px=np.array([[np.count_nonzero(layer_hw) for layer_hw in true]], dtype=np.int64),
+    )
 
 
-def find_cut(threshold: float) -> float:
-    """Returns what a class's probability must reach for its pixels; where every pixel is of a class (0), one half:
-    more than that no other class can have.
-    """
-    return threshold or DEFAULT_THRESHOLD
-
-
-def fit_weights(
-    sample: PixelSample, averaging: Averaging = "probability", threshold: float = DEFAULT_THRESHOLD
-) -> tuple[float, ...]:
-    """Finds the weights, at least 0 and 1 in sum, whose blend has the least logistic loss on a sample.
-
-    sum of cost * log(1 + exp(-20 m)), where m = w . p - t on pixels of the class and t - w . p on others, is convex in
-    w, so there is one answer and no start to choose; found by Newton steps within the simplex. Of logits w . p - t is
-    t (1 - t) (w . logit(p) - logit(t)), as steep at the cut and as linear in w. A ridge towards equal weights keeps the
-    answer unique where members are copies. A sample without pixels gives equal weights.
-
-    Args:
-        sample: pixels, drawn at this threshold.
-        averaging: of the blend that the weights are for.
-        threshold: t, where it is cut.
-
-    Returns:
-        One weight a member, with 4 digits; they sum to 1 up to floating point.
-    """
-    num_members = sample.probs.shape[1]
-    equal = np.full(num_members, 1 / num_members)
-    if len(sample.costs) == 0:
-        return tuple(equal.tolist())
-    signs = np.where(sample.is_true, _SHARPNESS, -_SHARPNESS).astype(np.float32)
-    values, cut = _list_averaged(sample, averaging, threshold)
-
-    def find_margins(weights: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-        return signs * (values @ weights.astype(np.float32) - cut)
-
-    def measure(weights: npt.NDArray[np.float64]) -> float:
-        losses = sample.costs * np.logaddexp(np.float32(0), -find_margins(weights))
-        return float(losses.sum(dtype=np.float64) + ridge / 2 * np.sum((weights - equal) ** 2))
-
-    weights, ridge = equal, 0.0
-    for _ in range(_MAX_STEPS):
-        margins = find_margins(weights)
-        shares = 1 / (1 + np.exp(margins))  # of a mistake, 0..1
-        # Not 1 - shares, which float32 rounds to 0 from a margin of -17 on: sure logits reach that.
-        bent = shares / (1 + np.exp(-margins))
-        slopes = -(sample.costs * signs * shares) @ values
-        bends = (values * (sample.costs * signs**2 * bent)[:, None]).T @ values
-        ridge = ridge or _RIDGE * float(np.trace(bends)) / num_members
-        curvature = bends.astype(np.float64) + ridge * np.eye(num_members)
-        gradient = slopes.astype(np.float64) + ridge * (weights - equal)
-        change = _descend(curvature, curvature @ weights - gradient, weights) - weights
-        before = measure(weights)
-        while measure(weights + change) > before and np.abs(change).max() > _TOLERANCE:
-            change = change / 2
-        weights = weights + change
-        if np.abs(change).max() <= _TOLERANCE:
-            break
-    return _round(weights)
-
-
-def select_members(
-    sample: PixelSample, averaging: Averaging = "probability", threshold: float = DEFAULT_THRESHOLD
-) -> tuple[float, ...]:
+def select_members(sample: PixelSample, recipe: Recipe, metric: Metric) -> tuple[float, ...]:
     """Chooses members one after the other, with replacement (Caruana et al. 2004, Ensemble Selection from Libraries of
     Models, ICML); a weight is how often its member was chosen.
 
-    Each round adds the member that leaves the least cost of pixels on the wrong side of the cut; of equal ones the
-    first. The rounds up to the best of all are kept, the fewest that reach it.
+    Each round adds the member with which the mean scores best; of equal ones the first. The rounds up to the best of
+    all are kept, the fewest that reach it.
 
     Args:
-        sample: pixels, drawn at this threshold.
-        averaging: of the blend that the weights are for.
-        threshold: where it is cut.
+        sample: pixels, drawn at the recipe's threshold.
+        recipe: how the mean is taken and cut; its weights do not count.
+        metric: that is to be high; Dice stands in for one that needs more than pixel counts.
 
     Returns:
         One weight a member, which sum to 1 up to floating point.
     """
-    num_members = sample.probs.shape[1]
-    values, cut = _list_averaged(sample, averaging, threshold)
-    columns = [np.ascontiguousarray(column) for column in values.T]
-    total = np.zeros(len(sample.costs), dtype=np.float32)
-    chosen: list[int] = []
-    costs: list[float] = []
+    averaged = to_logits(sample.probs) if recipe.averaging == "logit" else sample.probs
+    members = [np.ascontiguousarray(averaged[:, index]) for index in range(averaged.shape[1])]
+    total = np.zeros_like(members[0])
+    chosen, scores = list[int](), list[float]()
     for size in range(1, _ROUNDS + 1):
-        tried = [
-            float(sample.costs[(total + column >= cut * size) != sample.is_true].sum(dtype=np.float64))
-            for column in columns
-        ]
-        chosen.append(int(np.argmin(tried)))
-        costs.append(tried[chosen[-1]])
-        total += columns[chosen[-1]]
-    kept = chosen[: int(np.argmin(costs)) + 1]
-    return tuple((np.bincount(kept, minlength=num_members) / len(kept)).tolist())
+        means = ((total + member) / np.float32(size) for member in members)
+        tried = [sample.score(_to_probs(mean, recipe.averaging), recipe, metric) for mean in means]
+        chosen.append(int(np.argmax(tried)))
+        scores.append(tried[chosen[-1]])
+        total += members[chosen[-1]]
+    kept = chosen[: int(np.argmax(scores)) + 1]
+    return tuple((np.bincount(kept, minlength=len(members)) / len(kept)).tolist())
 
 
-def _list_averaged(
-    sample: PixelSample, averaging: Averaging, threshold: float
-) -> tuple[npt.NDArray[np.float32], np.float32]:
-    """Returns what is averaged, float32 (pixels, members), and what the mean must reach; logits in the unit of
-    probabilities at the cut, where dp = t (1 - t) dlogit.
-    """
-    cut = np.float32(find_cut(threshold))
-    if averaging == "probability":
-        return sample.probs, cut
-    logit = np.float32(to_logits(np.array([cut]))[0])
-    reached = 1 / (1 + np.exp(-logit))  # of a cut at 1, the most that a mean of logits reaches
-    slope = np.float32(reached * (1 - reached))
-    return slope * to_logits(sample.probs), slope * logit
-
-
-def _descend(
-    gram: npt.NDArray[np.float64], target: npt.NDArray[np.float64], start: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
-    """Minimizes w G w / 2 - target w over the simplex: projected gradient with momentum (Beck and Teboulle 2009)."""
-    step = 1 / float(np.linalg.eigvalsh(gram)[-1])
-    weights, ahead, momentum = start, start, 1.0
-    for _ in range(_MAX_INNER):
-        moved = project_to_simplex(ahead - step * (gram @ ahead - target))
-        following = (1 + np.sqrt(1 + 4 * momentum**2)) / 2
-        change, weights = moved - weights, moved
-        ahead, momentum = moved + (momentum - 1) / following * change, following
-        if np.abs(change).max() < _TOLERANCE / 100:
-            break
-    return weights
-
-
-def project_to_simplex(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Returns the nearest weights that are at least 0 and sum to 1 (Held, Wolfe and Crowder 1974)."""
-    falling = np.sort(values)[::-1]
-    surplus = (np.cumsum(falling) - 1) / np.arange(1, len(values) + 1)
-    return np.asarray(np.maximum(values - surplus[np.nonzero(falling > surplus)[0][-1]], 0))
-
-
-def _round(weights: npt.NDArray[np.float64]) -> tuple[float, ...]:
-    """Rounds weights; the largest gets what rounding leaves over."""
-    rounded = np.round(weights, _DIGITS)
-    largest = int(np.argmax(rounded))
-    rounded[largest] = round(1 - float(np.delete(rounded, largest).sum()), _DIGITS)
-    return tuple(rounded.tolist())
+def _to_probs(mean: npt.NDArray[np.float32], averaging: Averaging) -> npt.NDArray[np.float32]:
+    return mean if averaging == "probability" else np.asarray(1 / (1 + np.exp(-mean)), dtype=np.float32)

@@ -12,13 +12,14 @@ import numpy as np
 
 from unets.config import Config
 from unets.errors import InputError
-from unets.evaluation.judged import Judged, list_all_judged, load_judged
+from unets.evaluation.evaluated import Evaluated, list_all_evaluated, load_evaluated
 from unets.evaluation.runs import PhotoScore, find_cost
 from unets.metrics.intervals import Interval, bootstrap_mean, note_few_groups
 from unets.store.paths import Project
 from unets.tables import render_table
 
 MAX_CHANGES = 10
+_ONE_RUN = "the difference is of two runs with one seed each, not of two configs: another seed may differ as much"
 
 
 class Side(Config):
@@ -63,10 +64,10 @@ class Comparison(Config):
         """The answer, in a sentence."""
         a, b, difference = self.a.name, self.b.name, self.difference
         if not difference.excludes_zero:
-            return f"no difference shown: {b} minus {a} is {difference}"
+            return f"no difference shown: {b} minus {a} is {difference.format_gain()}"
         if difference.mean > 0:
-            return f"{b} is better than {a} by {difference}"
-        return f"{b} is worse than {a} by {_negate(difference)}"
+            return f"{b} is better than {a} by {difference.format_gain()}"
+        return f"{b} is worse than {a} by {_negate(difference).format_gain()}"
 
 
 def compare(project: Project, metric: str, name_a: str, name_b: str) -> Comparison:
@@ -80,13 +81,13 @@ def compare(project: Project, metric: str, name_a: str, name_b: str) -> Comparis
         name_b: the same.
 
     Raises:
-        InputError: one of them was not judged yet, or on folds other than the present; the two stand on different
+        InputError: one of them was not evaluated yet, or on folds other than the present; the two stand on different
             folds, so that photos of one were trained on by the other; or they have no photo in common.
     """
     a, b = _load(project, metric, "A", name_a), _load(project, metric, "B", name_b)
     if a.folds_hash != b.folds_hash:
         raise InputError(
-            f"`A` and `B` must stand on the same folds, or one was trained on photos that the other is judged by. "
+            f"`A` and `B` must stand on the same folds, or one was trained on photos that the other is evaluated by. "
             f"Received: {a.project.folds_path} and {b.project.folds_path}, which differ"
         )
     ids = sorted(a.scores.keys() & b.scores.keys())
@@ -115,7 +116,7 @@ def compare(project: Project, metric: str, name_a: str, name_b: str) -> Comparis
         share_equal=float(np.mean(differences == 0)),
         share_worse=float(np.mean(differences < 0)),
         changes=_find_changes(ids, values_a.tolist(), values_b.tolist(), differences.tolist()),
-        notes=(*a.notes, *b.notes, *_note_photos(a, b, len(ids)), *note_few_groups(num_groups)),
+        notes=(_ONE_RUN, *a.notes, *b.notes, *_note_photos(a, b, len(ids)), *note_few_groups(num_groups)),
     )
 
 
@@ -151,23 +152,23 @@ def render_comparison(comparison: Comparison) -> str:
     return "\n\n".join(parts)
 
 
-def _load(project: Project, metric: str, variable: str, given: str) -> Judged:
+def _load(project: Project, metric: str, variable: str, given: str) -> Evaluated:
     folder, slash, name = given.rstrip("/").rpartition("/")
     if slash:
         project = replace(project, models_dir=Path(folder or "/"))
-    known = list_all_judged(project)
+    known = list_all_evaluated(project)
     if name not in known:
         hint = f". Run `make predict EXP={name}`" if project.experiment_dir(name).is_dir() and name else ""
         if not given:
             hint = ". Name both, as `make compare A=unet_1024 B=unet_640x959`"
         raise InputError(
-            f"`{variable}` must be judged out-of-fold, in {project.models_dir} one of {', '.join(known) or '(none)'}. "
-            f"Received: {given or '(nothing)'}{hint}"
+            f"`{variable}` must be evaluated out-of-fold, in {project.models_dir} one of "
+            f"{', '.join(known) or '(none)'}. Received: {given or '(nothing)'}{hint}"
         )
-    return load_judged(project, metric, name, label=given.rstrip("/"))
+    return load_evaluated(project, metric, name, label=given.rstrip("/"))
 
 
-def _describe(side: Judged, mean: float, folds: Sequence[int]) -> Side:
+def _describe(side: Evaluated, mean: float, folds: Sequence[int]) -> Side:
     cost = find_cost(side.project, side.experiments, folds)
     return Side(
         name=side.name,
@@ -187,7 +188,7 @@ def _find_changes(
     return tuple(sorted(changes, key=lambda change: (-abs(change.difference), change.id))[:MAX_CHANGES])
 
 
-def _note_photos(a: Judged, b: Judged, num_common: int) -> list[str]:
+def _note_photos(a: Evaluated, b: Evaluated, num_common: int) -> list[str]:
     sides = ((side.name, len(side.scores) - num_common) for side in (a, b))
     return [f"{count} photos of {name} alone are left out" for name, count in sides if count]
 

@@ -4,17 +4,15 @@ from typing import Any
 
 from unets.config import load_experiment
 from unets.ensemble.ensemble import Ensemble, MemberScore
-from unets.ensemble.evidence import MIN_GROUPS
 from unets.errors import InputError
 from unets.evaluation.runs import find_cost
-from unets.metrics.intervals import Interval, note_few_groups
+from unets.metrics.intervals import MIN_GROUPS, Interval, note_few_groups
 from unets.store.paths import Project
 from unets.tables import Table
 
 _WORDS = {
     "averaging": "averaging",
-    "weights": "weights, fitted",
-    "selection": "weights, by forward selection",
+    "weights": "weights, by forward selection",
     "threshold": "threshold",
     "blur_px": "map smoothed, sigma in px",
     "max_hole_px": "holes filled, px at most",
@@ -57,7 +55,7 @@ def _render_member(score: MemberScore, weight: float, cost: dict[str, Any] | Non
         str(score.interval),
         "" if score.score_no_tta is None else f"{score.score_no_tta:.5f}",
         f"{cost['training_hours']:.2f}" if cost else "?",
-        "" if score.gain is None else str(score.gain),
+        "" if score.gain is None else score.gain.format_gain(),
         ", ".join(cost["devices"]) if cost else "",
     )
 
@@ -65,16 +63,15 @@ def _render_member(score: MemberScore, weight: float, cost: dict[str, Any] | Non
 def tabulate_trials(project: Project, ensemble: Ensemble) -> Table:
     """Returns what was tried on the members' mean, what it gained, and what came of it; and what TTA costs."""
     rows: list[tuple[str, ...]] = [
-        (_WORDS[trial.what], _abridge(trial.value), str(trial.gain), "kept" if trial.is_kept else "left out")
-        for trial in ensemble.trials
+        (_WORDS[trial.what], _abridge(trial.value), trial.gain.format_gain(), trial.reason) for trial in ensemble.trials
     ]
     if ensemble.gain_of_tta is not None:
         price = _price_tta(project, ensemble)
-        rows.append(("TTA, over no TTA", price, str(ensemble.gain_of_tta), "as predicted"))
+        rows.append(("TTA, over no TTA", price, ensemble.gain_of_tta.format_gain(), "as predicted"))
     if len(ensemble.members) > 1:
         name, gain = ensemble.best_member, ensemble.gain_over_best_member
-        rows.append(("the whole, over the best member", name, str(gain), _judge(gain)))
-    rows.append(("all that was kept", "", str(ensemble.gain_over_start), ""))
+        rows.append(("the whole, over the best member", name, gain.format_gain(), _compare(gain)))
+    rows.append(("all that was kept", "", ensemble.gain_over_start.format_gain(), ""))
     return Table(header=("tried", "value", "gain (95 %)", ""), rows=tuple(rows))
 
 
@@ -88,7 +85,7 @@ def _price_tta(project: Project, ensemble: Ensemble) -> str:
     return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} x the forward pass"
 
 
-def _judge(gain: Interval) -> str:
+def _compare(gain: Interval) -> str:
     if not gain.excludes_zero:
         return "no difference shown"
     return "better" if gain.mean > 0 else "worse"
@@ -102,19 +99,16 @@ def _abridge(weights: str) -> str:
 def list_notes(ensemble: Ensemble) -> list[str]:
     """Says what to keep in mind of an ensemble's score and gains."""
     notes = note_few_groups(ensemble.num_groups)
+    notes.append("the best epoch of a fold was chosen on that fold: out-of-fold scores are a little too good")
     if ensemble.num_parts == 1:
-        return [*notes, "with one group there is nothing to judge a fit by: nothing was tried"]
+        return [*notes, "with one group there is nothing to evaluate a fit by: nothing was tried"]
     if ensemble.trials and ensemble.num_groups < MIN_GROUPS:
-        chance = 2**ensemble.num_groups
-        notes.append(
-            f"nothing is kept below {MIN_GROUPS} groups: that all {ensemble.num_groups} gain by chance happens once in "
-            f"{chance} times"
-        )
+        notes.append(f"nothing is kept below {MIN_GROUPS} groups: what gains may be chance")
     how = "folds" if len(ensemble.folds) > 1 else "parts of the fold"
-    notes.append(f"what is fitted is judged on photos that it was not fitted on, over {ensemble.num_parts} {how}")
+    notes.append(f"what is fitted is evaluated on images that it was not fitted on, over {ensemble.num_parts} {how}")
     if any(trial.is_kept for trial in ensemble.trials):
         notes.append(
-            f"which changes are kept is decided by these same gains: {ensemble.metric} and the gain of all that was "
+            f"which candidates are kept is decided by these same gains: {ensemble.metric} and the gain of all that was "
             f"kept are a little too good"
         )
     return notes

@@ -11,8 +11,7 @@ from unets.data.samples import Sample
 from unets.ensemble.ensemble import check_maps, read_ensemble
 from unets.ensemble.oof import OofTask, open_oof
 from unets.ensemble.postprocess import ClassMask
-from unets.ensemble.recipe import Judges, Recipe, make_mask
-from unets.ensemble.score import default_threshold
+from unets.ensemble.recipe import Recipes, default_recipe, make_mask
 from unets.errors import InputError
 from unets.evaluation.runs import read_scores
 from unets.store.paths import Project
@@ -20,12 +19,12 @@ from unets.store.paths import Project
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutOfFold:
-    """The photos that one name was judged on, and how to see what it made of them."""
+    """The photos that one name was evaluated on, and how to see what it made of them."""
 
     name: str
     scores: npt.NDArray[np.float64]  # of each photo, by the competition's metric at full size
     oof: OofTask
-    judges_of_fold: dict[int, Judges]
+    recipes_of_fold: dict[int, Recipes]
 
     @property
     def samples(self) -> tuple[Sample, ...]:
@@ -33,13 +32,13 @@ class OutOfFold:
         return self.oof.samples
 
     def read(self, index: int) -> tuple[ClassMask, ClassMask]:
-        """Reads a photo's (true mask, mask that was judged), uint8 (height, width) class index at full size.
+        """Reads a photo's (true mask, mask that was evaluated), uint8 (height, width) class index at full size.
 
         No net has seen the photo's group, and of an ensemble nothing was fitted on it.
         """
         truth_hw, maps = self.oof.read_maps(index)
         sample = self.samples[index]
-        recipe = self.judges_of_fold[self.oof.fold_of[sample.id]].find(sample.group)
+        recipe = self.recipes_of_fold[self.oof.fold_of[sample.id]].find(sample.group)
         return truth_hw, make_mask(recipe, maps, (truth_hw.shape[0], truth_hw.shape[1]))
 
     def list_worst(self) -> list[int]:
@@ -48,7 +47,7 @@ class OutOfFold:
 
 
 def open_out_of_fold(project: Project, dataset: DatasetConfig, name: str = "ensemble") -> OutOfFold:
-    """Opens what was judged out-of-fold.
+    """Opens what was evaluated out-of-fold.
 
     Args:
         project: the folders.
@@ -56,7 +55,7 @@ def open_out_of_fold(project: Project, dataset: DatasetConfig, name: str = "ense
         name: an experiment, `ensemble` or `ensemble_<...>`.
 
     Raises:
-        InputError: it was not judged yet, its maps are of other photos than its scores, or those of an ensemble's
+        InputError: it was not evaluated yet, its maps are of other photos than its scores, or those of an ensemble's
             members are not those that it was fitted on.
     """
     ensemble = read_ensemble(project, name) if is_ensemble(name) else None
@@ -71,16 +70,16 @@ def open_out_of_fold(project: Project, dataset: DatasetConfig, name: str = "ense
         commands = _name_commands(name, experiments)
         raise InputError(f"{path} must hold a score of each photo of its folds. Received: other photos. Run {commands}")
     if ensemble is None:
-        alone = Recipe(weights=(1.0,), threshold=default_threshold(dataset))
-        judges_of_fold = dict.fromkeys(folds, Judges(recipes=(alone,)))
+        alone = default_recipe(dataset)
+        recipes_of_fold = dict.fromkeys(folds, Recipes(recipes=(alone,)))
     else:
         check_maps(ensemble, dict(zip(experiments, (reader.fingerprint for reader in oof.readers), strict=True)))
-        judges_of_fold = {fold: ensemble.find_judges(fold) for fold in folds}
+        recipes_of_fold = {fold: ensemble.find_recipes(fold) for fold in folds}
     return OutOfFold(
         name=name,
         scores=np.array([score_of[sample.id][0] for sample in oof.samples]),
         oof=oof,
-        judges_of_fold=judges_of_fold,
+        recipes_of_fold=recipes_of_fold,
     )
 
 

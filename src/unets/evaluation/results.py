@@ -4,7 +4,7 @@ No figure in docs/results/README.md is typed: `make record` writes a record from
 from all records.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from unets.config import DatasetConfig, ExperimentConfig
 from unets.ensemble.ensemble import Ensemble, read_ensemble
 from unets.errors import InputError
 from unets.evaluation.contributions import tabulate_members, tabulate_trials
-from unets.evaluation.runs import sum_cost
+from unets.evaluation.runs import find_cost
 from unets.metrics.intervals import bootstrap_mean
 from unets.store.paths import Project
 from unets.store.provenance import format_commit
@@ -24,7 +24,8 @@ _MADE_OF = {"members", "averaging", "threshold", "postprocessing"}  # what of an
 _HEADER = """# Results
 
 Rendered from the records beside it by `make record`; nothing here is typed. Scores are means over photos at full size,
-with a 95 % interval from a bootstrap over groups. Out-of-fold: by the net that did not see the photo's group.
+with a 95 % interval from a bootstrap over groups. Out-of-fold: by the net that did not see the photo's group; its best
+epoch was chosen on the same fold, so these scores are a little too good.
 """
 
 
@@ -48,7 +49,6 @@ def record_experiment(
         raise InputError(f"{path} must exist. Received: no such file. Run `make predict EXP={name}`")
     table = pd.read_csv(path, dtype={"id": str, "group": str})
     folds = sorted(int(fold) for fold in table["fold"].unique())
-    metrics = {fold: read_json(project.run_dir(name, fold) / "metrics.json") for fold in folds}
     groups = table["group"].tolist()
     scores, no_tta = (table[column].to_numpy() for column in (dataset.metric, f"{dataset.metric}_no_tta"))
     record = {
@@ -62,7 +62,7 @@ def record_experiment(
         "oof": bootstrap_mean(scores, groups).model_dump(),
         "oof_no_tta": None if pd.isna(no_tta).any() else bootstrap_mean(no_tta, groups).model_dump(),
         "oof_pixels": _read_pixels(project.oof_pixels_path(name)),
-        "cost": sum_cost(metrics.values()),
+        "cost": _require_cost(project, [name], folds),
         "command": f"make train predict COMPETITION={project.competition} EXP={name} FOLD={_join(folds)}",
         "config": experiment.model_dump(mode="json"),
         **origin,
@@ -79,11 +79,6 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
     ensemble = read_ensemble(project, ensemble_name)
     check_made_of(project, ensemble, submission_name)
     score_path = project.score_path(project.submission_path(submission_name))
-    metrics = [
-        read_json(project.run_dir(member.experiment, fold) / "metrics.json")
-        for member in ensemble.members
-        for fold in ensemble.folds
-    ]
     choice = f"EXP={','.join(member.experiment for member in ensemble.members)}"
     if ensemble.name != "ensemble":
         choice = f"ENSEMBLE={ensemble.name.removeprefix('ensemble_')} {choice}"
@@ -102,7 +97,7 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
             table.to_markdown() for table in (tabulate_members(project, ensemble), tabulate_trials(project, ensemble))
         ],
         "test": read_json(score_path) if score_path.exists() else None,
-        "cost": sum_cost(metrics),
+        "cost": _require_cost(project, [member.experiment for member in ensemble.members], ensemble.folds),
         "command": f"make pipeline score COMPETITION={project.competition} {choice} FOLD={_join(ensemble.folds)}",
         **origin,
     }
@@ -129,19 +124,19 @@ def check_made_of(project: Project, ensemble: Ensemble, submission_name: str) ->
 
 def render_results(results_dir: Path) -> str:
     """Renders all records below `docs/results/` as one page, competition by competition."""
-    records, judged = (
+    records, evaluated = (
         [read_json(path) for path in sorted(results_dir.glob(pattern))] for pattern in ("*/*.json", "*/kaggle/*.json")
     )
     parts = [_HEADER]
-    for competition in sorted({record["competition"] for record in (*records, *judged)}):
+    for competition in sorted({record["competition"] for record in (*records, *evaluated)}):
         parts.append(f"## {competition}\n")
         if rows := [record for record in records if record["competition"] == competition]:
             metrics = sorted({record["metric"] for record in rows} - {"dice"})
             told = f"The metric is {', '.join(metrics)}.\n\n" if metrics else ""
             parts.append(f"{told}{_render_table(rows)}\n{_render_pixels(rows)}{_render_commands(rows)}")
             parts += [_render_contributions(record) for record in rows if len(record.get("members", [])) > 1]
-        if rows := [record for record in judged if record["competition"] == competition]:
-            parts.append(f"Scored by Kaggle (`docs/results/{competition}/kaggle/*.json`):\n\n{_render_judged(rows)}")
+        if rows := [record for record in evaluated if record["competition"] == competition]:
+            parts.append(f"Scored by Kaggle (`docs/results/{competition}/kaggle/*.json`):\n\n{_render_kaggle(rows)}")
     return "\n".join(parts)
 
 
@@ -167,13 +162,13 @@ def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) 
     for path in sorted((project.models_dir / "scores").glob("*.json")):
         score = read_json(path)
         lines.append(f"{'submission, test':24}{'':>12}{score['mean']:>12.5f}  {_bounds(score)} {score['submission']}")
-    lines += ["", judge_ensemble(ensemble), "", f"{'stage':24}{'seconds':>12}"]
+    lines += ["", describe_gain(ensemble), "", f"{'stage':24}{'seconds':>12}"]
     seconds = sum_stages(project.stages_path)
     lines += [f"{stage:24}{spent:>12.1f}" for stage, spent in (*seconds.items(), ("all", sum(seconds.values())))]
     return f"{ensemble.metric} of {project.competition}\n" + "\n".join(lines)
 
 
-def judge_ensemble(ensemble: Ensemble) -> str:
+def describe_gain(ensemble: Ensemble) -> str:
     """Says whether the ensemble is better than its best member."""
     if len(ensemble.members) == 1:
         return f"The ensemble has one member, {ensemble.best_member}."
@@ -181,7 +176,7 @@ def judge_ensemble(ensemble: Ensemble) -> str:
     verdict = "no better than"
     if gain.excludes_zero:
         verdict = "better than" if gain.mean > 0 else "worse than"
-    return f"The ensemble is {verdict} its best member, {ensemble.best_member}, out-of-fold: {gain}."
+    return f"The ensemble is {verdict} its best member, {ensemble.best_member}, out-of-fold: {gain.format_gain()}."
 
 
 def sum_stages(path: Path) -> dict[str, float]:
@@ -191,6 +186,15 @@ def sum_stages(path: Path) -> dict[str, float]:
         if isinstance(row.get("stage"), str) and isinstance(row.get("seconds"), int | float):
             seconds[row["stage"]] = seconds.get(row["stage"], 0.0) + row["seconds"]
     return seconds
+
+
+def _require_cost(project: Project, experiments: Sequence[str], folds: Sequence[int]) -> dict[str, Any]:
+    cost = find_cost(project, experiments, folds)
+    if cost is None:
+        raise InputError(
+            f"Each fold {_join(folds)} of {', '.join(experiments)} must have its metrics.json. Received: less"
+        )
+    return cost
 
 
 def _write(project: Project, name: str, record: Mapping[str, Any]) -> Path:
@@ -217,7 +221,7 @@ def _render_table(records: list[dict[str, Any]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _render_judged(records: list[dict[str, Any]]) -> str:
+def _render_kaggle(records: list[dict[str, Any]]) -> str:
     """Renders submissions that Kaggle scored, the newest last."""
     lines = ["| submission | public | private | sent | message | commit |", "|" + "---|" * 6]
     for record in sorted(records, key=lambda record: record["began"]):

@@ -20,7 +20,7 @@ from unets.errors import InputError
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.store.fingerprint import SNAPSHOT, check_snapshot, take_snapshot
 from unets.store.paths import Project
-from unets.store.runs import find_lock_owner, read_json
+from unets.store.runs import find_lock_owner, hash_file, read_json
 from unets.tables import Table, render_table
 
 State = Literal["finished", "running", "stopped", "broken"]
@@ -45,7 +45,7 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judgement:
+class Evaluation:
     """What an experiment reached out-of-fold, at full size."""
 
     experiment: str
@@ -78,12 +78,12 @@ def list_runs(project: Project, dataset: DatasetConfig) -> list[Run]:
     return runs
 
 
-def list_judgements(project: Project, dataset: DatasetConfig) -> list[Judgement]:
+def list_evaluations(project: Project, dataset: DatasetConfig) -> list[Evaluation]:
     """Lists what the experiments that were predicted reached, by name."""
-    return [_judge(project, dataset.metric, name) for name in list_judged(project)]
+    return [_evaluate(project, dataset.metric, name) for name in list_evaluated(project)]
 
 
-def list_judged(project: Project) -> list[str]:
+def list_evaluated(project: Project) -> list[str]:
     """Returns the names of the experiments that were predicted and scored out-of-fold, sorted."""
     names = [folder.name for folder in _list_folders(project.models_dir)]
     return [name for name in names if project.oof_scores_path(name).exists()]
@@ -112,11 +112,12 @@ def read_scores(path: Path, metric: str) -> list[PhotoScore]:
     return rows
 
 
-def is_outdated(project: Project, path: Path, experiment: str, scores: Iterable[PhotoScore]) -> bool:
-    """Tells whether scores were written, into `path`, before an experiment's weights of one of their folds."""
-    written_ns = path.stat().st_mtime_ns
-    weights = (project.run_dir(experiment, fold) / "best.weights.h5" for fold in {row.fold for row in scores})
-    return any(path.stat().st_mtime_ns > written_ns for path in weights if path.exists())
+def is_outdated(project: Project, experiment: str) -> bool:
+    """Tells whether the weights of an experiment are others than those that its out-of-fold scores are of."""
+    path = project.oof_pixels_path(experiment)
+    recorded = read_json(path).get("weights", {}) if path.exists() else {}
+    weights = {fold: project.run_dir(experiment, int(fold)) / "best.weights.h5" for fold in recorded}
+    return any(path.exists() and hash_file(path) != recorded[fold] for fold, path in weights.items())
 
 
 def sum_cost(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -131,22 +132,37 @@ def sum_cost(metrics: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def find_cost(project: Project, experiments: Iterable[str], folds: Iterable[int]) -> dict[str, Any] | None:
-    """Adds up what folds of experiments cost, see `sum_cost`; None where a run lacks its metrics.json."""
+    """Adds up what folds of experiments cost, see `sum_cost`, with the runs whose weights they started from.
+
+    Returns:
+        None where a run lacks its metrics.json.
+    """
     numbers = tuple(folds)
-    paths = [project.run_dir(name, fold) / "metrics.json" for name in experiments for fold in numbers]
+    runs = dict.fromkeys(run for name in experiments for fold in numbers for run in _list_chain(project, name, fold))
+    paths = [run_dir / "metrics.json" for run_dir in runs]
     return sum_cost(map(read_json, paths)) if all(path.exists() for path in paths) else None
 
 
-def render_inventory(competition: str, runs: Iterable[Run], judgements: Iterable[Judgement]) -> str:
-    """Renders runs and judgements as two tables; says what to do where there is nothing yet."""
+def _list_chain(project: Project, experiment: str, fold: int) -> list[Path]:
+    """Returns the folders of a run, of the run whose weights it started from, and so on."""
+    chain, name = list[Path](), experiment
+    while name and (run_dir := project.run_dir(name, fold)) not in chain:
+        chain.append(run_dir)
+        snapshot = run_dir / SNAPSHOT
+        name = read_json(snapshot).get("training", {}).get("start_from") if snapshot.exists() else ""
+    return chain
+
+
+def render_inventory(competition: str, runs: Iterable[Run], evaluations: Iterable[Evaluation]) -> str:
+    """Renders runs and evaluations as two tables; says what to do where there is nothing yet."""
     run_table = tabulate_runs(runs)
-    judgement_rows = [_render_judgement(judgement) for judgement in judgements]
-    if not run_table.rows and not judgement_rows:
+    evaluation_rows = [_render_evaluation(evaluation) for evaluation in evaluations]
+    if not run_table.rows and not evaluation_rows:
         return f"{competition} has no runs yet: `make train EXP= FOLD=` makes one"
     parts = [str(run_table)] if run_table.rows else []
-    if judgement_rows:
+    if evaluation_rows:
         header = ["out-of-fold, full size", "score (95 %)", "folds", "photos", "groups", ""]
-        parts.append(render_table(header, judgement_rows, right={"photos", "groups"}))
+        parts.append(render_table(header, evaluation_rows, right={"photos", "groups"}))
     else:
         parts.append("No experiment was predicted yet: `make predict EXP= FOLD=` scores one at full size")
     return "\n\n".join(parts)
@@ -218,20 +234,20 @@ def _describe_run(
     )
 
 
-def _judge(project: Project, metric: str, experiment: str) -> Judgement:
+def _evaluate(project: Project, metric: str, experiment: str) -> Evaluation:
     path = project.oof_scores_path(experiment)
     try:
         rows = read_scores(path, metric)
     except InputError as error:
-        return Judgement(experiment=experiment, remark=str(error))
+        return Evaluation(experiment=experiment, remark=str(error))
     groups = [row.group for row in rows]
-    return Judgement(
+    return Evaluation(
         experiment=experiment,
         folds=tuple(sorted({row.fold for row in rows})),
         num_photos=len(rows),
         num_groups=len(set(groups)),
         score=bootstrap_mean(np.array([row.score for row in rows]), groups),
-        remark="older than its runs" if is_outdated(project, path, experiment, rows) else "",
+        remark="of other weights than the present" if is_outdated(project, experiment) else "",
     )
 
 
@@ -277,12 +293,12 @@ def _render_run(run: Run) -> tuple[str, ...]:
     )
 
 
-def _render_judgement(judgement: Judgement) -> list[str]:
+def _render_evaluation(evaluation: Evaluation) -> list[str]:
     return [
-        judgement.experiment,
-        "" if judgement.score is None else str(judgement.score),
-        ",".join(map(str, judgement.folds)),
-        str(judgement.num_photos),
-        str(judgement.num_groups),
-        judgement.remark,
+        evaluation.experiment,
+        "" if evaluation.score is None else str(evaluation.score),
+        ",".join(map(str, evaluation.folds)),
+        str(evaluation.num_photos),
+        str(evaluation.num_groups),
+        evaluation.remark,
     ]

@@ -11,7 +11,7 @@ from unets.data.geometry import SizeHW
 from unets.data.samples import Sample, read_image, read_mask
 from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest
-from unets.ensemble.oof import score_map
+from unets.ensemble.mask_scores import score_map
 from unets.errors import InputError
 from unets.export.exporting import SampleImage, SampleImages
 from unets.store.paths import Project

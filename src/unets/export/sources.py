@@ -15,8 +15,7 @@ import numpy as np
 from unets import __version__
 from unets.config import ExperimentConfig, check_name
 from unets.ensemble.ensemble import Ensemble, Member
-from unets.ensemble.recipe import Recipe
-from unets.ensemble.score import DEFAULT_THRESHOLD
+from unets.ensemble.recipe import DEFAULT_THRESHOLD, Recipe
 from unets.errors import InputError
 from unets.evaluation.runs import read_scores
 from unets.export.card import MemberCard, ModelCard, NetCard

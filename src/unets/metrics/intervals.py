@@ -1,37 +1,39 @@
-"""Intervals: how far a mean over photos may be from the truth, when photos come in groups."""
+"""Intervals: how far a mean over images may be from the truth, when images come in groups."""
 
 import math
 from collections.abc import Sequence
-from functools import cache
-from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from unets.config import Config
 
 NUM_RESAMPLES = 10_000
+# For an interval: of n groups all lie on one side of the truth in 2 of 2^n times, whatever is computed.
+MIN_GROUPS = 5
+_FEW_GROUPS = 20
 _BLOCK_ELEMENTS = 4_000_000  # draws held in memory at once
-# Of 1,500 draws from a normal law, the share whose 95 % interval holds the truth: 2 groups 0.50, 3 0.75, 4 0.88, 5
-# 0.93, 8, 20 and 60 0.95 (by the percentiles 2.5 and 97.5: 0.50, 0.75, 0.80, 0.85, 0.88, 0.94, 0.94). Below 5 nothing
-# helps: all groups lie on one side of the truth in 2 of 2^n times. Of a skewed law (lognormal, sigma 1) it is less: 5
-# 0.81, 20 0.86, 60 0.90.
-_TOO_FEW_GROUPS, _FEW_GROUPS = 5, 20
 
 
 class Interval(Config):
-    """A mean with its 95 % interval; no bounds where there are fewer than two groups to draw from."""
+    """A mean with its 95 % interval; no bounds where there are fewer than `MIN_GROUPS` groups."""
 
     mean: float
     low: float | None
     high: float | None
 
     def __str__(self) -> str:
-        """Writes `0.99612 (0.99587 to 0.99634)`; two digits more where it is small, as a difference is."""
+        """Writes `0.99612 (0.99587 to 0.99634)`."""
         if self.low is None or self.high is None:
-            return f"{self.mean:.5f} (one group: no interval)"
-        digits = 5 if abs(self.mean) >= 0.01 else 7
-        return f"{self.mean:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"
+            return f"{self.mean:.5f} (too few groups for an interval)"
+        return f"{self.mean:.5f} ({self.low:.5f} to {self.high:.5f})"
+
+    def format_gain(self) -> str:
+        """Writes a difference of scores in thousandths, `+0.84 (0.41 to 1.24) x 1e-3`."""
+        if self.low is None or self.high is None:
+            return f"{1000 * self.mean:+.2f} x 1e-3 (too few groups for an interval)"
+        return f"{1000 * self.mean:+.2f} ({1000 * self.low:.2f} to {1000 * self.high:.2f}) x 1e-3"
 
     @property
     def excludes_zero(self) -> bool:
@@ -40,25 +42,22 @@ class Interval(Config):
 
 
 def bootstrap_mean(values: npt.NDArray[np.float64], groups: Sequence[str], seed: int = 0) -> Interval:
-    """Bounds a mean over photos by drawing whole groups with replacement (cluster bootstrap, expanded percentiles).
+    """Bounds a mean over images by drawing whole groups with replacement (cluster bootstrap, expanded percentiles).
 
-    Photos of one group (16 views of one car) resemble each other; drawing single photos would count them as
+    Images of one group (16 views of one car) resemble each other; drawing single images would count them as
     independent and give an interval that is too narrow. For a difference, pass the paired differences.
 
     Args:
-        values: float64 (photos,).
-        groups: the group of each photo.
+        values: float64 (images,).
+        groups: the group of each image.
         seed: of the draws; equal arguments give equal intervals.
 
     Returns:
-        The mean over photos, and the percentiles `find_percentiles` of that of 10,000 draws.
+        The mean over images, and the percentiles `find_percentiles` of that of 10,000 draws.
     """
-    if len(values) == 0 or len(values) != len(groups):
-        raise ValueError(f"`groups` must name one for each of {len(values)} > 0 values. Received: {len(groups)}")
-    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
-    sums, sizes = np.bincount(group_of, weights=values), np.bincount(group_of).astype(np.float64)
+    sums, sizes = _sum_groups(values, groups)
     num_groups, mean = len(sums), float(np.mean(values))
-    if num_groups < 2:
+    if num_groups < MIN_GROUPS:
         return Interval(mean=mean, low=None, high=None)
     rng = np.random.default_rng(seed)
     means = np.empty(NUM_RESAMPLES)
@@ -82,50 +81,49 @@ def find_percentiles(num_groups: int) -> tuple[float, float]:
     Args:
         num_groups: at least 2.
     """
-    distance = math.sqrt(num_groups / (num_groups - 1)) * find_t_quantile(num_groups - 1)
-    share = NormalDist().cdf(-distance)
+    distance = math.sqrt(num_groups / (num_groups - 1)) * stats.t.ppf(0.975, num_groups - 1)
+    share = float(stats.norm.cdf(-distance))
     return 100 * share, 100 * (1 - share)
 
 
-@cache
-def find_t_quantile(degrees: int, confidence: float = 0.95) -> float:
-    """Returns the t > 0 that Student's distribution exceeds in absolute value with probability 1 - confidence.
+def find_p_value(differences: npt.NDArray[np.float64], groups: Sequence[str]) -> float:
+    """Returns the probability of a mean difference as large by chance, where there is none: Student's t over groups.
 
-    Found by halving: with a = arctan(t / sqrt(degrees)), the probability of less is a finite sum (Abramowitz and Stegun
-    1964, Handbook of Mathematical Functions, 26.7.3 and 26.7.4).
+    The standard error of the mean is that of a ratio of group sums to group sizes, sqrt(n / (n - 1) sum(r^2)) / N,
+    where r is a group's sum less what the mean gives it.
 
     Args:
-        degrees: of freedom, at least 1.
-        confidence: above 0, below 1.
+        differences: float64 (images,), paired.
+        groups: the group of each image.
+
+    Returns:
+        One-sided, 0..1; 1 where there are fewer than two groups or no difference.
     """
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):  # to the last bit
-        middle = (low + high) / 2
-        low, high = (middle, high) if _integrate_t(middle, degrees) < confidence else (low, middle)
-    return math.sqrt(degrees) * math.tan(low)
-
-
-def _integrate_t(angle: float, degrees: int) -> float:
-    """Returns the probability that |t| < sqrt(degrees) tan(angle), by the finite sums."""
-    sine, cosine = math.sin(angle), math.cos(angle)
-    steps = np.arange(1, degrees // 2, dtype=np.float64)  # of the sums: what each term is of the one before it
-    if degrees % 2 == 0:  # sin (1 + cos^2 1/2 + cos^4 (1 3) / (2 4) + ...)
-        return sine * (1 + float(np.cumprod((2 * steps - 1) / (2 * steps) * cosine**2).sum()))
-    if degrees == 1:
-        return 2 * angle / math.pi
-    # 2 / pi (angle + sin (cos + cos^3 2/3 + cos^5 (2 4) / (3 5) + ...))
-    terms = np.cumprod(2 * steps / (2 * steps + 1) * cosine**2)
-    return 2 / math.pi * (angle + sine * cosine * (1 + float(terms.sum())))
+    sums, sizes = _sum_groups(differences, groups)
+    num_groups, mean = len(sums), float(np.mean(differences))
+    if num_groups < 2 or mean <= 0:
+        return 1.0
+    error = math.sqrt(num_groups / (num_groups - 1) * float(np.sum((sums - mean * sizes) ** 2))) / len(differences)
+    return float(stats.t.sf(mean / error, num_groups - 1)) if error > 0 else 0.0
 
 
 def note_few_groups(num_groups: int) -> list[str]:
     """Says what to keep in mind of an interval over few groups; nothing where they suffice."""
-    if 2 <= num_groups < _TOO_FEW_GROUPS:
-        most = 100 * (1 - 2 / 2**num_groups)
-        return [f"with {num_groups} groups the interval holds the truth in {most:.0f} of 100 cases at most, not in 95"]
-    if 2 <= num_groups < _FEW_GROUPS:
+    if num_groups < MIN_GROUPS:
+        return [f"{num_groups} groups are too few for a 95 % interval: {MIN_GROUPS} are needed"]
+    if num_groups < _FEW_GROUPS:
         return [
             f"with {num_groups} groups the interval is rough: where a few differ much from the others, it holds the "
             f"truth in less than 95 of 100 cases"
         ]
     return []
+
+
+def _sum_groups(
+    values: npt.NDArray[np.float64], groups: Sequence[str]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Returns (sum of the values, number of images) of each group."""
+    if len(values) == 0 or len(values) != len(groups):
+        raise ValueError(f"`groups` must name one for each of {len(values)} > 0 values. Received: {len(groups)}")
+    _, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    return np.bincount(group_of, weights=values).astype(np.float64), np.bincount(group_of).astype(np.float64)

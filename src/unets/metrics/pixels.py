@@ -1,8 +1,4 @@
-"""Dice and IoU of each class over the pixels of all photos together, as papers on scenes of many classes report them.
-
-A mean over photos asks how good a mask is; a class that most photos lack is then mostly 1 for nothing. Here a class is
-as good as its pixels, wherever they are.
-"""
+"""Dice and IoU of each class over the pixels of all images together, as papers on scenes report them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,26 +7,42 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.data.samples import IGNORE
+from unets.metrics.masks import divide, find_metric
 
 Counts = npt.NDArray[np.int64]  # (classes, 3): pixels of truth and prediction both, of the truth, of the prediction
 
 
-def count_pixels_of(truth_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8], num_classes: int) -> Counts:
-    """Counts the pixels of one photo.
+def pick_class(mask: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.bool_]:
+    """Returns where a mask is of a class, bool (height, width).
 
     Args:
-        truth_hw: uint8 (height, width) class index; 0 is background, IGNORE is left out.
-        mask_hw: the same, without IGNORE.
-        num_classes: number of foreground classes.
+        mask: uint8 (height, width) class index; or, where classes overlap, (height, width, classes) of 0 and 1.
+        index: of the class, from 0.
     """
-    is_void = truth_hw == IGNORE
-    if is_void.any():
-        mask_hw = np.where(is_void, np.uint8(0), mask_hw)
-    rows = []
-    for index in range(1, num_classes + 1):  # a tenth of bincount's time for few classes, which wants 64 bits a pixel
-        is_true, is_predicted = truth_hw == index, mask_hw == index
-        rows.append([np.count_nonzero(pixels) for pixels in (is_true & is_predicted, is_true, is_predicted)])
-    return np.array(rows, dtype=np.int64)
+    return np.asarray(mask[..., index] == 1 if mask.ndim == 3 else mask == index + 1)
+
+
+def pick_known(truth: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.bool_] | None:
+    """Returns where a true mask says whether a pixel is of a class, bool (height, width); None: everywhere."""
+    is_known = (truth[..., index] if truth.ndim == 3 else truth) != IGNORE
+    return None if is_known.all() else np.asarray(is_known)
+
+
+def pair_masks(
+    truth: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], num_classes: int
+) -> list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
+    """Returns (true mask, predicted mask) of each class, bool (height, width), both without the ignored pixels."""
+    pairs = []
+    for index in range(num_classes):
+        is_known, predicted = pick_known(truth, index), pick_class(mask, index)
+        pairs.append((pick_class(truth, index), predicted if is_known is None else predicted & is_known))
+    return pairs
+
+
+def count_pixels_of(truth: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], num_classes: int) -> Counts:
+    """Counts the pixels of one image; masks as `pick_class` takes them, ignored pixels are left out."""
+    rows = [(true & predicted, true, predicted) for true, predicted in pair_masks(truth, mask, num_classes)]
+    return np.array([[np.count_nonzero(pixels) for pixels in row] for row in rows], dtype=np.int64)
 
 
 def describe_pixels(counts: Counts, classes: Sequence[str]) -> dict[str, Any]:
@@ -38,17 +50,18 @@ def describe_pixels(counts: Counts, classes: Sequence[str]) -> dict[str, Any]:
 
     A class that neither side has is left out of the means and None.
     """
-    by_class = {name: _score(*row) for name, row in zip(classes, counts.tolist(), strict=True)}
+    by_class = {
+        name: _score(row) if row[1] + row[2] else None for name, row in zip(classes, counts.tolist(), strict=True)
+    }
     known = [scores for scores in by_class.values() if scores is not None]
     means = {f"mean_{key}": float(np.mean([scores[key] for scores in known])) for key in ("dice", "iou") if known}
     return {**means, "classes": by_class}
 
 
 def sum_counts(counts: Iterable[Counts]) -> Counts:
-    """Adds the photos up."""
+    """Adds the images up."""
     return np.asarray(np.sum(list(counts), axis=0), dtype=np.int64)
 
 
-def _score(both: int, true_px: int, predicted_px: int) -> dict[str, float] | None:
-    total = true_px + predicted_px
-    return {"dice": 2 * both / total, "iou": both / (total - both)} if total else None
+def _score(row: Sequence[int]) -> dict[str, float]:
+    return {key: float(divide(*find_metric(key).count(*row))) for key in ("dice", "iou")}

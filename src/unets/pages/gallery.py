@@ -16,16 +16,17 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig
-from unets.data.drawing import COLORS_RGB
+from unets.data.drawing import COLOURS_RGB
 from unets.data.geometry import SizeHW, shrink
 from unets.data.io import encode_jpeg, encode_layer
 from unets.data.samples import IGNORE, Sample, count_object_pixels, read_full_size, read_image, read_mask
 from unets.ensemble.agreement import blend_small, compare_members
+from unets.ensemble.mask_scores import count_thresholds
 from unets.ensemble.postprocess import ClassMask
 from unets.ensemble.recipe import Recipe, average_maps, make_mask
-from unets.ensemble.score import FROM_COUNTS, count_thresholds
 from unets.ensemble.shape import measure_shape
 from unets.metrics.intervals import Interval
+from unets.metrics.masks import divide, find_metric
 from unets.pages.predictions import MapU8, Prediction
 from unets.store.runs import atomic_path
 from unets.workers.pool import run_tasks
@@ -198,7 +199,7 @@ def measure_curves(truth: ClassMask, recipe: Recipe, maps: Sequence[MapU8], metr
         truth: as `read_mask` gives it; ignored pixels count nowhere.
         recipe: whose mean of the maps is thresholded.
         maps: one a member.
-        metric: `dice` or `iou`.
+        metric: its name; Dice stands in for one that needs more than pixel counts.
     """
     probs_hwc = average_maps(recipe, maps, (truth.shape[0], truth.shape[1]))
     *true_planes, ignored_hw = list_planes([truth], probs_hwc.shape[-1])
@@ -211,7 +212,8 @@ def measure_curves(truth: ClassMask, recipe: Recipe, maps: Sequence[MapU8], metr
         both, predicted = count_thresholds(true_hw, probs_hw, is_known_hw, THRESHOLDS)
         num_true = int(np.count_nonzero(true_hw))
         sums += np.stack([both, predicted, np.full_like(both, num_true)])
-        scores += FROM_COUNTS[metric](both, num_true, predicted) / probs_hwc.shape[-1]
+        fractions = find_metric(metric).counted.count(both, num_true, predicted)
+        scores += divide(fractions[:, 0], fractions[:, 1]) / probs_hwc.shape[-1]
         bins = np.minimum((probs_hw[some] * NUM_BINS).astype(np.int64), NUM_BINS - 1)
         calibration[0] += np.bincount(bins, minlength=NUM_BINS)
         calibration[1] += np.bincount(bins[true_hw[some]], minlength=NUM_BINS)
@@ -362,7 +364,7 @@ def build_data(
     """
     groups = sorted({sample.group for sample in samples})
     number_of = {group: number for number, group in enumerate(groups)}
-    colours = [COLORS_RGB[index % len(COLORS_RGB)] for index in range(len(dataset.classes))]
+    colours = [COLOURS_RGB[index % len(COLOURS_RGB)] for index in range(len(dataset.classes))]
     return {
         "page": page,
         "classes": [

@@ -9,8 +9,7 @@ import numpy.typing as npt
 from unets.config import DatasetConfig
 from unets.data.samples import Sample
 from unets.ensemble.ensemble import Ensemble, check_maps
-from unets.ensemble.recipe import Judges, Recipe
-from unets.ensemble.score import default_threshold
+from unets.ensemble.recipe import Recipe, Recipes, default_recipe
 from unets.errors import InputError
 from unets.prediction.maps import MapReader, open_maps
 from unets.store.paths import Project
@@ -24,7 +23,7 @@ class Prediction:
 
     name: str
     readers: tuple[MapReader, ...]
-    recipes: dict[int | None, Judges]  # by fold; None is the test set
+    recipes: dict[int | None, Recipes]  # by fold; None is the test set
 
     def select(self, ids: Iterable[str]) -> "Prediction":
         """Returns the share of a worker that needs these ids; those that have no map are left out."""
@@ -62,8 +61,8 @@ def open_experiment(
             f"Received: {', '.join(reader.classes)}. Run `make predict EXP={name} FORCE=1`"
         )
     reader.check_ids(ids)
-    recipe = Recipe(weights=(1.0,), threshold=default_threshold(dataset))
-    return Prediction(name=name, readers=(reader,), recipes=dict.fromkeys(folds, Judges(recipes=(recipe,))))
+    recipe = default_recipe(dataset)
+    return Prediction(name=name, readers=(reader,), recipes=dict.fromkeys(folds, Recipes(recipes=(recipe,))))
 
 
 def open_ensemble(ensemble: Ensemble, members: Mapping[str, Prediction]) -> Prediction:
@@ -78,7 +77,7 @@ def open_ensemble(ensemble: Ensemble, members: Mapping[str, Prediction]) -> Pred
     """
     check_maps(ensemble, {name: member.readers[0].fingerprint for name, member in members.items()})
     readers = tuple(members[member.experiment].readers[0] for member in ensemble.members)
-    recipes: dict[int | None, Judges] = {fold: ensemble.find_judges(fold) for fold in ensemble.folds}
+    recipes: dict[int | None, Recipes] = {fold: ensemble.find_recipes(fold) for fold in ensemble.folds}
     return Prediction(name=ensemble.name, readers=readers, recipes=recipes)
 
 
@@ -89,4 +88,4 @@ def join_equally(predictions: Sequence[Prediction], fold: int | None) -> Predict
         return None
     readers = tuple(reader for prediction in alone for reader in prediction.readers)
     recipe = alone[0].recipes[fold].recipes[0].model_copy(update={"weights": (1 / len(readers),) * len(readers)})
-    return Prediction(name="mean", readers=readers, recipes={fold: Judges(recipes=(recipe,))})
+    return Prediction(name="mean", readers=readers, recipes={fold: Recipes(recipes=(recipe,))})

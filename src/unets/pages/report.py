@@ -15,9 +15,9 @@ from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import Ensemble, check_ensemble, read_ensemble
 from unets.errors import InputError
 from unets.evaluation.contributions import list_notes, tabulate_members, tabulate_trials
-from unets.evaluation.judged import Judged, load_judged
-from unets.evaluation.results import judge_ensemble, sum_stages
-from unets.evaluation.runs import PhotoScore, Run, find_cost, list_judged, list_runs, tabulate_runs
+from unets.evaluation.evaluated import Evaluated, load_evaluated
+from unets.evaluation.results import describe_gain, sum_stages
+from unets.evaluation.runs import PhotoScore, Run, find_cost, list_evaluated, list_runs, tabulate_runs
 from unets.metrics.intervals import Interval, bootstrap_mean, note_few_groups
 from unets.pages import gallery
 from unets.pages.gallery import FIGURES, METRICS, Column, Curves, Values
@@ -100,7 +100,7 @@ def write_report(
     if top < 1:
         raise InputError(f"`TOP` must be at least 1. Received: {top}")
     runs = [run for run in list_runs(project, dataset) if scope.with_others or run.experiment in scope.folds_of]
-    names = [name for name in list_judged(project) if scope.with_others or name in scope.folds_of]
+    names = [name for name in list_evaluated(project) if scope.with_others or name in scope.folds_of]
     if not runs and not names:
         raise InputError(f"`{project.models_dir}` must hold a run. Received: none. Run `make train`")
     ensemble, notes = _find_ensemble(project, dataset, scope)
@@ -162,7 +162,7 @@ def load_subjects(
     subjects, notes = [], []
     for name in names:
         try:
-            subjects.append(_build_subject(project, load_judged(project, metric, name), folds))
+            subjects.append(_build_subject(project, load_evaluated(project, metric, name), folds))
         except InputError as error:
             notes.append(f"`{name}` is left out: {error}")
     return sorted(subjects, key=lambda subject: (not subject.is_ensemble, -subject.score.mean, subject.name)), notes
@@ -374,7 +374,7 @@ def _list_missing(scope: Scope, runs: Sequence[Run], scored: Collection[str]) ->
     return notes
 
 
-def _build_subject(project: Project, judged: Judged, folds: Collection[int] | None) -> Subject:
+def _build_subject(project: Project, judged: Evaluated, folds: Collection[int] | None) -> Subject:
     scores = {id_: row for id_, row in judged.scores.items() if folds is None or row.fold in folds}
     if not scores:
         raise InputError("it was evaluated on none of the folds asked for")
@@ -426,7 +426,7 @@ def _read_test_score(project: Project, ensemble: Ensemble) -> Interval | None:
 
 def _describe_ensemble(project: Project, ensemble: Ensemble) -> dict[str, Any]:
     return {
-        "verdict": judge_ensemble(ensemble),
+        "verdict": describe_gain(ensemble),
         "facts": {
             "averaging": f"of the {ensemble.averaging}",
             "threshold": f"{ensemble.threshold:g}",

@@ -14,7 +14,7 @@ from unets.data.samples import Sample
 from unets.dataset.folds import measure_shares
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import Ensemble, read_ensemble
-from unets.ensemble.recipe import Judges, Recipe
+from unets.ensemble.recipe import Recipe, Recipes
 from unets.errors import InputError
 from unets.pages import gallery
 from unets.pages.gallery import Column
@@ -136,8 +136,8 @@ def open_predictions(project: Project, dataset: DatasetConfig, ensemble: Ensembl
         InputError: they are missing, or were not made by what the ensemble was fitted on.
     """
     readers = open_members(project, ensemble, dataset)
-    found = [Prediction(name=ensemble.name, readers=readers, recipes={None: Judges(recipes=(ensemble.recipe,))})]
-    alone = Judges(recipes=(Recipe(weights=(1.0,), threshold=ensemble.threshold),))
+    found = [Prediction(name=ensemble.name, readers=readers, recipes={None: Recipes(recipes=(ensemble.recipe,))})]
+    alone = Recipes(recipes=(Recipe(weights=(1.0,), threshold=ensemble.threshold),))
     if len(readers) > 1:
         for member, reader in zip(ensemble.used_members, readers, strict=True):
             found.append(Prediction(name=member.experiment, readers=(reader,), recipes={None: alone}))

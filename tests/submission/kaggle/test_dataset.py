@@ -16,7 +16,8 @@ import pytest
 
 from tests.submission.kaggle.server import COMPETITION, KEY, USER, FakeKaggle
 from unets.config import DatasetConfig, ExperimentConfig, load_dataset, load_ensemble, load_experiment
-from unets.ensemble.ensemble import Ensemble, fit_ensemble, read_ensemble
+from unets.ensemble.ensemble import Ensemble, read_ensemble
+from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.submission.kaggle.client import sign_in

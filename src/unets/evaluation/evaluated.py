@@ -1,6 +1,6 @@
-"""What was judged out-of-fold: the score of each photo under an experiment or ensemble, checked to be of these folds.
+"""Out-of-fold scores of an experiment or ensemble, image by image, checked to be of the present folds.
 
-On other folds a photo's net may have seen the photo's group, and its score would be too good.
+On other folds an image's net may have seen the image's group, and its score would be too good.
 """
 
 import csv
@@ -12,7 +12,7 @@ from unets.config import is_ensemble
 from unets.dataset.folds import hash_folds
 from unets.ensemble.ensemble import Member, list_fitted, read_ensemble
 from unets.errors import InputError
-from unets.evaluation.runs import PhotoScore, is_outdated, list_judged, read_scores
+from unets.evaluation.runs import PhotoScore, is_outdated, list_evaluated, read_scores
 from unets.prediction.maps import list_shards, open_maps
 from unets.store.fingerprint import SNAPSHOT
 from unets.store.paths import Project
@@ -22,7 +22,7 @@ _ROUNDING = 1e-6  # of the scores in a csv
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Judged:
+class Evaluated:
     """An experiment or an ensemble, as read from its models folder."""
 
     name: str  # as it was asked for
@@ -33,56 +33,56 @@ class Judged:
     notes: tuple[str, ...]  # what to keep in mind
 
 
-def list_all_judged(project: Project) -> list[str]:
-    """Returns the names of the experiments, and then of the ensembles, that were judged out-of-fold."""
-    return list_judged(project) + list_fitted(project)
+def list_all_evaluated(project: Project) -> list[str]:
+    """Returns the names of the experiments, and then of the ensembles, that were evaluated out-of-fold."""
+    return list_evaluated(project) + list_fitted(project)
 
 
-def load_judged(project: Project, metric: str, name: str, *, label: str = "") -> Judged:
+def load_evaluated(project: Project, metric: str, name: str, *, label: str = "") -> Evaluated:
     """Reads the scores of an experiment or an ensemble.
 
     Args:
         project: the folders.
         metric: of the competition.
-        name: one of `list_all_judged`.
+        name: one of `list_all_evaluated`.
         label: what messages call it; its name where that is empty.
 
     Raises:
-        InputError: its files are missing or something else stands in them, or it was trained or judged on folds other
-            than the present ones.
+        InputError: its files are missing or something else stands in them, or it was trained or evaluated on other
+            folds than the present ones.
     """
     if not project.folds_path.exists():
         raise InputError(f"{project.folds_path} must exist: it says what is out-of-fold. Received: no such file")
     load = _load_ensemble if is_ensemble(name) else _load_experiment
-    judged = load(project, metric, label or name, name)
-    _check_folds(judged)
-    return judged
+    evaluated = load(project, metric, label or name, name)
+    _check_folds(evaluated)
+    return evaluated
 
 
-def _load_experiment(project: Project, metric: str, label: str, name: str) -> Judged:
+def _load_experiment(project: Project, metric: str, label: str, name: str) -> Evaluated:
     path = project.oof_scores_path(name)
     rows = read_scores(path, metric)
     snapshots = [project.run_dir(name, fold) / SNAPSHOT for fold in sorted({row.fold for row in rows})]
     for snapshot in snapshots:
         if not snapshot.exists():
             raise InputError(
-                f"{snapshot} must exist, as {label} is judged by it. Received: no such file. "
+                f"{snapshot} must exist, as {label} is evaluated by it. Received: no such file. "
                 f"Run `make train predict EXP={name}`"
             )
     hashes = {read_json(snapshot).get("folds_hash") for snapshot in snapshots}
     present = hash_folds(project.folds_path)
-    note = f"{label} was trained anew after it was judged: `make predict EXP={name}` judges the present weights"
-    return Judged(
+    note = f"{label} has other weights since it was evaluated: `make predict EXP={name}` evaluates the present ones"
+    return Evaluated(
         name=label,
         project=project,
         experiments=(name,),
         scores={row.id: row for row in rows},
         folds_hash=present if hashes == {present} else "",
-        notes=(note,) if is_outdated(project, path, name, rows) else (),
+        notes=(note,) if is_outdated(project, name) else (),
     )
 
 
-def _load_ensemble(project: Project, metric: str, label: str, name: str) -> Judged:
+def _load_ensemble(project: Project, metric: str, label: str, name: str) -> Evaluated:
     ensemble = read_ensemble(project, name)
     path = project.ensemble_oof_path(name)
     if not path.exists():
@@ -97,12 +97,13 @@ def _load_ensemble(project: Project, metric: str, label: str, name: str) -> Judg
     changed = [
         member.experiment
         for member in ensemble.members
-        if is_outdated(project, path, member.experiment, rows) or _has_other_maps(project, member)
+        if is_outdated(project, member.experiment) or _has_other_maps(project, member)
     ]
+    others = ", ".join(changed)
     note = (
-        f"{label} is older than the weights or maps of {', '.join(changed)}: `make predict ensemble` judges the present"
+        f"{label} was evaluated before the present weights or maps of {others}: `make predict ensemble` evaluates these"
     )
-    return Judged(
+    return Evaluated(
         name=label,
         project=project,
         experiments=tuple(member.experiment for member in ensemble.members),
@@ -118,19 +119,19 @@ def _has_other_maps(project: Project, member: Member) -> bool:
     return bool(list_shards(folder)) and open_maps(folder).fingerprint != member.fingerprint
 
 
-def _check_folds(judged: Judged) -> None:
+def _check_folds(evaluated: Evaluated) -> None:
     """Checks that the scores are of the present folds.
 
     Raises:
         InputError: they are not.
     """
-    path = judged.project.folds_path
+    path = evaluated.project.folds_path
     with path.open(encoding="utf-8-sig", newline="") as file:
         fold_of = {row["id"]: row["fold"] for row in csv.DictReader(file)}
-    agree = all(fold_of.get(row.id) == str(row.fold) for row in judged.scores.values())
-    if not agree or judged.folds_hash != hash_folds(path):
-        names = ",".join(judged.experiments)
+    agree = all(fold_of.get(row.id) == str(row.fold) for row in evaluated.scores.values())
+    if not agree or evaluated.folds_hash != hash_folds(path):
+        names = ",".join(evaluated.experiments)
         raise InputError(
-            f"{judged.name} must be trained and judged on the present folds, {path}. Received: other folds. "
+            f"{evaluated.name} must be trained and evaluated on the present folds, {path}. Received: other folds. "
             f"`make clean EXP={names}` deletes its runs, so that they can be made anew"
         )

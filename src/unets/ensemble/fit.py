@@ -1,0 +1,197 @@
+"""Fitting an ensemble: its members' out-of-fold maps are scored, candidates tried, contributions measured."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unets.config import DatasetConfig, EnsembleConfig
+from unets.dataset.folds import hash_folds
+from unets.ensemble.ensemble import Ensemble, Member, MemberScore, describe_truth
+from unets.ensemble.mask_scores import Fractions, Scores, score_recipes
+from unets.ensemble.oof import OofTask, open_oof, run_oof, score_alone, write_scores
+from unets.ensemble.recipe import Recipe, default_recipe
+from unets.ensemble.selection import list_candidates, select, split_parts
+from unets.ensemble.weights import PixelSample, count_pixels, draw_pixels
+from unets.metrics.intervals import Interval, bootstrap_mean
+from unets.metrics.masks import find_metric
+from unets.store.paths import Project
+from unets.store.runs import write_text
+
+logger = logging.getLogger(__name__)
+
+
+def fit_ensemble(
+    project: Project,
+    dataset: DatasetConfig,
+    config: EnsembleConfig,
+    *,
+    name: str = "ensemble",
+    folds: Sequence[int] | None = None,
+    jobs: int | None = None,
+) -> Ensemble:
+    """Fits and evaluates an ensemble on its out-of-fold maps; writes its json, and a csv of each image's score.
+
+    Every image is scored at full size with the competition's metric, by nets that did not see its group, under a recipe
+    that was fitted on other groups. No more than some images' maps are in memory at once: the maps are read once for
+    the members and the pixels that weights are fitted to, once for all candidates, once more after each candidate that
+    is kept, and once for what each part of the whole contributes.
+
+    Args:
+        project: the folders.
+        dataset: the data set's declaration.
+        config: members, and what is given or to be fitted.
+        name: of the ensemble, `ensemble` or `ensemble_<...>`.
+        folds: those to evaluate on; None is all that every member has maps of.
+        jobs: worker processes; None is one a core.
+
+    Raises:
+        InputError: a member lacks out-of-fold maps of an image, they are damaged, or they are of other classes.
+    """
+    oof, metric = open_oof(project, dataset, config.experiments, folds), find_metric(dataset.metric)
+    groups = [sample.group for sample in oof.samples]
+    part_of = split_parts(groups, [oof.fold_of[sample.id] for sample in oof.samples])
+    part_of_group = dict(zip(groups, part_of.tolist(), strict=True))
+    num_members = len(config.experiments)
+
+    def score(recipes: Sequence[Recipe], needed: Sequence[Sequence[int]]) -> Fractions:
+        task = _Candidates(recipes=tuple(recipes), needed=tuple(map(tuple, needed)), part_of_group=part_of_group)
+        return np.concatenate(list(run_oof(task, oof, what=f"{name}: candidates", jobs=jobs)))
+
+    start = _start(config, dataset)
+    is_weighed = config.weights == "fit" and num_members > 1
+    survey = _Survey(start=start, max_pixels=count_pixels(len(groups)) if is_weighed else 0)
+    surveyed = list(run_oof(survey, oof, what=f"{name}: members", jobs=jobs))
+    alone = metric.to_values(np.concatenate([fractions for fractions, _ in surveyed])).mean(axis=-1)
+    pixels = PixelSample.join([one for _, samples in surveyed for one in samples]) if is_weighed else None
+    selection = select(list_candidates(config, start, pixels, part_of, metric), start, part_of, groups, score, metric)
+    closing = _Contributions(start=start, recipes_by_part=selection.recipes_by_part, part_of_group=part_of_group)
+    closed = np.concatenate(list(run_oof(closing, oof, what=f"{name}: contributions", jobs=jobs)))
+    final, started, no_tta, *without = metric.to_values(closed).mean(axis=-1).T
+    means = alone.mean(axis=0)
+    best = int(np.argmax(means[:num_members]))
+    has_folds, recipe = len(oof.folds) > 1, selection.recipe  # else parts are of one fold's groups
+    ensemble = Ensemble(
+        competition=project.competition,
+        name=name,
+        config=config,
+        members=tuple(
+            Member(experiment=experiment, weight=weight, fingerprint=reader.fingerprint)
+            for experiment, weight, reader in zip(config.experiments, recipe.weights, oof.readers, strict=True)
+        ),
+        **recipe.model_dump(include={"averaging", "threshold", "postprocessing", "overlapping"}),
+        metric=dataset.metric,
+        truth=describe_truth(dataset),
+        photo_hw=dataset.size_hw,
+        folds=oof.folds,
+        folds_sha256=hash_folds(project.folds_path),
+        num_photos=len(groups),
+        num_groups=len(set(groups)),
+        num_parts=len(selection.recipes_by_part),
+        score=bootstrap_mean(final, groups),
+        gain_over_start=bootstrap_mean(final - started, groups),
+        best_member=config.experiments[best],
+        gain_over_best_member=bootstrap_mean(final - alone[:, best], groups),
+        gain_of_tta=_bound(final - no_tta, groups),
+        member_scores=tuple(
+            MemberScore(
+                experiment=experiment,
+                score=float(means[index]),
+                interval=bootstrap_mean(alone[:, index], groups),
+                score_no_tta=None if np.isnan(means[num_members + index]) else float(means[num_members + index]),
+                gain=_bound(final - without[index], groups),
+            )
+            for index, experiment in enumerate(config.experiments)
+        ),
+        trials=selection.trials,
+        start=start,
+        recipe_without_fold=dict(zip(oof.folds, selection.recipes_by_part, strict=True)) if has_folds else {},
+        recipe_without_part=() if has_folds else selection.recipes_by_part,
+        part_of_group={} if has_folds else part_of_group,
+    )
+    write_scores(project.ensemble_oof_path(name), oof, {dataset.metric: final})
+    write_text(project.ensemble_path(name), ensemble.to_json() + "\n")
+    logger.info("%s of the %s, out-of-fold: %s", dataset.metric, name, ensemble.score)
+    return ensemble
+
+
+def _start(config: EnsembleConfig, dataset: DatasetConfig) -> Recipe:
+    """Returns what the config gives, and the default of what it leaves to be fitted."""
+    start = default_recipe(dataset, len(config.experiments))
+    if not isinstance(config.weights, str):
+        start = start.change(weights=tuple(share / sum(config.weights) for share in config.weights))
+    given = {name: getattr(config, name) for name in ("averaging", "threshold", "postprocessing")}
+    return start.change(**{name: value for name, value in given.items() if value != "fit"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Survey:
+    """Scores images under each member alone, see `score_alone`; draws the pixels that weights decide."""
+
+    start: Recipe
+    max_pixels: int  # of an image; 0: weights are not fitted
+
+    def __call__(self, task: OofTask) -> tuple[Fractions, list[PixelSample]]:
+        samples = []
+        for index in range(len(task.samples) if self.max_pixels else 0):
+            truth, maps = task.read_maps(index)
+            samples.append(draw_pixels(truth, maps, self.max_pixels, self.start))
+        return np.stack([score_alone(task, index) for index in range(len(task.samples))]), samples
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Candidates:
+    """Scores images under recipes; NaN where an image's part does not need one."""
+
+    recipes: tuple[Recipe, ...]
+    needed: tuple[tuple[int, ...], ...]  # of each part, numbers of recipes
+    part_of_group: dict[str, int]
+
+    def __call__(self, task: OofTask) -> Fractions:
+        fractions = np.full((len(task.samples), len(self.recipes), len(task.dataset.classes), 2), np.nan)
+        for index, sample in enumerate(task.samples):
+            truth, maps = task.read_maps(index)
+            columns = self.needed[self.part_of_group[sample.group]]
+            recipes = [self.recipes[column] for column in columns]
+            fractions[index, list(columns)] = score_recipes(truth, maps, recipes, find_metric(task.dataset.metric))
+        return fractions
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Contributions:
+    """Scores images under the recipe fitted without their part: as it is, before any fit, without TTA, without each
+    member; NaN where there are no such maps or no other member.
+    """
+
+    start: Recipe
+    recipes_by_part: tuple[Recipe, ...]
+    part_of_group: dict[str, int]
+
+    def __call__(self, task: OofTask) -> Fractions:
+        return np.array([list(self._score(task, index)) for index in range(len(task.samples))])
+
+    def _score(self, task: OofTask, index: int) -> Iterator[Fractions]:
+        metric, missing = find_metric(task.dataset.metric), np.full((len(task.dataset.classes), 2), np.nan)
+        truth, maps, no_tta = task.read(index)
+        recipe = self.recipes_by_part[self.part_of_group[task.samples[index].group]]
+        without = [_leave_out(recipe, member) for member in range(len(maps))] if len(maps) > 1 else []
+        distinct = list(dict.fromkeys((recipe, self.start, *without)))
+        fractions_of = dict(zip(distinct, score_recipes(truth, maps, distinct, metric), strict=True))
+        yield fractions_of[recipe]
+        yield fractions_of[self.start]
+        known = [probs_u8_hwc for probs_u8_hwc in no_tta if probs_u8_hwc is not None]
+        yield score_recipes(truth, known, [recipe], metric)[0] if len(known) == len(maps) else missing
+        yield from (fractions_of[one] for one in without) if without else [missing]
+
+
+def _leave_out(recipe: Recipe, member: int) -> Recipe:
+    """Returns a recipe without a member; the others share equally where it was the only one with a weight."""
+    weights = [0.0 if index == member else weight for index, weight in enumerate(recipe.weights)]
+    if not any(weights):
+        weights = [float(index != member) for index in range(len(weights))]
+    return recipe.change(weights=tuple(weights))
+
+
+def _bound(differences: Scores, groups: Sequence[str]) -> Interval | None:
+    return None if np.isnan(differences).any() else bootstrap_mean(differences, groups)

@@ -1,0 +1,279 @@
+"""Selection by cross-fitting: a recipe is changed only where images on which nothing was fitted show a gain.
+
+Images are split into parts by whole groups: the folds, or five parts where there is one fold. For each part there is a
+recipe, fitted on the other parts, and one that is fitted on all, which is the one to use. A candidate is tried on all
+of them; what it gains on each part, by the recipe that did not see the part, is a gain that can be hoped for.
+
+Several candidates are tried, and each has its chance to look good by luck. Holm's procedure keeps the probability that
+any useless one is kept below 2.5 %: of m candidates the surest is kept where its p is at most 0.025 / m, then, tried
+again on what that left, the surest of the rest at 0.025 / (m - 1), and so on. What is kept must also gain at least
+`MIN_GAIN`, cost no class more than that, and rest on `MIN_GROUPS` groups.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from unets.config import Config, EnsembleConfig, Postprocessing
+from unets.ensemble.mask_scores import Fractions
+from unets.ensemble.recipe import Recipe
+from unets.ensemble.weights import PixelSample, select_members
+from unets.metrics.intervals import MIN_GROUPS, Interval, bootstrap_mean, find_p_value
+from unets.metrics.masks import Metric
+
+MIN_GAIN = 5e-5  # of the score: less is not worth a step more for every image
+_ALPHA = 0.025  # that any useless candidate is kept
+_NUM_PARTS = 5  # of the groups of one fold
+_SEED = 0  # of splitting them
+THRESHOLDS = tuple(percent / 100 for percent in range(30, 72, 2))  # tried by `threshold="fit"`, and the default
+# Tried by `postprocessing="fit"`, field by field, in full-size pixels.
+STEPS: dict[str, tuple[Any, ...]] = {
+    "blur_px": (1.0, 2.0, 4.0),
+    "max_hole_px": (10, 100, 1000, None),
+    "max_components": (1, 2, 3),
+    "min_area_px": (10, 100, 1000, 10_000),
+}
+
+PartOf = npt.NDArray[np.intp]
+Values = npt.NDArray[np.float64]
+# Gets recipes, and for each part the numbers of those that its images need; gives (images, recipes, classes, 2), NaN
+# elsewhere.
+ScoreRecipes = Callable[[Sequence[Recipe], Sequence[Sequence[int]]], Fractions]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Candidate:
+    """Something to try on a recipe."""
+
+    what: str
+    # Gets a recipe and the part that it must not be fitted on (the number of parts: none). Of several proposals the one
+    # with the best score on the other parts is taken, of equal ones the first.
+    propose: Callable[[Recipe, int], Sequence[Recipe]]
+    describe: Callable[[Recipe], str]  # the value that a recipe has for it
+
+
+class Trial(Config):
+    """A candidate that was tried, and what came of it."""
+
+    what: str
+    value: str  # fitted on all parts
+    values_by_part: tuple[str, ...]  # each fitted without that part
+    gain: Interval  # of those over the recipe before, each on its own part; paired
+    p_value: float  # of as much by chance, one-sided
+    is_kept: bool
+    reason: str  # in words
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selection:
+    """What was found."""
+
+    recipe: Recipe  # fitted on all images
+    recipes_by_part: tuple[Recipe, ...]  # each fitted without that part, to evaluate it by
+    trials: tuple[Trial, ...]  # in the order in which they were decided
+
+
+def split_parts(groups: Sequence[str], folds: Sequence[int]) -> PartOf:
+    """Splits images into parts: their folds, or, where these are one, five parts of whole groups at random.
+
+    Args:
+        groups: of each image.
+        folds: of each image.
+
+    Returns:
+        The part of each image, 0, 1, ...; all 0 where there is one group.
+    """
+    names, fold_of = np.unique(np.asarray(folds), return_inverse=True)
+    if len(names) > 1:
+        return fold_of
+    names, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    part_of_group = np.arange(len(names)) % _NUM_PARTS
+    return np.asarray(np.random.default_rng(_SEED).permutation(part_of_group)[group_of], dtype=np.intp)
+
+
+def list_candidates(
+    config: EnsembleConfig, start: Recipe, pixels: PixelSample | None, part_of: PartOf, metric: Metric
+) -> list[Candidate]:
+    """Lists what is to be tried; without pixels, weights are not."""
+    candidates, num_members = [], len(config.experiments)
+    if config.averaging == "fit" and num_members > 1:
+        candidates.append(
+            Candidate(
+                what="averaging",
+                propose=lambda recipe, _: [recipe.change(averaging="logit")],
+                describe=lambda recipe: recipe.averaging,
+            )
+        )
+    if pixels is not None:
+        propose = _Reweigh(pixels=pixels, part_of=part_of, metric=metric)
+        candidates.append(Candidate(what="weights", propose=propose, describe=_describe_weights))
+    if config.threshold == "fit" and start.threshold > 0:
+        # The default first: of equal scores the first is taken.
+        thresholds = tuple(dict.fromkeys((start.threshold, *THRESHOLDS)))
+        candidates.append(
+            Candidate(
+                what="threshold",
+                propose=lambda recipe, _: [recipe.change(threshold=threshold) for threshold in thresholds],
+                describe=lambda recipe: f"{recipe.threshold:.2f}",
+            )
+        )
+    if config.postprocessing == "fit":
+        for name, values in STEPS.items():
+            candidates.append(
+                Candidate(
+                    what=name, propose=partial(_postprocess, name, values), describe=partial(_describe_step, name)
+                )
+            )
+    return candidates
+
+
+def select(
+    candidates: Sequence[Candidate],
+    start: Recipe,
+    part_of: PartOf,
+    groups: Sequence[str],
+    score: ScoreRecipes,
+    metric: Metric,
+) -> Selection:
+    """Tries candidates, and keeps those that show a gain; see the top of this module.
+
+    All candidates that are left are scored in one call of `score`, which goes over all maps: only one that is kept
+    makes the rest be scored again.
+
+    Args:
+        candidates: in the order in which they are listed; of fewer than `MIN_GROUPS` groups none is kept.
+        start: the recipe before any of them.
+        part_of: the part of each image, from `split_parts`. With a single part nothing can be evaluated, so nothing is
+            tried.
+        groups: of each image.
+        score: scores images under recipes.
+        metric: of the scores.
+    """
+    num_parts, family = int(part_of.max()) + 1, len(candidates)
+    recipes = [start] * (num_parts + 1)  # the last is fitted on all
+    trials: list[Trial] = []
+    pending = list(candidates) if num_parts > 1 else []
+    while pending:
+        proposals = [[one.propose(recipe, part) for part, recipe in enumerate(recipes)] for one in pending]
+        table = _Table(recipes, proposals, part_of, score, metric)
+        before, tried = table.evaluate(recipes), []
+        for candidate, proposal in zip(pending, proposals, strict=True):
+            chosen = table.choose(proposal)
+            gains = table.evaluate(chosen) - before
+            tried.append((find_p_value(gains.mean(axis=1), groups), candidate, chosen, gains))
+        for p_value, candidate, chosen, gains in sorted(tried, key=lambda one: one[0]):
+            num_kept = sum(trial.is_kept for trial in trials)
+            reason = _refuse(gains, p_value, _ALPHA / (family - num_kept), groups)
+            *by_part, value = map(candidate.describe, chosen)
+            trials.append(
+                Trial(
+                    what=candidate.what,
+                    value=value,
+                    values_by_part=tuple(by_part),
+                    gain=bootstrap_mean(gains.mean(axis=1), groups),
+                    p_value=p_value,
+                    is_kept=not reason,
+                    reason=reason or "kept",
+                )
+            )
+            pending.remove(candidate)
+            if not reason:
+                recipes = chosen
+                break
+    return Selection(recipe=recipes[-1], recipes_by_part=tuple(recipes[:-1]), trials=tuple(trials))
+
+
+def _refuse(gains: Values, p_value: float, alpha: float, groups: Sequence[str]) -> str:
+    """Says why gains, (images, classes), do not suffice; empty where they do."""
+    if len(set(groups)) < MIN_GROUPS:
+        return f"fewer than {MIN_GROUPS} groups"
+    if p_value > alpha:
+        return "may be chance"
+    if gains.mean() < MIN_GAIN:
+        return f"less than {MIN_GAIN:.5f}"
+    if (gains.mean(axis=0) < -MIN_GAIN).any():
+        return f"class {int(np.argmin(gains.mean(axis=0))) + 1} loses"
+    return ""
+
+
+class _Table:
+    """The fractions of each image under each recipe that it is needed for."""
+
+    def __init__(
+        self,
+        recipes: Sequence[Recipe],
+        proposals: Sequence[Sequence[Sequence[Recipe]]],  # of each candidate, for each part and for all, some recipes
+        part_of: PartOf,
+        score: ScoreRecipes,
+        metric: Metric,
+    ) -> None:
+        self._part_of, self._metric = part_of, metric
+        everything = [*recipes, *(recipe for proposal in proposals for options in proposal for recipe in options)]
+        self._column_of = {recipe: column for column, recipe in enumerate(dict.fromkeys(everything))}
+        needed = []
+        for part in range(len(recipes) - 1):
+            # Its own recipe's candidates evaluate a part; those of the others are fitted on it, if there is a choice.
+            own = {recipes[part]} | {
+                recipe
+                for proposal in proposals
+                for other, options in enumerate(proposal)
+                if other == part or len(options) > 1
+                for recipe in options
+            }
+            needed.append(sorted(self._column_of[recipe] for recipe in own))
+        self._fractions = score(tuple(self._column_of), needed)
+
+    def evaluate(self, recipes: Sequence[Recipe]) -> Values:
+        """Returns the value of each image and class under the recipe that was fitted without the image's part."""
+        columns = np.array([self._column_of[recipe] for recipe in recipes])
+        return self._metric.to_values(self._fractions[np.arange(len(self._part_of)), columns[self._part_of]])
+
+    def choose(self, proposal: Sequence[Sequence[Recipe]]) -> list[Recipe]:
+        """Chooses the best of what is proposed for each part, by the scores of all other parts."""
+        chosen = []
+        for part, options in enumerate(proposal):
+            best = 0
+            if len(options) > 1:
+                columns = [self._column_of[recipe] for recipe in options]
+                fractions = self._fractions[self._part_of != part][:, columns]
+                best = int(np.argmax(self._metric.to_values(fractions).mean(axis=(0, 2))))
+            chosen.append(options[best])
+        return chosen
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Reweigh:
+    """Proposes the weights that are best for a recipe's averaging and threshold, fitted without a part."""
+
+    pixels: PixelSample
+    part_of: PartOf
+    metric: Metric
+    # A candidate that is kept makes the others be proposed again: selecting takes seconds, and weights play no part.
+    found: dict[tuple[int, str, float], tuple[float, ...]] = field(default_factory=dict)
+
+    def __call__(self, recipe: Recipe, part: int) -> list[Recipe]:
+        key = (part, recipe.averaging, recipe.threshold)
+        if key not in self.found:
+            self.found[key] = select_members(self.pixels.select(self.part_of != part), recipe, self.metric)
+        return [recipe.change(weights=self.found[key])]
+
+
+def _postprocess(name: str, values: Sequence[Any], recipe: Recipe, _: int) -> list[Recipe]:
+    steps = recipe.postprocessing
+    changed = (steps.model_copy(update={name: value}) for value in values)
+    return [recipe, *(recipe.change(postprocessing=postprocessing) for postprocessing in changed)]
+
+
+def _describe_weights(recipe: Recipe) -> str:
+    return " ".join(f"{weight:.3f}" for weight in recipe.weights)
+
+
+def _describe_step(name: str, recipe: Recipe) -> str:
+    value = getattr(recipe.postprocessing, name)
+    if value == getattr(Postprocessing(), name):
+        return "none"
+    return "all" if value is None else f"{value:g}"

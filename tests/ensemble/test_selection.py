@@ -1,0 +1,269 @@
+"""Which candidates are kept, on scores by hand: no map and no net is needed."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from unets.ensemble.recipe import Recipe
+from unets.ensemble.selection import MIN_GAIN, Candidate, PartOf, Selection, select, split_parts
+from unets.metrics.masks import find_metric
+
+START = Recipe(weights=(1.0,))
+THRESHOLDS = (0.5, 0.4, 0.6)
+FIT = Candidate(
+    what="threshold",
+    propose=lambda recipe, _: [recipe.model_copy(update={"threshold": threshold}) for threshold in THRESHOLDS],
+    describe=lambda recipe: str(recipe.threshold),
+)
+LOGIT = Candidate(
+    what="averaging",
+    propose=lambda recipe, _: [recipe.model_copy(update={"averaging": "logit"})],
+    describe=lambda recipe: recipe.averaging,
+)
+ScoreOne = Callable[[int, Recipe], float | list[float]]  # of an image under a recipe, or of each class
+
+
+class Counter:
+    """Scores images by a rule; where a recipe is not asked for NaN. Counts the passes."""
+
+    def __init__(self, part_of: PartOf, rule: ScoreOne) -> None:
+        self.part_of, self.rule = part_of, rule
+        self.passes: list[int] = []  # recipes of each
+
+    def __call__(self, recipes: Sequence[Recipe], needed: Sequence[Sequence[int]]) -> np.ndarray:
+        self.passes.append(len(recipes))
+        num_classes = np.size(self.rule(0, recipes[needed[self.part_of[0]][0]]))
+        fractions = np.full((len(self.part_of), len(recipes), num_classes, 2), np.nan)
+        for image, part in enumerate(self.part_of):
+            for column in needed[part]:
+                fractions[image, column, :, 0] = self.rule(image, recipes[column])
+                fractions[image, column, :, 1] = 1
+        return fractions
+
+
+def run(
+    candidates: Sequence[Candidate], start: Recipe, part_of: PartOf, groups: Sequence[str], score: Counter
+) -> Selection:
+    return select(candidates, start, part_of, groups, score, find_metric("dice"))
+
+
+def make_groups(num_photos: int) -> list[str]:
+    return [f"g{photo}" for photo in range(num_photos)]
+
+
+def test_parts_are_the_folds() -> None:
+    assert split_parts(["a", "a", "b", "c"], [3, 3, 0, 3]).tolist() == [1, 1, 0, 1]
+
+
+def test_the_groups_of_one_fold_are_dealt_whole_to_five_parts() -> None:
+    groups = [f"g{photo // 3}" for photo in range(36)]  # 12 groups
+    parts = split_parts(groups, [2] * 36)
+    assert (np.diff(parts.reshape(12, 3), axis=1) == 0).all()
+    assert sorted(np.bincount(parts.reshape(12, 3)[:, 0]).tolist()) == [2, 2, 2, 3, 3]
+    np.testing.assert_array_equal(parts, split_parts(groups, [2] * 36))
+    assert split_parts(["a", "b", "b"], [0, 0, 0]).max() == 1  # two groups, two parts
+    assert split_parts(["a", "a"], [0, 0]).tolist() == [0, 0]
+
+
+def test_a_gain_of_every_group_is_kept() -> None:
+    part_of = np.arange(6) % 2
+    score = Counter(part_of, lambda photo, recipe: 0.9 + 0.01 * (recipe.threshold == 0.6) + photo / 1000)
+    found = run([FIT], START, part_of, make_groups(6), score)
+    (trial,) = found.trials
+    assert (trial.is_kept, trial.value, trial.values_by_part) == (True, "0.6", ("0.6", "0.6"))
+    assert trial.gain.mean == pytest.approx(0.01)
+    assert found.recipe.threshold == 0.6
+    assert [recipe.threshold for recipe in found.recipes_by_part] == [0.6, 0.6]
+
+
+@pytest.mark.parametrize(
+    ("gains", "is_kept"),
+    [
+        ([0.01, 0.02, 0.01, 0.03, 0.02, 0.01], True),
+        ([0.01, 0.02, -0.03, 0.03, -0.02, 0.01], False),  # 0.0033 in the mean, but of both signs
+        ([-0.01, -0.02, -0.01, -0.03, -0.02, -0.01], False),  # sure to be worse
+        ([0.0] * 6, False),
+    ],
+)
+def test_a_candidate_is_kept_where_its_gain_is_sure(gains: list[float], is_kept: bool) -> None:
+    part_of = np.arange(6) % 3
+    score = Counter(part_of, lambda photo, recipe: 0.9 + gains[photo] * (recipe.averaging == "logit"))
+    found = run([LOGIT], START, part_of, make_groups(6), score)
+    assert found.trials[0].is_kept is is_kept
+    assert found.trials[0].gain.mean == pytest.approx(np.mean(gains), abs=1e-12)
+    assert found.recipe.averaging == ("logit" if is_kept else "probability")
+    assert {recipe.averaging for recipe in found.recipes_by_part} == {found.recipe.averaging}
+
+
+@pytest.mark.parametrize(("num_groups", "is_kept"), [(2, False), (4, False), (5, True)])
+def test_below_five_groups_nothing_is_kept(num_groups: int, is_kept: bool) -> None:
+    """Every group gains: of four that happens by chance once in 16 times, and the gate is to let one in 40 through."""
+    groups = [f"g{photo // 3}" for photo in range(3 * num_groups)]  # groups count, not photos
+    part_of = split_parts(groups, [0] * len(groups))
+    score = Counter(part_of, lambda photo, recipe: 0.9 + 0.01 * (photo + 1) * (recipe.averaging == "logit"))
+    found = run([LOGIT], START, part_of, groups, score)
+    assert found.trials[0].is_kept is is_kept
+    assert found.recipe.averaging == ("logit" if is_kept else "probability")
+
+
+def test_of_one_useless_candidate_of_five_groups_one_in_forty_is_kept() -> None:
+    """Gains of groups from a normal law around zero."""
+    part_of = np.arange(5)
+    num_kept = 0
+    for seed in range(400):
+        gains = np.random.default_rng(seed).normal(0, 0.01, 5)
+        score = Counter(part_of, lambda photo, recipe, gains=gains: gains[photo] * (recipe.averaging == "logit"))
+        num_kept += run([LOGIT], START, part_of, make_groups(5), score).trials[0].is_kept
+    assert num_kept <= 20  # of 10 expected, with a standard deviation of 3
+
+
+def test_what_a_fit_gains_on_its_own_photos_is_no_gain() -> None:
+    """The leak by name. Each part likes another threshold: fitted on all photos, 0.4 gains 0.1 in the mean; fitted on
+    the other parts it loses.
+    """
+    part_of = np.repeat([0, 1, 2], 4)
+    # photos of part 0 gain 0.36 at 0.4, those of 1 and 2 lose 0.03; at 0.6 nothing candidates
+    score = Counter(
+        part_of,
+        lambda photo, recipe: 0.5 + (recipe.threshold == 0.4) * (0.36 if part_of[photo] == 0 else -0.03),
+    )
+    found = run([FIT], START, part_of, make_groups(12), score)
+    (trial,) = found.trials
+    in_sample = np.mean([score.rule(photo, START.model_copy(update={"threshold": 0.4})) - 0.5 for photo in range(12)])
+    assert in_sample == pytest.approx(0.1)
+    assert (trial.value, trial.values_by_part) == ("0.4", ("0.5", "0.4", "0.4"))
+    # part 0 keeps 0.5, as parts 1 and 2 lose at 0.4; these are evaluated at 0.4, which part 0 made them take
+    assert trial.gain.mean == pytest.approx((0 - 0.03 - 0.03) / 3)
+    assert not trial.is_kept
+    assert found.recipe == START
+
+
+def test_noise_gains_in_sample_and_not_honestly() -> None:
+    """The best of 41 by chance: in-sample its gain is always positive, honestly about zero."""
+    values = [index / 40 for index in range(41)]
+    candidate = Candidate(
+        what="threshold",
+        propose=lambda recipe, _: [recipe.model_copy(update={"threshold": value}) for value in values],
+        describe=lambda recipe: str(recipe.threshold),
+    )
+    part_of, start = np.arange(100) % 5, Recipe(weights=(1.0,), threshold=0.0)
+    in_sample, honest, num_kept = [], [], 0
+    for seed in range(20):
+        noise = np.random.default_rng(seed).normal(0, 0.02, (100, 41))
+        noise[:, 0] = 0
+        score = Counter(part_of, lambda photo, recipe, noise=noise: noise[photo, values.index(recipe.threshold)])
+        (trial,) = run([candidate], start, part_of, make_groups(100), score).trials
+        in_sample.append(noise[:, values.index(float(trial.value))].mean())
+        honest.append(trial.gain.mean)
+        num_kept += trial.is_kept
+    assert min(in_sample) > 0.002  # a standard error
+    assert abs(np.mean(honest)) < np.mean(in_sample) / 4
+    assert num_kept <= 2
+
+
+def test_each_part_s_own_fit_is_evaluated_and_no_other() -> None:
+    """Weights come fitted for each part: photo by photo only those without its part may be looked at."""
+    part_of = np.arange(6) % 2
+    fitted = [(0.1,), (0.2,), (0.3,)]  # without part 0, without part 1, on all
+    candidate = Candidate(
+        what="weights",
+        propose=lambda recipe, part: [recipe.model_copy(update={"weights": fitted[part]})],
+        describe=lambda recipe: str(recipe.weights[0]),
+    )
+
+    def rule(photo: int, recipe: Recipe) -> float:
+        assert recipe.weights in ((1.0,), fitted[part_of[photo]])
+        return 0.9 if recipe == START else 0.91
+
+    found = run([candidate], START, part_of, make_groups(6), Counter(part_of, rule))
+    assert found.trials[0].values_by_part == ("0.1", "0.2")
+    assert [recipe.weights for recipe in (*found.recipes_by_part, found.recipe)] == fitted
+
+
+def test_the_rest_is_fitted_and_evaluated_on_what_was_kept() -> None:
+    part_of = np.arange(6) % 2
+    weights = [(0.1,), (0.2,), (0.3,)]
+    candidate = Candidate(
+        what="weights",
+        propose=lambda recipe, part: [recipe.change(weights=weights[part])],
+        describe=lambda recipe: str(recipe.weights[0]),
+    )
+
+    # 0.4 helps with the new weights alone
+    def rule(image: int, recipe: Recipe) -> float:
+        has_weights = recipe.weights != (1.0,)
+        return 0.8 + 0.05 * has_weights + 0.01 * (has_weights and recipe.threshold == 0.4)
+
+    score = Counter(part_of, rule)
+    found = run([LOGIT, FIT, candidate], START, part_of, make_groups(6), score)
+    assert [(trial.what, trial.is_kept) for trial in found.trials] == [
+        ("weights", True),
+        ("threshold", True),
+        ("averaging", False),
+    ]
+    assert found.recipe == Recipe(weights=(0.3,), threshold=0.4)
+    assert found.recipes_by_part == (Recipe(weights=(0.1,), threshold=0.4), Recipe(weights=(0.2,), threshold=0.4))
+    # A pass for all three, one for the two that were left, one for the last. In the first: the start, logits, two more
+    # thresholds, three weights; in the second: three weights at three thresholds and in logits.
+    assert score.passes == [7, 12, 6]
+
+
+def test_of_eight_useless_candidates_one_in_forty_fits_keeps_any() -> None:
+    """One at a time at 2.5 %, 18 % of the fits would keep something useless."""
+    values = [0.1 * number for number in range(1, 9)]
+    candidates = [
+        Candidate(
+            what=f"threshold {value}",
+            propose=lambda recipe, _, value=value: [recipe.change(threshold=value)],
+            describe=lambda recipe: str(recipe.threshold),
+        )
+        for value in values
+    ]
+    num_fits, num_wrong, num_single = 300, 0, 0
+    for seed in range(num_fits):
+        noise = np.random.default_rng(seed).normal(0, 0.01, (20, 8))
+        score = Counter(
+            np.arange(20) % 5,
+            lambda image, recipe, noise=noise: (
+                0.5 + (noise[image, values.index(recipe.threshold)] if recipe.threshold in values else 0.0)
+            ),
+        )
+        trials = run(candidates, START.change(threshold=0.95), score.part_of, make_groups(20), score).trials
+        num_wrong += any(trial.is_kept for trial in trials)
+        num_single += any(trial.p_value < 0.025 for trial in trials)
+    assert num_wrong <= 0.055 * num_fits  # 7.5 expected, with a standard deviation of 2.7
+    assert num_single > 0.12 * num_fits
+
+
+def test_a_gain_must_be_worth_a_step() -> None:
+    """A blur was kept for a gain of 0.0000099, of which nobody could doubt that it is one."""
+    part_of = np.arange(12) % 3
+    for gain, is_kept in ((MIN_GAIN / 5, False), (MIN_GAIN * 2, True)):
+        score = Counter(
+            part_of, lambda image, recipe, gain=gain: 0.9 + gain * (1 + image / 100) * (recipe.averaging == "logit")
+        )
+        (trial,) = run([LOGIT], START, part_of, make_groups(12), score).trials
+        assert (trial.is_kept, trial.p_value < 0.001) == (is_kept, True)
+        assert trial.reason == ("kept" if is_kept else "less than 0.00005")
+
+
+def test_no_class_may_lose() -> None:
+    part_of = np.arange(12) % 3
+    for loss, is_kept in ((0.01, False), (0.0, True)):
+        score = Counter(
+            part_of,
+            lambda image, recipe, loss=loss: (
+                [0.95 + image / 1000, 0.9 - loss] if recipe.averaging == "logit" else [0.9, 0.9]
+            ),
+        )
+        (trial,) = run([LOGIT], START, part_of, make_groups(12), score).trials
+        assert trial.gain.mean > 0.01 and trial.is_kept is is_kept
+        assert trial.reason == ("kept" if is_kept else "class 2 loses")
+
+
+def test_with_one_part_nothing_is_tried() -> None:
+    part_of = np.zeros(3, dtype=np.intp)
+    found = run([FIT], START, part_of, ["a", "a", "a"], Counter(part_of, lambda photo, recipe: recipe.threshold))
+    assert found.trials == ()
+    assert (found.recipe, found.recipes_by_part) == (START, (START,))
