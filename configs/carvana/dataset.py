@@ -1,4 +1,4 @@
-"""Carvana Image Masking Challenge: cut the car out of a studio photo.
+"""Carvana Image Masking Challenge: cut the car out of a studio image.
 
 318 training and 6,254 test cars, each photographed from 16 sides on a turntable, 1918 x 1280 pixels. Views of one car
 look alike, so a car never stands on two sides of a fold.

@@ -1,4 +1,4 @@
-"""U-Net at 1024 x 1024: the photo is squeezed to a square, with nearly all of its height kept.
+"""U-Net at 1024 x 1024: the image is squeezed to a square, with nearly all of its height kept.
 
 Run:      make train predict EXP=unet_1024 FOLD=0
 Results:  none yet: it was never run in full

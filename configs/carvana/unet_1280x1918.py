@@ -1,4 +1,4 @@
-"""U-Net at 1280 x 1918, the photo as it is: no pixel of the contour is lost, each costs four times that of half size.
+"""U-Net at 1280 x 1918, the image as it is: no pixel of the contour is lost, each costs four times as much.
 
 Run:      make train predict EXP=unet_1280x1918 FOLD=0
 Results:  none yet: it was never run in full

@@ -1,4 +1,4 @@
-"""U-Net at 640 x 959, half the photo's size, which the JPEG codec gives for free.
+"""U-Net at 640 x 959, half the image's size, which the JPEG codec gives for free.
 
 Run:      make train predict EXP=unet_640x959 FOLD=0
 Results:  none yet: it was never run in full

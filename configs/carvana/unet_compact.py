@@ -1,9 +1,10 @@
-"""A U-Net that two cores train within the hour: EfficientNet-Lite0 with ImageNet weights, for photos of 640 x 959.
+"""A U-Net that two cores train within the hour: EfficientNet-Lite0 with ImageNet weights, for images of 640 x 959.
 
-The encoder sees half of that, 320 x 480, and costs a quarter; finer levels see the photo, and coverage is predicted at
-its size. It starts from unet_compact_320x480, whose net is the same. docs/ablation.md says what some choices are worth.
+The encoder sees half of that, 320 x 480, and costs a quarter; finer levels see the image, and soft targets are
+predicted at its size. It starts from unet_compact_320x480, whose net is the same. docs/results/ablation.md says what
+some choices are worth.
 
-Run:      make train EXP=unet_compact_320x480,unet_compact INPUT=<photos of some 50 cars>
+Run:      make train EXP=unet_compact_320x480,unet_compact INPUT=<images of some 50 cars>
           make pipeline EXP=unet_compact INPUT=...
 Results:  docs/results/carvana/unet_compact.json
 """

@@ -1,6 +1,6 @@
-"""The first part of unet_compact: the same net at 320 x 480, where a photo costs a quarter.
+"""The first part of unet_compact: the same net at 320 x 480, where a image costs a quarter.
 
-Run:      make train EXP=unet_compact_320x480 INPUT=<photos of some 50 cars>
+Run:      make train EXP=unet_compact_320x480 INPUT=<images of some 50 cars>
 Results:  docs/results/carvana/unet_compact_320x480.json
 """
 

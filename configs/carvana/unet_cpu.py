@@ -3,7 +3,7 @@
 The net sees 320 x 480 pixels and answers at 320 x 480; its finest level works at 160 x 240. docs/log says what else was
 tried.
 
-Run:      make pipeline COMPETITION=carvana EXP=unet_cpu INPUT=<photos of some 50 cars>
+Run:      make pipeline COMPETITION=carvana EXP=unet_cpu INPUT=<images of some 50 cars>
 Results:  docs/results/carvana/unet_cpu.json
 """
 

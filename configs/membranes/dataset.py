@@ -1,7 +1,7 @@
-"""ISBI 2012, membranes of neurons: 30 training and 30 test photos, 512 x 512 pixels, 3 groups.
+"""ISBI 2012, membranes of neurons: 30 training and 30 test images, 512 x 512 pixels, 3 groups.
 
-Written by `make new COMPETITION=membranes INPUT=data/membrane` from the folder of that name in zhixuhao/unet on GitHub.
-It had three doubts, which are settled below by hand.
+Written by `unets new data/membrane --name membranes` from the folder of that name in zhixuhao/unet on GitHub.
+It had three questions, which are answered below by hand.
 """
 
 from unets.config import DatasetConfig, PatternSource, SubmissionConfig
@@ -10,13 +10,13 @@ DATASET = DatasetConfig(
     source=PatternSource(
         images="train/image/{id}.png",
         masks="train/label/{id}.png",
-        # Settled: 255 covers 78% of all pixels. It is the cells; what was asked for is what lies between them
+        # Answered: 255 covers 78% of all pixels. It is the cells; what was asked for is what lies between them
         mask_values=(0,),
         background_values=(255,),
         test_images="test/{id}.png",
         # Their names fit the patterns above, too
         leave_out=("test/{id}_predict.png",),
-        # Settled: these are 30 slices of one volume, 50 nm apart. Blocks of ten neighbors: all but the last digit
+        # Answered: these are 30 slices of one volume, 50 nm apart. Blocks of ten neighbors: all but the last digit
         id_pattern=r"(?P<group>.*?)\d",
     ),
     channels="grey",
@@ -25,6 +25,6 @@ DATASET = DatasetConfig(
     # There is no sample: a row an image
     submission=SubmissionConfig(sample=None, image_column="image", cell="{id}"),
     metric="dice",
-    # Settled: three blocks are what there is
+    # Answered: three blocks are what there is
     num_folds=3,
 )

@@ -1,4 +1,4 @@
-"""U-Net at 384 x 384 pixels, photos of 512 x 512 fitted to it. Meant for a CPU, one fold: some minutes.
+"""U-Net at 384 x 384 pixels, images of 512 x 512 fitted to it. Meant for a CPU, one fold: some minutes.
 
 Run:      make pipeline COMPETITION=membranes EXP=unet_384x384
 """

@@ -1,4 +1,4 @@
-"""Studio in parts: the demo's photos, where body, glass and wheels are classes of their own.
+"""Studio in parts: the demo's images, where body, glass and wheels are classes of their own.
 
 Rendered by `make render COMPETITION=studio_parts`; what several classes need of a pipeline is tried here.
 """
