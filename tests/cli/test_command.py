@@ -408,13 +408,15 @@ def test_new_remembers_where_the_data_lies(
     place = tmp_path / "a b $HOME 'ü'\nc"
     project.input_dir.rename(place)
     monkeypatch.chdir(tmp_path)
-    note = project.configs_dir / ".input"
-    note.write_text(f"{place}\n")
-    assert run_unets("split", "tiny") == 0
-    assert run_unets("split", "tiny", "--input", "elsewhere") == 1
+    assert run_unets("new", place, "--name", "mine") == 0
+    assert "`unets pipeline mine`" in capsys.readouterr().out
+    note = tmp_path / "configs" / "mine" / ".input"
+    assert note.read_text() == f"{place}\n"
+    assert run_unets("split", "mine") == 0
+    assert run_unets("split", "mine", "--input", "elsewhere") == 1
     assert "`--input` must be" in capsys.readouterr().err
     note.unlink()
-    assert run_unets("split", "tiny") == 1
+    assert run_unets("split", "mine") == 1
 
 
 def test_commands_in_messages_go_on_in_the_users_folders(monkeypatch: pytest.MonkeyPatch) -> None:

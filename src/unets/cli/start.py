@@ -32,7 +32,8 @@ def new(
 
     scaffold = write_scaffold(stage.project, classes_path=classes, force=force)
     remember_input(stage.project)
-    print(complete_commands(render_scaffold(scaffold, stage.project.competition), stage.given))
+    given = {**stage.given, "input": None}  # it is remembered
+    print(complete_commands(render_scaffold(scaffold, stage.project.competition), given))
 
 
 @command("start", "unets render", "unets render studio_parts --train-cars 4 --test-cars 1", takes=STUDIO, rule=False)
