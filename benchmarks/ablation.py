@@ -1,10 +1,10 @@
-"""What each choice of the compact net is worth: one change at a time, paired on the same held-out photos.
+"""What each choice of the compact net is worth: one change at a time, paired on the same held-out images.
 
-Every run is a real one, through the stages' own scripts, and is kept: a second call goes on where the first stopped.
-Test photos are neither predicted for a score nor scored. The runs are short, so that they say what pays at a small
+Every run is a real one, through the `unets` command, and is kept: a second call goes on where the first stopped.
+Test images are neither predicted for a score nor scored. The runs are short, so that they say what pays at a small
 budget; a choice that needs long training to pay is not shown by them.
 
-Run:  python benchmarks/ablation.py --input <photos of some 50 cars, in Carvana's layout> --models <a folder>
+Run:  python benchmarks/ablation.py --input <images of some 50 cars, in Carvana's layout> --models <a folder>
 """
 
 import argparse
@@ -63,7 +63,7 @@ VARIANTS = (
     Variant(name="batch_1", what="batches of 1, not 2", changes={"data": {"batch_size": 1}}),
     Variant(name="as_read", what="no augmentation", changes={"data": {"augment": None}}),
     Variant(name="no_ema", what="no mean of weights", changes={"training": {"ema": None}}),
-    Variant(name="threshold", what="thresholded targets, not coverage", changes={"data": {"targets": "threshold"}}),
+    Variant(name="hard", what="hard targets, not soft ones", changes={"data": {"targets": "hard"}}),
     Variant(name="bce", what="loss bce, not bce_dice", changes={"training": {"loss": "bce"}}),
     Variant(name="bce_log_dice", what="loss bce_log_dice", changes={"training": {"loss": "bce_log_dice"}}),
     Variant(name="border", what="loss border_bce_dice", changes={"training": {"loss": "border_bce_dice"}}),
@@ -89,10 +89,10 @@ VARIANTS = (
         against="larger",
     ),
     Variant(
-        name="late_threshold",
-        what="384 x 576 from base's weights, thresholded targets",
+        name="late_hard",
+        what="384 x 576 from base's weights, hard targets",
         changes={
-            "data": {"size_hw": LARGER_HW, "targets": "threshold"},
+            "data": {"size_hw": LARGER_HW, "targets": "hard"},
             "training": {"start_from": BASE_NAME, "learning_rate": 2e-3},
         },
         against="larger",
@@ -106,8 +106,8 @@ def main() -> None:
     variants = [variant for variant in VARIANTS if args.only is None or variant.name in args.only]
     configs_dir = args.models / "root" / "configs" / COMPETITION
     write_configs(configs_dir)
-    _run("01_check_data", args)
-    _run("02_make_folds", args)
+    _run("check", args)
+    _run("split", args)
     project = Project(
         competition=COMPETITION,
         input_dir=args.input,
@@ -147,7 +147,7 @@ def vary(variant: Variant) -> ExperimentConfig:
 
 def render(compared: list[tuple[Variant, Comparison]], base: str, origin: str) -> str:
     """Renders the page."""
-    header = ["what is tried", "against", "photos", "minutes", "Dice", "difference", "photos better"]
+    header = ["what is tried", "against", "images", "minutes", "Dice", "difference", "images better"]
     lines = [
         [
             variant.what,
@@ -165,9 +165,9 @@ def render(compared: list[tuple[Variant, Comparison]], base: str, origin: str) -
     return (
         "# What each choice is worth\n\n"
         "Written by `benchmarks/ablation.py`; nothing here is typed. One fold of real cars; differences are paired, "
-        f"photo by photo, on {first.num_photos} held-out photos of {first.num_groups} cars, at full size, flips "
+        f"image by image, on {first.num_photos} held-out images of {first.num_groups} cars, at full size, flips "
         "averaged, with a 95 % interval over cars. Minutes are of training, on a machine that did other work beside "
-        "it: upper bounds. What starts from base's weights has its own photos and minutes alone.\n\n"
+        "it: upper bounds. What starts from base's weights has its own images and minutes alone.\n\n"
         f"{base}\n\n{table}\n\nOrigin: `{origin}`\n"
     )
 
@@ -181,30 +181,30 @@ def _describe_base(project: Project) -> str:
         for name, value in values.items()
     )
     minutes = "" if same.training_hours is None else f", {60 * same.training_hours:.1f} minutes"
-    return f"`base`: Dice {same.mean:.5f}, {same.photos_trained} photos{minutes}; {fields}."
+    return f"`base`: Dice {same.mean:.5f}, {same.photos_trained} images{minutes}; {fields}."
 
 
 def _train(name: str, args: argparse.Namespace) -> None:
     """Trains and predicts, where that is not done."""
-    _run("03_train", args, "--exp", name)
-    _run("04_predict", args, "--exp", name)
+    _run("train", args, "--exp", name, "--fold", FOLD)
+    _run("predict", args, "--exp", name, "--fold", FOLD)
 
 
-def _run(script: str, args: argparse.Namespace, *more: str) -> None:
+def _run(stage: str, args: argparse.Namespace, *more: str) -> None:
     """Runs a stage.
 
     Raises:
         InputError: it failed; it has said why.
     """
-    command = [sys.executable, str(ROOT / "scripts" / f"{script}.py"), "--competition", COMPETITION]
-    command += ["--root", str(args.models / "root"), "--input", str(args.input), "--models", str(args.models)]
-    if subprocess.run([*command, "--fold", FOLD, *more], check=False).returncode != 0:
-        raise InputError(f"{script} must succeed. Received: a failure, see above")
+    command = [sys.executable, "-m", "unets", stage, COMPETITION, "--root", str(args.models / "root")]
+    command += ["--input", str(args.input), "--models", str(args.models), *more]
+    if subprocess.run(command, check=False).returncode != 0:
+        raise InputError(f"{stage} must succeed. Received: a failure, see above")
 
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--input", type=Path, required=True, help="photos and masks in Carvana's layout")
+    parser.add_argument("--input", type=Path, required=True, help="images and masks in Carvana's layout")
     parser.add_argument("--models", type=Path, required=True, help="where runs are kept")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results" / "ablation.md")
     parser.add_argument("--only", type=lambda text: text.split(","), help="names of variants with commas")

@@ -101,7 +101,7 @@ def _measure(config: ModelConfig) -> dict[str, object]:
     """What a child does."""
     import numpy as np
 
-    from unets.config import DataConfig, ExperimentConfig
+    from unets.config import DataConfig, DatasetConfig, ExperimentConfig
     from unets.nets.backend import describe_device
     from unets.nets.cost import count_multiply_adds, count_parameters
     from unets.nets.predictor import Predictor
@@ -109,7 +109,7 @@ def _measure(config: ModelConfig) -> dict[str, object]:
     from unets.training.learner import build_learner
 
     experiment = ExperimentConfig(data=DataConfig(size_hw=SIZE_HW), model=config)
-    learner = build_learner(experiment, 1, updates_per_epoch=100)
+    learner = build_learner(experiment, DatasetConfig(), updates_per_epoch=100)
     predictor = Predictor([learner.net], [FLIPS["identity"]], _BATCH)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (_BATCH, *SIZE_HW, 3), dtype=np.uint8)

@@ -36,7 +36,7 @@ class KerasStepper:
     """
 
     def __init__(self, experiment: dict[str, Any], photos: Array, targets: Array) -> None:
-        from unets.config import ExperimentConfig
+        from unets.config import DatasetConfig, ExperimentConfig
         from unets.nets.backend import choose_precision
         from unets.nets.cost import count_parameters
         from unets.training.learner import build_learner
@@ -44,7 +44,7 @@ class KerasStepper:
 
         self.photos, self.targets = photos, targets
         config = ExperimentConfig.model_validate(experiment)
-        self.learner = build_learner(config, 1, updates_per_epoch=100)
+        self.learner = build_learner(config, DatasetConfig(), updates_per_epoch=100)
         self.precision, self.auto = choose_precision(config.training.precision), choose_precision("auto")
         self.is_gpu = measure_machine().is_gpu
         self.parameters = count_parameters(self.learner.net.variables)

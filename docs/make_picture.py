@@ -28,8 +28,8 @@ Image = npt.NDArray[np.uint8]
 def main() -> None:
     """Masks the test images with the demo's model, and draws the one of median Dice."""
     args = _parse()
-    truth_path = args.input / "truth" / "test_masks.csv"
-    with truth_path.open(newline="", encoding="utf-8") as file:
+    masks_path = args.input / "truth" / "test_masks.csv"
+    with masks_path.open(newline="", encoding="utf-8") as file:
         rles = {row["img"]: row["rle_mask"] for row in csv.DictReader(file)}
     with tempfile.TemporaryDirectory() as folder:
         command = ["unets", "mask", str(args.model), str(args.input / "test"), "--out", folder, "--cutout"]
@@ -47,14 +47,16 @@ def main() -> None:
     print(f"{args.out}: {path.name}, Dice {score:.4f}")
 
 
-def draw_panels(image: Image, mask: npt.NDArray[np.bool_], cutout_bgra: Image, truth: npt.NDArray[np.bool_]) -> Image:
+def draw_panels(
+    image: Image, mask: npt.NDArray[np.bool_], cutout_bgra: Image, ground_truth: npt.NDArray[np.bool_]
+) -> Image:
     """Lays out four panels, two by two.
 
     Args:
         image: uint8 RGB (height, width, 3).
         mask: predicted, bool (height, width).
         cutout_bgra: uint8 (height, width, 4).
-        truth: the ground truth, bool (height, width).
+        ground_truth: bool (height, width).
     """
     contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
     outlined = cv2.drawContours(image.copy(), contours, -1, _CONTOUR, max(1, image.shape[1] // 500), cv2.LINE_AA)
@@ -63,7 +65,7 @@ def draw_panels(image: Image, mask: npt.NDArray[np.bool_], cutout_bgra: Image, t
     checkered = np.where((np.indices(mask.shape) // 16).sum(axis=0)[..., None] % 2, 255, 225)
     cut = (alpha * cutout_bgra[..., 2::-1] + (1 - alpha) * checkered).astype(np.uint8)
     gray = np.repeat(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None] // 2 + 110, 3, axis=2)
-    gray[truth & ~mask], gray[mask & ~truth] = _MISSED, _TOO_MUCH
+    gray[ground_truth & ~mask], gray[mask & ~ground_truth] = _MISSED, _TOO_MUCH
     shrunk = [_shrink(panel) for panel in (outlined, white, cut, gray)]
     height, width = shrunk[0].shape[:2]
     sheet = np.full((2 * height + _GAP_PX, 2 * width + _GAP_PX, 3), 255, np.uint8)

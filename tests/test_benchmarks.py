@@ -54,7 +54,7 @@ def test_every_kill_strikes_where_all_stages_run_as_long_as_before(load: Callabl
     struck = strike(rehearsal, stages, num_kills=4, measured=0.2)
     assert len(struck) == 4
     # Each stage once to its end, in order, and once more a kill.
-    assert len(stages.started) == 6 + 4
+    assert len(stages.started) == len(rehearsal.STAGES) + 4
     assert list(dict.fromkeys(stages.started)) == list(rehearsal.STAGES)
     names = [line.split()[0] for line in struck]
     assert names == sorted(names, key=rehearsal.STAGES.index)

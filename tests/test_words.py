@@ -10,7 +10,7 @@ from tests import ROOT
 
 # What is not said, and what is said instead. An underscore ends a word: `oof_dice_csv` has the words oof, dice, csv.
 REPLACED = {
-    r"(?<!ground[ _-])truths?": "ground truth",
+    r"(?<!ground[ _-])(?<![/\"])truths?(?![/\"])": "ground truth",  # the folder truth/ apart
     r"deals?|dealt|dealing": "split, assign",
     r"first[ _-]views?": "no TTA",
     r"judge[sd]?|judging|judge?ments?": "evaluate; out-of-fold scores",

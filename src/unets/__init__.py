@@ -4,7 +4,7 @@ What is here for other code; all else may change. Names are looked up as they ar
 package is free, and run lengths never wait for TensorFlow.
 
     model = load_model("carvana.safetensors")
-    mask_hw = model.mask(read_photo("photo.jpg"))
+    mask_hw = model.mask(read_image("photo.jpg"))
     rle = encode_rle(mask_hw == 1)
 """
 
@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from unets.data.photo import read_photo as read_photo
+    from unets.data.image import read_image as read_image
     from unets.data.rle import decode_rle as decode_rle
     from unets.data.rle import encode_rle as encode_rle
     from unets.errors import InputError as InputError
@@ -31,7 +31,7 @@ _HOMES = {
     "encode_rle": "unets.data.rle",
     "iou": "unets.metrics.masks",
     "load_model": "unets.export.trained",
-    "read_photo": "unets.data.photo",
+    "read_image": "unets.data.image",
 }
 __all__ = [
     "InputError",
@@ -42,7 +42,7 @@ __all__ = [
     "encode_rle",
     "iou",
     "load_model",
-    "read_photo",
+    "read_image",
 ]
 
 

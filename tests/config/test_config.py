@@ -190,11 +190,11 @@ def test_unknown_field(kind: type[Config]) -> None:
         (
             ExperimentConfig,
             {"training": {"loss": "lovasz"}},
-            "`data.targets` must be threshold for training.loss=lovasz",
+            "`data.targets` must be hard for training.loss=lovasz",
         ),
         (
             ExperimentConfig,
-            {"data": {"targets": "threshold"}, "model": {"deep_supervision": 1}, "training": {"loss": "lovasz"}},
+            {"data": {"targets": "hard"}, "model": {"deep_supervision": 1}, "training": {"loss": "lovasz"}},
             "`model.deep_supervision` must be 0 for training.loss=lovasz",
         ),
         (PredictionConfig, {"tta": ()}, "`tta` must name at least one flip"),
@@ -223,7 +223,7 @@ def test_what_is_just_possible() -> None:
     ExperimentConfig(model=shrunk, data=DataConfig(size_hw=(64, 64)))
     ModelConfig(depth=2, deep_supervision=1)
     TrainingConfig(epochs=5, average="last", frozen_epochs=5)
-    ExperimentConfig(data=DataConfig(batch_size=8, targets="threshold"), training=TrainingConfig(loss="lovasz"))
+    ExperimentConfig(data=DataConfig(batch_size=8, targets="hard"), training=TrainingConfig(loss="lovasz"))
     ExperimentConfig(data=DataConfig(batch_size=8), training=TrainingConfig(micro_batch=4))
 
 

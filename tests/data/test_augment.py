@@ -13,11 +13,11 @@ from unets.config import AugmentConfig, DataConfig
 from unets.data.augment import (
     augment,
     crop_pair,
-    draw_colours,
+    draw_colors,
     draw_corner,
     draw_warp,
-    recolour,
-    recolour_apart,
+    recolor,
+    recolor_apart,
     warp,
     warp_pair,
 )
@@ -26,7 +26,7 @@ from unets.metrics.masks import dice
 Image = npt.NDArray[np.uint8]
 
 NOTHING: dict[str, Any] = dict.fromkeys(AugmentConfig.model_fields, 0.0) | {"quarter_turns": False}
-ALWAYS = {"warp_probability": 1.0, "colour_probability": 1.0}
+ALWAYS = {"warp_probability": 1.0, "color_probability": 1.0}
 
 
 def draw_pair(size_hw: tuple[int, int], num_classes: int = 1, seed: int = 0) -> tuple[Image, Image]:
@@ -132,15 +132,15 @@ def test_the_generator_alone_decides(seed: int) -> None:
 def test_generators_differ() -> None:
     image, coverage = draw_pair((32, 48))
     made = {augment(image, coverage, AugmentConfig(), np.random.default_rng(seed))[0].tobytes() for seed in range(20)}
-    # unchanged by chance: 1/2 (no flip) * 1/5 (no warp) * 1/5 (no colours), so about one in 50
+    # unchanged by chance: 1/2 (no flip) * 1/5 (no warp) * 1/5 (no colors), so about one in 50
     assert len(made) >= 17
 
 
 def test_a_setting_changes_its_own_effect_alone() -> None:
-    # turns on or off, the colours and the warp drawn after them stay: undone, the pictures are equal
+    # turns on or off, the colors and the warp drawn after them stay: undone, the pictures are equal
     image, coverage = draw_pair((32, 32))
     for seed in range(10):
-        plain = AugmentConfig(**NOTHING | {"hue_deg": 90.0, "colour_probability": 1.0, "hflip": 0.5})
+        plain = AugmentConfig(**NOTHING | {"hue_deg": 90.0, "color_probability": 1.0, "hflip": 0.5})
         turned = plain.model_copy(update={"quarter_turns": True})
         wanted, _ = augment(image, coverage, plain, np.random.default_rng(seed))
         made, _ = augment(image, coverage, turned, np.random.default_rng(seed))
@@ -201,27 +201,27 @@ def test_warps_stay_within_their_ranges() -> None:
     assert (smallest >= -limits - 1e-9).all() and (smallest < -0.9 * limits).all()
 
 
-def test_colours_of_zero_are_the_identity() -> None:
-    colours = np.stack(np.meshgrid(*[np.arange(0, 256, 15)] * 3), axis=-1).reshape(1, -1, 3).astype(np.uint8)
+def test_colors_of_zero_are_the_identity() -> None:
+    colors = np.stack(np.meshgrid(*[np.arange(0, 256, 15)] * 3), axis=-1).reshape(1, -1, 3).astype(np.uint8)
     for seed in range(3):
-        matrix, gamma = draw_colours(AugmentConfig(**NOTHING), np.random.default_rng(seed))
+        matrix, gamma = draw_colors(AugmentConfig(**NOTHING), np.random.default_rng(seed))
         np.testing.assert_allclose(matrix, np.eye(3, 4), atol=1e-9)
         assert gamma == 1.0
-        np.testing.assert_array_equal(recolour(colours, matrix, gamma), colours)
+        np.testing.assert_array_equal(recolor(colors, matrix, gamma), colors)
 
 
 def test_grey_gives_equal_channels() -> None:
     # red, green, blue and white; luma 0.299 * 255 = 76.2, 0.587 * 255 = 149.7, 0.114 * 255 = 29.1
-    colours = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]], dtype=np.uint8)
-    matrix, gamma = draw_colours(AugmentConfig(**NOTHING | {"grey": 1.0}), np.random.default_rng(0))
-    grey = recolour(colours, matrix, gamma)
+    colors = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]]], dtype=np.uint8)
+    matrix, gamma = draw_colors(AugmentConfig(**NOTHING | {"grey": 1.0}), np.random.default_rng(0))
+    grey = recolor(colors, matrix, gamma)
     np.testing.assert_array_equal(grey[0], [[76] * 3, [150] * 3, [29] * 3, [255] * 3])
 
 
-def test_colours_stay_within_their_ranges() -> None:
+def test_colors_stay_within_their_ranges() -> None:
     def draw(field: str) -> list[tuple[npt.NDArray[np.float64], float]]:
         config = AugmentConfig(**NOTHING | {field: 0.2})
-        return [draw_colours(config, np.random.default_rng(seed)) for seed in range(200)]
+        return [draw_colors(config, np.random.default_rng(seed)) for seed in range(200)]
 
     def check_range(found: list[float], least: float, most: float) -> None:
         margin = 0.05 * (most - least)
@@ -242,11 +242,11 @@ def test_colours_stay_within_their_ranges() -> None:
 
 
 def test_hue_turns_about_grey() -> None:
-    colours = np.array([[[90, 90, 90], [200, 10, 10]]], dtype=np.uint8)
+    colors = np.array([[[90, 90, 90], [200, 10, 10]]], dtype=np.uint8)
     config = AugmentConfig(**NOTHING | {"hue_deg": 120.0})
     for seed in range(20):
-        matrix, gamma = draw_colours(config, np.random.default_rng(seed))
-        grey, red = recolour(colours, matrix, gamma)[0].astype(int)
+        matrix, gamma = draw_colors(config, np.random.default_rng(seed))
+        grey, red = recolor(colors, matrix, gamma)[0].astype(int)
         np.testing.assert_array_equal(grey, 90)
         # a rotation about the grey axis keeps the sum of the three, 220, where nothing saturates
         assert red.min() == 0 or abs(red.sum() - 220) <= 2
@@ -261,27 +261,27 @@ def test_hue_turns_about_grey() -> None:
         ([[1.2, 0, 0, -25.5], [0, 1.2, 0, -25.5], [0, 0, 1.2, -25.5]], [94, 238, 0]),
     ],
 )
-def test_recolour_by_hand(matrix: list[list[float]], wanted: list[int]) -> None:
-    made = recolour(np.array([[[100, 220, 0]]], dtype=np.uint8), np.array(matrix, dtype=np.float64), 1.0)
+def test_recolor_by_hand(matrix: list[list[float]], wanted: list[int]) -> None:
+    made = recolor(np.array([[[100, 220, 0]]], dtype=np.uint8), np.array(matrix, dtype=np.float64), 1.0)
     np.testing.assert_allclose(made[0, 0], wanted, atol=1)  # .5 may be rounded either way
 
 
 def test_gamma_by_hand() -> None:
     # 255 * (51 / 255)^2 = 255 * 0.04 = 10.2; 0 and 255 stay
-    made = recolour(np.array([[[0, 51, 255]]], dtype=np.uint8), np.eye(3, 4), 2.0)
+    made = recolor(np.array([[[0, 51, 255]]], dtype=np.uint8), np.eye(3, 4), 2.0)
     np.testing.assert_array_equal(made[0, 0], [0, 10, 255])
 
 
-def test_colours_leave_the_mask_alone() -> None:
+def test_colors_leave_the_mask_alone() -> None:
     image, coverage = draw_pair((32, 48))
-    config = AugmentConfig(**NOTHING | {"brightness": 0.5, "gamma": 0.5, "colour_probability": 1.0})
+    config = AugmentConfig(**NOTHING | {"brightness": 0.5, "gamma": 0.5, "color_probability": 1.0})
     made = augment(image, coverage, config, np.random.default_rng(0))
     assert not np.array_equal(made[0], image)
     np.testing.assert_array_equal(made[1], coverage)
 
 
 def add_levels(levels: float) -> tuple[npt.NDArray[np.float64], float]:
-    """Returns the colours that add so many levels."""
+    """Returns the colors that add so many levels."""
     return np.hstack([np.eye(3), np.full((3, 1), levels)]), 1.0
 
 
@@ -300,11 +300,11 @@ def add_levels(levels: float) -> tuple[npt.NDArray[np.float64], float]:
         ([51, 102], 102),
     ],
 )
-def test_own_colours_by_hand(covers: list[int], wanted: int) -> None:
+def test_own_colors_by_hand(covers: list[int], wanted: int) -> None:
     image = np.full((5, 7, 3), 100, dtype=np.uint8)
     coverage = np.zeros((5, 7, 2), dtype=np.uint8)
     coverage[1:3, 2:6] = covers
-    made = recolour_apart(image, coverage, [add_levels(10), add_levels(50), add_levels(-30)])
+    made = recolor_apart(image, coverage, [add_levels(10), add_levels(50), add_levels(-30)])
     np.testing.assert_allclose(made[1:3, 2:6].astype(int), wanted, atol=1)
     made[1:3, 2:6] = 110
     np.testing.assert_array_equal(made, 110)
@@ -312,15 +312,15 @@ def test_own_colours_by_hand(covers: list[int], wanted: int) -> None:
 
 
 @pytest.mark.parametrize("num_classes", [1, 2])
-def test_own_colours_change_objects_alone_and_no_other_draw(num_classes: int) -> None:
+def test_own_colors_change_objects_alone_and_no_other_draw(num_classes: int) -> None:
     image, coverage = draw_pair((40, 57), num_classes)
     coverage = np.where(coverage > 127, 255, 0).astype(np.uint8)
     coverage[..., 1:] &= ~coverage[..., :1]  # no pixel of both
-    plain = AugmentConfig(colour_probability=1.0, warp_probability=0.0, brightness=0.5)
+    plain = AugmentConfig(color_probability=1.0, warp_probability=0.0, brightness=0.5)
     for seed in range(10):
         wanted, own = (
             augment(image, coverage, config, np.random.default_rng(seed))
-            for config in (plain, plain.model_copy(update={"own_colours": 1.0}))
+            for config in (plain, plain.model_copy(update={"own_colors": 1.0}))
         )
         np.testing.assert_array_equal(own[1], wanted[1])
         is_background = (own[1] == 0).all(axis=-1)
@@ -330,10 +330,10 @@ def test_own_colours_change_objects_alone_and_no_other_draw(num_classes: int) ->
             assert (own[0][is_class] != wanted[0][is_class]).mean() > 0.5
 
 
-def test_own_colours_are_drawn_for_their_share_of_photos() -> None:
+def test_own_colors_are_drawn_for_their_share_of_photos() -> None:
     image, coverage = draw_pair((8, 8))
-    plain = AugmentConfig(**NOTHING | {"brightness": 0.5, "colour_probability": 1.0})
-    share = plain.model_copy(update={"own_colours": 0.25})
+    plain = AugmentConfig(**NOTHING | {"brightness": 0.5, "color_probability": 1.0})
+    share = plain.model_copy(update={"own_colors": 0.25})
     differ = [
         not np.array_equal(*(augment(image, coverage, c, np.random.default_rng(seed))[0] for c in (plain, share)))
         for seed in range(400)
@@ -382,7 +382,7 @@ def test_a_crop_is_cut_from_the_changed_photo(size_hw: tuple[int, int], num_clas
     mild = AugmentConfig(vflip=0.5, quarter_turns=True)
     wild = mild.model_copy(update={"shift": 1.0, "scale": 1.0, "aspect": 1.0, "rotate_deg": 180.0})
     for config, within in ((exact, 0), (mild, rounded), (wild, rounded)):
-        config = config.model_copy(update={"colour_probability": 0.0})
+        config = config.model_copy(update={"color_probability": 0.0})
         corners = set()
         for seed in range(25):
             whole, crop = (augment(image, coverage, config, np.random.default_rng(seed), hw) for hw in (None, (33, 33)))
@@ -391,9 +391,9 @@ def test_a_crop_is_cut_from_the_changed_photo(size_hw: tuple[int, int], num_clas
         assert len(corners) > 15  # of 8 * 25
 
 
-def test_colours_of_a_crop_are_those_of_the_photo() -> None:
+def test_colors_of_a_crop_are_those_of_the_photo() -> None:
     image, coverage = draw_pair((40, 57))
-    config = AugmentConfig(**NOTHING | {"hue_deg": 90.0, "gamma": 0.5, "colour_probability": 1.0})
+    config = AugmentConfig(**NOTHING | {"hue_deg": 90.0, "gamma": 0.5, "color_probability": 1.0})
     for seed in range(5):
         whole, crop = (augment(image, coverage, config, np.random.default_rng(seed), hw) for hw in (None, (32, 40)))
         find_corner(whole, crop, 0)
@@ -403,7 +403,7 @@ def test_a_crop_of_the_whole_is_the_whole() -> None:
     image, coverage = draw_pair((32, 48))
     for seed in range(20):
         whole, crop = (
-            augment(image, coverage, AugmentConfig(colour_probability=0), np.random.default_rng(seed), hw)
+            augment(image, coverage, AugmentConfig(color_probability=0), np.random.default_rng(seed), hw)
             for hw in (None, (32, 48))
         )
         for large, small in zip(whole, crop, strict=True):

@@ -73,7 +73,7 @@ def test_validation_keeps_every_photo(num: int, batch_size: int) -> None:
     indices = [3 * index + 1 for index in range(num)]
     batches = Batches(NumberReader(), indices, batch_size=batch_size)
     assert len(batches) == -(-num // batch_size)
-    assert batches.count_photos() == num
+    assert batches.count_images() == num
     assert [int(index) for number in range(len(batches)) for index in batches.find_indices(number)] == indices
     assert len(batches[len(batches) - 1][0]) == (num % batch_size or batch_size)
 
@@ -87,7 +87,7 @@ def test_training_leaves_out_the_remainder_alone(num: int, batch_size: int, seed
         batches.start_epoch(epoch)
         dealt = [int(index) for number in range(len(batches)) for index in batches.find_indices(number)]
         # each photo at most once; all but the remainder, and all of them where they fill no batch at all
-        assert len(set(dealt)) == len(dealt) == batches.count_photos()
+        assert len(set(dealt)) == len(dealt) == batches.count_images()
         assert set(dealt) <= set(indices)
         assert len(dealt) == (num - num % batch_size if num >= batch_size else num)
 
@@ -105,7 +105,7 @@ def test_an_update_sees_the_same_photos_however_it_is_split(num: int) -> None:
             seed=3,
         )
         assert len(batches) == num // 8 * steps_per_update
-        assert batches.count_photos() == num // 8 * 8
+        assert batches.count_images() == num // 8 * 8
         return [photo.tobytes() for number in range(len(batches)) for photo in batches[number][0]]
 
     whole = read(8, 1)
@@ -116,7 +116,7 @@ def test_an_update_sees_the_same_photos_however_it_is_split(num: int) -> None:
 
 def test_too_few_photos_for_one_update_of_several_steps() -> None:
     with pytest.raises(
-        InputError, match=r"`batch_size` must be at most the 7 photos.*Received: batch_size=8, micro_batch=2"
+        InputError, match=r"`batch_size` must be at most the 7 images.*Received: batch_size=8, micro_batch=2"
     ):
         Batches(NumberReader(), range(7), batch_size=2, steps_per_update=4, shuffle=True)
     assert len(Batches(NumberReader(), range(7), batch_size=8, shuffle=True)) == 1  # one smaller step is an update
@@ -133,8 +133,8 @@ def test_an_epoch_goes_on_at_any_batch(num: int, shuffle: bool) -> None:
         rest.start_epoch(5, first)
         assert len(rest) == total - first
         # photos in all and photos done, which a progress bar shows
-        assert rest.count_photos() == whole.count_photos() == (num if not shuffle else num // 3 * 3)
-        assert rest.count_photos_before() == min(3 * first, whole.count_photos())
+        assert rest.count_images() == whole.count_images() == (num if not shuffle else num // 3 * 3)
+        assert rest.count_images_before() == min(3 * first, whole.count_images())
         for number in range(total - first):
             np.testing.assert_array_equal(rest.find_indices(number), whole.find_indices(first + number))
             assert [array.tobytes() for array in rest[number]] == [array.tobytes() for array in whole[first + number]]
@@ -149,7 +149,7 @@ def test_photos_are_drawn_in_proportion() -> None:
     drawn: list[int] = []
     for epoch in range(1000):
         batches.start_epoch(epoch)
-        assert len(batches.order) == batches.count_photos() == 4
+        assert len(batches.order) == batches.count_images() == 4
         drawn += batches.order.tolist()
     # 4000 draws: 0, 400, 1200, 2400; the standard deviation is at most sqrt(4000 * 0.6 * 0.4) = 31
     assert drawn.count(2) == 0
@@ -244,7 +244,7 @@ def test_threshold_targets_are_0_or_255() -> None:
     for augment_config in (None, AugmentConfig()):
         soft, hard = (
             Batches(NoiseReader(), range(4), batch_size=4, targets=kind, augment_config=augment_config)[0]
-            for kind in ("coverage", "threshold")
+            for kind in ("soft", "hard")
         )
         np.testing.assert_array_equal(hard[0], soft[0])
         assert hard[1].dtype == np.uint8

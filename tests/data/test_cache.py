@@ -1,6 +1,5 @@
 """Caches give what reading gives, are shared, and are never taken half-written or out of date."""
 
-import csv
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from unets.config import load_dataset
+from unets.config import DatasetConfig, load_dataset
 from unets.data import cache
 from unets.data.cache import (
     DiskReader,
@@ -97,40 +96,16 @@ def test_a_cache_on_disk_cannot_be_written_to(manifest: Manifest, tmp_path: Path
             array[0] = 0
 
 
-def test_a_changed_photo_is_read_anew(manifest: Manifest, tmp_path: Path) -> None:
-    before = open_kind(manifest, "disk", tmp_path / "cache")[2][0].copy()
-    Image.fromarray(np.full((64, 96, 3), 7, dtype=np.uint8)).save(manifest.train[2].photo_path)
-    reader = open_kind(manifest, "disk", tmp_path / "cache")
-    assert not np.array_equal(reader[2][0], before)
-    check_equal(reader, manifest)
-
-
-def test_a_changed_mask_is_read_anew(manifest: Manifest, tmp_path: Path) -> None:
+@pytest.mark.parametrize("field", ["image_hash", "mask_hash"])
+def test_changed_bytes_are_read_again(manifest: Manifest, tmp_path: Path, field: str) -> None:
     open_kind(manifest, "disk", tmp_path / "cache")
-    path = manifest.train[2].mask_path
-    assert path is not None
-    # the run lengths of the csv, which the dataset declares too, stay as they were
-    Image.fromarray(np.full((64, 96), 2, dtype=np.uint8)).save(path)
-    reader = open_kind(manifest, "disk", tmp_path / "cache")
+    sample = manifest.train[2]
+    Image.fromarray(np.full((64, 96, 3), 7, dtype=np.uint8)).save(sample.image_path)
+    Image.fromarray(np.full((64, 96), 2, dtype=np.uint8)).save(sample.mask_paths[0])
+    changed = (*manifest.train[:2], replace(sample, **{field: "of other bytes"}), *manifest.train[3:])
+    reader = open_kind(replace(manifest, train=changed), "disk", tmp_path / "cache")
     np.testing.assert_array_equal(reader[2][1][..., 1], 255)
     check_equal(reader, manifest)
-
-
-def test_changed_run_lengths_are_read_anew(make_competition: Callable[..., Project], tmp_path: Path) -> None:
-    project = make_competition(num_groups=2, num_views=3, mask_format=None)
-    dataset = load_dataset(project.configs_dir)
-    before = open_kind(read_manifest(project, dataset), "disk", tmp_path / "cache")[0][1].copy()
-    csv_path = project.input_dir / "train_masks.csv"
-    with csv_path.open(newline="") as file:
-        rows = list(csv.reader(file))
-    rows[1][1] = "1 96"  # the first of 64 rows
-    with csv_path.open("w", newline="") as file:
-        csv.writer(file).writerows(rows)
-    after = open_kind(read_manifest(project, dataset), "disk", tmp_path / "cache")[0][1]
-    assert not np.array_equal(before, after)
-    # of 64 rows 2 make one of 32: half of it
-    np.testing.assert_array_equal(after[0], 128)
-    np.testing.assert_array_equal(after[1:], 0)
 
 
 def test_fewer_samples_make_another_cache(manifest: Manifest, tmp_path: Path) -> None:
@@ -145,11 +120,11 @@ def test_what_a_kill_left_is_not_taken(manifest: Manifest, tmp_path: Path) -> No
     (folder,) = list_caches(tmp_path / "cache")
     # as a kill leaves it: under the temporary name, the arrays half full, and something else besides
     part = folder.rename(folder.with_name(f".part-{folder.name}"))
-    np.load(part / "photos.npy", mmap_mode="r+")[3:] = 0
-    (part / "coverages.npy").unlink()
+    np.load(part / "images.npy", mmap_mode="r+")[3:] = 0
+    (part / "targets.npy").unlink()
     (part / "rest").mkdir()
     check_equal(open_kind(manifest, "disk", tmp_path / "cache"), manifest)
-    assert sorted(path.name for path in folder.iterdir()) == ["coverages.npy", "photos.npy"]
+    assert sorted(path.name for path in folder.iterdir()) == ["images.npy", "targets.npy"]
     assert list_caches(tmp_path / "cache") == [folder]
 
 
@@ -176,8 +151,8 @@ def test_an_old_cache_makes_room_for_the_new(manifest: Manifest, tmp_path: Path)
     others = set(list_caches(cache_dir)) - {first}
     begun = cache_dir / ".part-32x48_train_0123456789abcdef"
     begun.mkdir()
-    Image.fromarray(np.full((64, 96, 3), 7, dtype=np.uint8)).save(manifest.train[2].photo_path)
-    open_kind(manifest, "disk", cache_dir)
+    changed = (replace(manifest.train[0], image_hash="of other bytes"), *manifest.train[1:])
+    open_kind(replace(manifest, train=changed), "disk", cache_dir)
     left = set(list_caches(cache_dir))
     assert others < left and len(left) == 3 and first not in left and begun not in left
     # a training that has mapped the old one goes on with it
@@ -212,22 +187,9 @@ def test_joined_readers_read_as_one(manifest: Manifest) -> None:
             np.testing.assert_array_equal(array, wanted)
 
 
-def test_changed_pseudo_labels_are_read_anew(manifest: Manifest, tmp_path: Path) -> None:
-    """They have run lengths alone, though the dataset reads masks from files."""
-
-    def open_labelled(rles: tuple[str, str]) -> PairReader:
-        samples = [replace(sample, mask_path=None, mask_rles=rles) for sample in manifest.train]
-        return open_reader(samples, manifest.dataset, SIZE_HW, "disk", tmp_path / "cache", what="round1_fold0")
-
-    assert manifest.dataset.read_masks_from == "files"
-    # the first two rows of 96, as the first class and then as the second
-    assert open_labelled(("1 192", ""))[0][1][0, 0].tolist() == [255, 0]
-    assert open_labelled(("", "1 192"))[0][1][0, 0].tolist() == [0, 255]
-
-
 def test_measure_by_hand(manifest: Manifest, tmp_path: Path) -> None:
-    # 6 samples of 32 x 48 pixels, 3 colours and 2 classes: 6 * 1536 * 5 = 46080
-    assert measure_cache(6, 2, SIZE_HW) == 46080
+    # 6 samples of 32 x 48 pixels, 3 colors and 2 classes: 6 * 1536 * 5 = 46080
+    assert measure_cache(6, DatasetConfig(), SIZE_HW) == 36864
     open_kind(manifest, "disk", tmp_path / "cache")
     written = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*.npy"))
     assert 46080 < written < 46080 + 2 * 1024  # and the two headers

@@ -1,4 +1,4 @@
-"""Contours in the colours asked for, captions above a picture, windows and differences by hand."""
+"""Contours in the colors asked for, captions above a picture, windows and differences by hand."""
 
 from io import BytesIO
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image as PillowImage
 
 from unets.data.drawing import (
-    COLOURS_RGB,
+    COLORS_RGB,
     DIFFERENCES_RGB,
     Picture,
     add_caption,
@@ -29,27 +29,27 @@ def make_mask() -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("colours", "expected"),
-    [(COLOURS_RGB, COLOURS_RGB[:2]), ([(1, 2, 3)], [(1, 2, 3), (1, 2, 3)]), ([(9, 0, 0), (0, 9, 0)], None)],
+    ("colors", "expected"),
+    [(COLORS_RGB, COLORS_RGB[:2]), ([(1, 2, 3)], [(1, 2, 3), (1, 2, 3)]), ([(9, 0, 0), (0, 9, 0)], None)],
 )
-def test_each_class_has_its_colour(colours: list[tuple[int, int, int]], expected: object) -> None:
+def test_each_class_has_its_color(colors: list[tuple[int, int, int]], expected: object) -> None:
     photo = np.full((40, 60, 3), 200, dtype=np.uint8)
-    drawn = draw_contours(photo, make_mask(), thickness_px=3, colours_rgb=colours)
-    assert [tuple(drawn[20, 5].tolist()), tuple(drawn[20, 35].tolist())] == list(expected or colours)
+    drawn = draw_contours(photo, make_mask(), thickness_px=3, colors_rgb=colors)
+    assert [tuple(drawn[20, 5].tolist()), tuple(drawn[20, 35].tolist())] == list(expected or colors)
     assert (drawn[20, 15] == 200).all() and (drawn[20, 30] == 200).all()  # neither filled nor between
     assert (photo == 200).all()
 
 
 def test_a_mask_of_another_size_is_fitted() -> None:
     photo = np.zeros((80, 120, 3), dtype=np.uint8)
-    drawn = draw_contours(photo, make_mask(), thickness_px=3, colours_rgb=[(255, 0, 0)])
+    drawn = draw_contours(photo, make_mask(), thickness_px=3, colors_rgb=[(255, 0, 0)])
     assert drawn.shape == photo.shape
     assert drawn[40, 10, 0] == 255  # the left side of class 1, at twice the coordinates
 
 
-def test_a_tint_mixes_its_colour_with_the_photo_s() -> None:
+def test_a_tint_mixes_its_color_with_the_photo_s() -> None:
     photo = np.full((40, 60, 3), 200, dtype=np.uint8)
-    tinted = tint(photo, make_mask()[::2, ::2] == 1, colour_rgb=(0, 100, 255), opacity=0.5)
+    tinted = tint(photo, make_mask()[::2, ::2] == 1, color_rgb=(0, 100, 255), opacity=0.5)
     assert tinted[20, 15].tolist() == [100, 150, 228]  # half way; 227.5 to the even number
     assert (tinted[20, 30] == 200).all() and (photo == 200).all()
 

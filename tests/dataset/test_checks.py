@@ -88,7 +88,9 @@ def test_zero_byte_file(make_competition: MakeCompetition) -> None:
 def test_photo_that_is_none(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2)
     (project.input_dir / "train" / "car000_01.jpg").write_text("<html>404</html>")
-    check_one_fault(project, "train/car000_01.jpg must be a picture. Received: 16 bytes of something else")
+    check_one_fault(
+        project, "train/car000_01.jpg must be an image that can be read. Received: 16 bytes of something else"
+    )
 
 
 def test_wrong_size(make_competition: MakeCompetition) -> None:
@@ -97,7 +99,7 @@ def test_wrong_size(make_competition: MakeCompetition) -> None:
     check_one_fault(project, "test/test000_01.jpg must have (height, width) (64, 96). Received: (96, 64)")
 
 
-def test_mask_of_colours(make_competition: MakeCompetition) -> None:
+def test_mask_of_colors(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2, mask_format="png")
     Image.new("RGB", (96, 64), (1, 1, 0)).save(project.input_dir / "train_masks" / "car000_01_mask.png")
     check_one_fault(project, "car000_01_mask.png must hold one whole number a pixel", "mode RGB")
@@ -240,7 +242,7 @@ def test_what_is_on_record_is_not_read_again(make_competition: MakeCompetition) 
     assert project.checked_path.read_text() == content
     os.utime(photo, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     report = check(project)
-    assert report.num_skipped == 15 and "car000_01.jpg must be a picture" in report.faults[0]
+    assert report.num_skipped == 15 and "car000_01.jpg must be an image" in report.faults[0]
 
 
 def test_faults_are_reported_again_until_mended(make_competition: MakeCompetition) -> None:

@@ -1,15 +1,15 @@
-"""Nearest photos and a colour table, by hand; a car that is remembered."""
+"""Nearest photos and a color table, by hand; a car that is remembered."""
 
 import numpy as np
 import pytest
 
-from unets.dataset.leakage import count_colours, deal_parts, find_neighbours, score_table
+from unets.dataset.leakage import count_colors, deal_parts, find_neighbours, score_table
 
 
-def test_colours_are_shares_of_the_photo() -> None:
+def test_colors_are_shares_of_the_photo() -> None:
     photo = np.zeros((2, 2, 3), dtype=np.uint8)
     photo[0, 0] = 255, 0, 127
-    shares = count_colours(photo[None], levels=2)
+    shares = count_colors(photo[None], levels=2)
     # Two levels a channel, 0 and 1 from 128 on: (255, 0, 127) is (1, 0, 0), number 4 of 8.
     assert shares.tolist() == [[0.75, 0, 0, 0, 0.25, 0, 0, 0]]
 

@@ -140,5 +140,5 @@ def test_names() -> None:
 
 def test_labels_are_counted_before_they_are_read(project: Project) -> None:
     assert count_pseudo_labels(project, "round1", 1) == 0
-    write_labels(project, ["a.jpg,1 1", "b.jpg,1 2"], fold=1)
+    write_labels(project, {"a": 1, "b": 2}, fold=1)
     assert [count_pseudo_labels(project, "round1", fold) for fold in (0, 1)] == [0, 2]

@@ -27,7 +27,7 @@ from unets.config import (
     TrainingConfig,
     load_dataset,
 )
-from unets.data.photo import Photo
+from unets.data.image import ImageFile, ImageKind
 from unets.data.rle import decode_rle
 from unets.dataset.folds import hash_folds, write_folds
 from unets.dataset.manifest import read_manifest
@@ -143,7 +143,7 @@ def test_a_model_file_has_the_bits_of_what_it_was_made_of(project: Project, mode
     found, expected = load_model(model_path, batch_size=2), TrainedModel(source, 2)
     assert found.card.fingerprint == source.card.fingerprint
     assert found.card.origin is not None and "keras" in found.card.origin["versions"]
-    image = Photo(sorted((project.input_dir / "test").iterdir())[0]).read()
+    image = ImageFile(sorted((project.input_dir / "test").iterdir())[0], ImageKind(upright=True)).read()
     np.testing.assert_array_equal(found.probs(image), expected.probs(image))
     np.testing.assert_array_equal(found.mask(image), expected.mask(image))
     again = model_path.with_name("again.safetensors")
@@ -162,7 +162,8 @@ def test_the_public_api_does_what_the_readme_shows(model_path: Path, project: Pr
         block = block.replace(name, str(path))
     found: dict[str, Any] = {}
     exec(block, found)
-    assert found["mask_hw"].shape == (64, 96)
+    assert (found["mask_hw"].shape, found["probs_hwc"].shape) == ((64, 96), (64, 96, 1))
+    assert isinstance(found["rle"], str)
 
     model = found["model"]
     assert isinstance(model, unets.TrainedModel) and model.classes == ("car",)
@@ -175,7 +176,7 @@ def test_the_public_api_does_what_the_readme_shows(model_path: Path, project: Pr
 
 def test_the_command_masks_photos_of_all_kinds_anywhere(model_path: Path, project: Project, tmp_path: Path) -> None:
     """As installed, in a folder of its own: other sizes and formats, one on its side, one that is none."""
-    photo = Photo(sorted((project.input_dir / "test").iterdir())[0]).read()
+    photo = ImageFile(sorted((project.input_dir / "test").iterdir())[0], ImageKind(upright=True)).read()
     picture, exif = Image.fromarray(photo), Image.Exif()
     exif[0x0112] = 6
     (tmp_path / "photos" / "phone").mkdir(parents=True)

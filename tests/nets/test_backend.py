@@ -1,4 +1,4 @@
-"""What the backend is asked for one device; several are tested in tests/training/test_spread.py, by training."""
+"""What the backend is asked for one device; several are tested in tests/training/test_data_parallel.py, by training."""
 
 import keras
 import pytest
@@ -8,9 +8,9 @@ from unets.nets import backend
 
 
 def test_one_device_takes_any_batch() -> None:
-    backend.check_spread(3, steps_per_update=2)
-    with backend.spread_devices():
-        assert backend.count_spread() == 1
+    backend.check_data_parallel(3, steps_per_update=2)
+    with backend.data_parallel():
+        assert backend.count_replicas() == 1
         assert not backend.needs_synchronized_batch_norm()
 
 
@@ -20,18 +20,18 @@ def show_devices(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
 
 def test_a_batch_that_cannot_be_dealt_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     show_devices(monkeypatch, 4)
-    backend.check_spread(8, steps_per_update=1)
+    backend.check_data_parallel(8, steps_per_update=1)
     with pytest.raises(InputError, match=r"must be a multiple of the 4 devices .* Received: 6"):
-        backend.check_spread(6, steps_per_update=1)
+        backend.check_data_parallel(6, steps_per_update=1)
 
 
 def test_gradients_are_not_added_up_over_devices_on_tensorflow(monkeypatch: pytest.MonkeyPatch) -> None:
     show_devices(monkeypatch, 2)
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
-    backend.check_spread(4, steps_per_update=2)
+    backend.check_data_parallel(4, steps_per_update=2)
     monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
     with pytest.raises(InputError, match=r"must be left out with DATA_PARALLEL=1 .* Received: 4 of a batch of 8"):
-        backend.check_spread(4, steps_per_update=2)
+        backend.check_data_parallel(4, steps_per_update=2)
 
 
 def test_gradients_of_one_device_are_clipped_as_they_are() -> None:

@@ -407,9 +407,9 @@ def test_faulty_loss_is_refused_when_built(name: str, args: dict[str, float], me
 
 
 def test_hard_targets_are_asked_for_where_the_loss_needs_them() -> None:
-    with pytest.raises(ValueError, match=r"`data.targets` must be threshold for training.loss=lovasz.*='coverage'"):
+    with pytest.raises(ValueError, match=r"`data.targets` must be hard for training.loss=lovasz.*='soft'"):
         ExperimentConfig(training=TrainingConfig(loss="lovasz"))
-    ExperimentConfig(training=TrainingConfig(loss="lovasz"), data=DataConfig(targets="threshold"))
+    ExperimentConfig(training=TrainingConfig(loss="lovasz"), data=DataConfig(targets="hard"))
 
 
 # Within half a step of the grid; focal's valley is skewed, so that the farther of two neighbours may be the lower.

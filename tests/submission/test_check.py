@@ -60,7 +60,13 @@ def change(row: int, line: str | None) -> Callable[[list[str]], list[str]]:
         (change(3, "a_1.jpg,24 2"), "row 3: a_1.jpg `rle` must stay within pixels 1 to 24"),
         (change(3, "a_1.jpg,0 2"), "row 3: a_1.jpg `rle` must stay within pixels 1 to 24"),
         (change(3, "a_1.jpg,1 0"), "row 3: a_1.jpg `rle` must hold lengths of at least 1"),
-        (change(3, "a_1.jpg,one"), "row 3: a_1.jpg `rle` must hold whole numbers only"),
+        (change(3, "a_1.jpg,one"), "row 3: a_1.jpg must be ASCII digits with single spaces between, is 'one'"),
+        *(
+            (change(3, f"a_1.jpg,{rle}"), f"row 3: a_1.jpg must be ASCII digits with single spaces between, is {rle!r}")
+            for rle in ("+1 2", "1 -2", "1_0 2", "1  2", " 1 2", "1 2 ", "1\t2", "\u0661 2", "1 2.0", "-1", "nan")
+        ),
+        (change(3, ""), "row 3: must have cells, is a blank line"),
+        (change(1, "\ufeffimg,rle_mask"), "must have the columns ['img', 'rle_mask']. Received: ['\\ufeffimg', "),
         (change(3, "a_1.jpg"), "row 3: a_1.jpg must have 2 cells, has 1"),
         (change(3, "a_1.jpg,1 1,1 1"), "row 3: a_1.jpg must have 2 cells, has 3"),
     ],
@@ -121,3 +127,40 @@ def test_long_cells_are_read(tmp_path: Path) -> None:
     rle = " ".join(f"{start} 1" for start in range(1, 90_000, 2))  # 300 KB; the csv module's own limit is 131,072
     sample_path = write_csv(tmp_path / "sample.csv", [HEADER, "a.jpg,1 1"])
     check_submission(write_csv(tmp_path / "long.csv", [HEADER, f"a.jpg,{rle}"]), sample_path, dataset, jobs=1)
+
+
+OBJECTS = DatasetConfig(size_hw=(4, 6), submission=SubmissionConfig(row="object"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["a_0.jpg,1 2", "a_0.jpg,3 1 9 2", "a_1.jpg,"], None),
+        (["a_0.jpg,1 2", "a_1.jpg,1 1", "a_0.jpg,5 1"], "row 4: a_0.jpg stands in row 2 already"),
+        (["a_0.jpg,1 4 10 2", "a_0.jpg,3 1", "a_1.jpg,"], "a_0.jpg must have objects that share no pixel"),
+        (["a_0.jpg,1 4"], "a_1.jpg has no row"),
+    ],
+)
+def test_a_row_an_object(tmp_path: Path, lines: list[str], message: str | None) -> None:
+    sample_path = write_csv(tmp_path / "sample.csv", [HEADER, "a_0.jpg,1 1", "a_0.jpg,2 2", "a_1.jpg,1 1"])
+    path = write_csv(tmp_path / "objects.csv", [HEADER, *lines])
+    if message is None:
+        check_submission(path, sample_path, OBJECTS, jobs=1)
+        return
+    with pytest.raises(InputError, match=re.escape(message)):
+        check_submission(path, sample_path, OBJECTS, jobs=1)
+
+
+def test_objects_of_one_mask_are_compared_across_chunks(tmp_path: Path) -> None:
+    dataset = OBJECTS.model_copy(update={"size_hw": (100, 100)})
+    sample_path = write_csv(tmp_path / "sample.csv", [HEADER, "a.jpg,1 1", "b.jpg,1 1"])
+    rows = [f"a.jpg,{2 * index + 1} 1" for index in range(600)]
+    path = write_csv(tmp_path / "objects.csv", [HEADER, *rows, "a.jpg,1 1", "b.jpg,1 1"])
+    with pytest.raises(InputError, match=r"1 faults:\n  a\.jpg must have objects that share no pixel"):
+        check_submission(path, sample_path, dataset, jobs=1)
+
+
+def test_an_empty_mask_of_relative_starts_is_minus_one(tmp_path: Path) -> None:
+    dataset = DatasetConfig(size_hw=(4, 6), submission=SubmissionConfig(relative=True))
+    sample_path = write_csv(tmp_path / "sample.csv", [HEADER, "a.jpg,-1"])
+    check_submission(write_csv(tmp_path / "ok.csv", [HEADER, "a.jpg,-1"]), sample_path, dataset, jobs=1)

@@ -18,7 +18,7 @@ from unets.dataset.folds import hash_folds, write_folds
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.store.paths import Project
 from unets.training import panel
-from unets.training.fold import train_fold
+from unets.training.fold import Fold, train_fold
 
 SIZE_HW = (32, 48)
 # Dropout, augmentation and batch normalization: all that has a state of its own, or draws at random.
@@ -43,12 +43,17 @@ class Scene:
     folds_hash: str
     reader: PairReader
 
+    def open_fold(self, run_dir: Path, experiment: ExperimentConfig = EXPERIMENT, **changes: Any) -> Fold:
+        fields = {"manifest": self.manifest, "number": 0, "folds": self.folds, "folds_hash": self.folds_hash} | changes
+        return Fold(run_dir=run_dir, experiment=experiment, **fields)
+
     def train(self, run_dir: Path, experiment: ExperimentConfig = EXPERIMENT, **changes: Any) -> None:
         keras.utils.clear_session()
-        arguments = {"folds": self.folds, "folds_hash": self.folds_hash, "reader": self.reader, "workers": 2}
+        of_fold = {name: changes.pop(name) for name in ("folds_hash", "pseudo_labels") if name in changes}
+        fold = self.open_fold(run_dir, experiment, **of_fold)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(panel, "TILE_WIDTH_PX", SIZE_HW[1])  # a PNG of 2 megapixels takes half a second
-            train_fold(run_dir, self.manifest, experiment, fold=0, **(arguments | changes))
+            train_fold(fold, **({"reader": self.reader, "workers": 2} | changes))
 
     @property
     def disk_reader(self) -> DiskReader:

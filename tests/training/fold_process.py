@@ -20,7 +20,7 @@ from unets.dataset.folds import hash_folds, read_folds
 from unets.dataset.manifest import read_manifest
 from unets.store.paths import Project
 from unets.training import panel
-from unets.training.fold import train_fold
+from unets.training.fold import Fold, train_fold
 
 SIZE_HW = (32, 48)
 
@@ -69,17 +69,15 @@ def run(root: Path, job: dict[str, Any]) -> None:
     panel.TILE_WIDTH_PX = SIZE_HW[1]  # a PNG of 2 megapixels takes half a second
     if job["kill"]:
         kill_when(*job["kill"])
-    train_fold(
-        project.run_dir(job["run"], 0),
-        manifest,
-        build_experiment(job["training"]),
-        fold=0,
+    fold = Fold(
+        run_dir=project.run_dir(job["run"], 0),
+        manifest=manifest,
+        experiment=build_experiment(job["training"]),
+        number=0,
         folds=read_folds(project.folds_path, manifest),
         folds_hash=hash_folds(project.folds_path),
-        reader=reader,
-        workers=2,
-        save_seconds=0.0,
     )
+    train_fold(fold, reader, workers=2, save_seconds=0.0)
 
 
 def main(root: Path) -> None:

@@ -68,7 +68,7 @@ def progress(files: RunFiles, validator: Validator) -> Progress:
     progress = Progress()
     for weights, dice in ((NOTHING, 0.0), (ALL_OBJECT, ALL_DICE), (NOTHING, 0.0)):
         set_weights(validator.net, weights)
-        if progress.add_epoch({"val_dice": dice}, photos=2):
+        if progress.add_epoch({"val_dice": dice}, images=2):
             files.save_best(validator.net)
         keep_checkpoint(files, progress, validator.net, CONFIG)
         drop_checkpoints(files, keep=choose_epochs(progress.history, CONFIG))
@@ -157,7 +157,7 @@ def test_only_what_may_be_averaged_is_written(files: RunFiles, validator: Valida
     best, progress = CONFIG.model_copy(update={"average": "best"}), Progress()
     kept = []
     for dice in (0.6, 0.5, 0.4, 0.7):
-        progress.add_epoch({"val_dice": dice}, photos=2)
+        progress.add_epoch({"val_dice": dice}, images=2)
         keep_checkpoint(files, progress, validator.net, best)
         drop_checkpoints(files, keep=choose_epochs(progress.history, best))
         kept.append([int(name[5:9]) for name in list_checkpoints(files)])

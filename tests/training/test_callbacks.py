@@ -216,7 +216,7 @@ def test_a_loss_that_is_not_finite_is_refused_with_the_photos_of_its_batch(batch
     callback = StopOnNonFinite(batches, ["a", "b", "c", "d", "e"])
     callback.on_train_batch_end(0, {"loss": 1.0})
     # Batches of [3, 1, 4, 0, 2]: (3, 1), (4, 0), (2).
-    with pytest.raises(InputError, match=r"Received: nan in epoch 1, batch 2, photos e, a\. "):
+    with pytest.raises(InputError, match=r"batch 2, images e, a; the weights come from an update by d, b\. "):
         callback.on_train_batch_end(1, {"loss": float("nan")})
-    with pytest.raises(InputError, match=r"Received: inf in epoch 1, batch 3, photos c\. "):
+    with pytest.raises(InputError, match=r"Received: inf in epoch 1, batch 3, images c; "):
         callback.on_train_batch_end(2, {"loss": float("inf")})

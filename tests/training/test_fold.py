@@ -20,10 +20,10 @@ from tensorboardX.proto.event_pb2 import Event
 from unets.data.cache import ArrayReader
 from unets.errors import InputError
 from unets.training.callbacks import ProgressBar
-from unets.training.fold import split_batches, train_experiment
+from unets.training.estimate import Estimate
+from unets.training.fold import train_experiment
 from unets.training.learner import build_learner
-from unets.training.planner import Plan
-from unets.training.probe import Speed
+from unets.training.speed import Speed
 from unets.training.state import Progress, RunFiles
 
 from .conftest import (
@@ -212,52 +212,27 @@ def test_what_a_kill_after_the_last_word_left_is_cleaned_up(scene: Scene, finish
     assert not left.parent.exists() and (run_dir / "best.weights.h5").exists()
 
 
-@pytest.mark.parametrize(("worth", "is_probed"), [(0.0, True), (1e13, False)])
+SPEED = Speed(train_seconds=1.0, predict_seconds=1.0, augment_seconds=1.0, read_seconds=1.0, micro_batch=2)
+
+
+@pytest.mark.parametrize(("worth", "is_measured"), [(0.0, True), (1e13, False)])
 def test_a_long_training_is_told_its_hours_first(
-    worth: float, is_probed: bool, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    worth: float, is_measured: bool, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class PlannedError(Exception):
+    class EstimatedError(Exception):
         """Raised in place of what follows."""
 
-    def show(plan: Plan) -> str:
-        assert (plan.speed is not None) == is_probed
-        raise PlannedError
+    def show(estimate: Estimate) -> str:
+        assert (estimate.speed is not None) == is_measured
+        raise EstimatedError
 
-    speed = Speed(
-        train_seconds=1.0,
-        update_seconds=0.0,
-        predict_seconds=1.0,
-        map_seconds=1.0,
-        augment_seconds=1.0,
-        read_seconds=1.0,
-        probe_hw=(32, 32),
-    )
-    monkeypatch.setattr("unets.training.fold.WORTH_PROBING", worth)
-    monkeypatch.setattr("unets.training.planner.probe_speed", lambda *args, **options: speed)
-    monkeypatch.setattr("unets.training.fold.render_plan", show)
+    monkeypatch.setattr("unets.training.fold.WORTH_MEASURING", worth)
+    monkeypatch.setattr("unets.training.estimate.measure_speed", lambda *args, **options: SPEED)
+    monkeypatch.setattr("unets.training.fold.render_estimate", show)
     project = replace(scene.project, models_dir=tmp_path)
     arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash, "use_folds": [0]}
-    with pytest.raises(PlannedError):
+    with pytest.raises(EstimatedError):
         train_experiment(project, scene.manifest, "unet_b", EXPERIMENT, **arguments)
-
-
-def test_a_probe_that_memory_does_not_hold_names_the_command(
-    scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failures: list[Exception] = [RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes.")]
-
-    def fail(*args: Any, **options: Any) -> Speed:
-        raise failures[0]
-
-    monkeypatch.setattr("unets.training.fold.WORTH_PROBING", 0.0)
-    monkeypatch.setattr("unets.training.planner.probe_speed", fail)
-    project, experiment = replace(scene.project, models_dir=tmp_path), change("data", EXPERIMENT, batch_size=4)
-    arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash, "use_folds": [1]}
-    with pytest.raises(InputError, match=r"`make train EXP=unet_b FOLD=1 MICRO_BATCH=2` goes on with 2 a step"):
-        train_experiment(project, scene.manifest, "unet_b", experiment, **arguments)
-    failures[0] = RuntimeError("INVALID_ARGUMENT: shapes differ")
-    with pytest.raises(RuntimeError, match="shapes differ"):
-        train_experiment(project, scene.manifest, "unet_b", experiment, **arguments)
 
 
 def test_patience_ends_a_run_and_survives_a_restart(
@@ -303,15 +278,12 @@ def test_a_run_on_other_folds_is_refused(finished: Path, scene: Scene) -> None:
         scene.train(finished, folds_hash="another")
 
 
-def test_a_run_on_other_photos_is_refused(finished: Path, scene: Scene) -> None:
-    dataset = scene.manifest.dataset.model_copy(update={"photos": "train_hq/{id}.png", "num_test": 7})
-    other = replace(scene, manifest=replace(scene.manifest, dataset=dataset))
+def test_a_run_on_other_images_is_refused(finished: Path, scene: Scene) -> None:
+    first, *others = scene.manifest.train
+    changed = replace(scene.manifest, train=(replace(first, image_hash="of another image"), *others))
     before = list_files(finished)
-    expected = (
-        r"\. Received: dataset: \{'photos': 'train/\{id\}.png'\} there, \{'photos': 'train_hq/\{id\}.png'\} here\. "
-    )
-    with pytest.raises(InputError, match=expected):
-        other.train(finished)
+    with pytest.raises(InputError, match=r"Received: dataset: \{'images_and_masks': '\w+'\} there, .* here\. "):
+        replace(scene, manifest=changed).train(finished)
     assert list_files(finished) == before
 
 
@@ -349,37 +321,42 @@ with lock(Path({str(run_dir)!r})):
     assert {path.name for path in run_dir.iterdir()} == {".lock"}
 
 
-def test_the_photos_of_a_batch_without_a_finite_loss_are_named(
+def test_the_images_of_a_batch_without_a_finite_loss_are_named(
     run_dir: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One photo carries a mark that makes the loss NaN; it is among those named, and they fill one batch."""
     held_in = [index for index, sample in enumerate(scene.manifest.train) if scene.folds[sample.id] != 0]
     marked, mark = held_in[7], 77
-    coverages = np.where(scene.reader.coverages == mark, mark + 1, scene.reader.coverages).astype(np.uint8)
-    coverages[marked] = mark
+    targets = np.where(scene.reader.targets == mark, mark + 1, scene.reader.targets).astype(np.uint8)
+    targets[marked] = mark
 
-    def build_marked_loss(name: str, **args: float) -> Callable[[Any, Any], Any]:
+    def build_marked_loss(name: str, **args: Any) -> Callable[[Any, Any], Any]:
         return lambda targets, logits: ops.where(ops.any(targets == mark), np.nan, ops.mean(logits**2))
 
     monkeypatch.setattr("unets.training.learner.build_loss", build_marked_loss)
     with pytest.raises(InputError, match="The loss must stay finite") as caught:
-        scene.train(run_dir, change("data", augment=None), reader=ArrayReader(scene.reader.photos, coverages))
+        scene.train(run_dir, change("data", augment=None), reader=ArrayReader(scene.reader.images, targets))
     words = str(caught.value).split(". A lower")[0]
-    named = words.split("photos ")[1].split(", ")
+    named = words.split("images ")[1].split("; the weights")[0].split(", ")
     assert scene.manifest.train[marked].id in named and len(named) == EXPERIMENT.data.batch_size
     assert "epoch 1, batch " in words and not (run_dir / "best.weights.h5").exists()
 
 
 def test_too_high_a_learning_rate_is_told_as_such(run_dir: Path, scene: Scene) -> None:
     wild = change("training", learning_rate=1e30, warmup_epochs=0)
-    with pytest.raises(InputError, match=r"The loss must stay finite\. Received: (nan|inf) .*A lower `learning_rate`"):
+    with pytest.raises(InputError, match=r"Received: (nan|inf) .*A lower `learning_rate`") as caught:
         scene.train(run_dir, change("model", wild, normalization="none"))
+    # The first update spoils the weights, the second batch finds it: the images of the first are named, too.
+    train, _ = scene.open_fold(run_dir).build_batches(scene.reader, 2, 1)
+    first, second = ([scene.manifest.train[index].id for index in train.find_indices(batch)] for batch in (0, 1))
+    words = f"batch 2, images {', '.join(second)}; the weights come from an update by {', '.join(first)}."
+    assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("is_held_out", [False, True])
 def test_a_photo_that_cannot_be_read_is_named(is_held_out: bool, run_dir: Path, scene: Scene, tmp_path: Path) -> None:
     """Keras looks at two batches beforehand; the photo comes later, from within TensorFlow."""
-    train, valid = split_batches(scene.manifest, EXPERIMENT, 0, scene.folds, scene.reader, 1)
+    train, valid = scene.open_fold(run_dir).build_batches(scene.reader, 2, 1)
     index = int((valid if is_held_out else train).order[-1])
     reader = scene.disk_reader
     torn_path = tmp_path / "torn.png"
@@ -399,7 +376,7 @@ def test_every_photo_is_seen_once_an_epoch_and_no_held_out_one_is_trained_on(run
             asked[index] += 1
             return scene.reader[index]
 
-    train, valid = split_batches(scene.manifest, EXPERIMENT, 0, scene.folds, Counting(), 1)
+    train, valid = scene.open_fold(run_dir).build_batches(Counting(), 2, 1)
     for epoch in range(3):
         train.start_epoch(epoch)
         for batch in range(len(train)):
@@ -414,8 +391,8 @@ def test_five_golden_losses(scene: Scene) -> None:
     if keras.backend.backend() != "tensorflow":
         pytest.skip("other backends begin with other weights")
     plain = change("model", change("data", augment=None), dropout=0.0)
-    train, _ = split_batches(scene.manifest, plain, 0, scene.folds, scene.reader, 1)
-    model = build_learner(plain, 1, len(train))
+    train, _ = scene.open_fold(Path(), plain).build_batches(scene.reader, 2, 1)
+    model = build_learner(plain, scene.manifest.dataset, len(train))
     losses = []
     for batch in range(5):
         model.reset_metrics()
@@ -425,7 +402,7 @@ def test_five_golden_losses(scene: Scene) -> None:
 
 def test_weights_decay_and_what_normalizes_does_not(scene: Scene) -> None:
     experiment = change("training", weight_decay=0.5, warmup_epochs=0, learning_rate=0.1)
-    model = build_learner(experiment, 1, updates_per_epoch=5)
+    model = build_learner(experiment, scene.manifest.dataset, updates_per_epoch=5)
     for variable in model.trainable_variables:
         variable.assign(ops.ones(variable.shape))
     model.optimizer.apply([ops.zeros(variable.shape) for variable in model.trainable_variables])

@@ -1,7 +1,7 @@
 """What a fold is fed: steps of a batch, crops, balanced draws, pseudo-labels."""
 
-import gzip
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,8 @@ import pytest
 
 from unets.config import load_dataset
 from unets.data.batches import Batches
-from unets.data.io import read_image
+from unets.data.io import encode_png
+from unets.data.samples import read_image
 from unets.dataset.folds import hash_folds, write_folds
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.errors import InputError
@@ -21,8 +22,7 @@ from unets.nets.losses import build_loss
 from unets.nets.unet import build_unet
 from unets.store.paths import Project
 from unets.store.runs import hash_file
-from unets.training import fold
-from unets.training.fold import split_batches, train_experiment
+from unets.training.fold import Fold, train_experiment
 from unets.training.state import RunFiles
 from unets.training.validation import Validator
 
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.slow
 
 # One epoch that a split into steps does not change: nothing is drawn within the net, nothing averaged over a step.
 PLAIN = change("model", change("training", EXPERIMENT, epochs=1, warmup_epochs=0), normalization="none", dropout=0.0)
-LABELS = {"test000_01": "1 96", "test001_02": "193 192"}  # the first row of 64 x 96 pixels; the third and fourth
+LABELS = {"test000_01": [0], "test001_02": [2, 3]}  # rows of 64 x 96 pixels
 
 
 def test_batch_splits_a_step_and_leaves_the_updates_alone(scene: Scene, tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_batch_must_divide(micro_batch: int, run_dir: Path, scene: Scene) -> Non
 
 def test_crops_train_and_whole_photos_judge(run_dir: Path, scene: Scene) -> None:
     experiment = change("data", PLAIN, crop_hw=(32, 32), batch_size=3)
-    train, valid = split_batches(scene.manifest, experiment, 0, scene.folds, scene.reader, 1)
+    train, valid = scene.open_fold(Path(), experiment).build_batches(scene.reader, experiment.data.batch_size, 1)
     assert train[0][0].shape == (3, 32, 32, 3) and train[0][1].shape == (3, 32, 32, 1)
     # Two whole photos of 32 x 48 take the memory of three crops.
     assert valid[0][0].shape == (2, *SIZE_HW, 3)
@@ -87,7 +87,7 @@ def test_balance_weighs_what_is_trained_on_alone(scene: Scene) -> None:
     gone = [sample.id for sample in scene.manifest.train if sample.group == short][:2]
     manifest = replace(scene.manifest, train=tuple(sample for sample in scene.manifest.train if sample.id not in gone))
     experiment = change("data", PLAIN, balance="group")
-    train, _ = split_batches(manifest, experiment, 1, scene.folds, scene.reader, 1)
+    train, _ = scene.open_fold(Path(), experiment, manifest=manifest, number=1).build_batches(scene.reader, 2, 1)
     groups = [manifest.train[index].group for index in train.indices]
     assert len(groups) == 10 and len(set(groups)) == 3
     # Each group a third: of 2 photos, or of 4.
@@ -95,18 +95,23 @@ def test_balance_weighs_what_is_trained_on_alone(scene: Scene) -> None:
     assert train.draw_weights is not None
     np.testing.assert_allclose(train.draw_weights, expected)
     # The short group is held out: those that are left are equal, and each photo is seen once an epoch.
-    train, _ = split_batches(manifest, experiment, 0, scene.folds, scene.reader, 1)
+    train, _ = scene.open_fold(Path(), experiment, manifest=manifest).build_batches(scene.reader, 2, 1)
     assert train.draw_weights is None
 
 
-def write_labels(project: Project, rles: dict[str, str]) -> Path:
-    """Writes labels of fold 0 as `make pseudo-labels` does."""
+def write_labels(project: Project, rows_of: dict[str, list[int]]) -> Path:
+    """Writes labels of fold 0 as `make pseudo-labels` does: for each id a mask of some rows."""
     path = project.pseudo_labels_path("round1", 0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    rows = [f"{id_}.png,{rle}" for id_, rle in rles.items()]
-    path.write_bytes(gzip.compress("\n".join(["img,rle_mask", *rows, ""]).encode(), mtime=0))
+    with zipfile.ZipFile(path, "w") as archive:
+        for id_, rows in rows_of.items():
+            mask_hw = np.zeros((64, 96), dtype=np.uint8)
+            mask_hw[rows] = 1
+            archive.writestr(zipfile.ZipInfo(f"{id_}.png"), encode_png(mask_hw))
     record = {"file_sha256": hash_file(path), "folds_hash": hash_folds(project.folds_path)}
-    project.pseudo_labels_record_path("round1", 0).write_text(json.dumps(record | {"num_photos": 8, "confidence": 0.9}))
+    project.pseudo_labels_record_path("round1", 0).write_text(
+        json.dumps(record | {"num_photos": 8, "num_kept": 2, "confidence": 0.9})
+    )
     return path
 
 
@@ -120,11 +125,12 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
     experiment = change("data", PLAIN, pseudo_labels="round1", augment=None)
     fed: list[tuple[Batches, Batches]] = []
 
-    def split(*args: Any, **options: Any) -> tuple[Batches, Batches]:
-        fed.append(split_batches(*args, **options))
+    def build(*args: Any) -> tuple[Batches, Batches]:
+        fed.append(build_batches(*args))
         return fed[-1]
 
-    monkeypatch.setattr(fold, "split_batches", split)
+    build_batches = Fold.build_batches
+    monkeypatch.setattr(Fold, "build_batches", build)
     write_labels(project, LABELS)
     # Fold 1 has none: that is found before fold 0 is trained.
     with pytest.raises(InputError, match=r"`make pseudo-labels NAME=round1 FOLD=1`"):
@@ -142,7 +148,7 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
     check_labels(train, manifest)
 
     # Other labels are refused, and the same ones go on.
-    path = write_labels(project, LABELS | {"test001_02": "1 48"})
+    path = write_labels(project, LABELS | {"test001_02": [0]})
     with pytest.raises(InputError, match=r"unet_a fold 0 must go on with .*pseudo_labels.*`make clean EXP=unet_a"):
         train_experiment(project, manifest, "unet_a", experiment, use_folds=[0], **arguments)
     assert not (run_dir / "history.csv").exists()
@@ -154,12 +160,12 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
 
 
 def check_labels(train: Batches, manifest: Manifest) -> None:
-    """Positions 8 and 9, after the training photos, are the labelled test photos with their masks, by id."""
-    path_of = {sample.id: sample.image_path for sample in manifest.test}
+    """Positions 8 and 9, after the training images, are the labeled test images with their masks, by id."""
+    sample_of = {sample.id: sample for sample in manifest.test}
     # Half of the first small row is object; all of the second.
-    for position, id_, small_row, coverage in ((8, "test000_01", 0, 127.5), (9, "test001_02", 1, 255)):
+    for position, id_, small_row, share in ((8, "test000_01", 0, 127.5), (9, "test001_02", 1, 255)):
         expected = np.zeros((*SIZE_HW, 1))
-        expected[small_row] = coverage
+        expected[small_row] = share
         photo, found = train.reader[position]
         np.testing.assert_allclose(found, expected, atol=1)
-        np.testing.assert_array_equal(photo, read_image(path_of[id_], SIZE_HW))
+        np.testing.assert_array_equal(photo, read_image(sample_of[id_], SIZE_HW))

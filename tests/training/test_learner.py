@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig
+from unets.config import DataConfig, DatasetConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from unets.data.batches import Batches
 from unets.data.cache import ArrayReader
 from unets.nets.unet import build_unet
@@ -28,7 +28,7 @@ def build(steps_per_update: int = 1, *, model: dict[str, Any] | None = None, **t
         model=ModelConfig(**({"depth": 1, "base_filters": 4, "normalization": "none"} | (model or {}))),
         training=TrainingConfig(**({"precision": "float32", "warmup_epochs": 0, "epochs": 10} | training)),
     )
-    return build_learner(experiment, 1, updates_per_epoch=3, steps_per_update=steps_per_update)
+    return build_learner(experiment, DatasetConfig(), updates_per_epoch=3, steps_per_update=steps_per_update)
 
 
 def learn(learner: Learner, num_updates: int) -> None:
@@ -160,12 +160,12 @@ def test_a_validator_of_another_size_scores_the_same_weights() -> None:
     learn(learner, 2)
     config = ModelConfig(depth=1, base_filters=4, normalization="none")
     batches = Batches(ArrayReader(PHOTOS, TARGETS), [0, 1, 2, 3], batch_size=3)
-    validator = Validator(build_unet(config, SIZE_HW), learner.photo_loss.loss, batches)
+    validator = Validator(build_unet(config, SIZE_HW), learner.image_loss.loss, batches)
     validator.take_weights(learner.read_weights())
     scores = validator.score()
     # By hand, a photo at a time: the last, smaller batch counts for its photo alone.
     logits = ops.convert_to_numpy(validator.net(PHOTOS))
-    losses = ops.convert_to_numpy(learner.photo_loss.loss(TARGETS, logits))
+    losses = ops.convert_to_numpy(learner.image_loss.loss(TARGETS, logits))
     truth, predicted = TARGETS > 127, logits >= 0
     dices = [2 * (t & p).sum() / (t.sum() + p.sum()) for t, p in zip(truth, predicted, strict=True)]
     assert scores["val_loss"] == pytest.approx(float(losses.mean()), rel=1e-5)

@@ -22,7 +22,7 @@ from unets.training.panel import NUM_TILES, TILE_WIDTH_PX, WorstPanel, is_turn
 
 SIZE_HW = (32, 64)
 TRUE_WIDTH_PX = 32  # the truth is the left half
-TAG = "worst_validation_photos"
+TAG = "worst_validation_images"
 
 
 class Scene:
@@ -53,10 +53,15 @@ class Scene:
         return probs
 
     def build(
-        self, indices: list[int] | None = None, *, num_epochs: int = 8, batch_size: int | None = None
+        self,
+        indices: list[int] | None = None,
+        *,
+        num_epochs: int = 8,
+        batch_size: int | None = None,
+        overlapping: bool = False,
     ) -> WorstPanel:
         self.batch_size = batch_size or 1
-        options = {} if batch_size is None else {"batch_size": batch_size}
+        options = {"overlapping": overlapping} | ({} if batch_size is None else {"batch_size": batch_size})
         ids = [f"photo{index:02d}" for index in range(len(self.widths))]
         return WorstPanel(
             self.predict,
@@ -161,7 +166,7 @@ def test_the_caption_changes_with_the_dice(tmp_path: Path) -> None:
 def test_with_several_classes_pairs_of_photo_and_class_are_shown(tmp_path: Path) -> None:
     # Dice of class cat by width as above; dog is half as wide: 64: 1, 32: 2/3, 16: 0.4, 48: 6/7
     scene = Scene(tmp_path, [64, 32, 16, 48], classes=("cat", "dog"))
-    panel = scene.build()
+    panel = scene.build(overlapping=True)
     panel.on_epoch_end(1)
     assert scene.read_choice() == [
         ("photo02", "dog"),
@@ -172,7 +177,7 @@ def test_with_several_classes_pairs_of_photo_and_class_are_shown(tmp_path: Path)
         ("photo03", "dog"),
     ]
     assert len(scene.read_choice()) == NUM_TILES
-    restarted = scene.build()
+    restarted = scene.build(overlapping=True)
     assert restarted.tiles == panel.tiles
     (sheet,) = scene.read_panels().values()
     assert sheet.shape == (2 * (320 + 24) + 4, 3 * 640 + 2 * 4, 3)
@@ -188,7 +193,7 @@ def test_a_choice_of_other_photos_is_refused_before_training(tmp_path: Path, tex
     with pytest.raises(InputError, match=r"choice.json must"):
         scene.build()
     (scene.folder / "choice.json").write_text('{"tiles": [{"id": "photo00", "class": "car"}]}')
-    with pytest.raises(InputError, match="must name photos of this run's validation"):
+    with pytest.raises(InputError, match="must name images of this run's validation"):
         scene.build([1])
 
 

@@ -37,7 +37,7 @@ def check_submission(stage: Stage, submission: Submission = None) -> None:
 
     path = find_submission(stage.project, submission)
     sample_path, photos = check.find_reference(stage.project, stage.dataset)
-    check.check_submission(path, sample_path, stage.dataset, photos=photos, jobs=stage.jobs)
+    check.check_submission(path, sample_path, stage.dataset, images=photos, jobs=stage.jobs)
     print(f"{path}: valid")
 
 
@@ -86,7 +86,7 @@ def submit(
     project, dataset = stage.project, stage.dataset
     path = find_submission(project, submission)
     sample_path, images = check.find_reference(project, dataset)
-    check.check_submission(path, sample_path, dataset, photos=images, jobs=stage.jobs)
+    check.check_submission(path, sample_path, dataset, images=images, jobs=stage.jobs)
     try:
         sent = submissions.submit(project, dataset, path, message, again=again, wait_s=60 * wait)
     except KeyboardInterrupt:

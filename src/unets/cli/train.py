@@ -44,35 +44,35 @@ def plan(
         manifest = Manifest(dataset=dataset, train=(), test=())
     backend.load_backend()  # takes seconds: after all that may be mistyped
     from unets.nets.backend import count_devices
-    from unets.training.planner import Photos, check_plan, plan_experiment
-    from unets.training.price import render_plan, render_total
+    from unets.training.estimate import Counts, add_hours, check_estimate, estimate_cost
+    from unets.training.estimate_tables import render_estimate, render_gpu_table, render_total
 
-    photos = Photos(
+    counts = Counts(
         num_train=len(manifest.train) or dataset.num_train or 0, num_test=len(manifest.test) or dataset.num_test or 0
     )
     source = project.input_dir if manifest.train else "dataset.py; the images are not at hand"
-    print(f"{photos.num_train:,} training and {photos.num_test:,} test images, as in {source}\n")
-    plans = []
+    print(f"{counts.num_train:,} training and {counts.num_test:,} test images, as in {source}\n")
+    estimates = []
     for name, experiment in stage.experiments.items():
         labels = experiment.data.pseudo_labels
-        counts = [count_pseudo_labels(project, labels, fold) for fold in folds_of[name]] if labels else [0]
-        planned = plan_experiment(
+        numbers = [count_pseudo_labels(project, labels, fold) for fold in folds_of[name]] if labels else [0]
+        estimate = estimate_cost(
             project,
             dataset,
             name,
             experiment,
             num_folds=len(folds_of[name]),
-            photos=replace(photos, num_pseudo=max(counts)),
+            counts=replace(counts, num_pseudo=max(numbers)),
             micro_batch=micro_batch,
             num_devices=count_devices() if data_parallel else 1,
-            samples=manifest.train,
-            probe=probe,
         )
-        print(f"{render_plan(planned)}\n", flush=True)
-        plans.append(planned)
-    print(render_total(plans), flush=True)
-    for planned in plans:
-        check_plan(planned)
+        if probe:
+            estimate = add_hours(estimate, dataset, manifest.train)
+        print(f"{render_estimate(estimate)}\n", flush=True)
+        estimates.append(estimate)
+    print(f"{render_total(estimates)}\n\n{render_gpu_table(estimates)}", flush=True)
+    for estimate in estimates:
+        check_estimate(estimate)
 
 
 @command(
@@ -90,7 +90,7 @@ def train(stage: Stage, micro_batch: MicroBatch = None, data_parallel: DataParal
     """
     from unets.dataset.folds import hash_folds, read_folds
     from unets.dataset.manifest import read_manifest
-    from unets.training.order import deal_generations
+    from unets.training.order import order_experiments
     from unets.workers.cluster import find_cluster
     from unets.workers.devices import (
         Task,
@@ -106,7 +106,7 @@ def train(stage: Stage, micro_batch: MicroBatch = None, data_parallel: DataParal
     project, dataset, folds_of = stage.project, stage.dataset, stage.folds_of
     manifest = read_manifest(project, dataset)
     folds, folds_hash = read_folds(project.folds_path, manifest), hash_folds(project.folds_path)
-    generations = deal_generations(stage.experiments)
+    generations = order_experiments(stage.experiments)
     tasks_of = [
         [Task(experiment=name, fold=fold) for name in names for fold in folds_of[name]] for names in generations
     ]
@@ -139,7 +139,7 @@ def train(stage: Stage, micro_batch: MicroBatch = None, data_parallel: DataParal
             folds_hash=folds_hash,
             use_folds=folds_of[name],
             micro_batch=micro_batch,
-            spread=data_parallel,
+            in_parallel=data_parallel,
         )
     if is_child:
         sys.exit(0)  # what the stage took is noted by the process that waits for all children

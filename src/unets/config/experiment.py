@@ -24,17 +24,17 @@ class AugmentConfig(Config):
     scale: Share = 0.1  # largest zoom in or out, as a share
     aspect: Share = 0.05  # largest stretch of one side against the other, as a share
     rotate_deg: Annotated[float, Field(ge=0, le=180)] = 5.0
-    hue_deg: Annotated[float, Field(ge=0, le=180)] = 10.0  # largest turn of the colour circle
+    hue_deg: Annotated[float, Field(ge=0, le=180)] = 10.0  # largest turn of the color circle
     saturation: Share = 0.2  # largest change of each of these, as a share
     brightness: Share = 0.15
     contrast: Share = 0.15
     gamma: Share = 0.15
-    grey: Share = 0.05  # probability of losing all colour
-    # Of photos whose colours change: those in which each class draws its own, apart from the background's, by the same
+    grey: Share = 0.05  # probability of losing all color
+    # Of photos whose colors change: those in which each class draws its own, apart from the background's, by the same
     # ranges. New paint for every car, where training photos show few.
-    own_colours: Share = 0.0
+    own_colors: Share = 0.0
     warp_probability: Share = 0.8
-    colour_probability: Share = 0.8
+    color_probability: Share = 0.8
 
 
 class DataConfig(Config):
@@ -45,7 +45,7 @@ class DataConfig(Config):
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 8  # photos an update of the weights
     balance: Literal["none", "group", "class"] = "none"  # draw photos so that groups, or classes, are equally frequent
     pseudo_labels: str | None = None  # a set made by `make pseudo-labels NAME=`: test photos as more training photos
-    targets: Literal["coverage", "threshold"] = "coverage"  # share of each small pixel that is object, or that at 0.5
+    targets: Literal["soft", "hard"] = "soft"  # share of each small pixel that is object, or that cut at one half
     cache: Literal["auto", "none", "ram", "disk"] = "auto"  # decoded photos are kept; auto: ram, else disk, else none
     augment: AugmentConfig | None = AugmentConfig()  # None: as read
 
@@ -235,9 +235,9 @@ class ExperimentConfig(Config):
             self.training.frozen_epochs,
         )
         require(
-            self.training.loss != "lovasz" or self.data.targets == "threshold",
+            self.training.loss != "lovasz" or self.data.targets == "hard",
             "data.targets",
-            "be threshold for training.loss=lovasz, which is defined for targets of 0 and 1 alone",
+            "be hard for training.loss=lovasz, which is defined for targets of 0 and 1 alone",
             self.data.targets,
         )
         require(

@@ -1,4 +1,4 @@
-"""Random changes of a photo and its mask: one warp for both, one pass for the colours.
+"""Random changes of an image and its mask: one warp for both, one pass for the colors.
 
 Every draw comes from the generator passed in, so that a sample depends on (seed, epoch, index) alone.
 """
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import AugmentConfig
-from unets.data.geometry import SizeHW
+from unets.data.geometry import SizeHW, in_fours
 
 Image = npt.NDArray[np.uint8]
 Matrix = npt.NDArray[np.float64]
@@ -18,7 +18,7 @@ Matrix = npt.NDArray[np.float64]
 # Luma of Rec. 601 (ITU-R BT.601), which JPEG uses too.
 _LUMA = np.array([0.299, 0.587, 0.114])
 
-_EXACT = 1e-6  # px; nearer than this to pixel centres, no interpolation takes place
+_EXACT = 1e-6  # px; nearer than this to pixel centers, no interpolation takes place
 
 _EPSILON = 1e-6  # against 0 / 0 where nothing covers a pixel; 1 / (1 + 1e-6) rounds to the same level
 
@@ -28,29 +28,33 @@ _TURN_CODES = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTA
 
 def augment(
     image_hwc: Image,
-    coverage_hwc: Image,
+    target_hwc: Image,
     config: AugmentConfig,
     rng: np.random.Generator,
     crop_hw: SizeHW | None = None,
+    *,
+    num_classes: int | None = None,
 ) -> tuple[Image, Image]:
-    """Changes a photo and its coverage at random.
+    """Changes a image and its soft target at random.
 
     Args:
-        image_hwc: uint8 RGB (height, width, 3); not written to.
-        coverage_hwc: uint8 (height, width, classes), 0..255; not written to.
+        image_hwc: uint8 (height, width, channels); not written to.
+        target_hwc: uint8 (height, width, classes), 0..255; not written to.
         config: probabilities and ranges.
         rng: where the draws come from.
         crop_hw: (height, width) of a random crop of the result, which alone is computed; None: all of it.
+        num_classes: layers of the soft target that are classes, which come first; None: all are. One of ignored pixels
+            has no colors of its own.
 
     Returns:
-        (image, coverage), uint8 (height, width, 3 or classes) of the crop or, without one, of the photo.
+        (image, soft target), uint8 (height, width, 3 or classes) of the crop or, without one, of the image.
     """
     # All draws are made in one order, whatever is switched on, so that a setting changes its own effect alone.
     flip_h, flip_v = rng.random() < config.hflip, rng.random() < config.vflip
-    warps, colours = rng.random() < config.warp_probability, rng.random() < config.colour_probability
+    warps, colors = rng.random() < config.warp_probability, rng.random() < config.color_probability
     height, width = image_hwc.shape[:2]
     warp_matrix = draw_warp(config, (height, width), rng)
-    colour_matrix, gamma = draw_colours(config, rng)
+    color_matrix, gamma = draw_colors(config, rng)
     drawn_turns = int(rng.integers(4))
     turns = drawn_turns if config.quarter_turns else 0
     turned_hw = (width, height) if turns % 2 else (height, width)
@@ -63,33 +67,39 @@ def augment(
         matrix = _shift_matrix(-top, -left) @ matrix
         rows, columns = _find_window(matrix, crop_hw, (height, width))
         matrix = matrix @ _shift_matrix(rows.start, columns.start)
-        image_hwc, coverage_hwc = image_hwc[rows, columns], coverage_hwc[rows, columns]
+        image_hwc, target_hwc = image_hwc[rows, columns], target_hwc[rows, columns]
     if warps:
-        image_hwc, coverage_hwc = warp_pair(image_hwc, coverage_hwc, matrix, crop_hw or turned_hw)
+        image_hwc, target_hwc = warp_pair(image_hwc, target_hwc, matrix, crop_hw or turned_hw)
     else:
         image_hwc = _flip(image_hwc, flip_h, flip_v, turns)
-        coverage_hwc = _flip(coverage_hwc, flip_h, flip_v, turns)
+        target_hwc = _flip(target_hwc, flip_h, flip_v, turns)
     # Last of all draws, so that those before are the same without it.
-    if colours and rng.random() < config.own_colours:
-        drawn = [draw_colours(config, rng) for _ in range(coverage_hwc.shape[-1])]
-        image_hwc = recolour_apart(image_hwc, coverage_hwc, [(colour_matrix, gamma), *drawn])
-    elif colours:
-        image_hwc = recolour(image_hwc, colour_matrix, gamma)
-    return image_hwc, coverage_hwc
+    if colors and rng.random() < config.own_colors:
+        classes_hwc = target_hwc[..., :num_classes]
+        drawn = [draw_colors(config, rng) for _ in range(classes_hwc.shape[-1])]
+        image_hwc = recolor_apart(image_hwc, classes_hwc, [(color_matrix, gamma), *drawn])
+    elif colors:
+        image_hwc = recolor(image_hwc, color_matrix, gamma)
+    return image_hwc, target_hwc
 
 
-def crop_pair(image_hwc: Image, coverage_hwc: Image, crop_hw: SizeHW, rng: np.random.Generator) -> tuple[Image, Image]:
-    """Cuts one random crop out of a photo and its coverage, changing nothing else; both are views."""
+def drop_colors(config: AugmentConfig) -> AugmentConfig:
+    """Returns the config without changes of color, for images whose channels are no colors."""
+    return config.model_copy(update={"hue_deg": 0.0, "saturation": 0.0, "grey": 0.0})
+
+
+def crop_pair(image_hwc: Image, target_hwc: Image, crop_hw: SizeHW, rng: np.random.Generator) -> tuple[Image, Image]:
+    """Cuts one random crop out of a image and its soft target, changing nothing else; both are views."""
     top, left = draw_corner((image_hwc.shape[0], image_hwc.shape[1]), crop_hw, rng)
     rows, columns = slice(top, top + crop_hw[0]), slice(left, left + crop_hw[1])
-    return image_hwc[rows, columns], coverage_hwc[rows, columns]
+    return image_hwc[rows, columns], target_hwc[rows, columns]
 
 
 def draw_corner(size_hw: SizeHW, crop_hw: SizeHW, rng: np.random.Generator) -> tuple[int, int]:
     """Draws (top, left) of a crop, every place equally likely.
 
     Raises:
-        ValueError: the crop is larger than the photo.
+        ValueError: the crop is larger than the image.
     """
     if crop_hw[0] > size_hw[0] or crop_hw[1] > size_hw[1]:
         raise ValueError(f"`crop_hw` must fit into {size_hw}. Received: crop_hw={crop_hw}")
@@ -98,7 +108,7 @@ def draw_corner(size_hw: SizeHW, crop_hw: SizeHW, rng: np.random.Generator) -> t
 
 
 def draw_warp(config: AugmentConfig, size_hw: SizeHW, rng: np.random.Generator) -> Matrix:
-    """Draws shift, scale, aspect and rotation about the centre, composed into one 3 x 3 matrix of pixel centres."""
+    """Draws shift, scale, aspect and rotation about the center, composed into one 3 x 3 matrix of pixel centers."""
     height, width = size_hw
     shift_y, shift_x = rng.uniform(-config.shift, config.shift, 2) * (height, width)
     zoom = np.exp(rng.uniform(-1, 1) * np.log1p(config.scale))
@@ -106,43 +116,47 @@ def draw_warp(config: AugmentConfig, size_hw: SizeHW, rng: np.random.Generator) 
     angle = np.deg2rad(rng.uniform(-config.rotate_deg, config.rotate_deg))
     turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
     scale = np.diag([zoom * stretch, zoom / stretch, 1])
-    centre_y, centre_x = (height - 1) / 2, (width - 1) / 2
-    back = np.array([[1, 0, centre_x + shift_x], [0, 1, centre_y + shift_y], [0, 0, 1]])
-    to_origin = np.array([[1, 0, -centre_x], [0, 1, -centre_y], [0, 0, 1]])
+    center_y, center_x = (height - 1) / 2, (width - 1) / 2
+    back = np.array([[1, 0, center_x + shift_x], [0, 1, center_y + shift_y], [0, 0, 1]])
+    to_origin = np.array([[1, 0, -center_x], [0, 1, -center_y], [0, 0, 1]])
     return np.asarray(back @ turn @ scale @ to_origin)
 
 
 def warp(image_hwc: Image, matrix: Matrix, size_hw: SizeHW | None = None) -> Image:
-    """Moves every pixel centre by `matrix` (x, y, 1), with linear interpolation; `size_hw` is the result's, as given.
+    """Moves every pixel center by `matrix` (x, y, 1), with linear interpolation; `size_hw` is the result's, as given.
 
-    The border is reflected, in the photo as in its mask: what appears beside the photo is labelled as what it shows.
+    The border is reflected, in the image as in its mask: what appears beside the image is labelled as what it shows.
     """
     height, width = size_hw or image_hwc.shape[:2]
-    warped = cv2.warpAffine(
-        image_hwc, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
-    )
-    return np.asarray(warped, dtype=np.uint8).reshape(height, width, image_hwc.shape[-1])
+
+    def move(part: Image) -> Image:
+        moved = cv2.warpAffine(
+            part, matrix[:2], (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+        )
+        return np.asarray(moved, dtype=np.uint8)
+
+    return in_fours(move, image_hwc).reshape(height, width, image_hwc.shape[-1])
 
 
 def warp_pair(
-    image_hwc: Image, coverage_hwc: Image, matrix: Matrix, size_hw: SizeHW | None = None
+    image_hwc: Image, target_hwc: Image, matrix: Matrix, size_hw: SizeHW | None = None
 ) -> tuple[Image, Image]:
-    """Moves a photo and its coverage by the same matrix; see `warp`."""
-    if coverage_hwc.shape[-1] != 1:
-        return warp(image_hwc, matrix, size_hw), warp(coverage_hwc, matrix, size_hw)
+    """Moves a image and its soft target by the same matrix; see `warp`."""
+    if target_hwc.shape[-1] != 1 or image_hwc.shape[-1] != 3:
+        return warp(image_hwc, matrix, size_hw), warp(target_hwc, matrix, size_hw)
     # As one picture of four channels: 2.2 ms at 640 x 959, joining and parting included, in place of 4.7 + 1.8, with
     # the same bytes. cv2 moves whole words there.
     joined = np.asarray(cv2.cvtColor(image_hwc, cv2.COLOR_RGB2RGBA), dtype=np.uint8)
-    cv2.insertChannel(coverage_hwc, joined, 3)
+    cv2.insertChannel(target_hwc, joined, 3)
     warped = warp(joined, matrix, size_hw)
-    photo, coverage_hw = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), cv2.extractChannel(warped, 3)
-    return np.asarray(photo, dtype=np.uint8), np.asarray(coverage_hw, dtype=np.uint8)[..., None]
+    image, target_hw = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), cv2.extractChannel(warped, 3)
+    return np.asarray(image, dtype=np.uint8), np.asarray(target_hw, dtype=np.uint8)[..., None]
 
 
-def draw_colours(config: AugmentConfig, rng: np.random.Generator) -> tuple[Matrix, float]:
+def draw_colors(config: AugmentConfig, rng: np.random.Generator) -> tuple[Matrix, float]:
     """Draws hue, saturation, brightness, contrast and grey as one 3 x 4 matrix of RGB, and an exponent for gamma.
 
-    Hue turns the colours about the grey axis (Rodrigues' formula), saturation scales their distance from luma: both are
+    Hue turns the colors about the grey axis (Rodrigues' formula), saturation scales their distance from luma: both are
     linear in RGB, so no trip through HSV and back is needed.
     """
     angle = np.deg2rad(rng.uniform(-config.hue_deg, config.hue_deg))
@@ -156,41 +170,48 @@ def draw_colours(config: AugmentConfig, rng: np.random.Generator) -> tuple[Matri
     cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
     hue = np.cos(angle) * np.eye(3) + (1 - np.cos(angle)) * axis + np.sin(angle) * cross
     luma = np.tile(_LUMA, (3, 1))
-    colours = contrast * (luma + saturation * (np.eye(3) - luma)) @ hue
+    colors = contrast * (luma + saturation * (np.eye(3) - luma)) @ hue
     # Contrast pivots on mid-grey, 127.5.
     offset = np.full((3, 1), 127.5 * (1 - contrast) + brightness)
-    return np.hstack([colours, offset]), gamma
+    return np.hstack([colors, offset]), gamma
 
 
-def recolour(image_hwc: Image, matrix: Matrix, gamma: float) -> Image:
-    """Applies a 3 x 4 colour matrix, then gamma by a table; saturates at 0 and 255."""
-    mixed = cv2.transform(image_hwc, matrix)
+def recolor(image_hwc: Image, matrix: Matrix, gamma: float) -> Image:
+    """Applies a 3 x 4 color matrix, then gamma by a table; saturates at 0 and 255.
+
+    Images of other than three channels get what the matrix does to grey: contrast and brightness.
+    """
     table = np.round(255 * (np.arange(256) / 255) ** gamma).astype(np.uint8)
-    return np.asarray(cv2.LUT(mixed, table), dtype=np.uint8)
+    if image_hwc.shape[-1] == 3:
+        return np.asarray(cv2.LUT(cv2.transform(image_hwc, matrix), table), dtype=np.uint8)
+    levels = np.arange(256) * matrix[0, :3].sum() + matrix[0, 3]  # what becomes of grey
+    table = table[np.clip(np.rint(levels), 0, 255).astype(np.uint8)]
+    recolored = in_fours(lambda part: np.asarray(cv2.LUT(part, table), dtype=np.uint8), image_hwc)
+    return recolored.reshape(image_hwc.shape)
 
 
-def recolour_apart(image_hwc: Image, coverage_hwc: Image, colours: Sequence[tuple[Matrix, float]]) -> Image:
-    """Gives the background and each class colours of their own: 32 cars become as many as there are paints.
+def recolor_apart(image_hwc: Image, target_hwc: Image, colors: Sequence[tuple[Matrix, float]]) -> Image:
+    """Gives the background and each class colors of their own: 32 cars become as many as there are paints.
 
     A pixel that is partly of a class becomes the mixture of what each would be, in the shares that it is covered by.
 
     Args:
-        image_hwc: uint8 RGB (height, width, 3); not written to.
-        coverage_hwc: uint8 (height, width, classes), 0..255: how much of a pixel is of each class.
-        colours: (3 x 4 matrix, exponent) of the background, then of each class; see `recolour`.
+        image_hwc: uint8 (height, width, channels); not written to.
+        target_hwc: uint8 (height, width, classes), 0..255: how much of a pixel is of each class.
+        colors: (3 x 4 matrix, exponent) of the background, then of each class; see `recolor`.
     """
-    made = recolour(image_hwc, *colours[0])
-    shares_hwc = coverage_hwc / np.float32(255)
+    made = recolor(image_hwc, *colors[0])
+    shares_hwc = target_hwc / np.float32(255)
     seen_hw = 1 - shares_hwc.sum(axis=-1)  # the background's share, then also that of each class in turn
-    for layer, (matrix, gamma) in enumerate(colours[1:]):
+    for layer, (matrix, gamma) in enumerate(colors[1:]):
         share_hw = np.ascontiguousarray(shares_hwc[..., layer])
         seen_hw += share_hw
-        left, top, width, height = cv2.boundingRect(np.ascontiguousarray(coverage_hwc[..., layer]))
+        left, top, width, height = cv2.boundingRect(np.ascontiguousarray(target_hwc[..., layer]))
         if width == 0:
             continue
         box = np.s_[top : top + height, left : left + width]  # the rest costs nothing
         weight_hw = share_hw[box] / np.maximum(seen_hw[box], share_hw[box] + _EPSILON)
-        own = recolour(image_hwc[box], matrix, gamma)
+        own = recolor(image_hwc[box], matrix, gamma)
         made[box] = cv2.blendLinear(own, np.ascontiguousarray(made[box]), weight_hw, 1 - weight_hw)
     return made
 
@@ -219,12 +240,12 @@ def _shift_matrix(down: int, right: int) -> Matrix:
 
 
 def _find_window(matrix: Matrix, crop_hw: SizeHW, size_hw: SizeHW) -> tuple[slice, slice]:
-    """Finds the (rows, columns) of a photo that a crop of the moved photo shows.
+    """Finds the (rows, columns) of a image that a crop of the moved image shows.
 
     Args:
-        matrix: takes pixel centres (x, y, 1) of the photo to those of the crop.
+        matrix: takes pixel centers (x, y, 1) of the image to those of the crop.
         crop_hw: (height, width) of the crop.
-        size_hw: (height, width) of the photo.
+        size_hw: (height, width) of the image.
     """
     bottom, right = crop_hw[0] - 1, crop_hw[1] - 1
     corners = np.array([[0, right, 0, right], [0, 0, bottom, bottom], [1, 1, 1, 1]])
@@ -233,7 +254,7 @@ def _find_window(matrix: Matrix, crop_hw: SizeHW, size_hw: SizeHW) -> tuple[slic
 
 
 def _clip_side(places: npt.NDArray[np.float64], side: int) -> slice:
-    """Returns the pixels from the least to the greatest place, with those that mirror what lies outside the photo."""
+    """Returns the pixels from the least to the greatest place, with those that mirror what lies outside the image."""
     # Interpolation reads the pixel on either side; cv2 rounds places to 1/32 px, which may reach one more.
     low, high = places.min(), places.max()
     is_whole = np.abs(places - np.rint(places)).max() < _EXACT
@@ -246,11 +267,13 @@ def _clip_side(places: npt.NDArray[np.float64], side: int) -> slice:
 def _flip(image_hwc: Image, flip_h: bool, flip_v: bool, turns: int) -> Image:
     """Does what `_flip_matrix` and then `_turn_matrix` say.
 
-    By cv2, not numpy, whose mirror image of a photo takes 25 times as long (2.9 ms).
+    By cv2, not numpy, whose mirror image of a image takes 25 times as long (2.9 ms).
     """
-    channels = image_hwc.shape[-1]
-    if flip_h or flip_v:
-        image_hwc = np.asarray(cv2.flip(image_hwc, _FLIP_CODES[flip_h, flip_v]), dtype=np.uint8)
-    if turns:
-        image_hwc = np.asarray(cv2.rotate(image_hwc, _TURN_CODES[turns]), dtype=np.uint8)
-    return image_hwc.reshape(*image_hwc.shape[:2], channels)
+
+    def move(part: Image) -> Image:
+        if flip_h or flip_v:
+            part = np.asarray(cv2.flip(part, _FLIP_CODES[flip_h, flip_v]), dtype=np.uint8)
+        return np.asarray(cv2.rotate(part, _TURN_CODES[turns]), dtype=np.uint8) if turns else part
+
+    moved = in_fours(move, image_hwc)
+    return moved.reshape(*moved.shape[:2], image_hwc.shape[-1])

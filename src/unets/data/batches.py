@@ -22,29 +22,30 @@ Batch = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Photos, uint8 RGB (batch, height, width, 3), and targets, uint8 (batch, height, width, classes) of 0..255.
+    """Images, uint8 (batch, height, width, channels), and soft targets, uint8 (batch, height, width, layers) of 0..255.
 
     An epoch can be taken up at any batch (`start_epoch`): `len`, `[i]` and `find_indices` are then about what is left
     of it, and give the very batches that an epoch without a stop gives. Keras counts the batches when `fit` starts, so
     such an epoch needs a `fit` of its own.
 
     Args:
-        reader: where photos and coverage come from.
+        reader: where images and soft targets come from.
         indices: which of the reader's samples.
-        batch_size: photos a batch, which is what one step of training sees.
+        batch_size: images a batch, which is what one step of training sees.
         steps_per_update: batches whose gradients are added up to one update of the weights. A shuffled epoch is cut to
-            whole updates, so the photos that an update sees do not depend on how it is split into steps.
-        targets: "coverage", or "threshold" to cut it at one half.
-        augment_config: random changes; None leaves photos as they are.
-        crop_hw: (height, width) of a random crop of each photo; None: whole photos.
-        draw_weights: float64, one for each of `indices`: an epoch has as many photos as there are, drawn with
-            replacement in this proportion. A photo drawn again is changed in another way. None: every photo once.
-        shuffle: a new order each epoch; the photos that fill no update are then left to the next epoch's order.
+            whole updates, so the images that an update sees do not depend on how it is split into steps.
+        targets: "soft", or "hard": cut at one half.
+        augment_config: random changes; None leaves images as they are.
+        crop_hw: (height, width) of a random crop of each image; None: whole images.
+        num_classes: layers of a soft target that are classes; None: all, see `augment`.
+        draw_weights: float64, one for each of `indices`: an epoch has as many images as there are, drawn with
+            replacement in this proportion. An image drawn again is changed in another way. None: every image once.
+        shuffle: a new order each epoch; the images that fill no update are then left to the next epoch's order.
         seed: of order and changes.
         workers: threads that prepare batches; cv2 and numpy work without the interpreter's lock.
 
     Raises:
-        InputError: gradients are to be added up over more photos than there are.
+        InputError: gradients are to be added up over more images than there are.
     """
 
     def __init__(
@@ -54,9 +55,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         *,
         batch_size: int,
         steps_per_update: int = 1,
-        targets: Literal["coverage", "threshold"] = "coverage",
+        targets: Literal["soft", "hard"] = "soft",
         augment_config: AugmentConfig | None = None,
         crop_hw: SizeHW | None = None,
+        num_classes: int | None = None,
         draw_weights: npt.NDArray[np.float64] | None = None,
         shuffle: bool = False,
         seed: int = 0,
@@ -69,7 +71,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             steps_per_update,
             targets,
         )
-        self.augment_config, self.crop_hw, self.shuffle, self.seed = augment_config, crop_hw, shuffle, seed
+        self.augment_config, self.crop_hw, self.num_classes = augment_config, crop_hw, num_classes
+        self.shuffle, self.seed = shuffle, seed
         self.indices, self.draw_weights = np.array(indices), draw_weights
         self.failure: Exception | None = None
         if draw_weights is not None and not (shuffle and draw_weights.shape == self.indices.shape):
@@ -79,7 +82,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             )
         if steps_per_update > 1 and len(self.indices) < self.batch_size * steps_per_update:
             raise InputError(
-                f"`batch_size` must be at most the {len(self.indices)} photos trained on, as `micro_batch` splits "
+                f"`batch_size` must be at most the {len(self.indices)} images trained on, as `micro_batch` splits "
                 f"it. Received: batch_size={batch_size * steps_per_update}, micro_batch={batch_size}"
             )
         self.start_epoch(0)
@@ -88,16 +91,16 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         """Returns the number of batches that are left of the present epoch."""
         return self._count_batches() - self.first_batch
 
-    def count_photos(self) -> int:
-        """Returns the number of photos in a whole epoch."""
+    def count_images(self) -> int:
+        """Returns the number of images in a whole epoch."""
         return min(self._count_batches() * self.batch_size, len(self.indices))
 
-    def count_photos_before(self) -> int:
-        """Returns the number of photos in those batches of the present epoch that lie before the first one left."""
-        return min(self.first_batch * self.batch_size, self.count_photos())
+    def count_images_before(self) -> int:
+        """Returns the number of images in those batches of the present epoch that lie before the first one left."""
+        return min(self.first_batch * self.batch_size, self.count_images())
 
     def start_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """Deals the order of an epoch.
+        """Draws the order of an epoch.
 
         Called by training before an epoch's first batch is asked for: Keras's own `on_epoch_end` also runs before the
         first epoch, and `on_epoch_begin` runs after its workers have begun.
@@ -122,7 +125,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return self.order[self._find_places(batch_index)]
 
     def __getitem__(self, batch_index: int) -> Batch:
-        """Returns (photos, targets) of a batch of the present epoch; 0 is the first batch left of it.
+        """Returns (images, targets) of a batch of the present epoch; 0 is the first batch left of it.
 
         Raises:
             InputError: a file cannot be read. It is also kept in `failure`, as TensorFlow wraps what a generator raises
@@ -137,10 +140,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         except Exception as error:
             self.failure = error
             raise
-        photos, targets = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
-        if self.targets == "threshold":
+        images, targets = (np.stack(arrays) for arrays in zip(*pairs, strict=True))
+        if self.targets == "hard":
             targets = np.where(targets >= 128, np.uint8(255), np.uint8(0))
-        return photos, targets
+        return images, targets
 
     def _count_batches(self) -> int:
         """Returns the number of batches in a whole epoch."""
@@ -153,14 +156,14 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return slice(start, start + self.batch_size)
 
     def _read(self, index: int, repeat: int) -> Batch:
-        photo, coverage = self.reader[index]
-        # A photo's first place in an epoch has the generator of [seed, epoch, index]: NumPy fills up with zeros.
+        image, target = self.reader[index]
+        # An image's first place in an epoch has the generator of [seed, epoch, index]: NumPy fills up with zeros.
         rng = np.random.default_rng([self.seed, self.epoch, index, repeat])
         if self.augment_config is not None:
-            return augment(photo, coverage, self.augment_config, rng, self.crop_hw)
+            return augment(image, target, self.augment_config, rng, self.crop_hw, num_classes=self.num_classes)
         if self.crop_hw is not None:
-            return crop_pair(photo, coverage, self.crop_hw, rng)
-        return photo, coverage
+            return crop_pair(image, target, self.crop_hw, rng)
+        return image, target
 
 
 def _count_repeats(order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Pictures for people: contours over photos, and sheets of many."""
+"""Pictures for people: contours over images, and sheets of many."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,18 +8,19 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.data.geometry import SizeHW, shrink
+from unets.data.image import to_rgb
 from unets.data.io import encode_jpeg
 from unets.data.samples import IGNORE
 
 Image = npt.NDArray[np.uint8]
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
-# Bright and far apart for the usual kinds of colour blindness (Okabe and Ito 2008): orange, sky blue, green, yellow.
-COLOURS_RGB: tuple[Colour, ...] = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66))
+# Bright and far apart for the usual kinds of color blindness (Okabe and Ito 2008): orange, sky blue, green, yellow.
+COLORS_RGB: tuple[Color, ...] = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66))
 
-# Of what a mask gets wrong, over a dimmed photo: orange and blue, which the usual kinds of colour blindness tell apart.
-DIFFERENCES_RGB: dict[str, Colour] = {
+# Of what a mask gets wrong, over a dimmed image: orange and blue, which the usual kinds of color blindness tell apart.
+DIFFERENCES_RGB: dict[str, Color] = {
     "missed": (255, 128, 32),
     "too much": (80, 190, 255),
     "wrong class": (240, 228, 66),
@@ -33,27 +34,27 @@ def draw_contours(
     mask_hw: npt.NDArray[np.uint8],
     *,
     thickness_px: int = 2,
-    colours_rgb: Sequence[Colour] = COLOURS_RGB,
+    colors_rgb: Sequence[Color] = COLORS_RGB,
 ) -> Image:
-    """Draws the border of each class over a photo.
+    """Draws the border of each class over an image.
 
     Args:
         image_hwc: uint8 RGB (height, width, 3); not written to.
-        mask_hw: uint8 (height, width) class index, 0 is background; of any size, it is fitted to the photo.
+        mask_hw: uint8 (height, width) class index, 0 is background; of any size, it is fitted to the image.
         thickness_px: of the line.
-        colours_rgb: of the classes, in their order; taken again from the first where there are more.
+        colors_rgb: of the classes, in their order; taken again from the first where there are more.
 
     Returns:
-        uint8 RGB of the photo's size.
+        uint8 RGB of the image's size.
     """
-    drawn = image_hwc.copy()
+    drawn = to_rgb(image_hwc).copy()
     height, width = drawn.shape[:2]
     for class_index in sorted(set(np.unique(mask_hw).tolist()) - {0, IGNORE}):
         class_hw = shrink(np.where(mask_hw == class_index, np.uint8(255), np.uint8(0)), (height, width))
         binary_hw = (class_hw >= 128).astype(np.uint8)
         contours, _ = cv2.findContours(binary_hw, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-        colour = colours_rgb[(class_index - 1) % len(colours_rgb)]
-        cv2.drawContours(drawn, contours, -1, colour, thickness_px, cv2.LINE_AA)
+        color = colors_rgb[(class_index - 1) % len(colors_rgb)]
+        cv2.drawContours(drawn, contours, -1, color, thickness_px, cv2.LINE_AA)
     return drawn
 
 
@@ -62,7 +63,7 @@ def find_borders(mask_hw: npt.NDArray[np.uint8], thickness_px: int) -> npt.NDArr
 
     Args:
         mask_hw: uint8 (height, width) class index, 0 is background.
-        thickness_px: how far into a class its border reaches; the photo's own edge is none.
+        thickness_px: how far into a class its border reaches; the image's own edge is none.
 
     Returns:
         bool (height, width).
@@ -71,22 +72,23 @@ def find_borders(mask_hw: npt.NDArray[np.uint8], thickness_px: int) -> npt.NDArr
     return np.asarray((mask_hw > 0) & (cv2.erode(mask_hw, window) != cv2.dilate(mask_hw, window)))
 
 
-def tint(image_hwc: Image, pixels_hw: npt.NDArray[np.bool_], *, colour_rgb: Colour, opacity: float = 0.6) -> Image:
-    """Lays a colour over some pixels of a photo.
+def tint(image_hwc: Image, pixels_hw: npt.NDArray[np.bool_], *, color_rgb: Color, opacity: float = 0.6) -> Image:
+    """Lays a color over some pixels of an image.
 
     Args:
         image_hwc: uint8 RGB (height, width, 3); not written to.
-        pixels_hw: bool (height, width) of any size; it is fitted to the photo.
-        colour_rgb: of the pixels.
-        opacity: 0 shows the photo alone, 1 the colour alone.
+        pixels_hw: bool (height, width) of any size; it is fitted to the image.
+        color_rgb: of the pixels.
+        opacity: 0 shows the image alone, 1 the color alone.
 
     Returns:
-        uint8 RGB of the photo's size.
+        uint8 RGB of the image's size.
     """
     height, width = image_hwc.shape[:2]
     share_hw = shrink(pixels_hw.astype(np.uint8) * np.uint8(255), (height, width)).astype(np.float32) / 255 * opacity
-    colour = np.array(colour_rgb, dtype=np.float32)
-    tinted = image_hwc + (colour - image_hwc) * share_hw[..., None]
+    color = np.array(color_rgb, dtype=np.float32)
+    image_hwc = to_rgb(image_hwc)
+    tinted = image_hwc + (color - image_hwc) * share_hw[..., None]
     return np.asarray(np.rint(tinted), dtype=np.uint8)
 
 
@@ -106,20 +108,20 @@ def find_differences(
 
 
 def draw_differences(image_hwc: Image, truth_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8]) -> Image:
-    """Colours what a mask gets wrong, over the photo in dark grey.
+    """Colors what a mask gets wrong, over the image in dark grey.
 
     Args:
         image_hwc: uint8 RGB (height, width, 3); not written to.
-        truth_hw: uint8 (height, width) class index, 0 is background; of any size, it is fitted to the photo.
+        truth_hw: uint8 (height, width) class index, 0 is background; of any size, it is fitted to the image.
         mask_hw: the same, of the truth's size.
 
     Returns:
-        uint8 RGB of the photo's size.
+        uint8 RGB of the image's size.
     """
-    luma_hw = np.asarray(cv2.cvtColor(image_hwc, cv2.COLOR_RGB2GRAY), dtype=np.uint8)
+    luma_hw = np.asarray(cv2.cvtColor(to_rgb(image_hwc), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     drawn_hwc = np.repeat((luma_hw // 3)[..., None], 3, axis=-1)
     for kind, pixels_hw in find_differences(truth_hw, mask_hw).items():
-        drawn_hwc = tint(drawn_hwc, pixels_hw, colour_rgb=DIFFERENCES_RGB[kind], opacity=1.0)
+        drawn_hwc = tint(drawn_hwc, pixels_hw, color_rgb=DIFFERENCES_RGB[kind], opacity=1.0)
     return drawn_hwc
 
 
@@ -151,8 +153,8 @@ def magnify(image_hwc: Image, factor: int) -> Image:
     Returns:
         uint8 RGB (factor * height, factor * width, 3).
     """
-    coloured = image_hwc if image_hwc.ndim == 3 else np.repeat(image_hwc[..., None], 3, axis=-1)
-    return coloured.repeat(factor, axis=0).repeat(factor, axis=1)
+    colored = image_hwc if image_hwc.ndim == 3 else np.repeat(image_hwc[..., None], 3, axis=-1)
+    return colored.repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def add_caption(image_hwc: Image, text: str) -> Image:
@@ -172,11 +174,11 @@ def add_caption(image_hwc: Image, text: str) -> Image:
 
 
 def make_sheet(images: Sequence[Image], *, columns: int, tile_hw: SizeHW, gap_px: int = 4) -> Image:
-    """Lays photos out in rows on white.
+    """Lays images out in rows on white.
 
     Args:
         images: uint8 RGB (height, width, 3) each; shrunk to `tile_hw`.
-        columns: photos a row.
+        columns: images a row.
         tile_hw: (height, width) of each.
         gap_px: between them.
 
@@ -189,7 +191,7 @@ def make_sheet(images: Sequence[Image], *, columns: int, tile_hw: SizeHW, gap_px
     sheet = np.full((*sheet_hw, 3), 255, dtype=np.uint8)
     for index, image in enumerate(images):
         top, left = (index // columns) * (height + gap_px), (index % columns) * (width + gap_px)
-        sheet[top : top + height, left : left + width] = shrink(image, tile_hw)
+        sheet[top : top + height, left : left + width] = shrink(to_rgb(image), tile_hw)
     return sheet
 
 
@@ -197,7 +199,7 @@ def make_sheet(images: Sequence[Image], *, columns: int, tile_hw: SizeHW, gap_px
 class Picture:
     """A picture that a notebook shows as a JPEG where it is a cell's last value; as words where pictures are not shown.
 
-    JPEG, not PNG, as a notebook's photos are stored in its text: a tenth of the bytes.
+    JPEG, not PNG, as a notebook's images are stored in its text: a tenth of the bytes.
     """
 
     image_hwc: Image  # uint8 RGB (height, width, 3)

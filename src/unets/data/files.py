@@ -7,6 +7,7 @@ page. Everything that reads photos reads through here and need not know.
 
 import os
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -42,8 +43,8 @@ def read_bytes(path: Path) -> bytes:
             content = _open_archive(archive_path).read(path.relative_to(archive_path).as_posix())
     except (FileNotFoundError, KeyError) as error:
         raise InputError(f"{path} must exist. Received: no such file") from error
-    except zipfile.BadZipFile as error:
-        raise InputError(f"{path} must be readable. Received: a damaged zip: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
+        raise InputError(f"{path} must be readable. Received: a damaged or encrypted zip: {error}") from error
     if not content:
         raise InputError(f"{path} must not be empty. Received: 0 bytes")
     return content

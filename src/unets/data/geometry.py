@@ -5,6 +5,7 @@ enlarging interpolates between pixel centres. Both are what cv2 does, so a map m
 drift.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -21,7 +22,22 @@ def shrink(image: npt.NDArray[np.uint8], size_hw: SizeHW) -> npt.NDArray[np.uint
         image: uint8 (height, width) or (height, width, channels).
         size_hw: (height, width) wanted.
     """
-    return np.asarray(_resize(image, size_hw), dtype=np.uint8)
+    return in_fours(lambda part: np.asarray(_resize(part, size_hw), dtype=np.uint8), image)
+
+
+def in_fours(
+    function: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]], image: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """Applies a function of cv2's, which takes at most four channels, to an image of any number of them.
+
+    Args:
+        function: of an image; a last axis of one channel may be missing from what it returns.
+        image: uint8 (height, width) or (height, width, channels).
+    """
+    if image.ndim == 2 or image.shape[-1] <= 4:
+        return function(image)
+    parts = [np.ascontiguousarray(image[..., start : start + 4]) for start in range(0, image.shape[-1], 4)]
+    return np.concatenate([np.atleast_3d(function(part)) for part in parts], axis=-1)
 
 
 def enlarge(probs_hw: npt.NDArray[np.float32], size_hw: SizeHW) -> npt.NDArray[np.float32]:

@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW, cover, shrink
-from unets.data.io import RGB, ImageKind, read_image_file, read_index_image, read_size
+from unets.data.image import RGB, ImageKind, read_image_file, read_size
+from unets.data.io import read_index_image
 from unets.errors import InputError
 
 IGNORE = 255  # class index of an ignored pixel, which counts in no loss and no score

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from unets.config import DatasetConfig, PatternSource, SizeHW
 from unets.data.files import find_file, hash_content
-from unets.data.io import check_image_file
+from unets.data.image import ImageFile
 from unets.data.rle import decode_rle
 from unets.data.samples import IGNORE, Sample, check_mask, count_object_pixels, find_kind, read_mask
 from unets.dataset.importers.patterns import read_masks_csv
@@ -171,7 +171,7 @@ def check_sample(
         (size of the image or None, the object's share or None, faults).
     """
     faults: list[str] = []
-    size_hw = _collect(lambda: check_image_file(sample.image_path, find_kind(dataset)), faults)
+    size_hw = _collect(lambda: _check_image(sample, dataset), faults)
     if size_hw is not None and dataset.size_hw not in (None, size_hw):
         faults.append(f"{sample.image} must have (height, width) {dataset.size_hw}. Received: {size_hw}")
     if not sample.masks:
@@ -190,6 +190,12 @@ def check_sample(
         if differing:
             faults.append(f"{sample.masks[0]} must equal its row of the csv. Received: {differing} differing pixels")
     return size_hw, share, faults
+
+
+def _check_image(sample: Sample, dataset: DatasetConfig) -> SizeHW:
+    image = ImageFile(sample.image_path, find_kind(dataset))
+    image.check()
+    return image.size_hw
 
 
 def stamp_samples(project: Project, samples: Iterable[Sample], dataset: DatasetConfig) -> dict[str, str]:

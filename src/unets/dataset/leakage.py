@@ -1,6 +1,6 @@
 """Leakage: how alike photos of one group are, and by how much a score flatters when folds split groups.
 
-No net is trained. What a net would remember of a car it has seen, its paint, is in its photos' colours; so colours
+No net is trained. What a net would remember of a car it has seen, its paint, is in its photos' colors; so colors
 alone show the leak, in seconds.
 """
 
@@ -18,7 +18,7 @@ Values = npt.NDArray[np.float64]
 
 _PLACES = (8, 12)  # rows and columns of places that the table of `score_table` tells apart
 _LEVELS = 32  # levels of red, green and blue that it tells apart
-_PRIOR = 4.0  # pixels that a place's mean counts for, beside those of a colour at that place
+_PRIOR = 4.0  # pixels that a place's mean counts for, beside those of a color at that place
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,8 +31,8 @@ class Neighbours:
     between_distance: Values
 
 
-def count_colours(photos_nhwc: Photos, levels: int = 8) -> Shares:
-    """Counts how much of each photo has which colour.
+def count_colors(photos_nhwc: Photos, levels: int = 8) -> Shares:
+    """Counts how much of each photo has which color.
 
     Args:
         photos_nhwc: uint8 RGB (photos, height, width, 3).
@@ -42,7 +42,7 @@ def count_colours(photos_nhwc: Photos, levels: int = 8) -> Shares:
         float32 (photos, levels ** 3), shares of the photo that sum to 1.
     """
     num_pixels = photos_nhwc.shape[1] * photos_nhwc.shape[2]
-    counts = [np.bincount(_code_colours(photo, levels).ravel(), minlength=levels**3) for photo in photos_nhwc]
+    counts = [np.bincount(_code_colors(photo, levels).ravel(), minlength=levels**3) for photo in photos_nhwc]
     return np.array(counts, dtype=np.float32) / np.float32(num_pixels)
 
 
@@ -50,7 +50,7 @@ def find_neighbours(shares: Shares, groups: Sequence[str]) -> Neighbours:
     """Finds the nearest photo of each photo.
 
     Args:
-        shares: float32 (photos, features), each photo's sum to 1, as `count_colours` gives them.
+        shares: float32 (photos, features), each photo's sum to 1, as `count_colors` gives them.
         groups: of each photo.
 
     Returns:
@@ -79,7 +79,7 @@ def deal_parts(names: Sequence[str], num_parts: int, seed: int = 0) -> npt.NDArr
 
 
 def score_table(photos_nhwc: Photos, coverage_nhw: Photos, parts: npt.NDArray[np.intp]) -> Values:
-    """Scores the simplest thing that can remember a car: a table of how often a colour at a place was object.
+    """Scores the simplest thing that can remember a car: a table of how often a color at a place was object.
 
     The photos of each part are judged by a table counted on those of the others.
 
@@ -91,7 +91,7 @@ def score_table(photos_nhwc: Photos, coverage_nhw: Photos, parts: npt.NDArray[np
     Returns:
         float64 (photos,), Dice at that size, cut at one half.
     """
-    codes = _code_colours(photos_nhwc, _LEVELS) * (_PLACES[0] * _PLACES[1]) + _code_places(photos_nhwc.shape[1:3])
+    codes = _code_colors(photos_nhwc, _LEVELS) * (_PLACES[0] * _PLACES[1]) + _code_places(photos_nhwc.shape[1:3])
     num_codes = _LEVELS**3 * _PLACES[0] * _PLACES[1]
     objects = coverage_nhw.astype(np.float32) / np.float32(255)
     scores = np.empty(len(photos_nhwc))
@@ -109,8 +109,8 @@ def score_table(photos_nhwc: Photos, coverage_nhw: Photos, parts: npt.NDArray[np
     return scores
 
 
-def _code_colours(photos: Photos, levels: int) -> npt.NDArray[np.int64]:
-    """Numbers the colours of pixels; int64, the shape of `photos` without its last axis."""
+def _code_colors(photos: Photos, levels: int) -> npt.NDArray[np.int64]:
+    """Numbers the colors of pixels; int64, the shape of `photos` without its last axis."""
     red, green, blue = np.moveaxis(photos.astype(np.int64) * levels // 256, -1, 0)
     return np.asarray((red * levels + green) * levels + blue)
 

@@ -262,7 +262,7 @@ def _plan(round_: _Round, fold: int, name: str, nets: dict[str, str], weights_pa
         size_hw=experiment.data.size_hw,
         command=name_command(round_.name, fold, anew=True),
     )
-    return plan_job(name, experiment, [weights_path], store, round_.samples)
+    return plan_job(name, experiment, round_.dataset, [weights_path], store, round_.samples)
 
 
 def _write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:

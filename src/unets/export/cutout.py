@@ -49,7 +49,7 @@ def cut_out(image_hwc: Image, opacity_hw: Opacity) -> Image:
 
     Each such pixel shows C = a F + (1 - a) B. The object's color F and the background's B are estimated by the means
     of what lies around, weighted by a and by 1 - a, and F is corrected by what they leave unexplained: one round of
-    Forte 2021 ("Approximate Fast Foreground Colour Estimation", ICIP), with a short reach, as contours here are one
+    Forte 2021 ("Approximate Fast Foreground Color Estimation", ICIP), with a short reach, as contours here are one
     pixel wide.
 
     Args:

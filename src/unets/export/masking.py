@@ -17,9 +17,9 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from unets.data.drawing import COLOURS_RGB, draw_contours
+from unets.data.drawing import COLORS_RGB, draw_contours
 from unets.data.geometry import SizeHW
-from unets.data.photo import Photo, take_colours
+from unets.data.image import ImageFile, ImageKind
 from unets.ensemble.postprocess import ClassMask, blur
 from unets.ensemble.recipe import Recipe, average_maps, cut_map
 from unets.errors import InputError
@@ -87,7 +87,7 @@ class _Read:
     """An image that was read, at all sizes that nets want."""
 
     task: Task
-    photo: Photo
+    photo: ImageFile
     images: Mapping[SizeHW, ImageU8]
     note: Note
 
@@ -186,9 +186,10 @@ def _read(plan: Plan, budget: _Budget, task: Task) -> _Read | Failure:
     try:
         if path.exists() and not path.is_file():
             raise InputError(f"{path} must be a file. Received: a pipe, a socket or a device")
-        photo = Photo(path, upright=plan.upright, value_range=card.value_range)
+        kind = ImageKind(channels=card.channels, value_range=card.value_range, upright=plan.upright)
+        photo = ImageFile(path, kind)
         with budget.reserve(photo.size_hw):
-            images = {size_hw: take_colours(photo.read(size_hw), card.channels) for size_hw in card.sizes}
+            images = {size_hw: photo.read(size_hw) for size_hw in card.sizes}
     except (InputError, OSError) as error:
         return Failure(path=path, reason=str(error))
     except MemoryError:
@@ -214,14 +215,14 @@ def _finish(card: ModelCard, budget: _Budget, read: _Read, maps: Sequence[MapU8]
             recipe = card.find_recipe(photo.size_hw)
             probs_hwc = average_maps(recipe, maps, photo.size_hw)
             mask_hw = cut_map(recipe, probs_hwc)
-            image_hwc = photo.read() if task.cutout_path or task.overlay_path else None
+            image_hwc = photo.read_rgb() if task.cutout_path or task.overlay_path else None
             if task.cutout_path and image_hwc is not None:
                 write_cutout(task.cutout_path, _cut_out(recipe, photo, image_hwc, probs_hwc, mask_hw), read.note)
             if task.overlay_path and image_hwc is not None:
                 thickness_px = max(1, round(min(photo.size_hw) * _CONTOUR_SHARE))
                 drawn = draw_contours(image_hwc, mask_hw, thickness_px=thickness_px)
                 write_overlay(task.overlay_path, drawn, read.note)
-            colors = [COLOURS_RGB[index % len(COLOURS_RGB)] for index in range(len(card.classes))]
+            colors = [COLORS_RGB[index % len(COLORS_RGB)] for index in range(len(card.classes))]
             write_mask(task.mask_path, mask_hw, read.note, colors)
     except InputError as error:
         return Failure(path=task.image_path, reason=str(error))
@@ -232,7 +233,7 @@ def _finish(card: ModelCard, budget: _Budget, read: _Read, maps: Sequence[MapU8]
 
 
 def _cut_out(
-    recipe: Recipe, photo: Photo, image_hwc: ImageU8, probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask
+    recipe: Recipe, photo: ImageFile, image_hwc: ImageU8, probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask
 ) -> ImageU8:
     opacity_hw = find_opacity(blur(probs_hwc, recipe.postprocessing.blur_px), mask_hw, recipe.threshold)
     given_hw = photo.read_opacity()

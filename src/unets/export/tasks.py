@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unets.data.photo import list_suffixes
+from unets.data.image import list_suffixes
 from unets.errors import InputError
 
 _MAX_STEM_BYTES = 220

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.data.geometry import SizeHW, shrink
-from unets.data.photo import take_colours
+from unets.data.image import to_grey
 from unets.ensemble.postprocess import ClassMask, blur
 from unets.ensemble.recipe import average_maps, make_mask
 from unets.errors import InputError
@@ -92,12 +92,14 @@ class TrainedModel:
         return [list(maps) for maps in zip(*by_member, strict=True)]
 
     def _predict_image(self, image_hwc: ImageU8) -> list[MapU8]:
-        if image_hwc.dtype != np.uint8 or image_hwc.ndim != 3 or image_hwc.shape[-1] != 3 or image_hwc.size == 0:
+        channels = self.card.channels
+        number = channels if isinstance(channels, int) else 3
+        if image_hwc.dtype != np.uint8 or image_hwc.ndim != 3 or image_hwc.shape[-1] != number or image_hwc.size == 0:
             raise InputError(
-                f"`image_hwc` must be uint8 RGB (height, width, 3). Received: {image_hwc.dtype} {image_hwc.shape}"
+                f"`image_hwc` must be uint8 (height, width, {number}). Received: {image_hwc.dtype} {image_hwc.shape}"
             )
-        colored = take_colours(image_hwc, self.card.channels)
-        (maps,) = self.predict([{size_hw: shrink(colored, size_hw) for size_hw in self.card.sizes}])
+        seen = to_grey(image_hwc) if channels == "grey" else image_hwc
+        (maps,) = self.predict([{size_hw: shrink(seen, size_hw) for size_hw in self.card.sizes}])
         return maps
 
 

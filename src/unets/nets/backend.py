@@ -56,9 +56,9 @@ def prefers_xla() -> bool:
     """Tells whether compiling the training step with XLA makes it faster.
 
     Always on JAX, which has nothing else; on TensorFlow only with a GPU (on CPUs a step takes 1.2 to 1.7 times longer)
-    and outside `spread_devices`, whose step is more than one device's program.
+    and outside `data_parallel`, whose step is more than one device's program.
     """
-    return keras.backend.backend() == "jax" or (bool(_list_gpus()) and count_spread() == 1)
+    return keras.backend.backend() == "jax" or (bool(_list_gpus()) and count_replicas() == 1)
 
 
 def fix_order() -> None:
@@ -119,33 +119,33 @@ def fused_batch_norm(
 
 
 def needs_synchronized_batch_norm() -> bool:
-    """Tells whether batch normalization must be built with `synchronized=True`: on TensorFlow, within `spread_devices`.
+    """Tells whether batch normalization must be built with `synchronized=True`: on TensorFlow, within `data_parallel`.
 
-    There each device normalizes its part of the batch by itself unless told otherwise. On JAX a batch spread over
+    There each device normalizes its part of the batch by itself unless told otherwise. On JAX a batch shared by
     devices stays one array, so that its mean is the whole batch's already (and Keras refuses the argument).
     """
-    return keras.backend.backend() == "tensorflow" and count_spread() > 1
+    return keras.backend.backend() == "tensorflow" and count_replicas() > 1
 
 
 def count_devices() -> int:
-    """Returns the number of devices at hand, over which `spread_devices` would spread a batch."""
+    """Returns the number of devices at hand, which would share a batch within `data_parallel`."""
     return len(_list_devices())
 
 
-def accumulates_spread() -> bool:
-    """Tells whether gradients can be added up over steps within `spread_devices`: on JAX (see `check_spread`)."""
+def accumulates_in_parallel() -> bool:
+    """Tells whether gradients can be added up over steps within `data_parallel`: on JAX (see `check_data_parallel`)."""
     return bool(keras.backend.backend() != "tensorflow")
 
 
-def check_spread(batch_size: int, steps_per_update: int) -> None:
-    """Checks that training can spread its steps over the devices at hand; over one device it always can.
+def check_data_parallel(batch_size: int, steps_per_update: int) -> None:
+    """Checks that the devices at hand can share the steps of a training; one device always can.
 
     Args:
-        batch_size: photos a step, over all devices together.
+        batch_size: images a step, over all devices together.
         steps_per_update: steps whose gradients are added up to one update.
 
     Raises:
-        InputError: the batch cannot be dealt equally (the mean over devices would not be the mean over photos), or
+        InputError: the batch has no equal parts (the mean over devices would not be the mean over images), or
             gradients are to be added up on TensorFlow, whose devices cannot meet within the condition that Keras's
             optimizers do it by (`merge_call` within `cond`, Keras 3.15).
     """
@@ -153,22 +153,22 @@ def check_spread(batch_size: int, steps_per_update: int) -> None:
     if batch_size % num_devices:
         raise InputError(
             f"`batch_size` (and MICRO_BATCH=, `micro_batch`) must be a multiple of the {num_devices} devices that "
-            f"DATA_PARALLEL=1 spreads it over. Received: {batch_size}"
+            f"share it with DATA_PARALLEL=1. Received: {batch_size}"
         )
-    if num_devices > 1 and steps_per_update > 1 and not accumulates_spread():
+    if num_devices > 1 and steps_per_update > 1 and not accumulates_in_parallel():
         raise InputError(
             f"MICRO_BATCH= and `micro_batch` must be left out with DATA_PARALLEL=1 on TensorFlow, where each of "
-            f"{num_devices} devices takes its part of the batch already; KERAS_BACKEND=jax does both. "
-            f"Received: {batch_size} of a batch of {batch_size * steps_per_update}"
+            f"{num_devices} devices takes its part of the batch already; KERAS_BACKEND=jax does both, and one device "
+            f"alone. Received: {batch_size} of a batch of {batch_size * steps_per_update}"
         )
 
 
 @contextmanager
-def spread_devices() -> Iterator[None]:
-    """Spreads each batch over all devices, for what is built, compiled and fitted inside; one device is left as it is.
+def data_parallel() -> Iterator[None]:
+    """Lets all devices share each batch, for what is built, compiled and fitted inside; one device is left as it is.
 
     TensorFlow's `MirroredStrategy` or Keras's `DataParallel` on JAX: every device has all weights and takes an equal
-    part of a batch, which must be a multiple of their number (see `check_spread`); gradients are added up.
+    part of a batch, which must be a multiple of their number (see `check_data_parallel`); gradients are added up.
     `keras.utils.clear_session` inside would undo it on JAX.
     """
     devices = _list_devices()
@@ -182,8 +182,8 @@ def spread_devices() -> Iterator[None]:
             yield
 
 
-def count_spread() -> int:
-    """Returns over how many devices a batch is spread here: 1 outside `spread_devices`."""
+def count_replicas() -> int:
+    """Returns how many devices share a batch here: 1 outside `data_parallel`."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -193,7 +193,7 @@ def count_spread() -> int:
 
 
 def skip_first_look(model: keras.Model) -> None:
-    """Keeps `fit` and `evaluate` within `spread_devices` from taking a batch away before they begin.
+    """Keeps `fit` and `evaluate` within `data_parallel` from taking a batch away before they begin.
 
     On TensorFlow they draw one to build the model by, and what its workers have read ahead by then comes again: with
     two workers the first of five batches was the fifth (Keras 3.15, `TFTrainer._maybe_symbolic_build`). A model without
@@ -233,7 +233,7 @@ def all_devices_agree(holds: Any) -> Any:
     """Returns whether something holds on every device, as a bool tensor; to be called within a step.
 
     Args:
-        holds: bool (), of this device. On JAX, and outside `spread_devices`, it is of all devices already.
+        holds: bool (), of this device. On JAX, and outside `data_parallel`, it is of all devices already.
     """
     if not needs_synchronized_batch_norm():
         return holds

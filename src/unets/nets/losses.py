@@ -120,7 +120,7 @@ def lovasz(targets: Tensor, logits: Tensor) -> Tensor:
     |t_c - p_c|, the mean over those of background and classes that the image has.
 
     It is defined for targets of 0 and 1 and thresholds nothing: fractions give finite values without a meaning. The
-    configuration asks for `data.targets="threshold"`. Pixels beyond the margin have no gradient, and the net's
+    configuration asks for `data.targets="hard"`. Pixels beyond the margin have no gradient, and the net's
     probabilities are not calibrated: its maps do not mix well with those of other losses.
     """
     if _is_independent(targets, logits):

@@ -34,7 +34,9 @@ class MeanDice(keras.metrics.Metric):  # type: ignore[misc]
         """
         targets, logits = scale_batch(targets_u8, logits, overlapping=self.overlapping)
         probs = to_probs(logits, overlapping=self.overlapping)
-        wanted, found = (ops.cast(cut(shares, overlapping=self.overlapping), "float32") for shares in (targets, probs))
+        wanted, found = (
+            ops.cast(cut_shares(shares, overlapping=self.overlapping), "float32") for shares in (targets, probs)
+        )
         both = ops.sum(wanted * found, axis=(1, 2))
         total = ops.sum(wanted, axis=(1, 2)) + ops.sum(found, axis=(1, 2))
         scores = ops.where(total > 0, 2 * both / ops.maximum(total, 1), 1.0)
@@ -51,7 +53,7 @@ class MeanDice(keras.metrics.Metric):  # type: ignore[misc]
         self.count.assign(0.0)
 
 
-def cut(shares: Tensor, *, overlapping: bool) -> Tensor:
+def cut_shares(shares: Tensor, *, overlapping: bool) -> Tensor:
     """Returns the masks of shares or probabilities (..., classes) of 0..1, as bools of the same shape.
 
     Equal classes are all of them the greatest; two halves of 8 bits, 128 of 255, are equal to no background.

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig
-from unets.data.drawing import COLOURS_RGB
+from unets.data.drawing import COLORS_RGB
 from unets.data.geometry import SizeHW, shrink
 from unets.data.io import encode_jpeg, encode_layer
 from unets.data.samples import IGNORE, Sample, count_object_pixels, read_full_size, read_image, read_mask
@@ -364,7 +364,7 @@ def build_data(
     """
     groups = sorted({sample.group for sample in samples})
     number_of = {group: number for number, group in enumerate(groups)}
-    colours = [COLOURS_RGB[index % len(COLOURS_RGB)] for index in range(len(dataset.classes))]
+    colours = [COLORS_RGB[index % len(COLORS_RGB)] for index in range(len(dataset.classes))]
     return {
         "page": page,
         "classes": [

@@ -1,6 +1,7 @@
 """Predictors from files of weights, for whole photos or tile by tile."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import keras
@@ -22,7 +23,13 @@ ImageU8 = npt.NDArray[np.uint8]
 
 
 def load_predictor(
-    weights: Sequence[Path | StoredWeights], experiment: ExperimentConfig, size_hw: SizeHW, num_classes: int
+    weights: Sequence[Path | StoredWeights],
+    experiment: ExperimentConfig,
+    size_hw: SizeHW,
+    num_classes: int,
+    *,
+    overlapping: bool = False,
+    num_channels: int = 3,
 ) -> Predictor:
     """Builds the nets of one experiment's folds and loads their weights.
 
@@ -31,6 +38,8 @@ def load_predictor(
         experiment: net, precision, TTA and batch size.
         size_hw: (height, width) of the photos, or of the tiles.
         num_classes: number of foreground classes.
+        overlapping: whether a pixel may be of several classes.
+        num_channels: of the images.
 
     Raises:
         InputError: weights are missing, damaged, or of another net.
@@ -38,13 +47,21 @@ def load_predictor(
     precision = choose_precision(experiment.training.precision)
     if experiment.training.deterministic:
         fix_order()
-    nets = [load_net(source, experiment, size_hw, num_classes, precision) for source in weights]
+    load = partial(load_net, overlapping=overlapping, num_channels=num_channels)
+    nets = [load(source, experiment, size_hw, num_classes, precision) for source in weights]
     flips = [FLIPS[name] for name in experiment.prediction.tta]
-    return Predictor(nets, flips, experiment.prediction.batch_size)
+    return Predictor(nets, flips, experiment.prediction.batch_size, overlapping=overlapping)
 
 
 def load_net(
-    weights: Path | StoredWeights, experiment: ExperimentConfig, size_hw: SizeHW, num_classes: int, precision: str
+    weights: Path | StoredWeights,
+    experiment: ExperimentConfig,
+    size_hw: SizeHW,
+    num_classes: int,
+    precision: str,
+    *,
+    overlapping: bool = False,
+    num_channels: int = 3,
 ) -> keras.Model:
     """Builds the net of one fold under a dtype policy and loads its weights; see `load_predictor`."""
     name, where = (
@@ -52,7 +69,15 @@ def load_net(
         if isinstance(weights, Path)
         else (weights.name.rpartition("/")[-1], f"{weights.file.path}, {weights.name},")
     )
-    net = build_unet(experiment.model, size_hw, num_classes, precision, name=name)
+    net = build_unet(
+        experiment.model,
+        size_hw,
+        num_classes,
+        precision,
+        name=name,
+        overlapping=overlapping,
+        num_channels=num_channels,
+    )
     try:
         if isinstance(weights, Path):
             net.load_weights(weights)

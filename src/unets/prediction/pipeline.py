@@ -19,7 +19,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import ExperimentConfig
+from unets.config import DatasetConfig, ExperimentConfig
 from unets.data.samples import Sample, read_image
 from unets.log import show_progress
 from unets.nets.backend import describe_arithmetic
@@ -44,6 +44,7 @@ class PredictionJob:
 
     name: str  # of the experiment
     experiment: ExperimentConfig
+    dataset: DatasetConfig
     weights_paths: tuple[Path, ...]  # of one fold or several
     store: MapStore
     shards: Mapping[int, tuple[Sample, ...]]  # images of each missing shard, by its number
@@ -60,6 +61,7 @@ class _Chunk:
 def plan_job(
     name: str,
     experiment: ExperimentConfig,
+    dataset: DatasetConfig,
     weights_paths: Iterable[Path],
     store: MapStore,
     samples: Sequence[Sample],
@@ -69,7 +71,12 @@ def plan_job(
     """Plans the job that makes what a store lacks of the maps of `samples`; see `MapStore.find_missing`."""
     shards = store.find_missing(split_shards(samples, experiment.prediction.shard_size), force=force)
     return PredictionJob(
-        name=name, experiment=experiment, weights_paths=tuple(weights_paths), store=store, shards=shards
+        name=name,
+        experiment=experiment,
+        dataset=dataset,
+        weights_paths=tuple(weights_paths),
+        store=store,
+        shards=shards,
     )
 
 
@@ -157,9 +164,15 @@ def _leave_out_made(jobs: Sequence[PredictionJob], chunk: _Chunk) -> _Chunk:
 
 
 def _load(job: PredictionJob) -> Predictor:
-    experiment = job.experiment
-    size_hw = experiment.prediction.tile_hw or experiment.data.size_hw
-    return load_predictor(job.weights_paths, experiment, size_hw, len(job.store.classes))
+    experiment, dataset = job.experiment, job.dataset
+    return load_predictor(
+        job.weights_paths,
+        experiment,
+        experiment.prediction.tile_hw or experiment.data.size_hw,
+        len(dataset.classes),
+        overlapping=dataset.overlapping,
+        num_channels=dataset.num_channels,
+    )
 
 
 def _batch(

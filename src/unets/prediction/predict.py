@@ -96,5 +96,16 @@ def _plan(
             nets={str(fold): nets[str(fold)]},
         )
         samples = [sample for sample in manifest.train if folds[sample.id] == fold]
-        jobs.append((f"fold {fold} out-of-fold", plan_job(name, experiment, [path], store, samples, force=force)))
-    return [*jobs, ("test", plan_job(name, experiment, weights_paths.values(), test, manifest.test, force=force))]
+        jobs.append(
+            (
+                f"fold {fold} out-of-fold",
+                plan_job(name, experiment, manifest.dataset, [path], store, samples, force=force),
+            )
+        )
+    return [
+        *jobs,
+        (
+            "test",
+            plan_job(name, experiment, manifest.dataset, weights_paths.values(), test, manifest.test, force=force),
+        ),
+    ]

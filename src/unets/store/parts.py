@@ -9,7 +9,7 @@ import hashlib
 import json
 import logging
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -85,40 +85,31 @@ def find_missing_parts(folder: Path, fingerprints: Sequence[str]) -> list[int]:
 
 
 def drop_parts(folder: Path) -> None:
-    """Deletes the parts of a folder. The folder stays: its lock is held, and one that is deleted would hold nobody."""
+    """Deletes the parts of a folder. The folder stays: it is locked, and a lock that is deleted keeps nobody out."""
     for path in folder.glob("*.part"):
         path.unlink()
 
 
-def join_parts(path: Path, header: Sequence[str], folder: Path, fingerprints: Sequence[str]) -> str:
+def join_parts(path: Path, header: Sequence[str], folder: Path, fingerprints: Sequence[str]) -> tuple[str, int]:
     """Writes a csv.gz of a header and all parts, a part at a time.
 
     Returns:
-        The SHA-256 of its uncompressed bytes.
+        (SHA-256 of its uncompressed bytes, number of lines below the header).
 
     Raises:
         InputError: a part is missing, damaged, or made by something else.
     """
-    digest = hashlib.sha256()
+    digest, num_lines = hashlib.sha256(), -1
     members = (
         read_part(part_path(folder, index), fingerprint=fingerprint) for index, fingerprint in enumerate(fingerprints)
     )
     with path.open("wb") as file:
         for member in chain([pack(_join_cells(header))], members):
-            digest.update(zlib.decompress(member, wbits=_GZIP))
+            content = zlib.decompress(member, wbits=_GZIP)
+            digest.update(content)
+            num_lines += content.count(b"\n")
             file.write(member)
-    return digest.hexdigest()
-
-
-def write_gzip(path: Path, header: Sequence[str], texts: Iterable[str]) -> str:
-    """Writes a csv.gz of one member as its texts come; returns the SHA-256 of its uncompressed bytes."""
-    digest, packer = hashlib.sha256(), zlib.compressobj(_LEVEL, wbits=_GZIP)
-    with path.open("wb") as file:
-        for text in chain([_join_cells(header)], texts):
-            digest.update(text.encode())
-            file.write(packer.compress(text.encode()))
-        file.write(packer.flush())
-    return digest.hexdigest()
+    return digest.hexdigest(), num_lines
 
 
 def _join_cells(header: Sequence[str]) -> str:

@@ -2,13 +2,16 @@
 
 import csv
 import gzip
+import re
 import zlib
-from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO, StringIO, TextIOWrapper
+from itertools import groupby, pairwise
 from pathlib import Path
+
+import numpy as np
 
 from unets.config import DatasetConfig
 from unets.data.files import find_file, read_bytes
@@ -25,6 +28,8 @@ _MAX_FAULTS = 20
 _GZIP_START = b"\x1f\x8b"
 # What reading a csv or csv.gz raises: not compressed right, cut off, not text, not a table.
 _DAMAGE = (OSError, EOFError, zlib.error, ValueError, csv.Error)
+# What every parser takes: ASCII digits, single spaces.
+_PLAIN_RLE = re.compile(r"([0-9]+( [0-9]+)*)?")
 
 Key = tuple[str, str]  # image cell, class cell ("" without such a column)
 
@@ -34,8 +39,8 @@ class _Row:
     number: int | None  # line in the file, the header's is 1; None: there is no such row
     key: Key
     rle: str
-    photo: Sample | None
-    fault: str | None  # what the row's place and name are at fault for
+    image: Sample | None  # asked for its size, where the data set has no common one
+    fault: str | None  # what is wrong with the row's place or name
 
 
 def check_submission(
@@ -43,30 +48,30 @@ def check_submission(
     sample_path: Path | None,
     dataset: DatasetConfig,
     *,
-    photos: Sequence[Sample] = (),
+    images: Sequence[Sample] = (),
     jobs: int | None = None,
 ) -> None:
-    """Checks every row of a submission; memory does not grow with it.
+    """Checks every row of a submission.
 
-    The header and the rows' names must be those of the sample submission, in its order, each once; each mask must be an
-    even count of numbers, runs that increase, do not overlap, and stay within the photo.
+    The header and the rows' names must be those of the sample submission, in its order, each once; where a row is of an
+    object, a mask may have several rows, one behind the other, that share no pixel. Each mask must be pairs of numbers
+    in ASCII digits with single spaces between, of runs that increase, do not overlap, and stay within the image.
 
     Args:
         path: csv or csv.gz.
         sample_path: the competition's sample submission; None: rows as `default_rows` has them.
-        dataset: the dataset's declaration.
-        photos: the test photos, asked for their size where the dataset has no common one, and for their names where
+        dataset: the data set's config.
+        images: the test images, asked for their size where the data set has no common one, and for their names where
             there is no sample submission.
         jobs: worker processes; None is one a core.
 
     Raises:
         InputError: the file is damaged or at fault; names the first 20 faults by row.
     """
-    header, wanted = read_wanted(sample_path, dataset, photos)
-    keys = [(cell, class_name or "") for cell, class_name in wanted]
-    del wanted
-    photo_of = {} if dataset.size_hw else {photo.id: photo for photo in photos}
-    chunks = _read_chunks(path, header, keys, photo_of, dataset)
+    header, wanted = read_wanted(sample_path, dataset, images)
+    keys = [(cell, class_cell or "") for cell, class_cell in wanted]
+    image_of = {} if dataset.size_hw else {image.id: image for image in images}
+    chunks = _read_chunks(path, header, keys, image_of, dataset)
     total = len(keys) // _CHUNK + 1
     faults: list[str] = []
     num_faults = 0
@@ -80,16 +85,30 @@ def check_submission(
 
 
 def read_wanted(
-    sample_path: Path | None, dataset: DatasetConfig, photos: Sequence[Sample]
+    sample_path: Path | None, dataset: DatasetConfig, images: Sequence[Sample]
 ) -> tuple[list[str], list[tuple[str, str | None]]]:
-    """Returns the header and the (image cell, class) of the rows that a submission must have, in their order."""
+    """Returns the header and the (image cell, class cell) that a submission must have rows of, each once, in order.
+
+    Raises:
+        InputError: the sample submission is no csv, or has other columns than `dataset.submission` says.
+    """
+    form = dataset.submission
     if sample_path is None:
-        return list_columns(dataset.submission), default_rows(dataset, photos)
-    return read_header(sample_path), read_sample_rows(sample_path, dataset.submission)
+        return list_columns(form), default_rows(dataset, images)
+    content, expected = read_bytes(sample_path), list_columns(form)
+    try:
+        with gzip.open(BytesIO(content)) if content.startswith(_GZIP_START) else BytesIO(content) as file:
+            header = next(csv.reader(StringIO(file.readline().decode("utf-8-sig"))), [])
+    except _DAMAGE as error:
+        raise InputError(f"{sample_path} must be a csv file. Received: {error}") from error
+    if sorted(header) != sorted(expected):
+        raise InputError(f"{sample_path} must have the columns {expected}. Received: {header}")
+    rows = read_sample_rows(sample_path, form)
+    return header, list(dict.fromkeys(rows)) if form.row == "object" else rows
 
 
 def find_reference(project: Project, dataset: DatasetConfig) -> tuple[Path | None, Sequence[Sample]]:
-    """Finds what a submission is held against: the sample submission (None: there is none), and the test images.
+    """Finds what a submission is compared with: the sample submission (None: there is none), and the test images.
 
     Raises:
         InputError: there are no test images and so no submission, or the sample submission does not exist.
@@ -101,98 +120,57 @@ def find_reference(project: Project, dataset: DatasetConfig) -> tuple[Path | Non
     return None if sample is None else find_file(project.input_dir, sample), test
 
 
-def read_header(path: Path) -> list[str]:
-    """Reads the names of a csv's columns.
-
-    Raises:
-        InputError: the file is missing, empty or not text.
-    """
-    content = read_bytes(path)
-    try:
-        with gzip.open(BytesIO(content)) if content.startswith(_GZIP_START) else BytesIO(content) as file:
-            line = file.readline().decode("utf-8-sig")
-    except _DAMAGE as error:
-        raise InputError(f"{path} must be a csv file. Received: {error}") from error
-    return next(csv.reader(StringIO(line)), [])
-
-
 def _read_chunks(
-    path: Path, header: list[str], keys: Sequence[Key], photo_of: dict[str, Sample], dataset: DatasetConfig
+    path: Path, header: list[str], keys: Sequence[Key], image_of: dict[str, Sample], dataset: DatasetConfig
 ) -> Iterator[list[_Row]]:
-    """Reads the submission bit by bit; compares its rows' names with the sample's as they come."""
-    places, form = _Places(keys), dataset.submission
+    """Reads the submission bit by bit, rows of one key together; compares their names with the sample's."""
+    form, position_of = dataset.submission, {key: position for position, key in enumerate(keys)}
+    seen: dict[Key, int] = {}  # number of the first row of each key
     rows: list[_Row] = []
+    last_key, last_position = None, -1
     for number, cells in _read_cells(path, header):
         row = dict(zip(header, cells, strict=False))
         key = (row.get(form.image_column, ""), row.get(form.class_column or "", ""))
-        fault = places.find_fault(key, number)
-        if len(cells) != len(header):
+        fault, image = None, None
+        if not cells:
+            fault = "must have cells, is a blank line"
+        elif len(cells) != len(header):
             fault = f"must have {len(header)} cells, has {len(cells)}"
-        photo = (
-            photo_of.get(parse_row(form, dataset.classes, key[0], key[1] or None)[0])
-            if photo_of and fault is None
-            else None
-        )
-        rle = row.get(form.rle_column, "")
-        rows.append(_Row(number=number, key=key, rle=rle, photo=photo, fault=fault))
-        if len(rows) == _CHUNK:
+        elif key not in position_of:
+            fault = "is not in the sample submission"
+        elif key in seen and not (form.row == "object" and key == last_key):
+            fault = f"stands in row {seen[key]} already"
+        elif position_of[key] < last_position:
+            fault = f"must stand before {_name(keys[last_position])}"
+        elif image_of:
+            image = image_of.get(parse_row(form, dataset.classes, key[0], key[1] or None)[0])
+        if key in position_of:
+            seen.setdefault(key, number)
+            last_position = max(last_position, position_of[key])
+        if len(rows) >= _CHUNK and key != last_key:
             yield rows
             rows = []
-    missing = [_Row(number=None, key=key, rle="", photo=None, fault="has no row") for key in places.list_missing()]
+        rows.append(_Row(number=number, key=key, rle=row.get(form.rle_column, ""), image=image, fault=fault))
+        last_key = key
+    missing = [_Row(number=None, key=key, rle="", image=None, fault="has no row") for key in keys if key not in seen]
     yield rows + missing
 
 
-class _Places:
-    """Where each row of the sample submission was found."""
-
-    def __init__(self, keys: Sequence[Key]) -> None:
-        self._keys = keys
-        self._position_of: dict[Key, int] | None = None  # 20 MB of Carvana's: not before a row is out of its place
-        self._numbers = array("q", bytes(8 * len(keys)))  # row of each key; 0: none yet
-        self._last = -1  # position of the latest row that stood in its place
-
-    def find_fault(self, key: Key, number: int) -> str | None:
-        """Notes a row; returns what is wrong with its name or place."""
-        position = self._find(key)
-        if position is None:
-            return "is not in the sample submission"
-        if self._numbers[position]:
-            return f"stands in row {self._numbers[position]} already"
-        self._numbers[position] = number
-        if position < self._last:
-            return f"must stand before {_name(self._keys[self._last])}"
-        self._last = position
-        return None
-
-    def _find(self, key: Key) -> int | None:
-        following = self._last + 1
-        if following < len(self._keys) and self._keys[following] == key:
-            return following
-        if self._position_of is None:
-            self._position_of = {key: position for position, key in enumerate(self._keys)}
-        return self._position_of.get(key)
-
-    def list_missing(self) -> list[Key]:
-        """Lists what was not found, in the sample's order."""
-        return [key for key, number in zip(self._keys, self._numbers, strict=True) if not number]
-
-
 def _read_cells(path: Path, header: list[str]) -> Iterator[tuple[int, list[str]]]:
-    """Reads (row number, cells) of all rows below the header, skipping blank lines."""
+    """Reads (row number, cells) of all rows below the header; a blank line has none."""
     if not path.is_file():
         raise InputError(f"{path} must exist. Received: no such file")
     csv.field_size_limit(2**31 - 1)  # run lengths may exceed the usual limit, 131,072 characters
     try:
         with path.open("rb") as file:
             is_gzip = file.peek(2).startswith(_GZIP_START)
-            with TextIOWrapper(gzip.open(file) if is_gzip else file, encoding="utf-8-sig", newline="") as text:
+            with TextIOWrapper(gzip.open(file) if is_gzip else file, encoding="utf-8", newline="") as text:
                 reader = csv.reader(text, strict=True)
                 found = next(reader, [])
                 if found != header:
                     raise InputError(f"{path} must have the columns {header}. Received: {found}")
                 for cells in reader:
-                    if cells:
-                        yield reader.line_num, cells
+                    yield reader.line_num, cells
     except InputError:
         raise
     except _DAMAGE as error:
@@ -200,24 +178,36 @@ def _read_cells(path: Path, header: list[str]) -> Iterator[tuple[int, list[str]]
 
 
 def _check_rows(dataset: DatasetConfig, rows: Sequence[_Row]) -> list[str]:
-    """Returns a sentence for each row at fault."""
+    """Returns a sentence for each row at fault; where a row is of an object, the rows of a mask must share no pixel."""
     faults = []
-    for row in rows:
-        fault = row.fault or _find_run_fault(dataset, row)
-        if fault:
-            where = "" if row.number is None else f"row {row.number}: "
-            faults.append(f"{where}{_name(row.key)} {fault}")
+    for key, same in groupby(rows, key=lambda row: row.key):
+        runs: list[tuple[int, int]] = []
+        for row in same:
+            fault = row.fault or _find_run_fault(dataset, row, runs)
+            if fault:
+                where = "" if row.number is None else f"row {row.number}: "
+                faults.append(where + " ".join(filter(None, (*key, fault))))
+        runs.sort()
+        if any(end > start for (_, end), (start, _) in pairwise(runs)):
+            faults.append(f"{_name(key)} must have objects that share no pixel")
     return faults
 
 
-def _find_run_fault(dataset: DatasetConfig, row: _Row) -> str | None:
-    size_hw = dataset.size_hw if row.photo is None else read_full_size(row.photo, dataset)
+def _find_run_fault(dataset: DatasetConfig, row: _Row, runs: list[tuple[int, int]]) -> str | None:
+    """Returns what is wrong with a row's mask; adds its runs (first pixel, pixel behind the last) to `runs`."""
+    form = dataset.submission
+    size_hw = dataset.size_hw if row.image is None else read_full_size(row.image, dataset)
     if size_hw is None:
-        return "has no photo that tells its size"
+        return "has no image that tells its size"
+    rle = "" if form.relative and row.rle == "-1" else row.rle
+    if not _PLAIN_RLE.fullmatch(rle):
+        return f"must be ASCII digits with single spaces between, is {rle[:40]!r}"
     try:
-        read_runs(clean_rle(row.rle, dataset.submission), size_hw[0] * size_hw[1])
+        starts, ends = read_runs(clean_rle(rle, form), size_hw[0] * size_hw[1])
     except InputError as error:
         return str(error)
+    if form.row == "object":
+        runs += np.stack([starts, ends], axis=-1).tolist()
     return None
 
 

@@ -1,24 +1,27 @@
 """The submission file: the ensemble's test maps as run lengths, in the sample submission's order.
 
-Workers turn maps into rows, some photos at a time, and leave them compressed in a part of their own: no map is ever
-stored at full size, memory grows by the photos' names alone, and a kill costs the parts under way alone.
+Workers turn probability maps into rows, some images at a time, and leave them compressed in a part of their own: no map
+is ever stored at full size, and a kill costs the parts under way alone.
 """
 
 import csv
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from io import StringIO
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
 from unets.config import DatasetConfig, check_name
-from unets.data.geometry import SizeHW
 from unets.data.rle import encode_rle
 from unets.data.samples import Sample, read_full_size
 from unets.dataset.folds import hash_folds
-from unets.dataset.rle_csv import list_columns, parse_row
+from unets.dataset.rle_csv import parse_row
 from unets.ensemble.ensemble import Ensemble, read_ensemble
 from unets.ensemble.recipe import Recipe, make_mask
 from unets.errors import InputError
@@ -32,58 +35,25 @@ from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
 
-_PART = 256  # photos a part: 1 MB of Carvana's, some 1.5 s of a worker, which a kill can cost
+_PART = 256  # images a part: 1 MB of Carvana's, some 1.5 s of a worker, which a kill can cost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Photo:
-    """A test photo and its rows in the submission: (image cell, class cell or None, class index)."""
+class _Image:
+    """A test image and its rows in the sample submission: (image cell, class cell or None, class index)."""
 
-    id: str
-    sample: Sample | None  # asked for its size; None where all photos have one
+    sample: Sample
     rows: tuple[tuple[str, str | None, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Part:
-    """Some photos, the way to their maps, and where their rows go."""
+    """Some images, where their probability maps are, and where their rows go."""
 
-    photos: tuple[_Photo, ...]
+    images: tuple[_Image, ...]
     readers: tuple[MapReader, ...]  # one a member
     path: Path
-    fingerprint: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Format:
-    """How maps become rows; all of it goes into the fingerprints of parts."""
-
-    dataset: DatasetConfig
-    maps: tuple[str, ...]  # fingerprint of each member's
-    recipe: Recipe
-    header: tuple[str, ...]
-    versions: Mapping[str, str]  # after an upgrade, no row of the code before stands beside those of the new
-
-    def fingerprint(self, photos: Sequence[_Photo]) -> str:
-        """Returns what the rows of some photos are made by."""
-        rows = [row for photo in photos for row in photo.rows]
-        return fingerprint(
-            rows=rows,
-            dataset=self.dataset.model_dump(mode="json", include={"classes", "overlapping", "size_hw", "submission"}),
-            maps=self.maps,
-            recipe=self.recipe.model_dump(mode="json"),
-            header=self.header,
-            versions=self.versions,
-        )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Made:
-    """Parts that are there."""
-
-    header: tuple[str, ...]
-    fingerprints: tuple[str, ...]  # of each part
-    num_rows: int
+    fingerprint: str  # of all that decides the rows
 
 
 def write_submission(
@@ -120,14 +90,16 @@ def write_submission(
     name = check_name(name or name_submission(ensemble), "`NAME`")
     path, folder = project.submission_path(name), project.submission_parts_dir(name)
     with lock(folder):
-        made = _make_parts(project, ensemble, dataset, sample_path, test, folder, jobs)
+        header, rows = read_wanted(sample_path, dataset, test)
+        images = list(_list_images(rows, sample_path or project.input_dir, dataset, test))
+        fingerprints = _make_parts(project, ensemble, dataset, header, images, folder, jobs)
         with atomic_path(path) as temporary:
-            sha256 = join_parts(temporary, made.header, folder, made.fingerprints)
-            check_submission(temporary, sample_path, dataset, photos=test, jobs=jobs)
-        record = {"name": name, "num_rows": made.num_rows, "csv_sha256": sha256, **_describe(ensemble)}
+            sha256, num_rows = join_parts(temporary, header, folder, fingerprints)
+            check_submission(temporary, sample_path, dataset, images=test, jobs=jobs)
+        record = {"name": name, "num_rows": num_rows, "csv_sha256": sha256, **_describe(ensemble)}
         write_json(path.with_name(f"{name}.json"), record | describe_origin(project.configs_dir))
         drop_parts(folder)
-    logger.info("%s: %d rows", path, made.num_rows)
+    logger.info("%s: %d rows", path, num_rows)
     return path
 
 
@@ -179,98 +151,88 @@ def open_members(project: Project, ensemble: Ensemble, dataset: DatasetConfig) -
     return tuple(readers)
 
 
-def _list_photos(
-    sample_rows: Iterable[tuple[str, str | None]],
-    sample_path: Path,
-    dataset: DatasetConfig,
-    test: Mapping[str, Sample] | None,
-) -> Iterator[_Photo]:
-    """Lists the photos in the order of the sample submission; neighbouring rows of one photo come together."""
+def _list_images(
+    sample_rows: Sequence[tuple[str, str | None]], source: Path, dataset: DatasetConfig, test: Sequence[Sample]
+) -> Iterator[_Image]:
+    """Lists the images in the order of the sample submission; neighboring rows of one image come together."""
+    sample_of = {sample.id: sample for sample in test}
 
     def parse(row: tuple[str, str | None]) -> tuple[str, tuple[str, str | None, int]]:
         id_, class_name = parse_row(dataset.submission, dataset.classes, *row)
-        if test is not None and id_ not in test:
-            raise InputError(f"{sample_path} must name test images only. Received: {row[0]}")
+        if id_ not in sample_of:
+            raise InputError(f"{source} must name test images only. Received: {row[0]}")
         return id_, (*row, dataset.classes.index(class_name) + 1)
 
     for id_, group in groupby(map(parse, sample_rows), key=lambda row: row[0]):
-        yield _Photo(id=id_, sample=None if test is None else test[id_], rows=tuple(row for _, row in group))
-
-
-def _check_columns(header: list[str], sample_path: Path | None, dataset: DatasetConfig) -> tuple[str, ...]:
-    """Returns the sample submission's columns, whose order the submission keeps."""
-    expected = list_columns(dataset.submission)
-    if sorted(header) != sorted(expected):
-        raise InputError(f"{sample_path} must have the columns {expected}. Received: {header}")
-    return tuple(header)
+        yield _Image(sample=sample_of[id_], rows=tuple(row for _, row in group))
 
 
 def _make_parts(
     project: Project,
     ensemble: Ensemble,
     dataset: DatasetConfig,
-    sample_path: Path | None,
-    test_photos: Sequence[Sample],
+    header: Sequence[str],
+    images: Sequence[_Image],
     folder: Path,
     jobs: int | None,
-) -> _Made:
-    """Makes the parts that are missing. What grows with the number of photos is given up before they are checked."""
-    header, rows = read_wanted(sample_path, dataset, test_photos)
-    format_ = _Format(
-        dataset=dataset,
-        maps=tuple(member.fingerprint for member in ensemble.used_members),
-        recipe=ensemble.recipe,
-        header=_check_columns(header, sample_path, dataset),
-        versions=list_versions(),
-    )
-    members, source = open_members(project, ensemble, dataset), sample_path or project.input_dir
-    test = None if dataset.size_hw else {photo.id: photo for photo in test_photos}
-    bounds, fingerprints = [0], list[str]()
-    # A part's photos are listed when they are needed, and again then: all of them at once are 22 MB of Carvana's.
-    photos = _list_photos(rows, source, dataset, test)
-    while chunk := tuple(islice(photos, _PART)):
-        for member in members:
-            try:
-                member.check_ids(photo.id for photo in chunk)  # before any work is done
-            except InputError as error:
-                raise InputError(f"{source} must name photos that have maps: {error}") from error
-        bounds.append(bounds[-1] + sum(len(photo.rows) for photo in chunk))
-        fingerprints.append(format_.fingerprint(chunk))
+) -> list[str]:
+    """Makes the parts that are missing; returns the fingerprints of all."""
+    members = open_members(project, ensemble, dataset)
+    for member in members:
+        try:
+            member.check_ids(image.sample.id for image in images)  # before any work is done
+        except InputError as error:
+            raise InputError(f"The sample submission must name images that have maps: {error}") from error
+    decisive = {
+        "dataset": dataset.model_dump(mode="json", include={"classes", "overlapping", "size_hw", "submission"}),
+        "maps": [member.fingerprint for member in ensemble.used_members],
+        "recipe": ensemble.recipe.model_dump(mode="json"),
+        "header": list(header),
+        "versions": list_versions(),  # after an upgrade, no row of the code before stands beside those of the new
+    }
+    chunks = [tuple(images[start : start + _PART]) for start in range(0, len(images), _PART)]
+    fingerprints = [fingerprint(rows=[image.rows for image in chunk], **decisive) for chunk in chunks]
     missing = find_missing_parts(folder, fingerprints)
     if len(missing) < len(fingerprints):
         logger.info("%s: %d of %d parts are there", folder.name, len(fingerprints) - len(missing), len(fingerprints))
-
-    def plan(index: int) -> _Part:
-        chunk = tuple(_list_photos(rows[bounds[index] : bounds[index + 1]], source, dataset, test))
-        readers = tuple(member.select(photo.id for photo in chunk) for member in members)
-        return _Part(photos=chunk, readers=readers, path=part_path(folder, index), fingerprint=fingerprints[index])
-
-    write = partial(_write_rows, format_)
-    for _ in run_tasks(write, map(plan, missing), what=folder.name, jobs=jobs, total=len(missing), unit="part"):
+    parts = (
+        _Part(
+            images=chunks[index],
+            readers=tuple(member.select(image.sample.id for image in chunks[index]) for member in members),
+            path=part_path(folder, index),
+            fingerprint=fingerprints[index],
+        )
+        for index in missing
+    )
+    write = partial(_write_rows, dataset, ensemble.recipe, header)
+    for _ in run_tasks(write, parts, what=folder.name, jobs=jobs, total=len(missing), unit="part"):
         pass
-    return _Made(header=format_.header, fingerprints=tuple(fingerprints), num_rows=len(rows))
+    return fingerprints
 
 
-def _write_rows(format_: _Format, part: _Part) -> None:
-    """Writes the csv rows of some photos."""
-    dataset, form, text = format_.dataset, format_.dataset.submission, StringIO()
+def _write_rows(dataset: DatasetConfig, recipe: Recipe, header: Sequence[str], part: _Part) -> None:
+    """Writes the csv rows of some images."""
+    form, text = dataset.submission, StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    for photo in part.photos:
-        maps = [reader.read_map(photo.id) for reader in part.readers]
-        mask_hw = make_mask(format_.recipe, maps, _find_size(photo, dataset))
-        for cell, class_cell, class_index in photo.rows:
-            row = {form.image_column: cell, form.class_column: class_cell}
-            row[form.rle_column] = encode_rle(mask_hw == class_index, form.order, relative=form.relative)
-            writer.writerow([row[column] for column in format_.header])
+    for image in part.images:
+        maps = [reader.read_map(image.sample.id) for reader in part.readers]
+        mask = make_mask(recipe, maps, read_full_size(image.sample, dataset))
+        for cell, class_cell, class_index in image.rows:
+            # Where classes overlap, each has a layer of its own.
+            layer_hw = mask[..., class_index - 1] > 0 if mask.ndim == 3 else mask == class_index
+            for object_hw in _split_objects(layer_hw) if form.row == "object" else [layer_hw]:
+                rle = encode_rle(object_hw, form.order, relative=form.relative)
+                row = {form.image_column: cell, form.class_column: class_cell}
+                row[form.rle_column] = rle or ("-1" if form.relative else "")
+                writer.writerow([row[column] for column in header])
     write_part(part.path, text.getvalue(), fingerprint=part.fingerprint)
 
 
-def _find_size(photo: _Photo, dataset: DatasetConfig) -> SizeHW:
-    if photo.sample is not None:
-        return read_full_size(photo.sample, dataset)
-    if dataset.size_hw is None:
-        raise ValueError(f"`sample` must be given where the dataset has no `size_hw`. Received: None for {photo.id}")
-    return dataset.size_hw
+def _split_objects(layer_hw: npt.NDArray[np.bool_]) -> Iterator[npt.NDArray[np.bool_]]:
+    """Yields the connected components of a mask, neighbors across corners included; of an empty mask, the mask."""
+    labels_hw, count = ndimage.label(layer_hw, structure=np.ones((3, 3)))
+    for label in range(1, max(count, 1) + 1):
+        yield labels_hw == label
 
 
 def name_submission(ensemble: Ensemble) -> str:
@@ -282,6 +244,6 @@ def name_submission(ensemble: Ensemble) -> str:
 
 def _describe(ensemble: Ensemble) -> dict[str, object]:
     made_of = {"competition", "members", "averaging", "threshold", "postprocessing"}
-    judged_on = {"metric", "folds", "num_photos", "num_groups"}
-    fields = ensemble.model_dump(mode="json", include=made_of | judged_on)
+    evaluated_on = {"metric", "folds", "num_photos", "num_groups"}
+    fields = ensemble.model_dump(mode="json", include=made_of | evaluated_on)
     return {"ensemble": ensemble.name, **fields, "oof_score": ensemble.score.model_dump(mode="json")}

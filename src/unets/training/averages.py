@@ -88,5 +88,5 @@ def _load(path: Path, net: keras.Model, files: RunFiles) -> None:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{path} must hold the weights of its epoch. Received: {error}. "
-            f"{files.start_anew} deletes the run, so that training starts anew"
+            f"{files.start_again} deletes the run, so that training starts again"
         ) from error

@@ -19,8 +19,8 @@ from unets.training.validation import Validator
 logger = logging.getLogger(__name__)
 
 
-class DealEpoch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Deals the order of the training photos as an epoch begins; one that was begun before goes on where it stopped."""
+class StartEpoch(keras.callbacks.Callback):  # type: ignore[misc]
+    """Draws the order of the training images as an epoch begins; one that was begun before goes on where it stopped."""
 
     def __init__(self, batches: Batches, progress: Progress) -> None:
         super().__init__()
@@ -34,7 +34,11 @@ class DealEpoch(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class StopOnNonFinite(keras.callbacks.Callback):  # type: ignore[misc]
-    """Ends the training at the first batch whose loss is not a number, and names its photos."""
+    """Ends the training at the first batch whose loss is not a number, and names the images that can be the cause.
+
+    A loss is found before the weights are updated by it. So it is not finite because of its own images, or, if weights
+    are not finite, because of those of the update before.
+    """
 
     def __init__(self, batches: Batches, ids: list[str]) -> None:
         super().__init__()
@@ -47,17 +51,25 @@ class StopOnNonFinite(keras.callbacks.Callback):  # type: ignore[misc]
             InputError: it is not finite.
         """
         loss = float((logs or {}).get("loss", 0.0))
-        if not math.isfinite(loss):
-            ids = ", ".join(self.ids[index] for index in self.batches.find_indices(batch))
-            at = self.batches.first_batch + batch + 1
-            raise InputError(
-                f"The loss must stay finite. Received: {loss} in epoch {self.batches.epoch + 1}, batch {at}, "
-                f"photos {ids}. A lower `learning_rate` or `precision='float32'` usually helps"
-            )
+        if math.isfinite(loss):
+            return
+        at, per_update = self.batches.first_batch + batch + 1, self.batches.steps_per_update
+        begun = (
+            at - 1
+        ) // per_update * per_update - self.batches.first_batch  # the update's first batch, of those left
+        before = [self._name(step) for step in range(max(begun - per_update, 0), begun)]
+        raise InputError(
+            f"The loss must stay finite. Received: {loss} in epoch {self.batches.epoch + 1}, batch {at}, images "
+            f"{self._name(batch)}; the weights come from an update by {', '.join(before) or 'an earlier epoch'}. "
+            f"A lower `learning_rate` or `precision='float32'` usually helps"
+        )
+
+    def _name(self, batch: int) -> str:
+        return ", ".join(self.ids[index] for index in self.batches.find_indices(batch))
 
 
 class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]
-    """One bar an epoch on a terminal: loss, Dice, photos a second, time left; one log line an epoch everywhere."""
+    """One bar an epoch on a terminal: loss, Dice, images a second, time left; one log line an epoch everywhere."""
 
     def __init__(self, what: str, batches: Batches, num_epochs: int) -> None:
         super().__init__()
@@ -67,21 +79,21 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Opens the bar."""
         words = f"{self.what} epoch {epoch + 1}/{self.num_epochs}"
-        self.before = self.batches.count_photos_before()
-        total = self.batches.count_photos()
+        self.before = self.batches.count_images_before()
+        total = self.batches.count_images()
         self.bar = Bar(words, total=total, unit="image", initial=self.before, leave=False)
         self.done, self.num_first = 0, 0
         self.began = self.warm = self.ended = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Moves the bar."""
-        num_photos = len(self.batches.find_indices(batch))
-        self.done += num_photos
+        num_images = len(self.batches.find_indices(batch))
+        self.done += num_images
         self.ended = time.monotonic()  # validation comes after the last batch
         if batch == 0:
-            self.warm, self.num_first = self.ended, num_photos  # the first step is compiled
+            self.warm, self.num_first = self.ended, num_images  # the first step is compiled
         values = {key: f"{float(value):.4f}" for key, value in (logs or {}).items()}
-        self.bar.update(num_photos, **values, fold=self._describe_rest(self.batches.epoch))
+        self.bar.update(num_images, **values, fold=self._describe_rest(self.batches.epoch))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Closes the bar and says how the epoch went; comes after validation."""
@@ -90,23 +102,23 @@ class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]
         values = "  ".join(f"{key} {float(value):.4f}" for key, value in (logs or {}).items())
         rate = self.done / max(self.ended - self.began, 1e-9)
         rest = self._describe_rest(epoch) if epoch + 1 < self.num_epochs else "done"
-        logger.info("%s epoch %d/%d  %s  %.1f photos/s  %s", self.what, epoch + 1, self.num_epochs, values, rate, rest)
+        logger.info("%s epoch %d/%d  %s  %.1f images/s  %s", self.what, epoch + 1, self.num_epochs, values, rate, rest)
 
     def _describe_rest(self, epoch: int) -> str:
         """Says how long the fold takes from here, if all epochs are trained."""
         timed = self.done - self.num_first
         if timed <= 0:
             return "? left"
-        total, epochs_left = self.batches.count_photos(), self.num_epochs - epoch - 1
-        photos_left = total - self.before - self.done + epochs_left * total
+        total, epochs_left = self.batches.count_images(), self.num_epochs - epoch - 1
+        images_left = total - self.before - self.done + epochs_left * total
         is_scored = self.before + self.done == total and epochs_left == 0
         scorings = 0 if is_scored else epochs_left + 1
-        seconds = photos_left * (self.ended - self.warm) / timed + scorings * self.scoring_seconds
+        seconds = images_left * (self.ended - self.warm) / timed + scorings * self.scoring_seconds
         return f"{format_duration(seconds)} left"
 
 
 class Validate(keras.callbacks.Callback):  # type: ignore[misc]
-    """Scores each epoch on the held-out photos. Keras hands one dict to all callbacks: those after see the scores."""
+    """Scores each epoch on the held-out images. Keras hands one dict to all callbacks: those after see the scores."""
 
     def __init__(self, validator: Validator) -> None:
         super().__init__()
@@ -168,7 +180,7 @@ class Save(keras.callbacks.Callback):  # type: ignore[misc]
         """Saves. The state goes after the weights: a kill before it repeats them, which gives the same ones again."""
         progress, values = self.progress, {key: float(value) for key, value in (logs or {}).items()}
         self._note_seconds()
-        if progress.add_epoch(values, self.batches.count_photos()):
+        if progress.add_epoch(values, self.batches.count_images()):
             self.files.save_best(self.validator.net)
         keep_checkpoint(self.files, progress, self.validator.net, self.config)
         self.files.save_last(self.model, progress)

@@ -7,7 +7,8 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import ExperimentConfig
+from unets.config import DatasetConfig, ExperimentConfig
+from unets.data.geometry import SizeHW
 from unets.nets.backend import all_devices_agree, choose_precision, fix_order, prefers_xla, skip_first_look
 from unets.nets.encoders import find_encoder
 from unets.nets.losses import build_loss
@@ -22,15 +23,15 @@ _STATISTICS = ("moving_mean", "moving_variance")  # of a batch normalization
 _COUNTER, _ADDED_UP = "iteration", "gradient_accumulator"  # the steps so far; what an optimizer adds up
 
 
-class PhotoMean(keras.losses.Loss):  # type: ignore[misc]
-    """The mean of a loss over a batch's photos; over several devices, the mean over all of theirs."""
+class ImageMean(keras.losses.Loss):  # type: ignore[misc]
+    """The mean of a loss over a batch's images; over several devices, the mean over all of theirs."""
 
     def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
-        super().__init__(name="photo_mean")
+        super().__init__(name="image_mean")
         self.loss = loss
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns one value a photo."""
+        """Returns one value an image."""
         return self.loss(y_true, y_pred)
 
 
@@ -42,16 +43,25 @@ class Scored(keras.Model):  # type: ignore[misc]
     full size alone.
 
     Args:
-        photos: the net's input.
+        images: the net's input.
         logits: its output: logits, or [logits, coarser logits, ...].
-        loss: of targets and logits, one value a photo.
+        loss: of targets and logits, one value an image.
         name: of the model.
+        overlapping: whether a pixel may be of several classes.
     """
 
-    def __init__(self, photos: Tensor, logits: Tensor, loss: Callable[[Tensor, Tensor], Tensor], name: str) -> None:
-        super().__init__(photos, logits, name=name)
+    def __init__(
+        self,
+        images: Tensor,
+        logits: Tensor,
+        loss: Callable[[Tensor, Tensor], Tensor],
+        name: str,
+        *,
+        overlapping: bool = False,
+    ) -> None:
+        super().__init__(images, logits, name=name)
         # Not given to `compile`, which would build them by a first look at the data.
-        self.photo_loss, self.dice = PhotoMean(loss), MeanDice()
+        self.image_loss, self.dice = ImageMean(loss), MeanDice(overlapping=overlapping)
 
     def compute_loss(
         self,
@@ -63,10 +73,10 @@ class Scored(keras.Model):  # type: ignore[misc]
     ) -> Tensor:
         """Returns the loss of a batch."""
         logits, *coarser = y_pred if isinstance(y_pred, (list, tuple)) else [y_pred]
-        loss, total = self.photo_loss(y, logits), 1.0
+        loss, total = self.image_loss(y, logits), 1.0
         for level, coarse in enumerate(coarser, start=1):
             targets = coarsen_targets(y, tuple(coarse.shape[1:3]), 2**level)
-            loss = loss + 0.5**level * self.photo_loss(targets, coarse)
+            loss = loss + 0.5**level * self.image_loss(targets, coarse)
             total += 0.5**level
         return loss / total
 
@@ -91,11 +101,12 @@ class Learner(Scored):
     """A net with what training adds; the net itself stays as `build_unet` made it, and its weights are what is saved.
 
     Args:
-        net: from photos to logits, or to [logits, coarser logits, ...].
-        loss: of targets and logits, one value a photo.
+        net: from images to logits, or to [logits, coarser logits, ...].
+        loss: of targets and logits, one value an image.
         optimizer: as `build_optimizer` gives it.
         ema: momentum of the running mean of the weights (see `find_momentum`), or None.
         steps_per_update: steps whose gradients the optimizer adds up.
+        overlapping: whether a pixel may be of several classes.
     """
 
     def __init__(
@@ -106,8 +117,9 @@ class Learner(Scored):
         *,
         ema: float | None = None,
         steps_per_update: int = 1,
+        overlapping: bool = False,
     ) -> None:
-        super().__init__(net.input, net.output, loss, name="learner")
+        super().__init__(net.input, net.output, loss, name="learner", overlapping=overlapping)
         self.net, self.metric_state = net, State()
         self.ema, self.steps_per_update = ema, steps_per_update
         self.averages: list[Any] = []
@@ -212,14 +224,28 @@ class Learner(Scored):
             self.jax_state_sync()
 
 
+def build_net(experiment: ExperimentConfig, dataset: DatasetConfig, size_hw: SizeHW, name: str = "unet") -> keras.Model:
+    """Builds the net of an experiment for images of a size, in the precision that it trains in; see `build_unet`."""
+    precision = choose_precision(experiment.training.precision)
+    return build_unet(
+        experiment.model,
+        size_hw,
+        len(dataset.classes),
+        precision,
+        name,
+        overlapping=dataset.overlapping,
+        num_channels=dataset.num_channels,
+    )
+
+
 def build_learner(
-    experiment: ExperimentConfig, num_classes: int, updates_per_epoch: int, *, steps_per_update: int = 1
+    experiment: ExperimentConfig, dataset: DatasetConfig, updates_per_epoch: int, *, steps_per_update: int = 1
 ) -> Learner:
     """Builds the net of an experiment with its loss, metric and optimizer, at the size that training sees.
 
     Args:
         experiment: which.
-        num_classes: foreground classes.
+        dataset: its classes, and the channels of its images.
         updates_per_epoch: updates of the weights in an epoch.
         steps_per_update: steps whose gradients are added up to one.
 
@@ -230,21 +256,16 @@ def build_learner(
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         fix_order()
-    precision = choose_precision(config.precision)
-    net = build_unet(experiment.model, data.crop_hw or data.size_hw, num_classes, precision)
-    encoder = _find_slow_encoder(net, experiment)
+    net = build_net(experiment, dataset, data.crop_hw or data.size_hw)
+    is_slow = config.encoder_rate < 1 or config.frozen_epochs > 0
+    encoder = find_encoder(net) if is_slow and experiment.model.encoder != "unet" else None
     if encoder is not None and config.frozen_epochs >= config.epochs:
         encoder.trainable = False  # in place of a rate of 0: the backward pass through it is saved
     slow = [] if encoder is None else [variable.path for variable in encoder.trainable_variables]
     optimizer = build_optimizer(config, updates_per_epoch, steps_per_update=steps_per_update, slow=slow)
-    if precision == "mixed_float16":
+    if choose_precision(config.precision) == "mixed_float16":
         optimizer = LossScale(optimizer)
-    loss = build_loss(config.loss, overlapping=False, **config.loss_args)
-    return Learner(net, loss, optimizer, ema=config.ema, steps_per_update=steps_per_update)
-
-
-def _find_slow_encoder(net: keras.Model, experiment: ExperimentConfig) -> keras.Model | None:
-    config = experiment.training
-    if experiment.model.encoder == "unet" or (config.encoder_rate == 1 and config.frozen_epochs == 0):
-        return None
-    return find_encoder(net)
+    loss = build_loss(config.loss, overlapping=dataset.overlapping, **config.loss_args)
+    return Learner(
+        net, loss, optimizer, overlapping=dataset.overlapping, ema=config.ema, steps_per_update=steps_per_update
+    )

@@ -1,7 +1,8 @@
-"""How much memory a training or a prediction takes, and how much there is.
+"""How much memory training and prediction take, how much there is, and what to do where it does not suffice.
 
-Bytes are predicted from the net's graph (`unets.nets.cost`). The constants of the CPU were
-measured (docs/log). No GPU was at hand: what is said of cards rests on documents.
+Bytes are estimated from the net's graph (`unets.nets.cost`) and take part in a plan; a training that runs out of memory
+on a card halves its step and goes on. Nothing can be said where the process ends with it: by the kernel's killer, or
+in XLA on a CPU, which aborts where TensorFlow raises. What is on the disk stays, and the next start says it then.
 """
 
 import shutil
@@ -17,11 +18,12 @@ from unets.nets.cost import count_parameters, measure_cost
 from unets.workers.machine import find_free_memory
 
 GIB = 2**30
+LESS_MEMORY = "A `data.crop_hw`, a smaller `data.size_hw` or a larger `model.stride` takes less"
 
 # A card's driver and error correction take up to 6 % of what its name says (an H100 of 80 GB shows 79.6 GiB, a T4 of 16
 # GB shows 15.0), and an allocator that must find room in one piece leaves some unused.
-_CARD_SHARE = 0.9
-_CARD_BYTES = GIB  # CUDA's context, cuDNN's and cuBLAS's workspaces
+_GPU_SHARE = 0.9
+_GPU_BYTES = GIB  # CUDA's context, cuDNN's and cuBLAS's workspaces
 # The traced graph and the kernels compiled for it, beyond what importing the backend takes: of a training step, and of
 # a forward pass. XLA compiles on the CPU itself: beyond these, two nets of 5 levels took 840 to 925 MiB to train, one
 # 605 MiB to predict, whatever the batch (docs/log).
@@ -29,26 +31,25 @@ _GRAPH_BYTES, _FORWARD_GRAPH_BYTES = 200 * 2**20, 100 * 2**20
 _XLA_GRAPH_BYTES, _XLA_FORWARD_GRAPH_BYTES = 1100 * 2**20, 700 * 2**20
 # Steps that do not wait for each other overlap on the CPU, and its allocator hands out blocks of its own sizes.
 _CPU_SLACK = 1.1
-_BATCHES_AHEAD = 4  # uint8 photos and targets: the least that wait in the queue of `Batches`
-_INPUT_CHANNELS = 4
+_BATCHES_AHEAD = 4  # uint8 images and targets: the least that wait in the queue of `Batches`
 _FLOAT32_BYTES, _HALF_BYTES = 4, 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Memory:
-    """Bytes as a function of the batch: fixed + batch * photo."""
+    """Bytes as a function of the images at once: fixed + images * image."""
 
     fixed_bytes: int  # weights, gradients, optimizer, averages, graph
-    photo_bytes: int  # activations, gradients and scratch of one photo
+    image_bytes: int  # activations, gradients and scratch of one image
     accumulation_bytes: int = 0  # gradients added up, where a batch takes several steps
 
-    def measure(self, batch: int, *, accumulates: bool = False) -> int:
-        """Returns the bytes at a batch."""
-        return self.fixed_bytes + accumulates * self.accumulation_bytes + batch * self.photo_bytes
+    def measure(self, num_images: int, *, accumulates: bool = False) -> int:
+        """Returns the bytes of so many images at once."""
+        return self.fixed_bytes + accumulates * self.accumulation_bytes + num_images * self.image_bytes
 
     def find_largest_batch(self, free_bytes: int) -> int:
-        """Returns the largest batch that fits, taken at once; 0 where not even one photo does."""
-        return max((free_bytes - self.fixed_bytes) // self.photo_bytes, 0)
+        """Returns the largest batch that fits, taken at once; 0 where not even one image does."""
+        return max((free_bytes - self.fixed_bytes) // self.image_bytes, 0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,28 +66,47 @@ class Machine:
         return "the GPU" if self.is_gpu else "free memory"
 
 
-def largest_micro_batch(memory: Memory, free_bytes: int, batch_size: int, num_devices: int = 1) -> int:
+def find_micro_batch(memory: Memory, free_bytes: int, batch_size: int, num_devices: int = 1) -> int:
     """Returns the largest divisor of `batch_size` whose step fits, gradients added up where it is not the whole.
 
     Args:
         memory: of training, as `measure_training` gives it.
         free_bytes: that it may take, on each device.
-        batch_size: photos an update.
+        batch_size: images an update.
         num_devices: that take an equal part of a step each.
 
     Returns:
-        0 where not even one photo a device fits.
+        0 where not even one image a device fits.
     """
     divisors = (size for size in range(batch_size, 0, -1) if batch_size % size == 0 and size % num_devices == 0)
     need_of = ((size, memory.measure(size // num_devices, accumulates=size < batch_size)) for size in divisors)
     return next((size for size, need in need_of if need <= free_bytes), 0)
 
 
-def measure_training(net: keras.Model, config: TrainingConfig, *, is_gpu: bool, precision: str | None = None) -> Memory:
-    """Predicts the memory of training.
+def halve_micro_batch(batch_size: int, micro_batch: int, num_devices: int = 1) -> int | None:
+    """Returns the largest divisor of `batch_size` of at most half of `micro_batch`; None where there is none.
 
     Args:
-        net: as `build_unet` made it, for photos of the size that training sees.
+        batch_size: images an update.
+        micro_batch: images a step, over all devices together.
+        num_devices: that take an equal part of a step each.
+    """
+    sizes = range(micro_batch // 2, 0, -1)
+    return next((size for size in sizes if batch_size % size == 0 and size % num_devices == 0), None)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tells whether an error says that memory did not suffice: in TensorFlow's words, JAX's, or Python's (NumPy's)."""
+    if isinstance(error, MemoryError):
+        return True
+    return type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error)
+
+
+def measure_training(net: keras.Model, config: TrainingConfig, *, is_gpu: bool, precision: str | None = None) -> Memory:
+    """Estimates the memory of training.
+
+    Args:
+        net: as `build_unet` made it, for images of the size that training sees.
         config: its optimizer, running mean and clipping take memory.
         is_gpu: whether a card computes; otherwise the queue of batches and the graph count too.
         precision: "float32" or "mixed", in place of the net's own.
@@ -97,24 +117,24 @@ def measure_training(net: keras.Model, config: TrainingConfig, *, is_gpu: bool, 
     copies = 1 + count_slots(config) + (config.ema is not None) + (config.clip_norm is not None)
     weights = _FLOAT32_BYTES * (cost.parameters + round(copies * cost.trainable_parameters))
     casts = _HALF_BYTES * cost.parameters * is_mixed
-    photo_bytes = cost.training_bytes
+    image_bytes = cost.training_bytes
     if not is_gpu:
-        height, width = net.input_shape[1:3]
-        photo_bytes = round(_CPU_SLACK * photo_bytes) + _BATCHES_AHEAD * _INPUT_CHANNELS * height * width
+        height, width, channels = net.input_shape[1:]
+        image_bytes = round(_CPU_SLACK * image_bytes) + _BATCHES_AHEAD * (channels + 1) * height * width
     return Memory(
         fixed_bytes=weights + casts + _find_graph_bytes(_GRAPH_BYTES, _XLA_GRAPH_BYTES, is_gpu=is_gpu),
-        photo_bytes=photo_bytes,
+        image_bytes=image_bytes,
         accumulation_bytes=_FLOAT32_BYTES * cost.trainable_parameters,
     )
 
 
 def measure_prediction(net: keras.Model, num_nets: int, *, is_gpu: bool) -> Memory:
-    """Predicts the memory of prediction by several nets, one after the other; a view of a photo counts as a photo."""
+    """Estimates the memory of prediction by several nets, one after the other; a flip of an image counts as one."""
     cost = measure_cost(net)
     is_mixed = _find_precision(net) != "float32"
     weights = num_nets * cost.parameters * (_FLOAT32_BYTES + _HALF_BYTES * is_mixed)
     graph = _find_graph_bytes(_FORWARD_GRAPH_BYTES, _XLA_FORWARD_GRAPH_BYTES, is_gpu=is_gpu)
-    return Memory(fixed_bytes=weights + graph, photo_bytes=cost.prediction_bytes)
+    return Memory(fixed_bytes=weights + graph, image_bytes=cost.prediction_bytes)
 
 
 def count_slots(config: TrainingConfig) -> float:
@@ -130,13 +150,13 @@ def measure_machine() -> Machine:
     """Asks what computes here and how much memory it has."""
     # By name: asked for "gpu", JAX raises where there is none.
     is_gpu = any("gpu" in str(device).lower() for device in keras.distribution.list_devices())
-    usable = usable_of_card(_find_card_bytes()) if is_gpu else find_free_memory()
+    usable = find_usable_of_gpu(_find_gpu_bytes()) if is_gpu else find_free_memory()
     return Machine(device=describe_device(), is_gpu=is_gpu, usable_bytes=usable)
 
 
-def usable_of_card(card_bytes: int) -> int:
+def find_usable_of_gpu(gpu_bytes: int) -> int:
     """Returns what a training may take of a card's memory."""
-    return int(card_bytes * _CARD_SHARE) - _CARD_BYTES
+    return int(gpu_bytes * _GPU_SHARE) - _GPU_BYTES
 
 
 def _find_graph_bytes(graph_bytes: int, xla_bytes: int, *, is_gpu: bool) -> int:
@@ -146,7 +166,7 @@ def _find_graph_bytes(graph_bytes: int, xla_bytes: int, *, is_gpu: bool) -> int:
     return xla_bytes if prefers_xla() else graph_bytes
 
 
-def _find_card_bytes() -> int:
+def _find_gpu_bytes() -> int:
     """Returns the memory of the smallest card, as its driver says; neither backend tells before it has taken it."""
     if shutil.which("nvidia-smi") is None:
         return find_free_memory()  # a card that shares the machine's memory

@@ -6,8 +6,8 @@ from unets.config import ExperimentConfig
 from unets.errors import InputError
 
 
-def deal_generations(experiments: Mapping[str, ExperimentConfig]) -> list[list[str]]:
-    """Deals experiments to generations: all that one starts from is in an earlier one, or not asked for.
+def order_experiments(experiments: Mapping[str, ExperimentConfig]) -> list[list[str]]:
+    """Sorts experiments into generations: all that one starts from is in an earlier one, or not asked for.
 
     Args:
         experiments: configs by name.

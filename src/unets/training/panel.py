@@ -1,4 +1,4 @@
-"""A panel of the worst validation photos for TensorBoard: always the same ones, so that one sees them improve."""
+"""A panel of the worst validation images for TensorBoard: always the same ones, so that one sees them improve."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -9,13 +9,15 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
+from keras import ops
 from tensorboardX import SummaryWriter
 
 from unets.data.cache import PairReader
-from unets.data.drawing import COLOURS_RGB, Image, add_caption, draw_contours, make_sheet
+from unets.data.drawing import COLORS_RGB, Image, add_caption, draw_contours, make_sheet
 from unets.data.geometry import shrink
 from unets.errors import InputError
 from unets.metrics.masks import dice
+from unets.nets.metrics import cut_shares
 from unets.store.runs import read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -25,37 +27,38 @@ _Result = tuple[Image, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 
 NUM_TILES, COLUMNS = 6, 3
 TILE_WIDTH_PX = 640  # the sheet fills a full-HD screen; as PNG it takes some 3 MB of the run folder, ten times a run
-# The first epoch's net is poor everywhere, and its worst photos are any: the choice waits for the second.
+# The first epoch's net is poor everywhere, and its worst images are any: the choice waits for the second.
 FIRST_EPOCH = 2
 LATE_EPOCHS = 16  # between panels, after the 16th
-_TRUTH_RGB, _PREDICTION_RGB = COLOURS_RGB[2], COLOURS_RGB[0]  # green, orange
+_WANTED_RGB, _PREDICTION_RGB = COLORS_RGB[2], COLORS_RGB[0]  # green, orange
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Tile:
-    """A photo and the class that is shown on it."""
+    """An image and the class that is shown on it."""
 
-    index: int  # of the photo, in the reader
+    index: int  # of the image, in the reader
     class_index: int  # from 0
 
 
 class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
-    """Draws the worst validation photos with the contours of truth and prediction, in some epochs (see `is_turn`).
+    """Draws the worst validation images with contours of ground truth and prediction, in some epochs (see `is_turn`).
 
-    The first time, every validation photo is predicted, and those photos are chosen (with several classes: pairs of
-    photo and class) whose Dice is lowest, at the net's own resolution and cut at 0.5, as `MeanDice` has it. The choice
-    is kept in a file, so that it outlives a restart; from then on these photos alone are predicted. Nothing here
-    changes what is trained. Each panel is a file of its own, whole once its epoch ends, and none is kept open.
+    The first time, every validation image is predicted, and those images are chosen (with several classes: pairs of
+    image and class) whose Dice is lowest, at the net's own resolution and as `MeanDice` has it. The choice is kept in a
+    file, so that it outlives a restart; from then on these images alone are predicted. Nothing here changes what is
+    trained. Each panel is a file of its own, whole once its epoch ends, and none is kept open.
 
     Args:
-        predict: from uint8 photos (batch, height, width, 3) to probabilities, float (batch, height, width, classes).
-        reader: where photos and coverage come from.
+        predict: from uint8 images (batch, height, width, 3) to probabilities, float (batch, height, width, classes).
+        reader: where images and soft targets come from.
         indices: which of the reader's samples are validated on.
         ids: of all of the reader's samples.
         classes: names of the foreground classes.
         folder: of TensorBoard's files and of the choice, `choice.json`; no other callback writes there.
         num_epochs: of the training.
-        batch_size: photos predicted at a time.
+        batch_size: images predicted at a time.
+        overlapping: whether a pixel may be of several classes.
 
     Raises:
         InputError: `choice.json` holds something else.
@@ -72,12 +75,14 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
         folder: Path,
         num_epochs: int,
         batch_size: int = 1,
+        overlapping: bool = False,
     ) -> None:
         super().__init__()
         self.predict, self.reader = predict, reader
         self.folder, self.choice_path = folder, folder / "choice.json"
         self.indices = [int(index) for index in indices]
         self.ids, self.classes, self.num_epochs, self.batch_size = ids, tuple(classes), num_epochs, batch_size
+        self.overlapping = overlapping
         self.tiles = self._load_choice() if self.choice_path.exists() else None
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -94,17 +99,17 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
     def _write(self, sheet: Image, step: int) -> None:
         # TensorBoard hides what an earlier start wrote from this step on; within a second, only the suffix differs.
         with SummaryWriter(str(self.folder), purge_step=step, filename_suffix=f".{step}") as events:
-            events.add_image("worst_validation_photos", sheet, step, dataformats="HWC")
+            events.add_image("worst_validation_images", sheet, step, dataformats="HWC")
 
     def _choose(self, epoch: int) -> list[_Tile]:
         scores = []
-        for index, (_, truths, masks) in zip(self.indices, self._predict(self.indices), strict=True):
+        for index, (_, wanted, found) in zip(self.indices, self._predict(self.indices), strict=True):
             for k in range(len(self.classes)):
-                scores.append((dice(truths[..., k], masks[..., k]), index, k))
+                scores.append((dice(wanted[..., k], found[..., k]), index, k))
         tiles = [_Tile(index=index, class_index=k) for _, index, k in sorted(scores)[:NUM_TILES]]
         rows = [{"id": self.ids[tile.index], "class": self.classes[tile.class_index]} for tile in tiles]
         write_json(self.choice_path, {"epoch": epoch, "tiles": rows})
-        logger.info("TensorBoard shows the worst validation photos: %s", ", ".join(row["id"] for row in rows))
+        logger.info("TensorBoard shows the worst validation images: %s", ", ".join(row["id"] for row in rows))
         return tiles
 
     def _load_choice(self) -> list[_Tile]:
@@ -117,31 +122,33 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
             return tiles
         except (LookupError, TypeError, ValueError) as error:
             raise InputError(
-                f"{self.choice_path} must name photos of this run's validation. "
+                f"{self.choice_path} must name images of this run's validation. "
                 f"Received: {type(error).__name__}: {error}. Delete it, and others are chosen"
             ) from error
 
     def _predict(self, indices: Sequence[int]) -> Iterator[_Result]:
-        """Gives (photo, truth, prediction) of samples; the latter two bool (height, width, classes)."""
+        """Gives (image, ground truth, prediction) of samples; the latter two bool (height, width, classes)."""
         for begin in range(0, len(indices), self.batch_size):
             pairs = [self.reader[index] for index in indices[begin : begin + self.batch_size]]
-            photos = np.stack([photo for photo, _ in pairs])
-            # Filled up with its first photos: a net is compiled for one batch size.
-            probs = np.asarray(self.predict(np.resize(photos, (self.batch_size, *photos.shape[1:]))))
-            for (photo, coverage), mask in zip(pairs, probs[: len(pairs)] >= 0.5, strict=True):
-                truths = coverage >= 128
-                is_void = truths[..., len(self.classes) :].any(axis=-1, keepdims=True)  # a layer behind the classes
-                yield photo, truths, mask & ~is_void
+            images = np.stack([image for image, _ in pairs])
+            # Filled up with its first images: a net is compiled for one batch size.
+            predicted = np.asarray(self.predict(np.resize(images, (self.batch_size, *images.shape[1:]))))
+            for (image, target), probs in zip(pairs, predicted[: len(pairs)], strict=True):
+                shares, ignored = np.split(target / np.float32(255), [len(self.classes)], axis=-1)
+                masks = (cut_shares(part, overlapping=self.overlapping) for part in (shares, probs))
+                wanted, found = map(ops.convert_to_numpy, masks)
+                yield image, wanted, found & ~(ignored >= 0.5).any(axis=-1, keepdims=True)
 
-    def _draw(self, tile: _Tile, photo: Image, truths: npt.NDArray[np.bool_], masks: npt.NDArray[np.bool_]) -> Image:
-        truth, mask = (layers[..., tile.class_index] for layers in (truths, masks))
-        height, width = photo.shape[:2]
-        picture = shrink(photo, (round(height * TILE_WIDTH_PX / width), TILE_WIDTH_PX))
-        # The truth lies below and is wider, so that it is seen where both agree.
-        picture = draw_contours(picture, truth.astype(np.uint8), thickness_px=3, colours_rgb=[_TRUTH_RGB])
-        picture = draw_contours(picture, mask.astype(np.uint8), thickness_px=1, colours_rgb=[_PREDICTION_RGB])
+    def _draw(self, tile: _Tile, image: Image, wanted: npt.NDArray[np.bool_], found: npt.NDArray[np.bool_]) -> Image:
+        wanted, found = (layers[..., tile.class_index] for layers in (wanted, found))
+        height, width = image.shape[:2]
+        picture = shrink(image[..., :3], (round(height * TILE_WIDTH_PX / width), TILE_WIDTH_PX))
+        # The ground truth lies below and is wider, so that it is seen where both agree.
+        picture = draw_contours(picture, wanted.astype(np.uint8), thickness_px=3, colors_rgb=[_WANTED_RGB])
+        picture = draw_contours(picture, found.astype(np.uint8), thickness_px=1, colors_rgb=[_PREDICTION_RGB])
         name = f", {self.classes[tile.class_index]}" if len(self.classes) > 1 else ""
-        return add_caption(picture, f"{dice(truth, mask):.4f}  {self.ids[tile.index]}{name}  truth green, net orange")
+        words = f"{self.ids[tile.index]}{name}  ground truth green, net orange"
+        return add_caption(picture, f"{dice(wanted, found):.4f}  {words}")
 
 
 def is_turn(epoch: int, num_epochs: int) -> bool:

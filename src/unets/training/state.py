@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.errors import InputError
-from unets.store.runs import atomic_path, hash_file, write_json, write_text
+from unets.store.runs import atomic_path, write_json, write_text
 from unets.training.learner import Learner
 
 # What `numpy.load` and `Progress` raise over damaged bytes, according to which byte it is.
@@ -33,8 +33,8 @@ class Progress:
     average: dict[str, Any] | None = None  # the mean of checkpoints: epochs, val_loss, val_dice, whether it predicts
     sources: dict[str, str] = field(default_factory=dict)  # files that made this run: name and SHA-256
     computed: dict[str, str] = field(default_factory=dict)  # by which backend, in which precision
-    photos: int = 0  # trained on, over all restarts
-    micro_batches: list[int] = field(default_factory=list)  # photos a step, of each start that changed it
+    photos: int = 0  # images trained on, over all restarts
+    micro_batches: list[int] = field(default_factory=list)  # images a step, of each start that changed it
     seconds: float = 0.0  # spent in training and validation, over all restarts
     starts: int = 0  # 1, and one more for each restart
     devices: list[str] = field(default_factory=list)
@@ -50,19 +50,19 @@ class Progress:
         is_out_of_patience = patience is not None and self.next_epoch - 1 - self.best_epoch >= patience
         return is_out_of_patience or self.next_epoch >= num_epochs
 
-    def add_epoch(self, values: Mapping[str, float], photos: int) -> bool:
+    def add_epoch(self, values: Mapping[str, float], images: int) -> bool:
         """Notes a finished epoch.
 
         Args:
             values: of losses and metrics, `val_dice` among them.
-            photos: trained on.
+            images: trained on.
 
         Returns:
             Whether its Dice is the best so far.
         """
         self.history.append({"epoch": self.next_epoch + 1, **values})
         self.updates = 0
-        self.photos += photos
+        self.photos += images
         is_best = values["val_dice"] > self.best_dice
         if is_best:
             self.best_dice, self.best_epoch = values["val_dice"], self.next_epoch - 1
@@ -92,7 +92,7 @@ class RunFiles:
         self.panel_dir = run_dir / "panel"
         name, fold = run_dir.parent.name, run_dir.name.removeprefix("fold")
         self.what = f"{name} fold {fold}"
-        self.start_anew = f"`make clean EXP={name} FOLD={fold}`"
+        self.start_again = f"`make clean EXP={name} FOLD={fold}`"
 
     def save_last(self, learner: Learner, progress: Progress) -> None:
         """Writes all that going on needs into one file, at once: the learner's state, and the progress."""
@@ -118,7 +118,7 @@ class RunFiles:
         except _DAMAGE as error:
             raise InputError(
                 f"{self.last_path} must hold this net's state. Received: {error}. "
-                f"{self.start_anew} deletes the run, so that training starts anew"
+                f"{self.start_again} deletes the run, so that training starts again"
             ) from error
         return progress
 
@@ -136,8 +136,6 @@ class RunFiles:
         write_text(self.history_path, text.getvalue())
 
     def write_metrics(self, progress: Progress, *, is_finished: bool) -> None:
-        """Writes what the run reached and what it cost so far; at the end also the SHA-256 of its weights."""
+        """Writes what the run reached and what it cost so far."""
         metrics = {key: value for key, value in asdict(progress).items() if key not in ("history", "updates")}
-        if is_finished:
-            metrics["weights_sha256"] = hash_file(self.best_path)
         write_json(self.metrics_path, {"is_finished": is_finished, "epochs": progress.next_epoch, **metrics})

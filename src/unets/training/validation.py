@@ -1,4 +1,4 @@
-"""Loss and Dice of the held-out photos, whole, by the weights that would predict."""
+"""Loss and Dice of the held-out images, whole, by the weights that would predict."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -10,25 +10,30 @@ import numpy.typing as npt
 from keras import ops
 
 from unets.data.batches import Batches
-from unets.nets.backend import count_spread, prefers_xla, skip_first_look
+from unets.nets.backend import count_replicas, prefers_xla, skip_first_look
 from unets.nets.losses import to_probs
 from unets.training.learner import Scored
 
 
 class Validator:
-    """Scores weights on the held-out photos.
+    """Scores weights on the held-out images.
 
     Args:
-        net: takes whole photos; its weights are overwritten by `take_weights`.
-        loss: of targets and logits, one value a photo.
-        batches: every held-out photo once.
+        net: takes whole images; its weights are overwritten by `take_weights`.
+        loss: of targets and logits, one value an image.
+        batches: every held-out image once.
+        overlapping: whether a pixel may be of several classes.
     """
 
-    def __init__(self, net: keras.Model, loss: Callable[[Any, Any], Any], batches: Batches) -> None:
-        self.net, self.batches = net, batches
-        self._judge = Scored(net.inputs[0], net.outputs[0], loss, name="judge")  # full-size logits alone
-        self._judge.compile(jit_compile=prefers_xla())
-        skip_first_look(self._judge)
+    def __init__(
+        self, net: keras.Model, loss: Callable[[Any, Any], Any], batches: Batches, *, overlapping: bool = False
+    ) -> None:
+        self.net, self.batches, self.overlapping = net, batches, overlapping
+        self._scored = Scored(
+            net.inputs[0], net.outputs[0], loss, name="scored", overlapping=overlapping
+        )  # full-size logits alone
+        self._scored.compile(jit_compile=prefers_xla())
+        skip_first_look(self._scored)
 
     def take_weights(self, weights: Sequence[npt.NDArray[Any]]) -> None:
         """Sets the weights that are scored, in the order of `net.weights`."""
@@ -36,34 +41,34 @@ class Validator:
             variable.assign(value)
 
     def score(self) -> dict[str, float]:
-        """Returns `val_dice` and `val_loss`, that of the full-size logits, each the mean over photos."""
+        """Returns `val_dice` and `val_loss`, that of the full-size logits, each the mean over images."""
         sums: dict[str, float] = defaultdict(float)
-        for batches, num_photos in deal_equally(self.batches, count_spread()):
+        for batches, num_images in split_equally(self.batches, count_replicas()):
             try:
-                means = self._judge.evaluate(batches, verbose=0, return_dict=True)
+                means = self._scored.evaluate(batches, verbose=0, return_dict=True)
             finally:
                 self.batches.failure = batches.failure
             for key, mean in means.items():
-                sums[f"val_{key}"] += float(mean) * num_photos
+                sums[f"val_{key}"] += float(mean) * num_images
         return {key: value / len(self.batches.indices) for key, value in sums.items()}
 
-    def predict(self, photos_nhwc: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Returns probabilities, float32 (batch, height, width, classes), of uint8 photos (batch, height, width, 3)."""
-        logits = self._judge.predict_on_batch(photos_nhwc)[: len(photos_nhwc)]  # TensorFlow's devices each return all
-        return np.asarray(ops.convert_to_numpy(to_probs(logits)))
+    def predict(self, images_nhwc: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Returns probabilities, float32 (batch, height, width, classes), of uint8 images (batch, height, width, 3)."""
+        logits = self._scored.predict_on_batch(images_nhwc)[: len(images_nhwc)]  # TensorFlow's devices each return all
+        return np.asarray(ops.convert_to_numpy(to_probs(logits, overlapping=self.overlapping)))
 
 
-def deal_equally(batches: Batches, num_devices: int) -> list[tuple[Batches, int]]:
-    """Splits batches into those that can be dealt equally to devices, and photos that every device takes alike.
+def split_equally(batches: Batches, num_devices: int) -> list[tuple[Batches, int]]:
+    """Splits batches into those that devices share equally, and images that every device takes alike.
 
-    A mean over devices is then the mean over photos: neither backend takes a batch of five on two devices.
+    A mean over devices is then the mean over images: neither backend takes a batch of five on two devices.
 
     Args:
-        batches: whole photos in order, unchanged.
+        batches: whole images in order, unchanged.
         num_devices: at least 1.
 
     Returns:
-        (batches, photos in them) whose means, weighted by the photos, are the mean over all.
+        (batches, images in them) whose means, weighted by the images, are the mean over all.
     """
     if num_devices == 1:
         return [(batches, len(batches.indices))]
@@ -73,7 +78,7 @@ def deal_equally(batches: Batches, num_devices: int) -> list[tuple[Batches, int]
     rest = batches.indices[num_equal:]
     parts.append((np.repeat(rest, num_devices), len(rest), num_devices))
     return [
-        (Batches(batches.reader, indices.tolist(), batch_size=size, workers=batches.workers), num_photos)
-        for indices, num_photos, size in parts
-        if num_photos
+        (Batches(batches.reader, indices.tolist(), batch_size=size, workers=batches.workers), num_images)
+        for indices, num_images, size in parts
+        if num_images
     ]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from unets.config import DatasetConfig, MaskFiles, MasksCsv, PatternSource
 from unets.data.files import find_file, find_ids
-from unets.data.io import read_size
+from unets.data.image import read_size
 from unets.data.rle import decode_rle
 from unets.data.samples import find_kind
 from unets.dataset.importers.base import Import, ImportedSample, MaskHW

@@ -1,7 +1,7 @@
 """One fold over several devices: two virtual ones train what one does, on TensorFlow and on JAX.
 
 This file is also the program that trains, as devices are fixed when a backend starts; one process a backend:
-`KERAS_BACKEND=jax python test_spread.py FOLDER` leaves FOLDER/<case>_<number of devices>.npz.
+`KERAS_BACKEND=jax python test_data_parallel.py FOLDER` leaves FOLDER/<case>_<number of devices>.npz.
 """
 
 import os
@@ -26,9 +26,9 @@ from unets.errors import InputError
 from unets.nets import backend, blocks
 from unets.nets.losses import build_loss
 from unets.training import learner, panel
-from unets.training.fold import train_fold
+from unets.training.fold import Fold, train_fold
 from unets.training.state import RunFiles
-from unets.training.validation import deal_equally
+from unets.training.validation import split_equally
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -42,7 +42,7 @@ DEVICES = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"} | {
 EPOCHS = 2
 
 
-def train(folder: Path, case: str, *, spread: bool, micro_batch: int | None = None, **training: Any) -> None:
+def train(folder: Path, case: str, *, in_parallel: bool, micro_batch: int | None = None, **training: Any) -> None:
     """Trains a fold on photos of random noise, and writes its history, its state and who had which part of a batch."""
     rng = np.random.default_rng(0)
     number = NUM_TRAIN + NUM_VALID
@@ -55,29 +55,27 @@ def train(folder: Path, case: str, *, spread: bool, micro_batch: int | None = No
     given = {"learning_rate": 0.02, "optimizer": "SGD", "precision": "float32", "epochs": EPOCHS} | training
     parts = list[tuple[int, int]]()
     learner.build_loss = lambda *args, **kwargs: look_at_parts(build_loss(*args, **kwargs), parts)  # type: ignore[attr-defined]
-    run_dir = folder / f"{case}_{2 if spread else 1}"
-    train_fold(
-        run_dir,
-        Manifest(dataset=DatasetConfig(), train=samples, test=()),
-        ExperimentConfig(
+    run_dir = folder / f"{case}_{2 if in_parallel else 1}"
+    fold = Fold(
+        run_dir=run_dir,
+        manifest=Manifest(dataset=DatasetConfig(), train=samples, test=()),
+        experiment=ExperimentConfig(
             data=DataConfig(size_hw=SIZE_HW, batch_size=BATCH_SIZE, cache="ram"),
             model=ModelConfig(depth=1, base_filters=4, dropout=0.1 if case == "float16" else 0.0),
             training=TrainingConfig(**given),
         ),
-        fold=0,
+        number=0,
         folds={sample.id: int(i >= NUM_VALID) for i, sample in enumerate(samples)},
         folds_hash="of none",
-        reader=ArrayReader(photos, targets),
-        micro_batch=micro_batch,
-        spread=spread,
-        workers=2,  # with one, Keras reads nothing ahead
     )
+    # Of one worker Keras reads nothing ahead.
+    train_fold(fold, ArrayReader(photos, targets), micro_batch=micro_batch, in_parallel=in_parallel, workers=2)
     files = RunFiles(run_dir)
     history = np.genfromtxt(files.history_path, delimiter=",", names=True)
     made = {name: history[name] for name in ("loss", "dice", "val_loss", "val_dice")}
     with np.load(files.last_path) as state:
         made |= {f"state/{key}": state[key] for key in state if key.startswith(("net/", "mean/", "optimizer/"))}
-    np.savez(f"{run_dir}.npz", **made, parts=np.array(sorted(set(parts))), after=backend.count_spread())
+    np.savez(f"{run_dir}.npz", **made, parts=np.array(sorted(set(parts))), after=backend.count_replicas())
 
 
 def look_at_parts(loss: Callable[[Any, Any], Any], parts: list[tuple[int, int]]) -> Callable[[Any, Any], Any]:
@@ -108,7 +106,7 @@ def overflow_on_one() -> Arrays:
     import tensorflow as tf
 
     values = []
-    with backend.spread_devices():
+    with backend.data_parallel():
         weight = keras.Variable(1.0, name="weight")
         optimizer = learner.LossScale(keras.optimizers.SGD(1.0), initial_scale=2.0)
         optimizer.build([weight])
@@ -212,11 +210,11 @@ def test_every_photo_counts_once_on_any_number_of_devices(num_photos: int, batch
     indices = list(range(10 - num_photos, 10))
     batches = Batches(ArrayReader(numbers, numbers[..., :1]), indices, batch_size=batch_size)
     weights, largest = np.zeros(10), max(batch_size, num_devices)
-    for part, weight in deal_equally(batches, num_devices):
-        dealt = [part[index][0][:, 0, 0, 0] for index in range(len(part))]
-        assert all(len(batch) <= largest and len(batch) % num_devices == 0 for batch in dealt)
+    for part, weight in split_equally(batches, num_devices):
+        split = [part[index][0][:, 0, 0, 0] for index in range(len(part))]
+        assert all(len(batch) <= largest and len(batch) % num_devices == 0 for batch in split)
         # A mean over this many: the weight of the part is shared by all photos in it.
-        np.add.at(weights, np.concatenate(dealt), weight / sum(map(len, dealt)))
+        np.add.at(weights, np.concatenate(split), weight / sum(map(len, split)))
     np.testing.assert_allclose(weights, [index in indices for index in range(10)])
 
 
@@ -229,17 +227,17 @@ def main(folder: Path) -> None:
         (cpu,) = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
         np.savez(folder / "overflow.npz", **overflow_on_one())
-        train(folder, "float16", spread=True, precision="mixed_float16")
-    for spread in (False, True):
-        train(folder, "whole", spread=spread)
-        train(folder, "clipped", spread=spread, clip_norm=0.2, ema=0.5)
+        train(folder, "float16", in_parallel=True, precision="mixed_float16")
+    for in_parallel in (False, True):
+        train(folder, "whole", in_parallel=in_parallel)
+        train(folder, "clipped", in_parallel=in_parallel, clip_norm=0.2, ema=0.5)
         if keras.backend.backend() == "jax":
-            train(folder, "micro", spread=spread, micro_batch=2, ema=0.5)
+            train(folder, "micro", in_parallel=in_parallel, micro_batch=2, ema=0.5)
     if keras.backend.backend() == "tensorflow":
         with pytest.raises(InputError, match=r"must be left out with DATA_PARALLEL=1 on TensorFlow"):
-            train(folder, "micro", spread=True, micro_batch=2)
+            train(folder, "micro", in_parallel=True, micro_batch=2)
         blocks.needs_synchronized_batch_norm = lambda: False  # type: ignore[attr-defined]
-        train(folder, "unsynchronized", spread=True)
+        train(folder, "unsynchronized", in_parallel=True)
 
 
 if __name__ == "__main__":

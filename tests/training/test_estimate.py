@@ -20,28 +20,30 @@ from unets.config import (
 from unets.errors import InputError
 from unets.nets.unet import build_unet
 from unets.store.paths import Project
-from unets.training import memory, planner, probe
+from unets.training import estimate as estimates
+from unets.training.estimate import (
+    Counts,
+    Disk,
+    Estimate,
+    check_estimate,
+    check_sizes,
+    estimate_cost,
+    find_common_fault,
+    find_faults,
+)
+from unets.training.estimate_tables import GPUS_GB, render_estimate, render_gpu_table, render_total
+from unets.training.learner import Learner
 from unets.training.memory import (
     GIB,
     Machine,
     Memory,
     count_slots,
-    largest_micro_batch,
+    find_micro_batch,
+    find_usable_of_gpu,
     measure_prediction,
     measure_training,
 )
-from unets.training.planner import (
-    Disk,
-    Photos,
-    Plan,
-    check_plan,
-    check_sizes,
-    find_common_fault,
-    find_faults,
-    plan_experiment,
-)
-from unets.training.price import CARDS_GB, render_plan, render_total
-from unets.training.probe import Speed
+from unets.training.speed import Speed, measure_speed
 
 DATASET = DatasetConfig(size_hw=(64, 96), num_folds=5)
 EXPERIMENT = ExperimentConfig(
@@ -49,16 +51,8 @@ EXPERIMENT = ExperimentConfig(
     model=ModelConfig(depth=2, base_filters=4),
     training=TrainingConfig(epochs=10, precision="float32"),
 )
-PHOTOS = Photos(num_train=100, num_test=1000)
-SPEED = Speed(
-    train_seconds=2.0,
-    update_seconds=0.0,
-    predict_seconds=0.5,
-    map_seconds=0.4,
-    augment_seconds=0.1,
-    read_seconds=1.0,
-    probe_hw=(64, 96),
-)
+COUNTS = Counts(num_train=100, num_test=1000)
+SPEED = Speed(train_seconds=2.0, predict_seconds=0.4, augment_seconds=0.1, read_seconds=1.0, micro_batch=12)
 
 
 @pytest.fixture
@@ -74,25 +68,23 @@ def project(tmp_path: Path) -> Project:
 
 
 @pytest.fixture
-def plan(project: Project, monkeypatch: pytest.MonkeyPatch) -> Plan:
+def plan(project: Project, monkeypatch: pytest.MonkeyPatch) -> Estimate:
     set_machine(monkeypatch, 8 * GIB)
     set_free_disk(monkeypatch, 10**12)
-    return build_plan(project)
+    return build_estimate(project)
 
 
-def build_plan(project: Project, experiment: ExperimentConfig = EXPERIMENT, **options: Any) -> Plan:
-    return plan_experiment(
-        project, DATASET, "unet_a", experiment, num_folds=5, **{"photos": PHOTOS, "probe": False, **options}
-    )
+def build_estimate(project: Project, experiment: ExperimentConfig = EXPERIMENT, **options: Any) -> Estimate:
+    return estimate_cost(project, DATASET, "unet_a", experiment, num_folds=5, **{"counts": COUNTS, **options})
 
 
 def set_machine(monkeypatch: pytest.MonkeyPatch, usable_bytes: int, *, is_gpu: bool = False) -> None:
     machine = Machine(device="a device", is_gpu=is_gpu, usable_bytes=usable_bytes)
-    monkeypatch.setattr(planner, "measure_machine", lambda: machine)
+    monkeypatch.setattr(estimates, "measure_machine", lambda: machine)
 
 
 def set_free_disk(monkeypatch: pytest.MonkeyPatch, free_bytes: int) -> None:
-    monkeypatch.setattr(planner.shutil, "disk_usage", lambda path: SimpleNamespace(free=free_bytes))
+    monkeypatch.setattr(estimates.shutil, "disk_usage", lambda path: SimpleNamespace(free=free_bytes))
 
 
 def change(experiment: ExperimentConfig, field: str, **changes: Any) -> ExperimentConfig:
@@ -104,7 +96,7 @@ def change(experiment: ExperimentConfig, field: str, **changes: Any) -> Experime
 def test_the_largest_batch_inverts_the_prediction() -> None:
     for fixed in (0, 7, 100):
         for photo in (1, 3, 10):
-            need = Memory(fixed_bytes=fixed, photo_bytes=photo)
+            need = Memory(fixed_bytes=fixed, image_bytes=photo)
             for free in range(200):
                 batch = need.find_largest_batch(free)
                 assert batch == 0 or need.measure(batch) <= free
@@ -113,62 +105,64 @@ def test_the_largest_batch_inverts_the_prediction() -> None:
 
 def test_micro_batches_by_hand() -> None:
     # 100 for the net, 50 for added up gradients, 10 a photo; 12 photos an update
-    need = Memory(fixed_bytes=100, photo_bytes=10, accumulation_bytes=50)
-    assert largest_micro_batch(need, 220, 12) == 12  # all at once: 100 + 120, nothing is added up
-    assert largest_micro_batch(need, 219, 12) == 6  # 100 + 50 + 60
-    assert largest_micro_batch(need, 209, 12) == 4  # 5 would fit, but does not divide 12
-    assert largest_micro_batch(need, 160, 12) == 1
-    assert largest_micro_batch(need, 159, 12) == 0
+    need = Memory(fixed_bytes=100, image_bytes=10, accumulation_bytes=50)
+    assert find_micro_batch(need, 220, 12) == 12  # all at once: 100 + 120, nothing is added up
+    assert find_micro_batch(need, 219, 12) == 6  # 100 + 50 + 60
+    assert find_micro_batch(need, 209, 12) == 4  # 5 would fit, but does not divide 12
+    assert find_micro_batch(need, 160, 12) == 1
+    assert find_micro_batch(need, 159, 12) == 0
     # of 12 photos each of 2 devices takes half
-    assert largest_micro_batch(need, 160, 12, num_devices=2) == 12  # 100 + 60
-    assert largest_micro_batch(need, 159, 12, num_devices=2) == 0  # 100 + 50 + 10 for 1 each
-    assert largest_micro_batch(need, 179, 12, num_devices=2) == 12
-    assert largest_micro_batch(Memory(fixed_bytes=100, photo_bytes=30), 220, 12, num_devices=2) == 6  # 4 each; 3 do
-    assert largest_micro_batch(need, 10**6, 12, num_devices=5) == 0  # not to be dealt equally
+    assert find_micro_batch(need, 160, 12, num_devices=2) == 12  # 100 + 60
+    assert find_micro_batch(need, 159, 12, num_devices=2) == 0  # 100 + 50 + 10 for 1 each
+    assert find_micro_batch(need, 179, 12, num_devices=2) == 12
+    assert find_micro_batch(Memory(fixed_bytes=100, image_bytes=30), 220, 12, num_devices=2) == 6  # 4 each; 3 do
+    assert find_micro_batch(need, 10**6, 12, num_devices=5) == 0  # not to be dealt equally
 
 
 def test_devices_that_share_a_step_take_a_part_each(
-    project: Project, plan: Plan, monkeypatch: pytest.MonkeyPatch
+    project: Project, plan: Estimate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_machine(monkeypatch, 8 * GIB, is_gpu=True)
-    alone, spread = build_plan(project), build_plan(project, num_devices=4)
-    assert alone.training_bytes - spread.training_bytes == 9 * alone.training.photo_bytes  # 12 against 3
-    assert "over 4 devices" in render_plan(spread) and "on each device" in render_plan(spread)
-    assert "devices" not in render_plan(alone)
-    # 2 s a photo by one, a quarter by four; 80 trained, 20 validated; reading from a cache is faster than both
+    alone, spread = build_estimate(project), build_estimate(project, num_devices=4)
+    assert alone.training_bytes - spread.training_bytes == 9 * alone.training.image_bytes  # 12 against 3
+    assert "over 4 devices" in render_estimate(spread) and "on each device" in render_estimate(spread)
+    assert "devices" not in render_estimate(alone)
+    # 2 s a photo by one, a quarter by four; 80 trained, 20 validated at 0.4; reading from a cache is faster than both
     probed = replace(spread, speed=SPEED, cache="ram")
-    assert probed.epoch_seconds == pytest.approx(80 * 0.5 + 20 * 0.125)
+    assert probed.epoch_seconds == pytest.approx(80 * 0.5 + 20 * 0.1)
     # what is too much for one is not for four, and what is too much for them says how they do it
     set_machine(monkeypatch, alone.training.measure(3), is_gpu=True)
     roomy = change(EXPERIMENT, "prediction", batch_size=1, tta=("identity",))
-    check_plan(build_plan(project, roomy, num_devices=4))
-    assert find_faults(build_plan(project, roomy))
+    check_estimate(build_estimate(project, roomy, num_devices=4))
+    assert find_faults(build_estimate(project, roomy))
     set_machine(monkeypatch, alone.training.measure(2, accumulates=True), is_gpu=True)
-    for accumulates, command in ((True, "DATA_PARALLEL=1 MICRO_BATCH=8`"), (False, "MICRO_BATCH=2`")):
-        monkeypatch.setattr(planner, "accumulates_spread", lambda accumulates=accumulates: accumulates)
-        (fault,) = find_faults(build_plan(project, change(roomy, "data", batch_size=16), num_devices=4))
-        assert f"`make train EXP=unet_a {command}" in fault and "16 photos a step over 4 devices" in fault
-        assert ("on one device" in fault) == (not accumulates)
+    (fault,) = find_faults(build_estimate(project, change(roomy, "data", batch_size=16), num_devices=4))
+    assert "`make train EXP=unet_a MICRO_BATCH=2`" in fault and "16 images a step over 4 devices" in fault
+    # a step that was measured beats an estimate
+    measured = replace(build_estimate(project, change(roomy, "data", batch_size=16), num_devices=4), speed=SPEED)
+    assert not find_faults(measured)
     # a CPU's devices share its memory
     set_machine(monkeypatch, 8 * GIB)
-    assert build_plan(project, num_devices=4).training_bytes == plan.training_bytes
+    assert build_estimate(project, num_devices=4).training_bytes == plan.training_bytes
 
 
-def test_pseudo_labels_cost_time_and_cache(project: Project, plan: Plan) -> None:
-    photos = replace(PHOTOS, num_pseudo=30)
-    labelled = replace(plan, photos=photos, speed=SPEED)
-    assert labelled.epoch_seconds == pytest.approx((80 + 30) * 3 + 20 * 0.5)
-    assert "30 pseudo-labels" in render_plan(labelled) and "pseudo" not in render_plan(replace(plan, speed=SPEED))
+def test_pseudo_labels_cost_time_and_cache(project: Project, plan: Estimate) -> None:
+    counts = replace(COUNTS, num_pseudo=30)
+    labelled = replace(plan, counts=counts, speed=SPEED)
+    assert labelled.epoch_seconds == pytest.approx((80 + 30) * 3 + 20 * 0.4)
+    assert "30 pseudo-labels" in render_estimate(labelled) and "pseudo" not in render_estimate(
+        replace(plan, speed=SPEED)
+    )
     photo_bytes = 64 * 96 * 4
     folder = project.cache_dir / "64x96_labels_fold3_ab"
     folder.mkdir(parents=True)
     (folder / "photos.npy").write_bytes(bytes(1000))
     for cache, num_photos in (("ram", 130), ("disk", 100 + 5 * 30)):  # the labels of a fold, or of all five
         experiment = change(EXPERIMENT, "data", cache=cache, pseudo_labels="labels")
-        found = build_plan(project, experiment, photos=photos)
+        found = build_estimate(project, experiment, counts=counts)
         assert found.cache_bytes == num_photos * photo_bytes
     assert found.disk.present_cache_bytes == 1000
-    assert build_plan(project, change(EXPERIMENT, "data", cache="disk")).disk.present_cache_bytes == 0
+    assert build_estimate(project, change(EXPERIMENT, "data", cache="disk")).disk.present_cache_bytes == 0
 
 
 def test_memory_grows_with_what_takes_memory() -> None:
@@ -186,12 +180,12 @@ def test_memory_grows_with_what_takes_memory() -> None:
     ):
         changed = measure_training(net, TrainingConfig(**changes), is_gpu=True)  # type: ignore[arg-type]
         assert changed.fixed_bytes - least.fixed_bytes == copies * numbers, changes
-        assert changed.photo_bytes == least.photo_bytes
+        assert changed.image_bytes == least.image_bytes
     assert least.accumulation_bytes == numbers
     wider = measure_training(build_unet(ModelConfig(depth=2, base_filters=8), (64, 96)), config, is_gpu=True)
-    assert wider.fixed_bytes > least.fixed_bytes and wider.photo_bytes > least.photo_bytes
+    assert wider.fixed_bytes > least.fixed_bytes and wider.image_bytes > least.image_bytes
     mixed = measure_training(net, config, is_gpu=True, precision="mixed")
-    assert mixed.photo_bytes < least.photo_bytes
+    assert mixed.image_bytes < least.image_bytes
 
 
 def test_what_xla_compiles_takes_memory_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,112 +206,112 @@ def test_slots_of_an_optimizer(optimizer: Any, slots: int) -> None:
     assert count_slots(TrainingConfig(optimizer=optimizer)) == pytest.approx(slots, abs=1e-3)
 
 
-def test_hours_by_hand(plan: Plan) -> None:
+def test_hours_by_hand(plan: Estimate) -> None:
     plan = replace(plan, speed=SPEED)
-    # 80 photos trained at 2 s and read at 1 s on the same cores, 20 validated at 0.5 s
-    assert plan.epoch_seconds == pytest.approx(80 * 3 + 20 * 0.5)
-    assert plan.fold_seconds == pytest.approx(10 * 250)
-    # 2 views: a training photo by the one fold that held it out, a test photo by all 5; each is read once
+    # 80 images trained at 2 s and read at 1 s on the same cores, 20 validated at 0.4 s
+    assert plan.epoch_seconds == pytest.approx(80 * 3 + 20 * 0.4)
+    assert plan.training_seconds == pytest.approx(5 * 10 * 248)
+    # 2 flips: a training image by the one fold that held it out, a test image by all 5; each is read once
     assert plan.prediction_seconds == pytest.approx(100 * (2 * 0.4 + 1) + 1000 * (5 * 2 * 0.4 + 1))
-    assert plan.total_seconds == pytest.approx(5 * 2500 + 180 + 5000)
-    # from a cache photos are only changed
-    assert replace(plan, cache="ram").epoch_seconds == pytest.approx(80 * 2.1 + 10)
-    # 24 s to update the weights, once for the 12 photos of a step
-    assert replace(plan, speed=replace(SPEED, update_seconds=24.0)).epoch_seconds == pytest.approx(80 * 5 + 10)
-    # beside a card's work the cores read
-    on_card = replace(plan, machine=replace(plan.machine, is_gpu=True))
-    assert on_card.epoch_seconds == pytest.approx(80 * 2 + 10)
-    slow = replace(on_card, speed=replace(SPEED, read_seconds=3.0))
-    assert slow.epoch_seconds == pytest.approx(80 * 3 + 10)
-    assert "reading binds" in render_plan(slow) and "the net binds" in render_plan(on_card)
+    # from a cache images are only changed
+    assert replace(plan, cache="ram").epoch_seconds == pytest.approx(80 * 2.1 + 8)
+    # beside a GPU's work the cores read
+    on_gpu = replace(plan, machine=replace(plan.machine, is_gpu=True))
+    assert on_gpu.epoch_seconds == pytest.approx(80 * 2 + 8)
+    slow = replace(on_gpu, speed=replace(SPEED, read_seconds=3.0))
+    assert slow.epoch_seconds == pytest.approx(80 * 3 + 8)
+    assert "reading limits" in render_estimate(slow) and "the net limits" in render_estimate(on_gpu)
 
 
-def test_the_work_of_a_training_by_hand(plan: Plan) -> None:
+def test_the_work_of_a_training_by_hand(plan: Estimate) -> None:
     # 80 photos an epoch, 10 epochs, 5 folds; forwards once, backwards to inputs and to filters
     assert plan.train_multiply_adds == pytest.approx(3 * plan.multiply_adds * 80 * 10 * 5)
 
 
-def test_disk_by_hand(project: Project, plan: Plan) -> None:
+def test_disk_by_hand(project: Project, plan: Estimate) -> None:
     net = build_unet(EXPERIMENT.model, (64, 96))
     weights, trained = (4 * sum(v.numpy().size for v in vs) for vs in (net.variables, net.trainable_variables))
     state = weights + 2 * trained  # AdamW
-    assert plan.disk.checkpoint_bytes == 5 * (weights + state) + state
-    # training photos twice: all views and the first alone
-    assert plan.disk.map_bytes == int(1200 * 20 * (64 * 96) ** 0.5)
+    # maps of training images twice: with TTA and without
+    assert plan.disk.own_bytes == 5 * (weights + state) + state + int(1200 * 20 * (64 * 96) ** 0.5)
     assert plan.disk.cache_bytes == 0 and plan.cache_bytes == 100 * 64 * 96 * 4
-    averaged = build_plan(project, change(EXPERIMENT, "training", average="best", average_epochs=3))
-    assert averaged.disk.checkpoint_bytes - plan.disk.checkpoint_bytes == 5 * 3 * weights
+    averaged = build_estimate(project, change(EXPERIMENT, "training", average="best", average_epochs=3))
+    assert averaged.disk.own_bytes - plan.disk.own_bytes == 5 * 3 * weights
     # what a run that goes on has written already is not asked for again
     folder = project.run_dir("unet_a", 0)
     folder.mkdir(parents=True)
     (folder / "best.weights.h5").write_bytes(bytes(1000))
-    assert build_plan(project).disk.present_bytes == 1000
+    assert build_estimate(project).disk.present_bytes == 1000
 
 
-def test_a_plan_that_fits_is_let_through(plan: Plan) -> None:
+def test_a_plan_that_fits_is_let_through(plan: Estimate) -> None:
     assert find_faults(plan) == []
-    check_plan(plan)
+    check_estimate(plan)
 
 
 def test_too_little_memory_proposes_a_micro_batch_that_works(
-    project: Project, plan: Plan, monkeypatch: pytest.MonkeyPatch
+    project: Project, plan: Estimate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_machine(monkeypatch, plan.training.measure(5, accumulates=True))
     with pytest.raises(InputError, match=r"`make train EXP=unet_a MICRO_BATCH=4`") as caught:
-        check_plan(build_plan(project))
-    assert "batches of 12" in str(caught.value) and "12 photos a step" in str(caught.value)
-    check_plan(build_plan(project, micro_batch=4))
-    assert find_faults(build_plan(project, micro_batch=6))
+        check_estimate(build_estimate(project))
+    assert "batches of 12" in str(caught.value) and "12 images a step" in str(caught.value)
+    check_estimate(build_estimate(project, micro_batch=4))
+    assert find_faults(build_estimate(project, micro_batch=6))
 
 
 def test_not_one_photo_proposes_a_crop_that_works(
-    project: Project, plan: Plan, monkeypatch: pytest.MonkeyPatch
+    project: Project, plan: Estimate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = change(EXPERIMENT, "prediction", batch_size=1, tta=("identity",))
-    set_machine(monkeypatch, plan.training.measure(1, accumulates=True) - plan.training.photo_bytes // 2)
-    fault = find_faults(build_plan(project, small))[0]
+    set_machine(monkeypatch, plan.training.measure(1, accumulates=True) - plan.training.image_bytes // 2)
+    fault = find_faults(build_estimate(project, small))[0]
     # half of the bytes, 0.7 of each side: 45 and 67 in fours
     assert "it does with crop_hw=(44, 64) and MICRO_BATCH=1" in fault
-    check_plan(build_plan(project, change(small, "data", crop_hw=(44, 64)), micro_batch=1))
+    check_estimate(build_estimate(project, change(small, "data", crop_hw=(44, 64)), micro_batch=1))
     set_machine(monkeypatch, plan.training.fixed_bytes)
-    assert "no crop is small enough" in find_faults(build_plan(project, small))[0]
+    assert "no crop is small enough" in find_faults(build_estimate(project, small))[0]
 
 
 def test_a_cache_that_leaves_no_memory_goes_to_disk(
-    project: Project, plan: Plan, monkeypatch: pytest.MonkeyPatch
+    project: Project, plan: Estimate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_memory = change(EXPERIMENT, "data", cache="ram")
     set_machine(monkeypatch, plan.training_bytes + plan.cache_bytes - 1)
-    fault = find_faults(build_plan(project, in_memory))[0]
+    fault = find_faults(build_estimate(project, in_memory))[0]
     assert 'it does with cache="disk"' in fault
-    check_plan(build_plan(project, change(EXPERIMENT, "data", cache="disk")))
+    check_estimate(build_estimate(project, change(EXPERIMENT, "data", cache="disk")))
     set_machine(monkeypatch, plan.training_bytes + plan.cache_bytes)
-    check_plan(build_plan(project, in_memory))
+    check_estimate(build_estimate(project, in_memory))
     # a card's memory has no cache in it
     set_machine(monkeypatch, plan.training_bytes, is_gpu=True)
-    check_plan(build_plan(project, in_memory))
+    check_estimate(build_estimate(project, in_memory))
 
 
-def test_prediction_proposes_a_batch_that_works(project: Project, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_prediction_proposes_a_batch_that_works(
+    project: Project, plan: Estimate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     greedy = change(EXPERIMENT, "prediction", batch_size=500)
     set_machine(monkeypatch, plan.prediction.measure(601))  # 300 photos of 2 views
-    faults = find_faults(build_plan(project, greedy, micro_batch=1))
+    faults = find_faults(build_estimate(project, greedy, micro_batch=1))
     assert len(faults) == 1 and "it does with prediction.batch_size=300" in faults[0]
-    assert not find_faults(build_plan(project, change(greedy, "prediction", batch_size=300), micro_batch=1))
+    assert not find_faults(build_estimate(project, change(greedy, "prediction", batch_size=300), micro_batch=1))
 
 
-def test_too_small_a_disk_says_what_is_missing(project: Project, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = plan.disk.checkpoint_bytes + plan.disk.map_bytes
+def test_too_small_a_disk_says_what_is_missing(
+    project: Project, plan: Estimate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = plan.disk.own_bytes
     cached = change(EXPERIMENT, "data", cache="disk")
     set_free_disk(monkeypatch, wanted)
-    check_plan(build_plan(project))
+    check_estimate(build_estimate(project))
     with pytest.raises(InputError, match='it works with cache="none"'):
-        check_plan(build_plan(project, cached))
-    many = Photos(num_train=100, num_test=10**7)
-    plan = plan_experiment(project, DATASET, "unet_a", cached, num_folds=5, photos=many, probe=False)
-    missing = plan.disk.cache_bytes + plan.disk.checkpoint_bytes + plan.disk.map_bytes - wanted
+        check_estimate(build_estimate(project, cached))
+    many = Counts(num_train=100, num_test=10**7)
+    plan = estimate_cost(project, DATASET, "unet_a", cached, num_folds=5, counts=many)
+    missing = plan.disk.cache_bytes + plan.disk.own_bytes - wanted
     with pytest.raises(InputError, match=rf"{missing / 1e9:.1f} GB are missing\. Received") as caught:
-        check_plan(plan)
+        check_estimate(plan)
     assert "cache" not in str(caught.value)
 
 
@@ -353,41 +347,41 @@ def test_a_tile_larger_than_the_photo_is_found_before_training() -> None:
     check_sizes(change(EXPERIMENT, "prediction", tile_hw=(64, 80), tile_overlap_px=8))
 
 
-def test_a_plan_is_told_in_words(plan: Plan) -> None:
-    text = render_plan(replace(plan, speed=SPEED))
+def test_a_plan_is_told_in_words(plan: Estimate) -> None:
+    text = render_estimate(replace(plan, speed=SPEED))
     assert "unet_a: 64 x 96, batches of 12, float32, on a device" in text
-    rows = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
-    assert rows["card"][2:] == ["6", "8", "12", "16", "24", "40", "80", "141"]
-    for kind in ("float32", "mixed"):
-        batches = [int(cell) for cell in rows[kind]]
-        assert len(batches) == 8 and batches == sorted(batches) and batches[0] > 0
-        need = plan.on_cards[kind]
-        for size, batch in zip(CARDS_GB, batches, strict=True):
-            assert need.measure(batch) <= memory.usable_of_card(size * GIB) < need.measure(batch + 1)
-    assert "impossible" not in text and "epoch 4.2 min, fold 42 min (10 epochs), 5 folds 3.5 h" in text
-    assert "not probed" in render_plan(plan)
-    estimated = replace(SPEED, probe_hw=(32, 48))
-    assert "estimated from 32 x 48" in render_plan(replace(plan, speed=estimated))
+    assert "impossible" not in text and "epoch 4.1 min, fold 41 min (10 epochs), 5 folds 3.4 h" in text
+    assert "not measured" in render_estimate(plan)
 
 
-def test_the_ensemble_is_the_sum(plan: Plan) -> None:
+def test_the_largest_batches_by_gpu_memory(plan: Estimate) -> None:
+    title, _, header, *rows = [line for line in render_gpu_table([plan]).splitlines() if set(line) != {"-", " "}]
+    assert title == "largest batch size by GPU memory"
+    assert header.split()[2:] == [word for size in GPUS_GB for word in (str(size), "GB")]
+    for row, (precision, need) in zip(rows, plan.on_gpus.items(), strict=True):
+        name, kind, *batches = row.split()
+        assert (name, kind) == ("unet_a", precision)
+        for size, batch in zip(GPUS_GB, map(int, batches), strict=True):
+            assert need.measure(batch) <= find_usable_of_gpu(size * GIB) < need.measure(batch + 1)
+
+
+def test_the_ensemble_is_the_sum(plan: Estimate) -> None:
     first, second = replace(plan, speed=SPEED), replace(plan, name="unet_b", speed=replace(SPEED, train_seconds=5.0))
     table = render_total([first, second]).splitlines()
     assert [line.split()[0] for line in table[2 if "-" in table[1] else 1 :]][-1] == "together"
-    # 5 folds of 2,500 and 4,900 s; maps twice 5,180 s
-    assert f"{(5 * (2500 + 4900)) / 3600:.0f} h" in table[-1]
+    # 5 folds of 2,480 and 4,880 s; maps twice 5,180 s
+    assert f"{(5 * (2480 + 4880)) / 3600:.0f} h" in table[-1]
     assert f"{2 * 5180 / 3600:.1f} h" in table[-1]
     assert "-" not in table[-1] and render_total([plan]).splitlines()[-1].split()[1:4] == ["-", "-", "-"]
 
 
-def test_plans_that_fit_one_by_one_may_not_fit_together(plan: Plan) -> None:
-    def need(name: str, side: int, **sizes: int) -> Plan:
+def test_plans_that_fit_one_by_one_may_not_fit_together(plan: Estimate) -> None:
+    def need(name: str, side: int, **sizes: int) -> Estimate:
         # 3 GB of its own, of which 1 is there, and a cache of 4 GB, of which 1 is there
         disk = Disk(
             **{
+                "own_bytes": 3 * 10**9,
                 "cache_bytes": 4 * 10**9,
-                "checkpoint_bytes": 10**9,
-                "map_bytes": 2 * 10**9,
                 "present_bytes": 10**9,
                 "present_cache_bytes": 10**9,
                 "free_bytes": 7 * 10**9,
@@ -409,20 +403,28 @@ def test_plans_that_fit_one_by_one_may_not_fit_together(plan: Plan) -> None:
     assert fault is not None and "unet_a, unet_b must find 10.0 GB together" in fault and "3.0 GB are missing" in fault
     assert render_total(sizes).splitlines()[-1] == f"warning: {fault}"
     # one that does not fit alone says so itself
-    assert find_common_fault([need("unet_a", 64), need("unet_b", 96, map_bytes=9 * 10**9)]) is None
+    assert find_common_fault([need("unet_a", 64), need("unet_b", 96, own_bytes=10 * 10**9)]) is None
     assert find_common_fault([need("unet_a", 64, free_bytes=4 * 10**9)]) is None
 
 
 @pytest.mark.slow
-def test_the_probe_times_a_smaller_photo_of_the_same_net(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_READ_SECONDS", 0.1)
-    monkeypatch.setattr(probe, "_CPU_MULTIPLY_ADDS", 1e6)
-    monkeypatch.setattr(probe, "_STEPS", 1)
+def test_speed_is_measured_at_the_experiment_s_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unets.training.speed._READ_SECONDS", 0.1)
     shallow = change(EXPERIMENT, "model", depth=1, normalization="none")
-    speed = probe.probe_speed(shallow, DATASET, (), is_gpu=False, micro_batch=12)
-    assert speed.probe_hw[0] % 2 == speed.probe_hw[1] % 2 == 0 and speed.probe_hw[0] < 64 and speed.probe_hw[1] < 96
-    assert speed.predict_seconds > 0 and speed.map_seconds > 0 and 0 < speed.train_seconds < 10
-    assert speed.read_seconds is None and 0 < speed.augment_seconds < 1
+    measured = measure_speed(shallow, DATASET, (), is_gpu=False, micro_batch=12)
+    assert 0 < measured.predict_seconds < 10 and 0 < measured.train_seconds < 10
+    assert measured.read_seconds is None and 0 < measured.augment_seconds < 1
+
+
+@pytest.mark.slow
+def test_on_a_gpu_the_largest_step_that_memory_holds_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(learner: Learner, images: Any, targets: Any) -> None:
+        if len(images) > 3:
+            raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory")
+
+    monkeypatch.setattr("unets.training.speed._READ_SECONDS", 0.1)
+    monkeypatch.setattr(Learner, "train_on_batch", train)
+    assert measure_speed(EXPERIMENT, DATASET, (), is_gpu=True, micro_batch=12).micro_batch == 3
 
 
 def test_carvana_declares_its_counts() -> None:
@@ -430,6 +432,6 @@ def test_carvana_declares_its_counts() -> None:
     assert (dataset.num_train, dataset.num_test) == (318 * 16, 6254 * 16)
 
 
-def test_prediction_in_tiles_takes_the_tiles_memory(project: Project, plan: Plan) -> None:
+def test_prediction_in_tiles_takes_the_tiles_memory(project: Project, plan: Estimate) -> None:
     tiled = EXPERIMENT.model_copy(update={"prediction": PredictionConfig(tile_hw=(32, 48), tile_overlap_px=8)})
-    assert build_plan(project, tiled).prediction.photo_bytes * 4 == plan.prediction.photo_bytes
+    assert build_estimate(project, tiled).prediction.image_bytes * 4 == plan.prediction.image_bytes

@@ -1,0 +1,130 @@
+"""How fast this machine trains, predicts and reads, from some seconds of each at the experiment's own size."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+
+from unets.config import DatasetConfig, ExperimentConfig
+from unets.data.batches import Batches
+from unets.data.cache import ArrayReader, DiskReader, PairReader
+from unets.data.samples import Sample
+from unets.nets.predictor import Predictor
+from unets.nets.tta import FLIPS
+from unets.training.learner import build_learner
+from unets.training.memory import halve_micro_batch, is_out_of_memory
+from unets.workers.machine import count_cores
+from unets.workers.pool import map_ahead
+
+_STEPS, _STEP_SECONDS = 3, 5.0  # timed at most, after one that compiles
+_CPU_IMAGES = 2  # a step: their seconds do not depend on it much
+_READ_SECONDS = 2.0
+_MAX_IMAGES = 32  # that are read, again and again
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Speed:
+    """Seconds an image, as measured; every one with all cores at work."""
+
+    train_seconds: float  # of a training step, without reading
+    predict_seconds: float  # of a prediction without TTA
+    augment_seconds: float  # of cropping and changing an image at hand: all that is left to read from a cache
+    read_seconds: float | None  # of reading, decoding and changing; None: images were not at hand
+    micro_batch: int  # images of the step that was timed
+
+
+def measure_speed(
+    experiment: ExperimentConfig,
+    dataset: DatasetConfig,
+    samples: Sequence[Sample],
+    *,
+    micro_batch: int,
+    is_gpu: bool,
+) -> Speed:
+    """Times some training steps and predictions of random images, and the reading of real ones.
+
+    A GPU is timed at the very step of the training, or the largest part of it that its memory holds.
+
+    Args:
+        experiment: which.
+        dataset: how images are read.
+        samples: training images at hand; reading is not timed without.
+        micro_batch: images a step, on one device.
+        is_gpu: whether a GPU computes.
+
+    Raises:
+        Exception: the backend's own, of a single image for which memory does not suffice (see `is_out_of_memory`).
+    """
+    data, num_classes = experiment.data, len(dataset.classes)
+    num_images = micro_batch if is_gpu else min(micro_batch, _CPU_IMAGES)
+    while True:
+        try:
+            train_seconds = _time_training(experiment, dataset, num_images)
+            break
+        except Exception as error:
+            smaller = halve_micro_batch(num_images, num_images)
+            if not is_out_of_memory(error) or smaller is None:
+                raise
+            num_images = smaller
+            keras.utils.clear_session()
+    learner = build_learner(experiment, dataset, updates_per_epoch=1)
+    images = _draw(1, learner.net.input_shape[1:])
+    predictor = Predictor([learner.net], [FLIPS["identity"]], 1, overlapping=dataset.overlapping)
+    share = data.size_hw[0] * data.size_hw[1] / (images.shape[1] * images.shape[2])  # predictions are of whole images
+    predict_seconds = _time(lambda: predictor(images)) * share
+    keras.utils.clear_session()
+    shown = _draw(8, (*data.size_hw, images.shape[-1]))
+    augmented = ArrayReader(shown, np.repeat(shown[..., :1], num_classes, axis=-1))
+    # Spread over all: neighbors are views of one car.
+    chosen = list(samples)[:: max(len(samples) // _MAX_IMAGES, 1)][:_MAX_IMAGES]
+    return Speed(
+        train_seconds=train_seconds,
+        predict_seconds=predict_seconds,
+        augment_seconds=_time_reading(augmented, experiment, 8),
+        read_seconds=_time_reading(DiskReader(chosen, dataset, data.size_hw), experiment, len(chosen))
+        if chosen
+        else None,
+        micro_batch=num_images,
+    )
+
+
+def _time_training(experiment: ExperimentConfig, dataset: DatasetConfig, num_images: int) -> float:
+    learner = build_learner(experiment, dataset, updates_per_epoch=1000)
+    images = _draw(num_images, learner.net.input_shape[1:])
+    targets = np.repeat(images[..., :1], len(dataset.classes), axis=-1)
+    return _time(lambda: learner.train_on_batch(images, targets)) / num_images
+
+
+def _draw(num_images: int, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.random.default_rng(0).integers(0, 256, (num_images, *shape), dtype=np.uint8)
+
+
+def _time(step: Callable[[], object]) -> float:
+    """Returns the least seconds of some calls after the first, which compiles: other work only ever adds."""
+    step()
+    seconds = list[float]()
+    while len(seconds) < _STEPS and sum(seconds) < _STEP_SECONDS:
+        began = time.perf_counter()
+        step()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds)
+
+
+def _time_reading(reader: PairReader, experiment: ExperimentConfig, num_images: int) -> float:
+    """Returns the seconds of an image through the generator that training uses, with one thread a core."""
+    data, workers = experiment.data, count_cores()
+    batches = Batches(
+        reader,
+        range(num_images),
+        batch_size=1,
+        targets=data.targets,
+        augment_config=data.augment,
+        crop_hw=data.crop_hw,
+        shuffle=True,
+    )
+    began, read = time.perf_counter(), 0
+    while time.perf_counter() - began < _READ_SECONDS:
+        read += sum(1 for _ in map_ahead(batches.__getitem__, range(num_images), workers=workers, ahead=0))
+    return (time.perf_counter() - began) / read

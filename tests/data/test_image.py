@@ -1,0 +1,385 @@
+"""Images of any format, channels and depth; damage; what the codec may do for us."""
+
+import io
+import struct
+import tempfile
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+
+from unets.data.image import (
+    ImageFile,
+    ImageKind,
+    choose_reduction,
+    list_suffixes,
+    read_image,
+    read_image_file,
+    read_size,
+    to_grey,
+    to_rgb,
+)
+from unets.errors import InputError
+
+UPRIGHT = ImageKind(upright=True)
+PHOTO = np.random.default_rng(0).integers(0, 256, (40, 64, 3), dtype=np.uint8)
+
+
+def save(path: Path, image: np.ndarray, *, orientation: int | None = None, **options: object) -> Path:
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[0x0112] = orientation
+        options["exif"] = exif
+    Image.fromarray(image).save(path, **options)
+    return path
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["png", "jpg", "webp"])
+def test_photos_are_turned_as_viewers_turn_them(tmp_path: Path, orientation: int, ending: str) -> None:
+    path = save(tmp_path / f"x.{ending}", PHOTO, orientation=orientation, quality=100)
+    with Image.open(path) as picture:
+        upright = np.array(ImageOps.exif_transpose(picture).convert("RGB"), dtype=np.int16)
+    photo = ImageFile(path, UPRIGHT)
+    assert photo.size_hw == upright.shape[:2]
+    found = photo.read().astype(np.int16)
+    assert found.shape == upright.shape
+    if ending == "png":  # OpenCV and Pillow decode what loses something with decoders of their own
+        np.testing.assert_array_equal(found, upright)
+    else:
+        assert np.abs(found - upright).mean() < 3
+
+
+def test_as_stored_is_what_training_reads(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.jpg", PHOTO, orientation=6)
+    photo = ImageFile(path)
+    assert photo.size_hw == (40, 64)
+    for size_hw in (None, (20, 32), (13, 17)):
+        np.testing.assert_array_equal(photo.read(size_hw), read_image_file(path, size_hw=size_hw))
+
+
+def test_a_turned_photo_is_shrunk_to_the_size_asked_for(tmp_path: Path) -> None:
+    photo = ImageFile(save(tmp_path / "x.png", PHOTO, orientation=6), UPRIGHT)
+    assert photo.size_hw == (64, 40)
+    expected = read_image_file(save(tmp_path / "y.png", np.rot90(PHOTO, -1)), size_hw=(32, 20))
+    np.testing.assert_allclose(photo.read((32, 20)).astype(int), expected, atol=1)  # sums are rounded in another order
+
+
+def test_a_tiff_is_turned_once(tmp_path: Path) -> None:
+    """OpenCV and Pillow turn it by themselves, and Pillow still names the tag."""
+    photo = ImageFile(save(tmp_path / "x.tif", PHOTO, orientation=6), UPRIGHT)
+    assert photo.size_hw == (64, 40)
+    np.testing.assert_array_equal(photo.read(), np.rot90(PHOTO, -1))
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "webp", "ppm", "tga", "pcx", "sgi", "jp2", "avif", "gif"])
+def test_formats_of_either_library_are_read(tmp_path: Path, ending: str) -> None:
+    flat = np.full((40, 64, 3), (200, 100, 50), dtype=np.uint8)
+    photo = ImageFile(save(tmp_path / f"x.{ending}", flat), UPRIGHT)
+    assert photo.size_hw == (40, 64)
+    assert np.abs(photo.read().astype(int) - flat).max() <= 4
+    assert photo.read((20, 32)).shape == (20, 32, 3)
+    assert f".{ending}" in list_suffixes()
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_16_bits_give_their_higher_8(tmp_path: Path, ending: str) -> None:
+    levels_hw = np.arange(40 * 64, dtype=np.uint16).reshape(40, 64) * 25
+    photo = ImageFile(save(tmp_path / f"x.{ending}", levels_hw), UPRIGHT)
+    np.testing.assert_array_equal(photo.read(), np.repeat((levels_hw >> 8).astype(np.uint8)[..., None], 3, axis=-1))
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_a_range_of_16_bits_is_that_of_the_photos_trained_on(tmp_path: Path, ending: str) -> None:
+    levels_hw = np.repeat(np.array([[0, 1000, 2000, 3000, 60000]], dtype=np.uint16), 40, axis=0)
+    path = save(tmp_path / f"x.{ending}", levels_hw)
+    # 255 * (2000 - 1000) / 2000 = 127.5, which goes to the even number; what lies outside is cut off.
+    expected = [0, 0, 128, 255, 255]
+    assert ImageFile(path, ImageKind(value_range=(1000, 3000))).read()[0, :, 0].tolist() == expected
+    assert read_image(path, value_range=(1000, 3000))[0, :, 0].tolist() == expected  # as training reads it
+
+
+def test_transparency_is_read_apart(tmp_path: Path) -> None:
+    opacity_hw = np.zeros((40, 64), dtype=np.uint8)
+    opacity_hw[:10, :20] = 200
+    photo = ImageFile(save(tmp_path / "x.png", np.dstack([PHOTO, opacity_hw]), orientation=3), UPRIGHT)
+    np.testing.assert_array_equal(photo.read(), PHOTO[::-1, ::-1])
+    np.testing.assert_array_equal(photo.read_opacity(), opacity_hw[::-1, ::-1])
+    assert ImageFile(save(tmp_path / "y.png", PHOTO), UPRIGHT).read_opacity() is None
+
+
+def test_a_cut_off_jpeg_is_refused_though_its_thumbnail_ends(tmp_path: Path) -> None:
+    thumbnail = io.BytesIO()
+    Image.fromarray(PHOTO[:8, :8]).save(thumbnail, "JPEG")
+    assert thumbnail.getvalue().endswith(b"\xff\xd9")
+    path = save(tmp_path / "x.jpg", PHOTO, quality=95, comment=thumbnail.getvalue())
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(InputError, match=r"x\.jpg must be whole"):
+        ImageFile(path, UPRIGHT)
+
+
+@pytest.mark.parametrize("ending", ["png", "gif", "bmp", "tif", "webp"])
+def test_other_formats_cut_off_are_refused(tmp_path: Path, ending: str, capfd: pytest.CaptureFixture[str]) -> None:
+    path = save(tmp_path / f"x.{ending}", PHOTO)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=rf"x\.{ending} must be"):
+        ImageFile(path, UPRIGHT).read()
+
+
+def test_what_is_no_photo_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    path.write_text("not a photo")
+    with pytest.raises(InputError, match=r"x\.jpg must be an image"):
+        ImageFile(path, UPRIGHT)
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match="must not be empty"):
+        ImageFile(path, UPRIGHT)
+
+
+def test_broken_notes_do_not_break_a_photo(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    Image.fromarray(PHOTO).save(path, exif=b"Exif\0\0MM\0\x2a\0\0\xff\xff")
+    assert ImageFile(path, UPRIGHT).size_hw == (40, 64)
+
+
+def test_nets_of_grey_images_see_grey(tmp_path: Path) -> None:
+    red = np.full((4, 4, 3), (255, 0, 0), dtype=np.uint8)
+    np.testing.assert_array_equal(to_grey(red), np.full((4, 4, 3), 76))  # 0.299 * 255 = 76.2
+    levels = np.repeat(np.arange(256, dtype=np.uint8).reshape(16, 16, 1), 3, axis=-1)
+    np.testing.assert_array_equal(to_grey(levels), levels)
+    image = ImageFile(save(tmp_path / "x.png", red), ImageKind(channels="grey"))
+    np.testing.assert_array_equal(image.read(), to_grey(red))
+    np.testing.assert_array_equal(image.read_rgb(), red)  # for people
+
+
+def draw_smooth(size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Draws slow waves of color, which JPEG keeps to a grey level or two; uint8 RGB (height, width, 3)."""
+    rows, columns = np.mgrid[: size_hw[0], : size_hw[1]]
+    waves = [np.sin(rows / 37 + phase) * np.cos(columns / 53 - phase) for phase in (0, 1, 2)]
+    return np.asarray(np.stack(waves, axis=-1) * 80 + 128, dtype=np.uint8)
+
+
+def test_colors_are_rgb(tmp_path: Path) -> None:
+    red = np.zeros((32, 48, 3), dtype=np.uint8)
+    red[..., 0] = 250
+    for name in ("a.png", "a.jpg", "a.bmp", "a.tif"):
+        image = read_image_file(save(tmp_path / name, red))
+        assert image.shape == (32, 48, 3) and image.dtype == np.uint8
+        assert abs(image.mean(axis=(0, 1)) - [250, 0, 0]).max() < 3
+
+
+def test_grey_comes_as_three_equal_channels(tmp_path: Path) -> None:
+    grey = draw_smooth((40, 60))[..., 0]
+    image = read_image_file(save(tmp_path / "a.png", grey))
+    for channel in range(3):
+        np.testing.assert_array_equal(image[..., channel], grey)
+
+
+@pytest.mark.parametrize("divisor", [2, 4, 8])
+def test_the_codecs_reduction_equals_whole_decoding_and_area(tmp_path: Path, divisor: int) -> None:
+    full_hw = (320, 480)
+    path = save(tmp_path / "a.jpg", draw_smooth(full_hw), quality=95)
+    size_hw = (full_hw[0] // divisor, full_hw[1] // divisor)
+    assert choose_reduction(full_hw, size_hw) == divisor
+    reduced = read_image_file(path, size_hw=size_hw).astype(int)
+    whole = cv2.resize(read_image_file(path), (size_hw[1], size_hw[0]), interpolation=cv2.INTER_AREA).astype(int)
+    assert reduced.shape == (*size_hw, 3)
+    # a drift of one small pixel would show as up to 80 / 37 * divisor = 4 (2), 9 (4), 17 (8) grey levels
+    assert abs(reduced - whole).max() <= 3
+    assert abs((reduced - whole).mean()) < 0.5
+
+
+def test_the_rest_of_the_way_goes_by_area(tmp_path: Path) -> None:
+    # 320 x 480 to 100 x 150: half by the codec, 160 x 240, then by area
+    path = save(tmp_path / "a.jpg", draw_smooth((320, 480)), quality=95)
+    image = read_image_file(path, size_hw=(100, 150)).astype(int)
+    whole = cv2.resize(read_image_file(path), (150, 100), interpolation=cv2.INTER_AREA).astype(int)
+    assert abs(image - whole).max() <= 4
+
+
+@pytest.mark.parametrize(
+    ("full_hw", "size_hw", "divisor"),
+    [
+        ((1280, 1918), (640, 959), 2),
+        # 1918 / 4 is not whole: the codec would give 480 columns of 4 pixels, 1920 in all
+        ((1280, 1918), (320, 480), 2),
+        ((1280, 1918), (320, 479), 2),
+        ((1280, 1918), (1024, 1024), 1),
+        ((1280, 1920), (320, 480), 4),
+        ((1280, 1920), (160, 240), 8),
+        ((1280, 1920), (16, 24), 8),
+        # one side too large for the next divisor
+        ((1280, 1920), (161, 240), 4),
+        ((1280, 1920), (160, 241), 4),
+        ((101, 101), (10, 10), 1),
+        ((100, 101), (10, 10), 1),
+        ((64, 96), (128, 192), 1),
+    ],
+)
+def test_reduction_by_exact_divisors_only(full_hw: tuple[int, int], size_hw: tuple[int, int], divisor: int) -> None:
+    assert choose_reduction(full_hw, size_hw) == divisor
+
+
+@given(full_hw=st.tuples(*[st.integers(1, 3000)] * 2), size_hw=st.tuples(*[st.integers(1, 3000)] * 2))
+def test_reduction_is_exact_and_leaves_enough(full_hw: tuple[int, int], size_hw: tuple[int, int]) -> None:
+    divisor = choose_reduction(full_hw, size_hw)
+    for full, wanted in zip(full_hw, size_hw, strict=True):
+        assert full % divisor == 0
+        assert divisor == 1 or full // divisor >= wanted
+
+
+def test_the_orientation_tag_is_ignored_unless_it_is_asked_for(tmp_path: Path) -> None:
+    image = draw_smooth((64, 96))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # Orientation: turn by 90 degrees to show
+    plain, tagged = save(tmp_path / "a.jpg", image), save(tmp_path / "b.jpg", image, exif=exif)
+    assert Image.open(tagged).getexif()[0x0112] == 6
+    np.testing.assert_array_equal(read_image_file(tagged), read_image_file(plain))
+    np.testing.assert_array_equal(read_image_file(tagged, size_hw=(32, 48)), read_image_file(plain, size_hw=(32, 48)))
+    assert read_size(tagged) == (64, 96)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("size_hw", [None, (32, 48)])
+def test_truncated_jpeg(tmp_path: Path, share: float, size_hw: tuple[int, int] | None) -> None:
+    path = save(tmp_path / "a.jpg", draw_smooth((320, 480)))
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(InputError, match=r"a.jpg must be whole"):
+        read_image_file(path, size_hw=size_hw)
+
+
+@pytest.mark.parametrize("content", [b"<html>not found</html>", b"\xff\xd8\xff\xd9", b"\x89PNG\r\n\x1a\n"])
+def test_no_image(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(content)
+    for size_hw in (None, (32, 48)):
+        with pytest.raises(InputError, match=r"a.jpg must be "):
+            read_image_file(tmp_path / "a.jpg", size_hw=size_hw)
+    with pytest.raises(InputError, match=r"a.jpg must be "):
+        read_size(tmp_path / "a.jpg")
+
+
+N_CHANNELS = np.random.default_rng(1).integers(0, 256, (40, 52, 12), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4, 5, 7, 12])
+@pytest.mark.parametrize("form", ["npy", "npy first", "tif", "tif planes", "tif pages"])
+def test_images_of_any_channels(tmp_path: Path, channels: int, form: str) -> None:
+    wanted = N_CHANNELS[..., :channels]
+    path = tmp_path / f"x.{form[:3]}"
+    first = np.moveaxis(wanted, -1, 0)
+    if form == "npy":
+        np.save(path, wanted)
+    elif form == "npy first":
+        np.save(path, first)
+    elif form == "tif":
+        tifffile.imwrite(path, wanted, photometric="minisblack", planarconfig="contig")
+    elif form == "tif planes":
+        tifffile.imwrite(path, first, photometric="minisblack", planarconfig="separate")
+    else:
+        tifffile.imwrite(path, first, photometric="minisblack")
+    kind = ImageKind(channels=channels)
+    assert read_size(path, kind) == (40, 52)
+    np.testing.assert_array_equal(read_image_file(path, kind), wanted)
+    small = read_image_file(path, kind, (20, 26))
+    assert small.shape == (20, 26, channels)
+    one = read_image_file(path, kind)[..., channels - 1]
+    alone = cv2.resize(one, (26, 20), interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(small[..., channels - 1].astype(int), alone, atol=1)  # rounded in another order
+    assert ImageFile(path, kind).read_rgb().shape == (40, 52, 3)
+    with pytest.raises(InputError, match=rf"must have 6 channels, as `channels` says. Received: {channels}"):
+        read_image_file(path, ImageKind(channels=6))
+
+
+def test_png_channels_are_red_green_blue_and_opacity(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.png", N_CHANNELS[..., :4])
+    np.testing.assert_array_equal(read_image_file(path, ImageKind(channels=4)), N_CHANNELS[..., :4])
+    np.testing.assert_array_equal(read_image_file(path), N_CHANNELS[..., :3])
+    with pytest.raises(InputError, match=r"must have 1 to 4 channels, or `channels` be 5. Received: 5"):
+        np.save(tmp_path / "x.npy", N_CHANNELS[..., :5])
+        read_image_file(tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.uint16, np.int16])
+@pytest.mark.parametrize("ending", ["tif", "npy"])
+def test_a_range_makes_8_bits_of_any_numbers(tmp_path: Path, dtype: type, ending: str) -> None:
+    values = np.array([[-5, 0, 100, 150], [200, 300, 1, 0]] * 8, dtype=dtype) if dtype != np.uint16 else None
+    values = np.array([[0, 0, 100, 150], [200, 300, 1, 0]] * 8, dtype=dtype) if values is None else values
+    path = tmp_path / f"x.{ending}"
+    if ending == "npy":
+        np.save(path, values)
+    else:
+        tifffile.imwrite(path, values)
+    found = read_image_file(path, ImageKind(value_range=(100, 200)))
+    assert found[:2, :, 0].tolist() == [[0, 0, 0, 128], [255, 255, 0, 0]] and (found == found[..., :1]).all()
+    with pytest.raises(InputError, match=r"must have 8 bits, or `value_range` say what becomes 0 and 255"):
+        ImageFile(path).check()
+
+
+def test_numbers_that_are_none_are_the_lowest(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([[np.nan, 1.0], [0.5, np.inf]]))
+    found = read_image_file(tmp_path / "x.npy", ImageKind(value_range=(0, 1)))
+    assert found[..., 0].tolist() == [[0, 255], [128, 255]]
+
+
+def test_16_bit_colors_need_a_range(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "x.png"), np.full((8, 8, 3), (1000, 2000, 4000), dtype=np.uint16))  # blue first
+    with pytest.raises(InputError, match="must have 8 bits"):
+        ImageFile(tmp_path / "x.png").check()
+    found = read_image_file(tmp_path / "x.png", ImageKind(value_range=(0, 4000)))
+    assert found[0, 0].tolist() == [255, 128, 64]
+
+
+@pytest.mark.parametrize("mode", ["CMYK", "P", "1", "LA", "PA", "RGBA", "L"])
+def test_modes_become_rgb(tmp_path: Path, mode: str) -> None:
+    picture = Image.fromarray(np.full((16, 16, 3), 255, dtype=np.uint8)).convert(mode)
+    path = tmp_path / ("x.tif" if mode in ("CMYK", "LA", "PA") else "x.png")
+    if mode == "PA":
+        picture = picture.convert("P")
+    picture.save(path)
+    found = read_image_file(path)
+    assert found.shape == (16, 16, 3) and found.min() >= 254
+    assert ImageFile(path).size_hw == (16, 16)
+    ImageFile(path).check()
+
+
+def test_a_size_that_the_bytes_cannot_hold_is_refused_and_a_large_one_is_read(tmp_path: Path) -> None:
+    content = bytearray(save(tmp_path / "x.png", PHOTO).read_bytes())
+    content[16:24] = struct.pack(">II", 60_000, 60_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(InputError, match=r"must be of a size that \d+ bytes can hold. Received: 60000 x 60000"):
+        read_size(tmp_path / "x.png")
+    Image.new("1", (20_000, 10_000)).save(tmp_path / "large.png")  # 200 megapixels
+    assert read_size(tmp_path / "large.png") == (10_000, 20_000)
+
+
+@given(place=st.floats(0, 1), value=st.integers(0, 255), ending=st.sampled_from(["png", "jpg", "tif", "gif", "bmp"]))
+def test_damaged_bytes_are_an_image_or_one_clear_error(place: float, value: int, ending: str) -> None:
+    content = io.BytesIO()
+    kind = {"jpg": "JPEG", "tif": "TIFF"}.get(ending, ending.upper())
+    Image.fromarray(PHOTO).save(content, kind)
+    damaged = bytearray(content.getvalue())
+    damaged[int(place * (len(damaged) - 1))] = value
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"x.{ending}"
+        path.write_bytes(damaged)
+        try:
+            found = read_image_file(path, UPRIGHT, (20, 32))
+        except InputError as error:
+            assert f"x.{ending} must" in str(error)
+        else:
+            assert found.shape == (20, 32, 3)
+
+
+def test_for_people_any_channels_are_rgb() -> None:
+    assert to_rgb(N_CHANNELS[..., :2]).tolist() == N_CHANNELS[..., [0, 0, 0]].tolist()
+    assert to_rgb(N_CHANNELS[..., 0]).tolist() == N_CHANNELS[..., [0, 0, 0]].tolist()
+    assert to_rgb(N_CHANNELS).tolist() == N_CHANNELS[..., :3].tolist()
