@@ -162,8 +162,7 @@ def test_the_public_api_does_what_the_readme_shows(model_path: Path, project: Pr
         block = block.replace(name, str(path))
     found: dict[str, Any] = {}
     exec(block, found)
-    assert (found["mask_hw"].shape, found["probs_hwc"].shape) == ((64, 96), (64, 96, 1))
-    assert isinstance(found["rle"], str)
+    assert found["mask_hw"].shape == (64, 96)
 
     model = found["model"]
     assert isinstance(model, unets.TrainedModel) and model.classes == ("car",)

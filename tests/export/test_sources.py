@@ -11,6 +11,7 @@ from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
 from unets.export.card import ModelCard, render_card
 from unets.export.sources import CARD_KEY, FORMAT_VERSION, VERSION_KEY, ModelSource, open_model
+from unets.store.runs import hash_file
 from unets.store.tensors import TensorFile, write_tensors
 
 from .conftest import DATASET, EXPERIMENT
@@ -108,6 +109,17 @@ def test_runs_that_the_ensemble_was_not_made_of_are_refused(plant_run: Plant, pl
 def test_an_unfinished_run_is_refused(plant_run: Plant) -> None:
     with pytest.raises(InputError, match="a run trained to its end"):
         open_model(plant_run(is_finished=False))
+
+
+def test_weights_of_another_fold_are_refused(plant_run: Plant) -> None:
+    first, second = plant_run(fold=0), plant_run(fold=1)
+    metrics = json.loads((first / "metrics.json").read_text())
+    metrics["weights_sha256"] = hash_file(first / "best.weights.h5")
+    (first / "metrics.json").write_text(json.dumps(metrics))
+    assert open_model(first).card.members[0].nets[0].weights_sha256 == metrics["weights_sha256"]
+    (first / "best.weights.h5").write_bytes((second / "best.weights.h5").read_bytes())
+    with pytest.raises(InputError, match=r"best\.weights\.h5 must be the weights that this run was trained to"):
+        open_model(first)
 
 
 def test_runs_of_two_configs_are_no_experiment(plant_run: Plant, models_dir: Path) -> None:

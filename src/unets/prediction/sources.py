@@ -42,9 +42,15 @@ def find_weights(run_dir: Path, snapshot: dict[str, Any]) -> Path:
     metrics_path, weights_path = run_dir / "metrics.json", run_dir / "best.weights.h5"
     if not metrics_path.exists() or not weights_path.exists():
         raise InputError(f"{run_dir} must hold a trained run. Received: none. Run {command}")
-    if not read_json(metrics_path)["is_finished"]:
+    metrics = read_json(metrics_path, "is_finished", remedy=f"Run {command}")
+    if not metrics["is_finished"]:
         raise InputError(f"{run_dir} must hold a run trained to its end. Received: an unfinished one. Run {command}")
     check_snapshot(run_dir, snapshot)
+    if metrics.get("weights_sha256", sha256 := hash_file(weights_path)) != sha256:
+        raise InputError(
+            f"{weights_path} must be the weights that this run was trained to. Received: other bytes; the file is "
+            f"damaged, or another run's. Put it back, or delete {run_dir} and run {command}"
+        )
     return weights_path
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.errors import InputError
-from unets.store.runs import atomic_path, write_json, write_text
+from unets.store.runs import atomic_path, hash_file, write_json, write_text
 from unets.training.learner import Learner
 
 # What `numpy.load` and `Progress` raise over damaged bytes, according to which byte it is.
@@ -136,6 +136,8 @@ class RunFiles:
         write_text(self.history_path, text.getvalue())
 
     def write_metrics(self, progress: Progress, *, is_finished: bool) -> None:
-        """Writes what the run reached and what it cost so far."""
+        """Writes what the run reached and what it cost so far; at the end also the SHA-256 of its weights."""
         metrics = {key: value for key, value in asdict(progress).items() if key not in ("history", "updates")}
+        if is_finished:
+            metrics["weights_sha256"] = hash_file(self.best_path)
         write_json(self.metrics_path, {"is_finished": is_finished, "epochs": progress.next_epoch, **metrics})
