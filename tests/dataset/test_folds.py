@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,30 @@ def test_fold_means_lie_close_together() -> None:
         folds = split_groups(groups, 5, seed)
         means = [np.mean([groups[group] for group in groups if folds[group] == fold]) for fold in range(5)]
         assert max(means) - min(means) < 0.005
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_of_several_sizes_give_folds_of_like_many_images(seed: int) -> None:
+    sizes = {f"g{index}": size for index, size in enumerate([40, 30, 20, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 1, 1, 1])}
+    groups = {group: index % 7 / 10 for index, group in enumerate(sizes)}
+    folds = split_groups(groups, 3, seed, sizes=sizes)
+    assert folds == split_groups(groups, 3, seed, sizes=sizes) and folds.keys() == groups.keys()
+    images = [sum(sizes[group] for group in groups if folds[group] == fold) for fold in range(3)]
+    assert min(images) > 30, images  # of 148, where the largest group alone has 40
+
+
+def test_a_fold_of_next_to_no_images_is_refused_and_a_small_one_is_said(
+    make_competition: MakeCompetition, caplog: pytest.LogCaptureFixture
+) -> None:
+    project = make_competition(num_groups=2, num_views=12)
+    manifest = load(project)
+    lonely = (replace(manifest.train[0], group="alone"), *(replace(s, group="all") for s in manifest.train[1:]))
+    with pytest.raises(InputError, match=r"comparable size.* Received: \[(1, 23|23, 1)\]"):
+        write_folds(project, replace(manifest, train=lonely))
+    assert not project.folds_path.exists()
+    few = tuple(replace(s, group="few" if index < 5 else "all") for index, s in enumerate(manifest.train))
+    write_folds(project, replace(manifest, train=few))
+    assert "folds have [5, 19] images" in caplog.text or "folds have [19, 5] images" in caplog.text
 
 
 def test_write_then_read(make_competition: MakeCompetition) -> None:
@@ -136,7 +161,7 @@ GOOD = [row(f"car00{group}_0{view}", f"car00{group}", group % 2) for group in ra
         ([*GOOD[:3], row("car001_02", "car001", 2)], r"with a fold of 0 to 1. Received: .*'2'"),
         ([*GOOD[:3], row("car001_02", "car001", "-1")], r"with a fold of 0 to 1. Received: .*'-1'"),
         ([*GOOD[:3], "car001_02,car001"], r"must have rows id,group,fold"),
-        ([line[:-1] + "0" for line in GOOD], r"must have photos in each of 2 folds. Received: none in \[1\]"),
+        ([line[:-1] + "0" for line in GOOD], r"must have images in each of 2 folds. Received: none in \[1\]"),
     ],
     ids=["missing", "twice", "unknown", "other group", "two sides", "too high", "negative", "torn", "empty fold"],
 )

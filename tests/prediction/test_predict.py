@@ -250,6 +250,18 @@ def test_a_tile_of_the_whole_photo_gives_the_same_bytes_as_none(scene: Scene) ->
         np.testing.assert_allclose(tiled.read_map(id_), untiled.read_map(id_), atol=1)
 
 
+def test_maps_of_replaced_images_are_made_again(constant: Scene) -> None:
+    """Their names are as before, and so are the nets."""
+    constant.predict(shard_size=2)
+    before = constant.list_shards()
+    replaced = replace(constant.manifest.test[3], image_hash="other bytes")
+    test = (*constant.manifest.test[:3], replaced, *constant.manifest.test[4:])
+    replace(constant, manifest=replace(constant.manifest, test=test)).predict(shard_size=2)
+    after = constant.list_shards()
+    again = {path for path in after if after[path][0] != before[path][0]}
+    assert again == {constant.project.maps_dir("unet_a", "test") / "00001.zip"}
+
+
 def test_a_second_start_makes_what_is_missing_or_damaged_alone(scene: Scene) -> None:
     scene.plant(0)
     scene.plant(1)

@@ -65,7 +65,7 @@ class MapStore:
             for path in (*folder.glob(".part-*.zip"), *surplus):
                 path.unlink(missing_ok=True)
             for index, samples in enumerate(plan):
-                if not self._is_right(shard_path(folder, index), tuple(sample.id for sample in samples), force):
+                if not self._is_right(shard_path(folder, index), samples, force):
                     missing.add(index)
         for folder in self.folders:
             for index in missing:
@@ -112,9 +112,10 @@ class MapStore:
                 classes=self.classes,
                 maps=((sample.id, of_folder[position]) for sample, of_folder in zip(samples, maps, strict=True)),
                 made_with=made_with,
+                images=[sample.image_hash for sample in samples],
             )
 
-    def _is_right(self, path: Path, ids: tuple[str, ...], force: bool) -> bool:
+    def _is_right(self, path: Path, samples: Sequence[Sample], force: bool) -> bool:
         if not path.is_file():
             return False
         try:
@@ -123,7 +124,12 @@ class MapStore:
             logger.warning("%s; it is made again", error)
             return False
         wanted = Manifest(
-            nets=self.nets, made_with=manifest.made_with, classes=self.classes, size_hw=self.size_hw, ids=ids
+            nets=self.nets,
+            made_with=manifest.made_with,
+            classes=self.classes,
+            size_hw=self.size_hw,
+            ids=tuple(sample.id for sample in samples),
+            images=tuple(sample.image_hash for sample in samples),
         )
         if manifest == wanted:
             return True

@@ -58,6 +58,7 @@ class Manifest:
     classes: tuple[str, ...]
     size_hw: SizeHW
     ids: tuple[str, ...]
+    images: tuple[str, ...]  # hash of each image's bytes; () where they are not known
 
     def to_json(self) -> str:
         """Returns the fields as JSON."""
@@ -74,7 +75,7 @@ class Manifest:
         if not isinstance(content, dict) or set(content) != set(cls.__slots__):
             raise ValueError(f"{MANIFEST} must hold {', '.join(cls.__slots__)}")
         height, width = content["size_hw"]
-        lists = {name: tuple(content[name]) for name in ("classes", "ids")}
+        lists = {name: tuple(content[name]) for name in ("classes", "ids", "images")}
         return cls(**(content | lists | {"size_hw": (height, width)}))
 
 
@@ -125,6 +126,7 @@ def write_shard(
     classes: Sequence[str],
     maps: Iterable[tuple[str, EncodedMap]],
     made_with: Mapping[str, str] = MappingProxyType({}),
+    images: Sequence[str] = (),
 ) -> Path:
     """Writes a shard, map by map as they come, and puts it in place when it is whole.
 
@@ -135,6 +137,7 @@ def write_shard(
         classes: names of the foreground classes.
         maps: (id, map as `encode_map` gives it), all of one size.
         made_with: the machine's part in their bits, in words by what it is.
+        images: hash of the bytes of each image.
 
     Returns:
         The shard's path.
@@ -155,7 +158,12 @@ def write_shard(
         if size_hw is None:
             raise ValueError("`maps` must be at least one. Received: none")
         manifest = Manifest(
-            nets=dict(nets), made_with=dict(made_with), classes=tuple(classes), size_hw=size_hw, ids=tuple(ids)
+            nets=dict(nets),
+            made_with=dict(made_with),
+            classes=tuple(classes),
+            size_hw=size_hw,
+            ids=tuple(ids),
+            images=tuple(images),
         )
         _write_member(shard, MANIFEST, manifest.to_json().encode())
     return path
