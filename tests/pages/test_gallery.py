@@ -103,11 +103,11 @@ def test_uncertain_lies_between() -> None:
 
 
 def test_curves_by_hand() -> None:
-    truth_hw = np.zeros((8, 8), dtype=np.uint8)
-    truth_hw[0, :4], truth_hw[7, :] = 1, IGNORE
+    ground_truth_hw = np.zeros((8, 8), dtype=np.uint8)
+    ground_truth_hw[0, :4], ground_truth_hw[7, :] = 1, IGNORE
     probs = np.zeros((8, 8, 1), dtype=np.uint8)
     probs[0, 0:2], probs[0, 2], probs[1, 0], probs[7, 0] = 255, 51, 204, 255  # 1, 1, 0.2, and 0.8 beside the object
-    curves = measure_curves(truth_hw, build(1), [probs], "dice")
+    curves = measure_curves(ground_truth_hw, build(1), [probs], "dice")
     low, high = THRESHOLDS.index(0.1), THRESHOLDS.index(0.9)
     assert curves.pixels[:, low].tolist() == [3, 4, 4] and curves.pixels[:, high].tolist() == [2, 2, 4]
     assert curves.scores[[low, high]].tolist() == pytest.approx([2 * 3 / 8, 2 * 2 / 6])
@@ -117,9 +117,9 @@ def test_curves_by_hand() -> None:
 
 
 def test_planes_are_bits_the_ignored_pixels_last() -> None:
-    truth_hw = np.array([[0, 1, 2, IGNORE]], dtype=np.uint8)
+    ground_truth_hw = np.array([[0, 1, 2, IGNORE]], dtype=np.uint8)
     mask_hw = np.array([[1, 1, 0, 2]], dtype=np.uint8)
-    planes = list_planes([truth_hw, mask_hw], 2)
+    planes = list_planes([ground_truth_hw, mask_hw], 2)
     picture = Image.open(BytesIO(encode_planes(planes, (1, 4))))
     assert picture.mode == "P" and picture.size == (4, 5)
     expected = ["0100", "0010", "1100", "0001", "0001"]

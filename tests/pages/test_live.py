@@ -27,7 +27,9 @@ def leave(run_dir: Path, **fields: object) -> Path:
 
 
 def test_a_running_training_says_how_long_it_takes_and_loads_itself_again(tmp_path: Path) -> None:
-    text = write_live(leave(tmp_path), "unet fold 0").read_text()
+    run_dir = leave(tmp_path / "unet" / "fold0")
+    text = write_live(run_dir).read_text()
+    assert "<h1>unet, fold 0</h1>" in text
     assert '<meta http-equiv="refresh" content="20">' in text
     assert re.findall(r"<dd>(.*?)<small>(.*?)</small>", text) == [
         ("2 / 10", "in 100 s"),
@@ -36,15 +38,16 @@ def test_a_running_training_says_how_long_it_takes_and_loads_itself_again(tmp_pa
         ("6.7 min", "if all epochs are trained"),  # 8 epochs of 50 s
     ]
     assert "<img" not in text
-    (tmp_path / "panel.jpg").write_bytes(b"picture")
-    assert '<img src="panel.jpg?2"' in write_live(tmp_path, "unet fold 0").read_text()
+    (run_dir / "panel").mkdir()
+    (run_dir / "panel" / "worst.jpg").write_bytes(b"picture")
+    assert '<img src="panel/worst.jpg?2"' in write_live(run_dir).read_text()
 
 
 def test_a_finished_one_stays(tmp_path: Path) -> None:
-    text = write_live(leave(tmp_path, is_finished=True, best_dice=None, best_epoch=-1), "unet fold 0").read_text()
+    text = write_live(leave(tmp_path, is_finished=True, best_dice=None, best_epoch=-1)).read_text()
     assert "http-equiv" not in text and "the run is finished" in text and "none yet" in text
     with pytest.raises(InputError, match=r"metrics.json"):
-        write_live(tmp_path / "none", "unet fold 0")
+        write_live(tmp_path / "none")
 
 
 def test_a_history_that_is_damaged_has_no_epochs(tmp_path: Path) -> None:

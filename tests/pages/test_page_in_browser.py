@@ -14,8 +14,10 @@ from tests.pages.conftest import report
 from unets.config import DatasetConfig
 from unets.data.samples import Sample
 from unets.pages import gallery
-from unets.pages.gallery import Column, Picture
+from unets.pages.gallery import Column
 from unets.pages.page import render_page
+from unets.pages.predictions import Prediction
+from unets.tables import Table
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 IDS = "Array.from(document.querySelectorAll('#cards .card'), card => card.dataset.id)"
@@ -99,7 +101,7 @@ def test_filters_meet_and_stand_in_the_address(trained_page: Path, open_page: Ca
     assert page.evaluate(IDS) == ["car001_02"] and count(page) == 1
     address = page.url
     assert address.endswith("#view=02&q=CAR001")
-    again = open_page(trained_page, "#view=02&q=CAR001&by=2&mode=truth")
+    again = open_page(trained_page, "#view=02&q=CAR001&by=2&mode=target")
     assert again.evaluate(IDS) == ["car001_02"]
     assert again.locator("#column option:checked").inner_text() == "Dice of a"
     assert again.locator("#mode [aria-pressed=true]").inner_text() == "Ground truth"
@@ -284,34 +286,30 @@ def test_5088_images_and_names_of_any_kind(open_page: Callable[..., Any], tmp_pa
     pictures = gallery.encode_planes([np.ones((8, 12), dtype=np.bool_)] * 3, (8, 12))
     (tmp_path / "pictures" / "own.png").write_bytes(pictures)
     (tmp_path / "pictures" / "own.jpg").write_bytes(gallery.encode_jpeg(np.full((8, 12, 3), 200, dtype=np.uint8)))
-    data = gallery.build_data(
-        page="page",
-        dataset=dataset,
+    prediction = Prediction(name=name, readers=(), recipes={})
+    columns = [Column(label=f"Dice of {name}", values=values, style="score", prediction=0)]
+    areas = np.full(len(samples), 0.2)
+    shown = gallery.Gallery(
+        name="page",
         samples=samples,
         folds=folds,
-        columns=[Column(label=f"Dice of {name}", values=values, style="score", prediction=0)],
-        areas=np.full(len(samples), 0.2),
-        predictions=[name],
-        pictures=dict.fromkeys(range(len(samples)), Picture(size_hw=(8, 12), small="own", large="own")),
-        with_truth=True,
+        predictions=[prediction],
+        columns=columns,
+        areas=areas,
+        has_ground_truth=True,
     )
+    own = {str(number): [8, 12, "own", "own"] for number in range(len(samples))}
+    data = gallery.build_data(dataset, shown, own)
     text = render_page(
         "gallery.html",
         kind="screen",
         title=name,
         subtitle=name,
-        made=name,
         figures=[(name, name, name)],
         notes=[name],
-        metric=name,
-        subjects=[],
-        ensemble=None,
-        runs=None,
-        stages={},
-        versions={},
-        configs={},
-        table=None,
-        data={**data, "training": [], "curves": None},
+        origin={"date": "2026-01-02T03:04:05", "git_commit": None, "git_is_dirty": None},
+        table=Table(header=(name,), rows=((name,),)),
+        data=data,
     )
     (tmp_path / "index.html").write_text(text, encoding="utf-8")
     page = open_page(tmp_path / "index.html")

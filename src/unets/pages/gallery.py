@@ -6,7 +6,8 @@ of the ground truth, one a class, then those of each prediction, then the ignore
 """
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -73,6 +74,7 @@ FIGURES = tuple(field.name for field in fields(Figures))
 class Curves:
     """How the predictions of some images depend on the threshold, and what their probabilities mean."""
 
+    num_images: int
     scores: Values  # (thresholds,) sum over the images of the metric
     pixels: npt.NDArray[np.int64]  # (3, thresholds) of all images and classes: true positives, predicted, true
     calibration: npt.NDArray[np.int64]  # (2, bins) pixels whose probability lies in a bin, and those that are object
@@ -80,6 +82,7 @@ class Curves:
     def __add__(self, other: "Curves") -> "Curves":
         """Adds the curves of other images."""
         return Curves(
+            num_images=self.num_images + other.num_images,
             scores=self.scores + other.scores,
             pixels=self.pixels + other.pixels,
             calibration=self.calibration + other.calibration,
@@ -100,12 +103,16 @@ class Column:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Picture:
-    """The pictures of an image: names of files, without their suffixes .jpg (image) and .png (masks)."""
+class Gallery:
+    """The images of a page, and what is known of them; arrays in the order of `samples`."""
 
-    size_hw: SizeHW  # of the image
-    small: str
-    large: str
+    name: str  # what marks are kept under in the browser
+    samples: Sequence[Sample]
+    folds: Sequence[int | None]  # None is the test set
+    predictions: Sequence[Prediction]  # whose masks are shown
+    columns: Sequence[Column]  # the first orders the gallery at first
+    areas: Values  # share of each image that is object
+    has_ground_truth: bool  # else the pixels of which the first prediction is uncertain are shown, as one more mask
 
 
 def split(
@@ -126,17 +133,35 @@ def split(
         )
 
 
-def count_tasks(samples: Sequence[Sample]) -> int:
-    """Returns how many tasks `split` gives."""
-    return -(-len(samples) // _CHUNK)
+def measure_all(
+    dataset: DatasetConfig,
+    samples: Sequence[Sample],
+    folds: Sequence[int | None],
+    predictions: Sequence[Prediction],
+    *,
+    has_ground_truth: bool,
+    jobs: int | None = None,
+) -> tuple[Values, Curves | None]:
+    """Measures images in workers; see `measure`."""
+    results = run_tasks(
+        partial(measure, dataset, has_ground_truth),
+        split(samples, folds, predictions),
+        what="measure",
+        jobs=jobs,
+        total=math.ceil(len(samples) / _CHUNK),
+        unit="chunk",
+    )
+    rows, curves = zip(*results, strict=True)
+    known = [part for part in curves if part is not None]
+    return np.concatenate(rows), sum(known[1:], known[0]) if known else None
 
 
-def measure(dataset: DatasetConfig, with_truth: bool, task: Task) -> tuple[Values, Curves | None]:
+def measure(dataset: DatasetConfig, has_ground_truth: bool, task: Task) -> tuple[Values, Curves | None]:
     """Measures the first prediction of some images that has a mask of each.
 
     Args:
         dataset: how masks are read.
-        with_truth: whether ground truth is there: the area is its area, and there are curves.
+        has_ground_truth: whether ground truth is there: the area is its area, and there are curves.
         task: a worker's share.
 
     Returns:
@@ -146,15 +171,15 @@ def measure(dataset: DatasetConfig, with_truth: bool, task: Task) -> tuple[Value
     total: Curves | None = None
     for number, (sample, fold) in enumerate(zip(task.samples, task.folds, strict=True)):
         own = next((prediction for prediction in task.predictions if prediction.has(sample, fold)), None)
-        truth = read_mask(sample) if with_truth else None
+        target = read_mask(sample) if has_ground_truth else None
         if own is not None:
             recipe, maps = own.read(sample, fold)
             rows[number] = astuple(measure_image(recipe, maps, read_full_size(sample, dataset)))
-            if truth is not None:
-                curves = measure_curves(truth, recipe, maps, dataset.metric)
+            if target is not None:
+                curves = measure_curves(target, recipe, maps, dataset.metric)
                 total = curves if total is None else total + curves
-        if truth is not None:
-            rows[number, FIGURES.index("area")] = count_object_pixels(truth) / (truth.shape[0] * truth.shape[1])
+        if target is not None:
+            rows[number, FIGURES.index("area")] = count_object_pixels(target) / (target.shape[0] * target.shape[1])
     return rows, total
 
 
@@ -192,23 +217,23 @@ def find_uncertain(probs_hwc: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     return np.asarray(((probs_hwc > low) & (probs_hwc < high)).any(axis=-1))
 
 
-def measure_curves(truth: ClassMask, recipe: Recipe, maps: Sequence[MapU8], metric: str) -> Curves:
+def measure_curves(target: ClassMask, recipe: Recipe, maps: Sequence[MapU8], metric: str) -> Curves:
     """Measures an image at each of `THRESHOLDS`, each class against all else, before any post-processing.
 
     Args:
-        truth: as `read_mask` gives it; ignored pixels count nowhere.
+        target: as `read_mask` gives it; ignored pixels count nowhere.
         recipe: whose mean of the maps is thresholded.
         maps: one a member.
         metric: its name; Dice stands in for one that needs more than pixel counts.
     """
-    probs_hwc = average_maps(recipe, maps, (truth.shape[0], truth.shape[1]))
-    *true_planes, ignored_hw = list_planes([truth], probs_hwc.shape[-1])
+    probs_hwc = average_maps(recipe, maps, (target.shape[0], target.shape[1]))
+    *target_planes, ignored_hw = list_planes([target], probs_hwc.shape[-1])
     is_known_hw = ~ignored_hw
     some = np.zeros_like(is_known_hw)
     some[::_STEP, ::_STEP] = is_known_hw[::_STEP, ::_STEP]
     sums, scores = np.zeros((3, len(THRESHOLDS)), dtype=np.int64), np.zeros(len(THRESHOLDS))
     calibration = np.zeros((2, NUM_BINS), dtype=np.int64)
-    for true_hw, probs_hw in zip(true_planes, np.moveaxis(probs_hwc, -1, 0), strict=True):
+    for true_hw, probs_hw in zip(target_planes, np.moveaxis(probs_hwc, -1, 0), strict=True):
         both, predicted = count_thresholds(true_hw, probs_hw, is_known_hw, THRESHOLDS)
         num_true = int(np.count_nonzero(true_hw))
         sums += np.stack([both, predicted, np.full_like(both, num_true)])
@@ -217,18 +242,15 @@ def measure_curves(truth: ClassMask, recipe: Recipe, maps: Sequence[MapU8], metr
         bins = np.minimum((probs_hw[some] * NUM_BINS).astype(np.int64), NUM_BINS - 1)
         calibration[0] += np.bincount(bins, minlength=NUM_BINS)
         calibration[1] += np.bincount(bins[true_hw[some]], minlength=NUM_BINS)
-    return Curves(scores=scores, pixels=sums, calibration=calibration)
+    return Curves(num_images=1, scores=scores, pixels=sums, calibration=calibration)
 
 
-def draw(
-    dataset: DatasetConfig, with_truth: bool, with_uncertain: bool, task: Task
-) -> list[tuple[SizeHW, list[tuple[bytes, bytes]]]]:
+def draw(dataset: DatasetConfig, has_ground_truth: bool, task: Task) -> list[tuple[SizeHW, list[tuple[bytes, bytes]]]]:
     """Draws some images.
 
     Args:
         dataset: how masks are read.
-        with_truth: whether the ground truth is the first mask; else its planes are empty.
-        with_uncertain: whether the pixels of which the first prediction is uncertain are the last mask.
+        has_ground_truth: see `Gallery`; without it, its planes are empty.
         task: a worker's share.
 
     Returns:
@@ -238,11 +260,11 @@ def draw(
     for sample, fold, large in zip(task.samples, task.folds, task.large, strict=True):
         full_hw = read_full_size(sample, dataset)
         empty = np.zeros(full_hw, dtype=np.uint8)
-        masks: list[ClassMask] = [read_mask(sample) if with_truth else empty]
+        masks: list[ClassMask] = [read_mask(sample) if has_ground_truth else empty]
         for prediction in task.predictions:
             has = prediction.has(sample, fold)
             masks.append(make_mask(*prediction.read(sample, fold), full_hw) if has else empty)
-        if with_uncertain:
+        if not has_ground_truth:
             recipe, maps = task.predictions[0].read(sample, fold)
             uncertain_hw = find_uncertain(blend_small(maps, recipe)).astype(np.uint8) * np.uint8(255)
             masks.append((shrink(uncertain_hw, full_hw) >= 128).astype(np.uint8))
@@ -294,84 +316,61 @@ def fit(full_hw: SizeHW, longest_px: int) -> SizeHW:
     return max(round(full_hw[0] * scale), 1), max(round(full_hw[1] * scale), 1)
 
 
-def write_pictures(
+def write_gallery(
     folder: Path,
     dataset: DatasetConfig,
-    samples: Sequence[Sample],
-    folds: Sequence[int | None],
-    predictions: Sequence[Prediction],
+    gallery: Gallery,
     *,
+    shown: Sequence[int],
     large: Collection[int],
-    with_truth: bool = True,
-    with_uncertain: bool = False,
     jobs: int | None = None,
-) -> list[Picture]:
+) -> dict[str, Any]:
     """Draws images in workers and writes their files, named by their content: a page that is there stays whole.
 
     Args:
         folder: of the files.
         dataset: how masks are read.
-        samples: the images.
-        folds: of each; None is the test set.
-        predictions: whose masks are drawn.
-        large: numbers of the images that get a large picture, too.
-        with_truth: see `draw`.
-        with_uncertain: see `draw`.
+        gallery: what the page shows.
+        shown: numbers of the images that get a picture, ascending.
+        large: numbers of the images that get a large one, too.
         jobs: worker processes; None is one a core.
+
+    Returns:
+        What the page's script works with, as JSON can write it; names of groups are stored once.
     """
-    tasks, total = split(samples, folds, predictions, large), count_tasks(samples)
-    function = partial(draw, dataset, with_truth, with_uncertain)
-    pictures = []
-    for drawn in run_tasks(function, tasks, what="pictures", jobs=jobs, total=total, unit="chunk"):
-        for size_hw, pairs in drawn:
-            names = [_write_pair(folder, *pair) for pair in pairs]
-            pictures.append(Picture(size_hw=size_hw, small=names[0], large=names[-1]))
-    return pictures
+    samples = [gallery.samples[number] for number in shown]
+    folds = [gallery.folds[number] for number in shown]
+    tasks = split(samples, folds, gallery.predictions, [k for k, number in enumerate(shown) if number in large])
+    function = partial(draw, dataset, gallery.has_ground_truth)
+    total = math.ceil(len(samples) / _CHUNK)
+    drawn = run_tasks(function, tasks, what="pictures", jobs=jobs, total=total, unit="chunk")
+    pictures = {}
+    for number, (size_hw, pairs) in zip(shown, (row for chunk in drawn for row in chunk), strict=True):
+        names = [_write_pair(folder, *pair) for pair in pairs]
+        pictures[str(number)] = [*size_hw, names[0], names[-1]]
+    return build_data(dataset, gallery, pictures)
 
 
-def drop_other_pictures(folder: Path, pictures: Iterable[Picture]) -> None:
-    """Deletes the pictures that a page does not show."""
-    kept = {name for picture in pictures for name in (picture.small, picture.large)}
-    for path in folder.glob("*"):
-        if path.stem not in kept:
-            path.unlink()
-
-
-def build_data(
-    *,
-    page: str,
-    dataset: DatasetConfig,
-    samples: Sequence[Sample],
-    folds: Sequence[int | None],
-    columns: Sequence[Column],
-    areas: Values,
-    predictions: Sequence[str],
-    pictures: Mapping[int, Picture],
-    with_truth: bool,
-) -> dict[str, Any]:
-    """Returns what the page's script works with, as JSON can write it; names of groups are stored once.
+def build_data(dataset: DatasetConfig, gallery: Gallery, pictures: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """Returns what the page's script works with.
 
     Args:
-        page: what marks are kept under in the browser.
         dataset: its classes are those of the planes.
-        samples: the images.
-        folds: of each.
-        columns: their figures; the first orders the gallery at first.
-        areas: share of each image that is object.
-        predictions: names of the masks behind the ground truth's.
-        pictures: of those images that have them, by number.
-        with_truth: whether the ground truth's planes hold something.
+        gallery: what the page shows.
+        pictures: by number of the image: height, width, and the names of the small and the large picture, without their
+            suffixes .jpg (image) and .png (planes).
     """
-    groups = sorted({sample.group for sample in samples})
+    groups = sorted({sample.group for sample in gallery.samples})
     number_of = {group: number for number, group in enumerate(groups)}
-    colours = [COLORS_RGB[index % len(COLORS_RGB)] for index in range(len(dataset.classes))]
+    more = [] if gallery.has_ground_truth else ["uncertain pixels"]
     return {
-        "page": page,
+        "page": gallery.name,
         "classes": [
-            [name, "#{:02x}{:02x}{:02x}".format(*rgb)] for name, rgb in zip(dataset.classes, colours, strict=True)
+            [name, "#{:02x}{:02x}{:02x}".format(*COLORS_RGB[index % len(COLORS_RGB)])]
+            for index, name in enumerate(dataset.classes)
         ],
-        "predictions": list(predictions),
-        "hasTruth": with_truth,
+        "predictions": [*(prediction.name for prediction in gallery.predictions), *more],
+        "hasTarget": gallery.has_ground_truth,
         "columns": [
             {
                 "label": column.label,
@@ -382,20 +381,28 @@ def build_data(
                 "values": list(map(to_json, column.values)),
                 "distances": None if column.distances is None else list(map(to_json, column.distances)),
             }
-            for column in columns
+            for column in gallery.columns
         ],
         "groups": groups,
         "images": {
-            "id": [sample.id for sample in samples],
-            "group": [number_of[sample.group] for sample in samples],
-            "view": [sample.view or "" for sample in samples],
-            "fold": [-1 if fold is None else fold for fold in folds],
-            "area": list(map(to_json, areas)),
+            "id": [sample.id for sample in gallery.samples],
+            "group": [number_of[sample.group] for sample in gallery.samples],
+            "view": [sample.view or "" for sample in gallery.samples],
+            "fold": [-1 if fold is None else fold for fold in gallery.folds],
+            "area": list(map(to_json, gallery.areas)),
         },
-        "pictures": {
-            str(index): [*picture.size_hw, picture.small, picture.large] for index, picture in pictures.items()
-        },
+        "pictures": dict(pictures),
+        "training": [],
+        "curves": None,
     }
+
+
+def drop_other_pictures(folder: Path, data: Mapping[str, Any]) -> None:
+    """Deletes the pictures that a page does not show; `data` is what `write_gallery` returned."""
+    kept = {name for picture in data["pictures"].values() for name in picture[2:]}
+    for path in folder.glob("*"):
+        if path.stem not in kept:
+            path.unlink()
 
 
 def describe_interval(interval: Interval) -> str:

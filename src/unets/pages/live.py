@@ -11,19 +11,18 @@ from unets.pages.page import render_page
 from unets.store.paths import Project
 from unets.store.runs import read_json, write_text
 
-PAGE, PANEL, HISTORY = "live.html", "panel.jpg", "history.csv"
+PAGE, PANEL, HISTORY = "live.html", "panel/worst.jpg", "history.csv"
 RELOAD_SECONDS = 20
 
 
-def write_live(run_dir: Path, name: str) -> Path:
+def write_live(run_dir: Path) -> Path:
     """Writes the live page of a run from the files that training leaves after each epoch.
 
-    It reads `history.csv`, `metrics.json` and `config.json`, and shows `panel.jpg`, a sheet of the worst validation
-    images, where that is there. The page opens from disk and reloads itself until the run is finished.
+    It reads `history.csv`, `metrics.json` and `config.json`, and shows `panel/worst.jpg`, a sheet of the worst
+    validation images, where that is there. The page opens from disk and reloads itself until the run is finished.
 
     Args:
-        run_dir: the run's folder.
-        name: what the page calls the run.
+        run_dir: the run's folder, `<experiment>/fold<k>`.
 
     Returns:
         Path of the page.
@@ -31,6 +30,7 @@ def write_live(run_dir: Path, name: str) -> Path:
     Raises:
         InputError: `metrics.json` or `config.json` is missing or damaged.
     """
+    name = f"{run_dir.parent.name}, fold {run_dir.name.removeprefix('fold')}"
     metrics, config = read_json(run_dir / "metrics.json"), read_json(run_dir / "config.json")
     training = {"experiment": name, "fold": "", "best": [], **read_history(run_dir)}
     epoch, num_epochs = metrics["epochs"], config["training"]["epochs"]

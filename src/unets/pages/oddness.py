@@ -7,7 +7,7 @@ counts no more; oddness is the sum over the figures.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,7 @@ _MIN_GROUP = 3  # images of a group, below which there is no saying which of the
 _NORMAL_MAD, _NORMAL_MEAN = 1.4826, 1.2533  # standard deviations of a normal distribution in each kind of deviation
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scale:
+class Scale(NamedTuple):
     """What a figure is called, which side of it is odd, and how distances on it are measured."""
 
     label: str
@@ -34,59 +33,28 @@ class Scale:
 
 SCALES: dict[str, Scale] = {
     "agreement": Scale(
-        label="agreement",
-        meaning="lowest Dice of a member's mask with the ensemble's",
-        odd="low",
-        offset=None,
-        least=0.002,
-        style="score",
+        "agreement", "lowest Dice of a member's mask with the ensemble's", "low", None, 0.002, style="score"
     ),
     "difference": Scale(
-        label="difference",
-        meaning="mean difference of the members' probabilities from the ensemble's, over the image",
-        odd="high",
-        offset=1e-4,
-        least=0.1,
+        "difference", "mean difference of the members' probabilities from the ensemble's", "high", 1e-4, 0.1
     ),
     "band": Scale(
-        label="uncertain band, px",
-        meaning="pixels with a probability of 0.1 to 0.9 for each pixel of contour",
-        odd="high",
-        offset=0.1,
-        least=0.1,
+        "uncertain band, px", "pixels with a probability of 0.1 to 0.9 for each pixel of contour", "high", 0.1, 0.1
     ),
-    "parts": Scale(label="parts", meaning="pieces that the masks fall into", odd="both", offset=1.0, least=0.25),
-    "holes": Scale(label="holes", meaning="holes in the masks", odd="both", offset=1.0, least=0.25),
-    "loose": Scale(
-        label="loose area",
-        meaning="share of the object outside the largest piece",
-        odd="both",
-        offset=None,
-        least=0.005,
-        style="percent",
-    ),
-    "contour": Scale(
-        label="contour",
-        meaning="length of the contours against the side of a square of that area (the square has 4)",
-        odd="both",
-        offset=0.1,
-        least=0.05,
-    ),
+    "parts": Scale("parts", "pieces that the masks fall into", "both", 1.0, 0.25),
+    "holes": Scale("holes", "holes in the masks", "both", 1.0, 0.25),
+    "loose": Scale("loose area", "share of the object outside the largest piece", "both", None, 0.005, style="percent"),
+    "contour": Scale("contour", "length of the contours by the root of the area (a square has 4)", "both", 0.1, 0.05),
     "area": Scale(
-        label="area",
-        meaning="share of the image that is object, against the training masks",
-        odd="both",
-        offset=1e-5,
-        least=0.1,
-        style="percent",
+        "area", "share of the image that is object, against the training masks", "both", 1e-5, 0.1, style="percent"
     ),
     "group": Scale(
-        label="against its group",
-        meaning="area against the other images of the group; where camera views have names, as usual for the view",
-        odd="both",
-        offset=None,
-        least=0.03,
-        style="change",
+        "against its group",
+        "area against the group's other images, as usual for the view",
+        "both",
+        None,
+        0.03,
+        "change",
     ),
 }
 

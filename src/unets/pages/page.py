@@ -8,6 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from unets.log import format_duration
+from unets.store.provenance import format_commit
 from unets.tables import Table
 
 _TEMPLATES = "templates"
@@ -32,6 +33,7 @@ def render_page(template: str, **values: Any) -> str:
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters |= {"code": mark_code, "duration": format_duration, "pretty": _write_json, "filled": drop_empty}
+    environment.globals["format_commit"] = format_commit
     environment.globals["read_part"] = _read_part
     return environment.get_template(template).render(**values)
 

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,15 @@ from unets.evaluation.results import describe_gain, sum_stages
 from unets.evaluation.runs import PhotoScore, Run, find_cost, list_evaluated, list_runs, tabulate_runs
 from unets.metrics.intervals import Interval, bootstrap_mean, note_few_groups
 from unets.pages import gallery
-from unets.pages.gallery import FIGURES, METRICS, Column, Curves, Values
+from unets.pages.gallery import FIGURES, METRICS, Column, Curves, Gallery, Values
 from unets.pages.live import list_training
 from unets.pages.page import render_page
 from unets.pages.predictions import Prediction, join_equally, open_ensemble, open_experiment
 from unets.store.fingerprint import SNAPSHOT
 from unets.store.paths import Project
-from unets.store.provenance import describe_origin, format_commit
+from unets.store.provenance import describe_origin
 from unets.store.runs import read_json, write_text
 from unets.submission.submission import name_submission
-from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -111,17 +109,18 @@ def write_report(
     if not any(subject.is_ensemble for subject in subjects):
         ensemble = None
     folder = project.report_dir(scope.ensemble_name)
-    images = _look_at_images(project, dataset, subjects, ensemble, folder / PICTURES, top=top, jobs=jobs)
-    notes = [complete(note) for note in notes + images.notes]
+    data: dict[str, Any] = {"pictures": {}, "curves": None, "images": {"id": []}}
+    if subjects:
+        data, more = _look_at_images(project, dataset, subjects, ensemble, folder / PICTURES, top=top, jobs=jobs)
+        notes += more
+    notes = [complete(note) for note in notes]
     metric = METRICS.get(dataset.metric, dataset.metric)
-    origin = describe_origin(project.configs_dir)
     page = render_page(
         "gallery.html",
         kind="report",
         title=project.competition,
         subtitle=f"{metric} is the mean over images at full size; out-of-fold: by nets that did not see the image.",
-        made=f"{str(origin['date'])[:16].replace('T', ' ')} UTC, commit "
-        f"{format_commit(origin['git_commit'], origin['git_is_dirty'])}",
+        origin=describe_origin(project.configs_dir),
         figures=_list_figures(project, metric, subjects, ensemble, runs),
         notes=notes,
         metric=metric,
@@ -129,20 +128,14 @@ def write_report(
         ensemble=_describe_ensemble(project, ensemble) if ensemble else None,
         runs=tabulate_runs(runs),
         stages=sum_stages(project.stages_path),
-        versions=origin["versions"],
         configs={name: (complete(command), config) for name, (command, config) in _read_configs(project, runs).items()},
-        table=None,
-        data={"pictures": {}, **images.data, "training": list_training(project, runs), "curves": images.curves},
+        data=data | {"training": list_training(project, runs)},
     )
     write_text(folder / PAGE, page)
-    gallery.drop_other_pictures(folder / PICTURES, images.pictures.values())
-    logger.info("%s: %d images, %d with pictures", folder / PAGE, images.num_images, len(images.pictures))
-    return Report(
-        page_path=folder / PAGE,
-        num_images=images.num_images,
-        num_pictures=len(images.pictures),
-        notes=tuple(notes),
-    )
+    gallery.drop_other_pictures(folder / PICTURES, data)
+    num_images, num_pictures = len(data["images"]["id"]), len(data["pictures"])
+    logger.info("%s: %d images, %d with pictures", folder / PAGE, num_images, num_pictures)
+    return Report(page_path=folder / PAGE, num_images=num_images, num_pictures=num_pictures, notes=tuple(notes))
 
 
 def load_subjects(
@@ -193,17 +186,6 @@ def choose_large(scores: Values, samples: Sequence[Sample], top: int) -> set[int
     return chosen
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Images:
-    """What the page gets of the images."""
-
-    data: dict[str, Any]
-    pictures: Mapping[int, gallery.Picture]
-    curves: dict[str, Any] | None
-    num_images: int
-    notes: list[str]
-
-
 def _look_at_images(
     project: Project,
     dataset: DatasetConfig,
@@ -213,10 +195,8 @@ def _look_at_images(
     *,
     top: int,
     jobs: int | None,
-) -> _Images:
-    """Measures all images that a subject has a score of, and draws them."""
-    if not subjects:
-        return _Images(data={}, pictures={}, curves=None, num_images=0, notes=[])
+) -> tuple[dict[str, Any], list[str]]:
+    """Measures and draws all images that a subject has a score of; returns the page's data, and what is missing."""
     fold_of: dict[str, int | None] = {row.id: row.fold for subject in subjects for row in subject.scores.values()}
     samples = [sample for sample in read_manifest(project, dataset).train if sample.id in fold_of]
     folds = [fold_of[sample.id] for sample in samples]
@@ -224,31 +204,23 @@ def _look_at_images(
     measured, curves = _measure(dataset, samples, folds, predictions, ensemble, jobs)
     columns = _list_columns(dataset.metric, samples, subjects, list(predictions), measured)
     scores = np.array([column.values for column in columns if column.style == "score"]).T
-    shown = sorted(np.argsort(np.nanmin(scores, axis=1), kind="stable")[:MAX_PICTURES].tolist())
-    chosen = choose_large(scores, samples, top)
-    pictures = gallery.write_pictures(
+    data = gallery.write_gallery(
         folder,
         dataset,
-        [samples[index] for index in shown],
-        [folds[index] for index in shown],
-        list(predictions.values()),
-        large={place for place, index in enumerate(shown) if index in chosen},
+        Gallery(
+            name=f"{project.competition}/report",
+            samples=samples,
+            folds=folds,
+            predictions=list(predictions.values()),
+            columns=columns,
+            areas=measured[:, FIGURES.index("area")],
+            has_ground_truth=True,
+        ),
+        shown=sorted(np.argsort(np.nanmin(scores, axis=1), kind="stable")[:MAX_PICTURES].tolist()),
+        large=choose_large(scores, samples, top),
         jobs=jobs,
     )
-    by_number = dict(zip(shown, pictures, strict=True))
-    data = gallery.build_data(
-        page=f"{project.competition}/report",
-        dataset=dataset,
-        samples=samples,
-        folds=folds,
-        columns=columns,
-        areas=measured[:, FIGURES.index("area")],
-        predictions=list(predictions),
-        pictures=by_number,
-        with_truth=True,
-    )
-    described = _describe_curves(curves, dataset, len(samples), ensemble) if curves else None
-    return _Images(data=data, pictures=by_number, curves=described, num_images=len(samples), notes=notes)
+    return data | {"curves": _describe_curves(curves, dataset, ensemble) if curves else None}, notes
 
 
 def _list_columns(
@@ -320,16 +292,10 @@ def _measure(
     alone = [prediction for name, prediction in predictions.items() if not is_ensemble(name)]
     means = [join_equally(alone, fold) for fold in sorted({fold for fold in folds if fold is not None})]
     chosen = own + [mean for mean in means if mean]
-    tasks = list(gallery.split(samples, folds, chosen))
-    function = partial(gallery.measure, dataset, True)
-    rows, curves = zip(*run_tasks(function, tasks, what="measure", jobs=jobs, unit="chunk"), strict=True)
-    known = [part for part in curves if part is not None]
-    return np.concatenate(rows), sum(known[1:], known[0]) if known else None
+    return gallery.measure_all(dataset, samples, folds, chosen, has_ground_truth=True, jobs=jobs)
 
 
-def _describe_curves(
-    curves: Curves, dataset: DatasetConfig, num_images: int, ensemble: Ensemble | None
-) -> dict[str, Any] | None:
+def _describe_curves(curves: Curves, dataset: DatasetConfig, ensemble: Ensemble | None) -> dict[str, Any] | None:
     """Returns the curves for the page's script; None where every pixel is of a class: no threshold decides there."""
     if not dataset.has_background:
         return None
@@ -342,7 +308,7 @@ def _describe_curves(
         "metric": METRICS.get(dataset.metric, dataset.metric),
         "chosen": ensemble.threshold if ensemble else None,
         "thresholds": gallery.THRESHOLDS,
-        "scores": [gallery.to_json(value) for value in curves.scores / num_images],
+        "scores": [gallery.to_json(value) for value in curves.scores / curves.num_images],
         "precision": [gallery.to_json(value) for value in both / np.maximum(predicted, 1)],
         "recall": [gallery.to_json(value) for value in both / np.maximum(true, 1)],
         "probabilities": centers[is_filled].tolist(),

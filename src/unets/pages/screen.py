@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,16 +16,15 @@ from unets.ensemble.ensemble import Ensemble, read_ensemble
 from unets.ensemble.recipe import Recipe, Recipes
 from unets.errors import InputError
 from unets.pages import gallery
-from unets.pages.gallery import Column
+from unets.pages.gallery import Column, Gallery
 from unets.pages.oddness import LEAST, MOST, SCALES, Oddness, measure_oddness
 from unets.pages.page import render_page
 from unets.pages.predictions import Prediction
 from unets.store.paths import Project
-from unets.store.provenance import describe_origin, format_commit
+from unets.store.provenance import describe_origin
 from unets.store.runs import write_text
 from unets.submission.submission import open_members
 from unets.tables import Table
-from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -81,50 +79,31 @@ def screen_test(
     if not samples:
         raise InputError(f"`{project.input_dir}` must have test images for a screening. Received: none")
     folds = [None] * len(samples)
-    measured = np.concatenate(
-        [
-            rows
-            for rows, _ in run_tasks(
-                partial(gallery.measure, dataset, False),
-                gallery.split(samples, folds, predictions[:1]),
-                what="screen",
-                jobs=jobs,
-                total=gallery.count_tasks(samples),
-                unit="chunk",
-            )
-        ]
-    )
+    measured, _ = gallery.measure_all(dataset, samples, folds, predictions[:1], has_ground_truth=False, jobs=jobs)
     train_areas = list(measure_shares(project, manifest, jobs=jobs).values())
     odd = measure_oddness(measured, [s.group for s in samples], [s.view for s in samples], train_areas)
     folder = project.screen_dir(ensemble_name)
     screening = Screening(page_path=folder / PAGE, csv_path=folder / TABLE, samples=samples, odd=odd)
     shown = odd.order[: min(max(screening.num_odd, top), MAX_IMAGES)].tolist()
-    own_samples = [samples[index] for index in shown]
-    pictures = gallery.write_pictures(
+    data = gallery.write_gallery(
         folder / PICTURES,
         dataset,
-        own_samples,
-        folds[: len(shown)],
-        predictions,
+        Gallery(
+            name=f"{project.competition}/screen",
+            samples=[samples[index] for index in shown],
+            folds=folds[: len(shown)],
+            predictions=predictions,
+            columns=_list_columns(odd, shown),
+            areas=odd.values["area"][shown],
+            has_ground_truth=False,
+        ),
+        shown=range(len(shown)),
         large=range(top),
-        with_truth=False,
-        with_uncertain=True,
         jobs=jobs,
-    )
-    data = gallery.build_data(
-        page=f"{project.competition}/screen",
-        dataset=dataset,
-        samples=own_samples,
-        folds=folds[: len(shown)],
-        columns=_list_columns(odd, shown),
-        areas=odd.values["area"][shown],
-        predictions=[*(prediction.name for prediction in predictions), "uncertain pixels"],
-        pictures=dict(enumerate(pictures)),
-        with_truth=False,
     )
     write_text(screening.csv_path, _tabulate(samples, odd).to_csv(index=False, float_format="%.6g"))
     write_text(screening.page_path, _render(project, ensemble, screening, len(shown), train_areas, data))
-    gallery.drop_other_pictures(folder / PICTURES, pictures)
+    gallery.drop_other_pictures(folder / PICTURES, data)
     logger.info("%s: %d of %d images are odd", screening.page_path, screening.num_odd, len(samples))
     return screening
 
@@ -148,16 +127,11 @@ def _list_columns(odd: Oddness, shown: Sequence[int]) -> list[Column]:
     meaning = f"sum over the figures of their distance from the median, {LEAST:g} to {MOST:g} each"
     columns = [Column(label="oddness", values=odd.total[shown], worst="high", meaning=meaning, prediction=0)]
     for name, values in odd.values.items():
-        scale = SCALES[name]
-        columns.append(
-            Column(
-                label=scale.label,
-                values=values[shown],
-                style=scale.style,
-                meaning=scale.meaning,
-                distances=odd.distances[name][shown],
-            )
+        scale, distances = SCALES[name], odd.distances[name][shown]
+        own = Column(
+            label=scale.label, values=values[shown], style=scale.style, meaning=scale.meaning, distances=distances
         )
+        columns.append(own)
     return columns
 
 
@@ -199,15 +173,13 @@ def _render(
         notes.append("groups have fewer than three images here, so no area is compared with its group")
     if num_shown < screening.num_odd:
         notes.append(f"the {num_shown:,} oddest images are shown; `{TABLE}` beside this page has all")
-    origin = describe_origin(project.configs_dir)
     return render_page(
         "gallery.html",
         kind="screen",
         title=project.competition,
         subtitle="Odd is not wrong: no ground truth is known here. Each image's mask is measured; what lies far from "
         "the usual is shown, the oddest first.",
-        made=f"{str(origin['date'])[:16].replace('T', ' ')} UTC, commit "
-        f"{format_commit(origin['git_commit'], origin['git_is_dirty'])}",
+        origin=describe_origin(project.configs_dir),
         figures=[
             ("Odd test images", f"{screening.num_odd:,}", f"of {len(samples):,}"),
             ("Groups", f"{len({sample.group for sample in samples}):,}", "in the test set"),
@@ -215,15 +187,8 @@ def _render(
             ("Members", f"{len(ensemble.used_members)}", members),
         ],
         notes=notes,
-        metric="",
-        subjects=[],
-        ensemble=None,
-        runs=None,
-        stages={},
-        versions={},
-        configs={},
         table=_describe_figures(odd, train_areas),
-        data={**data, "training": [], "curves": None},
+        data=data,
     )
 
 

@@ -314,7 +314,7 @@ function paint(canvas, [image, planes], index, view = {zoom: 1, x: 0.5, y: 0.5})
   if (state.hidden || state.mode === "image") return;
   const classes = DATA.classes.map((_, number) => number),
     count = classes.length,
-    truth = own => own,
+    target = own => own,
     predicted = own => (state.of + 1) * count + own,
     ignored = (DATA.predictions.length + 1) * count,
     hasPrediction = isEvaluated(index, state.of);
@@ -333,33 +333,33 @@ function paint(canvas, [image, planes], index, view = {zoom: 1, x: 0.5, y: 0.5})
     context.restore();
   };
   const contour = state.style === "contour";
-  if (state.mode === "truth") show(truth, contour);
+  if (state.mode === "target") show(target, contour);
   else if (state.mode === "prediction" && hasPrediction) show(predicted, contour);
   else if (state.mode === "compare") {
-    show(truth, true, CONTOURS["ground truth"]);
+    show(target, true, CONTOURS["ground truth"]);
     if (hasPrediction) show(predicted, true, CONTOURS.prediction);
   } else if (state.mode === "swipe") {
     const edge = frame.x + view.swipe * frame.width;
-    show(truth, contour, null, [0, 0, edge, height]);
+    show(target, contour, null, [0, 0, edge, height]);
     if (hasPrediction) show(predicted, contour, null, [edge, 0, width - edge, height]);
     context.fillStyle = "#fff";
     context.fillRect(edge - 1, frame.y, 2, frame.height);
   } else if (state.mode === "errors" && hasPrediction) {
     context.fillStyle = "rgb(0 0 0 / .5)";
     context.fillRect(frame.x, frame.y, frame.width, frame.height);
-    paintErrors(context, planes, frame, classes, truth, predicted, ignored);
+    paintErrors(context, planes, frame, classes, target, predicted, ignored);
   }
 }
 
-function paintErrors(context, planes, frame, classes, truth, predicted, ignored) {
+function paintErrors(context, planes, frame, classes, target, predicted, ignored) {
   const cut = plane => ["destination-out", plane],
     lay = (steps, kind) => tint(context, planes, frame, steps, ERRORS[kind], 1);
   for (const own of classes) {
-    lay([["source-over", truth(own)], ...classes.map(other => cut(predicted(other)))], "missed");
-    lay([["source-over", predicted(own)], ...classes.map(other => cut(truth(other))), cut(ignored)], "too much");
+    lay([["source-over", target(own)], ...classes.map(other => cut(predicted(other)))], "missed");
+    lay([["source-over", predicted(own)], ...classes.map(other => cut(target(other))), cut(ignored)], "too much");
     if (classes.length === 1) continue;
     for (const other of classes)
-      if (other !== own) lay([["source-over", truth(own)], ["destination-in", predicted(other)]], "wrong class");
+      if (other !== own) lay([["source-over", target(own)], ["destination-in", predicted(other)]], "wrong class");
   }
 }
 
@@ -371,7 +371,7 @@ function isEvaluated(index, prediction) {
 
 // ---- state: what is shown, kept in the address
 
-const MODES = {errors: "Errors", truth: "Ground truth", prediction: "Prediction", compare: "Contours of both", swipe: "Swipe", image: "Image"};
+const MODES = {errors: "Errors", target: "Ground truth", prediction: "Prediction", compare: "Contours of both", swipe: "Swipe", image: "Image"};
 const DEFAULTS = {by: 0, of: 0, view: "", q: "", low: "", high: "", why: "", marked: "", mode: "", style: "tint", opacity: "0.5", open: "", table: ""};
 const state = {...DEFAULTS, hidden: false, limit: 24};
 let shown = [], // numbers of the images that pass the filters, the worst first
@@ -382,12 +382,12 @@ function readState() {
   for (const [key, value] of Object.entries(DEFAULTS)) state[key] = given.get(key) ?? value;
   state.by = Math.min(+state.by || 0, DATA.columns.length - 1);
   state.of = Math.min(+state.of || 0, DATA.predictions.length - 1);
-  if (!(state.mode in MODES)) state.mode = DATA.hasTruth ? "errors" : "prediction";
+  if (!(state.mode in MODES)) state.mode = DATA.hasTarget ? "errors" : "prediction";
 }
 
 function writeState() {
   const given = new URLSearchParams();
-  const defaults = {...DEFAULTS, mode: DATA.hasTruth ? "errors" : "prediction"};
+  const defaults = {...DEFAULTS, mode: DATA.hasTarget ? "errors" : "prediction"};
   for (const key of Object.keys(DEFAULTS)) if (String(state[key]) !== String(defaults[key])) given.set(key, state[key]);
   const hash = given.toString();
   if (hash !== location.hash.slice(1)) history.replaceState(null, "", hash ? "#" + hash : location.pathname);
@@ -647,7 +647,7 @@ function chips(host, names, chosen, choose) {
 }
 
 function listModes() {
-  return Object.entries(MODES).filter(([mode]) => DATA.hasTruth || ["prediction", "image"].includes(mode));
+  return Object.entries(MODES).filter(([mode]) => DATA.hasTarget || ["prediction", "image"].includes(mode));
 }
 
 function setMode(mode) {
