@@ -49,7 +49,7 @@ class Scene:
 
     def train(self, run_dir: Path, experiment: ExperimentConfig = EXPERIMENT, **changes: Any) -> None:
         keras.utils.clear_session()
-        of_fold = {name: changes.pop(name) for name in ("folds_hash", "pseudo_labels") if name in changes}
+        of_fold = {name: changes.pop(name) for name in ("folds_hash", "pseudo_labels", "on_epoch") if name in changes}
         fold = self.open_fold(run_dir, experiment, **of_fold)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(panel, "TILE_WIDTH_PX", SIZE_HW[1])  # a PNG of 2 megapixels takes half a second

@@ -112,7 +112,7 @@ def test_a_run_folder_holds_what_the_module_says(finished: Path, scene: Scene) -
     panels = {name for name in names if name.startswith("panel/events")}
     assert len(events) == 1 and panels
     kept = {"config.json", "best.weights.h5", "last", "last/state.npz", "history.csv", "metrics.json", "events"}
-    assert names - events - panels == kept | {"panel", "panel/choice.json"}
+    assert names - events - panels == kept | {"panel", "panel/choice.json", "panel/worst.jpg"}
     config = json.loads((finished / "config.json").read_text())
     assert (config["fold"], config["folds_hash"], config["classes"]) == (0, scene.folds_hash, ["car"])
     for part in ("data", "model", "training", "prediction"):
@@ -144,6 +144,19 @@ def test_the_history_is_there_for_tensorboard(finished: Path) -> None:
         if key != "epoch"
     }
     assert read_scalars(finished / "events") == pytest.approx(expected)
+
+
+def test_each_epoch_is_told_once_its_files_are_written(scene: Scene, tmp_path: Path) -> None:
+    told: list[tuple[int, bool, int, bool]] = []
+
+    def note(run_dir: Path) -> None:
+        metrics = read_metrics(run_dir)
+        rows = (run_dir / "history.csv").read_text().splitlines()[1:]
+        told.append((metrics["epochs"], metrics["is_finished"], len(rows), (run_dir / "panel" / "worst.jpg").exists()))
+
+    experiment = change("training", epochs=2)
+    scene.train(tmp_path / "run" / "fold0", experiment, on_epoch=note)
+    assert told == [(1, False, 1, False), (2, False, 2, True), (2, True, 2, True)]
 
 
 def test_a_finished_fold_is_left_alone(finished: Path, scene: Scene) -> None:
@@ -306,7 +319,7 @@ def test_a_fold_that_another_process_trains_is_refused(run_dir: Path, scene: Sce
     program = f"""
 import sys
 from pathlib import Path
-from unets.store.runs import lock
+from unets.store.runs import read_json, lock
 with lock(Path({str(run_dir)!r})):
     print("held", flush=True)
     sys.stdin.read()

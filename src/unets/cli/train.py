@@ -126,6 +126,7 @@ def train(stage: Stage, micro_batch: MicroBatch = None, data_parallel: DataParal
             train_on_devices(tasks, devices, partial(build_command, words))
         return
     backend.load_backend()  # takes seconds: after all that may be mistyped
+    from unets.pages.live import write_live
     from unets.training.fold import train_experiment
 
     for name in (name for names in generations for name in names):
@@ -140,6 +141,7 @@ def train(stage: Stage, micro_batch: MicroBatch = None, data_parallel: DataParal
             use_folds=folds_of[name],
             micro_batch=micro_batch,
             in_parallel=data_parallel,
+            on_epoch=write_live,
         )
     if is_child:
         sys.exit(0)  # what the stage took is noted by the process that waits for all children

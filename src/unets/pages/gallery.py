@@ -271,7 +271,7 @@ def draw(dataset: DatasetConfig, has_ground_truth: bool, task: Task) -> list[tup
         planes = list_planes(masks, len(dataset.classes))
         sizes = [fit(full_hw, SMALL_PX), *([fit(full_hw, LARGE_PX)] if large else [])]
         drawn.append(
-            (full_hw, [(encode_jpeg(to_rgb(read_image(sample, size))), encode_planes(planes, size)) for size in sizes])
+            (full_hw, [(encode_jpeg(read_image(sample, size)), encode_planes(planes, size)) for size in sizes])
         )
     return drawn
 
@@ -302,12 +302,6 @@ def encode_planes(planes: Sequence[npt.NDArray[np.bool_]], size_hw: SizeHW) -> b
     """
     small = [shrink(plane.astype(np.uint8) * np.uint8(255), size_hw) >= 128 for plane in planes]
     return encode_layer(np.concatenate(small).astype(np.uint8), [(0, 0, 0, 0), (255, 255, 255, 255)])
-
-
-def to_rgb(image_hwc: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Returns what a person sees of an image: the first three channels; fewer are repeated."""
-    last = image_hwc.shape[-1] - 1
-    return np.ascontiguousarray(image_hwc[..., [0, min(1, last), min(2, last)]])
 
 
 def fit(full_hw: SizeHW, longest_px: int) -> SizeHW:

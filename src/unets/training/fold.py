@@ -8,12 +8,12 @@ models/<competition>/<experiment>/fold<k>/
     history.csv        one row an epoch
     metrics.json       what it reached and what it cost, over all restarts
     events/            the history for TensorBoard
-    panel/             the worst validation images, for TensorBoard
+    panel/             the worst validation images, for TensorBoard, and the newest of them as worst.jpg
 """
 
 import gc
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -84,6 +84,7 @@ class Fold:
         folds: fold of each training id.
         folds_hash: of the file they come from; a run goes on with the same folds only.
         pseudo_labels: more samples to train on.
+        on_epoch: called with the run's folder after each epoch, whose files are written then, and at the end.
     """
 
     run_dir: Path
@@ -93,6 +94,7 @@ class Fold:
     folds: Mapping[str, int]
     folds_hash: str
     pseudo_labels: PseudoLabels = PseudoLabels()
+    on_epoch: Callable[[Path], object] | None = None
 
     @cached_property
     def files(self) -> RunFiles:
@@ -115,6 +117,11 @@ class Fold:
     def samples(self) -> tuple[Sample, ...]:
         """All samples, in the order of the reader: those of the data set, then those with pseudo-labels."""
         return (*self.manifest.train, *self.pseudo_labels.samples)
+
+    def call_on_epoch(self) -> None:
+        """Calls `on_epoch`, if it was given."""
+        if self.on_epoch is not None:
+            self.on_epoch(self.run_dir)
 
     def is_finished(self) -> bool:
         """Tells whether it was trained to its end."""
@@ -179,6 +186,7 @@ def train_experiment(
     use_folds: Sequence[int],
     micro_batch: int | None = None,
     in_parallel: bool = False,
+    on_epoch: Callable[[Path], object] | None = None,
 ) -> None:
     """Trains folds of one experiment one after the other; they share the cache of decoded images.
 
@@ -192,6 +200,7 @@ def train_experiment(
         use_folds: the folds to train.
         micro_batch: images a step on this machine; None: as the config has it, or less where memory wants it.
         in_parallel: whether a fold's steps are shared by all devices at hand.
+        on_epoch: see `Fold`.
 
     Raises:
         InputError: see `train_fold`. What is wrong with a config, a run folder or pseudo-labels is found before any
@@ -207,6 +216,7 @@ def train_experiment(
             number=number,
             folds=folds,
             folds_hash=folds_hash,
+            on_epoch=on_epoch,
         )
         check_snapshot(fold.run_dir, fold.snapshot)
         if fold.is_finished():
@@ -430,6 +440,7 @@ def _train(fold: Fold, train: Batches, valid: Batches, hashes: Mapping[str, str]
         ProgressBar(what, train, config.epochs),
         panel,  # before the state is saved: an epoch that is saved has its panel
         save,
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: fold.call_on_epoch()),
     ]
     # An epoch that was begun is a `fit` of its own: Keras counts batches at its start.
     while not progress.is_finished(config.epochs, config.patience):
@@ -447,6 +458,7 @@ def _train(fold: Fold, train: Batches, valid: Batches, hashes: Mapping[str, str]
         average_checkpoints(files, progress, validator, config)
     files.write_history(progress)
     files.write_metrics(progress, is_finished=True)
+    fold.call_on_epoch()
     drop_checkpoints(files)
     logger.info(
         "%s: best Dice %.5f in epoch %d of %d, chosen by the held-out images themselves: a little too good",

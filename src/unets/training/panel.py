@@ -15,6 +15,7 @@ from tensorboardX import SummaryWriter
 from unets.data.cache import PairReader
 from unets.data.drawing import COLORS_RGB, Image, add_caption, draw_contours, make_sheet
 from unets.data.geometry import shrink
+from unets.data.io import write_image
 from unets.errors import InputError
 from unets.metrics.masks import dice
 from unets.nets.metrics import cut_shares
@@ -100,6 +101,7 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
         # TensorBoard hides what an earlier start wrote from this step on; within a second, only the suffix differs.
         with SummaryWriter(str(self.folder), purge_step=step, filename_suffix=f".{step}") as events:
             events.add_image("worst_validation_images", sheet, step, dataformats="HWC")
+        write_image(self.folder / "worst.jpg", sheet)
 
     def _choose(self, epoch: int) -> list[_Tile]:
         scores = []
