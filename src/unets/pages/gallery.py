@@ -402,7 +402,7 @@ def drop_other_pictures(folder: Path, data: Mapping[str, Any]) -> None:
 def describe_interval(interval: Interval) -> str:
     """Writes `95 % interval 0.98765 to 0.98901`; says where there is none."""
     if interval.low is None or interval.high is None:
-        return "one group: no interval"
+        return "too few groups for an interval"
     return f"95 % interval {interval.low:.5f} to {interval.high:.5f}"
 
 
