@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:
-    """Takes a picture of the gallery: filters, charts and the first rows of images."""
+    """Takes a picture of the first screen: four figures, the six worst images, the experiments."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--page", type=Path, default=ROOT / "models" / "studio" / "report" / "index.html")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "report.jpg")
@@ -24,9 +24,8 @@ def main() -> None:
         parser.error(f"There must be a Chromium and {args.page}. Received: {program}; `make demo` makes the page")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 1100}, color_scheme="light", reduced_motion="reduce")
+        page = browser.new_page(viewport={"width": 1280, "height": 860}, color_scheme="light", reduced_motion="reduce")
         page.goto(args.page.absolute().as_uri())
-        page.evaluate("document.getElementById('gallery').scrollIntoView()")
         page.wait_for_timeout(1000)  # pictures are painted when they come near
         page.screenshot(path=args.out, type="jpeg", quality=82)
         browser.close()

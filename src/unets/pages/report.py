@@ -340,21 +340,21 @@ def _list_missing(scope: Scope, runs: Sequence[Run], scored: Collection[str]) ->
     return notes
 
 
-def _build_subject(project: Project, judged: Evaluated, folds: Collection[int] | None) -> Subject:
-    scores = {id_: row for id_, row in judged.scores.items() if folds is None or row.fold in folds}
+def _build_subject(project: Project, evaluated: Evaluated, folds: Collection[int] | None) -> Subject:
+    scores = {id_: row for id_, row in evaluated.scores.items() if folds is None or row.fold in folds}
     if not scores:
         raise InputError("it was evaluated on none of the folds asked for")
     groups = [row.group for row in scores.values()]
     own_folds = tuple(sorted({row.fold for row in scores.values()}))
     return Subject(
-        name=judged.name,
-        is_ensemble=is_ensemble(judged.name),
+        name=evaluated.name,
+        is_ensemble=is_ensemble(evaluated.name),
         folds=own_folds,
         scores=scores,
         score=bootstrap_mean(np.array([row.score for row in scores.values()]), groups),
         num_groups=len(set(groups)),
-        cost=find_cost(project, judged.experiments, own_folds),
-        notes=(*judged.notes, *note_few_groups(len(set(groups)))),
+        cost=find_cost(project, evaluated.experiments, own_folds),
+        notes=(*evaluated.notes, *note_few_groups(len(set(groups)))),
     )
 
 
@@ -372,7 +372,7 @@ def _list_figures(
             also = f"{gallery.describe_interval(test)}; out-of-fold {first.score.mean:.5f}"
             figures = [(f"{metric} on the test set, {first.name}", f"{test.mean:.5f}", also)]
         best = next((subject for subject in subjects if not subject.is_ensemble), first)
-        figures.append(("Best single model", f"{best.score.mean:.5f}", best.name))
+        figures.append(("Best single model, out-of-fold", f"{best.score.mean:.5f}", best.name))
         groups = {row.group for subject in subjects for row in subject.scores.values()}
         ids = {id_ for subject in subjects for id_ in subject.scores}
         folds = {fold for subject in subjects for fold in subject.folds}
