@@ -20,7 +20,7 @@ CODINGS = {
     "index": lambda mask: mask,
     "white": lambda mask: mask * np.uint8(255),
     "deep": lambda mask: mask.astype(np.uint16) * np.uint16(65535),
-    "color": lambda mask: np.array([(0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)], np.uint8)[mask],
+    "color": lambda mask: np.array([(0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 0, 0)], np.uint8)[mask],
     "inverted": lambda mask: np.uint8(255) - mask * np.uint8(255),
     "bilevel": lambda mask: Image.fromarray(mask > 0),
 }
@@ -47,7 +47,7 @@ def layouts(draw: st.DrawFn) -> dict[str, object]:
         "count": draw(st.integers(2, 9)),
         "coding": draw(st.sampled_from(kinds)),
         "ending": draw(st.sampled_from(["png", "jpg", "bmp", "tif", "PNG"])),
-        "mask_ending": draw(st.sampled_from(["png", "tif", "bmp"])),
+        "mask_ending": draw(st.sampled_from(["png", "tif"])),
         "junk": draw(st.booleans()),
         "test": draw(st.booleans()),
         "zip": draw(st.booleans()),
@@ -86,4 +86,4 @@ def test_right_or_asked_or_refused(layout: dict[str, object]) -> None:
             assert "Received" in str(error)
             return
         faults = find_faults(drawing, result)
-        assert not faults or result.questions, f"wrong in silence: {faults}"
+        assert not faults or (layout["coding"] == "inverted" and result.questions), f"wrong in silence: {faults}"

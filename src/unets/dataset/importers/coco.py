@@ -15,17 +15,6 @@ from unets.dataset.importers.polygons import Annotations, Area
 from unets.errors import InputError
 
 
-def propose(listing: Listing) -> list[tuple[PolygonSource, Import]]:
-    """Proposes the annotations that lie in the folder.
-
-    Raises:
-        InputError: see `read`.
-    """
-    source = PolygonSource(format="coco")
-    found = read(listing, source)
-    return [(source, found)] if found is not None else []
-
-
 def read(listing: Listing, source: PolygonSource) -> Import | None:
     """Reads all COCO files of a folder; None where there are none with areas.
 

@@ -13,17 +13,6 @@ from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_e
 from unets.errors import InputError
 
 
-def propose(listing: Listing) -> list[tuple[PolygonSource, Import]]:
-    """Proposes the xml files that lie in the folder.
-
-    Raises:
-        InputError: see `read`.
-    """
-    source = PolygonSource(format="cvat")
-    found = read(listing, source)
-    return [(source, found)] if found is not None else []
-
-
 def read(listing: Listing, source: PolygonSource) -> Import | None:
     """Reads all xml files of a folder; None where there are none of CVAT's.
 

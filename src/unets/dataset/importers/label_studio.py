@@ -18,17 +18,6 @@ from unets.errors import InputError
 _KINDS = ("polygonlabels", "brushlabels", "ellipselabels", "rectanglelabels", "labels")
 
 
-def propose(listing: Listing) -> list[tuple[PolygonSource, Import]]:
-    """Proposes the exports that lie in the folder.
-
-    Raises:
-        InputError: see `read`.
-    """
-    source = PolygonSource(format="label_studio")
-    found = read(listing, source)
-    return [(source, found)] if found is not None else []
-
-
 def read(listing: Listing, source: PolygonSource) -> Import | None:
     """Reads all exports (`JSON` and `JSON-MIN`) of a folder; None where there are none.
 

@@ -15,17 +15,6 @@ from unets.dataset.importers.polygons import Annotations, Area, Points, decode_b
 from unets.errors import InputError
 
 
-def propose(listing: Listing) -> list[tuple[PolygonSource, Import]]:
-    """Proposes the json files that lie beside images.
-
-    Raises:
-        InputError: see `read`.
-    """
-    source = PolygonSource(format="labelme")
-    found = read(listing, source)
-    return [(source, found)] if found is not None else []
-
-
 def read(listing: Listing, source: PolygonSource) -> Import | None:
     """Reads all labelme files of a folder; None where there are none.
 

@@ -158,7 +158,7 @@ def _sort_shapes(shapes: Mapping[str, list[Name]], looks: Mapping[str, Look], so
         elif look.error:
             is_mask = called_mask
         else:
-            is_mask = look.is_mask and (called_mask or not called_image or look.num_values <= 2)
+            is_mask = look.is_mask and (called_mask or not called_image or look.num_values <= 16)
             is_mask |= called_mask and not called_image and not look.is_array
         if is_called(words, DERIVED_WORDS) and not (called_mask and not is_mask):
             sets.account |= {n.path: "left out: made from images or masks, as its name says" for n in names}
@@ -398,6 +398,8 @@ class _Reading:
             drawn[image] = Drawn(draw=draw, mask=mask, size_hw=header.size_hw)
         overlapping = classes_from == "class" and len(roles) > 1 and _do_overlap(list(drawn.values()))
         if overlapping:
+            text = "some pixels are of two classes: each class has a mask of its own"
+            sets.questions.append(Question(field="overlapping", text=text, choices=("masks without overlaps",)))
             overlapped = {i: Drawn(draw=_layered(d.draw), size_hw=d.size_hw) for i, d in drawn.items()}
             drawn = overlapped
         if source.missing == "empty":

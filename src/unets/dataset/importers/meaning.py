@@ -4,23 +4,22 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from unets.data.files import read_bytes
 from unets.dataset.importers.base import Question
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES, Value
-from unets.dataset.importers.pixels import read_values
+from unets.dataset.importers.pixels import open_picture, read_values
 from unets.errors import InputError
 
 IGNORE = 255
 _UNDECLARED = 254
 _MOST_VALUES = 256  # of a mask that has classes; an image has thousands
+_MOST_COLORED_PX = 2_000_000  # whose colors are counted; of larger files every so-manieth row
 _NEAR = 24  # levels from 0 or 255 that a codec's ringing reaches
 _HALF = 0.5
 _MANY_CLASSES = 20  # without names; more may be numbers of objects
@@ -158,6 +157,10 @@ def look_at(paths: Sequence[Path], *, colors: bool = False) -> Look:
             solid += int(np.count_nonzero(inner))
         total += values.shape[0] * values.shape[1]
         is_color |= values.ndim == 3
+        if (
+            values.ndim == 3 and values.shape[0] * values.shape[1] > _MOST_COLORED_PX
+        ):  # sorting colors takes seconds a file
+            values = values[:: int(np.ceil(values.shape[0] * values.shape[1] / _MOST_COLORED_PX))]
         codes = _encode(values) if values.ndim == 3 else values
         found, counts = count_values(codes)
         most = max(most, len(found))
@@ -372,7 +375,7 @@ def _as_color(value: Value) -> Value:
 def _read_palette(path: Path) -> bytes:
     if path.suffix.lower() not in (".png", ".gif", ".bmp", ".tif", ".tiff"):
         return b""
-    with Image.open(BytesIO(read_bytes(path))) as picture:
+    with open_picture(read_bytes(path)) as picture:
         return bytes(picture.getpalette() or b"") if picture.mode == "P" else b""
 
 

@@ -1,6 +1,5 @@
 """Pixels as files store them: headers, raw values, edges; what importers look at before anything has a meaning."""
 
-import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -16,6 +15,7 @@ from unets.data.geometry import SizeHW
 from unets.errors import InputError
 
 _ORIENTATION = 0x0112
+_MOST_PX = 2**30  # of an image; Pillow refuses more than twice this
 _EIGHT_BITS = ("1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "PA")
 
 
@@ -55,8 +55,7 @@ def read_header(path: Path) -> Header:
         height, width = array.shape[:2]
         return Header(size_hw=(height, width), channels=_count(array), dtype=str(array.dtype), mode="array")
     try:
-        with warnings.catch_warnings(), Image.open(BytesIO(content)) as picture:
-            warnings.simplefilter("ignore")
+        with open_picture(content) as picture:
             width, height = picture.size
             mode, kind = picture.mode, picture.format
             dtype = "uint8" if mode in _EIGHT_BITS else {"I": "int32", "F": "float32"}.get(mode, "uint16")
@@ -73,6 +72,12 @@ def read_header(path: Path) -> Header:
             size_hw = (array.shape[0], array.shape[1])
             return Header(size_hw=size_hw, channels=_count(array), dtype=str(array.dtype), mode="array")
         raise InputError(f"{path} must be a whole image. Received: {error}") from error
+
+
+def open_picture(content: bytes) -> Image.Image:
+    """Opens an image of up to two gigapixels; an aerial image is no attack."""
+    Image.MAX_IMAGE_PIXELS = _MOST_PX
+    return Image.open(BytesIO(content))
 
 
 def read_values(path: Path, *, colors: bool = False) -> npt.NDArray[Any]:
@@ -94,8 +99,7 @@ def read_values(path: Path, *, colors: bool = False) -> npt.NDArray[Any]:
     try:
         if path.suffix.lower() == ".npy":
             return merge_channels(_read_array(content, path))
-        with warnings.catch_warnings(), Image.open(BytesIO(content)) as picture:
-            warnings.simplefilter("ignore")
+        with open_picture(content) as picture:
             if picture.mode in ("P", "PA") and colors:
                 values = np.array(picture.convert("RGBA" if "transparency" in picture.info else "RGB"))
             elif picture.mode in ("CMYK", "YCbCr"):

@@ -253,6 +253,8 @@ def read(listing: Listing, source: CsvSource) -> Import:
         drawn[image] = Drawn(draw=draw)
     overlapping = len(classes) > 1 and _do_overlap([item.draw for item in drawn.values()])
     if overlapping:
+        text = "some pixels are of two classes: each class has a mask of its own"
+        questions.append(Question(field="overlapping", text=text, choices=("a csv without overlaps",)))
         drawn = {image: Drawn(draw=_layered(item.draw)) for image, item in drawn.items()}
     per_class = Counter(zip(naming.images, labels, strict=True))
     row = "object" if max(per_class.values()) > 1 else "class" if len(classes) > 1 else "image"

@@ -1,13 +1,15 @@
 """The search: every importer that knows a folder proposes; the one that explains most of it is taken."""
 
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import DatasetConfig, ImporterSource
+from unets.config import DatasetConfig, ImporterSource, PolygonSource
 from unets.dataset.importers import coco, cvat, label_studio, labelme, masks, paths, run_lengths, supervisely, yolo
 from unets.dataset.importers.base import Import, ImportedSample, Question
 from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending, list_input
@@ -16,17 +18,25 @@ from unets.dataset.importers.pixels import measure_fit, read_grey, read_values
 from unets.dataset.importers.tables import read_tables
 from unets.errors import InputError
 
+_POLYGONS = {
+    "coco": coco.read,
+    "yolo": yolo.read,
+    "labelme": labelme.read,
+    "label_studio": label_studio.read,
+    "cvat": cvat.read,
+    "supervisely": supervisely.read,
+}
+_PROPOSERS: Mapping[str, Callable[[Listing], Sequence[tuple[ImporterSource, Import]]]] = {
+    "paths": paths.propose,
+    "masks": masks.propose,
+    "csv": run_lengths.propose,
+}
 # Where two explain the same images, the first in this list is taken: files before what describes them.
-IMPORTERS = {
-    "paths": paths,
-    "masks": masks,
-    "csv": run_lengths,
-    "coco": coco,
-    "yolo": yolo,
-    "labelme": labelme,
-    "label_studio": label_studio,
-    "cvat": cvat,
-    "supervisely": supervisely,
+IMPORTERS: Mapping[str, Callable[[Listing, Any], Import | None]] = {
+    "paths": paths.read,
+    "masks": masks.read,
+    "csv": run_lengths.read,
+    **_POLYGONS,
 }
 _NEARLY = 0.9
 _COMPARED = 8
@@ -58,7 +68,7 @@ def read(listing: Listing, source: ImporterSource) -> Import:
     Raises:
         InputError: the files do not hold what the options say.
     """
-    result: Import | None = IMPORTERS[str(getattr(source, "format", ""))].read(listing, source)
+    result = IMPORTERS[str(getattr(source, "format", ""))](listing, source)
     if result is None:
         raise InputError(f"`INPUT` must hold what `source` says ({source!r}). Received: {_describe(listing)}")
     return result
@@ -92,9 +102,9 @@ def choose(listing: Listing) -> tuple[ImporterSource, Import]:
     """
     proposals: list[Proposal] = []
     errors: dict[str, InputError] = {}
-    for name, importer in IMPORTERS.items():
+    for name in IMPORTERS:
         try:
-            proposals += [Proposal(source=s, result=r) for s, r in importer.propose(listing)]
+            proposals += [Proposal(source=s, result=r) for s, r in _propose(listing, name)]
         except InputError as error:
             errors[name] = error
     if not proposals:
@@ -129,6 +139,15 @@ def choose(listing: Listing) -> tuple[ImporterSource, Import]:
     if "submission" not in fields:
         fields["submission"] = submissions[0] if submissions else {"sample": None}
     return best.source, replace(best.result, questions=tuple(questions), account=account, dataset_fields=fields)
+
+
+def _propose(listing: Listing, name: str) -> Sequence[tuple[ImporterSource, Import]]:
+    if name in _PROPOSERS:
+        return _PROPOSERS[name](listing)
+    # An image without a txt holds no object, as YOLO has it.
+    source = PolygonSource(format=name, missing="empty" if name == "yolo" else "leave_out")
+    found = _POLYGONS[name](listing, source)
+    return [(source, found)] if found is not None else []
 
 
 def compare(listing: Listing, one: Proposal, other: Proposal) -> bool:

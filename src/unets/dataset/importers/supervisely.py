@@ -14,17 +14,6 @@ from unets.dataset.importers.polygons import Annotations, Area, decode_bitmap, d
 from unets.errors import InputError
 
 
-def propose(listing: Listing) -> list[tuple[PolygonSource, Import]]:
-    """Proposes the annotations that lie in the folder.
-
-    Raises:
-        InputError: see `read`.
-    """
-    source = PolygonSource(format="supervisely")
-    found = read(listing, source)
-    return [(source, found)] if found is not None else []
-
-
 def read(listing: Listing, source: PolygonSource) -> Import | None:
     """Reads all annotations of a folder; None where there are none.
 

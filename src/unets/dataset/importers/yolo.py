@@ -16,17 +16,6 @@ from unets.errors import InputError
 _LINE = re.compile(r"\s*\d+(\s+-?[\d.]+(e-?\d+)?)+\s*")
 
 
-def propose(listing: Listing) -> list[tuple[PolygonSource, Import]]:
-    """Proposes the labels that lie in the folder; an image without a txt holds no object, as YOLO has it.
-
-    Raises:
-        InputError: see `read`.
-    """
-    source = PolygonSource(format="yolo", missing="empty")
-    found = read(listing, source)
-    return [(source, found)] if found is not None else []
-
-
 def read(listing: Listing, source: PolygonSource) -> Import | None:
     """Reads all label files of a folder; None where there are none.
 
