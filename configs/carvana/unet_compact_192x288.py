@@ -1,6 +1,6 @@
 """A first look in two minutes of two cores: EfficientNet-Lite0 at 192 x 288, one pass over the images.
 
-What docs/ablation.md calls `base`.
+What docs/results/ablation.md calls `base`.
 
 Run:      make train predict EXP=unet_compact_192x288 INPUT=<images of some 50 cars>
 Results:  docs/results/carvana/unet_compact_192x288.json
