@@ -39,7 +39,7 @@ class Postprocessing(Config):
 
 
 class EnsembleConfig(Config):
-    """What the final masks are made of. What is `fit` is kept at its default unless out-of-fold maps prove a gain."""
+    """What the final masks are made of. What is `fit` keeps its default unless cross-fitting shows a gain."""
 
     experiments: tuple[str, ...]  # names of the experiments averaged
     averaging: Literal["fit", "probability", "logit"] = "fit"  # of what the mean is taken; default: probability

@@ -15,7 +15,7 @@ ScheduleName = Literal["cosine", "one_cycle", "polynomial", "exponential", "cons
 
 
 class AugmentConfig(Config):
-    """Random changes of a training photo; each is drawn anew for every photo and epoch."""
+    """Augmentation: random changes of a training image, drawn again for every image and epoch."""
 
     hflip: Share = 0.5  # probability of a mirror image
     vflip: Share = 0.0
@@ -30,8 +30,8 @@ class AugmentConfig(Config):
     contrast: Share = 0.15
     gamma: Share = 0.15
     grey: Share = 0.05  # probability of losing all color
-    # Of photos whose colors change: those in which each class draws its own, apart from the background's, by the same
-    # ranges. New paint for every car, where training photos show few.
+    # Of images whose colors change: those in which each class draws its own, apart from the background's, by the same
+    # ranges. New paint for every car, where training images show few.
     own_colors: Share = 0.0
     warp_probability: Share = 0.8
     color_probability: Share = 0.8
@@ -40,13 +40,15 @@ class AugmentConfig(Config):
 class DataConfig(Config):
     """What the net is fed."""
 
-    size_hw: SizeHW = (640, 959)  # photos are shrunk to this
-    crop_hw: SizeHW | None = None  # training sees random crops of this size; validation and prediction whole photos
-    batch_size: Annotated[int, Field(ge=1, le=4096)] = 8  # photos an update of the weights
-    balance: Literal["none", "group", "class"] = "none"  # draw photos so that groups, or classes, are equally frequent
-    pseudo_labels: str | None = None  # a set made by `make pseudo-labels NAME=`: test photos as more training photos
-    targets: Literal["soft", "hard"] = "soft"  # share of each small pixel that is object, or that cut at one half
-    cache: Literal["auto", "none", "ram", "disk"] = "auto"  # decoded photos are kept; auto: ram, else disk, else none
+    size_hw: SizeHW = (640, 959)  # images are shrunk to this
+    crop_hw: SizeHW | None = None  # training sees random crops of this size; validation and prediction whole images
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 8  # images an update of the weights
+    balance: Literal["none", "group", "class"] = "none"  # draw images so that groups, or classes, are equally frequent
+    pseudo_labels: str | None = None  # a set made by `make pseudo-labels NAME=`: test images as more training images
+    targets: Literal["soft", "hard"] = (
+        "soft"  # share of each small pixel that is object, or that thresholded at one half
+    )
+    cache: Literal["auto", "none", "ram", "disk"] = "auto"  # decoded images are kept; auto: ram, else disk, else none
     augment: AugmentConfig | None = AugmentConfig()  # None: as read
 
     @model_validator(mode="after")
@@ -69,11 +71,11 @@ class ModelConfig(Config):
 
     encoder: EncoderName = "unet"  # unet: the paper's, of `block`s; the others are nets made for classification
     weights: str = "none"  # of an encoder other than unet: none, imagenet, or the path of a file
-    # Side of the pixel blocks that the finest level works on. Logits are unfolded from channels to pixels after it (and
-    # for the encoder unet, photos folded before it): the costliest levels are left out, the output keeps its size.
+    # Side of the pixel blocks that the finest level works on. Logits go from depth to space after it (and for the
+    # encoder unet, images from space to depth before it): the costliest levels are left out, the output keeps its size.
     stride: Literal[1, 2, 4, 8] = 1
     # A pretrained encoder sees the means of blocks of this side: its costly levels shrink, and what it learned of
-    # things 200 px wide fits those that fill a large photo. Finer levels get a convolution of the photo each.
+    # things 200 px wide fits those that fill a large image. Finer levels get a convolution of the image each.
     encoder_shrink: Literal[1, 2, 4] = 1
     depth: Annotated[int, Field(ge=1, le=8)] = 5  # halvings between the finest and the deepest level
     base_filters: Annotated[int, Field(ge=1, le=4096)] = 32  # channels of the finest level; doubled at each halving
@@ -170,8 +172,8 @@ class PredictionConfig(Config):
     # Test-time augmentation: the flips whose probabilities are averaged. The first alone is "no TTA".
     tta: tuple[Literal["identity", "hflip", "vflip", "hvflip"], ...] = ("identity", "hflip")
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 8
-    shard_size: Annotated[int, Field(ge=1, le=65_536)] = 256  # photos a zip; what a kill can cost
-    tile_hw: SizeHW | None = None  # photos whose activations exceed the memory are predicted in tiles of this size
+    shard_size: Annotated[int, Field(ge=1, le=65_536)] = 256  # images a zip; what a kill can cost
+    tile_hw: SizeHW | None = None  # images whose activations exceed the memory are predicted in tiles of this size
     tile_overlap_px: Annotated[int, Field(ge=0, le=32_767)] = 64  # of neighbouring tiles, blended linearly
 
     @model_validator(mode="after")

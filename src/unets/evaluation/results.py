@@ -23,8 +23,8 @@ from unets.store.runs import read_json, read_json_lines, write_json, write_text
 _MADE_OF = {"members", "averaging", "threshold", "postprocessing"}  # what of an ensemble decides its submission
 _HEADER = """# Results
 
-Rendered from the records beside it by `make record`; nothing here is typed. Scores are means over photos at full size,
-with a 95 % interval from a bootstrap over groups. Out-of-fold: by the net that did not see the photo's group; its best
+Rendered from the records beside it by `make record`; nothing here is typed. Scores are means over images at full size,
+with a 95 % interval from a bootstrap over groups. Out-of-fold: by the net that did not see the image's group; its best
 epoch was chosen on the same fold, so these scores are a little too good.
 """
 
@@ -204,7 +204,7 @@ def _write(project: Project, name: str, record: Mapping[str, Any]) -> Path:
 
 
 def _render_table(records: list[dict[str, Any]]) -> str:
-    lines = ["| what | photos | no TTA | out-of-fold | test | hours | device | commit |", "|" + "---|" * 8]
+    lines = ["| what | images | no TTA | out-of-fold | test | hours | device | commit |", "|" + "---|" * 8]
     for record in records:
         first, test = record.get("oof_no_tta"), record.get("test")
         cells = [
@@ -212,7 +212,7 @@ def _render_table(records: list[dict[str, Any]]) -> str:
             f"{record['num_photos']} of {record['num_groups']} groups",
             f"{first['mean']:.5f}" if first else "",
             f"{record['oof']['mean']:.5f} {_bounds(record['oof'])}",
-            f"{test['mean']:.5f} {_bounds(test)}, {test['num_photos']} photos" if test else "",
+            f"{test['mean']:.5f} {_bounds(test)}, {test['num_photos']} images" if test else "",
             f"{record['cost']['training_hours']:.2f}",
             ", ".join(record["cost"]["devices"]),
             format_commit(record["git_commit"], record["git_is_dirty"]),
@@ -243,7 +243,7 @@ def _render_contributions(record: dict[str, Any]) -> str:
 
 
 def _render_pixels(records: list[dict[str, Any]]) -> str:
-    """Renders Dice and IoU over the pixels of all photos, for records that have them: a line each, and its classes."""
+    """Renders Dice and IoU over the pixels of all images, for records that have them: a line each, and its classes."""
     lines = []
     for record in records:
         sources = {"out-of-fold": record.get("oof_pixels"), "test": (record.get("test") or {}).get("pixels")}
@@ -253,7 +253,7 @@ def _render_pixels(records: list[dict[str, Any]]) -> str:
                 classes = ", ".join(f"{name} {scores['iou']:.3f}" for name, scores in known.items())
                 means = f"mean Dice {pixels['mean_dice']:.4f}, mean IoU {pixels['mean_iou']:.4f}"
                 by_class = f" (IoU: {classes})" if len(known) > 1 else ""
-                lines.append(f"- {record['name']}, {source}, over the pixels of all photos: {means}{by_class}\n")
+                lines.append(f"- {record['name']}, {source}, over the pixels of all images: {means}{by_class}\n")
     return "".join(lines) + ("\n" if lines else "")
 
 
