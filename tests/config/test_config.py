@@ -120,7 +120,7 @@ def test_unknown_field(kind: type[Config]) -> None:
         (DatasetConfig, {"channels": 13}, "less than or equal to 12"),
         (DatasetConfig, {"value_range": (5, 5)}, "`value_range` must ascend"),
         (DatasetConfig, {"value_range": (0, float("inf"))}, "finite number"),
-        (DatasetConfig, {"metric": "dise"}, "Input should be 'dice' or 'iou'"),
+        (DatasetConfig, {"metric": "dise"}, "`metric` must be dice, iou, f2"),
         (DatasetConfig, {"kaggle": "c/carvana"}, "`kaggle` must be the last word of the competition's address"),
         (DatasetConfig, {"kaggle_files": ("a.zip",)}, "`kaggle_files` must name at least one file, of a competition"),
         (DatasetConfig, {"kaggle": "a", "kaggle_files": ()}, "`kaggle_files` must name at least one file"),

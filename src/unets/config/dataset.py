@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 from unets.config.base import Config, SizeHW, require
 from unets.config.sources import MaskFiles, PatternSource, RleFormat, Source
 
+# The names that `unets.metrics.masks.find_metric` knows.
+_METRIC = re.compile(r"(global_)?(dice|iou|f\d+(\.\d+)?)|(surface_dice|boundary_f)_\d+(\.\d+)?px|ap(_\d\d)?")
 MAX_CLASSES = 254  # a class index is one byte, of which two values are none
 
 
@@ -33,7 +35,7 @@ class DatasetConfig(Config):
     size_hw: SizeHW | None = None  # full size of every image and mask; None: each image has its own
     num_train: Annotated[int, Field(ge=1)] | None = None  # images to train on, for a plan made without them
     num_test: Annotated[int, Field(ge=1)] | None = None
-    metric: Literal["dice", "iou"] = "dice"  # the functions are in `unets.metrics.masks`
+    metric: str = "dice"  # dice, iou, f2, global_dice, surface_dice_3px, boundary_f_3px, ap, ap_50, ...
     num_folds: Annotated[int, Field(ge=2, le=100)] = 5
     folds_seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 2017  # the year of the Carvana challenge; any would do
     submission: SubmissionConfig = SubmissionConfig()
@@ -42,6 +44,12 @@ class DatasetConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        require(
+            _METRIC.fullmatch(self.metric) is not None,
+            "metric",
+            "be dice, iou, f2 (any beta), one of these after `global_`, surface_dice_3px, boundary_f_3px, ap or ap_50",
+            self.metric,
+        )
         require(
             bool(self.classes) and len(set(self.classes)) == len(self.classes),
             "classes",
