@@ -57,7 +57,7 @@ def test_figures_over_all_pixels_stand_below_the_table(tmp_path: Path) -> None:
     record = RECORD | {"oof_pixels": {"mean_dice": 0.7, "mean_iou": 0.57575, "classes": classes}}
     (tmp_path / "tiny" / "unet.json").write_text(json.dumps(record))
     line = (
-        "- unet, out-of-fold, over the pixels of all photos: mean Dice 0.7000, mean IoU 0.5757 "
+        "- unet, out-of-fold, over the pixels of all images: mean Dice 0.7000, mean IoU 0.5757 "
         "(IoU: sky 0.818, pole 0.333)"
     )
     assert line in render_results(tmp_path)

@@ -133,7 +133,7 @@ class TrainingConfig(Config):
     average: Literal["none", "last", "best"] = "none"  # checkpoints whose mean predicts, if it validates better
     average_epochs: Annotated[int, Field(ge=2, le=1000)] = 5  # how many of them
     start_from: str | None = None  # an experiment of the same folds, whose weights are the first ones
-    # Photos a step, a divisor of `batch_size`: gradients are added up until a whole batch is seen. None: all at once.
+    # Images a step, a divisor of `batch_size`: gradients are added up until a whole batch is seen. None: all at once.
     # MICRO_BATCH= sets it for a machine; it decides nothing but memory (and what batch normalization averages over).
     micro_batch: Annotated[int, Field(ge=1, le=4096)] | None = None
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"  # auto: mixed where it is faster
