@@ -235,7 +235,7 @@ def test_confident_photos_alone_are_kept(constant: Scene) -> None:
     constant.make(confidence=0.975)
     assert [constant.record(fold)["num_kept"] for fold in (0, 1)] == [8, 0]
     assert len(constant.read(0)) == 8
-    constant.make(confidence=0.985, anew=True)
+    constant.make(confidence=0.985, force=True)
     assert [constant.record(fold)["num_kept"] for fold in (0, 1)] == [0, 0]
 
 
@@ -266,17 +266,17 @@ def test_what_is_done_is_skipped(constant: Scene, monkeypatch: pytest.MonkeyPatc
     assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
-def test_labels_of_another_origin_are_kept_until_asked_for_anew(constant: Scene) -> None:
+def test_labels_of_another_origin_are_kept_until_asked_for_by_force(constant: Scene) -> None:
     constant.make(use_folds=[0])
     before = constant.list_files()
-    wanted = r"must be made of this ensemble.*start anew with `make pseudo-labels NAME=round1 FOLD=0 FORCE=1`"
+    wanted = r"must be made of this ensemble.*replace them: `make pseudo-labels NAME=round1 FOLD=0 FORCE=1`"
     reweighted = relabel(constant, 0, Recipe(weights=(0.5, 0.5)))
     fewer = replace(constant, manifest=replace(constant.manifest, test=constant.manifest.test[1:]))
     for changed, confidence in ((constant, 0.8), (reweighted, 0.9), (fewer, 0.9)):
         with pytest.raises(InputError, match=wanted):
             changed.make(use_folds=[0], confidence=confidence)
     assert constant.list_files() == before
-    fewer.make(use_folds=[0], anew=True)
+    fewer.make(use_folds=[0], force=True)
     assert len(constant.read(0)) == 7
 
 
@@ -284,7 +284,7 @@ def test_labels_of_another_origin_are_kept_until_asked_for_anew(constant: Scene)
 def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.MonkeyPatch, stop_at: str) -> None:
     constant.make(use_folds=[0])
     expected = constant.list_files()
-    constant.make(use_folds=[0], anew=True)
+    constant.make(use_folds=[0], force=True)
     assert constant.list_files() == expected
     names = {
         "a shard": (map_store, "write_shard", 2),
@@ -305,7 +305,7 @@ def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.Mo
     with monkeypatch.context() as patched:
         patched.setattr(module, name, stop)
         with pytest.raises(KeyboardInterrupt):
-            constant.make(use_folds=[0], anew=True)
+            constant.make(use_folds=[0], force=True)
     if stop_at != "the maps' end":
         with pytest.raises(InputError, match="must exist, whole"):
             constant.read(0)

@@ -199,7 +199,7 @@ def pseudo_labels(
         stage.experiments,
         use_folds=stage.common_folds(),
         confidence=confidence,
-        anew=force,
+        force=force,
         jobs=stage.jobs,
     )
     print(f"{project.pseudo_labels_dir(name)}: DataConfig(pseudo_labels={name!r}) trains on them")

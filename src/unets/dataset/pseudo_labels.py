@@ -41,15 +41,15 @@ def read_pseudo_labels(project: Project, manifest: Manifest, name: str, fold: in
         InputError: there are none, they are damaged or of other folds, or a label is of a photo that may not train:
             unknown, or of a training photo's group.
     """
-    path, start_anew = project.pseudo_labels_path(name, fold), name_command(name, fold, anew=True)
+    path, remedy = project.pseudo_labels_path(name, fold), name_command(name, fold, force=True)
     sha256 = hash_pseudo_labels(project, name, fold)
     record = read_json(project.pseudo_labels_record_path(name, fold))
     if record["file_sha256"] != sha256:
-        raise InputError(f"{path} must be as it was made. Received: other bytes. Run {start_anew}")
+        raise InputError(f"{path} must be as it was made. Received: other bytes. Run {remedy}")
     if record["folds_hash"] != hash_folds(project.folds_path):
         raise InputError(
             f"{path} must be of the folds in {project.folds_path}. Received: labels made on other folds, by nets that "
-            f"may have seen what fold {fold} holds out. Run {start_anew}"
+            f"may have seen what fold {fold} holds out. Run {remedy}"
         )
     allowed = {sample.id: sample for sample in list_candidates(manifest)}
     labels = {name.removesuffix(".png"): f"{path}/{name}" for name in list_members(path)}
@@ -57,12 +57,12 @@ def read_pseudo_labels(project: Project, manifest: Manifest, name: str, fold: in
     if refused:
         raise InputError(
             f"{path} must hold test photos only, of groups without training photos. Received: {len(refused)} others, "
-            f"{refused[0]} first. Run {start_anew}"
+            f"{refused[0]} first. Run {remedy}"
         )
     if not labels:
         raise InputError(
             f"{path} must hold labels. Received: none of {record['num_photos']} photos reached a confidence of "
-            f"{record['confidence']}. Run {start_anew} with a lower CONFIDENCE="
+            f"{record['confidence']}. Run {remedy} with a lower CONFIDENCE="
         )
     return tuple(replace(allowed[id_], masks=(labels[id_],), mask_hash=sha256) for id_ in sorted(labels))
 
@@ -113,6 +113,6 @@ def check_name(name: str) -> None:
         raise InputError(f"`NAME` must be of letters, digits, `_`, `-` and `.`. Received: {name!r}")
 
 
-def name_command(name: str, fold: int, *, anew: bool = False) -> str:
-    """Returns the command that makes a fold's labels, and with `anew` does away with those there."""
-    return f"`make pseudo-labels NAME={name} FOLD={fold}{' FORCE=1' if anew else ''}`"
+def name_command(name: str, fold: int, *, force: bool = False) -> str:
+    """Returns the command that makes a fold's labels, and with `force` does away with those there."""
+    return f"`make pseudo-labels NAME={name} FOLD={fold}{' FORCE=1' if force else ''}`"

@@ -85,7 +85,7 @@ def make_pseudo_labels(
     *,
     use_folds: Sequence[int],
     confidence: float = 0.9,
-    anew: bool = False,
+    force: bool = False,
     jobs: int | None = None,
 ) -> None:
     """Makes the labels that each fold's training may use, from that fold's nets of the ensemble's members alone.
@@ -103,7 +103,7 @@ def make_pseudo_labels(
         experiments: config of each member.
         use_folds: the folds to make labels for.
         confidence: the least expected Dice of a photo that is kept, 0..1.
-        anew: delete what is there first.
+        force: delete what is there first.
         jobs: worker processes; None is one a core.
 
     Raises:
@@ -127,7 +127,7 @@ def make_pseudo_labels(
     with lock(project.pseudo_labels_dir(name)):
         weights_paths = {fold: _find_weights(round_, fold) for fold in use_folds}  # before anything is predicted
         for fold in use_folds:
-            if anew:
+            if force:
                 _delete(round_, fold)
             _make_fold(round_, fold, weights_paths[fold])
 
@@ -246,8 +246,8 @@ def _is_made(round_: _Round, fold: int, identity: str) -> bool:
         raise InputError(
             f"{path} must be made of this ensemble, with confidence {round_.confidence}. Received: labels of "
             f"{', '.join(member['experiment'] for member in record.get('members', []))}, with confidence "
-            f"{record.get('confidence')}, of other weights or for other photos. Give another NAME=, or start anew with "
-            f"{name_command(round_.name, fold, anew=True)}"
+            f"{record.get('confidence')}, of other weights or for other images. Give another NAME=, or replace them: "
+            f"{name_command(round_.name, fold, force=True)}"
         )
     return record.get("file_sha256") == hash_file(path)
 
@@ -260,7 +260,7 @@ def _plan(round_: _Round, fold: int, name: str, nets: dict[str, str], weights_pa
         nets=nets,
         classes=round_.dataset.classes,
         size_hw=experiment.data.size_hw,
-        command=name_command(round_.name, fold, anew=True),
+        command=name_command(round_.name, fold, force=True),
     )
     return plan_job(name, experiment, round_.dataset, [weights_path], store, round_.samples)
 

@@ -133,5 +133,5 @@ def _check_folds(evaluated: Evaluated) -> None:
         names = ",".join(evaluated.experiments)
         raise InputError(
             f"{evaluated.name} must be trained and evaluated on the present folds, {path}. Received: other folds. "
-            f"`make clean EXP={names}` deletes its runs, so that they can be made anew"
+            f"`make clean EXP={names}` deletes its runs, so that they can be made again"
         )
