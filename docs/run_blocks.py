@@ -65,12 +65,21 @@ def lay_out(copy: Path, home: Path) -> None:
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, copy / name)
-    (copy / ".venv").symlink_to(ROOT / ".venv")
+    lend_venv(ROOT / ".venv", copy / ".venv")
     ensemble = copy / "configs" / "studio" / "ensemble.py"
     text = re.sub(r"experiments=\([^)]*\)", 'experiments=("unet_128x192",)', ensemble.read_text(encoding="utf-8"))
     ensemble.write_text(text, encoding="utf-8")
     draw_images(home / "data" / "fundus")
     shutil.copytree(home / "data" / "fundus" / "images", copy / "images")
+
+
+def lend_venv(source: Path, target: Path) -> None:
+    """Makes a virtual environment of links to another, for which `make setup` has nothing left to install."""
+    target.mkdir()
+    for path in source.iterdir():
+        if not path.name.startswith(".ready"):
+            (target / path.name).symlink_to(path.resolve())
+    (target / ".ready").touch()
 
 
 def draw_images(folder: Path) -> None:
