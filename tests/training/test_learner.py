@@ -77,16 +77,6 @@ def test_gradients_that_are_added_up_survive_a_step_that_float16_left_out() -> N
     assert any((state[key] != whole[key]).any() for key in whole if key.startswith("net/")), "both gradients counted"
 
 
-def test_a_run_goes_on_with_other_steps_an_update() -> None:
-    first, then, other = build(2), build(2), build(1)
-    learn(first, 2)
-    for learner in (then, other):
-        learner.write_state(first.read_state())
-        learn(learner, 1)
-    for left, right in zip(then.read_weights(), other.read_weights(), strict=True):
-        np.testing.assert_allclose(left, right, atol=2e-5)
-
-
 def test_a_run_with_batch_norm_and_mean_goes_on_with_other_steps_an_update() -> None:
     """Halves of a batch that are the same photos: their statistics are the whole's, whatever the steps."""
     photos, targets = (np.concatenate([half[:2], half[:2]]) for half in (PHOTOS, TARGETS))

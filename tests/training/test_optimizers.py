@@ -100,10 +100,3 @@ def test_long_gradients_are_shortened_over_all_weights_together(clip_norm: float
 def test_an_argument_that_is_unknown_or_stands_elsewhere_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         build(fields)
-
-
-def test_an_argument_reaches_the_optimizer() -> None:
-    weights = make_weights()
-    # Momentum 0.5: steps of 0.5, then 0.5 + 0.25.
-    values = learn(build({"optimizer_args": {"momentum": 0.5}}), weights, [1.0, 1.0])
-    assert [row[0] for row in values] == [0.5, -0.25]

@@ -152,17 +152,6 @@ def test_contours_of_truth_and_net_lie_where_they_belong(tmp_path: Path) -> None
     assert (sheet[:24] < 100).all(axis=-1).any()  # the caption
 
 
-def test_the_caption_changes_with_the_dice(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, [16, 24, 40])
-    panel = scene.build()
-    panel.on_epoch_end(1)
-    scene.widths[0] = 20
-    panel.on_epoch_end(3)
-    before, after = (panel[:24] for panel in scene.read_panels().values())
-    changed = np.flatnonzero((before != after).any(axis=(0, 2)))
-    assert len(changed) and changed.max() < TILE_WIDTH_PX  # of the first tile, which is the worst, alone
-
-
 def test_with_several_classes_pairs_of_photo_and_class_are_shown(tmp_path: Path) -> None:
     # Dice of class cat by width as above; dog is half as wide: 64: 1, 32: 2/3, 16: 0.4, 48: 6/7
     scene = Scene(tmp_path, [64, 32, 16, 48], classes=("cat", "dog"))

@@ -64,14 +64,6 @@ SAVE_SECONDS = 600.0  # what a kill within a long epoch can cost
 WORTH_MEASURING = 1e13
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PseudoLabels:
-    """Test images that one fold is trained on too."""
-
-    samples: tuple[Sample, ...] = ()
-    sha256: str = ""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Fold:
     """One fold of one experiment: all that decides its weights, and where they lie.
@@ -83,7 +75,8 @@ class Fold:
         number: of the fold, which is left out for validation.
         folds: fold of each training id.
         folds_hash: of the file they come from; a run goes on with the same folds only.
-        pseudo_labels: more samples to train on.
+        pseudo_labels: test images that it is trained on too.
+        pseudo_labels_hash: SHA-256 of their file.
         on_epoch: called with the run's folder after each epoch, whose files are written then, and at the end.
     """
 
@@ -93,7 +86,8 @@ class Fold:
     number: int
     folds: Mapping[str, int]
     folds_hash: str
-    pseudo_labels: PseudoLabels = PseudoLabels()
+    pseudo_labels: tuple[Sample, ...] = ()
+    pseudo_labels_hash: str = ""
     on_epoch: Callable[[Path], object] | None = None
 
     @cached_property
@@ -116,7 +110,7 @@ class Fold:
     @property
     def samples(self) -> tuple[Sample, ...]:
         """All samples, in the order of the reader: those of the data set, then those with pseudo-labels."""
-        return (*self.manifest.train, *self.pseudo_labels.samples)
+        return (*self.manifest.train, *self.pseudo_labels)
 
     def call_on_epoch(self) -> None:
         """Calls `on_epoch`, if it was given."""
@@ -131,8 +125,8 @@ class Fold:
     def hash_sources(self) -> dict[str, str]:
         """Returns the SHA-256 by name of all that it is made from besides its config and the training images."""
         hashes = {} if self.source_path is None else {"start_from": hash_file(self.source_path)}
-        if self.pseudo_labels.samples:
-            hashes["pseudo_labels"] = self.pseudo_labels.sha256
+        if self.pseudo_labels:
+            hashes["pseudo_labels"] = self.pseudo_labels_hash
         weights_path = Path(self.experiment.model.weights)  # none and imagenet are no files
         if self.source_path is None and weights_path.is_file():
             hashes["weights"] = hash_file(weights_path)
@@ -226,8 +220,11 @@ def train_experiment(
                     drop_checkpoints(fold.files)
             continue
         _ = fold.source_path  # it must be there
-        labels = load_pseudo_labels(project, manifest, experiment.data.pseudo_labels, number)
-        todo.append(replace(fold, pseudo_labels=labels))
+        if (labels := experiment.data.pseudo_labels) is not None:
+            samples = read_pseudo_labels(project, manifest, labels, number)
+            sha256 = hash_pseudo_labels(project, labels, number)
+            fold = replace(fold, pseudo_labels=samples, pseudo_labels_hash=sha256)
+        todo.append(fold)
     if not todo:
         return
     estimate = _estimate(project, name, todo, micro_batch, in_parallel=in_parallel)
@@ -238,22 +235,10 @@ def train_experiment(
     for fold in todo:
         keras.utils.clear_session()  # nets of other folds
         joined = reader
-        if fold.pseudo_labels.samples:
-            more = open_reader(fold.pseudo_labels.samples, *cache, what=f"{data.pseudo_labels}_fold{fold.number}")
+        if fold.pseudo_labels:
+            more = open_reader(fold.pseudo_labels, *cache, what=f"{data.pseudo_labels}_fold{fold.number}")
             joined = JoinedReader(reader, len(manifest.train), more)
         train_fold(fold, joined, micro_batch=estimate.micro_batch, in_parallel=in_parallel)
-
-
-def load_pseudo_labels(project: Project, manifest: Manifest, name: str | None, fold: int) -> PseudoLabels:
-    """Loads the pseudo-labels of that name for a fold; none without a name.
-
-    Raises:
-        InputError: there are none of that name, or they are not whole.
-    """
-    if name is None:
-        return PseudoLabels()
-    samples = read_pseudo_labels(project, manifest, name, fold)
-    return PseudoLabels(samples=tuple(samples), sha256=hash_pseudo_labels(project, name, fold))
 
 
 def check_training(experiment: ExperimentConfig, micro_batch: int | None, *, in_parallel: bool = False) -> int:
@@ -363,7 +348,7 @@ def _estimate(
     counts = Counts(
         num_train=len(manifest.train),
         num_test=len(manifest.test) or manifest.dataset.num_test or 0,
-        num_pseudo=max(len(other.pseudo_labels.samples) for other in todo),
+        num_pseudo=max(len(other.pseudo_labels) for other in todo),
     )
     estimate = estimate_cost(
         project,
