@@ -23,7 +23,7 @@ from unets.pages.notebooks import (
 )
 from unets.store.paths import Project
 
-PATHS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in PATHS]
 ABSOLUTE = re.compile(r"(?<![\w./~])/(?:home|root|tmp|usr|opt|var|mnt|work|data|Users)/|[A-Z]:\\\\")
 
@@ -119,7 +119,7 @@ def test_a_failing_cell_is_named_and_nothing_is_written(tmp_path: Path) -> None:
 
 
 def test_the_readme_lists_the_notebooks() -> None:
-    readme = (ROOT / "docs" / "notebooks" / "README.md").read_text(encoding="utf-8")
+    readme = (ROOT / "notebooks" / "README.md").read_text(encoding="utf-8")
     assert re.findall(r"\((\w+\.ipynb)\)", readme) == [path.name for path in PATHS]
     assert [name[:2] for name in NAMES] == [f"{number:02d}" for number in range(1, len(NAMES) + 1)]
 
@@ -154,7 +154,7 @@ def test_notebooks_define_nothing(path: Path) -> None:
 def test_code_of_notebooks_is_clean() -> None:
     for words in ("check",), ("format", "--check"):
         done = subprocess.run(
-            [sys.executable, "-m", "ruff", *words, "--no-cache", str(ROOT / "docs" / "notebooks")],
+            [sys.executable, "-m", "ruff", *words, "--no-cache", str(ROOT / "notebooks")],
             capture_output=True,
             text=True,
             check=False,

@@ -39,7 +39,7 @@ pytestmark = [
     pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs 'unets[notebooks]'"),
 ]
 
-NOTEBOOKS_DIR = ROOT / "docs" / "notebooks"
+NOTEBOOKS_DIR = ROOT / "notebooks"
 EXPERIMENT = """from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
 
 EXPERIMENT = ExperimentConfig(

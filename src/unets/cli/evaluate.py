@@ -143,7 +143,7 @@ def notebooks(
     from unets.submission.kaggle.kernel import imitate_kernel
 
     project, root = stage.project, stage.root
-    folder = root / "docs" / "notebooks"
+    folder = root / "notebooks"
     paths = list_notebooks(folder, [number for number in only.split(",") if number])
     _ = stage.dataset  # tells a mistyped competition
     check_finished(project)

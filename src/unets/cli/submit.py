@@ -134,7 +134,7 @@ def kaggle_dataset(
     backend.load_backend()  # takes seconds: after all that may be mistyped
     with stage.lock_models():
         folder = build_dataset(project, dataset, made, experiments, owner, slug)
-        kernel = build_kernel(project, dataset, made, owner, slug, stage.root / "docs" / "notebooks" / NOTEBOOK)
+        kernel = build_kernel(project, dataset, made, owner, slug, stage.root / "notebooks" / NOTEBOOK)
         print(f"{folder}\n{kernel}")
         if upload and session is not None:
             print(upload_dataset(session, folder, f"{owner}/{slug}", f"commit {describe_commit(project.configs_dir)}"))
