@@ -104,7 +104,7 @@ class Project:
         return self.models_dir / "export"
 
     def report_dir(self, name: str) -> Path:
-        """The page of all that was trained and judged, with an ensemble's: `report` or `report_<...>`."""
+        """The page of all that was trained and evaluated, with an ensemble's: `report` or `report_<...>`."""
         return self.models_dir / name.replace("ensemble", "report", 1)
 
     def experiment_dir(self, experiment: str) -> Path:
@@ -152,7 +152,7 @@ class Project:
         return self.models_dir / "submission_parts" / name
 
     def score_path(self, submission_path: Path) -> Path:
-        """What a submission reached against the truth."""
+        """What a submission reached against the ground truth."""
         return self.models_dir / "scores" / f"{submission_path.name.split('.csv')[0]}.json"
 
     @property

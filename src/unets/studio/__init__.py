@@ -1,1 +1,1 @@
-"""The photo studio: renders a small segmentation competition in Carvana's layout, truth included."""
+"""The studio: renders a small segmentation competition in Carvana's layout, ground truth included."""

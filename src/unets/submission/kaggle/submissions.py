@@ -62,14 +62,14 @@ def submit(
         dataset: names the competition.
         path: csv or csv.gz.
         message: what Kaggle shows beside it.
-        again: whether to send bytes that were sent and judged before.
+        again: whether to send bytes that were sent and scored before.
         wait_s: the longest wait for the score, in seconds.
 
     Returns:
         What became of it, scored.
 
     Raises:
-        InputError: these bytes were judged before; Kaggle does not take them, fails to score them, or takes longer.
+        InputError: these bytes were scored before; Kaggle does not take them, fails to score them, or takes longer.
     """
     competition, sha256 = find_competition(dataset, project.configs_dir), hash_csv(path)
     with lock(project.sent_path(sha256).parent):
