@@ -86,6 +86,7 @@ def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
             averaging="logit",
             threshold=0.44,
             postprocessing={"max_components": 1},
+            overlapping=False,
             metric="dice",
             truth={},
             folds=tuple(folds),

@@ -73,6 +73,11 @@ class ModelCard(Config):
         """(height, width) that images are shrunk to, each once."""
         return tuple(dict.fromkeys(member.size_hw for member in self.members))
 
+    @property
+    def num_channels(self) -> int:
+        """Channels of an image as nets see it."""
+        return self.channels if isinstance(self.channels, int) else 3
+
     def find_recipe(self, full_hw: SizeHW) -> Recipe:
         """Returns the recipe for images of a size.
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -96,8 +97,15 @@ def export_models(
         for index, member in enumerate(source.card.members if others else ()):
             fold, size_hw = member.nets[0].fold, member.size_hw
             name = f"{member.name}_fold{fold}"
-            net = build_portable(source.weights[index][0], member.experiment, len(source.card.classes), name)
-            images = find_images(member.name, fold, size_hw) if find_images else _make_noise(size_hw)
+            net = build_portable(
+                source.weights[index][0],
+                member.experiment,
+                len(source.card.classes),
+                name,
+                overlapping=source.card.recipe.overlapping,
+                num_channels=source.card.num_channels,
+            )
+            images = find_images(member.name, fold, size_hw) if find_images else _make_noise(net.input_shape[1:])
             files = write_program_files(net, out_dir / name, others, images.calibration)
             rows += compare_files(net, files, images)
             paths += files.values()
@@ -125,10 +133,11 @@ def write_model_file(source: ModelSource, path: Path) -> ModelCard:
         InputError: weights are missing, damaged, or of another net.
     """
     card = source.card.model_copy(update={"origin": describe_origin(Path(__file__).parent)})
+    load = partial(load_net, overlapping=card.recipe.overlapping, num_channels=card.num_channels)
     tensors: dict[str, npt.NDArray[Any]] = {}
     for member, sources in zip(card.members, source.weights, strict=True):
         for net, weights in zip(member.nets, sources, strict=True):
-            built = load_net(weights, member.experiment, member.size_hw, len(card.classes), "float32")
+            built = load(weights, member.experiment, member.size_hw, len(card.classes), "float32")
             tensors |= {f"{name_net(member, net)}/{name}": value for name, value in get_weights(built).items()}
     write_tensors(path, tensors, {VERSION_KEY: FORMAT_VERSION, CARD_KEY: card.model_dump(mode="json")})
     return card
@@ -192,11 +201,11 @@ def render_exports(rows: Sequence[ExportedFile]) -> str:
     return Table(header=header, rows=cells, right=frozenset(header[2:])).to_markdown()
 
 
-def _make_noise(size_hw: SizeHW) -> SampleImages:
+def _make_noise(shape_hwc: tuple[int, int, int]) -> SampleImages:
     """Makes up images: noise, which says no more than whether two programs compute the same."""
     rng = np.random.default_rng(0)
     images = [
-        SampleImage(image=rng.integers(0, 256, (*size_hw, 3), dtype=np.uint8), group=str(index))
+        SampleImage(image=rng.integers(0, 256, shape_hwc, dtype=np.uint8), group=str(index))
         for index in range(_NUM_NOISE)
     ]
     return SampleImages(images=images, total=_NUM_NOISE)

@@ -134,6 +134,8 @@ def plan_masks(source: ModelSource, tasks: Sequence[Task], *, upright: bool = Tr
 def make_masks(plan: Plan, model: Model) -> Outcome:
     """Makes what is planned; an image that cannot be read does not keep the others from theirs.
 
+    Where classes overlap, a pixel of several has the index of the last one in its file.
+
     Args:
         plan: as `plan_masks` gives it.
         model: the plan's, ready for work.
@@ -215,6 +217,8 @@ def _finish(card: ModelCard, budget: _Budget, read: _Read, maps: Sequence[MapU8]
             recipe = card.find_recipe(photo.size_hw)
             probs_hwc = average_maps(recipe, maps, photo.size_hw)
             mask_hw = cut_map(recipe, probs_hwc)
+            if mask_hw.ndim == 3:  # classes overlap
+                mask_hw = (mask_hw * np.arange(1, len(card.classes) + 1, dtype=np.uint8)).max(axis=-1)
             image_hwc = photo.read_rgb() if task.cutout_path or task.overlay_path else None
             if task.cutout_path and image_hwc is not None:
                 write_cutout(task.cutout_path, _cut_out(recipe, photo, image_hwc, probs_hwc, mask_hw), read.note)

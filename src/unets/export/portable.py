@@ -1,5 +1,6 @@
 """A net that other programs can open: of Keras's own layers and operations alone, from bytes to probabilities."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ INPUT_NAME, OUTPUT_NAME = "images", "probs"
 
 
 def build_portable(
-    weights: Path | StoredWeights, experiment: ExperimentConfig, num_classes: int, name: str
+    weights: Path | StoredWeights,
+    experiment: ExperimentConfig,
+    num_classes: int,
+    name: str,
+    *,
+    overlapping: bool = False,
+    num_channels: int = 3,
 ) -> keras.Model:
     """Builds a trained net in float32, without our layers: a file of it needs nothing of this package.
 
@@ -29,20 +36,24 @@ def build_portable(
         experiment: its config.
         num_classes: number of foreground classes.
         name: of the model.
+        overlapping: whether a pixel may be of several classes.
+        num_channels: of the images.
 
     Returns:
-        A model from uint8 RGB images (batch, height, width, 3) of the experiment's size to the probabilities of the
+        A model from uint8 images (batch, height, width, channels) of the experiment's size to the probabilities of the
         foreground classes, float32 (batch, height, width, classes), of the image without TTA.
 
     Raises:
         InputError: the weights are missing, damaged, or of another net.
     """
-    net = take_logits(load_net(weights, experiment, experiment.data.size_hw, num_classes, "float32"))
-    images = keras.Input((*experiment.data.size_hw, 3), dtype="uint8", name=INPUT_NAME)
+    size_hw = experiment.data.size_hw
+    load = partial(load_net, overlapping=overlapping, num_channels=num_channels)
+    net = take_logits(load(weights, experiment, size_hw, num_classes, "float32"))
+    images = keras.Input((*size_hw, num_channels), dtype="uint8", name=INPUT_NAME)
     plain = keras.models.clone_model(
         net, input_tensors=images, clone_function=_copy, call_function=_call, recursive=True
     )
-    probs = _to_probs(plain.outputs[0], num_classes)
+    probs = _to_probs(plain.outputs[0], is_independent=overlapping or num_classes == 1)
     portable = keras.Model(plain.inputs[0], probs, name=name)
     set_weights(portable, get_weights(net))
     return portable
@@ -86,8 +97,8 @@ def _depth_to_space(x: Tensor, block: int) -> Tensor:
     return ops.reshape(x, (-1, rows * block, columns * block, depth // block**2))
 
 
-def _to_probs(logits: Tensor, num_classes: int) -> Tensor:
-    if num_classes == 1:
+def _to_probs(logits: Tensor, *, is_independent: bool) -> Tensor:
+    if is_independent:
         return layers.Activation("sigmoid", dtype="float32", name=OUTPUT_NAME)(logits)
     shares = layers.Softmax(dtype="float32", name=OUTPUT_NAME)(logits)
     return ops.split(shares, [1], axis=-1)[1]  # without the background's

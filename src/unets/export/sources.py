@@ -53,7 +53,7 @@ class _Run:
     weights_path: Path
     experiment: ExperimentConfig
     dataset: dict[str, Any]  # fields of the card: classes, channels, ...
-    threshold: float  # the default of its data set
+    recipe: Recipe  # the default of its data set, for one member
 
 
 def open_model(path: Path) -> ModelSource:
@@ -132,7 +132,7 @@ def open_runs(folders: Sequence[Path]) -> ModelSource:
         competition=experiment_dir.parent.name,
         **runs[0].dataset,
         members=(member,),
-        recipe=Recipe(weights=(1.0,), threshold=runs[0].threshold),
+        recipe=runs[0].recipe,
         metric=metric,
         score=score,
     )
@@ -242,7 +242,11 @@ def _read_run(run_dir: Path, experiment: ExperimentConfig | None = None) -> _Run
             "image_hw": told["size_hw"] and tuple(told["size_hw"]),
             **{name: snapshot["dataset"][name] for name in ("channels", "value_range")},
         },
-        threshold=DEFAULT_THRESHOLD if told["has_background"] else 0.0,
+        recipe=Recipe(
+            weights=(1.0,),
+            threshold=DEFAULT_THRESHOLD if told["has_background"] else 0.0,
+            overlapping=snapshot["dataset"]["overlapping"],
+        ),
     )
 
 

@@ -40,7 +40,14 @@ class TrainedModel:
                 prediction = experiment.prediction.model_copy(update={"batch_size": batch_size})
                 experiment = experiment.model_copy(update={"prediction": prediction})
             tile_hw = experiment.prediction.tile_hw
-            predictor = load_predictor(weights, experiment, tile_hw or member.size_hw, len(self.card.classes))
+            predictor = load_predictor(
+                weights,
+                experiment,
+                tile_hw or member.size_hw,
+                len(self.card.classes),
+                overlapping=self.card.recipe.overlapping,
+                num_channels=self.card.num_channels,
+            )
             self._predictors.append((member.size_hw, predictor, experiment.prediction))
 
     @property
@@ -55,7 +62,8 @@ class TrainedModel:
             image_hwc: uint8 RGB (height, width, 3) of any size.
 
         Returns:
-            uint8 (height, width): 0 is background, k the k-th of `classes`.
+            uint8 (height, width): 0 is background, k the k-th of `classes`. Where classes overlap, uint8 (height, width,
+            classes) of 0 and 1.
         """
         maps, full_hw = self._predict_image(image_hwc), (image_hwc.shape[0], image_hwc.shape[1])
         return make_mask(self.card.find_recipe(full_hw), maps, full_hw)
