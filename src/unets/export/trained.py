@@ -62,8 +62,8 @@ class TrainedModel:
             image_hwc: uint8 RGB (height, width, 3) of any size.
 
         Returns:
-            uint8 (height, width): 0 is background, k the k-th of `classes`. Where classes overlap, uint8 (height, width,
-            classes) of 0 and 1.
+            uint8 (height, width): 0 is background, k the k-th of `classes`. Where classes overlap, uint8 (height,
+            width, classes) of 0 and 1.
         """
         maps, full_hw = self._predict_image(image_hwc), (image_hwc.shape[0], image_hwc.shape[1])
         return make_mask(self.card.find_recipe(full_hw), maps, full_hw)
