@@ -37,7 +37,7 @@ def read_bytes(path: Path) -> bytes:
     try:
         if archive_path is None:
             content = path.read_bytes()
-        elif archive_path.suffix in STACK_ENDINGS:
+        elif archive_path.suffix.lower() in STACK_ENDINGS:
             content = _read_page(archive_path, path.name)
         else:
             content = _open_archive(archive_path).read(path.relative_to(archive_path).as_posix())
@@ -58,7 +58,7 @@ def read_stamp(path: Path) -> tuple[int, int]:
     """
     archive_path = _find_archive(path)
     try:
-        if archive_path is None or archive_path.suffix in STACK_ENDINGS:
+        if archive_path is None or archive_path.suffix.lower() in STACK_ENDINGS:
             status = (archive_path or path).stat()
             return status.st_size, status.st_mtime_ns
         member = _open_archive(archive_path).getinfo(path.relative_to(archive_path).as_posix())
@@ -74,7 +74,7 @@ def hash_content(path: Path) -> str:
         InputError: there is no such file or member.
     """
     archive_path = _find_archive(path)
-    if archive_path is not None and archive_path.suffix in STACK_ENDINGS:
+    if archive_path is not None and archive_path.suffix.lower() in STACK_ENDINGS:
         return f"{_hash_file(archive_path)}-{path.name}"
     if archive_path is not None:
         size, crc = read_stamp(path)
@@ -272,7 +272,7 @@ def fixed_folder(pattern: str) -> str:
 
 def _find_archive(path: Path) -> Path | None:
     """Returns the zip, or the TIFF of several pages, that a path leads through, if any."""
-    return next((parent for parent in path.parents if parent.suffix in _HOLDERS and parent.is_file()), None)
+    return next((parent for parent in path.parents if parent.suffix.lower() in _HOLDERS and parent.is_file()), None)
 
 
 @lru_cache(maxsize=8)

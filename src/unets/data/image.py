@@ -195,9 +195,7 @@ class ImageFile:
                 )
             if kind == "PNG" and self.content[24] == 16 and self._mode in ("RGB", "RGBA", "LA"):
                 self._mode = "16 bits"  # Pillow gives 8 bits of them
-            orientation = 1
-            if self.kind.upright and kind not in _TURNED_BY_DECODERS:
-                orientation = _read_orientation(picture)
+            orientation = read_orientation(picture) if self.kind.upright else 1
         # OpenCV fills the missing rest with grey; a marker at the very end says that nothing is missing.
         if kind in ("JPEG", "MPO") and not self.content.rstrip(b"\0").endswith(_JPEG_END):
             self._load(self.content)
@@ -370,8 +368,12 @@ def _open(content: bytes) -> Image.Image:
     return Image.open(BytesIO(content))
 
 
-def _read_orientation(picture: Image.Image) -> int:
+def read_orientation(picture: Image.Image) -> int:
+    """Returns EXIF's orientation, 1..8; 1 where there is none, and for a TIFF, which decoders turn by themselves."""
+    if picture.format in _TURNED_BY_DECODERS:
+        return 1
     try:
-        return int(picture.getexif().get(_ORIENTATION, 1))
+        # A PNG's own `getexif` decodes all of the image, for the sake of notes behind its pixels.
+        return int(Image.Image.getexif(picture).get(_ORIENTATION, 1))
     except DECODER_ERRORS:  # an image is whole without its notes
         return 1

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from unets.config import Config, DatasetConfig, SizeHW, SubmissionConfig, describe, load_dataset
+from unets.config import Config, DatasetConfig, ImporterSource, SizeHW, SubmissionConfig, describe, load_dataset
 from unets.data.io import read_index_image
 from unets.dataset.first_experiments import Proposal, look_at_machine, propose_experiments
 from unets.dataset.importers.base import Import, ImportedSample, MaskHW, Question
 from unets.dataset.importers.class_lists import parse_class_list
 from unets.dataset.importers.listing import Listing, list_input
 from unets.dataset.importers.names import spread
-from unets.dataset.importers.search import choose, read_input
+from unets.dataset.importers.search import choose, read
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.store.runs import write_text
@@ -83,7 +83,7 @@ def write_scaffold(project: Project, *, classes_path: Path | None = None, force:
         raise InputError(f"`COMPETITION` must be of letters, digits, `_` and `-`. Received: {project.competition!r}")
     if (project.configs_dir / "dataset.py").exists() and not force:
         raise _refuse(project.configs_dir / "dataset.py")
-    scaffold = find_scaffold(list_input(project.input_dir), project.configs_dir, _read_class_list(classes_path))
+    scaffold = find_scaffold(list_input(project.input_dir), _read_class_list(classes_path))
     name, folder = project.competition, project.configs_dir
     on_gpu = look_at_machine().has_gpu
     texts = {p.name: write_experiment_text(name, p, on_gpu=on_gpu) for p in scaffold.proposals}
@@ -101,12 +101,11 @@ def write_scaffold(project: Project, *, classes_path: Path | None = None, force:
     return scaffold
 
 
-def find_scaffold(listing: Listing, configs_dir: Path, names: Mapping[Any, str] | None = None) -> Scaffold:
+def find_scaffold(listing: Listing, names: Mapping[Any, str] | None = None) -> Scaffold:
     """Finds a data set's config, without writing anything; see `write_scaffold`.
 
     Args:
         listing: of INPUT.
-        configs_dir: of the data set.
         names: of the classes' values or colors, where somebody gave them.
     """
     source, result = choose(replace(listing, class_names=dict(names or {})))
@@ -138,7 +137,7 @@ def find_scaffold(listing: Listing, configs_dir: Path, names: Mapping[Any, str] 
         )
     except ValidationError as error:
         raise InputError(f"the config of {listing.root} must be valid. Received: {describe(error)}") from error
-    check_by_config(listing, dataset, configs_dir, result)
+    check_by_config(listing, source, result)
     proposals = propose_experiments(
         sizes.most_common(1)[0][0],
         sum(sample.split == "train" for sample in result.samples),
@@ -159,15 +158,15 @@ def _names_classes(submission: Mapping[str, Any]) -> bool:
     return submission.get("class_column") is not None or "{class}" in submission.get("cell", "")
 
 
-def check_by_config(listing: Listing, dataset: DatasetConfig, configs_dir: Path, found: Import) -> None:
-    """Reads INPUT by a config, and compares with what was found.
+def check_by_config(listing: Listing, source: ImporterSource, found: Import) -> None:
+    """Reads INPUT by the options that are written, and compares with what was found.
 
     Raises:
         InputError: images, classes or masks differ.
     """
-    again = read_input(listing.root, dataset, configs_dir)
+    again = read(listing, source)
     one, other = ({s.id: (s.split, s.image, s.group) for s in result.samples} for result in (found, again))
-    if one != other or again.classes != found.classes or again.overlapping != found.overlapping:
+    if one != other or len(again.classes) != len(found.classes) or again.overlapping != found.overlapping:
         differing = [id_ for id_ in {**one, **other} if one.get(id_) != other.get(id_)]
         raise InputError(
             f"a config must read {listing.root} as it was read before. Received: {len(differing)} images that differ, "

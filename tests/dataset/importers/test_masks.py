@@ -372,10 +372,11 @@ def test_exif(tmp_path: Path, number: int) -> None:
     assert result.dataset_fields.get("orientation", "stored") == ("stored" if number == 1 else "upright")
 
 
-def test_a_zip_of_everything(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["all.zip", "ALL.ZIP"])
+def test_a_zip_of_everything(tmp_path: Path, name: str) -> None:
     drawing = Drawing(tmp_path)
     fill(drawing, "set/images/{i}.png", "set/masks/{i}.png")
-    drawing.pack("all.zip")
+    drawing.pack(name)
     import_drawn(drawing)
 
 
@@ -436,3 +437,36 @@ def test_the_options_are_followed(tmp_path: Path) -> None:
     assert by_id["100"].group == "1"
     assert not np.any(by_id["100"].draw())  # type: ignore[misc]
     assert np.array_equal(by_id["001"].draw(), drawing.train["images/001.png"] == 2)  # type: ignore[misc]
+
+
+def test_photographs_before_a_plain_wall_are_no_masks(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    rows = np.arange(320)[:, None, None]
+    for place in range(6):
+        objects = draw_objects(place, size_hw=(320, 480))
+        drawing.train[f"train/{place}.jpg"] = mask = merge(objects, (320, 480))
+        shaded = np.random.default_rng(place).integers(0, 255, (320, 480, 3))
+        wall = np.broadcast_to(200 + rows // 8 - np.array([0, 3, 9]), (320, 480, 3))
+        pixels = np.where(mask[..., None] > 0, shaded, wall).astype(np.uint8)
+        drawing.save(f"train/{place}.jpg", pixels, quality=95)
+        drawing.save(f"train_masks/{place}_mask.gif", mask)
+    import_drawn(drawing)
+
+
+def test_the_list_of_classes_that_labelme_is_started_with(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    fill(drawing, "JPEGImages/{i}.png", "SegmentationClass/{i}.png", num_classes=2)
+    drawing.write("labels.txt", "__ignore__\n_background_\ncar\ntv/monitor\n")
+    _, result = import_drawn(drawing)
+    assert result.classes == ("car", "tv/monitor")
+
+
+def test_masks_in_which_every_pixel_is_of_a_class_fit_their_images(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for place in range(6):
+        mask = merge(draw_objects(place)) + np.uint8(1)
+        drawing.train[f"images/{place}.png"] = mask
+        drawing.save(f"images/{place}.png", draw_image(place, mask))
+        drawing.save(f"masks/{place}.png", mask)
+    _, result = import_drawn(drawing)
+    assert not any("edges" in question.text for question in result.questions)

@@ -11,7 +11,7 @@ from unets.dataset.importers.names import sort_naturally
 
 Value = int | tuple[int, int, int]  # of a pixel: a number, or a color (R, G, B)
 
-IGNORE_NAMES = r"void|unlabel+ed|ignored?|unknown|ignore region|not[ _]labell?ed|don'?t[ _]care"
+IGNORE_NAMES = r"void|_+ignore_+|unlabel+ed|ignored?|unknown|ignore region|not[ _]labell?ed|don'?t[ _]care"
 BACKGROUND_NAMES = r"background|bg|back[ _]ground|_background_|nothing|none"
 _CALLED = r"class|label|categor|colou?r|names|palette|codes|^dataset\.json$"
 _MOST = 256
@@ -114,9 +114,11 @@ def _parse_lines(text: str) -> dict[Value, str]:
     numbered = [re.fullmatch(r"(\d+)[\s,:;=]+(\D.*)", line) for line in lines]
     if all(numbered):
         return {int(match[1]): match[2].strip() for match in numbered if match}
-    if any("/" in line or "." in line for line in lines):
+    if not all(re.fullmatch(r"_*[A-Za-z][\w \-/]*", line) for line in lines):
         return {}
-    return dict(enumerate(lines)) if all(re.fullmatch(r"_*[A-Za-z][\w \-]*", line) for line in lines) else {}
+    if lines[0] == "__ignore__":  # of labelme, which counts from -1, and writes -1 as 255
+        return {255: lines[0], **dict(enumerate(lines[1:]))}
+    return dict(enumerate(lines))
 
 
 def _color(parts: Sequence[str]) -> tuple[int, int, int]:

@@ -3,15 +3,17 @@
 import os
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 from unets.data.files import list_members, list_pages, read_bytes
 from unets.dataset.importers.pixels import Header, read_header
 from unets.errors import InputError
 
+ResultT = TypeVar("ResultT")
 RASTER_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".ppm", ".pgm", ".npy")
 # Endings of files that hold images or masks in a form that nothing here reads, and what to do about it.
 UNSUPPORTED = {
@@ -61,7 +63,7 @@ class Listing:
     paths: tuple[str, ...]
     left_out: dict[str, str] = field(default_factory=dict)
     class_names: dict[int | tuple[int, int, int], str] = field(default_factory=dict)
-    _headers: dict[str, Header] = field(default_factory=dict, repr=False)
+    _known: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def rasters(self) -> tuple[str, ...]:
@@ -78,9 +80,14 @@ class Listing:
         Raises:
             InputError: the file is no whole image.
         """
-        if path not in self._headers:
-            self._headers[path] = read_header(self.root / path)
-        return self._headers[path]
+        return self.once(read_header, path)
+
+    def once(self, read: Callable[..., ResultT], path: str, *args: object) -> ResultT:
+        """Returns what `read` makes of a file's path and `args`; calls it the first time alone."""
+        key = (read, path, *args)
+        if key not in self._known:
+            self._known[key] = read(self.root / path, *args)
+        return cast("ResultT", self._known[key])
 
     def read_text(self, path: str) -> str:
         """Reads a text file of UTF-8 or UTF-16; bytes that are neither become `?`.

@@ -44,7 +44,8 @@ from unets.errors import InputError
 
 SourceT = TypeVar("SourceT", MasksSource, PathsSource)
 _FEW = 8  # files of a shape that tell masks from images
-_MANY_PX = 400_000_000  # pixels of masks whose values are counted: some seconds
+_MANY_PX = 200_000_000  # pixels of masks whose values are counted: some seconds
+_MOST_PX = 5_000_000  # of a mask that are compared
 _COMPARED = 6  # images on which two sets of masks are compared
 _SAME = 0.5  # intersection over union of two people's masks of one thing, at least
 _WHOLE = 0.4  # of an image is a field of view, at least
@@ -131,7 +132,7 @@ def read(listing: Listing, source: MasksSource) -> Import | None:
     left = set(select(listing.rasters, source.leave_out))
     rasters = [path for path in listing.rasters if path not in left]
     shapes = find_shapes(rasters)
-    looks = {shape: look_at([listing.root / n.path for n in spread(names, _FEW)]) for shape, names in shapes.items()}
+    looks = {shape: look_at(listing, [n.path for n in spread(names, _FEW)]) for shape, names in shapes.items()}
     sets = _sort_shapes(shapes, looks, source)
     if not sets.links:
         return None
@@ -348,7 +349,7 @@ class _Reading:
 
         def rank(role: str) -> tuple[object, ...]:
             files = [path for paths in roles[role].values() for path in paths]
-            look = look_at([self.listing.root / path for path in spread(files, 4)])
+            look = look_at(self.listing, spread(files, 4))
             instances = any(word.startswith(("inst", "object")) for word in find_words(role))
             known = bool(self.names[0]) and all(value in self.names[0] for value in look.counts)
             covers = len(roles[role]) < _ALL * len(self.train)
@@ -449,8 +450,8 @@ def find_files_meaning(
         classes = tuple(f"class_{i}" for i in range(1, len(values) + 1)) if len(values) > 1 else ("object",)
         return Meaning(coding=coding, classes=classes)
     height, width = listing.header(files[0]).size_hw
-    paths = [listing.root / path for path in spread(files, max(_FEW, _MANY_PX // (height * width)))]
-    look = look_at(paths, colors=any(isinstance(value, tuple) for value in names) and not is_single)
+    paths = spread(files, max(_FEW, _MANY_PX // (height * width)))
+    look = look_at(listing, paths, colors=any(isinstance(value, tuple) for value in names) and not is_single)
     if look.error:
         raise InputError(f"every mask must be readable. Received: {look.error}. Repair or remove it and its image")
     if look.is_array:
@@ -486,6 +487,7 @@ def compare_masks(pairs: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.in
     refines = coarsens = True
     overlaps, covers, holds, held, binary = [], [], [], [], True
     for first, second in pairs:
+        first, second = (values[:: -(-values.size // _MOST_PX)] for values in (first, second))
         joint = np.unique(np.stack([first.ravel(), second.ravel()]), axis=1)
         refines &= joint.shape[1] == len(np.unique(joint[1]))
         coarsens &= joint.shape[1] == len(np.unique(joint[0]))

@@ -13,13 +13,16 @@ import numpy.typing as npt
 from unets.data.files import read_bytes
 from unets.dataset.importers.base import Question
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES, Value
+from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.pixels import open_picture, read_values
 from unets.errors import InputError
 
 IGNORE = 255
 _UNDECLARED = 254
 _MOST_VALUES = 256  # of a mask that has classes; an image has thousands
+_MOST_COLORS = 1000  # of a mask whose codec blurs little
 _MOST_COLORED_PX = 2_000_000  # whose colors are counted; of larger files every so-manieth row
+_MOST_PX = 20_000_000  # likewise, without colors
 _NEAR = 24  # levels from 0 or 255 that a codec's ringing reaches
 _HALF = 0.5
 _MANY_CLASSES = 20  # without names; more may be numbers of objects
@@ -64,6 +67,8 @@ class Look:
             return False
         if self.is_soft or self.num_values <= 3:
             return True
+        if self.is_color and self.num_values > _MOST_COLORS:
+            return self.flat > 0.95  # photographs before a plain wall have 0.8
         return self.flat > (0.5 if self.num_values <= 64 else 0.7)
 
     @property
@@ -133,58 +138,87 @@ class Coding:
         return meant[np.searchsorted(found, codes)]
 
 
-def look_at(paths: Sequence[Path], *, colors: bool = False) -> Look:
-    """Looks at some files of one shape; see `Look`."""
-    files: list[Mapping[Value, int]] = []
-    flats: list[float] = []
-    most, near, total, is_color, is_array, palettes = 0, 0, 0, False, False, set()
-    shaded = solid = 0
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileLook:
+    """What one file holds; see `Look`. Of many pixels some rows are looked at."""
+
+    values: Mapping[Value, int]
+    num_values: int
+    flat: float
+    is_color: bool
+    palette: bytes
+    num_pixels: int
+    near: int = 0  # pixels near 0 or 255, of 8 bits
+    shaded: int = 0  # pixels of shades between
+    solid: int = 0  # pixels of shades that fill an area
+
+
+def look_at_file(path: Path, colors: bool = False) -> FileLook | None:
+    """Looks at a file; None where it holds floating-point numbers or more than three channels.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    values = read_values(path, colors=colors)
+    if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.rint(values)).all():
+        values = values.astype(np.int64)
+    if values.dtype.kind not in "uib" or (values.ndim == 3 and values.shape[-1] != 3):
+        return None
+    is_color = values.ndim == 3
+    most = _MOST_COLORED_PX if is_color else _MOST_PX  # sorting colors takes seconds a file
+    values = values[:: -(-values.shape[0] * values.shape[1] // most)]
+    near = shaded = solid = 0
+    if values.dtype == np.uint8 and not is_color:
+        is_shade = (values > _NEAR) & (values < 255 - _NEAR)
+        shaded = int(np.count_nonzero(is_shade))
+        near = values.size - shaded
+        if shaded:
+            here = values[:-1, :-1]
+            solid = int(np.count_nonzero(is_shade[:-1, :-1] & (here == values[1:, :-1]) & (here == values[:-1, 1:])))
+    codes = _encode(values) if is_color else values
+    found, counts = count_values(codes)
+    rest = codes[:, :-1] != found[int(np.argmax(counts))]
+    keep = np.sort(np.argsort(-counts)[:_MOST_VALUES])
+    named = [_decode(code) if is_color else code for code in found[keep].tolist()]
+    return FileLook(
+        values=dict(zip(named, counts[keep].tolist(), strict=True)),
+        num_values=len(found),
+        flat=float((codes[:, :-1] == codes[:, 1:])[rest].mean()) if rest.any() else 1.0,
+        is_color=is_color,
+        palette=_read_palette(path),
+        num_pixels=values.shape[0] * values.shape[1],
+        near=near,
+        shaded=shaded,
+        solid=solid,
+    )
+
+
+def look_at(listing: Listing, paths: Sequence[str], *, colors: bool = False) -> Look:
+    """Looks at some files of one shape, each once; see `Look`."""
+    files: list[FileLook] = []
     for path in paths:
         try:
-            values = read_values(path, colors=colors)
+            looked = listing.once(look_at_file, path, colors)
         except InputError as error:
             return Look(error=str(error))
-        if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.rint(values)).all():
-            values = values.astype(np.int64)
-        is_array |= values.dtype.kind not in "uib" or (values.ndim == 3 and values.shape[-1] != 3)
-        if is_array:
+        if looked is None:
             return Look(is_array=True)
-        if values.ndim == 2 and values.dtype == np.uint8:
-            is_shade = (values > _NEAR) & (values < 255 - _NEAR)
-            near += values.size - int(np.count_nonzero(is_shade))
-            shaded += int(np.count_nonzero(is_shade))
-            inner = is_shade[:-1, :-1] & (values[:-1, :-1] == values[1:, :-1]) & (values[:-1, :-1] == values[:-1, 1:])
-            solid += int(np.count_nonzero(inner))
-        total += values.shape[0] * values.shape[1]
-        is_color |= values.ndim == 3
-        if (
-            values.ndim == 3 and values.shape[0] * values.shape[1] > _MOST_COLORED_PX
-        ):  # sorting colors takes seconds a file
-            values = values[:: int(np.ceil(values.shape[0] * values.shape[1] / _MOST_COLORED_PX))]
-        codes = _encode(values) if values.ndim == 3 else values
-        found, counts = count_values(codes)
-        most = max(most, len(found))
-        usual = found[int(np.argmax(counts))]
-        rest = codes[:, :-1] != usual
-        flats.append(float((codes[:, :-1] == codes[:, 1:])[rest].mean()) if rest.any() else 1.0)
-        keep = np.sort(np.argsort(-counts)[:_MOST_VALUES])
-        named = [_decode(code) if values.ndim == 3 else code for code in found[keep].tolist()]
-        files.append(dict(zip(named, counts[keep].tolist(), strict=True)))
-        palettes.add(_read_palette(path))
-    if len(palettes) > 1 and not colors:  # the same index means different things in different files
-        return look_at(paths, colors=True)
-    is_lossy = any(path.suffix.lower() in (".jpg", ".jpeg", ".webp", ".jp2") for path in paths)
-    values_of = Counter(value for counts in files for value in counts if isinstance(value, int))
-    shades = sum(1 for value in values_of if _NEAR < value < 255 - _NEAR)
-    bright = any(value >= 255 - _NEAR for value in values_of)
+        files.append(looked)
+    if len({file.palette for file in files}) > 1 and not colors:  # one index means different things in two files
+        return look_at(listing, paths, colors=True)
+    is_color = any(file.is_color for file in files)
+    is_lossy = any(path.lower().endswith((".jpg", ".jpeg", ".webp", ".jp2")) for path in paths)
+    levels = {value for file in files for value in file.values if isinstance(value, int)}
+    shades = sum(_NEAR < value < 255 - _NEAR for value in levels)
+    shaded, solid, near = (sum(getattr(file, name) for file in files) for name in ("shaded", "solid", "near"))
     is_thin = shades >= 3 and solid < 0.2 * shaded  # shades of a border never fill an area
-    is_soft = not is_color and near >= 0.85 * total > 0 and bright and (is_thin or (is_lossy and len(values_of) > 2))
+    is_near = near >= 0.85 * sum(file.num_pixels for file in files) > 0 and max(levels, default=0) >= 255 - _NEAR
     return Look(
-        files=tuple(files),
-        num_values=most,
-        flat=float(np.median(flats)) if flats else 0.0,
+        files=tuple(file.values for file in files),
+        num_values=max((file.num_values for file in files), default=0),
+        flat=float(np.median([file.flat for file in files])) if files else 0.0,
         is_color=is_color,
-        is_soft=is_soft,
+        is_soft=not is_color and is_near and (is_thin or (is_lossy and len(levels) > 2)),
         is_lossy=is_lossy,
     )
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from unets.data.files import read_bytes
 from unets.data.geometry import SizeHW
+from unets.data.image import read_orientation
 from unets.errors import InputError
 
-_ORIENTATION = 0x0112
 _MOST_PX = 2**30  # of an image; Pillow refuses more than twice this
 _EIGHT_BITS = ("1", "L", "P", "LA", "RGB", "RGBA", "CMYK", "YCbCr", "PA")
 
@@ -59,7 +59,7 @@ def read_header(path: Path) -> Header:
             width, height = picture.size
             mode, kind = picture.mode, picture.format
             dtype = "uint8" if mode in _EIGHT_BITS else {"I": "int32", "F": "float32"}.get(mode, "uint16")
-            turned = 1 if kind == "TIFF" else int(picture.getexif().get(_ORIENTATION, 1) or 1)
+            turned = read_orientation(picture)
             if kind == "PNG" and content[24] == 16 and mode in ("RGB", "RGBA", "LA"):
                 dtype = "uint16"
             elif mode in ("RGB", "RGBA") and kind == "TIFF":

@@ -200,9 +200,7 @@ def build(listing: Listing, source: PolygonSource, found: Annotations) -> Import
         break
     used = Counter(area.label for areas in found.areas.values() for area in areas if not area.is_ignored)
     names = found.labels or tuple(sort_naturally(used))
-    ignored = source.ignored or tuple(
-        name for name in names if re.fullmatch(IGNORE_NAMES + "|__ignore__", name.lower())
-    )
+    ignored = source.ignored or tuple(name for name in names if re.fullmatch(IGNORE_NAMES, name.lower()))
     background = [name for name in names if re.fullmatch(BACKGROUND_NAMES, name.lower())]
     labels = source.labels or tuple(name for name in names if name not in (*ignored, *background))
     train, test, questions = _split(listing, source, found)

@@ -42,6 +42,7 @@ _NEARLY = 0.9
 _COMPARED = 8
 _FITS = 1.05  # edges along the masks' borders are this much stronger than elsewhere, at least
 _SHOWN = 8
+_MOST_PX = 50_000_000  # of an image whose edges are measured
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -152,10 +153,12 @@ def _propose(listing: Listing, name: str) -> Sequence[tuple[ImporterSource, Impo
 
 def compare(listing: Listing, one: Proposal, other: Proposal) -> bool:
     """Tells whether two proposals have the same objects in their images, whatever the classes are called."""
-    shared = spread(sorted(one.masks.keys() & other.masks.keys()), _COMPARED)
+    masks = [proposal.masks for proposal in (one, other)]
+    if not masks[0].keys() & masks[1].keys():  # copies of the images elsewhere
+        masks = [{Path(image).stem: sample for image, sample in of.items()} for of in masks]
     overlaps = []
-    for image in shared:
-        first, second = (_draw_objects(listing, proposal.masks[image]) for proposal in (one, other))
+    for image in spread(sorted(masks[0].keys() & masks[1].keys()), _COMPARED):
+        first, second = (_draw_objects(listing, of[image]) for of in masks)
         if first.shape != second.shape:
             return False
         overlaps.append((first & second).sum() / max((first | second).sum(), 1) if (first | second).any() else 1.0)
@@ -163,9 +166,12 @@ def compare(listing: Listing, one: Proposal, other: Proposal) -> bool:
 
 
 def _draw_objects(listing: Listing, sample: ImportedSample) -> npt.NDArray[np.bool_]:
+    return np.asarray(np.any([(layer > 0) & (layer < 255) for layer in _draw(listing, sample)], axis=0))
+
+
+def _draw(listing: Listing, sample: ImportedSample) -> tuple[npt.NDArray[Any], ...]:
     drawn = sample.draw() if sample.draw is not None else read_values(listing.root / sample.mask[0])
-    layers = drawn if isinstance(drawn, tuple) else (drawn,)
-    return np.asarray(np.any([(layer > 0) & (layer < 255) for layer in layers], axis=0))
+    return drawn if isinstance(drawn, tuple) else (drawn,)
 
 
 def _check_fit(listing: Listing, best: Proposal) -> list[Question]:
@@ -173,9 +179,11 @@ def _check_fit(listing: Listing, best: Proposal) -> list[Question]:
     fits = []
     upright = best.result.dataset_fields.get("orientation") == "upright"
     for image in spread(sorted(best.masks), 4 * _COMPARED):
-        objects = _draw_objects(listing, best.masks[image])
-        if objects.any() and objects.size < 5e7:
-            fits.append(measure_fit(objects, read_grey(listing.root / image, upright=upright)))
+        if np.prod(listing.header(image).size_hw) > _MOST_PX:
+            continue
+        mask = np.max([layer * (i + 1) for i, layer in enumerate(_draw(listing, best.masks[image]))], axis=0)
+        if mask.min() < mask.max():
+            fits.append(measure_fit(mask, read_grey(listing.root / image, upright=upright)))
     if not fits or np.mean(fits) >= _FITS:
         return []
     text = f"images have no edges along the borders of their masks ({np.mean(fits):.2f} of elsewhere): do they match?"
