@@ -1,10 +1,10 @@
-"""unets: from a folder of photos to a validated segmentation submission.
+"""unets: from a folder of images to a validated segmentation submission.
 
 What is here for other code; all else may change. Names are looked up as they are asked for, so that importing the
 package is free, and run lengths never wait for TensorFlow.
 
     model = load_model("carvana.safetensors")
-    mask_hw = model.mask(read_image("photo.jpg"))
+    mask_hw = model.mask(read_image("image.jpg"))
     rle = encode_rle(mask_hw == 1)
 """
 

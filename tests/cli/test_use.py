@@ -104,7 +104,7 @@ def test_photos_at_fault_are_named_and_end_with_1(
     said = capsys.readouterr()
     assert said.out.endswith("out: 1 masks made\n")
     first, last = said.err.splitlines()
-    assert "no mask: " in first and "photos/b.png must be a photo" in first
+    assert "no mask: " in first and "photos/b.png must be an image" in first
     assert "Received: 1 of 2 that are not" in last
     assert (tmp_path / "out" / "a.png").exists()
 

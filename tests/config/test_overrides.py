@@ -99,7 +99,7 @@ def test_overrides_of_a_file_are_checked_together(tmp_path: Path) -> None:
     assert (found.training.epochs, found.training.warmup_epochs) == (1, 0)
     with pytest.raises(InputError, match=r"unet\+training.epochs=1: `warmup_epochs` must be below epochs=1"):
         load_experiment(tmp_path, "unet+training.epochs=1")
-    with pytest.raises(InputError, match=r"`EXP` must be one of unet\. Received: unit; did you mean unet\?"):
+    with pytest.raises(InputError, match=r"`--exp` must be one of unet\. Received: unit; did you mean unet\?"):
         load_experiment(tmp_path, "unit+training.epochs=1")
 
 

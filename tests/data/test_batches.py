@@ -27,28 +27,28 @@ class NoiseReader:
 
 
 class NumberReader:
-    """Photos and coverage that hold their index at every pixel; the faulty ones cannot be read."""
+    """Images and target that hold their index at every pixel; the faulty ones cannot be read."""
 
     def __init__(self, faulty: Sequence[int] = ()) -> None:
         self.faulty = faulty
 
     def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
         if index in self.faulty:
-            raise InputError(f"photo {index} must be whole. Received: half of it")
+            raise InputError(f"image {index} must be whole. Received: half of it")
         return np.full((8, 8, 3), index, dtype=np.uint8), np.full((8, 8, 1), index, dtype=np.uint8)
 
 
 def read_samples(batches: Batches, workers: int = 1) -> dict[int, bytes]:
-    """Reads an epoch, in threads and backwards where there are several; returns photo and target by index."""
+    """Reads an epoch, in threads and backwards where there are several; returns image and target by index."""
     numbers = list(range(len(batches)))
     if workers > 1:
         numbers.reverse()
     with ThreadPoolExecutor(workers) as pool:
         read = list(pool.map(batches.__getitem__, numbers))
     return {
-        int(index): photo.tobytes() + target.tobytes()
-        for number, (photos, targets) in zip(numbers, read, strict=True)
-        for index, photo, target in zip(batches.find_indices(number), photos, targets, strict=True)
+        int(index): image.tobytes() + target.tobytes()
+        for number, (images, targets) in zip(numbers, read, strict=True)
+        for index, image, target in zip(batches.find_indices(number), images, targets, strict=True)
     }
 
 
@@ -58,18 +58,18 @@ def build_net() -> keras.Model:
 
 def test_shapes_and_dtypes() -> None:
     batches = Batches(NoiseReader(), range(7), batch_size=3)
-    photos, targets = batches[0]
-    assert photos.shape == (3, 32, 48, 3) and photos.dtype == np.uint8
+    images, targets = batches[0]
+    assert images.shape == (3, 32, 48, 3) and images.dtype == np.uint8
     assert targets.shape == (3, 32, 48, 2) and targets.dtype == np.uint8
     # unshuffled and unchanged: as the reader has them
     for index in range(3):
-        np.testing.assert_array_equal(photos[index], NoiseReader()[index][0])
+        np.testing.assert_array_equal(images[index], NoiseReader()[index][0])
         np.testing.assert_array_equal(targets[index], NoiseReader()[index][1])
 
 
 @settings(deadline=None)  # a time limit a case says more about the machine's load than about this
 @given(num=st.integers(1, 40), batch_size=st.integers(1, 12))
-def test_validation_keeps_every_photo(num: int, batch_size: int) -> None:
+def test_validation_keeps_every_image(num: int, batch_size: int) -> None:
     indices = [3 * index + 1 for index in range(num)]
     batches = Batches(NumberReader(), indices, batch_size=batch_size)
     assert len(batches) == -(-num // batch_size)
@@ -85,15 +85,15 @@ def test_training_leaves_out_the_remainder_alone(num: int, batch_size: int, seed
     batches = Batches(NumberReader(), indices, batch_size=batch_size, shuffle=True, seed=seed)
     for epoch in range(3):
         batches.start_epoch(epoch)
-        dealt = [int(index) for number in range(len(batches)) for index in batches.find_indices(number)]
-        # each photo at most once; all but the remainder, and all of them where they fill no batch at all
-        assert len(set(dealt)) == len(dealt) == batches.count_images()
-        assert set(dealt) <= set(indices)
-        assert len(dealt) == (num - num % batch_size if num >= batch_size else num)
+        drawn = [int(index) for number in range(len(batches)) for index in batches.find_indices(number)]
+        # each image at most once; all but the remainder, and all of them where they fill no batch at all
+        assert len(set(drawn)) == len(drawn) == batches.count_images()
+        assert set(drawn) <= set(indices)
+        assert len(drawn) == (num - num % batch_size if num >= batch_size else num)
 
 
 @pytest.mark.parametrize("num", [24, 25, 31, 47])
-def test_an_update_sees_the_same_photos_however_it_is_split(num: int) -> None:
+def test_an_update_sees_the_same_images_however_it_is_split(num: int) -> None:
     def read(batch_size: int, steps_per_update: int) -> list[bytes]:
         batches = Batches(
             NoiseReader(),
@@ -106,7 +106,7 @@ def test_an_update_sees_the_same_photos_however_it_is_split(num: int) -> None:
         )
         assert len(batches) == num // 8 * steps_per_update
         assert batches.count_images() == num // 8 * 8
-        return [photo.tobytes() for number in range(len(batches)) for photo in batches[number][0]]
+        return [image.tobytes() for number in range(len(batches)) for image in batches[number][0]]
 
     whole = read(8, 1)
     assert len(whole) == num // 8 * 8
@@ -114,7 +114,7 @@ def test_an_update_sees_the_same_photos_however_it_is_split(num: int) -> None:
         assert read(8 // steps, steps) == whole
 
 
-def test_too_few_photos_for_one_update_of_several_steps() -> None:
+def test_too_few_images_for_one_update_of_several_steps() -> None:
     with pytest.raises(
         InputError, match=r"`batch_size` must be at most the 7 images.*Received: batch_size=8, micro_batch=2"
     ):
@@ -132,7 +132,7 @@ def test_an_epoch_goes_on_at_any_batch(num: int, shuffle: bool) -> None:
     for first in range(total + 1):
         rest.start_epoch(5, first)
         assert len(rest) == total - first
-        # photos in all and photos done, which a progress bar shows
+        # images in all and images done, which a progress bar shows
         assert rest.count_images() == whole.count_images() == (num if not shuffle else num // 3 * 3)
         assert rest.count_images_before() == min(3 * first, whole.count_images())
         for number in range(total - first):
@@ -143,7 +143,7 @@ def test_an_epoch_goes_on_at_any_batch(num: int, shuffle: bool) -> None:
             rest.start_epoch(5, faulty)
 
 
-def test_photos_are_drawn_in_proportion() -> None:
+def test_images_are_drawn_in_proportion() -> None:
     weights = np.array([0.0, 1.0, 3.0, 6.0])
     batches = Batches(NumberReader(), [2, 4, 6, 8], batch_size=2, draw_weights=weights, shuffle=True, seed=1)
     drawn: list[int] = []
@@ -161,7 +161,7 @@ def test_photos_are_drawn_in_proportion() -> None:
     assert batches.order.tolist() == drawn[28:32]
 
 
-def test_a_photo_drawn_again_is_changed_in_another_way() -> None:
+def test_a_image_drawn_again_is_changed_in_another_way() -> None:
     options: dict[str, Any] = {"augment_config": AugmentConfig(), "shuffle": True, "seed": 2}
     drawn = Batches(NoiseReader(), range(3), batch_size=1, draw_weights=np.array([1.0, 1.0, 98.0]), **options)
     once = Batches(NoiseReader(), range(3), batch_size=3, **options)
@@ -171,11 +171,11 @@ def test_a_photo_drawn_again_is_changed_in_another_way() -> None:
         once.start_epoch(epoch)
         wanted, seen = read_samples(once), set[bytes]()
         for number in range(3):
-            photos, targets = drawn[number]
-            (index,), sample = drawn.find_indices(number).tolist(), photos[0].tobytes() + targets[0].tobytes()
+            images, targets = drawn[number]
+            (index,), sample = drawn.find_indices(number).tolist(), images[0].tobytes() + targets[0].tobytes()
             if index == 2:
                 num_repeats, num_equal = num_repeats + bool(seen), num_equal + (sample in seen)
-                # the first time, a photo is what it would be if every photo were seen once
+                # the first time, a image is what it would be if every image were seen once
                 assert seen or sample == wanted[2]
                 seen.add(sample)
     # unchanged twice by chance: about one in 2500
@@ -189,11 +189,11 @@ def test_weights_must_fit_the_indices() -> None:
 
 
 @pytest.mark.parametrize("augment_config", [None, AugmentConfig()])
-def test_crops_of_every_photo(augment_config: AugmentConfig | None) -> None:
+def test_crops_of_every_image(augment_config: AugmentConfig | None) -> None:
     options: dict[str, Any] = {"augment_config": augment_config, "crop_hw": (20, 24), "shuffle": True, "seed": 2}
     batches = Batches(NoiseReader(), range(6), batch_size=3, **options)
-    photos, targets = batches[1]
-    assert photos.shape == (3, 20, 24, 3) and targets.shape == (3, 20, 24, 2)
+    images, targets = batches[1]
+    assert images.shape == (3, 20, 24, 3) and targets.shape == (3, 20, 24, 2)
     # they depend on (seed, epoch, index) alone, too
     first = read_samples(batches)
     assert read_samples(Batches(NoiseReader(), range(6), batch_size=2, **options), workers=2) == first
@@ -211,13 +211,6 @@ def test_epochs_reshuffle() -> None:
     assert all(sorted(order) == list(range(20)) for order in orders)
     other = Batches(NumberReader(), range(20), batch_size=5, shuffle=True, seed=2)
     assert tuple(other.order) != orders[0]
-
-
-def test_validation_has_one_order() -> None:
-    batches = Batches(NumberReader(), [4, 2, 9], batch_size=2)
-    for epoch in range(3):
-        batches.start_epoch(epoch)
-        assert batches.order.tolist() == [4, 2, 9]
 
 
 def test_a_sample_depends_on_seed_epoch_and_index_alone() -> None:
@@ -265,9 +258,9 @@ def test_fit_sees_the_batches_of_its_epoch(workers: int) -> None:
 
     net = build_net()
     net.compile(optimizer="sgd", loss=record, run_eagerly=True)
-    deal = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: train.start_epoch(epoch))
+    start = keras.callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: train.start_epoch(epoch))
     # from epoch 2 on, as a training that goes on does
-    net.fit(train, validation_data=valid, initial_epoch=2, epochs=5, callbacks=[deal], shuffle=False, verbose=0)
+    net.fit(train, validation_data=valid, initial_epoch=2, epochs=5, callbacks=[start], shuffle=False, verbose=0)
     expected = []
     for epoch in (2, 3, 4):
         order = np.random.default_rng([4, epoch]).permutation(11)
@@ -307,13 +300,13 @@ def test_a_failing_read_is_kept(workers: int) -> None:
     with pytest.raises(Exception):  # noqa: B017
         net.fit(batches, epochs=1, shuffle=False, verbose=0)
     assert isinstance(batches.failure, InputError)
-    assert str(batches.failure) == "photo 7 must be whole. Received: half of it"
+    assert str(batches.failure) == "image 7 must be whole. Received: half of it"
 
 
 def test_without_a_failure_none_is_kept() -> None:
     batches = Batches(NumberReader(faulty=[7]), [0, 1, 7], batch_size=1)
     batches[0], batches[1]
     assert batches.failure is None
-    with pytest.raises(InputError, match="photo 7 must be whole"):
+    with pytest.raises(InputError, match="image 7 must be whole"):
         batches[2]
     assert isinstance(batches.failure, InputError)

@@ -63,9 +63,9 @@ def refuse_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", ["none", "ram", "disk", "auto"])
 def test_every_kind_gives_equal_pairs(manifest: Manifest, tmp_path: Path, kind: str) -> None:
     reader = open_kind(manifest, kind, tmp_path / "cache")
-    photo, coverage = reader[5]
-    assert photo.shape == (*SIZE_HW, 3) and coverage.shape == (*SIZE_HW, 2)
-    assert photo.max() > 200 and coverage.max() == 255
+    image, target = reader[5]
+    assert image.shape == (*SIZE_HW, 3) and target.shape == (*SIZE_HW, 2)
+    assert image.max() > 200 and target.max() == 255
     check_equal(reader, manifest)
 
 
@@ -84,14 +84,14 @@ def test_a_cache_on_disk_is_shared(manifest: Manifest, tmp_path: Path, monkeypat
     with monkeypatch.context() as patched:
         refuse_to_read(patched)
         again = open_kind(manifest, "disk", tmp_path / "cache")
-        with pytest.raises(AssertionError, match="was decoded again"):  # the test can fail: another size is read anew
+        with pytest.raises(AssertionError, match="was decoded again"):  # the test can fail: another size is read again
             open_reader(manifest.train, manifest.dataset, (40, 60), "disk", tmp_path / "cache")
     check_equal(again, manifest)
 
 
 def test_a_cache_on_disk_cannot_be_written_to(manifest: Manifest, tmp_path: Path) -> None:
-    photo, coverage = open_kind(manifest, "disk", tmp_path / "cache")[0]
-    for array in (photo, coverage):
+    image, target = open_kind(manifest, "disk", tmp_path / "cache")[0]
+    for array in (image, target):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
 

@@ -13,7 +13,6 @@ from unets.data.drawing import (
     add_caption,
     draw_contours,
     draw_differences,
-    find_borders,
     find_differences,
     find_window,
     magnify,
@@ -33,25 +32,25 @@ def make_mask() -> np.ndarray:
     [(COLORS_RGB, COLORS_RGB[:2]), ([(1, 2, 3)], [(1, 2, 3), (1, 2, 3)]), ([(9, 0, 0), (0, 9, 0)], None)],
 )
 def test_each_class_has_its_color(colors: list[tuple[int, int, int]], expected: object) -> None:
-    photo = np.full((40, 60, 3), 200, dtype=np.uint8)
-    drawn = draw_contours(photo, make_mask(), thickness_px=3, colors_rgb=colors)
+    image = np.full((40, 60, 3), 200, dtype=np.uint8)
+    drawn = draw_contours(image, make_mask(), thickness_px=3, colors_rgb=colors)
     assert [tuple(drawn[20, 5].tolist()), tuple(drawn[20, 35].tolist())] == list(expected or colors)
     assert (drawn[20, 15] == 200).all() and (drawn[20, 30] == 200).all()  # neither filled nor between
-    assert (photo == 200).all()
+    assert (image == 200).all()
 
 
 def test_a_mask_of_another_size_is_fitted() -> None:
-    photo = np.zeros((80, 120, 3), dtype=np.uint8)
-    drawn = draw_contours(photo, make_mask(), thickness_px=3, colors_rgb=[(255, 0, 0)])
-    assert drawn.shape == photo.shape
+    image = np.zeros((80, 120, 3), dtype=np.uint8)
+    drawn = draw_contours(image, make_mask(), thickness_px=3, colors_rgb=[(255, 0, 0)])
+    assert drawn.shape == image.shape
     assert drawn[40, 10, 0] == 255  # the left side of class 1, at twice the coordinates
 
 
-def test_a_tint_mixes_its_color_with_the_photo_s() -> None:
-    photo = np.full((40, 60, 3), 200, dtype=np.uint8)
-    tinted = tint(photo, make_mask()[::2, ::2] == 1, color_rgb=(0, 100, 255), opacity=0.5)
+def test_a_tint_mixes_its_color_with_the_image_s() -> None:
+    image = np.full((40, 60, 3), 200, dtype=np.uint8)
+    tinted = tint(image, make_mask()[::2, ::2] == 1, color_rgb=(0, 100, 255), opacity=0.5)
     assert tinted[20, 15].tolist() == [100, 150, 228]  # half way; 227.5 to the even number
-    assert (tinted[20, 30] == 200).all() and (photo == 200).all()
+    assert (tinted[20, 30] == 200).all() and (image == 200).all()
 
 
 def test_a_caption_stands_above_the_picture() -> None:
@@ -65,43 +64,32 @@ def test_a_caption_stands_above_the_picture() -> None:
     assert add_caption(picture, "long " * 100).shape == captioned.shape
 
 
-def test_what_nobody_labelled_has_no_contour() -> None:
-    image = np.zeros((20, 20, 3), dtype=np.uint8)
-    mask_hw = np.zeros((20, 20), dtype=np.uint8)
+def test_ignored_pixels_have_no_contour_and_are_neither_right_nor_wrong() -> None:
+    image, mask_hw = np.zeros((20, 20, 3), dtype=np.uint8), np.zeros((20, 20), dtype=np.uint8)
     mask_hw[5:15, 5:15] = IGNORE
     np.testing.assert_array_equal(draw_contours(image, mask_hw), image)
-
-
-def test_borders_lie_inside_a_class_and_not_at_the_photos_edge() -> None:
-    mask_hw = np.zeros((7, 8), dtype=np.uint8)
-    mask_hw[:, :4], mask_hw[2:5, 5:8] = 1, 2
-    borders = find_borders(mask_hw, 1)
-    # Column 3 beside the background; of the second class all but the middle of its right side, which is the edge.
-    expected = np.zeros((7, 8), dtype=np.bool_)
-    expected[:, 3] = True
-    expected[2:5, 5:8] = True
-    expected[3, 6:8] = False
-    assert np.array_equal(borders, expected)
-    assert not find_borders(np.ones((4, 4), dtype=np.uint8), 2).any()
+    target_hw, mask_hw = np.array([[IGNORE, IGNORE, 1, 0]], dtype=np.uint8), np.array([[1, 0, 0, 1]], dtype=np.uint8)
+    kinds = [pixels_hw.tolist()[0] for pixels_hw in find_differences(target_hw, mask_hw).values()]
+    assert kinds == [[False, False, True, False], [False, False, False, True], [False] * 4]
 
 
 def test_differences_show_what_is_missed_and_what_is_too_much() -> None:
-    photo = np.full((40, 60, 3), 100, dtype=np.uint8)
-    truth_hw, mask_hw = (np.zeros((40, 60), dtype=np.uint8) for _ in range(2))
-    truth_hw[:20, :30], mask_hw[10:30, :30], mask_hw[:5, :5] = 1, 1, 2
-    kinds = find_differences(truth_hw, mask_hw)
+    image = np.full((40, 60, 3), 100, dtype=np.uint8)
+    target_hw, mask_hw = (np.zeros((40, 60), dtype=np.uint8) for _ in range(2))
+    target_hw[:20, :30], mask_hw[10:30, :30], mask_hw[:5, :5] = 1, 1, 2
+    kinds = find_differences(target_hw, mask_hw)
     # Missed: ten rows of 30, less the 25 pixels taken for class 2; too much: ten rows of 30.
     assert {kind: int(pixels_hw.sum()) for kind, pixels_hw in kinds.items()} == {
         "missed": 275,
         "too much": 300,
         "wrong class": 25,
     }
-    drawn = draw_differences(photo, truth_hw, mask_hw)
+    drawn = draw_differences(image, target_hw, mask_hw)
     assert drawn[7, 15].tolist() == list(DIFFERENCES_RGB["missed"])
     assert drawn[25, 15].tolist() == list(DIFFERENCES_RGB["too much"])
     assert drawn[2, 2].tolist() == list(DIFFERENCES_RGB["wrong class"])
-    assert drawn[15, 15].tolist() == drawn[35, 45].tolist() == [33, 33, 33]  # right: the photo, a third as bright
-    assert (photo == 100).all()
+    assert drawn[15, 15].tolist() == drawn[35, 45].tolist() == [33, 33, 33]  # right: the image, a third as bright
+    assert (image == 100).all()
 
 
 def test_the_window_is_where_most_pixels_are() -> None:
@@ -126,13 +114,3 @@ def test_a_notebook_gets_a_jpeg_and_words() -> None:
         assert (jpeg.format, jpeg.size) == ("JPEG", (40, 30))
         assert np.abs(np.asarray(jpeg).astype(int) - 200).max() <= 2
     assert repr(picture) == "a grey field"
-
-
-def test_what_nobody_labelled_is_neither_right_nor_wrong() -> None:
-    truth_hw, mask_hw = np.array([[IGNORE, IGNORE, 1, 0]], dtype=np.uint8), np.array([[1, 0, 0, 1]], dtype=np.uint8)
-    kinds = {kind: pixels_hw.tolist() for kind, pixels_hw in find_differences(truth_hw, mask_hw).items()}
-    assert kinds == {
-        "missed": [[False, False, True, False]],
-        "too much": [[False, False, False, True]],
-        "wrong class": [[False] * 4],
-    }

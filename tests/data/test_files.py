@@ -125,7 +125,7 @@ def test_two_files_with_one_id_are_both_told(tmp_path: Path) -> None:
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"train must exist \(or train.zip beside it\). Received: no such folder"):
         find_ids(tmp_path, "train/{id}.jpg")
-    with pytest.raises(InputError, match=r"`INPUT` must be a folder"):
+    with pytest.raises(InputError, match=r"`--input` must be a folder"):
         find_ids(tmp_path / "nowhere", "train/{id}.jpg")
 
 

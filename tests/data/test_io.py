@@ -32,14 +32,6 @@ def save_indices(path: Path, values_hw: npt.NDArray[np.uint8]) -> Path:
     return path
 
 
-def test_missing_and_empty(tmp_path: Path) -> None:
-    (tmp_path / "empty.png").touch()
-    with pytest.raises(InputError, match=r"no.png must exist"):
-        read_index_image(tmp_path / "no.png")
-    with pytest.raises(InputError, match=r"empty.png must not be empty"):
-        read_index_image(tmp_path / "empty.png")
-
-
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "a.bmp", "a.tif"])
 def test_masks_come_as_the_values_they_store(tmp_path: Path, name: str) -> None:
     values_hw = np.random.default_rng(0).integers(0, 4, (30, 50), dtype=np.uint8)

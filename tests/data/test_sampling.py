@@ -1,4 +1,4 @@
-"""Weights of photos: worked by hand, and what they make frequent."""
+"""Weights of images: worked by hand, and what they make frequent."""
 
 from collections.abc import Callable
 
@@ -13,13 +13,13 @@ from unets.store.paths import Project
 
 
 def test_groups_by_hand() -> None:
-    # groups of 3, 1 and 2: 1/3, 1, 1/2 a photo, which sum to 3
+    # groups of 3, 1 and 2: 1/3, 1, 1/2 a image, which sum to 3
     weights = weigh_groups(["a", "b", "a", "c", "a", "c"])
     np.testing.assert_allclose(weights, np.array([1 / 3, 1, 1 / 3, 1 / 2, 1 / 3, 1 / 2]) / 3)
 
 
 def test_classes_by_hand() -> None:
-    # cat in 4 photos, dog in 2, owl in none; 1 photo is empty
+    # cat in 4 images, dog in 2, owl in none; 1 image is empty
     has_class = np.array(
         [[1, 0, 0], [1, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0], [0, 0, 0]],
         dtype=np.bool_,
@@ -29,7 +29,7 @@ def test_classes_by_hand() -> None:
     np.testing.assert_allclose(weigh_classes(has_class), expected)
 
 
-def test_photos_of_one_class_each_make_all_classes_equally_frequent() -> None:
+def test_images_of_one_class_each_make_all_classes_equally_frequent() -> None:
     kind = np.random.default_rng(0).choice(4, size=500, p=[0.7, 0.2, 0.08, 0.02])  # 3 is empty
     weights = weigh_classes(kind[:, None] == np.arange(3))
     for value in range(4):

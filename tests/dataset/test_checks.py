@@ -54,29 +54,12 @@ def test_clean_in_several_processes(make_competition: MakeCompetition, monkeypat
     assert check(make_competition(num_groups=3), jobs=2).is_clean
 
 
-@pytest.mark.parametrize("photo_format", ["jpg", "png"])
-@pytest.mark.parametrize("channels", ["rgb", "grey"])
-def test_clean_of_either_kind(make_competition: MakeCompetition, photo_format: str, channels: str) -> None:
-    assert check(make_competition(num_groups=2, image_format=photo_format, channels=channels)).faults == ()
-
-
 @pytest.mark.parametrize("share", [0.3, 0.97])
 @pytest.mark.parametrize("photo_format", ["jpg", "png"])
 def test_truncated_photo(make_competition: MakeCompetition, photo_format: str, share: float) -> None:
     project = make_competition(num_groups=2, size_hw=(320, 480), num_views=1, image_format=photo_format)
     truncate(project.input_dir / "train" / f"car000_01.{photo_format}", share)
     check_one_fault(project, f"train/car000_01.{photo_format} must be whole")
-
-
-def test_truncated_jpeg_whose_thumbnail_has_an_end_marker(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2, size_hw=(320, 480), num_views=1)
-    path = project.input_dir / "train" / "car000_01.jpg"
-    exif = Image.Exif()
-    exif[0x010E] = "\xff\xd8 a thumbnail \xff\xd9".encode("latin-1")  # any tag: its bytes stand in the header
-    Image.open(path).save(path, exif=exif)
-    truncate(path, 0.5)
-    assert b"\xff\xd9" in path.read_bytes()
-    check_one_fault(project, "train/car000_01.jpg must be whole")
 
 
 def test_zero_byte_file(make_competition: MakeCompetition) -> None:
@@ -99,12 +82,6 @@ def test_wrong_size(make_competition: MakeCompetition) -> None:
     check_one_fault(project, "test/test000_01.jpg must have (height, width) (64, 96). Received: (96, 64)")
 
 
-def test_mask_of_colors(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2, mask_format="png")
-    Image.new("RGB", (96, 64), (1, 1, 0)).save(project.input_dir / "train_masks" / "car000_01_mask.png")
-    check_one_fault(project, "car000_01_mask.png must hold one whole number a pixel", "mode RGB")
-
-
 def test_mask_with_an_undeclared_value(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2, mask_format="png")
     path = project.input_dir / "train_masks" / "car000_01_mask.png"
@@ -114,26 +91,10 @@ def test_mask_with_an_undeclared_value(make_competition: MakeCompetition) -> Non
     check_one_fault(project, "car000_01_mask.png must hold 0 to 1 for ('car',). Received: also [128]")
 
 
-@pytest.mark.parametrize("mask_format", ["gif", "png", "tif"])
-def test_truncated_mask(make_competition: MakeCompetition, mask_format: str) -> None:
-    project = make_competition(num_groups=2, mask_format=mask_format)
-    truncate(project.input_dir / "train_masks" / f"car001_03_mask.{mask_format}", 0.6)
-    check_one_fault(project, f"car001_03_mask.{mask_format} must be")
-
-
 def test_mask_of_another_size(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2, mask_format="png", with_csv=False)
     Image.new("L", (95, 64)).save(project.input_dir / "train_masks" / "car000_01_mask.png")
     check_one_fault(project, "car000_01_mask.png must have the image's size (64, 96). Received: (64, 95)")
-
-
-def test_swapped_masks_disagree_with_the_csv(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2)
-    shutil.copy(
-        project.input_dir / "train_masks" / "car001_01_mask.gif",
-        project.input_dir / "train_masks" / "car000_01_mask.gif",
-    )
-    check_one_fault(project, "car000_01_mask.gif must equal its row of the csv", "differing pixels")
 
 
 def test_a_single_differing_pixel_is_found(make_competition: MakeCompetition) -> None:

@@ -103,15 +103,6 @@ def test_write_then_read(make_competition: MakeCompetition) -> None:
     assert len(lines) == 1 + 5 * 4 + 1
 
 
-def test_no_group_on_two_sides(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=6)
-    manifest = load(project)
-    folds = write_folds(project, manifest)
-    sides = [{sample.group for sample in manifest.train if folds[sample.id] == fold} for fold in range(2)]
-    assert sides[0] & sides[1] == set()
-    assert len(sides[0]) == len(sides[1]) == 3
-
-
 def test_an_existing_file_is_kept(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=4)
     manifest = load(project)
@@ -180,7 +171,7 @@ def test_faulty_files(make_competition: MakeCompetition, rows: list[str], messag
 
 def test_other_columns_or_no_file(make_competition: MakeCompetition, tmp_path: Path) -> None:
     manifest = load(make_competition(num_groups=2))
-    with pytest.raises(InputError, match=r"folds.csv must exist: `make split` writes it"):
+    with pytest.raises(InputError, match=r"folds.csv must exist: `unets split` writes it"):
         read_folds(tmp_path / "folds.csv", manifest)
     (tmp_path / "folds.csv").write_text("id,fold\n")
     with pytest.raises(

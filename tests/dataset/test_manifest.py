@@ -223,7 +223,7 @@ def test_missing_folder_input_and_csv(make_competition: MakeCompetition) -> None
     with pytest.raises(InputError, match=r"input/train must exist \(or train.zip beside it\).* holds .*sample_subm"):
         load(project)
     shutil.rmtree(project.input_dir)
-    with pytest.raises(InputError, match=r"`INPUT` must be a folder with the data set's files. Received: .*input"):
+    with pytest.raises(InputError, match=r"`--input` must be the folder of the data set's files. Received: .*input"):
         load(project)
 
 

@@ -15,7 +15,6 @@ from unets.data.samples import read_mask
 from unets.dataset.folds import hash_folds
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.dataset.pseudo_labels import (
-    check_name,
     count_pseudo_labels,
     hash_pseudo_labels,
     list_candidates,
@@ -40,7 +39,7 @@ def manifest(project: Project) -> Manifest:
 
 
 def write_labels(project: Project, rows: dict[str, int], fold: int = 0) -> Path:
-    """Writes labels as `make pseudo-labels` does: for each id a mask whose first so many rows are object."""
+    """Writes labels as `unets pseudo-labels` does: for each id a mask whose first so many rows are object."""
     path = project.pseudo_labels_path("round1", fold)
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
@@ -48,18 +47,18 @@ def write_labels(project: Project, rows: dict[str, int], fold: int = 0) -> Path:
             mask_hw = np.repeat(np.arange(32)[:, None] < height, 32, axis=1)
             archive.writestr(f"{id_}.png", encode_png(mask_hw.astype(np.uint8)))
     record = {"file_sha256": hash_file(path), "folds_hash": hash_folds(project.folds_path)}
-    record |= {"num_photos": 4, "num_kept": len(rows), "confidence": 0.9}
+    record |= {"num_images": 4, "num_kept": len(rows), "confidence": 0.9}
     project.pseudo_labels_record_path("round1", fold).write_text(json.dumps(record))
     return path
 
 
-def test_labels_are_test_photos_with_masks(project: Project, manifest: Manifest) -> None:
+def test_labels_are_test_images_with_masks(project: Project, manifest: Manifest) -> None:
     write_labels(project, {"test001_02": 1, "test000_01": 0})
     write_labels(project, {"test000_02": 2}, fold=1)
     samples = read_pseudo_labels(project, manifest, "round1", 0)
     assert [sample.id for sample in samples] == ["test000_01", "test001_02"]
-    photos = {sample.id: sample.image_path for sample in manifest.test}
-    assert [sample.image_path for sample in samples] == [photos[sample.id] for sample in samples]
+    images = {sample.id: sample.image_path for sample in manifest.test}
+    assert [sample.image_path for sample in samples] == [images[sample.id] for sample in samples]
     np.testing.assert_array_equal(read_mask(samples[0]), np.zeros((32, 32)))
     np.testing.assert_array_equal(read_mask(samples[1]), np.arange(32)[:, None] * np.ones(32) < 1)
     # each fold has its own
@@ -67,7 +66,7 @@ def test_labels_are_test_photos_with_masks(project: Project, manifest: Manifest)
 
 
 def test_missing_labels_name_the_command(project: Project, manifest: Manifest) -> None:
-    wanted = r"fold0\.zip must exist, whole\. Received: .*`make pseudo-labels NAME=round1 FOLD=0`"
+    wanted = r"fold0\.zip must exist, whole\. Received: .*`unets pseudo-labels --name round1 --fold 0`"
     for read in (
         lambda: read_pseudo_labels(project, manifest, "round1", 0),
         lambda: hash_pseudo_labels(project, "round1", 0),
@@ -87,17 +86,17 @@ def test_changed_labels_are_refused(project: Project, manifest: Manifest) -> Non
     before = hash_pseudo_labels(project, "round1", 0)
     path.write_bytes(path.read_bytes() + b"\0")
     assert hash_pseudo_labels(project, "round1", 0) != before
-    with pytest.raises(InputError, match=r"must be as it was made.*`make pseudo-labels NAME=round1 FOLD=0 FORCE=1`"):
+    with pytest.raises(InputError, match=r"must be as it was made.*pseudo-labels --name round1 --fold 0 --force`"):
         read_pseudo_labels(project, manifest, "round1", 0)
 
 
 def test_the_leak_by_name(project: Project, manifest: Manifest) -> None:
-    """A label of a training photo, or of its group, would stand on both sides of a split."""
+    """A label of a training image, or of its group, would stand on both sides of a split."""
     for faulty in ("car000_01", "nobody_01"):
         write_labels(project, {"test000_01": 1, faulty: 1})
-        with pytest.raises(InputError, match=rf"groups without training photos. Received: 1 others, {faulty} first"):
+        with pytest.raises(InputError, match=rf"groups without training images. Received: 1 others, {faulty} first"):
             read_pseudo_labels(project, manifest, "round1", 0)
-    # test photo test001_01 shows a car that training photos show too
+    # test image test001_01 shows a car that training images show too
     write_labels(project, {"test000_01": 1, "test001_01": 1})
     train = (*manifest.train[:-1], replace(manifest.train[-1], group="test001"))
     with pytest.raises(InputError, match=r"Received: 1 others, test001_01 first"):
@@ -110,32 +109,24 @@ def test_labels_of_other_folds_are_refused(project: Project, manifest: Manifest)
     write_labels(project, {"test000_01": 1})
     project.folds_path.write_text("id,group,fold\ncar000_01,car000,0\n")
     with pytest.raises(
-        InputError, match=r"labels made on other folds.*`make pseudo-labels NAME=round1 FOLD=0 FORCE=1`"
+        InputError, match=r"labels made on other folds.*`unets pseudo-labels --name round1 --fold 0 --force`"
     ):
         read_pseudo_labels(project, manifest, "round1", 0)
 
 
-def test_no_confident_photo_is_no_label(project: Project, manifest: Manifest) -> None:
+def test_no_confident_image_is_no_label(project: Project, manifest: Manifest) -> None:
     write_labels(project, {})
-    with pytest.raises(InputError, match=r"none of 4 photos reached a confidence of 0.9.*with a lower CONFIDENCE="):
+    with pytest.raises(InputError, match=r"none of 4 images reached a confidence of 0.9.*with a lower --confidence"):
         read_pseudo_labels(project, manifest, "round1", 0)
 
 
-def test_candidates_are_of_groups_without_training_photos(manifest: Manifest) -> None:
+def test_candidates_are_of_groups_without_training_images(manifest: Manifest) -> None:
     assert list_candidates(manifest) == manifest.test
     train = (*manifest.train[:-1], replace(manifest.train[-1], group="test001"))
     assert [sample.id for sample in list_candidates(replace(manifest, train=train))] == ["test000_01", "test000_02"]
     for changed in (replace(manifest, test=()), replace(manifest, test=manifest.train)):
-        with pytest.raises(InputError, match=rf"Received: {len(changed.test)} test photos, none such"):
+        with pytest.raises(InputError, match=rf"Received: {len(changed.test)} test images, none such"):
             list_candidates(changed)
-
-
-def test_names() -> None:
-    for name in ("round1", "a-b_c.2"):
-        check_name(name)
-    for name in ("", ".", "..", "a/b", " ", "-a"):
-        with pytest.raises(InputError, match="`NAME` must be of letters"):
-            check_name(name)
 
 
 def test_labels_are_counted_before_they_are_read(project: Project) -> None:

@@ -116,7 +116,7 @@ def test_classes_may_be_renamed(project: Project, drawing: Drawing) -> None:
 def test_what_is_there_stays(project: Project, drawing: Drawing) -> None:
     fill(drawing, "images/{i}.png", "masks/{i}.png")
     write_scaffold(project)
-    with pytest.raises(InputError, match="FORCE=1"):
+    with pytest.raises(InputError, match="--force"):
         write_scaffold(project)
     (project.configs_dir / "own.py").write_text("")
     write_scaffold(project, force=True)

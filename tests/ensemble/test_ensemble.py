@@ -183,7 +183,7 @@ def test_members_may_differ_in_size_and_folds_but_not_in_classes(make_scene: Mak
     ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
     assert (ensemble.folds, ensemble.num_photos, ensemble.num_parts) == ((1,), 4, 2)
     write_maps(project, dataset.model_copy(update={"classes": ("lorry",)}), "b")
-    with pytest.raises(InputError, match=r"must hold maps of the classes car, .*Received: lorry.*EXP=b FORCE=1"):
+    with pytest.raises(InputError, match=r"must hold maps of the classes car, .*Received: lorry.*--exp b --force"):
         fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
 
 
@@ -225,9 +225,9 @@ def test_an_ensemble_of_other_members_or_folds_is_refused(make_scene: MakeScene)
     project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
     ensemble = fit_ensemble(project, dataset, configure("ab"), jobs=1)
     check_ensemble(ensemble, dataset, configure("ba"), [0, 1])
-    with pytest.raises(InputError, match=r"make ensemble EXP=a FOLD=0,1"):
+    with pytest.raises(InputError, match=r"unets ensemble --exp a --fold 0,1"):
         check_ensemble(ensemble, dataset, configure("a"), [0, 1])
-    with pytest.raises(InputError, match=r"make ensemble EXP=a,b FOLD=0"):
+    with pytest.raises(InputError, match=r"unets ensemble --exp a,b --fold 0"):
         check_ensemble(ensemble, dataset, configure("ab"), [0])
 
 
@@ -237,7 +237,7 @@ def test_an_ensemble_made_as_its_file_no_longer_says_is_refused(make_scene: Make
     ensemble = fit_ensemble(project, dataset, asked, jobs=1)
     check_ensemble(ensemble, dataset, EnsembleConfig(experiments=("b", "a"), weights=(3.0, 1.0), threshold=0.4), [0, 1])
     other = asked.model_copy(update={"threshold": 0.6})
-    with pytest.raises(InputError, match=r"made with threshold=0\.6\. Received: threshold=0\.4\. Run `make ensemble`"):
+    with pytest.raises(InputError, match=r"made with threshold=0\.6\. Received: threshold=0\.4\. Run `unets ensemble`"):
         check_ensemble(ensemble, dataset, other, [0, 1])
     with pytest.raises(InputError, match=r"made with weights=.*'a': 3\.0"):
         check_ensemble(ensemble, dataset, asked.model_copy(update={"weights": (3.0, 1.0)}), [0, 1])
@@ -246,7 +246,7 @@ def test_an_ensemble_made_as_its_file_no_longer_says_is_refused(make_scene: Make
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        ({"metric": "iou"}, r"made with metric=iou\. Received: metric=dice\. Run `make ensemble`"),
+        ({"metric": "iou"}, r"made with metric=iou\. Received: metric=dice\. Run `unets ensemble`"),
         ({"has_ignored": True}, r"made with has_ignored=True\. Received: has_ignored=False"),
     ],
 )
@@ -298,7 +298,7 @@ def test_stopped_and_started_again_the_bytes_are_the_same(
 
 def test_a_damaged_map_ends_it_and_leaves_the_old_file(make_scene: MakeScene) -> None:
     project, dataset = make_scene(num_groups=2, num_views=2)
-    with pytest.raises(InputError, match="Run `make ensemble`"):
+    with pytest.raises(InputError, match="Run `unets ensemble`"):
         read_ensemble(project)
     config = EnsembleConfig(experiments=("a",))
     fit_ensemble(project, dataset, config, jobs=1)

@@ -214,7 +214,7 @@ def test_labels_of_a_fold_come_from_its_own_nets(constant: Scene) -> None:
     # Fold 1: (3 * 10 + 0) / 4 = 7.5 of 255, so nothing is, and the confidence 1 - 7.5 / 255 = 0.97.
     assert constant.read(1) == dict.fromkeys(ids, ("",))
     record = constant.record(0)
-    assert (record["num_photos"], record["num_kept"], record["confidence"], record["fold"]) == (8, 8, 0.9, 0)
+    assert (record["num_images"], record["num_kept"], record["confidence"], record["fold"]) == (8, 8, 0.9, 0)
     assert [member["experiment"] for member in record["members"]] == ["unet_a", "unet_b"]
     assert (record["recipe"]["weights"], record["recipe"]["threshold"]) == ([0.75, 0.25], 0.5)
     assert {"git_commit", "versions", "date"} <= record.keys()
@@ -269,7 +269,7 @@ def test_what_is_done_is_skipped(constant: Scene, monkeypatch: pytest.MonkeyPatc
 def test_labels_of_another_origin_are_kept_until_asked_for_by_force(constant: Scene) -> None:
     constant.make(use_folds=[0])
     before = constant.list_files()
-    wanted = r"must be made of this ensemble.*replace them: `make pseudo-labels NAME=round1 FOLD=0 FORCE=1`"
+    wanted = r"must be made of this ensemble.*replace them: `unets pseudo-labels --name round1 --fold 0 --force`"
     reweighted = relabel(constant, 0, Recipe(weights=(0.5, 0.5)))
     fewer = replace(constant, manifest=replace(constant.manifest, test=constant.manifest.test[1:]))
     for changed, confidence in ((constant, 0.8), (reweighted, 0.9), (fewer, 0.9)):
@@ -318,13 +318,13 @@ def test_a_fold_that_is_not_trained_is_refused_before_any_is_predicted(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pseudo_labels, "run_jobs", None)
-    with pytest.raises(InputError, match=r"fold2 must hold a trained run.*`make train EXP=unet_a FOLD=2`"):
+    with pytest.raises(InputError, match=r"fold2 must hold a trained run.*`unets train --exp unet_a --fold 2`"):
         scene.make(use_folds=[0, 2])
 
 
 @pytest.mark.parametrize("confidence", [-0.1, 1.1, math.nan])
 def test_faulty_arguments(scene: Scene, confidence: float) -> None:
-    with pytest.raises(InputError, match=r"`CONFIDENCE` must be in 0..1"):
+    with pytest.raises(InputError, match=r"`--confidence` must be in 0..1"):
         scene.make(confidence=confidence)
 
 

@@ -60,7 +60,7 @@ def test_one_fold_alone_is_scored(make_scene: MakeScene) -> None:
 def test_photos_without_a_map_are_named(make_scene: MakeScene) -> None:
     project, dataset = make_scene(num_groups=4, num_views=2)
     list_shards(project.maps_dir("a", "oof"))[-1].unlink()
-    with pytest.raises(InputError, match=r"Received: none of 3 images of fold .*Run `make predict EXP=a`"):
+    with pytest.raises(InputError, match=r"Received: none of 3 images of fold .*Run `unets predict --exp a`"):
         open_oof(project, dataset, ["a"])
 
 
@@ -69,7 +69,7 @@ def test_experiments_need_a_common_fold(make_scene: MakeScene) -> None:
     write_maps(project, dataset, "b")
     assert open_oof(project, dataset, ["a", "b"]).folds == (0, 1)
     assert open_oof(project, dataset, ["a", "b"], [1]).folds == (1,)
-    with pytest.raises(InputError, match=r"must hold shards of maps. Received: none. Run `make predict EXP=c`"):
+    with pytest.raises(InputError, match=r"must hold shards of maps. Received: none. Run `unets predict --exp c`"):
         open_oof(project, dataset, ["a", "c"])
-    with pytest.raises(InputError, match="`FOLD` must be among the folds"):
+    with pytest.raises(InputError, match="`--fold` must be among the folds"):
         open_oof(project, dataset, ["a"], [7])

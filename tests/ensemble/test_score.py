@@ -67,7 +67,7 @@ def test_each_class_is_scored_and_sizes_may_come_from_photos(
     path = write_rows(tmp_path / "submission.csv", rows)
     for truth in ("train_masks.csv", "train_masks"):
         # cat: 0, dog: 1
-        score = score_submission(path, project.input_dir / truth, dataset, photos=photos, jobs=1)
+        score = score_submission(path, project.input_dir / truth, dataset, images=photos, jobs=1)
         assert score.values.tolist() == [0.5]
 
 
@@ -87,7 +87,7 @@ def test_a_faulty_mask_is_named(tiny: tuple[Project, DatasetConfig], tmp_path: P
         score_submission(path, truth, dataset, jobs=1)
     with pytest.raises(InputError, match="true mask of test000_01"):
         score_submission(truth, path, dataset, jobs=1)
-    with pytest.raises(InputError, match="`GROUND_TRUTH` must be a csv"):
+    with pytest.raises(InputError, match="`--ground-truth` must be a csv"):
         score_submission(path, tmp_path / "nowhere", dataset, jobs=1)
 
 

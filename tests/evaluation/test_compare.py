@@ -209,7 +209,7 @@ def test_an_ensembles_photos_must_be_those_of_its_json(project: Project) -> None
     write_experiment(project, "a", A)
     write_ensemble(project, B)
     project.ensemble_oof_path("ensemble").unlink()
-    with pytest.raises(InputError, match=r"ensemble_oof.csv must exist. .*Run `make ensemble`"):
+    with pytest.raises(InputError, match=r"ensemble_oof.csv must exist. .*Run `unets ensemble`"):
         compare(project, "dice", "a", "ensemble")
     for scores in (B | {"p1": 0.92}, A | {"q1": 0.716}):
         write_csv(project.ensemble_oof_path("ensemble"), scores)
@@ -235,7 +235,7 @@ def test_experiments_of_other_models_folders(project: Project, tmp_path: Path) -
     ("given", "received"),
     [
         ("c", "Received: c"),
-        ("", r"Received: \(nothing\)\. Name both, as `make compare A=unet_1024 B="),
+        ("", r"Received: \(nothing\)\. Name both, as `unets compare unet_1024 "),
         ("ensemble", "Received: ensemble"),
         ("no/a", "no/a"),
     ],
@@ -251,11 +251,11 @@ def test_what_was_not_evaluated_is_refused(project: Project, given: str, receive
 def test_a_trained_experiment_that_was_not_predicted_names_the_command(project: Project) -> None:
     write_experiment(project, "a", A)
     project.run_dir("b", 0).mkdir(parents=True)
-    with pytest.raises(InputError, match=r"one of a\. Received: b\. Run `make predict EXP=b`"):
+    with pytest.raises(InputError, match=r"one of a\. Received: b\. Run `unets predict --exp b`"):
         compare(project, "dice", "a", "b")
     write_experiment(project, "b", B)
     (project.run_dir("b", 0) / "config.json").unlink()
-    with pytest.raises(InputError, match=r"config.json must exist.* Run `make train predict EXP=b`"):
+    with pytest.raises(InputError, match=r"config.json must exist.* `unets train --exp b && unets predict --exp b`"):
         compare(project, "dice", "a", "b")
     project.folds_path.unlink()
     with pytest.raises(InputError, match=r"folds.csv must exist"):
@@ -282,7 +282,7 @@ def test_scores_of_other_folds_are_refused(project: Project, stale: str) -> None
             write_json(project.run_dir(name, 0) / "config.json", {"folds_hash": hash_folds(project.folds_path)})
     if stale == "ensemble":
         write_experiment(project, "a", A)
-    with pytest.raises(InputError, match=r"must be trained and evaluated on the present folds.*make clean EXP="):
+    with pytest.raises(InputError, match=r"must be trained and evaluated on the present folds.*unets clean --exp"):
         compare(project, "dice", "a", "ensemble" if stale == "ensemble" else "b")
 
 
@@ -298,7 +298,7 @@ def test_scores_of_other_weights_are_noted_and_a_copied_folder_s_are_not(project
     os.utime(project.run_dir("b", 0) / "best.weights.h5", ns=(4 * 10**18, 4 * 10**18))  # as `cp -r` may leave it
     assert not [note for note in compare(project, "dice", "a", "b").notes if "other weights" in note]
     (project.run_dir("b", 0) / "best.weights.h5").write_bytes(b"others")
-    assert "b has other weights since it was evaluated: `make predict EXP=b` evaluates the present ones" in (
+    assert "b has other weights since it was evaluated: `unets predict --exp b` evaluates the present ones" in (
         compare(project, "dice", "a", "b").notes
     )
 
@@ -316,7 +316,7 @@ def test_an_ensemble_of_other_weights_or_maps_is_noted(project: Project) -> None
     map_u8 = encode_map(np.zeros((2, 2, 1), dtype=np.uint8))
     write_shard(project.maps_dir("a", "oof"), 0, nets={"0": "1"}, classes=("car",), maps=[("p1", map_u8)])
     (note,) = find_notes()
-    assert "weights or maps of a: `make predict ensemble`" in note
+    assert "weights or maps of a: run `unets predict && unets ensemble`" in note
     # and weights that were not even predicted with
     (project.run_dir("b", 0) / "best.weights.h5").write_bytes(b"others")
     (note,) = find_notes()

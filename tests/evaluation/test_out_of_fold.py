@@ -64,7 +64,7 @@ def test_an_ensemble_of_maps_before_the_present_ones_is_refused(make_scene: Make
     fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
     write_maps(project, dataset, "b", net="new")
     with pytest.raises(
-        InputError, match=r"present maps of b, of fingerprint [0-9a-f]+. Received: [0-9a-f]+\. Run `make ensemble`"
+        InputError, match=r"present maps of b, of fingerprint [0-9a-f]+. Received: [0-9a-f]+\. Run `unets ensemble`"
     ):
         open_out_of_fold(project, dataset, "ensemble")
 
@@ -83,7 +83,7 @@ def test_scores_of_other_photos_are_refused(make_scene: MakeScene) -> None:
     score_oof(project, dataset, "a", jobs=1)
     path = project.oof_scores_path("a")
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(InputError, match=r"a score of each photo of its folds. .* Run `make predict EXP=a`"):
+    with pytest.raises(InputError, match=r"a score of each photo of its folds. .* Run `unets predict --exp a`"):
         open_out_of_fold(project, dataset, "a")
     shutil.rmtree(project.maps_dir("a", "oof"))
     with pytest.raises(InputError, match="must hold shards of maps"):

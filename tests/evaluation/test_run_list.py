@@ -58,7 +58,7 @@ def describe(scene: Scene) -> list[tuple[str, int, str, str]]:
 def test_a_competition_without_runs_says_what_to_do(scene: Scene) -> None:
     project, dataset = scene
     assert (list_runs(project, dataset), list_evaluations(project, dataset)) == ([], [])
-    assert "`make train" in render_inventory("tiny", [], [])
+    assert "`unets train" in render_inventory("tiny", [], [])
     project.folds_path.unlink()
     project.models_dir.rmdir()
     assert list_runs(project, dataset) == []

@@ -88,7 +88,7 @@ def test_an_ensemble_is_a_model_with_its_recipe(plant_run: Plant, plant_ensemble
 
 
 def test_an_ensemble_judged_on_some_folds_predicts_with_all(plant_run: Plant, plant_ensemble: Plant) -> None:
-    """`make ensemble FOLD=0` after `make predict`: test maps are the mean of both folds."""
+    """`unets ensemble --fold 0` after `unets predict`: test maps are the mean of both folds."""
     for fold in (0, 1):
         plant_run(fold=fold)
     path = plant_ensemble({"unet_a": 1.0}, folds=(0, 1))

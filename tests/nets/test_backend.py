@@ -30,7 +30,7 @@ def test_gradients_are_not_added_up_over_devices_on_tensorflow(monkeypatch: pyte
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     backend.check_data_parallel(4, steps_per_update=2)
     monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
-    with pytest.raises(InputError, match=r"must be left out with DATA_PARALLEL=1 .* Received: 4 of a batch of 8"):
+    with pytest.raises(InputError, match=r"must be left out with --data-parallel .* Received: 4 of a batch of 8"):
         backend.check_data_parallel(4, steps_per_update=2)
 
 

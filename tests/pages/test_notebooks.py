@@ -82,7 +82,7 @@ def test_variables_choose_the_project(
 
 def test_a_missing_demo_is_said_once_with_the_command_that_makes_it(tmp_path: Path) -> None:
     for competition, target in (DEMO, "demo"), ("mine", "pipeline"):
-        with pytest.raises(InputError, match=rf"ensemble.json must exist. .* Run `make {target}`$") as caught:
+        with pytest.raises(InputError, match=rf"ensemble.json must exist. .* Run `unets {target}`$") as caught:
             check_finished(Project.below(tmp_path, competition))
         assert str(caught.value).count("Run `make") == 1
 
@@ -128,7 +128,7 @@ def test_the_readme_lists_the_notebooks() -> None:
 def test_committed_notebooks_were_executed_without_an_error(path: Path) -> None:
     notebook = json.loads(path.read_text(encoding="utf-8"))
     counts = [cell["execution_count"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
-    assert counts == list(range(1, len(counts) + 1)), "run `make notebooks`"
+    assert counts == list(range(1, len(counts) + 1)), "run `unets notebooks`"
     outputs = list_outputs(notebook)
     assert all(output["output_type"] != "error" and output.get("name") != "stderr" for output in outputs)
     kinds = {kind for output in outputs for kind in output.get("data", {})}

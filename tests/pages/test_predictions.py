@@ -71,8 +71,8 @@ def test_maps_that_are_lost_or_of_other_classes_are_refused(make_trained: Callab
     with pytest.raises(InputError, match=r"classes dog\. Received: car\."):
         open_experiment(project, other, "a", [], (0,))
     ensemble, members = read_ensemble(project), open_members(project, dataset)
-    with pytest.raises(InputError, match=r"present maps of b, .* Received: none\. Run `make ensemble`"):
+    with pytest.raises(InputError, match=r"present maps of b, .* Received: none\. Run `unets ensemble`"):
         open_ensemble(ensemble, {"a": members["a"]})
     others = tuple(member.model_copy(update={"fingerprint": "other"}) for member in ensemble.members)
-    with pytest.raises(InputError, match=r"of fingerprint other\. Received: .* Run `make ensemble`"):
+    with pytest.raises(InputError, match=r"of fingerprint other\. Received: .* Run `unets ensemble`"):
         open_ensemble(ensemble.model_copy(update={"members": others}), members)

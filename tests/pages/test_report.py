@@ -121,14 +121,14 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(make_trained: Ma
     write_run(project, dataset, "c", 0)
     found = report(project, dataset, "abcd")
     assert found.notes == (
-        "`b` is not trained on fold 1: `make train EXP=b FOLD=1` trains it",
-        "`c` is not trained on fold 1: `make train EXP=c FOLD=1` trains it",
-        "`d` is not trained on fold 0,1: `make train EXP=d FOLD=0,1` trains it",
-        "`c` was not predicted yet: `make predict EXP=c` scores it at full size",
-        "`ensemble` is not there yet: `make ensemble` makes it",
+        "`b` lacks fold 1: `unets train --exp b --fold 1` trains it",
+        "`c` lacks fold 1: `unets train --exp c --fold 1` trains it",
+        "`d` lacks fold 0,1: `unets train --exp d --fold 0,1` trains it",
+        "`c` was not predicted yet: `unets predict --exp c` scores it at full size",
+        "`ensemble` is not there yet: `unets ensemble` makes it",
     )
     data, text = read_data(found.page_path), found.page_path.read_text()
-    assert "<li><code>c</code> was not predicted yet: <code>make predict EXP=c</code>" in text
+    assert "<li><code>c</code> was not predicted yet: <code>unets predict --exp c</code>" in text
     values = {column["label"]: column["values"] for column in data["columns"]}
     is_second = [fold == 1 for fold in data["images"]["fold"]]
     assert [value is None for value in values["Dice of b"]] == is_second
@@ -138,13 +138,13 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(make_trained: Ma
 
 def test_runs_alone_and_nothing_at_all(make_trained: Make) -> None:
     project, dataset = make_trained(experiments="", ensemble=False)
-    with pytest.raises(InputError, match=r"must hold a run\. Received: none\. Run `make train`"):
+    with pytest.raises(InputError, match=r"must hold a run\. Received: none\. Run `unets train`"):
         report(project, dataset)
     write_run(project, dataset, "a", 0)
     found = report(project, dataset, "a")
     assert (found.num_images, found.num_pictures) == (0, 0)
     Page(found.page_path.read_text())
-    with pytest.raises(InputError, match=r"`TOP` must be at least 1\. Received: 0"):
+    with pytest.raises(InputError, match=r"`--top` must be at least 1\. Received: 0"):
         report(project, dataset, top=0)
 
 

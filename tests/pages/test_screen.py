@@ -119,7 +119,7 @@ def test_several_classes(screen: Callable[..., Any]) -> None:
 
 def test_nothing_to_show_is_refused(make_scene: MakeScene) -> None:
     project, dataset = make_scene()
-    with pytest.raises(InputError, match=r"`TOP` must be at least 1\. Received: 0"):
+    with pytest.raises(InputError, match=r"`--top` must be at least 1\. Received: 0"):
         screen_test(project, dataset, top=0)
-    with pytest.raises(InputError, match=r"must exist\. Received: no such file\. Run `make ensemble`"):
+    with pytest.raises(InputError, match=r"must exist\. Received: no such file\. Run `unets ensemble`"):
         screen_test(project, dataset)

@@ -50,7 +50,7 @@ def write_store(
 
 
 def find_missing(folder: Path, plan: Sequence[Sequence[str]] = (), force: bool = False, **changes: Any) -> list[int]:
-    fields = {"folder": folder, "nets": NETS, "classes": ("car",), "size_hw": SIZE_HW, "command": "`make predict`"}
+    fields = {"folder": folder, "nets": NETS, "classes": ("car",), "size_hw": SIZE_HW, "command": "`unets predict`"}
     samples = [
         tuple(Sample(id=id_, group="", view=None, photo="") for id_ in ids) for ids in plan or split_shards(IDS, 2)
     ]
@@ -133,9 +133,9 @@ def test_a_selection_knows_only_its_ids(tmp_path: Path) -> None:
 def test_a_missing_map_names_the_command_that_makes_it(tmp_path: Path) -> None:
     folder = tmp_path / "unet" / "maps" / "test"
     write_store(folder)
-    with pytest.raises(InputError, match=r"must hold a map of z_09.*Run `make predict EXP=unet`"):
+    with pytest.raises(InputError, match=r"must hold a map of z_09.*Run `unets predict --exp unet`"):
         open_maps(folder).read_map("z_09")
-    with pytest.raises(InputError, match=r"must hold shards of maps. Received: none. Run `make predict EXP=unet`"):
+    with pytest.raises(InputError, match=r"must hold shards of maps. Received: none. Run `unets predict --exp unet`"):
         open_maps(tmp_path / "unet" / "maps" / "oof")
 
 
@@ -191,7 +191,7 @@ def test_a_damaged_member_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [{"nets": {"0": "f" * 16}}, {"size_hw": (7, 9)}, {"classes": ("cat",)}])
 def test_a_shard_of_something_else_is_replaced_by_force_alone(tmp_path: Path, change: dict[str, Any]) -> None:
     write_store(tmp_path)
-    with pytest.raises(InputError, match=r"00000\.zip must hold maps of .* Received: .*`make predict` replaces them"):
+    with pytest.raises(InputError, match=r"00000\.zip must hold maps of .* Received: .*`unets predict` replaces them"):
         find_missing(tmp_path, **change)
     assert open_maps(tmp_path).ids == IDS
     assert find_missing(tmp_path, force=True, **change) == [0, 1, 2] and not list_shards(tmp_path)

@@ -201,7 +201,7 @@ def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypat
 def test_nothing_is_predicted_before_all_is_known_to_be_right(constant: Scene) -> None:
     """The second experiment is not trained: an hour of the first must not be spent before it is said."""
     experiments = {"unet_a": EXPERIMENT, "unet_b": EXPERIMENT}
-    with pytest.raises(InputError, match=r"fold0 must hold a trained run.*`make train EXP=unet_b FOLD=0`"):
+    with pytest.raises(InputError, match=r"fold0 must hold a trained run.*`unets train --exp unet_b --fold 0`"):
         predict_experiments(
             constant.project,
             constant.manifest,
@@ -299,13 +299,13 @@ def test_maps_of_a_fold_are_kept_when_others_come(constant: Scene) -> None:
 def test_maps_of_another_origin_are_replaced_by_force_alone(constant: Scene) -> None:
     constant.predict()
     before = constant.list_shards()
-    with pytest.raises(InputError, match=r"`make predict EXP=unet_a FOLD=1 FORCE=1` replaces them"):
+    with pytest.raises(InputError, match=r"`unets predict --exp unet_a --fold 1 --force` replaces them"):
         constant.predict(use_folds=[1])  # test maps of one fold in place of those of two
     for fields in ({"tta": ("identity",)}, {"tile_hw": (32, 32)}):
-        with pytest.raises(InputError, match=r"`make predict EXP=unet_a FOLD=0,1 FORCE=1` replaces them"):
+        with pytest.raises(InputError, match=r"`unets predict --exp unet_a --fold 0,1 --force` replaces them"):
             constant.predict(**fields)
     constant.plant(1, prob=0.8)
-    with pytest.raises(InputError, match=r"`make predict EXP=unet_a FOLD=0,1 FORCE=1` replaces them"):
+    with pytest.raises(InputError, match=r"`unets predict --exp unet_a --fold 0,1 --force` replaces them"):
         constant.predict()
     assert constant.list_shards() == before
     constant.predict(force=True)
@@ -368,10 +368,10 @@ def test_a_fold_that_is_not_trained_is_refused(constant: Scene) -> None:
     (maps_dir / "00000.zip").write_bytes(b"made before")
     before = constant.list_shards()
     constant.plant(1, prob=0.6, is_finished=False)
-    with pytest.raises(InputError, match=r"fold1 must hold a run trained to its end\..*`make train EXP=unet_a FOLD=1`"):
+    with pytest.raises(InputError, match=r"must hold a run trained to its end\..*`unets train --exp unet_a --fold 1`"):
         constant.predict(force=True)
     (constant.project.run_dir("unet_a", 1) / "best.weights.h5").unlink()
-    with pytest.raises(InputError, match=r"fold1 must hold a trained run\. .*`make train EXP=unet_a FOLD=1`"):
+    with pytest.raises(InputError, match=r"fold1 must hold a trained run\. .*`unets train --exp unet_a --fold 1`"):
         constant.predict(force=True)
     assert constant.list_shards() == before
 
@@ -383,7 +383,7 @@ def test_a_fold_trained_on_other_folds_is_refused(constant: Scene) -> None:
         dealt.replace(",0\n", ",x\n").replace(",1\n", ",0\n").replace(",x\n", ",1\n")
     )
     with pytest.raises(
-        InputError, match=r"fold0 must hold a run of this config.*folds_hash.*`make clean EXP=unet_a FOLD"
+        InputError, match=r"fold0 must hold a run of this config.*folds_hash.*`unets clean --exp unet_a --fold"
     ):
         constant.predict()
 

@@ -83,5 +83,5 @@ def test_what_differs_is_named_and_nothing_else(tmp_path: Path) -> None:
         f"{run_dir} must hold a run of this config. Received: folds_hash: ab12 there, cd34 here; "
         "dataset: {'channels': 'rgb'} there, {'channels': 'grey'} here; "
         "training: {'epochs': 50} there, {'epochs': 60} here. "
-        "`make clean EXP=unet_a FOLD=3` deletes it, so that training starts from the beginning"
+        "`unets clean --exp unet_a --fold 3` deletes it, so that training starts from the beginning"
     )

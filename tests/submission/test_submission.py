@@ -100,7 +100,7 @@ def test_a_named_ensemble_has_its_own_submission(make_ready: MakeReady) -> None:
     path = write_submission(project, dataset, ensemble_name="ensemble_b", jobs=1)
     assert path.name == "tiny_ensemble_b.csv.gz"
     assert json.loads((project.submissions_dir / "tiny_ensemble_b.json").read_text())["ensemble"] == "ensemble_b"
-    with pytest.raises(InputError, match=r"Run `make predict EXP=a`"):
+    with pytest.raises(InputError, match=r"Run `unets predict --exp a`"):
         write_submission(project, dataset, jobs=1)
 
 
@@ -321,7 +321,7 @@ def test_a_second_submission_of_the_name_says_who_is_at_work(make_ready: MakeRea
 def test_maps_of_another_origin_are_refused(make_ready: MakeReady) -> None:
     project, dataset = make_ready()
     write_maps(project, dataset, "a", net="f" * 16)
-    with pytest.raises(InputError, match=rf"fingerprint {FINGERPRINT}, .* Received: [0-9a-f]+. Run .* `make ensemble`"):
+    with pytest.raises(InputError, match=rf"fingerprint {FINGERPRINT}, .* Received: [0-9a-f]+. .* `unets ensemble`"):
         write_submission(project, dataset, jobs=1)
 
 
@@ -330,7 +330,7 @@ def test_other_folds_are_refused(make_ready: MakeReady) -> None:
     lines = project.folds_path.read_text().splitlines()
     swapped = [line[:-1] + {"0": "1", "1": "0"}[line[-1]] for line in lines[1:]]
     project.folds_path.write_text("\n".join([lines[0], *swapped]) + "\n")
-    with pytest.raises(InputError, match=r"must be of the folds in .* Run `make ensemble`"):
+    with pytest.raises(InputError, match=r"must be of the folds in .* Run `unets ensemble`"):
         write_submission(project, dataset, jobs=1)
 
 
@@ -339,7 +339,7 @@ def test_missing_or_damaged_maps_are_named(make_ready: MakeReady) -> None:
     first, last = list_shards(project.maps_dir("a", "test"))
     content = last.read_bytes()
     last.unlink()
-    with pytest.raises(InputError, match=r"must hold a map of test001_03.* Run `make predict EXP=a`"):
+    with pytest.raises(InputError, match=r"must hold a map of test001_03.* Run `unets predict --exp a`"):
         write_submission(project, dataset, jobs=1)
     last.write_bytes(content)
     flip_bit(first, 200)
@@ -364,14 +364,14 @@ def test_a_sample_that_does_not_fit_is_refused(make_ready: MakeReady, text: str,
 
 def test_a_submission_is_found_by_path_by_name_or_as_the_newest(make_ready: MakeReady) -> None:
     project, dataset = make_ready()
-    with pytest.raises(InputError, match="Run `make submission`"):
+    with pytest.raises(InputError, match="Run `unets submission`"):
         find_submission(project)
     first = write_submission(project, dataset, "zzz", jobs=1)
     newest = write_submission(project, dataset, "aaa", jobs=1)
     os.utime(first, ns=(10**9, 10**9))
     assert find_submission(project) == newest
     assert find_submission(project, "zzz") == find_submission(project, str(first)) == first
-    with pytest.raises(InputError, match=r"`SUBMISSION` must be .* Received: none_such, which"):
+    with pytest.raises(InputError, match=r"`--submission` must be .* Received: none_such, which"):
         find_submission(project, "none_such")
 
 

@@ -126,7 +126,7 @@ def test_a_checkpoint_that_is_missing_or_torn_is_one_clear_error(
     damage: Callable[[Path], Any], files: RunFiles, progress: Progress, validator: Validator
 ) -> None:
     damage(files.checkpoints_dir / "epoch0003.weights.h5")
-    with pytest.raises(InputError, match=r"epoch0003\.weights\.h5 must hold .*`make clean EXP=unet_a FOLD=1`"):
+    with pytest.raises(InputError, match=r"epoch0003\.weights\.h5 must hold .*`unets clean --exp unet_a --fold 1`"):
         average_checkpoints(files, progress, validator, CONFIG)
     assert read_best(files) == ALL_OBJECT
 

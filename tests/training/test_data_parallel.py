@@ -234,7 +234,7 @@ def main(folder: Path) -> None:
         if keras.backend.backend() == "jax":
             train(folder, "micro", in_parallel=in_parallel, micro_batch=2, ema=0.5)
     if keras.backend.backend() == "tensorflow":
-        with pytest.raises(InputError, match=r"must be left out with DATA_PARALLEL=1 on TensorFlow"):
+        with pytest.raises(InputError, match=r"must be left out with --data-parallel on TensorFlow"):
             train(folder, "micro", in_parallel=True, micro_batch=2)
         blocks.needs_synchronized_batch_norm = lambda: False  # type: ignore[attr-defined]
         train(folder, "unsynchronized", in_parallel=True)

@@ -133,7 +133,7 @@ def test_devices_that_share_a_step_take_a_part_each(
     assert find_faults(build_estimate(project, roomy))
     set_machine(monkeypatch, alone.training.measure(2, accumulates=True), is_gpu=True)
     (fault,) = find_faults(build_estimate(project, change(roomy, "data", batch_size=16), num_devices=4))
-    assert "`make train EXP=unet_a MICRO_BATCH=2`" in fault and "16 images a step over 4 devices" in fault
+    assert "`unets train --exp unet_a --micro-batch 2`" in fault and "16 images a step over 4 devices" in fault
     # a step that was measured beats an estimate
     measured = replace(build_estimate(project, change(roomy, "data", batch_size=16), num_devices=4), speed=SPEED)
     assert not find_faults(measured)
@@ -231,7 +231,7 @@ def test_too_little_memory_proposes_a_micro_batch_that_works(
     project: Project, plan: Estimate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_machine(monkeypatch, plan.training.measure(5, accumulates=True))
-    with pytest.raises(InputError, match=r"`make train EXP=unet_a MICRO_BATCH=4`") as caught:
+    with pytest.raises(InputError, match=r"`unets train --exp unet_a --micro-batch 4`") as caught:
         check_estimate(build_estimate(project))
     assert "batches of 12" in str(caught.value) and "12 images a step" in str(caught.value)
     check_estimate(build_estimate(project, micro_batch=4))
@@ -245,7 +245,7 @@ def test_not_one_photo_proposes_a_crop_that_works(
     set_machine(monkeypatch, plan.training.measure(1, accumulates=True) - plan.training.image_bytes // 2)
     fault = find_faults(build_estimate(project, small))[0]
     # half of the bytes, 0.7 of each side: 45 and 67 in fours
-    assert "it does with crop_hw=(44, 64) and MICRO_BATCH=1" in fault
+    assert "it does with crop_hw=(44, 64) and --micro-batch 1" in fault
     check_estimate(build_estimate(project, change(small, "data", crop_hw=(44, 64)), micro_batch=1))
     set_machine(monkeypatch, plan.training.fixed_bytes)
     assert "no crop is small enough" in find_faults(build_estimate(project, small))[0]

@@ -200,7 +200,7 @@ def test_a_run_goes_on_in_its_own_precision_alone(
     shutil.copytree(finished, run_dir)
     (run_dir / "metrics.json").unlink()
     monkeypatch.setattr("unets.training.fold.choose_precision", lambda wanted: "mixed_bfloat16")
-    expected = r"precision float32\. Received: .*precision mixed_bfloat16\. .*`make clean EXP=unet_a FOLD=0`"
+    expected = r"precision float32\. Received: .*precision mixed_bfloat16\. .*`unets clean --exp unet_a --fold 0`"
     with pytest.raises(InputError, match=expected):
         scene.train(run_dir)
 
@@ -273,13 +273,13 @@ def test_a_run_of_another_config_is_refused(
     part: str, fields: dict[str, Any], difference: str, finished: Path, scene: Scene
 ) -> None:
     before = list_files(finished)
-    with pytest.raises(InputError, match=rf"{difference}.*`make clean EXP=unet_a FOLD=0`"):
+    with pytest.raises(InputError, match=rf"{difference}.*`unets clean --exp unet_a --fold 0`"):
         scene.train(finished, change(part, **fields))
     assert list_files(finished) == before
 
 
 def test_a_run_on_other_folds_is_refused(finished: Path, scene: Scene) -> None:
-    with pytest.raises(InputError, match=r"folds_hash: \w+ there, another here\. `make clean EXP=unet_a FOLD=0`"):
+    with pytest.raises(InputError, match=r"folds_hash: \w+ there, another here\. `unets clean --exp unet_a --fold 0`"):
         scene.train(finished, folds_hash="another")
 
 
@@ -302,7 +302,7 @@ def test_a_damaged_state_is_one_clear_error(finished: Path, run_dir: Path, scene
     (run_dir / "metrics.json").unlink()
     state_path = run_dir / "last" / "state.npz"
     state_path.write_bytes(state_path.read_bytes()[:-100])
-    with pytest.raises(InputError, match=r"state\.npz must hold .*`make clean EXP=unet_a FOLD=0`") as caught:
+    with pytest.raises(InputError, match=r"state\.npz must hold .*`unets clean --exp unet_a --fold 0`") as caught:
         scene.train(run_dir)
     assert "\n" not in str(caught.value)
 
@@ -426,6 +426,6 @@ def test_folds_of_an_experiment_are_trained_one_after_the_other(scene: Scene, tm
     assert any((values != scored[1][name]).any() for name, values in scored[0].items())
     # A fold of another config is refused before any other is trained.
     shutil.rmtree(project.run_dir("unet_b", 0))
-    with pytest.raises(InputError, match="FOLD=1"):
+    with pytest.raises(InputError, match="--fold 1"):
         train_experiment(project, scene.manifest, "unet_b", EXPERIMENT, use_folds=[0, 1], **arguments)
     assert not project.run_dir("unet_b", 0).exists()

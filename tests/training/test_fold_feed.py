@@ -61,7 +61,7 @@ def test_batch_splits_a_step_and_leaves_the_updates_alone(scene: Scene, tmp_path
 
 @pytest.mark.parametrize("micro_batch", [0, 3, 8])
 def test_batch_must_divide(micro_batch: int, run_dir: Path, scene: Scene) -> None:
-    with pytest.raises(InputError, match=rf"`MICRO_BATCH` must divide data\.batch_size=4\. Received: {micro_batch}"):
+    with pytest.raises(InputError, match=rf"`--micro-batch` must divide data\.batch_size=4\. Received: {micro_batch}"):
         scene.train(run_dir, change("data", PLAIN, batch_size=4), micro_batch=micro_batch)
     assert not run_dir.exists()
 
@@ -100,7 +100,7 @@ def test_balance_weighs_what_is_trained_on_alone(scene: Scene) -> None:
 
 
 def write_labels(project: Project, rows_of: dict[str, list[int]]) -> Path:
-    """Writes labels of fold 0 as `make pseudo-labels` does: for each id a mask of some rows."""
+    """Writes labels of fold 0 as `unets pseudo-labels` does: for each id a mask of some rows."""
     path = project.pseudo_labels_path("round1", 0)
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
@@ -110,7 +110,7 @@ def write_labels(project: Project, rows_of: dict[str, list[int]]) -> Path:
             archive.writestr(zipfile.ZipInfo(f"{id_}.png"), encode_png(mask_hw))
     record = {"file_sha256": hash_file(path), "folds_hash": hash_folds(project.folds_path)}
     project.pseudo_labels_record_path("round1", 0).write_text(
-        json.dumps(record | {"num_photos": 8, "num_kept": 2, "confidence": 0.9})
+        json.dumps(record | {"num_images": 8, "num_kept": 2, "confidence": 0.9})
     )
     return path
 
@@ -133,7 +133,7 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
     monkeypatch.setattr(Fold, "build_batches", build)
     write_labels(project, LABELS)
     # Fold 1 has none: that is found before fold 0 is trained.
-    with pytest.raises(InputError, match=r"`make pseudo-labels NAME=round1 FOLD=1`"):
+    with pytest.raises(InputError, match=r"`unets pseudo-labels --name round1 --fold 1`"):
         train_experiment(project, manifest, "unet_a", experiment, use_folds=[0, 1], **arguments)
     assert not project.run_dir("unet_a", 0).exists() and not fed
 
@@ -149,7 +149,7 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
 
     # Other labels are refused, and the same ones go on.
     path = write_labels(project, LABELS | {"test001_02": [0]})
-    with pytest.raises(InputError, match=r"unet_a fold 0 must go on with .*pseudo_labels.*`make clean EXP=unet_a"):
+    with pytest.raises(InputError, match=r"unet_a fold 0 must go on with .*pseudo_labels.*`unets clean --exp unet_a"):
         train_experiment(project, manifest, "unet_a", experiment, use_folds=[0], **arguments)
     assert not (run_dir / "history.csv").exists()
     path = write_labels(project, LABELS)

@@ -48,7 +48,7 @@ def test_a_step_that_memory_does_not_hold_is_halved(
     (run_dir / ".lock-owner").write_text("1 on another_machine")  # what a kill by the kernel leaves
     with caplog.at_level("WARNING"):
         scene.train(run_dir, experiment)
-    assert "the last start was killed. If that was for lack of memory: MICRO_BATCH=2 takes less" in caplog.text
+    assert "the last start was killed. If that was for lack of memory: --micro-batch 2 takes less" in caplog.text
     halved = re.findall(
         r"does not hold (\d) images a step; goes on with (\d), whose gradients are added up to 4", caplog.text
     )

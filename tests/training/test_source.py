@@ -88,7 +88,7 @@ def test_a_source_that_is_not_trained_to_its_end_is_refused(missing: str, source
         source_dir.rename(source_dir.with_name("fold0"))
     else:
         (source_dir / missing).unlink()
-    with pytest.raises(InputError, match=r"must be trained first: `make train EXP=unet_small FOLD=1`"):
+    with pytest.raises(InputError, match=r"must be trained first: `unets train --exp unet_small --fold 1`"):
         find_source(run_dir, build(start_from="unet_small"), CLASSES, FOLDS_HASH)
 
 

@@ -186,19 +186,19 @@ folder, given = pathlib.Path(sys.argv[1]), dict(zip(sys.argv[2::2], sys.argv[3::
 assert given["--cluster"] == "", "it would send itself back"
 fold, exp = given["--fold"], given["--exp"]
 if fold == "3":
-    sys.exit(print("error: `EXP` must train. Received: " + exp, file=sys.stderr) or 1)
+    sys.exit(print("error: `--exp` must train. Received: " + exp, file=sys.stderr) or 1)
 (folder / f"{exp}_{fold}").write_text(os.environ["UNETS_CACHE"])
 """
 
 
-def test_folds_are_trained_by_workers_with_a_gpu_which_then_start_anew(use: Use, tmp_path: Path) -> None:
+def test_folds_are_trained_by_workers_with_a_gpu_which_then_start_again(use: Use, tmp_path: Path) -> None:
     (tmp_path / "train.py").write_text(TRAIN)
     train = partial(train_on_worker, [str(tmp_path / "train.py"), str(tmp_path), "--cluster", "tcp://scheduler"])
     with use():
         before = set(run_tasks(note_process, range(8), what="before"))
         tasks = [Task(experiment="unet_a", fold=fold) for fold in range(2)]
         assert list(run_tasks(train, tasks, what="train", on_gpu=True)) == [None] * 2
-        with pytest.raises(InputError, match=rf"{HOST}: unet_b fold 3: 'EXP' must train\. Received: unet_b"):
+        with pytest.raises(InputError, match=rf"{HOST}: unet_b fold 3: '--exp' must train\. Received: unet_b"):
             list(run_tasks(train, [Task(experiment="unet_b", fold=3)], what="train", on_gpu=True))
     made = sorted(tmp_path.glob("unet_*"))
     assert [path.name for path in made] == ["unet_a_0", "unet_a_1"]
@@ -364,7 +364,7 @@ def test_a_folder_of_one_name_but_another_content_is_refused(address: str, tmp_p
 def test_nobody_there_and_no_dask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(cluster, "_CONNECT_SECONDS", 0.2)
     with use_cluster("tcp://127.0.0.1:9", input_dir=tmp_path, models_dir=tmp_path):
-        with pytest.raises(InputError, match=r"`CLUSTER` must be the address of .* Received: tcp://127.0.0.1:9 \("):
+        with pytest.raises(InputError, match=r"`--cluster` must be the address of .* Received: tcp://127.0.0.1:9 \("):
             list(run_tasks(square, [1], what="square"))
         monkeypatch.setitem(sys.modules, "distributed", None)
         with pytest.raises(InputError, match=r"pip install 'unets\[cluster\]'. Received: tcp://127.0.0.1:9"):
@@ -373,7 +373,7 @@ def test_nobody_there_and_no_dask(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
 
 def test_workers_without_a_gpu_train_nothing(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_GPU", "TPU")
-    with use(), pytest.raises(InputError, match=r"`CLUSTER` must have workers that train and predict, one a GPU"):
+    with use(), pytest.raises(InputError, match=r"`--cluster` must have workers that train and predict, one a GPU"):
         list(run_tasks(note_process, [0], what="train", on_gpu=True))
 
 

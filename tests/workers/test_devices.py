@@ -144,7 +144,7 @@ def test_without_a_gpu_cores_are_divided(
 
 
 def test_no_jobs_are_refused() -> None:
-    with pytest.raises(InputError, match=r"`JOBS` must be at least 1\. Received: 0"):
+    with pytest.raises(InputError, match=r"`--jobs` must be at least 1\. Received: 0"):
         assign_devices(0)
 
 

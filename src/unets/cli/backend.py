@@ -16,8 +16,9 @@ BACKENDS = ("tensorflow", "jax")
 def load_backend() -> None:
     """Imports Keras and its backend and lets it find its devices, without the notes it writes to stderr meanwhile.
 
-    TensorFlow's come from C++ before any log level can be set, so the file descriptor itself is turned away; should the
-    import fail, they are shown. Ctrl-C ends the process at once, with one line: nothing has begun.
+    It takes seconds, so stages call it after all that may be mistyped. TensorFlow's notes come from C++ before any log
+    level can be set, so the file descriptor itself is turned away; should the import fail, they are shown. Ctrl-C ends
+    the process at once, with one line: nothing has begun.
 
     Raises:
         InputError: `KERAS_BACKEND` is unknown, or the backend is not installed.

@@ -11,9 +11,7 @@ from unets.cli.subcommand import command
 @command("data", "unets download carvana", "unets download carvana --unpack")
 def download(
     stage: Stage,
-    unpack: Annotated[
-        bool, option("unpack the zips (default: they are read as they are)", "--unpack", env="UNPACK")
-    ] = False,
+    unpack: Annotated[bool, option("unpack the zips (default: they are read as they are)", "--unpack")] = False,
 ) -> None:
     """Downloads what is missing of a competition from Kaggle; goes on where it was stopped."""
     from unets.submission.kaggle.data import get_data
@@ -39,9 +37,7 @@ def import_(stage: Stage) -> None:
 @command("data", "unets data mine", "unets data mine --sheet sheet.jpg", "unets data mine --dump dump/")
 def data(
     stage: Stage,
-    sheet: Annotated[
-        Path | None, option("draw training images with their masks into this file", "--sheet", env="SHEET")
-    ] = None,
+    sheet: Annotated[Path | None, option("draw training images with their masks into this file", "--sheet")] = None,
     dump: Annotated[
         Path | None, option("write classes, a table and masks as PNG into this folder", "--dump", env="OUT")
     ] = None,

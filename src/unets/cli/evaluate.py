@@ -1,10 +1,6 @@
 """Subcommands that evaluate: the ensemble, comparisons, tables, pages, notebooks."""
 
-import os
-import time
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from unets.cli.app import complete_commands
@@ -13,7 +9,6 @@ from unets.cli.stage import Stage
 from unets.cli.subcommand import command
 
 _RUN = "an experiment, `ensemble`, `ensemble_x`, or one of another models folder, as models/cpu/unet_cpu"
-IN_KERNEL = "06"  # the notebook that runs in a Kaggle kernel, here an imitated one
 
 
 @command("evaluate", "unets ensemble mine", "unets ensemble mine -e unet_512,unet_1024", takes=RUNS)
@@ -40,7 +35,7 @@ def compare(
     stage: Stage,
     a: Annotated[str, argument(_RUN, env="A", metavar="A")],
     b: Annotated[str, argument("another", env="B", metavar="B")],
-    json: Annotated[bool, option("print JSON", "--json", env="JSON")] = False,
+    json: Annotated[bool, option("print JSON", "--json")] = False,
 ) -> None:
     """Compares two experiments or ensembles on the same out-of-fold images: difference with interval, and cost."""
     from unets.evaluation.compare import compare as compare_runs
@@ -82,14 +77,12 @@ def report(stage: Stage, top: Top = 24) -> None:
 @command("evaluate", "unets screen mine", takes=RUNS)
 def screen(
     stage: Stage,
-    top: Annotated[int, option("images that are shown at full size (default: 60)", "--top", env="TOP", min=1)] = 60,
+    top: Annotated[int, option("images that are shown at full size (default: 60)", "--top", min=1)] = 60,
 ) -> None:
     """Shows the test images that look odd to the ensemble, the oddest first, in a page; needs no ground truth."""
-    from unets.ensemble.ensemble import check_ensemble, read_ensemble
     from unets.pages.screen import screen_test
 
-    made = read_ensemble(stage.project, stage.ensemble_name)
-    check_ensemble(made, stage.dataset, stage.ensemble, stage.common_folds())
+    stage.read_ensemble()  # it is the one that is asked for
     with stage.lock_models():
         found = screen_test(stage.project, stage.dataset, ensemble_name=stage.ensemble_name, top=top, jobs=stage.jobs)
     print(f"{found.num_odd} of {len(found.samples)} test images are odd; the oddest:")
@@ -135,29 +128,15 @@ def record(stage: Stage, name: Name = None) -> None:
 @command("evaluate", "unets notebooks", "unets notebooks mine --only 01,04", takes=STUDIO_RUNS, rule=False)
 def notebooks(
     stage: Stage,
-    only: Annotated[str, option("numbers of notebooks, with commas (default: all)", "--only", env="ONLY")] = "",
+    only: Annotated[str, option("numbers of notebooks, with commas (default: all)", "--only")] = "",
     out: Out = None,
 ) -> None:
     """Executes the notebooks: those of the demo in place, of another competition as copies in its models folder."""
-    from unets.pages.notebooks import DEMO, check_finished, execute_notebook, list_notebooks
-    from unets.submission.kaggle.kernel import imitate_kernel
+    from unets.pages.notebooks import execute_notebooks
 
-    project, root = stage.project, stage.root
-    folder = root / "notebooks"
-    paths = list_notebooks(folder, [number for number in only.split(",") if number])
     _ = stage.dataset  # tells a mistyped competition
-    check_finished(project)
-    # A competition's images may not be passed on, so its copies never lie where the repository's notebooks do.
-    out_dir = out or (folder if project.competition == DEMO else project.models_dir / "notebooks")
-    given = {"COMPETITION": project.competition, "EXP": "" if stage.has_all else stage.given["exp"]}
-    for name, path in {"INPUT": project.input_dir, "MODELS": project.models_dir}.items():
-        given[name] = os.path.relpath(path, root)
-    for path in paths:
-        began, working_dir = time.monotonic(), folder
-        with TemporaryDirectory() as temporary:
-            if path.name.startswith(IN_KERNEL):
-                attached_dir, working_dir = imitate_kernel(project, Path(temporary))
-                given |= {"KAGGLE_INPUT": os.path.relpath(attached_dir, working_dir), "KAGGLE_WORKING": "."}
-            execute_notebook(path, out_dir / path.name, working_dir=working_dir, environment=given)
-        out_path = out_dir / path.name
-        print(f"{out_path}: {time.monotonic() - began:.0f} s, {out_path.stat().st_size / 1000:.0f} KB")
+    experiments = "" if stage.has_all else stage.given["exp"]
+    for path, seconds in execute_notebooks(
+        stage.project, stage.root, list(filter(None, only.split(","))), out, experiments
+    ):
+        print(f"{path}: {seconds:.0f} s, {path.stat().st_size / 1000:.0f} KB")

@@ -13,20 +13,21 @@ PREFIX = "UNETS_"  # of the environment's variables
 STEP = f"{PREFIX}STEP"  # set within a pipeline: 3/6
 
 
-def option(help_: str, *names: str, env: str, panel: str | None = None, **more: Any) -> Any:
+def option(help_: str, *names: str, env: str = "", panel: str | None = None, **more: Any) -> Any:
     """Describes an option.
 
     Args:
         help_: what it is.
         *names: as `--exp`, `-e`.
-        env: its name as a variable of `make`.
+        env: its name as a variable of `make`, where that is not the option's own.
         panel: the part of the help that it stands in.
         **more: of `typer.Option`.
     """
+    own = names[0].partition("/")[0].removeprefix("--").upper().replace("-", "_")
     return typer.Option(
         *names,
         help=help_,
-        envvar=f"{PREFIX}{env}",
+        envvar=f"{PREFIX}{env or own}",
         show_envvar=False,
         rich_help_panel=panel,
         show_default=False,
@@ -64,71 +65,52 @@ Competition = Annotated[
 ]
 Studio = Annotated[str, argument("studio or studio_parts (default: studio)", env="COMPETITION")]
 Input = Annotated[
-    Path | None,
-    option("the data (default: where `unets new` saw it, or input/COMPETITION)", "--input", env="INPUT", panel=_PLACE),
+    Path | None, option("the data (default: where `unets new` saw it, or input/COMPETITION)", "--input", panel=_PLACE)
 ]
 Models = Annotated[
-    Path | None,
-    option("runs, folds, caches, maps (default: models/COMPETITION)", "--models", env="MODELS", panel=_PLACE),
+    Path | None, option("runs, folds, caches, maps (default: models/COMPETITION)", "--models", panel=_PLACE)
 ]
-Jobs = Annotated[
-    int | None, option("worker processes (default: one a core)", "--jobs", "-j", env="JOBS", min=1, panel=_PLACE)
-]
+Jobs = Annotated[int | None, option("worker processes (default: one a core)", "--jobs", "-j", min=1, panel=_PLACE)]
 Cluster = Annotated[
-    str | None,
-    option("address of a Dask scheduler whose workers take the tasks", "--cluster", env="CLUSTER", panel=_PLACE),
+    str | None, option("address of a Dask scheduler whose workers take the tasks", "--cluster", panel=_PLACE)
 ]
-Root = Annotated[
-    Path, option("the folder of configs/, input/, models/ (default: here)", "--root", env="ROOT", panel=_PLACE)
-]
-Verbose = Annotated[
-    bool, option("log more; a traceback with every error", "--verbose", "-v", env="VERBOSE", panel=_PLACE)
-]
+Root = Annotated[Path, option("the folder of configs/, input/, models/ (default: here)", "--root", panel=_PLACE)]
+Verbose = Annotated[bool, option("log more; a traceback with every error", "--verbose", "-v", panel=_PLACE)]
 Exp = Annotated[
     str,
     option(
         "experiments, with commas (default: all of the ensemble)",
         "--exp",
         "-e",
-        env="EXP",
         panel=_CHOICE,
         autocompletion=_complete_experiment,
     ),
 ]
-Fold = Annotated[str, option("folds, with commas (default: all)", "--fold", "-f", env="FOLD", panel=_CHOICE)]
+Fold = Annotated[str, option("folds, with commas (default: all)", "--fold", "-f", panel=_CHOICE)]
 Settings = Annotated[
     list[str] | None,
     option(
         "a field of the experiment, as training.epochs=3; makes it a run of its own",
         "--set",
         "-s",
-        env="SET",
         panel=_CHOICE,
         metavar="PATH=VALUE",
         autocompletion=_complete_setting,
     ),
 ]
 EnsembleName = Annotated[
-    str | None,
-    option(
-        "x for the ensemble of ensemble_x.py (default: of ensemble.py)", "--ensemble", env="ENSEMBLE", panel=_CHOICE
-    ),
+    str | None, option("x for the ensemble of ensemble_x.py (default: of ensemble.py)", "--ensemble", panel=_CHOICE)
 ]
-Name = Annotated[str | None, option("its name (default: of what it is made)", "--name", env="NAME")]
-Force = Annotated[bool, option("overwrite what is there", "--force", env="FORCE")]
-Out = Annotated[Path | None, option("where it goes", "--out", env="OUT")]
-Count = Annotated[int, option("how many images it shows", "--count", env="COUNT", min=1)]
-Top = Annotated[int, option("how many images a gallery shows (default: 24)", "--top", env="TOP", min=1)]
-Submission = Annotated[
-    str | None, option("a csv, csv.gz or a name (default: the newest)", "--submission", env="SUBMISSION")
-]
+Name = Annotated[str | None, option("its name (default: of what it is made)", "--name")]
+Force = Annotated[bool, option("overwrite what is there", "--force")]
+Out = Annotated[Path | None, option("where it goes", "--out")]
+Count = Annotated[int, option("how many images it shows", "--count", min=1)]
+Top = Annotated[int, option("how many images a gallery shows (default: 24)", "--top", min=1)]
+Submission = Annotated[str | None, option("a csv, csv.gz or a name (default: the newest)", "--submission")]
 MicroBatch = Annotated[
-    int | None,
-    option(
-        "images a step, a divisor of the batch: less memory, the same batch", "--micro-batch", env="MICRO_BATCH", min=1
-    ),
+    int | None, option("images a step, a divisor of the batch: less memory, the same batch", "--micro-batch", min=1)
 ]
-DataParallel = Annotated[bool, option("spread each step over all GPUs", "--data-parallel", env="DATA_PARALLEL")]
+DataParallel = Annotated[bool, option("spread each step over all GPUs", "--data-parallel")]
 
 
 def _parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:

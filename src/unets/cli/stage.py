@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from unets.cli.app import complete_commands
 from unets.cli.options import STEP
@@ -24,6 +24,9 @@ from unets.config import (
 from unets.errors import InputError, suggest
 from unets.store.paths import Project
 from unets.store.runs import append_json_line, lock, write_text
+
+if TYPE_CHECKING:
+    from unets.ensemble.ensemble import Ensemble
 
 _PLACE = ".input"  # beside a competition's configs: where its data lies on this machine
 
@@ -101,16 +104,28 @@ class Stage:
         else:
             words = given.split(",")
             if not all(word.isdecimal() for word in words):
-                raise InputError(f"`FOLD` must be all or numbers with commas, as 0,2. Received: {given}")
+                raise InputError(f"`--fold` must be all or numbers with commas, as 0,2. Received: {given}")
             folds = sorted({int(word) for word in words})
         if not folds or max(folds) >= num_folds:
-            raise InputError(f"`FOLD` must be in 0..{num_folds - 1}. Received: {folds}")
+            raise InputError(f"`--fold` must be in 0..{num_folds - 1}. Received: {folds}")
         return folds
 
     @property
     def folds_of(self) -> dict[str, list[int]]:
         """The folds asked for of each experiment."""
         return {name: self.list_folds(experiment) for name, experiment in self.experiments.items()}
+
+    def read_ensemble(self) -> "Ensemble":
+        """Reads the fitted ensemble.
+
+        Raises:
+            InputError: there is none, or it was made of other experiments, folds or settings than those asked for.
+        """
+        from unets.ensemble.ensemble import check_ensemble, read_ensemble
+
+        ensemble = read_ensemble(self.project, self.ensemble_name)
+        check_ensemble(ensemble, self.dataset, self.ensemble, self.common_folds())
+        return ensemble
 
     def common_folds(self) -> list[int]:
         """Returns the folds that all experiments asked for have in common."""
@@ -150,9 +165,9 @@ class Stage:
         if made:
             print(made)
         if not os.environ.get(STEP):
-            words = [f"EXP={','.join(self.experiments)}"] if not self.has_all or self._settings else []
-            words += [f"FOLD={self.given['fold']}"] if self.given.get("fold", "all") != "all" else []
-            command = f"`make {' '.join([following, *words])}`"
+            words = [f"--exp {','.join(self.experiments)}"] if not self.has_all or self._settings else []
+            words += [f"--fold {self.given['fold']}"] if self.given.get("fold", "all") != "all" else []
+            command = f"`unets {' '.join([following, *words])}`"
             print(f"next: {complete_commands(command, self.given)}")
 
     @property
@@ -165,7 +180,7 @@ class Stage:
         for word in words:
             if (base := split_name(word)) not in known:
                 hint = suggest(base, known)
-                raise InputError(f"`EXP` must be all or among {', '.join(known)}. Received: {base}{hint}")
+                raise InputError(f"`--exp` must be all or among {', '.join(known)}. Received: {base}{hint}")
         return list(dict.fromkeys(name_experiment(word, self._settings) for word in words))
 
 

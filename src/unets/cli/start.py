@@ -10,20 +10,20 @@ from types import FrameType
 from typing import Annotated, Any
 
 from unets.cli.app import complete_commands, list_arguments
-from unets.cli.options import NEW, PREFIX, RUNS, STEP, STUDIO, STUDIO_RUNS, Force, Top, option
+from unets.cli.options import NEW, RUNS, STEP, STUDIO, STUDIO_RUNS, Force, Top, option
 from unets.cli.stage import Stage, remember_input
 from unets.cli.subcommand import command
 
 PIPELINE = ("import", "check", "split", "train", "predict", "ensemble", "submission")
-TrainCars = Annotated[int, option("cars to train on, 16 images each (default: 18)", "--train-cars", env="TRAIN_CARS")]
-TestCars = Annotated[int, option("cars to test on, 16 images each (default: 6)", "--test-cars", env="TEST_CARS")]
+TrainCars = Annotated[int, option("cars to train on, 16 images each (default: 18)", "--train-cars")]
+TestCars = Annotated[int, option("cars to test on, 16 images each (default: 6)", "--test-cars")]
 
 
 @command("start", "unets new ~/fundus --name fundus", takes=NEW, rule=False)
 def new(
     stage: Stage,
     classes: Annotated[
-        Path | None, option("csv, txt or json that names the classes' values or colors", "--classes", env="CLASSES")
+        Path | None, option("csv, txt or json that names the classes' values or colors", "--classes")
     ] = None,
     force: Force = False,
 ) -> None:
@@ -41,8 +41,8 @@ def render(
     stage: Stage,
     train_cars: TrainCars = 18,
     test_cars: TestCars = 6,
-    seed: Annotated[int, option("decides every car, image and id (default: 0)", "--seed", env="SEED")] = 0,
-    height: Annotated[int, option("of the images, in pixels (default: 640)", "--height", env="HEIGHT")] = 0,
+    seed: Annotated[int, option("decides every car, image and id (default: 0)", "--seed")] = 0,
+    height: Annotated[int, option("of the images, in pixels (default: 640)", "--height")] = 0,
 ) -> None:
     """Renders the demo's images into input/studio, or into --input; of studio_parts masks tell the parts apart."""
     from unets.errors import InputError
@@ -55,15 +55,8 @@ def render(
     height = height or FULL_SIZE_HW[0]
     size_hw = (height, round(height * FULL_SIZE_HW[1] / FULL_SIZE_HW[0]))
     with stage.lock_models():
-        write_competition(
-            stage.project.input_dir.absolute(),
-            train_cars,
-            test_cars,
-            seed,
-            stage.jobs,
-            size_hw,
-            in_parts=name == "studio_parts",
-        )
+        place, in_parts = stage.project.input_dir.absolute(), name == "studio_parts"
+        write_competition(place, train_cars, test_cars, seed, stage.jobs, size_hw, in_parts=in_parts)
 
 
 @command("start", "unets pipeline mine", "unets pipeline mine -e unet --fold 0", takes=RUNS, rule=False)
@@ -79,8 +72,7 @@ def demo(stage: Stage, train_cars: TrainCars = 18, test_cars: TestCars = 6, top:
     """Renders images, trains, writes a submission and scores it: the whole pipeline in minutes."""
     stages = ("render", *PIPELINE, "score", "show", "summary", "report")
     run_stages(stages, stage.given)
-    listing = "make" if os.environ.get(f"{PREFIX}MAKE") else "unets --help"
-    print(f"next: `{listing}` lists all commands; README.md says how to bring your own images")
+    print("next: `unets --help` lists all commands; README.md says how to bring your own images")
 
 
 def run_stages(names: Sequence[str], given: Any) -> None:

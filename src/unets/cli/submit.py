@@ -17,14 +17,12 @@ logger = logging.getLogger(__name__)
 def submission(stage: Stage, name: Name = None) -> None:
     """Turns the ensemble's test maps into a checked submission, in the order of the sample submission."""
     from unets.dataset.manifest import read_manifest
-    from unets.ensemble.ensemble import check_ensemble, read_ensemble
     from unets.submission.submission import write_submission
 
     if not read_manifest(stage.project, stage.dataset).test:
         print("there are no test images: nothing to submit")
         return
-    made = read_ensemble(stage.project, stage.ensemble_name)
-    check_ensemble(made, stage.dataset, stage.ensemble, stage.common_folds())
+    stage.read_ensemble()  # it is the one that is asked for
     path = write_submission(stage.project, stage.dataset, name, ensemble_name=stage.ensemble_name, jobs=stage.jobs)
     stage.finish(f"{path}: valid, ready to upload", "show")
 
@@ -36,8 +34,8 @@ def check_submission(stage: Stage, submission: Submission = None) -> None:
     from unets.submission.submission import find_submission
 
     path = find_submission(stage.project, submission)
-    sample_path, photos = check.find_reference(stage.project, stage.dataset)
-    check.check_submission(path, sample_path, stage.dataset, images=photos, jobs=stage.jobs)
+    sample_path, images = check.find_reference(stage.project, stage.dataset)
+    check.check_submission(path, sample_path, stage.dataset, images=images, jobs=stage.jobs)
     print(f"{path}: valid")
 
 
@@ -47,7 +45,7 @@ def score(
     submission: Submission = None,
     ground_truth: Annotated[
         Path | None,
-        option("csv of run lengths or folder of masks (default: INPUT/truth)", "--ground-truth", env="GROUND_TRUTH"),
+        option("csv of run lengths or folder of masks (default: INPUT/truth)", "--ground-truth"),
     ] = None,
 ) -> None:
     """Scores a submission against the ground truth of the test images, where there is one."""
@@ -58,9 +56,9 @@ def score(
 
     project, dataset = stage.project, stage.dataset
     path = find_submission(project, submission)
-    truth_path = (ground_truth or project.input_dir / "truth" / "test_masks.csv").absolute()
-    photos = read_manifest(project, dataset).test
-    found = score_submission(path, truth_path, dataset, photos=photos, jobs=stage.jobs)
+    ground_truth = (ground_truth or project.input_dir / "truth" / "test_masks.csv").absolute()
+    images = read_manifest(project, dataset).test
+    found = score_submission(path, ground_truth, dataset, images=images, jobs=stage.jobs)
     write_json(project.score_path(path), {"submission": path.name, **found.summarize()})
     print(f"{path}: {found.metric} {found.interval} over {len(found.ids)} images")
 
@@ -69,9 +67,9 @@ def score(
 def submit(
     stage: Stage,
     submission: Submission = None,
-    message: Annotated[str, option("what Kaggle shows beside it", "--message", "-m", env="MESSAGE")] = "",
-    again: Annotated[bool, option("send bytes that Kaggle scored before", "--again", env="AGAIN")] = False,
-    wait: Annotated[float, option("longest wait for the score, in minutes (default: 60)", "--wait", env="WAIT")] = 60,
+    message: Annotated[str, option("what Kaggle shows beside it", "--message", "-m")] = "",
+    again: Annotated[bool, option("send bytes that Kaggle scored before", "--again")] = False,
+    wait: Annotated[float, option("longest wait for the score, in minutes (default: 60)", "--wait")] = 60,
 ) -> None:
     """Sends a submission to Kaggle once it is valid, waits for its score, and adds it to docs/results/.
 
@@ -90,7 +88,7 @@ def submit(
     try:
         sent = submissions.submit(project, dataset, path, message, again=again, wait_s=60 * wait)
     except KeyboardInterrupt:
-        words = complete_commands(f"`make submit SUBMISSION={path}`", stage.given)
+        words = complete_commands(f"`unets submit --submission {path}`", stage.given)
         logger.info("what arrived stays at Kaggle; %s goes on waiting for its score", words)
         raise
     record = submissions.record_sent(project, sent, dataset.metric, describe_origin(project.configs_dir))
@@ -101,18 +99,15 @@ def submit(
 @command("submit", "unets kaggle-dataset carvana --upload", takes=RUNS)
 def kaggle_dataset(
     stage: Stage,
-    owner: Annotated[
-        str | None, option("the account at Kaggle (default: the signed in one)", "--owner", env="OWNER")
-    ] = None,
-    slug: Annotated[str | None, option("its name there (default: unets-COMPETITION)", "--slug", env="SLUG")] = None,
-    upload: Annotated[bool, option("upload it: a new dataset, or its next version", "--upload", env="UPLOAD")] = False,
+    owner: Annotated[str | None, option("the account at Kaggle (default: the signed in one)", "--owner")] = None,
+    slug: Annotated[str | None, option("its name there (default: unets-COMPETITION)", "--slug")] = None,
+    upload: Annotated[bool, option("upload it: a new dataset, or its next version", "--upload")] = False,
 ) -> None:
     """Builds a Kaggle dataset of all that offline inference needs, and the folder of a kernel for it.
 
     The kernel is pushed by `kaggle kernels push`, once Kaggle has the dataset ready.
     """
     from unets.config import load_experiment
-    from unets.ensemble.ensemble import check_ensemble, read_ensemble
     from unets.store.provenance import describe_commit
     from unets.submission.kaggle.client import sign_in
     from unets.submission.kaggle.dataset import (
@@ -125,13 +120,12 @@ def kaggle_dataset(
     )
 
     project, dataset = stage.project, stage.dataset
-    made = read_ensemble(project, stage.ensemble_name)
-    check_ensemble(made, dataset, stage.ensemble, stage.common_folds())
+    made = stage.read_ensemble()
     session = None if owner and not upload else sign_in(dataset.kaggle or project.competition)
     owner = check_owner(owner or session.user)  # type: ignore[union-attr]
     slug = slug or name_slug(made)
     experiments = {m.experiment: load_experiment(project.configs_dir, m.experiment) for m in made.used_members}
-    backend.load_backend()  # takes seconds: after all that may be mistyped
+    backend.load_backend()
     with stage.lock_models():
         folder = build_dataset(project, dataset, made, experiments, owner, slug)
         kernel = build_kernel(project, dataset, made, owner, slug, stage.root / "notebooks" / NOTEBOOK)

@@ -2,9 +2,8 @@
 
 import shutil
 import sys
-from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from unets.cli import backend
 from unets.cli.app import list_arguments
@@ -13,10 +12,6 @@ from unets.cli.stage import Stage
 from unets.cli.subcommand import command
 from unets.config import ExperimentConfig
 from unets.errors import InputError
-from unets.store.paths import Project
-
-if TYPE_CHECKING:
-    from unets.dataset.manifest import Manifest
 
 
 @command("train", "unets plan mine", "unets plan mine -e unet_512 --micro-batch 4", takes=RUNS)
@@ -24,50 +19,35 @@ def plan(
     stage: Stage,
     micro_batch: MicroBatch = None,
     data_parallel: DataParallel = False,
-    probe: Annotated[
-        bool, option("time a step on this machine (without: no hours)", "--probe/--no-probe", env="PROBE")
-    ] = True,
+    probe: Annotated[bool, option("time a step on this machine (without: no hours)", "--probe/--no-probe")] = True,
 ) -> None:
     """Prints what each experiment will cost here before it is paid: memory, hours, disk. Needs no images.
 
     Exits with 1 where an experiment cannot be trained here, and says what can.
     """
     from unets.dataset.manifest import Manifest, read_manifest
-    from unets.dataset.pseudo_labels import count_pseudo_labels
 
-    project, dataset, folds_of = stage.project, stage.dataset, stage.folds_of
+    project, dataset = stage.project, stage.dataset
+    _ = stage.folds_of  # they exist
     try:
         manifest = read_manifest(project, dataset)
     except InputError:
         if dataset.num_train is None or (project.input_dir.is_dir() and any(project.input_dir.iterdir())):
             raise
         manifest = Manifest(dataset=dataset, train=(), test=())
-    backend.load_backend()  # takes seconds: after all that may be mistyped
+    backend.load_backend()
     from unets.nets.backend import count_devices
-    from unets.training.estimate import Counts, add_hours, check_estimate, estimate_cost
+    from unets.training.estimate import check_estimate, count_images, estimate_all
     from unets.training.estimate_tables import render_estimate, render_gpu_table, render_total
 
-    counts = Counts(
-        num_train=len(manifest.train) or dataset.num_train or 0, num_test=len(manifest.test) or dataset.num_test or 0
-    )
+    counts = count_images(manifest)
     source = project.input_dir if manifest.train else "dataset.py; the images are not at hand"
     print(f"{counts.num_train:,} training and {counts.num_test:,} test images, as in {source}\n")
-    estimates = []
-    for name, experiment in stage.experiments.items():
-        labels = experiment.data.pseudo_labels
-        numbers = [count_pseudo_labels(project, labels, fold) for fold in folds_of[name]] if labels else [0]
-        estimate = estimate_cost(
-            project,
-            dataset,
-            name,
-            experiment,
-            num_folds=len(folds_of[name]),
-            counts=replace(counts, num_pseudo=max(numbers)),
-            micro_batch=micro_batch,
-            num_devices=count_devices() if data_parallel else 1,
-        )
-        if probe:
-            estimate = add_hours(estimate, dataset, manifest.train)
+    estimates, num_devices = [], count_devices() if data_parallel else 1
+    asked = (stage.experiments, stage.folds_of)
+    for estimate in estimate_all(
+        project, manifest, *asked, micro_batch=micro_batch, num_devices=num_devices, with_hours=probe
+    ):
         print(f"{render_estimate(estimate)}\n", flush=True)
         estimates.append(estimate)
     print(f"{render_total(estimates)}\n\n{render_gpu_table(estimates)}", flush=True)
@@ -125,22 +105,22 @@ def train(stage: Stage, micro_batch: MicroBatch = None, data_parallel: DataParal
         for tasks in tasks_of:
             train_on_devices(tasks, devices, partial(build_command, words))
         return
-    backend.load_backend()  # takes seconds: after all that may be mistyped
+    backend.load_backend()
     from unets.pages.live import write_live
     from unets.training.fold import train_experiment
 
-    for name in (name for names in generations for name in names):
-        experiment = stage.experiments[name]
+    for name, experiment in ((name, stage.experiments[name]) for names in generations for name in names):
         train_experiment(
             project,
             manifest,
             name,
-            _share_cache(project, manifest, experiment) if is_child else experiment,
+            experiment,
             folds=folds,
             folds_hash=folds_hash,
             use_folds=folds_of[name],
             micro_batch=micro_batch,
             in_parallel=data_parallel,
+            is_beside_others=is_child,
             on_epoch=write_live,
         )
     if is_child:
@@ -161,7 +141,7 @@ def predict(stage: Stage, force: Force = False) -> None:
     project, dataset, folds_of = stage.project, stage.dataset, stage.folds_of
     manifest = read_manifest(project, dataset)
     folds = read_folds(project.folds_path, manifest)
-    backend.load_backend()  # takes seconds: after all that may be mistyped
+    backend.load_backend()
     from unets.prediction.predict import predict_experiments
 
     predict_experiments(project, manifest, stage.experiments, folds=folds, use_folds=folds_of, force=force)
@@ -174,9 +154,9 @@ def predict(stage: Stage, force: Force = False) -> None:
 @command("train", "unets pseudo-labels mine --name first", takes=RUNS)
 def pseudo_labels(
     stage: Stage,
-    name: Annotated[str, option("of the labels", "--name", env="NAME")],
+    name: Annotated[str, option("of the labels", "--name")],
     confidence: Annotated[
-        float, option("least expected Dice of an image that is kept (default: 0.9)", "--confidence", env="CONFIDENCE")
+        float, option("least expected Dice of an image that is kept (default: 0.9)", "--confidence")
     ] = 0.9,
     force: Force = False,
 ) -> None:
@@ -186,9 +166,9 @@ def pseudo_labels(
 
     project = stage.project
     ensemble = read_ensemble(project, stage.ensemble_name)
-    check_ensemble(ensemble, stage.dataset, stage.ensemble, ensemble.folds)
+    check_ensemble(ensemble, stage.dataset, stage.ensemble, ensemble.folds)  # though --fold names some of them
     manifest = read_manifest(project, stage.dataset)
-    backend.load_backend()  # takes seconds: after all that may be mistyped
+    backend.load_backend()
     from unets.ensemble.pseudo_labels import make_pseudo_labels
 
     make_pseudo_labels(
@@ -211,25 +191,13 @@ def runs(stage: Stage) -> None:
 
     Without --exp all that have a run or a score, of the ensemble or not, with a config file or not.
     """
-    from unets.config import ExperimentConfig
-    from unets.errors import suggest
-    from unets.evaluation.runs import list_evaluations, list_runs, render_inventory
+    from unets.evaluation.runs import list_evaluations, list_runs, render_inventory, select_inventory
 
-    found, judgements = list_runs(stage.project, stage.dataset), list_evaluations(stage.project, stage.dataset)
-    if not stage.has_all:
-        names = set(stage.given["exp"].split(","))
-        known = {run.experiment for run in found} | {row.experiment for row in judgements}
-        if unknown := sorted(names - known):
-            words = ", ".join(sorted(known)) or "(none)"
-            hint = suggest(unknown[0], known)
-            raise InputError(f"`EXP` must be all or have runs, as {words}. Received: {unknown[0]}{hint}")
-        found = [run for run in found if run.experiment in names]
-        judgements = [row for row in judgements if row.experiment in names]
-    if stage.given["fold"] != "all":
-        folds = stage.list_folds(ExperimentConfig())
-        found = [run for run in found if run.fold in folds]
-        judgements = [row for row in judgements if not row.folds or set(row.folds) & set(folds)]
-    print(render_inventory(stage.project.competition, found, judgements))
+    found, evaluations = list_runs(stage.project, stage.dataset), list_evaluations(stage.project, stage.dataset)
+    names = None if stage.has_all else stage.given["exp"].split(",")
+    folds = None if stage.given["fold"] == "all" else stage.list_folds(ExperimentConfig())
+    found, evaluations = select_inventory(found, evaluations, experiments=names, folds=folds)
+    print(render_inventory(stage.project.competition, found, evaluations))
 
 
 @command("train", "unets clean mine -e unet_512 --fold 0", "unets clean mine -e all", takes=NAMED_RUNS, rule=False)
@@ -248,15 +216,3 @@ def clean(stage: Stage) -> None:
                     pass
                 shutil.rmtree(folder)
                 print(f"deleted {folder}")
-
-
-def _share_cache(project: Project, manifest: "Manifest", experiment: ExperimentConfig) -> ExperimentConfig:
-    """Resolves cache="auto" for a fold's process, beside which others want a cache of the same images."""
-    from unets.data.cache import choose_shared_kind, measure_cache
-
-    data = experiment.data
-    if data.cache != "auto":
-        return experiment
-    num_bytes = measure_cache(len(manifest.train), manifest.dataset, data.size_hw)
-    kind = choose_shared_kind(num_bytes, data.size_hw, project.cache_dir)
-    return experiment.model_copy(update={"data": data.model_copy(update={"cache": kind})})

@@ -26,18 +26,14 @@ Model = Annotated[
 def mask(
     model: Model,
     images: Annotated[list[Path], argument("images, and folders with some", metavar="IMAGE...")],
-    out: Annotated[Path, option("the folder that masks go to", "--out", env="OUT")],
-    cutout: Annotated[
-        bool, option("also the object alone, all else transparent (png)", "--cutout", env="CUTOUT")
-    ] = False,
-    overlay: Annotated[
-        bool, option("also the image with the mask's contours (jpg)", "--overlay", env="OVERLAY")
-    ] = False,
+    out: Annotated[Path, option("the folder that masks go to", "--out")],
+    cutout: Annotated[bool, option("also the object alone, all else transparent (png)", "--cutout")] = False,
+    overlay: Annotated[bool, option("also the image with the mask's contours (jpg)", "--overlay")] = False,
     as_stored: Annotated[
         bool,
-        option("do not turn images as their orientation tag says (training does not)", "--as-stored", env="AS_STORED"),
+        option("do not turn images as their orientation tag says (training does not)", "--as-stored"),
     ] = False,
-    overwrite: Annotated[bool, option("replace files that another model made", "--overwrite", env="OVERWRITE")] = False,
+    overwrite: Annotated[bool, option("replace files that another model made", "--overwrite")] = False,
 ) -> None:
     """Makes masks of images of any size and format; those that are there are kept."""
     from unets.export.masking import make_masks, plan_masks
@@ -50,19 +46,16 @@ def mask(
     if not plan.todo:
         print(f"{out}: all {len(tasks)} masks are there")
         return
-    backend.load_backend()  # takes seconds: after all that may be mistyped
+    backend.load_backend()
     from unets.export.trained import TrainedModel
 
     outcome = make_masks(plan, TrainedModel(source))
     for failure in outcome.failures:
         logger.error("no mask: %s", failure.reason)
     if outcome.num_stretched:
-        height, width = source.card.image_hw or (0, 0)
         logger.warning(
             "%d images have other proportions than the %d x %d that the model was trained on; nets saw them stretched",
-            outcome.num_stretched,
-            height,
-            width,
+            *(outcome.num_stretched, *(source.card.image_hw or (0, 0))),
         )
     kept = f", {plan.num_kept} were there" if plan.num_kept else ""
     print(f"{out}: {outcome.num_made} masks made{kept}")
@@ -74,7 +67,7 @@ def mask(
 
 
 @command("use", "unets info mine.safetensors", "unets info models/studio/ensemble.json --json", takes=VERBOSE)
-def info(model: Model, json: Annotated[bool, option("the whole card as JSON", "--json", env="JSON")] = False) -> None:
+def info(model: Model, json: Annotated[bool, option("the whole card as JSON", "--json")] = False) -> None:
     """Says what a model is: classes, members, threshold, score, origin."""
     from unets.export.card import render_card
     from unets.export.sources import open_model
@@ -94,10 +87,10 @@ def info(model: Model, json: Annotated[bool, option("the whole card as JSON", "-
 def export(
     stage: Stage,
     formats: Annotated[
-        str, option("all, or with commas of model, keras, onnx, litert (default: model)", "--formats", env="FORMATS")
+        str, option("all, or with commas of model, keras, onnx, litert (default: model)", "--formats")
     ] = "model",
     num_images: Annotated[
-        int, option("out-of-fold images to compare each file on (default: 128)", "--num-images", env="NUM_IMAGES")
+        int, option("out-of-fold images to compare each file on (default: 128)", "--num-images")
     ] = 128,
     out: Out = None,
 ) -> None:
@@ -114,7 +107,7 @@ def export(
     model = Path(stage.project.competition)
     is_model = model.exists() and not (stage.project.configs_dir / "dataset.py").is_file()
     sources = [open_model(model)] if is_model else find_sources(stage)
-    backend.load_backend()  # takes seconds: after all that may be mistyped
+    backend.load_backend()
     from unets.export.exporting import export_models
     from unets.export.oof_images import find_oof_images
 
@@ -127,13 +120,11 @@ def export(
 
 def find_sources(stage: Stage) -> "list[ModelSource]":
     """Opens the ensemble, or each of the experiments of --exp."""
-    from unets.ensemble.ensemble import check_ensemble, read_ensemble
     from unets.export.sources import open_ensemble, open_runs
 
-    project, dataset = stage.project, stage.dataset
+    project = stage.project
     if stage.has_all:
-        made = read_ensemble(project, stage.ensemble_name)
-        check_ensemble(made, dataset, stage.ensemble, stage.common_folds())
+        made = stage.read_ensemble()
         sources = [open_ensemble(project.ensemble_path(made.name), made, stage.experiments)]
     else:
         sources = [open_runs([project.run_dir(name, fold) for fold in folds]) for name, folds in stage.folds_of.items()]

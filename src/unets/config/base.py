@@ -24,7 +24,7 @@ def check_name(name: str, what: str) -> str:
 
     Args:
         name: of an experiment, a submission, a model, a class, ...
-        what: it is, for the error: "`NAME`".
+        what: it is, for the error: "`--name`".
 
     Raises:
         InputError: it is empty, over 200 bytes, begins with a dot, or has a separator, `..` or a control character.

@@ -40,76 +40,46 @@ class DatasetConfig(Config):
     folds_seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 2017  # the year of the Carvana challenge; any would do
     submission: SubmissionConfig = SubmissionConfig()
     kaggle: str | None = None  # the competition's name in Kaggle's addresses; None: it is not there
-    kaggle_files: tuple[str, ...] | None = None  # what `make download` takes, file by file; None: the bundle of all
+    kaggle_files: tuple[str, ...] | None = None  # what `unets download` takes, file by file; None: the bundle of all
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        require(
-            _METRIC.fullmatch(self.metric) is not None,
-            "metric",
-            "be dice, iou, f2 (any beta), one of these after `global_`, surface_dice_3px, boundary_f_3px, ap or ap_50",
-            self.metric,
+        words = (
+            "be dice, iou, f2 (any beta), one of these after `global_`, surface_dice_3px, boundary_f_3px, ap or ap_50"
         )
-        require(
-            bool(self.classes) and len(set(self.classes)) == len(self.classes),
-            "classes",
-            "name at least one class, each once",
-            self.classes,
-        )
+        require(_METRIC.fullmatch(self.metric) is not None, "metric", words, self.metric)
+        distinct = bool(self.classes) and len(set(self.classes)) == len(self.classes)
+        require(distinct, "classes", "name at least one class, each once", self.classes)
         require(len(self.classes) < MAX_CLASSES, "classes", f"be fewer than {MAX_CLASSES}", self.classes)
         ascends = self.value_range is None or self.value_range[0] < self.value_range[1]
         require(ascends, "value_range", "ascend", self.value_range)
         self._check_source()
-        several = len(self.classes) > 1
-        require(
-            self.submission.names_classes or not several or self.submission.sample is None,
-            "submission.class_column",
-            "be given (or `{class}` in `submission.cell`) where there are several classes",
-            self.submission.class_column,
-        )
-        require(
-            self.kaggle is None or re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", self.kaggle) is not None,
-            "kaggle",
-            "be the last word of the competition's address, as carvana-image-masking-challenge",
-            self.kaggle,
-        )
-        require(
-            self.kaggle_files is None or (self.kaggle is not None and bool(self.kaggle_files)),
-            "kaggle_files",
-            "name at least one file, of a competition that `kaggle` names",
-            self.kaggle_files,
-        )
+        form, kaggle, files = self.submission, self.kaggle, self.kaggle_files
+        named = form.names_classes or len(self.classes) == 1 or form.sample is None
+        words = "be given (or `{class}` in `submission.cell`) where there are several classes"
+        require(named, "submission.class_column", words, form.class_column)
+        words = "be the last word of the competition's address, as carvana-image-masking-challenge"
+        require(kaggle is None or re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", kaggle) is not None, "kaggle", words, kaggle)
+        words = "name at least one file, of a competition that `kaggle` names"
+        require(files is None or (kaggle is not None and bool(files)), "kaggle_files", words, files)
         return self
 
     def _check_source(self) -> None:
         if isinstance(self.source, MaskFiles) and not self.overlapping:
-            require(
-                len(self.source.mask_values) == len(self.classes),
-                "source.mask_values",
-                f"hold one value for each of the classes {self.classes}",
-                self.source.mask_values,
-            )
-            require(
-                self.has_ignored or not self.source.ignore_values,
-                "has_ignored",
-                f"be True where source.ignore_values={self.source.ignore_values} are ignored",
-                self.has_ignored,
-            )
+            values, ignored = self.source.mask_values, self.source.ignore_values
+            words = f"hold one value for each of the classes {self.classes}"
+            require(len(values) == len(self.classes), "source.mask_values", words, values)
+            words = f"be True where source.ignore_values={ignored} are ignored"
+            require(self.has_ignored or not ignored, "has_ignored", words, self.has_ignored)
         csv = self.source.masks_csv if isinstance(self.source, PatternSource) else None
         for form, field in ((self.submission, "submission"), (csv, "source.masks_csv")):
             cells = form.class_cells if form is not None else ()
-            require(
-                not cells or len(set(cells)) == len(cells) == len(self.classes),
-                f"{field}.class_cells",
-                f"write each of the classes {self.classes}, each in a way of its own",
-                cells,
-            )
-        require(
-            csv is None or csv.names_classes or len(self.classes) == 1,
-            "source.masks_csv.class_column",
-            "be given (or `{class}` in `cell`) where there are several classes",
-            csv and csv.class_column,
-        )
+            fits = not cells or len(set(cells)) == len(cells) == len(self.classes)
+            words = f"write each of the classes {self.classes}, each in a way of its own"
+            require(fits, f"{field}.class_cells", words, cells)
+        named = csv is None or csv.names_classes or len(self.classes) == 1
+        words = "be given (or `{class}` in `cell`) where there are several classes"
+        require(named, "source.masks_csv.class_column", words, csv and csv.class_column)
 
     @property
     def num_channels(self) -> int:

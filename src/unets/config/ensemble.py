@@ -15,17 +15,11 @@ _STEPS = {  # in words
 
 
 class Postprocessing(Config):
-    """What is done to a map and to the mask that is cut from it, in this order; nothing by default."""
+    """What is done to a probability map and to the mask made of it, in this order; nothing by default."""
 
-    blur_px: Annotated[float, Field(ge=0, le=100)] = (
-        0.0  # sigma of a Gaussian over the map before the cut, full-size pixels
-    )
-    max_hole_px: Annotated[int, Field(ge=0, le=2**31)] | None = (
-        0  # holes of at most this area are filled; None: all, 0: none
-    )
-    max_components: Annotated[int, Field(ge=1, le=65_536)] | None = (
-        None  # largest parts of a class that are kept; None: all
-    )
+    blur_px: Annotated[float, Field(ge=0, le=100)] = 0.0  # sigma of a Gaussian over the map, full-size pixels
+    max_hole_px: Annotated[int, Field(ge=0, le=2**31)] | None = 0  # larger holes are not filled; None: all are
+    max_components: Annotated[int, Field(ge=1, le=65_536)] | None = None  # largest parts of a class that are kept
     min_area_px: Annotated[int, Field(ge=0, le=2**31)] = 0  # a class with fewer pixels is emptied
 
     def describe(self) -> str:

@@ -44,10 +44,8 @@ class DataConfig(Config):
     crop_hw: SizeHW | None = None  # training sees random crops of this size; validation and prediction whole images
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 8  # images an update of the weights
     balance: Literal["none", "group", "class"] = "none"  # draw images so that groups, or classes, are equally frequent
-    pseudo_labels: str | None = None  # a set made by `make pseudo-labels NAME=`: test images as more training images
-    targets: Literal["soft", "hard"] = (
-        "soft"  # share of each small pixel that is object, or that thresholded at one half
-    )
+    pseudo_labels: str | None = None  # a set made by `unets pseudo-labels --name`: test images as more training images
+    targets: Literal["soft", "hard"] = "soft"  # share of each pixel that is object, or 1 where that is half or more
     cache: Literal["auto", "none", "ram", "disk"] = "auto"  # decoded images are kept; auto: ram, else disk, else none
     augment: AugmentConfig | None = AugmentConfig()  # None: as read
 
@@ -93,19 +91,10 @@ class ModelConfig(Config):
             require(self.weights == "none", "weights", "be none for the encoder unet", self.weights)
             require(self.encoder_shrink == 1, "encoder_shrink", "be 1 for the encoder unet", self.encoder_shrink)
         else:
-            halvings = self.depth + self.stride.bit_length() - self.encoder_shrink.bit_length()
-            require(
-                halvings <= 5,
-                "depth",
-                f"be at most {5 - halvings + self.depth} for {self.encoder}: it halves 5 times",
-                self.depth,
-            )
-        require(
-            self.deep_supervision < self.depth,
-            "deep_supervision",
-            f"be below depth={self.depth}",
-            self.deep_supervision,
-        )
+            most = 5 + self.encoder_shrink.bit_length() - self.stride.bit_length()
+            require(self.depth <= most, "depth", f"be at most {most} for {self.encoder}: it halves 5 times", self.depth)
+        levels = self.deep_supervision
+        require(levels < self.depth, "deep_supervision", f"be below depth={self.depth}", levels)
         return self
 
 
@@ -116,9 +105,7 @@ class TrainingConfig(Config):
     loss: LossName = "bce_dice"
     loss_args: dict[str, float] = Field(default_factory=dict)  # arguments of the loss, as {"gamma": 2}
     optimizer: OptimizerName = "AdamW"  # a class of keras.optimizers
-    optimizer_args: dict[str, float | bool] = Field(
-        default_factory=dict
-    )  # its arguments beyond those below, as {"beta_2": 0.99}
+    optimizer_args: dict[str, float | bool] = Field(default_factory=dict)  # beyond those below, as {"beta_2": 0.99}
     schedule: ScheduleName = "cosine"  # of the learning rate, after the warm-up; one_cycle rises by itself
     schedule_args: dict[str, float | bool] = Field(default_factory=dict)  # as {"power": 0.9}
     learning_rate: Annotated[float, Field(gt=0, le=100)] = 1e-3  # peak
@@ -134,12 +121,10 @@ class TrainingConfig(Config):
     average_epochs: Annotated[int, Field(ge=2, le=1000)] = 5  # how many of them
     start_from: str | None = None  # an experiment of the same folds, whose weights are the first ones
     # Images a step, a divisor of `batch_size`: gradients are added up until a whole batch is seen. None: all at once.
-    # MICRO_BATCH= sets it for a machine; it decides nothing but memory (and what batch normalization averages over).
+    # --micro-batch sets it for a machine; it decides nothing but memory (and what batch normalization averages over).
     micro_batch: Annotated[int, Field(ge=1, le=4096)] | None = None
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"  # auto: mixed where it is faster
-    patience: Annotated[int, Field(ge=1, le=100_000)] | None = (
-        None  # epochs without a better validation Dice before stopping
-    )
+    patience: Annotated[int, Field(ge=1, le=100_000)] | None = None  # epochs without a better validation score
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     # Threads do not decide the order in which numbers are added up: at some cost, a run that is killed and goes on has
     # the same bits on a GPU too (there it is untried). On CPUs it was found to have them without.
@@ -147,22 +132,10 @@ class TrainingConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        for field in ("warmup_epochs", "frozen_epochs"):
-            require(
-                getattr(self, field) <= self.epochs, field, f"be at most epochs={self.epochs}", getattr(self, field)
-            )
-        require(
-            self.warmup_epochs < self.epochs,
-            "warmup_epochs",
-            f"be below epochs={self.epochs}; 0 leaves it out",
-            self.warmup_epochs,
-        )
-        require(
-            self.average == "none" or self.average_epochs <= self.epochs,
-            "average_epochs",
-            f"be at most epochs={self.epochs}",
-            self.average_epochs,
-        )
+        most, warmup, averaged = f"be at most epochs={self.epochs}", self.warmup_epochs, self.average_epochs
+        require(self.frozen_epochs <= self.epochs, "frozen_epochs", most, self.frozen_epochs)
+        require(warmup < self.epochs, "warmup_epochs", f"be below epochs={self.epochs}; 0 leaves it out", warmup)
+        require(self.average == "none" or averaged <= self.epochs, "average_epochs", most, averaged)
         return self
 
 
@@ -174,7 +147,7 @@ class PredictionConfig(Config):
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 8
     shard_size: Annotated[int, Field(ge=1, le=65_536)] = 256  # images a zip; what a kill can cost
     tile_hw: SizeHW | None = None  # images whose activations exceed the memory are predicted in tiles of this size
-    tile_overlap_px: Annotated[int, Field(ge=0, le=32_767)] = 64  # of neighbouring tiles, blended linearly
+    tile_overlap_px: Annotated[int, Field(ge=0, le=32_767)] = 64  # of neighboring tiles, blended linearly
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -182,12 +155,8 @@ class PredictionConfig(Config):
         require(distinct, "tta", "name at least one flip, each once", self.tta)
         if self.tile_hw is not None:
             require(min(self.tile_hw) >= MIN_SIDE_PX, "tile_hw", f"be at least {MIN_SIDE_PX} a side", self.tile_hw)
-            require(
-                2 * self.tile_overlap_px <= min(self.tile_hw),
-                "tile_overlap_px",
-                f"be at most half of tile_hw={self.tile_hw}",
-                self.tile_overlap_px,
-            )
+            overlap, most = self.tile_overlap_px, f"be at most half of tile_hw={self.tile_hw}"
+            require(2 * overlap <= min(self.tile_hw), "tile_overlap_px", most, overlap)
         return self
 
 
@@ -198,19 +167,13 @@ class ExperimentConfig(Config):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     prediction: PredictionConfig = PredictionConfig()
-    folds: tuple[Annotated[int, Field(ge=0, lt=100)], ...] | None = (
-        None  # folds that FOLD=all means here; None: every one
-    )
+    folds: tuple[Annotated[int, Field(ge=0, lt=100)], ...] | None = None  # those of --fold all; None: every one
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        micro = self.training.micro_batch
-        require(
-            micro is None or self.data.batch_size % micro == 0,
-            "training.micro_batch",
-            f"divide data.batch_size={self.data.batch_size}",
-            micro,
-        )
+        micro, batch_size = self.training.micro_batch, self.data.batch_size
+        divides = micro is None or batch_size % micro == 0
+        require(divides, "training.micro_batch", f"divide data.batch_size={batch_size}", micro)
         least = MIN_SIDE_PX * self.model.encoder_shrink
         sizes = {
             "data.size_hw": self.data.size_hw,
@@ -218,34 +181,18 @@ class ExperimentConfig(Config):
             "prediction.tile_hw": self.prediction.tile_hw,
         }
         for field, size_hw in sizes.items():
-            fits = size_hw is None or min(size_hw) >= least
-            require(
-                fits, field, f"be at least {least} a side, {MIN_SIDE_PX} for the encoder after its shrinking", size_hw
-            )
-        slow = self.training.frozen_epochs > 0 or self.training.encoder_rate < 1
-        require(
-            not slow or self.model.encoder != "unet",
-            "model.encoder",
-            "be a pretrained one for training.frozen_epochs or training.encoder_rate",
-            self.model.encoder,
-        )
-        is_taught = self.model.weights != "none" or self.training.start_from is not None
-        require(
-            self.training.frozen_epochs == 0 or is_taught,
-            "training.frozen_epochs",
-            "be 0 where the encoder's weights are random: neither model.weights nor training.start_from",
-            self.training.frozen_epochs,
-        )
-        require(
-            self.training.loss != "lovasz" or self.data.targets == "hard",
-            "data.targets",
-            "be hard for training.loss=lovasz, which is defined for targets of 0 and 1 alone",
-            self.data.targets,
-        )
-        require(
-            self.training.loss != "lovasz" or self.model.deep_supervision == 0,
-            "model.deep_supervision",
-            "be 0 for training.loss=lovasz: coarser targets are shares, not 0 and 1",
-            self.model.deep_supervision,
-        )
+            words = f"be at least {least} a side, {MIN_SIDE_PX} for the encoder after its shrinking"
+            require(size_hw is None or min(size_hw) >= least, field, words, size_hw)
+        model, training, targets = self.model, self.training, self.data.targets
+        is_pretrained = model.encoder != "unet" or (training.frozen_epochs == 0 and training.encoder_rate == 1)
+        words = "be a pretrained one for training.frozen_epochs or training.encoder_rate"
+        require(is_pretrained, "model.encoder", words, model.encoder)
+        is_taught = model.weights != "none" or training.start_from is not None
+        words = "be 0 where the encoder's weights are random: neither model.weights nor training.start_from"
+        require(training.frozen_epochs == 0 or is_taught, "training.frozen_epochs", words, training.frozen_epochs)
+        if training.loss == "lovasz":
+            words = "be hard for training.loss=lovasz, which is defined for targets of 0 and 1 alone"
+            require(targets == "hard", "data.targets", words, targets)
+            words = "be 0 for training.loss=lovasz: coarser targets are shares, not 0 and 1"
+            require(model.deep_supervision == 0, "model.deep_supervision", words, model.deep_supervision)
         return self

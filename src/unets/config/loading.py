@@ -32,8 +32,8 @@ def load_ensemble(folder: Path, name: str = "ensemble") -> EnsembleConfig:
     if known and name not in known:
         words = ", ".join(other.removeprefix(f"{_ENSEMBLE}_") for other in known if other != _ENSEMBLE)
         raise InputError(
-            f"`ENSEMBLE` must name a file ensemble_<name>.py in {folder}, one of {words or '(none)'}, or be left out. "
-            f"Received: {name.removeprefix(f'{_ENSEMBLE}_')}"
+            f"`--ensemble` must name a file ensemble_<name>.py in {folder}, one of {words or '(none)'}, or be left out."
+            f" Received: {name.removeprefix(f'{_ENSEMBLE}_')}"
         )
     return _load(folder / f"{name}.py", "ENSEMBLE", EnsembleConfig)
 
@@ -56,7 +56,7 @@ def load_experiment(folder: Path, name: str) -> ExperimentConfig:
     """
     base, known = split_name(name), list_experiments(folder)
     if base not in known:
-        raise InputError(f"`EXP` must be one of {', '.join(known)}. Received: {base}{suggest(base, known)}")
+        raise InputError(f"`--exp` must be one of {', '.join(known)}. Received: {base}{suggest(base, known)}")
     return override(_load(folder / f"{base}.py", "EXPERIMENT", ExperimentConfig), name)
 
 

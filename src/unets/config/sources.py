@@ -11,9 +11,7 @@ from pydantic import Field, model_validator
 from unets.config.base import Config, require
 
 Level = Annotated[int, Field(ge=0, le=255)]
-MaskValue = (
-    Annotated[int, Field(ge=0, le=65_535)] | tuple[Level, Level, Level]
-)  # a value of a pixel, or its color (R, G, B)
+MaskValue = Annotated[int, Field(ge=0, le=65_535)] | tuple[Level, Level, Level]  # of a pixel, or its color (R, G, B)
 
 
 class RleFormat(Config):
@@ -58,19 +56,12 @@ class MaskFiles(Config):
     def _check_values(self) -> Self:
         declared = (*self.mask_values, *self.background_values, *self.ignore_values)
         colors = [(value,) * 3 if isinstance(value, int) else value for value in declared]
-        require(
-            len(set(colors)) == len(colors),
-            "mask_values",
-            f"share no value with background_values={self.background_values} and ignore_values={self.ignore_values}, "
-            "and name each once",
-            self.mask_values,
-        )
-        require(
-            self.mask_threshold is None or set(declared) == {0, 255},
-            "mask_threshold",
-            "be given where `mask_values` and `background_values` are 0 and 255 alone",
-            self.mask_threshold,
-        )
+        others = f"background_values={self.background_values} and ignore_values={self.ignore_values}"
+        words = f"share no value with {others}, and name each once"
+        require(len(set(colors)) == len(colors), "mask_values", words, self.mask_values)
+        binary = self.mask_threshold is None or set(declared) == {0, 255}
+        words = "be given where `mask_values` and `background_values` are 0 and 255 alone"
+        require(binary, "mask_threshold", words, self.mask_threshold)
         return self
 
     @property
@@ -114,9 +105,8 @@ class PatternSource(MaskFiles):
         for field in ("images", "masks", "test_images"):
             pattern = getattr(self, field)
             require(pattern is None or pattern.count("{id}") == 1, field, "hold `{id}` exactly once", pattern)
-        require(
-            self.masks is not None or self.masks_csv is not None, "masks", "be given where `masks_csv` is not", None
-        )
+        has_masks = self.masks is not None or self.masks_csv is not None
+        require(has_masks, "masks", "be given where `masks_csv` is not", None)
         try:
             named = re.compile(self.id_pattern).groupindex
         except re.error as error:
@@ -141,24 +131,27 @@ class ImporterSource(Config):
     """What all formats share. Paths and patterns are below INPUT; `*` stands for anything, `/` too."""
 
     leave_out: tuple[str, ...] = ()  # patterns of files that are not looked at
-    test_images: tuple[str, ...] | None = (
-        None  # patterns of images to predict; None: those called test, or without masks
-    )
+    test_images: tuple[str, ...] | None = None  # images to predict; None: those called test, or without masks
     group: str | None = None  # a regular expression of whole ids with a part `group`, and perhaps `view`
 
 
-class MasksSource(ImporterSource):
-    """Mask files beside images, found by their names; fields that are left out are decided by the files."""
+class CodedSource(ImporterSource):
+    """What pixels of mask files hold; fields that are left out are decided by the files."""
 
-    format: Literal["masks"] = "masks"
-    masks: tuple[str, ...] = ()  # patterns of the masks' files; (): what looks like masks
-    files: Literal["image", "class", "object"] | None = None  # what a mask file is of
-    missing: Literal["leave_out", "empty"] = "leave_out"  # an image without a mask is not used, or has no object
     values: tuple[MaskValue, ...] | None = None  # what a pixel of each class holds, in the order of `classes`
     background: tuple[MaskValue, ...] = (0,)
     ignored: tuple[MaskValue, ...] = ()  # left out of loss and scores
     threshold: Annotated[int, Field(ge=1, le=65_535)] | None = None  # this and more is the only class
     nearest: bool = False  # values that a codec blurred count as the nearest of those above
+
+
+class MasksSource(CodedSource):
+    """Mask files beside images, found by their names."""
+
+    format: Literal["masks"] = "masks"
+    masks: tuple[str, ...] = ()  # patterns of the masks' files; (): what looks like masks
+    files: Literal["image", "class", "object"] | None = None  # what a mask file is of
+    missing: Literal["leave_out", "empty"] = "leave_out"  # an image without a mask is not used, or has no object
 
 
 class PolygonSource(ImporterSource):
@@ -187,18 +180,13 @@ class CsvSource(ImporterSource):
     missing: Literal["leave_out", "empty"] = "leave_out"  # an image without a row
 
 
-class PathsSource(ImporterSource):
+class PathsSource(CodedSource):
     """A csv of paths: a column of images, a column of their masks."""
 
     format: Literal["paths"] = "paths"
     path: str
     image_column: str
     mask_column: str
-    values: tuple[MaskValue, ...] | None = None
-    background: tuple[MaskValue, ...] = (0,)
-    ignored: tuple[MaskValue, ...] = ()
-    threshold: Annotated[int, Field(ge=1, le=65_535)] | None = None
-    nearest: bool = False
 
 
 Source = Annotated[

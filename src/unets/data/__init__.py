@@ -1,1 +1,1 @@
-"""Photos and masks into batches: numpy and cv2 in, numpy out; knows no network."""
+"""Images and masks into batches: numpy and cv2 in, numpy out; knows no network."""

@@ -35,7 +35,7 @@ def augment(
     *,
     num_classes: int | None = None,
 ) -> tuple[Image, Image]:
-    """Changes a image and its soft target at random.
+    """Changes an image and its soft target at random.
 
     Args:
         image_hwc: uint8 (height, width, channels); not written to.
@@ -89,7 +89,7 @@ def drop_colors(config: AugmentConfig) -> AugmentConfig:
 
 
 def crop_pair(image_hwc: Image, target_hwc: Image, crop_hw: SizeHW, rng: np.random.Generator) -> tuple[Image, Image]:
-    """Cuts one random crop out of a image and its soft target, changing nothing else; both are views."""
+    """Cuts one random crop out of an image and its soft target, changing nothing else; both are views."""
     top, left = draw_corner((image_hwc.shape[0], image_hwc.shape[1]), crop_hw, rng)
     rows, columns = slice(top, top + crop_hw[0]), slice(left, left + crop_hw[1])
     return image_hwc[rows, columns], target_hwc[rows, columns]
@@ -141,7 +141,7 @@ def warp(image_hwc: Image, matrix: Matrix, size_hw: SizeHW | None = None) -> Ima
 def warp_pair(
     image_hwc: Image, target_hwc: Image, matrix: Matrix, size_hw: SizeHW | None = None
 ) -> tuple[Image, Image]:
-    """Moves a image and its soft target by the same matrix; see `warp`."""
+    """Moves an image and its soft target by the same matrix; see `warp`."""
     if target_hwc.shape[-1] != 1 or image_hwc.shape[-1] != 3:
         return warp(image_hwc, matrix, size_hw), warp(target_hwc, matrix, size_hw)
     # As one picture of four channels: 2.2 ms at 640 x 959, joining and parting included, in place of 4.7 + 1.8, with
@@ -240,7 +240,7 @@ def _shift_matrix(down: int, right: int) -> Matrix:
 
 
 def _find_window(matrix: Matrix, crop_hw: SizeHW, size_hw: SizeHW) -> tuple[slice, slice]:
-    """Finds the (rows, columns) of a image that a crop of the moved image shows.
+    """Finds the (rows, columns) of an image that a crop of the moved image shows.
 
     Args:
         matrix: takes pixel centers (x, y, 1) of the image to those of the crop.
@@ -267,7 +267,7 @@ def _clip_side(places: npt.NDArray[np.float64], side: int) -> slice:
 def _flip(image_hwc: Image, flip_h: bool, flip_v: bool, turns: int) -> Image:
     """Does what `_flip_matrix` and then `_turn_matrix` say.
 
-    By cv2, not numpy, whose mirror image of a image takes 25 times as long (2.9 ms).
+    By cv2, not numpy, whose mirror image of an image takes 25 times as long (2.9 ms).
     """
 
     def move(part: Image) -> Image:

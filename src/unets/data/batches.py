@@ -34,7 +34,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         batch_size: images a batch, which is what one step of training sees.
         steps_per_update: batches whose gradients are added up to one update of the weights. A shuffled epoch is cut to
             whole updates, so the images that an update sees do not depend on how it is split into steps.
-        targets: "soft", or "hard": cut at one half.
+        targets: "soft", or "hard": 255 from one half on.
         augment_config: random changes; None leaves images as they are.
         crop_hw: (height, width) of a random crop of each image; None: whole images.
         num_classes: layers of a soft target that are classes; None: all, see `augment`.

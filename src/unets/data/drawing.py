@@ -58,20 +58,6 @@ def draw_contours(
     return drawn
 
 
-def find_borders(mask_hw: npt.NDArray[np.uint8], thickness_px: int) -> npt.NDArray[np.bool_]:
-    """Finds the pixels of each class that lie next to another class or to the background.
-
-    Args:
-        mask_hw: uint8 (height, width) class index, 0 is background.
-        thickness_px: how far into a class its border reaches; the image's own edge is none.
-
-    Returns:
-        bool (height, width).
-    """
-    window = np.ones((2 * thickness_px + 1, 2 * thickness_px + 1), dtype=np.uint8)
-    return np.asarray((mask_hw > 0) & (cv2.erode(mask_hw, window) != cv2.dilate(mask_hw, window)))
-
-
 def tint(image_hwc: Image, pixels_hw: npt.NDArray[np.bool_], *, color_rgb: Color, opacity: float = 0.6) -> Image:
     """Lays a color over some pixels of an image.
 
@@ -93,34 +79,34 @@ def tint(image_hwc: Image, pixels_hw: npt.NDArray[np.bool_], *, color_rgb: Color
 
 
 def find_differences(
-    truth_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8]
+    target_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8]
 ) -> dict[str, npt.NDArray[np.bool_]]:
     """Finds what a mask gets wrong; bool (height, width) for each kind of `DIFFERENCES_RGB`.
 
     Args:
-        truth_hw: uint8 (height, width) class index; 0 is background, IGNORE is neither right nor wrong.
+        target_hw: uint8 (height, width) class index; 0 is background, IGNORE is neither right nor wrong.
         mask_hw: the same.
     """
-    differs_hw = (truth_hw != mask_hw) & (truth_hw != IGNORE)
-    is_object_hw, is_found_hw = truth_hw > 0, mask_hw > 0
+    differs_hw = (target_hw != mask_hw) & (target_hw != IGNORE)
+    is_object_hw, is_found_hw = target_hw > 0, mask_hw > 0
     kinds = differs_hw & ~is_found_hw, differs_hw & ~is_object_hw, differs_hw & is_object_hw & is_found_hw
     return dict(zip(DIFFERENCES_RGB, kinds, strict=True))
 
 
-def draw_differences(image_hwc: Image, truth_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8]) -> Image:
+def draw_differences(image_hwc: Image, target_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8]) -> Image:
     """Colors what a mask gets wrong, over the image in dark grey.
 
     Args:
         image_hwc: uint8 RGB (height, width, 3); not written to.
-        truth_hw: uint8 (height, width) class index, 0 is background; of any size, it is fitted to the image.
-        mask_hw: the same, of the truth's size.
+        target_hw: uint8 (height, width) class index, 0 is background; of any size, it is fitted to the image.
+        mask_hw: the same, of the target's size.
 
     Returns:
         uint8 RGB of the image's size.
     """
     luma_hw = np.asarray(cv2.cvtColor(to_rgb(image_hwc), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     drawn_hwc = np.repeat((luma_hw // 3)[..., None], 3, axis=-1)
-    for kind, pixels_hw in find_differences(truth_hw, mask_hw).items():
+    for kind, pixels_hw in find_differences(target_hw, mask_hw).items():
         drawn_hwc = tint(drawn_hwc, pixels_hw, color_rgb=DIFFERENCES_RGB[kind], opacity=1.0)
     return drawn_hwc
 

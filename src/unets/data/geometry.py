@@ -1,7 +1,7 @@
-"""Resizing, with one pixel-centre rule.
+"""Resizing, with one pixel-center rule.
 
 Pixel i of n covers the interval [i, i + 1] / n of the side. Shrinking takes the mean over what a pixel covers;
-enlarging interpolates between pixel centres. Both are what cv2 does, so a map made small and enlarged again does not
+enlarging interpolates between pixel centers. Both are what cv2 does, so a map made small and enlarged again does not
 drift.
 """
 
@@ -16,7 +16,7 @@ SizeHW = tuple[int, int]
 
 
 def shrink(image: npt.NDArray[np.uint8], size_hw: SizeHW) -> npt.NDArray[np.uint8]:
-    """Resizes a photo or mask: by area along a side that shrinks, linearly along one that grows.
+    """Resizes an image or mask: by area along a side that shrinks, linearly along one that grows.
 
     Args:
         image: uint8 (height, width) or (height, width, channels).
@@ -41,7 +41,7 @@ def in_fours(
 
 
 def enlarge(probs_hw: npt.NDArray[np.float32], size_hw: SizeHW) -> npt.NDArray[np.float32]:
-    """Resizes a map: linearly between pixel centres along a side that grows, by area along one that shrinks.
+    """Resizes a map: linearly between pixel centers along a side that grows, by area along one that shrinks.
 
     Args:
         probs_hw: float32 (height, width).
@@ -75,7 +75,7 @@ def cover(mask_hw: npt.NDArray[np.uint8], num_classes: int, size_hw: SizeHW) -> 
 def _resize(values: npt.NDArray[Any], size_hw: SizeHW) -> npt.NDArray[Any]:
     smaller_hw = (min(values.shape[0], size_hw[0]), min(values.shape[1], size_hw[1]))
     # Area, not linear: linear reads 4 of every n x n pixels at an n-fold reduction, and the contour jumps. One after
-    # the other, as cv2 takes neither area nor centres where one side shrinks and the other grows.
+    # the other, as cv2 takes neither area nor centers where one side shrinks and the other grows.
     for (height, width), interpolation in ((smaller_hw, cv2.INTER_AREA), (size_hw, cv2.INTER_LINEAR)):
         if values.shape[:2] != (height, width):
             values = cv2.resize(values, (width, height), interpolation=interpolation)

@@ -143,7 +143,7 @@ def encode_jpeg(image_hwc: npt.NDArray[np.uint8], quality: int = 80) -> bytes:
 
 
 def encode_layer(values_hw: npt.NDArray[np.uint8], colors_rgba: Sequence[tuple[int, int, int, int]]) -> bytes:
-    """Writes a PNG to be laid over a photo.
+    """Writes a PNG to be laid over an image.
 
     Args:
         values_hw: uint8 (height, width), numbers of colors.

@@ -133,17 +133,11 @@ def unite_rles(rles: Iterable[str]) -> str:
         return ""
     order = np.argsort(starts, kind="stable")
     starts, reach = starts[order], np.maximum.accumulate(ends[order])
-    opens = np.concatenate([[True], starts[1:] > reach[:-1]])  # neighbours join too
+    opens = np.concatenate([[True], starts[1:] > reach[:-1]])  # neighbors join too
     firsts = np.flatnonzero(opens)
     lasts = np.concatenate([firsts[1:] - 1, [len(starts) - 1]])
     united = np.stack([starts[firsts] + 1, reach[lasts] - starts[firsts]], axis=-1)
     return _join(united.ravel())
-
-
-def measure_area(rle: str, num_pixels: int) -> int:
-    """Counts the foreground pixels without making the mask; see `read_runs`."""
-    starts, ends = read_runs(rle, num_pixels)
-    return int((ends - starts).sum())
 
 
 def read_runs(rle: str, num_pixels: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -55,7 +55,7 @@ def weigh_groups(groups: Sequence[str]) -> Weights:
 def weigh_classes(has_class: npt.NDArray[np.bool_]) -> Weights:
     """Weighs images so that classes, and images without any, are drawn equally often.
 
-    A image weighs 1 / (images that hold the rarest of its classes); those that hold nothing count as a class of their
+    An image weighs 1 / (images that hold the rarest of its classes); those that hold nothing count as a class of their
     own. Where each image holds one class at most, all are equally frequent. Where images hold several, a frequent class
     comes along with the rare ones: the greatest weight decides, as in repeat-factor sampling (Gupta et al. 2019, arXiv
     1908.03195), though in full proportion, not by the square root.

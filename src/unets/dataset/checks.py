@@ -1,4 +1,4 @@
-"""The integrity check behind `make check`: is every file whole, and do they all say the same?
+"""The integrity check behind `unets check`: is every file whole, and do they all say the same?
 
 A *fault* contradicts dataset.py and is to be mended; a *note* is merely worth knowing. What was found whole is recorded
 in `project.checked_path`, a line an image, and not looked at again until its bytes or the rules change.
@@ -34,16 +34,9 @@ _MAX_TWINS = 4  # names of one set of equal images that are printed
 CHUNK_SIZE = 64  # images a task; what a kill can cost, per worker
 RULES_VERSION = 2  # raise it with every change of what is checked: all is then checked again
 # Fields that say how images and masks look; the others may change without a new look at the files.
-_LOOKS = {
-    "channels",
-    "value_range",
-    "orientation",
-    "size_hw",
-    "classes",
-    "overlapping",
-    "has_background",
-    "has_ignored",
-}
+_LOOKS = {"channels", "value_range", "orientation", "size_hw", "classes", "overlapping"}
+_LOOKS |= {"has_background", "has_ignored"}
+_Image = tuple[str, Sample, str, tuple[str, ...] | None]  # (split, sample, stamp, its rows of a csv, one a class)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,14 +76,6 @@ class CheckReport:
             lines.append(f"  ... and {len(self.faults) - MAX_FAULTS_PRINTED} more, all of them in {self.faults_path}")
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Task:
-    """Some images to look at, with what a csv says of their masks."""
-
-    samples: tuple[tuple[str, Sample, str], ...]  # (split, sample, stamp)
-    rles: dict[str, tuple[str, ...]]  # of training images, one a class
 
 
 def check_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = None) -> CheckReport:
@@ -171,7 +156,13 @@ def check_sample(
         (size of the image or None, the object's share or None, faults).
     """
     faults: list[str] = []
-    size_hw = _collect(lambda: _check_image(sample, dataset), faults)
+
+    def look() -> SizeHW:
+        image = ImageFile(sample.image_path, find_kind(dataset))
+        image.check()
+        return image.size_hw
+
+    size_hw = _collect(look, faults)
     if size_hw is not None and dataset.size_hw not in (None, size_hw):
         faults.append(f"{sample.image} must have (height, width) {dataset.size_hw}. Received: {size_hw}")
     if not sample.masks:
@@ -190,12 +181,6 @@ def check_sample(
         if differing:
             faults.append(f"{sample.masks[0]} must equal its row of the csv. Received: {differing} differing pixels")
     return size_hw, share, faults
-
-
-def _check_image(sample: Sample, dataset: DatasetConfig) -> SizeHW:
-    image = ImageFile(sample.image_path, find_kind(dataset))
-    image.check()
-    return image.size_hw
 
 
 def stamp_samples(project: Project, samples: Iterable[Sample], dataset: DatasetConfig) -> dict[str, str]:
@@ -278,17 +263,13 @@ def _check_images(manifest: Manifest, project: Project, jobs: int | None) -> tup
     num_known, faults = len(known), []
     images = [(split, sample, stamps[split][sample.id]) for split in samples for sample in samples[split]]
     todo = [image for image in images if (image[0], image[1].id) not in known]
-    chunks = [tuple(todo[start : start + CHUNK_SIZE]) for start in range(0, len(todo), CHUNK_SIZE)]
-    tasks = [
-        _Task(samples=chunk, rles={s.id: rles[s.id] for split, s, _ in chunk if split == "train" and s.id in rles})
-        for chunk in chunks
-    ]
+    with_rles = [(*image, rles.get(image[1].id) if image[0] == "train" else None) for image in todo]
+    chunks = [with_rles[start : start + CHUNK_SIZE] for start in range(0, len(todo), CHUNK_SIZE)]
     project.checked_path.parent.mkdir(parents=True, exist_ok=True)
     with project.checked_path.open("a", encoding="utf-8", newline="") as file:
         file.write("\n")  # a kill may have torn the last line; empty ones are skipped
-        for records, chunk_faults in run_tasks(
-            partial(_check_chunk, dataset=dataset), tasks, what="check", jobs=jobs, unit="chunk"
-        ):
+        check_chunk = partial(_check_chunk, dataset=dataset)
+        for records, chunk_faults in run_tasks(check_chunk, chunks, what="check", jobs=jobs, unit="chunk"):
             faults += chunk_faults
             known |= {(record.split, record.id): record for record in records}
             file.write(_format_records(records))
@@ -306,19 +287,15 @@ def _find_csv_beside_files(project: Project, dataset: DatasetConfig) -> Path | N
     return find_file(project.input_dir, source.masks_csv.path)
 
 
-def _check_chunk(task: _Task, dataset: DatasetConfig) -> tuple[list[CheckedImage], list[str]]:
+def _check_chunk(chunk: Sequence[_Image], dataset: DatasetConfig) -> tuple[list[CheckedImage], list[str]]:
     """Checks one sample after another; returns (records of those without fault, all faults)."""
     records, faults = [], []
-    for split, sample, stamp in task.samples:
-        rles = task.rles.get(sample.id) if split == "train" else None
+    for split, sample, stamp, rles in chunk:
         size_hw, share, sample_faults = check_sample(sample, dataset, rles)
         faults += sample_faults
         if size_hw is not None and not sample_faults:
-            records.append(
-                CheckedImage(
-                    split=split, id=sample.id, size_hw=size_hw, share=share, digest=sample.image_hash, stamp=stamp
-                )
-            )
+            about = {"split": split, "id": sample.id, "digest": sample.image_hash, "stamp": stamp}
+            records.append(CheckedImage(size_hw=size_hw, share=share, **about))
     return records, faults
 
 

@@ -7,7 +7,6 @@ DIR/
                    0 and 255 a class, whose paths are joined by `|`
 """
 
-import csv
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from unets.data.samples import Sample, read_mask
 from unets.dataset.manifest import Manifest
 from unets.errors import InputError
 from unets.store.paths import Project
-from unets.store.runs import atomic_path
+from unets.store.runs import write_csv
 from unets.workers.pool import run_tasks
 
 _CHUNK = 32  # images a task
@@ -46,12 +45,10 @@ def write_dump(project: Project, manifest: Manifest, out: Path, *, jobs: int | N
     tasks = ((chunk, start * _CHUNK, out.absolute(), manifest.dataset) for start, chunk in enumerate(chunks))
     written = run_tasks(_write_masks, tasks, what="dump", jobs=jobs, total=len(chunks), unit="chunk")
     masks = [names for chunk in written for names in chunk]
-    with atomic_path(out / "index.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["split", "id", "image", "mask"])
-        for split, samples in (("train", manifest.train), ("test", manifest.test)):
-            for sample, names in zip(samples, masks if split == "train" else [""] * len(samples), strict=True):
-                writer.writerow([split, sample.id, os.path.relpath(sample.image, project.input_dir), names])
+    listed = [("train", sample, names) for sample, names in zip(manifest.train, masks, strict=True)]
+    listed += [("test", sample, "") for sample in manifest.test]
+    rows = ((split, s.id, os.path.relpath(s.image, project.input_dir), names) for split, s, names in listed)
+    write_csv(out / "index.csv", ["split", "id", "image", "mask"], rows)
 
 
 def _write_masks(task: tuple[Sequence[Sample], int, Path, DatasetConfig]) -> list[str]:

@@ -116,9 +116,8 @@ def choose_model(size_hw: SizeHW, machine: Machine) -> ModelConfig:
     """Chooses the net; its finest level works on blocks of 2 x 2 pixels without a GPU."""
     stride = 1 if machine.has_gpu else 2
     if not machine.has_pretrained:
-        if machine.has_gpu:
-            return ModelConfig(depth=_fit_depth(size_hw, 5, stride), base_filters=32)
-        return ModelConfig(depth=_fit_depth(size_hw, 5, stride), base_filters=16, max_filters=256, stride=stride)
+        width = {} if machine.has_gpu else {"base_filters": 16, "max_filters": 256}
+        return ModelConfig(depth=_fit_depth(size_hw, 5, stride), stride=stride, **width)
     shrink = 2 if min(size_hw) >= 256 and not machine.has_gpu else 1
     depth = 5 - (stride.bit_length() - shrink.bit_length())  # the encoder halves five times
     return ModelConfig(
@@ -134,7 +133,8 @@ def choose_model(size_hw: SizeHW, machine: Machine) -> ModelConfig:
 
 def _propose_crops(image_hw: SizeHW, first: ExperimentConfig, machine: Machine) -> Proposal:
     scale = min(_LARGEST_PX / max(image_hw), 1)
-    height, width = (image_hw[0], image_hw[1]) if scale == 1 else fit_size(image_hw, int(scale**2 * _area(image_hw)))
+    budget = int(scale**2 * image_hw[0] * image_hw[1])
+    height, width = image_hw if scale == 1 else fit_size(image_hw, budget)
     crop_hw = (min(_CROP_PX, height), min(_CROP_PX, width))
     data = first.data.model_copy(update={"size_hw": (height, width), "crop_hw": crop_hw})
     model = choose_model(crop_hw, machine)
@@ -147,7 +147,3 @@ def _propose_crops(image_hw: SizeHW, first: ExperimentConfig, machine: Machine) 
 def _fit_depth(size_hw: SizeHW, depth: int, stride: int) -> int:
     """Returns the depth, or as many halvings as leave two pixels of the smaller side."""
     return max(min(depth, (min(size_hw) // stride).bit_length() - 2), 1)
-
-
-def _area(size_hw: SizeHW) -> int:
-    return size_hw[0] * size_hw[1]

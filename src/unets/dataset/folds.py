@@ -9,7 +9,6 @@ import logging
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from io import StringIO
 from pathlib import Path
 from statistics import fmean
 
@@ -20,7 +19,7 @@ from unets.dataset.checks import read_checked_shares
 from unets.dataset.manifest import Manifest
 from unets.errors import InputError
 from unets.store.paths import Project
-from unets.store.runs import hash_file, write_text
+from unets.store.runs import hash_file, write_csv
 from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
@@ -83,7 +82,7 @@ def _split_by_images(by_area: Sequence[str], sizes: Mapping[str, int], num_folds
 def measure_shares(project: Project, manifest: Manifest, *, jobs: int | None = None) -> dict[str, float]:
     """Measures the share of the image that is object, for each training image.
 
-    From the record of `make check`, else by reading the masks.
+    From the record of `unets check`, else by reading the masks.
     """
     shares = read_checked_shares(project, manifest)
     unread = [sample for sample in manifest.train if sample.id not in shares]
@@ -118,10 +117,7 @@ def write_folds(project: Project, manifest: Manifest, *, jobs: int | None = None
             f"Received: {[counts[fold] for fold in range(dataset.num_folds)]} images, of {len(sizes)} groups. Give "
             f"fewer folds, or finer groups, or write {path} by hand"
         )
-    table = StringIO()
-    writer = csv.writer(table, lineterminator="\n")
-    writer.writerows([COLUMNS, *([sample.id, sample.group, folds[sample.group]] for sample in manifest.train)])
-    write_text(path, table.getvalue())
+    write_csv(path, COLUMNS, ((sample.id, sample.group, folds[sample.group]) for sample in manifest.train))
     for fold in range(dataset.num_folds):
         members = [areas[group] for group in areas if folds[group] == fold]
         logger.info("fold %d: %d groups, mean share of object %.4f", fold, len(members), fmean(members))
@@ -139,7 +135,7 @@ def read_folds(path: Path, manifest: Manifest) -> dict[str, int]:
             manifest's or stands in two folds, or a fold is out of range or empty.
     """
     if not path.is_file():
-        raise InputError(f"{path} must exist: `make split` writes it. Received: no such file")
+        raise InputError(f"{path} must exist: `unets split` writes it. Received: no such file")
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])
@@ -147,10 +143,13 @@ def read_folds(path: Path, manifest: Manifest) -> dict[str, int]:
     if header != COLUMNS:
         raise InputError(f"{path} must have the columns {COLUMNS}. Received: {header}")
     groups = {sample.id: sample.group for sample in manifest.train}
-    folds: dict[str, int] = {}
+    folds, num_folds = dict[str, int](), manifest.dataset.num_folds
     fold_of_group: dict[str, int] = {}
     for row in rows:
-        id_, group, fold = _parse_row(row, path, manifest.dataset.num_folds)
+        if len(row) != len(COLUMNS) or not row[2].isdecimal() or int(row[2]) >= num_folds:
+            wanted = f"rows id,group,fold with a fold of 0 to {num_folds - 1}"
+            raise InputError(f"{path} must have {wanted}. Received: {row}")
+        id_, group, fold = row[0], row[1], int(row[2])
         if groups.get(id_) != group:
             expected = f"group {groups[id_]} for {id_}" if id_ in groups else "training ids only"
             raise InputError(f"{path} must have {expected}. Received: {','.join(row)}")
@@ -162,19 +161,13 @@ def read_folds(path: Path, manifest: Manifest) -> dict[str, int]:
                 f"Received: group {group} in folds {fold_of_group[group]} and {fold}"
             )
         folds[id_] = fold
-    _check_complete(folds, groups, path, manifest.dataset.num_folds)
+    _check_complete(folds, groups, path, num_folds)
     return folds
 
 
 def hash_folds(path: Path) -> str:
     """Returns the SHA-256 of the fold file, which every run records."""
     return hash_file(path)
-
-
-def _parse_row(row: list[str], path: Path, num_folds: int) -> tuple[str, str, int]:
-    if len(row) != len(COLUMNS) or not row[2].isdecimal() or int(row[2]) >= num_folds:
-        raise InputError(f"{path} must have rows id,group,fold with a fold of 0 to {num_folds - 1}. Received: {row}")
-    return row[0], row[1], int(row[2])
 
 
 def _check_complete(folds: Mapping[str, int], ids: Mapping[str, str], path: Path, num_folds: int) -> None:

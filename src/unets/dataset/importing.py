@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from functools import partial
-from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from unets.dataset.importers.base import Import, ImportedSample, MaskHW
 from unets.dataset.importers.registry import IMPORTERS
 from unets.errors import InputError
 from unets.store.paths import Project
-from unets.store.runs import atomic_path, fingerprint, read_json, write_json, write_text
+from unets.store.runs import atomic_path, fingerprint, read_json, write_csv, write_json
 from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
@@ -93,11 +92,12 @@ def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = 
         )
         for sample, masks in zip(imported.samples, masks_of, strict=True)
     ]
-    _write_table(project.samples_path, _COLUMNS, map(astuple, rows))
+    write_csv(project.samples_path, _COLUMNS, map(astuple, rows))
     if imported.account:
-        _write_table(project.account_path, ["file", "is"], sorted(imported.account.items()))
+        write_csv(project.account_path, ["file", "is"], sorted(imported.account.items()))
     write_json(project.import_path, state)
-    _drop_journals(project)
+    for journal in project.masks_dir.glob(".drawn-*"):
+        journal.unlink()
     counts = Counter(sample.split for sample in imported.samples)
     logger.info(
         "%s: %d training and %d test images, %d masks drawn",
@@ -148,7 +148,7 @@ def describe_state(project: Project, dataset: DatasetConfig) -> dict[str, str]:
         InputError: there is no INPUT.
     """
     if not project.input_dir.is_dir():
-        raise InputError(f"`INPUT` must be a folder with the data set's files. Received: {project.input_dir} (missing)")
+        raise InputError(f"`--input` must be the folder of the data set's files. Received: {project.input_dir} (none)")
     listing = fingerprint(input=sorted(walk_files(project.input_dir)))
     tables = [(path.name, *read_stamp(path)) for path in sorted(project.configs_dir.glob("*.csv"))]
     relevant = {"source", "classes", "overlapping", "size_hw", "orientation"}
@@ -256,17 +256,3 @@ def _draw_one(masks_dir: Path, sample: ImportedSample) -> int:
 
 def _name_masks(id_: str, count: int) -> list[str]:
     return [f"{id_}.png"] if count == 1 else [f"{id_}.{index}.png" for index in range(1, count + 1)]
-
-
-def _drop_journals(project: Project) -> None:
-    if project.masks_dir.is_dir():
-        for path in project.masks_dir.glob(".drawn-*"):
-            path.unlink()
-
-
-def _write_table(path: Path, columns: Sequence[str], rows: object) -> None:
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)  # type: ignore[arg-type]
-    write_text(path, text.getvalue())

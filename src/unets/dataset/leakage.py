@@ -1,6 +1,6 @@
-"""Leakage: how alike photos of one group are, and by how much a score flatters when folds split groups.
+"""Leakage: how alike images of one group are, and by how much a score flatters when folds split groups.
 
-No net is trained. What a net would remember of a car it has seen, its paint, is in its photos' colors; so colors
+No net is trained. What a net would remember of a car it has seen, its paint, is in its images' colors; so colors
 alone show the leak, in seconds.
 """
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from unets.metrics.masks import dice
 
-Photos = npt.NDArray[np.uint8]
+Images = npt.NDArray[np.uint8]
 Shares = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
 
@@ -22,8 +22,8 @@ _PRIOR = 4.0  # pixels that a place's mean counts for, beside those of a color a
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Neighbours:
-    """The nearest other photo of each photo, within its group and among all others; -1 and infinity: there is none."""
+class Neighbors:
+    """The nearest other image of each image, within its group and among all others; -1 and infinity: there is none."""
 
     within: npt.NDArray[np.intp]
     within_distance: Values
@@ -31,30 +31,30 @@ class Neighbours:
     between_distance: Values
 
 
-def count_colors(photos_nhwc: Photos, levels: int = 8) -> Shares:
-    """Counts how much of each photo has which color.
+def count_colors(images_nhwc: Images, levels: int = 8) -> Shares:
+    """Counts how much of each image has which color.
 
     Args:
-        photos_nhwc: uint8 RGB (photos, height, width, 3).
+        images_nhwc: uint8 RGB (images, height, width, 3).
         levels: of red, green and blue that are told apart.
 
     Returns:
-        float32 (photos, levels ** 3), shares of the photo that sum to 1.
+        float32 (images, levels ** 3), shares of the image that sum to 1.
     """
-    num_pixels = photos_nhwc.shape[1] * photos_nhwc.shape[2]
-    counts = [np.bincount(_code_colors(photo, levels).ravel(), minlength=levels**3) for photo in photos_nhwc]
+    num_pixels = images_nhwc.shape[1] * images_nhwc.shape[2]
+    counts = [np.bincount(_code_colors(image, levels).ravel(), minlength=levels**3) for image in images_nhwc]
     return np.array(counts, dtype=np.float32) / np.float32(num_pixels)
 
 
-def find_neighbours(shares: Shares, groups: Sequence[str]) -> Neighbours:
-    """Finds the nearest photo of each photo.
+def find_neighbors(shares: Shares, groups: Sequence[str]) -> Neighbors:
+    """Finds the nearest image of each image.
 
     Args:
-        shares: float32 (photos, features), each photo's sum to 1, as `count_colors` gives them.
-        groups: of each photo.
+        shares: float32 (images, features), each image's sum to 1, as `count_colors` gives them.
+        groups: of each image.
 
     Returns:
-        Neighbours; a distance is the share of the photo that differs, half the sum of |a - b|: 0 to 1.
+        Neighbors; a distance is the share of the image that differs, half the sum of |a - b|: 0 to 1.
     """
     names = np.asarray(groups)
     rows = []
@@ -65,36 +65,34 @@ def find_neighbours(shares: Shares, groups: Sequence[str]) -> Neighbours:
         is_same[index] = False
         rows.append([part for allowed in (is_same, is_other) for part in _find_least(distances, allowed)])
     within, within_distance, between, between_distance = (np.array(column) for column in zip(*rows, strict=True))
-    return Neighbours(
-        within=within, within_distance=within_distance, between=between, between_distance=between_distance
-    )
+    return Neighbors(within=within, within_distance=within_distance, between=between, between_distance=between_distance)
 
 
-def deal_parts(names: Sequence[str], num_parts: int, seed: int = 0) -> npt.NDArray[np.intp]:
-    """Deals photos to parts at random, those of one name together; int (photos,), 0 to num_parts - 1."""
+def split_parts(names: Sequence[str], num_parts: int, seed: int = 0) -> npt.NDArray[np.intp]:
+    """Splits images into parts at random, those of one name together; int (images,), 0 to num_parts - 1."""
     _, name_of = np.unique(np.asarray(names), return_inverse=True)
     num_names = int(name_of.max()) + 1
     part_of_name = np.random.default_rng(seed).permutation(np.arange(num_names) % num_parts)
     return np.asarray(part_of_name[name_of], dtype=np.intp)
 
 
-def score_table(photos_nhwc: Photos, coverage_nhw: Photos, parts: npt.NDArray[np.intp]) -> Values:
+def score_table(images_nhwc: Images, targets_nhw: Images, parts: npt.NDArray[np.intp]) -> Values:
     """Scores the simplest thing that can remember a car: a table of how often a color at a place was object.
 
-    The photos of each part are judged by a table counted on those of the others.
+    The images of each part are scored by a table counted on those of the others.
 
     Args:
-        photos_nhwc: uint8 RGB (photos, height, width, 3).
-        coverage_nhw: uint8 (photos, height, width), 0..255 for a share of object of 0..1.
-        parts: of each photo; one alone has nothing to be judged by.
+        images_nhwc: uint8 RGB (images, height, width, 3).
+        targets_nhw: uint8 (images, height, width), 0..255 for a share of object of 0..1.
+        parts: of each image; one alone has nothing to be scored by.
 
     Returns:
-        float64 (photos,), Dice at that size, cut at one half.
+        float64 (images,), Dice at that size, at a threshold of one half.
     """
-    codes = _code_colors(photos_nhwc, _LEVELS) * (_PLACES[0] * _PLACES[1]) + _code_places(photos_nhwc.shape[1:3])
+    codes = _code_colors(images_nhwc, _LEVELS) * (_PLACES[0] * _PLACES[1]) + _code_places(images_nhwc.shape[1:3])
     num_codes = _LEVELS**3 * _PLACES[0] * _PLACES[1]
-    objects = coverage_nhw.astype(np.float32) / np.float32(255)
-    scores = np.empty(len(photos_nhwc))
+    objects = targets_nhw.astype(np.float32) / np.float32(255)
+    scores = np.empty(len(images_nhwc))
     for part in np.unique(parts):
         seen = parts != part
         if not seen.any():
@@ -105,13 +103,13 @@ def score_table(photos_nhwc: Photos, coverage_nhw: Photos, parts: npt.NDArray[np
         for index in np.flatnonzero(~seen):
             code_hw = codes[index]
             probs_hw = (hits[code_hw] + _PRIOR * mean_hw) / (times[code_hw] + _PRIOR)
-            scores[index] = dice(coverage_nhw[index] >= 128, probs_hw >= 0.5)
+            scores[index] = dice(targets_nhw[index] >= 128, probs_hw >= 0.5)
     return scores
 
 
-def _code_colors(photos: Photos, levels: int) -> npt.NDArray[np.int64]:
-    """Numbers the colors of pixels; int64, the shape of `photos` without its last axis."""
-    red, green, blue = np.moveaxis(photos.astype(np.int64) * levels // 256, -1, 0)
+def _code_colors(images: Images, levels: int) -> npt.NDArray[np.int64]:
+    """Numbers the colors of pixels; int64, the shape of `images` without its last axis."""
+    red, green, blue = np.moveaxis(images.astype(np.int64) * levels // 256, -1, 0)
     return np.asarray((red * levels + green) * levels + blue)
 
 

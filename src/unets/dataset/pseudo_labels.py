@@ -1,17 +1,16 @@
-"""Pseudo-labels: masks of test photos, predicted by an ensemble, as more training photos.
+"""Pseudo-labels: masks of test images, predicted by an ensemble, as more training images.
 
 models/<competition>/pseudo_labels/<name>/
     fold<k>.zip      a mask each, <id>.png; images whose probability map is confident only
     fold<k>.json     what made them; the labels are whole once it is there
 
-Each fold has labels of its own. The maps of all folds' nets together know the held-out photos of each fold, whose masks
+Each fold has labels of its own. The maps of all folds' nets together know the held-out images of each fold, whose masks
 all other folds' nets were trained on: labels made from them would carry these into training. So the labels that fold
 k's net is trained on come from fold k's nets alone, which have seen no more than it may see. Nor do they come from
-photos of a group that training photos are of: one car on both sides of a split is a leak, however it gets there.
+images of a group that training images are of: one car on both sides of a split is a leak, however it gets there.
 """
 
 import logging
-import re
 from dataclasses import replace
 
 from unets.data.files import list_members
@@ -30,16 +29,16 @@ def read_pseudo_labels(project: Project, manifest: Manifest, name: str, fold: in
 
     Args:
         project: the folders.
-        manifest: its training and test photos; see `read_manifest`.
-        name: of the labels, as `make pseudo-labels NAME=` gave it.
+        manifest: its training and test images; see `read_manifest`.
+        name: of the labels, as `unets pseudo-labels --name` gave it.
         fold: the fold whose net is to be trained.
 
     Returns:
         Test images with masks, sorted by id.
 
     Raises:
-        InputError: there are none, they are damaged or of other folds, or a label is of a photo that may not train:
-            unknown, or of a training photo's group.
+        InputError: there are none, they are damaged or of other folds, or a label is of an image that may not train:
+            unknown, or of a training image's group.
     """
     path, remedy = project.pseudo_labels_path(name, fold), name_command(name, fold, force=True)
     sha256 = hash_pseudo_labels(project, name, fold)
@@ -56,13 +55,13 @@ def read_pseudo_labels(project: Project, manifest: Manifest, name: str, fold: in
     refused = sorted(labels.keys() - allowed.keys())
     if refused:
         raise InputError(
-            f"{path} must hold test photos only, of groups without training photos. Received: {len(refused)} others, "
+            f"{path} must hold test images only, of groups without training images. Received: {len(refused)} others, "
             f"{refused[0]} first. Run {remedy}"
         )
     if not labels:
         raise InputError(
-            f"{path} must hold labels. Received: none of {record['num_photos']} photos reached a confidence of "
-            f"{record['confidence']}. Run {remedy} with a lower CONFIDENCE="
+            f"{path} must hold labels. Received: none of {record['num_images']} images reached a confidence of "
+            f"{record['confidence']}. Run {remedy} with a lower --confidence"
         )
     return tuple(replace(allowed[id_], masks=(labels[id_],), mask_hash=sha256) for id_ in sorted(labels))
 
@@ -80,13 +79,13 @@ def hash_pseudo_labels(project: Project, name: str, fold: int) -> str:
 
 
 def count_pseudo_labels(project: Project, name: str, fold: int) -> int:
-    """Returns how many photos a fold's labels are of, as their record has it; 0 where there are none yet."""
+    """Returns how many images a fold's labels are of, as their record has it; 0 where there are none yet."""
     path = project.pseudo_labels_record_path(name, fold)
     return int(read_json(path)["num_kept"]) if path.is_file() else 0
 
 
 def list_candidates(manifest: Manifest) -> tuple[Sample, ...]:
-    """Lists the test photos that may get labels: those of groups that no training photo is of.
+    """Lists the test images that may get labels: those of groups that no training image is of.
 
     Raises:
         InputError: there are none.
@@ -95,24 +94,14 @@ def list_candidates(manifest: Manifest) -> tuple[Sample, ...]:
     kept = tuple(sample for sample in manifest.test if sample.group not in groups)
     if not kept:
         raise InputError(
-            f"Pseudo-labels must be of test photos whose group no training photo is of (see `id_pattern`). "
-            f"Received: {len(manifest.test)} test photos, none such"
+            f"Pseudo-labels must be of test images whose group no training image is of (see `id_pattern`). "
+            f"Received: {len(manifest.test)} test images, none such"
         )
     if len(kept) < len(manifest.test):
-        logger.info("%d test photos are of training photos' groups: no labels", len(manifest.test) - len(kept))
+        logger.info("%d test images are of training images' groups: no labels", len(manifest.test) - len(kept))
     return kept
-
-
-def check_name(name: str) -> None:
-    """Refuses a name that is no plain folder name.
-
-    Raises:
-        InputError: it is not.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
-        raise InputError(f"`NAME` must be of letters, digits, `_`, `-` and `.`. Received: {name!r}")
 
 
 def name_command(name: str, fold: int, *, force: bool = False) -> str:
     """Returns the command that makes a fold's labels, and with `force` does away with those there."""
-    return f"`make pseudo-labels NAME={name} FOLD={fold}{' FORCE=1' if force else ''}`"
+    return f"`unets pseudo-labels --name {name} --fold {fold}{' --force' if force else ''}`"

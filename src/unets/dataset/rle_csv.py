@@ -1,7 +1,6 @@
 """Csv files of run lengths: training masks, submissions, sample submissions. What a row is of, and what its mask is."""
 
 import gzip
-import logging
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -19,8 +18,6 @@ from unets.data.geometry import SizeHW
 from unets.data.rle import decode_rle, to_absolute, unite_rles
 from unets.data.samples import Sample
 from unets.errors import InputError
-
-logger = logging.getLogger(__name__)
 
 Rows = list[tuple[str, ...]]
 Rles = dict[str, tuple[str, ...]]  # by id, one a class
@@ -80,20 +77,18 @@ def read_metadata(input_dir: Path, name: str = "metadata.csv") -> pd.DataFrame:
         name: of a csv with a row a group, named in the column `id`.
 
     Returns:
-        Text, one row a group, which is the index. Empty where the competition has no such file, or one of other things.
+        Text, one row a group, which is the index. Empty where the competition has no such file.
 
     Raises:
-        InputError: the file is no csv, or has two rows for a group.
+        InputError: the file is no csv, lacks the column `id`, or has two rows for a group.
     """
-    nothing = pd.DataFrame(index=pd.Index([], name="id", dtype=str))
     try:
         path = find_file(input_dir, name)
     except InputError:
-        return nothing
+        return pd.DataFrame(index=pd.Index([], name="id", dtype=str))
     frame = read_frame(path)
     if "id" not in frame.columns:
-        logger.warning("%s has no column id: nothing is known of groups", path)
-        return nothing
+        raise InputError(f"{path} must have a column id. Received: {list(frame.columns)}")
     repeated = frame["id"][frame["id"].duplicated()]
     if len(repeated):
         raise InputError(f"{path} must have one row a group. Received: two for {repeated.iloc[0]}")

@@ -192,7 +192,7 @@ def _read_class_list(path: Path | None) -> Mapping[Any, str] | None:
         return None
     names = parse_class_list(path.name, path.read_text(encoding="utf-8-sig")) if path.is_file() else {}
     if not names:
-        raise InputError(f"`CLASSES` must be a csv, txt or json that names values or colors. Received: {path}")
+        raise InputError(f"`--classes` must be a csv, txt or json that names values or colors. Received: {path}")
     return names
 
 
@@ -207,7 +207,7 @@ def _check_text(text: str, dataset: DatasetConfig) -> None:
 
 def _refuse(path: Path) -> InputError:
     return InputError(
-        f"{path} must not be there yet. Received: it is; another COMPETITION= is a new one, FORCE=1 writes over "
+        f"{path} must not be there yet. Received: it is; another --name is a new one, --force writes over "
         "the files of this one"
     )
 
@@ -282,7 +282,7 @@ def render_scaffold(scaffold: Scaffold, competition: str) -> str:
     for number, question in enumerate(scaffold.questions, start=1):
         text = f"{number}. {question.field}: {_sentence(question)}"
         lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="     ")
-    lines += ["", "next: look at images with their masks (`make data SHEET=sheet.jpg`), then `make pipeline`"]
+    lines += ["", "next: look at images with their masks (`unets data --sheet sheet.jpg`), then `unets pipeline`"]
     return "\n".join(lines)
 
 

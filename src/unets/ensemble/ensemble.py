@@ -99,7 +99,7 @@ class Ensemble(Config):
         if fold not in self.folds or not self.recipe_without_part:
             raise InputError(
                 f"{self.name} must say by which recipes fold {fold} was evaluated. Received: nothing of it. "
-                f"Run `make ensemble`"
+                f"Run `unets ensemble`"
             )
         return Recipes(recipes=self.recipe_without_part, part_of_group=self.part_of_group)
 
@@ -124,8 +124,8 @@ def read_ensemble(project: Project, name: str = "ensemble") -> Ensemble:
     """
     path = project.ensemble_path(name)
     if not path.is_file():
-        raise InputError(f"{path} must exist. Received: no such file. Run `make ensemble`")
-    return Ensemble.from_json(path.read_text(encoding="utf-8"), f"{path}, which `make ensemble` makes again")
+        raise InputError(f"{path} must exist. Received: no such file. Run `unets ensemble`")
+    return Ensemble.from_json(path.read_text(encoding="utf-8"), f"{path}, which `unets ensemble` makes again")
 
 
 def list_fitted(project: Project) -> list[str]:
@@ -148,7 +148,7 @@ def check_maps(ensemble: Ensemble, fingerprints: Mapping[str, str]) -> None:
         if found != member.fingerprint:
             raise InputError(
                 f"{ensemble.name} must be of the present maps of {member.experiment}, of fingerprint "
-                f"{member.fingerprint}. Received: {found}. Run `make ensemble`"
+                f"{member.fingerprint}. Received: {found}. Run `unets ensemble`"
             )
 
 
@@ -165,14 +165,14 @@ def check_ensemble(ensemble: Ensemble, dataset: DatasetConfig, config: EnsembleC
         names, numbers = ",".join(experiments), ",".join(map(str, folds))
         raise InputError(
             f"The ensemble must be of {names}, folds {numbers}. Received: one of {','.join(found)}, folds "
-            f"{','.join(map(str, ensemble.folds))}. Run `make ensemble EXP={names} FOLD={numbers}`"
+            f"{','.join(map(str, ensemble.folds))}. Run `unets ensemble --exp {names} --fold {numbers}`"
         )
     wanted = {"metric": dataset.metric, **describe_truth(dataset), **_describe_choices(config)}
     made = {"metric": ensemble.metric, **ensemble.truth, **_describe_choices(ensemble.config)}
     if wanted != made:
         fields = [field for field in wanted if wanted[field] != made.get(field)]
         asked, received = (", ".join(f"{f}={choices.get(f)}" for f in fields) for choices in (wanted, made))
-        raise InputError(f"The {ensemble.name} must be made with {asked}. Received: {received}. Run `make ensemble`")
+        raise InputError(f"The {ensemble.name} must be made with {asked}. Received: {received}. Run `unets ensemble`")
 
 
 def describe_truth(dataset: DatasetConfig) -> dict[str, Any]:

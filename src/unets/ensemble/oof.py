@@ -1,10 +1,8 @@
 """Out-of-fold maps: each training image's, made by the net that did not see its group."""
 
-import csv
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +20,7 @@ from unets.metrics.masks import find_metric
 from unets.metrics.pixels import Counts, count_pixels_of, describe_pixels, sum_counts
 from unets.prediction.maps import MapReader, list_shards, open_maps
 from unets.store.paths import Project
-from unets.store.runs import hash_file, write_json, write_text
+from unets.store.runs import hash_file, write_csv, write_json
 from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
@@ -91,21 +89,21 @@ def open_oof(
     if not used:
         raise InputError(f"{', '.join(experiments)} must have out-of-fold maps of a common fold. Received: none")
     if not used <= set(fold_of.values()):
-        raise InputError(f"`FOLD` must be among the folds {sorted(set(fold_of.values()))}. Received: {sorted(used)}")
+        raise InputError(f"`--fold` must be among the folds {sorted(set(fold_of.values()))}. Received: {sorted(used)}")
     samples = tuple(sample for sample in manifest.train if fold_of[sample.id] in used)
     for name, reader in zip(experiments, readers, strict=True):
         if reader.classes != dataset.classes:
             raise InputError(
                 f"{reader.folder} must hold maps of the classes {', '.join(dataset.classes)}, as every member of an "
-                f"ensemble. Received: {', '.join(reader.classes)}. Run `make predict EXP={name} FORCE=1`"
+                f"ensemble. Received: {', '.join(reader.classes)}. Run `unets predict --exp {name} --force`"
             )
         missing = [sample.id for sample in samples if sample.id not in reader.shard_of]
         if missing:
             lacking = ",".join(map(str, sorted({fold_of[id_] for id_ in missing})))
             raise InputError(
                 f"{reader.folder} must hold maps of all images of the folds used. Received: none of {len(missing)} "
-                f"images of fold {lacking}, {missing[0]} first. Run `make predict EXP={name}`, or use FOLD= of those "
-                f"it has"
+                f"images of fold {lacking}, {missing[0]} first. Run `unets predict --exp {name}`, or use --fold of "
+                f"those it has"
             )
     no_tta = tuple(_open_no_tta(project, name, samples) for name in experiments)
     everything = OofTask(dataset=dataset, samples=samples, fold_of=fold_of, readers=readers, no_tta_readers=no_tta)
@@ -158,13 +156,11 @@ def score_oof(
 
 def write_scores(path: Path, oof: OofTask, columns: Mapping[str, Scores]) -> None:
     """Writes a csv of `id,group,fold` and columns of scores, one row an image; NaN is an empty cell."""
-    text = StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "group", "fold", *columns])
-    for sample, *row in zip(oof.samples, *columns.values(), strict=True):
-        cells = ["" if np.isnan(score) else f"{score:.6f}" for score in row]
-        writer.writerow([sample.id, sample.group, oof.fold_of[sample.id], *cells])
-    write_text(path, text.getvalue())
+    rows = (
+        [s.id, s.group, oof.fold_of[s.id], *("" if np.isnan(score) else f"{score:.6f}" for score in row)]
+        for s, *row in zip(oof.samples, *columns.values(), strict=True)
+    )
+    write_csv(path, ["id", "group", "fold", *columns], rows)
 
 
 def score_alone(task: OofTask, index: int) -> Fractions:

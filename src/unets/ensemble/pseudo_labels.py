@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import DatasetConfig, ExperimentConfig
+from unets.config import DatasetConfig, ExperimentConfig, check_name
 from unets.data.io import encode_png
 from unets.data.samples import Sample, read_full_size
 from unets.dataset.folds import hash_folds
 from unets.dataset.manifest import Manifest
-from unets.dataset.pseudo_labels import check_name, list_candidates, name_command
+from unets.dataset.pseudo_labels import list_candidates, name_command
 from unets.ensemble.ensemble import Ensemble
 from unets.ensemble.postprocess import ClassMask
 from unets.ensemble.recipe import Recipe, average_maps, cut_map
@@ -110,9 +110,9 @@ def make_pseudo_labels(
         InputError: a member's fold is not trained to its end, with this config and on these folds; there are labels or
             maps of another origin; no test photo may get labels.
     """
-    check_name(name)
+    check_name(name, "`--name`")
     if not 0 <= confidence <= 1:
-        raise InputError(f"`CONFIDENCE` must be in 0..1. Received: {confidence}")
+        raise InputError(f"`--confidence` must be in 0..1. Received: {confidence}")
     round_ = _Round(
         project=project,
         dataset=manifest.dataset,
@@ -211,7 +211,7 @@ def _make_fold(round_: _Round, fold: int, weights_paths: WeightsPaths) -> None:
     path, confidences = round_.project.pseudo_labels_path(round_.name, fold), list[float]()
     with atomic_path(path) as temporary:
         _write_zip(temporary, _label(round_, recipe, readers, confidences, what))
-        counts = {"num_photos": len(ids), "num_kept": sum(value >= round_.confidence for value in confidences)}
+        counts = {"num_images": len(ids), "num_kept": sum(value >= round_.confidence for value in confidences)}
         file_sha256 = hash_file(temporary)
     record = {
         "name": round_.name,
@@ -246,7 +246,7 @@ def _is_made(round_: _Round, fold: int, identity: str) -> bool:
         raise InputError(
             f"{path} must be made of this ensemble, with confidence {round_.confidence}. Received: labels of "
             f"{', '.join(member['experiment'] for member in record.get('members', []))}, with confidence "
-            f"{record.get('confidence')}, of other weights or for other images. Give another NAME=, or replace them: "
+            f"{record.get('confidence')}, of other weights or for other images. Give another --name, or replace them: "
             f"{name_command(round_.name, fold, force=True)}"
         )
     return record.get("file_sha256") == hash_file(path)

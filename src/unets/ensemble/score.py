@@ -51,7 +51,7 @@ def score_submission(
     truth_path: Path,
     dataset: DatasetConfig,
     *,
-    photos: Sequence[Sample] = (),
+    images: Sequence[Sample] = (),
     jobs: int | None = None,
 ) -> SubmissionScore:
     """Scores a submission at full size with the competition's metric.
@@ -60,14 +60,14 @@ def score_submission(
         submission_path: csv or csv.gz.
         truth_path: csv or csv.gz of run lengths, or a folder of masks named as the dataset's masks are.
         dataset: the dataset's declaration.
-        photos: asked for their size where the dataset has no common one and the truth is a csv.
+        images: asked for their size where the dataset has no common one and the truth is a csv.
         jobs: worker processes; None is one a core.
 
     Raises:
         InputError: ids of the two differ, or a mask cannot be read.
     """
     submitted = read_submission(submission_path, dataset)
-    truths = _find_truths(truth_path, dataset, photos)
+    truths = _find_truths(truth_path, dataset, images)
     _check_ids(submission_path, set(submitted), truth_path, set(truths))
     pairs = [(truth, submitted[id_]) for id_, truth in sorted(truths.items())]
     chunks = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
@@ -93,12 +93,12 @@ class _Truth:
     files: tuple[tuple[str, ...], ...] = ()
 
 
-def _find_truths(truth_path: Path, dataset: DatasetConfig, photos: Sequence[Sample]) -> dict[str, _Truth]:
+def _find_truths(truth_path: Path, dataset: DatasetConfig, images: Sequence[Sample]) -> dict[str, _Truth]:
     if not truth_path.exists():
         raise InputError(
-            f"`GROUND_TRUTH` must be a csv of run lengths or a folder of masks. Received: {truth_path}, missing"
+            f"`--ground-truth` must be a csv of run lengths or a folder of masks. Received: {truth_path}, missing"
         )
-    known = {photo.id: photo for photo in photos}
+    known = {image.id: image for image in images}
 
     def find_group(id_: str) -> str:
         if id_ in known:
@@ -109,7 +109,7 @@ def _find_truths(truth_path: Path, dataset: DatasetConfig, photos: Sequence[Samp
     if not truth_path.is_dir():
         if dataset.has_ignored:
             raise InputError(
-                f"`GROUND_TRUTH` must be a folder of masks where the data set has ignored pixels, which run lengths "
+                f"`--ground-truth` must be a folder of masks where the data set has ignored pixels, which run lengths "
                 f"cannot tell. Received: {truth_path}"
             )
         return {

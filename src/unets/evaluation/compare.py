@@ -158,9 +158,9 @@ def _load(project: Project, metric: str, variable: str, given: str) -> Evaluated
         project = replace(project, models_dir=Path(folder or "/"))
     known = list_all_evaluated(project)
     if name not in known:
-        hint = f". Run `make predict EXP={name}`" if project.experiment_dir(name).is_dir() and name else ""
+        hint = f". Run `unets predict --exp {name}`" if project.experiment_dir(name).is_dir() and name else ""
         if not given:
-            hint = ". Name both, as `make compare A=unet_1024 B=unet_640x959`"
+            hint = ". Name both, as `unets compare unet_1024 unet_640x959`"
         raise InputError(
             f"`{variable}` must be evaluated out-of-fold, in {project.models_dir} one of "
             f"{', '.join(known) or '(none)'}. Received: {given or '(nothing)'}{hint}"

@@ -67,11 +67,11 @@ def _load_experiment(project: Project, metric: str, label: str, name: str) -> Ev
         if not snapshot.exists():
             raise InputError(
                 f"{snapshot} must exist, as {label} is evaluated by it. Received: no such file. "
-                f"Run `make train predict EXP={name}`"
+                f"Run `unets train --exp {name} && unets predict --exp {name}`"
             )
     hashes = {read_json(snapshot).get("folds_hash") for snapshot in snapshots}
     present = hash_folds(project.folds_path)
-    note = f"{label} has other weights since it was evaluated: `make predict EXP={name}` evaluates the present ones"
+    note = f"{label} has other weights since it was evaluated: `unets predict --exp {name}` evaluates the present ones"
     return Evaluated(
         name=label,
         project=project,
@@ -86,13 +86,13 @@ def _load_ensemble(project: Project, metric: str, label: str, name: str) -> Eval
     ensemble = read_ensemble(project, name)
     path = project.ensemble_oof_path(name)
     if not path.exists():
-        raise InputError(f"{path} must exist. Received: no such file. Run `make ensemble`, which writes it")
+        raise InputError(f"{path} must exist. Received: no such file. Run `unets ensemble`, which writes it")
     rows = read_scores(path, metric)
     mean = float(np.mean([row.score for row in rows]))
     if len(rows) != ensemble.num_photos or abs(mean - ensemble.score.mean) > _ROUNDING:
         raise InputError(
             f"{path} must hold the scores of {project.ensemble_path(name)}, {ensemble.num_photos} photos with mean "
-            f"{ensemble.score.mean:.6f}. Received: {len(rows)} with {mean:.6f}. Run `make ensemble`"
+            f"{ensemble.score.mean:.6f}. Received: {len(rows)} with {mean:.6f}. Run `unets ensemble`"
         )
     changed = [
         member.experiment
@@ -101,7 +101,7 @@ def _load_ensemble(project: Project, metric: str, label: str, name: str) -> Eval
     ]
     others = ", ".join(changed)
     note = (
-        f"{label} was evaluated before the present weights or maps of {others}: `make predict ensemble` evaluates these"
+        f"{label} was evaluated before the present weights or maps of {others}: run `unets predict && unets ensemble`"
     )
     return Evaluated(
         name=label,
@@ -133,5 +133,5 @@ def _check_folds(evaluated: Evaluated) -> None:
         names = ",".join(evaluated.experiments)
         raise InputError(
             f"{evaluated.name} must be trained and evaluated on the present folds, {path}. Received: other folds. "
-            f"`make clean EXP={names}` deletes its runs, so that they can be made again"
+            f"`unets clean --exp {names}` deletes its runs, so that they can be made again"
         )

@@ -84,4 +84,4 @@ def open_out_of_fold(project: Project, dataset: DatasetConfig, name: str = "ense
 
 
 def _name_commands(name: str, experiments: Sequence[str]) -> str:
-    return "`make ensemble`" if is_ensemble(name) else f"`make predict EXP={experiments[0]}`"
+    return "`unets ensemble`" if is_ensemble(name) else f"`unets predict --exp {experiments[0]}`"

@@ -1,6 +1,6 @@
 """What was reached and what it cost: small JSON files in docs/results/, and a page rendered from them.
 
-No figure in docs/results/README.md is typed: `make record` writes a record from the run folders, and renders the page
+No figure in docs/results/README.md is typed: `unets record` writes a record from the run folders, and renders the page
 from all records.
 """
 
@@ -23,7 +23,7 @@ from unets.store.runs import read_json, read_json_lines, write_json, write_text
 _MADE_OF = {"members", "averaging", "threshold", "postprocessing"}  # what of an ensemble decides its submission
 _HEADER = """# Results
 
-Rendered from the records beside it by `make record`; nothing here is typed. Scores are means over images at full size,
+Rendered from the records beside it by `unets record`; nothing here is typed. Scores are means over images at full size,
 with a 95 % interval from a bootstrap over groups. Out-of-fold: by the net that did not see the image's group; its best
 epoch was chosen on the same fold, so these scores are a little too good.
 """
@@ -46,7 +46,7 @@ def record_experiment(
     """
     path = project.oof_scores_path(name)
     if not path.exists():
-        raise InputError(f"{path} must exist. Received: no such file. Run `make predict EXP={name}`")
+        raise InputError(f"{path} must exist. Received: no such file. Run `unets predict --exp {name}`")
     table = pd.read_csv(path, dtype={"id": str, "group": str})
     folds = sorted(int(fold) for fold in table["fold"].unique())
     groups = table["group"].tolist()
@@ -118,7 +118,7 @@ def check_made_of(project: Project, ensemble: Ensemble, submission_name: str) ->
     if differing:
         raise InputError(
             f"{path} must be of the present {ensemble.name}. Received: one of {made.get('ensemble', 'no ensemble')} "
-            f"with other {', '.join(differing)}. Run `make submission score`, or name another by NAME="
+            f"with other {', '.join(differing)}. Run `unets submission && unets score`, or name another by --name"
         )
 
 

@@ -6,7 +6,7 @@ them lacks stays empty, and nothing here locks or writes.
 
 import csv
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 
 from unets.config import DatasetConfig, ExperimentConfig, load_experiment, split_name
 from unets.dataset.folds import hash_folds
-from unets.errors import InputError
+from unets.errors import InputError, suggest
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.store.fingerprint import SNAPSHOT, check_snapshot, take_snapshot
 from unets.store.paths import Project
@@ -153,18 +153,45 @@ def _list_chain(project: Project, experiment: str, fold: int) -> list[Path]:
     return chain
 
 
+def select_inventory(
+    runs: Sequence[Run],
+    evaluations: Sequence[Evaluation],
+    *,
+    experiments: Collection[str] | None = None,
+    folds: Collection[int] | None = None,
+) -> tuple[list[Run], list[Evaluation]]:
+    """Returns the runs and evaluations of some experiments and folds; None is all.
+
+    Raises:
+        InputError: an experiment has neither.
+    """
+    known = {run.experiment for run in runs} | {row.experiment for row in evaluations}
+    if unknown := sorted(set(experiments or ()) - known):
+        words, hint = ", ".join(sorted(known)) or "(none)", suggest(unknown[0], known)
+        raise InputError(f"`--exp` must be all or have runs, as {words}. Received: {unknown[0]}{hint}")
+    names = known if experiments is None else experiments
+    return (
+        [run for run in runs if run.experiment in names and (folds is None or run.fold in folds)],
+        [
+            row
+            for row in evaluations
+            if row.experiment in names and (folds is None or not row.folds or set(row.folds) & set(folds))
+        ],
+    )
+
+
 def render_inventory(competition: str, runs: Iterable[Run], evaluations: Iterable[Evaluation]) -> str:
     """Renders runs and evaluations as two tables; says what to do where there is nothing yet."""
     run_table = tabulate_runs(runs)
     evaluation_rows = [_render_evaluation(evaluation) for evaluation in evaluations]
     if not run_table.rows and not evaluation_rows:
-        return f"{competition} has no runs yet: `make train EXP= FOLD=` makes one"
+        return f"{competition} has no runs yet: `unets train` makes one"
     parts = [str(run_table)] if run_table.rows else []
     if evaluation_rows:
         header = ["out-of-fold, full size", "score (95 %)", "folds", "photos", "groups", ""]
         parts.append(render_table(header, evaluation_rows, right={"photos", "groups"}))
     else:
-        parts.append("No experiment was predicted yet: `make predict EXP= FOLD=` scores one at full size")
+        parts.append("No experiment was predicted yet: `unets predict` scores one at full size")
     return "\n\n".join(parts)
 
 

@@ -79,7 +79,7 @@ def export_models(
     Args:
         sources: the models.
         out_dir: where files go; those of their names are replaced.
-        formats: of `FORMATS`.
+        formats: of `--formats`.
         find_images: from a member's name, the net's fold and size to images for the comparison; None makes some up.
 
     Returns:

@@ -23,11 +23,11 @@ def check_formats(given: str) -> tuple[str, ...]:
     formats = tuple(FORMATS) if given == "all" else tuple(dict.fromkeys(given.split(",")))
     unknown = [name for name in formats if name not in FORMATS]
     if unknown:
-        raise InputError(f"`FORMATS` must be all or among {', '.join(FORMATS)}. Received: {unknown[0]}")
+        raise InputError(f"`--formats` must be all or among {', '.join(FORMATS)}. Received: {unknown[0]}")
     missing = [package for name in formats for package in FORMATS[name] if find_spec(package) is None]
     if missing:
         raise InputError(
-            f"`FORMATS`={','.join(formats)} must have {', '.join(missing)} installed. Received: none of it. "
+            f"`--formats`={','.join(formats)} must have {', '.join(missing)} installed. Received: none of it. "
             f"pip install 'unets[export]'"
         )
     return formats

@@ -30,7 +30,7 @@ def write_program_files(
     Args:
         net: as `build_portable` gives it.
         stem: of the files' paths, to which endings are added.
-        formats: of `FORMATS`.
+        formats: of `--formats`.
         calibration: for LiteRT in int8, images that show which values occur, uint8 RGB (height, width, 3) of the net's
             size; none: there is no such file.
 

@@ -32,7 +32,7 @@ VERSION_KEY, CARD_KEY = "version", "card"
 _MAX_CARD_CHARACTERS = 2**22  # a card of five nets has 10,000
 _ACCEPTED = (
     "a run (models/<competition>/<experiment>/fold<k>), an experiment's folder, an ensemble's json beside its runs, or "
-    "a file that `unets export` or `make export` wrote"
+    "a file that `unets export` wrote"
 )
 
 
@@ -65,7 +65,7 @@ def open_model(path: Path) -> ModelSource:
     if path.is_file():
         if path.suffix != ".json":
             return open_model_file(path)
-        return open_ensemble(path, read_config(path, Ensemble, remedy="`make ensemble` writes it again"), {})
+        return open_ensemble(path, read_config(path, Ensemble, remedy="`unets ensemble` writes it again"), {})
     if not path.is_dir():
         raise InputError(f"`MODEL` must be {_ACCEPTED}. Received: {path}, which does not exist")
     if (path / SNAPSHOT).is_file():
@@ -207,7 +207,7 @@ def _find_runs(path: Path, ensemble: Ensemble, member: Member, experiment: Exper
             return runs
     raise InputError(
         f"{experiment_dir} must hold the runs that {path.name} was made of. Received: runs that were trained again, or "
-        f"that predict in another way now. Run `make predict ensemble`; `make export` knows how they predict"
+        f"that predict in another way now. Run `unets predict && unets ensemble`; `unets export` knows how they predict"
     )
 
 

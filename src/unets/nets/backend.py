@@ -152,12 +152,12 @@ def check_data_parallel(batch_size: int, steps_per_update: int) -> None:
     num_devices = count_devices()
     if batch_size % num_devices:
         raise InputError(
-            f"`batch_size` (and MICRO_BATCH=, `micro_batch`) must be a multiple of the {num_devices} devices that "
-            f"share it with DATA_PARALLEL=1. Received: {batch_size}"
+            f"`batch_size` (and --micro-batch, `micro_batch`) must be a multiple of the {num_devices} devices that "
+            f"share it with --data-parallel. Received: {batch_size}"
         )
     if num_devices > 1 and steps_per_update > 1 and not accumulates_in_parallel():
         raise InputError(
-            f"MICRO_BATCH= and `micro_batch` must be left out with DATA_PARALLEL=1 on TensorFlow, where each of "
+            f"--micro-batch and `micro_batch` must be left out with --data-parallel on TensorFlow, where each of "
             f"{num_devices} devices takes its part of the batch already; KERAS_BACKEND=jax does both, and one device "
             f"alone. Received: {batch_size} of a batch of {batch_size * steps_per_update}"
         )

@@ -1,7 +1,8 @@
 """A notebook: where it finds its data, and how it is executed."""
 
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,13 +11,15 @@ from unets.ensemble.ensemble import read_ensemble
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.store.runs import read_json, write_text
+from unets.submission.kaggle.kernel import imitate_kernel
 from unets.submission.submission import find_submission
 
 DEMO = "studio"
+IN_KERNEL = "06"  # the notebook that runs in a Kaggle kernel, here an imitated one
 
 
 def open_project(environment: Mapping[str, str] | None = None) -> tuple[Project, DatasetConfig]:
-    """Finds what a notebook shows, by the variables that `make` has: COMPETITION (the demo's), INPUT and MODELS.
+    """Finds what a notebook shows, by the variables: COMPETITION (the demo's), INPUT and MODELS.
 
     Args:
         environment: where these variables stand; None is the process's.
@@ -54,7 +57,7 @@ def check_finished(project: Project) -> None:
         target = "demo" if project.competition == DEMO else "pipeline"
         received = str(error).partition(" Run `")[0]
         raise InputError(
-            f"Notebooks need a finished pipeline of {project.competition}. Received: {received} Run `make {target}`"
+            f"Notebooks need a finished pipeline of {project.competition}. Received: {received} Run `unets {target}`"
         ) from error
 
 
@@ -75,6 +78,39 @@ def list_notebooks(folder: Path, wanted: Sequence[str] = ()) -> list[Path]:
             f"`{folder}` must hold the notebooks {', '.join(unknown) or '01, ...'}. Received: {list(found)}"
         )
     return [path for number, path in found.items() if number in wanted or not wanted]
+
+
+def execute_notebooks(
+    project: Project, root: Path, wanted: Sequence[str], out_dir: Path | None, experiments: str
+) -> Iterator[tuple[Path, float]]:
+    """Executes notebooks of the repository, and yields where each lies now, and the seconds that it took.
+
+    Args:
+        project: what they show.
+        root: the repository.
+        wanted: their numbers; none is all.
+        out_dir: where they go; None: those of the demo stay in place. A competition's images may not be passed on, so
+            its copies lie in its models folder.
+        experiments: names with commas; empty: those of the ensemble.
+
+    Raises:
+        InputError: there is none of a number, the pipeline is not finished, or a cell failed.
+    """
+    folder = root / "notebooks"
+    paths = list_notebooks(folder, wanted)
+    check_finished(project)
+    out_dir = out_dir or (folder if project.competition == DEMO else project.models_dir / "notebooks")
+    given = {"COMPETITION": project.competition, "EXP": experiments}
+    for name, path in {"INPUT": project.input_dir, "MODELS": project.models_dir}.items():
+        given[name] = os.path.relpath(path, root)
+    for path in paths:
+        began, working_dir = time.monotonic(), folder
+        with TemporaryDirectory() as temporary:
+            if path.name.startswith(IN_KERNEL):
+                attached_dir, working_dir = imitate_kernel(project, Path(temporary))
+                given |= {"KAGGLE_INPUT": os.path.relpath(attached_dir, working_dir), "KAGGLE_WORKING": "."}
+            execute_notebook(path, out_dir / path.name, working_dir=working_dir, environment=given)
+        yield out_dir / path.name, time.monotonic() - began
 
 
 def execute_notebook(

@@ -58,7 +58,7 @@ def open_experiment(
     if reader.classes != dataset.classes:
         raise InputError(
             f"`{reader.folder}` must hold probability maps of the classes {', '.join(dataset.classes)}. "
-            f"Received: {', '.join(reader.classes)}. Run `make predict EXP={name} FORCE=1`"
+            f"Received: {', '.join(reader.classes)}. Run `unets predict --exp {name} --force`"
         )
     reader.check_ids(ids)
     recipe = default_recipe(dataset)

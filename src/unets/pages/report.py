@@ -96,11 +96,11 @@ def write_report(
         InputError: there is nothing to report, `top` is below 1, or images, masks or maps cannot be read.
     """
     if top < 1:
-        raise InputError(f"`TOP` must be at least 1. Received: {top}")
+        raise InputError(f"`--top` must be at least 1. Received: {top}")
     runs = [run for run in list_runs(project, dataset) if scope.with_others or run.experiment in scope.folds_of]
     names = [name for name in list_evaluated(project) if scope.with_others or name in scope.folds_of]
     if not runs and not names:
-        raise InputError(f"`{project.models_dir}` must hold a run. Received: none. Run `make train`")
+        raise InputError(f"`{project.models_dir}` must hold a run. Received: none. Run `unets train`")
     ensemble, notes = _find_ensemble(project, dataset, scope)
     notes = _list_missing(scope, runs, names) + notes
     names += [ensemble.name] if ensemble else []
@@ -319,7 +319,7 @@ def _describe_curves(curves: Curves, dataset: DatasetConfig, ensemble: Ensemble 
 def _find_ensemble(project: Project, dataset: DatasetConfig, scope: Scope) -> tuple[Ensemble | None, list[str]]:
     """Reads the ensemble, if it is the one that is asked for; says why there is none."""
     if not project.ensemble_path(scope.ensemble_name).exists():
-        return None, [f"`{scope.ensemble_name}` is not there yet: `make ensemble` makes it"]
+        return None, [f"`{scope.ensemble_name}` is not there yet: `unets ensemble` makes it"]
     try:
         ensemble = read_ensemble(project, scope.ensemble_name)
         check_ensemble(ensemble, dataset, scope.ensemble, ensemble.folds if scope.folds is None else list(scope.folds))
@@ -334,9 +334,9 @@ def _list_missing(scope: Scope, runs: Sequence[Run], scored: Collection[str]) ->
     for name, folds in scope.folds_of.items():
         missing = ",".join(str(fold) for fold in folds if (name, fold) not in finished)
         if missing:
-            notes.append(f"`{name}` is not trained on fold {missing}: `make train EXP={name} FOLD={missing}` trains it")
+            notes.append(f"`{name}` lacks fold {missing}: `unets train --exp {name} --fold {missing}` trains it")
     for name in dict.fromkeys(name for name, _ in sorted(finished) if name not in scored):
-        notes.append(f"`{name}` was not predicted yet: `make predict EXP={name}` scores it at full size")
+        notes.append(f"`{name}` was not predicted yet: `unets predict --exp {name}` scores it at full size")
     return notes
 
 
@@ -411,5 +411,9 @@ def _read_configs(project: Project, runs: Sequence[Run]) -> dict[str, tuple[str,
         path = project.run_dir(run.experiment, run.fold) / SNAPSHOT
         if run.experiment not in configs and run.state != "broken" and path.exists():
             folds = ",".join(str(other.fold) for other in runs if other.experiment == run.experiment)
-            configs[run.experiment] = f"`make train predict EXP={run.experiment} FOLD={folds}`", read_json(path)
+            chosen = f"--exp {run.experiment} --fold {folds}"
+            configs[run.experiment] = (
+                f"`unets train {chosen} && unets predict {chosen}`",
+                read_json(path),
+            )
     return configs

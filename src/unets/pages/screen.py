@@ -71,7 +71,7 @@ def screen_test(
         InputError: there is no ensemble, its members' test maps are missing, damaged or not those it was fitted on.
     """
     if top < 1:
-        raise InputError(f"`TOP` must be at least 1. Received: {top}")
+        raise InputError(f"`--top` must be at least 1. Received: {top}")
     ensemble = read_ensemble(project, ensemble_name)
     predictions = open_predictions(project, dataset, ensemble)
     manifest = read_manifest(project, dataset)

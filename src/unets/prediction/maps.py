@@ -358,5 +358,5 @@ def _damaged(path: Path, name: str, received: str) -> InputError:
 def _how_to_make(path: Path) -> str:
     """Names the command that makes the maps below `.../<experiment>/maps`."""
     parts = path.parts
-    experiment = f" EXP={parts[parts.index('maps') - 1]}" if "maps" in parts[1:] else ""
-    return f"Run `make predict{experiment}`"
+    experiment = f" --exp {parts[parts.index('maps') - 1]}" if "maps" in parts[1:] else ""
+    return f"Run `unets predict{experiment}`"

@@ -84,7 +84,7 @@ def _plan(
         nets=nets,
         classes=manifest.dataset.classes,
         size_hw=experiment.data.size_hw,
-        command=f"`make predict EXP={name} FOLD={','.join(map(str, weights_paths))} FORCE=1`",
+        command=f"`unets predict --exp {name} --fold {','.join(map(str, weights_paths))} --force`",
     )
     jobs = []
     for fold, path in weights_paths.items():

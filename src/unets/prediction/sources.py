@@ -38,7 +38,7 @@ def find_weights(run_dir: Path, snapshot: dict[str, Any]) -> Path:
     Raises:
         InputError: it was not. On other folds, its net may have seen the very photos that it is to predict.
     """
-    command = f"`make train EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}`"
+    command = f"`unets train --exp {run_dir.parent.name} --fold {run_dir.name.removeprefix('fold')}`"
     metrics_path, weights_path = run_dir / "metrics.json", run_dir / "best.weights.h5"
     if not metrics_path.exists() or not weights_path.exists():
         raise InputError(f"{run_dir} must hold a trained run. Received: none. Run {command}")

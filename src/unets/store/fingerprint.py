@@ -63,7 +63,7 @@ def check_snapshot(run_dir: Path, snapshot: dict[str, Any]) -> None:
     path = run_dir / SNAPSHOT
     if not path.exists():
         return
-    command = f"`make clean EXP={run_dir.parent.name} FOLD={run_dir.name.removeprefix('fold')}`"
+    command = f"`unets clean --exp {run_dir.parent.name} --fold {run_dir.name.removeprefix('fold')}`"
     found = read_json(path, "fingerprint", remedy=f"{command} deletes the run")
     here, there = _find_identity(snapshot), _find_identity(found)
     is_whole = found["fingerprint"] == fingerprint(**there)

@@ -157,7 +157,7 @@ class Project:
 
     @property
     def download_dir(self) -> Path:
-        """What `make download` has not finished: all else that it writes below `input_dir` leaves this folder whole."""
+        """What `unets download` has not finished: all else that it writes leaves this folder whole."""
         return self.input_dir / ".download"
 
     def sent_path(self, sha256: str) -> Path:

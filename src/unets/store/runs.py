@@ -4,14 +4,16 @@ Everything in the models folder appears under its final name only when it is com
 ask; and it carries the fingerprint of what made it, so that nothing foreign is taken for one's own.
 """
 
+import csv
 import hashlib
 import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 from uuid import uuid4
@@ -62,6 +64,13 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Writes a table, whole or not at all."""
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    write_text(path, text.getvalue())
+
+
 def write_json(path: Path, content: Any) -> None:
     """Writes JSON, indented, at once or not at all."""
     write_text(path, json.dumps(content, indent=2) + "\n")
@@ -73,7 +82,7 @@ def read_json(path: Path, *keys: str, remedy: str = "") -> dict[str, Any]:
     Args:
         path: of the file.
         *keys: what it must have, beside anything else.
-        remedy: what to do about a file that is something else, for the error: ``Run `make train` ``.
+        remedy: what to do about a file that is something else, for the error: ``Run `unets train` ``.
 
     Raises:
         InputError: the file is missing, is not JSON, holds something else than an object, NaN or infinity, or lacks a

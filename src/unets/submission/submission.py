@@ -87,7 +87,7 @@ def write_submission(
     """
     ensemble = read_ensemble(project, ensemble_name)
     sample_path, test = find_reference(project, dataset)
-    name = check_name(name or name_submission(ensemble), "`NAME`")
+    name = check_name(name or name_submission(ensemble), "`--name`")
     path, folder = project.submission_path(name), project.submission_parts_dir(name)
     with lock(folder):
         header, rows = read_wanted(sample_path, dataset, test)
@@ -116,12 +116,14 @@ def find_submission(project: Project, wanted: str | None = None) -> Path:
     if wanted is None:
         ours = [path for path in project.submissions_dir.glob("*.csv.gz") if not path.name.startswith(".")]
         if not ours:
-            raise InputError(f"{project.submissions_dir} must hold a submission. Received: none. Run `make submission`")
+            raise InputError(
+                f"{project.submissions_dir} must hold a submission. Received: none. Run `unets submission`"
+            )
         return max(ours, key=lambda path: (path.stat().st_mtime_ns, path.name))
     for path in (Path(wanted), project.submission_path(wanted)):
         if path.is_file():
             return path
-    raise InputError(f"`SUBMISSION` must be a csv, a csv.gz or a name. Received: {wanted}, which does not exist")
+    raise InputError(f"`--submission` must be a csv, a csv.gz or a name. Received: {wanted}, which does not exist")
 
 
 def open_members(project: Project, ensemble: Ensemble, dataset: DatasetConfig) -> tuple[MapReader, ...]:
@@ -133,7 +135,7 @@ def open_members(project: Project, ensemble: Ensemble, dataset: DatasetConfig) -
     path = project.ensemble_path(ensemble.name)
     if hash_folds(project.folds_path) != ensemble.folds_sha256:
         raise InputError(
-            f"{path} must be of the folds in {project.folds_path}. Received: one of other folds. Run `make ensemble`"
+            f"{path} must be of the folds in {project.folds_path}. Received: one of other folds. Run `unets ensemble`"
         )
     readers: list[MapReader] = []
     for member in ensemble.used_members:
@@ -141,7 +143,7 @@ def open_members(project: Project, ensemble: Ensemble, dataset: DatasetConfig) -
         if reader.fingerprint != member.fingerprint:
             raise InputError(
                 f"{reader.folder} must hold the maps of fingerprint {member.fingerprint}, as {path} says. "
-                f"Received: {reader.fingerprint}. Run `make predict EXP={member.experiment}` and `make ensemble`"
+                f"Received: {reader.fingerprint}. Run `unets predict --exp {member.experiment}` and `unets ensemble`"
             )
         if reader.classes != dataset.classes:
             raise InputError(f"{reader.folder} must hold maps of {dataset.classes}. Received: {reader.classes}")

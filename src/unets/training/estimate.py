@@ -5,7 +5,7 @@ Memory is estimated from the net's graph (`unets.training.memory`), hours are me
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,8 @@ from unets.config import MIN_SIDE_PX, DatasetConfig, ExperimentConfig
 from unets.data.cache import Kind, choose_kind, measure_cache
 from unets.data.geometry import SizeHW
 from unets.data.samples import Sample
+from unets.dataset.manifest import Manifest
+from unets.dataset.pseudo_labels import count_pseudo_labels
 from unets.errors import InputError
 from unets.nets.cost import count_multiply_adds, count_parameters
 from unets.store.paths import Project
@@ -172,6 +174,43 @@ class Estimate:
     def _join(self, net_seconds: float, read_seconds: float) -> float:
         """Adds them up where both share the cores; beside a GPU's work the CPU reads ahead."""
         return max(net_seconds, read_seconds) if self.machine.is_gpu else net_seconds + read_seconds
+
+
+def count_images(manifest: Manifest, *, num_pseudo: int = 0) -> Counts:
+    """Counts the images of a data set: those at hand, else those that dataset.py declares."""
+    dataset = manifest.dataset
+    return Counts(
+        num_train=len(manifest.train) or dataset.num_train or 0,
+        num_test=len(manifest.test) or dataset.num_test or 0,
+        num_pseudo=num_pseudo,
+    )
+
+
+def estimate_all(
+    project: Project,
+    manifest: Manifest,
+    experiments: Mapping[str, ExperimentConfig],
+    folds_of: Mapping[str, Sequence[int]],
+    *,
+    micro_batch: int | None = None,
+    num_devices: int = 1,
+    with_hours: bool = True,
+) -> Iterator[Estimate]:
+    """Estimates what experiments cost, one after the other; see `estimate_cost` and `add_hours`."""
+    for name, experiment in experiments.items():
+        labels, folds = experiment.data.pseudo_labels, folds_of[name]
+        num_pseudo = max(count_pseudo_labels(project, labels, fold) for fold in folds) if labels else 0
+        estimate = estimate_cost(
+            project,
+            manifest.dataset,
+            name,
+            experiment,
+            num_folds=len(folds),
+            counts=count_images(manifest, num_pseudo=num_pseudo),
+            micro_batch=micro_batch,
+            num_devices=num_devices,
+        )
+        yield add_hours(estimate, manifest.dataset, manifest.train) if with_hours else estimate
 
 
 def estimate_cost(
@@ -350,10 +389,10 @@ def _check_training(estimate: Estimate) -> str | None:
     if micro_batch := find_micro_batch(estimate.training, estimate.usable_bytes, batch_size):
         return (
             f"{wanted}; it does with {micro_batch} images a step, whose gradients are added up to batches of "
-            f"{batch_size}: `make train EXP={name} MICRO_BATCH={micro_batch}`. {received}"
+            f"{batch_size}: `unets train --exp {name} --micro-batch {micro_batch}`. {received}"
         )
     crop_hw = _find_largest_crop(estimate)
-    proposal = "no crop is small enough" if crop_hw is None else f"it does with crop_hw={crop_hw} and MICRO_BATCH=1"
+    proposal = "no crop is small enough" if crop_hw is None else f"it does with crop_hw={crop_hw} and --micro-batch 1"
     return f"{wanted}; {proposal}. {received}"
 
 

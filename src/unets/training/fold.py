@@ -25,7 +25,7 @@ import keras
 from unets.config import ExperimentConfig
 from unets.data.augment import drop_colors
 from unets.data.batches import Batches
-from unets.data.cache import JoinedReader, PairReader, open_reader
+from unets.data.cache import JoinedReader, PairReader, choose_shared_kind, measure_cache, open_reader
 from unets.data.samples import Sample
 from unets.data.sampling import weigh_samples
 from unets.dataset.manifest import Manifest
@@ -46,7 +46,7 @@ from unets.store.provenance import describe_commit
 from unets.store.runs import hash_file, lock, read_json, was_killed
 from unets.training.averages import average_checkpoints, drop_checkpoints
 from unets.training.callbacks import ProgressBar, Save, StartEpoch, StopOnNonFinite, Validate
-from unets.training.estimate import Counts, Estimate, add_hours, check_estimate, estimate_cost
+from unets.training.estimate import Estimate, add_hours, check_estimate, count_images, estimate_cost
 from unets.training.estimate_tables import render_estimate
 from unets.training.learner import build_learner, build_net
 from unets.training.memory import LESS_MEMORY, find_micro_batch, halve_micro_batch, is_out_of_memory
@@ -180,6 +180,7 @@ def train_experiment(
     use_folds: Sequence[int],
     micro_batch: int | None = None,
     in_parallel: bool = False,
+    is_beside_others: bool = False,
     on_epoch: Callable[[Path], object] | None = None,
 ) -> None:
     """Trains folds of one experiment one after the other; they share the cache of decoded images.
@@ -194,6 +195,7 @@ def train_experiment(
         use_folds: the folds to train.
         micro_batch: images a step on this machine; None: as the config has it, or less where memory wants it.
         in_parallel: whether a fold's steps are shared by all devices at hand.
+        is_beside_others: whether other processes of this machine want a cache of the same images.
         on_epoch: see `Fold`.
 
     Raises:
@@ -201,6 +203,11 @@ def train_experiment(
             fold is trained.
     """
     check_training(experiment, micro_batch, in_parallel=in_parallel)
+    data = experiment.data
+    if is_beside_others and data.cache == "auto":
+        num_bytes = measure_cache(len(manifest.train), manifest.dataset, data.size_hw)
+        data = data.model_copy(update={"cache": choose_shared_kind(num_bytes, data.size_hw, project.cache_dir)})
+        experiment = experiment.model_copy(update={"data": data})
     todo = []
     for number in use_folds:
         fold = Fold(
@@ -230,7 +237,7 @@ def train_experiment(
     estimate = _estimate(project, name, todo, micro_batch, in_parallel=in_parallel)
     logger.info("%s", render_estimate(estimate))
     check_estimate(estimate)
-    data, cache = experiment.data, (manifest.dataset, experiment.data.size_hw, estimate.cache, project.cache_dir)
+    cache = (manifest.dataset, data.size_hw, estimate.cache, project.cache_dir)
     reader = open_reader(manifest.train, *cache)
     for fold in todo:
         keras.utils.clear_session()  # nets of other folds
@@ -260,7 +267,7 @@ def check_training(experiment: ExperimentConfig, micro_batch: int | None, *, in_
     build_loss(config.loss, overlapping=False, **config.loss_args)
     build_optimizer(config, updates_per_epoch=1)
     if micro_batch is not None and not (1 <= micro_batch <= data.batch_size and data.batch_size % micro_batch == 0):
-        raise InputError(f"`MICRO_BATCH` must divide data.batch_size={data.batch_size}. Received: {micro_batch}")
+        raise InputError(f"`--micro-batch` must divide data.batch_size={data.batch_size}. Received: {micro_batch}")
     micro_batch = micro_batch or config.micro_batch or data.batch_size
     if in_parallel:
         check_data_parallel(micro_batch, data.batch_size // micro_batch)
@@ -301,7 +308,7 @@ def train_fold(
             return
         if is_next_to_a_kill:
             fewer = halve_micro_batch(batch_size, micro_batch)
-            remedy = LESS_MEMORY if fewer is None else f"MICRO_BATCH={fewer} takes less"
+            remedy = LESS_MEMORY if fewer is None else f"--micro-batch {fewer} takes less"
             logger.warning("%s: the last start was killed. If that was for lack of memory: %s", fold.files.what, remedy)
         hashes = fold.hash_sources()
         write_snapshot(fold.run_dir, fold.snapshot)
@@ -345,11 +352,7 @@ def _estimate(
     """Estimates the cost of some folds, with the largest step that memory holds where nobody asked for another."""
     fold = todo[0]
     experiment, manifest = fold.experiment, fold.manifest
-    counts = Counts(
-        num_train=len(manifest.train),
-        num_test=len(manifest.test) or manifest.dataset.num_test or 0,
-        num_pseudo=max(len(other.pseudo_labels) for other in todo),
-    )
+    counts = count_images(manifest, num_pseudo=max(len(other.pseudo_labels) for other in todo))
     estimate = estimate_cost(
         project,
         manifest.dataset,

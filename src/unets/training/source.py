@@ -36,7 +36,7 @@ def find_source(run_dir: Path, experiment: ExperimentConfig, classes: tuple[str,
     files, fold = RunFiles(source_dir), run_dir.name.removeprefix("fold")
     if not (files.metrics_path.exists() and files.best_path.exists() and read_json(files.metrics_path)["is_finished"]):
         raise InputError(
-            f"`start_from` must be trained first: `make train EXP={name} FOLD={fold}`. Received: {name} without it"
+            f"`start_from` must be trained first: `unets train --exp {name} --fold {fold}`. Received: {name} without it"
         )
     snapshot = read_json(source_dir / SNAPSHOT)
     # Photos that are held out here must have been held out there.
@@ -46,7 +46,7 @@ def find_source(run_dir: Path, experiment: ExperimentConfig, classes: tuple[str,
         if found[key] != value:
             raise InputError(
                 f"`start_from` must be of the same folds, classes and net. Received: {name} with {key}={found[key]}, "
-                f"not {value}. `make clean EXP={name} FOLD={fold}`, then `make train EXP={name} FOLD={fold}`"
+                f"not {value}. `unets clean --exp {name} --fold {fold}`, then `unets train --exp {name} --fold {fold}`"
             )
     return files.best_path
 

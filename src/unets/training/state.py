@@ -92,7 +92,7 @@ class RunFiles:
         self.panel_dir = run_dir / "panel"
         name, fold = run_dir.parent.name, run_dir.name.removeprefix("fold")
         self.what = f"{name} fold {fold}"
-        self.start_again = f"`make clean EXP={name} FOLD={fold}`"
+        self.start_again = f"`unets clean --exp {name} --fold {fold}`"
 
     def save_last(self, learner: Learner, progress: Progress) -> None:
         """Writes all that going on needs into one file, at once: the learner's state, and the progress."""

@@ -91,11 +91,9 @@ class Cluster:
     @cached_property
     def _terms(self) -> _Terms:
         source, versions = _describe_package()
-        folders = [(self._input_dir, self._input_dir)] if self._input_dir.exists() else []
-        folders.append((self._probe, self._models_dir))
-        return _Terms(
-            source=source, versions=versions, folders=tuple((str(path), str(folder)) for path, folder in folders)
-        )
+        folders = [(str(self._input_dir), str(self._input_dir))] if self._input_dir.exists() else []
+        folders.append((str(self._probe), str(self._models_dir)))
+        return _Terms(source=source, versions=versions, folders=tuple(folders))
 
     def close(self) -> None:
         """Ends the connection, if there is one.
@@ -159,7 +157,7 @@ class Cluster:
             ) from error
         except (CancelledError, CommClosedError) as error:
             raise InputError(
-                "`CLUSTER` must keep running. Received: the scheduler is gone; what was finished is kept, the same "
+                "`--cluster` must keep running. Received: the scheduler is gone; what was finished is kept, the same "
                 "command goes on"
             ) from error
         finally:
@@ -189,7 +187,7 @@ class Cluster:
             if found:  # else all were lost meanwhile
                 return tuple(found[0])
         raise InputError(
-            f"`CLUSTER` must have workers that train and predict, one a GPU: start them with --resources {_GPU}=1. "
+            f"`--cluster` must have workers that train and predict, one a GPU: start them with --resources {_GPU}=1. "
             f"Received: {self._address}, whose workers were started without"
         )
 
@@ -233,29 +231,20 @@ def use_cluster(address: str, *, input_dir: Path, models_dir: Path) -> Iterator[
         cluster.close()
 
 
-def find_scratch_dir() -> Path:
-    """Returns a folder of this worker's own machine, which all its workers share: below `dask worker
-    --local-directory`, or in the folder for temporary files. To be called in a task.
-    """
-    from distributed import get_worker
-
-    return Path(get_worker().local_directory).parent / "unets"
-
-
 def _connect(address: str) -> Any:
     """Returns a client of a scheduler that has workers."""
     try:
         from distributed import Client
     except ModuleNotFoundError as error:
         raise InputError(
-            f"`CLUSTER` must be left out where Dask is not installed: pip install 'unets[cluster]'. "
+            f"`--cluster` must be left out where Dask is not installed: pip install 'unets[cluster]'. "
             f"Received: {address}, and {error}"
         ) from error
     try:
         client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"`CLUSTER` must be the address of a running `dask scheduler`, as tcp://host:8786. "
+            f"`--cluster` must be the address of a running `dask scheduler`, as tcp://host:8786. "
             f"Received: {address} ({error})"
         ) from error
     try:
@@ -263,7 +252,7 @@ def _connect(address: str) -> Any:
     except TimeoutError as error:
         client.close()
         raise InputError(
-            f"`CLUSTER` must have workers: start `dask worker {address}`. Received: a scheduler without any"
+            f"`--cluster` must have workers: start `dask worker {address}`. Received: a scheduler without any"
         ) from error
     return client
 

@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 
 from unets.errors import InputError
 from unets.log import set_up_logging
 from unets.store.paths import CACHE_VARIABLE
-from unets.workers.cluster import find_scratch_dir
 from unets.workers.machine import count_cores
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def assign_devices(jobs: int | None) -> list[Device]:
         InputError: fewer than one.
     """
     if jobs is not None and jobs < 1:
-        raise InputError(f"`JOBS` must be at least 1. Received: {jobs}")
+        raise InputError(f"`--jobs` must be at least 1. Received: {jobs}")
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if not (gpus := list_gpus()):
         return [Device(cores=cores_of) for cores_of in _split(cores, min(jobs or 1, count_cores()))]
@@ -139,7 +139,8 @@ def train_on_devices(
 def train_on_worker(arguments: Sequence[str], task: Task) -> None:
     """Trains a fold in a child of the process that calls it, a worker of a cluster, with whatever devices that has.
 
-    The cache of decoded images lies on the worker's own machine.
+    The cache of decoded images lies on the worker's own machine, where all its workers share it: below `dask worker
+    --local-directory`, or in the folder for temporary files.
 
     Args:
         arguments: of the interpreter: the script's path and its arguments, all for any working folder.
@@ -148,8 +149,10 @@ def train_on_worker(arguments: Sequence[str], task: Task) -> None:
     Raises:
         InputError: the child failed.
     """
+    from distributed import get_worker
+
     set_up_logging()  # the child's words go to the worker's log
-    device = Device(environment={CACHE_VARIABLE: str(find_scratch_dir())})
+    device = Device(environment={CACHE_VARIABLE: str(Path(get_worker().local_directory).parent / "unets")})
     train_on_devices([task], [device], lambda task: build_command(arguments, task))
 
 

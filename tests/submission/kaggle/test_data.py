@@ -1,4 +1,4 @@
-"""`make download` against the server: what is missing comes, whole, and goes nowhere else."""
+"""`unets download` against the server: what is missing comes, whole, and goes nowhere else."""
 
 import os
 import stat
@@ -57,7 +57,7 @@ def write_config(project: Project, dataset: DatasetConfig) -> None:
 
 
 def list_command(project: Project, root: Path) -> list[str]:
-    """Returns what `make download` runs."""
+    """Returns what `unets download` runs."""
     return [sys.executable, "-m", "unets", "download", "tiny", "--root", str(root), "--input", str(project.input_dir)]
 
 
@@ -211,7 +211,7 @@ def damage(content: bytes) -> bytes:
 def test_a_damaged_zip_takes_no_place_and_is_had_anew(content: bytes, fake: FakeKaggle, project: Project) -> None:
     fake.files = FILES | {"train.zip": content}
     with pytest.raises(
-        InputError, match=r"train\.zip must be a whole zip\. Received: .*It was deleted: `make download`"
+        InputError, match=r"train\.zip must be a whole zip\. Received: .*It was deleted: `unets download`"
     ):
         get_data(project, DATASET)
     assert [name for name in list_files(project.input_dir) if name.endswith(".zip")] == ["sample.csv.zip"]

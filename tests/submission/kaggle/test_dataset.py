@@ -235,16 +235,16 @@ def test_the_client_s_own_rules_are_kept(scene: Scene, fake: FakeKaggle) -> None
     """Names of 5 and of 51 characters, which ours and the client's check refuse alike."""
     session = sign_in(COMPETITION)
     for slug in ("short", "a" * 51):
-        with pytest.raises(InputError, match=r"`SLUG` must have 6 to 50 characters"):
+        with pytest.raises(InputError, match=r"`--slug` must have 6 to 50 characters"):
             scene.build(slug=slug)
         folder = scene.build()
         metadata = json.loads((folder / "dataset-metadata.json").read_text())
         (folder / "dataset-metadata.json").write_text(json.dumps(metadata | {"id": f"{USER}/{slug}"}))
         with pytest.raises(InputError, match="slug must be between 6 and 50 characters"):
             upload_dataset(session, folder, f"{USER}/{slug}", "first")
-    with pytest.raises(InputError, match=r"`SLUG` must be of a-z, 0-9 and single dashes"):
+    with pytest.raises(InputError, match=r"`--slug` must be of a-z, 0-9 and single dashes"):
         scene.build(slug="unets_tiny")
-    with pytest.raises(InputError, match="`OWNER` must be the account's name"):
+    with pytest.raises(InputError, match="`--owner` must be the account's name"):
         check_owner("ada lovelace")
 
 
@@ -270,7 +270,7 @@ def test_what_the_ensemble_was_not_fitted_with_is_refused(change: str, scene: Sc
     elif change == "folds":
         text = project.folds_path.read_text()
         project.folds_path.write_text(text.replace(",0\n", ",9\n").replace(",1\n", ",0\n").replace(",9\n", ",1\n"))
-        wanted = "Received: one of other folds. Run `make ensemble`"
+        wanted = "Received: one of other folds. Run `unets ensemble`"
     else:
         (run_dir / "config.json").write_text((project.run_dir("large", 1) / "config.json").read_text())
         wanted = "must hold a run of this config"

@@ -73,7 +73,7 @@ def test_what_is_not_attached_is_named(make_competition: MakeCompetition, tmp_pa
         InputError, match=r"one folder with sample_submission.csv. Received: none; attached are my-nets"
     ):
         find_attached(attached_dir, "tiny")
-    with pytest.raises(InputError, match=r"no such folder. `make notebooks` runs this notebook outside of Kaggle"):
+    with pytest.raises(InputError, match=r"no such folder. `unets notebooks` runs this notebook outside of Kaggle"):
         find_attached(tmp_path / "nowhere", "tiny")
 
 

@@ -1,4 +1,4 @@
-"""`make submit` against the server: valid files alone are sent, once, and their scores are kept."""
+"""`unets submit` against the server: valid files alone are sent, once, and their scores are kept."""
 
 import gzip
 import json
@@ -136,7 +136,7 @@ def test_a_wait_that_was_stopped_goes_on_without_a_second_upload(
     fake: FakeKaggle, project: Project, dataset: DatasetConfig
 ) -> None:
     with pytest.raises(
-        InputError, match=r"within 0 s .*stays there as number 100; `make submit SUBMISSION=best` goes on"
+        InputError, match=r"within 0 s .*stays there as number 100; `unets submit --submission best` goes on"
     ):
         send(project, dataset, wait_s=0.0)
     fake.judgements = [SCORED]
@@ -202,7 +202,7 @@ def test_a_submission_that_is_not_known_yet_is_waited_for(
 
 
 def test_a_message_is_asked_for_before_kaggle_is(fake: FakeKaggle, project: Project, dataset: DatasetConfig) -> None:
-    with pytest.raises(InputError, match="`MESSAGE` must say what is submitted"):
+    with pytest.raises(InputError, match="`--message` must say what is submitted"):
         send(project, dataset, message=" ")
     assert not fake.requests
 
@@ -253,7 +253,7 @@ def test_ctrl_c_leaves_the_submission_and_says_how_to_go_on(
 
     monkeypatch.setattr("unets.submission.kaggle.submissions.sleep", interrupt)
     assert run_stage("submit", "--message", "first") == 130
-    command = rf"`unets submit tiny --submission \S+best\.csv\.gz --input {project.input_dir}` goes on waiting"
+    command = r"`unets submit tiny .*--submission \S+best\.csv\.gz` goes on waiting"
     assert re.search(command, capsys.readouterr().err)
     fake.judgements = [SCORED]
     assert run_stage("submit") == 0

@@ -1,7 +1,6 @@
 """The listing: every file of INPUT, in folders and zips, without what computers leave behind; headers are read once."""
 
 import os
-import re
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from unets.data.files import list_members, list_pages, read_bytes
+from unets.data.files import is_junk, list_members, list_pages, read_bytes
 from unets.dataset.importers.pixels import Header, read_header
 from unets.errors import InputError
 
@@ -39,12 +38,6 @@ UNSUPPORTED = {
     ".7z": "packed: unpack it",
     ".heic": "HEIC: write JPEGs of it (pillow-heif)",
 }
-_JUNK = re.compile(r"\..*|Thumbs\.db|desktop\.ini|__MACOSX|\$RECYCLE\.BIN|@eaDir|lost\+found", re.IGNORECASE)
-
-
-def is_junk(path: str) -> bool:
-    """Tells whether a path below INPUT names, or leads through, what computers leave behind or hide."""
-    return any(_JUNK.fullmatch(part) for part in path.split("/"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,16 +107,16 @@ def list_input(root: Path) -> Listing:
         InputError: there is no such folder, or it holds no file.
     """
     if not root.is_dir():
-        raise InputError(f"`INPUT` must be a folder with images and masks. Received: {root} (no such folder)")
+        raise InputError(f"`--input` must be a folder with images and masks. Received: {root} (no such folder)")
     left_out: dict[str, str] = {}
     paths = []
     for path in _walk(root, left_out):
-        if is_junk(path):
+        if any(map(is_junk, path.split("/"))):
             left_out[path] = "a hidden or system file"
         else:
             paths.append(path)
     if not paths:
-        raise InputError(f"`INPUT` must hold images and masks. Received: {root}, which holds no file")
+        raise InputError(f"`--input` must hold images and masks. Received: {root}, which holds no file")
     return Listing(root=root, paths=tuple(sorted(paths)), left_out=left_out)
 
 

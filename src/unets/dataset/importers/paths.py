@@ -66,7 +66,7 @@ def read(listing: Listing, source: PathsSource) -> Import:
             account[image] = "left out: an image without a mask"
     if len(missing) > len(pairs):
         raise InputError(
-            f"{source.path} must name files below `INPUT`. Received: {len(missing)} not there: {missing[:3]}"
+            f"{source.path} must name files below `--input`. Received: {len(missing)} not there: {missing[:3]}"
         )
     questions = []
     if missing:

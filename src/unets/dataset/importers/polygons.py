@@ -190,7 +190,8 @@ def build(listing: Listing, source: PolygonSource, found: Annotations) -> Import
     if found.problems and len(found.problems) > len(found.areas):
         named = ", ".join(found.problems[:5])
         raise InputError(
-            f"images that annotations name must be below `INPUT`. Received: {len(found.problems)} that are not: {named}"
+            f"images that annotations name must be below `--input`. Received: {len(found.problems)} that are not: "
+            f"{named}"
         )
     if not any(found.areas.values()):
         return None

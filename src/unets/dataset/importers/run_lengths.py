@@ -220,7 +220,7 @@ def read(listing: Listing, source: CsvSource) -> Import:
     """
     table = next((table for table in read_tables(listing) if table.path == source.path), None)
     if table is None:
-        raise InputError(f"`source.path` must be a csv below `INPUT`. Received: {source.path!r}")
+        raise InputError(f"`source.path` must be a csv below `--input`. Received: {source.path!r}")
     for column in (source.image_column, source.rle_column, source.class_column):
         if column is not None and column not in table.columns:
             raise InputError(f"{source.path} must have the column {column!r}. Received: {', '.join(table.columns)}")

@@ -71,7 +71,7 @@ def read(listing: Listing, source: ImporterSource) -> Import:
     """
     result = IMPORTERS[str(getattr(source, "format", ""))](listing, source)
     if result is None:
-        raise InputError(f"`INPUT` must hold what `source` says ({source!r}). Received: {_describe(listing)}")
+        raise InputError(f"`--input` must hold what `source` says ({source!r}). Received: {_describe(listing)}")
     return result
 
 
@@ -194,7 +194,7 @@ def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
     if len(errors) == 1:
         return str(next(iter(errors.values())))
     if errors:
-        return "no importer can read `INPUT`. Received: " + "; ".join(f"as {name}: {e}" for name, e in errors.items())
+        return "no importer can read `--input`. Received: " + "; ".join(f"as {name}: {e}" for name, e in errors.items())
     hints = [
         f"{table.path} holds polygons in WKT: rasterize them (rasterio.features), and write the masks as PNG"
         for table in read_tables(listing)
@@ -202,8 +202,8 @@ def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
     ]
     hints += [UNSUPPORTED[end] for end in sorted({ending(path) for path in listing.paths} & UNSUPPORTED.keys())]
     return (
-        "`INPUT` must hold images with masks: mask files, a csv of run lengths, or COCO, YOLO, labelme, Label Studio, "
-        f"CVAT, Supervisely, Pascal VOC. Received: {_describe(listing)}, without masks that are understood."
+        "`--input` must hold images with masks: mask files, a csv of run lengths, or COCO, YOLO, labelme, Label "
+        f"Studio, CVAT, Supervisely, Pascal VOC. Received: {_describe(listing)}, without masks that are understood."
         + (
             "".join(f" {hint}." for hint in hints)
             or " A table samples.csv (id,split,image,mask) can say what belongs together."

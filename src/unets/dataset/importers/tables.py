@@ -15,7 +15,7 @@ from unets.dataset.importers.names import IMAGE_WORDS, MASK_WORDS, find_split, i
 
 EMPTY_CELLS = frozenset(("", "nan", "none", "null", "na", "n/a", "-", "-1", "0", "0 0", "1 0", "-1 -1", "[]"))
 _RUNS = re.compile(r"\d+ \d+(?: \d+ \d+)*")
-_MANY = 4000  # cells that a column is judged by
+_MANY = 4000  # cells that a column is looked at by
 _MOST_CLASSES = 64
 
 

@@ -185,7 +185,7 @@ def _drop_if_damaged(path: Path) -> Iterator[None]:
         yield
     except InputError as error:
         path.unlink()
-        raise InputError(f"{error}. It was deleted: `make download` downloads it again") from error
+        raise InputError(f"{error}. It was deleted: `unets download` downloads it again") from error
 
 
 def _unpack(path: Path, folder: Path, target_dir: Path, root: str) -> Members:

@@ -143,7 +143,7 @@ def check_owner(owner: str) -> str:
         InputError: it is not one.
     """
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", owner.lower()):
-        raise InputError(f"`OWNER` must be the account's name in Kaggle's addresses. Received: {owner!r}")
+        raise InputError(f"`--owner` must be the account's name in Kaggle's addresses. Received: {owner!r}")
     return owner.lower()
 
 
@@ -190,7 +190,7 @@ def _find_runs(
     if folds_hash != ensemble.folds_sha256:
         raise InputError(
             f"{project.ensemble_path(ensemble.name)} must be of the folds in {project.folds_path}. "
-            "Received: one of other folds. Run `make ensemble`"
+            "Received: one of other folds. Run `unets ensemble`"
         )
     runs = []
     for member in ensemble.used_members:
@@ -204,7 +204,7 @@ def _find_runs(
         if fingerprint_maps(experiment, dataset.classes, weights) != member.fingerprint:
             raise InputError(
                 f"The {ensemble.name} must be of the weights that are there. Received: one of other weights, or of "
-                f"other folds, of {member.experiment}. Run `make predict ensemble`"
+                f"other folds, of {member.experiment}. Run `unets predict && unets ensemble`"
             )
         runs += [path.parent for path in weights.values()]
     return runs
@@ -213,7 +213,7 @@ def _find_runs(
 def _describe(ensemble: Ensemble, owner: str, slug: str) -> dict[str, object]:
     """Returns what the client wants to know of the dataset."""
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug):
-        raise InputError(f"`SLUG` must be of a-z, 0-9 and single dashes. Received: {slug!r}")
+        raise InputError(f"`--slug` must be of a-z, 0-9 and single dashes. Received: {slug!r}")
     _check_length("`SLUG`", slug, *_DATASET_NAME)
     members = ", ".join(f"{member.experiment} ({member.weight:.3f})" for member in ensemble.used_members)
     folds = ", ".join(map(str, ensemble.folds))

@@ -1,7 +1,7 @@
 """A Kaggle kernel: what is attached to it, and a way to imitate one.
 
 Below /kaggle/input, at a depth that Kaggle has changed before, lie the competition's files and, as a dataset, what
-`make kaggle-dataset` made: the package, `configs/`, and maybe `models/` with trained nets. All of it is read-only.
+`unets kaggle-dataset` made: the package, `configs/`, and maybe `models/` with trained nets. All of it is read-only.
 """
 
 import os
@@ -40,7 +40,7 @@ def find_attached(attached_dir: Path, competition: str) -> Attached:
     if not attached_dir.is_dir():
         raise InputError(
             f"{attached_dir} must be the folder of what is attached to a Kaggle kernel. Received: no such folder. "
-            "`make notebooks` runs this notebook outside of Kaggle"
+            "`unets notebooks` runs this notebook outside of Kaggle"
         )
     folders, config = list(_walk(attached_dir)), f"configs/{competition}/dataset.py"
     bundles = [folder for folder in folders if (folder / config).is_file()]

@@ -31,7 +31,7 @@ def predict_offline(
     """Predicts the test images with an ensemble's nets and writes the submission; goes on where it was stopped.
 
     Args:
-        bundle_dir: what `make kaggle-dataset` built.
+        bundle_dir: what `unets kaggle-dataset` built.
         input_dir: the competition's files.
         work_dir: gets `submission.csv`, and `unets/` with the probability maps.
         competition: a folder of its `configs/`; None is the only one.

@@ -81,11 +81,11 @@ def submit(
             if not again:
                 raise InputError(
                     f"{path} must be new to Kaggle. Received: the bytes that were sent on {sent.began[:10]} as "
-                    f"{sent.name} ({sent.message!r}; {sent.describe()}). `make submit AGAIN=1` sends them all the same"
+                    f"{sent.name} ({sent.message!r}; {sent.describe()}). `unets submit --again` sends them all the same"
                 )
             sent = None
         if sent is None and not message.strip():
-            raise InputError("`MESSAGE` must say what is submitted. Received: nothing")
+            raise InputError("`--message` must say what is submitted. Received: nothing")
         session = sign_in(competition)
         if sent is not None and sent.ref is None:  # stopped while it was sent: nobody noted whether it arrived
             message, sent = message if message.strip() else sent.message, _find_arrived(session, sent)
@@ -101,7 +101,7 @@ def submit(
 
 
 def record_sent(project: Project, sent: Sent, metric: str, origin: dict[str, Any]) -> Path:
-    """Writes the record of a submission that was scored; `make record` shows it in docs/results/README.md."""
+    """Writes the record of a submission that was scored; `unets record` shows it in docs/results/README.md."""
     record = {"kind": "kaggle", "metric": metric, **sent.model_dump(mode="json"), **origin}
     path = project.kaggle_result_path(f"{sent.name}_{sent.sha256[:8]}")
     write_json(path, record)
@@ -203,8 +203,8 @@ def _wait(session: Session, sent: Sent, wait_s: float) -> Sent:
         sleep(pause_s)
         pause_s = min(1.5 * pause_s, _LONGEST_LOOK_S)
     raise InputError(
-        f"Kaggle must score {sent.name} within {format_duration(wait_s)} (WAIT= minutes). Received: nothing yet. It "
-        f"stays there as number {sent.ref}; `make submit SUBMISSION={sent.name}` goes on waiting"
+        f"Kaggle must score {sent.name} within {format_duration(wait_s)} (--wait, in minutes). Received: nothing. It "
+        f"stays there as number {sent.ref}; `unets submit --submission {sent.name}` goes on waiting"
     )
 
 
