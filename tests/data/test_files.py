@@ -129,6 +129,14 @@ def test_missing_folder(tmp_path: Path) -> None:
         find_ids(tmp_path / "nowhere", "train/{id}.jpg")
 
 
+def test_a_link_to_nothing_is_told_when_it_is_read(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "a.jpg").symlink_to(tmp_path / "gone.jpg")
+    ((path,),) = find_ids(tmp_path, "train/{id}.jpg").values()
+    with pytest.raises(InputError, match=r"a.jpg must exist"):
+        read_bytes(Path(path))
+
+
 def test_finds_a_file_or_its_zip(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"masks.csv must exist \(or masks.csv.zip beside it\)"):
         find_file(tmp_path, "masks.csv")

@@ -135,8 +135,6 @@ def notebooks(
     from unets.pages.notebooks import execute_notebooks
 
     _ = stage.dataset  # tells a mistyped competition
-    experiments = "" if stage.has_all else stage.given["exp"]
-    for path, seconds in execute_notebooks(
-        stage.project, stage.root, list(filter(None, only.split(","))), out, experiments
-    ):
+    wanted, experiments = list(filter(None, only.split(","))), "" if stage.has_all else stage.given["exp"]
+    for path, seconds in execute_notebooks(stage.project, stage.root, wanted, out, experiments):
         print(f"{path}: {seconds:.0f} s, {path.stat().st_size / 1000:.0f} KB")

@@ -117,6 +117,8 @@ def walk_files(root: Path) -> Iterator[tuple[str, int, int]]:
                 elif entry.is_file():
                     status = entry.stat()
                     yield f"{prefix}{entry.name}", status.st_size, status.st_mtime_ns
+                elif entry.is_symlink():  # to nothing, as reading it will say
+                    yield f"{prefix}{entry.name}", 0, 0
 
 
 def find_file(root: Path, name: str) -> Path:
