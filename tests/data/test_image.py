@@ -246,11 +246,11 @@ def test_images_of_any_channels(tmp_path: Path, channels: int, form: str) -> Non
     elif form == "npy first":
         np.save(path, first)
     elif form == "tif":
-        tifffile.imwrite(path, wanted, imagemetric="minisblack", planarconfig="contig")
+        tifffile.imwrite(path, wanted, photometric="minisblack", planarconfig="contig")
     elif form == "tif planes":
-        tifffile.imwrite(path, first, imagemetric="minisblack", planarconfig="separate")
+        tifffile.imwrite(path, first, photometric="minisblack", planarconfig="separate")
     else:
-        tifffile.imwrite(path, first, imagemetric="minisblack")
+        tifffile.imwrite(path, first, photometric="minisblack")
     kind = ImageKind(channels=channels)
     assert read_size(path, kind) == (40, 52)
     np.testing.assert_array_equal(read_image_file(path, kind), wanted)

@@ -84,7 +84,7 @@ def test_a_missing_demo_is_said_once_with_the_command_that_makes_it(tmp_path: Pa
     for competition, target in (DEMO, "demo"), ("mine", "pipeline"):
         with pytest.raises(InputError, match=rf"ensemble.json must exist. .* Run `unets {target}`$") as caught:
             check_finished(Project.below(tmp_path, competition))
-        assert str(caught.value).count("Run `make") == 1
+        assert str(caught.value).count("Run `unets") == 1
 
 
 @needs_kernel
