@@ -69,16 +69,6 @@ def test_every_kind_gives_equal_pairs(manifest: Manifest, tmp_path: Path, kind: 
     check_equal(reader, manifest)
 
 
-@pytest.mark.parametrize("kind", ["ram", "disk"])
-def test_later_reads_decode_nothing(
-    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    reader = open_kind(manifest, kind, tmp_path / "cache")
-    refuse_to_read(monkeypatch)
-    for index in range(6):
-        reader[index]
-
-
 def test_a_cache_on_disk_is_shared(manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     open_kind(manifest, "disk", tmp_path / "cache")
     with monkeypatch.context() as patched:
@@ -106,13 +96,6 @@ def test_changed_bytes_are_read_again(manifest: Manifest, tmp_path: Path, field:
     reader = open_kind(replace(manifest, train=changed), "disk", tmp_path / "cache")
     np.testing.assert_array_equal(reader[2][1][..., 1], 255)
     check_equal(reader, manifest)
-
-
-def test_fewer_samples_make_another_cache(manifest: Manifest, tmp_path: Path) -> None:
-    open_kind(manifest, "disk", tmp_path / "cache")
-    reader = open_reader(manifest.train[3:], manifest.dataset, SIZE_HW, "disk", tmp_path / "cache")
-    wanted, _ = DiskReader(manifest.train, manifest.dataset, SIZE_HW)[3]
-    np.testing.assert_array_equal(reader[0][0], wanted)
 
 
 def test_what_a_kill_left_is_not_taken(manifest: Manifest, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from unets.data.rle import Order, decode_rle, encode_rle, read_runs, unite_rles
+from unets.data.rle import Order, decode_rle, encode_rle, unite_rles
 from unets.errors import InputError
 
 ORDERS: tuple[Order, ...] = ("row", "column")
@@ -101,11 +101,6 @@ def test_touching_runs_are_one_and_whitespace_is_free() -> None:
     assert decode_rle("1 2 3 1", (1, 4)).tolist() == [[1, 1, 1, 0]]
     assert decode_rle("  1 2\t4  1\n", (1, 4)).tolist() == [[1, 1, 0, 1]]
     assert decode_rle(" ", (2, 2)).tolist() == [[0, 0], [0, 0]]
-
-
-def test_runs_are_0_based_and_end_exclusive() -> None:
-    starts, ends = read_runs("1 1 4 2", 6)
-    assert starts.tolist() == [0, 3] and ends.tolist() == [1, 5]
 
 
 @pytest.mark.parametrize(

@@ -55,11 +55,11 @@ def test_clean_in_several_processes(make_competition: MakeCompetition, monkeypat
 
 
 @pytest.mark.parametrize("share", [0.3, 0.97])
-@pytest.mark.parametrize("photo_format", ["jpg", "png"])
-def test_truncated_photo(make_competition: MakeCompetition, photo_format: str, share: float) -> None:
-    project = make_competition(num_groups=2, size_hw=(320, 480), num_views=1, image_format=photo_format)
-    truncate(project.input_dir / "train" / f"car000_01.{photo_format}", share)
-    check_one_fault(project, f"train/car000_01.{photo_format} must be whole")
+@pytest.mark.parametrize("image_format", ["jpg", "png"])
+def test_truncated_image(make_competition: MakeCompetition, image_format: str, share: float) -> None:
+    project = make_competition(num_groups=2, size_hw=(320, 480), num_views=1, image_format=image_format)
+    truncate(project.input_dir / "train" / f"car000_01.{image_format}", share)
+    check_one_fault(project, f"train/car000_01.{image_format} must be whole")
 
 
 def test_zero_byte_file(make_competition: MakeCompetition) -> None:
@@ -68,7 +68,7 @@ def test_zero_byte_file(make_competition: MakeCompetition) -> None:
     check_one_fault(project, "test/test001_04.jpg must not be empty. Received: 0 bytes")
 
 
-def test_photo_that_is_none(make_competition: MakeCompetition) -> None:
+def test_image_that_is_none(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2)
     (project.input_dir / "train" / "car000_01.jpg").write_text("<html>404</html>")
     check_one_fault(
@@ -116,28 +116,34 @@ def test_several_faults_at_once_in_one_report(make_competition: MakeCompetition)
     assert report.render().count("  fault: ") == 3
 
 
-def test_sample_submission_names_an_unknown_and_misses_a_known_photo(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2)
-    path = project.input_dir / "sample_submission.csv"
-    path.write_text(path.read_text().replace("test000_01", "test009_01"))
-    report = check(project)
-    assert len(report.faults) == 2, report.render()
-    assert "must have rows for test images only. Received: test009_01.jpg" in report.faults[0]
-    assert "must have a row for each test image. Received: none for test000_01.jpg" in report.faults[1]
-
-
-def test_sample_submission_with_a_row_twice(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2)
-    with (project.input_dir / "sample_submission.csv").open("a") as file:
-        file.write("test000_01.jpg,1 1\n")
-    check_one_fault(project, "must have one row a mask, or `submission.row` be 'object'. Received: 2 of test000_01.jpg")
-
-
-def test_sample_submission_that_lacks_a_class(make_competition: MakeCompetition) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "faults"),
+    [
+        (
+            "test000_01.jpg,a,1 1\n",
+            "test009_01.jpg,a,1 1\n",
+            ["rows for test images only. Received: test009_01.jpg, a", "Received: none for test000_01.jpg, a"],
+        ),
+        ("test000_01.jpg,b,1 1\n", "", ["a row for each test image. Received: none for test000_01.jpg, b"]),
+        (
+            "test000_01.jpg,b,1 1\n",
+            "test000_01.jpg,b,1 1\n" * 2,
+            ["one row a mask, or `submission.row` be 'object'. Received: 2 of test000_01.jpg, b"],
+        ),
+        ("rle_mask\n", "predicted\n", ["must have the columns ['img', 'class', 'rle_mask']"]),
+    ],
+    ids=["another image", "a class lacks", "twice", "another header"],
+)
+def test_faults_of_the_sample_submission(
+    make_competition: MakeCompetition, old: str, new: str, faults: list[str]
+) -> None:
     project = make_competition(num_groups=2, classes=("a", "b"))
     path = project.input_dir / "sample_submission.csv"
-    path.write_text("\n".join(line for line in path.read_text().splitlines() if line != "test000_01.jpg,b,1 1"))
-    check_one_fault(project, "Received: none for test000_01.jpg, b")
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    found = check(project).faults
+    assert len(found) == len(faults) and all(words in fault for words, fault in zip(faults, found, strict=True)), found
 
 
 def test_missing_sample_submission(make_competition: MakeCompetition) -> None:
@@ -146,23 +152,15 @@ def test_missing_sample_submission(make_competition: MakeCompetition) -> None:
     check_one_fault(project, "sample_submission.csv must exist")
 
 
-def test_duplicate_photos_are_noted(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2)
-    shutil.copy(project.input_dir / "train" / "car000_01.jpg", project.input_dir / "test" / "test000_02.jpg")
-    report = check(project)
-    assert report.is_clean
-    assert report.notes == (
-        "1 sets of byte-identical images, 1 of them across groups: train/car000_01 = test/test000_02",
-    )
-
-
-def test_many_equal_photos_are_not_all_named(make_competition: MakeCompetition) -> None:
+def test_many_equal_images_are_not_all_named(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2)
     for number in range(2, 8):
         shutil.copy(
             project.input_dir / "train" / "car000_01.jpg", project.input_dir / "test" / f"test000_{number:02d}.jpg"
         )
-    (note,) = check(project).notes
+    report = check(project)
+    (note,) = report.notes
+    assert report.is_clean and note.startswith("1 sets of byte-identical images, 1 of them across groups: ")
     named = " = ".join(["train/car000_01", "test/test000_02", "test/test000_03", "test/test000_04"])
     assert note.endswith(f"groups: {named} = 3 more")
 
@@ -192,32 +190,32 @@ def test_what_is_on_record_is_not_read_again(make_competition: MakeCompetition) 
     project = make_competition(num_groups=2)
     assert check(project).num_skipped == 0
     content = project.checked_path.read_text()
-    photo = project.input_dir / "train" / "car000_01.jpg"
+    image = project.input_dir / "train" / "car000_01.jpg"
     # same size, same time, other bytes: only a reader would notice
-    status = photo.stat()
-    photo.write_bytes(bytes(status.st_size))
-    os.utime(photo, ns=(status.st_atime_ns, status.st_mtime_ns))
+    status = image.stat()
+    image.write_bytes(bytes(status.st_size))
+    os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
     report = check(project)
     assert report.is_clean and report.num_skipped == 16  # (2 + 2) groups x 4 views
     assert "(16 of them unchanged since the last check)" in report.render()
     assert project.checked_path.read_text() == content
-    os.utime(photo, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     report = check(project)
     assert report.num_skipped == 15 and "car000_01.jpg must be an image" in report.faults[0]
 
 
 def test_faults_are_reported_again_until_mended(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2)
-    photo = project.input_dir / "train" / "car000_01.jpg"
-    content = photo.read_bytes()
-    photo.write_bytes(b"")
+    image = project.input_dir / "train" / "car000_01.jpg"
+    content = image.read_bytes()
+    image.write_bytes(b"")
     assert check(project).faults == check(project).faults != ()
-    photo.write_bytes(content)
+    image.write_bytes(content)
     report = check(project)
     assert report.is_clean and report.num_skipped == 15
 
 
-def test_a_changed_declaration_or_row_checks_anew(make_competition: MakeCompetition) -> None:
+def test_a_changed_declaration_or_row_is_checked_again(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2)
     dataset = load_dataset(project.configs_dir)
     check_data(project, dataset, jobs=1)
@@ -235,7 +233,7 @@ def test_a_changed_declaration_or_row_checks_anew(make_competition: MakeCompetit
 def test_a_kill_loses_the_chunk_at_work_alone(
     make_competition: MakeCompetition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    project = make_competition(num_groups=2)  # 16 photos
+    project = make_competition(num_groups=2)  # 16 images
     monkeypatch.setattr(unets.dataset.checks, "CHUNK_SIZE", 3)
     check_chunk, calls = unets.dataset.checks._check_chunk, []
 
@@ -278,7 +276,7 @@ def test_shares_on_record(make_competition: MakeCompetition) -> None:
 
 
 def test_many_faults_go_to_a_file(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=12, num_views=5)  # 60 training photos
+    project = make_competition(num_groups=12, num_views=5)  # 60 training images
     for path in (project.input_dir / "train").iterdir():
         path.write_bytes(b"")
     report = check(project)
@@ -291,7 +289,7 @@ def test_many_faults_go_to_a_file(make_competition: MakeCompetition) -> None:
     assert len(check(project).faults) == 40 and not project.faults_path.exists()
 
 
-def test_photos_and_masks_in_zips(make_competition: MakeCompetition) -> None:
+def test_images_and_masks_in_zips(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2)
     (project.input_dir / "train" / "car000_01.jpg").write_bytes(b"")
     for name in ("train", "train_masks", "test"):
@@ -301,10 +299,10 @@ def test_photos_and_masks_in_zips(make_competition: MakeCompetition) -> None:
     assert check(project).num_skipped == 15
 
 
-def test_photos_of_16_bits_need_a_range(make_competition: Callable[..., Project]) -> None:
+def test_images_of_16_bits_need_a_range(make_competition: Callable[..., Project]) -> None:
     project = make_competition(num_groups=2, num_views=1, image_format="png", channels="grey")
-    photo = project.input_dir / "train" / "car000_01.png"
-    Image.fromarray(np.array(Image.open(photo)).astype(np.uint16) * 100).save(photo)
+    image = project.input_dir / "train" / "car000_01.png"
+    Image.fromarray(np.array(Image.open(image)).astype(np.uint16) * 100).save(image)
     check_one_fault(project, "car000_01.png must have 8 bits, or `value_range` say", "Received: 16 bits")
     dataset = load_dataset(project.configs_dir).model_copy(update={"value_range": (0, 25500)})
     assert check_data(project, dataset, jobs=1).is_clean

@@ -1,13 +1,11 @@
 """The rule by which the first experiment is chosen, and that its text says the same."""
 
-from pathlib import Path
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unets.config import ExperimentConfig, SizeHW, load_experiment
-from unets.dataset.first_experiments import Machine, Proposal, fit_size, propose_experiments
+from unets.config import ExperimentConfig, SizeHW
+from unets.dataset.first_experiments import Machine, fit_size, propose_experiments
 from unets.dataset.scaffold import write_experiment_text
 
 CPU, GPU = Machine(has_gpu=False, has_pretrained=True), Machine(has_gpu=True, has_pretrained=True)
@@ -60,9 +58,3 @@ def test_every_proposal_is_a_config_that_its_text_gives_back(
         assert found["EXPERIMENT"] == ExperimentConfig.from_json(proposal.config.to_json(), "here")
         assert all(len(line) <= 120 for line in text.splitlines())
         assert f"-e {proposal.name}" in text
-
-
-def test_the_file_loads(tmp_path: Path) -> None:
-    proposal = Proposal(name="unet_1x1", why="tiny", config=ExperimentConfig())
-    (tmp_path / "unet_1x1.py").write_text(write_experiment_text("mine", proposal, on_gpu=False))
-    assert load_experiment(tmp_path, "unet_1x1") == ExperimentConfig()

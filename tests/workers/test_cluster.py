@@ -28,7 +28,6 @@ from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
 from unets.pages.screen import screen_test
 from unets.store.paths import Project
-from unets.studio.competition import write_competition
 from unets.submission.submission import write_submission
 from unets.workers import cluster
 from unets.workers.cluster import find_cluster, use_cluster
@@ -212,16 +211,6 @@ def test_a_task_that_kills_its_workers_ends_it(use: Use) -> None:
     """joblib's own backend waits for ever here."""
     with use(), pytest.raises(InputError, match=r"must leave its worker alive\. Received: 2 workers died of one"):
         list(run_tasks(end, [0], what="end"))
-
-
-def test_rendering_gives_the_same_bytes(use: Use, tmp_path: Path) -> None:
-    def read_all(out: Path) -> dict[str, bytes]:
-        return {str(path.relative_to(out)): path.read_bytes() for path in out.rglob("*") if path.is_file()}
-
-    write_competition(tmp_path / "here", 1, 0, 7, jobs=1, size_hw=(64, 96))
-    with use():
-        write_competition(tmp_path / "there", 1, 0, 7, size_hw=(64, 96))
-    assert read_all(tmp_path / "there") == read_all(tmp_path / "here")
 
 
 def test_checks_submission_and_screen_give_the_same_bytes(

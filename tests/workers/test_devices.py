@@ -1,4 +1,4 @@
-"""Folds dealt to devices: order, failure, and that no child is left behind, by scripts that only pretend to train."""
+"""Folds on devices: order, failure, and that no child is left behind, by scripts that only pretend to train."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
 exec(work)
 (folder / f"{fold}.done").touch()
 """
-# A process of its own that deals, so that it can be interrupted or killed.
+# A process of its own that hands them out, so that it can be interrupted or killed.
 PARENT = """
 import signal, sys
 for number in (signal.SIGHUP, signal.SIGINT):  # nohup, and shells in the background, have them ignored
