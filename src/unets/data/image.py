@@ -39,17 +39,6 @@ DECODER_ERRORS = (
     *(struct.error, zlib.error, cv2.error, Image.DecompressionBombError),
 )
 _ORIENTATION = 0x0112  # of EXIF: 1 as stored, 2 to 4 mirrored or upside down, 5 to 8 with sides exchanged
-# How each is undone, in this order: rows and columns exchanged, top and bottom, left and right.
-_TURNS = {
-    1: (False, False, False),
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
-}
 _REDUCED = {
     1: cv2.IMREAD_COLOR,
     2: cv2.IMREAD_REDUCED_COLOR_2,
@@ -122,8 +111,8 @@ class ImageFile:
             is_array = True
         if is_array:
             self._stored_hw = (self._values.shape[0], self._values.shape[1])
-        self._turn = _TURNS.get(orientation if kind.upright else 1, _TURNS[1])
-        self.size_hw: SizeHW = (self._stored_hw[1], self._stored_hw[0]) if self._turn[0] else self._stored_hw
+        self._orientation = orientation if kind.upright else 1
+        self.size_hw: SizeHW = self._exchange(self._stored_hw)
 
     def read(self, size_hw: SizeHW | None = None) -> ImageU8:
         """Reads the image, shrunk to `size_hw` by area.
@@ -144,7 +133,7 @@ class ImageFile:
             if self.kind.channels == "grey" and self._mode not in ("L", "1"):
                 image = to_grey(image)
         if size_hw is not None:
-            image = shrink(image, self._as_stored(size_hw))
+            image = shrink(image, self._exchange(size_hw))
         return self._set_upright(image)
 
     def read_rgb(self, size_hw: SizeHW | None = None) -> ImageU8:
@@ -152,7 +141,7 @@ class ImageFile:
         if isinstance(self.kind.channels, int):
             return to_rgb(self.read(size_hw))
         image = self._read_rgb(size_hw)
-        return self._set_upright(image if size_hw is None else shrink(image, self._as_stored(size_hw)))
+        return self._set_upright(image if size_hw is None else shrink(image, self._exchange(size_hw)))
 
     def read_opacity(self) -> ImageU8 | None:
         """Reads how opaque each pixel is, uint8 (height, width) 0..255; None where all are."""
@@ -213,7 +202,7 @@ class ImageFile:
         """Reads RGB of the stored sides, already smaller where the codec does that exactly."""
         if self._mode in ("array", "F", "I") or self._mode in _PILLOW_COLORS:
             return to_rgb(self._scale(self._values), limit=4, path=self.path)
-        reduction = 1 if size_hw is None else choose_reduction(self._stored_hw, self._as_stored(size_hw))
+        reduction = 1 if size_hw is None else choose_reduction(self._stored_hw, self._exchange(size_hw))
         is_jpeg = self.content.startswith(b"\xff\xd8")
         depth = 0 if self.kind.value_range is None else cv2.IMREAD_ANYDEPTH
         flags = _REDUCED[reduction if is_jpeg else 1] | cv2.IMREAD_IGNORE_ORIENTATION | depth
@@ -262,14 +251,12 @@ class ImageFile:
         scaled = (values.astype(np.float32) - np.float32(low)) * np.float32(255 / (high - low))
         return np.asarray(np.rint(np.clip(np.nan_to_num(scaled), 0, 255)), dtype=np.uint8)
 
-    def _as_stored(self, size_hw: SizeHW) -> SizeHW:
-        return (size_hw[1], size_hw[0]) if self._turn[0] else size_hw
+    def _exchange(self, size_hw: SizeHW) -> SizeHW:
+        """Returns the size as it is seen of a size as it is stored, or the other way round."""
+        return (size_hw[1], size_hw[0]) if self._orientation >= 5 else size_hw
 
     def _set_upright(self, image: ImageU8) -> ImageU8:
-        transposes, flips_height, flips_width = self._turn
-        image = image.swapaxes(0, 1) if transposes else image
-        image = image[::-1] if flips_height else image
-        return np.ascontiguousarray(image[:, ::-1] if flips_width else image)
+        return np.ascontiguousarray(turn(image, self._orientation))
 
 
 def read_image_file(path: Path, kind: ImageKind = RGB, size_hw: SizeHW | None = None) -> ImageU8:
@@ -291,6 +278,15 @@ def read_image(
 def read_size(path: Path, kind: ImageKind = RGB) -> SizeHW:
     """Reads (height, width) of an image, as it is seen, from its header; see `ImageFile`."""
     return ImageFile(path, kind).size_hw
+
+
+def turn(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
+    """Turns what is stored with an EXIF orientation of 1..8 as a viewer does."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.asarray(pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels)
 
 
 def choose_reduction(full_hw: SizeHW, size_hw: SizeHW) -> int:
@@ -374,6 +370,7 @@ def read_orientation(picture: Image.Image) -> int:
         return 1
     try:
         # A PNG's own `getexif` decodes all of the image, for the sake of notes behind its pixels.
-        return int(Image.Image.getexif(picture).get(_ORIENTATION, 1))
+        orientation = int(Image.Image.getexif(picture).get(_ORIENTATION, 1))
     except DECODER_ERRORS:  # an image is whole without its notes
         return 1
+    return orientation if 1 <= orientation <= 8 else 1

@@ -12,7 +12,7 @@ from PIL import Image
 
 from unets.data.files import read_bytes
 from unets.data.geometry import SizeHW
-from unets.data.image import read_orientation
+from unets.data.image import read_orientation, turn
 from unets.errors import InputError
 
 _MOST_PX = 2**30  # of an image; Pillow refuses more than twice this
@@ -136,15 +136,6 @@ def read_grey(path: Path, *, upright: bool = False) -> npt.NDArray[np.float32]:
     grey = values[..., :3].mean(axis=-1) if values.ndim == 3 else values
     grey = np.asarray(grey, dtype=np.float32)
     return turn(grey, read_header(path).orientation) if upright else grey
-
-
-def turn(pixels: npt.NDArray[Any], orientation: int) -> npt.NDArray[Any]:
-    """Turns what is stored with an EXIF orientation of 1..8 as a viewer does."""
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.asarray(pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels)
 
 
 def find_border(mask_hw: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
