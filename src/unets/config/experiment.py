@@ -44,7 +44,7 @@ class DataConfig(Config):
     crop_hw: SizeHW | None = None  # training sees random crops of this size; validation and prediction whole images
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 8  # images an update of the weights
     balance: Literal["none", "group", "class"] = "none"  # draw images so that groups, or classes, are equally frequent
-    pseudo_labels: str | None = None  # a set made by `unets pseudo-labels --name`: test images as more training images
+    pseudo_labels: str | None = None  # a set made by `unets pseudo-labels`: test images as more training images
     targets: Literal["soft", "hard"] = "soft"  # share of each pixel that is object, or 1 where that is half or more
     cache: Literal["auto", "none", "ram", "disk"] = "auto"  # decoded images are kept; auto: ram, else disk, else none
     augment: AugmentConfig | None = AugmentConfig()  # None: as read
