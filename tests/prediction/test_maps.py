@@ -52,7 +52,7 @@ def write_store(
 def find_missing(folder: Path, plan: Sequence[Sequence[str]] = (), force: bool = False, **changes: Any) -> list[int]:
     fields = {"folder": folder, "nets": NETS, "classes": ("car",), "size_hw": SIZE_HW, "command": "`unets predict`"}
     samples = [
-        tuple(Sample(id=id_, group="", view=None, photo="") for id_ in ids) for ids in plan or split_shards(IDS, 2)
+        tuple(Sample(id=id_, group="", view=None, image="") for id_ in ids) for ids in plan or split_shards(IDS, 2)
     ]
     return list(MapStore(**(fields | changes)).find_missing(samples, force=force))
 
