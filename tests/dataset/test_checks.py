@@ -158,9 +158,8 @@ def test_many_equal_images_are_not_all_named(make_competition: MakeCompetition) 
         shutil.copy(
             project.input_dir / "train" / "car000_01.jpg", project.input_dir / "test" / f"test000_{number:02d}.jpg"
         )
-    report = check(project)
-    (note,) = report.notes
-    assert report.is_clean and note.startswith("1 sets of byte-identical images, 1 of them across groups: ")
+    (note,) = check(project).notes
+    assert note.startswith("1 sets of byte-identical images, 1 of them across groups: ")
     named = " = ".join(["train/car000_01", "test/test000_02", "test/test000_03", "test/test000_04"])
     assert note.endswith(f"groups: {named} = 3 more")
 
