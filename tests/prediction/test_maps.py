@@ -46,7 +46,7 @@ def write_store(
 ) -> None:
     for index, some in enumerate(split_shards(ids, 2)):
         maps = ((id_, encode_map(build_map(id_, len(classes)))) for id_ in some)
-        write_shard(folder, index, nets=nets, classes=classes, maps=maps)
+        write_shard(folder, index, nets=nets, classes=classes, maps=maps, images=[""] * len(some))
 
 
 def find_missing(folder: Path, plan: Sequence[Sequence[str]] = (), force: bool = False, **changes: Any) -> list[int]:
