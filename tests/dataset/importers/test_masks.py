@@ -464,7 +464,7 @@ def test_the_list_of_classes_that_labelme_is_started_with(tmp_path: Path) -> Non
 def test_masks_in_which_every_pixel_is_of_a_class_fit_their_images(tmp_path: Path) -> None:
     drawing = Drawing(tmp_path)
     for place in range(6):
-        mask = merge(draw_objects(place)) + np.uint8(1)
+        mask = merge(draw_objects(place, 2)) + np.uint8(1)
         drawing.train[f"images/{place}.png"] = mask
         drawing.save(f"images/{place}.png", draw_image(place, mask))
         drawing.save(f"masks/{place}.png", mask)
