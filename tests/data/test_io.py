@@ -13,7 +13,6 @@ from unets.data.io import (
     decode_png,
     encode_layer,
     encode_png,
-    read_color_codes,
     read_index_image,
 )
 from unets.errors import InputError
@@ -60,20 +59,6 @@ def test_masks_of_colors_or_more_bits(tmp_path: Path, mode: str, value: int | tu
 def test_masks_that_hold_one_value_in_another_mode(tmp_path: Path, mode: str, value: int | tuple[int, ...]) -> None:
     Image.new(mode, (50, 30), value).save(tmp_path / "a.png")
     assert (read_index_image(tmp_path / "a.png") == 7).all()
-
-
-def test_colors_are_looked_up_in_a_palette_and_grey_is_a_color_too(tmp_path: Path) -> None:
-    colors = np.array([[[1, 2, 3], [255, 0, 4]]], dtype=np.uint8)
-    codes = [[0x010203, 0xFF0004]]
-    Image.fromarray(colors).save(tmp_path / "rgb.png")
-    Image.fromarray(colors).quantize(2).save(tmp_path / "palette.png")
-    assert read_color_codes(tmp_path / "rgb.png").tolist() == codes
-    assert read_color_codes(tmp_path / "palette.png").tolist() == codes
-    Image.new("L", (1, 1), 7).save(tmp_path / "grey.png")
-    assert read_color_codes(tmp_path / "grey.png").tolist() == [[0x070707]]
-    Image.new("I;16", (1, 1), 7).save(tmp_path / "deep.png")
-    with pytest.raises(InputError, match=r"deep.png must hold colors of 8 bits a channel. Received: mode I;16"):
-        read_color_codes(tmp_path / "deep.png")
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "a.tif", "a.bmp"])

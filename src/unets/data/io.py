@@ -42,7 +42,7 @@ def read_values(path: Path) -> npt.NDArray[np.integer[Any]]:
     Raises:
         InputError: the file is missing, empty, damaged, or holds colors where one value a pixel is wanted.
     """
-    values, mode = _read_pixels(path, keep=("1", "L", "P"))
+    values, mode = _read_pixels(path)
     if values.ndim == 3 and mode in ("RGB", "RGBA", "LA"):
         channels = values[..., :1] if mode == "LA" else values[..., :3]
         if (channels == channels[..., :1]).all():
@@ -73,33 +73,13 @@ def read_index_image(path: Path) -> npt.NDArray[np.uint8]:
     return values.astype(np.uint8)
 
 
-def read_color_codes(path: Path) -> npt.NDArray[np.uint32]:
-    """Reads a mask file as colors, 65536 R + 256 G + B; those of a palette are looked up, grey 7 is (7, 7, 7).
-
-    Returns:
-        uint32 (height, width).
-
-    Raises:
-        InputError: the file is missing, empty, damaged, or no picture of 8 bits a channel.
-    """
-    values, mode = _read_pixels(path, keep=())
-    if values.ndim != 3:
-        raise InputError(f"{path} must hold colors of 8 bits a channel. Received: mode {mode}")
-    red, green, blue = (values[..., channel].astype(np.uint32) for channel in range(3))
-    return np.asarray(red << 16 | green << 8 | blue)
-
-
-def _read_pixels(path: Path, keep: tuple[str, ...]) -> tuple[npt.NDArray[Any], str]:
-    """Returns (pixels, mode) of a picture; with `keep` as it stores them, without them as RGB where it has 8 bits."""
+def _read_pixels(path: Path) -> tuple[npt.NDArray[Any], str]:
+    """Returns (pixels, mode) of an image as it stores them."""
     content = read_bytes(path)
     try:
         with Image.open(BytesIO(content)) as picture:
             mode = picture.mode
-            if mode in keep:
-                return np.array(picture, dtype=np.uint8), mode
-            if not keep and mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
-                return np.array(picture.convert("RGB"), dtype=np.uint8), mode
-            return np.array(picture), mode
+            return np.array(picture, dtype=np.uint8 if mode == "1" else None), mode
     except UnidentifiedImageError as error:
         raise InputError(f"{path} must be a picture. Received: {len(content)} bytes of something else") from error
     except DECODER_ERRORS as error:

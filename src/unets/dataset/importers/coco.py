@@ -1,6 +1,5 @@
 """COCO json: polygons, run lengths and crowds; one file a split, as COCO itself and Roboflow write them."""
 
-import json
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from unets.dataset.importers import polygons
 from unets.dataset.importers.base import Import, Question
 from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.polygons import Annotations, Area
+from unets.dataset.importers.polygons import Annotations, Area, load_json
 from unets.errors import InputError
 
 
@@ -68,14 +67,10 @@ def read(listing: Listing, source: PolygonSource) -> Import | None:
 
 
 def _load(listing: Listing, path: str) -> dict[str, Any] | None:
-    text = listing.read_text(path)
-    if '"images"' not in text or ('"categories"' not in text and '"annotations"' not in text):
-        return None
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{path} must be json. Received: {error}") from error
+    content = load_json(listing, path, '"images"')
     if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+        return None
+    if not content.keys() & {"categories", "annotations"}:
         return None
     listed = all(isinstance(entry, dict) and {"id", "height", "width"} <= entry.keys() for entry in content["images"])
     return content if listed and content["images"] else None

@@ -6,7 +6,7 @@ import numpy as np
 
 from unets.config import PolygonSource
 from unets.dataset.importers import polygons
-from unets.dataset.importers.base import Import, Question
+from unets.dataset.importers.base import Import
 from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_ellipse
@@ -21,7 +21,6 @@ def read(listing: Listing, source: PolygonSource) -> Import | None:
     """
     found, finder = Annotations(), Finder(listing)
     labels: dict[str, None] = {}
-    skipped = 0
     for path in listing.select(".xml"):
         text = listing.read_text(path)
         if "<annotations" not in text[:2000]:
@@ -40,15 +39,9 @@ def read(listing: Listing, source: PolygonSource) -> Import | None:
             if image is None:
                 found.problems.append(str(element.get("name")))
                 continue
-            found.files[path] = "annotation"
-            found.size_hw[image] = (int(element.get("height", 0)), int(element.get("width", 0)))
+            size_hw = (int(element.get("height", 0)), int(element.get("width", 0)))
             drawn = sorted(element, key=lambda part: int(part.get("z_order", 0)))
-            areas = [_read_area(part) for part in drawn if part.tag != "tag"]
-            skipped += areas.count(None)
-            found.areas[image] = [area for area in areas if area is not None]
-    if skipped:
-        text = f"{skipped} shapes without an area (points, lines) are left out"
-        found.questions.append(Question(field="source.leave_out", text=text))
+            found.add(image, path, size_hw, [_read_area(part) for part in drawn if part.tag != "tag"])
     found.labels = tuple(labels)
     return polygons.build(listing, source, found)
 

@@ -1,6 +1,5 @@
 """Groups: which images must never stand on two sides of a fold, as folders, names, a table or their likeness say."""
 
-import csv
 import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,12 +12,12 @@ from unets.dataset.importers.base import Question
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.names import find_split, sort_naturally, spread
 from unets.dataset.importers.pixels import read_grey
+from unets.dataset.importers.tables import read_tables
 from unets.errors import InputError
 
 _COLUMNS = r"patient|subject|person|case|study|group|video|scene|site|plate|slide|well|animal|car(_|$)"
 _LEAST_FOLDERS = 5
 _MOST_VIEWS = 64
-_MOST_ROWS = 200_000
 # The median distance of neighbors as a share of that of any two images. CamVid's frames, a second apart, have 0.54,
 # slices of ISBI's membranes 0.63; images in no order 1.0, give or take 0.1.
 _ALIKE = 0.75
@@ -120,17 +119,13 @@ def _find_pattern(ids: Sequence[str]) -> str | None:
 def _find_column(listing: Listing, train: Mapping[str, str]) -> tuple[str, dict[str, str]] | None:
     """Finds a table with a row an image and a column that names its patient, place or the like."""
     known = set(train.values())
-    for path in listing.select(".csv", ".tsv"):
-        text = listing.read_text(path)
-        delimiter = max(",;\t", key=text.split("\n", 1)[0].count)
-        rows = list(csv.DictReader(text.splitlines()[:_MOST_ROWS], delimiter=delimiter))
-        columns = [column for column in (rows[0] if rows else ()) if column]
-        for group in (column for column in columns if re.search(_COLUMNS, column.lower())):
-            for column in columns:
-                groups = {_strip(row[column] or "", known): row[group] or "" for row in rows if column != group}
-                groups = {id_: name for id_, name in groups.items() if id_ in known}
+    for table in read_tables(listing):
+        for group in (column for column in table.columns if re.search(_COLUMNS, column.lower())):
+            for column in (column for column in table.columns if column != group):
+                pairs = zip(table.cells[column], table.cells[group], strict=True)
+                groups = {id_: name for cell, name in pairs if (id_ := _strip(cell, known)) in known}
                 if len(groups) >= 0.9 * len(known) and 2 <= len(set(groups.values())) <= len(known) // 2:
-                    return f"the column {group} of {path}", groups
+                    return f"the column {group} of {table.path}", groups
     return None
 
 

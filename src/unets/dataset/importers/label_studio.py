@@ -1,6 +1,5 @@
 """Label Studio's json: a list of tasks, with polygons, ellipses, boxes and brushed masks in shares of the sides."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ from unets.dataset.importers import polygons
 from unets.dataset.importers.base import Import, Question
 from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_ellipse
+from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_ellipse, load_json
 from unets.errors import InputError
 
 _KINDS = ("polygonlabels", "brushlabels", "ellipselabels", "rectanglelabels", "labels")
@@ -25,7 +24,7 @@ def read(listing: Listing, source: PolygonSource) -> Import | None:
         InputError: see `polygons.build`.
     """
     found, finder = Annotations(), Finder(listing)
-    several = skipped = 0
+    several = 0
     for path in listing.select(".json"):
         for task in _load(listing, path):
             name = _find_name(task)
@@ -35,20 +34,12 @@ def read(listing: Listing, source: PolygonSource) -> Import | None:
                 continue
             results, count = _find_results(task)
             several += count > 1
-            found.files[path] = "annotation"
             header = listing.header(image)
             sizes = [(int(r["original_height"]), int(r["original_width"])) for r in results if "original_width" in r]
-            found.size_hw[image] = sizes[0] if sizes else header.upright_hw
-            areas = found.areas.setdefault(image, [])
-            for result in results:
-                area = _read_result(result, found.size_hw[image])
-                skipped += area is None
-                areas += [area] if area is not None else []
+            size_hw = sizes[0] if sizes else header.upright_hw
+            found.add(image, path, size_hw, [_read_result(result, size_hw) for result in results])
     if several:
         text = f"{several} images were annotated more than once: the first annotation of each is read"
-        found.questions.append(Question(field="source.leave_out", text=text))
-    if skipped:
-        text = f"{skipped} results without an area (choices, points, texts) are left out"
         found.questions.append(Question(field="source.leave_out", text=text))
     return polygons.build(listing, source, found)
 
@@ -57,10 +48,7 @@ def _load(listing: Listing, path: str) -> list[dict[str, Any]]:
     text = listing.read_text(path)
     if not text.lstrip().startswith(("[", "{")) or not any(f'"{kind}"' in text for kind in _KINDS):
         return []
-    try:
-        content = json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{path} must be json. Received: {error}") from error
+    content = load_json(listing, path)
     tasks = content if isinstance(content, list) else [content]
     return [task for task in tasks if isinstance(task, dict) and _find_name(task)]
 

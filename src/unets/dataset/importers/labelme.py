@@ -1,17 +1,16 @@
 """Labelme json: a file an image, with polygons, boxes, circles and masks."""
 
-import json
 from typing import Any
 
 import numpy as np
 
 from unets.config import PolygonSource
 from unets.dataset.importers import polygons
-from unets.dataset.importers.base import Import, Question
+from unets.dataset.importers.base import Import
 from unets.dataset.importers.class_lists import find_class_list
 from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.polygons import Annotations, Area, Points, decode_bitmap, draw_box, draw_ellipse
+from unets.dataset.importers.polygons import Annotations, Area, Points, decode_bitmap, draw_box, draw_ellipse, load_json
 from unets.errors import InputError
 
 
@@ -22,32 +21,17 @@ def read(listing: Listing, source: PolygonSource) -> Import | None:
         InputError: see `polygons.build`; or a file is damaged.
     """
     found, finder = Annotations(), Finder(listing)
-    skipped: dict[str, int] = {}
     for path in listing.select(".json"):
-        text = listing.read_text(path)
-        if '"shapes"' not in text or '"imagePath"' not in text:
+        content = load_json(listing, path, '"shapes"', '"imagePath"')
+        if content is None:
             continue
-        try:
-            content = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"{path} must be json. Received: {error}") from error
         image = finder.find(path.removesuffix(".json"), path) or finder.find(str(content["imagePath"]), path)
         if image is None:
             found.problems.append(f"{content['imagePath']} ({path})")
             continue
         height, width = content.get("imageHeight"), content.get("imageWidth")
-        found.size_hw[image] = (height, width) if height and width else listing.header(image).upright_hw
-        found.files[path] = "annotation"
-        areas = found.areas.setdefault(image, [])
-        for shape in content["shapes"]:
-            area = _read_shape(shape, path)
-            if area is None:
-                skipped[shape.get("shape_type", "?")] = skipped.get(shape.get("shape_type", "?"), 0) + 1
-            else:
-                areas.append(area)
-    if skipped:
-        text = f"shapes without an area are left out: {skipped}"
-        found.questions.append(Question(field="source.leave_out", text=text))
+        size_hw = (height, width) if height and width else listing.header(image).upright_hw
+        found.add(image, path, size_hw, [_read_shape(shape, path) for shape in content["shapes"]])
     used = {area.label for areas in found.areas.values() for area in areas}
     names, files = find_class_list(listing) if found.areas else ({}, ())
     if used and used <= set(names.values()):

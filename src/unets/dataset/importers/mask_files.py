@@ -1,19 +1,15 @@
 """Draws a mask from files whose values, colors or shades are declared: the table from them to class indices."""
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from unets.config import MaskFiles, MaskValue
-from unets.data.io import read_color_codes, read_values
+from unets.config import MaskFiles
 from unets.data.samples import IGNORE
+from unets.dataset.importers.base import MaskHW
+from unets.dataset.importers.meaning import Coding, unite
 from unets.errors import InputError
-
-MaskHW = npt.NDArray[np.uint8]
-_UNDECLARED = 254  # of a value that is not declared
 
 
 def draw_mask(paths: Sequence[str], files: MaskFiles) -> MaskHW:
@@ -29,14 +25,11 @@ def draw_mask(paths: Sequence[str], files: MaskFiles) -> MaskHW:
     Raises:
         InputError: a file is missing, damaged, of another size than the others, or holds a value that is not declared.
     """
-    mask_hw = _read_one(Path(paths[0]), files)
-    for path in paths[1:]:
-        other_hw = _read_one(Path(path), files)
-        if other_hw.shape != mask_hw.shape:
-            raise InputError(f"{path} must have the size of {paths[0]}, {mask_hw.shape}. Received: {other_hw.shape}")
-        is_object = (other_hw > 0) & (other_hw != IGNORE)
-        mask_hw = np.where(is_object | (mask_hw == 0), other_hw, mask_hw)
-    return mask_hw
+    masks = [_read_one(Path(path), files) for path in paths]
+    for path, mask_hw in zip(paths, masks, strict=True):
+        if mask_hw.shape != masks[0].shape:
+            raise InputError(f"{path} must have the size of {paths[0]}, {masks[0].shape}. Received: {mask_hw.shape}")
+    return unite(masks)
 
 
 def draw_layers(paths: Sequence[Sequence[str]], files: MaskFiles) -> tuple[MaskHW, ...]:
@@ -85,54 +78,13 @@ def merge_layers(layers: Sequence[MaskHW], name: str) -> MaskHW:
 
 
 def _read_one(path: Path, files: MaskFiles) -> MaskHW:
-    if files.has_colors:
-        return _find_colors(path, files)
-    values_hw = read_values(path)
-    if files.mask_threshold is not None:
-        values_hw = np.where(values_hw >= files.mask_threshold, np.uint8(255), np.uint8(0))
-    table = _build_table(files)
-    mask_hw = np.asarray(table[values_hw], dtype=np.uint8)
-    if (mask_hw == _UNDECLARED).any():
-        values = np.unique(values_hw[mask_hw == _UNDECLARED]).tolist()
-        raise InputError(f"{path} must hold {_name_values(files)} only. Received: also {values[:8]}")
-    return mask_hw
-
-
-@lru_cache(maxsize=16)
-def _build_table(files: MaskFiles) -> npt.NDArray[np.uint8]:
-    table = np.full(65_536, _UNDECLARED, dtype=np.uint8)
-    for value, class_index in _list_values(files):
-        table[value] = class_index
-    return table
-
-
-def _find_colors(path: Path, files: MaskFiles) -> MaskHW:
-    """Reads a mask whose pixels are colors; uint8 (height, width) class index."""
-    pairs = sorted((_encode(value), class_index) for value, class_index in _list_values(files))
-    codes = np.array([code for code, _ in pairs], dtype=np.uint32)
-    indices = np.array([class_index for _, class_index in pairs], dtype=np.uint8)
-    codes_hw = read_color_codes(path)
-    places = np.minimum(np.searchsorted(codes, codes_hw), len(codes) - 1)
-    is_known = codes[places] == codes_hw
-    if not is_known.all():
-        found = [(code >> 16, code >> 8 & 255, code & 255) for code in np.unique(codes_hw[~is_known]).tolist()]
-        raise InputError(f"{path} must hold {_name_values(files)} only. Received: also {found[:8]}")
-    return np.asarray(indices[places])
-
-
-def _list_values(files: MaskFiles) -> list[tuple[MaskValue, int]]:
-    """Returns (value, class index) of all that a mask file may hold."""
-    values: list[tuple[MaskValue, int]] = [(value, index) for index, value in enumerate(files.mask_values, start=1)]
-    values += [(value, 0) for value in files.background_values]
-    return values + [(value, IGNORE) for value in files.ignore_values]
-
-
-def _encode(value: MaskValue) -> int:
-    red, green, blue = (value,) * 3 if isinstance(value, int) else value
-    return red << 16 | green << 8 | blue
-
-
-def _name_values(files: MaskFiles) -> str:
-    rest = [*files.background_values, *files.ignore_values]
-    named = " and ".join(str(values) for values in (rest, list(files.mask_values)) if values)
-    return named.replace("[0]", "0", 1) if rest == [0] else named
+    coding = Coding(
+        classes=files.mask_values,
+        background=files.background_values,
+        ignored=files.ignore_values,
+        threshold=files.mask_threshold,
+        colors=files.has_colors,
+    )
+    mask_hw = coding.read(path)
+    is_inverted = files.mask_threshold is not None and files.mask_values == (0,)
+    return np.asarray(1 - mask_hw, dtype=np.uint8) if is_inverted else mask_hw

@@ -23,6 +23,7 @@ from unets.dataset.importers.meaning import (
     Meaning,
     find_meaning,
     look_at,
+    unite,
 )
 from unets.dataset.importers.names import (
     DERIVED_WORDS,
@@ -72,7 +73,7 @@ class DrawFiles:
         if len(sizes) != 1:
             raise InputError(f"the files of one mask must have one size. Received: {sizes} in {self.layers}")
         empty = np.zeros(sizes.pop(), dtype=np.uint8)
-        layers = [unite(masks, empty) for masks in drawn]
+        layers = [unite(masks) if masks else empty for masks in drawn]
         if len(layers) == 1:
             return layers[0]
         if self.overlapping:
@@ -82,16 +83,6 @@ class DrawFiles:
             mask[(layer == IGNORE) & (mask == 0)] = IGNORE
             mask[layer == 1] = index
         return mask
-
-
-def unite(masks: Sequence[MaskHW], empty: MaskHW) -> MaskHW:
-    """Returns the union of objects' masks: a class counts before ignored pixels, these before background."""
-    united = empty.copy()
-    for mask in masks:
-        united[(mask == IGNORE) & (united == 0)] = IGNORE
-        is_object = (mask != 0) & (mask != IGNORE)
-        united[is_object] = mask[is_object]
-    return united
 
 
 @dataclass(kw_only=True)

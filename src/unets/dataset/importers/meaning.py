@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.data.files import read_bytes
-from unets.dataset.importers.base import Question
+from unets.dataset.importers.base import MaskHW, Question
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES, Value
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.pixels import open_picture, read_values
@@ -136,6 +136,15 @@ class Coding:
             table[found] = meant
             return table[codes]
         return meant[np.searchsorted(found, codes)]
+
+
+def unite(masks: Sequence[MaskHW]) -> MaskHW:
+    """Returns the union of objects' masks: a class counts before ignored pixels, these before background."""
+    united = masks[0]
+    for mask in masks[1:]:
+        is_object = (mask != 0) & (mask != IGNORE)
+        united = np.where(is_object | (united == 0), mask, united)
+    return united
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

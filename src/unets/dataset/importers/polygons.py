@@ -7,12 +7,14 @@ contours that were traced around masks do: these pixels, and all between them, b
 
 import base64
 import binascii
+import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -79,6 +81,7 @@ class Annotations:
         test: images that the files name as to be predicted.
         questions: what the files leave open.
         problems: images that are named, and not there.
+        skipped: objects that have no area.
     """
 
     size_hw: dict[str, SizeHW] = field(default_factory=dict)
@@ -88,6 +91,14 @@ class Annotations:
     test: list[str] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    skipped: int = 0
+
+    def add(self, image: str, path: str, size_hw: SizeHW, areas: Iterable[Area | None]) -> None:
+        """Adds the objects that a file names of an image; those without an area are counted."""
+        found = list(areas)
+        self.files[path], self.size_hw[image] = "annotation", size_hw
+        self.areas.setdefault(image, []).extend(area for area in found if area is not None)
+        self.skipped += found.count(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +192,21 @@ def decode_bitmap(text: str) -> npt.NDArray[np.bool_]:
     return np.asarray(values > 0)
 
 
+def load_json(listing: Listing, path: str, *marks: str) -> Any:
+    """Reads a json file whose text holds all of the marks; None where one is missing.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    text = listing.read_text(path)
+    if not all(mark in text for mark in marks):
+        return None
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"{path} must be json. Received: {error}") from error
+
+
 def build(listing: Listing, source: PolygonSource, found: Annotations) -> Import | None:
     """Makes an import of annotations; None where no image is annotated.
 
@@ -195,6 +221,9 @@ def build(listing: Listing, source: PolygonSource, found: Annotations) -> Import
         )
     if not any(found.areas.values()):
         return None
+    if found.skipped:
+        text = f"{found.skipped} objects without an area (boxes, points, lines) are left out"
+        found.questions.append(Question(field="source.leave_out", text=text))
     for name in found.problems:
         text = f"{len(found.problems)} images that annotations name are not there: {name}, ..."
         found.questions.append(Question(field="source.leave_out", text=text, choices=("nothing, if that is right",)))

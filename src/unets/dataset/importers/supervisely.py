@@ -1,17 +1,15 @@
 """Supervisely: `ann/<image>.json` beside `img/<image>`, with polygons, bitmaps and boxes; classes in `meta.json`."""
 
-import json
 from typing import Any
 
 import numpy as np
 
 from unets.config import PolygonSource
 from unets.dataset.importers import polygons
-from unets.dataset.importers.base import Import, Question
+from unets.dataset.importers.base import Import
 from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.polygons import Annotations, Area, decode_bitmap, draw_box
-from unets.errors import InputError
+from unets.dataset.importers.polygons import Annotations, Area, decode_bitmap, draw_box, load_json
 
 
 def read(listing: Listing, source: PolygonSource) -> Import | None:
@@ -21,36 +19,20 @@ def read(listing: Listing, source: PolygonSource) -> Import | None:
         InputError: see `polygons.build`; or a file is damaged.
     """
     found, finder = Annotations(), Finder(listing)
-    skipped = 0
     for path in listing.select(".json"):
-        text = listing.read_text(path)
-        is_meta = path.rpartition("/")[2] == "meta.json" and '"classes"' in text
-        if not is_meta and not ('"objects"' in text and '"size"' in text):
-            continue
-        try:
-            content = json.loads(text)
-        except ValueError as error:
-            raise InputError(f"{path} must be json. Received: {error}") from error
-        if is_meta:
+        if path.rpartition("/")[2] == "meta.json" and (content := load_json(listing, path, '"classes"')) is not None:
             names = [str(entry.get("title")) for entry in content["classes"] if isinstance(entry, dict)]
             found.labels, found.files[path] = tuple(names), "annotation"
             continue
+        content = load_json(listing, path, '"objects"', '"size"')
         if not isinstance(content, dict) or not isinstance(content["size"], dict):
             continue
         image = finder.find(path.replace("/ann/", "/img/").removesuffix(".json"), path)
         if image is None:
             found.problems.append(path)
             continue
-        found.files[path] = "annotation"
-        found.size_hw[image] = (int(content["size"]["height"]), int(content["size"]["width"]))
-        areas = [_read_object(entry) for entry in content["objects"]]
-        skipped += areas.count(None)
-        found.areas[image] = [area for area in areas if area is not None]
-    if skipped:
-        text = f"{skipped} objects without an area (points, lines) are left out"
-        found.questions.append(Question(field="source.leave_out", text=text))
-    if not any(found.areas.values()):
-        return None
+        size_hw = (int(content["size"]["height"]), int(content["size"]["width"]))
+        found.add(image, path, size_hw, map(_read_object, content["objects"]))
     return polygons.build(listing, source, found)
 
 
