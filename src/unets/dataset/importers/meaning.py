@@ -19,6 +19,7 @@ from unets.errors import InputError
 
 IGNORE = 255
 _UNDECLARED = 254
+_BLOCK_PX = 4_000_000  # whose values are counted at once
 _MOST_VALUES = 256  # of a mask that has classes; an image has thousands
 _MOST_COLORS = 1000  # of a mask whose codec blurs little
 _MOST_COLORED_PX = 2_000_000  # whose colors are counted; of larger files every so-manieth row
@@ -400,7 +401,9 @@ def _find_named(look: Look, counts: Counter[Value], names: Mapping[Value, str]) 
 def count_values(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Returns (values that there are, ascending, int64; how many pixels have each)."""
     if values.dtype in (np.uint8, np.uint16, np.bool_):
-        counts = np.bincount(values.ravel().view(np.uint8) if values.dtype == np.bool_ else values.ravel())
+        flat = values.ravel().view(np.uint8) if values.dtype == np.bool_ else values.ravel()
+        starts = range(0, flat.size, _BLOCK_PX)  # bincount makes 64 bits of each pixel
+        counts = sum((np.bincount(flat[s : s + _BLOCK_PX], minlength=65_536) for s in starts), np.zeros(65_536, int))
         found = np.flatnonzero(counts)
         return found, counts[found]
     found, counts = np.unique(values, return_counts=True)
