@@ -152,8 +152,8 @@ def render(compared: list[tuple[Variant, Comparison]], base: str, origin: str) -
         [
             variant.what,
             variant.against,
-            str(comparison.b.photos_trained or ""),
-            "" if comparison.b.training_hours is None else f"{60 * comparison.b.training_hours:.1f}",
+            str(cost.images) if (cost := comparison.b.cost) else "",
+            f"{60 * cost.training_hours:.1f}" if cost else "",
             f"{comparison.b.mean:.5f}",
             str(comparison.difference) + ("" if comparison.difference.excludes_zero else ", not shown"),
             f"{100 * comparison.share_better:.0f} %",
@@ -165,7 +165,7 @@ def render(compared: list[tuple[Variant, Comparison]], base: str, origin: str) -
     return (
         "# What each choice is worth\n\n"
         "Written by `benchmarks/ablation.py`; nothing here is typed. One fold of real cars; differences are paired, "
-        f"image by image, on {first.num_photos} held-out images of {first.num_groups} cars, at full size, flips "
+        f"image by image, on {first.num_images} held-out images of {first.num_groups} cars, at full size, flips "
         "averaged, with a 95 % interval over cars. Minutes are of training, on a machine that did other work beside "
         "it: upper bounds. What starts from base's weights has its own images and minutes alone.\n\n"
         f"{base}\n\n{table}\n\nOrigin: `{origin}`\n"
@@ -180,8 +180,8 @@ def _describe_base(project: Project) -> str:
         if isinstance(values, dict)
         for name, value in values.items()
     )
-    minutes = "" if same.training_hours is None else f", {60 * same.training_hours:.1f} minutes"
-    return f"`base`: Dice {same.mean:.5f}, {same.photos_trained} images{minutes}; {fields}."
+    cost = f", {same.cost.images} images, {60 * same.cost.training_hours:.1f} minutes" if same.cost else ""
+    return f"`base`: Dice {same.mean:.5f}{cost}; {fields}."
 
 
 def _train(name: str, args: argparse.Namespace) -> None:

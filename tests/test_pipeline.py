@@ -208,7 +208,7 @@ def train_with_two_stops(house: House, finished: House) -> None:
     assert "goes on after epoch" in house.run("train", *choice)
     assert [row["epoch"] for row in read_history(run_dir)] == ["1", "2", "3", "4"]
     metrics = json.loads(metrics_path.read_text())
-    assert (metrics["is_finished"], metrics["starts"], metrics["photos"]) == (True, 3, 4 * 12)
+    assert (metrics["is_finished"], metrics["starts"], metrics["images"]) == (True, 3, 4 * 12)
     assert (run_dir / "history.csv").read_bytes() == (whole_dir / "history.csv").read_bytes()
 
 

@@ -61,24 +61,24 @@ def test_scores_are_those_of_making_and_scoring_each_mask(make_scene: MakeScene)
 
     near = {"abs": 1e-12}
     assert ensemble.score.mean == pytest.approx(score((1, 3), 0.46), **near)
-    assert [member.score for member in ensemble.member_scores] == pytest.approx([score((1, 0)), score((0, 1))], **near)
-    assert [member.score_no_tta for member in ensemble.member_scores] == pytest.approx(
+    assert [member.score.mean for member in ensemble.members] == pytest.approx([score((1, 0)), score((0, 1))], **near)
+    assert [member.score_no_tta for member in ensemble.members] == pytest.approx(
         [score((1, 0), kind="oof_no_tta"), score((0, 1), kind="oof_no_tta")], **near
     )
     # what each contributes: the whole less the whole without it
-    without = [member.gain.mean for member in ensemble.member_scores if member.gain]
+    without = [member.gain.mean for member in ensemble.members if member.gain]
     assert without == pytest.approx(
         [score((1, 3), 0.46) - score((0, 1), 0.46), score((1, 3), 0.46) - score((1, 0), 0.46)], **near
     )
     assert ensemble.gain_of_tta is not None
     assert ensemble.gain_of_tta.mean == pytest.approx(score((1, 3), 0.46) - score((1, 3), 0.46, "oof_no_tta"), **near)
-    best = max(member.score for member in ensemble.member_scores)
+    best = max(member.score.mean for member in ensemble.members)
     assert ensemble.gain_over_best_member.mean == pytest.approx(ensemble.score.mean - best, **near)
     assert ensemble.gain_over_best_member.mean > 0  # noise averages out: the mean of two beats each
     assert [member.weight for member in ensemble.members] == [0.25, 0.75]
     assert {member.fingerprint for member in ensemble.members} == {FINGERPRINT}
-    assert (ensemble.folds, ensemble.num_photos, ensemble.num_groups, ensemble.num_parts) == ((0, 1), 8, 4, 2)
-    assert (ensemble.trials, ensemble.gain_over_start.mean) == ((), 0)
+    assert (ensemble.folds, ensemble.num_images, ensemble.num_groups, ensemble.num_parts) == ((0, 1), 8, 4, 2)
+    assert (ensemble.candidates, ensemble.gain_over_start.mean) == ((), 0)
     assert ensemble.recipe == ensemble.start == Recipe(weights=(0.25, 0.75), threshold=0.46)
 
 
@@ -91,14 +91,14 @@ def test_it_is_written_read_and_the_same_again(make_scene: MakeScene) -> None:
     before = [path.read_bytes() for path in sorted(project.models_dir.glob("ensemble*"))]
     fit_ensemble(project, dataset, config, jobs=2)
     assert [path.read_bytes() for path in sorted(project.models_dir.glob("ensemble*"))] == before
-    assert {trial.what for trial in ensemble.trials} == {"averaging", "weights", "threshold", *STEPS}
+    assert {one.what for one in ensemble.candidates} == {"averaging", "weights", "threshold", *STEPS}
 
 
 def test_each_photo_is_scored_by_what_was_fitted_without_its_fold(make_scene: MakeScene) -> None:
     project, dataset = make_scene(num_groups=6, num_views=2)
     write_maps(project, dataset, "a", shift=30.0)
     ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=2)
-    assert ensemble.trials[0].is_kept
+    assert ensemble.candidates[0].is_kept
     with project.ensemble_oof_path("ensemble").open(newline="") as file:
         rows = list(csv.DictReader(file))
     with project.folds_path.open(newline="") as file:
@@ -107,7 +107,7 @@ def test_each_photo_is_scored_by_what_was_fitted_without_its_fold(make_scene: Ma
     reader = open_maps(project.maps_dir("a", "oof"))
     for row, sample in zip(rows, open_oof(project, dataset, ["a"]).samples, strict=True):
         recipe = ensemble.find_recipe(int(row["fold"]))
-        assert f"{recipe.threshold:.2f}" == ensemble.trials[0].values_by_part[int(row["fold"])]
+        assert f"{recipe.threshold:.2f}" == ensemble.candidates[0].values_by_part[int(row["fold"])]
         expected = dice(read_mask(sample), make_mask(recipe, [reader.read_map(row["id"])], (64, 96)))
         assert row["id"] == sample.id
         assert float(row["dice"]) == pytest.approx(expected, abs=5.01e-7)  # six digits
@@ -120,11 +120,11 @@ def test_a_threshold_is_fitted_without_the_photos_that_it_is_evaluated_on(make_s
     fold_of = read_folds(project.folds_path, read_manifest(project, dataset))
     write_maps(project, dataset, "a", shift=lambda id_: 30.0 if fold_of.get(id_) == 0 else -30.0)
     ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=1)
-    (trial,) = ensemble.trials
-    low, high = map(float, trial.values_by_part)  # without fold 0, without fold 1
+    (found,) = ensemble.candidates
+    low, high = map(float, found.values_by_part)  # without fold 0, without fold 1
     assert low < 0.45 and high > 0.55
-    assert trial.gain.mean < -0.01
-    assert not trial.is_kept
+    assert found.gain.mean < -0.01
+    assert not found.is_kept
     assert ensemble.threshold == 0.5
 
 
@@ -136,10 +136,10 @@ def test_a_threshold_is_moved_only_for_a_gain_beyond_chance(make_scene: MakeScen
     write_maps(project, dataset, "a", shift=30.0)
     ensemble = fit_ensemble(project, dataset, config, jobs=1)
     assert ensemble.threshold == pytest.approx(0.62, abs=0.041)
-    assert ensemble.gain_over_start == ensemble.trials[0].gain
+    assert ensemble.gain_over_start == ensemble.candidates[0].gain
     # one fold: its groups are dealt to parts, and pseudo-labels for it may use nothing that was fitted on it
     alone = fit_ensemble(project, dataset, config, folds=[1], jobs=1)
-    assert (alone.num_parts, len(alone.trials[0].values_by_part)) == (5, 5)
+    assert (alone.num_parts, len(alone.candidates[0].values_by_part)) == (5, 5)
     assert alone.threshold == pytest.approx(0.62, abs=0.041)
     assert (alone.find_recipe(1), alone.find_recipe(0)) == (alone.start, alone.recipe)
 
@@ -149,8 +149,8 @@ def test_without_background_the_most_probable_class_is_the_start(make_scene: Mak
     project, dataset = make_scene(num_groups=6, num_views=2, **NO_BACKGROUND)
     write_maps(project, dataset, "a", shift=-120.0)
     ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=1)
-    assert ensemble.start.threshold == ensemble.threshold == 0.0 and ensemble.trials == ()
-    assert ensemble.score.mean == ensemble.member_scores[0].score > 0.7
+    assert ensemble.start.threshold == ensemble.threshold == 0.0 and ensemble.candidates == ()
+    assert ensemble.score.mean == ensemble.members[0].score.mean > 0.7
     cut = fit_ensemble(project, dataset, configure("a", threshold=0.5), jobs=1)
     assert cut.score.mean < ensemble.score.mean - 0.1
     assert cut.gain_over_best_member.mean == pytest.approx(cut.score.mean - ensemble.score.mean)
@@ -159,7 +159,7 @@ def test_without_background_the_most_probable_class_is_the_start(make_scene: Mak
 def test_with_one_group_nothing_is_tried(make_scene: MakeScene) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
     ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), folds=[0], jobs=1)
-    assert (ensemble.num_parts, ensemble.trials, ensemble.recipe) == (1, (), Recipe(weights=(0.5, 0.5)))
+    assert (ensemble.num_parts, ensemble.candidates, ensemble.recipe) == (1, (), Recipe(weights=(0.5, 0.5)))
 
 
 def test_a_member_that_is_noise_loses_its_weight(make_scene: MakeScene) -> None:
@@ -167,13 +167,13 @@ def test_a_member_that_is_noise_loses_its_weight(make_scene: MakeScene) -> None:
     write_maps(project, dataset, "c", seed=7, noise=250.0)
     ensemble = fit_ensemble(project, dataset, configure("abc", weights="fit"), jobs=2)
     weights = {member.experiment: member.weight for member in ensemble.members}
-    assert ensemble.trials[0].is_kept
+    assert ensemble.candidates[0].is_kept
     assert weights["c"] < 0.1 < min(weights["a"], weights["b"])
     assert sum(weights.values()) == pytest.approx(1)
-    assert all(recipe.weights[2] < 0.1 for recipe in ensemble.recipe_without_fold.values())
+    assert all(recipe.weights[2] < 0.1 for recipe in ensemble.recipes_by_part)
     # members that are alike keep equal weights
     even = fit_ensemble(project, dataset, configure("ab", weights="fit"), jobs=2)
-    assert not even.trials[0].is_kept
+    assert not even.candidates[0].is_kept
     assert [member.weight for member in even.members] == [0.5, 0.5]
 
 
@@ -181,9 +181,11 @@ def test_members_may_differ_in_size_and_folds_but_not_in_classes(make_scene: Mak
     project, dataset = make_scene(experiments="a", num_groups=4, num_views=2)
     write_maps(project, dataset, "b", size_hw=(40, 50), folds=[1])
     ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
-    assert (ensemble.folds, ensemble.num_photos, ensemble.num_parts) == ((1,), 4, 2)
+    assert (ensemble.folds, ensemble.num_images, ensemble.num_parts) == ((1,), 4, 2)
     write_maps(project, dataset.model_copy(update={"classes": ("lorry",)}), "b")
-    with pytest.raises(InputError, match=r"must hold maps of the classes car, .*Received: lorry.*--exp b --force"):
+    with pytest.raises(
+        InputError, match=r"must hold probability maps of the classes car, .*Received: lorry.*EXP=b --force"
+    ):
         fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
 
 
@@ -192,22 +194,22 @@ def test_a_step_that_helps_is_kept_and_others_are_not(make_scene: MakeScene, mon
     project, dataset = make_scene(num_groups=6, num_views=2)
     monkeypatch.setitem(STEPS, "blur_px", (6.0,))
     config = configure("a", postprocessing="fit")
-    assert not any(trial.is_kept for trial in fit_ensemble(project, dataset, config, jobs=1).trials)
+    assert not any(one.is_kept for one in fit_ensemble(project, dataset, config, jobs=1).candidates)
     write_maps(project, dataset, "a", speck=True)
     ensemble = fit_ensemble(project, dataset, config, jobs=1)
-    kept = {trial.what: trial.value for trial in ensemble.trials if trial.is_kept}
+    kept = {one.what: one.value for one in ensemble.candidates if one.is_kept}
     assert kept == {"max_components": "1"}
     assert ensemble.postprocessing == Postprocessing(max_components=1)
-    assert {trial.what for trial in ensemble.trials} == set(STEPS)
+    assert {one.what for one in ensemble.candidates} == set(STEPS)
 
 
 def test_what_is_given_is_not_tried(make_scene: MakeScene) -> None:
     project, dataset = make_scene(num_groups=2, num_views=2)
     steps = Postprocessing(min_area_px=10**6)
     ensemble = fit_ensemble(project, dataset, configure("a", threshold=0.45, postprocessing=steps), jobs=1)
-    assert (ensemble.threshold, ensemble.postprocessing, ensemble.trials) == (0.45, steps, ())
+    assert (ensemble.threshold, ensemble.postprocessing, ensemble.candidates) == (0.45, steps, ())
     assert ensemble.score.mean == 0.0  # every mask is below the smallest area, no true mask is empty
-    assert ensemble.member_scores[0].score > 0.9  # as it is
+    assert ensemble.members[0].score.mean > 0.9  # as it is
 
 
 @pytest.mark.parametrize("metric", ["global_dice", "f2", "surface_dice_2px", "ap_50"])
@@ -225,9 +227,9 @@ def test_an_ensemble_of_other_members_or_folds_is_refused(make_scene: MakeScene)
     project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
     ensemble = fit_ensemble(project, dataset, configure("ab"), jobs=1)
     check_ensemble(ensemble, dataset, configure("ba"), [0, 1])
-    with pytest.raises(InputError, match=r"unets ensemble --exp a --fold 0,1"):
+    with pytest.raises(InputError, match=r"make ensemble --exp a --fold 0,1"):
         check_ensemble(ensemble, dataset, configure("a"), [0, 1])
-    with pytest.raises(InputError, match=r"unets ensemble --exp a,b --fold 0"):
+    with pytest.raises(InputError, match=r"make ensemble --exp a,b --fold 0"):
         check_ensemble(ensemble, dataset, configure("ab"), [0])
 
 

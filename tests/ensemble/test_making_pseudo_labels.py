@@ -1,8 +1,9 @@
-"""Pseudo-labels: made by the nets of their fold alone, of confident photos alone, and again the same after a stop."""
+"""Pseudo-labels: made by the nets of their fold alone, of confident images alone, and again the same after a stop."""
 
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -67,7 +68,7 @@ PROBS = {("unet_a", 0): 0.98, ("unet_b", 0): 0.9, ("unet_a", 1): 0.04, ("unet_b"
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """A competition of 16 training photos in two folds, 8 test photos, two planted experiments and their ensemble."""
+    """A competition of 16 training images in two folds, 8 test images, two planted experiments and their ensemble."""
 
     project: Project
     manifest: Manifest
@@ -128,7 +129,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable
 
 @pytest.fixture
 def scene(shared: Scene, tmp_path: Path) -> Scene:
-    """The same photos and runs, with a models folder of the test's own that links to them."""
+    """The same images and runs, with a models folder of the test's own that links to them."""
     project = replace(shared.project, models_dir=tmp_path / "models")
     project.models_dir.mkdir()
     for path in shared.project.models_dir.iterdir():
@@ -138,8 +139,8 @@ def scene(shared: Scene, tmp_path: Path) -> Scene:
 
 
 class Predictor:
-    """Stands in for nets, which take seconds to compile: a photo's object is what is bright, with a probability that
-    `prob` makes of the photo.
+    """Stands in for nets, which take seconds to compile: a image's object is what is bright, with a probability that
+    `prob` makes of the image.
     """
 
     batch_size = 2
@@ -170,8 +171,9 @@ def constant(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
 
 def relabel(scene: Scene, fold: int, recipe: Recipe) -> Scene:
     """The same with another recipe that was fitted without a fold."""
-    recipes = scene.ensemble.recipe_without_fold | {fold: recipe}
-    return replace(scene, ensemble=scene.ensemble.model_copy(update={"recipe_without_fold": recipes}))
+    recipes = list(scene.ensemble.recipes_by_part)
+    recipes[fold] = recipe
+    return replace(scene, ensemble=scene.ensemble.model_copy(update={"recipes_by_part": tuple(recipes)}))
 
 
 def test_expected_dice_by_hand() -> None:
@@ -205,9 +207,9 @@ def test_expected_dice_is_the_mean_dice_over_truths() -> None:
 
 
 def test_labels_of_a_fold_come_from_its_own_nets(constant: Scene) -> None:
-    """The leak by name: nets of other folds were trained on the photos that this fold holds out."""
+    """The leak by name: nets of other folds were trained on the images that this fold holds out."""
     constant.make()
-    # Fold 0: (3 * round(255 * 0.98) + round(255 * 0.9)) / 4 = (3 * 250 + 230) / 4 = 245 of 255, so the whole photo is
+    # Fold 0: (3 * round(255 * 0.98) + round(255 * 0.9)) / 4 = (3 * 250 + 230) / 4 = 245 of 255, so the whole image is
     # object, 64 * 96 = 6144 pixels, and the confidence 2 p / (p + 1) = 2 * 245 / (245 + 255) = 0.98.
     ids = [sample.id for sample in constant.manifest.test]
     assert constant.read(0) == dict.fromkeys(ids, ("1 6144",))
@@ -223,7 +225,7 @@ def test_labels_of_a_fold_come_from_its_own_nets(constant: Scene) -> None:
 
 
 def test_a_recipe_that_was_fitted_on_a_fold_does_not_label_for_it(constant: Scene) -> None:
-    """The leak by name: a threshold knows the photos that it was fitted on."""
+    """The leak by name: a threshold knows the images that it was fitted on."""
     # 245 of 255 is 0.961: below the cut of fold 0, above that of fold 1
     scene = relabel(relabel(constant, 0, Recipe(weights=(3, 1), threshold=0.97)), 1, Recipe(weights=(3, 1)))
     scene = replace(scene, ensemble=scene.ensemble.model_copy(update={"threshold": 0.96}))
@@ -231,7 +233,7 @@ def test_a_recipe_that_was_fitted_on_a_fold_does_not_label_for_it(constant: Scen
     assert not any(mask_hw.any() for mask_hw in scene.read(0).values())
 
 
-def test_confident_photos_alone_are_kept(constant: Scene) -> None:
+def test_confident_images_alone_are_kept(constant: Scene) -> None:
     constant.make(confidence=0.975)
     assert [constant.record(fold)["num_kept"] for fold in (0, 1)] == [8, 0]
     assert len(constant.read(0)) == 8
@@ -239,8 +241,8 @@ def test_confident_photos_alone_are_kept(constant: Scene) -> None:
     assert [constant.record(fold)["num_kept"] for fold in (0, 1)] == [0, 0]
 
 
-def test_masks_and_confidence_photo_by_photo(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The labels are the objects, of those photos whose maps are sharp."""
+def test_masks_and_confidence_image_by_image(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The labels are the objects, of those images whose maps are sharp."""
     test = scene.manifest.test
     id_of = {read_image(sample, SIZE_HW).tobytes(): sample.id for sample in test}
     blurred = {test[2].id, test[5].id}
@@ -291,7 +293,7 @@ def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.Mo
         "the second member's maps": (pseudo_labels, "open_maps", 1),
         "the rows": (pseudo_labels, "encode_png", 3),
         "the record": (pseudo_labels, "write_json", 0),
-        "the maps' end": (pseudo_labels, "_delete_maps", 1),
+        "the maps' end": (shutil, "rmtree", 1),
     }
     module, name, num_before = names[stop_at]
     function, calls = getattr(module, name), []
@@ -343,6 +345,6 @@ def test_the_script_with_nets(scene: Scene) -> None:
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    assert "round1 fold 1: 8 of 8 photos kept; confidence 0.9706" in done.stderr
+    assert "round1 fold 1: 8 of 8 images kept; confidence 0.9706" in done.stderr
     assert done.stdout == f"{project.pseudo_labels_dir('round1')}: DataConfig(pseudo_labels='round1') trains on them\n"
     assert len(scene.read(1)) == 8

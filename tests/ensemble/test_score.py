@@ -35,7 +35,7 @@ def test_the_truth_itself_scores_one(tiny: tuple[Project, DatasetConfig]) -> Non
     assert score.interval.mean == 1.0
     assert score.ids == ("test000_01", "test000_02", "test001_01", "test001_02")
     assert score.groups == ("test000", "test000", "test001", "test001")
-    numbers = {"mean": 1.0, "low": None, "high": None, "num_photos": 4, "num_groups": 2}
+    numbers = {"mean": 1.0, "low": None, "high": None, "num_images": 4, "num_groups": 2}
     pixels = {"mean_dice": 1.0, "mean_iou": 1.0, "classes": {"car": {"dice": 1.0, "iou": 1.0}}}
     assert score.summarize() == {"metric": "dice", **numbers, "pixels": pixels}
 
@@ -54,12 +54,12 @@ def test_csv_and_mask_files_as_truth_agree(tiny: tuple[Project, DatasetConfig], 
     assert by_csv.interval.mean == 0.25
 
 
-def test_each_class_is_scored_and_sizes_may_come_from_photos(
+def test_each_class_is_scored_and_sizes_may_come_from_images(
     make_competition: Callable[..., Project], tmp_path: Path
 ) -> None:
     project = make_competition(num_groups=1, num_views=1, classes=("cat", "dog"), size_hw=(8, 8))
     dataset = load_dataset(project.configs_dir).model_copy(update={"size_hw": None})
-    photos = read_manifest(project, dataset).train
+    samples = read_manifest(project, dataset).train
     ((cat, dog),) = read_submission(project.input_dir / "train_masks.csv", dataset).values()
     assert cat
     assert dog
@@ -67,7 +67,7 @@ def test_each_class_is_scored_and_sizes_may_come_from_photos(
     path = write_rows(tmp_path / "submission.csv", rows)
     for truth in ("train_masks.csv", "train_masks"):
         # cat: 0, dog: 1
-        score = score_submission(path, project.input_dir / truth, dataset, images=photos, jobs=1)
+        score = score_submission(path, project.input_dir / truth, dataset, images=samples, jobs=1)
         assert score.values.tolist() == [0.5]
 
 
@@ -85,7 +85,7 @@ def test_a_faulty_mask_is_named(tiny: tuple[Project, DatasetConfig], tmp_path: P
     truth = write_rows(tmp_path / "truth.csv", [["img", "rle_mask"], ["test000_01.jpg", encode_rle(np.eye(64, 96))]])
     with pytest.raises(InputError, match="submission's mask of test000_01: `rle` must hold lengths of at least 1"):
         score_submission(path, truth, dataset, jobs=1)
-    with pytest.raises(InputError, match="true mask of test000_01"):
+    with pytest.raises(InputError, match="ground truth of test000_01"):
         score_submission(truth, path, dataset, jobs=1)
     with pytest.raises(InputError, match="`--ground-truth` must be a csv"):
         score_submission(path, tmp_path / "nowhere", dataset, jobs=1)

@@ -48,8 +48,8 @@ def run(
     return select(candidates, start, part_of, groups, score, find_metric("dice"))
 
 
-def make_groups(num_photos: int) -> list[str]:
-    return [f"g{photo}" for photo in range(num_photos)]
+def make_groups(num_images: int) -> list[str]:
+    return [f"g{photo}" for photo in range(num_images)]
 
 
 def test_parts_are_the_folds() -> None:
@@ -70,9 +70,9 @@ def test_a_gain_of_every_group_is_kept() -> None:
     part_of = np.arange(6) % 2
     score = Counter(part_of, lambda photo, recipe: 0.9 + 0.01 * (recipe.threshold == 0.6) + photo / 1000)
     found = run([FIT], START, part_of, make_groups(6), score)
-    (trial,) = found.trials
-    assert (trial.is_kept, trial.value, trial.values_by_part) == (True, "0.6", ("0.6", "0.6"))
-    assert trial.gain.mean == pytest.approx(0.01)
+    (result,) = found.results
+    assert (result.is_kept, result.value, result.values_by_part) == (True, "0.6", ("0.6", "0.6"))
+    assert result.gain.mean == pytest.approx(0.01)
     assert found.recipe.threshold == 0.6
     assert [recipe.threshold for recipe in found.recipes_by_part] == [0.6, 0.6]
 
@@ -90,8 +90,8 @@ def test_a_candidate_is_kept_where_its_gain_is_sure(gains: list[float], is_kept:
     part_of = np.arange(6) % 3
     score = Counter(part_of, lambda photo, recipe: 0.9 + gains[photo] * (recipe.averaging == "logit"))
     found = run([LOGIT], START, part_of, make_groups(6), score)
-    assert found.trials[0].is_kept is is_kept
-    assert found.trials[0].gain.mean == pytest.approx(np.mean(gains), abs=1e-12)
+    assert found.results[0].is_kept is is_kept
+    assert found.results[0].gain.mean == pytest.approx(np.mean(gains), abs=1e-12)
     assert found.recipe.averaging == ("logit" if is_kept else "probability")
     assert {recipe.averaging for recipe in found.recipes_by_part} == {found.recipe.averaging}
 
@@ -103,7 +103,7 @@ def test_below_five_groups_nothing_is_kept(num_groups: int, is_kept: bool) -> No
     part_of = split_parts(groups, [0] * len(groups))
     score = Counter(part_of, lambda photo, recipe: 0.9 + 0.01 * (photo + 1) * (recipe.averaging == "logit"))
     found = run([LOGIT], START, part_of, groups, score)
-    assert found.trials[0].is_kept is is_kept
+    assert found.results[0].is_kept is is_kept
     assert found.recipe.averaging == ("logit" if is_kept else "probability")
 
 
@@ -114,7 +114,7 @@ def test_of_one_useless_candidate_of_five_groups_one_in_forty_is_kept() -> None:
     for seed in range(400):
         gains = np.random.default_rng(seed).normal(0, 0.01, 5)
         score = Counter(part_of, lambda photo, recipe, gains=gains: gains[photo] * (recipe.averaging == "logit"))
-        num_kept += run([LOGIT], START, part_of, make_groups(5), score).trials[0].is_kept
+        num_kept += run([LOGIT], START, part_of, make_groups(5), score).results[0].is_kept
     assert num_kept <= 20  # of 10 expected, with a standard deviation of 3
 
 
@@ -129,13 +129,13 @@ def test_what_a_fit_gains_on_its_own_photos_is_no_gain() -> None:
         lambda photo, recipe: 0.5 + (recipe.threshold == 0.4) * (0.36 if part_of[photo] == 0 else -0.03),
     )
     found = run([FIT], START, part_of, make_groups(12), score)
-    (trial,) = found.trials
+    (result,) = found.results
     in_sample = np.mean([score.rule(photo, START.model_copy(update={"threshold": 0.4})) - 0.5 for photo in range(12)])
     assert in_sample == pytest.approx(0.1)
-    assert (trial.value, trial.values_by_part) == ("0.4", ("0.5", "0.4", "0.4"))
+    assert (result.value, result.values_by_part) == ("0.4", ("0.5", "0.4", "0.4"))
     # part 0 keeps 0.5, as parts 1 and 2 lose at 0.4; these are evaluated at 0.4, which part 0 made them take
-    assert trial.gain.mean == pytest.approx((0 - 0.03 - 0.03) / 3)
-    assert not trial.is_kept
+    assert result.gain.mean == pytest.approx((0 - 0.03 - 0.03) / 3)
+    assert not result.is_kept
     assert found.recipe == START
 
 
@@ -153,10 +153,10 @@ def test_noise_gains_in_sample_and_not_honestly() -> None:
         noise = np.random.default_rng(seed).normal(0, 0.02, (100, 41))
         noise[:, 0] = 0
         score = Counter(part_of, lambda photo, recipe, noise=noise: noise[photo, values.index(recipe.threshold)])
-        (trial,) = run([candidate], start, part_of, make_groups(100), score).trials
-        in_sample.append(noise[:, values.index(float(trial.value))].mean())
-        honest.append(trial.gain.mean)
-        num_kept += trial.is_kept
+        (result,) = run([candidate], start, part_of, make_groups(100), score).results
+        in_sample.append(noise[:, values.index(float(result.value))].mean())
+        honest.append(result.gain.mean)
+        num_kept += result.is_kept
     assert min(in_sample) > 0.002  # a standard error
     assert abs(np.mean(honest)) < np.mean(in_sample) / 4
     assert num_kept <= 2
@@ -177,7 +177,7 @@ def test_each_part_s_own_fit_is_evaluated_and_no_other() -> None:
         return 0.9 if recipe == START else 0.91
 
     found = run([candidate], START, part_of, make_groups(6), Counter(part_of, rule))
-    assert found.trials[0].values_by_part == ("0.1", "0.2")
+    assert found.results[0].values_by_part == ("0.1", "0.2")
     assert [recipe.weights for recipe in (*found.recipes_by_part, found.recipe)] == fitted
 
 
@@ -197,7 +197,7 @@ def test_the_rest_is_fitted_and_evaluated_on_what_was_kept() -> None:
 
     score = Counter(part_of, rule)
     found = run([LOGIT, FIT, candidate], START, part_of, make_groups(6), score)
-    assert [(trial.what, trial.is_kept) for trial in found.trials] == [
+    assert [(result.what, result.is_kept) for result in found.results] == [
         ("weights", True),
         ("threshold", True),
         ("averaging", False),
@@ -229,9 +229,9 @@ def test_of_eight_useless_candidates_one_in_forty_fits_keeps_any() -> None:
                 0.5 + (noise[image, values.index(recipe.threshold)] if recipe.threshold in values else 0.0)
             ),
         )
-        trials = run(candidates, START.change(threshold=0.95), score.part_of, make_groups(20), score).trials
-        num_wrong += any(trial.is_kept for trial in trials)
-        num_single += any(trial.p_value < 0.025 for trial in trials)
+        results = run(candidates, START.change(threshold=0.95), score.part_of, make_groups(20), score).results
+        num_wrong += any(result.is_kept for result in results)
+        num_single += any(result.p_value < 0.025 for result in results)
     assert num_wrong <= 0.055 * num_fits  # 7.5 expected, with a standard deviation of 2.7
     assert num_single > 0.12 * num_fits
 
@@ -243,9 +243,9 @@ def test_a_gain_must_be_worth_a_step() -> None:
         score = Counter(
             part_of, lambda image, recipe, gain=gain: 0.9 + gain * (1 + image / 100) * (recipe.averaging == "logit")
         )
-        (trial,) = run([LOGIT], START, part_of, make_groups(12), score).trials
-        assert (trial.is_kept, trial.p_value < 0.001) == (is_kept, True)
-        assert trial.reason == ("kept" if is_kept else "less than 0.00005")
+        (result,) = run([LOGIT], START, part_of, make_groups(12), score).results
+        assert (result.is_kept, result.p_value < 0.001) == (is_kept, True)
+        assert result.reason == ("kept" if is_kept else "less than 0.00005")
 
 
 def test_no_class_may_lose() -> None:
@@ -257,13 +257,13 @@ def test_no_class_may_lose() -> None:
                 [0.95 + image / 1000, 0.9 - loss] if recipe.averaging == "logit" else [0.9, 0.9]
             ),
         )
-        (trial,) = run([LOGIT], START, part_of, make_groups(12), score).trials
-        assert trial.gain.mean > 0.01 and trial.is_kept is is_kept
-        assert trial.reason == ("kept" if is_kept else "class 2 loses")
+        (result,) = run([LOGIT], START, part_of, make_groups(12), score).results
+        assert result.gain.mean > 0.01 and result.is_kept is is_kept
+        assert result.reason == ("kept" if is_kept else "class 2 loses")
 
 
 def test_with_one_part_nothing_is_tried() -> None:
     part_of = np.zeros(3, dtype=np.intp)
     found = run([FIT], START, part_of, ["a", "a", "a"], Counter(part_of, lambda photo, recipe: recipe.threshold))
-    assert found.trials == ()
+    assert found.results == ()
     assert (found.recipe, found.recipes_by_part) == (START, (START,))

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from unets.config import EnsembleConfig, Postprocessing
-from unets.ensemble.ensemble import Ensemble, Member, MemberScore
+from unets.ensemble.ensemble import Ensemble, Member
 from unets.ensemble.recipe import Recipe
-from unets.ensemble.selection import Trial
-from unets.evaluation.contributions import list_notes, render_contributions, tabulate_trials
+from unets.ensemble.selection import CandidateResult
+from unets.evaluation.contributions import list_notes, render_contributions, tabulate_candidates
 from unets.metrics.intervals import Interval
 from unets.store.paths import Project
 from unets.store.runs import write_json
@@ -37,18 +37,18 @@ def ensemble() -> Ensemble:
         name="ensemble_c",
         config=EnsembleConfig(experiments=("a", "b")),
         members=(
-            Member(experiment="a", weight=0.7, fingerprint="0"),
-            Member(experiment="b", weight=0.3, fingerprint="1"),
+            Member(experiment="a", weight=0.7, fingerprint="0", score=ALONE, score_no_tta=0.984, gain=GAIN),
+            Member(experiment="b", weight=0.3, fingerprint="1", score=ALONE, score_no_tta=None, gain=NOTHING),
         ),
         averaging="probability",
         threshold=0.5,
         postprocessing=Postprocessing(),
         overlapping=False,
         metric="dice",
-        truth={},
+        ground_truth={},
         folds=(0, 1),
         folds_sha256="",
-        num_photos=8,
+        num_images=8,
         num_groups=4,
         num_parts=2,
         score=Interval(mean=0.99, low=0.98, high=0.995),
@@ -56,12 +56,8 @@ def ensemble() -> Ensemble:
         best_member="a",
         gain_over_best_member=NOTHING,
         gain_of_tta=GAIN,
-        member_scores=(
-            MemberScore(experiment="a", score=0.985, interval=ALONE, score_no_tta=0.984, gain=GAIN),
-            MemberScore(experiment="b", score=0.98, interval=ALONE, score_no_tta=None, gain=NOTHING),
-        ),
-        trials=(
-            Trial(
+        candidates=(
+            CandidateResult(
                 what="weights",
                 value="0.700 0.300",
                 values_by_part=("0.7 0.3",) * 2,
@@ -70,7 +66,7 @@ def ensemble() -> Ensemble:
                 is_kept=True,
                 reason="kept",
             ),
-            Trial(
+            CandidateResult(
                 what="threshold",
                 value="0.48",
                 values_by_part=("0.48", "0.5"),
@@ -81,17 +77,17 @@ def ensemble() -> Ensemble:
             ),
         ),
         start=Recipe(weights=(0.5, 0.5)),
-        recipe_without_fold={0: Recipe(weights=(0.7, 0.3)), 1: Recipe(weights=(0.7, 0.3))},
+        recipes_by_part=(Recipe(weights=(0.7, 0.3)), Recipe(weights=(0.7, 0.3))),
     )
 
 
 def test_it_says_what_each_part_gains_and_costs(project: Project, ensemble: Ensemble) -> None:
     for name, seconds in (("a", 3600.0), ("b", 900.0)):
         for fold in (0, 1):
-            metrics = {"seconds": seconds, "photos": 10, "devices": ["a GPU"]}
+            metrics = {"seconds": seconds, "images": 10, "devices": ["a GPU"]}
             write_json(project.run_dir(name, fold) / "metrics.json", metrics)
     lines = render_contributions(project, ensemble).split("\n")
-    assert lines[0].startswith("ensemble_c of tiny, 8 out-of-fold photos of 4 groups, folds 0,1: dice 0.99000 (0.98")
+    assert lines[0].startswith("ensemble_c of tiny, 8 out-of-fold images of 4 groups, folds 0,1: dice 0.99000 (0.98")
     cells = [line.split() for line in lines]
     gain = ["+1.00", "(0.50", "to", "1.50)", "x", "1e-3"]
     nothing = ["+0.00", "(-0.10", "to", "0.10)", "x", "1e-3"]
@@ -112,7 +108,7 @@ def test_it_says_what_each_part_gains_and_costs(project: Project, ensemble: Ense
 
 
 def test_what_was_chosen_by_its_gain_is_noted_only_where_something_was(project: Project, ensemble: Ensemble) -> None:
-    dropped = ensemble.model_copy(update={"trials": ensemble.trials[1:], "num_groups": 40})
+    dropped = ensemble.model_copy(update={"candidates": ensemble.candidates[1:], "num_groups": 40})
     assert [note.startswith("what is fitted") for note in list_notes(dropped)] == [False, True]
 
 
@@ -127,7 +123,7 @@ def test_tta_has_a_price(project: Project, ensemble: Ensemble, flips: dict[str, 
             "from unets.config import ExperimentConfig, PredictionConfig\n\n"
             f"EXPERIMENT = ExperimentConfig(prediction=PredictionConfig(tta={names!r}))\n"
         )
-    rows = {row[0]: row[1] for row in tabulate_trials(project, ensemble).rows}
+    rows = {row[0]: row[1] for row in tabulate_candidates(project, ensemble).rows}
     assert rows["TTA, over no TTA"] == price
 
 
@@ -139,9 +135,8 @@ def test_without_metrics_the_hours_are_unknown(project: Project, ensemble: Ensem
 def test_one_member_and_one_group(project: Project, ensemble: Ensemble) -> None:
     one = ensemble.model_copy(
         update={
-            "members": ensemble.members[:1],
-            "member_scores": (ensemble.member_scores[0].model_copy(update={"gain": None}),),
-            "trials": (),
+            "members": (ensemble.members[0].model_copy(update={"gain": None}),),
+            "candidates": (),
             "gain_of_tta": None,
             "num_groups": 1,
             "num_parts": 1,

@@ -1,6 +1,5 @@
 """Run folders of every state, old ones and damaged ones, as one list."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,12 @@ import pytest
 from unets.config import DatasetConfig, load_dataset, load_experiment
 from unets.dataset.folds import hash_folds
 from unets.errors import InputError
-from unets.evaluation.runs import Run, list_evaluations, list_runs, read_scores, render_inventory, sum_cost
+from unets.evaluation.runs import Run, list_runs, render_inventory
+from unets.evaluation.scores import list_evaluated, read_scores, tabulate_scores
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 from unets.store.runs import hash_file, lock, write_json
+from unets.tables import Table
 
 CONFIG = "from unets.config import ExperimentConfig, TrainingConfig\n\nEXPERIMENT = ExperimentConfig({})\n"
 METRICS = {
@@ -22,11 +23,12 @@ METRICS = {
     "best_dice": 0.98765,
     "best_epoch": 41,
     "seconds": 5400.0,
-    "photos": 1000,
+    "images": 1000,
     "starts": 1,
     "devices": ["a CPU, 2 cores"],
     "commits": ["012345678"],
 }
+NO_SCORES = Table(header=(), rows=())
 Scene = tuple[Project, DatasetConfig]
 
 
@@ -57,8 +59,8 @@ def describe(scene: Scene) -> list[tuple[str, int, str, str]]:
 
 def test_a_competition_without_runs_says_what_to_do(scene: Scene) -> None:
     project, dataset = scene
-    assert (list_runs(project, dataset), list_evaluations(project, dataset)) == ([], [])
-    assert "`unets train" in render_inventory("tiny", [], [])
+    assert (list_runs(project, dataset), list_evaluated(project)) == ([], [])
+    assert "`unets train" in render_inventory("tiny", [], NO_SCORES)
     project.folds_path.unlink()
     project.models_dir.rmdir()
     assert list_runs(project, dataset) == []
@@ -77,12 +79,12 @@ def test_a_finished_run_shows_all_it_has(scene: Scene) -> None:
             best_dice=0.98765,
             best_epochs=(42,),  # counted from 1
             seconds=5400.0,
-            photos=1000,
+            images=1000,
             devices=("a CPU, 2 cores",),
             commits=("012345678",),
         )
     ]
-    header, row = render_inventory("tiny", list_runs(*scene), []).split("\n")[:2]
+    header, row = render_inventory("tiny", list_runs(*scene), NO_SCORES).split("\n")[:2]
     assert header.split("  ")[0] == "experiment"
     assert row.split() == [
         "a",
@@ -107,7 +109,7 @@ def test_where_the_mean_of_checkpoints_predicts_its_dice_counts(scene: Scene) ->
     write_run(scene, "a", 1, METRICS | {"average": average | {"is_used": False}})
     found = [(run.best_dice, run.best_epochs) for run in list_runs(*scene)]
     assert found == [(0.99, (39, 42)), (0.98765, (42,))]
-    assert " 39,42 " in render_inventory("tiny", list_runs(*scene), [])
+    assert " 39,42 " in render_inventory("tiny", list_runs(*scene), NO_SCORES)
 
 
 def test_states(scene: Scene) -> None:
@@ -170,7 +172,7 @@ def test_a_run_of_an_older_version_lacks_what_it_lacks(scene: Scene) -> None:
     write_run(scene, "a", 0, {"is_finished": True, "epochs": 4})
     (run,) = list_runs(*scene)
     assert (run.state, run.epoch, run.best_dice, run.commits, run.devices) == ("finished", 4, None, (), ())
-    assert "finished   4/50" in render_inventory("tiny", [run], [])
+    assert "finished   4/50" in render_inventory("tiny", [run], NO_SCORES)
 
 
 def test_evaluations_are_means_over_images(scene: Scene) -> None:
@@ -180,14 +182,13 @@ def test_evaluations_are_means_over_images(scene: Scene) -> None:
         "id,group,fold,dice,dice_no_tta\nx,g,0,0.9,\ny,g,0,0.8,0.7\nNA,h,1,0.4,0.2\n"
     )
     write_json(project.oof_pixels_path("a"), {"weights": {"0": hash_file(weights_path)}})
-    (found,) = list_evaluations(project, dataset)
-    assert (found.folds, found.num_photos, found.num_groups, found.remark) == ((0, 1), 3, 2, "")
-    assert found.score is not None and found.score.mean == pytest.approx(0.7)
+    (row,) = tabulate_scores(project, dataset.metric, list_evaluated(project)).rows
+    assert row == ("a", "0.70000 (too few groups for an interval)", "0,1", "3", "2", "")
     weights_path.write_bytes(b"others")
-    (found,) = list_evaluations(project, dataset)
-    assert found.remark == "of other weights than the present"
-    text = render_inventory("tiny", list_runs(project, dataset), [found])
-    assert "0.70000 (too few groups for an interval)" in text and "of other weights" in text
+    scores = tabulate_scores(project, dataset.metric, ["a"], folds=[0])
+    assert scores.rows[0][-1] == "of other weights than the present"
+    assert "0.70000 (too few groups" in render_inventory("tiny", list_runs(project, dataset), scores)
+    assert tabulate_scores(project, dataset.metric, ["a"], folds=[2]).rows == ()
 
 
 @pytest.mark.parametrize(
@@ -210,13 +211,6 @@ def test_a_faulty_csv_is_refused_and_hides_no_other(scene: Scene, text: str) -> 
         project.oof_scores_path(name).write_text(content)
     with pytest.raises(InputError, match=r"must hold at least one row of id,group,fold,dice"):
         read_scores(project.oof_scores_path("a"), "dice")
-    faulty, whole = list_evaluations(project, dataset)
-    assert faulty.score is None and "must hold at least one row" in faulty.remark
-    assert whole.score is not None and whole.score.mean == 0.5
-    assert "must hold at least one row" in render_inventory("tiny", [], [faulty, whole])
-
-
-def test_cost_is_added_up() -> None:
-    runs = [METRICS, METRICS | {"seconds": 1800.0, "photos": 24, "devices": ["a GPU", "a CPU, 2 cores"]}]
-    expected = {"training_hours": 2.0, "photos": 1024, "runs": 2, "devices": ["a CPU, 2 cores", "a GPU"]}
-    assert sum_cost(json.loads(json.dumps(runs))) == expected
+    faulty, whole = tabulate_scores(project, dataset.metric, list_evaluated(project)).rows
+    assert faulty[1] == "" and "must hold at least one row" in faulty[-1]
+    assert whole[1].startswith("0.5")

@@ -16,7 +16,7 @@ from unets.config import (
     PredictionConfig,
     TrainingConfig,
 )
-from unets.ensemble.ensemble import Ensemble, Member, MemberScore
+from unets.ensemble.ensemble import Ensemble, Member
 from unets.ensemble.recipe import Recipe
 from unets.metrics.intervals import Interval
 from unets.prediction.sources import fingerprint_maps
@@ -65,10 +65,14 @@ def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
     """Writes an ensemble's json for runs that are there: `plant_ensemble({"unet_a": 0.75, "unet_b": 0.25})`."""
 
     def plant(weights: dict[str, float], *, folds: Sequence[int] = (0, 1), **changes: Any) -> Path:
+        interval = Interval(mean=0.9, low=0.8, high=0.95)
         members = tuple(
             Member(
                 experiment=name,
                 weight=weight,
+                score=interval,
+                score_no_tta=None,
+                gain=None,
                 fingerprint=fingerprint_maps(
                     EXPERIMENT,
                     DATASET.classes,
@@ -77,21 +81,20 @@ def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
             )
             for name, weight in weights.items()
         )
-        interval = Interval(mean=0.9, low=0.8, high=0.95)
         ensemble = Ensemble(
             competition="tiny",
             name="ensemble",
             config=EnsembleConfig(experiments=tuple(weights)),
             members=members,
             averaging="logit",
+            overlapping=False,
             threshold=0.44,
             postprocessing={"max_components": 1},
-            overlapping=False,
             metric="dice",
-            truth={},
+            ground_truth={},
             folds=tuple(folds),
             folds_sha256="folds",
-            num_photos=4,
+            num_images=4,
             num_groups=2,
             num_parts=2,
             score=interval,
@@ -99,13 +102,9 @@ def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
             best_member=next(iter(weights)),
             gain_over_best_member=interval,
             gain_of_tta=None,
-            member_scores=tuple(
-                MemberScore(experiment=name, score=0.9, interval=interval, score_no_tta=None, gain=None)
-                for name in weights
-            ),
-            trials=(),
+            candidates=(),
             start=Recipe(weights=(1.0,) * len(weights)),
-            recipe_without_fold={},
+            recipes_by_part=(),
         ).model_copy(update=changes)
         path = models_dir / "ensemble.json"
         path.write_text(ensemble.to_json())

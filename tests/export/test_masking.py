@@ -25,10 +25,10 @@ class Bright:
     """Says of each pixel how bright it is; of two members both see their own size."""
 
     def __init__(self) -> None:
-        self.num_photos = 0
+        self.num_images = 0
 
     def predict(self, photos: Sequence[Mapping[tuple[int, int], ImageU8]]) -> list[list[ImageU8]]:
-        self.num_photos += len(photos)
+        self.num_images += len(photos)
         for photo in photos:
             assert {size_hw: image.shape for size_hw, image in photo.items()} == {
                 (32, 48): (32, 48, 3),
@@ -186,7 +186,7 @@ def test_what_is_there_is_kept_as_long_as_it_is_of_this_photo(tmp_path: Path) ->
     save(folder / "b.png", 255 - draw())
     save(folder / "d.png", draw())
     run(folder, out=tmp_path / "out", model=model)
-    assert model.num_photos == 3 + 2
+    assert model.num_images == 3 + 2
     changed = [path.name for path in (tmp_path / "out").iterdir() if times.get(path) != path.stat().st_mtime_ns]
     assert sorted(changed) == ["b.png", "d.png"]
     assert read(tmp_path / "out" / "b.png")[0, 0] == 0
@@ -198,7 +198,7 @@ def test_a_kill_between_two_files_of_a_photo_costs_that_photo(tmp_path: Path) ->
     (tmp_path / "out" / "x.png").unlink()  # the mask is written last
     run(path, out=tmp_path / "out", model=model, cutout=True)
     run(path, out=tmp_path / "out", model=model, cutout=True)
-    assert model.num_photos == 2
+    assert model.num_images == 2
 
 
 def test_files_of_another_model_are_not_replaced_unless_told_to(tmp_path: Path) -> None:
@@ -217,7 +217,7 @@ def test_files_of_another_model_are_not_replaced_unless_told_to(tmp_path: Path) 
     run(path, out=out, source=other, overwrite=True)
     model = Bright()
     run(path, out=out, source=other, model=model)
-    assert model.num_photos == 0
+    assert model.num_images == 0
 
 
 def test_grey_models_see_grey(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_dice_and_iou_agree(masks: tuple[np.ndarray, np.ndarray]) -> None:
 
 
 def test_shapes_must_agree() -> None:
-    with pytest.raises(ValueError, match=r"`predicted` must have the shape of `truth`, \(2, 3\). Received: \(1, 3\)"):
+    with pytest.raises(ValueError, match=r"`predicted` must have the shape of `target`, \(2, 3\). Received: \(1, 3\)"):
         dice(np.zeros((2, 3)), np.zeros((1, 3)))
 
 

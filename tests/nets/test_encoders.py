@@ -28,8 +28,8 @@ CHANNELS = {
 PARAMETERS = {"efficientnet_lite0": 2_998_304, "vgg16": 14_714_688, "resnet50v2": 23_564_800}
 
 
-def draw_photos(size_hw: tuple[int, int], num_photos: int = 2) -> npt.NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (num_photos, *size_hw, 3), dtype=np.uint8)
+def draw_photos(size_hw: tuple[int, int], num_images: int = 2) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (num_images, *size_hw, 3), dtype=np.uint8)
 
 
 def extract(encoder: keras.Model, photos: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:

@@ -43,8 +43,8 @@ def build_constant(*logits: float) -> keras.Model:
     )
 
 
-def draw_photos(num_photos: int) -> npt.NDArray[np.uint8]:
-    return np.random.default_rng(7).integers(0, 256, (num_photos, *SIZE_HW, 3), dtype=np.uint8)
+def draw_photos(num_images: int) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(7).integers(0, 256, (num_images, *SIZE_HW, 3), dtype=np.uint8)
 
 
 def average_by_hand(
@@ -101,10 +101,10 @@ def test_a_smaller_batch_is_filled_and_cut(nets: list[keras.Model]) -> None:
     photos = draw_photos(4)
     predictor = Predictor(nets[:1], [FLIPS["identity"], FLIPS["hflip"]], batch_size=4)
     whole = predictor(photos)
-    for num_photos in (1, 2, 3):
-        for maps, wanted in zip(predictor(photos[:num_photos]), whole, strict=True):
-            assert maps.shape == (num_photos, *SIZE_HW, 1)
-            np.testing.assert_array_equal(maps, wanted[:num_photos])
+    for num_images in (1, 2, 3):
+        for maps, wanted in zip(predictor(photos[:num_images]), whole, strict=True):
+            assert maps.shape == (num_images, *SIZE_HW, 1)
+            np.testing.assert_array_equal(maps, wanted[:num_images])
 
 
 def test_rounding_by_hand() -> None:

@@ -31,8 +31,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def draw_photos(size_hw: tuple[int, int], num_photos: int = 2) -> npt.NDArray[np.uint8]:
-    return np.random.default_rng(0).integers(0, 256, (num_photos, *size_hw, 3), dtype=np.uint8)
+def draw_photos(size_hw: tuple[int, int], num_images: int = 2) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (num_images, *size_hw, 3), dtype=np.uint8)
 
 
 def predict(net: keras.Model, photos: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

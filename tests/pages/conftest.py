@@ -37,7 +37,7 @@ def write_run(project: Project, dataset: DatasetConfig, experiment: str, fold: i
         "best_dice": 1 - 0.6 / epochs,
         "best_epoch": epochs - 1,
         "seconds": 1800.0,
-        "photos": 100,
+        "images": 100,
         "devices": ["a CPU"],
         "commits": ["012345678"],
     }

@@ -13,7 +13,7 @@ METRICS = {
     "best_dice": 0.9,
     "best_epoch": 1,
     "seconds": 100.0,
-    "photos": 500,
+    "images": 500,
     "devices": ["a GPU"],
     "commits": [],
 }

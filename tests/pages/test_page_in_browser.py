@@ -13,10 +13,10 @@ import pytest
 from tests.pages.conftest import report
 from unets.config import DatasetConfig
 from unets.data.samples import Sample
+from unets.evaluation.predictions import Prediction
 from unets.pages import gallery
 from unets.pages.gallery import Column
 from unets.pages.page import render_page
-from unets.pages.predictions import Prediction
 from unets.tables import Table
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")

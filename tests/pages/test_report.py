@@ -16,7 +16,7 @@ from tests.pages.test_screen import read_data
 from unets.data.samples import Sample
 from unets.ensemble.ensemble import read_ensemble
 from unets.errors import InputError
-from unets.evaluation.runs import read_scores
+from unets.evaluation.scores import read_scores
 from unets.pages.report import choose_large
 from unets.store.runs import read_json, write_json
 from unets.submission.submission import name_submission
@@ -60,7 +60,7 @@ def test_the_page_holds_every_image_and_its_scores(make_trained: Make) -> None:
     assert set(columns) == {"Dice of ensemble", "Dice of a", "Dice of b", "agreement", "uncertain band, px", "area"}
     assert [columns[f"Dice of {name}"]["prediction"] for name in data["predictions"]] == [0, 1, 2]
     for name, path in (("a", project.oof_scores_path("a")), ("ensemble", project.ensemble_oof_path("ensemble"))):
-        assert columns[f"Dice of {name}"]["values"] == [row.score for row in read_scores(path, "dice")]
+        assert columns[f"Dice of {name}"]["values"] == read_scores(path, "dice")["score"].tolist()
     assert all(0 < value <= 1 for value in columns["agreement"]["values"])
     sizes = {index: small != large for index, (_, _, small, large) in data["pictures"].items()}
     assert not any(sizes.values())  # these images are no larger than a small picture

@@ -27,7 +27,7 @@ from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.postprocess import to_masks
 from unets.ensemble.score import score_submission
 from unets.errors import InputError
-from unets.evaluation.runs import read_scores
+from unets.evaluation.scores import read_scores
 from unets.metrics.masks import dice
 from unets.prediction.maps import encode_map, list_shards, open_maps, write_shard
 from unets.store.paths import Project
@@ -76,20 +76,20 @@ def test_rows_are_what_was_judged(make_ready: MakeReady) -> None:
     steps = Postprocessing(blur_px=1.0, max_hole_px=3, max_components=1, min_area_px=900)
     config = {"weights": (1, 2), "averaging": "logit", "threshold": 0.42, "postprocessing": steps}
     project, dataset = make_ready(experiments="ab", config=config)
-    rows = read_scores(project.ensemble_oof_path("ensemble"), dataset.metric)
+    scores = read_scores(project.ensemble_oof_path("ensemble"), dataset.metric)["score"]
     masks = read_submission(project.input_dir / "train_masks.csv", dataset)
-    test_ids = sorted(read_submission(project.input_dir / "truth" / "test_masks.csv", dataset))[: len(rows)]
+    test_ids = sorted(read_submission(project.input_dir / "truth" / "test_masks.csv", dataset))[: len(scores)]
     # out-of-fold maps take the test photos' names
     for name in "ab":
         reader = open_maps(project.maps_dir(name, "oof"))
-        maps = {test_id: encode_map(reader.read_map(row.id)) for test_id, row in zip(test_ids, rows, strict=True)}
+        maps = {test_id: encode_map(reader.read_map(id_)) for test_id, id_ in zip(test_ids, scores.index, strict=True)}
         shutil.rmtree(project.maps_dir(name, "test"))
         write_shard(project.maps_dir(name, "test"), 0, nets=NETS, classes=dataset.classes, maps=maps.items())
     submitted = read_submission(write_submission(project, dataset, jobs=1), dataset)
-    for test_id, row in zip(test_ids, rows, strict=True):
-        found, truth = (decode_rle(rles[0], (64, 96)) for rles in (submitted[test_id], masks[row.id]))
-        assert dice(truth, found) == pytest.approx(row.score, abs=5.01e-7)
-    assert len({row.score for row in rows}) > 1
+    for test_id, (id_, score) in zip(test_ids, scores.items(), strict=True):
+        found, truth = (decode_rle(rles[0], (64, 96)) for rles in (submitted[test_id], masks[id_]))
+        assert dice(truth, found) == pytest.approx(score, abs=5.01e-7)
+    assert scores.nunique() > 1
 
 
 def test_a_named_ensemble_has_its_own_submission(make_ready: MakeReady) -> None:

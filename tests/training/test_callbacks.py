@@ -91,7 +91,7 @@ def finish_epochs(save: Save, *dices: float) -> None:
 def test_a_state_is_restored_to_the_last_bit(files: RunFiles) -> None:
     learner = build_learner(filters=1)
     learn(learner)
-    progress = Progress(history=ROWS, best_dice=0.75, best_epoch=1, seconds=1.5, photos=8, starts=2, devices=["cpu"])
+    progress = Progress(history=ROWS, best_dice=0.75, best_epoch=1, seconds=1.5, images=8, starts=2, devices=["cpu"])
     files.save_last(learner, progress)
     other = build_learner(filters=1, seed=1)
     assert not all(map(np.array_equal, list_values(other), list_values(learner)))
@@ -172,7 +172,7 @@ def test_saving_keeps_the_best_weights_and_stops_when_patience_runs_out(save: Sa
         0.6,
         1,
     )
-    assert metrics["photos"] == 4 * 5  # epochs x photos, the last smaller batch included
+    assert metrics["images"] == 4 * 5  # epochs x photos, the last smaller batch included
     with files.history_path.open(newline="") as file:
         assert [row["val_dice"] for row in csv.DictReader(file)] == ["0.4", "0.6", "0.6", "0.5"]
 

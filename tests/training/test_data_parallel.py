@@ -204,10 +204,10 @@ def test_an_overflow_on_one_device_skips_the_update_of_all(make: Callable[[str, 
 
 @pytest.mark.parametrize("num_devices", [1, 2, 3, 4])
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
-@pytest.mark.parametrize("num_photos", range(1, 10))
-def test_every_photo_counts_once_on_any_number_of_devices(num_photos: int, batch_size: int, num_devices: int) -> None:
+@pytest.mark.parametrize("num_images", range(1, 10))
+def test_every_photo_counts_once_on_any_number_of_devices(num_images: int, batch_size: int, num_devices: int) -> None:
     numbers = np.zeros((10, 1, 1, 3), np.uint8) + np.arange(10, dtype=np.uint8)[:, None, None, None]
-    indices = list(range(10 - num_photos, 10))
+    indices = list(range(10 - num_images, 10))
     batches = Batches(ArrayReader(numbers, numbers[..., :1]), indices, batch_size=batch_size)
     weights, largest = np.zeros(10), max(batch_size, num_devices)
     for part, weight in split_equally(batches, num_devices):

@@ -153,10 +153,10 @@ def test_pseudo_labels_cost_time_and_cache(project: Project, plan: Estimate) -> 
     folder = project.cache_dir / "64x96_labels_fold3_ab"
     folder.mkdir(parents=True)
     (folder / "photos.npy").write_bytes(bytes(1000))
-    for cache, num_photos in (("ram", 130), ("disk", 100 + 5 * 30)):  # the labels of a fold, or of all five
+    for cache, num_images in (("ram", 130), ("disk", 100 + 5 * 30)):  # the labels of a fold, or of all five
         experiment = change(EXPERIMENT, "data", cache=cache, pseudo_labels="labels")
         found = build_estimate(project, experiment, counts=counts)
-        assert found.cache_bytes == num_photos * photo_bytes
+        assert found.cache_bytes == num_images * photo_bytes
     assert found.disk.present_cache_bytes == 1000
     assert build_estimate(project, change(EXPERIMENT, "data", cache="disk")).disk.present_cache_bytes == 0
 

@@ -120,7 +120,7 @@ def test_a_run_folder_holds_what_the_module_says(finished: Path, scene: Scene) -
         assert type(wanted).model_validate(config[part]) == wanted
     history, metrics = read_history(finished), read_metrics(finished)
     best = max(row["val_dice"] for row in history)
-    assert (metrics["is_finished"], metrics["epochs"], metrics["starts"], metrics["photos"]) == (True, 4, 1, 4 * 12)
+    assert (metrics["is_finished"], metrics["epochs"], metrics["starts"], metrics["images"]) == (True, 4, 1, 4 * 12)
     assert metrics["best_dice"] == best == history[metrics["best_epoch"]]["val_dice"]
     assert metrics["seconds"] > 0 and len(metrics["devices"]) == 1
     assert metrics["computed"] == {"backend": keras.backend.backend(), "precision": "float32"}
@@ -168,11 +168,11 @@ def test_a_run_that_was_interrupted_twice_ends_as_one_that_was_not(
         scene.train(run_dir, workers=1)
     assert [row["epoch"] for row in read_history(run_dir)] == [1, 2, 3]
     before = read_metrics(run_dir)
-    assert (before["starts"], before["photos"]) == (2, 3 * 12)
+    assert (before["starts"], before["images"]) == (2, 3 * 12)
     scene.train(run_dir, workers=3)
     assert_same_run(run_dir, finished)
     metrics = read_metrics(run_dir)
-    assert (metrics["is_finished"], metrics["starts"], metrics["photos"]) == (True, 3, 4 * 12)
+    assert (metrics["is_finished"], metrics["starts"], metrics["images"]) == (True, 3, 4 * 12)
     assert metrics["seconds"] > before["seconds"]
     assert metrics["best_dice"] == read_metrics(finished)["best_dice"]
 

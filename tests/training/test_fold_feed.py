@@ -51,7 +51,7 @@ def test_batch_splits_a_step_and_leaves_the_updates_alone(scene: Scene, tmp_path
     scene.train(whole, experiment)
     scene.train(split, experiment, micro_batch=2)
     assert read_metrics(whole)["micro_batches"] == [4] and read_metrics(split)["micro_batches"] == [2]
-    assert read_metrics(whole)["photos"] == read_metrics(split)["photos"] == 12
+    assert read_metrics(whole)["images"] == read_metrics(split)["images"] == 12
     weights, others = (read_weights(run_dir / "best.weights.h5") for run_dir in (whole, split))
     for name, values in weights.items():
         np.testing.assert_allclose(others[name], values, atol=1e-4, err_msg=name)
@@ -156,7 +156,7 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
     train_experiment(project, manifest, "unet_a", experiment, use_folds=[0], **arguments)
     metrics = read_metrics(run_dir)
     assert metrics["is_finished"] and metrics["sources"] == {"pseudo_labels": hash_file(path)}
-    assert metrics["photos"] == 6  # 4 of the other fold and 2 with labels
+    assert metrics["images"] == 6  # 4 of the other fold and 2 with labels
 
 
 def check_labels(train: Batches, manifest: Manifest) -> None:

@@ -191,13 +191,14 @@ def runs(stage: Stage) -> None:
 
     Without --exp all that have a run or a score, of the ensemble or not, with a config file or not.
     """
-    from unets.evaluation.runs import list_evaluations, list_runs, render_inventory, select_inventory
+    from unets.evaluation.runs import list_runs, render_inventory
+    from unets.evaluation.scores import list_evaluated, select_runs, tabulate_scores
 
-    found, evaluations = list_runs(stage.project, stage.dataset), list_evaluations(stage.project, stage.dataset)
-    names = None if stage.has_all else stage.given["exp"].split(",")
+    names = [] if stage.has_all else stage.given["exp"].split(",")
     folds = None if stage.given["fold"] == "all" else stage.list_folds(ExperimentConfig())
-    found, evaluations = select_inventory(found, evaluations, experiments=names, folds=folds)
-    print(render_inventory(stage.project.competition, found, evaluations))
+    project, dataset = stage.project, stage.dataset
+    found, evaluated = select_runs(list_runs(project, dataset), list_evaluated(project), names, folds)
+    print(render_inventory(project.competition, found, tabulate_scores(project, dataset.metric, evaluated, folds)))
 
 
 @command("train", "unets clean mine -e unet_512 --fold 0", "unets clean mine -e all", takes=NAMED_RUNS, rule=False)

@@ -1,4 +1,4 @@
-"""Several maps of one photo into one, at the photo's full size."""
+"""Several maps of one image into one, at the image's full size."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -19,7 +19,7 @@ def blend(
     full_hw: SizeHW,
     averaging: Averaging = "probability",
 ) -> npt.NDArray[np.float32]:
-    """Averages the maps of one photo and enlarges them to its full size.
+    """Averages the maps of one image and enlarges them to its full size.
 
     Of `probability` the weighted mean is taken; of `logit` that of log(p / (1 - p)), which is then a probability again:
     a member that is sure counts for more. Probabilities are what is enlarged in both, so that the two differ in the
@@ -28,7 +28,7 @@ def blend(
     Args:
         maps: one a member, uint8 (height, width, classes), 0..255; sizes may differ between members.
         weights: one a member, not all 0.
-        full_hw: (height, width) of the photo.
+        full_hw: (height, width) of the image.
         averaging: `probability` or `logit`.
 
     Returns:
@@ -42,7 +42,7 @@ def blend(
 
 
 def enlarge_map(probs_hwc: npt.NDArray[np.float32], full_hw: SizeHW) -> npt.NDArray[np.float32]:
-    """Enlarges each class of a map linearly to the photo's full size; float32 (height, width, classes)."""
+    """Enlarges each class of a map linearly to the image's full size; float32 (height, width, classes)."""
     if probs_hwc.shape[-1] == 1:  # without the copy that stacking makes
         return enlarge(probs_hwc[..., 0], full_hw)[..., None]
     return np.stack([enlarge(layer, full_hw) for layer in np.moveaxis(probs_hwc, -1, 0)], axis=-1)

@@ -10,31 +10,24 @@ from typing import Any, Literal
 from pydantic import Field
 
 from unets.config import Config, DatasetConfig, EnsembleConfig, Postprocessing, Share, SizeHW, is_ensemble
-from unets.ensemble.recipe import Recipe, Recipes
-from unets.ensemble.selection import Trial
+from unets.ensemble.recipe import Recipe
+from unets.ensemble.selection import CandidateResult
 from unets.errors import InputError
 from unets.metrics.intervals import Interval
 from unets.store.paths import Project
 
-# What of a data set decides how true masks are scored.
-_TRUTH = {"classes", "overlapping", "has_background", "has_ignored"}
+# What of a data set decides how its ground truth is scored.
+_GROUND_TRUTH = {"classes", "overlapping", "has_background", "has_ignored"}
 
 
 class Member(Config):
-    """One experiment of an ensemble."""
+    """One experiment of an ensemble; what it reaches alone, out-of-fold, at the default threshold; and what it adds."""
 
     experiment: str
     weight: float  # all members' weights sum to 1
     fingerprint: str  # of its maps
-
-
-class MemberScore(Config):
-    """What a member reaches alone, out-of-fold, at the default threshold; and what it adds to the ensemble."""
-
-    experiment: str
-    score: float
+    score: Interval
     score_no_tta: float | None  # None: no such maps
-    interval: Interval  # of the score
     gain: Interval | None  # of the ensemble over itself without this member, paired; None: it is the only one
 
 
@@ -55,7 +48,7 @@ class Ensemble(Config):
     metric: str
     folds: tuple[int, ...]  # whose images it was evaluated on
     folds_sha256: str  # of the fold file
-    num_photos: int
+    num_images: int
     num_groups: int
     num_parts: int  # that images were split into; 1: there was nothing to evaluate a fit by
     score: Interval
@@ -63,13 +56,11 @@ class Ensemble(Config):
     best_member: str
     gain_over_best_member: Interval  # paired, image by image
     gain_of_tta: Interval | None  # of TTA in all members; None: no such maps
-    member_scores: tuple[MemberScore, ...]
-    trials: tuple[Trial, ...]
+    candidates: tuple[CandidateResult, ...]
     start: Recipe  # what the config gives, the rest at its default: nothing of it is fitted
-    recipe_without_fold: dict[int, Recipe]  # fitted on the other folds; empty where there is one fold
-    recipe_without_part: tuple[Recipe, ...] = ()  # of one fold: fitted on the other parts of its groups
-    part_of_group: dict[str, int] = Field(default_factory=dict)  # of one fold: which of them evaluated a group
-    truth: dict[str, Any]  # what of the dataset decides true masks
+    recipes_by_part: tuple[Recipe, ...]  # each fitted on the other parts; parts are the folds, or those of one fold
+    part_of_group: dict[str, int] = Field(default_factory=dict)  # of one fold: the part that a group is in
+    ground_truth: dict[str, Any]  # what of the data set decides its ground truth
     photo_hw: SizeHW | None = None  # size of all images, whose pixels post-processing counts in; None: of many sizes
 
     @property
@@ -88,32 +79,28 @@ class Ensemble(Config):
         """Members whose weight is not 0."""
         return tuple(member for member in self.members if member.weight > 0)
 
-    def find_recipes(self, fold: int) -> Recipes:
-        """Returns the recipes by which a fold's images were scored.
+    def find_recipe(self, fold: int, group: str | None = None) -> Recipe:
+        """Returns how maps of all `members` become a mask, of which nothing was fitted on an image.
+
+        Args:
+            fold: that the image is in, or whose nets alone see it.
+            group: of an image that was evaluated; None: it is of no group, as those that get pseudo-labels. An ensemble
+                of one fold has no recipe for these that was fitted without all of the fold but the start.
 
         Raises:
-            InputError: it was not evaluated on that fold.
+            InputError: it was not evaluated on that fold, or group.
         """
-        if fold in self.recipe_without_fold:
-            return Recipes(recipes=(self.recipe_without_fold[fold],))
-        if fold not in self.folds or not self.recipe_without_part:
+        if fold in self.folds and len(self.folds) > 1:
+            return self.recipes_by_part[self.folds.index(fold)]
+        if group is None:
+            weights = tuple(member.weight for member in self.members)
+            return self.start if fold in self.folds else self.recipe.change(weights=weights)
+        if fold not in self.folds or group not in self.part_of_group:
             raise InputError(
-                f"{self.name} must say by which recipes fold {fold} was evaluated. Received: nothing of it. "
+                f"{self.name} must say by which recipe {group} of fold {fold} was evaluated. Received: nothing of it. "
                 f"Run `unets ensemble`"
             )
-        return Recipes(recipes=self.recipe_without_part, part_of_group=self.part_of_group)
-
-    def find_recipe(self, unseen_fold: int) -> Recipe:
-        """Returns how maps of all `members` become a mask, of which nothing was fitted on a fold's images.
-
-        It is for images that are of no group, as those that get pseudo-labels: an ensemble of one fold has no recipe
-        that was fitted without all of it but the start. What its images were scored by, `find_recipes` says.
-        """
-        if unseen_fold in self.recipe_without_fold:
-            return self.recipe_without_fold[unseen_fold]
-        if unseen_fold in self.folds:
-            return self.start
-        return self.recipe.model_copy(update={"weights": tuple(member.weight for member in self.members)})
+        return self.recipes_by_part[self.part_of_group[group]]
 
 
 def read_ensemble(project: Project, name: str = "ensemble") -> Ensemble:
@@ -154,7 +141,7 @@ def check_maps(ensemble: Ensemble, fingerprints: Mapping[str, str]) -> None:
 
 def check_ensemble(ensemble: Ensemble, dataset: DatasetConfig, config: EnsembleConfig, folds: Sequence[int]) -> None:
     """Checks that an ensemble is the one asked for: its experiments and folds, what is given or fitted, and by which
-    metric and true masks it was evaluated.
+    metric and ground truth it was evaluated.
 
     Raises:
         InputError: it is another; names the command that makes the one asked for.
@@ -167,17 +154,17 @@ def check_ensemble(ensemble: Ensemble, dataset: DatasetConfig, config: EnsembleC
             f"The ensemble must be of {names}, folds {numbers}. Received: one of {','.join(found)}, folds "
             f"{','.join(map(str, ensemble.folds))}. Run `unets ensemble --exp {names} --fold {numbers}`"
         )
-    wanted = {"metric": dataset.metric, **describe_truth(dataset), **_describe_choices(config)}
-    made = {"metric": ensemble.metric, **ensemble.truth, **_describe_choices(ensemble.config)}
+    wanted = {"metric": dataset.metric, **describe_ground_truth(dataset), **_describe_choices(config)}
+    made = {"metric": ensemble.metric, **ensemble.ground_truth, **_describe_choices(ensemble.config)}
     if wanted != made:
         fields = [field for field in wanted if wanted[field] != made.get(field)]
         asked, received = (", ".join(f"{f}={choices.get(f)}" for f in fields) for choices in (wanted, made))
         raise InputError(f"The {ensemble.name} must be made with {asked}. Received: {received}. Run `unets ensemble`")
 
 
-def describe_truth(dataset: DatasetConfig) -> dict[str, Any]:
-    """Returns what of a data set decides true masks, as JSON values."""
-    return dataset.model_dump(mode="json", include=_TRUTH)
+def describe_ground_truth(dataset: DatasetConfig) -> dict[str, Any]:
+    """Returns what of a data set decides its ground truth, as JSON values."""
+    return dataset.model_dump(mode="json", include=_GROUND_TRUTH)
 
 
 def _describe_choices(config: EnsembleConfig) -> dict[str, object]:

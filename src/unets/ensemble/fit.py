@@ -8,7 +8,7 @@ import numpy as np
 
 from unets.config import DatasetConfig, EnsembleConfig
 from unets.dataset.folds import hash_folds
-from unets.ensemble.ensemble import Ensemble, Member, MemberScore, describe_truth
+from unets.ensemble.ensemble import Ensemble, Member, describe_ground_truth
 from unets.ensemble.mask_scores import Fractions, Scores, score_recipes
 from unets.ensemble.oof import OofTask, open_oof, run_oof, score_alone, write_scores
 from unets.ensemble.recipe import Recipe, default_recipe
@@ -71,22 +71,29 @@ def fit_ensemble(
     final, started, no_tta, *without = metric.to_values(closed).mean(axis=-1).T
     means = alone.mean(axis=0)
     best = int(np.argmax(means[:num_members]))
-    has_folds, recipe = len(oof.folds) > 1, selection.recipe  # else parts are of one fold's groups
+    recipe = selection.recipe
     ensemble = Ensemble(
         competition=project.competition,
         name=name,
         config=config,
         members=tuple(
-            Member(experiment=experiment, weight=weight, fingerprint=reader.fingerprint)
-            for experiment, weight, reader in zip(config.experiments, recipe.weights, oof.readers, strict=True)
+            Member(
+                experiment=experiment,
+                weight=recipe.weights[index],
+                fingerprint=oof.readers[index].fingerprint,
+                score=bootstrap_mean(alone[:, index], groups),
+                score_no_tta=None if np.isnan(means[num_members + index]) else float(means[num_members + index]),
+                gain=_bound(final - without[index], groups),
+            )
+            for index, experiment in enumerate(config.experiments)
         ),
         **recipe.model_dump(include={"averaging", "threshold", "postprocessing", "overlapping"}),
         metric=dataset.metric,
-        truth=describe_truth(dataset),
+        ground_truth=describe_ground_truth(dataset),
         photo_hw=dataset.size_hw,
         folds=oof.folds,
         folds_sha256=hash_folds(project.folds_path),
-        num_photos=len(groups),
+        num_images=len(groups),
         num_groups=len(set(groups)),
         num_parts=len(selection.recipes_by_part),
         score=bootstrap_mean(final, groups),
@@ -94,21 +101,10 @@ def fit_ensemble(
         best_member=config.experiments[best],
         gain_over_best_member=bootstrap_mean(final - alone[:, best], groups),
         gain_of_tta=_bound(final - no_tta, groups),
-        member_scores=tuple(
-            MemberScore(
-                experiment=experiment,
-                score=float(means[index]),
-                interval=bootstrap_mean(alone[:, index], groups),
-                score_no_tta=None if np.isnan(means[num_members + index]) else float(means[num_members + index]),
-                gain=_bound(final - without[index], groups),
-            )
-            for index, experiment in enumerate(config.experiments)
-        ),
-        trials=selection.trials,
+        candidates=selection.results,
         start=start,
-        recipe_without_fold=dict(zip(oof.folds, selection.recipes_by_part, strict=True)) if has_folds else {},
-        recipe_without_part=() if has_folds else selection.recipes_by_part,
-        part_of_group={} if has_folds else part_of_group,
+        recipes_by_part=selection.recipes_by_part,
+        part_of_group={} if len(oof.folds) > 1 else part_of_group,
     )
     write_scores(project.ensemble_oof_path(name), oof, {dataset.metric: final})
     write_text(project.ensemble_path(name), ensemble.to_json() + "\n")
@@ -135,8 +131,8 @@ class _Survey:
     def __call__(self, task: OofTask) -> tuple[Fractions, list[PixelSample]]:
         samples = []
         for index in range(len(task.samples) if self.max_pixels else 0):
-            truth, maps = task.read_maps(index)
-            samples.append(draw_pixels(truth, maps, self.max_pixels, self.start))
+            target, maps = task.read_maps(index)
+            samples.append(draw_pixels(target, maps, self.max_pixels, self.start))
         return np.stack([score_alone(task, index) for index in range(len(task.samples))]), samples
 
 
@@ -151,10 +147,10 @@ class _Candidates:
     def __call__(self, task: OofTask) -> Fractions:
         fractions = np.full((len(task.samples), len(self.recipes), len(task.dataset.classes), 2), np.nan)
         for index, sample in enumerate(task.samples):
-            truth, maps = task.read_maps(index)
+            target, maps = task.read_maps(index)
             columns = self.needed[self.part_of_group[sample.group]]
             recipes = [self.recipes[column] for column in columns]
-            fractions[index, list(columns)] = score_recipes(truth, maps, recipes, find_metric(task.dataset.metric))
+            fractions[index, list(columns)] = score_recipes(target, maps, recipes, find_metric(task.dataset.metric))
         return fractions
 
 
@@ -173,15 +169,15 @@ class _Contributions:
 
     def _score(self, task: OofTask, index: int) -> Iterator[Fractions]:
         metric, missing = find_metric(task.dataset.metric), np.full((len(task.dataset.classes), 2), np.nan)
-        truth, maps, no_tta = task.read(index)
+        target, maps, no_tta = task.read(index)
         recipe = self.recipes_by_part[self.part_of_group[task.samples[index].group]]
         without = [_leave_out(recipe, member) for member in range(len(maps))] if len(maps) > 1 else []
         distinct = list(dict.fromkeys((recipe, self.start, *without)))
-        fractions_of = dict(zip(distinct, score_recipes(truth, maps, distinct, metric), strict=True))
+        fractions_of = dict(zip(distinct, score_recipes(target, maps, distinct, metric), strict=True))
         yield fractions_of[recipe]
         yield fractions_of[self.start]
         known = [probs_u8_hwc for probs_u8_hwc in no_tta if probs_u8_hwc is not None]
-        yield score_recipes(truth, known, [recipe], metric)[0] if len(known) == len(maps) else missing
+        yield score_recipes(target, known, [recipe], metric)[0] if len(known) == len(maps) else missing
         yield from (fractions_of[one] for one in without) if without else [missing]
 
 

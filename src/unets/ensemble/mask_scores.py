@@ -18,24 +18,24 @@ Scores = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 
-def score_mask(truth: ClassMask, mask: ClassMask, num_classes: int, metric: Metric) -> Fractions:
-    """Scores a mask, float64 (classes, 2); ignored pixels of the truth are left out of both."""
-    fractions = [metric.measure(*pair) for pair in pair_masks(truth, mask, num_classes)]
+def score_mask(target: ClassMask, mask: ClassMask, num_classes: int, metric: Metric) -> Fractions:
+    """Scores a mask, float64 (classes, 2); ignored pixels of the ground truth are left out of both."""
+    fractions = [metric.measure(*pair) for pair in pair_masks(target, mask, num_classes)]
     return np.array(fractions, dtype=np.float64)
 
 
-def score_map(truth: ClassMask, probs_u8_hwc: MapU8, dataset: DatasetConfig) -> float:
+def score_map(target: ClassMask, probs_u8_hwc: MapU8, dataset: DatasetConfig) -> float:
     """Scores one map under the default recipe: the data set's metric, of this image alone, mean over the classes."""
     metric = find_metric(dataset.metric)
-    fractions = score_recipes(truth, [probs_u8_hwc], [default_recipe(dataset)], metric)
+    fractions = score_recipes(target, [probs_u8_hwc], [default_recipe(dataset)], metric)
     return float(metric.to_values(fractions)[0].mean())
 
 
-def score_recipes(truth: ClassMask, maps: Sequence[MapU8], recipes: Sequence[Recipe], metric: Metric) -> Fractions:
+def score_recipes(target: ClassMask, maps: Sequence[MapU8], recipes: Sequence[Recipe], metric: Metric) -> Fractions:
     """Scores an image's mask under many recipes: `score_mask` of `make_mask`, sharing what they have in common.
 
     Args:
-        truth: as `pick_class` takes it.
+        target: as `pick_class` takes it.
         maps: one a member.
         recipes: any; none twice.
         metric: of one image.
@@ -45,17 +45,17 @@ def score_recipes(truth: ClassMask, maps: Sequence[MapU8], recipes: Sequence[Rec
     """
     fractions_of: dict[Recipe, Fractions] = {}
     for _, equal_blend in _group(recipes, lambda recipe: (recipe.averaging, recipe.weights)):
-        probs_hwc = average_maps(equal_blend[0], maps, (truth.shape[0], truth.shape[1]))
+        probs_hwc = average_maps(equal_blend[0], maps, (target.shape[0], target.shape[1]))
         for blur_px, equal_map in _group(equal_blend, lambda recipe: recipe.postprocessing.blur_px):
             smooth_hwc = blur(probs_hwc, blur_px)
             for is_counted, alike in _group(equal_map, lambda recipe: _is_counted(recipe, metric)):
                 score = _score_counts if is_counted else _score_masks
-                fractions_of |= score(truth, smooth_hwc, alike, metric)
+                fractions_of |= score(target, smooth_hwc, alike, metric)
     return np.stack([fractions_of[recipe] for recipe in recipes])
 
 
 def count_thresholds(
-    truth_hw: npt.NDArray[np.bool_],
+    target_hw: npt.NDArray[np.bool_],
     probs_hw: npt.NDArray[np.float32],
     candidates_hw: npt.NDArray[np.bool_] | None,
     thresholds: Sequence[float],
@@ -63,7 +63,7 @@ def count_thresholds(
     """Counts the pixels that reach each threshold.
 
     Args:
-        truth_hw: (height, width), whether a pixel is foreground.
+        target_hw: (height, width), whether a pixel is foreground.
         probs_hw: float32 (height, width).
         candidates_hw: (height, width), which pixels count at all; None: all.
         thresholds: ascending.
@@ -81,9 +81,9 @@ def count_thresholds(
         reaches_all, reaches_any = reaches_all & candidates_hw, reaches_any & candidates_hw
     unsure = reaches_any & ~reaches_all
     num_reached = np.searchsorted(edges, probs_hw[unsure], side="right")
-    is_true = truth_hw[unsure]
+    is_true = target_hw[unsure]
     return (
-        _count_reached(num_reached[is_true], len(edges)) + np.count_nonzero(reaches_all & truth_hw),
+        _count_reached(num_reached[is_true], len(edges)) + np.count_nonzero(reaches_all & target_hw),
         _count_reached(num_reached, len(edges)) + np.count_nonzero(reaches_all),
     )
 
@@ -95,7 +95,7 @@ def _count_reached(num_reached: npt.NDArray[np.intp], num_thresholds: int) -> Co
 
 
 def _score_counts(
-    truth: ClassMask, probs_hwc: npt.NDArray[np.float32], recipes: Sequence[Recipe], metric: Metric
+    target: ClassMask, probs_hwc: npt.NDArray[np.float32], recipes: Sequence[Recipe], metric: Metric
 ) -> dict[Recipe, Fractions]:
     """Scores recipes of one smoothed map of which pixel counts decide: one pass serves all thresholds."""
     thresholds = sorted({recipe.threshold for recipe in recipes})
@@ -105,24 +105,24 @@ def _score_counts(
     class_hw, share_hw = (None, None) if overlapping else pick_classes(probs_hwc)
     by_class = []
     for index in range(probs_hwc.shape[-1]):
-        truth_hw, known_hw = pick_class(truth, index), pick_known(truth, index)
+        target_hw, known_hw = pick_class(target, index), pick_known(target, index)
         reached_hw = probs_hwc[..., index] if share_hw is None else share_hw
         candidates_hw = None if class_hw is None or probs_hwc.shape[-1] == 1 else class_hw == index + 1
         both, areas_px = (
-            counts[place_of] for counts in count_thresholds(truth_hw, reached_hw, candidates_hw, thresholds)
+            counts[place_of] for counts in count_thresholds(target_hw, reached_hw, candidates_hw, thresholds)
         )
         predicted_px = areas_px
         if known_hw is not None:
             candidates_hw = known_hw if candidates_hw is None else candidates_hw & known_hw
-            predicted_px = count_thresholds(truth_hw, reached_hw, candidates_hw, thresholds)[1][place_of]
+            predicted_px = count_thresholds(target_hw, reached_hw, candidates_hw, thresholds)[1][place_of]
         is_dropped = areas_px < min_areas_px  # by the area in the mask that is sent, ignored pixels and all
         both, predicted_px = np.where(is_dropped, 0, both), np.where(is_dropped, 0, predicted_px)
-        by_class.append(metric.count(both, np.count_nonzero(truth_hw), predicted_px))
+        by_class.append(metric.count(both, np.count_nonzero(target_hw), predicted_px))
     return dict(zip(recipes, np.stack(by_class, axis=1), strict=True))
 
 
 def _score_masks(
-    truth: ClassMask, probs_hwc: npt.NDArray[np.float32], recipes: Sequence[Recipe], metric: Metric
+    target: ClassMask, probs_hwc: npt.NDArray[np.float32], recipes: Sequence[Recipe], metric: Metric
 ) -> dict[Recipe, Fractions]:
     """Scores recipes of one smoothed map by making each mask."""
     fractions_of: dict[Recipe, Fractions] = {}
@@ -131,7 +131,7 @@ def _score_masks(
         masks = clean_masks(mask, [recipe.postprocessing for recipe in alike])
         # Most masks have no hole and one component: they come back as they were, and are scored once.
         distinct = {id(cleaned): cleaned for cleaned in masks}
-        scored = {key: score_mask(truth, cleaned, probs_hwc.shape[-1], metric) for key, cleaned in distinct.items()}
+        scored = {key: score_mask(target, cleaned, probs_hwc.shape[-1], metric) for key, cleaned in distinct.items()}
         fractions_of |= {recipe: scored[id(cleaned)] for recipe, cleaned in zip(alike, masks, strict=True)}
     return fractions_of
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,6 +36,7 @@ class OofTask:
     dataset: DatasetConfig
     samples: tuple[Sample, ...]
     fold_of: dict[str, int]
+    experiments: tuple[str, ...]
     readers: tuple[MapReader, ...]  # one an experiment
     no_tta_readers: tuple[MapReader | None, ...]  # of the maps without TTA; None where there are none
 
@@ -44,11 +45,16 @@ class OofTask:
         """The folds that the images are in."""
         return tuple(sorted({self.fold_of[sample.id] for sample in self.samples}))
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Those of the maps, by experiment."""
+        return {name: reader.fingerprint for name, reader in zip(self.experiments, self.readers, strict=True)}
+
     def select(self, samples: Sequence[Sample]) -> "OofTask":
         """Returns a worker's share."""
         ids = [sample.id for sample in samples]
-        return OofTask(
-            dataset=self.dataset,
+        return replace(
+            self,
             samples=tuple(samples),
             fold_of={id_: self.fold_of[id_] for id_ in ids},
             readers=tuple(reader.select(ids) for reader in self.readers),
@@ -56,13 +62,13 @@ class OofTask:
         )
 
     def read(self, index: int) -> tuple[ClassMask, list[MapU8], list[MapU8 | None]]:
-        """Reads an image's (full-size true mask, map of each experiment, map without TTA of each)."""
+        """Reads an image's (ground truth at full size, map of each experiment, map without TTA of each)."""
         id_ = self.samples[index].id
         no_tta = [None if reader is None else reader.read_map(id_) for reader in self.no_tta_readers]
         return *self.read_maps(index), no_tta
 
     def read_maps(self, index: int) -> tuple[ClassMask, list[MapU8]]:
-        """Reads an image's (full-size true mask, map of each experiment)."""
+        """Reads an image's (ground truth at full size, map of each experiment)."""
         sample = self.samples[index]
         return read_mask(sample), [reader.read_map(sample.id) for reader in self.readers]
 
@@ -92,11 +98,7 @@ def open_oof(
         raise InputError(f"`--fold` must be among the folds {sorted(set(fold_of.values()))}. Received: {sorted(used)}")
     samples = tuple(sample for sample in manifest.train if fold_of[sample.id] in used)
     for name, reader in zip(experiments, readers, strict=True):
-        if reader.classes != dataset.classes:
-            raise InputError(
-                f"{reader.folder} must hold maps of the classes {', '.join(dataset.classes)}, as every member of an "
-                f"ensemble. Received: {', '.join(reader.classes)}. Run `unets predict --exp {name} --force`"
-            )
+        check_classes(reader, dataset, name)
         missing = [sample.id for sample in samples if sample.id not in reader.shard_of]
         if missing:
             lacking = ",".join(map(str, sorted({fold_of[id_] for id_ in missing})))
@@ -106,8 +108,28 @@ def open_oof(
                 f"those it has"
             )
     no_tta = tuple(_open_no_tta(project, name, samples) for name in experiments)
-    everything = OofTask(dataset=dataset, samples=samples, fold_of=fold_of, readers=readers, no_tta_readers=no_tta)
+    everything = OofTask(
+        dataset=dataset,
+        samples=samples,
+        fold_of=fold_of,
+        experiments=tuple(experiments),
+        readers=readers,
+        no_tta_readers=no_tta,
+    )
     return everything.select(samples)
+
+
+def check_classes(reader: MapReader, dataset: DatasetConfig, experiment: str) -> None:
+    """Checks that an experiment's maps are of the data set's classes.
+
+    Raises:
+        InputError: they are not; names the command that makes them again.
+    """
+    if reader.classes != dataset.classes:
+        raise InputError(
+            f"{reader.folder} must hold probability maps of the classes {', '.join(dataset.classes)}. Received: "
+            f"{', '.join(reader.classes)}. Run `unets predict --exp {experiment} --force`"
+        )
 
 
 def run_oof(function: Callable[[OofTask], Result], oof: OofTask, *, what: str, jobs: int | None) -> Iterator[Result]:
@@ -169,11 +191,11 @@ def score_alone(task: OofTask, index: int) -> Fractions:
     Returns:
         float64 (2 x experiments, classes, 2), see `unets.metrics.masks`; NaN where there are no maps without TTA.
     """
-    truth, maps, no_tta = task.read(index)
+    target, maps, no_tta = task.read(index)
     recipe, metric = default_recipe(task.dataset), find_metric(task.dataset.metric)
     missing = np.full((1, len(task.dataset.classes), 2), np.nan)
     fractions = [
-        missing if probs_u8_hwc is None else score_recipes(truth, [probs_u8_hwc], [recipe], metric)
+        missing if probs_u8_hwc is None else score_recipes(target, [probs_u8_hwc], [recipe], metric)
         for probs_u8_hwc in (*maps, *no_tta)
     ]
     return np.concatenate(fractions)
@@ -182,9 +204,9 @@ def score_alone(task: OofTask, index: int) -> Fractions:
 def _score_alone(task: OofTask) -> tuple[Fractions, Counts]:
     counts = []
     for index in range(len(task.samples)):
-        truth, maps = task.read_maps(index)
-        mask = make_mask(default_recipe(task.dataset), maps, (truth.shape[0], truth.shape[1]))
-        counts.append(count_pixels_of(truth, mask, len(task.dataset.classes)))
+        target, maps = task.read_maps(index)
+        mask = make_mask(default_recipe(task.dataset), maps, (target.shape[0], target.shape[1]))
+        counts.append(count_pixels_of(target, mask, len(task.dataset.classes)))
     return np.stack([score_alone(task, index) for index in range(len(task.samples))]), sum_counts(counts)
 
 

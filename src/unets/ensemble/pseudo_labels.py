@@ -1,4 +1,4 @@
-"""Pseudo-labels made: test photos predicted by one fold's nets of an ensemble, kept where they are confident.
+"""Pseudo-labels made: test images predicted by one fold's nets of an ensemble, kept where they are confident.
 
 `unets.dataset.pseudo_labels` says why each fold has its own, and reads them for training.
 """
@@ -6,11 +6,10 @@
 import logging
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +27,7 @@ from unets.errors import InputError
 from unets.prediction.map_store import MapStore
 from unets.prediction.maps import MapReader, join_nets, open_maps
 from unets.prediction.pipeline import PredictionJob, plan_job, run_jobs
-from unets.prediction.sources import find_weights, hash_weights, list_nets
-from unets.store.fingerprint import take_snapshot
+from unets.prediction.sources import find_fold_weights, hash_weights, list_nets
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin
 from unets.store.runs import atomic_path, fingerprint, hash_file, lock, read_json, write_json
@@ -37,43 +35,23 @@ from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
 
-WeightsPaths = Mapping[str, Path]  # of one fold, by experiment
-
-_CHUNK = 64  # photos a task
+_CHUNK = 64  # images a task
 # What of the data set decides how labels are written. Where the images lie does not.
 _DECISIVE = {"size_hw", "classes", "overlapping"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Round:
-    """What is asked for: labels of a name, from an ensemble, for some photos."""
+    """What is asked for: labels of a name, from an ensemble, for some images."""
 
     project: Project
-    dataset: DatasetConfig
+    manifest: Manifest
     samples: tuple[Sample, ...]
-    train_digest: str | None
     name: str
     ensemble: Ensemble
     experiments: Mapping[str, ExperimentConfig]
     confidence: float
     jobs: int | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Task:
-    """A worker's share of the photos, and the way to their maps."""
-
-    samples: tuple[Sample, ...]
-    readers: tuple[MapReader, ...]  # one a member
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Labelling:
-    """How maps become labels."""
-
-    dataset: DatasetConfig
-    recipe: Recipe
-    confidence: float
 
 
 def make_pseudo_labels(
@@ -90,34 +68,33 @@ def make_pseudo_labels(
 ) -> None:
     """Makes the labels that each fold's training may use, from that fold's nets of the ensemble's members alone.
 
-    Maps become masks by the ensemble's recipe that was fitted without the fold's photos (`Ensemble.find_recipe`): that
-    of submissions has seen them all. A photo is kept where `expect_dice` is at least `confidence`. A fold whose labels
+    Maps become masks by the ensemble's recipe that was fitted without the fold's images (`Ensemble.find_recipe`): that
+    of submissions has seen them all. A image is kept where `expect_dice` is at least `confidence`. A fold whose labels
     are there, of the same origin, is skipped; a kill costs a shard of maps at most. The maps are deleted as soon as the
     labels are there.
 
     Args:
         project: the folders.
-        manifest: the photos.
+        manifest: the images.
         name: of the labels.
         ensemble: its members and recipes.
         experiments: config of each member.
         use_folds: the folds to make labels for.
-        confidence: the least expected Dice of a photo that is kept, 0..1.
+        confidence: the least expected Dice of a image that is kept, 0..1.
         force: delete what is there first.
         jobs: worker processes; None is one a core.
 
     Raises:
         InputError: a member's fold is not trained to its end, with this config and on these folds; there are labels or
-            maps of another origin; no test photo may get labels.
+            maps of another origin; no test image may get labels.
     """
     check_name(name, "`--name`")
     if not 0 <= confidence <= 1:
         raise InputError(f"`--confidence` must be in 0..1. Received: {confidence}")
     round_ = _Round(
         project=project,
-        dataset=manifest.dataset,
+        manifest=manifest,
         samples=list_candidates(manifest),
-        train_digest=manifest.train_digest,
         name=name,
         ensemble=ensemble,
         experiments=experiments,
@@ -125,15 +102,23 @@ def make_pseudo_labels(
         jobs=jobs,
     )
     with lock(project.pseudo_labels_dir(name)):
-        weights_paths = {fold: _find_weights(round_, fold) for fold in use_folds}  # before anything is predicted
+        # All weights are found before anything is predicted.
+        weights_paths = {
+            fold: {one: find_fold_weights(project, manifest, one, experiments[one], fold) for one in experiments}
+            for fold in use_folds
+        }
         for fold in use_folds:
             if force:
-                _delete(round_, fold)
+                # The record first: without it, no labels count as whole.
+                project.pseudo_labels_record_path(name, fold).unlink(missing_ok=True)
+                project.pseudo_labels_path(name, fold).unlink(missing_ok=True)
+                shutil.rmtree(project.pseudo_labels_fold_dir(name, fold), ignore_errors=True)
             _make_fold(round_, fold, weights_paths[fold])
+            shutil.rmtree(project.pseudo_labels_fold_dir(name, fold), ignore_errors=True)
 
 
 def expect_dice(probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask) -> float:
-    """Estimates the Dice that a mask has with the truth, from the probabilities that it was cut from.
+    """Estimates the Dice that a mask has with the ground truth, from the probabilities that it was made from.
 
     2 * (sum of p inside the mask) / (sum of p + area of the mask), over all classes together: if the probabilities are
     right, these are the expected overlap and the expected areas. (The ratio of expectations stands for the expectation
@@ -154,80 +139,55 @@ def expect_dice(probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask) -> float
     return 2 * inside / (float(probs_hwc.sum(dtype=np.float64)) + area)
 
 
-def _find_weights(round_: _Round, fold: int) -> WeightsPaths:
-    project = round_.project
-    folds_hash = hash_folds(project.folds_path)
-    return {
-        name: find_weights(
-            project.run_dir(name, fold),
-            take_snapshot(experiment, round_.dataset, fold, folds_hash, round_.train_digest),
-        )
-        for name, experiment in round_.experiments.items()
-    }
-
-
-def _delete(round_: _Round, fold: int) -> None:
-    project, name = round_.project, round_.name
-    # The record first: without it, no labels count as whole.
-    project.pseudo_labels_record_path(name, fold).unlink(missing_ok=True)
-    project.pseudo_labels_path(name, fold).unlink(missing_ok=True)
-    _delete_maps(round_, fold)
-
-
-def _delete_maps(round_: _Round, fold: int) -> None:
-    shutil.rmtree(round_.project.pseudo_labels_fold_dir(round_.name, fold), ignore_errors=True)
-
-
-def _make_fold(round_: _Round, fold: int, weights_paths: WeightsPaths) -> None:
-    """Predicts the test photos and writes one fold's labels, unless they are there."""
-    dataset, ensemble, what = round_.dataset, round_.ensemble, f"{round_.name} fold {fold}"
+def _make_fold(round_: _Round, fold: int, weights_paths: Mapping[str, Path]) -> None:
+    """Predicts the test images and writes one fold's labels, unless they are there."""
+    project, dataset, what = round_.project, round_.manifest.dataset, f"{round_.name} fold {fold}"
     nets = {
         name: list_nets(experiment, dataset.classes, hash_weights({fold: weights_paths[name]}))
         for name, experiment in round_.experiments.items()
     }
-    recipe = ensemble.find_recipe(fold)
+    names = [member.experiment for member in round_.ensemble.members]
+    recipe = round_.ensemble.find_recipe(fold)
     made_of = {
-        "folds_hash": hash_folds(round_.project.folds_path),
-        "members": [
-            {"experiment": member.experiment, "fingerprint": join_nets(nets[member.experiment])}
-            for member in ensemble.members
-        ],
+        "folds_hash": hash_folds(project.folds_path),
+        "members": [{"experiment": name, "fingerprint": join_nets(nets[name])} for name in names],
         "recipe": recipe.model_dump(mode="json"),
         "confidence": round_.confidence,
     }
-    ids = [sample.id for sample in round_.samples]
-    images = [sample.image_hash for sample in round_.samples]
     identity = fingerprint(
-        **made_of, ids=ids, images=images, dataset=dataset.model_dump(mode="json", include=_DECISIVE)
+        **made_of,
+        ids=[sample.id for sample in round_.samples],
+        images=[sample.image_hash for sample in round_.samples],
+        dataset=dataset.model_dump(mode="json", include=_DECISIVE),
     )
     if _is_made(round_, fold, identity):
         logger.info("%s: labels are there", what)
-        _delete_maps(round_, fold)  # a kill may have come before it
         return
-    names = [member.experiment for member in ensemble.members]
     jobs = [_plan(round_, fold, name, nets[name], weights_paths[name]) for name in names]
     run_jobs(jobs, what=f"for {what}")
     readers = [open_maps(job.store.folder) for job in jobs]
-    path, confidences = round_.project.pseudo_labels_path(round_.name, fold), list[float]()
-    with atomic_path(path) as temporary:
-        _write_zip(temporary, _label(round_, recipe, readers, confidences, what))
-        counts = {"num_images": len(ids), "num_kept": sum(value >= round_.confidence for value in confidences)}
-        file_sha256 = hash_file(temporary)
-    record = {
-        "name": round_.name,
-        "fold": fold,
-        "fingerprint": identity,
-        **counts,
-        "file_sha256": file_sha256,
-        **made_of,
-    }
-    origin = describe_origin(round_.project.configs_dir)
-    write_json(round_.project.pseudo_labels_record_path(round_.name, fold), record | origin)
-    _delete_maps(round_, fold)
+    confidences = list[float]()
+    with atomic_path(project.pseudo_labels_path(round_.name, fold)) as temporary:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            for id_, confidence, png in _draw_masks(round_, recipe, readers, what):
+                confidences.append(confidence)
+                if png:
+                    archive.writestr(zipfile.ZipInfo(f"{id_}.png"), png)  # without a time: equal masks, equal bytes
+        num_kept = sum(value >= round_.confidence for value in confidences)
+        record = {
+            "name": round_.name,
+            "fold": fold,
+            "fingerprint": identity,
+            "num_images": len(confidences),
+            "num_kept": num_kept,
+            "file_sha256": hash_file(temporary),
+        }
+    origin = describe_origin(project.configs_dir)
+    write_json(project.pseudo_labels_record_path(round_.name, fold), record | made_of | origin)
     least, tenth, median = np.quantile(confidences, (0, 0.1, 0.5))
     logger.info(
-        "%s: %d of %d photos kept; confidence %.4f at the least, %.4f of a tenth, %.4f of half",
-        *(what, counts["num_kept"], len(ids), least, tenth, median),
+        "%s: %d of %d images kept; confidence %.4f at the least, %.4f of a tenth, %.4f of half",
+        *(what, num_kept, len(confidences), least, tenth, median),
     )
 
 
@@ -241,7 +201,7 @@ def _is_made(round_: _Round, fold: int, identity: str) -> bool:
     record_path = round_.project.pseudo_labels_record_path(round_.name, fold)
     if not (path.exists() and record_path.exists()):
         return False
-    record: dict[str, Any] = read_json(record_path)
+    record = read_json(record_path)
     if record.get("fingerprint") != identity:
         raise InputError(
             f"{path} must be made of this ensemble, with confidence {round_.confidence}. Received: labels of "
@@ -258,45 +218,32 @@ def _plan(round_: _Round, fold: int, name: str, nets: dict[str, str], weights_pa
     store = MapStore(
         folder=round_.project.pseudo_labels_fold_dir(round_.name, fold) / name,
         nets=nets,
-        classes=round_.dataset.classes,
+        classes=round_.manifest.dataset.classes,
         size_hw=experiment.data.size_hw,
         command=name_command(round_.name, fold, force=True),
     )
-    return plan_job(name, experiment, round_.dataset, [weights_path], store, round_.samples)
+    return plan_job(name, experiment, round_.manifest.dataset, [weights_path], store, round_.samples)
 
 
-def _write_zip(path: Path, members: Iterable[tuple[str, bytes]]) -> None:
-    """Writes files into a zip without compression; equal files give equal bytes."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in members:
-            archive.writestr(zipfile.ZipInfo(name), content)
-
-
-def _label(
-    round_: _Round, recipe: Recipe, readers: Sequence[MapReader], confidences: list[float], what: str
-) -> Iterator[tuple[str, bytes]]:
-    """Yields (name, PNG) of each mask that is kept; adds the confidence of each, kept or not, to `confidences`."""
-    labelling = _Labelling(dataset=round_.dataset, recipe=recipe, confidence=round_.confidence)
+def _draw_masks(
+    round_: _Round, recipe: Recipe, readers: Sequence[MapReader], what: str
+) -> Iterator[tuple[str, float, bytes]]:
+    """Yields (id, confidence, PNG of class indices) of each image; no bytes where it is not kept."""
     chunks = [round_.samples[start : start + _CHUNK] for start in range(0, len(round_.samples), _CHUNK)]
-    tasks = (
-        _Task(samples=chunk, readers=tuple(reader.select([sample.id for sample in chunk]) for reader in readers))
-        for chunk in chunks
-    )
-    run = partial(_draw_masks, labelling)
-    for drawn in run_tasks(run, tasks, what=what, jobs=round_.jobs, total=len(chunks), unit="chunk"):
-        for id_, confidence, png in drawn:
-            confidences.append(confidence)
-            if confidence >= round_.confidence:
-                yield f"{id_}.png", png
+    tasks = ((chunk, [reader.select(sample.id for sample in chunk) for reader in readers]) for chunk in chunks)
+    draw = partial(_draw_chunk, round_.manifest.dataset, recipe, round_.confidence)
+    for drawn in run_tasks(draw, tasks, what=what, jobs=round_.jobs, total=len(chunks), unit="chunk"):
+        yield from drawn
 
 
-def _draw_masks(labelling: _Labelling, task: _Task) -> list[tuple[str, float, bytes]]:
-    """Returns (id, confidence, PNG of class indices) of each image; no bytes where it is not kept."""
-    found = []
-    for sample in task.samples:
-        maps = [reader.read_map(sample.id) for reader in task.readers]
-        probs_hwc = average_maps(labelling.recipe, maps, read_full_size(sample, labelling.dataset))
-        mask_hw = cut_map(labelling.recipe, probs_hwc)
+def _draw_chunk(
+    dataset: DatasetConfig, recipe: Recipe, least: float, task: tuple[Sequence[Sample], Sequence[MapReader]]
+) -> list[tuple[str, float, bytes]]:
+    found, (samples, readers) = [], task
+    for sample in samples:
+        maps = [reader.read_map(sample.id) for reader in readers]
+        probs_hwc = average_maps(recipe, maps, read_full_size(sample, dataset))
+        mask_hw = cut_map(recipe, probs_hwc)
         confidence = expect_dice(probs_hwc, mask_hw)
-        found.append((sample.id, confidence, encode_png(mask_hw) if confidence >= labelling.confidence else b""))
+        found.append((sample.id, confidence, encode_png(mask_hw) if confidence >= least else b""))
     return found

@@ -1,7 +1,6 @@
 """The recipe: how members' probability maps become the final mask. Evaluation and submission both call it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -28,18 +27,6 @@ class Recipe(Config):
     def change(self, **fields: Any) -> "Recipe":
         """Returns a recipe with some fields changed."""
         return self.model_copy(update=fields)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Recipes:
-    """The recipes by which the images of one fold were evaluated; none was fitted on the images it evaluated."""
-
-    recipes: tuple[Recipe, ...]  # one for all, or one a part of the fold's groups
-    part_of_group: dict[str, int] = field(default_factory=dict)  # empty where one recipe is for all
-
-    def find(self, group: str) -> Recipe:
-        """Returns the recipe by which a group's images were evaluated."""
-        return self.recipes[self.part_of_group[group] if self.part_of_group else 0]
 
 
 def default_recipe(dataset: DatasetConfig, num_members: int = 1) -> Recipe:

@@ -24,7 +24,7 @@ from unets.metrics.masks import find_metric
 from unets.metrics.pixels import Counts, describe_pixels, sum_counts
 from unets.workers.pool import run_tasks
 
-_CHUNK = 16  # images a task
+BoolMask = npt.NDArray[np.bool_]
 _MAX_SHOWN = 10
 
 
@@ -33,22 +33,33 @@ class SubmissionScore:
     """What a submission reached."""
 
     metric: str
-    interval: Interval  # mean over photos, 95 % interval over groups
+    interval: Interval  # mean over images, 95 % interval over groups
     ids: tuple[str, ...]
     groups: tuple[str, ...]
-    values: Scores  # one a photo, mean over the classes
-    pixels: dict[str, Any]  # Dice and IoU of each class over the pixels of all photos, see `describe_pixels`
+    values: Scores  # one an image, mean over the classes
+    pixels: dict[str, Any]  # Dice and IoU of each class over the pixels of all images, see `describe_pixels`
 
     def summarize(self) -> dict[str, Any]:
-        """Returns the score without its photos, as JSON can write it."""
-        photos, groups = len(self.ids), len(set(self.groups))
-        counted = {"num_photos": photos, "num_groups": groups, "pixels": self.pixels}
+        """Returns the score without its images, as JSON can write it."""
+        counted = {"num_images": len(self.ids), "num_groups": len(set(self.groups)), "pixels": self.pixels}
         return {"metric": self.metric, **self.interval.model_dump(), **counted}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Image:
+    """An image to score: its submitted run lengths, a string a class, and its ground truth as one of two."""
+
+    id: str
+    group: str
+    sample: Sample | None  # asked for its size
+    submitted: tuple[str, ...]
+    rles: tuple[str, ...]  # run lengths, a string a class
+    files: tuple[tuple[str, ...], ...]  # of each class, or of all
 
 
 def score_submission(
     submission_path: Path,
-    truth_path: Path,
+    ground_truth_path: Path,
     dataset: DatasetConfig,
     *,
     images: Sequence[Sample] = (),
@@ -58,134 +69,118 @@ def score_submission(
 
     Args:
         submission_path: csv or csv.gz.
-        truth_path: csv or csv.gz of run lengths, or a folder of masks named as the dataset's masks are.
+        ground_truth_path: csv or csv.gz of run lengths, or a folder of masks named as the dataset's masks are.
         dataset: the dataset's declaration.
-        images: asked for their size where the dataset has no common one and the truth is a csv.
+        images: of the test set, asked for their group, and for their size where the dataset has no common one and the
+            ground truth is a csv.
         jobs: worker processes; None is one a core.
 
     Raises:
         InputError: ids of the two differ, or a mask cannot be read.
     """
     submitted = read_submission(submission_path, dataset)
-    truths = _find_truths(truth_path, dataset, images)
-    _check_ids(submission_path, set(submitted), truth_path, set(truths))
-    pairs = [(truth, submitted[id_]) for id_, truth in sorted(truths.items())]
-    chunks = [pairs[start : start + _CHUNK] for start in range(0, len(pairs), _CHUNK)]
-    results = run_tasks(partial(_score_chunk, dataset), chunks, what="score", jobs=jobs, unit="chunk")
-    scored = [photo for chunk in results for photo in chunk]
+    rles, files = _find_ground_truth(ground_truth_path, dataset)
+    _check_ids(submission_path, set(submitted), ground_truth_path, {*rles, *files})
+    known = {image.id: image for image in images}
+    tasks = [
+        _Image(
+            id=id_,
+            group=known[id_].group if id_ in known else _guess_group(id_, dataset),
+            sample=known.get(id_),
+            submitted=submitted[id_],
+            rles=rles.get(id_, ()),
+            files=files.get(id_, ()),
+        )
+        for id_ in sorted(submitted)
+    ]
+    scored = list(run_tasks(partial(_score_image, dataset), tasks, what="score", jobs=jobs, unit="image"))
     values = find_metric(dataset.metric).to_values(np.stack([fractions for fractions, _ in scored])).mean(axis=-1)
-    pixels = describe_pixels(sum_counts(counts for _, counts in scored), dataset.classes)
-    ids, groups = zip(*((truth.id, truth.group) for truth, _ in pairs), strict=True)
-    interval = bootstrap_mean(values, groups)
+    groups = tuple(task.group for task in tasks)
     return SubmissionScore(
-        metric=dataset.metric, interval=interval, ids=ids, groups=groups, values=values, pixels=pixels
+        metric=dataset.metric,
+        interval=bootstrap_mean(values, groups),
+        ids=tuple(task.id for task in tasks),
+        groups=groups,
+        values=values,
+        pixels=describe_pixels(sum_counts(counts for _, counts in scored), dataset.classes),
     )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Truth:
-    """The ground truth of one image: run lengths, a string a class, or mask files (of each class, or of all)."""
-
-    id: str
-    group: str
-    sample: Sample | None  # asked for its size
-    rles: tuple[str, ...] = ()
-    files: tuple[tuple[str, ...], ...] = ()
+def _guess_group(id_: str, dataset: DatasetConfig) -> str:
+    match = re.fullmatch(dataset.source.id_pattern, id_) if isinstance(dataset.source, PatternSource) else None
+    return match["group"] if match else id_
 
 
-def _find_truths(truth_path: Path, dataset: DatasetConfig, images: Sequence[Sample]) -> dict[str, _Truth]:
-    if not truth_path.exists():
+def _find_ground_truth(
+    path: Path, dataset: DatasetConfig
+) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[tuple[str, ...], ...]]]:
+    """Returns the (run lengths, mask files) of each id; one of the two is empty."""
+    if not path.exists():
         raise InputError(
-            f"`--ground-truth` must be a csv of run lengths or a folder of masks. Received: {truth_path}, missing"
+            f"`--ground-truth` must be a csv of run lengths or a folder of masks. Received: {path}, missing"
         )
-    known = {image.id: image for image in images}
-
-    def find_group(id_: str) -> str:
-        if id_ in known:
-            return known[id_].group
-        match = re.fullmatch(dataset.source.id_pattern, id_) if isinstance(dataset.source, PatternSource) else None
-        return match["group"] if match else id_
-
-    if not truth_path.is_dir():
-        if dataset.has_ignored:
-            raise InputError(
-                f"`--ground-truth` must be a folder of masks where the data set has ignored pixels, which run lengths "
-                f"cannot tell. Received: {truth_path}"
-            )
-        return {
-            id_: _Truth(id=id_, group=find_group(id_), sample=known.get(id_), rles=rles)
-            for id_, rles in read_submission(truth_path, dataset).items()
-        }
-    if isinstance(dataset.source, PatternSource):
-        files_of = find_mask_files(truth_path, dataset)
-    else:
-        files_of = {id_: [paths] for id_, paths in find_ids(truth_path, "{id}.png").items()}
-    return {
-        id_: _Truth(id=id_, group=find_group(id_), sample=known.get(id_), files=tuple(map(tuple, files)))
-        for id_, files in files_of.items()
-    }
+    if path.is_dir():
+        if isinstance(dataset.source, PatternSource):
+            return {}, {id_: tuple(map(tuple, files)) for id_, files in find_mask_files(path, dataset).items()}
+        return {}, {id_: (tuple(files),) for id_, files in find_ids(path, "{id}.png").items()}
+    if dataset.has_ignored:
+        raise InputError(
+            f"`--ground-truth` must be a folder of masks where the data set has ignored pixels, which run lengths "
+            f"cannot tell. Received: {path}"
+        )
+    return read_submission(path, dataset), {}
 
 
-def _check_ids(submission_path: Path, submitted: set[str], truth_path: Path, known: set[str]) -> None:
+def _check_ids(submission_path: Path, submitted: set[str], ground_truth_path: Path, known: set[str]) -> None:
     if not known:
-        raise InputError(f"{truth_path} must hold masks. Received: none")
-    if submitted == known:
-        return
+        raise InputError(f"{ground_truth_path} must hold masks. Received: none")
     parts = []
     for what, ids in (("missing", known - submitted), ("unknown", submitted - known)):
         if ids:
             more = ", ..." if len(ids) > _MAX_SHOWN else ""
             parts.append(f"{len(ids)} {what}: {', '.join(sorted(ids)[:_MAX_SHOWN])}{more}")
-    raise InputError(f"{submission_path} must hold the {len(known)} ids of {truth_path}. Received: {'; '.join(parts)}")
+    if parts:
+        wanted = f"the {len(known)} ids of {ground_truth_path}"
+        raise InputError(f"{submission_path} must hold {wanted}. Received: {'; '.join(parts)}")
 
 
-def _score_chunk(
-    dataset: DatasetConfig, pairs: Sequence[tuple[_Truth, tuple[str, ...]]]
-) -> list[tuple[Fractions, Counts]]:
-    return [_score_image(dataset, truth, rles) for truth, rles in pairs]
-
-
-def _score_image(dataset: DatasetConfig, truth: _Truth, rles: tuple[str, ...]) -> tuple[Fractions, Counts]:
+def _score_image(dataset: DatasetConfig, image: _Image) -> tuple[Fractions, Counts]:
     """Scores each class on its own mask, as a csv, unlike a mask file, may let classes overlap.
 
     Returns:
-        (fraction of each class, see `unets.metrics.masks`; pixels of truth and prediction both, of the truth, of the
-        prediction, by class).
+        (fraction of each class, see `unets.metrics.masks`; its pixels, see `unets.metrics.pixels.Counts`).
     """
-    true_masks, known_hw = _read_true_masks(truth, dataset)
+    targets, known_hw = _read_targets(image, dataset)
     fractions, counts = [], []
-    for true, rle in zip(true_masks, rles, strict=True):
-        true_hw = true.astype(np.bool_)
+    for target_hw, rle in zip(targets, image.submitted, strict=True):
         try:
-            decoded = decode_rle(rle, (true_hw.shape[0], true_hw.shape[1]), dataset.submission.order)
-            predicted_hw = decoded.astype(np.bool_)
+            size_hw = (target_hw.shape[0], target_hw.shape[1])
+            predicted_hw = decode_rle(rle, size_hw, dataset.submission.order).astype(np.bool_)
         except InputError as error:
-            raise InputError(f"the submission's mask of {truth.id}: {error}") from error
+            raise InputError(f"the submission's mask of {image.id}: {error}") from error
         if known_hw is not None:
             predicted_hw &= known_hw
-        fractions.append(find_metric(dataset.metric).measure(true_hw, predicted_hw))
-        counts.append([np.count_nonzero(pixels) for pixels in (true_hw & predicted_hw, true_hw, predicted_hw)])
+        fractions.append(find_metric(dataset.metric).measure(target_hw, predicted_hw))
+        counts.append([np.count_nonzero(pixels) for pixels in (target_hw & predicted_hw, target_hw, predicted_hw)])
     return np.array(fractions, dtype=np.float64), np.array(counts, dtype=np.int64)
 
 
-def _read_true_masks(
-    truth: _Truth, dataset: DatasetConfig
-) -> tuple[list[npt.NDArray[np.generic]], npt.NDArray[np.bool_] | None]:
-    """Returns (a mask a class, which pixels count, None where all do)."""
-    if truth.files:
+def _read_targets(image: _Image, dataset: DatasetConfig) -> tuple[list[BoolMask], BoolMask | None]:
+    """Returns (the ground truth of each class, which pixels count, None where all do)."""
+    if image.files:
         source = dataset.source
         if isinstance(source, PatternSource):
-            drawn = draw_files(truth.files, source, overlapping=dataset.overlapping)
+            drawn = draw_files(image.files, source, overlapping=dataset.overlapping)
         else:
-            drawn = read_index_image(Path(truth.files[0][0]))
+            drawn = read_index_image(Path(image.files[0][0]))
         if isinstance(drawn, tuple):
             return [layer == 1 for layer in drawn], ~np.any([layer == IGNORE for layer in drawn], axis=0)
         known_hw = drawn != IGNORE if dataset.has_ignored else None
         return [drawn == index for index in range(1, len(dataset.classes) + 1)], known_hw
-    if truth.sample is None and dataset.size_hw is None:
-        raise InputError(f"the ground truth of {truth.id} must have an image that tells its size. Received: none")
-    size_hw = dataset.size_hw if truth.sample is None else read_full_size(truth.sample, dataset)
+    size_hw = dataset.size_hw if image.sample is None else read_full_size(image.sample, dataset)
+    if size_hw is None:
+        raise InputError(f"the ground truth of {image.id} must have an image that tells its size. Received: none")
     try:
-        return [decode_rle(rle, size_hw or (0, 0), dataset.submission.order) for rle in truth.rles], None
+        return [decode_rle(rle, size_hw, dataset.submission.order).astype(np.bool_) for rle in image.rles], None
     except InputError as error:
-        raise InputError(f"the true mask of {truth.id}: {error}") from error
+        raise InputError(f"the ground truth of {image.id}: {error}") from error

@@ -56,7 +56,7 @@ class Candidate:
     describe: Callable[[Recipe], str]  # the value that a recipe has for it
 
 
-class Trial(Config):
+class CandidateResult(Config):
     """A candidate that was tried, and what came of it."""
 
     what: str
@@ -74,7 +74,7 @@ class Selection:
 
     recipe: Recipe  # fitted on all images
     recipes_by_part: tuple[Recipe, ...]  # each fitted without that part, to evaluate it by
-    trials: tuple[Trial, ...]  # in the order in which they were decided
+    results: tuple[CandidateResult, ...]  # in the order in which they were decided
 
 
 def split_parts(groups: Sequence[str], folds: Sequence[int]) -> PartOf:
@@ -155,7 +155,7 @@ def select(
     """
     num_parts, family = int(part_of.max()) + 1, len(candidates)
     recipes = [start] * (num_parts + 1)  # the last is fitted on all
-    trials: list[Trial] = []
+    results: list[CandidateResult] = []
     pending = list(candidates) if num_parts > 1 else []
     while pending:
         proposals = [[one.propose(recipe, part) for part, recipe in enumerate(recipes)] for one in pending]
@@ -166,11 +166,11 @@ def select(
             gains = table.evaluate(chosen) - before
             tried.append((find_p_value(gains.mean(axis=1), groups), candidate, chosen, gains))
         for p_value, candidate, chosen, gains in sorted(tried, key=lambda one: one[0]):
-            num_kept = sum(trial.is_kept for trial in trials)
+            num_kept = sum(result.is_kept for result in results)
             reason = _refuse(gains, p_value, _ALPHA / (family - num_kept), groups)
             *by_part, value = map(candidate.describe, chosen)
-            trials.append(
-                Trial(
+            results.append(
+                CandidateResult(
                     what=candidate.what,
                     value=value,
                     values_by_part=tuple(by_part),
@@ -184,7 +184,7 @@ def select(
             if not reason:
                 recipes = chosen
                 break
-    return Selection(recipe=recipes[-1], recipes_by_part=tuple(recipes[:-1]), trials=tuple(trials))
+    return Selection(recipe=recipes[-1], recipes_by_part=tuple(recipes[:-1]), results=tuple(results))
 
 
 def _refuse(gains: Values, p_value: float, alpha: float, groups: Sequence[str]) -> str:

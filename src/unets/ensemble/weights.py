@@ -33,7 +33,7 @@ class PixelSample:
     is_known: npt.NDArray[np.bool_]  # (pixels, classes) not ignored
     stands_for: npt.NDArray[np.float32]  # (pixels,) how many
     image_of: npt.NDArray[np.intp]  # (pixels,)
-    agreed: npt.NDArray[np.int64]  # (images, classes, 2): pixels of truth and prediction both, of the prediction
+    agreed: npt.NDArray[np.int64]  # (images, classes, 2): pixels of ground truth and prediction both, of the prediction
     true_px: npt.NDArray[np.int64]  # (images, classes), all of them
 
     @classmethod
@@ -79,16 +79,16 @@ def count_pixels(num_images: int) -> int:
     return max(1, min(_MAX_IMAGE, SAMPLE_SIZE // num_images))
 
 
-def draw_pixels(truth: ClassMask, maps: Sequence[MapU8], max_pixels: int, recipe: Recipe) -> PixelSample:
+def draw_pixels(target: ClassMask, maps: Sequence[MapU8], max_pixels: int, recipe: Recipe) -> PixelSample:
     """Draws the pixels of an image that the weights decide: every n-th of them, so that no seed is needed.
 
     Args:
-        truth: as `pick_class` takes it.
+        target: as `pick_class` takes it.
         maps: one a member, uint8 (height, width, classes), 0..255; sizes may differ between members.
         max_pixels: to draw at most.
         recipe: its threshold, and whether classes overlap.
     """
-    probs = [enlarge_map(from_u8(probs_u8_hwc), (truth.shape[0], truth.shape[1])) for probs_u8_hwc in maps]
+    probs = [enlarge_map(from_u8(probs_u8_hwc), (target.shape[0], target.shape[1])) for probs_u8_hwc in maps]
     masks = [to_masks(probs_hwc, recipe.threshold, overlapping=recipe.overlapping) for probs_hwc in probs]
     num_classes = probs[0].shape[-1]
     differs = np.logical_or.reduce([mask != masks[0] for mask in masks[1:]])
@@ -97,8 +97,8 @@ def draw_pixels(truth: ClassMask, maps: Sequence[MapU8], max_pixels: int, recipe
     num_drawn = min(len(pixels), max_pixels)
     # From the middle of equal stretches: of 9 the 3 at 1, 4, 7.
     drawn = pixels[((np.arange(num_drawn) + 0.5) * (len(pixels) / max(num_drawn, 1))).astype(np.intp)]
-    true = [pick_class(truth, index) for index in range(num_classes)]
-    known = [pick_known(truth, index) for index in range(num_classes)]
+    true = [pick_class(target, index) for index in range(num_classes)]
+    known = [pick_known(target, index) for index in range(num_classes)]
     agreed = []
     for index in range(num_classes):
         is_agreed_hw = pick_class(masks[0], index) & ~differs_hw

@@ -1,9 +1,7 @@
 """What each part of an ensemble contributes out-of-fold, and what it costs: two tables."""
 
-from typing import Any
-
 from unets.config import load_experiment
-from unets.ensemble.ensemble import Ensemble, MemberScore
+from unets.ensemble.ensemble import Ensemble
 from unets.errors import InputError
 from unets.evaluation.runs import find_cost
 from unets.metrics.intervals import MIN_GROUPS, Interval, note_few_groups
@@ -25,10 +23,10 @@ def render_contributions(project: Project, ensemble: Ensemble) -> str:
     """Renders an ensemble's members, with the hours of their training, and all that was tried on their mean."""
     folds = ",".join(map(str, ensemble.folds))
     parts = [
-        f"{ensemble.name} of {ensemble.competition}, {ensemble.num_photos} out-of-fold photos of "
+        f"{ensemble.name} of {ensemble.competition}, {ensemble.num_images} out-of-fold images of "
         f"{ensemble.num_groups} groups, folds {folds}: {ensemble.metric} {ensemble.score}",
         str(tabulate_members(project, ensemble)),
-        str(tabulate_trials(project, ensemble)),
+        str(tabulate_candidates(project, ensemble)),
         "\n".join(f"note: {note}" for note in list_notes(ensemble)),
     ]
     return "\n\n".join(part for part in parts if part)
@@ -38,36 +36,34 @@ def tabulate_members(project: Project, ensemble: Ensemble) -> Table:
     """Returns what each member weighs, reaches alone, adds and cost; with a row of all where there are several."""
     header = ("member", "weight", ensemble.metric, "no TTA", "hours", "the ensemble gains by it", "device")
     rows, hours = list[tuple[str, ...]](), list[float]()
-    for member, score in zip(ensemble.members, ensemble.member_scores, strict=True):
+    for member in ensemble.members:
         cost = find_cost(project, [member.experiment], ensemble.folds)
-        hours += [cost["training_hours"]] if cost else []
-        rows.append(_render_member(score, member.weight, cost))
+        hours += [cost.training_hours] if cost else []
+        rows.append(
+            (
+                member.experiment,
+                f"{member.weight:.4f}",
+                str(member.score),
+                "" if member.score_no_tta is None else f"{member.score_no_tta:.5f}",
+                f"{cost.training_hours:.2f}" if cost else "?",
+                "" if member.gain is None else member.gain.format_gain(),
+                ", ".join(cost.devices) if cost else "",
+            )
+        )
     if len(rows) > 1:
         total = f"{sum(hours):.2f}" if len(hours) == len(rows) else "?"
         rows.append(("all", "1.0000", str(ensemble.score), "", total, "", ""))
     return Table(header=header, rows=tuple(rows), right=frozenset(header[1:5]))
 
 
-def _render_member(score: MemberScore, weight: float, cost: dict[str, Any] | None) -> tuple[str, ...]:
-    return (
-        score.experiment,
-        f"{weight:.4f}",
-        str(score.interval),
-        "" if score.score_no_tta is None else f"{score.score_no_tta:.5f}",
-        f"{cost['training_hours']:.2f}" if cost else "?",
-        "" if score.gain is None else score.gain.format_gain(),
-        ", ".join(cost["devices"]) if cost else "",
-    )
-
-
-def tabulate_trials(project: Project, ensemble: Ensemble) -> Table:
+def tabulate_candidates(project: Project, ensemble: Ensemble) -> Table:
     """Returns what was tried on the members' mean, what it gained, and what came of it; and what TTA costs."""
     rows: list[tuple[str, ...]] = [
-        (_WORDS[trial.what], _abridge(trial.value), trial.gain.format_gain(), trial.reason) for trial in ensemble.trials
+        (_WORDS[one.what], _abridge(one.value), one.gain.format_gain(), one.reason) for one in ensemble.candidates
     ]
     if ensemble.gain_of_tta is not None:
-        price = _price_tta(project, ensemble)
-        rows.append(("TTA, over no TTA", price, ensemble.gain_of_tta.format_gain(), "as predicted"))
+        cost = _describe_tta_cost(project, ensemble)
+        rows.append(("TTA, over no TTA", cost, ensemble.gain_of_tta.format_gain(), "as predicted"))
     if len(ensemble.members) > 1:
         name, gain = ensemble.best_member, ensemble.gain_over_best_member
         rows.append(("the whole, over the best member", name, gain.format_gain(), _compare(gain)))
@@ -75,7 +71,7 @@ def tabulate_trials(project: Project, ensemble: Ensemble) -> Table:
     return Table(header=("tried", "value", "gain (95 %)", ""), rows=tuple(rows))
 
 
-def _price_tta(project: Project, ensemble: Ensemble) -> str:
+def _describe_tta_cost(project: Project, ensemble: Ensemble) -> str:
     """Says what TTA costs: each is one pass through the net. Empty where a config is gone."""
     try:
         configs = [load_experiment(project.configs_dir, member.experiment) for member in ensemble.members]
@@ -102,11 +98,11 @@ def list_notes(ensemble: Ensemble) -> list[str]:
     notes.append("the best epoch of a fold was chosen on that fold: out-of-fold scores are a little too good")
     if ensemble.num_parts == 1:
         return [*notes, "with one group there is nothing to evaluate a fit by: nothing was tried"]
-    if ensemble.trials and ensemble.num_groups < MIN_GROUPS:
+    if ensemble.candidates and ensemble.num_groups < MIN_GROUPS:
         notes.append(f"nothing is kept below {MIN_GROUPS} groups: what gains may be chance")
     how = "folds" if len(ensemble.folds) > 1 else "parts of the fold"
     notes.append(f"what is fitted is evaluated on images that it was not fitted on, over {ensemble.num_parts} {how}")
-    if any(trial.is_kept for trial in ensemble.trials):
+    if any(one.is_kept for one in ensemble.candidates):
         notes.append(
             f"which candidates are kept is decided by these same gains: {ensemble.metric} and the gain of all that was "
             f"kept are a little too good"

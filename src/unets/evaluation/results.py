@@ -8,17 +8,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import numpy as np
 
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.ensemble.ensemble import Ensemble, read_ensemble
 from unets.errors import InputError
-from unets.evaluation.contributions import tabulate_members, tabulate_trials
+from unets.evaluation.contributions import tabulate_candidates, tabulate_members
 from unets.evaluation.runs import find_cost
+from unets.evaluation.scores import list_folds, read_scores
 from unets.metrics.intervals import bootstrap_mean
 from unets.store.paths import Project
 from unets.store.provenance import format_commit
 from unets.store.runs import read_json, read_json_lines, write_json, write_text
+from unets.tables import Table, render_table
 
 _MADE_OF = {"members", "averaging", "threshold", "postprocessing"}  # what of an ensemble decides its submission
 _HEADER = """# Results
@@ -44,30 +46,28 @@ def record_experiment(
     Raises:
         InputError: it was not predicted yet.
     """
-    path = project.oof_scores_path(name)
-    if not path.exists():
-        raise InputError(f"{path} must exist. Received: no such file. Run `unets predict --exp {name}`")
-    table = pd.read_csv(path, dtype={"id": str, "group": str})
-    folds = sorted(int(fold) for fold in table["fold"].unique())
-    groups = table["group"].tolist()
-    scores, no_tta = (table[column].to_numpy() for column in (dataset.metric, f"{dataset.metric}_no_tta"))
+    table = read_scores(project.oof_scores_path(name), dataset.metric)
+    folds, groups = list_folds(table), table["group"].tolist()
+    scores, no_tta = table["score"].to_numpy(), table["no_tta"].to_numpy()
+    pixels_path = project.oof_pixels_path(name)
     record = {
         "kind": "experiment",
         "competition": project.competition,
         "name": name,
         "metric": dataset.metric,
         "folds": folds,
-        "num_photos": len(table),
+        "num_images": len(table),
         "num_groups": len(set(groups)),
         "oof": bootstrap_mean(scores, groups).model_dump(),
-        "oof_no_tta": None if pd.isna(no_tta).any() else bootstrap_mean(no_tta, groups).model_dump(),
-        "oof_pixels": _read_pixels(project.oof_pixels_path(name)),
+        "oof_no_tta": None if np.isnan(no_tta).any() else bootstrap_mean(no_tta, groups).model_dump(),
+        "oof_pixels": read_json(pixels_path) if pixels_path.exists() else None,
         "cost": _require_cost(project, [name], folds),
         "command": f"make train predict COMPETITION={project.competition} EXP={name} FOLD={_join(folds)}",
         "config": experiment.model_dump(mode="json"),
         **origin,
     }
-    return _write(project, name, record)
+    write_json(project.result_path(name), record)
+    return project.result_path(name)
 
 
 def record_ensemble(project: Project, ensemble_name: str, submission_name: str, origin: Mapping[str, Any]) -> Path:
@@ -88,20 +88,24 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
         "name": submission_name,
         "metric": ensemble.metric,
         "folds": list(ensemble.folds),
-        "num_photos": ensemble.num_photos,
+        "num_images": ensemble.num_images,
         "num_groups": ensemble.num_groups,
         "oof": ensemble.score.model_dump(),
         "gain_over_best_member": ensemble.gain_over_best_member.model_dump(),
-        **ensemble.model_dump(mode="json", include={"members", "averaging", "threshold", "postprocessing", "trials"}),
+        **ensemble.model_dump(
+            mode="json", include={"members", "averaging", "threshold", "postprocessing", "candidates"}
+        ),
         "contributions": [
-            table.to_markdown() for table in (tabulate_members(project, ensemble), tabulate_trials(project, ensemble))
+            table.to_markdown()
+            for table in (tabulate_members(project, ensemble), tabulate_candidates(project, ensemble))
         ],
         "test": read_json(score_path) if score_path.exists() else None,
         "cost": _require_cost(project, [member.experiment for member in ensemble.members], ensemble.folds),
         "command": f"make pipeline score COMPETITION={project.competition} {choice} FOLD={_join(ensemble.folds)}",
         **origin,
     }
-    return _write(project, submission_name, record)
+    write_json(project.result_path(submission_name), record)
+    return project.result_path(submission_name)
 
 
 def check_made_of(project: Project, ensemble: Ensemble, submission_name: str) -> None:
@@ -133,7 +137,7 @@ def render_results(results_dir: Path) -> str:
         if rows := [record for record in records if record["competition"] == competition]:
             metrics = sorted({record["metric"] for record in rows} - {"dice"})
             told = f"The metric is {', '.join(metrics)}.\n\n" if metrics else ""
-            parts.append(f"{told}{_render_table(rows)}\n{_render_pixels(rows)}{_render_commands(rows)}")
+            parts.append(f"{told}{_render_records(rows)}\n{_render_pixels(rows)}{_render_commands(rows)}")
             parts += [_render_contributions(record) for record in rows if len(record.get("members", [])) > 1]
         if rows := [record for record in evaluated if record["competition"] == competition]:
             parts.append(f"Scored by Kaggle (`docs/results/{competition}/kaggle/*.json`):\n\n{_render_kaggle(rows)}")
@@ -150,22 +154,24 @@ def write_results_page(root: Path) -> Path:
 def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) -> str:
     """Renders what a pipeline reached: experiments, ensemble, submissions, and seconds a stage."""
     ensemble = read_ensemble(project, ensemble_name)
-    lines = [f"{'':24}{'no TTA':>12}{'TTA':>12}"]
-    scores = {score.experiment: score for score in ensemble.member_scores}
-    for name in experiments:
-        if name in scores:
-            first = scores[name].score_no_tta
-            lines.append(f"{name:24}{'' if first is None else f'{first:.5f}':>12}{scores[name].score:>12.5f}")
-    lines.append(
-        f"{'ensemble, out-of-fold':24}{'':>12}{ensemble.score.mean:>12.5f}  {_bounds(ensemble.score.model_dump())}"
-    )
+    members = {member.experiment: member for member in ensemble.members}
+    rows = [
+        (name, "" if alone.score_no_tta is None else f"{alone.score_no_tta:.5f}", f"{alone.score.mean:.5f}", "")
+        for name in experiments
+        if (alone := members.get(name))
+    ]
+    rows.append(("ensemble, out-of-fold", "", f"{ensemble.score.mean:.5f}", _bounds(ensemble.score.model_dump())))
     for path in sorted((project.models_dir / "scores").glob("*.json")):
         score = read_json(path)
-        lines.append(f"{'submission, test':24}{'':>12}{score['mean']:>12.5f}  {_bounds(score)} {score['submission']}")
-    lines += ["", describe_gain(ensemble), "", f"{'stage':24}{'seconds':>12}"]
+        rows.append(("submission, test", "", f"{score['mean']:.5f}", f"{_bounds(score)} {score['submission']}"))
     seconds = sum_stages(project.stages_path)
-    lines += [f"{stage:24}{spent:>12.1f}" for stage, spent in (*seconds.items(), ("all", sum(seconds.values())))]
-    return f"{ensemble.metric} of {project.competition}\n" + "\n".join(lines)
+    stages = [(stage, f"{spent:.1f}") for stage, spent in (*seconds.items(), ("all", sum(seconds.values())))]
+    parts = [
+        render_table(("", "no TTA", "TTA", ""), rows, right={"no TTA", "TTA"}),
+        describe_gain(ensemble),
+        render_table(("stage", "seconds"), stages, right={"seconds"}),
+    ]
+    return f"{ensemble.metric} of {project.competition}\n" + "\n\n".join(parts)
 
 
 def describe_gain(ensemble: Ensemble) -> str:
@@ -194,46 +200,44 @@ def _require_cost(project: Project, experiments: Sequence[str], folds: Sequence[
         raise InputError(
             f"Each fold {_join(folds)} of {', '.join(experiments)} must have its metrics.json. Received: less"
         )
-    return cost
+    return cost.model_dump(mode="json")
 
 
-def _write(project: Project, name: str, record: Mapping[str, Any]) -> Path:
-    path = project.result_path(name)
-    write_json(path, record)
-    return path
-
-
-def _render_table(records: list[dict[str, Any]]) -> str:
-    lines = ["| what | images | no TTA | out-of-fold | test | hours | device | commit |", "|" + "---|" * 8]
+def _render_records(records: Sequence[dict[str, Any]]) -> str:
+    """Renders what was reached, what it was evaluated on and what it cost, a row a record."""
+    rows = []
     for record in records:
-        first, test = record.get("oof_no_tta"), record.get("test")
-        cells = [
-            f"{record['name']} ({record['kind']}, folds {_join(record['folds'])})",
-            f"{record['num_photos']} of {record['num_groups']} groups",
-            f"{first['mean']:.5f}" if first else "",
-            f"{record['oof']['mean']:.5f} {_bounds(record['oof'])}",
-            f"{test['mean']:.5f} {_bounds(test)}, {test['num_photos']} images" if test else "",
-            f"{record['cost']['training_hours']:.2f}",
-            ", ".join(record["cost"]["devices"]),
-            format_commit(record["git_commit"], record["git_is_dirty"]),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        no_tta, test = record.get("oof_no_tta"), record.get("test")
+        rows.append(
+            (
+                f"{record['name']} ({record['kind']}, folds {_join(record['folds'])})",
+                f"{record['num_images']} of {record['num_groups']} groups",
+                f"{no_tta['mean']:.5f}" if no_tta else "",
+                f"{record['oof']['mean']:.5f} {_bounds(record['oof'])}",
+                f"{test['mean']:.5f} {_bounds(test)}, {test['num_images']} images" if test else "",
+                f"{record['cost']['training_hours']:.2f}",
+                ", ".join(record["cost"]["devices"]),
+                format_commit(record["git_commit"], record["git_is_dirty"]),
+            )
+        )
+    header = ("what", "images", "no TTA", "out-of-fold", "test", "hours", "device", "commit")
+    return Table(header=header, rows=tuple(rows)).to_markdown()
 
 
-def _render_kaggle(records: list[dict[str, Any]]) -> str:
+def _render_kaggle(records: Sequence[dict[str, Any]]) -> str:
     """Renders submissions that Kaggle scored, the newest last."""
-    lines = ["| submission | public | private | sent | message | commit |", "|" + "---|" * 6]
-    for record in sorted(records, key=lambda record: record["began"]):
-        cells = [
+    rows = [
+        (
             record["name"],
             *("" if record[kind] is None else f"{record[kind]:.5f}" for kind in ("public", "private")),
             record["began"][:10],
-            " ".join(record["message"].replace("|", "\\|").split()),
+            " ".join(record["message"].split()),
             format_commit(record["git_commit"], record["git_is_dirty"]),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+        )
+        for record in sorted(records, key=lambda record: record["began"])
+    ]
+    header = ("submission", "public", "private", "sent", "message", "commit")
+    return Table(header=header, rows=tuple(rows)).to_markdown()
 
 
 def _render_contributions(record: dict[str, Any]) -> str:
@@ -255,10 +259,6 @@ def _render_pixels(records: list[dict[str, Any]]) -> str:
                 by_class = f" (IoU: {classes})" if len(known) > 1 else ""
                 lines.append(f"- {record['name']}, {source}, over the pixels of all images: {means}{by_class}\n")
     return "".join(lines) + ("\n" if lines else "")
-
-
-def _read_pixels(path: Path) -> dict[str, Any] | None:
-    return read_json(path) if path.exists() else None
 
 
 def _render_commands(records: list[dict[str, Any]]) -> str:

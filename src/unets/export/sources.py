@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from unets import __version__
 from unets.config import ExperimentConfig, check_name
 from unets.ensemble.ensemble import Ensemble, Member
 from unets.ensemble.recipe import DEFAULT_THRESHOLD, Recipe
 from unets.errors import InputError
-from unets.evaluation.runs import read_scores
+from unets.evaluation.scores import read_scores
 from unets.export.card import MemberCard, ModelCard, NetCard
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.prediction.sources import StoredWeights, find_weights, fingerprint_nets
@@ -274,7 +272,10 @@ def _read_score(experiment_dir: Path, folds: Sequence[int]) -> tuple[str | None,
         return None, None
     with path.open(encoding="utf-8") as file:
         metric = file.readline().strip().split(",")[3:4]
-    rows = [row for row in read_scores(path, metric[0]) if row.fold in folds] if metric else []
-    if {row.fold for row in rows} != set(folds):
+    if not metric:
         return None, None
-    return metric[0], bootstrap_mean(np.array([row.score for row in rows]), [row.group for row in rows])
+    table = read_scores(path, metric[0])
+    table = table[table["fold"].isin(folds)]
+    if set(table["fold"]) != set(folds):
+        return None, None
+    return metric[0], bootstrap_mean(table["score"].to_numpy(), table["group"].tolist())

@@ -1,4 +1,4 @@
-"""Intervals: how far a mean over images may be from the truth, when images come in groups."""
+"""Intervals: how far a mean over images may be from the true one, when images come in groups."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from scipy import stats
 from unets.config import Config
 
 NUM_RESAMPLES = 10_000
-# For an interval: of n groups all lie on one side of the truth in 2 of 2^n times, whatever is computed.
+# For an interval: of n groups all lie on one side of the true mean in 2 of 2^n times, whatever is computed.
 MIN_GROUPS = 5
 _FEW_GROUPS = 20
 _BLOCK_ELEMENTS = 4_000_000  # draws held in memory at once
@@ -114,7 +114,7 @@ def note_few_groups(num_groups: int) -> list[str]:
     if num_groups < _FEW_GROUPS:
         return [
             f"with {num_groups} groups the interval is rough: where a few differ much from the others, it holds the "
-            f"truth in less than 95 of 100 cases"
+            f"true mean in less than 95 of 100 cases"
         ]
     return []
 

@@ -44,8 +44,8 @@ class Metric:
     """How a mask is scored, a class at a time."""
 
     name: str
-    measure: Callable[[BoolMask, BoolMask], Fraction]  # of (truth, predicted), bool of one shape
-    # The same of (pixels of both, of the truth, of the prediction), numbers or arrays; None: counts do not suffice.
+    measure: Callable[[BoolMask, BoolMask], Fraction]  # of (target, predicted), bool of one shape
+    # The same of pixels of (both, the ground truth, the prediction), numbers or arrays; None: counts do not suffice.
     from_counts: FromCounts | None = None
     over_pixels: bool = False  # fractions are added up over images before they are divided
 
@@ -108,37 +108,37 @@ def find_metric(name: str) -> Metric:
     )
 
 
-def dice(truth: Mask, predicted: Mask) -> float:
+def dice(target: Mask, predicted: Mask) -> float:
     """Dice coefficient, 2 |X and Y| / (|X| + |Y|); 1 when both are empty (Carvana's rule).
 
     Args:
-        truth: any shape; non-zero is foreground.
+        target: any shape; non-zero is foreground.
         predicted: the same shape.
     """
-    return measure("dice", truth, predicted)
+    return measure("dice", target, predicted)
 
 
-def iou(truth: Mask, predicted: Mask) -> float:
+def iou(target: Mask, predicted: Mask) -> float:
     """Intersection over union (Jaccard index), |X and Y| / |X or Y|; 1 when both are empty.
 
     Args:
-        truth: any shape; non-zero is foreground.
+        target: any shape; non-zero is foreground.
         predicted: the same shape.
     """
-    return measure("iou", truth, predicted)
+    return measure("iou", target, predicted)
 
 
-def measure(metric: str, truth: Mask, predicted: Mask) -> float:
+def measure(metric: str, target: Mask, predicted: Mask) -> float:
     """Scores one mask of one class by a metric's name; see the top of this module.
 
     Args:
         metric: the name.
-        truth: non-zero is foreground; (height, width), for metrics of pixel counts any shape.
+        target: non-zero is foreground; (height, width), for metrics of pixel counts any shape.
         predicted: the same shape.
     """
-    if truth.shape != predicted.shape:
-        raise ValueError(f"`predicted` must have the shape of `truth`, {truth.shape}. Received: {predicted.shape}")
-    true, positive = (mask.astype(np.bool_, copy=False) for mask in (truth, predicted))
+    if target.shape != predicted.shape:
+        raise ValueError(f"`predicted` must have the shape of `target`, {target.shape}. Received: {predicted.shape}")
+    true, positive = (mask.astype(np.bool_, copy=False) for mask in (target, predicted))
     return float(divide(*find_metric(metric).measure(true, positive)))
 
 
@@ -157,30 +157,30 @@ def _iou(both: Any, true_px: Any, predicted_px: Any) -> Fraction:
     return both, true_px + predicted_px - both
 
 
-def _measure_counts(from_counts: FromCounts, truth: BoolMask, predicted: BoolMask) -> Fraction:
-    return from_counts(*(int(np.count_nonzero(pixels)) for pixels in (truth & predicted, truth, predicted)))
+def _measure_counts(from_counts: FromCounts, target: BoolMask, predicted: BoolMask) -> Fraction:
+    return from_counts(*(int(np.count_nonzero(pixels)) for pixels in (target & predicted, target, predicted)))
 
 
-def _surface_dice(truth: BoolMask, predicted: BoolMask, *, tolerance_px: float) -> Fraction:
-    near_true, num_true, near_predicted, num_predicted = _count_near(truth, predicted, tolerance_px)
+def _surface_dice(target: BoolMask, predicted: BoolMask, *, tolerance_px: float) -> Fraction:
+    near_true, num_true, near_predicted, num_predicted = _count_near(target, predicted, tolerance_px)
     return near_true + near_predicted, num_true + num_predicted
 
 
-def _boundary_f(truth: BoolMask, predicted: BoolMask, *, tolerance_px: float) -> Fraction:
+def _boundary_f(target: BoolMask, predicted: BoolMask, *, tolerance_px: float) -> Fraction:
     """2 P R / (P + R) over 1; nothing over nothing where both are empty."""
-    near_true, num_true, near_predicted, num_predicted = _count_near(truth, predicted, tolerance_px)
+    near_true, num_true, near_predicted, num_predicted = _count_near(target, predicted, tolerance_px)
     if num_true + num_predicted == 0:
         return 0, 0
     recall, precision = near_true / max(num_true, 1), near_predicted / max(num_predicted, 1)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0, 1
 
 
-def _count_near(truth: BoolMask, predicted: BoolMask, tolerance_px: float) -> tuple[int, int, int, int]:
+def _count_near(target: BoolMask, predicted: BoolMask, tolerance_px: float) -> tuple[int, int, int, int]:
     """Counts, for the true contour and the predicted one, (pixels within the tolerance of the other, all pixels).
 
     A contour is the pixels of a mask that have a side in common with the background, or with the image's border.
     """
-    contours = [mask & ~ndimage.binary_erosion(mask) for mask in (truth, predicted)]
+    contours = [mask & ~ndimage.binary_erosion(mask) for mask in (target, predicted)]
     counts = []
     for own_hw, other_hw in (contours, contours[::-1]):
         is_near_hw = ndimage.distance_transform_edt(~other_hw) <= tolerance_px if other_hw.any() else other_hw
@@ -188,12 +188,12 @@ def _count_near(truth: BoolMask, predicted: BoolMask, tolerance_px: float) -> tu
     return counts[0], counts[1], counts[2], counts[3]
 
 
-def _object_precision(truth: BoolMask, predicted: BoolMask, *, thresholds: tuple[float, ...]) -> Fraction:
+def _object_precision(target: BoolMask, predicted: BoolMask, *, thresholds: tuple[float, ...]) -> Fraction:
     """The mean over thresholds of TP / (TP + FP + FN), where a pair of objects counts from that IoU on.
 
     From an IoU above 0.5 on no object has two partners; at 0.5 and below the larger IoU is taken first.
     """
-    (true_labels, num_true), (labels, num_predicted) = (ndimage.label(mask, _EIGHT) for mask in (truth, predicted))
+    (true_labels, num_true), (labels, num_predicted) = (ndimage.label(mask, _EIGHT) for mask in (target, predicted))
     if num_true + num_predicted == 0:
         return 0, 0
     shape = (num_true + 1, num_predicted + 1)

@@ -9,7 +9,9 @@ import numpy.typing as npt
 from unets.data.samples import IGNORE
 from unets.metrics.masks import divide, find_metric
 
-Counts = npt.NDArray[np.int64]  # (classes, 3): pixels of truth and prediction both, of the truth, of the prediction
+Counts = npt.NDArray[
+    np.int64
+]  # (classes, 3): pixels of ground truth and prediction both, of the ground truth, of the prediction
 
 
 def pick_class(mask: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.bool_]:
@@ -22,26 +24,26 @@ def pick_class(mask: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.bool_]
     return np.asarray(mask[..., index] == 1 if mask.ndim == 3 else mask == index + 1)
 
 
-def pick_known(truth: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.bool_] | None:
-    """Returns where a true mask says whether a pixel is of a class, bool (height, width); None: everywhere."""
-    is_known = (truth[..., index] if truth.ndim == 3 else truth) != IGNORE
+def pick_known(target: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.bool_] | None:
+    """Returns where a ground truth says whether a pixel is of a class, bool (height, width); None: everywhere."""
+    is_known = (target[..., index] if target.ndim == 3 else target) != IGNORE
     return None if is_known.all() else np.asarray(is_known)
 
 
 def pair_masks(
-    truth: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], num_classes: int
+    target: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], num_classes: int
 ) -> list[tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]:
-    """Returns (true mask, predicted mask) of each class, bool (height, width), both without the ignored pixels."""
+    """Returns (ground truth, predicted mask) of each class, bool (height, width), both without the ignored pixels."""
     pairs = []
     for index in range(num_classes):
-        is_known, predicted = pick_known(truth, index), pick_class(mask, index)
-        pairs.append((pick_class(truth, index), predicted if is_known is None else predicted & is_known))
+        is_known, predicted = pick_known(target, index), pick_class(mask, index)
+        pairs.append((pick_class(target, index), predicted if is_known is None else predicted & is_known))
     return pairs
 
 
-def count_pixels_of(truth: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], num_classes: int) -> Counts:
+def count_pixels_of(target: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], num_classes: int) -> Counts:
     """Counts the pixels of one image; masks as `pick_class` takes them, ignored pixels are left out."""
-    rows = [(true & predicted, true, predicted) for true, predicted in pair_masks(truth, mask, num_classes)]
+    rows = [(true & predicted, true, predicted) for true, predicted in pair_masks(target, mask, num_classes)]
     return np.array([[np.count_nonzero(pixels) for pixels in row] for row in rows], dtype=np.int64)
 
 

@@ -8,7 +8,7 @@ of the ground truth, one a class, then those of each prediction, then the ignore
 import hashlib
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -26,9 +26,10 @@ from unets.ensemble.mask_scores import count_thresholds
 from unets.ensemble.postprocess import ClassMask
 from unets.ensemble.recipe import Recipe, average_maps, make_mask
 from unets.ensemble.shape import measure_shape
+from unets.evaluation.predictions import MapU8, Prediction
 from unets.metrics.intervals import Interval
 from unets.metrics.masks import divide, find_metric
-from unets.pages.predictions import MapU8, Prediction
+from unets.metrics.pixels import pick_class
 from unets.store.runs import atomic_path
 from unets.workers.pool import run_tasks
 
@@ -48,7 +49,6 @@ class Task:
     """Some images, and the predictions of them."""
 
     samples: tuple[Sample, ...]
-    folds: tuple[int | None, ...]  # None is the test set
     predictions: tuple[Prediction, ...]
     large: tuple[bool, ...] = ()  # which of them get a large picture, too
 
@@ -79,15 +79,6 @@ class Curves:
     pixels: npt.NDArray[np.int64]  # (3, thresholds) of all images and classes: true positives, predicted, true
     calibration: npt.NDArray[np.int64]  # (2, bins) pixels whose probability lies in a bin, and those that are object
 
-    def __add__(self, other: "Curves") -> "Curves":
-        """Adds the curves of other images."""
-        return Curves(
-            num_images=self.num_images + other.num_images,
-            scores=self.scores + other.scores,
-            pixels=self.pixels + other.pixels,
-            calibration=self.calibration + other.calibration,
-        )
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Column:
@@ -115,19 +106,13 @@ class Gallery:
     has_ground_truth: bool  # else the pixels of which the first prediction is uncertain are shown, as one more mask
 
 
-def split(
-    samples: Sequence[Sample],
-    folds: Sequence[int | None],
-    predictions: Sequence[Prediction],
-    large: Collection[int] = (),
-) -> Iterator[Task]:
+def split(samples: Sequence[Sample], predictions: Sequence[Prediction], large: Collection[int] = ()) -> Iterator[Task]:
     """Splits images among workers, in their order; each task carries the way to its own probability maps."""
     for start in range(0, len(samples), _CHUNK):
         part = slice(start, start + _CHUNK)
         ids = [sample.id for sample in samples[part]]
         yield Task(
             samples=tuple(samples[part]),
-            folds=tuple(folds[part]),
             predictions=tuple(prediction.select(ids) for prediction in predictions),
             large=tuple(start + number in large for number in range(len(ids))),
         )
@@ -136,7 +121,6 @@ def split(
 def measure_all(
     dataset: DatasetConfig,
     samples: Sequence[Sample],
-    folds: Sequence[int | None],
     predictions: Sequence[Prediction],
     *,
     has_ground_truth: bool,
@@ -145,15 +129,14 @@ def measure_all(
     """Measures images in workers; see `measure`."""
     results = run_tasks(
         partial(measure, dataset, has_ground_truth),
-        split(samples, folds, predictions),
+        split(samples, predictions),
         what="measure",
         jobs=jobs,
         total=math.ceil(len(samples) / _CHUNK),
         unit="chunk",
     )
     rows, curves = zip(*results, strict=True)
-    known = [part for part in curves if part is not None]
-    return np.concatenate(rows), sum(known[1:], known[0]) if known else None
+    return np.concatenate(rows), _add(curves)
 
 
 def measure(dataset: DatasetConfig, has_ground_truth: bool, task: Task) -> tuple[Values, Curves | None]:
@@ -167,20 +150,18 @@ def measure(dataset: DatasetConfig, has_ground_truth: bool, task: Task) -> tuple
     Returns:
         float64 (images, `FIGURES`), NaN where nothing predicted an image; the curves.
     """
-    rows = np.full((len(task.samples), len(FIGURES)), np.nan)
-    total: Curves | None = None
-    for number, (sample, fold) in enumerate(zip(task.samples, task.folds, strict=True)):
-        own = next((prediction for prediction in task.predictions if prediction.has(sample, fold)), None)
+    rows, curves = np.full((len(task.samples), len(FIGURES)), np.nan), list[Curves]()
+    for number, sample in enumerate(task.samples):
+        own = next((prediction for prediction in task.predictions if sample.id in prediction.recipes), None)
         target = read_mask(sample) if has_ground_truth else None
         if own is not None:
-            recipe, maps = own.read(sample, fold)
+            recipe, maps = own.read(sample.id)
             rows[number] = astuple(measure_image(recipe, maps, read_full_size(sample, dataset)))
             if target is not None:
-                curves = measure_curves(target, recipe, maps, dataset.metric)
-                total = curves if total is None else total + curves
+                curves.append(measure_curves(target, recipe, maps, dataset.metric))
         if target is not None:
             rows[number, FIGURES.index("area")] = count_object_pixels(target) / (target.shape[0] * target.shape[1])
-    return rows, total
+    return rows, _add(curves)
 
 
 def measure_image(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> Figures:
@@ -257,15 +238,14 @@ def draw(dataset: DatasetConfig, has_ground_truth: bool, task: Task) -> list[tup
         For each image its size, and the small and perhaps the large picture: JPEG of the image, PNG of the planes.
     """
     drawn = []
-    for sample, fold, large in zip(task.samples, task.folds, task.large, strict=True):
+    for sample, large in zip(task.samples, task.large, strict=True):
         full_hw = read_full_size(sample, dataset)
         empty = np.zeros(full_hw, dtype=np.uint8)
         masks: list[ClassMask] = [read_mask(sample) if has_ground_truth else empty]
         for prediction in task.predictions:
-            has = prediction.has(sample, fold)
-            masks.append(make_mask(*prediction.read(sample, fold), full_hw) if has else empty)
+            masks.append(prediction.make_mask(sample.id, full_hw) if sample.id in prediction.recipes else empty)
         if not has_ground_truth:
-            recipe, maps = task.predictions[0].read(sample, fold)
+            recipe, maps = task.predictions[0].read(sample.id)
             uncertain_hw = find_uncertain(blend_small(maps, recipe)).astype(np.uint8) * np.uint8(255)
             masks.append((shrink(uncertain_hw, full_hw) >= 128).astype(np.uint8))
         planes = list_planes(masks, len(dataset.classes))
@@ -286,9 +266,7 @@ def list_planes(masks: Sequence[ClassMask], num_classes: int) -> list[npt.NDArra
     Returns:
         bool (height, width) each.
     """
-    planes = [
-        mask[..., index] == 1 if mask.ndim == 3 else mask == index + 1 for mask in masks for index in range(num_classes)
-    ]
+    planes = [pick_class(mask, index) for mask in masks for index in range(num_classes)]
     is_ignored = masks[0] == IGNORE
     return [*planes, is_ignored.any(axis=-1) if is_ignored.ndim == 3 else is_ignored]
 
@@ -333,8 +311,7 @@ def write_gallery(
         What the page's script works with, as JSON can write it; names of groups are stored once.
     """
     samples = [gallery.samples[number] for number in shown]
-    folds = [gallery.folds[number] for number in shown]
-    tasks = split(samples, folds, gallery.predictions, [k for k, number in enumerate(shown) if number in large])
+    tasks = split(samples, gallery.predictions, [k for k, number in enumerate(shown) if number in large])
     function = partial(draw, dataset, gallery.has_ground_truth)
     total = math.ceil(len(samples) / _CHUNK)
     drawn = run_tasks(function, tasks, what="pictures", jobs=jobs, total=total, unit="chunk")
@@ -366,12 +343,8 @@ def build_data(dataset: DatasetConfig, gallery: Gallery, pictures: Mapping[str, 
         "predictions": [*(prediction.name for prediction in gallery.predictions), *more],
         "hasTarget": gallery.has_ground_truth,
         "columns": [
-            {
-                "label": column.label,
-                "worst": column.worst,
-                "style": column.style,
-                "meaning": column.meaning,
-                "prediction": column.prediction,
+            asdict(column)
+            | {
                 "values": list(map(to_json, column.values)),
                 "distances": None if column.distances is None else list(map(to_json, column.distances)),
             }
@@ -409,6 +382,15 @@ def describe_interval(interval: Interval) -> str:
 def to_json(value: float) -> float | None:
     """Rounds to six digits; None where it is no number."""
     return float(f"{value:.6g}") if np.isfinite(value) else None
+
+
+def _add(curves: Sequence[Curves | None]) -> Curves | None:
+    """Adds the curves of several images up; None where there are none."""
+    known = [astuple(one) for one in curves if one is not None]
+    if not known:
+        return None
+    num_images, scores, pixels, calibration = (sum(parts[1:], parts[0]) for parts in zip(*known, strict=True))
+    return Curves(num_images=num_images, scores=scores, pixels=pixels, calibration=calibration)
 
 
 def _write_pair(folder: Path, image: bytes, planes: bytes) -> str:

@@ -47,7 +47,7 @@ def write_live(run_dir: Path) -> Path:
         best_epoch=metrics["best_epoch"] + 1,
         seconds=metrics["seconds"],
         seconds_left=0.0 if is_finished else seconds * (num_epochs - epoch),
-        images_per_second=metrics["photos"] / max(metrics["seconds"], 1e-9),
+        images_per_second=metrics["images"] / max(metrics["seconds"], 1e-9),
         devices=metrics["devices"],
         panel=PANEL if (run_dir / PANEL).exists() else None,
         data={"training": [training]},

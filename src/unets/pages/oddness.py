@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from unets.pages.gallery import FIGURES, Values
+from unets.pages.gallery import FIGURES, Column, Values
 
 LEAST, MOST = 2.0, 10.0
 _MIN_GROUP = 3  # images of a group, below which there is no saying which of them is odd
@@ -45,9 +45,7 @@ SCALES: dict[str, Scale] = {
     "holes": Scale("holes", "holes in the masks", "both", 1.0, 0.25),
     "loose": Scale("loose area", "share of the object outside the largest piece", "both", None, 0.005, style="percent"),
     "contour": Scale("contour", "length of the contours by the root of the area (a square has 4)", "both", 0.1, 0.05),
-    "area": Scale(
-        "area", "share of the image that is object, against the training masks", "both", 1e-5, 0.1, style="percent"
-    ),
+    "area": Scale("area", "share of the image that is object", "both", 1e-5, 0.1, style="percent"),
     "group": Scale(
         "against its group",
         "area against the group's other images, as usual for the view",
@@ -57,6 +55,19 @@ SCALES: dict[str, Scale] = {
         "change",
     ),
 }
+
+
+def list_column(name: str, values: Values, distances: Values | None = None) -> Column:
+    """Returns the column of a figure, as a gallery shows it."""
+    scale = SCALES[name]
+    return Column(
+        label=scale.label,
+        values=values,
+        worst="high" if scale.odd == "high" else "low",
+        style=scale.style,
+        meaning=scale.meaning,
+        distances=distances,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -7,22 +7,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from unets.config import DatasetConfig, EnsembleConfig, is_ensemble
 from unets.data.samples import Sample
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import Ensemble, check_ensemble, read_ensemble
 from unets.errors import InputError
-from unets.evaluation.contributions import list_notes, tabulate_members, tabulate_trials
-from unets.evaluation.evaluated import Evaluated, load_evaluated
+from unets.evaluation.contributions import list_notes, tabulate_candidates, tabulate_members
+from unets.evaluation.predictions import Prediction, join_equally, open_ensemble, open_experiment
 from unets.evaluation.results import describe_gain, sum_stages
-from unets.evaluation.runs import PhotoScore, Run, find_cost, list_evaluated, list_runs, tabulate_runs
-from unets.metrics.intervals import Interval, bootstrap_mean, note_few_groups
+from unets.evaluation.runs import Run, list_runs, tabulate_runs
+from unets.evaluation.scores import Scores, list_evaluated, load_scores
+from unets.metrics.intervals import Interval, note_few_groups
 from unets.pages import gallery
 from unets.pages.gallery import FIGURES, METRICS, Column, Curves, Gallery, Values
 from unets.pages.live import list_training
+from unets.pages.oddness import list_column
 from unets.pages.page import render_page
-from unets.pages.predictions import Prediction, join_equally, open_ensemble, open_experiment
 from unets.store.fingerprint import SNAPSHOT
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin
@@ -56,20 +58,6 @@ class Report:
     notes: tuple[str, ...]  # what is missing, and the commands that make it
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Subject:
-    """An experiment or the ensemble, with its out-of-fold scores."""
-
-    name: str
-    is_ensemble: bool
-    folds: tuple[int, ...]
-    scores: dict[str, PhotoScore]  # by id
-    score: Interval
-    num_groups: int
-    cost: dict[str, Any] | None  # of the training of its folds, see `sum_cost`; None: a metrics.json is gone
-    notes: tuple[str, ...]
-
-
 def write_report(
     project: Project,
     dataset: DatasetConfig,
@@ -88,7 +76,7 @@ def write_report(
         project: the folders.
         dataset: the dataset's declaration.
         scope: what the page is about.
-        top: how many of the worst images of each subject are shown at full size.
+        top: how many of the worst images by each score are shown at full size.
         jobs: worker processes; None is one a core.
         complete: adds what the user works with to the commands that a note names.
 
@@ -104,14 +92,14 @@ def write_report(
     ensemble, notes = _find_ensemble(project, dataset, scope)
     notes = _list_missing(scope, runs, names) + notes
     names += [ensemble.name] if ensemble else []
-    subjects, left_out = load_subjects(project, dataset.metric, names, scope.folds)
+    scores, left_out = load_all_scores(project, dataset.metric, names, scope.folds)
     notes += left_out
-    if not any(subject.is_ensemble for subject in subjects):
+    if not any(is_ensemble(one.name) for one in scores):
         ensemble = None
     folder = project.report_dir(scope.ensemble_name)
     data: dict[str, Any] = {"pictures": {}, "curves": None, "images": {"id": []}}
-    if subjects:
-        data, more = _look_at_images(project, dataset, subjects, ensemble, folder / PICTURES, top=top, jobs=jobs)
+    if scores:
+        data, more = _look_at_images(project, dataset, scores, ensemble, folder / PICTURES, top=top, jobs=jobs)
         notes += more
     notes = [complete(note) for note in notes]
     metric = METRICS.get(dataset.metric, dataset.metric)
@@ -121,10 +109,11 @@ def write_report(
         title=project.competition,
         subtitle=f"{metric} is the mean over images at full size; out-of-fold: by nets that did not see the image.",
         origin=describe_origin(project.configs_dir),
-        figures=_list_figures(project, metric, subjects, ensemble, runs),
+        figures=_list_figures(project, metric, scores, ensemble, runs),
         notes=notes,
         metric=metric,
-        subjects=subjects,
+        scores=scores,
+        score_notes=[note for one in scores for note in (*one.notes, *note_few_groups(one.num_groups))],
         ensemble=_describe_ensemble(project, ensemble) if ensemble else None,
         runs=tabulate_runs(runs),
         stages=sum_stages(project.stages_path),
@@ -138,9 +127,9 @@ def write_report(
     return Report(page_path=folder / PAGE, num_images=num_images, num_pictures=num_pictures, notes=tuple(notes))
 
 
-def load_subjects(
+def load_all_scores(
     project: Project, metric: str, names: Sequence[str], folds: Collection[int] | None
-) -> tuple[list[Subject], list[str]]:
+) -> tuple[list[Scores], list[str]]:
     """Loads out-of-fold scores.
 
     Args:
@@ -150,15 +139,16 @@ def load_subjects(
         folds: whose images count; None is all.
 
     Returns:
-        The subjects, ensembles first, then by their score; and why others of the names are none.
+        The scores, ensembles first, then by their mean; and why others of the names have none.
     """
-    subjects, notes = [], []
+    found, notes = list[Scores](), []
     for name in names:
         try:
-            subjects.append(_build_subject(project, load_evaluated(project, metric, name), folds))
+            scores = load_scores(project, metric, name)
+            found.append(scores if folds is None else scores.select(folds))
         except InputError as error:
             notes.append(f"`{name}` is left out: {error}")
-    return sorted(subjects, key=lambda subject: (not subject.is_ensemble, -subject.score.mean, subject.name)), notes
+    return sorted(found, key=lambda one: (not is_ensemble(one.name), -one.interval.mean, one.name)), notes
 
 
 def choose_large(scores: Values, samples: Sequence[Sample], top: int) -> set[int]:
@@ -189,21 +179,25 @@ def choose_large(scores: Values, samples: Sequence[Sample], top: int) -> set[int
 def _look_at_images(
     project: Project,
     dataset: DatasetConfig,
-    subjects: Sequence[Subject],
+    scores: Sequence[Scores],
     ensemble: Ensemble | None,
     folder: Path,
     *,
     top: int,
     jobs: int | None,
 ) -> tuple[dict[str, Any], list[str]]:
-    """Measures and draws all images that a subject has a score of; returns the page's data, and what is missing."""
-    fold_of: dict[str, int | None] = {row.id: row.fold for subject in subjects for row in subject.scores.values()}
+    """Measures and draws all images that have a score; returns the page's data, and what is missing."""
+    fold_of: dict[str, int | None] = pd.concat([one.table["fold"] for one in scores]).to_dict()
     samples = [sample for sample in read_manifest(project, dataset).train if sample.id in fold_of]
     folds = [fold_of[sample.id] for sample in samples]
-    predictions, notes = _open_predictions(project, dataset, subjects, ensemble)
-    measured, curves = _measure(dataset, samples, folds, predictions, ensemble, jobs)
-    columns = _list_columns(dataset.metric, samples, subjects, list(predictions), measured)
-    scores = np.array([column.values for column in columns if column.style == "score"]).T
+    predictions, notes = _open_predictions(project, dataset, samples, scores, ensemble)
+    # The ensemble's masks are measured; where it has none of an image, those of the experiments' mean.
+    own = [predictions[ensemble.name]] if ensemble and ensemble.name in predictions else []
+    alone = [prediction for name, prediction in predictions.items() if not is_ensemble(name)]
+    means = join_equally(alone, fold_of)
+    measured, curves = gallery.measure_all(dataset, samples, own + means, has_ground_truth=True, jobs=jobs)
+    columns = _list_columns(dataset.metric, samples, scores, list(predictions), measured)
+    values = np.array([column.values for column in columns if column.style == "score"]).T
     data = gallery.write_gallery(
         folder,
         dataset,
@@ -216,83 +210,53 @@ def _look_at_images(
             areas=measured[:, FIGURES.index("area")],
             has_ground_truth=True,
         ),
-        shown=sorted(np.argsort(np.nanmin(scores, axis=1), kind="stable")[:MAX_PICTURES].tolist()),
-        large=choose_large(scores, samples, top),
+        shown=sorted(np.argsort(np.nanmin(values, axis=1), kind="stable")[:MAX_PICTURES].tolist()),
+        large=choose_large(values, samples, top),
         jobs=jobs,
     )
     return data | {"curves": _describe_curves(curves, dataset, ensemble) if curves else None}, notes
 
 
 def _list_columns(
-    metric: str, samples: Sequence[Sample], subjects: Sequence[Subject], predictions: Sequence[str], measured: Values
+    metric: str, samples: Sequence[Sample], scores: Sequence[Scores], predictions: Sequence[str], measured: Values
 ) -> list[Column]:
-    """Lists the scores of each subject, then what was measured."""
-    columns = []
-    for subject in subjects:
-        rows = [subject.scores.get(sample.id) for sample in samples]
-        columns.append(
-            Column(
-                label=f"{METRICS.get(metric, metric)} of {subject.name}",
-                values=np.array([row.score if row else np.nan for row in rows]),
-                style="score",
-                prediction=predictions.index(subject.name) if subject.name in predictions else None,
-            )
-        )
-    figures = dict(zip(FIGURES, measured.T, strict=True))
-    more = [
+    """Lists the scores, then what was measured."""
+    ids = [sample.id for sample in samples]
+    columns = [
         Column(
-            label="agreement",
-            values=figures["agreement"],
+            label=f"{METRICS.get(metric, metric)} of {one.name}",
+            values=one.table["score"].reindex(ids).to_numpy(),
             style="score",
-            meaning="lowest Dice of a member's mask with that of all: where members disagree, something is hard",
-        ),
-        Column(
-            label="uncertain band, px",
-            values=figures["band"],
-            worst="high",
-            meaning="pixels with a probability of 0.1 to 0.9 for each pixel of contour",
-        ),
-        Column(
-            label="area",
-            values=figures["area"],
-            style="percent",
-            meaning="share of the image that is object, in the ground truth",
-        ),
+            prediction=predictions.index(one.name) if one.name in predictions else None,
+        )
+        for one in scores
     ]
+    figures = dict(zip(FIGURES, measured.T, strict=True))
+    more = [list_column(name, figures[name]) for name in ("agreement", "band", "area")]
     return columns + [column for column in more if not np.isnan(column.values).all()]
 
 
 def _open_predictions(
-    project: Project, dataset: DatasetConfig, subjects: Sequence[Subject], ensemble: Ensemble | None
-) -> tuple[dict[str, Prediction], list[str]]:
-    """Opens the probability maps of each subject, in their order; says which have none."""
-    found: dict[str, Prediction] = {}
-    notes = []
-    for subject in sorted(subjects, key=lambda subject: subject.is_ensemble):  # an ensemble needs its members' maps
-        try:
-            if ensemble and subject.is_ensemble:
-                found[subject.name] = open_ensemble(ensemble, found)
-            else:
-                found[subject.name] = open_experiment(project, dataset, subject.name, subject.scores, subject.folds)
-        except InputError as error:
-            notes.append(f"`{subject.name}` has no pictures of its masks: {error}")
-    return {subject.name: found[subject.name] for subject in subjects if subject.name in found}, notes
-
-
-def _measure(
+    project: Project,
     dataset: DatasetConfig,
     samples: Sequence[Sample],
-    folds: Sequence[int | None],
-    predictions: Mapping[str, Prediction],
+    scores: Sequence[Scores],
     ensemble: Ensemble | None,
-    jobs: int | None,
-) -> tuple[Values, Curves | None]:
-    """Measures the ensemble's masks; where it has none of an image, those of the experiments' mean."""
-    own = [predictions[ensemble.name]] if ensemble and ensemble.name in predictions else []
-    alone = [prediction for name, prediction in predictions.items() if not is_ensemble(name)]
-    means = [join_equally(alone, fold) for fold in sorted({fold for fold in folds if fold is not None})]
-    chosen = own + [mean for mean in means if mean]
-    return gallery.measure_all(dataset, samples, folds, chosen, has_ground_truth=True, jobs=jobs)
+) -> tuple[dict[str, Prediction], list[str]]:
+    """Opens the probability maps behind the scores, in their order; says which have none."""
+    found: dict[str, Prediction] = {}
+    notes = []
+    for one in sorted(scores, key=lambda one: is_ensemble(one.name)):  # an ensemble needs its members' maps
+        try:
+            if ensemble and is_ensemble(one.name):
+                fold_of = {str(id_): int(fold) for id_, fold in one.table["fold"].items()}
+                own = [sample for sample in samples if sample.id in fold_of]
+                found[one.name] = open_ensemble(ensemble, found, own, fold_of)
+            else:
+                found[one.name] = open_experiment(project, dataset, one.name, one.table.index)
+        except InputError as error:
+            notes.append(f"`{one.name}` has no pictures of its masks: {error}")
+    return {one.name: found[one.name] for one in scores if one.name in found}, notes
 
 
 def _describe_curves(curves: Curves, dataset: DatasetConfig, ensemble: Ensemble | None) -> dict[str, Any] | None:
@@ -340,43 +304,25 @@ def _list_missing(scope: Scope, runs: Sequence[Run], scored: Collection[str]) ->
     return notes
 
 
-def _build_subject(project: Project, evaluated: Evaluated, folds: Collection[int] | None) -> Subject:
-    scores = {id_: row for id_, row in evaluated.scores.items() if folds is None or row.fold in folds}
-    if not scores:
-        raise InputError("it was evaluated on none of the folds asked for")
-    groups = [row.group for row in scores.values()]
-    own_folds = tuple(sorted({row.fold for row in scores.values()}))
-    return Subject(
-        name=evaluated.name,
-        is_ensemble=is_ensemble(evaluated.name),
-        folds=own_folds,
-        scores=scores,
-        score=bootstrap_mean(np.array([row.score for row in scores.values()]), groups),
-        num_groups=len(set(groups)),
-        cost=find_cost(project, evaluated.experiments, own_folds),
-        notes=(*evaluated.notes, *note_few_groups(len(set(groups)))),
-    )
-
-
 def _list_figures(
-    project: Project, metric: str, subjects: Sequence[Subject], ensemble: Ensemble | None, runs: Sequence[Run]
+    project: Project, metric: str, scores: Sequence[Scores], ensemble: Ensemble | None, runs: Sequence[Run]
 ) -> list[tuple[str, str, str]]:
     """Lists what the page says first: label, value, detail."""
     figures = []
-    if subjects:
-        first = subjects[0]
-        detail = gallery.describe_interval(first.score)
-        figures.append((f"{metric} out-of-fold, {first.name}", f"{first.score.mean:.5f}", detail))
+    if scores:
+        first = scores[0]
+        mean, detail = f"{first.interval.mean:.5f}", gallery.describe_interval(first.interval)
+        figures.append((f"{metric} out-of-fold, {first.name}", mean, detail))
         test = _read_test_score(project, ensemble) if ensemble else None
         if test:
-            also = f"{gallery.describe_interval(test)}; out-of-fold {first.score.mean:.5f}"
+            also = f"{gallery.describe_interval(test)}; out-of-fold {mean}"
             figures = [(f"{metric} on the test set, {first.name}", f"{test.mean:.5f}", also)]
-        best = next((subject for subject in subjects if not subject.is_ensemble), first)
-        figures.append(("Best single model, out-of-fold", f"{best.score.mean:.5f}", best.name))
-        groups = {row.group for subject in subjects for row in subject.scores.values()}
-        ids = {id_ for subject in subjects for id_ in subject.scores}
-        folds = {fold for subject in subjects for fold in subject.folds}
-        figures.append(("Images evaluated", f"{len(ids):,}", f"{len(groups):,} groups in {len(folds)} folds"))
+        best = next((one for one in scores if not is_ensemble(one.name)), first)
+        figures.append(("Best single model, out-of-fold", f"{best.interval.mean:.5f}", best.name))
+        group_of = pd.concat([one.table["group"] for one in scores]).to_dict()
+        folds = {fold for one in scores for fold in one.folds}
+        detail = f"{len(set(group_of.values())):,} groups in {len(folds)} folds"
+        figures.append(("Images evaluated", f"{len(group_of):,}", detail))
     hours, devices = sum(run.seconds for run in runs) / 3600, {device for run in runs for device in run.devices}
     figures.append(("Hours of training", f"{hours:.2f}" if hours < 10 else f"{hours:.0f}", ", ".join(sorted(devices))))
     return figures
@@ -399,7 +345,7 @@ def _describe_ensemble(project: Project, ensemble: Ensemble) -> dict[str, Any]:
             "post-processing": ensemble.postprocessing.describe(),
         },
         "members": tabulate_members(project, ensemble),
-        "candidates": tabulate_trials(project, ensemble),
+        "candidates": tabulate_candidates(project, ensemble),
         "notes": list_notes(ensemble),
     }
 

@@ -13,13 +13,13 @@ from unets.data.samples import Sample
 from unets.dataset.folds import measure_shares
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import Ensemble, read_ensemble
-from unets.ensemble.recipe import Recipe, Recipes
+from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
+from unets.evaluation.predictions import Prediction
 from unets.pages import gallery
 from unets.pages.gallery import Column, Gallery
-from unets.pages.oddness import LEAST, MOST, SCALES, Oddness, measure_oddness
+from unets.pages.oddness import LEAST, MOST, SCALES, Oddness, list_column, measure_oddness
 from unets.pages.page import render_page
-from unets.pages.predictions import Prediction
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin
 from unets.store.runs import write_text
@@ -78,8 +78,7 @@ def screen_test(
     samples = manifest.test
     if not samples:
         raise InputError(f"`{project.input_dir}` must have test images for a screening. Received: none")
-    folds = [None] * len(samples)
-    measured, _ = gallery.measure_all(dataset, samples, folds, predictions[:1], has_ground_truth=False, jobs=jobs)
+    measured, _ = gallery.measure_all(dataset, samples, predictions[:1], has_ground_truth=False, jobs=jobs)
     train_areas = list(measure_shares(project, manifest, jobs=jobs).values())
     odd = measure_oddness(measured, [s.group for s in samples], [s.view for s in samples], train_areas)
     folder = project.screen_dir(ensemble_name)
@@ -91,7 +90,7 @@ def screen_test(
         Gallery(
             name=f"{project.competition}/screen",
             samples=[samples[index] for index in shown],
-            folds=folds[: len(shown)],
+            folds=[None] * len(shown),
             predictions=predictions,
             columns=_list_columns(odd, shown),
             areas=odd.values["area"][shown],
@@ -115,24 +114,20 @@ def open_predictions(project: Project, dataset: DatasetConfig, ensemble: Ensembl
         InputError: they are missing, or were not made by what the ensemble was fitted on.
     """
     readers = open_members(project, ensemble, dataset)
-    found = [Prediction(name=ensemble.name, readers=readers, recipes={None: Recipes(recipes=(ensemble.recipe,))})]
-    alone = Recipes(recipes=(Recipe(weights=(1.0,), threshold=ensemble.threshold),))
+    ids = readers[0].ids
+    found = [Prediction(name=ensemble.name, readers=readers, recipes=dict.fromkeys(ids, ensemble.recipe))]
+    alone = dict.fromkeys(ids, Recipe(weights=(1.0,), threshold=ensemble.threshold))
     if len(readers) > 1:
         for member, reader in zip(ensemble.used_members, readers, strict=True):
-            found.append(Prediction(name=member.experiment, readers=(reader,), recipes={None: alone}))
+            found.append(Prediction(name=member.experiment, readers=(reader,), recipes=alone))
     return found
 
 
 def _list_columns(odd: Oddness, shown: Sequence[int]) -> list[Column]:
     meaning = f"sum over the figures of their distance from the median, {LEAST:g} to {MOST:g} each"
     columns = [Column(label="oddness", values=odd.total[shown], worst="high", meaning=meaning, prediction=0)]
-    for name, values in odd.values.items():
-        scale, distances = SCALES[name], odd.distances[name][shown]
-        own = Column(
-            label=scale.label, values=values[shown], style=scale.style, meaning=scale.meaning, distances=distances
-        )
-        columns.append(own)
-    return columns
+    figures = [list_column(name, values[shown], odd.distances[name][shown]) for name, values in odd.values.items()]
+    return [*columns, *figures]
 
 
 def _tabulate(samples: Sequence[Sample], odd: Oddness) -> pd.DataFrame:
@@ -198,7 +193,8 @@ def _describe_figures(odd: Oddness, train_areas: Sequence[float]) -> Table:
     for name, values in odd.values.items():
         scale, meaning = SCALES[name], SCALES[name].meaning
         if name == "area" and train_areas:
-            meaning += f", which have {_format(name, min(train_areas))} to {_format(name, max(train_areas))}"
+            least, most = (_format(name, limit(train_areas)) for limit in (min, max))
+            meaning += f", against the training masks, which have {least} to {most}"
         spread = [_format(name, float(value)) for value in np.nanquantile(values, (0.05, 0.5, 0.95))]
         rows.append((scale.label, meaning, *spread, f"{np.count_nonzero(odd.distances[name] >= LEAST):,}"))
     header = ("figure", "what it is", "5 %", "median", "95 %", "odd images")

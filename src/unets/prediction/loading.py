@@ -1,4 +1,4 @@
-"""Predictors from files of weights, for whole photos or tile by tile."""
+"""Predictors from files of weights, for whole images or tile by tile."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -36,7 +36,7 @@ def load_predictor(
     Args:
         weights: `best.weights.h5` of each fold, or what a model file holds of it.
         experiment: net, precision, TTA and batch size.
-        size_hw: (height, width) of the photos, or of the tiles.
+        size_hw: (height, width) of the images, or of the tiles.
         num_classes: number of foreground classes.
         overlapping: whether a pixel may be of several classes.
         num_channels: of the images.
@@ -91,15 +91,15 @@ def load_net(
 def predict_batch(
     predictor: Predictor, images_nhwc: ImageU8, prediction: PredictionConfig
 ) -> list[tuple[ImageU8, ImageU8]]:
-    """Predicts at most a batch of photos, whole or tile by tile.
+    """Predicts at most a batch of images, whole or tile by tile.
 
     Args:
-        predictor: for photos or tiles of the config's size.
-        images_nhwc: uint8 RGB (photos, height, width, 3).
+        predictor: for images or tiles of the config's size.
+        images_nhwc: uint8 RGB (images, height, width, 3).
         prediction: says whether there are tiles.
 
     Returns:
-        (mean map, map without TTA) of each photo, uint8 (height, width, classes), 0..255.
+        (mean map, map without TTA) of each image, uint8 (height, width, classes), 0..255.
     """
     if prediction.tile_hw is None:
         return list(zip(*predictor(images_nhwc), strict=True))
@@ -112,7 +112,7 @@ def predict_batch(
 def _predict_tiles(
     predictor: Predictor, image_hwc: ImageU8, tile_hw: SizeHW, overlap_px: int
 ) -> tuple[ImageU8, ImageU8]:
-    """Predicts one photo tile by tile."""
+    """Predicts one image tile by tile."""
     size_hw = (image_hwc.shape[0], image_hwc.shape[1])
     corners = plan_tiles(size_hw, tile_hw, overlap_px)
     tiles = cut_tiles(image_hwc, corners, tile_hw)

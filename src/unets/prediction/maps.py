@@ -7,7 +7,6 @@ A shard appears under its name only when it is whole, and equal maps give equal 
 Readers take any one map without reading the others.
 """
 
-import json
 import re
 import struct
 import zipfile
@@ -15,11 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from unets.config import Config
 from unets.data.geometry import SizeHW
 from unets.data.io import decode_png, encode_png
 from unets.errors import InputError
@@ -49,8 +49,7 @@ def from_u8(probs_u8: npt.NDArray[np.uint8], weight: float = 1.0) -> npt.NDArray
     return np.asarray(probs_u8 * np.float32(weight / 255), dtype=np.float32)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Manifest:
+class Manifest(Config):
     """What a shard holds and what made it."""
 
     nets: dict[str, str]  # whose mean the maps are: fingerprint of each fold's net, with its config and flips
@@ -59,24 +58,6 @@ class Manifest:
     size_hw: SizeHW
     ids: tuple[str, ...]
     images: tuple[str, ...]  # hash of each image's bytes; () where they are not known
-
-    def to_json(self) -> str:
-        """Returns the fields as JSON."""
-        return json.dumps({name: getattr(self, name) for name in self.__slots__}, indent=1)
-
-    @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """Reads what `to_json` wrote.
-
-        Raises:
-            ValueError: it is something else.
-        """
-        content: Any = json.loads(text)
-        if not isinstance(content, dict) or set(content) != set(cls.__slots__):
-            raise ValueError(f"{MANIFEST} must hold {', '.join(cls.__slots__)}")
-        height, width = content["size_hw"]
-        lists = {name: tuple(content[name]) for name in ("classes", "ids", "images")}
-        return cls(**(content | lists | {"size_hw": (height, width)}))
 
 
 def join_nets(nets: Mapping[str, str]) -> str:
@@ -178,7 +159,7 @@ def check_shard(path: Path) -> Manifest:
     try:
         with zipfile.ZipFile(path) as shard:
             damaged = shard.testzip()
-            manifest = Manifest.from_json(shard.read(MANIFEST))
+            manifest = Manifest.model_validate_json(shard.read(MANIFEST))
             names = set(shard.namelist())
     except _DAMAGE as error:
         raise InputError(f"{path} must be a whole shard of maps. Received: {error}") from error
@@ -323,7 +304,7 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         with zipfile.ZipFile(path) as shard:
-            return Manifest.from_json(shard.read(MANIFEST))
+            return Manifest.model_validate_json(shard.read(MANIFEST))
     except _DAMAGE as error:
         raise _damaged(path, MANIFEST, str(error)) from error
 

@@ -8,12 +8,10 @@ from pathlib import Path
 
 from unets.config import ExperimentConfig
 from unets.data.geometry import SizeHW
-from unets.dataset.folds import hash_folds
 from unets.dataset.manifest import Manifest
 from unets.prediction.map_store import MapStore
 from unets.prediction.pipeline import PredictionJob, plan_job, run_jobs
-from unets.prediction.sources import find_weights, hash_weights, list_nets
-from unets.store.fingerprint import take_snapshot
+from unets.prediction.sources import find_fold_weights, hash_weights, list_nets
 from unets.store.paths import Project
 from unets.store.runs import lock
 
@@ -47,15 +45,8 @@ def predict_experiments(
     with ExitStack() as stack:
         for name in sorted(experiments):
             stack.enter_context(lock(project.maps_dir(name, "test").parent))
-        folds_hash = hash_folds(project.folds_path)
         weights_paths = {
-            name: {
-                fold: find_weights(
-                    project.run_dir(name, fold),
-                    take_snapshot(experiment, manifest.dataset, fold, folds_hash, manifest.train_digest),
-                )
-                for fold in use_folds[name]
-            }
+            name: {fold: find_fold_weights(project, manifest, name, experiment, fold) for fold in use_folds[name]}
             for name, experiment in experiments.items()
         }
         rounds: dict[tuple[SizeHW, str], list[PredictionJob]] = defaultdict(list)
@@ -86,7 +77,7 @@ def _plan(
         size_hw=experiment.data.size_hw,
         command=f"`unets predict --exp {name} --fold {','.join(map(str, weights_paths))} --force`",
     )
-    jobs = []
+    dataset, jobs = manifest.dataset, []
     for fold, path in weights_paths.items():
         has_tta = len(experiment.prediction.tta) > 1
         store = replace(
@@ -96,16 +87,7 @@ def _plan(
             nets={str(fold): nets[str(fold)]},
         )
         samples = [sample for sample in manifest.train if folds[sample.id] == fold]
-        jobs.append(
-            (
-                f"fold {fold} out-of-fold",
-                plan_job(name, experiment, manifest.dataset, [path], store, samples, force=force),
-            )
-        )
-    return [
-        *jobs,
-        (
-            "test",
-            plan_job(name, experiment, manifest.dataset, weights_paths.values(), test, manifest.test, force=force),
-        ),
-    ]
+        job = plan_job(name, experiment, dataset, [path], store, samples, force=force)
+        jobs.append((f"fold {fold} out-of-fold", job))
+    job = plan_job(name, experiment, dataset, weights_paths.values(), test, manifest.test, force=force)
+    return [*jobs, ("test", job)]

@@ -9,9 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import ExperimentConfig
+from unets.dataset.folds import hash_folds
+from unets.dataset.manifest import Manifest
 from unets.errors import InputError
 from unets.prediction.maps import join_nets
-from unets.store.fingerprint import check_snapshot
+from unets.store.fingerprint import check_snapshot, take_snapshot
+from unets.store.paths import Project
 from unets.store.runs import fingerprint, hash_file, read_json
 from unets.store.tensors import TensorFile
 
@@ -36,7 +39,7 @@ def find_weights(run_dir: Path, snapshot: dict[str, Any]) -> Path:
     """Returns the weights of a run that was trained to its end, with this config and on these folds.
 
     Raises:
-        InputError: it was not. On other folds, its net may have seen the very photos that it is to predict.
+        InputError: it was not. On other folds, its net may have seen the very images that it is to predict.
     """
     command = f"`unets train --exp {run_dir.parent.name} --fold {run_dir.name.removeprefix('fold')}`"
     metrics_path, weights_path = run_dir / "metrics.json", run_dir / "best.weights.h5"
@@ -52,6 +55,13 @@ def find_weights(run_dir: Path, snapshot: dict[str, Any]) -> Path:
             f"damaged, or another run's. Put it back, or delete {run_dir} and run {command}"
         )
     return weights_path
+
+
+def find_fold_weights(project: Project, manifest: Manifest, name: str, experiment: ExperimentConfig, fold: int) -> Path:
+    """Does `find_weights` for a fold of an experiment, trained on the present folds and images."""
+    folds_hash = hash_folds(project.folds_path)
+    snapshot = take_snapshot(experiment, manifest.dataset, fold, folds_hash, manifest.train_digest)
+    return find_weights(project.run_dir(name, fold), snapshot)
 
 
 def list_nets(

@@ -1,4 +1,4 @@
-"""Overlapping tiles, for photos whose activations do not fit into memory at once."""
+"""Overlapping tiles, for images whose activations do not fit into memory at once."""
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +10,7 @@ Corner = tuple[int, int]
 
 
 def plan_tiles(size_hw: SizeHW, tile_hw: SizeHW, overlap_px: int) -> list[Corner]:
-    """Places tiles so that they cover a photo, neighbours overlapping by at least `overlap_px`.
+    """Places tiles so that they cover a image, neighbors overlapping by at least `overlap_px`.
 
     The tiles are spread evenly, the first and last flush with the border, so that none needs padding.
 
@@ -18,7 +18,7 @@ def plan_tiles(size_hw: SizeHW, tile_hw: SizeHW, overlap_px: int) -> list[Corner
         (top, left) of each tile, row by row.
 
     Raises:
-        InputError: a tile is larger than the photo.
+        InputError: a tile is larger than the image.
     """
     if tile_hw[0] > size_hw[0] or tile_hw[1] > size_hw[1]:
         raise InputError(f"`tile_hw` must be at most size_hw={size_hw}. Received: tile_hw={tile_hw}")
@@ -27,7 +27,7 @@ def plan_tiles(size_hw: SizeHW, tile_hw: SizeHW, overlap_px: int) -> list[Corner
 
 
 def cut_tiles(image_hwc: npt.NDArray[np.uint8], corners: list[Corner], tile_hw: SizeHW) -> npt.NDArray[np.uint8]:
-    """Cuts tiles out of a photo; uint8 (tiles, tile height, tile width, channels)."""
+    """Cuts tiles out of a image; uint8 (tiles, tile height, tile width, channels)."""
     return np.stack([image_hwc[top : top + tile_hw[0], left : left + tile_hw[1]] for top, left in corners])
 
 

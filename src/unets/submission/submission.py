@@ -246,6 +246,6 @@ def name_submission(ensemble: Ensemble) -> str:
 
 def _describe(ensemble: Ensemble) -> dict[str, object]:
     made_of = {"competition", "members", "averaging", "threshold", "postprocessing"}
-    evaluated_on = {"metric", "folds", "num_photos", "num_groups"}
+    evaluated_on = {"metric", "folds", "num_images", "num_groups"}
     fields = ensemble.model_dump(mode="json", include=made_of | evaluated_on)
     return {"ensemble": ensemble.name, **fields, "oof_score": ensemble.score.model_dump(mode="json")}

@@ -33,7 +33,7 @@ class Progress:
     average: dict[str, Any] | None = None  # the mean of checkpoints: epochs, val_loss, val_dice, whether it predicts
     sources: dict[str, str] = field(default_factory=dict)  # files that made this run: name and SHA-256
     computed: dict[str, str] = field(default_factory=dict)  # by which backend, in which precision
-    photos: int = 0  # images trained on, over all restarts
+    images: int = 0  # images trained on, over all restarts
     micro_batches: list[int] = field(default_factory=list)  # images a step, of each start that changed it
     seconds: float = 0.0  # spent in training and validation, over all restarts
     starts: int = 0  # 1, and one more for each restart
@@ -62,7 +62,7 @@ class Progress:
         """
         self.history.append({"epoch": self.next_epoch + 1, **values})
         self.updates = 0
-        self.photos += images
+        self.images += images
         is_best = values["val_dice"] > self.best_dice
         if is_best:
             self.best_dice, self.best_epoch = values["val_dice"], self.next_epoch - 1

@@ -1,0 +1,127 @@
+"""A prediction: the probability maps and the recipes that make an experiment's or an ensemble's mask of an image."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from unets.config import DatasetConfig, is_ensemble
+from unets.data.geometry import SizeHW
+from unets.data.samples import Sample
+from unets.ensemble.ensemble import Ensemble, check_maps, read_ensemble
+from unets.ensemble.oof import check_classes, open_oof
+from unets.ensemble.postprocess import ClassMask
+from unets.ensemble.recipe import Recipe, default_recipe, make_mask
+from unets.errors import InputError
+from unets.evaluation.scores import find_scores, list_folds, read_scores
+from unets.prediction.maps import MapReader, open_maps
+from unets.store.paths import Project
+
+MapU8 = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prediction:
+    """Probability maps of one or several members, and how they become masks."""
+
+    name: str
+    readers: tuple[MapReader, ...]
+    recipes: Mapping[str, Recipe]  # by the id of an image; those of images without a mask are missing
+
+    def select(self, ids: Iterable[str]) -> "Prediction":
+        """Returns the share of a worker that needs these ids; those that have no mask are left out."""
+        recipes = {id_: self.recipes[id_] for id_ in ids if id_ in self.recipes}
+        return replace(self, readers=tuple(reader.select(recipes) for reader in self.readers), recipes=recipes)
+
+    def read(self, id_: str) -> tuple[Recipe, list[MapU8]]:
+        """Reads the probability maps of an image, those of members without a weight left out, and their recipe."""
+        recipe = self.recipes[id_]
+        used = [(reader, weight) for reader, weight in zip(self.readers, recipe.weights, strict=True) if weight > 0]
+        weights = tuple(weight for _, weight in used)
+        return recipe.change(weights=weights), [reader.read_map(id_) for reader, _ in used]
+
+    def make_mask(self, id_: str, full_hw: SizeHW) -> ClassMask:
+        """Makes the mask of an image at its full size; see `unets.ensemble.recipe.make_mask`."""
+        return make_mask(*self.read(id_), full_hw)
+
+
+def open_prediction(project: Project, dataset: DatasetConfig, name: str = "ensemble") -> Prediction:
+    """Opens what was evaluated out-of-fold: no net has seen the group, and no recipe was fitted on it.
+
+    Args:
+        project: the folders.
+        dataset: the dataset's declaration.
+        name: an experiment, `ensemble` or `ensemble_<...>`.
+
+    Raises:
+        InputError: it was not evaluated yet, its maps are of other images than its scores, or those of an ensemble's
+            members are not those that it was fitted on.
+    """
+    path, command = find_scores(project, name), f"`unets predict --exp {name}`"
+    ensemble = None
+    if is_ensemble(name):
+        ensemble, command = read_ensemble(project, name), "`unets ensemble`"
+    table = read_scores(path, dataset.metric)
+    names = [member.experiment for member in ensemble.members] if ensemble else [name]
+    oof = open_oof(project, dataset, names, list_folds(table))
+    if {sample.id for sample in oof.samples} != set(table.index):
+        raise InputError(f"{path} must hold a score of each image of its folds. Received: other images. Run {command}")
+    members = {
+        one: Prediction(name=one, readers=(reader,), recipes=dict.fromkeys(table.index, default_recipe(dataset)))
+        for one, reader in zip(names, oof.readers, strict=True)
+    }
+    return open_ensemble(ensemble, members, oof.samples, oof.fold_of) if ensemble else members[name]
+
+
+def open_experiment(project: Project, dataset: DatasetConfig, name: str, ids: Iterable[str]) -> Prediction:
+    """Opens an experiment's out-of-fold probability maps of some images, thresholded as they are scored.
+
+    Raises:
+        InputError: they are damaged, of other classes, or there is none of an id.
+    """
+    reader = open_maps(project.maps_dir(name, "oof"))
+    check_classes(reader, dataset, name)
+    recipes = dict.fromkeys(ids, default_recipe(dataset))
+    reader.check_ids(recipes)
+    return Prediction(name=name, readers=(reader,), recipes=recipes)
+
+
+def open_ensemble(
+    ensemble: Ensemble, members: Mapping[str, Prediction], samples: Iterable[Sample], fold_of: Mapping[str, int]
+) -> Prediction:
+    """Returns an ensemble's prediction of out-of-fold images, each by the recipe that it was scored with.
+
+    Args:
+        ensemble: what was fitted.
+        members: experiments by name, from `open_experiment`.
+        samples: the images; those of folds that it was not evaluated on have no mask.
+        fold_of: the fold of each image's id.
+
+    Raises:
+        InputError: a member's probability maps are missing, or are not those that the ensemble was fitted on.
+    """
+    check_maps(ensemble, {name: member.readers[0].fingerprint for name, member in members.items()})
+    readers = tuple(members[member.experiment].readers[0] for member in ensemble.members)
+    evaluated = [sample for sample in samples if fold_of[sample.id] in ensemble.folds]
+    recipes = {sample.id: ensemble.find_recipe(fold_of[sample.id], sample.group) for sample in evaluated}
+    return Prediction(name=ensemble.name, readers=readers, recipes=recipes)
+
+
+def join_equally(predictions: Iterable[Prediction], ids: Iterable[str]) -> list[Prediction]:
+    """Returns the mean of the experiments that predicted an image, one prediction for each set of experiments."""
+    experiments, found = list(predictions), dict[tuple[int, ...], dict[str, Recipe]]()
+    for id_ in ids:
+        having = tuple(number for number, prediction in enumerate(experiments) if id_ in prediction.recipes)
+        if having:
+            recipe = experiments[having[0]].recipes[id_]
+            equal = recipe.change(weights=(1 / len(having),) * len(having))
+            found.setdefault(having, {})[id_] = equal
+    return [
+        Prediction(
+            name="mean",
+            readers=tuple(reader for number in having for reader in experiments[number].readers),
+            recipes=recipes,
+        )
+        for having, recipes in found.items()
+    ]

@@ -1,0 +1,253 @@
+"""Out-of-fold scores of experiments and ensembles, image by image.
+
+They count where they are of the present folds: on others an image's net may have seen the image's group, and its score
+would be too good.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from unets.config import is_ensemble
+from unets.dataset.folds import hash_folds
+from unets.ensemble.ensemble import Ensemble, Member, list_fitted, read_ensemble
+from unets.errors import InputError, suggest
+from unets.evaluation.runs import Cost, Run, find_cost, list_folders
+from unets.metrics.intervals import Interval, bootstrap_mean
+from unets.prediction.maps import list_shards, open_maps
+from unets.store.fingerprint import SNAPSHOT
+from unets.store.paths import Project
+from unets.store.runs import hash_file, read_json
+from unets.tables import Table
+
+_ROUNDING = 1e-6  # of the scores in a csv
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """The out-of-fold scores of an experiment or an ensemble."""
+
+    name: str  # as it was asked for
+    project: Project
+    experiments: tuple[str, ...]  # it is made of
+    table: pd.DataFrame  # see `read_scores`
+    notes: tuple[str, ...]  # what to keep in mind
+
+    @property
+    def folds(self) -> tuple[int, ...]:
+        """The folds whose images are scored, ascending."""
+        return list_folds(self.table)
+
+    @property
+    def num_groups(self) -> int:
+        """Number of groups that the images are of."""
+        return int(self.table["group"].nunique())
+
+    @property
+    def cost(self) -> Cost | None:
+        """What the training of these folds cost, all members together; None: a metrics.json is gone."""
+        return find_cost(self.project, self.experiments, self.folds)
+
+    @cached_property
+    def interval(self) -> Interval:
+        """The mean over the images."""
+        return bootstrap_mean(self.table["score"].to_numpy(), self.table["group"].tolist())
+
+    def select(self, folds: Collection[int]) -> "Scores":
+        """Returns the scores of some folds' images.
+
+        Raises:
+            InputError: there are none.
+        """
+        table = self.table[self.table["fold"].isin(folds)]
+        if table.empty:
+            raise InputError(f"{self.name} must be evaluated on one of the folds asked for. Received: none of them")
+        return replace(self, table=table)
+
+
+def list_evaluated(project: Project) -> list[str]:
+    """Returns the names of the experiments that were predicted and scored out-of-fold, sorted."""
+    names = [folder.name for folder in list_folders(project.models_dir)]
+    return [name for name in names if project.oof_scores_path(name).exists()]
+
+
+def list_all_evaluated(project: Project) -> list[str]:
+    """Returns the names of the experiments, and then of the ensembles, that were evaluated out-of-fold."""
+    return list_evaluated(project) + list_fitted(project)
+
+
+def find_scores(project: Project, name: str) -> Path:
+    """Returns the path of the csv of scores of an experiment or an ensemble."""
+    return project.ensemble_oof_path(name) if is_ensemble(name) else project.oof_scores_path(name)
+
+
+def read_scores(path: Path, metric: str) -> pd.DataFrame:
+    """Reads a csv of out-of-fold scores, `id,group,fold,<metric>` and maybe `<metric>_no_tta`.
+
+    Returns:
+        Columns `group`, `fold`, `score` and perhaps `no_tta`, NaN where a cell is empty; the index is `id`.
+
+    Raises:
+        InputError: it is missing or empty, or something else stands in it.
+    """
+    if not path.is_file():
+        raise InputError(
+            f"{path} must exist. Received: no such file. Run `unets predict`, for an ensemble `unets ensemble`"
+        )
+    expected = f"{path} must hold at least one row of id,group,fold,{metric}"
+    types = {"id": str, "group": str, "fold": int, metric: float}
+    try:
+        table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""], index_col=False)
+        table = table.rename(columns={metric: "score", f"{metric}_no_tta": "no_tta"}).set_index("id")
+        is_whole = np.isfinite(table["score"]).all() and table[["group", "fold"]].notna().all(axis=None)
+    except (KeyError, ValueError) as error:  # a column, a cell or a figure that is not there
+        raise InputError(f"{expected}. Received: {type(error).__name__}: {error}") from error
+    if table.empty or not is_whole or table.index.has_duplicates:
+        raise InputError(f"{expected}, each id once, with a score. Received: no row, an id twice, or no score")
+    return table
+
+
+def list_folds(table: pd.DataFrame) -> tuple[int, ...]:
+    """Returns the folds in a table of scores, ascending."""
+    return tuple(sorted(table["fold"].unique().tolist()))
+
+
+def load_scores(project: Project, metric: str, name: str, *, label: str = "") -> Scores:
+    """Reads the scores of an experiment or an ensemble, and checks that they are of the present folds.
+
+    Args:
+        project: the folders.
+        metric: of the competition.
+        name: one of `list_all_evaluated`.
+        label: what messages call it; its name where that is empty.
+
+    Raises:
+        InputError: its files are missing or something else stands in them, or it was trained or evaluated on other
+            folds than the present ones.
+    """
+    label = label or name
+    path = project.folds_path
+    if not path.exists():
+        raise InputError(f"{path} must exist: it says what is out-of-fold. Received: no such file")
+    if is_ensemble(name):
+        ensemble = read_ensemble(project, name)
+        table = _read_of_ensemble(project, metric, ensemble)
+        experiments = tuple(member.experiment for member in ensemble.members)
+        hashes, notes = {ensemble.folds_sha256}, _note_changed(project, label, ensemble)
+    else:
+        table, experiments = read_scores(project.oof_scores_path(name), metric), (name,)
+        hashes = {_read_folds_hash(project, label, name, fold) for fold in list_folds(table)}
+        notes = ()
+        if is_outdated(project, name):
+            makes = f"`unets predict --exp {name}` evaluates the present ones"
+            notes = (f"{label} has other weights since it was evaluated: {makes}",)
+    fold_of = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("id")["fold"]
+    is_agreed = (fold_of.reindex(table.index) == table["fold"].astype(str)).all()
+    if not is_agreed or hashes != {hash_folds(path)}:
+        raise InputError(
+            f"{label} must be trained and evaluated on the present folds, {path}. Received: other folds. "
+            f"`unets clean --exp {','.join(experiments)}` deletes its runs, so that they can be made again"
+        )
+    return Scores(name=label, project=project, experiments=experiments, table=table, notes=notes)
+
+
+def is_outdated(project: Project, experiment: str) -> bool:
+    """Tells whether the weights of an experiment are others than those that its out-of-fold scores are of."""
+    path = project.oof_pixels_path(experiment)
+    recorded = read_json(path).get("weights", {}) if path.exists() else {}
+    weights = {fold: project.run_dir(experiment, int(fold)) / "best.weights.h5" for fold in recorded}
+    return any(path.exists() and hash_file(path) != recorded[fold] for fold, path in weights.items())
+
+
+def select_runs(
+    runs: Iterable[Run], evaluated: Iterable[str], experiments: Collection[str], folds: Collection[int] | None
+) -> tuple[list[Run], list[str]]:
+    """Returns the runs of some experiments and folds, and those of the experiments that were evaluated.
+
+    Args:
+        runs: all there are.
+        evaluated: names from `list_evaluated`.
+        experiments: names; empty is all.
+        folds: None is all.
+
+    Raises:
+        InputError: an experiment has no run and was not evaluated.
+    """
+    found, names = list(runs), list(evaluated)
+    known = {run.experiment for run in found} | set(names)
+    if unknown := sorted(set(experiments) - known):
+        words, hint = ", ".join(sorted(known)) or "(none)", suggest(unknown[0], known)
+        raise InputError(f"`--exp` must be all or have runs, as {words}. Received: {unknown[0]}{hint}")
+    wanted = set(experiments) or known
+    found = [run for run in found if run.experiment in wanted and (folds is None or run.fold in folds)]
+    return found, [name for name in names if name in wanted]
+
+
+def tabulate_scores(
+    project: Project, metric: str, experiments: Iterable[str], folds: Collection[int] | None = None
+) -> Table:
+    """Returns what experiments reached out-of-fold, a row each; what cannot be read says so.
+
+    Args:
+        project: the folders.
+        metric: of the competition.
+        experiments: names from `list_evaluated`.
+        folds: experiments without a score of these are left out; None keeps all.
+    """
+    rows = []
+    for name in experiments:
+        try:
+            table = read_scores(project.oof_scores_path(name), metric)
+        except InputError as error:
+            rows.append((name, "", "", "", "", str(error)))
+            continue
+        if folds is None or table["fold"].isin(folds).any():
+            groups = table["group"].tolist()
+            interval = bootstrap_mean(table["score"].to_numpy(), groups)
+            counts = (",".join(map(str, list_folds(table))), str(len(table)), str(len(set(groups))))
+            remark = "of other weights than the present" if is_outdated(project, name) else ""
+            rows.append((name, str(interval), *counts, remark))
+    header = ("out-of-fold, full size", "score (95 %)", "folds", "images", "groups", "")
+    return Table(header=header, rows=tuple(rows), right=frozenset({"images", "groups"}))
+
+
+def _read_folds_hash(project: Project, label: str, experiment: str, fold: int) -> str:
+    path = project.run_dir(experiment, fold) / SNAPSHOT
+    remedy = f"{label} is evaluated by it. Run `unets train --exp {experiment} && unets predict --exp {experiment}`"
+    return str(read_json(path, "folds_hash", remedy=remedy)["folds_hash"])
+
+
+def _read_of_ensemble(project: Project, metric: str, ensemble: Ensemble) -> pd.DataFrame:
+    path = project.ensemble_oof_path(ensemble.name)
+    table = read_scores(path, metric)
+    mean = float(table["score"].mean())
+    if len(table) != ensemble.num_images or abs(mean - ensemble.score.mean) > _ROUNDING:
+        raise InputError(
+            f"{path} must hold the scores of {project.ensemble_path(ensemble.name)}, {ensemble.num_images} images with "
+            f"mean {ensemble.score.mean:.6f}. Received: {len(table)} with {mean:.6f}. Run `unets ensemble`"
+        )
+    return table
+
+
+def _note_changed(project: Project, label: str, ensemble: Ensemble) -> tuple[str, ...]:
+    changed = [
+        member.experiment
+        for member in ensemble.members
+        if is_outdated(project, member.experiment) or _has_other_maps(project, member)
+    ]
+    if not changed:
+        return ()
+    others = ", ".join(changed)
+    return (
+        f"{label} was evaluated before the present weights or maps of {others}: run `unets predict && unets ensemble`",
+    )
+
+
+def _has_other_maps(project: Project, member: Member) -> bool:
+    """Tells whether a member's out-of-fold maps are not those of its ensemble; deleted ones are no others."""
+    folder = project.maps_dir(member.experiment, "oof")
+    return bool(list_shards(folder)) and open_maps(folder).fingerprint != member.fingerprint
