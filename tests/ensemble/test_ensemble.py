@@ -184,7 +184,7 @@ def test_members_may_differ_in_size_and_folds_but_not_in_classes(make_scene: Mak
     assert (ensemble.folds, ensemble.num_images, ensemble.num_parts) == ((1,), 4, 2)
     write_maps(project, dataset.model_copy(update={"classes": ("lorry",)}), "b")
     with pytest.raises(
-        InputError, match=r"must hold probability maps of the classes car, .*Received: lorry.*EXP=b --force"
+        InputError, match=r"must hold probability maps of the classes car, .*Received: lorry.*--exp b --force"
     ):
         fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
 
@@ -227,9 +227,9 @@ def test_an_ensemble_of_other_members_or_folds_is_refused(make_scene: MakeScene)
     project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
     ensemble = fit_ensemble(project, dataset, configure("ab"), jobs=1)
     check_ensemble(ensemble, dataset, configure("ba"), [0, 1])
-    with pytest.raises(InputError, match=r"make ensemble --exp a --fold 0,1"):
+    with pytest.raises(InputError, match=r"unets ensemble --exp a --fold 0,1"):
         check_ensemble(ensemble, dataset, configure("a"), [0, 1])
-    with pytest.raises(InputError, match=r"make ensemble --exp a,b --fold 0"):
+    with pytest.raises(InputError, match=r"unets ensemble --exp a,b --fold 0"):
         check_ensemble(ensemble, dataset, configure("ab"), [0])
 
 
