@@ -184,7 +184,7 @@ def test_members_may_differ_in_size_and_folds_but_not_in_classes(make_scene: Mak
     assert (ensemble.folds, ensemble.num_images, ensemble.num_parts) == ((1,), 4, 2)
     write_maps(project, dataset.model_copy(update={"classes": ("lorry",)}), "b")
     with pytest.raises(
-        InputError, match=r"must hold probability maps of the classes car, .*Received: lorry.*--exp b --force"
+        InputError, match=r"must hold probability maps of the classes car\. Received: lorry.*--exp b --force"
     ):
         fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
 

@@ -28,7 +28,7 @@ RECORD = {
     "oof": {"mean": 0.987654321, "low": 0.98, "high": 0.99},
     "oof_no_tta": {"mean": 0.9871, "low": None, "high": None},
     "cost": {"training_hours": 1.25, "images": 100, "runs": 2, "devices": ["a CPU, 2 cores"]},
-    "command": "make train predict COMPETITION=tiny --exp unet --fold 0,1",
+    "command": "make train predict COMPETITION=tiny EXP=unet FOLD=0,1",
     "date": "2026-01-02T03:04:05+00:00",
     "git_commit": "0123456789abcdef",
     "git_is_dirty": True,
@@ -44,7 +44,7 @@ def test_page_shows_what_the_record_holds(tmp_path: Path) -> None:
     assert "0.98710" in page
     assert "1.25" in page
     assert "012345678 (changed)" in page  # a record of code that was not committed says so
-    assert "`unets train predict COMPETITION=tiny --exp unet --fold 0,1`" in page
+    assert "`make train predict COMPETITION=tiny EXP=unet FOLD=0,1`" in page
 
 
 def test_page_without_records_has_no_tables(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ class Ensemble(Config):
     recipes_by_part: tuple[Recipe, ...]  # each fitted on the other parts; parts are the folds, or those of one fold
     part_of_group: dict[str, int] = Field(default_factory=dict)  # of one fold: the part that a group is in
     ground_truth: dict[str, Any]  # what of the data set decides its ground truth
-    photo_hw: SizeHW | None = None  # size of all images, whose pixels post-processing counts in; None: of many sizes
+    image_hw: SizeHW | None = None  # size of all images, whose pixels post-processing counts in; None: of many sizes
 
     @property
     def recipe(self) -> Recipe:

@@ -1,8 +1,8 @@
 """Fitting an ensemble: its members' out-of-fold maps are scored, candidates tried, contributions measured."""
 
 import logging
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -56,18 +56,19 @@ def fit_ensemble(
     num_members = len(config.experiments)
 
     def score(recipes: Sequence[Recipe], needed: Sequence[Sequence[int]]) -> Fractions:
-        task = _Candidates(recipes=tuple(recipes), needed=tuple(map(tuple, needed)), part_of_group=part_of_group)
+        task = partial(_score_candidates, recipes, needed, part_of_group)
         return np.concatenate(list(run_oof(task, oof, what=f"{name}: candidates", jobs=jobs)))
 
     start = _start(config, dataset)
     is_weighed = config.weights == "fit" and num_members > 1
-    survey = _Survey(start=start, max_pixels=count_pixels(len(groups)) if is_weighed else 0)
-    surveyed = list(run_oof(survey, oof, what=f"{name}: members", jobs=jobs))
-    alone = metric.to_values(np.concatenate([fractions for fractions, _ in surveyed])).mean(axis=-1)
-    pixels = PixelSample.join([one for _, samples in surveyed for one in samples]) if is_weighed else None
+    look = partial(_score_members, start, count_pixels(len(groups)) if is_weighed else 0)
+    members = list(run_oof(look, oof, what=f"{name}: members", jobs=jobs))
+    alone = metric.to_values(np.concatenate([fractions for fractions, _ in members])).mean(axis=-1)
+    pixels = PixelSample.join([one for _, samples in members for one in samples]) if is_weighed else None
     selection = select(list_candidates(config, start, pixels, part_of, metric), start, part_of, groups, score, metric)
-    closing = _Contributions(start=start, recipes_by_part=selection.recipes_by_part, part_of_group=part_of_group)
-    closed = np.concatenate(list(run_oof(closing, oof, what=f"{name}: contributions", jobs=jobs)))
+    recipe_of_group = {group: selection.recipes_by_part[part] for group, part in part_of_group.items()}
+    contribute = partial(_score_contributions, start, recipe_of_group)
+    closed = np.concatenate(list(run_oof(contribute, oof, what=f"{name}: contributions", jobs=jobs)))
     final, started, no_tta, *without = metric.to_values(closed).mean(axis=-1).T
     means = alone.mean(axis=0)
     best = int(np.argmax(means[:num_members]))
@@ -90,7 +91,7 @@ def fit_ensemble(
         **recipe.model_dump(include={"averaging", "threshold", "postprocessing", "overlapping"}),
         metric=dataset.metric,
         ground_truth=describe_ground_truth(dataset),
-        photo_hw=dataset.size_hw,
+        image_hw=dataset.size_hw,
         folds=oof.folds,
         folds_sha256=hash_folds(project.folds_path),
         num_images=len(groups),
@@ -121,64 +122,45 @@ def _start(config: EnsembleConfig, dataset: DatasetConfig) -> Recipe:
     return start.change(**{name: value for name, value in given.items() if value != "fit"})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Survey:
-    """Scores images under each member alone, see `score_alone`; draws the pixels that weights decide."""
-
-    start: Recipe
-    max_pixels: int  # of an image; 0: weights are not fitted
-
-    def __call__(self, task: OofTask) -> tuple[Fractions, list[PixelSample]]:
-        samples = []
-        for index in range(len(task.samples) if self.max_pixels else 0):
-            target, maps = task.read_maps(index)
-            samples.append(draw_pixels(target, maps, self.max_pixels, self.start))
-        return np.stack([score_alone(task, index) for index in range(len(task.samples))]), samples
+def _score_members(start: Recipe, max_pixels: int, task: OofTask) -> tuple[Fractions, list[PixelSample]]:
+    """Scores images under each member alone, see `score_alone`; draws the pixels that weights decide, if any."""
+    samples = []
+    for index in range(len(task.samples) if max_pixels else 0):
+        target, maps = task.read_maps(index)
+        samples.append(draw_pixels(target, maps, max_pixels, start))
+    return np.stack([score_alone(task, index) for index in range(len(task.samples))]), samples
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Candidates:
-    """Scores images under recipes; NaN where an image's part does not need one."""
-
-    recipes: tuple[Recipe, ...]
-    needed: tuple[tuple[int, ...], ...]  # of each part, numbers of recipes
-    part_of_group: dict[str, int]
-
-    def __call__(self, task: OofTask) -> Fractions:
-        fractions = np.full((len(task.samples), len(self.recipes), len(task.dataset.classes), 2), np.nan)
-        for index, sample in enumerate(task.samples):
-            target, maps = task.read_maps(index)
-            columns = self.needed[self.part_of_group[sample.group]]
-            recipes = [self.recipes[column] for column in columns]
-            fractions[index, list(columns)] = score_recipes(target, maps, recipes, find_metric(task.dataset.metric))
-        return fractions
+def _score_candidates(
+    recipes: Sequence[Recipe], needed: Sequence[Sequence[int]], part_of_group: Mapping[str, int], task: OofTask
+) -> Fractions:
+    """Scores images under recipes; NaN where an image's part does not need one (`needed`: its recipes' numbers)."""
+    fractions = np.full((len(task.samples), len(recipes), len(task.dataset.classes), 2), np.nan)
+    for index, sample in enumerate(task.samples):
+        target, maps = task.read_maps(index)
+        columns = list(needed[part_of_group[sample.group]])
+        own = [recipes[column] for column in columns]
+        fractions[index, columns] = score_recipes(target, maps, own, find_metric(task.dataset.metric))
+    return fractions
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Contributions:
+def _score_contributions(start: Recipe, recipe_of_group: Mapping[str, Recipe], task: OofTask) -> Fractions:
     """Scores images under the recipe fitted without their part: as it is, before any fit, without TTA, without each
     member; NaN where there are no such maps or no other member.
     """
-
-    start: Recipe
-    recipes_by_part: tuple[Recipe, ...]
-    part_of_group: dict[str, int]
-
-    def __call__(self, task: OofTask) -> Fractions:
-        return np.array([list(self._score(task, index)) for index in range(len(task.samples))])
-
-    def _score(self, task: OofTask, index: int) -> Iterator[Fractions]:
-        metric, missing = find_metric(task.dataset.metric), np.full((len(task.dataset.classes), 2), np.nan)
+    metric, missing = find_metric(task.dataset.metric), np.full((len(task.dataset.classes), 2), np.nan)
+    rows = []
+    for index, sample in enumerate(task.samples):
         target, maps, no_tta = task.read(index)
-        recipe = self.recipes_by_part[self.part_of_group[task.samples[index].group]]
+        recipe = recipe_of_group[sample.group]
         without = [_leave_out(recipe, member) for member in range(len(maps))] if len(maps) > 1 else []
-        distinct = list(dict.fromkeys((recipe, self.start, *without)))
+        distinct = list(dict.fromkeys((recipe, start, *without)))
         fractions_of = dict(zip(distinct, score_recipes(target, maps, distinct, metric), strict=True))
-        yield fractions_of[recipe]
-        yield fractions_of[self.start]
         known = [probs_u8_hwc for probs_u8_hwc in no_tta if probs_u8_hwc is not None]
-        yield score_recipes(target, known, [recipe], metric)[0] if len(known) == len(maps) else missing
-        yield from (fractions_of[one] for one in without) if without else [missing]
+        alone = score_recipes(target, known, [recipe], metric)[0] if len(known) == len(maps) else missing
+        others = [fractions_of[one] for one in without] or [missing]
+        rows.append([fractions_of[recipe], fractions_of[start], alone, *others])
+    return np.array(rows)
 
 
 def _leave_out(recipe: Recipe, member: int) -> Recipe:

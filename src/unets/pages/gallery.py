@@ -70,7 +70,7 @@ class Figures:
 FIGURES = tuple(field.name for field in fields(Figures))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Curves:
     """How the predictions of some images depend on the threshold, and what their probabilities mean."""
 
@@ -78,6 +78,10 @@ class Curves:
     scores: Values  # (thresholds,) sum over the images of the metric
     pixels: npt.NDArray[np.int64]  # (3, thresholds) of all images and classes: true positives, predicted, true
     calibration: npt.NDArray[np.int64]  # (2, bins) pixels whose probability lies in a bin, and those that are object
+
+    def __add__(self, other: "Curves") -> "Curves":
+        """Adds the curves of other images."""
+        return Curves(*(own + others for own, others in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -385,12 +389,8 @@ def to_json(value: float) -> float | None:
 
 
 def _add(curves: Sequence[Curves | None]) -> Curves | None:
-    """Adds the curves of several images up; None where there are none."""
-    known = [astuple(one) for one in curves if one is not None]
-    if not known:
-        return None
-    num_images, scores, pixels, calibration = (sum(parts[1:], parts[0]) for parts in zip(*known, strict=True))
-    return Curves(num_images=num_images, scores=scores, pixels=pixels, calibration=calibration)
+    known = [one for one in curves if one is not None]
+    return sum(known[1:], known[0]) if known else None
 
 
 def _write_pair(folder: Path, image: bytes, planes: bytes) -> str:
