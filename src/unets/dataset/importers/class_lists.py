@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unets.dataset.importers.listing import Listing, ending
-from unets.dataset.importers.names import sort_naturally
 
 Value = int | tuple[int, int, int]  # of a pixel: a number, or a color (R, G, B)
 
@@ -124,8 +123,3 @@ def _parse_lines(text: str) -> dict[Value, str]:
 def _color(parts: Sequence[str]) -> tuple[int, int, int]:
     red, green, blue = (int(part) for part in parts)
     return red, green, blue
-
-
-def sort_classes(names: set[str]) -> tuple[str, ...]:
-    """Sorts names of classes, numbers by their size."""
-    return tuple(sort_naturally(names))

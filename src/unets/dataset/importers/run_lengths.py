@@ -12,9 +12,8 @@ import numpy.typing as npt
 from unets.config import CsvSource, SizeHW
 from unets.dataset.importers.assemble import Drawn, assemble, select
 from unets.dataset.importers.base import Import, MaskHW, Question
-from unets.dataset.importers.class_lists import sort_classes
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.names import find_split, spread
+from unets.dataset.importers.names import find_split, sort_naturally, spread
 from unets.dataset.importers.pixels import find_border, measure_fit, read_grey
 from unets.dataset.importers.tables import (
     Images,
@@ -161,7 +160,7 @@ def _complete(listing: Listing, source: CsvSource, table: Table, naming: Naming)
             "start": start,
             "relative": relative,
             "missing": "leave_out" if has_empty else "empty",
-            "labels": sort_classes(set(naming.labels or table.cells.get(source.class_column or "", ()))),
+            "labels": tuple(sort_naturally(set(naming.labels or table.cells.get(source.class_column or "", ())))),
         }
     )
     return source, questions
@@ -267,7 +266,7 @@ def read(listing: Listing, source: CsvSource) -> Import:
         source,
         train=drawn,
         test=test,
-        classes=tuple(_title(label) for label in classes),
+        classes=tuple(label or "object" for label in classes),
         overlapping=overlapping,
         account={**account, source.path: "annotation", **({sample.path: "sample submission"} if sample else {})},
         questions=questions,
@@ -278,10 +277,6 @@ def read(listing: Listing, source: CsvSource) -> Import:
 
 def _are_unique(ids: Mapping[str, str]) -> bool:
     return len(set(ids.values())) == len(ids)
-
-
-def _title(label: str) -> str:
-    return label or "object"
 
 
 def _add_missing(
