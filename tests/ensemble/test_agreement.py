@@ -1,4 +1,4 @@
-"""How far members agree; what it means for whole photos is held in tests/screen/test_figures.py."""
+"""How far members agree, by hand."""
 
 import math
 
@@ -23,7 +23,7 @@ def test_the_blend_is_of_the_largest_maps_size() -> None:
 def test_a_column_of_two_that_one_member_lacks() -> None:
     maps, recipe = [draw(slice(0, 2)), draw(slice(0, 1))], Recipe(weights=(0.5, 0.5))
     difference, agreement = compare_members(maps, recipe, blend_small(maps, recipe))
-    # The blend is 1, 0.5, 0, 0: cut at 0.5 it has two columns. The second member shares one: 2 x 4 / (4 + 8).
+    # The blend is 1, 0.5, 0, 0: it has two columns at 0.5. The second member shares one: 2 x 4 / (4 + 8).
     assert agreement == pytest.approx(2 / 3)
     assert difference == pytest.approx(0.5 / 4)
 

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests import ROOT
 from unets.config import (
     DataConfig,
     EnsembleConfig,
@@ -118,7 +117,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable
     for (name, fold), prob in PROBS.items():
         plant(project, name, fold, prob)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pipeline, "load_predictor", lambda *_: Predictor(lambda image_hwc: 0.9))
+        patched.setattr(pipeline, "load_predictor", lambda *_, **__: Predictor(lambda image_hwc: 0.9))
         for name in ("unet_a", "unet_b"):
             (project.configs_dir / f"{name}.py").write_text(EXPERIMENT_PY.format(EXPERIMENT.to_json()))
             predict_experiments(project, manifest, {name: EXPERIMENT}, folds=folds, use_folds={name: [0, 1]})
@@ -159,7 +158,7 @@ class Predictor:
 def constant(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """What the planted nets say, by where their weights lie."""
 
-    def load(weights_paths: Sequence[Path], *_: Any) -> Any:
+    def load(weights_paths: Sequence[Path], *_: Any, **__: Any) -> Any:
         (path,) = weights_paths  # of one fold alone
         prob = PROBS[path.parents[1].name, int(path.parent.name.removeprefix("fold"))]
         maps = np.full((2, *SIZE_HW, 1), round(255 * prob), dtype=np.uint8)
@@ -250,7 +249,7 @@ def test_masks_and_confidence_image_by_image(scene: Scene, monkeypatch: pytest.M
     def prob(image_hwc: npt.NDArray[np.uint8]) -> float:
         return 0.7 if id_of[image_hwc.tobytes()] in blurred else 1.0
 
-    monkeypatch.setattr(pipeline, "load_predictor", lambda *_: Predictor(prob))
+    monkeypatch.setattr(pipeline, "load_predictor", lambda *_, **__: Predictor(prob))
     scene.make(use_folds=[0])
     labels = scene.read(0)
     assert sorted(labels) == sorted(sample.id for sample in test if sample.id not in blurred)
@@ -330,16 +329,9 @@ def test_faulty_arguments(scene: Scene, confidence: float) -> None:
         scene.make(confidence=confidence)
 
 
-def test_the_script_with_nets(scene: Scene) -> None:
+def test_the_command_with_nets(scene: Scene) -> None:
     project = scene.project
-    command = [
-        sys.executable,
-        str(ROOT / "scripts" / "13_make_pseudo_labels.py"),
-        "--competition",
-        "tiny",
-        "--jobs",
-        "1",
-    ]
+    command = [sys.executable, "-m", "unets", "pseudo-labels", "tiny", "--jobs", "1"]
     command += ["--root", str(project.configs_dir.parents[1]), "--input", str(project.input_dir)]
     command += ["--models", str(project.models_dir), "--name", "round1", "--fold", "1", "--confidence", "0.95"]
     environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"}

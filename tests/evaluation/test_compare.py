@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests import ROOT
 from unets.config import EnsembleConfig, Postprocessing
 from unets.dataset.folds import hash_folds
 from unets.ensemble.ensemble import Ensemble, Member
@@ -328,21 +327,20 @@ def test_the_hours_of_a_run_hold_those_of_the_run_it_started_from(project: Proje
 
 
 @pytest.mark.slow
-def test_the_script_prints_words_or_json_and_fails_with_one_line(make_competition: Callable[..., Project]) -> None:
+def test_the_command_prints_words_or_json_and_fails_with_one_line(make_competition: Callable[..., Project]) -> None:
     project = make_competition(num_groups=2, num_test_groups=1, num_views=2, size_hw=(32, 48))
     write_folds(project)
     write_experiment(project, "a", A)
     write_experiment(project, "b", B)
-    script = ROOT / "scripts" / "16_compare.py"
     root = project.input_dir.parent
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(script), "--root", str(root), "--competition", "tiny", *arguments]
+        command = [sys.executable, "-m", "unets", "compare", "tiny", *arguments, "--root", str(root)]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
-    words, written = run("--a", "a", "--b", "b"), run("--a", "a", "--b", "b", "--json")
+    words, written = run("a", "b"), run("a", "b", "--json")
     assert "b is better than a: b minus a is +16.00 (" in words.stdout
     assert json.loads(written.stdout)["share_better"] == 0.8
-    refused = run("--a", "a", "--b", "c")
+    refused = run("a", "c")
     assert (words.returncode, written.returncode, refused.returncode) == (0, 0, 1)
     assert refused.stdout == "" and refused.stderr.count("\n") == 1 and "Received: c" in refused.stderr

@@ -219,4 +219,4 @@ def test_a_kernel_installs_the_attached_package(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"package: {wheel_path.name}\n{target_dir / 'unets' / '__init__.py'}\n"
-    assert (target_dir / "unets" / "notebooks.mplstyle").exists()  # data of the package come along
+    assert (target_dir / "unets" / "pages" / "notebooks.mplstyle").exists()  # data of the package come along

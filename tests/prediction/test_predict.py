@@ -397,10 +397,10 @@ def test_a_config_edited_after_training_is_refused(constant: Scene) -> None:
 
 
 def test_a_dataset_declared_otherwise_after_training_is_refused(constant: Scene) -> None:
-    dataset = constant.manifest.dataset.model_copy(update={"mask_values": (255,), "metric": "iou"})
+    dataset = constant.manifest.dataset.model_copy(update={"has_ignored": True, "metric": "iou"})
     edited = replace(constant, manifest=replace(constant.manifest, dataset=dataset))
     with pytest.raises(
-        InputError, match=r"fold0 must .*: dataset: \{'mask_values': \[1\]\} there, .*\[255\]\} here\. "
+        InputError, match=r"fold0 must .*: dataset: \{'has_ignored': False\} there, \{'has_ignored': True\} here\. "
     ):
         edited.predict()
 
@@ -422,7 +422,7 @@ def test_a_photo_that_cannot_be_read_is_named(constant: Scene, tmp_path: Path) -
     test = list(constant.manifest.test)
     test[6] = replace(test[6], image=str(torn_path))
     torn = replace(constant, manifest=replace(constant.manifest, test=tuple(test)))
-    with pytest.raises(InputError, match=r"torn\.jpg must be a whole JPEG"):
+    with pytest.raises(InputError, match=r"torn\.jpg must be whole"):
         torn.predict()
     # What was whole before is kept, and nothing half-written bears a shard's name.
     assert {path.parent.name for path in torn.list_shards()} == {"fold0", "fold1"}

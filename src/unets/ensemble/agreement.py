@@ -1,13 +1,15 @@
 """How far members agree on an image: needs no ground truth. Maps are compared at the size of the largest of them."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 from unets.ensemble.blend import enlarge_map
-from unets.ensemble.postprocess import ClassMask, to_masks
+from unets.ensemble.postprocess import to_masks
 from unets.ensemble.recipe import Recipe, average_maps
+from unets.metrics.masks import divide
 from unets.prediction.maps import from_u8
 
 MapU8 = npt.NDArray[np.uint8]
@@ -34,21 +36,12 @@ def compare_members(maps: Sequence[MapU8], recipe: Recipe, probs_hwc: Probs) -> 
     """
     if len(maps) == 1:
         return np.nan, np.nan
-    size_hw, mask = (probs_hwc.shape[0], probs_hwc.shape[1]), _cut(probs_hwc, recipe)
-    differences, dices = [], []
+    cut = partial(to_masks, threshold=recipe.threshold, overlapping=recipe.overlapping)
+    mask, differences, dices = cut(probs_hwc), [], []
     for probs_u8_hwc in maps:
-        member_hwc = enlarge_map(from_u8(probs_u8_hwc), size_hw)
+        member_hwc = enlarge_map(from_u8(probs_u8_hwc), (probs_hwc.shape[0], probs_hwc.shape[1]))
+        own = cut(member_hwc)
+        both, total = np.count_nonzero((own == mask) & (own > 0)), np.count_nonzero(own) + np.count_nonzero(mask)
         differences.append(float(np.abs(member_hwc - probs_hwc).mean(dtype=np.float64)))
-        dices.append(_agree(_cut(member_hwc, recipe), mask))
+        dices.append(float(divide(2 * both, total)))  # over all classes together
     return float(np.mean(differences)), min(dices)
-
-
-def _cut(probs_hwc: Probs, recipe: Recipe) -> ClassMask:
-    return to_masks(probs_hwc, recipe.threshold, overlapping=recipe.overlapping)
-
-
-def _agree(first_hw: ClassMask, second_hw: ClassMask) -> float:
-    """Returns the Dice of two masks over all classes together; 1 where both are empty."""
-    both = int(np.count_nonzero((first_hw == second_hw) & (first_hw > 0)))
-    total = int(np.count_nonzero(first_hw)) + int(np.count_nonzero(second_hw))
-    return 2 * both / total if total else 1.0

@@ -18,7 +18,7 @@ from unets.ensemble.recipe import MapU8, default_recipe, make_mask
 from unets.errors import InputError
 from unets.metrics.masks import find_metric
 from unets.metrics.pixels import Counts, count_pixels_of, describe_pixels, sum_counts
-from unets.prediction.maps import MapReader, list_shards, open_maps
+from unets.prediction.maps import MapReader, list_shards, open_maps, split_shards
 from unets.store.paths import Project
 from unets.store.runs import hash_file, write_csv, write_json
 from unets.workers.pool import run_tasks
@@ -134,7 +134,7 @@ def check_classes(reader: MapReader, dataset: DatasetConfig, experiment: str) ->
 
 def run_oof(function: Callable[[OofTask], Result], oof: OofTask, *, what: str, jobs: int | None) -> Iterator[Result]:
     """Runs `function` over shares of the images in worker processes; yields what it returns, in the images' order."""
-    chunks = [oof.samples[start : start + _CHUNK] for start in range(0, len(oof.samples), _CHUNK)]
+    chunks = split_shards(oof.samples, _CHUNK)
     tasks = (oof.select(chunk) for chunk in chunks)
     return run_tasks(function, tasks, what=what, jobs=jobs, total=len(chunks), unit="chunk")
 

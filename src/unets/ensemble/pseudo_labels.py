@@ -25,7 +25,7 @@ from unets.ensemble.postprocess import ClassMask
 from unets.ensemble.recipe import Recipe, average_maps, cut_map
 from unets.errors import InputError
 from unets.prediction.map_store import MapStore
-from unets.prediction.maps import MapReader, join_nets, open_maps
+from unets.prediction.maps import MapReader, join_nets, open_maps, split_shards
 from unets.prediction.pipeline import PredictionJob, plan_job, run_jobs
 from unets.prediction.sources import find_fold_weights, hash_weights, list_nets
 from unets.store.paths import Project
@@ -229,7 +229,7 @@ def _draw_masks(
     round_: _Round, recipe: Recipe, readers: Sequence[MapReader], what: str
 ) -> Iterator[tuple[str, float, bytes]]:
     """Yields (id, confidence, PNG of class indices) of each image; no bytes where it is not kept."""
-    chunks = [round_.samples[start : start + _CHUNK] for start in range(0, len(round_.samples), _CHUNK)]
+    chunks = split_shards(round_.samples, _CHUNK)
     tasks = ((chunk, [reader.select(sample.id for sample in chunk) for reader in readers]) for chunk in chunks)
     draw = partial(_draw_chunk, round_.manifest.dataset, recipe, round_.confidence)
     for drawn in run_tasks(draw, tasks, what=what, jobs=round_.jobs, total=len(chunks), unit="chunk"):

@@ -52,9 +52,10 @@ def describe_pixels(counts: Counts, classes: Sequence[str]) -> dict[str, Any]:
 
     A class that neither side has is left out of the means and None.
     """
-    by_class = {
-        name: _score(row) if row[1] + row[2] else None for name, row in zip(classes, counts.tolist(), strict=True)
-    }
+    by_class: dict[str, dict[str, float] | None] = {}
+    for name, row in zip(classes, counts.tolist(), strict=True):
+        scores = {key: float(divide(*find_metric(key).count(*row))) for key in ("dice", "iou")}
+        by_class[name] = scores if row[1] + row[2] else None
     known = [scores for scores in by_class.values() if scores is not None]
     means = {f"mean_{key}": float(np.mean([scores[key] for scores in known])) for key in ("dice", "iou") if known}
     return {**means, "classes": by_class}
@@ -63,7 +64,3 @@ def describe_pixels(counts: Counts, classes: Sequence[str]) -> dict[str, Any]:
 def sum_counts(counts: Iterable[Counts]) -> Counts:
     """Adds the images up."""
     return np.asarray(np.sum(list(counts), axis=0), dtype=np.int64)
-
-
-def _score(row: Sequence[int]) -> dict[str, float]:
-    return {key: float(divide(*find_metric(key).count(*row))) for key in ("dice", "iou")}

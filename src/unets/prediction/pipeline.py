@@ -23,7 +23,6 @@ from unets.config import DatasetConfig, ExperimentConfig
 from unets.data.samples import Sample, read_image
 from unets.log import show_progress
 from unets.nets.backend import describe_arithmetic
-from unets.nets.predictor import Predictor
 from unets.prediction.loading import load_predictor, predict_batch
 from unets.prediction.map_store import MapStore
 from unets.prediction.maps import EncodedMap, encode_map, split_shards
@@ -129,7 +128,17 @@ def make_shards(jobs: Sequence[PredictionJob], what: str, chunks: Sequence[_Chun
     for position, job in used.items():
         job.store.check_made_with(arithmetic[position])
     keras.utils.clear_session()  # nets of other folds
-    predictors = {position: _load(job) for position, job in used.items()}
+    predictors = {
+        position: load_predictor(
+            job.weights_paths,
+            job.experiment,
+            job.experiment.prediction.tile_hw or job.experiment.data.size_hw,
+            len(job.dataset.classes),
+            overlapping=job.dataset.overlapping,
+            num_channels=job.dataset.num_channels,
+        )
+        for position, job in used.items()
+    }
     batch_sizes = {position: job.experiment.prediction.batch_size for position, job in used.items()}
     size_hw = next(iter(used.values())).experiment.data.size_hw
     cores, ahead = count_cores(), 2 * max(batch_sizes.values())
@@ -161,18 +170,6 @@ def make_shards(jobs: Sequence[PredictionJob], what: str, chunks: Sequence[_Chun
 def _leave_out_made(jobs: Sequence[PredictionJob], chunk: _Chunk) -> _Chunk:
     missing = ((position, index) for position, index in chunk.shards if not jobs[position].store.has(index))
     return replace(chunk, shards=tuple(missing))
-
-
-def _load(job: PredictionJob) -> Predictor:
-    experiment, dataset = job.experiment, job.dataset
-    return load_predictor(
-        job.weights_paths,
-        experiment,
-        experiment.prediction.tile_hw or experiment.data.size_hw,
-        len(dataset.classes),
-        overlapping=dataset.overlapping,
-        num_channels=dataset.num_channels,
-    )
 
 
 def _batch(
