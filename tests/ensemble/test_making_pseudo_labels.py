@@ -220,7 +220,7 @@ def test_labels_of_a_fold_come_from_its_own_nets(constant: Scene) -> None:
     assert (record["recipe"]["weights"], record["recipe"]["threshold"]) == ([0.75, 0.25], 0.5)
     assert {"git_commit", "versions", "date"} <= record.keys()
     # the maps are gone
-    assert list(constant.list_files()) == ["fold0.csv.gz", "fold1.csv.gz"]
+    assert list(constant.list_files()) == ["fold0.zip", "fold1.zip"]
 
 
 def test_a_recipe_that_was_fitted_on_a_fold_does_not_label_for_it(constant: Scene) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from tests import ROOT
 from tests.trained_competition import make_scene
@@ -87,6 +88,7 @@ def run_cells(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         with monkeypatch.context() as patch:
             patch.setattr(plt, "show", show)
             patch.chdir(folder)
+            get_reusable_executor().shutdown()  # its workers stand in another notebook's folder
             for name in ("COMPETITION", "INPUT", "MODELS", "EXP", "FOLD", "SUBMISSION"):
                 patch.delenv(name, raising=False)
             for name, value in variables.items():
