@@ -27,6 +27,9 @@ from .trained_competition import make_scene as make_scene
 
 # Before any test loads it: TensorFlow notes each batch that a test makes fail ("Error occurred when finalizing ...").
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# `make test` hands its own variables on; commands that tests call are not called by `make`.
+for _name in [name for name in os.environ if name.startswith("UNETS_")]:
+    del os.environ[_name]
 # Two test processes share the cores with whatever else is at work: a slow example is no fault.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

