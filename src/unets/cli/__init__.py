@@ -1,6 +1,7 @@
 """The `unets` command: a subcommand for every stage of the flow, and for the use of a trained model."""
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -17,10 +18,17 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: the subcommand and its options; None takes those of this process.
     """
+    handler = signal.getsignal(signal.SIGINT)
+    if handler is signal.default_int_handler:  # not where a parent chose to ignore Ctrl-C
+        signal.signal(signal.SIGINT, _stop)
     try:
         from unets.cli.commands import run
-    except KeyboardInterrupt:
-        sys.stderr.write("error: stopped by Ctrl-C\n")
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)  # nothing was begun; half-loaded modules would complain as they go
+    finally:
+        signal.signal(signal.SIGINT, handler)
     run(sys.argv[1:] if arguments is None else list(arguments))
+
+
+def _stop(*_: object) -> NoReturn:
+    """Ends the process while modules load: nothing was begun, and some of them turn Ctrl-C into errors of their own."""
+    os.write(2, b"error: stopped by Ctrl-C\n")
+    os._exit(INTERRUPTED)

@@ -214,7 +214,7 @@ def _describe(ensemble: Ensemble, owner: str, slug: str) -> dict[str, object]:
     """Returns what the client wants to know of the dataset."""
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug):
         raise InputError(f"`--slug` must be of a-z, 0-9 and single dashes. Received: {slug!r}")
-    _check_length("`SLUG`", slug, *_DATASET_NAME)
+    _check_length("`--slug`", slug, *_DATASET_NAME)
     members = ", ".join(f"{member.experiment} ({member.weight:.3f})" for member in ensemble.used_members)
     folds = ", ".join(map(str, ensemble.folds))
     return {
