@@ -1,5 +1,6 @@
 """`unets new`: what is written loads, reads what was found, and says what it asks; nothing is written otherwise."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from unets.config import list_experiments, load_dataset, load_ensemble, load_exp
 from unets.data.samples import read_mask
 from unets.dataset.importing import read_source
 from unets.dataset.manifest import read_manifest
-from unets.dataset.scaffold import render_scaffold, write_scaffold
+from unets.dataset.scaffold import find_typical_size, render_scaffold, write_scaffold
 from unets.errors import InputError
 from unets.store.paths import Project
 
@@ -45,9 +46,22 @@ def test_what_is_written_loads_and_becomes_a_manifest(project: Project, drawing:
     assert load_ensemble(project.configs_dir).experiments == tuple(names)
     assert load_experiment(project.configs_dir, names[0]).model.weights == "imagenet"
     text = (project.configs_dir / "dataset.py").read_text()
-    assert "# QUESTION (classes): The values 1, 2 are taken for classes" in text
+    assert "# QUESTION (classes): the values 1, 2 are taken for classes" in text
     shown = render_scaffold(scaffold, "mine")
-    assert "8 mask" in shown and "1. classes: The values 1, 2" in shown
+    assert "8 mask" in shown and "1. classes: the values 1, 2" in shown
+
+
+@pytest.mark.parametrize(
+    ("sizes", "typical"),
+    [
+        ([(96, 128)] * 3 + [(64, 64)] * 3, (96, 128)),  # half of them
+        ([(100, 200), (100, 200), (300, 400), (310, 500), (320, 600)], (300, 400)),  # the most frequent is none of it
+    ],
+)
+def test_the_typical_size_is_the_most_frequent_one_only_where_most_have_it(
+    sizes: list[tuple[int, int]], typical: tuple[int, int]
+) -> None:
+    assert find_typical_size(Counter(sizes)) == typical
 
 
 def test_classes_that_overlap_reach_the_manifest(project: Project, drawing: Drawing) -> None:

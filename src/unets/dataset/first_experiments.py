@@ -3,7 +3,7 @@
 The rule, which the written files repeat in their comments:
 
 - Size. The image as it is, or shrunk to a budget of pixels: 320 x 480 without a GPU, 1024 x 1024 with one; sides that
-  are shrunk become multiples of 32. Images of several sizes are all fitted to the size made of the most frequent.
+  are shrunk become multiples of 32. Images of several sizes are all fitted to one, made of the typical size.
 - Crops. With a GPU and images beyond its budget, a second experiment sees them at up to twice the side, and is trained
   on crops of 512 x 512: contours keep their pixels.
 - Net. EfficientNet-Lite0 with ImageNet weights where its package is installed, else a U-Net of its own. Without a GPU
@@ -66,7 +66,7 @@ def propose_experiments(
     """Proposes one experiment, or two; see the module's rule.
 
     Args:
-        image_hw: (height, width) of the images, or the most frequent.
+        image_hw: (height, width) that is typical of the images.
         num_train: training images.
         num_folds: of which one is held out.
         machine: what it has.

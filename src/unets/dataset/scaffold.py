@@ -45,7 +45,7 @@ class Scaffold:
         dataset: the config.
         result: what it reads.
         questions: what the files do not settle.
-        image_hw: (height, width) of the images, or the most frequent.
+        image_hw: (height, width) that is typical of the images, see `find_typical_size`.
         proposals: first experiments.
     """
 
@@ -61,7 +61,7 @@ class Scaffold:
         splits = Counter(sample.split for sample in self.result.samples)
         groups = len({sample.group or sample.id for sample in self.result.samples if sample.split == "train"})
         size = f"{self.image_hw[0]} x {self.image_hw[1]} pixels"
-        size = size if self.dataset.size_hw else f"mostly {size}"
+        size = size if self.dataset.size_hw else f"of several sizes, typically {size}"
         return f"{splits['train']} training and {splits['test']} test images, {size}, {groups} groups"
 
 
@@ -138,8 +138,9 @@ def find_scaffold(listing: Listing, names: Mapping[Any, str] | None = None) -> S
     except ValidationError as error:
         raise InputError(f"the config of {listing.root} must be valid. Received: {describe(error)}") from error
     check_by_config(listing, source, result)
+    image_hw = find_typical_size(sizes)
     proposals = propose_experiments(
-        sizes.most_common(1)[0][0],
+        image_hw,
         sum(sample.split == "train" for sample in result.samples),
         dataset.num_folds,
         look_at_machine(),
@@ -149,9 +150,18 @@ def find_scaffold(listing: Listing, names: Mapping[Any, str] | None = None) -> S
         dataset=dataset,
         result=result,
         questions=tuple(questions),
-        image_hw=sizes.most_common(1)[0][0],
+        image_hw=image_hw,
         proposals=tuple(proposals),
     )
+
+
+def find_typical_size(sizes: Counter[SizeHW]) -> SizeHW:
+    """Returns the (height, width) that most images have; where no size has half of them, the median of each side."""
+    (size_hw, count), *_ = sizes.most_common(1)
+    if 2 * count >= sizes.total():
+        return size_hw
+    height, width = (int(np.median(sides)) for sides in zip(*sizes.elements(), strict=True))
+    return height, width
 
 
 def _names_classes(submission: Mapping[str, Any]) -> bool:
@@ -287,8 +297,8 @@ def render_scaffold(scaffold: Scaffold, competition: str) -> str:
 
 
 def _sentence(question: Question) -> str:
-    text = question.text[:1].upper() + question.text[1:]
-    return f"{text}. Else: {'; or '.join(question.choices)}." if question.choices else f"{text}."
+    text = question.text if question.text.endswith("?") else f"{question.text}."
+    return f"{text} Else: {'; or '.join(question.choices)}." if question.choices else text
 
 
 def _find_changes(config: Config) -> dict[str, Any]:

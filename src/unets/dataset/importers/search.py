@@ -187,7 +187,7 @@ def _check_fit(listing: Listing, best: Proposal) -> list[Question]:
     if not fits or np.mean(fits) >= _FITS:
         return []
     text = f"images have no edges along the borders of their masks ({np.mean(fits):.2f} of elsewhere): do they match?"
-    return [Question(field="source", text=text, choices=("look at `unets data NAME --sheet`",))]
+    return [Question(field="source", text=text, choices=("look at `unets data --sheet sheet.jpg`",))]
 
 
 def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
