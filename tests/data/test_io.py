@@ -51,7 +51,7 @@ def test_bilevel_masks_come_as_0_and_1(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(("mode", "value"), [("RGB", (1, 1, 2)), ("RGBA", (1, 2, 2, 255)), ("I;16", 256)])
 def test_masks_of_colors_or_more_bits(tmp_path: Path, mode: str, value: int | tuple[int, ...]) -> None:
     Image.new(mode, (50, 30), value).save(tmp_path / "a.png")
-    with pytest.raises(InputError, match=rf"a.png must hold .*Received: (mode {mode}|up to 256)"):
+    with pytest.raises(InputError, match=r"a.png must hold .*Received: (colors|256 to 256)"):
         read_index_image(tmp_path / "a.png")
 
 

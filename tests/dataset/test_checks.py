@@ -71,9 +71,7 @@ def test_zero_byte_file(make_competition: MakeCompetition) -> None:
 def test_image_that_is_none(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2)
     (project.input_dir / "train" / "car000_01.jpg").write_text("<html>404</html>")
-    check_one_fault(
-        project, "train/car000_01.jpg must be an image that can be read. Received: 16 bytes of something else"
-    )
+    check_one_fault(project, "train/car000_01.jpg must be a whole image. Received: 16 bytes of something else")
 
 
 def test_wrong_size(make_competition: MakeCompetition) -> None:
@@ -200,7 +198,7 @@ def test_what_is_on_record_is_not_read_again(make_competition: MakeCompetition) 
     assert project.checked_path.read_text() == content
     os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     report = check(project)
-    assert report.num_skipped == 15 and "car000_01.jpg must be an image" in report.faults[0]
+    assert report.num_skipped == 15 and "car000_01.jpg must be a whole image" in report.faults[0]
 
 
 def test_faults_are_reported_again_until_mended(make_competition: MakeCompetition) -> None:
@@ -302,7 +300,7 @@ def test_images_of_16_bits_need_a_range(make_competition: Callable[..., Project]
     project = make_competition(num_groups=2, num_views=1, image_format="png", channels="grey")
     image = project.input_dir / "train" / "car000_01.png"
     Image.fromarray(np.array(Image.open(image)).astype(np.uint16) * 100).save(image)
-    check_one_fault(project, "car000_01.png must have 8 bits, or `value_range` say", "Received: 16 bits")
+    check_one_fault(project, "car000_01.png must have 8 bits, or `value_range` say", "Received: uint16")
     dataset = load_dataset(project.configs_dir).model_copy(update={"value_range": (0, 25500)})
     assert check_data(project, dataset, jobs=1).is_clean
 

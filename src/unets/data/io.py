@@ -1,18 +1,17 @@
-"""Mask files as they store their values, and pictures for maps and people."""
+"""Mask files of class indices, and pictures for maps and people."""
 
 import zlib
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from unets.data.files import read_bytes
-from unets.data.image import DECODER_ERRORS, to_rgb
+from unets.data.image import to_rgb
+from unets.data.pixels import read_values
 from unets.errors import InputError
 from unets.store.runs import atomic_path
 
@@ -30,60 +29,22 @@ _PNG_SETTINGS = (
 )
 
 
-def read_values(path: Path) -> npt.NDArray[np.integer[Any]]:
-    """Reads a mask file as the values it stores: palette indices, grey levels, or 0 and 1 of a bilevel picture.
-
-    Pillow, not cv2: cv2 applies a GIF's palette (0/255 in place of 0/1, three channels since 5.0) and takes twice as
-    long. A color picture whose channels are equal is grey.
-
-    Returns:
-        (height, width), uint8 or uint16.
-
-    Raises:
-        InputError: the file is missing, empty, damaged, or holds colors where one value a pixel is wanted.
-    """
-    values, mode = _read_pixels(path)
-    if values.ndim == 3 and mode in ("RGB", "RGBA", "LA"):
-        channels = values[..., :1] if mode == "LA" else values[..., :3]
-        if (channels == channels[..., :1]).all():
-            return np.ascontiguousarray(channels[..., 0])
-    elif values.ndim == 2 and values.dtype == np.uint8:
-        return values
-    elif (
-        values.ndim == 2 and values.dtype.kind in "iu" and values.min(initial=0) >= 0 and values.max(initial=0) < 65_536
-    ):
-        return np.array(values, dtype=np.uint16)
-    raise InputError(f"{path} must hold one whole number a pixel (grey or palette). Received: mode {mode}")
-
-
 def read_index_image(path: Path) -> npt.NDArray[np.uint8]:
-    """Reads a mask file of class indices; see `read_values`. 16 bits whose values are at most 255 hold 8.
+    """Reads a mask file of class indices: palette indices, grey levels, or 0 and 1 of a bilevel picture.
 
     Returns:
         uint8 (height, width).
 
     Raises:
-        InputError: see `read_values`; or a value is above 255.
+        InputError: the file is missing, empty, damaged, holds colors, or a value that 8 bits do not hold.
     """
     values = read_values(path)
-    if values.dtype == np.uint8:
-        return np.asarray(values, dtype=np.uint8)
-    if values.max(initial=0) > 255:
-        raise InputError(f"{path} must hold values of 8 bits. Received: up to {values.max()}")
-    return values.astype(np.uint8)
-
-
-def _read_pixels(path: Path) -> tuple[npt.NDArray[Any], str]:
-    """Returns (pixels, mode) of an image as it stores them."""
-    content = read_bytes(path)
-    try:
-        with Image.open(BytesIO(content)) as picture:
-            mode = picture.mode
-            return np.array(picture, dtype=np.uint8 if mode == "1" else None), mode
-    except UnidentifiedImageError as error:
-        raise InputError(f"{path} must be a picture. Received: {len(content)} bytes of something else") from error
-    except DECODER_ERRORS as error:
-        raise InputError(f"{path} must be whole. Received: {error}") from error
+    if values.ndim != 2:
+        raise InputError(f"{path} must hold one whole number a pixel (grey or palette). Received: colors")
+    indices = values.astype(np.uint8)
+    if indices.dtype != values.dtype and not np.array_equal(indices, values):
+        raise InputError(f"{path} must hold whole numbers of 8 bits. Received: {values.min()} to {values.max()}")
+    return indices
 
 
 def encode_png(values_hw: npt.NDArray[np.uint8]) -> bytes:

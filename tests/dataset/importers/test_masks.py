@@ -356,7 +356,7 @@ def test_images_without_masks_are_counted(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7, 8])
 def test_exif(tmp_path: Path, number: int) -> None:
-    from unets.dataset.importers.pixels import turn
+    from unets.data.pixels import turn
 
     drawing = Drawing(tmp_path)
     exif = Image.Exif()

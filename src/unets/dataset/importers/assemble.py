@@ -10,11 +10,13 @@ import numpy as np
 from PIL import Image
 
 from unets.config import ImporterSource, SizeHW
+from unets.data.files import read_bytes
+from unets.data.pixels import DEEP, Header, decode, read_values
 from unets.dataset.importers.base import Import, ImportedSample, MaskHW, Question
+from unets.dataset.importers.edges import measure_fit, read_grey
 from unets.dataset.importers.groups import find_groups
 from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending
 from unets.dataset.importers.names import spread
-from unets.dataset.importers.pixels import Header, measure_fit, read_grey, read_values
 from unets.errors import InputError
 
 Draw = Callable[[], MaskHW | tuple[MaskHW, ...]]
@@ -196,11 +198,10 @@ def _count_bands(listing: Listing, path: str, header: Header) -> int:
         return 3
     if header.mode == "LA":
         return 1
-    if header.mode == "RGBA" and ending(path) == ".tif":
-        with Image.open(listing.root / path) as picture:
-            opacity = np.asarray(picture.getchannel("A"))
+    if header.channels == 4 and header.mode in ("RGBA", DEEP) and ending(path) == ".tif":
+        opacity = decode(read_bytes(listing.root / path), listing.root / path)[..., 3]
         return 3 if (opacity == opacity[0, 0]).all() else 4
-    return 3 if header.mode in ("RGBA", "CMYK", "YCbCr") else header.channels
+    return 3 if header.mode in ("RGBA", "CMYK", "YCbCr", DEEP) else header.channels
 
 
 def _find_orientation(

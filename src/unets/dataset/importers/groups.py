@@ -9,9 +9,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from unets.dataset.importers.base import Question
+from unets.dataset.importers.edges import read_grey
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.names import find_split, sort_naturally, spread
-from unets.dataset.importers.pixels import read_grey
 from unets.dataset.importers.tables import read_tables
 from unets.errors import InputError
 

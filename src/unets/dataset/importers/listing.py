@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from unets.data.files import is_junk, list_members, list_pages, read_bytes
-from unets.dataset.importers.pixels import Header, read_header
+from unets.data.pixels import Header, read_header
 from unets.errors import InputError
 
 ResultT = TypeVar("ResultT")

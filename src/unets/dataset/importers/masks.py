@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import MasksSource, MaskValue, PathsSource
+from unets.data.pixels import read_values
 from unets.dataset.importers.assemble import Drawn, assemble, select
 from unets.dataset.importers.base import Import, MaskHW, Question
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, CITYSCAPES, Value, find_class_list
@@ -40,7 +41,6 @@ from unets.dataset.importers.names import (
     sort_naturally,
     spread,
 )
-from unets.dataset.importers.pixels import read_values
 from unets.errors import InputError
 
 SourceT = TypeVar("SourceT", MasksSource, PathsSource)

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.data.files import read_bytes
+from unets.data.pixels import open_picture, read_values
 from unets.dataset.importers.base import MaskHW, Question
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES, Value
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.pixels import open_picture, read_values
 from unets.errors import InputError
 
 IGNORE = 255

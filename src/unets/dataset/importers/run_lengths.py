@@ -12,9 +12,9 @@ import numpy.typing as npt
 from unets.config import CsvSource, SizeHW
 from unets.dataset.importers.assemble import Drawn, assemble, select
 from unets.dataset.importers.base import Import, MaskHW, Question
+from unets.dataset.importers.edges import find_border, measure_fit, read_grey
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.names import find_split, sort_naturally, spread
-from unets.dataset.importers.pixels import find_border, measure_fit, read_grey
 from unets.dataset.importers.tables import (
     Images,
     Naming,

@@ -10,11 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig, ImporterSource, PolygonSource
+from unets.data.pixels import read_values
 from unets.dataset.importers import coco, cvat, label_studio, labelme, masks, paths, run_lengths, supervisely, yolo
 from unets.dataset.importers.base import Import, ImportedSample, Question
+from unets.dataset.importers.edges import measure_fit, read_grey
 from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending, list_input
 from unets.dataset.importers.names import find_shapes, spread
-from unets.dataset.importers.pixels import measure_fit, read_grey, read_values
 from unets.dataset.importers.tables import read_tables
 from unets.errors import InputError
 

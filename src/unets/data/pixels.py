@@ -1,0 +1,214 @@
+"""Pixels as files store them: the one place that decodes images and masks, before anything has a meaning."""
+
+import struct
+import zlib
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import Image, UnidentifiedImageError
+
+from unets.data.files import read_bytes
+from unets.data.geometry import SizeHW
+from unets.errors import InputError
+
+Values = npt.NDArray[Any]
+
+# What OpenCV, Pillow, tifffile and NumPy raise over damaged or foreign bytes, according to which byte it is.
+DECODER_ERRORS = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError),
+    *(RuntimeError, struct.error, zlib.error, cv2.error, Image.DecompressionBombError),
+)
+ARRAY = "array"  # the mode of what Pillow does not open: .npy, TIFFs of many bands
+DEEP = "16 bits"  # the mode of colors of 16 bits, of which Pillow gives 8
+# Modes of Pillow's that are turned into RGB.
+PILLOW_COLORS = frozenset(("CMYK", "LAB", "YCbCr", "HSV", "La", "RGBa"))
+_ORIENTATION = 0x0112  # of EXIF: 1 as stored, 2 to 4 mirrored or upside down, 5 to 8 with sides exchanged
+_NPY_START = b"\x93NUMPY"
+_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_MAX_PIXELS = 2**30
+# No codec packs more into a byte: deflate at most 1032 bytes, of 8 pixels of 1 bit each.
+_MAX_PIXELS_A_BYTE = 8 * 1032
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Header:
+    """What a file's header says.
+
+    Attributes:
+        size_hw: (height, width) as stored.
+        channels: 1 for grey and palettes; opacity counts, too.
+        dtype: `bool`, `uint8`, `uint16`, `int32`, `float32`, ...
+        mode: Pillow's, or `ARRAY`, or `DEEP`.
+        format: Pillow's name of the format; empty where Pillow does not open it.
+        orientation: EXIF's, 1..8: 1 where the file is stored upright; 5 to 8 exchange the sides.
+    """
+
+    size_hw: SizeHW
+    channels: int
+    dtype: str
+    mode: str
+    format: str = ""
+    orientation: int = 1
+
+    @property
+    def upright_hw(self) -> SizeHW:
+        """(height, width) as a viewer shows it."""
+        return (self.size_hw[1], self.size_hw[0]) if self.orientation >= 5 else self.size_hw
+
+
+def read_header(path: Path) -> Header:
+    """Reads the header of an image or mask file.
+
+    Raises:
+        InputError: the file is missing, no image, damaged at its beginning, or of an impossible size.
+    """
+    return parse_header(read_bytes(path), path)
+
+
+def parse_header(content: bytes, path: Path) -> Header:
+    """Reads a header from a file's bytes; `path` is for the error. See `read_header`."""
+    try:
+        with open_picture(content) as picture:
+            (width, height), mode, kind = picture.size, picture.mode, picture.format or ""
+            dtype = {"I": "int32", "F": "float32"}.get(mode, "uint16" if mode.startswith("I;") else "uint8")
+            if mode in ("RGB", "RGBA", "LA") and _is_deep(picture, content):
+                mode, dtype = DEEP, "uint16"
+            bands, orientation = len(picture.getbands()), _read_orientation(picture)
+    except DECODER_ERRORS as error:
+        # An array, more bands than Pillow knows, or a format of OpenCV's alone; else it is damaged.
+        if not (isinstance(error, UnidentifiedImageError) or content.startswith(_TIFF_STARTS)):
+            raise InputError(f"{path} must be a whole image. Received: {error}") from error
+        values = decode(content, path)
+        bands = 1 if values.ndim == 2 else values.shape[-1]
+        return Header(size_hw=values.shape[:2], channels=bands, dtype=str(values.dtype), mode=ARRAY)
+    if width * height > min(_MAX_PIXELS, max(_MAX_PIXELS_A_BYTE * len(content), 2**24)):
+        raise InputError(f"{path} must be of a size that {len(content)} bytes can hold. Received: {height} x {width}")
+    return Header(size_hw=(height, width), channels=bands, dtype=dtype, mode=mode, format=kind, orientation=orientation)
+
+
+def decode(content: bytes, path: Path, *, colors: bool = True) -> Values:
+    """Decodes to the numbers that are stored.
+
+    Args:
+        content: the file's bytes.
+        path: for the error.
+        colors: look palettes up; else their indices are the numbers.
+
+    Returns:
+        (height, width) or (height, width, channels) of any number type; channels as red, green, blue, opacity.
+
+    Raises:
+        InputError: the bytes are damaged, or no image.
+    """
+    try:
+        values = _decode(content, colors)
+    except DECODER_ERRORS as error:
+        raise InputError(f"{path} must be a whole image. Received: {error}") from error
+    if values.ndim not in (2, 3) or values.size == 0 or values.dtype.kind not in "buif":
+        raise InputError(
+            f"{path} must hold numbers (height, width[, channels]). Received: {values.dtype} {values.shape}"
+        )
+    return values
+
+
+def read_values(path: Path, *, colors: bool = False) -> Values:
+    """Reads a mask file as it is stored: equal channels become one; opacity counts where it alone differs.
+
+    Args:
+        path: of the file.
+        colors: look palettes up.
+
+    Returns:
+        (height, width), or (height, width, channels) where channels differ; of any number type.
+
+    Raises:
+        InputError: the file is missing, empty, damaged, or no image.
+    """
+    values = decode(read_bytes(path), path, colors=colors)
+    if values.ndim == 2:
+        return values
+    opacity = values[..., -1] if values.shape[-1] in (2, 4) else None
+    pixels = values
+    if opacity is not None and values.dtype == np.uint8:
+        pixels = values[..., :-1]
+        if (pixels == pixels[:1, :1]).all() and (opacity != opacity[0, 0]).any():
+            return opacity
+    return np.ascontiguousarray(pixels[..., 0]) if (pixels == pixels[..., :1]).all() else pixels
+
+
+def open_picture(content: bytes) -> Image.Image:
+    """Opens an image with Pillow."""
+    Image.MAX_IMAGE_PIXELS = None  # `parse_header` knows the file's size, too
+    picture = Image.open(BytesIO(content))
+    if picture.format == "TIFF":
+        bands = picture.tag_v2.get(277, 1)  # type: ignore[attr-defined]
+        if bands != len(picture.getbands()):
+            raise UnidentifiedImageError(f"Pillow reads fewer than the {bands} bands")
+    return picture
+
+
+def turn(pixels: Values, orientation: int) -> Values:
+    """Turns what is stored with an EXIF orientation of 1..8 as a viewer does."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    return np.asarray(pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels)
+
+
+def _decode(content: bytes, colors: bool) -> Values:
+    if content.startswith(_NPY_START):
+        return _move_channels(np.squeeze(np.load(BytesIO(content), allow_pickle=False)))
+    is_tiff = content.startswith(_TIFF_STARTS)
+    try:
+        # Pillow, not OpenCV, which applies a GIF's palette and takes twice as long for a mask.
+        with open_picture(content) as picture:
+            mode = picture.mode
+            if mode not in ("RGB", "RGBA", "LA") or not _is_deep(picture, content):
+                if mode in PILLOW_COLORS:
+                    return np.array(picture.convert("RGB"))
+                if mode in ("P", "PA") and colors:
+                    return np.array(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
+                return np.array(picture, dtype=np.uint8 if mode == "1" else None)
+    except DECODER_ERRORS as error:
+        if not (is_tiff or isinstance(error, UnidentifiedImageError)):
+            raise
+    if is_tiff:
+        return _move_channels(np.squeeze(tifffile.imread(BytesIO(content))))
+    flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
+    values = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags)
+    if values is None:
+        raise ValueError(f"{len(content)} bytes of something else")
+    return values if values.ndim == 2 else values[..., [2, 1, 0, *range(3, values.shape[-1])]]
+
+
+def _is_deep(picture: Image.Image, content: bytes) -> bool:
+    """Tells whether a picture of colors has 16 bits, of which Pillow would give 8."""
+    if picture.format == "PNG":
+        return content[24] == 16
+    bits = picture.tag_v2.get(258, 8) if picture.format == "TIFF" else 8  # type: ignore[attr-defined]
+    return bool(np.max(bits) > 8)
+
+
+def _move_channels(values: Values) -> Values:
+    """Puts channels last where they come first: where the first axis is the shortest, and short."""
+    is_first = values.ndim == 3 and values.shape[0] < min(values.shape[1:]) and values.shape[-1] > 12
+    return np.ascontiguousarray(np.moveaxis(values, 0, -1)) if is_first else values
+
+
+def _read_orientation(picture: Image.Image) -> int:
+    """Returns EXIF's orientation; 1 where there is none, and for a TIFF, which decoders turn by themselves."""
+    if picture.format == "TIFF":
+        return 1
+    try:
+        # A PNG's own `getexif` decodes all of the image, for the sake of notes behind its pixels.
+        orientation = int(Image.Image.getexif(picture).get(_ORIENTATION, 1))
+    except DECODER_ERRORS:  # an image is whole without its notes
+        return 1
+    return orientation if 1 <= orientation <= 8 else 1
