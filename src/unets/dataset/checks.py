@@ -241,7 +241,9 @@ def _note_sizes(records: Sequence[CheckedImage]) -> Iterator[str]:
         odd = [f"{r.split}/{r.id} {r.size_hw}" for r in records if r.size_hw != usual]
         yield f"{len(odd)} images are not of the usual (height, width) {usual}: {_list_names(odd)}"
     else:
-        yield f"images have {len(counts)} sizes; the most frequent, (height, width) {usual}, {count} times"
+        heights, widths = zip(*counts, strict=True)
+        sides = f"{min(heights)} to {max(heights)} high, {min(widths)} to {max(widths)} wide"
+        yield f"images have {len(counts)} sizes, {sides}"
 
 
 def _list_names(names: Iterable[str], limit: int = 10) -> str:

@@ -282,10 +282,10 @@ def render_scaffold(scaffold: Scaffold, competition: str) -> str:
     """Renders for people what was found, what became of each file, what is asked, and what to do next."""
     lines = [f"found: {scaffold.counts}"]
     dataset = scaffold.dataset
-    for name, value in (_find_changes(dataset) | {name: getattr(dataset, name) for name in _SHOWN}).items():
-        lines += textwrap.wrap(
-            f"{name:14} {_write_value(value)}", _WIDTH, initial_indent="  ", subsequent_indent=" " * 17
-        )
+    changes = _find_changes(dataset)
+    for name in (name for name in type(dataset).model_fields if name in _SHOWN or name in changes):
+        text = f"{name:14} {_write_value(getattr(dataset, name))}"
+        lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent=" " * 17)
     lines += ["", "files"]
     lines += [f"  {count:7,} {what}" for what, count in Counter(scaffold.result.account.values()).most_common()]
     lines += ["", f"questions ({len(scaffold.questions)}): settle them in configs/{competition}/dataset.py"]

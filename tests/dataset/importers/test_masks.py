@@ -354,6 +354,20 @@ def test_images_without_masks_are_counted(tmp_path: Path) -> None:
     assert result.account["images/100.png"] == "left out: an image without a mask"
 
 
+def test_images_of_a_list_called_test_are_test_images(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    fill(drawing, "JPEGImages/2007_{i}.png", "SegmentationClass/2007_{i}.png")
+    for name in ("2007_100", "2007_101"):
+        drawing.save(f"JPEGImages/{name}.png", draw_image(9, np.zeros(SIZE, np.uint8)))
+    drawing.test = {"JPEGImages/2007_100.png"}
+    lists = tmp_path / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "test.txt").write_text("2007_100\n2007_000\n")  # the latter has a mask: it is no test image
+    _, result = import_drawn(drawing)
+    assert result.account["ImageSets/Segmentation/test.txt"] == "list of test images"
+    assert result.account["JPEGImages/2007_101.png"] == "left out: an image without a mask"
+
+
 @pytest.mark.parametrize("number", [1, 2, 3, 4, 5, 6, 7, 8])
 def test_exif(tmp_path: Path, number: int) -> None:
     from unets.data.pixels import turn

@@ -128,7 +128,7 @@ def read(listing: Listing, source: MasksSource) -> Import | None:
     if not sets.links:
         return None
     sets.account |= dict.fromkeys(left, "left out: as `source.leave_out` says")
-    train, test = _split(sets)
+    train, test = _split(sets, read_test_lists(listing, sets))
     if not train:
         return None
     reading = _Reading(listing=listing, source=source, sets=sets, names=find_class_list(listing), train=train)
@@ -210,8 +210,23 @@ def _ask_rival(shape: str, used: str, other: str, found: Mapping[str, str], sets
     sets.account |= dict.fromkeys(found.values(), "left out: other images of the same masks")
 
 
-def _split(sets: _Sets) -> tuple[list[str], list[str]]:
-    """Returns (training images with masks, test images)."""
+def read_test_lists(listing: Listing, sets: _Sets) -> set[str]:
+    """Returns the names of images that text files called `test` list, a line each, as PASCAL VOC's; without endings."""
+    named: set[str] = set()
+    stems = {path.rpartition("/")[2].rpartition(".")[0] for path in sets.images}
+    for path in listing.select(".txt"):
+        if path.rpartition("/")[2].lower() == "test.txt":
+            lines = [
+                line.split()[0].rpartition("/")[2] for line in listing.read_text(path).splitlines() if line.strip()
+            ]
+            found = stems & {name.rpartition(".")[0] if "." in name else name for name in lines}
+            named |= found
+            sets.account |= {path: "list of test images"} if found else {}
+    return named
+
+
+def _split(sets: _Sets, listed: set[str]) -> tuple[list[str], list[str]]:
+    """Returns (training images with masks, test images): those in a folder called so, or without mask and `listed`."""
     common = set.intersection(*(set(s.lower().split("/")) for s in sets.images.values()))
     splits = {}
     for path, shape in sets.images.items():
@@ -219,6 +234,8 @@ def _split(sets: _Sets) -> tuple[list[str], list[str]]:
     linked = [path for path in sets.images if path in sets.links]
     train = [path for path in linked if splits[path] != "test"] or linked
     test = [path for path in sets.images if splits[path] == "test" and path not in train and path not in sets.account]
+    untold = [path for path in sets.images if path not in {*train, *test} and path not in sets.account]
+    test += [path for path in untold if path.rpartition("/")[2].rpartition(".")[0] in listed]
     for image in test:
         paths = [path for files in sets.links.get(image, {}).values() for path in files]
         sets.account |= dict.fromkeys(paths, "left out: the mask of a test image")
