@@ -8,6 +8,7 @@ import pytest
 from tests.dataset.importers.drawing import SIZE, Drawing, draw_image, draw_objects, encode, import_drawn, merge
 from unets.config import CsvSource
 from unets.dataset.importers.base import Import
+from unets.dataset.importers.edges import measure_fit
 from unets.dataset.importers.listing import list_input
 from unets.dataset.importers.search import choose
 from unets.errors import InputError
@@ -170,17 +171,19 @@ def test_ids_of_parts_of_paths(tmp_path: Path) -> None:
     assert "case3_day14_slice_0002" in {sample.id for sample in result.samples}
 
 
-def test_a_sample_with_another_header(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("column", "ending", "cell"),
+    [("img", ".jpg", "{id}.jpg"), ("Picture", "", "{id}"), ("Picture", ".png", "{id}.png")],
+)
+def test_a_sample_with_another_header(tmp_path: Path, column: str, ending: str, cell: str) -> None:
     drawing = Drawing(tmp_path)
     draw_csv(drawing)
-    drawing.write("sample_submission.csv", "img,predicted\nt0.jpg,1 1\nt1.jpg,1 1\nt2.jpg,1 1\n")
+    rows = "".join(f"t{number}{ending},1 1\n" for number in range(3))
+    drawing.write("sample_submission.csv", f"{column},predicted\n{rows}")
     _, result = import_drawn(drawing)
     submission = result.dataset_fields["submission"]
-    assert (submission["image_column"], submission["rle_column"], submission["cell"]) == (
-        "img",
-        "predicted",
-        "{id}.jpg",
-    )
+    found = (submission["image_column"], submission["rle_column"], submission["cell"])
+    assert found == (column, "predicted", cell)
 
 
 def test_test_images_that_the_sample_names(tmp_path: Path) -> None:
@@ -213,3 +216,12 @@ def test_a_csv_beside_mask_files_gives_the_submission(tmp_path: Path) -> None:
     source, result = choose(list_input(tmp_path))
     assert source.format == "masks"  # type: ignore[attr-defined]
     assert result.dataset_fields["submission"]["rle_column"] == "rle_mask"
+
+
+def test_an_edge_is_a_step_of_any_channel() -> None:
+    mask = np.zeros((20, 20), np.uint8)
+    mask[5:15, 5:15] = 1
+    image = np.zeros((20, 20, 3), np.float32)
+    image[..., 1], image[..., 0] = 100 * (1 - mask), 100 * mask  # red on green of one brightness
+    assert measure_fit(mask, image) > 2
+    assert measure_fit(np.roll(mask, 4, axis=(0, 1)), image) < 1

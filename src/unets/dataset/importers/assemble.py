@@ -13,7 +13,7 @@ from unets.config import ImporterSource, SizeHW
 from unets.data.files import read_bytes
 from unets.data.pixels import DEEP, Header, decode, read_values
 from unets.dataset.importers.base import Import, ImportedSample, MaskHW, Question
-from unets.dataset.importers.edges import measure_fit, read_grey
+from unets.dataset.importers.edges import measure_fit, read_colors
 from unets.dataset.importers.groups import find_groups
 from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending
 from unets.dataset.importers.names import spread
@@ -221,7 +221,7 @@ def _find_orientation(
         for path in spread(turned, _LOOKED_AT):
             drawn = train[path].draw()
             layer = drawn[0] if isinstance(drawn, tuple) else drawn
-            fits = {up: measure_fit(layer, read_grey(listing.root / path, upright=up)) for up in (True, False)}
+            fits = {up: measure_fit(layer, read_colors(listing.root / path, upright=up)) for up in (True, False)}
             votes["upright"] += fits[True] > 1.15 * fits[False]
             votes["stored"] += fits[False] > 1.15 * fits[True]
     chosen = "stored" if votes["stored"] > votes["upright"] else "upright"

@@ -9,12 +9,11 @@ import numpy.typing as npt
 from unets.data.pixels import read_header, read_values, turn
 
 
-def read_grey(path: Path, *, upright: bool = False) -> npt.NDArray[np.float32]:
-    """Reads an image as brightness, float32 (height, width); `upright` follows EXIF's orientation."""
+def read_colors(path: Path, *, upright: bool = False) -> npt.NDArray[np.float32]:
+    """Reads an image's colors, float32 (height, width, 1 to 3); `upright` follows EXIF's orientation."""
     values = read_values(path, colors=True)
-    grey = values[..., :3].mean(axis=-1) if values.ndim == 3 else values
-    grey = np.asarray(grey, dtype=np.float32)
-    return turn(grey, read_header(path).orientation) if upright else grey
+    colors = np.asarray(values[..., :3] if values.ndim == 3 else values[..., None], dtype=np.float32)
+    return turn(colors, read_header(path).orientation) if upright else colors
 
 
 def find_border(mask_hw: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -25,16 +24,18 @@ def find_border(mask_hw: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return border
 
 
-def measure_fit(mask_hw: npt.NDArray[Any], grey_hw: npt.NDArray[np.float32]) -> float:
+def measure_fit(mask_hw: npt.NDArray[Any], colors_hwc: npt.NDArray[np.float32]) -> float:
     """Returns how much stronger an image's edges are along a mask's border than elsewhere; 1: no stronger.
 
-    0 where sizes differ or the mask has no border.
+    An edge is a step of any channel: red and green may be of one brightness. 0 where sizes differ or the mask has no
+    border.
     """
-    if mask_hw.shape != grey_hw.shape:
+    if mask_hw.shape != colors_hwc.shape[:2]:
         return 0.0
     border = find_border(mask_hw)
     if not border.any():
         return 0.0
-    padded = np.pad(grey_hw, ((0, 2), (0, 2)), mode="edge")
-    strength = np.abs(padded[2:, :-2] - grey_hw) + np.abs(padded[:-2, 2:] - grey_hw)
+    padded = np.pad(colors_hwc, ((0, 2), (0, 2), (0, 0)), mode="edge")
+    steps = np.abs(padded[2:, :-2] - colors_hwc) + np.abs(padded[:-2, 2:] - colors_hwc)
+    strength = steps.sum(axis=-1)
     return float(strength[border].mean() / max(float(strength.mean()), 1e-6))

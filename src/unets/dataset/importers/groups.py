@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from unets.dataset.importers.base import Question
-from unets.dataset.importers.edges import read_grey
+from unets.dataset.importers.edges import read_colors
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.names import find_split, sort_naturally, spread
 from unets.dataset.importers.tables import read_tables
@@ -146,7 +146,7 @@ def _compare_neighbors(listing: Listing, paths: Sequence[str], count: int = 24) 
 
 
 def _make_thumb(listing: Listing, path: str) -> npt.NDArray[np.float32]:
-    grey = read_grey(listing.root / path)
+    grey = read_colors(listing.root / path).mean(axis=-1)
     small = np.asarray(Image.fromarray(grey).resize((_THUMB, _THUMB), Image.Resampling.BOX), dtype=np.float32)
     return np.asarray(small - small.mean(), dtype=np.float32)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from unets.config import CsvSource, SizeHW
 from unets.dataset.importers.assemble import Drawn, assemble, select
 from unets.dataset.importers.base import Import, MaskHW, Question
-from unets.dataset.importers.edges import find_border, measure_fit, read_grey
+from unets.dataset.importers.edges import find_border, measure_fit, read_colors
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.names import find_split, sort_naturally, spread
 from unets.dataset.importers.tables import (
@@ -190,13 +190,13 @@ def find_order(
     borders = dict.fromkeys(_ORDERS, 0.0)
     fits: dict[Order, list[float]] = {"row": [], "column": []}
     for image in spread([image for image in cells if any(cells[image])], _LOOKED_AT):
-        grey = read_grey(listing.root / image)
+        colors = read_colors(listing.root / image)
         for order in _ORDERS:
             mask = np.zeros(sizes[image], dtype=np.uint8)
             for cell in [cell for cell in cells[image] if cell][:8]:
                 mask |= decode_runs(cell, sizes[image], order, start=start, relative=relative)
             borders[order] += float(find_border(mask).sum())
-            fits[order].append(measure_fit(mask, grey))
+            fits[order].append(measure_fit(mask, colors))
     if min(borders.values()) == 0:
         return "column", False, "no row has a mask with a border"
     better: Order = "row" if borders["row"] < borders["column"] else "column"
@@ -257,7 +257,7 @@ def read(listing: Listing, source: CsvSource) -> Import:
         drawn = {image: Drawn(draw=_layered(item.draw)) for image, item in drawn.items()}
     per_class = Counter(zip(naming.images, labels, strict=True))
     row = "object" if max(per_class.values()) > 1 else "class" if len(classes) > 1 else "image"
-    fields = describe_submission(sample, source, classes, naming, row)
+    fields = describe_submission(sample, test, source, classes, naming, row)
     if row == "object":
         text = f"{source.path} has a row an object: a mask is all of them together, a submission has a row each"
         questions.append(Question(field="submission.row", text=text, choices=('"image"', '"class"')))
@@ -316,7 +316,7 @@ def find_sample(listing: Listing, train: set[str], left: set[str]) -> tuple[Tabl
 
 
 def describe_submission(
-    sample: Table | None, source: CsvSource, classes: Sequence[str], naming: Naming, row: str
+    sample: Table | None, test: Sequence[str], source: CsvSource, classes: Sequence[str], naming: Naming, row: str
 ) -> dict[str, Any]:
     """Returns the fields of SubmissionConfig: the sample's columns, and how its cells are written."""
     fields: dict[str, Any] = {
@@ -329,12 +329,19 @@ def describe_submission(
         "relative": source.relative,
         "row": row,
     }
-    if sample is None or source.image_column not in sample.columns:
+    if sample is None:
         return fields
-    rest = [name for name in sample.columns if name not in (source.image_column, source.class_column)]
+    if source.image_column not in sample.columns:
+        named = find_naming(sample, Images(test), least=0.5)
+        if named is None:
+            return fields
+        fields |= {"image_column": named.column, "cell": named.cell}
+    rest = [name for name in sample.columns if name not in (fields["image_column"], source.class_column)]
     fields["rle_column"] = source.rle_column if source.rle_column in rest else (rest[-1] if rest else source.rle_column)
     if source.class_column is not None and source.class_column not in sample.columns:
         fields["class_column"] = None
+    if fields["image_column"] != source.image_column:
+        return fields
     endings = {m[0] for cell in sample.cells[source.image_column] if (m := re.search(r"\.[A-Za-z]{2,5}(?=$|_)", cell))}
     own = re.search(r"\.[A-Za-z]{2,5}(?=$|_)", naming.cell.replace("{id}", ""))
     if own and len(endings) == 1 and own[0] not in endings:

@@ -13,7 +13,7 @@ from unets.config import DatasetConfig, ImporterSource, PolygonSource
 from unets.data.pixels import read_values
 from unets.dataset.importers import coco, cvat, label_studio, labelme, masks, paths, run_lengths, supervisely, yolo
 from unets.dataset.importers.base import Import, ImportedSample, Question
-from unets.dataset.importers.edges import measure_fit, read_grey
+from unets.dataset.importers.edges import measure_fit, read_colors
 from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending, list_input
 from unets.dataset.importers.names import find_shapes, spread
 from unets.dataset.importers.tables import read_tables
@@ -184,7 +184,7 @@ def _check_fit(listing: Listing, best: Proposal) -> list[Question]:
             continue
         mask = np.max([layer * (i + 1) for i, layer in enumerate(_draw(listing, best.masks[image]))], axis=0)
         if mask.min() < mask.max():
-            fits.append(measure_fit(mask, read_grey(listing.root / image, upright=upright)))
+            fits.append(measure_fit(mask, read_colors(listing.root / image, upright=upright)))
     if not fits or np.mean(fits) >= _FITS:
         return []
     text = f"images have no edges along the borders of their masks ({np.mean(fits):.2f} of elsewhere): do they match?"
