@@ -67,5 +67,5 @@ def test_two_classes_from_photos_to_score(make_competition: Callable[..., Projec
     assert all(len(rles) == 2 and all(rles) for rles in rows.values())
 
     truth_path = project.input_dir / "truth" / "test_masks.csv"
-    score = score_submission(path, truth_path, dataset, images=manifest.test, jobs=1)
+    score = score_submission(path, truth_path, dataset, manifest.test, jobs=1)
     assert score.interval.mean > 0.9

@@ -1,7 +1,7 @@
 """A tiny competition whose maps are made from its true masks, so that no net is needed."""
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from unets.data.samples import read_full_size, read_mask
 from unets.dataset.folds import read_folds, write_folds
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import read_submission
+from unets.ensemble.recipe import Averaging, Recipe, average_maps
 from unets.metrics.masks import dice
 from unets.prediction.maps import encode_map, join_nets, split_shards, write_shard
 from unets.store.paths import Project
@@ -146,3 +147,10 @@ def _blur(
         if speck:
             layers[-1][-4:, :4] = 255
     return np.clip(np.stack(layers, axis=-1), 0, 255).astype(np.uint8)
+
+
+def blend(
+    maps: Sequence[Any], weights: Sequence[float], full_hw: tuple[int, int], averaging: Averaging = "probability"
+) -> Any:
+    """Averages maps of one image, as `average_maps` does by a recipe of these weights."""
+    return average_maps(Recipe(weights=tuple(weights), averaging=averaging), maps, full_hw)

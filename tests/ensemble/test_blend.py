@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
 
+from tests.trained_competition import blend
 from unets.data.geometry import enlarge
-from unets.ensemble.blend import Averaging, blend, enlarge_map
 from unets.ensemble.postprocess import to_masks
+from unets.ensemble.recipe import Averaging, enlarge_map
 from unets.prediction.maps import from_u8
 
 

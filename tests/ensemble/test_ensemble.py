@@ -8,13 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.trained_competition import FINGERPRINT, NETS, NO_BACKGROUND, flip_bit, write_maps
+from tests.trained_competition import FINGERPRINT, NETS, NO_BACKGROUND, blend, flip_bit, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.samples import read_mask
 from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest
-from unets.ensemble import fit as module
-from unets.ensemble.blend import blend
 from unets.ensemble.ensemble import check_ensemble, list_fitted, read_ensemble
 from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import open_oof
@@ -270,32 +268,6 @@ def test_ensembles_are_kept_under_names(make_scene: MakeScene) -> None:
     assert list_fitted(project) == ["ensemble", "ensemble_b"]
     assert (read_ensemble(project), read_ensemble(project, "ensemble_b")) == (first, second)
     assert (first.name, second.name) == ("ensemble", "ensemble_b")
-
-
-@pytest.mark.parametrize("stop_at", ["members", "candidates", "contributions"])
-def test_stopped_and_started_again_the_bytes_are_the_same(
-    make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch, stop_at: str
-) -> None:
-    project, dataset = make_scene(experiments="ab", num_groups=4, num_views=1)
-    config = EnsembleConfig(experiments=("a", "b"))
-    fit_ensemble(project, dataset, config, jobs=1)
-    paths = [project.ensemble_path("ensemble"), project.ensemble_oof_path("ensemble")]
-    expected = [path.read_bytes() for path in paths]
-
-    def stop(function: Any, oof: Any, *, what: str, jobs: int | None) -> Any:
-        if what.endswith(stop_at):
-            raise KeyboardInterrupt
-        return run_oof(function, oof, what=what, jobs=jobs)
-
-    run_oof = module.run_oof
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(module, "run_oof", stop)
-        fit_ensemble(project, dataset, config, jobs=1)
-    assert [path.read_bytes() for path in paths] == expected  # the old files stay
-    for path in paths:
-        path.unlink()
-    fit_ensemble(project, dataset, config, jobs=1)
-    assert [path.read_bytes() for path in paths] == expected
 
 
 def test_a_damaged_map_ends_it_and_leaves_the_old_file(make_scene: MakeScene) -> None:

@@ -10,9 +10,9 @@ from unets.config import DatasetConfig
 from unets.data.samples import read_mask
 from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest
-from unets.ensemble.blend import enlarge_map
 from unets.ensemble.oof import open_oof, score_oof
 from unets.ensemble.postprocess import to_masks
+from unets.ensemble.recipe import enlarge_map
 from unets.errors import InputError
 from unets.metrics.masks import dice
 from unets.prediction.maps import from_u8, list_shards, open_maps

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.trained_competition import blend
 from unets.config import DatasetConfig, Postprocessing
 from unets.data.samples import IGNORE
-from unets.ensemble.blend import blend
 from unets.ensemble.mask_scores import count_thresholds, score_mask, score_recipes
 from unets.ensemble.postprocess import blur, clean_mask, to_masks
 from unets.ensemble.recipe import Recipe, default_recipe, make_mask

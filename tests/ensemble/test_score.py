@@ -31,7 +31,7 @@ def tiny(make_competition: Callable[..., Project]) -> tuple[Project, DatasetConf
 def test_the_truth_itself_scores_one(tiny: tuple[Project, DatasetConfig]) -> None:
     project, dataset = tiny
     truth_path = project.input_dir / "truth" / "test_masks.csv"
-    score = score_submission(truth_path, truth_path, dataset, jobs=1)
+    score = score_submission(truth_path, truth_path, dataset, read_manifest(project, dataset).test, jobs=1)
     assert score.interval.mean == 1.0
     assert score.ids == ("test000_01", "test000_02", "test001_01", "test001_02")
     assert score.groups == ("test000", "test000", "test001", "test001")
@@ -47,8 +47,8 @@ def test_csv_and_mask_files_as_truth_agree(tiny: tuple[Project, DatasetConfig], 
     rows = [["img", "rle_mask"], *([f"{id_}.jpg", "1 1"] for id_ in rles)]
     rows[1][1] = rles["car000_01"][0]
     path = write_rows(tmp_path / "submission.csv.gz", rows)
-    by_csv = score_submission(path, project.input_dir / "train_masks.csv", dataset, jobs=2)
-    by_files = score_submission(path, project.input_dir / "train_masks", dataset, jobs=1)
+    by_csv = score_submission(path, project.input_dir / "train_masks.csv", dataset, (), jobs=2)
+    by_files = score_submission(path, project.input_dir / "train_masks", dataset, (), jobs=1)
     assert by_csv.values.tolist() == by_files.values.tolist() == [1.0, 0.0, 0.0, 0.0]
     assert by_csv.interval == by_files.interval
     assert by_csv.interval.mean == 0.25
@@ -67,7 +67,7 @@ def test_each_class_is_scored_and_sizes_may_come_from_images(
     path = write_rows(tmp_path / "submission.csv", rows)
     for truth in ("train_masks.csv", "train_masks"):
         # cat: 0, dog: 1
-        score = score_submission(path, project.input_dir / truth, dataset, images=samples, jobs=1)
+        score = score_submission(path, project.input_dir / truth, dataset, samples, jobs=1)
         assert score.values.tolist() == [0.5]
 
 
@@ -76,7 +76,7 @@ def test_ids_that_differ_are_listed(tiny: tuple[Project, DatasetConfig], tmp_pat
     ids = ["test000_01", "test000_02", "test001_01", "other000_01"]
     path = write_rows(tmp_path / "submission.csv", [["img", "rle_mask"], *([f"{id_}.jpg", "1 1"] for id_ in ids)])
     with pytest.raises(InputError, match="1 missing: test001_02; 1 unknown: other000_01"):
-        score_submission(path, project.input_dir / "truth" / "test_masks.csv", dataset, jobs=1)
+        score_submission(path, project.input_dir / "truth" / "test_masks.csv", dataset, (), jobs=1)
 
 
 def test_a_faulty_mask_is_named(tiny: tuple[Project, DatasetConfig], tmp_path: Path) -> None:
@@ -84,11 +84,11 @@ def test_a_faulty_mask_is_named(tiny: tuple[Project, DatasetConfig], tmp_path: P
     path = write_rows(tmp_path / "submission.csv", [["img", "rle_mask"], ["test000_01.jpg", "5 0"]])
     truth = write_rows(tmp_path / "truth.csv", [["img", "rle_mask"], ["test000_01.jpg", encode_rle(np.eye(64, 96))]])
     with pytest.raises(InputError, match="submission's mask of test000_01: `rle` must hold lengths of at least 1"):
-        score_submission(path, truth, dataset, jobs=1)
+        score_submission(path, truth, dataset, (), jobs=1)
     with pytest.raises(InputError, match="ground truth of test000_01"):
-        score_submission(truth, path, dataset, jobs=1)
+        score_submission(truth, path, dataset, (), jobs=1)
     with pytest.raises(InputError, match="`--ground-truth` must be a csv"):
-        score_submission(path, tmp_path / "nowhere", dataset, jobs=1)
+        score_submission(path, tmp_path / "nowhere", dataset, (), jobs=1)
 
 
 def test_ignored_pixels_are_left_out(tmp_path: Path) -> None:
@@ -104,9 +104,9 @@ def test_ignored_pixels_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "truth").mkdir()
     Image.fromarray(np.where(truth_hw == IGNORE, 9, truth_hw).astype(np.uint8)).save(tmp_path / "truth" / "x.png")
     rows = [["img", "class", "rle_mask"], ["x", "a", encode_rle(mask_hw == 1)], ["x", "b", encode_rle(mask_hw == 2)]]
-    score = score_submission(write_rows(tmp_path / "s.csv", rows), tmp_path / "truth", dataset, jobs=1)
+    score = score_submission(write_rows(tmp_path / "s.csv", rows), tmp_path / "truth", dataset, (), jobs=1)
     assert score.values.tolist() == pytest.approx([(2 / 3 + 1) / 2])
     assert score.pixels["classes"] == {"a": {"dice": 2 / 3, "iou": 1 / 2}, "b": {"dice": 1.0, "iou": 1.0}}
     # run lengths cannot say what is ignored: they would be scored against what nobody knows
     with pytest.raises(InputError, match="must be a folder of masks where the data set has ignored pixels"):
-        score_submission(tmp_path / "s.csv", tmp_path / "s.csv", dataset, jobs=1)
+        score_submission(tmp_path / "s.csv", tmp_path / "s.csv", dataset, (), jobs=1)

@@ -7,9 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unets.data.samples import IGNORE
-from unets.ensemble.blend import Averaging
 from unets.ensemble.mask_scores import score_recipes
-from unets.ensemble.recipe import Recipe
+from unets.ensemble.recipe import Averaging, Recipe
 from unets.ensemble.weights import PixelSample, count_pixels, draw_pixels, select_members
 from unets.metrics.masks import find_metric
 

@@ -142,13 +142,12 @@ def test_workers_of_a_cluster_make_runs_of_shards_of_the_same_bytes(
         done = pickle.loads(pickle.dumps(function))
         return [done(run) for run in (*runs, runs[0])]
 
-    monkeypatch.setattr(pipeline, "_RUNS", 1)
     monkeypatch.setattr(pipeline, "find_cluster", lambda: SimpleNamespace(count_gpus=lambda: 2))
     monkeypatch.setattr(pipeline, "run_tasks", run_there)
     scene.predict(use_folds=[0], shard_size=2)
     assert {path: content for path, (_, content) in scene.list_shards().items()} == made
-    # 12 photos of the fold, 8 test photos: 6 and 4 shards for 2 GPUs
-    assert [len(run) for run in sent] == [3, 3, 2, 2]
+    # 12 photos of the fold, 8 test photos: 6 and 4 shards, for 2 GPUs with four runs each
+    assert [len(run) for run in sent] == [1] * 10
 
 
 def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

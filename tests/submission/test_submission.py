@@ -17,12 +17,11 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.trained_competition import FINGERPRINT, NETS, flip_bit, write_maps
+from tests.trained_competition import FINGERPRINT, NETS, blend, flip_bit, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.rle import decode_rle, encode_rle
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import read_submission
-from unets.ensemble.blend import blend
 from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.postprocess import to_masks
 from unets.ensemble.score import score_submission
@@ -68,7 +67,7 @@ def test_rows_are_the_blended_maps_cut_at_the_threshold(make_ready: MakeReady, r
         probs = blend([reader.read_map(cell.removesuffix(".jpg")) for reader in maps], (1 / 3, 2 / 3), (64, 96))
         assert rle == encode_rle(to_masks(probs, 0.4), dataset.submission.order)
     truth_path = project.input_dir / "truth" / "test_masks.csv"
-    assert score_submission(path, truth_path, dataset, jobs=1).interval.mean > 0.9
+    assert score_submission(path, truth_path, dataset, (), jobs=1).interval.mean > 0.9
 
 
 def test_rows_are_what_was_judged(make_ready: MakeReady) -> None:
@@ -111,7 +110,7 @@ def test_several_classes_have_a_row_each(make_ready: MakeReady) -> None:
     assert lines[0] == "img,class,rle_mask"
     assert [line.split(",")[:2] for line in lines[1:3]] == [["test000_01.jpg", "cat"], ["test000_01.jpg", "dog"]]
     truth_path = project.input_dir / "truth" / "test_masks.csv"
-    assert score_submission(path, truth_path, dataset, jobs=1).interval.mean > 0.9
+    assert score_submission(path, truth_path, dataset, (), jobs=1).interval.mean > 0.9
 
 
 def test_a_row_an_object(make_ready: MakeReady) -> None:
@@ -165,7 +164,7 @@ def test_the_record_says_what_made_it(make_ready: MakeReady) -> None:
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of two photos, so that the six of a scene are in three."""
-    monkeypatch.setattr(submission, "_PART", 2)
+    monkeypatch.setattr(submission, "PART_SIZE", 2)
 
 
 def list_files(folder: Path) -> list[str]:
@@ -250,7 +249,7 @@ def test_a_full_disk_leaves_the_old_file_and_what_was_finished(
     project, dataset = make_ready()
     path = write_submission(project, dataset, jobs=1)
     before, write_bytes = path.read_bytes(), Path.write_bytes
-    monkeypatch.setattr(submission, "_PART", 2)
+    monkeypatch.setattr(submission, "PART_SIZE", 2)
     expected = write_submission(project, dataset, "tiny_b", jobs=1).read_bytes()
 
     def fill_disk(self: Path, content: bytes) -> int:
@@ -282,7 +281,7 @@ from unets.config import load_dataset
 from unets.submission import submission
 from unets.store.paths import Project
 
-submission._PART, write_part = 2, submission.write_part
+submission.PART_SIZE, write_part = 2, submission.write_part
 def write_slowly(*args, **fields):  # in this process, so with one job
     time.sleep(0.1)
     write_part(*args, **fields)
@@ -306,7 +305,7 @@ submission.write_submission(project, load_dataset(project.configs_dir), jobs={jo
     subprocess.run([sys.executable, "-c", program], check=True)
     resumed = path.read_bytes()
     path.unlink()
-    monkeypatch.setattr(submission, "_PART", 2)
+    monkeypatch.setattr(submission, "PART_SIZE", 2)
     assert write_submission(project, dataset, jobs=1).read_bytes() == resumed
 
 

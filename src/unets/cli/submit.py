@@ -58,7 +58,7 @@ def score(
     path = find_submission(project, submission)
     ground_truth = (ground_truth or project.input_dir / "truth" / "test_masks.csv").absolute()
     images = read_manifest(project, dataset).test
-    found = score_submission(path, ground_truth, dataset, images=images, jobs=stage.jobs)
+    found = score_submission(path, ground_truth, dataset, images, jobs=stage.jobs)
     write_json(project.score_path(path), {"submission": path.name, **found.summarize()})
     print(f"{path}: {found.metric} {found.interval} over {len(found.ids)} images")
 

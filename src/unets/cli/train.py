@@ -11,7 +11,7 @@ from unets.cli.options import NAMED_RUNS, RUNS, DataParallel, Force, MicroBatch,
 from unets.cli.stage import Stage
 from unets.cli.subcommand import command
 from unets.config import ExperimentConfig
-from unets.errors import InputError
+from unets.errors import InputError, suggest
 
 
 @command("train", "unets plan mine", "unets plan mine -e unet_512 --micro-batch 4", takes=RUNS)
@@ -192,13 +192,19 @@ def runs(stage: Stage) -> None:
     Without --exp all that have a run or a score, of the ensemble or not, with a config file or not.
     """
     from unets.evaluation.runs import list_runs, render_inventory
-    from unets.evaluation.scores import list_evaluated, select_runs, tabulate_scores
+    from unets.evaluation.scores import list_evaluated, tabulate_scores
 
-    names = [] if stage.has_all else stage.given["exp"].split(",")
-    folds = None if stage.given["fold"] == "all" else stage.list_folds(ExperimentConfig())
     project, dataset = stage.project, stage.dataset
-    found, evaluated = select_runs(list_runs(project, dataset), list_evaluated(project), names, folds)
-    print(render_inventory(project.competition, found, tabulate_scores(project, dataset.metric, evaluated, folds)))
+    found, evaluated = list_runs(project, dataset), list_evaluated(project)
+    known = {run.experiment for run in found} | set(evaluated)
+    wanted = known if stage.has_all else set(stage.given["exp"].split(","))
+    if unknown := sorted(wanted - known):
+        words, hint = ", ".join(sorted(known)) or "(none)", suggest(unknown[0], known)
+        raise InputError(f"`--exp` must be all or have runs, as {words}. Received: {unknown[0]}{hint}")
+    folds = None if stage.given["fold"] == "all" else stage.list_folds(ExperimentConfig())
+    found = [run for run in found if run.experiment in wanted and (folds is None or run.fold in folds)]
+    scores = tabulate_scores(project, dataset.metric, [name for name in evaluated if name in wanted], folds)
+    print(render_inventory(project.competition, found, scores))
 
 
 @command("train", "unets clean mine -e unet_512 --fold 0", "unets clean mine -e all", takes=NAMED_RUNS, rule=False)

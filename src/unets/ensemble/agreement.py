@@ -4,16 +4,11 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
-from unets.ensemble.blend import enlarge_map
 from unets.ensemble.postprocess import to_masks
-from unets.ensemble.recipe import Recipe, average_maps
+from unets.ensemble.recipe import MapU8, Probs, Recipe, average_maps, enlarge_map
 from unets.metrics.masks import divide
 from unets.prediction.maps import from_u8
-
-MapU8 = npt.NDArray[np.uint8]
-Probs = npt.NDArray[np.float32]
 
 
 def blend_small(maps: Sequence[MapU8], recipe: Recipe) -> Probs:

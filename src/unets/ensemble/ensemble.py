@@ -4,16 +4,18 @@ What is fitted must show a gain (`selection`); what does not leaves equal weight
 post-processing.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
 from pydantic import Field
 
 from unets.config import Config, DatasetConfig, EnsembleConfig, Postprocessing, Share, SizeHW, is_ensemble
-from unets.ensemble.recipe import Recipe
+from unets.dataset.folds import hash_folds
+from unets.ensemble.recipe import Averaging, Recipe
 from unets.ensemble.selection import CandidateResult
 from unets.errors import InputError
 from unets.metrics.intervals import Interval
+from unets.prediction.maps import MapReader, open_maps
 from unets.store.paths import Project
 
 # What of a data set decides how its ground truth is scored.
@@ -41,7 +43,7 @@ class Ensemble(Config):
     name: str  # `ensemble` or `ensemble_<...>`, as its config file
     config: EnsembleConfig  # what was asked for
     members: tuple[Member, ...]
-    averaging: Literal["probability", "logit"]
+    averaging: Averaging
     threshold: Share
     postprocessing: Postprocessing
     overlapping: bool  # whether a pixel may be of several classes
@@ -120,23 +122,46 @@ def list_fitted(project: Project) -> list[str]:
     return sorted(path.stem for path in project.models_dir.glob("ensemble*.json") if is_ensemble(path.stem))
 
 
-def check_maps(ensemble: Ensemble, fingerprints: Mapping[str, str]) -> None:
-    """Checks that an ensemble was fitted on the present maps of its members.
-
-    Args:
-        ensemble: what `fit_ensemble` made.
-        fingerprints: of the present out-of-fold maps, by experiment.
+def check_folds(project: Project, ensemble: Ensemble) -> None:
+    """Checks that an ensemble was evaluated on the present folds.
 
     Raises:
-        InputError: a member has none, or others.
+        InputError: the fold file has changed since.
     """
-    for member in ensemble.members:
-        found = fingerprints.get(member.experiment, "none")
-        if found != member.fingerprint:
-            raise InputError(
-                f"{ensemble.name} must be of the present maps of {member.experiment}, of fingerprint "
-                f"{member.fingerprint}. Received: {found}. Run `unets ensemble`"
-            )
+    if hash_folds(project.folds_path) != ensemble.folds_sha256:
+        raise InputError(
+            f"{project.ensemble_path(ensemble.name)} must be of the folds in {project.folds_path}. Received: one of "
+            f"other folds. Run `unets ensemble`"
+        )
+
+
+def open_member_maps(
+    project: Project, dataset: DatasetConfig, experiment: str, kind: str, fingerprint: str | None = None
+) -> MapReader:
+    """Opens the probability maps of an experiment.
+
+    Args:
+        project: the folders.
+        dataset: whose classes they must be of.
+        experiment: its name.
+        kind: `oof` or `test`.
+        fingerprint: of the maps that an ensemble was fitted on, if they must be those.
+
+    Raises:
+        InputError: there are none, or they are of other classes or of another fingerprint.
+    """
+    reader = open_maps(project.maps_dir(experiment, kind))
+    if reader.classes != dataset.classes:
+        raise InputError(
+            f"{reader.folder} must hold probability maps of the classes {', '.join(dataset.classes)}. Received: "
+            f"{', '.join(reader.classes)}. Run `unets predict --exp {experiment} --force`"
+        )
+    if fingerprint not in (None, reader.fingerprint):
+        raise InputError(
+            f"{reader.folder} must hold the maps of fingerprint {fingerprint}, with which the ensemble was fitted. "
+            f"Received: {reader.fingerprint}. Run `unets predict --exp {experiment}` and `unets ensemble`"
+        )
+    return reader
 
 
 def check_ensemble(ensemble: Ensemble, dataset: DatasetConfig, config: EnsembleConfig, folds: Sequence[int]) -> None:

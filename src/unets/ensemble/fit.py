@@ -124,11 +124,8 @@ def _start(config: EnsembleConfig, dataset: DatasetConfig) -> Recipe:
 
 def _score_members(start: Recipe, max_pixels: int, task: OofTask) -> tuple[Fractions, list[PixelSample]]:
     """Scores images under each member alone, see `score_alone`; draws the pixels that weights decide, if any."""
-    samples = []
-    for index in range(len(task.samples) if max_pixels else 0):
-        target, maps = task.read_maps(index)
-        samples.append(draw_pixels(target, maps, max_pixels, start))
-    return np.stack([score_alone(task, index) for index in range(len(task.samples))]), samples
+    drawn = [draw_pixels(*task.read_maps(sample), max_pixels, start) for sample in task.samples if max_pixels]
+    return np.stack([score_alone(task, sample) for sample in task.samples]), drawn
 
 
 def _score_candidates(
@@ -137,7 +134,7 @@ def _score_candidates(
     """Scores images under recipes; NaN where an image's part does not need one (`needed`: its recipes' numbers)."""
     fractions = np.full((len(task.samples), len(recipes), len(task.dataset.classes), 2), np.nan)
     for index, sample in enumerate(task.samples):
-        target, maps = task.read_maps(index)
+        target, maps = task.read_maps(sample)
         columns = list(needed[part_of_group[sample.group]])
         own = [recipes[column] for column in columns]
         fractions[index, columns] = score_recipes(target, maps, own, find_metric(task.dataset.metric))
@@ -150,13 +147,13 @@ def _score_contributions(start: Recipe, recipe_of_group: Mapping[str, Recipe], t
     """
     metric, missing = find_metric(task.dataset.metric), np.full((len(task.dataset.classes), 2), np.nan)
     rows = []
-    for index, sample in enumerate(task.samples):
-        target, maps, no_tta = task.read(index)
+    for sample in task.samples:
+        target, maps = task.read_maps(sample)
         recipe = recipe_of_group[sample.group]
         without = [_leave_out(recipe, member) for member in range(len(maps))] if len(maps) > 1 else []
         distinct = list(dict.fromkeys((recipe, start, *without)))
         fractions_of = dict(zip(distinct, score_recipes(target, maps, distinct, metric), strict=True))
-        known = [probs_u8_hwc for probs_u8_hwc in no_tta if probs_u8_hwc is not None]
+        known = [probs_u8_hwc for probs_u8_hwc in task.read_no_tta(sample) if probs_u8_hwc is not None]
         alone = score_recipes(target, known, [recipe], metric)[0] if len(known) == len(maps) else missing
         others = [fractions_of[one] for one in without] or [missing]
         rows.append([fractions_of[recipe], fractions_of[start], alone, *others])

@@ -12,6 +12,7 @@ from unets.config import DatasetConfig
 from unets.data.samples import Sample, read_mask
 from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest
+from unets.ensemble.ensemble import open_member_maps
 from unets.ensemble.mask_scores import Fractions, Scores, score_recipes
 from unets.ensemble.postprocess import ClassMask
 from unets.ensemble.recipe import MapU8, default_recipe, make_mask
@@ -36,7 +37,6 @@ class OofTask:
     dataset: DatasetConfig
     samples: tuple[Sample, ...]
     fold_of: dict[str, int]
-    experiments: tuple[str, ...]
     readers: tuple[MapReader, ...]  # one an experiment
     no_tta_readers: tuple[MapReader | None, ...]  # of the maps without TTA; None where there are none
 
@@ -44,11 +44,6 @@ class OofTask:
     def folds(self) -> tuple[int, ...]:
         """The folds that the images are in."""
         return tuple(sorted({self.fold_of[sample.id] for sample in self.samples}))
-
-    @property
-    def fingerprints(self) -> dict[str, str]:
-        """Those of the maps, by experiment."""
-        return {name: reader.fingerprint for name, reader in zip(self.experiments, self.readers, strict=True)}
 
     def select(self, samples: Sequence[Sample]) -> "OofTask":
         """Returns a worker's share."""
@@ -61,16 +56,13 @@ class OofTask:
             no_tta_readers=tuple(reader and reader.select(ids) for reader in self.no_tta_readers),
         )
 
-    def read(self, index: int) -> tuple[ClassMask, list[MapU8], list[MapU8 | None]]:
-        """Reads an image's (ground truth at full size, map of each experiment, map without TTA of each)."""
-        id_ = self.samples[index].id
-        no_tta = [None if reader is None else reader.read_map(id_) for reader in self.no_tta_readers]
-        return *self.read_maps(index), no_tta
-
-    def read_maps(self, index: int) -> tuple[ClassMask, list[MapU8]]:
+    def read_maps(self, sample: Sample) -> tuple[ClassMask, list[MapU8]]:
         """Reads an image's (ground truth at full size, map of each experiment)."""
-        sample = self.samples[index]
         return read_mask(sample), [reader.read_map(sample.id) for reader in self.readers]
+
+    def read_no_tta(self, sample: Sample) -> list[MapU8 | None]:
+        """Reads an image's map without TTA of each experiment."""
+        return [None if reader is None else reader.read_map(sample.id) for reader in self.no_tta_readers]
 
 
 def open_oof(
@@ -89,7 +81,7 @@ def open_oof(
     """
     manifest = read_manifest(project, dataset)
     fold_of = read_folds(project.folds_path, manifest)
-    readers = tuple(open_maps(project.maps_dir(name, "oof")) for name in experiments)
+    readers = tuple(open_member_maps(project, dataset, name, "oof") for name in experiments)
     found = [{fold_of[id_] for id_ in reader.ids if id_ in fold_of} for reader in readers]
     used = set.intersection(*found) if folds is None else set(folds)
     if not used:
@@ -98,7 +90,6 @@ def open_oof(
         raise InputError(f"`--fold` must be among the folds {sorted(set(fold_of.values()))}. Received: {sorted(used)}")
     samples = tuple(sample for sample in manifest.train if fold_of[sample.id] in used)
     for name, reader in zip(experiments, readers, strict=True):
-        check_classes(reader, dataset, name)
         missing = [sample.id for sample in samples if sample.id not in reader.shard_of]
         if missing:
             lacking = ",".join(map(str, sorted({fold_of[id_] for id_ in missing})))
@@ -108,28 +99,8 @@ def open_oof(
                 f"those it has"
             )
     no_tta = tuple(_open_no_tta(project, name, samples) for name in experiments)
-    everything = OofTask(
-        dataset=dataset,
-        samples=samples,
-        fold_of=fold_of,
-        experiments=tuple(experiments),
-        readers=readers,
-        no_tta_readers=no_tta,
-    )
+    everything = OofTask(dataset=dataset, samples=samples, fold_of=fold_of, readers=readers, no_tta_readers=no_tta)
     return everything.select(samples)
-
-
-def check_classes(reader: MapReader, dataset: DatasetConfig, experiment: str) -> None:
-    """Checks that an experiment's maps are of the data set's classes.
-
-    Raises:
-        InputError: they are not; names the command that makes them again.
-    """
-    if reader.classes != dataset.classes:
-        raise InputError(
-            f"{reader.folder} must hold probability maps of the classes {', '.join(dataset.classes)}. Received: "
-            f"{', '.join(reader.classes)}. Run `unets predict --exp {experiment} --force`"
-        )
 
 
 def run_oof(function: Callable[[OofTask], Result], oof: OofTask, *, what: str, jobs: int | None) -> Iterator[Result]:
@@ -185,29 +156,29 @@ def write_scores(path: Path, oof: OofTask, columns: Mapping[str, Scores]) -> Non
     write_csv(path, ["id", "group", "fold", *columns], rows)
 
 
-def score_alone(task: OofTask, index: int) -> Fractions:
+def score_alone(task: OofTask, sample: Sample) -> Fractions:
     """Scores an image under each experiment alone by the default recipe, with TTA and then without.
 
     Returns:
         float64 (2 x experiments, classes, 2), see `unets.metrics.masks`; NaN where there are no maps without TTA.
     """
-    target, maps, no_tta = task.read(index)
+    target, maps = task.read_maps(sample)
     recipe, metric = default_recipe(task.dataset), find_metric(task.dataset.metric)
     missing = np.full((1, len(task.dataset.classes), 2), np.nan)
     fractions = [
         missing if probs_u8_hwc is None else score_recipes(target, [probs_u8_hwc], [recipe], metric)
-        for probs_u8_hwc in (*maps, *no_tta)
+        for probs_u8_hwc in (*maps, *task.read_no_tta(sample))
     ]
     return np.concatenate(fractions)
 
 
 def _score_alone(task: OofTask) -> tuple[Fractions, Counts]:
     counts = []
-    for index in range(len(task.samples)):
-        target, maps = task.read_maps(index)
+    for sample in task.samples:
+        target, maps = task.read_maps(sample)
         mask = make_mask(default_recipe(task.dataset), maps, (target.shape[0], target.shape[1]))
         counts.append(count_pixels_of(target, mask, len(task.dataset.classes)))
-    return np.stack([score_alone(task, index) for index in range(len(task.samples))]), sum_counts(counts)
+    return np.stack([score_alone(task, sample) for sample in task.samples]), sum_counts(counts)
 
 
 def _open_no_tta(project: Project, experiment: str, samples: Sequence[Sample]) -> MapReader | None:

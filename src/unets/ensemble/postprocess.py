@@ -4,8 +4,9 @@ Each step works on full-size pixels, class by class, and leaves its input as it 
 class indices, 0 for background; where classes overlap it is (height, width, classes) of 0 and 1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cv2
@@ -93,13 +94,14 @@ def clean_masks(mask: ClassMask, ways: Sequence[Postprocessing]) -> list[ClassMa
         layers = [clean_masks(np.ascontiguousarray(layer_hw), ways) for layer_hw in np.moveaxis(mask, -1, 0)]
         return [np.stack(of_way, axis=-1) for of_way in zip(*layers, strict=True)]
     fills = {steps.max_hole_px for steps in ways}
-    holes = _find_holes(mask) if fills != {0} else []
-    filled = {max_hole_px: _fill(mask, holes, max_hole_px) for max_hole_px in fills}
-    parts = {
-        max_hole_px: _find_components(filled[max_hole_px])
-        for max_hole_px in {steps.max_hole_px for steps in ways if steps.max_components is not None}
-    }
-    kept = (_keep(filled[steps.max_hole_px], parts.get(steps.max_hole_px, []), steps.max_components) for steps in ways)
+    holes = _find_parts(mask, are_holes=True) if fills != {0} else []
+    filled = {most: _repaint(mask, holes, partial(_pick_filled, most)) for most in fills}
+    with_parts = {steps.max_hole_px for steps in ways if steps.max_components is not None}
+    parts = {most: _find_parts(filled[most], are_holes=False) for most in with_parts}
+    kept = (
+        _repaint(filled[steps.max_hole_px], parts.get(steps.max_hole_px, []), partial(_pick_dropped, steps))
+        for steps in ways
+    )
     return [drop_small(kept_hw, steps.min_area_px) for kept_hw, steps in zip(kept, ways, strict=True)]
 
 
@@ -132,83 +134,58 @@ def find_box(is_there_hw: npt.NDArray[np.bool_]) -> Box | None:
     return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
-def _find_boxes(mask_hw: ClassMask) -> list[tuple[int, Box]]:
-    """Returns each class that is there with its bounding box: labelling what lies outside would cost the most."""
-    boxes = ((index, find_box(mask_hw == index)) for index in range(1, int(mask_hw.max(initial=0)) + 1))
-    return [(index, box) for index, box in boxes if box is not None]
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Parts:
     """Connected parts in the bounding box of a class: its holes, or its components."""
 
     index: int  # of the class
-    box: Box
-    labels_hw: npt.NDArray[np.int32]  # of the part of each pixel in the box
+    box: Box  # labelling what lies outside would cost the most
+    labels_hw: npt.NDArray[Any]  # of the part of each pixel in the box, int32
     labels: npt.NDArray[np.intp]  # of those that count, the largest first; of equal ones the one that begins higher
     areas: npt.NDArray[np.int32]  # their pixels
 
-    def mark(self, labels: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-        """Returns (height, width) of the box: whether a pixel is of one of these parts."""
-        is_marked = np.zeros(int(self.labels_hw.max()) + 1, dtype=np.bool_)
-        is_marked[labels] = True
-        return np.asarray(is_marked[self.labels_hw])
 
-
-def _find_holes(mask_hw: ClassMask) -> list[_Parts]:
-    """Finds the holes of each class that has any."""
+def _find_parts(mask_hw: ClassMask, *, are_holes: bool) -> list[_Parts]:
+    """Finds the holes, or else the components, of each class."""
     found = []
-    for index, box in _find_boxes(mask_hw):
+    for index in range(1, int(mask_hw.max(initial=0)) + 1):
+        if (box := find_box(mask_hw == index)) is None:
+            continue
         class_hw = mask_hw[box]
-        # No hole reaches its class's bounding box; what is outside does.
+        is_part_hw = np.not_equal(class_hw, index) if are_holes else np.equal(class_hw, index)
         num_labels, labels_hw, stats, _ = cv2.connectedComponentsWithStats(
-            np.not_equal(class_hw, index).view(np.uint8), connectivity=4, ltype=cv2.CV_32S
+            is_part_hw.view(np.uint8), connectivity=4 if are_holes else 8, ltype=cv2.CV_32S
         )
-        lefts, tops, widths, heights, _ = stats.T
-        is_hole = (lefts > 0) & (tops > 0)
-        is_hole &= (lefts + widths < class_hw.shape[1]) & (tops + heights < class_hw.shape[0])
-        is_hole[0] = False  # the class itself
-        if is_hole.any():
-            is_other_hw = (class_hw != 0) & (class_hw != index)
-            is_hole &= np.bincount(labels_hw[is_other_hw], minlength=num_labels) == 0
-        if is_hole.any():
-            found.append(_sort_parts(index, box, labels_hw, stats, np.flatnonzero(is_hole)))
+        lefts, tops, widths, heights, areas = stats.T
+        counts = np.arange(num_labels) > 0
+        if are_holes:
+            # No hole reaches its class's bounding box, as what is outside does; none holds another class.
+            counts &= (lefts > 0) & (lefts + widths < class_hw.shape[1])
+            counts &= (tops > 0) & (tops + heights < class_hw.shape[0])
+            counts &= np.bincount(labels_hw[(class_hw != 0) & is_part_hw], minlength=num_labels) == 0
+        labels = np.flatnonzero(counts)
+        labels = labels[np.lexsort((tops[labels], -areas[labels]))]
+        if len(labels):
+            found.append(_Parts(index=index, box=box, labels_hw=labels_hw, labels=labels, areas=areas[labels]))
     return found
 
 
-def _fill(mask_hw: ClassMask, holes: Sequence[_Parts], max_hole_px: int | None) -> ClassMask:
-    filled_hw = mask_hw
-    for parts in holes:
-        filled = parts.labels if max_hole_px is None else parts.labels[parts.areas <= max_hole_px]
-        if len(filled):
-            filled_hw = mask_hw.copy() if filled_hw is mask_hw else filled_hw
-            filled_hw[parts.box][parts.mark(filled)] = parts.index
-    return filled_hw
+def _pick_filled(max_hole_px: int | None, holes: _Parts) -> tuple[npt.NDArray[np.intp], int]:
+    return holes.labels if max_hole_px is None else holes.labels[holes.areas <= max_hole_px], holes.index
 
 
-def _find_components(mask_hw: ClassMask) -> list[_Parts]:
-    """Finds the components of each class that has several."""
-    found = []
-    for index, box in _find_boxes(mask_hw):
-        num_labels, labels_hw, stats, _ = cv2.connectedComponentsWithStats(
-            np.equal(mask_hw[box], index).view(np.uint8), connectivity=8, ltype=cv2.CV_32S
-        )
-        if num_labels > 2:
-            found.append(_sort_parts(index, box, labels_hw, stats, np.arange(1, num_labels)))
-    return found
+def _pick_dropped(steps: Postprocessing, components: _Parts) -> tuple[npt.NDArray[np.intp], int]:
+    return components.labels[len(components.labels) if steps.max_components is None else steps.max_components :], 0
 
 
-def _keep(mask_hw: ClassMask, components: Sequence[_Parts], max_components: int | None) -> ClassMask:
-    kept_hw = mask_hw
-    for parts in components:
-        dropped = parts.labels[len(parts.labels) if max_components is None else max_components :]
-        if len(dropped):
-            kept_hw = mask_hw.copy() if kept_hw is mask_hw else kept_hw
-            kept_hw[parts.box][parts.mark(dropped)] = 0
-    return kept_hw
-
-
-def _sort_parts(index: int, box: Box, labels_hw: Any, stats: Any, labels: npt.NDArray[np.intp]) -> _Parts:
-    areas, tops = stats[labels, cv2.CC_STAT_AREA], stats[labels, cv2.CC_STAT_TOP]
-    order = np.lexsort((tops, -areas))
-    return _Parts(index=index, box=box, labels_hw=labels_hw, labels=labels[order], areas=areas[order])
+def _repaint(
+    mask_hw: ClassMask, found: Sequence[_Parts], pick: Callable[[_Parts], tuple[npt.NDArray[np.intp], int]]
+) -> ClassMask:
+    """Gives picked parts of each class a new value; returns `mask_hw` itself where none is picked."""
+    painted_hw = mask_hw
+    for parts in found:
+        labels, value = pick(parts)
+        if len(labels):
+            painted_hw = mask_hw.copy() if painted_hw is mask_hw else painted_hw
+            painted_hw[parts.box][np.isin(parts.labels_hw, labels)] = value
+    return painted_hw

@@ -6,8 +6,7 @@
 import logging
 import shutil
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from unets.ensemble.recipe import Recipe, average_maps, cut_map
 from unets.errors import InputError
 from unets.prediction.map_store import MapStore
 from unets.prediction.maps import MapReader, join_nets, open_maps, split_shards
-from unets.prediction.pipeline import PredictionJob, plan_job, run_jobs
+from unets.prediction.pipeline import plan_job, run_jobs
 from unets.prediction.sources import find_fold_weights, hash_weights, list_nets
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin
@@ -39,19 +38,8 @@ _CHUNK = 64  # images a task
 # What of the data set decides how labels are written. Where the images lie does not.
 _DECISIVE = {"size_hw", "classes", "overlapping"}
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Round:
-    """What is asked for: labels of a name, from an ensemble, for some images."""
-
-    project: Project
-    manifest: Manifest
-    samples: tuple[Sample, ...]
-    name: str
-    ensemble: Ensemble
-    experiments: Mapping[str, ExperimentConfig]
-    confidence: float
-    jobs: int | None
+_Chunk = tuple[Sequence[Sample], Sequence[MapReader]]
+_Label = tuple[str, float, bytes]  # id, confidence, PNG of class indices
 
 
 def make_pseudo_labels(
@@ -91,16 +79,7 @@ def make_pseudo_labels(
     check_name(name, "`--name`")
     if not 0 <= confidence <= 1:
         raise InputError(f"`--confidence` must be in 0..1. Received: {confidence}")
-    round_ = _Round(
-        project=project,
-        manifest=manifest,
-        samples=list_candidates(manifest),
-        name=name,
-        ensemble=ensemble,
-        experiments=experiments,
-        confidence=confidence,
-        jobs=jobs,
-    )
+    samples = list_candidates(manifest)
     with lock(project.pseudo_labels_dir(name)):
         # All weights are found before anything is predicted.
         weights_paths = {
@@ -108,13 +87,59 @@ def make_pseudo_labels(
             for fold in use_folds
         }
         for fold in use_folds:
+            maps_dir, what = project.pseudo_labels_fold_dir(name, fold), f"{name} fold {fold}"
             if force:
                 # The record first: without it, no labels count as whole.
                 project.pseudo_labels_record_path(name, fold).unlink(missing_ok=True)
                 project.pseudo_labels_path(name, fold).unlink(missing_ok=True)
-                shutil.rmtree(project.pseudo_labels_fold_dir(name, fold), ignore_errors=True)
-            _make_fold(round_, fold, weights_paths[fold])
-            shutil.rmtree(project.pseudo_labels_fold_dir(name, fold), ignore_errors=True)
+                shutil.rmtree(maps_dir, ignore_errors=True)
+            nets = {
+                one: list_nets(experiment, manifest.dataset.classes, hash_weights({fold: weights_paths[fold][one]}))
+                for one, experiment in experiments.items()
+            }
+            made_of = {
+                "folds_hash": hash_folds(project.folds_path),
+                "members": [
+                    {"experiment": member.experiment, "fingerprint": join_nets(nets[member.experiment])}
+                    for member in ensemble.members
+                ],
+                "recipe": ensemble.find_recipe(fold).model_dump(mode="json"),
+                "confidence": confidence,
+            }
+            identity = fingerprint(
+                **made_of,
+                ids=[sample.id for sample in samples],
+                images=[sample.image_hash for sample in samples],
+                dataset=manifest.dataset.model_dump(mode="json", include=_DECISIVE),
+            )
+            if _is_made(project, name, fold, identity, confidence):
+                logger.info("%s: labels are there", what)
+            else:
+                prediction_jobs = [
+                    plan_job(
+                        member.experiment,
+                        experiment := experiments[member.experiment],
+                        manifest.dataset,
+                        [weights_paths[fold][member.experiment]],
+                        MapStore(
+                            folder=maps_dir / member.experiment,
+                            nets=nets[member.experiment],
+                            classes=manifest.dataset.classes,
+                            size_hw=experiment.data.size_hw,
+                            command=name_command(name, fold, force=True),
+                        ),
+                        samples,
+                    )
+                    for member in ensemble.members
+                ]
+                run_jobs(prediction_jobs, what=f"for {what}")
+                readers = [open_maps(job.store.folder) for job in prediction_jobs]
+                draw = partial(_draw_chunk, manifest.dataset, ensemble.find_recipe(fold), confidence)
+                record = _write_labels(project.pseudo_labels_path(name, fold), draw, samples, readers, what, jobs)
+                origin = describe_origin(project.configs_dir)
+                record = {"name": name, "fold": fold, "fingerprint": identity, **record, **made_of, **origin}
+                write_json(project.pseudo_labels_record_path(name, fold), record)
+            shutil.rmtree(maps_dir, ignore_errors=True)
 
 
 def expect_dice(probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask) -> float:
@@ -139,106 +164,57 @@ def expect_dice(probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask) -> float
     return 2 * inside / (float(probs_hwc.sum(dtype=np.float64)) + area)
 
 
-def _make_fold(round_: _Round, fold: int, weights_paths: Mapping[str, Path]) -> None:
-    """Predicts the test images and writes one fold's labels, unless they are there."""
-    project, dataset, what = round_.project, round_.manifest.dataset, f"{round_.name} fold {fold}"
-    nets = {
-        name: list_nets(experiment, dataset.classes, hash_weights({fold: weights_paths[name]}))
-        for name, experiment in round_.experiments.items()
-    }
-    names = [member.experiment for member in round_.ensemble.members]
-    recipe = round_.ensemble.find_recipe(fold)
-    made_of = {
-        "folds_hash": hash_folds(project.folds_path),
-        "members": [{"experiment": name, "fingerprint": join_nets(nets[name])} for name in names],
-        "recipe": recipe.model_dump(mode="json"),
-        "confidence": round_.confidence,
-    }
-    identity = fingerprint(
-        **made_of,
-        ids=[sample.id for sample in round_.samples],
-        images=[sample.image_hash for sample in round_.samples],
-        dataset=dataset.model_dump(mode="json", include=_DECISIVE),
-    )
-    if _is_made(round_, fold, identity):
-        logger.info("%s: labels are there", what)
-        return
-    jobs = [_plan(round_, fold, name, nets[name], weights_paths[name]) for name in names]
-    run_jobs(jobs, what=f"for {what}")
-    readers = [open_maps(job.store.folder) for job in jobs]
-    confidences = list[float]()
-    with atomic_path(project.pseudo_labels_path(round_.name, fold)) as temporary:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-            for id_, confidence, png in _draw_masks(round_, recipe, readers, what):
-                confidences.append(confidence)
-                if png:
-                    archive.writestr(zipfile.ZipInfo(f"{id_}.png"), png)  # without a time: equal masks, equal bytes
-        num_kept = sum(value >= round_.confidence for value in confidences)
-        record = {
-            "name": round_.name,
-            "fold": fold,
-            "fingerprint": identity,
-            "num_images": len(confidences),
-            "num_kept": num_kept,
-            "file_sha256": hash_file(temporary),
-        }
-    origin = describe_origin(project.configs_dir)
-    write_json(project.pseudo_labels_record_path(round_.name, fold), record | made_of | origin)
-    least, tenth, median = np.quantile(confidences, (0, 0.1, 0.5))
-    logger.info(
-        "%s: %d of %d images kept; confidence %.4f at the least, %.4f of a tenth, %.4f of half",
-        *(what, num_kept, len(confidences), least, tenth, median),
-    )
-
-
-def _is_made(round_: _Round, fold: int, identity: str) -> bool:
+def _is_made(project: Project, name: str, fold: int, identity: str, confidence: float) -> bool:
     """Tells whether a fold's labels are there.
 
     Raises:
         InputError: they are, but something else made them.
     """
-    path = round_.project.pseudo_labels_path(round_.name, fold)
-    record_path = round_.project.pseudo_labels_record_path(round_.name, fold)
+    path, record_path = project.pseudo_labels_path(name, fold), project.pseudo_labels_record_path(name, fold)
     if not (path.exists() and record_path.exists()):
         return False
     record = read_json(record_path)
     if record.get("fingerprint") != identity:
         raise InputError(
-            f"{path} must be made of this ensemble, with confidence {round_.confidence}. Received: labels of "
+            f"{path} must be made of this ensemble, with confidence {confidence}. Received: labels of "
             f"{', '.join(member['experiment'] for member in record.get('members', []))}, with confidence "
             f"{record.get('confidence')}, of other weights or for other images. Give another --name, or replace them: "
-            f"{name_command(round_.name, fold, force=True)}"
+            f"{name_command(name, fold, force=True)}"
         )
     return record.get("file_sha256") == hash_file(path)
 
 
-def _plan(round_: _Round, fold: int, name: str, nets: dict[str, str], weights_path: Path) -> PredictionJob:
-    """Plans the maps of one member's fold that are missing."""
-    experiment = round_.experiments[name]
-    store = MapStore(
-        folder=round_.project.pseudo_labels_fold_dir(round_.name, fold) / name,
-        nets=nets,
-        classes=round_.manifest.dataset.classes,
-        size_hw=experiment.data.size_hw,
-        command=name_command(round_.name, fold, force=True),
-    )
-    return plan_job(name, experiment, round_.manifest.dataset, [weights_path], store, round_.samples)
-
-
-def _draw_masks(
-    round_: _Round, recipe: Recipe, readers: Sequence[MapReader], what: str
-) -> Iterator[tuple[str, float, bytes]]:
-    """Yields (id, confidence, PNG of class indices) of each image; no bytes where it is not kept."""
-    chunks = split_shards(round_.samples, _CHUNK)
+def _write_labels(
+    path: Path,
+    draw: Callable[[_Chunk], list[_Label]],
+    samples: Sequence[Sample],
+    readers: Sequence[MapReader],
+    what: str,
+    jobs: int | None,
+) -> dict[str, object]:
+    """Writes the zip of one fold's masks; returns what a record says of it."""
+    chunks = split_shards(samples, _CHUNK)
     tasks = ((chunk, [reader.select(sample.id for sample in chunk) for reader in readers]) for chunk in chunks)
-    draw = partial(_draw_chunk, round_.manifest.dataset, recipe, round_.confidence)
-    for drawn in run_tasks(draw, tasks, what=what, jobs=round_.jobs, total=len(chunks), unit="chunk"):
-        yield from drawn
+    confidences, num_kept = list[float](), 0
+    with atomic_path(path) as temporary:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            for labels in run_tasks(draw, tasks, what=what, jobs=jobs, total=len(chunks), unit="chunk"):
+                for id_, confidence, png in labels:
+                    confidences.append(confidence)
+                    if png:
+                        num_kept += 1
+                        archive.writestr(zipfile.ZipInfo(f"{id_}.png"), png)  # without a time: equal masks, equal bytes
+        sha256 = hash_file(temporary)
+    least, tenth, median = np.quantile(confidences, (0, 0.1, 0.5))
+    logger.info(
+        "%s: %d of %d images kept; confidence %.4f at the least, %.4f of a tenth, %.4f of half",
+        *(what, num_kept, len(confidences), least, tenth, median),
+    )
+    return {"num_images": len(confidences), "num_kept": num_kept, "file_sha256": sha256}
 
 
-def _draw_chunk(
-    dataset: DatasetConfig, recipe: Recipe, least: float, task: tuple[Sequence[Sample], Sequence[MapReader]]
-) -> list[tuple[str, float, bytes]]:
+def _draw_chunk(dataset: DatasetConfig, recipe: Recipe, least: float, task: _Chunk) -> list[_Label]:
+    """Returns the label of each image; no bytes where it is not kept."""
     found, (samples, readers) = [], task
     for sample in samples:
         maps = [reader.read_map(sample.id) for reader in readers]

@@ -7,19 +7,22 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import Config, DatasetConfig, Postprocessing, Share
-from unets.data.geometry import SizeHW
-from unets.ensemble.blend import blend
+from unets.data.geometry import SizeHW, enlarge
 from unets.ensemble.postprocess import ClassMask, blur, clean_mask, to_masks
+from unets.prediction.maps import from_u8
 
 MapU8 = npt.NDArray[np.uint8]
+Probs = npt.NDArray[np.float32]
+Averaging = Literal["probability", "logit"]
 DEFAULT_THRESHOLD = 0.5  # unless another is shown to be better
+_EDGE = np.float32(1 / 510)  # 0 and 255 of 255 stand for half a step from 0 and 1: their logits are finite
 
 
 class Recipe(Config):
     """What is averaged how, the threshold, what is done before and after it."""
 
     weights: tuple[float, ...]  # one a member, not all 0
-    averaging: Literal["probability", "logit"] = "probability"
+    averaging: Averaging = "probability"
     threshold: Share = DEFAULT_THRESHOLD  # see `to_masks`
     postprocessing: Postprocessing = Postprocessing()
     overlapping: bool = False  # whether a pixel may be of several classes
@@ -49,12 +52,57 @@ def make_mask(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> ClassMa
     return cut_map(recipe, average_maps(recipe, maps, full_hw))
 
 
-def average_maps(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> npt.NDArray[np.float32]:
-    """Does the first part of `make_mask`: the members' mean at full size, float32 (height, width, classes), 0..1."""
-    return blend(maps, recipe.weights, full_hw, recipe.averaging)
+def average_maps(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> Probs:
+    """Averages the maps of one image and enlarges them to its full size: the first part of `make_mask`.
+
+    Of `probability` the weighted mean is taken; of `logit` that of log(p / (1 - p)), which is then a probability again:
+    a member that is sure counts for more. Probabilities are what is enlarged in both, so that the two differ in the
+    averaging alone.
+
+    Args:
+        recipe: weights and averaging.
+        maps: one a member, uint8 (height, width, classes), 0..255; sizes may differ between members.
+        full_hw: (height, width) of the image.
+
+    Returns:
+        float32 (height, width, classes), 0..1.
+    """
+    total = float(sum(recipe.weights))
+    if len(maps) != len(recipe.weights) or total <= 0:
+        raise ValueError(f"`weights` must hold one for each of {len(maps)} maps, not all 0. Received: {recipe.weights}")
+    shares = [(one, weight / total) for one, weight in zip(maps, recipe.weights, strict=True) if weight > 0]
+    if recipe.averaging == "logit":
+        logits = [to_logits(enlarge_map(from_u8(one), full_hw)) * np.float32(share) for one, share in shares]
+        return from_logits(sum(logits[1:], start=logits[0]))
+    # Maps of one size are averaged first: enlarging is linear, so the result is that of enlarging each, up to rounding,
+    # for one enlargement in place of one a member.
+    by_size: dict[tuple[int, ...], Probs] = {}
+    for one, share in shares:
+        probs_hwc = from_u8(one, share)
+        by_size[one.shape] = by_size[one.shape] + probs_hwc if one.shape in by_size else probs_hwc
+    enlarged = [enlarge_map(probs_hwc, full_hw) for probs_hwc in by_size.values()]
+    return sum(enlarged[1:], start=enlarged[0])
 
 
-def cut_map(recipe: Recipe, probs_hwc: npt.NDArray[np.float32]) -> ClassMask:
+def cut_map(recipe: Recipe, probs_hwc: Probs) -> ClassMask:
     """Does the second part of `make_mask`: smooths, applies the threshold, cleans."""
     steps = recipe.postprocessing
     return clean_mask(to_masks(blur(probs_hwc, steps.blur_px), recipe.threshold, overlapping=recipe.overlapping), steps)
+
+
+def enlarge_map(probs_hwc: Probs, full_hw: SizeHW) -> Probs:
+    """Enlarges each class of a map linearly to the image's full size; float32 (height, width, classes)."""
+    if probs_hwc.shape[-1] == 1:  # without the copy that stacking makes
+        return enlarge(probs_hwc[..., 0], full_hw)[..., None]
+    return np.stack([enlarge(layer, full_hw) for layer in np.moveaxis(probs_hwc, -1, 0)], axis=-1)
+
+
+def to_logits(probs: Probs) -> Probs:
+    """Returns log(p / (1 - p)) of float32 probabilities, at most that of half a step of 255 from 0 and 1."""
+    clipped = np.clip(probs, _EDGE, 1 - _EDGE)
+    return np.asarray(np.log(clipped / (1 - clipped)), dtype=np.float32)
+
+
+def from_logits(logits: Probs) -> Probs:
+    """Returns the probabilities of logits, 1 / (1 + exp(-logit))."""
+    return np.asarray(1 / (1 + np.exp(-logits)), dtype=np.float32)

@@ -1,6 +1,5 @@
 """The score of a whole submission against known masks."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -47,22 +46,21 @@ class SubmissionScore:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Image:
-    """An image to score: its submitted run lengths, a string a class, and its ground truth as one of two."""
+    """An image to score."""
 
     id: str
-    group: str
     sample: Sample | None  # asked for its size
-    submitted: tuple[str, ...]
-    rles: tuple[str, ...]  # run lengths, a string a class
-    files: tuple[tuple[str, ...], ...]  # of each class, or of all
+    submitted: tuple[str, ...]  # run lengths, a string a class
+    rles: tuple[str, ...]  # its ground truth, a string a class
+    files: tuple[tuple[str, ...], ...]  # its ground truth where there are no run lengths: of each class, or of all
 
 
 def score_submission(
     submission_path: Path,
     ground_truth_path: Path,
     dataset: DatasetConfig,
+    images: Sequence[Sample],
     *,
-    images: Sequence[Sample] = (),
     jobs: int | None = None,
 ) -> SubmissionScore:
     """Scores a submission at full size with the competition's metric.
@@ -72,7 +70,7 @@ def score_submission(
         ground_truth_path: csv or csv.gz of run lengths, or a folder of masks named as the dataset's masks are.
         dataset: the dataset's declaration.
         images: of the test set, asked for their group, and for their size where the dataset has no common one and the
-            ground truth is a csv.
+            ground truth is a csv. One that is not among them is a group of its own.
         jobs: worker processes; None is one a core.
 
     Raises:
@@ -85,7 +83,6 @@ def score_submission(
     tasks = [
         _Image(
             id=id_,
-            group=known[id_].group if id_ in known else _guess_group(id_, dataset),
             sample=known.get(id_),
             submitted=submitted[id_],
             rles=rles.get(id_, ()),
@@ -95,7 +92,7 @@ def score_submission(
     ]
     scored = list(run_tasks(partial(_score_image, dataset), tasks, what="score", jobs=jobs, unit="image"))
     values = find_metric(dataset.metric).to_values(np.stack([fractions for fractions, _ in scored])).mean(axis=-1)
-    groups = tuple(task.group for task in tasks)
+    groups = tuple(task.sample.group if task.sample else task.id for task in tasks)
     return SubmissionScore(
         metric=dataset.metric,
         interval=bootstrap_mean(values, groups),
@@ -104,11 +101,6 @@ def score_submission(
         values=values,
         pixels=describe_pixels(sum_counts(counts for _, counts in scored), dataset.classes),
     )
-
-
-def _guess_group(id_: str, dataset: DatasetConfig) -> str:
-    match = re.fullmatch(dataset.source.id_pattern, id_) if isinstance(dataset.source, PatternSource) else None
-    return match["group"] if match else id_
 
 
 def _find_ground_truth(

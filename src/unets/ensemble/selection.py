@@ -49,11 +49,10 @@ ScoreRecipes = Callable[[Sequence[Recipe], Sequence[Sequence[int]]], Fractions]
 class Candidate:
     """Something to try on a recipe."""
 
-    what: str
+    what: str  # the field of the recipe, or of its post-processing
     # Gets a recipe and the part that it must not be fitted on (the number of parts: none). Of several proposals the one
     # with the best score on the other parts is taken, of equal ones the first.
     propose: Callable[[Recipe, int], Sequence[Recipe]]
-    describe: Callable[[Recipe], str]  # the value that a recipe has for it
 
 
 class CandidateResult(Config):
@@ -101,33 +100,17 @@ def list_candidates(
     """Lists what is to be tried; without pixels, weights are not."""
     candidates, num_members = [], len(config.experiments)
     if config.averaging == "fit" and num_members > 1:
-        candidates.append(
-            Candidate(
-                what="averaging",
-                propose=lambda recipe, _: [recipe.change(averaging="logit")],
-                describe=lambda recipe: recipe.averaging,
-            )
-        )
+        candidates.append(Candidate(what="averaging", propose=lambda recipe, _: [recipe.change(averaging="logit")]))
     if pixels is not None:
-        propose = _Reweigh(pixels=pixels, part_of=part_of, metric=metric)
-        candidates.append(Candidate(what="weights", propose=propose, describe=_describe_weights))
+        candidates.append(Candidate(what="weights", propose=_Reweigh(pixels=pixels, part_of=part_of, metric=metric)))
     if config.threshold == "fit" and start.threshold > 0:
         # The default first: of equal scores the first is taken.
         thresholds = tuple(dict.fromkeys((start.threshold, *THRESHOLDS)))
         candidates.append(
-            Candidate(
-                what="threshold",
-                propose=lambda recipe, _: [recipe.change(threshold=threshold) for threshold in thresholds],
-                describe=lambda recipe: f"{recipe.threshold:.2f}",
-            )
+            Candidate(what="threshold", propose=lambda recipe, _: [recipe.change(threshold=one) for one in thresholds])
         )
     if config.postprocessing == "fit":
-        for name, values in STEPS.items():
-            candidates.append(
-                Candidate(
-                    what=name, propose=partial(_postprocess, name, values), describe=partial(_describe_step, name)
-                )
-            )
+        candidates += [Candidate(what=name, propose=partial(_add_step, name, values)) for name, values in STEPS.items()]
     return candidates
 
 
@@ -168,7 +151,7 @@ def select(
         for p_value, candidate, chosen, gains in sorted(tried, key=lambda one: one[0]):
             num_kept = sum(result.is_kept for result in results)
             reason = _refuse(gains, p_value, _ALPHA / (family - num_kept), groups)
-            *by_part, value = map(candidate.describe, chosen)
+            *by_part, value = (describe_choice(recipe, candidate.what) for recipe in chosen)
             results.append(
                 CandidateResult(
                     what=candidate.what,
@@ -262,18 +245,18 @@ class _Reweigh:
         return [recipe.change(weights=self.found[key])]
 
 
-def _postprocess(name: str, values: Sequence[Any], recipe: Recipe, _: int) -> list[Recipe]:
+def _add_step(name: str, values: Sequence[Any], recipe: Recipe, _: int) -> list[Recipe]:
     steps = recipe.postprocessing
-    changed = (steps.model_copy(update={name: value}) for value in values)
-    return [recipe, *(recipe.change(postprocessing=postprocessing) for postprocessing in changed)]
+    return [recipe, *(recipe.change(postprocessing=steps.model_copy(update={name: value})) for value in values)]
 
 
-def _describe_weights(recipe: Recipe) -> str:
-    return " ".join(f"{weight:.3f}" for weight in recipe.weights)
-
-
-def _describe_step(name: str, recipe: Recipe) -> str:
-    value = getattr(recipe.postprocessing, name)
-    if value == getattr(Postprocessing(), name):
+def describe_choice(recipe: Recipe, what: str) -> str:
+    """Returns the value that a recipe has for a candidate, in words."""
+    if what == "weights":
+        return " ".join(f"{weight:.3f}" for weight in recipe.weights)
+    if what not in Postprocessing.model_fields:
+        return recipe.averaging if what == "averaging" else f"{recipe.threshold:.2f}"
+    value = getattr(recipe.postprocessing, what)
+    if value == getattr(Postprocessing(), what):
         return "none"
     return "all" if value is None else f"{value:g}"

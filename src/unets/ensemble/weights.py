@@ -6,15 +6,14 @@ metric is known, image by image, without looking at the maps again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from unets.ensemble.blend import Averaging, enlarge_map, to_logits
 from unets.ensemble.postprocess import ClassMask, to_masks
-from unets.ensemble.recipe import MapU8, Recipe
+from unets.ensemble.recipe import MapU8, Recipe, enlarge_map, from_logits, to_logits
 from unets.metrics.masks import Metric
 from unets.metrics.pixels import pick_class, pick_known
 from unets.prediction.maps import from_u8
@@ -40,12 +39,10 @@ class PixelSample:
     def join(cls, samples: Sequence[Self]) -> Self:
         """Joins the samples of several images."""
         starts = np.cumsum([0, *(len(sample.agreed) for sample in samples)])
-        joined = {
-            name: np.concatenate([getattr(sample, name) for sample in samples])
-            for name in ("probs", "is_true", "is_known", "stands_for", "agreed", "true_px")
-        }
-        image_of = np.concatenate([sample.image_of + start for sample, start in zip(samples, starts, strict=False)])
-        return cls(**joined, image_of=image_of)
+        shifted = [replace(one, image_of=one.image_of + start) for one, start in zip(samples, starts, strict=False)]
+        return cls(
+            **{one.name: np.concatenate([getattr(sample, one.name) for sample in shifted]) for one in fields(cls)}
+        )
 
     def select(self, is_selected: npt.NDArray[np.bool_]) -> "PixelSample":
         """Returns the pixels of some of the images, bool (images,)."""
@@ -132,19 +129,16 @@ def select_members(sample: PixelSample, recipe: Recipe, metric: Metric) -> tuple
     Returns:
         One weight a member, which sum to 1 up to floating point.
     """
-    averaged = to_logits(sample.probs) if recipe.averaging == "logit" else sample.probs
+    is_logit = recipe.averaging == "logit"
+    averaged = to_logits(sample.probs) if is_logit else sample.probs
     members = [np.ascontiguousarray(averaged[:, index]) for index in range(averaged.shape[1])]
     total = np.zeros_like(members[0])
     chosen, scores = list[int](), list[float]()
     for size in range(1, _ROUNDS + 1):
         means = ((total + member) / np.float32(size) for member in members)
-        tried = [sample.score(_to_probs(mean, recipe.averaging), recipe, metric) for mean in means]
+        tried = [sample.score(from_logits(mean) if is_logit else mean, recipe, metric) for mean in means]
         chosen.append(int(np.argmax(tried)))
         scores.append(tried[chosen[-1]])
         total += members[chosen[-1]]
     kept = chosen[: int(np.argmax(scores)) + 1]
     return tuple((np.bincount(kept, minlength=len(members)) / len(kept)).tolist())
-
-
-def _to_probs(mean: npt.NDArray[np.float32], averaging: Averaging) -> npt.NDArray[np.float32]:
-    return mean if averaging == "probability" else np.asarray(1 / (1 + np.exp(-mean)), dtype=np.float32)

@@ -59,10 +59,8 @@ class Comparison(Config):
     @property
     def verdict(self) -> str:
         """The answer, in a sentence."""
-        a, b = self.a.name, self.b.name
-        answer = "no difference shown"
-        if self.difference.excludes_zero:
-            answer = f"{b} is {'better' if self.difference.mean > 0 else 'worse'} than {a}"
+        a, b, verdict = self.a.name, self.b.name, self.difference.verdict
+        answer = f"{b} is {verdict} than {a}" if self.difference.excludes_zero else verdict
         return f"{answer}: {b} minus {a} is {self.difference.format_gain()}"
 
 

@@ -4,7 +4,7 @@ from unets.config import load_experiment
 from unets.ensemble.ensemble import Ensemble
 from unets.errors import InputError
 from unets.evaluation.runs import find_cost
-from unets.metrics.intervals import MIN_GROUPS, Interval, note_few_groups
+from unets.metrics.intervals import MIN_GROUPS, note_few_groups
 from unets.store.paths import Project
 from unets.tables import Table
 
@@ -66,7 +66,7 @@ def tabulate_candidates(project: Project, ensemble: Ensemble) -> Table:
         rows.append(("TTA, over no TTA", cost, ensemble.gain_of_tta.format_gain(), "as predicted"))
     if len(ensemble.members) > 1:
         name, gain = ensemble.best_member, ensemble.gain_over_best_member
-        rows.append(("the whole, over the best member", name, gain.format_gain(), _compare(gain)))
+        rows.append(("the whole, over the best member", name, gain.format_gain(), gain.verdict))
     rows.append(("all that was kept", "", ensemble.gain_over_start.format_gain(), ""))
     return Table(header=("tried", "value", "gain (95 %)", ""), rows=tuple(rows))
 
@@ -79,12 +79,6 @@ def _describe_tta_cost(project: Project, ensemble: Ensemble) -> str:
         return ""
     counts = sorted({len(config.prediction.tta) for config in configs})
     return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} x the forward pass"
-
-
-def _compare(gain: Interval) -> str:
-    if not gain.excludes_zero:
-        return "no difference shown"
-    return "better" if gain.mean > 0 else "worse"
 
 
 def _abridge(weights: str) -> str:

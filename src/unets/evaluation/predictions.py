@@ -9,13 +9,13 @@ import numpy.typing as npt
 from unets.config import DatasetConfig, is_ensemble
 from unets.data.geometry import SizeHW
 from unets.data.samples import Sample
-from unets.ensemble.ensemble import Ensemble, check_maps, read_ensemble
-from unets.ensemble.oof import check_classes, open_oof
+from unets.ensemble.ensemble import Ensemble, open_member_maps, read_ensemble
+from unets.ensemble.oof import open_oof
 from unets.ensemble.postprocess import ClassMask
 from unets.ensemble.recipe import Recipe, default_recipe, make_mask
 from unets.errors import InputError
 from unets.evaluation.scores import find_scores, list_folds, read_scores
-from unets.prediction.maps import MapReader, open_maps
+from unets.prediction.maps import MapReader
 from unets.store.paths import Project
 
 MapU8 = npt.NDArray[np.uint8]
@@ -80,10 +80,9 @@ def open_experiment(project: Project, dataset: DatasetConfig, name: str, ids: It
     Raises:
         InputError: they are damaged, of other classes, or there is none of an id.
     """
-    reader = open_maps(project.maps_dir(name, "oof"))
-    check_classes(reader, dataset, name)
+    reader = open_member_maps(project, dataset, name, "oof")
     recipes = dict.fromkeys(ids, default_recipe(dataset))
-    reader.check_ids(recipes)
+    reader.select(recipes)
     return Prediction(name=name, readers=(reader,), recipes=recipes)
 
 
@@ -101,7 +100,13 @@ def open_ensemble(
     Raises:
         InputError: a member's probability maps are missing, or are not those that the ensemble was fitted on.
     """
-    check_maps(ensemble, {name: member.readers[0].fingerprint for name, member in members.items()})
+    for member in ensemble.members:
+        found = members[member.experiment].readers[0].fingerprint if member.experiment in members else "none"
+        if found != member.fingerprint:
+            raise InputError(
+                f"{ensemble.name} must be of the present maps of {member.experiment}, of fingerprint "
+                f"{member.fingerprint}. Received: {found}. Run `unets ensemble`"
+            )
     readers = tuple(members[member.experiment].readers[0] for member in ensemble.members)
     evaluated = [sample for sample in samples if fold_of[sample.id] in ensemble.folds]
     recipes = {sample.id: ensemble.find_recipe(fold_of[sample.id], sample.group) for sample in evaluated}

@@ -47,27 +47,19 @@ def record_experiment(
         InputError: it was not predicted yet.
     """
     table = read_scores(project.oof_scores_path(name), dataset.metric)
-    folds, groups = list_folds(table), table["group"].tolist()
-    scores, no_tta = table["score"].to_numpy(), table["no_tta"].to_numpy()
-    pixels_path = project.oof_pixels_path(name)
-    record = {
-        "kind": "experiment",
-        "competition": project.competition,
-        "name": name,
-        "metric": dataset.metric,
-        "folds": folds,
+    groups, no_tta, pixels_path = table["group"].tolist(), table["no_tta"].to_numpy(), project.oof_pixels_path(name)
+    reached = {
         "num_images": len(table),
         "num_groups": len(set(groups)),
-        "oof": bootstrap_mean(scores, groups).model_dump(),
+        "oof": bootstrap_mean(table["score"].to_numpy(), groups).model_dump(),
         "oof_no_tta": None if np.isnan(no_tta).any() else bootstrap_mean(no_tta, groups).model_dump(),
         "oof_pixels": read_json(pixels_path) if pixels_path.exists() else None,
-        "cost": _require_cost(project, [name], folds),
-        "command": f"make train predict COMPETITION={project.competition} EXP={name} FOLD={_join(folds)}",
         "config": experiment.model_dump(mode="json"),
-        **origin,
     }
-    write_json(project.result_path(name), record)
-    return project.result_path(name)
+    command = f"make train predict COMPETITION={project.competition} EXP={name}"
+    return _write_record(
+        project, "experiment", name, dataset.metric, list_folds(table), [name], command, reached, origin
+    )
 
 
 def record_ensemble(project: Project, ensemble_name: str, submission_name: str, origin: Mapping[str, Any]) -> Path:
@@ -79,33 +71,43 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
     ensemble = read_ensemble(project, ensemble_name)
     check_made_of(project, ensemble, submission_name)
     score_path = project.score_path(project.submission_path(submission_name))
-    choice = f"EXP={','.join(member.experiment for member in ensemble.members)}"
-    if ensemble.name != "ensemble":
-        choice = f"ENSEMBLE={ensemble.name.removeprefix('ensemble_')} {choice}"
-    record = {
-        "kind": "ensemble",
-        "competition": project.competition,
-        "name": submission_name,
-        "metric": ensemble.metric,
-        "folds": list(ensemble.folds),
-        "num_images": ensemble.num_images,
-        "num_groups": ensemble.num_groups,
+    names = [member.experiment for member in ensemble.members]
+    choice = "" if ensemble.name == "ensemble" else f"ENSEMBLE={ensemble.name.removeprefix('ensemble_')} "
+    made_of = {"num_images", "num_groups", "gain_over_best_member", "candidates", *_MADE_OF}
+    tables = tabulate_members(project, ensemble), tabulate_candidates(project, ensemble)
+    reached = {
         "oof": ensemble.score.model_dump(),
-        "gain_over_best_member": ensemble.gain_over_best_member.model_dump(),
-        **ensemble.model_dump(
-            mode="json", include={"members", "averaging", "threshold", "postprocessing", "candidates"}
-        ),
-        "contributions": [
-            table.to_markdown()
-            for table in (tabulate_members(project, ensemble), tabulate_candidates(project, ensemble))
-        ],
+        **ensemble.model_dump(mode="json", include=made_of),
+        "contributions": [table.to_markdown() for table in tables],
         "test": read_json(score_path) if score_path.exists() else None,
-        "cost": _require_cost(project, [member.experiment for member in ensemble.members], ensemble.folds),
-        "command": f"make pipeline score COMPETITION={project.competition} {choice} FOLD={_join(ensemble.folds)}",
-        **origin,
     }
-    write_json(project.result_path(submission_name), record)
-    return project.result_path(submission_name)
+    command = f"make pipeline score COMPETITION={project.competition} {choice}EXP={','.join(names)}"
+    return _write_record(
+        project, "ensemble", submission_name, ensemble.metric, ensemble.folds, names, command, reached, origin
+    )
+
+
+def _write_record(
+    project: Project,
+    kind: str,
+    name: str,
+    metric: str,
+    folds: Sequence[int],
+    experiments: Sequence[str],
+    command: str,
+    reached: Mapping[str, Any],
+    origin: Mapping[str, Any],
+) -> Path:
+    """Writes a record, with what its experiments cost and the command that makes it."""
+    cost = find_cost(project, experiments, folds)
+    if cost is None:
+        raise InputError(
+            f"Each fold {_join(folds)} of {', '.join(experiments)} must have its metrics.json. Received: less"
+        )
+    about = {"kind": kind, "competition": project.competition, "name": name, "metric": metric, "folds": list(folds)}
+    how = {"cost": cost.model_dump(mode="json"), "command": f"{command} FOLD={_join(folds)}"}
+    write_json(project.result_path(name), {**about, **reached, **how, **origin})
+    return project.result_path(name)
 
 
 def check_made_of(project: Project, ensemble: Ensemble, submission_name: str) -> None:
@@ -179,10 +181,8 @@ def describe_gain(ensemble: Ensemble) -> str:
     if len(ensemble.members) == 1:
         return f"The ensemble has one member, {ensemble.best_member}."
     gain = ensemble.gain_over_best_member
-    verdict = "no better than"
-    if gain.excludes_zero:
-        verdict = "better than" if gain.mean > 0 else "worse than"
-    return f"The ensemble is {verdict} its best member, {ensemble.best_member}, out-of-fold: {gain.format_gain()}."
+    verdict = gain.verdict if gain.excludes_zero else "no better"
+    return f"The ensemble is {verdict} than its best member, {ensemble.best_member}, out-of-fold: {gain.format_gain()}."
 
 
 def sum_stages(path: Path) -> dict[str, float]:
@@ -192,15 +192,6 @@ def sum_stages(path: Path) -> dict[str, float]:
         if isinstance(row.get("stage"), str) and isinstance(row.get("seconds"), int | float):
             seconds[row["stage"]] = seconds.get(row["stage"], 0.0) + row["seconds"]
     return seconds
-
-
-def _require_cost(project: Project, experiments: Sequence[str], folds: Sequence[int]) -> dict[str, Any]:
-    cost = find_cost(project, experiments, folds)
-    if cost is None:
-        raise InputError(
-            f"Each fold {_join(folds)} of {', '.join(experiments)} must have its metrics.json. Received: less"
-        )
-    return cost.model_dump(mode="json")
 
 
 def _render_records(records: Sequence[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from unets.config import Config, DatasetConfig, ExperimentConfig, load_experiment, split_name
+from unets.config import Config, DatasetConfig, load_experiment, split_name
 from unets.dataset.folds import hash_folds
 from unets.errors import InputError
 from unets.store.fingerprint import SNAPSHOT, check_snapshot, take_snapshot
@@ -54,12 +54,9 @@ def list_runs(project: Project, dataset: DatasetConfig) -> list[Run]:
     folds_hash = hash_folds(project.folds_path) if project.folds_path.exists() else ""
     runs = []
     for experiment_dir in list_folders(project.models_dir):
-        folds = sorted(
-            int(match[1]) for path in list_folders(experiment_dir) if (match := re.fullmatch(r"fold(\d+)", path.name))
-        )
-        config = _find_config(project, experiment_dir.name) if folds else ""
-        for fold in folds:
-            runs.append(_describe_run(project, dataset, config, experiment_dir.name, fold, folds_hash))
+        names = [re.fullmatch(r"fold(\d+)", path.name) for path in list_folders(experiment_dir)]
+        for fold in sorted(int(match[1]) for match in names if match):
+            runs.append(_describe_run(project, dataset, experiment_dir.name, fold, folds_hash))
     return runs
 
 
@@ -128,41 +125,24 @@ def list_folders(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.is_dir() and not path.name.startswith("."))
 
 
-def _find_config(project: Project, experiment: str) -> ExperimentConfig | str:
-    """Returns the present config of an experiment, or why there is none."""
-    try:
-        return load_experiment(project.configs_dir, experiment)
-    except InputError:
-        exists = (project.configs_dir / f"{split_name(experiment)}.py").exists()
-        return "config file is faulty" if exists else "no config file"
-
-
-def _describe_run(
-    project: Project,
-    dataset: DatasetConfig,
-    config: ExperimentConfig | str,
-    experiment: str,
-    fold: int,
-    folds_hash: str,
-) -> Run:
+def _describe_run(project: Project, dataset: DatasetConfig, experiment: str, fold: int, folds_hash: str) -> Run:
     run_dir = project.run_dir(experiment, fold)
-    is_held = find_lock_owner(run_dir) is not None
-    build = partial(Run, experiment=experiment, fold=fold)
+    metrics_path, is_held = run_dir / "metrics.json", find_lock_owner(run_dir) is not None
+    build, remark = partial(Run, experiment=experiment, fold=fold), ""
+    state: State = "running"
     try:
-        snapshot, metrics = _read_object(run_dir / SNAPSHOT), _read_object(run_dir / "metrics.json")
+        if not (run_dir / SNAPSHOT).exists():  # a run writes it first of all
+            raise InputError(f"no {SNAPSHOT}")
+        snapshot = read_json(run_dir / SNAPSHOT)
+        metrics = read_json(metrics_path) if metrics_path.exists() else {}
     except InputError as error:
-        return build(state="running" if is_held else "broken", remark=str(error).partition(". Received")[0])
-    if not snapshot:  # a run writes it first of all
-        return build(state="running" if is_held else "broken", remark="" if is_held else f"no {SNAPSHOT}")
-    remark = ""
-    state: State = "finished" if metrics.get("is_finished") else "stopped"
-    if isinstance(config, str):
-        remark = config
-    elif not _is_own(run_dir, take_snapshot(config, dataset, fold, folds_hash)):
-        remark = "of another config"
-    if is_held:
-        state = "running"
-    elif metrics and not (run_dir / "best.weights.h5").exists():
+        return (
+            build(state="running") if is_held else build(state="broken", remark=str(error).partition(". Received")[0])
+        )
+    if not is_held:
+        state = "finished" if metrics.get("is_finished") else "stopped"
+    remark = _compare_config(project, dataset, run_dir, experiment, fold, folds_hash)
+    if metrics and not is_held and not (run_dir / "best.weights.h5").exists():
         state, remark = "broken", "no best.weights.h5"
     best_dice, best_epochs = _find_best(metrics)
     return build(
@@ -179,6 +159,23 @@ def _describe_run(
     )
 
 
+def _compare_config(
+    project: Project, dataset: DatasetConfig, run_dir: Path, experiment: str, fold: int, folds_hash: str
+) -> str:
+    """Says what keeps a run from being of the present config; empty where nothing does."""
+    if not (project.configs_dir / f"{split_name(experiment)}.py").exists():
+        return "no config file"
+    try:
+        config = load_experiment(project.configs_dir, experiment)
+    except InputError:
+        return "config file is faulty"
+    try:
+        check_snapshot(run_dir, take_snapshot(config, dataset, fold, folds_hash))
+    except InputError:
+        return "of another config"
+    return ""
+
+
 def _find_best(metrics: Mapping[str, Any]) -> tuple[float | None, tuple[int, ...]]:
     average = metrics.get("average") or {}
     if average.get("is_used"):
@@ -186,21 +183,3 @@ def _find_best(metrics: Mapping[str, Any]) -> tuple[float | None, tuple[int, ...
     if metrics.get("best_epoch", -1) < 0:
         return None, ()
     return metrics.get("best_dice"), (metrics["best_epoch"] + 1,)
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """Reads a JSON object; an empty one where there is no file, or none any more."""
-    try:
-        return read_json(path)
-    except InputError:
-        if path.exists():
-            raise
-        return {}
-
-
-def _is_own(run_dir: Path, snapshot: dict[str, Any]) -> bool:
-    try:
-        check_snapshot(run_dir, snapshot)
-    except InputError:
-        return False
-    return True

@@ -14,9 +14,9 @@ import pandas as pd
 
 from unets.config import is_ensemble
 from unets.dataset.folds import hash_folds
-from unets.ensemble.ensemble import Ensemble, Member, list_fitted, read_ensemble
-from unets.errors import InputError, suggest
-from unets.evaluation.runs import Cost, Run, find_cost, list_folders
+from unets.ensemble.ensemble import Ensemble, list_fitted, read_ensemble
+from unets.errors import InputError
+from unets.evaluation.runs import Cost, find_cost, list_folders
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.prediction.maps import list_shards, open_maps
 from unets.store.fingerprint import SNAPSHOT
@@ -163,30 +163,6 @@ def is_outdated(project: Project, experiment: str) -> bool:
     return any(path.exists() and hash_file(path) != recorded[fold] for fold, path in weights.items())
 
 
-def select_runs(
-    runs: Iterable[Run], evaluated: Iterable[str], experiments: Collection[str], folds: Collection[int] | None
-) -> tuple[list[Run], list[str]]:
-    """Returns the runs of some experiments and folds, and those of the experiments that were evaluated.
-
-    Args:
-        runs: all there are.
-        evaluated: names from `list_evaluated`.
-        experiments: names; empty is all.
-        folds: None is all.
-
-    Raises:
-        InputError: an experiment has no run and was not evaluated.
-    """
-    found, names = list(runs), list(evaluated)
-    known = {run.experiment for run in found} | set(names)
-    if unknown := sorted(set(experiments) - known):
-        words, hint = ", ".join(sorted(known)) or "(none)", suggest(unknown[0], known)
-        raise InputError(f"`--exp` must be all or have runs, as {words}. Received: {unknown[0]}{hint}")
-    wanted = set(experiments) or known
-    found = [run for run in found if run.experiment in wanted and (folds is None or run.fold in folds)]
-    return found, [name for name in names if name in wanted]
-
-
 def tabulate_scores(
     project: Project, metric: str, experiments: Iterable[str], folds: Collection[int] | None = None
 ) -> Table:
@@ -234,20 +210,12 @@ def _read_of_ensemble(project: Project, metric: str, ensemble: Ensemble) -> pd.D
 
 
 def _note_changed(project: Project, label: str, ensemble: Ensemble) -> tuple[str, ...]:
-    changed = [
-        member.experiment
-        for member in ensemble.members
-        if is_outdated(project, member.experiment) or _has_other_maps(project, member)
-    ]
-    if not changed:
-        return ()
-    others = ", ".join(changed)
-    return (
-        f"{label} was evaluated before the present weights or maps of {others}: run `unets predict && unets ensemble`",
-    )
-
-
-def _has_other_maps(project: Project, member: Member) -> bool:
-    """Tells whether a member's out-of-fold maps are not those of its ensemble; deleted ones are no others."""
-    folder = project.maps_dir(member.experiment, "oof")
-    return bool(list_shards(folder)) and open_maps(folder).fingerprint != member.fingerprint
+    """Says which members have other weights or other out-of-fold maps than the ensemble; deleted maps are no others."""
+    changed = []
+    for member in ensemble.members:
+        folder = project.maps_dir(member.experiment, "oof")
+        has_others = bool(list_shards(folder)) and open_maps(folder).fingerprint != member.fingerprint
+        if has_others or is_outdated(project, member.experiment):
+            changed.append(member.experiment)
+    others, makes = ", ".join(changed), "run `unets predict && unets ensemble`"
+    return (f"{label} was evaluated before the present weights or maps of {others}: {makes}",) if changed else ()

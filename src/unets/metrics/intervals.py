@@ -40,6 +40,11 @@ class Interval(Config):
         """Whether zero lies outside."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
+    @property
+    def verdict(self) -> str:
+        """Of a difference: `better` or `worse` where zero lies outside, else `no difference shown`."""
+        return ("better" if self.mean > 0 else "worse") if self.excludes_zero else "no difference shown"
+
 
 def bootstrap_mean(values: npt.NDArray[np.float64], groups: Sequence[str], seed: int = 0) -> Interval:
     """Bounds a mean over images by drawing whole groups with replacement (cluster bootstrap, expanded percentiles).

@@ -104,6 +104,7 @@ class MapStore:
             maps: of each image one a folder, in the order of `folders`.
             made_with: see `write_shard`.
         """
+        self.check_made_with(made_with)  # another worker of a cluster may have begun the store meanwhile
         for position, folder in enumerate(self.folders):
             write_shard(
                 folder,

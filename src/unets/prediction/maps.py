@@ -34,13 +34,8 @@ _DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, OSError,
 _OPEN_SHARDS = 4  # file handles a reader keeps
 
 
-def to_u8(probs: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Rounds probabilities 0..1 to 8 bits, round(255 p); any shape."""
-    return np.asarray(np.rint(probs * np.float32(255)), dtype=np.uint8)
-
-
 def from_u8(probs_u8: npt.NDArray[np.uint8], weight: float = 1.0) -> npt.NDArray[np.float32]:
-    """Gives 8-bit probabilities back as float32 0..1; the inverse of `to_u8` but for the rounding, at most 1/510.
+    """Gives 8-bit probabilities, round(255 p), back as float32 0..1; the rounding is at most 1/510.
 
     Args:
         probs_u8: uint8, any shape.
@@ -211,15 +206,6 @@ class MapReader:
         """
         return replace(self, shard_of={id_: self._find(id_) for id_ in ids}, _opened={})
 
-    def check_ids(self, ids: Iterable[str]) -> None:
-        """Checks that there is a map of each id; reads none.
-
-        Raises:
-            InputError: there is no map of an id.
-        """
-        for id_ in ids:
-            self._find(id_)
-
     def read_map(self, id_: str) -> npt.NDArray[np.uint8]:
         """Reads one map.
 
@@ -231,11 +217,6 @@ class MapReader:
         """
         shard = self._find(id_)
         return np.stack([self._read_layer(shard, name) for name in _member_names(id_, self.classes)], axis=-1)
-
-    def close(self) -> None:
-        """Closes the files; the next read opens them again."""
-        while self._opened:
-            self._opened.popitem()[1].close()
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves the open files behind."""

@@ -32,7 +32,7 @@ from unets.workers.pool import map_ahead, run_tasks
 
 logger = logging.getLogger(__name__)
 
-_RUNS = 4  # of shards, a GPU of a cluster
+RUNS_A_GPU = 4  # of shards, a GPU of a cluster
 
 ImageU8 = npt.NDArray[np.uint8]
 
@@ -113,7 +113,7 @@ def _run_together(jobs: Sequence[PredictionJob], what: str) -> None:
         make(chunks)
         return
     # A run loads its nets once; some runs a GPU, so that a slow one, or one that is lost, is not waited for.
-    runs = split_shards(chunks, -(-len(chunks) // (_RUNS * cluster.count_gpus())))
+    runs = split_shards(chunks, -(-len(chunks) // (RUNS_A_GPU * cluster.count_gpus())))
     for _ in run_tasks(make, runs, what=what, unit="run", on_gpu=True):
         pass
 

@@ -20,12 +20,11 @@ from scipy import ndimage
 from unets.config import DatasetConfig, check_name
 from unets.data.rle import encode_rle
 from unets.data.samples import Sample, read_full_size
-from unets.dataset.folds import hash_folds
 from unets.dataset.rle_csv import parse_row
-from unets.ensemble.ensemble import Ensemble, read_ensemble
+from unets.ensemble.ensemble import Ensemble, check_folds, open_member_maps, read_ensemble
 from unets.ensemble.recipe import Recipe, make_mask
 from unets.errors import InputError
-from unets.prediction.maps import MapReader, open_maps
+from unets.prediction.maps import MapReader
 from unets.store.parts import drop_parts, find_missing_parts, join_parts, part_path, write_part
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin, list_versions
@@ -35,7 +34,7 @@ from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
 
-_PART = 256  # images a part: 1 MB of Carvana's, some 1.5 s of a worker, which a kill can cost
+PART_SIZE = 256  # images a part: 1 MB of Carvana's, some 1.5 s of a worker, which a kill can cost
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,21 +131,10 @@ def open_members(project: Project, ensemble: Ensemble, dataset: DatasetConfig) -
     Raises:
         InputError: they were not made by what the ensemble was fitted on, or the fold file has changed since.
     """
-    path = project.ensemble_path(ensemble.name)
-    if hash_folds(project.folds_path) != ensemble.folds_sha256:
-        raise InputError(
-            f"{path} must be of the folds in {project.folds_path}. Received: one of other folds. Run `unets ensemble`"
-        )
+    check_folds(project, ensemble)
     readers: list[MapReader] = []
     for member in ensemble.used_members:
-        reader = open_maps(project.maps_dir(member.experiment, "test"))
-        if reader.fingerprint != member.fingerprint:
-            raise InputError(
-                f"{reader.folder} must hold the maps of fingerprint {member.fingerprint}, as {path} says. "
-                f"Received: {reader.fingerprint}. Run `unets predict --exp {member.experiment}` and `unets ensemble`"
-            )
-        if reader.classes != dataset.classes:
-            raise InputError(f"{reader.folder} must hold maps of {dataset.classes}. Received: {reader.classes}")
+        reader = open_member_maps(project, dataset, member.experiment, "test", member.fingerprint)
         if readers and reader.shard_of == readers[0].shard_of:  # 16 MB of Carvana's, a member
             reader.shard_of = readers[0].shard_of
         readers.append(reader)
@@ -182,7 +170,7 @@ def _make_parts(
     members = open_members(project, ensemble, dataset)
     for member in members:
         try:
-            member.check_ids(image.sample.id for image in images)  # before any work is done
+            member.select(image.sample.id for image in images)  # before any work is done
         except InputError as error:
             raise InputError(f"The sample submission must name images that have maps: {error}") from error
     decisive = {
@@ -192,7 +180,7 @@ def _make_parts(
         "header": list(header),
         "versions": list_versions(),  # after an upgrade, no row of the code before stands beside those of the new
     }
-    chunks = [tuple(images[start : start + _PART]) for start in range(0, len(images), _PART)]
+    chunks = [tuple(images[start : start + PART_SIZE]) for start in range(0, len(images), PART_SIZE)]
     fingerprints = [fingerprint(rows=[image.rows for image in chunk], **decisive) for chunk in chunks]
     missing = find_missing_parts(folder, fingerprints)
     if len(missing) < len(fingerprints):
