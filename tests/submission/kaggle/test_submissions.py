@@ -14,12 +14,10 @@ from unets.data.files import find_file
 from unets.errors import InputError
 from unets.evaluation.results import render_results
 from unets.store.paths import Project
-from unets.submission.kaggle.client import sign_in
 from unets.submission.kaggle.submissions import (
     Sent,
     find_sent,
     hash_csv,
-    list_at_kaggle,
     list_recorded,
     record_sent,
     submit,
@@ -168,15 +166,6 @@ def test_an_upload_that_fails_is_told(fake: FakeKaggle, project: Project, datase
     assert not fake.submissions
     fake.upload_status, fake.judgements = 200, [SCORED]
     assert send(project, dataset).public == 0.99612
-
-
-def test_all_pages_of_submissions_are_read(fake: FakeKaggle) -> None:
-    fake.submissions = [
-        {"ref": ref, "fileName": f"{ref}.csv", "date": "2026-11-25T10:00:00.000Z", "status": "COMPLETE"}
-        for ref in range(250)
-    ]
-    assert len(list_at_kaggle(sign_in(COMPETITION))) == 250
-    assert [request.body["page"] for request in fake.list_calls("ListSubmissions")[1:]] == [2, 3, 4]
 
 
 def test_a_submission_that_kaggle_refuses_is_told_in_its_words(

@@ -40,7 +40,6 @@ class Session:
     """A signed-in client, and the competition that it is asked about."""
 
     api: Any  # kaggle's KaggleApi
-    module: Any  # the module it is defined in, which has the types of its requests
     competition: str
     secrets: tuple[str, ...]
 
@@ -112,8 +111,7 @@ def sign_in(competition: str) -> Session:
     Raises:
         InputError: the client is not installed, there are no credentials, or Kaggle refuses them.
     """
-    module = _import_client()
-    api = module.KaggleApi()
+    api = _import_client().KaggleApi()
     given = tuple(filter(None, (os.environ.get(name) for name in ("KAGGLE_KEY", "KAGGLE_API_TOKEN"))))
     try:
         with keep_quiet(given):
@@ -127,7 +125,7 @@ def sign_in(competition: str) -> Session:
         ) from error
     except Exception as error:
         raise_input_error(error, competition, given)
-    return Session(api=api, module=module, competition=competition, secrets=_list_secrets(api.config_values, given))
+    return Session(api=api, competition=competition, secrets=_list_secrets(api.config_values, given))
 
 
 def raise_input_error(error: Exception, competition: str, secrets: tuple[str, ...]) -> NoReturn:

@@ -9,17 +9,15 @@ competition is unpacked.
 import logging
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import zipfile
+import zlib
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from unets.config import DatasetConfig
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.store.runs import lock, read_json, write_json
-from unets.submission.kaggle.archives import Members, check_archive, count_bytes, list_members, unpack_archive
 from unets.submission.kaggle.client import Session, find_competition, sign_in
 
 logger = logging.getLogger(__name__)
@@ -27,8 +25,9 @@ logger = logging.getLogger(__name__)
 _PAGE = 200  # files a request for the list
 _MARKER = ".kaggle-partial"  # how the client's own notes on a download that broke end
 _BUNDLE = "bundle.json"  # the bytes of each file that a bundle held
-
-Opener = Callable[[Any], Any]  # from the client to the response whose body is the file
+_JUNK = "__MACOSX/"  # a Mac's notes on files, which no other system reads
+# What reading a zip raises: not a zip, cut off, not compressed right, in a way that Python does not know, encrypted.
+_DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 
 def get_data(project: Project, dataset: DatasetConfig, *, unpack: bool = False) -> None:
@@ -44,26 +43,75 @@ def get_data(project: Project, dataset: DatasetConfig, *, unpack: bool = False) 
             it again).
     """
     competition = find_competition(dataset, project.configs_dir)
+    names = dataset.kaggle_files
+    for name in names or ():
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name or not name:
+            raise InputError(f"`kaggle_files` must be paths within the competition's folder. Received: {name!r}")
     project.input_dir.mkdir(parents=True, exist_ok=True)
     with lock(project.download_dir):
-        if dataset.kaggle_files is None:
-            names = _get_bundle(project, competition)
-        else:
-            names = _get_files(project, competition, [_check_path(name) for name in dataset.kaggle_files])
-        for name in names:
-            path = project.input_dir / name
+        there = _get_bundle(project, competition) if names is None else _get_files(project, competition, names)
+        for path in [project.input_dir / name for name in there]:
             if unpack and path.suffix == ".zip" and path.is_file():
-                members = list_members(path)
-                is_within = all(place.parts[0] == path.stem for place in members)  # `train/a.jpg`, not `a.jpg`
-                _unpack(path, _staging_dir(project, name), path.parent, "" if is_within else path.stem)
-                path.unlink()
-                shutil.rmtree(_staging_dir(project, name))
-                logger.info("%s: unpacked, %d files", path, len(members))
+                logger.info("%s: unpacked, %d files", path, len(_unpack(project, path)))
 
 
 def find_free_bytes(folder: Path) -> int:
     """Returns how many bytes the disk of a folder has left."""
     return shutil.disk_usage(folder).free
+
+
+def _get_files(project: Project, competition: str, names: Sequence[str]) -> Sequence[str]:
+    """Downloads those of the named files that are missing, each read through before it takes its place."""
+    missing = [name for name in names if not _is_there(project.input_dir / name)]
+    if not missing:
+        logger.info("%s: all files are there", project.input_dir)
+        return names
+    session = sign_in(competition)
+    sizes = _list_sizes(session)
+    if unknown := [name for name in missing if name not in sizes]:
+        raise InputError(
+            f"`kaggle_files` must be files of {competition}, among {', '.join(sorted(sizes)[:20])}. "
+            f"Received: {', '.join(unknown)}"
+        )
+    folders = {name: project.download_dir / name.replace("/", "__") for name in missing}
+    begun = sum(path.stat().st_size for folder in folders.values() for path in folder.rglob("*") if path.is_file())
+    _check_free_disk(project.input_dir, sum(sizes[name] for name in missing) - begun, ", ".join(missing))
+    for name, folder in folders.items():
+        target, wanted = project.input_dir / name, folder / name
+        packed = wanted.with_name(f"{wanted.name}.zip")  # Kaggle packs large files on the way
+        logger.info("%s: downloads %.1f MB", name, sizes[name] / 1e6)
+        session.ask(session.api.competition_download_file, competition, name, str(folder), quiet=session.is_quiet)
+        path = packed if packed.is_file() else wanted
+        _check_whole(path)
+        if path.suffix == ".zip":
+            held = _list_held(path)
+            if path == packed:
+                _check_free_disk(folder, sum(info.file_size for info in held), f"the content of {path.name}")
+                with zipfile.ZipFile(packed) as archive, archive.open(held[0]) as source, wanted.open("wb") as file:
+                    shutil.copyfileobj(source, file)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        wanted.replace(target)
+        shutil.rmtree(folder)
+        logger.info("%s: %.1f MB", target, target.stat().st_size / 1e6)
+    return names
+
+
+def _get_bundle(project: Project, competition: str) -> Sequence[str]:
+    """Downloads and unpacks the bundle of all files unless they are there; returns their names."""
+    record = project.download_dir / _BUNDLE
+    held: dict[str, int] = read_json(record) if record.is_file() else {}
+    if held and all(_is_there(project.input_dir / name, num_bytes) for name, num_bytes in held.items()):
+        logger.info("%s: all files are there", project.input_dir)
+        return list(held)
+    session = sign_in(competition)
+    path = project.download_dir / f"{competition}.zip"
+    folder = str(project.download_dir)
+    session.ask(session.api.competition_download_files, competition, folder, quiet=session.is_quiet)
+    _check_whole(path)
+    held = {info.filename: info.file_size for info in _unpack(project, path, project.input_dir)}
+    write_json(record, held)
+    logger.info("%s: %d files of %s", project.input_dir, len(held), competition)
+    return list(held)
 
 
 def _check_free_disk(folder: Path, num_bytes: int, what: str) -> None:
@@ -75,145 +123,76 @@ def _check_free_disk(folder: Path, num_bytes: int, what: str) -> None:
         )
 
 
-def _get_files(project: Project, competition: str, names: Sequence[str]) -> Sequence[str]:
-    """Downloads those of the named files that are missing; returns all names."""
-    missing = [name for name in names if not _is_there(project.input_dir, name)]
-    if not missing:
-        logger.info("%s: all files are there", project.input_dir)
-        return names
-    session = sign_in(competition)
-    sizes = _list_sizes(session)
-    if unknown := [name for name in missing if name not in sizes]:
+def _check_whole(path: Path) -> None:
+    """Checks that the client finished a download: of an older version it may have kept a part."""
+    marker = path.with_name(path.name + _MARKER)
+    if not path.is_file() or marker.exists():
+        path.unlink(missing_ok=True)
+        marker.unlink(missing_ok=True)
+        raise InputError(f"{path} must have come whole. Received: a part. `unets download` downloads it again")
+
+
+def _list_held(path: Path) -> list[zipfile.ZipInfo]:
+    """Reads a zip through, the CRC-32 of each file included, and returns its files.
+
+    Raises:
+        InputError: it is damaged. It is then deleted, so that the next call downloads it again.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = archive.testzip()
+            held = [info for info in archive.infolist() if not (info.is_dir() or info.filename.startswith(_JUNK))]
+        fault = f"{name} is damaged" if name else "" if held else "no file"
+    except _DAMAGE as error:
+        fault = str(error)
+    if fault:
+        path.unlink()
         raise InputError(
-            f"`kaggle_files` must be files of {competition}, among {', '.join(sorted(sizes)[:20])}. "
-            f"Received: {', '.join(unknown)}"
+            f"{path} must be a whole zip. Received: {fault}. It was deleted: `unets download` downloads it again"
         )
-    begun = sum(path.stat().st_size for name in missing for path in _staging_dir(project, name).glob("*"))
-    _check_free_disk(project.input_dir, sum(sizes[name] for name in missing) - begun, ", ".join(missing))
-    for name in missing:
-        _get_file(project, session, name)
-    return names
+    return held
 
 
-def _get_file(project: Project, session: Session, name: str) -> None:
-    """Downloads one file, reads it through, puts it in its place."""
+def _unpack(project: Project, path: Path, target: Path | None = None) -> list[zipfile.ZipInfo]:
+    """Unpacks a zip into a folder of its own, moves what it holds into `target`, and deletes the zip.
 
-    def open_file(client: Any) -> Any:
-        request = session.module.ApiDownloadDataFileRequest()
-        request.competition_name, request.file_name = session.competition, name
-        return client.competitions.competition_api_client.download_data_file(request)
-
-    folder, base = _staging_dir(project, name), PurePosixPath(name).name
-    path = _download(session, open_file, folder, base)
-    if path.suffix == ".zip":
-        with _drop_if_damaged(path):
-            check_archive(path)
-    if path.name == f"{base}.zip":  # Kaggle packs large files on the way
-        _check_free_disk(folder, count_bytes(list_members(path)), f"the content of {path.name}")
-        members = unpack_archive(path, folder / "unpacked")
-        if len(members) != 1:
-            raise InputError(f"{path} must hold {base} alone. Received: {len(members)} files")
-        path = folder / "unpacked" / next(iter(members))
-    target = project.input_dir / name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    path.replace(target)
-    shutil.rmtree(folder)
-    logger.info("%s: %.1f MB", target, target.stat().st_size / 1e6)
-
-
-def _get_bundle(project: Project, competition: str) -> Sequence[str]:
-    """Downloads and unpacks the bundle of all files unless they are there; returns their names."""
-    record = project.download_dir / _BUNDLE
-    held: dict[str, int] = read_json(record) if record.is_file() else {}
-    if held and all(_is_there(project.input_dir, name, num_bytes) for name, num_bytes in held.items()):
-        logger.info("%s: all files are there", project.input_dir)
-        return list(held)
-    session = sign_in(competition)
-
-    def open_bundle(client: Any) -> Any:
-        request = session.module.ApiDownloadDataFilesRequest()
-        request.competition_name = session.competition
-        return client.competitions.competition_api_client.download_data_files(request)
-
-    folder = _staging_dir(project, f"{competition}.zip")
-    # Twice: the zip and what is in it, which is no smaller.
-    path = _download(session, open_bundle, folder, f"{competition}.zip", times=2)
-    members = _unpack(path, folder, project.input_dir, "")
-    held = {str(place): info.file_size for place, info in members.items()}
-    write_json(record, held)
-    shutil.rmtree(folder)
-    logger.info("%s: %d files of %s", project.input_dir, len(held), competition)
-    return list(held)
-
-
-def _download(session: Session, open_: Opener, folder: Path, name: str, *, times: int = 1) -> Path:
-    """Downloads a file into a folder that is its alone, going on with what is there of it.
+    `zipfile` drops what would lead out of the folder (`..`, an absolute path), and writes a link as a plain file.
 
     Args:
-        session: the client.
-        open_: asks for the file.
-        folder: where it goes.
-        name: of the file; with `.zip` behind it where Kaggle packed it on the way.
-        times: how often its size the disk must take.
-
-    Returns:
-        Its path; as long as it should be, and no more is known of it.
+        project: whose disk is asked for room.
+        path: the zip.
+        target: the folder that gets the files; None: the zip's, or one of its name where the zip has no such folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with session.api.build_kaggle_client() as client:
-        response = session.ask(open_, client)
-        num_bytes = int(response.headers.get("Content-Length") or 0)
-        is_packed = PurePosixPath(unquote(urlsplit(response.url).path)).name == f"{name}.zip"
-        path = folder / (f"{name}.zip" if is_packed else name)
-        begun = path.stat().st_size if path.exists() else 0
-        if begun and begun == num_bytes and not path.with_name(path.name + _MARKER).exists():
-            response.close()  # it came whole, and the process was stopped before it was put in its place
-            return path
-        _check_free_disk(folder, times * num_bytes - begun, name)
-        logger.info("%s: downloads %.1f MB", name, (num_bytes - begun) / 1e6)
-        # The client goes on by itself, some times, where the connection breaks; then the same command does.
-        session.ask(
-            session.api.download_file, response, str(path), client.http_client(), session.is_quiet, True, repeat=False
-        )
-    return path
-
-
-@contextmanager
-def _drop_if_damaged(path: Path) -> Iterator[None]:
-    """Deletes a zip that the block finds damaged, so that the next call downloads it again."""
-    try:
-        yield
-    except InputError as error:
-        path.unlink()
-        raise InputError(f"{error}. It was deleted: `unets download` downloads it again") from error
-
-
-def _unpack(path: Path, folder: Path, target_dir: Path, root: str) -> Members:
-    """Unpacks a zip into `unpacked/<root>` of its own folder, then moves what is whole into `target_dir`."""
-    staging_dir = folder / "unpacked" / root
-    with _drop_if_damaged(path):
-        members = list_members(path)
-    _check_free_disk(target_dir, count_bytes(members), f"the content of {path.name}")
-    staging_dir.mkdir(parents=True, exist_ok=True)
-    with _drop_if_damaged(path):
-        unpack_archive(path, staging_dir)
-    _move_into(folder / "unpacked", target_dir)
-    return members
+    folder, held = project.download_dir / f"{path.name}.unpacked", _list_held(path)
+    if target is None:
+        is_within = all(
+            PurePosixPath(info.filename).parts[0] == path.stem for info in held
+        )  # `train/a.jpg`, not `a.jpg`
+        target = path.parent if is_within else path.with_suffix("")
+    _check_free_disk(project.input_dir, sum(info.file_size for info in held), f"the content of {path.name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    with zipfile.ZipFile(path) as archive:
+        archive.extractall(folder, held)
+    os.sync()  # once, not after each of 100,000 images: that takes longer than unpacking them
+    _move_into(folder, target)
+    shutil.rmtree(folder)
+    path.unlink()
+    return held
 
 
 def _move_into(source: Path, target: Path) -> None:
     """Moves what a folder holds; into folders that are there, file by file."""
+    target.mkdir(parents=True, exist_ok=True)
     for entry in sorted(source.iterdir()):
         place = target / entry.name
         if entry.is_dir() and place.is_dir():
             _move_into(entry, place)
         else:
-            os.replace(entry, place)  # noqa: PTH105
+            entry.replace(place)
 
 
-def _is_there(input_dir: Path, name: str, num_bytes: int | None = None) -> bool:
+def _is_there(path: Path, num_bytes: int | None = None) -> bool:
     """Tells whether a file is there: itself, in a zip of its name, or, of a zip, what was in it."""
-    path = input_dir / name
     if path.is_file():
         return num_bytes is None or path.stat().st_size == num_bytes
     return path.with_name(f"{path.name}.zip").is_file() or (path.suffix == ".zip" and path.with_suffix("").exists())
@@ -229,15 +208,3 @@ def _list_sizes(session: Session) -> dict[str, int]:
         token = page.next_page_token
         if not token:
             return sizes
-
-
-def _staging_dir(project: Project, name: str) -> Path:
-    return project.download_dir / name.replace("/", "__")
-
-
-def _check_path(name: str) -> str:
-    """Refuses a name that leads out of the folder."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.parts:
-        raise InputError(f"`kaggle_files` must be paths within the competition's folder. Received: {name!r}")
-    return name

@@ -17,8 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from unets.config import DatasetConfig, ExperimentConfig
-from unets.dataset.folds import hash_folds
-from unets.ensemble.ensemble import Ensemble
+from unets.ensemble.ensemble import Ensemble, check_folds
 from unets.errors import InputError
 from unets.prediction.sources import find_weights, fingerprint_maps
 from unets.store.fingerprint import take_snapshot
@@ -30,9 +29,9 @@ from unets.submission.kaggle.wheel import build_wheel
 logger = logging.getLogger(__name__)
 
 NOTEBOOK = "06_kaggle.ipynb"
+_KERNEL = "-kernel"  # behind the dataset's name
 _RUN_FILES = ("config.json", "metrics.json", "best.weights.h5")
-# The client's rules (kaggle 2.2.5, `dataset_create_new` and `kernels_push`): characters of names and titles.
-_DATASET_NAME, _MAX_SUBTITLE, _MIN_KERNEL_NAME = (6, 50), 80, 5
+_MAX_SUBTITLE, _MAX_NAME = 80, 50  # characters (kaggle 2.2.5, `dataset_create_new`)
 # The weights are made of the competition's data, whose rules say what may be done with them.
 _LICENSE = "other"
 
@@ -99,12 +98,8 @@ def build_kernel(
         owner: the account at Kaggle.
         slug: the dataset's name there.
         notebook: the notebook to be copied.
-
-    Raises:
-        InputError: the name is not one that Kaggle takes.
     """
-    name = f"{slug}-kernel"
-    _check_length("the kernel's name", name, _MIN_KERNEL_NAME, _DATASET_NAME[1])
+    name = f"{slug}{_KERNEL}"
     folder = project.kaggle_kernel_dir(ensemble.name)
     folder.mkdir(parents=True, exist_ok=True)
     metadata = {
@@ -115,12 +110,9 @@ def build_kernel(
         "kernel_type": "notebook",
         "is_private": True,
         "enable_gpu": True,
-        "enable_tpu": False,
         "enable_internet": False,
         "dataset_sources": [f"{owner}/{slug}"],
         "competition_sources": [dataset.kaggle] if dataset.kaggle else [],
-        "kernel_sources": [],
-        "model_sources": [],
     }
     write_json(folder / "kernel-metadata.json", metadata)
     if notebook.is_file():
@@ -186,25 +178,16 @@ def _find_runs(
     project: Project, dataset: DatasetConfig, ensemble: Ensemble, experiments: Mapping[str, ExperimentConfig]
 ) -> list[Path]:
     """Returns the run folders of the members that count, each checked against what the ensemble was fitted with."""
-    folds_hash = hash_folds(project.folds_path)
-    if folds_hash != ensemble.folds_sha256:
-        raise InputError(
-            f"{project.ensemble_path(ensemble.name)} must be of the folds in {project.folds_path}. "
-            "Received: one of other folds. Run `unets ensemble`"
-        )
+    check_folds(project, ensemble)
     runs = []
     for member in ensemble.used_members:
-        experiment = experiments[member.experiment]
-        weights = {
-            fold: find_weights(
-                project.run_dir(member.experiment, fold), take_snapshot(experiment, dataset, fold, folds_hash)
-            )
-            for fold in ensemble.folds
-        }
+        name, experiment = member.experiment, experiments[member.experiment]
+        snapshots = {fold: take_snapshot(experiment, dataset, fold, ensemble.folds_sha256) for fold in ensemble.folds}
+        weights = {fold: find_weights(project.run_dir(name, fold), one) for fold, one in snapshots.items()}
         if fingerprint_maps(experiment, dataset.classes, weights) != member.fingerprint:
             raise InputError(
                 f"The {ensemble.name} must be of the weights that are there. Received: one of other weights, or of "
-                f"other folds, of {member.experiment}. Run `unets predict && unets ensemble`"
+                f"other folds, of {name}. Run `unets predict && unets ensemble`"
             )
         runs += [path.parent for path in weights.values()]
     return runs
@@ -212,9 +195,9 @@ def _find_runs(
 
 def _describe(ensemble: Ensemble, owner: str, slug: str) -> dict[str, object]:
     """Returns what the client wants to know of the dataset."""
-    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug):
-        raise InputError(f"`--slug` must be of a-z, 0-9 and single dashes. Received: {slug!r}")
-    _check_length("`--slug`", slug, *_DATASET_NAME)
+    most = _MAX_NAME - len(_KERNEL)
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", slug) or not 6 <= len(slug) <= most:
+        raise InputError(f"`--slug` must be 6 to {most} of a-z, 0-9 and single dashes. Received: {slug!r}")
     members = ", ".join(f"{member.experiment} ({member.weight:.3f})" for member in ensemble.used_members)
     folds = ", ".join(map(str, ensemble.folds))
     return {
@@ -224,8 +207,3 @@ def _describe(ensemble: Ensemble, owner: str, slug: str) -> dict[str, object]:
         "description": f"{ensemble.metric} out-of-fold {ensemble.score}; folds {folds} of {members}.",
         "licenses": [{"name": _LICENSE}],
     }
-
-
-def _check_length(what: str, text: str, least: int, most: int) -> None:
-    if not least <= len(text) <= most:
-        raise InputError(f"{what} must have {least} to {most} characters. Received: {text!r}, {len(text)}")

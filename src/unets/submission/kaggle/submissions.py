@@ -23,7 +23,7 @@ from unets.submission.kaggle.client import Session, find_competition, find_statu
 logger = logging.getLogger(__name__)
 
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 2.0, 30.0  # between looks at the score
-_PAGE = 100  # submissions a request for the list
+_NEWEST = 100  # submissions of the team that are looked through for one that may have arrived
 _CLOCKS = timedelta(minutes=10)  # by which this machine's clock and Kaggle's may differ
 _CHUNK = 2**20
 
@@ -125,22 +125,6 @@ def find_sent(project: Project, sha256: str) -> Sent | None:
     return next((sent for sent in list_recorded(project).values() if sent.sha256 == sha256), None)
 
 
-def list_at_kaggle(session: Session) -> list[Any]:
-    """Returns all submissions of the user's team, the newest first, as the client gives them."""
-    found: list[Any] = []
-    page = 1
-    while batch := session.ask(
-        session.api.competition_submissions, session.competition, page_number=page, page_size=_PAGE
-    ):
-        known = {submission.ref for submission in found}
-        fresh = [submission for submission in batch if submission.ref not in known]
-        if not fresh:  # a page past the last may be the last again
-            break
-        found += fresh
-        page += 1
-    return found
-
-
 def hash_csv(path: Path) -> str:
     """Returns the SHA-256 of a csv's bytes, whether it is compressed or not."""
     digest = hashlib.sha256()
@@ -180,7 +164,8 @@ def _send(project: Project, session: Session, path: Path, message: str, sha256: 
 def _find_arrived(session: Session, sent: Sent) -> Sent | None:
     """Returns a submission with its number, if Kaggle has it: of that file and message, not older than it."""
     since = datetime.fromisoformat(sent.began).replace(tzinfo=None) - _CLOCKS
-    for found in list_at_kaggle(session):
+    newest = session.ask(session.api.competition_submissions, session.competition, page_size=_NEWEST)
+    for found in newest or ():
         same = found.description == sent.message and found.file_name.split(".csv")[0] == sent.name
         if same and found.date is not None and found.date >= since:
             return sent.model_copy(update={"ref": int(found.ref), "state": "pending"})
@@ -193,8 +178,9 @@ def _wait(session: Session, sent: Sent, wait_s: float) -> Sent:
     for _ in show_progress(count(), what="score", unit="look"):
         found = session.ask(_find_submission, session, sent.ref)
         if found is not None and found.status.name == "COMPLETE":
-            scores = {"public": _parse_score(found.public_score), "private": _parse_score(found.private_score)}
-            return sent.model_copy(update={"state": "scored", **scores})
+            scores = {"public": found.public_score, "private": found.private_score}  # empty: not published
+            known = {kind: float(score) for kind, score in scores.items() if score}
+            return sent.model_copy(update={"state": "scored", **known})
         if found is not None and found.status.name == "ERROR":
             said = session.hide(found.error_description.strip()) or "no reason given"
             return sent.model_copy(update={"state": "failed", "error": said})
@@ -215,14 +201,6 @@ def _find_submission(session: Session, ref: int) -> Any:
         if find_status(error) == 404:  # one that has just come in
             return None
         raise
-
-
-def _parse_score(text: str) -> float | None:
-    """Reads a score as Kaggle writes it; None where there is none."""
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _note(project: Project, sent: Sent) -> None:

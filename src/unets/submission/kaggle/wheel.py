@@ -10,7 +10,6 @@ from pathlib import Path
 import unets
 from unets.errors import InputError
 
-_SOURCES = ("pyproject.toml", "README.md", "LICENSE", "src")
 _EPOCH = "315532800"  # 1980, the earliest time that a zip can hold: equal sources give equal bytes
 
 
@@ -31,18 +30,13 @@ def build_wheel(folder: Path) -> Path:
         raise InputError(f"unets must run from a clone of its repository. Received: {root}, without a pyproject.toml")
     with tempfile.TemporaryDirectory() as temporary:  # setuptools leaves files beside what it builds
         copy = Path(temporary)
-        for name in _SOURCES:
-            if (root / name).is_dir():
-                shutil.copytree(root / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-            elif (root / name).is_file():
-                shutil.copyfile(root / name, copy / name)
+        shutil.copytree(root / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copyfile(root / name, copy / name)
         options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-index", "--no-build-isolation"]
-        done = subprocess.run(
-            [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", str(folder.absolute()), str(copy)],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "SOURCE_DATE_EPOCH": _EPOCH},
-        )
+        command = [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", str(folder.absolute()), temporary]
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": _EPOCH}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         raise InputError(
             f"pip must build a wheel of {root}. Received: {done.stderr.strip()[-500:]}. "
