@@ -147,8 +147,8 @@ class Stage:
             return nullcontext()
         from unets.workers.cluster import use_cluster
 
-        folders = {"input_dir": self.project.input_dir, "models_dir": self.project.models_dir}
-        return use_cluster(self.given["cluster"], **folders)
+        project = self.project
+        return use_cluster(self.given["cluster"], input_dir=project.input_dir, models_dir=project.models_dir)
 
     def note_seconds(self, seconds: float) -> None:
         """Appends what the stage took to `stages.jsonl`, for the summary."""

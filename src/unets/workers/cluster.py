@@ -7,11 +7,7 @@ Workers import this package and read and write the same folders. So each compare
 ours before it does a task, whenever it joined, and refuses the task where they differ.
 """
 
-import asyncio
-import logging
 import os
-import subprocess
-import sys
 import traceback
 import uuid
 from collections import deque
@@ -21,6 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from itertools import count, islice
+from logging import getLogger
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,23 +25,13 @@ from unets.errors import InputError
 from unets.store.provenance import list_versions
 from unets.store.runs import fingerprint, hash_file
 
-logger = logging.getLogger(__name__)
+logger = getLogger(__name__)
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _AHEAD = 4  # tasks a thread of the cluster that may be finished before the first of them is taken
-_CONNECT_SECONDS = 20.0
-_PATIENCE_SECONDS = 30.0  # without a result, after which it is asked whether there are workers at all
 _GPU = "GPU"  # the resource that a worker with a GPU is started with
-
-# In a process of its own: what is loaded here would keep a GPU's memory from the folds that a worker's children train.
-_DESCRIBE = """
-import keras
-from unets.nets.backend import choose_precision, prefers_xla
-xla = " with XLA" if prefers_xla() else ""
-print(f"{keras.backend.backend()} in {choose_precision('auto')}{xla}")
-"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +41,7 @@ class _Terms:
     source: str  # fingerprint of the package's files
     versions: tuple[tuple[str, str], ...]  # of the libraries that results depend on
     folders: tuple[tuple[str, str], ...]  # (a path that a worker must see, the folder that it stands for)
-    arithmetic: tuple[str, str] | None = None  # (how nets are computed, a host that does so); None: no nets
+    backend: str | None = None  # Keras's, of tasks that train or predict
 
 
 class Cluster:
@@ -64,24 +51,35 @@ class Cluster:
         address: of the scheduler, as tcp://host:8786.
         input_dir: absolute; workers must see it if we do.
         models_dir: absolute; made where it is missing, and workers must see it.
+        connect_s: seconds to wait for the scheduler, and for its first worker.
+        patience_s: seconds without a result, after which it is asked whether there are workers at all.
     """
 
-    def __init__(self, address: str, input_dir: Path, models_dir: Path) -> None:
+    def __init__(
+        self, address: str, input_dir: Path, models_dir: Path, connect_s: float = 20.0, patience_s: float = 30.0
+    ) -> None:
         self._address, self._input_dir, self._models_dir = address, input_dir, models_dir
+        self._connect_s, self._patience_s = connect_s, patience_s
         # A folder of that name may be another one there: only a file made for this connection tells.
         self._probe = models_dir / f".cluster-{uuid.uuid4().hex}"
         self._has_used_gpus = False
 
     @cached_property
     def _client(self) -> Any:  # a `distributed.Client`, whose types are not at hand where it is not installed
-        client = _connect(self._address)
+        client = _connect(self._address, self._connect_s)
         try:
             self._probe.parent.mkdir(parents=True, exist_ok=True)
             self._probe.touch()
-            found = _ask(client, partial(_run_there, _name_host, self._terms, None))
-            hosts = ", ".join(sorted({_take(outcome) for outcome in found.values()}))
-            threads = sum(client.nthreads().values())
-            logger.info("cluster: %d workers with %d threads on %s", len(found), threads, hosts)
+            faults = client.run(_find_fault, self._terms, on_error="return")
+            for address, fault in faults.items():
+                if isinstance(fault, Exception) and not isinstance(fault, OSError):  # that of a worker which has left
+                    raise InputError(
+                        f"each worker must import this package: start it with the `dask` of its .venv. "
+                        f"Received: {type(fault).__name__}: {fault} (on {address})"
+                    )
+                if isinstance(fault, str) and fault:
+                    raise InputError(fault)
+            logger.info("cluster: %d workers with %d threads", len(faults), sum(client.nthreads().values()))
         except BaseException:
             client.close()
             self._probe.unlink(missing_ok=True)
@@ -132,7 +130,9 @@ class Cluster:
         """
         pending, under_way, numbers = iter(tasks), deque[Any](), count()
         name, resources = f"{what}-{uuid.uuid4().hex}", {_GPU: 1} if on_gpu else None
-        terms = replace(self._terms, arithmetic=self._compare_gpus()) if on_gpu else self._terms
+        terms = replace(self._terms, backend=_find_backend()) if on_gpu else self._terms
+        if on_gpu:
+            self.count_gpus()
         self._has_used_gpus |= on_gpu
         submit = partial(self._client.submit, _run_there, function, terms, pure=False, resources=resources)
         # Not before there is a connection, which says what to do where Dask is not installed.
@@ -148,7 +148,10 @@ class Cluster:
                 under_way.extend(submit(task, key=f"{name}-{next(numbers)}") for task in drawn)
                 if not under_way:
                     return
-                yield _take(self._wait(under_way[0], on_gpu=on_gpu))
+                result, error = self._wait(under_way[0], on_gpu=on_gpu)
+                if error is not None:
+                    raise error
+                yield result
                 under_way.popleft()
         except KilledWorker as error:
             raise InputError(
@@ -167,29 +170,18 @@ class Cluster:
         """Returns how many tasks that train or predict can be at work: a worker takes as many as it says, usually one.
 
         Raises:
-            InputError: no worker takes any, one was started for another of Keras's backends than we have, or two would
-                compute in different ways.
+            InputError: no worker takes any.
         """
-        self._compare_gpus()
-        return self._count_slots(on_gpu=True)
-
-    def _count_slots(self, *, on_gpu: bool) -> int:
-        """Returns how many tasks can be at work at once."""
-        return sum((self._find_gpus() if on_gpu else self._client.nthreads()).values())
-
-    def _compare_gpus(self) -> tuple[str, str]:
-        """Returns how all workers with a GPU compute, and the host of one; see `count_gpus`."""
-        while gpus := list(self._find_gpus()):
-            found = list(_ask(self._client, partial(_describe_aside, _find_backend()), gpus).values())
-            for other in found:
-                if other[0] != found[0][0]:
-                    raise InputError(_explain_difference(found[0], other))
-            if found:  # else all were lost meanwhile
-                return tuple(found[0])
+        if number := self._count_slots(on_gpu=True):
+            return number
         raise InputError(
             f"`--cluster` must have workers that train and predict, one a GPU: start them with --resources {_GPU}=1. "
             f"Received: {self._address}, whose workers were started without"
         )
+
+    def _count_slots(self, *, on_gpu: bool) -> int:
+        """Returns how many tasks can be at work at once."""
+        return sum((self._find_gpus() if on_gpu else self._client.nthreads()).values())
 
     def _find_gpus(self) -> dict[str, int]:
         """Returns how many such tasks each worker takes at a time, by its address."""
@@ -200,7 +192,7 @@ class Cluster:
     def _wait(self, future: Any, *, on_gpu: bool) -> Any:
         while True:
             try:
-                return future.result(timeout=_PATIENCE_SECONDS)
+                return future.result(timeout=self._patience_s)
             except TimeoutError:
                 if not self._count_slots(on_gpu=on_gpu):
                     kind = f"worker with a GPU (--resources {_GPU}=1)" if on_gpu else "worker"
@@ -216,13 +208,13 @@ def find_cluster() -> Cluster | None:
 
 
 @contextmanager
-def use_cluster(address: str, *, input_dir: Path, models_dir: Path) -> Iterator[None]:
+def use_cluster(address: str, *, input_dir: Path, models_dir: Path, **seconds: float) -> Iterator[None]:
     """Sends the tasks of the block to a Dask cluster; see `Cluster` for the arguments.
 
     The first of them may find that there is none (InputError): Dask is not installed, nobody answers, there are no
     workers, or one of them has other code or libraries, or does not see the folders.
     """
-    cluster = Cluster(address, input_dir, models_dir)
+    cluster = Cluster(address, input_dir, models_dir, **seconds)
     token = _cluster.set(cluster)
     try:
         yield
@@ -231,7 +223,7 @@ def use_cluster(address: str, *, input_dir: Path, models_dir: Path) -> Iterator[
         cluster.close()
 
 
-def _connect(address: str) -> Any:
+def _connect(address: str, connect_s: float) -> Any:
     """Returns a client of a scheduler that has workers."""
     try:
         from distributed import Client
@@ -241,40 +233,20 @@ def _connect(address: str) -> Any:
             f"Received: {address}, and {error}"
         ) from error
     try:
-        client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+        client = Client(address, timeout=connect_s, set_as_default=False)
     except (OSError, ValueError) as error:
         raise InputError(
             f"`--cluster` must be the address of a running `dask scheduler`, as tcp://host:8786. "
             f"Received: {address} ({error})"
         ) from error
     try:
-        client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+        client.wait_for_workers(1, timeout=connect_s)
     except TimeoutError as error:
         client.close()
         raise InputError(
             f"`--cluster` must have workers: start `dask worker {address}`. Received: a scheduler without any"
         ) from error
     return client
-
-
-def _ask(client: Any, function: Callable[[], Any], workers: list[str] | None = None) -> dict[str, Any]:
-    """Returns what each worker (None: of all) answers, by its address; those that are lost meanwhile are left out.
-
-    Raises:
-        InputError: a worker raised it, or cannot import this package.
-    """
-    answers = {}
-    for address, answer in client.run(function, workers=workers, on_error="return").items():
-        if isinstance(answer, InputError):
-            raise answer
-        if isinstance(answer, Exception) and not isinstance(answer, OSError):
-            raise InputError(
-                f"each worker must import this package: start it with the `dask` of its .venv. "
-                f"Received: {type(answer).__name__}: {answer} (on {address})"
-            )
-        if not isinstance(answer, OSError):  # that of a connection to a worker which has left
-            answers[address] = answer
-    return answers
 
 
 def _run_there(function: Callable[[Task], Result], terms: _Terms, task: Task) -> tuple[Result | None, Exception | None]:
@@ -296,23 +268,10 @@ def _run_there(function: Callable[[Task], Result], terms: _Terms, task: Task) ->
         return None, RuntimeError(f"a task failed on {host}:\n{traceback.format_exc()}")
 
 
-def _name_host(task: None) -> str:
-    """A task for a worker that is only to be compared."""
-    return os.uname().nodename
-
-
-def _take(outcome: tuple[Any, Exception | None]) -> Any:
-    """Returns a task's result, or raises its error."""
-    result, error = outcome
-    if error is not None:
-        raise error
-    return result
-
-
 @cache  # one connection's tasks have the same terms
 def _find_fault(terms: _Terms) -> str:
     """Returns what this worker has otherwise than it must, or nothing."""
-    host = _name_host(None)
+    host = os.uname().nodename
     for path, folder in terms.folders:
         if not Path(path).exists():
             return f"{host} must see the folder {folder} that we see. Received: no or another one"
@@ -322,51 +281,14 @@ def _find_fault(terms: _Terms) -> str:
     for library, version in terms.versions:
         if (received := dict(versions).get(library, "none")) != version:
             return f"{host} must have {library} {version}, as we have. Received: {received}"
-    if terms.arithmetic is not None and (ours := _describe_arithmetic())[0] != terms.arithmetic[0]:
-        return _explain_difference(terms.arithmetic, ours)
+    if terms.backend not in (None, _find_backend()):
+        return f"{host} must be started with KERAS_BACKEND={terms.backend}. Received: {_find_backend()}"
     return ""
-
-
-def _explain_difference(one: tuple[str, str], other: tuple[str, str]) -> str:
-    return (
-        f"all workers with a GPU must compute in one way, or their maps would be mixed: leave out --resources {_GPU}=1 "
-        f"where cards are of another kind. Received: {' on '.join(one)}, {' on '.join(other)}"
-    )
 
 
 def _find_backend() -> str:
     """Returns which backend a training in this process would have, without loading it."""
     return os.environ.get("KERAS_BACKEND", "tensorflow")
-
-
-async def _describe_aside(wanted: str) -> tuple[str, str]:
-    """Describes a worker's arithmetic in a thread, so that it can go on answering the scheduler.
-
-    Raises:
-        InputError: the worker has another backend than `wanted`, or cannot load it.
-    """
-    if (received := _find_backend()) != wanted:
-        raise InputError(f"{_name_host(None)} must be started with KERAS_BACKEND={wanted}. Received: {received}")
-    return await asyncio.to_thread(_describe_arithmetic)
-
-
-@cache  # some seconds, in which the backend is loaded
-def _describe_arithmetic() -> tuple[str, str]:
-    """Returns (how this worker computes nets where the config leaves it open, the host).
-
-    Raises:
-        InputError: the backend cannot be loaded.
-    """
-    host, backend = _name_host(None), _find_backend()
-    # JAX would take most of a GPU's memory, which this worker may have taken already.
-    environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    done = subprocess.run(
-        [sys.executable, "-c", _DESCRIBE], env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        received = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        raise InputError(f"{host} must load {backend}. Received: {received}")
-    return done.stdout.splitlines()[-1], host
 
 
 def _describe_package() -> tuple[str, tuple[tuple[str, str], ...]]:
