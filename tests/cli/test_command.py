@@ -104,7 +104,7 @@ def test_the_shell_completes_commands_competitions_experiments_and_fields() -> N
         ).stdout
 
     assert "predict" in complete("unets pre").split()
-    assert complete("unets train stud").split() == ["studio", "studio_parts"]
+    assert complete("unets train stud").split() == ["studio"]
     assert "unet_128x192" in complete("unets train studio -e unet_").split()
     assert complete("unets train studio --set training.ep").split() == ["training.epochs="]
 

@@ -7,16 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import ROOT
-from unets.config import load_dataset
-from unets.dataset.checks import check_data
 from unets.errors import InputError
-from unets.store.paths import Project
 from unets.studio.cars import build_car
 from unets.studio.competition import write_competition, write_mask
 from unets.studio.render import render_mask
 
-CONFIGS_DIR = ROOT / "configs"
 SIZE_HW = (96, 144)
 SEED = 7
 
@@ -146,27 +141,3 @@ def test_arguments_out_of_range_are_named(tmp_path, change, name):
     with pytest.raises(InputError, match=f"`{name}` must be"):
         write_competition(tmp_path / "new", jobs=1, **settings)
     assert not (tmp_path / "new").exists()
-
-
-def test_in_parts_the_images_are_the_same_and_config_and_files_agree(folder, tmp_path):
-    out = tmp_path / "studio_parts"
-    write_competition(out, 1, 1, SEED, jobs=1, size_hw=SIZE_HW, in_parts=True)
-    whole, parts = read_all(folder), read_all(out)
-    assert {name: content for name, content in whole.items() if name.endswith(".jpg")} == {
-        name: content for name, content in parts.items() if name.endswith(".jpg")
-    }
-    dataset = load_dataset(CONFIGS_DIR / "studio_parts").model_copy(update={"size_hw": SIZE_HW})
-    project = Project(
-        competition="studio_parts",
-        input_dir=out,
-        models_dir=tmp_path / "models",
-        configs_dir=CONFIGS_DIR / "studio_parts",
-        submissions_dir=tmp_path,
-        results_dir=tmp_path,
-    )
-    report = check_data(project, dataset, jobs=1)  # compares files with the csv, pixel by pixel
-    assert report.is_clean, report.render()
-    with pytest.raises(InputError, match=r"choose another folder or delete this one"):
-        write_competition(out, 1, 1, SEED, jobs=1, size_hw=SIZE_HW)
-    write_competition(out, 1, 1, SEED, jobs=1, size_hw=SIZE_HW, in_parts=True)
-    assert read_all(out).keys() - {"models"} >= parts.keys()

@@ -7,7 +7,7 @@ import pytest
 from unets.studio.camera import NUM_VIEWS, Camera, turn
 from unets.studio.cars import BODIES, build_car, build_hull
 from unets.studio.mesh import build_mesh
-from unets.studio.painter import SUPERSAMPLING, Painting, paint_faces, part_image
+from unets.studio.painter import SUPERSAMPLING, Painting, car_mask, paint_faces
 from unets.studio.render import render_image, render_mask
 from unets.studio.scene import empty_studio, margin_px
 from unets.studio.shells import patch, skin
@@ -108,13 +108,13 @@ def test_wheels_and_panels_have_no_holes(index):
 
 
 def test_a_pixel_is_the_cars_where_half_of_it_is_covered():
-    # One pixel a column, 2 x 2 fine pixels each: 0, 1, 2 and 4 of them covered by face 1, of part 2.
+    # One pixel a column, 2 x 2 fine pixels each: 0, 1, 2 and 4 of them covered by face 1.
     faces = np.array([[0, 0, 1, 0, 1, 1, 1, 1], [0, 0, 0, 0, 0, 0, 1, 1]], np.uint16)
     painting = Painting(top_left=(1, 2), faces_hw=faces)
-    parts = part_image(painting, np.array([2], np.uint8), (3, 8))
+    mask = car_mask(painting, (3, 8))
     assert SUPERSAMPLING == 2
-    assert parts[1].tolist() == [0, 0, 0, 0, 2, 2, 0, 0]
-    assert parts[[0, 2]].sum() == 0
+    assert mask[1].tolist() == [0, 0, 0, 0, 1, 1, 0, 0]
+    assert mask[[0, 2]].sum() == 0
 
 
 def test_the_nearer_face_is_what_is_seen_and_backs_are_not():
@@ -165,17 +165,3 @@ def test_the_fleet_is_the_seeds_alone():
     ids = {car.id for car in fleet} | {build_car(1, index).id for index in range(40)}
     assert len(ids) == 80
     assert all(len(id_) == 12 and int(id_, 16) >= 0 for id_ in ids)
-
-
-def test_parts_make_up_the_mask_and_the_image_is_the_same():
-    car = build_car(0, 3)
-    image, mask = render_image(car, 4, 0, SIZE_HW)
-    again, parts = render_image(car, 4, 0, SIZE_HW, in_parts=True)
-    assert np.array_equal(image, again) and np.array_equal(parts > 0, mask == 1)
-    assert np.array_equal(render_mask(car, 4, 0, SIZE_HW, in_parts=True), parts)
-    shares = np.bincount(parts[parts > 0], minlength=4)[1:] / mask.sum()
-    # of a car seen from the side, as PARTS names them: body, glass, wheels
-    assert shares[0] > 0.5 and 0.05 < shares[1] < 0.35 and 0.05 < shares[2] < 0.3
-    rows, _ = np.nonzero(parts == 3)
-    glass_rows, _ = np.nonzero(parts == 2)
-    assert rows.mean() > np.nonzero(parts == 1)[0].mean() > glass_rows.mean()

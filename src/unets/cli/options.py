@@ -63,7 +63,7 @@ _PLACE, _CHOICE = "Where and how", "Which runs"
 Competition = Annotated[
     str, argument("a folder of configs/ (default: carvana)", env="COMPETITION", autocompletion=_complete_competition)
 ]
-Studio = Annotated[str, argument("studio or studio_parts (default: studio)", env="COMPETITION")]
+Studio = Annotated[str, argument("studio, the demo (default: studio)", env="COMPETITION")]
 Input = Annotated[
     Path | None, option("the data (default: where `unets new` saw it, or input/COMPETITION)", "--input", panel=_PLACE)
 ]

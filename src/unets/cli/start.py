@@ -36,7 +36,7 @@ def new(
     print(complete_commands(render_scaffold(scaffold, stage.project.competition), given))
 
 
-@command("start", "unets render", "unets render studio_parts --train-cars 4 --test-cars 1", takes=STUDIO, rule=False)
+@command("start", "unets render", "unets render --train-cars 4 --test-cars 1", takes=STUDIO, rule=False)
 def render(
     stage: Stage,
     train_cars: TrainCars = 18,
@@ -44,19 +44,17 @@ def render(
     seed: Annotated[int, option("decides every car, image and id (default: 0)", "--seed")] = 0,
     height: Annotated[int, option("of the images, in pixels (default: 640)", "--height")] = 0,
 ) -> None:
-    """Renders the demo's images into input/studio, or into --input; of studio_parts masks tell the parts apart."""
+    """Renders the demo's images into input/studio, or into --input."""
     from unets.errors import InputError
     from unets.studio.competition import write_competition
     from unets.studio.render import FULL_SIZE_HW
 
-    name = stage.project.competition
-    if name not in ("studio", "studio_parts"):
-        raise InputError(f"`COMPETITION` must be studio or studio_parts. Received: {name}")
+    if (name := stage.project.competition) != "studio":
+        raise InputError(f"`COMPETITION` must be studio. Received: {name}")
     height = height or FULL_SIZE_HW[0]
     size_hw = (height, round(height * FULL_SIZE_HW[1] / FULL_SIZE_HW[0]))
     with stage.lock_models():
-        place, in_parts = stage.project.input_dir.absolute(), name == "studio_parts"
-        write_competition(place, train_cars, test_cars, seed, stage.jobs, size_hw, in_parts=in_parts)
+        write_competition(stage.project.input_dir.absolute(), train_cars, test_cars, seed, stage.jobs, size_hw)
 
 
 @command("start", "unets pipeline mine", "unets pipeline mine -e unet --fold 0", takes=RUNS, rule=False)

@@ -2,16 +2,11 @@
 
 train/<car>_<view>.jpg  train_masks/<car>_<view>_mask.gif  train_masks.csv
 test/<car>_<view>.jpg   sample_submission.csv              truth/test_masks.csv   studio.json
-
-Or with the car's parts as classes: the same images, masks as PNGs of a class index, a row an image and class.
 """
 
-import csv
-import io
-from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +14,9 @@ from PIL import Image
 
 from unets.data.rle import encode_rle
 from unets.errors import InputError
-from unets.store.runs import atomic_path, read_json, write_json, write_text
+from unets.store.runs import atomic_path, read_json, write_csv, write_json
 from unets.studio.camera import NUM_VIEWS
 from unets.studio.cars import build_car
-from unets.studio.materials import PARTS
 from unets.studio.render import FULL_SIZE_HW, render_image, render_mask
 from unets.workers.pool import run_tasks
 
@@ -30,24 +24,8 @@ _RENDERER_VERSION = 2  # raise it whenever an image's bytes change
 _SETTINGS = "studio.json"
 _QUALITY = 78  # gives about 100 KB a JPEG of full size, as Carvana's have
 _TABLES = ("train_masks.csv", "truth/test_masks.csv", "sample_submission.csv")
-_MASK_PALETTE = [0, 0, 0, 255, 255, 255]
-_PARTS_PALETTE = [0, 0, 0, 230, 159, 0, 86, 180, 233, 0, 158, 115]  # nothing, body, glass, wheel
-_CLASSES = PARTS[1:]
 
-Row = tuple[str, ...]
-
-
-class _Job(NamedTuple):
-    """What all cars of a competition share."""
-
-    out: Path
-    seed: int
-    size_hw: tuple[int, int]
-    in_parts: bool
-
-    def name_mask(self, stem: str) -> Path:
-        """Returns the path of an image's mask."""
-        return self.out / "train_masks" / f"{stem}_mask.{'png' if self.in_parts else 'gif'}"
+Row = tuple[str, str]  # img, rle_mask
 
 
 def write_competition(
@@ -57,8 +35,6 @@ def write_competition(
     seed: int,
     jobs: int | None = None,
     size_hw: tuple[int, int] = FULL_SIZE_HW,
-    *,
-    in_parts: bool = False,
 ) -> None:
     """Renders the competition into a folder; a second call goes on where the first was interrupted.
 
@@ -69,7 +45,6 @@ def write_competition(
         seed: equal settings give equal bytes, whatever the number of workers.
         jobs: worker processes; None is one a core.
         size_hw: (height, width) of the images in pixels.
-        in_parts: whether masks tell body, glass and wheels apart; the images are the same.
 
     Raises:
         InputError: an argument is out of range, or `out` holds something else.
@@ -86,23 +61,21 @@ def write_competition(
         "num_train_cars": num_train_cars,
         "num_test_cars": num_test_cars,
         "size_hw": list(size_hw),
-        "classes": list(_CLASSES) if in_parts else ["car"],
+        "classes": ["car"],
     }
     _claim_folder(out, settings)
-    job = _Job(out, seed, size_hw, in_parts)
     counts = [len(list((out / name).glob("[!.]*"))) for name in ("train", "train_masks", "test")]
     is_complete = counts == [NUM_VIEWS * num for num in (num_train_cars, num_train_cars, num_test_cars)]
     if is_complete and all((out / name).is_file() for name in _TABLES):
         return
     tasks = [("train" if index < num_train_cars else "test", index) for index in range(num_train_cars + num_test_cars)]
-    made = run_tasks(partial(_write_car, job), tasks, jobs=jobs, what="studio", unit="car")
+    made = run_tasks(partial(_write_car, out, seed, size_hw), tasks, jobs=jobs, what="studio", unit="car")
     rows: dict[str, list[Row]] = {"train": [], "test": []}
     for (split, _), car_rows in zip(tasks, made, strict=True):
         rows[split] += car_rows
-    header = ("img", "class", "rle_mask") if in_parts else ("img", "rle_mask")
-    sample = [(*row[:-1], "1 1") for row in rows["test"]]
+    sample = [(name, "1 1") for name, _ in rows["test"]]
     for name, content in zip(_TABLES, (rows["train"], rows["test"], sample), strict=True):
-        write_text(out / name, _render_csv(header, content))
+        write_csv(out / name, ("img", "rle_mask"), sorted(content))
 
 
 def _claim_folder(out: Path, settings: dict[str, object]) -> None:
@@ -124,40 +97,30 @@ def _claim_folder(out: Path, settings: dict[str, object]) -> None:
         write_json(settings_path, settings)
 
 
-def _write_car(job: _Job, task: tuple[Literal["train", "test"], int]) -> list[Row]:
-    """Writes a car's images, those that are missing; returns the rows of all, (img, rle_mask) or with a class."""
+def _write_car(out: Path, seed: int, size_hw: tuple[int, int], task: tuple[Literal["train", "test"], int]) -> list[Row]:
+    """Writes a car's images, those that are missing; returns the rows of all."""
     split, index = task
-    car, rows = build_car(job.seed, index), list[Row]()
+    car, rows = build_car(seed, index), list[Row]()
     for view in range(1, NUM_VIEWS + 1):
         stem = f"{car.id}_{view:02d}"
-        image_path, mask_path = job.out / split / f"{stem}.jpg", job.name_mask(stem)
+        image_path, mask_path = out / split / f"{stem}.jpg", out / "train_masks" / f"{stem}_mask.gif"
         # Files appear by renaming under settings that match ours: what is there is whole and what we would write.
         if image_path.is_file() and (split == "test" or mask_path.is_file()):
-            mask_hw = render_mask(car, view, job.seed, job.size_hw, in_parts=job.in_parts)
+            mask_hw = render_mask(car, view, seed, size_hw)
         else:
-            image_hwc, mask_hw = render_image(car, view, job.seed, job.size_hw, in_parts=job.in_parts)
+            image_hwc, mask_hw = render_image(car, view, seed, size_hw)
             if split == "train":
                 write_mask(mask_path, mask_hw)
             with atomic_path(image_path) as temporary:
                 Image.fromarray(image_hwc).save(temporary, format="JPEG", quality=_QUALITY)
-        if job.in_parts:
-            rows += [(f"{stem}.jpg", part, encode_rle(mask_hw == k)) for k, part in enumerate(_CLASSES, start=1)]
-        else:
-            rows.append((f"{stem}.jpg", encode_rle(mask_hw)))
+        rows.append((f"{stem}.jpg", encode_rle(mask_hw)))
     return rows
 
 
 def write_mask(path: Path, mask_hw: NDArray[np.uint8]) -> None:
-    """Writes a mask, uint8 (height, width): as a GIF of palette colors 0 and 1, black and white, or a PNG of parts."""
+    """Writes a mask, uint8 (height, width), as a GIF of palette colors 0 and 1, black and white."""
     picture = Image.fromarray(mask_hw)
-    is_png = path.suffix == ".png"
-    picture.putpalette(_PARTS_PALETTE if is_png else _MASK_PALETTE)
+    picture.putpalette([0, 0, 0, 255, 255, 255])
     with atomic_path(path) as temporary:
-        # An optimizing writer of GIFs would drop a color that is not used, and 1 would be read as 0.
-        picture.save(temporary, format="PNG" if is_png else "GIF", optimize=is_png)
-
-
-def _render_csv(header: Row, rows: Iterable[Row]) -> str:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows([header, *sorted(rows)])
-    return buffer.getvalue()
+        # An optimizing writer would drop a color that is not used, and 1 would be read as 0.
+        picture.save(temporary, format="GIF", optimize=False)

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from unets.studio.shells import Floats
 
-PARTS = ("none", "body", "glass", "wheel")  # the classes of a part index image, by index
-
 _GAMMA = 2.2
 
 
@@ -22,27 +20,27 @@ _GAMMA = 2.2
 class Material:
     """How a face answers light."""
 
-    part: str  # which of PARTS it belongs to
     rgb: tuple[int, int, int]  # sRGB 0..255, in the studio's white light
     gloss: float = 0.0  # mirror reflectance seen straight on; it rises to 1 at grazing angles
     scale: float = 1.0  # damps the mirror, 0 for a matt face
     metal: float = 0.0  # share of the color that comes by mirror reflection instead of diffusely
     is_smooth: bool = False  # the image shows no facets of it
+    is_wheel: bool = False
 
 
 MATERIALS: dict[str, Material] = {
-    "glass": Material("glass", (30, 36, 38), gloss=0.09, scale=0.75, is_smooth=True),
-    "trim": Material("body", (34, 35, 36), gloss=0.04, scale=0.25),
-    "gap": Material("body", (14, 14, 15), scale=0.0),
-    "well": Material("wheel", (13, 13, 13), scale=0.0),
-    "tire": Material("wheel", (34, 34, 35), gloss=0.03, scale=0.15),
-    "rim_dark": Material("wheel", (30, 30, 31), gloss=0.05, scale=0.3),
-    "chrome": Material("body", (205, 207, 210), gloss=0.5, scale=0.8, metal=0.8),
-    "headlamp": Material("body", (188, 194, 200), gloss=0.20, metal=0.35),
-    "lens": Material("body", (236, 240, 244), gloss=0.25),
-    "tail_lamp": Material("body", (150, 14, 18), gloss=0.08),
-    "grille": Material("body", (20, 20, 22), gloss=0.05, scale=0.3),
-    "plate": Material("body", (226, 226, 214), gloss=0.03, scale=0.2),
+    "glass": Material((30, 36, 38), gloss=0.09, scale=0.75, is_smooth=True),
+    "trim": Material((34, 35, 36), gloss=0.04, scale=0.25),
+    "gap": Material((14, 14, 15), scale=0.0),
+    "well": Material((13, 13, 13), scale=0.0, is_wheel=True),
+    "tire": Material((34, 34, 35), gloss=0.03, scale=0.15, is_wheel=True),
+    "rim_dark": Material((30, 30, 31), gloss=0.05, scale=0.3, is_wheel=True),
+    "chrome": Material((205, 207, 210), gloss=0.5, scale=0.8, metal=0.8),
+    "headlamp": Material((188, 194, 200), gloss=0.20, metal=0.35),
+    "lens": Material((236, 240, 244), gloss=0.25),
+    "tail_lamp": Material((150, 14, 18), gloss=0.08),
+    "grille": Material((20, 20, 22), gloss=0.05, scale=0.3),
+    "plate": Material((226, 226, 214), gloss=0.03, scale=0.2),
 }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from unets.studio.cars import PAINTS, Body, Car, build_cabin, build_hull
-from unets.studio.materials import MATERIALS, PARTS, Material
+from unets.studio.materials import MATERIALS, Material
 from unets.studio.shells import Floats, Layer, Shell, patch, quads_of_grid, skin
 
 _DETAIL_BIAS_M = 0.06  # more than half a face, less than anything that could stand before it
@@ -42,10 +42,9 @@ class Mesh:
         return [self.material_index == index for index, material in enumerate(self.materials) if material.is_smooth]
 
     @property
-    def part_index(self) -> NDArray[np.uint8]:
-        """The faces' parts, uint8 (num_faces,), as indices into PARTS."""
-        parts = np.array([PARTS.index(material.part) for material in self.materials], dtype=np.uint8)
-        return np.asarray(parts[self.material_index])
+    def is_wheel(self) -> NDArray[np.bool_]:
+        """Which faces are the wheels', bool (num_faces,)."""
+        return np.array([material.is_wheel for material in self.materials])[self.material_index]
 
 
 # A car's 16 images follow one another, so one car is enough to remember; two cost nothing.
@@ -55,10 +54,8 @@ def build_mesh(car: Car) -> Mesh:
     rim = (car.rim_level, car.rim_level, car.rim_level + 4)
     materials = {
         **MATERIALS,
-        "paint": Material(
-            "body", car.paint_rgb, gloss=0.05, scale=0.8, metal=0.45 * PAINTS[car.paint][2], is_smooth=True
-        ),
-        "rim": Material("wheel", rim, gloss=0.10, scale=0.5, metal=0.4),
+        "paint": Material(car.paint_rgb, gloss=0.05, scale=0.8, metal=0.45 * PAINTS[car.paint][2], is_smooth=True),
+        "rim": Material(rim, gloss=0.10, scale=0.5, metal=0.4, is_wheel=True),
     }
     names = list(materials)
     hull, cabin = build_hull(car.body), build_cabin(car.body)

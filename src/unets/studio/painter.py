@@ -1,6 +1,6 @@
 """The painter: draws faces from the farthest to the nearest, so that what remains is what is seen.
 
-It paints face numbers, not colors: color, part and mask are then read from one image and cannot disagree.
+It paints face numbers, not colors: color and mask are then read from one image and cannot disagree.
 """
 
 from collections.abc import Sequence
@@ -50,23 +50,13 @@ def paint_faces(quads: Floats, normals: Floats, bias_m: Floats, camera: Camera) 
     return Painting(top_left=(int(low[1]), int(low[0])), faces_hw=faces_hw)
 
 
-def part_image(painting: Painting, part_index: NDArray[np.uint8], size_hw: tuple[int, int]) -> NDArray[np.uint8]:
-    """Returns the part that owns each pixel, uint8 (H, W), 0 where the car covers less than half of it.
-
-    A covered pixel belongs to the part that owns most of it, the higher index where two are equal.
-    """
-    table = np.concatenate([np.zeros(1, np.uint8), part_index])
-    fine = table[painting.faces_hw]
-    best = _coverage(fine > 0) >= 0.5
-    owner = np.zeros(best.shape, np.uint8)
-    most = np.zeros(best.shape, np.float32)
-    for part in range(1, int(table.max()) + 1):
-        share = _coverage(fine == part)
-        owner[share >= most] = part
-        np.maximum(most, share, out=most)
-    parts_hw = np.zeros(size_hw, np.uint8)
-    parts_hw[painting.window] = owner * best
-    return parts_hw
+def car_mask(painting: Painting, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    """Returns the mask, uint8 (H, W) of {0, 1}: 1 where the car covers half of a pixel or more."""
+    mask_hw = np.zeros(size_hw, np.uint8)
+    mask_hw[painting.window] = (
+        _shrink((painting.faces_hw > 0).astype(np.uint8) * np.uint8(255)) / np.float32(255) >= 0.5
+    )
+    return mask_hw
 
 
 def color_image(
@@ -117,7 +107,3 @@ def _blur(image: NDArray[np.float32], softness_px: int) -> NDArray[np.float32]:
 def _shrink(fine: NDArray[np.uint8]) -> NDArray[np.float32]:
     rows, columns = (side // SUPERSAMPLING for side in fine.shape[:2])
     return np.asarray(cv2.resize(fine, (columns, rows), interpolation=cv2.INTER_AREA), dtype=np.float32)
-
-
-def _coverage(fine: NDArray[np.bool_]) -> NDArray[np.float32]:
-    return _shrink(fine.astype(np.uint8) * np.uint8(255)) / np.float32(255)

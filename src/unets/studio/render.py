@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from unets.studio import scene
 from unets.studio.camera import Camera, turn
 from unets.studio.cars import Car
-from unets.studio.materials import PARTS, Lighting, shade
+from unets.studio.materials import Lighting, shade
 from unets.studio.mesh import Mesh, build_mesh
-from unets.studio.painter import Painting, color_image, paint_faces, part_image
+from unets.studio.painter import Painting, car_mask, color_image, paint_faces
 from unets.studio.shells import Floats
 
 FULL_SIZE_HW = (1280, 1918)
@@ -47,9 +47,7 @@ class _View:
     painting: Painting
 
 
-def render_image(
-    car: Car, view: int, seed: int, size_hw: tuple[int, int] = FULL_SIZE_HW, *, in_parts: bool = False
-) -> tuple[ImageU8, ImageU8]:
+def render_image(car: Car, view: int, seed: int, size_hw: tuple[int, int] = FULL_SIZE_HW) -> tuple[ImageU8, ImageU8]:
     """Photographs a car.
 
     Args:
@@ -57,11 +55,9 @@ def render_image(
         view: position of the turntable, 1 to 16.
         seed: of the studio. Equal arguments give equal bytes.
         size_hw: (height, width) in pixels; all lengths scale with the height.
-        in_parts: whether the mask tells the car's parts.
 
     Returns:
-        The image, uint8 RGB (height, width, 3), and its mask, uint8 (height, width) of {0, 1}, or the index into PARTS:
-        a pixel is the car's by the same rule, and then the part's that owns most of it.
+        The image, uint8 RGB (height, width, 3), and its mask, uint8 (height, width) of {0, 1}.
     """
     # The image's stream first gives its conditions; the grain of the picture continues it.
     rng = np.random.default_rng([seed, car.index, view])
@@ -87,20 +83,13 @@ def render_image(
     counts = (-(-side // tile_side) for side, tile_side in zip(size_hw, _NOISE_TILE_HW, strict=True))
     picture += np.tile(tile, (*counts, 1))[: size_hw[0], : size_hw[1]]
     image = np.clip(picture, 0.0, 255.0, out=picture).round(out=picture).astype(np.uint8)
-    return image, _make_mask(placed, size_hw, in_parts)
+    return image, car_mask(placed.painting, size_hw)
 
 
-def render_mask(
-    car: Car, view: int, seed: int, size_hw: tuple[int, int] = FULL_SIZE_HW, *, in_parts: bool = False
-) -> ImageU8:
+def render_mask(car: Car, view: int, seed: int, size_hw: tuple[int, int] = FULL_SIZE_HW) -> ImageU8:
     """Returns the mask of `render_image` alone, at a fraction of its cost: uint8 (height, width)."""
     conditions = _draw_conditions(car, seed, size_hw, np.random.default_rng([seed, car.index, view]))
-    return _make_mask(_place(car, view, conditions, size_hw), size_hw, in_parts)
-
-
-def _make_mask(placed: _View, size_hw: tuple[int, int], in_parts: bool) -> ImageU8:
-    parts_hw = part_image(placed.painting, placed.mesh.part_index, size_hw)
-    return parts_hw if in_parts else (parts_hw > 0).astype(np.uint8)
+    return car_mask(_place(car, view, conditions, size_hw).painting, size_hw)
 
 
 def _draw_conditions(car: Car, seed: int, size_hw: tuple[int, int], rng: np.random.Generator) -> _Conditions:
@@ -150,7 +139,7 @@ def _render_backdrop(
     height, width = size_hw = placed.camera.size_hw
     coarse_hw = (-(-height // scene.COARSENESS), -(-width // scene.COARSENESS))
     camera, mesh = Camera(size_hw=coarse_hw, shift_yx=placed.camera.shift_yx), placed.mesh
-    corners = placed.quads[mesh.part_index != PARTS.index("wheel")][:, 0]
+    corners = placed.quads[~mesh.is_wheel][:, 0]
     light = scene.uneven_light(rng, coarse_hw, conditions.unevenness) * conditions.gain_rgb.astype(np.float32)
     light *= scene.car_shadow(corners, placed.tire_prints, conditions.light.key_xyz, camera)[..., None]
     mirror = scene.floor_reflection(placed.quads, placed.normals, mesh.bias_m, colors, conditions.reflection, camera)
