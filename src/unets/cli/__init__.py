@@ -3,7 +3,8 @@
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 from unets.errors import INTERRUPTED
@@ -18,17 +19,32 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     Args:
         arguments: the subcommand and its options; None takes those of this process.
     """
-    handler = signal.getsignal(signal.SIGINT)
-    if handler is signal.default_int_handler:  # not where a parent chose to ignore Ctrl-C
-        signal.signal(signal.SIGINT, _stop)
-    try:
+    with end_at_ctrl_c():
         from unets.cli.commands import run
-    finally:
-        signal.signal(signal.SIGINT, handler)
     run(sys.argv[1:] if arguments is None else list(arguments))
 
 
-def _stop(*_: object) -> NoReturn:
-    """Ends the process while modules load: nothing was begun, and some of them turn Ctrl-C into errors of their own."""
-    os.write(2, b"error: stopped by Ctrl-C\n")
-    os._exit(INTERRUPTED)
+@contextmanager
+def end_at_ctrl_c(stderr: int = 2) -> Iterator[None]:
+    """Ends the process at Ctrl-C while modules load, with one line: nothing was begun, and raised within an import
+    KeyboardInterrupt may come out as any other error.
+
+    Args:
+        stderr: the file descriptor that gets the line.
+    """
+
+    def end(*_: object) -> NoReturn:
+        os.write(stderr, b"error: stopped by Ctrl-C while modules loaded; nothing was begun\n")
+        os._exit(INTERRUPTED)
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        if before is not signal.SIG_IGN:  # a parent may have chosen to ignore Ctrl-C
+            signal.signal(signal.SIGINT, end)
+    except ValueError:  # in a thread, signals are the main thread's
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,14 +1,12 @@
 """Keras and its backend: loaded late, because that takes seconds, and without their notes."""
 
 import os
-import signal
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 
-from unets.errors import INTERRUPTED, InputError, suggest
+from unets.cli import end_at_ctrl_c
+from unets.errors import InputError, suggest
 
 BACKENDS = ("tensorflow", "jax")
 
@@ -29,7 +27,7 @@ def load_backend() -> None:
         stderr = os.dup(2)
         os.dup2(notes.fileno(), 2)
         try:
-            with _end_at_ctrl_c(stderr):
+            with end_at_ctrl_c(stderr):
                 from unets.nets.backend import describe_device
 
                 describe_device()
@@ -52,22 +50,3 @@ def _check_backend() -> None:
         other = next((name for name in BACKENDS if find_spec(name) is not None), None)
         hint = f"KERAS_BACKEND={other} uses what is there" if other else f"pip install 'unets[{BACKENDS[0]}]'"
         raise InputError(f"Keras must have a backend. Received: no {wanted} in {sys.prefix}. {hint}")
-
-
-@contextmanager
-def _end_at_ctrl_c(stderr: int) -> Iterator[None]:
-    """Ends the process at Ctrl-C: raised within an import, KeyboardInterrupt comes out as any other error."""
-
-    def end(*_: object) -> None:
-        os.write(stderr, b"error: stopped by Ctrl-C while modules loaded; nothing was begun\n")
-        os._exit(INTERRUPTED)
-
-    try:
-        before = signal.signal(signal.SIGINT, end)
-    except ValueError:  # in a thread, signals are the main thread's
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
