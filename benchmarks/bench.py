@@ -16,7 +16,7 @@ from pathlib import Path
 from unets.config import load_dataset, load_experiment
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("reading", "encoding", "training")
+PARTS = ("reading", "encoding", "training", "prediction", "submission")
 
 
 def main() -> None:
@@ -24,6 +24,7 @@ def main() -> None:
     args = _parse()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from data_speed import measure_encoding, measure_reading
+    from flow_speed import measure_prediction, measure_submission
     from measure import Row, format_rows, import_samples
     from training_speed import list_cases, measure_training_steps
 
@@ -39,6 +40,8 @@ def main() -> None:
         "training": lambda: (
             row for case in list_cases(small) for row in measure_training_steps(case, args.seconds, args.torch_python)
         ),
+        "prediction": lambda: measure_prediction(samples, dataset, small, args.seconds),
+        "submission": lambda: measure_submission(samples, dataset, args.seconds),
     }
     load_before, rows = os.getloadavg()[0], list[Row]()
     for part in args.only:
