@@ -31,7 +31,7 @@ BASE = ExperimentConfig(
     model=ModelConfig(
         encoder="efficientnet_lite0", weights="imagenet", stride=2, depth=4, base_filters=16, max_filters=128
     ),
-    training=TrainingConfig(epochs=1, learning_rate=5e-3, encoder_rate=0.1, warmup_epochs=0.1, clip_norm=1.0, ema=0.99),
+    training=TrainingConfig(epochs=1, learning_rate=5e-3, encoder_rate=0.1, warmup=0.1, clip_norm=1.0, ema=0.99),
     prediction=PredictionConfig(batch_size=8),
     folds=(0,),
 )

@@ -18,7 +18,7 @@ EXPERIMENT = ExperimentConfig(
         base_filters=16,
         max_filters=128,
     ),
-    training=TrainingConfig(epochs=1, learning_rate=5e-3, encoder_rate=0.1, warmup_epochs=0.1, clip_norm=1.0, ema=0.99),
+    training=TrainingConfig(epochs=1, learning_rate=5e-3, encoder_rate=0.1, warmup=0.1, clip_norm=1.0, ema=0.99),
     prediction=PredictionConfig(batch_size=8),
     folds=(0,),
 )

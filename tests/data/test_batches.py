@@ -282,3 +282,38 @@ def test_a_failing_read_is_kept(workers: int) -> None:
         net.fit(batches, epochs=1, shuffle=False, verbose=0)
     assert isinstance(batches.failure, InputError)
     assert str(batches.failure) == "image 7 must be whole. Received: half of it"
+
+
+@settings(deadline=None)
+@given(
+    num=st.integers(1, 12),
+    batch_size=st.integers(1, 5),
+    steps_per_update=st.integers(1, 3),
+    updates=st.integers(1, 6),
+    epochs=st.integers(1, 5),
+)
+def test_epochs_of_set_length_go_on_through_all_images(
+    num: int, batch_size: int, steps_per_update: int, updates: int, epochs: int
+) -> None:
+    options: dict[str, Any] = {"batch_size": batch_size, "steps_per_update": steps_per_update, "shuffle": True}
+    batches = Batches(NumberReader(), range(num), updates_per_epoch=updates, **options)
+    seen = list[int]()
+    for epoch in range(epochs):
+        batches.start_epoch(epoch)
+        assert len(batches) == updates * steps_per_update
+        assert batches.count_images() == updates * steps_per_update * batch_size
+        seen += [int(index) for number in range(len(batches)) for index in batches.find_indices(number)]
+    # All images before any comes again, wherever epochs end.
+    for start in range(0, len(seen) - num + 1, num):
+        assert sorted(seen[start : start + num]) == list(range(num))
+    # An epoch that is taken up, or split into other steps, is the same.
+    batches.start_epoch(epochs - 1, first_batch=steps_per_update * (updates // 2))
+    rest = [int(index) for number in range(len(batches)) for index in batches.find_indices(number)]
+    assert rest == seen[len(seen) - len(rest) :]
+
+
+def test_an_image_that_comes_again_in_an_epoch_is_changed_in_another_way() -> None:
+    options: dict[str, Any] = {"batch_size": 4, "shuffle": True, "augment_config": AugmentConfig()}
+    batches = Batches(NoiseReader(), [0], updates_per_epoch=1, **options)
+    images, _ = batches[0]
+    assert len({image.tobytes() for image in images}) == 4

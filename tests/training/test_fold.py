@@ -182,7 +182,7 @@ def test_a_stop_while_the_last_epoch_is_saved_loses_nothing(
     moment: str, run_dir: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kill may come between any two files of an epoch, of the last one too."""
-    experiment = change("training", epochs=1, warmup_epochs=0)
+    experiment = change("training", epochs=1, warmup=0)
     with monkeypatch.context() as patch, pytest.raises(Interruption):
         patch.setattr(RunFiles, moment, stop)
         scene.train(run_dir, experiment)
@@ -348,7 +348,7 @@ def test_the_images_of_a_batch_without_a_finite_loss_are_named(
 
 
 def test_too_high_a_learning_rate_is_told_as_such(run_dir: Path, scene: Scene) -> None:
-    wild = change("training", learning_rate=1e30, warmup_epochs=0)
+    wild = change("training", learning_rate=1e30, warmup=0)
     with pytest.raises(InputError, match=r"Received: (nan|inf) .*A lower `learning_rate`") as caught:
         scene.train(run_dir, change("model", wild, normalization="none"))
     # The first update spoils the weights, the second batch finds it: the images of the first are named, too.
@@ -406,7 +406,7 @@ def test_five_golden_losses(scene: Scene) -> None:
 
 
 def test_weights_decay_and_what_normalizes_does_not(scene: Scene) -> None:
-    experiment = change("training", weight_decay=0.5, warmup_epochs=0, learning_rate=0.1)
+    experiment = change("training", weight_decay=0.5, warmup=0, learning_rate=0.1)
     model = build_learner(experiment, scene.manifest.dataset, updates_per_epoch=5)
     for variable in model.trainable_variables:
         variable.assign(ops.ones(variable.shape))
@@ -419,7 +419,7 @@ def test_weights_decay_and_what_normalizes_does_not(scene: Scene) -> None:
 
 def test_folds_of_an_experiment_are_trained_one_after_the_other(scene: Scene, tmp_path: Path) -> None:
     project = replace(scene.project, models_dir=tmp_path)
-    experiment = change("training", epochs=1, warmup_epochs=0)
+    experiment = change("training", epochs=1, warmup=0)
     arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash}
     train_experiment(project, scene.manifest, "unet_b", experiment, use_folds=[0, 1], **arguments)
     scored = [read_weights(project.run_dir("unet_b", fold) / "best.weights.h5") for fold in (0, 1)]

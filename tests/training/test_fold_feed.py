@@ -41,7 +41,7 @@ from .conftest import (
 pytestmark = pytest.mark.slow
 
 # One epoch that a split into steps does not change: nothing is drawn within the net, nothing averaged over a step.
-PLAIN = change("model", change("training", EXPERIMENT, epochs=1, warmup_epochs=0), normalization="none", dropout=0.0)
+PLAIN = change("model", change("training", EXPERIMENT, epochs=1, warmup=0), normalization="none", dropout=0.0)
 LABELS = {"test000_01": [0], "test001_02": [2, 3]}  # rows of 64 x 96 pixels
 
 

@@ -26,7 +26,7 @@ def build(steps_per_update: int = 1, *, model: dict[str, Any] | None = None, **t
     experiment = ExperimentConfig(
         data=DataConfig(size_hw=SIZE_HW, batch_size=4, augment=None),
         model=ModelConfig(**({"depth": 1, "base_filters": 4, "normalization": "none"} | (model or {}))),
-        training=TrainingConfig(**({"precision": "float32", "warmup_epochs": 0, "epochs": 10} | training)),
+        training=TrainingConfig(**({"precision": "float32", "warmup": 0, "epochs": 10} | training)),
     )
     return build_learner(experiment, DatasetConfig(), updates_per_epoch=3, steps_per_update=steps_per_update)
 
@@ -169,7 +169,7 @@ def test_images_of_five_channels_teach_classes_that_overlap_or_compete(overlappi
     experiment = ExperimentConfig(
         data=DataConfig(size_hw=SIZE_HW),
         model=ModelConfig(depth=1, base_filters=4),
-        training=TrainingConfig(precision="float32", epochs=20, warmup_epochs=0, learning_rate=0.01),
+        training=TrainingConfig(precision="float32", epochs=20, warmup=0, learning_rate=0.01),
     )
     learner = build_learner(experiment, dataset, updates_per_epoch=2)
     assert learner.net.output_shape[-1] == num_layers  # background competes

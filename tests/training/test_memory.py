@@ -43,7 +43,7 @@ def test_a_step_that_memory_does_not_hold_is_halved(
         return fit(learner, batches, **options)
 
     monkeypatch.setattr(Learner, "fit", fit_if_it_fits)
-    experiment = change("training", change("data", EXPERIMENT, batch_size=4), epochs=1, warmup_epochs=0)
+    experiment = change("training", change("data", EXPERIMENT, batch_size=4), epochs=1, warmup=0)
     (run_dir / ".lock-owner").parent.mkdir(parents=True, exist_ok=True)
     (run_dir / ".lock-owner").write_text("1 on another_machine")  # what a kill by the kernel leaves
     with caplog.at_level("WARNING"):

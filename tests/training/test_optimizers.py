@@ -9,7 +9,7 @@ from unets.config import OptimizerName, TrainingConfig
 from unets.errors import InputError
 from unets.training.optimizers import build_optimizer, find_momentum
 
-PLAIN = {"optimizer": "SGD", "schedule": "constant", "learning_rate": 0.5, "warmup_epochs": 0, "weight_decay": 0.0}
+PLAIN = {"optimizer": "SGD", "schedule": "constant", "learning_rate": 0.5, "warmup": 0, "weight_decay": 0.0}
 
 
 def build(config: dict[str, Any], *, slow: tuple[str, ...] = (), steps_per_update: int = 1, updates: int = 4) -> Any:

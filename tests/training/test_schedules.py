@@ -9,14 +9,14 @@ from unets.training.schedules import build_schedule, one_cycle
 
 def rate(step: int, updates_per_epoch: int = 5, **fields: Any) -> float:
     """Returns the rate of an update; 10 epochs of 5 updates, peak 0.01."""
-    config = TrainingConfig(**({"epochs": 10, "learning_rate": 0.01, "warmup_epochs": 0} | fields))
+    config = TrainingConfig(**({"epochs": 10, "learning_rate": 0.01, "warmup": 0} | fields))
     return float(build_schedule(config, updates_per_epoch)(step))
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "polynomial", "exponential", "constant"])
 def test_the_warm_up_is_a_straight_line_whatever_comes_after(schedule: str) -> None:
-    # Two epochs of 5 updates, from a hundredth of the peak.
-    rates = [rate(step, schedule=schedule, warmup_epochs=2.0) for step in (0, 5, 10)]
+    # A fifth of 50 updates, from a hundredth of the peak.
+    rates = [rate(step, schedule=schedule, warmup=0.2) for step in (0, 5, 10)]
     assert rates == pytest.approx([0.0001, 0.0001 + 0.5 * 0.0099, 0.01], abs=1e-8)
 
 
@@ -25,8 +25,8 @@ def test_the_warm_up_is_a_straight_line_whatever_comes_after(schedule: str) -> N
     [
         ({"schedule": "constant"}, 37, 0.01),
         # 40 updates after the warm-up: (1 - t)^power of the peak.
-        ({"schedule": "polynomial", "warmup_epochs": 2.0}, 30, 0.005),
-        ({"schedule": "polynomial", "warmup_epochs": 2.0, "schedule_args": {"power": 2.0}}, 30, 0.0025),
+        ({"schedule": "polynomial", "warmup": 0.2}, 30, 0.005),
+        ({"schedule": "polynomial", "warmup": 0.2, "schedule_args": {"power": 2.0}}, 30, 0.0025),
         ({"schedule": "polynomial"}, 50, 0.0),
         ({"schedule": "polynomial", "schedule_args": {"end_learning_rate": 0.002}}, 25, 0.006),
         # decay_rate is what is left at the end: its root is left halfway.
@@ -34,11 +34,11 @@ def test_the_warm_up_is_a_straight_line_whatever_comes_after(schedule: str) -> N
         ({"schedule": "exponential", "schedule_args": {"decay_rate": 0.25}}, 25, 0.005),
         ({"schedule": "exponential", "schedule_args": {"decay_rate": 0.25}}, 50, 0.0025),
         # Half of the peak is a cosine's middle; alpha is its floor, as a share of the peak.
-        ({"schedule": "cosine", "warmup_epochs": 2.0}, 20, 0.01 * (1 + 0.5**0.5) / 2),
-        ({"schedule": "cosine", "warmup_epochs": 2.0}, 50, 0.0),
-        # Half an epoch of 5 updates is 2.5, rounded to 2.
-        ({"schedule": "cosine", "warmup_epochs": 0.5}, 2, 0.01),
-        ({"schedule": "cosine", "warmup_epochs": 0.5}, 26, 0.005),
+        ({"schedule": "cosine", "warmup": 0.2}, 20, 0.01 * (1 + 0.5**0.5) / 2),
+        ({"schedule": "cosine", "warmup": 0.2}, 50, 0.0),
+        # 4 % of 50 updates are 2.
+        ({"schedule": "cosine", "warmup": 0.04}, 2, 0.01),
+        ({"schedule": "cosine", "warmup": 0.04}, 26, 0.005),
         ({"schedule": "cosine", "schedule_args": {"alpha": 0.1}}, 50, 0.001),
         ({"schedule": "cosine", "schedule_args": {"alpha": 0.1}}, 25, 0.001 + 0.009 * 0.5),
         ({"schedule": "one_cycle", "schedule_args": {"divide": 5.0}}, 0, 0.002),
@@ -68,8 +68,8 @@ def test_one_cycle_goes_up_down_and_further_down(step: int, expected: float) -> 
 
 
 def test_steps_of_an_update_have_its_rate() -> None:
-    updates = build_schedule(TrainingConfig(epochs=1, warmup_epochs=0), 4, steps_per_update=3)
-    whole = build_schedule(TrainingConfig(epochs=1, warmup_epochs=0), 4)
+    updates = build_schedule(TrainingConfig(epochs=1, warmup=0), 4, steps_per_update=3)
+    whole = build_schedule(TrainingConfig(epochs=1, warmup=0), 4)
     assert [float(updates(step)) for step in range(12)] == [float(whole(step // 3)) for step in range(12)]
     assert len({float(updates(step)) for step in range(12)}) == 4
 

@@ -101,7 +101,10 @@ class ModelConfig(Config):
 class TrainingConfig(Config):
     """How the net is trained; as it stands, with AdamW, linear warm-up, cosine decay to zero."""
 
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 50
+    epochs: Annotated[int, Field(ge=1, le=100_000)] = 50  # after each the held-out images are scored
+    # Updates an epoch. The images come in a new order each time all were seen, wherever an epoch ends: of many images
+    # an epoch sees a part, of few it sees each several times. None: an epoch is all images once.
+    steps_per_epoch: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
     loss: LossName = "bce_dice"
     loss_args: dict[str, float] = Field(default_factory=dict)  # arguments of the loss, as {"gamma": 2}
     optimizer: OptimizerName = "AdamW"  # a class of keras.optimizers
@@ -109,7 +112,7 @@ class TrainingConfig(Config):
     schedule: ScheduleName = "cosine"  # of the learning rate, after the warm-up; one_cycle rises by itself
     schedule_args: dict[str, float | bool] = Field(default_factory=dict)  # as {"power": 0.9}
     learning_rate: Annotated[float, Field(gt=0, le=100)] = 1e-3  # peak
-    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05  # share of the updates in which the rate rises to its peak
     encoder_rate: Share = 1.0  # learning rate of a pretrained encoder, as a share of the others'
     # At the start, during which a pretrained encoder's weights stand still. Its batch statistics go on adapting, unless
     # it is all epochs: then they stand still too, and the backward pass through it is saved.
@@ -125,6 +128,8 @@ class TrainingConfig(Config):
     micro_batch: Annotated[int, Field(ge=1, le=4096)] | None = None
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"  # auto: mixed where it is faster
     patience: Annotated[int, Field(ge=1, le=100_000)] | None = None  # epochs without a better validation score
+    # Of the held-out images, those that an epoch is scored on, spread evenly. None: all. Out-of-fold scores use all.
+    validation_images: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 0
     # Threads do not decide the order in which numbers are added up: at some cost, a run that is killed and goes on has
     # the same bits on a GPU too (there it is untried). On CPUs it was found to have them without.
@@ -132,9 +137,8 @@ class TrainingConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        most, warmup, averaged = f"be at most epochs={self.epochs}", self.warmup_epochs, self.average_epochs
+        most, averaged = f"be at most epochs={self.epochs}", self.average_epochs
         require(self.frozen_epochs <= self.epochs, "frozen_epochs", most, self.frozen_epochs)
-        require(warmup < self.epochs, "warmup_epochs", f"be below epochs={self.epochs}; 0 leaves it out", warmup)
         require(self.average == "none" or averaged <= self.epochs, "average_epochs", most, averaged)
         return self
 

@@ -34,12 +34,14 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         batch_size: images a batch, which is what one step of training sees.
         steps_per_update: batches whose gradients are added up to one update of the weights. A shuffled epoch is cut to
             whole updates, so the images that an update sees do not depend on how it is split into steps.
+        updates_per_epoch: length of an epoch, shuffled: all images come in one order, then in another, and so on, and
+            an epoch goes on where the one before it ends. None: all images once.
         targets: "soft", or "hard": 255 from one half on.
         augment_config: random changes; None leaves images as they are.
         crop_hw: (height, width) of a random crop of each image; None: whole images.
         num_classes: layers of a soft target that are classes; None: all, see `augment`.
-        draw_weights: float64, one for each of `indices`: an epoch has as many images as there are, drawn with
-            replacement in this proportion. An image drawn again is changed in another way. None: every image once.
+        draw_weights: float64, one for each of `indices`: images are drawn with replacement in this proportion. An
+            image drawn again is changed in another way. None: every image once.
         shuffle: a new order each epoch; the images that fill no update are then left to the next epoch's order.
         seed: of order and changes.
         workers: threads that prepare batches; cv2 and numpy work without the interpreter's lock.
@@ -55,6 +57,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         *,
         batch_size: int,
         steps_per_update: int = 1,
+        updates_per_epoch: int | None = None,
         targets: Literal["soft", "hard"] = "soft",
         augment_config: AugmentConfig | None = None,
         crop_hw: SizeHW | None = None,
@@ -72,7 +75,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             targets,
         )
         self.augment_config, self.crop_hw, self.num_classes = augment_config, crop_hw, num_classes
-        self.shuffle, self.seed = shuffle, seed
+        self.shuffle, self.seed, self.updates_per_epoch = shuffle, seed, updates_per_epoch
         self.indices, self.draw_weights = np.array(indices), draw_weights
         self.failure: Exception | None = None
         if draw_weights is not None and not (shuffle and draw_weights.shape == self.indices.shape):
@@ -80,7 +83,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
                 f"`draw_weights` must be one for each of {len(self.indices)} shuffled indices. "
                 f"Received: {draw_weights.shape}, shuffle={shuffle}"
             )
-        if steps_per_update > 1 and len(self.indices) < self.batch_size * steps_per_update:
+        per_update = self.batch_size * steps_per_update
+        if updates_per_epoch is None and steps_per_update > 1 and len(self.indices) < per_update:
             raise InputError(
                 f"`batch_size` must be at most the {len(self.indices)} images trained on, as `micro_batch` splits "
                 f"it. Received: batch_size={batch_size * steps_per_update}, micro_batch={batch_size}"
@@ -93,7 +97,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
     def count_images(self) -> int:
         """Returns the number of images in a whole epoch."""
-        return min(self._count_batches() * self.batch_size, len(self.indices))
+        seen = self._count_batches() * self.batch_size
+        return min(seen, len(self.indices)) if self.updates_per_epoch is None else seen
 
     def count_images_before(self) -> int:
         """Returns the number of images in those batches of the present epoch that lie before the first one left."""
@@ -112,12 +117,14 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         if not 0 <= first_batch <= self._count_batches():
             raise ValueError(f"`first_batch` must be in 0..{self._count_batches()}. Received: {first_batch}")
         self.epoch, self.first_batch = epoch, first_batch
-        rng = np.random.default_rng([self.seed, epoch])
         if self.draw_weights is not None:
+            size = len(self.indices) if self.updates_per_epoch is None else self.count_images()
             shares = self.draw_weights / self.draw_weights.sum()
-            self.order = rng.choice(self.indices, size=len(self.indices), p=shares)
+            self.order = np.random.default_rng([self.seed, epoch]).choice(self.indices, size=size, p=shares)
+        elif self.updates_per_epoch is not None:
+            self.order = self._find_stream(epoch * self.count_images(), self.count_images())
         else:
-            self.order = rng.permutation(self.indices) if self.shuffle else self.indices
+            self.order = self._draw_order(epoch) if self.shuffle else self.indices
         self._repeats = _count_repeats(self.order)
 
     def find_indices(self, batch_index: int) -> npt.NDArray[np.int64]:
@@ -145,8 +152,20 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             targets = np.where(targets >= 128, np.uint8(255), np.uint8(0))
         return images, targets
 
+    def _draw_order(self, number: int) -> npt.NDArray[np.int64]:
+        """Returns all indices in the order of that number."""
+        return np.random.default_rng([self.seed, number]).permutation(self.indices)
+
+    def _find_stream(self, start: int, size: int) -> npt.NDArray[np.int64]:
+        """Returns `size` indices from the place `start` on of all orders, one after the other."""
+        first, last = start // len(self.indices), (start + size - 1) // len(self.indices)
+        orders = np.concatenate([self._draw_order(number) for number in range(first, last + 1)])
+        return orders[start - first * len(self.indices) :][:size]
+
     def _count_batches(self) -> int:
         """Returns the number of batches in a whole epoch."""
+        if self.updates_per_epoch is not None:
+            return self.updates_per_epoch * self.steps_per_update
         if self.shuffle and (updates := len(self.indices) // (self.batch_size * self.steps_per_update)):
             return updates * self.steps_per_update
         return -(-len(self.indices) // self.batch_size)

@@ -163,6 +163,8 @@ class Estimate:
     @property
     def _num_trained(self) -> float:
         """Images of an epoch."""
+        if (steps := self.experiment.training.steps_per_epoch) is not None:
+            return float(steps * self.experiment.data.batch_size)
         return self.counts.num_train * (1 - self.held_out) + self.counts.num_pseudo
 
     @property

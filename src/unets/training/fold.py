@@ -133,7 +133,7 @@ class Fold:
         return hashes
 
     def build_batches(self, reader: PairReader, micro_batch: int, workers: int) -> tuple[Batches, Batches]:
-        """Returns the batches of training, a step each, and of validation; the latter keep every image of the fold.
+        """Returns the batches of training, a step each, and of validation.
 
         A batch for validation, of whole images, takes no more memory than one for training.
 
@@ -144,6 +144,8 @@ class Fold:
         """
         data, train = self.experiment.data, self.manifest.train
         inside = [index for index, sample in enumerate(train) if self.folds[sample.id] == self.number]
+        if (most := self.experiment.training.validation_images) is not None and most < len(inside):
+            inside = [inside[place * len(inside) // most] for place in range(most)]
         outside = [index for index, sample in enumerate(train) if self.folds[sample.id] != self.number]
         outside += range(len(train), len(self.samples))
         trained = [self.samples[index] for index in outside]
@@ -158,6 +160,7 @@ class Fold:
             draw_weights=weigh_samples(trained, self.manifest.dataset, data.balance, jobs=workers),
             batch_size=micro_batch,
             steps_per_update=data.batch_size // micro_batch,
+            updates_per_epoch=self.experiment.training.steps_per_epoch,
             targets=data.targets,
             augment_config=augment,
             crop_hw=data.crop_hw,

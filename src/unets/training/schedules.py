@@ -97,7 +97,7 @@ def build_schedule(config: TrainingConfig, updates_per_epoch: int, *, steps_per_
         InputError: `schedule_args` has an argument that the schedule does not take.
     """
     peak, num_updates = config.learning_rate, config.epochs * updates_per_epoch
-    num_warmup = round(config.warmup_epochs * updates_per_epoch)
+    num_warmup = round(config.warmup * num_updates)
     num_left = max(num_updates - num_warmup, 1)
     args: dict[str, Any] = dict(config.schedule_args)
     try:
