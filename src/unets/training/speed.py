@@ -11,15 +11,16 @@ from unets.config import DatasetConfig, ExperimentConfig
 from unets.data.batches import Batches
 from unets.data.cache import ArrayReader, DiskReader, PairReader
 from unets.data.samples import Sample
+from unets.dataset.first_experiments import Cost
 from unets.nets.predictor import Predictor
 from unets.nets.tta import FLIPS
 from unets.training.learner import build_learner
-from unets.training.memory import halve_micro_batch, is_out_of_memory
+from unets.training.memory import halve_micro_batch, is_out_of_memory, measure_machine
 from unets.workers.machine import count_cores
 from unets.workers.pool import map_ahead
 
 _STEPS, _STEP_SECONDS = 3, 5.0  # timed at most, after one that compiles
-_CPU_IMAGES = 2  # a step: their seconds do not depend on it much
+_CPU_PX = 4 * 320 * 480  # a step: of larger ones seconds do not depend on it much
 _READ_SECONDS = 2.0
 _MAX_IMAGES = 32  # that are read, again and again
 
@@ -42,6 +43,7 @@ def measure_speed(
     *,
     micro_batch: int,
     is_gpu: bool,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Speed:
     """Times some training steps and predictions of random images, and the reading of real ones.
 
@@ -53,15 +55,17 @@ def measure_speed(
         samples: training images at hand; reading is not timed without.
         micro_batch: images a step, on one device.
         is_gpu: whether a GPU computes.
+        clock: `time.process_time` on a core that others use too.
 
     Raises:
         Exception: the backend's own, of a single image for which memory does not suffice (see `is_out_of_memory`).
     """
     data, num_classes = experiment.data, len(dataset.classes)
-    num_images = micro_batch if is_gpu else min(micro_batch, _CPU_IMAGES)
+    height, width = data.crop_hw or data.size_hw
+    num_images = micro_batch if is_gpu else min(micro_batch, max(_CPU_PX // (height * width), 1))
     while True:
         try:
-            train_seconds = _time_training(experiment, dataset, num_images)
+            train_seconds = _time_training(experiment, dataset, num_images, clock)
             break
         except Exception as error:
             smaller = halve_micro_batch(num_images, num_images)
@@ -73,7 +77,7 @@ def measure_speed(
     images = _draw(1, learner.net.input_shape[1:])
     predictor = Predictor([learner.net], [FLIPS["identity"]], 1, overlapping=dataset.overlapping)
     share = data.size_hw[0] * data.size_hw[1] / (images.shape[1] * images.shape[2])  # predictions are of whole images
-    predict_seconds = _time(lambda: predictor(images)) * share
+    predict_seconds = _time(lambda: predictor(images), clock) * share
     keras.utils.clear_session()
     shown = _draw(8, (*data.size_hw, images.shape[-1]))
     augmented = ArrayReader(shown, np.repeat(shown[..., :1], num_classes, axis=-1))
@@ -82,37 +86,51 @@ def measure_speed(
     return Speed(
         train_seconds=train_seconds,
         predict_seconds=predict_seconds,
-        augment_seconds=_time_reading(augmented, experiment, 8),
-        read_seconds=_time_reading(DiskReader(chosen, dataset, data.size_hw), experiment, len(chosen))
+        augment_seconds=_time_reading(augmented, experiment, 8, clock),
+        read_seconds=_time_reading(DiskReader(chosen, dataset, data.size_hw), experiment, len(chosen), clock)
         if chosen
         else None,
         micro_batch=num_images,
     )
 
 
-def _time_training(experiment: ExperimentConfig, dataset: DatasetConfig, num_images: int) -> float:
+def time_step(
+    dataset: DatasetConfig, experiment: ExperimentConfig, clock: Callable[[], float] = time.perf_counter
+) -> Cost:
+    """Times an experiment for `unets new`, in a quarter of a minute; images come from a cache."""
+    is_gpu = measure_machine().is_gpu
+    speed = measure_speed(experiment, dataset, (), micro_batch=experiment.data.batch_size, is_gpu=is_gpu, clock=clock)
+    beside = 0.0 if is_gpu else speed.augment_seconds
+    return Cost(train_seconds=speed.train_seconds + beside, predict_seconds=speed.predict_seconds + beside)
+
+
+def _time_training(
+    experiment: ExperimentConfig, dataset: DatasetConfig, num_images: int, clock: Callable[[], float]
+) -> float:
     learner = build_learner(experiment, dataset, updates_per_epoch=1000)
     images = _draw(num_images, learner.net.input_shape[1:])
     targets = np.repeat(images[..., :1], len(dataset.classes), axis=-1)
-    return _time(lambda: learner.train_on_batch(images, targets)) / num_images
+    return _time(lambda: learner.train_on_batch(images, targets), clock) / num_images
 
 
 def _draw(num_images: int, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.random.default_rng(0).integers(0, 256, (num_images, *shape), dtype=np.uint8)
 
 
-def _time(step: Callable[[], object]) -> float:
+def _time(step: Callable[[], object], clock: Callable[[], float]) -> float:
     """Returns the least seconds of some calls after the first, which compiles: other work only ever adds."""
     step()
     seconds = list[float]()
     while len(seconds) < _STEPS and sum(seconds) < _STEP_SECONDS:
-        began = time.perf_counter()
+        began = clock()
         step()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(clock() - began)
     return min(seconds)
 
 
-def _time_reading(reader: PairReader, experiment: ExperimentConfig, num_images: int) -> float:
+def _time_reading(
+    reader: PairReader, experiment: ExperimentConfig, num_images: int, clock: Callable[[], float]
+) -> float:
     """Returns the seconds of an image through the generator that training uses, with one thread a core."""
     data, workers = experiment.data, count_cores()
     batches = Batches(
@@ -124,7 +142,7 @@ def _time_reading(reader: PairReader, experiment: ExperimentConfig, num_images: 
         crop_hw=data.crop_hw,
         shuffle=True,
     )
-    began, read = time.perf_counter(), 0
-    while time.perf_counter() - began < _READ_SECONDS:
+    began, read = clock(), 0
+    while clock() - began < _READ_SECONDS:
         read += sum(1 for _ in map_ahead(batches.__getitem__, range(num_images), workers=workers, ahead=0))
-    return (time.perf_counter() - began) / read
+    return (clock() - began) / read
