@@ -37,7 +37,7 @@ ORDER = (
     "__main__",
 )
 LAYERS = {name: layer for layer, name in enumerate(ORDER)}
-CV2_ROOMS = ("data", "studio", "ensemble.postprocess", "ensemble.shape", "export.cutout")
+CV2_ROOMS = ("data", "studio", "ensemble.postprocess", "ensemble.shape", "export.cutout", "export.labels")
 KERAS_ROOMS = ("nets", "training", "prediction.loading", "prediction.pipeline", "data.batches", "export")
 KERAS_MODULES = {"keras", "tensorflow", "jax", "torch"}
 # Pages and submissions are made without waiting seven seconds for TensorFlow.
@@ -69,10 +69,12 @@ LIGHT_MODULES = (
     "submission.kaggle.submissions",
     "submission.kaggle.wheel",
     "export.card",
-    "export.formats",
+    "export.usual",
     "export.sources",
     "export.masking",
-    "export.photos",
+    "export.programs",
+    "export.result",
+    "nets.startup",
     "cli.commands",
 )
 

@@ -4,7 +4,7 @@ What is here for other code; all else may change. Names are looked up as they ar
 package is free, and run lengths never wait for TensorFlow.
 
     model = load_model("carvana.safetensors")
-    mask_hw = model.mask(read_image("image.jpg"))
+    mask_hw = model.mask("image.jpg")
     rle = encode_rle(mask_hw == 1)
 """
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from unets.data.rle import decode_rle as decode_rle
     from unets.data.rle import encode_rle as encode_rle
     from unets.errors import InputError as InputError
+    from unets.export.loading import load_model as load_model
     from unets.export.trained import TrainedModel as TrainedModel
-    from unets.export.trained import load_model as load_model
     from unets.metrics.masks import dice as dice
     from unets.metrics.masks import iou as iou
 
@@ -30,7 +30,7 @@ _HOMES = {
     "dice": "unets.metrics.masks",
     "encode_rle": "unets.data.rle",
     "iou": "unets.metrics.masks",
-    "load_model": "unets.export.trained",
+    "load_model": "unets.export.loading",
     "read_image": "unets.data.image",
 }
 __all__ = [

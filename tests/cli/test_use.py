@@ -18,6 +18,7 @@ from tests.export.conftest import models_dir, plant_run
 from unets import __version__
 from unets.cli import backend
 from unets.errors import InputError
+from unets.nets import startup
 
 __all__ = ["models_dir", "plant_run"]  # fixtures
 
@@ -56,7 +57,7 @@ def test_what_is_at_fault_is_one_line_on_stderr_and_1(tmp_path: Path, capsys: py
 def test_info_says_what_a_model_is(plant_run: Plant, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir = plant_run()
     assert run("info", run_dir) == 0
-    assert "threshold        0.5" in capsys.readouterr().out
+    assert "threshold        0.5," in capsys.readouterr().out
     assert run("info", run_dir, "--json") == 0
     assert json.loads(capsys.readouterr().out)["classes"] == ["car"]
 
@@ -122,21 +123,21 @@ def test_what_is_mistyped_is_told_before_keras_is_loaded(
 
 def test_a_missing_backend_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
-    monkeypatch.setattr(backend, "find_spec", lambda _: None)
+    monkeypatch.setattr(startup, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"Keras must have a backend. .* pip install 'unets\[tensorflow\]'"):
-        backend.load_backend()
-    monkeypatch.setattr(backend, "find_spec", lambda name: name == "jax" or None)
+        startup.load_backend()
+    monkeypatch.setattr(startup, "find_spec", lambda name: name == "jax" or None)
     with pytest.raises(InputError, match="KERAS_BACKEND=jax uses what is there"):
-        backend.load_backend()
+        startup.load_backend()
 
 
 def test_missing_converters_are_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    from unets.export import formats
+    from unets.export import programs
 
-    monkeypatch.setattr(formats, "find_spec", lambda _: None)
+    monkeypatch.setattr(programs, "find_spec", lambda _: None)
     with pytest.raises(InputError, match=r"must have onnx, tf2onnx, onnxruntime installed.*unets\[export\]"):
-        formats.check_formats("model,onnx")
-    assert formats.check_formats("model,keras,model") == ("model", "keras")
+        programs.check_formats("model,onnx")
+    assert programs.check_formats("model,keras,model") == ("model", "keras")
 
 
 def test_it_is_installed_as_a_command(tmp_path: Path) -> None:

@@ -15,12 +15,18 @@ from unets.config import (
     ModelConfig,
     PredictionConfig,
     TrainingConfig,
+    load_dataset,
 )
+from unets.data.samples import read_mask
+from unets.dataset.manifest import read_manifest
+from unets.dataset.scaffold import write_scaffold
 from unets.ensemble.ensemble import Ensemble, Member
 from unets.ensemble.recipe import Recipe
+from unets.export.result import split_classes
 from unets.metrics.intervals import Interval
 from unets.prediction.sources import fingerprint_maps
 from unets.store.fingerprint import take_snapshot, write_snapshot
+from unets.store.paths import Project
 
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=(32, 48)),
@@ -111,3 +117,19 @@ def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
         return path
 
     return plant
+
+
+@pytest.fixture
+def read_import(tmp_path: Path) -> Callable[[Path], dict[str, list[Any]]]:
+    """Reads a folder as `unets new` and `unets import` do: by the image's name, where each class is."""
+
+    def read(folder: Path) -> dict[str, list[Any]]:
+        project = Project.below(tmp_path / "root", "mine", input_dir=folder)
+        write_scaffold(project, force=True)
+        dataset = load_dataset(project.configs_dir)
+        found = {}
+        for sample in read_manifest(project, dataset, jobs=1).train:
+            found[sample.image_path.stem] = split_classes(read_mask(sample), len(dataset.classes))
+        return found
+
+    return read

@@ -1,135 +1,89 @@
-"""What becomes of photos, with a model that needs no net: bright is object."""
+"""What becomes of images, with a model that needs no net: bright is object."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import io
+import json
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from unets.config import DataConfig, ExperimentConfig, Postprocessing, PredictionConfig
+from tests.export.bright import Bright, build_source, draw, read, save
+from unets.config import Postprocessing, PredictionConfig
+from unets.data.rle import encode_rle
 from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
-from unets.export import masking
-from unets.export.card import MemberCard, ModelCard, NetCard
-from unets.export.masking import Outcome, make_masks, plan_masks
+from unets.export.card import Usual
+from unets.export.masking import PIPE, Outcome, Wanted, mask_file, mask_folder
+from unets.export.result import Pictures
 from unets.export.sources import ModelSource
-from unets.export.tasks import plan_tasks
 
-ImageU8 = npt.NDArray[np.uint8]
-
-
-class Bright:
-    """Says of each pixel how bright it is; of two members both see their own size."""
-
-    def __init__(self) -> None:
-        self.num_images = 0
-
-    def predict(self, photos: Sequence[Mapping[tuple[int, int], ImageU8]]) -> list[list[ImageU8]]:
-        self.num_images += len(photos)
-        for photo in photos:
-            assert {size_hw: image.shape for size_hw, image in photo.items()} == {
-                (32, 48): (32, 48, 3),
-                (40, 40): (40, 40, 3),
-            }
-        return [[photo[size_hw][..., :1] for size_hw in ((32, 48), (40, 40))] for photo in photos]
+OVERLAPPING = {"classes": ("dark", "bright spot"), "recipe": Recipe(weights=(1.0, 1.0), overlapping=True)}
 
 
-def build_source(**changes: object) -> ModelSource:
-    members = tuple(
-        MemberCard(
-            name=name,
-            experiment=ExperimentConfig(
-                data=DataConfig(size_hw=size_hw, augment=None), prediction=PredictionConfig(batch_size=3)
-            ),
-            nets=(NetCard(fold=0, weights_sha256=name),),
-        )
-        for name, size_hw in (("a", (32, 48)), ("b", (40, 40)))
-    )
-    card = ModelCard(
-        name="bright",
-        competition="tiny",
-        classes=("car",),
-        image_hw=(64, 96),
-        members=members,
-        recipe=Recipe(weights=(1.0, 1.0)),
-    )
-    return ModelSource(path=Path("bright"), card=card.model_copy(update=changes), weights=((), ()))
-
-
-def draw(size_hw: tuple[int, int] = (64, 96)) -> ImageU8:
-    """Black, white in the left upper quarter."""
-    image = np.zeros((*size_hw, 3), dtype=np.uint8)
-    image[: size_hw[0] // 2, : size_hw[1] // 2] = 255
-    return image
-
-
-def save(path: Path, image: ImageU8, **options: object) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(image).save(path, **options)
-    return path
+def want(cutout: bool = False, overlay: bool = False, background: str = "", **others: bool | str) -> Wanted:
+    return Wanted(pictures=Pictures(cutout=cutout, overlay=overlay, background=background), **others)
 
 
 def run(
-    *photos: Path,
-    out: Path,
-    model: Bright | None = None,
-    source: ModelSource | None = None,
-    upright: bool = True,
-    overwrite: bool = False,
-    **wanted: bool,
+    *images: Path, out: Path, model: Bright | None = None, source: ModelSource | None = None, **wanted: bool | str
 ) -> Outcome:
-    tasks = plan_tasks(photos, out, **{"cutout": False, "overlay": False, **wanted})
-    plan = plan_masks(source or build_source(), tasks, upright=upright, overwrite=overwrite)
-    return make_masks(plan, model or Bright())
+    source = source or build_source()
+    return mask_folder(source, images, out, want(**wanted), lambda _: model or Bright(len(source.card.classes)))
 
 
-def read(path: Path) -> ImageU8:
-    with Image.open(path) as picture:
-        return np.array(picture)
+def run_one(image: Path, out: Path, source: ModelSource | None = None, **wanted: bool | str) -> Outcome:
+    source = source or build_source()
+    return mask_file(source, image, out, want(**wanted), lambda _: Bright(len(source.card.classes)))
 
 
-def test_masks_have_the_photo_s_size_and_place(tmp_path: Path) -> None:
-    for index, size_hw in enumerate([(64, 96), (100, 150), (31, 47), (200, 90)]):
-        save(tmp_path / "photos" / f"{index}.png", draw(size_hw))
-    outcome = run(tmp_path / "photos", out=tmp_path / "out")
-    assert (outcome.num_made, outcome.failures, outcome.num_stretched) == (4, (), 1)
-    for index, (height, width) in enumerate([(64, 96), (100, 150), (31, 47), (200, 90)]):
-        mask_hw = read(tmp_path / "out" / f"{index}.png")
+def test_masks_have_the_size_and_place_of_their_images(tmp_path: Path) -> None:
+    sizes = [(64, 96), (100, 150), (31, 47), (200, 90)]
+    for index, size_hw in enumerate(sizes):
+        save(tmp_path / "images" / "deep" / f"{index}.png", draw(size_hw))
+    outcome = run(tmp_path / "images", out=tmp_path / "out")
+    assert (len(outcome.masked), outcome.failures, outcome.num_kept) == (4, (), 0)
+    (warning,) = outcome.list_warnings(build_source().card)
+    assert "1 images have other proportions than the 64 x 96" in warning
+    for index, (height, width) in enumerate(sizes):
+        mask_hw = read(tmp_path / "out" / "deep" / f"{index}.png")
         assert mask_hw.shape == (height, width) and set(np.unique(mask_hw)) == {0, 255}
         assert np.count_nonzero(mask_hw) == pytest.approx(height * width / 4, rel=0.08)
         assert mask_hw[0, 0] == 255 and mask_hw[-1, -1] == 0
 
 
-def test_a_photo_on_its_side_is_set_upright_unless_told_otherwise(tmp_path: Path) -> None:
-    path = save(tmp_path / "x.jpg", draw(), exif=build_exif(6), quality=95)  # a viewer shows it 96 high, 64 wide
+def test_an_image_on_its_side_is_set_upright_unless_told_otherwise(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path / "x.jpg", draw(), exif=exif, quality=95)  # a viewer shows it 96 high, 64 wide
     run(path, out=tmp_path / "upright", overlay=True)
     run(path, out=tmp_path / "stored", upright=False)
     upright, stored = read(tmp_path / "upright" / "x.png"), read(tmp_path / "stored" / "x.png")
     assert upright.shape == (96, 64) and stored.shape == (64, 96)
     assert upright[2, -2] == 255 and upright[2, 2] == 0 and stored[2, 2] == 255
     assert read(tmp_path / "upright" / "x_overlay.jpg").shape == (96, 64, 3)
-    with Image.open(tmp_path / "upright" / "x.png") as picture:
-        assert not picture.getexif()
 
 
-def build_exif(orientation: int) -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return exif
-
-
-def test_a_cutout_is_the_object_alone(tmp_path: Path) -> None:
-    path = save(tmp_path / "x.png", draw())
-    run(path, out=tmp_path / "out", cutout=True, overlay=True)
+def test_a_cutout_is_the_object_alone_and_can_be_laid_on_anything(tmp_path: Path) -> None:
+    image = draw()
+    image[32:] = (0, 0, 60)
+    path = save(tmp_path / "x.png", image)
+    run(path, out=tmp_path / "out", cutout=True, overlay=True, background="#FF8800")
     cutout = read(tmp_path / "out" / "x_cutout.png")
     assert cutout.shape == (64, 96, 4)
     assert cutout[2, 2].tolist() == [255, 255, 255, 255] and cutout[-2, -2].tolist() == [0, 0, 0, 0]
     overlay = read(tmp_path / "out" / "x_overlay.jpg").astype(int)
-    differs = np.abs(overlay - draw().astype(int)).max(axis=-1) > 60
+    differs = np.abs(overlay - image.astype(int)).max(axis=-1) > 60
     assert differs[28:36, :50].any() and not differs[4:24, 4:40].any()
+    laid = read(tmp_path / "out" / "x_ff8800.jpg").astype(int)
+    assert np.abs(laid[-4, -4] - (255, 136, 0)).max() < 9 and laid[4, 4].min() > 245
+    run(path, out=tmp_path / "out", background="blur")
+    blurred = read(tmp_path / "out" / "x_blur.jpg").astype(int)
+    assert np.abs(blurred[-3, -3] - (0, 0, 60)).max() < 9 and blurred[16, 90].max() < 40  # no white bleeds out
+    with pytest.raises(InputError, match=r"`--background` must be white, blur or a color as #ff8800\. Received: green"):
+        run(path, out=tmp_path / "out", background="green")
 
 
 def test_what_was_transparent_stays_so(tmp_path: Path) -> None:
@@ -142,14 +96,23 @@ def test_what_was_transparent_stays_so(tmp_path: Path) -> None:
 
 
 def test_several_classes_are_indices(tmp_path: Path) -> None:
-    class Two(Bright):
-        def predict(self, photos: Sequence[Mapping[tuple[int, int], ImageU8]]) -> list[list[ImageU8]]:
-            maps = super().predict(photos)
-            return [[np.concatenate([255 - layer, layer], axis=-1) for layer in layers] for layers in maps]
-
-    run(save(tmp_path / "x.png", draw()), out=tmp_path / "out", model=Two(), source=build_source(classes=("a", "b")))
+    run(save(tmp_path / "x.png", draw()), out=tmp_path / "out", source=build_source(classes=("a", "b")))
     mask_hw = read(tmp_path / "out" / "x.png")
     assert mask_hw[0, 0] == 2 and mask_hw[-1, -1] == 1
+
+
+def test_classes_that_overlap_have_a_mask_each(tmp_path: Path) -> None:
+    image = np.full((64, 96, 3), 127, dtype=np.uint8)  # 0.498 and 0.502
+    image[:32], image[32:, :48] = 255, 0
+    source = build_source(**{**OVERLAPPING, "recipe": OVERLAPPING["recipe"].change(threshold=0.49)})
+    outcome = run(save(tmp_path / "x.png", image), out=tmp_path / "out", source=source, overlay=True, labels="rle")
+    dark, bright = (read(tmp_path / "out" / f"x_{name}.png") for name in ("dark", "bright-spot"))
+    assert dark[-2, -2] == bright[-2, -2] == 255 and dark[2, 2] == 0 and bright[2, 2] == 255 and dark[-2, 2] == 255
+    assert outcome.masked[0].note.area == 1
+    rows = (tmp_path / "out" / "rle.csv").read_text().splitlines()
+    assert rows[1:] == [f"x.png,dark,{encode_rle(dark)}", f"x.png,bright spot,{encode_rle(bright)}"]
+    with pytest.raises(InputError, match="`--out` must be a folder where several files are made"):
+        run_one(tmp_path / "x.png", tmp_path / "y.png", source)
 
 
 def test_post_processing_is_done(tmp_path: Path) -> None:
@@ -163,42 +126,34 @@ def test_post_processing_is_done(tmp_path: Path) -> None:
     assert read(tmp_path / "one" / "x.png")[56, 86] == 0
 
 
-def test_a_faulty_photo_does_not_keep_the_others_from_theirs(tmp_path: Path) -> None:
-    folder = tmp_path / "photos"
+def test_a_faulty_image_does_not_keep_the_others_from_theirs(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
     for name in "acegi":
         save(folder / f"{name}.png", draw())
-    (folder / "b.jpg").write_text("no photo")
+    (folder / "b.jpg").write_text("no image")
     (folder / "f.png").write_bytes((folder / "a.png").read_bytes()[:60])
     (folder / "h.png").symlink_to(tmp_path / "gone.png")
     outcome = run(folder, out=tmp_path / "out")
-    assert outcome.num_made == 5
+    assert len(outcome.masked) == 5
     assert [failure.path.name for failure in outcome.failures] == ["b.jpg", "f.png", "h.png"]
     assert all(failure.path.name in failure.reason for failure in outcome.failures)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{name}.png" for name in "acegi"]
 
 
-def test_what_is_there_is_kept_as_long_as_it_is_of_this_photo(tmp_path: Path) -> None:
-    folder, model = tmp_path / "photos", Bright()
-    for name in "abc":
+def test_what_is_there_is_kept_as_long_as_it_is_of_this_image(tmp_path: Path) -> None:
+    folder, out, model = tmp_path / "images", tmp_path / "out", Bright()
+    for name in "ab":
         save(folder / f"{name}.png", draw())
-    run(folder, out=tmp_path / "out", model=model)
-    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
-    save(folder / "b.png", 255 - draw())
-    save(folder / "d.png", draw())
-    run(folder, out=tmp_path / "out", model=model)
-    assert model.num_images == 3 + 2
-    changed = [path.name for path in (tmp_path / "out").iterdir() if times.get(path) != path.stat().st_mtime_ns]
-    assert sorted(changed) == ["b.png", "d.png"]
-    assert read(tmp_path / "out" / "b.png")[0, 0] == 0
-
-
-def test_a_kill_between_two_files_of_a_photo_costs_that_photo(tmp_path: Path) -> None:
-    path, model = save(tmp_path / "x.png", draw()), Bright()
-    run(path, out=tmp_path / "out", model=model, cutout=True)
-    (tmp_path / "out" / "x.png").unlink()  # the mask is written last
-    run(path, out=tmp_path / "out", model=model, cutout=True)
-    run(path, out=tmp_path / "out", model=model, cutout=True)
-    assert model.num_images == 2
+    first = run(folder, out=out, model=model, cutout=True)
+    again = run(folder, out=out, model=model)
+    assert (model.num_images, again.num_kept) == (2, 2)
+    assert [one.note for one in again.masked] == [one.note for one in first.masked]
+    save(folder / "a.png", np.flip(draw(), axis=1).copy())
+    assert run(folder, out=out, model=model).num_kept == 1 and model.num_images == 3
+    assert read(out / "a.png")[2, -2] == 255
+    (out / "b.png").unlink()  # as a kill between two files: the mask is written last
+    run(folder, out=out, model=model, cutout=True)
+    assert model.num_images == 5  # the cut-out of a was of the former image
 
 
 def test_files_of_another_model_are_not_replaced_unless_told_to(tmp_path: Path) -> None:
@@ -215,61 +170,74 @@ def test_files_of_another_model_are_not_replaced_unless_told_to(tmp_path: Path) 
     with pytest.raises(InputError, match="Received: another file"):
         run(path, out=out, source=other)
     run(path, out=out, source=other, overwrite=True)
-    model = Bright()
-    run(path, out=out, source=other, model=model)
-    assert model.num_images == 0
+    assert run(path, out=out, source=other).num_kept == 1
 
 
 def test_grey_models_see_grey(tmp_path: Path) -> None:
-    red = np.full((64, 96, 3), (255, 0, 0), dtype=np.uint8)
-    path = save(tmp_path / "x.png", red)
+    path = save(tmp_path / "x.png", np.full((64, 96, 3), (255, 0, 0), dtype=np.uint8))
     run(path, out=tmp_path / "rgb")  # the red layer is bright
     run(path, out=tmp_path / "grey", source=build_source(channels="grey"))  # 0.299 of it is not
     assert read(tmp_path / "rgb" / "x.png").all() and not read(tmp_path / "grey" / "x.png").any()
 
 
-def test_few_pixels_are_in_memory_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(masking, "_PIXELS_IN_WORK", 64 * 96)
-    monkeypatch.setattr(masking, "count_cores", lambda: 4)
-    held, most = 0, 0
-    whole = masking.average_maps
-
-    def average(*arguments: object) -> object:
-        nonlocal held, most
-        held += 1
-        most = max(most, held)
-        try:
-            return whole(*arguments)  # type: ignore[arg-type]
-        finally:
-            held -= 1
-
-    monkeypatch.setattr(masking, "average_maps", average)
-    for index in range(12):
-        save(tmp_path / "photos" / f"{index}.png", draw((128, 192) if index == 5 else (64, 96)))
-    assert run(tmp_path / "photos", out=tmp_path / "out").num_made == 12
-    assert most == 1
+def test_images_unlike_those_of_training_are_named(tmp_path: Path) -> None:
+    usual = Usual(num_images=9, area=(0.2, 0.3), confidence=0.9)
+    save(tmp_path / "images" / "like.png", draw())
+    save(tmp_path / "images" / "full.png", np.full((64, 96, 3), 255, dtype=np.uint8))
+    noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    save(tmp_path / "images" / "noise.png", noise)
+    source = build_source(usual=usual)
+    outcome = run(tmp_path / "images", out=tmp_path / "out", source=source)
+    full, noise_line = outcome.list_warnings(source.card)
+    assert "full.png: the mask covers 100.0%, in training images 20.0% to 30.0%" in full and "confidence" not in full
+    assert "noise.png" in noise_line and "confidence 0." in noise_line
+    found = {Path(row["image"]).stem: row for row in (one.describe(source.card) for one in outcome.masked)}
+    assert found["like"]["unusual"] is None and found["like"]["area"] == pytest.approx(0.25, abs=0.01)
+    assert found["full"]["confidence"] == 1 and found["noise"]["unusual"]
+    json.dumps(found)
 
 
-def test_a_full_disk_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left on device", "out/x.png")
+def test_one_image_becomes_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "x.png", draw())
+    run_one(path, tmp_path / "mask.png")
+    assert read(tmp_path / "mask.png")[0, 0] == 255
+    run_one(path, tmp_path / "mask.png")  # ours is replaced
+    run_one(path, tmp_path / "cut.png", cutout=True)
+    assert read(tmp_path / "cut.png").shape == (64, 96, 4)
+    run_one(path, tmp_path / "a" / "x.json", labels="labelme")
+    assert json.loads((tmp_path / "a" / "x.json").read_text())["imagePath"] == "../x.png"
+    with pytest.raises(InputError, match=r"x\.png must not exist, or be a mask of ours"):
+        run_one(path, path)
+    with pytest.raises(InputError, match="`--out` must be a folder where several files are made of an image"):
+        run_one(path, tmp_path / "y.png", cutout=True, overlay=True)
+    out = io.BytesIO()
+    with monkeypatch.context() as piped:
+        piped.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(path.read_bytes())))
+        piped.setattr(sys, "stdout", SimpleNamespace(buffer=out))
+        run_one(PIPE, PIPE, background="white")
+    with Image.open(out) as picture:
+        assert picture.size == (96, 64) and picture.format == "JPEG"
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"no image")))
+    with pytest.raises(InputError, match=r"^stdin must be"):
+        run_one(PIPE, PIPE)
 
-    monkeypatch.setattr(masking, "write_mask", fail)
-    with pytest.raises(OSError, match="No space left"):
+
+def test_a_full_disk_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where a folder should be: nothing can be written below")
+    with pytest.raises(OSError, match="out"):
         run(save(tmp_path / "x.png", draw()), out=tmp_path / "out")
 
 
 def test_the_fingerprint_is_of_what_decides_masks() -> None:
     card = build_source().card
-    assert card.fingerprint == card.model_copy(update={"name": "other", "origin": {"date": "now"}}).fingerprint
+    usual = Usual(num_images=9, area=(0.2, 0.3), confidence=0.9)
+    told = {"name": "other", "origin": {"date": "now"}, "usual": usual}
+    assert card.fingerprint == card.model_copy(update=told).fingerprint
     faster = tuple(
         member.model_copy(
-            update={
-                "experiment": member.experiment.model_copy(update={"prediction": PredictionConfig(batch_size=1)}),
-            }
+            update={"experiment": member.experiment.model_copy(update={"prediction": PredictionConfig(batch_size=1)})}
         )
         for member in card.members
     )
     assert card.fingerprint == card.model_copy(update={"members": faster}).fingerprint
-    changed = replace(build_source(), card=card.model_copy(update={"channels": "grey"})).card
-    assert card.fingerprint != changed.fingerprint
+    assert card.fingerprint != card.model_copy(update={"channels": "grey"}).fingerprint

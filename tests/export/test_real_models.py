@@ -34,14 +34,15 @@ from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import read_submission
 from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
-from unets.export.exporting import SampleImage, SampleImages, compare_files, export_models, write_model_file
-from unets.export.formats import FORMATS
-from unets.export.masking import make_masks, plan_masks
+from unets.export.exporting import SampleImages, compare_files, export_models, write_model_file
+from unets.export.loading import load_model
+from unets.export.masking import Wanted, mask_folder
 from unets.export.portable import build_portable
-from unets.export.programs import write_program_files
+from unets.export.programs import FORMATS, write_program_files
+from unets.export.result import Pictures
 from unets.export.sources import open_model
-from unets.export.tasks import plan_tasks
-from unets.export.trained import TrainedModel, load_model
+from unets.export.trained import TrainedModel
+from unets.export.usual import find_usual
 from unets.nets.losses import to_probs
 from unets.nets.unet import build_unet
 from unets.prediction.predict import predict_experiments
@@ -126,9 +127,9 @@ def test_the_mask_of_a_test_photo_is_that_of_the_submission(
     dataset = load_dataset(project.configs_dir)
     submitted = read_submission(project.submission_path("ours"), dataset)
     source = open_model(project.ensemble_path("ensemble") if kind == "ensemble" else model_path)
-    tasks = plan_tasks([project.input_dir / "test"], tmp_path / "out", cutout=True, overlay=True)
-    outcome = make_masks(plan_masks(source, tasks), TrainedModel(source))
-    assert outcome.num_made == len(submitted) == 8
+    wanted = Wanted(pictures=Pictures(cutout=True, overlay=True))
+    outcome = mask_folder(source, [project.input_dir / "test"], tmp_path / "out", wanted, TrainedModel)
+    assert len(outcome.masked) == len(submitted) == 8
     shares = []
     for id_, (rle,) in submitted.items():
         with Image.open(tmp_path / "out" / f"{id_}.png") as picture:
@@ -157,7 +158,7 @@ def test_the_public_api_does_what_the_readme_shows(model_path: Path, project: Pr
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (block,) = (found for found in re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL) if "load_model" in found)
     photo = sorted((project.input_dir / "test").iterdir())[0]
-    for function, path in (("load_model", model_path), ("read_image", photo)):
+    for function, path in (("load_model", model_path), ("mask", photo)):
         block, count = re.subn(rf'{function}\("[^"]+"\)', f"{function}({str(path)!r})", block)
         assert count == 1
     found: dict[str, Any] = {}
@@ -166,11 +167,22 @@ def test_the_public_api_does_what_the_readme_shows(model_path: Path, project: Pr
 
     model = found["model"]
     assert isinstance(model, unets.TrainedModel) and model.classes == ("car",)
+    assert "_ensemble: car; 4 nets of 37 x 50, 48 x 48; dice 0." in repr(model)
+    with Image.open(photo) as picture:
+        np.testing.assert_array_equal(model.mask(picture), model.mask(np.array(picture)))
     image = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)  # any size
-    mask_hw, probs_hwc = model.mask(image), model.probs(image)
-    assert (mask_hw.shape, mask_hw.dtype, probs_hwc.shape) == ((61, 83), np.uint8, (61, 83, 1))
-    with pytest.raises(unets.InputError, match=r"`image_hwc` must be uint8 .*float64 \(4, 4\)"):
+    result = model.find(image)
+    assert (result.mask.shape, result.mask.dtype, result.probs.shape) == ((61, 83), np.uint8, (61, 83, 1))
+    assert 0 <= result.area <= 1 and 0 <= result.confidence <= 1
+    with pytest.raises(unets.InputError, match=r"`image` must be a path, .*float64 \(4, 4\)"):
         model.mask(np.zeros((4, 4)))
+
+
+def test_usual_masks_are_those_of_out_of_fold_images(project: Project) -> None:
+    usual = find_usual(project, load_dataset(project.configs_dir), "ensemble")
+    assert usual is not None and usual.num_images == 16
+    assert 0 <= usual.area[0] < usual.area[1] <= 1 and 0 < usual.confidence < 1
+    assert find_usual(project, load_dataset(project.configs_dir), "unet_none") is None
 
 
 def test_the_command_masks_photos_of_all_kinds_anywhere(model_path: Path, project: Project, tmp_path: Path) -> None:
@@ -263,17 +275,17 @@ def draw_photos(size_hw: tuple[int, int], count: int) -> list[np.ndarray]:
     return [np.array(Image.fromarray(image).resize(size_hw[::-1], Image.Resampling.BICUBIC)) for image in coarse]
 
 
-@pytest.mark.parametrize(("format_", "name"), [("onnx", "unet_b"), ("litert", "unet_a")])
+@pytest.mark.parametrize(("format_", "name"), [("onnx", "unet_b"), ("openvino", "unet_b"), ("litert", "unet_a")])
 def test_other_programs_compute_the_same(format_: str, name: str, project: Project, tmp_path: Path) -> None:
     needs(format_)
     experiment = EXPERIMENTS[name]
     size_hw = experiment.data.size_hw
     net = build_portable(project.run_dir(name, 0) / "best.weights.h5", experiment, 1, "net")
     files = write_program_files(net, tmp_path / "net", [format_], draw_photos(size_hw, 8))
-    photos = [SampleImage(image=image, group="g") for image in draw_photos(size_hw, 3)]
+    photos = [(image, "g", None) for image in draw_photos(size_hw, 3)]
     rows = compare_files(net, files, SampleImages(images=photos, total=3))
     found = {row.kind: row for row in rows}
-    limits = {"ONNX": 1e-4, "LiteRT float32": 1e-4, "LiteRT float16": 0.02, "LiteRT int8": 0.5}
+    limits = {"ONNX": 1e-4, "OpenVINO": 1e-4, "LiteRT float32": 1e-4, "LiteRT float16": 0.02, "LiteRT int8": 0.5}
     for kind, row in found.items():
         assert row.largest_difference <= limits[kind], (kind, row.largest_difference)
         assert row.num_images == 3 and row.dice is None
@@ -301,10 +313,27 @@ def test_files_are_judged_on_photos_that_their_net_did_not_see(project: Project,
     trial = find_oof_images(project, dataset, 3, "unet_a", 1, (37, 50))
     photos = list(trial.images)
     folds = dict(line.split(",")[1:] for line in project.folds_path.read_text().splitlines()[1:])  # group: fold
-    assert {folds[photo.group] for photo in photos} == {"1"}
+    assert {folds[group] for _, group, _ in photos} == {"1"}
     assert len(photos) == trial.total == 3 and len(trial.calibration) == 4
     net = build_portable(project.run_dir("unet_a", 1) / "best.weights.h5", EXPERIMENTS["unet_a"], 1, "net")
     files = write_program_files(net, tmp_path / "net", ["keras"], ())
     (row,) = compare_files(net, files, replace(trial, images=photos))
     assert row.dice is not None and 0 <= row.dice <= 1
     assert row.change is not None and abs(row.change.mean) < 1e-6
+
+
+def test_the_snippets_of_the_docs_run(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each opens a file in the program that it is for; all find the same."""
+    for format_ in FORMATS:
+        needs(format_)
+    net = build_portable(project.run_dir("unet_b", 0) / "best.weights.h5", EXPERIMENTS["unet_b"], 1, "net")
+    write_program_files(net, tmp_path / "unet_fold0", tuple(FORMATS))
+    text = (ROOT / "docs" / "how-to" / "use-a-model.md").read_text(encoding="utf-8").partition("## Other programs")[2]
+    snippets = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(snippets) == 4
+    image = draw_photos((48, 48), 1)[0][None]
+    monkeypatch.chdir(tmp_path)
+    found: list[dict[str, Any]] = [{"image": image} for _ in snippets]
+    for snippet, names in zip(snippets, found, strict=True):
+        exec(snippet, names)
+        np.testing.assert_allclose(np.asarray(names["probs"]), found[0]["probs"], atol=0.02, err_msg=snippet)

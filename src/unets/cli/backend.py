@@ -1,52 +1,16 @@
-"""Keras and its backend: loaded late, because that takes seconds, and without their notes."""
+"""Keras and its backend, as a command loads them: Ctrl-C ends it with one line."""
 
 import os
-import sys
-import tempfile
-from importlib.util import find_spec
 
 from unets.cli import end_at_ctrl_c
-from unets.errors import InputError, suggest
-
-BACKENDS = ("tensorflow", "jax")
+from unets.nets import startup
 
 
 def load_backend() -> None:
-    """Imports Keras and its backend and lets it find its devices, without the notes it writes to stderr meanwhile.
-
-    It takes seconds, so stages call it after all that may be mistyped. TensorFlow's notes come from C++ before any log
-    level can be set, so the file descriptor itself is turned away; should the import fail, they are shown. Ctrl-C ends
-    the process at once, with one line: nothing has begun.
-
-    Raises:
-        InputError: `KERAS_BACKEND` is unknown, or the backend is not installed.
-    """
-    _check_backend()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with a page of notes otherwise
-    with tempfile.TemporaryFile() as notes:
-        stderr = os.dup(2)
-        os.dup2(notes.fileno(), 2)
-        try:
-            with end_at_ctrl_c(stderr):
-                from unets.nets.backend import describe_device
-
-                describe_device()
-        except Exception:
-            notes.seek(0)
-            os.write(stderr, notes.read())
-            raise
-        finally:
-            os.dup2(stderr, 2)
-            os.close(stderr)
-
-
-def _check_backend() -> None:
-    """Checks that what Keras computes with is installed; it is no dependency of the package, as there are several."""
-    wanted = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
-    if wanted not in BACKENDS:
-        known = " or ".join(BACKENDS)
-        raise InputError(f"`KERAS_BACKEND` must be {known}. Received: {wanted}{suggest(wanted, BACKENDS)}")
-    if find_spec(wanted) is None:
-        other = next((name for name in BACKENDS if find_spec(name) is not None), None)
-        hint = f"KERAS_BACKEND={other} uses what is there" if other else f"pip install 'unets[{BACKENDS[0]}]'"
-        raise InputError(f"Keras must have a backend. Received: no {wanted} in {sys.prefix}. {hint}")
+    """Does `unets.nets.startup.load_backend`; Ctrl-C ends the process at once: nothing has begun."""
+    stderr = os.dup(2)  # that of the process leads elsewhere meanwhile
+    try:
+        with end_at_ctrl_c(stderr):
+            startup.load_backend()
+    finally:
+        os.close(stderr)

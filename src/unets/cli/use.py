@@ -1,9 +1,13 @@
 """Subcommands that use a trained model, anywhere: say what it is, make masks, write it for other programs."""
 
 import logging
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from json import dumps
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 from unets.cli import backend
@@ -14,55 +18,83 @@ from unets.errors import InputError
 
 if TYPE_CHECKING:
     from unets.export.sources import ModelSource
+    from unets.export.trained import TrainedModel
 
 logger = logging.getLogger(__name__)
 Model = Annotated[
     Path,
-    argument("a run's or an experiment's folder, an ensemble's json beside its runs, or a model file", metavar="MODEL"),
+    argument("a model file, a run's or an experiment's folder, an ensemble's json, or demo", metavar="MODEL"),
 ]
+Images = Annotated[list[Path], argument("images, and folders with some", metavar="IMAGE...")]
 
 
-@command("use", "unets mask mine.safetensors images/ --out masks/ --overlay", takes=VERBOSE)
+@command(
+    "use",
+    "unets mask demo examples/",
+    "unets mask mine.safetensors images/ --out masks/ --cutout --format coco",
+    "unets mask mine.safetensors - --background white < a.jpg > a_white.jpg",
+    takes=VERBOSE,
+)
 def mask(
     model: Model,
-    images: Annotated[list[Path], argument("images, and folders with some", metavar="IMAGE...")],
-    out: Annotated[Path, option("the folder that masks go to", "--out")],
+    images: Images,
+    out: Annotated[
+        Path | None, option("a folder, or of one image a file; - is stdout (default: masks, of - stdout)", "--out")
+    ] = None,
     cutout: Annotated[bool, option("also the object alone, all else transparent (png)", "--cutout")] = False,
     overlay: Annotated[bool, option("also the image with the mask's contours (jpg)", "--overlay")] = False,
+    background: Annotated[
+        str, option("also the object on another background (jpg): white, blur or #rrggbb", "--background")
+    ] = "",
+    format_: Annotated[str, option("beside png: coco, labelme, yolo or rle (default: png alone)", "--format")] = "png",
+    json: Annotated[bool, option("print a line of JSON an image: area, confidence, files", "--json")] = False,
     as_stored: Annotated[
         bool,
         option("do not turn images as their orientation tag says (training does not)", "--as-stored"),
     ] = False,
     overwrite: Annotated[bool, option("replace files that another model made", "--overwrite")] = False,
 ) -> None:
-    """Makes masks of images of any size and format; those that are there are kept."""
-    from unets.export.masking import make_masks, plan_masks
+    """Makes masks of images of any size and format; those that are there are kept.
+
+    Of one image, or of - (stdin), one file is made: the mask, or else what one of the options asks for. Images whose
+    masks are unlike those of training images are named.
+    """
+    from unets.export.masking import PIPE, Wanted, mask_file, mask_folder
+    from unets.export.result import Pictures
     from unets.export.sources import open_model
-    from unets.export.tasks import plan_tasks
 
+    out = out or (PIPE if images == [PIPE] else Path("masks"))
+    is_one = images == [PIPE] or out == PIPE or (len(images) == 1 and images[0].is_file() and bool(out.suffix))
+    if is_one and (len(images) > 1 or images[0].is_dir()):
+        raise InputError("`images` must be one image where --out is -. Received: several")
+    if json and out == PIPE:
+        raise InputError("`--out` must be a file or a folder with --json, which writes to stdout. Received: -")
     source = open_model(model)
-    tasks = plan_tasks(images, out, cutout=cutout, overlay=overlay)
-    plan = plan_masks(source, tasks, upright=not as_stored, overwrite=overwrite)
-    if not plan.todo:
-        print(f"{out}: all {len(tasks)} masks are there")
-        return
-    backend.load_backend()
-    from unets.export.trained import TrainedModel
-
-    outcome = make_masks(plan, TrainedModel(source))
-    for failure in outcome.failures:
-        logger.error("no mask: %s", failure.reason)
-    if outcome.num_stretched:
-        logger.warning(
-            "%d images have other proportions than the %d x %d that the model was trained on; nets saw them stretched",
-            *(outcome.num_stretched, *(source.card.image_hw or (0, 0))),
-        )
-    kept = f", {plan.num_kept} were there" if plan.num_kept else ""
-    print(f"{out}: {outcome.num_made} masks made{kept}")
+    wanted = Wanted(
+        pictures=Pictures(cutout=cutout, overlay=overlay, background=background),
+        labels=format_.removeprefix("png"),
+        upright=not as_stored,
+        overwrite=overwrite,
+    )
+    if is_one:
+        outcome = mask_file(source, images[0], out, wanted, _load)
+    else:
+        outcome = mask_folder(source, images, out, wanted, _load)
+    num_made = len(outcome.masked) - outcome.num_kept
+    if json:
+        for masked in outcome.masked:
+            print(dumps(masked.describe(source.card)))
+    elif is_one and out != PIPE:
+        print(out)
+    elif not is_one:
+        kept = f", {outcome.num_kept} were there" if outcome.num_kept else ""
+        print(f"{out}: {num_made} masks made{kept}" if num_made else f"{out}: all {outcome.num_kept} masks are there")
+    for line in outcome.list_warnings(source.card):
+        logger.warning(line)
     if outcome.failures:
         raise InputError(
-            f"`images` must be whole and of a known format. Received: {len(outcome.failures)} of {len(tasks)} that are "
-            f"not, see above"
+            f"`images` must be whole and of a known format. Received: {len(outcome.failures)} of "
+            f"{len(outcome.masked) + len(outcome.failures)} that are not, see above"
         )
 
 
@@ -76,6 +108,48 @@ def info(model: Model, json: Annotated[bool, option("the whole card as JSON", "-
     print(card.to_json() if json else render_card(card))
 
 
+@command("use", "unets serve demo", "unets serve mine.safetensors --port 8080", takes=VERBOSE)
+def serve(
+    model: Model, port: Annotated[int, option("where the page is (default: 8000)", "--port", min=0, max=65535)] = 8000
+) -> None:
+    """Opens a page on this machine: drop an image, see its mask and cut-out, keep them. Ctrl-C ends it."""
+    from unets.export.loading import load_model
+    from unets.export.serve import build_server
+
+    server = build_server(load_model(model), port)
+    print(f"http://127.0.0.1:{server.server_address[1]}/  (Ctrl-C ends it)", flush=True)
+    with server, suppress(KeyboardInterrupt):
+        server.serve_forever()
+
+
+@command("use", "unets labels mine.safetensors images/ --out labels/ --format coco", takes=VERBOSE)
+def labels(
+    model: Model,
+    images: Images,
+    out: Annotated[Path, option("a folder that is empty or not there (default: labels)", "--out")] = Path("labels"),
+    format_: Annotated[str, option("labelme or coco (default: labelme)", "--format")] = "labelme",
+) -> None:
+    """Annotates images for a labeling tool, those that the model is least sure of first; `unets new` reads them."""
+    from unets.export.labels import check_empty, write_annotated
+    from unets.export.masking import Wanted, list_labeled, mask_folder
+    from unets.export.result import Pictures
+    from unets.export.sources import open_model
+
+    if format_ not in ("labelme", "coco"):
+        raise InputError(f"`--format` must be labelme or coco. Received: {format_}")
+    check_empty(out)
+    source = open_model(model)
+    with TemporaryDirectory() as folder:
+        outcome = mask_folder(source, images, Path(folder), Wanted(pictures=Pictures()), _load)
+        labeled = list_labeled(source.card, outcome.masked)
+        confidences = [one.note.confidence for one in outcome.masked]
+        write_annotated(labeled, confidences, source.card.classes, format_, out)
+    for line in outcome.list_warnings(source.card):
+        logger.warning(line)
+    print(f"{out}: {len(labeled)} images with annotations, the hardest first; labels.csv has the order")
+    print(f"next: correct them, then `unets new {out} --name NAME`")
+
+
 @command(
     "use",
     "unets export mine",
@@ -87,7 +161,7 @@ def info(model: Model, json: Annotated[bool, option("the whole card as JSON", "-
 def export(
     stage: Stage,
     formats: Annotated[
-        str, option("all, or with commas of model, keras, onnx, litert (default: model)", "--formats")
+        str, option("all, or with commas of model, keras, onnx, openvino, litert (default: model)", "--formats")
     ] = "model",
     num_images: Annotated[
         int, option("out-of-fold images to compare each file on (default: 128)", "--num-images")
@@ -100,33 +174,52 @@ def export(
     folds asked for; they are compared on images that it did not see, and export.md says what each costs and reaches. In
     place of a competition any model may be named: a run's folder, an ensemble's json, a model file.
     """
-    from unets.export.formats import check_formats
+    from unets.export.programs import check_formats
     from unets.export.sources import open_model
 
     chosen = check_formats(formats)
     model = Path(stage.project.competition)
-    is_model = model.exists() and not (stage.project.configs_dir / "dataset.py").is_file()
-    sources = [open_model(model)] if is_model else find_sources(stage)
+    is_model = (model.exists() or model == Path("demo")) and not (stage.project.configs_dir / "dataset.py").is_file()
+    if is_model and out is None:
+        raise InputError("`--out` must name a folder for the files of a model. Received: none")
+    sources = [open_model(model)] if is_model else _open_sources(stage)
     backend.load_backend()
     from unets.export.exporting import export_models
     from unets.export.oof_images import find_oof_images
 
-    if is_model and out is None:
-        raise InputError("`--out` must name a folder for the files of a model. Received: none")
     compared = () if is_model else (partial(find_oof_images, stage.project, stage.dataset, num_images),)
     for path in export_models(sources, out or stage.project.export_dir, chosen, *compared):
         print(path)
 
 
-def find_sources(stage: Stage) -> "list[ModelSource]":
-    """Opens the ensemble, or each of the experiments of --exp."""
+def _open_sources(stage: Stage) -> "Sequence[ModelSource]":
+    """Opens the ensemble, or each of the experiments of --exp, and measures what their usual masks are like."""
     from unets.export.sources import open_ensemble, open_runs
+    from unets.export.usual import find_usual
 
-    project = stage.project
+    project, sources = stage.project, {}
     if stage.has_all:
         made = stage.read_ensemble()
-        sources = [open_ensemble(project.ensemble_path(made.name), made, stage.experiments)]
+        sources[made.name] = open_ensemble(project.ensemble_path(made.name), made, stage.experiments)
     else:
-        sources = [open_runs([project.run_dir(name, fold) for fold in folds]) for name, folds in stage.folds_of.items()]
-    card = {"competition": project.competition}
-    return [replace(source, card=source.card.model_copy(update=card)) for source in sources]
+        for name, folds in stage.folds_of.items():
+            sources[name] = open_runs([project.run_dir(name, fold) for fold in folds])
+    return [
+        replace(
+            source,
+            card=source.card.model_copy(
+                update={
+                    "competition": project.competition,
+                    "usual": find_usual(project, stage.dataset, name),
+                }
+            ),
+        )
+        for name, source in sources.items()
+    ]
+
+
+def _load(source: "ModelSource") -> "TrainedModel":
+    backend.load_backend()
+    from unets.export.trained import TrainedModel
+
+    return TrainedModel(source)

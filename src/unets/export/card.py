@@ -2,9 +2,10 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_serializer, model_validator
 
 from unets.config import Config, ExperimentConfig, Postprocessing, SizeHW, check_name
+from unets.data.image import ImageKind
 from unets.ensemble.recipe import Recipe
 from unets.metrics.intervals import Interval
 from unets.prediction.sources import fingerprint_nets
@@ -26,13 +27,18 @@ class MemberCard(Config):
     """One experiment; the probability maps of its nets are averaged."""
 
     name: str
-    experiment: ExperimentConfig
+    experiment: ExperimentConfig  # written without what decides training alone
     nets: tuple[NetCard, ...]
 
     @property
     def size_hw(self) -> SizeHW:
         """(height, width) that images are shrunk to."""
         return self.experiment.data.size_hw
+
+    @field_serializer("experiment")
+    def _dump(self, experiment: ExperimentConfig) -> dict[str, Any]:
+        kept = {"data": {"size_hw"}, "model": True, "training": {"precision", "deterministic"}, "prediction": True}
+        return experiment.model_dump(mode="json", include=kept)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -41,6 +47,14 @@ class MemberCard(Config):
         if not folds or len(set(folds)) < len(folds):
             raise ValueError(f"`nets` must be one a fold. Received: folds {folds} of {self.name}")
         return self
+
+
+class Usual(Config):
+    """What out-of-fold masks of training images are like: all but one image in a hundred lie within."""
+
+    num_images: int
+    area: tuple[float, float]  # share of the image that is of any class, least and most
+    confidence: float  # least; see `unets.export.result.Result`
 
 
 class ModelCard(Config):
@@ -56,6 +70,7 @@ class ModelCard(Config):
     recipe: Recipe
     metric: str | None = None
     score: Interval | None = None  # out-of-fold, by the metric; None: not known
+    usual: Usual | None = None  # None: not known
     origin: dict[str, Any] | None = None  # what wrote the file: date, commit, versions; None: it is none
 
     @model_validator(mode="after")
@@ -77,6 +92,35 @@ class ModelCard(Config):
     def num_channels(self) -> int:
         """Channels of an image as nets see it."""
         return self.channels if isinstance(self.channels, int) else 3
+
+    @property
+    def summary(self) -> str:
+        """What the model is, in a line: `demo: car; 1 net of 256 x 384; dice 0.97800 (0.97000 to 0.98100)`."""
+        num_nets = sum(len(member.nets) for member in self.members)
+        sizes = ", ".join(f"{height} x {width}" for height, width in self.sizes)
+        score = f"; {self.metric} {self.score}" if self.score else ""
+        return f"{self.name}: {', '.join(self.classes)}; {num_nets} net{'s'[: num_nets > 1]} of {sizes}{score}"
+
+    def find_kind(self, *, upright: bool = True) -> ImageKind:
+        """Returns how the model sees image files; upright: turned as their orientation tag says."""
+        return ImageKind(channels=self.channels, value_range=self.value_range, upright=upright)
+
+    def find_unusual(self, area: float, confidence: float) -> str:
+        """Says in what an image's mask is unlike those of training images; nothing where it is like them, or not known.
+
+        Args:
+            area: share of the image, 0..1.
+            confidence: 0..1; both as `unets.export.result.Result` has them.
+        """
+        if self.usual is None:
+            return ""
+        (least, most), lowest = self.usual.area, self.usual.confidence
+        found = []
+        if not least <= area <= most:
+            found.append(f"the mask covers {area:.1%}, in training images {least:.1%} to {most:.1%}")
+        if confidence < lowest:
+            found.append(f"confidence {confidence:.3f}, in training images at least {lowest:.3f}")
+        return "; ".join(found)
 
     def find_recipe(self, full_hw: SizeHW) -> Recipe:
         """Returns the recipe for images of a size.
@@ -119,16 +163,14 @@ def render_card(card: ModelCard) -> str:
     channels = f"{card.channels} channels" if isinstance(card.channels, int) else card.channels
     size = f", {card.image_hw[0]} x {card.image_hw[1]}" if card.image_hw else ""
     facts = {
-        "name": card.name,
-        "competition": card.competition,
-        "classes": ", ".join(card.classes),
-        "images": f"{channels}{size}",
-        "averaging": card.recipe.averaging,
-        "threshold": f"{card.recipe.threshold:g}",
+        "finds": ", ".join(card.classes),
+        "trained on": f"{card.competition}, images of {channels}{size}",
+        "score": f"{card.metric} {card.score}, out-of-fold" if card.score else "not known",
+        "usual masks": _describe_usual(card.usual),
+        "threshold": f"{card.recipe.threshold:g}, of the mean {card.recipe.averaging}",
         "post-processing": card.recipe.postprocessing.describe(),
-        "out-of-fold": f"{card.metric} {card.score}" if card.score else "not known",
-        "fingerprint": card.fingerprint,
         **_describe_origin(card.origin or {}),
+        "fingerprint": card.fingerprint,
     }
     width = max(map(len, facts))
     lines = [f"{name:<{width}}  {value}" for name, value in facts.items()]
@@ -137,8 +179,15 @@ def render_card(card: ModelCard) -> str:
         _describe_member(member, weight / sum(card.recipe.weights))
         for member, weight in zip(card.members, card.recipe.weights, strict=True)
     ]
-    text = "\n".join([*lines, "", render_table(header, rows, right={"weight"})])
+    text = "\n".join([card.summary, "", *lines, "", render_table(header, rows, right={"weight"})])
     return "".join(character for character in text if character.isprintable() or character == "\n")
+
+
+def _describe_usual(usual: Usual | None) -> str:
+    if usual is None:
+        return "not known: images unlike those of training are not named"
+    least, most = usual.area
+    return f"{least:.1%} to {most:.1%} of the image, confidence from {usual.confidence:.3f} ({usual.num_images} images)"
 
 
 def _describe_origin(origin: dict[str, Any]) -> dict[str, str]:

@@ -12,6 +12,7 @@ Opacity = npt.NDArray[np.float32]
 _REACH_PX = 3  # of the colors around a pixel that its own are told apart by
 _SCHARR = 1 / 32  # of its weights' sum, over the two pixels between them
 _MIN_GRADIENT = 1e-3  # of a probability map, a pixel: what is flatter has no place for a contour
+_BLUR_SHARE = 1 / 40  # of the image's shorter side, for a blurred background
 _NEIGHBORS = np.ones((3, 3), dtype=np.uint8)
 
 
@@ -68,6 +69,27 @@ def cut_out(image_hwc: Image, opacity_hw: Opacity) -> Image:
         is_soft_hw = (soft_hw > 0) & (soft_hw < 255)
         colors[rows, columns][is_soft_hw] = _estimate_colors(part, soft_hw)[is_soft_hw]
     return np.concatenate([colors, alpha_hw[..., None]], axis=-1)
+
+
+def lay_on(cutout_hwc: Image, background_hwc: Image) -> Image:
+    """Lays a cut-out, uint8 RGBA (height, width, 4), on a background, uint8 RGB (height, width, 3)."""
+    share_hw1 = cutout_hwc[..., 3:].astype(np.float32) / 255
+    laid = share_hw1 * cutout_hwc[..., :3] + (1 - share_hw1) * background_hwc
+    return np.asarray(np.rint(laid), dtype=np.uint8)
+
+
+def blur_background(image_hwc: Image, alpha_hw: npt.NDArray[np.uint8]) -> Image:
+    """Blurs what lies behind the object, without the object's own colors.
+
+    Args:
+        image_hwc: uint8 RGB (height, width, 3).
+        alpha_hw: uint8 (height, width), how opaque the cut-out is.
+    """
+    sigma_px = min(alpha_hw.shape) * _BLUR_SHARE
+    weight_hw1 = (1 - alpha_hw.astype(np.float32) / 255)[..., None] + np.float32(_MIN_GRADIENT)
+    total_hw1 = cv2.GaussianBlur(weight_hw1, (0, 0), sigma_px)[..., None]
+    blurred = cv2.GaussianBlur(image_hwc * weight_hw1, (0, 0), sigma_px) / total_hw1
+    return np.asarray(np.rint(np.clip(blurred, 0, 255)), dtype=np.uint8)
 
 
 def _estimate_colors(image_hwc: Image, alpha_hw: npt.NDArray[np.uint8]) -> Image:

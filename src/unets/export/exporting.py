@@ -12,11 +12,10 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import Config
 from unets.data.geometry import SizeHW
 from unets.export.card import ModelCard
 from unets.export.portable import build_portable
-from unets.export.programs import Predict, open_program_file, write_program_files
+from unets.export.programs import Predict, count_bytes, open_program_file, write_program_files
 from unets.export.sources import CARD_KEY, FORMAT_VERSION, VERSION_KEY, ModelSource, name_net
 from unets.log import show_progress
 from unets.metrics.intervals import Interval, bootstrap_mean
@@ -30,39 +29,38 @@ from unets.tables import Table
 logger = logging.getLogger(__name__)
 
 ImageU8 = npt.NDArray[np.uint8]
+Probs = npt.NDArray[np.float32]
 
 _NUM_NOISE = 4  # made-up images to compare files on, where there are no real ones
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SampleImage:
-    """An image to compare files on."""
+class SampleImages:
+    """Images to compare the files of one net on; `unets.export.oof_images` reads out-of-fold images.
 
-    image: ImageU8  # uint8 RGB (height, width, 3), of the net's size
-    group: str
-    score: Callable[[npt.NDArray[np.float32]], float] | None = None  # of its probabilities; None: it has no mask
+    Attributes:
+        images: (image, its group, the score of its probabilities); images are uint8 RGB (height, width, 3) of the net's
+            size. None in place of a score: there is no mask.
+        total: how many there are.
+        calibration: images shown to the int8 converter; none: there is no int8 file.
+    """
+
+    images: Iterable[tuple[ImageU8, str, Callable[[Probs], float] | None]]
+    total: int
+    calibration: Sequence[ImageU8] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SampleImages:
-    """Images to compare the files of one net on; `unets.export.oof_images` reads out-of-fold images."""
-
-    calibration: Sequence[ImageU8] = ()  # shown to the int8 converter; none: there is no int8 file
-    images: Iterable[SampleImage] = ()
-    total: int = 0
-
-
-class ExportedFile(Config):
+class ExportedFile:
     """A file that was written and compared."""
 
-    file: str
+    path: Path
     kind: str  # `LiteRT float16`
-    megabytes: float
     ms: float  # an image, one at a time; the median
     largest_difference: float  # of a probability, to the net in Keras
     num_images: int  # it was compared on; made-up ones where there is no score
-    dice: float | None = None  # mean over images, at full size
-    change: Interval | None = None  # of it against the net in Keras, paired
+    dice: float | None  # mean over images, at full size
+    change: Interval | None  # of it against the net in Keras, paired
 
 
 def export_models(
@@ -158,20 +156,21 @@ def compare_files(net: keras.Model, files: dict[str, Path], images: SampleImages
     opened["net"] = lambda image_hwc: np.asarray(net.predict_on_batch(image_hwc[None])[0], dtype=np.float32)
     seconds, differences, scores = ({kind: list[float]() for kind in opened} for _ in range(3))
     groups = []
-    for image in show_progress(images.images, what=f"compare {net.name}", total=images.total, unit="image"):
-        groups.append(image.group)
-        expected = opened["net"](image.image)
+    for image, group, score in show_progress(
+        images.images, what=f"compare {net.name}", total=images.total, unit="image"
+    ):
+        groups.append(group)
+        expected = opened["net"](image)
         for kind, predict in opened.items():
             began = perf_counter()
-            probs_hwc = predict(image.image)
+            probs_hwc = predict(image)
             seconds[kind].append(perf_counter() - began)
             differences[kind].append(float(np.abs(probs_hwc - expected).max()))
-            scores[kind] += [] if image.score is None else [image.score(probs_hwc)]
+            scores[kind] += [] if score is None else [score(probs_hwc)]
     return [
         ExportedFile(
-            file=path.name,
+            path=path,
             kind=kind,
-            megabytes=path.stat().st_size / 1e6,
             ms=1e3 * float(np.median(seconds[kind][1:] or seconds[kind])),  # the first one also warms up
             largest_difference=max(differences[kind]),
             num_images=len(groups),
@@ -187,9 +186,9 @@ def render_exports(rows: Sequence[ExportedFile]) -> str:
     header = ("file", "kind", "MB", "ms an image", "largest difference", "images", "Dice", "against Keras")
     cells = tuple(
         (
-            row.file,
+            row.path.name,
             row.kind,
-            f"{row.megabytes:.1f}",
+            f"{count_bytes(row.path) / 1e6:.1f}",
             f"{row.ms:.1f}",
             f"{row.largest_difference:.1g}",
             str(row.num_images),
@@ -203,9 +202,5 @@ def render_exports(rows: Sequence[ExportedFile]) -> str:
 
 def _make_noise(shape_hwc: tuple[int, int, int]) -> SampleImages:
     """Makes up images: noise, which says no more than whether two programs compute the same."""
-    rng = np.random.default_rng(0)
-    images = [
-        SampleImage(image=rng.integers(0, 256, shape_hwc, dtype=np.uint8), group=str(index))
-        for index in range(_NUM_NOISE)
-    ]
-    return SampleImages(images=images, total=_NUM_NOISE)
+    noise = np.random.default_rng(0).integers(0, 256, (_NUM_NOISE, *shape_hwc), dtype=np.uint8)
+    return SampleImages(images=[(image, str(index), None) for index, image in enumerate(noise)], total=_NUM_NOISE)

@@ -5,64 +5,67 @@ not grow with the number of images, and little with their size: threads wait whi
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Condition
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from unets.data.drawing import COLORS_RGB, draw_contours
 from unets.data.geometry import SizeHW
-from unets.data.image import ImageFile, ImageKind
-from unets.ensemble.postprocess import ClassMask, blur
-from unets.ensemble.recipe import Recipe, average_maps, cut_map
-from unets.errors import InputError
+from unets.data.image import ImageFile
+from unets.errors import InputError, suggest
 from unets.export.card import ModelCard
-from unets.export.cutout import cut_out, find_opacity
-from unets.export.outputs import Note, read_note, write_cutout, write_mask, write_overlay
+from unets.export.labels import FORMATS, Labeled, render_labels, write_labels
+from unets.export.outputs import Note, read_layers, read_note, save_picture
+from unets.export.result import Pictures, find_result, render
 from unets.export.sources import ModelSource
-from unets.export.tasks import Task
+from unets.export.tasks import Task, plan_tasks
 from unets.log import show_progress
-from unets.store.runs import fingerprint, hash_file
+from unets.store.runs import atomic_path, fingerprint, hash_file
 from unets.workers.machine import count_cores
 from unets.workers.pool import map_ahead
+
+if TYPE_CHECKING:
+    from unets.export.trained import TrainedModel
 
 ImageU8 = npt.NDArray[np.uint8]
 MapU8 = npt.NDArray[np.uint8]
 T = TypeVar("T")
+Load = Callable[[ModelSource], "TrainedModel"]
 
+PIPE = Path("-")  # stdin or stdout
 _RULES = 1  # raised when other pixels come of the same model and image
 _PIXELS_IN_WORK = 64_000_000  # some 2 GB; an image with more is alone
-_CONTOUR_SHARE = 1 / 400  # of the image's shorter side
+_NAMED = 10  # images that a summary names
 _MAX_STRETCH = 1.15  # of one side against the other, beyond which it is mentioned
 
 
-class Model(Protocol):
-    """What predicts; `unets.export.trained.TrainedModel` does."""
-
-    def predict(self, images: Sequence[Mapping[SizeHW, ImageU8]]) -> list[list[MapU8]]:
-        """Returns a probability map of each member for each image, which comes at all sizes of the card."""
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What is to be made, and by what."""
+class Wanted:
+    """What is to be made of images, and how.
 
-    source: ModelSource
-    todo: tuple[Task, ...]
-    num_kept: int  # images whose files are there
-    upright: bool
+    Raises:
+        InputError: `labels` is unknown.
+    """
 
-    @property
-    def made_by(self) -> str:
-        """Fingerprint of all that decides an output but the image."""
-        return _fingerprint(self.source.card, self.upright)
+    pictures: Pictures
+    labels: str = ""  # of `unets.export.labels.FORMATS`; nothing where it is empty
+    upright: bool = True  # images are turned as their orientation tag says
+    overwrite: bool = False  # files of others are replaced
+
+    def __post_init__(self) -> None:
+        """Checks the fields."""
+        if self.labels and self.labels not in FORMATS:
+            hint = suggest(self.labels, FORMATS)
+            raise InputError(f"`--format` must be png, {', '.join(FORMATS)}. Received: {self.labels}{hint}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,12 +77,147 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Outcome:
-    """What was made."""
+class Masked:
+    """An image whose files are there."""
 
-    num_made: int
+    task: Task
+    note: Note
+
+    def describe(self, card: ModelCard) -> dict[str, Any]:
+        """Returns what was found, for JSON."""
+        return {
+            "image": str(self.task.image_path),
+            "height": self.note.size_hw[0],
+            "width": self.note.size_hw[1],
+            "area": self.note.area,
+            "confidence": self.note.confidence,
+            "unusual": card.find_unusual(self.note.area, self.note.confidence) or None,
+            "files": [str(path) for path in self.task.outputs],
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What became of images."""
+
+    masked: tuple[Masked, ...]  # whose files are there now, in the order of the images
     failures: tuple[Failure, ...]
-    num_stretched: int  # images of other proportions than those trained on
+    num_kept: int  # of `masked`, those whose files had been there
+
+    def list_warnings(self, card: ModelCard) -> list[str]:
+        """Says which images failed, which are unlike those of training, and how many are of other proportions."""
+        lines = [f"no mask: {failure.reason}" for failure in self.failures]
+        unusual = {one.task.image_path: card.find_unusual(one.note.area, one.note.confidence) for one in self.masked}
+        named = [f"unlike the images of training: {path}: {reason}" for path, reason in unusual.items() if reason]
+        lines += named[:_NAMED]
+        if len(named) > _NAMED:
+            lines.append(f"{len(named) - _NAMED} more images are unlike those of training; --json names them all")
+        if num_stretched := sum(_is_stretched(card, one.note.size_hw) for one in self.masked):
+            height, width = card.image_hw or (0, 0)
+            lines.append(
+                f"{num_stretched} images have other proportions than the {height} x {width} that the model was trained "
+                f"on; nets saw them stretched"
+            )
+        return lines
+
+
+def mask_folder(source: ModelSource, given: Sequence[Path], out_dir: Path, wanted: Wanted, load: Load) -> Outcome:
+    """Makes masks, and what else is wanted, of images and folders of them.
+
+    Files that are there are kept where this model made them of these very images. An image that cannot be read does not
+    keep the others from theirs.
+
+    Args:
+        source: the model.
+        given: see `plan_tasks`.
+        out_dir: where files go.
+        wanted: what is made.
+        load: makes the model ready for work; called after all that may be mistyped, and only where a mask is missing.
+
+    Raises:
+        InputError: see `plan_tasks` and `write_labels`; or a file is there that this model did not make, and is not to
+            be replaced.
+        OSError: a file cannot be written.
+    """
+    card = source.card
+    endings = wanted.pictures.list_endings(card.classes, overlapping=card.recipe.overlapping)
+    tasks = plan_tasks(given, out_dir, endings)
+    made_by = fingerprint(model=card.fingerprint, upright=wanted.upright, rules=_RULES)
+    work = _Work(card=card, endings=endings, wanted=wanted, made_by=made_by, budget=_Budget(_PIXELS_IN_WORK))
+    cores = count_cores()
+    kept = map_ahead(work.find_kept, tasks, workers=cores, ahead=3 * cores)
+    shown = show_progress(kept, what="look for what is there", total=len(tasks), unit="image")
+    notes = {task: note for task, note in zip(tasks, shown, strict=True) if note is not None}
+    num_kept, failures = len(notes), list[Failure]()
+    if todo := [task for task in tasks if task not in notes]:
+        for made in work.make(load(source), todo):
+            if isinstance(made, Masked):
+                notes[made.task] = made.note
+            else:
+                failures.append(made)
+    masked = [Masked(task=task, note=notes[task]) for task in tasks if task in notes]
+    if wanted.labels:
+        files = render_labels(wanted.labels, list_labeled(card, masked), card.classes, out_dir)
+        write_labels(files, out_dir, overwrite=wanted.overwrite)
+    return Outcome(masked=tuple(masked), failures=tuple(failures), num_kept=num_kept)
+
+
+def mask_file(source: ModelSource, image: Path, out: Path, wanted: Wanted, load: Load) -> Outcome:
+    """Makes one file of one image: its mask, or else the one thing that is wanted.
+
+    Args:
+        source: the model.
+        image: a file, or `-` for stdin.
+        out: a file, or `-` for stdout.
+        wanted: one thing at most.
+        load: see `mask_folder`.
+
+    Raises:
+        InputError: the image cannot be read, several files would have to be made, or `out` is a file of others.
+    """
+    card, pictures = source.card, wanted.pictures
+    num_wanted = sum(map(bool, (pictures.cutout, pictures.overlay, pictures.background, wanted.labels)))
+    if num_wanted > 1 or (num_wanted == 0 and card.recipe.overlapping and len(card.classes) > 1):
+        raise InputError(
+            "`--out` must be a folder where several files are made of an image (cut-out, overlay, background, format, "
+            "or masks of classes that overlap). Received: one file"
+        )
+    with TemporaryDirectory() as temporary:
+        path = Path(temporary) / "stdin" if image == PIPE else image
+        if image == PIPE:
+            path.write_bytes(sys.stdin.buffer.read())
+        outcome = mask_folder(source, [path], Path(temporary) / "out", replace(wanted, labels=""), load)
+        for failure in outcome.failures:
+            raise InputError(failure.reason.replace(f"{temporary}/", ""))
+        (masked,) = outcome.masked
+        if wanted.labels:
+            folder = Path() if out == PIPE else out.parent
+            labels = render_labels(wanted.labels, list_labeled(card, [masked]), card.classes, folder)
+            content = next(labels)[1].encode()
+        else:
+            content = masked.task.outputs[0].read_bytes()
+    if out == PIPE:
+        sys.stdout.buffer.write(content)
+    elif out.exists() and not wanted.overwrite and out.read_bytes() != content and read_note(out) is None:
+        raise InputError(f"{out} must not exist, or be a mask of ours. Received: another file. --overwrite replaces it")
+    else:
+        with atomic_path(out) as part:
+            part.write_bytes(content)
+    return replace(outcome, masked=(replace(masked, task=replace(masked.task, image_path=image, outputs=(out,))),))
+
+
+def list_labeled(card: ModelCard, masked: Iterable[Masked]) -> list[Labeled]:
+    """Returns images with the way to their masks, as `unets.export.labels` takes them."""
+    num_masks = len(card.classes) if card.recipe.overlapping else 1
+    return [
+        Labeled(
+            image_path=one.task.image_path,
+            place=one.task.place,
+            size_hw=one.note.size_hw,
+            read_layers=partial(read_layers, one.task.outputs[-num_masks:], len(card.classes)),
+        )
+        for one in masked
+    ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,78 +227,88 @@ class _Read:
     task: Task
     photo: ImageFile
     images: Mapping[SizeHW, ImageU8]
-    note: Note
 
 
-def plan_masks(source: ModelSource, tasks: Sequence[Task], *, upright: bool = True, overwrite: bool = False) -> Plan:
-    """Finds what must still be made: files that are there are kept where this model made them of these very images.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Work:
+    """What is done to each image."""
 
-    Args:
-        source: the model.
-        tasks: the images and their outputs.
-        upright: whether images are turned as their orientation tag says.
-        overwrite: whether files of others may be replaced.
+    card: ModelCard
+    endings: Sequence[str]  # of each task's outputs
+    wanted: Wanted
+    made_by: str  # fingerprint of all that decides an output but the image
+    budget: "_Budget"
 
-    Raises:
-        InputError: a file is there that this model did not make, and `overwrite` is not set.
-    """
-    made_by = _fingerprint(source.card, upright)
-
-    def is_done(task: Task) -> bool:
+    def find_kept(self, task: Task) -> Note | None:
+        """Returns the note of an image's files, where all of them are there and are what would be made."""
         notes = {path: read_note(path) for path in task.outputs if path.exists()}
-        foreign = {path: note for path, note in notes.items() if note is None or note.made_by != made_by}
-        if foreign and not overwrite:
+        foreign = {path: note for path, note in notes.items() if note is None or note.made_by != self.made_by}
+        if foreign and not self.wanted.overwrite:
             path, note = next(iter(foreign.items()))
             what = "another file" if note is None else "one of another model, or of images seen in another way"
             raise InputError(
                 f"{path} must not exist, or be made by this model. Received: {what}. Give another --out, or "
                 f"--overwrite to replace it"
             )
-        if len(notes) < len(task.outputs) or foreign or not task.image_path.is_file():
-            return False
+        distinct = set(notes.values())
+        if len(notes) < len(task.outputs) or foreign or len(distinct) > 1 or not task.image_path.is_file():
+            return None
+        (note,) = distinct
+        return note if note is not None and note.image_sha256 == hash_file(task.image_path) else None
+
+    def make(self, model: "TrainedModel", tasks: Sequence[Task]) -> Iterator[Masked | Failure]:
+        """Makes the files of images, in their order."""
+        cores, batch_size = count_cores(), max(one.experiment.prediction.batch_size for one in self.card.members)
+
+        def predict(batch: list[_Read | Failure]) -> list[tuple[_Read | Failure, Sequence[MapU8]]]:
+            reads = [one for one in batch if isinstance(one, _Read)]
+            maps = iter(model.predict([read.images for read in reads]) if reads else [])
+            return [(one, next(maps) if isinstance(one, _Read) else ()) for one in batch]
+
+        read = map_ahead(self.read, tasks, workers=cores, ahead=2 * batch_size)
+        shown = show_progress(read, what="mask", total=len(tasks), unit="image")
+        batches = iter(lambda: list(islice(shown, batch_size)), [])
+        predicted = chain.from_iterable(map_ahead(predict, batches, workers=1, ahead=0))
+        yield from map_ahead(lambda pair: self.finish(*pair), predicted, workers=cores, ahead=0)
+
+    def read(self, task: Task) -> _Read | Failure:
+        """Reads an image."""
+        path = task.image_path
         try:
-            sha256 = hash_file(task.image_path)
-        except OSError:  # which is told when the image is read
-            return False
-        return all(note is not None and note.image_sha256 == sha256 for note in notes.values())
+            if path.exists() and not path.is_file():
+                raise InputError(f"{path} must be a file. Received: a pipe, a socket or a device")
+            photo = ImageFile(path, self.card.find_kind(upright=self.wanted.upright))
+            with self.budget.reserve(photo.size_hw):
+                images = {size_hw: photo.read(size_hw) for size_hw in self.card.sizes}
+        except (InputError, OSError) as error:
+            return Failure(path=path, reason=str(error))
+        except MemoryError:
+            return Failure(path=path, reason=f"{path} must fit into memory. Received: an image that does not")
+        return _Read(task=task, photo=photo, images=images)
 
-    workers = count_cores()
-    done = map_ahead(is_done, tasks, workers=workers, ahead=3 * workers)
-    shown = show_progress(done, what="look for what is there", total=len(tasks), unit="image")
-    todo = tuple(task for task, is_there in zip(tasks, shown, strict=True) if not is_there)
-    return Plan(source=source, todo=todo, num_kept=len(tasks) - len(todo), upright=upright)
-
-
-def make_masks(plan: Plan, model: Model) -> Outcome:
-    """Makes what is planned; an image that cannot be read does not keep the others from theirs.
-
-    Where classes overlap, a pixel of several has the index of the last one in its file.
-
-    Args:
-        plan: as `plan_masks` gives it.
-        model: the plan's, ready for work.
-
-    Raises:
-        OSError: a file cannot be written.
-    """
-    card = plan.source.card
-    failures: list[Failure] = []
-    budget, workers = _Budget(_PIXELS_IN_WORK), count_cores()
-    batch_size = max(member.experiment.prediction.batch_size for member in card.members)
-    images = map_ahead(partial(_read, plan, budget), plan.todo, workers=workers, ahead=2 * batch_size)
-    shown = _sift(show_progress(images, what="mask", total=len(plan.todo), unit="image"), failures)
-    batches = iter(lambda: list(islice(shown, batch_size)), [])
-    predicted = map_ahead(
-        lambda batch: list(zip(batch, model.predict([read.images for read in batch]), strict=True)),
-        batches,
-        workers=1,
-        ahead=0,
-    )
-    finish = partial(_finish, card, budget)
-    made = map_ahead(lambda pair: finish(*pair), chain.from_iterable(predicted), workers=workers, ahead=0)
-    sizes = list(_sift(made, failures))
-    num_stretched = sum(_is_stretched(size_hw, card) for size_hw in sizes)
-    return Outcome(num_made=len(sizes), failures=tuple(failures), num_stretched=num_stretched)
+    def finish(self, read: _Read | Failure, maps: Sequence[MapU8]) -> Masked | Failure:
+        """Makes and writes an image's files, the masks last."""
+        if isinstance(read, Failure):
+            return read
+        task, photo = read.task, read.photo
+        try:
+            with self.budget.reserve(photo.size_hw):
+                result = find_result(self.card.find_recipe(photo.size_hw), maps, photo.size_hw)
+                note = Note(
+                    made_by=self.made_by,
+                    image_sha256=hashlib.sha256(photo.content).hexdigest(),
+                    size_hw=photo.size_hw,
+                    area=round(result.area, 6),
+                    confidence=round(result.confidence, 6),
+                )
+                for path, picture in zip(task.outputs, render(result, photo, self.endings), strict=True):
+                    save_picture(path, picture, note)
+        except InputError as error:
+            return Failure(path=task.image_path, reason=str(error))
+        except MemoryError:
+            size = f"{photo.size_hw[0]} x {photo.size_hw[1]} pixels"
+            return Failure(path=task.image_path, reason=f"{task.image_path} must fit into memory. Received: {size}")
+        return Masked(task=task, note=note)
 
 
 class _Budget:
@@ -183,74 +331,8 @@ class _Budget:
                 self._changed.notify_all()
 
 
-def _read(plan: Plan, budget: _Budget, task: Task) -> _Read | Failure:
-    card, path = plan.source.card, task.image_path
-    try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path} must be a file. Received: a pipe, a socket or a device")
-        kind = ImageKind(channels=card.channels, value_range=card.value_range, upright=plan.upright)
-        photo = ImageFile(path, kind)
-        with budget.reserve(photo.size_hw):
-            images = {size_hw: photo.read(size_hw) for size_hw in card.sizes}
-    except (InputError, OSError) as error:
-        return Failure(path=path, reason=str(error))
-    except MemoryError:
-        return Failure(path=path, reason=f"{path} must fit into memory. Received: an image that does not")
-    note = Note(made_by=plan.made_by, image_sha256=hashlib.sha256(photo.content).hexdigest())
-    return _Read(task=task, photo=photo, images=images, note=note)
-
-
-def _sift(results: Iterable[T | Failure], failures: list[Failure]) -> Iterator[T]:
-    """Passes on what went well, and puts the rest into `failures`."""
-    for result in results:
-        if isinstance(result, Failure):
-            failures.append(result)
-        else:
-            yield result
-
-
-def _finish(card: ModelCard, budget: _Budget, read: _Read, maps: Sequence[MapU8]) -> SizeHW | Failure:
-    """Makes and writes an image's files, the mask last; returns the image's size."""
-    task, photo = read.task, read.photo
-    try:
-        with budget.reserve(photo.size_hw):
-            recipe = card.find_recipe(photo.size_hw)
-            probs_hwc = average_maps(recipe, maps, photo.size_hw)
-            mask_hw = cut_map(recipe, probs_hwc)
-            if mask_hw.ndim == 3:  # classes overlap
-                mask_hw = (mask_hw * np.arange(1, len(card.classes) + 1, dtype=np.uint8)).max(axis=-1)
-            image_hwc = photo.read_rgb() if task.cutout_path or task.overlay_path else None
-            if task.cutout_path and image_hwc is not None:
-                write_cutout(task.cutout_path, _cut_out(recipe, photo, image_hwc, probs_hwc, mask_hw), read.note)
-            if task.overlay_path and image_hwc is not None:
-                thickness_px = max(1, round(min(photo.size_hw) * _CONTOUR_SHARE))
-                drawn = draw_contours(image_hwc, mask_hw, thickness_px=thickness_px)
-                write_overlay(task.overlay_path, drawn, read.note)
-            colors = [COLORS_RGB[index % len(COLORS_RGB)] for index in range(len(card.classes))]
-            write_mask(task.mask_path, mask_hw, read.note, colors)
-    except InputError as error:
-        return Failure(path=task.image_path, reason=str(error))
-    except MemoryError:
-        reason = f"{task.image_path} must fit into memory. Received: {photo.size_hw[0]} x {photo.size_hw[1]} pixels"
-        return Failure(path=task.image_path, reason=reason)
-    return photo.size_hw
-
-
-def _cut_out(
-    recipe: Recipe, photo: ImageFile, image_hwc: ImageU8, probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask
-) -> ImageU8:
-    opacity_hw = find_opacity(blur(probs_hwc, recipe.postprocessing.blur_px), mask_hw, recipe.threshold)
-    given_hw = photo.read_opacity()
-    if given_hw is not None:  # what was transparent stays so
-        opacity_hw *= given_hw.astype(np.float32) / 255
-    return cut_out(image_hwc, opacity_hw)
-
-
-def _fingerprint(card: ModelCard, upright: bool) -> str:
-    return fingerprint(model=card.fingerprint, upright=upright, rules=_RULES)
-
-
-def _is_stretched(full_hw: SizeHW, card: ModelCard) -> bool:
+def _is_stretched(card: ModelCard, full_hw: SizeHW) -> bool:
+    """Tells whether an image has other proportions than those that the model was trained on."""
     if card.image_hw is None:
         return False
     stretch = (full_hw[0] / full_hw[1]) / (card.image_hw[0] / card.image_hw[1])

@@ -1,6 +1,6 @@
 """Out-of-fold images that exported files are compared on: some that the int8 converter sees, others that are scored."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -13,7 +13,7 @@ from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.mask_scores import score_map
 from unets.errors import InputError
-from unets.export.exporting import SampleImage, SampleImages
+from unets.export.exporting import SampleImages
 from unets.store.paths import Project
 
 _MAX_CALIBRATION = 64  # images; ranges of values hardly move beyond
@@ -41,22 +41,13 @@ def find_oof_images(
     if len(samples) < 2:
         raise InputError(f"{experiment} must have images out of fold {fold}. Received: {len(samples)}")
     shown, scored = _spread(samples[1::2], _MAX_CALIBRATION), _spread(samples[::2], num_images)
-    return SampleImages(
-        calibration=[read_image(sample, size_hw) for sample in shown],
-        images=_read(dataset, scored, size_hw),
-        total=len(scored),
-    )
+    images = ((read_image(one, size_hw), one.group, partial(_score, read_mask(one), dataset)) for one in scored)
+    return SampleImages(images=images, total=len(scored), calibration=[read_image(one, size_hw) for one in shown])
 
 
 def _spread(samples: Sequence[Sample], most: int) -> list[Sample]:
     count = min(len(samples), most)
     return [samples[index] for index in np.linspace(0, len(samples) - 1, count).round().astype(int)]
-
-
-def _read(dataset: DatasetConfig, samples: Sequence[Sample], size_hw: SizeHW) -> Iterator[SampleImage]:
-    for sample in samples:
-        score = partial(_score, read_mask(sample), dataset)
-        yield SampleImage(image=read_image(sample, size_hw), group=sample.group, score=score)
 
 
 def _score(mask_hw: npt.NDArray[np.uint8], dataset: DatasetConfig, probs_hwc: npt.NDArray[np.float32]) -> float:

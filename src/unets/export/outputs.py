@@ -3,56 +3,41 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from unets.config import Config
-from unets.ensemble.postprocess import ClassMask
+from unets.config import Config, SizeHW
 from unets.store.runs import atomic_path
 
 _KEY = "unets"  # of the text in a PNG
 _COMPRESSION = 3  # of zlib; for a cut-out of 1280 x 1918 a third of the time of 6, for 4 % more bytes
 _QUALITY = 90
 
-Color = tuple[int, int, int]
-
 
 class Note(Config):
-    """What made a file; two files of equal notes are equal."""
+    """What made a file, and what it found; two files of equal notes are equal."""
 
     made_by: str  # fingerprint of the model and of how the image is seen
     image_sha256: str
+    size_hw: SizeHW  # of the image
+    area: float  # share of it that is of any class
+    confidence: float  # see `Result.confidence`
 
 
-def write_mask(path: Path, mask_hw: ClassMask, note: Note, colors_rgb: Sequence[Color]) -> None:
-    """Writes a mask: of one class 0 and 255; of several the class index, as a palette that viewers show in colors.
-
-    Args:
-        path: ends in .png.
-        mask_hw: uint8 (height, width) class index; 0 is background.
-        note: what made it.
-        colors_rgb: one a class.
-    """
-    if len(colors_rgb) == 1:
-        picture = Image.fromarray(mask_hw * np.uint8(255))
-    else:
-        picture = Image.fromarray(mask_hw)
-        picture.putpalette([level for color in ((0, 0, 0), *colors_rgb) for level in color])
-    _write_png(path, picture, note)
-
-
-def write_cutout(path: Path, image_hwc: npt.NDArray[np.uint8], note: Note) -> None:
-    """Writes uint8 RGBA (height, width, 4) as a PNG."""
-    _write_png(path, Image.fromarray(image_hwc), note)
-
-
-def write_overlay(path: Path, image_hwc: npt.NDArray[np.uint8], note: Note) -> None:
-    """Writes uint8 RGB (height, width, 3) as a JPEG."""
+def save_picture(path: Path, picture: Image.Image, note: Note) -> None:
+    """Writes a picture, whole or not at all: a JPEG or a PNG, by its name."""
+    text = json.dumps({_KEY: note.model_dump()})
+    options: dict[str, Any] = {"quality": _QUALITY, "comment": text}
+    if path.suffix == ".png":
+        texts = PngInfo()
+        texts.add_text(_KEY, text)
+        options = {"pnginfo": texts, "compress_level": _COMPRESSION}
     with atomic_path(path) as temporary:
-        Image.fromarray(image_hwc).save(temporary, quality=_QUALITY, comment=_pack(note))
+        picture.save(temporary, **options)
 
 
 def read_note(path: Path) -> Note | None:
@@ -60,18 +45,17 @@ def read_note(path: Path) -> Note | None:
     try:
         with Image.open(path) as picture:
             text = picture.info.get("comment" if picture.format == "JPEG" else _KEY, "")
-        fields = json.loads(text)
-        return Note(**fields[_KEY])
+        return Note(**json.loads(text)[_KEY])
     except (OSError, SyntaxError, ValueError, TypeError, KeyError):
         return None
 
 
-def _write_png(path: Path, picture: Image.Image, note: Note) -> None:
-    texts = PngInfo()
-    texts.add_text(_KEY, _pack(note))
-    with atomic_path(path) as temporary:
-        picture.save(temporary, pnginfo=texts, compress_level=_COMPRESSION)
-
-
-def _pack(note: Note) -> str:
-    return json.dumps({_KEY: note.model_dump()})
+def read_layers(paths: Sequence[Path], num_classes: int) -> list[npt.NDArray[np.bool_]]:
+    """Reads masks that were written here: where each class is, bool (height, width)."""
+    layers = []
+    for path in paths:
+        with Image.open(path) as picture:
+            layers.append(np.array(picture))
+    if len(layers) == num_classes:
+        return [layer > 0 for layer in layers]
+    return [layers[0] == index for index in range(1, num_classes + 1)]

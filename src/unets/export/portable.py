@@ -8,6 +8,7 @@ import keras
 from keras import layers, ops
 
 from unets.config import ExperimentConfig
+from unets.export.programs import INPUT_NAME, OUTPUT_NAME
 from unets.nets.blocks import DepthToSpace, ReflectPad, SpaceToDepth
 from unets.nets.normalization import BatchNorm
 from unets.nets.unet import take_logits
@@ -16,8 +17,6 @@ from unets.prediction.loading import load_net
 from unets.prediction.sources import StoredWeights
 
 Tensor = Any
-
-INPUT_NAME, OUTPUT_NAME = "images", "probs"
 
 
 def build_portable(

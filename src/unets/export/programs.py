@@ -1,29 +1,61 @@
-"""Files of a net for other programs: Keras, ONNX and LiteRT, and how each is opened."""
+"""Files of a net for other programs: Keras, ONNX, OpenVINO and LiteRT; how each is written, and opened to check it."""
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
-from unets.errors import InputError
-from unets.export.portable import INPUT_NAME
+from unets.errors import InputError, suggest
 from unets.store.runs import atomic_path
 from unets.workers.machine import count_cores
+
+if TYPE_CHECKING:
+    import keras
 
 ImageU8 = npt.NDArray[np.uint8]
 Predict = Callable[[ImageU8], npt.NDArray[np.float32]]
 """From an image, uint8 RGB (height, width, 3), to probabilities, float32 (height, width, classes)."""
 Variant = Literal["float32", "float16", "int8"]
 
+# What each is written and checked with, beyond what the package needs anyway.
+FORMATS: Mapping[str, tuple[str, ...]] = {
+    "model": (),
+    "keras": (),
+    "onnx": ("onnx", "tf2onnx", "onnxruntime"),
+    "openvino": ("openvino",),
+    "litert": ("ai_edge_litert",),
+}
+INPUT_NAME, OUTPUT_NAME = "images", "probs"
+
+
+def check_formats(given: str) -> tuple[str, ...]:
+    """Reads names of formats with commas between; `all` is every one.
+
+    Raises:
+        InputError: one is unknown, or what it takes is not installed.
+    """
+    formats = tuple(FORMATS) if given == "all" else tuple(dict.fromkeys(given.split(",")))
+    for name in formats:
+        if name not in FORMATS:
+            hint = suggest(name, FORMATS)
+            raise InputError(f"`--formats` must be all or among {', '.join(FORMATS)}. Received: {name}{hint}")
+    missing = [package for name in formats for package in FORMATS[name] if find_spec(package) is None]
+    if missing:
+        raise InputError(
+            f"`--formats`={','.join(formats)} must have {', '.join(missing)} installed. Received: none of it. "
+            f"pip install 'unets[export]'"
+        )
+    return formats
+
 
 def write_program_files(
-    net: keras.Model, stem: Path, formats: Sequence[str], calibration: Sequence[ImageU8] = ()
+    net: "keras.Model", stem: Path, formats: Sequence[str], calibration: Sequence[ImageU8] = ()
 ) -> dict[str, Path]:
     """Writes a net in formats, for batches of one image.
 
@@ -38,42 +70,48 @@ def write_program_files(
         The files by what they are, as `LiteRT float16`.
 
     Raises:
-        InputError: the backend is not TensorFlow, through which ONNX and LiteRT are written.
+        InputError: the backend is not TensorFlow, through which all but Keras's own are written.
     """
-    writers: dict[str, tuple[str, Callable[[Path], None]]] = {}
-    if "keras" in formats:
-        writers["Keras"] = ".keras", net.save
-    if "onnx" in formats:
-        writers["ONNX"] = ".onnx", partial(_write_onnx, net)
-    if "litert" in formats:
-        writers["LiteRT float32"] = ".tflite", partial(_write_litert, net, "float32", ())
-        writers["LiteRT float16"] = "_float16.tflite", partial(_write_litert, net, "float16", ())
-        if len(calibration):
-            writers["LiteRT int8"] = "_int8.tflite", partial(_write_litert, net, "int8", calibration)
-    if keras.backend.backend() != "tensorflow" and not writers.keys() <= {"Keras"}:
+    import keras
+
+    if keras.backend.backend() != "tensorflow" and not set(formats) <= {"keras"}:
         raise InputError(
-            f"`KERAS_BACKEND` must be tensorflow to write ONNX and LiteRT. Received: {keras.backend.backend()}. A "
+            f"`KERAS_BACKEND` must be tensorflow to write {', '.join(formats)}. Received: {keras.backend.backend()}. A "
             f"model that JAX trained can be exported with TensorFlow"
         )
     files = {}
-    for kind, (ending, write) in writers.items():
-        files[kind] = stem.with_name(stem.name + ending)
-        with atomic_path(files[kind]) as temporary:
-            write(temporary)
+    for format_, kind, ending, write in _PROGRAMS:
+        if format_ in formats and (kind != "LiteRT int8" or len(calibration)):
+            files[kind] = stem.with_name(stem.name + ending)
+            with atomic_path(files[kind]) as temporary:
+                write(net, temporary, calibration)
     return files
+
+
+def count_bytes(path: Path) -> int:
+    """Returns the size of a file that `write_program_files` wrote; OpenVINO's has its weights beside it."""
+    parts = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
+    return sum(part.stat().st_size for part in parts)
 
 
 def open_program_file(path: Path) -> Predict:
     """Opens a file that `write_program_files` wrote, with the program that it is for, on the CPU."""
-    openers = {".keras": _open_keras, ".onnx": _open_onnx, ".tflite": _open_litert}
-    return openers[path.suffix](path)
+    return {".keras": _open_keras, ".onnx": _open_onnx, ".xml": _open_openvino, ".tflite": _open_litert}[path.suffix](
+        path
+    )
 
 
-def _describe_input(net: keras.Model) -> list[keras.InputSpec]:
+def _describe_input(net: "keras.Model") -> list[Any]:
+    import keras
+
     return [keras.InputSpec(shape=(1, *net.input_shape[1:]), dtype="uint8", name=INPUT_NAME)]
 
 
-def _write_onnx(net: keras.Model, path: Path) -> None:
+def _write_keras(net: "keras.Model", path: Path, _: Sequence[ImageU8]) -> None:
+    net.save(path)
+
+
+def _write_onnx(net: "keras.Model", path: Path, _: Sequence[ImageU8]) -> None:
     import onnx
 
     with warnings.catch_warnings():
@@ -82,7 +120,14 @@ def _write_onnx(net: keras.Model, path: Path) -> None:
     onnx.checker.check_model(str(path), full_check=True)
 
 
-def _write_litert(net: keras.Model, variant: Variant, calibration: Sequence[ImageU8], path: Path) -> None:
+def _write_openvino(net: "keras.Model", path: Path, _: Sequence[ImageU8]) -> None:
+    """Writes the graph, `.xml`, and beside it the weights, `.bin`, which are read by the graph's name."""
+    net.export(str(path), format="openvino", input_signature=_describe_input(net), verbose=False)
+    weights = path.with_suffix(".bin")
+    weights.replace(weights.with_name(weights.name.removeprefix(".part-")))
+
+
+def _write_litert(variant: Variant, net: "keras.Model", path: Path, calibration: Sequence[ImageU8]) -> None:
     """Writes LiteRT: `float16` halves the file and computes as before; `int8` quarters it and computes in integers."""
     import tensorflow as tf
 
@@ -105,6 +150,8 @@ def _write_litert(net: keras.Model, variant: Variant, calibration: Sequence[Imag
 
 
 def _open_keras(path: Path) -> Predict:
+    import keras
+
     net = keras.models.load_model(path, compile=False, safe_mode=True)
     return lambda image_hwc: np.asarray(net.predict_on_batch(image_hwc[None])[0], dtype=np.float32)
 
@@ -116,6 +163,13 @@ def _open_onnx(path: Path) -> Predict:
     options.intra_op_num_threads = count_cores()
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda image_hwc: np.asarray(session.run(None, {INPUT_NAME: image_hwc[None]})[0][0], dtype=np.float32)
+
+
+def _open_openvino(path: Path) -> Predict:
+    import openvino
+
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda image_hwc: np.array(compiled(image_hwc[None])[0][0], dtype=np.float32)
 
 
 def _open_litert(path: Path) -> Predict:
@@ -131,3 +185,14 @@ def _open_litert(path: Path) -> Predict:
         return np.asarray(interpreter.get_tensor(probs["index"])[0], dtype=np.float32)
 
     return predict
+
+
+# (format, what a file is, the ending of its name, what writes it)
+_PROGRAMS: tuple[tuple[str, str, str, Callable[["keras.Model", Path, Sequence[ImageU8]], None]], ...] = (
+    ("keras", "Keras", ".keras", _write_keras),
+    ("onnx", "ONNX", ".onnx", _write_onnx),
+    ("openvino", "OpenVINO", ".xml", _write_openvino),
+    ("litert", "LiteRT float32", ".tflite", partial(_write_litert, "float32")),
+    ("litert", "LiteRT float16", "_float16.tflite", partial(_write_litert, "float16")),
+    ("litert", "LiteRT int8", "_int8.tflite", partial(_write_litert, "int8")),
+)

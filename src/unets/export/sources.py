@@ -1,4 +1,4 @@
-"""Whatever may stand for MODEL: a run, an experiment's runs, an ensemble with its runs, or one model file.
+"""Whatever may stand for MODEL: a run, an experiment's runs, an ensemble with its runs, a model file, or `demo`.
 
 Opening one reads what it is made of, and no number of its weights but to name them by their hash.
 """
@@ -25,12 +25,12 @@ from unets.store.tensors import TensorFile
 
 Weights = Path | StoredWeights
 
-FORMAT_VERSION = 2  # of model files; raised when older code could not read a newer file
+DEMO_PATH = Path(__file__).with_name("demo.safetensors")  # finds the studio's cars; docs/how-to/use-a-model.md
+FORMAT_VERSION = 3  # of model files; raised when older code could not read a newer file
 VERSION_KEY, CARD_KEY = "version", "card"
-_MAX_CARD_CHARACTERS = 2**22  # a card of five nets has 10,000
 _ACCEPTED = (
-    "a run (models/<competition>/<experiment>/fold<k>), an experiment's folder, an ensemble's json beside its runs, or "
-    "a file that `unets export` wrote"
+    "a run (models/<competition>/<experiment>/fold<k>), an experiment's folder, an ensemble's json beside its runs, "
+    "a file that `unets export` wrote, or `demo`"
 )
 
 
@@ -38,7 +38,6 @@ _ACCEPTED = (
 class ModelSource:
     """A model that was opened: what it is, and where its weights are."""
 
-    path: Path
     card: ModelCard
     weights: tuple[tuple[Weights, ...], ...]  # of each member, one a fold
 
@@ -47,6 +46,7 @@ class ModelSource:
 class _Run:
     """A trained run, as its folder has it."""
 
+    folder: Path
     net: NetCard
     weights_path: Path
     experiment: ExperimentConfig
@@ -60,6 +60,7 @@ def open_model(path: Path) -> ModelSource:
     Raises:
         InputError: it is none of those, unfinished, damaged, of a newer version, or its parts do not belong together.
     """
+    path = DEMO_PATH if path == Path("demo") and not path.exists() else path
     if path.is_file():
         if path.suffix != ".json":
             return open_model_file(path)
@@ -92,7 +93,13 @@ def open_model_file(path: Path) -> ModelSource:
             f"A newer unets reads it"
         )
     file.check_numbers()
-    card = _read_card(path, said)
+    text = json.dumps(said)
+    try:
+        card = ModelCard.from_json(text, str(path))
+    except InputError as error:
+        match = re.search(r'"unets":\s*"([\w.+-]+)"', text)  # a newer one's configs may have fields that we do not know
+        by = f". unets {match[1]} wrote it, this is {__version__}" if match and match[1] != __version__ else ""
+        raise InputError(f"{error}{by}") from error
     weights = tuple(
         tuple(StoredWeights(file=file, name=name_net(member, net)) for net in member.nets) for member in card.members
     )
@@ -100,9 +107,7 @@ def open_model_file(path: Path) -> ModelSource:
     held = {"/".join(name.split("/")[:2]) for name in file.shapes}
     if held != known:
         raise InputError(f"{path} must hold the weights of {sorted(known)}. Received: those of {sorted(held)}")
-    for member, (stored, *_) in zip(card.members, weights, strict=True):
-        _check_width(member, stored)
-    return ModelSource(path=path, card=card, weights=weights)
+    return ModelSource(card=card, weights=weights)
 
 
 def name_net(member: MemberCard, net: NetCard) -> str:
@@ -121,45 +126,17 @@ def open_runs(folders: Sequence[Path]) -> ModelSource:
     """
     experiment_dir = folders[0].absolute().parent
     runs = [_read_run(folder.absolute()) for folder in folders]
-    member = _join(experiment_dir, runs)
     folds = [run.net.fold for run in runs]
     metric, score = _read_score(experiment_dir, folds)
-    suffix = f"_fold{folds[0]}" if len(folds) == 1 else ""
-    card = ModelCard(
-        name=f"{experiment_dir.name}{suffix}",
+    return _join(
+        folders[0],
+        [runs],
+        name=experiment_dir.name + (f"_fold{folds[0]}" if len(folds) == 1 else ""),
         competition=experiment_dir.parent.name,
-        **runs[0].dataset,
-        members=(member,),
         recipe=runs[0].recipe,
         metric=metric,
         score=score,
     )
-    return ModelSource(path=folders[0], card=card, weights=(tuple(run.weights_path for run in runs),))
-
-
-def _read_card(path: Path, card: object) -> ModelCard:
-    text = json.dumps(card)
-    if len(text) > _MAX_CARD_CHARACTERS:
-        raise InputError(f"{path} must have a card of {_MAX_CARD_CHARACTERS} characters at most. Received: {len(text)}")
-    try:
-        return ModelCard.from_json(text, str(path))
-    except InputError as error:
-        match = re.search(r'"unets":\s*"([\w.+-]+)"', text)  # a newer one's configs may have fields that we do not know
-        by = f". unets {match[1]} wrote it, this is {__version__}" if match and match[1] != __version__ else ""
-        raise InputError(f"{error}{by}") from error
-
-
-def _check_width(member: MemberCard, stored: StoredWeights) -> None:
-    """Checks that a net is no wider than its weights, before one is built that the memory does not hold."""
-    model = member.experiment.model
-    width = min(model.base_filters << (model.depth - 1), model.max_filters)
-    shapes = [shape for name, shape in stored.file.shapes.items() if name.startswith(f"{stored.name}/")]
-    widest = max((max(shape, default=1) for shape in shapes), default=0)
-    if widest < width:
-        raise InputError(
-            f"{stored.file.path} must hold weights of the nets on its card, {width} channels wide. Received: {widest} "
-            f"at most, of {stored.name}"
-        )
 
 
 def open_ensemble(path: Path, ensemble: Ensemble, experiments: dict[str, ExperimentConfig]) -> ModelSource:
@@ -173,25 +150,15 @@ def open_ensemble(path: Path, ensemble: Ensemble, experiments: dict[str, Experim
     Raises:
         InputError: a member's run is missing, or not the one that the ensemble was fitted on.
     """
-    runs_of = {
-        member.experiment: _find_runs(path, ensemble, member, experiments.get(member.experiment))
-        for member in ensemble.used_members
-    }
-    (first, *_), *others = runs_of.values()
-    for other, *_ in others:
-        if other.dataset != first.dataset:
-            raise InputError(f"{path} must be of nets of one data set. Received: {first.dataset}, {other.dataset}")
-    card = ModelCard(
+    return _join(
+        path,
+        [_find_runs(path, ensemble, member, experiments.get(member.experiment)) for member in ensemble.used_members],
         name=f"{ensemble.competition}_{ensemble.name}",
         competition=ensemble.competition,
-        **first.dataset,
-        members=tuple(_join(path.absolute().parent / name, runs) for name, runs in runs_of.items()),
         recipe=ensemble.recipe,
         metric=ensemble.metric,
         score=ensemble.score,
     )
-    weights = tuple(tuple(run.weights_path for run in runs) for runs in runs_of.values())
-    return ModelSource(path=path, card=card, weights=weights)
 
 
 def _find_runs(path: Path, ensemble: Ensemble, member: Member, experiment: ExperimentConfig | None) -> list[_Run]:
@@ -227,6 +194,7 @@ def _read_run(run_dir: Path, experiment: ExperimentConfig | None = None) -> _Run
         trained = trained.model_copy(update={"prediction": experiment.prediction})
     metrics, told = read_json(run_dir / "metrics.json"), snapshot["told"]
     return _Run(
+        folder=run_dir,
         net=NetCard(
             fold=snapshot["fold"],
             weights_sha256=hash_file(weights_path),
@@ -248,21 +216,24 @@ def _read_run(run_dir: Path, experiment: ExperimentConfig | None = None) -> _Run
     )
 
 
-def _join(experiment_dir: Path, runs: Sequence[_Run]) -> MemberCard:
-    first = runs[0]
-    for run in runs:
-        if _list_shared(run) != _list_shared(first):
-            raise InputError(
-                f"{experiment_dir} must hold runs of one config. Received: fold {first.net.fold} and fold "
-                f"{run.net.fold} of different ones"
-            )
-    return MemberCard(name=experiment_dir.name, experiment=first.experiment, nets=tuple(run.net for run in runs))
-
-
-def _list_shared(run: _Run) -> tuple[object, ...]:
-    """Returns what must agree for probability maps to be averaged."""
-    experiment = run.experiment
-    return run.dataset, experiment.data.size_hw, experiment.model, experiment.training.precision, experiment.prediction
+def _join(path: Path, runs_of: Sequence[Sequence[_Run]], **fields: Any) -> ModelSource:
+    """Joins the runs of each member, which must agree in all that decides whether maps can be averaged."""
+    (first, *_), *_ = runs_of
+    for runs in runs_of:
+        config = runs[0].experiment.model_copy(update={"training": runs[0].experiment.training.precision})
+        for run in runs:
+            same = run.experiment.model_copy(update={"training": run.experiment.training.precision}) == config
+            if not same or run.dataset != first.dataset:
+                raise InputError(
+                    f"{path} must be of runs of one data set, those of an experiment of one config. Received: "
+                    f"{runs[0].folder} and {run.folder}, which differ"
+                )
+    members = tuple(
+        MemberCard(name=runs[0].folder.parent.name, experiment=runs[0].experiment, nets=tuple(run.net for run in runs))
+        for runs in runs_of
+    )
+    weights = tuple(tuple(run.weights_path for run in runs) for runs in runs_of)
+    return ModelSource(card=ModelCard(**first.dataset, members=members, **fields), weights=weights)
 
 
 def _read_score(experiment_dir: Path, folds: Sequence[int]) -> tuple[str | None, Interval | None]:

@@ -5,22 +5,28 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image, ImageOps
 
 from unets.data.geometry import SizeHW, shrink
-from unets.data.image import to_grey
-from unets.ensemble.postprocess import ClassMask, blur
-from unets.ensemble.recipe import average_maps, make_mask
+from unets.data.image import ImageFile, to_grey, to_rgb
+from unets.ensemble.postprocess import ClassMask
 from unets.errors import InputError
 from unets.export.card import ModelCard
-from unets.export.sources import ModelSource, open_model
+from unets.export.result import Result, find_result
+from unets.export.sources import ModelSource
 from unets.prediction.loading import load_predictor, predict_batch
 
 ImageU8 = npt.NDArray[np.uint8]
 MapU8 = npt.NDArray[np.uint8]
+AnyImage = str | Path | ImageFile | Image.Image | ImageU8
 
 
 class TrainedModel:
     """Nets with their weights, and the recipe that makes masks of their probability maps.
+
+    Images may be of any size. A path, and a PIL image, is seen as its file says: 8 or 16 bits, gray, transparent, and
+    upright as its orientation tag says. An array is uint8 RGB (height, width, 3), or (height, width) of gray levels; of
+    a model of n channels (height, width, n).
 
     Args:
         source: the model, as `open_model` gives it.
@@ -39,47 +45,62 @@ class TrainedModel:
             if batch_size is not None:
                 prediction = experiment.prediction.model_copy(update={"batch_size": batch_size})
                 experiment = experiment.model_copy(update={"prediction": prediction})
-            tile_hw = experiment.prediction.tile_hw
             predictor = load_predictor(
                 weights,
                 experiment,
-                tile_hw or member.size_hw,
+                experiment.prediction.tile_hw or member.size_hw,
                 len(self.card.classes),
                 overlapping=self.card.recipe.overlapping,
                 num_channels=self.card.num_channels,
             )
             self._predictors.append((member.size_hw, predictor, experiment.prediction))
 
+    def __repr__(self) -> str:
+        """Returns a line for people: name, classes, nets, score."""
+        return f"<TrainedModel {self.card.summary}>"
+
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the foreground classes; the k-th has the value k in a mask."""
         return self.card.classes
 
-    def mask(self, image_hwc: ImageU8) -> ClassMask:
+    def mask(self, image: AnyImage) -> ClassMask:
         """Makes the mask of an image.
 
         Args:
-            image_hwc: uint8 RGB (height, width, 3) of any size.
+            image: a path, a PIL image or an array; see the class.
 
         Returns:
             uint8 (height, width): 0 is background, k the k-th of `classes`. Where classes overlap, uint8 (height,
             width, classes) of 0 and 1.
-        """
-        maps, full_hw = self._predict_image(image_hwc), (image_hwc.shape[0], image_hwc.shape[1])
-        return make_mask(self.card.find_recipe(full_hw), maps, full_hw)
 
-    def probs(self, image_hwc: ImageU8) -> npt.NDArray[np.float32]:
+        Raises:
+            InputError: it cannot be read, or is of other channels than the model's.
+        """
+        return self.find(image).mask
+
+    def probs(self, image: AnyImage) -> npt.NDArray[np.float32]:
         """Finds the probability of each class in each pixel, as it is before the threshold.
 
         Args:
-            image_hwc: uint8 RGB (height, width, 3) of any size.
+            image: see `mask`.
 
         Returns:
             float32 (height, width, classes), 0..1.
         """
-        maps, full_hw = self._predict_image(image_hwc), (image_hwc.shape[0], image_hwc.shape[1])
-        recipe = self.card.find_recipe(full_hw)
-        return blur(average_maps(recipe, maps, full_hw), recipe.postprocessing.blur_px)
+        return self.find(image).probs
+
+    def find(self, image: AnyImage) -> Result:
+        """Finds mask, probabilities, area and confidence of an image at once; see `mask`."""
+        photo = ImageFile(Path(image), self.card.find_kind()) if isinstance(image, str | Path) else image
+        if isinstance(photo, ImageFile):
+            full_hw, images = photo.size_hw, {size_hw: photo.read(size_hw) for size_hw in self.card.sizes}
+        else:
+            image_hwc = self._to_array(photo)
+            full_hw = (image_hwc.shape[0], image_hwc.shape[1])
+            images = {size_hw: shrink(image_hwc, size_hw) for size_hw in self.card.sizes}
+        (maps,) = self.predict([images])
+        return find_result(self.card.find_recipe(full_hw), maps, full_hw)
 
     def predict(self, images: Sequence[Mapping[SizeHW, ImageU8]]) -> list[list[MapU8]]:
         """Predicts images.
@@ -99,26 +120,22 @@ class TrainedModel:
             by_member.append(maps)
         return [list(maps) for maps in zip(*by_member, strict=True)]
 
-    def _predict_image(self, image_hwc: ImageU8) -> list[MapU8]:
+    def _to_array(self, image: Image.Image | ImageU8) -> ImageU8:
         channels = self.card.channels
-        number = channels if isinstance(channels, int) else 3
-        if image_hwc.dtype != np.uint8 or image_hwc.ndim != 3 or image_hwc.shape[-1] != number or image_hwc.size == 0:
+        if isinstance(image, Image.Image):
+            if image.mode[0] in "IF":
+                raise InputError(f"`image` must have 8 bits; give its path instead. Received: mode {image.mode}")
+            image = ImageOps.exif_transpose(image)
+            image = np.array(image if isinstance(channels, int) else image.convert("RGB"))
+        if isinstance(channels, int):
+            fits = image.ndim == 3 and image.shape[-1] == channels
+        else:
+            fits = image.ndim == 2 or (image.ndim == 3 and image.shape[-1] in (1, 3, 4))
+        if image.dtype != np.uint8 or not fits or image.size == 0:
             raise InputError(
-                f"`image_hwc` must be uint8 (height, width, {number}). Received: {image_hwc.dtype} {image_hwc.shape}"
+                f"`image` must be a path, a PIL image or uint8 (height, width, {self.card.num_channels}). Received: "
+                f"{image.dtype} {image.shape}"
             )
-        seen = to_grey(image_hwc) if channels == "grey" else image_hwc
-        (maps,) = self.predict([{size_hw: shrink(seen, size_hw) for size_hw in self.card.sizes}])
-        return maps
-
-
-def load_model(path: str | Path, *, batch_size: int = 1) -> TrainedModel:
-    """Loads a model: a model file, a run's or an experiment's folder, or an ensemble's json beside its runs.
-
-    Args:
-        path: of the file or folder.
-        batch_size: images that a net sees at a time.
-
-    Raises:
-        InputError: it is none of those, unfinished, damaged, or of a newer version.
-    """
-    return TrainedModel(open_model(Path(path)), batch_size)
+        if isinstance(channels, int):
+            return image
+        return to_grey(to_rgb(image)) if channels == "grey" else to_rgb(image)

@@ -1,0 +1,253 @@
+"""Masks as the files of labeling tools and competitions: COCO, labelme, YOLO, run lengths.
+
+An object is a connected part of a class. Coordinates are those of pixels' corners: (0.5, 0.5) is the center of the
+first. A polygon runs a quarter of a pixel within its outermost pixels' edges, so that it holds their centers and no
+others, however a program rounds; points that a straight line replaces within a third of a pixel are left out. No format
+but run lengths has holes in a polygon: an object with holes is cut into parts without.
+"""
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from unets.config import SizeHW
+from unets.data.rle import encode_rle
+from unets.ensemble.postprocess import find_box
+from unets.errors import InputError
+from unets.store.runs import write_text
+
+MaskHW = npt.NDArray[np.bool_]
+Points = npt.NDArray[np.float64]  # (n, 2) of x and y, in pixels
+
+_TOLERANCE_PX = 0.35
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Labeled:
+    """An image and the way to its masks."""
+
+    image_path: Path
+    place: Path  # of its files below the output folder, without an ending
+    size_hw: SizeHW
+    read_layers: Callable[[], Sequence[MaskHW]]  # where each class is, bool (height, width)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Traced:
+    """An object: polygons that together are it, its pixels, and its box."""
+
+    polygons: tuple[Points, ...]
+    area: int
+    box: tuple[int, int, int, int]  # left, top, width, height
+
+
+def trace(mask_hw: MaskHW) -> Iterator[Traced]:
+    """Yields the objects of a class, from the top; see the module."""
+    count, labels_hw, stats, _ = cv2.connectedComponentsWithStats(mask_hw.astype(np.uint8), connectivity=8)
+    for index in range(1, count):
+        left, top, width, height, area = (int(value) for value in stats[index])
+        object_hw = labels_hw[top : top + height, left : left + width] == index
+        polygons = tuple(points + np.array((left, top)) for points in _trace_parts(object_hw))
+        yield Traced(polygons=polygons, area=area, box=(left, top, width, height))
+
+
+def _trace_parts(part_hw: MaskHW) -> Iterator[Points]:
+    """Yields polygons without holes that together are a part, which may have come apart."""
+    contours, hierarchy = cv2.findContours(part_hw.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    parents = hierarchy[0, :, 3]
+    holes = [contour for contour, parent in zip(contours, parents, strict=True) if parent >= 0]
+    if holes:
+        hole = max(holes, key=cv2.contourArea)
+        column = int(hole[:, 0, 0].min() + hole[:, 0, 0].max() + 1) // 2
+        for start, stop in ((0, column), (column, part_hw.shape[1])):
+            half_hw = part_hw[:, start:stop]
+            if (box := find_box(half_hw)) is not None:
+                offset = (start + int(box[1].start), int(box[0].start))
+                yield from (points + np.array(offset) for points in _trace_parts(half_hw[box]))
+        return
+    fine_hw = part_hw.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+    for contour in cv2.findContours(fine_hw, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
+        yield cv2.approxPolyDP(contour, 2 * _TOLERANCE_PX, True)[:, 0] / 2 + 0.25
+
+
+def render_labels(
+    format_: str, images: Iterable[Labeled], classes: Sequence[str], folder: Path
+) -> Iterator[tuple[str, str]]:
+    """Renders masks in a format.
+
+    Args:
+        format_: of `FORMATS`.
+        images: with their masks.
+        classes: names.
+        folder: where the files are to lie.
+
+    Yields:
+        (path of a file below the folder, its text).
+    """
+    yield from FORMATS[format_](images, classes, folder)
+
+
+def write_labels(files: Iterable[tuple[str, str]], folder: Path, *, overwrite: bool) -> list[Path]:
+    """Writes files as `render_labels` gives them; those that are there with the same text stay.
+
+    Raises:
+        InputError: one is there with another text, as of somebody who corrected it, and `overwrite` is not set.
+    """
+    paths = []
+    for name, text in files:
+        path = folder / name
+        is_there = path.exists()
+        if is_there and not overwrite and path.read_text(encoding="utf-8", errors="replace") != text:
+            raise InputError(
+                f"{path} must not exist, or hold what this model makes of the images. Received: something else, "
+                f"perhaps corrected by hand. Give another --out, or --overwrite to replace it"
+            )
+        write_text(path, text)
+        paths.append(path)
+    return paths
+
+
+def write_annotated(
+    images: Sequence[Labeled], confidences: Sequence[float], classes: Sequence[str], format_: str, out_dir: Path
+) -> Path:
+    """Writes images with annotations to be corrected, those of the lowest confidence first.
+
+    Images are copied under names that begin with their rank, so that a labeling tool shows the hardest first;
+    `labels.csv` has rank, image and confidence, `classes.txt` the classes.
+
+    Args:
+        images: with their masks.
+        confidences: one an image, 0..1.
+        classes: names.
+        format_: labelme or coco.
+        out_dir: a folder that is empty or not there.
+
+    Returns:
+        `labels.csv`.
+
+    Raises:
+        InputError: the folder holds files.
+    """
+    check_empty(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    ranked = sorted(zip(confidences, images, strict=True), key=lambda pair: (pair[0], str(pair[1].place)))
+    named, rows = [], []
+    for rank, (confidence, image) in enumerate(ranked, start=1):
+        place = Path(f"{rank:0{len(str(len(ranked)))}}_{'_'.join(image.place.parts)}")
+        path = out_dir / f"{place}{image.image_path.suffix}"
+        shutil.copyfile(image.image_path, path)
+        named.append(Labeled(image_path=path, place=place, size_hw=image.size_hw, read_layers=image.read_layers))
+        rows.append((rank, image.image_path, f"{confidence:.5f}"))
+    write_labels(render_labels(format_, named, classes, out_dir), out_dir, overwrite=True)
+    write_text(out_dir / "classes.txt", "".join(f"{name}\n" for name in classes))
+    write_text(out_dir / "labels.csv", _render_csv(("rank", "image", "confidence"), rows))
+    return out_dir / "labels.csv"
+
+
+def check_empty(folder: Path) -> None:
+    """Checks that a folder is empty or not there.
+
+    Raises:
+        InputError: it holds files, or is one.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"`--out` must be a folder that is empty or not there. Received: {folder}, which holds files")
+
+
+def _render_coco(images: Iterable[Labeled], classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
+    content: dict[str, list[Any]] = {"images": [], "annotations": []}
+    for number, image in enumerate(images, start=1):
+        height, width = image.size_hw
+        name = image.place.as_posix().removesuffix(image.image_path.suffix) + image.image_path.suffix
+        content["images"].append({"id": number, "file_name": name, "height": height, "width": width})
+        for label, layer_hw in enumerate(image.read_layers(), start=1):
+            for traced in trace(layer_hw):
+                entry = {
+                    "id": len(content["annotations"]) + 1,
+                    "image_id": number,
+                    "category_id": label,
+                    "iscrowd": 0,
+                    "area": traced.area,
+                    "bbox": traced.box,
+                    "segmentation": [points.ravel().tolist() for points in traced.polygons],
+                }
+                content["annotations"].append(entry)
+    categories = [{"id": label, "name": name} for label, name in enumerate(classes, start=1)]
+    yield "coco.json", json.dumps({**content, "categories": categories}) + "\n"
+
+
+def _render_labelme(images: Iterable[Labeled], classes: Sequence[str], folder: Path) -> Iterator[tuple[str, str]]:
+    for image in images:
+        name = image.place.with_name(f"{image.place.name}.json")
+        shapes, group = list[dict[str, Any]](), 0
+        for label, layer_hw in zip(classes, image.read_layers(), strict=True):
+            for traced in trace(layer_hw):
+                group += 1
+                shapes += [
+                    {
+                        "label": label,
+                        "points": points.tolist(),
+                        "group_id": group if len(traced.polygons) > 1 else None,
+                        "shape_type": "polygon",
+                        "flags": {},
+                    }
+                    for points in traced.polygons
+                ]
+        content: dict[str, Any] = {
+            "version": "5.4.1",
+            "flags": {},
+            "shapes": shapes,
+            "imagePath": Path(
+                os.path.relpath(image.image_path.absolute(), (folder / name).absolute().parent)
+            ).as_posix(),
+            "imageData": None,
+            "imageHeight": image.size_hw[0],
+            "imageWidth": image.size_hw[1],
+        }
+        yield name.as_posix(), json.dumps(content, indent=2) + "\n"
+
+
+def _render_yolo(images: Iterable[Labeled], classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
+    for image in images:
+        scale = np.array(image.size_hw[::-1], dtype=np.float64)
+        lines = [
+            " ".join([str(label), *(f"{share:.6f}" for share in (points / scale).ravel())])
+            for label, layer_hw in enumerate(image.read_layers())
+            for traced in trace(layer_hw)
+            for points in traced.polygons
+        ]
+        yield image.place.with_name(f"{image.place.name}.txt").as_posix(), "".join(f"{line}\n" for line in lines)
+    yield "data.yaml", json.dumps({"names": list(classes)}) + "\n"  # JSON is YAML
+
+
+def _render_rle(images: Iterable[Labeled], classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
+    rows = [
+        (image.image_path.name, label, encode_rle(layer_hw))
+        for image in images
+        for label, layer_hw in zip(classes, image.read_layers(), strict=True)
+    ]
+    yield "rle.csv", _render_csv(("image", "class", "rle"), rows)
+
+
+def _render_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
+    return text.getvalue()
+
+
+FORMATS: Mapping[str, Callable[[Iterable[Labeled], Sequence[str], Path], Iterator[tuple[str, str]]]] = {
+    "coco": _render_coco,
+    "labelme": _render_labelme,
+    "yolo": _render_yolo,
+    "rle": _render_rle,
+}
