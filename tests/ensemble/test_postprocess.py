@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from unets.config import Postprocessing
+from unets.data.objects import label_objects
 from unets.ensemble.postprocess import (
     blur,
     clean_mask,
@@ -149,6 +150,18 @@ def test_the_steps_come_in_their_order() -> None:
     np.testing.assert_array_equal(clean_mask(mask, steps), draw("111..", "111..", "111.."))
     assert not clean_mask(mask, steps.model_copy(update={"min_area_px": 10})).any()
     assert clean_mask(mask, Postprocessing()) is mask
+
+
+def test_objects_of_each_class_are_parted_and_small_ones_dropped() -> None:
+    mask = np.zeros((12, 26), np.uint8)
+    mask[1:10, 1:10] = mask[1:10, 12:21] = 1
+    mask[5, 10:12] = 1  # a bridge
+    mask[2:4, 23:25] = 2
+    assert clean_mask(mask, Postprocessing(neck_px=1)) is mask  # no disk of it is that narrow
+    parted = clean_mask(mask, Postprocessing(neck_px=4))
+    assert [label_objects(parted == index)[1] for index in (1, 2)] == [2, 1]
+    dropped = clean_mask(mask, Postprocessing(neck_px=4, min_object_px=5))
+    assert (dropped == np.where(parted == 2, 0, parted)).all()
 
 
 def test_a_blur_is_a_gaussian_of_each_class() -> None:

@@ -11,6 +11,8 @@ _STEPS = {  # in words
     "max_hole_px": "holes filled up to {}",
     "max_components": "largest components kept: {}",
     "min_area_px": "emptied below {}",
+    "neck_px": "objects parted at necks up to {}",
+    "min_object_px": "objects dropped below {}",
 }
 
 
@@ -21,6 +23,9 @@ class Postprocessing(Config):
     max_hole_px: Annotated[int, Field(ge=0, le=2**31)] | None = 0  # larger holes are not filled; None: all are
     max_components: Annotated[int, Field(ge=1, le=65_536)] | None = None  # largest parts of a class that are kept
     min_area_px: Annotated[int, Field(ge=0, le=2**31)] = 0  # a class with fewer pixels is emptied
+    # Objects that touch are cut apart, by a line of background, where what joins them is at most this wide.
+    neck_px: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    min_object_px: Annotated[int, Field(ge=0, le=2**31)] = 0  # objects (connected parts) with fewer pixels are dropped
 
     def describe(self) -> str:
         """Says what is done, in words."""

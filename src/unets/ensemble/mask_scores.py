@@ -139,7 +139,8 @@ def _score_masks(
 def _is_counted(recipe: Recipe, metric: Metric) -> bool:
     """Tells whether pixel counts alone decide a recipe's score."""
     steps = recipe.postprocessing
-    return metric.from_counts is not None and steps.max_hole_px == 0 and steps.max_components is None
+    keeps_area = steps.max_hole_px == steps.neck_px == steps.min_object_px == 0 and steps.max_components is None
+    return metric.from_counts is not None and keeps_area
 
 
 def _group(recipes: Sequence[Recipe], key: Callable[[Recipe], Any]) -> list[tuple[Any, list[Recipe]]]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import Postprocessing
+from unets.data.objects import drop_small_objects, part_necks
 
 ClassMask = npt.NDArray[np.uint8]
 Box = tuple[slice, slice]
@@ -71,7 +72,8 @@ def blur(probs_hwc: npt.NDArray[np.float32], sigma_px: float) -> npt.NDArray[np.
 
 
 def clean_mask(mask: ClassMask, steps: Postprocessing) -> ClassMask:
-    """Does what comes after the threshold: fills holes, keeps the largest components, drops what is too small.
+    """Does what comes after the threshold: fills holes, keeps the largest components, empties classes that are too
+    small, parts objects at their necks, drops the small ones.
 
     A hole of a class is a 4-connected part of what is not of that class, which does not reach the image's border; one
     that holds another class stays: a nucleus is no hole of its cell. A component is 8-connected; of two of one area the
@@ -102,7 +104,9 @@ def clean_masks(mask: ClassMask, ways: Sequence[Postprocessing]) -> list[ClassMa
         _repaint(filled[steps.max_hole_px], parts.get(steps.max_hole_px, []), partial(_pick_dropped, steps))
         for steps in ways
     )
-    return [drop_small(kept_hw, steps.min_area_px) for kept_hw, steps in zip(kept, ways, strict=True)]
+    return [
+        _tidy_objects(drop_small(kept_hw, steps.min_area_px), steps) for kept_hw, steps in zip(kept, ways, strict=True)
+    ]
 
 
 def drop_small(mask_hw: ClassMask, min_area_px: int) -> ClassMask:
@@ -123,6 +127,18 @@ def drop_small(mask_hw: ClassMask, min_area_px: int) -> ClassMask:
     if not (is_small & (areas > 0)).any():
         return mask_hw
     return np.where(is_small, 0, np.arange(len(areas))).astype(np.uint8)[mask_hw]
+
+
+def _tidy_objects(mask_hw: ClassMask, steps: Postprocessing) -> ClassMask:
+    """Parts objects at their necks and drops the small ones, a class at a time."""
+    if steps.neck_px == 0 and steps.min_object_px <= 1:
+        return mask_hw
+    for index in range(1, int(mask_hw.max(initial=0)) + 1):
+        class_hw = mask_hw == index
+        kept_hw = drop_small_objects(part_necks(class_hw, steps.neck_px), steps.min_object_px)
+        if kept_hw is not class_hw:
+            mask_hw = np.where(class_hw & ~kept_hw, np.uint8(0), mask_hw)
+    return mask_hw
 
 
 def find_box(is_there_hw: npt.NDArray[np.bool_]) -> Box | None:

@@ -36,7 +36,10 @@ STEPS: dict[str, tuple[Any, ...]] = {
     "max_hole_px": (10, 100, 1000, None),
     "max_components": (1, 2, 3),
     "min_area_px": (10, 100, 1000, 10_000),
+    "neck_px": (3, 6, 12, 24),
+    "min_object_px": (10, 30, 100, 300),
 }
+_OF_OBJECTS = ("neck_px", "min_object_px")  # tried where the metric is of objects
 
 PartOf = npt.NDArray[np.intp]
 Values = npt.NDArray[np.float64]
@@ -110,7 +113,8 @@ def list_candidates(
             Candidate(what="threshold", propose=lambda recipe, _: [recipe.change(threshold=one) for one in thresholds])
         )
     if config.postprocessing == "fit":
-        candidates += [Candidate(what=name, propose=partial(_add_step, name, values)) for name, values in STEPS.items()]
+        tried = {n: v for n, v in STEPS.items() if n not in _OF_OBJECTS or metric.name.startswith("ap")}
+        candidates += [Candidate(what=name, propose=partial(_add_step, name, values)) for name, values in tried.items()]
     return candidates
 
 

@@ -16,6 +16,8 @@ _WORDS = {
     "max_hole_px": "holes filled, px at most",
     "max_components": "largest components kept",
     "min_area_px": "emptied below px",
+    "neck_px": "objects parted at necks up to px",
+    "min_object_px": "objects dropped below px",
 }
 
 

@@ -139,6 +139,8 @@ class ModelCard(Config):
             "blur_px": steps.blur_px * growth**0.5,
             "max_hole_px": None if steps.max_hole_px is None else round(steps.max_hole_px * growth),
             "min_area_px": round(steps.min_area_px * growth),
+            "neck_px": steps.neck_px * growth**0.5,
+            "min_object_px": round(steps.min_object_px * growth),
         }
         return self.recipe.model_copy(update={"postprocessing": steps.model_copy(update=scaled)})
 

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from unets.data.objects import label_objects
 from unets.errors import InputError
 
 Mask = npt.NDArray[np.generic]
@@ -35,7 +36,6 @@ FromCounts = Callable[[Any, Any, Any], Fraction]
 _COUNTED = re.compile(r"(global_)?(?:(dice)|(iou)|f(\d+(?:\.\d+)?))")
 _CONTOUR = re.compile(r"(surface_dice|boundary_f)_(\d+(?:\.\d+)?)px")
 _OBJECTS = re.compile(r"ap(?:_(\d\d))?")
-_EIGHT = np.ones((3, 3), dtype=np.bool_)  # objects are connected by sides or corners
 _IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 100, 5))
 
 
@@ -193,7 +193,7 @@ def _object_precision(target: BoolMask, predicted: BoolMask, *, thresholds: tupl
 
     From an IoU above 0.5 on no object has two partners; at 0.5 and below the larger IoU is taken first.
     """
-    (true_labels, num_true), (labels, num_predicted) = (ndimage.label(mask, _EIGHT) for mask in (target, predicted))
+    (true_labels, num_true), (labels, num_predicted) = (label_objects(mask) for mask in (target, predicted))
     if num_true + num_predicted == 0:
         return 0, 0
     shape = (num_true + 1, num_predicted + 1)

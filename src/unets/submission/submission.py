@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from unets.config import DatasetConfig, check_name
+from unets.data.objects import label_objects
 from unets.data.rle import encode_rle
 from unets.data.samples import Sample, read_full_size
 from unets.dataset.rle_csv import parse_row
@@ -220,7 +220,7 @@ def _write_rows(dataset: DatasetConfig, recipe: Recipe, header: Sequence[str], p
 
 def _split_objects(layer_hw: npt.NDArray[np.bool_]) -> Iterator[npt.NDArray[np.bool_]]:
     """Yields the connected components of a mask, neighbors across corners included; of an empty mask, the mask."""
-    labels_hw, count = ndimage.label(layer_hw, structure=np.ones((3, 3)))
+    labels_hw, count = label_objects(layer_hw)
     for label in range(1, max(count, 1) + 1):
         yield labels_hw == label
 
