@@ -15,7 +15,7 @@ _EIGHT = np.ones((3, 3), dtype=np.bool_)
 def label_objects(mask_hw: BoolMask) -> tuple[npt.NDArray[np.int32], int]:
     """Numbers the objects of a mask; returns (int32 (height, width) from 1, 0 for background; how many)."""
     labels_hw, count = ndimage.label(mask_hw, structure=_EIGHT)
-    return labels_hw, int(count)
+    return labels_hw.astype(np.int32, copy=False), int(count)
 
 
 def part_labels(labels_hw: npt.NDArray[np.int32]) -> BoolMask:
@@ -26,7 +26,7 @@ def part_labels(labels_hw: npt.NDArray[np.int32]) -> BoolMask:
     """
     # Numbers of 24 bits are exact as float32, the widest that dilation takes.
     highest_hw = cv2.dilate(labels_hw.astype(np.float32), _EIGHT.view(np.uint8))
-    return (labels_hw > 0) & (highest_hw == labels_hw)
+    return np.asarray((labels_hw > 0) & (highest_hw == labels_hw))
 
 
 def part_necks(mask_hw: BoolMask, neck_px: float) -> BoolMask:

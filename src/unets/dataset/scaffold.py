@@ -160,7 +160,7 @@ def find_scaffold(
             source=source,
             classes=result.classes,
             overlapping=result.overlapping,
-            metric="iou" if len(result.classes) > 1 else "dice",
+            metric="ap" if submission.get("row") == "object" else "iou" if len(result.classes) > 1 else "dice",
             num_folds=max(min(_FOLDS, len(groups)), 2),
             submission=SubmissionConfig(**submission),
             **fields,
