@@ -18,7 +18,7 @@ from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import open_oof
 from unets.ensemble.postprocess import to_masks
 from unets.ensemble.recipe import Recipe, make_mask
-from unets.ensemble.selection import STEPS, THRESHOLDS
+from unets.ensemble.selection import OBJECT_STEPS, STEPS, THRESHOLDS
 from unets.errors import InputError
 from unets.metrics.masks import dice
 from unets.prediction.maps import encode_map, open_maps, write_shard
@@ -89,7 +89,9 @@ def test_it_is_written_read_and_the_same_again(make_scene: MakeScene) -> None:
     before = [path.read_bytes() for path in sorted(project.models_dir.glob("ensemble*"))]
     fit_ensemble(project, dataset, config, jobs=2)
     assert [path.read_bytes() for path in sorted(project.models_dir.glob("ensemble*"))] == before
-    assert {one.what for one in ensemble.candidates} == {"averaging", "weights", "threshold", *STEPS}
+    assert {one.what for one in ensemble.candidates} == {"averaging", "weights", "threshold", *STEPS} - set(
+        OBJECT_STEPS
+    )
 
 
 def test_each_photo_is_scored_by_what_was_fitted_without_its_fold(make_scene: MakeScene) -> None:
@@ -198,7 +200,7 @@ def test_a_step_that_helps_is_kept_and_others_are_not(make_scene: MakeScene, mon
     kept = {one.what: one.value for one in ensemble.candidates if one.is_kept}
     assert kept == {"max_components": "1"}
     assert ensemble.postprocessing == Postprocessing(max_components=1)
-    assert {one.what for one in ensemble.candidates} == set(STEPS)
+    assert {one.what for one in ensemble.candidates} == set(STEPS) - set(OBJECT_STEPS)
 
 
 def test_what_is_given_is_not_tried(make_scene: MakeScene) -> None:

@@ -36,6 +36,8 @@ RECIPES = st.builds(
         max_hole_px=st.sampled_from([0, 3, None]),
         max_components=st.sampled_from([None, 1, 2]),
         min_area_px=st.sampled_from([0, 60, 10**4]),
+        neck_px=st.sampled_from([0, 4]),
+        min_object_px=st.sampled_from([0, 30]),
     ),
 )
 
@@ -79,6 +81,16 @@ def test_the_area_of_a_small_mask_is_that_of_the_mask_that_is_sent() -> None:
         recipe = Recipe(weights=(1.0,), postprocessing=Postprocessing(min_area_px=area_px))
         metric = find_metric("dice")
         assert metric.to_values(score_recipes(truth, [probs], [recipe], metric))[0, 0] == expected
+
+
+def test_parted_objects_are_found_by_their_precision() -> None:
+    """Two squares that a bridge joins are one object of IoU 0.5 with either; parted, both are found."""
+    truth, probs = np.zeros((12, 26), np.uint8), np.zeros((12, 26, 1), np.uint8)
+    truth[1:10, 1:10] = truth[1:10, 12:21] = 1
+    probs[truth == 1] = probs[5, 10:12] = 255
+    recipes = [Recipe(weights=(1.0,), postprocessing=Postprocessing(neck_px=px)) for px in (0, 4)]
+    metric = find_metric("ap_75")
+    assert metric.to_values(score_recipes(truth, [probs], recipes, metric)).tolist() == [[0.0], [1.0]]
 
 
 def test_of_an_image_without_anything_each_recipe_scores_one() -> None:

@@ -39,7 +39,7 @@ STEPS: dict[str, tuple[Any, ...]] = {
     "neck_px": (3, 6, 12, 24),
     "min_object_px": (10, 30, 100, 300),
 }
-_OF_OBJECTS = ("neck_px", "min_object_px")  # tried where the metric is of objects
+OBJECT_STEPS = ("neck_px", "min_object_px")  # tried where the metric is of objects
 
 PartOf = npt.NDArray[np.intp]
 Values = npt.NDArray[np.float64]
@@ -113,7 +113,7 @@ def list_candidates(
             Candidate(what="threshold", propose=lambda recipe, _: [recipe.change(threshold=one) for one in thresholds])
         )
     if config.postprocessing == "fit":
-        tried = {n: v for n, v in STEPS.items() if n not in _OF_OBJECTS or metric.name.startswith("ap")}
+        tried = {n: v for n, v in STEPS.items() if n not in OBJECT_STEPS or metric.name.startswith("ap")}
         candidates += [Candidate(what=name, propose=partial(_add_step, name, values)) for name, values in tried.items()]
     return candidates
 
