@@ -25,7 +25,7 @@ SIZE_HW = (32, 48)
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=SIZE_HW, batch_size=2, cache="ram"),
     model=ModelConfig(depth=1, base_filters=4, dropout=0.25),
-    training=TrainingConfig(epochs=4, learning_rate=3e-2, precision="float32"),
+    training=TrainingConfig(epochs=4, learning_rate=3e-2, warmup=0.25, precision="float32"),
 )
 
 

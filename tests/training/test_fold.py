@@ -177,6 +177,22 @@ def test_a_run_that_was_interrupted_twice_ends_as_one_that_was_not(
     assert metrics["best_dice"] == read_metrics(finished)["best_dice"]
 
 
+def test_epochs_of_a_set_length_go_on_with_the_same_bits(
+    tmp_path: Path, scene: Scene, interrupt: Callable[[int, int], AbstractContextManager[None]]
+) -> None:
+    """5 updates of 2 images: an epoch ends within a pass over the 12 images."""
+    experiment = change("training", epochs=2, steps_per_epoch=5, validation_images=4)
+    whole, stopped = tmp_path / "unet_a" / "fold0", tmp_path / "unet_b" / "fold0"
+    scene.train(whole, experiment)
+    with interrupt(1, 2):
+        scene.train(stopped, experiment, save_seconds=0.0)
+    scene.train(stopped, experiment)
+    assert_same_run(stopped, whole)
+    assert read_metrics(whole)["images"] == 2 * 5 * 2
+    _, valid = scene.open_fold(whole, experiment).build_batches(scene.reader, 2, 1)
+    assert len(valid.indices) == 4
+
+
 @pytest.mark.parametrize("moment", ["save_last", "write_history", "write_metrics"])
 def test_a_stop_while_the_last_epoch_is_saved_loses_nothing(
     moment: str, run_dir: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch

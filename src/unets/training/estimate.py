@@ -143,6 +143,8 @@ class Estimate:
         if self.speed is None:
             return 0.0
         validated = self.counts.num_train * self.held_out
+        if (most := self.experiment.training.validation_images) is not None:
+            validated = min(validated, most)
         trained = self._num_trained * self._join(self.net_seconds, self.ready_seconds)
         return trained + validated * self.speed.predict_seconds / self.num_devices
 
