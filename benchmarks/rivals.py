@@ -40,6 +40,12 @@ from unets.store.paths import Project
 from unets.store.provenance import describe_origin
 from unets.store.runs import write_text
 
+_PAGE = """# What `unets new` proposes, against the usual U-Net in PyTorch
+
+Written by `benchmarks/rivals.py`; nothing here is typed. Both sides have EfficientNet-Lite0 with ImageNet weights, the
+same training images and the same CPU seconds on one core, all of the process counted; the other side is
+`benchmarks/torch_rival.py`. Scores are means over test images at full size; differences are paired, with a 95 %
+interval over groups, or over images where there are few groups."""
 ROOT = Path(__file__).resolve().parent.parent
 PEER = "peer"
 _FEWEST_GROUPS = 10  # fewer: neighboring images stay together instead
@@ -216,7 +222,10 @@ def main() -> None:
             peer = key.removesuffix(args.tag) + f"{PEER}_{seconds:.0f}"
             records[peer] = _start(given, "peer", args, "--seconds", str(seconds))
             write_text(records_path, json.dumps(records, indent=1))
-        print(render(records), flush=True)
+        page = f"{_PAGE}\n\n{render(records)}\n"
+        if args.out is not None:
+            write_text(args.out, page)
+        print(page, flush=True)
 
 
 def _start(given: str, side: str, args: argparse.Namespace, *more: str) -> Any:
@@ -270,6 +279,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("sets", nargs="+", metavar="NAME=FOLDER", help="data sets")
     parser.add_argument("--configs", type=Path, default=ROOT / "configs", help="where NAME/dataset.py are")
     parser.add_argument("--work", type=Path, required=True, help="where runs and the json are kept")
+    parser.add_argument("--out", type=Path, help="the page to write, as docs/results/rivals.md")
     parser.add_argument("--minutes", type=float, default=5, help="that ours is planned for (default: 5)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--tag", default="new", help="name of this variant of ours")
