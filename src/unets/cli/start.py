@@ -9,6 +9,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
 
+from unets.cli import backend
 from unets.cli.app import complete_commands, list_arguments
 from unets.cli.options import NEW, RUNS, STEP, STUDIO, STUDIO_RUNS, Force, Top, option
 from unets.cli.stage import Stage, remember_input
@@ -33,7 +34,12 @@ def new(
     """Looks at a folder of images and masks and writes configs/NAME/ for it; says what it guessed and what it asks."""
     from unets.dataset.scaffold import render_scaffold, write_scaffold
     from unets.errors import InputError
-    from unets.training.speed import time_step
+
+    def time_step(*experiment: Any) -> Any:
+        backend.load_backend()  # after the look at the files: what is wrong with them is said at once
+        from unets.training.speed import time_step
+
+        return time_step(*experiment)
 
     if minutes is not None and minutes <= 0:
         raise InputError(f"`--minutes` must be above 0. Received: {minutes}")
