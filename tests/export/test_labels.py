@@ -11,7 +11,7 @@ import pytest
 from tests.export.bright import save
 from unets.dataset.importers.polygons import draw_polygon
 from unets.errors import InputError
-from unets.export.labels import Labeled, render_labels, trace, write_annotated, write_labels
+from unets.export.labels import FORMATS, Labeled, trace, write_annotated, write_labels
 from unets.export.outputs import Note, read_layers, read_note, save_picture
 from unets.export.result import render_masks
 
@@ -75,7 +75,7 @@ def test_unets_new_reads_what_is_written(
     format_: str, classes: tuple[str, ...], tmp_path: Path, read_import: Callable[[Path], dict[str, list[MaskHW]]]
 ) -> None:
     images = plant(tmp_path, len(classes))
-    write_labels(render_labels(format_, images, classes, tmp_path / "images"), tmp_path / "images", overwrite=False)
+    write_labels(FORMATS[format_](images, classes, tmp_path / "images"), tmp_path / "images", overwrite=False)
     found = read_import(tmp_path / "images")
     for image in images:
         np.testing.assert_array_equal(np.stack(found[image.place.name]), np.stack(image.read_layers()))
@@ -84,7 +84,7 @@ def test_unets_new_reads_what_is_written(
 def test_pycocotools_reads_what_is_written(tmp_path: Path) -> None:
     coco = pytest.importorskip("pycocotools.coco")
     images = plant(tmp_path)
-    (path,) = write_labels(render_labels("coco", images, ("a", "b"), tmp_path), tmp_path, overwrite=False)
+    (path,) = write_labels(FORMATS["coco"](images, ("a", "b"), tmp_path), tmp_path, overwrite=False)
     read = coco.COCO(str(path))
     for number, image in enumerate(images, start=1):
         for label, layer_hw in enumerate(image.read_layers(), start=1):
@@ -96,7 +96,7 @@ def test_pycocotools_reads_what_is_written(tmp_path: Path) -> None:
 
 def test_corrections_are_not_replaced(tmp_path: Path) -> None:
     images = plant(tmp_path)
-    files = list(render_labels("labelme", images, ("a", "b"), tmp_path))
+    files = list(FORMATS["labelme"](images, ("a", "b"), tmp_path))
     paths = write_labels(files, tmp_path, overwrite=False)
     write_labels(files, tmp_path, overwrite=False)
     paths[1].write_text("{}")

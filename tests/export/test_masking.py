@@ -210,6 +210,8 @@ def test_one_image_becomes_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         run_one(path, path)
     with pytest.raises(InputError, match="`--out` must be a folder where several files are made of an image"):
         run_one(path, tmp_path / "y.png", cutout=True, overlay=True)
+    with pytest.raises(InputError, match=r"`--out` must end in \.png, as what is made"):
+        run_one(path, tmp_path / "y.jpg")
     out = io.BytesIO()
     with monkeypatch.context() as piped:
         piped.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(path.read_bytes())))

@@ -1,6 +1,7 @@
 """Subcommands that use a trained model, anywhere: say what it is, make masks, write it for other programs."""
 
 import logging
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -64,11 +65,16 @@ def mask(
     from unets.export.sources import open_model
 
     out = out or (PIPE if images == [PIPE] else Path("masks"))
-    is_one = images == [PIPE] or out == PIPE or (len(images) == 1 and images[0].is_file() and bool(out.suffix))
+    is_one = (
+        images == [PIPE]
+        or out == PIPE
+        or (len(images) == 1 and images[0].is_file() and out.suffix != "" and not out.is_dir())
+    )
     if is_one and (len(images) > 1 or images[0].is_dir()):
         raise InputError("`images` must be one image where --out is -. Received: several")
-    if json and out == PIPE:
-        raise InputError("`--out` must be a file or a folder with --json, which writes to stdout. Received: -")
+    if out == PIPE and (json or sys.stdout.isatty()):
+        why = "with --json, which writes to stdout" if json else "where stdout is a terminal"
+        raise InputError(f"`--out` must be a file or a folder {why}. Received: -")
     source = open_model(model)
     wanted = Wanted(
         pictures=Pictures(cutout=cutout, overlay=overlay, background=background),

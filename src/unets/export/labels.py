@@ -80,25 +80,8 @@ def _trace_parts(part_hw: MaskHW) -> Iterator[Points]:
         yield cv2.approxPolyDP(contour, 2 * _TOLERANCE_PX, True)[:, 0] / 2 + 0.25
 
 
-def render_labels(
-    format_: str, images: Iterable[Labeled], classes: Sequence[str], folder: Path
-) -> Iterator[tuple[str, str]]:
-    """Renders masks in a format.
-
-    Args:
-        format_: of `FORMATS`.
-        images: with their masks.
-        classes: names.
-        folder: where the files are to lie.
-
-    Yields:
-        (path of a file below the folder, its text).
-    """
-    yield from FORMATS[format_](images, classes, folder)
-
-
 def write_labels(files: Iterable[tuple[str, str]], folder: Path, *, overwrite: bool) -> list[Path]:
-    """Writes files as `render_labels` gives them; those that are there with the same text stay.
+    """Writes files as one of `FORMATS` gives them; those that are there with the same text stay.
 
     Raises:
         InputError: one is there with another text, as of somebody who corrected it, and `overwrite` is not set.
@@ -148,7 +131,7 @@ def write_annotated(
         shutil.copyfile(image.image_path, path)
         named.append(Labeled(image_path=path, place=place, size_hw=image.size_hw, read_layers=image.read_layers))
         rows.append((rank, image.image_path, f"{confidence:.5f}"))
-    write_labels(render_labels(format_, named, classes, out_dir), out_dir, overwrite=True)
+    write_labels(FORMATS[format_](named, classes, out_dir), out_dir, overwrite=True)
     write_text(out_dir / "classes.txt", "".join(f"{name}\n" for name in classes))
     write_text(out_dir / "labels.csv", _render_csv(("rank", "image", "confidence"), rows))
     return out_dir / "labels.csv"
@@ -245,7 +228,9 @@ def _render_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-FORMATS: Mapping[str, Callable[[Iterable[Labeled], Sequence[str], Path], Iterator[tuple[str, str]]]] = {
+Render = Callable[[Iterable[Labeled], Sequence[str], Path], Iterator[tuple[str, str]]]
+"""From images with their masks, the classes and the folder of the files to the (name below it, text) of each file."""
+FORMATS: Mapping[str, Render] = {
     "coco": _render_coco,
     "labelme": _render_labelme,
     "yolo": _render_yolo,

@@ -23,7 +23,7 @@ from unets.data.geometry import SizeHW
 from unets.data.image import ImageFile
 from unets.errors import InputError, suggest
 from unets.export.card import ModelCard
-from unets.export.labels import FORMATS, Labeled, render_labels, write_labels
+from unets.export.labels import FORMATS, Labeled, write_labels
 from unets.export.outputs import Note, read_layers, read_note, save_picture
 from unets.export.result import Pictures, find_result, render
 from unets.export.sources import ModelSource
@@ -157,7 +157,7 @@ def mask_folder(source: ModelSource, given: Sequence[Path], out_dir: Path, wante
                 failures.append(made)
     masked = [Masked(task=task, note=notes[task]) for task in tasks if task in notes]
     if wanted.labels:
-        files = render_labels(wanted.labels, list_labeled(card, masked), card.classes, out_dir)
+        files = FORMATS[wanted.labels](list_labeled(card, masked), card.classes, out_dir)
         write_labels(files, out_dir, overwrite=wanted.overwrite)
     return Outcome(masked=tuple(masked), failures=tuple(failures), num_kept=num_kept)
 
@@ -192,12 +192,14 @@ def mask_file(source: ModelSource, image: Path, out: Path, wanted: Wanted, load:
         (masked,) = outcome.masked
         if wanted.labels:
             folder = Path() if out == PIPE else out.parent
-            labels = render_labels(wanted.labels, list_labeled(card, [masked]), card.classes, folder)
-            content = next(labels)[1].encode()
+            name, text = next(FORMATS[wanted.labels](list_labeled(card, [masked]), card.classes, folder))
+            content, suffix = text.encode(), Path(name).suffix
         else:
-            content = masked.task.outputs[0].read_bytes()
+            content, suffix = masked.task.outputs[0].read_bytes(), masked.task.outputs[0].suffix
     if out == PIPE:
         sys.stdout.buffer.write(content)
+    elif out.suffix.lower().replace("jpeg", "jpg") != suffix:
+        raise InputError(f"`--out` must end in {suffix}, as what is made, or be a folder that exists. Received: {out}")
     elif out.exists() and not wanted.overwrite and out.read_bytes() != content and read_note(out) is None:
         raise InputError(f"{out} must not exist, or be a mask of ours. Received: another file. --overwrite replaces it")
     else:

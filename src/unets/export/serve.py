@@ -142,7 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         logger.debug(format, *args)
 
     def _is_ours(self) -> bool:
-        own = {f"{name}:{self.server.server_address[1]}" for name in (_HOST, "localhost")}  # type: ignore[misc]
+        own = {f"{name}:{self.connection.getsockname()[1]}" for name in (_HOST, "localhost")}
         origin = self.headers.get("Origin")
         return self.headers.get("Host") in own and (origin is None or urlsplit(origin).netloc in own)
 
