@@ -94,7 +94,8 @@ def mask(
         print(out)
     elif not is_one:
         kept = f", {outcome.num_kept} were there" if outcome.num_kept else ""
-        print(f"{out}: {num_made} masks made{kept}" if num_made else f"{out}: all {outcome.num_kept} masks are there")
+        is_all = outcome.num_kept and not num_made
+        print(f"{out}: all {outcome.num_kept} masks are there" if is_all else f"{out}: {num_made} masks made{kept}")
     for line in outcome.list_warnings(source.card):
         logger.warning(line)
     if outcome.failures:
