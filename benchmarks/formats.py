@@ -2,7 +2,8 @@
 
 Each set has 32 training and 8 test images, of 96 to 160 pixels a side, with disks and squares on noise. The submission
 is decoded here, by other code than the package's, and compared with what was drawn: Dice of each class, mean over test
-images and classes. Nothing is answered and nothing is changed but the number of epochs: it is the path of a newcomer.
+images and classes. Nothing is answered and nothing is changed but the number of epochs: it is
+the path of a newcomer.
 
 Run: python benchmarks/formats.py [NAME ...] [--epochs 12] [--folder FOLDER] [--out table.md]
 """
@@ -17,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -62,17 +63,24 @@ class Set:
     """What a format's function has written, and how its submission is to be read.
 
     Attributes:
-        truth: the mask of each class, by the id of the test image.
+        train: what was drawn, in the order of the training images.
+        test: the same of the test images.
         image_column: of the submission, as the mask's column and the class's where there is one.
         by_column: whether pixels are counted along columns.
+        names: of the classes.
     """
 
-    truth: dict[str, Layers]
+    train: list[Drawing]
+    test: list[Drawing]
     image_column: str = "img"
     rle_column: str = "rle_mask"
     class_column: str | None = None
     by_column: bool = False
-    names: Sequence[str] = field(default_factory=lambda: CLASSES)
+    names: Sequence[str] = ("object",)
+
+    def read_truth(self, drawings: Sequence[Drawing]) -> dict[str, Layers]:
+        """Returns the mask of each class, by the id of the image."""
+        return {drawing.id: drawing.layers[: len(self.names)] for drawing in drawings}
 
 
 def draw(
@@ -137,7 +145,7 @@ def write_coco(folder: Path) -> Set:
     content = {"images": images, "annotations": annotations, "categories": categories}
     _write_text(folder / "annotations/instances_train.json", json.dumps(content))
     _write_images(folder, {"train/{}.jpg": train, "test/{}.jpg": test})
-    return _several(test)
+    return _several(train, test)
 
 
 def write_yolo(folder: Path) -> Set:
@@ -151,7 +159,7 @@ def write_yolo(folder: Path) -> Set:
         polygons = [(index, (_trace(object_hw) / size_wh).ravel()) for index, object_hw in drawing.objects]
         lines = [f"{index} {' '.join(f'{x:.6f}' for x in polygon)}\n" for index, polygon in polygons]
         _write_text(folder / f"labels/train/{drawing.id}.txt", "".join(lines))
-    return _several(test)
+    return _several(train, test)
 
 
 def write_mask_a_class(folder: Path) -> Set:
@@ -161,7 +169,7 @@ def write_mask_a_class(folder: Path) -> Set:
     for drawing in train:
         for name, layer_hw in zip(CLASSES, drawing.layers, strict=True):
             _write_image(folder / f"masks/{name}/{drawing.id}.png", layer_hw * np.uint8(255))
-    return _several(test)
+    return _several(train, test)
 
 
 def write_overlapping(folder: Path) -> Set:
@@ -173,7 +181,7 @@ def write_overlapping(folder: Path) -> Set:
     _write_csv(folder / "train.csv", header, rows)
     _write_csv(folder / "sample_submission.csv", header, [(d.id, name, "1 1") for d in test for name in CLASSES])
     columns = {"image_column": "id", "rle_column": "segmentation", "class_column": "class"}
-    return Set(truth={d.id: d.layers for d in test}, by_column=True, **columns)  # type: ignore[arg-type]
+    return Set(train=train, test=test, by_column=True, names=CLASSES, **columns)  # type: ignore[arg-type]
 
 
 def write_voc(folder: Path) -> Set:
@@ -196,7 +204,7 @@ def write_voc(folder: Path) -> Set:
         text = "".join(f"{drawing.id}\n" for drawing in drawings)
         _write_text(folder / f"ImageSets/Segmentation/{name}.txt", text)
     _write_text(folder / "labels.txt", "background\ndisk\nsquare\n")
-    return _several(test)
+    return _several(train, test)
 
 
 def write_objects(folder: Path) -> Set:
@@ -206,8 +214,7 @@ def write_objects(folder: Path) -> Set:
     rows = [(drawing.id, encode(object_hw)) for drawing in train for _, object_hw in drawing.objects]
     _write_csv(folder / "train.csv", ("id", "annotation"), rows)
     _write_csv(folder / "sample_submission.csv", ("id", "predicted"), [(drawing.id, "") for drawing in test])
-    truth = {drawing.id: drawing.layers[:1] for drawing in test}
-    return Set(truth=truth, image_column="id", rle_column="predicted", names=("object",))
+    return Set(train=train, test=test, image_column="id", rle_column="predicted")
 
 
 def write_channels(folder: Path) -> Set:
@@ -220,7 +227,7 @@ def write_channels(folder: Path) -> Set:
             tifffile.imwrite(path, np.moveaxis(drawing.image, -1, 0), photometric="minisblack", planarconfig="separate")
     for drawing in train:
         _write_image(folder / f"train/masks/{drawing.id}.png", drawing.layers[0] * np.uint8(255))
-    return Set(truth={drawing.id: drawing.layers[:1] for drawing in test}, names=("object",))
+    return Set(train=train, test=test)
 
 
 def write_csv_header(folder: Path) -> Set:
@@ -235,8 +242,7 @@ def write_csv_header(folder: Path) -> Set:
     rows = [(f"{d.id}.jpg", encode(d.layers[0], by_column=True) or "-1") for d in train]
     _write_csv(folder / "train_masks.csv", ("ImageId", "EncodedPixels"), rows, separator=";")
     _write_csv(folder / "sample_submission.csv", ("Image", "predicted"), [(d.id, "1 1") for d in test])
-    truth = {drawing.id: drawing.layers[:1] for drawing in test}
-    return Set(truth=truth, image_column="Image", rle_column="predicted", by_column=True, names=("object",))
+    return Set(train=train, test=test, image_column="Image", rle_column="predicted", by_column=True)
 
 
 FORMATS: Mapping[str, Callable[[Path], Set]] = {
@@ -268,16 +274,22 @@ def decode(rle: str, size_hw: tuple[int, int], *, by_column: bool = False) -> np
 
 
 def score(path: Path, about: Set) -> float:
-    """Returns the mean Dice of a submission over test images and classes; 1 where neither mask has a pixel."""
-    found = {id_: [np.zeros_like(layer) for layer in layers] for id_, layers in about.truth.items()}
+    """Returns the mean Dice of a submission over test images and classes."""
+    truth = about.read_truth(about.test)
+    found = {id_: [np.zeros_like(layer) for layer in layers] for id_, layers in truth.items()}
     with gzip.open(path, "rt", newline="") as file:
         for row in csv.DictReader(file):
             id_ = Path(row[about.image_column]).stem
             index = about.names.index(row[about.class_column]) if about.class_column else 0
             layer = found[id_][index]
             layer |= decode(row[about.rle_column], (layer.shape[0], layer.shape[1]), by_column=about.by_column)
-    pairs = [pair for id_, layers in about.truth.items() for pair in zip(layers, found[id_], strict=True)]
-    return float(np.mean([2 * (a & b).sum() / (a.sum() + b.sum()) if (a | b).any() else 1.0 for a, b in pairs]))
+    pairs = [pair for id_, layers in truth.items() for pair in zip(layers, found[id_], strict=True)]
+    return float(np.mean([find_dice(*pair) for pair in pairs]))
+
+
+def find_dice(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:
+    """Returns 2 |X and Y| / (|X| + |Y|); 1 where neither has a pixel."""
+    return float(2 * (a & b).sum() / (a.sum() + b.sum())) if (a | b).any() else 1.0
 
 
 def run(name: str, folder: Path, epochs: int) -> list[str]:
@@ -314,9 +326,9 @@ def main() -> None:
         sys.exit("error: each submission must agree with what was drawn, see above")
 
 
-def _several(test: Sequence[Drawing]) -> Set:
+def _several(train: list[Drawing], test: list[Drawing]) -> Set:
     """Of two classes, where the competition gives no sample submission."""
-    return Set(truth={drawing.id: drawing.layers for drawing in test}, class_column="class")
+    return Set(train=train, test=test, class_column="class", names=CLASSES)
 
 
 def _start(stage: str, *words: object, root: Path) -> str:
@@ -331,9 +343,9 @@ def _start(stage: str, *words: object, root: Path) -> str:
 
 
 def _trace(object_hw: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
-    """Returns the corners (x, y) of the polygon through the centers of an object's outermost pixels."""
+    """Returns the (column, row) of the outermost pixels of an object, in turn, as tools that trace masks write them."""
     (contour, *_), _ = cv2.findContours(object_hw.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    return contour[:, 0].astype(np.float64) + 0.5
+    return contour[:, 0].astype(np.float64)
 
 
 def _count_runs(object_hw: npt.NDArray[np.bool_]) -> list[int]:
