@@ -33,7 +33,7 @@ STAGES  := new render pipeline demo download import data check split plan train 
            kaggle-dataset export
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup dump-data test test-fast lint docs bench $(STAGES)
+.PHONY: help setup dump-data test fuzz test-fast lint docs bench $(STAGES)
 
 $(STAGES): $(READY)
 	$(Q)$(PY) -m unets $@
@@ -79,6 +79,8 @@ export:          ## the ensemble as one file for `unets mask` (FORMATS=)
 ##@ develop
 test: $(DEV)     ## all tests (JOBS=, default 2)
 	$(Q)$(PYTEST)
+fuzz: $(DEV)     ## damaged files, nasty names: many random examples (COUNT=, default 2000)
+	$(Q)FUZZ_EXAMPLES="$${UNETS_COUNT:-2000}" $(PYTEST) tests/fuzz
 test-fast: $(DEV)  ## the tests that train nothing
 	$(Q)$(PYTEST) -m "not slow"
 lint: $(DEV)     ## ruff and mypy

@@ -37,7 +37,8 @@ from unets.tables import render_table
 
 ROOT = Path(__file__).resolve().parent.parent
 COMPETITION = "crowd"
-STAGES = ("import", "check", "split", "train", "predict", "ensemble", "submission")
+STAGES = ("import", "check", "split", "train", "predict", "ensemble", "pseudo-labels", "report", "submission")
+OPTIONS = {"pseudo-labels": ("--name", "first", "--confidence", "0"), "report": ("--top", "8")}
 CHECK = "check-submission"
 MISSES = 10  # moments a kill at most that find their stage ended
 _NUM_FILES = 64  # different images; a file takes 65,000 hard links at most
@@ -264,7 +265,7 @@ def _list_outputs(root: Path) -> Iterator[Path]:
 
 
 def _start(root: Path, stage: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "unets", stage, COMPETITION, "--root", str(root)]
+    command = [sys.executable, "-m", "unets", stage, COMPETITION, *OPTIONS.get(stage, ()), "--root", str(root)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}  # the same bits each time
     return subprocess.Popen(command, env=environment, start_new_session=True)
 

@@ -8,6 +8,7 @@ Fixtures:
 
 import csv
 import os
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # `make test` hands its own variables on; commands that tests call are not called by `make`.
 for _name in [name for name in os.environ if name.startswith("UNETS_")]:
     del os.environ[_name]
+# A shell, or nohup, has what it starts aside ignore these; tests and the processes that they start do not.
+for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, _handler)
 # Two test processes share the cores with whatever else is at work: a slow example is no fault.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")

@@ -21,6 +21,7 @@ from unets.ensemble.recipe import Averaging, Recipe, average_maps
 from unets.metrics.masks import dice
 from unets.prediction.maps import encode_map, join_nets, split_shards, write_shard
 from unets.store.paths import Project
+from unets.store.runs import hash_file, write_json
 
 NETS = {"0": "0123456789abcdef"}  # that made the maps
 FINGERPRINT = join_nets(NETS)
@@ -32,6 +33,26 @@ NO_BACKGROUND: dict[str, Any] = {
     "mask_format": "png",
     "with_csv": False,
 }
+# What a run reached, as metrics.json has it.
+METRICS: dict[str, Any] = {
+    "is_finished": True,
+    "epochs": 50,
+    "best_dice": 0.98765,
+    "best_epoch": 41,
+    "average": None,
+    "seconds": 5400.0,
+    "images": 1000,
+    "starts": 1,
+    "devices": ["a CPU, 2 cores"],
+    "commits": ["012345678"],
+}
+
+
+def write_metrics(run_dir: Path, **changes: Any) -> None:
+    """Writes metrics.json of a run whose weights are there, if they are."""
+    weights_path = run_dir / "best.weights.h5"
+    hashes = {"weights_sha256": hash_file(weights_path)} if weights_path.exists() else {}
+    write_json(run_dir / "metrics.json", METRICS | hashes | changes)
 
 
 @pytest.fixture

@@ -1,8 +1,26 @@
 """The one error that is the user's to mend: something given is not what was expected; and what was meant."""
 
-from collections.abc import Iterable
+import csv
+import lzma
+import os
+import stat
+import struct
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import SequenceMatcher
+from pathlib import Path
 
+# What codecs and decoders raise over damaged or foreign bytes, according to which byte it is, and the system over a
+# file. MemoryError, too: a file may declare any size.
+DAMAGE = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(RuntimeError, MemoryError, struct.error, zlib.error, lzma.LZMAError),
+    *(zipfile.BadZipFile, csv.Error, tokenize.TokenError),
+)
+_MAX_SAID = 300  # characters of a decoder's own words
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # what the command exits with: an InputError, a wrong option, Ctrl-C
 
 
@@ -12,6 +30,40 @@ class InputError(ValueError):
     The message names the file or argument, what was expected and what came; the command prints it alone, without a
     traceback, and exit with 1. Anything else that is raised is a fault of ours and keeps its traceback.
     """
+
+
+@contextmanager
+def naming(
+    path: Path | str, expected: str = "be whole", *, remedy: str = "", damage: tuple[type[BaseException], ...] = DAMAGE
+) -> Iterator[None]:
+    """Turns what is raised over a file that is missing, unreadable or damaged into an error that names it.
+
+    For blocks that only read and decode: a fault of ours in them would look like the file's.
+
+    Args:
+        path: of the file; with the zip that it lies in.
+        expected: what it must do, for the error: `hold JSON`.
+        remedy: what to do about it: ``Run `unets train` ``.
+        damage: what the decoder raises.
+
+    Raises:
+        InputError: the block raised one of `damage`; or the file is a pipe, a socket or a device, which may never end.
+    """
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 a Path takes as long again
+    except (OSError, ValueError):  # as of a member of a zip; what opens it says why
+        mode = stat.S_IFREG
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path} must be a plain file. Received: a pipe, socket or device")
+    try:
+        yield
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{path} must exist. Received: no such file. {remedy}".rstrip()) from error
+    except damage as error:
+        said = " ".join(str(getattr(error, "strerror", None) or error or type(error).__name__).split())[:_MAX_SAID]
+        raise InputError(f"{path} must {expected}. Received: {said}. {remedy}".rstrip()) from error
 
 
 def suggest(word: str, known: Iterable[str]) -> str:

@@ -414,3 +414,14 @@ def test_commands_in_messages_go_on_in_the_users_folders(monkeypatch: pytest.Mon
     assert complete_commands("Run `unets ensemble`", {"competition": "carvana"}) == "Run `unets ensemble`"
     monkeypatch.setenv("UNETS_MAKE", "1")
     assert re.fullmatch("Run `.*bin/unets ensemble`", complete_commands("Run `unets ensemble`", {}))
+
+
+def test_a_folder_that_is_only_read_costs_a_warning(
+    run: Run, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("split") == 0
+    project.stages_path.unlink()
+    project.stages_path.mkdir()
+    capsys.readouterr()
+    assert run("runs") == 0
+    assert "what the stage took is not noted: " in capsys.readouterr().err

@@ -235,6 +235,7 @@ def write(folder: Path, name: str, text: str) -> Path:
         ("DATASET = 3", "must define DATASET = DatasetConfig(...). Received: int"),
         ("", "must define DATASET = DatasetConfig(...). Received: NoneType"),
         ("DATASET = (", "must run as Python. Received: SyntaxError"),
+        ("raise SystemExit", "must run as Python. Received: SystemExit"),
         ("import no_such_module", "must run as Python. Received: ModuleNotFoundError"),
         ("from unets.config import *\nDATASET = DatasetConfig(fotos='a')", "`fotos`: Extra inputs"),
         ("from unets.config import *\nDATASET = DatasetConfig(num_folds=1)", "`num_folds`: "),

@@ -1,5 +1,7 @@
 """Reading through zips is reading: one path, one answer, whether a folder is packed or not."""
 
+import gzip
+import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -9,7 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unets.data.files import expand_pattern, find_file, find_ids, list_pages, read_bytes, read_stamp
+from unets.data import files
+from unets.data.files import (
+    expand_pattern,
+    find_file,
+    find_ids,
+    hash_content,
+    list_pages,
+    read_bytes,
+    read_stamp,
+    unpack_gzip,
+)
 from unets.errors import InputError
 
 
@@ -55,9 +67,9 @@ def test_empty(tmp_path: Path) -> None:
 
 def test_damaged_zip(tmp_path: Path) -> None:
     write(tmp_path / "train.zip", b"PK\x03\x04 and no more")
-    with pytest.raises(InputError, match=r"must be readable. Received: a damaged zip"):
+    with pytest.raises(InputError, match=r"must be a whole zip. Received: "):
         read_bytes(tmp_path / "train.zip" / "a.jpg")
-    with pytest.raises(InputError, match=r"train.zip must be readable. Received: a damaged zip"):
+    with pytest.raises(InputError, match=r"train.zip must be a whole zip. Received: "):
         find_ids(tmp_path, "train/{id}.jpg")
 
 
@@ -66,7 +78,7 @@ def test_damaged_member(tmp_path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         archive.writestr("a.jpg", b"abcdefgh")
     path.write_bytes(path.read_bytes().replace(b"abcdefgh", b"abcdefgX", 1))
-    with pytest.raises(InputError, match=r"a damaged or encrypted zip: Bad CRC-32"):
+    with pytest.raises(InputError, match=r"a\.jpg must be readable\. Received: Bad CRC-32"):
         read_bytes(path / "a.jpg")
 
 
@@ -191,3 +203,32 @@ def test_pages_of_a_tiff_are_files(tmp_path: Path, dtype: type) -> None:
     assert read_stamp(Path(found["03"][0])) == read_stamp(tmp_path / "volume.tif")
     with pytest.raises(InputError, match=r"volume.tif/11.png must exist"):
         read_bytes(tmp_path / "volume.tif" / "11.png")
+
+
+def test_what_does_not_fit_into_memory_is_refused_by_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "find_free_memory", lambda: 2**27)
+    path = tmp_path / "train.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("a.jpg", "w") as member:
+        for _ in range(2 * 128):  # 256 MiB of zeros, of a quarter of one
+            member.write(bytes(2**20))
+    with pytest.raises(InputError, match=r"train\.zip/a\.jpg must fit into memory\. Received: 0\.2 GiB"):
+        read_bytes(path / "a.jpg")
+    sparse = tmp_path / "b.jpg"
+    with sparse.open("wb") as file:
+        file.truncate(2**28)
+    with pytest.raises(InputError, match=r"b\.jpg must fit into memory"):
+        read_bytes(sparse)
+    with pytest.raises(InputError, match=r"masks\.csv\.gz must fit into memory"):
+        unpack_gzip(tmp_path / "masks.csv.gz", gzip.compress(bytes(2**28), 1))
+
+
+def test_what_is_no_plain_file_is_never_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.tif")
+    os.mkfifo(tmp_path / "train.zip")
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    for name in ("a.tif", "train.zip", "loop.jpg"):
+        for read in (read_bytes, read_stamp, hash_content):
+            with pytest.raises(InputError, match=rf"{name} must be .* Received: (a pipe|Too many levels)"):
+                read(tmp_path / name)
+    with pytest.raises(InputError, match="must be a plain file"):
+        list_pages(tmp_path / "a.tif")

@@ -5,6 +5,7 @@ import struct
 import tempfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -16,19 +17,24 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from unets.data.image import (
+    RGB,
     ImageFile,
     ImageKind,
     choose_reduction,
     list_suffixes,
-    read_image_file,
     read_size,
     to_grey,
     to_rgb,
 )
+from unets.data.pixels import read_values
 from unets.errors import InputError
 
 UPRIGHT = ImageKind(upright=True)
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 64, 3), dtype=np.uint8)
+
+
+def read_image_file(path: Path, kind: ImageKind = RGB, size_hw: tuple[int, int] | None = None) -> np.ndarray:
+    return ImageFile(path, kind).read(size_hw)
 
 
 def save(path: Path, image: np.ndarray, *, orientation: int | None = None, **options: object) -> Path:
@@ -338,3 +344,28 @@ def test_for_people_any_channels_are_rgb() -> None:
     assert to_rgb(N_CHANNELS[..., :2]).tolist() == N_CHANNELS[..., [0, 0, 0]].tolist()
     assert to_rgb(N_CHANNELS[..., 0]).tolist() == N_CHANNELS[..., [0, 0, 0]].tolist()
     assert to_rgb(N_CHANNELS).tolist() == N_CHANNELS[..., :3].tolist()
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"restart_marker_blocks": 7}])
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
+def test_a_jpeg_that_was_cut_off_and_got_an_end_is_refused(tmp_path: Path, options: Any, share: float) -> None:
+    path = tmp_path / "a.jpg"
+    for image in (draw_smooth((117, 233)), np.random.default_rng(0).integers(0, 256, (117, 233, 3), dtype=np.uint8)):
+        Image.fromarray(image).save(path, **options)
+        whole = path.read_bytes()
+        for content in (whole, whole + b"\0" * 5, whole + b"notes"):
+            path.write_bytes(content)
+            ImageFile(path).check()
+        path.write_bytes(whole[: int(len(whole) * share)] + b"\xff\xd9")
+        with pytest.raises(InputError, match=r"a\.jpg must be (a )?whole"):
+            ImageFile(path).check()
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp"])
+def test_a_film_is_no_image_and_no_mask(tmp_path: Path, ending: str) -> None:
+    frames = [Image.fromarray(np.full((20, 30), level, dtype=np.uint8)) for level in (0, 200)]
+    frames[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match=rf"a\.{ending} must hold one picture. Received: 2 frames"):
+        ImageFile(tmp_path / f"a.{ending}").check()
+    with pytest.raises(InputError, match=r"must hold one picture"):
+        read_values(tmp_path / f"a.{ending}")

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from unets.config import load_dataset
 from unets.data.samples import read_mask
 from unets.dataset.checks import MAX_FAULTS_PRINTED, CheckReport, check_data, read_checked_shares
 from unets.dataset.manifest import read_manifest
+from unets.errors import InputError
 from unets.store.paths import Project
 
 MakeCompetition = Callable[..., Project]
@@ -324,3 +326,33 @@ def test_a_csv_knows_no_ignored_pixels(make_competition: MakeCompetition) -> Non
 def test_every_pixel_has_a_class_where_there_is_no_background(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2, num_views=1, with_csv=False, has_background=False)
     assert len(check(project).faults) == 2
+
+
+def test_what_is_no_file_is_a_fault_and_ends_nothing(
+    make_competition: MakeCompetition, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = make_competition(num_groups=3, num_views=2)
+    train = project.input_dir / "train"
+    for name in ("car000_01.jpg", "car000_02.jpg", "car001_01.jpg", "car001_02.jpg"):
+        (train / name).unlink()
+    os.mkfifo(train / "car000_01.jpg")
+    (train / "car000_02.jpg").symlink_to("car000_02.jpg")
+    (train / "car001_01.jpg").symlink_to("nothing")
+    with socket.socket(socket.AF_UNIX) as listener:
+        monkeypatch.chdir(train)  # the names of sockets are short
+        listener.bind("car001_02.jpg")
+    report = check(project)
+    assert sorted(fault.partition(" must")[0].rpartition("/")[2] for fault in report.faults) == [
+        *("car000_01.jpg", "car000_02.jpg", "car001_01.jpg", "car001_02.jpg")
+    ]
+
+
+def test_a_mask_that_changed_behind_the_table_is_named(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, mask_format="png", with_csv=False)
+    manifest = read_manifest(project, load_dataset(project.configs_dir))
+    path = manifest.train[0].mask_paths[0]
+    read_mask(manifest.train[0])
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(InputError, match=r"car000_01_mask\.png must be as it was imported\. .* Run `unets import`"):
+        read_mask(manifest.train[0])

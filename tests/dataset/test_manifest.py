@@ -330,3 +330,17 @@ def test_a_zip_that_packs_a_csv(make_competition: MakeCompetition) -> None:
         archive.write(path, "train_masks.csv")
     path.unlink()
     assert len(load(project).train) == 2
+
+
+@pytest.mark.parametrize("id_", ["../../x", "/x", "a\\b", ".x", "a\nb", "x" * 201])
+def test_an_id_that_leaves_its_folder_is_refused(make_competition: MakeCompetition, id_: str) -> None:
+    project = make_competition(num_groups=1, num_views=1)
+    with (project.input_dir / "samples.csv").open("w", newline="") as file:
+        rows = [
+            ["id", "split", "image", "mask"],
+            [id_, "train", "train/car000_01.jpg", "train_masks/car000_01_mask.gif"],
+        ]
+        csv.writer(file).writerows(rows)
+    with pytest.raises(InputError, match=r"the id .* must "):
+        load(project, source={"format": "table", "mask_values": (1,)})
+    assert not (project.models_dir.parent / "x.png").exists()

@@ -1,6 +1,5 @@
 """Pseudo-labels: made by the nets of their fold alone, of confident images alone, and again the same after a stop."""
 
-import json
 import math
 import os
 import shutil
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from tests.trained_competition import write_metrics
 from unets.config import (
     DataConfig,
     EnsembleConfig,
@@ -101,7 +101,7 @@ def plant(project: Project, name: str, fold: int, prob: float) -> None:
     run_dir = project.run_dir(name, fold)
     run_dir.mkdir(parents=True, exist_ok=True)
     net.save_weights(run_dir / "best.weights.h5")
-    (run_dir / "metrics.json").write_text(json.dumps({"is_finished": True}))
+    write_metrics(run_dir)
     manifest = read_manifest(project, load_dataset(project.configs_dir))
     folds_hash = hash_folds(project.folds_path)
     write_snapshot(run_dir, take_snapshot(EXPERIMENT, manifest.dataset, fold, folds_hash, manifest.train_digest))

@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from unets.config import EnsembleConfig, Postprocessing
+from tests.trained_competition import write_metrics
+from unets.config import DatasetConfig, EnsembleConfig, ExperimentConfig, Postprocessing, TrainingConfig
 from unets.dataset.folds import hash_folds
 from unets.ensemble.ensemble import Ensemble, Member
 from unets.ensemble.recipe import Recipe
@@ -20,12 +22,12 @@ from unets.evaluation.compare import compare, render_comparison
 from unets.evaluation.runs import Cost, find_cost
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.prediction.maps import encode_map, join_nets, write_shard
+from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 from unets.store.runs import hash_file, write_json
 
 # id: (group, fold)
 IMAGES = {f"p{number}": (f"g{number}", "0") for number in range(1, 6)} | {"q1": ("i", "1"), "q2": ("j", "1")}
-METRICS = {"is_finished": True, "seconds": 3600.0, "images": 100, "devices": ["a CPU"]}
 A = {"p1": 0.90, "p2": 0.80, "p3": 0.70, "p4": 0.60, "p5": 0.50}
 B = {"p1": 0.91, "p2": 0.81, "p3": 0.74, "p4": 0.62, "p5": 0.50}
 NOTHING = Interval(mean=0.0, low=None, high=None)
@@ -61,12 +63,18 @@ def write_csv(path: Path, scores: dict[str, float], images: dict[str, tuple[str,
     path.write_text("id,group,fold,dice,dice_no_tta\n" + "".join(rows))
 
 
+def write_config(project: Project, name: str, fold: int, **training: Any) -> None:
+    experiment = ExperimentConfig(training=TrainingConfig(**training))
+    snapshot = take_snapshot(experiment, DatasetConfig(), fold, hash_folds(project.folds_path))
+    write_snapshot(project.run_dir(name, fold), snapshot)
+
+
 def write_experiment(project: Project, name: str, scores: dict[str, float]) -> None:
     for fold in {int(IMAGES[id_][1]) for id_ in scores}:
         run_dir = project.run_dir(name, fold)
-        write_json(run_dir / "config.json", {"folds_hash": hash_folds(project.folds_path)})
-        write_json(run_dir / "metrics.json", METRICS)
+        write_config(project, name, fold)
         (run_dir / "best.weights.h5").write_bytes(b"weights")
+        write_metrics(run_dir, seconds=3600.0, images=100, devices=["a CPU"])
     folds = {IMAGES[id_][1] for id_ in scores}
     hashes = {fold: hash_file(project.run_dir(name, int(fold)) / "best.weights.h5") for fold in folds}
     write_json(project.oof_pixels_path(name), {"weights": hashes})
@@ -163,7 +171,7 @@ def test_the_ten_largest_changes_come_first_ties_by_id(project: Project) -> None
     images = {f"p{index:02d}": (f"g{index}", "0") for index in range(14)}
     write_folds(project, images)
     for name, step in (("a", 0.0), ("b", 0.01)):
-        write_json(project.run_dir(name, 0) / "config.json", {"folds_hash": hash_folds(project.folds_path)})
+        write_config(project, name, 0)
         # changes of 0, 0.01, -0.01, 0.02, -0.02, ...
         scores = {id_: 0.5 + step * (index + 1 >> 1) * (-1) ** (index + 1) for index, id_ in enumerate(images)}
         write_csv(project.oof_scores_path(name), scores, images)
@@ -276,7 +284,7 @@ def test_scores_of_other_folds_are_refused(project: Project, stale: str) -> None
     write_folds(project, moved if stale == "scores" else dict(reversed(IMAGES.items())))
     if stale == "scores":  # runs of the present folds, scores of those before
         for name in "ab":
-            write_json(project.run_dir(name, 0) / "config.json", {"folds_hash": hash_folds(project.folds_path)})
+            write_config(project, name, 0)
     if stale == "ensemble":
         write_experiment(project, "a", A)
     with pytest.raises(InputError, match=r"must be trained and evaluated on the present folds.*unets clean --exp"):
@@ -320,8 +328,7 @@ def test_an_ensemble_of_other_weights_or_maps_is_noted(project: Project) -> None
 def test_the_hours_of_a_run_hold_those_of_the_run_it_started_from(project: Project) -> None:
     write_experiment(project, "a", A)
     write_experiment(project, "b", B)
-    snapshot = {"folds_hash": hash_folds(project.folds_path), "training": {"start_from": "a"}}
-    write_json(project.run_dir("b", 0) / "config.json", snapshot)
+    write_config(project, "b", 0, start_from="a")
     assert find_cost(project, ["b"], [0]) == find_cost(project, ["a", "b"], [0])
     assert compare(project, "dice", "a", "b").b.cost == find_cost(project, ["b"], [0])
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.trained_competition import write_metrics
 from unets.config import EnsembleConfig, Postprocessing
 from unets.ensemble.ensemble import Ensemble, Member
 from unets.ensemble.recipe import Recipe
@@ -11,7 +12,6 @@ from unets.ensemble.selection import CandidateResult
 from unets.evaluation.contributions import list_notes, render_contributions, tabulate_candidates
 from unets.metrics.intervals import Interval
 from unets.store.paths import Project
-from unets.store.runs import write_json
 
 GAIN = Interval(mean=0.001, low=0.0005, high=0.0015)
 ALONE = Interval(mean=0.985, low=0.98, high=0.99)
@@ -84,8 +84,7 @@ def ensemble() -> Ensemble:
 def test_it_says_what_each_part_gains_and_costs(project: Project, ensemble: Ensemble) -> None:
     for name, seconds in (("a", 3600.0), ("b", 900.0)):
         for fold in (0, 1):
-            metrics = {"seconds": seconds, "images": 10, "devices": ["a GPU"]}
-            write_json(project.run_dir(name, fold) / "metrics.json", metrics)
+            write_metrics(project.run_dir(name, fold), seconds=seconds, images=10, devices=["a GPU"])
     lines = render_contributions(project, ensemble).split("\n")
     assert lines[0].startswith("ensemble_c of tiny, 8 out-of-fold images of 4 groups, folds 0,1: dice 0.99000 (0.98")
     cells = [line.split() for line in lines]

@@ -112,5 +112,8 @@ def test_other_maps_classes_and_scores_are_refused(make_scene: MakeScene) -> Non
     score_oof(project, dataset, "a", jobs=1)
     path = project.oof_scores_path("a")
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    with pytest.raises(InputError, match=r"oof_scores\.csv must be as oof_pixels\.json says"):
+        open_prediction(project, dataset, "a")
+    project.oof_pixels_path("a").unlink()
     with pytest.raises(InputError, match=r"a score of each image of its folds. .* Run `unets predict --exp a`"):
         open_prediction(project, dataset, "a")

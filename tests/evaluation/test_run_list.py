@@ -16,18 +16,9 @@ from unets.store.paths import Project
 from unets.store.runs import hash_file, lock, write_json
 from unets.tables import Table
 
+from ..trained_competition import METRICS, write_metrics
+
 CONFIG = "from unets.config import ExperimentConfig, TrainingConfig\n\nEXPERIMENT = ExperimentConfig({})\n"
-METRICS = {
-    "is_finished": True,
-    "epochs": 50,
-    "best_dice": 0.98765,
-    "best_epoch": 41,
-    "seconds": 5400.0,
-    "images": 1000,
-    "starts": 1,
-    "devices": ["a CPU, 2 cores"],
-    "commits": ["012345678"],
-}
 NO_SCORES = Table(header=(), rows=())
 Scene = tuple[Project, DatasetConfig]
 
@@ -48,8 +39,8 @@ def write_run(scene: Scene, experiment: str, fold: int, metrics: dict[str, Any] 
     config = load_experiment(project.configs_dir, experiment)
     write_snapshot(run_dir, take_snapshot(config, dataset, fold, hash_folds(project.folds_path)))
     if metrics is not None:
-        write_json(run_dir / "metrics.json", metrics)
         (run_dir / "best.weights.h5").write_bytes(b"weights")
+        write_metrics(run_dir, **metrics)
     return run_dir
 
 
@@ -166,13 +157,6 @@ def test_a_run_of_another_config_or_other_folds_says_so(scene: Scene) -> None:
         (project.configs_dir / f"{name}.py").write_text(CONFIG.format(""))
     project.folds_path.write_text("id,group,fold\ncar000_01,car000,1\n")
     assert [row[3] for row in describe(scene)] == ["of another config"] * 2
-
-
-def test_a_run_of_an_older_version_lacks_what_it_lacks(scene: Scene) -> None:
-    write_run(scene, "a", 0, {"is_finished": True, "epochs": 4})
-    (run,) = list_runs(*scene)
-    assert (run.state, run.epoch, run.best_dice, run.commits, run.devices) == ("finished", 4, None, (), ())
-    assert "finished   4/50" in render_inventory("tiny", [run], NO_SCORES)
 
 
 def test_evaluations_are_means_over_images(scene: Scene) -> None:

@@ -1,6 +1,5 @@
 """Runs whose files are there, but whose weights are no net's: opening a model reads no number."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,8 @@ from unets.metrics.intervals import Interval
 from unets.prediction.sources import fingerprint_maps
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
+
+from ..trained_competition import write_metrics
 
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=(32, 48)),
@@ -58,8 +59,7 @@ def plant_run(models_dir: Path) -> Callable[..., Path]:
         run_dir = models_dir / name / f"fold{fold}"
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / "best.weights.h5").write_bytes(weights or f"{name} {fold}".encode())
-        metrics = {"is_finished": is_finished, "best_dice": 0.9 + fold / 100, "commits": ["012345678"]}
-        (run_dir / "metrics.json").write_text(json.dumps(metrics))
+        write_metrics(run_dir, is_finished=is_finished, best_dice=0.9 + fold / 100)
         write_snapshot(run_dir, take_snapshot(experiment, dataset, fold, "folds"))
         return run_dir
 

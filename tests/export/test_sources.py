@@ -190,7 +190,7 @@ def test_files_of_others_and_of_the_future_are_refused(
         ({"classes": ["car", "car"]}, "each once"),
         ({"members": []}, "`members` must have a name and a weight"),
         ({"recipe": {"weights": [1, 1]}}, "`members` must have a name and a weight"),
-        ({"recipe": {"weights": [0]}}, "a weight above 0"),
+        ({"recipe": {"weights": [0]}}, "`weights` must not all be 0"),
         ({"surprise": 1}, "Extra inputs are not permitted"),
     ],
 )

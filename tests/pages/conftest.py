@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.trained_competition import write_maps
+from tests.trained_competition import write_maps, write_metrics
 from unets.config import DatasetConfig, EnsembleConfig, ExperimentConfig, Postprocessing, load_dataset
 from unets.dataset.folds import hash_folds, write_folds
 from unets.dataset.manifest import read_manifest
@@ -15,7 +15,6 @@ from unets.ensemble.oof import score_oof
 from unets.pages.report import Report, Scope, write_report
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
-from unets.store.runs import write_json
 
 GIVEN: dict[str, Any] = {"averaging": "probability", "weights": "equal", "threshold": 0.5}
 CONFIG = "from unets.config import ExperimentConfig\n\nEXPERIMENT = ExperimentConfig()\n"
@@ -31,18 +30,9 @@ def write_run(project: Project, dataset: DatasetConfig, experiment: str, fold: i
         for epoch in range(1, epochs + 1)
     ]
     (run_dir / "history.csv").write_text("epoch,loss,dice,val_loss,val_dice\n" + "".join(rows))
-    metrics = {
-        "is_finished": True,
-        "epochs": epochs,
-        "best_dice": 1 - 0.6 / epochs,
-        "best_epoch": epochs - 1,
-        "seconds": 1800.0,
-        "images": 100,
-        "devices": ["a CPU"],
-        "commits": ["012345678"],
-    }
-    write_json(run_dir / "metrics.json", metrics)
     (run_dir / "best.weights.h5").write_bytes(b"weights")
+    reached = {"epochs": epochs, "best_dice": 1 - 0.6 / epochs, "best_epoch": epochs - 1}
+    write_metrics(run_dir, seconds=1800.0, images=100, devices=["a CPU"], **reached)
 
 
 def leave_trained(

@@ -3,25 +3,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.trained_competition import write_metrics
+from unets.config import DatasetConfig, ExperimentConfig, TrainingConfig
 from unets.errors import InputError
 from unets.pages.live import read_history, write_live
-from unets.store.runs import write_json
+from unets.store.fingerprint import take_snapshot, write_snapshot
 
-METRICS = {
-    "is_finished": False,
-    "epochs": 2,
-    "best_dice": 0.9,
-    "best_epoch": 1,
-    "seconds": 100.0,
-    "images": 500,
-    "devices": ["a GPU"],
-    "commits": [],
-}
+METRICS = {"is_finished": False, "epochs": 2, "best_dice": 0.9, "best_epoch": 1, "seconds": 100.0, "images": 500}
 
 
 def leave(run_dir: Path, **fields: object) -> Path:
-    write_json(run_dir / "metrics.json", METRICS | fields)
-    write_json(run_dir / "config.json", {"training": {"epochs": 10}})
+    write_metrics(run_dir, **METRICS | {"devices": ["a GPU"]} | fields)
+    experiment = ExperimentConfig(training=TrainingConfig(epochs=10))
+    write_snapshot(run_dir, take_snapshot(experiment, DatasetConfig(), 0, "ab12"))
     (run_dir / "history.csv").write_text("epoch,loss,val_dice\n1,0.5,0.8\n2,nan,0.9\n")
     return run_dir
 
@@ -44,8 +38,8 @@ def test_a_running_training_says_how_long_it_takes_and_loads_itself_again(tmp_pa
 
 
 def test_a_finished_one_stays(tmp_path: Path) -> None:
-    text = write_live(leave(tmp_path, is_finished=True, best_dice=None, best_epoch=-1)).read_text()
-    assert "http-equiv" not in text and "the run is finished" in text and "none yet" in text
+    text = write_live(leave(tmp_path, is_finished=True)).read_text()
+    assert "http-equiv" not in text and "the run is finished" in text
     with pytest.raises(InputError, match=r"metrics.json"):
         write_live(tmp_path / "none")
 

@@ -92,7 +92,7 @@ def test_the_test_score_is_the_first_figure_once_it_is_there(make_trained: Make)
     first = report(project, dataset).page_path.read_text()
     assert re.search(r"<dt>Dice out-of-fold, ensemble</dt><dd>0\.\d{5}<small>too few groups for an interval", first)
     path = project.score_path(project.submission_path(name_submission(read_ensemble(project))))
-    write_json(path, {"mean": 0.98765, "low": 0.9, "high": 0.99, "metric": "dice"})
+    write_json(path, {"submission": "s", "sha256": "", "mean": 0.98765, "low": 0.9, "high": 0.99, "metric": "dice"})
     text = report(project, dataset).page_path.read_text()
     shown = (
         r"<dt>Dice on the test set, ensemble</dt><dd>0\.98765<small>95 % interval 0\.90000 to 0\.99000; out-of-fold 0"

@@ -164,7 +164,7 @@ def test_whatever_bit_is_flipped_the_maps_are_never_wrong(tmp_path: Path) -> Non
 def test_a_damaged_member_is_named(tmp_path: Path) -> None:
     write_store(tmp_path)
     flip_bit(shard_path(tmp_path, 1), 120)
-    with pytest.raises(InputError, match=r"00001\.zip must be whole. Received: member b_01.png is damaged"):
+    with pytest.raises(InputError, match=r"00001\.zip must hold the whole map b_01.png"):
         open_maps(tmp_path).read_map("b_01")
 
 

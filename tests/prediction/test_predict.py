@@ -1,5 +1,4 @@
 import errno
-import json
 import math
 import os
 import pickle
@@ -16,7 +15,7 @@ import keras
 import numpy as np
 import pytest
 
-from tests.trained_competition import flip_bit
+from tests.trained_competition import flip_bit, write_metrics
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig, load_dataset
 from unets.data.samples import Sample, read_image
 from unets.dataset.folds import hash_folds, write_folds
@@ -67,7 +66,7 @@ class Scene:
         run_dir = self.project.run_dir(name, fold)
         run_dir.mkdir(parents=True, exist_ok=True)
         net.save_weights(run_dir / "best.weights.h5")
-        (run_dir / "metrics.json").write_text(json.dumps({"is_finished": is_finished}))
+        write_metrics(run_dir, is_finished=is_finished)
         folds_hash = hash_folds(self.project.folds_path)
         write_snapshot(run_dir, take_snapshot(experiment, self.manifest.dataset, fold, folds_hash))
 
@@ -411,11 +410,12 @@ def test_weights_that_cannot_be_loaded_are_named(constant: Scene, content: bytes
         build_unet(ModelConfig(depth=2, base_filters=2), SIZE_HW).save_weights(weights_path)
     else:
         weights_path.write_bytes(content)
+    write_metrics(weights_path.parent)
     with pytest.raises(InputError, match=r"fold1/best\.weights\.h5 must hold weights of this net"):
         constant.predict()
 
 
-def test_a_photo_that_cannot_be_read_is_named(constant: Scene, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_named(constant: Scene, tmp_path: Path) -> None:
     torn_path = tmp_path / "torn.jpg"
     torn_path.write_bytes(constant.manifest.test[6].image_path.read_bytes()[:-40])
     test = list(constant.manifest.test)

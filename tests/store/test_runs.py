@@ -188,8 +188,8 @@ def test_a_name_that_stayed_behind_holds_nothing(tmp_path: Path, host: str | Non
 @pytest.mark.parametrize(
     ("text", "received"),
     [
-        ("[]", r"a JSON object with a, b. Received: \[\]. Run it"),
-        ("null", "a JSON object with a, b. Received: None. Run it"),
+        ("[]", r"a JSON object. Received: \[\]. Run it"),
+        ("null", "a JSON object. Received: None. Run it"),
         ('{"a": 1}', r"a JSON object with a, b. Received: only \['a'\]. Run it"),
         ('{"a": NaN, "b": 1}', "JSON. Received: NaN, which is no number. Run it"),
         ('{"a": -Infinity, "b": 1}', "JSON. Received: -Infinity, which is no number"),
@@ -201,7 +201,18 @@ def test_a_name_that_stayed_behind_holds_nothing(tmp_path: Path, host: str | Non
 def test_json_of_another_shape_is_refused_by_the_name_of_its_file(tmp_path: Path, text: str, received: str) -> None:
     (tmp_path / "x.json").write_bytes(text.encode(errors="surrogateescape"))
     with pytest.raises(InputError, match=rf"x\.json must hold {received}"):
-        read_json(tmp_path / "x.json", "a", "b", remedy="Run it")
+        read_json(tmp_path / "x.json", a=int, b=int, remedy="Run it")
+
+
+def test_a_field_of_another_type_and_a_broken_seal_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_json(path, {"a": 1.5, "b": [1]}, sealed=True)
+    assert read_json(path, a=float, b=list[int]) == {"a": 1.5, "b": [1]}
+    with pytest.raises(InputError, match=r"x\.json must be as it was written\. Received: b=\[1\] \(Input should be"):
+        read_json(path, b=str)
+    path.write_text(path.read_text().replace("1.5", "2.5"))
+    with pytest.raises(InputError, match=r"x\.json must be as it was written\. Received: other fields than then\. Run"):
+        read_json(path, remedy="Run `unets train`")
 
 
 @pytest.mark.parametrize("kept", range(1, 12))

@@ -342,7 +342,7 @@ def test_missing_or_damaged_maps_are_named(make_ready: MakeReady) -> None:
         write_submission(project, dataset, jobs=1)
     last.write_bytes(content)
     flip_bit(first, 200)
-    with pytest.raises(InputError, match=r"00000\.zip must be whole. Received: member test000_01.png is damaged"):
+    with pytest.raises(InputError, match=r"00000\.zip must hold the whole map test000_01.png"):
         write_submission(project, dataset, jobs=2)
     assert not project.submissions_dir.exists() or not list(project.submissions_dir.iterdir())
 
@@ -406,3 +406,28 @@ def test_without_test_photos_there_is_nothing_to_submit(make_ready: MakeReady) -
     fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",)), jobs=1)  # out-of-fold maps are enough
     with pytest.raises(InputError, match="must have test images for a submission"):
         write_submission(project, dataset, jobs=1)
+
+
+def test_maps_of_images_that_changed_since_are_refused(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    manifest = read_manifest(project, dataset)
+    (path,) = list_shards(project.maps_dir("a", "test"))[:1]
+    reader = open_maps(path.parent)
+    maps = [(sample.id, encode_map(reader.read_map(sample.id))) for sample in manifest.test]
+    shutil.rmtree(path.parent)
+    images = [sample.image_hash for sample in manifest.test]
+    write_shard(path.parent, 0, nets=NETS, classes=dataset.classes, maps=maps, images=images)
+    write_submission(project, dataset, jobs=1)
+    other = cv2.imread(manifest.test[1].image)
+    cv2.imwrite(manifest.test[1].image, other + 1)
+    with pytest.raises(InputError, match=r"must hold maps of the present images\. .*test000_02\.jpg, which changed"):
+        write_submission(project, dataset, jobs=1)
+
+
+def test_a_submission_of_other_bytes_than_its_record_tells_is_refused(make_ready: MakeReady) -> None:
+    project, dataset = make_ready()
+    first, second = (write_submission(project, dataset, name, jobs=1) for name in ("first", "second"))
+    assert find_submission(project, "first") == first
+    second.write_bytes(gzip.compress(b"img,rle_mask\n"))
+    with pytest.raises(InputError, match=r"second\.csv\.gz must be as second\.json says"):
+        find_submission(project, "second")

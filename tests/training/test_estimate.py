@@ -403,3 +403,12 @@ def test_on_a_gpu_the_largest_step_that_memory_holds_is_measured(monkeypatch: py
     monkeypatch.setattr("unets.training.speed._READ_SECONDS", 0.1)
     monkeypatch.setattr(Learner, "train_on_batch", train)
     assert measure_speed(EXPERIMENT, DATASET, (), is_gpu=True, micro_batch=12).micro_batch == 3
+
+
+def test_a_net_whose_weights_do_not_fit_is_not_built(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_machine(monkeypatch, 8 * GIB)
+    monkeypatch.setattr(estimates, "build_net", lambda *_: pytest.fail("it was built"))
+    wide = change(EXPERIMENT, "model", base_filters=4096, max_filters=16_384, depth=4)
+    # 3 convolutions of 3 x 3 a level, of 4096, 8192, 16384 and 16384 channels
+    with pytest.raises(InputError, match=r"fit into 8\.0 GiB\. Received: at least 62\.4 GiB, 16384 channels wide"):
+        build_estimate(project, wide)

@@ -375,7 +375,7 @@ def test_too_high_a_learning_rate_is_told_as_such(run_dir: Path, scene: Scene) -
 
 
 @pytest.mark.parametrize("is_held_out", [False, True])
-def test_a_photo_that_cannot_be_read_is_named(is_held_out: bool, run_dir: Path, scene: Scene, tmp_path: Path) -> None:
+def test_an_image_that_cannot_be_read_is_named(is_held_out: bool, run_dir: Path, scene: Scene, tmp_path: Path) -> None:
     """Keras looks at two batches beforehand; the photo comes later, from within TensorFlow."""
     train, valid = scene.open_fold(run_dir).build_batches(scene.reader, 2, 1)
     index = int((valid if is_held_out else train).order[-1])

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +5,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.trained_competition import write_metrics
 from unets.config import DataConfig, DatasetConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from unets.errors import InputError
 from unets.nets.unet import build_unet
@@ -41,10 +41,6 @@ def source_dir(tmp_path: Path) -> Path:
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     return tmp_path / "unet_large" / "fold1"
-
-
-def write_metrics(run_dir: Path, *, is_finished: bool) -> None:
-    (run_dir / "metrics.json").write_text(json.dumps({"is_finished": is_finished}))
 
 
 def test_a_run_starts_from_one_of_smaller_photos(source_dir: Path, run_dir: Path) -> None:
@@ -111,3 +107,10 @@ def test_a_source_of_another_kind_is_refused(
 def test_a_run_cannot_start_from_itself(source_dir: Path) -> None:
     with pytest.raises(InputError, match=r"`start_from` must be another experiment\. Received: unet_small"):
         find_source(source_dir, build(start_from="unet_small"), CLASSES, FOLDS_HASH)
+
+
+def test_a_source_with_other_weights_is_refused(source_dir: Path, run_dir: Path) -> None:
+    content = (source_dir / "best.weights.h5").read_bytes()
+    (source_dir / "best.weights.h5").write_bytes(content[:-1] + b"x")
+    with pytest.raises(InputError, match=r"best\.weights\.h5 must be the weights that this run was trained to"):
+        find_source(run_dir, build(start_from="unet_small"), CLASSES, FOLDS_HASH)

@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -6,6 +8,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
+from unets.errors import InputError
 from unets.workers.pool import map_ahead, run_tasks
 
 
@@ -84,3 +87,12 @@ def test_workers_end_with_their_parent_however_it_ends() -> None:
         assert time.monotonic() < deadline, "workers outlive their parent"
         time.sleep(0.1)
     parent.stdout.read()  # returns at once where nobody holds the other end
+
+
+def _die(number: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_killed_worker_is_one_error() -> None:
+    with pytest.raises(InputError, match=r"All worker processes must live .* one that was killed.*Fewer --jobs"):
+        list(run_tasks(_die, range(4), what="die", jobs=2))

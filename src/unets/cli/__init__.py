@@ -1,8 +1,10 @@
 """The `unets` command: a subcommand for every stage of the flow, and for the use of a trained model."""
 
+import atexit
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NoReturn
@@ -21,7 +23,27 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """
     with end_at_ctrl_c():
         from unets.cli.commands import run
-    run(sys.argv[1:] if arguments is None else list(arguments))
+    if arguments is not None:
+        run(list(arguments))
+    try:
+        run(sys.argv[1:])
+    except SystemExit as end:
+        if "keras" not in sys.modules:
+            raise
+        _leave(end.code if isinstance(end.code, int) else int(end.code is not None))
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process as the interpreter does, but for the last: to take itself down.
+
+    After an error, threads of TensorFlow may still call into Python; they abort the process (code 134) where they find
+    it half taken down.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """What a subcommand is asked to work on: a competition's folders and configs, its experiments and folds."""
 
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -14,6 +15,7 @@ from unets.config import (
     DatasetConfig,
     EnsembleConfig,
     ExperimentConfig,
+    check_name,
     list_experiments,
     load_dataset,
     load_ensemble,
@@ -27,6 +29,8 @@ from unets.store.runs import append_json_line, lock, write_text
 
 if TYPE_CHECKING:
     from unets.ensemble.ensemble import Ensemble
+
+logger = logging.getLogger(__name__)
 
 _PLACE = ".input"  # beside a competition's configs: where its data lies on this machine
 
@@ -58,6 +62,7 @@ class Stage:
     @cached_property
     def dataset(self) -> DatasetConfig:
         """The competition's dataset."""
+        check_name(self.project.competition, "`COMPETITION`")
         list_experiments(self.project.configs_dir)  # tells which competitions there are, if this is none of them
         return load_dataset(self.project.configs_dir)
 
@@ -153,7 +158,10 @@ class Stage:
     def note_seconds(self, seconds: float) -> None:
         """Appends what the stage took to `stages.jsonl`, for the summary."""
         choice = {name: self.given.get(name, "all") for name in ("exp", "fold")}
-        append_json_line(self.project.stages_path, {"stage": self.name, **choice, "seconds": round(seconds, 1)})
+        try:
+            append_json_line(self.project.stages_path, {"stage": self.name, **choice, "seconds": round(seconds, 1)})
+        except OSError as error:  # a folder that is only read, as an archive, or a full disk: the stage's work is done
+            logger.warning("what the stage took is not noted: %s", error)
 
     def finish(self, made: str, following: str) -> None:
         """Says what was made, and what comes next, where no pipeline goes on with it.

@@ -61,9 +61,12 @@ def name_command(work: Work) -> str:
 def _run(work: Work, chosen: Mapping[str, Any], given: Mapping[str, Any], *, with_stage: bool, rule: bool) -> None:
     """Runs a subcommand; exits with 1 and one line for what the user can mend, with 130 at Ctrl-C."""
     set_up_logging(given["verbose"])
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what it meets in a damaged image, our errors say
     warnings.filterwarnings("ignore", module="PIL")  # of notes in images that are not as they should be
 
     def fail(message: str, code: int) -> NoReturn:
+        # Names and bytes of files may hold what a terminal obeys.
+        message = "".join(letter for letter in message if letter.isprintable() or letter == "\n")
         logger.error("error: %s", message, exc_info=given["verbose"])
         sys.exit(code)
 
@@ -88,6 +91,10 @@ def _run(work: Work, chosen: Mapping[str, Any], given: Mapping[str, Any], *, wit
     except BrokenPipeError:  # `unets info MODEL | head`: who reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it as it ends
         sys.exit(FAILED)
+    except MemoryError as error:
+        fail(
+            f"memory must suffice. Received: {error or 'too little'}. Fewer --jobs, or --micro-batch, take less", FAILED
+        )
     except OSError as error:
         # A full disk, a missing permission: the system's own words, with the file's name.
         fail(f"{error}; what was finished is kept, the same command goes on", FAILED)

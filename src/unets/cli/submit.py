@@ -51,7 +51,7 @@ def score(
     """Scores a submission against the ground truth of the test images, where there is one."""
     from unets.dataset.manifest import read_manifest
     from unets.ensemble.score import score_submission
-    from unets.store.runs import write_json
+    from unets.store.runs import hash_file, write_json
     from unets.submission.submission import find_submission
 
     project, dataset = stage.project, stage.dataset
@@ -59,7 +59,8 @@ def score(
     ground_truth = (ground_truth or project.input_dir / "truth" / "test_masks.csv").absolute()
     images = read_manifest(project, dataset).test
     found = score_submission(path, ground_truth, dataset, images, jobs=stage.jobs)
-    write_json(project.score_path(path), {"submission": path.name, **found.summarize()})
+    score = {"submission": path.name, "sha256": hash_file(path), **found.summarize()}
+    write_json(project.score_path(path), score, sealed=True)
     print(f"{path}: {found.metric} {found.interval} over {len(found.ids)} images")
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from unets.errors import InputError
 
@@ -38,6 +38,13 @@ def check_name(name: str, what: str) -> str:
             f"Received: {name!r}"
         )
     return name
+
+
+def _check_part(name: str) -> str:
+    return check_name(name, "a name that becomes part of a path")
+
+
+Name = Annotated[str, AfterValidator(_check_part)]
 
 
 class Config(BaseModel):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from unets.config.base import Config, Share, require
+from unets.config.base import Config, Name, Share, require
 
 _STEPS = {  # in words
     "blur_px": "map smoothed, sigma {}",
@@ -40,7 +40,7 @@ class Postprocessing(Config):
 class EnsembleConfig(Config):
     """What the final masks are made of. What is `fit` keeps its default unless cross-fitting shows a gain."""
 
-    experiments: tuple[str, ...]  # names of the experiments averaged
+    experiments: tuple[Name, ...]  # names of the experiments averaged
     averaging: Literal["fit", "probability", "logit"] = "fit"  # of what the mean is taken; default: probability
     weights: tuple[Annotated[float, Field(ge=0)], ...] | Literal["fit", "equal"] = "fit"  # one each; default: equal
     threshold: Share | Literal["fit"] = "fit"  # default: 0.5

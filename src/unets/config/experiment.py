@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from unets.config.base import MIN_SIDE_PX, Config, Share, SizeHW, require
+from unets.config.base import MIN_SIDE_PX, Config, Name, Share, SizeHW, require
 
 EncoderName = Literal[
     "unet", "efficientnet_lite0", "vgg16", "resnet50v2", "mobilenetv2", "efficientnetv2b0", "convnexttiny"
@@ -44,7 +44,7 @@ class DataConfig(Config):
     crop_hw: SizeHW | None = None  # training sees random crops of this size; validation and prediction whole images
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 8  # images an update of the weights
     balance: Literal["none", "group", "class"] = "none"  # draw images so that groups, or classes, are equally frequent
-    pseudo_labels: str | None = None  # a set made by `unets pseudo-labels`: test images as more training images
+    pseudo_labels: Name | None = None  # a set made by `unets pseudo-labels`: test images as more training images
     targets: Literal["soft", "hard"] = "soft"  # share of each pixel that is object, or 1 where that is half or more
     cache: Literal["auto", "none", "ram", "disk"] = "auto"  # decoded images are kept; auto: ram, else disk, else none
     augment: AugmentConfig | None = AugmentConfig()  # None: as read
@@ -122,7 +122,7 @@ class TrainingConfig(Config):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # momentum of the mean over steps that predicts
     average: Literal["none", "last", "best"] = "none"  # checkpoints whose mean predicts, if it validates better
     average_epochs: Annotated[int, Field(ge=2, le=1000)] = 5  # how many of them
-    start_from: str | None = None  # an experiment of the same folds, whose weights are the first ones
+    start_from: Name | None = None  # an experiment of the same folds, whose weights are the first ones
     # Images a step, a divisor of `batch_size`: gradients are added up until a whole batch is seen. None: all at once.
     # --micro-batch sets it for a machine; it decides nothing but memory (and what batch normalization averages over).
     micro_batch: Annotated[int, Field(ge=1, le=4096)] | None = None

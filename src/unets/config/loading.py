@@ -87,7 +87,8 @@ def _load(path: Path, variable: str, kind: type[ConfigT]) -> ConfigT:
         found: Any = runpy.run_path(str(path)).get(variable)
     except ValidationError as error:
         raise InputError(f"{path}: {describe(error)}") from error
-    except Exception as error:  # the file is the user's own code: whatever it raises is about that file
+    # The file is the user's own code: whatever it raises is about that file, exit() too.
+    except (Exception, SystemExit) as error:
         raise InputError(f"{path} must run as Python. Received: {type(error).__name__}: {error}") from error
     if not isinstance(found, kind):
         raise InputError(f"{path} must define {variable} = {kind.__name__}(...). Received: {type(found).__name__}")

@@ -5,9 +5,10 @@ Kaggle's own folder holds `train.zip` where a user who unpacked it has `train/`.
 page. Everything that reads images reads through here and need not know.
 """
 
+import gzip
 import os
 import re
-import struct
+import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,12 +19,15 @@ from threading import Lock
 
 from PIL import Image, UnidentifiedImageError
 
-from unets.errors import InputError
+from unets.errors import InputError, naming
+from unets.workers.machine import find_free_memory
 
 STACK_ENDINGS = (".tif", ".tiff")
 _HOLDERS = (".zip", *STACK_ENDINGS)
 _JUNK = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "lost+found"}
 _BLOCK_BYTES = 2**20
+_SURELY_FITS = 2**27  # bytes for which the free memory is not asked
+_OWN_HASH = re.compile(r"[0-9a-f]+-[0-9a-f]{8}")
 _zip_lock = Lock()
 
 
@@ -34,20 +38,34 @@ def read_bytes(path: Path) -> bytes:
         InputError: there is no such file or member, or it is empty or damaged.
     """
     archive_path = _find_archive(path)
-    try:
+    with naming(path, "be readable"):
         if archive_path is None:
+            check_fits(path, path.stat().st_size)
             content = path.read_bytes()
         elif archive_path.suffix.lower() in STACK_ENDINGS:
             content = _read_page(archive_path, path.name)
         else:
-            content = _open_archive(archive_path).read(path.relative_to(archive_path).as_posix())
-    except (FileNotFoundError, KeyError) as error:
-        raise InputError(f"{path} must exist. Received: no such file") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, struct.error) as error:
-        raise InputError(f"{path} must be readable. Received: a damaged or encrypted zip: {error}") from error
+            member = _find_member(archive_path, path)
+            check_fits(path, member.file_size)
+            content = _open_archive(archive_path).read(member)
     if not content:
         raise InputError(f"{path} must not be empty. Received: 0 bytes")
     return content
+
+
+def unpack_gzip(path: Path, content: bytes) -> bytes:
+    """Unpacks the bytes of a gzip file.
+
+    Raises:
+        InputError: they are damaged, or do not fit into memory once they are unpacked.
+    """
+    blocks, num_bytes = list[bytes](), 0
+    with naming(path), gzip.open(BytesIO(content)) as file:
+        while block := file.read(_BLOCK_BYTES):
+            blocks.append(block)
+            num_bytes += len(block)
+            check_fits(path, num_bytes)
+    return b"".join(blocks)
 
 
 def read_stamp(path: Path) -> tuple[int, int]:
@@ -57,14 +75,22 @@ def read_stamp(path: Path) -> tuple[int, int]:
         InputError: there is no such file or member.
     """
     archive_path = _find_archive(path)
-    try:
+    with naming(path, "be readable"):
         if archive_path is None or archive_path.suffix.lower() in STACK_ENDINGS:
             status = (archive_path or path).stat()
             return status.st_size, status.st_mtime_ns
-        member = _open_archive(archive_path).getinfo(path.relative_to(archive_path).as_posix())
+        member = _find_member(archive_path, path)
         return member.file_size, member.CRC
-    except (FileNotFoundError, KeyError) as error:
-        raise InputError(f"{path} must exist. Received: no such file") from error
+
+
+def check_content(path: Path, content: bytes, expected: str) -> None:
+    """Compares a file's bytes with its hash in a table, see `hash_content`; a page of a stack has none of its own.
+
+    Raises:
+        InputError: they differ.
+    """
+    if _OWN_HASH.fullmatch(expected) and f"{len(content):x}-{zlib.crc32(content):08x}" != expected:
+        raise InputError(f"{path} must be as it was imported. Received: other bytes. Run `unets import`")
 
 
 def hash_content(path: Path) -> str:
@@ -84,13 +110,20 @@ def hash_content(path: Path) -> str:
 
 def _hash_file(path: Path) -> str:
     size = crc = 0
-    try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK_BYTES):
-                size, crc = size + len(block), zlib.crc32(block, crc)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} must exist. Received: no such file") from error
+    with naming(path, "be readable"), path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):
+            size, crc = size + len(block), zlib.crc32(block, crc)
     return f"{size:x}-{crc:08x}"
+
+
+def check_fits(path: Path, num_bytes: int) -> None:
+    """Refuses a file that takes more bytes than memory has.
+
+    Raises:
+        InputError: it does.
+    """
+    if num_bytes > _SURELY_FITS and num_bytes > find_free_memory():
+        raise InputError(f"{path} must fit into memory. Received: {num_bytes / 2**30:.1f} GiB")
 
 
 def is_junk(name: str) -> bool:
@@ -112,13 +145,15 @@ def walk_files(root: Path) -> Iterator[tuple[str, int, int]]:
             for entry in entries:
                 if is_junk(entry.name):
                     continue
-                if entry.is_dir():
-                    folders.append((Path(entry.path), f"{prefix}{entry.name}/"))
-                elif entry.is_file():
+                try:
                     status = entry.stat()
-                    yield f"{prefix}{entry.name}", status.st_size, status.st_mtime_ns
-                elif entry.is_symlink():  # to nothing, as reading it will say
+                except OSError:  # a link to nothing or in a circle, as reading it will say
                     yield f"{prefix}{entry.name}", 0, 0
+                    continue
+                if stat.S_ISDIR(status.st_mode):
+                    folders.append((Path(entry.path), f"{prefix}{entry.name}/"))
+                else:  # pipes and devices, too: reading them is refused
+                    yield f"{prefix}{entry.name}", status.st_size, status.st_mtime_ns
 
 
 def find_file(root: Path, name: str) -> Path:
@@ -221,13 +256,12 @@ def list_pages(path: Path) -> list[str]:
     Raises:
         InputError: the file is damaged.
     """
-    try:
-        with Image.open(path) as picture:
-            count = getattr(picture, "n_frames", 1)
-    except UnidentifiedImageError:
-        return []
-    except (OSError, SyntaxError) as error:
-        raise InputError(f"{path} must be a whole TIFF. Received: {error}") from error
+    with naming(path, "be a whole TIFF"):
+        try:
+            with Image.open(path) as picture:
+                count = getattr(picture, "n_frames", 1)
+        except UnidentifiedImageError:
+            return []
     digits = len(str(count - 1))
     return [f"{page:0{digits}}.png" for page in range(count)] if count > 1 else []
 
@@ -235,14 +269,11 @@ def list_pages(path: Path) -> list[str]:
 def _read_page(path: Path, name: str) -> bytes:
     """Reads a page of a TIFF as a PNG, which holds the same values."""
     if name not in list_pages(path):
-        raise KeyError(name)
+        raise InputError(f"{path}/{name} must exist. Received: no such page")
     content = BytesIO()
-    try:
-        with Image.open(path) as picture:
-            picture.seek(int(Path(name).stem))
-            picture.save(content, format="PNG", compress_level=1)
-    except (OSError, SyntaxError, EOFError) as error:
-        raise InputError(f"{path}/{name} must be a whole page of 1, 8 or 16 bits. Received: {error}") from error
+    with naming(f"{path}/{name}", "be a whole page of 1, 8 or 16 bits"), Image.open(path) as picture:
+        picture.seek(int(Path(name).stem))
+        picture.save(content, format="PNG", compress_level=1)
     return content.getvalue()
 
 
@@ -261,15 +292,20 @@ def _find_archive(path: Path) -> Path | None:
     return next((parent for parent in path.parents if parent.suffix.lower() in _HOLDERS and parent.is_file()), None)
 
 
+def _find_member(archive_path: Path, path: Path) -> zipfile.ZipInfo:
+    try:
+        return _open_archive(archive_path).getinfo(path.relative_to(archive_path).as_posix())
+    except KeyError as error:
+        raise InputError(f"{path} must exist. Received: no such file") from error
+
+
 @lru_cache(maxsize=8)
 def _cached_archive(path: Path, stamp: tuple[int, int]) -> zipfile.ZipFile:
     return zipfile.ZipFile(path)
 
 
 def _open_archive(path: Path) -> zipfile.ZipFile:
-    with _zip_lock:  # lru_cache may run a miss twice; one open handle a process is enough
-        try:
-            status = path.stat()
-            return _cached_archive(path, (status.st_size, status.st_mtime_ns))  # another file may take its name
-        except zipfile.BadZipFile as error:
-            raise InputError(f"{path} must be readable. Received: a damaged zip: {error}") from error
+    # lru_cache may run a miss twice; one open handle a process is enough.
+    with _zip_lock, naming(path, "be a whole zip"):
+        status = path.stat()
+        return _cached_archive(path, (status.st_size, status.st_mtime_ns))  # another file may take its name

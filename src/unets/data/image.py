@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from unets.data.files import read_bytes
+from unets.data.files import check_content, read_bytes
 from unets.data.geometry import SizeHW, shrink
 from unets.data.pixels import ARRAY, DECODER_ERRORS, PILLOW_COLORS, Values, decode, open_picture, parse_header, turn
-from unets.errors import InputError
+from unets.errors import InputError, naming
 
 ImageU8 = npt.NDArray[np.uint8]
 
@@ -29,7 +29,9 @@ _REDUCED = {
 # Documents, films and weather, of which Pillow has no pixels or asks another program for them.
 _NO_IMAGES = {"BUFR", "EPS", "FITS", "FLI", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
 _OPENCV_ALONE = {".hdr", ".pic", ".sr"}
-_JPEG_END = b"\xff\xd9"
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+# Bytes that decode to something where a JPEG was cut off: within its data, and between restart markers.
+_FILLING = b"".join(marker + b"\x5a\xa5" * 64 for marker in (b"", *(bytes([0xFF, 0xD0 + n]) for n in range(8))))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,23 +58,25 @@ class ImageFile:
     Args:
         path: a file, a member of a zip, or a page of a TIFF stack.
         kind: how it is seen.
+        expected: the hash of its bytes in a table, see `hash_content`; empty where none is known.
 
     Attributes:
         content: the bytes.
         size_hw: (height, width) as it is seen.
 
     Raises:
-        InputError: the file is missing, empty, cut off, no image, or of an impossible size.
+        InputError: the file is missing, empty, cut off, no image, of an impossible size, or of other bytes.
     """
 
-    def __init__(self, path: Path, kind: ImageKind = RGB) -> None:
+    def __init__(self, path: Path, kind: ImageKind = RGB, expected: str = "") -> None:
         self.path, self.kind, self.content = path, kind, read_bytes(path)
+        check_content(path, self.content, expected)
         self._header = parse_header(self.content, path)
         self._orientation = self._header.orientation if kind.upright else 1
         self.size_hw: SizeHW = self._exchange(self._header.size_hw)
         # OpenCV fills the missing rest with grey; a marker at the very end says that nothing is missing.
         if self._header.format in ("JPEG", "MPO") and not self.content.rstrip(b"\0").endswith(_JPEG_END):
-            self._load()
+            self._load(self.content)
 
     def read(self, size_hw: SizeHW | None = None) -> ImageU8:
         """Reads the image, shrunk to `size_hw` by area.
@@ -106,7 +110,7 @@ class ImageFile:
     def read_opacity(self) -> ImageU8 | None:
         """Reads how opaque each pixel is, uint8 (height, width) 0..255; None where all are."""
         try:
-            with open_picture(self.content) as picture:
+            with open_picture(self.content, self.path) as picture:
                 if not picture.has_transparency_data:
                     return None
                 opacity_hw = np.array(picture.convert("RGBA").getchannel("A"), dtype=np.uint8)
@@ -121,26 +125,32 @@ class ImageFile:
             InputError: it is not whole, or not of this kind.
         """
         if self._header.mode != ARRAY:
-            self._load()
+            self._check_end()
         if self.kind.value_range is None and self._header.dtype not in ("uint8", "bool"):
             raise self._ask_range(self._header.dtype)
         if self._header.mode == ARRAY or isinstance(self.kind.channels, int):
             self.read()
 
-    def _load(self) -> None:
-        try:
-            with open_picture(self.content) as picture:
+    def _check_end(self) -> None:
+        """Decodes all; of a JPEG that was cut off and got an end, bytes before that end change what is decoded."""
+        pixels, end = self._load(self.content), self.content.rfind(_JPEG_END)
+        if self.content.startswith(_JPEG_START) and end > 0:
+            longer = self._load(self.content[:end] + _FILLING + self.content[end:])
+            if not np.array_equal(pixels, longer):
+                raise InputError(f"{self.path} must be whole. Received: a JPEG that ends before its last pixels")
+
+    def _load(self, content: bytes) -> Values:
+        with naming(self.path, damage=DECODER_ERRORS), open_picture(content, self.path) as picture:
+            if not picture.info.get("progressive"):  # of which an eighth is in the first bytes alone
                 picture.draft("L", (max(picture.width // 8, 1), max(picture.height // 8, 1)))
-                picture.load()
-        except DECODER_ERRORS as error:
-            raise InputError(f"{self.path} must be whole. Received: {error}") from error
+            return np.asarray(picture)
 
     def _read_rgb(self, size_hw: SizeHW | None) -> ImageU8:
         """Reads RGB of the stored sides, already smaller where the codec does that exactly."""
         if self._header.mode in (ARRAY, "F", "I", "PA") or self._header.mode in PILLOW_COLORS:
             return to_rgb(self._scale(self._values), limit=4, path=self.path)
         reduction = 1 if size_hw is None else choose_reduction(self._header.size_hw, self._exchange(size_hw))
-        is_jpeg = self.content.startswith(b"\xff\xd8")
+        is_jpeg = self.content.startswith(_JPEG_START)
         depth = 0 if self.kind.value_range is None else cv2.IMREAD_ANYDEPTH
         flags = _REDUCED[reduction if is_jpeg else 1] | cv2.IMREAD_IGNORE_ORIENTATION | depth
         try:
@@ -188,11 +198,6 @@ class ImageFile:
         return np.ascontiguousarray(turn(image, self._orientation))
 
 
-def read_image_file(path: Path, kind: ImageKind = RGB, size_hw: SizeHW | None = None) -> ImageU8:
-    """Reads an image, shrunk to `size_hw`; see `ImageFile`."""
-    return ImageFile(path, kind).read(size_hw)
-
-
 def read_image(
     path: str | Path,
     *,
@@ -201,7 +206,7 @@ def read_image(
     upright: bool = True,
 ) -> ImageU8:
     """Reads an image of any format, uint8 (height, width, channels); see `ImageKind`. A model's kind is on its card."""
-    return read_image_file(Path(path), ImageKind(channels=channels, value_range=value_range, upright=upright))
+    return ImageFile(Path(path), ImageKind(channels=channels, value_range=value_range, upright=upright)).read()
 
 
 def read_size(path: Path, kind: ImageKind = RGB) -> SizeHW:

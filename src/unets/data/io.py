@@ -29,19 +29,25 @@ _PNG_SETTINGS = (
 )
 
 
-def read_index_image(path: Path) -> npt.NDArray[np.uint8]:
+def read_index_image(path: Path, expected: str = "") -> npt.NDArray[np.uint8]:
     """Reads a mask file of class indices: palette indices, grey levels, or 0 and 1 of a bilevel picture.
+
+    Args:
+        path: of the file.
+        expected: the hash of its bytes in a table, see `hash_content`; empty where none is known.
 
     Returns:
         uint8 (height, width).
 
     Raises:
-        InputError: the file is missing, empty, damaged, holds colors, or a value that 8 bits do not hold.
+        InputError: the file is missing, empty, damaged, of other bytes, holds colors, or a value that 8 bits do not
+            hold.
     """
-    values = read_values(path)
+    values = read_values(path, expected=expected)
     if values.ndim != 2:
         raise InputError(f"{path} must hold one whole number a pixel (grey or palette). Received: colors")
-    indices = values.astype(np.uint8)
+    with np.errstate(invalid="ignore"):  # of what is no number, as the next line says
+        indices = values.astype(np.uint8)
     if indices.dtype != values.dtype and not np.array_equal(indices, values):
         raise InputError(f"{path} must hold whole numbers of 8 bits. Received: {values.min()} to {values.max()}")
     return indices

@@ -1,7 +1,6 @@
 """Pixels as files store them: the one place that decodes images and masks, before anything has a meaning."""
 
-import struct
-import zlib
+import re
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -13,17 +12,14 @@ import numpy.typing as npt
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
-from unets.data.files import read_bytes
+from unets.data.files import check_content, check_fits, read_bytes
 from unets.data.geometry import SizeHW
-from unets.errors import InputError
+from unets.errors import DAMAGE, InputError, naming
 
 Values = npt.NDArray[Any]
 
-# What OpenCV, Pillow, tifffile and NumPy raise over damaged or foreign bytes, according to which byte it is.
-DECODER_ERRORS = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, EOFError),
-    *(RuntimeError, struct.error, zlib.error, cv2.error, Image.DecompressionBombError),
-)
+# What OpenCV, Pillow, tifffile and NumPy raise over damaged or foreign bytes.
+DECODER_ERRORS = (*DAMAGE, cv2.error, Image.DecompressionBombError)
 ARRAY = "array"  # the mode of what Pillow does not open: .npy, TIFFs of many bands
 DEEP = "16 bits"  # the mode of colors of 16 bits, of which Pillow gives 8
 # Modes of Pillow's that are turned into RGB.
@@ -31,6 +27,9 @@ PILLOW_COLORS = frozenset(("CMYK", "LAB", "YCbCr", "HSV", "La", "RGBa"))
 _ORIENTATION = 0x0112  # of EXIF: 1 as stored, 2 to 4 mirrored or upside down, 5 to 8 with sides exchanged
 _NPY_START = b"\x93NUMPY"
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_FILMS = {"GIF", "PNG", "WEBP"}  # formats that may hold several pictures, one after the other in time
+# Of Radiance's .hdr, `-Y 480 +X 640`, and of .pfm, `PF 640 480`.
+_SIZE_IN_TEXT = re.compile(rb"[-+][XY] +(\d{1,9}) +[-+][XY] +(\d{1,9})|^PF\s+(\d{1,9})\s+(\d{1,9})\s")
 _MAX_PIXELS = 2**30
 # No codec packs more into a byte: deflate at most 1032 bytes, of 8 pixels of 1 bit each.
 _MAX_PIXELS_A_BYTE = 8 * 1032
@@ -74,7 +73,7 @@ def read_header(path: Path) -> Header:
 def parse_header(content: bytes, path: Path) -> Header:
     """Reads a header from a file's bytes; `path` is for the error. See `read_header`."""
     try:
-        with open_picture(content) as picture:
+        with open_picture(content, path) as picture:
             (width, height), mode, kind = picture.size, picture.mode, picture.format or ""
             dtype = {"I": "int32", "F": "float32"}.get(mode, "uint16" if mode.startswith("I;") else "uint8")
             if mode in ("RGB", "RGBA", "LA") and _is_deep(picture, content):
@@ -82,13 +81,13 @@ def parse_header(content: bytes, path: Path) -> Header:
             bands, orientation = len(picture.getbands()), _read_orientation(picture)
     except DECODER_ERRORS as error:
         # An array, more bands than Pillow knows, or a format of OpenCV's alone; else it is damaged.
+        if isinstance(error, InputError):
+            raise
         if not (isinstance(error, UnidentifiedImageError) or content.startswith(_TIFF_STARTS)):
             raise InputError(f"{path} must be a whole image. Received: {error}") from error
         values = decode(content, path)
         bands = 1 if values.ndim == 2 else values.shape[-1]
         return Header(size_hw=values.shape[:2], channels=bands, dtype=str(values.dtype), mode=ARRAY)
-    if width * height > min(_MAX_PIXELS, max(_MAX_PIXELS_A_BYTE * len(content), 2**24)):
-        raise InputError(f"{path} must be of a size that {len(content)} bytes can hold. Received: {height} x {width}")
     return Header(size_hw=(height, width), channels=bands, dtype=dtype, mode=mode, format=kind, orientation=orientation)
 
 
@@ -106,10 +105,8 @@ def decode(content: bytes, path: Path, *, colors: bool = True) -> Values:
     Raises:
         InputError: the bytes are damaged, or no image.
     """
-    try:
-        values = _decode(content, colors)
-    except DECODER_ERRORS as error:
-        raise InputError(f"{path} must be a whole image. Received: {error}") from error
+    with naming(path, "be a whole image", damage=DECODER_ERRORS):
+        values = _decode(content, path, colors)
     if values.ndim not in (2, 3) or values.size == 0 or values.dtype.kind not in "buif":
         raise InputError(
             f"{path} must hold numbers (height, width[, channels]). Received: {values.dtype} {values.shape}"
@@ -117,20 +114,23 @@ def decode(content: bytes, path: Path, *, colors: bool = True) -> Values:
     return values
 
 
-def read_values(path: Path, *, colors: bool = False) -> Values:
+def read_values(path: Path, *, colors: bool = False, expected: str = "") -> Values:
     """Reads a mask file as it is stored: equal channels become one; opacity counts where it alone differs.
 
     Args:
         path: of the file.
         colors: look palettes up.
+        expected: the hash of its bytes in a table, see `hash_content`; empty where none is known.
 
     Returns:
         (height, width), or (height, width, channels) where channels differ; of any number type.
 
     Raises:
-        InputError: the file is missing, empty, damaged, or no image.
+        InputError: the file is missing, empty, damaged, of other bytes, or no image.
     """
-    values = decode(read_bytes(path), path, colors=colors)
+    content = read_bytes(path)
+    check_content(path, content, expected)
+    values = decode(content, path, colors=colors)
     if values.ndim == 2:
         return values
     opacity = values[..., -1] if values.shape[-1] in (2, 4) else None
@@ -142,10 +142,17 @@ def read_values(path: Path, *, colors: bool = False) -> Values:
     return np.ascontiguousarray(pixels[..., 0]) if (pixels == pixels[..., :1]).all() else pixels
 
 
-def open_picture(content: bytes) -> Image.Image:
-    """Opens an image with Pillow."""
-    Image.MAX_IMAGE_PIXELS = None  # `parse_header` knows the file's size, too
+def open_picture(content: bytes, path: Path) -> Image.Image:
+    """Opens an image with Pillow; `path` is for the error.
+
+    Raises:
+        InputError: it is larger than its bytes, or memory, can hold; or a film: which frame is meant cannot be told.
+    """
+    Image.MAX_IMAGE_PIXELS = None  # our own check knows the file's size, too
     picture = Image.open(BytesIO(content))
+    _check_size(content, path, (picture.height, picture.width), 4 if picture.mode in ("I", "F") else 3)
+    if picture.format in _FILMS and (num_frames := getattr(picture, "n_frames", 1)) > 1:
+        raise InputError(f"{path} must hold one picture. Received: {num_frames} frames")
     if picture.format == "TIFF":
         bands = picture.tag_v2.get(277, 1)  # type: ignore[attr-defined]
         if bands != len(picture.getbands()):
@@ -162,13 +169,22 @@ def turn(pixels: Values, orientation: int) -> Values:
     return np.asarray(pixels[:, ::-1] if orientation in (2, 3, 6, 7) else pixels)
 
 
-def _decode(content: bytes, colors: bool) -> Values:
+def _check_size(content: bytes, path: Path, size_hw: SizeHW, bytes_a_pixel: int) -> None:
+    num_pixels = size_hw[0] * size_hw[1]
+    if num_pixels > min(_MAX_PIXELS, max(_MAX_PIXELS_A_BYTE * len(content), 2**24)):
+        raise InputError(
+            f"{path} must be of a size that {len(content)} bytes can hold. Received: {size_hw[0]} x {size_hw[1]}"
+        )
+    check_fits(path, 2 * num_pixels * bytes_a_pixel)  # a decoder's, and ours
+
+
+def _decode(content: bytes, path: Path, colors: bool) -> Values:
     if content.startswith(_NPY_START):
         return _move_channels(np.squeeze(np.load(BytesIO(content), allow_pickle=False)))
     is_tiff = content.startswith(_TIFF_STARTS)
     try:
         # Pillow, not OpenCV, which applies a GIF's palette and takes twice as long for a mask.
-        with open_picture(content) as picture:
+        with open_picture(content, path) as picture:
             mode = picture.mode
             if mode not in ("RGB", "RGBA", "LA") or not _is_deep(picture, content):
                 if mode in PILLOW_COLORS:
@@ -177,10 +193,14 @@ def _decode(content: bytes, colors: bool) -> Values:
                     return np.array(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
                 return np.array(picture, dtype=np.uint8 if mode == "1" else None)
     except DECODER_ERRORS as error:
-        if not (is_tiff or isinstance(error, UnidentifiedImageError)):
+        if isinstance(error, InputError) or not (is_tiff or isinstance(error, UnidentifiedImageError)):
             raise
     if is_tiff:
-        return _move_channels(np.squeeze(tifffile.imread(BytesIO(content))))
+        with tifffile.TiffFile(BytesIO(content)) as file:
+            _check_size(content, path, (sum(page.size for page in file.pages), 1), 8)
+            return _move_channels(np.squeeze(file.asarray()))
+    if size := _SIZE_IN_TEXT.search(content[:4096]):  # OpenCV looks at no file's length
+        _check_size(content, path, (int(size[1] or size[3]), int(size[2] or size[4])), 12)
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
     values = cv2.imdecode(np.frombuffer(content, dtype=np.uint8), flags)
     if values is None:

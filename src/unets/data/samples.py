@@ -9,10 +9,11 @@ import numpy.typing as npt
 
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW, cover, shrink
-from unets.data.image import RGB, ImageKind, read_image_file, read_size
+from unets.data.image import RGB, ImageFile, ImageKind
 from unets.data.io import read_index_image
 from unets.errors import InputError
 
+SEPARATOR = "|"  # between the hashes of several masks of an image
 IGNORE = 255  # class index of an ignored pixel, which counts in no loss and no score
 
 
@@ -47,13 +48,13 @@ def find_kind(dataset: DatasetConfig) -> ImageKind:
 
 
 def read_image(sample: Sample, size_hw: SizeHW | None = None) -> npt.NDArray[np.uint8]:
-    """Reads the image, shrunk to `size_hw`; uint8 (height, width, channels). See `read_image_file`."""
-    return read_image_file(sample.image_path, sample.kind, size_hw)
+    """Reads the image, shrunk to `size_hw`; uint8 (height, width, channels). See `ImageFile`."""
+    return ImageFile(sample.image_path, sample.kind, sample.image_hash).read(size_hw)
 
 
 def read_full_size(sample: Sample, dataset: DatasetConfig) -> SizeHW:
     """Returns (height, width) of the image: as declared, else from its header."""
-    return dataset.size_hw or read_size(sample.image_path, sample.kind)
+    return dataset.size_hw or ImageFile(sample.image_path, sample.kind, sample.image_hash).size_hw
 
 
 def read_mask(sample: Sample) -> npt.NDArray[np.uint8]:
@@ -68,7 +69,8 @@ def read_mask(sample: Sample) -> npt.NDArray[np.uint8]:
     """
     if not sample.masks:
         raise InputError(f"{sample.image} must have a mask. Received: none for {sample.id}")
-    layers = [read_index_image(path) for path in sample.mask_paths]
+    hashes = sample.mask_hash.split(SEPARATOR) if sample.mask_hash else [""] * len(sample.masks)
+    layers = [read_index_image(path, digest) for path, digest in zip(sample.mask_paths, hashes, strict=True)]
     if len(layers) == 1:
         return layers[0]
     for path, layer in zip(sample.masks, layers, strict=True):

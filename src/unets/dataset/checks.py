@@ -339,7 +339,7 @@ def _format_records(records: Iterable[CheckedImage]) -> str:
 
 def _read_records(project: Project) -> Iterator[CheckedImage]:
     """Yields the record of each line that is whole; the inverse of `_format_records`."""
-    if not project.checked_path.exists():
+    if not project.checked_path.is_file():
         return
     with project.checked_path.open(encoding="utf-8", errors="replace", newline="\n") as file:
         for line in file:

@@ -17,7 +17,7 @@ import numpy as np
 from unets.data.samples import Sample, count_object_pixels, read_mask
 from unets.dataset.checks import read_checked_shares
 from unets.dataset.manifest import Manifest
-from unets.errors import InputError
+from unets.errors import InputError, naming
 from unets.store.paths import Project
 from unets.store.runs import hash_file, write_csv
 from unets.workers.pool import run_tasks
@@ -136,7 +136,7 @@ def read_folds(path: Path, manifest: Manifest) -> dict[str, int]:
     """
     if not path.is_file():
         raise InputError(f"{path} must exist: `unets split` writes it. Received: no such file")
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with naming(path, "be a csv in UTF-8"), path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         header = next(reader, [])
         rows = [row for row in reader if row]
@@ -144,11 +144,11 @@ def read_folds(path: Path, manifest: Manifest) -> dict[str, int]:
         raise InputError(f"{path} must have the columns {COLUMNS}. Received: {header}")
     groups = {sample.id: sample.group for sample in manifest.train}
     folds, num_folds = dict[str, int](), manifest.dataset.num_folds
-    fold_of_group: dict[str, int] = {}
+    fold_of_group, numbers = dict[str, int](), {str(fold) for fold in range(num_folds)}
     for row in rows:
-        if len(row) != len(COLUMNS) or not row[2].isdecimal() or int(row[2]) >= num_folds:
+        if len(row) != len(COLUMNS) or row[2] not in numbers:
             wanted = f"rows id,group,fold with a fold of 0 to {num_folds - 1}"
-            raise InputError(f"{path} must have {wanted}. Received: {row}")
+            raise InputError(f"{path} must have {wanted}. Received: {str(row)[:200]}")
         id_, group, fold = row[0], row[1], int(row[2])
         if groups.get(id_) != group:
             expected = f"group {groups[id_]} for {id_}" if id_ in groups else "training ids only"

@@ -20,20 +20,20 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock
 
-from unets.config import DatasetConfig
+from unets.config import DatasetConfig, check_name
 from unets.data.files import hash_content, read_stamp, walk_files
 from unets.data.io import encode_png
+from unets.data.samples import SEPARATOR
 from unets.dataset.importers.base import Import, ImportedSample, MaskHW
 from unets.dataset.importers.registry import IMPORTERS
-from unets.errors import InputError
+from unets.errors import InputError, naming
 from unets.store.paths import Project
-from unets.store.runs import atomic_path, fingerprint, read_json, write_csv, write_json
+from unets.store.runs import atomic_path, fingerprint, hash_file, read_json, write_csv, write_json
 from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
 
 MODELS = "{models}/"  # how the path of a mask begins that lies below MODELS
-SEPARATOR = "|"  # between several masks of an image, and between their hashes and stamps
 RULES_VERSION = 1  # raise it with every change of how masks are drawn: all are then drawn again
 _CHUNK = 64  # files a task
 
@@ -70,7 +70,10 @@ def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = 
     """
     state = describe_state(project, dataset)
     imported = read_source(project, dataset)
-    known = {path: stamped for row in read_rows(project.samples_path) for path, stamped in _list_stamps(row)}
+    try:
+        known = {path: stamped for row in read_rows(project.samples_path) for path, stamped in _list_stamps(row)}
+    except InputError:  # a damaged table, which is made again: nothing in it is known
+        known = {}
     drawn = _draw_masks(project, imported, fingerprint(rules=RULES_VERSION, **state), jobs)
     masks_of = [drawn.get((sample.split, sample.id), sample.mask) for sample in imported.samples]
     names = sorted(
@@ -95,7 +98,7 @@ def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = 
     write_csv(project.samples_path, _COLUMNS, map(astuple, rows))
     if imported.account:
         write_csv(project.account_path, ["file", "is"], sorted(imported.account.items()))
-    write_json(project.import_path, state)
+    write_json(project.import_path, state | {"table": hash_file(project.samples_path)})
     for journal in project.masks_dir.glob(".drawn-*"):
         journal.unlink()
     counts = Counter(sample.split for sample in imported.samples)
@@ -131,6 +134,9 @@ def read_source(project: Project, dataset: DatasetConfig) -> Import:
     twice = [f"{split}/{id_}" for (split, id_), count in counts.items() if count > 1]
     if twice:
         raise InputError(f"{project.input_dir} must have each id once. Received: {', '.join(twice[:5])} twice")
+    for sample in imported.samples:
+        for part in sample.id.split("/"):  # ids become names of masks and maps; two dots amid a name lead nowhere
+            check_name(part.replace("..", "."), f"the id {sample.id!r}")
     if not any(sample.split == "train" for sample in imported.samples):
         raise InputError(f"{project.input_dir} must have images with masks. Received: none")
     without = [s.id for s in imported.samples if s.split == "train" and not s.mask and s.draw is None]
@@ -166,12 +172,16 @@ def read_rows(path: Path) -> Iterator[Row]:
     """
     if not path.is_file():
         return
-    with path.open(encoding="utf-8", newline="") as file:
+    remedy = "Delete it: it is made again"
+    with naming(path, remedy=remedy), path.open(encoding="utf-8", newline="") as file:
         reader = csv.reader(file)
         if next(reader, None) != _COLUMNS:
-            raise InputError(f"{path} must have the columns {_COLUMNS}. Received: others. Delete it: it is made again")
+            raise InputError(f"{path} must have the columns {_COLUMNS}. Received: others. {remedy}")
         for cells in reader:
-            yield Row(**dict(zip(_COLUMNS, cells, strict=True)))
+            row = Row(**dict(zip(_COLUMNS, cells, strict=True)))
+            if len({cells.count(SEPARATOR) for cells in (row.mask, row.mask_hash, row.mask_stamp)}) > 1:
+                raise InputError(f"{path} must have as many hashes as masks. Received: {row.id}. {remedy}")
+            yield row
 
 
 def find_path(project: Project, name: str) -> Path:
@@ -180,8 +190,15 @@ def find_path(project: Project, name: str) -> Path:
 
 
 def _is_current(project: Project, dataset: DatasetConfig) -> bool:
-    has_both = project.import_path.is_file() and project.samples_path.is_file()
-    return has_both and read_json(project.import_path) == describe_state(project, dataset)
+    if not (project.import_path.is_file() and project.samples_path.is_file()):
+        return False
+    table = {"table": hash_file(project.samples_path)}
+    try:
+        return read_json(project.import_path) == describe_state(project, dataset) | table
+    except InputError:
+        if project.input_dir.is_dir():
+            return False  # a damaged record: the import is done again
+        raise
 
 
 def _list_stamps(row: Row) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -205,8 +222,11 @@ def _identify(
 def _identify_files(files: Sequence[tuple[str, tuple[str, str]]]) -> list[tuple[str, str]]:
     identities = []
     for path, (digest, stamp) in files:
-        now = "{}:{}".format(*read_stamp(Path(path)))
-        identities.append((digest if now == stamp else hash_content(Path(path)), now))
+        try:
+            now = "{}:{}".format(*read_stamp(Path(path)))
+            identities.append((digest if now == stamp else hash_content(Path(path)), now))
+        except InputError:  # a link to nothing, a pipe: whoever reads it says so, and the check names all such files
+            identities.append(("", ""))
     return identities
 
 

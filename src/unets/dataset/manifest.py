@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from unets.config import DatasetConfig
-from unets.data.samples import Sample, find_kind
-from unets.dataset.importing import SEPARATOR, find_path, import_if_changed, read_rows
+from unets.data.samples import SEPARATOR, Sample, find_kind
+from unets.dataset.importing import find_path, import_if_changed, read_rows
 from unets.store.paths import Project
 from unets.store.runs import fingerprint
 

@@ -42,7 +42,8 @@ def read_pseudo_labels(project: Project, manifest: Manifest, name: str, fold: in
     """
     path, remedy = project.pseudo_labels_path(name, fold), name_command(name, fold, force=True)
     sha256 = hash_pseudo_labels(project, name, fold)
-    record = read_json(project.pseudo_labels_record_path(name, fold))
+    types = {"file_sha256": str, "folds_hash": str, "num_images": int, "confidence": float}
+    record = read_json(project.pseudo_labels_record_path(name, fold), remedy=f"Run {remedy}", **types)
     if record["file_sha256"] != sha256:
         raise InputError(f"{path} must be as it was made. Received: other bytes. Run {remedy}")
     if record["folds_hash"] != hash_folds(project.folds_path):
@@ -81,7 +82,7 @@ def hash_pseudo_labels(project: Project, name: str, fold: int) -> str:
 def count_pseudo_labels(project: Project, name: str, fold: int) -> int:
     """Returns how many images a fold's labels are of, as their record has it; 0 where there are none yet."""
     path = project.pseudo_labels_record_path(name, fold)
-    return int(read_json(path)["num_kept"]) if path.is_file() else 0
+    return int(read_json(path, num_kept=int)["num_kept"]) if path.is_file() else 0
 
 
 def list_candidates(manifest: Manifest) -> tuple[Sample, ...]:

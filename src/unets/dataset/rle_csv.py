@@ -1,6 +1,5 @@
 """Csv files of run lengths: training masks, submissions, sample submissions. What a row is of, and what its mask is."""
 
-import gzip
 import re
 import warnings
 from collections.abc import Iterable, Sequence
@@ -13,11 +12,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from unets.config import DatasetConfig, RleFormat
-from unets.data.files import find_file, read_bytes
+from unets.data.files import find_file, read_bytes, unpack_gzip
 from unets.data.geometry import SizeHW
 from unets.data.rle import decode_rle, to_absolute, unite_rles
 from unets.data.samples import Sample
-from unets.errors import InputError
+from unets.errors import DAMAGE, InputError, naming
 
 Rows = list[tuple[str, ...]]
 Rles = dict[str, tuple[str, ...]]  # by id, one a class
@@ -37,11 +36,8 @@ def read_frame(path: Path) -> pd.DataFrame:
     """
     content = read_bytes(path)
     if content.startswith(_GZIP_START):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError) as error:
-            raise InputError(f"{path} must be whole. Received: {error}") from error
-    try:
+        content = unpack_gzip(path, content)
+    with naming(path, "be a csv file", damage=(*DAMAGE, pd.errors.ParserWarning)):
         encoding = "utf-16" if content.startswith(_UTF16_STARTS) else "utf-8-sig"
         header = content[:10_000].decode(encoding, errors="ignore").partition("\n")[0]
         separator = max(",;\t", key=header.count)
@@ -50,8 +46,6 @@ def read_frame(path: Path) -> pd.DataFrame:
             frame = pd.read_csv(
                 BytesIO(content), dtype=str, keep_default_na=False, encoding=encoding, index_col=False, sep=separator
             )
-    except (ValueError, pd.errors.ParserWarning) as error:
-        raise InputError(f"{path} must be a csv file. Received: {error}") from error
     return frame.fillna("")
 
 

@@ -17,6 +17,7 @@ from unets.errors import InputError
 from unets.metrics.intervals import Interval
 from unets.prediction.maps import MapReader, open_maps
 from unets.store.paths import Project
+from unets.store.runs import read_config
 
 # What of a data set decides how its ground truth is scored.
 _GROUND_TRUTH = {"classes", "overlapping", "has_background", "has_ignored"}
@@ -26,7 +27,7 @@ class Member(Config):
     """One experiment of an ensemble; what it reaches alone, out-of-fold, at the default threshold; and what it adds."""
 
     experiment: str
-    weight: float  # all members' weights sum to 1
+    weight: Share  # all members' weights sum to 1
     fingerprint: str  # of its maps
     score: Interval
     score_no_tta: float | None  # None: no such maps
@@ -114,7 +115,7 @@ def read_ensemble(project: Project, name: str = "ensemble") -> Ensemble:
     path = project.ensemble_path(name)
     if not path.is_file():
         raise InputError(f"{path} must exist. Received: no such file. Run `unets ensemble`")
-    return Ensemble.from_json(path.read_text(encoding="utf-8"), f"{path}, which `unets ensemble` makes again")
+    return read_config(path, Ensemble, remedy="`unets ensemble` makes it again")
 
 
 def list_fitted(project: Project) -> list[str]:

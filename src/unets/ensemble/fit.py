@@ -17,7 +17,7 @@ from unets.ensemble.weights import PixelSample, count_pixels, draw_pixels
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.metrics.masks import find_metric
 from unets.store.paths import Project
-from unets.store.runs import write_text
+from unets.store.runs import write_json
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ def fit_ensemble(
         part_of_group={} if len(oof.folds) > 1 else part_of_group,
     )
     write_scores(project.ensemble_oof_path(name), oof, {dataset.metric: final})
-    write_text(project.ensemble_path(name), ensemble.to_json() + "\n")
+    write_json(project.ensemble_path(name), ensemble.model_dump(mode="json"), sealed=True)
     logger.info("%s of the %s, out-of-fold: %s", dataset.metric, name, ensemble.score)
     return ensemble
 

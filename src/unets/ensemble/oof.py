@@ -98,6 +98,7 @@ def open_oof(
                 f"images of fold {lacking}, {missing[0]} first. Run `unets predict --exp {name}`, or use --fold of "
                 f"those it has"
             )
+        reader.check_samples(samples)
     no_tta = tuple(_open_no_tta(project, name, samples) for name in experiments)
     everything = OofTask(dataset=dataset, samples=samples, fold_of=fold_of, readers=readers, no_tta_readers=no_tta)
     return everything.select(samples)
@@ -122,8 +123,8 @@ def score_oof(
 
     Its columns are `id,group,fold,<metric>,<metric>_no_tta`; the last is empty where there are no maps without TTA. Of
     a metric over the pixels of all images, an image has what it adds (`Metric.to_values`): the mean is the score.
-    `oof_pixels.json` gets Dice and IoU of each class over the pixels of all these images, and the hash of each fold's
-    weights, which tells whether the scores are of the present ones.
+    `oof_pixels.json` gets Dice and IoU of each class over the pixels of all these images, the hash of the csv, and that
+    of each fold's weights, which tells whether the scores are of the present ones.
 
     Args:
         project: the folders.
@@ -141,9 +142,13 @@ def score_oof(
     pixels = describe_pixels(sum_counts(counts for _, counts in parts), dataset.classes)
     runs = {str(fold): project.run_dir(experiment, fold) / "best.weights.h5" for fold in oof.folds}
     weights = {fold: hash_file(path) for fold, path in runs.items() if path.exists()}
-    write_json(project.oof_pixels_path(experiment), pixels | {"weights": weights})
-    columns = {dataset.metric: scores[:, 0], f"{dataset.metric}_no_tta": scores[:, 1]}
-    write_scores(project.oof_scores_path(experiment), oof, columns)
+    columns, path = (
+        {dataset.metric: scores[:, 0], f"{dataset.metric}_no_tta": scores[:, 1]},
+        project.oof_scores_path(experiment),
+    )
+    write_scores(path, oof, columns)
+    record = pixels | {"weights": weights, "scores": hash_file(path)}
+    write_json(project.oof_pixels_path(experiment), record, sealed=True)
     return scores
 
 
@@ -189,4 +194,5 @@ def _open_no_tta(project: Project, experiment: str, samples: Sequence[Sample]) -
     if any(sample.id not in reader.shard_of for sample in samples):
         logger.warning("%s lacks maps of some images: no score without TTA", folder)
         return None
+    reader.check_samples(samples)
     return reader

@@ -138,7 +138,7 @@ def make_pseudo_labels(
                 record = _write_labels(project.pseudo_labels_path(name, fold), draw, samples, readers, what, jobs)
                 origin = describe_origin(project.configs_dir)
                 record = {"name": name, "fold": fold, "fingerprint": identity, **record, **made_of, **origin}
-                write_json(project.pseudo_labels_record_path(name, fold), record)
+                write_json(project.pseudo_labels_record_path(name, fold), record, sealed=True)
             shutil.rmtree(maps_dir, ignore_errors=True)
 
 
@@ -173,15 +173,17 @@ def _is_made(project: Project, name: str, fold: int, identity: str, confidence: 
     path, record_path = project.pseudo_labels_path(name, fold), project.pseudo_labels_record_path(name, fold)
     if not (path.exists() and record_path.exists()):
         return False
-    record = read_json(record_path)
-    if record.get("fingerprint") != identity:
+    remedy = name_command(name, fold, force=True)
+    types = {"fingerprint": str, "file_sha256": str, "members": list[dict[str, str]], "confidence": float}
+    record = read_json(record_path, remedy=f"Run {remedy}", **types)
+    if record["fingerprint"] != identity:
         raise InputError(
             f"{path} must be made of this ensemble, with confidence {confidence}. Received: labels of "
-            f"{', '.join(member['experiment'] for member in record.get('members', []))}, with confidence "
-            f"{record.get('confidence')}, of other weights or for other images. Give another --name, or replace them: "
-            f"{name_command(name, fold, force=True)}"
+            f"{', '.join(member['experiment'] for member in record['members'])}, with confidence "
+            f"{record['confidence']}, of other weights or for other images. Give another --name, or replace them: "
+            f"{remedy}"
         )
-    return record.get("file_sha256") == hash_file(path)
+    return bool(record["file_sha256"] == hash_file(path))
 
 
 def _write_labels(

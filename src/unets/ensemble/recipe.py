@@ -1,10 +1,11 @@
 """The recipe: how members' probability maps become the final mask. Evaluation and submission both call it."""
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field, model_validator
 
 from unets.config import Config, DatasetConfig, Postprocessing, Share
 from unets.data.geometry import SizeHW, enlarge
@@ -21,11 +22,17 @@ _EDGE = np.float32(1 / 510)  # 0 and 255 of 255 stand for half a step from 0 and
 class Recipe(Config):
     """What is averaged how, the threshold, what is done before and after it."""
 
-    weights: tuple[float, ...]  # one a member, not all 0
+    weights: tuple[Annotated[float, Field(ge=0)], ...]  # one a member, not all 0
     averaging: Averaging = "probability"
     threshold: Share = DEFAULT_THRESHOLD  # see `to_masks`
     postprocessing: Postprocessing = Postprocessing()
     overlapping: bool = False  # whether a pixel may be of several classes
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not any(self.weights):
+            raise ValueError(f"`weights` must not all be 0. Received: {self.weights}")
+        return self
 
     def change(self, **fields: Any) -> "Recipe":
         """Returns a recipe with some fields changed."""

@@ -4,6 +4,7 @@ No figure in docs/results/README.md is typed: `unets record` writes a record fro
 from all records.
 """
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,10 @@ from unets.evaluation.scores import list_folds, read_scores
 from unets.metrics.intervals import bootstrap_mean
 from unets.store.paths import Project
 from unets.store.provenance import format_commit
-from unets.store.runs import read_json, read_json_lines, write_json, write_text
+from unets.store.runs import hash_file, read_json, read_json_lines, write_json, write_text
 from unets.tables import Table, render_table
+
+logger = logging.getLogger(__name__)
 
 _MADE_OF = {"members", "averaging", "threshold", "postprocessing"}  # what of an ensemble decides its submission
 _HEADER = """# Results
@@ -70,7 +73,6 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
     """
     ensemble = read_ensemble(project, ensemble_name)
     check_made_of(project, ensemble, submission_name)
-    score_path = project.score_path(project.submission_path(submission_name))
     names = [member.experiment for member in ensemble.members]
     choice = "" if ensemble.name == "ensemble" else f"ENSEMBLE={ensemble.name.removeprefix('ensemble_')} "
     made_of = {"num_images", "num_groups", "gain_over_best_member", "candidates", *_MADE_OF}
@@ -79,7 +81,7 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
         "oof": ensemble.score.model_dump(),
         **ensemble.model_dump(mode="json", include=made_of),
         "contributions": [table.to_markdown() for table in tables],
-        "test": read_json(score_path) if score_path.exists() else None,
+        "test": read_test_score(project, submission_name),
     }
     command = f"make pipeline score COMPETITION={project.competition} {choice}EXP={','.join(names)}"
     return _write_record(
@@ -119,7 +121,7 @@ def check_made_of(project: Project, ensemble: Ensemble, submission_name: str) ->
     path = project.submission_path(submission_name).with_name(f"{submission_name}.json")
     if not path.exists():
         return
-    made, wanted = read_json(path), ensemble.model_dump(mode="json", include=_MADE_OF)
+    made, wanted = read_json(path, remedy="Run `unets submission`"), ensemble.model_dump(mode="json", include=_MADE_OF)
     differing = [field for field in sorted(wanted) if made.get(field) != wanted[field]]
     if differing:
         raise InputError(
@@ -131,7 +133,8 @@ def check_made_of(project: Project, ensemble: Ensemble, submission_name: str) ->
 def render_results(results_dir: Path) -> str:
     """Renders all records below `docs/results/` as one page, competition by competition."""
     records, evaluated = (
-        [read_json(path) for path in sorted(results_dir.glob(pattern))] for pattern in ("*/*.json", "*/kaggle/*.json")
+        [read_json(path, competition=str, metric=str) for path in sorted(results_dir.glob(pattern))]
+        for pattern in ("*/*.json", "*/kaggle/*.json")
     )
     parts = [_HEADER]
     for competition in sorted({record["competition"] for record in (*records, *evaluated)}):
@@ -164,7 +167,9 @@ def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) 
     ]
     rows.append(("ensemble, out-of-fold", "", f"{ensemble.score.mean:.5f}", _bounds(ensemble.score.model_dump())))
     for path in sorted((project.models_dir / "scores").glob("*.json")):
-        score = read_json(path)
+        score = read_test_score(project, path.stem)
+        if score is None:
+            continue
         rows.append(("submission, test", "", f"{score['mean']:.5f}", f"{_bounds(score)} {score['submission']}"))
     seconds = sum_stages(project.stages_path)
     stages = [(stage, f"{spent:.1f}") for stage, spent in (*seconds.items(), ("all", sum(seconds.values())))]
@@ -174,6 +179,24 @@ def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) 
         render_table(("stage", "seconds"), stages, right={"seconds"}),
     ]
     return f"{ensemble.metric} of {project.competition}\n" + "\n\n".join(parts)
+
+
+def read_test_score(project: Project, name: str) -> dict[str, Any] | None:
+    """Reads what a submission reached against the ground truth; None where it was not scored as it is now.
+
+    Raises:
+        InputError: something else stands in the file.
+    """
+    submission_path = project.submission_path(name)
+    path = project.score_path(submission_path)
+    if not path.exists():
+        return None
+    types = {"submission": str, "sha256": str, "mean": float, "low": float | None, "high": float | None}
+    score = read_json(path, remedy="Run `unets score`", **types)
+    if submission_path.exists() and hash_file(submission_path) != score["sha256"]:
+        logger.warning("%s is the score of other bytes than those of %s: run `unets score`", path, submission_path)
+        return None
+    return score
 
 
 def describe_gain(ensemble: Ensemble) -> str:

@@ -14,9 +14,9 @@ from typing import Any, Literal
 from unets.config import Config, DatasetConfig, load_experiment, split_name
 from unets.dataset.folds import hash_folds
 from unets.errors import InputError
-from unets.store.fingerprint import SNAPSHOT, check_snapshot, take_snapshot
+from unets.store.fingerprint import METRICS, SNAPSHOT, check_snapshot, read_metrics, read_snapshot, take_snapshot
 from unets.store.paths import Project
-from unets.store.runs import find_lock_owner, read_json
+from unets.store.runs import find_lock_owner
 from unets.tables import Table
 
 State = Literal["finished", "running", "stopped", "broken"]
@@ -70,7 +70,7 @@ def find_cost(project: Project, experiments: Iterable[str], folds: Collection[in
     paths = [run_dir / "metrics.json" for run_dir in runs]
     if not all(path.exists() for path in paths):
         return None
-    metrics = [read_json(path) for path in paths]
+    metrics = [read_metrics(path.parent) for path in paths]
     return Cost(
         training_hours=round(sum(run["seconds"] for run in metrics) / 3600, 4),
         images=sum(run["images"] for run in metrics),
@@ -84,8 +84,7 @@ def _list_chain(project: Project, experiment: str, fold: int) -> list[Path]:
     chain, name = list[Path](), experiment
     while name and (run_dir := project.run_dir(name, fold)) not in chain:
         chain.append(run_dir)
-        snapshot = run_dir / SNAPSHOT
-        name = read_json(snapshot).get("training", {}).get("start_from") if snapshot.exists() else ""
+        name = read_snapshot(run_dir)["training"].get("start_from") if (run_dir / SNAPSHOT).exists() else ""
     return chain
 
 
@@ -127,14 +126,13 @@ def list_folders(folder: Path) -> list[Path]:
 
 def _describe_run(project: Project, dataset: DatasetConfig, experiment: str, fold: int, folds_hash: str) -> Run:
     run_dir = project.run_dir(experiment, fold)
-    metrics_path, is_held = run_dir / "metrics.json", find_lock_owner(run_dir) is not None
-    build, remark = partial(Run, experiment=experiment, fold=fold), ""
+    is_held, build = find_lock_owner(run_dir) is not None, partial(Run, experiment=experiment, fold=fold)
     state: State = "running"
     try:
         if not (run_dir / SNAPSHOT).exists():  # a run writes it first of all
             raise InputError(f"no {SNAPSHOT}")
-        snapshot = read_json(run_dir / SNAPSHOT)
-        metrics = read_json(metrics_path) if metrics_path.exists() else {}
+        snapshot = read_snapshot(run_dir)
+        metrics = read_metrics(run_dir) if (run_dir / METRICS).exists() else {}
     except InputError as error:
         return (
             build(state="running") if is_held else build(state="broken", remark=str(error).partition(". Received")[0])
@@ -149,7 +147,7 @@ def _describe_run(project: Project, dataset: DatasetConfig, experiment: str, fol
         state=state,
         remark=remark,
         epoch=metrics.get("epochs", 0),
-        num_epochs=snapshot.get("training", {}).get("epochs"),
+        num_epochs=snapshot["training"].get("epochs"),
         best_dice=best_dice,
         best_epochs=best_epochs,
         seconds=metrics.get("seconds", 0.0),

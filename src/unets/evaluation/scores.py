@@ -15,7 +15,7 @@ import pandas as pd
 from unets.config import is_ensemble
 from unets.dataset.folds import hash_folds
 from unets.ensemble.ensemble import Ensemble, list_fitted, read_ensemble
-from unets.errors import InputError
+from unets.errors import InputError, naming
 from unets.evaluation.runs import Cost, find_cost, list_folders
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.prediction.maps import list_shards, open_maps
@@ -92,22 +92,25 @@ def read_scores(path: Path, metric: str) -> pd.DataFrame:
         Columns `group`, `fold`, `score` and perhaps `no_tta`, NaN where a cell is empty; the index is `id`.
 
     Raises:
-        InputError: it is missing or empty, or something else stands in it.
+        InputError: it is missing or empty, something else stands in it, or it changed since it was written.
     """
     if not path.is_file():
         raise InputError(
             f"{path} must exist. Received: no such file. Run `unets predict`, for an ensemble `unets ensemble`"
         )
-    expected = f"{path} must hold at least one row of id,group,fold,{metric}"
+    record, digest = path.with_name("oof_pixels.json"), hash_file(path)  # the former beside an experiment's scores
+    if record.exists() and read_json(record, remedy="Run `unets predict`").get("scores", digest) != digest:
+        raise InputError(f"{path} must be as {record.name} says. Received: other bytes. Run `unets predict`")
+    expected = f"hold at least one row of id,group,fold,{metric}"
     types = {"id": str, "group": str, "fold": int, metric: float}
-    try:
+    with naming(path, expected):
         table = pd.read_csv(path, dtype=types, keep_default_na=False, na_values=[""], index_col=False)
         table = table.rename(columns={metric: "score", f"{metric}_no_tta": "no_tta"}).set_index("id")
         is_whole = np.isfinite(table["score"]).all() and table[["group", "fold"]].notna().all(axis=None)
-    except (KeyError, ValueError) as error:  # a column, a cell or a figure that is not there
-        raise InputError(f"{expected}. Received: {type(error).__name__}: {error}") from error
     if table.empty or not is_whole or table.index.has_duplicates:
-        raise InputError(f"{expected}, each id once, with a score. Received: no row, an id twice, or no score")
+        raise InputError(
+            f"{path} must {expected}, each id once, with a score. Received: no row, an id twice, or no score"
+        )
     return table
 
 
@@ -145,7 +148,8 @@ def load_scores(project: Project, metric: str, name: str, *, label: str = "") ->
         if is_outdated(project, name):
             makes = f"`unets predict --exp {name}` evaluates the present ones"
             notes = (f"{label} has other weights since it was evaluated: {makes}",)
-    fold_of = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("id")["fold"]
+    with naming(path, "be a csv of id,group,fold"):
+        fold_of = pd.read_csv(path, dtype=str, keep_default_na=False).set_index("id")["fold"]
     is_agreed = (fold_of.reindex(table.index) == table["fold"].astype(str)).all()
     if not is_agreed or hashes != {hash_folds(path)}:
         raise InputError(
@@ -158,8 +162,8 @@ def load_scores(project: Project, metric: str, name: str, *, label: str = "") ->
 def is_outdated(project: Project, experiment: str) -> bool:
     """Tells whether the weights of an experiment are others than those that its out-of-fold scores are of."""
     path = project.oof_pixels_path(experiment)
-    recorded = read_json(path).get("weights", {}) if path.exists() else {}
-    weights = {fold: project.run_dir(experiment, int(fold)) / "best.weights.h5" for fold in recorded}
+    recorded = read_json(path, weights=dict[int, str])["weights"] if path.exists() else {}
+    weights = {fold: project.run_dir(experiment, fold) / "best.weights.h5" for fold in recorded}
     return any(path.exists() and hash_file(path) != recorded[fold] for fold, path in weights.items())
 
 
@@ -194,7 +198,7 @@ def tabulate_scores(
 def _read_folds_hash(project: Project, label: str, experiment: str, fold: int) -> str:
     path = project.run_dir(experiment, fold) / SNAPSHOT
     remedy = f"{label} is evaluated by it. Run `unets train --exp {experiment} && unets predict --exp {experiment}`"
-    return str(read_json(path, "folds_hash", remedy=remedy)["folds_hash"])
+    return str(read_json(path, folds_hash=str, remedy=remedy)["folds_hash"])
 
 
 def _read_of_ensemble(project: Project, metric: str, ensemble: Ensemble) -> pd.DataFrame:

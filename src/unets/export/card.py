@@ -1,8 +1,8 @@
 """The card of a model: all that is known of it but the numbers. With these it makes masks, without anything else."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import field_serializer, model_validator
+from pydantic import Field, field_serializer, model_validator
 
 from unets.config import Config, ExperimentConfig, Postprocessing, SizeHW, check_name
 from unets.data.image import ImageKind
@@ -63,7 +63,9 @@ class ModelCard(Config):
     name: str
     competition: str
     classes: tuple[str, ...]
-    channels: Literal["rgb", "grey"] | int = "rgb"  # of the images trained on; for grey, colors are taken away
+    channels: Literal["rgb", "grey"] | Annotated[int, Field(ge=2, le=12)] = (
+        "rgb"  # of the images trained on; for grey, colors are taken away
+    )
     value_range: tuple[float, float] | None = None  # of images of 16 bits: what the nets saw as 0 and 255
     image_hw: SizeHW | None = None  # size of the images trained on; None: not known, or of many sizes
     members: tuple[MemberCard, ...]
@@ -81,6 +83,9 @@ class ModelCard(Config):
         names, weights = [member.name for member in self.members], self.recipe.weights
         if not names or len(set(names)) < len(names) or len(names) != len(weights) or min(weights) <= 0:
             raise ValueError(f"`members` must have a name and a weight above 0 each. Received: {names}, {weights}")
+        origin = self.origin or {}
+        if not (isinstance(origin.get("git_commit") or "", str) and isinstance(origin.get("versions") or {}, dict)):
+            raise ValueError(f"`origin` must name a commit and versions. Received: {origin!r:.60}")
         return self
 
     @property
@@ -195,7 +200,7 @@ def _describe_usual(usual: Usual | None) -> str:
 def _describe_origin(origin: dict[str, Any]) -> dict[str, str]:
     if not origin:
         return {}
-    versions = ", ".join(f"{library} {version}" for library, version in dict(origin.get("versions", {})).items())
+    versions = ", ".join(f"{library} {version}" for library, version in (origin.get("versions") or {}).items())
     commit = format_commit(origin.get("git_commit"), origin.get("git_is_dirty"))
     return {"written": f"{origin.get('date')}", "commit": commit, "versions": versions}
 

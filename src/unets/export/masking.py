@@ -277,8 +277,6 @@ class _Work:
         """Reads an image."""
         path = task.image_path
         try:
-            if path.exists() and not path.is_file():
-                raise InputError(f"{path} must be a file. Received: a pipe, a socket or a device")
             photo = ImageFile(path, self.card.find_kind(upright=self.wanted.upright))
             with self.budget.reserve(photo.size_hw):
                 images = {size_hw: photo.read(size_hw) for size_hw in self.card.sizes}

@@ -18,9 +18,9 @@ from unets.errors import InputError
 from unets.evaluation.scores import read_scores
 from unets.export.card import MemberCard, ModelCard, NetCard
 from unets.metrics.intervals import Interval, bootstrap_mean
-from unets.prediction.sources import StoredWeights, find_weights, fingerprint_nets
-from unets.store.fingerprint import SNAPSHOT
-from unets.store.runs import hash_file, read_config, read_json
+from unets.prediction.sources import StoredWeights, fingerprint_nets
+from unets.store.fingerprint import SNAPSHOT, find_weights, read_metrics, read_snapshot
+from unets.store.runs import hash_file, read_config
 from unets.store.tensors import TensorFile
 
 Weights = Path | StoredWeights
@@ -185,21 +185,20 @@ def _read_run(run_dir: Path, experiment: ExperimentConfig | None = None) -> _Run
     """
     if not (run_dir / SNAPSHOT).is_file():
         raise InputError(f"{run_dir} must hold a trained run. Received: no {SNAPSHOT} in it")
-    keys = ("fold", "classes", "dataset", "data", "model", "training", "prediction", "told")
-    snapshot = read_json(run_dir / SNAPSHOT, *keys)
+    snapshot = read_snapshot(run_dir)
     weights_path = find_weights(run_dir, snapshot)
     fields = {name: snapshot[name] for name in ("data", "model", "training", "prediction")}
     trained = ExperimentConfig.from_json(json.dumps(fields), str(run_dir / SNAPSHOT))
     if experiment is not None:
         trained = trained.model_copy(update={"prediction": experiment.prediction})
-    metrics, told = read_json(run_dir / "metrics.json"), snapshot["told"]
+    metrics, told = read_metrics(run_dir), snapshot["told"]
     return _Run(
         folder=run_dir,
         net=NetCard(
             fold=snapshot["fold"],
             weights_sha256=hash_file(weights_path),
-            best_dice=metrics.get("best_dice"),
-            commits=tuple(metrics.get("commits", ())),
+            best_dice=metrics["best_dice"],
+            commits=tuple(metrics["commits"]),
         ),
         weights_path=weights_path,
         experiment=trained,

@@ -1,14 +1,22 @@
 """The weights of a net as arrays by name, which any format can keep, and pretrained ones for other input channels."""
 
+import errno
 import logging
+import math
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
+from unets.store.runs import atomic_path
+
 logger = logging.getLogger(__name__)
+
+_HDF5_BYTES = 8192  # around an array, at the most
 
 
 def get_weights(net: keras.Model) -> dict[str, npt.NDArray[Any]]:
@@ -34,6 +42,24 @@ def set_weights(net: keras.Model, arrays: Mapping[str, npt.NDArray[Any]]) -> Non
             raise ValueError(f"{name} must have the shape {wanted}. Received: {found}")
     for name, variable in variables.items():
         variable.assign(arrays[name])
+
+
+def save_weights(net: keras.Model, path: Path) -> None:
+    """Writes a net's weights as HDF5, whole or not at all.
+
+    The room is taken before: where a disk fills up within HDF5, its library ends the process.
+
+    Raises:
+        OSError: the disk is full, or cannot be written to.
+    """
+    with atomic_path(path) as temporary:
+        num_bytes = sum(4 * math.prod(variable.shape) + _HDF5_BYTES for variable in net.weights)
+        with temporary.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, num_bytes + _HDF5_BYTES)
+        try:
+            net.save_weights(temporary)
+        except RuntimeError as error:  # HDF5's own
+            raise OSError(errno.ENOSPC, " ".join(str(error).split()), str(path)) from error
 
 
 def widen_filters(layer: Any, values: Sequence[npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from unets.errors import InputError, naming
 from unets.evaluation.runs import Run
 from unets.pages.page import render_page
+from unets.store.fingerprint import read_metrics, read_snapshot
 from unets.store.paths import Project
-from unets.store.runs import read_json, write_text
+from unets.store.runs import write_text
 
 PAGE, PANEL, HISTORY = "live.html", "panel/worst.jpg", "history.csv"
 RELOAD_SECONDS = 20
@@ -31,7 +33,7 @@ def write_live(run_dir: Path) -> Path:
         InputError: `metrics.json` or `config.json` is missing or damaged.
     """
     name = f"{run_dir.parent.name}, fold {run_dir.name.removeprefix('fold')}"
-    metrics, config = read_json(run_dir / "metrics.json"), read_json(run_dir / "config.json")
+    metrics, config = read_metrics(run_dir), read_snapshot(run_dir)
     training = {"experiment": name, "fold": "", "best": [], **read_history(run_dir)}
     epoch, num_epochs = metrics["epochs"], config["training"]["epochs"]
     is_finished = metrics["is_finished"]
@@ -76,9 +78,9 @@ def read_history(run_dir: Path) -> dict[str, Any]:
     A file that is missing or damaged gives no epochs.
     """
     try:
-        with (run_dir / HISTORY).open(encoding="utf-8", newline="") as file:
+        with naming(run_dir / HISTORY), (run_dir / HISTORY).open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.DictReader(file) if (row.get("epoch") or "").isdecimal()]
-    except (OSError, UnicodeDecodeError, csv.Error):
+    except InputError:
         rows = []
     names = [name for name in (rows[0] if rows else ()) if name and name != "epoch"]
     return {

@@ -9,8 +9,9 @@ from tempfile import TemporaryDirectory
 from unets.config import DatasetConfig, load_dataset
 from unets.ensemble.ensemble import read_ensemble
 from unets.errors import InputError
+from unets.store.fingerprint import read_metrics
 from unets.store.paths import Project
-from unets.store.runs import read_json, write_text
+from unets.store.runs import write_text
 from unets.submission.kaggle.kernel import imitate_kernel
 from unets.submission.submission import find_submission
 
@@ -52,7 +53,7 @@ def check_finished(project: Project) -> None:
         find_submission(project)
         for member in ensemble.members:
             for fold in ensemble.folds:
-                read_json(project.run_dir(member.experiment, fold) / "metrics.json")
+                read_metrics(project.run_dir(member.experiment, fold))
     except InputError as error:
         target = "demo" if project.competition == DEMO else "pipeline"
         received = str(error).partition(" Run `")[0]

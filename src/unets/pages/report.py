@@ -16,7 +16,7 @@ from unets.ensemble.ensemble import Ensemble, check_ensemble, read_ensemble
 from unets.errors import InputError
 from unets.evaluation.contributions import list_notes, tabulate_candidates, tabulate_members
 from unets.evaluation.predictions import Prediction, join_equally, open_ensemble, open_experiment
-from unets.evaluation.results import describe_gain, sum_stages
+from unets.evaluation.results import describe_gain, read_test_score, sum_stages
 from unets.evaluation.runs import Run, list_runs, tabulate_runs
 from unets.evaluation.scores import Scores, list_evaluated, load_scores
 from unets.metrics.intervals import Interval, note_few_groups
@@ -25,10 +25,10 @@ from unets.pages.gallery import FIGURES, METRICS, Column, Curves, Gallery, Value
 from unets.pages.live import list_training
 from unets.pages.oddness import list_column
 from unets.pages.page import render_page
-from unets.store.fingerprint import SNAPSHOT
+from unets.store.fingerprint import SNAPSHOT, read_snapshot
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin
-from unets.store.runs import read_json, write_text
+from unets.store.runs import write_text
 from unets.submission.submission import name_submission
 
 logger = logging.getLogger(__name__)
@@ -330,10 +330,8 @@ def _list_figures(
 
 def _read_test_score(project: Project, ensemble: Ensemble) -> Interval | None:
     """Reads what the ensemble's submission reached against the test set's ground truth, where that was computed."""
-    path = project.score_path(project.submission_path(name_submission(ensemble)))
-    return (
-        Interval.model_validate({key: read_json(path)[key] for key in Interval.model_fields}) if path.exists() else None
-    )
+    score = read_test_score(project, name_submission(ensemble))
+    return None if score is None else Interval(**{key: score[key] for key in Interval.model_fields})
 
 
 def _describe_ensemble(project: Project, ensemble: Ensemble) -> dict[str, Any]:
@@ -360,6 +358,6 @@ def _read_configs(project: Project, runs: Sequence[Run]) -> dict[str, tuple[str,
             chosen = f"--exp {run.experiment} --fold {folds}"
             configs[run.experiment] = (
                 f"`unets train {chosen} && unets predict {chosen}`",
-                read_json(path),
+                read_snapshot(path.parent),
             )
     return configs

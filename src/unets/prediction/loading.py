@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from unets.config import ExperimentConfig, PredictionConfig
 from unets.data.geometry import SizeHW
-from unets.errors import InputError
+from unets.errors import naming
 from unets.nets.backend import choose_precision, fix_order
 from unets.nets.predictor import Predictor
 from unets.nets.tta import FLIPS
@@ -78,13 +78,11 @@ def load_net(
         overlapping=overlapping,
         num_channels=num_channels,
     )
-    try:
+    with naming(where, "hold weights of this net"):
         if isinstance(weights, Path):
             net.load_weights(weights)
         else:
             set_weights(net, weights.read())
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{where} must hold weights of this net. Received: {error}") from error
     return net
 
 

@@ -8,7 +8,6 @@ Readers take any one map without reading the others.
 """
 
 import re
-import struct
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,15 +21,14 @@ import numpy.typing as npt
 from unets.config import Config
 from unets.data.geometry import SizeHW
 from unets.data.io import decode_png, encode_png
-from unets.errors import InputError
+from unets.data.samples import Sample
+from unets.errors import InputError, naming
 from unets.store.runs import atomic_path, fingerprint
 
 Item = TypeVar("Item")
 
 MANIFEST = "manifest.json"
 _SHARD_NAME = re.compile(r"\d{5,}\.zip")
-# What `zipfile` raises over damaged bytes, according to which byte it is.
-_DAMAGE = (zipfile.BadZipFile, EOFError, KeyError, NotImplementedError, OSError, RuntimeError, ValueError, struct.error)
 _OPEN_SHARDS = 4  # file handles a reader keeps
 
 
@@ -151,13 +149,10 @@ def check_shard(path: Path) -> Manifest:
     Raises:
         InputError: a byte of it is damaged, or a map that the manifest names is missing.
     """
-    try:
-        with zipfile.ZipFile(path) as shard:
-            damaged = shard.testzip()
-            manifest = Manifest.model_validate_json(shard.read(MANIFEST))
-            names = set(shard.namelist())
-    except _DAMAGE as error:
-        raise InputError(f"{path} must be a whole shard of maps. Received: {error}") from error
+    with naming(path, "be a whole shard of maps"), zipfile.ZipFile(path) as shard:
+        damaged = shard.testzip()
+        manifest = Manifest.model_validate_json(shard.read(MANIFEST))
+        names = set(shard.namelist())
     if damaged is not None:
         raise InputError(f"{path} must be a whole shard of maps. Received: member {damaged} is damaged")
     expected = {MANIFEST, *(name for id_ in manifest.ids for name in _member_names(id_, manifest.classes))}
@@ -186,6 +181,7 @@ class MapReader:
     classes: tuple[str, ...]
     size_hw: SizeHW
     shard_of: dict[str, str]  # of each id, below the folder
+    hash_of: dict[str, str]  # of the image of each id, see `Sample.image_hash`; none where it is not known
     _opened: dict[str, zipfile.ZipFile] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -204,7 +200,21 @@ class MapReader:
         Raises:
             InputError: there is no map of an id.
         """
-        return replace(self, shard_of={id_: self._find(id_) for id_ in ids}, _opened={})
+        return replace(self, shard_of={id_: self._find(id_) for id_ in ids}, hash_of={}, _opened={})
+
+    def check_samples(self, samples: Iterable[Sample]) -> None:
+        """Checks that there is a map of each image as it is now; reads none.
+
+        Raises:
+            InputError: there is no map of an image, or it is of other bytes than the image has.
+        """
+        for sample in samples:
+            self._find(sample.id)
+            if self.hash_of.get(sample.id, sample.image_hash) != sample.image_hash:
+                raise InputError(
+                    f"{self.folder} must hold maps of the present images. Received: one of other bytes than those of "
+                    f"{sample.image}, which changed since. {_how_to_make(self.folder)}"
+                )
 
     def read_map(self, id_: str) -> npt.NDArray[np.uint8]:
         """Reads one map.
@@ -232,16 +242,16 @@ class MapReader:
 
     def _read_layer(self, shard: str, name: str) -> npt.NDArray[np.uint8]:
         path = self.folder / shard
-        try:
+        expected, remedy = f"hold the whole map {name}", _how_to_make(path)
+        with naming(path, expected, remedy=remedy):
             if shard not in self._opened:
                 if len(self._opened) >= _OPEN_SHARDS:
                     self._opened.pop(next(iter(self._opened))).close()
                 self._opened[shard] = zipfile.ZipFile(path)
             layer = decode_png(self._opened[shard].read(name))
-        except _DAMAGE as error:
-            raise _damaged(path, name, str(error)) from error
         if layer is None or layer.shape != self.size_hw:
-            raise _damaged(path, name, "no 8-bit PNG" if layer is None else f"of size {layer.shape}")
+            received = "no 8-bit PNG" if layer is None else f"one of size {layer.shape}"
+            raise InputError(f"{path} must {expected}. Received: {received}. {remedy}")
         return layer
 
 
@@ -256,7 +266,7 @@ def open_maps(folder: Path) -> MapReader:
     if not paths:
         raise InputError(f"{folder} must hold shards of maps. Received: none. {_how_to_make(folder)}")
     first, first_of = read_manifest(paths[0]), dict[Path, Manifest]()
-    nets, shard_of = dict[str, str](), dict[str, str]()
+    nets, shard_of, hash_of = dict[str, str](), dict[str, str](), dict[str, str]()
     for path in paths:
         manifest = read_manifest(path)
         beside = first_of.setdefault(path.parent, manifest)
@@ -267,6 +277,7 @@ def open_maps(folder: Path) -> MapReader:
                 f"{describe_origin(manifest)}. Delete the folder. {_how_to_make(folder)}"
             )
         nets |= manifest.nets
+        hash_of |= dict(zip(manifest.ids, manifest.images, strict=False))
         for id_ in manifest.ids:
             shard = str(path.relative_to(folder))
             if shard_of.setdefault(id_, shard) != shard:
@@ -274,7 +285,9 @@ def open_maps(folder: Path) -> MapReader:
                     f"{folder} must hold one map of {id_}. Received: one in {shard_of[id_]}, one in {shard}. "
                     f"Delete the folder. {_how_to_make(folder)}"
                 )
-    return MapReader(folder=folder, nets=nets, classes=first.classes, size_hw=first.size_hw, shard_of=shard_of)
+    return MapReader(
+        folder=folder, nets=nets, classes=first.classes, size_hw=first.size_hw, shard_of=shard_of, hash_of=hash_of
+    )
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -283,11 +296,8 @@ def read_manifest(path: Path) -> Manifest:
     Raises:
         InputError: it is damaged.
     """
-    try:
-        with zipfile.ZipFile(path) as shard:
-            return Manifest.model_validate_json(shard.read(MANIFEST))
-    except _DAMAGE as error:
-        raise _damaged(path, MANIFEST, str(error)) from error
+    with naming(path, f"hold a whole {MANIFEST}", remedy=_how_to_make(path)), zipfile.ZipFile(path) as shard:
+        return Manifest.model_validate_json(shard.read(MANIFEST))
 
 
 def describe_origin(manifest: Manifest) -> str:
@@ -311,10 +321,6 @@ def _write_member(shard: zipfile.ZipFile, name: str, content: bytes) -> None:
     member = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
     member.create_system, member.external_attr = 3, 0o644 << 16
     shard.writestr(member, content)
-
-
-def _damaged(path: Path, name: str, received: str) -> InputError:
-    return InputError(f"{path} must be whole. Received: member {name} is damaged ({received}). {_how_to_make(path)}")
 
 
 def _how_to_make(path: Path) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +10,10 @@ import numpy.typing as npt
 from unets.config import ExperimentConfig
 from unets.dataset.folds import hash_folds
 from unets.dataset.manifest import Manifest
-from unets.errors import InputError
 from unets.prediction.maps import join_nets
-from unets.store.fingerprint import check_snapshot, take_snapshot
+from unets.store.fingerprint import find_weights, take_snapshot
 from unets.store.paths import Project
-from unets.store.runs import fingerprint, hash_file, read_json
+from unets.store.runs import fingerprint, hash_file
 from unets.store.tensors import TensorFile
 
 # Raised by what changes maps of the same weights, so that none are mixed.
@@ -33,28 +31,6 @@ class StoredWeights:
         """Reads them, by their names within the net."""
         prefix = f"{self.name}/"
         return {name.removeprefix(prefix): self.file.read(name) for name in self.file.shapes if name.startswith(prefix)}
-
-
-def find_weights(run_dir: Path, snapshot: dict[str, Any]) -> Path:
-    """Returns the weights of a run that was trained to its end, with this config and on these folds.
-
-    Raises:
-        InputError: it was not. On other folds, its net may have seen the very images that it is to predict.
-    """
-    command = f"`unets train --exp {run_dir.parent.name} --fold {run_dir.name.removeprefix('fold')}`"
-    metrics_path, weights_path = run_dir / "metrics.json", run_dir / "best.weights.h5"
-    if not metrics_path.exists() or not weights_path.exists():
-        raise InputError(f"{run_dir} must hold a trained run. Received: none. Run {command}")
-    metrics = read_json(metrics_path, "is_finished", remedy=f"Run {command}")
-    if not metrics["is_finished"]:
-        raise InputError(f"{run_dir} must hold a run trained to its end. Received: an unfinished one. Run {command}")
-    check_snapshot(run_dir, snapshot)
-    if metrics.get("weights_sha256", sha256 := hash_file(weights_path)) != sha256:
-        raise InputError(
-            f"{weights_path} must be the weights that this run was trained to. Received: other bytes; the file is "
-            f"damaged, or another run's. Put it back, or delete {run_dir} and run {command}"
-        )
-    return weights_path
 
 
 def find_fold_weights(project: Project, manifest: Manifest, name: str, experiment: ExperimentConfig, fold: int) -> Path:

@@ -1,13 +1,14 @@
-"""What a run is: its config.json, by which training and prediction know a run folder as theirs."""
+"""What a run is and reached: config.json, metrics.json and weights, by which stages know a run folder as theirs."""
 
 from pathlib import Path
 from typing import Any
 
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.errors import InputError
-from unets.store.runs import fingerprint, read_json, write_json
+from unets.store.runs import fingerprint, hash_file, read_json, write_json
 
-SNAPSHOT = "config.json"
+SNAPSHOT, METRICS, WEIGHTS = "config.json", "metrics.json", "best.weights.h5"
+_Fields = dict[str, Any]
 
 _PARTS = ("data", "model", "training")
 # What suits a machine: where images are kept, and how many a step takes of an update.
@@ -51,7 +52,66 @@ def take_snapshot(
 
 def write_snapshot(run_dir: Path, snapshot: dict[str, Any]) -> None:
     """Writes what a run is into its folder."""
-    write_json(run_dir / SNAPSHOT, snapshot)
+    write_json(run_dir / SNAPSHOT, snapshot, sealed=True)
+
+
+def read_snapshot(run_dir: Path) -> dict[str, Any]:
+    """Reads what `write_snapshot` wrote.
+
+    Raises:
+        InputError: there is none, or something else stands in it.
+    """
+    return read_json(
+        run_dir / SNAPSHOT,
+        remedy=f"`{_name('clean', run_dir)}` deletes the run",
+        **{"fold": int, "folds_hash": str, "classes": list[str], "fingerprint": str},
+        **dict.fromkeys(("dataset", *_PARTS, "prediction", "told"), _Fields),
+    )
+
+
+def read_metrics(run_dir: Path) -> dict[str, Any]:
+    """Reads what a run reached and cost so far.
+
+    Raises:
+        InputError: there is nothing yet, or something else stands in it.
+    """
+    return read_json(
+        run_dir / METRICS,
+        remedy=f"Run `{_name('train', run_dir)}`",
+        **{"is_finished": bool, "epochs": int, "best_dice": float, "best_epoch": int, "average": _Fields | None},
+        **{"seconds": float, "images": int, "devices": list[str], "commits": list[str]},
+    )
+
+
+def is_trained(run_dir: Path) -> bool:
+    """Tells whether a run was trained to its end.
+
+    Raises:
+        InputError: see `read_metrics`.
+    """
+    has_both = (run_dir / METRICS).exists() and (run_dir / WEIGHTS).exists()
+    return has_both and bool(read_metrics(run_dir)["is_finished"])
+
+
+def find_weights(run_dir: Path, snapshot: dict[str, Any]) -> Path:
+    """Returns the weights of a run that was trained to its end, with this config and on these folds.
+
+    Raises:
+        InputError: it was not: on other folds, its net may have seen the very images that it is to predict; or they are
+            not the weights that the training ended with.
+    """
+    command, path = f"`{_name('train', run_dir)}`", run_dir / WEIGHTS
+    if not (run_dir / METRICS).exists() or not path.exists():
+        raise InputError(f"{run_dir} must hold a trained run. Received: none. Run {command}")
+    if not is_trained(run_dir):
+        raise InputError(f"{run_dir} must hold a run trained to its end. Received: an unfinished one. Run {command}")
+    check_snapshot(run_dir, snapshot)
+    if read_json(run_dir / METRICS, weights_sha256=str)["weights_sha256"] != hash_file(path):
+        raise InputError(
+            f"{path} must be the weights that this run was trained to. Received: other bytes; the file is damaged, or "
+            f"another run's. Put it back, or delete {run_dir} and run {command}"
+        )
+    return path
 
 
 def check_snapshot(run_dir: Path, snapshot: dict[str, Any]) -> None:
@@ -63,8 +123,7 @@ def check_snapshot(run_dir: Path, snapshot: dict[str, Any]) -> None:
     path = run_dir / SNAPSHOT
     if not path.exists():
         return
-    command = f"`unets clean --exp {run_dir.parent.name} --fold {run_dir.name.removeprefix('fold')}`"
-    found = read_json(path, "fingerprint", remedy=f"{command} deletes the run")
+    command, found = f"`{_name('clean', run_dir)}`", read_snapshot(run_dir)
     here, there = _find_identity(snapshot), _find_identity(found)
     is_whole = found["fingerprint"] == fingerprint(**there)
     if not all(_DIGEST in identity.get("dataset", {}) for identity in (here, there)):
@@ -78,6 +137,10 @@ def check_snapshot(run_dir: Path, snapshot: dict[str, Any]) -> None:
         f"{run_dir} must hold a run of this config. Received: {details}. {command} deletes it, so that training starts "
         f"from the beginning"
     )
+
+
+def _name(command: str, run_dir: Path) -> str:
+    return f"unets {command} --exp {run_dir.parent.name} --fold {run_dir.name.removeprefix('fold')}"
 
 
 def _find_identity(snapshot: dict[str, Any]) -> dict[str, Any]:

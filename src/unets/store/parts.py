@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
-from unets.errors import InputError
+from unets.errors import InputError, naming
 from unets.store.runs import atomic_path
 
 logger = logging.getLogger(__name__)
@@ -53,10 +53,8 @@ def read_part(path: Path, *, fingerprint: str) -> bytes:
     Raises:
         InputError: there is none, a bit of it is damaged, or something else made it.
     """
-    try:
+    with naming(path):
         head, newline, packed = path.read_bytes().partition(b"\n")
-    except FileNotFoundError as error:
-        raise InputError(f"{path} must exist. Received: no such file") from error
     if head + newline != _write_head(packed, fingerprint):
         raise InputError(f"{path} must be whole and made by {fingerprint}. Received: something else")
     return packed

@@ -20,15 +20,16 @@ from uuid import uuid4
 
 import psutil
 from filelock import FileLock, Timeout
+from pydantic import TypeAdapter, ValidationError
 
 from unets.config import Config
-from unets.errors import InputError
+from unets.errors import InputError, naming
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 logger = logging.getLogger(__name__)
 
-_LOCK, _OWNER = ".lock", ".lock-owner"
+_LOCK, _OWNER, _SEAL = ".lock", ".lock-owner", "seal"
 
 
 @contextmanager
@@ -71,33 +72,40 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object
     write_text(path, text.getvalue())
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Writes JSON, indented, at once or not at all."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
+def write_json(path: Path, content: Any, *, sealed: bool = False) -> None:
+    """Writes JSON, indented, at once or not at all.
+
+    Args:
+        path: of the file.
+        content: anything that JSON can write.
+        sealed: of an object, add a hash of its fields, with which `read_json` and `read_config` compare them.
+    """
+    seal = {_SEAL: fingerprint(**content)} if sealed else {}
+    write_text(path, json.dumps(content | seal if sealed else content, indent=2) + "\n")
 
 
-def read_json(path: Path, *keys: str, remedy: str = "") -> dict[str, Any]:
+def read_json(path: Path, *, remedy: str = "", **types: Any) -> dict[str, Any]:
     """Reads a JSON object.
 
     Args:
         path: of the file.
-        *keys: what it must have, beside anything else.
         remedy: what to do about a file that is something else, for the error: ``Run `unets train` ``.
+        **types: what it must have, beside anything else: `folds=list[int]`.
 
     Raises:
-        InputError: the file is missing, is not JSON, holds something else than an object, NaN or infinity, or lacks a
-            key.
+        InputError: the file is missing, is not JSON, holds something else than an object, NaN or infinity, lacks a
+            key or has it of another type, or was changed since it was sealed.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} must exist. Received: no such file. {remedy}".rstrip()) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} must hold JSON. Received: {error}. {remedy}".rstrip()) from error
-    if not isinstance(found, dict) or not found.keys() >= set(keys):
-        wanted = f"a JSON object with {', '.join(keys)}" if keys else "a JSON object"
-        received = f"only {list(found)[:9]}" if isinstance(found, dict) else f"{found!r:.60}"
-        raise InputError(f"{path} must hold {wanted}. Received: {received}. {remedy}".rstrip())
+    found = _read_object(path, remedy)
+    if not found.keys() >= types.keys():
+        wanted = f"a JSON object with {', '.join(types)}"
+        raise InputError(f"{path} must hold {wanted}. Received: only {list(found)[:9]}. {remedy}".rstrip())
+    for key, kind in types.items():
+        try:
+            found[key] = TypeAdapter(kind).validate_python(found[key])
+        except ValidationError as error:
+            received = f"{key}={found[key]!r:.60} ({error.errors()[0]['msg']})"
+            raise InputError(f"{path} must be as it was written. Received: {received}. {remedy}".rstrip()) from error
     return found
 
 
@@ -105,15 +113,21 @@ def read_config(path: Path, schema: type[ConfigT], *, remedy: str = "") -> Confi
     """Reads a file that holds the JSON of a schema.
 
     Raises:
-        InputError: the file is missing, is not text, or a field is unknown, missing or impossible.
+        InputError: the file is missing, is no JSON object, was changed since it was sealed, or a field is unknown,
+            missing or impossible.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise InputError(f"{path} must exist. Received: no such file. {remedy}".rstrip()) from error
-    except ValueError as error:
-        raise InputError(f"{path} must hold JSON. Received: {error}. {remedy}".rstrip()) from error
+    text = json.dumps(_read_object(path, remedy))
     return schema.from_json(text, f"{path} ({remedy})" if remedy else str(path))
+
+
+def _read_object(path: Path, remedy: str) -> dict[str, Any]:
+    with naming(path, "hold JSON", remedy=remedy):
+        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    if not isinstance(found, dict):
+        raise InputError(f"{path} must hold a JSON object. Received: {found!r:.60}. {remedy}".rstrip())
+    if found.pop(_SEAL, fingerprint(**found)) != fingerprint(**{key: found[key] for key in found if key != _SEAL}):
+        raise InputError(f"{path} must be as it was written. Received: other fields than then. {remedy}".rstrip())
+    return found
 
 
 def read_json_lines(path: Path) -> list[dict[str, Any]]:
@@ -144,7 +158,7 @@ def append_json_line(path: Path, row: dict[str, Any]) -> None:
 
 def hash_file(path: Path) -> str:
     """Returns the SHA-256 of a file's bytes, in hex."""
-    with path.open("rb") as file:
+    with naming(path, "be readable"), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -199,6 +213,8 @@ def find_lock_owner(folder: Path) -> str | None:
             return None
     except Timeout:
         return _describe_owner(path)
+    except OSError:  # a folder that cannot be written to: nobody is at work in it
+        return None
 
 
 def name_program() -> str:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from unets.errors import InputError
+from unets.errors import DAMAGE, InputError, naming
 from unets.store.runs import atomic_path
 
 Array = npt.NDArray[Any]
@@ -39,14 +39,12 @@ class TensorFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            with safe_open(path, framework="numpy") as file:
-                said = json.loads((file.metadata() or {}).get(_KEY, "{}"))
-                self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        except FileNotFoundError as error:
-            raise InputError(f"`{path}` must exist. Received: no such file") from error
-        except (SafetensorError, OSError, ValueError, RecursionError) as error:
-            raise InputError(f"`{path}` must be a whole safetensors file. Received: {error}") from error
+        with (
+            naming(path, "be a whole safetensors file", damage=(*DAMAGE, SafetensorError)),
+            safe_open(path, framework="numpy") as file,
+        ):
+            said = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+            self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         self.metadata: dict[str, Any] = said if isinstance(said, dict) else {}
 
     def read(self, name: str) -> Array:
@@ -55,11 +53,11 @@ class TensorFile:
         Raises:
             InputError: there is none of that name, or numpy has no such dtype.
         """
-        try:
-            with safe_open(self.path, framework="numpy") as file:
-                return np.asarray(file.get_tensor(name))
-        except (SafetensorError, TypeError, AttributeError) as error:
-            raise InputError(f"`{self.path}` must hold the array {name}. Received: {error}") from error
+        with (
+            naming(self.path, f"hold the array {name}", damage=(*DAMAGE, SafetensorError)),
+            safe_open(self.path, framework="numpy") as file,
+        ):
+            return np.asarray(file.get_tensor(name))
 
     def check_numbers(self) -> None:
         """Reads all arrays and compares their SHA-256 with the one in the metadata.

@@ -3,7 +3,6 @@
 import csv
 import gzip
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,15 +18,14 @@ from unets.data.rle import read_runs
 from unets.data.samples import Sample, read_full_size
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import clean_rle, default_rows, list_columns, parse_row, read_sample_rows
-from unets.errors import InputError
+from unets.errors import InputError, naming
 from unets.store.paths import Project
 from unets.workers.pool import run_tasks
 
 _CHUNK = 256  # rows a task
 _MAX_FAULTS = 20
 _GZIP_START = b"\x1f\x8b"
-# What reading a csv or csv.gz raises: not compressed right, cut off, not text, not a table.
-_DAMAGE = (OSError, EOFError, zlib.error, ValueError, csv.Error)
+_MAX_CELL = 2**26  # characters; of a chessboard of 2,000 x 2,000 pixels, run lengths have 2**24
 # What every parser takes: ASCII digits, single spaces.
 _PLAIN_RLE = re.compile(r"([0-9]+( [0-9]+)*)?")
 
@@ -96,11 +94,9 @@ def read_wanted(
     if sample_path is None:
         return list_columns(form), default_rows(dataset, images)
     content, expected = read_bytes(sample_path), list_columns(form)
-    try:
-        with gzip.open(BytesIO(content)) if content.startswith(_GZIP_START) else BytesIO(content) as file:
-            header = next(csv.reader(StringIO(file.readline().decode("utf-8-sig"))), [])
-    except _DAMAGE as error:
-        raise InputError(f"{sample_path} must be a csv file. Received: {error}") from error
+    packed = BytesIO(content)
+    with naming(sample_path, "be a csv file"), gzip.open(packed) if content.startswith(_GZIP_START) else packed as file:
+        header = next(csv.reader(StringIO(file.readline(_MAX_CELL).decode("utf-8-sig"))), [])
     if sorted(header) != sorted(expected):
         raise InputError(f"{sample_path} must have the columns {expected}. Received: {header}")
     rows = read_sample_rows(sample_path, form)
@@ -160,21 +156,16 @@ def _read_cells(path: Path, header: list[str]) -> Iterator[tuple[int, list[str]]
     """Reads (row number, cells) of all rows below the header; a blank line has none."""
     if not path.is_file():
         raise InputError(f"{path} must exist. Received: no such file")
-    csv.field_size_limit(2**31 - 1)  # run lengths may exceed the usual limit, 131,072 characters
-    try:
-        with path.open("rb") as file:
-            is_gzip = file.peek(2).startswith(_GZIP_START)
-            with TextIOWrapper(gzip.open(file) if is_gzip else file, encoding="utf-8", newline="") as text:
-                reader = csv.reader(text, strict=True)
-                found = next(reader, [])
-                if found != header:
-                    raise InputError(f"{path} must have the columns {header}. Received: {found}")
-                for cells in reader:
-                    yield reader.line_num, cells
-    except InputError:
-        raise
-    except _DAMAGE as error:
-        raise InputError(f"{path} must be a whole csv or csv.gz file. Received: {error}") from error
+    csv.field_size_limit(_MAX_CELL)
+    with naming(path, "be a whole csv or csv.gz file"), path.open("rb") as file:
+        is_gzip = file.peek(2).startswith(_GZIP_START)
+        with TextIOWrapper(gzip.open(file) if is_gzip else file, encoding="utf-8", newline="") as text:
+            reader = csv.reader(text, strict=True)
+            found = next(reader, [])
+            if found != header:
+                raise InputError(f"{path} must have the columns {header}. Received: {str(found)[:200]}")
+            for cells in reader:
+                yield reader.line_num, cells
 
 
 def _check_rows(dataset: DatasetConfig, rows: Sequence[_Row]) -> list[str]:

@@ -28,7 +28,7 @@ from unets.prediction.maps import MapReader
 from unets.store.parts import drop_parts, find_missing_parts, join_parts, part_path, write_part
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin, list_versions
-from unets.store.runs import atomic_path, fingerprint, lock, write_json
+from unets.store.runs import atomic_path, fingerprint, hash_file, lock, read_json, write_json
 from unets.submission.check import check_submission, find_reference, read_wanted
 from unets.workers.pool import run_tasks
 
@@ -95,8 +95,9 @@ def write_submission(
         with atomic_path(path) as temporary:
             sha256, num_rows = join_parts(temporary, header, folder, fingerprints)
             check_submission(temporary, sample_path, dataset, images=test, jobs=jobs)
-        record = {"name": name, "num_rows": num_rows, "csv_sha256": sha256, **_describe(ensemble)}
-        write_json(path.with_name(f"{name}.json"), record | describe_origin(project.configs_dir))
+        hashes = {"csv_sha256": sha256, "sha256": hash_file(path)}
+        record = {"name": name, "num_rows": num_rows, **hashes, **_describe(ensemble)}
+        write_json(path.with_name(f"{name}.json"), record | describe_origin(project.configs_dir), sealed=True)
         drop_parts(folder)
     logger.info("%s: %d rows", path, num_rows)
     return path
@@ -118,11 +119,20 @@ def find_submission(project: Project, wanted: str | None = None) -> Path:
             raise InputError(
                 f"{project.submissions_dir} must hold a submission. Received: none. Run `unets submission`"
             )
-        return max(ours, key=lambda path: (path.stat().st_mtime_ns, path.name))
+        return _check_bytes(max(ours, key=lambda path: (path.stat().st_mtime_ns, path.name)))
     for path in (Path(wanted), project.submission_path(wanted)):
         if path.is_file():
-            return path
+            return _check_bytes(path)
     raise InputError(f"`--submission` must be a csv, a csv.gz or a name. Received: {wanted}, which does not exist")
+
+
+def _check_bytes(path: Path) -> Path:
+    """Returns the path of a submission whose bytes are those that the record beside it tells of, if there is one."""
+    record = path.with_name(f"{path.name.removesuffix('.csv.gz')}.json")
+    remedy = "Run `unets submission`"
+    if record.is_file() and read_json(record, sha256=str, remedy=remedy)["sha256"] != hash_file(path):
+        raise InputError(f"{path} must be as {record.name} says. Received: other bytes. {remedy}")
+    return path
 
 
 def open_members(project: Project, ensemble: Ensemble, dataset: DatasetConfig) -> tuple[MapReader, ...]:
@@ -135,8 +145,9 @@ def open_members(project: Project, ensemble: Ensemble, dataset: DatasetConfig) -
     readers: list[MapReader] = []
     for member in ensemble.used_members:
         reader = open_member_maps(project, dataset, member.experiment, "test", member.fingerprint)
-        if readers and reader.shard_of == readers[0].shard_of:  # 16 MB of Carvana's, a member
-            reader.shard_of = readers[0].shard_of
+        if readers and (reader.shard_of, reader.hash_of) == (readers[0].shard_of, readers[0].hash_of):
+            # 20 MB of Carvana's, a member
+            reader.shard_of, reader.hash_of = readers[0].shard_of, readers[0].hash_of
         readers.append(reader)
     return tuple(readers)
 
@@ -170,7 +181,7 @@ def _make_parts(
     members = open_members(project, ensemble, dataset)
     for member in members:
         try:
-            member.select(image.sample.id for image in images)  # before any work is done
+            member.check_samples(image.sample for image in images)  # before any work is done
         except InputError as error:
             raise InputError(f"The sample submission must name images that have maps: {error}") from error
     decisive = {

@@ -12,7 +12,7 @@ import numpy as np
 
 from unets.config import TrainingConfig
 from unets.errors import InputError
-from unets.store.runs import atomic_path
+from unets.nets.weights import save_weights
 from unets.training.state import Progress, RunFiles
 from unets.training.validation import Validator
 
@@ -37,8 +37,7 @@ def choose_epochs(history: Sequence[Mapping[str, float]], config: TrainingConfig
 def keep_checkpoint(files: RunFiles, progress: Progress, net: keras.Model, config: TrainingConfig) -> None:
     """Writes the weights of the last epoch, if they are among those that are kept so far."""
     if progress.next_epoch in choose_epochs(progress.history, config):
-        with atomic_path(_name(files, progress.next_epoch)) as temporary:
-            net.save_weights(temporary)
+        save_weights(net, _name(files, progress.next_epoch))
 
 
 def drop_checkpoints(files: RunFiles, keep: Sequence[int] = ()) -> None:

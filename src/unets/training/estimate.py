@@ -11,7 +11,7 @@ from pathlib import Path
 
 import keras
 
-from unets.config import MIN_SIDE_PX, DatasetConfig, ExperimentConfig
+from unets.config import MIN_SIDE_PX, DatasetConfig, ExperimentConfig, ModelConfig
 from unets.data.cache import Kind, choose_kind, measure_cache
 from unets.data.geometry import SizeHW
 from unets.data.samples import Sample
@@ -244,6 +244,7 @@ def estimate_cost(
         InputError: there is no such net for this size; see `check_sizes`.
     """
     check_sizes(experiment)
+    _check_width(experiment.model)
     data, config, machine = experiment.data, experiment.training, measure_machine()
     fed_hw, shown_hw = data.crop_hw or data.size_hw, experiment.prediction.tile_hw or data.size_hw
     net = build_net(experiment, dataset, fed_hw)
@@ -286,8 +287,10 @@ def add_hours(estimate: Estimate, dataset: DatasetConfig, samples: Sequence[Samp
         InputError: a GPU's memory does not hold the step of a single image.
     """
     is_gpu, share = estimate.machine.is_gpu, -(-estimate.micro_batch // estimate.num_devices)
-    # Elsewhere a step that does not fit would end this process; a plan that does not is still told its hours.
-    step = share if is_gpu else find_micro_batch(estimate.training, estimate.usable_bytes, share) or 1
+    # Elsewhere a step that does not fit would end this process.
+    step = share if is_gpu else find_micro_batch(estimate.training, estimate.usable_bytes, share)
+    if step is None:
+        return estimate
     try:
         speed = measure_speed(estimate.experiment, dataset, samples, micro_batch=step, is_gpu=is_gpu)
     except Exception as error:
@@ -321,6 +324,19 @@ def check_sizes(experiment: ExperimentConfig) -> None:
         raise InputError(
             f"`depth` must be at most {depth} for {field}={size_hw} at stride={model.stride}, or {field} at least "
             f"{grown}: stride * 2^depth may be twice a side. Received: depth={model.depth}"
+        )
+
+
+def _check_width(model: ModelConfig) -> None:
+    """Refuses a net whose weights alone memory does not hold, before they are made."""
+    widths = [min(model.base_filters << level, model.max_filters) for level in range(model.depth)]
+    # Convolutions of a level from its own width to its own: two on the way down, one on the way up, at the least.
+    num_convolutions, kernel = (3 if model.encoder == "unet" else 1), (1 if model.block == "separable" else 9)
+    least_bytes, most_bytes = 4 * kernel * num_convolutions * sum(w * w for w in widths), measure_machine().usable_bytes
+    if least_bytes > most_bytes:
+        raise InputError(
+            f"`base_filters`, `max_filters` and `depth` must give a net whose weights fit into {most_bytes / GIB:.1f} "
+            f"GiB. Received: at least {least_bytes / GIB:.1f} GiB, {max(widths)} channels wide"
         )
 
 

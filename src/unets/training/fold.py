@@ -40,10 +40,10 @@ from unets.nets.backend import (
     describe_device,
 )
 from unets.nets.losses import build_loss
-from unets.store.fingerprint import check_snapshot, take_snapshot, write_snapshot
+from unets.store.fingerprint import check_snapshot, is_trained, take_snapshot, write_snapshot
 from unets.store.paths import Project
 from unets.store.provenance import describe_commit
-from unets.store.runs import hash_file, lock, read_json, was_killed
+from unets.store.runs import hash_file, lock, was_killed
 from unets.training.averages import average_checkpoints, drop_checkpoints
 from unets.training.callbacks import ProgressBar, Save, StartEpoch, StopOnNonFinite, Validate
 from unets.training.estimate import Estimate, add_hours, check_estimate, count_images, estimate_cost
@@ -116,11 +116,6 @@ class Fold:
         """Calls `on_epoch`, if it was given."""
         if self.on_epoch is not None:
             self.on_epoch(self.run_dir)
-
-    def is_finished(self) -> bool:
-        """Tells whether it was trained to its end."""
-        files = self.files
-        return files.metrics_path.exists() and files.best_path.exists() and read_json(files.metrics_path)["is_finished"]
 
     def hash_sources(self) -> dict[str, str]:
         """Returns the SHA-256 by name of all that it is made from besides its config and the training images."""
@@ -223,7 +218,7 @@ def train_experiment(
             on_epoch=on_epoch,
         )
         check_snapshot(fold.run_dir, fold.snapshot)
-        if fold.is_finished():
+        if is_trained(fold.run_dir):
             logger.info("%s: already trained", fold.files.what)
             if fold.files.checkpoints_dir.exists():  # a kill came between the last word and the clean-up
                 with lock(fold.run_dir):
@@ -306,7 +301,7 @@ def train_fold(
     batch_size, is_next_to_a_kill = fold.experiment.data.batch_size, was_killed(fold.run_dir)
     with lock(fold.run_dir):
         check_snapshot(fold.run_dir, fold.snapshot)
-        if fold.is_finished():
+        if is_trained(fold.run_dir):
             logger.info("%s: already trained", fold.files.what)
             return
         if is_next_to_a_kill:

@@ -117,12 +117,12 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
     def _load_choice(self) -> list[_Tile]:
         index_of = {self.ids[index]: index for index in self.indices}
         try:
-            rows = read_json(self.choice_path)["tiles"]
+            rows = read_json(self.choice_path, tiles=list[dict[str, str]])["tiles"]
             tiles = [_Tile(index=index_of[row["id"]], class_index=self.classes.index(row["class"])) for row in rows]
             if not tiles:
                 raise ValueError("none")
             return tiles
-        except (LookupError, TypeError, ValueError) as error:
+        except (LookupError, ValueError) as error:
             raise InputError(
                 f"{self.choice_path} must name images of this run's validation. "
                 f"Received: {type(error).__name__}: {error}. Delete it, and others are chosen"

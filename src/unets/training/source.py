@@ -8,9 +8,7 @@ import keras
 from unets.config import ExperimentConfig
 from unets.errors import InputError
 from unets.nets.encoders import load_pretrained
-from unets.store.fingerprint import SNAPSHOT
-from unets.store.runs import read_json
-from unets.training.state import RunFiles
+from unets.store.fingerprint import find_weights, is_trained, read_snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +31,12 @@ def find_source(run_dir: Path, experiment: ExperimentConfig, classes: tuple[str,
     if name == run_dir.parent.name:
         raise InputError(f"`start_from` must be another experiment. Received: {name}")
     source_dir = run_dir.parent.parent / name / run_dir.name
-    files, fold = RunFiles(source_dir), run_dir.name.removeprefix("fold")
-    if not (files.metrics_path.exists() and files.best_path.exists() and read_json(files.metrics_path)["is_finished"]):
+    fold = run_dir.name.removeprefix("fold")
+    if not is_trained(source_dir):
         raise InputError(
             f"`start_from` must be trained first: `unets train --exp {name} --fold {fold}`. Received: {name} without it"
         )
-    snapshot = read_json(source_dir / SNAPSHOT)
+    snapshot = read_snapshot(source_dir)
     # Photos that are held out here must have been held out there.
     wanted = {"folds_hash": folds_hash, "classes": list(classes), "model": _describe_net(experiment.model.model_dump())}
     found = snapshot | {"model": _describe_net(snapshot["model"])}
@@ -48,7 +46,7 @@ def find_source(run_dir: Path, experiment: ExperimentConfig, classes: tuple[str,
                 f"`start_from` must be of the same folds, classes and net. Received: {name} with {key}={found[key]}, "
                 f"not {value}. `unets clean --exp {name} --fold {fold}`, then `unets train --exp {name} --fold {fold}`"
             )
-    return files.best_path
+    return find_weights(source_dir, snapshot)
 
 
 def load_first_weights(net: keras.Model, experiment: ExperimentConfig, source_path: Path | None) -> None:

@@ -2,24 +2,21 @@
 
 import csv
 import json
-import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
-from unets.errors import InputError
+from unets.errors import naming
+from unets.nets.weights import save_weights
+from unets.store.fingerprint import METRICS, WEIGHTS
 from unets.store.runs import atomic_path, hash_file, write_json, write_text
 from unets.training.learner import Learner
-
-# What `numpy.load` and `Progress` raise over damaged bytes, according to which byte it is.
-_DAMAGE = (BadZipFile, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError, struct.error)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -83,11 +80,11 @@ class RunFiles:
     """The files of a run folder that change as the training goes on."""
 
     def __init__(self, run_dir: Path) -> None:
-        self.best_path = run_dir / "best.weights.h5"
+        self.best_path = run_dir / WEIGHTS
         self.last_path = run_dir / "last" / "state.npz"
         self.checkpoints_dir = run_dir / "checkpoints"
         self.history_path = run_dir / "history.csv"
-        self.metrics_path = run_dir / "metrics.json"
+        self.metrics_path = run_dir / METRICS
         self.events_dir = run_dir / "events"
         self.panel_dir = run_dir / "panel"
         name, fold = run_dir.parent.name, run_dir.name.removeprefix("fold")
@@ -111,21 +108,15 @@ class RunFiles:
         """
         if not self.last_path.exists():
             return Progress()
-        try:
-            with np.load(self.last_path) as arrays:
-                progress = Progress(**json.loads(arrays["progress"].tobytes()))
-                learner.write_state(arrays)
-        except _DAMAGE as error:
-            raise InputError(
-                f"{self.last_path} must hold this net's state. Received: {error}. "
-                f"{self.start_again} deletes the run, so that training starts again"
-            ) from error
+        remedy = f"{self.start_again} deletes the run, so that training starts again"
+        with naming(self.last_path, "hold this net's state", remedy=remedy), np.load(self.last_path) as arrays:
+            progress = Progress(**json.loads(arrays["progress"].tobytes()))
+            learner.write_state(arrays)
         return progress
 
     def save_best(self, net: keras.Model) -> None:
         """Writes the weights that predict."""
-        with atomic_path(self.best_path) as temporary:
-            net.save_weights(temporary)
+        save_weights(net, self.best_path)
 
     def write_history(self, progress: Progress) -> None:
         """Writes one csv row an epoch."""
@@ -140,4 +131,6 @@ class RunFiles:
         metrics = {key: value for key, value in asdict(progress).items() if key not in ("history", "updates")}
         if is_finished:
             metrics["weights_sha256"] = hash_file(self.best_path)
-        write_json(self.metrics_path, {"is_finished": is_finished, "epochs": progress.next_epoch, **metrics})
+        write_json(
+            self.metrics_path, {"is_finished": is_finished, "epochs": progress.next_epoch, **metrics}, sealed=True
+        )

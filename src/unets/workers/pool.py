@@ -5,6 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import cache, partial
 from itertools import islice
 from threading import Thread
@@ -13,6 +14,7 @@ from typing import TypeVar
 import numpy as np
 from joblib import Parallel, delayed
 
+from unets.errors import InputError
 from unets.log import show_progress
 from unets.workers.cluster import find_cluster
 from unets.workers.machine import count_cores
@@ -100,8 +102,14 @@ def _run_blocks(
     with Parallel(n_jobs=jobs, return_as="generator", pre_dispatch="2*n_jobs", batch_size=1, backend=backend) as pool:
         # Blocks, because joblib's generator starts task after task however slow its consumer: all of 200 had run
         # three seconds after the first result was taken, and their results lay in memory.
-        while block := list(islice(pending, _BLOCK * jobs)):
-            yield from pool(delayed(run)(task) for task in block)
+        try:
+            while block := list(islice(pending, _BLOCK * jobs)):
+                yield from pool(delayed(run)(task) for task in block)
+        except BrokenProcessPool as error:  # joblib's own error of a worker that died is one
+            raise InputError(
+                "All worker processes must live until their tasks are done. Received: one that was killed, as from a "
+                "lack of memory; what was finished is kept. Fewer --jobs take less"
+            ) from error
 
 
 def _run_task(function: Callable[[Task], Result], parent: int | None, task: Task) -> Result:

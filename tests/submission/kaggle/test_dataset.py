@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.submission.kaggle.server import COMPETITION, KEY, USER, FakeKaggle
+from tests.trained_competition import write_metrics
 from unets.config import DatasetConfig, ExperimentConfig, load_dataset, load_ensemble, load_experiment
 from unets.ensemble.ensemble import Ensemble, read_ensemble
 from unets.ensemble.fit import fit_ensemble
@@ -93,7 +94,7 @@ def scene(write_competition: Callable[..., Project], tmp_path_factory: pytest.Te
             run_dir = project.run_dir(name, fold)
             run_dir.mkdir(parents=True)
             build_unet(experiment.model, SIZE_HW).save_weights(run_dir / "best.weights.h5")
-            (run_dir / "metrics.json").write_text(json.dumps({"is_finished": True}))
+            write_metrics(run_dir)
             (run_dir / "last").mkdir()  # what only a training that goes on needs
             write_snapshot(run_dir, take_snapshot(experiment, dataset, fold, hash_folds(project.folds_path)))
         predict_experiments(project, manifest, {name: experiment}, folds=folds, use_folds={name: (0, 1)})
@@ -257,7 +258,7 @@ def test_what_the_ensemble_was_not_fitted_with_is_refused(change: str, scene: Sc
         shutil.copyfile(project.run_dir("small", 0) / "best.weights.h5", run_dir / "best.weights.h5")
         wanted = "must be of the weights that are there. Received: one of other weights"
     elif change == "unfinished":
-        (run_dir / "metrics.json").write_text(json.dumps({"is_finished": False}))
+        write_metrics(run_dir, is_finished=False)
         wanted = "must hold a run trained to its end"
     elif change == "folds":
         text = project.folds_path.read_text()

@@ -10,7 +10,7 @@ from unets.dataset.importers.base import Import
 from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_ellipse
-from unets.errors import InputError
+from unets.errors import InputError, naming
 
 
 def read(listing: Listing, source: PolygonSource) -> Import | None:
@@ -25,10 +25,10 @@ def read(listing: Listing, source: PolygonSource) -> Import | None:
         text = listing.read_text(path)
         if "<annotations" not in text[:2000]:
             continue
-        try:
-            root = ElementTree.fromstring(text)
-        except ElementTree.ParseError as error:
-            raise InputError(f"{path} must be xml. Received: {error}") from error
+        if "<!" in text.replace("<!--", "").replace("<![CDATA[", ""):  # entities can grow without end
+            raise InputError(f"{path} must be plain xml. Received: a declaration `<!...>`")
+        with naming(path, "be xml"):
+            root = ElementTree.fromstring(text)  # noqa: S314 no entity is declared in it
         if root.find("track") is not None:
             raise InputError(
                 f"{path} must be an export `CVAT for images 1.1`. Received: tracks of a film (`for video`)"

@@ -139,7 +139,7 @@ def _walk(root: Path, left_out: dict[str, str]) -> Iterator[str]:
             elif path.is_file():
                 yield f"{prefix}{name}"
             else:
-                left_out[f"{prefix}{name}"] = "a link to nothing"
+                left_out[f"{prefix}{name}"] = "a link to nothing, a pipe or a device"
 
 
 def _list_zip(path: Path, name: str, left_out: dict[str, str]) -> Iterator[str]:

@@ -421,7 +421,7 @@ def _as_color(value: Value) -> Value:
 def _read_palette(path: Path) -> bytes:
     if path.suffix.lower() not in (".png", ".gif", ".bmp", ".tif", ".tiff"):
         return b""
-    with open_picture(read_bytes(path)) as picture:
+    with open_picture(read_bytes(path), path) as picture:
         return bytes(picture.getpalette() or b"") if picture.mode == "P" else b""
 
 

@@ -1,6 +1,5 @@
 """Tables: csv files of any dialect as text, and how their cells name images and classes."""
 
-import gzip
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -9,7 +8,7 @@ from io import StringIO
 
 import pandas as pd
 
-from unets.data.files import read_bytes
+from unets.data.files import read_bytes, unpack_gzip
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.names import IMAGE_WORDS, MASK_WORDS, find_split, is_called, spread
 
@@ -70,8 +69,8 @@ def read_tables(listing: Listing) -> list[Table]:
 def _read_table(listing: Listing, path: str) -> Table | None:
     """Reads a csv file of UTF-8 or UTF-16, separated by commas, semicolons, tabs or bars; None where it is none."""
     try:
-        is_packed = path.endswith(".gz")
-        text = gzip.decompress(read_bytes(listing.root / path)).decode() if is_packed else listing.read_text(path)
+        place, is_packed = listing.root / path, path.endswith(".gz")
+        text = unpack_gzip(place, read_bytes(place)).decode() if is_packed else listing.read_text(path)
         head = text.lstrip("\ufeff").split("\n", 1)[0]
         separator = max(",;\t|", key=head.count)
         frame = pd.read_csv(

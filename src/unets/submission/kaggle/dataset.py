@@ -19,8 +19,8 @@ from pathlib import Path
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.ensemble.ensemble import Ensemble, check_folds
 from unets.errors import InputError
-from unets.prediction.sources import find_weights, fingerprint_maps
-from unets.store.fingerprint import take_snapshot
+from unets.prediction.sources import fingerprint_maps
+from unets.store.fingerprint import METRICS, SNAPSHOT, WEIGHTS, find_weights, take_snapshot
 from unets.store.paths import Project
 from unets.store.runs import write_json
 from unets.submission.kaggle.client import Session, find_status
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 NOTEBOOK = "06_kaggle.ipynb"
 _KERNEL = "-kernel"  # behind the dataset's name
-_RUN_FILES = ("config.json", "metrics.json", "best.weights.h5")
+_RUN_FILES = (SNAPSHOT, METRICS, WEIGHTS)
 _MAX_SUBTITLE, _MAX_NAME = 80, 50  # characters (kaggle 2.2.5, `dataset_create_new`)
 # The weights are made of the competition's data, whose rules say what may be done with them.
 _LICENSE = "other"

@@ -1,0 +1,282 @@
+"""Files of every kind, damaged at random: what is read is right, or one error names the file."""
+
+import gzip
+import io
+import json
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from unets.config import DatasetConfig, ExperimentConfig, RleFormat
+from unets.data.files import list_members, read_bytes
+from unets.data.image import ImageFile, ImageKind
+from unets.data.pixels import read_values
+from unets.data.rle import encode_rle
+from unets.data.samples import Sample, read_image, read_mask
+from unets.dataset.folds import read_folds
+from unets.dataset.importing import read_rows
+from unets.dataset.manifest import Manifest
+from unets.dataset.rle_csv import read_rle_csv
+from unets.ensemble.recipe import Recipe
+from unets.export.card import MemberCard, ModelCard, NetCard, render_card
+from unets.export.sources import open_model_file
+from unets.nets.torch_file import read_torch_file
+from unets.prediction.maps import check_shard, encode_map, open_maps, write_shard
+from unets.store.fingerprint import read_metrics, read_snapshot, take_snapshot
+from unets.store.parts import read_part, write_part
+from unets.store.runs import read_json_lines
+from unets.store.tensors import TensorFile, write_tensors
+from unets.submission.check import check_submission
+
+from ..trained_competition import METRICS
+from .damage import damages, fuzzed, refusing
+
+RNG = np.random.default_rng(0)
+PIXELS = RNG.integers(0, 256, (24, 40, 3), dtype=np.uint8)
+MASK = (RNG.random((24, 40)) < 0.3).astype(np.uint8)
+RLE = encode_rle(MASK)
+PICTURES = ("png", "jpg", "gif", "tif", "webp", "bmp", "ppm")
+DATASET = DatasetConfig(size_hw=(24, 40), num_folds=2)
+TRAIN = tuple(Sample(id=f"c{n}_0{v}", group=f"c{n}", view=None, image="none") for n in range(4) for v in (1, 2))
+MANIFEST = Manifest(dataset=DATASET, train=TRAIN, test=())
+
+
+def encode(array: np.ndarray, ending: str) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(array).save(content, format=Image.registered_extensions()[f".{ending}"])
+    return content.getvalue()
+
+
+def write_table(*columns: str, rows: list[list[str]]) -> bytes:
+    return "".join(",".join(row) + "\n" for row in [list(columns), *rows]).encode()
+
+
+def damage_file(path: Path, content: bytes, damage: Callable[[bytes], bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_bytes(damage(content))
+    return path
+
+
+@pytest.mark.parametrize("ending", [*PICTURES, "npy"])
+@given(damage=damages())
+@fuzzed
+def test_an_image_is_read_or_named(tmp_path: Path, ending: str, damage: Callable[[bytes], bytes]) -> None:
+    if ending == "npy":
+        content = io.BytesIO()
+        np.save(content, PIXELS)
+        whole = content.getvalue()
+    else:
+        whole = encode(PIXELS, ending)
+    path = damage_file(tmp_path / f"image.{ending}", whole, damage)
+    for kind in (ImageKind(), ImageKind(channels=3, value_range=(0, 100), upright=True)):
+        with refusing(path):
+            ImageFile(path, kind).check()
+        with refusing(path):
+            image = ImageFile(path, kind).read((12, 20))
+            assert image.shape == (12, 20, 3) and image.dtype == np.uint8
+    # Where its hash is known, it is the image that was imported, or none.
+    known = Sample(id="a", group="a", view=None, image=str(path), image_hash=f"{len(whole):x}-{zlib.crc32(whole):08x}")
+    with refusing(path):
+        read_image(known)
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("ending", ["png", "gif", "tif", "bmp"])
+@given(damage=damages())
+@fuzzed
+def test_a_mask_is_read_or_named(tmp_path: Path, ending: str, damage: Callable[[bytes], bytes]) -> None:
+    whole = encode(MASK, ending)
+    path = damage_file(tmp_path / f"mask.{ending}", whole, damage)
+    with refusing(path):
+        assert read_values(path).ndim in (2, 3)
+    sample = Sample(
+        id="a", group="a", view=None, image="i", masks=(str(path),), mask_hash=f"{len(whole):x}-{zlib.crc32(whole):08x}"
+    )
+    with refusing(path):
+        np.testing.assert_array_equal(read_mask(sample), MASK)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@given(damage=damages())
+@fuzzed
+def test_a_zip_s_members_are_whole_or_named(tmp_path: Path, method: int, damage: Callable[[bytes], bytes]) -> None:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", method) as archive:
+        archive.writestr("train/a.bin", PIXELS.tobytes())
+        archive.writestr("train/b.txt", RLE)
+    path = damage_file(tmp_path / "train.zip", content.getvalue(), damage)
+    with refusing(path):
+        for name in list_members(path):
+            with refusing(path):
+                assert read_bytes(path / name) in (PIXELS.tobytes(), RLE.encode())
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@given(damage=damages())
+@fuzzed
+def test_a_csv_of_run_lengths_is_read_or_named(tmp_path: Path, packed: bool, damage: Callable[[bytes], bytes]) -> None:
+    content = write_table("img", "rle_mask", rows=[[f"{name}.jpg", RLE] for name in "abc"])
+    path = damage_file(tmp_path / f"masks.csv{'.gz' * packed}", gzip.compress(content) if packed else content, damage)
+    with refusing(path):
+        read_rle_csv(path, RleFormat(), ["car"])
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@given(damage=damages())
+@fuzzed
+def test_a_submission_is_valid_or_its_faults_are_named(
+    tmp_path: Path, packed: bool, damage: Callable[[bytes], bytes]
+) -> None:
+    content = write_table("img", "rle_mask", rows=[[f"{name}.jpg", RLE] for name in "abc"])
+    sample_path = damage_file(tmp_path / "sample.csv", content, lambda whole: whole)
+    path = damage_file(tmp_path / f"mine.csv{'.gz' * packed}", gzip.compress(content) if packed else content, damage)
+    with refusing(path):
+        check_submission(path, sample_path, DATASET, jobs=1)
+        # What passes is what any parser takes.
+        text = (gzip.decompress(path.read_bytes()) if packed else path.read_bytes()).decode("ascii")
+        assert [line.partition(",")[0] for line in text.split()[:1]] == ["img"]
+        assert set(text) <= set('abcjpgimrle_mask.,0123456789 \r\n"')
+
+
+@given(damage=damages())
+@fuzzed
+def test_a_fold_file_is_whole_or_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    rows = [[sample.id, sample.group, str(int(sample.group[1]) % 2)] for sample in TRAIN]
+    path = damage_file(tmp_path / "folds.csv", write_table("id", "group", "fold", rows=rows), damage)
+    with refusing(path):
+        folds = read_folds(path, MANIFEST)
+        assert folds.keys() == {sample.id for sample in TRAIN} and set(folds.values()) == {0, 1}
+
+
+@given(damage=damages())
+@fuzzed
+def test_the_table_of_samples_is_read_or_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    columns = "id,split,image,mask,group,view,image_hash,mask_hash,image_stamp,mask_stamp"
+    rows = [
+        [f"c{n}", "train", f"{n}.png", "m.png|n.png", "g", "", "1-00000000", "a|b", "1:1", "1:1|2:2"] for n in range(4)
+    ]
+    path = damage_file(tmp_path / "samples.csv", write_table(*columns.split(","), rows=rows), damage)
+    with refusing(path):
+        list(read_rows(path))
+
+
+def _write_snapshot_text() -> str:
+    return json.dumps(take_snapshot(ExperimentConfig(), DATASET, 0, "ab12"))
+
+
+READERS: dict[str, tuple[str, str, Callable[[Path], object]]] = {
+    "metrics": ("metrics.json", json.dumps(METRICS), lambda path: read_metrics(path.parent)),
+    "snapshot": ("config.json", _write_snapshot_text(), lambda path: read_snapshot(path.parent)),
+    "stages": ("stages.jsonl", '{"stage": "train", "seconds": 1.5}\n' * 3, read_json_lines),
+}
+
+
+@pytest.mark.parametrize("name", READERS)
+@given(damage=damages())
+@fuzzed
+def test_json_is_of_its_shape_or_named(tmp_path: Path, name: str, damage: Callable[[bytes], bytes]) -> None:
+    file, text, read = READERS[name]
+    path = damage_file(tmp_path / "unet" / "fold0" / file, text.encode(), damage)
+    with refusing(path):
+        found: Any = read(path)
+        assert isinstance(found, dict | list)
+
+
+@given(damage=damages())
+@fuzzed
+def test_maps_are_those_that_were_written_or_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    map_u8 = PIXELS[..., :1]
+    folder = tmp_path / "maps"
+    path = folder / "00000.zip"
+    path.unlink(missing_ok=True)
+    write_shard(folder, 0, nets={"0": "1"}, classes=("car",), maps=[(name, encode_map(map_u8)) for name in "ab"])
+    damage_file(path, path.read_bytes(), damage)
+    with refusing(path):
+        check_shard(path)
+        assert sorted(open_maps(folder).ids) == ["a", "b"]
+    with refusing(folder):
+        reader = open_maps(folder)
+        for id_ in reader.ids:
+            with refusing(path):
+                np.testing.assert_array_equal(reader.read_map(id_), map_u8)
+
+
+@given(damage=damages())
+@fuzzed
+def test_a_part_is_whole_or_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "00000.part"
+    write_part(path, "a,1 2\n", fingerprint="ab12")
+    whole = read_part(path, fingerprint="ab12")
+    damage_file(path, path.read_bytes(), damage)
+    with refusing(path):
+        assert read_part(path, fingerprint="ab12") == whole
+
+
+@given(damage=damages())
+@fuzzed
+def test_tensors_are_those_that_were_written_or_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "model.safetensors"
+    write_tensors(path, {"a": PIXELS, "b": RNG.random(7)}, {"version": 2, "card": {"name": "x"}})
+    damage_file(path, path.read_bytes(), damage)
+    with refusing(path):
+        file = TensorFile(path)
+        file.check_numbers()
+        np.testing.assert_array_equal(file.read("a"), PIXELS)
+    with refusing(path):
+        open_model_file(path)
+
+
+VALUES = st.sampled_from((None, True, -1, 0, 1e308, 10**30, "", "../x", "\x1b[31m", "x" * 300, [], {}, [1], {"a": [1]}))
+
+
+def _list_places(part: Any, *way: Any) -> list[tuple[Any, ...]]:
+    inner = part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ()
+    return [way] * bool(way) + [place for key, value in inner for place in _list_places(value, *way, key)]
+
+
+@given(place=st.floats(0, 1, exclude_max=True), value=VALUES)
+@fuzzed
+def test_a_card_is_told_in_plain_words_or_refused(tmp_path: Path, place: float, value: Any) -> None:
+    member = MemberCard(name="a", experiment=ExperimentConfig(), nets=(NetCard(fold=0, weights_sha256="1"),))
+    origin = {"date": "2026", "git_commit": "ab12", "git_is_dirty": False, "versions": {"numpy": "2"}}
+    recipe = Recipe(weights=(1.0,))
+    whole = ModelCard(
+        name="x", competition="c", classes=("car",), members=(member,), recipe=recipe, image_hw=(9, 9), origin=origin
+    )
+    card = json.loads(whole.to_json())
+    places = _list_places(card)
+    *way, last = places[int(place * len(places))]
+    part = card
+    for key in way:
+        part = part[key]
+    part[last] = value
+    path = tmp_path / "model.safetensors"
+    write_tensors(path, {"a/fold0/kernel": np.zeros((1, 512), np.float32)}, {"version": 2, "card": card})
+    with refusing(path):
+        text = render_card(open_model_file(path).card)
+        assert all(letter.isprintable() or letter == "\n" for letter in text)
+
+
+@given(damage=damages(), noise=st.binary(max_size=200))
+@fuzzed
+def test_a_torch_file_is_read_or_named(tmp_path: Path, damage: Callable[[bytes], bytes], noise: bytes) -> None:
+    content = io.BytesIO()
+    pickled = b"\x80\x02ccollections\nOrderedDict\nq\x00)Rq\x01."
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr("net/data.pkl", damage(pickled) + noise)
+        archive.writestr("net/data/0", bytes(24))
+    path = damage_file(tmp_path / "net.pth", content.getvalue(), lambda whole: whole)
+    with refusing(path):
+        read_torch_file(path)
+    damage_file(path, content.getvalue(), damage)
+    with refusing(path):
+        read_torch_file(path)
