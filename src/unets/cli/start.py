@@ -15,6 +15,7 @@ from unets.cli.options import NEW, RUNS, STEP, STUDIO, STUDIO_RUNS, Force, Top, 
 from unets.cli.stage import Stage, remember_input
 from unets.cli.subcommand import command
 
+_MOST_MINUTES = 100_000  # ten weeks
 PIPELINE = ("import", "check", "split", "train", "predict", "ensemble", "submission")
 TrainCars = Annotated[int, option("cars to train on, 16 images each (default: 18)", "--train-cars")]
 TestCars = Annotated[int, option("cars to test on, 16 images each (default: 6)", "--test-cars")]
@@ -41,8 +42,8 @@ def new(
 
         return time_step(*experiment)
 
-    if minutes is not None and minutes <= 0:
-        raise InputError(f"`--minutes` must be above 0. Received: {minutes}")
+    if minutes is not None and not 0 < minutes < _MOST_MINUTES:
+        raise InputError(f"`--minutes` must be above 0 and below {_MOST_MINUTES:,}. Received: {minutes}")
     scaffold = write_scaffold(stage.project, classes_path=classes, minutes=minutes, timer=time_step, force=force)
     remember_input(stage.project)
     given = {**stage.given, "input": None}  # it is remembered

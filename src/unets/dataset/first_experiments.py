@@ -30,7 +30,8 @@ _LEAST_PX, _CPU_PX, _GPU_PX = 192 * 288, 640 * 960, 1024 * 1024
 _LEAST_SIDE_PX = 128  # the encoder halves five times: four pixels are left
 _CPU_SEEN, _GPU_SEEN = 800, 20_000  # images to be seen before larger ones are worth it
 _FEWEST_UPDATES, _MOST_PASSES = 300, 400
-_FEWEST_EPOCHS, _MOST_EPOCHS = 5, 10  # which are as many validations
+_FEWEST_EPOCHS, _MOST_EPOCHS = 3, 10  # which are as many validations
+_EPOCH_SECONDS = 3.0  # at the end of one: weights and state are saved, the worst images drawn
 _CROP_PX, _LARGEST_PX = 512, 2048
 
 
@@ -203,8 +204,9 @@ def _plan(
     num_fed = max(facts.num_train - num_held, 1)
     affordable = int(_VALIDATION_SHARE * seconds / cost.predict_seconds)
     scored = min(num_held, max(affordable // _FEWEST_EPOCHS, 8))
-    epochs = min(max(affordable // scored, _FEWEST_EPOCHS), _MOST_EPOCHS)
-    left = seconds - epochs * scored * cost.predict_seconds
+    epoch_seconds = scored * cost.predict_seconds + _EPOCH_SECONDS
+    epochs = min(max(int(_VALIDATION_SHARE * seconds / epoch_seconds), _FEWEST_EPOCHS), _MOST_EPOCHS)
+    left = max(seconds - epochs * epoch_seconds, seconds / 2)
     seen = min(left / cost.train_seconds, _MOST_PASSES * num_fed)
     batch_size = data.batch_size
     while batch_size > 2 and seen / batch_size < _FEWEST_UPDATES:
