@@ -297,7 +297,7 @@ def run(name: str, folder: Path, epochs: int) -> list[str]:
     about = FORMATS[name](folder / "input" / name)
     began = time.monotonic()
     said = _start("new", folder / "input" / name, "--name", name, root=folder)
-    questions = said.partition("questions (")[2].partition(")")[0]
+    questions = said.partition("questions (")[2].partition(")")[0] or "0"
     _start("pipeline", name, "--set", f"training.epochs={epochs}", root=folder)
     seconds = time.monotonic() - began
     (path,) = (folder / "submissions" / name).glob("*.csv.gz")

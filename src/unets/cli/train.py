@@ -125,7 +125,7 @@ def train(stage: Stage, micro_batch: MicroBatch = None, data_parallel: DataParal
         )
     if is_child:
         sys.exit(0)  # what the stage took is noted by the process that waits for all children
-    stage.finish(f"{project.models_dir}: {sum(map(len, folds_of.values()))} folds trained", "predict")
+    stage.finish(f"{project.models_dir}: trained folds: {sum(map(len, folds_of.values()))}", "predict")
 
 
 @command("train", "unets predict mine", "unets predict mine -e unet_512 --fold 0 --force", takes=RUNS)

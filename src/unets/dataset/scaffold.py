@@ -320,7 +320,8 @@ def render_scaffold(scaffold: Scaffold, competition: str) -> str:
         lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent=" " * 17)
     lines += ["", "files"]
     lines += [f"  {count:7,} {what}" for what, count in Counter(scaffold.result.account.values()).most_common()]
-    lines += ["", f"questions ({len(scaffold.questions)}): settle them in configs/{competition}/dataset.py"]
+    if scaffold.questions:
+        lines += ["", f"questions ({len(scaffold.questions)}): settle them in configs/{competition}/dataset.py"]
     for number, question in enumerate(scaffold.questions, start=1):
         text = f"{number}. {question.field}: {_sentence(question)}"
         lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="     ")
