@@ -1,7 +1,7 @@
 """Runs every code block of README and getting started, as a reader would type it, in a fresh copy of the repository.
 
 The copy is made small: four cars in the demo, one of its experiments, a home folder with a drawn data set, and two
-epochs for all. CI runs this; a block that fails ends it.
+epochs of ten updates for all. CI runs this; a block that fails ends it.
 
 Run:  python docs/run_blocks.py
 """
@@ -35,7 +35,7 @@ def main() -> None:
             "PYTHONPATH": str(copy / "src"),
             "UNETS_TRAIN_CARS": "4",
             "UNETS_TEST_CARS": "1",
-            "UNETS_SET": "training.epochs=2",
+            "UNETS_SET": "training.epochs=2 training.steps_per_epoch=10",
         }
         for page in PAGES:
             for language, block in list_blocks((ROOT / page).read_text(encoding="utf-8")):

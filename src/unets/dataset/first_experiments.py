@@ -2,7 +2,7 @@
 
 A recipe is counted in updates: how many there are follows from the seconds of a training step, which a timer measures
 (`unets.training.speed`), or `guess_cost` guesses. All rules stand in this file, and each says why in the file that
-`unets new` writes. Evidence for them is in docs/results/rivals.md and docs/results/ablation.md.
+`unets new` writes. What was measured is in docs/results/rivals.md and docs/results/ablation.md.
 """
 
 from collections.abc import Callable
