@@ -101,7 +101,7 @@ def _list_readings(text: str) -> Iterator[Any]:
     if text.lower() in ("none", "null"):
         yield None
     yield from ([True] if text == "true" else [False] if text == "false" else [])
-    with suppress(ValueError):
+    with suppress(ValueError, RecursionError):
         yield json.loads(text)
     bare = text.strip("()[]").replace(" ", "")
     yield [part for part in bare.replace("~", ",").split(",") if part]

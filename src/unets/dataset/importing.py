@@ -263,7 +263,8 @@ def _draw_masks(
 
 def _draw_one(masks_dir: Path, sample: ImportedSample) -> int:
     """Draws and writes a mask; returns the number of its files."""
-    drawn: MaskHW | tuple[MaskHW, ...] = () if sample.draw is None else sample.draw()
+    with naming(sample.image, "have a mask that can be drawn"):
+        drawn: MaskHW | tuple[MaskHW, ...] = () if sample.draw is None else sample.draw()
     layers = drawn if isinstance(drawn, tuple) else (drawn,)
     for name, layer in zip(_name_masks(sample.id, len(layers)), layers, strict=True):
         path, png = masks_dir / name, encode_png(np.asarray(layer, dtype=np.uint8))

@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from unets.config import Config, SizeHW
+from unets.errors import DAMAGE
 from unets.store.runs import atomic_path
 
 _KEY = "unets"  # of the text in a PNG
@@ -46,7 +47,7 @@ def read_note(path: Path) -> Note | None:
         with Image.open(path) as picture:
             text = picture.info.get("comment" if picture.format == "JPEG" else _KEY, "")
         return Note(**json.loads(text)[_KEY])
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError):
+    except DAMAGE:
         return None
 
 

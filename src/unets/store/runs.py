@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from pydantic import TypeAdapter, ValidationError
 
 from unets.config import Config
-from unets.errors import InputError, naming
+from unets.errors import DAMAGE, InputError, naming
 
 ConfigT = TypeVar("ConfigT", bound=Config)
 
@@ -139,7 +139,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_bytes().splitlines() if path.is_file() else (), start=1):
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             row = None
         if isinstance(row, dict):
             rows.append(row)
@@ -233,7 +233,7 @@ def _read_owner(path: Path) -> dict[str, Any] | None:
     """Reads who has locked a folder; None where it does not say, as between the lock and the name."""
     try:
         owner = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
+    except DAMAGE:
         return None
     return owner if isinstance(owner, dict) and owner.keys() == {"stage", "pid", "host", "since"} else None
 

@@ -27,7 +27,7 @@ from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.meaning import IGNORE
 from unets.dataset.importers.names import find_split, sort_naturally, spread
-from unets.errors import InputError
+from unets.errors import InputError, naming
 
 Points = npt.NDArray[np.float64]  # (n, 2) of x and y, in pixels
 _WHOLE = 0.01  # pixels that a whole number may be off, where it was written as a share of the side
@@ -201,10 +201,8 @@ def load_json(listing: Listing, path: str, *marks: str) -> Any:
     text = listing.read_text(path)
     if not all(mark in text for mark in marks):
         return None
-    try:
+    with naming(path, "be json"):
         return json.loads(text)
-    except ValueError as error:
-        raise InputError(f"{path} must be json. Received: {error}") from error
 
 
 def build(listing: Listing, source: PolygonSource, found: Annotations) -> Import | None:

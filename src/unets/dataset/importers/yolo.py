@@ -11,7 +11,7 @@ from unets.dataset.importers.base import Import, Question
 from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.polygons import Annotations, Area
-from unets.errors import InputError
+from unets.errors import DAMAGE, InputError, naming
 
 _LINE = re.compile(r"\s*\d+(\s+-?[\d.]+(e-?\d+)?)+\s*")
 
@@ -102,10 +102,8 @@ def _name_classes(listing: Listing, found: Annotations, numbers: set[int]) -> No
 def _read_names(listing: Listing, path: str) -> dict[int, str]:
     if path.endswith(".names"):
         return dict(enumerate(_read_lines(listing, path)))
-    try:
+    with naming(path, "be YAML", damage=(*DAMAGE, yaml.YAMLError)):
         content = yaml.safe_load(listing.read_text(path))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} must be YAML. Received: {error}") from error
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, list):
         return dict(enumerate(map(str, names)))
