@@ -18,9 +18,7 @@ from unets.data.samples import Sample, read_full_size, read_image
 from unets.ensemble.recipe import Recipe, make_mask
 from unets.nets.unet import build_unet
 from unets.prediction.loading import load_predictor
-from unets.prediction.map_store import MapStore
 from unets.prediction.pipeline import plan_job, run_jobs
-from unets.prediction.sources import hash_weights, list_nets
 
 _NUM_IMAGES = 32  # a round
 _MEMBERS = 2  # of the submission's ensemble
@@ -39,13 +37,12 @@ def measure_prediction(
     weights_path.parent.mkdir()
     keras.utils.set_random_seed(0)
     build_unet(experiment.model, size_hw, len(dataset.classes)).save_weights(weights_path)
-    nets, rounds = list_nets(experiment, dataset.classes, hash_weights({0: weights_path})), count()
+    rounds = count()
     predictor = load_predictor([weights_path], experiment, size_hw, len(dataset.classes))
 
     def predict_pipeline(_: int) -> None:
         place = folder / f"round{next(rounds)}"
-        store = MapStore(folder=place, nets=nets, classes=dataset.classes, size_hw=size_hw, command="")
-        run_jobs([plan_job("net", experiment, dataset, [weights_path], store, chosen)], what="bench")
+        run_jobs([plan_job("net", experiment, dataset, {0: weights_path}, place, chosen, command="")], what="bench")
         shutil.rmtree(place)
 
     def predict_alone(_: int) -> None:

@@ -3,7 +3,6 @@ import pytest
 
 from tests.trained_competition import blend
 from unets.data.geometry import enlarge
-from unets.ensemble.postprocess import to_masks
 from unets.ensemble.recipe import Averaging, enlarge_map
 from unets.prediction.maps import from_u8
 
@@ -25,21 +24,6 @@ def test_averaging_first_is_enlarging_first(num_classes: int) -> None:
     blended = blend(maps, weights, (37, 53))
     assert (blended.shape, blended.dtype) == ((37, 53, num_classes), np.float32)
     np.testing.assert_allclose(blended, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("weights", [(1, 1, 1), (0.2, 0.5, 0.3)])
-def test_masks_are_those_of_enlarging_first_but_for_ties(weights: tuple[float, ...]) -> None:
-    """A pixel may change sides only where it lies within rounding of the threshold."""
-    rng = np.random.default_rng(0)
-    maps = [rng.integers(0, 256, (64, 96, 1), dtype=np.uint8) for _ in weights]
-    exact = sum(
-        weight / sum(weights) * enlarge_map(from_u8(layers), (130, 190)).astype(np.float64)
-        for weight, layers in zip(weights, maps, strict=True)
-    )
-    mask_hw = to_masks(blend(maps, weights, (130, 190)), 0.5)
-    differs = mask_hw != (exact[..., 0] >= 0.5)
-    assert np.abs(exact[..., 0][differs] - 0.5).max(initial=0) < 1e-6
-    assert differs.mean() < 1e-3
 
 
 def test_each_class_is_enlarged_on_its_own() -> None:
@@ -64,12 +48,6 @@ def test_logits_are_averaged() -> None:
     ends = [np.full((2, 2, 2), level, dtype=np.uint8) for level in (0, 255)]
     np.testing.assert_allclose(blend(ends, [1, 1], (2, 2), "logit"), np.full((2, 2, 2), 0.5), atol=1e-5)
     assert blend(ends, [1, 1], (2, 2), "logit").dtype == np.float32
-
-
-def test_one_member_s_logits_are_its_probabilities() -> None:
-    maps = [np.random.default_rng(0).integers(1, 255, (8, 12, 2), dtype=np.uint8)]
-    plain = blend(maps, [2], (16, 24))
-    np.testing.assert_allclose(blend(maps, [2], (16, 24), "logit"), plain, atol=1e-5)
 
 
 @pytest.mark.parametrize("averaging", ["probability", "logit"])

@@ -1,5 +1,4 @@
 import dataclasses
-import errno
 import gzip
 import hashlib
 import json
@@ -141,12 +140,6 @@ def test_sizes_of_their_own_and_the_sample_s_order_of_columns_and_rows(make_read
     assert [line.split(",")[1] for line in lines[1:]] == ids[::-1]
 
 
-def test_small_masks_are_emptied(make_ready: MakeReady) -> None:
-    project, dataset = make_ready(config={"postprocessing": Postprocessing(min_area_px=10**6)})
-    path = write_submission(project, dataset, jobs=1)
-    assert set(read_submission(path, dataset).values()) == {("",)}
-
-
 def test_the_record_says_what_made_it(make_ready: MakeReady) -> None:
     project, dataset = make_ready()
     path = write_submission(project, dataset, jobs=1)
@@ -241,30 +234,6 @@ def test_parts_that_are_damaged_or_of_something_else_are_made_again(
     monkeypatch.setattr(submission, "write_part", note)
     assert write_submission(project, dataset, jobs=1).read_bytes() == expected
     assert made == redone
-
-
-def test_a_full_disk_leaves_the_old_file_and_what_was_finished(
-    make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project, dataset = make_ready()
-    path = write_submission(project, dataset, jobs=1)
-    before, write_bytes = path.read_bytes(), Path.write_bytes
-    monkeypatch.setattr(submission, "PART_SIZE", 2)
-    expected = write_submission(project, dataset, "tiny_b", jobs=1).read_bytes()
-
-    def fill_disk(self: Path, content: bytes) -> int:
-        if self.name.endswith("00001.part"):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return write_bytes(self, content)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", fill_disk)
-        with pytest.raises(OSError, match=r"No space left on device: .*00001\.part"):
-            write_submission(project, dataset, jobs=1)
-    assert path.read_bytes() == before
-    assert "00000.part" in list_files(project.submission_parts_dir("tiny_a"))
-    assert not [name for name in list_files(project.submission_parts_dir("tiny_a")) if name.startswith(".part")]
-    assert write_submission(project, dataset, jobs=1).read_bytes() == expected
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

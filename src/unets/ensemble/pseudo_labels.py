@@ -23,10 +23,9 @@ from unets.ensemble.ensemble import Ensemble
 from unets.ensemble.postprocess import ClassMask
 from unets.ensemble.recipe import Recipe, average_maps, cut_map
 from unets.errors import InputError
-from unets.prediction.map_store import MapStore
-from unets.prediction.maps import MapReader, join_nets, open_maps, split_shards
+from unets.prediction.maps import MapReader, open_maps, split_shards
 from unets.prediction.pipeline import plan_job, run_jobs
-from unets.prediction.sources import find_fold_weights, hash_weights, list_nets
+from unets.prediction.sources import find_fold_weights, fingerprint_maps
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin
 from unets.store.runs import atomic_path, fingerprint, hash_file, lock, read_json, write_json
@@ -79,7 +78,7 @@ def make_pseudo_labels(
     check_name(name, "`--name`")
     if not 0 <= confidence <= 1:
         raise InputError(f"`--confidence` must be in 0..1. Received: {confidence}")
-    samples = list_candidates(manifest)
+    samples, names = list_candidates(manifest), [member.experiment for member in ensemble.members]
     with lock(project.pseudo_labels_dir(name)):
         # All weights are found before anything is predicted.
         weights_paths = {
@@ -93,17 +92,20 @@ def make_pseudo_labels(
                 project.pseudo_labels_record_path(name, fold).unlink(missing_ok=True)
                 project.pseudo_labels_path(name, fold).unlink(missing_ok=True)
                 shutil.rmtree(maps_dir, ignore_errors=True)
-            nets = {
-                one: list_nets(experiment, manifest.dataset.classes, hash_weights({fold: weights_paths[fold][one]}))
-                for one, experiment in experiments.items()
-            }
+            members = [
+                {
+                    "experiment": one,
+                    "fingerprint": fingerprint_maps(
+                        experiments[one], manifest.dataset.classes, {fold: weights_paths[fold][one]}
+                    ),
+                }
+                for one in names
+            ]
+            recipe = ensemble.find_recipe(fold)
             made_of = {
                 "folds_hash": hash_folds(project.folds_path),
-                "members": [
-                    {"experiment": member.experiment, "fingerprint": join_nets(nets[member.experiment])}
-                    for member in ensemble.members
-                ],
-                "recipe": ensemble.find_recipe(fold).model_dump(mode="json"),
+                "members": members,
+                "recipe": recipe.model_dump(mode="json"),
                 "confidence": confidence,
             }
             identity = fingerprint(
@@ -115,26 +117,22 @@ def make_pseudo_labels(
             if _is_made(project, name, fold, identity, confidence):
                 logger.info("%s: labels are there", what)
             else:
+                command = name_command(name, fold, force=True)
                 prediction_jobs = [
                     plan_job(
-                        member.experiment,
-                        experiment := experiments[member.experiment],
+                        one,
+                        experiments[one],
                         manifest.dataset,
-                        [weights_paths[fold][member.experiment]],
-                        MapStore(
-                            folder=maps_dir / member.experiment,
-                            nets=nets[member.experiment],
-                            classes=manifest.dataset.classes,
-                            size_hw=experiment.data.size_hw,
-                            command=name_command(name, fold, force=True),
-                        ),
+                        {fold: weights_paths[fold][one]},
+                        maps_dir / one,
                         samples,
+                        command=command,
                     )
-                    for member in ensemble.members
+                    for one in names
                 ]
                 run_jobs(prediction_jobs, what=f"for {what}")
                 readers = [open_maps(job.store.folder) for job in prediction_jobs]
-                draw = partial(_draw_chunk, manifest.dataset, ensemble.find_recipe(fold), confidence)
+                draw = partial(_draw_chunk, manifest.dataset, recipe, confidence)
                 record = _write_labels(project.pseudo_labels_path(name, fold), draw, samples, readers, what, jobs)
                 origin = describe_origin(project.configs_dir)
                 record = {"name": name, "fold": fold, "fingerprint": identity, **record, **made_of, **origin}

@@ -26,6 +26,7 @@ from unets.nets.backend import describe_arithmetic
 from unets.prediction.loading import load_predictor, predict_batch
 from unets.prediction.map_store import MapStore
 from unets.prediction.maps import EncodedMap, encode_map, split_shards
+from unets.prediction.sources import hash_weights, list_nets
 from unets.workers.cluster import find_cluster
 from unets.workers.machine import count_cores
 from unets.workers.pool import map_ahead, run_tasks
@@ -61,19 +62,41 @@ def plan_job(
     name: str,
     experiment: ExperimentConfig,
     dataset: DatasetConfig,
-    weights_paths: Iterable[Path],
-    store: MapStore,
+    weights_paths: Mapping[int, Path],
+    folder: Path,
     samples: Sequence[Sample],
     *,
+    command: str,
+    no_tta_folder: Path | None = None,
     force: bool = False,
 ) -> PredictionJob:
-    """Plans the job that makes what a store lacks of the maps of `samples`; see `MapStore.find_missing`."""
+    """Plans the job that makes what a folder lacks of the maps of some images; see `MapStore.find_missing`.
+
+    Args:
+        name: of the experiment.
+        experiment: its config.
+        dataset: the data set's declaration.
+        weights_paths: the weights of each fold whose nets' mean the maps are.
+        folder: of the maps.
+        samples: the images.
+        command: that replaces maps of another origin, for errors.
+        no_tta_folder: of the maps without TTA, where they are kept too.
+        force: make maps of another origin again, in place of an error.
+    """
+    store = MapStore(
+        folder=folder,
+        no_tta_folder=no_tta_folder,
+        nets=list_nets(experiment, dataset.classes, hash_weights(weights_paths)),
+        classes=dataset.classes,
+        size_hw=experiment.data.size_hw,
+        command=command,
+    )
     shards = store.find_missing(split_shards(samples, experiment.prediction.shard_size), force=force)
     return PredictionJob(
         name=name,
         experiment=experiment,
         dataset=dataset,
-        weights_paths=tuple(weights_paths),
+        weights_paths=tuple(weights_paths.values()),
         store=store,
         shards=shards,
     )

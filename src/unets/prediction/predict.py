@@ -3,15 +3,13 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
-from pathlib import Path
+from functools import partial
 
 from unets.config import ExperimentConfig
 from unets.data.geometry import SizeHW
 from unets.dataset.manifest import Manifest
-from unets.prediction.map_store import MapStore
 from unets.prediction.pipeline import PredictionJob, plan_job, run_jobs
-from unets.prediction.sources import find_fold_weights, hash_weights, list_nets
+from unets.prediction.sources import find_fold_weights
 from unets.store.paths import Project
 from unets.store.runs import lock
 
@@ -51,43 +49,15 @@ def predict_experiments(
         }
         rounds: dict[tuple[SizeHW, str], list[PredictionJob]] = defaultdict(list)
         for name, experiment in experiments.items():
-            for what, job in _plan(project, manifest, name, experiment, folds, weights_paths[name], force=force):
-                rounds[experiment.data.size_hw, what].append(job)
+            command = f"`unets predict --exp {name} --fold {','.join(map(str, use_folds[name]))} --force`"
+            plan = partial(plan_job, name, experiment, manifest.dataset, command=command, force=force)
+            oof_dir, no_tta_dir, test_dir = (project.maps_dir(name, kind) for kind in ("oof", "oof_no_tta", "test"))
+            for fold, path in weights_paths[name].items():
+                samples = [sample for sample in manifest.train if folds[sample.id] == fold]
+                place = f"fold{fold}"
+                no_tta_folder = no_tta_dir / place if len(experiment.prediction.tta) > 1 else None
+                job = plan({fold: path}, oof_dir / place, samples, no_tta_folder=no_tta_folder)
+                rounds[experiment.data.size_hw, f"fold {fold} out-of-fold"].append(job)
+            rounds[experiment.data.size_hw, "test"].append(plan(weights_paths[name], test_dir, manifest.test))
         for (_, what), jobs in rounds.items():
             run_jobs(jobs, what=what)
-
-
-def _plan(
-    project: Project,
-    manifest: Manifest,
-    name: str,
-    experiment: ExperimentConfig,
-    folds: Mapping[str, int],
-    weights_paths: Mapping[int, Path],
-    *,
-    force: bool,
-) -> list[tuple[str, PredictionJob]]:
-    """Returns (which images, in words; the job that makes their maps): of each fold, and of the test images."""
-    nets = list_nets(experiment, manifest.dataset.classes, hash_weights(weights_paths))
-    oof_dir, no_tta_dir, test_dir = (project.maps_dir(name, kind) for kind in ("oof", "oof_no_tta", "test"))
-    test = MapStore(
-        folder=test_dir,
-        nets=nets,
-        classes=manifest.dataset.classes,
-        size_hw=experiment.data.size_hw,
-        command=f"`unets predict --exp {name} --fold {','.join(map(str, weights_paths))} --force`",
-    )
-    dataset, jobs = manifest.dataset, []
-    for fold, path in weights_paths.items():
-        has_tta = len(experiment.prediction.tta) > 1
-        store = replace(
-            test,
-            folder=oof_dir / f"fold{fold}",
-            no_tta_folder=no_tta_dir / f"fold{fold}" if has_tta else None,
-            nets={str(fold): nets[str(fold)]},
-        )
-        samples = [sample for sample in manifest.train if folds[sample.id] == fold]
-        job = plan_job(name, experiment, dataset, [path], store, samples, force=force)
-        jobs.append((f"fold {fold} out-of-fold", job))
-    job = plan_job(name, experiment, dataset, weights_paths.values(), test, manifest.test, force=force)
-    return [*jobs, ("test", job)]
