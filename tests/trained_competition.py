@@ -10,14 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from unets.config import DatasetConfig, load_dataset
+from unets.config import DatasetConfig, EnsembleConfig, load_dataset
 from unets.data.geometry import cover
 from unets.data.rle import decode_rle
 from unets.data.samples import read_full_size, read_mask
 from unets.dataset.folds import read_folds, write_folds
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import read_submission
+from unets.ensemble.ensemble import Ensemble, Member
 from unets.ensemble.recipe import Averaging, Recipe, average_maps
+from unets.metrics.intervals import Interval
 from unets.metrics.masks import dice
 from unets.prediction.maps import encode_map, join_nets, split_shards, write_shard
 from unets.store.paths import Project
@@ -175,3 +177,43 @@ def blend(
 ) -> Any:
     """Averages maps of one image, as `average_maps` does by a recipe of these weights."""
     return average_maps(Recipe(weights=tuple(weights), averaging=averaging), maps, full_hw)
+
+
+def build_ensemble(weights: dict[str, float], **fields: Any) -> Ensemble:
+    """Returns what an ensemble of these members' weights might have reached; `fields` change what it says."""
+    nothing = Interval(mean=0.0, low=-0.0001, high=0.0001)
+    members = tuple(
+        Member(
+            experiment=name,
+            weight=weight,
+            fingerprint=join_nets({"0": "0"}),
+            score=nothing,
+            score_no_tta=None,
+            gain=None,
+        )
+        for name, weight in weights.items()
+    )
+    start = Recipe(weights=(1 / len(weights),) * len(weights))
+    said: dict[str, Any] = {
+        "competition": "tiny",
+        "name": "ensemble",
+        "config": EnsembleConfig(experiments=tuple(weights)),
+        "members": members,
+        **start.model_dump(exclude={"weights"}),
+        "metric": "dice",
+        "ground_truth": {},
+        "folds": (0,),
+        "folds_sha256": "",
+        "num_images": 8,
+        "num_groups": 4,
+        "num_parts": 2,
+        "score": nothing,
+        "gain_over_start": nothing,
+        "best_member": next(iter(weights)),
+        "gain_over_best_member": nothing,
+        "gain_of_tta": None,
+        "candidates": (),
+        "start": start,
+        "recipes_by_part": (),
+    }
+    return Ensemble(**said | fields)

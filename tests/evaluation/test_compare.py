@@ -12,16 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.trained_competition import write_metrics
-from unets.config import DatasetConfig, EnsembleConfig, ExperimentConfig, Postprocessing, TrainingConfig
+from tests.trained_competition import build_ensemble, write_metrics
+from unets.config import DatasetConfig, ExperimentConfig, TrainingConfig
 from unets.dataset.folds import hash_folds
-from unets.ensemble.ensemble import Ensemble, Member
-from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
 from unets.evaluation.compare import compare, render_comparison
 from unets.evaluation.runs import Cost, find_cost
 from unets.metrics.intervals import Interval, bootstrap_mean
-from unets.prediction.maps import encode_map, join_nets, write_shard
+from unets.prediction.maps import encode_map, write_shard
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 from unets.store.runs import hash_file, write_json
@@ -30,7 +28,6 @@ from unets.store.runs import hash_file, write_json
 IMAGES = {f"p{number}": (f"g{number}", "0") for number in range(1, 6)} | {"q1": ("i", "1"), "q2": ("j", "1")}
 A = {"p1": 0.90, "p2": 0.80, "p3": 0.70, "p4": 0.60, "p5": 0.50}
 B = {"p1": 0.91, "p2": 0.81, "p3": 0.74, "p4": 0.62, "p5": 0.50}
-NOTHING = Interval(mean=0.0, low=None, high=None)
 
 
 @pytest.fixture
@@ -39,15 +36,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def make_project(models_dir: Path) -> Project:
-    other = models_dir.parent / "elsewhere"
-    project = Project(
-        competition="tiny",
-        input_dir=other,
-        models_dir=models_dir,
-        configs_dir=other,
-        submissions_dir=other,
-        results_dir=other,
-    )
+    project = Project.below(models_dir.parents[1], "tiny", models_dir=models_dir)
     write_folds(project)
     return project
 
@@ -83,40 +72,13 @@ def write_experiment(project: Project, name: str, scores: dict[str, float]) -> N
 
 def write_ensemble(project: Project, scores: dict[str, float], *, name: str = "ensemble") -> None:
     mean = sum(scores.values()) / len(scores)
-    ensemble = Ensemble(
-        competition="tiny",
+    score = Interval(mean=mean + 4e-7, low=None, high=None)  # the csv has six digits
+    ensemble = build_ensemble(
+        {"a": 0.5, "b": 0.5},
         name=name,
-        config=EnsembleConfig(experiments=("a", "b")),
-        members=tuple(
-            Member(
-                experiment=name,
-                weight=0.5,
-                fingerprint=join_nets({"0": "0"}),
-                score=NOTHING,
-                score_no_tta=None,
-                gain=None,
-            )
-            for name in "ab"
-        ),
-        averaging="probability",
-        threshold=0.5,
-        postprocessing=Postprocessing(),
-        overlapping=False,
-        metric="dice",
-        ground_truth={},
-        folds=(0,),
         folds_sha256=hash_folds(project.folds_path),
         num_images=len(scores),
-        num_groups=2,
-        num_parts=2,
-        score=Interval(mean=mean + 4e-7, low=None, high=None),  # the csv has six digits
-        gain_over_start=NOTHING,
-        best_member="a",
-        gain_over_best_member=NOTHING,
-        gain_of_tta=None,
-        candidates=(),
-        start=Recipe(weights=(0.5, 0.5)),
-        recipes_by_part=(),
+        score=score,
     )
     project.ensemble_path(name).write_text(ensemble.to_json())
     write_csv(project.ensemble_oof_path(name), scores)

@@ -4,10 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.trained_competition import write_metrics
-from unets.config import EnsembleConfig, Postprocessing
+from tests.trained_competition import build_ensemble, write_metrics
 from unets.ensemble.ensemble import Ensemble, Member
-from unets.ensemble.recipe import Recipe
 from unets.ensemble.selection import CandidateResult
 from unets.evaluation.contributions import list_notes, render_contributions, tabulate_candidates
 from unets.metrics.intervals import Interval
@@ -20,64 +18,31 @@ NOTHING = Interval(mean=0.0, low=-0.0001, high=0.0001)
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    return Project(
-        competition="tiny",
-        input_dir=tmp_path,
-        models_dir=tmp_path / "models",
-        configs_dir=tmp_path,
-        submissions_dir=tmp_path,
-        results_dir=tmp_path,
-    )
+    return Project.below(tmp_path, "tiny")
 
 
 @pytest.fixture
 def ensemble() -> Ensemble:
-    return Ensemble(
-        competition="tiny",
+    def try_one(what: str, value: str, gain: Interval, reason: str) -> CandidateResult:
+        fields = {"what": what, "value": value, "values_by_part": (value,) * 2, "gain": gain, "reason": reason}
+        return CandidateResult(**fields, p_value=0.1, is_kept=reason == "kept")  # type: ignore[arg-type]
+
+    return build_ensemble(
+        {"a": 0.7, "b": 0.3},
         name="ensemble_c",
-        config=EnsembleConfig(experiments=("a", "b")),
         members=(
             Member(experiment="a", weight=0.7, fingerprint="0", score=ALONE, score_no_tta=0.984, gain=GAIN),
             Member(experiment="b", weight=0.3, fingerprint="1", score=ALONE, score_no_tta=None, gain=NOTHING),
         ),
-        averaging="probability",
-        threshold=0.5,
-        postprocessing=Postprocessing(),
-        overlapping=False,
-        metric="dice",
-        ground_truth={},
         folds=(0, 1),
-        folds_sha256="",
-        num_images=8,
-        num_groups=4,
-        num_parts=2,
         score=Interval(mean=0.99, low=0.98, high=0.995),
         gain_over_start=GAIN,
-        best_member="a",
         gain_over_best_member=NOTHING,
         gain_of_tta=GAIN,
         candidates=(
-            CandidateResult(
-                what="weights",
-                value="0.700 0.300",
-                values_by_part=("0.7 0.3",) * 2,
-                gain=GAIN,
-                p_value=0.001,
-                is_kept=True,
-                reason="kept",
-            ),
-            CandidateResult(
-                what="threshold",
-                value="0.48",
-                values_by_part=("0.48", "0.5"),
-                gain=NOTHING,
-                p_value=0.4,
-                is_kept=False,
-                reason="may be chance",
-            ),
+            try_one("weights", "0.700 0.300", GAIN, "kept"),
+            try_one("threshold", "0.48", NOTHING, "may be chance"),
         ),
-        start=Recipe(weights=(0.5, 0.5)),
-        recipes_by_part=(Recipe(weights=(0.7, 0.3)), Recipe(weights=(0.7, 0.3))),
     )
 
 
@@ -118,6 +83,7 @@ def test_what_was_chosen_by_its_gain_is_noted_only_where_something_was(project: 
 def test_tta_has_a_price(project: Project, ensemble: Ensemble, flips: dict[str, int], price: str) -> None:
     for name, count in flips.items():
         names = ("identity", "hflip", "vflip", "hvflip")[:count]
+        project.configs_dir.mkdir(parents=True, exist_ok=True)
         (project.configs_dir / f"{name}.py").write_text(
             "from unets.config import ExperimentConfig, PredictionConfig\n\n"
             f"EXPERIMENT = ExperimentConfig(prediction=PredictionConfig(tta={names!r}))\n"

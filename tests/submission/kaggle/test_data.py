@@ -39,14 +39,7 @@ def _quick(pauses: list[float]) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    return Project(
-        competition="tiny",
-        input_dir=tmp_path / "input",
-        models_dir=tmp_path / "models" / "tiny",
-        configs_dir=tmp_path / "configs" / "tiny",
-        submissions_dir=tmp_path / "submissions" / "tiny",
-        results_dir=tmp_path / "results" / "tiny",
-    )
+    return Project.below(tmp_path, "tiny", input_dir=tmp_path / "input")
 
 
 def write_config(project: Project, dataset: DatasetConfig) -> None:

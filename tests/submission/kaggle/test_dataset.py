@@ -245,14 +245,7 @@ def test_the_client_s_own_rules_are_kept(scene: Scene) -> None:
 def test_what_the_ensemble_was_not_fitted_with_is_refused(change: str, scene: Scene, tmp_path: Path) -> None:
     root = tmp_path / "house"
     shutil.copytree(scene.project.input_dir.parent, root)
-    project = Project(
-        competition="tiny",
-        input_dir=root / "input",
-        models_dir=root / "models" / "tiny",
-        configs_dir=root / "configs" / "tiny",
-        submissions_dir=root / "submissions" / "tiny",
-        results_dir=root / "results" / "tiny",
-    )
+    project = Project.below(root, "tiny", input_dir=root / "input")
     run_dir = project.run_dir("small", 1)
     if change == "weights":
         shutil.copyfile(project.run_dir("small", 0) / "best.weights.h5", run_dir / "best.weights.h5")
