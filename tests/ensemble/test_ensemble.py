@@ -107,7 +107,7 @@ def test_each_photo_is_scored_by_what_was_fitted_without_its_fold(make_scene: Ma
     reader = open_maps(project.maps_dir("a", "oof"))
     for row, sample in zip(rows, open_oof(project, dataset, ["a"]).samples, strict=True):
         recipe = ensemble.find_recipe(int(row["fold"]))
-        assert f"{recipe.threshold:.2f}" == ensemble.candidates[0].values_by_part[int(row["fold"])]
+        assert f"{recipe.threshold:g}" == ensemble.candidates[0].values_by_part[int(row["fold"])]
         expected = dice(read_mask(sample), make_mask(recipe, [reader.read_map(row["id"])], (64, 96)))
         assert row["id"] == sample.id
         assert float(row["dice"]) == pytest.approx(expected, abs=5.01e-7)  # six digits
@@ -142,6 +142,23 @@ def test_a_threshold_is_moved_only_for_a_gain_beyond_chance(make_scene: MakeScen
     assert (alone.num_parts, len(alone.candidates[0].values_by_part)) == (5, 5)
     assert alone.threshold == pytest.approx(0.62, abs=0.041)
     assert (alone.find_recipe(1), alone.find_recipe(0)) == (alone.start, alone.recipe)
+
+
+def test_each_class_gets_a_threshold_of_its_own(make_scene: MakeScene) -> None:
+    """Maps of one class too high, of the other as they should be: what helps the first would cost the second."""
+    project, dataset = make_scene(num_groups=12, num_views=1, classes=("cat", "dog"))
+    reader = open_maps(project.maps_dir("a", "oof"))
+    maps = {id_: reader.read_map(id_).astype(np.int64) + np.array([40, 0]) for id_ in reader.ids}
+    shutil.rmtree(project.maps_dir("a", "oof"))
+    encoded = ((id_, encode_map(np.clip(one, 0, 255).astype(np.uint8))) for id_, one in maps.items())
+    write_shard(project.maps_dir("a", "oof"), 0, nets=NETS, classes=dataset.classes, maps=encoded)
+    ensemble = fit_ensemble(project, dataset, configure("a", threshold="fit"), jobs=1)
+    kept = {one.of_class: one.is_kept for one in ensemble.candidates}
+    assert kept == {"cat": True, "dog": False}
+    assert isinstance(ensemble.threshold, tuple) and ensemble.threshold[0] > 0.5 == ensemble.threshold[1]
+    assert read_ensemble(project) == ensemble
+    with pytest.raises(InputError, match=r"`threshold` must be one, or one for each of cat, dog\. Received: "):
+        fit_ensemble(project, dataset, configure("a", threshold=(0.5, 0.5, 0.5)), jobs=1)
 
 
 def test_without_background_the_most_probable_class_is_the_start(make_scene: MakeScene) -> None:

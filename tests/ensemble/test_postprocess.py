@@ -47,6 +47,13 @@ def test_the_most_probable_of_background_and_classes_wins() -> None:
     assert to_masks(probs, 0.0).tolist() == [[1, 1, 2, 2, 2]]  # every pixel is of a class
 
 
+def test_each_class_may_have_a_threshold_of_its_own() -> None:
+    probs = np.array([[[0.6, 0.0], [0.0, 0.6], [0.7, 0.2]]], dtype=np.float32)  # background .4, .4, .1
+    assert to_masks(probs, (0.65, 0.5)).tolist() == [[0, 2, 1]]
+    assert to_masks(probs, (0.5, 0.65)).tolist() == [[1, 0, 1]]
+    assert to_masks(probs, (0.65, 0.1), overlapping=True).tolist() == [[[0, 0], [0, 1], [1, 1]]]
+
+
 def test_twenty_classes_are_told_apart_below_one_half() -> None:
     """A net that gives the right class .45 of 21 is right everywhere."""
     rng = np.random.default_rng(0)

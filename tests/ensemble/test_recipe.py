@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trained_competition import blend
-from unets.config import DatasetConfig, Postprocessing
+from unets.config import DatasetConfig, Postprocessing, Threshold
 from unets.data.samples import IGNORE
 from unets.ensemble.mask_scores import count_thresholds, score_mask, score_recipes
 from unets.ensemble.postprocess import blur, clean_mask, to_masks
@@ -29,7 +29,7 @@ RECIPES = st.builds(
     Recipe,
     weights=st.sampled_from([(1.0, 1.0, 1.0), (0.2, 0.0, 0.8)]),
     averaging=st.sampled_from(["probability", "logit"]),
-    threshold=st.sampled_from([0.4, 0.5, 0.62]),
+    threshold=st.sampled_from([0.4, 0.5, 0.62, (0.4, 0.55, 0.62)]),
     postprocessing=st.builds(
         Postprocessing,
         blur_px=st.sampled_from([0.0, 1.0]),
@@ -40,6 +40,10 @@ RECIPES = st.builds(
         min_object_px=st.sampled_from([0, 30]),
     ),
 )
+
+
+def cut_to(threshold: Threshold, num_classes: int) -> Threshold:
+    return threshold[:num_classes] if isinstance(threshold, tuple) else threshold
 
 
 def test_a_mask_is_blended_smoothed_cut_and_cleaned() -> None:
@@ -65,6 +69,7 @@ def test_many_recipes_score_as_each_alone(
     if overlapping:
         truth = np.stack([np.roll(truth, index, axis=0) for index in range(classes)], axis=-1)
         recipes = [recipe.change(overlapping=True) for recipe in recipes]
+    recipes = list({one.change(threshold=cut_to(one.threshold, classes)): None for one in recipes})
     truth[5:12, 3:9] = IGNORE
     fractions = score_recipes(truth, maps, recipes, find_metric(metric))
     for recipe, scored in zip(recipes, fractions, strict=True):

@@ -69,7 +69,7 @@ def test_a_gain_of_every_group_is_kept() -> None:
     score = Counter(part_of, lambda photo, recipe: 0.9 + 0.01 * (recipe.threshold == 0.6) + photo / 1000)
     found = run([FIT], START, part_of, make_groups(6), score)
     (result,) = found.results
-    assert (result.is_kept, result.value, result.values_by_part) == (True, "0.60", ("0.60", "0.60"))
+    assert (result.is_kept, result.value, result.values_by_part) == (True, "0.6", ("0.6", "0.6"))
     assert result.gain.mean == pytest.approx(0.01)
     assert found.recipe.threshold == 0.6
     assert [recipe.threshold for recipe in found.recipes_by_part] == [0.6, 0.6]
@@ -119,7 +119,7 @@ def test_what_a_fit_gains_on_its_own_photos_is_no_gain() -> None:
     (result,) = found.results
     in_sample = np.mean([score.rule(photo, START.model_copy(update={"threshold": 0.4})) - 0.5 for photo in range(12)])
     assert in_sample == pytest.approx(0.1)
-    assert (result.value, result.values_by_part) == ("0.40", ("0.50", "0.40", "0.40"))
+    assert (result.value, result.values_by_part) == ("0.4", ("0.5", "0.4", "0.4"))
     # part 0 keeps 0.5, as parts 1 and 2 lose at 0.4; these are evaluated at 0.4, which part 0 made them take
     assert result.gain.mean == pytest.approx((0 - 0.03 - 0.03) / 3)
     assert not result.is_kept

@@ -17,6 +17,7 @@ from unets.config.dataset import DatasetConfig as DatasetConfig
 from unets.config.dataset import SubmissionConfig as SubmissionConfig
 from unets.config.ensemble import EnsembleConfig as EnsembleConfig
 from unets.config.ensemble import Postprocessing as Postprocessing
+from unets.config.ensemble import Threshold as Threshold
 from unets.config.experiment import AugmentConfig as AugmentConfig
 from unets.config.experiment import DataConfig as DataConfig
 from unets.config.experiment import EncoderName as EncoderName

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from unets.config.base import Config, Name, Share, require
 
+Threshold = Share | tuple[Share, ...]  # of all classes, or of each
 _STEPS = {  # in words
     "blur_px": "map smoothed, sigma {}",
     "max_hole_px": "holes filled up to {}",
@@ -43,7 +44,7 @@ class EnsembleConfig(Config):
     experiments: tuple[Name, ...]  # names of the experiments averaged
     averaging: Literal["fit", "probability", "logit"] = "fit"  # of what the mean is taken; default: probability
     weights: tuple[Annotated[float, Field(ge=0)], ...] | Literal["fit", "equal"] = "fit"  # one each; default: equal
-    threshold: Share | Literal["fit"] = "fit"  # default: 0.5
+    threshold: Threshold | Literal["fit"] = "fit"  # one for all classes or one each; default: 0.5
     postprocessing: Postprocessing | Literal["fit"] = "fit"  # default: none
 
     @model_validator(mode="after")

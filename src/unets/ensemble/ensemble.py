@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from unets.config import Config, DatasetConfig, EnsembleConfig, Postprocessing, Share, SizeHW, is_ensemble
+from unets.config import Config, DatasetConfig, EnsembleConfig, Postprocessing, SizeHW, Threshold, is_ensemble
 from unets.dataset.folds import hash_folds
 from unets.ensemble.recipe import Averaging, Recipe
 from unets.ensemble.selection import CandidateResult
@@ -45,7 +45,7 @@ class Ensemble(Config):
     config: EnsembleConfig  # what was asked for
     members: tuple[Member, ...]
     averaging: Averaging
-    threshold: Share
+    threshold: Threshold
     postprocessing: Postprocessing
     overlapping: bool  # whether a pixel may be of several classes
     metric: str

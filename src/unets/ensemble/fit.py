@@ -14,6 +14,7 @@ from unets.ensemble.oof import OofTask, open_oof, run_oof, score_alone, write_sc
 from unets.ensemble.recipe import Recipe, default_recipe
 from unets.ensemble.selection import list_candidates, select, split_parts
 from unets.ensemble.weights import PixelSample, count_pixels, draw_pixels
+from unets.errors import InputError
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.metrics.masks import find_metric
 from unets.store.paths import Project
@@ -65,7 +66,8 @@ def fit_ensemble(
     members = list(run_oof(look, oof, what=f"{name}: members", jobs=jobs))
     alone = metric.to_values(np.concatenate([fractions for fractions, _ in members])).mean(axis=-1)
     pixels = PixelSample.join([one for _, samples in members for one in samples]) if is_weighed else None
-    selection = select(list_candidates(config, start, pixels, part_of, metric), start, part_of, groups, score, metric)
+    candidates = list_candidates(config, start, pixels, part_of, metric, dataset.classes)
+    selection = select(candidates, start, part_of, groups, score, metric)
     recipe_of_group = {group: selection.recipes_by_part[part] for group, part in part_of_group.items()}
     contribute = partial(_score_contributions, start, recipe_of_group)
     closed = np.concatenate(list(run_oof(contribute, oof, what=f"{name}: contributions", jobs=jobs)))
@@ -118,6 +120,10 @@ def _start(config: EnsembleConfig, dataset: DatasetConfig) -> Recipe:
     start = default_recipe(dataset, len(config.experiments))
     if not isinstance(config.weights, str):
         start = start.change(weights=tuple(share / sum(config.weights) for share in config.weights))
+    if isinstance(config.threshold, tuple) and len(config.threshold) != len(dataset.classes):
+        raise InputError(
+            f"`threshold` must be one, or one for each of {', '.join(dataset.classes)}. Received: {config.threshold}"
+        )
     given = {name: getattr(config, name) for name in ("averaging", "threshold", "postprocessing")}
     return start.change(**{name: value for name, value in given.items() if value != "fit"})
 

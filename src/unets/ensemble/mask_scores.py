@@ -98,8 +98,6 @@ def _score_counts(
     target: ClassMask, probs_hwc: npt.NDArray[np.float32], recipes: Sequence[Recipe], metric: Metric
 ) -> dict[Recipe, Fractions]:
     """Scores recipes of one smoothed map of which pixel counts decide: one pass serves all thresholds."""
-    thresholds = sorted({recipe.threshold for recipe in recipes})
-    place_of = [thresholds.index(recipe.threshold) for recipe in recipes]
     min_areas_px = np.array([recipe.postprocessing.min_area_px for recipe in recipes])
     overlapping = recipes[0].overlapping
     class_hw, share_hw = (None, None) if overlapping else pick_classes(probs_hwc)
@@ -108,6 +106,9 @@ def _score_counts(
         target_hw, known_hw = pick_class(target, index), pick_known(target, index)
         reached_hw = probs_hwc[..., index] if share_hw is None else share_hw
         candidates_hw = None if class_hw is None or probs_hwc.shape[-1] == 1 else class_hw == index + 1
+        own = [one[index] if isinstance(one, tuple) else one for one in (recipe.threshold for recipe in recipes)]
+        thresholds = sorted(set(own))
+        place_of = [thresholds.index(threshold) for threshold in own]
         both, areas_px = (
             counts[place_of] for counts in count_thresholds(target_hw, reached_hw, candidates_hw, thresholds)
         )
@@ -126,8 +127,8 @@ def _score_masks(
 ) -> dict[Recipe, Fractions]:
     """Scores recipes of one smoothed map by making each mask."""
     fractions_of: dict[Recipe, Fractions] = {}
-    for threshold, alike in _group(recipes, lambda recipe: recipe.threshold):
-        mask = to_masks(probs_hwc, threshold, overlapping=alike[0].overlapping)
+    for _, alike in _group(recipes, lambda recipe: str(recipe.threshold)):
+        mask = to_masks(probs_hwc, alike[0].threshold, overlapping=alike[0].overlapping)
         masks = clean_masks(mask, [recipe.postprocessing for recipe in alike])
         # Most masks have no hole and one component: they come back as they were, and are scored once.
         distinct = {id(cleaned): cleaned for cleaned in masks}

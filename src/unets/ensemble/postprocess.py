@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import Postprocessing
+from unets.config import Postprocessing, Threshold
 from unets.data.objects import drop_small_objects, part_necks
 
 ClassMask = npt.NDArray[np.uint8]
@@ -38,7 +38,7 @@ def pick_classes(probs_hwc: npt.NDArray[np.float32]) -> tuple[ClassMask, npt.NDA
     return np.argmax(probs_hwc, axis=-1).astype(np.uint8) + np.uint8(1), share_hw.astype(np.float32)
 
 
-def to_masks(probs_hwc: npt.NDArray[np.float32], threshold: float, *, overlapping: bool = False) -> ClassMask:
+def to_masks(probs_hwc: npt.NDArray[np.float32], threshold: Threshold, *, overlapping: bool = False) -> ClassMask:
     """Cuts probabilities at a threshold.
 
     A pixel belongs to its most probable class where that has at least `threshold` of what it and background have
@@ -47,16 +47,18 @@ def to_masks(probs_hwc: npt.NDArray[np.float32], threshold: float, *, overlappin
 
     Args:
         probs_hwc: float32 (height, width, classes), 0..1.
-        threshold: 0..1; compared as float32, as the probabilities are. Equality is foreground.
+        threshold: 0..1, of all classes or of each; compared as float32, as the probabilities are. Equality is
+            foreground.
         overlapping: whether a pixel may be of several classes.
 
     Returns:
         uint8 (height, width) class index, 0 for background; overlapping (height, width, classes) of 0 and 1.
     """
+    thresholds = np.asarray(threshold, dtype=np.float32)
     if overlapping:
-        return (probs_hwc >= np.float32(threshold)).view(np.uint8)
+        return (probs_hwc >= thresholds).view(np.uint8)
     class_hw, share_hw = pick_classes(probs_hwc)
-    return class_hw * (share_hw >= np.float32(threshold))
+    return class_hw * (share_hw >= (thresholds[class_hw - 1] if thresholds.ndim else thresholds))
 
 
 def blur(probs_hwc: npt.NDArray[np.float32], sigma_px: float) -> npt.NDArray[np.float32]:

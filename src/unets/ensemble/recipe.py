@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
-from unets.config import Config, DatasetConfig, Postprocessing, Share
+from unets.config import Config, DatasetConfig, Postprocessing, Threshold
 from unets.data.geometry import SizeHW, enlarge
 from unets.ensemble.postprocess import ClassMask, blur, clean_mask, to_masks
 from unets.prediction.maps import from_u8
@@ -24,7 +24,7 @@ class Recipe(Config):
 
     weights: tuple[Annotated[float, Field(ge=0)], ...]  # one a member, not all 0
     averaging: Averaging = "probability"
-    threshold: Share = DEFAULT_THRESHOLD  # see `to_masks`
+    threshold: Threshold = DEFAULT_THRESHOLD  # see `to_masks`
     postprocessing: Postprocessing = Postprocessing()
     overlapping: bool = False  # whether a pixel may be of several classes
 
@@ -37,6 +37,11 @@ class Recipe(Config):
     def change(self, **fields: Any) -> "Recipe":
         """Returns a recipe with some fields changed."""
         return self.model_copy(update=fields)
+
+
+def describe_threshold(threshold: Threshold) -> str:
+    """Writes a threshold, or that of each class: `0.5`, `0.42 0.5`."""
+    return " ".join(f"{one:g}" for one in (threshold if isinstance(threshold, tuple) else (threshold,)))
 
 
 def default_recipe(dataset: DatasetConfig, num_members: int = 1) -> Recipe:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from unets.config import Config, EnsembleConfig, Postprocessing
 from unets.ensemble.mask_scores import Fractions
-from unets.ensemble.recipe import Recipe
+from unets.ensemble.recipe import Recipe, describe_threshold
 from unets.ensemble.weights import PixelSample, select_members
 from unets.metrics.intervals import MIN_GROUPS, Interval, bootstrap_mean, find_p_value
 from unets.metrics.masks import Metric
@@ -53,6 +53,7 @@ class Candidate:
     """Something to try on a recipe."""
 
     what: str  # the field of the recipe, or of its post-processing
+    of_class: str = ""  # that it changes; the others keep what they have
     # Gets a recipe and the part that it must not be fitted on (the number of parts: none). Of several proposals the one
     # with the best score on the other parts is taken, of equal ones the first.
     propose: Callable[[Recipe, int], Sequence[Recipe]]
@@ -62,6 +63,7 @@ class CandidateResult(Config):
     """A candidate that was tried, and what came of it."""
 
     what: str
+    of_class: str = ""  # empty: of all
     value: str  # fitted on all parts
     values_by_part: tuple[str, ...]  # each fitted without that part
     gain: Interval  # of those over the recipe before, each on its own part; paired
@@ -98,20 +100,23 @@ def split_parts(groups: Sequence[str], folds: Sequence[int]) -> PartOf:
 
 
 def list_candidates(
-    config: EnsembleConfig, start: Recipe, pixels: PixelSample | None, part_of: PartOf, metric: Metric
+    config: EnsembleConfig,
+    start: Recipe,
+    pixels: PixelSample | None,
+    part_of: PartOf,
+    metric: Metric,
+    classes: Sequence[str],
 ) -> list[Candidate]:
-    """Lists what is to be tried; without pixels, weights are not."""
+    """Lists what is to be tried; without pixels, weights are not. Thresholds are tried a class at a time."""
     candidates, num_members = [], len(config.experiments)
     if config.averaging == "fit" and num_members > 1:
         candidates.append(Candidate(what="averaging", propose=lambda recipe, _: [recipe.change(averaging="logit")]))
     if pixels is not None:
         candidates.append(Candidate(what="weights", propose=_Reweigh(pixels=pixels, part_of=part_of, metric=metric)))
-    if config.threshold == "fit" and start.threshold > 0:
-        # The default first: of equal scores the first is taken.
-        thresholds = tuple(dict.fromkeys((start.threshold, *THRESHOLDS)))
-        candidates.append(
-            Candidate(what="threshold", propose=lambda recipe, _: [recipe.change(threshold=one) for one in thresholds])
-        )
+    if config.threshold == "fit" and start.threshold != 0:
+        for index, name in enumerate(classes):
+            propose = partial(_change_threshold, index, len(classes))
+            candidates.append(Candidate(what="threshold", of_class=name if len(classes) > 1 else "", propose=propose))
     if config.postprocessing == "fit":
         tried = {n: v for n, v in STEPS.items() if n not in OBJECT_STEPS or metric.name.startswith("ap")}
         candidates += [Candidate(what=name, propose=partial(_add_step, name, values)) for name, values in tried.items()]
@@ -159,6 +164,7 @@ def select(
             results.append(
                 CandidateResult(
                     what=candidate.what,
+                    of_class=candidate.of_class,
                     value=value,
                     values_by_part=tuple(by_part),
                     gain=bootstrap_mean(gains.mean(axis=1), groups),
@@ -249,6 +255,14 @@ class _Reweigh:
         return [recipe.change(weights=self.found[key])]
 
 
+def _change_threshold(index: int, num_classes: int, recipe: Recipe, _: int) -> list[Recipe]:
+    """Proposes thresholds of one class; its present one first: of equal scores the first is taken."""
+    if num_classes == 1:
+        return [recipe, *(recipe.change(threshold=one) for one in THRESHOLDS)]
+    own = recipe.threshold if isinstance(recipe.threshold, tuple) else (recipe.threshold,) * num_classes
+    return [recipe, *(recipe.change(threshold=(*own[:index], one, *own[index + 1 :])) for one in THRESHOLDS)]
+
+
 def _add_step(name: str, values: Sequence[Any], recipe: Recipe, _: int) -> list[Recipe]:
     steps = recipe.postprocessing
     return [recipe, *(recipe.change(postprocessing=steps.model_copy(update={name: value})) for value in values)]
@@ -259,7 +273,7 @@ def describe_choice(recipe: Recipe, what: str) -> str:
     if what == "weights":
         return " ".join(f"{weight:.3f}" for weight in recipe.weights)
     if what not in Postprocessing.model_fields:
-        return recipe.averaging if what == "averaging" else f"{recipe.threshold:.2f}"
+        return recipe.averaging if what == "averaging" else describe_threshold(recipe.threshold)
     value = getattr(recipe.postprocessing, what)
     if value == getattr(Postprocessing(), what):
         return "none"

@@ -61,7 +61,13 @@ def tabulate_members(project: Project, ensemble: Ensemble) -> Table:
 def tabulate_candidates(project: Project, ensemble: Ensemble) -> Table:
     """Returns what was tried on the members' mean, what it gained, and what came of it; and what TTA costs."""
     rows: list[tuple[str, ...]] = [
-        (_WORDS[one.what], _abridge(one.value), one.gain.format_gain(), one.reason) for one in ensemble.candidates
+        (
+            " of ".join(filter(None, (_WORDS[one.what], one.of_class))),
+            _abridge(one.value),
+            one.gain.format_gain(),
+            one.reason,
+        )
+        for one in ensemble.candidates
     ]
     if ensemble.gain_of_tta is not None:
         cost = _describe_tta_cost(project, ensemble)

@@ -6,7 +6,7 @@ from pydantic import Field, field_serializer, model_validator
 
 from unets.config import Config, ExperimentConfig, Postprocessing, SizeHW, check_name
 from unets.data.image import ImageKind
-from unets.ensemble.recipe import Recipe
+from unets.ensemble.recipe import Recipe, describe_threshold
 from unets.metrics.intervals import Interval
 from unets.prediction.sources import fingerprint_nets
 from unets.store.provenance import format_commit
@@ -174,7 +174,7 @@ def render_card(card: ModelCard) -> str:
         "trained on": f"{card.competition}, images of {channels}{size}",
         "score": f"{card.metric} {card.score}, out-of-fold" if card.score else "not known",
         "usual masks": _describe_usual(card.usual),
-        "threshold": f"{card.recipe.threshold:g}, of the mean {card.recipe.averaging}",
+        "threshold": f"{describe_threshold(card.recipe.threshold)}, of the mean {card.recipe.averaging}",
         "post-processing": card.recipe.postprocessing.describe(),
         **_describe_origin(card.origin or {}),
         "fingerprint": card.fingerprint,

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from unets.config import Threshold
 from unets.ensemble.postprocess import ClassMask, find_box, pick_classes
 
 Image = npt.NDArray[np.uint8]
@@ -16,7 +17,7 @@ _BLUR_SHARE = 1 / 40  # of the image's shorter side, for a blurred background
 _NEIGHBORS = np.ones((3, 3), dtype=np.uint8)
 
 
-def find_opacity(probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask, threshold: float) -> Opacity:
+def find_opacity(probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask, threshold: Threshold) -> Opacity:
     """Finds how opaque each pixel of a cut-out is: 1 within the mask, 0 outside, and between along its contour.
 
     A probability map is enlarged, so it rises over several pixels, and how fast depends on the net. How much of a pixel
@@ -38,10 +39,11 @@ def find_opacity(probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask, thresho
     inner_hw, outer_hw = (
         change(inside_hw, _NEIGHBORS, borderType=cv2.BORDER_REPLICATE) for change in (cv2.erode, cv2.dilate)
     )
-    best_hw = pick_classes(probs_hwc)[1]
+    class_hw, best_hw = pick_classes(probs_hwc)
+    thresholds = np.broadcast_to(np.asarray(threshold, dtype=np.float32), probs_hwc.shape[-1:])
     across, down = (cv2.Scharr(best_hw, cv2.CV_32F, *axes, scale=_SCHARR) for axes in ((1, 0), (0, 1)))
     gradient_hw = np.maximum(cv2.magnitude(across, down), np.float32(_MIN_GRADIENT))
-    soft_hw = np.clip(0.5 + (best_hw - np.float32(threshold)) / gradient_hw, 0, 1)
+    soft_hw = np.clip(0.5 + (best_hw - thresholds[class_hw - 1]) / gradient_hw, 0, 1)
     return np.where(inner_hw != outer_hw, soft_hw, inside_hw.astype(np.float32)).astype(np.float32)
 
 

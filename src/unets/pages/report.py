@@ -13,6 +13,7 @@ from unets.config import DatasetConfig, EnsembleConfig, is_ensemble
 from unets.data.samples import Sample
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import Ensemble, check_ensemble, read_ensemble
+from unets.ensemble.recipe import describe_threshold
 from unets.errors import InputError
 from unets.evaluation.contributions import list_notes, tabulate_candidates, tabulate_members
 from unets.evaluation.predictions import Prediction, join_equally, open_ensemble, open_experiment
@@ -270,7 +271,7 @@ def _describe_curves(curves: Curves, dataset: DatasetConfig, ensemble: Ensemble 
     return {
         "of": ensemble.name if ensemble else "the experiments' mean",
         "metric": METRICS.get(dataset.metric, dataset.metric),
-        "chosen": ensemble.threshold if ensemble else None,
+        "chosen": ensemble.threshold if ensemble and isinstance(ensemble.threshold, float) else None,
         "thresholds": gallery.THRESHOLDS,
         "scores": [gallery.to_json(value) for value in curves.scores / curves.num_images],
         "precision": [gallery.to_json(value) for value in both / np.maximum(predicted, 1)],
@@ -339,7 +340,7 @@ def _describe_ensemble(project: Project, ensemble: Ensemble) -> dict[str, Any]:
         "verdict": describe_gain(ensemble),
         "facts": {
             "averaging": f"of the {ensemble.averaging}",
-            "threshold": f"{ensemble.threshold:g}",
+            "threshold": describe_threshold(ensemble.threshold),
             "post-processing": ensemble.postprocessing.describe(),
         },
         "members": tabulate_members(project, ensemble),

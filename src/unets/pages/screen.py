@@ -13,7 +13,7 @@ from unets.data.samples import Sample
 from unets.dataset.folds import measure_shares
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import Ensemble, read_ensemble
-from unets.ensemble.recipe import Recipe
+from unets.ensemble.recipe import Recipe, describe_threshold
 from unets.errors import InputError
 from unets.evaluation.predictions import Prediction
 from unets.pages import gallery
@@ -178,7 +178,7 @@ def _render(
         figures=[
             ("Odd test images", f"{screening.num_odd:,}", f"of {len(samples):,}"),
             ("Groups", f"{len({sample.group for sample in samples}):,}", "in the test set"),
-            ("Threshold", f"{ensemble.threshold:g}", f"of the {ensemble.name}"),
+            ("Threshold", describe_threshold(ensemble.threshold), f"of the {ensemble.name}"),
             ("Members", f"{len(ensemble.used_members)}", members),
         ],
         notes=notes,
