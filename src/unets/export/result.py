@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from unets.config import Threshold
 from unets.data.drawing import COLORS_RGB, Color, draw_contours
 from unets.data.geometry import SizeHW
 from unets.data.image import ImageFile
@@ -32,12 +33,12 @@ class Result:
         probs: float32 (height, width, classes), 0..1: the probability of each class, before the threshold.
         mask: uint8 (height, width): 0 is background, k the k-th class. Where classes overlap, uint8 (height, width,
             classes) of 0 and 1.
-        threshold: that the mask was made with.
+        threshold: that the mask was made with, of all classes or of each.
     """
 
     probs: npt.NDArray[np.float32]
     mask: ClassMask
-    threshold: float
+    threshold: Threshold
 
     @cached_property
     def union(self) -> ClassMask:
@@ -67,8 +68,10 @@ class Result:
 
     def cut_out(self, photo: ImageFile, image_hwc: ImageU8) -> ImageU8:
         """Makes the cut-out, uint8 RGBA (height, width, 4): the image with all but the objects transparent."""
-        probs = self.probs if self.mask.ndim == 2 else self.probs.max(axis=-1, keepdims=True)
-        opacity_hw = find_opacity(probs, self.union, self.threshold)
+        probs, threshold = self.probs, self.threshold
+        if self.mask.ndim == 3:  # of classes that overlap, the one that exceeds its threshold the most counts
+            probs, threshold = (probs - np.asarray(threshold, dtype=np.float32)).max(axis=-1, keepdims=True), 0.0
+        opacity_hw = find_opacity(probs, self.union, threshold)
         given_hw = photo.read_opacity()
         if given_hw is not None:  # what was transparent stays so
             opacity_hw *= given_hw.astype(np.float32) / 255

@@ -114,9 +114,9 @@ def test_the_import_reads_what_came(fake: FakeKaggle, make_competition: Callable
 
 
 def test_a_file_that_is_packed_on_the_way_comes_out_as_it_was(fake: FakeKaggle, project: Project) -> None:
-    fake.files, fake.packs = {"data/sample.csv": SAMPLE}, ("data/sample.csv",)
-    get_data(project, DATASET.model_copy(update={"kaggle_files": ("data/sample.csv",)}))
-    assert list_files(project.input_dir) == {"data/sample.csv": SAMPLE}
+    fake.files, fake.packs = {"data/a sample.csv": SAMPLE, "b.zip": FILES["train.zip"]}, ("data/a sample.csv",)
+    get_data(project, DATASET.model_copy(update={"kaggle_files": tuple(fake.files)}))
+    assert list_files(project.input_dir) == {"data/a sample.csv": SAMPLE, "b.zip": FILES["train.zip"]}
 
 
 def test_the_bundle_is_unpacked_once_and_completed_where_something_is_lost(fake: FakeKaggle, project: Project) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from unets.config import DatasetConfig
 from unets.errors import InputError
 from unets.store.paths import Project
-from unets.store.runs import lock, read_json, write_json
+from unets.store.runs import atomic_path, lock, read_json, write_json
 from unets.submission.kaggle.client import Session, find_competition, sign_in
 
 logger = logging.getLogger(__name__)
@@ -78,19 +78,24 @@ def _get_files(project: Project, competition: str, names: Sequence[str]) -> Sequ
     _check_free_disk(project.input_dir, sum(sizes[name] for name in missing) - begun, ", ".join(missing))
     for name, folder in folders.items():
         target, wanted = project.input_dir / name, folder / name
-        packed = wanted.with_name(f"{wanted.name}.zip")  # Kaggle packs large files on the way
         logger.info("%s: downloads %.1f MB", name, sizes[name] / 1e6)
         session.ask(session.api.competition_download_file, competition, name, str(folder), quiet=session.is_quiet)
-        path = packed if packed.is_file() else wanted
+        # Under the name that its address ends with: with %20 for a space, and .zip where Kaggle packed it on the way.
+        path = next((one for one in wanted.parent.glob("*") if not one.name.endswith(_MARKER)), wanted)
         _check_whole(path)
-        if path.suffix == ".zip":
-            held = _list_held(path)
-            if path == packed:
-                _check_free_disk(folder, sum(info.file_size for info in held), f"the content of {path.name}")
-                with zipfile.ZipFile(packed) as archive, archive.open(held[0]) as source, wanted.open("wb") as file:
-                    shutil.copyfileobj(source, file)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        wanted.replace(target)
+        held = _list_held(path) if path.suffix == ".zip" else []
+        if held and wanted.suffix != ".zip":
+            _check_free_disk(folder, sum(info.file_size for info in held), f"the content of {path.name}")
+            with (
+                zipfile.ZipFile(path) as archive,
+                archive.open(held[0]) as source,
+                atomic_path(target) as temporary,
+                temporary.open("wb") as file,  # closed first
+            ):
+                shutil.copyfileobj(source, file)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
         shutil.rmtree(folder)
         logger.info("%s: %.1f MB", target, target.stat().st_size / 1e6)
     return names
