@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from unets.config import Config, DatasetConfig, EnsembleConfig, Postprocessing, SizeHW, Threshold, is_ensemble
+from unets.config import Config, DatasetConfig, EnsembleConfig, Postprocessing, Share, SizeHW, Threshold, is_ensemble
 from unets.dataset.folds import hash_folds
 from unets.ensemble.recipe import Averaging, Recipe
 from unets.ensemble.selection import CandidateResult
