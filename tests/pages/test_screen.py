@@ -47,7 +47,6 @@ def spoil_image(project: Project, experiment: str, id_: str, spoil: Callable[[np
     reader = open_maps(folder)
     index = reader.shard_of[id_]
     maps = {other: reader.read_map(other) for other in reader.ids if reader.shard_of[other] == index}
-    reader.close()
     spoil(maps[id_])
     encoded = ((other, encode_map(probs)) for other, probs in maps.items())
     write_shard(folder, int(Path(index).stem), nets=NETS, classes=reader.classes, maps=encoded)
