@@ -63,7 +63,7 @@ def test_names_are_safe_as_folders() -> None:
     assert not set("/ ") & set(name)
     assert override(ExperimentConfig(), name).model.weights == "/a b/../c+d=\u00e9~.pth"
     with pytest.raises(InputError, match=r"within 200 characters\. Received: 3\d\d; a config file"):
-        name_experiment("unet", [f"data.pseudo_labels={'x' * 300}"])
+        name_experiment("unet", [f"model.weights={'x' * 300}"])
 
 
 @pytest.mark.parametrize(

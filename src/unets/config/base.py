@@ -27,15 +27,14 @@ def check_name(name: str, what: str) -> str:
         what: it is, for the error: "`--name`".
 
     Raises:
-        InputError: it is empty, over 200 bytes, begins with a dot, or has a separator, `..` or a control character.
+        InputError: it is empty, over 200 bytes, begins with a dot, or has a separator or a control character.
     """
     num_bytes = len(name.encode(errors="surrogatepass"))
     if not 0 < num_bytes <= _MAX_NAME_BYTES:
         raise InputError(f"{what} must have 1 to {_MAX_NAME_BYTES} bytes. Received: {num_bytes}, {name[:40]!r}")
-    if name.startswith(".") or ".." in name or "/" in name or "\\" in name or not name.isprintable():
+    if name.startswith(".") or "/" in name or "\\" in name or not name.isprintable():
         raise InputError(
-            f"{what} must be a plain name, without `/`, `\\`, `..`, control characters or a dot in front. "
-            f"Received: {name!r}"
+            f"{what} must be a plain name, without `/`, `\\`, control characters or a dot in front. Received: {name!r}"
         )
     return name
 

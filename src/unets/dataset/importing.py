@@ -135,8 +135,8 @@ def read_source(project: Project, dataset: DatasetConfig) -> Import:
     if twice:
         raise InputError(f"{project.input_dir} must have each id once. Received: {', '.join(twice[:5])} twice")
     for sample in imported.samples:
-        for part in sample.id.split("/"):  # ids become names of masks and maps; two dots amid a name lead nowhere
-            check_name(part.replace("..", "."), f"the id {sample.id!r}")
+        for part in sample.id.split("/"):  # ids become names of masks and maps
+            check_name(part, f"the id {sample.id!r}")
     if not any(sample.split == "train" for sample in imported.samples):
         raise InputError(f"{project.input_dir} must have images with masks. Received: none")
     without = [s.id for s in imported.samples if s.split == "train" and not s.mask and s.draw is None]
