@@ -2,10 +2,10 @@
 
 Each set has 32 training and 8 test images, of 96 to 160 pixels a side, with disks and squares on noise. The submission
 is decoded here, by other code than the package's, and compared with what was drawn: Dice of each class, mean over test
-images and classes. Nothing is answered and nothing is changed but the number of epochs: it is
+images and classes. Nothing is answered and nothing is changed but the minutes of training: it is
 the path of a newcomer.
 
-Run: python benchmarks/formats.py [NAME ...] [--epochs 12] [--folder FOLDER] [--out table.md]
+Run: python benchmarks/formats.py [NAME ...] [--minutes 2] [--folder FOLDER] [--out table.md]
 """
 
 import argparse
@@ -292,13 +292,13 @@ def find_dice(a: npt.NDArray[np.bool_], b: npt.NDArray[np.bool_]) -> float:
     return float(2 * (a & b).sum() / (a.sum() + b.sum())) if (a | b).any() else 1.0
 
 
-def run(name: str, folder: Path, epochs: int) -> list[str]:
+def run(name: str, folder: Path, minutes: float) -> list[str]:
     """Draws a set, runs it to its submission, and returns its row of the table."""
     about = FORMATS[name](folder / "input" / name)
     began = time.monotonic()
-    said = _start("new", folder / "input" / name, "--name", name, root=folder)
+    said = _start("new", folder / "input" / name, "--name", name, "--minutes", minutes, root=folder)
     questions = said.partition("questions (")[2].partition(")")[0] or "0"
-    _start("pipeline", name, "--set", f"training.epochs={epochs}", root=folder)
+    _start("pipeline", name, root=folder)
     seconds = time.monotonic() - began
     (path,) = (folder / "submissions" / name).glob("*.csv.gz")
     (oof,) = (folder / "models" / name).glob("ensemble*.json")
@@ -318,7 +318,7 @@ def main() -> None:
     print("\n".join(lines), flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         for name in args.names or FORMATS:
-            lines.append(f"| {' | '.join(run(name, args.folder or Path(temporary), args.epochs))} |")
+            lines.append(f"| {' | '.join(run(name, args.folder or Path(temporary), args.minutes))} |")
             print(lines[-1], flush=True)
     if args.out:
         args.out.write_text("\n".join([*lines, ""]), encoding="utf-8")
@@ -379,7 +379,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]],
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FORMATS)} (default: all)")
-    parser.add_argument("--epochs", type=int, default=12, help="of each training (default: 12)")
+    parser.add_argument("--minutes", type=float, default=2, help="of each training (default: 2)")
     parser.add_argument("--folder", type=Path, help="where to work, kept (default: deleted at the end)")
     parser.add_argument("--out", type=Path, help="gets the table")
     return parser.parse_args()
