@@ -91,6 +91,25 @@ def test_masks_are_made_and_kept(
     assert capsys.readouterr().out == f"{out}: 1 masks made, 2 were there\n"
     assert run("mask", run_dir, tmp_path / "photos", "--out", out) == 0
     assert capsys.readouterr().out == f"{out}: all 3 masks are there\n"
+    assert run("mask", run_dir, tmp_path / "photos" / "a.png", "--out", tmp_path / "a.json", "--format", "coco") == 0
+    assert run("mask", run_dir, tmp_path / "photos" / "a.png", "--out", tmp_path / "one.png", "--json") == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == str(tmp_path / "a.json") and json.loads(second)["files"] == [str(tmp_path / "one.png")]
+    assert len(json.loads((tmp_path / "a.json").read_text())["annotations"]) == 1
+    assert run("mask", run_dir, tmp_path / "photos", "--out", "-") == 1
+    assert "`images` must be one image where --out is -" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("without_keras")
+def test_labels_are_written_to_be_corrected(
+    plant_run: Plant, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save(tmp_path / "photos" / "a.png")
+    assert run("labels", plant_run(), tmp_path / "photos", "--out", tmp_path / "out", "--format", "yolo") == 1
+    assert run("labels", plant_run(), tmp_path / "photos", "--out", tmp_path / "out") == 0
+    assert "next: correct them, then `unets new" in capsys.readouterr().out
+    names = ["1_a.json", "1_a.png", "classes.txt", "labels.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
 
 
 @pytest.mark.usefixtures("without_keras")
@@ -105,7 +124,7 @@ def test_photos_at_fault_are_named_and_end_with_1(
     said = capsys.readouterr()
     assert said.out.endswith("out: 1 masks made\n")
     first, last = said.err.splitlines()
-    assert "no mask: " in first and "photos/b.png must be an image" in first
+    assert "no mask: " in first and "photos/b.png must be a whole image" in first
     assert "Received: 1 of 2 that are not" in last
     assert (tmp_path / "out" / "a.png").exists()
 

@@ -109,6 +109,8 @@ def test_classes_that_overlap_have_a_mask_each(tmp_path: Path) -> None:
     dark, bright = (read(tmp_path / "out" / f"x_{name}.png") for name in ("dark", "bright-spot"))
     assert dark[-2, -2] == bright[-2, -2] == 255 and dark[2, 2] == 0 and bright[2, 2] == 255 and dark[-2, 2] == 255
     assert outcome.masked[0].note.area == 1
+    assert Pictures().list_endings(("a b", "a-b"), overlapping=True) == ("_1.png", "_2.png")
+    assert Pictures(cutout=True).list_endings(("cutout",), overlapping=True) == ("_cutout.png", "_1.png")
     rows = (tmp_path / "out" / "rle.csv").read_text().splitlines()
     assert rows[1:] == [f"x.png,dark,{encode_rle(dark)}", f"x.png,bright spot,{encode_rle(bright)}"]
     with pytest.raises(InputError, match="`--out` must be a folder where several files are made"):

@@ -37,7 +37,7 @@ class MemberCard(Config):
 
     @field_serializer("experiment")
     def _dump(self, experiment: ExperimentConfig) -> dict[str, Any]:
-        kept = {"data": {"size_hw"}, "model": True, "training": {"precision", "deterministic"}, "prediction": True}
+        kept: Any = {"data": {"size_hw"}, "model": True, "training": {"precision", "deterministic"}, "prediction": True}
         return experiment.model_dump(mode="json", include=kept)
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import cycle, islice
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from unets.config import Threshold
-from unets.data.drawing import COLORS_RGB, Color, draw_contours
+from unets.data.drawing import COLORS_RGB, draw_contours
 from unets.data.geometry import SizeHW
 from unets.data.image import ImageFile
 from unets.ensemble.postprocess import ClassMask, blur, clean_mask, to_masks
@@ -123,7 +124,7 @@ class Pictures:
             raise InputError(f"`--background` must be white, blur or a color as #ff8800. Received: {ground}")
         wanted = {CUTOUT: self.cutout, OVERLAY: self.overlay, f"_{ground.removeprefix('#')}.jpg": bool(ground)}
         names = [re.sub(r"[^\w.-]+", "-", name) for name in classes]
-        if len(set(names)) < len(names):
+        if len({*names, "cutout"}) <= len(names):  # two classes alike, or one called as the other file
             names = [str(number) for number in range(1, len(names) + 1)]
         masks = [f"_{name}.png" for name in names] if overlapping else [".png"]
         return (*(ending for ending, is_wanted in wanted.items() if is_wanted), *masks)
@@ -151,14 +152,9 @@ def render_masks(mask: ClassMask, num_classes: int) -> list[Image.Image]:
     """Draws masks: of one class 0 and 255, where classes overlap one each; else class indices, with a palette."""
     if num_classes == 1 or mask.ndim == 3:
         return [Image.fromarray(layer * np.uint8(255)) for layer in split_classes(mask, num_classes)]
-    picture = Image.fromarray(mask)
-    picture.putpalette([level for color in ((0, 0, 0), *list_colors(num_classes)) for level in color])
+    picture, colors = Image.fromarray(mask), islice(cycle(COLORS_RGB), num_classes)
+    picture.putpalette([level for color in ((0, 0, 0), *colors) for level in color])
     return [picture]
-
-
-def list_colors(num_classes: int) -> list[Color]:
-    """Returns the color of each class."""
-    return [COLORS_RGB[index % len(COLORS_RGB)] for index in range(num_classes)]
 
 
 def _draw(ending: str, result: Result, image_hwc: ImageU8, cutout: ImageU8) -> Image.Image:
