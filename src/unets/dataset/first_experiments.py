@@ -85,8 +85,8 @@ def look_at_machine() -> Machine:
 def guess_cost(experiment: ExperimentConfig) -> Cost:
     """Guesses what two cores take, or a GPU where a step of many images is meant; 0.08 s for 320 x 480 on the cores."""
     height, width = experiment.data.crop_hw or experiment.data.size_hw
-    seconds = height * width / (320 * 480) * (0.08 if experiment.model.encoder_shrink == 2 else 0.16)
-    seconds = seconds / 40 if experiment.model.stride == 1 else seconds
+    seconds = height * width / (320 * 480) * (0.08 if experiment.model.encoder_shrink == 2 else 0.175)
+    seconds = seconds / 44 if experiment.model.stride == 1 else seconds
     return Cost(train_seconds=seconds, predict_seconds=seconds / 3)
 
 
@@ -109,8 +109,9 @@ def propose_experiments(
     cost, pixels = timer(experiment), size_hw[0] * size_hw[1]
     measured_hw = choose_size(facts.image_hw, seconds * pixels / cost.train_seconds, machine)
     if measured_hw != size_hw:
-        size_hw, experiment = measured_hw, _build(measured_hw, facts, machine)
-        factor = size_hw[0] * size_hw[1] / pixels
+        measured, size_hw = experiment, measured_hw
+        experiment = _build(size_hw, facts, machine)
+        factor = guess_cost(experiment).train_seconds / guess_cost(measured).train_seconds
         cost = Cost(train_seconds=cost.train_seconds * factor, predict_seconds=cost.predict_seconds * factor)
     height, width = size_hw
     how = "as the images are" if size_hw == facts.image_hw else f"images of {_write_size(facts.image_hw)} fitted to it"
