@@ -4,9 +4,13 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
+from types import TracebackType
 from typing import TypeVar
 
-from tqdm import tqdm
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -14,11 +18,29 @@ LOGGER_NAME = "unets"
 _LINE_SECONDS = 60.0
 # Each begins at two of its own: 90 min say more than 1.5 h.
 _UNITS = ((86400, "days"), (3600, "h"), (60, "min"))
+_STYLES = {logging.DEBUG: "dim", logging.WARNING: "yellow", logging.ERROR: "bold red"}
+_console = Console(stderr=True)
+_bars = Progress(
+    TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=24)),
+    BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=4, max_width=40)),
+    TextColumn("{task.fields[words]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+    console=_console,
+    transient=True,
+    expand=True,
+    refresh_per_second=4,
+)
+
+
+class _Handler(logging.Handler):
+    """Writes to what stderr is at that moment, above the bars while there are any; in color on a terminal."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _console.print(Text(self.format(record), style=_STYLES.get(record.levelno, "")), soft_wrap=True)
 
 
 def set_up_logging(verbose: bool = False) -> None:
     """Sends the package's log to stderr, one line a message; scripts call it once."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logger = logging.getLogger(LOGGER_NAME)
     logger.handlers[:] = [handler]
@@ -26,55 +48,65 @@ def set_up_logging(verbose: bool = False) -> None:
     logger.propagate = False
 
 
+def has_bars() -> bool:
+    """Tells whether progress is shown as bars: stderr is a terminal that can move its cursor (`TERM` is not dumb)."""
+    return sys.stderr.isatty() and not _console.is_dumb_terminal
+
+
 class Bar:
-    """A bar on stderr where that is a terminal; elsewhere a line a minute in the log.
+    """A line that shows how far something is, on a terminal; elsewhere a line a minute in the log.
+
+    It says how many are done, how many a second, and the time left, reckoned from all seconds since the first was done.
 
     Args:
         what: the words before it.
         total: how many there will be, if that is known.
         unit: what one of them is called.
         initial: how many were done before.
-        leave: whether the bar stays when it is done.
     """
 
-    def __init__(
-        self, what: str, *, total: int | None = None, unit: str = "it", initial: int = 0, leave: bool = True
-    ) -> None:
-        self.what, self.total, self.unit, self.initial, self.done = what, total, unit, initial, initial
-        self.began = self.told = time.monotonic()
-        # disable=None: where stderr is no terminal.
-        self.bar = tqdm(
-            desc=what,
-            total=total,
-            unit=unit,
-            initial=initial,
-            leave=leave,
-            disable=None,
-            dynamic_ncols=True,
-            smoothing=0.1,
-        )
+    def __init__(self, what: str, *, total: int | None = None, unit: str = "it", initial: int = 0) -> None:
+        self.what, self.total, self.unit, self.done = what, total, unit, initial
+        self.num_first: int | None = None  # done when the clock starts
+        self.warm = self.told = time.monotonic()
+        self.task: TaskID | None = None
 
-    def update(self, count: int = 1, **values: str) -> None:
-        """Moves on by `count`; `values` stand behind the bar."""
-        self.done += count
-        if not self.bar.disable:
-            self.bar.set_postfix(values, refresh=False)
-            self.bar.update(count)
-            return
+    def __enter__(self) -> "Bar":
+        """Shows the bar."""
+        if has_bars():
+            self.task = _bars.add_task(self.what, total=self.total, completed=self.done, words="")
+            _bars.start()
+        return self
+
+    def update(self, count: int = 1, words: str = "") -> None:
+        """Moves on by `count`; `words` stand in place of the count."""
         now = time.monotonic()
-        if now - self.told >= _LINE_SECONDS:
+        self.done += count
+        if self.num_first is None:  # the first also pays for what is compiled, opened, started
+            self.warm, self.num_first = now, self.done
+        if self.task is not None:
+            _bars.update(self.task, completed=self.done, words=self.describe(words))
+        elif now - self.told >= _LINE_SECONDS:
             self.told = now
-            logger.info("%s: %s", self.what, self._describe(now - self.began))
+            logger.info("%s: %s", self.what, self.describe(words))
 
-    def close(self) -> None:
-        """Ends the bar."""
-        self.bar.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Takes the bar away."""
+        if self.task is not None:
+            _bars.remove_task(self.task)
+            if not _bars.tasks:
+                _bars.stop()
 
-    def _describe(self, seconds: float) -> str:
+    def describe(self, words: str = "") -> str:
+        """Says how many are done, or `words` in place of that, and the time left."""
+        seconds, timed = time.monotonic() - self.warm, self.done - (self.num_first or 0)
+        rate = f", {timed / seconds:.3g} a second" if timed and seconds else ""
         if not self.total:
-            return f"{self.done:,} {self.unit}s so far"
-        left = (self.total - self.done) * seconds / max(self.done - self.initial, 1)
-        return f"{self.done:,} of {self.total:,} {self.unit}s, {format_duration(left)} left"
+            return words or f"{self.done:,} {self.unit}s{rate}"
+        left = f"{format_duration((self.total - self.done) * seconds / timed)} left" if timed else "? left"
+        return f"{words}  {left}" if words else f"{self.done:,} of {self.total:,} {self.unit}s{rate}, {left}"
 
 
 def show_progress(items: Iterable[T], *, what: str, total: int | None = None, unit: str = "it") -> Iterator[T]:
@@ -86,13 +118,10 @@ def show_progress(items: Iterable[T], *, what: str, total: int | None = None, un
         total: how many there will be, where `items` has no length.
         unit: what one of them is called.
     """
-    bar = Bar(what, total=len(items) if total is None and isinstance(items, Sized) else total, unit=unit)
-    try:
+    with Bar(what, total=len(items) if total is None and isinstance(items, Sized) else total, unit=unit) as bar:
         for item in items:
             yield item
             bar.update()
-    finally:
-        bar.close()
 
 
 def format_duration(seconds: float) -> str:

@@ -13,10 +13,28 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     right: frozenset[str] = frozenset()  # columns that hold figures, and end at their right
+    once: frozenset[str] = frozenset()  # columns that are said once below, where every row says the same
 
     def __str__(self) -> str:
         """Lays it out for a terminal."""
-        return render_table(self.header, self.rows, right=self.right)
+        table, said = self.shorten()
+        return "\n".join([render_table(table.header, table.rows, right=table.right), *([said] if said else [])])
+
+    def shorten(self) -> tuple["Table", str]:
+        """Returns the table without its empty columns and those said once, and the words that say these.
+
+        The first column stays.
+        """
+        kept, said = [0], []
+        for column in range(1, len(self.header)):
+            name, cells = self.header[column], {row[column] for row in self.rows}
+            if len(cells) == 1 and name in self.once and cells != {""}:
+                said.append(f"{name}: {cells.pop()}")
+            elif cells != {""}:
+                kept.append(column)
+        header = tuple(self.header[column] for column in kept)
+        rows = tuple(tuple(row[column] for column in kept) for row in self.rows)
+        return Table(header=header, rows=rows, right=self.right), "; ".join(said)
 
     def to_markdown(self) -> str:
         """Lays it out for a page that is rendered from Markdown."""
@@ -26,7 +44,7 @@ class Table:
 
 
 def render_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> str:
-    """Lays cells out in columns, each as wide as its widest cell.
+    """Lays cells out in columns, each as wide as its widest cell, with a rule below its name.
 
     Args:
         header: the name of each column.
@@ -39,5 +57,6 @@ def render_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right:
     lines = [header, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
     justify = [str.rjust if name in right else str.ljust for name in header]
+    lines.insert(1, ["-" * width for width in widths])
     columns = [[fit(line[k], widths[k]) for line in lines] for k, fit in enumerate(justify)]
     return "\n".join(_GAP.join(cells).rstrip() for cells in zip(*columns, strict=True))

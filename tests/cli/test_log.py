@@ -1,4 +1,8 @@
 import logging
+import os
+import pty
+import re
+import sys
 
 import pytest
 
@@ -33,16 +37,59 @@ def test_without_a_terminal_progress_is_a_line_a_minute(
     clock = [0.0]
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     for _ in show_progress(range(2_000), what="predict", unit="image"):
-        clock[0] += 0.12525  # 250 s in all
-    expected = {480: "3.2 min", 960: "2.2 min", 1440: "70 s", 1920: "10 s"}
-    assert caplog.messages == [f"predict: {done:,} of 2,000 images, {left} left" for done, left in expected.items()]
+        clock[0] += 0.125 if clock[0] else 5  # the first compiles
+    told = {441: "3.2 min", 921: "2.2 min", 1401: "75 s", 1881: "15 s"}
+    assert caplog.messages == [
+        f"predict: {done:,} of 2,000 images, 8 a second, {left} left" for done, left in told.items()
+    ]
     caplog.clear()
     for _ in show_progress(iter(range(700)), what="look", unit="file"):
         clock[0] += 0.125
-    assert caplog.messages == ["look: 481 files so far"] and not capsys.readouterr().err
+    assert caplog.messages == ["look: 480 files, 8 a second"] and not capsys.readouterr().err
 
 
-def test_on_a_terminal_progress_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    assert list(show_progress([1, 2], what="mask", unit="image")) == [1, 2]
-    assert "mask: 100%" in capsys.readouterr().err
+SCRIPT = """
+import logging
+from unets.log import Bar, set_up_logging, show_progress
+set_up_logging()
+with Bar("unet_256x384 fold 0", total=12, unit="image") as bar:
+    for number in range(3):
+        bar.update(4, f"{number + 1}/3  loss 0.1470  dice 0.9362  val_dice 0.9012  82.1 img/s")
+        words = "line %d is [as long] as it is, whatever the width of the terminal may be"
+        logging.getLogger("unets.x").warning(words, number)
+    list(show_progress(range(5), what="measure"))
+"""
+
+
+def run_on_terminal(columns: int, **environment: str) -> str:
+    """Runs the script on a terminal of its own; returns what a person would see, in the order it was written."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execve(
+            sys.executable, [sys.executable, "-c", SCRIPT], {**os.environ, "COLUMNS": str(columns), **environment}
+        )
+    parts = []
+    while True:
+        try:
+            parts.append(os.read(terminal, 65536))
+        except OSError:  # its end
+            break
+    assert os.waitpid(child, 0)[1] == 0
+    return b"".join(parts).decode()
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_on_a_terminal_bars_stand_below_the_log_and_leave_nothing(columns: int) -> None:
+    said = run_on_terminal(columns, TERM="xterm-256color")
+    assert "unet_256x384 fold 0" in said and "\x1b[33m" in said
+    lines = re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", said.rpartition("\x1b[2K")[2])
+    assert not lines.strip("\r\n")  # the last bar was wiped out
+    assert [f"line {number} is [as long]" in said for number in range(3)] == [True] * 3
+    bars = [line for line in re.split(r"[\r\n]", re.sub(r"\x1b\[[?0-9;]*[a-zA-Z]", "", said)) if "━" in line]
+    assert bars and max(map(len, bars)) <= columns
+
+
+def test_no_color_and_a_dumb_terminal_are_respected() -> None:
+    assert "\x1b[3" not in run_on_terminal(80, TERM="xterm-256color", NO_COLOR="1").replace("\x1b[3D", "")
+    said = run_on_terminal(80, TERM="dumb")
+    assert "\x1b" not in said and len(said.splitlines()) == 3

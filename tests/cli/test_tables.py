@@ -4,12 +4,20 @@ from unets.tables import Table, render_table
 def test_columns_are_as_wide_as_their_widest_cell() -> None:
     rows = [["a", "1.5", "x y"], ["long name", "100.25", ""]]
     # name: 9 wide, left; value: 6 wide, right; no spaces at a line's end
-    expected = ["name        value  words", "a             1.5  x y", "long name  100.25"]
+    expected = ["name        value  words", "---------  ------  -----", "a             1.5  x y", "long name  100.25"]
     assert render_table(["name", "value", "words"], rows, right={"value"}).split("\n") == expected
+    assert render_table(["a", "b"], []) == "a  b\n-  -"
 
 
-def test_a_table_without_rows_is_its_header() -> None:
-    assert render_table(["a", "b"], []) == "a  b"
+def test_what_is_the_same_everywhere_is_said_once_and_what_is_empty_not_at_all() -> None:
+    rows = (("x", "", "one", "1"), ("y", "", "one", "1"))
+    table = Table(header=("", "a", "device", "n"), rows=rows, right=frozenset("n"), once=frozenset({"device"}))
+    assert str(table) == "   n\n-  -\nx  1\ny  1\ndevice: one"
+    other = Table(header=table.header, rows=(*rows, ("z", "", "two", "1")), once=table.once)
+    assert other.shorten() == (
+        Table(header=("", "device", "n"), rows=(("x", "one", "1"), ("y", "one", "1"), ("z", "two", "1"))),
+        "",
+    )
 
 
 def test_a_table_for_a_page() -> None:

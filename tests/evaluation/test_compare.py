@@ -102,7 +102,7 @@ def test_the_difference_is_paired_and_its_interval_drawn_over_groups(project: Pr
     assert any("two runs with one seed each" in note for note in found.notes)
     lines = render_comparison(found).split("\n")
     assert lines[0] == "tiny, 5 out-of-fold images of 5 groups, folds 0"
-    assert lines[3].split() == ["A", "a", "0.700000", "1.00", "100", "1", "a", "CPU"]
+    assert lines[4].split() == ["A", "a", "0.700000", "1.00", "100", "1"] and lines[6] == "device: a CPU"
     assert "images: better 80.0 %, equal 20.0 %, worse 0.0 %" in lines
     assert ["p3", "0.700000", "0.740000", "+0.040000"] in [line.split() for line in lines]
     assert json.loads(found.to_json())["difference"]["mean"] == pytest.approx(0.016)

@@ -75,7 +75,10 @@ def test_a_finished_run_shows_all_it_has(scene: Scene) -> None:
             commits=("012345678",),
         )
     ]
-    header, row = render_inventory("tiny", list_runs(*scene), NO_SCORES).split("\n")[:2]
+    header, _, row, same = render_inventory("tiny", list_runs(*scene), NO_SCORES).split("\n")[:4]
+    assert header.split("  ")[0] == "experiment"
+    assert row.split() == ["a", "0", "finished", "50/50", "0.98765", "42", "1.50", "1000"]
+    assert same == "commit: 012345678; device: a CPU, 2 cores"
     assert header.split("  ")[0] == "experiment"
     assert row.split() == [
         "a",

@@ -1,14 +1,11 @@
 import csv
 import json
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from keras import ops
-from tensorboardX.proto.event_pb2 import Event
 
 from unets.config import TrainingConfig
 from unets.data.batches import Batches
@@ -47,16 +44,6 @@ def learn(learner: Learner) -> float:
 
 def list_values(learner: Learner) -> list[np.ndarray]:
     return [np.array(v.numpy()) for v in (*learner.variables, *learner.optimizer.variables)]
-
-
-def read_events(folder: Path) -> Iterator[Event]:
-    """Reads TensorBoard's files: records of (length, its CRC, bytes, their CRC)."""
-    for path in sorted(folder.iterdir()):
-        content = path.read_bytes()
-        while content:
-            (length,) = struct.unpack("<Q", content[:8])
-            yield Event.FromString(content[12 : 12 + length])
-            content = content[16 + length :]
 
 
 @pytest.fixture
@@ -175,24 +162,6 @@ def test_saving_keeps_the_best_weights_and_stops_when_patience_runs_out(save: Sa
     assert metrics["images"] == 4 * 5  # epochs x photos, the last smaller batch included
     with files.history_path.open(newline="") as file:
         assert [row["val_dice"] for row in csv.DictReader(file)] == ["0.4", "0.6", "0.6", "0.5"]
-
-
-def test_events_hold_every_epoch_once_over_a_restart(save: Save, files: RunFiles, batches: Batches) -> None:
-    finish_epochs(save, 0.4, 0.6)
-    save.close()
-    (events_path,) = files.events_dir.iterdir()  # its name ends in the second, which here may be the next one's too
-    events_path.rename(files.events_dir / "a-first")
-    again = build_save(files, save.progress, batches, save.model)
-    finish_epochs(again, 0.7)
-    again.close()
-    shown: dict[int, float] = {}
-    for event in read_events(files.events_dir):
-        if event.HasField("session_log"):  # TensorBoard then forgets this step and all after it
-            shown = {step: value for step, value in shown.items() if step < event.step}
-        for value in event.summary.value:
-            if value.tag == "val_dice":
-                shown[event.step] = value.simple_value
-    assert shown == pytest.approx({1: 0.4, 2: 0.6, 3: 0.7})
 
 
 def test_a_loss_that_is_not_finite_is_refused_with_the_photos_of_its_batch(batches: Batches) -> None:

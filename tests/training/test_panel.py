@@ -1,10 +1,8 @@
-"""The worst photos are found, kept, and drawn where TensorBoard shows them."""
+"""The worst photos are found, kept, and drawn for people to look at."""
 
 import errno
-import io
 import json
 import os
-import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,14 +13,12 @@ import numpy.typing as npt
 import pytest
 from keras import ops
 from PIL import Image
-from tensorboardX.proto.event_pb2 import Event
 
 from unets.errors import InputError
 from unets.training.panel import NUM_TILES, TILE_WIDTH_PX, WorstPanel, is_turn
 
 SIZE_HW = (32, 64)
 TRUE_WIDTH_PX = 32  # the truth is the left half
-TAG = "worst_validation_images"
 
 
 class Scene:
@@ -74,23 +70,8 @@ class Scene:
             **options,
         )
 
-    def read_panels(self) -> dict[int, npt.NDArray[np.uint8]]:
-        """Reads TensorBoard's files, records of (length, its CRC, bytes, their CRC), as pictures by step."""
-        panels = {}
-        for path in self.folder.glob("events*"):
-            content = path.read_bytes()
-            while content:
-                (length,) = struct.unpack("<Q", content[:8])
-                event = Event.FromString(content[12 : 12 + length])
-                for value in event.summary.value:
-                    picture = Image.open(io.BytesIO(value.image.encoded_image_string))
-                    assert value.tag == TAG and picture.size == (
-                        value.image.width,
-                        value.image.height,
-                    )
-                    panels[event.step] = np.asarray(picture)
-                content = content[16 + length :]
-        return panels
+    def read_panel(self) -> npt.NDArray[np.uint8]:
+        return np.asarray(Image.open(self.folder / "worst.jpg"))
 
     def read_choice(self) -> list[tuple[str, str]]:
         return [(row["id"], row["class"]) for row in json.loads((self.folder / "choice.json").read_text())["tiles"]]
@@ -124,7 +105,6 @@ def test_the_worst_are_chosen_once_and_then_alone_predicted(tmp_path: Path) -> N
     restarted.on_epoch_end(7)
     assert scene.asked == worst
     assert (scene.folder / "choice.json").read_bytes() == before
-    assert sorted(scene.read_panels()) == [2, 4, 8]
 
 
 @pytest.mark.parametrize("batch_size", [2, 5, 9, 20])
@@ -134,18 +114,18 @@ def test_batches_of_one_size_choose_and_draw_what_single_photos_do(tmp_path: Pat
     single.build().on_epoch_end(1)
     batched.build(batch_size=batch_size).on_epoch_end(1)  # the net refuses batches of another size
     assert batched.read_choice() == single.read_choice()
-    np.testing.assert_array_equal(batched.read_panels()[2], single.read_panels()[2])
+    np.testing.assert_array_equal(batched.read_panel(), single.read_panel())
     assert len(batched.asked) == (-(-9 // batch_size) + -(-6 // batch_size)) * batch_size
 
 
 def test_contours_of_truth_and_net_lie_where_they_belong(tmp_path: Path) -> None:
     scene = Scene(tmp_path, [48])
     scene.build().on_epoch_end(7)
-    (sheet,) = scene.read_panels().values()
+    sheet = scene.read_panel()
     scale = TILE_WIDTH_PX // SIZE_HW[1]
     assert sheet.shape == (SIZE_HW[0] * scale + 24, TILE_WIDTH_PX, 3)  # one tile, with its caption
     row = sheet[24 + SIZE_HW[0] * scale // 2].astype(int)
-    green, orange = (np.flatnonzero((abs(row - colour) < 30).all(axis=-1)) for colour in ((0, 158, 115), (230, 159, 0)))
+    green, orange = (np.flatnonzero((abs(row - colour) < 60).all(axis=-1)) for colour in ((0, 158, 115), (230, 159, 0)))
     # A contour runs over the last pixels inside: columns 32 and 48 of 64, at ten times the size.
     assert green.max() == pytest.approx(TRUE_WIDTH_PX * scale, abs=4)
     assert orange.max() == pytest.approx(48 * scale, abs=3)
@@ -168,7 +148,7 @@ def test_with_several_classes_pairs_of_photo_and_class_are_shown(tmp_path: Path)
     assert len(scene.read_choice()) == NUM_TILES
     restarted = scene.build(overlapping=True)
     assert restarted.tiles == panel.tiles
-    (sheet,) = scene.read_panels().values()
+    sheet = scene.read_panel()
     assert sheet.shape == (2 * (320 + 24) + 4, 3 * 640 + 2 * 4, 3)
 
 
@@ -223,7 +203,7 @@ def test_it_changes_nothing_of_what_is_trained(tmp_path: Path) -> None:
 
     scene = Scene(tmp_path, [32, 16, 8, 4])
     alone, watched = train(lambda _: []), train(watch)
-    assert sorted(scene.read_panels()) == [2, 4]
+    assert (scene.folder / "worst.jpg").is_file()
     assert len(alone) > 10
     for one, other in zip(alone, watched, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -62,7 +62,14 @@ def plan(
     "unets train mine --jobs 2     (two folds at a time)",
     takes=RUNS,
 )
-def train(stage: Stage, micro_batch: MicroBatch = None, data_parallel: DataParallel = False) -> None:
+def train(
+    stage: Stage,
+    micro_batch: MicroBatch = None,
+    data_parallel: DataParallel = False,
+    track: Annotated[
+        str, option("who gets the curves, with commas: tensorboard, wandb, mlflow (default: tensorboard)", "--track")
+    ] = "tensorboard",
+) -> None:
     """Trains every fold of every experiment; finished folds are skipped, unfinished ones go on.
 
     --jobs: folds at a time, each a process with a GPU or a share of the cores (default: one a GPU, 1 without).
@@ -70,6 +77,7 @@ def train(stage: Stage, micro_batch: MicroBatch = None, data_parallel: DataParal
     """
     from unets.dataset.folds import hash_folds, read_folds
     from unets.dataset.manifest import read_manifest
+    from unets.evaluation.trackers import build_trackers
     from unets.training.order import order_experiments
     from unets.workers.cluster import find_cluster
     from unets.workers.devices import (
@@ -83,6 +91,7 @@ def train(stage: Stage, micro_batch: MicroBatch = None, data_parallel: DataParal
     from unets.workers.pool import run_tasks
 
     is_child = follow_parent()
+    trackers = build_trackers(track)
     project, dataset, folds_of = stage.project, stage.dataset, stage.folds_of
     manifest = read_manifest(project, dataset)
     folds, folds_hash = read_folds(project.folds_path, manifest), hash_folds(project.folds_path)
@@ -121,11 +130,12 @@ def train(stage: Stage, micro_batch: MicroBatch = None, data_parallel: DataParal
             micro_batch=micro_batch,
             in_parallel=data_parallel,
             is_beside_others=is_child,
-            on_epoch=write_live,
+            on_epoch=[write_live, *trackers],
         )
     if is_child:
         sys.exit(0)  # what the stage took is noted by the process that waits for all children
-    stage.finish(f"{project.models_dir}: trained folds: {sum(map(len, folds_of.values()))}", "predict")
+    number = sum(map(len, folds_of.values()))
+    stage.finish(f"{project.models_dir}: trained folds: {number}; live.html in each has its curves", "predict")
 
 
 @command("train", "unets predict mine", "unets predict mine -e unet_512 --fold 0 --force", takes=RUNS)
@@ -148,7 +158,7 @@ def predict(stage: Stage, force: Force = False) -> None:
     for name, use_folds in folds_of.items():
         scores = score_oof(project, dataset, name, folds=use_folds, jobs=stage.jobs)
         print(f"{name}: out-of-fold {dataset.metric} {scores[:, 0].mean():.5f} at full size")
-    stage.finish("", "ensemble")
+    stage.finish(f"{project.models_dir}: probability maps of {len(folds_of)} experiments", "ensemble")
 
 
 @command("train", "unets pseudo-labels mine --name first", takes=RUNS)

@@ -16,7 +16,7 @@ from unets.evaluation.runs import Cost, find_cost
 from unets.evaluation.scores import Scores, list_all_evaluated, list_folds, load_scores
 from unets.metrics.intervals import Interval, bootstrap_mean, note_few_groups
 from unets.store.paths import Project
-from unets.tables import render_table
+from unets.tables import Table, render_table
 
 MAX_CHANGES = 10
 _ONE_RUN = "the difference is of two runs with one seed each, not of two configs: another seed may differ as much"
@@ -115,22 +115,22 @@ def compare(project: Project, metric: str, name_a: str, name_b: str) -> Comparis
 
 def render_comparison(comparison: Comparison) -> str:
     """Renders a comparison for people: the two, the verdict, the images that changed most."""
-    header = ["", comparison.metric, "hours", "images trained", "runs", "device"]
+    header = ("", comparison.metric, "hours", "images trained", "runs", "device")
     rows = []
     for letter, side in (("A", comparison.a), ("B", comparison.b)):
         cost = side.cost
         known = (f"{cost.training_hours:.2f}", str(cost.images), str(cost.runs)) if cost else ("?", "?", "?")
-        rows.append([f"{letter}  {side.name}", f"{side.mean:.6f}", *known, ", ".join(cost.devices if cost else ())])
+        rows.append((f"{letter}  {side.name}", f"{side.mean:.6f}", *known, ", ".join(cost.devices if cost else ())))
     shares = comparison.share_better, comparison.share_equal, comparison.share_worse
     better, equal, worse = (f"{100 * share:.1f} %" for share in shares)
     parts = [
         f"{comparison.competition}, {comparison.num_images} out-of-fold images of {comparison.num_groups} groups, "
         f"folds {','.join(map(str, comparison.folds))}",
-        render_table(header, rows, right=set(header[1:5])),
+        str(Table(header=header, rows=tuple(rows), right=frozenset(header[1:5]), once=frozenset({"device"}))),
         f"{comparison.verdict}\nimages: better {better}, equal {equal}, worse {worse}",
     ]
     if comparison.changes:
-        header = ["changed most", "A", "B", "B - A"]
+        header = ("changed most", "A", "B", "B - A")
         changes = [[row.id, f"{row.a:.6f}", f"{row.b:.6f}", f"{row.difference:+.6f}"] for row in comparison.changes]
         parts.append(render_table(header, changes, right=set(header[1:])))
     parts.append("\n".join(f"note: {note}" for note in comparison.notes))

@@ -4,7 +4,7 @@ from unets.config import load_experiment
 from unets.ensemble.ensemble import Ensemble
 from unets.errors import InputError
 from unets.evaluation.runs import find_cost
-from unets.metrics.intervals import MIN_GROUPS, note_few_groups
+from unets.metrics.intervals import MIN_GROUPS, Interval, note_few_groups
 from unets.store.paths import Project
 from unets.tables import Table
 
@@ -54,29 +54,29 @@ def tabulate_members(project: Project, ensemble: Ensemble) -> Table:
         )
     if len(rows) > 1:
         total = f"{sum(hours):.2f}" if len(hours) == len(rows) else "?"
-        rows.append(("all", "1.0000", str(ensemble.score), "", total, "", ""))
-    return Table(header=header, rows=tuple(rows), right=frozenset(header[1:5]))
+        devices = {row[-1] for row in rows}
+        rows.append(("all", "1.0000", str(ensemble.score), "", total, "", devices.pop() if len(devices) == 1 else ""))
+    return Table(header=header, rows=tuple(rows), right=frozenset(header[1:5]), once=frozenset({"device"}))
 
 
 def tabulate_candidates(project: Project, ensemble: Ensemble) -> Table:
-    """Returns what was tried on the members' mean, what it gained, and what came of it; and what TTA costs."""
-    rows: list[tuple[str, ...]] = [
-        (
-            " of ".join(filter(None, (_WORDS[one.what], one.of_class))),
-            _abridge(one.value),
-            one.gain.format_gain(),
-            one.reason,
-        )
+    """Returns `list_candidates` as a table."""
+    rows = [(tried, value, gain.format_gain(), why) for tried, value, gain, why in list_candidates(project, ensemble)]
+    return Table(header=("tried", "value", "gain (95 %)", ""), rows=tuple(rows))
+
+
+def list_candidates(project: Project, ensemble: Ensemble) -> list[tuple[str, str, Interval, str]]:
+    """Lists what was tried on the members' mean, its value, what it gained, what came of it; and what TTA costs."""
+    rows = [
+        (" of ".join(filter(None, (_WORDS[one.what], one.of_class))), _abridge(one.value), one.gain, one.reason)
         for one in ensemble.candidates
     ]
     if ensemble.gain_of_tta is not None:
-        cost = _describe_tta_cost(project, ensemble)
-        rows.append(("TTA, over no TTA", cost, ensemble.gain_of_tta.format_gain(), "as predicted"))
+        rows.append(("TTA, over no TTA", _describe_tta_cost(project, ensemble), ensemble.gain_of_tta, "as predicted"))
     if len(ensemble.members) > 1:
-        name, gain = ensemble.best_member, ensemble.gain_over_best_member
-        rows.append(("the whole, over the best member", name, gain.format_gain(), gain.verdict))
-    rows.append(("all that was kept", "", ensemble.gain_over_start.format_gain(), ""))
-    return Table(header=("tried", "value", "gain (95 %)", ""), rows=tuple(rows))
+        gain = ensemble.gain_over_best_member
+        rows.append(("the whole, over the best member", ensemble.best_member, gain, gain.verdict))
+    return [*rows, ("all that was kept", "", ensemble.gain_over_start, "")]
 
 
 def _describe_tta_cost(project: Project, ensemble: Ensemble) -> str:

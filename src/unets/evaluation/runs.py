@@ -4,6 +4,8 @@ Read from the run folders alone, which may be of an older version, damaged, or w
 them lacks stays empty, and nothing here locks or writes.
 """
 
+import csv
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from typing import Any, Literal
 
 from unets.config import Config, DatasetConfig, load_experiment, split_name
 from unets.dataset.folds import hash_folds
-from unets.errors import InputError
+from unets.errors import InputError, naming
 from unets.store.fingerprint import METRICS, SNAPSHOT, check_snapshot, read_metrics, read_snapshot, take_snapshot
 from unets.store.paths import Project
 from unets.store.runs import find_lock_owner
@@ -116,12 +118,29 @@ def tabulate_runs(runs: Iterable[Run]) -> Table:
         for run in runs
     ]
     right = frozenset({"fold", "epoch", "best Dice", "in epoch", "hours", "images"})
-    return Table(header=header, rows=tuple(rows), right=right)
+    return Table(header=header, rows=tuple(rows), right=right, once=frozenset({"commit", "device"}))
 
 
 def list_folders(folder: Path) -> list[Path]:
     """Lists the folders in a folder, sorted; hidden ones are left out."""
     return sorted(path for path in folder.glob("*") if path.is_dir() and not path.name.startswith("."))
+
+
+def read_history(run_dir: Path) -> dict[str, Any]:
+    """Reads `history.csv`: `epochs`, and the `series` that it has, None where a cell holds no finite number.
+
+    A file that is missing or damaged gives no epochs.
+    """
+    try:
+        with naming(run_dir / "history.csv"), (run_dir / "history.csv").open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if (row.get("epoch") or "").isdecimal()]
+    except InputError:
+        rows = []
+    names = [name for name in (rows[0] if rows else ()) if name and name != "epoch"]
+    return {
+        "epochs": [int(row["epoch"]) for row in rows],
+        "series": {name: [_to_number(row.get(name)) for row in rows] for name in names},
+    }
 
 
 def _describe_run(project: Project, dataset: DatasetConfig, experiment: str, fold: int, folds_hash: str) -> Run:
@@ -181,3 +200,11 @@ def _find_best(metrics: Mapping[str, Any]) -> tuple[float | None, tuple[int, ...
     if metrics.get("best_epoch", -1) < 0:
         return None, ()
     return metrics.get("best_dice"), (metrics["best_epoch"] + 1,)
+
+
+def _to_number(cell: str | None) -> float | None:
+    try:
+        value = float(cell or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -25,9 +25,13 @@ class Interval(Config):
 
     def __str__(self) -> str:
         """Writes `0.99612 (0.99587 to 0.99634)`."""
+        return f"{self.mean:.5f} ({self.describe_bounds().removeprefix('95 % interval ')})"
+
+    def describe_bounds(self) -> str:
+        """Writes `95 % interval 0.99587 to 0.99634`; says where there is none."""
         if self.low is None or self.high is None:
-            return f"{self.mean:.5f} (too few groups for an interval)"
-        return f"{self.mean:.5f} ({self.low:.5f} to {self.high:.5f})"
+            return "too few groups for an interval"
+        return f"95 % interval {self.low:.5f} to {self.high:.5f}"
 
     def format_gain(self) -> str:
         """Writes a difference of scores in thousandths, `+0.84 (0.41 to 1.24) x 1e-3`."""

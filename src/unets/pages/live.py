@@ -1,19 +1,20 @@
 """The live page of a training run: curves, rate, time left and the worst validation images; it reloads itself."""
 
-import csv
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from unets.errors import InputError, naming
-from unets.evaluation.runs import Run
+import psutil
+
+from unets.evaluation.runs import Run, read_history
+from unets.evaluation.trackers import PANEL
 from unets.pages.page import render_page
 from unets.store.fingerprint import read_metrics, read_snapshot
 from unets.store.paths import Project
 from unets.store.runs import write_text
+from unets.workers.machine import find_free_memory
 
-PAGE, PANEL, HISTORY = "live.html", "panel/worst.jpg", "history.csv"
+PAGE = "live.html"
 RELOAD_SECONDS = 20
 
 
@@ -21,7 +22,8 @@ def write_live(run_dir: Path) -> Path:
     """Writes the live page of a run from the files that training leaves after each epoch.
 
     It reads `history.csv`, `metrics.json` and `config.json`, and shows `panel/worst.jpg`, a sheet of the worst
-    validation images, where that is there. The page opens from disk and reloads itself until the run is finished.
+    validation images, where that is there; the memory is that of the process that calls it. The page opens from disk
+    and reloads itself until the run is finished.
 
     Args:
         run_dir: the run's folder, `<experiment>/fold<k>`.
@@ -34,25 +36,16 @@ def write_live(run_dir: Path) -> Path:
     """
     name = f"{run_dir.parent.name}, fold {run_dir.name.removeprefix('fold')}"
     metrics, config = read_metrics(run_dir), read_snapshot(run_dir)
-    training = {"experiment": name, "fold": "", "best": [], **read_history(run_dir)}
-    epoch, num_epochs = metrics["epochs"], config["training"]["epochs"]
-    is_finished = metrics["is_finished"]
-    seconds = metrics["seconds"] / max(epoch, 1)
     page = render_page(
         "live.html",
         title=name,
-        epoch=epoch,
-        num_epochs=num_epochs,
-        is_finished=is_finished,
+        metrics=metrics,
+        num_epochs=config["training"]["epochs"],
         reload_seconds=RELOAD_SECONDS,
-        best_dice=metrics["best_dice"],
-        best_epoch=metrics["best_epoch"] + 1,
-        seconds=metrics["seconds"],
-        seconds_left=0.0 if is_finished else seconds * (num_epochs - epoch),
-        images_per_second=metrics["images"] / max(metrics["seconds"], 1e-9),
-        devices=metrics["devices"],
+        memory_gb=psutil.Process().memory_info().rss / 1e9,
+        free_gb=find_free_memory() / 1e9,
         panel=PANEL if (run_dir / PANEL).exists() else None,
-        data={"training": [training]},
+        data={"training": [{"experiment": name, "fold": "", "best": [], **read_history(run_dir)}]},
     )
     write_text(run_dir / PAGE, page)
     return run_dir / PAGE
@@ -60,38 +53,9 @@ def write_live(run_dir: Path) -> Path:
 
 def list_training(project: Project, runs: Sequence[Run]) -> list[dict[str, Any]]:
     """Returns the curves of runs for the page's script; those without a finished epoch are left out."""
-    described = [
-        {
-            "experiment": run.experiment,
-            "fold": run.fold,
-            "best": run.best_epochs,
-            **read_history(project.run_dir(run.experiment, run.fold)),
-        }
-        for run in runs
+    found = [(run, read_history(project.run_dir(run.experiment, run.fold))) for run in runs]
+    return [
+        {"experiment": run.experiment, "fold": run.fold, "best": run.best_epochs, **history}
+        for run, history in found
+        if history["epochs"]
     ]
-    return [training for training in described if training["epochs"]]
-
-
-def read_history(run_dir: Path) -> dict[str, Any]:
-    """Reads `history.csv`: `epochs`, and the `series` that it has, None where a cell holds no finite number.
-
-    A file that is missing or damaged gives no epochs.
-    """
-    try:
-        with naming(run_dir / HISTORY), (run_dir / HISTORY).open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if (row.get("epoch") or "").isdecimal()]
-    except InputError:
-        rows = []
-    names = [name for name in (rows[0] if rows else ()) if name and name != "epoch"]
-    return {
-        "epochs": [int(row["epoch"]) for row in rows],
-        "series": {name: [_to_number(row.get(name)) for row in rows] for name in names},
-    }
-
-
-def _to_number(cell: str | None) -> float | None:
-    try:
-        value = float(cell or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

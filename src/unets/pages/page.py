@@ -1,6 +1,7 @@
 """A page: a Jinja2 template, filled in with values that it escapes, in one HTML file that opens from disk."""
 
 import json
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -9,7 +10,6 @@ from markupsafe import Markup
 
 from unets.log import format_duration
 from unets.store.provenance import format_commit
-from unets.tables import Table
 
 _TEMPLATES = "templates"
 
@@ -32,9 +32,8 @@ def render_page(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    environment.filters |= {"code": mark_code, "duration": format_duration, "pretty": _write_json, "filled": drop_empty}
-    environment.globals["format_commit"] = format_commit
-    environment.globals["read_part"] = _read_part
+    environment.filters |= {"code": mark_code, "duration": format_duration, "pretty": partial(json.dumps, indent=2)}
+    environment.globals |= {"format_commit": format_commit, "read_part": _read_part}
     return environment.get_template(template).render(**values)
 
 
@@ -46,21 +45,7 @@ def mark_code(text: str) -> Markup:
     return Markup("").join(wrap(part) if number % 2 else part for number, part in enumerate(parts))
 
 
-def drop_empty(table: Table) -> Table:
-    """Returns a table without the columns that have no content; the first one stays."""
-    kept = [column for column in range(len(table.header)) if not column or any(row[column] for row in table.rows)]
-    return Table(
-        header=tuple(table.header[column] for column in kept),
-        rows=tuple(tuple(row[column] for column in kept) for row in table.rows),
-        right=table.right,
-    )
-
-
 def _read_part(name: str) -> Markup:
     """Reads the style sheet or the script, which are not templates."""
     text = files("unets.pages").joinpath(_TEMPLATES, name).read_text(encoding="utf-8")
     return Markup(text)  # noqa: S704 our own file
-
-
-def _write_json(value: Any) -> str:
-    return json.dumps(value, indent=2)

@@ -3,15 +3,13 @@
 import logging
 import math
 import time
-from typing import Any
 
 import keras
-from tensorboardX import SummaryWriter
 
 from unets.config import TrainingConfig
 from unets.data.batches import Batches
 from unets.errors import InputError
-from unets.log import Bar, format_duration
+from unets.log import Bar, has_bars
 from unets.training.averages import choose_epochs, drop_checkpoints, keep_checkpoint
 from unets.training.state import Progress, RunFiles
 from unets.training.validation import Validator
@@ -69,52 +67,41 @@ class StopOnNonFinite(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 class ProgressBar(keras.callbacks.Callback):  # type: ignore[misc]
-    """One bar an epoch on a terminal: loss, Dice, images a second, time left; one log line an epoch everywhere."""
+    """Shows how far a fold is: epoch, loss, Dice, images a second, time left; one log line an epoch where no bar is.
 
-    def __init__(self, what: str, batches: Batches, num_epochs: int) -> None:
+    Args:
+        bar: of the fold, which counts images of all epochs.
+        batches: of training.
+        num_epochs: of the training.
+    """
+
+    def __init__(self, bar: Bar, batches: Batches, num_epochs: int) -> None:
         super().__init__()
-        self.what, self.batches, self.num_epochs = what, batches, num_epochs
-        self.scoring_seconds = 0.0  # of the last epoch's validation and saving
+        self.bar, self.batches, self.num_epochs = bar, batches, num_epochs
+        self.scores: dict[str, float] = {}  # of the last validation
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Opens the bar."""
-        words = f"{self.what} epoch {epoch + 1}/{self.num_epochs}"
-        self.before = self.batches.count_images_before()
-        total = self.batches.count_images()
-        self.bar = Bar(words, total=total, unit="image", initial=self.before, leave=False)
-        self.done, self.num_first = 0, 0
-        self.began = self.warm = self.ended = time.monotonic()
+        """Starts the clock."""
+        self.num_images, self.rate, self.began = 0, 0.0, time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Moves the bar."""
         num_images = len(self.batches.find_indices(batch))
-        self.done += num_images
-        self.ended = time.monotonic()  # validation comes after the last batch
-        if batch == 0:
-            self.warm, self.num_first = self.ended, num_images  # the first step is compiled
-        values = {key: f"{float(value):.4f}" for key, value in (logs or {}).items()}
-        self.bar.update(num_images, **values, fold=self._describe_rest(self.batches.epoch))
+        self.num_images += num_images
+        self.rate = self.num_images / max(time.monotonic() - self.began, 1e-9)
+        shown = {key: value for key, value in (logs or {}).items() if key == "loss" or not self.scores}
+        self.bar.update(num_images, self._describe(self.batches.epoch, shown | self.scores))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Closes the bar and says how the epoch went; comes after validation."""
-        self.bar.close()
-        self.scoring_seconds = time.monotonic() - self.ended
-        values = "  ".join(f"{key} {float(value):.4f}" for key, value in (logs or {}).items())
-        rate = self.done / max(self.ended - self.began, 1e-9)
-        rest = self._describe_rest(epoch) if epoch + 1 < self.num_epochs else "done"
-        logger.info("%s epoch %d/%d  %s  %.1f images/s  %s", self.what, epoch + 1, self.num_epochs, values, rate, rest)
+        """Says how the epoch went; comes after validation."""
+        validated = {key: value for key, value in (logs or {}).items() if key.startswith("val_")}
+        self.scores = {key: value for key, value in validated.items() if key != "val_loss"}
+        level = logging.DEBUG if has_bars() else logging.INFO
+        logger.log(level, "%s epoch %s", self.bar.what, self.bar.describe(self._describe(epoch, logs)))
 
-    def _describe_rest(self, epoch: int) -> str:
-        """Says how long the fold takes from here, if all epochs are trained."""
-        timed = self.done - self.num_first
-        if timed <= 0:
-            return "? left"
-        total, epochs_left = self.batches.count_images(), self.num_epochs - epoch - 1
-        images_left = total - self.before - self.done + epochs_left * total
-        is_scored = self.before + self.done == total and epochs_left == 0
-        scorings = 0 if is_scored else epochs_left + 1
-        seconds = images_left * (self.ended - self.warm) / timed + scorings * self.scoring_seconds
-        return f"{format_duration(seconds)} left"
+    def _describe(self, epoch: int, values_of: dict[str, float] | None) -> str:
+        values = [f"{key} {float(value):.4f}" for key, value in (values_of or {}).items() if key != "learning_rate"]
+        return "  ".join([f"{epoch + 1}/{self.num_epochs}", *values, f"{self.rate:.3g} img/s"])
 
 
 class Validate(keras.callbacks.Callback):  # type: ignore[misc]
@@ -125,11 +112,11 @@ class Validate(keras.callbacks.Callback):  # type: ignore[misc]
         self.validator = validator
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Adds `val_loss` and `val_dice`."""
+        """Adds `val_loss`, `val_dice`, and the learning rate that the epoch ended with."""
         if logs is not None:
             if self.validator.net is not self.model.net:
                 self.validator.take_weights(self.model.read_weights())
-            logs.update(self.validator.score())
+            logs.update(self.validator.score(), learning_rate=float(self.model.optimizer.learning_rate))
 
 
 class Save(keras.callbacks.Callback):  # type: ignore[misc]
@@ -156,10 +143,6 @@ class Save(keras.callbacks.Callback):  # type: ignore[misc]
         super().__init__()
         self.files, self.progress, self.batches, self.validator = files, progress, batches, validator
         self.config, self.save_seconds = config, save_seconds
-        # TensorBoard hides what earlier starts logged; all of it is written again.
-        self.events = SummaryWriter(str(files.events_dir), purge_step=1)
-        for row in progress.history:
-            self._write_events(row)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Starts the clocks."""
@@ -187,20 +170,9 @@ class Save(keras.callbacks.Callback):  # type: ignore[misc]
         drop_checkpoints(self.files, keep=choose_epochs(progress.history, self.config))
         self.files.write_history(progress)
         self.files.write_metrics(progress, is_finished=False)
-        self._write_events(progress.history[-1])
         self.model.stop_training = progress.is_finished(self.config.epochs, self.config.patience)
-
-    def close(self) -> None:
-        """Closes TensorBoard's file."""
-        self.events.close()
 
     def _note_seconds(self) -> None:
         now = time.monotonic()
         self.progress.seconds += now - self.noted
         self.noted = now
-
-    def _write_events(self, row: dict[str, Any]) -> None:
-        for key, value in row.items():
-            if key != "epoch":
-                self.events.add_scalar(key, value, int(row["epoch"]))
-        self.events.flush()

@@ -7,8 +7,7 @@ models/<competition>/<experiment>/fold<k>/
     checkpoints/       weights of the epochs to be averaged, until the end
     history.csv        one row an epoch
     metrics.json       what it reached and what it cost, over all restarts
-    events/            the history for TensorBoard
-    panel/             the worst validation images, for TensorBoard, and the newest of them as worst.jpg
+    panel/             the worst validation images, worst.jpg, and which they are
 """
 
 import gc
@@ -31,6 +30,7 @@ from unets.data.sampling import weigh_samples
 from unets.dataset.manifest import Manifest
 from unets.dataset.pseudo_labels import hash_pseudo_labels, read_pseudo_labels
 from unets.errors import InputError
+from unets.log import Bar
 from unets.nets.backend import (
     check_data_parallel,
     choose_precision,
@@ -77,7 +77,7 @@ class Fold:
         folds_hash: of the file they come from; a run goes on with the same folds only.
         pseudo_labels: test images that it is trained on too.
         pseudo_labels_hash: SHA-256 of their file.
-        on_epoch: called with the run's folder after each epoch, whose files are written then, and at the end.
+        on_epoch: each is called with the run's folder after an epoch, whose files are written then, and at the end.
     """
 
     run_dir: Path
@@ -88,7 +88,7 @@ class Fold:
     folds_hash: str
     pseudo_labels: tuple[Sample, ...] = ()
     pseudo_labels_hash: str = ""
-    on_epoch: Callable[[Path], object] | None = None
+    on_epoch: Sequence[Callable[[Path], object]] = ()
 
     @cached_property
     def files(self) -> RunFiles:
@@ -113,9 +113,9 @@ class Fold:
         return (*self.manifest.train, *self.pseudo_labels)
 
     def call_on_epoch(self) -> None:
-        """Calls `on_epoch`, if it was given."""
-        if self.on_epoch is not None:
-            self.on_epoch(self.run_dir)
+        """Calls each of `on_epoch`."""
+        for call in self.on_epoch:
+            call(self.run_dir)
 
     def hash_sources(self) -> dict[str, str]:
         """Returns the SHA-256 by name of all that it is made from besides its config and the training images."""
@@ -179,7 +179,7 @@ def train_experiment(
     micro_batch: int | None = None,
     in_parallel: bool = False,
     is_beside_others: bool = False,
-    on_epoch: Callable[[Path], object] | None = None,
+    on_epoch: Sequence[Callable[[Path], object]] = (),
 ) -> None:
     """Trains folds of one experiment one after the other; they share the cache of decoded images.
 
@@ -419,27 +419,28 @@ def _train(fold: Fold, train: Batches, valid: Batches, hashes: Mapping[str, str]
         batch_size=max(valid.batch_size // count_replicas(), 1),  # every device may predict the whole batch
         overlapping=dataset.overlapping,
     )
-    callbacks = [
-        StartEpoch(train, progress),
-        StopOnNonFinite(train, ids),
-        Validate(validator),
-        ProgressBar(what, train, config.epochs),
-        panel,  # before the state is saved: an epoch that is saved has its panel
-        save,
-        keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: fold.call_on_epoch()),
-    ]
-    # An epoch that was begun is a `fit` of its own: Keras counts batches at its start.
-    while not progress.is_finished(config.epochs, config.patience):
-        train.start_epoch(progress.next_epoch, progress.updates * train.steps_per_update)
-        learner.fit(
-            train,
-            initial_epoch=progress.next_epoch,
-            epochs=progress.next_epoch + 1 if progress.updates else config.epochs,
-            callbacks=callbacks,
-            shuffle=False,  # Keras would shuffle whole batches, through Python's global generator
-            verbose=0,
-        )
-    save.close()
+    done = progress.next_epoch * train.count_images() + progress.updates * train.steps_per_update * train.batch_size
+    with Bar(what, total=config.epochs * train.count_images(), unit="image", initial=done) as bar:
+        callbacks = [
+            StartEpoch(train, progress),
+            StopOnNonFinite(train, ids),
+            Validate(validator),
+            ProgressBar(bar, train, config.epochs),
+            panel,  # before the state is saved: an epoch that is saved has its panel
+            save,
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: fold.call_on_epoch()),
+        ]
+        # An epoch that was begun is a `fit` of its own: Keras counts batches at its start.
+        while not progress.is_finished(config.epochs, config.patience):
+            train.start_epoch(progress.next_epoch, progress.updates * train.steps_per_update)
+            learner.fit(
+                train,
+                initial_epoch=progress.next_epoch,
+                epochs=progress.next_epoch + 1 if progress.updates else config.epochs,
+                callbacks=callbacks,
+                shuffle=False,  # Keras would shuffle whole batches, through Python's global generator
+                verbose=0,
+            )
     if config.average != "none":
         average_checkpoints(files, progress, validator, config)
     files.write_history(progress)

@@ -1,4 +1,4 @@
-"""A panel of the worst validation images for TensorBoard: always the same ones, so that one sees them improve."""
+"""A panel of the worst validation images: always the same ones, so that one sees them improve."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import numpy.typing as npt
 from keras import ops
-from tensorboardX import SummaryWriter
 
 from unets.data.cache import PairReader
 from unets.data.drawing import COLORS_RGB, Image, add_caption, draw_contours, make_sheet
@@ -27,7 +26,7 @@ Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]
 _Result = tuple[Image, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
 
 NUM_TILES, COLUMNS = 6, 3
-TILE_WIDTH_PX = 640  # the sheet fills a full-HD screen; as PNG it takes some 3 MB of the run folder, ten times a run
+TILE_WIDTH_PX = 640  # the sheet fills a full-HD screen
 # The first epoch's net is poor everywhere, and its worst images are any: the choice waits for the second.
 FIRST_EPOCH = 2
 LATE_EPOCHS = 16  # between panels, after the 16th
@@ -48,7 +47,7 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
     The first time, every validation image is predicted, and those images are chosen (with several classes: pairs of
     image and class) whose Dice is lowest, at the net's own resolution and as `MeanDice` has it. The choice is kept in a
     file, so that it outlives a restart; from then on these images alone are predicted. Nothing here changes what is
-    trained. Each panel is a file of its own, whole once its epoch ends, and none is kept open.
+    trained. The newest panel is `worst.jpg`.
 
     Args:
         predict: from uint8 images (batch, height, width, 3) to probabilities, float (batch, height, width, classes).
@@ -56,7 +55,7 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
         indices: which of the reader's samples are validated on.
         ids: of all of the reader's samples.
         classes: names of the foreground classes.
-        folder: of TensorBoard's files and of the choice, `choice.json`; no other callback writes there.
+        folder: of the panel and of the choice, `choice.json`; no other callback writes there.
         num_epochs: of the training.
         batch_size: images predicted at a time.
         overlapping: whether a pixel may be of several classes.
@@ -95,13 +94,7 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
             pictures = [self._draw(tile, *result) for tile, result in zip(self.tiles, results, strict=True)]
             tile_hw = pictures[0].shape[:2]
             sheet = make_sheet(pictures, columns=min(COLUMNS, len(pictures)), tile_hw=(tile_hw[0], tile_hw[1]))
-            self._write(sheet, epoch + 1)
-
-    def _write(self, sheet: Image, step: int) -> None:
-        # TensorBoard hides what an earlier start wrote from this step on; within a second, only the suffix differs.
-        with SummaryWriter(str(self.folder), purge_step=step, filename_suffix=f".{step}") as events:
-            events.add_image("worst_validation_images", sheet, step, dataformats="HWC")
-        write_image(self.folder / "worst.jpg", sheet)
+            write_image(self.folder / "worst.jpg", sheet)
 
     def _choose(self, epoch: int) -> list[_Tile]:
         scores = []
@@ -111,7 +104,7 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
         tiles = [_Tile(index=index, class_index=k) for _, index, k in sorted(scores)[:NUM_TILES]]
         rows = [{"id": self.ids[tile.index], "class": self.classes[tile.class_index]} for tile in tiles]
         write_json(self.choice_path, {"epoch": epoch, "tiles": rows})
-        logger.info("TensorBoard shows the worst validation images: %s", ", ".join(row["id"] for row in rows))
+        logger.info("the worst validation images, to be looked at: %s", ", ".join(row["id"] for row in rows))
         return tiles
 
     def _load_choice(self) -> list[_Tile]:

@@ -85,7 +85,6 @@ class RunFiles:
         self.checkpoints_dir = run_dir / "checkpoints"
         self.history_path = run_dir / "history.csv"
         self.metrics_path = run_dir / METRICS
-        self.events_dir = run_dir / "events"
         self.panel_dir = run_dir / "panel"
         name, fold = run_dir.parent.name, run_dir.name.removeprefix("fold")
         self.what = f"{name} fold {fold}"
