@@ -12,7 +12,7 @@ from unets.dataset.folds import hash_folds, write_folds
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import score_oof
-from unets.pages.report import Report, Scope, write_report
+from unets.pages.report import Report, write_report
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 
@@ -77,11 +77,6 @@ def make_trained(make_competition: Callable[..., Project]) -> Callable[..., Trai
 
 def report(project: Project, dataset: DatasetConfig, names: Iterable[str] = "ab", **options: Any) -> Report:
     """Writes the report of some experiments and their ensemble."""
-    fields = {
-        "ensemble_name": options.pop("ensemble_name", "ensemble"),
-        "ensemble": EnsembleConfig(experiments=tuple(names), **GIVEN, postprocessing=Postprocessing()),
-        "folds_of": options.pop("folds_of", dict.fromkeys(names, (0, 1))),
-        "with_others": options.pop("with_others", True),
-        "folds": options.pop("folds", None),
-    }
-    return write_report(project, dataset, Scope(**fields), jobs=1, **options)
+    config = EnsembleConfig(experiments=tuple(names), **GIVEN, postprocessing=Postprocessing())
+    options = {"folds_of": dict.fromkeys(names, (0, 1))} | options
+    return write_report(project, dataset, config, jobs=1, **options)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from unets.pages.gallery import FIGURES
+from unets.pages.measure import FIGURES
 from unets.pages.oddness import SCALES, compare_with_group, measure_distance, measure_oddness
 
 

@@ -1,23 +1,18 @@
 """The pages in a real browser: what is filtered, painted, kept in the address, reached by keys."""
 
-import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
+from tests import ROOT
 from tests.pages.conftest import report
-from unets.config import DatasetConfig
-from unets.data.samples import Sample
-from unets.evaluation.predictions import Prediction
-from unets.pages import gallery
-from unets.pages.gallery import Column
-from unets.pages.page import render_page
-from unets.tables import Table
+from tests.pages.test_live import leave
+from unets.pages.live import write_live
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 IDS = "Array.from(document.querySelectorAll('#cards .card'), card => card.dataset.id)"
@@ -272,47 +267,39 @@ def test_the_theme_is_chosen_and_kept(trained_page: Path, open_page: Callable[..
     assert page.locator("#theme").inner_text() == "Theme: dark"
 
 
-def test_5088_images_and_names_of_any_kind(open_page: Callable[..., Any], tmp_path: Path) -> None:
+def test_errors_are_charted_and_files_are_linked(trained_page: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(trained_page, "#open=car001_02")
+    assert page.locator("#error-charts svg").count() == 4
+    bars = page.evaluate("Array.from(document.querySelectorAll('.bin.still title'), own => own.textContent)")
+    shares = [float(bar.split(": ")[1].removesuffix(" %")) for bar in bars]
+    assert bars[0].startswith("≤ 1: ") and sum(shares) == pytest.approx(100, abs=0.5)
+    for name in ("#viewer-image", "#viewer-mask", "#viewer-planes"):
+        assert (trained_page.parent / page.locator(name).get_attribute("href")).is_file(), name
+    assert page.locator("#ensemble .interval[data-zero]").count() > 0
+
+
+def test_a_confusion_matrix_and_classes_that_are_absent(open_page: Callable[..., Any], trained_page: Path) -> None:
+    page = open_page(trained_page)
+    page.evaluate("""drawErrors(byId("error-charts"), {thresholds: [], edges: [1, 2], distances: [6, 2, 1, 1],
+      names: ["background", "cat", "dog"], confusion: [[98, 1, 1], [0, 0, 0], [5, 0, 5]]})""")
+    cells = page.locator(".confusion tbody tr").all_inner_texts()
+    assert [row.split() for row in cells] == [["background", "98.0", "1.0", "1.0"], ["cat"], ["dog", "50.0", "50.0"]]
+    assert "absent" in page.locator("#error-charts svg").last.inner_html()
+
+
+def test_the_live_page(open_page: Callable[..., Any], tmp_path: Path) -> None:
+    page = open_page(write_live(leave(tmp_path / "unet" / "fold0", is_finished=True)))
+    assert page.locator("#training-curves svg").count() == 2 and page.locator(".figures dt").count() == 5
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_5088_images_and_names_of_any_kind(
+    open_page: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
     name = "<b>&\"'</script>"
-    samples = [
-        Sample(id=f"{name}{group:03d}_{view:02d}", group=f"{name}{group:03d}", view=f"{view:02d}", image="none")
-        for group in range(318)
-        for view in range(16)
-    ]
-    rng = np.random.default_rng(0)
-    values = 1 - rng.gamma(2, 0.002, len(samples))
-    dataset, folds = DatasetConfig(), [0] * len(samples)
-    (tmp_path / "pictures").mkdir()
-    pictures = gallery.encode_planes([np.ones((8, 12), dtype=np.bool_)] * 3, (8, 12))
-    (tmp_path / "pictures" / "own.png").write_bytes(pictures)
-    (tmp_path / "pictures" / "own.jpg").write_bytes(gallery.encode_jpeg(np.full((8, 12, 3), 200, dtype=np.uint8)))
-    prediction = Prediction(name=name, readers=(), recipes={})
-    columns = [Column(label=f"Dice of {name}", values=values, style="score", prediction=0)]
-    areas = np.full(len(samples), 0.2)
-    shown = gallery.Gallery(
-        name="page",
-        samples=samples,
-        folds=folds,
-        predictions=[prediction],
-        columns=columns,
-        areas=areas,
-        has_ground_truth=True,
-    )
-    own = {str(number): [8, 12, "own", "own"] for number in range(len(samples))}
-    data = gallery.build_data(dataset, shown, own)
-    text = render_page(
-        "gallery.html",
-        kind="screen",
-        title=name,
-        subtitle=name,
-        figures=[(name, name, name)],
-        notes=[name],
-        origin={"date": "2026-01-02T03:04:05", "git_commit": None, "git_is_dirty": None},
-        table=Table(header=(name,), rows=((name,),)),
-        data=data,
-    )
-    (tmp_path / "index.html").write_text(text, encoding="utf-8")
-    page = open_page(tmp_path / "index.html")
+    page = open_page(import_module("gallery").write_page(tmp_path, name=name, num_pictures=1, size_hw=(8, 12)))
     assert count(page) == 5088 and page.locator("h1").inner_text() == name
     assert page.evaluate("document.getElementsByTagName('*').length") < 1000
     assert page.evaluate("document.querySelectorAll('b b, c').length") == 0
@@ -322,4 +309,3 @@ def test_5088_images_and_names_of_any_kind(open_page: Callable[..., Any], tmp_pa
     assert page.locator("#cards .card").count() == 72
     page.fill("#search", "</script>007")
     assert page.evaluate(IDS) == [f"{name}007_03"]
-    assert math.isclose(float(page.locator("#cards .card b").inner_text()), values[7 * 16 + 3], abs_tol=1e-5)

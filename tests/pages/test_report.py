@@ -66,8 +66,10 @@ def test_the_page_holds_every_image_and_its_scores(make_trained: Make) -> None:
     assert not any(sizes.values())  # these images are no larger than a small picture
     assert len(data["training"]) == 4 and data["training"][0]["series"]["val_dice"] == [0.4, 0.7, 0.8]
     assert data["training"][0]["best"] == [3]
-    scores = data["curves"]["scores"]
-    assert data["curves"]["chosen"] == 0.5 and abs(max(scores) - np.mean(columns["Dice of ensemble"]["values"])) < 0.01
+    errors = data["errors"]
+    scores = errors["scores"]
+    assert errors["confusion"] is None and sum(errors["distances"]) > 0 and errors["names"] == ["background", "car"]
+    assert errors["chosen"] == 0.5 and abs(max(scores) - np.mean(columns["Dice of ensemble"]["values"])) < 0.01
 
 
 def test_the_page_is_whole_and_refers_to_its_own_pictures_alone(make_trained: Make) -> None:
@@ -76,8 +78,10 @@ def test_the_page_is_whole_and_refers_to_its_own_pictures_alone(make_trained: Ma
     text, folder = found.page_path.read_text(encoding="utf-8"), found.page_path.parent
     page = Page(text)
     assert text.startswith("<!doctype html>") and text.count("<h1>") == 1
-    assert all(reference.startswith("#") for reference in page.references)
-    assert {reference[1:] for reference in page.references} <= set(page.ids) and len(set(page.ids)) == len(page.ids)
+    own = [reference for reference in page.references if reference.startswith("#")]
+    assert {reference[1:] for reference in own} <= set(page.ids) and len(set(page.ids)) == len(page.ids)
+    others = [(folder / reference).resolve() for reference in page.references if reference not in own]
+    assert others[:2] == [project.run_dir("a", 0), project.run_dir("a", 1)] and all(path.exists() for path in others)
     assert not re.search(r"https?:|url\(|@import|<link|src=", text.replace("http://www.w3.org/2000/svg", ""))
     pictures = {path.name for path in (folder / "pictures").iterdir()}
     names = {name for picture in read_data(found.page_path)["pictures"].values() for name in picture[2:]}
@@ -188,6 +192,7 @@ def test_several_classes_without_background_or_views_and_sizes_of_their_own(make
     )
     found = report(project, dataset.model_copy(update={"size_hw": None}))
     data = read_data(found.page_path)
+    assert np.shape(data["errors"]["confusion"]) == (3, 3)
     assert [name for name, _ in data["classes"]] == ["cat", "dog"] and set(data["images"]["view"]) == {""}
     assert all(picture[:2] == [40, 80] for picture in data["pictures"].values())
 

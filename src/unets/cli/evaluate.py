@@ -56,22 +56,25 @@ def summary(stage: Stage) -> None:
 @command("evaluate", "unets report mine", "unets report mine --top 48", takes=RUNS)
 def report(stage: Stage, top: Top = 24) -> None:
     """Makes a page of all that was trained and evaluated: scores, cost, ensemble, curves, the worst images."""
-    from unets.pages.report import Scope, write_report
+    from unets.pages.report import write_report
 
-    scope = Scope(
-        ensemble_name=stage.ensemble_name,
-        ensemble=stage.ensemble,
-        folds_of=stage.folds_of,
-        with_others=stage.has_all,
-        folds=None if stage.given["fold"] == "all" else stage.common_folds(),
-    )
     with stage.lock_models():
-        complete = partial(complete_commands, given=stage.given)
-        written = write_report(stage.project, stage.dataset, scope, top=top, jobs=stage.jobs, complete=complete)
+        written = write_report(
+            stage.project,
+            stage.dataset,
+            stage.ensemble,
+            folds_of=stage.folds_of,
+            folds=None if stage.given["fold"] == "all" else stage.common_folds(),
+            with_others=stage.has_all,
+            ensemble_name=stage.ensemble_name,
+            top=top,
+            jobs=stage.jobs,
+            complete=partial(complete_commands, given=stage.given),
+        )
     for note in written.notes:
         print(f"missing: {note}")
     print(f"{written.num_images} images, {written.num_pictures} with pictures")
-    print(f"open in a browser: {written.page_path.absolute().as_uri()}")
+    stage.finish(f"open in a browser: {written.page_path.absolute().as_uri()}", "export")
 
 
 @command("evaluate", "unets screen mine", takes=RUNS)

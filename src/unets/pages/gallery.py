@@ -1,4 +1,4 @@
-"""The gallery: what is measured of an image, and the pictures and figures of it that the page gets.
+"""The gallery: the pictures of images and masks, and the figures of each, that a page gets.
 
 A mask travels as bits, not as a painted picture: the page lays it over the image as a tint or a contour, compares two
 of them, and enlarges both. The planes of an image stand below each other in one PNG, opaque where the mask is: those
@@ -6,12 +6,13 @@ of the ground truth, one a class, then those of each prediction, then the ignore
 """
 
 import hashlib
-import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -20,68 +21,15 @@ from unets.config import DatasetConfig
 from unets.data.drawing import COLORS_RGB
 from unets.data.geometry import SizeHW, shrink
 from unets.data.io import encode_jpeg, encode_layer
-from unets.data.samples import IGNORE, Sample, count_object_pixels, read_full_size, read_image, read_mask
-from unets.ensemble.agreement import blend_small, compare_members
-from unets.ensemble.mask_scores import count_thresholds
+from unets.data.samples import IGNORE, Sample, read_full_size, read_image, read_mask
+from unets.ensemble.agreement import blend_small
 from unets.ensemble.postprocess import ClassMask
-from unets.ensemble.recipe import Recipe, average_maps, make_mask
-from unets.ensemble.shape import measure_shape
-from unets.evaluation.predictions import MapU8, Prediction
-from unets.metrics.intervals import Interval
-from unets.metrics.masks import divide, find_metric
+from unets.evaluation.predictions import Prediction
 from unets.metrics.pixels import pick_class
+from unets.pages.measure import Task, Values, find_uncertain, run_chunks
 from unets.store.runs import atomic_path
-from unets.workers.pool import run_tasks
-
-Values = npt.NDArray[np.float64]
 
 SMALL_PX, LARGE_PX = 320, 1920  # longest sides
-UNCERTAIN = (0.1, 0.9)  # a probability between these is uncertain
-THRESHOLDS = tuple(step / 20 for step in range(1, 20))
-NUM_BINS = 10  # of the calibration curve
-METRICS = {"dice": "Dice", "iou": "IoU"}
-_CHUNK = 16  # images a task
-_STEP = 4  # of a row's and a column's pixels, one in so many counts for the calibration curve
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Task:
-    """Some images, and the predictions of them."""
-
-    samples: tuple[Sample, ...]
-    predictions: tuple[Prediction, ...]
-    large: tuple[bool, ...] = ()  # which of them get a large picture, too
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Figures:
-    """What is measured of one image; parts, holes and contours are those of all classes together."""
-
-    area: float  # share of the image that is object
-    parts: int
-    holes: int
-    loose: float  # share of the object's area that lies outside the largest part of its class
-    contour: float  # pixels of contour for each pixel of the side of a square of that area: 4 for the square itself
-    band: float  # width of what is uncertain: its pixels for each pixel of contour
-    difference: float  # mean |p of a member - p of the blend| over members and pixels; NaN: a single member
-    agreement: float  # lowest Dice of a member's mask with the blend's; NaN: a single member
-
-
-FIGURES = tuple(field.name for field in fields(Figures))
-
-
-@dataclass(frozen=True, slots=True)
-class Curves:
-    """How the predictions of some images depend on the threshold, and what their probabilities mean."""
-
-    num_images: int
-    scores: Values  # (thresholds,) sum over the images of the metric
-    pixels: npt.NDArray[np.int64]  # (3, thresholds) of all images and classes: true positives, predicted, true
-    calibration: npt.NDArray[np.int64]  # (2, bins) pixels whose probability lies in a bin, and those that are object
-
-    def __add__(self, other: "Curves") -> "Curves":
-        """Adds the curves of other images."""
-        return Curves(*(own + others for own, others in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,126 +56,6 @@ class Gallery:
     columns: Sequence[Column]  # the first orders the gallery at first
     areas: Values  # share of each image that is object
     has_ground_truth: bool  # else the pixels of which the first prediction is uncertain are shown, as one more mask
-
-
-def split(samples: Sequence[Sample], predictions: Sequence[Prediction], large: Collection[int] = ()) -> Iterator[Task]:
-    """Splits images among workers, in their order; each task carries the way to its own probability maps."""
-    for start in range(0, len(samples), _CHUNK):
-        part = slice(start, start + _CHUNK)
-        ids = [sample.id for sample in samples[part]]
-        yield Task(
-            samples=tuple(samples[part]),
-            predictions=tuple(prediction.select(ids) for prediction in predictions),
-            large=tuple(start + number in large for number in range(len(ids))),
-        )
-
-
-def measure_all(
-    dataset: DatasetConfig,
-    samples: Sequence[Sample],
-    predictions: Sequence[Prediction],
-    *,
-    has_ground_truth: bool,
-    jobs: int | None = None,
-) -> tuple[Values, Curves | None]:
-    """Measures images in workers; see `measure`."""
-    results = run_tasks(
-        partial(measure, dataset, has_ground_truth),
-        split(samples, predictions),
-        what="measure",
-        jobs=jobs,
-        total=math.ceil(len(samples) / _CHUNK),
-        unit="chunk",
-    )
-    rows, curves = zip(*results, strict=True)
-    return np.concatenate(rows), _add(curves)
-
-
-def measure(dataset: DatasetConfig, has_ground_truth: bool, task: Task) -> tuple[Values, Curves | None]:
-    """Measures the first prediction of some images that has a mask of each.
-
-    Args:
-        dataset: how masks are read.
-        has_ground_truth: whether ground truth is there: the area is its area, and there are curves.
-        task: a worker's share.
-
-    Returns:
-        float64 (images, `FIGURES`), NaN where nothing predicted an image; the curves.
-    """
-    rows, curves = np.full((len(task.samples), len(FIGURES)), np.nan), list[Curves]()
-    for number, sample in enumerate(task.samples):
-        own = next((prediction for prediction in task.predictions if sample.id in prediction.recipes), None)
-        target = read_mask(sample) if has_ground_truth else None
-        if own is not None:
-            recipe, maps = own.read(sample.id)
-            rows[number] = astuple(measure_image(recipe, maps, read_full_size(sample, dataset)))
-            if target is not None:
-                curves.append(measure_curves(target, recipe, maps, dataset.metric))
-        if target is not None:
-            rows[number, FIGURES.index("area")] = count_object_pixels(target) / (target.shape[0] * target.shape[1])
-    return rows, _add(curves)
-
-
-def measure_image(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> Figures:
-    """Measures what needs no ground truth: how far members differ, how sure they are, what the mask looks like.
-
-    The mask is the final one, at the image's own size; maps are compared at the size of the largest of them.
-
-    Args:
-        recipe: how probability maps become the mask.
-        maps: one a member, uint8 (height, width, classes); sizes may differ.
-        full_hw: (height, width) of the image.
-    """
-    mask_hw, probs_hwc = make_mask(recipe, maps, full_hw), blend_small(maps, recipe)
-    shapes = [measure_shape(mask_hw == index) for index in range(1, probs_hwc.shape[-1] + 1)]
-    area_px, contour_px = sum(shape.area_px for shape in shapes), sum(shape.contour_px for shape in shapes)
-    loose_px = sum(shape.area_px - shape.largest_px for shape in shapes)
-    uncertain_px = float(find_uncertain(probs_hwc).mean()) * mask_hw.size
-    difference, agreement = compare_members(maps, recipe, probs_hwc)
-    return Figures(
-        area=area_px / mask_hw.size,
-        parts=sum(shape.parts for shape in shapes),
-        holes=sum(shape.holes for shape in shapes),
-        loose=loose_px / max(area_px, 1),
-        contour=contour_px / max(area_px, 1) ** 0.5,
-        band=uncertain_px / max(contour_px, 1),
-        difference=difference,
-        agreement=agreement,
-    )
-
-
-def find_uncertain(probs_hwc: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """Finds the pixels where a class's probability lies between those of `UNCERTAIN`; bool (height, width)."""
-    low, high = np.float32(UNCERTAIN[0]), np.float32(UNCERTAIN[1])
-    return np.asarray(((probs_hwc > low) & (probs_hwc < high)).any(axis=-1))
-
-
-def measure_curves(target: ClassMask, recipe: Recipe, maps: Sequence[MapU8], metric: str) -> Curves:
-    """Measures an image at each of `THRESHOLDS`, each class against all else, before any post-processing.
-
-    Args:
-        target: as `read_mask` gives it; ignored pixels count nowhere.
-        recipe: whose mean of the maps is thresholded.
-        maps: one a member.
-        metric: its name; Dice stands in for one that needs more than pixel counts.
-    """
-    probs_hwc = average_maps(recipe, maps, (target.shape[0], target.shape[1]))
-    *target_planes, ignored_hw = list_planes([target], probs_hwc.shape[-1])
-    is_known_hw = ~ignored_hw
-    some = np.zeros_like(is_known_hw)
-    some[::_STEP, ::_STEP] = is_known_hw[::_STEP, ::_STEP]
-    sums, scores = np.zeros((3, len(THRESHOLDS)), dtype=np.int64), np.zeros(len(THRESHOLDS))
-    calibration = np.zeros((2, NUM_BINS), dtype=np.int64)
-    for true_hw, probs_hw in zip(target_planes, np.moveaxis(probs_hwc, -1, 0), strict=True):
-        both, predicted = count_thresholds(true_hw, probs_hw, is_known_hw, THRESHOLDS)
-        num_true = int(np.count_nonzero(true_hw))
-        sums += np.stack([both, predicted, np.full_like(both, num_true)])
-        fractions = find_metric(metric).counted.count(both, num_true, predicted)
-        scores += divide(fractions[:, 0], fractions[:, 1]) / probs_hwc.shape[-1]
-        bins = np.minimum((probs_hw[some] * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-        calibration[0] += np.bincount(bins, minlength=NUM_BINS)
-        calibration[1] += np.bincount(bins[true_hw[some]], minlength=NUM_BINS)
-    return Curves(num_images=1, scores=scores, pixels=sums, calibration=calibration)
 
 
 def draw(dataset: DatasetConfig, has_ground_truth: bool, task: Task) -> list[tuple[SizeHW, list[tuple[bytes, bytes]]]]:
@@ -315,15 +143,16 @@ def write_gallery(
         What the page's script works with, as JSON can write it; names of groups are stored once.
     """
     samples = [gallery.samples[number] for number in shown]
-    tasks = split(samples, gallery.predictions, [k for k, number in enumerate(shown) if number in large])
+    large = [place for place, number in enumerate(shown) if number in large]
     function = partial(draw, dataset, gallery.has_ground_truth)
-    total = math.ceil(len(samples) / _CHUNK)
-    drawn = run_tasks(function, tasks, what="pictures", jobs=jobs, total=total, unit="chunk")
+    drawn = run_chunks(function, samples, gallery.predictions, what="pictures", large=large, jobs=jobs)
     pictures = {}
     for number, (size_hw, pairs) in zip(shown, (row for chunk in drawn for row in chunk), strict=True):
         names = [_write_pair(folder, *pair) for pair in pairs]
         pictures[str(number)] = [*size_hw, names[0], names[-1]]
-    return build_data(dataset, gallery, pictures)
+    files = [(sample.image_path, *sample.mask_paths[:1]) for sample in samples]  # those in a zip have no address
+    links = [[link_to(path, folder.parent) if path.is_file() else "" for path in paths] for paths in files]
+    return build_data(dataset, gallery, pictures) | {"links": dict(zip(pictures, links, strict=True))}
 
 
 def build_data(dataset: DatasetConfig, gallery: Gallery, pictures: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
@@ -349,8 +178,8 @@ def build_data(dataset: DatasetConfig, gallery: Gallery, pictures: Mapping[str, 
         "columns": [
             asdict(column)
             | {
-                "values": list(map(to_json, column.values)),
-                "distances": None if column.distances is None else list(map(to_json, column.distances)),
+                "values": to_json(column.values),
+                "distances": None if column.distances is None else to_json(column.distances),
             }
             for column in gallery.columns
         ],
@@ -360,11 +189,12 @@ def build_data(dataset: DatasetConfig, gallery: Gallery, pictures: Mapping[str, 
             "group": [number_of[sample.group] for sample in gallery.samples],
             "view": [sample.view or "" for sample in gallery.samples],
             "fold": [-1 if fold is None else fold for fold in gallery.folds],
-            "area": list(map(to_json, gallery.areas)),
+            "area": to_json(gallery.areas),
         },
         "pictures": dict(pictures),
+        "links": {},
         "training": [],
-        "curves": None,
+        "errors": None,
     }
 
 
@@ -376,21 +206,14 @@ def drop_other_pictures(folder: Path, data: Mapping[str, Any]) -> None:
             path.unlink()
 
 
-def describe_interval(interval: Interval) -> str:
-    """Writes `95 % interval 0.98765 to 0.98901`; says where there is none."""
-    if interval.low is None or interval.high is None:
-        return "too few groups for an interval"
-    return f"95 % interval {interval.low:.5f} to {interval.high:.5f}"
+def to_json(values: Iterable[float]) -> list[float | None]:
+    """Rounds to six digits; None where one is no number."""
+    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]
 
 
-def to_json(value: float) -> float | None:
-    """Rounds to six digits; None where it is no number."""
-    return float(f"{value:.6g}") if np.isfinite(value) else None
-
-
-def _add(curves: Sequence[Curves | None]) -> Curves | None:
-    known = [one for one in curves if one is not None]
-    return sum(known[1:], known[0]) if known else None
+def link_to(path: Path, page_dir: Path) -> str:
+    """Returns the address of a file or a folder as seen from a page."""
+    return quote(os.path.relpath(path, page_dir)) + "/" * path.is_dir()
 
 
 def _write_pair(folder: Path, image: bytes, planes: bytes) -> str:

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from unets.pages.gallery import FIGURES, Column, Values
+from unets.pages.gallery import Column
+from unets.pages.measure import FIGURES, Values
 
 LEAST, MOST = 2.0, 10.0
 _MIN_GROUP = 3  # images of a group, below which there is no saying which of them is odd
@@ -32,27 +33,16 @@ class Scale(NamedTuple):
 
 
 SCALES: dict[str, Scale] = {
-    "agreement": Scale(
-        "agreement", "lowest Dice of a member's mask with the ensemble's", "low", None, 0.002, style="score"
-    ),
-    "difference": Scale(
-        "difference", "mean difference of the members' probabilities from the ensemble's", "high", 1e-4, 0.1
-    ),
-    "band": Scale(
-        "uncertain band, px", "pixels with a probability of 0.1 to 0.9 for each pixel of contour", "high", 0.1, 0.1
-    ),
+    "agreement": Scale("agreement", "lowest Dice of a member's mask with the ensemble's", "low", None, 0.002, "score"),
+    "difference": Scale("difference", "mean difference of members' probabilities from their mean", "high", 1e-4, 0.1),
+    "band": Scale("uncertain band, px", "pixels of probability 0.1 to 0.9 for each pixel of contour", "high", 0.1, 0.1),
     "parts": Scale("parts", "pieces that the masks fall into", "both", 1.0, 0.25),
     "holes": Scale("holes", "holes in the masks", "both", 1.0, 0.25),
-    "loose": Scale("loose area", "share of the object outside the largest piece", "both", None, 0.005, style="percent"),
+    "loose": Scale("loose area", "share of the object outside the largest piece", "both", None, 0.005, "percent"),
     "contour": Scale("contour", "length of the contours by the root of the area (a square has 4)", "both", 0.1, 0.05),
-    "area": Scale("area", "share of the image that is object", "both", 1e-5, 0.1, style="percent"),
+    "area": Scale("area", "share of the image that is object", "both", 1e-5, 0.1, "percent"),
     "group": Scale(
-        "against its group",
-        "area against the group's other images, as usual for the view",
-        "both",
-        None,
-        0.03,
-        "change",
+        "against its group", "area against the rest of the group, view by view", "both", None, 0.03, "change"
     ),
 }
 

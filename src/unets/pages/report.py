@@ -1,6 +1,5 @@
 """The report: one page of what was trained and evaluated, the worst images on top, which opens from disk."""
 
-import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +14,15 @@ from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import Ensemble, check_ensemble, read_ensemble
 from unets.ensemble.recipe import describe_threshold
 from unets.errors import InputError
-from unets.evaluation.contributions import list_notes, tabulate_candidates, tabulate_members
+from unets.evaluation.contributions import list_candidates, list_notes, tabulate_members
 from unets.evaluation.predictions import Prediction, join_equally, open_ensemble, open_experiment
 from unets.evaluation.results import describe_gain, read_test_score, sum_stages
 from unets.evaluation.runs import Run, list_runs, tabulate_runs
 from unets.evaluation.scores import Scores, list_evaluated, load_scores
 from unets.metrics.intervals import Interval, note_few_groups
-from unets.pages import gallery
-from unets.pages.gallery import FIGURES, METRICS, Column, Curves, Gallery, Values
+from unets.pages.gallery import Column, Gallery, drop_other_pictures, link_to, to_json, write_gallery
 from unets.pages.live import list_training
+from unets.pages.measure import DISTANCES_PX, FIGURES, THRESHOLDS, Totals, Values, measure_all
 from unets.pages.oddness import list_column
 from unets.pages.page import render_page
 from unets.store.fingerprint import SNAPSHOT, read_snapshot
@@ -32,21 +31,9 @@ from unets.store.provenance import describe_origin
 from unets.store.runs import write_text
 from unets.submission.submission import name_submission
 
-logger = logging.getLogger(__name__)
-
 PAGE, PICTURES = "index.html", "pictures"
+METRICS = {"dice": "Dice", "iou": "IoU"}
 MAX_PICTURES = 6000  # images with a picture, the worst of them; Carvana has 5,088
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Scope:
-    """What the report is about."""
-
-    ensemble_name: str
-    ensemble: EnsembleConfig
-    folds_of: Mapping[str, Sequence[int]]  # of each experiment that there should be
-    with_others: bool  # whether experiments count that the models folder has besides
-    folds: Collection[int] | None = None  # whose images count; None: all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,8 +49,12 @@ class Report:
 def write_report(
     project: Project,
     dataset: DatasetConfig,
-    scope: Scope,
+    config: EnsembleConfig,
     *,
+    folds_of: Mapping[str, Sequence[int]],
+    folds: Collection[int] | None = None,
+    with_others: bool = True,
+    ensemble_name: str = "ensemble",
     top: int = 24,
     jobs: int | None = None,
     complete: Callable[[str], str] = str,
@@ -76,7 +67,11 @@ def write_report(
     Args:
         project: the folders.
         dataset: the dataset's declaration.
-        scope: what the page is about.
+        config: of the ensemble.
+        folds_of: of each experiment that there should be.
+        folds: whose images count; None is all.
+        with_others: whether experiments count that the models folder has besides.
+        ensemble_name: which ensemble it is.
         top: how many of the worst images by each score are shown at full size.
         jobs: worker processes; None is one a core.
         complete: adds what the user works with to the commands that a note names.
@@ -86,19 +81,19 @@ def write_report(
     """
     if top < 1:
         raise InputError(f"`--top` must be at least 1. Received: {top}")
-    runs = [run for run in list_runs(project, dataset) if scope.with_others or run.experiment in scope.folds_of]
-    names = [name for name in list_evaluated(project) if scope.with_others or name in scope.folds_of]
+    runs = [run for run in list_runs(project, dataset) if with_others or run.experiment in folds_of]
+    names = [name for name in list_evaluated(project) if with_others or name in folds_of]
     if not runs and not names:
         raise InputError(f"`{project.models_dir}` must hold a run. Received: none. Run `unets train`")
-    ensemble, notes = _find_ensemble(project, dataset, scope)
-    notes = _list_missing(scope, runs, names) + notes
+    ensemble, notes = _find_ensemble(project, dataset, ensemble_name, config, folds)
+    notes = _list_missing(folds_of, runs, names) + notes
     names += [ensemble.name] if ensemble else []
-    scores, left_out = load_all_scores(project, dataset.metric, names, scope.folds)
+    scores, left_out = _load_all_scores(project, dataset.metric, names, folds)
     notes += left_out
     if not any(is_ensemble(one.name) for one in scores):
         ensemble = None
-    folder = project.report_dir(scope.ensemble_name)
-    data: dict[str, Any] = {"pictures": {}, "curves": None, "images": {"id": []}}
+    folder = project.report_dir(ensemble_name)
+    data: dict[str, Any] = {"pictures": {}, "errors": None, "images": {"id": []}}
     if scores:
         data, more = _look_at_images(project, dataset, scores, ensemble, folder / PICTURES, top=top, jobs=jobs)
         notes += more
@@ -118,30 +113,20 @@ def write_report(
         ensemble=_describe_ensemble(project, ensemble) if ensemble else None,
         runs=tabulate_runs(runs),
         stages=sum_stages(project.stages_path),
-        configs={name: (complete(command), config) for name, (command, config) in _read_configs(project, runs).items()},
+        origins=_list_origins(project, runs, folder),
+        complete=complete,
         data=data | {"training": list_training(project, runs)},
     )
     write_text(folder / PAGE, page)
-    gallery.drop_other_pictures(folder / PICTURES, data)
+    drop_other_pictures(folder / PICTURES, data)
     num_images, num_pictures = len(data["images"]["id"]), len(data["pictures"])
-    logger.info("%s: %d images, %d with pictures", folder / PAGE, num_images, num_pictures)
     return Report(page_path=folder / PAGE, num_images=num_images, num_pictures=num_pictures, notes=tuple(notes))
 
 
-def load_all_scores(
+def _load_all_scores(
     project: Project, metric: str, names: Sequence[str], folds: Collection[int] | None
 ) -> tuple[list[Scores], list[str]]:
-    """Loads out-of-fold scores.
-
-    Args:
-        project: the folders.
-        metric: of the competition.
-        names: of experiments, and of ensembles.
-        folds: whose images count; None is all.
-
-    Returns:
-        The scores, ensembles first, then by their mean; and why others of the names have none.
-    """
+    """Loads scores, ensembles first, then by their mean; says why others of the names have none."""
     found, notes = list[Scores](), []
     for name in names:
         try:
@@ -166,14 +151,10 @@ def choose_large(scores: Values, samples: Sequence[Sample], top: int) -> set[int
     Returns:
         Numbers of images.
     """
-    views = np.array([sample.view or "" for sample in samples])
-    chosen: set[int] = set()
+    views, chosen = [sample.view or "" for sample in samples], set[int]()
     for column in scores.T:
-        order = np.argsort(column, kind="stable")  # NaN comes last
-        order = order[~np.isnan(column[order])]
-        chosen.update(order[:top].tolist())
-        for view in np.unique(views):
-            chosen.update(order[views[order] == view][: max(top // 4, 1)].tolist())
+        table = pd.DataFrame({"view": views, "score": column}).dropna().sort_values("score", kind="stable")
+        chosen |= {*table.index[:top].tolist(), *table.groupby("view").head(max(top // 4, 1)).index.tolist()}
     return chosen
 
 
@@ -196,10 +177,10 @@ def _look_at_images(
     own = [predictions[ensemble.name]] if ensemble and ensemble.name in predictions else []
     alone = [prediction for name, prediction in predictions.items() if not is_ensemble(name)]
     means = join_equally(alone, fold_of)
-    measured, curves = gallery.measure_all(dataset, samples, own + means, has_ground_truth=True, jobs=jobs)
+    measured, totals = measure_all(dataset, samples, own + means, has_ground_truth=True, jobs=jobs)
     columns = _list_columns(dataset.metric, samples, scores, list(predictions), measured)
     values = np.array([column.values for column in columns if column.style == "score"]).T
-    data = gallery.write_gallery(
+    data = write_gallery(
         folder,
         dataset,
         Gallery(
@@ -215,7 +196,7 @@ def _look_at_images(
         large=choose_large(values, samples, top),
         jobs=jobs,
     )
-    return data | {"curves": _describe_curves(curves, dataset, ensemble) if curves else None}, notes
+    return data | {"errors": _describe_errors(totals, dataset, ensemble) if totals else None}, notes
 
 
 def _list_columns(
@@ -260,43 +241,46 @@ def _open_predictions(
     return {one.name: found[one.name] for one in scores if one.name in found}, notes
 
 
-def _describe_curves(curves: Curves, dataset: DatasetConfig, ensemble: Ensemble | None) -> dict[str, Any] | None:
-    """Returns the curves for the page's script; None where every pixel is of a class: no threshold decides there."""
-    if not dataset.has_background:
-        return None
-    both, predicted, true = curves.pixels.astype(np.float64)
-    pixels, objects = curves.calibration.astype(np.float64)
-    is_filled = pixels > 0
-    centers = (np.arange(gallery.NUM_BINS) + 0.5) / gallery.NUM_BINS
+def _describe_errors(totals: Totals, dataset: DatasetConfig, ensemble: Ensemble | None) -> dict[str, Any]:
+    """Returns the totals for the page's script; no curves where every pixel is of a class: no threshold decides there.
+
+    The confusion matrix is left out where its classes are object and background: precision and recall say as much.
+    """
+    names = [*(["background"] if dataset.has_background else []), *dataset.classes]
+    confusion = totals.confusion[-len(names) :, -len(names) :]
     return {
         "of": ensemble.name if ensemble else "the experiments' mean",
         "metric": METRICS.get(dataset.metric, dataset.metric),
         "chosen": ensemble.threshold if ensemble and isinstance(ensemble.threshold, float) else None,
-        "thresholds": gallery.THRESHOLDS,
-        "scores": [gallery.to_json(value) for value in curves.scores / curves.num_images],
-        "precision": [gallery.to_json(value) for value in both / np.maximum(predicted, 1)],
-        "recall": [gallery.to_json(value) for value in both / np.maximum(true, 1)],
-        "probabilities": centers[is_filled].tolist(),
-        "shares": [gallery.to_json(value) for value in (objects[is_filled] / pixels[is_filled])],
+        "thresholds": THRESHOLDS if dataset.has_background else [],
+        "scores": to_json(totals.scores / totals.num_images),
+        "pixels": totals.pixels.tolist(),
+        "calibration": totals.calibration.tolist(),
+        "edges": DISTANCES_PX,
+        "distances": totals.distances.tolist(),
+        "names": names,
+        "confusion": confusion.tolist() if len(names) > 2 and len(confusion) else None,
     }
 
 
-def _find_ensemble(project: Project, dataset: DatasetConfig, scope: Scope) -> tuple[Ensemble | None, list[str]]:
+def _find_ensemble(
+    project: Project, dataset: DatasetConfig, name: str, config: EnsembleConfig, folds: Collection[int] | None
+) -> tuple[Ensemble | None, list[str]]:
     """Reads the ensemble, if it is the one that is asked for; says why there is none."""
-    if not project.ensemble_path(scope.ensemble_name).exists():
-        return None, [f"`{scope.ensemble_name}` is not there yet: `unets ensemble` makes it"]
+    if not project.ensemble_path(name).exists():
+        return None, [f"`{name}` is not there yet: `unets ensemble` makes it"]
     try:
-        ensemble = read_ensemble(project, scope.ensemble_name)
-        check_ensemble(ensemble, dataset, scope.ensemble, ensemble.folds if scope.folds is None else list(scope.folds))
+        ensemble = read_ensemble(project, name)
+        check_ensemble(ensemble, dataset, config, ensemble.folds if folds is None else list(folds))
     except InputError as error:
-        return None, [f"`{scope.ensemble_name}` is left out: {error}"]
+        return None, [f"`{name}` is left out: {error}"]
     return ensemble, []
 
 
-def _list_missing(scope: Scope, runs: Sequence[Run], scored: Collection[str]) -> list[str]:
+def _list_missing(folds_of: Mapping[str, Sequence[int]], runs: Sequence[Run], scored: Collection[str]) -> list[str]:
     notes = []
     finished = {(run.experiment, run.fold) for run in runs if run.state == "finished"}
-    for name, folds in scope.folds_of.items():
+    for name, folds in folds_of.items():
         missing = ",".join(str(fold) for fold in folds if (name, fold) not in finished)
         if missing:
             notes.append(f"`{name}` lacks fold {missing}: `unets train --exp {name} --fold {missing}` trains it")
@@ -312,11 +296,11 @@ def _list_figures(
     figures = []
     if scores:
         first = scores[0]
-        mean, detail = f"{first.interval.mean:.5f}", gallery.describe_interval(first.interval)
+        mean, detail = f"{first.interval.mean:.5f}", first.interval.describe_bounds()
         figures.append((f"{metric} out-of-fold, {first.name}", mean, detail))
         test = _read_test_score(project, ensemble) if ensemble else None
         if test:
-            also = f"{gallery.describe_interval(test)}; out-of-fold {mean}"
+            also = f"{test.describe_bounds()}; out-of-fold {mean}"
             figures = [(f"{metric} on the test set, {first.name}", f"{test.mean:.5f}", also)]
         best = next((one for one in scores if not is_ensemble(one.name)), first)
         figures.append(("Best single model, out-of-fold", f"{best.interval.mean:.5f}", best.name))
@@ -344,21 +328,24 @@ def _describe_ensemble(project: Project, ensemble: Ensemble) -> dict[str, Any]:
             "post-processing": ensemble.postprocessing.describe(),
         },
         "members": tabulate_members(project, ensemble),
-        "candidates": tabulate_candidates(project, ensemble),
+        "candidates": list_candidates(project, ensemble),
         "notes": list_notes(ensemble),
     }
 
 
-def _read_configs(project: Project, runs: Sequence[Run]) -> dict[str, tuple[str, Any]]:
-    """Reads what each experiment's runs were made with: the command, and the config of the first."""
-    configs: dict[str, tuple[str, Any]] = {}
+def _list_origins(project: Project, runs: Sequence[Run], page_dir: Path) -> dict[str, Any]:
+    """Returns of each experiment the command that makes its runs, the config of the first, and links to its files."""
+    origins: dict[str, Any] = {}
     for run in runs:
-        path = project.run_dir(run.experiment, run.fold) / SNAPSHOT
-        if run.experiment not in configs and run.state != "broken" and path.exists():
-            folds = ",".join(str(other.fold) for other in runs if other.experiment == run.experiment)
-            chosen = f"--exp {run.experiment} --fold {folds}"
-            configs[run.experiment] = (
-                f"`unets train {chosen} && unets predict {chosen}`",
-                read_snapshot(path.parent),
-            )
-    return configs
+        path, name = project.run_dir(run.experiment, run.fold) / SNAPSHOT, run.experiment
+        if name not in origins and run.state != "broken" and path.exists():
+            folds = [other.fold for other in runs if other.experiment == name]
+            chosen = f"--exp {name} --fold {','.join(map(str, folds))}"
+            files = {f"Fold {fold}": project.run_dir(name, fold) for fold in folds}
+            files |= {"Scores of images, csv": project.oof_scores_path(name)}
+            origins[name] = {
+                "command": f"`unets train {chosen} && unets predict {chosen}`",
+                "config": read_snapshot(path.parent),
+                "links": {label: link_to(file, page_dir) for label, file in files.items() if file.exists()},
+            }
+    return origins

@@ -18,6 +18,7 @@ from unets.errors import InputError
 from unets.evaluation.predictions import Prediction
 from unets.pages import gallery
 from unets.pages.gallery import Column, Gallery
+from unets.pages.measure import measure_all
 from unets.pages.oddness import LEAST, MOST, SCALES, Oddness, list_column, measure_oddness
 from unets.pages.page import render_page
 from unets.store.paths import Project
@@ -78,7 +79,7 @@ def screen_test(
     samples = manifest.test
     if not samples:
         raise InputError(f"`{project.input_dir}` must have test images for a screening. Received: none")
-    measured, _ = gallery.measure_all(dataset, samples, predictions[:1], has_ground_truth=False, jobs=jobs)
+    measured, _ = measure_all(dataset, samples, predictions[:1], has_ground_truth=False, jobs=jobs)
     train_areas = list(measure_shares(project, manifest, jobs=jobs).values())
     odd = measure_oddness(measured, [s.group for s in samples], [s.view for s in samples], train_areas)
     folder = project.screen_dir(ensemble_name)
@@ -159,15 +160,13 @@ def _render(
 ) -> str:
     odd, samples = screening.odd, screening.samples
     members = ", ".join(f"{member.experiment} ({member.weight:.3g})" for member in ensemble.used_members)
-    notes = []
-    if "agreement" not in odd.values:
-        notes.append(
-            "the ensemble has one member, so nothing can disagree with it: the uncertain band stands in for it"
-        )
-    if "group" not in odd.values:
-        notes.append("groups have fewer than three images here, so no area is compared with its group")
-    if num_shown < screening.num_odd:
-        notes.append(f"the {num_shown:,} oddest images are shown; `{TABLE}` beside this page has all")
+    said = {
+        "the ensemble has one member, so nothing can disagree with it: the uncertain band stands in for it": (
+            "agreement" not in odd.values
+        ),
+        "groups have fewer than three images here, so no area is compared with its group": "group" not in odd.values,
+        f"the {num_shown:,} oddest images are shown; `{TABLE}` beside this page has all": num_shown < screening.num_odd,
+    }
     return render_page(
         "gallery.html",
         kind="screen",
@@ -181,7 +180,7 @@ def _render(
             ("Threshold", describe_threshold(ensemble.threshold), f"of the {ensemble.name}"),
             ("Members", f"{len(ensemble.used_members)}", members),
         ],
-        notes=notes,
+        notes=[note for note, is_so in said.items() if is_so],
         table=_describe_figures(odd, train_areas),
         data=data,
     )

@@ -128,7 +128,7 @@ const line = (X, Y, xs, ys, name) =>
     class: name,
     d: xs
       .map((value, number) => [value, ys[number]])
-      .filter(pair => pair[1] !== null)
+      .filter(pair => pair[1] != null)
       .map(([a, b], number) => `${number ? "L" : "M"}${X(a).toFixed(1)} ${Y(b).toFixed(1)}`)
       .join(""),
   });
@@ -192,22 +192,35 @@ function drawSeries(experiment, runs, name) {
       if (step) event.preventDefault();
     });
   };
-  const title = {loss: "Loss", dice: "Dice at the network's own resolution"}[name] ?? name.replaceAll("_", " ");
+  const title = {loss: "Loss", dice: "Dice at the network's own resolution", learning_rate: "Learning rate at the end of the epoch"}[name] ?? name.replaceAll("_", " ");
   const label = `${title} of ${experiment} over ${last} epochs; at the end ${read(last)}`;
   return chart(title, label, x, buildScale(kind, values), draw, {listen, footer: readout});
 }
 
-/** Threshold, precision and recall, calibration. */
-function drawCurves(host, curves) {
-  const share = buildScale("linear", [0, 1]);
+/** Where errors come from: threshold, precision and recall, calibration, distance from the contour, confusion. */
+function drawErrors(host, errors) {
+  if (errors.thresholds.length) host.append(...drawCurves(errors));
+  const wrong = errors.distances.reduce((a, b) => a + b, 0);
+  if (wrong) host.append(drawDistances(errors, wrong));
+  if (errors.confusion) host.append(drawConfusion(errors.names, errors.confusion));
+}
+
+function drawCurves(curves) {
+  const share = buildScale("linear", [0, 1]),
+    [both, predicted, real] = curves.pixels,
+    precision = both.map((count, number) => count / Math.max(predicted[number], 1)),
+    recall = both.map((count, number) => count / Math.max(real[number], 1)),
+    [pixels, objects] = curves.calibration,
+    filled = [...pixels.keys()].filter(bin => pixels[bin]),
+    probabilities = filled.map(bin => (bin + 0.5) / pixels.length),
+    shares = filled.map(bin => objects[bin] / pixels[bin]);
   const best = curves.scores.indexOf(Math.max(...curves.scores));
-  const scores = buildScale("score", curves.scores);
-  host.append(
+  return [
     chart(
       `${curves.metric} by threshold, before post-processing`,
-      `${curves.metric} of ${curves.of} by threshold; the best of these is ${curves.scores[best]} at ${curves.thresholds[best]}`,
+      `${curves.metric} by threshold; the best of these is ${curves.scores[best]} at ${curves.thresholds[best]}`,
       share,
-      scores,
+      buildScale("score", curves.scores),
       (X, Y) => [
         ...(curves.chosen === null
           ? []
@@ -217,10 +230,10 @@ function drawCurves(host, curves) {
     ),
     chart(
       "Precision by recall, pixels of all images",
-      `precision from ${curves.precision[0]} to ${curves.precision.at(-1)}, recall from ${curves.recall[0]} to ${curves.recall.at(-1)}`,
-      buildScale("score", curves.recall),
-      buildScale("score", curves.precision),
-      (X, Y) => [line(X, Y, curves.recall, curves.precision, "line c0")],
+      `precision from ${precision[0].toFixed(4)} to ${precision.at(-1).toFixed(4)}, recall from ${recall[0].toFixed(4)} to ${recall.at(-1).toFixed(4)}`,
+      buildScale("score", recall),
+      buildScale("score", precision),
+      (X, Y) => [line(X, Y, recall, precision, "line c0")],
     ),
     chart(
       "Calibration: share of object pixels by probability",
@@ -229,13 +242,47 @@ function drawCurves(host, curves) {
       share,
       (X, Y) => [
         line(X, Y, [0, 1], [0, 1], "line dashed soft-line"),
-        line(X, Y, curves.probabilities, curves.shares, "line c0"),
-        ...curves.probabilities.map((value, number) =>
-          make("svg:circle", {class: "ring c0", r: 3, cx: X(value), cy: Y(curves.shares[number])}),
+        line(X, Y, probabilities, shares, "line c0"),
+        ...probabilities.map((value, number) =>
+          make("svg:circle", {class: "ring c0", r: 3, cx: X(value), cy: Y(shares[number])}),
         ),
       ],
     ),
-  );
+  ];
+}
+
+/** Bars of the share of wrong pixels in each bin of distances. */
+function drawDistances({edges, distances}, wrong) {
+  const names = [...edges.map(edge => `≤ ${edge}`), `> ${edges.at(-1)}`, "absent"],
+    isPresent = distances.at(-1) > 0,
+    shares = distances.slice(0, isPresent ? names.length : -1).map(count => (100 * count) / wrong);
+  const x = {to: place => place / shares.length, from: place => place * shares.length,
+    ticks: shares.map((_, number) => ({value: number + 0.5, text: names[number]}))};
+  const y = buildScale("linear", [0, Math.max(...shares)]);
+  const draw = (X, Y) =>
+    shares.map((share, number) =>
+      make("svg:rect", {class: "bin still", x: X(number) + 1, width: X(1) - X(0) - 2, y: Y(share), height: Y(0) - Y(share)},
+        make("svg:title", {}, `${names[number]}: ${share.toFixed(1)} %`)));
+  const near = shares.slice(0, 2).reduce((a, b) => a + b, 0);
+  return chart("Wrong pixels, %, by distance from the contour of the ground truth, px",
+    `of ${wrong} wrong pixels ${near.toFixed(0)} % lie within ${edges[1]} pixels of the contour`, x, y, draw,
+    {footer: isPresent ? make("p", {class: "soft readout"}, "absent: the image has no pixel of the class") : ""});
+}
+
+/** A table of shares: rows are the ground truth's classes, columns those of the masks. */
+function drawConfusion(names, counts) {
+  const percent = (count, row) => (row ? (100 * count) / row : 0),
+    sums = counts.map(row => row.reduce((a, b) => a + b, 0)),
+    head = name => make("th", {scope: "col", class: "num"}, name);
+  const rows = counts.map((row, own) =>
+    make("tr", {}, make("th", {scope: "row"}, names[own]), ...row.map((count, other) => {
+      const share = percent(count, sums[own]);
+      return make("td", {class: own === other ? "num right-class" : "num", style: {"--share": `${Math.min(own === other ? share * 0.5 : share * 2, 70)}%`}},
+        share ? (share < 0.05 ? "< 0.1" : share.toFixed(1)) : "");
+    })));
+  return make("figure", {class: "chart wide"}, make("figcaption", {}, "Confusion: of the pixels of each class (rows), the % that the masks give to each class (columns)"),
+    make("div", {class: "scroll", tabindex: 0, role: "region", "aria-label": "Confusion of classes"},
+      make("table", {class: "confusion"}, make("thead", {}, make("tr", {}, make("td"), ...names.map(head))), make("tbody", {}, ...rows))));
 }
 
 // ---- painting an image with its masks
@@ -375,7 +422,8 @@ const MODES = {errors: "Errors", target: "Ground truth", prediction: "Prediction
 const DEFAULTS = {by: 0, of: 0, view: "", q: "", low: "", high: "", why: "", marked: "", mode: "", style: "tint", opacity: "0.5", open: "", table: ""};
 const state = {...DEFAULTS, hidden: false, limit: 24};
 let shown = [], // numbers of the images that pass the filters, the worst first
-  order = []; // of all, by the column
+  order = [], // of all, by the column
+  strip; // the order that the strip shows
 
 function readState() {
   const given = new URLSearchParams(location.hash.slice(1));
@@ -415,13 +463,14 @@ function sortBy(column) {
 }
 
 const groupOf = index => DATA.groups[DATA.images.group[index]];
+const names = DATA.images?.id.map((id, index) => `${id}\n${groupOf(index)}`.toLowerCase()); // what is searched
 
 /** Whether an image passes the filters, that of the range aside. */
 function buildFilter() {
   const wanted = state.q.trim().toLowerCase(),
     why = state.why ? state.why.split(",").map(Number) : [];
   return index =>
-    (!wanted || DATA.images.id[index].toLowerCase().includes(wanted) || groupOf(index).toLowerCase().includes(wanted)) &&
+    (!wanted || names[index].includes(wanted)) &&
     (!state.view || DATA.images.view[index] === state.view) &&
     (!state.marked || marks.has(DATA.images.id[index])) &&
     why.every(own => DATA.columns[own].distances[index] >= LEAST);
@@ -496,9 +545,22 @@ function drawHistogram(column, candidates, low, high) {
   const round = value => String(+value.toPrecision(6));
   const listen = (svg, at) => {
     let from = null;
+    const brush = make("svg:rect", {class: "brush", y: 0, height: HEIGHT - BOTTOM});
+    const grow = event => {
+      const [left, right] = [x.to(from), x.to(at(event))].map(place => LEFT + place * (svg.clientWidth - LEFT - 8)).sort((a, b) => a - b);
+      brush.setAttribute("x", left);
+      brush.setAttribute("width", right - left);
+    };
     svg.addEventListener("pointerdown", event => {
       from = at(event);
       svg.setPointerCapture(event.pointerId);
+      grow(event);
+      svg.append(brush);
+    });
+    svg.addEventListener("pointermove", event => from !== null && grow(event));
+    svg.addEventListener("pointercancel", () => {
+      from = null;
+      brush.remove();
     });
     svg.addEventListener("pointerup", event => {
       if (from === null) return;
@@ -514,21 +576,22 @@ function drawHistogram(column, candidates, low, high) {
   const title = `${column.label}, ${values.length.toLocaleString("en")} images: click a bar, or drag over several`;
   const sorted = [...values].sort((a, b) => a - b);
   const label = `Histogram of ${column.label}: from ${format(column, sorted[0])} over ${format(column, sorted[sorted.length >> 1])} to ${format(column, sorted.at(-1))}`;
-  byId("spread").replaceChildren(chart(title, label, x, y, draw, {listen}), drawScatter(column, known));
+  byId("spread").replaceChildren(chart(title, label, x, y, draw, {listen}), drawScatter(column, known, low, high));
   drawRows(byId("by-view"), column, known, index => DATA.images.view[index], "camera view", name => (state.view = state.view === name ? "" : name));
   drawRows(byId("by-group"), column, known, groupOf, "group", name => (state.q = state.q === name ? "" : name));
 }
 
 /** The column against the area of the object; a click opens the nearest image. */
-function drawScatter(column, known) {
+function drawScatter(column, known, low, high) {
   const own = known.filter(index => DATA.images.area[index] !== null);
   if (!own.length) return "";
   const x = buildScale("linear", own.map(index => 100 * DATA.images.area[index])),
     y = buildScale(column.style === "score" ? "score" : "linear", own.map(index => column.values[index]));
   const place = index => [100 * DATA.images.area[index], column.values[index]];
-  const draw = (X, Y) => [
-    make("svg:path", {class: "points", d: own.map(index => `M${X(place(index)[0]).toFixed(1)} ${Y(place(index)[1]).toFixed(1)}h0`).join("")}),
-  ];
+  const isInside = index => column.values[index] >= low && column.values[index] <= high;
+  const draw = (X, Y) =>
+    [["points out", index => !isInside(index)], ["points", isInside]].map(([name, keeps]) =>
+      make("svg:path", {class: name, d: own.filter(keeps).map(index => `M${X(place(index)[0]).toFixed(1)} ${Y(place(index)[1]).toFixed(1)}h0`).join("")}));
   const listen = svg =>
     svg.addEventListener("click", event => {
       const box = svg.getBoundingClientRect(),
@@ -547,7 +610,7 @@ function drawRows(host, column, known, nameOf, what, choose) {
   const means = [...groups].map(([name, own]) => [name, own.reduce((sum, index) => sum + column.values[index], 0) / own.length, own.length]);
   means.sort((a, b) => (column.worst === "low" ? a[1] - b[1] : b[1] - a[1]));
   const x = buildScale(column.style === "score" ? "score" : "linear", means.map(row => row[1]));
-  const rows = means.slice(0, 12).map(([name, mean, count]) =>
+  const rows = means.slice(0, 8).map(([name, mean, count]) =>
     make(
       "button",
       {
@@ -562,7 +625,7 @@ function drawRows(host, column, known, nameOf, what, choose) {
         },
       },
       make("span", {class: "name"}, name),
-      make("i", {style: {"--share": `${(4 + 96 * x.to(mean)).toFixed(1)}%`}}),
+      make("i", {style: {"--share": `${(100 * x.to(mean)).toFixed(1)}%`}}),
       make("b", {}, format(column, mean)),
     ),
   );
@@ -597,7 +660,8 @@ function makeCard(index) {
     "button",
     {type: "button", class: "card", "data-id": id, "data-index": index, "aria-label": `${id}, ${column.label} ${value}`, onclick: () => openViewer(index)},
     canvas,
-    make("span", {class: "name"}, id),
+    // The end of a name stays: it is what differs.
+    make("span", {class: "name"}, make("span", {}, id.slice(0, -7)), id.slice(-7)),
     make("b", {}, value),
   );
   if (picture) near.observe(card);
@@ -607,8 +671,8 @@ function makeCard(index) {
 
 function drawGallery() {
   const part = shown.slice(0, state.limit);
-  near.disconnect();
-  byId("worst").replaceChildren(...order.slice(0, 6).map(makeCard));
+  for (const card of document.querySelectorAll("#cards .card")) near.unobserve(card);
+  if (strip !== order) byId("worst").replaceChildren(...(strip = order).slice(0, 6).map(makeCard));
   byId("cards").hidden = Boolean(state.table);
   byId("table").hidden = !state.table;
   byId("cards").replaceChildren(...(state.table ? [] : part.map(makeCard)));
@@ -740,8 +804,11 @@ function openViewer(index) {
       make("td", {class: "num soft"}, column.distances ? `median ${format(column, known[known.length >> 1] ?? null)}` : ""));
   }));
   const [, , small, large] = DATA.pictures[index];
-  byId("viewer-image").href = `pictures/${large}.jpg`;
-  byId("viewer-planes").href = `pictures/${large}.png`;
+  const [imageFile, maskFile] = DATA.links[index] ?? [];
+  for (const [id, address] of [["viewer-image", imageFile], ["viewer-mask", maskFile], ["viewer-planes", `pictures/${large}.png`]]) {
+    byId(id).hidden = !address;
+    if (address) byId(id).href = address;
+  }
   staged = null;
   for (const name of new Set([small, large]))
     load(name).then(loaded => {
@@ -932,5 +999,5 @@ function startGallery() {
 }
 
 if (DATA.training?.length && byId("training-curves")) drawTraining(byId("training-curves"), DATA.training);
-if (DATA.curves && byId("curves")) drawCurves(byId("curves"), DATA.curves);
+if (DATA.errors) drawErrors(byId("error-charts"), DATA.errors);
 if (byId("cards")) startGallery();

@@ -1,0 +1,214 @@
+"""What is measured of images: figures of each for the gallery, and totals of all for the charts of errors."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import astuple, dataclass, fields
+from functools import partial
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from unets.config import DatasetConfig
+from unets.data.samples import IGNORE, Sample, count_object_pixels, read_full_size, read_mask
+from unets.ensemble.agreement import blend_small, compare_members
+from unets.ensemble.mask_scores import count_thresholds
+from unets.ensemble.postprocess import ClassMask
+from unets.ensemble.recipe import Recipe, average_maps, make_mask
+from unets.ensemble.shape import measure_distances, measure_shape
+from unets.evaluation.predictions import MapU8, Prediction
+from unets.metrics.masks import divide, find_metric
+from unets.metrics.pixels import pick_class
+from unets.workers.pool import run_tasks
+
+Values = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+T = TypeVar("T")
+
+UNCERTAIN = (0.1, 0.9)  # a probability between these is uncertain
+THRESHOLDS = tuple(step / 20 for step in range(1, 20))
+NUM_BINS = 10  # of the calibration curve
+DISTANCES_PX = (1, 2, 4, 8, 16, 32, 64)  # upper edges; two more bins: farther, and where the class is not in the image
+_CHUNK = 16  # images a task
+_STEP = 4  # of a row's and a column's pixels, one in so many counts for the calibration curve
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """Some images, and the predictions of them."""
+
+    samples: tuple[Sample, ...]
+    predictions: tuple[Prediction, ...]
+    large: tuple[bool, ...] = ()  # which of them get a large picture, too
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Figures:
+    """What is measured of one image; parts, holes and contours are those of all classes together."""
+
+    area: float  # share of the image that is object
+    parts: int
+    holes: int
+    loose: float  # share of the object's area that lies outside the largest part of its class
+    contour: float  # pixels of contour for each pixel of the side of a square of that area: 4 for the square itself
+    band: float  # width of what is uncertain: its pixels for each pixel of contour
+    difference: float  # mean |p of a member - p of the blend| over members and pixels; NaN: a single member
+    agreement: float  # lowest Dice of a member's mask with the blend's; NaN: a single member
+
+
+FIGURES = tuple(field.name for field in fields(Figures))
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What is counted over all images: how the score depends on the threshold, and where the errors are."""
+
+    num_images: int
+    scores: Values  # (thresholds,) sum over the images of the metric
+    pixels: Counts  # (3, thresholds) of all images and classes: true positives, predicted, true
+    calibration: Counts  # (2, bins) pixels whose probability lies in a bin, and those that are object
+    distances: Counts  # (bins of `DISTANCES_PX`,) wrong pixels by their distance from the class's contour
+    confusion: Counts  # (classes + 1, classes + 1) pixels by ground truth and mask; (0, 0) where classes overlap
+
+    def __add__(self, other: "Totals") -> "Totals":
+        """Adds those of other images."""
+        return Totals(*(own + others for own, others in zip(astuple(self), astuple(other), strict=True)))
+
+
+def run_chunks(
+    function: Callable[[Task], T],
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    *,
+    what: str,
+    large: Collection[int] = (),
+    jobs: int | None = None,
+) -> Iterator[T]:
+    """Runs a function over images in workers, in their order; each task carries the way to its own probability maps."""
+
+    def build(start: int) -> Task:
+        part = samples[start : start + _CHUNK]
+        ids = [sample.id for sample in part]
+        return Task(
+            samples=tuple(part),
+            predictions=tuple(prediction.select(ids) for prediction in predictions),
+            large=tuple(start + number in large for number in range(len(ids))),
+        )
+
+    starts = range(0, len(samples), _CHUNK)
+    return run_tasks(function, map(build, starts), what=what, jobs=jobs, total=len(starts), unit="chunk")
+
+
+def measure_all(
+    dataset: DatasetConfig,
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    *,
+    has_ground_truth: bool,
+    jobs: int | None = None,
+) -> tuple[Values, Totals | None]:
+    """Measures images in workers; see `measure`."""
+    function = partial(measure, dataset, has_ground_truth)
+    rows, totals = zip(*run_chunks(function, samples, predictions, what="measure", jobs=jobs), strict=True)
+    return np.concatenate(rows), _add(totals)
+
+
+def measure(dataset: DatasetConfig, has_ground_truth: bool, task: Task) -> tuple[Values, Totals | None]:
+    """Measures the first prediction of some images that has a mask of each.
+
+    Args:
+        dataset: how masks are read.
+        has_ground_truth: whether ground truth is there: the area is its area, and there are totals.
+        task: a worker's share.
+
+    Returns:
+        float64 (images, `FIGURES`), NaN where nothing predicted an image; the totals.
+    """
+    rows, totals = np.full((len(task.samples), len(FIGURES)), np.nan), list[Totals]()
+    for number, sample in enumerate(task.samples):
+        own = next((prediction for prediction in task.predictions if sample.id in prediction.recipes), None)
+        target = read_mask(sample) if has_ground_truth else None
+        if own is not None:
+            recipe, maps = own.read(sample.id)
+            mask = make_mask(recipe, maps, read_full_size(sample, dataset))
+            rows[number] = astuple(measure_image(mask, recipe, maps))
+            if target is not None:
+                totals.append(count_errors(target, mask, recipe, maps, dataset.metric))
+        if target is not None:
+            rows[number, FIGURES.index("area")] = count_object_pixels(target) / (target.shape[0] * target.shape[1])
+    return rows, _add(totals)
+
+
+def measure_image(mask: ClassMask, recipe: Recipe, maps: Sequence[MapU8]) -> Figures:
+    """Measures what needs no ground truth: how far members differ, how sure they are, what the mask looks like.
+
+    Args:
+        mask: the final one, at the image's own size.
+        recipe: how probability maps became the mask.
+        maps: one a member, uint8 (height, width, classes); sizes may differ: they are compared at that of the largest.
+    """
+    probs_hwc, num_pixels = blend_small(maps, recipe), mask.shape[0] * mask.shape[1]
+    shapes = [measure_shape(pick_class(mask, index)) for index in range(probs_hwc.shape[-1])]
+    area_px, contour_px = sum(shape.area_px for shape in shapes), sum(shape.contour_px for shape in shapes)
+    loose_px = sum(shape.area_px - shape.largest_px for shape in shapes)
+    uncertain_px = float(find_uncertain(probs_hwc).mean()) * num_pixels
+    difference, agreement = compare_members(maps, recipe, probs_hwc)
+    return Figures(
+        area=count_object_pixels(mask) / num_pixels,
+        parts=sum(shape.parts for shape in shapes),
+        holes=sum(shape.holes for shape in shapes),
+        loose=loose_px / max(area_px, 1),
+        contour=contour_px / max(area_px, 1) ** 0.5,
+        band=uncertain_px / max(contour_px, 1),
+        difference=difference,
+        agreement=agreement,
+    )
+
+
+def find_uncertain(probs_hwc: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """Finds the pixels where a class's probability lies between those of `UNCERTAIN`; bool (height, width)."""
+    low, high = np.float32(UNCERTAIN[0]), np.float32(UNCERTAIN[1])
+    return np.asarray(((probs_hwc > low) & (probs_hwc < high)).any(axis=-1))
+
+
+def count_errors(target: ClassMask, mask: ClassMask, recipe: Recipe, maps: Sequence[MapU8], metric: str) -> Totals:
+    """Counts an image: its mask's errors, and what it would score at each of `THRESHOLDS` without post-processing.
+
+    Args:
+        target: as `read_mask` gives it; ignored pixels count nowhere.
+        mask: the final one.
+        recipe: whose mean of the maps is thresholded, each class against all else.
+        maps: one a member.
+        metric: its name; Dice stands in for one that needs more than pixel counts.
+    """
+    probs_hwc = average_maps(recipe, maps, (target.shape[0], target.shape[1]))
+    num_classes, ignored = probs_hwc.shape[-1], target == IGNORE
+    is_known_hw = ~(ignored.any(axis=-1) if target.ndim == 3 else ignored)
+    some_hw = np.zeros_like(is_known_hw)
+    some_hw[::_STEP, ::_STEP] = is_known_hw[::_STEP, ::_STEP]
+    scores, pixels = np.zeros(len(THRESHOLDS)), np.zeros((3, len(THRESHOLDS)), dtype=np.int64)
+    calibration = np.zeros((2, NUM_BINS), dtype=np.int64)
+    distances = np.zeros(len(DISTANCES_PX) + 2, dtype=np.int64)
+    for index, probs_hw in enumerate(np.moveaxis(probs_hwc, -1, 0)):
+        true_hw = pick_class(target, index)
+        both, predicted = count_thresholds(true_hw, probs_hw, is_known_hw, THRESHOLDS)
+        num_true = int(np.count_nonzero(true_hw))
+        pixels += np.stack([both, predicted, np.full_like(both, num_true)])
+        fractions = find_metric(metric).counted.count(both, num_true, predicted)
+        scores += divide(fractions[:, 0], fractions[:, 1]) / num_classes
+        bins = np.minimum((probs_hw[some_hw] * NUM_BINS).astype(np.int64), NUM_BINS - 1)
+        calibration[0] += np.bincount(bins, minlength=NUM_BINS)
+        calibration[1] += np.bincount(bins[true_hw[some_hw]], minlength=NUM_BINS)
+        wrong_hw = (true_hw != pick_class(mask, index)) & is_known_hw
+        # Infinitely far where the class is not in the image: the last bin.
+        edges = (*DISTANCES_PX, np.finfo(np.float32).max)
+        distances += np.bincount(np.searchsorted(edges, measure_distances(true_hw)[wrong_hw]), minlength=len(distances))
+    confusion = np.zeros((0, 0), dtype=np.int64)
+    if target.ndim == 2:
+        pairs = target[is_known_hw].astype(np.int64) * (num_classes + 1) + mask[is_known_hw]
+        confusion = np.bincount(pairs, minlength=(num_classes + 1) ** 2).reshape(num_classes + 1, -1)
+    return Totals(1, scores, pixels, calibration, distances, confusion)
+
+
+def _add(totals: Sequence[Totals | None]) -> Totals | None:
+    known = [one for one in totals if one is not None]
+    return sum(known[1:], known[0]) if known else None
