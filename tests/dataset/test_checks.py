@@ -14,6 +14,7 @@ import unets.dataset.checks
 from unets.config import load_dataset
 from unets.data.samples import read_mask
 from unets.dataset.checks import MAX_FAULTS_PRINTED, CheckReport, check_data, read_checked_shares
+from unets.dataset.importing import import_data
 from unets.dataset.manifest import read_manifest
 from unets.errors import InputError
 from unets.store.paths import Project
@@ -348,11 +349,14 @@ def test_what_is_no_file_is_a_fault_and_ends_nothing(
 
 
 def test_a_mask_that_changed_behind_the_table_is_named(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2, mask_format="png", with_csv=False)
-    manifest = read_manifest(project, load_dataset(project.configs_dir))
-    path = manifest.train[0].mask_paths[0]
-    read_mask(manifest.train[0])
-    content = path.read_bytes()
+    project = make_competition(num_groups=2, mask_format="bmp", with_csv=False)
+    dataset = load_dataset(project.configs_dir)
+    (sample, *_) = read_manifest(project, dataset).train
+    (path,) = sample.mask_paths
+    mask, content, before = read_mask(sample), path.read_bytes(), path.stat()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(InputError, match=r"car000_01_mask\.png must be as it was imported\. .* Run `unets import`"):
-        read_mask(manifest.train[0])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    with pytest.raises(InputError, match=r"car000_01_mask\.bmp must be as it was imported\. .* Run `unets import`"):
+        read_mask(sample)
+    import_data(project, dataset, jobs=1, read_all=True)
+    assert (read_mask(read_manifest(project, dataset).train[0]) != mask).sum() == 1

@@ -24,13 +24,13 @@ def download(
 def import_(stage: Stage) -> None:
     """Reads the data into a table that every stage reads, samples.csv, and draws masks that are in another form.
 
-    The data itself is never written to. Every stage does so by itself where something changed.
+    The data itself is never written to. Every stage does so by itself where a size or time changed.
     """
     from unets.dataset.importing import import_data
 
     dataset = stage.dataset  # first: it tells a mistyped competition
     with stage.lock_models():
-        import_data(stage.project, dataset, jobs=stage.jobs)
+        import_data(stage.project, dataset, jobs=stage.jobs, read_all=True)
     stage.finish(f"{stage.project.samples_path}", "data")
 
 

@@ -57,13 +57,14 @@ class Row:
 _COLUMNS = [field.name for field in fields(Row)]
 
 
-def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = None) -> None:
+def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = None, read_all: bool = False) -> None:
     """Reads INPUT by the importer of `dataset.source` and writes samples.csv; draws masks that are not canonical.
 
     Args:
         project: the folders.
         dataset: what to import.
         jobs: worker processes; None is one a core.
+        read_all: read files whose size and time are as before, too.
 
     Raises:
         InputError: the data set contradicts `dataset`, or a mask cannot be drawn.
@@ -71,7 +72,8 @@ def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = 
     state = describe_state(project, dataset)
     imported = read_source(project, dataset)
     try:
-        known = {path: stamped for row in read_rows(project.samples_path) for path, stamped in _list_stamps(row)}
+        rows_there = () if read_all else read_rows(project.samples_path)
+        known = {path: stamped for row in rows_there for path, stamped in _list_stamps(row)}
     except InputError:  # a damaged table, which is made again: nothing in it is known
         known = {}
     drawn = _draw_masks(project, imported, fingerprint(rules=RULES_VERSION, **state), jobs)
