@@ -166,6 +166,7 @@ def test_importing_does_nothing(tmp_path: Path) -> None:
     program = f"""
 import importlib, logging, random, sys
 import numpy as np
+import rich.style  # it draws a number as it is imported
 before = random.getstate(), np.random.get_state()[1].tolist()
 for name in {names}:
     importlib.import_module(name)
