@@ -54,9 +54,15 @@ def _draw_sheet(
 ) -> int:
     picks = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
     chosen = [samples[index] for index in picks]
-    height, width = read_full_size(chosen[0], dataset)
-    tile_hw = (round(height * TILE_WIDTH / width), TILE_WIDTH)
-    tiles = [add_caption(_draw(read_image(sample, tile_hw), find_mask(sample)), sample.id) for sample in chosen]
+    sizes_hw = [read_full_size(sample, dataset) for sample in chosen]
+    tile_hw = (round(float(np.median([height / width for height, width in sizes_hw])) * TILE_WIDTH), TILE_WIDTH)
+    tiles = []
+    for sample, (height, width) in zip(chosen, sizes_hw, strict=True):
+        scale = min(tile_hw[0] / height, tile_hw[1] / width)
+        fitted_hw = (max(round(height * scale), 1), max(round(width * scale), 1))
+        drawn = _draw(read_image(sample, fitted_hw), find_mask(sample))
+        rest = [(0, whole - side) for whole, side in zip(tile_hw, fitted_hw, strict=True)]
+        tiles.append(add_caption(np.pad(drawn, (*rest, (0, 0)), constant_values=255), sample.id))
     write_image(out, make_sheet(tiles, columns=COLUMNS, tile_hw=tiles[0].shape[:2]))
     return len(chosen)
 
