@@ -157,4 +157,4 @@ def test_every_import_is_declared() -> None:
 
 def test_the_root_stays_small() -> None:
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    assert len({path.split("/")[0] for path in listed.splitlines()}) <= 16
+    assert len({path.split("/")[0] for path in listed.splitlines()}) <= 18

@@ -3,7 +3,6 @@
 So objects that touch are one, unless a line of background parts them.
 """
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
@@ -24,8 +23,7 @@ def part_labels(labels_hw: npt.NDArray[np.int32]) -> BoolMask:
     Args:
         labels_hw: int32 (height, width), the number of each pixel's object, 0 for background.
     """
-    # Numbers of 24 bits are exact as float32, the widest that dilation takes.
-    highest_hw = cv2.dilate(labels_hw.astype(np.float32), _EIGHT.view(np.uint8))
+    highest_hw = ndimage.maximum_filter(labels_hw, size=3)
     return np.asarray((labels_hw > 0) & (highest_hw == labels_hw))
 
 
