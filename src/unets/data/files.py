@@ -131,33 +131,44 @@ def is_junk(name: str) -> bool:
     return name.startswith(".") or name.lower() in _JUNK
 
 
-def walk_files(root: Path) -> Iterator[tuple[str, int, int]]:
-    """Yields (path below `root`, bytes, time of change in ns) of all files that are no junk; symlinks are followed."""
+def walk_files(root: Path, junk: list[str] | None = None) -> Iterator[tuple[str, int, int]]:
+    """Yields (path below `root`, bytes, time of change in ns) of all files that are no junk; symlinks are followed.
+
+    A symlink to nothing has no time.
+
+    Args:
+        root: the folder.
+        junk: gets the paths of files that are left out.
+    """
     seen = set[str]()
-    folders = [(root, "")]
+    folders = [(root, "", False)]
     while folders:
-        folder, prefix = folders.pop()
+        folder, prefix, is_left = folders.pop()
         real = os.path.realpath(folder)
         if real in seen:  # a symlink to a folder above
             continue
         seen.add(real)
         with os.scandir(folder) as entries:
             for entry in entries:
-                if is_junk(entry.name):
+                leaves = is_left or is_junk(entry.name)
+                if leaves and junk is None:
                     continue
                 try:
                     status = entry.stat()
                 except OSError:  # a link to nothing or in a circle, as reading it will say
+                    status = None
+                if status is not None and stat.S_ISDIR(status.st_mode):
+                    folders.append((Path(entry.path), f"{prefix}{entry.name}/", leaves))
+                elif leaves and junk is not None:
+                    junk.append(f"{prefix}{entry.name}")
+                elif status is None:
                     yield f"{prefix}{entry.name}", 0, 0
-                    continue
-                if stat.S_ISDIR(status.st_mode):
-                    folders.append((Path(entry.path), f"{prefix}{entry.name}/"))
                 else:  # pipes and devices, too: reading them is refused
                     yield f"{prefix}{entry.name}", status.st_size, status.st_mtime_ns
 
 
 def find_file(root: Path, name: str) -> Path:
-    """Returns the path of the file `name` below `root`, or of the only member of `<name>.zip`.
+    """Returns the path of the file `name` below `root`, or of the member of a zip: `<name>.zip`, or its folder's.
 
     Raises:
         InputError: there is neither.
@@ -167,81 +178,17 @@ def find_file(root: Path, name: str) -> Path:
         return path
     archive_path = path.with_name(path.name + ".zip")
     if archive_path.is_file():
-        for member in _open_archive(archive_path).namelist():
-            if Path(member).name == path.name and "__MACOSX/" not in member:
+        for member in list_members(archive_path):
+            if Path(member).name == path.name:
                 return archive_path / member
-    if "/" in name and root.is_dir() and not path.parent.is_dir():
-        for found, packed_path in _list_below(root, Path(name).parent.as_posix()):
-            if found == name:
-                return Path(packed_path)
+    for folder in Path(name).parents[:-1]:
+        packed_path, rest = root / f"{folder}.zip", Path(name).relative_to(folder)
+        if packed_path.is_file():
+            members = set(list_members(packed_path))
+            for member in (rest.as_posix(), (folder.name / rest).as_posix()):
+                if member in members:
+                    return packed_path / member
     raise InputError(f"{path} must exist (or {archive_path.name} beside it). Received: no such file")
-
-
-def find_ids(root: Path, pattern: str) -> dict[str, tuple[str, ...]]:
-    """Lists the files that fit a pattern, by the id in their name.
-
-    Args:
-        root: the competition's folder.
-        pattern: a path below it with `{id}` once and `*` for anything within a name, as `train/{id}.jpg`; `{a,b}` is
-            either of two.
-
-    Returns:
-        The paths of each id (more than one where a `*` lets two files have it), ids sorted. As text: a Path takes
-        270 bytes more, and there are 100,064.
-
-    Raises:
-        InputError: the pattern's folder is missing, and so is a zip of its name.
-    """
-    found: dict[str, tuple[str, ...]] = {}
-    for plain in expand_pattern(pattern):
-        escaped = re.escape(plain).replace(r"\*", "[^/]*").replace(r"\{id\}", "(?P<id>[^/]+)")
-        matches = re.compile(escaped).fullmatch
-        for name, path in _list_below(root, fixed_folder(plain)):
-            if match := matches(name):
-                others = found.get(match["id"], ())
-                found[match["id"]] = tuple(sorted((*others, path))) if others else (path,)
-    return {id_: found[id_] for id_ in sorted(found)}
-
-
-def expand_pattern(pattern: str) -> list[str]:
-    """Returns the patterns that one with `{a,b}` stands for: `{a,b}/{id}.png` is `a/{id}.png` and `b/{id}.png`."""
-    match = re.search(r"\{([^{}]*,[^{}]*)\}", pattern)
-    if match is None:
-        return [pattern]
-    before, after = pattern[: match.start()], pattern[match.end() :]
-    return [plain for choice in match[1].split(",") for plain in expand_pattern(f"{before}{choice}{after}")]
-
-
-def _list_below(root: Path, folder: str) -> Iterator[tuple[str, str]]:
-    """Yields (name relative to `root`, path) of all files in `root/folder`, or in `root/folder.zip`."""
-    if not root.is_dir():
-        raise InputError(f"`--input` must be a folder with the competition's files. Received: {root} (no such folder)")
-    place = root / folder
-    if place.is_dir() and not (place.with_name(f"{place.name}.zip").is_file() and is_empty(place)):
-        prefix = "" if folder == "." else f"{folder}/"
-        # Not one Path a name: that takes twice as long for 100,064 images.
-        yield from ((f"{prefix}{name}", f"{place}{os.sep}{name}") for name, _, _ in walk_files(place))
-        return
-    if place.suffix in STACK_ENDINGS and place.is_file():
-        yield from ((f"{folder}/{page}", str(place / page)) for page in list_pages(place))
-        return
-    parts = Path(folder).parts
-    packed = ["/".join(parts[: count + 1]) for count in range(len(parts))]
-    # The nearest first: `a/b.zip`, then `a.zip`, which holds `b`.
-    outer = next((name for name in reversed(packed) if (root / f"{name}.zip").is_file()), None)
-    if outer is None:
-        name = f"{Path(folder).name}.zip"
-        raise InputError(f"{place} must exist (or {name} beside it). Received: no such folder")
-    archive_path = root / f"{outer}.zip"
-    # Zips hold either `train/a.jpg` or `a.jpg`.
-    start = f"{Path(outer).name}/"
-    for member in list_members(archive_path):
-        yield f"{outer}/{member.removeprefix(start)}", str(archive_path / member)
-
-
-def is_empty(folder: Path) -> bool:
-    """Tells whether a folder holds nothing but junk."""
-    return all(is_junk(entry.name) for entry in folder.iterdir())
 
 
 def list_members(archive_path: Path) -> list[str]:
@@ -275,16 +222,6 @@ def _read_page(path: Path, name: str) -> bytes:
         picture.seek(int(Path(name).stem))
         picture.save(content, format="PNG", compress_level=1)
     return content.getvalue()
-
-
-def fixed_folder(pattern: str) -> str:
-    """Returns the leading folders of a pattern that are plain names."""
-    fixed = []
-    for part in Path(pattern).parent.parts:
-        if "{id}" in part or "*" in part:
-            break
-        fixed.append(part)
-    return "/".join(fixed) or "."
 
 
 def _find_archive(path: Path) -> Path | None:

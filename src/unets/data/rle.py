@@ -44,15 +44,21 @@ def encode_rle(mask_hw: npt.NDArray[np.generic], order: Order = "row", *, relati
     return _join(runs)
 
 
-def to_absolute(rle: str) -> str:
-    """Returns run lengths whose starts were counted from the end of the run before as 1-based pairs.
+def to_absolute(rle: str, *, start: int = 1, relative: bool = True) -> str:
+    """Returns run lengths that were counted otherwise as absolute, 1-based pairs.
+
+    Args:
+        rle: the pairs, separated by whitespace.
+        start: the number of the first pixel, where starts are absolute.
+        relative: whether starts were counted from the end of the run before, the first from 0.
 
     Raises:
         InputError: there is something else than whole numbers.
     """
+    if start == 1 and not relative:
+        return rle
     numbers = _parse(rle)
-    edges = np.cumsum(numbers)
-    numbers[::2] = edges[::2] + 1
+    numbers[::2] = (np.cumsum(numbers)[::2] if relative else numbers[::2] - start) + 1
     return _join(numbers)
 
 

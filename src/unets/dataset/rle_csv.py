@@ -27,7 +27,7 @@ _UTF16_STARTS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_frame(path: Path) -> pd.DataFrame:
-    """Reads a csv or csv.gz as text, with commas, semicolons or tabs, in UTF-8 or UTF-16.
+    """Reads a csv or csv.gz as text, with commas, semicolons, tabs or bars, in UTF-8 or UTF-16.
 
     A cell that is not there, or of a row that ends early, is empty.
 
@@ -40,13 +40,19 @@ def read_frame(path: Path) -> pd.DataFrame:
     with naming(path, "be a csv file", damage=(*DAMAGE, pd.errors.ParserWarning)):
         encoding = "utf-16" if content.startswith(_UTF16_STARTS) else "utf-8-sig"
         header = content[:10_000].decode(encoding, errors="ignore").partition("\n")[0]
-        separator = max(",;\t", key=header.count)
+        separator = max(",;\t|", key=header.count)
         # pandas, not the csv module: that one stops at cells of 131,072 characters, which run lengths reach.
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # a row of too many cells
             frame = pd.read_csv(
-                BytesIO(content), dtype=str, keep_default_na=False, encoding=encoding, index_col=False, sep=separator
+                BytesIO(content),
+                dtype=str,
+                keep_default_na=False,
+                encoding=encoding,
+                index_col=False,
+                sep=separator,
+                skipinitialspace=True,
             )
-    return frame.fillna("")
+    return frame.rename(columns=lambda name: str(name).strip()).fillna("")
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> Rows:

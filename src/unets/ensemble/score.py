@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig, PatternSource
-from unets.data.files import find_ids
 from unets.data.io import read_index_image
 from unets.data.rle import decode_rle
 from unets.data.samples import IGNORE, Sample, read_full_size
-from unets.dataset.importers.patterns import draw_files, find_mask_files
+from unets.dataset.importers.listing import list_input
+from unets.dataset.importers.patterns import find_ids, find_mask_files, make_draw
 from unets.dataset.rle_csv import read_submission
 from unets.ensemble.mask_scores import Fractions, Scores
 from unets.errors import InputError
@@ -113,8 +113,10 @@ def _find_ground_truth(
         )
     if path.is_dir():
         if isinstance(dataset.source, PatternSource):
-            return {}, {id_: tuple(map(tuple, files)) for id_, files in find_mask_files(path, dataset).items()}
-        return {}, {id_: (tuple(files),) for id_, files in find_ids(path, "{id}.png").items()}
+            found = find_mask_files(path, dataset)
+        else:
+            found = {id_: (names,) for id_, names in find_ids(list_input(path), "{id}.png").items()}
+        return {}, {i: tuple(tuple(str(path / n) for n in names) for names in of) for i, of in found.items()}
     if dataset.has_ignored:
         raise InputError(
             f"`--ground-truth` must be a folder of masks where the data set has ignored pixels, which run lengths "
@@ -162,7 +164,7 @@ def _read_targets(image: _Image, dataset: DatasetConfig) -> tuple[list[BoolMask]
     if image.files:
         source = dataset.source
         if isinstance(source, PatternSource):
-            drawn = draw_files(image.files, source, overlapping=dataset.overlapping)
+            drawn = make_draw(Path(), image.files, source, dataset)()
         else:
             drawn = read_index_image(Path(image.files[0][0]))
         if isinstance(drawn, tuple):

@@ -8,6 +8,10 @@ import pytest
 from PIL import Image
 
 from tests.dataset.importers.drawing import SIZE, Array, Drawing, draw_image, draw_objects, import_drawn, merge
+from unets.dataset.importers.listing import list_input
+from unets.dataset.importers.masks import DrawFiles
+from unets.dataset.importers.meaning import Coding
+from unets.dataset.importers.search import choose
 from unets.errors import InputError
 
 WHITE = 255
@@ -153,6 +157,36 @@ def test_a_mask_file_an_object(tmp_path: Path, pattern: str) -> None:
     import_drawn(drawing)
 
 
+def test_files_of_numbers_are_objects_though_each_image_has_as_many(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(8):
+        objects = drawing.add(f"{number:03}/image.png", number, count=3)
+        for place, (_, part) in enumerate(objects):
+            drawing.save(f"{number:03}/masks/{place}.png", part.astype(np.uint8) * np.uint8(WHITE))
+    _, result = import_drawn(drawing)
+    assert [question.choices for question in result.questions if question.field == "source.files"] == [('"class"',)]
+
+
+def test_channels_in_files_of_their_own_are_refused_by_name(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    drawing.write("dataset.json", '{"channel_names": {"0": "T1", "1": "T2"}, "labels": {"background": 0, "tumor": 1}}')
+    for number in range(4):
+        mask = merge(draw_objects(number))
+        drawing.save(f"labelsTr/case_{number:03}.png", mask)
+        for channel in range(2):
+            drawing.save(f"imagesTr/case_{number:03}_{channel:04}.png", draw_image(number, mask)[..., channel])
+    with pytest.raises(InputError, match=r"an image must be one file\. Received: dataset\.json of nnU-Net.*np\.save"):
+        choose(list_input(drawing.root))
+
+
+def test_a_pixel_of_two_classes_is_never_lost_in_silence(tmp_path: Path) -> None:
+    for name in "ab":
+        Image.fromarray(np.ones((4, 5), np.uint8)).save(tmp_path / f"{name}.png")
+    draw = DrawFiles(tmp_path, (("a.png",), ("b.png",)), Coding(classes=(1,)))
+    with pytest.raises(InputError, match=r"a\.png: a pixel must be of one class at most.*Received: 20 pixels"):
+        draw()
+
+
 def test_a_second_mask_of_some_images(tmp_path: Path) -> None:
     drawing = Drawing(tmp_path)
     for kind in ("benign", "malignant"):
@@ -269,6 +303,8 @@ LISTS = {
     "labelmap.txt": "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:200,10,10::\ndog:10,200,10::\n"
     "fox:10,10,200::\n",
     "label_colors.txt": "0 0 0\tbackground\n200 10 10\tcat\n10 200 10\tdog\n10 10 200\tfox\n",
+    "color_map.txt": "background 0 0 0\ncat 200 10 10\ndog 10 200 10\nfox 10 10 200\n",
+    "objectInfo.txt": "Idx\tRatio\tName\n1\t0.3\tcat\n2\t0.2\tdog\n3\t0.1\tfox\n",  # as ADE20K's
     "train/_classes.csv": "Pixel Value, Class\n0, background\n1, cat\n2, dog\n3, fox\n",
     "dataset.json": '{"labels": {"background": 0, "cat": 1, "dog": 2, "fox": 3}, "channel_names": {"0": "x"}}',
     "classes.txt": "_background_\ncat\ndog\nfox\n",

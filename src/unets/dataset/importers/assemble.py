@@ -4,6 +4,7 @@ import fnmatch
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from unets.errors import InputError
 
 Draw = Callable[[], MaskHW | tuple[MaskHW, ...]]
 _MOST_HEADERS = 3000  # a header takes 0.1 to 1 ms
+_MOST_DRAWN = 300  # masks that are drawn to see whether classes overlap
 _LOOKED_AT = 12  # images whose pixels are read
 _SLACK = 0.02  # share of a side by which a mask may differ from its image, and be stretched to it
 _MOST_CHANNELS = 12
@@ -124,6 +126,21 @@ def assemble(
 def select(paths: Iterable[str], patterns: Sequence[str]) -> list[str]:
     """Returns the paths that fit one of the patterns, in which `*` stands for anything, `/` too."""
     return [path for path in paths if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
+
+
+def do_overlap(draws: Sequence[Draw], *, tolerance: float = 0.0) -> bool:
+    """Tells whether pixels are of two classes, on as many masks as some seconds allow.
+
+    Args:
+        draws: of masks with a layer a class.
+        tolerance: share of the smaller class's pixels that may be of the other, too: borders.
+    """
+    for draw in spread(draws, _MOST_DRAWN):
+        masks = [layer == 1 for layer in draw() if (layer == 1).any()]
+        for one, other in combinations(masks, 2):
+            if (one & other).sum() > tolerance * min(one.sum(), other.sum()):
+                return True
+    return False
 
 
 def complete_account(listing: Listing, account: Mapping[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ Value = int | tuple[int, int, int]  # of a pixel: a number, or a color (R, G, B)
 
 IGNORE_NAMES = r"void|_+ignore_+|unlabel+ed|ignored?|unknown|ignore region|not[ _]labell?ed|don'?t[ _]care"
 BACKGROUND_NAMES = r"background|bg|back[ _]ground|_background_|nothing|none"
-_CALLED = r"class|label|categor|colou?r|names|palette|codes|^dataset\.json$"
+_CALLED = r"class|label|categor|colou?r|names|palette|codes|objectinfo|^dataset\.json$"
 _MOST = 256
 # The numbers of Cityscapes' `labelIds`, of the classes that its benchmark scores.
 CITYSCAPES: dict[Value, str] = {
@@ -51,7 +51,8 @@ def parse_class_list(path: str, text: str) -> dict[Value, str]:
     """Reads names of classes from a text; empty where it is something else.
 
     Understood are a csv with a name and a value or `r,g,b`; a json object `{"1": "car"}`, `{"car": 1}`, a list, or
-    nnU-Net's `labels`; a txt with a name a line (from 0 on), `value name`, `r g b name`, or CVAT's `name:r,g,b::`.
+    nnU-Net's `labels`; a txt with a name a line (from 0 on), `value name`, `r g b name`, `name r g b`, CVAT's
+    `name:r,g,b::`, or a table with a header, as ADE20K's.
     """
     try:
         if ending(path) == ".json":
@@ -96,7 +97,7 @@ def _parse_rows(rows: Sequence[Mapping[str, str]]) -> dict[Value, str]:
     colors = next((key for key in (("r", "g", "b"), ("red", "green", "blue")) if set(key) <= columns.keys()), None)
     if colors is not None:
         return {_color([row[columns[key]] for key in colors]): row[name].strip() for row in rows}
-    keys = ("pixelvalue", "value", "id", "index", "code", "labelid", "classid", "pixel", "categoryid")
+    keys = ("pixelvalue", "value", "id", "index", "code", "labelid", "classid", "idx", "pixel", "categoryid")
     value = next((columns[key] for key in keys if key in columns), None)
     return {int(row[value]): row[name].strip() for row in rows} if value else {}
 
@@ -108,14 +109,16 @@ def _parse_lines(text: str) -> dict[Value, str]:
     if all(line.count(":") == 3 for line in lines):
         parted = [line.split(":") for line in lines]
         return {_color(color.split(",")): name.strip() for name, color, *_ in parted}
-    colored = [re.fullmatch(r"(\d+)[\s,]+(\d+)[\s,]+(\d+)[\s,]+(\D.*)", line) for line in lines]
-    if all(colored):
-        return {_color(match.groups()[:3]): match[4].strip() for match in colored if match}
+    color = r"(?P<r>\d+)[\s,]+(?P<g>\d+)[\s,]+(?P<b>\d+)"
+    for pattern in (rf"{color}[\s,]+(?P<name>\D.*)", rf"(?P<name>\D.*?)[\s,:=]+{color}"):
+        colored = [re.fullmatch(pattern, line) for line in lines]
+        if all(colored):
+            return {_color(match.group("r", "g", "b")): match["name"].strip() for match in colored if match}
     numbered = [re.fullmatch(r"(\d+)[\s,:;=]+(\D.*)", line) for line in lines]
     if all(numbered):
         return {int(match[1]): match[2].strip() for match in numbered if match}
     if not all(re.fullmatch(r"_*[A-Za-z][\w \-/]*", line) for line in lines):
-        return {}
+        return _parse_csv(text)
     if lines[0] == "__ignore__":  # of labelme, which counts from -1, and writes -1 as 255
         return {255: lines[0], **dict(enumerate(lines[1:]))}
     return dict(enumerate(lines))

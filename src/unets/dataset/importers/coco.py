@@ -1,41 +1,36 @@
-"""COCO json: polygons, run lengths and crowds; one file a split, as COCO itself and Roboflow write them."""
+"""COCO json: polygons, run lengths and crowds; one file a split, as COCO itself and Roboflow write them.
+
+annotations/instances_train2017.json    {"images": [...], "categories": [...], "annotations": [...]}
+train2017/000001.jpg
+"""
 
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import PolygonSource
-from unets.dataset.importers import polygons
-from unets.dataset.importers.base import Import, Question
-from unets.dataset.importers.finder import Finder
+from unets.dataset.importers.base import Question
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.polygons import Annotations, Area, load_json
+from unets.dataset.importers.polygons import Annotations, Area, decode_counts
 from unets.errors import InputError
 
 
-def read(listing: Listing, source: PolygonSource) -> Import | None:
-    """Reads all COCO files of a folder; None where there are none with areas.
+def parse(listing: Listing, found: Annotations) -> None:
+    """Reads all COCO files of a folder.
 
     Raises:
-        InputError: see `polygons.build`; or a file is damaged, or holds boxes alone.
+        InputError: a file is damaged, or holds boxes alone.
     """
-    found, finder = Annotations(), Finder(listing)
     boxes = total = 0
     labels: dict[str, None] = {}
     for path in listing.select(".json"):
         content = _load(listing, path)
         if content is None:
             continue
-        categories = _name_categories(content)
-        images = {}
+        images: dict[Any, str] = {}
         for entry in content["images"]:
-            image = finder.find(str(entry.get("file_name", "")), path)
-            if image is None:
-                found.problems.append(str(entry.get("file_name")))
-            elif image in found.areas or image in found.test:
-                continue  # another file has it already
-            else:
+            image = found.find(path, str(entry.get("file_name", "")))
+            if image is not None and image not in found.size_hw:  # else another file has it already
                 images[entry["id"]] = image
                 found.size_hw[image] = (int(entry["height"]), int(entry["width"]))
         if "annotations" not in content:
@@ -45,6 +40,7 @@ def read(listing: Listing, source: PolygonSource) -> Import | None:
         if not images:
             found.files[path] = "left out: its images are annotated in another file, or are not there"
             continue
+        categories = _name_categories(content)
         labels |= dict.fromkeys(categories.values())
         found.areas |= {image: [] for image in images.values()}
         found.files[path] = "annotation"
@@ -53,7 +49,7 @@ def read(listing: Listing, source: PolygonSource) -> Import | None:
             if image is None:
                 continue
             total += 1
-            area = _read_area(entry, categories, found.size_hw[image], path)
+            area = _read_area(entry, categories, path)
             boxes += area is None
             if area is not None:
                 found.areas[image].append(area)
@@ -63,17 +59,17 @@ def read(listing: Listing, source: PolygonSource) -> Import | None:
         text = f"{boxes} of {total} annotations have no area, and are left out"
         found.questions.append(Question(field="source.leave_out", text=text))
     found.labels = tuple(labels)
-    return polygons.build(listing, source, found)
 
 
 def _load(listing: Listing, path: str) -> dict[str, Any] | None:
-    content = load_json(listing, path, '"images"')
-    if not isinstance(content, dict) or not isinstance(content.get("images"), list):
+    content = listing.read_json(path, '"images"')
+    if not isinstance(content, dict) or not content.keys() & {"categories", "annotations"}:
         return None
-    if not content.keys() & {"categories", "annotations"}:
-        return None
-    listed = all(isinstance(entry, dict) and {"id", "height", "width"} <= entry.keys() for entry in content["images"])
-    return content if listed and content["images"] else None
+    images = content.get("images")
+    listed = isinstance(images, list) and all(
+        isinstance(entry, dict) and {"id", "height", "width"} <= entry.keys() for entry in images
+    )
+    return content if listed and images else None
 
 
 def _name_categories(content: dict[str, Any]) -> dict[Any, str]:
@@ -81,12 +77,11 @@ def _name_categories(content: dict[str, Any]) -> dict[Any, str]:
     entries = sorted(content.get("categories", []), key=lambda entry: entry["id"])
     used = {entry.get("category_id") for entry in content.get("annotations", ())}
     kinds = {entry.get("supercategory") for entry in entries}
-    return {
-        entry["id"]: str(entry["name"]) for entry in entries if entry["id"] in used or entry["name"] not in kinds
-    } or {entry["id"]: str(entry["name"]) for entry in entries}
+    names = {entry["id"]: str(entry["name"]) for entry in entries}
+    return {id_: name for id_, name in names.items() if id_ in used or name not in kinds} or names
 
 
-def _read_area(entry: dict[str, Any], names: dict[Any, str], size_hw: tuple[int, int], path: str) -> Area | None:
+def _read_area(entry: dict[str, Any], names: dict[Any, str], path: str) -> Area | None:
     label = names.get(entry.get("category_id"))
     if label is None:
         raise InputError(f"{path} must name each category. Received: category_id={entry.get('category_id')!r}")
@@ -101,7 +96,7 @@ def _read_area(entry: dict[str, Any], names: dict[Any, str], size_hw: tuple[int,
 
 
 def decode_runs(outline: dict[str, Any], path: str) -> npt.NDArray[np.bool_]:
-    """Reads COCO's run lengths, as numbers or as text; bool (height, width).
+    """Reads COCO's run lengths, as numbers or as text, which count along columns; bool (height, width).
 
     Raises:
         InputError: they do not fill the mask.
@@ -109,10 +104,7 @@ def decode_runs(outline: dict[str, Any], path: str) -> npt.NDArray[np.bool_]:
     height, width = (int(side) for side in outline["size"])
     counts = outline["counts"]
     runs = _unpack(counts) if isinstance(counts, str) else [int(count) for count in counts]
-    if sum(runs) != height * width or min(runs, default=0) < 0:
-        raise InputError(f"{path}: run lengths must fill {height} x {width} pixels. Received: {sum(runs)}")
-    flat = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-    return np.ascontiguousarray(flat.reshape(width, height).T)
+    return np.ascontiguousarray(decode_counts(runs, (width, height), path).T)
 
 
 def _unpack(text: str) -> list[int]:

@@ -1,25 +1,24 @@
-"""CVAT's xml `CVAT for images 1.1`: polygons, masks, boxes and ellipses of many images in one file."""
+"""CVAT's xml `CVAT for images 1.1`: polygons, masks, boxes and ellipses of many images in one file.
+
+annotations.xml    <image name="a.jpg" width="640" height="480"><polygon label="cat" points="1.0,2.0;..."/></image>
+images/a.jpg
+"""
 
 from xml.etree import ElementTree
 
 import numpy as np
 
-from unets.config import PolygonSource
-from unets.dataset.importers import polygons
-from unets.dataset.importers.base import Import
-from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_ellipse
+from unets.dataset.importers.polygons import Annotations, Area, decode_counts, draw_box, draw_ellipse
 from unets.errors import InputError, naming
 
 
-def read(listing: Listing, source: PolygonSource) -> Import | None:
-    """Reads all xml files of a folder; None where there are none of CVAT's.
+def parse(listing: Listing, found: Annotations) -> None:
+    """Reads all xml files of CVAT's in a folder.
 
     Raises:
-        InputError: see `polygons.build`; or a file is damaged, or of a film.
+        InputError: a file is damaged, or of a film.
     """
-    found, finder = Annotations(), Finder(listing)
     labels: dict[str, None] = {}
     for path in listing.select(".xml"):
         text = listing.read_text(path)
@@ -35,34 +34,28 @@ def read(listing: Listing, source: PolygonSource) -> Import | None:
             )
         labels |= dict.fromkeys(str(name.text) for name in root.iterfind(".//labels/label/name"))
         for element in root.iterfind("image"):
-            image = finder.find(element.get("name", ""), path)
-            if image is None:
-                found.problems.append(str(element.get("name")))
-                continue
-            size_hw = (int(element.get("height", 0)), int(element.get("width", 0)))
-            drawn = sorted(element, key=lambda part: int(part.get("z_order", 0)))
-            found.add(image, path, size_hw, [_read_area(part) for part in drawn if part.tag != "tag"])
+            image = found.find(path, element.get("name", ""))
+            if image is not None:
+                size_hw = (int(element.get("height", 0)), int(element.get("width", 0)))
+                drawn = sorted(element, key=lambda part: int(part.get("z_order", 0)))
+                found.add(image, path, size_hw, [_read_area(part, path) for part in drawn if part.tag != "tag"])
     found.labels = tuple(labels)
-    return polygons.build(listing, source, found)
 
 
-def _read_area(element: ElementTree.Element) -> Area | None:
+def _read_area(element: ElementTree.Element, path: str) -> Area | None:
+    def numbers(*names: str) -> list[float]:
+        return [float(element.get(name, 0)) for name in names]
+
     label = element.get("label", "")
     if element.tag == "polygon":
         pairs = [pair.split(",") for pair in element.get("points", "").split(";")]
         return Area(label, polygons=(np.array(pairs, dtype=np.float64),))
     if element.tag == "box":
-        return Area(
-            label, polygons=(draw_box(*(float(element.get(name, 0)) for name in ("xtl", "ytl", "xbr", "ybr"))),)
-        )
+        return Area(label, polygons=(draw_box(*numbers("xtl", "ytl", "xbr", "ybr")),))
     if element.tag == "ellipse":
-        x, y, radius_x, radius_y = (float(element.get(name, 0)) for name in ("cx", "cy", "rx", "ry"))
-        return Area(label, polygons=(draw_ellipse((x, y), (radius_x, radius_y)),))
+        return Area(label, polygons=(draw_ellipse(numbers("cx", "cy"), numbers("rx", "ry")),))
     if element.tag == "mask":
-        left, top, width, height = (int(element.get(name, 0)) for name in ("left", "top", "width", "height"))
+        left, top, width, height = map(int, numbers("left", "top", "width", "height"))
         runs = [int(run) for run in element.get("rle", "").split(",")]
-        if sum(runs) != width * height:
-            raise InputError(f"a mask's `rle` must fill {width} x {height} pixels. Received: {sum(runs)}")
-        part = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
-        return Area(label, pixels=(part, (top, left)))
+        return Area(label, pixels=(decode_counts(runs, (height, width), path), (top, left)))
     return None

@@ -17,6 +17,7 @@ class Finder:
     """
 
     def __init__(self, listing: Listing) -> None:
+        self.listing = listing
         self._by_name: dict[str, list[str]] = defaultdict(list)
         self._by_stem: dict[str, list[str]] = defaultdict(list)
         for path in listing.rasters:

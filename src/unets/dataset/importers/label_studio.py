@@ -1,4 +1,8 @@
-"""Label Studio's json: a list of tasks, with polygons, ellipses, boxes and brushed masks in shares of the sides."""
+"""Label Studio's json: a list of tasks, with polygons, ellipses, boxes and brushed masks in shares of the sides.
+
+export.json    [{"data": {"image": "/data/upload/1/0a1b2c3d-a.jpg"}, "annotations": [{"result": [...]}]}]
+images/a.jpg
+"""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,61 +10,51 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import PolygonSource
-from unets.dataset.importers import polygons
-from unets.dataset.importers.base import Import, Question
-from unets.dataset.importers.finder import Finder
-from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_ellipse, load_json
+from unets.dataset.importers.base import Question
+from unets.dataset.importers.listing import RASTER_ENDINGS, Listing, ending
+from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_ellipse
 from unets.errors import InputError
 
 _KINDS = ("polygonlabels", "brushlabels", "ellipselabels", "rectanglelabels", "labels")
 
 
-def read(listing: Listing, source: PolygonSource) -> Import | None:
-    """Reads all exports (`JSON` and `JSON-MIN`) of a folder; None where there are none.
+def parse(listing: Listing, found: Annotations) -> None:
+    """Reads all exports (`JSON` and `JSON-MIN`) of a folder.
 
     Raises:
-        InputError: see `polygons.build`.
+        InputError: a file is damaged, or a brushed mask is of another size than its image.
     """
-    found, finder = Annotations(), Finder(listing)
     several = 0
     for path in listing.select(".json"):
         for task in _load(listing, path):
-            name = _find_name(task)
-            image = finder.find(name, path) if name else None
-            if image is None:
-                found.problems.append(str(name))
-                continue
-            results, count = _find_results(task)
-            several += count > 1
-            header = listing.header(image)
-            sizes = [(int(r["original_height"]), int(r["original_width"])) for r in results if "original_width" in r]
-            size_hw = sizes[0] if sizes else header.upright_hw
-            found.add(image, path, size_hw, [_read_result(result, size_hw) for result in results])
+            image = found.find(path, _find_name(task))
+            if image is not None:
+                results, count = _find_results(task)
+                several += count > 1
+                sizes = [
+                    (int(r["original_height"]), int(r["original_width"])) for r in results if "original_width" in r
+                ]
+                size_hw = sizes[0] if sizes else listing.header(image).upright_hw
+                found.add(image, path, size_hw, [_read_result(result, size_hw) for result in results])
     if several:
         text = f"{several} images were annotated more than once: the first annotation of each is read"
         found.questions.append(Question(field="source.leave_out", text=text))
-    return polygons.build(listing, source, found)
 
 
 def _load(listing: Listing, path: str) -> list[dict[str, Any]]:
     text = listing.read_text(path)
     if not text.lstrip().startswith(("[", "{")) or not any(f'"{kind}"' in text for kind in _KINDS):
         return []
-    content = load_json(listing, path)
+    content = listing.read_json(path)
     tasks = content if isinstance(content, list) else [content]
     return [task for task in tasks if isinstance(task, dict) and _find_name(task)]
 
 
-def _find_name(task: dict[str, Any]) -> str | None:
-    """Returns the value of a task that names its image."""
+def _find_name(task: dict[str, Any]) -> str:
+    """Returns the value of a task that names its image; empty where there is none."""
     values = task["data"] if isinstance(task.get("data"), dict) else task
-    names = [v for v in values.values() if isinstance(v, str) and v.lower().rpartition(".")[2] in _ENDINGS]
-    return names[0] if names else None
-
-
-_ENDINGS = {"jpg", "jpeg", "png", "tif", "tiff", "bmp", "webp", "gif"}
+    names = [value for value in values.values() if isinstance(value, str) and ending(value) in RASTER_ENDINGS]
+    return next((name for name in names if not name.startswith(".")), "")
 
 
 def _find_results(task: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
@@ -79,13 +73,13 @@ def _read_result(result: dict[str, Any], size_hw: tuple[int, int]) -> Area | Non
     if label is None:
         return None
     scale = np.array([size_hw[1], size_hw[0]]) / 100
+    if "rle" in value:
+        return Area(label, pixels=(decode_brush(value["rle"], size_hw), (0, 0)))
     if "points" in value:
         return Area(label, polygons=(np.asarray(value["points"], dtype=np.float64) * scale,))
     if "radiusX" in value:
-        center, radii = ((value["x"], value["y"]) * scale, (value["radiusX"], value["radiusY"]) * scale)
-        return Area(label, polygons=(draw_ellipse((center[0], center[1]), (radii[0], radii[1])),))
-    if "rle" in value:
-        return Area(label, pixels=(decode_brush(value["rle"], size_hw), (0, 0)))
+        center, radii = (np.array([value[x], value[y]]) * scale for x, y in (("x", "y"), ("radiusX", "radiusY")))
+        return Area(label, polygons=(draw_ellipse(center, radii),))
     if {"x", "y", "width", "height"} <= value.keys():
         (left, top), (width, height) = (value["x"], value["y"]) * scale, (value["width"], value["height"]) * scale
         return Area(label, polygons=(draw_box(left, top, left + width, top + height),))

@@ -1,43 +1,39 @@
-"""Labelme json: a file an image, with polygons, boxes, circles and masks."""
+"""Labelme json: a file an image, with polygons, boxes, circles and masks.
+
+a.jpg
+a.json    {"imagePath": "a.jpg", "shapes": [{"label": "cat", "points": [[1, 2], ...]}]}
+"""
 
 from typing import Any
 
 import numpy as np
 
-from unets.config import PolygonSource
-from unets.dataset.importers import polygons
-from unets.dataset.importers.base import Import
 from unets.dataset.importers.class_lists import find_class_list
-from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.polygons import Annotations, Area, Points, decode_bitmap, draw_box, draw_ellipse, load_json
+from unets.dataset.importers.polygons import Annotations, Area, Points, decode_bitmap, draw_box, draw_ellipse
 from unets.errors import InputError
 
 
-def read(listing: Listing, source: PolygonSource) -> Import | None:
-    """Reads all labelme files of a folder; None where there are none.
+def parse(listing: Listing, found: Annotations) -> None:
+    """Reads all labelme files of a folder.
 
     Raises:
-        InputError: see `polygons.build`; or a file is damaged.
+        InputError: a file is damaged, or holds a shape that is unknown.
     """
-    found, finder = Annotations(), Finder(listing)
     for path in listing.select(".json"):
-        content = load_json(listing, path, '"shapes"', '"imagePath"')
+        content = listing.read_json(path, '"shapes"', '"imagePath"')
         if content is None:
             continue
-        image = finder.find(path.removesuffix(".json"), path) or finder.find(str(content["imagePath"]), path)
-        if image is None:
-            found.problems.append(f"{content['imagePath']} ({path})")
-            continue
-        height, width = content.get("imageHeight"), content.get("imageWidth")
-        size_hw = (height, width) if height and width else listing.header(image).upright_hw
-        found.add(image, path, size_hw, [_read_shape(shape, path) for shape in content["shapes"]])
+        image = found.find(path, path.removesuffix(".json"), str(content["imagePath"]))
+        if image is not None:
+            height, width = content.get("imageHeight"), content.get("imageWidth")
+            size_hw = (height, width) if height and width else None
+            found.add(image, path, size_hw, [_read_shape(shape, path) for shape in content["shapes"]])
     used = {area.label for areas in found.areas.values() for area in areas}
     names, files = find_class_list(listing) if found.areas else ({}, ())
     if used and used <= set(names.values()):
         found.labels = tuple(names.values())
         found.files |= dict.fromkeys(files, "annotation")
-    return polygons.build(listing, source, found)
 
 
 def _read_shape(shape: dict[str, Any], path: str) -> Area | None:
@@ -49,11 +45,10 @@ def _read_shape(shape: dict[str, Any], path: str) -> Area | None:
         left, top = np.rint(points.min(axis=0)).astype(int).tolist()
         return Area(label, pixels=(decode_bitmap(shape["mask"]), (top, left)))
     if kind == "rectangle" and len(points) >= 2:
-        (left, top), (right, bottom) = points.min(axis=0), points.max(axis=0)
-        return Area(label, polygons=(draw_box(left, top, right, bottom),))
+        return Area(label, polygons=(draw_box(*points.min(axis=0), *points.max(axis=0)),))
     if kind == "circle" and len(points) == 2:
         radius = float(np.hypot(*(points[1] - points[0])))
-        return Area(label, polygons=(draw_ellipse((points[0, 0], points[0, 1]), (radius, radius)),))
+        return Area(label, polygons=(draw_ellipse(points[0], (radius, radius)),))
     if kind in ("point", "points", "line", "linestrip", "polygon"):
         return None
     raise InputError(f"{path} must hold polygons, boxes, circles or masks. Received: shape_type={kind!r}")

@@ -1,6 +1,6 @@
 """The listing: every file of INPUT, in folders and zips, without what computers leave behind; headers are read once."""
 
-import os
+import json
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-from unets.data.files import is_junk, list_members, list_pages, read_bytes
+from unets.data.files import is_junk, list_members, list_pages, read_bytes, walk_files
 from unets.data.pixels import Header, read_header
 from unets.errors import InputError
 
@@ -63,6 +63,25 @@ class Listing:
         """Paths that end as images or arrays do."""
         return tuple(path for path in self.paths if ending(path) in RASTER_ENDINGS)
 
+    @cached_property
+    def plain(self) -> dict[str, str]:
+        """Paths by what they would be called without zips.
+
+        `train.zip/a.jpg` and `train.zip/train/a.jpg` by `train/a.jpg`. A TIFF of several pages is there, too.
+        """
+        named: dict[str, str] = {}
+        for path in self.paths:
+            plain: list[str] = []
+            is_packed = False  # whether the part before is a zip
+            for place, part in enumerate(parts := path.split("/"), start=1):
+                if not (is_packed and part == plain[-1]):
+                    is_packed = part.lower().endswith(".zip")
+                    plain.append(part[:-4] if is_packed else part)
+                if place < len(parts) and ending(part) == ".tif":
+                    named["/".join(plain)] = "/".join(parts[:place])
+            named["/".join(plain)] = path
+        return named
+
     def select(self, *endings: str) -> tuple[str, ...]:
         """Returns the paths with one of these endings, small letters."""
         return tuple(path for path in self.paths if ending(path) in endings)
@@ -92,6 +111,20 @@ class Listing:
         encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         return content.decode(encoding, errors="replace")
 
+    def read_json(self, path: str, *marks: str) -> Any:
+        """Reads a json file whose text holds all of the marks; None where one is missing.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        text = self.read_text(path)
+        if not all(mark in text for mark in marks):
+            return None
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise InputError(f"{path} must be json. Received: {error}") from error
+
 
 def ending(path: str) -> str:
     """Returns the ending of a name with its dot, in small letters; the same for names that mean the same."""
@@ -108,42 +141,27 @@ def list_input(root: Path) -> Listing:
     """
     if not root.is_dir():
         raise InputError(f"`--input` must be a folder with images and masks. Received: {root} (no such folder)")
+    junk: list[str] = []
     left_out: dict[str, str] = {}
-    paths = []
-    for path in _walk(root, left_out):
-        if any(map(is_junk, path.split("/"))):
-            left_out[path] = "a hidden or system file"
+    paths: list[str] = []
+    for path, _, changed in walk_files(root, junk):
+        if not changed or not (root / path).is_file():
+            left_out[path] = "a link to nothing, a pipe or a device"
+        elif path.lower().endswith(".zip"):
+            paths += _list_zip(root / path, path, left_out)
+        elif ending(path) == ".tif":
+            paths += _list_tiff(root / path, path)
         else:
             paths.append(path)
     if not paths:
         raise InputError(f"`--input` must hold images and masks. Received: {root}, which holds no file")
+    left_out |= dict.fromkeys(junk, "a hidden or system file")
     return Listing(root=root, paths=tuple(sorted(paths)), left_out=left_out)
 
 
-def _walk(root: Path, left_out: dict[str, str]) -> Iterator[str]:
-    seen = set()  # folders by their real path: a link may lead in a circle
-    for parent, folders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(parent)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        prefix = "" if Path(parent) == root else f"{Path(parent).relative_to(root).as_posix()}/"
-        for name in sorted(names):
-            path = Path(parent) / name
-            if name.lower().endswith(".zip") and not is_junk(name):
-                yield from _list_zip(path, f"{prefix}{name}", left_out)
-            elif ending(name) == ".tif" and not is_junk(name):
-                yield from _list_tiff(path, f"{prefix}{name}")
-            elif path.is_file():
-                yield f"{prefix}{name}"
-            else:
-                left_out[f"{prefix}{name}"] = "a link to nothing, a pipe or a device"
-
-
 def _list_zip(path: Path, name: str, left_out: dict[str, str]) -> Iterator[str]:
-    if path.with_suffix("").is_dir() and any(path.with_suffix("").iterdir()):
+    folder = path.with_suffix("")
+    if folder.is_dir() and not all(is_junk(entry.name) for entry in folder.iterdir()):
         left_out[name] = f"unpacked beside it, in {path.stem}/"
         return
     try:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from unets.config import MasksSource, MaskValue, PathsSource
 from unets.data.pixels import read_values
-from unets.dataset.importers.assemble import Drawn, assemble, select
+from unets.dataset.importers.assemble import Drawn, assemble, do_overlap, select
 from unets.dataset.importers.base import Import, MaskHW, Question
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, CITYSCAPES, Value, find_class_list
 from unets.dataset.importers.listing import Listing
@@ -24,6 +24,7 @@ from unets.dataset.importers.meaning import (
     Meaning,
     find_meaning,
     look_at,
+    merge_layers,
     unite,
 )
 from unets.dataset.importers.names import (
@@ -34,6 +35,7 @@ from unets.dataset.importers.names import (
     compare_shapes,
     find_shapes,
     find_split,
+    find_splits,
     find_words,
     is_called,
     match_names,
@@ -73,16 +75,10 @@ class DrawFiles:
         if len(sizes) != 1:
             raise InputError(f"the files of one mask must have one size. Received: {sizes} in {self.layers}")
         empty = np.zeros(sizes.pop(), dtype=np.uint8)
-        layers = [unite(masks) if masks else empty for masks in drawn]
-        if len(layers) == 1:
-            return layers[0]
-        if self.overlapping:
-            return tuple(layers)
-        mask = empty.copy()
-        for index, layer in enumerate(layers, start=1):
-            mask[(layer == IGNORE) & (mask == 0)] = IGNORE
-            mask[layer == 1] = index
-        return mask
+        layers = tuple(unite(masks) if masks else empty for masks in drawn)
+        return (
+            layers if self.overlapping else merge_layers(layers, next(path for paths in self.layers for path in paths))
+        )
 
 
 @dataclass(kw_only=True)
@@ -120,6 +116,7 @@ def read(listing: Listing, source: MasksSource) -> Import | None:
     Raises:
         InputError: see `assemble`; or masks hold what is no class, or a file of them cannot be read.
     """
+    _refuse_split_channels(listing)
     left = set(select(listing.rasters, source.leave_out))
     rasters = [path for path in listing.rasters if path not in left]
     shapes = find_shapes(rasters)
@@ -134,6 +131,18 @@ def read(listing: Listing, source: MasksSource) -> Import | None:
     reading = _Reading(listing=listing, source=source, sets=sets, names=find_class_list(listing), train=train)
     roles, classes_from = reading.choose_roles()
     return reading.build(roles, classes_from, test)
+
+
+def _refuse_split_channels(listing: Listing) -> None:
+    """Refuses nnU-Net's folders whose images are a file a channel."""
+    for path in (path for path in listing.paths if path.rpartition("/")[2] == "dataset.json"):
+        content = listing.read_json(path, '"labels"')
+        names = content.get("channel_names", content.get("modality", ())) if isinstance(content, dict) else ()
+        if len(names) > 1:
+            raise InputError(
+                f"an image must be one file. Received: {path} of nnU-Net, whose images have {len(names)} channels in "
+                "files of their own (case_0000.png, case_0001.png). Stack them: np.save of (height, width, channels)"
+            )
 
 
 def _sort_shapes(shapes: Mapping[str, list[Name]], looks: Mapping[str, Look], source: MasksSource) -> _Sets:
@@ -227,10 +236,7 @@ def read_test_lists(listing: Listing, sets: _Sets) -> set[str]:
 
 def _split(sets: _Sets, listed: set[str]) -> tuple[list[str], list[str]]:
     """Returns (training images with masks, test images): those in a folder called so, or without mask and `listed`."""
-    common = set.intersection(*(set(s.lower().split("/")) for s in sets.images.values()))
-    splits = {}
-    for path, shape in sets.images.items():
-        splits[path] = find_split("/".join(part for part in shape.split("/") if part.lower() not in common))
+    splits = find_splits(sets.images)
     linked = [path for path in sets.images if path in sets.links]
     train = [path for path in linked if splits[path] != "test"] or linked
     test = [path for path in sets.images if splits[path] == "test" and path not in train and path not in sets.account]
@@ -288,14 +294,18 @@ class _Reading:
             (role, files), parts = next(iter(roles.items())), extras[next(iter(roles))]
             several = any(len(paths) > 1 for paths in files.values())
             whole = [e for e, by_image in parts.items() if len(by_image) >= _ALL * len(files)]
-            if several and len(parts) == len(whole) and 2 <= len(parts) <= 20 and self.source.files != "object":
-                text = f"each image has masks called {', '.join(map(repr, sort_naturally(parts)))}: taken for classes"
-                asked = Question(
-                    field="source.files", text=text, choices=('"object", if they are objects of one class',)
+            kind = self.source.files or ("object" if several else "image")
+            if several and len(parts) == len(whole) and 2 <= len(parts) <= 20:  # each image has the same
+                kind = self.source.files or ("object" if all(map(str.isdecimal, parts)) else "class")
+                other = "class" if kind == "object" else "object"
+                called = ", ".join(map(repr, sort_naturally(parts)))
+                text = (
+                    f"each image has masks called {called}: taken for a file {'an' if kind == 'object' else 'a'} {kind}"
                 )
-                self.sets.questions.append(asked)
+                self.sets.questions.append(Question(field="source.files", text=text, choices=(f'"{other}"',)))
+            if kind == "class":
                 return {extra or role: parts[extra] for extra in sort_naturally(parts)}, "class"
-            return roles, self.source.files or ("object" if several else "image")
+            return roles, kind
         return self._compare(roles)
 
     def _join_disjoint(self, roles: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, list[str]]]:
@@ -393,24 +403,22 @@ class _Reading:
         meaning = find_files_meaning(listing, source, files, self.names[0], is_single=is_single)
         names = tuple(roles) if classes_from == "class" else meaning.classes
         by_layer = list(roles.values())
-        drawn: dict[str, Drawn] = {}
+        draws: dict[str, DrawFiles] = {}
         for image in self.train:
             layers = tuple(tuple(by_image.get(image, ())) for by_image in by_layer)
-            paths = [path for layer in layers for path in layer]
-            if not paths:
-                continue
-            draw = DrawFiles(listing.root, layers, meaning.coding)
-            is_plain = len(paths) == 1 and len(layers) == 1 and meaning.coding.is_canonical
-            header = listing.header(paths[0])
-            eight = header.mode in ("L", "P") and header.dtype == "uint8"
-            mask = (paths[0],) if is_plain and eight else ()
-            drawn[image] = Drawn(draw=draw, mask=mask, size_hw=header.size_hw)
-        overlapping = classes_from == "class" and len(roles) > 1 and _do_overlap(list(drawn.values()))
+            if any(layers):
+                draws[image] = DrawFiles(listing.root, layers, meaning.coding, overlapping=len(layers) > 1)
+        overlapping = len(roles) > 1 and do_overlap(list(draws.values()))
         if overlapping:
             text = "some pixels are of two classes: each class has a mask of its own"
             sets.questions.append(Question(field="overlapping", text=text, choices=("masks without overlaps",)))
-            overlapped = {i: Drawn(draw=_layered(d.draw), size_hw=d.size_hw) for i, d in drawn.items()}
-            drawn = overlapped
+        drawn: dict[str, Drawn] = {}
+        for image, draw in draws.items():
+            paths = [path for layer in draw.layers for path in layer]
+            header = listing.header(paths[0])
+            is_plain = len(paths) == 1 and len(draw.layers) == 1 and meaning.coding.is_canonical
+            mask = (paths[0],) if is_plain and header.mode in ("L", "P") else ()
+            drawn[image] = Drawn(draw=replace(draw, overlapping=overlapping), mask=mask, size_hw=header.size_hw)
         if source.missing == "empty":
             shapes = {sets.images[image] for image in drawn}
             bare = [path for path, shape in sets.images.items() if shape in shapes and path not in drawn]
@@ -524,21 +532,6 @@ def compare_masks(pairs: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.in
 def describe_coding(coding: Coding) -> dict[str, Any]:
     """Returns what a coding decides of DatasetConfig, and itself."""
     return {"has_background": bool(coding.background), "has_ignored": bool(coding.ignored), "coding": coding}
-
-
-def _layered(draw: object) -> DrawFiles:
-    if not isinstance(draw, DrawFiles):
-        raise TypeError(f"masks of files are drawn by DrawFiles. Received: {draw!r}")
-    return DrawFiles(draw.root, draw.layers, draw.coding, overlapping=True)
-
-
-def _do_overlap(drawn: Sequence[Drawn], count: int = 300) -> bool:
-    """Tells whether some pixel is of two classes."""
-    for item in spread(drawn, count):
-        layers = _layered(item.draw)()
-        if isinstance(layers, tuple) and (sum((layer == 1).astype(np.uint8) for layer in layers) > 1).any():
-            return True
-    return False
 
 
 def _is_background(title: str) -> bool:

@@ -86,7 +86,7 @@ class Coding:
         classes: value of each class, in their order.
         background: values of no class.
         ignored: values of ignored pixels.
-        threshold: what is at least this is of the only class, in place of all values.
+        threshold: what is at least this is of the only class, or what is less where that class is 0.
         colors: palettes are looked up, and values are (R, G, B).
         is_nearest: values that codecs changed count as the nearest that is declared.
     """
@@ -114,7 +114,8 @@ class Coding:
         values = read_values(path, colors=self.colors)
         if self.threshold is not None:
             values = values.max(axis=-1) if values.ndim == 3 else values
-            return np.asarray(values >= self.threshold, dtype=np.uint8)
+            is_above = values >= self.threshold
+            return np.asarray(~is_above if self.classes == (0,) else is_above, dtype=np.uint8)
         declared = [*((v, 0) for v in self.background), *((v, IGNORE) for v in self.ignored)]
         declared += [(value, index) for index, value in enumerate(self.classes, start=1)]
         has_colors = self.colors or values.ndim == 3
@@ -146,6 +147,32 @@ def unite(masks: Sequence[MaskHW]) -> MaskHW:
         is_object = (mask != 0) & (mask != IGNORE)
         united = np.where(is_object | (united == 0), mask, united)
     return united
+
+
+def merge_layers(layers: Sequence[MaskHW], name: str) -> MaskHW:
+    """Makes one mask of class indices of masks that are of a class each, 0, 1 and 255.
+
+    Args:
+        layers: in the order of the classes.
+        name: of the mask, for the error.
+
+    Raises:
+        InputError: a pixel is of several classes.
+    """
+    if len(layers) == 1:
+        return layers[0]
+    mask_hw = np.zeros(layers[0].shape, dtype=np.uint8)
+    for class_index, layer in enumerate(layers, start=1):
+        is_object = layer == 1
+        shared = int(np.count_nonzero(is_object & (mask_hw > 0) & (mask_hw != IGNORE)))
+        if shared:
+            raise InputError(
+                f"{name}: a pixel must be of one class at most, or `overlapping` of dataset.py be True. "
+                f"Received: {shared} pixels of several classes"
+            )
+        mask_hw[is_object] = class_index
+        mask_hw[(layer == IGNORE) & (mask_hw == 0)] = IGNORE
+    return mask_hw
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -257,8 +284,10 @@ def find_meaning(look: Look, names: Mapping[Value, str], *, is_single: bool = Fa
     if names and not is_single and (any(isinstance(v, tuple) for v in names) or not look.is_color):
         by_color = any(isinstance(v, tuple) for v in names)
         counts = Counter({(_as_color(v) if by_color else v): n for v, n in counts.items()})
+        zero: Value = (0, 0, 0) if by_color else 0  # background, where no list names it
+        unnamed = 0 if zero in names else counts[zero]
         hits = sum(n for value, n in counts.items() if value in names)
-        if hits >= 0.5 * counts.total() and not (look.is_soft and len(names) > 3):
+        if hits >= 0.5 * (counts.total() - unnamed) > 0 and not (look.is_soft and len(names) > 3):
             return _find_named(look, counts, names)
     if look.is_soft:
         return _find_soft(look)

@@ -75,6 +75,17 @@ def find_split(text: str) -> str:
     return found.pop() if len(found) == 1 else ""
 
 
+def find_splits(names: Mapping[str, str]) -> dict[str, str]:
+    """Returns the split that each name says by parts, between `/`, that not all names share; see `find_split`.
+
+    Args:
+        names: by path: its folder, or its shape.
+    """
+    parts = {path: name.split("/") for path, name in names.items()}
+    common = set.intersection(*({part.lower() for part in of} for of in parts.values())) if parts else set()
+    return {path: find_split("/".join(p for p in of if p.lower() not in common)) for path, of in parts.items()}
+
+
 def find_shapes(paths: Sequence[str]) -> dict[str, list[Name]]:
     """Sorts paths by their shape; each shape's files in the order of their names."""
     counts: Counter[str] = Counter()

@@ -1,20 +1,26 @@
-"""Images and masks that are found by patterns of their names, as in Carvana; masks may be rows of a csv, too."""
+"""Images and masks that are found by patterns of their names, as in Carvana; masks may be rows of a csv, too.
+
+train/fff9b3a5373f_01.jpg               images="train/{id}.jpg"
+train_masks/fff9b3a5373f_01_mask.gif    masks="train_masks/{id}_mask.gif"
+test.zip                                test_images="test/{id}.jpg": a folder may also be a zip of its name
+"""
 
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from itertools import islice
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from unets.config import DatasetConfig, MaskFiles, MasksCsv, PatternSource
-from unets.data.files import find_file, find_ids
+from unets.config import DatasetConfig, MaskFiles, PatternSource
+from unets.data.files import find_file
 from unets.data.image import read_size
-from unets.data.rle import decode_rle
 from unets.data.samples import find_kind
-from unets.dataset.importers.base import Import, ImportedSample, MaskHW
-from unets.dataset.importers.mask_files import draw_layers, draw_mask, merge_layers
+from unets.dataset.importers.assemble import complete_account
+from unets.dataset.importers.base import Import, ImportedSample
+from unets.dataset.importers.listing import Listing, list_input
+from unets.dataset.importers.masks import DrawFiles
+from unets.dataset.importers.meaning import Coding
+from unets.dataset.importers.run_lengths import DrawRuns
 from unets.dataset.rle_csv import Rles, read_columns, read_rle_csv
 from unets.errors import InputError
 
@@ -22,8 +28,9 @@ logger = logging.getLogger(__name__)
 
 NO_GROUP = "(none)"  # the name of a group whose part of the id is empty
 _MAX_FAULTS_SHOWN = 20
+_MAX_NAMES_SHOWN = 8
 
-Paths = dict[str, tuple[str, ...]]  # by id
+Paths = dict[str, tuple[str, ...]]  # below INPUT, by id
 
 
 def read_patterns(input_dir: Path, dataset: DatasetConfig, config_dir: Path) -> Import:
@@ -38,13 +45,20 @@ def read_patterns(input_dir: Path, dataset: DatasetConfig, config_dir: Path) -> 
         InputError: nothing fits a pattern, a csv is missing or no csv, or names contradict each other: an id that does
             not fit `id_pattern`, two files with one id, an image without its mask or row, or the other way round.
     """
-    source = get_patterns(dataset)
+    source, listing = get_patterns(dataset), list_input(input_dir)
     faults: list[str] = []
-    left_out = {path for pattern in source.leave_out for path in _list_left_out(input_dir, pattern)}
-    masks = [_find_masks(source, pattern, input_dir, left_out, faults) for pattern in _list_mask_patterns(dataset)]
-    not_images = left_out.union(*(_flatten(found) for found in masks))  # `a_mask.png` beside `a.png` fits `{id}.png`
-    images = _find_only(source.images, input_dir, not_images, faults)
-    tests = _find_tests(source.test_images, input_dir, not_images, faults)
+    account = {path: "left out: as `source.leave_out` says" for p in source.leave_out for path in _match(listing, p)}
+    masks = [_find(listing, pattern, set(account), faults, source.unite_masks) for pattern in _list_patterns(dataset)]
+    account |= {path: "mask" for found in masks for paths in found.values() for path in paths}
+    # `a_mask.png` beside `a.png` fits `{id}.png`, too.
+    images = {id_: paths[0] for id_, paths in _find(listing, source.images, set(account), faults).items()}
+    tests: dict[str, str] = {}
+    is_damaged = any("damaged" in why for why in listing.left_out.values())
+    if source.test_images is not None and not _match(listing, source.test_images) and not is_damaged:
+        logger.warning("no test images: nothing fits %s", input_dir / source.test_images)
+    elif source.test_images is not None:
+        tests = {id_: paths[0] for id_, paths in _find(listing, source.test_images, set(account), faults).items()}
+    account |= dict.fromkeys(tests.values(), "test image") | dict.fromkeys(images.values(), "image")
     rles = read_masks_csv(input_dir, dataset)
     place = f"{input_dir / source.images}"
     if source.masks is not None:
@@ -53,27 +67,38 @@ def read_patterns(input_dir: Path, dataset: DatasetConfig, config_dir: Path) -> 
         if source.masks_csv.omits_empty:
             rles = dict.fromkeys(images, ("",) * len(dataset.classes)) | rles
         faults += _compare(rles, images, f"{input_dir / source.masks_csv.path}", place, "a row")
+        account |= {path: "annotation" for path in listing.paths if path.startswith(source.masks_csv.path)}
     groups = _Grouping(source, input_dir)
     samples = []
     for id_, path in images.items():
-        files = [found.get(id_, ()) for found in masks]
-        if any(files):
-            mask, draw = _name_mask(files, source, dataset, input_dir)
-        elif rles is not None and id_ in rles:
-            mask, draw = (), partial(_draw_rles, rles[id_], path, dataset)
+        mask: tuple[str, ...] = ()
+        draw: DrawFiles | DrawRuns | None = None
+        layers = tuple(found.get(id_, ()) for found in masks)
+        if any(layers):
+            is_canonical = source.is_canonical and len(layers) == len(layers[0]) == 1
+            mask, draw = (layers[0], None) if is_canonical else ((), make_draw(input_dir, layers, source, dataset))
+        elif rles is not None and id_ in rles and source.masks_csv is not None:
+            size_hw = dataset.size_hw or read_size(input_dir / path, find_kind(dataset))
+            cells = tuple((rle,) if rle else () for rle in rles[id_])
+            name = f"{source.masks_csv.path}, {id_}"
+            draw = DrawRuns(size_hw, cells, source.masks_csv.order, overlapping=dataset.overlapping, name=name)
         else:
             continue  # a fault already
         group, view = groups.find(id_, path, faults)
-        image = _below(path, input_dir)
-        samples.append(ImportedSample(id=id_, split="train", image=image, mask=mask, draw=draw, group=group, view=view))
+        samples.append(ImportedSample(id=id_, split="train", image=path, mask=mask, draw=draw, group=group, view=view))
     for id_, path in tests.items():
         group, view = groups.find(id_, path, faults)
-        samples.append(ImportedSample(id=id_, split="test", image=_below(path, input_dir), group=group, view=view))
+        samples.append(ImportedSample(id=id_, split="test", image=path, group=group, view=view))
     if faults:
         shown = "\n".join(f"  {fault}" for fault in faults[:_MAX_FAULTS_SHOWN])
         more = f"\n  ... and {len(faults) - _MAX_FAULTS_SHOWN} more" if len(faults) > _MAX_FAULTS_SHOWN else ""
         raise InputError(f"{input_dir} must hold a consistent data set. Received: {len(faults)} faults:\n{shown}{more}")
-    return Import(samples=tuple(samples), classes=dataset.classes, overlapping=dataset.overlapping)
+    return Import(
+        samples=tuple(samples),
+        classes=dataset.classes,
+        overlapping=dataset.overlapping,
+        account=complete_account(listing, account),
+    )
 
 
 def get_patterns(dataset: DatasetConfig) -> PatternSource:
@@ -100,29 +125,69 @@ def read_masks_csv(input_dir: Path, dataset: DatasetConfig) -> Rles | None:
     return read_rle_csv(path, source.masks_csv, dataset.classes, unite=source.unite_masks)
 
 
-def find_mask_files(folder: Path, dataset: DatasetConfig) -> dict[str, Sequence[Sequence[str]]]:
-    """Finds masks in another folder, named as the training masks are in theirs; for each id, the files of each class.
+def find_mask_files(folder: Path, dataset: DatasetConfig) -> dict[str, tuple[tuple[str, ...], ...]]:
+    """Finds masks in another folder, named as the training masks are in theirs.
+
+    Returns:
+        For each id the files of each class, or of all, below the folder; see `make_draw`.
 
     Raises:
         InputError: the source has no mask files.
     """
-    patterns = _list_mask_patterns(dataset)
+    patterns = _list_patterns(dataset)
     if not patterns:
         raise InputError("`source.masks` must say how mask files are named. Received: None")
-    found = [find_ids(folder, Path(pattern).name) for pattern in patterns]
-    return {id_: [of_class.get(id_, ()) for of_class in found] for id_ in sorted(set().union(*found))}
+    listing = list_input(folder)
+    found = [find_ids(listing, Path(pattern).name) for pattern in patterns]
+    return {id_: tuple(of.get(id_, ()) for of in found) for id_ in sorted(set().union(*found))}
 
 
-def draw_files(files: Sequence[Sequence[str]], source: MaskFiles, *, overlapping: bool) -> MaskHW | tuple[MaskHW, ...]:
-    """Draws a mask from its files: those of all classes together, or those of each class.
+def make_draw(root: Path, layers: tuple[tuple[str, ...], ...], files: MaskFiles, dataset: DatasetConfig) -> DrawFiles:
+    """Makes what draws a mask from its files, whose values are declared.
 
-    Raises:
-        InputError: see `draw_mask`, `draw_layers` and `merge_layers`.
+    Args:
+        root: the folder.
+        layers: files below it: those of each class, or of all.
+        files: what their values mean.
+        dataset: says whether classes overlap.
     """
-    if len(files) == 1 and not overlapping:
-        return draw_mask(files[0], source)
-    layers = draw_layers(files, source)
-    return layers if overlapping else merge_layers(layers, next(paths[0] for paths in files if paths))
+    coding = Coding(
+        classes=files.mask_values if len(layers) == 1 else files.mask_values[:1],
+        background=files.background_values,
+        ignored=files.ignore_values,
+        threshold=files.mask_threshold,
+        colors=files.has_colors,
+    )
+    return DrawFiles(root, layers, coding, overlapping=dataset.overlapping)
+
+
+def find_ids(listing: Listing, pattern: str) -> Paths:
+    """Lists the files that fit a pattern, by the id in their name.
+
+    Args:
+        listing: of a folder.
+        pattern: a path below it with `{id}` once and `*` for anything within a name, as `train/{id}.jpg`; `{a,b}` is
+            either of two.
+
+    Returns:
+        The paths of each id, more than one where a `*` lets two files have it; ids sorted.
+    """
+    found: dict[str, list[str]] = {}
+    for path, id_ in _match(listing, pattern).items():
+        found.setdefault(id_, []).append(path)
+    return {id_: tuple(found[id_]) for id_ in sorted(found)}
+
+
+def _match(listing: Listing, pattern: str) -> dict[str, str]:
+    """Returns the ids of the files that fit a pattern, by their paths; empty ids of a pattern without `{id}`."""
+    parts = re.split(r"(\{id\}|\{[^{}]*\}|\*)", pattern)
+    known = {"{id}": "(?P<id>[^/]+)", "*": "[^/]*"}
+    choices = {
+        p: f"(?:{'|'.join(map(re.escape, p[1:-1].split(',')))})" for p in parts if p.startswith("{") and "," in p
+    }
+    matches = re.compile("".join((known | choices).get(part, re.escape(part)) for part in parts)).fullmatch
+    found = {path: matches(plain) for plain, path in listing.plain.items()}
+    return {path: match.groupdict().get("id", "") for path, match in found.items() if match}
 
 
 class _Grouping:
@@ -130,7 +195,11 @@ class _Grouping:
 
     def __init__(self, source: PatternSource, input_dir: Path) -> None:
         self._source, self._matches = source, re.compile(source.id_pattern).fullmatch
-        self._group_of = _read_groups(source, input_dir)
+        self._group_of: dict[str, str] = {}
+        if source.groups_csv is not None:
+            rows = read_columns(find_file(input_dir, source.groups_csv), source.groups_columns)
+            plain = {cell: group for cell, group in rows if group}
+            self._group_of = {Path(cell).stem: group for cell, group in plain.items()} | plain
 
     def find(self, id_: str, path: str, faults: list[str]) -> tuple[str, str]:
         """Returns (group, view); an id that does not fit is added to `faults`."""
@@ -143,16 +212,7 @@ class _Grouping:
         return group, sys.intern(match.groupdict().get("view") or "")
 
 
-def _read_groups(source: PatternSource, input_dir: Path) -> dict[str, str]:
-    """Reads the group of each id from `groups_csv`; none without it. An id may stand there with its file's ending."""
-    if source.groups_csv is None:
-        return {}
-    rows = read_columns(find_file(input_dir, source.groups_csv), source.groups_columns)
-    plain = {cell: group for cell, group in rows if group}
-    return {Path(cell).stem: group for cell, group in plain.items()} | plain
-
-
-def _list_mask_patterns(dataset: DatasetConfig) -> list[str]:
+def _list_patterns(dataset: DatasetConfig) -> list[str]:
     """Returns the pattern of mask files; with `{class}` one for each class."""
     pattern = get_patterns(dataset).masks
     if pattern is None:
@@ -160,93 +220,36 @@ def _list_mask_patterns(dataset: DatasetConfig) -> list[str]:
     return [pattern.replace("{class}", name) for name in dataset.classes] if "{class}" in pattern else [pattern]
 
 
-def _list_left_out(input_dir: Path, pattern: str) -> Iterator[str]:
-    """Lists the files of a pattern, which needs no `{id}`."""
-    if "{id}" in pattern:
-        yield from _flatten(find_ids(input_dir, pattern))
-    else:
-        yield from (str(path) for path in input_dir.glob(pattern) if path.is_file())
+def _find(listing: Listing, pattern: str, taken: set[str], faults: list[str], unite: bool = False) -> Paths:
+    """Finds the files of each id; adds ids of several to `faults`, unless these are united.
 
-
-def _find_masks(
-    source: PatternSource, pattern: str, input_dir: Path, left_out: set[str], faults: list[str]
-) -> dict[str, tuple[str, ...]]:
-    """Finds the mask files of each id: one, or those that are united."""
-    if source.unite_masks:
-        return _find_all(pattern, input_dir, left_out)
-    return {id_: (path,) for id_, path in _find_only(pattern, input_dir, left_out, faults).items()}
-
-
-def _name_mask(
-    files: Sequence[Sequence[str]], source: PatternSource, dataset: DatasetConfig, input_dir: Path
-) -> tuple[tuple[str, ...], Callable[[], MaskHW | tuple[MaskHW, ...]] | None]:
-    """Returns (the mask's files where they are canonical, else what draws the mask)."""
-    is_one = len(files) == 1 and len(files[0]) == 1
-    if source.is_canonical and is_one:
-        return (_below(files[0][0], input_dir),), None
-    return (), partial(draw_files, files, source, overlapping=dataset.overlapping)
-
-
-def _draw_rles(rles: Sequence[str], image: str, dataset: DatasetConfig) -> MaskHW | tuple[MaskHW, ...]:
-    """Draws the mask of an image from its rows of the csv."""
-    csv = get_patterns(dataset).masks_csv or MasksCsv()
-    size_hw = dataset.size_hw or read_size(Path(image), find_kind(dataset))
-    name = f"{csv.path}, {Path(image).stem}"
-    try:
-        layers = tuple(decode_rle(rle, size_hw, csv.order) for rle in rles)
-    except InputError as error:
-        raise InputError(f"{name}: {error}") from error
-    return layers if dataset.overlapping else merge_layers(layers, name)
-
-
-def _flatten(paths: dict[str, tuple[str, ...]]) -> Iterator[str]:
-    for found in paths.values():
-        yield from found
-
-
-def _find_only(pattern: str, input_dir: Path, left_out: set[str], faults: list[str]) -> dict[str, str]:
-    """Finds the one file of each id, the first where there are several; adds those to `faults`."""
-    found = _find_all(pattern, input_dir, left_out)
-    for id_, paths in found.items():
-        if len(paths) > 1:
-            names = ", ".join(paths)
-            faults.append(f"{input_dir / pattern} must match one file for {id_}. Received: {len(paths)}: {names}")
-    return {id_: paths[0] for id_, paths in found.items()}
-
-
-def _find_tests(pattern: str | None, input_dir: Path, left_out: set[str], faults: list[str]) -> dict[str, str]:
-    """Finds the test images; none, and a warning, where their folder is not there: training does without them."""
-    if pattern is None:
-        return {}
-    try:
-        find_ids(input_dir, pattern)
-    except InputError as error:
-        logger.warning("no test images: %s", error)
-        return {}
-    return _find_only(pattern, input_dir, left_out, faults)
-
-
-def _find_all(pattern: str, input_dir: Path, left_out: set[str]) -> dict[str, tuple[str, ...]]:
-    """Finds the files of each id; raises InputError where there are none at all."""
-    try:
-        found = find_ids(input_dir, pattern)
-    except InputError as error:
-        raise InputError(f"{error}. {_describe_folder(input_dir)}" if input_dir.is_dir() else str(error)) from error
-    found = {id_: kept for id_, paths in found.items() if (kept := tuple(p for p in paths if p not in left_out))}
+    Raises:
+        InputError: there are none at all.
+    """
+    found = {id_: tuple(p for p in paths if p not in taken) for id_, paths in find_ids(listing, pattern).items()}
+    found = {id_: paths for id_, paths in found.items() if paths}
     if not found:
-        folder = (input_dir / pattern.replace("*", "_")).parent
-        folder = folder if folder.is_dir() else input_dir
-        raise InputError(f"{input_dir / pattern} must match files. Received: none. {_describe_folder(folder)}")
+        raise InputError(f"{listing.root / pattern} must match files. Received: none. {_describe(listing, pattern)}")
+    for id_, paths in found.items():
+        if len(paths) > 1 and not unite:
+            names = ", ".join(paths)
+            faults.append(f"{listing.root / pattern} must match one file for {id_}. Received: {len(paths)}: {names}")
     return found
 
 
-def _describe_folder(folder: Path, limit: int = 8) -> str:
-    names = sorted(entry.name for entry in islice(folder.iterdir(), 1000))
-    more = ", ..." if len(names) > limit else ""
-    return f"{folder} holds {', '.join(names[:limit]) or 'nothing'}{more}"
+def _describe(listing: Listing, pattern: str) -> str:
+    """Says what lies in the nearest folder of a pattern that is there."""
+    folder = re.split(r"[{*]", pattern)[0].rpartition("/")[0]
+    while folder and not any(name.startswith(f"{folder}/") for name in listing.plain):
+        folder = folder.rpartition("/")[0]
+    prefix = f"{folder}/" if folder else ""
+    names = sorted({name.removeprefix(prefix).split("/")[0] for name in listing.plain if name.startswith(prefix)})
+    more = ", ..." if len(names) > _MAX_NAMES_SHOWN else ""
+    left = "".join(f"; {path} is left out: {why}" for path, why in listing.left_out.items() if path.endswith(".zip"))
+    return f"{listing.root / folder} holds {', '.join(names[:_MAX_NAMES_SHOWN])}{more}{left}"
 
 
-def _compare(found: Iterable[str], images: Iterable[str], source: str, images_source: str, what: str) -> list[str]:
+def _compare(found: Iterable[str], images: Iterable[str], source: str, images_source: str, what: str) -> Sequence[str]:
     """Says which images have no mask or row, and which masks or rows have no image."""
     found, images = set(found), set(images)
     missing = [f"{source} must have {what} for each image. Received: none for {id_}" for id_ in sorted(images - found)]
@@ -255,7 +258,3 @@ def _compare(found: Iterable[str], images: Iterable[str], source: str, images_so
         for id_ in sorted(found - images)
     ]
     return missing + unknown
-
-
-def _below(path: str, input_dir: Path) -> str:
-    return Path(path).relative_to(input_dir).as_posix()

@@ -7,31 +7,29 @@ contours that were traced around masks do: these pixels, and all between them, b
 
 import base64
 import binascii
-import json
 import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from unets.config import PolygonSource, SizeHW
-from unets.dataset.importers.assemble import Drawn, assemble, select
+from unets.dataset.importers.assemble import Drawn, assemble, do_overlap, select
 from unets.dataset.importers.base import Import, MaskHW, Question
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES
+from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.meaning import IGNORE
-from unets.dataset.importers.names import find_split, sort_naturally, spread
-from unets.errors import InputError, naming
+from unets.dataset.importers.names import find_splits, sort_naturally, spread
+from unets.errors import InputError
 
 Points = npt.NDArray[np.float64]  # (n, 2) of x and y, in pixels
 _WHOLE = 0.01  # pixels that a whole number may be off, where it was written as a share of the side
-_COMPARED = 300  # images on which it is seen whether classes overlap
 _OVERLAP = 0.05  # of the smaller class's pixels; what is less are borders
 
 
@@ -74,6 +72,7 @@ class Annotations:
     """What annotation files say.
 
     Attributes:
+        finder: of images.
         size_hw: of each image, as the files say.
         areas: the objects of each image that they name, in the order of drawing; may be none.
         labels: classes in the files' own order; empty: by their names.
@@ -84,6 +83,7 @@ class Annotations:
         skipped: objects that have no area.
     """
 
+    finder: Finder
     size_hw: dict[str, SizeHW] = field(default_factory=dict)
     areas: dict[str, list[Area]] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
@@ -93,10 +93,35 @@ class Annotations:
     problems: list[str] = field(default_factory=list)
     skipped: int = 0
 
-    def add(self, image: str, path: str, size_hw: SizeHW, areas: Iterable[Area | None]) -> None:
-        """Adds the objects that a file names of an image; those without an area are counted."""
+    def find(self, path: str, *names: str, beside: str = "", is_needed: bool = True) -> str | None:
+        """Finds the image that an annotation file means, by the first name that fits; notes that there is none.
+
+        Args:
+            path: of the annotation file.
+            names: of the image, as the file calls it.
+            beside: where the image should lie; empty: near the file.
+            is_needed: whether a missing image is a problem.
+
+        Raises:
+            InputError: several images are equally near.
+        """
+        found = next((image for name in names if (image := self.finder.find(name, beside or path))), None)
+        if found is None and is_needed:
+            self.problems.append(f"{names[-1]} ({path})")
+        return found
+
+    def add(self, image: str, path: str, size_hw: SizeHW | None, areas: Iterable[Area | None]) -> None:
+        """Adds the objects that a file names of an image; those without an area are counted.
+
+        Args:
+            image: its path.
+            path: of the annotation file.
+            size_hw: of the image, as the file says; None: as the image's header says, turned upright.
+            areas: the objects; None for one without an area.
+        """
         found = list(areas)
-        self.files[path], self.size_hw[image] = "annotation", size_hw
+        self.files[path] = "annotation"
+        self.size_hw[image] = size_hw or self.finder.listing.header(image).upright_hw
         self.areas.setdefault(image, []).extend(area for area in found if area is not None)
         self.skipped += found.count(None)
 
@@ -163,7 +188,7 @@ def draw_polygon(points: Points, size_hw: SizeHW, *, are_pixels: bool = False) -
     return mask
 
 
-def draw_ellipse(center_xy: tuple[float, float], radii_xy: tuple[float, float], num_points: int = 180) -> Points:
+def draw_ellipse(center_xy: Sequence[float], radii_xy: Sequence[float], num_points: int = 180) -> Points:
     """Returns an ellipse as a polygon."""
     angles = np.linspace(0, 2 * np.pi, num_points, endpoint=False)
     return np.stack([np.cos(angles), np.sin(angles)], axis=-1) * radii_xy + center_xy
@@ -172,6 +197,18 @@ def draw_ellipse(center_xy: tuple[float, float], radii_xy: tuple[float, float], 
 def draw_box(left: float, top: float, right: float, bottom: float) -> Points:
     """Returns a box as a polygon."""
     return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=np.float64)
+
+
+def decode_counts(runs: Sequence[int], size_hw: SizeHW, path: str) -> npt.NDArray[np.bool_]:
+    """Reads lengths of runs along rows, background and object in turn; bool (height, width). `path` is for the error.
+
+    Raises:
+        InputError: they do not fill the mask.
+    """
+    height, width = size_hw
+    if sum(runs) != height * width or min(runs, default=0) < 0:
+        raise InputError(f"{path}: run lengths must fill {height} x {width} pixels. Received: {sum(runs)}")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
 
 
 def decode_bitmap(text: str) -> npt.NDArray[np.bool_]:
@@ -192,17 +229,20 @@ def decode_bitmap(text: str) -> npt.NDArray[np.bool_]:
     return np.asarray(values > 0)
 
 
-def load_json(listing: Listing, path: str, *marks: str) -> Any:
-    """Reads a json file whose text holds all of the marks; None where one is missing.
+def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Listing, Annotations], None]) -> Import | None:
+    """Reads all annotations of a format; None where there are none.
+
+    Args:
+        listing: of INPUT.
+        source: the options.
+        parse: finds the format's files and adds what they say.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: see `parse` and `build`.
     """
-    text = listing.read_text(path)
-    if not all(mark in text for mark in marks):
-        return None
-    with naming(path, "be json"):
-        return json.loads(text)
+    found = Annotations(finder=Finder(listing))
+    parse(listing, found)
+    return build(listing, source, found)
 
 
 def build(listing: Listing, source: PolygonSource, found: Annotations) -> Import | None:
@@ -211,7 +251,7 @@ def build(listing: Listing, source: PolygonSource, found: Annotations) -> Import
     Raises:
         InputError: see `assemble`; or images that the annotations name are not there.
     """
-    if found.problems and len(found.problems) > len(found.areas):
+    if len(found.problems) > len(found.areas):
         named = ", ".join(found.problems[:5])
         raise InputError(
             f"images that annotations name must be below `--input`. Received: {len(found.problems)} that are not: "
@@ -222,50 +262,48 @@ def build(listing: Listing, source: PolygonSource, found: Annotations) -> Import
     if found.skipped:
         text = f"{found.skipped} objects without an area (boxes, points, lines) are left out"
         found.questions.append(Question(field="source.leave_out", text=text))
-    for name in found.problems:
-        text = f"{len(found.problems)} images that annotations name are not there: {name}, ..."
+    if found.problems:
+        text = f"{len(found.problems)} images that annotations name are not there: {found.problems[0]}, ..."
         found.questions.append(Question(field="source.leave_out", text=text, choices=("nothing, if that is right",)))
-        break
     used = Counter(area.label for areas in found.areas.values() for area in areas if not area.is_ignored)
     names = found.labels or tuple(sort_naturally(used))
     ignored = source.ignored or tuple(name for name in names if re.fullmatch(IGNORE_NAMES, name.lower()))
     background = [name for name in names if re.fullmatch(BACKGROUND_NAMES, name.lower())]
     labels = source.labels or tuple(name for name in names if name not in (*ignored, *background))
-    train, test, questions = _split(listing, source, found)
+    train, test = _split(listing, source, found)
     are_pixels = _name_pixels([area for areas in found.areas.values() for area in areas])
     draws = {
         image: DrawAreas(found.size_hw[image], tuple(found.areas.get(image, ())), labels, ignored, are_pixels)
         for image in train
     }
-    overlapping = not source.covering and len(labels) > 1 and _do_overlap(list(draws.values()))
+    overlapping = (
+        not source.covering
+        and len(labels) > 1
+        and do_overlap([replace(draw, overlapping=True) for draw in draws.values()], tolerance=_OVERLAP)
+    )
     if overlapping:
         text = "classes overlap: each has a mask of its own"
         choice = "covering=True: later objects cover earlier ones, and a pixel is of one class"
-        questions.append(Question(field="source.covering", text=text, choices=(choice,)))
-    drawn = {}
-    for image, draw in draws.items():
-        layers = replace(draw, overlapping=overlapping)
-        drawn[image] = Drawn(draw=layers, size_hw=draw.size_hw)
-    has_ignored = any(area.is_ignored or area.label in ignored for image in train for area in draws[image].areas)
+        found.questions.append(Question(field="source.covering", text=text, choices=(choice,)))
+    has_ignored = any(area.is_ignored or area.label in ignored for draw in draws.values() for area in draw.areas)
     return assemble(
         listing,
         source,
-        train=drawn,
+        train={i: Drawn(draw=replace(d, overlapping=overlapping), size_hw=d.size_hw) for i, d in draws.items()},
         test=test,
         classes=labels,
         overlapping=overlapping,
         account=found.files,
-        questions=[*found.questions, *questions],
+        questions=found.questions,
         fields={"has_background": True, "has_ignored": has_ignored},
     )
 
 
-def _split(listing: Listing, source: PolygonSource, found: Annotations) -> tuple[list[str], list[str], list[Question]]:
-    """Returns (training images, test images, questions about the images that no annotation names)."""
+def _split(listing: Listing, source: PolygonSource, found: Annotations) -> tuple[list[str], list[str]]:
+    """Returns (training images, test images); asks about images that no annotation names."""
     left = set(select(listing.rasters, source.leave_out))
     named = [image for image in found.areas if image not in left and image not in found.test]
-    common = _find_common(list(listing.rasters))
-    splits = {image: find_split(image[len(common) :].rpartition("/")[0]) for image in listing.rasters}
+    splits = find_splits({image: image.rpartition("/")[0] for image in listing.rasters})
     train = [image for image in named if splits[image] != "test"] or named
     test = [image for image in [*found.test, *named] if image not in train]
     folders = {image.rpartition("/")[0] for image in train}
@@ -273,22 +311,14 @@ def _split(listing: Listing, source: PolygonSource, found: Annotations) -> tuple
     test += [image for image in alone if splits[image] == "test" and image.rpartition("/")[0] not in folders]
     bare = [image for image in alone if image.rpartition("/")[0] in folders]
     found.files |= {image: "left out: an image without annotation" for image in alone if image not in test}
-    if not bare:
-        return train, test, []
-    if source.missing == "empty":
-        for image in bare:
-            found.size_hw[image] = listing.header(image).size_hw
-        return [*train, *bare], test, []
-    text = f"{len(bare)} images beside annotated ones have no annotation and are left out: {bare[0]}, ..."
-    choice = '"empty", if they hold no object'
-    return train, test, [Question(field="source.missing", text=text, choices=(choice,))]
-
-
-def _find_common(paths: Sequence[str]) -> str:
-    """Returns the folder that all paths share, with its slash."""
-    low, high = min(paths), max(paths)
-    length = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
-    return low[: low.rfind("/", 0, length) + 1]
+    if bare and source.missing == "empty":
+        found.size_hw |= {image: listing.header(image).size_hw for image in bare}
+        return [*train, *bare], test
+    if bare:
+        text = f"{len(bare)} images beside annotated ones have no annotation and are left out: {bare[0]}, ..."
+        choice = '"empty", if they hold no object'
+        found.questions.append(Question(field="source.missing", text=text, choices=(choice,)))
+    return train, test
 
 
 def _name_pixels(areas: Sequence[Area]) -> bool:
@@ -296,16 +326,3 @@ def _name_pixels(areas: Sequence[Area]) -> bool:
     polygons = spread([points for area in areas for points in area.polygons], 2000)
     whole = sum(bool(np.abs(points - np.rint(points)).max() <= _WHOLE) for points in polygons)
     return bool(polygons) and whole >= 0.95 * len(polygons)
-
-
-def _do_overlap(draws: Sequence[DrawAreas]) -> bool:
-    for draw in spread(draws, _COMPARED):
-        if len({area.label for area in draw.areas}) < 2:
-            continue
-        layers = replace(draw, overlapping=True)()
-        masks = [layer == 1 for layer in layers if (layer == 1).any()]
-        for place, one in enumerate(masks):
-            for other in masks[place + 1 :]:
-                if (one & other).sum() > _OVERLAP * min(one.sum(), other.sum()):
-                    return True
-    return False

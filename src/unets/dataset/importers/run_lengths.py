@@ -1,4 +1,10 @@
-"""Run lengths: a csv with a row an image, a class or an object, of any dialect; and the sample of a submission."""
+"""Run lengths: a csv with a row an image, a class or an object, of any dialect; and the sample of a submission.
+
+train.csv                ImageId,ClassId,EncodedPixels
+                         a.jpg,1,29102 12 29346 24
+train_images/a.jpg
+sample_submission.csv    ImageId,ClassId,EncodedPixels
+"""
 
 import re
 from collections import Counter, defaultdict
@@ -7,13 +13,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from unets.config import CsvSource, SizeHW
+from unets.data.rle import Order, decode_rle, read_runs, to_absolute, unite_rles
 from unets.dataset.importers.assemble import Drawn, assemble, select
 from unets.dataset.importers.base import Import, MaskHW, Question
 from unets.dataset.importers.edges import find_border, measure_fit, read_colors
 from unets.dataset.importers.listing import Listing
+from unets.dataset.importers.meaning import merge_layers
 from unets.dataset.importers.names import find_split, sort_naturally, spread
 from unets.dataset.importers.tables import (
     Images,
@@ -27,7 +34,6 @@ from unets.dataset.importers.tables import (
 )
 from unets.errors import InputError
 
-Order = Literal["row", "column"]
 _ORDERS: tuple[Order, Order] = ("row", "column")
 _LOOKED_AT = 40  # masks by which the order is decided
 _CLEAR = 1.3  # how much longer borders are in the wrong order, at least
@@ -39,11 +45,10 @@ class DrawRuns:
     """Draws a mask of run lengths, several of a class united."""
 
     size_hw: SizeHW
-    layers: tuple[tuple[str, ...], ...]  # cells of each class
+    layers: tuple[tuple[str, ...], ...]  # of each class, absolute and counted from 1
     order: Order
-    start: int
-    relative: bool
     overlapping: bool = False
+    name: str = "run lengths"  # of the mask, for errors
 
     def __call__(self) -> MaskHW | tuple[MaskHW, ...]:
         """Draws the mask; see `ImportedSample.draw`.
@@ -51,52 +56,11 @@ class DrawRuns:
         Raises:
             InputError: run lengths leave the image.
         """
-        layers = []
-        for cells in self.layers:
-            layer = np.zeros(self.size_hw, dtype=np.uint8)
-            for cell in cells:
-                layer |= decode_runs(cell, self.size_hw, self.order, start=self.start, relative=self.relative)
-            layers.append(layer)
-        if self.overlapping:
-            return tuple(layers)
-        mask = np.zeros(self.size_hw, dtype=np.uint8)
-        for index, layer in enumerate(layers, start=1):
-            mask[layer == 1] = index
-        return mask
-
-
-def decode_runs(cell: str, size_hw: SizeHW, order: Order, *, start: int = 1, relative: bool = False) -> MaskHW:
-    """Reads pairs `start length`; see `CsvSource`. uint8 (height, width) of {0, 1}.
-
-    Raises:
-        InputError: a number is missing, or a run leaves the image.
-    """
-    height, width = size_hw
-    numbers = np.array(cell.split(), dtype=np.int64)
-    if numbers.size % 2:
-        raise InputError(f"run lengths must be pairs. Received: {numbers.size} numbers: {cell[:60]!r}")
-    starts, ends = find_runs(numbers, start=start, relative=relative)
-    if numbers.size and (starts.min() < 0 or ends.max() > height * width or (ends < starts).any()):
-        raise InputError(
-            f"run lengths must stay within the image's {height} x {width} pixels. "
-            f"Received: {starts.min() + start} to {ends.max() + start - 1} in {cell[:60]!r}"
-        )
-    flips = np.zeros(height * width + 1, dtype=np.int32)
-    np.add.at(flips, starts, 1)
-    np.add.at(flips, ends, -1)
-    flat = (np.cumsum(flips[:-1]) > 0).astype(np.uint8)
-    return flat.reshape(size_hw) if order == "row" else np.ascontiguousarray(flat.reshape(width, height).T)
-
-
-def find_runs(
-    numbers: npt.NDArray[np.int64], *, start: int, relative: bool
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Returns (starts, ends) from 0, ends exclusive."""
-    starts, lengths = numbers[::2], numbers[1::2]
-    if relative:
-        starts = np.cumsum(starts) + np.concatenate([[0], np.cumsum(lengths)[:-1]]) if numbers.size else starts
-        return starts, starts + lengths
-    return starts - start, starts - start + lengths
+        try:
+            layers = tuple(decode_rle(unite_rles(cells), self.size_hw, self.order) for cells in self.layers)
+        except InputError as error:
+            raise InputError(f"{self.name}: {error}") from error
+        return layers if self.overlapping else merge_layers(layers, self.name)
 
 
 def propose(listing: Listing) -> list[tuple[CsvSource, Import]]:
@@ -136,10 +100,11 @@ def _complete(listing: Listing, source: CsvSource, table: Table, naming: Naming)
             cells[image].append(clean_runs(cell))
     questions: list[Question] = []
     sizes = {image: listing.header(image).size_hw for image in spread(list(cells), _LOOKED_AT * 10)}
-    numbers = {image: [np.array(c.split(), dtype=np.int64) for c in cells[image] if c] for image in sizes}
-    relative = any(not _fits(runs, sizes[i]) for i, many in numbers.items() for runs in many)
-    if relative and any(not _fits(runs, sizes[i], relative=True) for i, many in numbers.items() for runs in many):
-        image = next(i for i, many in numbers.items() if any(not _fits(runs, sizes[i]) for runs in many))
+    filled = [(image, cell) for image in sizes for cell in cells[image] if cell]
+    misfits = [image for image, cell in filled if not _fits(cell, sizes[image])]
+    relative = bool(misfits)
+    if relative and not all(_fits(cell, sizes[image], relative=True) for image, cell in filled):
+        image = misfits[0]
         raise InputError(
             f"run lengths of {table.path} must fit into their images, counted from the first pixel or from the run "
             f"before. Received: runs that leave {image}, {sizes[image][0]} x {sizes[image][1]}"
@@ -147,8 +112,9 @@ def _complete(listing: Listing, source: CsvSource, table: Table, naming: Naming)
     if relative:
         text = f"run lengths of {table.path} count each start from the end of the run before, as SIIM-ACR's"
         questions.append(Question(field="source.relative", text=text, choices=("False",)))
-    start = 0 if not relative and any(runs[0] == 0 for many in numbers.values() for runs in many) else 1
-    order, is_sure, why = find_order(listing, {i: cells[i] for i in sizes}, sizes, start=start, relative=relative)
+    start: Literal[0, 1] = 0 if not relative and any(cell.split()[0] == "0" for _, cell in filled) else 1
+    absolute = {i: [to_absolute(c, start=start, relative=relative) for c in cells[i] if c] for i in sizes}
+    order, is_sure, why = find_order(listing, absolute, sizes)
     if not is_sure:
         other = "row" if order == "column" else "column"
         text = f"pixels are counted along {order}s: {why}"
@@ -166,21 +132,17 @@ def _complete(listing: Listing, source: CsvSource, table: Table, naming: Naming)
     return source, questions
 
 
-def _fits(runs: npt.NDArray[np.int64], size_hw: SizeHW, *, relative: bool = False) -> bool:
-    if runs.size % 2:
+def _fits(cell: str, size_hw: SizeHW, *, relative: bool = False) -> bool:
+    start = 0 if cell.split()[0] == "0" else 1
+    try:
+        read_runs(to_absolute(cell, start=start, relative=relative), size_hw[0] * size_hw[1])
+    except InputError:
         return False
-    starts, ends = find_runs(runs, start=0 if runs[0] == 0 or relative else 1, relative=relative)
-    ascends = bool((starts[1:] >= ends[:-1]).all()) and bool((ends > starts).all())
-    return ascends and starts[0] >= 0 and ends[-1] <= size_hw[0] * size_hw[1]
+    return True
 
 
 def find_order(
-    listing: Listing,
-    cells: Mapping[str, Sequence[str]],
-    sizes: Mapping[str, SizeHW],
-    *,
-    start: int = 1,
-    relative: bool = False,
+    listing: Listing, cells: Mapping[str, Sequence[str]], sizes: Mapping[str, SizeHW]
 ) -> tuple[Order, bool, str]:
     """Finds the order in which pixels are counted; returns (order, whether that is sure, why).
 
@@ -189,12 +151,10 @@ def find_order(
     """
     borders = dict.fromkeys(_ORDERS, 0.0)
     fits: dict[Order, list[float]] = {"row": [], "column": []}
-    for image in spread([image for image in cells if any(cells[image])], _LOOKED_AT):
-        colors = read_colors(listing.root / image)
+    for image in spread([image for image in cells if cells[image]], _LOOKED_AT):
+        colors, united = read_colors(listing.root / image), unite_rles(cells[image][:8])
         for order in _ORDERS:
-            mask = np.zeros(sizes[image], dtype=np.uint8)
-            for cell in [cell for cell in cells[image] if cell][:8]:
-                mask |= decode_runs(cell, sizes[image], order, start=start, relative=relative)
+            mask = decode_rle(united, sizes[image], order)
             borders[order] += float(find_border(mask).sum())
             fits[order].append(measure_fit(mask, colors))
     if min(borders.values()) == 0:
@@ -237,6 +197,7 @@ def read(listing: Listing, source: CsvSource) -> Import:
         if image is not None and label in classes:
             layers = cells.setdefault(image, tuple([] for _ in classes))
             if runs := clean_runs(cell):
+                runs = to_absolute(runs, start=source.start, relative=source.relative)
                 layers[classes.index(label)].append(runs)
     questions = []
     absent = sum(image is None for image in naming.images)
@@ -245,16 +206,17 @@ def read(listing: Listing, source: CsvSource) -> Import:
         questions.append(Question(field="source.path", text=text, choices=("nothing, if that is right",)))
     sample, test = find_sample(listing, set(cells), left)
     cells, account = _add_missing(listing, source, cells, set(test), questions, len(classes), left)
-    drawn = {}
-    for image, runs_of in cells.items():
-        merged = tuple(tuple(runs) for runs in runs_of)
-        draw = DrawRuns(listing.header(image).size_hw, merged, source.order, source.start, source.relative)
-        drawn[image] = Drawn(draw=draw)
-    overlapping = len(classes) > 1 and _do_overlap([item.draw for item in drawn.values()])
+    draws = {
+        image: DrawRuns(
+            listing.header(image).size_hw, tuple(map(tuple, layers)), source.order, True, f"{source.path}, {image}"
+        )
+        for image, layers in cells.items()
+    }
+    overlapping = any(sum(map(bool, draw.layers)) > 1 and _do_overlap(draw) for draw in draws.values())
     if overlapping:
         text = "some pixels are of two classes: each class has a mask of its own"
         questions.append(Question(field="overlapping", text=text, choices=("a csv without overlaps",)))
-        drawn = {image: Drawn(draw=_layered(item.draw)) for image, item in drawn.items()}
+    drawn = {image: Drawn(draw=replace(draw, overlapping=overlapping)) for image, draw in draws.items()}
     per_class = Counter(zip(naming.images, labels, strict=True))
     row = "object" if max(per_class.values()) > 1 else "class" if len(classes) > 1 else "image"
     fields = describe_submission(sample, test, source, classes, naming, row)
@@ -349,19 +311,11 @@ def describe_submission(
     return fields
 
 
-def _layered(draw: object) -> DrawRuns:
-    if not isinstance(draw, DrawRuns):
-        raise TypeError(f"masks of a csv are drawn by DrawRuns. Received: {draw!r}")
-    return replace(draw, overlapping=True)
+def _do_overlap(draw: DrawRuns) -> bool:
+    """Tells whether a pixel is of two classes: the union is then smaller than its parts."""
+    united = [unite_rles(cells) for cells in draw.layers]
+    return _count(unite_rles(united)) < sum(map(_count, united))
 
 
-def _do_overlap(draws: Sequence[object]) -> bool:
-    """Tells whether some pixel is of two classes."""
-    for draw in draws:
-        runs = _layered(draw)
-        if sum(bool(cells) for cells in runs.layers) < 2:
-            continue
-        layers = runs()
-        if isinstance(layers, tuple) and (np.sum(layers, axis=0) > 1).any():
-            return True
-    return False
+def _count(rle: str) -> int:
+    return sum(map(int, rle.split()[1::2]))

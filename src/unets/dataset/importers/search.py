@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,18 @@ import numpy.typing as npt
 
 from unets.config import DatasetConfig, ImporterSource, PolygonSource
 from unets.data.pixels import read_values
-from unets.dataset.importers import coco, cvat, label_studio, labelme, masks, paths, run_lengths, supervisely, yolo
+from unets.dataset.importers import (
+    coco,
+    cvat,
+    label_studio,
+    labelme,
+    masks,
+    paths,
+    polygons,
+    run_lengths,
+    supervisely,
+    yolo,
+)
 from unets.dataset.importers.base import Import, ImportedSample, Question
 from unets.dataset.importers.edges import measure_fit, read_colors
 from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending, list_input
@@ -20,12 +32,12 @@ from unets.dataset.importers.tables import read_tables
 from unets.errors import InputError, naming
 
 _POLYGONS = {
-    "coco": coco.read,
-    "yolo": yolo.read,
-    "labelme": labelme.read,
-    "label_studio": label_studio.read,
-    "cvat": cvat.read,
-    "supervisely": supervisely.read,
+    "coco": coco.parse,
+    "yolo": yolo.parse,
+    "labelme": labelme.parse,
+    "label_studio": label_studio.parse,
+    "cvat": cvat.parse,
+    "supervisely": supervisely.parse,
 }
 _PROPOSERS: Mapping[str, Callable[[Listing], Sequence[tuple[ImporterSource, Import]]]] = {
     "paths": paths.propose,
@@ -37,7 +49,7 @@ IMPORTERS: Mapping[str, Callable[[Listing, Any], Import | None]] = {
     "paths": paths.read,
     "masks": masks.read,
     "csv": run_lengths.read,
-    **_POLYGONS,
+    **{name: partial(polygons.read, parse=parse) for name, parse in _POLYGONS.items()},
 }
 _NEARLY = 0.9
 _COMPARED = 8
@@ -152,7 +164,7 @@ def _propose(listing: Listing, name: str) -> Sequence[tuple[ImporterSource, Impo
             return _PROPOSERS[name](listing)
         # An image without a txt holds no object, as YOLO has it.
         source = PolygonSource(format=name, missing="empty" if name == "yolo" else "leave_out")
-        found = _POLYGONS[name](listing, source)
+        found = IMPORTERS[name](listing, source)
     return [(source, found)] if found is not None else []
 
 

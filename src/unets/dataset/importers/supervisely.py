@@ -1,39 +1,35 @@
-"""Supervisely: `ann/<image>.json` beside `img/<image>`, with polygons, bitmaps and boxes; classes in `meta.json`."""
+"""Supervisely: polygons, bitmaps and boxes in a json an image; classes in `meta.json`.
+
+meta.json                 {"classes": [{"title": "cat"}]}
+dataset/img/a.jpg
+dataset/ann/a.jpg.json    {"size": {"height": 480, "width": 640}, "objects": [...]}
+"""
 
 from typing import Any
 
 import numpy as np
 
-from unets.config import PolygonSource
-from unets.dataset.importers import polygons
-from unets.dataset.importers.base import Import
-from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.polygons import Annotations, Area, decode_bitmap, draw_box, load_json
+from unets.dataset.importers.polygons import Annotations, Area, decode_bitmap, draw_box
 
 
-def read(listing: Listing, source: PolygonSource) -> Import | None:
-    """Reads all annotations of a folder; None where there are none.
+def parse(listing: Listing, found: Annotations) -> None:
+    """Reads all annotations of a folder.
 
     Raises:
-        InputError: see `polygons.build`; or a file is damaged.
+        InputError: a file is damaged.
     """
-    found, finder = Annotations(), Finder(listing)
     for path in listing.select(".json"):
-        if path.rpartition("/")[2] == "meta.json" and (content := load_json(listing, path, '"classes"')) is not None:
+        if path.rpartition("/")[2] == "meta.json" and (content := listing.read_json(path, '"classes"')) is not None:
             names = [str(entry.get("title")) for entry in content["classes"] if isinstance(entry, dict)]
             found.labels, found.files[path] = tuple(names), "annotation"
             continue
-        content = load_json(listing, path, '"objects"', '"size"')
-        if not isinstance(content, dict) or not isinstance(content["size"], dict):
-            continue
-        image = finder.find(path.replace("/ann/", "/img/").removesuffix(".json"), path)
-        if image is None:
-            found.problems.append(path)
-            continue
-        size_hw = (int(content["size"]["height"]), int(content["size"]["width"]))
-        found.add(image, path, size_hw, map(_read_object, content["objects"]))
-    return polygons.build(listing, source, found)
+        content = listing.read_json(path, '"objects"', '"size"')
+        if isinstance(content, dict) and isinstance(content["size"], dict):
+            image = found.find(path, path.replace("/ann/", "/img/").removesuffix(".json"))
+            if image is not None:
+                size_hw = (int(content["size"]["height"]), int(content["size"]["width"]))
+                found.add(image, path, size_hw, map(_read_object, content["objects"]))
 
 
 def _read_object(entry: dict[str, Any]) -> Area | None:
@@ -46,6 +42,5 @@ def _read_object(entry: dict[str, Any]) -> Area | None:
         holes = entry["points"].get("interior", [])
         return Area(label, polygons=(exterior,), holes=tuple(np.asarray(hole, dtype=np.float64) for hole in holes))
     if kind == "rectangle" and len(exterior) == 2:
-        (left, top), (right, bottom) = exterior.min(axis=0), exterior.max(axis=0) + 1
-        return Area(label, polygons=(draw_box(left, top, right, bottom),))
+        return Area(label, polygons=(draw_box(*exterior.min(axis=0), *(exterior.max(axis=0) + 1)),))
     return None

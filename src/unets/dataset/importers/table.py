@@ -1,12 +1,15 @@
-"""A table of samples by hand: the way for every layout that no importer knows."""
+"""A table of samples by hand: the way for every layout that no importer knows.
 
-from functools import partial
+samples.csv    id,split,image,mask,group
+               a,train,photos/a.jpg,drawn/a.png,patient1
+"""
+
 from pathlib import Path
 
 from unets.config import DatasetConfig, TableSource
 from unets.data.files import find_file, read_stamp
 from unets.dataset.importers.base import Import, ImportedSample
-from unets.dataset.importers.patterns import draw_files
+from unets.dataset.importers.patterns import make_draw
 from unets.dataset.rle_csv import read_frame
 from unets.errors import InputError
 
@@ -62,9 +65,8 @@ def _build(
     is_canonical = source.is_canonical and (len(masks) == 1 or dataset.overlapping)
     draw = None
     if is_train and not is_canonical:
-        paths = [str(input_dir / mask) for mask in masks]
-        files = [[path] for path in paths] if a_class_each else [paths]
-        draw = partial(draw_files, files, source, overlapping=dataset.overlapping)
+        layers = tuple((mask,) for mask in masks) if a_class_each else (masks,)
+        draw = make_draw(input_dir, layers, source, dataset)
     return ImportedSample(
         id=row["id"],
         split="train" if is_train else "test",

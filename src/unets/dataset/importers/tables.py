@@ -4,13 +4,11 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 
-import pandas as pd
-
-from unets.data.files import read_bytes, unpack_gzip
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.names import IMAGE_WORDS, MASK_WORDS, find_split, is_called, spread
+from unets.dataset.rle_csv import read_frame
+from unets.errors import InputError
 
 EMPTY_CELLS = frozenset(("", "nan", "none", "null", "na", "n/a", "-", "-1", "0", "0 0", "1 0", "-1 -1", "[]"))
 _RUNS = re.compile(r"\d+ \d+(?: \d+ \d+)*")
@@ -67,29 +65,12 @@ def read_tables(listing: Listing) -> list[Table]:
 
 
 def _read_table(listing: Listing, path: str) -> Table | None:
-    """Reads a csv file of UTF-8 or UTF-16, separated by commas, semicolons, tabs or bars; None where it is none."""
+    """Reads a csv file; None where it is none."""
     try:
-        place, is_packed = listing.root / path, path.endswith(".gz")
-        text = unpack_gzip(place, read_bytes(place)).decode() if is_packed else listing.read_text(path)
-        head = text.lstrip("\ufeff").split("\n", 1)[0]
-        separator = max(",;\t|", key=head.count)
-        frame = pd.read_csv(
-            StringIO(text),
-            sep=separator,
-            dtype=str,
-            keep_default_na=False,
-            skipinitialspace=True,
-        )
-    except (ValueError, OSError, TypeError):
+        frame = read_frame(listing.root / path)
+    except InputError:
         return None
-    columns = [str(name).strip() for name in frame.columns]
-    if isinstance(frame.index, pd.MultiIndex) or len(set(columns)) < len(columns):
-        return None
-    cells = {
-        name: tuple(str(cell).strip() for cell in frame.iloc[:, place])
-        for place, name in enumerate(columns)
-        if not name.startswith("Unnamed:")
-    }
+    cells = {name: tuple(frame[name].str.strip()) for name in frame.columns if not name.startswith("Unnamed:")}
     return Table(path=path, columns=tuple(cells), cells=cells)
 
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unets.config import PatternSource, load_dataset
-from unets.data.files import fixed_folder
 from unets.ensemble.ensemble import list_fitted
 from unets.errors import InputError
 from unets.store.paths import Project
@@ -48,7 +47,8 @@ def find_attached(attached_dir: Path, competition: str) -> Attached:
     project = Project.below(bundle_dir := _pick(trained or bundles, attached_dir, config), competition)
     dataset = load_dataset(project.configs_dir)
     source = dataset.source
-    wanted = dataset.submission.sample or (fixed_folder(source.images) if isinstance(source, PatternSource) else "")
+    images = source.images if isinstance(source, PatternSource) else ""
+    wanted = dataset.submission.sample or images.partition("{")[0].partition("*")[0].rpartition("/")[0]
     input_dir = _pick([folder for folder in folders if _holds(folder, wanted)], attached_dir, wanted)
     return Attached(input_dir=input_dir, bundle_dir=bundle_dir, ensembles=tuple(list_fitted(project)))
 
