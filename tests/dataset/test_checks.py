@@ -132,6 +132,7 @@ def test_several_faults_at_once_in_one_report(make_competition: MakeCompetition)
             ["one row a mask, or `submission.row` be 'object'. Received: 2 of test000_01.jpg, b"],
         ),
         ("rle_mask\n", "predicted\n", ["must have the columns ['img', 'class', 'rle_mask']"]),
+        ("rle_mask\n", "rle_mask,Usage\n", ["Received: ['img', 'class', 'rle_mask', 'Usage']"]),
     ],
     ids=["another image", "a class lacks", "twice", "another header"],
 )

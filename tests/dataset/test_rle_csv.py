@@ -19,7 +19,7 @@ from unets.dataset.rle_csv import (
     parse_row,
     read_metadata,
     read_rle_csv,
-    read_sample_rows,
+    read_sample,
 )
 from unets.errors import InputError
 from unets.store.paths import Project
@@ -100,7 +100,7 @@ def test_class_column_and_classes_as_numbers(tmp_path: Path) -> None:
     path = tmp_path / "masks.csv"
     path.write_text("img,class,rle_mask\nx.jpg,9,1 1\nx.jpg,7,\ny.jpg,9,5 2\n")
     assert read_rle_csv(path, form, classes) == {"x": ("", "1 1"), "y": ("", "5 2")}
-    assert read_sample_rows(path, form) == [("x.jpg", "9"), ("x.jpg", "7"), ("y.jpg", "9")]
+    assert read_sample(path, form)[1] == [("x.jpg", "9"), ("x.jpg", "7"), ("y.jpg", "9")]
     path.write_text("img,class,rle_mask\nx.jpg,8,1 1\n")
     with pytest.raises(InputError, match=r"`class` must be one of \('7', '9'\). Received: '8'"):
         read_rle_csv(path, form, classes)

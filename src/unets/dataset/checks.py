@@ -21,7 +21,7 @@ from unets.data.rle import decode_rle
 from unets.data.samples import IGNORE, Sample, check_mask, count_object_pixels, find_kind, read_mask
 from unets.dataset.importers.patterns import read_masks_csv
 from unets.dataset.manifest import Manifest, read_manifest
-from unets.dataset.rle_csv import class_cell, image_cell, list_columns, parse_row, read_columns
+from unets.dataset.rle_csv import class_cell, image_cell, parse_row, read_sample
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.store.runs import fingerprint, write_text
@@ -120,13 +120,13 @@ def compare_sample_submission(manifest: Manifest, project: Project) -> list[str]
         return []
     try:
         path = find_file(project.input_dir, form.sample)
-        rows = read_columns(path, list_columns(form))
+        _, rows = read_sample(path, form)
     except InputError as error:
         return [str(error)]
     faults, found = [], Counter[tuple[str, str]]()
     for row in rows:
         try:
-            found[parse_row(form, dataset.classes, row[0], row[1] if form.class_column else None)] += 1
+            found[parse_row(form, dataset.classes, *row)] += 1
         except InputError as error:
             faults.append(f"{path}: {error}")
     wanted = {(sample.id, class_name) for sample in manifest.test for class_name in dataset.classes}

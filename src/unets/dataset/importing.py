@@ -25,7 +25,9 @@ from unets.data.files import hash_content, read_stamp, walk_files
 from unets.data.io import encode_png
 from unets.data.samples import SEPARATOR
 from unets.dataset.importers.base import Import, ImportedSample, MaskHW
-from unets.dataset.importers.registry import IMPORTERS
+from unets.dataset.importers.patterns import read_patterns
+from unets.dataset.importers.search import read_input
+from unets.dataset.importers.table import read_table
 from unets.errors import InputError, naming
 from unets.store.paths import Project
 from unets.store.runs import atomic_path, fingerprint, hash_file, read_json, write_csv, write_json
@@ -126,7 +128,8 @@ def read_source(project: Project, dataset: DatasetConfig) -> Import:
     Raises:
         InputError: see the importer; or there is no training image, one without a mask, an id twice, or other classes.
     """
-    imported = IMPORTERS[dataset.source.format](project.input_dir, dataset, project.configs_dir)
+    read = {"patterns": read_patterns, "table": read_table}.get(dataset.source.format, read_input)
+    imported = read(project.input_dir, dataset, project.configs_dir)
     if imported.classes != dataset.classes or imported.overlapping != dataset.overlapping:
         raise InputError(
             f"`classes` of dataset.py must be those of {project.input_dir}: {imported.classes}, "
@@ -141,11 +144,13 @@ def read_source(project: Project, dataset: DatasetConfig) -> Import:
             check_name(part, f"the id {sample.id!r}")
     if not any(sample.split == "train" for sample in imported.samples):
         raise InputError(f"{project.input_dir} must have images with masks. Received: none")
-    without = [s.id for s in imported.samples if s.split == "train" and not s.mask and s.draw is None]
-    if without:
-        raise InputError(
-            f"{project.input_dir} must have a mask for each training image. Received: none for {without[0]}"
-        )
+    for sample in imported.samples:
+        if any(SEPARATOR in mask for mask in sample.mask):
+            raise InputError(f"the path of a mask must not hold `{SEPARATOR}`. Received: {sample.mask}; rename it")
+        if sample.split == "train" and not sample.mask and sample.draw is None:
+            raise InputError(
+                f"{project.input_dir} must have a mask for each training image. Received: none for {sample.id}"
+            )
     return imported
 
 

@@ -204,16 +204,23 @@ def decode_rles(rles: Sequence[str], size_hw: SizeHW, dataset: DatasetConfig) ->
     return mask_hw
 
 
-def read_sample_rows(path: Path, form: RleFormat) -> list[tuple[str, str | None]]:
-    """Reads (image cell, class cell) of each row of the sample submission, in its order.
+def read_sample(path: Path, form: RleFormat) -> tuple[list[str], list[tuple[str, str | None]]]:
+    """Reads a sample submission.
 
-    The class cell is None where there is no such column.
+    Returns:
+        Its header, and (image cell, class cell) of each row, in its order; the class cell is None where there is no
+        such column.
 
     Raises:
-        InputError: the file is missing or no csv, or lacks a column.
+        InputError: the file is missing or no csv, or has other columns than `form` says.
     """
-    columns = list_columns(form)[:-1]
-    return [(row[0], row[1] if len(columns) == 2 else None) for row in read_columns(path, columns)]
+    frame, expected = read_frame(path), list_columns(form)
+    header = list(frame.columns)
+    if sorted(header) != sorted(expected):
+        raise InputError(f"{path} must have the columns {expected}. Received: {header}")
+    images = frame[form.image_column]
+    classes = frame[form.class_column] if form.class_column else [None] * len(images)
+    return header, list(zip(images, classes, strict=True))
 
 
 def default_rows(dataset: DatasetConfig, test: Iterable[Sample]) -> list[tuple[str, str | None]]:

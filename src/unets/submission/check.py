@@ -6,18 +6,18 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from io import BytesIO, StringIO, TextIOWrapper
+from io import TextIOWrapper
 from itertools import groupby, pairwise
 from pathlib import Path
 
 import numpy as np
 
 from unets.config import DatasetConfig
-from unets.data.files import find_file, read_bytes
+from unets.data.files import find_file
 from unets.data.rle import read_runs
 from unets.data.samples import Sample, read_full_size
 from unets.dataset.manifest import read_manifest
-from unets.dataset.rle_csv import clean_rle, default_rows, list_columns, parse_row, read_sample_rows
+from unets.dataset.rle_csv import clean_rle, default_rows, list_columns, parse_row, read_sample
 from unets.errors import InputError, naming
 from unets.store.paths import Project
 from unets.workers.pool import run_tasks
@@ -93,13 +93,7 @@ def read_wanted(
     form = dataset.submission
     if sample_path is None:
         return list_columns(form), default_rows(dataset, images)
-    content, expected = read_bytes(sample_path), list_columns(form)
-    packed = BytesIO(content)
-    with naming(sample_path, "be a csv file"), gzip.open(packed) if content.startswith(_GZIP_START) else packed as file:
-        header = next(csv.reader(StringIO(file.readline(_MAX_CELL).decode("utf-8-sig"))), [])
-    if sorted(header) != sorted(expected):
-        raise InputError(f"{sample_path} must have the columns {expected}. Received: {header}")
-    rows = read_sample_rows(sample_path, form)
+    header, rows = read_sample(sample_path, form)
     return header, list(dict.fromkeys(rows)) if form.row == "object" else rows
 
 

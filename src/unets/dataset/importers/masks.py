@@ -1,4 +1,10 @@
-"""Mask files: images with masks beside them, found by their names and by what they hold."""
+"""Mask files: images with masks beside them, found by their names and by what they hold.
+
+images/a.jpg     masks/a_mask.png                          a file an image
+a/image.png      a/masks/1.png, a/masks/2.png              a file an object
+photos/a.jpg     masks/cat/a.png, masks/dog/a.png          a file a class
+train/a.png      trainannot/a.png, class_dict.csv          values or colors that a list names
+"""
 
 import re
 from collections import Counter, defaultdict

@@ -1,4 +1,8 @@
-"""A csv of paths: a column names images, another their mask files."""
+"""A csv of paths: a column names images, another their mask files.
+
+train.csv    image_path,mask_path
+             images/a.jpg,masks/a.png
+"""
 
 from collections.abc import Sequence
 
