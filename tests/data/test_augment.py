@@ -17,7 +17,6 @@ from unets.data.augment import (
     draw_corner,
     draw_warp,
     recolor,
-    recolor_apart,
     warp,
     warp_pair,
 )
@@ -255,80 +254,6 @@ def test_colors_leave_the_mask_alone() -> None:
     made = augment(image, target, config, np.random.default_rng(0))
     assert not np.array_equal(made[0], image)
     np.testing.assert_array_equal(made[1], target)
-
-
-def add_levels(levels: float) -> tuple[npt.NDArray[np.float64], float]:
-    """Returns the colors that add so many levels."""
-    return np.hstack([np.eye(3), np.full((3, 1), levels)]), 1.0
-
-
-@pytest.mark.parametrize(
-    ("covers", "wanted"),
-    [
-        # background alone: 100 + 10; the first class alone: 100 + 50; the second: 100 - 30
-        ([0, 0], 110),
-        ([255, 0], 150),
-        ([0, 255], 70),
-        # 0.4 of the first (102 / 255), the rest background: 0.6 * 110 + 0.4 * 150 = 126
-        ([102, 0], 126),
-        # 0.4 of the first and 0.6 of the second, no background: 0.4 * 150 + 0.6 * 70 = 102
-        ([102, 153], 102),
-        # 0.2, 0.4 and 0.4 of background: 0.4 * 110 + 0.2 * 150 + 0.4 * 70 = 102
-        ([51, 102], 102),
-    ],
-)
-def test_own_colors_by_hand(covers: list[int], wanted: int) -> None:
-    image = np.full((5, 7, 3), 100, dtype=np.uint8)
-    target = np.zeros((5, 7, 2), dtype=np.uint8)
-    target[1:3, 2:6] = covers
-    made = recolor_apart(image, target, [add_levels(10), add_levels(50), add_levels(-30)])
-    np.testing.assert_allclose(made[1:3, 2:6].astype(int), wanted, atol=1)
-    made[1:3, 2:6] = 110
-    np.testing.assert_array_equal(made, 110)
-    np.testing.assert_array_equal(image, 100)
-
-
-@pytest.mark.parametrize("num_classes", [1, 2])
-def test_own_colors_change_objects_alone_and_no_other_draw(num_classes: int) -> None:
-    image, target = draw_pair((40, 57), num_classes)
-    target = np.where(target > 127, 255, 0).astype(np.uint8)
-    target[..., 1:] &= ~target[..., :1]  # no pixel of both
-    plain = AugmentConfig(color_probability=1.0, warp_probability=0.0, brightness=0.5)
-    for seed in range(10):
-        wanted, own = (
-            augment(image, target, config, np.random.default_rng(seed))
-            for config in (plain, plain.model_copy(update={"own_colors": 1.0}))
-        )
-        np.testing.assert_array_equal(own[1], wanted[1])
-        is_background = (own[1] == 0).all(axis=-1)
-        np.testing.assert_array_equal(own[0][is_background], wanted[0][is_background])
-        for layer in range(num_classes):
-            is_class = own[1][..., layer] == 255
-            assert (own[0][is_class] != wanted[0][is_class]).mean() > 0.5
-
-
-def test_own_colors_are_of_classes_and_not_of_ignored_pixels() -> None:
-    image, target = np.full((8, 8, 3), 100, dtype=np.uint8), np.zeros((8, 8, 2), dtype=np.uint8)
-    target[:4, :, 0] = target[4:, :, 1] = 255  # a class above, ignored pixels below
-    plain = AugmentConfig(**NOTHING | {"brightness": 0.5, "color_probability": 1.0})
-    for seed in range(10):
-        wanted, own = (
-            augment(image, target, config, np.random.default_rng(seed), num_classes=1)[0]
-            for config in (plain, plain.model_copy(update={"own_colors": 1.0}))
-        )
-        np.testing.assert_array_equal(own[4:], wanted[4:])  # as the background
-        assert (own[:4] != wanted[:4]).all()
-
-
-def test_own_colors_are_drawn_for_their_share_of_images() -> None:
-    image, target = draw_pair((8, 8))
-    plain = AugmentConfig(**NOTHING | {"brightness": 0.5, "color_probability": 1.0})
-    share = plain.model_copy(update={"own_colors": 0.25})
-    differ = [
-        not np.array_equal(*(augment(image, target, c, np.random.default_rng(seed))[0] for c in (plain, share)))
-        for seed in range(400)
-    ]
-    assert 0.18 < np.mean(differ) < 0.32  # 0.25, three standard deviations of 0.022
 
 
 def find_corner(whole: tuple[Image, Image], crop: tuple[Image, Image], within: int) -> tuple[int, int]:

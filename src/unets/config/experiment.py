@@ -30,9 +30,6 @@ class AugmentConfig(Config):
     contrast: Share = 0.15
     gamma: Share = 0.15
     grey: Share = 0.05  # probability of losing all color
-    # Of images whose colors change: those in which each class draws its own, apart from the background's, by the same
-    # ranges. New paint for every car, where training images show few.
-    own_colors: Share = 0.0
     warp_probability: Share = 0.8
     color_probability: Share = 0.8
 

@@ -3,8 +3,6 @@
 Every draw comes from the generator passed in, so that a sample depends on (seed, epoch, index) alone.
 """
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +18,6 @@ _LUMA = np.array([0.299, 0.587, 0.114])
 
 _EXACT = 1e-6  # px; nearer than this to pixel centers, no interpolation takes place
 
-_EPSILON = 1e-6  # against 0 / 0 where nothing covers a pixel; 1 / (1 + 1e-6) rounds to the same level
-
 _FLIP_CODES = {(True, False): 1, (False, True): 0, (True, True): -1}  # cv2's for (left-right, top-bottom)
 _TURN_CODES = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 
@@ -32,8 +28,6 @@ def augment(
     config: AugmentConfig,
     rng: np.random.Generator,
     crop_hw: SizeHW | None = None,
-    *,
-    num_classes: int | None = None,
 ) -> tuple[Image, Image]:
     """Changes an image and its soft target at random.
 
@@ -43,8 +37,6 @@ def augment(
         config: probabilities and ranges.
         rng: where the draws come from.
         crop_hw: (height, width) of a random crop of the result, which alone is computed; None: all of it.
-        num_classes: layers of the soft target that are classes, which come first; None: all are. One of ignored pixels
-            has no colors of its own.
 
     Returns:
         (image, soft target), uint8 (height, width, 3 or classes) of the crop or, without one, of the image.
@@ -73,12 +65,7 @@ def augment(
     else:
         image_hwc = _flip(image_hwc, flip_h, flip_v, turns)
         target_hwc = _flip(target_hwc, flip_h, flip_v, turns)
-    # Last of all draws, so that those before are the same without it.
-    if colors and rng.random() < config.own_colors:
-        classes_hwc = target_hwc[..., :num_classes]
-        drawn = [draw_colors(config, rng) for _ in range(classes_hwc.shape[-1])]
-        image_hwc = recolor_apart(image_hwc, classes_hwc, [(color_matrix, gamma), *drawn])
-    elif colors:
+    if colors:
         image_hwc = recolor(image_hwc, color_matrix, gamma)
     return image_hwc, target_hwc
 
@@ -188,32 +175,6 @@ def recolor(image_hwc: Image, matrix: Matrix, gamma: float) -> Image:
     table = table[np.clip(np.rint(levels), 0, 255).astype(np.uint8)]
     recolored = in_fours(lambda part: np.asarray(cv2.LUT(part, table), dtype=np.uint8), image_hwc)
     return recolored.reshape(image_hwc.shape)
-
-
-def recolor_apart(image_hwc: Image, target_hwc: Image, colors: Sequence[tuple[Matrix, float]]) -> Image:
-    """Gives the background and each class colors of their own: 32 cars become as many as there are paints.
-
-    A pixel that is partly of a class becomes the mixture of what each would be, in the shares that it is covered by.
-
-    Args:
-        image_hwc: uint8 (height, width, channels); not written to.
-        target_hwc: uint8 (height, width, classes), 0..255: how much of a pixel is of each class.
-        colors: (3 x 4 matrix, exponent) of the background, then of each class; see `recolor`.
-    """
-    made = recolor(image_hwc, *colors[0])
-    shares_hwc = target_hwc / np.float32(255)
-    seen_hw = 1 - shares_hwc.sum(axis=-1)  # the background's share, then also that of each class in turn
-    for layer, (matrix, gamma) in enumerate(colors[1:]):
-        share_hw = np.ascontiguousarray(shares_hwc[..., layer])
-        seen_hw += share_hw
-        left, top, width, height = cv2.boundingRect(np.ascontiguousarray(target_hwc[..., layer]))
-        if width == 0:
-            continue
-        box = np.s_[top : top + height, left : left + width]  # the rest costs nothing
-        weight_hw = share_hw[box] / np.maximum(seen_hw[box], share_hw[box] + _EPSILON)
-        own = recolor(image_hwc[box], matrix, gamma)
-        made[box] = cv2.blendLinear(own, np.ascontiguousarray(made[box]), weight_hw, 1 - weight_hw)
-    return made
 
 
 def _flip_matrix(size_hw: SizeHW, flip_h: bool, flip_v: bool) -> Matrix:

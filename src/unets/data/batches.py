@@ -39,7 +39,6 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         targets: "soft", or "hard": 255 from one half on.
         augment_config: random changes; None leaves images as they are.
         crop_hw: (height, width) of a random crop of each image; None: whole images.
-        num_classes: layers of a soft target that are classes; None: all, see `augment`.
         draw_weights: float64, one for each of `indices`: images are drawn with replacement in this proportion. An
             image drawn again is changed in another way. None: every image once.
         shuffle: a new order each epoch; the images that fill no update are then left to the next epoch's order.
@@ -61,7 +60,6 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         targets: Literal["soft", "hard"] = "soft",
         augment_config: AugmentConfig | None = None,
         crop_hw: SizeHW | None = None,
-        num_classes: int | None = None,
         draw_weights: npt.NDArray[np.float64] | None = None,
         shuffle: bool = False,
         seed: int = 0,
@@ -74,7 +72,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             steps_per_update,
             targets,
         )
-        self.augment_config, self.crop_hw, self.num_classes = augment_config, crop_hw, num_classes
+        self.augment_config, self.crop_hw = augment_config, crop_hw
         self.shuffle, self.seed, self.updates_per_epoch = shuffle, seed, updates_per_epoch
         self.indices, self.draw_weights = np.array(indices), draw_weights
         self.failure: Exception | None = None
@@ -179,7 +177,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         # An image's first place in an epoch has the generator of [seed, epoch, index]: NumPy fills up with zeros.
         rng = np.random.default_rng([self.seed, self.epoch, index, repeat])
         if self.augment_config is not None:
-            return augment(image, target, self.augment_config, rng, self.crop_hw, num_classes=self.num_classes)
+            return augment(image, target, self.augment_config, rng, self.crop_hw)
         if self.crop_hw is not None:
             return crop_pair(image, target, self.crop_hw, rng)
         return image, target

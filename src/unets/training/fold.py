@@ -159,7 +159,6 @@ class Fold:
             targets=data.targets,
             augment_config=augment,
             crop_hw=data.crop_hw,
-            num_classes=len(self.manifest.dataset.classes),
             shuffle=True,
             seed=self.experiment.training.seed,
             workers=workers,
