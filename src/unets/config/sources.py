@@ -157,7 +157,7 @@ class MasksSource(CodedSource):
 class PolygonSource(ImporterSource):
     """Polygons, and what else these formats hold, drawn where a pixel's center lies inside."""
 
-    format: Literal["coco", "yolo", "labelme", "label_studio", "cvat", "supervisely"]
+    format: Literal["coco", "yolo", "labelme", "label_studio", "cvat", "supervisely", "via"]
     labels: tuple[str, ...] = ()  # classes as the files name them, in the order of `classes`; (): all that there are
     ignored: tuple[str, ...] = ()  # labels of ignored areas
     covering: bool = False  # where classes overlap the later object covers the earlier; else a mask a class

@@ -17,14 +17,13 @@ from dataclasses import astuple, dataclass, fields
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from filelock import FileLock
 
 from unets.config import DatasetConfig, check_name
 from unets.data.files import hash_content, read_stamp, walk_files
 from unets.data.io import encode_png
 from unets.data.samples import SEPARATOR
-from unets.dataset.importers.base import Import, ImportedSample, MaskHW
+from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.patterns import read_patterns
 from unets.dataset.importers.search import read_input
 from unets.dataset.importers.table import read_table
@@ -271,10 +270,9 @@ def _draw_masks(
 def _draw_one(masks_dir: Path, sample: ImportedSample) -> int:
     """Draws and writes a mask; returns the number of its files."""
     with naming(sample.image, "have a mask that can be drawn"):
-        drawn: MaskHW | tuple[MaskHW, ...] = () if sample.draw is None else sample.draw()
-    layers = drawn if isinstance(drawn, tuple) else (drawn,)
+        layers = sample.read_layers(Path())
     for name, layer in zip(_name_masks(sample.id, len(layers)), layers, strict=True):
-        path, png = masks_dir / name, encode_png(np.asarray(layer, dtype=np.uint8))
+        path, png = masks_dir / name, encode_png(layer)
         if path.is_file() and path.read_bytes() == png:
             continue
         with atomic_path(path, is_contested=True) as temporary:

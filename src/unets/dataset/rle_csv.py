@@ -70,11 +70,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> Rows:
 
 
 def read_metadata(input_dir: Path, name: str = "metadata.csv") -> pd.DataFrame:
-    """Reads what is known of groups beside their images: make, model and year of Carvana's cars.
-
-    Args:
-        input_dir: the competition's folder.
-        name: of a csv with a row a group, named in the column `id`.
+    """Reads what is known of groups beside their images, by their `id`: make, model and year of Carvana's cars.
 
     Returns:
         Text, one row a group, which is the index. Empty where the competition has no such file.
@@ -89,9 +85,9 @@ def read_metadata(input_dir: Path, name: str = "metadata.csv") -> pd.DataFrame:
     frame = read_frame(path)
     if "id" not in frame.columns:
         raise InputError(f"{path} must have a column id. Received: {list(frame.columns)}")
-    repeated = frame["id"][frame["id"].duplicated()]
-    if len(repeated):
-        raise InputError(f"{path} must have one row a group. Received: two for {repeated.iloc[0]}")
+    if frame["id"].duplicated().any():
+        twice = frame["id"][frame["id"].duplicated()].iloc[0]
+        raise InputError(f"{path} must have one row a group. Received: two for {twice}")
     return frame.set_index("id")
 
 

@@ -28,9 +28,8 @@ from unets.config import (
     describe,
     load_dataset,
 )
-from unets.data.io import read_index_image
 from unets.dataset.first_experiments import Cost, Facts, Proposal, guess_cost, look_at_machine, propose_experiments
-from unets.dataset.importers.base import Import, ImportedSample, MaskHW, Question
+from unets.dataset.importers.base import Import, Question
 from unets.dataset.importers.class_lists import parse_class_list
 from unets.dataset.importers.listing import Listing, list_input
 from unets.dataset.importers.names import spread
@@ -216,17 +215,12 @@ def check_by_config(listing: Listing, source: ImporterSource, found: Import) -> 
         )
     samples = {sample.id: sample for sample in again.samples}
     for sample in spread([s for s in found.samples if s.split == "train"], _DRAWN):
-        first, second = (_draw(listing, each) for each in (sample, samples[sample.id]))
+        first, second = (each.read_layers(listing.root) for each in (sample, samples[sample.id]))
         highest = 1 if found.overlapping else len(found.classes)
         for layer, same in zip(first, second, strict=True):
             wrong = set(np.unique(layer).tolist()) - {*range(highest + 1), 255}
             if not np.array_equal(layer, same) or wrong:
                 raise InputError(f"the mask of {sample.image} must hold 0 to {highest}. Received: also {sorted(wrong)}")
-
-
-def _draw(listing: Listing, sample: ImportedSample) -> tuple[MaskHW, ...]:
-    drawn = sample.draw() if sample.draw is not None else read_index_image(listing.root / sample.mask[0])
-    return drawn if isinstance(drawn, tuple) else (drawn,)
 
 
 def _read_class_list(path: Path | None) -> Mapping[Any, str] | None:

@@ -338,6 +338,44 @@ def test_supervisely(tmp_path: Path, as_bitmap: bool) -> None:
     assert result.classes == NAMES
 
 
+@pytest.mark.parametrize("as_project", [False, True])
+def test_via(tmp_path: Path, as_project: bool) -> None:
+    drawing = Drawing(tmp_path)
+    entries = {}
+    for image, objects in draw_all(drawing, "train", ending="jpg").items():
+        name, regions = image.rpartition("/")[2], []
+        for index, part in objects:
+            xs, ys = zip(*shift(trace(part)), strict=True)
+            label = {"kind": {NAMES[index - 1]: True} if as_project else NAMES[index - 1]}
+            shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
+            regions.append({"shape_attributes": shape, "region_attributes": label})
+        listed = regions if as_project else {str(number): region for number, region in enumerate(regions)}
+        entries[f"{name}1234"] = {"filename": name, "size": 1234, "regions": listed, "file_attributes": {}}
+    content = {"_via_settings": {}, "_via_img_metadata": entries} if as_project else entries
+    drawing.write("train/via_region_data.json", json.dumps(content))
+    _, result = import_drawn(drawing)
+    assert result.classes == NAMES
+    assert result.account["train/via_region_data.json"] == "annotation"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("images/0.json", '{"shapes": [{"label": "cat", "points": 7}], "imagePath": "0.png"}'),
+        ("via.json", '{"a": {"filename": "0.png", "regions": [{"shape_attributes": {"name": "circle"}}]}}'),
+        ("coco.json", '{"images": [{"id": 0, "file_name": "0.png", "height": "x", "width": 3}], "categories": []}'),
+        ("a.xml", '<annotations><image name="0.png" height="48" width="72"><box xtl="x"/></image></annotations>'),
+    ],
+)
+def test_annotations_of_another_form_are_refused_by_name(tmp_path: Path, name: str, text: str) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(3):
+        drawing.add(f"images/{number}.png", number)
+    drawing.write(name, text)
+    with pytest.raises(InputError, match=rf"{name} must be \w+ as its tool writes it\. Received: "):
+        import_drawn(drawing)
+
+
 def test_classes_that_overlap_have_a_mask_each(tmp_path: Path) -> None:
     drawing = Drawing(tmp_path)
     drawn = {}

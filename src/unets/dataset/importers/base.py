@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from unets.data.io import read_index_image
 
 MaskHW = npt.NDArray[np.uint8]
 
@@ -33,6 +36,17 @@ class ImportedSample:
     draw: Callable[[], MaskHW | tuple[MaskHW, ...]] | None = None
     group: str = ""
     view: str = ""
+
+    def read_layers(self, root: Path) -> tuple[MaskHW, ...]:
+        """Draws or reads the mask; one layer, or one a class where classes overlap. `root` is INPUT.
+
+        Raises:
+            InputError: a file cannot be read, or a mask cannot be drawn.
+        """
+        if self.draw is None:
+            return tuple(read_index_image(root / path) for path in self.mask)
+        drawn = self.draw()
+        return drawn if isinstance(drawn, tuple) else (drawn,)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

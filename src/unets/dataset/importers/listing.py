@@ -16,26 +16,18 @@ ResultT = TypeVar("ResultT")
 RASTER_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".ppm", ".pgm", ".npy")
 # Endings of files that hold images or masks in a form that nothing here reads, and what to do about it.
 UNSUPPORTED = {
-    ".dcm": "DICOM: write each slice as a 16-bit PNG (pydicom's `pixel_array`)",
-    ".dicom": "DICOM: write each slice as a 16-bit PNG (pydicom's `pixel_array`)",
+    **dict.fromkeys((".dcm", ".dicom"), "DICOM: write each slice as a 16-bit PNG (pydicom's `pixel_array`)"),
+    **dict.fromkeys((".tar", ".tgz", ".rar", ".7z"), "packed: unpack it"),
+    **dict.fromkeys((".mha", ".mhd", ".nrrd"), "medical volumes: write each slice as a PNG (SimpleITK)"),
+    **dict.fromkeys((".h5", ".hdf5"), "HDF5: write images and masks as PNG (h5py)"),
+    **dict.fromkeys((".mp4", ".avi"), "films: write the frames as images (ffmpeg)"),
     ".nii": "NIfTI: write each slice as a PNG (nibabel)",
     ".gz": "packed: unpack it (NIfTI volumes: write each slice as a PNG)",
-    ".mha": "MetaImage: write each slice as a PNG (SimpleITK)",
-    ".mhd": "MetaImage: write each slice as a PNG (SimpleITK)",
-    ".nrrd": "NRRD: write each slice as a PNG",
     ".mat": "MATLAB: write images and masks as PNG (scipy.io.loadmat)",
-    ".h5": "HDF5: write images and masks as PNG (h5py)",
-    ".hdf5": "HDF5: write images and masks as PNG (h5py)",
     ".npz": "NumPy archives: write each array as a PNG, or as .npy",
     ".parquet": "Parquet: write images and masks as PNG, or run lengths as csv (pandas)",
     ".tfrecord": "TFRecord: write images and masks as PNG",
     ".svs": "whole slides: cut them into tiles (openslide)",
-    ".mp4": "films: write the frames as images (ffmpeg)",
-    ".avi": "films: write the frames as images (ffmpeg)",
-    ".tar": "packed: unpack it",
-    ".tgz": "packed: unpack it",
-    ".rar": "packed: unpack it",
-    ".7z": "packed: unpack it",
     ".heic": "HEIC: write JPEGs of it (pillow-heif)",
 }
 

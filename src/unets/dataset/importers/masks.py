@@ -59,6 +59,20 @@ _COMPARED = 6  # images on which two sets of masks are compared
 _SAME = 0.5  # intersection over union of two people's masks of one thing, at least
 _WHOLE = 0.4  # of an image is a field of view, at least
 _ALL = 0.9
+# Masks that are left out for others of the same images, by how they relate to them: why, and what is asked.
+_DROPPED = {
+    "recoded": ("the masks of {one} in other values", ""),
+    "objects": ("the objects of the masks of {one}", ""),
+    "view": ("the field of view", "{other} is taken for the field of view"),
+    "alike": (
+        "another mask of the same things",
+        "{one} and {other} are masks of the same things, by two people or programs: {one} is read",
+    ),
+    "unclear": (
+        "another mask of the same images",
+        "{one} and {other} are both masks of the same images, and differ: {one} is read",
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -343,18 +357,14 @@ class _Reading:
             relation = compare_masks(pairs)
             if relation == "class" and compare_masks([(b, a) for a, b in pairs]) == "view":
                 relation, one, other = "view", other, one
-            if relation == "recoded":
-                self._drop(kept, other, roles, f"the masks of {one!r} in other values")
-            elif relation == "objects":
-                self._drop(kept, other, roles, f"the objects of the masks of {one!r}")
-            elif relation == "view":
-                self._drop(kept, other, roles, "the field of view", ask=f"{other!r} is taken for the field of view")
-            elif relation == "alike":
-                text = f"{one!r} and {other!r} are masks of the same things, by two people or programs: {one!r} is read"
-                self._drop(kept, other, roles, "another mask of the same things", ask=text)
-            elif relation == "unclear":
-                text = f"{one!r} and {other!r} are both masks of the same images, and differ: {one!r} is read"
-                self._drop(kept, other, roles, "another mask of the same images", ask=text)
+            if relation in _DROPPED:
+                why, text = (words.format(one=repr(one), other=repr(other)) for words in _DROPPED[relation])
+                kept.remove(other)
+                paths = [path for files in roles[other].values() for path in files]
+                self.sets.account |= dict.fromkeys(paths, f"left out: {why}")
+                if text:
+                    asked = Question(field="source.masks", text=text, choices=(f"({_glob(paths)!r},)",))
+                    self.sets.questions.append(asked)
         left = {role: roles[role] for role in kept}
         if len(left) == 1:
             several = any(len(paths) > 1 for paths in next(iter(left.values())).values())
@@ -390,16 +400,6 @@ class _Reading:
                 values = values[..., :3].astype(np.int64) @ np.array([1 << 32, 1 << 16, 1])
             codes.append(np.where(values > values.max() // 2, 1, 0) if len(paths) > 1 else values.astype(np.int64))
         return np.asarray(np.max(codes, axis=0), dtype=np.int64)
-
-    def _drop(
-        self, kept: list[str], role: str, roles: Mapping[str, Mapping[str, list[str]]], why: str, *, ask: str = ""
-    ) -> None:
-        kept.remove(role)
-        paths = [path for files in roles[role].values() for path in files]
-        self.sets.account |= dict.fromkeys(paths, f"left out: {why}")
-        if ask:
-            asked = Question(field="source.masks", text=ask, choices=(f"({_glob(paths)!r},)",))
-            self.sets.questions.append(asked)
 
     def build(self, roles: Mapping[str, Mapping[str, list[str]]], classes_from: str, test: Sequence[str]) -> Import:
         """Says what values mean, and makes the import."""

@@ -10,10 +10,11 @@ from unets.config import PathsSource
 from unets.dataset.importers.assemble import Drawn, assemble, select
 from unets.dataset.importers.base import Import, Question
 from unets.dataset.importers.class_lists import find_class_list
+from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.masks import DrawFiles, describe_coding, find_files_meaning, write_coding
 from unets.dataset.importers.names import MASK_WORDS, find_split, is_called
-from unets.dataset.importers.tables import Images, Table, read_tables
+from unets.dataset.importers.tables import Table, read_tables
 from unets.errors import InputError
 
 
@@ -23,7 +24,7 @@ def propose(listing: Listing) -> list[tuple[PathsSource, Import]]:
     Raises:
         InputError: see `read`.
     """
-    images = Images(listing.rasters)
+    images = Finder(listing.rasters)
     best: tuple[int, PathsSource | None] = (0, None)
     for table in read_tables(listing):
         columns = {column: _find_all(table.cells[column], images) for column in table.columns}
@@ -39,8 +40,8 @@ def propose(listing: Listing) -> list[tuple[PathsSource, Import]]:
     return [write_coding(best[1], read(listing, best[1]))] if best[1] is not None else []
 
 
-def _find_all(cells: Sequence[str], images: Images) -> dict[int, str]:
-    found = {row: images.find(cell) for row, cell in enumerate(cells) if cell}
+def _find_all(cells: Sequence[str], images: Finder) -> dict[int, str]:
+    found = {row: images.find_cell(cell) for row, cell in enumerate(cells) if cell}
     return {row: path for row, path in found.items() if path is not None}
 
 
@@ -54,12 +55,12 @@ def read(listing: Listing, source: PathsSource) -> Import:
     if table is None or not {source.image_column, source.mask_column} <= set(table.columns):
         raise InputError(f"`source.path` must be a csv with the columns that `source` names. Received: {source.path!r}")
     left = set(select(listing.rasters, source.leave_out))
-    images = Images([path for path in listing.rasters if path not in left])
+    images = Finder([path for path in listing.rasters if path not in left])
     pairs: dict[str, list[str]] = {}
     test, missing, account = [], [], dict.fromkeys(left, "left out: as `source.leave_out` says")
     for row, cell in enumerate(table.cells[source.image_column]):
-        image, mask_cell = images.find(cell), table.cells[source.mask_column][row]
-        mask = images.find(mask_cell) if mask_cell else None
+        image, mask_cell = images.find_cell(cell), table.cells[source.mask_column][row]
+        mask = images.find_cell(mask_cell) if mask_cell else None
         if image is None or (mask_cell and mask is None):
             missing.append(cell if image is None else mask_cell)
         elif mask is not None:

@@ -72,6 +72,7 @@ class Annotations:
     """What annotation files say.
 
     Attributes:
+        listing: of INPUT.
         finder: of images.
         size_hw: of each image, as the files say.
         areas: the objects of each image that they name, in the order of drawing; may be none.
@@ -81,8 +82,10 @@ class Annotations:
         questions: what the files leave open.
         problems: images that are named, and not there.
         skipped: objects that have no area.
+        path: of the annotation file that is read.
     """
 
+    listing: Listing
     finder: Finder
     size_hw: dict[str, SizeHW] = field(default_factory=dict)
     areas: dict[str, list[Area]] = field(default_factory=dict)
@@ -92,6 +95,7 @@ class Annotations:
     questions: list[Question] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     skipped: int = 0
+    path: str = ""
 
     def find(self, path: str, *names: str, beside: str = "", is_needed: bool = True) -> str | None:
         """Finds the image that an annotation file means, by the first name that fits; notes that there is none.
@@ -105,6 +109,7 @@ class Annotations:
         Raises:
             InputError: several images are equally near.
         """
+        self.path = path
         found = next((image for name in names if (image := self.finder.find(name, beside or path))), None)
         if found is None and is_needed:
             self.problems.append(f"{names[-1]} ({path})")
@@ -121,7 +126,7 @@ class Annotations:
         """
         found = list(areas)
         self.files[path] = "annotation"
-        self.size_hw[image] = size_hw or self.finder.listing.header(image).upright_hw
+        self.size_hw[image] = size_hw or self.listing.header(image).upright_hw
         self.areas.setdefault(image, []).extend(area for area in found if area is not None)
         self.skipped += found.count(None)
 
@@ -240,8 +245,16 @@ def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Listing, A
     Raises:
         InputError: see `parse` and `build`.
     """
-    found = Annotations(finder=Finder(listing))
-    parse(listing, found)
+    found = Annotations(listing=listing, finder=Finder(listing.rasters))
+    try:
+        parse(listing, found)
+    except InputError:
+        raise
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise InputError(
+            f"{found.path or 'annotations'} must be {source.format} as its tool writes it. Received: "
+            f"{type(error).__name__}: {error}"
+        ) from error
     return build(listing, source, found)
 
 

@@ -19,11 +19,11 @@ from unets.data.rle import Order, decode_rle, read_runs, to_absolute, unite_rles
 from unets.dataset.importers.assemble import Drawn, assemble, select
 from unets.dataset.importers.base import Import, MaskHW, Question
 from unets.dataset.importers.edges import find_border, measure_fit, read_colors
+from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.meaning import merge_layers
 from unets.dataset.importers.names import find_split, sort_naturally, spread
 from unets.dataset.importers.tables import (
-    Images,
     Naming,
     Table,
     clean_runs,
@@ -70,7 +70,7 @@ def propose(listing: Listing) -> list[tuple[CsvSource, Import]]:
         InputError: a csv is there, and cannot be read rightly.
     """
     tables = [table for table in read_tables(listing) if not table.is_sample]
-    images = Images(listing.rasters)
+    images = Finder(listing.rasters)
     found: list[tuple[int, CsvSource, list[Question]]] = []
     for table in tables:
         column = find_rle_column(table)
@@ -184,7 +184,7 @@ def read(listing: Listing, source: CsvSource) -> Import:
         if column is not None and column not in table.columns:
             raise InputError(f"{source.path} must have the column {column!r}. Received: {', '.join(table.columns)}")
     left = set(select(listing.rasters, source.leave_out))
-    images = Images([path for path in listing.rasters if path not in left])
+    images = Finder([path for path in listing.rasters if path not in left])
     naming = find_naming(table, images, skip=[c for c in table.columns if c != source.image_column], least=0)
     if naming is None:
         raise InputError(
@@ -272,7 +272,7 @@ def find_sample(listing: Listing, train: set[str], left: set[str]) -> tuple[Tabl
     samples = sorted((table for table in read_tables(listing) if table.is_sample), key=lambda table: table.path)
     named = []
     for sample in samples:
-        naming = find_naming(sample, Images(rest), least=0.5)
+        naming = find_naming(sample, Finder(rest), least=0.5)
         named += [image for image in (naming.images if naming else ()) if image is not None]
     return (samples[0] if samples else None), sorted({*called, *named})
 
@@ -294,7 +294,7 @@ def describe_submission(
     if sample is None:
         return fields
     if source.image_column not in sample.columns:
-        named = find_naming(sample, Images(test), least=0.5)
+        named = find_naming(sample, Finder(test), least=0.5)
         if named is None:
             return fields
         fields |= {"image_column": named.column, "cell": named.cell}

@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig, ImporterSource, PolygonSource
-from unets.data.pixels import read_values
 from unets.dataset.importers import (
     coco,
     cvat,
@@ -22,6 +21,7 @@ from unets.dataset.importers import (
     polygons,
     run_lengths,
     supervisely,
+    via,
     yolo,
 )
 from unets.dataset.importers.base import Import, ImportedSample, Question
@@ -38,6 +38,7 @@ _POLYGONS = {
     "label_studio": label_studio.parse,
     "cvat": cvat.parse,
     "supervisely": supervisely.parse,
+    "via": via.parse,
 }
 _PROPOSERS: Mapping[str, Callable[[Listing], Sequence[tuple[ImporterSource, Import]]]] = {
     "paths": paths.propose,
@@ -183,12 +184,7 @@ def compare(listing: Listing, one: Proposal, other: Proposal) -> bool:
 
 
 def _draw_objects(listing: Listing, sample: ImportedSample) -> npt.NDArray[np.bool_]:
-    return np.asarray(np.any([(layer > 0) & (layer < 255) for layer in _draw(listing, sample)], axis=0))
-
-
-def _draw(listing: Listing, sample: ImportedSample) -> tuple[npt.NDArray[Any], ...]:
-    drawn = sample.draw() if sample.draw is not None else read_values(listing.root / sample.mask[0])
-    return drawn if isinstance(drawn, tuple) else (drawn,)
+    return np.asarray(np.any([(layer > 0) & (layer < 255) for layer in sample.read_layers(listing.root)], axis=0))
 
 
 def _check_fit(listing: Listing, best: Proposal) -> list[Question]:
@@ -198,7 +194,7 @@ def _check_fit(listing: Listing, best: Proposal) -> list[Question]:
     for image in spread(sorted(best.masks), 4 * _COMPARED):
         if np.prod(listing.header(image).size_hw) > _MOST_PX:
             continue
-        mask = np.max([layer * (i + 1) for i, layer in enumerate(_draw(listing, best.masks[image]))], axis=0)
+        mask = np.max([layer * (i + 1) for i, layer in enumerate(best.masks[image].read_layers(listing.root))], axis=0)
         if mask.min() < mask.max():
             fits.append(measure_fit(mask, read_colors(listing.root / image, upright=upright)))
     if not fits or np.mean(fits) >= _FITS:
@@ -220,7 +216,7 @@ def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
     hints += [UNSUPPORTED[end] for end in sorted({ending(path) for path in listing.paths} & UNSUPPORTED.keys())]
     return (
         "`--input` must hold images with masks: mask files, a csv of run lengths, or COCO, YOLO, labelme, Label "
-        f"Studio, CVAT, Supervisely, Pascal VOC. Received: {_describe(listing)}, without masks that are understood."
+        f"Studio, CVAT, Supervisely, VIA, Pascal VOC. Received: {_describe(listing)}, without masks that are known."
         + (
             "".join(f" {hint}." for hint in hints)
             or " A table samples.csv (id,split,image,mask) can say what belongs together."

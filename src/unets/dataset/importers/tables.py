@@ -5,8 +5,9 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.names import IMAGE_WORDS, MASK_WORDS, find_split, is_called, spread
+from unets.dataset.importers.names import spread
 from unets.dataset.rle_csv import read_frame
 from unets.errors import InputError
 
@@ -92,62 +93,7 @@ def find_rle_column(table: Table) -> str | None:
     return best[1]
 
 
-class Images:
-    """Images by what tables call them.
-
-    Args:
-        paths: of the images; where stems repeat, those that are called images, and training images, count.
-    """
-
-    def __init__(self, paths: Sequence[str]) -> None:
-        self._by_path = {path.lower(): path for path in paths}
-        self._by_stem: dict[str, str] = {}
-        self.doubled: set[str] = set()
-        self._tokens: dict[str, set[str]] = defaultdict(set)
-
-        def rank(path: str) -> tuple[bool, bool, bool]:
-            folder = path.rpartition("/")[0]
-            return is_called(path, MASK_WORDS), not is_called(folder, IMAGE_WORDS), find_split(path) != "train"
-
-        for path in sorted(paths, key=lambda path: (rank(path), path)):
-            stem = path.rpartition("/")[2].rpartition(".")[0].lower()
-            if stem in self._by_stem and rank(self._by_stem[stem]) == rank(path):
-                self.doubled.add(stem)
-            self._by_stem.setdefault(stem, path)
-            for token in set(re.findall(r"[a-z0-9]+", path.lower())):
-                self._tokens[token].add(path)
-
-    def find(self, cell: str) -> str | None:
-        """Returns the image of a cell: a path or its end, a name, or a stem; None where there is none, or two."""
-        plain = cell.lower().replace("\\", "/").removeprefix("./")
-        if plain in self._by_path:
-            return self._by_path[plain]
-        name = plain.rpartition("/")[2]
-        if name not in self.doubled and name in self._by_stem:
-            return self._by_stem[name]
-        stem = name.rpartition(".")[0]
-        if re.search(r"\.[a-z]{2,4}\d?$", name) and stem not in self.doubled and stem in self._by_stem:
-            return self._by_stem[stem]
-        return self.find_parts(plain) if "/" in plain else None
-
-    def find_parts(self, cell: str) -> str | None:
-        """Returns the only image whose path holds all parts of a cell in their order, as `case2_day0_slice_0001`."""
-        parts = re.findall(r"[a-z0-9]+", cell.lower())
-        if len(parts) > 1 and len(parts[-1]) <= 4 and "." in cell[-5:]:
-            parts = parts[:-1]
-        groups = [self._tokens.get(part, set()) for part in parts]
-        if not groups or not all(groups):
-            return None
-        found = [path for path in set.intersection(*groups) if _follows(parts, re.findall(r"[a-z0-9]+", path.lower()))]
-        return found[0] if len(found) == 1 else None
-
-
-def _follows(parts: Sequence[str], tokens: Sequence[str]) -> bool:
-    rest = iter(tokens)
-    return all(part in rest for part in parts)
-
-
-def find_naming(table: Table, images: Images, skip: Sequence[str] = (), least: float = 0.5) -> Naming | None:
+def find_naming(table: Table, images: Finder, skip: Sequence[str] = (), least: float = 0.5) -> Naming | None:
     """Finds the column whose cells name images, and how they do; None where no column names many."""
     best: Naming | None = None
     for column in (name for name in table.columns if name not in skip):
@@ -160,16 +106,16 @@ def find_naming(table: Table, images: Images, skip: Sequence[str] = (), least: f
     return best
 
 
-def _list_namings(column: str, cells: Sequence[str], images: Images) -> list[Naming]:
+def _list_namings(column: str, cells: Sequence[str], images: Finder) -> list[Naming]:
     """Lists the ways in which a column's cells may name images: whole, before a class, in parts."""
-    namings = [_build(column, cells, ("",) * len(cells), images.find, "")]
+    namings = [_build(column, cells, ("",) * len(cells), images.find_cell, "")]
     parted = [re.fullmatch(r"(.+)([_\- ])([^_/\-]+)", cell) for cell in cells]
     marks = {match[2] for match in parted if match}
     if all(parted) and len(marks) == 1:
         labels = tuple(match[3] for match in parted if match)
         if len(set(labels)) <= _MOST_CLASSES and len(set(labels)) < len(labels):
             fronts = tuple(match[1] for match in parted if match)
-            namings.append(_build(column, fronts, labels, images.find, marks.pop()))
+            namings.append(_build(column, fronts, labels, images.find_cell, marks.pop()))
     if max(naming.hits for naming in namings) < 0.5 * len(cells):
         namings.append(_build(column, cells, ("",) * len(cells), images.find_parts, ""))
     return namings
