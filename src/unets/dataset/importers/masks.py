@@ -154,15 +154,14 @@ def read(listing: Listing, source: MasksSource) -> Import | None:
 
 
 def _refuse_split_channels(listing: Listing) -> None:
-    """Refuses nnU-Net's folders whose images are a file a channel."""
-    for path in (path for path in listing.paths if path.rpartition("/")[2] == "dataset.json"):
-        content = listing.read_json(path, '"labels"')
-        names = content.get("channel_names", content.get("modality", ())) if isinstance(content, dict) else ()
-        if len(names) > 1:
-            raise InputError(
-                f"an image must be one file. Received: {path} of nnU-Net, whose images have {len(names)} channels in "
-                "files of their own (case_0000.png, case_0001.png). Stack them: np.save of (height, width, channels)"
-            )
+    """Refuses nnU-Net's folders whose images are a file a channel: `case_0000.png`, `case_0001.png`."""
+    paths = set(listing.rasters) if any(p.rpartition("/")[2] == "dataset.json" for p in listing.paths) else ()
+    split = [path for path in paths if "_0001." in path and path.replace("_0001.", "_0000.") in paths]
+    if split:
+        raise InputError(
+            f"an image must be one file. Received: {min(split)}, one channel, as nnU-Net has it. Stack the "
+            "channels of each image: np.save of (height, width, channels)"
+        )
 
 
 def _sort_shapes(shapes: Mapping[str, list[Name]], looks: Mapping[str, Look], source: MasksSource) -> _Sets:
