@@ -25,6 +25,7 @@ from unets.dataset.importers.class_lists import BACKGROUND_NAMES, CITYSCAPES, Va
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.meaning import (
     IGNORE,
+    MOSTLY,
     Coding,
     Look,
     Meaning,
@@ -514,6 +515,8 @@ def compare_masks(pairs: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.in
         coarsens &= joint.shape[1] == len(np.unique(joint[0]))
         binary &= len(np.unique(joint[0])) <= 2 and len(np.unique(joint[1])) <= 2
         a, b = first != min(first.min(), 0), second != min(second.min(), 0)
+        if min(a.mean(), b.mean()) > MOSTLY:  # white around black objects
+            a, b = ~a, ~b
         overlaps.append((a & b).sum() / max((a | b).sum(), 1))
         covers.append(b.mean())
         holds.append((a & b).sum() / max(a.sum(), 1))

@@ -26,6 +26,7 @@ _MOST_COLORED_PX = 2_000_000  # whose colors are counted; of larger files every 
 _MOST_PX = 20_000_000  # likewise, without colors
 _NEAR = 24  # levels from 0 or 255 that a codec's ringing reaches
 _HALF = 0.5
+MOSTLY = 0.75  # of all pixels: more is rather background than object, as around ISBI's membranes (78 %)
 _MANY_CLASSES = 20  # without names; more may be numbers of objects
 
 
@@ -318,6 +319,9 @@ def _find_single(look: Look, values: list[int], is_single: bool) -> Meaning:
         return Meaning(coding=coding)
     text = f"{high} covers {share:.0%} of all pixels and is taken for the object; it may be the background"
     choice = f"values=({low},), background=({high},)"
+    if share > MOSTLY:
+        coding, choice = Coding(classes=(low,), background=(high,)), f"values=({high},), background=({low},)"
+        text = f"{high} covers {share:.0%} of all pixels and is taken for the background, {low} for the object"
     return Meaning(coding=coding, questions=[Question(field="source.values", text=text, choices=(choice,))])
 
 
