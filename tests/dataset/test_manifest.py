@@ -55,6 +55,21 @@ def test_lists_ids_groups_views_and_masks(make_competition: MakeCompetition) -> 
     assert len(rows) == 6 and rows[0]["image"] == "train/car000_01.jpg" and rows[-1]["split"] == "test"
 
 
+def test_every_file_is_accounted_for(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=1, num_views=1, num_test_groups=1)
+    (project.input_dir / "train" / ".DS_Store").write_bytes(b"x")
+    load(project)
+    with project.account_path.open(newline="") as file:
+        account = {row["file"]: row["is"] for row in csv.DictReader(file)}
+    files = {path.relative_to(project.input_dir).as_posix() for path in project.input_dir.rglob("*") if path.is_file()}
+    assert account.keys() == files
+    assert account["train/car000_01.jpg"] == "image" and account["train_masks/car000_01_mask.gif"] == "mask"
+    assert account["test/test000_01.jpg"] == "test image" and account["train_masks.csv"] == "annotation"
+    assert account["sample_submission.csv"] == "sample submission"
+    assert account["train/.DS_Store"] == "left out: a hidden or system file"
+    assert account["metadata.csv"] == "left out: neither image nor mask"
+
+
 def test_training_needs_no_test_images(make_competition: MakeCompetition, caplog: pytest.LogCaptureFixture) -> None:
     project = make_competition(num_groups=2)
     shutil.rmtree(project.input_dir / "test")
@@ -220,7 +235,7 @@ def test_missing_folder_input_and_csv(make_competition: MakeCompetition) -> None
     with pytest.raises(InputError, match=r"train/\{id\}.jpg must match files. Received: none.* holds car000_01.jpeg, "):
         load(project)
     shutil.rmtree(project.input_dir / "train")
-    with pytest.raises(InputError, match=r"input/train must exist \(or train.zip beside it\).* holds .*sample_subm"):
+    with pytest.raises(InputError, match=r"train/\{id\}.jpg must match files.* holds .*sample_subm"):
         load(project)
     shutil.rmtree(project.input_dir)
     with pytest.raises(InputError, match=r"`--input` must be the folder of the data set's files. Received: .*input"):
@@ -318,6 +333,9 @@ def test_a_table_by_hand(tmp_path: Path, make_competition: MakeCompetition) -> N
         load(project, **fields, has_ignored=True)
     for said in ("z.png must exist", "`split` must be train or test. Received: 'valid'", "`mask` must be given"):
         assert said in str(error.value)
+    path.write_text("id,split,image,mask\n../a,train,odd/x.png,odd/y.png\n")
+    with pytest.raises(InputError, match=r"an id, and the path of a mask, must be plain names.*Received: '../a'"):
+        load(project, **fields, has_ignored=True)
     path.write_text("id,image\na,odd/x.png\n")
     with pytest.raises(InputError, match="must have the columns id,split,image,mask"):
         load(project, **fields, has_ignored=True)

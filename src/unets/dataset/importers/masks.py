@@ -91,15 +91,14 @@ class DrawFiles:
         Raises:
             InputError: a file cannot be read, or files of one mask have different sizes.
         """
-        drawn = [[self.coding.read(self.root / path) for path in paths] for paths in self.layers]
-        sizes = {mask.shape for masks in drawn for mask in masks}
-        if len(sizes) != 1:
-            raise InputError(f"the files of one mask must have one size. Received: {sizes} in {self.layers}")
-        empty = np.zeros(sizes.pop(), dtype=np.uint8)
-        layers = tuple(unite(masks) if masks else empty for masks in drawn)
-        return (
-            layers if self.overlapping else merge_layers(layers, next(path for paths in self.layers for path in paths))
-        )
+        drawn = {path: self.coding.read(self.root / path) for paths in self.layers for path in paths}
+        first, one = next(iter(drawn.items()))
+        for path, mask in drawn.items():
+            if mask.shape != one.shape:
+                raise InputError(f"{path} must have the size of {first}, {one.shape}. Received: {mask.shape}")
+        empty = np.zeros_like(one)
+        layers = tuple(unite([drawn[path] for path in paths]) if paths else empty for paths in self.layers)
+        return layers if self.overlapping else merge_layers(layers, first)
 
 
 @dataclass(kw_only=True)

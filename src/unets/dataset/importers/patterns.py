@@ -67,7 +67,9 @@ def read_patterns(input_dir: Path, dataset: DatasetConfig, config_dir: Path) -> 
         if source.masks_csv.omits_empty:
             rles = dict.fromkeys(images, ("",) * len(dataset.classes)) | rles
         faults += _compare(rles, images, f"{input_dir / source.masks_csv.path}", place, "a row")
-        account |= {path: "annotation" for path in listing.paths if path.startswith(source.masks_csv.path)}
+    csv = source.masks_csv.path if source.masks_csv else None
+    tables = {csv: "annotation", source.groups_csv: "groups", dataset.submission.sample: "sample submission"}
+    account |= {listing.plain[name]: what for name, what in tables.items() if name in listing.plain}
     groups = _Grouping(source, input_dir)
     samples = []
     for id_, path in images.items():
