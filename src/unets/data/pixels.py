@@ -87,7 +87,8 @@ def parse_header(content: bytes, path: Path) -> Header:
             raise InputError(f"{path} must be a whole image. Received: {error}") from error
         values = decode(content, path)
         bands = 1 if values.ndim == 2 else values.shape[-1]
-        return Header(size_hw=values.shape[:2], channels=bands, dtype=str(values.dtype), mode=ARRAY)
+        size_hw = (values.shape[0], values.shape[1])
+        return Header(size_hw=size_hw, channels=bands, dtype=str(values.dtype), mode=ARRAY)
     return Header(size_hw=(height, width), channels=bands, dtype=dtype, mode=mode, format=kind, orientation=orientation)
 
 

@@ -83,7 +83,7 @@ def _follows(parts: Sequence[str], tokens: Sequence[str]) -> bool:
     return all(part in rest for part in parts)
 
 
-def _rank(path: str, wanted: str, beside: str) -> tuple[object, ...]:
+def _rank(path: str, wanted: str, beside: str) -> tuple[int, bool, bool, int, bool, bool, bool]:
     """Ranks an image among those of one name: by its folders, by what they are called, and by the case of its name."""
     folder, asked, near = (name.lower().rpartition("/")[0] for name in (path, wanted, beside))
     tail = _count_shared(folder.split("/")[::-1], asked.split("/")[::-1]) if asked else 0

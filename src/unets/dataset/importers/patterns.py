@@ -78,7 +78,8 @@ def read_patterns(input_dir: Path, dataset: DatasetConfig, config_dir: Path) -> 
         layers = tuple(found.get(id_, ()) for found in masks)
         if any(layers):
             is_canonical = source.is_canonical and len(layers) == len(layers[0]) == 1
-            mask, draw = (layers[0], None) if is_canonical else ((), make_draw(input_dir, layers, source, dataset))
+            mask = layers[0] if is_canonical else ()
+            draw = None if is_canonical else make_draw(input_dir, layers, source, dataset)
         elif rles is not None and id_ in rles and source.masks_csv is not None:
             size_hw = dataset.size_hw or read_size(input_dir / path, find_kind(dataset))
             cells = tuple((rle,) if rle else () for rle in rles[id_])

@@ -193,10 +193,11 @@ def draw_polygon(points: Points, size_hw: SizeHW, *, are_pixels: bool = False) -
     return mask
 
 
-def draw_ellipse(center_xy: Sequence[float], radii_xy: Sequence[float], num_points: int = 180) -> Points:
+def draw_ellipse(center_xy: npt.ArrayLike, radii_xy: npt.ArrayLike, num_points: int = 180) -> Points:
     """Returns an ellipse as a polygon."""
     angles = np.linspace(0, 2 * np.pi, num_points, endpoint=False)
-    return np.stack([np.cos(angles), np.sin(angles)], axis=-1) * radii_xy + center_xy
+    unit = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    return np.asarray(unit * np.asarray(radii_xy, np.float64) + np.asarray(center_xy, np.float64))
 
 
 def draw_box(left: float, top: float, right: float, bottom: float) -> Points:

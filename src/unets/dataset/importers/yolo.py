@@ -13,7 +13,7 @@ import yaml  # type: ignore[import-untyped]
 
 from unets.dataset.importers.base import Question
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.polygons import Annotations, Area
+from unets.dataset.importers.polygons import Annotations, Area, Points
 from unets.errors import DAMAGE, InputError, naming
 
 _LINE = re.compile(r"\d+(\s+-?[\d.]+(e-?\d+)?)+")
@@ -59,7 +59,7 @@ def _read_lines(listing: Listing, path: str) -> list[str]:
     return [line.strip() for line in listing.read_text(path).splitlines() if line.strip()]
 
 
-def _read_object(line: str, path: str) -> tuple[str, np.ndarray | None]:
+def _read_object(line: str, path: str) -> tuple[str, Points | None]:
     """Returns (number of the class, points as shares of the sides; None of a box)."""
     number, *shares = line.split()
     if len(shares) < 6:
