@@ -334,7 +334,7 @@ def test_a_table_by_hand(tmp_path: Path, make_competition: MakeCompetition) -> N
     for said in ("z.png must exist", "`split` must be train or test. Received: 'valid'", "`mask` must be given"):
         assert said in str(error.value)
     path.write_text("id,split,image,mask\n../a,train,odd/x.png,odd/y.png\n")
-    with pytest.raises(InputError, match=r"an id, and the path of a mask, must be plain names.*Received: '../a'"):
+    with pytest.raises(InputError, match=r"the id '../a' must"):
         load(project, **fields, has_ignored=True)
     path.write_text("id,image\na,odd/x.png\n")
     with pytest.raises(InputError, match="must have the columns id,split,image,mask"):
