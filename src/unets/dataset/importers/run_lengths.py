@@ -57,7 +57,8 @@ class DrawRuns:
             InputError: run lengths leave the image.
         """
         try:
-            layers = tuple(decode_rle(unite_rles(cells), self.size_hw, self.order) for cells in self.layers)
+            united = [cells[0] if len(cells) == 1 else unite_rles(cells) for cells in self.layers]
+            layers = tuple(decode_rle(rle, self.size_hw, self.order) for rle in united)
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from error
         return layers if self.overlapping else merge_layers(layers, self.name)
