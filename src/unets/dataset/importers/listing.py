@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 
 from unets.data.files import is_junk, list_members, list_pages, read_bytes, walk_files
 from unets.data.pixels import Header, read_header
-from unets.errors import InputError
+from unets.errors import InputError, naming
 
 ResultT = TypeVar("ResultT")
 RASTER_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".ppm", ".pgm", ".npy")
@@ -112,10 +112,8 @@ class Listing:
         text = self.read_text(path)
         if not all(mark in text for mark in marks):
             return None
-        try:
+        with naming(path, "be json"):
             return json.loads(text)
-        except ValueError as error:
-            raise InputError(f"{path} must be json. Received: {error}") from error
 
 
 def ending(path: str) -> str:

@@ -26,7 +26,7 @@ from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.meaning import IGNORE
 from unets.dataset.importers.names import find_splits, sort_naturally, spread
-from unets.errors import InputError
+from unets.errors import DAMAGE, InputError
 
 Points = npt.NDArray[np.float64]  # (n, 2) of x and y, in pixels
 _WHOLE = 0.01  # pixels that a whole number may be off, where it was written as a share of the side
@@ -251,11 +251,10 @@ def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Listing, A
         parse(listing, found)
     except InputError:
         raise
-    except (ValueError, TypeError, LookupError, AttributeError) as error:
-        raise InputError(
-            f"{found.path or 'annotations'} must be {source.format} as its tool writes it. Received: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+    except DAMAGE as error:
+        said = f"{type(error).__name__}: {error}"
+        words = f"{found.path or 'annotations'} must be {source.format} as its tool writes it"
+        raise InputError(f"{words}. Received: {said}") from error
     return build(listing, source, found)
 
 
