@@ -134,7 +134,7 @@ def test_several_faults_at_once_in_one_report(make_competition: MakeCompetition)
         ("rle_mask\n", "predicted\n", ["must have the columns ['img', 'class', 'rle_mask']"]),
         ("rle_mask\n", "rle_mask,Usage\n", ["Received: ['img', 'class', 'rle_mask', 'Usage']"]),
     ],
-    ids=["another image", "a class lacks", "twice", "another header"],
+    ids=["another image", "a class lacks", "twice", "another header", "a column more"],
 )
 def test_faults_of_the_sample_submission(
     make_competition: MakeCompetition, old: str, new: str, faults: list[str]
