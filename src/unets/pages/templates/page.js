@@ -136,7 +136,7 @@ const line = (X, Y, xs, ys, name) =>
 function drawTraining(host, runs) {
   const experiments = Map.groupBy ? Map.groupBy(runs, run => run.experiment) : groupBy(runs, run => run.experiment);
   for (const [experiment, own] of experiments) {
-    const names = [...new Set(own.flatMap(run => Object.keys(run.series)))].filter(name => !name.startsWith("val_"));
+    const names = [...new Set(own.flatMap(run => Object.keys(run.series)).map(name => name.replace(/^val_/, "")))];
     const folds = own.map((run, number) => make("span", {class: `c${number % 6}`}, run.fold === "" ? "" : ` fold ${run.fold}`));
     host.append(
       make("h3", {}, experiment, make("small", {}, ...folds)),
