@@ -31,6 +31,7 @@ _LEAST_SIDE_PX = 128  # the encoder halves five times: four pixels are left
 _CPU_SEEN, _GPU_SEEN = 800, 20_000  # images to be seen before larger ones are worth it
 _FEWEST_UPDATES, _MOST_PASSES = 300, 400
 _FEWEST_EPOCHS, _MOST_EPOCHS = 3, 10  # which are as many validations
+_IMAGES_PER_EPOCH = 4  # validation images for each epoch that they choose among
 _EPOCH_SECONDS = 3.0  # at the end of one: weights and state are saved, the worst images drawn
 _CROP_PX, _LARGEST_PX = 512, 2048
 
@@ -206,7 +207,9 @@ def _plan(
     affordable = int(_VALIDATION_SHARE * seconds / cost.predict_seconds)
     scored = min(num_held, max(affordable // _FEWEST_EPOCHS, 8))
     epoch_seconds = scored * cost.predict_seconds + _EPOCH_SECONDS
-    epochs = min(max(int(_VALIDATION_SHARE * seconds / epoch_seconds), _FEWEST_EPOCHS), _MOST_EPOCHS)
+    # The best epoch of many, chosen by few images, is an early one by chance, before the rate has fallen.
+    most = min(_MOST_EPOCHS, scored // _IMAGES_PER_EPOCH)
+    epochs = max(min(int(_VALIDATION_SHARE * seconds / epoch_seconds), most), _FEWEST_EPOCHS)
     left = max(seconds - epochs * epoch_seconds, seconds / 2)
     seen = min(left / cost.train_seconds, _MOST_PASSES * num_fed)
     batch_size = data.batch_size
