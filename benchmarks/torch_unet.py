@@ -103,7 +103,7 @@ class TorchUnet(nn.Module):  # type: ignore[misc]
 
 
 class TorchStepper:
-    """Trains the net on one batch: `bce_dice`, AdamW, in channels-last order; compiled where there is a GPU.
+    """Trains the net on one batch: `bce` + `dice`, AdamW, in channels-last order; compiled where there is a GPU.
 
     Args:
         model: depth, base_filters, max_filters and stride of the net.
@@ -164,7 +164,7 @@ class TorchStepper:
 
 
 def bce_dice(targets: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
-    """Returns `unets.nets.losses.bce_dice`, the mean over photos."""
+    """Returns `bce` + `dice` of `unets.nets.losses`, the mean over photos."""
     bce = functional.binary_cross_entropy_with_logits(logits, targets)
     probs = torch.sigmoid(logits)
     both, total = (probs * targets).sum((1, 2, 3)), (probs + targets).sum((1, 2, 3))

@@ -162,7 +162,11 @@ def test_unknown_field(kind: type[Config]) -> None:
             "`training.frozen_epochs` must be 0 where the encoder's weights are random",
         ),
         (TrainingConfig, {"epochs": 5, "frozen_epochs": 6}, "`frozen_epochs` must be at most epochs=5"),
-        (TrainingConfig, {"epochs": 4, "average": "last"}, "`average_epochs` must be at most epochs=4"),
+        (TrainingConfig, {"keep": "last", "patience": 3}, "`patience` must be None for keep=last"),
+        (TrainingConfig, {"loss": {}}, "`loss`"),
+        (TrainingConfig, {"loss": {"bce": 0}}, "greater than 0"),
+        (TrainingConfig, {"loss": "bec"}, "'bce', 'focal'"),
+        (ModelConfig, {"encoder": "resnet50v3"}, "`encoder` must be resnet50v2, resnet50"),
         (TrainingConfig, {"ema": 1.0}, "less than 1"),
         (
             ExperimentConfig,
@@ -204,7 +208,7 @@ def test_what_is_just_possible() -> None:
     shrunk = ModelConfig(encoder="vgg16", encoder_shrink=2)
     ExperimentConfig(model=shrunk, data=DataConfig(size_hw=(64, 64)))
     ModelConfig(depth=2, deep_supervision=1)
-    TrainingConfig(epochs=5, average="last", frozen_epochs=5)
+    TrainingConfig(epochs=5, keep="last", frozen_epochs=5)
     ExperimentConfig(data=DataConfig(batch_size=8, targets="hard"), training=TrainingConfig(loss="lovasz"))
     ExperimentConfig(data=DataConfig(batch_size=8), training=TrainingConfig(micro_batch=4))
 

@@ -97,15 +97,6 @@ def test_a_finished_run_shows_all_it_has(scene: Scene) -> None:
     ]
 
 
-def test_where_the_mean_of_checkpoints_predicts_its_dice_counts(scene: Scene) -> None:
-    average = {"of": "best", "epochs": [39, 42], "val_loss": 0.1, "val_dice": 0.99, "is_used": True}
-    write_run(scene, "a", 0, METRICS | {"average": average})
-    write_run(scene, "a", 1, METRICS | {"average": average | {"is_used": False}})
-    found = [(run.best_dice, run.best_epochs) for run in list_runs(*scene)]
-    assert found == [(0.99, (39, 42)), (0.98765, (42,))]
-    assert " 39,42 " in render_inventory("tiny", list_runs(*scene), NO_SCORES)
-
-
 def test_states(scene: Scene) -> None:
     project, _ = scene
     write_run(scene, "a", 0)

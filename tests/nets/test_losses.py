@@ -16,17 +16,16 @@ from unets.errors import InputError
 from unets.nets.losses import (
     LOSSES,
     bce,
-    bce_dice,
-    bce_log_dice,
     border_bce,
-    border_bce_dice,
     build_loss,
     dice,
     find_border_weights,
     focal,
+    log_dice,
     lovasz,
     scale_batch,
     to_probs,
+    tversky,
 )
 
 Array = npt.NDArray[np.float32]
@@ -111,11 +110,69 @@ def test_dice_of_empty_and_perfect() -> None:
         np.testing.assert_allclose(evaluate(dice, targets, (0.5 - targets) * 200), [16 / 17], rtol=1e-6)
 
 
-def test_bce_log_dice_by_hand() -> None:
+def test_log_dice_by_hand() -> None:
     targets, logits = make_batch([[[1.0], [0.0], [0.5], [0.0]]]), make_batch([[[LOG_3], [LOG_3], [0.0], [-LOG_3]]])
-    # entropy: -log 3/4, -log 1/4, -log 1/2, -log 3/4; Dice, as above, 3 / 4.75
-    wanted = -(2 * log(0.75) + log(0.25) + log(0.5)) / 4 - log(3 / 4.75)
-    np.testing.assert_allclose(evaluate(bce_log_dice, targets, logits), [wanted], rtol=1e-6)
+    np.testing.assert_allclose(evaluate(log_dice, targets, logits), [-log(3 / 4.75)], rtol=1e-6)  # as above
+
+
+def test_tversky_by_hand() -> None:
+    targets, logits = make_batch([[[1.0], [0.0], [0.5], [0.0]]]), make_batch([[[LOG_3], [LOG_3], [0.0], [-LOG_3]]])
+    # TP 1, FP 9/4 - 1, FN 3/2 - 1: (1 + .5) / (1 + .3 * 1.25 + .7 * .5 + .5) = 1.5 / 2.225
+    np.testing.assert_allclose(evaluate(tversky, targets, logits), [1 - 1.5 / 2.225], rtol=1e-6)
+    # what is missed costs more than what is too much: of one pixel of two each, .5 / (.5 + cost + .5)
+    missed, surplus = make_batch([[[1.0], [0.0]]]), make_batch([[[0.0], [0.0]]])
+    far = make_batch([[[-50.0], [-50.0]]])
+    np.testing.assert_allclose(evaluate(tversky, missed, far), [1 - 0.5 / 1.2], rtol=1e-6)
+    np.testing.assert_allclose(evaluate(tversky, surplus, -far), [1 - 0.5 / (0.5 + 0.3 * 2)], rtol=1e-6)
+
+
+def test_a_sum_of_losses_by_hand() -> None:
+    targets_u8, logits = np.array([[[[255], [0]]]], dtype=np.uint8), make_batch([[[LOG_3], [LOG_3]]])
+    # bce (-log 3/4 - log 1/4) / 2; Dice: sum(p t) 3/4, sum(p) 3/2, sum(t) 1: (1.5 + 1) / (2.5 + 1)
+    entropy, overlap = -(log(0.75) + log(0.25)) / 2, 1 - 2.5 / 3.5
+    found = evaluate(build_loss({"bce": 0.5, "dice": 2}), targets_u8, logits)
+    np.testing.assert_allclose(found, [0.5 * entropy + 2 * overlap], rtol=1e-6)
+    # each takes its own arguments
+    both = {"focal": 1.0, "tversky": 1.0}
+    args = {"gamma": 0.0, "false_positives": 0.5, "false_negatives": 0.5}
+    np.testing.assert_allclose(evaluate(build_loss(both, args), targets_u8, logits), [entropy + overlap], rtol=1e-6)
+
+
+def test_class_weights_by_hand() -> None:
+    # one class of weight 3: its pixel counts 3, background's 1
+    one = evaluate(
+        build_loss({"bce": 1}, class_weights=[3.0]),
+        np.array([[[[255], [0]]]], dtype=np.uint8),
+        make_batch([[[LOG_3], [LOG_3]]]),
+    )
+    np.testing.assert_allclose(one, [-(3 * log(0.75) + log(0.25)) / 4], rtol=1e-6)
+    # background, first, second: 1/5, 3/5, 1/5 everywhere; pixels of the first, of half background and half second
+    logits = make_batch([[[0.0, LOG_3, 0.0], [0.0, LOG_3, 0.0]]])
+    targets = make_batch([[[1.0, 0.0], [0.0, 0.5]]])
+    weights = [3.0, 5.0]  # pixels of 3 and of (1 + 5) / 2
+    found = evaluate(lambda t, z: bce(t, z, class_weights=weights), targets, logits)
+    np.testing.assert_allclose(found, [-(3 * log(0.6) + 3 * log(0.2)) / 6], rtol=1e-6)
+    # Dice of the classes as above, 2.2 / 3.2 and 1.2 / 1.9
+    found = evaluate(lambda t, z: dice(t, z, class_weights=weights), targets, logits)
+    np.testing.assert_allclose(found, [1 - (3 * 2.2 / 3.2 + 5 * 1.2 / 1.9) / 8], rtol=1e-6)
+    # Lovasz: background, whose Jaccard is worked out below, counts 1
+    three = make_batch([[[0.0, LOG_3, 0.0], [LOG_3, 0.0, 0.0], [0.0, 0.0, LOG_3]]])
+    first = make_batch([[[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]])
+    found = evaluate(lambda t, z: lovasz(t, z, class_weights=weights), first, three)
+    np.testing.assert_allclose(found, [(0.8 + 3 * 0.6) / 4], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_equal_class_weights_of_one_change_nothing(name: str, overlapping: bool) -> None:
+    rng = np.random.default_rng(4)
+    targets = np.eye(4, dtype=np.uint8)[rng.integers(0, 4, (2, 6, 7))][..., 1:] * np.uint8(255)
+    logits = rng.normal(size=(2, 6, 7, 3 if overlapping else 4)).astype(np.float32)
+    plain, weighted = (
+        evaluate(build_loss({name: 1}, class_weights=weights, overlapping=overlapping), targets, logits)
+        for weights in (None, [1.0, 1.0, 1.0])
+    )
+    np.testing.assert_allclose(weighted, plain, rtol=1e-5)
 
 
 def test_border_weights_by_hand() -> None:
@@ -157,11 +214,6 @@ def test_border_bce_by_hand() -> None:
         return border_bce(targets, logits, width_px=3, weight=5)
 
     np.testing.assert_allclose(evaluate(loss, targets, logits), [wanted], rtol=1e-6)
-    # plain Dice beside it: sum(p t) = 1/4 + 3/4 + 1/2, sum(p) = 5/2, sum(t) = 3: (2 * 1.5 + 1) / (2.5 + 3 + 1)
-    both = build_loss("border_bce_dice", width_px=3, weight=5)
-    np.testing.assert_allclose(
-        evaluate(both, (targets * 255).astype(np.uint8), logits), [wanted + 1 - 4 / 6.5], rtol=1e-6
-    )
 
 
 def test_focal_by_hand() -> None:
@@ -170,13 +222,9 @@ def test_focal_by_hand() -> None:
     # (1 - 3/4)^2 (-log 3/4), (3/4)^2 (-log 1/4), (1/2 - 1/4)^2 (-(log 1/4 + log 3/4) / 2)
     each = [-log(0.75) / 16, -log(0.25) * 9 / 16, -(log(0.25) + log(0.75)) / 32]
     np.testing.assert_allclose(evaluate(focal, targets, logits), [sum(each) / 3], rtol=1e-6)
-    # alpha 1/4: 1/4 of the first, 3/4 of the second, (1/4 + 3/4) / 2 of the third
-
-    def weighted(targets: Any, logits: Any) -> Any:
-        return focal(targets, logits, alpha=0.25)
-
-    wanted = (each[0] / 4 + each[1] * 3 / 4 + each[2] / 2) / 3
-    np.testing.assert_allclose(evaluate(weighted, targets, logits), [wanted], rtol=1e-6)
+    # Lin's alpha of 1/4 is a weight of 1/3: 1/3 of the first, 1 of the second, 2/3 of the third; 2 in all
+    found = evaluate(lambda t, z: focal(t, z, class_weights=[1 / 3]), targets, logits)
+    np.testing.assert_allclose(found, [(each[0] / 3 + each[1] + each[2] * 2 / 3) / 2], rtol=1e-6)
 
 
 def test_focal_of_several_classes_by_hand() -> None:
@@ -186,13 +234,6 @@ def test_focal_of_several_classes_by_hand() -> None:
     # (1/2 - 1/5)^2 (-log 1/5) / 2, twice
     wanted = (-0.16 * log(0.6) - 0.09 * log(0.2)) / 2
     np.testing.assert_allclose(evaluate(focal, targets, logits), [wanted], rtol=1e-6)
-
-    def weighted(targets: Any, logits: Any) -> Any:
-        return focal(targets, logits, alpha=0.8)
-
-    # alpha 0.8: 0.8 of the first, (0.8 + 0.2) / 2 of the second
-    wanted = (-0.8 * 0.16 * log(0.6) - 0.5 * 0.09 * log(0.2)) / 2
-    np.testing.assert_allclose(evaluate(weighted, targets, logits), [wanted], rtol=1e-6)
 
 
 @few
@@ -207,7 +248,7 @@ def test_focal_of_hard_targets_is_the_classical_one(seed: int, gamma: float, cha
     right = np.take_along_axis(np.exp(scores), label[..., None], axis=-1)[..., 0] / np.exp(scores).sum(axis=-1)
     wanted = (-((1 - right) ** gamma) * np.log(right)).mean(axis=(1, 2))
     targets_u8 = (np.eye(max(channels, 2))[label][..., 1:] * 255).astype(np.uint8)
-    made = evaluate(build_loss("focal", gamma=gamma), targets_u8, logits)
+    made = evaluate(build_loss({"focal": 1}, {"gamma": gamma}), targets_u8, logits)
     np.testing.assert_allclose(made, wanted, rtol=2e-5, atol=1e-7)
 
 
@@ -292,35 +333,27 @@ def test_lovasz_steps_keep_their_digits() -> None:
 
 def test_every_configured_loss_exists() -> None:
     assert list(LOSSES) == list(get_args(LossName))
-    assert list(LOSSES.values()) == [bce, dice, bce_dice, bce_log_dice, border_bce, border_bce_dice, focal, lovasz]
 
 
 @pytest.mark.parametrize(
     ("name", "args", "message"),
     [
-        (
-            "bec",
-            {},
-            "`loss` must be one of bce, dice, bce_dice, bce_log_dice, border_bce, border_bce_dice, focal, lovasz",
-        ),
-        ("focal", {"gama": 2.0}, "`loss_args` must hold none but gamma, alpha for loss='focal'. Received: gama=2.0"),
-        ("border_bce", {"gamma": 2.0}, "`loss_args` must hold none but width_px, weight for loss='border_bce'."),
-        ("bce", {"weight": 2.0}, "`loss_args` must be empty for loss='bce'. Received: weight=2.0"),
-        ("bce", {"name": 2.0}, "`loss_args` must be empty for loss='bce'. Received: name=2.0"),
-        ("focal", {"targets": 2.0}, "`loss_args` must hold none but gamma, alpha"),
+        ("bec", {}, "`loss` must be among bce, focal, border_bce, dice, log_dice, tversky, lovasz. Received: bec"),
+        ("focal", {"gama": 2.0}, "`loss_args` must hold none but gamma for loss={'focal': 1}. Received: gama=2.0"),
+        ("border_bce", {"gamma": 2.0}, "`loss_args` must hold none but weight, width_px for loss="),
+        ("bce", {"weight": 2.0}, "`loss_args` must be empty for loss={'bce': 1}. Received: weight=2.0"),
+        ("focal", {"targets": 2.0}, "`loss_args` must hold none but gamma"),
         ("focal", {"gamma": -0.1}, "`loss_args` must be at least 0 in gamma. Received: gamma=-0.1"),
         ("focal", {"gamma": float("nan")}, "`loss_args` must be at least 0 in gamma"),
-        ("focal", {"alpha": 1.0}, "`loss_args` must lie between 0 and 1 in alpha"),
+        ("tversky", {"false_negatives": 0.0}, "`loss_args` must be above 0 in false_negatives"),
         ("border_bce", {"width_px": 20.0}, "`loss_args` must be an odd whole number from 3 on in width_px"),
         ("border_bce", {"width_px": 1.0}, "`loss_args` must be an odd whole number from 3 on"),
-        ("border_bce_dice", {"width_px": 3.5}, "`loss_args` must be an odd whole number from 3 on"),
-        ("border_bce_dice", {"weight": 0.0}, "`loss_args` must be above 0 in weight"),
-        ("border_bce_dice", {"weight": float("inf")}, "`loss_args` must be above 0 in weight"),
+        ("border_bce", {"weight": float("inf")}, "`loss_args` must be above 0 in weight"),
     ],
 )
 def test_faulty_loss_is_refused_when_built(name: str, args: dict[str, float], message: str) -> None:
     with pytest.raises(InputError) as error:
-        build_loss(name, **args)
+        build_loss({name: 1}, args)
     assert message in str(error.value)
 
 
@@ -401,8 +434,7 @@ def test_built_losses_take_batches_as_they_come(name: str, dtype: str) -> None:
     # 51 of 255 is 0.2; a logit of 0 and of 2 is exact in every dtype
     targets_u8 = np.array([[[[0], [51], [255]]]], dtype=np.uint8)
     logits = make_batch([[[0.0], [2.0], [-2.0]]])
-    loss = build_loss(name)
-    assert loss.__name__ == name
+    loss = build_loss({name: 1})
     made = loss(ops.convert_to_tensor(targets_u8), ops.cast(ops.convert_to_tensor(logits), dtype))
     assert keras.backend.standardize_dtype(made.dtype) == "float32"
     wanted = evaluate(LOSSES[name], make_batch([[[0.0], [0.2], [1.0]]]), logits)
@@ -417,10 +449,10 @@ def test_each_trains_a_step_under_xla(name: str, channels: int) -> None:
     photos = rng.normal(size=(3, 8, 9, channels)).astype(np.float32)
     targets_u8 = rng.integers(0, 2, (3, 8, 9, max(channels - 1, 1)), dtype=np.uint8) * 127
     net = keras.Sequential([keras.Input((8, 9, channels)), keras.layers.Conv2D(channels, 1)])
-    net.compile(loss=build_loss(name), optimizer="sgd", jit_compile=True)
+    net.compile(loss=build_loss({name: 1}), optimizer="sgd", jit_compile=True)
     before, logits = net.get_weights(), ops.convert_to_numpy(net(photos))
     value = net.train_on_batch(photos, targets_u8)
-    np.testing.assert_allclose(value, evaluate(build_loss(name), targets_u8, logits).mean(), rtol=1e-5)
+    np.testing.assert_allclose(value, evaluate(build_loss({name: 1}), targets_u8, logits).mean(), rtol=1e-5)
     moved = [abs(now - then).max() for now, then in zip(net.get_weights(), before, strict=True)]
     assert np.isfinite(moved).all() and max(moved) > 0
 
@@ -441,7 +473,7 @@ def make_ignored(num_classes: int, seed: int = 0) -> tuple[npt.NDArray[np.uint8]
 @pytest.mark.parametrize("num_classes", [1, 3])
 def test_ignored_pixels_have_no_loss_and_no_gradient(name: str, num_classes: int) -> None:
     targets, logits = make_ignored(num_classes)
-    loss = build_loss(name)
+    loss = build_loss({name: 1})
     changed = logits.copy()
     changed[:, :, ::2] = np.random.default_rng(1).normal(size=changed[:, :, ::2].shape) * 9
     values = evaluate(loss, targets, logits)
@@ -455,10 +487,10 @@ def test_the_loss_is_that_of_the_labeled_pixels_alone(num_classes: int) -> None:
     targets, logits = make_ignored(num_classes)
     labeled, seen = targets[:, :, 1::2, :-1], logits[:, :, 1::2]
     # half of the pixels are left out, and the mean is over all of them; Dice has sums, of which they are no part
-    half = evaluate(build_loss("bce"), labeled, seen) / 2
-    np.testing.assert_allclose(evaluate(build_loss("bce"), targets, logits), half, rtol=1e-5)
-    whole = evaluate(build_loss("dice"), labeled, seen)
-    np.testing.assert_allclose(evaluate(build_loss("dice"), targets, logits), whole, rtol=1e-5)
+    half = evaluate(build_loss({"bce": 1}), labeled, seen) / 2
+    np.testing.assert_allclose(evaluate(build_loss({"bce": 1}), targets, logits), half, rtol=1e-5)
+    whole = evaluate(build_loss({"dice": 1}), labeled, seen)
+    np.testing.assert_allclose(evaluate(build_loss({"dice": 1}), targets, logits), whole, rtol=1e-5)
 
 
 def test_of_a_pixel_that_is_partly_labeled_that_part_stands_for_the_whole() -> None:
@@ -475,9 +507,9 @@ def test_of_overlapping_classes_the_loss_is_the_mean_of_theirs(name: str) -> Non
     rng = np.random.default_rng(3)
     targets = rng.integers(0, 2, (2, 6, 8, 3), dtype=np.uint8) * 255  # a pixel may be of all three
     logits = rng.normal(size=(2, 6, 8, 3)).astype(np.float32)
-    alone = [evaluate(build_loss(name), targets[..., k : k + 1], logits[..., k : k + 1]) for k in range(3)]
-    found = evaluate(build_loss(name, overlapping=True), targets, logits)
+    alone = [evaluate(build_loss({name: 1}), targets[..., k : k + 1], logits[..., k : k + 1]) for k in range(3)]
+    found = evaluate(build_loss({name: 1}, overlapping=True), targets, logits)
     np.testing.assert_allclose(found, np.mean(alone, axis=0), rtol=1e-5)
     ignored = np.zeros((2, 6, 8, 1), dtype=np.uint8)
-    again = evaluate(build_loss(name, overlapping=True), np.concatenate([targets, ignored], axis=-1), logits)
+    again = evaluate(build_loss({name: 1}, overlapping=True), np.concatenate([targets, ignored], axis=-1), logits)
     np.testing.assert_allclose(again, found, rtol=1e-5)

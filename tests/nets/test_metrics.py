@@ -6,12 +6,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from unets.metrics.masks import dice
-from unets.nets.metrics import MeanDice
+from unets.metrics.masks import dice, find_metric
+from unets.nets.metrics import MeanScore
 
 
 def measure(*batches: tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]], overlapping: bool = False) -> float:
-    metric = MeanDice(overlapping=overlapping)
+    channels = batches[0][1].shape[-1]
+    num_classes = channels if overlapping or channels == 1 else channels - 1
+    metric = MeanScore("dice", num_classes, overlapping=overlapping)
     for targets_u8, logits in batches:
         metric.update_state(targets_u8, logits)
     return float(metric.result())
@@ -75,6 +77,29 @@ def test_overlapping_classes_have_a_half_each() -> None:
     assert measure((targets, logits), overlapping=True) == pytest.approx((1 + 2 / 3) / 2)
 
 
+@pytest.mark.parametrize(("name", "wanted"), [
+    # of the first image 1 right, 1 missed, 2 too many; the second is empty and found so; the third has 1 right of 1
+    ("dice", (2 / 5 + 1 + 1) / 3),
+    ("iou", (1 / 4 + 1 + 1) / 3),
+    ("f2", (5 / 11 + 1 + 1) / 3),  # 5 TP / (4 (TP + FN) + TP + FP)
+    ("global_dice", 4 / 7),
+    ("global_iou", 2 / 5),
+])  # fmt: skip
+def test_other_metrics_by_hand(name: str, wanted: float) -> None:
+    targets = np.array([[1, 1, 0, 0], [0, 0, 0, 0], [1, 0, 0, 0]], dtype=np.uint8)[:, None, :, None] * np.uint8(255)
+    logits = np.array([[1, -1, 1, 1], [-1, -1, -1, -1], [1, -1, -1, -1]], dtype=np.float32)[:, None, :, None]
+    metric = MeanScore(name)
+    metric.update_state(targets[:2], logits[:2])
+    metric.update_state(targets[2:], logits[2:])
+    assert float(metric.result()) == pytest.approx(wanted) and metric.name == name
+
+
+def test_a_metric_of_contours_is_not_watched() -> None:
+    with pytest.raises(ValueError, match=r"must need pixel counts alone\. Received: boundary_f_3px"):
+        MeanScore("boundary_f_3px")
+    assert find_metric("boundary_f_3px").counted.name == "dice"
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     seed=st.integers(0, 2**32),
@@ -104,7 +129,7 @@ def test_equals_numpy_over_any_batches(seed: int, num_classes: int, sizes: list[
 
 
 def test_reset_forgets() -> None:
-    metric = MeanDice()
+    metric = MeanScore()
     assert float(metric.result()) == 0.0
     targets = np.full((2, 4, 4, 1), 255, dtype=np.uint8)
     metric.update_state(targets, np.full((2, 4, 4, 1), -1, dtype=np.float32))

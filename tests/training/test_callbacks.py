@@ -90,7 +90,30 @@ def test_a_state_is_restored_to_the_last_bit(files: RunFiles) -> None:
 
 
 def test_a_new_run_has_no_state(files: RunFiles) -> None:
-    assert files.load_last(build_learner()) == Progress()
+    assert files.load_last(build_learner()) == Progress() and files.find_micro_batch() is None
+
+
+def test_the_step_that_memory_chose_is_kept(files: RunFiles) -> None:
+    files.save_last(build_learner(filters=1), Progress(micro_batches=[8, 4]))
+    assert files.find_micro_batch() == 4
+    files.last_path.write_bytes(b"torn")
+    assert files.find_micro_batch() is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "keep", "kept", "dice"), [("dice", "best", 0, 0.9), ("iou", "best", 1, 0.8), ("dice", "last", 2, 0.7)]
+)
+def test_the_epoch_that_predicts_follows_the_metric(metric: str, keep: str, kept: int, dice: float) -> None:
+    progress = Progress()
+    for values in (
+        {"val_dice": 0.9, "val_iou": 0.5},
+        {"val_dice": 0.8, "val_iou": 0.6},
+        {"val_dice": 0.7, "val_iou": 0.6},
+    ):
+        progress.add_epoch(values, 4, metric=metric, keep=keep)
+    assert (progress.best_epoch, progress.best_dice) == (kept, dice)
+    # patience counts from the best epoch: two without a better one by Dice, one by IoU, which only equals
+    assert progress.is_finished(9, 2) == (kept == 0) and progress.is_finished(9, 1) == (kept < 2)
 
 
 def test_no_flipped_byte_gives_anything_but_an_input_error(files: RunFiles) -> None:
@@ -152,7 +175,7 @@ def test_saving_keeps_the_best_weights_and_stops_when_patience_runs_out(save: Sa
     assert save.model.stop_training
     assert files.best_path.read_bytes() == best
     metrics = json.loads(files.metrics_path.read_text())
-    # Not finished yet: a mean of checkpoints may follow.
+    # Not finished yet: the end of the training says so.
     assert (metrics["is_finished"], metrics["epochs"], metrics["best_dice"], metrics["best_epoch"]) == (
         False,
         4,

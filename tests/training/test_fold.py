@@ -193,18 +193,6 @@ def test_a_run_goes_on_in_its_own_precision_alone(
         scene.train(run_dir)
 
 
-def test_what_a_kill_after_the_last_word_left_is_cleaned_up(scene: Scene, finished: Path, tmp_path: Path) -> None:
-    project = replace(scene.project, models_dir=tmp_path)
-    run_dir = project.run_dir("unet_a", 0)
-    shutil.copytree(finished, run_dir)
-    left = run_dir / "checkpoints" / "epoch0004.weights.h5"
-    left.parent.mkdir()
-    left.write_bytes(b"left")
-    arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash, "use_folds": [0]}
-    train_experiment(project, scene.manifest, "unet_a", EXPERIMENT, **arguments)
-    assert not left.parent.exists() and (run_dir / "best.weights.h5").exists()
-
-
 SPEED = Speed(train_seconds=1.0, predict_seconds=1.0, augment_seconds=1.0, read_seconds=1.0, micro_batch=2)
 
 

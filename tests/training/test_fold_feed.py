@@ -76,7 +76,7 @@ def test_crops_train_and_whole_photos_judge(run_dir: Path, scene: Scene) -> None
     keras.utils.clear_session()
     net = build_unet(experiment.model, SIZE_HW, 1, "float32")
     net.load_weights(run_dir / "best.weights.h5")
-    score = Validator(net, build_loss(experiment.training.loss), valid).score()
+    score = Validator(net, build_loss(experiment.training.losses), valid).score()
     (row,) = read_history(run_dir)
     assert (row["val_dice"], row["val_loss"]) == pytest.approx((score["val_dice"], score["val_loss"]), abs=1e-5)
 

@@ -18,9 +18,9 @@ from unets.config.dataset import SubmissionConfig as SubmissionConfig
 from unets.config.ensemble import EnsembleConfig as EnsembleConfig
 from unets.config.ensemble import Postprocessing as Postprocessing
 from unets.config.ensemble import Threshold as Threshold
+from unets.config.experiment import ENCODERS as ENCODERS
 from unets.config.experiment import AugmentConfig as AugmentConfig
 from unets.config.experiment import DataConfig as DataConfig
-from unets.config.experiment import EncoderName as EncoderName
 from unets.config.experiment import ExperimentConfig as ExperimentConfig
 from unets.config.experiment import LossName as LossName
 from unets.config.experiment import ModelConfig as ModelConfig

@@ -1,15 +1,24 @@
 """What an experiment is: what is fed, which net, how it is trained, how it predicts."""
 
+from difflib import get_close_matches
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from unets.config.base import MIN_SIDE_PX, Config, Name, Share, SizeHW, require
 
-EncoderName = Literal[
-    "unet", "efficientnet_lite0", "vgg16", "resnet50v2", "mobilenetv2", "efficientnetv2b0", "convnexttiny"
-]
-LossName = Literal["bce", "dice", "bce_dice", "bce_log_dice", "border_bce", "border_bce_dice", "focal", "lovasz"]
+# Those of keras.applications by their names in small letters, besides ours.
+ENCODERS = (
+    *("unet", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"),
+    *(f"efficientnetb{size}" for size in range(8)),
+    *(f"efficientnetv2{size}" for size in ("b0", "b1", "b2", "b3", "s", "m", "l")),
+    *(f"convnext{size}" for size in ("tiny", "small", "base", "large", "xlarge")),
+    *(f"resnet{depth}{version}" for version in ("", "v2") for depth in (50, 101, 152)),
+    *("mobilenet", "mobilenetv2", "mobilenetv3small", "mobilenetv3large"),
+    *("densenet121", "densenet169", "densenet201", "vgg16", "vgg19"),
+)
+LossName = Literal["bce", "focal", "border_bce", "dice", "log_dice", "tversky", "lovasz"]
+Factor = Annotated[float, Field(gt=0, le=1e6)]
 OptimizerName = Literal["AdamW", "Adam", "Nadam", "Adamax", "SGD", "RMSprop", "Lion", "Lamb", "Adafactor"]
 ScheduleName = Literal["cosine", "one_cycle", "polynomial", "exponential", "constant"]
 
@@ -64,7 +73,8 @@ class ModelConfig(Config):
     `depth=4, base_filters=64, max_filters=1024, normalization="none", dropout=0.5, upsampling="transpose"`.
     """
 
-    encoder: EncoderName = "unet"  # unet: the paper's, of `block`s; the others are nets made for classification
+    # unet: the paper's, of `block`s; the others are nets made for classification, among them hub:<preset> of keras-hub.
+    encoder: str = "unet"
     weights: str = "none"  # of an encoder other than unet: none, imagenet, or the path of a file
     # Side of the pixel blocks that the finest level works on. Logits go from depth to space after it (and for the
     # encoder unet, images from space to depth before it): the costliest levels are left out, the output keeps its size.
@@ -84,6 +94,9 @@ class ModelConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        near = get_close_matches(self.encoder, ENCODERS, n=3, cutoff=0.5) or ENCODERS
+        words = f"be {', '.join(near)} or hub:<preset>"
+        require(self.encoder in ENCODERS or self.encoder.startswith("hub:"), "encoder", words, self.encoder)
         if self.encoder == "unet":
             require(self.weights == "none", "weights", "be none for the encoder unet", self.weights)
             require(self.encoder_shrink == 1, "encoder_shrink", "be 1 for the encoder unet", self.encoder_shrink)
@@ -102,8 +115,10 @@ class TrainingConfig(Config):
     # Updates an epoch. The images come in a new order each time all were seen, wherever an epoch ends: of many images
     # an epoch sees a part, of few it sees each several times. None: an epoch is all images once.
     steps_per_epoch: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    loss: LossName = "bce_dice"
-    loss_args: dict[str, float] = Field(default_factory=dict)  # arguments of the loss, as {"gamma": 2}
+    # One, or a weighted sum of several, as {"bce": 0.5, "dice": 0.5, "lovasz": 1}.
+    loss: LossName | dict[LossName, Factor] = Field(default={"bce": 1.0, "dice": 1.0}, min_length=1)
+    loss_args: dict[str, float] = Field(default_factory=dict)  # arguments of the losses, as {"gamma": 2}
+    class_weights: tuple[Factor, ...] | None = None  # what each class counts in the loss, where background counts 1
     optimizer: OptimizerName = "AdamW"  # a class of keras.optimizers
     optimizer_args: dict[str, float | bool] = Field(default_factory=dict)  # beyond those below, as {"beta_2": 0.99}
     schedule: ScheduleName = "cosine"  # of the learning rate, after the warm-up; one_cycle rises by itself
@@ -117,8 +132,8 @@ class TrainingConfig(Config):
     weight_decay: Annotated[float, Field(ge=0, le=100)] = 1e-4
     clip_norm: Annotated[float, Field(gt=0)] | None = None  # longest gradient, over all weights together
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # momentum of the mean over steps that predicts
-    average: Literal["none", "last", "best"] = "none"  # checkpoints whose mean predicts, if it validates better
-    average_epochs: Annotated[int, Field(ge=2, le=1000)] = 5  # how many of them
+    # The epoch whose weights predict. The best is chosen by the held-out images that score it: a little too good.
+    keep: Literal["best", "last"] = "best"
     start_from: Name | None = None  # an experiment of the same folds, whose weights are the first ones
     # Images a step, a divisor of `batch_size`: gradients are added up until a whole batch is seen. None: all at once.
     # --micro-batch sets it for a machine; it decides nothing but memory (and what batch normalization averages over).
@@ -134,10 +149,16 @@ class TrainingConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        most, averaged = f"be at most epochs={self.epochs}", self.average_epochs
+        most = f"be at most epochs={self.epochs}"
         require(self.frozen_epochs <= self.epochs, "frozen_epochs", most, self.frozen_epochs)
-        require(self.average == "none" or averaged <= self.epochs, "average_epochs", most, averaged)
+        words = "be None for keep=last: patience ends a training long after its best epoch"
+        require(self.keep == "best" or self.patience is None, "patience", words, self.patience)
         return self
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """What the loss is a sum of: names and factors."""
+        return {self.loss: 1.0} if isinstance(self.loss, str) else dict(self.loss)
 
 
 class PredictionConfig(Config):
@@ -191,7 +212,7 @@ class ExperimentConfig(Config):
         is_taught = model.weights != "none" or training.start_from is not None
         words = "be 0 where the encoder's weights are random: neither model.weights nor training.start_from"
         require(training.frozen_epochs == 0 or is_taught, "training.frozen_epochs", words, training.frozen_epochs)
-        if training.loss == "lovasz":
+        if "lovasz" in training.losses:
             words = "be hard for training.loss=lovasz, which is defined for targets of 0 and 1 alone"
             require(targets == "hard", "data.targets", words, targets)
             words = "be 0 for training.loss=lovasz: coarser targets are shares, not 0 and 1"

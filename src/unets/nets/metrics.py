@@ -1,31 +1,41 @@
-"""The Dice coefficient as Keras watches it, equal to `unets.metrics.masks.dice` image by image."""
+"""Scores of masks as Keras watches them, equal to those of `unets.metrics.masks`, at the net's own resolution."""
 
 from typing import Any
 
 import keras
 from keras import ops
 
+from unets.metrics.masks import find_metric
 from unets.nets.losses import scale_batch, to_probs
 
 Tensor = Any
 
 
-class MeanDice(keras.metrics.Metric):  # type: ignore[misc]
-    """Mean over images (and classes) of the Dice coefficient, at the net's own resolution.
+class MeanScore(keras.metrics.Metric):  # type: ignore[misc]
+    """A metric that needs pixel counts alone (`Metric.counted`), the mean over classes.
 
     Of one class, and of classes that overlap, a pixel belongs to each of at least 0.5. Of classes that exclude each
-    other it belongs to the greatest of them, unless background is greater. Both hold for targets and predictions. The
-    mean is over images, not over batches: a last, smaller batch counts for its images alone.
+    other it belongs to the greatest of them, unless background is greater. Both hold for targets and predictions. A
+    mean over images is not one over batches: a last, smaller batch counts for its images alone.
 
     Args:
+        metric: its name, as `dice` or `global_iou`.
+        num_classes: of the foreground.
         overlapping: whether a pixel may be of several classes.
+
+    Raises:
+        ValueError: the metric needs more than counts.
     """
 
-    def __init__(self, *, overlapping: bool = False, name: str = "dice") -> None:
-        super().__init__(name=name, dtype="float32")
-        self.overlapping = overlapping
-        self.total = self.add_weight(name="total", initializer="zeros")
-        self.count = self.add_weight(name="count", initializer="zeros")
+    def __init__(self, metric: str = "dice", num_classes: int = 1, *, overlapping: bool = False) -> None:
+        super().__init__(name=metric, dtype="float32")
+        found = find_metric(metric)
+        if found.from_counts is None:
+            raise ValueError(f"`metric` must need pixel counts alone. Received: {metric}")
+        self.from_counts, self.over_pixels, self.overlapping = found.from_counts, found.over_pixels, overlapping
+        # Of each class, fractions and images; or what is above and below the line of all images together.
+        self.above = self.add_weight(shape=(num_classes,), name="above", initializer="zeros")
+        self.below = self.add_weight(shape=(num_classes,), name="below", initializer="zeros")
 
     def update_state(self, targets_u8: Tensor, logits: Tensor, sample_weight: Tensor | None = None) -> None:
         """Adds a batch: targets (batch, height, width, classes) of 0..255, logits as the net returns them.
@@ -37,20 +47,21 @@ class MeanDice(keras.metrics.Metric):  # type: ignore[misc]
         wanted, found = (
             ops.cast(cut_shares(shares, overlapping=self.overlapping), "float32") for shares in (targets, probs)
         )
-        both = ops.sum(wanted * found, axis=(1, 2))
-        total = ops.sum(wanted, axis=(1, 2)) + ops.sum(found, axis=(1, 2))
-        scores = ops.where(total > 0, 2 * both / ops.maximum(total, 1), 1.0)
-        self.total.assign_add(ops.sum(ops.mean(scores, axis=-1)))
-        self.count.assign_add(ops.cast(ops.shape(scores)[0], "float32"))
+        above, below = self.from_counts(*(ops.sum(pixels, axis=(1, 2)) for pixels in (wanted * found, wanted, found)))
+        if not self.over_pixels:
+            above, below = ops.where(below > 0, above / ops.maximum(below, 1e-6), 1.0), ops.ones_like(below)
+        self.above.assign_add(ops.sum(above, axis=0))
+        self.below.assign_add(ops.sum(below, axis=0))
 
     def result(self) -> Tensor:
-        """Returns the mean so far; 0 before the first image."""
-        return ops.where(self.count > 0, self.total / ops.maximum(self.count, 1), 0.0)
+        """Returns the score so far; of a mean over images 0 before the first one."""
+        empty = float(self.over_pixels)
+        return ops.mean(ops.where(self.below > 0, self.above / ops.maximum(self.below, 1e-6), empty))
 
     def reset_state(self) -> None:
         """Forgets all images."""
-        self.total.assign(0.0)
-        self.count.assign(0.0)
+        self.above.assign(ops.zeros_like(self.above))
+        self.below.assign(ops.zeros_like(self.below))
 
 
 def cut_shares(shares: Tensor, *, overlapping: bool) -> Tensor:

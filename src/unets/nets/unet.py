@@ -9,7 +9,7 @@ from keras import layers, ops
 
 from unets.config import ModelConfig
 from unets.nets.blocks import BLOCKS, DepthToSpace, ReflectPad, SpaceToDepth, convolve, convolve_in_cascade, upsample
-from unets.nets.encoders import build_encoder, list_strides
+from unets.nets.encoders import build_encoder
 
 SizeHW = tuple[int, int]
 Tensor = Any
@@ -141,15 +141,14 @@ def _encode_pretrained(padded: Tensor, config: ModelConfig) -> tuple[Tensor, lis
     """Returns what `_encode` does, of a net made for classification, which scales images itself.
 
     Its deepest features go on as they are, unless `bottleneck` is dilated. Levels for which it has no features (all but
-    VGG16 begin with a stride, and `encoder_shrink` adds to it) get one convolution of the image, or the contour would
+    VGG begin with a stride, and `encoder_shrink` adds to it) get one convolution of the image, or the contour would
     come from larger pixels.
     """
     shrink, deepest_stride = config.encoder_shrink, config.stride * 2**config.depth
-    strides = list_strides(config.encoder, deepest_stride // shrink)
     seen = layers.AveragePooling2D(shrink, name="shrink")(padded) if shrink > 1 else padded
     encoder = build_encoder(config.encoder, tuple(seen.shape[1:3]), deepest_stride // shrink, seen.shape[3])
     # Keras unpacks a list of one output.
-    features = dict(zip((stride * shrink for stride in strides), keras.tree.flatten(encoder(seen)), strict=True))
+    features = {padded.shape[1] // feature.shape[1]: feature for feature in keras.tree.flatten(encoder(seen))}
     x = features[deepest_stride]
     if config.bottleneck == "dilated":
         x = convolve_in_cascade(x, _count_filters(config, config.depth), config, "bottom")

@@ -10,7 +10,6 @@ from unets.config import TrainingConfig
 from unets.data.batches import Batches
 from unets.errors import InputError
 from unets.log import Bar, has_bars
-from unets.training.averages import choose_epochs, drop_checkpoints, keep_checkpoint
 from unets.training.state import Progress, RunFiles
 from unets.training.validation import Validator
 
@@ -112,7 +111,7 @@ class Validate(keras.callbacks.Callback):  # type: ignore[misc]
         self.validator = validator
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Adds `val_loss`, `val_dice`, and the learning rate that the epoch ended with."""
+        """Adds `val_loss`, `val_dice`, the score that chooses the best epoch, and the learning rate at its end."""
         if logs is not None:
             if self.validator.net is not self.model.net:
                 self.validator.take_weights(self.model.read_weights())
@@ -163,11 +162,10 @@ class Save(keras.callbacks.Callback):  # type: ignore[misc]
         """Saves. The state goes after the weights: a kill before it repeats them, which gives the same ones again."""
         progress, values = self.progress, {key: float(value) for key, value in (logs or {}).items()}
         self._note_seconds()
-        if progress.add_epoch(values, self.batches.count_images()):
+        images = self.batches.count_images()
+        if progress.add_epoch(values, images, metric=self.validator.metric, keep=self.config.keep):
             self.files.save_best(self.validator.net)
-        keep_checkpoint(self.files, progress, self.validator.net, self.config)
         self.files.save_last(self.model, progress)
-        drop_checkpoints(self.files, keep=choose_epochs(progress.history, self.config))
         self.files.write_history(progress)
         self.files.write_metrics(progress, is_finished=False)
         self.model.stop_training = progress.is_finished(self.config.epochs, self.config.patience)

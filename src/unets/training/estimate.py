@@ -461,9 +461,8 @@ def _measure_files(
     config, (height, width) = experiment.training, experiment.data.size_hw
     weights = 4 * count_parameters(net.variables)
     state = weights + int(4 * count_parameters(net.trainable_variables) * (count_slots(config) + bool(config.ema)))
-    averaged = config.average_epochs * weights * (config.average != "none")
     # A file is written whole beside the one that it replaces.
-    checkpoints = num_folds * (weights + state + averaged) + state
+    checkpoints = num_folds * (weights + state) + state
     kept_maps = 1 + (len(experiment.prediction.tta) > 1)  # out-of-fold, those without TTA are kept too
     num_maps = (counts.num_train * kept_maps + counts.num_test) * num_classes
     return checkpoints + int(num_maps * _MAP_BYTES_PER_ROOT_PIXEL * (height * width) ** 0.5)

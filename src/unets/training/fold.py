@@ -2,9 +2,8 @@
 
 models/<competition>/<experiment>/fold<k>/
     config.json        what the run is; a run of another config is refused
-    best.weights.h5    the weights that predict: of the best epoch, or a mean of several
+    best.weights.h5    the weights that predict: of the best epoch, or of the last
     last/state.npz     all that going on needs, bit for bit: the learner's state, and the progress
-    checkpoints/       weights of the epochs to be averaged, until the end
     history.csv        one row an epoch
     metrics.json       what it reached and what it cost, over all restarts
     panel/             the worst validation images, worst.jpg, and which they are
@@ -21,7 +20,7 @@ from typing import Any
 
 import keras
 
-from unets.config import ExperimentConfig
+from unets.config import DatasetConfig, ExperimentConfig
 from unets.data.augment import drop_colors
 from unets.data.batches import Batches
 from unets.data.cache import JoinedReader, PairReader, choose_shared_kind, measure_cache, open_reader
@@ -44,7 +43,6 @@ from unets.store.fingerprint import check_snapshot, is_trained, take_snapshot, w
 from unets.store.paths import Project
 from unets.store.provenance import describe_commit
 from unets.store.runs import hash_file, lock, was_killed
-from unets.training.averages import average_checkpoints, drop_checkpoints
 from unets.training.callbacks import ProgressBar, Save, StartEpoch, StopOnNonFinite, Validate
 from unets.training.estimate import Estimate, add_hours, check_estimate, count_images, estimate_cost
 from unets.training.estimate_tables import render_estimate
@@ -199,7 +197,7 @@ def train_experiment(
         InputError: see `train_fold`. What is wrong with a config, a run folder or pseudo-labels is found before any
             fold is trained.
     """
-    check_training(experiment, micro_batch, in_parallel=in_parallel)
+    check_training(experiment, manifest.dataset, micro_batch, in_parallel=in_parallel)
     data = experiment.data
     if is_beside_others and data.cache == "auto":
         num_bytes = measure_cache(len(manifest.train), manifest.dataset, data.size_hw)
@@ -219,9 +217,6 @@ def train_experiment(
         check_snapshot(fold.run_dir, fold.snapshot)
         if is_trained(fold.run_dir):
             logger.info("%s: already trained", fold.files.what)
-            if fold.files.checkpoints_dir.exists():  # a kill came between the last word and the clean-up
-                with lock(fold.run_dir):
-                    drop_checkpoints(fold.files)
             continue
         _ = fold.source_path  # it must be there
         if (labels := experiment.data.pseudo_labels) is not None:
@@ -242,14 +237,19 @@ def train_experiment(
         if fold.pseudo_labels:
             more = open_reader(fold.pseudo_labels, *cache, what=f"{data.pseudo_labels}_fold{fold.number}")
             joined = JoinedReader(reader, len(manifest.train), more)
-        train_fold(fold, joined, micro_batch=estimate.micro_batch, in_parallel=in_parallel)
+        # A run goes on with the step that memory chose, so that it ends as one that was not killed.
+        step = micro_batch or fold.files.find_micro_batch() or estimate.micro_batch
+        train_fold(fold, joined, micro_batch=step, in_parallel=in_parallel)
 
 
-def check_training(experiment: ExperimentConfig, micro_batch: int | None, *, in_parallel: bool = False) -> int:
+def check_training(
+    experiment: ExperimentConfig, dataset: DatasetConfig, micro_batch: int | None, *, in_parallel: bool = False
+) -> int:
     """Checks what no config can check by itself, before anything is read.
 
     Args:
         experiment: what is trained.
+        dataset: its classes.
         micro_batch: images a step; None: as the config has it.
         in_parallel: whether all devices at hand are to share a step.
 
@@ -261,7 +261,11 @@ def check_training(experiment: ExperimentConfig, micro_batch: int | None, *, in_
             devices cannot share it.
     """
     data, config = experiment.data, experiment.training
-    build_loss(config.loss, overlapping=False, **config.loss_args)
+    build_loss(config.losses, config.loss_args)
+    if (weights := config.class_weights) is not None and len(weights) != len(dataset.classes):
+        raise InputError(
+            f"`class_weights` must have a number for each of {', '.join(dataset.classes)}. Received: {weights}"
+        )
     build_optimizer(config, updates_per_epoch=1)
     if micro_batch is not None and not (1 <= micro_batch <= data.batch_size and data.batch_size % micro_batch == 0):
         raise InputError(f"`--micro-batch` must divide data.batch_size={data.batch_size}. Received: {micro_batch}")
@@ -296,7 +300,7 @@ def train_fold(
         InputError: the folder holds a run of another config, another process is at work in it, a file cannot be read,
             the loss is not finite, or memory does not hold a single image.
     """
-    micro_batch = check_training(fold.experiment, micro_batch, in_parallel=in_parallel)
+    micro_batch = check_training(fold.experiment, fold.manifest.dataset, micro_batch, in_parallel=in_parallel)
     batch_size, is_next_to_a_kill = fold.experiment.data.batch_size, was_killed(fold.run_dir)
     with lock(fold.run_dir):
         check_snapshot(fold.run_dir, fold.snapshot)
@@ -386,12 +390,7 @@ def _train(fold: Fold, train: Batches, valid: Batches, hashes: Mapping[str, str]
     net = learner.net
     if experiment.data.crop_hw not in (None, experiment.data.size_hw) or config.ema is not None:
         net = build_net(experiment, dataset, experiment.data.size_hw, "valid")  # of other images, or weights
-    validator = Validator(
-        net,
-        build_loss(config.loss, overlapping=dataset.overlapping, **config.loss_args),
-        valid,
-        overlapping=dataset.overlapping,
-    )
+    validator = Validator(net, learner.image_loss.loss, valid, metric=dataset.metric, overlapping=dataset.overlapping)
     progress, precision = files.load_last(learner), choose_precision(config.precision)
     computed = {"backend": keras.backend.backend(), "precision": precision}
     if files.last_path.exists():
@@ -440,15 +439,14 @@ def _train(fold: Fold, train: Batches, valid: Batches, hashes: Mapping[str, str]
                 shuffle=False,  # Keras would shuffle whole batches, through Python's global generator
                 verbose=0,
             )
-    if config.average != "none":
-        average_checkpoints(files, progress, validator, config)
     files.write_history(progress)
     files.write_metrics(progress, is_finished=True)
     fold.call_on_epoch()
-    drop_checkpoints(files)
+    chosen = f"the best by {validator.metric} of the held-out images themselves: a little too good"
     logger.info(
-        "%s: best Dice %.5f in epoch %d of %d, chosen by the held-out images themselves: a little too good",
+        "%s: Dice %.5f in epoch %d of %d, %s",
         *(what, progress.best_dice, progress.best_epoch + 1, progress.next_epoch),
+        chosen if config.keep == "best" else "the last",
     )
 
 

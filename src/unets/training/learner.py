@@ -1,6 +1,6 @@
 """The net as it learns: with loss, Dice, optimizer, the running mean of its weights, and all its state by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -12,7 +12,7 @@ from unets.data.geometry import SizeHW
 from unets.nets.backend import all_devices_agree, choose_precision, fix_order, prefers_xla, skip_first_look
 from unets.nets.encoders import find_encoder
 from unets.nets.losses import build_loss
-from unets.nets.metrics import MeanDice
+from unets.nets.metrics import MeanScore
 from unets.nets.unet import build_unet, coarsen_targets
 from unets.training.optimizers import build_optimizer, find_momentum
 
@@ -36,17 +36,18 @@ class ImageMean(keras.losses.Loss):  # type: ignore[misc]
 
 
 class Scored(keras.Model):  # type: ignore[misc]
-    """A net with loss and Dice.
+    """A net with loss, Dice and other scores.
 
     Deep supervision (Dou et al. 2016, arXiv 1607.00582): the loss of logits at 1, 1/2, 1/4, ... of the size counts 1,
-    1/2, 1/4, ... times, divided by the sum of these, as nnU-Net weighs them (Isensee et al. 2021). Dice is that of the
-    full size alone.
+    1/2, 1/4, ... times, divided by the sum of these, as nnU-Net weighs them (Isensee et al. 2021). Scores are those of
+    the full size alone.
 
     Args:
         images: the net's input.
         logits: its output: logits, or [logits, coarser logits, ...].
         loss: of targets and logits, one value an image.
         name: of the model.
+        metrics: names of the scores (see `MeanScore`).
         overlapping: whether a pixel may be of several classes.
     """
 
@@ -57,11 +58,15 @@ class Scored(keras.Model):  # type: ignore[misc]
         loss: Callable[[Tensor, Tensor], Tensor],
         name: str,
         *,
+        metrics: Sequence[str] = ("dice",),
         overlapping: bool = False,
     ) -> None:
         super().__init__(images, logits, name=name)
+        channels = self.outputs[0].shape[-1]
+        num_classes = channels if overlapping or channels == 1 else channels - 1
         # Not given to `compile`, which would build them by a first look at the data.
-        self.image_loss, self.dice = ImageMean(loss), MeanDice(overlapping=overlapping)
+        self.image_loss = ImageMean(loss)
+        self.scores = [MeanScore(metric, num_classes, overlapping=overlapping) for metric in metrics]
 
     def compute_loss(
         self,
@@ -81,8 +86,9 @@ class Scored(keras.Model):  # type: ignore[misc]
         return loss / total
 
     def compute_metrics(self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Tensor = None) -> dict[str, Tensor]:
-        """Returns loss and Dice so far in this epoch."""
-        self.dice.update_state(y, y_pred[0] if isinstance(y_pred, (list, tuple)) else y_pred)
+        """Returns loss and scores so far in this epoch."""
+        for score in self.scores:
+            score.update_state(y, y_pred[0] if isinstance(y_pred, (list, tuple)) else y_pred)
         return self.get_metrics_result()  # type: ignore[no-any-return]
 
 
@@ -265,7 +271,9 @@ def build_learner(
     optimizer = build_optimizer(config, updates_per_epoch, steps_per_update=steps_per_update, slow=slow)
     if choose_precision(config.precision) == "mixed_float16":
         optimizer = LossScale(optimizer)
-    loss = build_loss(config.loss, overlapping=dataset.overlapping, **config.loss_args)
+    loss = build_loss(
+        config.losses, config.loss_args, class_weights=config.class_weights, overlapping=dataset.overlapping
+    )
     return Learner(
         net, loss, optimizer, overlapping=dataset.overlapping, ema=config.ema, steps_per_update=steps_per_update
     )

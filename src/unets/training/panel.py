@@ -45,7 +45,7 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
     """Draws the worst validation images with contours of ground truth and prediction, in some epochs (see `is_turn`).
 
     The first time, every validation image is predicted, and those images are chosen (with several classes: pairs of
-    image and class) whose Dice is lowest, at the net's own resolution and as `MeanDice` has it. The choice is kept in a
+    image and class) whose Dice is lowest, at the net's own resolution, as `MeanScore` has it. The choice is kept in a
     file, so that it outlives a restart; from then on these images alone are predicted. Nothing here changes what is
     trained. The newest panel is `worst.jpg`.
 

@@ -25,9 +25,9 @@ class Progress:
 
     history: list[dict[str, float]] = field(default_factory=list)  # one row an epoch
     updates: int = 0  # of the weights in the epoch that was begun
-    best_dice: float = -1.0
-    best_epoch: int = -1
-    average: dict[str, Any] | None = None  # the mean of checkpoints: epochs, val_loss, val_dice, whether it predicts
+    best_dice: float = -1.0  # of validation, by the weights that predict
+    best_epoch: int = -1  # that they are of, from 0
+    best_score: float = -1.0  # what it was chosen by
     sources: dict[str, str] = field(default_factory=dict)  # files that made this run: name and SHA-256
     computed: dict[str, str] = field(default_factory=dict)  # by which backend, in which precision
     images: int = 0  # images trained on, over all restarts
@@ -43,27 +43,30 @@ class Progress:
         return len(self.history)
 
     def is_finished(self, num_epochs: int, patience: int | None) -> bool:
-        """Tells whether nothing is left to train: all epochs are done, or `patience` of them had no better Dice."""
+        """Tells whether nothing is left to train: all epochs are done, or `patience` of them were no better."""
         is_out_of_patience = patience is not None and self.next_epoch - 1 - self.best_epoch >= patience
         return is_out_of_patience or self.next_epoch >= num_epochs
 
-    def add_epoch(self, values: Mapping[str, float], images: int) -> bool:
+    def add_epoch(self, values: Mapping[str, float], images: int, *, metric: str = "dice", keep: str = "best") -> bool:
         """Notes a finished epoch.
 
         Args:
-            values: of losses and metrics, `val_dice` among them.
+            values: of losses and metrics, `val_dice` and `val_<metric>` among them.
             images: trained on.
+            metric: that the best epoch is chosen by.
+            keep: "best", or "last": every epoch in the place of the one before.
 
         Returns:
-            Whether its Dice is the best so far.
+            Whether its weights are to predict.
         """
         self.history.append({"epoch": self.next_epoch + 1, **values})
         self.updates = 0
         self.images += images
-        is_best = values["val_dice"] > self.best_dice
-        if is_best:
-            self.best_dice, self.best_epoch = values["val_dice"], self.next_epoch - 1
-        return is_best
+        score = values[f"val_{metric}"]
+        is_kept = keep == "last" or score > self.best_score
+        if is_kept:
+            self.best_dice, self.best_epoch, self.best_score = values["val_dice"], self.next_epoch - 1, score
+        return is_kept
 
     def note_start(self, device: str, micro_batch: int, commit: str) -> None:
         """Notes that a process begins or goes on."""
@@ -82,7 +85,6 @@ class RunFiles:
     def __init__(self, run_dir: Path) -> None:
         self.best_path = run_dir / WEIGHTS
         self.last_path = run_dir / "last" / "state.npz"
-        self.checkpoints_dir = run_dir / "checkpoints"
         self.history_path = run_dir / "history.csv"
         self.metrics_path = run_dir / METRICS
         self.panel_dir = run_dir / "panel"
@@ -98,6 +100,16 @@ class RunFiles:
         }
         with atomic_path(self.last_path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
+
+    def find_micro_batch(self) -> int | None:
+        """Returns the images a step that a run went on with last, which memory may have chosen; None without one."""
+        if not self.last_path.exists():
+            return None
+        try:
+            with np.load(self.last_path) as arrays:
+                return int(json.loads(arrays["progress"].tobytes())["micro_batches"][-1])
+        except _DAMAGE:
+            return None  # `load_last` says so
 
     def load_last(self, learner: Learner) -> Progress:
         """Restores what `save_last` wrote; a new `Progress` where there is none.

@@ -1,4 +1,4 @@
-"""Loss and Dice of the held-out images, whole, by the weights that would predict."""
+"""Loss and scores of the held-out images, whole, by the weights that would predict."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from keras import ops
 
 from unets.data.batches import Batches
+from unets.metrics.masks import find_metric
 from unets.nets.backend import count_replicas, prefers_xla, skip_first_look
 from unets.nets.losses import to_probs
 from unets.training.learner import Scored
@@ -22,16 +23,30 @@ class Validator:
         net: takes whole images; its weights are overwritten by `take_weights`.
         loss: of targets and logits, one value an image.
         batches: every held-out image once.
+        metric: that the best epoch is chosen by, besides Dice; Dice takes its place where it needs more than counts of
+            pixels.
         overlapping: whether a pixel may be of several classes.
     """
 
     def __init__(
-        self, net: keras.Model, loss: Callable[[Any, Any], Any], batches: Batches, *, overlapping: bool = False
+        self,
+        net: keras.Model,
+        loss: Callable[[Any, Any], Any],
+        batches: Batches,
+        *,
+        metric: str = "dice",
+        overlapping: bool = False,
     ) -> None:
+        self.metric = find_metric(metric).counted.name
         self.net, self.batches, self.overlapping = net, batches, overlapping
         self._scored = Scored(
-            net.inputs[0], net.outputs[0], loss, name="scored", overlapping=overlapping
-        )  # full-size logits alone
+            net.inputs[0],
+            net.outputs[0],  # full-size logits alone
+            loss,
+            name="scored",
+            metrics=list(dict.fromkeys(["dice", self.metric])),
+            overlapping=overlapping,
+        )
         self._scored.compile(jit_compile=prefers_xla())
         skip_first_look(self._scored)
 
@@ -41,7 +56,10 @@ class Validator:
             variable.assign(value)
 
     def score(self) -> dict[str, float]:
-        """Returns `val_dice` and `val_loss`, that of the full-size logits, each the mean over images."""
+        """Returns `val_loss`, that of the full-size logits, `val_dice`, and the score by the metric's name.
+
+        Each is a mean over images; of a metric over all pixels, where devices share them, one of its parts.
+        """
         sums: dict[str, float] = defaultdict(float)
         for batches, num_images in split_equally(self.batches, count_replicas()):
             try:
