@@ -357,15 +357,11 @@ def test_a_supervised_net_predicts_like_any_other(tmp_path: Path) -> None:
 def painted(monkeypatch: pytest.MonkeyPatch) -> None:
     """In place of a pretrained encoder one that gives the photo itself, averaged, at strides from 4 on."""
 
-    def list_strides(name: str, max_stride: int) -> tuple[int, ...]:
-        return tuple(stride for stride in (4, 8, 16, 32) if stride <= max_stride)
-
     def build_encoder(name: str, size_hw: tuple[int, int], max_stride: int, num_channels: int = 3) -> keras.Model:
         photos = keras.Input((*size_hw, 3))
-        features = [keras.layers.AveragePooling2D(stride)(photos) for stride in list_strides(name, max_stride)]
+        features = [keras.layers.AveragePooling2D(stride)(photos) for stride in (4, 8, 16, 32) if stride <= max_stride]
         return keras.Model(photos, features, name="encoder")
 
-    monkeypatch.setattr(unet, "list_strides", list_strides)
     monkeypatch.setattr(unet, "build_encoder", build_encoder)
 
 

@@ -18,10 +18,8 @@ from keras import ops
 from unets.data.cache import ArrayReader
 from unets.errors import InputError
 from unets.training.callbacks import ProgressBar
-from unets.training.estimate import Estimate
 from unets.training.fold import train_experiment
 from unets.training.learner import build_learner
-from unets.training.speed import Speed
 from unets.training.state import RunFiles
 
 from .conftest import (
@@ -193,29 +191,6 @@ def test_a_run_goes_on_in_its_own_precision_alone(
         scene.train(run_dir)
 
 
-SPEED = Speed(train_seconds=1.0, predict_seconds=1.0, augment_seconds=1.0, read_seconds=1.0, micro_batch=2)
-
-
-@pytest.mark.parametrize(("worth", "is_measured"), [(0.0, True), (1e13, False)])
-def test_a_long_training_is_told_its_hours_first(
-    worth: float, is_measured: bool, scene: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class EstimatedError(Exception):
-        """Raised in place of what follows."""
-
-    def show(estimate: Estimate) -> str:
-        assert (estimate.speed is not None) == is_measured
-        raise EstimatedError
-
-    monkeypatch.setattr("unets.training.fold.WORTH_MEASURING", worth)
-    monkeypatch.setattr("unets.training.estimate.measure_speed", lambda *args, **options: SPEED)
-    monkeypatch.setattr("unets.training.fold.render_estimate", show)
-    project = replace(scene.project, models_dir=tmp_path)
-    arguments: dict[str, Any] = {"folds": scene.folds, "folds_hash": scene.folds_hash, "use_folds": [0]}
-    with pytest.raises(EstimatedError):
-        train_experiment(project, scene.manifest, "unet_b", EXPERIMENT, **arguments)
-
-
 def test_patience_ends_a_run_and_survives_a_restart(
     run_dir: Path,
     scene: Scene,
@@ -311,7 +286,7 @@ def test_the_images_of_a_batch_without_a_finite_loss_are_named(
     targets = np.where(scene.reader.targets == mark, mark + 1, scene.reader.targets).astype(np.uint8)
     targets[marked] = mark
 
-    def build_marked_loss(name: str, **args: Any) -> Callable[[Any, Any], Any]:
+    def build_marked_loss(*args: Any, **options: Any) -> Callable[[Any, Any], Any]:
         return lambda targets, logits: ops.where(ops.any(targets == mark), np.nan, ops.mean(logits**2))
 
     monkeypatch.setattr("unets.training.learner.build_loss", build_marked_loss)

@@ -28,12 +28,11 @@ from unets.training.memory import (
     Memory,
     count_slots,
     find_micro_batch,
-    is_out_of_memory,
     measure_machine,
     measure_prediction,
     measure_training,
 )
-from unets.training.speed import Speed, measure_speed
+from unets.training.speed import NOT_MEASURED, Speed, measure_speed
 
 PRECISIONS = ("float32", "mixed")
 _GB = 10**9
@@ -59,19 +58,9 @@ class Disk:
 
     own_bytes: int  # checkpoints of all folds and probability maps
     cache_bytes: int  # of a cache on disk, which experiments of one size share; else 0
-    present_bytes: int  # of its own, what is there already
-    present_cache_bytes: int
+    new_own_bytes: int  # of these what is not there yet
+    new_cache_bytes: int
     free_bytes: int
-
-    @property
-    def new_own_bytes(self) -> int:
-        """Returns what of its own is still to be written."""
-        return max(self.own_bytes - self.present_bytes, 0)
-
-    @property
-    def new_cache_bytes(self) -> int:
-        """Returns what of the cache is still to be written."""
-        return max(self.cache_bytes - self.present_cache_bytes, 0)
 
     @property
     def missing_bytes(self) -> int:
@@ -100,7 +89,7 @@ class Estimate:
     cache: Kind
     cache_bytes: int
     disk: Disk
-    speed: Speed | None = None  # None: not measured
+    speed: Speed = NOT_MEASURED
 
     @property
     def training_bytes(self) -> int:
@@ -121,27 +110,18 @@ class Estimate:
         return self.machine.usable_bytes - shares * self.cache_bytes
 
     @property
-    def train_multiply_adds(self) -> float:
-        """Multiply-adds of all folds' training: three times a forward pass's, the way back has two."""
-        return 3.0 * self.multiply_adds * self._num_trained * self.experiment.training.epochs * self.num_folds
-
-    @property
     def net_seconds(self) -> float:
-        """Seconds of an image in training; devices never wait for each other."""
-        return 0.0 if self.speed is None else self.speed.train_seconds / self.num_devices
+        """Seconds of an image in training; devices never wait for each other. 0, as what follows, if not measured."""
+        return self.speed.train_seconds / self.num_devices
 
     @property
     def ready_seconds(self) -> float:
         """Seconds until an image is ready for training: read and changed, or changed alone where it is cached."""
-        if self.speed is None:
-            return 0.0
         return self._read_seconds if self.cache == "none" else self.speed.augment_seconds
 
     @property
     def epoch_seconds(self) -> float:
-        """Seconds of an epoch, validation included; 0 where nothing was measured."""
-        if self.speed is None:
-            return 0.0
+        """Seconds of an epoch, validation included."""
         validated = self.counts.num_train * self.held_out
         if (most := self.experiment.training.validation_images) is not None:
             validated = min(validated, most)
@@ -156,8 +136,6 @@ class Estimate:
     @property
     def prediction_seconds(self) -> float:
         """Seconds of all maps: a training image is predicted by the fold that holds it out, a test image by all."""
-        if self.speed is None:
-            return 0.0
         forward, reading = len(self.experiment.prediction.tta) * self.speed.predict_seconds, self._read_seconds
         out_of_fold = self.counts.num_train * self.held_out * self.num_folds * self._join(forward, reading)
         return out_of_fold + self.counts.num_test * self._join(self.num_folds * forward, reading)
@@ -171,8 +149,6 @@ class Estimate:
 
     @property
     def _read_seconds(self) -> float:
-        if self.speed is None:
-            return 0.0
         return self.speed.augment_seconds if self.speed.read_seconds is None else self.speed.read_seconds
 
     def _join(self, net_seconds: float, read_seconds: float) -> float:
@@ -289,14 +265,9 @@ def add_hours(estimate: Estimate, dataset: DatasetConfig, samples: Sequence[Samp
     is_gpu, share = estimate.machine.is_gpu, -(-estimate.micro_batch // estimate.num_devices)
     # Elsewhere a step that does not fit would end this process.
     step = share if is_gpu else find_micro_batch(estimate.training, estimate.usable_bytes, share)
-    if step is None:
+    if not step:
         return estimate
-    try:
-        speed = measure_speed(estimate.experiment, dataset, samples, micro_batch=step, is_gpu=is_gpu)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        raise InputError(f"Memory must hold a step. Received: too little for one image. {LESS_MEMORY}") from error
+    speed = measure_speed(estimate.experiment, dataset, samples, micro_batch=step, is_gpu=is_gpu)
     micro_batch = speed.micro_batch * estimate.num_devices if is_gpu else estimate.micro_batch
     return replace(estimate, speed=speed, micro_batch=micro_batch)
 
@@ -395,12 +366,11 @@ def format_gb(num_bytes: int) -> str:
 
 
 def _check_training(estimate: Estimate) -> str | None:
-    is_seen = estimate.machine.is_gpu and estimate.speed is not None  # a measured step beats an estimate
-    if is_seen or estimate.training_bytes <= estimate.usable_bytes:
+    # A card that does not hold a step says so without ending the process, and the step is halved.
+    if estimate.machine.is_gpu or estimate.training_bytes <= estimate.usable_bytes:
         return None
     batch_size, name = estimate.experiment.data.batch_size, estimate.name
-    devices = f" over {estimate.num_devices} devices" if estimate.num_devices > 1 else ""
-    received = f"Received: {format_gib(estimate.training_bytes)} for {estimate.micro_batch} images a step{devices}"
+    received = f"Received: {format_gib(estimate.training_bytes)} for {estimate.micro_batch} images a step"
     wanted = f"training of {name} must fit into {format_gib(estimate.usable_bytes)} of {estimate.machine.memory_name}"
     if estimate.training_bytes <= estimate.machine.usable_bytes:
         nearest = "disk" if estimate.cache_bytes <= estimate.disk.free_bytes else "none"
@@ -411,20 +381,7 @@ def _check_training(estimate: Estimate) -> str | None:
             f"{wanted}; it does with {micro_batch} images a step, whose gradients are added up to batches of "
             f"{batch_size}: `unets train --exp {name} --micro-batch {micro_batch}`. {received}"
         )
-    crop_hw = _find_largest_crop(estimate)
-    proposal = "no crop is small enough" if crop_hw is None else f"it does with crop_hw={crop_hw} and --micro-batch 1"
-    return f"{wanted}; {proposal}. {received}"
-
-
-def _find_largest_crop(estimate: Estimate) -> SizeHW | None:
-    """Returns the largest crop, of about the image's shape, of which one fits into memory."""
-    data, model = estimate.experiment.data, estimate.experiment.model
-    room = estimate.usable_bytes - estimate.training.measure(0, accumulates=data.batch_size > 1)
-    share = (max(room, 0) / estimate.training.image_bytes) ** 0.5
-    # What the net pads to: padding takes memory as images do.
-    multiple = model.stride * 2**model.depth
-    height, width = (int(side * share) // multiple * multiple for side in data.crop_hw or data.size_hw)
-    return (height, width) if min(height, width) >= MIN_SIDE_PX else None
+    return f"{wanted}, and not one image does. {LESS_MEMORY}. {received}"
 
 
 def _check_prediction(estimate: Estimate) -> str | None:
@@ -478,8 +435,8 @@ def _measure_disk(project: Project, name: str, experiment: ExperimentConfig, own
     return Disk(
         own_bytes=own_bytes,
         cache_bytes=cache_bytes,
-        present_bytes=_count_bytes(project.experiment_dir(name)),
-        present_cache_bytes=min(sum(cached), cache_bytes),
+        new_own_bytes=max(own_bytes - _count_bytes(project.experiment_dir(name)), 0),
+        new_cache_bytes=max(cache_bytes - sum(cached), 0),
         free_bytes=shutil.disk_usage(folder).free,
     )
 

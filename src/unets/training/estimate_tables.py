@@ -7,6 +7,7 @@ from unets.nets.backend import choose_precision
 from unets.tables import render_table
 from unets.training.estimate import Estimate, find_common_fault, find_faults, format_gb, format_gib, sum_caches
 from unets.training.memory import GIB, find_usable_of_gpu
+from unets.training.speed import NOT_MEASURED
 
 GPUS_GB = (6, 8, 12, 16, 24, 40, 80, 141)
 
@@ -75,7 +76,7 @@ def render_total(estimates: Sequence[Estimate]) -> str:
 def _describe_time(estimate: Estimate) -> list[str]:
     """Says what limits the speed, and the hours of epochs, folds and maps."""
     speed = estimate.speed
-    if speed is None:
+    if speed == NOT_MEASURED:
         return ["not measured: the first epoch will tell"]
     source = "changed" if estimate.cache != "none" or speed.read_seconds is None else "read and changed"
     unread = "" if speed.read_seconds is not None else "; images not at hand, reading not timed"

@@ -44,7 +44,7 @@ from unets.store.paths import Project
 from unets.store.provenance import describe_commit
 from unets.store.runs import hash_file, lock, was_killed
 from unets.training.callbacks import ProgressBar, Save, StartEpoch, StopOnNonFinite, Validate
-from unets.training.estimate import Estimate, add_hours, check_estimate, count_images, estimate_cost
+from unets.training.estimate import Estimate, check_estimate, count_images, estimate_cost
 from unets.training.estimate_tables import render_estimate
 from unets.training.learner import build_learner, build_net
 from unets.training.memory import LESS_MEMORY, find_micro_batch, halve_micro_batch, is_out_of_memory
@@ -58,8 +58,6 @@ from unets.workers.machine import count_cores
 logger = logging.getLogger(__name__)
 
 SAVE_SECONDS = 600.0  # what a kill within a long epoch can cost
-# Multiply-adds of a training whose hours are worth the seconds of measuring: two cores take ten minutes for them.
-WORTH_MEASURING = 1e13
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +236,8 @@ def train_experiment(
             more = open_reader(fold.pseudo_labels, *cache, what=f"{data.pseudo_labels}_fold{fold.number}")
             joined = JoinedReader(reader, len(manifest.train), more)
         # A run goes on with the step that memory chose, so that it ends as one that was not killed.
-        step = micro_batch or fold.files.find_micro_batch() or estimate.micro_batch
+        begun = None if in_parallel else fold.files.find_micro_batch()
+        step = micro_batch or begun or estimate.micro_batch
         train_fold(fold, joined, micro_batch=step, in_parallel=in_parallel)
 
 
@@ -352,34 +351,26 @@ def _estimate(
 ) -> Estimate:
     """Estimates the cost of some folds, with the largest step that memory holds where nobody asked for another."""
     fold = todo[0]
-    experiment, manifest = fold.experiment, fold.manifest
-    counts = count_images(manifest, num_pseudo=max(len(other.pseudo_labels) for other in todo))
     estimate = estimate_cost(
         project,
-        manifest.dataset,
+        fold.manifest.dataset,
         name,
-        experiment,
+        fold.experiment,
         num_folds=len(todo),
-        counts=counts,
+        counts=count_images(fold.manifest, num_pseudo=max(len(other.pseudo_labels) for other in todo)),
         micro_batch=micro_batch,
         num_devices=count_devices() if in_parallel else 1,
     )
-    batch_size = experiment.data.batch_size
-    if micro_batch is None and not in_parallel and estimate.training_bytes > estimate.usable_bytes:
-        fitting = find_micro_batch(estimate.training, estimate.usable_bytes, batch_size)
-        estimate = _shrink(estimate, fitting) if fitting else estimate
-    if estimate.train_multiply_adds < WORTH_MEASURING:
+    batch_size, usable = fold.experiment.data.batch_size, estimate.usable_bytes
+    if micro_batch is not None or in_parallel or estimate.training_bytes <= usable:
         return estimate
-    measured = add_hours(estimate, manifest.dataset, manifest.train)
-    return measured if measured.micro_batch == estimate.micro_batch else _shrink(measured, measured.micro_batch)
-
-
-def _shrink(estimate: Estimate, micro_batch: int) -> Estimate:
+    if not (fitting := find_micro_batch(estimate.training, usable, batch_size)):
+        return estimate
     logger.warning(
         "%s: steps of %d images, as memory holds them; their gradients are added up to batches of %d",
-        *(estimate.name, micro_batch, estimate.experiment.data.batch_size),
+        *(name, fitting, batch_size),
     )
-    return replace(estimate, micro_batch=micro_batch)
+    return replace(estimate, micro_batch=fitting)
 
 
 def _train(fold: Fold, train: Batches, valid: Batches, hashes: Mapping[str, str], save_seconds: float) -> None:
@@ -390,7 +381,9 @@ def _train(fold: Fold, train: Batches, valid: Batches, hashes: Mapping[str, str]
     net = learner.net
     if experiment.data.crop_hw not in (None, experiment.data.size_hw) or config.ema is not None:
         net = build_net(experiment, dataset, experiment.data.size_hw, "valid")  # of other images, or weights
-    validator = Validator(net, learner.image_loss.loss, valid, metric=dataset.metric, overlapping=dataset.overlapping)
+    args: dict[str, Any] = {"class_weights": config.class_weights, "overlapping": dataset.overlapping}
+    loss = build_loss(config.losses, config.loss_args, **args)
+    validator = Validator(net, loss, valid, metric=dataset.metric, overlapping=dataset.overlapping)
     progress, precision = files.load_last(learner), choose_precision(config.precision)
     computed = {"backend": keras.backend.backend(), "precision": precision}
     if files.last_path.exists():

@@ -66,20 +66,19 @@ class Machine:
         return "the GPU" if self.is_gpu else "free memory"
 
 
-def find_micro_batch(memory: Memory, free_bytes: int, batch_size: int, num_devices: int = 1) -> int:
+def find_micro_batch(memory: Memory, free_bytes: int, batch_size: int) -> int:
     """Returns the largest divisor of `batch_size` whose step fits, gradients added up where it is not the whole.
 
     Args:
         memory: of training, as `measure_training` gives it.
-        free_bytes: that it may take, on each device.
+        free_bytes: that it may take.
         batch_size: images an update.
-        num_devices: that take an equal part of a step each.
 
     Returns:
-        0 where not even one image a device fits.
+        0 where not even one image fits.
     """
-    divisors = (size for size in range(batch_size, 0, -1) if batch_size % size == 0 and size % num_devices == 0)
-    need_of = ((size, memory.measure(size // num_devices, accumulates=size < batch_size)) for size in divisors)
+    divisors = (size for size in range(batch_size, 0, -1) if batch_size % size == 0)
+    need_of = ((size, memory.measure(size, accumulates=size < batch_size)) for size in divisors)
     return next((size for size, need in need_of if need <= free_bytes), 0)
 
 

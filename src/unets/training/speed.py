@@ -12,10 +12,11 @@ from unets.data.batches import Batches
 from unets.data.cache import ArrayReader, DiskReader, PairReader
 from unets.data.samples import Sample
 from unets.dataset.first_experiments import Cost
+from unets.errors import InputError
 from unets.nets.predictor import Predictor
 from unets.nets.tta import FLIPS
 from unets.training.learner import build_learner
-from unets.training.memory import halve_micro_batch, is_out_of_memory, measure_machine
+from unets.training.memory import LESS_MEMORY, halve_micro_batch, is_out_of_memory, measure_machine
 from unets.workers.machine import count_cores
 from unets.workers.pool import map_ahead
 
@@ -34,6 +35,9 @@ class Speed:
     augment_seconds: float  # of cropping and changing an image at hand: all that is left to read from a cache
     read_seconds: float | None  # of reading, decoding and changing; None: images were not at hand
     micro_batch: int  # images of the step that was timed
+
+
+NOT_MEASURED = Speed(train_seconds=0.0, predict_seconds=0.0, augment_seconds=0.0, read_seconds=None, micro_batch=0)
 
 
 def measure_speed(
@@ -58,7 +62,7 @@ def measure_speed(
         clock: `time.process_time` on a core that others use too.
 
     Raises:
-        Exception: the backend's own, of a single image for which memory does not suffice (see `is_out_of_memory`).
+        InputError: memory does not hold the step of a single image.
     """
     data, num_classes = experiment.data, len(dataset.classes)
     height, width = data.crop_hw or data.size_hw
@@ -69,8 +73,11 @@ def measure_speed(
             break
         except Exception as error:
             smaller = halve_micro_batch(num_images, num_images)
-            if not is_out_of_memory(error) or smaller is None:
+            if not is_out_of_memory(error):
                 raise
+            if smaller is None:
+                words = "Memory must hold a step. Received: too little for one image"
+                raise InputError(f"{words}. {LESS_MEMORY}") from error
             num_images = smaller
             keras.utils.clear_session()
     learner = build_learner(experiment, dataset, updates_per_epoch=1)
