@@ -3,7 +3,7 @@
 Writes docs/reference/networks.md. Parameters and multiply-adds are counted, and a test holds the page to them; seconds
 are measured, a process a network.
 
-Run:  python benchmarks/nets.py [--only "separable blocks,EfficientNet-Lite0"]     (networks, with seconds)
+Run:  python benchmarks/nets.py [--only "residual blocks,EfficientNet-Lite0"]     (networks, with seconds)
       python benchmarks/nets.py --encoders                                         (the table of encoders alone)
 """
 
@@ -36,9 +36,7 @@ NETS: dict[str, ModelConfig] = {
     "U-Net, batch-normalized": ModelConfig(**_WIDE),
     "group-normalized": ModelConfig(**_WIDE, normalization="group"),
     "residual blocks": ModelConfig(**_WIDE, block="residual"),
-    "separable blocks": ModelConfig(**_WIDE, block="separable"),
     "deep supervision": ModelConfig(**_WIDE, deep_supervision=2),
-    "dilated bottleneck": ModelConfig(**_WIDE, bottleneck="dilated"),
     "small (unet_cpu)": load_experiment(CONFIGS_DIR, "unet_cpu").model,
     "compact (unet_compact)": load_experiment(CONFIGS_DIR, "unet_compact").model,
     "EfficientNet-Lite0": ModelConfig(**_PRETRAINED, encoder="efficientnet_lite0"),

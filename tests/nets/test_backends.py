@@ -35,7 +35,6 @@ NETS: dict[str, tuple[ModelConfig, int]] = {
     "stem": (TINY.model_copy(update={"depth": 1, "stride": 4}), 2),
     "paper": (TINY.model_copy(update={"upsampling": "transpose", "normalization": "none", "dropout": 0.5}), 1),
     "residual": (TINY.model_copy(update={"block": "residual", "normalization": "group", "upsampling": "nearest"}), 1),
-    "separable": (TINY.model_copy(update={"block": "separable", "bottleneck": "dilated"}), 1),
     "supervised": (TINY.model_copy(update={"deep_supervision": 1, "stride": 2}), 2),
     "lite0": (LITE, 1),
 }

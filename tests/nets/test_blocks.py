@@ -9,7 +9,7 @@ import pytest
 
 from unets.config import ModelConfig
 from unets.nets import blocks
-from unets.nets.blocks import BLOCKS, CASCADE_RATES, convolve, convolve_in_cascade, count_groups, normalize
+from unets.nets.blocks import BLOCKS, convolve, count_groups, normalize
 
 Array = npt.NDArray[np.float32]
 
@@ -59,46 +59,10 @@ def test_a_residual_block_by_hand() -> None:
 def test_each_convolution_is_normalized_and_has_no_bias(name: str, normalization: Any) -> None:
     net = build(BLOCKS[name], (4, 4, 8), 16, ModelConfig(normalization=normalization))
     convolutions = [layer for layer in net.layers if layer.name.endswith("_conv")]
-    # two; two and the projection; two pairs
-    assert len(convolutions) == {"plain": 2, "residual": 3, "separable": 4}[name]
+    assert len(convolutions) == {"plain": 2, "residual": 3}[name]  # two; two and the projection
     assert not any(layer.use_bias for layer in convolutions)
     norms = {layer.name.removesuffix("_norm") for layer in net.layers if layer.name.endswith("_norm")}
     assert norms == {layer.name.removesuffix("_conv") for layer in convolutions}
-
-
-def test_a_separable_block_keeps_channels_apart_until_it_mixes_them() -> None:
-    net = build(BLOCKS["separable"], (7, 7, 3), 4, BARE)
-    depthwise = keras.Model(net.inputs[0], net.get_layer("piecea_depthwise_conv").output)
-    x = np.zeros((1, 7, 7, 3), dtype=np.float32)
-    x[0, 3, 3, 1] = 1
-    seen = run(depthwise, x)[0]
-    assert (seen[2:5, 2:5, 1] != 0).all()
-    seen[2:5, 2:5, 1] = 0
-    assert not seen.any()
-
-
-def test_depthwise_filters_begin_at_the_scale_of_their_nine_inputs() -> None:
-    keras.utils.set_random_seed(0)
-    kernel = build(BLOCKS["separable"], (4, 4, 512), 4, BARE).get_layer("piecea_depthwise_conv").kernel
-    # 4608 values: their deviation is known to 1 %
-    assert np.std(keras.ops.convert_to_numpy(kernel)) == pytest.approx((2 / 9) ** 0.5, rel=0.05)
-
-
-def test_the_cascade_sees_63_pixels_far() -> None:
-    assert CASCADE_RATES == (1, 2, 4, 8, 16, 32)
-    side, centre = 129, 64
-    net = build(convolve_in_cascade, (side, side, 1), 1, BARE)
-    for rate in CASCADE_RATES:
-        net.get_layer(f"piece_rate{rate}_conv").kernel.assign(np.ones((3, 3, 1, 1)))
-    x = np.zeros((1, side, side, 1))
-    x[0, centre, centre] = 1
-    seen = run(net, x)[0, :, :, 0]
-    rows, columns = np.nonzero(seen)
-    assert (rows.min(), rows.max()) == (columns.min(), columns.max()) == (centre - 63, centre + 63)
-    # A part sums over all ways to write a distance with digits -1, 0, 1 before 1, 2, 4 ...: 0 has one way in each of
-    # the six parts (all digits 0, by parity from the smallest on), 63 has one (all digits 1), in the last part alone.
-    assert seen[centre, centre] == 6
-    assert seen[centre + 63, centre - 63] == seen[centre, centre + 63] == 1
 
 
 @pytest.mark.parametrize(
@@ -135,16 +99,15 @@ def test_group_normalization_by_its_statistics(policy: str, tolerance: float) ->
 def test_batch_normalization_is_synchronized_where_devices_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     for needed in (False, True):
         monkeypatch.setattr(blocks, "needs_synchronized_batch_norm", lambda needed=needed: needed)
-        net = build(BLOCKS["separable"], (4, 4, 8), 8, ModelConfig())
+        net = build(BLOCKS["plain"], (4, 4, 8), 8, ModelConfig())
         assert {layer.synchronized for layer in net.layers if layer.name.endswith("_norm")} == {needed}
 
 
 def test_convolve_by_hand() -> None:
-    # one channel, taps of one, rate 2: at the centre of 5 x 5 all four corners and edges' middles, 9 pixels, 1 each
-    net = build(lambda *args: convolve(*args, rate=2, activate=False), (5, 5, 1), 1, BARE)
+    # one channel, taps of one: at the center of 5 x 5 nine pixels, 1 each; at a corner four
+    net = build(lambda *args: convolve(*args, activate=False), (5, 5, 1), 1, BARE)
     net.get_layer("piece_conv").set_weights([-np.ones((3, 3, 1, 1)), np.array([0.5])])
     seen = run(net, np.ones((1, 5, 5, 1)))[0, :, :, 0]
-    # a corner sees itself and two steps right, down, and both: 4
     assert seen[2, 2] == -8.5 and seen[0, 0] == -3.5
     relu = build(convolve, (5, 5, 1), 1, BARE)
     relu.set_weights(net.get_weights())

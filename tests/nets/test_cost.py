@@ -122,8 +122,6 @@ def test_bytes_follow_the_pixels_and_the_precision() -> None:
         {"normalization": "group"},
         {"upsampling": "transpose"},
         {"block": "residual"},
-        {"block": "separable"},
-        {"bottleneck": "dilated"},
         {"deep_supervision": 1},
         {"dropout": 0.5},
         {"stride": 2},

@@ -55,16 +55,12 @@ def test_by_hand() -> None:
 NETS = {
     "plain": ModelConfig(depth=2, base_filters=4),
     "residual": ModelConfig(depth=2, base_filters=4, block="residual"),
-    "separable": ModelConfig(depth=2, base_filters=4, block="separable", bottleneck="dilated"),
     "transpose": ModelConfig(depth=2, base_filters=4, upsampling="transpose", deep_supervision=1, stride=2),
     "lite0": ModelConfig(encoder="efficientnet_lite0", stride=2, depth=4, base_filters=4),
-    "resnet": ModelConfig(encoder="resnet50v2", stride=2, depth=4, base_filters=4),
-    "mobilenet": ModelConfig(encoder="mobilenetv2", stride=2, depth=4, base_filters=4),
-    "efficientnetv2": ModelConfig(encoder="efficientnetv2b0", stride=2, depth=4, base_filters=4),
-    "convnext": ModelConfig(encoder="convnexttiny", stride=4, depth=3, base_filters=4),
+    "mobilenet": ModelConfig(encoder="mobilenetv3small", stride=2, depth=4, base_filters=4),
+    "densenet": ModelConfig(encoder="densenet121", stride=2, depth=2, base_filters=4),
     "vgg": ModelConfig(encoder="vgg16", stride=1, depth=4, base_filters=4),
 }
-LEFT = {"resnet": 17}  # that come before the activation: they follow an addition or a pooling
 
 
 @pytest.mark.parametrize("name", NETS)
@@ -74,7 +70,8 @@ def test_every_net_predicts_the_same(name: str) -> None:
     unsettle(net)
     before = [weight.copy() for weight in net.get_weights()]
     folded, photos = fuse_batch_norm(net), draw((2, *SIZE_HW, 3))
-    assert count_norms(net) > 0 and count_norms(folded) == LEFT.get(name, 0)
+    # Those before the activation follow a concatenation or a pooling.
+    assert count_norms(net) > 0 and (count_norms(folded) > 0) == (name == "densenet")
     wanted, found = net.predict_on_batch(photos), folded.predict_on_batch(photos)
     assert np.ptp(wanted) > 0
     np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3 * float(np.abs(wanted).max()))

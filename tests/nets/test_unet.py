@@ -22,9 +22,7 @@ TINY = ModelConfig(depth=2, base_filters=2)
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 VARIANTS: dict[str, dict[str, Any]] = {
     "residual": {"block": "residual"},
-    "separable": {"block": "separable"},
     "group": {"normalization": "group"},
-    "dilated": {"bottleneck": "dilated"},
     "supervised": {"deep_supervision": 1},
     "lite0": {"encoder": "efficientnet_lite0"},
     "lite0_shrunk": {"encoder": "efficientnet_lite0", "encoder_shrink": 2},
@@ -433,7 +431,7 @@ def test_the_image_is_scaled_in_float32(precision: str, gray_levels: float) -> N
 
 
 @pytest.mark.parametrize("num_channels", [1, 5])
-@pytest.mark.parametrize("encoder", ["unet", "efficientnet_lite0", "mobilenetv2", "efficientnetv2b0"])
+@pytest.mark.parametrize("encoder", ["unet", "efficientnet_lite0", "mobilenetv3small"])
 def test_images_of_other_channels_and_overlapping_classes(encoder: Any, num_channels: int) -> None:
     config = ModelConfig(encoder=encoder, depth=4, stride=2, base_filters=2)
     net = build_unet(config, (32, 64), 2, num_channels=num_channels, overlapping=True)

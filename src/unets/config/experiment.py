@@ -85,10 +85,9 @@ class ModelConfig(Config):
     depth: Annotated[int, Field(ge=1, le=8)] = 5  # halvings between the finest and the deepest level
     base_filters: Annotated[int, Field(ge=1, le=4096)] = 32  # channels of the finest level; doubled at each halving
     max_filters: Annotated[int, Field(ge=1, le=16_384)] = 512  # doubling stops here
-    block: Literal["plain", "residual", "separable"] = "plain"  # what a level is made of
+    block: Literal["plain", "residual"] = "plain"  # what a level is made of
     normalization: Literal["none", "batch", "group"] = "batch"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the deepest level's channels that is dropped
-    bottleneck: Literal["plain", "dilated"] = "plain"  # dilated: a cascade of rates 1 to 32 at the deepest level
     upsampling: Literal["bilinear", "nearest", "transpose"] = "bilinear"
     deep_supervision: Annotated[int, Field(ge=0, le=4)] = 0  # coarser levels that predict too while training
 

@@ -1,7 +1,6 @@
 """The pieces a U-Net is built of, as functions from tensor to tensor."""
 
 from collections.abc import Callable
-from math import sqrt
 from typing import Any
 
 import keras
@@ -14,7 +13,6 @@ from unets.nets.normalization import BatchNorm
 Tensor = Any  # a keras.KerasTensor; keras carries no types
 Block = Callable[[Tensor, int, ModelConfig, str], Tensor]
 
-CASCADE_RATES = (1, 2, 4, 8, 16, 32)
 _MAX_GROUPS = 32  # Wu and He's default
 _MIN_GROUP_CHANNELS = 4
 
@@ -49,7 +47,7 @@ class ReflectPad(layers.Layer):  # type: ignore[misc]
 
 
 def convolve(
-    x: Tensor, filters: int, config: ModelConfig, name: str, *, side: int = 3, rate: int = 1, activate: bool = True
+    x: Tensor, filters: int, config: ModelConfig, name: str, *, side: int = 3, activate: bool = True
 ) -> Tensor:
     """Convolution of `side` x `side` that keeps the size, normalization as configured, ReLU unless told otherwise.
 
@@ -59,14 +57,12 @@ def convolve(
         config: says which normalization.
         name: what the layers' names begin with.
         side: of the filter, in pixels.
-        rate: steps between the filter's taps, in pixels; the border is zero-padded by `rate * (side - 1) / 2`.
         activate: whether the ReLU follows.
     """
     x = layers.Conv2D(
         filters,
         side,
         padding="same",
-        dilation_rate=rate,
         use_bias=_needs_bias(config),
         kernel_initializer="he_normal",
         name=f"{name}_conv",
@@ -117,39 +113,7 @@ def convolve_residually(x: Tensor, filters: int, config: ModelConfig, name: str)
     return layers.Activation("relu", name=f"{name}_relu")(x)
 
 
-def separate_twice(x: Tensor, filters: int, config: ModelConfig, name: str) -> Tensor:
-    """Twice: 3 x 3 within each channel, then 1 x 1 across them, each normalized and with ReLU.
-
-    Howard et al. 2017 (arXiv 1704.04861). From c to f channels it costs 9 c + c f in place of 9 c f a pixel.
-    """
-    for part in "ab":
-        x = layers.DepthwiseConv2D(
-            3,
-            padding="same",
-            use_bias=_needs_bias(config),
-            # He's rule for 9 inputs a value; Keras's he_normal would count those of all channels.
-            depthwise_initializer=keras.initializers.RandomNormal(stddev=sqrt(2 / 9)),
-            name=f"{name}{part}_depthwise_conv",
-        )(x)
-        x = normalize(x, config, f"{name}{part}_depthwise")
-        x = layers.Activation("relu", name=f"{name}{part}_depthwise_relu")(x)
-        x = convolve(x, filters, config, f"{name}{part}", side=1)
-    return x
-
-
-BLOCKS: dict[str, Block] = {"plain": convolve_twice, "residual": convolve_residually, "separable": separate_twice}
-
-
-def convolve_in_cascade(x: Tensor, filters: int, config: ModelConfig, name: str) -> Tensor:
-    """3 x 3 convolutions of rates 1, 2, 4 ... 32, each on the one before, and the sum of all six.
-
-    The bottleneck of Carvana's 3rd place (lyakaap): one pixel is seen from 1 + 2 + ... + 32 = 63 away.
-    """
-    parts = []
-    for rate in CASCADE_RATES:
-        x = convolve(x, filters, config, f"{name}_rate{rate}", rate=rate)
-        parts.append(x)
-    return layers.Add(name=f"{name}_sum")(parts)
+BLOCKS: dict[str, Block] = {"plain": convolve_twice, "residual": convolve_residually}
 
 
 def _needs_bias(config: ModelConfig) -> bool:

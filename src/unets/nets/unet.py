@@ -8,7 +8,7 @@ import keras
 from keras import layers, ops
 
 from unets.config import ModelConfig
-from unets.nets.blocks import BLOCKS, DepthToSpace, ReflectPad, SpaceToDepth, convolve, convolve_in_cascade, upsample
+from unets.nets.blocks import BLOCKS, DepthToSpace, ReflectPad, SpaceToDepth, convolve, upsample
 from unets.nets.encoders import build_encoder
 
 SizeHW = tuple[int, int]
@@ -122,27 +122,21 @@ def _split_padding(missing: int) -> tuple[int, int]:
 def _encode(padded: Tensor, config: ModelConfig) -> tuple[Tensor, list[Tensor]]:
     """Returns the deepest features and those of each level above, finest first."""
     x = _to_depth(_rescale(padded), config.stride, "space_to_depth")
-    if config.block == "separable":
-        # Filtering three colours each by itself gives the first level three things to choose from; Howard et al. begin
-        # with a whole convolution, too.
-        x = convolve(x, _count_filters(config, 0), config, "stem")
     build_block = BLOCKS[config.block]
     skips = []
     for level in range(config.depth):
         x = build_block(x, _count_filters(config, level), config, f"down{level}")
         skips.append(x)
         x = layers.MaxPooling2D(2, name=f"down{level}_pool")(x)
-    build_bottom = convolve_in_cascade if config.bottleneck == "dilated" else build_block
-    x = build_bottom(x, _count_filters(config, config.depth), config, "bottom")
+    x = build_block(x, _count_filters(config, config.depth), config, "bottom")
     return _drop(x, config), skips
 
 
 def _encode_pretrained(padded: Tensor, config: ModelConfig) -> tuple[Tensor, list[Tensor]]:
     """Returns what `_encode` does, of a net made for classification, which scales images itself.
 
-    Its deepest features go on as they are, unless `bottleneck` is dilated. Levels for which it has no features (all but
-    VGG begin with a stride, and `encoder_shrink` adds to it) get one convolution of the image, or the contour would
-    come from larger pixels.
+    Its deepest features go on as they are. Levels for which it has no features (all but VGG begin with a stride, and
+    `encoder_shrink` adds to it) get one convolution of the image, or the contour would come from larger pixels.
     """
     shrink, deepest_stride = config.encoder_shrink, config.stride * 2**config.depth
     seen = layers.AveragePooling2D(shrink, name="shrink")(padded) if shrink > 1 else padded
@@ -150,8 +144,6 @@ def _encode_pretrained(padded: Tensor, config: ModelConfig) -> tuple[Tensor, lis
     # Keras unpacks a list of one output.
     features = {padded.shape[1] // feature.shape[1]: feature for feature in keras.tree.flatten(encoder(seen))}
     x = features[deepest_stride]
-    if config.bottleneck == "dilated":
-        x = convolve_in_cascade(x, _count_filters(config, config.depth), config, "bottom")
     skips, image = [], None
     for level in range(config.depth):
         stride = config.stride << level
