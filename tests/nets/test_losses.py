@@ -374,16 +374,11 @@ def test_it_is_smallest_where_the_probability_is_the_target(name: str, within: f
 
 @few
 @given(z=st.floats(-30, 30), target=st.sampled_from([0.0, 0.3, 1.0]))
+@example(z=0.0, target=1.0)  # where units are dead
 def test_the_gradient_of_bce_is_the_error(z: float, target: float) -> None:
     # d/dz [log(1 + e^z) - z t] = p - t, at z = 0 too
     gradient = find_gradient(bce, make_batch([[[target]]]), make_batch([[[z]]]))
     np.testing.assert_allclose(gradient[0, 0, 0], [1 / (1 + exp(-z)) - target], atol=1e-6)
-
-
-def test_the_gradient_of_bce_at_zero() -> None:
-    # where units are dead the logit is exactly 0: 0.5 - 0 and 0.5 - 1
-    gradient = find_gradient(bce, make_batch([[[0.0]]], [[[1.0]]]), make_batch([[[0.0]]], [[[0.0]]]))
-    np.testing.assert_allclose(gradient[:, 0, 0, 0], [0.5, -0.5], atol=1e-6)
 
 
 @pytest.mark.parametrize("name", list(LOSSES))
@@ -439,22 +434,6 @@ def test_built_losses_take_batches_as_they_come(name: str, dtype: str) -> None:
     assert keras.backend.standardize_dtype(made.dtype) == "float32"
     wanted = evaluate(LOSSES[name], make_batch([[[0.0], [0.2], [1.0]]]), logits)
     np.testing.assert_allclose(made, wanted, rtol=1e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", list(LOSSES))
-def test_each_trains_a_step_under_xla(name: str, channels: int) -> None:
-    rng = np.random.default_rng(7)
-    photos = rng.normal(size=(3, 8, 9, channels)).astype(np.float32)
-    targets_u8 = rng.integers(0, 2, (3, 8, 9, max(channels - 1, 1)), dtype=np.uint8) * 127
-    net = keras.Sequential([keras.Input((8, 9, channels)), keras.layers.Conv2D(channels, 1)])
-    net.compile(loss=build_loss({name: 1}), optimizer="sgd", jit_compile=True)
-    before, logits = net.get_weights(), ops.convert_to_numpy(net(photos))
-    value = net.train_on_batch(photos, targets_u8)
-    np.testing.assert_allclose(value, evaluate(build_loss({name: 1}), targets_u8, logits).mean(), rtol=1e-5)
-    moved = [abs(now - then).max() for now, then in zip(net.get_weights(), before, strict=True)]
-    assert np.isfinite(moved).all() and max(moved) > 0
 
 
 def make_ignored(num_classes: int, seed: int = 0) -> tuple[npt.NDArray[np.uint8], Array]:

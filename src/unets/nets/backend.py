@@ -132,11 +132,6 @@ def count_devices() -> int:
     return len(_list_devices())
 
 
-def accumulates_in_parallel() -> bool:
-    """Tells whether gradients can be added up over steps within `data_parallel`: on JAX (see `check_data_parallel`)."""
-    return bool(keras.backend.backend() != "tensorflow")
-
-
 def check_data_parallel(batch_size: int, steps_per_update: int) -> None:
     """Checks that the devices at hand can share the steps of a training; one device always can.
 
@@ -155,7 +150,7 @@ def check_data_parallel(batch_size: int, steps_per_update: int) -> None:
             f"`batch_size` (and --micro-batch, `micro_batch`) must be a multiple of the {num_devices} devices that "
             f"share it with --data-parallel. Received: {batch_size}"
         )
-    if num_devices > 1 and steps_per_update > 1 and not accumulates_in_parallel():
+    if num_devices > 1 and steps_per_update > 1 and keras.backend.backend() == "tensorflow":
         raise InputError(
             f"--micro-batch and `micro_batch` must be left out with --data-parallel on TensorFlow, where each of "
             f"{num_devices} devices takes its part of the batch already; KERAS_BACKEND=jax does both, and one device "
