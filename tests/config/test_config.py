@@ -127,6 +127,7 @@ def test_unknown_field(kind: type[Config]) -> None:
             "`crop_hw` must be square for quarter turns",
         ),
         (ModelConfig, {"weights": "imagenet"}, "`weights` must be none for the encoder unet"),
+        (ModelConfig, {"encoder": "vgg18"}, "`encoder` must be vgg1"),
         (ModelConfig, {"encoder": "vgg16", "depth": 6}, "`depth` must be at most 5 for vgg16: it halves 5 times"),
         (ModelConfig, {"encoder": "vgg16", "stride": 4, "depth": 4}, "`depth` must be at most 3 for vgg16"),
         (
@@ -163,10 +164,9 @@ def test_unknown_field(kind: type[Config]) -> None:
         ),
         (TrainingConfig, {"epochs": 5, "frozen_epochs": 6}, "`frozen_epochs` must be at most epochs=5"),
         (TrainingConfig, {"keep": "last", "patience": 3}, "`patience` must be None for keep=last"),
-        (TrainingConfig, {"loss": {}}, "`loss`"),
+        (TrainingConfig, {"loss": {}}, "at least 1 item"),
         (TrainingConfig, {"loss": {"bce": 0}}, "greater than 0"),
         (TrainingConfig, {"loss": "bec"}, "'bce', 'focal'"),
-        (ModelConfig, {"encoder": "resnet50v3"}, "`encoder` must be resnet50v2, resnet50"),
         (TrainingConfig, {"ema": 1.0}, "less than 1"),
         (
             ExperimentConfig,

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import numpy.typing as npt
 from keras import layers
+from numpy.lib.stride_tricks import as_strided
 
 from unets.errors import InputError
 from unets.nets.backend import needs_synchronized_batch_norm
@@ -141,7 +142,7 @@ class _Unpickler(pickle.Unpickler):
             "OrderedDict": OrderedDict,
             "FloatStorage": "<f4",
             "LongStorage": "<i8",
-            "_rebuild_tensor_v2": lambda storage, start, shape, *_: (storage, start, shape),
+            "_rebuild_tensor_v2": lambda storage, start, shape, steps, *_: (storage, start, shape, steps),
         }[name]
 
     def persistent_load(self, pid: Any) -> tuple[str, str]:
@@ -155,13 +156,13 @@ def _read_tensors(content: bytes) -> dict[str, npt.NDArray[Any]]:
     # A magic number, a version, the machine's sizes, the tensors and the keys of their storages, each a pickle; then of
     # each storage the number of values, and these.
     *_, tensors, keys = (_Unpickler(file).load() for _ in range(5))
-    dtypes, values = dict(storage for storage, _, _ in tensors.values()), {}
+    dtypes, values = dict(storage for storage, *_ in tensors.values()), {}
     for key in keys:
         (count,) = struct.unpack("<q", file.read(8))
         values[key] = np.frombuffer(file.read(count * np.dtype(dtypes[key]).itemsize), dtypes[key])
     return {
-        name: values[key][start : start + math.prod(shape)].reshape(shape)
-        for name, ((key, _), start, shape) in tensors.items()
+        name: as_strided(values[key][start:], shape, [step * values[key].itemsize for step in steps])
+        for name, ((key, _), start, shape, steps) in tensors.items()
     }
 
 

@@ -236,7 +236,7 @@ def _copy(model: keras.Model) -> keras.Model:
     """Copies a model without its own scaling of images, which ours stands for.
 
     A batch normalization becomes ours, which is faster and shares statistics between devices; layers that Keras named
-    by counting through the process are counted anew, so that weights have the same names in every process.
+    by counting through the process are counted from 0, so that weights have the same names in every process.
     """
     counts = Counter[str]()
 

@@ -4,6 +4,7 @@ import errno
 import logging
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ def widen_filters(layer: Any, values: Sequence[npt.NDArray[Any]]) -> list[npt.ND
 
 
 def _name(net: keras.Model) -> dict[str, Any]:
-    named = {variable.path: variable for variable in net.weights}
+    # Where a layer gives a weight no name (ConvNeXt's scales), Keras counts through the process.
+    named = {re.sub(r"/variable_\d+$", "/variable", variable.path): variable for variable in net.weights}
     if len(named) < len(net.weights):
         raise ValueError(f"`net` must name each weight once. Received: {len(net.weights)} with {len(named)} names")
     return named
