@@ -95,10 +95,10 @@ def test_what_is_mistyped_is_told(setting: str, message: str) -> None:
 
 def test_overrides_of_a_file_are_checked_together(tmp_path: Path) -> None:
     (tmp_path / "unet.py").write_text("from unets.config import *\nEXPERIMENT = ExperimentConfig()\n")
-    found = load_experiment(tmp_path, "unet+training.epochs=5+training.average=last")
-    assert (found.training.epochs, found.training.average) == (5, "last")
-    with pytest.raises(InputError, match=r"training.average=last: `average_epochs` must be at most epochs=1"):
-        load_experiment(tmp_path, "unet+training.epochs=1+training.average=last")
+    found = load_experiment(tmp_path, "unet+training.epochs=5+training.keep=last")
+    assert (found.training.epochs, found.training.keep) == (5, "last")
+    with pytest.raises(InputError, match=r"training.patience=3: `patience` must be None for keep=last"):
+        load_experiment(tmp_path, "unet+training.keep=last+training.patience=3")
     with pytest.raises(InputError, match=r"`--exp` must be one of unet\. Received: unit; did you mean unet\?"):
         load_experiment(tmp_path, "unit+training.epochs=1")
 
