@@ -157,7 +157,7 @@ class TrainingConfig(Config):
     @property
     def losses(self) -> dict[str, float]:
         """What the loss is a sum of: names and factors."""
-        return {self.loss: 1.0} if isinstance(self.loss, str) else dict(self.loss)
+        return {self.loss: 1.0} if isinstance(self.loss, str) else dict(self.loss.items())
 
 
 class PredictionConfig(Config):
