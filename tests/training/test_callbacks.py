@@ -97,7 +97,8 @@ def test_the_step_that_memory_chose_is_kept(files: RunFiles) -> None:
     files.save_last(build_learner(filters=1), Progress(micro_batches=[8, 4]))
     assert files.find_micro_batch() == 4
     files.last_path.write_bytes(b"torn")
-    assert files.find_micro_batch() is None
+    with pytest.raises(InputError, match=r"state\.npz must hold this net's state"):
+        files.find_micro_batch()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -102,14 +103,15 @@ class RunFiles:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
     def find_micro_batch(self) -> int | None:
-        """Returns the images a step that a run went on with last, which memory may have chosen; None without one."""
+        """Returns the images a step that a run went on with last, which memory may have chosen; None without one.
+
+        Raises:
+            InputError: the file is damaged.
+        """
         if not self.last_path.exists():
             return None
-        try:
-            with np.load(self.last_path) as arrays:
-                return int(json.loads(arrays["progress"].tobytes())["micro_batches"][-1])
-        except _DAMAGE:
-            return None  # `load_last` says so
+        with self._open_last() as arrays:
+            return int(json.loads(arrays["progress"].tobytes())["micro_batches"][-1])
 
     def load_last(self, learner: Learner) -> Progress:
         """Restores what `save_last` wrote; a new `Progress` where there is none.
@@ -119,11 +121,16 @@ class RunFiles:
         """
         if not self.last_path.exists():
             return Progress()
-        remedy = f"{self.start_again} deletes the run, so that training starts again"
-        with naming(self.last_path, "hold this net's state", remedy=remedy), np.load(self.last_path) as arrays:
+        with self._open_last() as arrays:
             progress = Progress(**json.loads(arrays["progress"].tobytes()))
             learner.write_state(arrays)
         return progress
+
+    @contextmanager
+    def _open_last(self) -> Iterator[Any]:
+        remedy = f"{self.start_again} deletes the run, so that training starts again"
+        with naming(self.last_path, "hold this net's state", remedy=remedy), np.load(self.last_path) as arrays:
+            yield arrays
 
     def save_best(self, net: keras.Model) -> None:
         """Writes the weights that predict."""
