@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from unets.nets.torch_file import read_torch_file
 
 from unets.config import DatasetConfig, ExperimentConfig, RleFormat
 from unets.data.files import list_members, read_bytes
@@ -28,7 +29,6 @@ from unets.dataset.rle_csv import read_rle_csv
 from unets.ensemble.recipe import Recipe
 from unets.export.card import MemberCard, ModelCard, NetCard, render_card
 from unets.export.sources import open_model_file
-from unets.nets.torch_file import read_torch_file
 from unets.prediction.maps import check_shard, encode_map, open_maps, write_shard
 from unets.store.fingerprint import read_metrics, read_snapshot, take_snapshot
 from unets.store.parts import read_part, write_part
