@@ -141,7 +141,7 @@ def test_what_is_there_stays(project: Project, drawing: Drawing) -> None:
     ("files", "message"),
     [
         ({}, "holds no file"),
-        ({"a.txt": "hello"}, "without masks that are understood"),
+        ({"a.txt": "hello"}, "without masks that are known"),
         ({"scan.dcm": "x", "b.dcm": "y"}, "DICOM"),
         ({"masks.csv": "id,wkt\na,POLYGON ((0 0)\n"}, "without masks"),
     ],
