@@ -26,7 +26,7 @@ from unets.data.image import (
     to_grey,
     to_rgb,
 )
-from unets.data.pixels import read_values
+from unets.data.pixels import read_header, read_values
 from unets.errors import InputError
 
 UPRIGHT = ImageKind(upright=True)
@@ -369,3 +369,12 @@ def test_a_film_is_no_image_and_no_mask(tmp_path: Path, ending: str) -> None:
         ImageFile(tmp_path / f"a.{ending}").check()
     with pytest.raises(InputError, match=r"must hold one picture"):
         read_values(tmp_path / f"a.{ending}")
+
+
+def test_tiffs_of_16_bits_that_are_packed(tmp_path: Path) -> None:
+    values = np.arange(48 * 64 * 3, dtype=np.uint16).reshape(48, 64, 3) * 7
+    cv2.imwrite(str(tmp_path / "x.tif"), values[..., ::-1])  # LZW, of which tifffile has no decoder
+    np.testing.assert_array_equal(read_values(tmp_path / "x.tif"), values)
+    assert read_header(tmp_path / "x.tif").dtype == "uint16"
+    found = ImageFile(tmp_path / "x.tif", ImageKind(value_range=(0, 65535))).read()
+    np.testing.assert_allclose(found, values / 257, atol=0.51)

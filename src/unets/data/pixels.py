@@ -199,7 +199,11 @@ def _decode(content: bytes, path: Path, colors: bool) -> Values:
     if is_tiff:
         with tifffile.TiffFile(BytesIO(content)) as file:
             _check_size(content, path, (sum(page.size for page in file.pages), 1), 8)
-            return _move_channels(np.squeeze(file.asarray()))
+            try:
+                return _move_channels(np.squeeze(file.asarray()))
+            except ValueError as error:
+                if "imagecodecs" not in str(error):  # else it is packed as OpenCV knows, and tifffile does not: LZW
+                    raise
     if size := _SIZE_IN_TEXT.search(content[:4096]):  # OpenCV looks at no file's length
         _check_size(content, path, (int(size[1] or size[3]), int(size[2] or size[4])), 12)
     flags = cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION
