@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import Config, EnsembleConfig, Postprocessing
+from unets.config import Config, EnsembleConfig, Postprocessing, Threshold
 from unets.ensemble.mask_scores import Fractions
 from unets.ensemble.recipe import Recipe, describe_threshold
 from unets.ensemble.weights import PixelSample, select_members
@@ -246,7 +246,7 @@ class _Reweigh:
     part_of: PartOf
     metric: Metric
     # A candidate that is kept makes the others be proposed again: selecting takes seconds, and weights play no part.
-    found: dict[tuple[int, str, float], tuple[float, ...]] = field(default_factory=dict)
+    found: dict[tuple[int, str, Threshold], tuple[float, ...]] = field(default_factory=dict)
 
     def __call__(self, recipe: Recipe, part: int) -> list[Recipe]:
         key = (part, recipe.averaging, recipe.threshold)
