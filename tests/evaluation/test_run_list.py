@@ -79,22 +79,6 @@ def test_a_finished_run_shows_all_it_has(scene: Scene) -> None:
     assert header.split("  ")[0] == "experiment"
     assert row.split() == ["a", "0", "finished", "50/50", "0.98765", "42", "1.50", "1000"]
     assert same == "commit: 012345678; device: a CPU, 2 cores"
-    assert header.split("  ")[0] == "experiment"
-    assert row.split() == [
-        "a",
-        "0",
-        "finished",
-        "50/50",
-        "0.98765",
-        "42",
-        "1.50",
-        "1000",
-        "012345678",
-        "a",
-        "CPU,",
-        "2",
-        "cores",
-    ]
 
 
 def test_states(scene: Scene) -> None:

@@ -125,7 +125,8 @@ def test_contours_of_truth_and_net_lie_where_they_belong(tmp_path: Path) -> None
     scale = TILE_WIDTH_PX // SIZE_HW[1]
     assert sheet.shape == (SIZE_HW[0] * scale + 24, TILE_WIDTH_PX, 3)  # one tile, with its caption
     row = sheet[24 + SIZE_HW[0] * scale // 2].astype(int)
-    green, orange = (np.flatnonzero((abs(row - colour) < 60).all(axis=-1)) for colour in ((0, 158, 115), (230, 159, 0)))
+    # JPEG blurs the color of a thin line: green has less red, orange less blue, all else is gray.
+    green, orange = (np.flatnonzero(row[:, more] - row[:, less] > 40) for more, less in ((1, 0), (0, 2)))
     # A contour runs over the last pixels inside: columns 32 and 48 of 64, at ten times the size.
     assert green.max() == pytest.approx(TRUE_WIDTH_PX * scale, abs=4)
     assert orange.max() == pytest.approx(48 * scale, abs=3)
