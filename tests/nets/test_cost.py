@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 from tests import ROOT
-from unets.config import ModelConfig
+from unets.config import ENCODERS, ModelConfig
 from unets.nets.cost import count_multiply_adds, count_parameters, measure_cost
 from unets.nets.unet import build_unet
 
@@ -140,3 +140,4 @@ def test_the_page_of_networks_has_the_computed_costs() -> None:
     for name in ("mobilenetv3small", "vgg16"):
         wanted = nets.count(nets.choose_encoder(name))
         assert rows[f"`{name}`"] == wanted, f"{name}: run `python benchmarks/nets.py --encoders`"
+    assert all(f"`{name}`" in rows for name in ENCODERS[1:])
