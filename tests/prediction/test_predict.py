@@ -421,7 +421,7 @@ def test_an_image_that_cannot_be_read_is_named(constant: Scene, tmp_path: Path) 
     test = list(constant.manifest.test)
     test[6] = replace(test[6], image=str(torn_path))
     torn = replace(constant, manifest=replace(constant.manifest, test=tuple(test)))
-    with pytest.raises(InputError, match=r"torn\.jpg must be whole"):
+    with pytest.raises(InputError, match=r"torn\.jpg must be as it was imported"):
         torn.predict()
     # What was whole before is kept, and nothing half-written bears a shard's name.
     assert {path.parent.name for path in torn.list_shards()} == {"fold0", "fold1"}
