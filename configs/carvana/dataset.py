@@ -11,7 +11,7 @@ DATASET = DatasetConfig(
         images="train/{id}.jpg",
         masks="train_masks/{id}_mask.gif",
         test_images="test/{id}.jpg",
-        # The csv holds the same masks: check-data compares them pixel by pixel.
+        # The csv holds the same masks: `unets check` compares them pixel by pixel.
         masks_csv=MasksCsv(path="train_masks.csv"),
         id_pattern=r"(?P<group>[0-9a-f]{12})_(?P<view>\d\d)",
     ),

@@ -93,7 +93,7 @@ class PatternSource(MaskFiles):
     masks: str | None = "train_masks/{id}_mask.png"  # or None where only `masks_csv` has them
     unite_masks: bool = False  # files of `masks`, or rows of `masks_csv`, are one an object; together they are the mask
     test_images: str | None = "test/{id}.jpg"  # None: there are none, and no submission
-    # Training masks as run lengths. Where `masks` are there too, those are read, and `check-data` compares the two.
+    # Training masks as run lengths. Where `masks` are there too, those are read, and `unets check` compares the two.
     masks_csv: MasksCsv | None = None
     leave_out: tuple[str, ...] = ()  # patterns of files that are none of these, though another pattern fits them too
     id_pattern: str = "(?P<group>.+)"  # whole id; named parts `group` (never split over folds) and, if any, `view`
@@ -155,7 +155,8 @@ class MasksSource(CodedSource):
 
 
 class PolygonSource(ImporterSource):
-    """Polygons, and what else these formats hold, drawn where a pixel's center lies inside."""
+    """Polygons, and what else these formats hold, drawn where a pixel's center lies inside; polygons whose
+    corners are all whole numbers were traced pixel by pixel, and hold their border too."""
 
     format: Literal["coco", "yolo", "labelme", "label_studio", "cvat", "supervisely", "via"]
     labels: tuple[str, ...] = ()  # classes as the files name them, in the order of `classes`; (): all that there are

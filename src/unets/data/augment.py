@@ -39,7 +39,7 @@ def augment(
         crop_hw: (height, width) of a random crop of the result, which alone is computed; None: all of it.
 
     Returns:
-        (image, soft target), uint8 (height, width, 3 or classes) of the crop or, without one, of the image.
+        (image, soft target), uint8 (height, width, channels or layers) of the crop or, without one, of the image.
     """
     # All draws are made in one order, whatever is switched on, so that a setting changes its own effect alone.
     flip_h, flip_v = rng.random() < config.hflip, rng.random() < config.vflip

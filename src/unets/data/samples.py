@@ -13,7 +13,7 @@ from unets.data.image import RGB, ImageFile, ImageKind
 from unets.data.io import read_index_image
 from unets.errors import InputError
 
-SEPARATOR = "|"  # between the hashes of several masks of an image
+SEPARATOR = "|"  # between paths, hashes and stamps of several masks of an image
 IGNORE = 255  # class index of an ignored pixel, which counts in no loss and no score
 
 

@@ -32,7 +32,7 @@ T = TypeVar("T")
 MAX_FAULTS_PRINTED = 50
 _MAX_TWINS = 4  # names of one set of equal images that are printed
 CHUNK_SIZE = 64  # images a task; what a kill can cost, per worker
-RULES_VERSION = 2  # raise it with every change of what is checked: all is then checked again
+CHECK_VERSION = 2  # raise it with every change of what is checked: all is then checked again
 # Fields that say how images and masks look; the others may change without a new look at the files.
 _LOOKS = {"channels", "value_range", "orientation", "size_hw", "classes", "overlapping"}
 _LOOKS |= {"has_background", "has_ignored"}
@@ -187,7 +187,7 @@ def stamp_samples(project: Project, samples: Iterable[Sample], dataset: DatasetC
     """Returns for each id 16 hex digits that change with the bytes of its files, with the csv and with the rules."""
     csv_path = _find_csv_beside_files(project, dataset)
     rules = fingerprint(
-        version=RULES_VERSION,
+        version=CHECK_VERSION,
         looks=dataset.model_dump(mode="json", include=_LOOKS),
         csv=csv_path and hash_content(csv_path),
     )

@@ -35,7 +35,7 @@ from unets.workers.pool import run_tasks
 logger = logging.getLogger(__name__)
 
 MODELS = "{models}/"  # how the path of a mask begins that lies below MODELS
-RULES_VERSION = 1  # raise it with every change of how masks are drawn: all are then drawn again
+DRAWING_VERSION = 1  # raise it with every change of how masks are drawn: all are then drawn again
 _CHUNK = 64  # files a task
 
 
@@ -77,7 +77,7 @@ def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = 
         known = {path: stamped for row in rows_there for path, stamped in _list_stamps(row)}
     except InputError:  # a damaged table, which is made again: nothing in it is known
         known = {}
-    drawn = _draw_masks(project, imported, fingerprint(rules=RULES_VERSION, **state), jobs)
+    drawn = _draw_masks(project, imported, fingerprint(rules=DRAWING_VERSION, **state), jobs)
     masks_of = [drawn.get((sample.split, sample.id), sample.mask) for sample in imported.samples]
     names = sorted(
         {name for sample, masks in zip(imported.samples, masks_of, strict=True) for name in (sample.image, *masks)}

@@ -12,17 +12,17 @@ import numpy.typing as npt
 
 from unets.data.files import read_bytes
 from unets.data.pixels import open_picture, read_values
+from unets.data.samples import IGNORE
 from unets.dataset.importers.base import MaskHW, Question
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES, Value
 from unets.dataset.importers.listing import Listing
 from unets.errors import InputError
 
-IGNORE = 255
 _UNDECLARED = 254
 _BLOCK_PX = 4_000_000  # whose values are counted at once
 _MOST_VALUES = 256  # of a mask that has classes; an image has thousands
 _MOST_COLORS = 1000  # of a mask whose codec blurs little
-_MOST_COLORED_PX = 2_000_000  # whose colors are counted; of larger files every so-manieth row
+_MOST_COLORED_PX = 2_000_000  # whose colors are counted; of larger files every n-th row
 _MOST_PX = 20_000_000  # likewise, without colors
 _NEAR = 24  # levels from 0 or 255 that a codec's ringing reaches
 _HALF = 0.5

@@ -273,7 +273,7 @@ def build(listing: Listing, source: PolygonSource, found: Annotations) -> Import
     if not any(found.areas.values()):
         return None
     if found.skipped:
-        text = f"{found.skipped} objects without an area (boxes, points, lines) are left out"
+        text = f"{found.skipped} objects that have no area (points, lines, turned ellipses) are left out"
         found.questions.append(Question(field="source.leave_out", text=text))
     if found.problems:
         text = f"{len(found.problems)} images that annotations name are not there: {found.problems[0]}, ..."

@@ -1,14 +1,19 @@
 """VGG Image Annotator's json: polygons, boxes, circles and ellipses of many images in one file.
 
+The class of a region is the attribute that has the fewest values over all files: a name or a number of each object
+has more. VIA lists all images that were opened; those without a region count as not annotated.
+
 train/via_region_data.json    {"a.jpg1234": {"filename": "a.jpg", "regions": [{"shape_attributes": {...}}]}}
 train/a.jpg
 """
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from unets.dataset.importers.base import Question
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_ellipse
 
@@ -19,21 +24,34 @@ def parse(listing: Listing, found: Annotations) -> None:
     Raises:
         InputError: a file is damaged.
     """
+    images = []
     for path in listing.select(".json"):
         content = listing.read_json(path, '"regions"', '"filename"')
         entries = content.get("_via_img_metadata", content) if isinstance(content, dict) else {}
         for entry in entries.values():
             regions = entry.get("regions") if isinstance(entry, dict) else None
-            if not isinstance(regions, list | dict) or "filename" not in entry:
+            if not isinstance(regions, list | dict) or not regions or "filename" not in entry:
                 continue
             image = found.find(path, str(entry["filename"]))
             if image is not None:
-                areas = map(_read_region, regions.values() if isinstance(regions, dict) else regions)
-                found.add(image, path, None, areas)
+                images.append((image, path, list(regions.values() if isinstance(regions, dict) else regions)))
+    values = defaultdict(set)
+    for _, path, regions in images:
+        found.path = path
+        for region in regions:
+            for name, value in _list_attributes(region):
+                values[name].add(value)
+    # Of equally many, the first by name.
+    attribute = min(sorted(values), key=lambda name: len(values[name]), default=None)
+    if len(values) > 1:
+        text = f"the attribute `{attribute}` is taken for the class, of {', '.join(sorted(values))}"
+        found.questions.append(Question(field="source.labels", text=text))
+    for image, path, regions in images:
+        found.add(image, path, None, (_read_region(region, attribute) for region in regions))
 
 
-def _read_region(region: Mapping[str, Any]) -> Area | None:
-    shape, label = region["shape_attributes"], _find_label(region.get("region_attributes"))
+def _read_region(region: Mapping[str, Any], attribute: str | None) -> Area | None:
+    shape, label = region["shape_attributes"], dict(_list_attributes(region)).get(attribute, "object")
     kind = shape.get("name")
     if kind == "polygon" and len(shape["all_points_x"]) >= 3:
         points = np.array([shape["all_points_x"], shape["all_points_y"]], dtype=np.float64).T
@@ -47,10 +65,10 @@ def _read_region(region: Mapping[str, Any]) -> Area | None:
     return None
 
 
-def _find_label(attributes: Any) -> str:
-    """Returns the first attribute's value, or the first that is ticked; `object` where there is none."""
-    for value in attributes.values() if isinstance(attributes, dict) else ():
-        ticked = [name for name, is_ticked in value.items() if is_ticked] if isinstance(value, dict) else [value]
+def _list_attributes(region: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yields (attribute, value) of a region; of boxes to tick, the first that is ticked."""
+    attributes = region.get("region_attributes")
+    for name, value in attributes.items() if isinstance(attributes, dict) else ():
+        ticked = [one for one, is_ticked in value.items() if is_ticked] if isinstance(value, dict) else [value]
         if ticked and isinstance(ticked[0], str) and ticked[0].strip():
-            return str(ticked[0]).strip()
-    return "object"
+            yield str(name), ticked[0].strip()
