@@ -72,17 +72,7 @@ def find_words(text: str, name: str, *, is_prose: bool) -> list[str]:
     return found
 
 
-NOT_YET = {"store", "studio", "submission"}
-
-
-@pytest.mark.parametrize(
-    "place",
-    [
-        pytest.param(place, marks=pytest.mark.xfail(place.name in NOT_YET, reason="being moved", strict=False))
-        for place in PLACES
-    ],
-    ids=lambda path: path.name,
-)
+@pytest.mark.parametrize("place", PLACES, ids=lambda path: path.name)
 def test_replaced_words_do_not_come_back(place: Path) -> None:
     found = []
     for path in list_texts(place):

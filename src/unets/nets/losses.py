@@ -81,8 +81,8 @@ def border_bce(
 def dice(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) -> Tensor:
     """Soft Dice, 1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1) over an image's pixels, the mean over classes.
 
-    Milletari et al. 2016 (arXiv 1606.04797), with plain sums below the line. Fractions are allowed, yet where t is one
-    it is not smallest at p = t: it pulls p to 0 or 1.
+    Milletari et al. 2016 (arXiv 1606.04797), with plain sums below the line; halved, this is `find_tversky` with its
+    defaults. Where t is a fraction, the minimum is not at p = t: p is pulled to 0 or 1.
     """
     return _average_classes(1 - find_tversky(targets, logits), class_weights)
 
@@ -144,7 +144,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     loss.__name__: loss for loss in (bce, focal, border_bce, dice, log_dice, tversky, lovasz)
 }
 
-# What an argument must be.
+# What an argument must be; an argument of a loss that is missing here is refused.
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "width_px": (lambda value: 3 <= value < inf and value % 2 == 1, "be an odd whole number from 3 on"),
     "weight": (lambda value: 0 < value < inf, "be above 0"),

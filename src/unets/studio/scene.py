@@ -86,8 +86,8 @@ def uneven_light(rng: np.random.Generator, size_hw: tuple[int, int], strength: f
     tints = 1.0 + 0.12 * strength * np.stack([_clouds(rng, size_hw, cells=3) for _ in range(3)], axis=-1)
     down, across = np.meshgrid(*(np.linspace(-1, 1, side) for side in size_hw), indexing="ij")
     slope_x, slope_y = rng.uniform(-1.2, 1.2, size=2) * strength
-    slopes = (1.0 - 0.05 * (across**2 + down**2)) * (1 + slope_x * across + slope_y * down)
-    return np.asarray((gray * slopes)[..., None] * tints, np.float32)
+    falloff = (1.0 - 0.05 * (across**2 + down**2)) * (1 + slope_x * across + slope_y * down)
+    return np.asarray((gray * falloff)[..., None] * tints, np.float32)
 
 
 def car_shadow(points: Floats, tire_prints: Floats, key_xyz: tuple[float, float, float], camera: Camera) -> Picture:

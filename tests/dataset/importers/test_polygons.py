@@ -16,6 +16,7 @@ from tests.dataset.importers.drawing import (
     SIZE,
     Array,
     Drawing,
+    draw_image,
     draw_objects,
     find_faults,
     import_drawn,
@@ -260,7 +261,7 @@ def test_labelme(tmp_path: Path, as_mask: bool) -> None:
         )
     _, result = import_drawn(drawing)
     assert result.classes == NAMES
-    assert any("without an area" in question.text for question in result.questions)
+    assert any("have no area" in question.text for question in result.questions)
 
 
 def pack_brush(mask: Array) -> list[int]:
@@ -347,15 +348,20 @@ def test_via(tmp_path: Path, as_project: bool) -> None:
         for index, part in objects:
             xs, ys = zip(*shift(trace(part)), strict=True)
             label = {"kind": {NAMES[index - 1]: True} if as_project else NAMES[index - 1]}
+            label = {"cell": f"{name} {index}"} | label  # a name of each object is no class
             shape = {"name": "polygon", "all_points_x": xs, "all_points_y": ys}
             regions.append({"shape_attributes": shape, "region_attributes": label})
         listed = regions if as_project else {str(number): region for number, region in enumerate(regions)}
         entries[f"{name}1234"] = {"filename": name, "size": 1234, "regions": listed, "file_attributes": {}}
+    drawing.save("train/opened.jpg", draw_image(99, np.zeros(SIZE, np.uint8)))
+    entries["opened.jpg1234"] = {"filename": "opened.jpg", "size": 1234, "regions": [], "file_attributes": {}}
     content = {"_via_settings": {}, "_via_img_metadata": entries} if as_project else entries
     drawing.write("train/via_region_data.json", json.dumps(content))
     _, result = import_drawn(drawing)
     assert result.classes == NAMES
     assert result.account["train/via_region_data.json"] == "annotation"
+    assert result.account["train/opened.jpg"].startswith("left out")
+    assert any("`kind` is taken for the class" in question.text for question in result.questions)
 
 
 @pytest.mark.parametrize(
