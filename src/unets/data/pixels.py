@@ -156,7 +156,8 @@ def open_picture(content: bytes, path: Path) -> Image.Image:
         raise InputError(f"{path} must hold one picture. Received: {num_frames} frames")
     if picture.format == "TIFF":
         bands = picture.tag_v2.get(277, 1)  # type: ignore[attr-defined]
-        if bands != len(picture.getbands()):
+        is_stack = len(picture.getbands()) == 1 and getattr(picture, "n_frames", 1) > 1  # a page a channel
+        if is_stack or bands != len(picture.getbands()):
             raise UnidentifiedImageError(f"Pillow reads fewer than the {bands} bands")
     return picture
 

@@ -13,6 +13,7 @@ from unets.data.pixels import Header, read_header
 from unets.errors import InputError, naming
 
 ResultT = TypeVar("ResultT")
+NO_FILE = "a link to nothing, a pipe or a device"
 RASTER_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".ppm", ".pgm", ".npy")
 # Endings of files that hold images or masks in a form that nothing here reads, and what to do about it.
 UNSUPPORTED = {
@@ -136,7 +137,7 @@ def list_input(root: Path) -> Listing:
     paths: list[str] = []
     for path, _, changed in walk_files(root, junk):
         if not changed or not (root / path).is_file():
-            left_out[path] = "a link to nothing, a pipe or a device"
+            left_out[path] = NO_FILE
         elif path.lower().endswith(".zip"):
             paths += _list_zip(root / path, path, left_out)
         elif ending(path) == ".tif":

@@ -17,7 +17,7 @@ from unets.data.image import read_size
 from unets.data.samples import find_kind
 from unets.dataset.importers.assemble import complete_account
 from unets.dataset.importers.base import Import, ImportedSample
-from unets.dataset.importers.listing import Listing, list_input
+from unets.dataset.importers.listing import NO_FILE, Listing, list_input
 from unets.dataset.importers.masks import DrawFiles
 from unets.dataset.importers.meaning import Coding
 from unets.dataset.importers.run_lengths import DrawRuns
@@ -189,7 +189,8 @@ def _match(listing: Listing, pattern: str) -> dict[str, str]:
         p: f"(?:{'|'.join(map(re.escape, p[1:-1].split(',')))})" for p in parts if p.startswith("{") and "," in p
     }
     matches = re.compile("".join((known | choices).get(part, re.escape(part)) for part in parts)).fullmatch
-    found = {path: matches(plain) for plain, path in listing.plain.items()}
+    broken = {path: path for path, why in listing.left_out.items() if why == NO_FILE}  # reading them says why
+    found = {path: matches(plain) for plain, path in (listing.plain | broken).items()}
     return {path: match.groupdict().get("id", "") for path, match in found.items() if match}
 
 
