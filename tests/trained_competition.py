@@ -41,7 +41,6 @@ METRICS: dict[str, Any] = {
     "epochs": 50,
     "best_dice": 0.98765,
     "best_epoch": 41,
-    "average": None,
     "seconds": 5400.0,
     "images": 1000,
     "starts": 1,

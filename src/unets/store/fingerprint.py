@@ -78,7 +78,7 @@ def read_metrics(run_dir: Path) -> dict[str, Any]:
     return read_json(
         run_dir / METRICS,
         remedy=f"Run `{_name('train', run_dir)}`",
-        **{"is_finished": bool, "epochs": int, "best_dice": float, "best_epoch": int, "average": _Fields | None},
+        **{"is_finished": bool, "epochs": int, "best_dice": float, "best_epoch": int},
         **{"seconds": float, "images": int, "devices": list[str], "commits": list[str]},
     )
 
