@@ -130,9 +130,9 @@ def render_comparison(comparison: Comparison) -> str:
         f"{comparison.verdict}\nimages: better {better}, equal {equal}, worse {worse}",
     ]
     if comparison.changes:
-        header = ("changed most", "A", "B", "B - A")
+        columns = ("changed most", "A", "B", "B - A")
         changes = [[row.id, f"{row.a:.6f}", f"{row.b:.6f}", f"{row.difference:+.6f}"] for row in comparison.changes]
-        parts.append(render_table(header, changes, right=set(header[1:])))
+        parts.append(render_table(columns, changes, right=set(columns[1:])))
     parts.append("\n".join(f"note: {note}" for note in comparison.notes))
     return "\n\n".join(parts)
 

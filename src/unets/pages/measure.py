@@ -200,7 +200,7 @@ def count_errors(target: ClassMask, mask: ClassMask, recipe: Recipe, maps: Seque
         calibration[1] += np.bincount(bins[true_hw[some_hw]], minlength=NUM_BINS)
         wrong_hw = (true_hw != pick_class(mask, index)) & is_known_hw
         # Infinitely far where the class is not in the image: the last bin.
-        edges = (*DISTANCES_PX, np.finfo(np.float32).max)
+        edges = np.array([*DISTANCES_PX, np.finfo(np.float32).max], dtype=np.float32)
         distances += np.bincount(np.searchsorted(edges, measure_distances(true_hw)[wrong_hw]), minlength=len(distances))
     confusion = np.zeros((0, 0), dtype=np.int64)
     if target.ndim == 2:

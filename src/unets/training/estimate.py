@@ -302,8 +302,8 @@ def _check_width(model: ModelConfig) -> None:
     """Refuses a net whose weights alone memory does not hold, before they are made."""
     widths = [min(model.base_filters << level, model.max_filters) for level in range(model.depth)]
     # Convolutions of a level from its own width to its own: two on the way down, one on the way up, at the least.
-    num_convolutions, kernel = (3 if model.encoder == "unet" else 1), (1 if model.block == "separable" else 9)
-    least_bytes, most_bytes = 4 * kernel * num_convolutions * sum(w * w for w in widths), measure_machine().usable_bytes
+    num_convolutions = 3 if model.encoder == "unet" else 1
+    least_bytes, most_bytes = 4 * 9 * num_convolutions * sum(w * w for w in widths), measure_machine().usable_bytes
     if least_bytes > most_bytes:
         raise InputError(
             f"`base_filters`, `max_filters` and `depth` must give a net whose weights fit into {most_bytes / GIB:.1f} "

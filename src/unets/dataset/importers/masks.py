@@ -19,12 +19,12 @@ import numpy.typing as npt
 
 from unets.config import MasksSource, MaskValue, PathsSource
 from unets.data.pixels import read_values
+from unets.data.samples import IGNORE
 from unets.dataset.importers.assemble import Drawn, assemble, do_overlap, select
 from unets.dataset.importers.base import Import, MaskHW, Question
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, CITYSCAPES, Value, find_class_list
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.meaning import (
-    IGNORE,
     MOSTLY,
     Coding,
     Look,

@@ -19,12 +19,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from unets.config import PolygonSource, SizeHW
+from unets.data.samples import IGNORE
 from unets.dataset.importers.assemble import Drawn, assemble, do_overlap, select
 from unets.dataset.importers.base import Import, MaskHW, Question
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES
 from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.meaning import IGNORE
 from unets.dataset.importers.names import find_splits, sort_naturally, spread
 from unets.errors import DAMAGE, InputError
 

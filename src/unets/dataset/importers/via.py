@@ -51,7 +51,7 @@ def parse(listing: Listing, found: Annotations) -> None:
 
 
 def _read_region(region: Mapping[str, Any], attribute: str | None) -> Area | None:
-    shape, label = region["shape_attributes"], dict(_list_attributes(region)).get(attribute, "object")
+    shape, label = region["shape_attributes"], dict(_list_attributes(region)).get(attribute or "", "object")
     kind = shape.get("name")
     if kind == "polygon" and len(shape["all_points_x"]) >= 3:
         points = np.array([shape["all_points_x"], shape["all_points_y"]], dtype=np.float64).T
