@@ -4,7 +4,8 @@
 # environment (INPUT as UNETS_INPUT), never as text of make's or the shell's: any path and any word works.
 VARIABLES := COMPETITION INPUT MODELS EXP FOLD SET ENSEMBLE JOBS CLUSTER NAME OUT FORCE TOP SEED VERBOSE \
              CLASSES TRAIN_CARS TEST_CARS HEIGHT UNPACK SHEET MICRO_BATCH DATA_PARALLEL PROBE CONFIDENCE A B JSON COUNT ONLY \
-             SUBMISSION GROUND_TRUTH MESSAGE WAIT AGAIN OWNER SLUG UPLOAD FORMATS NUM_IMAGES TORCH_PYTHON
+             SUBMISSION GROUND_TRUTH MESSAGE WAIT AGAIN OWNER SLUG UPLOAD FORMATS NUM_IMAGES MINUTES TRACK \
+             TORCH_PYTHON
 # And these say how make itself works: V=1 shows commands, GPU=1 sets up TensorFlow with CUDA.
 KNOWN := $(VARIABLES) V GPU VENV PYTHON
 
@@ -41,7 +42,7 @@ $(STAGES): $(READY)
 ##@ start
 setup: $(READY)  ## make .venv with everything pinned (GPU=1: with CUDA)
 demo:            ## render, train, submit, score: all of it, in minutes
-new:             ## write configs/COMPETITION/ for the images of INPUT=
+new:             ## write configs/COMPETITION/ for INPUT= (MINUTES=)
 pipeline:        ## everything from import to submission
 render:          ## render the demo's images (TRAIN_CARS=, TEST_CARS=)
 ##@ data
@@ -79,7 +80,7 @@ export:          ## the ensemble as one file for `unets mask` (FORMATS=)
 ##@ develop
 test: $(DEV)     ## all tests (JOBS=, default 2)
 	$(Q)$(PYTEST)
-fuzz: $(DEV)     ## damaged files, nasty names: many random examples (COUNT=, default 2000)
+fuzz: $(DEV)     ## damaged files, nasty names, at random (COUNT=, default 2000)
 	$(Q)FUZZ_EXAMPLES="$${UNETS_COUNT:-2000}" $(PYTEST) tests/fuzz
 test-fast: $(DEV)  ## the tests that train nothing
 	$(Q)$(PYTEST) -m "not slow"

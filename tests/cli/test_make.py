@@ -70,7 +70,7 @@ def test_make_alone_prints_every_target_in_the_order_of_the_flow() -> None:
     stages = set(re.search(r"^STAGES +:= ((?:.*\\\n)*.*)", text, flags=re.MULTILINE)[1].replace("\\", "").split())  # type: ignore[index]
     for target in {*stages, "setup", "test", "lint"}:
         assert re.search(rf"^  {target} +\S", said, flags=re.MULTILINE), target
-    assert stages | {"mask", "info"} == {command.name for command in app.registered_commands}
+    assert stages | {"mask", "info", "labels", "serve"} == {command.name for command in app.registered_commands}
     for competition in (path.parent.name for path in (ROOT / "configs").glob("*/dataset.py")):
         assert competition in said
 
@@ -82,7 +82,8 @@ def test_every_option_is_a_variable_and_the_other_way_round() -> None:
         for one in find_parameters(command.name or "")
         if one.envvar
     }
-    no_target = {"CUTOUT", "OVERLAY", "AS_STORED", "OVERWRITE", "ROOT"}  # of `unets mask`; of another repository
+    # Of `unets mask`, `serve`, `labels`; of another repository.
+    no_target = {"CUTOUT", "OVERLAY", "AS_STORED", "OVERWRITE", "BACKGROUND", "FORMAT", "PORT", "ROOT"}
     assert found - no_target == read_variables() - {"TORCH_PYTHON"}
 
 

@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from unets.nets.torch_file import read_torch_file
 
 from unets.config import DatasetConfig, ExperimentConfig, RleFormat
 from unets.data.files import list_members, read_bytes
@@ -264,19 +263,3 @@ def test_a_card_is_told_in_plain_words_or_refused(tmp_path: Path, place: float, 
     with refusing(path):
         text = render_card(open_model_file(path).card)
         assert all(letter.isprintable() or letter == "\n" for letter in text)
-
-
-@given(damage=damages(), noise=st.binary(max_size=200))
-@fuzzed
-def test_a_torch_file_is_read_or_named(tmp_path: Path, damage: Callable[[bytes], bytes], noise: bytes) -> None:
-    content = io.BytesIO()
-    pickled = b"\x80\x02ccollections\nOrderedDict\nq\x00)Rq\x01."
-    with zipfile.ZipFile(content, "w") as archive:
-        archive.writestr("net/data.pkl", damage(pickled) + noise)
-        archive.writestr("net/data/0", bytes(24))
-    path = damage_file(tmp_path / "net.pth", content.getvalue(), lambda whole: whole)
-    with refusing(path):
-        read_torch_file(path)
-    damage_file(path, content.getvalue(), damage)
-    with refusing(path):
-        read_torch_file(path)

@@ -58,11 +58,6 @@ class MeanScore(keras.metrics.Metric):  # type: ignore[misc]
         empty = float(self.over_pixels)
         return ops.mean(ops.where(self.below > 0, self.above / ops.maximum(self.below, 1e-6), empty))
 
-    def reset_state(self) -> None:
-        """Forgets all images."""
-        self.above.assign(ops.zeros_like(self.above))
-        self.below.assign(ops.zeros_like(self.below))
-
 
 def cut_shares(shares: Tensor, *, overlapping: bool) -> Tensor:
     """Returns the masks of shares or probabilities (..., classes) of 0..1, as bools of the same shape.
