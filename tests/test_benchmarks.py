@@ -152,7 +152,7 @@ def test_the_total_adds_seconds_and_takes_the_highest_peak(load: Callable[[str],
     ]
     assert stages.render_costs(rows).splitlines()[-1].split() == ["all", "3.5", "9", "4", "0.750"]
     growth = load("rehearsal").render_growth({1000: rows, 5000: [rows[1], rows[0]]})
-    assert [line.split() for line in growth.splitlines()[1:]] == [["a", "3", "4", "1"], ["b", "4", "3", "-1"]]
+    assert [line.split() for line in growth.splitlines()[2:]] == [["a", "3", "4", "1"], ["b", "4", "3", "-1"]]
 
 
 def test_preparing_comes_before_each_way_and_is_not_timed(load: Callable[[str], Any]) -> None:

@@ -24,6 +24,7 @@ from unets.data.cache import (
     measure_cache,
     open_reader,
 )
+from unets.data.files import hash_content
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.store.paths import Project
 
@@ -90,12 +91,15 @@ def test_a_cache_on_disk_cannot_be_written_to(manifest: Manifest, tmp_path: Path
 def test_changed_bytes_are_read_again(manifest: Manifest, tmp_path: Path, field: str) -> None:
     open_kind(manifest, "disk", tmp_path / "cache")
     sample = manifest.train[2]
-    Image.fromarray(np.full((64, 96, 3), 7, dtype=np.uint8)).save(sample.image_path)
-    Image.fromarray(np.full((64, 96), 2, dtype=np.uint8)).save(sample.mask_paths[0])
-    changed = (*manifest.train[:2], replace(sample, **{field: "of other bytes"}), *manifest.train[3:])
-    reader = open_kind(replace(manifest, train=changed), "disk", tmp_path / "cache")
-    np.testing.assert_array_equal(reader[2][1][..., 1], 255)
-    check_equal(reader, manifest)
+    path = sample.image_path if field == "image_hash" else sample.mask_paths[0]
+    shape = (64, 96, 3) if field == "image_hash" else (64, 96)
+    Image.fromarray(np.full(shape, 2, dtype=np.uint8)).save(path)
+    changed = (*manifest.train[:2], replace(sample, **{field: hash_content(path)}), *manifest.train[3:])
+    now = replace(manifest, train=changed)
+    reader = open_kind(now, "disk", tmp_path / "cache")
+    if field == "mask_hash":
+        np.testing.assert_array_equal(reader[2][1][..., 1], 255)
+    check_equal(reader, now)
 
 
 def test_what_a_kill_left_is_not_taken(manifest: Manifest, tmp_path: Path) -> None:

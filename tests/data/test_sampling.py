@@ -8,6 +8,7 @@ from PIL import Image
 
 from unets.config import load_dataset
 from unets.data.sampling import find_classes, weigh_classes, weigh_groups, weigh_samples
+from unets.dataset.importing import import_data
 from unets.dataset.manifest import read_manifest
 from unets.store.paths import Project
 
@@ -39,9 +40,10 @@ def test_images_of_one_class_each_make_all_classes_equally_frequent() -> None:
 def test_weights_of_samples(make_competition: Callable[..., Project]) -> None:
     project = make_competition(num_groups=2, num_views=2, classes=("car", "bus"), mask_format="png")
     dataset = load_dataset(project.configs_dir)
-    samples = read_manifest(project, dataset).train
-    for sample, value in zip(samples, (0, 1, 2), strict=False):  # the fourth keeps both
+    for sample, value in zip(read_manifest(project, dataset).train, (0, 1, 2), strict=False):  # the fourth keeps both
         Image.fromarray(np.full((64, 96), value, dtype=np.uint8)).save(sample.mask_paths[0])
+    import_data(project, dataset)
+    samples = read_manifest(project, dataset).train
     np.testing.assert_array_equal(find_classes(samples, dataset, jobs=2), [[0, 0], [1, 0], [0, 1], [1, 1]])
     # none, car, bus each 1 of 4 images or 2 of 4: 1, 1/2, 1/2, 1/2
     weights = weigh_samples(samples, dataset, "class")

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 
 Kill = tuple[str, str, int, str]
 KILLED = -9
-OF_TIME = {"seconds", "starts", "devices", "commits"}  # what a restart may change
+OF_TIME = {"seconds", "starts", "devices", "commits", "seal"}  # what a restart may change, and the hash of all
 
 # 3 updates of 2 steps an epoch. Patience leaves it three epochs at least, as the first is always the best so far.
 EVERYTHING = {

@@ -249,7 +249,7 @@ def test_what_the_ensemble_was_not_fitted_with_is_refused(change: str, scene: Sc
     run_dir = project.run_dir("small", 1)
     if change == "weights":
         shutil.copyfile(project.run_dir("small", 0) / "best.weights.h5", run_dir / "best.weights.h5")
-        wanted = "must be of the weights that are there. Received: one of other weights"
+        wanted = "must be the weights that this run was trained to. Received: other bytes"
     elif change == "unfinished":
         write_metrics(run_dir, is_finished=False)
         wanted = "must hold a run trained to its end"
