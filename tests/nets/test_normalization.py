@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from unets.nets.normalization import BatchNorm
+from unets.nets.normalization import BatchNorm, set_statistics_window
 
 SHAPE = (3, 6, 5, 4)
 
@@ -71,3 +71,10 @@ def test_gradients_are_those_of_keras() -> None:
         gradients.append(tape.gradient(total, [x, *(weight.value for weight in layer.trainable_variables)]))
     for found, expected in zip(*gradients, strict=True):
         np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize(("num_steps", "momentum"), [(4, 0.9), (150, 1 - 1 / 37.5), (400, 0.99), (100_000, 0.99)])
+def test_statistics_follow_a_quarter_of_the_training(num_steps: int, momentum: float) -> None:
+    found = [BatchNorm(momentum=0.5), keras.layers.ReLU(), keras.layers.BatchNormalization(momentum=0.5)]
+    set_statistics_window(found, num_steps)
+    assert [found[0].momentum, found[2].momentum] == pytest.approx([momentum] * 2)

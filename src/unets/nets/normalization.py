@@ -1,5 +1,6 @@
 """Batch normalization that costs what it must: in one pass where the backend has one."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -36,3 +37,19 @@ class BatchNorm(layers.BatchNormalization):  # type: ignore[misc]
                 kept = moving_value * self.momentum + ops.cast(value, "float32") * (1.0 - self.momentum)
                 moving_value.assign(kept)
         return normalized
+
+
+def set_statistics_window(found: Iterable[layers.Layer], num_steps: int) -> None:
+    """Makes the statistics that predict means over about a quarter of a training, 10 to 100 steps.
+
+    A window as long as the training leaves ImageNet's statistics in it; a short one is noise of a few images. One seed:
+    membranes after 150 steps, Dice 0.72 by a window of 100 where training had 0.83; persons after 400 steps, 0.917 by
+    100, 0.899 by 10 (docs/results/rivals.md).
+
+    Args:
+        found: layers, of which those that normalize batches are set.
+        num_steps: of the whole training.
+    """
+    for layer in found:
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 1 - 1 / min(max(num_steps / 4, 10), 100)

@@ -13,6 +13,7 @@ from unets.nets.backend import all_devices_agree, choose_precision, fix_order, p
 from unets.nets.encoders import find_encoder
 from unets.nets.losses import build_loss
 from unets.nets.metrics import MeanScore
+from unets.nets.normalization import set_statistics_window
 from unets.nets.unet import build_unet, coarsen_targets
 from unets.training.optimizers import build_optimizer, find_momentum
 
@@ -264,10 +265,12 @@ def build_learner(
         fix_order()
     net = build_net(experiment, dataset, data.crop_hw or data.size_hw)
     is_slow = config.encoder_rate < 1 or config.frozen_epochs > 0
-    encoder = find_encoder(net) if is_slow and experiment.model.encoder != "unet" else None
+    encoder = find_encoder(net) if experiment.model.encoder != "unet" else None
+    if encoder is not None:
+        set_statistics_window(encoder.layers, config.epochs * updates_per_epoch * steps_per_update)
     if encoder is not None and config.frozen_epochs >= config.epochs:
         encoder.trainable = False  # in place of a rate of 0: the backward pass through it is saved
-    slow = [] if encoder is None else [variable.path for variable in encoder.trainable_variables]
+    slow = [] if encoder is None or not is_slow else [variable.path for variable in encoder.trainable_variables]
     optimizer = build_optimizer(config, updates_per_epoch, steps_per_update=steps_per_update, slow=slow)
     if choose_precision(config.precision) == "mixed_float16":
         optimizer = LossScale(optimizer)
