@@ -125,7 +125,8 @@ def _read_object(path: Path, remedy: str) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     if not isinstance(found, dict):
         raise InputError(f"{path} must hold a JSON object. Received: {found!r:.60}. {remedy}".rstrip())
-    if found.pop(_SEAL, fingerprint(**found)) != fingerprint(**{key: found[key] for key in found if key != _SEAL}):
+    seal = found.pop(_SEAL, None)
+    if seal is not None and seal != fingerprint(**found):
         raise InputError(f"{path} must be as it was written. Received: other fields than then. {remedy}".rstrip())
     return found
 
