@@ -3,7 +3,7 @@
 Each set has 32 training and 8 test images, of 96 to 160 pixels a side, with disks and squares on noise. The submission
 is decoded here, by other code than the package's, and compared with what was drawn: Dice of each class, mean over test
 images and classes. Nothing is answered and nothing is changed but the minutes of training: it is
-the path of a newcomer.
+the path of one's own images.
 
 Run: python benchmarks/formats.py [NAME ...] [--minutes 2] [--folder FOLDER] [--out table.md]
 """

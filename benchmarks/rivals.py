@@ -6,10 +6,10 @@ libraries to its last update (ours: validation and files, too): the other side g
 at full size by the data set's metric, a threshold of 0.5, both flips averaged; intervals are of paired differences,
 over groups or images.
 
-Run:  python benchmarks/rivals.py NAME=FOLDER ... --configs configs --work /tmp/rivals --minutes 5
+Run:  python benchmarks/rivals.py NAME=FOLDER ... --configs configs --work WORK --minutes 5
 
-FOLDER is a data set's INPUT, `<configs>/NAME/dataset.py` says how it is read. What is in the json of --work is not
-run again; `--tag NAME --set FIELD=VALUE` adds a variant of ours.
+FOLDER is a data set's INPUT, `<configs>/NAME/dataset.py` says how it is read. WORK keeps runs and scores: what is in
+its json is not run again. `--tag NAME --set FIELD=VALUE` adds a variant of ours.
 """
 
 import argparse
