@@ -369,7 +369,7 @@ def test_via(tmp_path: Path, as_project: bool) -> None:
     [
         ("images/0.json", '{"shapes": [{"label": "cat", "points": 7}], "imagePath": "0.png"}'),
         ("via.json", '{"a": {"filename": "0.png", "regions": [{"shape_attributes": {"name": "circle"}}]}}'),
-        ("coco.json", '{"images": [{"id": 0, "file_name": "0.png", "height": "x", "width": 3}], "categories": []}'),
+        ("coco.json", '{"images": [{"id": 0, "file_name": "0.png", "height": "x", "width": 3}], "annotations": []}'),
         ("a.xml", '<annotations><image name="0.png" height="48" width="72"><box xtl="x"/></image></annotations>'),
     ],
 )

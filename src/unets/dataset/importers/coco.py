@@ -4,12 +4,12 @@ annotations/instances_train2017.json    {"images": [...], "categories": [...], "
 train2017/000001.jpg
 """
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from unets.dataset.importers.base import Question
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.polygons import Annotations, Area, decode_counts
 from unets.errors import InputError
@@ -19,57 +19,38 @@ def parse(listing: Listing, found: Annotations) -> None:
     """Reads all COCO files of a folder.
 
     Raises:
-        InputError: a file is damaged, or holds boxes alone.
+        InputError: a file is damaged.
     """
-    boxes = total = 0
     labels: dict[str, None] = {}
-    for path in listing.select(".json"):
-        content = _load(listing, path)
-        if content is None:
+    for path, content in listing.read_jsons('"images"'):
+        if not _is_coco(content):
             continue
-        images: dict[Any, str] = {}
-        for entry in content["images"]:
-            image = found.find(path, str(entry.get("file_name", "")))
-            if image is not None and image not in found.size_hw:  # else another file has it already
-                images[entry["id"]] = image
-                found.size_hw[image] = (int(entry["height"]), int(entry["width"]))
+        named = {entry["id"]: found.find(path, str(entry.get("file_name", ""))) for entry in content["images"]}
+        # What is in `areas` is annotated in another file already.
+        images = {id_: image for id_, image in named.items() if image is not None and image not in found.areas}
         if "annotations" not in content:
             found.test += images.values()
             found.files[path] = "annotation: a list of test images"
-            continue
-        if not images:
+        elif not images:
             found.files[path] = "left out: its images are annotated in another file, or are not there"
-            continue
-        categories = _name_categories(content)
-        labels |= dict.fromkeys(categories.values())
-        found.areas |= {image: [] for image in images.values()}
-        found.files[path] = "annotation"
-        for entry in content["annotations"]:
-            image = images.get(entry.get("image_id"))
-            if image is None:
-                continue
-            total += 1
-            area = _read_area(entry, categories, path)
-            boxes += area is None
-            if area is not None:
-                found.areas[image].append(area)
-    if total and boxes == total:
-        raise InputError(f"COCO annotations must hold areas (`segmentation`). Received: {total} boxes alone")
-    if boxes:
-        text = f"{boxes} of {total} annotations have no area, and are left out"
-        found.questions.append(Question(field="source.leave_out", text=text))
+        else:
+            categories = _name_categories(content)
+            labels |= dict.fromkeys(categories.values())
+            entries = defaultdict(list)
+            for entry in content["annotations"]:
+                entries[entry.get("image_id")].append(entry)
+            sizes = {entry["id"]: (int(entry["height"]), int(entry["width"])) for entry in content["images"]}
+            for id_, image in images.items():
+                found.add(image, path, sizes[id_], (_read_area(entry, categories, path) for entry in entries[id_]))
     found.labels = tuple(labels)
 
 
-def _load(listing: Listing, path: str) -> dict[str, Any] | None:
-    content = listing.read_json(path, '"images"')
+def _is_coco(content: Any) -> bool:
     if not isinstance(content, dict) or not content.keys() & {"categories", "annotations"}:
-        return None
+        return False
     images = content.get("images")
-    listed = isinstance(images, list) and all(
-        isinstance(entry, dict) and {"id", "height", "width"} <= entry.keys() for entry in images
-    )
-    return content if listed and images else None
+    entries = images if isinstance(images, list) else []
+    return bool(entries) and all(isinstance(e, dict) and {"id", "height", "width"} <= e.keys() for e in entries)
 
 
 def _name_categories(content: dict[str, Any]) -> dict[Any, str]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unets.dataset.importers.base import Question
 from unets.dataset.importers.listing import RASTER_ENDINGS, Listing, ending
 from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_ellipse
 from unets.errors import InputError
@@ -25,29 +24,20 @@ def parse(listing: Listing, found: Annotations) -> None:
         InputError: a file is damaged, or a brushed mask is of another size than its image.
     """
     several = 0
-    for path in listing.select(".json"):
-        for task in _load(listing, path):
-            image = found.find(path, _find_name(task))
-            if image is not None:
-                results, count = _find_results(task)
-                several += count > 1
-                sizes = [
-                    (int(r["original_height"]), int(r["original_width"])) for r in results if "original_width" in r
-                ]
-                size_hw = sizes[0] if sizes else listing.header(image).upright_hw
-                found.add(image, path, size_hw, [_read_result(result, size_hw) for result in results])
+    for path, content in listing.read_jsons('labels"'):
+        for task in content if isinstance(content, list) else [content]:
+            name = _find_name(task) if isinstance(task, dict) else ""
+            image = found.find(path, name) if name else None
+            if image is None:
+                continue
+            results, count = _find_results(task)
+            several += count > 1
+            sizes = [(int(r["original_height"]), int(r["original_width"])) for r in results if "original_width" in r]
+            size_hw = sizes[0] if sizes else listing.header(image).upright_hw
+            found.add(image, path, size_hw, [_read_result(*one, size_hw) for one in _find_labels(results)])
     if several:
         text = f"{several} images were annotated more than once: the first annotation of each is read"
-        found.questions.append(Question(field="source.leave_out", text=text))
-
-
-def _load(listing: Listing, path: str) -> list[dict[str, Any]]:
-    text = listing.read_text(path)
-    if not text.lstrip().startswith(("[", "{")) or not any(f'"{kind}"' in text for kind in _KINDS):
-        return []
-    content = listing.read_json(path)
-    tasks = content if isinstance(content, list) else [content]
-    return [task for task in tasks if isinstance(task, dict) and _find_name(task)]
+        found.ask("source.leave_out", text)
 
 
 def _find_name(task: dict[str, Any]) -> str:
@@ -67,11 +57,14 @@ def _find_results(task: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
     return [result for values in lists for result in values], 1  # JSON-MIN: values without `value`
 
 
-def _read_result(result: dict[str, Any], size_hw: tuple[int, int]) -> Area | None:
-    value = result.get("value", result)
-    label = next((value[kind][0] for kind in _KINDS if value.get(kind)), None)
-    if label is None:
-        return None
+def _find_labels(results: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields (class, value) of each result that has a class; others are choices and texts."""
+    for value in (result.get("value", result) for result in results):
+        if label := next((value[kind][0] for kind in _KINDS if value.get(kind)), None):
+            yield label, value
+
+
+def _read_result(label: str, value: dict[str, Any], size_hw: tuple[int, int]) -> Area | None:
     scale = np.array([size_hw[1], size_hw[0]]) / 100
     if "rle" in value:
         return Area(label, pixels=(decode_brush(value["rle"], size_hw), (0, 0)))

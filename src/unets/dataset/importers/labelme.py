@@ -20,10 +20,7 @@ def parse(listing: Listing, found: Annotations) -> None:
     Raises:
         InputError: a file is damaged, or holds a shape that is unknown.
     """
-    for path in listing.select(".json"):
-        content = listing.read_json(path, '"shapes"', '"imagePath"')
-        if content is None:
-            continue
+    for path, content in listing.read_jsons('"shapes"', '"imagePath"'):
         image = found.find(path, path.removesuffix(".json"), str(content["imagePath"]))
         if image is not None:
             height, width = content.get("imageHeight"), content.get("imageWidth")

@@ -104,17 +104,18 @@ class Listing:
         encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
         return content.decode(encoding, errors="replace")
 
-    def read_json(self, path: str, *marks: str) -> Any:
-        """Reads a json file whose text holds all of the marks; None where one is missing.
+    def read_jsons(self, *marks: str) -> Iterator[tuple[str, Any]]:
+        """Yields (path, content) of each json file whose text holds all of the marks.
 
         Raises:
-            InputError: the file is damaged.
+            InputError: such a file is damaged.
         """
-        text = self.read_text(path)
-        if not all(mark in text for mark in marks):
-            return None
-        with naming(path, "be json"):
-            return json.loads(text)
+        for path in self.select(".json"):
+            text = self.read_text(path)
+            if all(mark in text for mark in marks):
+                with naming(path, "be json"):
+                    content = json.loads(text)
+                yield path, content
 
 
 def ending(path: str) -> str:

@@ -69,7 +69,7 @@ class Area:
 
 @dataclass(kw_only=True)
 class Annotations:
-    """What annotation files say.
+    """What the annotation files of a format say.
 
     Attributes:
         listing: of INPUT.
@@ -80,7 +80,7 @@ class Annotations:
         files: annotation files, and what else they are.
         test: images that the files name as to be predicted.
         questions: what the files leave open.
-        problems: images that are named, and not there.
+        missing: images that are named, and not there.
         skipped: objects that have no area.
         path: of the annotation file that is read.
     """
@@ -93,7 +93,7 @@ class Annotations:
     files: dict[str, str] = field(default_factory=dict)
     test: list[str] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
     skipped: int = 0
     path: str = ""
 
@@ -104,7 +104,7 @@ class Annotations:
             path: of the annotation file.
             names: of the image, as the file calls it.
             beside: where the image should lie; empty: near the file.
-            is_needed: whether a missing image is a problem.
+            is_needed: whether a missing image is noted.
 
         Raises:
             InputError: several images are equally near.
@@ -112,23 +112,26 @@ class Annotations:
         self.path = path
         found = next((image for name in names if (image := self.finder.find(name, beside or path))), None)
         if found is None and is_needed:
-            self.problems.append(f"{names[-1]} ({path})")
+            self.missing.append(f"{names[-1]} ({path})")
         return found
 
     def add(self, image: str, path: str, size_hw: SizeHW | None, areas: Iterable[Area | None]) -> None:
-        """Adds the objects that a file names of an image; those without an area are counted.
+        """Adds the objects that a file names of an image; None is one without an area.
 
-        Args:
-            image: its path.
-            path: of the annotation file.
-            size_hw: of the image, as the file says; None: as the image's header says, turned upright.
-            areas: the objects; None for one without an area.
+        Where `size_hw` is None, the image's header says it, turned upright.
         """
-        found = list(areas)
         self.files[path] = "annotation"
         self.size_hw[image] = size_hw or self.listing.header(image).upright_hw
-        self.areas.setdefault(image, []).extend(area for area in found if area is not None)
-        self.skipped += found.count(None)
+        of_image = self.areas.setdefault(image, [])
+        for area in areas:
+            if area is None:
+                self.skipped += 1
+            else:
+                of_image.append(area)
+
+    def ask(self, name: str, text: str, *choices: str) -> None:
+        """Adds a question about a field of the source."""
+        self.questions.append(Question(field=name, text=text, choices=choices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +147,7 @@ class DrawAreas:
 
     def __call__(self) -> MaskHW | tuple[MaskHW, ...]:
         """Draws the mask; see `ImportedSample.draw`."""
-        layers = [np.zeros(self.size_hw, dtype=np.uint8) for _ in (self.labels if self.overlapping else ("all",))]
+        layers = np.zeros((len(self.labels) if self.overlapping else 1, *self.size_hw), dtype=np.uint8)
         void = np.zeros(self.size_hw, dtype=np.bool_)
         for area in self.areas:
             if area.is_ignored or area.label in self.ignored:
@@ -153,8 +156,7 @@ class DrawAreas:
                 index = self.labels.index(area.label)
                 drawn = area.draw(self.size_hw, are_pixels=self.are_pixels)
                 layers[index if self.overlapping else 0][drawn] = 1 if self.overlapping else index + 1
-        for layer in layers:
-            layer[void & (layer == 0)] = IGNORE
+        layers[void & (layers == 0)] = IGNORE
         return tuple(layers) if self.overlapping else layers[0]
 
 
@@ -206,10 +208,10 @@ def draw_box(left: float, top: float, right: float, bottom: float) -> Points:
 
 
 def decode_counts(runs: Sequence[int], size_hw: SizeHW, path: str) -> npt.NDArray[np.bool_]:
-    """Reads lengths of runs along rows, background and object in turn; bool (height, width). `path` is for the error.
+    """Reads lengths of runs along rows, background and object in turn; bool (height, width).
 
     Raises:
-        InputError: they do not fill the mask.
+        InputError: they do not fill the mask; `path` is named.
     """
     height, width = size_hw
     if sum(runs) != height * width or min(runs, default=0) < 0:
@@ -236,7 +238,7 @@ def decode_bitmap(text: str) -> npt.NDArray[np.bool_]:
 
 
 def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Listing, Annotations], None]) -> Import | None:
-    """Reads all annotations of a format; None where there are none.
+    """Reads all annotations of a format; None where no image is annotated.
 
     Args:
         listing: of INPUT.
@@ -244,40 +246,39 @@ def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Listing, A
         parse: finds the format's files and adds what they say.
 
     Raises:
-        InputError: see `parse` and `build`.
+        InputError: see `parse` and `assemble`; or a file is damaged, images that it names are not there, or no object
+            has an area.
     """
     found = Annotations(listing=listing, finder=Finder(listing.rasters))
     try:
         parse(listing, found)
     except InputError:
         raise
-    except DAMAGE as error:
-        said = f"{type(error).__name__}: {error}"
+    except DAMAGE as error:  # another shape than the format has: a key, a list, a number
         words = f"{found.path or 'annotations'} must be {source.format} as its tool writes it"
-        raise InputError(f"{words}. Received: {said}") from error
-    return build(listing, source, found)
-
-
-def build(listing: Listing, source: PolygonSource, found: Annotations) -> Import | None:
-    """Makes an import of annotations; None where no image is annotated.
-
-    Raises:
-        InputError: see `assemble`; or images that the annotations name are not there.
-    """
-    if len(found.problems) > len(found.areas):
-        named = ", ".join(found.problems[:5])
+        raise InputError(f"{words}. Received: {type(error).__name__}: {error}") from error
+    if len(found.missing) > len(found.areas):
         raise InputError(
-            f"images that annotations name must be below `--input`. Received: {len(found.problems)} that are not: "
-            f"{named}"
+            f"images that annotations name must be below `--input`. Received: {len(found.missing)} that are not: "
+            f"{', '.join(found.missing[:5])}"
         )
     if not any(found.areas.values()):
+        if found.skipped and len(found.areas) > 1:
+            raise InputError(
+                f"{source.format} annotations must hold areas: polygons or masks. Received: {found.skipped} objects "
+                f"of {len(found.areas)} images that have none, as boxes alone"
+            )
         return None
     if found.skipped:
-        text = f"{found.skipped} objects that have no area (points, lines, turned ellipses) are left out"
-        found.questions.append(Question(field="source.leave_out", text=text))
-    if found.problems:
-        text = f"{len(found.problems)} images that annotations name are not there: {found.problems[0]}, ..."
-        found.questions.append(Question(field="source.leave_out", text=text, choices=("nothing, if that is right",)))
+        text = f"{found.skipped} objects that have no area (boxes, points, lines, turned ellipses) are left out"
+        found.ask("source.leave_out", text)
+    if found.missing:
+        text = f"{len(found.missing)} images that annotations name are not there: {found.missing[0]}, ..."
+        found.ask("source.leave_out", text, "nothing, if that is right")
+    return _build(listing, source, found)
+
+
+def _build(listing: Listing, source: PolygonSource, found: Annotations) -> Import:
     used = Counter(area.label for areas in found.areas.values() for area in areas if not area.is_ignored)
     names = found.labels or tuple(sort_naturally(used))
     ignored = source.ignored or tuple(name for name in names if re.fullmatch(IGNORE_NAMES, name.lower()))
@@ -289,16 +290,11 @@ def build(listing: Listing, source: PolygonSource, found: Annotations) -> Import
         image: DrawAreas(found.size_hw[image], tuple(found.areas.get(image, ())), labels, ignored, are_pixels)
         for image in train
     }
-    overlapping = (
-        not source.covering
-        and len(labels) > 1
-        and do_overlap([replace(draw, overlapping=True) for draw in draws.values()], tolerance=_OVERLAP)
-    )
+    layered = [replace(draw, overlapping=True) for draw in draws.values()]
+    overlapping = not source.covering and len(labels) > 1 and do_overlap(layered, tolerance=_OVERLAP)
     if overlapping:
-        text = "classes overlap: each has a mask of its own"
         choice = "covering=True: later objects cover earlier ones, and a pixel is of one class"
-        found.questions.append(Question(field="source.covering", text=text, choices=(choice,)))
-    has_ignored = any(area.is_ignored or area.label in ignored for draw in draws.values() for area in draw.areas)
+        found.ask("source.covering", "classes overlap: each has a mask of its own", choice)
     return assemble(
         listing,
         source,
@@ -308,7 +304,10 @@ def build(listing: Listing, source: PolygonSource, found: Annotations) -> Import
         overlapping=overlapping,
         account=found.files,
         questions=found.questions,
-        fields={"has_background": True, "has_ignored": has_ignored},
+        fields={
+            "has_background": True,
+            "has_ignored": any(a.is_ignored or a.label in ignored for draw in layered for a in draw.areas),
+        },
     )
 
 
@@ -316,21 +315,21 @@ def _split(listing: Listing, source: PolygonSource, found: Annotations) -> tuple
     """Returns (training images, test images); asks about images that no annotation names."""
     left = set(select(listing.rasters, source.leave_out))
     named = [image for image in found.areas if image not in left and image not in found.test]
-    splits = find_splits({image: image.rpartition("/")[0] for image in listing.rasters})
+    folder_of = {image: image.rpartition("/")[0] for image in listing.rasters}
+    splits = find_splits(folder_of)
     train = [image for image in named if splits[image] != "test"] or named
     test = [image for image in [*found.test, *named] if image not in train]
-    folders = {image.rpartition("/")[0] for image in train}
+    folders = {folder_of[image] for image in train}
     alone = [image for image in listing.rasters if image not in {*train, *test, *left, *found.files}]
-    test += [image for image in alone if splits[image] == "test" and image.rpartition("/")[0] not in folders]
-    bare = [image for image in alone if image.rpartition("/")[0] in folders]
+    test += [image for image in alone if splits[image] == "test" and folder_of[image] not in folders]
+    bare = [image for image in alone if folder_of[image] in folders]
     found.files |= {image: "left out: an image without annotation" for image in alone if image not in test}
     if bare and source.missing == "empty":
         found.size_hw |= {image: listing.header(image).size_hw for image in bare}
         return [*train, *bare], test
     if bare:
         text = f"{len(bare)} images beside annotated ones have no annotation and are left out: {bare[0]}, ..."
-        choice = '"empty", if they hold no object'
-        found.questions.append(Question(field="source.missing", text=text, choices=(choice,)))
+        found.ask("source.missing", text, '"empty", if they hold no object')
     return train, test
 
 

@@ -29,7 +29,7 @@ from unets.dataset.importers.edges import measure_fit, read_colors
 from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending, list_input
 from unets.dataset.importers.names import find_shapes, spread
 from unets.dataset.importers.tables import read_tables
-from unets.errors import InputError, naming
+from unets.errors import InputError
 
 _POLYGONS = {
     "coco": coco.parse,
@@ -84,9 +84,7 @@ def read(listing: Listing, source: ImporterSource) -> Import:
         InputError: the files do not hold what the options say.
     """
     name = str(getattr(source, "format", ""))
-    # What an importer stumbles over in annotations of another shape than their format has: a key, a list, a number.
-    with naming(listing.root, f"hold annotations as {name} has them"):
-        result = IMPORTERS[name](listing, source)
+    result = IMPORTERS[name](listing, source)
     if result is None:
         raise InputError(f"`--input` must hold what `source` says ({source!r}). Received: {_describe(listing)}")
     return result
@@ -160,12 +158,11 @@ def choose(listing: Listing) -> tuple[ImporterSource, Import]:
 
 
 def _propose(listing: Listing, name: str) -> Sequence[tuple[ImporterSource, Import]]:
-    with naming(listing.root, f"hold annotations as {name} has them"):  # see `read`
-        if name in _PROPOSERS:
-            return _PROPOSERS[name](listing)
-        # An image without a txt holds no object, as YOLO has it.
-        source = PolygonSource(format=name, missing="empty" if name == "yolo" else "leave_out")
-        found = IMPORTERS[name](listing, source)
+    if name in _PROPOSERS:
+        return _PROPOSERS[name](listing)
+    # An image without a txt holds no object, as YOLO has it.
+    source = PolygonSource(format=name, missing="empty" if name == "yolo" else "leave_out")
+    found = IMPORTERS[name](listing, source)
     return [(source, found)] if found is not None else []
 
 

@@ -19,13 +19,12 @@ def parse(listing: Listing, found: Annotations) -> None:
     Raises:
         InputError: a file is damaged.
     """
-    for path in listing.select(".json"):
-        if path.rpartition("/")[2] == "meta.json" and (content := listing.read_json(path, '"classes"')) is not None:
+    for path, content in listing.read_jsons('"classes"'):
+        if path.rpartition("/")[2] == "meta.json":
             names = [str(entry.get("title")) for entry in content["classes"] if isinstance(entry, dict)]
             found.labels, found.files[path] = tuple(names), "annotation"
-            continue
-        content = listing.read_json(path, '"objects"', '"size"')
-        if isinstance(content, dict) and isinstance(content["size"], dict):
+    for path, content in listing.read_jsons('"objects"', '"size"'):
+        if isinstance(content, dict) and isinstance(content.get("size"), dict):
             image = found.find(path, path.replace("/ann/", "/img/").removesuffix(".json"))
             if image is not None:
                 size_hw = (int(content["size"]["height"]), int(content["size"]["width"]))

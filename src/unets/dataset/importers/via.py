@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from unets.dataset.importers.base import Question
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_ellipse
 
@@ -25,8 +24,7 @@ def parse(listing: Listing, found: Annotations) -> None:
         InputError: a file is damaged.
     """
     images = []
-    for path in listing.select(".json"):
-        content = listing.read_json(path, '"regions"', '"filename"')
+    for path, content in listing.read_jsons('"regions"', '"filename"'):
         entries = content.get("_via_img_metadata", content) if isinstance(content, dict) else {}
         for entry in entries.values():
             regions = entry.get("regions") if isinstance(entry, dict) else None
@@ -44,8 +42,9 @@ def parse(listing: Listing, found: Annotations) -> None:
     # Of equally many, the first by name.
     attribute = min(sorted(values), key=lambda name: len(values[name]), default=None)
     if len(values) > 1:
-        text = f"the attribute `{attribute}` is taken for the class, of {', '.join(sorted(values))}"
-        found.questions.append(Question(field="source.labels", text=text))
+        found.ask(
+            "source.labels", f"the attribute `{attribute}` is taken for the class, of {', '.join(sorted(values))}"
+        )
     for image, path, regions in images:
         found.add(image, path, None, (_read_region(region, attribute) for region in regions))
 

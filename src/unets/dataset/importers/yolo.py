@@ -6,12 +6,10 @@ train/labels/a.txt       0 0.1 0.1 0.4 0.1 0.4 0.3
 """
 
 import re
-from collections import Counter
 
 import numpy as np
 import yaml  # type: ignore[import-untyped]
 
-from unets.dataset.importers.base import Question
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.polygons import Annotations, Area, Points
 from unets.errors import DAMAGE, InputError, naming
@@ -23,9 +21,8 @@ def parse(listing: Listing, found: Annotations) -> None:
     """Reads all label files of a folder.
 
     Raises:
-        InputError: labels are boxes, or no shares of the sides, or name a class that `data.yaml` does not.
+        InputError: labels are no shares of the sides, or name a class that `data.yaml` does not.
     """
-    kinds: Counter[str] = Counter()
     for path in listing.select(".txt"):
         lines = _read_lines(listing, path)
         if not all(map(_LINE.fullmatch, lines)) or (not lines and "label" not in path.lower()):
@@ -37,17 +34,8 @@ def parse(listing: Listing, found: Annotations) -> None:
         if image is None:
             continue
         height, width = listing.header(image).size_hw
-        kinds.update("box" if points is None else "polygon" for _, points in objects)
-        areas = [Area(n, polygons=(points * (width, height),)) for n, points in objects if points is not None]
+        areas = (None if points is None else Area(n, polygons=(points * (width, height),)) for n, points in objects)
         found.add(image, path, (height, width), areas)
-    total = kinds.total()
-    if total and kinds["box"] == total and len(found.areas) > 1:
-        raise InputError(
-            f"YOLO labels must be polygons. Received: {total} boxes (4 numbers) in {len(found.areas)} files"
-        )
-    if kinds["box"]:
-        text = f"{kinds['box']} of {total} objects are boxes, not polygons, and are left out"
-        found.questions.append(Question(field="source.leave_out", text=text))
     if any(found.areas.values()):
         _name_classes(listing, found)
 
@@ -85,8 +73,7 @@ def _name_classes(listing: Listing, found: Annotations) -> None:
         raise InputError(f"data.yaml must name every class. Received: no name of {sorted(missing)}, but {names}")
     if not names:
         names = {number: f"class_{number + 1}" if len(numbers) > 1 else "object" for number in sorted(numbers)}
-        asked = Question(field="classes", text="no data.yaml names the classes", choices=("their names",))
-        found.questions.append(asked)
+        found.ask("classes", "no data.yaml names the classes", "their names")
     found.labels = tuple(names[number] for number in sorted(names))
     for image, areas in found.areas.items():
         found.areas[image] = [Area(names[int(area.label)], polygons=area.polygons) for area in areas]
