@@ -35,8 +35,8 @@ REPLACED = {
 }
 UPPER_CASE = {r"VOID": "IGNORE", r"SPREAD": "data_parallel", r"ANEW": "force"}
 IN_PROSE = {r"photos?": "image"}  # names of variables may be older than this word
-# Statistics speaks of the coverage of an interval, drawing of that of a pixel.
-ALLOWED = {("src/unets/metrics/intervals.py", "soft target"), ("src/unets/studio/painter.py", "soft target")}
+# Statistics speaks of the coverage of an interval.
+ALLOWED = {("src/unets/metrics/intervals.py", "soft target")}
 
 PACKAGES = sorted(path for path in (ROOT / "src" / "unets").iterdir() if path.suffix == ".py" or path.is_dir())
 PLACES = [path for path in PACKAGES if path.name != "__pycache__"] + [

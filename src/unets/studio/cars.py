@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unets.studio.shells import Curve, Shell
+from unets.studio.shells import Curve, Range, Shell
 
 # (sRGB 0..255, share in the fleet, metal flake 0..1). White and silver are the wall's own colors.
 PAINTS: dict[str, tuple[tuple[int, int, int], float, float]] = {
@@ -23,7 +23,7 @@ _NOSE_SLOPE_M = 0.16  # how far the hood's edge stands behind the bumper
 _ROOF_NARROWING_M = 0.44  # width lost between belt and roof, both sides together
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Body:
     """The measures of a car body, in meters; x counts forward from the middle of the car's length."""
 
@@ -32,76 +32,44 @@ class Body:
     height: float  # to the roof's highest point
     clearance: float  # height of the sill
     wheel_radius: float
-    axles_x: tuple[float, float]  # front, rear
-    deck: tuple[tuple[float, float], ...]  # (x, z) of hood, belt and trunk, from the rear forward
-    roof_x: tuple[float, float]  # where the roof begins behind the windshield, where it ends
-    cabin_x: tuple[float, float]  # foot of the windshield, foot of the rear window
+    axles_x: Range  # front, rear
+    cabin_x: Range  # foot of the windshield, foot of the rear window
+    roof_x: Range  # where the roof begins behind the windshield, where it ends
+    deck_x: tuple[float, ...]  # of hood, belt and trunk, from the rear forward
+    deck_z: tuple[float, ...]  # their heights
     pillars: tuple[float, ...]  # side windows' borders, as fractions of the cabin from its front
     has_tall_tail: bool  # a hatch from roof to bumper
 
 
-_SEDAN = Body(
-    length=4.80,
-    width=1.84,
-    height=1.46,
-    clearance=0.21,
-    wheel_radius=0.335,
-    axles_x=(1.47, -1.36),
-    cabin_x=(1.12, -1.90),
-    roof_x=(0.30, -1.05),
-    deck=((-2.40, 0.99), (-1.9, 1.04), (-0.5, 0.97), (1.05, 0.95), (1.7, 0.89), (2.40, 0.74)),
-    pillars=(0.13, 0.46, 0.52, 0.83),
-    has_tall_tail=False,
-)
-BODIES: dict[str, Body] = {
-    "sedan": _SEDAN,
-    "hatchback": replace(
-        _SEDAN,
-        length=4.15,
-        width=1.77,
-        height=1.49,
-        axles_x=(1.25, -1.33),
-        cabin_x=(1.08, -1.99),
-        roof_x=(0.28, -1.45),
-        deck=((-2.08, 1.04), (-0.5, 0.99), (1.0, 0.98), (1.5, 0.90), (2.08, 0.73)),
-        has_tall_tail=True,
+# fmt: off
+BODIES = {
+    "sedan": Body(
+        4.80, 1.84, 1.46, 0.21, 0.335, (1.47, -1.36), (1.12, -1.90), (0.30, -1.05),
+        (-2.40, -1.9, -0.5, 1.05, 1.7, 2.40), (0.99, 1.04, 0.97, 0.95, 0.89, 0.74),
+        (0.13, 0.46, 0.52, 0.83), has_tall_tail=False,
     ),
-    "wagon": replace(
-        _SEDAN,
-        height=1.48,
-        cabin_x=(1.12, -2.33),
-        roof_x=(0.30, -1.92),
-        deck=((-2.41, 1.02), (-0.5, 0.98), (1.05, 0.95), (1.7, 0.89), (2.41, 0.74)),
-        pillars=(0.11, 0.38, 0.42, 0.64, 0.68, 0.90),
-        has_tall_tail=True,
+    "hatchback": Body(
+        4.15, 1.77, 1.49, 0.21, 0.335, (1.25, -1.33), (1.08, -1.99), (0.28, -1.45),
+        (-2.08, -0.5, 1.0, 1.5, 2.08), (1.04, 0.99, 0.98, 0.90, 0.73),
+        (0.13, 0.46, 0.52, 0.83), has_tall_tail=True,
+    ),
+    "wagon": Body(
+        4.80, 1.84, 1.48, 0.21, 0.335, (1.47, -1.36), (1.12, -2.33), (0.30, -1.92),
+        (-2.41, -0.5, 1.05, 1.7, 2.41), (1.02, 0.98, 0.95, 0.89, 0.74),
+        (0.11, 0.38, 0.42, 0.64, 0.68, 0.90), has_tall_tail=True,
     ),
     "suv": Body(
-        length=4.72,
-        width=1.93,
-        height=1.76,
-        clearance=0.29,
-        wheel_radius=0.385,
-        axles_x=(1.42, -1.36),
-        cabin_x=(1.20, -2.28),
-        roof_x=(0.48, -1.86),
-        deck=((-2.36, 1.18), (-0.5, 1.15), (1.15, 1.13), (1.8, 1.06), (2.36, 0.90)),
-        pillars=(0.12, 0.41, 0.46, 0.69, 0.74, 0.92),
-        has_tall_tail=True,
+        4.72, 1.93, 1.76, 0.29, 0.385, (1.42, -1.36), (1.20, -2.28), (0.48, -1.86),
+        (-2.36, -0.5, 1.15, 1.8, 2.36), (1.18, 1.15, 1.13, 1.06, 0.90),
+        (0.12, 0.41, 0.46, 0.69, 0.74, 0.92), has_tall_tail=True,
     ),
     "coupe": Body(
-        length=4.45,
-        width=1.86,
-        height=1.31,
-        clearance=0.17,
-        wheel_radius=0.345,
-        axles_x=(1.36, -1.24),
-        cabin_x=(0.86, -2.02),
-        roof_x=(0.00, -0.72),
-        deck=((-2.22, 0.93), (-1.6, 0.95), (-0.5, 0.88), (0.8, 0.86), (1.6, 0.78), (2.22, 0.58)),
-        pillars=(0.14, 0.55),
-        has_tall_tail=False,
+        4.45, 1.86, 1.31, 0.17, 0.345, (1.36, -1.24), (0.86, -2.02), (0.00, -0.72),
+        (-2.22, -1.6, -0.5, 0.8, 1.6, 2.22), (0.93, 0.95, 0.88, 0.86, 0.78, 0.58),
+        (0.14, 0.55), has_tall_tail=False,
     ),
 }
+# fmt: on
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,14 +90,13 @@ def build_car(seed: int, index: int) -> Car:
     # View 0 is no image's: numpy pads seeds with zeros, so [seed, index] would be the same stream.
     rng = np.random.default_rng([seed, index, 0])
     id_ = "".join(f"{digit:x}" for digit in rng.integers(0, 16, size=12))
-    kinds = tuple(BODIES)
     paint = str(rng.choice(list(PAINTS), p=[share for _, share, _ in PAINTS.values()]))
     red, green, blue = (int(level) for level in np.clip(PAINTS[paint][0] + rng.integers(-8, 9, size=3), 8, 245))
     return Car(
         index=index,
         id=id_,
         # The kinds take turns, so that even a small fleet has them all.
-        body=_vary(BODIES[kinds[(index + seed) % len(kinds)]], rng),
+        body=_vary(list(BODIES.values())[(index + seed) % len(BODIES)], rng),
         paint=paint,
         paint_rgb=(red, green, blue),
         rim_level=int(rng.choice([205, 180, 120, 40], p=[0.4, 0.3, 0.15, 0.15])),
@@ -140,16 +107,18 @@ def build_car(seed: int, index: int) -> Car:
 def _vary(body: Body, rng: np.random.Generator) -> Body:
     """Returns the body stretched a little, so that no two cars of a kind have one outline."""
     along, high = rng.uniform(0.96, 1.04, size=2)
+    width, radius = rng.uniform(0.97, 1.03), rng.uniform(0.96, 1.05)
+    lengths = {
+        name: tuple(x * along for x in getattr(body, name)) for name in ("axles_x", "roof_x", "cabin_x", "deck_x")
+    }
     return replace(
         body,
         length=body.length * along,
-        width=body.width * rng.uniform(0.97, 1.03),
+        width=body.width * width,
         height=body.height * high,
-        wheel_radius=body.wheel_radius * rng.uniform(0.96, 1.05),
-        axles_x=(body.axles_x[0] * along, body.axles_x[1] * along),
-        deck=tuple((x * along, z * high) for x, z in body.deck),
-        roof_x=(body.roof_x[0] * along, body.roof_x[1] * along),
-        cabin_x=(body.cabin_x[0] * along, body.cabin_x[1] * along),
+        wheel_radius=body.wheel_radius * radius,
+        deck_z=tuple(z * high for z in body.deck_z),
+        **lengths,
     )
 
 
@@ -162,9 +131,8 @@ def build_hull(body: Body) -> Shell:
         rear=Curve((0.0, 0.2, 0.45, 0.8, 1.0), (tail + 0.10, tail, tail, tail + 0.5 * fall, tail + fall)),
         half_width=Curve((0.0, 0.25, 0.62, 1.0), (half - 0.06, half - 0.015, half, half - 0.045)),
         bottom=Curve((tail, tail + 0.7, nose - 0.7, nose), (rise + 0.09, rise, rise, rise + 0.05)),
-        top=Curve(tuple(x for x, _ in body.deck), tuple(z for _, z in body.deck), softness=0.22),
-        front_exponent=3.7,
-        rear_exponent=4.2,
+        top=Curve(body.deck_x, body.deck_z, softness=0.22),
+        exponents=(3.7, 4.2),
         edge_h=0.17,
         edge_m=0.10,
         crown_m=0.05,
@@ -175,19 +143,14 @@ def build_cabin(body: Body) -> Shell:
     """Returns the upper shell: windows, pillars and roof. Its foot is sunk a little into the hull."""
     (foot_front, foot_rear), half = body.cabin_x, body.width / 2 - 0.085
     front, rear = body.roof_x[0] + 0.22, body.roof_x[1] - 0.22  # the rounded edge takes these back
-    narrow = _ROOF_NARROWING_M
+    narrow, heights = _ROOF_NARROWING_M, (body.height - 0.10, body.height - 0.035, body.height - 0.075)
     return Shell(
         front=Curve((0.0, 0.5, 1.0), (foot_front, 0.46 * foot_front + 0.54 * front, front)),
         rear=Curve((0.0, 0.5, 1.0), (foot_rear, 0.56 * foot_rear + 0.44 * rear, rear)),
         half_width=Curve((0.0, 0.4, 1.0), (half, half - 0.13 * narrow, half - 0.5 * narrow + 0.08)),
-        bottom=Curve(tuple(x for x, _ in body.deck), tuple(z - _CABIN_SUNK_M for _, z in body.deck), softness=0.22),
-        top=Curve(
-            (rear, (front + rear) / 2 + 0.15, front),
-            (body.height - 0.10, body.height - 0.035, body.height - 0.075),
-            softness=0.3,
-        ),
-        front_exponent=3.4,
-        rear_exponent=4.0,
+        bottom=Curve(body.deck_x, tuple(z - _CABIN_SUNK_M for z in body.deck_z), softness=0.22),
+        top=Curve((rear, (front + rear) / 2 + 0.15, front), heights, softness=0.3),
+        exponents=(3.4, 4.0),
         edge_h=0.20,
         edge_m=0.16,
         crown_m=0.035,

@@ -6,7 +6,6 @@ test/<car>_<view>.jpg   sample_submission.csv              truth/test_masks.csv 
 
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +23,6 @@ _RENDERER_VERSION = 2  # raise it whenever an image's bytes change
 _SETTINGS = "studio.json"
 _QUALITY = 78  # gives about 100 KB a JPEG of full size, as Carvana's have
 _TABLES = ("train_masks.csv", "truth/test_masks.csv", "sample_submission.csv")
-
-Row = tuple[str, str]  # img, rle_mask
 
 
 def write_competition(
@@ -49,12 +46,6 @@ def write_competition(
     Raises:
         InputError: an argument is out of range, or `out` holds something else.
     """
-    limits = {"num_train_cars": (num_train_cars, 1), "num_test_cars": (num_test_cars, 0), "seed": (seed, 0)}
-    for name, (value, least) in limits.items():
-        if value < least:
-            raise InputError(f"`{name}` must be at least {least}. Received: {name}={value}")
-    if min(size_hw) < 64:
-        raise InputError(f"`size_hw` must be at least 64 x 64 pixels. Received: size_hw={size_hw}")
     settings = {
         "renderer_version": _RENDERER_VERSION,
         "seed": seed,
@@ -63,6 +54,12 @@ def write_competition(
         "size_hw": list(size_hw),
         "classes": ["car"],
     }
+    limits = {"num_train_cars": (num_train_cars, 1), "num_test_cars": (num_test_cars, 0), "seed": (seed, 0)}
+    for name, (value, least) in limits.items():
+        if value < least:
+            raise InputError(f"`{name}` must be at least {least}. Received: {name}={value}")
+    if min(size_hw) < 64:
+        raise InputError(f"`size_hw` must be at least 64 x 64 pixels. Received: size_hw={size_hw}")
     _claim_folder(out, settings)
     counts = [len(list((out / name).glob("[!.]*"))) for name in ("train", "train_masks", "test")]
     is_complete = counts == [NUM_VIEWS * num for num in (num_train_cars, num_train_cars, num_test_cars)]
@@ -70,7 +67,7 @@ def write_competition(
         return
     tasks = [("train" if index < num_train_cars else "test", index) for index in range(num_train_cars + num_test_cars)]
     made = run_tasks(partial(_write_car, out, seed, size_hw), tasks, jobs=jobs, what="studio", unit="car")
-    rows: dict[str, list[Row]] = {"train": [], "test": []}
+    rows: dict[str, list[tuple[str, str]]] = {"train": [], "test": []}
     for (split, _), car_rows in zip(tasks, made, strict=True):
         rows[split] += car_rows
     sample = [(name, "1 1") for name, _ in rows["test"]]
@@ -80,10 +77,9 @@ def write_competition(
 
 def _claim_folder(out: Path, settings: dict[str, object]) -> None:
     """Writes the settings before anything else, or checks that the folder was made with the same ones."""
-    settings_path = out / _SETTINGS
-    if settings_path.is_file():
-        found = read_json(settings_path)
-        if found != settings:
+    path = out / _SETTINGS
+    if path.is_file():
+        if (found := read_json(path)) != settings:
             raise InputError(
                 f"`out` must be a new folder or one rendered with these settings: {settings}. "
                 f"Received: {out}, rendered with {found}; choose another folder or delete this one"
@@ -94,13 +90,13 @@ def _claim_folder(out: Path, settings: dict[str, object]) -> None:
             f"Received: {out}, which holds other files; choose another folder"
         )
     else:
-        write_json(settings_path, settings)
+        write_json(path, settings)
 
 
-def _write_car(out: Path, seed: int, size_hw: tuple[int, int], task: tuple[Literal["train", "test"], int]) -> list[Row]:
-    """Writes a car's images, those that are missing; returns the rows of all."""
+def _write_car(out: Path, seed: int, size_hw: tuple[int, int], task: tuple[str, int]) -> list[tuple[str, str]]:
+    """Writes those of a car's images that are missing; returns the rows (img, rle_mask) of all."""
     split, index = task
-    car, rows = build_car(seed, index), list[Row]()
+    car, rows = build_car(seed, index), []
     for view in range(1, NUM_VIEWS + 1):
         stem = f"{car.id}_{view:02d}"
         image_path, mask_path = out / split / f"{stem}.jpg", out / "train_masks" / f"{stem}_mask.gif"

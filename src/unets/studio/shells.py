@@ -10,12 +10,12 @@ float64 (num_faces, 4, 3).
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Range = tuple[float, float]
 
 _EDGE_START_V = 0.7  # the upper edge's rounding takes the rest of the way up the side
 _OUTLINE_SAMPLES = 400  # points a quarter of a plan outline is tabulated at; the error is below a millimeter
@@ -29,10 +29,10 @@ class Curve:
     values: tuple[float, ...]  # the curve's value at each
     softness: float = 0.1  # half width of the moving average, in the unit of `at`
 
-    def __call__(self, where: Floats) -> Floats:
+    def __call__(self, where: Floats | float) -> Floats:
         """Returns the curve's values, in the shape of `where`."""
-        offsets = np.linspace(-self.softness, self.softness, 9)
-        return np.asarray(np.interp(where[..., None] + offsets, self.at, self.values).mean(axis=-1))
+        places = np.asarray(where)[..., None] + np.linspace(-self.softness, self.softness, 9)
+        return np.asarray(np.interp(places, self.at, self.values).mean(axis=-1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,8 +44,7 @@ class Shell:
     half_width: Curve  # half the width, over h
     bottom: Curve  # z of the lower rim, over x
     top: Curve  # z of the upper edge, over x
-    front_exponent: float  # of the plan's superellipse: 2 is an ellipse, 8 nearly a box
-    rear_exponent: float  # the same, behind the middle
+    exponents: tuple[float, float]  # of the plan's superellipse, front and rear half: 2 is an ellipse, 8 nearly a box
     edge_h: float  # height fraction that the upper edge's rounding takes
     edge_m: float  # how far that rounding goes inwards
     crown_m: float  # how much higher the top is on the center line than at its sides
@@ -68,7 +67,7 @@ class Shell:
 
     def u_at_x(self, x: float, h: float) -> float:
         """Returns the left side's `u` that lies at `x` meters, height fraction `h`; 1 - u is the right's."""
-        front, rear = self._ends(h)
+        front, rear = float(self.front(h)), float(self.rear(h))
         along = np.clip((x - (front + rear) / 2) / ((front - rear) / 2), -1.0, 1.0)
         table_u, table_along, _ = self._outline()
         return float(np.interp(-along, -table_along, table_u))
@@ -92,33 +91,20 @@ class Shell:
         inset = self.edge_m * (1.0 - np.sqrt(1.0 - rise**2))
         front, rear = self.front(h), self.rear(h)
         along = np.clip((x - (front + rear) / 2) / ((front - rear) / 2 - inset), -1.0, 1.0)
-        exponent = np.where(along > 0, self.front_exponent, self.rear_exponent)
+        exponent = np.where(along > 0, *self.exponents)
         return np.asarray((1.0 - np.abs(along) ** exponent) ** (1.0 / exponent) * (self.half_width(h) - inset))
 
-    def _ends(self, h: float) -> tuple[float, float]:
-        at = np.array([h])
-        return float(self.front(at)[0]), float(self.rear(at)[0])
-
     def _outline(self) -> tuple[Floats, Floats, Floats]:
-        front, rear = self._ends(0.5)
-        aspect = (front - rear) / 2 / float(self.half_width(np.array([0.5]))[0])
-        return _tabulate_outline(self.front_exponent, self.rear_exponent, aspect)
-
-
-class Layer(NamedTuple):
-    """Some faces of one material."""
-
-    material: str
-    quads: Floats
-    bias_m: float = 0.0  # how much nearer to the lens they are sorted
+        length, width = (float(self.front(0.5)) - float(self.rear(0.5))) / 2, float(self.half_width(0.5))
+        return _tabulate_outline(self.exponents, length / width)
 
 
 @lru_cache(maxsize=64)
-def _tabulate_outline(front_exponent: float, rear_exponent: float, aspect: float) -> tuple[Floats, Floats, Floats]:
+def _tabulate_outline(exponents: tuple[float, float], aspect: float) -> tuple[Floats, Floats, Floats]:
     """Returns (u, along, across) by arc length of half a superellipse, `aspect` times as long as wide."""
     steps = np.linspace(0.0, 1.0, _OUTLINE_SAMPLES)
     halves = []
-    for exponent in (front_exponent, rear_exponent):
+    for exponent in exponents:
         # Either coordinate alone leaves one end of the quarter thinly sampled; their union is dense.
         along = np.sort(np.concatenate([steps, (1.0 - steps**exponent) ** (1.0 / exponent)]))
         halves.append((along, (1.0 - along**exponent) ** (1.0 / exponent)))
@@ -132,33 +118,23 @@ def _tabulate_outline(front_exponent: float, rear_exponent: float, aspect: float
 def skin(shell: Shell, *, num_around: int, num_up: int, num_edge: int, num_over: int) -> Floats:
     """Returns the quads of a whole shell but its open underside: faces around it, up its side, edge and top."""
     up = np.linspace(0.0, _EDGE_START_V, num_up + 1)
-    edge = np.linspace(_EDGE_START_V, 1.0, num_edge + 1)[1:]
-    over = np.linspace(1.0, 2.0, num_over + 1)[1:]
-    return quads_of_grid(
-        shell.point(np.linspace(0.0, 1.0, num_around + 1)[:, None], np.concatenate([up, edge, over])[None, :])
-    )
+    edge, over = np.linspace(_EDGE_START_V, 1.0, num_edge + 1)[1:], np.linspace(1.0, 2.0, num_over + 1)[1:]
+    around = np.linspace(0.0, 1.0, num_around + 1)[:, None]
+    return quads_of_grid(shell.point(around, np.concatenate([up, edge, over])[None, :]))
 
 
 def patch(
-    shell: Shell,
-    u_range: tuple[float, float],
-    v_range: tuple[float, float],
-    *,
-    counts: tuple[int, int] = (10, 6),
-    roundness: float = 8.0,
-    lift_m: float = 0.003,
+    shell: Shell, us: Range, vs: Range, *, counts: tuple[int, int] = (10, 6), roundness: float = 8.0, lift_m: float
 ) -> Floats:
-    """Returns the quads of a round-cornered patch on a shell: a window, a lamp, a grille.
+    """Returns the quads of a round-cornered patch on a shell, `lift_m` above it: a window, a lamp, a grille.
 
-    `roundness` is the exponent of the superellipse that bounds it (2 round, large square), `lift_m` its height above
-    the shell.
+    `roundness` is the exponent of the superellipse that bounds it: 2 round, large square.
     """
     a, b = np.meshgrid(np.linspace(-1, 1, counts[0] + 1), np.linspace(-1, 1, counts[1] + 1), indexing="ij")
     reach = np.maximum(np.maximum(np.abs(a), np.abs(b)), 1e-9)
     shrink = reach / (np.abs(a) ** roundness + np.abs(b) ** roundness + 1e-30) ** (1.0 / roundness)
-    (u_low, u_high), (v_low, v_high) = u_range, v_range
-    u = (u_low + u_high) / 2 + a * shrink * (u_high - u_low) / 2
-    points = shell.point(u, (v_low + v_high) / 2 + b * shrink * (v_high - v_low) / 2)
+    u = (us[0] + us[1]) / 2 + a * shrink * (us[1] - us[0]) / 2
+    points = shell.point(u, (vs[0] + vs[1]) / 2 + b * shrink * (vs[1] - vs[0]) / 2)
     normals = np.cross(np.gradient(points, axis=0), np.gradient(points, axis=1))
     normals /= np.maximum(np.linalg.norm(normals, axis=-1, keepdims=True), 1e-12)
     return quads_of_grid(points + lift_m * normals)
