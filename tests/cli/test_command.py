@@ -210,12 +210,12 @@ def test_a_full_disk_is_told_in_the_system_s_words(
     run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fill(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "models/tiny/checked.csv")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "models/tiny/checked.jsonl")
 
     monkeypatch.setattr("unets.dataset.checks.check_data", fill)
     assert run("check") == 1
     message = read_error(capsys)
-    assert "No space left on device: 'models/tiny/checked.csv'" in message
+    assert "No space left on device: 'models/tiny/checked.jsonl'" in message
     assert message.endswith("; what was finished is kept, the same command goes on")
 
 

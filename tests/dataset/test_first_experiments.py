@@ -37,9 +37,9 @@ def test_size_by_hand(image_hw: SizeHW, budget_px: int, size_hw: SizeHW) -> None
     assert fit_size(image_hw, budget_px) == size_hw
 
 
-@pytest.mark.parametrize("num_train", [4, 20, 640, 100_000])
+@pytest.mark.parametrize("num_train", [4, 640, 100_000])
 @pytest.mark.parametrize("minutes", [3.0, 15.0, 120.0])
-@pytest.mark.parametrize("image_hw", [(101, 101), (512, 512), (1280, 1918)])
+@pytest.mark.parametrize("image_hw", [(101, 101), (1280, 1918)])
 def test_few_and_many_images_fit_the_minutes(num_train: int, minutes: float, image_hw: SizeHW) -> None:
     facts = Facts(image_hw=image_hw, num_train=num_train, num_folds=5)
     costs = []

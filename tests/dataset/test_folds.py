@@ -43,32 +43,20 @@ def test_each_group_in_one_fold_and_sizes_differ_by_one(areas: list[float], num_
     assert max(sizes.values()) - min(sizes.values()) <= 1
 
 
-def test_each_block_of_like_areas_is_spread_over_all_folds() -> None:
-    # sorted by area: a b | c d | e f; each pair goes to both folds
-    folds = split_groups({"f": 0.6, "a": 0.1, "d": 0.4, "c": 0.3, "b": 0.2, "e": 0.5}, 2, seed=0)
-    assert {folds["a"], folds["b"]} == {folds["c"], folds["d"]} == {folds["e"], folds["f"]} == {0, 1}
-
-
-def test_depends_on_seed_alone() -> None:
-    rng = np.random.default_rng(0)
-    groups = {f"g{index}": float(area) for index, area in enumerate(rng.uniform(0.09, 0.41, 318))}
-    shuffled = dict(sorted(groups.items(), key=lambda item: item[1]))
-    assert split_groups(groups, 5, seed=1) == split_groups(shuffled, 5, seed=1)
-    assert split_groups(groups, 5, seed=1) != split_groups(groups, 5, seed=2)
-
-
-def test_fold_means_lie_close_together() -> None:
+def test_fold_means_lie_close_together_and_depend_on_the_seed_alone() -> None:
     # 318 cars with shares of 0.09 to 0.41 (Carvana's), 5 folds. Split blindly, the mean of a fold of 64 would stray by
     # 0.092 / sqrt(64) = 0.0115; in blocks, two folds differ by a fraction of one block's width, 0.32 / 64 = 0.005.
     rng = np.random.default_rng(0)
     groups = {f"g{index}": float(area) for index, area in enumerate(rng.uniform(0.09, 0.41, 318))}
+    shuffled = dict(sorted(groups.items(), key=lambda item: item[1]))
     for seed in range(10):
         folds = split_groups(groups, 5, seed)
         means = [np.mean([groups[group] for group in groups if folds[group] == fold]) for fold in range(5)]
         assert max(means) - min(means) < 0.005
+        assert folds == split_groups(shuffled, 5, seed) != split_groups(groups, 5, seed + 1)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_groups_of_several_sizes_give_folds_of_like_many_images(seed: int) -> None:
     sizes = {f"g{index}": size for index, size in enumerate([40, 30, 20, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 1, 1, 1])}
     groups = {group: index % 7 / 10 for index, group in enumerate(sizes)}
@@ -92,27 +80,19 @@ def test_a_fold_of_next_to_no_images_is_refused_and_a_small_one_is_said(
     assert "folds have [5, 19] images" in caplog.text or "folds have [19, 5] images" in caplog.text
 
 
-def test_write_then_read(make_competition: MakeCompetition) -> None:
+def test_a_file_is_written_once_and_then_kept_in_any_dialect(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=5)
     manifest = load(project)
     folds = write_folds(project, manifest)
     assert folds == read_folds(project.folds_path, manifest)
     assert list(folds) == [sample.id for sample in manifest.train]
-    lines = project.folds_path.read_bytes().split(b"\n")
-    assert lines[0] == b"id,group,fold" and lines[1].startswith(b"car000_01,car000,") and lines[-1] == b""
-    assert len(lines) == 1 + 5 * 4 + 1
-
-
-def test_an_existing_file_is_kept(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=4)
-    manifest = load(project)
-    write_folds(project, manifest)
-    # written by hand: fold 0 and 1 change places
     header, *rows = project.folds_path.read_text().splitlines()
+    assert header == "id,group,fold" and rows[0].startswith("car000_01,car000,") and len(rows) == 5 * 4
+    # written by hand: folds 0 and 1 change places, with another program's line ends
     swapped = [f"{line[:-1]}{1 - int(line[-1])}" for line in rows]
-    project.folds_path.write_text("\n".join([header, *swapped]) + "\n")
+    project.folds_path.write_bytes(b"\xef\xbb\xbf" + "\r\n".join([header, *swapped, ""]).encode())
     before = hash_folds(project.folds_path)
-    write_folds(project, manifest)
+    assert write_folds(project, manifest) == {id_: 1 - fold for id_, fold in folds.items()}
     assert hash_folds(project.folds_path) == before
 
 
@@ -127,18 +107,7 @@ def test_shares_from_masks_or_from_the_record(make_competition: MakeCompetition)
     assert measure_shares(project, manifest, jobs=1) == shares
 
 
-def test_too_few_groups(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2, num_folds=3)
-    with pytest.raises(InputError, match=r"`num_folds` must be at most the number of groups, 2. Received: 3"):
-        write_folds(project, load(project))
-    assert not project.folds_path.exists()
-
-
-def row(id_: str, group: str, fold: int | str) -> str:
-    return f"{id_},{group},{fold}"
-
-
-GOOD = [row(f"car00{group}_0{view}", f"car00{group}", group % 2) for group in range(2) for view in (1, 2)]
+GOOD = [f"car00{group}_0{view},car00{group},{group % 2}" for group in range(2) for view in (1, 2)]
 
 
 @pytest.mark.parametrize(
@@ -146,11 +115,11 @@ GOOD = [row(f"car00{group}_0{view}", f"car00{group}", group % 2) for group in ra
     [
         (GOOD[:-1], r"must have each training id. Received: none for car001_02 \(1 missing in all\)"),
         ([*GOOD, GOOD[0]], r"must have each id once. Received: car000_01 twice"),
-        ([*GOOD, row("car009_01", "car009", 0)], r"must have training ids only. Received: car009_01,car009,0"),
-        ([row("car000_01", "car001", 0), *GOOD[1:]], r"must have group car000 for car000_01"),
-        ([row("car000_01", "car000", 1), *GOOD[1:]], r"group in one fold, .*: group car000 in folds 1 and 0"),
-        ([*GOOD[:3], row("car001_02", "car001", 2)], r"with a fold of 0 to 1. Received: .*'2'"),
-        ([*GOOD[:3], row("car001_02", "car001", "-1")], r"with a fold of 0 to 1. Received: .*'-1'"),
+        ([*GOOD, "car009_01,car009,0"], r"must have training ids only. Received: car009_01,car009,0"),
+        (["car000_01,car001,0", *GOOD[1:]], r"must have group car000 for car000_01"),
+        (["car000_01,car000,1", *GOOD[1:]], r"group in one fold, .*: group car000 in folds 1 and 0"),
+        ([*GOOD[:3], "car001_02,car001,2"], r"with a fold of 0 to 1. Received: .*'2'"),
+        ([*GOOD[:3], "car001_02,car001,-1"], r"with a fold of 0 to 1. Received: .*'-1'"),
         ([*GOOD[:3], "car001_02,car001"], r"must have rows id,group,fold"),
         ([line[:-1] + "0" for line in GOOD], r"must have images in each of 2 folds. Received: none in \[1\]"),
     ],
@@ -178,12 +147,3 @@ def test_other_columns_or_no_file(make_competition: MakeCompetition, tmp_path: P
         InputError, match=r"must have the columns \['id', 'group', 'fold'\]. Received: \['id', 'fold'\]"
     ):
         read_folds(tmp_path / "folds.csv", manifest)
-
-
-def test_crlf_and_byte_order_mark_are_simply_read(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2)
-    manifest = load(project)
-    folds = write_folds(project, manifest)
-    text = project.folds_path.read_text().replace("\n", "\r\n")
-    project.folds_path.write_bytes(b"\xef\xbb\xbf" + text.encode())
-    assert read_folds(project.folds_path, manifest) == folds

@@ -62,6 +62,7 @@ def test_labels_are_test_images_with_masks(project: Project, manifest: Manifest)
     np.testing.assert_array_equal(read_mask(samples[0]), np.zeros((32, 32)))
     np.testing.assert_array_equal(read_mask(samples[1]), np.arange(32)[:, None] * np.ones(32) < 1)
     # each fold has its own
+    assert [count_pseudo_labels(project, "round1", fold) for fold in range(3)] == [2, 1, 0]
     assert [sample.id for sample in read_pseudo_labels(project, manifest, "round1", 1)] == ["test000_02"]
 
 
@@ -81,15 +82,6 @@ def test_missing_labels_name_the_command(project: Project, manifest: Manifest) -
         read_pseudo_labels(project, manifest, "round1", 0)
 
 
-def test_changed_labels_are_refused(project: Project, manifest: Manifest) -> None:
-    path = write_labels(project, {"test000_01": 1})
-    before = hash_pseudo_labels(project, "round1", 0)
-    path.write_bytes(path.read_bytes() + b"\0")
-    assert hash_pseudo_labels(project, "round1", 0) != before
-    with pytest.raises(InputError, match=r"must be as it was made.*pseudo-labels --name round1 --fold 0 --force`"):
-        read_pseudo_labels(project, manifest, "round1", 0)
-
-
 def test_the_leak_by_name(project: Project, manifest: Manifest) -> None:
     """A label of a training image, or of its group, would stand on both sides of a split."""
     for faulty in ("car000_01", "nobody_01"):
@@ -104,19 +96,19 @@ def test_the_leak_by_name(project: Project, manifest: Manifest) -> None:
     assert len(read_pseudo_labels(project, manifest, "round1", 0)) == 2
 
 
-def test_labels_of_other_folds_are_refused(project: Project, manifest: Manifest) -> None:
-    """They were made by nets that may have seen what this fold holds out now."""
-    write_labels(project, {"test000_01": 1})
-    project.folds_path.write_text("id,group,fold\ncar000_01,car000,0\n")
-    with pytest.raises(
-        InputError, match=r"labels made on other folds.*`unets pseudo-labels --name round1 --fold 0 --force`"
-    ):
+def test_labels_that_changed_or_are_of_other_folds_or_none_are_refused(project: Project, manifest: Manifest) -> None:
+    path = write_labels(project, {"test000_01": 1})
+    before = hash_pseudo_labels(project, "round1", 0)
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert hash_pseudo_labels(project, "round1", 0) != before
+    with pytest.raises(InputError, match=r"must be as it was made.*pseudo-labels --name round1 --fold 0 --force`"):
         read_pseudo_labels(project, manifest, "round1", 0)
-
-
-def test_no_confident_image_is_no_label(project: Project, manifest: Manifest) -> None:
     write_labels(project, {})
     with pytest.raises(InputError, match=r"none of 4 images reached a confidence of 0.9.*with a lower --confidence"):
+        read_pseudo_labels(project, manifest, "round1", 0)
+    # made by nets that may have seen what this fold holds out now
+    project.folds_path.write_text("id,group,fold\ncar000_01,car000,0\n")
+    with pytest.raises(InputError, match=r"labels made on other folds.*--name round1 --fold 0 --force`"):
         read_pseudo_labels(project, manifest, "round1", 0)
 
 
@@ -127,9 +119,3 @@ def test_candidates_are_of_groups_without_training_images(manifest: Manifest) ->
     for changed in (replace(manifest, test=()), replace(manifest, test=manifest.train)):
         with pytest.raises(InputError, match=rf"Received: {len(changed.test)} test images, none such"):
             list_candidates(changed)
-
-
-def test_labels_are_counted_before_they_are_read(project: Project) -> None:
-    assert count_pseudo_labels(project, "round1", 1) == 0
-    write_labels(project, {"a": 1, "b": 2}, fold=1)
-    assert [count_pseudo_labels(project, "round1", fold) for fold in (0, 1)] == [0, 2]

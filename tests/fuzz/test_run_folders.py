@@ -112,7 +112,7 @@ def test_a_damaged_file_is_named_and_nothing_is_wrong_in_silence(
     ("command", "gone"),
     [
         (("import",), "models/tiny/samples.csv"),
-        (("check",), "models/tiny/checked.csv"),
+        (("check",), "models/tiny/checked.jsonl"),
         (("split",), "models/tiny/folds.csv"),
         (("ensemble",), "models/tiny/ensemble.json"),
         (("submission",), ""),

@@ -5,7 +5,8 @@ in `project.checked_path`, a line an image, and not looked at again until its by
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,8 +14,9 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import ValidationError
 
-from unets.config import DatasetConfig, PatternSource, SizeHW
+from unets.config import Config, DatasetConfig, PatternSource, SizeHW
 from unets.data.files import find_file, hash_content
 from unets.data.image import ImageFile
 from unets.data.rle import decode_rle
@@ -24,7 +26,7 @@ from unets.dataset.manifest import Manifest, read_manifest
 from unets.dataset.rle_csv import class_cell, image_cell, parse_row, read_sample
 from unets.errors import InputError
 from unets.store.paths import Project
-from unets.store.runs import fingerprint, write_text
+from unets.store.runs import append_json_line, fingerprint, write_text
 from unets.workers.pool import run_tasks
 
 T = TypeVar("T")
@@ -32,23 +34,23 @@ T = TypeVar("T")
 MAX_FAULTS_PRINTED = 50
 _MAX_TWINS = 4  # names of one set of equal images that are printed
 CHUNK_SIZE = 64  # images a task; what a kill can cost, per worker
-CHECK_VERSION = 2  # raise it with every change of what is checked: all is then checked again
+CHECK_VERSION = 3  # raise it with every change of what is checked: all is then checked again
 # Fields that say how images and masks look; the others may change without a new look at the files.
-_LOOKS = {"channels", "value_range", "orientation", "size_hw", "classes", "overlapping"}
-_LOOKS |= {"has_background", "has_ignored"}
-_Image = tuple[str, Sample, str, tuple[str, ...] | None]  # (split, sample, stamp, its rows of a csv, one a class)
+_LOOKS = {"channels", "value_range", "orientation", "size_hw", "classes", "overlapping", "has_background"}
+_LOOKS |= {"has_ignored"}
+_Task = tuple[str, Sample, str, tuple[str, ...] | None]  # (split, sample, stamp, its rows of a csv, one a class)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CheckedImage:
+class CheckedImage(Config):
     """One image found whole, and its mask with it."""
 
     split: str  # "train" or "test"
     id: str
-    size_hw: SizeHW
+    height: int
+    width: int
     share: float | None  # share of the image that is object; None without a mask
     digest: str  # of the image's bytes
-    stamp: str  # of its files and the rules; the last field, so that a torn line never fits
+    stamp: str  # of its files and the rules
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +76,7 @@ class CheckReport:
         lines += [f"  fault: {fault}" for fault in self.faults[:MAX_FAULTS_PRINTED]]
         if len(self.faults) > MAX_FAULTS_PRINTED:
             lines.append(f"  ... and {len(self.faults) - MAX_FAULTS_PRINTED} more, all of them in {self.faults_path}")
-        lines += [f"  note: {note}" for note in self.notes]
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  note: {note}" for note in self.notes)])
 
 
 def check_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = None) -> CheckReport:
@@ -90,7 +91,7 @@ def check_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = N
         InputError: the data set cannot be imported; see `import_data`.
     """
     manifest = read_manifest(project, dataset, jobs=jobs)
-    faults = compare_sample_submission(manifest, project)
+    faults = _compare_sample_submission(manifest, project)
     records, num_skipped, image_faults = _check_images(manifest, project, jobs)
     faults += image_faults
     project.faults_path.unlink(missing_ok=True)
@@ -101,19 +102,18 @@ def check_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = N
         num_test=len(manifest.test),
         num_skipped=num_skipped,
         faults=tuple(faults),
-        notes=tuple(take_notes(records, manifest)),
+        notes=(*_note_duplicates(records, manifest), *_note_shares(records), *_note_sizes(records)),
         faults_path=str(project.faults_path),
     )
 
 
 def read_checked_shares(project: Project, manifest: Manifest) -> dict[str, float]:
     """Returns the object's share of the image for those training images that were found whole and have not changed."""
-    stamps = stamp_samples(project, manifest.train, manifest.dataset)
-    records = (record for record in _read_records(project) if record.split == "train")
-    return {r.id: r.share for r in records if r.share is not None and stamps.get(r.id) == r.stamp}
+    records = _read_records(project, _stamp_samples(project, manifest)).values()
+    return {record.id: record.share for record in records if record.split == "train" and record.share is not None}
 
 
-def compare_sample_submission(manifest: Manifest, project: Project) -> list[str]:
+def _compare_sample_submission(manifest: Manifest, project: Project) -> list[str]:
     """Compares the sample submission's header and rows with `submission`, test images and classes; returns faults."""
     dataset, form = manifest.dataset, manifest.dataset.submission
     if form.sample is None or not manifest.test:
@@ -123,39 +123,76 @@ def compare_sample_submission(manifest: Manifest, project: Project) -> list[str]
         _, rows = read_sample(path, form)
     except InputError as error:
         return [str(error)]
-    faults, found = [], Counter[tuple[str, str]]()
+
+    def name_row(id_: str, class_name: str) -> str:
+        cell = image_cell(form, dataset.classes, id_, class_name)
+        return f"{cell}, {class_cell(form, dataset.classes, class_name)}" if form.class_column else cell
+
+    faults, found = list[str](), Counter[tuple[str, str]]()
     for row in rows:
-        try:
-            found[parse_row(form, dataset.classes, *row)] += 1
-        except InputError as error:
-            faults.append(f"{path}: {error}")
-    wanted = {(sample.id, class_name) for sample in manifest.test for class_name in dataset.classes}
+        key = _collect(partial(parse_row, form, dataset.classes, *row), faults, f"{path}: ")
+        found.update([key] if key else [])
     known_ids = {sample.id for sample in manifest.test}
-    for (id_, class_name), count in found.items():
-        row_name = _name_row(dataset, id_, class_name)
-        if id_ not in known_ids:
-            faults.append(f"{path} must have rows for test images only. Received: {row_name}")
+    for key, count in found.items():
+        if key[0] not in known_ids:
+            faults.append(f"{path} must have rows for test images only. Received: {name_row(*key)}")
         elif count > 1 and form.row != "object":
-            faults.append(
-                f"{path} must have one row a mask, or `submission.row` be 'object'. Received: {count} of {row_name}"
-            )
-    faults += [
-        f"{path} must have a row for each test image. Received: none for {_name_row(dataset, id_, class_name)}"
-        for id_, class_name in sorted(wanted - found.keys())
-        if form.row != "object"
-    ]
+            words = "must have one row a mask, or `submission.row` be 'object'"
+            faults.append(f"{path} {words}. Received: {count} of {name_row(*key)}")
+    if form.row != "object":
+        missing = sorted({(id_, name) for id_ in known_ids for name in dataset.classes} - found.keys())
+        words = "must have a row for each test image. Received: none for"
+        faults += [f"{path} {words} {name_row(*key)}" for key in missing]
     return faults
 
 
-def check_sample(
-    sample: Sample, dataset: DatasetConfig, rles: Sequence[str] | None = None
-) -> tuple[SizeHW | None, float | None, list[str]]:
+def _check_images(manifest: Manifest, project: Project, jobs: int | None) -> tuple[list[CheckedImage], int, list[str]]:
+    """Checks what is not on record; returns (records of all that is whole, number taken from the record, faults)."""
+    dataset, faults = manifest.dataset, list[str]()
+    has_csv = _find_csv_beside_files(project, dataset) is not None
+    rles = read_masks_csv(project.input_dir, dataset) or {} if has_csv else {}
+    stamps = _stamp_samples(project, manifest)
+    known = _read_records(project, stamps)
+    num_known = len(known)
+    samples = [("train", sample) for sample in manifest.train] + [("test", sample) for sample in manifest.test]
+    todo = [
+        (split, sample, stamps[split, sample.id], rles.get(sample.id) if split == "train" else None)
+        for split, sample in samples
+        if (split, sample.id) not in known
+    ]
+    chunks = [todo[start : start + CHUNK_SIZE] for start in range(0, len(todo), CHUNK_SIZE)]
+    check_chunk = partial(_check_chunk, dataset=dataset)
+    for records, chunk_faults in run_tasks(check_chunk, chunks, what="check", jobs=jobs, unit="chunk"):
+        faults += chunk_faults
+        for record in records:  # at once: a kill loses the chunks at work, not those done
+            known[record.split, record.id] = record
+            append_json_line(project.checked_path, record.model_dump())
+    whole = [known[split, sample.id] for split, sample in samples if (split, sample.id) in known]
+    write_text(project.checked_path, "".join(f"{record.model_dump_json()}\n" for record in whole))
+    return whole, num_known, faults
+
+
+def _check_chunk(chunk: Sequence[_Task], dataset: DatasetConfig) -> tuple[list[CheckedImage], list[str]]:
+    """Checks one sample after another; returns (records of those without fault, all faults)."""
+    records, all_faults = [], list[str]()
+    for split, sample, stamp, rles in chunk:
+        faults = list[str]()
+        size_hw, share = _check_sample(sample, dataset, rles, faults)
+        all_faults += faults
+        if size_hw is not None and not faults:
+            about = {"split": split, "id": sample.id, "digest": sample.image_hash, "stamp": stamp}
+            records.append(CheckedImage(height=size_hw[0], width=size_hw[1], share=share, **about))
+    return records, all_faults
+
+
+def _check_sample(
+    sample: Sample, dataset: DatasetConfig, rles: Sequence[str] | None, faults: list[str]
+) -> tuple[SizeHW | None, float | None]:
     """Reads a sample's image and mask whole and compares them, and the mask with its rows of a csv where given.
 
     Returns:
-        (size of the image or None, the object's share or None, faults).
+        (size of the image or None, the object's share or None); `faults` gets what is wrong.
     """
-    faults: list[str] = []
 
     def look() -> SizeHW:
         image = ImageFile(sample.image_path, find_kind(dataset))
@@ -165,80 +202,77 @@ def check_sample(
     size_hw = _collect(look, faults)
     if size_hw is not None and dataset.size_hw not in (None, size_hw):
         faults.append(f"{sample.image} must have (height, width) {dataset.size_hw}. Received: {size_hw}")
-    if not sample.masks:
-        return size_hw, None, faults
-    mask = _collect(lambda: read_mask(sample), faults)
+    mask = _collect(partial(read_mask, sample), faults) if sample.masks else None
     if mask is None:
-        return size_hw, None, faults
+        return size_hw, None
     if size_hw is not None and mask.shape[:2] != size_hw:
         faults.append(f"{sample.masks[0]} must have the image's size {size_hw}. Received: {mask.shape[:2]}")
-    _collect(lambda: check_mask(mask, dataset, sample.masks[0]), faults)
-    share = count_object_pixels(mask) / (mask.shape[0] * mask.shape[1])
+    _collect(partial(check_mask, mask, dataset, sample.masks[0]), faults)
     if not dataset.has_background and mask.ndim == 2 and (mask == 0).any():
         faults.append(f"{sample.masks[0]} must hold no 0 where `has_background` is False. Received: some")
-    if rles is not None:
-        differing = _collect(lambda: _count_differences(mask, rles, dataset), faults)
-        if differing:
-            faults.append(f"{sample.masks[0]} must equal its row of the csv. Received: {differing} differing pixels")
-    return size_hw, share, faults
+    if rles is not None and (differing := _collect(partial(_count_differences, mask, rles, dataset), faults)):
+        faults.append(f"{sample.masks[0]} must equal its row of the csv. Received: {differing} differing pixels")
+    return size_hw, count_object_pixels(mask) / (mask.shape[0] * mask.shape[1])
 
 
-def stamp_samples(project: Project, samples: Iterable[Sample], dataset: DatasetConfig) -> dict[str, str]:
-    """Returns for each id 16 hex digits that change with the bytes of its files, with the csv and with the rules."""
-    csv_path = _find_csv_beside_files(project, dataset)
-    rules = fingerprint(
-        version=CHECK_VERSION,
-        looks=dataset.model_dump(mode="json", include=_LOOKS),
-        csv=csv_path and hash_content(csv_path),
-    )
-    return {s.id: fingerprint(rules=rules, image=s.image_hash, mask=s.mask_hash) for s in samples}
+def _count_differences(mask: npt.NDArray[np.uint8], rles: Sequence[str], dataset: DatasetConfig) -> int:
+    """Counts the pixels in which a mask and its run lengths differ, but for ignored ones, which no csv knows."""
+    source, num_differing = dataset.source, 0
+    order = source.masks_csv.order if isinstance(source, PatternSource) and source.masks_csv else "row"
+    for index, rle in enumerate(rles):
+        layer = mask[..., index] if mask.ndim == 3 else np.where(mask == IGNORE, np.uint8(IGNORE), mask == index + 1)
+        said = decode_rle(rle, (mask.shape[0], mask.shape[1]), order)
+        num_differing += int(np.count_nonzero((layer != said) & (layer != IGNORE)))
+    return num_differing
 
 
-def take_notes(records: Sequence[CheckedImage], manifest: Manifest) -> list[str]:
-    """Says what is odd, but no fault, about images that are whole."""
+def _collect(read: Callable[[], T], faults: list[str], before: str = "") -> T | None:
+    """Returns what `read` returns, or None and its error in `faults`."""
+    try:
+        return read()
+    except InputError as error:
+        faults.append(f"{before}{error}")
+        return None
+
+
+def _note_duplicates(records: Iterable[CheckedImage], manifest: Manifest) -> Iterator[str]:
     groups = {("train", sample.id): sample.group for sample in manifest.train}
     groups |= {("test", sample.id): sample.group for sample in manifest.test}
-    return [*_note_duplicates(records, groups), *_note_shares(records), *_note_sizes(records)]
-
-
-def _note_duplicates(records: Sequence[CheckedImage], groups: Mapping[tuple[str, str], str]) -> Iterator[str]:
-    by_digest: dict[str, list[CheckedImage]] = defaultdict(list)
+    by_digest: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for record in records:
-        by_digest[record.digest].append(record)
+        by_digest[record.digest].append((record.split, record.id))
     sets = [twins for twins in by_digest.values() if len(twins) > 1]
-    num_across = sum(len({groups[twin.split, twin.id] for twin in twins}) > 1 for twins in sets)
+    num_across = sum(len({groups[twin] for twin in twins}) > 1 for twins in sets)
     if sets:
-        names = _list_names(_name_twins(twins) for twins in sets)
+        names = _list_names(
+            " = ".join(map("/".join, twins[:_MAX_TWINS]))
+            + (f" = {len(twins) - _MAX_TWINS} more" if len(twins) > _MAX_TWINS else "")
+            for twins in sets
+        )
         yield f"{len(sets)} sets of byte-identical images, {num_across} of them across groups: {names}"
 
 
-def _name_twins(twins: Sequence[CheckedImage]) -> str:
-    names = [f"{twin.split}/{twin.id}" for twin in twins[:_MAX_TWINS]]
-    return " = ".join(names) + (f" = {len(twins) - _MAX_TWINS} more" if len(twins) > _MAX_TWINS else "")
-
-
-def _note_shares(records: Sequence[CheckedImage]) -> Iterator[str]:
-    empty = [record.id for record in records if record.share == 0]
-    if empty:
+def _note_shares(records: Iterable[CheckedImage]) -> Iterator[str]:
+    if empty := [record.id for record in records if record.share == 0]:
         yield f"{len(empty)} empty masks: {_list_names(empty)}"
-    shares = np.array([record.share for record in records if record.share])
-    if shares.size == 0:
+    shares = {record.id: record.share for record in records if record.share}
+    if not shares:
         return
     # Tukey's outer fences (Exploratory Data Analysis, 1977): three interquartile ranges beyond the quartiles.
-    first, third = np.quantile(shares, [0.25, 0.75])
+    first, third = np.quantile(list(shares.values()), [0.25, 0.75])
     lowest, highest = first - 3 * (third - first), third + 3 * (third - first)
-    odd = [f"{r.id} ({r.share:.4f})" for r in records if r.share and not lowest <= r.share <= highest]
-    if odd:
+    if odd := [f"{id_} ({share:.4f})" for id_, share in shares.items() if not lowest <= share <= highest]:
         yield f"{len(odd)} masks far outside the usual share of {first:.3f} to {third:.3f}: {_list_names(odd)}"
 
 
 def _note_sizes(records: Sequence[CheckedImage]) -> Iterator[str]:
-    counts = Counter(record.size_hw for record in records)
+    sizes = {f"{record.split}/{record.id}": (record.height, record.width) for record in records}
+    counts = Counter(sizes.values())
     if len(counts) < 2:
         return
     (usual, count), *_ = counts.most_common(1)
     if count >= 0.9 * len(records):
-        odd = [f"{r.split}/{r.id} {r.size_hw}" for r in records if r.size_hw != usual]
+        odd = [f"{name} {size_hw}" for name, size_hw in sizes.items() if size_hw != usual]
         yield f"{len(odd)} images are not of the usual (height, width) {usual}: {_list_names(odd)}"
     else:
         heights, widths = zip(*counts, strict=True)
@@ -251,34 +285,19 @@ def _list_names(names: Iterable[str], limit: int = 10) -> str:
     return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
 
 
-def _check_images(manifest: Manifest, project: Project, jobs: int | None) -> tuple[list[CheckedImage], int, list[str]]:
-    """Checks what is not on record; returns (records of all that is whole, number taken from the record, faults)."""
-    dataset, samples = manifest.dataset, {"train": manifest.train, "test": manifest.test}
-    has_csv = _find_csv_beside_files(project, dataset) is not None
-    rles = read_masks_csv(project.input_dir, dataset) or {} if has_csv else {}
-    stamps = {split: stamp_samples(project, samples[split], dataset) for split in samples}
-    known = {
-        (record.split, record.id): record
-        for record in _read_records(project)
-        if stamps.get(record.split, {}).get(record.id) == record.stamp
+def _stamp_samples(project: Project, manifest: Manifest) -> dict[tuple[str, str], str]:
+    """Returns for each (split, id) 16 hex digits that change with its bytes, with the csv and with the rules."""
+    csv_path = _find_csv_beside_files(project, manifest.dataset)
+    rules = fingerprint(
+        version=CHECK_VERSION,
+        looks=manifest.dataset.model_dump(mode="json", include=_LOOKS),
+        csv=csv_path and hash_content(csv_path),
+    )
+    return {
+        (split, sample.id): fingerprint(rules=rules, image=sample.image_hash, mask=sample.mask_hash)
+        for split, samples in (("train", manifest.train), ("test", manifest.test))
+        for sample in samples
     }
-    num_known, faults = len(known), []
-    images = [(split, sample, stamps[split][sample.id]) for split in samples for sample in samples[split]]
-    todo = [image for image in images if (image[0], image[1].id) not in known]
-    with_rles = [(*image, rles.get(image[1].id) if image[0] == "train" else None) for image in todo]
-    chunks = [with_rles[start : start + CHUNK_SIZE] for start in range(0, len(todo), CHUNK_SIZE)]
-    project.checked_path.parent.mkdir(parents=True, exist_ok=True)
-    with project.checked_path.open("a", encoding="utf-8", newline="") as file:
-        file.write("\n")  # a kill may have torn the last line; empty ones are skipped
-        check_chunk = partial(_check_chunk, dataset=dataset)
-        for records, chunk_faults in run_tasks(check_chunk, chunks, what="check", jobs=jobs, unit="chunk"):
-            faults += chunk_faults
-            known |= {(record.split, record.id): record for record in records}
-            file.write(_format_records(records))
-            file.flush()  # a kill loses the chunks at work, not those done
-    whole = [known[split, sample.id] for split, sample, _ in images if (split, sample.id) in known]
-    write_text(project.checked_path, _format_records(whole))
-    return whole, num_known, faults
 
 
 def _find_csv_beside_files(project: Project, dataset: DatasetConfig) -> Path | None:
@@ -289,65 +308,13 @@ def _find_csv_beside_files(project: Project, dataset: DatasetConfig) -> Path | N
     return find_file(project.input_dir, source.masks_csv.path)
 
 
-def _check_chunk(chunk: Sequence[_Image], dataset: DatasetConfig) -> tuple[list[CheckedImage], list[str]]:
-    """Checks one sample after another; returns (records of those without fault, all faults)."""
-    records, faults = [], []
-    for split, sample, stamp, rles in chunk:
-        size_hw, share, sample_faults = check_sample(sample, dataset, rles)
-        faults += sample_faults
-        if size_hw is not None and not sample_faults:
-            about = {"split": split, "id": sample.id, "digest": sample.image_hash, "stamp": stamp}
-            records.append(CheckedImage(size_hw=size_hw, share=share, **about))
-    return records, faults
-
-
-def _collect(read: Callable[[], T], faults: list[str]) -> T | None:
-    """Returns what `read` returns, or None and its error in `faults`."""
-    try:
-        return read()
-    except InputError as error:
-        faults.append(str(error))
-        return None
-
-
-def _count_differences(mask: npt.NDArray[np.uint8], rles: Sequence[str], dataset: DatasetConfig) -> int:
-    """Counts the pixels in which a mask and its run lengths differ, but for ignored ones, which no csv knows."""
-    source = dataset.source
-    order = source.masks_csv.order if isinstance(source, PatternSource) and source.masks_csv else "row"
-    height, width = mask.shape[:2]
-    num_differing = 0
-    for index, rle in enumerate(rles):
-        layer = mask[..., index] if mask.ndim == 3 else np.where(mask == IGNORE, np.uint8(IGNORE), mask == index + 1)
-        said = decode_rle(rle, (height, width), order)
-        num_differing += int(np.count_nonzero((layer != said) & (layer != IGNORE)))
-    return num_differing
-
-
-def _name_row(dataset: DatasetConfig, id_: str, class_name: str) -> str:
-    form = dataset.submission
-    cell = image_cell(form, dataset.classes, id_, class_name)
-    return f"{cell}, {class_cell(form, dataset.classes, class_name)}" if form.class_column else cell
-
-
-def _format_records(records: Iterable[CheckedImage]) -> str:
-    """Writes `split,id,height,width,share,digest,stamp` lines; the id alone may hold commas."""
-    return "".join(
-        f"{r.split},{r.id},{r.size_hw[0]},{r.size_hw[1]},{'' if r.share is None else r.share},{r.digest},{r.stamp}\n"
-        for r in records
-    )
-
-
-def _read_records(project: Project) -> Iterator[CheckedImage]:
-    """Yields the record of each line that is whole; the inverse of `_format_records`."""
-    if not project.checked_path.is_file():
-        return
-    with project.checked_path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-        for line in file:
-            try:
-                split, rest = line.rstrip("\n").split(",", 1)
-                id_, height, width, share, digest, stamp = rest.rsplit(",", 5)
-                size_hw = (int(height), int(width))
-                share_or_none = float(share) if share else None
-            except ValueError:
-                continue  # torn by a kill: that image is looked at again
-            yield CheckedImage(split=split, id=id_, size_hw=size_hw, share=share_or_none, digest=digest, stamp=stamp)
+def _read_records(project: Project, stamps: dict[tuple[str, str], str]) -> dict[tuple[str, str], CheckedImage]:
+    """Returns the records that are of the present bytes and rules, by split and id; a torn line is none."""
+    found = {}
+    lines = project.checked_path.read_bytes().splitlines() if project.checked_path.is_file() else ()
+    for line in lines:
+        with suppress(ValidationError):
+            record = CheckedImage.model_validate_json(line)
+            if stamps.get((record.split, record.id)) == record.stamp:
+                found[record.split, record.id] = record
+    return found

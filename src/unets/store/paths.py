@@ -68,7 +68,7 @@ class Project:
     @property
     def checked_path(self) -> Path:
         """What `check` found whole, so that it need not look again."""
-        return self.models_dir / "checked.csv"
+        return self.models_dir / "checked.jsonl"
 
     @property
     def faults_path(self) -> Path:

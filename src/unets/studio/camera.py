@@ -121,7 +121,7 @@ def color_image(
     total, side = _look_up(painting, rgba * ~np.logical_or.reduce(smooth_groups)[:, None]), 2 * softness_px + 1
     for group in smooth_groups:
         share = _look_up(painting, rgba * group[:, None])
-        spread = cv2.blur(cv2.blur(share, (side, side)), (side, side))
+        spread = np.asarray(cv2.blur(cv2.blur(share, (side, side)), (side, side)), dtype=np.float32)
         spread[..., :3] *= share[..., 3:] / np.maximum(spread[..., 3:], np.float32(0.5))
         spread[..., 3:] = share[..., 3:]
         total += spread

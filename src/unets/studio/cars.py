@@ -1,6 +1,7 @@
 """Cars: which body, which paint, which rims, all drawn from (seed, car index) alone."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -108,7 +109,7 @@ def _vary(body: Body, rng: np.random.Generator) -> Body:
     """Returns the body stretched a little, so that no two cars of a kind have one outline."""
     along, high = rng.uniform(0.96, 1.04, size=2)
     width, radius = rng.uniform(0.97, 1.03), rng.uniform(0.96, 1.05)
-    lengths = {
+    lengths: dict[str, Any] = {
         name: tuple(x * along for x in getattr(body, name)) for name in ("axles_x", "roof_x", "cabin_x", "deck_x")
     }
     return replace(
