@@ -88,8 +88,7 @@ def score(manifest: Manifest, sample: Sample, predicted: np.ndarray[Any, Any]) -
 
 def run_ours(project: Project, manifest: Manifest, args: argparse.Namespace) -> dict[str, Any]:
     """Trains what `unets new` proposes, and scores it."""
-    from unets.export.sources import open_runs
-    from unets.export.trained import TrainedModel
+    from unets.export.sources import load_model
     from unets.training.fold import train_experiment
 
     parts = split(manifest.train)
@@ -101,7 +100,7 @@ def run_ours(project: Project, manifest: Manifest, args: argparse.Namespace) -> 
     train_experiment(project, seen, name, experiment, folds=folds, folds_hash="rivals", use_folds=[0])
     seconds = time.process_time()
     run_dir = project.run_dir(name, 0)
-    model = TrainedModel(open_runs([run_dir]), batch_size=1)
+    model = load_model(run_dir)
     scores = {sample.id: score(manifest, sample, model.mask(read_image(sample))) for sample in test}
     metrics = json.loads((run_dir / "metrics.json").read_text())
     return {

@@ -37,7 +37,7 @@ ORDER = (
     "__main__",
 )
 LAYERS = {name: layer for layer, name in enumerate(ORDER)}
-CV2_ROOMS = ("data", "studio", "ensemble.postprocess", "ensemble.shape", "export.cutout", "export.labels")
+CV2_ROOMS = ("data", "studio", "ensemble.postprocess", "ensemble.shape", "export.pictures", "export.labels")
 KERAS_ROOMS = ("nets", "training", "prediction.loading", "prediction.pipeline", "data.batches", "export")
 KERAS_MODULES = {"keras", "tensorflow", "jax", "torch"}
 # Pages and submissions are made without waiting seven seconds for TensorFlow.
@@ -67,11 +67,12 @@ LIGHT_MODULES = (
     "submission.kaggle.submissions",
     "submission.kaggle.wheel",
     "export.card",
-    "export.usual",
+    "export.oof",
     "export.sources",
     "export.masking",
     "export.programs",
-    "export.result",
+    "export.model",
+    "export.pictures",
     "nets.startup",
     "cli.commands",
 )

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from unets.data.rle import decode_rle as decode_rle
     from unets.data.rle import encode_rle as encode_rle
     from unets.errors import InputError as InputError
-    from unets.export.loading import load_model as load_model
-    from unets.export.trained import TrainedModel as TrainedModel
+    from unets.export.model import TrainedModel as TrainedModel
+    from unets.export.sources import load_model as load_model
     from unets.metrics.masks import dice as dice
     from unets.metrics.masks import iou as iou
 
@@ -25,12 +25,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "InputError": "unets.errors",
-    "TrainedModel": "unets.export.trained",
+    "TrainedModel": "unets.export.model",
     "decode_rle": "unets.data.rle",
     "dice": "unets.metrics.masks",
     "encode_rle": "unets.data.rle",
     "iou": "unets.metrics.masks",
-    "load_model": "unets.export.loading",
+    "load_model": "unets.export.sources",
     "read_image": "unets.data.image",
 }
 __all__ = [

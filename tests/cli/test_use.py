@@ -18,6 +18,7 @@ from tests.export.conftest import models_dir, plant_run
 from unets import __version__
 from unets.cli import backend
 from unets.errors import InputError
+from unets.export.model import TrainedModel
 from unets.nets import startup
 
 __all__ = ["models_dir", "plant_run"]  # fixtures
@@ -29,16 +30,11 @@ Plant = Callable[..., Path]
 def without_keras(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that says bright is object, in place of one of nets."""
 
-    class Bright:
-        def __init__(self, source: Any) -> None:
-            self.sizes = [member.size_hw for member in source.card.members]
-
-        def predict(self, photos: Sequence[Mapping[tuple[int, int], Any]]) -> list[list[Any]]:
-            return [[photo[size_hw][..., :1] for size_hw in self.sizes] for photo in photos]
+    def predict(model: TrainedModel, photos: Sequence[Mapping[tuple[int, int], Any]]) -> list[list[Any]]:
+        return [[photo[member.size_hw][..., :1] for member in model.card.members] for photo in photos]
 
     monkeypatch.setattr(backend, "load_backend", lambda: None)
-    monkeypatch.setitem(sys.modules, "unets.export.trained", type(sys)("unets.export.trained"))
-    monkeypatch.setattr(sys.modules["unets.export.trained"], "TrainedModel", Bright, raising=False)
+    monkeypatch.setattr(TrainedModel, "predict", predict)
 
 
 def save(path: Path) -> Path:

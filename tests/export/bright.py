@@ -10,17 +10,31 @@ from PIL import Image
 from unets.config import DataConfig, ExperimentConfig, PredictionConfig
 from unets.ensemble.recipe import Recipe
 from unets.export.card import MemberCard, ModelCard, NetCard
-from unets.export.sources import ModelSource
+from unets.export.model import TrainedModel
 
 ImageU8 = npt.NDArray[np.uint8]
 SIZES = {"a": (32, 48), "b": (40, 40)}
 
 
-class Bright:
+class Bright(TrainedModel):
     """Says of each pixel how bright it is, of further classes how dark; two members see sizes of their own."""
 
-    def __init__(self, num_classes: int = 1) -> None:
-        self.num_images, self.num_classes = 0, num_classes
+    def __init__(self, **changes: object) -> None:
+        def build(name: str, size_hw: tuple[int, int]) -> MemberCard:
+            data, prediction = DataConfig(size_hw=size_hw, augment=None), PredictionConfig(batch_size=3)
+            nets = (NetCard(fold=0, weights_sha256=name),)
+            return MemberCard(name=name, experiment=ExperimentConfig(data=data, prediction=prediction), nets=nets)
+
+        card = ModelCard(
+            name="bright",
+            competition="tiny",
+            classes=("car",),
+            image_hw=(64, 96),
+            members=tuple(build(*pair) for pair in SIZES.items()),
+            recipe=Recipe(weights=(1.0, 1.0)),
+        )
+        super().__init__(card.model_copy(update=changes), ((), ()))
+        self.num_images = 0
 
     def predict(self, images: Sequence[Mapping[tuple[int, int], ImageU8]]) -> list[list[ImageU8]]:
         self.num_images += len(images)
@@ -29,31 +43,9 @@ class Bright:
                 size_hw: (*size_hw, 3) for size_hw in SIZES.values()
             }
         layers = [[image[size_hw][..., :1] for size_hw in SIZES.values()] for image in images]
-        if self.num_classes == 1:
+        if len(self.classes) == 1:
             return layers
         return [[np.concatenate([255 - layer, layer], axis=-1) for layer in of_image] for of_image in layers]
-
-
-def build_source(**changes: object) -> ModelSource:
-    members = tuple(
-        MemberCard(
-            name=name,
-            experiment=ExperimentConfig(
-                data=DataConfig(size_hw=size_hw, augment=None), prediction=PredictionConfig(batch_size=3)
-            ),
-            nets=(NetCard(fold=0, weights_sha256=name),),
-        )
-        for name, size_hw in SIZES.items()
-    )
-    card = ModelCard(
-        name="bright",
-        competition="tiny",
-        classes=("car",),
-        image_hw=(64, 96),
-        members=members,
-        recipe=Recipe(weights=(1.0, 1.0)),
-    )
-    return ModelSource(card=card.model_copy(update=changes), weights=((), ()))
 
 
 def draw(size_hw: tuple[int, int] = (64, 96)) -> ImageU8:

@@ -9,7 +9,6 @@ import pytest
 from unets.config import (
     DataConfig,
     DatasetConfig,
-    EnsembleConfig,
     ExperimentConfig,
     ModelConfig,
     PredictionConfig,
@@ -19,15 +18,14 @@ from unets.config import (
 from unets.data.samples import read_mask
 from unets.dataset.manifest import read_manifest
 from unets.dataset.scaffold import write_scaffold
-from unets.ensemble.ensemble import Ensemble, Member
-from unets.ensemble.recipe import Recipe
-from unets.export.result import split_classes
+from unets.ensemble.ensemble import Member
 from unets.metrics.intervals import Interval
+from unets.metrics.pixels import pick_class
 from unets.prediction.sources import fingerprint_maps
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 
-from ..trained_competition import write_metrics
+from ..trained_competition import build_ensemble, write_metrics
 
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=(32, 48)),
@@ -70,7 +68,7 @@ def plant_run(models_dir: Path) -> Callable[..., Path]:
 def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
     """Writes an ensemble's json for runs that are there: `plant_ensemble({"unet_a": 0.75, "unet_b": 0.25})`."""
 
-    def plant(weights: dict[str, float], *, folds: Sequence[int] = (0, 1), **changes: Any) -> Path:
+    def plant(weights: dict[str, float], *, folds: Sequence[int] = (0, 1)) -> Path:
         interval = Interval(mean=0.9, low=0.8, high=0.95)
         members = tuple(
             Member(
@@ -87,31 +85,15 @@ def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
             )
             for name, weight in weights.items()
         )
-        ensemble = Ensemble(
-            competition="tiny",
-            name="ensemble",
-            config=EnsembleConfig(experiments=tuple(weights)),
+        ensemble = build_ensemble(
+            weights,
             members=members,
             averaging="logit",
-            overlapping=False,
             threshold=0.44,
             postprocessing={"max_components": 1},
-            metric="dice",
-            ground_truth={},
             folds=tuple(folds),
-            folds_sha256="folds",
-            num_images=4,
-            num_groups=2,
-            num_parts=2,
             score=interval,
-            gain_over_start=interval,
-            best_member=next(iter(weights)),
-            gain_over_best_member=interval,
-            gain_of_tta=None,
-            candidates=(),
-            start=Recipe(weights=(1.0,) * len(weights)),
-            recipes_by_part=(),
-        ).model_copy(update=changes)
+        )
         path = models_dir / "ensemble.json"
         path.write_text(ensemble.to_json())
         return path
@@ -129,7 +111,8 @@ def read_import(tmp_path: Path) -> Callable[[Path], dict[str, list[Any]]]:
         dataset = load_dataset(project.configs_dir)
         found = {}
         for sample in read_manifest(project, dataset, jobs=1).train:
-            found[sample.image_path.stem] = split_classes(read_mask(sample), len(dataset.classes))
+            mask = read_mask(sample)
+            found[sample.image_path.stem] = [pick_class(mask, index) for index in range(len(dataset.classes))]
         return found
 
     return read

@@ -2,7 +2,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.data.geometry import enlarge, shrink
-from unets.export.cutout import cut_out, find_opacity
+from unets.export.pictures import cut_out, find_opacity
 
 FULL_HW, SMALL_HW = (64, 96), (16, 24)
 

@@ -1,7 +1,7 @@
 """Masks as polygons and run lengths, and back through the importers."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,9 @@ import pytest
 from tests.export.bright import save
 from unets.dataset.importers.polygons import draw_polygon
 from unets.errors import InputError
-from unets.export.labels import FORMATS, Labeled, trace, write_annotated, write_labels
-from unets.export.outputs import Note, read_layers, read_note, save_picture
-from unets.export.result import render_masks
+from unets.export.labels import FORMATS, trace, write_annotated, write_labels
+from unets.export.outputs import Masked, Note, Task, read_note, save_picture
+from unets.export.pictures import render_masks
 
 MaskHW = npt.NDArray[np.bool_]
 
@@ -55,18 +55,18 @@ def test_a_hole_is_cut_and_noise_is_traced_too() -> None:
         np.testing.assert_array_equal(redraw(noise_hw), noise_hw)
 
 
-def plant(folder: Path, classes: int = 2, count: int = 4) -> list[Labeled]:
-    images = []
-    for number in range(count):
+def plant(folder: Path, classes: int = 2, confidences: Sequence[float] = (0.9, 0.3, 0.8, 0.7)) -> list[Masked]:
+    """Images with masks of blobs."""
+    masked = []
+    for number, confidence in enumerate(confidences):
         path = save(folder / "images" / f"i{number}.jpg", np.full((90, 120, 3), 40 * number, dtype=np.uint8))
-        first = draw_blobs(number)
-        layers = [first, draw_blobs(number + 50) & ~first][:classes]
-        images.append(
-            Labeled(
-                image_path=path, place=Path(f"i{number}"), size_hw=(90, 120), read_layers=lambda layers=layers: layers
-            )
-        )
-    return images
+        mask_hw = draw_blobs(number).astype(np.uint8)
+        mask_hw[draw_blobs(number + 50) & (mask_hw == 0)] = 2 if classes == 2 else 0
+        mask_path = save(folder / "masks" / f"{number}.png", mask_hw)
+        note = Note(made_by="", image_sha256="", size_hw=mask_hw.shape, area=0.5, confidence=confidence)
+        task = Task(image_path=path, place=Path(f"i{number}"), pictures=(), masks=(mask_path,))
+        masked.append(Masked(task=task, note=note))
+    return masked
 
 
 @pytest.mark.parametrize("format_", ["coco", "labelme", "yolo", "rle"])
@@ -78,7 +78,7 @@ def test_unets_new_reads_what_is_written(
     write_labels(FORMATS[format_](images, classes, tmp_path / "images"), tmp_path / "images", overwrite=False)
     found = read_import(tmp_path / "images")
     for image in images:
-        np.testing.assert_array_equal(np.stack(found[image.place.name]), np.stack(image.read_layers()))
+        np.testing.assert_array_equal(np.stack(found[image.task.place.name]), np.stack(image.read_layers(len(classes))))
 
 
 def test_pycocotools_reads_what_is_written(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_pycocotools_reads_what_is_written(tmp_path: Path) -> None:
     (path,) = write_labels(FORMATS["coco"](images, ("a", "b"), tmp_path), tmp_path, overwrite=False)
     read = coco.COCO(str(path))
     for number, image in enumerate(images, start=1):
-        for label, layer_hw in enumerate(image.read_layers(), start=1):
+        for label, layer_hw in enumerate(image.read_layers(2), start=1):
             drawn = np.zeros_like(layer_hw)
             for entry in read.loadAnns(read.getAnnIds(imgIds=[number], catIds=[label])):
                 drawn |= read.annToMask(entry) > 0
@@ -111,7 +111,7 @@ def test_the_hardest_are_annotated_first_and_come_back(
     format_: str, tmp_path: Path, read_import: Callable[[Path], dict[str, list[MaskHW]]]
 ) -> None:
     images, out = plant(tmp_path), tmp_path / "labels"
-    write_annotated(images, [0.9, 0.3, 0.8, 0.7], ("car", "sign"), format_, out)
+    write_annotated(images, ("car", "sign"), format_, out)
     assert sorted(path.name for path in out.glob("*.jpg")) == ["1_i1.jpg", "2_i3.jpg", "3_i2.jpg", "4_i0.jpg"]
     if format_ == "coco":
         assert json.loads((out / "coco.json").read_text())["images"][0]["file_name"] == "1_i1.jpg"
@@ -119,9 +119,9 @@ def test_the_hardest_are_annotated_first_and_come_back(
         assert json.loads((out / "1_i1.json").read_text())["imagePath"] == "1_i1.jpg"
     found = read_import(out)
     for name, image in (("1_i1", images[1]), ("4_i0", images[0])):
-        np.testing.assert_array_equal(np.stack(found[name]), np.stack(image.read_layers()))
+        np.testing.assert_array_equal(np.stack(found[name]), np.stack(image.read_layers(2)))
     with pytest.raises(InputError, match="`--out` must be a folder that is empty or not there"):
-        write_annotated(images, [0.9, 0.3, 0.8, 0.7], ("car", "sign"), format_, out)
+        write_annotated(images, ("car", "sign"), format_, out)
 
 
 NOTE = Note(made_by="0123456789abcdef", image_sha256="ab" * 32, size_hw=(2, 3), area=0.5, confidence=0.75)
@@ -133,7 +133,8 @@ def test_masks_hold_classes_and_a_note(tmp_path: Path) -> None:
     save_picture(tmp_path / "x.png", picture, NOTE)
     save_picture(tmp_path / "x.jpg", picture.convert("RGB"), NOTE)
     assert read_note(tmp_path / "x.png") == read_note(tmp_path / "x.jpg") == NOTE
-    layers = read_layers([tmp_path / "x.png"], 3)
+    task = Task(image_path=tmp_path, place=tmp_path, pictures=(), masks=(tmp_path / "x.png",))
+    layers = Masked(task=task, note=NOTE).read_layers(3)
     np.testing.assert_array_equal(np.stack(layers), [mask_hw == k for k in (1, 2, 3)])
     (tmp_path / "text.png").write_text("no picture")
     picture.save(tmp_path / "plain.png")

@@ -10,33 +10,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.export.bright import Bright, build_source, draw, read, save
+from tests.export.bright import Bright, draw, read, save
 from unets.config import Postprocessing, PredictionConfig
 from unets.data.rle import encode_rle
 from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
 from unets.export.card import Usual
 from unets.export.masking import PIPE, Outcome, Wanted, mask_file, mask_folder
-from unets.export.result import Pictures
-from unets.export.sources import ModelSource
-
-OVERLAPPING = {"classes": ("dark", "bright spot"), "recipe": Recipe(weights=(1.0, 1.0), overlapping=True)}
+from unets.export.pictures import list_masks
 
 
-def want(cutout: bool = False, overlay: bool = False, background: str = "", **others: bool | str) -> Wanted:
-    return Wanted(pictures=Pictures(cutout=cutout, overlay=overlay, background=background), **others)
+def run(*images: Path, out: Path, model: Bright | None = None, **wanted: bool | str) -> Outcome:
+    return mask_folder(model or Bright(), images, out, Wanted(**wanted), lambda: None)
 
 
-def run(
-    *images: Path, out: Path, model: Bright | None = None, source: ModelSource | None = None, **wanted: bool | str
-) -> Outcome:
-    source = source or build_source()
-    return mask_folder(source, images, out, want(**wanted), lambda _: model or Bright(len(source.card.classes)))
-
-
-def run_one(image: Path, out: Path, source: ModelSource | None = None, **wanted: bool | str) -> Outcome:
-    source = source or build_source()
-    return mask_file(source, image, out, want(**wanted), lambda _: Bright(len(source.card.classes)))
+def run_one(image: Path, out: Path, model: Bright | None = None, **wanted: bool | str) -> Outcome:
+    return mask_file(model or Bright(), image, out, Wanted(**wanted), lambda: None)
 
 
 def test_masks_have_the_size_and_place_of_their_images(tmp_path: Path) -> None:
@@ -44,8 +33,8 @@ def test_masks_have_the_size_and_place_of_their_images(tmp_path: Path) -> None:
     for index, size_hw in enumerate(sizes):
         save(tmp_path / "images" / "deep" / f"{index}.png", draw(size_hw))
     outcome = run(tmp_path / "images", out=tmp_path / "out")
-    assert (len(outcome.masked), outcome.failures, outcome.num_kept) == (4, (), 0)
-    (warning,) = outcome.list_warnings(build_source().card)
+    assert (len(outcome.masked), outcome.failures, outcome.num_kept) == (4, {}, 0)
+    (warning,) = outcome.list_warnings()
     assert "1 images have other proportions than the 64 x 96" in warning
     for index, (height, width) in enumerate(sizes):
         mask_hw = read(tmp_path / "out" / "deep" / f"{index}.png")
@@ -96,7 +85,7 @@ def test_what_was_transparent_stays_so(tmp_path: Path) -> None:
 
 
 def test_several_classes_are_indices(tmp_path: Path) -> None:
-    run(save(tmp_path / "x.png", draw()), out=tmp_path / "out", source=build_source(classes=("a", "b")))
+    run(save(tmp_path / "x.png", draw()), out=tmp_path / "out", model=Bright(classes=("a", "b")))
     mask_hw = read(tmp_path / "out" / "x.png")
     assert mask_hw[0, 0] == 2 and mask_hw[-1, -1] == 1
 
@@ -104,17 +93,18 @@ def test_several_classes_are_indices(tmp_path: Path) -> None:
 def test_classes_that_overlap_have_a_mask_each(tmp_path: Path) -> None:
     image = np.full((64, 96, 3), 127, dtype=np.uint8)  # 0.498 and 0.502
     image[:32], image[32:, :48] = 255, 0
-    source = build_source(**{**OVERLAPPING, "recipe": OVERLAPPING["recipe"].change(threshold=0.49)})
-    outcome = run(save(tmp_path / "x.png", image), out=tmp_path / "out", source=source, overlay=True, labels="rle")
+    recipe = Recipe(weights=(1.0, 1.0), overlapping=True, threshold=0.49)
+    model = Bright(classes=("dark", "bright spot"), recipe=recipe)
+    outcome = run(save(tmp_path / "x.png", image), out=tmp_path / "out", model=model, overlay=True, labels="rle")
     dark, bright = (read(tmp_path / "out" / f"x_{name}.png") for name in ("dark", "bright-spot"))
     assert dark[-2, -2] == bright[-2, -2] == 255 and dark[2, 2] == 0 and bright[2, 2] == 255 and dark[-2, 2] == 255
     assert outcome.masked[0].note.area == 1
-    assert Pictures().list_endings(("a b", "a-b"), overlapping=True) == ("_1.png", "_2.png")
-    assert Pictures(cutout=True).list_endings(("cutout",), overlapping=True) == ("_cutout.png", "_1.png")
+    assert list_masks(("a b", "a-b"), overlapping=True) == ("_1.png", "_2.png")
+    assert list_masks(("cutout",), overlapping=True) == ("_1.png",)
     rows = (tmp_path / "out" / "rle.csv").read_text().splitlines()
     assert rows[1:] == [f"x.png,dark,{encode_rle(dark)}", f"x.png,bright spot,{encode_rle(bright)}"]
     with pytest.raises(InputError, match="`--out` must be a folder where several files are made"):
-        run_one(tmp_path / "x.png", tmp_path / "y.png", source)
+        run_one(tmp_path / "x.png", tmp_path / "y.png", model)
 
 
 def test_post_processing_is_done(tmp_path: Path) -> None:
@@ -123,7 +113,7 @@ def test_post_processing_is_done(tmp_path: Path) -> None:
     path = save(tmp_path / "x.png", image)
     recipe = Recipe(weights=(1.0, 1.0), postprocessing=Postprocessing(max_components=1))
     run(path, out=tmp_path / "all")
-    run(path, out=tmp_path / "one", source=build_source(recipe=recipe))
+    run(path, out=tmp_path / "one", model=Bright(recipe=recipe))
     assert read(tmp_path / "all" / "x.png")[56, 86] == 255
     assert read(tmp_path / "one" / "x.png")[56, 86] == 0
 
@@ -137,8 +127,8 @@ def test_a_faulty_image_does_not_keep_the_others_from_theirs(tmp_path: Path) -> 
     (folder / "h.png").symlink_to(tmp_path / "gone.png")
     outcome = run(folder, out=tmp_path / "out")
     assert len(outcome.masked) == 5
-    assert [failure.path.name for failure in outcome.failures] == ["b.jpg", "f.png", "h.png"]
-    assert all(failure.path.name in failure.reason for failure in outcome.failures)
+    assert [path.name for path in outcome.failures] == ["b.jpg", "f.png", "h.png"]
+    assert all(path.name in reason for path, reason in outcome.failures.items())
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{name}.png" for name in "acegi"]
 
 
@@ -161,24 +151,24 @@ def test_what_is_there_is_kept_as_long_as_it_is_of_this_image(tmp_path: Path) ->
 def test_files_of_another_model_are_not_replaced_unless_told_to(tmp_path: Path) -> None:
     path, out = save(tmp_path / "x.png", draw()), tmp_path / "out"
     run(path, out=out)
-    other = build_source(recipe=Recipe(weights=(1.0, 1.0), threshold=0.4))
+    other = Bright(recipe=Recipe(weights=(1.0, 1.0), threshold=0.4))
     with pytest.raises(
         InputError, match=r"out/x\.png must not exist, or be made by this model. Received: one of anoth"
     ):
-        run(path, out=out, source=other)
+        run(path, out=out, model=other)
     with pytest.raises(InputError, match="seen in another way"):
         run(path, out=out, upright=False)
     save(out / "x.png", draw())
     with pytest.raises(InputError, match="Received: another file"):
-        run(path, out=out, source=other)
-    run(path, out=out, source=other, overwrite=True)
-    assert run(path, out=out, source=other).num_kept == 1
+        run(path, out=out, model=other)
+    run(path, out=out, model=other, overwrite=True)
+    assert run(path, out=out, model=other).num_kept == 1
 
 
 def test_grey_models_see_grey(tmp_path: Path) -> None:
     path = save(tmp_path / "x.png", np.full((64, 96, 3), (255, 0, 0), dtype=np.uint8))
     run(path, out=tmp_path / "rgb")  # the red layer is bright
-    run(path, out=tmp_path / "grey", source=build_source(channels="grey"))  # 0.299 of it is not
+    run(path, out=tmp_path / "grey", model=Bright(channels="grey"))  # 0.299 of it is not
     assert read(tmp_path / "rgb" / "x.png").all() and not read(tmp_path / "grey" / "x.png").any()
 
 
@@ -188,12 +178,11 @@ def test_images_unlike_those_of_training_are_named(tmp_path: Path) -> None:
     save(tmp_path / "images" / "full.png", np.full((64, 96, 3), 255, dtype=np.uint8))
     noise = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
     save(tmp_path / "images" / "noise.png", noise)
-    source = build_source(usual=usual)
-    outcome = run(tmp_path / "images", out=tmp_path / "out", source=source)
-    full, noise_line = outcome.list_warnings(source.card)
+    outcome = run(tmp_path / "images", out=tmp_path / "out", model=Bright(usual=usual))
+    full, noise_line = outcome.list_warnings()
     assert "full.png: the mask covers 100.0%, in training images 20.0% to 30.0%" in full and "confidence" not in full
     assert "noise.png" in noise_line and "confidence 0." in noise_line
-    found = {Path(row["image"]).stem: row for row in (one.describe(source.card) for one in outcome.masked)}
+    found = {Path(row["image"]).stem: row for row in outcome.describe()}
     assert found["like"]["unusual"] is None and found["like"]["area"] == pytest.approx(0.25, abs=0.01)
     assert found["full"]["confidence"] == 1 and found["noise"]["unusual"]
     json.dumps(found)
@@ -233,9 +222,9 @@ def test_a_full_disk_ends_it(tmp_path: Path) -> None:
 
 
 def test_the_fingerprint_is_of_what_decides_masks() -> None:
-    card = build_source().card
+    card = Bright().card
     usual = Usual(num_images=9, area=(0.2, 0.3), confidence=0.9)
-    told = {"name": "other", "origin": {"date": "now"}, "usual": usual}
+    told = {"name": "other", "origin": None, "usual": usual}
     assert card.fingerprint == card.model_copy(update=told).fingerprint
     faster = tuple(
         member.model_copy(

@@ -13,29 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.export.bright import Bright, build_source, draw
+from tests.export.bright import Bright, draw
 from tests.pages.test_page_in_browser import chromium
-from unets.data.image import ImageFile
-from unets.export.result import Result, find_result
 from unets.export.serve import build_server
 
 __all__ = ["chromium"]  # a fixture
 
 
-class BrightModel:
-    """As a trained model, without a net."""
-
-    card = build_source().card
-    classes = card.classes
-
-    def find(self, image: ImageFile) -> Result:
-        (maps,) = Bright().predict([{size_hw: image.read(size_hw) for size_hw in self.card.sizes}])
-        return find_result(self.card.recipe, maps, image.size_hw)
-
-
 @pytest.fixture(scope="module")
 def server() -> Iterator[ThreadingHTTPServer]:
-    server = build_server(BrightModel(), 0)
+    server = build_server(Bright(), 0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     yield server
@@ -65,7 +52,7 @@ def test_an_image_is_answered_with_its_pictures(server: ThreadingHTTPServer) -> 
     assert server.server_address[0] == "127.0.0.1"
     status, page = ask(server, "GET", "/")
     assert status == 200 and "Drop an image" in page
-    assert ask(server, "GET", "/card") == (200, {"summary": BrightModel.card.summary})
+    assert ask(server, "GET", "/card") == (200, {"summary": Bright().card.summary})
     status, found = ask(server, "POST", "/mask", encode(draw()))
     assert status == 200 and found["size"] == "96 x 64" and found["area"] == pytest.approx(0.25, abs=0.01)
     assert set(found["files"]) == {".png", "_cutout.png", "_overlay.jpg"}

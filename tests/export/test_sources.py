@@ -9,8 +9,9 @@ import pytest
 from unets.config import DatasetConfig, Postprocessing, PredictionConfig
 from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
-from unets.export.card import ModelCard, Usual, render_card
-from unets.export.sources import CARD_KEY, DEMO_PATH, FORMAT_VERSION, VERSION_KEY, ModelSource, open_model
+from unets.export.card import ModelCard, Origin, Usual, render_card
+from unets.export.model import TrainedModel
+from unets.export.sources import CARD_KEY, DEMO_PATH, FORMAT_VERSION, VERSION_KEY, open_model
 from unets.store.runs import hash_file
 from unets.store.tensors import TensorFile, write_tensors
 
@@ -19,7 +20,7 @@ from .conftest import DATASET, EXPERIMENT
 Plant = Callable[..., Path]
 
 
-def write_file(path: Path, source: ModelSource, **said: Any) -> Path:
+def write_file(path: Path, source: TrainedModel, **said: Any) -> Path:
     """Writes a model file of a source, with one made-up array a net."""
     tensors = {
         f"{member.name}/fold{net.fold}/classify/kernel": np.zeros((1, 1, 4, 1), dtype=np.float32)
@@ -261,7 +262,7 @@ def test_the_card_is_told_in_words(plant_run: Plant, plant_ensemble: Plant) -> N
         plant_run(fold=fold)
     card: ModelCard = open_model(plant_ensemble({"unet_a": 1.0})).card
     usual = Usual(num_images=12, area=(0.1, 0.4), confidence=0.95)
-    origin = {"date": "2026-11-25", "git_commit": None, "versions": {}}
+    origin = Origin(date="2026-11-25")
     said = render_card(card.model_copy(update={"origin": origin, "usual": usual}))
     for words in (
         "tiny_ensemble: car; 2 nets of 32 x 48; dice 0.90000 (0.80000 to 0.95000)\n\n",

@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -18,8 +17,7 @@ from unets.cli.subcommand import command
 from unets.errors import InputError
 
 if TYPE_CHECKING:
-    from unets.export.sources import ModelSource
-    from unets.export.trained import TrainedModel
+    from unets.export.model import TrainedModel
 
 logger = logging.getLogger(__name__)
 Model = Annotated[
@@ -61,7 +59,6 @@ def mask(
     masks are unlike those of training images are named.
     """
     from unets.export.masking import PIPE, Wanted, mask_file, mask_folder
-    from unets.export.result import Pictures
     from unets.export.sources import open_model
 
     out = out or (PIPE if images == [PIPE] else Path("masks"))
@@ -75,28 +72,30 @@ def mask(
     if out == PIPE and (json or sys.stdout.isatty()):
         why = "with --json, which writes to stdout" if json else "where stdout is a terminal"
         raise InputError(f"`--out` must be a file or a folder {why}. Received: -")
-    source = open_model(model)
+    opened = open_model(model)
     wanted = Wanted(
-        pictures=Pictures(cutout=cutout, overlay=overlay, background=background),
+        cutout=cutout,
+        overlay=overlay,
+        background=background,
         labels=format_.removeprefix("png"),
         upright=not as_stored,
         overwrite=overwrite,
     )
     if is_one:
-        outcome = mask_file(source, images[0], out, wanted, _load)
+        outcome = mask_file(opened, images[0], out, wanted, backend.load_backend)
     else:
-        outcome = mask_folder(source, images, out, wanted, _load)
+        outcome = mask_folder(opened, images, out, wanted, backend.load_backend)
     num_made = len(outcome.masked) - outcome.num_kept
     if json:
-        for masked in outcome.masked:
-            print(dumps(masked.describe(source.card)))
+        for found in outcome.describe():
+            print(dumps(found))
     elif is_one and out != PIPE:
         print(out)
     elif not is_one:
         kept = f", {outcome.num_kept} were there" if outcome.num_kept else ""
         is_all = outcome.num_kept and not num_made
         print(f"{out}: all {outcome.num_kept} masks are there" if is_all else f"{out}: {num_made} masks made{kept}")
-    for line in outcome.list_warnings(source.card):
+    for line in outcome.list_warnings():
         logger.warning(line)
     if outcome.failures:
         raise InputError(
@@ -120,8 +119,8 @@ def serve(
     model: Model, port: Annotated[int, option("where the page is (default: 8000)", "--port", min=0, max=65535)] = 8000
 ) -> None:
     """Opens a page on this machine: drop an image, see its mask and cut-out, keep them. Ctrl-C ends it."""
-    from unets.export.loading import load_model
     from unets.export.serve import build_server
+    from unets.export.sources import load_model
 
     server = build_server(load_model(model), port)
     print(f"http://127.0.0.1:{server.server_address[1]}/  (Ctrl-C ends it)", flush=True)
@@ -138,22 +137,19 @@ def labels(
 ) -> None:
     """Annotates images for a labeling tool, those that the model is least sure of first; `unets new` reads them."""
     from unets.export.labels import check_empty, write_annotated
-    from unets.export.masking import Wanted, list_labeled, mask_folder
-    from unets.export.result import Pictures
+    from unets.export.masking import Wanted, mask_folder
     from unets.export.sources import open_model
 
     if format_ not in ("labelme", "coco"):
         raise InputError(f"`--format` must be labelme or coco. Received: {format_}")
     check_empty(out)
-    source = open_model(model)
+    opened = open_model(model)
     with TemporaryDirectory() as folder:
-        outcome = mask_folder(source, images, Path(folder), Wanted(pictures=Pictures()), _load)
-        labeled = list_labeled(source.card, outcome.masked)
-        confidences = [one.note.confidence for one in outcome.masked]
-        write_annotated(labeled, confidences, source.card.classes, format_, out)
-    for line in outcome.list_warnings(source.card):
+        outcome = mask_folder(opened, images, Path(folder), Wanted(), backend.load_backend)
+        write_annotated(outcome.masked, opened.classes, format_, out)
+    for line in outcome.list_warnings():
         logger.warning(line)
-    print(f"{out}: {len(labeled)} images with annotations, the hardest first; labels.csv has the order")
+    print(f"{out}: {len(outcome.masked)} images with annotations, the hardest first; labels.csv has the order")
     print(f"next: correct them, then `unets new {out} --name NAME`")
 
 
@@ -189,44 +185,29 @@ def export(
     is_model = (model.exists() or model == Path("demo")) and not (stage.project.configs_dir / "dataset.py").is_file()
     if is_model and out is None:
         raise InputError("`--out` must name a folder for the files of a model. Received: none")
-    sources = [open_model(model)] if is_model else _open_sources(stage)
+    models = [open_model(model)] if is_model else _open_models(stage)
     backend.load_backend()
     from unets.export.exporting import export_models
-    from unets.export.oof_images import find_oof_images
+    from unets.export.oof import find_oof_images
 
     compared = () if is_model else (partial(find_oof_images, stage.project, stage.dataset, num_images),)
-    for path in export_models(sources, out or stage.project.export_dir, chosen, *compared):
+    for path in export_models(models, out or stage.project.export_dir, chosen, *compared):
         print(path)
 
 
-def _open_sources(stage: Stage) -> "Sequence[ModelSource]":
+def _open_models(stage: Stage) -> "Sequence[TrainedModel]":
     """Opens the ensemble, or each of the experiments of --exp, and measures what their usual masks are like."""
+    from unets.export.oof import find_usual
     from unets.export.sources import open_ensemble, open_runs
-    from unets.export.usual import find_usual
 
-    project, sources = stage.project, {}
+    project, models = stage.project, {}
     if stage.has_all:
         made = stage.read_ensemble()
-        sources[made.name] = open_ensemble(project.ensemble_path(made.name), made, stage.experiments)
+        models[made.name] = open_ensemble(project.ensemble_path(made.name), made, stage.experiments)
     else:
         for name, folds in stage.folds_of.items():
-            sources[name] = open_runs([project.run_dir(name, fold) for fold in folds])
-    return [
-        replace(
-            source,
-            card=source.card.model_copy(
-                update={
-                    "competition": project.competition,
-                    "usual": find_usual(project, stage.dataset, name),
-                }
-            ),
-        )
-        for name, source in sources.items()
-    ]
-
-
-def _load(source: "ModelSource") -> "TrainedModel":
-    backend.load_backend()
-    from unets.export.trained import TrainedModel
-
-    return TrainedModel(source)
+            models[name] = open_runs([project.run_dir(name, fold) for fold in folds])
+    for name, model in models.items():
+        told = {"competition": project.competition, "usual": find_usual(project, stage.dataset, name)}
+        model.card = model.card.model_copy(update=told)
+    return list(models.values())

@@ -54,7 +54,16 @@ class Usual(Config):
 
     num_images: int
     area: tuple[float, float]  # share of the image that is of any class, least and most
-    confidence: float  # least; see `unets.export.result.Result`
+    confidence: float  # least; see `unets.export.model.Result`
+
+
+class Origin(Config):
+    """What wrote a file, as `unets.store.provenance.describe_origin` has it."""
+
+    date: str = ""
+    git_commit: str | None = None
+    git_is_dirty: bool | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
 
 
 class ModelCard(Config):
@@ -63,9 +72,8 @@ class ModelCard(Config):
     name: str
     competition: str
     classes: tuple[str, ...]
-    channels: Literal["rgb", "grey"] | Annotated[int, Field(ge=2, le=12)] = (
-        "rgb"  # of the images trained on; for grey, colors are taken away
-    )
+    # Of the images trained on; for grey, colors are taken away.
+    channels: Literal["rgb", "grey"] | Annotated[int, Field(ge=2, le=12)] = "rgb"
     value_range: tuple[float, float] | None = None  # of images of 16 bits: what the nets saw as 0 and 255
     image_hw: SizeHW | None = None  # size of the images trained on; None: not known, or of many sizes
     members: tuple[MemberCard, ...]
@@ -73,7 +81,7 @@ class ModelCard(Config):
     metric: str | None = None
     score: Interval | None = None  # out-of-fold, by the metric; None: not known
     usual: Usual | None = None  # None: not known
-    origin: dict[str, Any] | None = None  # what wrote the file: date, commit, versions; None: it is none
+    origin: Origin | None = None  # None: it is no file
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -83,9 +91,6 @@ class ModelCard(Config):
         names, weights = [member.name for member in self.members], self.recipe.weights
         if not names or len(set(names)) < len(names) or len(names) != len(weights) or min(weights) <= 0:
             raise ValueError(f"`members` must have a name and a weight above 0 each. Received: {names}, {weights}")
-        origin = self.origin or {}
-        if not (isinstance(origin.get("git_commit") or "", str) and isinstance(origin.get("versions") or {}, dict)):
-            raise ValueError(f"`origin` must name a commit and versions. Received: {origin!r:.60}")
         return self
 
     @property
@@ -106,114 +111,90 @@ class ModelCard(Config):
         score = f"; {self.metric} {self.score}" if self.score else ""
         return f"{self.name}: {', '.join(self.classes)}; {num_nets} net{'s'[: num_nets > 1]} of {sizes}{score}"
 
-    def find_kind(self, *, upright: bool = True) -> ImageKind:
-        """Returns how the model sees image files; upright: turned as their orientation tag says."""
-        return ImageKind(channels=self.channels, value_range=self.value_range, upright=upright)
-
-    def find_unusual(self, area: float, confidence: float) -> str:
-        """Says in what an image's mask is unlike those of training images; nothing where it is like them, or not known.
-
-        Args:
-            area: share of the image, 0..1.
-            confidence: 0..1; both as `unets.export.result.Result` has them.
-        """
-        if self.usual is None:
-            return ""
-        (least, most), lowest = self.usual.area, self.usual.confidence
-        found = []
-        if not least <= area <= most:
-            found.append(f"the mask covers {area:.1%}, in training images {least:.1%} to {most:.1%}")
-        if confidence < lowest:
-            found.append(f"confidence {confidence:.3f}, in training images at least {lowest:.3f}")
-        return "; ".join(found)
-
-    def find_recipe(self, full_hw: SizeHW) -> Recipe:
-        """Returns the recipe for images of a size.
-
-        Post-processing was fitted in pixels of the images trained on. Lengths grow with an image's side, areas with its
-        own; where all images have one size, that of the submission is what it was.
-
-        Args:
-            full_hw: (height, width) of the image.
-        """
-        if self.image_hw is None or full_hw == self.image_hw:
-            return self.recipe
-        growth = full_hw[0] * full_hw[1] / (self.image_hw[0] * self.image_hw[1])
-        steps = self.recipe.postprocessing
-        scaled = {
-            "blur_px": steps.blur_px * growth**0.5,
-            "max_hole_px": None if steps.max_hole_px is None else round(steps.max_hole_px * growth),
-            "min_area_px": round(steps.min_area_px * growth),
-            "neck_px": steps.neck_px * growth**0.5,
-            "min_object_px": round(steps.min_object_px * growth),
-        }
-        return self.recipe.model_copy(update={"postprocessing": steps.model_copy(update=scaled)})
-
     @property
     def fingerprint(self) -> str:
         """16 hex digits that change when a mask may: of weights, nets, sizes, TTA, classes, recipe."""
-        steps = self.recipe.postprocessing
         return fingerprint(
             members=[
                 fingerprint_nets(member.experiment, self.classes, {net.fold: net.weights_sha256 for net in member.nets})
                 for member in self.members
             ],
             channels=self.channels,
-            **({} if self.value_range is None else {"value_range": self.value_range}),
+            value_range=self.value_range,
             recipe=self.recipe.model_dump(mode="json"),
-            image_hw=None if steps == Postprocessing() else self.image_hw,
+            image_hw=None if self.recipe.postprocessing == Postprocessing() else self.image_hw,
         )
+
+    def find_kind(self, *, upright: bool = True) -> ImageKind:
+        """Returns how the model sees image files; upright: turned as their orientation tag says."""
+        return ImageKind(channels=self.channels, value_range=self.value_range, upright=upright)
+
+    def find_unusual(self, area: float, confidence: float) -> str:
+        """Says in what a mask is unlike those of training images; nothing where it is like them, or not known.
+
+        Args:
+            area: share of the image, 0..1.
+            confidence: 0..1; both as `unets.export.model.Result` has them.
+        """
+        if self.usual is None:
+            return ""
+        (least, most), lowest = self.usual.area, self.usual.confidence
+        found = {
+            f"the mask covers {area:.1%}, in training images {least:.1%} to {most:.1%}": not least <= area <= most,
+            f"confidence {confidence:.3f}, in training images at least {lowest:.3f}": confidence < lowest,
+        }
+        return "; ".join(text for text, is_so in found.items() if is_so)
+
+    def find_recipe(self, full_hw: SizeHW) -> Recipe:
+        """Returns the recipe for images of a size, (height, width).
+
+        Post-processing was fitted in pixels of the images trained on. Lengths grow with an image's side, areas with its
+        own; where all images have one size, that of the submission is what it was.
+        """
+        if self.image_hw is None or full_hw == self.image_hw:
+            return self.recipe
+        growth, steps = full_hw[0] * full_hw[1] / (self.image_hw[0] * self.image_hw[1]), self.recipe.postprocessing
+        lengths = {name: getattr(steps, name) * growth**0.5 for name in ("blur_px", "neck_px")}
+        areas = {name: getattr(steps, name) for name in ("max_hole_px", "min_area_px", "min_object_px")}
+        grown = {name: None if area is None else round(area * growth) for name, area in areas.items()}
+        return self.recipe.change(postprocessing=steps.model_copy(update=lengths | grown))
 
 
 def render_card(card: ModelCard) -> str:
     """Renders a card for people; of texts that came with the file, control characters are left out."""
     channels = f"{card.channels} channels" if isinstance(card.channels, int) else card.channels
     size = f", {card.image_hw[0]} x {card.image_hw[1]}" if card.image_hw else ""
+    usual = "not known: images unlike those of training are not named"
+    if card.usual:
+        (least, most), lowest, count = card.usual.area, card.usual.confidence, card.usual.num_images
+        usual = f"{least:.1%} to {most:.1%} of the image, confidence from {lowest:.3f} ({count} images)"
     facts = {
         "finds": ", ".join(card.classes),
         "trained on": f"{card.competition}, images of {channels}{size}",
         "score": f"{card.metric} {card.score}, out-of-fold" if card.score else "not known",
-        "usual masks": _describe_usual(card.usual),
+        "usual masks": usual,
         "threshold": f"{describe_threshold(card.recipe.threshold)}, of the mean {card.recipe.averaging}",
         "post-processing": card.recipe.postprocessing.describe(),
-        **_describe_origin(card.origin or {}),
-        "fingerprint": card.fingerprint,
     }
-    width = max(map(len, facts))
-    lines = [f"{name:<{width}}  {value}" for name, value in facts.items()]
+    if card.origin:
+        facts["written"] = card.origin.date
+        facts["commit"] = format_commit(card.origin.git_commit, card.origin.git_is_dirty)
+        facts["versions"] = ", ".join(f"{library} {version}" for library, version in card.origin.versions.items())
+    facts["fingerprint"] = card.fingerprint
     header = ["member", "weight", "size", "TTA", "encoder", "folds", "validation Dice"]
     rows = [
-        _describe_member(member, weight / sum(card.recipe.weights))
+        (
+            member.name,
+            f"{weight / sum(card.recipe.weights):.3f}",
+            f"{member.size_hw[0]} x {member.size_hw[1]}",
+            ", ".join(member.experiment.prediction.tta),
+            member.experiment.model.encoder,
+            ", ".join(str(net.fold) for net in member.nets),
+            ", ".join(f"{net.best_dice:.5f}" for net in member.nets if net.best_dice is not None),
+        )
         for member, weight in zip(card.members, card.recipe.weights, strict=True)
     ]
+    width = max(map(len, facts))
+    lines = [f"{name:<{width}}  {value}" for name, value in facts.items()]
     text = "\n".join([card.summary, "", *lines, "", render_table(header, rows, right={"weight"})])
     return "".join(character for character in text if character.isprintable() or character == "\n")
-
-
-def _describe_usual(usual: Usual | None) -> str:
-    if usual is None:
-        return "not known: images unlike those of training are not named"
-    least, most = usual.area
-    return f"{least:.1%} to {most:.1%} of the image, confidence from {usual.confidence:.3f} ({usual.num_images} images)"
-
-
-def _describe_origin(origin: dict[str, Any]) -> dict[str, str]:
-    if not origin:
-        return {}
-    versions = ", ".join(f"{library} {version}" for library, version in (origin.get("versions") or {}).items())
-    commit = format_commit(origin.get("git_commit"), origin.get("git_is_dirty"))
-    return {"written": f"{origin.get('date')}", "commit": commit, "versions": versions}
-
-
-def _describe_member(member: MemberCard, share: float) -> list[str]:
-    experiment, (height, width) = member.experiment, member.size_hw
-    dices = [f"{net.best_dice:.5f}" for net in member.nets if net.best_dice is not None]
-    return [
-        member.name,
-        f"{share:.3f}",
-        f"{height} x {width}",
-        ", ".join(experiment.prediction.tta),
-        experiment.model.encoder,
-        ", ".join(str(net.fold) for net in member.nets),
-        ", ".join(dices),
-    ]

@@ -11,35 +11,24 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import SizeHW
 from unets.data.rle import encode_rle
 from unets.ensemble.postprocess import find_box
 from unets.errors import InputError
-from unets.store.runs import write_text
+from unets.export.outputs import Masked
+from unets.store.runs import write_csv, write_text
 
 MaskHW = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float64]  # (n, 2) of x and y, in pixels
 
 _TOLERANCE_PX = 0.35
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Labeled:
-    """An image and the way to its masks."""
-
-    image_path: Path
-    place: Path  # of its files below the output folder, without an ending
-    size_hw: SizeHW
-    read_layers: Callable[[], Sequence[MaskHW]]  # where each class is, bool (height, width)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,8 +53,7 @@ def trace(mask_hw: MaskHW) -> Iterator[Traced]:
 def _trace_parts(part_hw: MaskHW) -> Iterator[Points]:
     """Yields polygons without holes that together are a part, which may have come apart."""
     contours, hierarchy = cv2.findContours(part_hw.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    parents = hierarchy[0, :, 3]
-    holes = [contour for contour, parent in zip(contours, parents, strict=True) if parent >= 0]
+    holes = [contour for contour, parent in zip(contours, hierarchy[0, :, 3], strict=True) if parent >= 0]
     if holes:
         hole = max(holes, key=cv2.contourArea)
         column = int(hole[:, 0, 0].min() + hole[:, 0, 0].max() + 1) // 2
@@ -89,8 +77,7 @@ def write_labels(files: Iterable[tuple[str, str]], folder: Path, *, overwrite: b
     paths = []
     for name, text in files:
         path = folder / name
-        is_there = path.exists()
-        if is_there and not overwrite and path.read_text(encoding="utf-8", errors="replace") != text:
+        if path.exists() and not overwrite and path.read_text(encoding="utf-8", errors="replace") != text:
             raise InputError(
                 f"{path} must not exist, or hold what this model makes of the images. Received: something else, "
                 f"perhaps corrected by hand. Give another --out, or --overwrite to replace it"
@@ -100,9 +87,7 @@ def write_labels(files: Iterable[tuple[str, str]], folder: Path, *, overwrite: b
     return paths
 
 
-def write_annotated(
-    images: Sequence[Labeled], confidences: Sequence[float], classes: Sequence[str], format_: str, out_dir: Path
-) -> Path:
+def write_annotated(images: Sequence[Masked], classes: Sequence[str], format_: str, out_dir: Path) -> Path:
     """Writes images with annotations to be corrected, those of the lowest confidence first.
 
     Images are copied under names that begin with their rank, so that a labeling tool shows the hardest first;
@@ -110,7 +95,6 @@ def write_annotated(
 
     Args:
         images: with their masks.
-        confidences: one an image, 0..1.
         classes: names.
         format_: labelme or coco.
         out_dir: a folder that is empty or not there.
@@ -123,17 +107,16 @@ def write_annotated(
     """
     check_empty(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    ranked = sorted(zip(confidences, images, strict=True), key=lambda pair: (pair[0], str(pair[1].place)))
     named, rows = [], []
-    for rank, (confidence, image) in enumerate(ranked, start=1):
-        place = Path(f"{rank:0{len(str(len(ranked)))}}_{'_'.join(image.place.parts)}")
-        path = out_dir / f"{place}{image.image_path.suffix}"
-        shutil.copyfile(image.image_path, path)
-        named.append(Labeled(image_path=path, place=place, size_hw=image.size_hw, read_layers=image.read_layers))
-        rows.append((rank, image.image_path, f"{confidence:.5f}"))
+    for rank, image in enumerate(sorted(images, key=lambda one: (one.note.confidence, str(one.task.place))), start=1):
+        place = Path(f"{rank:0{len(str(len(images)))}}_{'_'.join(image.task.place.parts)}")
+        path = out_dir / f"{place}{image.task.image_path.suffix}"
+        shutil.copyfile(image.task.image_path, path)
+        named.append(replace(image, task=replace(image.task, image_path=path, place=place)))
+        rows.append((rank, image.task.image_path, f"{image.note.confidence:.5f}"))
     write_labels(FORMATS[format_](named, classes, out_dir), out_dir, overwrite=True)
     write_text(out_dir / "classes.txt", "".join(f"{name}\n" for name in classes))
-    write_text(out_dir / "labels.csv", _render_csv(("rank", "image", "confidence"), rows))
+    write_csv(out_dir / "labels.csv", ("rank", "image", "confidence"), rows)
     return out_dir / "labels.csv"
 
 
@@ -147,88 +130,83 @@ def check_empty(folder: Path) -> None:
         raise InputError(f"`--out` must be a folder that is empty or not there. Received: {folder}, which holds files")
 
 
-def _render_coco(images: Iterable[Labeled], classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
-    content: dict[str, list[Any]] = {"images": [], "annotations": []}
+def _list_objects(image: Masked, num_classes: int) -> list[tuple[int, Traced]]:
+    """Lists the objects of an image, each with the number of its class, from 0."""
+    layers = enumerate(image.read_layers(num_classes))
+    return [(label, traced) for label, layer_hw in layers for traced in trace(layer_hw)]
+
+
+def _render_coco(images: Iterable[Masked], classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
+    files, annotations = [], list[dict[str, object]]()
     for number, image in enumerate(images, start=1):
-        height, width = image.size_hw
-        name = image.place.as_posix().removesuffix(image.image_path.suffix) + image.image_path.suffix
-        content["images"].append({"id": number, "file_name": name, "height": height, "width": width})
-        for label, layer_hw in enumerate(image.read_layers(), start=1):
-            for traced in trace(layer_hw):
-                entry = {
-                    "id": len(content["annotations"]) + 1,
-                    "image_id": number,
-                    "category_id": label,
-                    "iscrowd": 0,
-                    "area": traced.area,
-                    "bbox": traced.box,
-                    "segmentation": [points.ravel().tolist() for points in traced.polygons],
-                }
-                content["annotations"].append(entry)
+        height, width = image.note.size_hw
+        name = image.task.place.as_posix().removesuffix(image.task.image_path.suffix) + image.task.image_path.suffix
+        files.append({"id": number, "file_name": name, "height": height, "width": width})
+        for label, traced in _list_objects(image, len(classes)):
+            entry = {
+                "id": len(annotations) + 1,
+                "image_id": number,
+                "category_id": label + 1,
+                "iscrowd": 0,
+                "area": traced.area,
+                "bbox": traced.box,
+                "segmentation": [points.ravel().tolist() for points in traced.polygons],
+            }
+            annotations.append(entry)
     categories = [{"id": label, "name": name} for label, name in enumerate(classes, start=1)]
-    yield "coco.json", json.dumps({**content, "categories": categories}) + "\n"
+    yield "coco.json", json.dumps({"images": files, "annotations": annotations, "categories": categories}) + "\n"
 
 
-def _render_labelme(images: Iterable[Labeled], classes: Sequence[str], folder: Path) -> Iterator[tuple[str, str]]:
+def _render_labelme(images: Iterable[Masked], classes: Sequence[str], folder: Path) -> Iterator[tuple[str, str]]:
     for image in images:
-        name = image.place.with_name(f"{image.place.name}.json")
-        shapes, group = list[dict[str, Any]](), 0
-        for label, layer_hw in zip(classes, image.read_layers(), strict=True):
-            for traced in trace(layer_hw):
-                group += 1
-                shapes += [
-                    {
-                        "label": label,
-                        "points": points.tolist(),
-                        "group_id": group if len(traced.polygons) > 1 else None,
-                        "shape_type": "polygon",
-                        "flags": {},
-                    }
-                    for points in traced.polygons
-                ]
-        content: dict[str, Any] = {
+        name, (height, width) = image.task.place.with_name(f"{image.task.place.name}.json"), image.note.size_hw
+        shapes = [
+            {
+                "label": classes[label],
+                "points": points.tolist(),
+                "group_id": group if len(traced.polygons) > 1 else None,
+                "shape_type": "polygon",
+                "flags": {},
+            }
+            for group, (label, traced) in enumerate(_list_objects(image, len(classes)), start=1)
+            for points in traced.polygons
+        ]
+        content: dict[str, object] = {
             "version": "5.4.1",
             "flags": {},
             "shapes": shapes,
-            "imagePath": Path(
-                os.path.relpath(image.image_path.absolute(), (folder / name).absolute().parent)
-            ).as_posix(),
+            "imagePath": Path(os.path.relpath(image.task.image_path, (folder / name).parent)).as_posix(),
             "imageData": None,
-            "imageHeight": image.size_hw[0],
-            "imageWidth": image.size_hw[1],
+            "imageHeight": height,
+            "imageWidth": width,
         }
         yield name.as_posix(), json.dumps(content, indent=2) + "\n"
 
 
-def _render_yolo(images: Iterable[Labeled], classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
+def _render_yolo(images: Iterable[Masked], classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
     for image in images:
-        scale = np.array(image.size_hw[::-1], dtype=np.float64)
+        scale = np.array(image.note.size_hw[::-1], dtype=np.float64)
         lines = [
             " ".join([str(label), *(f"{share:.6f}" for share in (points / scale).ravel())])
-            for label, layer_hw in enumerate(image.read_layers())
-            for traced in trace(layer_hw)
+            for label, traced in _list_objects(image, len(classes))
             for points in traced.polygons
         ]
-        yield image.place.with_name(f"{image.place.name}.txt").as_posix(), "".join(f"{line}\n" for line in lines)
+        name = image.task.place.with_name(f"{image.task.place.name}.txt").as_posix()
+        yield name, "".join(f"{line}\n" for line in lines)
     yield "data.yaml", json.dumps({"names": list(classes)}) + "\n"  # JSON is YAML
 
 
-def _render_rle(images: Iterable[Labeled], classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
-    rows = [
-        (image.image_path.name, label, encode_rle(layer_hw))
-        for image in images
-        for label, layer_hw in zip(classes, image.read_layers(), strict=True)
-    ]
-    yield "rle.csv", _render_csv(("image", "class", "rle"), rows)
-
-
-def _render_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def _render_rle(images: Iterable[Masked], classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
     text = StringIO()
-    csv.writer(text, lineterminator="\n").writerows([header, *rows])
-    return text.getvalue()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(("image", "class", "rle"))
+    for image in images:
+        for label, layer_hw in zip(classes, image.read_layers(len(classes)), strict=True):
+            table.writerow((image.task.image_path.name, label, encode_rle(layer_hw)))
+    yield "rle.csv", text.getvalue()
 
 
-Render = Callable[[Iterable[Labeled], Sequence[str], Path], Iterator[tuple[str, str]]]
+Render = Callable[[Iterable[Masked], Sequence[str], Path], Iterator[tuple[str, str]]]
 """From images with their masks, the classes and the folder of the files to the (name below it, text) of each file."""
 FORMATS: Mapping[str, Render] = {
     "coco": _render_coco,

@@ -6,40 +6,32 @@ not grow with the number of images, and little with their size: threads wait whi
 
 import hashlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Condition
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from unets.data.geometry import SizeHW
 from unets.data.image import ImageFile
+from unets.ensemble.recipe import MapU8
 from unets.errors import InputError, suggest
 from unets.export.card import ModelCard
-from unets.export.labels import FORMATS, Labeled, write_labels
-from unets.export.outputs import Note, read_layers, read_note, save_picture
-from unets.export.result import Pictures, find_result, render
-from unets.export.sources import ModelSource
-from unets.export.tasks import Task, plan_tasks
+from unets.export.labels import FORMATS, write_labels
+from unets.export.model import TrainedModel, find_result
+from unets.export.outputs import Masked, Note, Task, plan_tasks, read_note, save_picture
+from unets.export.pictures import list_masks, list_pictures, render
 from unets.log import show_progress
+from unets.nets.startup import load_backend
 from unets.store.runs import atomic_path, fingerprint, hash_file
 from unets.workers.machine import count_cores
 from unets.workers.pool import map_ahead
-
-if TYPE_CHECKING:
-    from unets.export.trained import TrainedModel
-
-ImageU8 = npt.NDArray[np.uint8]
-MapU8 = npt.NDArray[np.uint8]
-T = TypeVar("T")
-Load = Callable[[ModelSource], "TrainedModel"]
 
 PIPE = Path("-")  # stdin or stdout
 _RULES = 1  # raised when other pixels come of the same model and image
@@ -50,13 +42,15 @@ _MAX_STRETCH = 1.15  # of one side against the other, beyond which it is mention
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """What is to be made of images, and how.
+    """What is to be made of images, and how; see `list_pictures`.
 
     Raises:
         InputError: `labels` is unknown.
     """
 
-    pictures: Pictures
+    cutout: bool = False
+    overlay: bool = False
+    background: str = ""
     labels: str = ""  # of `unets.export.labels.FORMATS`; nothing where it is empty
     upright: bool = True  # images are turned as their orientation tag says
     overwrite: bool = False  # files of others are replaced
@@ -69,114 +63,114 @@ class Wanted:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Failure:
-    """An image of which nothing was made."""
-
-    path: Path
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Masked:
-    """An image whose files are there."""
-
-    task: Task
-    note: Note
-
-    def describe(self, card: ModelCard) -> dict[str, Any]:
-        """Returns what was found, for JSON."""
-        return {
-            "image": str(self.task.image_path),
-            "height": self.note.size_hw[0],
-            "width": self.note.size_hw[1],
-            "area": self.note.area,
-            "confidence": self.note.confidence,
-            "unusual": card.find_unusual(self.note.area, self.note.confidence) or None,
-            "files": [str(path) for path in self.task.outputs],
-        }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
     """What became of images."""
 
+    card: ModelCard
     masked: tuple[Masked, ...]  # whose files are there now, in the order of the images
-    failures: tuple[Failure, ...]
+    failures: Mapping[Path, str]  # why nothing was made of an image
     num_kept: int  # of `masked`, those whose files had been there
 
-    def list_warnings(self, card: ModelCard) -> list[str]:
+    def describe(self) -> list[dict[str, Any]]:
+        """Returns what was found in each image, for JSON."""
+        return [
+            {
+                "image": str(one.task.image_path),
+                "height": one.note.size_hw[0],
+                "width": one.note.size_hw[1],
+                "area": one.note.area,
+                "confidence": one.note.confidence,
+                "unusual": self.card.find_unusual(one.note.area, one.note.confidence) or None,
+                "files": [str(path) for path in one.task.outputs],
+            }
+            for one in self.masked
+        ]
+
+    def list_warnings(self) -> list[str]:
         """Says which images failed, which are unlike those of training, and how many are of other proportions."""
-        lines = [f"no mask: {failure.reason}" for failure in self.failures]
-        unusual = {one.task.image_path: card.find_unusual(one.note.area, one.note.confidence) for one in self.masked}
-        named = [f"unlike the images of training: {path}: {reason}" for path, reason in unusual.items() if reason]
+        lines = [f"no mask: {reason}" for reason in self.failures.values()]
+        named = [
+            f"unlike the images of training: {found['image']}: {found['unusual']}"
+            for found in self.describe()
+            if found["unusual"]
+        ]
         lines += named[:_NAMED]
         if len(named) > _NAMED:
             lines.append(f"{len(named) - _NAMED} more images are unlike those of training; --json names them all")
-        if num_stretched := sum(_is_stretched(card, one.note.size_hw) for one in self.masked):
-            height, width = card.image_hw or (0, 0)
-            lines.append(
-                f"{num_stretched} images have other proportions than the {height} x {width} that the model was trained "
-                f"on; nets saw them stretched"
-            )
+        if self.card.image_hw is not None:
+            height, width = self.card.image_hw
+            stretches = [one.note.size_hw[0] / one.note.size_hw[1] * width / height for one in self.masked]
+            if count := sum(not 1 / _MAX_STRETCH <= stretch <= _MAX_STRETCH for stretch in stretches):
+                lines.append(
+                    f"{count} images have other proportions than the {height} x {width} that the model was trained on; "
+                    f"nets saw them stretched"
+                )
         return lines
 
 
-def mask_folder(source: ModelSource, given: Sequence[Path], out_dir: Path, wanted: Wanted, load: Load) -> Outcome:
+def mask_folder(
+    model: TrainedModel,
+    given: Sequence[Path],
+    out_dir: Path,
+    wanted: Wanted,
+    start: Callable[[], None] = load_backend,
+) -> Outcome:
     """Makes masks, and what else is wanted, of images and folders of them.
 
     Files that are there are kept where this model made them of these very images. An image that cannot be read does not
     keep the others from theirs.
 
     Args:
-        source: the model.
+        model: the model.
         given: see `plan_tasks`.
         out_dir: where files go.
         wanted: what is made.
-        load: makes the model ready for work; called after all that may be mistyped, and only where a mask is missing.
+        start: loads Keras; called after all that may be mistyped, and only where a mask is missing.
 
     Raises:
         InputError: see `plan_tasks` and `write_labels`; or a file is there that this model did not make, and is not to
             be replaced.
         OSError: a file cannot be written.
     """
-    card = source.card
-    endings = wanted.pictures.list_endings(card.classes, overlapping=card.recipe.overlapping)
-    tasks = plan_tasks(given, out_dir, endings)
-    made_by = fingerprint(model=card.fingerprint, upright=wanted.upright, rules=_RULES)
-    work = _Work(card=card, endings=endings, wanted=wanted, made_by=made_by, budget=_Budget(_PIXELS_IN_WORK))
-    cores = count_cores()
-    kept = map_ahead(work.find_kept, tasks, workers=cores, ahead=3 * cores)
+    card = model.card
+    pictures = list_pictures(cutout=wanted.cutout, overlay=wanted.overlay, background=wanted.background)
+    tasks = plan_tasks(given, out_dir, pictures, list_masks(card.classes, overlapping=card.recipe.overlapping))
+    work = _Work(model, wanted, pictures)
+    kept = map_ahead(work.find_kept, tasks, workers=count_cores(), ahead=3 * count_cores())
     shown = show_progress(kept, what="look for what is there", total=len(tasks), unit="image")
     notes = {task: note for task, note in zip(tasks, shown, strict=True) if note is not None}
-    num_kept, failures = len(notes), list[Failure]()
+    num_kept, failures = len(notes), dict[Path, str]()
     if todo := [task for task in tasks if task not in notes]:
-        for made in work.make(load(source), todo):
-            if isinstance(made, Masked):
-                notes[made.task] = made.note
+        start()
+        for item in work.make(todo):
+            if item.note is None:
+                failures[item.task.image_path] = item.failure
             else:
-                failures.append(made)
-    masked = [Masked(task=task, note=notes[task]) for task in tasks if task in notes]
+                notes[item.task] = item.note
+    masked = tuple(Masked(task=task, note=notes[task]) for task in tasks if task in notes)
     if wanted.labels:
-        files = FORMATS[wanted.labels](list_labeled(card, masked), card.classes, out_dir)
+        files = FORMATS[wanted.labels](masked, card.classes, out_dir)
         write_labels(files, out_dir, overwrite=wanted.overwrite)
-    return Outcome(masked=tuple(masked), failures=tuple(failures), num_kept=num_kept)
+    return Outcome(card=card, masked=masked, failures=failures, num_kept=num_kept)
 
 
-def mask_file(source: ModelSource, image: Path, out: Path, wanted: Wanted, load: Load) -> Outcome:
+def mask_file(
+    model: TrainedModel, image: Path, out: Path, wanted: Wanted, start: Callable[[], None] = load_backend
+) -> Outcome:
     """Makes one file of one image: its mask, or else the one thing that is wanted.
 
     Args:
-        source: the model.
+        model: the model.
         image: a file, or `-` for stdin.
         out: a file, or `-` for stdout.
         wanted: one thing at most.
-        load: see `mask_folder`.
+        start: see `mask_folder`.
 
     Raises:
         InputError: the image cannot be read, several files would have to be made, or `out` is a file of others.
     """
-    card, pictures = source.card, wanted.pictures
-    num_wanted = sum(map(bool, (pictures.cutout, pictures.overlay, pictures.background, wanted.labels)))
+    card = model.card
+    num_wanted = sum(map(bool, (wanted.cutout, wanted.overlay, wanted.background, wanted.labels)))
     if num_wanted > 1 or (num_wanted == 0 and card.recipe.overlapping and len(card.classes) > 1):
         raise InputError(
             "`--out` must be a folder where several files are made of an image (cut-out, overlay, background, format, "
@@ -186,13 +180,13 @@ def mask_file(source: ModelSource, image: Path, out: Path, wanted: Wanted, load:
         path = Path(temporary) / "stdin" if image == PIPE else image
         if image == PIPE:
             path.write_bytes(sys.stdin.buffer.read())
-        outcome = mask_folder(source, [path], Path(temporary) / "out", replace(wanted, labels=""), load)
-        for failure in outcome.failures:
-            raise InputError(failure.reason.replace(f"{temporary}/", ""))
+        outcome = mask_folder(model, [path], Path(temporary) / "out", replace(wanted, labels=""), start)
+        for reason in outcome.failures.values():
+            raise InputError(reason.replace(f"{temporary}/", ""))
         (masked,) = outcome.masked
         if wanted.labels:
             folder = Path() if out == PIPE else out.parent
-            name, text = next(FORMATS[wanted.labels](list_labeled(card, [masked]), card.classes, folder))
+            name, text = next(FORMATS[wanted.labels]([masked], card.classes, folder))
             content, suffix = text.encode(), Path(name).suffix
         else:
             content, suffix = masked.task.outputs[0].read_bytes(), masked.task.outputs[0].suffix
@@ -205,135 +199,115 @@ def mask_file(source: ModelSource, image: Path, out: Path, wanted: Wanted, load:
     else:
         with atomic_path(out) as part:
             part.write_bytes(content)
-    return replace(outcome, masked=(replace(masked, task=replace(masked.task, image_path=image, outputs=(out,))),))
+    return replace(
+        outcome, masked=(replace(masked, task=replace(masked.task, image_path=image, pictures=(out,), masks=())),)
+    )
 
 
-def list_labeled(card: ModelCard, masked: Iterable[Masked]) -> list[Labeled]:
-    """Returns images with the way to their masks, as `unets.export.labels` takes them."""
-    num_masks = len(card.classes) if card.recipe.overlapping else 1
-    return [
-        Labeled(
-            image_path=one.task.image_path,
-            place=one.task.place,
-            size_hw=one.note.size_hw,
-            read_layers=partial(read_layers, one.task.outputs[-num_masks:], len(card.classes)),
-        )
-        for one in masked
-    ]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Read:
-    """An image that was read, at all sizes that nets want."""
+@dataclass(kw_only=True, slots=True)
+class _Item:
+    """An image under way."""
 
     task: Task
-    photo: ImageFile
-    images: Mapping[SizeHW, ImageU8]
+    photo: ImageFile | None = None
+    images: Mapping[SizeHW, npt.NDArray[np.uint8]] | None = None  # at all sizes that nets want, until they saw it
+    maps: Sequence[MapU8] = ()
+    note: Note | None = None  # once its files are there
+    failure: str = ""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class _Work:
     """What is done to each image."""
 
-    card: ModelCard
-    endings: Sequence[str]  # of each task's outputs
-    wanted: Wanted
-    made_by: str  # fingerprint of all that decides an output but the image
-    budget: "_Budget"
+    def __init__(self, model: TrainedModel, wanted: Wanted, pictures: Sequence[str]) -> None:
+        self._model, self._card, self._wanted, self._pictures = model, model.card, wanted, pictures
+        # Of all that decides an output but the image.
+        self._made_by = fingerprint(model=self._card.fingerprint, upright=wanted.upright, rules=_RULES)
+        self._pixels, self._changed = 0, Condition()
 
     def find_kept(self, task: Task) -> Note | None:
         """Returns the note of an image's files, where all of them are there and are what would be made."""
         notes = {path: read_note(path) for path in task.outputs if path.exists()}
-        foreign = {path: note for path, note in notes.items() if note is None or note.made_by != self.made_by}
-        if foreign and not self.wanted.overwrite:
-            path, note = next(iter(foreign.items()))
-            what = "another file" if note is None else "one of another model, or of images seen in another way"
+        foreign = [path for path, note in notes.items() if note is None or note.made_by != self._made_by]
+        if foreign and not self._wanted.overwrite:
+            is_ours = notes[foreign[0]] is not None
+            what = "one of another model, or of images seen in another way" if is_ours else "another file"
             raise InputError(
-                f"{path} must not exist, or be made by this model. Received: {what}. Give another --out, or "
+                f"{foreign[0]} must not exist, or be made by this model. Received: {what}. Give another --out, or "
                 f"--overwrite to replace it"
             )
-        distinct = set(notes.values())
-        if len(notes) < len(task.outputs) or foreign or len(distinct) > 1 or not task.image_path.is_file():
+        if len(notes) < len(task.outputs) or foreign or len(set(notes.values())) > 1 or not task.image_path.is_file():
             return None
-        (note,) = distinct
+        note = notes[task.masks[0]]
         return note if note is not None and note.image_sha256 == hash_file(task.image_path) else None
 
-    def make(self, model: "TrainedModel", tasks: Sequence[Task]) -> Iterator[Masked | Failure]:
+    def make(self, tasks: Sequence[Task]) -> Iterator[_Item]:
         """Makes the files of images, in their order."""
-        cores, batch_size = count_cores(), max(one.experiment.prediction.batch_size for one in self.card.members)
-
-        def predict(batch: list[_Read | Failure]) -> list[tuple[_Read | Failure, Sequence[MapU8]]]:
-            reads = [one for one in batch if isinstance(one, _Read)]
-            maps = iter(model.predict([read.images for read in reads]) if reads else [])
-            return [(one, next(maps) if isinstance(one, _Read) else ()) for one in batch]
-
-        read = map_ahead(self.read, tasks, workers=cores, ahead=2 * batch_size)
+        cores, batch_size = count_cores(), max(one.experiment.prediction.batch_size for one in self._card.members)
+        read = map_ahead(self._read, tasks, workers=cores, ahead=2 * batch_size)
         shown = show_progress(read, what="mask", total=len(tasks), unit="image")
         batches = iter(lambda: list(islice(shown, batch_size)), [])
-        predicted = chain.from_iterable(map_ahead(predict, batches, workers=1, ahead=0))
-        yield from map_ahead(lambda pair: self.finish(*pair), predicted, workers=cores, ahead=0)
+        predicted = map_ahead(self._predict, batches, workers=1, ahead=0)
+        yield from map_ahead(self._finish, chain.from_iterable(predicted), workers=cores, ahead=0)
 
-    def read(self, task: Task) -> _Read | Failure:
-        """Reads an image."""
-        path = task.image_path
-        try:
-            photo = ImageFile(path, self.card.find_kind(upright=self.wanted.upright))
-            with self.budget.reserve(photo.size_hw):
-                images = {size_hw: photo.read(size_hw) for size_hw in self.card.sizes}
-        except (InputError, OSError) as error:
-            return Failure(path=path, reason=str(error))
-        except MemoryError:
-            return Failure(path=path, reason=f"{path} must fit into memory. Received: an image that does not")
-        return _Read(task=task, photo=photo, images=images)
+    def _read(self, task: Task) -> _Item:
+        item = _Item(task=task)
+        with self._note_failure(item, (InputError, OSError)):
+            photo = ImageFile(task.image_path, self._card.find_kind(upright=self._wanted.upright))
+            with self._reserve(photo.size_hw):
+                item.images = {size_hw: photo.read(size_hw) for size_hw in self._card.sizes}
+            item.photo = photo
+        return item
 
-    def finish(self, read: _Read | Failure, maps: Sequence[MapU8]) -> Masked | Failure:
+    def _predict(self, items: list[_Item]) -> list[_Item]:
+        read = [item for item in items if item.images is not None]
+        if read:
+            for item, maps in zip(
+                read, self._model.predict([item.images for item in read if item.images]), strict=True
+            ):
+                item.maps, item.images = maps, None
+        return items
+
+    def _finish(self, item: _Item) -> _Item:
         """Makes and writes an image's files, the masks last."""
-        if isinstance(read, Failure):
-            return read
-        task, photo = read.task, read.photo
-        try:
-            with self.budget.reserve(photo.size_hw):
-                result = find_result(self.card.find_recipe(photo.size_hw), maps, photo.size_hw)
-                note = Note(
-                    made_by=self.made_by,
-                    image_sha256=hashlib.sha256(photo.content).hexdigest(),
-                    size_hw=photo.size_hw,
-                    area=round(result.area, 6),
-                    confidence=round(result.confidence, 6),
-                )
-                for path, picture in zip(task.outputs, render(result, photo, self.endings), strict=True):
-                    save_picture(path, picture, note)
-        except InputError as error:
-            return Failure(path=task.image_path, reason=str(error))
-        except MemoryError:
-            size = f"{photo.size_hw[0]} x {photo.size_hw[1]} pixels"
-            return Failure(path=task.image_path, reason=f"{task.image_path} must fit into memory. Received: {size}")
-        return Masked(task=task, note=note)
-
-
-class _Budget:
-    """Lets threads have pixels in memory up to a number of them all together; what is larger waits to be alone."""
-
-    def __init__(self, pixels: int) -> None:
-        self._limit, self._taken, self._changed = pixels, 0, Condition()
+        if item.photo is None:
+            return item
+        full_hw = item.photo.size_hw
+        with self._note_failure(item), self._reserve(full_hw):
+            result = find_result(self._card.find_recipe(full_hw), item.maps, full_hw)
+            note = Note(
+                made_by=self._made_by,
+                image_sha256=hashlib.sha256(item.photo.content).hexdigest(),
+                size_hw=full_hw,
+                area=round(result.area, 6),
+                confidence=round(result.confidence, 6),
+            )
+            for path, picture in zip(item.task.outputs, render(result, item.photo, self._pictures), strict=True):
+                save_picture(path, picture, note)
+            item.note = note
+        item.photo, item.maps = None, ()
+        return item
 
     @contextmanager
-    def reserve(self, size_hw: SizeHW) -> Iterator[None]:
+    def _note_failure(self, item: _Item, faults: tuple[type[Exception], ...] = (InputError,)) -> Iterator[None]:
+        """Keeps what is wrong with an image from ending the work; a file that cannot be written ends it."""
+        try:
+            yield
+        except faults as error:
+            item.failure = str(error)
+        except MemoryError:
+            item.failure = f"{item.task.image_path} must fit into memory. Received: an image that does not"
+
+    @contextmanager
+    def _reserve(self, size_hw: SizeHW) -> Iterator[None]:
+        """Lets threads have so many pixels in memory, all together; an image that is larger waits to be alone."""
         pixels = size_hw[0] * size_hw[1]
         with self._changed:
-            self._changed.wait_for(lambda: self._taken == 0 or self._taken + pixels <= self._limit)
-            self._taken += pixels
+            self._changed.wait_for(lambda: self._pixels == 0 or self._pixels + pixels <= _PIXELS_IN_WORK)
+            self._pixels += pixels
         try:
             yield
         finally:
             with self._changed:
-                self._taken -= pixels
+                self._pixels -= pixels
                 self._changed.notify_all()
-
-
-def _is_stretched(card: ModelCard, full_hw: SizeHW) -> bool:
-    """Tells whether an image has other proportions than those that the model was trained on."""
-    if card.image_hw is None:
-        return False
-    stretch = (full_hw[0] / full_hw[1]) / (card.image_hw[0] / card.image_hw[1])
-    return not 1 / _MAX_STRETCH <= stretch <= _MAX_STRETCH

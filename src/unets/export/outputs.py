@@ -1,7 +1,10 @@
-"""The files made of an image, each with a note inside that says by which model, from which bytes."""
+"""Which images are meant, and the files made of each, with a note inside that says by which model, from which bytes."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +14,28 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from unets.config import Config, SizeHW
-from unets.errors import DAMAGE
+from unets.data.image import list_suffixes
+from unets.errors import DAMAGE, InputError
 from unets.store.runs import atomic_path
 
 _KEY = "unets"  # of the text in a PNG
-_COMPRESSION = 3  # of zlib; for a cut-out of 1280 x 1918 a third of the time of 6, for 4 % more bytes
-_QUALITY = 90
+# Of zlib, for a cut-out of 1280 x 1918: a third of the time of 6, for 4 % more bytes.
+SETTINGS: dict[str, dict[str, Any]] = {".png": {"compress_level": 3}, ".jpg": {"quality": 90}}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Task:
+    """An image and the files that are to be made of it."""
+
+    image_path: Path
+    place: Path  # of its files below the output folder, without an ending
+    pictures: tuple[Path, ...]
+    masks: tuple[Path, ...]  # written last: where they are, all are
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        """All files, in the order of their writing."""
+        return (*self.pictures, *self.masks)
 
 
 class Note(Config):
@@ -29,16 +48,100 @@ class Note(Config):
     confidence: float  # see `Result.confidence`
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Masked:
+    """An image whose files are there."""
+
+    task: Task
+    note: Note
+
+    def read_layers(self, num_classes: int) -> list[npt.NDArray[np.bool_]]:
+        """Reads the masks: where each class is, bool (height, width)."""
+        layers = []
+        for path in self.task.masks:
+            with Image.open(path) as picture:
+                layers.append(np.array(picture))
+        if len(layers) == num_classes:
+            return [layer > 0 for layer in layers]
+        return [layers[0] == index for index in range(1, num_classes + 1)]
+
+
+def plan_tasks(given: Sequence[Path], out_dir: Path, pictures: Sequence[str], masks: Sequence[str]) -> list[Task]:
+    """Lists the images and names their outputs.
+
+    A folder stands for all images in it and below, by the endings of their names; names that begin with a dot, and
+    `out_dir`, are passed over. Below `out_dir`, one folder's images keep their places in it; of several arguments, each
+    folder gets one of its own name. Of two images of one name and different endings, both keep their ending.
+
+    Args:
+        given: images and folders.
+        out_dir: where outputs go.
+        pictures: endings of the outputs' names, `_cutout.png`.
+        masks: those of masks.
+
+    Returns:
+        One task an image, each once, in the order of the arguments, within a folder by name.
+
+    Raises:
+        InputError: an argument does not exist or a folder has no image; two images' outputs would have one name, or
+            one would replace an image.
+    """
+    found: dict[Path, tuple[Path, Path]] = {}  # by the resolved path: the image, and its place with its own ending
+    for path, place in _list_images(given, out_dir.resolve()):
+        found.setdefault(path.resolve(), (path, place))
+    stems = Counter(place.with_suffix("") for place in {place for _, place in found.values()})
+    tasks, image_of = [], dict[Path, Path]()
+    for path, place in found.values():
+        stem = place.with_suffix("") if stems[place.with_suffix("")] == 1 else place
+        first, last = (
+            tuple((out_dir / stem).with_name(stem.name + ending) for ending in endings) for endings in (pictures, masks)
+        )
+        tasks.append(Task(image_path=path, place=stem, pictures=first, masks=last))
+        for output in tasks[-1].outputs:
+            if output.resolve() in found:
+                raise InputError(f"`--out` must be another folder than that of the images. Received: {out_dir}")
+            if (other := image_of.setdefault(output, path)) != path:
+                raise InputError(
+                    f"`images` must differ in the names of what is made of them. Received: {other} and {path}, both "
+                    f"{output}. Give each a run with an --out of its own"
+                )
+    return tasks
+
+
+def _list_images(given: Sequence[Path], out_dir: Path) -> Iterator[tuple[Path, Path]]:
+    """Yields (image, its place below `out_dir`)."""
+    for path in given:
+        if path.is_file():
+            yield path, Path(path.name)
+            continue
+        images = sorted(_walk(path, out_dir))
+        if not images:
+            what = "a folder with none" if path.is_dir() else "which does not exist"
+            raise InputError(f"`images` must be images, or folders with some. Received: {path}, {what}")
+        name = Path(path.resolve().name) if len(given) > 1 else Path()
+        yield from ((image, name / image.relative_to(path)) for image in images)
+
+
+def _walk(folder: Path, out_dir: Path) -> Iterator[Path]:
+    suffixes = list_suffixes()
+    for parent, folders, names in os.walk(folder):
+        here = Path(parent)
+        if here.resolve() == out_dir:  # masks beside their images would be taken for images the next time
+            raise InputError(f"`--out` must be another folder than that of the images. Received: {folder}")
+        folders[:] = [name for name in folders if _is_meant(name) and (here / name).resolve() != out_dir]
+        yield from (here / name for name in names if _is_meant(name) and Path(name).suffix.lower() in suffixes)
+
+
+def _is_meant(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
+
+
 def save_picture(path: Path, picture: Image.Image, note: Note) -> None:
     """Writes a picture, whole or not at all: a JPEG or a PNG, by its name."""
-    text = json.dumps({_KEY: note.model_dump()})
-    options: dict[str, Any] = {"quality": _QUALITY, "comment": text}
-    if path.suffix == ".png":
-        texts = PngInfo()
-        texts.add_text(_KEY, text)
-        options = {"pnginfo": texts, "compress_level": _COMPRESSION}
+    text, texts = json.dumps({_KEY: note.model_dump()}), PngInfo()
+    texts.add_text(_KEY, text)
     with atomic_path(path) as temporary:
-        picture.save(temporary, **options)
+        picture.save(temporary, **SETTINGS[path.suffix], comment=text, pnginfo=texts)
 
 
 def read_note(path: Path) -> Note | None:
@@ -49,14 +152,3 @@ def read_note(path: Path) -> Note | None:
         return Note(**json.loads(text)[_KEY])
     except DAMAGE:
         return None
-
-
-def read_layers(paths: Sequence[Path], num_classes: int) -> list[npt.NDArray[np.bool_]]:
-    """Reads masks that were written here: where each class is, bool (height, width)."""
-    layers = []
-    for path in paths:
-        with Image.open(path) as picture:
-            layers.append(np.array(picture))
-    if len(layers) == num_classes:
-        return [layer > 0 for layer in layers]
-    return [layers[0] == index for index in range(1, num_classes + 1)]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 ImageU8 = npt.NDArray[np.uint8]
 Predict = Callable[[ImageU8], npt.NDArray[np.float32]]
-"""From an image, uint8 RGB (height, width, 3), to probabilities, float32 (height, width, classes)."""
-Variant = Literal["float32", "float16", "int8"]
+"""From a batch of one image, uint8 RGB (1, height, width, 3), to probabilities, float32 (1, height, width, classes)."""
 
 # What each is written and checked with, beyond what the package needs anyway.
 FORMATS: Mapping[str, tuple[str, ...]] = {
@@ -79,55 +78,70 @@ def write_program_files(
             f"`KERAS_BACKEND` must be tensorflow to write {', '.join(formats)}. Received: {keras.backend.backend()}. A "
             f"model that JAX trained can be exported with TensorFlow"
         )
+    signature = [keras.InputSpec(shape=(1, *net.input_shape[1:]), dtype="uint8", name=INPUT_NAME)]
     files = {}
     for format_, kind, ending, write in _PROGRAMS:
         if format_ in formats and (kind != "LiteRT int8" or len(calibration)):
             files[kind] = stem.with_name(stem.name + ending)
             with atomic_path(files[kind]) as temporary:
-                write(net, temporary, calibration)
+                write(net, temporary, signature, calibration)
     return files
-
-
-def count_bytes(path: Path) -> int:
-    """Returns the size of a file that `write_program_files` wrote; OpenVINO's has its weights beside it."""
-    parts = [path, path.with_suffix(".bin")] if path.suffix == ".xml" else [path]
-    return sum(part.stat().st_size for part in parts)
 
 
 def open_program_file(path: Path) -> Predict:
     """Opens a file that `write_program_files` wrote, with the program that it is for, on the CPU."""
-    return {".keras": _open_keras, ".onnx": _open_onnx, ".xml": _open_openvino, ".tflite": _open_litert}[path.suffix](
-        path
-    )
+    if path.suffix == ".keras":
+        import keras
+
+        net: Any = keras.models.load_model(path, compile=False, safe_mode=True)
+        return lambda image_nhwc: np.asarray(net.predict_on_batch(image_nhwc))
+    if path.suffix == ".onnx":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = count_cores()
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return lambda image_nhwc: session.run(None, {INPUT_NAME: image_nhwc})[0]
+    if path.suffix == ".xml":
+        import openvino
+
+        compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return lambda image_nhwc: np.array(compiled(image_nhwc)[0])
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter: Any = Interpreter(model_path=str(path), num_threads=count_cores())
+    interpreter.allocate_tensors()
+    (image,), (probs,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def predict(image_nhwc: ImageU8) -> npt.NDArray[np.float32]:
+        interpreter.set_tensor(image["index"], image_nhwc)
+        interpreter.invoke()
+        return np.asarray(interpreter.get_tensor(probs["index"]), dtype=np.float32)
+
+    return predict
 
 
-def _describe_input(net: "keras.Model") -> list[Any]:
-    import keras
-
-    return [keras.InputSpec(shape=(1, *net.input_shape[1:]), dtype="uint8", name=INPUT_NAME)]
-
-
-def _write_keras(net: "keras.Model", path: Path, _: Sequence[ImageU8]) -> None:
+def _write_keras(net: "keras.Model", path: Path, *_: Any) -> None:
     net.save(path)
 
 
-def _write_onnx(net: "keras.Model", path: Path, _: Sequence[ImageU8]) -> None:
+def _write_onnx(net: "keras.Model", path: Path, signature: Any, _: Any) -> None:
     import onnx
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # Keras asks numpy for `np.object`, to give it to tf2onnx
-        net.export(path, format="onnx", input_signature=_describe_input(net), verbose=False)
+        net.export(path, format="onnx", input_signature=signature, verbose=False)
     onnx.checker.check_model(str(path), full_check=True)
 
 
-def _write_openvino(net: "keras.Model", path: Path, _: Sequence[ImageU8]) -> None:
+def _write_openvino(net: "keras.Model", path: Path, signature: Any, _: Any) -> None:
     """Writes the graph, `.xml`, and beside it the weights, `.bin`, which are read by the graph's name."""
-    net.export(str(path), format="openvino", input_signature=_describe_input(net), verbose=False)
+    net.export(str(path), format="openvino", input_signature=signature, verbose=False)
     weights = path.with_suffix(".bin")
     weights.replace(weights.with_name(weights.name.removeprefix(".part-")))
 
 
-def _write_litert(variant: Variant, net: "keras.Model", path: Path, calibration: Sequence[ImageU8]) -> None:
+def _write_litert(variant: str, net: "keras.Model", path: Path, signature: Any, calibration: Sequence[ImageU8]) -> None:
     """Writes LiteRT: `float16` halves the file and computes as before; `int8` quarters it and computes in integers."""
     import tensorflow as tf
 
@@ -136,7 +150,7 @@ def _write_litert(variant: Variant, net: "keras.Model", path: Path, calibration:
             yield [image_hwc[None]]
 
     with tempfile.TemporaryDirectory() as folder:
-        net.export(folder, format="tf_saved_model", input_signature=_describe_input(net), verbose=False)
+        net.export(folder, format="tf_saved_model", input_signature=signature, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if variant != "float32":
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -149,46 +163,8 @@ def _write_litert(variant: Variant, net: "keras.Model", path: Path, calibration:
         path.write_bytes(converter.convert())
 
 
-def _open_keras(path: Path) -> Predict:
-    import keras
-
-    net = keras.models.load_model(path, compile=False, safe_mode=True)
-    return lambda image_hwc: np.asarray(net.predict_on_batch(image_hwc[None])[0], dtype=np.float32)
-
-
-def _open_onnx(path: Path) -> Predict:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = count_cores()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return lambda image_hwc: np.asarray(session.run(None, {INPUT_NAME: image_hwc[None]})[0][0], dtype=np.float32)
-
-
-def _open_openvino(path: Path) -> Predict:
-    import openvino
-
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-    return lambda image_hwc: np.array(compiled(image_hwc[None])[0][0], dtype=np.float32)
-
-
-def _open_litert(path: Path) -> Predict:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter: Any = Interpreter(model_path=str(path), num_threads=count_cores())
-    interpreter.allocate_tensors()
-    (image,), (probs,) = interpreter.get_input_details(), interpreter.get_output_details()
-
-    def predict(image_hwc: ImageU8) -> npt.NDArray[np.float32]:
-        interpreter.set_tensor(image["index"], image_hwc[None])
-        interpreter.invoke()
-        return np.asarray(interpreter.get_tensor(probs["index"])[0], dtype=np.float32)
-
-    return predict
-
-
 # (format, what a file is, the ending of its name, what writes it)
-_PROGRAMS: tuple[tuple[str, str, str, Callable[["keras.Model", Path, Sequence[ImageU8]], None]], ...] = (
+_PROGRAMS: tuple[tuple[str, str, str, Callable[["keras.Model", Path, Any, Sequence[ImageU8]], None]], ...] = (
     ("keras", "Keras", ".keras", _write_keras),
     ("onnx", "ONNX", ".onnx", _write_onnx),
     ("openvino", "OpenVINO", ".xml", _write_openvino),

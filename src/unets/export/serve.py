@@ -8,24 +8,20 @@ import base64
 import io
 import json
 import logging
-from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
-
-from PIL import Image
 
 from unets.data.image import ImageFile
 from unets.errors import InputError
-from unets.export.result import CUTOUT, OVERLAY, Pictures, render
-
-if TYPE_CHECKING:
-    from unets.export.trained import TrainedModel
+from unets.export.model import TrainedModel
+from unets.export.outputs import SETTINGS
+from unets.export.pictures import CUTOUT, OVERLAY, list_masks, render
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +37,7 @@ _HEADERS = {
 }
 
 
-def build_server(model: "TrainedModel", port: int) -> ThreadingHTTPServer:
+def build_server(model: TrainedModel, port: int) -> ThreadingHTTPServer:
     """Builds the server, which begins with `serve_forever`.
 
     Args:
@@ -51,18 +47,65 @@ def build_server(model: "TrainedModel", port: int) -> ThreadingHTTPServer:
     Raises:
         InputError: the port is taken.
     """
-    lock = Lock()  # one image at a time: the net uses all cores for one
+    page, lock = Path(__file__).with_name("serve.html").read_bytes(), Lock()
 
-    def find(content: bytes) -> dict[str, Any]:
-        with lock:
-            return describe_image(model, content)
+    class Handler(BaseHTTPRequestHandler):
+        """Answers requests of this machine's own pages."""
 
-    page = Path(__file__).with_name("serve.html").read_bytes()
-    pages = {"/": ("text/html; charset=utf-8", page), "/card": _to_json({"summary": model.card.summary})}
+        timeout = _SECONDS
+        server_version, sys_version = "unets", ""
 
-    class Handler(_Handler):
-        answers = pages
-        work = staticmethod(find)
+        def do_GET(self) -> None:
+            path = urlsplit(self.path).path
+            if not self.is_ours():
+                self.refuse(HTTPStatus.FORBIDDEN, "this page answers to this machine alone")
+            elif path == "/":
+                self.answer(HTTPStatus.OK, page, "text/html; charset=utf-8")
+            elif path == "/card":
+                self.answer(HTTPStatus.OK, json.dumps({"summary": model.card.summary}).encode())
+            else:
+                self.refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+
+        def do_POST(self) -> None:
+            length = self.headers.get("Content-Length", "")
+            self.close_connection = True  # where a body is left unread, the connection can serve nothing more
+            if not self.is_ours():
+                self.refuse(HTTPStatus.FORBIDDEN, "this page answers to this machine alone")
+            elif self.path != "/mask":
+                self.refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+            elif not length.isdecimal():
+                self.refuse(HTTPStatus.LENGTH_REQUIRED, "an image must come with its length")
+            elif int(length) > _MAX_BYTES:
+                size = f"{int(length) / 2**20:.0f} MiB"
+                self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"an image must have 50 MiB at most. Received: {size}")
+            else:
+                content = self.rfile.read(int(length))
+                try:
+                    with lock:  # one image at a time: the net uses all cores for one
+                        found = describe_image(model, content)
+                    self.answer(HTTPStatus.OK, json.dumps(found).encode())
+                except InputError as error:
+                    self.refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
+                except MemoryError:
+                    self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the image must fit into memory")
+
+        def log_message(self, format: str, *args: object) -> None:
+            logger.debug(format, *args)
+
+        def is_ours(self) -> bool:
+            own = {f"{name}:{self.connection.getsockname()[1]}" for name in (_HOST, "localhost")}
+            origin = self.headers.get("Origin")
+            return self.headers.get("Host") in own and (origin is None or urlsplit(origin).netloc in own)
+
+        def refuse(self, status: HTTPStatus, reason: str) -> None:
+            self.answer(status, json.dumps({"error": reason}).encode())
+
+        def answer(self, status: HTTPStatus, content: bytes, kind: str = "application/json") -> None:
+            self.send_response(status)
+            for name, value in {**_HEADERS, "Content-Type": kind, "Content-Length": str(len(content))}.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
 
     try:
         return ThreadingHTTPServer((_HOST, port), Handler)
@@ -70,15 +113,16 @@ def build_server(model: "TrainedModel", port: int) -> ThreadingHTTPServer:
         raise InputError(f"`--port` must be free. Received: {port} ({error.strerror}). 0 takes any that is") from error
 
 
-def describe_image(model: "TrainedModel", content: bytes) -> dict[str, Any]:
+def describe_image(model: TrainedModel, content: bytes) -> dict[str, Any]:
     """Returns what the page shows of an image: pictures as `data:` addresses by their endings, and figures.
 
     Raises:
         InputError: it is no image, is damaged, or has too many pixels.
     """
-    began = perf_counter()
+    began, pictures = perf_counter(), (CUTOUT, OVERLAY)
+    endings = (*pictures, *list_masks(model.classes, overlapping=model.card.recipe.overlapping))
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "image"
+        path, files = Path(folder) / "image", {}
         path.write_bytes(content)
         try:
             photo = ImageFile(path, model.card.find_kind())
@@ -86,13 +130,15 @@ def describe_image(model: "TrainedModel", content: bytes) -> dict[str, Any]:
             if height * width > _MAX_PIXELS:
                 raise InputError(f"the image must have {_MAX_PIXELS:,} pixels at most. Received: {height} x {width}")
             result = model.find(photo)
-            wanted = Pictures(cutout=True, overlay=True)
-            endings = wanted.list_endings(model.classes, overlapping=model.card.recipe.overlapping)
-            pictures = dict(zip(endings, render(result, photo, endings), strict=True))
+            for ending, picture in zip(endings, render(result, photo, pictures), strict=True):
+                suffix, buffer = Path(ending).suffix or ending, io.BytesIO()
+                kind = suffix.replace("jpg", "jpeg").removeprefix(".")
+                picture.save(buffer, kind, **SETTINGS[suffix])
+                files[ending] = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
         except InputError as error:
             raise InputError(str(error).replace(f"{path} ", "the image ").replace(f"{folder}/", "")) from error
     return {
-        "files": {ending: _to_address(picture, ending) for ending, picture in pictures.items()},
+        "files": files,
         "shown": {"overlay": OVERLAY, "cutout": CUTOUT, "mask": endings[-1]},
         "size": f"{width} x {height}",
         "area": result.area,
@@ -100,68 +146,3 @@ def describe_image(model: "TrainedModel", content: bytes) -> dict[str, Any]:
         "unusual": model.card.find_unusual(result.area, result.confidence),
         "seconds": perf_counter() - began,
     }
-
-
-class _Handler(BaseHTTPRequestHandler):
-    """Answers requests of this machine's own pages."""
-
-    answers: ClassVar[dict[str, tuple[str, bytes]]]
-    work: Callable[[bytes], dict[str, Any]]
-    timeout = _SECONDS
-    server_version, sys_version = "unets", ""
-
-    def do_GET(self) -> None:
-        if not self._is_ours():
-            self._refuse(HTTPStatus.FORBIDDEN, "this page answers to this machine alone")
-        elif (path := urlsplit(self.path).path) in self.answers:
-            self._answer(HTTPStatus.OK, *self.answers[path])
-        else:
-            self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
-
-    def do_POST(self) -> None:
-        length = self.headers.get("Content-Length", "")
-        self.close_connection = True  # where a body is left unread, the connection can serve nothing more
-        if not self._is_ours():
-            self._refuse(HTTPStatus.FORBIDDEN, "this page answers to this machine alone")
-        elif self.path != "/mask":
-            self._refuse(HTTPStatus.NOT_FOUND, "there is no such page")
-        elif not length.isdecimal():
-            self._refuse(HTTPStatus.LENGTH_REQUIRED, "an image must come with its length")
-        elif int(length) > _MAX_BYTES:
-            size = f"{int(length) / 2**20:.0f} MiB"
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"an image must have 50 MiB at most. Received: {size}")
-        else:
-            try:
-                self._answer(HTTPStatus.OK, *_to_json(self.work(self.rfile.read(int(length)))))
-            except InputError as error:
-                self._refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
-            except MemoryError:
-                self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the image must fit into memory")
-
-    def log_message(self, format: str, *args: object) -> None:
-        logger.debug(format, *args)
-
-    def _is_ours(self) -> bool:
-        own = {f"{name}:{self.connection.getsockname()[1]}" for name in (_HOST, "localhost")}
-        origin = self.headers.get("Origin")
-        return self.headers.get("Host") in own and (origin is None or urlsplit(origin).netloc in own)
-
-    def _refuse(self, status: HTTPStatus, reason: str) -> None:
-        self._answer(status, *_to_json({"error": reason}))
-
-    def _answer(self, status: HTTPStatus, kind: str, content: bytes) -> None:
-        self.send_response(status)
-        for name, value in {**_HEADERS, "Content-Type": kind, "Content-Length": str(len(content))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-
-
-def _to_json(content: dict[str, Any]) -> tuple[str, bytes]:
-    return "application/json", json.dumps(content).encode()
-
-
-def _to_address(picture: Image.Image, ending: str) -> str:
-    buffer, kind = io.BytesIO(), "png" if ending.endswith("png") else "jpeg"
-    picture.save(buffer, kind, **({"compress_level": 3} if kind == "png" else {"quality": 90}))
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -5,7 +5,7 @@ Opening one reads what it is made of, and no number of its weights but to name t
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,13 @@ from unets.ensemble.recipe import DEFAULT_THRESHOLD, Recipe
 from unets.errors import InputError
 from unets.evaluation.scores import read_scores
 from unets.export.card import MemberCard, ModelCard, NetCard
-from unets.metrics.intervals import Interval, bootstrap_mean
+from unets.export.model import TrainedModel
+from unets.metrics.intervals import bootstrap_mean
+from unets.nets.startup import load_backend
 from unets.prediction.sources import StoredWeights, fingerprint_nets
 from unets.store.fingerprint import SNAPSHOT, find_weights, read_metrics, read_snapshot
 from unets.store.runs import hash_file, read_config
 from unets.store.tensors import TensorFile
-
-Weights = Path | StoredWeights
 
 DEMO_PATH = Path(__file__).with_name("demo.safetensors")  # finds the studio's cars; docs/how-to/use-a-model.md
 FORMAT_VERSION = 3  # of model files; raised when older code could not read a newer file
@@ -34,50 +34,46 @@ _ACCEPTED = (
 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelSource:
-    """A model that was opened: what it is, and where its weights are."""
+def load_model(path: str | Path, *, batch_size: int = 1) -> TrainedModel:
+    """Loads a model: a model file, a run's or an experiment's folder, an ensemble's json beside its runs, or `demo`.
 
-    card: ModelCard
-    weights: tuple[tuple[Weights, ...], ...]  # of each member, one a fold
+    It loads Keras and its backend, without their notes on stderr.
+
+    Args:
+        path: of the file or folder.
+        batch_size: images that a net sees at a time.
+
+    Raises:
+        InputError: it is none of those, unfinished, damaged, or of a newer version.
+    """
+    opened = open_model(Path(path))
+    load_backend()
+    model = TrainedModel(opened.card, opened.weights, batch_size)
+    _ = model.predictors
+    return model
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Run:
-    """A trained run, as its folder has it."""
-
-    folder: Path
-    net: NetCard
-    weights_path: Path
-    experiment: ExperimentConfig
-    dataset: dict[str, Any]  # fields of the card: classes, channels, ...
-    recipe: Recipe  # the default of its data set, for one member
-
-
-def open_model(path: Path) -> ModelSource:
+def open_model(path: Path) -> TrainedModel:
     """Opens a model of whatever kind; see the module.
 
     Raises:
         InputError: it is none of those, unfinished, damaged, of a newer version, or its parts do not belong together.
     """
     path = DEMO_PATH if path == Path("demo") and not path.exists() else path
+    if path.is_file() and path.suffix != ".json":
+        return open_model_file(path)
     if path.is_file():
-        if path.suffix != ".json":
-            return open_model_file(path)
         return open_ensemble(path, read_config(path, Ensemble, remedy="`unets ensemble` writes it again"), {})
-    if not path.is_dir():
-        raise InputError(f"`MODEL` must be {_ACCEPTED}. Received: {path}, which does not exist")
-    if (path / SNAPSHOT).is_file():
-        return open_runs([path])
-    folders = sorted(path.glob("fold[0-9]*"), key=lambda folder: (len(folder.name), folder.name))
-    if folders:
+    folds = sorted(path.glob("fold[0-9]*"), key=lambda folder: (len(folder.name), folder.name))
+    if folders := [path] if (path / SNAPSHOT).is_file() else folds:
         return open_runs(folders)
     inside = sorted(file.name for file in path.glob("ensemble*.json"))
+    what = "a folder of something else" if path.is_dir() else "which does not exist"
     hint = f". It holds {', '.join(inside)}: name one of these" if inside else ""
-    raise InputError(f"`MODEL` must be {_ACCEPTED}. Received: {path}, a folder of something else{hint}")
+    raise InputError(f"`MODEL` must be {_ACCEPTED}. Received: {path}, {what}{hint}")
 
 
-def open_model_file(path: Path) -> ModelSource:
+def open_model_file(path: Path) -> TrainedModel:
     """Opens a model file: a card and the weights of all its nets, as safetensors. Reads it once from end to end.
 
     Raises:
@@ -107,7 +103,7 @@ def open_model_file(path: Path) -> ModelSource:
     held = {"/".join(name.split("/")[:2]) for name in file.shapes}
     if held != known:
         raise InputError(f"{path} must hold the weights of {sorted(known)}. Received: those of {sorted(held)}")
-    return ModelSource(card=card, weights=weights)
+    return TrainedModel(card, weights)
 
 
 def name_net(member: MemberCard, net: NetCard) -> str:
@@ -115,7 +111,7 @@ def name_net(member: MemberCard, net: NetCard) -> str:
     return f"{member.name}/fold{net.fold}"
 
 
-def open_runs(folders: Sequence[Path]) -> ModelSource:
+def open_runs(folders: Sequence[Path]) -> TrainedModel:
     """Opens runs of one experiment as one model: the mean of their maps, with the default threshold of their dataset.
 
     Args:
@@ -124,22 +120,19 @@ def open_runs(folders: Sequence[Path]) -> ModelSource:
     Raises:
         InputError: one is unfinished, or they are of different configs or classes.
     """
-    experiment_dir = folders[0].absolute().parent
     runs = [_read_run(folder.absolute()) for folder in folders]
-    folds = [run.net.fold for run in runs]
-    metric, score = _read_score(experiment_dir, folds)
-    return _join(
-        folders[0],
-        [runs],
-        name=experiment_dir.name + (f"_fold{folds[0]}" if len(folds) == 1 else ""),
-        competition=experiment_dir.parent.name,
-        recipe=runs[0].recipe,
-        metric=metric,
-        score=score,
+    experiment_dir, folds = runs[0].folder.parent, {run.net.fold for run in runs}
+    name, told = experiment_dir.name + (f"_fold{runs[0].net.fold}" if len(runs) == 1 else ""), runs[0].told
+    recipe = Recipe(
+        weights=(1.0,),
+        threshold=DEFAULT_THRESHOLD if told["has_background"] else 0.0,
+        overlapping=runs[0].dataset["overlapping"],
     )
+    score = _read_score(experiment_dir / "oof_scores.csv", folds)
+    return _join(folders[0], [runs], name=name, competition=experiment_dir.parent.name, recipe=recipe, **score)
 
 
-def open_ensemble(path: Path, ensemble: Ensemble, experiments: dict[str, ExperimentConfig]) -> ModelSource:
+def open_ensemble(path: Path, ensemble: Ensemble, experiments: Mapping[str, ExperimentConfig]) -> TrainedModel:
     """Opens an ensemble and the runs of its members beside it.
 
     Args:
@@ -161,6 +154,19 @@ def open_ensemble(path: Path, ensemble: Ensemble, experiments: dict[str, Experim
     )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Run:
+    """A trained run, as its folder has it."""
+
+    folder: Path
+    net: NetCard
+    weights: Path
+    experiment: ExperimentConfig
+    classes: tuple[str, ...]
+    dataset: dict[str, Any]  # how images and masks are seen
+    told: dict[str, Any]  # what else is known of them
+
+
 def _find_runs(path: Path, ensemble: Ensemble, member: Member, experiment: ExperimentConfig | None) -> list[_Run]:
     """Finds the runs that made a member's probability maps: those of the ensemble's folds, or all that there are."""
     experiment_dir = path.absolute().parent / check_name(member.experiment, f"`experiment` in {path}")
@@ -168,7 +174,7 @@ def _find_runs(path: Path, ensemble: Ensemble, member: Member, experiment: Exper
     for folds in (list(ensemble.folds), present):
         runs = [_read_run(experiment_dir / f"fold{fold}", experiment) for fold in folds]
         hashes = {run.net.fold: run.net.weights_sha256 for run in runs}
-        if runs and fingerprint_nets(runs[0].experiment, runs[0].dataset["classes"], hashes) == member.fingerprint:
+        if runs and fingerprint_nets(runs[0].experiment, runs[0].classes, hashes) == member.fingerprint:
             return runs
     raise InputError(
         f"{experiment_dir} must hold the runs that {path.name} was made of. Received: runs that were trained again, or "
@@ -177,75 +183,72 @@ def _find_runs(path: Path, ensemble: Ensemble, member: Member, experiment: Exper
 
 
 def _read_run(run_dir: Path, experiment: ExperimentConfig | None = None) -> _Run:
-    """Reads what a run folder says of its net.
-
-    Args:
-        run_dir: the folder.
-        experiment: how it predicts, where that may have changed since; all else must be as it was trained.
-    """
+    """Reads what a run folder says of its net; `experiment` says how it predicts, which may have changed since."""
     if not (run_dir / SNAPSHOT).is_file():
         raise InputError(f"{run_dir} must hold a trained run. Received: no {SNAPSHOT} in it")
     snapshot = read_snapshot(run_dir)
-    weights_path = find_weights(run_dir, snapshot)
+    weights = find_weights(run_dir, snapshot)
     fields = {name: snapshot[name] for name in ("data", "model", "training", "prediction")}
     trained = ExperimentConfig.from_json(json.dumps(fields), str(run_dir / SNAPSHOT))
     if experiment is not None:
         trained = trained.model_copy(update={"prediction": experiment.prediction})
-    metrics, told = read_metrics(run_dir), snapshot["told"]
+    metrics = read_metrics(run_dir)
+    net = {"fold": snapshot["fold"], "best_dice": metrics["best_dice"], "commits": tuple(metrics["commits"])}
     return _Run(
         folder=run_dir,
-        net=NetCard(
-            fold=snapshot["fold"],
-            weights_sha256=hash_file(weights_path),
-            best_dice=metrics["best_dice"],
-            commits=tuple(metrics["commits"]),
-        ),
-        weights_path=weights_path,
+        net=NetCard(weights_sha256=hash_file(weights), **net),
+        weights=weights,
         experiment=trained,
-        dataset={
-            "classes": tuple(snapshot["classes"]),
-            "image_hw": told["size_hw"] and tuple(told["size_hw"]),
-            **{name: snapshot["dataset"][name] for name in ("channels", "value_range")},
-        },
-        recipe=Recipe(
-            weights=(1.0,),
-            threshold=DEFAULT_THRESHOLD if told["has_background"] else 0.0,
-            overlapping=snapshot["dataset"]["overlapping"],
-        ),
+        classes=tuple(snapshot["classes"]),
+        dataset=snapshot["dataset"],
+        told=snapshot["told"],
     )
 
 
-def _join(path: Path, runs_of: Sequence[Sequence[_Run]], **fields: Any) -> ModelSource:
+def _join(path: Path, runs_of: Sequence[Sequence[_Run]], **fields: Any) -> TrainedModel:
     """Joins the runs of each member, which must agree in all that decides whether maps can be averaged."""
     (first, *_), *_ = runs_of
+
+    def describe(run: _Run) -> tuple[object, ...]:
+        config = run.experiment
+        return config.data, config.model, config.training.precision, config.prediction
+
+    def see(run: _Run) -> tuple[object, ...]:
+        seen = [run.dataset[name] for name in ("channels", "value_range")]
+        return run.classes, run.told["size_hw"], *seen
+
     for runs in runs_of:
-        config = runs[0].experiment.model_copy(update={"training": runs[0].experiment.training.precision})
         for run in runs:
-            same = run.experiment.model_copy(update={"training": run.experiment.training.precision}) == config
-            if not same or run.dataset != first.dataset:
+            if describe(run) != describe(runs[0]) or see(run) != see(first):
                 raise InputError(
                     f"{path} must be of runs of one data set, those of an experiment of one config. Received: "
                     f"{runs[0].folder} and {run.folder}, which differ"
                 )
-    members = tuple(
-        MemberCard(name=runs[0].folder.parent.name, experiment=runs[0].experiment, nets=tuple(run.net for run in runs))
-        for runs in runs_of
+    card = ModelCard(
+        classes=first.classes,
+        channels=first.dataset["channels"],
+        value_range=first.dataset["value_range"],
+        image_hw=first.told["size_hw"],
+        members=tuple(
+            MemberCard(
+                name=runs[0].folder.parent.name,
+                experiment=runs[0].experiment,
+                nets=tuple(run.net for run in runs),
+            )
+            for runs in runs_of
+        ),
+        **fields,
     )
-    weights = tuple(tuple(run.weights_path for run in runs) for runs in runs_of)
-    return ModelSource(card=ModelCard(**first.dataset, members=members, **fields), weights=weights)
+    return TrainedModel(card, tuple(tuple(run.weights for run in runs) for runs in runs_of))
 
 
-def _read_score(experiment_dir: Path, folds: Sequence[int]) -> tuple[str | None, Interval | None]:
-    """Reads what the runs reached out-of-fold, from the experiment's csv; nothing where there is none of them."""
-    path = experiment_dir / "oof_scores.csv"
-    if not path.is_file():
-        return None, None
-    with path.open(encoding="utf-8") as file:
-        metric = file.readline().strip().split(",")[3:4]
-    if not metric:
-        return None, None
-    table = read_scores(path, metric[0])
+def _read_score(path: Path, folds: set[int]) -> dict[str, Any]:
+    """Reads metric and score of the runs of some folds from the experiment's csv; nothing where it lacks one."""
+    header = path.read_text(encoding="utf-8").partition("\n")[0].split(",") if path.is_file() else []
+    if len(header) < 4:
+        return {}
+    table = read_scores(path, header[3])
     table = table[table["fold"].isin(folds)]
-    if set(table["fold"]) != set(folds):
-        return None, None
-    return metric[0], bootstrap_mean(table["score"].to_numpy(), table["group"].tolist())
+    if set(table["fold"]) != folds:
+        return {}
+    return {"metric": header[3], "score": bootstrap_mean(table["score"].to_numpy(), table["group"].tolist())}

@@ -1,9 +1,11 @@
+"""Which images are meant, and what the files made of each are called."""
+
 from pathlib import Path
 
 import pytest
 
 from unets.errors import InputError
-from unets.export.tasks import Task, plan_tasks
+from unets.export.outputs import Task, plan_tasks
 
 
 @pytest.fixture
@@ -17,41 +19,26 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def plan(*given: str, out: str = "out", cutout: bool = False, overlay: bool = False) -> list[Task]:
-    endings = ["_cutout.png"] * cutout + ["_overlay.jpg"] * overlay + [".png"]
-    return plan_tasks([Path(name) for name in given], Path(out), endings)
+def plan(*given: str, out: str = "out", pictures: tuple[str, ...] = ()) -> list[Task]:
+    return plan_tasks([Path(name) for name in given], Path(out), pictures, [".png"])
 
 
-def name_masks(*given: str) -> dict[str, str]:
-    return {str(task.image_path): str(task.outputs[-1]) for task in plan(*given)}
-
-
-def test_a_folder_s_images_keep_their_places(root: Path) -> None:
-    assert name_masks("a") == {"a/sub/y.PNG": "out/sub/y.png", "a/x.jpg": "out/x.png"}
-
-
-def test_several_folders_get_one_each(root: Path) -> None:
-    assert name_masks("a", "b") == {
-        "a/sub/y.PNG": "out/a/sub/y.png",
-        "a/x.jpg": "out/a/x.png",
-        "b/x.jpg": "out/b/x.png",
-    }
-
-
-def test_a_file_goes_by_its_name(root: Path) -> None:
-    assert name_masks("b/x.jpg") == {"b/x.jpg": "out/x.png"}
-
-
-def test_a_image_named_twice_is_one(root: Path) -> None:
-    assert name_masks("b/x.jpg", "a/../b/x.jpg") == {"b/x.jpg": "out/x.png"}
-
-
-def test_images_of_one_name_and_two_endings_keep_them(root: Path) -> None:
-    assert name_masks("c") == {"c/x.jpg": "out/x.jpg.png", "c/x.png": "out/x.png.png"}
+@pytest.mark.parametrize(
+    ("given", "masks"),
+    [
+        ("a", {"a/sub/y.PNG": "out/sub/y.png", "a/x.jpg": "out/x.png"}),
+        ("a b", {"a/sub/y.PNG": "out/a/sub/y.png", "a/x.jpg": "out/a/x.png", "b/x.jpg": "out/b/x.png"}),
+        ("b/x.jpg", {"b/x.jpg": "out/x.png"}),
+        ("b/x.jpg a/../b/x.jpg", {"b/x.jpg": "out/x.png"}),  # named twice
+        ("c", {"c/x.jpg": "out/x.jpg.png", "c/x.png": "out/x.png.png"}),  # of one name
+    ],
+)
+def test_images_keep_their_places_and_names(root: Path, given: str, masks: dict[str, str]) -> None:
+    assert {str(task.image_path): str(task.outputs[-1]) for task in plan(*given.split())} == masks
 
 
 def test_all_outputs_have_names(root: Path) -> None:
-    (task,) = plan("b", cutout=True, overlay=True)
+    (task,) = plan("b", pictures=("_cutout.png", "_overlay.jpg"))
     assert [str(path) for path in task.outputs] == ["out/x_cutout.png", "out/x_overlay.jpg", "out/x.png"]
 
 
@@ -60,7 +47,7 @@ def test_two_images_of_one_place_are_refused(root: Path) -> None:
         plan("a/x.jpg", "b/x.jpg")
     (root / "b" / "x_cutout.jpg").write_bytes(b"1")
     with pytest.raises(InputError, match=r"both out/x_cutout.png"):
-        plan("b", cutout=True)
+        plan("b", pictures=("_cutout.png",))
 
 
 def test_outputs_are_not_taken_for_images(root: Path) -> None:
@@ -69,11 +56,11 @@ def test_outputs_are_not_taken_for_images(root: Path) -> None:
     assert [str(task.image_path) for task in plan("a", out="a/out")] == ["a/sub/y.PNG", "a/x.jpg"]
 
 
-@pytest.mark.parametrize("given", ["b", "b/x.jpg"])
-def test_a_image_is_never_written_over(root: Path, given: str) -> None:
+@pytest.mark.parametrize("given", ["b", "b/x.png"])
+def test_an_image_is_never_written_over(root: Path, given: str) -> None:
     (root / "b" / "x.jpg").rename(root / "b" / "x.png")
     with pytest.raises(InputError, match="`--out` must be another folder"):
-        plan(given.replace("jpg", "png"), out="b")
+        plan(given, out="b")
 
 
 @pytest.mark.parametrize(

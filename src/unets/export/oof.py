@@ -1,0 +1,104 @@
+"""What out-of-fold images tell of a model: its usual masks, and how well the files for other programs do."""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from unets.config import DatasetConfig
+from unets.data.geometry import SizeHW
+from unets.data.samples import Sample, read_full_size, read_image, read_mask
+from unets.dataset.folds import read_folds
+from unets.dataset.manifest import read_manifest
+from unets.ensemble.mask_scores import score_map
+from unets.errors import InputError
+from unets.evaluation.predictions import open_prediction
+from unets.export.card import Usual
+from unets.export.model import ImageU8, find_result
+from unets.store.paths import Project
+from unets.workers.pool import run_tasks
+
+logger = logging.getLogger(__name__)
+
+_MAX_MEASURED = 1024  # images whose masks tell what is usual
+_MAX_CALIBRATION = 64  # images; ranges of values hardly move beyond
+_OUTSIDE = 0.5  # percent of training images beyond each end of what is usual
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleImages:
+    """Images to compare the files of one net on.
+
+    Attributes:
+        images: (image, the score of its probabilities); images are uint8 RGB (height, width, 3) of the net's size. None
+            in place of a score: there is no mask.
+        total: how many there are.
+        calibration: images shown to the int8 converter; none: there is no int8 file.
+    """
+
+    images: Iterable[tuple[ImageU8, Callable[[npt.NDArray[np.float32]], float] | None]]
+    total: int
+    calibration: Sequence[ImageU8] = ()
+
+
+def find_usual(project: Project, dataset: DatasetConfig, name: str) -> Usual | None:
+    """Measures the out-of-fold masks of training images; None, and a warning, where there are no such maps.
+
+    Args:
+        project: the folders.
+        dataset: the dataset's declaration.
+        name: an experiment, or an ensemble's.
+    """
+    try:
+        prediction = open_prediction(project, dataset, name)
+    except InputError as error:
+        logger.warning("the file of %s cannot name images unlike those of training: %s", name, error)
+        return None
+    samples = [sample for sample in read_manifest(project, dataset).train if sample.id in prediction.recipes]
+    chosen = samples[:: -(-len(samples) // _MAX_MEASURED)]
+
+    def measure(sample: Sample) -> tuple[float, float]:
+        result = find_result(*prediction.read(sample.id), read_full_size(sample, dataset))
+        return result.area, result.confidence
+
+    found = np.array(list(run_tasks(measure, chosen, what="measure usual masks", unit="image", threads=True)))
+    (least, lowest), (most, _) = np.percentile(found, [_OUTSIDE, 100 - _OUTSIDE], axis=0).round(6).tolist()
+    return Usual(num_images=len(chosen), area=(least, most), confidence=lowest)
+
+
+def find_oof_images(
+    project: Project, dataset: DatasetConfig, num_images: int, experiment: str, fold: int, size_hw: SizeHW
+) -> SampleImages:
+    """Picks images of a fold, spread evenly over it: every other one for calibration, the rest to be scored.
+
+    Args:
+        project: the folders.
+        dataset: the dataset's declaration.
+        num_images: to be scored, at most.
+        experiment: its name, for the error.
+        fold: whose images its net did not see.
+        size_hw: (height, width) of the net.
+
+    Raises:
+        InputError: the fold has fewer than two images.
+    """
+    manifest = read_manifest(project, dataset)
+    fold_of = read_folds(project.folds_path, manifest)
+    samples = [sample for sample in manifest.train if fold_of[sample.id] == fold]
+    if len(samples) < 2:
+        raise InputError(f"{experiment} must have images out of fold {fold}. Received: {len(samples)}")
+
+    def spread(some: Sequence[Sample], most: int) -> list[Sample]:
+        return [some[index] for index in np.linspace(0, len(some) - 1, min(len(some), most)).round().astype(int)]
+
+    def find_score(sample: Sample) -> Callable[[npt.NDArray[np.float32]], float]:
+        """Scores as every out-of-fold map is: in 8 bits, enlarged, with a threshold of one half."""
+        target = read_mask(sample)
+        return lambda probs_hwc: score_map(target, np.rint(probs_hwc * 255).astype(np.uint8), dataset)
+
+    scored = spread(samples[::2], num_images)
+    calibration = [read_image(sample, size_hw) for sample in spread(samples[1::2], _MAX_CALIBRATION)]
+    images = ((read_image(sample, size_hw), find_score(sample)) for sample in scored)
+    return SampleImages(images=images, total=len(scored), calibration=calibration)
