@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from unets.ensemble.agreement import blend_small, compare_members
+from unets.ensemble.mask_scores import blend_small, compare_members
 from unets.ensemble.recipe import Recipe
 
 

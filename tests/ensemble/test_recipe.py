@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from tests.trained_competition import blend
 from unets.config import DatasetConfig, Postprocessing, Threshold
 from unets.data.samples import IGNORE
-from unets.ensemble.mask_scores import count_thresholds, score_mask, score_recipes
+from unets.ensemble.mask_scores import count_thresholds, score_recipes
 from unets.ensemble.postprocess import blur, clean_mask, to_masks
 from unets.ensemble.recipe import Recipe, default_recipe, make_mask
 from unets.metrics.masks import find_metric
+from unets.metrics.pixels import pair_masks
 
 FULL_HW = (24, 30)
 
@@ -73,8 +74,8 @@ def test_many_recipes_score_as_each_alone(
     truth[5:12, 3:9] = IGNORE
     fractions = score_recipes(truth, maps, recipes, find_metric(metric))
     for recipe, scored in zip(recipes, fractions, strict=True):
-        mask = make_mask(recipe, maps, FULL_HW)
-        np.testing.assert_allclose(scored, score_mask(truth, mask, classes, find_metric(metric)), atol=1e-12)
+        pairs = pair_masks(truth, make_mask(recipe, maps, FULL_HW), classes)
+        np.testing.assert_allclose(scored, [find_metric(metric).measure(*pair) for pair in pairs], atol=1e-12)
 
 
 def test_the_area_of_a_small_mask_is_that_of_the_mask_that_is_sent() -> None:
@@ -103,13 +104,6 @@ def test_of_an_image_without_anything_each_recipe_scores_one() -> None:
     recipes = [Recipe(weights=(1.0,)), Recipe(weights=(1.0,), postprocessing=steps)]
     fractions = score_recipes(np.zeros(FULL_HW, dtype=np.uint8), empty, recipes, find_metric("dice"))
     assert find_metric("dice").to_values(fractions).tolist() == [[1.0], [1.0]]
-
-
-def test_a_mask_of_two_classes_is_scored_by_hand() -> None:
-    truth = np.array([[1, 1, 2, 0, IGNORE, IGNORE]], dtype=np.uint8)
-    mask = np.array([[1, 0, 2, 2, 1, 2]], dtype=np.uint8)
-    # class 1: 2 x 1 / (2 + 1); class 2: 2 x 1 / (1 + 2); a third is empty in both
-    assert score_mask(truth, mask, 3, find_metric("dice")).tolist() == [[2, 3], [2, 3], [0, 0]]
 
 
 def test_thresholds_are_counted_by_hand() -> None:

@@ -1,27 +1,31 @@
-"""Scores of one image's mask under many recipes, a fraction a class (see `unets.metrics.masks`)."""
+"""Scores of one image's mask under many recipes, a fraction a class (see `unets.metrics.masks`); members compared."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig
-from unets.ensemble.postprocess import ClassMask, blur, clean_masks, pick_classes, to_masks
-from unets.ensemble.recipe import MapU8, Recipe, average_maps, default_recipe
-from unets.metrics.masks import Metric, find_metric
-from unets.metrics.pixels import pair_masks, pick_class, pick_known
+from unets.ensemble.postprocess import Box, ClassMask, blur, clean_masks, find_box, pick_classes, to_masks
+from unets.ensemble.recipe import MapU8, Probs, Recipe, average_maps, default_recipe, enlarge_map
+from unets.metrics.masks import Metric, divide, find_metric
+from unets.metrics.pixels import pick_class, pick_known
+from unets.prediction.maps import from_u8
 
 Fractions = npt.NDArray[np.float64]  # (..., classes, 2), above and below the line
 Scores = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 
-def score_mask(target: ClassMask, mask: ClassMask, num_classes: int, metric: Metric) -> Fractions:
-    """Scores a mask, float64 (classes, 2); ignored pixels of the ground truth are left out of both."""
-    fractions = [metric.measure(*pair) for pair in pair_masks(target, mask, num_classes)]
-    return np.array(fractions, dtype=np.float64)
+class _Truth(NamedTuple):
+    """The ground truth of a class, in the box that is looked at."""
+
+    true_hw: npt.NDArray[np.bool_]
+    known_hw: npt.NDArray[np.bool_] | None  # which pixels are not ignored; None: all
+    num_true: int  # pixels of the class, beside the box, too
 
 
 def score_map(target: ClassMask, probs_u8_hwc: MapU8, dataset: DatasetConfig) -> float:
@@ -32,7 +36,9 @@ def score_map(target: ClassMask, probs_u8_hwc: MapU8, dataset: DatasetConfig) ->
 
 
 def score_recipes(target: ClassMask, maps: Sequence[MapU8], recipes: Sequence[Recipe], metric: Metric) -> Fractions:
-    """Scores an image's mask under many recipes: `score_mask` of `make_mask`, sharing what they have in common.
+    """Scores an image's mask, from `make_mask`, under many recipes, sharing what they have in common.
+
+    Ignored pixels of the ground truth are left out of both.
 
     Args:
         target: as `pick_class` takes it.
@@ -43,22 +49,79 @@ def score_recipes(target: ClassMask, maps: Sequence[MapU8], recipes: Sequence[Re
     Returns:
         float64 (recipes, classes, 2).
     """
+    box = _find_reach(maps, target.shape, recipes) if metric.from_counts else (slice(None), slice(None))
+    truths = []
+    for index in range(maps[0].shape[-1]):
+        true_hw = pick_class(target, index)
+        truths.append(_Truth(true_hw[box], pick_known(target[box], index), np.count_nonzero(true_hw)))
     fractions_of: dict[Recipe, Fractions] = {}
     for _, equal_blend in _group(recipes, lambda recipe: (recipe.averaging, recipe.weights)):
-        probs_hwc = average_maps(equal_blend[0], maps, (target.shape[0], target.shape[1]))
+        probs_hwc = average_maps(equal_blend[0], maps, (target.shape[0], target.shape[1]), box)
         for blur_px, equal_map in _group(equal_blend, lambda recipe: recipe.postprocessing.blur_px):
             smooth_hwc = blur(probs_hwc, blur_px)
             for is_counted, alike in _group(equal_map, lambda recipe: _is_counted(recipe, metric)):
                 score = _score_counts if is_counted else _score_masks
-                fractions_of |= score(target, smooth_hwc, alike, metric)
+                fractions_of |= score(truths, smooth_hwc, alike, metric)
     return np.stack([fractions_of[recipe] for recipe in recipes])
+
+
+def _find_reach(maps: Sequence[MapU8], shape: tuple[int, ...], recipes: Sequence[Recipe]) -> Box:
+    """Returns a box outside which no recipe marks a pixel: there, all classes together stay below every threshold.
+
+    It is wider by a pixel of a map, which enlarging reaches, and by what blurring does, twice: from what is inside, and
+    from the box's own mirrored border.
+    """
+    lowest = 255 * min(np.min(recipe.threshold) for recipe in recipes) / maps[0].shape[-1] - 0.5
+    blurred_px = 2 * math.ceil(4 * max(recipe.postprocessing.blur_px for recipe in recipes) + 1)
+    reached = []
+    for probs_u8_hwc in maps:
+        if found := find_box((probs_u8_hwc >= lowest).any(axis=-1)):
+            scale_hw = np.divide(shape[:2], probs_u8_hwc.shape[:2])
+            first_hw, last_hw = np.array([(side.start - 1, side.stop + 1) for side in found]).T * scale_hw
+            reached.append((np.floor(first_hw) - blurred_px, np.ceil(last_hw) + blurred_px))
+    if not reached:
+        return slice(0, 1), slice(0, 1)
+    (top, left), (bottom, right) = (
+        pick(side_hw, axis=0) for pick, side_hw in zip((np.min, np.max), zip(*reached, strict=True), strict=True)
+    )
+    return slice(max(int(top), 0), int(bottom)), slice(max(int(left), 0), int(right))
+
+
+def blend_small(maps: Sequence[MapU8], recipe: Recipe) -> Probs:
+    """Blends maps at the size of the largest of them; float32 (height, width, classes)."""
+    height, width, _ = max((probs.shape for probs in maps), key=lambda shape: shape[0] * shape[1])
+    return average_maps(recipe, maps, (height, width))
+
+
+def compare_members(maps: Sequence[MapU8], recipe: Recipe, probs_hwc: Probs) -> tuple[float, float]:
+    """Compares members with their blend, before any post-processing; needs no ground truth.
+
+    Args:
+        maps: one a member, uint8 (height, width, classes); sizes may differ.
+        recipe: has the threshold.
+        probs_hwc: their blend, from `blend_small`.
+
+    Returns:
+        (mean |p of a member - p of the blend| over members and pixels, lowest Dice of a member's mask with the blend's,
+        over all classes together); NaN both where there is a single member.
+    """
+    if len(maps) == 1:
+        return np.nan, np.nan
+    mask, differences, dices = to_masks(probs_hwc, recipe.threshold, overlapping=recipe.overlapping), [], []
+    for probs_u8_hwc in maps:
+        member_hwc = enlarge_map(from_u8(probs_u8_hwc), (probs_hwc.shape[0], probs_hwc.shape[1]))
+        own = to_masks(member_hwc, recipe.threshold, overlapping=recipe.overlapping)
+        both, total = np.count_nonzero((own == mask) & (own > 0)), np.count_nonzero(own) + np.count_nonzero(mask)
+        differences.append(float(np.abs(member_hwc - probs_hwc).mean(dtype=np.float64)))
+        dices.append(float(divide(2 * both, total)))
+    return float(np.mean(differences)), min(dices)
 
 
 def count_thresholds(
     target_hw: npt.NDArray[np.bool_],
-    probs_hw: npt.NDArray[np.float32],
+    probs_hw: Probs,
     candidates_hw: npt.NDArray[np.bool_] | None,
-    thresholds: Sequence[float],
+    thresholds: Sequence[float] | npt.NDArray[np.float64],
 ) -> tuple[Counts, Counts]:
     """Counts the pixels that reach each threshold.
 
@@ -95,35 +158,29 @@ def _count_reached(num_reached: npt.NDArray[np.intp], num_thresholds: int) -> Co
 
 
 def _score_counts(
-    target: ClassMask, probs_hwc: npt.NDArray[np.float32], recipes: Sequence[Recipe], metric: Metric
+    truths: Sequence[_Truth], probs_hwc: Probs, recipes: Sequence[Recipe], metric: Metric
 ) -> dict[Recipe, Fractions]:
     """Scores recipes of one smoothed map of which pixel counts decide: one pass serves all thresholds."""
     min_areas_px = np.array([recipe.postprocessing.min_area_px for recipe in recipes])
-    overlapping = recipes[0].overlapping
-    class_hw, share_hw = (None, None) if overlapping else pick_classes(probs_hwc)
+    class_hw, share_hw = (None, None) if recipes[0].overlapping else pick_classes(probs_hwc)
     by_class = []
-    for index in range(probs_hwc.shape[-1]):
-        target_hw, known_hw = pick_class(target, index), pick_known(target, index)
+    for index, truth in enumerate(truths):
         reached_hw = probs_hwc[..., index] if share_hw is None else share_hw
-        candidates_hw = None if class_hw is None or probs_hwc.shape[-1] == 1 else class_hw == index + 1
+        candidates_hw = None if class_hw is None or len(truths) == 1 else class_hw == index + 1
         own = [one[index] if isinstance(one, tuple) else one for one in (recipe.threshold for recipe in recipes)]
-        thresholds = sorted(set(own))
-        place_of = [thresholds.index(threshold) for threshold in own]
-        both, areas_px = (
-            counts[place_of] for counts in count_thresholds(target_hw, reached_hw, candidates_hw, thresholds)
-        )
+        thresholds, place_of = np.unique(own, return_inverse=True)
+        both, areas_px = count_thresholds(truth.true_hw, reached_hw, candidates_hw, thresholds)
         predicted_px = areas_px
-        if known_hw is not None:
-            candidates_hw = known_hw if candidates_hw is None else candidates_hw & known_hw
-            predicted_px = count_thresholds(target_hw, reached_hw, candidates_hw, thresholds)[1][place_of]
-        is_dropped = areas_px < min_areas_px  # by the area in the mask that is sent, ignored pixels and all
-        both, predicted_px = np.where(is_dropped, 0, both), np.where(is_dropped, 0, predicted_px)
-        by_class.append(metric.count(both, np.count_nonzero(target_hw), predicted_px))
+        if truth.known_hw is not None:
+            candidates_hw = truth.known_hw if candidates_hw is None else candidates_hw & truth.known_hw
+            predicted_px = count_thresholds(truth.true_hw, reached_hw, candidates_hw, thresholds)[1]
+        is_kept = areas_px[place_of] >= min_areas_px  # by the area in the mask that is sent, ignored pixels and all
+        by_class.append(metric.count(both[place_of] * is_kept, truth.num_true, predicted_px[place_of] * is_kept))
     return dict(zip(recipes, np.stack(by_class, axis=1), strict=True))
 
 
 def _score_masks(
-    target: ClassMask, probs_hwc: npt.NDArray[np.float32], recipes: Sequence[Recipe], metric: Metric
+    truths: Sequence[_Truth], probs_hwc: Probs, recipes: Sequence[Recipe], metric: Metric
 ) -> dict[Recipe, Fractions]:
     """Scores recipes of one smoothed map by making each mask."""
     fractions_of: dict[Recipe, Fractions] = {}
@@ -132,9 +189,21 @@ def _score_masks(
         masks = clean_masks(mask, [recipe.postprocessing for recipe in alike])
         # Most masks have no hole and one component: they come back as they were, and are scored once.
         distinct = {id(cleaned): cleaned for cleaned in masks}
-        scored = {key: score_mask(target, cleaned, probs_hwc.shape[-1], metric) for key, cleaned in distinct.items()}
+        scored = {key: _score_mask(truths, cleaned, metric) for key, cleaned in distinct.items()}
         fractions_of |= {recipe: scored[id(cleaned)] for recipe, cleaned in zip(alike, masks, strict=True)}
     return fractions_of
+
+
+def _score_mask(truths: Sequence[_Truth], mask: ClassMask, metric: Metric) -> Fractions:
+    rows = []
+    for index, truth in enumerate(truths):
+        mask_hw = pick_class(mask, index) if truth.known_hw is None else pick_class(mask, index) & truth.known_hw
+        if metric.from_counts is None:
+            rows.append(metric.measure(truth.true_hw, mask_hw))
+        else:
+            both_hw = truth.true_hw & mask_hw
+            rows.append(metric.from_counts(np.count_nonzero(both_hw), truth.num_true, np.count_nonzero(mask_hw)))
+    return np.array(rows, dtype=np.float64)
 
 
 def _is_counted(recipe: Recipe, metric: Metric) -> bool:

@@ -4,10 +4,7 @@ Each step works on full-size pixels, class by class, and leaves its input as it 
 class indices, 0 for background; where classes overlap it is (height, width, classes) of 0 and 1.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -15,9 +12,12 @@ import numpy.typing as npt
 
 from unets.config import Postprocessing, Threshold
 from unets.data.objects import drop_small_objects, part_necks
+from unets.ensemble.shape import trace_parts
 
 ClassMask = npt.NDArray[np.uint8]
 Box = tuple[slice, slice]
+# Of a class: its index, a box with all its holes, the label of each pixel in it, the area of each label; 0: no hole.
+_Holes = tuple[int, Box, npt.NDArray[np.int32], npt.NDArray[np.int32]]
 
 
 def pick_classes(probs_hwc: npt.NDArray[np.float32]) -> tuple[ClassMask, npt.NDArray[np.float32]]:
@@ -93,21 +93,18 @@ def clean_mask(mask: ClassMask, steps: Postprocessing) -> ClassMask:
 
 
 def clean_masks(mask: ClassMask, ways: Sequence[Postprocessing]) -> list[ClassMask]:
-    """Does `clean_mask` in many ways. Finding holes and components is what costs, and is done once for all of them."""
+    """Does `clean_mask` in many ways, sharing what they have in common."""
     if mask.ndim == 3:
         layers = [clean_masks(np.ascontiguousarray(layer_hw), ways) for layer_hw in np.moveaxis(mask, -1, 0)]
         return [np.stack(of_way, axis=-1) for of_way in zip(*layers, strict=True)]
     fills = {steps.max_hole_px for steps in ways}
-    holes = _find_parts(mask, are_holes=True) if fills != {0} else []
-    filled = {most: _repaint(mask, holes, partial(_pick_filled, most)) for most in fills}
-    with_parts = {steps.max_hole_px for steps in ways if steps.max_components is not None}
-    parts = {most: _find_parts(filled[most], are_holes=False) for most in with_parts}
-    kept = (
-        _repaint(filled[steps.max_hole_px], parts.get(steps.max_hole_px, []), partial(_pick_dropped, steps))
-        for steps in ways
-    )
+    holes = _find_holes(mask) if fills != {0} else []
+    filled = {most: _fill_holes(mask, holes, most) for most in fills}
+    asked = {(steps.max_hole_px, steps.max_components) for steps in ways}
+    kept = {(most, count): _keep_largest(filled[most], count) for most, count in asked}
     return [
-        _tidy_objects(drop_small(kept_hw, steps.min_area_px), steps) for kept_hw, steps in zip(kept, ways, strict=True)
+        _tidy_objects(drop_small(kept[steps.max_hole_px, steps.max_components], steps.min_area_px), steps)
+        for steps in ways
     ]
 
 
@@ -145,65 +142,54 @@ def _tidy_objects(mask_hw: ClassMask, steps: Postprocessing) -> ClassMask:
 
 def find_box(is_there_hw: npt.NDArray[np.bool_]) -> Box | None:
     """Returns the least box with all that is there; None where nothing is."""
-    (rows,) = np.nonzero(is_there_hw.any(axis=1))
-    if len(rows) == 0:
-        return None
-    (columns,) = np.nonzero(is_there_hw.any(axis=0))
-    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    left, top, width, height = cv2.boundingRect(is_there_hw.view(np.uint8))
+    return (slice(top, top + height), slice(left, left + width)) if width else None
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Parts:
-    """Connected parts in the bounding box of a class: its holes, or its components."""
-
-    index: int  # of the class
-    box: Box  # labelling what lies outside would cost the most
-    labels_hw: npt.NDArray[Any]  # of the part of each pixel in the box, int32
-    labels: npt.NDArray[np.intp]  # of those that count, the largest first; of equal ones the one that begins higher
-    areas: npt.NDArray[np.int32]  # their pixels
-
-
-def _find_parts(mask_hw: ClassMask, *, are_holes: bool) -> list[_Parts]:
-    """Finds the holes, or else the components, of each class."""
+def _find_holes(mask_hw: ClassMask) -> list[_Holes]:
+    """Finds the holes of each class that has some, in a box around them: labelling all of a mask costs the most."""
     found = []
     for index in range(1, int(mask_hw.max(initial=0)) + 1):
-        if (box := find_box(mask_hw == index)) is None:
+        parts = trace_parts(mask_hw == index)
+        boxes = [cv2.boundingRect(parts.contours[number]) for number in np.flatnonzero(parts.parents >= 0)]
+        if not boxes:
             continue
-        class_hw = mask_hw[box]
-        is_part_hw = np.not_equal(class_hw, index) if are_holes else np.equal(class_hw, index)
-        num_labels, labels_hw, stats, _ = cv2.connectedComponentsWithStats(
-            is_part_hw.view(np.uint8), connectivity=4 if are_holes else 8, ltype=cv2.CV_32S
-        )
+        lefts, tops, widths, heights = np.array(boxes).T
+        box = slice(tops.min(), (tops + heights).max()), slice(lefts.min(), (lefts + widths).max())
+        others_hw = mask_hw[box] != index
+        _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(others_hw.view(np.uint8), connectivity=4)
         lefts, tops, widths, heights, areas = stats.T
-        counts = np.arange(num_labels) > 0
-        if are_holes:
-            # No hole reaches its class's bounding box, as what is outside does; none holds another class.
-            counts &= (lefts > 0) & (lefts + widths < class_hw.shape[1])
-            counts &= (tops > 0) & (tops + heights < class_hw.shape[0])
-            counts &= np.bincount(labels_hw[(class_hw != 0) & is_part_hw], minlength=num_labels) == 0
-        labels = np.flatnonzero(counts)
-        labels = labels[np.lexsort((tops[labels], -areas[labels]))]
-        if len(labels):
-            found.append(_Parts(index=index, box=box, labels_hw=labels_hw, labels=labels, areas=areas[labels]))
+        # What is outside reaches the box; a hole with another class in it, as a cell with its nucleus, is none.
+        is_inside = (lefts > 0) & (lefts + widths < others_hw.shape[1])
+        is_inside &= (tops > 0) & (tops + heights < others_hw.shape[0])
+        with_others = np.unique(labels_hw[others_hw & (mask_hw[box] != 0)])
+        areas = np.where(is_inside, areas, 0)
+        areas[[0, *with_others]] = 0
+        found.append((index, box, labels_hw, areas))
     return found
 
 
-def _pick_filled(max_hole_px: int | None, holes: _Parts) -> tuple[npt.NDArray[np.intp], int]:
-    return holes.labels if max_hole_px is None else holes.labels[holes.areas <= max_hole_px], holes.index
+def _fill_holes(mask_hw: ClassMask, holes: Sequence[_Holes], max_hole_px: int | None) -> ClassMask:
+    """Fills holes up to an area (None: all); returns `mask_hw` itself where there is none."""
+    filled_hw = mask_hw
+    for index, box, labels_hw, areas in holes:
+        is_filled = (areas > 0) & (areas <= (np.inf if max_hole_px is None else max_hole_px))
+        if is_filled.any():
+            filled_hw = mask_hw.copy() if filled_hw is mask_hw else filled_hw
+            filled_hw[box][is_filled[labels_hw]] = index
+    return filled_hw
 
 
-def _pick_dropped(steps: Postprocessing, components: _Parts) -> tuple[npt.NDArray[np.intp], int]:
-    return components.labels[len(components.labels) if steps.max_components is None else steps.max_components :], 0
-
-
-def _repaint(
-    mask_hw: ClassMask, found: Sequence[_Parts], pick: Callable[[_Parts], tuple[npt.NDArray[np.intp], int]]
-) -> ClassMask:
-    """Gives picked parts of each class a new value; returns `mask_hw` itself where none is picked."""
-    painted_hw = mask_hw
-    for parts in found:
-        labels, value = pick(parts)
-        if len(labels):
-            painted_hw = mask_hw.copy() if painted_hw is mask_hw else painted_hw
-            painted_hw[parts.box][np.isin(parts.labels_hw, labels)] = value
-    return painted_hw
+def _keep_largest(mask_hw: ClassMask, count: int | None) -> ClassMask:
+    """Empties all but the largest components of each class; returns `mask_hw` itself where there are no more."""
+    kept_hw = mask_hw
+    for index in range(1, int(mask_hw.max(initial=0)) + 1) if count is not None else ():
+        parts = trace_parts(mask_hw == index)
+        outer = np.flatnonzero(parts.parents < 0)
+        if len(outer) > count:
+            corners = np.array([parts.contours[number][0, 0] for number in outer])  # the topmost, its leftmost pixel
+            order = np.lexsort((*corners.T, -parts.areas[outer]))
+            kept_hw = mask_hw.copy() if kept_hw is mask_hw else kept_hw
+            for corner in corners[order[count:]].tolist():
+                cv2.floodFill(kept_hw, None, corner, 0, flags=8)
+    return kept_hw

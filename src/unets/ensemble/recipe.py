@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from unets.config import Config, DatasetConfig, Postprocessing, Threshold
 from unets.data.geometry import SizeHW, enlarge
-from unets.ensemble.postprocess import ClassMask, blur, clean_mask, to_masks
+from unets.ensemble.postprocess import Box, ClassMask, blur, clean_mask, to_masks
 from unets.prediction.maps import from_u8
 
 MapU8 = npt.NDArray[np.uint8]
@@ -64,7 +64,7 @@ def make_mask(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> ClassMa
     return cut_map(recipe, average_maps(recipe, maps, full_hw))
 
 
-def average_maps(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> Probs:
+def average_maps(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW, box: Box | None = None) -> Probs:
     """Averages the maps of one image and enlarges them to its full size: the first part of `make_mask`.
 
     Of `probability` the weighted mean is taken; of `logit` that of log(p / (1 - p)), which is then a probability again:
@@ -75,16 +75,18 @@ def average_maps(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> Prob
         recipe: weights and averaging.
         maps: one a member, uint8 (height, width, classes), 0..255; sizes may differ between members.
         full_hw: (height, width) of the image.
+        box: the part of it that is wanted; None: all.
 
     Returns:
         float32 (height, width, classes), 0..1.
     """
+    box = box or (slice(None), slice(None))
     total = float(sum(recipe.weights))
     if len(maps) != len(recipe.weights) or total <= 0:
         raise ValueError(f"`weights` must hold one for each of {len(maps)} maps, not all 0. Received: {recipe.weights}")
     shares = [(one, weight / total) for one, weight in zip(maps, recipe.weights, strict=True) if weight > 0]
     if recipe.averaging == "logit":
-        logits = [to_logits(enlarge_map(from_u8(one), full_hw)) * np.float32(share) for one, share in shares]
+        logits = [to_logits(enlarge_map(from_u8(one), full_hw)[box]) * np.float32(share) for one, share in shares]
         return from_logits(sum(logits[1:], start=logits[0]))
     # Maps of one size are averaged first: enlarging is linear, so the result is that of enlarging each, up to rounding,
     # for one enlargement in place of one a member.
@@ -92,7 +94,7 @@ def average_maps(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> Prob
     for one, share in shares:
         probs_hwc = from_u8(one, share)
         by_size[one.shape] = by_size[one.shape] + probs_hwc if one.shape in by_size else probs_hwc
-    enlarged = [enlarge_map(probs_hwc, full_hw) for probs_hwc in by_size.values()]
+    enlarged = [enlarge_map(probs_hwc, full_hw)[box] for probs_hwc in by_size.values()]
     return sum(enlarged[1:], start=enlarged[0])
 
 
@@ -112,7 +114,8 @@ def enlarge_map(probs_hwc: Probs, full_hw: SizeHW) -> Probs:
 def to_logits(probs: Probs) -> Probs:
     """Returns log(p / (1 - p)) of float32 probabilities, at most that of half a step of 255 from 0 and 1."""
     clipped = np.clip(probs, _EDGE, 1 - _EDGE)
-    return np.asarray(np.log(clipped / (1 - clipped)), dtype=np.float32)
+    clipped /= 1 - clipped
+    return np.log(clipped, out=clipped)
 
 
 def from_logits(logits: Probs) -> Probs:

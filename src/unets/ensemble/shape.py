@@ -1,10 +1,22 @@
-"""The shape of a mask: how many parts and holes it has, how long its contours are, how far from them a pixel is."""
+"""The shape of a mask: its parts and holes, how long its contours are, how far from them a pixel is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """The connected parts of a mask (by sides or corners) and their holes (by sides), a contour each."""
+
+    contours: Sequence[npt.NDArray[np.int32]]  # (points, 1, 2) x and y of each pixel on it, the topmost first
+    parents: npt.NDArray[np.int32]  # of a hole the number of the part around it; -1 of a part
+    areas: npt.NDArray[np.float64]  # of a part its pixels; 0 of a hole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,28 +30,33 @@ class Shape:
     contour_px: int  # pixels of the part that lie on a contour, of the outside or of a hole
 
 
-def measure_shape(mask_hw: npt.NDArray[np.bool_]) -> Shape:
-    """Measures one class of a mask.
+def trace_parts(mask_hw: Mask) -> Parts:
+    """Finds the parts of a mask, bool (height, width): labels would take fifty times as long as contours."""
+    contours, hierarchy = cv2.findContours(mask_hw.view(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    parents = np.zeros(0, dtype=np.int32) if hierarchy is None else hierarchy[0, :, 3]
+    areas = np.zeros(len(contours))
+    for number, (contour, parent) in enumerate(zip(contours, parents.tolist(), strict=True)):
+        # Pick's theorem: a polygon of lattice points with n on it has area - n / 2 + 1 within.
+        length = len(contour) if len(contour) > 1 else 0
+        area = cv2.contourArea(contour) + 1
+        areas[number if parent < 0 else parent] += area + length / 2 if parent < 0 else length / 2 - area
+    return Parts(contours=contours, parents=parents, areas=areas)
 
-    Args:
-        mask_hw: bool (height, width).
-    """
-    binary_hw = mask_hw.view(np.uint8)
-    area_px = int(np.count_nonzero(binary_hw))
-    contours, hierarchy = cv2.findContours(binary_hw, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    # In two levels: a contour without a parent is a part's outside, the others are holes.
-    num_holes = 0 if hierarchy is None else int(np.count_nonzero(hierarchy.reshape(-1, 4)[:, 3] >= 0))
-    num_parts = len(contours) - num_holes
+
+def measure_shape(mask_hw: Mask) -> Shape:
+    """Measures one class of a mask, bool (height, width)."""
+    found = trace_parts(mask_hw)
+    num_parts = int(np.count_nonzero(found.parents < 0))
     return Shape(
-        area_px=area_px,
+        area_px=int(np.count_nonzero(mask_hw)),
         parts=num_parts,
-        holes=num_holes,
-        largest_px=area_px if num_parts < 2 else _measure_largest(binary_hw),
-        contour_px=sum(len(contour) for contour in contours),
+        holes=len(found.parents) - num_parts,
+        largest_px=int(found.areas.max(initial=0)),
+        contour_px=sum(len(contour) for contour in found.contours),
     )
 
 
-def measure_distances(mask_hw: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+def measure_distances(mask_hw: Mask) -> npt.NDArray[np.float32]:
     """Measures how far each pixel is from the contour: the distance to the nearest pixel of the other side.
 
     Args:
@@ -53,9 +70,3 @@ def measure_distances(mask_hw: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]
         return np.full(mask_hw.shape, np.inf, dtype=np.float32)
     sides = [cv2.distanceTransform(side_hw, cv2.DIST_L2, 5) for side_hw in (binary_hw, 1 - binary_hw)]
     return np.asarray(np.maximum(*sides), dtype=np.float32)
-
-
-def _measure_largest(binary_hw: npt.NDArray[np.uint8]) -> int:
-    # Labels take fifty times as long as contours, 4.0 ms against 0.08 at 640 x 959, and most masks are of one part.
-    stats = cv2.connectedComponentsWithStats(binary_hw, connectivity=8)[2]
-    return int(stats[1:, cv2.CC_STAT_AREA].max())

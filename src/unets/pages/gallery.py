@@ -22,7 +22,7 @@ from unets.data.drawing import COLORS_RGB
 from unets.data.geometry import SizeHW, shrink
 from unets.data.io import encode_jpeg, encode_layer
 from unets.data.samples import IGNORE, Sample, read_full_size, read_image, read_mask
-from unets.ensemble.agreement import blend_small
+from unets.ensemble.mask_scores import blend_small
 from unets.ensemble.postprocess import ClassMask
 from unets.evaluation.predictions import Prediction
 from unets.metrics.pixels import pick_class

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from unets.config import DatasetConfig
 from unets.data.samples import IGNORE, Sample, count_object_pixels, read_full_size, read_mask
-from unets.ensemble.agreement import blend_small, compare_members
-from unets.ensemble.mask_scores import count_thresholds
+from unets.ensemble.mask_scores import blend_small, compare_members, count_thresholds
 from unets.ensemble.postprocess import ClassMask
 from unets.ensemble.recipe import Recipe, average_maps, make_mask
 from unets.ensemble.shape import measure_distances, measure_shape
