@@ -69,13 +69,8 @@ class Ensemble(Config):
     @property
     def recipe(self) -> Recipe:
         """How maps of `used_members` become the final mask."""
-        return Recipe(
-            weights=tuple(member.weight for member in self.used_members),
-            averaging=self.averaging,
-            threshold=self.threshold,
-            postprocessing=self.postprocessing,
-            overlapping=self.overlapping,
-        )
+        fields = {name: getattr(self, name) for name in Recipe.model_fields if name != "weights"}
+        return Recipe(weights=tuple(member.weight for member in self.used_members), **fields)
 
     @property
     def used_members(self) -> tuple[Member, ...]:
@@ -124,11 +119,7 @@ def list_fitted(project: Project) -> list[str]:
 
 
 def check_folds(project: Project, ensemble: Ensemble) -> None:
-    """Checks that an ensemble was evaluated on the present folds.
-
-    Raises:
-        InputError: the fold file has changed since.
-    """
+    """Raises InputError where the fold file has changed since an ensemble was evaluated."""
     if hash_folds(project.folds_path) != ensemble.folds_sha256:
         raise InputError(
             f"{project.ensemble_path(ensemble.name)} must be of the folds in {project.folds_path}. Received: one of "
@@ -139,17 +130,10 @@ def check_folds(project: Project, ensemble: Ensemble) -> None:
 def open_member_maps(
     project: Project, dataset: DatasetConfig, experiment: str, kind: str, fingerprint: str | None = None
 ) -> MapReader:
-    """Opens the probability maps of an experiment.
-
-    Args:
-        project: the folders.
-        dataset: whose classes they must be of.
-        experiment: its name.
-        kind: `oof` or `test`.
-        fingerprint: of the maps that an ensemble was fitted on, if they must be those.
+    """Opens the probability maps of an experiment; `kind` is `oof` or `test`.
 
     Raises:
-        InputError: there are none, or they are of other classes or of another fingerprint.
+        InputError: there are none, they are of other classes, or not those of the fingerprint, if one is asked for.
     """
     reader = open_maps(project.maps_dir(experiment, kind))
     if reader.classes != dataset.classes:
@@ -172,10 +156,9 @@ def check_ensemble(ensemble: Ensemble, dataset: DatasetConfig, config: EnsembleC
     Raises:
         InputError: it is another; names the command that makes the one asked for.
     """
-    experiments = config.experiments
     found = [member.experiment for member in ensemble.members]
-    if sorted(found) != sorted(experiments) or sorted(ensemble.folds) != sorted(folds):
-        names, numbers = ",".join(experiments), ",".join(map(str, folds))
+    if sorted(found) != sorted(config.experiments) or sorted(ensemble.folds) != sorted(folds):
+        names, numbers = ",".join(config.experiments), ",".join(map(str, folds))
         raise InputError(
             f"The ensemble must be of {names}, folds {numbers}. Received: one of {','.join(found)}, folds "
             f"{','.join(map(str, ensemble.folds))}. Run `unets ensemble --exp {names} --fold {numbers}`"

@@ -20,7 +20,7 @@ Scores = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 
-class _Truth(NamedTuple):
+class _Target(NamedTuple):
     """The ground truth of a class, in the box that is looked at."""
 
     true_hw: npt.NDArray[np.bool_]
@@ -44,16 +44,13 @@ def score_recipes(target: ClassMask, maps: Sequence[MapU8], recipes: Sequence[Re
         target: as `pick_class` takes it.
         maps: one a member.
         recipes: any; none twice.
-        metric: of one image.
-
-    Returns:
-        float64 (recipes, classes, 2).
+        metric: its fractions are what is returned, float64 (recipes, classes, 2).
     """
     box = _find_reach(maps, target.shape, recipes) if metric.from_counts else (slice(None), slice(None))
-    truths = []
+    targets = []
     for index in range(maps[0].shape[-1]):
         true_hw = pick_class(target, index)
-        truths.append(_Truth(true_hw[box], pick_known(target[box], index), np.count_nonzero(true_hw)))
+        targets.append(_Target(true_hw[box], pick_known(target[box], index), int(np.count_nonzero(true_hw))))
     fractions_of: dict[Recipe, Fractions] = {}
     for _, equal_blend in _group(recipes, lambda recipe: (recipe.averaging, recipe.weights)):
         probs_hwc = average_maps(equal_blend[0], maps, (target.shape[0], target.shape[1]), box)
@@ -61,7 +58,7 @@ def score_recipes(target: ClassMask, maps: Sequence[MapU8], recipes: Sequence[Re
             smooth_hwc = blur(probs_hwc, blur_px)
             for is_counted, alike in _group(equal_map, lambda recipe: _is_counted(recipe, metric)):
                 score = _score_counts if is_counted else _score_masks
-                fractions_of |= score(truths, smooth_hwc, alike, metric)
+                fractions_of |= score(targets, smooth_hwc, alike, metric)
     return np.stack([fractions_of[recipe] for recipe in recipes])
 
 
@@ -96,14 +93,8 @@ def blend_small(maps: Sequence[MapU8], recipe: Recipe) -> Probs:
 def compare_members(maps: Sequence[MapU8], recipe: Recipe, probs_hwc: Probs) -> tuple[float, float]:
     """Compares members with their blend, before any post-processing; needs no ground truth.
 
-    Args:
-        maps: one a member, uint8 (height, width, classes); sizes may differ.
-        recipe: has the threshold.
-        probs_hwc: their blend, from `blend_small`.
-
-    Returns:
-        (mean |p of a member - p of the blend| over members and pixels, lowest Dice of a member's mask with the blend's,
-        over all classes together); NaN both where there is a single member.
+    Returns (mean |p of a member - p of the blend| over members and pixels, lowest Dice of a member's mask with that of
+    the blend, which is `blend_small`'s, over all classes together); NaN both where there is a single member.
     """
     if len(maps) == 1:
         return np.nan, np.nan
@@ -129,10 +120,7 @@ def count_thresholds(
         target_hw: (height, width), whether a pixel is foreground.
         probs_hw: float32 (height, width).
         candidates_hw: (height, width), which pixels count at all; None: all.
-        thresholds: ascending.
-
-    Returns:
-        (those of them that are true, all of them), int64 (thresholds,) each.
+        thresholds: ascending; of each are returned (those that are true, all of them), int64 (thresholds,).
     """
     # Compared as float32, as `to_masks` does: 0.42 as float64 is above 0.42 as float32.
     edges = np.asarray(thresholds, dtype=np.float32)
@@ -158,29 +146,29 @@ def _count_reached(num_reached: npt.NDArray[np.intp], num_thresholds: int) -> Co
 
 
 def _score_counts(
-    truths: Sequence[_Truth], probs_hwc: Probs, recipes: Sequence[Recipe], metric: Metric
+    targets: Sequence[_Target], probs_hwc: Probs, recipes: Sequence[Recipe], metric: Metric
 ) -> dict[Recipe, Fractions]:
     """Scores recipes of one smoothed map of which pixel counts decide: one pass serves all thresholds."""
     min_areas_px = np.array([recipe.postprocessing.min_area_px for recipe in recipes])
     class_hw, share_hw = (None, None) if recipes[0].overlapping else pick_classes(probs_hwc)
     by_class = []
-    for index, truth in enumerate(truths):
+    for index, target in enumerate(targets):
         reached_hw = probs_hwc[..., index] if share_hw is None else share_hw
-        candidates_hw = None if class_hw is None or len(truths) == 1 else class_hw == index + 1
+        candidates_hw = None if class_hw is None or len(targets) == 1 else class_hw == index + 1
         own = [one[index] if isinstance(one, tuple) else one for one in (recipe.threshold for recipe in recipes)]
         thresholds, place_of = np.unique(own, return_inverse=True)
-        both, areas_px = count_thresholds(truth.true_hw, reached_hw, candidates_hw, thresholds)
+        both, areas_px = count_thresholds(target.true_hw, reached_hw, candidates_hw, thresholds)
         predicted_px = areas_px
-        if truth.known_hw is not None:
-            candidates_hw = truth.known_hw if candidates_hw is None else candidates_hw & truth.known_hw
-            predicted_px = count_thresholds(truth.true_hw, reached_hw, candidates_hw, thresholds)[1]
+        if target.known_hw is not None:
+            candidates_hw = target.known_hw if candidates_hw is None else candidates_hw & target.known_hw
+            predicted_px = count_thresholds(target.true_hw, reached_hw, candidates_hw, thresholds)[1]
         is_kept = areas_px[place_of] >= min_areas_px  # by the area in the mask that is sent, ignored pixels and all
-        by_class.append(metric.count(both[place_of] * is_kept, truth.num_true, predicted_px[place_of] * is_kept))
+        by_class.append(metric.count(both[place_of] * is_kept, target.num_true, predicted_px[place_of] * is_kept))
     return dict(zip(recipes, np.stack(by_class, axis=1), strict=True))
 
 
 def _score_masks(
-    truths: Sequence[_Truth], probs_hwc: Probs, recipes: Sequence[Recipe], metric: Metric
+    targets: Sequence[_Target], probs_hwc: Probs, recipes: Sequence[Recipe], metric: Metric
 ) -> dict[Recipe, Fractions]:
     """Scores recipes of one smoothed map by making each mask."""
     fractions_of: dict[Recipe, Fractions] = {}
@@ -189,20 +177,20 @@ def _score_masks(
         masks = clean_masks(mask, [recipe.postprocessing for recipe in alike])
         # Most masks have no hole and one component: they come back as they were, and are scored once.
         distinct = {id(cleaned): cleaned for cleaned in masks}
-        scored = {key: _score_mask(truths, cleaned, metric) for key, cleaned in distinct.items()}
+        scored = {key: _score_mask(targets, cleaned, metric) for key, cleaned in distinct.items()}
         fractions_of |= {recipe: scored[id(cleaned)] for recipe, cleaned in zip(alike, masks, strict=True)}
     return fractions_of
 
 
-def _score_mask(truths: Sequence[_Truth], mask: ClassMask, metric: Metric) -> Fractions:
+def _score_mask(targets: Sequence[_Target], mask: ClassMask, metric: Metric) -> Fractions:
     rows = []
-    for index, truth in enumerate(truths):
-        mask_hw = pick_class(mask, index) if truth.known_hw is None else pick_class(mask, index) & truth.known_hw
+    for index, target in enumerate(targets):
+        mask_hw = pick_class(mask, index) if target.known_hw is None else pick_class(mask, index) & target.known_hw
         if metric.from_counts is None:
-            rows.append(metric.measure(truth.true_hw, mask_hw))
+            rows.append(metric.measure(target.true_hw, mask_hw))
         else:
-            both_hw = truth.true_hw & mask_hw
-            rows.append(metric.from_counts(np.count_nonzero(both_hw), truth.num_true, np.count_nonzero(mask_hw)))
+            both_hw = target.true_hw & mask_hw
+            rows.append(metric.from_counts(np.count_nonzero(both_hw), target.num_true, np.count_nonzero(mask_hw)))
     return np.array(rows, dtype=np.float64)
 
 

@@ -68,13 +68,7 @@ class OofTask:
 def open_oof(
     project: Project, dataset: DatasetConfig, experiments: Sequence[str], folds: Sequence[int] | None = None
 ) -> OofTask:
-    """Opens the out-of-fold maps of experiments, for the images that all of them have.
-
-    Args:
-        project: the folders.
-        dataset: the data set's declaration.
-        experiments: names.
-        folds: those wanted; None is all that every experiment has maps of.
+    """Opens the out-of-fold maps of experiments, for images of folds; None: of all that each has maps of.
 
     Raises:
         InputError: a fold wanted is missing, there are maps of only some images of a fold, or of other classes.
@@ -124,17 +118,8 @@ def score_oof(
     Its columns are `id,group,fold,<metric>,<metric>_no_tta`; the last is empty where there are no maps without TTA. Of
     a metric over the pixels of all images, an image has what it adds (`Metric.to_values`): the mean is the score.
     `oof_pixels.json` gets Dice and IoU of each class over the pixels of all these images, the hash of the csv, and that
-    of each fold's weights, which tells whether the scores are of the present ones.
-
-    Args:
-        project: the folders.
-        dataset: the data set's declaration.
-        experiment: its name.
-        folds: those to score; None is all that there are maps of.
-        jobs: worker processes; None is one a core.
-
-    Returns:
-        float64 (images, 2): with TTA, and without (NaN where there are no such maps).
+    of each fold's weights, which tells whether the scores are of the present ones. Returns float64 (images, 2): with
+    TTA, and without (NaN where there are no such maps).
     """
     oof = open_oof(project, dataset, [experiment], folds)
     parts = list(run_oof(_score_alone, oof, what=f"score {experiment}", jobs=jobs))
@@ -142,11 +127,8 @@ def score_oof(
     pixels = describe_pixels(sum_counts(counts for _, counts in parts), dataset.classes)
     runs = {str(fold): project.run_dir(experiment, fold) / "best.weights.h5" for fold in oof.folds}
     weights = {fold: hash_file(path) for fold, path in runs.items() if path.exists()}
-    columns, path = (
-        {dataset.metric: scores[:, 0], f"{dataset.metric}_no_tta": scores[:, 1]},
-        project.oof_scores_path(experiment),
-    )
-    write_scores(path, oof, columns)
+    path = project.oof_scores_path(experiment)
+    write_scores(path, oof, {dataset.metric: scores[:, 0], f"{dataset.metric}_no_tta": scores[:, 1]})
     record = pixels | {"weights": weights, "scores": hash_file(path)}
     write_json(project.oof_pixels_path(experiment), record, sealed=True)
     return scores
@@ -164,8 +146,7 @@ def write_scores(path: Path, oof: OofTask, columns: Mapping[str, Scores]) -> Non
 def score_alone(task: OofTask, sample: Sample) -> Fractions:
     """Scores an image under each experiment alone by the default recipe, with TTA and then without.
 
-    Returns:
-        float64 (2 x experiments, classes, 2), see `unets.metrics.masks`; NaN where there are no maps without TTA.
+    It is float64 (2 x experiments, classes, 2), see `unets.metrics.masks`; NaN where there are no maps without TTA.
     """
     target, maps = task.read_maps(sample)
     recipe, metric = default_recipe(task.dataset), find_metric(task.dataset.metric)

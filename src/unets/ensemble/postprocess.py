@@ -23,12 +23,9 @@ _Holes = tuple[int, Box, npt.NDArray[np.int32], npt.NDArray[np.int32]]
 def pick_classes(probs_hwc: npt.NDArray[np.float32]) -> tuple[ClassMask, npt.NDArray[np.float32]]:
     """Finds the most probable class of each pixel, the earlier of equal ones, and sets it against background.
 
-    Args:
-        probs_hwc: float32 (height, width, classes), 0..1; background has what they lack of 1.
-
-    Returns:
-        (class index from 1, uint8 (height, width); p / (p + p of background), float32 (height, width)). The latter is
-        at least 0.5 where the class is as probable as background or more; of a single class it is p.
+    Of float32 (height, width, classes), 0..1, where background has what they lack of 1, returns (class index from 1,
+    uint8 (height, width); p / (p + p of background), float32 (height, width)). The latter is at least 0.5 where the
+    class is as probable as background or more; of a single class it is p.
     """
     if probs_hwc.shape[-1] == 1:
         return np.ones(probs_hwc.shape[:2], dtype=np.uint8), probs_hwc[..., 0]
@@ -43,16 +40,8 @@ def to_masks(probs_hwc: npt.NDArray[np.float32], threshold: Threshold, *, overla
 
     A pixel belongs to its most probable class where that has at least `threshold` of what it and background have
     together: at 0.5 the most probable of background and classes wins, with one class it is p >= threshold, and at 0
-    every pixel is of a class. Classes that overlap are cut each by itself.
-
-    Args:
-        probs_hwc: float32 (height, width, classes), 0..1.
-        threshold: 0..1, of all classes or of each; compared as float32, as the probabilities are. Equality is
-            foreground.
-        overlapping: whether a pixel may be of several classes.
-
-    Returns:
-        uint8 (height, width) class index, 0 for background; overlapping (height, width, classes) of 0 and 1.
+    every pixel is of a class. Classes that overlap are cut each by itself. The threshold, of all classes or of each, is
+    compared as float32, as the probabilities, float32 (height, width, classes), are. Equality is foreground.
     """
     thresholds = np.asarray(threshold, dtype=np.float32)
     if overlapping:
@@ -62,12 +51,7 @@ def to_masks(probs_hwc: npt.NDArray[np.float32], threshold: Threshold, *, overla
 
 
 def blur(probs_hwc: npt.NDArray[np.float32], sigma_px: float) -> npt.NDArray[np.float32]:
-    """Smooths each class of a map with a Gaussian, and so the contour that is cut from it; borders are mirrored.
-
-    Args:
-        probs_hwc: float32 (height, width, classes), 0..1.
-        sigma_px: standard deviation in pixels; 0 gives `probs_hwc` itself.
-    """
+    """Smooths each class of a map with a Gaussian, borders mirrored; a `sigma_px` of 0 gives `probs_hwc` itself."""
     if sigma_px == 0:
         return probs_hwc
     return np.asarray(cv2.GaussianBlur(probs_hwc, (0, 0), sigma_px), dtype=np.float32).reshape(probs_hwc.shape)
@@ -79,14 +63,7 @@ def clean_mask(mask: ClassMask, steps: Postprocessing) -> ClassMask:
 
     A hole of a class is a 4-connected part of what is not of that class, which does not reach the image's border; one
     that holds another class stays: a nucleus is no hole of its cell. A component is 8-connected; of two of one area the
-    one that begins higher is the larger.
-
-    Args:
-        mask: uint8 (height, width) class index, or (height, width, classes) of 0 and 1.
-        steps: which, and how far.
-
-    Returns:
-        A mask of the same shape; `mask` itself where nothing changes.
+    one that begins higher is the larger. Returns `mask` itself where nothing changes.
     """
     (cleaned,) = clean_masks(mask, [steps])
     return cleaned
@@ -109,15 +86,7 @@ def clean_masks(mask: ClassMask, ways: Sequence[Postprocessing]) -> list[ClassMa
 
 
 def drop_small(mask_hw: ClassMask, min_area_px: int) -> ClassMask:
-    """Empties each class that has fewer than `min_area_px` pixels.
-
-    Args:
-        mask_hw: uint8 (height, width) class index.
-        min_area_px: smallest area that is kept; 0 and 1 keep every mask.
-
-    Returns:
-        uint8 (height, width); `mask_hw` itself where nothing is dropped.
-    """
+    """Empties each class that has fewer than `min_area_px` pixels; `mask_hw` itself where nothing is dropped."""
     if min_area_px <= 1:
         return mask_hw
     areas = np.bincount(mask_hw.ravel(), minlength=1)
@@ -151,7 +120,7 @@ def _find_holes(mask_hw: ClassMask) -> list[_Holes]:
     found = []
     for index in range(1, int(mask_hw.max(initial=0)) + 1):
         parts = trace_parts(mask_hw == index)
-        boxes = [cv2.boundingRect(parts.contours[number]) for number in np.flatnonzero(parts.parents >= 0)]
+        boxes = [cv2.boundingRect(parts.contours[number]) for number in np.flatnonzero(parts.parents >= 0).tolist()]
         if not boxes:
             continue
         lefts, tops, widths, heights = np.array(boxes).T
@@ -182,12 +151,16 @@ def _fill_holes(mask_hw: ClassMask, holes: Sequence[_Holes], max_hole_px: int | 
 
 def _keep_largest(mask_hw: ClassMask, count: int | None) -> ClassMask:
     """Empties all but the largest components of each class; returns `mask_hw` itself where there are no more."""
+    if count is None:
+        return mask_hw
     kept_hw = mask_hw
-    for index in range(1, int(mask_hw.max(initial=0)) + 1) if count is not None else ():
+    for index in range(1, int(mask_hw.max(initial=0)) + 1):
         parts = trace_parts(mask_hw == index)
         outer = np.flatnonzero(parts.parents < 0)
         if len(outer) > count:
-            corners = np.array([parts.contours[number][0, 0] for number in outer])  # the topmost, its leftmost pixel
+            corners = np.array(
+                [parts.contours[number][0, 0] for number in outer.tolist()]
+            )  # the topmost, its leftmost pixel
             order = np.lexsort((*corners.T, -parts.areas[outer]))
             kept_hw = mask_hw.copy() if kept_hw is mask_hw else kept_hw
             for corner in corners[order[count:]].tolist():

@@ -56,20 +56,9 @@ def make_pseudo_labels(
     """Makes the labels that each fold's training may use, from that fold's nets of the ensemble's members alone.
 
     Maps become masks by the ensemble's recipe that was fitted without the fold's images (`Ensemble.find_recipe`): that
-    of submissions has seen them all. A image is kept where `expect_dice` is at least `confidence`. A fold whose labels
-    are there, of the same origin, is skipped; a kill costs a shard of maps at most. The maps are deleted as soon as the
-    labels are there.
-
-    Args:
-        project: the folders.
-        manifest: the images.
-        name: of the labels.
-        ensemble: its members and recipes.
-        experiments: config of each member.
-        use_folds: the folds to make labels for.
-        confidence: the least expected Dice of a image that is kept, 0..1.
-        force: delete what is there first.
-        jobs: worker processes; None is one a core.
+    of submissions has seen them all. An image is kept where `expect_dice` is at least `confidence`. A fold whose labels
+    are there, of the same origin, is skipped, unless `force` deletes them first; a kill costs a shard of maps at most.
+    The maps are deleted as soon as the labels are there.
 
     Raises:
         InputError: a member's fold is not trained to its end, with this config and on these folds; there are labels or
@@ -78,33 +67,30 @@ def make_pseudo_labels(
     check_name(name, "`--name`")
     if not 0 <= confidence <= 1:
         raise InputError(f"`--confidence` must be in 0..1. Received: {confidence}")
-    samples, names = list_candidates(manifest), [member.experiment for member in ensemble.members]
+    samples, dataset = list_candidates(manifest), manifest.dataset
     with lock(project.pseudo_labels_dir(name)):
         # All weights are found before anything is predicted.
         weights_paths = {
             fold: {one: find_fold_weights(project, manifest, one, experiments[one], fold) for one in experiments}
             for fold in use_folds
         }
-        for fold in use_folds:
+        for fold, path_of in weights_paths.items():
             maps_dir, what = project.pseudo_labels_fold_dir(name, fold), f"{name} fold {fold}"
+            path, record_path = project.pseudo_labels_path(name, fold), project.pseudo_labels_record_path(name, fold)
             if force:
-                # The record first: without it, no labels count as whole.
-                project.pseudo_labels_record_path(name, fold).unlink(missing_ok=True)
-                project.pseudo_labels_path(name, fold).unlink(missing_ok=True)
+                record_path.unlink(missing_ok=True)  # first: without it, no labels count as whole
+                path.unlink(missing_ok=True)
                 shutil.rmtree(maps_dir, ignore_errors=True)
-            members = [
-                {
-                    "experiment": one,
-                    "fingerprint": fingerprint_maps(
-                        experiments[one], manifest.dataset.classes, {fold: weights_paths[fold][one]}
-                    ),
-                }
-                for one in names
-            ]
-            recipe = ensemble.find_recipe(fold)
+            names, recipe = [member.experiment for member in ensemble.members], ensemble.find_recipe(fold)
             made_of = {
                 "folds_hash": hash_folds(project.folds_path),
-                "members": members,
+                "members": [
+                    {
+                        "experiment": one,
+                        "fingerprint": fingerprint_maps(experiments[one], dataset.classes, {fold: path_of[one]}),
+                    }
+                    for one in names
+                ],
                 "recipe": recipe.model_dump(mode="json"),
                 "confidence": confidence,
             }
@@ -112,31 +98,26 @@ def make_pseudo_labels(
                 **made_of,
                 ids=[sample.id for sample in samples],
                 images=[sample.image_hash for sample in samples],
-                dataset=manifest.dataset.model_dump(mode="json", include=_DECISIVE),
+                dataset=dataset.model_dump(mode="json", include=_DECISIVE),
             )
-            if _is_made(project, name, fold, identity, confidence):
+            command = name_command(name, fold, force=True)
+            if _is_made(path, record_path, command, identity, confidence):
                 logger.info("%s: labels are there", what)
             else:
-                command = name_command(name, fold, force=True)
                 prediction_jobs = [
                     plan_job(
-                        one,
-                        experiments[one],
-                        manifest.dataset,
-                        {fold: weights_paths[fold][one]},
-                        maps_dir / one,
-                        samples,
+                        *(one, experiments[one], dataset, {fold: path_of[one]}, maps_dir / one, samples),
                         command=command,
                     )
                     for one in names
                 ]
                 run_jobs(prediction_jobs, what=f"for {what}")
                 readers = [open_maps(job.store.folder) for job in prediction_jobs]
-                draw = partial(_draw_chunk, manifest.dataset, recipe, confidence)
-                record = _write_labels(project.pseudo_labels_path(name, fold), draw, samples, readers, what, jobs)
+                draw = partial(_draw_chunk, dataset, recipe, confidence)
+                record = _write_labels(path, draw, samples, readers, what, jobs)
                 origin = describe_origin(project.configs_dir)
                 record = {"name": name, "fold": fold, "fingerprint": identity, **record, **made_of, **origin}
-                write_json(project.pseudo_labels_record_path(name, fold), record, sealed=True)
+                write_json(record_path, record, sealed=True)
             shutil.rmtree(maps_dir, ignore_errors=True)
 
 
@@ -147,10 +128,6 @@ def expect_dice(probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask) -> float
     right, these are the expected overlap and the expected areas. (The ratio of expectations stands for the expectation
     of the ratio, as in Nowozin 2014, Optimal Decisions from Probabilistic Models, CVPR.) An empty mask is right with a
     probability of 1 - max p at most, which is what it gets.
-
-    Args:
-        probs_hwc: float32 (height, width, classes), 0..1.
-        mask_hw: uint8 (height, width) class index; 0 is background.
     """
     area = int(np.count_nonzero(mask_hw))
     if area == 0:
@@ -162,16 +139,10 @@ def expect_dice(probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask) -> float
     return 2 * inside / (float(probs_hwc.sum(dtype=np.float64)) + area)
 
 
-def _is_made(project: Project, name: str, fold: int, identity: str, confidence: float) -> bool:
-    """Tells whether a fold's labels are there.
-
-    Raises:
-        InputError: they are, but something else made them.
-    """
-    path, record_path = project.pseudo_labels_path(name, fold), project.pseudo_labels_record_path(name, fold)
+def _is_made(path: Path, record_path: Path, remedy: str, identity: str, confidence: float) -> bool:
+    """Tells whether a fold's labels are there; raises InputError where something else made them."""
     if not (path.exists() and record_path.exists()):
         return False
-    remedy = name_command(name, fold, force=True)
     types = {"fingerprint": str, "file_sha256": str, "members": list[dict[str, str]], "confidence": float}
     record = read_json(record_path, remedy=f"Run {remedy}", **types)
     if record["fingerprint"] != identity:

@@ -51,15 +51,9 @@ def default_recipe(dataset: DatasetConfig, num_members: int = 1) -> Recipe:
 
 
 def make_mask(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> ClassMask:
-    """Makes the final mask of an image from its members' maps.
+    """Makes the final mask of an image, of size `full_hw`, from its members' maps; see `average_maps`, `cut_map`.
 
-    Args:
-        recipe: how.
-        maps: one a member, uint8 (height, width, classes), 0..255; sizes may differ between members.
-        full_hw: (height, width) of the image.
-
-    Returns:
-        uint8 (height, width) class index, 0 for background; overlapping (height, width, classes) of 0 and 1.
+    It is uint8 (height, width) class index, 0 for background; overlapping (height, width, classes) of 0 and 1.
     """
     return cut_map(recipe, average_maps(recipe, maps, full_hw))
 
@@ -75,10 +69,7 @@ def average_maps(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW, box: Bo
         recipe: weights and averaging.
         maps: one a member, uint8 (height, width, classes), 0..255; sizes may differ between members.
         full_hw: (height, width) of the image.
-        box: the part of it that is wanted; None: all.
-
-    Returns:
-        float32 (height, width, classes), 0..1.
+        box: the part of it that is wanted, as float32 (height, width, classes), 0..1; None: all.
     """
     box = box or (slice(None), slice(None))
     total = float(sum(recipe.weights))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,10 +44,7 @@ class SubmissionScore:
         return {"metric": self.metric, **self.interval.model_dump(), **counted}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Image:
-    """An image to score."""
-
+class _Image(NamedTuple):
     id: str
     sample: Sample | None  # asked for its size
     submitted: tuple[str, ...]  # run lengths, a string a class
@@ -71,7 +68,7 @@ def score_submission(
         dataset: the dataset's declaration.
         images: of the test set, asked for their group, and for their size where the dataset has no common one and the
             ground truth is a csv. One that is not among them is a group of its own.
-        jobs: worker processes; None is one a core.
+        jobs: worker processes.
 
     Raises:
         InputError: ids of the two differ, or a mask cannot be read.
@@ -81,14 +78,7 @@ def score_submission(
     _check_ids(submission_path, set(submitted), ground_truth_path, {*rles, *files})
     known = {image.id: image for image in images}
     tasks = [
-        _Image(
-            id=id_,
-            sample=known.get(id_),
-            submitted=submitted[id_],
-            rles=rles.get(id_, ()),
-            files=files.get(id_, ()),
-        )
-        for id_ in sorted(submitted)
+        _Image(id_, known.get(id_), submitted[id_], rles.get(id_, ()), files.get(id_, ())) for id_ in sorted(submitted)
     ]
     scored = list(run_tasks(partial(_score_image, dataset), tasks, what="score", jobs=jobs, unit="image"))
     values = find_metric(dataset.metric).to_values(np.stack([fractions for fractions, _ in scored])).mean(axis=-1)
@@ -128,28 +118,24 @@ def _find_ground_truth(
 def _check_ids(submission_path: Path, submitted: set[str], ground_truth_path: Path, known: set[str]) -> None:
     if not known:
         raise InputError(f"{ground_truth_path} must hold masks. Received: none")
-    parts = []
-    for what, ids in (("missing", known - submitted), ("unknown", submitted - known)):
-        if ids:
-            more = ", ..." if len(ids) > _MAX_SHOWN else ""
-            parts.append(f"{len(ids)} {what}: {', '.join(sorted(ids)[:_MAX_SHOWN])}{more}")
-    if parts:
+    faults = {"missing": sorted(known - submitted), "unknown": sorted(submitted - known)}
+    said = [
+        f"{len(ids)} {what}: {', '.join(ids[:_MAX_SHOWN])}{', ...' * (len(ids) > _MAX_SHOWN)}"
+        for what, ids in faults.items()
+        if ids
+    ]
+    if said:
         wanted = f"the {len(known)} ids of {ground_truth_path}"
-        raise InputError(f"{submission_path} must hold {wanted}. Received: {'; '.join(parts)}")
+        raise InputError(f"{submission_path} must hold {wanted}. Received: {'; '.join(said)}")
 
 
 def _score_image(dataset: DatasetConfig, image: _Image) -> tuple[Fractions, Counts]:
-    """Scores each class on its own mask, as a csv, unlike a mask file, may let classes overlap.
-
-    Returns:
-        (fraction of each class, see `unets.metrics.masks`; its pixels, see `unets.metrics.pixels.Counts`).
-    """
+    """Scores each class on its own mask, as a csv, unlike a mask file, may let classes overlap."""
     targets, known_hw = _read_targets(image, dataset)
     fractions, counts = [], []
     for target_hw, rle in zip(targets, image.submitted, strict=True):
         try:
-            size_hw = (target_hw.shape[0], target_hw.shape[1])
-            predicted_hw = decode_rle(rle, size_hw, dataset.submission.order).astype(np.bool_)
+            predicted_hw = decode_rle(rle, target_hw.shape, dataset.submission.order).astype(np.bool_)
         except InputError as error:
             raise InputError(f"the submission's mask of {image.id}: {error}") from error
         if known_hw is not None:

@@ -11,14 +11,14 @@ again on what that left, the surest of the rest at 0.025 / (m - 1), and so on. W
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import Config, EnsembleConfig, Postprocessing, Threshold
+from unets.config import Config, EnsembleConfig, Postprocessing
 from unets.ensemble.mask_scores import Fractions
 from unets.ensemble.recipe import Recipe, describe_threshold
 from unets.ensemble.weights import PixelSample, select_members
@@ -82,14 +82,9 @@ class Selection:
 
 
 def split_parts(groups: Sequence[str], folds: Sequence[int]) -> PartOf:
-    """Splits images into parts: their folds, or, where these are one, five parts of whole groups at random.
+    """Splits images, of each its group and fold, into parts: the folds, or five parts of one fold's groups at random.
 
-    Args:
-        groups: of each image.
-        folds: of each image.
-
-    Returns:
-        The part of each image, 0, 1, ...; all 0 where there is one group.
+    Returns the part of each image, 0, 1, ...; all 0 where there is one group.
     """
     names, fold_of = np.unique(np.asarray(folds), return_inverse=True)
     if len(names) > 1:
@@ -112,7 +107,7 @@ def list_candidates(
     if config.averaging == "fit" and num_members > 1:
         candidates.append(Candidate(what="averaging", propose=lambda recipe, _: [recipe.change(averaging="logit")]))
     if pixels is not None:
-        candidates.append(Candidate(what="weights", propose=_Reweigh(pixels=pixels, part_of=part_of, metric=metric)))
+        candidates.append(Candidate(what="weights", propose=_propose_weights(pixels, part_of, metric)))
     if config.threshold == "fit" and start.threshold != 0:
         for index, name in enumerate(classes):
             propose = partial(_change_threshold, index, len(classes))
@@ -139,8 +134,7 @@ def select(
     Args:
         candidates: in the order in which they are listed; of fewer than `MIN_GROUPS` groups none is kept.
         start: the recipe before any of them.
-        part_of: the part of each image, from `split_parts`. With a single part nothing can be evaluated, so nothing is
-            tried.
+        part_of: the part of each image, from `split_parts`; of a single part nothing can be evaluated, or tried.
         groups: of each image.
         score: scores images under recipes.
         metric: of the scores.
@@ -207,18 +201,13 @@ class _Table:
         self._part_of, self._metric = part_of, metric
         everything = [*recipes, *(recipe for proposal in proposals for options in proposal for recipe in options)]
         self._column_of = {recipe: column for column, recipe in enumerate(dict.fromkeys(everything))}
-        needed = []
-        for part in range(len(recipes) - 1):
-            # Its own recipe's candidates evaluate a part; those of the others are fitted on it, if there is a choice.
-            own = {recipes[part]} | {
-                recipe
-                for proposal in proposals
-                for other, options in enumerate(proposal)
-                if other == part or len(options) > 1
-                for recipe in options
-            }
-            needed.append(sorted(self._column_of[recipe] for recipe in own))
-        self._fractions = score(tuple(self._column_of), needed)
+        needed = [{self._column_of[recipe]} for recipe in recipes[:-1]]
+        for part, own in enumerate(needed):
+            for other, options in (pair for proposal in proposals for pair in enumerate(proposal)):
+                # Its own recipe's candidates evaluate a part; the others' are fitted on it, where there is a choice.
+                if other == part or len(options) > 1:
+                    own |= {self._column_of[recipe] for recipe in options}
+        self._fractions = score(tuple(self._column_of), [sorted(own) for own in needed])
 
     def evaluate(self, recipes: Sequence[Recipe]) -> Values:
         """Returns the value of each image and class under the recipe that was fitted without the image's part."""
@@ -229,30 +218,25 @@ class _Table:
         """Chooses the best of what is proposed for each part, by the scores of all other parts."""
         chosen = []
         for part, options in enumerate(proposal):
-            best = 0
-            if len(options) > 1:
-                columns = [self._column_of[recipe] for recipe in options]
-                fractions = self._fractions[self._part_of != part][:, columns]
-                best = int(np.argmax(self._metric.to_values(fractions).mean(axis=(0, 2))))
-            chosen.append(options[best])
+            fractions = self._fractions[self._part_of != part][:, [self._column_of[recipe] for recipe in options]]
+            scores = self._metric.to_values(fractions).mean(axis=(0, 2))  # NaN: a single option was not scored there
+            chosen.append(options[int(np.argmax(scores))])
         return chosen
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Reweigh:
+def _propose_weights(pixels: PixelSample, part_of: PartOf, metric: Metric) -> Callable[[Recipe, int], Sequence[Recipe]]:
     """Proposes the weights that are best for a recipe's averaging and threshold, fitted without a part."""
 
-    pixels: PixelSample
-    part_of: PartOf
-    metric: Metric
-    # A candidate that is kept makes the others be proposed again: selecting takes seconds, and weights play no part.
-    found: dict[tuple[int, str, Threshold], tuple[float, ...]] = field(default_factory=dict)
+    @cache
+    def fit(recipe: Recipe, part: int) -> tuple[float, ...]:
+        return select_members(pixels.select(part_of != part), recipe, metric)
 
-    def __call__(self, recipe: Recipe, part: int) -> list[Recipe]:
-        key = (part, recipe.averaging, recipe.threshold)
-        if key not in self.found:
-            self.found[key] = select_members(self.pixels.select(self.part_of != part), recipe, self.metric)
-        return [recipe.change(weights=self.found[key])]
+    def propose(recipe: Recipe, part: int) -> list[Recipe]:
+        # A candidate that is kept makes the others be proposed again: selecting takes seconds.
+        decisive = recipe.change(weights=(1.0,), postprocessing=Postprocessing())
+        return [recipe.change(weights=fit(decisive, part))]
+
+    return propose
 
 
 def _change_threshold(index: int, num_classes: int, recipe: Recipe, _: int) -> list[Recipe]:

@@ -1,7 +1,7 @@
 """The shape of a mask: its parts and holes, how long its contours are, how far from them a pixel is."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,8 +14,8 @@ Mask = npt.NDArray[np.bool_]
 class Parts:
     """The connected parts of a mask (by sides or corners) and their holes (by sides), a contour each."""
 
-    contours: Sequence[npt.NDArray[np.int32]]  # (points, 1, 2) x and y of each pixel on it, the topmost first
-    parents: npt.NDArray[np.int32]  # of a hole the number of the part around it; -1 of a part
+    contours: list[npt.NDArray[Any]]  # (points, 1, 2) x and y of each pixel on it, the topmost first
+    parents: npt.NDArray[Any]  # of a hole the number of the part around it; -1 of a part
     areas: npt.NDArray[np.float64]  # of a part its pixels; 0 of a hole
 
 
@@ -40,7 +40,7 @@ def trace_parts(mask_hw: Mask) -> Parts:
         length = len(contour) if len(contour) > 1 else 0
         area = cv2.contourArea(contour) + 1
         areas[number if parent < 0 else parent] += area + length / 2 if parent < 0 else length / 2 - area
-    return Parts(contours=contours, parents=parents, areas=areas)
+    return Parts(contours=list(contours), parents=parents, areas=areas)
 
 
 def measure_shape(mask_hw: Mask) -> Shape:
@@ -57,13 +57,9 @@ def measure_shape(mask_hw: Mask) -> Shape:
 
 
 def measure_distances(mask_hw: Mask) -> npt.NDArray[np.float32]:
-    """Measures how far each pixel is from the contour: the distance to the nearest pixel of the other side.
+    """Measures the distance of each pixel to the nearest one of the other side of the contour.
 
-    Args:
-        mask_hw: bool (height, width).
-
-    Returns:
-        float32 (height, width), 1 beside the contour, within 2 %; infinite where there is no contour.
+    It is float32 (height, width), 1 beside the contour, within 2 %; infinite where there is no contour.
     """
     binary_hw = mask_hw.view(np.uint8)
     if binary_hw.min() == binary_hw.max():

@@ -77,14 +77,7 @@ def count_pixels(num_images: int) -> int:
 
 
 def draw_pixels(target: ClassMask, maps: Sequence[MapU8], max_pixels: int, recipe: Recipe) -> PixelSample:
-    """Draws the pixels of an image that the weights decide: every n-th of them, so that no seed is needed.
-
-    Args:
-        target: as `pick_class` takes it.
-        maps: one a member, uint8 (height, width, classes), 0..255; sizes may differ between members.
-        max_pixels: to draw at most.
-        recipe: its threshold, and whether classes overlap.
-    """
+    """Draws the pixels of an image that the weights decide: every n-th of them, so that no seed is needed."""
     probs = [enlarge_map(from_u8(probs_u8_hwc), (target.shape[0], target.shape[1])) for probs_u8_hwc in maps]
     masks = [to_masks(probs_hwc, recipe.threshold, overlapping=recipe.overlapping) for probs_hwc in probs]
     num_classes = probs[0].shape[-1]
@@ -94,19 +87,17 @@ def draw_pixels(target: ClassMask, maps: Sequence[MapU8], max_pixels: int, recip
     num_drawn = min(len(pixels), max_pixels)
     # From the middle of equal stretches: of 9 the 3 at 1, 4, 7.
     drawn = pixels[((np.arange(num_drawn) + 0.5) * (len(pixels) / max(num_drawn, 1))).astype(np.intp)]
-    true = [pick_class(target, index) for index in range(num_classes)]
-    known = [pick_known(target, index) for index in range(num_classes)]
-    agreed = []
+    true, known, agreed = [], [], []
     for index in range(num_classes):
-        is_agreed_hw = pick_class(masks[0], index) & ~differs_hw
-        if (known_hw := known[index]) is not None:
-            is_agreed_hw &= known_hw
-        agreed.append([np.count_nonzero(is_agreed_hw & true[index]), np.count_nonzero(is_agreed_hw)])
-    everywhere = np.ones(num_drawn, dtype=np.bool_)
+        known_hw = pick_known(target, index)
+        known.append(np.ones_like(differs_hw) if known_hw is None else known_hw)
+        true.append(pick_class(target, index))
+        agreed_hw = pick_class(masks[0], index) & ~differs_hw & known[index]
+        agreed.append([np.count_nonzero(agreed_hw & true[index]), np.count_nonzero(agreed_hw)])
     return PixelSample(
         probs=np.stack([probs_hwc.reshape(-1, num_classes)[drawn] for probs_hwc in probs], axis=1),
         is_true=np.stack([layer_hw.ravel()[drawn] for layer_hw in true], axis=-1),
-        is_known=np.stack([everywhere if hw is None else hw.ravel()[drawn] for hw in known], axis=-1),
+        is_known=np.stack([layer_hw.ravel()[drawn] for layer_hw in known], axis=-1),
         stands_for=np.full(num_drawn, len(pixels) / max(num_drawn, 1), dtype=np.float32),
         image_of=np.zeros(num_drawn, dtype=np.intp),
         agreed=np.array([agreed], dtype=np.int64),
@@ -119,15 +110,8 @@ def select_members(sample: PixelSample, recipe: Recipe, metric: Metric) -> tuple
     Models, ICML); a weight is how often its member was chosen.
 
     Each round adds the member with which the mean scores best; of equal ones the first. The rounds up to the best of
-    all are kept, the fewest that reach it.
-
-    Args:
-        sample: pixels, drawn at the recipe's threshold.
-        recipe: how the mean is taken and cut; its weights do not count.
-        metric: that is to be high; Dice stands in for one that needs more than pixel counts.
-
-    Returns:
-        One weight a member, which sum to 1 up to floating point.
+    all are kept, the fewest that reach it. Pixels were drawn at the recipe's threshold; its weights do not count. Dice
+    stands in for a metric that needs more than pixel counts.
     """
     is_logit = recipe.averaging == "logit"
     averaged = to_logits(sample.probs) if is_logit else sample.probs
