@@ -70,9 +70,3 @@ def test_half_transparent_pixels_lose_the_background_s_colour() -> None:
     opaque = alpha[..., 0] == 1
     np.testing.assert_array_equal(cutout[opaque][:, :3], photo[opaque])  # nothing else is touched
     assert (cutout[alpha[..., 0] == 0] == 0).all()
-
-
-def test_no_contour_no_estimate() -> None:
-    photo = np.full((4, 4, 3), 9, dtype=np.uint8)
-    assert (cut_out(photo, np.ones((4, 4), dtype=np.float32)) == [9, 9, 9, 255]).all()
-    assert (cut_out(photo, np.zeros((4, 4), dtype=np.float32)) == 0).all()

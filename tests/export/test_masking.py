@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.export.bright import Bright, draw, read, save
-from unets.config import Postprocessing, PredictionConfig
+from unets.config import PredictionConfig
 from unets.data.rle import encode_rle
 from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
@@ -105,17 +105,6 @@ def test_classes_that_overlap_have_a_mask_each(tmp_path: Path) -> None:
     assert rows[1:] == [f"x.png,dark,{encode_rle(dark)}", f"x.png,bright spot,{encode_rle(bright)}"]
     with pytest.raises(InputError, match="`--out` must be a folder where several files are made"):
         run_one(tmp_path / "x.png", tmp_path / "y.png", model)
-
-
-def test_post_processing_is_done(tmp_path: Path) -> None:
-    image = draw()
-    image[50:62, 80:92] = 255
-    path = save(tmp_path / "x.png", image)
-    recipe = Recipe(weights=(1.0, 1.0), postprocessing=Postprocessing(max_components=1))
-    run(path, out=tmp_path / "all")
-    run(path, out=tmp_path / "one", model=Bright(recipe=recipe))
-    assert read(tmp_path / "all" / "x.png")[56, 86] == 255
-    assert read(tmp_path / "one" / "x.png")[56, 86] == 0
 
 
 def test_a_faulty_image_does_not_keep_the_others_from_theirs(tmp_path: Path) -> None:

@@ -13,98 +13,78 @@ from unets.export.card import ModelCard, Origin, Usual, render_card
 from unets.export.model import TrainedModel
 from unets.export.sources import CARD_KEY, DEMO_PATH, FORMAT_VERSION, VERSION_KEY, open_model
 from unets.store.runs import hash_file
-from unets.store.tensors import TensorFile, write_tensors
+from unets.store.tensors import write_tensors
 
 from .conftest import DATASET, EXPERIMENT
 
 Plant = Callable[..., Path]
 
 
-def write_file(path: Path, source: TrainedModel, **said: Any) -> Path:
-    """Writes a model file of a source, with one made-up array a net."""
+def write_file(path: Path, model: TrainedModel, **said: Any) -> Path:
+    """Writes a model file, with one made-up array a net."""
     tensors = {
         f"{member.name}/fold{net.fold}/classify/kernel": np.zeros((1, 1, 4, 1), dtype=np.float32)
-        for member in source.card.members
+        for member in model.card.members
         for net in member.nets
     }
-    metadata = {VERSION_KEY: FORMAT_VERSION, CARD_KEY: source.card.model_dump(mode="json")}
-    write_tensors(path, tensors, metadata | said)
+    write_tensors(path, tensors, {VERSION_KEY: FORMAT_VERSION, CARD_KEY: model.card.model_dump(mode="json")} | said)
     return path
+
+
+@pytest.fixture
+def plant_all(plant_run: Plant) -> None:
+    """Two folds of three experiments."""
+    for name in ("unet_a", "unet_b", "unet_c"):
+        for fold in (0, 1):
+            plant_run(name, fold)
 
 
 def test_a_run_is_a_model(plant_run: Plant) -> None:
     run_dir = plant_run(fold=1)
-    source = open_model(run_dir)
-    card = source.card
+    model = open_model(run_dir)
+    card = model.card
     assert (card.name, card.competition, card.classes, card.image_hw) == ("unet_a_fold1", "tiny", ("car",), (64, 96))
-    assert card.recipe.threshold == 0.5 and card.recipe.postprocessing == Postprocessing()
+    assert (card.recipe, card.score) == (Recipe(weights=(1.0,)), None)
     (member,) = card.members
     assert member.experiment == EXPERIMENT
     assert [(net.fold, net.best_dice, net.commits) for net in member.nets] == [(1, 0.91, ("012345678",))]
-    assert source.weights == ((run_dir / "best.weights.h5",),)
-    assert card.score is None
+    assert model.weights == ((run_dir / "best.weights.h5",),)
 
 
-def test_where_every_pixel_is_of_a_class_a_run_is_not_cut(plant_run: Plant) -> None:
+def test_a_run_says_how_its_images_and_masks_are(plant_run: Plant) -> None:
     everywhere = DatasetConfig(classes=("car",), has_background=False)
     assert open_model(plant_run(dataset=everywhere)).card.recipe == Recipe(weights=(1.0,), threshold=0.0)
-
-
-def test_a_run_says_how_its_images_are_seen(plant_run: Plant) -> None:
     card = open_model(plant_run(dataset=DATASET.model_copy(update={"channels": "grey", "value_range": (0, 4095)}))).card
     assert (card.channels, card.value_range) == ("grey", (0.0, 4095.0))
 
 
-def test_an_experiment_is_the_mean_of_its_runs(plant_run: Plant, models_dir: Path) -> None:
-    for fold in (10, 0, 2):
+def test_an_experiment_is_the_mean_of_its_runs_with_the_scores_of_their_folds(
+    plant_run: Plant, models_dir: Path
+) -> None:
+    for fold in (10, 0, 1):
         plant_run(fold=fold)
-    source = open_model(models_dir / "unet_a")
-    assert [net.fold for net in source.card.members[0].nets] == [0, 2, 10]
-    assert source.card.name == "unet_a"
-
-
-def test_out_of_fold_scores_of_its_folds_are_its_own(plant_run: Plant, models_dir: Path) -> None:
-    for fold in (0, 1):
-        plant_run(fold=fold)
-    rows = ["a,g1,0,0.9,0.8", "b,g2,0,0.7,0.8", "c,g3,1,0.5,0.4"]
+    rows = ["a,g1,0,0.9,0.8", "b,g2,0,0.7,0.8", "c,g3,1,0.5,0.4", "d,g4,10,0.3,0.4"]
     (models_dir / "unet_a" / "oof_scores.csv").write_text("\n".join(["id,group,fold,dice,dice_no_tta", *rows, ""]))
-    card = open_model(models_dir / "unet_a" / "fold0").card
-    assert card.metric == "dice" and card.score is not None and card.score.mean == pytest.approx(0.8)
-    whole = open_model(models_dir / "unet_a").card.score
-    assert whole is not None and whole.mean == pytest.approx(0.7)
+    card = open_model(models_dir / "unet_a").card
+    assert [net.fold for net in card.members[0].nets] == [0, 1, 10] and card.name == "unet_a"
+    assert card.metric == "dice" and card.score is not None and card.score.mean == pytest.approx(0.6)
+    alone = open_model(models_dir / "unet_a" / "fold0").card.score
+    assert alone is not None and alone.mean == pytest.approx(0.8)
 
 
-def test_an_ensemble_is_a_model_with_its_recipe(plant_run: Plant, plant_ensemble: Plant) -> None:
-    for name in ("unet_a", "unet_b", "unet_c"):
-        for fold in (0, 1):
-            plant_run(name, fold)
-    source = open_model(plant_ensemble({"unet_a": 0.75, "unet_b": 0.0, "unet_c": 0.25}))
-    card = source.card
+@pytest.mark.usefixtures("plant_all")
+def test_an_ensemble_is_a_model_with_its_recipe(plant_ensemble: Plant) -> None:
+    path = plant_ensemble({"unet_a": 0.75, "unet_b": 0.0, "unet_c": 0.25})
+    model = open_model(path)
+    card = model.card
     assert [member.name for member in card.members] == ["unet_a", "unet_c"]
-    assert card.recipe.weights == (0.75, 0.25)
-    assert (card.recipe.averaging, card.recipe.threshold) == ("logit", 0.44)
+    assert (card.recipe.weights, card.recipe.averaging, card.recipe.threshold) == ((0.75, 0.25), "logit", 0.44)
     assert card.recipe.postprocessing.max_components == 1
     assert card.score is not None and card.score.mean == 0.9
-    assert [path.parent.name for path in source.weights[1] if isinstance(path, Path)] == ["fold0", "fold1"]
-
-
-def test_an_ensemble_judged_on_some_folds_predicts_with_all(plant_run: Plant, plant_ensemble: Plant) -> None:
-    """`unets ensemble --fold 0` after `unets predict`: test maps are the mean of both folds."""
-    for fold in (0, 1):
-        plant_run(fold=fold)
-    path = plant_ensemble({"unet_a": 1.0}, folds=(0, 1))
-    content = json.loads(path.read_text())
-    path.write_text(json.dumps(content | {"folds": [0]}))
+    assert [source.parent.name for source in model.weights[1] if isinstance(source, Path)] == ["fold0", "fold1"]
+    # `unets ensemble --fold 0` after `unets predict`: test maps are the mean of both folds.
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"folds": [0]}))
     assert [net.fold for net in open_model(path).card.members[0].nets] == [0, 1]
-
-
-def test_runs_that_the_ensemble_was_not_made_of_are_refused(plant_run: Plant, plant_ensemble: Plant) -> None:
-    for fold in (0, 1):
-        plant_run(fold=fold)
-    path = plant_ensemble({"unet_a": 1.0})
-    plant_run(fold=1, weights=b"trained anew")
-    with pytest.raises(InputError, match=r"must hold the runs that ensemble.json was made of"):
-        open_model(path)
 
 
 def test_an_unfinished_run_is_refused(plant_run: Plant) -> None:
@@ -123,20 +103,21 @@ def test_weights_of_another_fold_are_refused(plant_run: Plant) -> None:
         open_model(first)
 
 
-def test_runs_of_two_configs_are_no_experiment(plant_run: Plant, models_dir: Path) -> None:
-    plant_run(fold=0)
+@pytest.mark.usefixtures("plant_all")
+def test_runs_that_do_not_belong_together_are_refused(
+    plant_run: Plant, plant_ensemble: Plant, models_dir: Path
+) -> None:
     changed = EXPERIMENT.model_copy(update={"prediction": PredictionConfig(tta=("identity",))})
-    plant_run(fold=1, experiment=changed)
+    plant_run("unet_a", 1, experiment=changed)
     with pytest.raises(InputError, match=r"of one config. Received: .*fold0 and .*fold1, which differ"):
         open_model(models_dir / "unet_a")
-
-
-def test_members_of_other_classes_are_refused(plant_run: Plant, plant_ensemble: Plant) -> None:
-    plant_run("unet_a")
-    plant_run("unet_b", dataset=DATASET.model_copy(update={"classes": ("bus",)}))
-    path = plant_ensemble({"unet_a": 0.5, "unet_b": 0.5}, folds=(0,))
-    with pytest.raises(InputError):  # the maps of such a member have another fingerprint
+    path = plant_ensemble({"unet_b": 0.5, "unet_c": 0.5})
+    plant_run("unet_c", 1, weights=b"trained anew")
+    with pytest.raises(InputError, match=r"must hold the runs that ensemble.json was made of"):
         open_model(path)
+    plant_run("unet_b", 0, dataset=DATASET.model_copy(update={"classes": ("bus",)}))
+    with pytest.raises(InputError):  # the maps of such a member have another fingerprint
+        open_model(plant_ensemble({"unet_a": 0.5, "unet_b": 0.5}, folds=(0,)))
 
 
 @pytest.mark.parametrize(
@@ -150,21 +131,22 @@ def test_what_is_no_model_is_told_what_is(models_dir: Path, name: str, received:
         open_model(models_dir / name)
 
 
-def test_a_model_file_is_what_it_was_made_of(plant_run: Plant, plant_ensemble: Plant, tmp_path: Path) -> None:
-    for name in ("unet_a", "unet_b"):
-        for fold in (0, 1):
-            plant_run(name, fold)
-    source = open_model(plant_ensemble({"unet_a": 0.75, "unet_b": 0.25}))
-    found = open_model(write_file(tmp_path / "x.safetensors", source))
-    assert found.card == source.card
-    assert found.card.fingerprint == source.card.fingerprint
+@pytest.mark.usefixtures("plant_all")
+def test_a_model_file_is_what_it_was_made_of(plant_ensemble: Plant, tmp_path: Path) -> None:
+    model = open_model(plant_ensemble({"unet_a": 0.75, "unet_b": 0.25}))
+    path = write_file(tmp_path / "x.safetensors", model)
+    found = open_model(path)
+    assert found.card == model.card and found.card.fingerprint == model.card.fingerprint
     ranged = found.card.model_copy(update={"value_range": (0, 4095)})  # of 12 bits: other masks of the same photo
     assert ranged.fingerprint != found.card.fingerprint
-    assert [[net.name for net in nets] for nets in found.weights] == [  # type: ignore[union-attr]
-        ["unet_a/fold0", "unet_a/fold1"],
-        ["unet_b/fold0", "unet_b/fold1"],
-    ]
+    names = [stored.name for nets in found.weights for stored in nets]  # type: ignore[union-attr]
+    assert names == ["unet_a/fold0", "unet_a/fold1", "unet_b/fold0", "unet_b/fold1"]
     assert found.weights[0][0].read()["classify/kernel"].shape == (1, 1, 4, 1)  # type: ignore[union-attr]
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="the file is damaged"):  # before anything is built
+        open_model(path)
 
 
 @pytest.mark.parametrize(
@@ -179,9 +161,8 @@ def test_a_model_file_is_what_it_was_made_of(plant_run: Plant, plant_ensemble: P
 def test_files_of_others_and_of_the_future_are_refused(
     plant_run: Plant, tmp_path: Path, said: dict[str, Any], message: str
 ) -> None:
-    path = write_file(tmp_path / "x", open_model(plant_run()), **said)
     with pytest.raises(InputError, match=message):
-        open_model(path)
+        open_model(write_file(tmp_path / "x", open_model(plant_run()), **said))
 
 
 @pytest.mark.parametrize(
@@ -193,52 +174,31 @@ def test_files_of_others_and_of_the_future_are_refused(
         ({"recipe": {"weights": [1, 1]}}, "`members` must have a name and a weight"),
         ({"recipe": {"weights": [0]}}, "`weights` must not all be 0"),
         ({"surprise": 1}, "Extra inputs are not permitted"),
+        ({"surprise": 1, "origin": {"versions": {"unets": "9.9"}}}, r"unets 9\.9 wrote it, this is "),
     ],
 )
 def test_a_card_that_does_not_hold_together_is_refused(
     plant_run: Plant, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    source = open_model(plant_run())
-    card = source.card.model_dump(mode="json") | changes
+    model = open_model(plant_run())
+    card = model.card.model_dump(mode="json") | changes
     with pytest.raises(InputError, match=message):
-        open_model(write_file(tmp_path / "x", source, **{CARD_KEY: card}))
-
-
-def test_what_a_newer_version_wrote_is_told(plant_run: Plant, tmp_path: Path) -> None:
-    source = open_model(plant_run())
-    card = source.card.model_dump(mode="json") | {"origin": {"versions": {"unets": "9.9"}}, "surprise": 1}
-    with pytest.raises(InputError, match=r"unets 9\.9 wrote it, this is "):
-        open_model(write_file(tmp_path / "x", source, **{CARD_KEY: card}))
+        open_model(write_file(tmp_path / "x", model, **{CARD_KEY: card}))
 
 
 def test_weights_must_be_those_of_the_card(plant_run: Plant, tmp_path: Path) -> None:
-    source, other = open_model(plant_run("unet_a")), open_model(plant_run("unet_b"))
-    path = write_file(tmp_path / "x", source, **{CARD_KEY: other.card.model_dump(mode="json")})
+    model, other = open_model(plant_run("unet_a")), open_model(plant_run("unet_b"))
+    path = write_file(tmp_path / "x", model, **{CARD_KEY: other.card.model_dump(mode="json")})
     with pytest.raises(InputError, match=r"weights of \['unet_b/fold0'\]. Received: those of \['unet_a/fold0'\]"):
         open_model(path)
 
 
-def test_a_changed_bit_is_noticed_before_anything_is_built(plant_run: Plant, tmp_path: Path) -> None:
-    path = write_file(tmp_path / "x", open_model(plant_run()))
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="the file is damaged"):
-        open_model(path)
-
-
-@pytest.mark.parametrize(
-    "content", [b"PK\x03\x04" + b"\0" * 100, b"\x80\x04\x95" + b"." * 100, b"\x89HDF\r\n\x1a\n", b""]
-)
-def test_zips_pickles_and_hdf5_are_no_models(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"PK\x03\x04" + b"\0" * 100, b"\x80\x04\x95" + b"." * 100, b""])
+def test_zips_pickles_and_arrays_of_others_are_no_models(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.keras").write_bytes(content)
     with pytest.raises(InputError, match="must be a whole safetensors file"):
         open_model(tmp_path / "x.keras")
-
-
-def test_arrays_of_others_are_no_models(tmp_path: Path) -> None:
     write_tensors(tmp_path / "x", {"w": np.zeros(1, dtype=np.float32)}, {"format": "pt"})
-    assert TensorFile(tmp_path / "x").metadata["format"] == "pt"
     with pytest.raises(InputError, match="must be a model file of unets"):
         open_model(tmp_path / "x")
 
@@ -248,22 +208,16 @@ def test_post_processing_grows_with_the_photo(plant_run: Plant) -> None:
     card = open_model(plant_run()).card.model_copy(update={"recipe": Recipe(weights=(1.0,), postprocessing=steps)})
     assert card.find_recipe((64, 96)) is card.recipe
     # Twice the sides: lengths double, areas quadruple, numbers stay.
-    assert card.find_recipe((128, 192)).postprocessing == Postprocessing(
-        blur_px=4.0, max_hole_px=40, max_components=3, min_area_px=400
-    )
-    assert card.find_recipe((16, 24)).postprocessing == Postprocessing(
-        blur_px=0.5, max_hole_px=1, max_components=3, min_area_px=6
-    )
+    grown = Postprocessing(blur_px=4.0, max_hole_px=40, max_components=3, min_area_px=400)
+    assert card.find_recipe((128, 192)).postprocessing == grown
     assert card.model_copy(update={"image_hw": None}).find_recipe((128, 192)) is card.recipe
 
 
-def test_the_card_is_told_in_words(plant_run: Plant, plant_ensemble: Plant) -> None:
-    for fold in (0, 1):
-        plant_run(fold=fold)
+@pytest.mark.usefixtures("plant_all")
+def test_the_card_is_told_in_words(plant_ensemble: Plant) -> None:
     card: ModelCard = open_model(plant_ensemble({"unet_a": 1.0})).card
     usual = Usual(num_images=12, area=(0.1, 0.4), confidence=0.95)
-    origin = Origin(date="2026-11-25")
-    said = render_card(card.model_copy(update={"origin": origin, "usual": usual}))
+    said = render_card(card.model_copy(update={"origin": Origin(date="2026-11-25"), "usual": usual}))
     for words in (
         "tiny_ensemble: car; 2 nets of 32 x 48; dice 0.90000 (0.80000 to 0.95000)\n\n",
         "trained on       tiny, images of rgb, 64 x 96",
@@ -278,6 +232,6 @@ def test_the_card_is_told_in_words(plant_run: Plant, plant_ensemble: Plant) -> N
 
 
 def test_the_demo_is_a_model_file_of_few_bytes() -> None:
-    source = open_model(Path("demo"))
-    assert source.card.classes == ("car",) and source.card.usual is not None and source.card.score is not None
+    card = open_model(Path("demo")).card
+    assert card.classes == ("car",) and card.usual is not None and card.score is not None
     assert DEMO_PATH.stat().st_size < 5e6

@@ -60,11 +60,11 @@ def export_models(
     """Writes models: each as one file, and of each member the first net for other programs.
 
     Files for other programs hold one net, which sees the image without TTA: flips and further folds multiply what a
-    phone has to compute. A table of all of them is written beside, `export.md`.
+    phone has to compute. A table of all of them is written beside, `export.md`. Files of their names are replaced.
 
     Args:
         models: the models.
-        out_dir: where files go; those of their names are replaced.
+        out_dir: where files go.
         formats: of `--formats`.
         find_images: from a member's name, the net's fold and size to images for the comparison; None makes some up:
             noise, which says no more than whether two programs compute the same.
@@ -113,14 +113,7 @@ def export_models(
 def write_model_file(model: TrainedModel, path: Path) -> ModelCard:
     """Writes a model as one safetensors file: the weights of all its nets, and the card in the metadata.
 
-    The nets are built once, so that only weights that fit them are written.
-
-    Args:
-        model: the model.
-        path: of the file.
-
-    Returns:
-        The card as it stands in the file.
+    The nets are built once, so that only weights that fit them are written. Returns the card as it stands in the file.
 
     Raises:
         InputError: weights are missing, damaged, or of another net.
@@ -137,16 +130,7 @@ def write_model_file(model: TrainedModel, path: Path) -> ModelCard:
 
 
 def compare_files(net: keras.Model, files: dict[str, Path], images: SampleImages) -> list[ExportedFile]:
-    """Predicts images with every file and with the net itself, image by image.
-
-    Args:
-        net: as `build_portable` gives it.
-        files: as `write_program_files` gives them.
-        images: what to predict.
-
-    Returns:
-        What was measured of each file.
-    """
+    """Predicts images with every file of a net, as `write_program_files` gives them, and with the net itself."""
     opened: dict[str, Predict] = {kind: open_program_file(path) for kind, path in files.items()}
     opened["net"] = net.predict_on_batch
     seconds, differences, scores = ({kind: list[float]() for kind in opened} for _ in range(3))

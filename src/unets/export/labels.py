@@ -91,16 +91,7 @@ def write_annotated(images: Sequence[Masked], classes: Sequence[str], format_: s
     """Writes images with annotations to be corrected, those of the lowest confidence first.
 
     Images are copied under names that begin with their rank, so that a labeling tool shows the hardest first;
-    `labels.csv` has rank, image and confidence, `classes.txt` the classes.
-
-    Args:
-        images: with their masks.
-        classes: names.
-        format_: labelme or coco.
-        out_dir: a folder that is empty or not there.
-
-    Returns:
-        `labels.csv`.
+    `labels.csv`, which is returned, has rank, image and confidence, `classes.txt` the classes.
 
     Raises:
         InputError: the folder holds files.

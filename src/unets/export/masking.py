@@ -118,14 +118,8 @@ def mask_folder(
     """Makes masks, and what else is wanted, of images and folders of them.
 
     Files that are there are kept where this model made them of these very images. An image that cannot be read does not
-    keep the others from theirs.
-
-    Args:
-        model: the model.
-        given: see `plan_tasks`.
-        out_dir: where files go.
-        wanted: what is made.
-        start: loads Keras; called after all that may be mistyped, and only where a mask is missing.
+    keep the others from theirs. `start` loads Keras; it is called after all that may be mistyped, and only where a mask
+    is missing.
 
     Raises:
         InputError: see `plan_tasks` and `write_labels`; or a file is there that this model did not make, and is not to
@@ -157,14 +151,9 @@ def mask_folder(
 def mask_file(
     model: TrainedModel, image: Path, out: Path, wanted: Wanted, start: Callable[[], None] = load_backend
 ) -> Outcome:
-    """Makes one file of one image: its mask, or else the one thing that is wanted.
+    """Makes one file of one image, its mask, or else the one thing that is wanted; see `mask_folder`.
 
-    Args:
-        model: the model.
-        image: a file, or `-` for stdin.
-        out: a file, or `-` for stdout.
-        wanted: one thing at most.
-        start: see `mask_folder`.
+    Both may be `-`: stdin and stdout.
 
     Raises:
         InputError: the image cannot be read, several files would have to be made, or `out` is a file of others.

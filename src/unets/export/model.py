@@ -68,13 +68,7 @@ class Result:
 
 
 def find_result(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> Result:
-    """Makes the result of an image from its members' maps; its mask has the bits of `recipe.make_mask`.
-
-    Args:
-        recipe: for images of this size.
-        maps: one a member, uint8 (height, width, classes), 0..255.
-        full_hw: (height, width) of the image.
-    """
+    """Makes the result of an image of that size from its members' maps; its mask has the bits of `make_mask`."""
     probs = blur(average_maps(recipe, maps, full_hw), recipe.postprocessing.blur_px)
     mask = clean_mask(to_masks(probs, recipe.threshold, overlapping=recipe.overlapping), recipe.postprocessing)
     return Result(probs=probs, mask=mask, threshold=recipe.threshold)
@@ -132,10 +126,7 @@ class TrainedModel:
         return found
 
     def mask(self, image: AnyImage) -> ClassMask:
-        """Makes the mask of an image.
-
-        Args:
-            image: a path, a PIL image or an array; see the class.
+        """Makes the mask of an image: a path, a PIL image or an array, see the class.
 
         Returns:
             uint8 (height, width): 0 is background, k the k-th of `classes`. Where classes overlap, uint8 (height,
@@ -147,14 +138,7 @@ class TrainedModel:
         return self.find(image).mask
 
     def probs(self, image: AnyImage) -> npt.NDArray[np.float32]:
-        """Finds the probability of each class in each pixel, as it is before the threshold.
-
-        Args:
-            image: see `mask`.
-
-        Returns:
-            float32 (height, width, classes), 0..1.
-        """
+        """Finds the probability of each class in each pixel, before the threshold: float32 (height, width, classes)."""
         return self.find(image).probs
 
     def find(self, image: AnyImage) -> Result:
@@ -170,10 +154,7 @@ class TrainedModel:
         return find_result(self.card.find_recipe(full_hw), maps, full_hw)
 
     def predict(self, images: Sequence[Mapping[SizeHW, ImageU8]]) -> list[list[MapU8]]:
-        """Predicts images.
-
-        Args:
-            images: each at all `sizes` of the card, uint8 RGB (height, width, 3).
+        """Predicts images, each uint8 RGB (height, width, 3) at all `sizes` of the card.
 
         Returns:
             For each image a probability map of each member, uint8 (height, width, classes), 0..255.

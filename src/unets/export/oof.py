@@ -44,13 +44,7 @@ class SampleImages:
 
 
 def find_usual(project: Project, dataset: DatasetConfig, name: str) -> Usual | None:
-    """Measures the out-of-fold masks of training images; None, and a warning, where there are no such maps.
-
-    Args:
-        project: the folders.
-        dataset: the dataset's declaration.
-        name: an experiment, or an ensemble's.
-    """
+    """Measures the out-of-fold masks of an experiment or ensemble; None, and a warning, where there are no maps."""
     try:
         prediction = open_prediction(project, dataset, name)
     except InputError as error:
@@ -71,15 +65,9 @@ def find_usual(project: Project, dataset: DatasetConfig, name: str) -> Usual | N
 def find_oof_images(
     project: Project, dataset: DatasetConfig, num_images: int, experiment: str, fold: int, size_hw: SizeHW
 ) -> SampleImages:
-    """Picks images of a fold, spread evenly over it: every other one for calibration, the rest to be scored.
+    """Picks images of a fold, which its net did not see: every other one for calibration, others to be scored.
 
-    Args:
-        project: the folders.
-        dataset: the dataset's declaration.
-        num_images: to be scored, at most.
-        experiment: its name, for the error.
-        fold: whose images its net did not see.
-        size_hw: (height, width) of the net.
+    Both are spread evenly over the fold; at most `num_images` are scored.
 
     Raises:
         InputError: the fold has fewer than two images.

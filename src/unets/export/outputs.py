@@ -1,7 +1,6 @@
 """Which images are meant, and the files made of each, with a note inside that says by which model, from which bytes."""
 
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from unets.config import Config, SizeHW
+from unets.data.files import walk_files
 from unets.data.image import list_suffixes
 from unets.errors import DAMAGE, InputError
 from unets.store.runs import atomic_path
@@ -71,13 +71,8 @@ def plan_tasks(given: Sequence[Path], out_dir: Path, pictures: Sequence[str], ma
 
     A folder stands for all images in it and below, by the endings of their names; names that begin with a dot, and
     `out_dir`, are passed over. Below `out_dir`, one folder's images keep their places in it; of several arguments, each
-    folder gets one of its own name. Of two images of one name and different endings, both keep their ending.
-
-    Args:
-        given: images and folders.
-        out_dir: where outputs go.
-        pictures: endings of the outputs' names, `_cutout.png`.
-        masks: those of masks.
+    folder gets one of its own name. Of two images of one name and different endings, both keep their ending. The names
+    of `pictures` and `masks` end in these, as `_cutout.png`.
 
     Returns:
         One task an image, each once, in the order of the arguments, within a folder by name.
@@ -110,30 +105,20 @@ def plan_tasks(given: Sequence[Path], out_dir: Path, pictures: Sequence[str], ma
 
 def _list_images(given: Sequence[Path], out_dir: Path) -> Iterator[tuple[Path, Path]]:
     """Yields (image, its place below `out_dir`)."""
+    suffixes = list_suffixes()
     for path in given:
         if path.is_file():
             yield path, Path(path.name)
             continue
-        images = sorted(_walk(path, out_dir))
+        if (root := path.resolve()) == out_dir:  # masks beside their images would be taken for images the next time
+            raise InputError(f"`--out` must be another folder than that of the images. Received: {path}")
+        names = [Path(name) for name, *_ in walk_files(path)] if path.is_dir() else []
+        images = [name for name in names if name.suffix.lower() in suffixes and out_dir not in (root / name).parents]
         if not images:
             what = "a folder with none" if path.is_dir() else "which does not exist"
             raise InputError(f"`images` must be images, or folders with some. Received: {path}, {what}")
-        name = Path(path.resolve().name) if len(given) > 1 else Path()
-        yield from ((image, name / image.relative_to(path)) for image in images)
-
-
-def _walk(folder: Path, out_dir: Path) -> Iterator[Path]:
-    suffixes = list_suffixes()
-    for parent, folders, names in os.walk(folder):
-        here = Path(parent)
-        if here.resolve() == out_dir:  # masks beside their images would be taken for images the next time
-            raise InputError(f"`--out` must be another folder than that of the images. Received: {folder}")
-        folders[:] = [name for name in folders if _is_meant(name) and (here / name).resolve() != out_dir]
-        yield from (here / name for name in names if _is_meant(name) and Path(name).suffix.lower() in suffixes)
-
-
-def _is_meant(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"
+        folder = Path(root.name) if len(given) > 1 else Path()
+        yield from ((path / name, folder / name) for name in sorted(images))
 
 
 def save_picture(path: Path, picture: Image.Image, note: Note) -> None:

@@ -41,10 +41,8 @@ def list_masks(classes: Sequence[str], *, overlapping: bool) -> tuple[str, ...]:
 def list_pictures(*, cutout: bool, overlay: bool, background: str) -> tuple[str, ...]:
     """Returns the endings of the other pictures of an image that are wanted.
 
-    Args:
-        cutout: the objects alone, all else transparent.
-        overlay: the image with the contours of the mask.
-        background: what the objects are laid on: `white`, `blur`, a color as `#ff8800`; nothing where it is empty.
+    The cut-out is the objects alone, all else transparent; the overlay the image with the contours of the mask; the
+    background what the objects are laid on: `white`, `blur`, a color as `#ff8800`, nothing where it is empty.
 
     Raises:
         InputError: the background is something else.
@@ -57,13 +55,7 @@ def list_pictures(*, cutout: bool, overlay: bool, background: str) -> tuple[str,
 
 
 def render(result: Result, photo: ImageFile, endings: Sequence[str]) -> list[Image.Image]:
-    """Draws what files of these endings hold, and then the masks.
-
-    Args:
-        result: of the image.
-        photo: the image.
-        endings: see `list_pictures`.
-    """
+    """Draws what files of these endings hold, as `list_pictures` has them, and then the masks."""
     masks = render_masks(result.mask, result.probs.shape[-1])
     if not endings:
         return masks

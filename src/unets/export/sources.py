@@ -112,33 +112,24 @@ def name_net(member: MemberCard, net: NetCard) -> str:
 
 
 def open_runs(folders: Sequence[Path]) -> TrainedModel:
-    """Opens runs of one experiment as one model: the mean of their maps, with the default threshold of their dataset.
-
-    Args:
-        folders: run folders of one experiment, one a fold.
+    """Opens runs of one experiment, one a fold, as one model: the mean of their maps, with the default threshold.
 
     Raises:
         InputError: one is unfinished, or they are of different configs or classes.
     """
     runs = [_read_run(folder.absolute()) for folder in folders]
     experiment_dir, folds = runs[0].folder.parent, {run.net.fold for run in runs}
-    name, told = experiment_dir.name + (f"_fold{runs[0].net.fold}" if len(runs) == 1 else ""), runs[0].told
-    recipe = Recipe(
-        weights=(1.0,),
-        threshold=DEFAULT_THRESHOLD if told["has_background"] else 0.0,
-        overlapping=runs[0].dataset["overlapping"],
-    )
+    name, snapshot = experiment_dir.name + (f"_fold{runs[0].net.fold}" if len(runs) == 1 else ""), runs[0].snapshot
+    threshold = DEFAULT_THRESHOLD if snapshot["told"]["has_background"] else 0.0
+    recipe = Recipe(weights=(1.0,), threshold=threshold, overlapping=snapshot["dataset"]["overlapping"])
     score = _read_score(experiment_dir / "oof_scores.csv", folds)
     return _join(folders[0], [runs], name=name, competition=experiment_dir.parent.name, recipe=recipe, **score)
 
 
 def open_ensemble(path: Path, ensemble: Ensemble, experiments: Mapping[str, ExperimentConfig]) -> TrainedModel:
-    """Opens an ensemble and the runs of its members beside it.
+    """Opens an ensemble, whose json lies at `path`, and the runs of its members beside it.
 
-    Args:
-        path: of its json, in the models folder.
-        ensemble: what stands in it.
-        experiments: configs by name, where they are known: how a run predicts may have changed since it was trained.
+    Of `experiments` configs are taken, where they are known: how a run predicts may have changed since it was trained.
 
     Raises:
         InputError: a member's run is missing, or not the one that the ensemble was fitted on.
@@ -162,9 +153,7 @@ class _Run:
     net: NetCard
     weights: Path
     experiment: ExperimentConfig
-    classes: tuple[str, ...]
-    dataset: dict[str, Any]  # how images and masks are seen
-    told: dict[str, Any]  # what else is known of them
+    snapshot: dict[str, Any]
 
 
 def _find_runs(path: Path, ensemble: Ensemble, member: Member, experiment: ExperimentConfig | None) -> list[_Run]:
@@ -174,7 +163,7 @@ def _find_runs(path: Path, ensemble: Ensemble, member: Member, experiment: Exper
     for folds in (list(ensemble.folds), present):
         runs = [_read_run(experiment_dir / f"fold{fold}", experiment) for fold in folds]
         hashes = {run.net.fold: run.net.weights_sha256 for run in runs}
-        if runs and fingerprint_nets(runs[0].experiment, runs[0].classes, hashes) == member.fingerprint:
+        if runs and fingerprint_nets(runs[0].experiment, runs[0].snapshot["classes"], hashes) == member.fingerprint:
             return runs
     raise InputError(
         f"{experiment_dir} must hold the runs that {path.name} was made of. Received: runs that were trained again, or "
@@ -199,9 +188,7 @@ def _read_run(run_dir: Path, experiment: ExperimentConfig | None = None) -> _Run
         net=NetCard(weights_sha256=hash_file(weights), **net),
         weights=weights,
         experiment=trained,
-        classes=tuple(snapshot["classes"]),
-        dataset=snapshot["dataset"],
-        told=snapshot["told"],
+        snapshot=snapshot,
     )
 
 
@@ -209,26 +196,21 @@ def _join(path: Path, runs_of: Sequence[Sequence[_Run]], **fields: Any) -> Train
     """Joins the runs of each member, which must agree in all that decides whether maps can be averaged."""
     (first, *_), *_ = runs_of
 
-    def describe(run: _Run) -> tuple[object, ...]:
-        config = run.experiment
-        return config.data, config.model, config.training.precision, config.prediction
-
-    def see(run: _Run) -> tuple[object, ...]:
-        seen = [run.dataset[name] for name in ("channels", "value_range")]
-        return run.classes, run.told["size_hw"], *seen
+    def describe(run: _Run) -> dict[str, Any]:
+        images = {name: run.snapshot["dataset"][name] for name in ("channels", "value_range")}
+        return {"classes": run.snapshot["classes"], "image_hw": run.snapshot["told"]["size_hw"], **images}
 
     for runs in runs_of:
         for run in runs:
-            if describe(run) != describe(runs[0]) or see(run) != see(first):
+            config, other = run.experiment, runs[0].experiment
+            is_same = (config.data, config.model, config.prediction) == (other.data, other.model, other.prediction)
+            if not is_same or config.training.precision != other.training.precision or describe(run) != describe(first):
                 raise InputError(
                     f"{path} must be of runs of one data set, those of an experiment of one config. Received: "
                     f"{runs[0].folder} and {run.folder}, which differ"
                 )
     card = ModelCard(
-        classes=first.classes,
-        channels=first.dataset["channels"],
-        value_range=first.dataset["value_range"],
-        image_hw=first.told["size_hw"],
+        **describe(first),
         members=tuple(
             MemberCard(
                 name=runs[0].folder.parent.name,
