@@ -59,7 +59,7 @@ LIGHT_MODULES = (
     "dataset.scaffold",
     "pages.notebooks",
     "pages.report",
-    "pages.live",
+    "pages.page",
     "evaluation.results",
     "pages.screen",
     "submission.kaggle.data",

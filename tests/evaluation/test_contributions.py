@@ -7,7 +7,7 @@ import pytest
 from tests.trained_competition import build_ensemble, write_metrics
 from unets.ensemble.ensemble import Ensemble, Member
 from unets.ensemble.selection import CandidateResult
-from unets.evaluation.contributions import list_notes, render_contributions, tabulate_candidates
+from unets.evaluation.contributions import list_notes, render_contributions
 from unets.metrics.intervals import Interval
 from unets.store.paths import Project
 
@@ -56,14 +56,7 @@ def test_it_says_what_each_part_gains_and_costs(project: Project, ensemble: Ense
     gain = ["+1.00", "(0.50", "to", "1.50)", "x", "1e-3"]
     nothing = ["+0.00", "(-0.10", "to", "0.10)", "x", "1e-3"]
     assert [
-        "a",
-        "0.7000",
-        "0.98500",
-        "(0.98000",
-        "to",
-        "0.99000)",
-        "0.98400",
-        "2.00",
+        *["a", "0.7000", "0.98500", "(0.98000", "to", "0.99000)", "0.98400", "2.00"],
         *gain,
     ] in cells and "device: a GPU" in lines
     assert ["b", "0.3000", "0.98500", "(0.98000", "to", "0.99000)", "0.50", *nothing] in cells
@@ -79,30 +72,9 @@ def test_it_says_what_each_part_gains_and_costs(project: Project, ensemble: Ense
     assert notes[2] == "nothing is kept below 5 groups: what gains may be chance"
     assert notes[3].endswith("over 2 folds")
     assert notes[4].startswith("which candidates are kept is decided by these same gains: dice and")
-
-
-def test_what_was_chosen_by_its_gain_is_noted_only_where_something_was(project: Project, ensemble: Ensemble) -> None:
     dropped = ensemble.model_copy(update={"candidates": ensemble.candidates[1:], "num_groups": 40})
     assert [note.startswith("what is fitted") for note in list_notes(dropped)] == [False, True]
-
-
-@pytest.mark.parametrize(
-    ("flips", "price"),
-    [({"a": 2, "b": 2}, "2 x the forward pass"), ({"a": 4, "b": 1}, "1 to 4 x the forward pass"), ({"a": 2}, "")],
-)
-def test_tta_has_a_price(project: Project, ensemble: Ensemble, flips: dict[str, int], price: str) -> None:
-    for name, count in flips.items():
-        names = ("identity", "hflip", "vflip", "hvflip")[:count]
-        project.configs_dir.mkdir(parents=True, exist_ok=True)
-        (project.configs_dir / f"{name}.py").write_text(
-            "from unets.config import ExperimentConfig, PredictionConfig\n\n"
-            f"EXPERIMENT = ExperimentConfig(prediction=PredictionConfig(tta={names!r}))\n"
-        )
-    rows = {row[0]: row[1] for row in tabulate_candidates(project, ensemble).rows}
-    assert rows["TTA, over no TTA"] == price
-
-
-def test_without_metrics_the_hours_are_unknown(project: Project, ensemble: Ensemble) -> None:
+    (project.run_dir("a", 0) / "metrics.json").unlink()
     cells = [line.split() for line in render_contributions(project, ensemble).split("\n")]
     assert ["all", "1.0000", "0.99000", "(0.98000", "to", "0.99500)", "?"] in cells
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,12 @@ import pytest
 from tests.trained_competition import NO_BACKGROUND, make_scene, score_by_hand, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.samples import read_mask
-from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest
-from unets.ensemble.ensemble import read_ensemble
 from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import score_oof
 from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
-from unets.evaluation.predictions import Prediction, join_equally, open_ensemble, open_experiment, open_prediction
+from unets.evaluation.predictions import Prediction, join_equally, open_prediction
 from unets.evaluation.scores import find_scores, read_scores
 from unets.store.paths import Project
 
@@ -71,17 +70,14 @@ def test_an_ensemble_of_one_fold_shows_what_each_part_was_evaluated_by(make_scen
 
 def test_a_member_without_a_weight_is_not_read(make_scene: MakeScene) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=4, num_views=1)
-    ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b"), threshold=0.5, **GIVEN), jobs=1)
-    samples = read_manifest(project, dataset).train
-    fold_of = read_folds(project.folds_path, read_manifest(project, dataset))
-    members = {name: open_experiment(project, dataset, name, fold_of) for name in "ab"}
-    recipes = (Recipe(weights=(0.0, 1.0)), Recipe(weights=(0.5, 0.5)))
-    shutil.rmtree(members["a"].readers[0].folder)
-    unseen = ensemble.model_copy(update={"recipes_by_part": recipes})
-    id_ = next(sample.id for sample in samples if fold_of[sample.id] == 0)
-    recipe, maps = open_ensemble(unseen, members, samples, fold_of).read(id_)
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b"), threshold=0.5, **GIVEN), jobs=1)
+    prediction = open_prediction(project, dataset)
+    id_ = next(iter(prediction.recipes))
+    alone = replace(prediction, recipes={id_: Recipe(weights=(0.0, 1.0))})
+    shutil.rmtree(prediction.readers[0].folder)
+    recipe, maps = alone.read(id_)
     assert recipe.weights == (1.0,) and len(maps) == 1
-    np.testing.assert_array_equal(maps[0], members["b"].readers[0].read_map(id_))
+    np.testing.assert_array_equal(maps[0], prediction.readers[1].read_map(id_))
 
 
 def test_experiments_of_an_image_are_joined_equally() -> None:
@@ -97,19 +93,14 @@ def test_other_maps_classes_and_scores_are_refused(make_scene: MakeScene) -> Non
     project, dataset = make_scene(experiments="ab", num_groups=4, num_views=1)
     with pytest.raises(InputError, match=r"oof_scores.csv must exist"):
         open_prediction(project, dataset, "a")
-    with pytest.raises(InputError, match="must hold a map of stranger"):
-        open_experiment(project, dataset, "a", ["car000_01", "stranger"])
-    with pytest.raises(InputError, match=r"classes dog\. Received: car\."):
-        open_experiment(project, dataset.model_copy(update={"classes": ("dog",)}), "a", [])
     fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
     write_maps(project, dataset, "b", net="new")
     received = r"present maps of b, of fingerprint [0-9a-f]+. Received: [0-9a-f]+\. Run `unets ensemble`"
     with pytest.raises(InputError, match=received):
         open_prediction(project, dataset, "ensemble")
-    members = {"a": open_experiment(project, dataset, "a", [])}
-    with pytest.raises(InputError, match=r"present maps of b, .* Received: none\. Run `unets ensemble`"):
-        open_ensemble(read_ensemble(project), members, [], {})
     score_oof(project, dataset, "a", jobs=1)
+    with pytest.raises(InputError, match=r"classes dog\. Received: car\."):
+        open_prediction(project, dataset.model_copy(update={"classes": ("dog",)}), "a")
     path = project.oof_scores_path("a")
     path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(InputError, match=r"oof_scores\.csv must be as oof_pixels\.json says"):

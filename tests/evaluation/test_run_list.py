@@ -153,24 +153,12 @@ def test_evaluations_are_means_over_images(scene: Scene) -> None:
     assert tabulate_scores(project, dataset.metric, ["a"], folds=[2]).rows == ()
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "id,group,fold,dice\n",
-        "id,group,fold,iou\na,g,0,0.5\n",
-        "id,group,fold,dice\na,g,0\n",
-        "id,group,fold,dice\na,g,zero,0.5\n",
-        "id,group,fold,dice\na,g,0,nan\n",
-        "id,group,fold,dice\na,g,0,\n",
-        "id,group,fold,dice\na,g,0,0.5\na,g,0,0.5\n",
-    ],
-)
-def test_a_faulty_csv_is_refused_and_hides_no_other(scene: Scene, text: str) -> None:
+@pytest.mark.parametrize("rows", ["", "a,g,0\n", "a,g,zero,0.5\n", "a,g,0,nan\n", "a,g,0,0.5\na,g,0,0.5\n"])
+def test_a_faulty_csv_is_refused_and_hides_no_other(scene: Scene, rows: str) -> None:
     project, dataset = scene
-    for name, content in (("a", text), ("b", "id,group,fold,dice\na,g,0,0.5\n")):
+    for name, content in (("a", rows), ("b", "a,g,0,0.5\n")):
         project.oof_scores_path(name).parent.mkdir()
-        project.oof_scores_path(name).write_text(content)
+        project.oof_scores_path(name).write_text(f"id,group,fold,dice\n{content}")
     with pytest.raises(InputError, match=r"must hold at least one row of id,group,fold,dice"):
         read_scores(project.oof_scores_path("a"), "dice")
     faulty, whole = tabulate_scores(project, dataset.metric, list_evaluated(project)).rows

@@ -6,22 +6,21 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from unets.config import Postprocessing
 from unets.data.geometry import SizeHW
 from unets.data.samples import IGNORE
 from unets.ensemble.recipe import Recipe, make_mask
-from unets.pages.gallery import encode_planes, fit, list_planes
-from unets.pages.measure import DISTANCES_PX, THRESHOLDS, Figures, count_errors, find_uncertain, measure_image
+from unets.pages.gallery import encode_planes, list_planes
+from unets.pages.measure import DISTANCES_PX, THRESHOLDS, count_errors, measure_image
 
 MapU8 = npt.NDArray[np.uint8]
 
 
-def measure(recipe: Recipe, maps: list[MapU8], full_hw: SizeHW) -> Figures:
+def measure(recipe: Recipe, maps: list[MapU8], full_hw: SizeHW) -> dict[str, float]:
     return measure_image(make_mask(recipe, maps, full_hw), recipe, maps)
 
 
-def build(*weights: float, min_area_px: int = 0, threshold: float = 0.5) -> Recipe:
-    return Recipe(weights=weights, threshold=threshold, postprocessing=Postprocessing(min_area_px=min_area_px))
+def build(*weights: float) -> Recipe:
+    return Recipe(weights=weights)
 
 
 def draw(*boxes: tuple[int, int, int, int], size: int = 8, value: int = 255) -> MapU8:
@@ -36,41 +35,26 @@ def test_two_members_that_differ_by_a_column() -> None:
     maps = [draw((2, 2, 4, 4)), draw((2, 3, 4, 4))]
     figures = measure(build(1, 1), maps, (8, 8))
     # Blended: 3 columns of 1 between 2 of 0.5, which is foreground: 4 x 5 pixels, 14 of them on the contour.
-    assert figures.area == 20 / 64
-    assert (figures.parts, figures.holes, figures.loose) == (1, 0, 0)
-    assert figures.contour == pytest.approx(14 / math.sqrt(20))
-    assert figures.band == pytest.approx(8 / 14)  # 2 columns of 4 pixels at 0.5
-    assert figures.difference == pytest.approx(8 * 0.5 / 64)  # each member, at those 8 pixels
-    assert figures.agreement == pytest.approx(2 * 16 / (16 + 20))
-
-
-def test_the_lowest_agreement_counts_and_weights_decide_the_mask() -> None:
-    maps = [draw((2, 2, 4, 4)), draw((2, 4, 4, 4))]
-    figures = measure(build(3, 1), maps, (8, 8))
-    # The mask is the first's; the second shares 8 of 16 pixels with it.
-    assert figures.area == 16 / 64
-    assert figures.agreement == pytest.approx(2 * 8 / (16 + 16))
-    # 8 pixels at 0.75 and 8 at 0.25: |1 - 0.75| and |0 - 0.25| of the first, 0.75 of the second
-    assert figures.difference == pytest.approx((16 * 0.25 + 16 * 0.75) / 2 / 64)
+    assert figures["area"] == 20 / 64
+    assert (figures["parts"], figures["holes"], figures["loose"]) == (1, 0, 0)
+    assert figures["contour"] == pytest.approx(14 / math.sqrt(20))
+    assert figures["band"] == pytest.approx(8 / 14)  # 2 columns of 4 pixels at 0.5
+    assert figures["difference"] == pytest.approx(8 * 0.5 / 64)  # each member, at those 8 pixels
+    assert figures["agreement"] == pytest.approx(2 * 16 / (16 + 20))
 
 
 def test_a_single_member_has_nothing_to_disagree_with() -> None:
     figures = measure(build(1), [draw((2, 2, 4, 4), (0, 0, 1, 1))], (8, 8))
-    assert math.isnan(figures.difference) and math.isnan(figures.agreement)
-    assert (figures.parts, figures.loose) == (2, 1 / 17)
-    assert figures.band == 0
+    assert math.isnan(figures["difference"]) and math.isnan(figures["agreement"])
+    assert (figures["parts"], figures["loose"]) == (2, 1 / 17)
+    assert figures["band"] == 0
 
 
 def test_a_mask_of_nothing() -> None:
     figures = measure(build(1, 1), [draw((2, 2, 4, 4), value=100)] * 2, (8, 8))
-    assert (figures.area, figures.parts, figures.contour, figures.loose) == (0, 0, 0, 0)
-    assert figures.band == 16  # all of it is uncertain, and there is no contour
-    assert figures.agreement == 1
-
-
-@pytest.mark.parametrize(("min_area_px", "area"), [(16, 16 / 64), (17, 0)])
-def test_a_mask_that_is_too_small_for_the_submission_is_none(min_area_px: int, area: float) -> None:
-    assert measure(build(1, min_area_px=min_area_px), [draw((2, 2, 4, 4))], (8, 8)).area == area
+    assert (figures["area"], figures["parts"], figures["contour"], figures["loose"]) == (0, 0, 0, 0)
+    assert figures["band"] == 16  # all of it is uncertain, and there is no contour
+    assert figures["agreement"] == 1
 
 
 def test_masks_are_of_the_image_s_size_and_the_band_of_its_pixels() -> None:
@@ -78,26 +62,21 @@ def test_masks_are_of_the_image_s_size_and_the_band_of_its_pixels() -> None:
     maps[0][:, 4] = 128  # a column of 8 that is uncertain, a little above the threshold
     figures = measure(build(1), maps, (32, 32))
     # At 4 times the size, linearly between pixel centres: 0.5 is left a little right of the column's centre, at 18.
-    assert figures.area == 18 / 32
-    assert (figures.parts, figures.contour) == (1, (2 * 18 + 2 * 32 - 4) / math.sqrt(18 * 32))
-    assert figures.band == (8 / 64 * 32 * 32) / (2 * 18 + 2 * 32 - 4)
+    assert figures["area"] == 18 / 32
+    assert (figures["parts"], figures["contour"]) == (1, (2 * 18 + 2 * 32 - 4) / math.sqrt(18 * 32))
+    assert figures["band"] == (8 / 64 * 32 * 32) / (2 * 18 + 2 * 32 - 4)
 
 
 def test_members_of_two_sizes_are_measured_at_the_larger() -> None:
     figures = measure(build(1, 1), [draw((2, 2, 4, 4)), draw((4, 4, 8, 8), size=16)], (32, 32))
-    assert figures.area == pytest.approx(0.25, abs=0.03)
-    assert figures.agreement > 0.9
+    assert figures["area"] == pytest.approx(0.25, abs=0.03)
+    assert figures["agreement"] > 0.9
 
 
 def test_classes_count_together() -> None:
     probs = np.concatenate([draw((0, 0, 2, 2)), draw((4, 4, 3, 3), (0, 6, 1, 1))], axis=-1)
     figures = measure(build(1), [probs], (8, 8))
-    assert (figures.area, figures.parts, figures.loose) == (14 / 64, 3, 1 / 14)
-
-
-def test_uncertain_lies_between() -> None:
-    probs = np.array([[[0.05], [0.11], [0.5], [0.89], [0.95]]], dtype=np.float32)
-    assert find_uncertain(probs).tolist() == [[False, True, True, True, False]]
+    assert (figures["area"], figures["parts"], figures["loose"]) == (14 / 64, 3, 1 / 14)
 
 
 def test_totals_by_hand() -> None:
@@ -109,14 +88,13 @@ def test_totals_by_hand() -> None:
     mask_hw[4, 0] = 1  # a pixel far away
     totals = count_errors(ground_truth_hw, mask_hw, build(1), [probs], "dice")
     low, high = THRESHOLDS.index(0.1), THRESHOLDS.index(0.9)
-    assert totals.pixels[:, low].tolist() == [3, 4, 4] and totals.pixels[:, high].tolist() == [2, 2, 4]
-    assert totals.scores[[low, high]].tolist() == pytest.approx([2 * 3 / 8, 2 * 2 / 6])
+    assert totals["pixels"][:, low].tolist() == [3, 4, 4] and totals["pixels"][:, high].tolist() == [2, 2, 4]
+    assert totals["scores"][[low, high]].tolist() == pytest.approx([2 * 3 / 8, 2 * 2 / 6])
     # Every fourth row and column: (0, 0), (0, 4), (4, 0), (4, 4).
-    assert totals.calibration[0].tolist() == [3, *[0] * 8, 1] and totals.calibration[1].tolist() == [*[0] * 9, 1]
+    assert totals["calibration"][0].tolist() == [3, *[0] * 8, 1] and totals["calibration"][1].tolist() == [*[0] * 9, 1]
     # Wrong: two pixels missed and one beside the object, all next to the contour; and one four pixels from it.
-    assert totals.distances.tolist() == [3, 0, 1, *[0] * (len(DISTANCES_PX) - 1)]
-    assert totals.confusion.tolist() == [[56 - 4 - 2, 2], [2, 2]]
-    assert (totals + totals).pixels[:, low].tolist() == [6, 8, 8]
+    assert totals["distances"].tolist() == [3, 0, 1, *[0] * (len(DISTANCES_PX) - 1)]
+    assert totals["confusion"].tolist() == [[56 - 4 - 2, 2], [2, 2]]
 
 
 def test_errors_of_a_class_that_is_not_in_the_image_have_a_bin_and_overlapping_classes_no_confusion() -> None:
@@ -125,7 +103,7 @@ def test_errors_of_a_class_that_is_not_in_the_image_have_a_bin_and_overlapping_c
     target_hwc = np.zeros((4, 4, 2), dtype=np.uint8)
     target_hwc[..., 0] = 1
     totals = count_errors(target_hwc, make_mask(recipe, [probs], (4, 4)), recipe, [probs], "dice")
-    assert totals.distances.tolist() == [*[0] * (len(DISTANCES_PX) + 1), 16] and totals.confusion.size == 0
+    assert totals["distances"].tolist() == [*[0] * (len(DISTANCES_PX) + 1), 16] and totals["confusion"].size == 0
 
 
 def test_planes_are_bits_the_ignored_pixels_last() -> None:
@@ -139,9 +117,3 @@ def test_planes_are_bits_the_ignored_pixels_last() -> None:
     assert ["".join("1" if value else "0" for value in row) for row in alpha] == expected
     small = Image.open(BytesIO(encode_planes(planes, (1, 2)))).convert("RGBA")
     assert (np.array(small)[..., 3] > 0).tolist() == [[True, False], [False, True], [True, False], *[[False, True]] * 2]
-
-
-def test_sizes() -> None:
-    assert fit((1280, 1918), 1920) == (1280, 1918)
-    assert fit((1280, 1918), 320) == (214, 320)
-    assert fit((1, 4000), 320) == (1, 320)

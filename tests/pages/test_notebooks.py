@@ -1,9 +1,7 @@
 """Notebooks: what is committed was executed, and shows no path of the machine that did it."""
 
-import ast
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -16,7 +14,6 @@ from tests import ROOT
 from unets.errors import InputError
 from unets.pages.notebooks import (
     DEMO,
-    check_finished,
     execute_notebook,
     list_notebooks,
     open_project,
@@ -80,13 +77,6 @@ def test_variables_choose_the_project(
         open_project({})
 
 
-def test_a_missing_demo_is_said_once_with_the_command_that_makes_it(tmp_path: Path) -> None:
-    for competition, target in (DEMO, "demo"), ("mine", "pipeline"):
-        with pytest.raises(InputError, match=rf"ensemble.json must exist. .* Run `unets {target}`$") as caught:
-            check_finished(Project.below(tmp_path, competition))
-        assert str(caught.value).count("Run `unets") == 1
-
-
 @needs_kernel
 @pytest.mark.slow
 def test_a_kernel_s_outputs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,25 +128,3 @@ def test_committed_notebooks_were_executed_without_an_error(path: Path) -> None:
         texts = [output.get("text", []), *(output["data"][kind] for kind in output.get("data", ()) if "text" in kind)]
         for text in ("".join(lines) for lines in texts):
             assert not ABSOLUTE.search(text) and " at 0x" not in text, text
-
-
-@pytest.mark.parametrize("path", PATHS, ids=NAMES)
-def test_notebooks_define_nothing(path: Path) -> None:
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    assert "".join(notebook["cells"][0]["source"]).startswith(f"# {path.stem[:2]} ")
-    for cell in notebook["cells"]:
-        if cell["cell_type"] == "code":
-            for node in ast.walk(ast.parse("".join(cell["source"]))):
-                assert not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef), node.name
-
-
-@pytest.mark.skipif(find_spec("ruff") is None, reason="needs ruff")
-def test_code_of_notebooks_is_clean() -> None:
-    for words in ("check",), ("format", "--check"):
-        done = subprocess.run(
-            [sys.executable, "-m", "ruff", *words, "--no-cache", str(ROOT / "notebooks")],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr

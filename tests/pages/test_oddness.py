@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from unets.pages.measure import FIGURES
@@ -56,19 +57,12 @@ def test_a_view_is_compared_with_its_group_and_its_kind() -> None:
     assert np.delete(found, 4) == pytest.approx(np.zeros(8), abs=1e-3)
 
 
-def test_without_views_the_group_s_median_is_all_there_is() -> None:
-    shares = np.array([0.1, 0.1, 0.2, 0.3, 0.3])
-    found = compare_with_group(shares, ["a", "a", "a", "b", "b"], [None] * 5)
-    assert found[:3] == pytest.approx([0, 0, 1], abs=1e-3)
-    assert np.isnan(found[3:]).all()  # two images: either may be the odd one
-
-
 def test_oddness_is_the_sum_of_what_counts() -> None:
-    rows = np.tile([0.2, 1, 0, 0, 4.2, 3, 0.001, 0.99], (40, 1))
-    rows[7, FIGURES.index("parts")] = 3  # 4 of the least scale
-    rows[9, FIGURES.index("parts")] = 40  # log2(41 / 2) / 0.25 = 17, of which 10 count
-    rows[9, FIGURES.index("holes")] = 1  # log2(2) / 0.25 = 4
-    rows[11, FIGURES.index("agreement")] = 0.987  # 1.5 of the least scale, 0.002: does not count
+    rows = pd.DataFrame(np.tile([0.2, 1, 0, 0, 4.2, 3, 0.001, 0.99], (40, 1)), columns=list(FIGURES))
+    rows.loc[7, "parts"] = 3  # 4 of the least scale
+    rows.loc[9, "parts"] = 40  # log2(41 / 2) / 0.25 = 17, of which 10 count
+    rows.loc[9, "holes"] = 1  # log2(2) / 0.25 = 4
+    rows.loc[11, "agreement"] = 0.987  # 1.5 of the least scale, 0.002: does not count
     odd = measure_oddness(rows, [str(index) for index in range(40)], [None] * 40, [0.2, 0.2])
     assert odd.total[[7, 9, 11]].tolist() == pytest.approx([4, 14, 0])
     assert odd.order[:3].tolist() == [9, 7, 11]
@@ -78,7 +72,7 @@ def test_oddness_is_the_sum_of_what_counts() -> None:
 
 
 def test_a_single_member_has_no_figures_of_disagreement() -> None:
-    rows = np.tile([0.2, 1, 0, 0, 4.2, 3, np.nan, np.nan], (5, 1))
+    rows = pd.DataFrame(np.tile([0.2, 1, 0, 0, 4.2, 3, np.nan, np.nan], (5, 1)), columns=list(FIGURES))
     odd = measure_oddness(rows, ["a"] * 5, ["1", "2", "3", "4", "5"], [0.2])
     assert set(odd.values) == {"band", "parts", "holes", "loose", "contour", "area", "group"}
     assert odd.order.tolist() == [0, 1, 2, 3, 4]

@@ -1,6 +1,59 @@
+import re
+from pathlib import Path
+from unittest.mock import ANY
+
 import pytest
 
-from unets.pages.page import mark_code, render_page
+from tests.trained_competition import write_metrics
+from unets.config import DatasetConfig, ExperimentConfig, TrainingConfig
+from unets.errors import InputError
+from unets.evaluation.runs import read_history
+from unets.pages.page import mark_code, render_page, write_live
+from unets.store.fingerprint import take_snapshot, write_snapshot
+
+METRICS = {"is_finished": False, "epochs": 2, "best_dice": 0.9, "best_epoch": 1, "seconds": 100.0, "images": 500}
+
+
+def leave(run_dir: Path, **fields: object) -> Path:
+    write_metrics(run_dir, **METRICS | {"devices": ["a GPU"]} | fields)
+    experiment = ExperimentConfig(training=TrainingConfig(epochs=10))
+    write_snapshot(run_dir, take_snapshot(experiment, DatasetConfig(), 0, "ab12"))
+    (run_dir / "history.csv").write_text("epoch,loss,val_dice\n1,0.5,0.8\n2,nan,0.9\n")
+    return run_dir
+
+
+def test_a_running_training_says_how_long_it_takes_and_loads_itself_again(tmp_path: Path) -> None:
+    run_dir = leave(tmp_path / "unet" / "fold0")
+    text = write_live(run_dir).read_text()
+    assert "<h1>unet, fold 0</h1>" in text
+    assert '<meta http-equiv="refresh" content="20">' in text
+    assert re.findall(r"<dd>(.*?)<small>(.*?)</small>", text) == [
+        ("2 / 10", "in 100 s"),
+        ("0.90000", "in epoch 2"),
+        ("5.0", "a GPU"),
+        ("6.7 min", "if all epochs are trained"),  # 8 epochs of 50 s
+        ANY,
+    ]
+    assert "<img" not in text
+    (run_dir / "panel").mkdir()
+    (run_dir / "panel" / "worst.jpg").write_bytes(b"picture")
+    assert '<img src="panel/worst.jpg?2"' in write_live(run_dir).read_text()
+
+
+def test_a_finished_one_stays(tmp_path: Path) -> None:
+    text = write_live(leave(tmp_path, is_finished=True)).read_text()
+    assert "http-equiv" not in text and "the run is finished" in text
+    with pytest.raises(InputError, match=r"metrics.json"):
+        write_live(tmp_path / "none")
+
+
+def test_a_history_that_is_damaged_has_no_epochs(tmp_path: Path) -> None:
+    found = read_history(leave(tmp_path))
+    assert found == {"epochs": [1, 2], "series": {"loss": [0.5, None], "val_dice": [0.8, 0.9]}}
+    for content in b"epoch,loss\n1,\xff\n", b"", b"loss\n1\n":
+        (tmp_path / "history.csv").write_bytes(content)
+        assert read_history(tmp_path) == {"epochs": [], "series": {}}
+    assert read_history(tmp_path / "none")["epochs"] == []
 
 
 def test_sentences_are_escaped_and_commands_are_code() -> None:

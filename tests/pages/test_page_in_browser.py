@@ -11,8 +11,8 @@ import pytest
 
 from tests import ROOT
 from tests.pages.conftest import report
-from tests.pages.test_live import leave
-from unets.pages.live import write_live
+from tests.pages.test_page import leave
+from unets.pages.page import write_live
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 IDS = "Array.from(document.querySelectorAll('#cards .card'), card => card.dataset.id)"
@@ -208,18 +208,13 @@ def test_the_table_says_the_same(trained_page: Path, open_page: Callable[..., An
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("color_scheme", ["light", "dark"])
-def test_it_fits_is_readable_and_contrasts(
-    trained_page: Path, open_page: Callable[..., Any], width: int, color_scheme: str
-) -> None:
-    page = open_page(trained_page, width=width, color_scheme=color_scheme)
+def test_it_fits_and_is_readable(trained_page: Path, open_page: Callable[..., Any], width: int) -> None:
+    page = open_page(trained_page, width=width)
     assert page.evaluate("document.documentElement.scrollWidth") == width
     sizes = """Array.from(document.querySelectorAll("body *"))
       .filter(own => own.checkVisibility() && Array.from(own.childNodes).some(node => node.nodeType === 3))
       .map(own => parseFloat(getComputedStyle(own).fontSize))"""
     assert min(page.evaluate(sizes)) >= 12
-    for text, back in (("--text", "--back"), ("--soft", "--back"), ("--soft", "--card"), ("--accent", "--card")):
-        assert contrast(*(resolve(page, name) for name in (text, back))) >= 4.5, (text, back)
     page.locator("#cards .card").first.click()
     assert page.evaluate("byId('viewer').scrollWidth <= innerWidth")
 
@@ -229,17 +224,6 @@ def resolve(page: Any, name: str) -> list[int]:
     script = f"""(() => {{ const own = make("i", {{style: {{color: "var({name})"}}}}); document.body.append(own);
       const color = getComputedStyle(own).color; own.remove(); return color.match(/\\d+/g).map(Number); }})()"""
     return page.evaluate(script)[:3]
-
-
-def contrast(first: list[int], second: list[int]) -> float:
-    """Returns the contrast ratio of WCAG 2."""
-
-    def light(rgb: list[int]) -> float:
-        linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in (level / 255 for level in rgb)]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    low, high = sorted((light(first), light(second)))
-    return (high + 0.05) / (low + 0.05)
 
 
 def test_what_is_heard_and_printed(trained_page: Path, open_page: Callable[..., Any]) -> None:

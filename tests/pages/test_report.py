@@ -4,7 +4,6 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -195,16 +194,6 @@ def test_several_classes_without_background_or_views_and_sizes_of_their_own(make
     assert np.shape(data["errors"]["confusion"]) == (3, 3)
     assert [name for name, _ in data["classes"]] == ["cat", "dog"] and set(data["images"]["view"]) == {""}
     assert all(picture[:2] == [40, 80] for picture in data["pictures"].values())
-
-
-def test_names_are_not_read_as_html(make_trained: Make, tmp_path: Path) -> None:
-    name = "<b>&\"'<c>"
-    project, dataset = make_trained()
-    path = project.run_dir("a", 0) / "metrics.json"
-    write_json(path, read_json(path) | {"devices": [name], "commits": [name]})
-    text = report(project, dataset.model_copy(update={"classes": ("car",)})).page_path.read_text()
-    Page(text)
-    assert "&lt;b&gt;&amp;&#34;&#39;&lt;c&gt;" in text and name not in text
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def train(
             train_on_devices(tasks, devices, partial(build_command, words))
         return
     backend.load_backend()
-    from unets.pages.live import write_live
+    from unets.pages.page import write_live
     from unets.training.fold import train_experiment
 
     for name, experiment in ((name, stage.experiments[name]) for names in generations for name in names):

@@ -7,8 +7,6 @@ drawn over groups, so that it holds for cars, not for the views of these.
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from unets.config import Config
 from unets.dataset.folds import hash_folds
 from unets.errors import InputError
@@ -50,9 +48,6 @@ class Comparison(Config):
     a: Side
     b: Side
     difference: Interval  # mean of b - a over images
-    share_better: float  # of the images, those that b scores higher
-    share_equal: float
-    share_worse: float
     changes: tuple[Change, ...]  # the largest first
     notes: tuple[str, ...]  # what to keep in mind
 
@@ -67,12 +62,7 @@ class Comparison(Config):
 def compare(project: Project, metric: str, name_a: str, name_b: str) -> Comparison:
     """Compares two experiments or ensembles on the images that are out-of-fold in both.
 
-    Args:
-        project: the folders.
-        metric: of the competition.
-        name_a: an experiment, `ensemble` or `ensemble_<...>`; of another models folder with that before it,
-            `models/cpu/unet_cpu`.
-        name_b: the same.
+    One of another models folder has that before its name: `models/cpu/unet_cpu`.
 
     Raises:
         InputError: one of them was not evaluated yet, or on folds other than the present; the two stand on different
@@ -90,25 +80,26 @@ def compare(project: Project, metric: str, name_a: str, name_b: str) -> Comparis
         raise InputError(f"`A` and `B` must have out-of-fold images in common. Received: {received}")
     # Both are written with six digits: what the subtraction adds beyond them is no difference.
     both["difference"] = (both["b"] - both["a"]).round(6)
-    folds, groups = list_folds(both), both["group"].tolist()
-    differences = both["difference"].to_numpy()
-    changed = both.loc[differences != 0, ["a", "b", "difference"]]
-    largest = changed.sort_values("difference", key=lambda column: -column.abs(), kind="stable")[:MAX_CHANGES]
+    folds, groups, differences = list_folds(both), both["group"].tolist(), both["difference"]
+    largest = both[differences != 0].sort_values("difference", key=lambda own: -own.abs(), kind="stable")[:MAX_CHANGES]
     alone = {side.name: len(side.table) - len(both) for side in (a, b)}
     left_out = [f"{count} images of {name} alone are left out" for name, count in alone.items() if count]
+
+    def describe(letter: str, side: Scores) -> Side:
+        return Side(name=side.name, mean=both[letter].mean(), cost=find_cost(side.project, side.experiments, folds))
+
     return Comparison(
         competition=project.competition,
         metric=metric,
         folds=folds,
         num_images=len(both),
         num_groups=len(set(groups)),
-        a=Side(name=a.name, mean=both["a"].mean(), cost=find_cost(a.project, a.experiments, folds)),
-        b=Side(name=b.name, mean=both["b"].mean(), cost=find_cost(b.project, b.experiments, folds)),
-        difference=bootstrap_mean(differences, groups),
-        share_better=float(np.mean(differences > 0)),
-        share_equal=float(np.mean(differences == 0)),
-        share_worse=float(np.mean(differences < 0)),
-        changes=tuple(Change(**row) for row in largest.reset_index().to_dict("records")),
+        a=describe("a", a),
+        b=describe("b", b),
+        difference=bootstrap_mean(differences.to_numpy(), groups),
+        changes=tuple(
+            Change.model_validate(row) for row in largest.reset_index()[list(Change.model_fields)].to_dict("records")
+        ),
         notes=(_ONE_RUN, *a.notes, *b.notes, *left_out, *note_few_groups(len(set(groups)))),
     )
 
@@ -121,13 +112,11 @@ def render_comparison(comparison: Comparison) -> str:
         cost = side.cost
         known = (f"{cost.training_hours:.2f}", str(cost.images), str(cost.runs)) if cost else ("?", "?", "?")
         rows.append((f"{letter}  {side.name}", f"{side.mean:.6f}", *known, ", ".join(cost.devices if cost else ())))
-    shares = comparison.share_better, comparison.share_equal, comparison.share_worse
-    better, equal, worse = (f"{100 * share:.1f} %" for share in shares)
     parts = [
         f"{comparison.competition}, {comparison.num_images} out-of-fold images of {comparison.num_groups} groups, "
         f"folds {','.join(map(str, comparison.folds))}",
         str(Table(header=header, rows=tuple(rows), right=frozenset(header[1:5]), once=frozenset({"device"}))),
-        f"{comparison.verdict}\nimages: better {better}, equal {equal}, worse {worse}",
+        comparison.verdict,
     ]
     if comparison.changes:
         columns = ("changed most", "A", "B", "B - A")

@@ -1,8 +1,6 @@
 """What each part of an ensemble contributes out-of-fold, and what it costs: two tables."""
 
-from unets.config import load_experiment
 from unets.ensemble.ensemble import Ensemble
-from unets.errors import InputError
 from unets.evaluation.runs import find_cost
 from unets.metrics.intervals import MIN_GROUPS, Interval, note_few_groups
 from unets.store.paths import Project
@@ -28,70 +26,54 @@ def render_contributions(project: Project, ensemble: Ensemble) -> str:
         f"{ensemble.name} of {ensemble.competition}, {ensemble.num_images} out-of-fold images of "
         f"{ensemble.num_groups} groups, folds {folds}: {ensemble.metric} {ensemble.score}",
         str(tabulate_members(project, ensemble)),
-        str(tabulate_candidates(project, ensemble)),
+        str(tabulate_candidates(ensemble)),
         "\n".join(f"note: {note}" for note in list_notes(ensemble)),
     ]
-    return "\n\n".join(part for part in parts if part)
+    return "\n\n".join(parts)
 
 
 def tabulate_members(project: Project, ensemble: Ensemble) -> Table:
     """Returns what each member weighs, reaches alone, adds and cost; with a row of all where there are several."""
     header = ("member", "weight", ensemble.metric, "no TTA", "hours", "the ensemble gains by it", "device")
-    rows, hours = list[tuple[str, ...]](), list[float]()
-    for member in ensemble.members:
-        cost = find_cost(project, [member.experiment], ensemble.folds)
-        hours += [cost.training_hours] if cost else []
-        rows.append(
-            (
-                member.experiment,
-                f"{member.weight:.4f}",
-                str(member.score),
-                "" if member.score_no_tta is None else f"{member.score_no_tta:.5f}",
-                f"{cost.training_hours:.2f}" if cost else "?",
-                "" if member.gain is None else member.gain.format_gain(),
-                ", ".join(cost.devices) if cost else "",
-            )
+    costs = [find_cost(project, [member.experiment], ensemble.folds) for member in ensemble.members]
+    rows = [
+        (
+            member.experiment,
+            f"{member.weight:.4f}",
+            str(member.score),
+            "" if member.score_no_tta is None else f"{member.score_no_tta:.5f}",
+            f"{cost.training_hours:.2f}" if cost else "?",
+            "" if member.gain is None else member.gain.format_gain(),
+            ", ".join(cost.devices) if cost else "",
         )
+        for member, cost in zip(ensemble.members, costs, strict=True)
+    ]
     if len(rows) > 1:
-        total = f"{sum(hours):.2f}" if len(hours) == len(rows) else "?"
-        devices = {row[-1] for row in rows}
+        known, devices = [cost.training_hours for cost in costs if cost], {row[-1] for row in rows}
+        total = f"{sum(known):.2f}" if len(known) == len(rows) else "?"
         rows.append(("all", "1.0000", str(ensemble.score), "", total, "", devices.pop() if len(devices) == 1 else ""))
     return Table(header=header, rows=tuple(rows), right=frozenset(header[1:5]), once=frozenset({"device"}))
 
 
-def tabulate_candidates(project: Project, ensemble: Ensemble) -> Table:
+def tabulate_candidates(ensemble: Ensemble) -> Table:
     """Returns `list_candidates` as a table."""
-    rows = [(tried, value, gain.format_gain(), why) for tried, value, gain, why in list_candidates(project, ensemble)]
+    rows = [(tried, value, gain.format_gain(), why) for tried, value, gain, why in list_candidates(ensemble)]
     return Table(header=("tried", "value", "gain (95 %)", ""), rows=tuple(rows))
 
 
-def list_candidates(project: Project, ensemble: Ensemble) -> list[tuple[str, str, Interval, str]]:
-    """Lists what was tried on the members' mean, its value, what it gained, what came of it; and what TTA costs."""
-    rows = [
-        (" of ".join(filter(None, (_WORDS[one.what], one.of_class))), _abridge(one.value), one.gain, one.reason)
-        for one in ensemble.candidates
-    ]
+def list_candidates(ensemble: Ensemble) -> list[tuple[str, str, Interval, str]]:
+    """Lists what was tried on the members' mean, its value, what it gained, what came of it."""
+    rows = []
+    for one in ensemble.candidates:
+        first, *others = one.value.split()
+        value = " ".join([first, *others[:4], *(["..."] if len(others) > 4 else [])])
+        rows.append((" of ".join(filter(None, (_WORDS[one.what], one.of_class))), value, one.gain, one.reason))
     if ensemble.gain_of_tta is not None:
-        rows.append(("TTA, over no TTA", _describe_tta_cost(project, ensemble), ensemble.gain_of_tta, "as predicted"))
+        rows.append(("TTA, over no TTA", "", ensemble.gain_of_tta, "as predicted"))
     if len(ensemble.members) > 1:
         gain = ensemble.gain_over_best_member
         rows.append(("the whole, over the best member", ensemble.best_member, gain, gain.verdict))
     return [*rows, ("all that was kept", "", ensemble.gain_over_start, "")]
-
-
-def _describe_tta_cost(project: Project, ensemble: Ensemble) -> str:
-    """Says what TTA costs: each is one pass through the net. Empty where a config is gone."""
-    try:
-        configs = [load_experiment(project.configs_dir, member.experiment) for member in ensemble.members]
-    except InputError:
-        return ""
-    counts = sorted({len(config.prediction.tta) for config in configs})
-    return f"{' to '.join(map(str, dict.fromkeys((counts[0], counts[-1]))))} x the forward pass"
-
-
-def _abridge(weights: str) -> str:
-    first, *others = weights.split()
-    return " ".join([first, *others[:4], *(["..."] if len(others) > 4 else [])])
 
 
 def list_notes(ensemble: Ensemble) -> list[str]:

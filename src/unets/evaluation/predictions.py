@@ -3,22 +3,16 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-import numpy as np
-import numpy.typing as npt
-
 from unets.config import DatasetConfig, is_ensemble
 from unets.data.geometry import SizeHW
-from unets.data.samples import Sample
-from unets.ensemble.ensemble import Ensemble, open_member_maps, read_ensemble
+from unets.ensemble.ensemble import read_ensemble
 from unets.ensemble.oof import open_oof
 from unets.ensemble.postprocess import ClassMask
-from unets.ensemble.recipe import Recipe, default_recipe, make_mask
+from unets.ensemble.recipe import MapU8, Recipe, default_recipe, make_mask
 from unets.errors import InputError
 from unets.evaluation.scores import find_scores, list_folds, read_scores
 from unets.prediction.maps import MapReader
 from unets.store.paths import Project
-
-MapU8 = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,68 +43,28 @@ class Prediction:
 def open_prediction(project: Project, dataset: DatasetConfig, name: str = "ensemble") -> Prediction:
     """Opens what was evaluated out-of-fold: no net has seen the group, and no recipe was fitted on it.
 
-    Args:
-        project: the folders.
-        dataset: the dataset's declaration.
-        name: an experiment, `ensemble` or `ensemble_<...>`.
-
     Raises:
         InputError: it was not evaluated yet, its maps are of other images than its scores, or those of an ensemble's
             members are not those that it was fitted on.
     """
-    path, command = find_scores(project, name), f"`unets predict --exp {name}`"
-    ensemble = None
-    if is_ensemble(name):
-        ensemble, command = read_ensemble(project, name), "`unets ensemble`"
+    ensemble = read_ensemble(project, name) if is_ensemble(name) else None
+    path, command = find_scores(project, name), "`unets ensemble`" if ensemble else f"`unets predict --exp {name}`"
     table = read_scores(path, dataset.metric)
     names = [member.experiment for member in ensemble.members] if ensemble else [name]
     oof = open_oof(project, dataset, names, list_folds(table))
     if {sample.id for sample in oof.samples} != set(table.index):
         raise InputError(f"{path} must hold a score of each image of its folds. Received: other images. Run {command}")
-    members = {
-        one: Prediction(name=one, readers=(reader,), recipes=dict.fromkeys(table.index, default_recipe(dataset)))
-        for one, reader in zip(names, oof.readers, strict=True)
-    }
-    return open_ensemble(ensemble, members, oof.samples, oof.fold_of) if ensemble else members[name]
-
-
-def open_experiment(project: Project, dataset: DatasetConfig, name: str, ids: Iterable[str]) -> Prediction:
-    """Opens an experiment's out-of-fold probability maps of some images, thresholded as they are scored.
-
-    Raises:
-        InputError: they are damaged, of other classes, or there is none of an id.
-    """
-    reader = open_member_maps(project, dataset, name, "oof")
-    recipes = dict.fromkeys(ids, default_recipe(dataset))
-    reader.select(recipes)
-    return Prediction(name=name, readers=(reader,), recipes=recipes)
-
-
-def open_ensemble(
-    ensemble: Ensemble, members: Mapping[str, Prediction], samples: Iterable[Sample], fold_of: Mapping[str, int]
-) -> Prediction:
-    """Returns an ensemble's prediction of out-of-fold images, each by the recipe that it was scored with.
-
-    Args:
-        ensemble: what was fitted.
-        members: experiments by name, from `open_experiment`.
-        samples: the images; those of folds that it was not evaluated on have no mask.
-        fold_of: the fold of each image's id.
-
-    Raises:
-        InputError: a member's probability maps are missing, or are not those that the ensemble was fitted on.
-    """
-    for member in ensemble.members:
-        found = members[member.experiment].readers[0].fingerprint if member.experiment in members else "none"
-        if found != member.fingerprint:
-            raise InputError(
-                f"{ensemble.name} must be of the present maps of {member.experiment}, of fingerprint "
-                f"{member.fingerprint}. Received: {found}. Run `unets ensemble`"
-            )
-    readers = tuple(members[member.experiment].readers[0] for member in ensemble.members)
-    evaluated = [sample for sample in samples if fold_of[sample.id] in ensemble.folds]
-    recipes = {sample.id: ensemble.find_recipe(fold_of[sample.id], sample.group) for sample in evaluated}
-    return Prediction(name=ensemble.name, readers=readers, recipes=recipes)
+    if not ensemble:
+        recipes = dict.fromkeys(table.index, default_recipe(dataset))
+    else:
+        for member, reader in zip(ensemble.members, oof.readers, strict=True):
+            if reader.fingerprint != member.fingerprint:
+                raise InputError(
+                    f"{ensemble.name} must be of the present maps of {member.experiment}, of fingerprint "
+                    f"{member.fingerprint}. Received: {reader.fingerprint}. Run `unets ensemble`"
+                )
+        recipes = {s.id: ensemble.find_recipe(oof.fold_of[s.id], s.group) for s in oof.samples}
+    return Prediction(name=name, readers=oof.readers, recipes=recipes)
 
 
 def join_equally(predictions: Iterable[Prediction], ids: Iterable[str]) -> list[Prediction]:
@@ -119,8 +73,7 @@ def join_equally(predictions: Iterable[Prediction], ids: Iterable[str]) -> list[
     for id_ in ids:
         having = tuple(number for number, prediction in enumerate(experiments) if id_ in prediction.recipes)
         if having:
-            recipe = experiments[having[0]].recipes[id_]
-            equal = recipe.change(weights=(1 / len(having),) * len(having))
+            equal = experiments[having[0]].recipes[id_].change(weights=(1 / len(having),) * len(having))
             found.setdefault(having, {})[id_] = equal
     return [
         Prediction(

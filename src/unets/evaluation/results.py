@@ -39,19 +39,18 @@ def record_experiment(
 ) -> Path:
     """Writes the record of an experiment: config, out-of-fold score, cost of its folds.
 
-    Args:
-        project: the folders.
-        dataset: names the metric.
-        name: of the experiment.
-        experiment: its config.
-        origin: from `describe_origin`, taken once: the first record changes the tree for the next.
+    `origin` is from `describe_origin`, taken once: the first record changes the tree for the next.
 
     Raises:
         InputError: it was not predicted yet.
     """
     table = read_scores(project.oof_scores_path(name), dataset.metric)
     groups, no_tta, pixels_path = table["group"].tolist(), table["no_tta"].to_numpy(), project.oof_pixels_path(name)
-    reached = {
+    record = {
+        "kind": "experiment",
+        "name": name,
+        "metric": dataset.metric,
+        "folds": list(list_folds(table)),
         "num_images": len(table),
         "num_groups": len(set(groups)),
         "oof": bootstrap_mean(table["score"].to_numpy(), groups).model_dump(),
@@ -60,9 +59,7 @@ def record_experiment(
         "config": experiment.model_dump(mode="json"),
     }
     command = f"make train predict COMPETITION={project.competition} EXP={name}"
-    return _write_record(
-        project, "experiment", name, dataset.metric, list_folds(table), [name], command, reached, origin
-    )
+    return _write_record(project, record, [name], command, origin)
 
 
 def record_ensemble(project: Project, ensemble_name: str, submission_name: str, origin: Mapping[str, Any]) -> Path:
@@ -75,41 +72,31 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
     check_made_of(project, ensemble, submission_name)
     names = [member.experiment for member in ensemble.members]
     choice = "" if ensemble.name == "ensemble" else f"ENSEMBLE={ensemble.name.removeprefix('ensemble_')} "
-    made_of = {"num_images", "num_groups", "gain_over_best_member", "candidates", *_MADE_OF}
-    tables = tabulate_members(project, ensemble), tabulate_candidates(project, ensemble)
-    reached = {
+    made_of = {"metric", "folds", "num_images", "num_groups", "gain_over_best_member", "candidates", *_MADE_OF}
+    tables = tabulate_members(project, ensemble), tabulate_candidates(ensemble)
+    record = {
+        "kind": "ensemble",
+        "name": submission_name,
         "oof": ensemble.score.model_dump(),
         **ensemble.model_dump(mode="json", include=made_of),
         "contributions": [table.to_markdown() for table in tables],
         "test": read_test_score(project, submission_name),
     }
     command = f"make pipeline score COMPETITION={project.competition} {choice}EXP={','.join(names)}"
-    return _write_record(
-        project, "ensemble", submission_name, ensemble.metric, ensemble.folds, names, command, reached, origin
-    )
+    return _write_record(project, record, names, command, origin)
 
 
 def _write_record(
-    project: Project,
-    kind: str,
-    name: str,
-    metric: str,
-    folds: Sequence[int],
-    experiments: Sequence[str],
-    command: str,
-    reached: Mapping[str, Any],
-    origin: Mapping[str, Any],
+    project: Project, record: dict[str, Any], experiments: Sequence[str], command: str, origin: Mapping[str, Any]
 ) -> Path:
     """Writes a record, with what its experiments cost and the command that makes it."""
-    cost = find_cost(project, experiments, folds)
+    cost, folds = find_cost(project, experiments, record["folds"]), _join(record["folds"])
     if cost is None:
-        raise InputError(
-            f"Each fold {_join(folds)} of {', '.join(experiments)} must have its metrics.json. Received: less"
-        )
-    about = {"kind": kind, "competition": project.competition, "name": name, "metric": metric, "folds": list(folds)}
-    how = {"cost": cost.model_dump(mode="json"), "command": f"{command} FOLD={_join(folds)}"}
-    write_json(project.result_path(name), {**about, **reached, **how, **origin})
-    return project.result_path(name)
+        raise InputError(f"Each fold {folds} of {', '.join(experiments)} must have its metrics.json. Received: less")
+    how = {"cost": cost.model_dump(mode="json"), "command": f"{command} FOLD={folds}"}
+    path = project.result_path(record["name"])
+    write_json(path, {"competition": project.competition, **record, **how, **origin})
+    return path
 
 
 def check_made_of(project: Project, ensemble: Ensemble, submission_name: str) -> None:
@@ -130,30 +117,85 @@ def check_made_of(project: Project, ensemble: Ensemble, submission_name: str) ->
         )
 
 
-def render_results(results_dir: Path) -> str:
-    """Renders all records below `docs/results/` as one page, competition by competition."""
-    records, evaluated = (
-        [read_json(path, competition=str, metric=str) for path in sorted(results_dir.glob(pattern))]
-        for pattern in ("*/*.json", "*/kaggle/*.json")
-    )
-    parts = [_HEADER]
-    for competition in sorted({record["competition"] for record in (*records, *evaluated)}):
-        parts.append(f"## {competition}\n")
-        if rows := [record for record in records if record["competition"] == competition]:
-            metrics = sorted({record["metric"] for record in rows} - {"dice"})
-            told = f"The metric is {', '.join(metrics)}.\n\n" if metrics else ""
-            parts.append(f"{told}{_render_records(rows)}\n{_render_pixels(rows)}{_render_commands(rows)}")
-            parts += [_render_contributions(record) for record in rows if len(record.get("members", [])) > 1]
-        if rows := [record for record in evaluated if record["competition"] == competition]:
-            parts.append(f"Scored by Kaggle (`docs/results/{competition}/kaggle/*.json`):\n\n{_render_kaggle(rows)}")
-    return "\n".join(parts)
-
-
 def write_results_page(root: Path) -> Path:
     """Writes docs/results/README.md from the records beside it."""
     folder = root / "docs" / "results"
     write_text(folder / "README.md", render_results(folder))
     return folder / "README.md"
+
+
+def render_results(results_dir: Path) -> str:
+    """Renders all records below `docs/results/` as one page, competition by competition."""
+    records, scored = (
+        [read_json(path, competition=str, metric=str) for path in sorted(results_dir.glob(pattern))]
+        for pattern in ("*/*.json", "*/kaggle/*.json")
+    )
+    parts = [_HEADER]
+    for competition in sorted({record["competition"] for record in (*records, *scored)}):
+        parts.append(f"## {competition}\n")
+        if rows := [record for record in records if record["competition"] == competition]:
+            metrics = sorted({record["metric"] for record in rows} - {"dice"})
+            told = f"The metric is {', '.join(metrics)}.\n\n" if metrics else ""
+            pixels = "".join(map(_render_pixels, rows))
+            commands = "".join(f"- {one['name']}, {one['date'][:10]}: `{one['command']}`\n" for one in rows)
+            parts.append(f"{told}{_render_records(rows)}\n" + (f"{pixels}\n" if pixels else "") + commands)
+            for record in rows:
+                if len(record.get("members", [])) > 1 and (tables := record.get("contributions")):
+                    parts += [f"What {record['name']} is made of, and what was tried:\n", *tables]
+        if rows := [record for record in scored if record["competition"] == competition]:
+            parts.append(f"Scored by Kaggle (`docs/results/{competition}/kaggle/*.json`):\n\n{_render_kaggle(rows)}")
+    return "\n".join(parts)
+
+
+def _render_records(records: Sequence[dict[str, Any]]) -> str:
+    """Renders what was reached, what it was evaluated on and what it cost, a row a record."""
+    rows = []
+    for record in records:
+        no_tta, test = record.get("oof_no_tta"), record.get("test")
+        rows.append(
+            (
+                f"{record['name']} ({record['kind']}, folds {_join(record['folds'])})",
+                f"{record['num_images']} of {record['num_groups']} groups",
+                f"{no_tta['mean']:.5f}" if no_tta else "",
+                f"{record['oof']['mean']:.5f} {_bounds(record['oof'])}",
+                f"{test['mean']:.5f} {_bounds(test)}, {test['num_images']} images" if test else "",
+                f"{record['cost']['training_hours']:.2f}",
+                ", ".join(record["cost"]["devices"]),
+                format_commit(record["git_commit"], record["git_is_dirty"]),
+            )
+        )
+    header = ("what", "images", "no TTA", "out-of-fold", "test", "hours", "device", "commit")
+    return Table(header=header, rows=tuple(rows)).to_markdown()
+
+
+def _render_kaggle(records: Sequence[dict[str, Any]]) -> str:
+    """Renders submissions that Kaggle scored, the newest last."""
+    rows = [
+        (
+            record["name"],
+            *("" if record[kind] is None else f"{record[kind]:.5f}" for kind in ("public", "private")),
+            record["began"][:10],
+            " ".join(record["message"].split()),
+            format_commit(record["git_commit"], record["git_is_dirty"]),
+        )
+        for record in sorted(records, key=lambda record: record["began"])
+    ]
+    header = ("submission", "public", "private", "sent", "message", "commit")
+    return Table(header=header, rows=tuple(rows)).to_markdown()
+
+
+def _render_pixels(record: dict[str, Any]) -> str:
+    """Renders Dice and IoU over the pixels of all images, where a record has them: a line each, and its classes."""
+    lines = []
+    sources = {"out-of-fold": record.get("oof_pixels"), "test": (record.get("test") or {}).get("pixels")}
+    for source, pixels in sources.items():
+        if pixels and "mean_iou" in pixels:
+            known = {name: scores for name, scores in pixels["classes"].items() if scores}
+            classes = ", ".join(f"{name} {scores['iou']:.3f}" for name, scores in known.items())
+            means = f"mean Dice {pixels['mean_dice']:.4f}, mean IoU {pixels['mean_iou']:.4f}"
+            by_class = f" (IoU: {classes})" if len(known) > 1 else ""
+            lines.append(f"- {record['name']}, {source}, over the pixels of all images: {means}{by_class}\n")
+    return "".join(lines)
 
 
 def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) -> str:
@@ -167,10 +209,8 @@ def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) 
     ]
     rows.append(("ensemble, out-of-fold", "", f"{ensemble.score.mean:.5f}", _bounds(ensemble.score.model_dump())))
     for path in sorted((project.models_dir / "scores").glob("*.json")):
-        score = read_test_score(project, path.stem)
-        if score is None:
-            continue
-        rows.append(("submission, test", "", f"{score['mean']:.5f}", f"{_bounds(score)} {score['submission']}"))
+        if score := read_test_score(project, path.stem):
+            rows.append(("submission, test", "", f"{score['mean']:.5f}", f"{_bounds(score)} {score['submission']}"))
     seconds = sum_stages(project.stages_path)
     stages = [(stage, f"{spent:.1f}") for stage, spent in (*seconds.items(), ("all", sum(seconds.values())))]
     parts = [
@@ -217,71 +257,9 @@ def sum_stages(path: Path) -> dict[str, float]:
     return seconds
 
 
-def _render_records(records: Sequence[dict[str, Any]]) -> str:
-    """Renders what was reached, what it was evaluated on and what it cost, a row a record."""
-    rows = []
-    for record in records:
-        no_tta, test = record.get("oof_no_tta"), record.get("test")
-        rows.append(
-            (
-                f"{record['name']} ({record['kind']}, folds {_join(record['folds'])})",
-                f"{record['num_images']} of {record['num_groups']} groups",
-                f"{no_tta['mean']:.5f}" if no_tta else "",
-                f"{record['oof']['mean']:.5f} {_bounds(record['oof'])}",
-                f"{test['mean']:.5f} {_bounds(test)}, {test['num_images']} images" if test else "",
-                f"{record['cost']['training_hours']:.2f}",
-                ", ".join(record["cost"]["devices"]),
-                format_commit(record["git_commit"], record["git_is_dirty"]),
-            )
-        )
-    header = ("what", "images", "no TTA", "out-of-fold", "test", "hours", "device", "commit")
-    return Table(header=header, rows=tuple(rows)).to_markdown()
-
-
-def _render_kaggle(records: Sequence[dict[str, Any]]) -> str:
-    """Renders submissions that Kaggle scored, the newest last."""
-    rows = [
-        (
-            record["name"],
-            *("" if record[kind] is None else f"{record[kind]:.5f}" for kind in ("public", "private")),
-            record["began"][:10],
-            " ".join(record["message"].split()),
-            format_commit(record["git_commit"], record["git_is_dirty"]),
-        )
-        for record in sorted(records, key=lambda record: record["began"])
-    ]
-    header = ("submission", "public", "private", "sent", "message", "commit")
-    return Table(header=header, rows=tuple(rows)).to_markdown()
-
-
-def _render_contributions(record: dict[str, Any]) -> str:
-    """Renders what the parts of an ensemble contribute, of records that say so."""
-    tables = record.get("contributions", [])
-    return "\n".join([f"What {record['name']} is made of, and what was tried:\n", *tables]) if tables else ""
-
-
-def _render_pixels(records: list[dict[str, Any]]) -> str:
-    """Renders Dice and IoU over the pixels of all images, for records that have them: a line each, and its classes."""
-    lines = []
-    for record in records:
-        sources = {"out-of-fold": record.get("oof_pixels"), "test": (record.get("test") or {}).get("pixels")}
-        for source, pixels in sources.items():
-            if pixels and "mean_iou" in pixels:
-                known = {name: scores for name, scores in pixels["classes"].items() if scores}
-                classes = ", ".join(f"{name} {scores['iou']:.3f}" for name, scores in known.items())
-                means = f"mean Dice {pixels['mean_dice']:.4f}, mean IoU {pixels['mean_iou']:.4f}"
-                by_class = f" (IoU: {classes})" if len(known) > 1 else ""
-                lines.append(f"- {record['name']}, {source}, over the pixels of all images: {means}{by_class}\n")
-    return "".join(lines) + ("\n" if lines else "")
-
-
-def _render_commands(records: list[dict[str, Any]]) -> str:
-    return "".join(f"- {record['name']}, {record['date'][:10]}: `{record['command']}`\n" for record in records)
-
-
 def _bounds(interval: Mapping[str, Any]) -> str:
     return "" if interval["low"] is None else f"({interval['low']:.5f} to {interval['high']:.5f})"
 
 
 def _join(folds: Iterable[int]) -> str:
-    return ",".join(str(fold) for fold in folds)
+    return ",".join(map(str, folds))

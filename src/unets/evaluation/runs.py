@@ -4,14 +4,14 @@ Read from the run folders alone, which may be of an older version, damaged, or w
 them lacks stays empty, and nothing here locks or writes.
 """
 
-import csv
-import math
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
 
 from unets.config import Config, DatasetConfig, load_experiment, split_name
 from unets.dataset.folds import hash_folds
@@ -35,7 +35,7 @@ class Run:
     epoch: int = 0  # finished ones
     num_epochs: int | None = None  # those wanted; None: not known
     best_dice: float | None = None  # of validation, at the net's own resolution, by the weights that predict
-    best_epochs: tuple[int, ...] = ()  # they are of, from 1; several where their mean predicts
+    best_epochs: tuple[int, ...] = ()  # they are of, from 1
     seconds: float = 0.0
     images: int = 0  # trained on
     devices: tuple[str, ...] = ()
@@ -68,26 +68,21 @@ def find_cost(project: Project, experiments: Iterable[str], folds: Collection[in
     Returns:
         None where a run lacks its metrics.json.
     """
-    runs = dict.fromkeys(run for name in experiments for fold in folds for run in _list_chain(project, name, fold))
-    paths = [run_dir / "metrics.json" for run_dir in runs]
-    if not all(path.exists() for path in paths):
+    runs = dict[Path, None]()
+    for name, fold in ((name, fold) for name in experiments for fold in folds):
+        start = name
+        while start and (run_dir := project.run_dir(start, fold)) not in runs:
+            runs[run_dir] = None
+            start = read_snapshot(run_dir)["training"].get("start_from") if (run_dir / SNAPSHOT).exists() else ""
+    if not all((run_dir / METRICS).exists() for run_dir in runs):
         return None
-    metrics = [read_metrics(path.parent) for path in paths]
+    metrics = [read_metrics(run_dir) for run_dir in runs]
     return Cost(
         training_hours=round(sum(run["seconds"] for run in metrics) / 3600, 4),
         images=sum(run["images"] for run in metrics),
         runs=len(metrics),
         devices=tuple(sorted({device for run in metrics for device in run["devices"]})),
     )
-
-
-def _list_chain(project: Project, experiment: str, fold: int) -> list[Path]:
-    """Returns the folders of a run, of the run whose weights it started from, and so on."""
-    chain, name = list[Path](), experiment
-    while name and (run_dir := project.run_dir(name, fold)) not in chain:
-        chain.append(run_dir)
-        name = read_snapshot(run_dir)["training"].get("start_from") if (run_dir / SNAPSHOT).exists() else ""
-    return chain
 
 
 def render_inventory(competition: str, runs: Sequence[Run], scores: Table) -> str:
@@ -132,43 +127,43 @@ def read_history(run_dir: Path) -> dict[str, Any]:
     A file that is missing or damaged gives no epochs.
     """
     try:
-        with naming(run_dir / "history.csv"), (run_dir / "history.csv").open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if (row.get("epoch") or "").isdecimal()]
+        with naming(run_dir / "history.csv"):
+            table = pd.read_csv(run_dir / "history.csv", dtype=str, keep_default_na=False)
+            table = table[table["epoch"].str.isdecimal()].set_index("epoch")
     except InputError:
-        rows = []
-    names = [name for name in (rows[0] if rows else ()) if name and name != "epoch"]
-    return {
-        "epochs": [int(row["epoch"]) for row in rows],
-        "series": {name: [_to_number(row.get(name)) for row in rows] for name in names},
-    }
+        return {"epochs": [], "series": {}}
+    series = {}
+    for name, column in table.items():
+        values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=np.float64)
+        series[str(name)] = [float(value) if np.isfinite(value) else None for value in values]
+    return {"epochs": [int(epoch) for epoch in table.index], "series": series}
 
 
 def _describe_run(project: Project, dataset: DatasetConfig, experiment: str, fold: int, folds_hash: str) -> Run:
     run_dir = project.run_dir(experiment, fold)
-    is_held, build = find_lock_owner(run_dir) is not None, partial(Run, experiment=experiment, fold=fold)
-    state: State = "running"
+    is_held = find_lock_owner(run_dir) is not None
     try:
         if not (run_dir / SNAPSHOT).exists():  # a run writes it first of all
             raise InputError(f"no {SNAPSHOT}")
         snapshot = read_snapshot(run_dir)
         metrics = read_metrics(run_dir) if (run_dir / METRICS).exists() else {}
     except InputError as error:
-        return (
-            build(state="running") if is_held else build(state="broken", remark=str(error).partition(". Received")[0])
-        )
-    if not is_held:
-        state = "finished" if metrics.get("is_finished") else "stopped"
+        remark = "" if is_held else str(error).partition(". Received")[0]
+        return Run(experiment=experiment, fold=fold, state="running" if is_held else "broken", remark=remark)
+    state: State = "running" if is_held else "finished" if metrics.get("is_finished") else "stopped"
     remark = _compare_config(project, dataset, run_dir, experiment, fold, folds_hash)
     if metrics and not is_held and not (run_dir / "best.weights.h5").exists():
         state, remark = "broken", "no best.weights.h5"
-    best_dice, best_epochs = _find_best(metrics)
-    return build(
+    has_best = metrics.get("best_epoch", -1) >= 0
+    return Run(
+        experiment=experiment,
+        fold=fold,
         state=state,
         remark=remark,
         epoch=metrics.get("epochs", 0),
         num_epochs=snapshot["training"].get("epochs"),
-        best_dice=best_dice,
-        best_epochs=best_epochs,
+        best_dice=metrics["best_dice"] if has_best else None,
+        best_epochs=(metrics["best_epoch"] + 1,) if has_best else (),
         seconds=metrics.get("seconds", 0.0),
         images=metrics.get("images", 0),
         devices=tuple(metrics.get("devices", ())),
@@ -191,17 +186,3 @@ def _compare_config(
     except InputError:
         return "of another config"
     return ""
-
-
-def _find_best(metrics: Mapping[str, Any]) -> tuple[float | None, tuple[int, ...]]:
-    if metrics.get("best_epoch", -1) < 0:
-        return None, ()
-    return metrics.get("best_dice"), (metrics["best_epoch"] + 1,)
-
-
-def _to_number(cell: str | None) -> float | None:
-    try:
-        value = float(cell or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None

@@ -85,6 +85,11 @@ def find_scores(project: Project, name: str) -> Path:
     return project.ensemble_oof_path(name) if is_ensemble(name) else project.oof_scores_path(name)
 
 
+def list_folds(table: pd.DataFrame) -> tuple[int, ...]:
+    """Returns the folds in a table of scores, ascending."""
+    return tuple(sorted(table["fold"].unique().tolist()))
+
+
 def read_scores(path: Path, metric: str) -> pd.DataFrame:
     """Reads a csv of out-of-fold scores, `id,group,fold,<metric>` and maybe `<metric>_no_tta`.
 
@@ -114,37 +119,35 @@ def read_scores(path: Path, metric: str) -> pd.DataFrame:
     return table
 
 
-def list_folds(table: pd.DataFrame) -> tuple[int, ...]:
-    """Returns the folds in a table of scores, ascending."""
-    return tuple(sorted(table["fold"].unique().tolist()))
-
-
 def load_scores(project: Project, metric: str, name: str, *, label: str = "") -> Scores:
     """Reads the scores of an experiment or an ensemble, and checks that they are of the present folds.
 
-    Args:
-        project: the folders.
-        metric: of the competition.
-        name: one of `list_all_evaluated`.
-        label: what messages call it; its name where that is empty.
+    Messages call it by `label`, where that is not empty.
 
     Raises:
         InputError: its files are missing or something else stands in them, or it was trained or evaluated on other
             folds than the present ones.
     """
-    label = label or name
-    path = project.folds_path
+    label, path = label or name, project.folds_path
     if not path.exists():
         raise InputError(f"{path} must exist: it says what is out-of-fold. Received: no such file")
+    table = read_scores(find_scores(project, name), metric)
     if is_ensemble(name):
         ensemble = read_ensemble(project, name)
-        table = _read_of_ensemble(project, metric, ensemble)
         experiments = tuple(member.experiment for member in ensemble.members)
         hashes, notes = {ensemble.folds_sha256}, _note_changed(project, label, ensemble)
+        mean = float(table["score"].mean())
+        if len(table) != ensemble.num_images or abs(mean - ensemble.score.mean) > _ROUNDING:
+            raise InputError(
+                f"{find_scores(project, name)} must hold the scores of {project.ensemble_path(name)}, "
+                f"{ensemble.num_images} images with mean {ensemble.score.mean:.6f}. Received: {len(table)} with "
+                f"{mean:.6f}. Run `unets ensemble`"
+            )
     else:
-        table, experiments = read_scores(project.oof_scores_path(name), metric), (name,)
-        hashes = {_read_folds_hash(project, label, name, fold) for fold in list_folds(table)}
-        notes = ()
+        experiments, notes = (name,), ()
+        remedy = f"{label} is evaluated by it. Run `unets train --exp {name} && unets predict --exp {name}`"
+        snapshots = [project.run_dir(name, fold) / SNAPSHOT for fold in list_folds(table)]
+        hashes = {str(read_json(own, folds_hash=str, remedy=remedy)["folds_hash"]) for own in snapshots}
         if is_outdated(project, name):
             makes = f"`unets predict --exp {name}` evaluates the present ones"
             notes = (f"{label} has other weights since it was evaluated: {makes}",)
@@ -167,16 +170,24 @@ def is_outdated(project: Project, experiment: str) -> bool:
     return any(path.exists() and hash_file(path) != recorded[fold] for fold, path in weights.items())
 
 
+def _note_changed(project: Project, label: str, ensemble: Ensemble) -> tuple[str, ...]:
+    """Says which members have other weights or other out-of-fold maps than the ensemble; deleted maps are no others."""
+    changed = []
+    for member in ensemble.members:
+        folder = project.maps_dir(member.experiment, "oof")
+        has_others = bool(list_shards(folder)) and open_maps(folder).fingerprint != member.fingerprint
+        if has_others or is_outdated(project, member.experiment):
+            changed.append(member.experiment)
+    others, makes = ", ".join(changed), "run `unets predict && unets ensemble`"
+    return (f"{label} was evaluated before the present weights or maps of {others}: {makes}",) if changed else ()
+
+
 def tabulate_scores(
     project: Project, metric: str, experiments: Iterable[str], folds: Collection[int] | None = None
 ) -> Table:
     """Returns what experiments reached out-of-fold, a row each; what cannot be read says so.
 
-    Args:
-        project: the folders.
-        metric: of the competition.
-        experiments: names from `list_evaluated`.
-        folds: experiments without a score of these are left out; None keeps all.
+    Experiments without a score of the folds are left out; None keeps all.
     """
     rows = []
     for name in experiments:
@@ -193,33 +204,3 @@ def tabulate_scores(
             rows.append((name, str(interval), *counts, remark))
     header = ("out-of-fold, full size", "score (95 %)", "folds", "images", "groups", "")
     return Table(header=header, rows=tuple(rows), right=frozenset({"images", "groups"}))
-
-
-def _read_folds_hash(project: Project, label: str, experiment: str, fold: int) -> str:
-    path = project.run_dir(experiment, fold) / SNAPSHOT
-    remedy = f"{label} is evaluated by it. Run `unets train --exp {experiment} && unets predict --exp {experiment}`"
-    return str(read_json(path, folds_hash=str, remedy=remedy)["folds_hash"])
-
-
-def _read_of_ensemble(project: Project, metric: str, ensemble: Ensemble) -> pd.DataFrame:
-    path = project.ensemble_oof_path(ensemble.name)
-    table = read_scores(path, metric)
-    mean = float(table["score"].mean())
-    if len(table) != ensemble.num_images or abs(mean - ensemble.score.mean) > _ROUNDING:
-        raise InputError(
-            f"{path} must hold the scores of {project.ensemble_path(ensemble.name)}, {ensemble.num_images} images with "
-            f"mean {ensemble.score.mean:.6f}. Received: {len(table)} with {mean:.6f}. Run `unets ensemble`"
-        )
-    return table
-
-
-def _note_changed(project: Project, label: str, ensemble: Ensemble) -> tuple[str, ...]:
-    """Says which members have other weights or other out-of-fold maps than the ensemble; deleted maps are no others."""
-    changed = []
-    for member in ensemble.members:
-        folder = project.maps_dir(member.experiment, "oof")
-        has_others = bool(list_shards(folder)) and open_maps(folder).fingerprint != member.fingerprint
-        if has_others or is_outdated(project, member.experiment):
-            changed.append(member.experiment)
-    others, makes = ", ".join(changed), "run `unets predict && unets ensemble`"
-    return (f"{label} was evaluated before the present weights or maps of {others}: {makes}",) if changed else ()

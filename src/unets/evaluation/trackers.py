@@ -72,7 +72,7 @@ class Tracker:
         """Lists what the tool raises."""
         return ()
 
-    def _begin(self, run_dir: Path, config: Mapping[str, Any], id_: str | None) -> tuple[Any, str | None]:
+    def _begin(self, run_dir: Path, config: Mapping[str, Any], id_: str | None) -> tuple[Any, str]:
         """Opens a run, or that of an id once more; returns it with its id."""
         raise NotImplementedError
 
@@ -80,7 +80,7 @@ class Tracker:
         raise NotImplementedError
 
     def _end(self, run: Any) -> None:
-        raise NotImplementedError
+        """Closes a run that is finished."""
 
 
 class TensorBoard(Tracker):
@@ -88,7 +88,7 @@ class TensorBoard(Tracker):
 
     name = "tensorboard"
 
-    def _begin(self, run_dir: Path, config: Mapping[str, Any], id_: str | None) -> tuple[Any, str | None]:
+    def _begin(self, run_dir: Path, config: Mapping[str, Any], id_: str | None) -> tuple[Any, str]:
         return run_dir / "events", "events"
 
     def _log(self, run: Any, epoch: int, values: Values, panel: Path | None) -> None:
@@ -102,9 +102,6 @@ class TensorBoard(Tracker):
             if panel is not None:
                 events.add_image(PANEL_NAME, np.asarray(Image.open(panel)), epoch, dataformats="HWC")
 
-    def _end(self, run: Any) -> None:
-        pass
-
 
 class WeightsAndBiases(Tracker):
     """Logs to a run of the project that has the competition's name."""
@@ -116,7 +113,7 @@ class WeightsAndBiases(Tracker):
 
         return (wandb.Error,)
 
-    def _begin(self, run_dir: Path, config: Mapping[str, Any], id_: str | None) -> tuple[Any, str | None]:
+    def _begin(self, run_dir: Path, config: Mapping[str, Any], id_: str | None) -> tuple[Any, str]:
         import wandb
 
         run = wandb.init(
@@ -152,7 +149,7 @@ class MLflow(Tracker):
 
         return (MlflowException,)
 
-    def _begin(self, run_dir: Path, config: Mapping[str, Any], id_: str | None) -> tuple[Any, str | None]:
+    def _begin(self, run_dir: Path, config: Mapping[str, Any], id_: str | None) -> tuple[Any, str]:
         from mlflow import MlflowClient
 
         client, name = MlflowClient(), run_dir.parents[1].name
@@ -172,18 +169,14 @@ class MLflow(Tracker):
             client.log_artifact(id_, str(panel))
 
     def _end(self, run: Any) -> None:
-        client, id_ = run
-        client.set_terminated(id_)
+        run[0].set_terminated(run[1])
 
 
 TRACKERS: dict[str, type[Tracker]] = {one.name: one for one in (TensorBoard, WeightsAndBiases, MLflow)}
 
 
 def build_trackers(names: str) -> list[Callable[[Path], None]]:
-    """Builds the trackers of `--track`.
-
-    Args:
-        names: with commas; `none` is no tracker.
+    """Builds the trackers of `--track`, names with commas; `none` is no tracker.
 
     Raises:
         InputError: there is none of a name, or its client is not installed.

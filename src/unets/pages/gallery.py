@@ -29,7 +29,8 @@ from unets.metrics.pixels import pick_class
 from unets.pages.measure import Task, Values, find_uncertain, run_chunks
 from unets.store.runs import atomic_path
 
-SMALL_PX, LARGE_PX = 320, 1920  # longest sides
+PAGE, PICTURES = "index.html", "pictures"
+_SMALL_PX, _LARGE_PX = 320, 1920  # longest sides
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,17 +59,8 @@ class Gallery:
     has_ground_truth: bool  # else the pixels of which the first prediction is uncertain are shown, as one more mask
 
 
-def draw(dataset: DatasetConfig, has_ground_truth: bool, task: Task) -> list[tuple[SizeHW, list[tuple[bytes, bytes]]]]:
-    """Draws some images.
-
-    Args:
-        dataset: how masks are read.
-        has_ground_truth: see `Gallery`; without it, its planes are empty.
-        task: a worker's share.
-
-    Returns:
-        For each image its size, and the small and perhaps the large picture: JPEG of the image, PNG of the planes.
-    """
+def _draw(dataset: DatasetConfig, has_ground_truth: bool, task: Task) -> list[tuple[SizeHW, list[tuple[bytes, bytes]]]]:
+    """Returns of each image its size, and the small and perhaps the large picture: JPEG of it, PNG of the planes."""
     drawn = []
     for sample, large in zip(task.samples, task.large, strict=True):
         full_hw = read_full_size(sample, dataset)
@@ -78,10 +70,9 @@ def draw(dataset: DatasetConfig, has_ground_truth: bool, task: Task) -> list[tup
             masks.append(prediction.make_mask(sample.id, full_hw) if sample.id in prediction.recipes else empty)
         if not has_ground_truth:
             recipe, maps = task.predictions[0].read(sample.id)
-            uncertain_hw = find_uncertain(blend_small(maps, recipe)).astype(np.uint8) * np.uint8(255)
-            masks.append((shrink(uncertain_hw, full_hw) >= 128).astype(np.uint8))
+            masks.append(_shrink_plane(find_uncertain(blend_small(maps, recipe)), full_hw))
         planes = list_planes(masks, len(dataset.classes))
-        sizes = [fit(full_hw, SMALL_PX), *([fit(full_hw, LARGE_PX)] if large else [])]
+        sizes = [fit(full_hw, longest_px) for longest_px in (_SMALL_PX, *([_LARGE_PX] if large else []))]
         drawn.append(
             (full_hw, [(encode_jpeg(read_image(sample, size)), encode_planes(planes, size)) for size in sizes])
         )
@@ -91,12 +82,8 @@ def draw(dataset: DatasetConfig, has_ground_truth: bool, task: Task) -> list[tup
 def list_planes(masks: Sequence[ClassMask], num_classes: int) -> list[npt.NDArray[np.bool_]]:
     """Lists the planes of masks, the ground truth first: one a mask and class, then the ignored pixels.
 
-    Args:
-        masks: uint8 (height, width) class index; or, where classes overlap, (height, width, classes) of 0 and 1.
-        num_classes: how many classes there are.
-
-    Returns:
-        bool (height, width) each.
+    Masks are uint8 (height, width) class index, or, where classes overlap, (height, width, classes) of 0 and 1; planes
+    bool (height, width).
     """
     planes = [pick_class(mask, index) for mask in masks for index in range(num_classes)]
     is_ignored = masks[0] == IGNORE
@@ -104,14 +91,14 @@ def list_planes(masks: Sequence[ClassMask], num_classes: int) -> list[npt.NDArra
 
 
 def encode_planes(planes: Sequence[npt.NDArray[np.bool_]], size_hw: SizeHW) -> bytes:
-    """Writes planes below each other as a PNG of one bit a pixel, opaque where a plane is true.
+    """Writes planes, bool (height, width), shrunk to a size, below each other as a PNG, opaque where they are true."""
+    small = np.concatenate([_shrink_plane(plane, size_hw) for plane in planes])
+    return encode_layer(small, [(0, 0, 0, 0), (255, 255, 255, 255)])
 
-    Args:
-        planes: bool (height, width) each.
-        size_hw: that they are shrunk to; a small pixel is true where half of it or more is.
-    """
-    small = [shrink(plane.astype(np.uint8) * np.uint8(255), size_hw) >= 128 for plane in planes]
-    return encode_layer(np.concatenate(small).astype(np.uint8), [(0, 0, 0, 0), (255, 255, 255, 255)])
+
+def _shrink_plane(plane: npt.NDArray[np.bool_], size_hw: SizeHW) -> npt.NDArray[np.uint8]:
+    """Shrinks, or enlarges, a plane: a pixel is 1 where half of it or more is."""
+    return (shrink(plane.astype(np.uint8) * np.uint8(255), size_hw) >= 128).astype(np.uint8)
 
 
 def fit(full_hw: SizeHW, longest_px: int) -> SizeHW:
@@ -132,55 +119,55 @@ def write_gallery(
     """Draws images in workers and writes their files, named by their content: a page that is there stays whole.
 
     Args:
-        folder: of the files.
+        folder: of the page; pictures lie in one below.
         dataset: how masks are read.
         gallery: what the page shows.
         shown: numbers of the images that get a picture, ascending.
-        large: numbers of the images that get a large one, too.
-        jobs: worker processes; None is one a core.
+        large: of those that get a large one, too.
+        jobs: worker processes.
 
     Returns:
         What the page's script works with, as JSON can write it; names of groups are stored once.
     """
     samples = [gallery.samples[number] for number in shown]
     large = [place for place, number in enumerate(shown) if number in large]
-    function = partial(draw, dataset, gallery.has_ground_truth)
-    drawn = run_chunks(function, samples, gallery.predictions, what="pictures", large=large, jobs=jobs)
-    pictures = {}
-    for number, (size_hw, pairs) in zip(shown, (row for chunk in drawn for row in chunk), strict=True):
-        names = [_write_pair(folder, *pair) for pair in pairs]
+    function = partial(_draw, dataset, gallery.has_ground_truth)
+    chunks = run_chunks(function, samples, gallery.predictions, what="pictures", large=large, jobs=jobs)
+    pictures, links = {}, {}
+    for number, sample, (size_hw, pairs) in zip(
+        shown, samples, (row for chunk in chunks for row in chunk), strict=True
+    ):
+        names = []
+        for image, planes in pairs:
+            names.append(hashlib.sha256(image + planes).hexdigest()[:16])
+            for suffix, content in ((".jpg", image), (".png", planes)):
+                path = folder / PICTURES / f"{names[-1]}{suffix}"
+                if not path.exists():
+                    with atomic_path(path) as temporary:
+                        temporary.write_bytes(content)
         pictures[str(number)] = [*size_hw, names[0], names[-1]]
-    files = [(sample.image_path, *sample.mask_paths[:1]) for sample in samples]  # those in a zip have no address
-    links = [[link_to(path, folder.parent) if path.is_file() else "" for path in paths] for paths in files]
-    return build_data(dataset, gallery, pictures) | {"links": dict(zip(pictures, links, strict=True))}
+        files = (sample.image_path, *sample.mask_paths[:1])  # those in a zip have no address
+        links[str(number)] = [link_to(path, folder) if path.is_file() else "" for path in files]
+    return build_data(dataset, gallery, pictures) | {"links": links}
 
 
 def build_data(dataset: DatasetConfig, gallery: Gallery, pictures: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     """Returns what the page's script works with.
 
-    Args:
-        dataset: its classes are those of the planes.
-        gallery: what the page shows.
-        pictures: by number of the image: height, width, and the names of the small and the large picture, without their
-            suffixes .jpg (image) and .png (planes).
+    Pictures stand under the image's number: height, width, and the names of the small and the large picture, without
+    their suffixes .jpg (image) and .png (planes).
     """
     groups = sorted({sample.group for sample in gallery.samples})
     number_of = {group: number for number, group in enumerate(groups)}
     more = [] if gallery.has_ground_truth else ["uncertain pixels"]
+    colors = ["#{:02x}{:02x}{:02x}".format(*color) for color in COLORS_RGB]
     return {
         "page": gallery.name,
-        "classes": [
-            [name, "#{:02x}{:02x}{:02x}".format(*COLORS_RGB[index % len(COLORS_RGB)])]
-            for index, name in enumerate(dataset.classes)
-        ],
+        "classes": [[name, colors[index % len(colors)]] for index, name in enumerate(dataset.classes)],
         "predictions": [*(prediction.name for prediction in gallery.predictions), *more],
         "hasTarget": gallery.has_ground_truth,
         "columns": [
-            asdict(column)
-            | {
-                "values": to_json(column.values),
-                "distances": None if column.distances is None else to_json(column.distances),
-            }
+            {key: to_json(value) if isinstance(value, np.ndarray) else value for key, value in asdict(column).items()}
             for column in gallery.columns
         ],
         "groups": groups,
@@ -199,9 +186,9 @@ def build_data(dataset: DatasetConfig, gallery: Gallery, pictures: Mapping[str, 
 
 
 def drop_other_pictures(folder: Path, data: Mapping[str, Any]) -> None:
-    """Deletes the pictures that a page does not show; `data` is what `write_gallery` returned."""
+    """Deletes the pictures in a page's folder that it does not show; `data` is what `write_gallery` returned."""
     kept = {name for picture in data["pictures"].values() for name in picture[2:]}
-    for path in folder.glob("*"):
+    for path in (folder / PICTURES).glob("*"):
         if path.stem not in kept:
             path.unlink()
 
@@ -214,13 +201,3 @@ def to_json(values: Iterable[float]) -> list[float | None]:
 def link_to(path: Path, page_dir: Path) -> str:
     """Returns the address of a file or a folder as seen from a page."""
     return quote(os.path.relpath(path, page_dir)) + "/" * path.is_dir()
-
-
-def _write_pair(folder: Path, image: bytes, planes: bytes) -> str:
-    name = hashlib.sha256(image + planes).hexdigest()[:16]
-    for suffix, content in ((".jpg", image), (".png", planes)):
-        path = folder / f"{name}{suffix}"
-        if not path.exists():
-            with atomic_path(path) as temporary:
-                temporary.write_bytes(content)
-    return name

@@ -1,28 +1,40 @@
 """What is measured of images: figures of each for the gallery, and totals of all for the charts of errors."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from unets.config import DatasetConfig
 from unets.data.samples import IGNORE, Sample, count_object_pixels, read_full_size, read_mask
 from unets.ensemble.mask_scores import blend_small, compare_members, count_thresholds
 from unets.ensemble.postprocess import ClassMask
-from unets.ensemble.recipe import Recipe, average_maps, make_mask
+from unets.ensemble.recipe import MapU8, Recipe, average_maps, make_mask
 from unets.ensemble.shape import measure_distances, measure_shape
-from unets.evaluation.predictions import MapU8, Prediction
+from unets.evaluation.predictions import Prediction
 from unets.metrics.masks import divide, find_metric
 from unets.metrics.pixels import pick_class
 from unets.workers.pool import run_tasks
 
 Values = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
+Totals = dict[str, npt.NDArray[Any]]
 T = TypeVar("T")
 
+# What is measured of an image, where a mask was predicted; parts, holes and contours of all classes together.
+FIGURES = (
+    "area",  # share of the image that is object
+    "parts",
+    "holes",
+    "loose",  # share of the object's area that lies outside the largest part of its class
+    "contour",  # pixels of contour for each pixel of the side of a square of that area: 4 for the square itself
+    "band",  # width of what is uncertain: its pixels for each pixel of contour
+    "difference",  # mean |p of a member - p of the blend| over members and pixels; NaN: a single member
+    "agreement",  # lowest Dice of a member's mask with the blend's; NaN: a single member
+)
 UNCERTAIN = (0.1, 0.9)  # a probability between these is uncertain
 THRESHOLDS = tuple(step / 20 for step in range(1, 20))
 NUM_BINS = 10  # of the calibration curve
@@ -37,40 +49,7 @@ class Task:
 
     samples: tuple[Sample, ...]
     predictions: tuple[Prediction, ...]
-    large: tuple[bool, ...] = ()  # which of them get a large picture, too
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Figures:
-    """What is measured of one image; parts, holes and contours are those of all classes together."""
-
-    area: float  # share of the image that is object
-    parts: int
-    holes: int
-    loose: float  # share of the object's area that lies outside the largest part of its class
-    contour: float  # pixels of contour for each pixel of the side of a square of that area: 4 for the square itself
-    band: float  # width of what is uncertain: its pixels for each pixel of contour
-    difference: float  # mean |p of a member - p of the blend| over members and pixels; NaN: a single member
-    agreement: float  # lowest Dice of a member's mask with the blend's; NaN: a single member
-
-
-FIGURES = tuple(field.name for field in fields(Figures))
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """What is counted over all images: how the score depends on the threshold, and where the errors are."""
-
-    num_images: int
-    scores: Values  # (thresholds,) sum over the images of the metric
-    pixels: Counts  # (3, thresholds) of all images and classes: true positives, predicted, true
-    calibration: Counts  # (2, bins) pixels whose probability lies in a bin, and those that are object
-    distances: Counts  # (bins of `DISTANCES_PX`,) wrong pixels by their distance from the class's contour
-    confusion: Counts  # (classes + 1, classes + 1) pixels by ground truth and mask; (0, 0) where classes overlap
-
-    def __add__(self, other: "Totals") -> "Totals":
-        """Adds those of other images."""
-        return Totals(*(own + others for own, others in zip(astuple(self), astuple(other), strict=True)))
+    large: tuple[bool, ...]  # which of them get a large picture, too
 
 
 def run_chunks(
@@ -85,12 +64,11 @@ def run_chunks(
     """Runs a function over images in workers, in their order; each task carries the way to its own probability maps."""
 
     def build(start: int) -> Task:
-        part = samples[start : start + _CHUNK]
-        ids = [sample.id for sample in part]
+        part = tuple(samples[start : start + _CHUNK])
         return Task(
-            samples=tuple(part),
-            predictions=tuple(prediction.select(ids) for prediction in predictions),
-            large=tuple(start + number in large for number in range(len(ids))),
+            samples=part,
+            predictions=tuple(prediction.select(sample.id for sample in part) for prediction in predictions),
+            large=tuple(start + number in large for number in range(len(part))),
         )
 
     starts = range(0, len(samples), _CHUNK)
@@ -104,41 +82,44 @@ def measure_all(
     *,
     has_ground_truth: bool,
     jobs: int | None = None,
-) -> tuple[Values, Totals | None]:
-    """Measures images in workers; see `measure`."""
-    function = partial(measure, dataset, has_ground_truth)
-    rows, totals = zip(*run_chunks(function, samples, predictions, what="measure", jobs=jobs), strict=True)
-    return np.concatenate(rows), _add(totals)
-
-
-def measure(dataset: DatasetConfig, has_ground_truth: bool, task: Task) -> tuple[Values, Totals | None]:
-    """Measures the first prediction of some images that has a mask of each.
-
-    Args:
-        dataset: how masks are read.
-        has_ground_truth: whether ground truth is there: the area is its area, and there are totals.
-        task: a worker's share.
+) -> tuple[pd.DataFrame, Totals | None]:
+    """Measures in workers the first prediction of each image that has a mask of it.
 
     Returns:
-        float64 (images, `FIGURES`), NaN where nothing predicted an image; the totals.
+        `FIGURES` of each image, NaN where nothing predicted it, the area that of the ground truth where that is there;
+        the sums of `count_errors` over the images that have both, None where there are none.
     """
-    rows, totals = np.full((len(task.samples), len(FIGURES)), np.nan), list[Totals]()
-    for number, sample in enumerate(task.samples):
+    function = partial(_measure_chunk, dataset, has_ground_truth)
+    chunks = list(run_chunks(function, samples, predictions, what="measure", jobs=jobs))
+    figures = pd.DataFrame([row for rows, _ in chunks for row in rows], columns=list(FIGURES), dtype=np.float64)
+    return figures, _add([totals for _, totals in chunks if totals])
+
+
+def _measure_chunk(
+    dataset: DatasetConfig, has_ground_truth: bool, task: Task
+) -> tuple[list[dict[str, float]], Totals | None]:
+    rows, totals = list[dict[str, float]](), list[Totals]()
+    for sample in task.samples:
+        row, target = dict[str, float](), read_mask(sample) if has_ground_truth else None
         own = next((prediction for prediction in task.predictions if sample.id in prediction.recipes), None)
-        target = read_mask(sample) if has_ground_truth else None
         if own is not None:
             recipe, maps = own.read(sample.id)
             mask = make_mask(recipe, maps, read_full_size(sample, dataset))
-            rows[number] = astuple(measure_image(mask, recipe, maps))
+            row |= measure_image(mask, recipe, maps)
             if target is not None:
                 totals.append(count_errors(target, mask, recipe, maps, dataset.metric))
         if target is not None:
-            rows[number, FIGURES.index("area")] = count_object_pixels(target) / (target.shape[0] * target.shape[1])
+            row["area"] = count_object_pixels(target) / (target.shape[0] * target.shape[1])
+        rows.append(row)
     return rows, _add(totals)
 
 
-def measure_image(mask: ClassMask, recipe: Recipe, maps: Sequence[MapU8]) -> Figures:
-    """Measures what needs no ground truth: how far members differ, how sure they are, what the mask looks like.
+def _add(totals: Sequence[Totals]) -> Totals | None:
+    return {key: np.sum([one[key] for one in totals], axis=0) for key in totals[0]} if totals else None
+
+
+def measure_image(mask: ClassMask, recipe: Recipe, maps: Sequence[MapU8]) -> dict[str, float]:
+    """Measures `FIGURES`, which need no ground truth.
 
     Args:
         mask: the final one, at the image's own size.
@@ -148,24 +129,22 @@ def measure_image(mask: ClassMask, recipe: Recipe, maps: Sequence[MapU8]) -> Fig
     probs_hwc, num_pixels = blend_small(maps, recipe), mask.shape[0] * mask.shape[1]
     shapes = [measure_shape(pick_class(mask, index)) for index in range(probs_hwc.shape[-1])]
     area_px, contour_px = sum(shape.area_px for shape in shapes), sum(shape.contour_px for shape in shapes)
-    loose_px = sum(shape.area_px - shape.largest_px for shape in shapes)
-    uncertain_px = float(find_uncertain(probs_hwc).mean()) * num_pixels
     difference, agreement = compare_members(maps, recipe, probs_hwc)
-    return Figures(
-        area=count_object_pixels(mask) / num_pixels,
-        parts=sum(shape.parts for shape in shapes),
-        holes=sum(shape.holes for shape in shapes),
-        loose=loose_px / max(area_px, 1),
-        contour=contour_px / max(area_px, 1) ** 0.5,
-        band=uncertain_px / max(contour_px, 1),
-        difference=difference,
-        agreement=agreement,
-    )
+    return {
+        "area": count_object_pixels(mask) / num_pixels,
+        "parts": sum(shape.parts for shape in shapes),
+        "holes": sum(shape.holes for shape in shapes),
+        "loose": sum(shape.area_px - shape.largest_px for shape in shapes) / max(area_px, 1),
+        "contour": contour_px / max(area_px, 1) ** 0.5,
+        "band": float(find_uncertain(probs_hwc).mean()) * num_pixels / max(contour_px, 1),
+        "difference": difference,
+        "agreement": agreement,
+    }
 
 
 def find_uncertain(probs_hwc: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """Finds the pixels where a class's probability lies between those of `UNCERTAIN`; bool (height, width)."""
-    low, high = np.float32(UNCERTAIN[0]), np.float32(UNCERTAIN[1])
+    low, high = (np.float32(end) for end in UNCERTAIN)
     return np.asarray(((probs_hwc > low) & (probs_hwc < high)).any(axis=-1))
 
 
@@ -178,36 +157,39 @@ def count_errors(target: ClassMask, mask: ClassMask, recipe: Recipe, maps: Seque
         recipe: whose mean of the maps is thresholded, each class against all else.
         maps: one a member.
         metric: its name; Dice stands in for one that needs more than pixel counts.
+
+    Returns:
+        What can be added up over images: `images`, 1; `scores` (thresholds,) by the metric; `pixels` (3, thresholds),
+        true positives, predicted, true, of all classes; `calibration` (2, bins), pixels whose probability lies in a
+        bin, and those that are object; `distances` (bins of `DISTANCES_PX`,), wrong pixels by their distance from the
+        class's contour; `confusion` (classes + 1, classes + 1), pixels by ground truth and mask, (0, 0) where classes
+        overlap.
     """
     probs_hwc = average_maps(recipe, maps, (target.shape[0], target.shape[1]))
     num_classes, ignored = probs_hwc.shape[-1], target == IGNORE
     is_known_hw = ~(ignored.any(axis=-1) if target.ndim == 3 else ignored)
     some_hw = np.zeros_like(is_known_hw)
     some_hw[::_STEP, ::_STEP] = is_known_hw[::_STEP, ::_STEP]
-    scores, pixels = np.zeros(len(THRESHOLDS)), np.zeros((3, len(THRESHOLDS)), dtype=np.int64)
-    calibration = np.zeros((2, NUM_BINS), dtype=np.int64)
-    distances = np.zeros(len(DISTANCES_PX) + 2, dtype=np.int64)
+    classes = list[Totals]()
     for index, probs_hw in enumerate(np.moveaxis(probs_hwc, -1, 0)):
         true_hw = pick_class(target, index)
         both, predicted = count_thresholds(true_hw, probs_hw, is_known_hw, THRESHOLDS)
         num_true = int(np.count_nonzero(true_hw))
-        pixels += np.stack([both, predicted, np.full_like(both, num_true)])
         fractions = find_metric(metric).counted.count(both, num_true, predicted)
-        scores += divide(fractions[:, 0], fractions[:, 1]) / num_classes
         bins = np.minimum((probs_hw[some_hw] * NUM_BINS).astype(np.int64), NUM_BINS - 1)
-        calibration[0] += np.bincount(bins, minlength=NUM_BINS)
-        calibration[1] += np.bincount(bins[true_hw[some_hw]], minlength=NUM_BINS)
         wrong_hw = (true_hw != pick_class(mask, index)) & is_known_hw
         # Infinitely far where the class is not in the image: the last bin.
         edges = np.array([*DISTANCES_PX, np.finfo(np.float32).max], dtype=np.float32)
-        distances += np.bincount(np.searchsorted(edges, measure_distances(true_hw)[wrong_hw]), minlength=len(distances))
+        places = np.searchsorted(edges, measure_distances(true_hw)[wrong_hw])
+        own = {
+            "scores": divide(fractions[:, 0], fractions[:, 1]) / num_classes,
+            "pixels": np.stack([both, predicted, np.full_like(both, num_true)]),
+            "calibration": np.stack([np.bincount(some, minlength=NUM_BINS) for some in (bins, bins[true_hw[some_hw]])]),
+            "distances": np.bincount(places, minlength=len(edges) + 1),
+        }
+        classes.append(own)
     confusion = np.zeros((0, 0), dtype=np.int64)
     if target.ndim == 2:
         pairs = target[is_known_hw].astype(np.int64) * (num_classes + 1) + mask[is_known_hw]
         confusion = np.bincount(pairs, minlength=(num_classes + 1) ** 2).reshape(num_classes + 1, -1)
-    return Totals(1, scores, pixels, calibration, distances, confusion)
-
-
-def _add(totals: Sequence[Totals | None]) -> Totals | None:
-    known = [one for one in totals if one is not None]
-    return sum(known[1:], known[0]) if known else None
+    return {"images": np.array(1), "confusion": confusion, **(_add(classes) or {})}

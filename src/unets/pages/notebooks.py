@@ -7,23 +7,18 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from unets.config import DatasetConfig, load_dataset
-from unets.ensemble.ensemble import read_ensemble
-from unets.errors import InputError
-from unets.store.fingerprint import read_metrics
+from unets.errors import DAMAGE, InputError, naming
 from unets.store.paths import Project
 from unets.store.runs import write_text
 from unets.submission.kaggle.kernel import imitate_kernel
-from unets.submission.submission import find_submission
 
 DEMO = "studio"
 IN_KERNEL = "06"  # the notebook that runs in a Kaggle kernel, here an imitated one
+_CELL_SECONDS = 3600  # that a cell may take
 
 
 def open_project(environment: Mapping[str, str] | None = None) -> tuple[Project, DatasetConfig]:
-    """Finds what a notebook shows, by the variables: COMPETITION (the demo's), INPUT and MODELS.
-
-    Args:
-        environment: where these variables stand; None is the process's.
+    """Finds what a notebook shows, by the variables COMPETITION (the demo's), INPUT and MODELS.
 
     Returns:
         (folders, dataset); paths are relative to the working folder, which is the repository or lies within.
@@ -35,39 +30,13 @@ def open_project(environment: Mapping[str, str] | None = None) -> tuple[Project,
     root = next((folder for folder in (Path(), Path(".."), Path("../..")) if (folder / "configs").is_dir()), None)
     if root is None:
         raise InputError(f"A notebook must be opened within the repository. Received: `{Path.cwd()}`")
-    folders = {name: root / given[name.upper()] for name in ("input", "models") if given.get(name.upper())}
-    project = Project.below(
-        root, given.get("COMPETITION") or DEMO, input_dir=folders.get("input"), models_dir=folders.get("models")
-    )
+    folders = {f"{name}_dir": root / given[name.upper()] for name in ("input", "models") if given.get(name.upper())}
+    project = Project.below(root, given.get("COMPETITION") or DEMO, **folders)
     return project, load_dataset(project.configs_dir)
 
 
-def check_finished(project: Project) -> None:
-    """Checks that a pipeline has run to its end, as notebooks show what it made.
-
-    Raises:
-        InputError: it has not; names the command that does it.
-    """
-    try:
-        ensemble = read_ensemble(project)
-        find_submission(project)
-        for member in ensemble.members:
-            for fold in ensemble.folds:
-                read_metrics(project.run_dir(member.experiment, fold))
-    except InputError as error:
-        target = "demo" if project.competition == DEMO else "pipeline"
-        received = str(error).partition(" Run `")[0]
-        raise InputError(
-            f"Notebooks need a finished pipeline of {project.competition}. Received: {received} Run `unets {target}`"
-        ) from error
-
-
 def list_notebooks(folder: Path, wanted: Sequence[str] = ()) -> list[Path]:
-    """Lists the notebooks of a folder by their numbers.
-
-    Args:
-        folder: where they are.
-        wanted: the numbers of some, as `04`; none is all.
+    """Lists the notebooks of a folder whose numbers, as `04`, are wanted; none is all.
 
     Raises:
         InputError: there is none of a number.
@@ -95,11 +64,10 @@ def execute_notebooks(
         experiments: names with commas; empty: those of the ensemble.
 
     Raises:
-        InputError: there is none of a number, the pipeline is not finished, or a cell failed.
+        InputError: there is none of a number, or a cell failed, as where the pipeline is not finished.
     """
     folder = root / "notebooks"
     paths = list_notebooks(folder, wanted)
-    check_finished(project)
     out_dir = out_dir or (folder if project.competition == DEMO else project.models_dir / "notebooks")
     given = {"COMPETITION": project.competition, "EXP": experiments}
     for name, path in {"INPUT": project.input_dir, "MODELS": project.models_dir}.items():
@@ -114,9 +82,7 @@ def execute_notebooks(
         yield out_dir / path.name, time.monotonic() - began
 
 
-def execute_notebook(
-    path: Path, out_path: Path, *, working_dir: Path, environment: Mapping[str, str], timeout_s: int = 3600
-) -> None:
+def execute_notebook(path: Path, out_path: Path, *, working_dir: Path, environment: Mapping[str, str]) -> None:
     """Executes a notebook in a kernel of its own and writes it, with its outputs, if no cell fails.
 
     Args:
@@ -124,7 +90,6 @@ def execute_notebook(
         out_path: where it goes.
         working_dir: the kernel's.
         environment: variables that the kernel gets beside those of this process.
-        timeout_s: seconds that a cell may take.
 
     Raises:
         InputError: it is no notebook, or a cell failed: names it, with the error; or what executes it is not installed.
@@ -137,42 +102,28 @@ def execute_notebook(
         from traitlets.config import Config
     except ImportError as error:
         raise InputError(f"Notebooks need `pip install 'unets[notebooks]'`. Received: {error}") from error
-    try:
+    with naming(path, "be a notebook of format 4", damage=(*DAMAGE, nbformat.ValidationError)):
         notebook = nbformat.read(path, as_version=4)
-    except (OSError, ValueError, nbformat.ValidationError) as error:
-        raise InputError(
-            f"`{path}` must be a notebook of format 4. Received: {type(error).__name__}: {error}"
-        ) from error
     with TemporaryDirectory() as folder:
         config = Config()
         # By sockets that are files: others on this host could read those of TCP.
         config.KernelManager.transport, config.KernelManager.connection_file = "ipc", f"{folder}/kernel.json"
-        client = NotebookClient(
-            notebook,
-            kernel_name="python3",
-            timeout=timeout_s,
-            record_timing=False,
-            resources={"metadata": {"path": str(working_dir)}},
-            config=config,
-        )
+        resources = {"metadata": {"path": str(working_dir)}}
+        options = {"kernel_name": "python3", "timeout": _CELL_SECONDS, "record_timing": False, "resources": resources}
         own = {
             "IPYTHONDIR": folder,  # a profile of the user's could change what is shown
             "MPLBACKEND": "module://matplotlib_inline.backend_inline",
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         }
         try:
-            client.execute(env={**os.environ, **own, **environment})
+            NotebookClient(notebook, config=config, **options).execute(env={**os.environ, **own, **environment})
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
-            raise InputError(f"`{path.name}`, {_describe_failure(notebook.cells, error)}") from error
+            what = f"a cell did not end: {type(error).__name__}: {error}"
+            for index, cell in enumerate(notebook.cells, start=1):
+                for output in cell.get("outputs", ()):
+                    if output["output_type"] == "error":
+                        first = cell["source"].partition("\n")[0]
+                        what = f"cell {index} (`{first}`): {output['ename']}: {output['evalue']}"
+            raise InputError(f"`{path.name}`, {what}") from error
     notebook.metadata = {"kernelspec": notebook.metadata.get("kernelspec", {}), "language_info": {"name": "python"}}
     write_text(out_path, nbformat.writes(notebook) + "\n")
-
-
-def _describe_failure(cells: Sequence[Mapping[str, object]], error: Exception) -> str:
-    """Says which cell failed: its number among all, its first line, and the error's last word."""
-    for index, cell in enumerate(cells, start=1):
-        for output in cell.get("outputs", ()):  # type: ignore[attr-defined]
-            if output["output_type"] == "error":
-                first = str(cell["source"]).partition("\n")[0]
-                return f"cell {index} (`{first}`): {output['ename']}: {output['evalue']}"
-    return f"a cell did not end: {type(error).__name__}: {error}"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from unets.pages.gallery import Column
-from unets.pages.measure import FIGURES, Values
+from unets.pages.measure import Values
 
 LEAST, MOST = 2.0, 10.0
 _MIN_GROUP = 3  # images of a group, below which there is no saying which of them is odd
@@ -30,6 +30,13 @@ class Scale(NamedTuple):
     offset: float | None  # distances are those of log2(value + offset); None: of the value itself
     least: float  # a spread below this is taken for this: smaller differences mean nothing
     style: Literal["score", "percent", "change", "number"] = "number"
+
+    def to_column(self, values: Values, distances: Values | None = None) -> Column:
+        """Returns the column of a figure, as a gallery shows it."""
+        worst: Literal["low", "high"] = "high" if self.odd == "high" else "low"
+        return Column(
+            label=self.label, values=values, worst=worst, style=self.style, meaning=self.meaning, distances=distances
+        )
 
 
 SCALES: dict[str, Scale] = {
@@ -47,54 +54,43 @@ SCALES: dict[str, Scale] = {
 }
 
 
-def list_column(name: str, values: Values, distances: Values | None = None) -> Column:
-    """Returns the column of a figure, as a gallery shows it."""
-    scale = SCALES[name]
-    return Column(
-        label=scale.label,
-        values=values,
-        worst="high" if scale.odd == "high" else "low",
-        style=scale.style,
-        meaning=scale.meaning,
-        distances=distances,
-    )
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Oddness:
-    """All images' figures and how odd they are; arrays in the order of the images given."""
+    """All images' figures and how odd they are, in the order of the images given."""
 
-    values: dict[str, Values]  # by figure, of those that could be measured
-    distances: dict[str, Values]  # on the odd side, not below 0; NaN where there is no figure
+    values: pd.DataFrame  # a column a figure, of those that could be measured
+    distances: pd.DataFrame  # on the odd side, not below 0; NaN where there is no figure
     total: Values
     order: npt.NDArray[np.intp]  # the oddest first
 
     def list_reasons(self, index: int) -> list[str]:
         """Lists the figures that make an image odd, the oddest first."""
-        counted = {name: values[index] for name, values in self.distances.items() if values[index] >= LEAST}
-        return sorted(counted, key=lambda name: -counted[name])
+        own = self.distances.iloc[index]
+        return [str(name) for name in own[own >= LEAST].sort_values(ascending=False, kind="stable").index]
 
 
 def measure_oddness(
-    measured: Values, groups: Sequence[str], views: Sequence[str | None], train_areas: Sequence[float]
+    figures: pd.DataFrame, groups: Sequence[str], views: Sequence[str | None], train_areas: Sequence[float]
 ) -> Oddness:
-    """Measures how odd each image is.
+    """Measures how odd each image is by its figures, from `measure_all`, its group and, if known, its camera view.
 
-    Args:
-        measured: float64 (images, `gallery.FIGURES`).
-        groups: the group of each.
-        views: the camera view of each, where the dataset names them.
-        train_areas: share of the image that is object, of each training image.
+    Areas, the share of an image that is object, are compared with those of the training images.
     """
-    values = dict(zip(FIGURES, measured.T, strict=True))
-    values["group"] = compare_with_group(values["area"], groups, views)
-    values = {name: values[name] for name in SCALES if not np.isnan(values[name]).all()}
-    reference = values | {"area": np.asarray(train_areas, dtype=np.float64)}
-    distances = {name: measure_distance(SCALES[name], own, reference[name]) for name, own in values.items()}
-    total = np.sum([np.where(own >= LEAST, np.minimum(own, MOST), 0) for own in distances.values()], axis=0)
+    values = figures.assign(group=compare_with_group(figures["area"].to_numpy(), groups, views))[list(SCALES)]
+    values = values.dropna(axis="columns", how="all")
+    distances = pd.DataFrame(
+        {
+            name: measure_distance(
+                SCALES[str(name)],
+                own.to_numpy(),
+                np.asarray(train_areas, dtype=np.float64) if name == "area" else own.to_numpy(),
+            )
+            for name, own in values.items()
+        }
+    )
+    total = distances.where(distances >= LEAST, 0).clip(upper=MOST).sum(axis=1).to_numpy()
     # Where nothing counts, by what is nearest to it; then by place, so that the order is always the same.
-    nearest = np.nanmax(np.stack(list(distances.values())), axis=0)
-    return Oddness(values=values, distances=distances, total=total, order=np.lexsort((-nearest, -total)))
+    return Oddness(values=values, distances=distances, total=total, order=np.lexsort((-distances.max(axis=1), -total)))
 
 
 def measure_distance(scale: Scale, values: Values, reference: Values) -> Values:
@@ -129,11 +125,9 @@ def compare_with_group(areas: Values, groups: Sequence[str], views: Sequence[str
     Returns:
         float64: 1 for twice the area that was to be expected, -1 for half; NaN for groups of fewer than 3.
     """
-    table = pd.DataFrame({"group": list(groups), "view": list(views)})
-    rest = pd.Series(np.log2(areas + 1e-5))
-    for _ in range(2):
-        rest = rest - rest.groupby(table["group"]).transform("median")
-        if table["view"].notna().all():
-            rest = rest - rest.groupby(table["view"]).transform("median")
-    size = table["group"].map(table["group"].value_counts())
-    return np.asarray(rest.where(size >= _MIN_GROUP), dtype=np.float64)
+    table = pd.DataFrame({"group": list(groups), "view": list(views), "rest": np.log2(areas + 1e-5)})
+    keys = ["group", "view"] if table["view"].notna().all() else ["group"]
+    for key in 2 * keys:
+        table["rest"] -= table.groupby(key)["rest"].transform("median")
+    size = table.groupby("group")["rest"].transform("size")
+    return np.asarray(table["rest"].where(size >= _MIN_GROUP), dtype=np.float64)

@@ -15,15 +15,14 @@ from unets.ensemble.ensemble import Ensemble, check_ensemble, read_ensemble
 from unets.ensemble.recipe import describe_threshold
 from unets.errors import InputError
 from unets.evaluation.contributions import list_candidates, list_notes, tabulate_members
-from unets.evaluation.predictions import Prediction, join_equally, open_ensemble, open_experiment
+from unets.evaluation.predictions import Prediction, join_equally, open_prediction
 from unets.evaluation.results import describe_gain, read_test_score, sum_stages
-from unets.evaluation.runs import Run, list_runs, tabulate_runs
+from unets.evaluation.runs import Run, list_runs, read_history, tabulate_runs
 from unets.evaluation.scores import Scores, list_evaluated, load_scores
 from unets.metrics.intervals import Interval, note_few_groups
-from unets.pages.gallery import Column, Gallery, drop_other_pictures, link_to, to_json, write_gallery
-from unets.pages.live import list_training
-from unets.pages.measure import DISTANCES_PX, FIGURES, THRESHOLDS, Totals, Values, measure_all
-from unets.pages.oddness import list_column
+from unets.pages.gallery import PAGE, Column, Gallery, drop_other_pictures, link_to, to_json, write_gallery
+from unets.pages.measure import DISTANCES_PX, THRESHOLDS, Totals, Values, measure_all
+from unets.pages.oddness import SCALES
 from unets.pages.page import render_page
 from unets.store.fingerprint import SNAPSHOT, read_snapshot
 from unets.store.paths import Project
@@ -31,7 +30,6 @@ from unets.store.provenance import describe_origin
 from unets.store.runs import write_text
 from unets.submission.submission import name_submission
 
-PAGE, PICTURES = "index.html", "pictures"
 METRICS = {"dice": "Dice", "iou": "IoU"}
 MAX_PICTURES = 6000  # images with a picture, the worst of them; Carvana has 5,088
 
@@ -85,19 +83,35 @@ def write_report(
     names = [name for name in list_evaluated(project) if with_others or name in folds_of]
     if not runs and not names:
         raise InputError(f"`{project.models_dir}` must hold a run. Received: none. Run `unets train`")
-    ensemble, notes = _find_ensemble(project, dataset, ensemble_name, config, folds)
-    notes = _list_missing(folds_of, runs, names) + notes
-    names += [ensemble.name] if ensemble else []
-    scores, left_out = _load_all_scores(project, dataset.metric, names, folds)
-    notes += left_out
+    notes = _list_missing(folds_of, runs, names)
+    ensemble, scores = None, list[Scores]()
+    if not project.ensemble_path(ensemble_name).exists():
+        notes.append(f"`{ensemble_name}` is not there yet: `unets ensemble` makes it")
+    else:
+        names.append(ensemble_name)
+    for name in names:
+        try:
+            if name == ensemble_name:
+                ensemble = read_ensemble(project, name)
+                check_ensemble(ensemble, dataset, config, ensemble.folds if folds is None else list(folds))
+            found = load_scores(project, dataset.metric, name)
+            scores.append(found if folds is None else found.select(folds))
+        except InputError as error:
+            notes.append(f"`{name}` is left out: {error}")
+    scores.sort(key=lambda one: (not is_ensemble(one.name), -one.interval.mean, one.name))
     if not any(is_ensemble(one.name) for one in scores):
         ensemble = None
     folder = project.report_dir(ensemble_name)
     data: dict[str, Any] = {"pictures": {}, "errors": None, "images": {"id": []}}
     if scores:
-        data, more = _look_at_images(project, dataset, scores, ensemble, folder / PICTURES, top=top, jobs=jobs)
+        data, more = _look_at_images(project, dataset, scores, ensemble, folder, top=top, jobs=jobs)
         notes += more
     notes = [complete(note) for note in notes]
+    about: dict[str, Any] = {}
+    if ensemble:
+        about = {"members": tabulate_members(project, ensemble), "candidates": list_candidates(ensemble)}
+        about |= {"gain": describe_gain(ensemble), "threshold": describe_threshold(ensemble.threshold)}
+        about |= {"ensemble_notes": list_notes(ensemble)}
     metric = METRICS.get(dataset.metric, dataset.metric)
     page = render_page(
         "gallery.html",
@@ -110,31 +124,18 @@ def write_report(
         metric=metric,
         scores=scores,
         score_notes=[note for one in scores for note in (*one.notes, *note_few_groups(one.num_groups))],
-        ensemble=_describe_ensemble(project, ensemble) if ensemble else None,
+        ensemble=ensemble,
+        **about,
         runs=tabulate_runs(runs),
         stages=sum_stages(project.stages_path),
         origins=_list_origins(project, runs, folder),
         complete=complete,
-        data=data | {"training": list_training(project, runs)},
+        data=data | {"training": _list_training(project, runs)},
     )
     write_text(folder / PAGE, page)
-    drop_other_pictures(folder / PICTURES, data)
+    drop_other_pictures(folder, data)
     num_images, num_pictures = len(data["images"]["id"]), len(data["pictures"])
     return Report(page_path=folder / PAGE, num_images=num_images, num_pictures=num_pictures, notes=tuple(notes))
-
-
-def _load_all_scores(
-    project: Project, metric: str, names: Sequence[str], folds: Collection[int] | None
-) -> tuple[list[Scores], list[str]]:
-    """Loads scores, ensembles first, then by their mean; says why others of the names have none."""
-    found, notes = list[Scores](), []
-    for name in names:
-        try:
-            scores = load_scores(project, metric, name)
-            found.append(scores if folds is None else scores.select(folds))
-        except InputError as error:
-            notes.append(f"`{name}` is left out: {error}")
-    return sorted(found, key=lambda one: (not is_ensemble(one.name), -one.interval.mean, one.name)), notes
 
 
 def choose_large(scores: Values, samples: Sequence[Sample], top: int) -> set[int]:
@@ -147,9 +148,6 @@ def choose_large(scores: Values, samples: Sequence[Sample], top: int) -> set[int
         scores: float64 (images, columns), low is bad; NaN where there is no score.
         samples: the images.
         top: how many.
-
-    Returns:
-        Numbers of images.
     """
     views, chosen = [sample.view or "" for sample in samples], set[int]()
     for column in scores.T:
@@ -171,14 +169,30 @@ def _look_at_images(
     """Measures and draws all images that have a score; returns the page's data, and what is missing."""
     fold_of: dict[str, int | None] = pd.concat([one.table["fold"] for one in scores]).to_dict()
     samples = [sample for sample in read_manifest(project, dataset).train if sample.id in fold_of]
-    folds = [fold_of[sample.id] for sample in samples]
-    predictions, notes = _open_predictions(project, dataset, samples, scores, ensemble)
+    predictions, notes = dict[str, Prediction](), []
+    for one in scores:
+        try:
+            predictions[one.name] = open_prediction(project, dataset, one.name)
+        except InputError as error:
+            notes.append(f"`{one.name}` has no pictures of its masks: {error}")
     # The ensemble's masks are measured; where it has none of an image, those of the experiments' mean.
     own = [predictions[ensemble.name]] if ensemble and ensemble.name in predictions else []
-    alone = [prediction for name, prediction in predictions.items() if not is_ensemble(name)]
-    means = join_equally(alone, fold_of)
+    means = join_equally([one for name, one in predictions.items() if not is_ensemble(name)], fold_of)
     measured, totals = measure_all(dataset, samples, own + means, has_ground_truth=True, jobs=jobs)
-    columns = _list_columns(dataset.metric, samples, scores, list(predictions), measured)
+    names, metric = list(predictions), METRICS.get(dataset.metric, dataset.metric)
+    ids = [sample.id for sample in samples]
+    columns = [
+        Column(
+            label=f"{metric} of {one.name}",
+            values=one.table["score"].reindex(ids).to_numpy(),
+            style="score",
+            prediction=names.index(one.name) if one.name in names else None,
+        )
+        for one in scores
+    ]
+    known = measured.dropna(axis="columns", how="all")
+    more = (name for name in ("agreement", "band", "area") if name in known)
+    columns += [SCALES[name].to_column(known[name].to_numpy()) for name in more]
     values = np.array([column.values for column in columns if column.style == "score"]).T
     data = write_gallery(
         folder,
@@ -186,10 +200,10 @@ def _look_at_images(
         Gallery(
             name=f"{project.competition}/report",
             samples=samples,
-            folds=folds,
+            folds=[fold_of[sample.id] for sample in samples],
             predictions=list(predictions.values()),
             columns=columns,
-            areas=measured[:, FIGURES.index("area")],
+            areas=measured["area"].to_numpy(),
             has_ground_truth=True,
         ),
         shown=sorted(np.argsort(np.nanmin(values, axis=1), kind="stable")[:MAX_PICTURES].tolist()),
@@ -199,82 +213,24 @@ def _look_at_images(
     return data | {"errors": _describe_errors(totals, dataset, ensemble) if totals else None}, notes
 
 
-def _list_columns(
-    metric: str, samples: Sequence[Sample], scores: Sequence[Scores], predictions: Sequence[str], measured: Values
-) -> list[Column]:
-    """Lists the scores, then what was measured."""
-    ids = [sample.id for sample in samples]
-    columns = [
-        Column(
-            label=f"{METRICS.get(metric, metric)} of {one.name}",
-            values=one.table["score"].reindex(ids).to_numpy(),
-            style="score",
-            prediction=predictions.index(one.name) if one.name in predictions else None,
-        )
-        for one in scores
-    ]
-    figures = dict(zip(FIGURES, measured.T, strict=True))
-    more = [list_column(name, figures[name]) for name in ("agreement", "band", "area")]
-    return columns + [column for column in more if not np.isnan(column.values).all()]
-
-
-def _open_predictions(
-    project: Project,
-    dataset: DatasetConfig,
-    samples: Sequence[Sample],
-    scores: Sequence[Scores],
-    ensemble: Ensemble | None,
-) -> tuple[dict[str, Prediction], list[str]]:
-    """Opens the probability maps behind the scores, in their order; says which have none."""
-    found: dict[str, Prediction] = {}
-    notes = []
-    for one in sorted(scores, key=lambda one: is_ensemble(one.name)):  # an ensemble needs its members' maps
-        try:
-            if ensemble and is_ensemble(one.name):
-                fold_of = {str(id_): int(fold) for id_, fold in one.table["fold"].items()}
-                own = [sample for sample in samples if sample.id in fold_of]
-                found[one.name] = open_ensemble(ensemble, found, own, fold_of)
-            else:
-                found[one.name] = open_experiment(project, dataset, one.name, one.table.index)
-        except InputError as error:
-            notes.append(f"`{one.name}` has no pictures of its masks: {error}")
-    return {one.name: found[one.name] for one in scores if one.name in found}, notes
-
-
 def _describe_errors(totals: Totals, dataset: DatasetConfig, ensemble: Ensemble | None) -> dict[str, Any]:
     """Returns the totals for the page's script; no curves where every pixel is of a class: no threshold decides there.
 
     The confusion matrix is left out where its classes are object and background: precision and recall say as much.
     """
     names = [*(["background"] if dataset.has_background else []), *dataset.classes]
-    confusion = totals.confusion[-len(names) :, -len(names) :]
+    confusion = totals["confusion"][-len(names) :, -len(names) :]
     return {
         "of": ensemble.name if ensemble else "the experiments' mean",
         "metric": METRICS.get(dataset.metric, dataset.metric),
         "chosen": ensemble.threshold if ensemble and isinstance(ensemble.threshold, float) else None,
         "thresholds": THRESHOLDS if dataset.has_background else [],
-        "scores": to_json(totals.scores / totals.num_images),
-        "pixels": totals.pixels.tolist(),
-        "calibration": totals.calibration.tolist(),
+        "scores": to_json(totals["scores"] / totals["images"]),
+        **{name: totals[name].tolist() for name in ("pixels", "calibration", "distances")},
         "edges": DISTANCES_PX,
-        "distances": totals.distances.tolist(),
         "names": names,
         "confusion": confusion.tolist() if len(names) > 2 and len(confusion) else None,
     }
-
-
-def _find_ensemble(
-    project: Project, dataset: DatasetConfig, name: str, config: EnsembleConfig, folds: Collection[int] | None
-) -> tuple[Ensemble | None, list[str]]:
-    """Reads the ensemble, if it is the one that is asked for; says why there is none."""
-    if not project.ensemble_path(name).exists():
-        return None, [f"`{name}` is not there yet: `unets ensemble` makes it"]
-    try:
-        ensemble = read_ensemble(project, name)
-        check_ensemble(ensemble, dataset, config, ensemble.folds if folds is None else list(folds))
-    except InputError as error:
-        return None, [f"`{name}` is left out: {error}"]
-    return ensemble, []
 
 
 def _list_missing(folds_of: Mapping[str, Sequence[int]], runs: Sequence[Run], scored: Collection[str]) -> list[str]:
@@ -298,10 +254,10 @@ def _list_figures(
         first = scores[0]
         mean, detail = f"{first.interval.mean:.5f}", first.interval.describe_bounds()
         figures.append((f"{metric} out-of-fold, {first.name}", mean, detail))
-        test = _read_test_score(project, ensemble) if ensemble else None
-        if test:
-            also = f"{test.describe_bounds()}; out-of-fold {mean}"
-            figures = [(f"{metric} on the test set, {first.name}", f"{test.mean:.5f}", also)]
+        if ensemble and (test := read_test_score(project, name_submission(ensemble))):
+            score = Interval(**{key: test[key] for key in Interval.model_fields})
+            also = f"{score.describe_bounds()}; out-of-fold {mean}"
+            figures = [(f"{metric} on the test set, {first.name}", f"{score.mean:.5f}", also)]
         best = next((one for one in scores if not is_ensemble(one.name)), first)
         figures.append(("Best single model, out-of-fold", f"{best.interval.mean:.5f}", best.name))
         group_of = pd.concat([one.table["group"] for one in scores]).to_dict()
@@ -313,24 +269,14 @@ def _list_figures(
     return figures
 
 
-def _read_test_score(project: Project, ensemble: Ensemble) -> Interval | None:
-    """Reads what the ensemble's submission reached against the test set's ground truth, where that was computed."""
-    score = read_test_score(project, name_submission(ensemble))
-    return None if score is None else Interval(**{key: score[key] for key in Interval.model_fields})
-
-
-def _describe_ensemble(project: Project, ensemble: Ensemble) -> dict[str, Any]:
-    return {
-        "verdict": describe_gain(ensemble),
-        "facts": {
-            "averaging": f"of the {ensemble.averaging}",
-            "threshold": describe_threshold(ensemble.threshold),
-            "post-processing": ensemble.postprocessing.describe(),
-        },
-        "members": tabulate_members(project, ensemble),
-        "candidates": list_candidates(project, ensemble),
-        "notes": list_notes(ensemble),
-    }
+def _list_training(project: Project, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Returns the curves of runs for the page's script; those without a finished epoch are left out."""
+    found = [(run, read_history(project.run_dir(run.experiment, run.fold))) for run in runs]
+    return [
+        {"experiment": run.experiment, "fold": run.fold, "best": run.best_epochs, **history}
+        for run, history in found
+        if history["epochs"]
+    ]
 
 
 def _list_origins(project: Project, runs: Sequence[Run], page_dir: Path) -> dict[str, Any]:

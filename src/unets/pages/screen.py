@@ -16,10 +16,9 @@ from unets.ensemble.ensemble import Ensemble, read_ensemble
 from unets.ensemble.recipe import Recipe, describe_threshold
 from unets.errors import InputError
 from unets.evaluation.predictions import Prediction
-from unets.pages import gallery
-from unets.pages.gallery import Column, Gallery
+from unets.pages.gallery import PAGE, Column, Gallery, drop_other_pictures, write_gallery
 from unets.pages.measure import measure_all
-from unets.pages.oddness import LEAST, MOST, SCALES, Oddness, list_column, measure_oddness
+from unets.pages.oddness import LEAST, MOST, SCALES, Oddness, measure_oddness
 from unets.pages.page import render_page
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin
@@ -29,7 +28,7 @@ from unets.tables import Table
 
 logger = logging.getLogger(__name__)
 
-PAGE, PICTURES, TABLE = "index.html", "pictures", "images.csv"
+TABLE = "images.csv"
 MAX_IMAGES = 2000  # in the page: the oddest
 
 
@@ -59,14 +58,8 @@ def screen_test(
     """Looks at every test image as the ensemble sees it; needs no ground truth.
 
     Writes `screen/index.html`, which shows all odd images and opens from disk, and `screen/images.csv`, which has the
-    figures of all. Maps stream through workers; what stays is a few figures an image.
-
-    Args:
-        project: the folders.
-        dataset: the dataset's declaration.
-        ensemble_name: whose masks are looked at.
-        top: how many images are shown at full size; as many are shown where fewer are odd.
-        jobs: worker processes; None is one a core.
+    figures of all. Maps stream through workers; what stays is a few figures an image. `top` images are shown at full
+    size; as many are shown where fewer are odd.
 
     Raises:
         InputError: there is no ensemble, its members' test maps are missing, damaged or not those it was fitted on.
@@ -74,7 +67,7 @@ def screen_test(
     if top < 1:
         raise InputError(f"`--top` must be at least 1. Received: {top}")
     ensemble = read_ensemble(project, ensemble_name)
-    predictions = open_predictions(project, dataset, ensemble)
+    predictions = _open_predictions(project, dataset, ensemble)
     manifest = read_manifest(project, dataset)
     samples = manifest.test
     if not samples:
@@ -83,91 +76,38 @@ def screen_test(
     train_areas = list(measure_shares(project, manifest, jobs=jobs).values())
     odd = measure_oddness(measured, [s.group for s in samples], [s.view for s in samples], train_areas)
     folder = project.screen_dir(ensemble_name)
-    screening = Screening(page_path=folder / PAGE, csv_path=folder / TABLE, samples=samples, odd=odd)
-    shown = odd.order[: min(max(screening.num_odd, top), MAX_IMAGES)].tolist()
-    data = gallery.write_gallery(
-        folder / PICTURES,
+    found = Screening(page_path=folder / PAGE, csv_path=folder / TABLE, samples=samples, odd=odd)
+    shown = odd.order[: min(max(found.num_odd, top), MAX_IMAGES)].tolist()
+    meaning = f"sum over the figures of their distance from the median, {LEAST:g} to {MOST:g} each"
+    first = Column(label="oddness", values=odd.total[shown], worst="high", meaning=meaning, prediction=0)
+    values, distances = odd.values.iloc[shown], odd.distances.iloc[shown]
+    columns = [SCALES[name].to_column(values[name].to_numpy(), distances[name].to_numpy()) for name in values]
+    data = write_gallery(
+        folder,
         dataset,
         Gallery(
             name=f"{project.competition}/screen",
             samples=[samples[index] for index in shown],
             folds=[None] * len(shown),
             predictions=predictions,
-            columns=_list_columns(odd, shown),
-            areas=odd.values["area"][shown],
+            columns=[first, *columns],
+            areas=values["area"].to_numpy(),
             has_ground_truth=False,
         ),
         shown=range(len(shown)),
         large=range(top),
         jobs=jobs,
     )
-    write_text(screening.csv_path, _tabulate(samples, odd).to_csv(index=False, float_format="%.6g"))
-    write_text(screening.page_path, _render(project, ensemble, screening, len(shown), train_areas, data))
-    gallery.drop_other_pictures(folder / PICTURES, data)
-    logger.info("%s: %d of %d images are odd", screening.page_path, screening.num_odd, len(samples))
-    return screening
-
-
-def open_predictions(project: Project, dataset: DatasetConfig, ensemble: Ensemble) -> list[Prediction]:
-    """Opens the test set's probability maps: the ensemble's prediction, and where it has several members, each one's.
-
-    Raises:
-        InputError: they are missing, or were not made by what the ensemble was fitted on.
-    """
-    readers = open_members(project, ensemble, dataset)
-    ids = readers[0].ids
-    found = [Prediction(name=ensemble.name, readers=readers, recipes=dict.fromkeys(ids, ensemble.recipe))]
-    alone = dict.fromkeys(ids, Recipe(weights=(1.0,), threshold=ensemble.threshold))
-    if len(readers) > 1:
-        for member, reader in zip(ensemble.used_members, readers, strict=True):
-            found.append(Prediction(name=member.experiment, readers=(reader,), recipes=alone))
-    return found
-
-
-def _list_columns(odd: Oddness, shown: Sequence[int]) -> list[Column]:
-    meaning = f"sum over the figures of their distance from the median, {LEAST:g} to {MOST:g} each"
-    columns = [Column(label="oddness", values=odd.total[shown], worst="high", meaning=meaning, prediction=0)]
-    figures = [list_column(name, values[shown], odd.distances[name][shown]) for name, values in odd.values.items()]
-    return [*columns, *figures]
-
-
-def _tabulate(samples: Sequence[Sample], odd: Oddness) -> pd.DataFrame:
-    """Returns a row an image, the oddest first: what makes it odd, its figures, and each one's distance."""
-    order = odd.order.tolist()
-    table = pd.DataFrame(
-        {
-            "id": [samples[index].id for index in order],
-            "group": [samples[index].group for index in order],
-            "view": [samples[index].view or "" for index in order],
-            "oddness": odd.total[order],
-            "reasons": [" ".join(odd.list_reasons(index)) for index in order],
-        }
-    )
-    for name, values in odd.values.items():
-        table[name] = values[order]
-    for name, values in odd.distances.items():
-        table[f"{name}_distance"] = values[order]
-    return table
-
-
-def _render(
-    project: Project,
-    ensemble: Ensemble,
-    screening: Screening,
-    num_shown: int,
-    train_areas: Sequence[float],
-    data: dict[str, object],
-) -> str:
-    odd, samples = screening.odd, screening.samples
-    members = ", ".join(f"{member.experiment} ({member.weight:.3g})" for member in ensemble.used_members)
-    said = {
+    write_text(found.csv_path, _tabulate(samples, odd).to_csv(index=False, float_format="%.6g"))
+    notes = {
         "the ensemble has one member, so nothing can disagree with it: the uncertain band stands in for it": (
             "agreement" not in odd.values
         ),
         "groups have fewer than three images here, so no area is compared with its group": "group" not in odd.values,
-        f"the {num_shown:,} oddest images are shown; `{TABLE}` beside this page has all": num_shown < screening.num_odd,
+        f"the {len(shown):,} oddest images are shown; `{TABLE}` beside this page has all": len(shown) < found.num_odd,
     }
-    return render_page(
+    members = ", ".join(f"{member.experiment} ({member.weight:.3g})" for member in ensemble.used_members)
+    page = render_page(
         "gallery.html",
         kind="screen",
         title=project.competition,
@@ -175,34 +115,63 @@ def _render(
         "the usual is shown, the oddest first.",
         origin=describe_origin(project.configs_dir),
         figures=[
-            ("Odd test images", f"{screening.num_odd:,}", f"of {len(samples):,}"),
+            ("Odd test images", f"{found.num_odd:,}", f"of {len(samples):,}"),
             ("Groups", f"{len({sample.group for sample in samples}):,}", "in the test set"),
             ("Threshold", describe_threshold(ensemble.threshold), f"of the {ensemble.name}"),
             ("Members", f"{len(ensemble.used_members)}", members),
         ],
-        notes=[note for note, is_so in said.items() if is_so],
+        notes=[note for note, is_so in notes.items() if is_so],
         table=_describe_figures(odd, train_areas),
         data=data,
     )
+    write_text(found.page_path, page)
+    drop_other_pictures(folder, data)
+    logger.info("%s: %d of %d images are odd", found.page_path, found.num_odd, len(samples))
+    return found
+
+
+def _open_predictions(project: Project, dataset: DatasetConfig, ensemble: Ensemble) -> list[Prediction]:
+    """Opens the test set's probability maps: the ensemble's prediction, and of several members each one's."""
+    readers = open_members(project, ensemble, dataset)
+    ids = readers[0].ids
+    found = [Prediction(name=ensemble.name, readers=readers, recipes=dict.fromkeys(ids, ensemble.recipe))]
+    recipe = Recipe(weights=(1.0,), threshold=ensemble.threshold, overlapping=ensemble.overlapping)
+    if len(readers) > 1:
+        for member, reader in zip(ensemble.used_members, readers, strict=True):
+            found.append(Prediction(name=member.experiment, readers=(reader,), recipes=dict.fromkeys(ids, recipe)))
+    return found
+
+
+def _tabulate(samples: Sequence[Sample], odd: Oddness) -> pd.DataFrame:
+    """Returns a row an image, the oddest first: what makes it odd, its figures, and each one's distance."""
+    table = pd.DataFrame(
+        {
+            "id": [sample.id for sample in samples],
+            "group": [sample.group for sample in samples],
+            "view": [sample.view or "" for sample in samples],
+            "oddness": odd.total,
+            "reasons": [" ".join(odd.list_reasons(index)) for index in range(len(samples))],
+        }
+    )
+    return pd.concat([table, odd.values, odd.distances.add_suffix("_distance")], axis=1).iloc[odd.order]
 
 
 def _describe_figures(odd: Oddness, train_areas: Sequence[float]) -> Table:
     """Returns a row a figure: what it is, and where the images lie on it."""
     rows = []
     for name, values in odd.values.items():
-        scale, meaning = SCALES[name], SCALES[name].meaning
+        scale, meaning = SCALES[str(name)], SCALES[str(name)].meaning
         if name == "area" and train_areas:
-            least, most = (_format(name, limit(train_areas)) for limit in (min, max))
+            least, most = (_format(scale.style, limit(train_areas)) for limit in (min, max))
             meaning += f", against the training masks, which have {least} to {most}"
-        spread = [_format(name, float(value)) for value in np.nanquantile(values, (0.05, 0.5, 0.95))]
-        rows.append((scale.label, meaning, *spread, f"{np.count_nonzero(odd.distances[name] >= LEAST):,}"))
+        spread = [_format(scale.style, value) for value in values.quantile([0.05, 0.5, 0.95])]
+        rows.append((scale.label, meaning, *spread, f"{(odd.distances[name] >= LEAST).sum():,}"))
     header = ("figure", "what it is", "5 %", "median", "95 %", "odd images")
     return Table(header=header, rows=tuple(rows), right=frozenset(header[2:]))
 
 
-def _format(name: str, value: float) -> str:
+def _format(style: str, value: float) -> str:
     """Writes a figure for people."""
-    style = SCALES[name].style
     if style == "change":
         value, style = 2**value - 1, "percent"
     return f"{100 * value:.3g} %" if style == "percent" else f"{value:.4f}" if style == "score" else f"{value:.3g}"

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig
-from unets.data.drawing import Image, add_caption, draw_contours, make_sheet
+from unets.data.drawing import add_caption, draw_contours, make_sheet
 from unets.data.io import write_image
 from unets.data.samples import Sample, read_full_size, read_image, read_mask
 from unets.dataset.manifest import read_manifest
@@ -22,25 +22,13 @@ Mask = npt.NDArray[np.uint8]  # (height, width) class index; (height, width, cla
 def draw_ground_truth(out: Path, project: Project, dataset: DatasetConfig, count: int) -> int:
     """Draws training images with the contours of their masks, as training sees both; returns how many.
 
-    Args:
-        out: the picture that is written.
-        project: the folders.
-        dataset: the competition's.
-        count: how many images at most, spread evenly over all.
+    At most `count` are drawn, spread evenly over all.
     """
     return _draw_sheet(out, read_manifest(project, dataset).train, read_mask, dataset, count)
 
 
 def draw_submission(out: Path, submission_path: Path, project: Project, dataset: DatasetConfig, count: int) -> int:
-    """Draws test images with a submission's contours; returns how many.
-
-    Args:
-        out: the picture that is written.
-        submission_path: csv or csv.gz.
-        project: the folders.
-        dataset: the competition's.
-        count: how many images at most, spread evenly over all.
-    """
+    """Draws test images with the contours of a submission, csv or csv.gz, as `draw_ground_truth` does."""
     rles = read_submission(submission_path, dataset)
 
     def find_mask(sample: Sample) -> Mask:
@@ -53,26 +41,18 @@ def _draw_sheet(
     out: Path, samples: Sequence[Sample], find_mask: Callable[[Sample], Mask], dataset: DatasetConfig, count: int
 ) -> int:
     picks = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
-    chosen = [samples[index] for index in picks]
-    sizes_hw = [read_full_size(sample, dataset) for sample in chosen]
+    sizes_hw = [read_full_size(samples[index], dataset) for index in picks]
     tile_hw = (round(float(np.median([height / width for height, width in sizes_hw])) * TILE_WIDTH), TILE_WIDTH)
     tiles = []
-    for sample, (height, width) in zip(chosen, sizes_hw, strict=True):
+    for sample, (height, width) in zip((samples[index] for index in picks), sizes_hw, strict=True):
         scale = min(tile_hw[0] / height, tile_hw[1] / width)
         fitted_hw = (max(round(height * scale), 1), max(round(width * scale), 1))
-        drawn = _draw(read_image(sample, fitted_hw), find_mask(sample))
+        drawn, mask = read_image(sample, fitted_hw), find_mask(sample)
+        # Where classes overlap, each layer in its own color.
+        layers = [mask] if mask.ndim == 2 else np.moveaxis(mask, -1, 0)
+        for number, layer_hw in enumerate(layers, start=1):
+            drawn = draw_contours(drawn, layer_hw if mask.ndim == 2 else (layer_hw == 1) * np.uint8(number))
         rest = [(0, whole - side) for whole, side in zip(tile_hw, fitted_hw, strict=True)]
         tiles.append(add_caption(np.pad(drawn, (*rest, (0, 0)), constant_values=255), sample.id))
     write_image(out, make_sheet(tiles, columns=COLUMNS, tile_hw=tiles[0].shape[:2]))
-    return len(chosen)
-
-
-def _draw(image_hwc: Image, mask: Mask) -> Image:
-    """Draws a mask's contours over an image of any number of channels; uint8 RGB."""
-    channels = image_hwc.shape[-1]
-    drawn = np.ascontiguousarray(image_hwc[..., [0, 1, 2] if channels > 2 else [0, 0, 0]])
-    if mask.ndim == 2:
-        return draw_contours(drawn, mask)
-    for index in range(mask.shape[-1]):
-        drawn = draw_contours(drawn, np.where(mask[..., index] == 1, np.uint8(index + 1), np.uint8(0)))
-    return drawn
+    return len(picks)
