@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from unets.nets.normalization import BatchNorm, set_statistics_window
+from unets.nets.normalization import BatchNorm, DepthwiseConv, set_statistics_window
 
 SHAPE = (3, 6, 5, 4)
 
@@ -78,3 +78,36 @@ def test_statistics_follow_a_quarter_of_the_training(num_steps: int, momentum: f
     found = [BatchNorm(momentum=0.5), keras.layers.ReLU(), keras.layers.BatchNormalization(momentum=0.5)]
     set_statistics_window(found, num_steps)
     assert [found[0].momentum, found[2].momentum] == pytest.approx([momentum] * 2)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="other backends have Keras's own")
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("side", [3, 5, 7])
+def test_gradients_of_depthwise_convolutions_are_those_of_keras(
+    side: int, stride: int, padding: str, policy: str
+) -> None:
+    import tensorflow as tf
+
+    kinds = (DepthwiseConv, keras.layers.DepthwiseConv2D)
+    ours, keras_own = (kind(side, stride, padding=padding, use_bias=False, dtype=policy) for kind in kinds)
+    rng = np.random.default_rng(0)
+    images = tf.constant(rng.normal(size=(2, 12, 9, 4)), "float32")
+    factors = rng.normal(size=keras_own(images).shape)
+    ours.build(images.shape)
+    ours.set_weights(keras_own.get_weights())
+    results = []
+    for layer in (ours, keras_own):
+        with tf.GradientTape() as tape:
+            tape.watch(images)
+            made = layer(images, **({"training": True} if layer is ours else {}))
+            loss = tf.reduce_sum(tf.cast(made, "float32") * factors.astype("float32"))
+        results.append([made, *tape.gradient(loss, [images, layer.kernel.value])])
+    for found, expected in zip(*results, strict=True):
+        np.testing.assert_allclose(
+            tf.cast(found, "float32"),
+            tf.cast(expected, "float32"),
+            rtol=2e-2 if policy != "float32" else 1e-4,
+            atol=1e-5,
+        )

@@ -19,7 +19,7 @@ from keras import layers, ops
 from unets.errors import InputError
 from unets.nets.backend import needs_synchronized_batch_norm
 from unets.nets.efficientnet_lite import LITE, convolve_lite, load_lite
-from unets.nets.normalization import BatchNorm
+from unets.nets.normalization import BatchNorm, DepthwiseConv
 from unets.nets.weights import widen_filters
 
 Tensor = Any  # a keras.KerasTensor; keras carries no types
@@ -235,8 +235,9 @@ def _select(name: str, features: list[Tensor], size_hw: tuple[int, int], max_str
 def _copy(model: keras.Model) -> keras.Model:
     """Copies a model without its own scaling of images, which ours stands for.
 
-    A batch normalization becomes ours, which is faster and shares statistics between devices; layers that Keras named
-    by counting through the process are counted from 0, so that weights have the same names in every process.
+    Batch normalizations and depthwise convolutions become ours, which are faster and share statistics between devices;
+    layers that Keras named by counting through the process are counted from 0, so that weights have the same names in
+    every process.
     """
     counts = Counter[str]()
 
@@ -247,7 +248,8 @@ def _copy(model: keras.Model) -> keras.Model:
         config = {**layer.get_config(), "name": name}
         if type(layer) is layers.BatchNormalization:
             return BatchNorm.from_config({**config, "synchronized": needs_synchronized_batch_norm()})
-        return type(layer).from_config(config)
+        kind = DepthwiseConv if type(layer) is layers.DepthwiseConv2D else type(layer)
+        return kind.from_config(config)
 
     def call(layer: Any, *inputs: Any, **options: Any) -> Any:
         return inputs[0] if _scales(layer) else layer(*inputs, **options)
