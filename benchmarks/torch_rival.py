@@ -79,11 +79,19 @@ def choose_size(image_hw: tuple[int, int]) -> tuple[int, int]:
     return max(round(image_hw[0] * scale / 32), 1) * 32, max(round(image_hw[1] * scale / 32), 1) * 32
 
 
+def resize(pair: Pair, size_hw: tuple[int, int]) -> Pair:
+    """Resizes image and mask."""
+    image, mask = pair
+    shrinks = image.shape[0] > size_hw[0]
+    image = cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    return image, cv2.resize(mask, size_hw[::-1], interpolation=cv2.INTER_NEAREST)
+
+
 def train(pairs: Sequence[Pair], num_classes: int, weights_path: Path, cpu_seconds: float, seed: int) -> Trained:
     """Trains until this process has used `cpu_seconds` of CPU time since it began.
 
     Args:
-        pairs: images and masks at full size; 255 is ignored.
+        pairs: images and masks of one size, see `choose_size` and `resize`; 255 is ignored.
         num_classes: foreground classes, and whatever value of a mask is 0.
         weights_path: see `Rival`.
         cpu_seconds: when it ends; the rate follows a cosine over them.
@@ -91,9 +99,7 @@ def train(pairs: Sequence[Pair], num_classes: int, weights_path: Path, cpu_secon
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
-    sizes = [image.shape[:2] for image, _ in pairs]
-    size_hw = choose_size(max(set(sizes), key=sizes.count))
-    pairs = [_resize(pair, size_hw) for pair in pairs]
+    size_hw = pairs[0][1].shape
     batch_size = min(4 if size_hw[0] * size_hw[1] > _SMALL_PX else 16, len(pairs))
     net = Rival(1 if num_classes == 1 else num_classes + 1, weights_path).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=_DECAY)
@@ -121,7 +127,7 @@ def train(pairs: Sequence[Pair], num_classes: int, weights_path: Path, cpu_secon
 
 def predict(trained: Trained, image_hwc: Image, *, has_background: bool) -> Image:
     """Returns the mask of an image, class index (height, width), of the mean over both flips at full size."""
-    small, _ = _resize((image_hwc, image_hwc[..., 0]), trained.size_hw)
+    small, _ = resize((image_hwc, image_hwc[..., 0]), trained.size_hw)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         logits = trained.net(_to_tensor([small, np.ascontiguousarray(small[:, ::-1])])).float()
     probs = torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, dim=1)
@@ -139,13 +145,6 @@ def _convolve(before: int, filters: int) -> list[nn.Module]:
 
 def _to_tensor(images: Sequence[Image]) -> torch.Tensor:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
-
-
-def _resize(pair: Pair, size_hw: tuple[int, int]) -> Pair:
-    image, mask = pair
-    shrinks = image.shape[0] > size_hw[0]
-    image = cv2.resize(image, size_hw[::-1], interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return image, cv2.resize(mask, size_hw[::-1], interpolation=cv2.INTER_NEAREST)
 
 
 def _augment(pair: Pair, rng: np.random.Generator) -> Pair:
