@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from unets.nets.normalization import BatchNorm, DepthwiseConv, set_statistics_window
+from unets.nets.normalization import BatchNorm, DepthwiseConv2D, set_statistics_window
 
 SHAPE = (3, 6, 5, 4)
 
@@ -90,7 +90,7 @@ def test_gradients_of_depthwise_convolutions_are_those_of_keras(
 ) -> None:
     import tensorflow as tf
 
-    kinds = (DepthwiseConv, keras.layers.DepthwiseConv2D)
+    kinds = (DepthwiseConv2D, keras.layers.DepthwiseConv2D)
     ours, keras_own = (kind(side, stride, padding=padding, use_bias=False, dtype=policy) for kind in kinds)
     rng = np.random.default_rng(0)
     images = tf.constant(rng.normal(size=(2, 12, 9, 4)), "float32")

@@ -23,7 +23,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from unets.errors import InputError
 from unets.nets.backend import needs_synchronized_batch_norm
-from unets.nets.normalization import BatchNorm, DepthwiseConv
+from unets.nets.normalization import BatchNorm, DepthwiseConv2D
 from unets.nets.weights import widen_filters
 
 Tensor = Any  # a keras.KerasTensor; keras carries no types
@@ -178,7 +178,7 @@ def _convolve_block(x: Tensor, stage: _Stage, filters: int, stride: int, name: s
     if stage.expansion > 1:
         x = _mix(x, x.shape[-1] * stage.expansion, f"{name}_expand")
         x = layers.ReLU(6.0, name=f"{name}_expand_relu")(x)
-    x = DepthwiseConv(
+    x = DepthwiseConv2D(
         stage.kernel,
         stride,
         padding="same",

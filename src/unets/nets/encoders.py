@@ -19,7 +19,7 @@ from keras import layers, ops
 from unets.errors import InputError
 from unets.nets.backend import needs_synchronized_batch_norm
 from unets.nets.efficientnet_lite import LITE, convolve_lite, load_lite
-from unets.nets.normalization import BatchNorm, DepthwiseConv
+from unets.nets.normalization import BatchNorm, DepthwiseConv2D
 from unets.nets.weights import widen_filters
 
 Tensor = Any  # a keras.KerasTensor; keras carries no types
@@ -248,7 +248,7 @@ def _copy(model: keras.Model) -> keras.Model:
         config = {**layer.get_config(), "name": name}
         if type(layer) is layers.BatchNormalization:
             return BatchNorm.from_config({**config, "synchronized": needs_synchronized_batch_norm()})
-        kind = DepthwiseConv if type(layer) is layers.DepthwiseConv2D else type(layer)
+        kind = DepthwiseConv2D if type(layer) is layers.DepthwiseConv2D else type(layer)
         return kind.from_config(config)
 
     def call(layer: Any, *inputs: Any, **options: Any) -> Any:

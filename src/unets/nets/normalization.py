@@ -40,7 +40,7 @@ class BatchNorm(layers.BatchNormalization):  # type: ignore[misc]
 
 
 @keras.saving.register_keras_serializable("unets")
-class DepthwiseConv(layers.DepthwiseConv2D):  # type: ignore[misc]
+class DepthwiseConv2D(layers.DepthwiseConv2D):  # type: ignore[misc]
     """`keras.layers.DepthwiseConv2D` with gradients that are fast on CPUs; weights, names and results are the same."""
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
