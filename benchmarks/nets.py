@@ -86,12 +86,12 @@ def count(config: ModelConfig) -> str:
     """Returns the cells of a network that are counted."""
     import keras
 
-    from unets.nets.cost import count_multiply_adds, count_parameters
+    from unets.nets.cost import measure_cost
     from unets.nets.unet import build_unet
 
     keras.utils.clear_session()
-    net = build_unet(config, SIZE_HW)
-    return format_counts(count_parameters(net.variables), count_multiply_adds(net))
+    cost = measure_cost(build_unet(config, SIZE_HW))
+    return format_counts(cost.parameters, cost.multiply_adds)
 
 
 def choose_encoder(name: str) -> ModelConfig:
@@ -145,21 +145,21 @@ def _measure(config: ModelConfig) -> dict[str, object]:
 
     from unets.config import DataConfig, DatasetConfig, ExperimentConfig
     from unets.nets.backend import describe_device
-    from unets.nets.cost import count_multiply_adds, count_parameters
+    from unets.nets.cost import measure_cost
     from unets.nets.predictor import Predictor
-    from unets.nets.tta import FLIPS
     from unets.training.learner import build_learner
 
     experiment = ExperimentConfig(data=DataConfig(size_hw=SIZE_HW), model=config)
     learner = build_learner(experiment, DatasetConfig(), updates_per_epoch=100)
-    predictor = Predictor([learner.net], [FLIPS["identity"]], _BATCH)
+    predictor = Predictor([learner.net], ["identity"], _BATCH)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (_BATCH, *SIZE_HW, 3), dtype=np.uint8)
     targets = rng.integers(0, 256, (_BATCH, *SIZE_HW, 1), dtype=np.uint8)
+    cost = measure_cost(learner.net)
     return {
         "device": describe_device(),
-        "parameters": count_parameters(learner.net.variables),
-        "multiply_adds": count_multiply_adds(learner.net),
+        "parameters": cost.parameters,
+        "multiply_adds": cost.multiply_adds,
         "train_seconds": _time(lambda: learner.train_on_batch(images, targets)),
         "predict_seconds": _time(lambda: predictor(images)),
     }

@@ -149,6 +149,16 @@ def test_unknown_field(kind: type[Config]) -> None:
             },
             "`prediction.tile_hw` must be at least 64 a side",
         ),
+        (
+            ExperimentConfig,
+            {"prediction": {"tile_hw": (641, 64), "tile_overlap_px": 0}},
+            "`prediction.tile_hw` must be at most (640, 959), the size of the images",
+        ),
+        (
+            ExperimentConfig,
+            {"data": {"size_hw": (64, 96), "crop_hw": (32, 64)}, "model": {"depth": 6, "stride": 2}},
+            "`model.depth` must be at most 5 for data.crop_hw=(32, 64) and stride=2. Received: model.depth=6",
+        ),
         (ModelConfig, {"depth": 2, "deep_supervision": 2}, "`deep_supervision` must be below depth=2"),
         (TrainingConfig, {"learning_rate": 0.0}, "greater than 0"),
         (TrainingConfig, {"warmup": 1.0}, "less than 1"),
@@ -207,6 +217,7 @@ def test_what_is_just_possible() -> None:
     ModelConfig(encoder="vgg16", encoder_shrink=4, stride=4, depth=5)
     shrunk = ModelConfig(encoder="vgg16", encoder_shrink=2)
     ExperimentConfig(model=shrunk, data=DataConfig(size_hw=(64, 64)))
+    ExperimentConfig(model=ModelConfig(stride=2), data=DataConfig(size_hw=(64, 96), crop_hw=(32, 64)))
     ModelConfig(depth=2, deep_supervision=1)
     TrainingConfig(epochs=5, keep="last", frozen_epochs=5)
     ExperimentConfig(data=DataConfig(batch_size=8, targets="hard"), training=TrainingConfig(loss="lovasz"))

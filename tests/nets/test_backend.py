@@ -34,10 +34,6 @@ def test_gradients_are_not_added_up_over_devices_on_tensorflow(monkeypatch: pyte
         backend.check_data_parallel(4, steps_per_update=2)
 
 
-def test_gradients_of_one_device_are_clipped_as_they_are() -> None:
-    assert backend.clip_sum(lambda gradients: [min(gradient, 1) for gradient in gradients], [3, 0.5]) == [1, 0.5]
-
-
 def test_the_order_of_sums_is_fixed_or_it_is_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
     tf = pytest.importorskip("tensorflow")
     calls: list[int] = []

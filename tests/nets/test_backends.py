@@ -21,7 +21,6 @@ from unets.nets.backend import choose_precision, describe_device, prefers_xla
 from unets.nets.losses import LOSSES, build_loss
 from unets.nets.metrics import MeanScore
 from unets.nets.predictor import Predictor
-from unets.nets.tta import FLIPS
 from unets.nets.unet import build_unet, coarsen_targets, take_logits
 
 Arrays = dict[str, npt.NDArray[np.generic]]
@@ -74,7 +73,7 @@ def record(folder: Path) -> Arrays:
         net.load_weights(path)
         made[f"logits_{name}"] = take_logits(net).predict_on_batch(photos)
         if name in PREDICTED:
-            made[f"maps_{name}"], _ = Predictor([net], [FLIPS["identity"], FLIPS["hflip"]], batch_size=3)(photos)
+            made[f"maps_{name}"], _ = Predictor([net], ["identity", "hflip"], batch_size=3)(photos)
         if name in NETS:
             made[f"step_{name}"], made[f"moved_{name}"] = train_step(net, photos, targets[classes])
     made["backend"] = np.array([keras.backend.backend(), choose_precision("auto"), describe_device()])

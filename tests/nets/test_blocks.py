@@ -9,7 +9,7 @@ import pytest
 
 from unets.config import ModelConfig
 from unets.nets import blocks
-from unets.nets.blocks import BLOCKS, convolve, count_groups, normalize
+from unets.nets.blocks import BLOCKS, count_groups, normalize
 
 Array = npt.NDArray[np.float32]
 
@@ -101,14 +101,3 @@ def test_batch_normalization_is_synchronized_where_devices_share_a_batch(monkeyp
         monkeypatch.setattr(blocks, "needs_synchronized_batch_norm", lambda needed=needed: needed)
         net = build(BLOCKS["plain"], (4, 4, 8), 8, ModelConfig())
         assert {layer.synchronized for layer in net.layers if layer.name.endswith("_norm")} == {needed}
-
-
-def test_convolve_by_hand() -> None:
-    # one channel, taps of one: at the center of 5 x 5 nine pixels, 1 each; at a corner four
-    net = build(lambda *args: convolve(*args, activate=False), (5, 5, 1), 1, BARE)
-    net.get_layer("piece_conv").set_weights([-np.ones((3, 3, 1, 1)), np.array([0.5])])
-    seen = run(net, np.ones((1, 5, 5, 1)))[0, :, :, 0]
-    assert seen[2, 2] == -8.5 and seen[0, 0] == -3.5
-    relu = build(convolve, (5, 5, 1), 1, BARE)
-    relu.set_weights(net.get_weights())
-    assert not run(relu, np.ones((1, 5, 5, 1))).any()

@@ -10,7 +10,7 @@ from keras import layers
 
 from tests import ROOT
 from unets.config import ENCODERS, ModelConfig
-from unets.nets.cost import count_multiply_adds, count_parameters, measure_cost
+from unets.nets.cost import measure_cost
 from unets.nets.unet import build_unet
 
 TINY = ModelConfig(depth=2, base_filters=4)
@@ -55,15 +55,14 @@ def build(*stack: Any, channels: int = 3) -> keras.Model:
     ],
 )
 def test_multiply_adds_by_hand(layer: Any, expected: int) -> None:
-    assert count_multiply_adds(build(layer)) == expected
+    assert measure_cost(build(layer)).multiply_adds == expected
 
 
 def test_nested_models_are_opened_and_shared_layers_count_at_each_use() -> None:
     inner = build(layers.Conv2D(3, 3, padding="same"))
     outer = build(inner, keras.Sequential([keras.Input((8, 6, 3)), inner]))
-    assert count_multiply_adds(inner) == 48 * 81
-    assert count_multiply_adds(outer) == 2 * 48 * 81
-    assert count_parameters(outer.variables) == 81 + 3
+    assert measure_cost(inner).multiply_adds == 48 * 81
+    assert (measure_cost(outer).multiply_adds, measure_cost(outer).parameters) == (2 * 48 * 81, 81 + 3)
 
 
 def test_parameters_are_floats_that_are_trained_or_not() -> None:
@@ -127,7 +126,7 @@ def test_the_paper_s_net_by_hand() -> None:
         width = widths[level]
         expected += (16 >> level) ** 2 * 4 * 2 * width * width  # up: each coarse pixel to 2 x 2
         expected += (32 >> level) ** 2 * 9 * width * (2 * width + width)
-    assert count_multiply_adds(build_unet(config, (32, 32))) == expected + 32**2 * 64
+    assert measure_cost(build_unet(config, (32, 32))).multiply_adds == expected + 32**2 * 64
 
 
 @pytest.mark.slow

@@ -81,7 +81,6 @@ def test_features_are_what_stages_hand_on(name: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "max_stride", "size_hw"), [
-    ("efficientnet_lite0", 16, (48, 32)),
     ("efficientnet_lite0", 2, (34, 38)),
     ("vgg16", 1, (33, 35)),
     ("mobilenetv3small", 8, (40, 56)),
@@ -107,13 +106,9 @@ IMAGENET = [-0.485 / 0.229, (0.2 - 0.456) / 0.224, (1 - 0.406) / 0.225]
     ("name", "wanted"),
     [
         ("efficientnet_lite0", [-127 / 128, -0.59375, 1]),  # (0 - 127) / 128, (51 - 127) / 128, (255 - 127) / 128
-        ("mobilenetv3small", [-1, -0.6, 1]),  # 51 / 127.5 - 1
-        ("vgg16", [-123.68, 51 - 116.779, 255 - 103.939]),  # turned to BGR after it
         pytest.param("efficientnetv2b0", IMAGENET, marks=pytest.mark.slow),
-        pytest.param("efficientnetb0", IMAGENET, marks=pytest.mark.slow),  # Keras's own layers divide twice by the root
-        pytest.param("efficientnetv2s", [-1, 51 / 128 - 1, 255 / 128 - 1], marks=pytest.mark.slow),
-        pytest.param("convnexttiny", IMAGENET, marks=pytest.mark.slow),
-        pytest.param("densenet121", IMAGENET, marks=pytest.mark.slow),
+        # Keras's own layers divide twice by the root
+        pytest.param("efficientnetb0", IMAGENET, marks=pytest.mark.slow),
     ],
 )
 def test_images_are_scaled_once_as_the_weights_expect(name: str, wanted: list[float]) -> None:
@@ -122,18 +117,6 @@ def test_images_are_scaled_once_as_the_weights_expect(name: str, wanted: list[fl
     (found,) = [layer for layer in encoder.layers if isinstance(layer, scaling) and layer.name.startswith("normal")]
     scaled = keras.Model(encoder.input, found.output)(np.full((1, 32, 32, 3), [0, 51, 255], dtype=np.float32))
     np.testing.assert_allclose(keras.ops.convert_to_numpy(scaled)[0, 5, 5], wanted, atol=1e-4)
-
-
-def test_vgg_sees_blue_first() -> None:
-    encoder = build_encoder("vgg16", (32, 32), 1)
-    kernel, bias = encoder.get_layer("block1_conv1").get_weights()
-    kernel[:] = 0
-    kernel[1, 1, 0, 0] = 1  # the first channel, unchanged
-    encoder.get_layer("block1_conv1").set_weights([kernel, bias])
-    first = keras.Model(encoder.input, encoder.get_layer("block1_conv1").output)
-    image = np.full((1, 32, 32, 3), [10, 20, 200], dtype=np.float32)
-    # 200 - 103.939 = 96.061
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(first(image))[0, 5, 5, 0], 96.061, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -187,8 +170,7 @@ def test_imagenet_gives_the_features_of_the_whole_application(
     assert min(abs(one - feature).max() for one in found) < 1e-3 * abs(feature).max()
 
 
-@pytest.mark.parametrize("name", [LITE0, "vgg16", "mobilenetv3small"])
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(("name", "policy"), [(LITE0, "mixed_bfloat16"), ("mobilenetv3small", "mixed_float16")])
 def test_the_policy_of_the_caller_holds(name: str, policy: str) -> None:
     before, exact, images = keras.config.dtype_policy(), build_encoder(name, (32, 32), 4), draw_images((32, 32))
     keras.config.set_dtype_policy(policy)

@@ -9,7 +9,7 @@ import pytest
 from keras import layers
 
 from unets.config import ModelConfig
-from unets.nets.fusion import fuse_batch_norm
+from unets.nets.graph import fuse_batch_norm
 from unets.nets.normalization import BatchNorm
 from unets.nets.unet import build_unet, take_logits
 

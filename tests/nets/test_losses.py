@@ -1,5 +1,6 @@
 """Losses: values by hand, minima, and logits far out."""
 
+from functools import partial
 from math import exp, log
 from typing import Any, get_args
 
@@ -68,37 +69,68 @@ def test_probabilities_by_hand() -> None:
     np.testing.assert_allclose(probs[0, 0], [[0.6, 0.2]], rtol=1e-6)
 
 
-def test_bce_by_hand() -> None:
-    targets = make_batch([[[1.0], [0.0]], [[1.0], [0.5]]])
-    logits = make_batch([[[LOG_3], [LOG_3]], [[0.0], [LOG_3]]])
-    # -log .75, -log .25, -log .5, -(log .75 + log .25) / 2; the mean over 4 pixels
-    wanted = (-log(0.75) - log(0.25) - log(0.5) - (log(0.75) + log(0.25)) / 2) / 4
-    np.testing.assert_allclose(evaluate(bce, targets, logits), [wanted], rtol=1e-6)
+# One class: probabilities 3/4, 3/4, 1/2, 1/4 against 1, 0, 1/2, 0; sum p t = 3/4 + 1/4 = 1, sum p = 9/4, sum t = 3/2.
+FOUR = make_batch([[[1.0], [0.0], [0.5], [0.0]]]), make_batch([[[LOG_3], [LOG_3], [0.0], [-LOG_3]]])
+# Background, first, second: 1/5, 3/5, 1/5 in both pixels; all first class, and half background, half second class.
+PAIR = make_batch([[[1.0, 0.0], [0.0, 0.5]]]), make_batch([[[0.0, LOG_3, 0.0], [0.0, LOG_3, 0.0]]])
+# Background, first, second: 1/5 3/5 1/5 | 3/5 1/5 1/5 | 1/5 1/5 3/5; labels first, first, none.
+THREE = (
+    make_batch([[[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]]),
+    make_batch([[[0.0, LOG_3, 0.0], [LOG_3, 0.0, 0.0], [0.0, 0.0, LOG_3]]]),
+)
+# Hinge errors 1 + 1 = 2, 1 + .5 = 1.5, 1 - .5 = .5, max(1 - 3, 0) = 0, sorted already; t 1 0 1 0, sum 2.
+HINGE = make_batch([[[1.0], [0.0], [1.0], [0.0]]]), make_batch([[[-1.0], [0.5], [0.5], [-3.0]]])
+# Of the right side 3/4 1/2 3/4 1/4 3/4 1/2; of windows of 3 the border weighs the middle two.
+ROW = (
+    make_batch([[[0.0], [0.0], [0.0], [1.0], [1.0], [1.0]]]),
+    make_batch([[[-LOG_3], [0.0], [-LOG_3], [-LOG_3], [LOG_3], [0.0]]]),
+)
+ONE_MISSED, ONE_TOO_MANY = make_batch([[[1.0], [0.0]]]), make_batch([[[0.0], [0.0]]])
+FAR = make_batch([[[-50.0], [-50.0]]])
 
 
-def test_bce_of_several_classes_by_hand() -> None:
-    # background, first, second: 1/5, 3/5, 1/5 in both pixels
-    logits = make_batch([[[0.0, LOG_3, 0.0], [0.0, LOG_3, 0.0]]])
-    # first pixel: all first class, -log .6; second: half background, half second class, -log .2
-    targets = make_batch([[[1.0, 0.0], [0.0, 0.5]]])
-    np.testing.assert_allclose(evaluate(bce, targets, logits), [(-log(0.6) - log(0.2)) / 2], rtol=1e-6)
+@pytest.mark.parametrize(
+    ("loss", "batch", "wanted"),
+    [
+        (bce, FOUR, (-log(0.75) - log(0.25) - log(0.5) - log(0.75)) / 4),
+        (bce, PAIR, (-log(0.6) - log(0.2)) / 2),
+        # (1 - 3/4)^2, (3/4)^2, 0, (1/4)^2 of these
+        (focal, FOUR, (-log(0.75) / 16 - log(0.25) * 9 / 16 - log(0.75) / 16) / 4),
+        # (1 - 3/5)^2 (-log 3/5); half background, half second class: (1/2 - 1/5)^2 (-log 1/5) / 2, twice
+        (focal, PAIR, (-0.16 * log(0.6) - 0.09 * log(0.2)) / 2),
+        # Lin's alpha of 1/4 is a weight of 1/3: 1/3, 1, 2/3, 1 of the four; 3 in all
+        (partial(focal, class_weights=[1 / 3]), FOUR, (-log(0.75) / 48 - log(0.25) * 9 / 16 - log(0.75) / 16) / 3),
+        # weights 1 1 5 5 1 1, sum 14
+        (partial(border_bce, width_px=3, weight=5), ROW, -(7 * log(0.75) + 2 * log(0.5) + 5 * log(0.25)) / 14),
+        (dice, FOUR, 1 - 3 / 4.75),  # (2 * 1 + 1) / (9/4 + 3/2 + 1)
+        # first class: p .6, .6, t 1, 0: (2 * .6 + 1) / (1.2 + 1 + 1); second: (2 * .1 + 1) / (.4 + .5 + 1)
+        (dice, PAIR, 1 - (2.2 / 3.2 + 1.2 / 1.9) / 2),
+        (log_dice, FOUR, -log(3 / 4.75)),
+        # TP 1, FP 9/4 - 1, FN 3/2 - 1: (1 + .5) / (1 + .3 * 1.25 + .7 * .5 + .5)
+        (tversky, FOUR, 1 - 1.5 / 2.225),
+        # what is missed costs more than what is too much: .5 / (.5 + cost)
+        (tversky, (ONE_MISSED, FAR), 1 - 0.5 / 1.2),
+        (tversky, (ONE_TOO_MANY, -FAR), 1 - 0.5 / 1.1),
+        # I 1 1 0 0, U 2 3 3 4, J = 1 - I / U = 1/2, 2/3, 1, 1, its steps 1/2, 1/6, 1/3, 0
+        (lovasz, HINGE, 2 / 2 + 1.5 / 6 + 0.5 / 3),
+        # background: t 0 0 1, errors 1/5 3/5 4/5, downwards 4/5 3/5 1/5 with t 1 0 0: I 0 0 0, J 1 1 1: 4/5;
+        # first: t 1 1 0, errors 2/5 4/5 1/5, downwards 4/5 2/5 1/5 with t 1 1 0: J 1/2 1 1: 4/10 + 2/10;
+        # the second is absent and does not count
+        (lovasz, THREE, (0.8 + 0.6) / 2),
+        # weights of classes: one of 3; pixels of 3 and of (1 + 5) / 2; classes of 3 and 5; background counts 1
+        (partial(bce, class_weights=[3.0]), FOUR, -(3 * log(0.75) + log(0.25) + 2 * log(0.5) + log(0.75)) / 7),
+        (partial(bce, class_weights=[3.0, 5.0]), PAIR, -(3 * log(0.6) + 3 * log(0.2)) / 6),
+        (partial(dice, class_weights=[3.0, 5.0]), PAIR, 1 - (3 * 2.2 / 3.2 + 5 * 1.2 / 1.9) / 8),
+        (partial(lovasz, class_weights=[3.0, 5.0]), THREE, (0.8 + 3 * 0.6) / 4),
+    ],
+)
+def test_by_hand(loss: Any, batch: tuple[Array, Array], wanted: float) -> None:
+    np.testing.assert_allclose(evaluate(loss, *batch), [wanted], rtol=1e-5)
 
 
-def test_dice_by_hand() -> None:
-    targets = make_batch([[[1.0], [0.0], [0.5], [0.0]]])
-    logits = make_batch([[[LOG_3], [LOG_3], [0.0], [-LOG_3]]])
-    # p 3/4, 3/4, 1/2, 1/4; sum p t = 3/4 + 1/4 = 1, sum p = 9/4, sum t = 3/2
-    # 1 - (2 * 1 + 1) / (9/4 + 3/2 + 1) = 1 - 3 / 4.75
-    np.testing.assert_allclose(evaluate(dice, targets, logits), [1 - 3 / 4.75], rtol=1e-6)
-
-
-def test_dice_of_several_classes_by_hand() -> None:
-    logits = make_batch([[[0.0, LOG_3, 0.0], [0.0, LOG_3, 0.0]]])
-    targets = make_batch([[[1.0, 0.0], [0.0, 0.5]]])
-    # first class: p .6, .6, t 1, 0: (2 * .6 + 1) / (1.2 + 1 + 1) = 2.2 / 3.2
-    # second: p .2, .2, t 0, .5: (2 * .1 + 1) / (.4 + .5 + 1) = 1.2 / 1.9
-    wanted = 1 - (2.2 / 3.2 + 1.2 / 1.9) / 2
-    np.testing.assert_allclose(evaluate(dice, targets, logits), [wanted], rtol=1e-6)
+def test_the_gradient_of_lovasz_is_the_step_towards_the_right_side() -> None:
+    # and there is none beyond the margin
+    np.testing.assert_allclose(find_gradient(lovasz, *HINGE)[0, 0, :, 0], [-1 / 2, 1 / 6, -1 / 3, 0], rtol=1e-6)
 
 
 def test_dice_of_empty_and_perfect() -> None:
@@ -108,22 +140,6 @@ def test_dice_of_empty_and_perfect() -> None:
         np.testing.assert_allclose(evaluate(dice, targets, (targets - 0.5) * 200), [0], atol=1e-6)
         # all wrong: 1 - 1 / (16 + 1)
         np.testing.assert_allclose(evaluate(dice, targets, (0.5 - targets) * 200), [16 / 17], rtol=1e-6)
-
-
-def test_log_dice_by_hand() -> None:
-    targets, logits = make_batch([[[1.0], [0.0], [0.5], [0.0]]]), make_batch([[[LOG_3], [LOG_3], [0.0], [-LOG_3]]])
-    np.testing.assert_allclose(evaluate(log_dice, targets, logits), [-log(3 / 4.75)], rtol=1e-6)  # as above
-
-
-def test_tversky_by_hand() -> None:
-    targets, logits = make_batch([[[1.0], [0.0], [0.5], [0.0]]]), make_batch([[[LOG_3], [LOG_3], [0.0], [-LOG_3]]])
-    # TP 1, FP 9/4 - 1, FN 3/2 - 1: (1 + .5) / (1 + .3 * 1.25 + .7 * .5 + .5) = 1.5 / 2.225
-    np.testing.assert_allclose(evaluate(tversky, targets, logits), [1 - 1.5 / 2.225], rtol=1e-6)
-    # what is missed costs more than what is too much: of one pixel of two each, .5 / (.5 + cost + .5)
-    missed, surplus = make_batch([[[1.0], [0.0]]]), make_batch([[[0.0], [0.0]]])
-    far = make_batch([[[-50.0], [-50.0]]])
-    np.testing.assert_allclose(evaluate(tversky, missed, far), [1 - 0.5 / 1.2], rtol=1e-6)
-    np.testing.assert_allclose(evaluate(tversky, surplus, -far), [1 - 0.5 / (0.5 + 0.3 * 2)], rtol=1e-6)
 
 
 def test_a_sum_of_losses_by_hand() -> None:
@@ -136,30 +152,6 @@ def test_a_sum_of_losses_by_hand() -> None:
     both = {"focal": 1.0, "tversky": 1.0}
     args = {"gamma": 0.0, "false_positives": 0.5, "false_negatives": 0.5}
     np.testing.assert_allclose(evaluate(build_loss(both, args), targets_u8, logits), [entropy + overlap], rtol=1e-6)
-
-
-def test_class_weights_by_hand() -> None:
-    # one class of weight 3: its pixel counts 3, background's 1
-    one = evaluate(
-        build_loss({"bce": 1}, class_weights=[3.0]),
-        np.array([[[[255], [0]]]], dtype=np.uint8),
-        make_batch([[[LOG_3], [LOG_3]]]),
-    )
-    np.testing.assert_allclose(one, [-(3 * log(0.75) + log(0.25)) / 4], rtol=1e-6)
-    # background, first, second: 1/5, 3/5, 1/5 everywhere; pixels of the first, of half background and half second
-    logits = make_batch([[[0.0, LOG_3, 0.0], [0.0, LOG_3, 0.0]]])
-    targets = make_batch([[[1.0, 0.0], [0.0, 0.5]]])
-    weights = [3.0, 5.0]  # pixels of 3 and of (1 + 5) / 2
-    found = evaluate(lambda t, z: bce(t, z, class_weights=weights), targets, logits)
-    np.testing.assert_allclose(found, [-(3 * log(0.6) + 3 * log(0.2)) / 6], rtol=1e-6)
-    # Dice of the classes as above, 2.2 / 3.2 and 1.2 / 1.9
-    found = evaluate(lambda t, z: dice(t, z, class_weights=weights), targets, logits)
-    np.testing.assert_allclose(found, [1 - (3 * 2.2 / 3.2 + 5 * 1.2 / 1.9) / 8], rtol=1e-6)
-    # Lovasz: background, whose Jaccard is worked out below, counts 1
-    three = make_batch([[[0.0, LOG_3, 0.0], [LOG_3, 0.0, 0.0], [0.0, 0.0, LOG_3]]])
-    first = make_batch([[[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]])
-    found = evaluate(lambda t, z: lovasz(t, z, class_weights=weights), first, three)
-    np.testing.assert_allclose(found, [(0.8 + 3 * 0.6) / 4], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -204,38 +196,6 @@ def test_border_weights_are_those_of_a_square_window(seed: int, width_px: int, s
     )
 
 
-def test_border_bce_by_hand() -> None:
-    targets = make_batch([[[0.0], [0.0], [0.0], [1.0], [1.0], [1.0]]])
-    logits = make_batch([[[-LOG_3], [0.0], [-LOG_3], [-LOG_3], [LOG_3], [0.0]]])
-    # probabilities 1/4 1/2 1/4 1/4 3/4 1/2, of the right side 3/4 1/2 3/4 1/4 3/4 1/2, weights 1 1 5 5 1 1, sum 14
-    wanted = -(2 * log(0.75) + 2 * log(0.5) + 5 * log(0.75) + 5 * log(0.25)) / 14
-
-    def loss(targets: Any, logits: Any) -> Any:
-        return border_bce(targets, logits, width_px=3, weight=5)
-
-    np.testing.assert_allclose(evaluate(loss, targets, logits), [wanted], rtol=1e-6)
-
-
-def test_focal_by_hand() -> None:
-    targets = make_batch([[[1.0], [0.0], [0.5]]])
-    logits = make_batch([[[LOG_3], [LOG_3], [-LOG_3]]])
-    # (1 - 3/4)^2 (-log 3/4), (3/4)^2 (-log 1/4), (1/2 - 1/4)^2 (-(log 1/4 + log 3/4) / 2)
-    each = [-log(0.75) / 16, -log(0.25) * 9 / 16, -(log(0.25) + log(0.75)) / 32]
-    np.testing.assert_allclose(evaluate(focal, targets, logits), [sum(each) / 3], rtol=1e-6)
-    # Lin's alpha of 1/4 is a weight of 1/3: 1/3 of the first, 1 of the second, 2/3 of the third; 2 in all
-    found = evaluate(lambda t, z: focal(t, z, class_weights=[1 / 3]), targets, logits)
-    np.testing.assert_allclose(found, [(each[0] / 3 + each[1] + each[2] * 2 / 3) / 2], rtol=1e-6)
-
-
-def test_focal_of_several_classes_by_hand() -> None:
-    logits = make_batch([[[0.0, LOG_3, 0.0], [0.0, LOG_3, 0.0]]])  # 1/5, 3/5, 1/5 in both pixels
-    targets = make_batch([[[1.0, 0.0], [0.0, 0.5]]])
-    # first pixel: (1 - 3/5)^2 (-log 3/5); second, half background, half second class:
-    # (1/2 - 1/5)^2 (-log 1/5) / 2, twice
-    wanted = (-0.16 * log(0.6) - 0.09 * log(0.2)) / 2
-    np.testing.assert_allclose(evaluate(focal, targets, logits), [wanted], rtol=1e-6)
-
-
 @few
 @given(seed=st.integers(0, 999), gamma=st.sampled_from([0.5, 1.0, 2.0, 5.0]), channels=st.sampled_from([1, 3]))
 def test_focal_of_hard_targets_is_the_classical_one(seed: int, gamma: float, channels: int) -> None:
@@ -250,29 +210,6 @@ def test_focal_of_hard_targets_is_the_classical_one(seed: int, gamma: float, cha
     targets_u8 = (np.eye(max(channels, 2))[label][..., 1:] * 255).astype(np.uint8)
     made = evaluate(build_loss({"focal": 1}, {"gamma": gamma}), targets_u8, logits)
     np.testing.assert_allclose(made, wanted, rtol=2e-5, atol=1e-7)
-
-
-def test_lovasz_by_hand() -> None:
-    targets = make_batch([[[1.0], [0.0], [1.0], [0.0]]])
-    logits = make_batch([[[-1.0], [0.5], [0.5], [-3.0]]])
-    # hinge errors 1 + 1 = 2, 1 + .5 = 1.5, 1 - .5 = .5, max(1 - 3, 0) = 0, sorted already; t 1 0 1 0, sum 2
-    # I 1 1 0 0, U 2 3 3 4, J = 1 - I / U = 1/2, 2/3, 1, 1, its steps 1/2, 1/6, 1/3, 0
-    wanted = 2 / 2 + 1.5 / 6 + 0.5 / 3
-    np.testing.assert_allclose(evaluate(lovasz, targets, logits), [wanted], rtol=1e-6)
-    # the gradient is the step, towards the right side: -1/2, +1/6, -1/3, and none beyond the margin
-    np.testing.assert_allclose(
-        find_gradient(lovasz, targets, logits)[0, 0, :, 0], [-1 / 2, 1 / 6, -1 / 3, 0], rtol=1e-6
-    )
-
-
-def test_lovasz_of_several_classes_by_hand() -> None:
-    # probabilities of background, first, second: 1/5 3/5 1/5 | 3/5 1/5 1/5 | 1/5 1/5 3/5; labels first, first, none
-    logits = make_batch([[[0.0, LOG_3, 0.0], [LOG_3, 0.0, 0.0], [0.0, 0.0, LOG_3]]])
-    targets = make_batch([[[1.0, 0.0], [1.0, 0.0], [0.0, 0.0]]])
-    # background: t 0 0 1, errors 1/5 3/5 4/5, downwards 4/5 3/5 1/5 with t 1 0 0: I 0 0 0, J 1 1 1: 4/5
-    # first: t 1 1 0, errors 2/5 4/5 1/5, downwards 4/5 2/5 1/5 with t 1 1 0: I 1 0 0, U 2 2 3, J 1/2 1 1: 4/10 + 2/10
-    # the second is absent and does not count
-    np.testing.assert_allclose(evaluate(lovasz, targets, logits), [(0.8 + 0.6) / 2], rtol=1e-6)
 
 
 def find_lovasz(errors: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> float:

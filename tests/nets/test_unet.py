@@ -14,13 +14,13 @@ from unets.nets import unet
 from unets.nets.blocks import DepthToSpace, SpaceToDepth
 from unets.nets.encoders import find_encoder
 from unets.nets.predictor import Predictor
-from unets.nets.tta import FLIPS
 from unets.nets.unet import build_unet, coarsen_targets, measure_padding, take_logits
 from unets.nets.weights import widen_filters
 
 TINY = ModelConfig(depth=2, base_filters=2)
 POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 VARIANTS: dict[str, dict[str, Any]] = {
+    "default": {},
     "residual": {"block": "residual"},
     "group": {"normalization": "group"},
     "supervised": {"deep_supervision": 1},
@@ -59,11 +59,10 @@ def stir(net: keras.Model, seed: int = 0) -> None:
         weight.assign(weight + rng.uniform(-0.2, 0.2, weight.shape) * (len(weight.shape) == 1))
 
 
-@pytest.mark.parametrize("stride", [1, 2, 4])
-@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize(("depth", "stride"), [(1, 1), (2, 4), (3, 2), (4, 1)])
 def test_any_size_comes_out_as_it_came_in(depth: int, stride: Any) -> None:
     config = ModelConfig(depth=depth, base_filters=2, max_filters=4, stride=stride)
-    for size_hw in ((32, 32), (33, 47), (64, 95), (63, 34)):
+    for size_hw in ((32, 32), (33, 47), (63, 34)):
         net = build_unet(config, size_hw)
         assert net.input_shape == (None, *size_hw, 3)
         assert net.output_shape == (None, *size_hw, 1)
@@ -92,7 +91,7 @@ def test_padding_beyond_the_side_is_refused(depth: int, stride: Any) -> None:
         build_unet(ModelConfig(depth=depth, base_filters=1, stride=stride), (64, 32))
 
 
-def test_padding_inside_is_reflection_outside() -> None:
+def test_padding_inside_is_reflection_outside(tmp_path: Path) -> None:
     # 33 x 46 in fours: 1 row before and 2 after, 1 column on each side
     inside, outside = build_unet(TINY, (33, 46)), build_unet(TINY, (36, 48))
     stir(inside)
@@ -100,43 +99,10 @@ def test_padding_inside_is_reflection_outside() -> None:
     photos = draw_photos((33, 46))
     padded = np.pad(photos, [(0, 0), (1, 2), (1, 1), (0, 0)], mode="reflect")
     np.testing.assert_allclose(predict(inside, photos), predict(outside, padded)[:, 1:-2, 1:-1], atol=1e-5)
-
-
-def test_weights_fit_every_size(tmp_path: Path) -> None:
-    first = build_unet(TINY, (64, 48))
-    stir(first)
-    first.save_weights(tmp_path / "a.weights.h5")
-    other = build_unet(TINY, (33, 47))
+    inside.save_weights(tmp_path / "a.weights.h5")  # they fit every size
+    other = build_unet(TINY, (36, 48))
     other.load_weights(tmp_path / "a.weights.h5")
-    other.save_weights(tmp_path / "b.weights.h5")
-    last = build_unet(TINY, (64, 48))
-    photos = draw_photos((64, 48))
-    assert abs(predict(last, photos) - predict(first, photos)).max() > 0.01
-    last.load_weights(tmp_path / "b.weights.h5")
-    np.testing.assert_allclose(predict(last, photos), predict(first, photos), atol=1e-6)
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("stride", [1, 2])
-def test_logits_and_weights_are_float32_under_every_policy(policy: str, stride: Any) -> None:
-    config = ModelConfig(depth=2, base_filters=4, stride=stride)
-    exact, net = build_unet(config, (33, 47)), build_unet(config, (33, 47), precision=policy)
-    stir(exact)
-    net.set_weights(exact.get_weights())
-    logits = net(draw_photos((33, 47)), training=False)
-    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
-    assert {keras.backend.standardize_dtype(weight.dtype) for weight in net.weights} == {"float32"}
-    assert net.get_layer("down0a_conv").compute_dtype == policy.removeprefix("mixed_")
-    # bfloat16 keeps 8 bits: 1/256 a layer
-    wanted = predict(exact, draw_photos((33, 47)))
-    assert abs(keras.ops.convert_to_numpy(logits) - wanted).max() < 0.05 * abs(wanted).max()
-
-
-@pytest.mark.parametrize(("num_classes", "channels"), [(1, 1), (2, 3), (5, 6)])
-@pytest.mark.parametrize("stride", [1, 4])
-def test_several_classes_have_a_background(num_classes: int, channels: int, stride: Any) -> None:
-    net = build_unet(TINY.model_copy(update={"stride": stride}), (33, 47), num_classes)
-    assert predict(net, draw_photos((33, 47))).shape == (2, 33, 47, channels)
+    np.testing.assert_array_equal(predict(other, padded), predict(outside, padded))
 
 
 def test_the_net_of_2015() -> None:
@@ -205,18 +171,6 @@ def test_space_to_depth_by_hand() -> None:
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(DepthToSpace(2)(folded)), x)
 
 
-@pytest.mark.parametrize("block", [1, 2, 4])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_space_to_depth_and_back(block: int, channels: int) -> None:
-    x = np.random.default_rng(0).normal(size=(3, 2 * block, 5 * block, channels)).astype(np.float32)
-    folded = SpaceToDepth(block)(x)
-    assert folded.shape == (3, 2, 5, block * block * channels)
-    np.testing.assert_array_equal(keras.ops.convert_to_numpy(DepthToSpace(block)(folded)), x)
-    np.testing.assert_array_equal(
-        keras.ops.convert_to_numpy(SpaceToDepth(block)(DepthToSpace(block)(folded))), keras.ops.convert_to_numpy(folded)
-    )
-
-
 def test_a_net_outlives_its_file(tmp_path: Path) -> None:
     net = build_unet(TINY.model_copy(update={"stride": 2}), (33, 47))
     stir(net)
@@ -247,6 +201,7 @@ def test_every_variant_gives_float32_logits_near_the_exact_ones(name: str, polic
     net.set_weights(exact.get_weights())
     assert {keras.backend.standardize_dtype(output.dtype) for output in net.outputs} == {"float32"}
     assert {keras.backend.standardize_dtype(weight.dtype) for weight in net.weights} == {"float32"}
+    assert net.get_layer("pad").compute_dtype == policy.removeprefix("mixed_")
     photos = draw_photos((33, 36))
     wanted, found = predict(take_logits(exact), photos), predict(take_logits(net), photos)
     # bfloat16 keeps 8 bits: 1/256 a layer
@@ -339,7 +294,7 @@ def test_a_supervised_net_predicts_like_any_other(tmp_path: Path) -> None:
     wanted = predict_all(trained, photos)
     for found, logits in zip(predict_all(net, photos), wanted, strict=True):
         np.testing.assert_allclose(found, logits, atol=1e-6)
-    mean, first = Predictor([net], [FLIPS["identity"]], batch_size=3)(photos)
+    mean, first = Predictor([net], ["identity"], batch_size=3)(photos)
     np.testing.assert_array_equal(mean, first)
     assert abs(mean - 255 / (1 + np.exp(-wanted[0].astype(np.float64)))).max() < 0.51 and np.ptp(mean) > 5
     # the file serves a net without the coarser logits too; theirs are missing the other way round
@@ -407,14 +362,6 @@ def test_a_shrunk_encoder_sees_the_means_of_blocks_and_finer_levels_the_photo() 
     assert np.abs(predict(net, striped) - predict(net, (photos + 40).astype(np.uint8))).max() > 1e-3
 
 
-def test_a_shrunk_encoder_leaves_the_levels_their_strides() -> None:
-    net = build_unet(vary(encoder="efficientnet_lite0", encoder_shrink=2, stride=1, depth=3), (64, 96))
-    joined = {level: net.get_layer(f"up{level}_join").output.shape[1:3] for level in range(3)}
-    assert joined == {0: (64, 96), 1: (32, 48), 2: (16, 24)}
-    own = {layer.name for layer in net.layers if layer.name.startswith("image") and layer.name.endswith("_conv")}
-    assert own == {"image0_conv", "image1_conv"}  # lite0's first stride is 2, of photos half as large
-
-
 def test_an_encoder_without_the_deepest_stride_is_refused() -> None:
     with pytest.raises(InputError, match=r"must be one of \(4, 8, 16, 32\).*Received: 2"):
         build_unet(vary(encoder="convnexttiny", depth=1), (32, 32))
@@ -430,8 +377,7 @@ def test_the_image_is_scaled_in_float32(precision: str, gray_levels: float) -> N
     assert abs((found + 1) * 127.5 - images).max() < gray_levels
 
 
-@pytest.mark.parametrize("num_channels", [1, 5])
-@pytest.mark.parametrize("encoder", ["unet", "efficientnet_lite0", "mobilenetv3small"])
+@pytest.mark.parametrize(("encoder", "num_channels"), [("unet", 1), ("efficientnet_lite0", 5), ("mobilenetv3small", 1)])
 def test_images_of_other_channels_and_overlapping_classes(encoder: Any, num_channels: int) -> None:
     config = ModelConfig(encoder=encoder, depth=4, stride=2, base_filters=2)
     net = build_unet(config, (32, 64), 2, num_channels=num_channels, overlapping=True)

@@ -18,7 +18,8 @@ from unets.dataset.folds import hash_folds, write_folds
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.store.paths import Project
 from unets.training import panel
-from unets.training.fold import Fold, train_fold
+from unets.training.fold import train_fold
+from unets.training.state import Fold
 
 SIZE_HW = (32, 48)
 # Dropout, augmentation and batch normalization: all that has a state of its own, or draws at random.

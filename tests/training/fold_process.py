@@ -20,7 +20,8 @@ from unets.dataset.folds import hash_folds, read_folds
 from unets.dataset.manifest import read_manifest
 from unets.store.paths import Project
 from unets.training import panel
-from unets.training.fold import Fold, train_fold
+from unets.training.fold import train_fold
+from unets.training.state import Fold
 
 SIZE_HW = (32, 48)
 

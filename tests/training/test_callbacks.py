@@ -1,6 +1,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,11 +11,11 @@ from keras import ops
 from unets.config import TrainingConfig
 from unets.data.batches import Batches
 from unets.errors import InputError
-from unets.training.callbacks import Save, StopOnNonFinite
+from unets.log import Bar
+from unets.training.callbacks import Watch
 from unets.training.learner import Learner
 from unets.training.optimizers import build_optimizer
 from unets.training.state import Progress, RunFiles
-from unets.training.validation import Validator
 
 ROWS = [{"epoch": 1, "loss": 0.5, "val_dice": 0.25}, {"epoch": 2, "loss": 0.25, "val_dice": 0.75}]
 
@@ -56,23 +57,40 @@ def batches() -> Batches:
     return Batches(NoPhotos(), [3, 1, 4, 0, 2], batch_size=2)
 
 
+class Scores:
+    """A validator that scores what it is told."""
+
+    metric = "dice"
+
+    def __init__(self, net: keras.Model) -> None:
+        self.net, self.dice = net, 0.0
+
+    def score(self) -> dict[str, float]:
+        return {"val_dice": self.dice}
+
+
+class NoPanel:
+    """A panel that is not drawn."""
+
+    def draw(self, epoch: int) -> None:
+        """Does nothing."""
+
+
 @pytest.fixture
-def save(files: RunFiles, batches: Batches) -> Save:
-    return build_save(files, Progress(), batches, build_learner(filters=1))
+def watch(files: RunFiles, batches: Batches) -> Watch:
+    learner, config = build_learner(filters=1), TrainingConfig(epochs=9, patience=2)
+    shown: Any = (Scores(learner.net), NoPanel(), Bar("a fold", total=45))
+    watch = Watch(files, Progress(), batches, "abcde", *shown, config, save_seconds=0.0, on_epoch=lambda: None)
+    watch.set_model(learner)
+    return watch
 
 
-def build_save(files: RunFiles, progress: Progress, batches: Batches, learner: Learner) -> Save:
-    validator = Validator(learner.net, lambda targets, logits: ops.mean(logits, axis=(1, 2, 3)), batches)
-    callback = Save(files, progress, batches, validator, TrainingConfig(epochs=9, patience=2), save_seconds=0.0)
-    callback.set_model(learner)
-    return callback
-
-
-def finish_epochs(save: Save, *dices: float) -> None:
+def finish_epochs(watch: Watch, *dices: float) -> None:
     for dice in dices:
-        epoch = save.progress.next_epoch
-        save.on_epoch_begin(epoch)
-        save.on_epoch_end(epoch, {"loss": 0.5, "val_dice": dice})
+        watch.validator.dice = dice  # type: ignore[attr-defined]
+        epoch = watch.progress.next_epoch
+        watch.on_epoch_begin(epoch)
+        watch.on_epoch_end(epoch, {"loss": 0.5})
 
 
 def test_a_state_is_restored_to_the_last_bit(files: RunFiles) -> None:
@@ -144,36 +162,14 @@ def test_a_state_of_another_net_is_refused(files: RunFiles) -> None:
         files.load_last(build_learner(filters=2))
 
 
-@pytest.mark.parametrize(
-    ("dices", "is_finished"),
-    [
-        ([], False),
-        ([0.5], False),
-        ([0.5, 0.4], False),  # one epoch without a better Dice, of two
-        ([0.5, 0.4, 0.5], True),  # equal is not better
-        ([0.5, 0.4, 0.6], False),
-        ([0.5, 0.4, 0.6, 0.1, 0.2], True),
-        ([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], True),  # the last of six epochs
-    ],
-)
-def test_a_run_ends_with_its_epochs_or_its_patience(dices: list[float], is_finished: bool) -> None:
-    progress = Progress()
-    for epoch, dice in enumerate(dices):
-        progress.history.append({"epoch": epoch + 1, "val_dice": dice})
-        if dice > progress.best_dice:
-            progress.best_dice, progress.best_epoch = dice, epoch
-    assert progress.is_finished(6, 2) == is_finished
-    assert progress.is_finished(6, None) == (len(dices) == 6)
-
-
-def test_saving_keeps_the_best_weights_and_stops_when_patience_runs_out(save: Save, files: RunFiles) -> None:
-    finish_epochs(save, 0.4, 0.6)
+def test_the_best_weights_are_kept_and_the_training_stops_when_patience_runs_out(watch: Watch, files: RunFiles) -> None:
+    finish_epochs(watch, 0.4, 0.6)
     best = files.best_path.read_bytes()
-    save.model.net.layers[-1].kernel.assign_add(np.ones((1, 1, 3, 1)))
-    finish_epochs(save, 0.6)
-    assert not save.model.stop_training
-    finish_epochs(save, 0.5)
-    assert save.model.stop_training
+    watch.model.net.layers[-1].kernel.assign_add(np.ones((1, 1, 3, 1)))
+    finish_epochs(watch, 0.6)
+    assert not watch.model.stop_training
+    finish_epochs(watch, 0.5)
+    assert watch.model.stop_training
     assert files.best_path.read_bytes() == best
     metrics = json.loads(files.metrics_path.read_text())
     # Not finished yet: the end of the training says so.
@@ -188,11 +184,11 @@ def test_saving_keeps_the_best_weights_and_stops_when_patience_runs_out(save: Sa
         assert [row["val_dice"] for row in csv.DictReader(file)] == ["0.4", "0.6", "0.6", "0.5"]
 
 
-def test_a_loss_that_is_not_finite_is_refused_with_the_photos_of_its_batch(batches: Batches) -> None:
-    callback = StopOnNonFinite(batches, ["a", "b", "c", "d", "e"])
-    callback.on_train_batch_end(0, {"loss": 1.0})
+def test_a_loss_that_is_not_finite_is_refused_with_the_images_of_its_batch(watch: Watch) -> None:
+    watch.on_epoch_begin(0)
+    watch.on_train_batch_end(0, {"loss": 1.0})
     # Batches of [3, 1, 4, 0, 2]: (3, 1), (4, 0), (2).
     with pytest.raises(InputError, match=r"batch 2, images e, a; the weights come from an update by d, b\. "):
-        callback.on_train_batch_end(1, {"loss": float("nan")})
+        watch.on_train_batch_end(1, {"loss": float("nan")})
     with pytest.raises(InputError, match=r"Received: inf in epoch 1, batch 3, images c; "):
-        callback.on_train_batch_end(2, {"loss": float("inf")})
+        watch.on_train_batch_end(2, {"loss": float("inf")})

@@ -26,8 +26,8 @@ from unets.errors import InputError
 from unets.nets import backend, blocks
 from unets.nets.losses import build_loss
 from unets.training import learner, panel
-from unets.training.fold import Fold, train_fold
-from unets.training.state import RunFiles
+from unets.training.fold import train_fold
+from unets.training.state import Fold, RunFiles
 from unets.training.validation import split_equally
 
 Arrays = dict[str, npt.NDArray[Any]]

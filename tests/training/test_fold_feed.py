@@ -22,8 +22,8 @@ from unets.nets.losses import build_loss
 from unets.nets.unet import build_unet
 from unets.store.paths import Project
 from unets.store.runs import hash_file
-from unets.training.fold import Fold, train_experiment
-from unets.training.state import RunFiles
+from unets.training.fold import train_experiment
+from unets.training.state import Fold, RunFiles
 from unets.training.validation import Validator
 
 from .conftest import (

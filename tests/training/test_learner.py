@@ -1,4 +1,3 @@
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -116,18 +115,6 @@ def test_deep_supervision_weighs_levels_by_half_and_scores_the_finest() -> None:
     assert float(logs["loss"]) == pytest.approx((1 / 2 + 9 / 8 + 49 / 16) / (7 / 4), rel=1e-6)
     # All is object at full size: 2 x 1/2 / (1/2 + 1).
     assert float(logs["dice"]) == pytest.approx(2 / 3)
-
-
-@pytest.mark.parametrize("levels", [0, 2])
-def test_saved_weights_load_into_the_net_that_predicts(levels: int, tmp_path: Path) -> None:
-    model = {"depth": levels + 1, "deep_supervision": levels}
-    learner = build(model=model)
-    learn(learner, 1)
-    learner.net.save_weights(tmp_path / "best.weights.h5")
-    net = build_unet(ModelConfig(base_filters=4, normalization="none", **model), SIZE_HW)
-    net.load_weights(tmp_path / "best.weights.h5")
-    for left, right in zip(net.weights, learner.net.weights, strict=True):
-        np.testing.assert_array_equal(left.numpy(), right.numpy())
 
 
 def test_what_predicts_is_the_mean_of_weights_and_of_statistics() -> None:

@@ -5,18 +5,17 @@ import pytest
 
 from unets.errors import InputError
 from unets.training.learner import Learner
-from unets.training.memory import halve_micro_batch, is_out_of_memory
+from unets.training.memory import find_step, is_out_of_memory
 
 from .conftest import EXPERIMENT, Scene, change, read_metrics
 
 
 @pytest.mark.parametrize("num_devices", [1, 2, 3])
-def test_half_a_step_divides_the_batch_and_is_shared_equally(num_devices: int) -> None:
+def test_a_step_divides_the_batch_and_is_shared_equally(num_devices: int) -> None:
     for batch_size in range(num_devices, 33, num_devices):
         sizes = [size for size in range(num_devices, batch_size + 1, num_devices) if batch_size % size == 0]
-        for micro_batch in sizes:
-            smaller = [size for size in sizes if size <= micro_batch / 2]
-            assert halve_micro_batch(batch_size, micro_batch, num_devices) == (max(smaller) if smaller else None)
+        for most in range(40):
+            assert find_step(batch_size, most, num_devices) == max((size for size in sizes if size <= most), default=0)
 
 
 def test_what_says_that_memory_did_not_suffice() -> None:

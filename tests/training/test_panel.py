@@ -1,19 +1,14 @@
 """The worst photos are found, kept, and drawn for people to look at."""
 
-import errno
 import json
-import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
-from keras import ops
 from PIL import Image
 
+from unets.data.batches import Batches
 from unets.errors import InputError
 from unets.training.panel import NUM_TILES, TILE_WIDTH_PX, WorstPanel, is_turn
 
@@ -52,22 +47,20 @@ class Scene:
         self,
         indices: list[int] | None = None,
         *,
-        num_epochs: int = 8,
-        batch_size: int | None = None,
+        batch_size: int = 1,
         overlapping: bool = False,
     ) -> WorstPanel:
-        self.batch_size = batch_size or 1
-        options = {"overlapping": overlapping} | ({} if batch_size is None else {"batch_size": batch_size})
+        self.batch_size = batch_size
         ids = [f"photo{index:02d}" for index in range(len(self.widths))]
         return WorstPanel(
             self.predict,
-            self,
-            list(range(len(ids))) if indices is None else indices,
+            Batches(self, list(range(len(ids))) if indices is None else indices, batch_size=1),
             ids=ids,
             classes=self.classes,
             folder=self.folder,
-            num_epochs=num_epochs,
-            **options,
+            num_epochs=8,
+            batch_size=batch_size,
+            overlapping=overlapping,
         )
 
     def read_panel(self) -> npt.NDArray[np.uint8]:
@@ -88,31 +81,31 @@ def test_the_worst_are_chosen_once_and_then_alone_predicted(tmp_path: Path) -> N
     # Dice by width: 32: 1, 16: 2/3, 8: 0.4, 0: 0, 48: 0.8, 64: 2/3, 4: 2/9, 24: 6/7, 28: 14/15
     scene = Scene(tmp_path, [32, 16, 8, 0, 48, 64, 4, 24, 28])
     panel = scene.build([0, 1, 2, 4, 5, 6, 7, 8])  # photo 3, the worst of all, is trained on
-    panel.on_epoch_end(0)
+    panel.draw(0)
     assert scene.asked == [] and not scene.folder.exists()  # no turn
-    panel.on_epoch_end(1)
+    panel.draw(1)
     worst = [6, 2, 1, 5, 4, 7]  # ties by their place
     assert scene.asked == [0, 1, 2, 4, 5, 6, 7, 8, *worst]
     assert scene.read_choice() == [(f"photo{index:02d}", "car") for index in worst]
     scene.asked.clear()
     scene.widths = [0, 32, 32, 32, 32, 32, 32, 32, 32]  # all chosen are right now, photo 0 is wrong
-    panel.on_epoch_end(2)
-    panel.on_epoch_end(3)
+    panel.draw(2)
+    panel.draw(3)
     assert scene.asked == worst
     before = (scene.folder / "choice.json").read_bytes()
     scene.asked.clear()
     restarted = scene.build([0, 1, 2, 4, 5, 6, 7, 8])
-    restarted.on_epoch_end(7)
+    restarted.draw(7)
     assert scene.asked == worst
     assert (scene.folder / "choice.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("batch_size", [2, 5, 9, 20])
+@pytest.mark.parametrize("batch_size", [2, 20])
 def test_batches_of_one_size_choose_and_draw_what_single_photos_do(tmp_path: Path, batch_size: int) -> None:
     widths = [32, 16, 8, 0, 48, 64, 4, 24, 28]
     single, batched = Scene(tmp_path / "single", widths), Scene(tmp_path / "batched", widths)
-    single.build().on_epoch_end(1)
-    batched.build(batch_size=batch_size).on_epoch_end(1)  # the net refuses batches of another size
+    single.build().draw(1)
+    batched.build(batch_size=batch_size).draw(1)  # the net refuses batches of another size
     assert batched.read_choice() == single.read_choice()
     np.testing.assert_array_equal(batched.read_panel(), single.read_panel())
     assert len(batched.asked) == (-(-9 // batch_size) + -(-6 // batch_size)) * batch_size
@@ -120,7 +113,7 @@ def test_batches_of_one_size_choose_and_draw_what_single_photos_do(tmp_path: Pat
 
 def test_contours_of_truth_and_net_lie_where_they_belong(tmp_path: Path) -> None:
     scene = Scene(tmp_path, [48])
-    scene.build().on_epoch_end(7)
+    scene.build().draw(7)
     sheet = scene.read_panel()
     scale = TILE_WIDTH_PX // SIZE_HW[1]
     assert sheet.shape == (SIZE_HW[0] * scale + 24, TILE_WIDTH_PX, 3)  # one tile, with its caption
@@ -137,7 +130,7 @@ def test_with_several_classes_pairs_of_photo_and_class_are_shown(tmp_path: Path)
     # Dice of class cat by width as above; dog is half as wide: 64: 1, 32: 2/3, 16: 0.4, 48: 6/7
     scene = Scene(tmp_path, [64, 32, 16, 48], classes=("cat", "dog"))
     panel = scene.build(overlapping=True)
-    panel.on_epoch_end(1)
+    panel.draw(1)
     assert scene.read_choice() == [
         ("photo02", "dog"),
         ("photo00", "cat"),
@@ -167,49 +160,6 @@ def test_a_choice_of_other_photos_is_refused_before_training(tmp_path: Path, tex
         scene.build([1])
 
 
-def test_a_full_disk_leaves_no_half_choice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = Scene(tmp_path, [32, 16])
-    panel = scene.build()
-
-    def fail(*_: Any, **__: Any) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", fail)
-        with pytest.raises(OSError, match="No space left"):
-            panel.on_epoch_end(1)
-    assert list(scene.folder.iterdir()) == []
-    scene.build().on_epoch_end(1)
-    assert scene.read_choice() == [("photo01", "car"), ("photo00", "car")]
-
-
-@pytest.mark.slow
-def test_it_changes_nothing_of_what_is_trained(tmp_path: Path) -> None:
-    def train(callbacks: Callable[[keras.Model], list[keras.callbacks.Callback]]) -> list[npt.NDArray[Any]]:
-        keras.utils.set_random_seed(0)
-        photos = keras.Input((*SIZE_HW, 3), dtype="uint8")
-        hidden = keras.layers.Conv2D(4, 3, padding="same")(keras.layers.Rescaling(1 / 255)(photos))
-        hidden = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization()(hidden))
-        model = keras.Model(photos, keras.layers.Conv2D(1, 1)(hidden))
-        model.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True), jit_compile=False)
-        images, targets = (np.stack(arrays) for arrays in zip(*(scene[index] for index in range(4)), strict=True))
-        data = {"x": images, "y": targets / 255, "validation_data": (images, targets / 255)}
-        model.fit(**data, epochs=4, batch_size=2, shuffle=False, verbose=0, callbacks=callbacks(model))
-        return [np.asarray(variable.numpy()) for variable in (*model.variables, *model.optimizer.variables)]
-
-    def watch(model: keras.Model) -> list[keras.callbacks.Callback]:
-        panel = scene.build(num_epochs=4)
-        panel.predict = lambda images: ops.convert_to_numpy(ops.sigmoid(model(images, training=False)))
-        return [panel]
-
-    scene = Scene(tmp_path, [32, 16, 8, 4])
-    alone, watched = train(lambda _: []), train(watch)
-    assert (scene.folder / "worst.jpg").is_file()
-    assert len(alone) > 10
-    for one, other in zip(alone, watched, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
 class PartlyLabelled(Scene):
     """Of photo 0 the right half, which is no car, is not labelled."""
 
@@ -223,5 +173,5 @@ class PartlyLabelled(Scene):
 def test_pixels_that_nobody_labelled_are_not_wrong(tmp_path: Path) -> None:
     # Dice of all pixels would be 2/3 and 0.8; of those that are labelled it is 1 for photo 0, which comes last.
     scene = PartlyLabelled(tmp_path, [64, 48])
-    scene.build().on_epoch_end(1)
+    scene.build().draw(1)
     assert [id_ for id_, _ in scene.read_choice()] == ["photo01", "photo00"]

@@ -1,8 +1,8 @@
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import pytest
 
 from tests.trained_competition import write_metrics
@@ -10,7 +10,7 @@ from unets.config import DataConfig, DatasetConfig, ExperimentConfig, ModelConfi
 from unets.errors import InputError
 from unets.nets.unet import build_unet
 from unets.store.fingerprint import take_snapshot, write_snapshot
-from unets.training.source import find_source, load_first_weights
+from unets.training.source import find_source, order_experiments
 
 MODEL = {"depth": 2, "base_filters": 2}
 FOLDS_HASH = "ab12"
@@ -43,26 +43,10 @@ def run_dir(tmp_path: Path) -> Path:
     return tmp_path / "unet_large" / "fold1"
 
 
-def test_a_run_starts_from_one_of_smaller_photos(source_dir: Path, run_dir: Path) -> None:
-    experiment = build((64, 96), start_from="unet_small")
-    path = find_source(run_dir, experiment, CLASSES, FOLDS_HASH)
+def test_a_run_starts_from_one_of_smaller_photos_or_from_nothing(source_dir: Path, run_dir: Path) -> None:
+    path = find_source(run_dir, build((64, 96), start_from="unet_small"), CLASSES, FOLDS_HASH)
     assert path == source_dir / "best.weights.h5"
-    source, net = (build_unet(ModelConfig(**MODEL), size_hw) for size_hw in ((32, 48), (64, 96)))
-    source.load_weights(path)
-    assert any((ours.numpy() != theirs.numpy()).any() for ours, theirs in zip(net.weights, source.weights, strict=True))
-    load_first_weights(net, experiment, path)
-    for ours, theirs in zip(net.weights, source.weights, strict=True):
-        np.testing.assert_array_equal(ours.numpy(), theirs.numpy(), err_msg=ours.path)
-
-
-def test_chance_alone_begins_where_nothing_is_named(source_dir: Path, run_dir: Path) -> None:
-    experiment = build()
-    assert find_source(run_dir, experiment, CLASSES, FOLDS_HASH) is None
-    net = build_unet(experiment.model, (64, 64))
-    before = [weight.numpy().copy() for weight in net.weights]
-    load_first_weights(net, experiment, None)
-    for weight, value in zip(net.weights, before, strict=True):
-        np.testing.assert_array_equal(weight.numpy(), value)
+    assert find_source(run_dir, build(), CLASSES, FOLDS_HASH) is None
 
 
 def test_where_the_encoder_s_first_weights_came_from_does_not_matter(source_dir: Path, run_dir: Path) -> None:
@@ -114,3 +98,25 @@ def test_a_source_with_other_weights_is_refused(source_dir: Path, run_dir: Path)
     (source_dir / "best.weights.h5").write_bytes(content[:-1] + b"x")
     with pytest.raises(InputError, match=r"best\.weights\.h5 must be the weights that this run was trained to"):
         find_source(run_dir, build(start_from="unet_small"), CLASSES, FOLDS_HASH)
+
+
+SOURCES = {"a": None, "b": "a", "c": "b", "d": "a", "e": "elsewhere"}
+
+
+def name_sources(sources: dict[str, str | None]) -> dict[str, ExperimentConfig]:
+    return {name: build(start_from=source) for name, source in sources.items()}
+
+
+def test_no_order_of_asking_puts_one_before_its_source() -> None:
+    assert order_experiments(name_sources({"high": "low"})) == [["high"]]  # low is not asked for: it must be there
+    for names in permutations(SOURCES):
+        generations = order_experiments(name_sources({name: SOURCES[name] for name in names}))
+        assert [sorted(generation) for generation in generations] == [["a", "e"], ["b", "d"], ["c"]]
+        assert all(generation == sorted(generation, key=names.index) for generation in generations)
+
+
+@pytest.mark.parametrize("sources", [{"a": "a"}, {"a": "b", "b": "a"}, {"x": None, "a": "c", "b": "a", "c": "b"}])
+def test_circles_are_refused(sources: dict[str, str | None]) -> None:
+    with pytest.raises(InputError, match=r"`start_from` must not lead back") as caught:
+        order_experiments(name_sources(sources))
+    assert "x" not in str(caught.value).partition("Received: ")[2]

@@ -37,19 +37,23 @@ def plan(
         manifest = Manifest(dataset=dataset, train=(), test=())
     backend.load_backend()
     from unets.nets.backend import count_devices
-    from unets.training.estimate import check_estimate, count_images, estimate_all
-    from unets.training.estimate_tables import render_estimate, render_gpu_table, render_total
+    from unets.training.estimate import (
+        add_hours,
+        check_estimate,
+        estimate_cost,
+        render_estimate,
+        render_gpu_table,
+        render_total,
+    )
 
-    counts = count_images(manifest)
     source = project.input_dir if manifest.train else "dataset.py; the images are not at hand"
-    print(f"{counts.num_train:,} training and {counts.num_test:,} test images, as in {source}\n")
-    estimates, num_devices = [], count_devices() if data_parallel else 1
-    asked = (stage.experiments, stage.folds_of)
-    for estimate in estimate_all(
-        project, manifest, *asked, micro_batch=micro_batch, num_devices=num_devices, with_hours=probe
-    ):
-        print(f"{render_estimate(estimate)}\n", flush=True)
-        estimates.append(estimate)
+    num_train, num_test = len(manifest.train) or dataset.num_train or 0, len(manifest.test) or dataset.num_test or 0
+    print(f"{num_train:,} training and {num_test:,} test images, as in {source}\n")
+    estimates, steps = [], {"micro_batch": micro_batch, "num_devices": count_devices() if data_parallel else 1}
+    for name, experiment in stage.experiments.items():
+        estimate = estimate_cost(project, manifest, name, experiment, stage.folds_of[name], **steps)
+        estimates.append(add_hours(estimate, manifest) if probe else estimate)
+        print(f"{render_estimate(estimates[-1])}\n", flush=True)
     print(f"{render_total(estimates)}\n\n{render_gpu_table(estimates)}", flush=True)
     for estimate in estimates:
         check_estimate(estimate)
@@ -78,7 +82,7 @@ def train(
     from unets.dataset.folds import hash_folds, read_folds
     from unets.dataset.manifest import read_manifest
     from unets.evaluation.trackers import build_trackers
-    from unets.training.order import order_experiments
+    from unets.training.source import order_experiments
     from unets.workers.cluster import find_cluster
     from unets.workers.devices import (
         Task,

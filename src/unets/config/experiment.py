@@ -201,10 +201,19 @@ class ExperimentConfig(Config):
             "data.crop_hw": self.data.crop_hw,
             "prediction.tile_hw": self.prediction.tile_hw,
         }
-        for field, size_hw in sizes.items():
-            words = f"be at least {least} a side, {MIN_SIDE_PX} for the encoder after its shrinking"
-            require(size_hw is None or min(size_hw) >= least, field, words, size_hw)
         model, training, targets = self.model, self.training, self.data.targets
+        for field, size_hw in sizes.items():
+            if size_hw is not None:
+                words = f"be at least {least} a side, {MIN_SIDE_PX} for the encoder after its shrinking"
+                require(min(size_hw) >= least, field, words, size_hw)
+                words = f"be at most {self.data.size_hw}, the size of the images"
+                is_within = all(side <= whole for side, whole in zip(size_hw, self.data.size_hw, strict=True))
+                require(is_within, field, words, size_hw)
+                # What the poolings lack is padded by reflection: less than a side.
+                twice, multiple = 2 * min(size_hw), model.stride * 2**model.depth
+                deepest = max((twice // model.stride).bit_length() - 1, 1)
+                words = f"be at most {deepest} for {field}={size_hw} and stride={model.stride}"
+                require(multiple <= twice, "model.depth", words, model.depth)
         is_pretrained = model.encoder != "unet" or (training.frozen_epochs == 0 and training.encoder_rate == 1)
         words = "be a pretrained one for training.frozen_epochs or training.encoder_rate"
         require(is_pretrained, "model.encoder", words, model.encoder)

@@ -2,8 +2,8 @@
 
 import os
 import platform
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -26,12 +26,11 @@ def choose_precision(wanted: str) -> str:
     """
     if wanted != "auto":
         return wanted
-    capability = _find_compute_capability()
-    if capability is not None:
-        return "mixed_bfloat16" if capability >= (8, 0) else "mixed_float16"
-    flags = _read_cpu_flags()
-    takes_bfloat16 = "amx_bf16" in flags or ("avx512_bf16" in flags and "AMD" in _read_cpu_name())
-    return "mixed_bfloat16" if takes_bfloat16 and keras.backend.backend() == "tensorflow" else "float32"
+    if gpus := _list_gpus():
+        return "mixed_bfloat16" if min(capability for _, capability in gpus) >= (8, 0) else "mixed_float16"
+    flags = _read_cpu("flags").split()
+    takes_bfloat16 = "amx_bf16" in flags or ("avx512_bf16" in flags and "AMD" in _read_cpu("model name"))
+    return "mixed_bfloat16" if takes_bfloat16 and _is_tensorflow() else "float32"
 
 
 def describe_arithmetic(wanted: str) -> dict[str, str]:
@@ -47,9 +46,9 @@ def describe_arithmetic(wanted: str) -> dict[str, str]:
 
 def describe_device() -> str:
     """Says in words what computes, for the record of a run's cost."""
-    gpus = _list_gpus()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return ", ".join(gpus) if gpus else f"{_read_cpu_name()}, {cores} cores"
+    name = _read_cpu("model name") or platform.processor() or platform.machine()
+    return ", ".join(gpu for gpu, _ in _list_gpus()) or f"{name}, {cores} cores"
 
 
 def prefers_xla() -> bool:
@@ -58,7 +57,7 @@ def prefers_xla() -> bool:
     Always on JAX, which has nothing else; on TensorFlow only with a GPU (on CPUs a step takes 1.2 to 1.7 times longer)
     and outside `data_parallel`, whose step is more than one device's program.
     """
-    return keras.backend.backend() == "jax" or (bool(_list_gpus()) and count_replicas() == 1)
+    return not _is_tensorflow() or (bool(_list_gpus()) and count_replicas() == 1)
 
 
 def fix_order() -> None:
@@ -70,10 +69,8 @@ def fix_order() -> None:
     Raises:
         InputError: it was not.
     """
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        tf.config.experimental.enable_op_determinism()
+    if _is_tensorflow():
+        _load_tensorflow().config.experimental.enable_op_determinism()
     elif _list_gpus() and _XLA_ORDER not in (flags := os.environ.get("XLA_FLAGS", "")):
         raise InputError(
             f"`XLA_FLAGS` must hold {_XLA_ORDER} for training.deterministic on JAX with a GPU. Received: {flags!r}"
@@ -81,14 +78,7 @@ def fix_order() -> None:
 
 
 def fused_batch_norm(
-    x: Any,
-    gamma: Any,
-    beta: Any,
-    moving_mean: Any,
-    moving_variance: Any,
-    epsilon: float,
-    *,
-    is_training: bool,
+    x: Any, gamma: Any, beta: Any, moving: tuple[Any, Any], epsilon: float, *, is_training: bool
 ) -> tuple[Any, Any, Any] | None:
     """Normalizes over batch, height and width in one kernel, where the backend has one.
 
@@ -96,22 +86,18 @@ def fused_batch_norm(
         x: (batch, height, width, channels), float32, float16 or bfloat16.
         gamma: float32 (channels,), the scale.
         beta: float32 (channels,), the shift.
-        moving_mean: float32 (channels,), used where not `is_training`.
-        moving_variance: the same.
+        moving: mean and variance, of the same shape, used where not `is_training`.
         epsilon: added to the variance.
         is_training: whether the batch's own statistics are used.
 
     Returns:
         (normalized, mean, biased variance), of the batch's where `is_training`; None where there is no such kernel.
     """
-    if keras.backend.backend() != "tensorflow":
+    if not _is_tensorflow():
         return None
-    import tensorflow as tf
-
-    moments = () if is_training else (tf.convert_to_tensor(moving_mean), tf.convert_to_tensor(moving_variance))
-    normalized, mean, variance = tf.compat.v1.nn.fused_batch_norm(
-        x, tf.convert_to_tensor(gamma), tf.convert_to_tensor(beta), *moments, epsilon=epsilon, is_training=is_training
-    )
+    tf = _load_tensorflow()
+    weights = map(tf.convert_to_tensor, (gamma, beta) if is_training else (gamma, beta, *moving))
+    normalized, mean, variance = tf.compat.v1.nn.fused_batch_norm(x, *weights, epsilon=epsilon, is_training=is_training)
     if is_training:
         num_values = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32)
         variance *= (num_values - 1) / num_values  # the kernel divides by n - 1
@@ -134,10 +120,9 @@ def depthwise_conv(x: Any, kernel: Any, *, stride: int, padding: str) -> Any | N
     Returns:
         (batch, rows, columns, channels); None on other backends, with a GPU, and where height or width are unknown.
     """
-    if keras.backend.backend() != "tensorflow" or _list_gpus() or None in x.shape[1:]:
+    if not _is_tensorflow() or _list_gpus() or None in x.shape[1:]:
         return None
-    import tensorflow as tf
-
+    tf = _load_tensorflow()
     side, channels, steps = kernel.shape[0], x.shape[-1], [1, stride, stride, 1]
 
     def find_filters(x: Any, gradient: Any, side: int, padding: str) -> Any:
@@ -184,15 +169,6 @@ def depthwise_conv(x: Any, kernel: Any, *, stride: int, padding: str) -> Any | N
     return convolve(x, tf.convert_to_tensor(kernel))
 
 
-def needs_synchronized_batch_norm() -> bool:
-    """Tells whether batch normalization must be built with `synchronized=True`: on TensorFlow, within `data_parallel`.
-
-    There each device normalizes its part of the batch by itself unless told otherwise. On JAX a batch shared by
-    devices stays one array, so that its mean is the whole batch's already (and Keras refuses the argument).
-    """
-    return keras.backend.backend() == "tensorflow" and count_replicas() > 1
-
-
 def count_devices() -> int:
     """Returns the number of devices at hand, which would share a batch within `data_parallel`."""
     return len(_list_devices())
@@ -216,7 +192,7 @@ def check_data_parallel(batch_size: int, steps_per_update: int) -> None:
             f"`batch_size` (and --micro-batch, `micro_batch`) must be a multiple of the {num_devices} devices that "
             f"share it with --data-parallel. Received: {batch_size}"
         )
-    if num_devices > 1 and steps_per_update > 1 and keras.backend.backend() == "tensorflow":
+    if num_devices > 1 and steps_per_update > 1 and _is_tensorflow():
         raise InputError(
             f"--micro-batch and `micro_batch` must be left out with --data-parallel on TensorFlow, where each of "
             f"{num_devices} devices takes its part of the batch already; KERAS_BACKEND=jax does both, and one device "
@@ -224,8 +200,7 @@ def check_data_parallel(batch_size: int, steps_per_update: int) -> None:
         )
 
 
-@contextmanager
-def data_parallel() -> Iterator[None]:
+def data_parallel() -> AbstractContextManager[Any]:
     """Lets all devices share each batch, for what is built, compiled and fitted inside; one device is left as it is.
 
     TensorFlow's `MirroredStrategy` or Keras's `DataParallel` on JAX: every device has all weights and takes an equal
@@ -234,23 +209,27 @@ def data_parallel() -> Iterator[None]:
     """
     devices = _list_devices()
     if len(devices) == 1:
-        yield
-    elif keras.backend.backend() == "tensorflow":
-        with _build_strategy(tuple(devices)).scope():
-            yield
-    else:
-        with keras.distribution.DataParallel(devices=devices).scope():
-            yield
+        return nullcontext()
+    if _is_tensorflow():
+        return _build_strategy(tuple(devices)).scope()  # type: ignore[no-any-return]
+    return keras.distribution.DataParallel(devices=devices).scope()  # type: ignore[no-any-return]
 
 
 def count_replicas() -> int:
     """Returns how many devices share a batch here: 1 outside `data_parallel`."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        return int(tf.distribute.get_strategy().num_replicas_in_sync)
+    if _is_tensorflow():
+        return int(_load_tensorflow().distribute.get_strategy().num_replicas_in_sync)
     distribution = keras.distribution.distribution()
     return 1 if distribution is None else int(distribution.num_model_replicas)
+
+
+def needs_synchronized_batch_norm() -> bool:
+    """Tells whether batch normalization must be built with `synchronized=True`: on TensorFlow, within `data_parallel`.
+
+    There each device normalizes its part of the batch by itself unless told otherwise. On JAX a batch shared by
+    devices stays one array, so that its mean is the whole batch's already (and Keras refuses the argument).
+    """
+    return _is_tensorflow() and count_replicas() > 1
 
 
 def skip_first_look(model: keras.Model) -> None:
@@ -279,15 +258,10 @@ def clip_sum(clip: Callable[[list[Any]], list[Any]], gradients: list[Any]) -> li
     Returns:
         Each device's share of the clipped sum, for the optimizer to add up.
     """
-    if not needs_synchronized_batch_norm():
-        return clip(gradients)
-    import tensorflow as tf
-
-    context = tf.distribute.get_replica_context()
+    context = _find_context()
     if context is None:
         return clip(gradients)
-    summed = context.all_reduce(tf.distribute.ReduceOp.SUM, gradients)
-    return [gradient / context.num_replicas_in_sync for gradient in clip(summed)]
+    return [gradient / context.num_replicas_in_sync for gradient in clip(_sum_up(context, gradients))]
 
 
 def all_devices_agree(holds: Any) -> Any:
@@ -296,13 +270,20 @@ def all_devices_agree(holds: Any) -> Any:
     Args:
         holds: bool (), of this device. On JAX, and outside `data_parallel`, it is of all devices already.
     """
-    if not needs_synchronized_batch_norm():
+    context = _find_context()
+    if context is None:
         return holds
-    import tensorflow as tf
+    votes = _sum_up(context, keras.ops.cast(holds, "float32"))
+    return keras.ops.equal(votes, float(context.num_replicas_in_sync))
 
-    context = tf.distribute.get_replica_context()
-    votes = context.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(holds, tf.float32))
-    return tf.equal(votes, float(context.num_replicas_in_sync))
+
+def _find_context() -> Any:
+    """Returns TensorFlow's handle on the other devices; None where there is none, or not within a step."""
+    return _load_tensorflow().distribute.get_replica_context() if needs_synchronized_batch_norm() else None
+
+
+def _sum_up(context: Any, values: Any) -> Any:
+    return context.all_reduce(_load_tensorflow().distribute.ReduceOp.SUM, values)
 
 
 @cache
@@ -312,61 +293,42 @@ def _build_strategy(devices: tuple[str, ...]) -> Any:
     The next fold's sums are then taken for those of the fold before, and where shapes differ, TensorFlow 2.21 stops
     with "Shape mismatch in the collective instance".
     """
+    return _load_tensorflow().distribute.MirroredStrategy(devices)
+
+
+def _is_tensorflow() -> bool:
+    return bool(keras.backend.backend() == "tensorflow")
+
+
+def _load_tensorflow() -> Any:
     import tensorflow as tf
 
-    return tf.distribute.MirroredStrategy(devices)
+    return tf
 
 
 def _list_devices() -> list[str]:
     """Returns the names of the GPUs, or where there is none of the CPUs, as the backend has them."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-        return [device.name for device in devices]
-    return list(keras.distribution.list_devices())
+    if not _is_tensorflow():
+        return list(keras.distribution.list_devices())
+    config = _load_tensorflow().config
+    return [device.name for device in config.list_logical_devices("GPU") or config.list_logical_devices("CPU")]
 
 
-def _list_gpus() -> list[str]:
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+def _list_gpus() -> list[tuple[str, tuple[int, int]]]:
+    """Returns (name, compute capability) of each GPU."""
+    if _is_tensorflow():
+        config = _load_tensorflow().config
+        gpus = config.list_physical_devices("GPU")
+        details = [{"device_name": gpu.name} | config.experimental.get_device_details(gpu) for gpu in gpus]
+        return [(found["device_name"], found.get("compute_capability", (0, 0))) for found in details]
+    import jax
 
-        devices = tf.config.list_physical_devices("GPU")
-        return [tf.config.experimental.get_device_details(device).get("device_name", device.name) for device in devices]
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return [device.device_kind for device in jax.devices() if device.platform == "gpu"]
-    return []
-
-
-def _find_compute_capability() -> tuple[int, int] | None:
-    """Returns the lowest compute capability of the GPUs, or None without one."""
-    found: list[Any] = []
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        for device in tf.config.list_physical_devices("GPU"):
-            found.append(tf.config.experimental.get_device_details(device).get("compute_capability", (0, 0)))
-    elif keras.backend.backend() == "jax":
-        import jax
-
-        gpus = (device for device in jax.devices() if device.platform == "gpu")
-        found = [tuple(int(part) for part in str(gpu.compute_capability).split(".")) for gpu in gpus]
-    return min(found) if found else None
+    gpus = [device for device in jax.devices() if device.platform == "gpu"]
+    return [(gpu.device_kind, tuple(map(int, str(gpu.compute_capability).split(".")))) for gpu in gpus]  # type: ignore[misc]
 
 
-def _read_cpu_flags() -> set[str]:
-    lines = _read_cpuinfo()
-    return set(next((line.split(":", 1)[1].split() for line in lines if line.startswith("flags")), []))
-
-
-def _read_cpu_name() -> str:
-    lines = _read_cpuinfo()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
-
-
-def _read_cpuinfo() -> list[str]:
+def _read_cpu(key: str) -> str:
+    """Returns what Linux says of the CPU, as `model name`; nothing elsewhere."""
     path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")

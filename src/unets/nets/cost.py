@@ -4,20 +4,22 @@ Nothing is run. The bytes are an estimate for a plan; where it matters, a step i
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import layers
 
-from unets.nets.graph import Step, trace
+from unets.nets.graph import Call, Tensor, trace
 
 _FLOAT32_BYTES = 4
+_BYTES_OF = {"float64": 8, "int64": 8, "float16": 2, "bfloat16": 2, "uint8": 1, "int8": 1, "bool": 1}  # else 4
 # Losses and metrics work on float32 copies of targets and logits: targets scaled, probabilities, products, thresholded
 # ones, and the gradients of these.
 _LOSS_COPIES = 10
 _NORMALIZATIONS = (layers.BatchNormalization, layers.GroupNormalization, layers.LayerNormalization)
+_KEPT = (layers.ReLU, layers.MaxPooling2D, layers.Dropout)  # whose own outputs their gradients need
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,7 +28,7 @@ class Cost:
 
     parameters: int  # all
     trainable_parameters: int
-    multiply_adds: int  # of a forward pass
+    multiply_adds: int  # of a forward pass, in convolutions and dense layers
     training_bytes: int  # most that is held at once in a training step
     prediction_bytes: int  # most that is held at once in a forward pass alone
 
@@ -39,13 +41,22 @@ def measure_cost(net: keras.Model, *, float_bytes: int | None = None) -> Cost:
         float_bytes: of an activation's number, 4 or 2, as if the net had been built in another precision; None: as it
             was built.
     """
-    steps = trace(net, float_bytes).steps
+
+    def count(tensors: Iterable[Tensor]) -> dict[int, int]:
+        """Returns the bytes of tensors by their id."""
+        sizes = {}
+        for tensor in tensors:
+            is_set = float_bytes is not None and "float" in tensor.dtype
+            sizes[id(tensor)] = math.prod(tensor.shape) * (float_bytes if is_set else _BYTES_OF.get(tensor.dtype, 4))
+        return sizes
+
+    calls, _ = trace(net)
     return Cost(
         parameters=count_parameters(net.variables),
         trainable_parameters=count_parameters(net.trainable_variables),
-        multiply_adds=sum(_count_step(step) for step in steps),
-        training_bytes=_measure_training(steps),
-        prediction_bytes=_measure_prediction(steps),
+        multiply_adds=sum(map(_count_multiply_adds, calls)),
+        training_bytes=_measure_training(calls, count),
+        prediction_bytes=_measure_prediction(calls, count),
     )
 
 
@@ -54,42 +65,37 @@ def count_parameters(variables: Iterable[Any]) -> int:
     return sum(math.prod(v.shape) for v in variables if "float" in str(v.dtype))
 
 
-def count_multiply_adds(net: keras.Model) -> int:
-    """Returns the multiply-adds of a forward pass of one image, in convolutions and dense layers."""
-    return sum(_count_step(step) for step in trace(net).steps)
-
-
-def _count_step(step: Step) -> int:
-    """Returns the multiply-adds of a step: a kernel for each output pixel, or input pixel where it is transposed."""
-    layer = step.operation
+def _count_multiply_adds(call: Call) -> int:
+    """Returns a call's multiply-adds: a kernel for each output pixel, or input pixel where it is transposed."""
+    layer, num_outputs = call.operation, math.prod(call.outputs[0].shape)
     if isinstance(layer, layers.SeparableConv2D):
-        out_pixels = step.outputs[0].elements // layer.filters
-        depthwise, pointwise = layer.depthwise_kernel.shape, layer.pointwise_kernel.shape
-        return int(out_pixels * (math.prod(depthwise) + math.prod(pointwise)))
+        kernels = math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape)
+        return num_outputs // layer.filters * kernels
     if isinstance(layer, layers.Conv2DTranspose):
-        return int(step.inputs[0].elements // step.input_shapes[0][-1] * math.prod(layer.kernel.shape))
+        return math.prod(call.inputs[0].shape[:-1]) * math.prod(layer.kernel.shape)
     if isinstance(layer, layers.DepthwiseConv2D):
-        return int(step.outputs[0].elements * math.prod(layer.kernel_size))
+        return num_outputs * math.prod(layer.kernel_size)
     if isinstance(layer, (layers.Conv2D, layers.Dense)):
-        kernel = layer.kernel.shape
-        return int(step.outputs[0].elements // kernel[-1] * math.prod(kernel))
+        return num_outputs // layer.kernel.shape[-1] * math.prod(layer.kernel.shape)
     return 0
 
 
-def _measure_prediction(steps: Sequence[Step]) -> int:
-    """Returns the most bytes live at once: a tensor lives from the step that makes it to the last that reads it."""
-    last_use = {tensor.key: index for index, step in enumerate(steps) for tensor in step.inputs}
+Count = Callable[[Iterable[Tensor]], dict[int, int]]
+
+
+def _measure_prediction(calls: Sequence[Call], count: Count) -> int:
+    """Returns the most bytes live at once: a tensor lives from the call that makes it to the last that reads it."""
+    last_use = {id(tensor): index for index, call in enumerate(calls) for tensor in call.inputs}
     held: dict[int, int] = {}
     peak = 0
-    for index, step in enumerate(steps):
-        held.update((tensor.key, tensor.bytes) for tensor in (*step.inputs, *step.outputs))
-        peak = max(peak, sum(held.values()) + _count_copies(step))
+    for index, call in enumerate(calls):
+        held |= count((*call.inputs, *call.outputs))
+        peak = max(peak, sum(held.values()))
         held = {key: size for key, size in held.items() if last_use.get(key, -1) > index}
-    # The logits, and their probabilities in float32.
-    return max(peak, 2 * sum(tensor.bytes for tensor in steps[-1].outputs))
+    return max(peak, 2 * sum(count(calls[-1].outputs).values()))  # the logits, and their probabilities in float32
 
 
-def _measure_training(steps: Sequence[Step]) -> int:
+def _measure_training(calls: Sequence[Call], count: Count) -> int:
     """Returns the bytes as the backward pass begins: all that a gradient needs, the loss, and the largest step's work.
 
     What a layer with weights reads is kept, and what an activation or pooling makes.
@@ -97,26 +103,20 @@ def _measure_training(steps: Sequence[Step]) -> int:
     kept: dict[int, int] = {}
     reached = set[int]()  # tensors that something before them is trained for
     most_work = 0
-    for step in steps:
-        layer, trains = step.operation, bool(getattr(step.operation, "trainable_variables", []))
-        if not (trains or any(tensor.key in reached for tensor in step.inputs)):
+    for layer, inputs, outputs in calls:
+        trains = bool(getattr(layer, "trainable_variables", []))
+        if not trains and reached.isdisjoint(map(id, inputs)):
             continue
-        reached.update(tensor.key for tensor in step.outputs)
+        reached.update(map(id, outputs))
         if trains or isinstance(layer, (layers.MaxPooling2D, layers.Multiply)):
-            kept.update((tensor.key, tensor.bytes) for tensor in step.inputs)
+            kept |= count(inputs)
         is_active = getattr(layer, "activation", keras.activations.linear) is not keras.activations.linear
-        if is_active or isinstance(layer, (layers.ReLU, layers.MaxPooling2D, layers.Dropout)):
-            kept.update((tensor.key, tensor.bytes) for tensor in step.outputs)
+        if is_active or isinstance(layer, _KEPT):
+            kept |= count(outputs)
         # Gradients of what goes in and comes out, and what a normalization computes in float32 on the way.
-        work = sum(tensor.bytes for tensor in (*step.inputs, *step.outputs))
-        work += 3 * _FLOAT32_BYTES * step.outputs[0].elements * isinstance(layer, _NORMALIZATIONS)
+        work = sum(count((*inputs, *outputs)).values())
+        work += 3 * _FLOAT32_BYTES * math.prod(outputs[0].shape) * isinstance(layer, _NORMALIZATIONS)
         most_work = max(most_work, work)
-    read = {tensor.key for step in steps for tensor in step.inputs}
-    logits = sum(tensor.elements for step in steps for tensor in step.outputs if tensor.key not in read)
+    read = {id(tensor) for call in calls for tensor in call.inputs}
+    logits = sum(math.prod(tensor.shape) for call in calls for tensor in call.outputs if id(tensor) not in read)
     return sum(kept.values()) + _LOSS_COPIES * _FLOAT32_BYTES * logits + most_work
-
-
-def _count_copies(step: Step) -> int:
-    """Returns the bytes of a forward step's float32 copies: normalizations of half numbers compute in float32."""
-    is_half = step.outputs[0].element_bytes < _FLOAT32_BYTES
-    return _FLOAT32_BYTES * step.outputs[0].elements * (is_half and isinstance(step.operation, _NORMALIZATIONS))

@@ -36,21 +36,16 @@ def bce(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) -> Te
 
     With a target t in 0..1 it is smallest where the probability is t itself.
     """
-    return _average_pixels(find_entropy(targets, logits), _weigh(targets, logits, class_weights))
+    return focal(targets, logits, class_weights=class_weights, gamma=0)
 
 
 def focal(targets: Tensor, logits: Tensor, *, class_weights: Weights = None, gamma: float = 2) -> Tensor:
     """Focal loss: cross-entropy that fades where the net is right, the mean over pixels of |t - p|^gamma e.
 
-    For t of 0 and 1 it is that of Lin et al. 2017 (arXiv 1708.02002), (1 - p_t)^gamma (-log p_t); for fractions that of
-    Li et al. 2020 (arXiv 2006.04388), which is 0, its least, at p = t. With background's channel,
-    |t - p|^gamma e is sum_c |t_c - p_c|^gamma t_c (-log p_c): the same two for two channels as for one, and 0 at p = t.
-
-    Args:
-        targets: see above.
-        logits: see above.
-        class_weights: see above; Lin's alpha a is the weight a / (1 - a).
-        gamma: how little a pixel counts that is nearly right; 0: `bce`.
+    For t of 0 and 1 it is that of Lin et al. 2017 (arXiv 1708.02002), (1 - p_t)^gamma (-log p_t), whose alpha a is the
+    weight a / (1 - a) of a class; for fractions that of Li et al. 2020 (arXiv 2006.04388), which is 0, its least, at
+    p = t. With background's channel it is sum_c |t_c - p_c|^gamma t_c (-log p_c): the same two for two channels as for
+    one. `gamma` says how little a pixel counts that is nearly right.
     """
     return _average_pixels(find_entropy(targets, logits, gamma), _weigh(targets, logits, class_weights))
 
@@ -61,18 +56,12 @@ def border_bce(
     """Cross-entropy e, the mean over pixels, where w = `weight` near a border and 1 elsewhere: sum(w e) / sum(w).
 
     As the 1st place of Carvana (asanakoy/kaggle_carvana_segmentation) did it, 3 to 1 and with windows of 11 px for
-    images 128 px high, 21 for 256 and 512, 41 for 1024, 51 for 1280. The 3rd place let the weight fall smoothly, as
-    exp(-5 |m - 0.5|) for a mean m over 50 px. Two things differ from the former: the weights average to 1 over each
-    image, not over the batch, so that an image's loss does not depend on its neighbours; and a window at the image's
-    edge averages what lies inside, so that an object cut by the edge has no border there. Smallest at p = t, as `bce`.
+    images 128 px high, 21 for 256 and 512, 41 for 1024, 51 for 1280. Two things differ: the weights average to 1 over
+    each image, not over the batch, so that an image's loss does not depend on its neighbours; and a window at the
+    image's edge averages what lies inside, so that an object cut by the edge has no border there.
 
-    Args:
-        targets: see above; fractions are averaged as they are.
-        logits: see above.
-        class_weights: see above; a pixel's weights are multiplied.
-        width_px: side of the window, odd; pixels up to half of it away from the other side are near. Pixels of the
-            logits: of coarser ones (deep supervision) it spans more of the image.
-        weight: of a pixel near a border, where the others have 1.
+    Pixels up to half of the window, `width_px` wide and odd, away from the other side are near: pixels of the logits,
+    so that with coarser ones (deep supervision) it spans more of the image.
     """
     near = find_border_weights(targets, width_px, weight)[..., None]
     return _average_pixels(find_entropy(targets, logits), near * _weigh(targets, logits, class_weights))
@@ -81,10 +70,10 @@ def border_bce(
 def dice(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) -> Tensor:
     """Soft Dice, 1 - (2 sum(p t) + 1) / (sum(p) + sum(t) + 1) over an image's pixels, the mean over classes.
 
-    Milletari et al. 2016 (arXiv 1606.04797), with plain sums below the line; halved, this is `find_tversky` with its
-    defaults. Where t is a fraction, the minimum is not at p = t: p is pulled to 0 or 1.
+    Milletari et al. 2016 (arXiv 1606.04797), with plain sums below the line. Where t is a fraction, the minimum is not
+    at p = t: p is pulled to 0 or 1.
     """
-    return _average_classes(1 - find_tversky(targets, logits), class_weights)
+    return tversky(targets, logits, class_weights=class_weights, false_positives=0.5, false_negatives=0.5)
 
 
 def log_dice(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) -> Tensor:
@@ -94,7 +83,7 @@ def log_dice(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) 
     lyakaap/Kaggle-Carvana-3rd-Place-Solution); the mean of logarithms is that of Wong et al. 2018 (arXiv 1809.00076).
     """
     # Dice's added pixel keeps it above 1 / (2 pixels + 1): the logarithm is finite.
-    return _average_classes(-ops.log(find_tversky(targets, logits)), class_weights)
+    return _average_classes(-ops.log(_find_tversky(targets, logits, 0.5, 0.5)), class_weights)
 
 
 def tversky(
@@ -107,17 +96,10 @@ def tversky(
 ) -> Tensor:
     """1 - TP / (TP + a FP + b FN) of soft counts, half a pixel added to both, the mean over classes.
 
-    Salehi et al. 2017 (arXiv 1706.05721), whose best had a = 0.3 and b = 0.7: an object that is missed costs more than
-    one too many. Halves of both give `dice`.
-
-    Args:
-        targets: see above.
-        logits: see above.
-        class_weights: see above.
-        false_positives: a, what the pixels that are wrongly found count.
-        false_negatives: b, what the pixels that are missed count.
+    Salehi et al. 2017 (arXiv 1706.05721), whose best had a = `false_positives` = 0.3 and b = `false_negatives` = 0.7:
+    an object that is missed costs more than one too many. Halves of both give `dice`.
     """
-    return _average_classes(1 - find_tversky(targets, logits, false_positives, false_negatives), class_weights)
+    return _average_classes(1 - _find_tversky(targets, logits, false_positives, false_negatives), class_weights)
 
 
 def lovasz(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) -> Tensor:
@@ -131,12 +113,12 @@ def lovasz(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) ->
     probabilities are not calibrated: its maps do not mix well with those of other losses.
     """
     if _is_independent(targets, logits):
-        return _average_classes(extend_jaccard(targets, ops.relu(1 - (2 * targets - 1) * logits)), class_weights)
-    shares = with_background(targets)
+        return _average_classes(_extend_jaccard(targets, ops.relu(1 - (2 * targets - 1) * logits)), class_weights)
+    shares = _with_background(targets)
     present = ops.cast(ops.any(shares > 0, axis=(1, 2)), "float32")
     if class_weights is not None:
         present = present * ops.convert_to_tensor([1.0, *class_weights])
-    values = extend_jaccard(shares, ops.abs(shares - ops.softmax(logits, axis=-1)))
+    values = _extend_jaccard(shares, ops.abs(shares - ops.softmax(logits, axis=-1)))
     return ops.sum(present * values, axis=-1) / ops.sum(present, axis=-1)
 
 
@@ -147,10 +129,10 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
 # What an argument must be; an argument of a loss that is missing here is refused.
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "width_px": (lambda value: 3 <= value < inf and value % 2 == 1, "be an odd whole number from 3 on"),
-    "weight": (lambda value: 0 < value < inf, "be above 0"),
     "gamma": (lambda value: 0 <= value < inf, "be at least 0"),
-    "false_positives": (lambda value: 0 < value < inf, "be above 0"),
-    "false_negatives": (lambda value: 0 < value < inf, "be above 0"),
+    **{
+        name: (lambda value: 0 < value < inf, "be above 0") for name in ("weight", "false_positives", "false_negatives")
+    },
 }
 
 
@@ -174,11 +156,11 @@ def build_loss(
     """
     if unknown := sorted(losses.keys() - LOSSES.keys()):
         raise InputError(f"`loss` must be among {', '.join(LOSSES)}. Received: {', '.join(unknown)}")
-    taken_by = {name: set(signature(LOSSES[name]).parameters) & _RANGES.keys() for name in losses}
+    taken_by = {name: signature(LOSSES[name]).parameters.keys() & _RANGES.keys() for name in losses}
     allowed = sorted(set().union(*taken_by.values()))
     for arg, value in (args or {}).items():
-        expectation = f"hold none but {', '.join(allowed)}" if allowed else "be empty"
         if arg not in allowed:
+            expectation = f"hold none but {', '.join(allowed)}" if allowed else "be empty"
             raise InputError(f"`loss_args` must {expectation} for loss={dict(losses)}. Received: {arg}={value!r}")
         is_valid, expectation = _RANGES[arg]
         if not is_valid(value):
@@ -229,13 +211,6 @@ def to_probs(logits: Tensor, *, overlapping: bool = False) -> Tensor:
     return ops.softmax(logits, axis=-1)[..., 1:]
 
 
-def with_background(targets: Tensor) -> Tensor:
-    """Puts the share that no class covers before the classes' shares."""
-    # Warping rounds each class by itself: two halves become 128 + 128 of 255, and a negative share has no lower bound.
-    background = ops.maximum(1 - ops.sum(targets, axis=-1, keepdims=True), 0)
-    return ops.concatenate([background, targets], axis=-1)
-
-
 def find_entropy(targets: Tensor, logits: Tensor, gamma: float = 0) -> Tensor:
     """Returns the cross-entropy of each pixel, damped by `gamma` as in `focal`, float32 (batch, height, width, n).
 
@@ -246,34 +221,33 @@ def find_entropy(targets: Tensor, logits: Tensor, gamma: float = 0) -> Tensor:
         # units are dead, is 1 - t on TensorFlow in place of 0.5 - t.
         entropy = ops.softplus(logits) - logits * targets
         return entropy if gamma == 0 else _damp(targets - ops.sigmoid(logits), gamma) * entropy
-    shares = with_background(targets)
+    shares = _with_background(targets)
     entropy = -shares * ops.log_softmax(logits, axis=-1)
     if gamma != 0:
         entropy = _damp(shares - ops.softmax(logits, axis=-1), gamma) * entropy
     return ops.sum(entropy, axis=-1, keepdims=True)
 
 
-def find_tversky(targets: Tensor, logits: Tensor, false_positives: float = 0.5, false_negatives: float = 0.5) -> Tensor:
-    """Returns the index of `tversky`, by default soft Dice, above 0 and at most 1, float32 (batch, classes)."""
+def find_border_weights(targets: Tensor, width_px: float, weight: float) -> Tensor:
+    """Returns `weight` where a class covers 1 to 99 % of the window around a pixel, else 1: (batch, height, width)."""
+    pooled = targets
+    # Two passes read 2 side pixels in place of side^2. What lies inside the image of a window is a rectangle too, whose
+    # mean is the mean of its rows' means.
+    for window in ((int(width_px), 1), (1, int(width_px))):
+        pooled = ops.average_pool(pooled, window, strides=1, padding="same", data_format="channels_last")
+    is_near = ops.any(ops.logical_and(pooled >= 0.01, pooled <= 0.99), axis=-1)
+    return ops.where(is_near, float(weight), 1.0)
+
+
+def _find_tversky(targets: Tensor, logits: Tensor, false_positives: float, false_negatives: float) -> Tensor:
+    """Returns the index of `tversky`, above 0 and at most 1, float32 (batch, classes)."""
     probs = to_probs(logits, overlapping=_is_independent(targets, logits))
     both, found, wanted = (ops.sum(pixels, axis=(1, 2)) for pixels in (probs * targets, probs, targets))
     wrong = false_positives * (found - both) + false_negatives * (wanted - both)
     return (both + _SMOOTH_PX) / (both + wrong + _SMOOTH_PX)
 
 
-def find_border_weights(targets: Tensor, width_px: float, weight: float) -> Tensor:
-    """Returns `weight` where a class covers 1 to 99 % of the window around a pixel, else 1: (batch, height, width)."""
-    side = int(width_px)
-    pooled = targets
-    # Two passes read 2 side pixels in place of side^2. What lies inside the image of a window is a rectangle too, whose
-    # mean is the mean of its rows' means.
-    for window in ((side, 1), (1, side)):
-        pooled = ops.average_pool(pooled, window, strides=1, padding="same", data_format="channels_last")
-    is_near = ops.any(ops.logical_and(pooled >= 0.01, pooled <= 0.99), axis=-1)
-    return ops.where(is_near, float(weight), 1.0)
-
-
-def extend_jaccard(targets: Tensor, errors: Tensor) -> Tensor:
+def _extend_jaccard(targets: Tensor, errors: Tensor) -> Tensor:
     """The Lovasz extension of a class's Jaccard loss at `errors` (Berman et al. 2018, algorithm 1).
 
     With the errors sorted downwards and the targets t_k in that order, I_k = sum(t) - (t_1 + .. + t_k), U_k = I_k + k:
@@ -294,14 +268,19 @@ def extend_jaccard(targets: Tensor, errors: Tensor) -> Tensor:
     targets, errors = (ops.take_along_axis(pixels, order, axis=-1) for pixels in (targets, errors))
     intersection = ops.sum(targets, axis=-1, keepdims=True) - ops.cumsum(targets, axis=-1)
     rank = ops.arange(1, ops.shape(targets)[-1] + 1, dtype="float32")
-    union = intersection + rank
-    union_before = intersection + targets + (rank - 1)
+    union, union_before = intersection + rank, intersection + targets + (rank - 1)
     # J_k - J_k-1, reduced to one fraction: of half a million pixels each difference is near 2e-6, and float32 next to 1
     # has steps of 6e-8. Without an object U_0 is 0 and J_1 is 1: the largest error alone counts.
     steps = (intersection * (1 - targets) + targets * union) / (union * ops.maximum(union_before, _SMALLEST_ERROR))
     has_object = ops.any(targets > 0, axis=-1, keepdims=True)
-    steps = ops.where(has_object, steps, ops.cast(rank == 1, "float32"))
-    return ops.sum(errors * steps, axis=-1)
+    return ops.sum(errors * ops.where(has_object, steps, ops.cast(rank == 1, "float32")), axis=-1)
+
+
+def _with_background(targets: Tensor) -> Tensor:
+    """Puts the share that no class covers before the classes' shares."""
+    # Warping rounds each class by itself: two halves become 128 + 128 of 255, and a negative share has no lower bound.
+    background = ops.maximum(1 - ops.sum(targets, axis=-1, keepdims=True), 0)
+    return ops.concatenate([background, targets], axis=-1)
 
 
 def _is_independent(targets: Tensor, logits: Tensor) -> bool:

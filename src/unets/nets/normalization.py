@@ -24,18 +24,16 @@ class BatchNorm(layers.BatchNormalization):  # type: ignore[misc]
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         """Normalizes over batch, height and width; by the moving statistics outside training or where frozen."""
-        is_training = bool(training) and self.trainable
-        fused = None
+        is_training, fused = bool(training) and self.trainable, None
+        moving = (self.moving_mean, self.moving_variance)
         if len(inputs.shape) == 4 and not self.synchronized:
-            moving = (self.moving_mean, self.moving_variance)
-            fused = fused_batch_norm(inputs, self.gamma, self.beta, *moving, self.epsilon, is_training=is_training)
+            fused = fused_batch_norm(inputs, self.gamma, self.beta, moving, self.epsilon, is_training=is_training)
         if fused is None:
             return super().call(inputs, training=training, mask=mask)
-        normalized, mean, variance = fused
+        normalized, *found = fused
         if is_training:
-            for moving_value, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-                kept = moving_value * self.momentum + ops.cast(value, "float32") * (1.0 - self.momentum)
-                moving_value.assign(kept)
+            for average, value in zip(moving, found, strict=True):
+                average.assign(average * self.momentum + ops.cast(value, "float32") * (1.0 - self.momentum))
         return normalized
 
 

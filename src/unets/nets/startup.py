@@ -17,9 +17,16 @@ def load_backend() -> None:
     level can be set, so the file descriptor itself is turned away; should the import fail, they are shown.
 
     Raises:
-        InputError: `KERAS_BACKEND` is unknown, or the backend is not installed.
+        InputError: `KERAS_BACKEND` is unknown, or the backend, which is no dependency of the package, is not installed.
     """
-    _check_backend()
+    wanted = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
+    if wanted not in BACKENDS:
+        known = " or ".join(BACKENDS)
+        raise InputError(f"`KERAS_BACKEND` must be {known}. Received: {wanted}{suggest(wanted, BACKENDS)}")
+    if find_spec(wanted) is None:
+        other = next((name for name in BACKENDS if find_spec(name) is not None), None)
+        hint = f"KERAS_BACKEND={other} uses what is there" if other else f"pip install 'unets[{BACKENDS[0]}]'"
+        raise InputError(f"Keras must have a backend. Received: no {wanted} in {sys.prefix}. {hint}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with a page of notes otherwise
     with tempfile.TemporaryFile() as notes:
         stderr = os.dup(2)
@@ -35,15 +42,3 @@ def load_backend() -> None:
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
-
-
-def _check_backend() -> None:
-    """Checks that what Keras computes with is installed; it is no dependency of the package, as there are several."""
-    wanted = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
-    if wanted not in BACKENDS:
-        known = " or ".join(BACKENDS)
-        raise InputError(f"`KERAS_BACKEND` must be {known}. Received: {wanted}{suggest(wanted, BACKENDS)}")
-    if find_spec(wanted) is None:
-        other = next((name for name in BACKENDS if find_spec(name) is not None), None)
-        hint = f"KERAS_BACKEND={other} uses what is there" if other else f"pip install 'unets[{BACKENDS[0]}]'"
-        raise InputError(f"Keras must have a backend. Received: no {wanted} in {sys.prefix}. {hint}")

@@ -13,7 +13,6 @@ from unets.data.geometry import SizeHW
 from unets.errors import naming
 from unets.nets.backend import choose_precision, fix_order
 from unets.nets.predictor import Predictor
-from unets.nets.tta import FLIPS
 from unets.nets.unet import build_unet
 from unets.nets.weights import set_weights
 from unets.prediction.sources import StoredWeights
@@ -49,8 +48,7 @@ def load_predictor(
         fix_order()
     load = partial(load_net, overlapping=overlapping, num_channels=num_channels)
     nets = [load(source, experiment, size_hw, num_classes, precision) for source in weights]
-    flips = [FLIPS[name] for name in experiment.prediction.tta]
-    return Predictor(nets, flips, experiment.prediction.batch_size, overlapping=overlapping)
+    return Predictor(nets, experiment.prediction.tta, experiment.prediction.batch_size, overlapping=overlapping)
 
 
 def load_net(

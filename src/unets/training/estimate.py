@@ -1,41 +1,46 @@
 """What an experiment will cost, before it is paid: memory, hours and disk, and the nearest plan that works.
 
-Memory is estimated from the net's graph (`unets.training.memory`), hours are measured on this machine
-(`unets.training.speed`), disk follows from sizes.
+Memory is estimated (`unets.training.memory`), hours are measured on this machine (`unets.training.speed`), disk follows
+from sizes.
 """
 
+import logging
+import math
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-import keras
-
-from unets.config import MIN_SIDE_PX, DatasetConfig, ExperimentConfig, ModelConfig
+from unets.config import ExperimentConfig, ModelConfig
 from unets.data.cache import Kind, choose_kind, measure_cache
-from unets.data.geometry import SizeHW
-from unets.data.samples import Sample
 from unets.dataset.manifest import Manifest
 from unets.dataset.pseudo_labels import count_pseudo_labels
 from unets.errors import InputError
-from unets.nets.cost import count_multiply_adds, count_parameters
+from unets.log import format_duration
+from unets.nets.backend import choose_precision
+from unets.nets.cost import Cost, count_parameters, measure_cost
 from unets.store.paths import Project
-from unets.training.learner import build_net
+from unets.tables import render_table
+from unets.training.learner import build_learner, build_net
 from unets.training.memory import (
     GIB,
     LESS_MEMORY,
     Machine,
     Memory,
-    count_slots,
-    find_micro_batch,
+    find_step,
+    find_usable_of_gpu,
     measure_machine,
     measure_prediction,
     measure_training,
 )
 from unets.training.speed import NOT_MEASURED, Speed, measure_speed
 
+logger = logging.getLogger(__name__)
+
+GPUS_GB = (6, 8, 12, 16, 24, 40, 80, 141)
 PRECISIONS = ("float32", "mixed")
 _GB = 10**9
+_WITHOUT_CACHE = '; it works with cache="none"'
+_CACHE_WORDS = {"ram": "in memory", "disk": "on disk", "none": "left out"}
 
 # A probability map's PNG grows with its contour, hence with the side. At 640 x 959 made-up maps with noise took 15.6 KB
 # (`unets.data.io`), 20 bytes times the root of the pixels; blurred true masks of 24 cars took 12.7 at 256 x 384, 14.4
@@ -44,58 +49,38 @@ _MAP_BYTES_PER_ROOT_PIXEL = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Counts:
-    """How many images there are."""
-
-    num_train: int
-    num_test: int
-    num_pseudo: int = 0  # test images with pseudo-labels that a fold is trained on too; the most of any fold
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Disk:
-    """Bytes that an experiment writes, and what is free for them."""
-
-    own_bytes: int  # checkpoints of all folds and probability maps
-    cache_bytes: int  # of a cache on disk, which experiments of one size share; else 0
-    new_own_bytes: int  # of these what is not there yet
-    new_cache_bytes: int
-    free_bytes: int
-
-    @property
-    def missing_bytes(self) -> int:
-        """Returns what is lacking; 0 where all fits."""
-        return max(self.new_own_bytes + self.new_cache_bytes - self.free_bytes, 0)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
     """What an experiment costs on this machine."""
 
     name: str
     experiment: ExperimentConfig
-    counts: Counts
+    num_train: int  # images
+    num_test: int
+    num_pseudo: int  # test images with pseudo-labels that a fold is trained on too; the most of any fold
     num_folds: int  # that are trained
     held_out: float  # share of the training images that a fold validates on
     machine: Machine
     num_devices: int  # that share a step, each with a memory of its own
     micro_batch: int  # images a step, over all devices together
-    parameters: int
-    trainable_parameters: int
-    multiply_adds: int  # of a forward pass of an image, at the size that training sees
+    net: Cost  # at the size that training sees
     training: Memory
     prediction: Memory
     on_gpus: dict[str, Memory]  # of training, in each of `PRECISIONS`
     cache: Kind
     cache_bytes: int
-    disk: Disk
+    own_bytes: int  # on the disk: checkpoints of all folds and probability maps
+    free_bytes: int  # on the disk, or taken by these files already
     speed: Speed = NOT_MEASURED
+
+    @property
+    def disk_bytes(self) -> int:
+        """What it wants of the disk; experiments of one size share a cache."""
+        return self.own_bytes + (self.cache == "disk") * self.cache_bytes
 
     @property
     def training_bytes(self) -> int:
         """Peak of training, on each device."""
-        accumulates = self.micro_batch < self.experiment.data.batch_size
-        return self.training.measure(-(-self.micro_batch // self.num_devices), accumulates=accumulates)
+        return self.training.measure(-(-self.micro_batch // self.num_devices))
 
     @property
     def prediction_bytes(self) -> int:
@@ -122,11 +107,14 @@ class Estimate:
     @property
     def epoch_seconds(self) -> float:
         """Seconds of an epoch, validation included."""
-        validated = self.counts.num_train * self.held_out
-        if (most := self.experiment.training.validation_images) is not None:
-            validated = min(validated, most)
-        trained = self._num_trained * self._join(self.net_seconds, self.ready_seconds)
-        return trained + validated * self.speed.predict_seconds / self.num_devices
+        config, validated = self.experiment.training, self.num_train * self.held_out
+        trained = self.num_train - validated + self.num_pseudo
+        if config.steps_per_epoch is not None:
+            trained = config.steps_per_epoch * self.experiment.data.batch_size
+        if config.validation_images is not None:
+            validated = min(validated, config.validation_images)
+        validation_seconds = validated * self.speed.predict_seconds / self.num_devices
+        return trained * self._join(self.net_seconds, self.ready_seconds) + validation_seconds
 
     @property
     def training_seconds(self) -> float:
@@ -137,15 +125,8 @@ class Estimate:
     def prediction_seconds(self) -> float:
         """Seconds of all maps: a training image is predicted by the fold that holds it out, a test image by all."""
         forward, reading = len(self.experiment.prediction.tta) * self.speed.predict_seconds, self._read_seconds
-        out_of_fold = self.counts.num_train * self.held_out * self.num_folds * self._join(forward, reading)
-        return out_of_fold + self.counts.num_test * self._join(self.num_folds * forward, reading)
-
-    @property
-    def _num_trained(self) -> float:
-        """Images of an epoch."""
-        if (steps := self.experiment.training.steps_per_epoch) is not None:
-            return float(steps * self.experiment.data.batch_size)
-        return self.counts.num_train * (1 - self.held_out) + self.counts.num_pseudo
+        out_of_fold = self.num_train * self.held_out * self.num_folds * self._join(forward, reading)
+        return out_of_fold + self.num_test * self._join(self.num_folds * forward, reading)
 
     @property
     def _read_seconds(self) -> float:
@@ -156,51 +137,13 @@ class Estimate:
         return max(net_seconds, read_seconds) if self.machine.is_gpu else net_seconds + read_seconds
 
 
-def count_images(manifest: Manifest, *, num_pseudo: int = 0) -> Counts:
-    """Counts the images of a data set: those at hand, else those that dataset.py declares."""
-    dataset = manifest.dataset
-    return Counts(
-        num_train=len(manifest.train) or dataset.num_train or 0,
-        num_test=len(manifest.test) or dataset.num_test or 0,
-        num_pseudo=num_pseudo,
-    )
-
-
-def estimate_all(
-    project: Project,
-    manifest: Manifest,
-    experiments: Mapping[str, ExperimentConfig],
-    folds_of: Mapping[str, Sequence[int]],
-    *,
-    micro_batch: int | None = None,
-    num_devices: int = 1,
-    with_hours: bool = True,
-) -> Iterator[Estimate]:
-    """Estimates what experiments cost, one after the other; see `estimate_cost` and `add_hours`."""
-    for name, experiment in experiments.items():
-        labels, folds = experiment.data.pseudo_labels, folds_of[name]
-        num_pseudo = max(count_pseudo_labels(project, labels, fold) for fold in folds) if labels else 0
-        estimate = estimate_cost(
-            project,
-            manifest.dataset,
-            name,
-            experiment,
-            num_folds=len(folds),
-            counts=count_images(manifest, num_pseudo=num_pseudo),
-            micro_batch=micro_batch,
-            num_devices=num_devices,
-        )
-        yield add_hours(estimate, manifest.dataset, manifest.train) if with_hours else estimate
-
-
 def estimate_cost(
     project: Project,
-    dataset: DatasetConfig,
+    manifest: Manifest,
     name: str,
     experiment: ExperimentConfig,
+    folds: Sequence[int],
     *,
-    num_folds: int,
-    counts: Counts,
     micro_batch: int | None = None,
     num_devices: int = 1,
 ) -> Estimate:
@@ -208,107 +151,84 @@ def estimate_cost(
 
     Args:
         project: the folders, whose disk is asked.
-        dataset: its classes and folds.
+        manifest: its images; where there are none, those that dataset.py declares.
         name: of the experiment.
         experiment: its config.
-        num_folds: folds that are trained.
-        counts: of images.
+        folds: that are trained.
         micro_batch: images a step on this machine; None: as the config has it.
         num_devices: that a step is shared by. CPU devices share one memory and the cores, so they count as one.
 
     Raises:
-        InputError: there is no such net for this size; see `check_sizes`.
+        InputError: memory does not hold the net's weights.
     """
-    check_sizes(experiment)
-    _check_width(experiment.model)
-    data, config, machine = experiment.data, experiment.training, measure_machine()
+    data, dataset, machine = experiment.data, manifest.dataset, measure_machine()
+    _check_width(experiment.model, machine.usable_bytes)
+    labels = [count_pseudo_labels(project, data.pseudo_labels, fold) for fold in folds] if data.pseudo_labels else [0]
+    num_train, num_pseudo = len(manifest.train) or dataset.num_train or 0, max(labels)
+    num_test = len(manifest.test) or dataset.num_test or 0
     fed_hw, shown_hw = data.crop_hw or data.size_hw, experiment.prediction.tile_hw or data.size_hw
-    net = build_net(experiment, dataset, fed_hw)
-    whole = net if shown_hw == fed_hw else build_net(experiment, dataset, shown_hw)
-    cache_bytes = measure_cache(counts.num_train + counts.num_pseudo, dataset, data.size_hw)
+    learner = build_learner(experiment, dataset, updates_per_epoch=1)
+    whole = learner.net if shown_hw == fed_hw else build_net(experiment, dataset, shown_hw)
+    cache_bytes = measure_cache(num_train + num_pseudo, dataset, data.size_hw)
     cache = choose_kind(cache_bytes, project.cache_dir) if data.cache == "auto" else data.cache
     if cache == "disk":  # where the labels of every fold stay; memory holds those of one at a time
-        cache_bytes += (num_folds - 1) * measure_cache(counts.num_pseudo, dataset, data.size_hw)
-    own_bytes = _measure_files(experiment, net, len(dataset.classes), counts, num_folds)
+        cache_bytes += (len(folds) - 1) * measure_cache(num_pseudo, dataset, data.size_hw)
+    weights, state = (
+        4 * count_parameters(variables)
+        for variables in (learner.net.variables, [*learner.variables, *learner.optimizer.variables])
+    )
+    # A file is written whole beside the one that it replaces; out-of-fold, maps without TTA are kept too.
+    maps = ((1 + (len(experiment.prediction.tta) > 1)) * num_train + num_test) * len(dataset.classes)
+    map_bytes = _MAP_BYTES_PER_ROOT_PIXEL * math.prod(data.size_hw) ** 0.5
     return Estimate(
         name=name,
         experiment=experiment,
-        counts=counts,
-        num_folds=num_folds,
+        num_train=num_train,
+        num_test=num_test,
+        num_pseudo=num_pseudo,
+        num_folds=len(folds),
         held_out=1 / dataset.num_folds,
         machine=machine,
         num_devices=num_devices if machine.is_gpu else 1,
-        micro_batch=micro_batch or config.micro_batch or data.batch_size,
-        parameters=count_parameters(net.variables),
-        trainable_parameters=count_parameters(net.trainable_variables),
-        multiply_adds=count_multiply_adds(net),
-        training=measure_training(net, config, is_gpu=machine.is_gpu),
-        prediction=measure_prediction(whole, num_folds, is_gpu=machine.is_gpu),
-        on_gpus={kind: measure_training(net, config, is_gpu=True, precision=kind) for kind in PRECISIONS},
+        micro_batch=micro_batch or experiment.training.micro_batch or data.batch_size,
+        net=measure_cost(learner.net),
+        training=measure_training(learner, is_gpu=machine.is_gpu),
+        prediction=measure_prediction(whole, len(folds), is_gpu=machine.is_gpu),
+        on_gpus={kind: measure_training(learner, is_gpu=True, precision=kind) for kind in PRECISIONS},
         cache=cache,
         cache_bytes=cache_bytes,
-        disk=_measure_disk(project, name, experiment, own_bytes, cache_bytes if cache == "disk" else 0),
+        own_bytes=len(folds) * (weights + state) + state + int(maps * map_bytes),
+        free_bytes=_find_room(project, name, experiment),
     )
 
 
-def add_hours(estimate: Estimate, dataset: DatasetConfig, samples: Sequence[Sample] = ()) -> Estimate:
+def add_hours(estimate: Estimate, manifest: Manifest) -> Estimate:
     """Adds the hours, from some steps on this machine; on a GPU also the largest step that its memory was seen to hold.
-
-    Args:
-        estimate: without them.
-        dataset: its classes, and how images are read.
-        samples: training images at hand, on which reading is timed.
 
     Raises:
         InputError: a GPU's memory does not hold the step of a single image.
     """
     is_gpu, share = estimate.machine.is_gpu, -(-estimate.micro_batch // estimate.num_devices)
     # Elsewhere a step that does not fit would end this process.
-    step = share if is_gpu else find_micro_batch(estimate.training, estimate.usable_bytes, share)
+    step = share if is_gpu else find_step(share, estimate.training.find_largest_batch(estimate.usable_bytes))
     if not step:
         return estimate
-    speed = measure_speed(estimate.experiment, dataset, samples, micro_batch=step, is_gpu=is_gpu)
+    speed = measure_speed(estimate.experiment, manifest.dataset, manifest.train, micro_batch=step, is_gpu=is_gpu)
     micro_batch = speed.micro_batch * estimate.num_devices if is_gpu else estimate.micro_batch
     return replace(estimate, speed=speed, micro_batch=micro_batch)
 
 
-def check_sizes(experiment: ExperimentConfig) -> None:
-    """Checks what sizes, stride, depth and tiles say of each other, and proposes the nearest that works.
-
-    Raises:
-        InputError: the net halves so often that its padding cannot be reflected, or a tile is larger than the image.
-    """
-    data, model, tile_hw = experiment.data, experiment.model, experiment.prediction.tile_hw
-    if tile_hw is not None and (tile_hw[0] > data.size_hw[0] or tile_hw[1] > data.size_hw[1]):
-        nearest = (min(tile_hw[0], data.size_hw[0]), min(tile_hw[1], data.size_hw[1]))
-        raise InputError(
-            f"`tile_hw` must be at most size_hw={data.size_hw}; the nearest that works is {nearest}. "
-            f"Received: tile_hw={tile_hw}"
-        )
-    multiple = model.stride * 2**model.depth
-    for field, size_hw in (("crop_hw", data.crop_hw), ("size_hw", data.size_hw), ("tile_hw", tile_hw)):
-        if size_hw is None or multiple <= 2 * min(size_hw):
-            continue
-        depth = max((2 * min(size_hw) // model.stride).bit_length() - 1, 1)
-        side = max(multiple // 2, MIN_SIDE_PX)
-        grown = (max(size_hw[0], side), max(size_hw[1], side))
-        raise InputError(
-            f"`depth` must be at most {depth} for {field}={size_hw} at stride={model.stride}, or {field} at least "
-            f"{grown}: stride * 2^depth may be twice a side. Received: depth={model.depth}"
-        )
-
-
-def _check_width(model: ModelConfig) -> None:
-    """Refuses a net whose weights alone memory does not hold, before they are made."""
-    widths = [min(model.base_filters << level, model.max_filters) for level in range(model.depth)]
-    # Convolutions of a level from its own width to its own: two on the way down, one on the way up, at the least.
-    num_convolutions = 3 if model.encoder == "unet" else 1
-    least_bytes, most_bytes = 4 * 9 * num_convolutions * sum(w * w for w in widths), measure_machine().usable_bytes
-    if least_bytes > most_bytes:
-        raise InputError(
-            f"`base_filters`, `max_filters` and `depth` must give a net whose weights fit into {most_bytes / GIB:.1f} "
-            f"GiB. Received: at least {least_bytes / GIB:.1f} GiB, {max(widths)} channels wide"
-        )
+def fit_step(estimate: Estimate) -> Estimate:
+    """Takes the largest step that memory holds, where it does not hold the config's and holds any."""
+    batch_size = estimate.experiment.data.batch_size
+    fitting = find_step(batch_size, estimate.training.find_largest_batch(estimate.usable_bytes))
+    if not 0 < fitting < estimate.micro_batch:
+        return estimate
+    logger.warning(
+        "%s: steps of %d images, as memory holds them; their gradients are added up to batches of %d",
+        *(estimate.name, fitting, batch_size),
+    )
+    return replace(estimate, micro_batch=fitting)
 
 
 def check_estimate(estimate: Estimate) -> None:
@@ -323,36 +243,82 @@ def check_estimate(estimate: Estimate) -> None:
 
 def find_faults(estimate: Estimate) -> list[str]:
     """Returns why a plan cannot work here, and the nearest that does, one sentence each."""
-    found = (_check_training(estimate), _check_prediction(estimate), _check_disk(estimate))
-    return [fault for fault in found if fault]
+    faults, name, machine = list[str](), estimate.name, estimate.machine
+    # A card that does not hold a step says so without ending the process, and the step is halved.
+    if not machine.is_gpu and estimate.training_bytes > estimate.usable_bytes:
+        received = f"Received: {format_gib(estimate.training_bytes)} for {estimate.micro_batch} images a step"
+        wanted = f"training of {name} must fit into {format_gib(estimate.usable_bytes)} of {machine.memory_name}"
+        faults.append(f"{wanted}{_propose_training(estimate)}. {received}")
+    if estimate.prediction_bytes > machine.usable_bytes:
+        prediction = estimate.experiment.prediction
+        batch_size = estimate.prediction.find_largest_batch(machine.usable_bytes) // len(prediction.tta)
+        nearest = f"it does with prediction.batch_size={batch_size}" if batch_size else "smaller prediction.tile_hw do"
+        faults.append(
+            f"prediction of {name} must fit into {format_gib(machine.usable_bytes)} of {machine.memory_name}; "
+            f"{nearest}. Received: {format_gib(estimate.prediction_bytes)} for batch_size={prediction.batch_size}"
+        )
+    if estimate.disk_bytes > estimate.free_bytes:
+        fits_without = estimate.own_bytes <= estimate.free_bytes
+        faults.append(
+            f"{name} must find {format_gb(estimate.disk_bytes)} on the disk of the models folder; "
+            f"{format_gb(estimate.disk_bytes - estimate.free_bytes)} are missing"
+            f"{_WITHOUT_CACHE * fits_without}. Received: {format_gb(estimate.free_bytes)} free"
+        )
+    return faults
 
 
-def find_common_fault(estimates: Sequence[Estimate]) -> str | None:
-    """Says what is lacking where experiments fit on the disk one by one, but not together; None where they do."""
-    wanted = sum(estimate.disk.new_own_bytes for estimate in estimates) + sum_caches(estimates, only_new=True)
-    free = min(estimate.disk.free_bytes for estimate in estimates)
-    if wanted <= free or any(estimate.disk.missing_bytes for estimate in estimates):
-        return None
-    return (
-        f"{', '.join(estimate.name for estimate in estimates)} must find {format_gb(wanted)} together on the disk of "
-        f"the models folder; {format_gb(wanted - free)} are missing. Received: {format_gb(free)} free, enough for each "
-        f"alone"
+def render_estimate(estimate: Estimate) -> str:
+    """Says an estimate in words, some lines."""
+    data, net = estimate.experiment.data, estimate.net
+    steps = "" if estimate.micro_batch == data.batch_size else f" in steps of {estimate.micro_batch}"
+    crops = f", crops of {data.crop_hw[0]} x {data.crop_hw[1]}" if data.crop_hw else ""
+    is_parallel = estimate.num_devices > 1
+    devices, on_each = (f" over {estimate.num_devices} devices", " on each device") if is_parallel else ("", "")
+    return "\n".join(
+        [
+            f"{estimate.name}: {data.size_hw[0]} x {data.size_hw[1]}{crops}, batches of {data.batch_size}{steps}"
+            f"{devices}, {choose_precision(estimate.experiment.training.precision)}, on {estimate.machine.device}",
+            f"  net         {net.parameters / 1e6:.2f} M parameters, {net.trainable_parameters / 1e6:.2f} M trained; "
+            f"{net.multiply_adds / 1e9:.1f} G multiply-adds an image",
+            f"  memory      training {format_gib(estimate.training_bytes)}{on_each}, "
+            f"prediction {format_gib(estimate.prediction_bytes)}; "
+            f"{format_gib(estimate.usable_bytes)} of {estimate.machine.memory_name} to be had",
+            *(f"  time        {line}" for line in _describe_time(estimate)),
+            f"  disk        checkpoints and maps {format_gb(estimate.own_bytes)}, cache "
+            f"{format_gb(estimate.cache_bytes)} {_CACHE_WORDS[estimate.cache]}; {format_gb(estimate.free_bytes)} free",
+            *(f"  impossible  {fault}" for fault in find_faults(estimate)),
+        ]
     )
 
 
-def sum_caches(estimates: Sequence[Estimate], *, only_new: bool = False) -> int:
-    """Returns the bytes of all caches on disk: experiments of one size share one, the largest that any of them wants.
-
-    Args:
-        estimates: of all experiments.
-        only_new: whether what is there already is left out.
-    """
-    bytes_of: dict[SizeHW, int] = {}
+def render_gpu_table(estimates: Sequence[Estimate]) -> str:
+    """Returns a table of the largest batch that a GPU trains at once, by its memory; - where no image fits."""
+    header = ["experiment", "precision", *(f"{size} GB" for size in GPUS_GB)]
+    rows = []
     for estimate in estimates:
-        size_hw, disk = estimate.experiment.data.size_hw, estimate.disk
-        num_bytes = disk.new_cache_bytes if only_new else disk.cache_bytes
-        bytes_of[size_hw] = max(bytes_of.get(size_hw, 0), num_bytes)
-    return sum(bytes_of.values())
+        for precision, memory in estimate.on_gpus.items():
+            batches = [memory.find_largest_batch(find_usable_of_gpu(size * GIB)) for size in GPUS_GB]
+            rows.append([estimate.name, precision, *(str(batch or "-") for batch in batches)])
+    return f"largest batch size by GPU memory\n\n{render_table(header, rows, right=header[2:])}"
+
+
+def render_total(estimates: Sequence[Estimate]) -> str:
+    """Sums estimates up in one table, a line each; experiments of one size share a cache."""
+    header = ["experiment", "parameters", "training GiB", "epoch", "all folds", "prediction", "together", "disk"]
+    rows = []
+    for one in estimates:
+        parts = (one.epoch_seconds, one.training_seconds, one.prediction_seconds)
+        seconds = map(_tell, (*parts, one.training_seconds + one.prediction_seconds))
+        sizes = (f"{one.net.parameters / 1e6:.1f} M", f"{one.training_bytes / GIB:.1f}")
+        rows.append([one.name, *sizes, *seconds, format_gb(one.disk_bytes)])
+    trained, predicted = (
+        sum(seconds)
+        for seconds in zip(*((one.training_seconds, one.prediction_seconds) for one in estimates), strict=True)
+    )
+    caches = {one.experiment.data.size_hw: one.disk_bytes - one.own_bytes for one in estimates}
+    on_disk = format_gb(sum(one.own_bytes for one in estimates) + sum(caches.values()))
+    rows.append(["together", "", "", "", _tell(trained), _tell(predicted), _tell(trained + predicted), on_disk])
+    return render_table(header, rows, right=header[1:])
 
 
 def format_gib(num_bytes: int) -> str:
@@ -365,81 +331,64 @@ def format_gb(num_bytes: int) -> str:
     return f"{num_bytes / _GB:.1f} GB"
 
 
-def _check_training(estimate: Estimate) -> str | None:
-    # A card that does not hold a step says so without ending the process, and the step is halved.
-    if estimate.machine.is_gpu or estimate.training_bytes <= estimate.usable_bytes:
-        return None
-    batch_size, name = estimate.experiment.data.batch_size, estimate.name
-    received = f"Received: {format_gib(estimate.training_bytes)} for {estimate.micro_batch} images a step"
-    wanted = f"training of {name} must fit into {format_gib(estimate.usable_bytes)} of {estimate.machine.memory_name}"
-    if estimate.training_bytes <= estimate.machine.usable_bytes:
-        nearest = "disk" if estimate.cache_bytes <= estimate.disk.free_bytes else "none"
-        cached = f"the cache takes {format_gib(estimate.cache_bytes)}"
-        return f'{wanted}; it does with cache="{nearest}", as {cached}. {received}'
-    if micro_batch := find_micro_batch(estimate.training, estimate.usable_bytes, batch_size):
-        return (
-            f"{wanted}; it does with {micro_batch} images a step, whose gradients are added up to batches of "
-            f"{batch_size}: `unets train --exp {name} --micro-batch {micro_batch}`. {received}"
+def _check_width(model: ModelConfig, most_bytes: int) -> None:
+    """Refuses a net whose weights alone memory does not hold, before they are made."""
+    widths = [min(model.base_filters << level, model.max_filters) for level in range(model.depth)]
+    # Convolutions of a level from its own width to its own: two on the way down, one on the way up, at the least.
+    least_bytes = 4 * 9 * (3 if model.encoder == "unet" else 1) * sum(width**2 for width in widths)
+    if least_bytes > most_bytes:
+        raise InputError(
+            f"`base_filters`, `max_filters` and `depth` must give a net whose weights fit into "
+            f"{format_gib(most_bytes)}. Received: at least {format_gib(least_bytes)}, {max(widths)} channels wide"
         )
-    return f"{wanted}, and not one image does. {LESS_MEMORY}. {received}"
 
 
-def _check_prediction(estimate: Estimate) -> str | None:
-    usable = estimate.machine.usable_bytes
-    if estimate.prediction_bytes <= usable:
-        return None
-    prediction = estimate.experiment.prediction
-    batch_size = estimate.prediction.find_largest_batch(usable) // len(prediction.tta)
-    nearest = f"it does with prediction.batch_size={batch_size}" if batch_size else "smaller prediction.tile_hw do"
-    return (
-        f"prediction of {estimate.name} must fit into {format_gib(usable)} of {estimate.machine.memory_name}; "
-        f"{nearest}. Received: {format_gib(estimate.prediction_bytes)} for batch_size={prediction.batch_size}"
+def _propose_training(estimate: Estimate) -> str:
+    """Returns what makes the training fit, as the end of a sentence."""
+    batch_size = estimate.experiment.data.batch_size
+    if estimate.training_bytes <= estimate.machine.usable_bytes:
+        nearest = "disk" if estimate.cache_bytes <= estimate.free_bytes else "none"
+        return f'; it does with cache="{nearest}", as the cache takes {format_gib(estimate.cache_bytes)}'
+    if step := find_step(batch_size, estimate.training.find_largest_batch(estimate.usable_bytes)):
+        command = f"`unets train --exp {estimate.name} --micro-batch {step}`"
+        return (
+            f"; it does with {step} images a step, whose gradients are added up to batches of {batch_size}: {command}"
+        )
+    return f", and not one image does. {LESS_MEMORY}"
+
+
+def _find_room(project: Project, name: str, experiment: ExperimentConfig) -> int:
+    """Returns the bytes that are free for an experiment's files, or taken by them already."""
+    models_dir, (height, width) = project.models_dir.absolute(), experiment.data.size_hw
+    sets = (
+        ["train_*"] if experiment.data.pseudo_labels is None else ["train_*", f"{experiment.data.pseudo_labels}_fold*"]
     )
+    caches = (folder for pattern in sets for folder in project.cache_dir.glob(f"{height}x{width}_{pattern}"))
+    there = (path for folder in (project.experiment_dir(name), *caches) for path in folder.rglob("*") if path.is_file())
+    existing = next(folder for folder in (models_dir, *models_dir.parents) if folder.exists())
+    return shutil.disk_usage(existing).free + sum(path.stat().st_size for path in there)
 
 
-def _check_disk(estimate: Estimate) -> str | None:
-    disk = estimate.disk
-    if not disk.missing_bytes:
-        return None
-    wanted = disk.new_own_bytes + disk.new_cache_bytes
-    proposal = f"{format_gb(disk.missing_bytes)} are missing"
-    if disk.cache_bytes and disk.new_own_bytes <= disk.free_bytes:
-        proposal += '; it works with cache="none"'
-    return (
-        f"{estimate.name} must find {format_gb(wanted)} on the disk of the models folder; {proposal}. "
-        f"Received: {format_gb(disk.free_bytes)} free"
-    )
+def _describe_time(estimate: Estimate) -> list[str]:
+    """Says what limits the speed, and the hours of epochs, folds and maps."""
+    speed = estimate.speed
+    if speed == NOT_MEASURED:
+        return ["not measured: the first epoch will tell"]
+    source = "changed" if estimate.cache != "none" or speed.read_seconds is None else "read and changed"
+    unread = "" if speed.read_seconds is not None else "; images not at hand, reading not timed"
+    labels = f", {estimate.num_pseudo:,} pseudo-labels each" if estimate.num_pseudo else ""
+    slower = "the net" if estimate.net_seconds >= estimate.ready_seconds else "reading"
+    epochs, folds = estimate.experiment.training.epochs, estimate.num_folds
+    return [
+        f"{1 / estimate.net_seconds:.3g} images/s through a training step, {1 / estimate.ready_seconds:.3g} "
+        f"{source}: {slower} limits{unread}",
+        f"epoch {_tell(estimate.epoch_seconds)}, fold {_tell(estimate.epoch_seconds * epochs)} ({epochs} epochs"
+        f"{labels}), {folds} folds {_tell(estimate.training_seconds)}",
+        f"maps {_tell(estimate.prediction_seconds)} ({1 / speed.predict_seconds:.3g} images/s by a fold without TTA; "
+        f"{estimate.num_train:,} and {estimate.num_test:,} images)",
+    ]
 
 
-def _measure_files(
-    experiment: ExperimentConfig, net: keras.Model, num_classes: int, counts: Counts, num_folds: int
-) -> int:
-    """Returns the bytes of an experiment's checkpoints and probability maps."""
-    config, (height, width) = experiment.training, experiment.data.size_hw
-    weights = 4 * count_parameters(net.variables)
-    state = weights + int(4 * count_parameters(net.trainable_variables) * (count_slots(config) + bool(config.ema)))
-    # A file is written whole beside the one that it replaces.
-    checkpoints = num_folds * (weights + state) + state
-    kept_maps = 1 + (len(experiment.prediction.tta) > 1)  # out-of-fold, those without TTA are kept too
-    num_maps = (counts.num_train * kept_maps + counts.num_test) * num_classes
-    return checkpoints + int(num_maps * _MAP_BYTES_PER_ROOT_PIXEL * (height * width) ** 0.5)
-
-
-def _measure_disk(project: Project, name: str, experiment: ExperimentConfig, own_bytes: int, cache_bytes: int) -> Disk:
-    height, width = experiment.data.size_hw
-    cached = [_count_bytes(folder) for folder in project.cache_dir.glob(f"{height}x{width}_train_*")]
-    if experiment.data.pseudo_labels is not None:
-        labels = project.cache_dir.glob(f"{height}x{width}_{experiment.data.pseudo_labels}_fold*")
-        cached.append(sum(_count_bytes(folder) for folder in labels))
-    folder = next(parent for parent in (project.models_dir, *project.models_dir.absolute().parents) if parent.exists())
-    return Disk(
-        own_bytes=own_bytes,
-        cache_bytes=cache_bytes,
-        new_own_bytes=max(own_bytes - _count_bytes(project.experiment_dir(name)), 0),
-        new_cache_bytes=max(cache_bytes - sum(cached), 0),
-        free_bytes=shutil.disk_usage(folder).free,
-    )
-
-
-def _count_bytes(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _tell(seconds: float) -> str:
+    """Writes a duration; a dash where nothing was measured."""
+    return format_duration(seconds) if seconds else "-"

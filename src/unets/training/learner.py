@@ -1,6 +1,6 @@
 """The net as it learns: with loss, Dice, optimizer, the running mean of its weights, and all its state by name."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -11,7 +11,7 @@ from unets.config import DatasetConfig, ExperimentConfig
 from unets.data.geometry import SizeHW
 from unets.nets.backend import all_devices_agree, choose_precision, fix_order, prefers_xla, skip_first_look
 from unets.nets.encoders import find_encoder
-from unets.nets.losses import build_loss
+from unets.nets.losses import Loss, build_loss
 from unets.nets.metrics import MeanScore
 from unets.nets.normalization import set_statistics_window
 from unets.nets.unet import build_unet, coarsen_targets
@@ -27,7 +27,7 @@ _COUNTER, _ADDED_UP = "iteration", "gradient_accumulator"  # the steps so far; w
 class ImageMean(keras.losses.Loss):  # type: ignore[misc]
     """The mean of a loss over a batch's images; over several devices, the mean over all of theirs."""
 
-    def __init__(self, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, loss: Loss) -> None:
         super().__init__(name="image_mean")
         self.loss = loss
 
@@ -56,7 +56,7 @@ class Scored(keras.Model):  # type: ignore[misc]
         self,
         images: Tensor,
         logits: Tensor,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: Loss,
         name: str,
         *,
         metrics: Sequence[str] = ("dice",),
@@ -74,7 +74,7 @@ class Scored(keras.Model):  # type: ignore[misc]
         x: Tensor = None,
         y: Tensor = None,
         y_pred: Tensor = None,
-        sample_weight: Tensor = None,
+        sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
         """Returns the loss of a batch."""
@@ -86,7 +86,7 @@ class Scored(keras.Model):  # type: ignore[misc]
             total += 0.5**level
         return loss / total
 
-    def compute_metrics(self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Tensor = None) -> dict[str, Tensor]:
+    def compute_metrics(self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Any = None) -> dict[str, Tensor]:
         """Returns loss and scores so far in this epoch."""
         for score in self.scores:
             score.update_state(y, y_pred[0] if isinstance(y_pred, (list, tuple)) else y_pred)
@@ -96,7 +96,7 @@ class Scored(keras.Model):  # type: ignore[misc]
 class LossScale(keras.optimizers.LossScaleOptimizer):  # type: ignore[misc]
     """Keras's, but over several devices on TensorFlow an update is skipped if any of them finds it not finite.
 
-    Keras 3.15 asks the first device alone, before gradients are added up: another's infinity would reach all weights.
+    Keras 3.15 asks the first alone, before gradients are added up: another's infinity would reach all weights.
     """
 
     def check_finite(self, grads: list[Tensor]) -> Tensor:
@@ -119,7 +119,7 @@ class Learner(Scored):
     def __init__(
         self,
         net: keras.Model,
-        loss: Callable[[Tensor, Tensor], Tensor],
+        loss: Loss,
         optimizer: keras.optimizers.Optimizer,
         *,
         ema: float | None = None,
@@ -129,15 +129,12 @@ class Learner(Scored):
         super().__init__(net.input, net.output, loss, name="learner", overlapping=overlapping)
         self.net, self.metric_state = net, State()
         self.ema, self.steps_per_update = ema, steps_per_update
-        self.averages: list[Any] = []
-        self.steps: Any = None
-        if ema is not None and self._list_statistics():
-            # The optimizer averages the weights, but sees no statistics of batch normalization.
-            shapes = [variable.shape for variable in self._list_statistics()]
-            self.averages = [self._add_state(shape, f"average_{i}") for i, shape in enumerate(shapes)]
-            self.steps = self._add_state((), _COUNTER)
+        # The optimizer averages the weights, but sees no statistics of batch normalization.
+        self.averages = [self._add_state(v.shape, f"average_{i}") for i, v in enumerate(self._list_statistics())]
+        self.steps = self._add_state((), _COUNTER) if self.averages else None
         self.compile(optimizer=optimizer, jit_compile=prefers_xla(), auto_scale_loss=False)
         self.optimizer.build(self.trainable_variables)
+        self.refined: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # within `LossScale`
         skip_first_look(self)
 
     def compute_loss(
@@ -145,12 +142,16 @@ class Learner(Scored):
         x: Tensor = None,
         y: Tensor = None,
         y_pred: Tensor = None,
-        sample_weight: Tensor = None,
+        sample_weight: Any = None,
         training: bool = True,
     ) -> Tensor:
         """Returns the loss of a batch; called once a step, which is where the statistics are averaged too."""
-        if training and self.ema is not None and self.averages:
-            self._average_statistics(self.ema)
+        if training and self.steps is not None:
+            # A step's momentum, such that the steps of an update together have the momentum of an update.
+            momentum = find_momentum(self.ema, self.steps / self.steps_per_update) ** (1 / self.steps_per_update)
+            for average, value in zip(self.averages, self._list_statistics(), strict=True):
+                average.assign(average + (1 - momentum) * (value - average))
+            self.steps.assign(self.steps + 1)
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
     def read_weights(self) -> list[npt.NDArray[Any]]:
@@ -158,8 +159,7 @@ class Learner(Scored):
         self._synchronize()
         average_of: dict[int, Any] = {}
         if self.ema is not None:
-            refined: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-            average_of = dict(zip(map(id, self.trainable_variables), refined.averages, strict=True))
+            average_of = dict(zip(map(id, self.trainable_variables), self.refined.averages, strict=True))
             average_of |= dict(zip(map(id, self._list_statistics()), self.averages, strict=True))
         return [np.array(average_of.get(id(weight), weight).numpy()) for weight in self.net.weights]
 
@@ -169,8 +169,7 @@ class Learner(Scored):
         Gradients that are added up are usually zero there, but not after a step that `LossScale` left out.
         """
         self._synchronize()
-        variables = self._list_state() | self._list_added_up()
-        state = {key: np.array(variable.numpy()) for key, variable in variables.items()}
+        state = {key: np.array(variable.numpy()) for key, variable in self._list_state(with_sums=True).items()}
         return {"steps_per_update": np.array(self.steps_per_update), **state}
 
     def write_state(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -183,9 +182,8 @@ class Learner(Scored):
             KeyError: a variable is missing.
             ValueError: one has another shape.
         """
-        variables, their_steps = self._list_state(), int(state["steps_per_update"])
-        if their_steps == self.steps_per_update:
-            variables |= self._list_added_up()
+        their_steps = int(state["steps_per_update"])
+        variables = self._list_state(with_sums=their_steps == self.steps_per_update)
         values = {key: state[key] for key in variables}
         for key, variable in variables.items():
             if values[key].shape != tuple(variable.shape):
@@ -197,30 +195,24 @@ class Learner(Scored):
 
     def restore_metrics(self) -> None:
         """Takes up the sums of loss and Dice of an epoch that was begun; Keras forgets them as `fit` begins one."""
-        variables = self._list_state()
+        variables = self._list_state(with_sums=False)
         for key, value in self.metric_state.items():
             variables[key].assign(value)
 
-    def _list_state(self) -> dict[str, Any]:
-        optimizer = [v for v in self.optimizer.variables if not v.name.endswith(_ADDED_UP)]
-        own = [*self.averages, *([] if self.steps is None else [self.steps])]
+    def _list_state(self, *, with_sums: bool) -> dict[str, Any]:
+        """Returns what training changes by name, `added_up/` in front of the sums of gradients."""
+        optimizer, sums = list[Any](), list[Any]()
+        for variable in self.optimizer.variables:
+            (sums if variable.name.endswith(_ADDED_UP) else optimizer).append(variable)
+        mean = [*self.averages, *([] if self.steps is None else [self.steps])]
         # `variables`, not `weights`: the random state of dropout is among the former only.
-        kinds = {"net": self.net.variables, "mean": own, "metric": self.metrics_variables, "optimizer": optimizer}
+        kinds = {"net": self.net.variables, "mean": mean, "metric": self.metrics_variables, "optimizer": optimizer}
+        kinds |= {"added_up": sums} if with_sums else {}
         return {f"{kind}/{i:04d}": v for kind, variables in kinds.items() for i, v in enumerate(variables)}
 
-    def _list_added_up(self) -> dict[str, Any]:
-        added_up = [v for v in self.optimizer.variables if v.name.endswith(_ADDED_UP)]
-        return {f"added_up/{i:04d}": v for i, v in enumerate(added_up)}
-
     def _list_statistics(self) -> list[Any]:
-        return [v for v in self.net.non_trainable_weights if v.name in _STATISTICS]
-
-    def _average_statistics(self, ema: float) -> None:
-        # A step's momentum, such that the steps of an update together have the momentum of an update.
-        momentum = find_momentum(ema, self.steps / self.steps_per_update) ** (1 / self.steps_per_update)
-        for average, value in zip(self.averages, self._list_statistics(), strict=True):
-            average.assign(average + (1 - momentum) * (value - average))
-        self.steps.assign(self.steps + 1)
+        weights = [] if self.ema is None else self.net.non_trainable_weights
+        return [variable for variable in weights if variable.name in _STATISTICS]
 
     def _add_state(self, shape: tuple[int, ...], name: str) -> Any:
         return self.add_weight(shape=shape, name=name, initializer="zeros", trainable=False, autocast=False)

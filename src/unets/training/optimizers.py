@@ -38,36 +38,29 @@ class _Refined:
     both backends (Keras's own `use_ema` averages at every step of one).
     """
 
-    def refine(self, slow: Collection[str], *, slow_rate: float, frozen_updates: int, ema: float | None) -> None:
-        """Sets what the class adds; to be called before `build`.
-
-        Args:
-            slow: paths of the weights whose learning rate is scaled.
-            slow_rate: their learning rate, as a share of the others'.
-            frozen_updates: updates at the start during which they stand still.
-            ema: momentum of the running mean, or None.
-        """
-        self._slow_paths, self._slow_rate, self._frozen_updates = frozenset(slow), slow_rate, frozen_updates
-        self._ema = ema
+    slow_paths: frozenset[str]  # of the weights whose learning rate is scaled
+    slow_rate: float  # their learning rate, as a share of the others'
+    frozen_updates: int  # at the start, during which they stand still
+    ema: float | None  # momentum of the running mean
 
     def build(self: Any, variables: list[Any]) -> None:
         """Makes the optimizer's variables."""
         super().build(variables)  # type: ignore[misc]
-        self._slow_indices = frozenset(i for i, variable in enumerate(variables) if variable.path in self._slow_paths)
-        self.averages = [] if self._ema is None else self.add_optimizer_variables(variables, "average")
+        self._slow_indices = frozenset(i for i, variable in enumerate(variables) if variable.path in self.slow_paths)
+        self.averages = [] if self.ema is None else self.add_optimizer_variables(variables, "average")
 
     def update_step(self: Any, gradient: Tensor, variable: Any, learning_rate: Tensor) -> None:
         """Updates one weight."""
         index = self._get_variable_index(variable)
         if index in self._slow_indices:
-            is_moving = ops.cast(self.iterations >= self._frozen_updates, "float32")
-            learning_rate = ops.cast(learning_rate, "float32") * self._slow_rate * is_moving
+            is_moving = ops.cast(self.iterations >= self.frozen_updates, "float32")
+            learning_rate = ops.cast(learning_rate, "float32") * self.slow_rate * is_moving
         if self.weight_decay and self._use_weight_decay(variable):
             rate = ops.cast(learning_rate, variable.dtype)
             self.assign_sub(variable, variable * ops.cast(self.weight_decay, variable.dtype) * rate)
         super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
-        if self._ema is not None:
-            share = 1 - find_momentum(self._ema, self.iterations)
+        if self.ema is not None:
+            share = 1 - find_momentum(self.ema, self.iterations)
             average = self.averages[index]
             self.assign_add(average, ops.cast(share, variable.dtype) * (variable - average))
 
@@ -103,34 +96,27 @@ def build_optimizer(
         InputError: `optimizer_args` or `schedule_args` has an argument that is unknown or stands elsewhere.
     """
     kind = getattr(keras.optimizers, config.optimizer)
-    _check_args(config, kind)
-    refined = type(config.optimizer, (_Refined, kind), {})
-    optimizer = refined(
+    allowed = sorted(set(signature(kind.__init__).parameters) - {"self"} - _TAKEN.keys())
+    for name, value in config.optimizer_args.items():
+        field = _TAKEN.get(name)
+        if field is not None:
+            raise InputError(f"`optimizer_args` must leave {name} to `{field}`. Received: {name}={value!r}")
+        if name not in allowed:
+            words = f"be among {', '.join(allowed)} for {config.optimizer}"
+            raise InputError(f"`optimizer_args` must {words}. Received: {name}={value!r}")
+    added = {
+        "slow_paths": frozenset(slow),
+        "slow_rate": config.encoder_rate,
+        "frozen_updates": round(config.frozen_epochs * updates_per_epoch),
+        "ema": config.ema,
+    }
+    optimizer = type(config.optimizer, (_Refined, kind), added)(
         learning_rate=build_schedule(config, updates_per_epoch, steps_per_update=steps_per_update),
         weight_decay=config.weight_decay,
         global_clipnorm=config.clip_norm,
         gradient_accumulation_steps=steps_per_update if steps_per_update > 1 else None,
         **config.optimizer_args,
     )
-    optimizer.refine(
-        slow,
-        slow_rate=config.encoder_rate,
-        frozen_updates=round(config.frozen_epochs * updates_per_epoch),
-        ema=config.ema,
-    )
     # Decay pulls filters towards zero; pulling shifts and scales of a normalization has no such meaning.
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     return optimizer
-
-
-def _check_args(config: TrainingConfig, kind: type) -> None:
-    allowed = sorted(set(signature(kind.__init__).parameters) - {"self"} - _TAKEN.keys())  # type: ignore[misc]
-    for name, value in config.optimizer_args.items():
-        field = _TAKEN.get(name)
-        if field is not None:
-            raise InputError(f"`optimizer_args` must leave {name} to `{field}`. Received: {name}={value!r}")
-        if name not in allowed:
-            raise InputError(
-                f"`optimizer_args` must be among {', '.join(allowed)} for {config.optimizer}. "
-                f"Received: {name}={value!r}"
-            )

@@ -2,16 +2,14 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from unets.data.cache import PairReader
+from unets.data.batches import Batches
 from unets.data.drawing import COLORS_RGB, Image, add_caption, draw_contours, make_sheet
 from unets.data.geometry import shrink
 from unets.data.io import write_image
@@ -23,7 +21,7 @@ from unets.store.runs import read_json, write_json
 logger = logging.getLogger(__name__)
 
 Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]
-_Result = tuple[Image, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]
+Masks = npt.NDArray[np.bool_]
 
 NUM_TILES, COLUMNS = 6, 3
 TILE_WIDTH_PX = 640  # the sheet fills a full-HD screen
@@ -33,15 +31,7 @@ LATE_EPOCHS = 16  # between panels, after the 16th
 _WANTED_RGB, _PREDICTION_RGB = COLORS_RGB[2], COLORS_RGB[0]  # green, orange
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Tile:
-    """An image and the class that is shown on it."""
-
-    index: int  # of the image, in the reader
-    class_index: int  # from 0
-
-
-class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
+class WorstPanel:
     """Draws the worst validation images with contours of ground truth and prediction, in some epochs (see `is_turn`).
 
     The first time, every validation image is predicted, and those images are chosen (with several classes: pairs of
@@ -51,11 +41,10 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
 
     Args:
         predict: from uint8 images (batch, height, width, 3) to probabilities, float (batch, height, width, classes).
-        reader: where images and soft targets come from.
-        indices: which of the reader's samples are validated on.
+        batches: of validation.
         ids: of all of the reader's samples.
         classes: names of the foreground classes.
-        folder: of the panel and of the choice, `choice.json`; no other callback writes there.
+        folder: of the panel and of the choice, `choice.json`; nothing else is written there.
         num_epochs: of the training.
         batch_size: images predicted at a time.
         overlapping: whether a pixel may be of several classes.
@@ -67,8 +56,7 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
     def __init__(
         self,
         predict: Predict,
-        reader: PairReader,
-        indices: Sequence[int],
+        batches: Batches,
         *,
         ids: Sequence[str],
         classes: Sequence[str],
@@ -77,41 +65,40 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
         batch_size: int = 1,
         overlapping: bool = False,
     ) -> None:
-        super().__init__()
-        self.predict, self.reader = predict, reader
+        self.predict, self.reader, self.indices = predict, batches.reader, batches.indices.tolist()
         self.folder, self.choice_path = folder, folder / "choice.json"
-        self.indices = [int(index) for index in indices]
         self.ids, self.classes, self.num_epochs, self.batch_size = ids, tuple(classes), num_epochs, batch_size
         self.overlapping = overlapping
-        self.tiles = self._load_choice() if self.choice_path.exists() else None
+        self.tiles = self._load_choice() if self.choice_path.exists() else None  # (image in the reader, class from 0)
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Draws the panel where its turn has come."""
+    def draw(self, epoch: int) -> None:
+        """Draws the panel after an epoch, counted from 0, where its turn has come."""
         if is_turn(epoch + 1, self.num_epochs):
             if self.tiles is None:
                 self.tiles = self._choose(epoch + 1)
-            results = self._predict([tile.index for tile in self.tiles])
+            results = self._predict([index for index, _ in self.tiles])
             pictures = [self._draw(tile, *result) for tile, result in zip(self.tiles, results, strict=True)]
-            tile_hw = pictures[0].shape[:2]
-            sheet = make_sheet(pictures, columns=min(COLUMNS, len(pictures)), tile_hw=(tile_hw[0], tile_hw[1]))
+            height, width, _ = pictures[0].shape
+            sheet = make_sheet(pictures, columns=min(COLUMNS, len(pictures)), tile_hw=(height, width))
             write_image(self.folder / "worst.jpg", sheet)
 
-    def _choose(self, epoch: int) -> list[_Tile]:
-        scores = []
-        for index, (_, wanted, found) in zip(self.indices, self._predict(self.indices), strict=True):
-            for k in range(len(self.classes)):
-                scores.append((dice(wanted[..., k], found[..., k]), index, k))
-        tiles = [_Tile(index=index, class_index=k) for _, index, k in sorted(scores)[:NUM_TILES]]
-        rows = [{"id": self.ids[tile.index], "class": self.classes[tile.class_index]} for tile in tiles]
+    def _choose(self, epoch: int) -> list[tuple[int, int]]:
+        scores = [
+            (dice(wanted[..., k], found[..., k]), index, k)
+            for index, (_, wanted, found) in zip(self.indices, self._predict(self.indices), strict=True)
+            for k in range(len(self.classes))
+        ]
+        tiles = [(index, k) for _, index, k in sorted(scores)[:NUM_TILES]]
+        rows = [{"id": self.ids[index], "class": self.classes[k]} for index, k in tiles]
         write_json(self.choice_path, {"epoch": epoch, "tiles": rows})
         logger.info("the worst validation images, to be looked at: %s", ", ".join(row["id"] for row in rows))
         return tiles
 
-    def _load_choice(self) -> list[_Tile]:
+    def _load_choice(self) -> list[tuple[int, int]]:
         index_of = {self.ids[index]: index for index in self.indices}
         try:
             rows = read_json(self.choice_path, tiles=list[dict[str, str]])["tiles"]
-            tiles = [_Tile(index=index_of[row["id"]], class_index=self.classes.index(row["class"])) for row in rows]
+            tiles = [(index_of[row["id"]], self.classes.index(row["class"])) for row in rows]
             if not tiles:
                 raise ValueError("none")
             return tiles
@@ -121,7 +108,7 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
                 f"Received: {type(error).__name__}: {error}. Delete it, and others are chosen"
             ) from error
 
-    def _predict(self, indices: Sequence[int]) -> Iterator[_Result]:
+    def _predict(self, indices: Sequence[int]) -> Iterator[tuple[Image, Masks, Masks]]:
         """Gives (image, ground truth, prediction) of samples; the latter two bool (height, width, classes)."""
         for begin in range(0, len(indices), self.batch_size):
             pairs = [self.reader[index] for index in indices[begin : begin + self.batch_size]]
@@ -134,16 +121,18 @@ class WorstPanel(keras.callbacks.Callback):  # type: ignore[misc]
                 wanted, found = map(ops.convert_to_numpy, masks)
                 yield image, wanted, found & ~(ignored >= 0.5).any(axis=-1, keepdims=True)
 
-    def _draw(self, tile: _Tile, image: Image, wanted: npt.NDArray[np.bool_], found: npt.NDArray[np.bool_]) -> Image:
-        wanted, found = (layers[..., tile.class_index] for layers in (wanted, found))
+    def _draw(self, tile: tuple[int, int], image: Image, wanted: Masks, found: Masks) -> Image:
+        index, k = tile
+        wanted, found = wanted[..., k], found[..., k]
         height, width = image.shape[:2]
         picture = shrink(image[..., :3], (round(height * TILE_WIDTH_PX / width), TILE_WIDTH_PX))
         # The ground truth lies below and is wider, so that it is seen where both agree.
         picture = draw_contours(picture, wanted.astype(np.uint8), thickness_px=3, colors_rgb=[_WANTED_RGB])
         picture = draw_contours(picture, found.astype(np.uint8), thickness_px=1, colors_rgb=[_PREDICTION_RGB])
-        name = f", {self.classes[tile.class_index]}" if len(self.classes) > 1 else ""
-        words = f"{self.ids[tile.index]}{name}  ground truth green, net orange"
-        return add_caption(picture, f"{dice(wanted, found):.4f}  {words}")
+        name = f", {self.classes[k]}" if len(self.classes) > 1 else ""
+        return add_caption(
+            picture, f"{dice(wanted, found):.4f}  {self.ids[index]}{name}  ground truth green, net orange"
+        )
 
 
 def is_turn(epoch: int, num_epochs: int) -> bool:

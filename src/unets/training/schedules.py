@@ -34,23 +34,6 @@ class Schedule(LearningRateSchedule):  # type: ignore[misc]
         return self.rate_of(ops.floor_divide(ops.cast(step, "int32"), self.steps_per_update))
 
 
-def warm_up(peak: float, num_updates: int, then: RateOf) -> RateOf:
-    """Returns a straight line from a hundredth of the peak to the peak, then another schedule, which counts from there.
-
-    Args:
-        peak: learning rate at the end of the line.
-        num_updates: length of the line.
-        then: schedule of the updates after it.
-    """
-
-    def find_rate(update: Tensor) -> Tensor:
-        update = ops.cast(update, "float32")
-        rising = peak * (_FIRST_SHARE + (1 - _FIRST_SHARE) * update / max(num_updates, 1))
-        return ops.where(update < num_updates, rising, then(ops.maximum(update - num_updates, 0.0)))
-
-    return find_rate
-
-
 def one_cycle(
     peak: float, num_updates: int, *, divide: float = 10.0, end_divide: float = 100.0, end: float = 0.1
 ) -> RateOf:
@@ -98,35 +81,37 @@ def build_schedule(config: TrainingConfig, updates_per_epoch: int, *, steps_per_
     """
     peak, num_updates = config.learning_rate, config.epochs * updates_per_epoch
     num_warmup = round(config.warmup * num_updates)
-    num_left = max(num_updates - num_warmup, 1)
-    args: dict[str, Any] = dict(config.schedule_args)
     try:
         if config.schedule == "one_cycle":
-            return Schedule(one_cycle(peak, num_updates, **args), steps_per_update)
-        after = _build_decay(config.schedule, peak, num_left, args)
+            return Schedule(one_cycle(peak, num_updates, **config.schedule_args), steps_per_update)
+        decay = _DECAYS[config.schedule](peak, max(num_updates - num_warmup, 1), **config.schedule_args)
     except TypeError as error:
         raise InputError(
             f"`schedule_args` must hold arguments of the schedule {config.schedule} alone. "
             f"Received: {config.schedule_args} ({error})"
         ) from error
-    return Schedule(warm_up(peak, num_warmup, after), steps_per_update)
+
+    def find_rate(update: Tensor) -> Tensor:
+        """A straight line from a hundredth of the peak to the peak, then the decay, which counts from there."""
+        update = ops.cast(update, "float32")
+        rising = peak * (_FIRST_SHARE + (1 - _FIRST_SHARE) * update / max(num_warmup, 1))
+        return ops.where(update < num_warmup, rising, decay(ops.maximum(update - num_warmup, 0.0)))
+
+    return Schedule(find_rate, steps_per_update)
 
 
-def _build_decay(name: str, peak: float, num_updates: int, args: dict[str, Any]) -> RateOf:
-    kinds = keras.optimizers.schedules
-    decay: RateOf
-    if name == "cosine":
-        decay = kinds.CosineDecay(peak, num_updates, **args)
-    elif name == "polynomial":
-        # Keras's own end is 0.0001, whatever the peak.
-        decay = kinds.PolynomialDecay(peak, num_updates, **({"end_learning_rate": 0.0} | args))
-    elif name == "exponential":
-        # Keras's own counts in steps; here `decay_rate` is what is left of the peak at the end.
-        decay = kinds.ExponentialDecay(peak, num_updates, **({"decay_rate": 0.01} | args))
-    else:
-        decay = _hold(peak, **args)
-    return decay
+def _hold(peak: float, num_updates: int) -> RateOf:
+    return lambda update: ops.convert_to_tensor(peak, "float32")
 
 
-def _hold(rate: float) -> RateOf:
-    return lambda update: ops.convert_to_tensor(rate, "float32")
+def _fall(kind: Any, **defaults: float) -> Callable[..., RateOf]:
+    return lambda peak, num_updates, **args: kind(peak, num_updates, **(defaults | args))
+
+
+_DECAYS: dict[str, Callable[..., RateOf]] = {
+    "cosine": keras.optimizers.schedules.CosineDecay,
+    "polynomial": _fall(keras.optimizers.schedules.PolynomialDecay, end_learning_rate=0.0),  # Keras's own end is 0.0001
+    # `decay_rate` is what is left of the peak at the end; Keras's own counts in steps.
+    "exponential": _fall(keras.optimizers.schedules.ExponentialDecay, decay_rate=0.01),
+    "constant": _hold,
+}

@@ -1,16 +1,36 @@
-"""Where a run's first weights come from: chance, a file of pretrained ones, or the same fold of another experiment."""
+"""Where a run's first weights come from besides chance: the same fold of another experiment; and the order it asks for.
 
-import logging
+It loads no Keras.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
-
-import keras
 
 from unets.config import ExperimentConfig
 from unets.errors import InputError
-from unets.nets.encoders import load_pretrained
 from unets.store.fingerprint import find_weights, is_trained, read_snapshot
 
-logger = logging.getLogger(__name__)
+
+def order_experiments(experiments: Mapping[str, ExperimentConfig]) -> list[list[str]]:
+    """Sorts experiments into generations: all that one starts from is in an earlier one, or not asked for.
+
+    Args:
+        experiments: configs by name.
+
+    Returns:
+        The names of each generation, in the order given.
+
+    Raises:
+        InputError: experiments start from each other in a circle.
+    """
+    left, generations = list(experiments), []
+    while left:
+        ready = [name for name in left if experiments[name].training.start_from not in left]
+        if not ready:
+            raise InputError(f"`start_from` must not lead back to where it began. Received: {', '.join(left)}")
+        generations.append(ready)
+        left = [name for name in left if name not in ready]
+    return generations
 
 
 def find_source(run_dir: Path, experiment: ExperimentConfig, classes: tuple[str, ...], folds_hash: str) -> Path | None:
@@ -30,39 +50,19 @@ def find_source(run_dir: Path, experiment: ExperimentConfig, classes: tuple[str,
         return None
     if name == run_dir.parent.name:
         raise InputError(f"`start_from` must be another experiment. Received: {name}")
-    source_dir = run_dir.parent.parent / name / run_dir.name
-    fold = run_dir.name.removeprefix("fold")
+    source_dir = run_dir.parents[1] / name / run_dir.name
+    words = f"--exp {name} --fold {run_dir.name.removeprefix('fold')}`"
     if not is_trained(source_dir):
-        raise InputError(
-            f"`start_from` must be trained first: `unets train --exp {name} --fold {fold}`. Received: {name} without it"
-        )
+        raise InputError(f"`start_from` must be trained first: `unets train {words}. Received: {name} without it")
     snapshot = read_snapshot(source_dir)
-    # Photos that are held out here must have been held out there.
-    wanted = {"folds_hash": folds_hash, "classes": list(classes), "model": _describe_net(experiment.model.model_dump())}
-    found = snapshot | {"model": _describe_net(snapshot["model"])}
-    for key, value in wanted.items():
+    # Images that are held out here must have been held out there. What decides no more than a net's first weights may
+    # differ.
+    found = snapshot | {"model": {**snapshot["model"], "weights": None}}
+    model = {**experiment.model.model_dump(), "weights": None}
+    for key, value in {"folds_hash": folds_hash, "classes": list(classes), "model": model}.items():
         if found[key] != value:
             raise InputError(
                 f"`start_from` must be of the same folds, classes and net. Received: {name} with {key}={found[key]}, "
-                f"not {value}. `unets clean --exp {name} --fold {fold}`, then `unets train --exp {name} --fold {fold}`"
+                f"not {value}. `unets clean {words}, then `unets train {words}"
             )
     return find_weights(source_dir, snapshot)
-
-
-def load_first_weights(net: keras.Model, experiment: ExperimentConfig, source_path: Path | None) -> None:
-    """Sets the first weights of a net that chance has set so far.
-
-    Raises:
-        InputError: there are no such weights.
-    """
-    model = experiment.model
-    if source_path is not None:
-        net.load_weights(source_path)
-        logger.info("first weights: those of %s", source_path)
-    elif model.weights != "none":
-        load_pretrained(net, model.encoder, model.weights)
-
-
-def _describe_net(model: dict[str, object]) -> dict[str, object]:
-    """Leaves out what decides nothing but a net's first weights."""
-    return {key: value for key, value in model.items() if key != "weights"}

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
@@ -12,13 +13,13 @@ from unets.data.batches import Batches
 from unets.data.cache import ArrayReader, DiskReader, PairReader
 from unets.data.samples import Sample
 from unets.dataset.first_experiments import Cost
-from unets.errors import InputError
 from unets.nets.predictor import Predictor
-from unets.nets.tta import FLIPS
 from unets.training.learner import build_learner
-from unets.training.memory import LESS_MEMORY, halve_micro_batch, is_out_of_memory, measure_machine
+from unets.training.memory import find_smaller_step, measure_machine
 from unets.workers.machine import count_cores
 from unets.workers.pool import map_ahead
+
+Clock = Callable[[], float]
 
 _STEPS, _STEP_SECONDS = 3, 5.0  # timed at most, after one that compiles
 _CPU_PX = 4 * 320 * 480  # a step: of larger ones seconds do not depend on it much
@@ -47,7 +48,7 @@ def measure_speed(
     *,
     micro_batch: int,
     is_gpu: bool,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Clock = time.perf_counter,
 ) -> Speed:
     """Times some training steps and predictions of random images, and the reading of real ones.
 
@@ -64,46 +65,37 @@ def measure_speed(
     Raises:
         InputError: memory does not hold the step of a single image.
     """
-    data, num_classes = experiment.data, len(dataset.classes)
+    data, num_classes, train_seconds = experiment.data, len(dataset.classes), 0.0
     height, width = data.crop_hw or data.size_hw
-    num_images = micro_batch if is_gpu else min(micro_batch, max(_CPU_PX // (height * width), 1))
-    while True:
+    step = micro_batch if is_gpu else min(micro_batch, max(_CPU_PX // (height * width), 1))
+    while not train_seconds:
+        keras.utils.clear_session()
+        learner = build_learner(experiment, dataset, updates_per_epoch=1000)
+        images = _draw(step, learner.net.input_shape[1:])
+        targets = np.repeat(images[..., :1], num_classes, axis=-1)
         try:
-            train_seconds = _time_training(experiment, dataset, num_images, clock)
-            break
+            train_seconds = _time(partial(learner.train_on_batch, images, targets), clock) / step
         except Exception as error:
-            smaller = halve_micro_batch(num_images, num_images)
-            if not is_out_of_memory(error):
-                raise
-            if smaller is None:
-                words = "Memory must hold a step. Received: too little for one image"
-                raise InputError(f"{words}. {LESS_MEMORY}") from error
-            num_images = smaller
-            keras.utils.clear_session()
-    learner = build_learner(experiment, dataset, updates_per_epoch=1)
-    images = _draw(1, learner.net.input_shape[1:])
-    predictor = Predictor([learner.net], [FLIPS["identity"]], 1, overlapping=dataset.overlapping)
-    share = data.size_hw[0] * data.size_hw[1] / (images.shape[1] * images.shape[2])  # predictions are of whole images
-    predict_seconds = _time(lambda: predictor(images), clock) * share
+            step = find_smaller_step(error, step, step)
+    predictor = Predictor([learner.net], ["identity"], 1, overlapping=dataset.overlapping)
+    share = data.size_hw[0] * data.size_hw[1] / (height * width)  # predictions are of whole images
+    predict_seconds = _time(partial(predictor, images[:1]), clock) * share
     keras.utils.clear_session()
     shown = _draw(8, (*data.size_hw, images.shape[-1]))
     augmented = ArrayReader(shown, np.repeat(shown[..., :1], num_classes, axis=-1))
     # Spread over all: neighbors are views of one car.
     chosen = list(samples)[:: max(len(samples) // _MAX_IMAGES, 1)][:_MAX_IMAGES]
+    stored = DiskReader(chosen, dataset, data.size_hw)
     return Speed(
         train_seconds=train_seconds,
         predict_seconds=predict_seconds,
         augment_seconds=_time_reading(augmented, experiment, 8, clock),
-        read_seconds=_time_reading(DiskReader(chosen, dataset, data.size_hw), experiment, len(chosen), clock)
-        if chosen
-        else None,
-        micro_batch=num_images,
+        read_seconds=_time_reading(stored, experiment, len(chosen), clock) if chosen else None,
+        micro_batch=step,
     )
 
 
-def time_step(
-    dataset: DatasetConfig, experiment: ExperimentConfig, clock: Callable[[], float] = time.perf_counter
-) -> Cost:
+def time_step(dataset: DatasetConfig, experiment: ExperimentConfig, clock: Clock = time.perf_counter) -> Cost:
     """Times an experiment for `unets new`, in a quarter of a minute; images come from a cache."""
     is_gpu = measure_machine().is_gpu
     speed = measure_speed(experiment, dataset, (), micro_batch=experiment.data.batch_size, is_gpu=is_gpu, clock=clock)
@@ -111,20 +103,11 @@ def time_step(
     return Cost(train_seconds=speed.train_seconds + beside, predict_seconds=speed.predict_seconds + beside)
 
 
-def _time_training(
-    experiment: ExperimentConfig, dataset: DatasetConfig, num_images: int, clock: Callable[[], float]
-) -> float:
-    learner = build_learner(experiment, dataset, updates_per_epoch=1000)
-    images = _draw(num_images, learner.net.input_shape[1:])
-    targets = np.repeat(images[..., :1], len(dataset.classes), axis=-1)
-    return _time(lambda: learner.train_on_batch(images, targets), clock) / num_images
-
-
 def _draw(num_images: int, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     return np.random.default_rng(0).integers(0, 256, (num_images, *shape), dtype=np.uint8)
 
 
-def _time(step: Callable[[], object], clock: Callable[[], float]) -> float:
+def _time(step: Callable[[], object], clock: Clock) -> float:
     """Returns the least seconds of some calls after the first, which compiles: other work only ever adds."""
     step()
     seconds = list[float]()
@@ -135,20 +118,11 @@ def _time(step: Callable[[], object], clock: Callable[[], float]) -> float:
     return min(seconds)
 
 
-def _time_reading(
-    reader: PairReader, experiment: ExperimentConfig, num_images: int, clock: Callable[[], float]
-) -> float:
+def _time_reading(reader: PairReader, experiment: ExperimentConfig, num_images: int, clock: Clock) -> float:
     """Returns the seconds of an image through the generator that training uses, with one thread a core."""
     data, workers = experiment.data, count_cores()
-    batches = Batches(
-        reader,
-        range(num_images),
-        batch_size=1,
-        targets=data.targets,
-        augment_config=data.augment,
-        crop_hw=data.crop_hw,
-        shuffle=True,
-    )
+    options = {"targets": data.targets, "augment_config": data.augment, "crop_hw": data.crop_hw, "shuffle": True}
+    batches = Batches(reader, range(num_images), batch_size=1, **options)
     began, read = clock(), 0
     while clock() - began < _READ_SECONDS:
         read += sum(1 for _ in map_ahead(batches.__getitem__, range(num_images), workers=workers, ahead=0))

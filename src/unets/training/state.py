@@ -1,11 +1,19 @@
-"""How far a run has come, and the files of its folder that change as it goes on."""
+"""A fold: all that decides its weights, how far it has come, and the files of its folder.
 
-import csv
+models/<competition>/<experiment>/fold<k>/
+    config.json        what the run is; a run of another config is refused
+    best.weights.h5    the weights that predict: of the best epoch, or of the last
+    last/state.npz     all that going on needs, bit for bit: the learner's state, and the progress
+    history.csv        one row an epoch
+    metrics.json       what it reached and what it cost, over all restarts
+    panel/             the worst validation images, worst.jpg, and which they are
+"""
+
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from io import StringIO
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +21,120 @@ import keras
 import numpy as np
 import numpy.typing as npt
 
+from unets.config import ExperimentConfig
+from unets.data.augment import drop_colors
+from unets.data.batches import Batches
+from unets.data.cache import PairReader
+from unets.data.samples import Sample
+from unets.data.sampling import weigh_samples
+from unets.dataset.manifest import Manifest
 from unets.errors import naming
 from unets.nets.weights import save_weights
-from unets.store.fingerprint import METRICS, WEIGHTS
-from unets.store.runs import atomic_path, hash_file, write_json, write_text
+from unets.store.fingerprint import METRICS, WEIGHTS, take_snapshot
+from unets.store.runs import atomic_path, hash_file, write_csv, write_json
 from unets.training.learner import Learner
+from unets.training.source import find_source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """One fold of one experiment: all that decides its weights, and where they lie.
+
+    Args:
+        run_dir: the run's folder, `models/<competition>/<experiment>/fold<k>`.
+        manifest: the data set with its training samples.
+        experiment: what is trained.
+        number: of the fold, which is left out for validation.
+        folds: fold of each training id.
+        folds_hash: of the file they come from; a run goes on with the same folds only.
+        pseudo_labels: test images that it is trained on too.
+        pseudo_labels_hash: SHA-256 of their file.
+        on_epoch: each is called with the run's folder after an epoch, whose files are written then, and at the end.
+    """
+
+    run_dir: Path
+    manifest: Manifest
+    experiment: ExperimentConfig
+    number: int
+    folds: Mapping[str, int]
+    folds_hash: str
+    pseudo_labels: tuple[Sample, ...] = ()
+    pseudo_labels_hash: str = ""
+    on_epoch: Sequence[Callable[[Path], object]] = ()
+
+    @cached_property
+    def files(self) -> "RunFiles":
+        """The files of its folder."""
+        return RunFiles(self.run_dir)
+
+    @cached_property
+    def snapshot(self) -> dict[str, Any]:
+        """What the run is, as `config.json` has it."""
+        manifest = self.manifest
+        return take_snapshot(self.experiment, manifest.dataset, self.number, self.folds_hash, manifest.train_digest)
+
+    @cached_property
+    def source_path(self) -> Path | None:
+        """The weights of another experiment that it starts from; see `find_source` for the errors."""
+        return find_source(self.run_dir, self.experiment, self.manifest.dataset.classes, self.folds_hash)
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """All samples, in the order of the reader: those of the data set, then those with pseudo-labels."""
+        return (*self.manifest.train, *self.pseudo_labels)
+
+    def call_on_epoch(self) -> None:
+        """Calls each of `on_epoch`."""
+        for call in self.on_epoch:
+            call(self.run_dir)
+
+    def hash_sources(self) -> dict[str, str]:
+        """Returns the SHA-256 by name of all that it is made from besides its config and the training images."""
+        hashes = {} if self.source_path is None else {"start_from": hash_file(self.source_path)}
+        if self.pseudo_labels:
+            hashes["pseudo_labels"] = self.pseudo_labels_hash
+        weights_path = Path(self.experiment.model.weights)  # none and imagenet are no files
+        if self.source_path is None and weights_path.is_file():
+            hashes["weights"] = hash_file(weights_path)
+        return hashes
+
+    def build_batches(self, reader: PairReader, micro_batch: int, workers: int) -> tuple[Batches, Batches]:
+        """Returns the batches of training, a step each, and of validation.
+
+        A batch for validation, of whole images, takes no more memory than one for training.
+
+        Args:
+            reader: gives image and soft target of each of `samples`.
+            micro_batch: images a step.
+            workers: threads that prepare batches.
+        """
+        data, config, train = self.experiment.data, self.experiment.training, self.manifest.train
+        inside = [index for index, sample in enumerate(train) if self.folds[sample.id] == self.number]
+        if (most := config.validation_images) is not None and most < len(inside):
+            inside = [inside[place * len(inside) // most] for place in range(most)]
+        outside = [index for index, sample in enumerate(train) if self.folds[sample.id] != self.number]
+        outside += range(len(train), len(self.samples))
+        trained = [self.samples[index] for index in outside]
+        (height, width), (crop_height, crop_width) = data.size_hw, data.crop_hw or data.size_hw
+        fitting = micro_batch * crop_height * crop_width // (height * width)
+        augment = data.augment
+        if augment is not None and isinstance(self.manifest.dataset.channels, int):
+            augment = drop_colors(augment)
+        batches = Batches(
+            reader,
+            outside,
+            draw_weights=weigh_samples(trained, self.manifest.dataset, data.balance, jobs=workers),
+            batch_size=micro_batch,
+            steps_per_update=data.batch_size // micro_batch,
+            updates_per_epoch=config.steps_per_epoch,
+            targets=data.targets,
+            augment_config=augment,
+            crop_hw=data.crop_hw,
+            shuffle=True,
+            seed=config.seed,
+            workers=workers,
+        )
+        return batches, Batches(reader, inside, batch_size=max(fitting, 1), workers=workers)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -74,31 +191,26 @@ class Progress:
         self.starts += 1
         if device not in self.devices:
             self.devices.append(device)
-        if self.micro_batches[-1:] != [micro_batch]:
-            self.micro_batches.append(micro_batch)
-        if self.commits[-1:] != [commit]:
-            self.commits.append(commit)
+        for noted, value in ((self.micro_batches, micro_batch), (self.commits, commit)):
+            if noted[-1:] != [value]:
+                noted.append(value)  # type: ignore[arg-type]
 
 
 class RunFiles:
     """The files of a run folder that change as the training goes on."""
 
     def __init__(self, run_dir: Path) -> None:
-        self.best_path = run_dir / WEIGHTS
-        self.last_path = run_dir / "last" / "state.npz"
-        self.history_path = run_dir / "history.csv"
-        self.metrics_path = run_dir / METRICS
+        self.best_path, self.last_path = run_dir / WEIGHTS, run_dir / "last" / "state.npz"
+        self.history_path, self.metrics_path = run_dir / "history.csv", run_dir / METRICS
         self.panel_dir = run_dir / "panel"
         name, fold = run_dir.parent.name, run_dir.name.removeprefix("fold")
         self.what = f"{name} fold {fold}"
-        self.start_again = f"`unets clean --exp {name} --fold {fold}`"
+        self.remedy = f"`unets clean --exp {name} --fold {fold}` deletes the run, so that training starts again"
 
     def save_last(self, learner: Learner, progress: Progress) -> None:
         """Writes all that going on needs into one file, at once: the learner's state, and the progress."""
-        arrays: dict[str, npt.NDArray[Any]] = {
-            "progress": np.frombuffer(json.dumps(asdict(progress)).encode(), dtype=np.uint8),
-            **learner.read_state(),
-        }
+        words = np.frombuffer(json.dumps(asdict(progress)).encode(), dtype=np.uint8)
+        arrays: dict[str, npt.NDArray[Any]] = {"progress": words, **learner.read_state()}
         with atomic_path(self.last_path) as temporary, temporary.open("wb") as file:
             np.savez(file, **arrays)  # type: ignore[arg-type]
 
@@ -108,10 +220,8 @@ class RunFiles:
         Raises:
             InputError: the file is damaged.
         """
-        if not self.last_path.exists():
-            return None
-        with self._open_last() as arrays:
-            return int(json.loads(arrays["progress"].tobytes())["micro_batches"][-1])
+        with self._open_last() as (_, progress):
+            return progress.micro_batches[-1] if progress.micro_batches else None
 
     def load_last(self, learner: Learner) -> Progress:
         """Restores what `save_last` wrote; a new `Progress` where there is none.
@@ -119,18 +229,18 @@ class RunFiles:
         Raises:
             InputError: the file is damaged or belongs to another net.
         """
-        if not self.last_path.exists():
-            return Progress()
-        with self._open_last() as arrays:
-            progress = Progress(**json.loads(arrays["progress"].tobytes()))
-            learner.write_state(arrays)
+        with self._open_last() as (arrays, progress):
+            if arrays:
+                learner.write_state(arrays)
         return progress
 
     @contextmanager
-    def _open_last(self) -> Iterator[Any]:
-        remedy = f"{self.start_again} deletes the run, so that training starts again"
-        with naming(self.last_path, "hold this net's state", remedy=remedy), np.load(self.last_path) as arrays:
-            yield arrays
+    def _open_last(self) -> Iterator[tuple[Any, Progress]]:
+        if not self.last_path.exists():
+            yield {}, Progress()
+            return
+        with naming(self.last_path, "hold this net's state", remedy=self.remedy), np.load(self.last_path) as arrays:
+            yield arrays, Progress(**json.loads(arrays["progress"].tobytes()))
 
     def save_best(self, net: keras.Model) -> None:
         """Writes the weights that predict."""
@@ -138,11 +248,7 @@ class RunFiles:
 
     def write_history(self, progress: Progress) -> None:
         """Writes one csv row an epoch."""
-        text = StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(progress.history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(progress.history)
-        write_text(self.history_path, text.getvalue())
+        write_csv(self.history_path, list(progress.history[0]), (row.values() for row in progress.history))
 
     def write_metrics(self, progress: Progress, *, is_finished: bool) -> None:
         """Writes what the run reached and what it cost so far; at the end also the SHA-256 of its weights."""

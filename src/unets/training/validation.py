@@ -1,7 +1,7 @@
 """Loss and scores of the held-out images, whole, by the weights that would predict."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -12,7 +12,7 @@ from keras import ops
 from unets.data.batches import Batches
 from unets.metrics.masks import find_metric
 from unets.nets.backend import count_replicas, prefers_xla, skip_first_look
-from unets.nets.losses import to_probs
+from unets.nets.losses import Loss, to_probs
 from unets.training.learner import Scored
 
 
@@ -29,24 +29,13 @@ class Validator:
     """
 
     def __init__(
-        self,
-        net: keras.Model,
-        loss: Callable[[Any, Any], Any],
-        batches: Batches,
-        *,
-        metric: str = "dice",
-        overlapping: bool = False,
+        self, net: keras.Model, loss: Loss, batches: Batches, *, metric: str = "dice", overlapping: bool = False
     ) -> None:
         self.metric = find_metric(metric).counted.name
         self.net, self.batches, self.overlapping = net, batches, overlapping
-        self._scored = Scored(
-            net.inputs[0],
-            net.outputs[0],  # full-size logits alone
-            loss,
-            name="scored",
-            metrics=list(dict.fromkeys(["dice", self.metric])),
-            overlapping=overlapping,
-        )
+        metrics = list(dict.fromkeys(["dice", self.metric]))
+        logits = net.outputs[0]  # full-size logits alone
+        self._scored = Scored(net.inputs[0], logits, loss, name="scored", metrics=metrics, overlapping=overlapping)
         self._scored.compile(jit_compile=prefers_xla())
         skip_first_look(self._scored)
 
@@ -91,12 +80,13 @@ def split_equally(batches: Batches, num_devices: int) -> list[tuple[Batches, int
     if num_devices == 1:
         return [(batches, len(batches.indices))]
     num_equal = len(batches.indices) // num_devices * num_devices
-    batch_size = max(batches.batch_size // num_devices, 1) * num_devices
-    parts = [(batches.indices[:num_equal], num_equal, batch_size)]
-    rest = batches.indices[num_equal:]
-    parts.append((np.repeat(rest, num_devices), len(rest), num_devices))
+    shared, rest = batches.indices[:num_equal], batches.indices[num_equal:]
+    size = max(batches.batch_size // num_devices, 1) * num_devices
     return [
-        (Batches(batches.reader, indices.tolist(), batch_size=size, workers=batches.workers), num_images)
-        for indices, num_images, size in parts
+        (Batches(batches.reader, indices.tolist(), batch_size=batch_size, workers=batches.workers), num_images)
+        for indices, num_images, batch_size in (
+            (shared, num_equal, size),
+            (np.repeat(rest, num_devices), len(rest), num_devices),
+        )
         if num_images
     ]

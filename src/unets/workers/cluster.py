@@ -14,12 +14,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from itertools import count, islice
 from logging import getLogger
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from unets.errors import InputError
 from unets.store.provenance import list_versions
@@ -34,8 +33,7 @@ _AHEAD = 4  # tasks a thread of the cluster that may be finished before the firs
 _GPU = "GPU"  # the resource that a worker with a GPU is started with
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Terms:
+class _Terms(NamedTuple):
     """What a worker must have as we have it. Sent with every task, since workers may come at any time."""
 
     source: str  # fingerprint of the package's files
@@ -88,10 +86,9 @@ class Cluster:
 
     @cached_property
     def _terms(self) -> _Terms:
-        source, versions = _describe_package()
         folders = [(str(self._input_dir), str(self._input_dir))] if self._input_dir.exists() else []
         folders.append((str(self._probe), str(self._models_dir)))
-        return _Terms(source=source, versions=versions, folders=tuple(folders))
+        return _Terms(*_describe_package(), tuple(folders))
 
     def close(self) -> None:
         """Ends the connection, if there is one.
@@ -103,7 +100,7 @@ class Cluster:
             return
         if self._has_used_gpus:
             with suppress(OSError, ValueError):  # the scheduler is gone; a worker without a nanny, who starts it again
-                self._client.restart_workers(list(self._find_gpus()), raise_for_error=False)
+                self._client.restart_workers(list(self._list_slots(on_gpu=True)), raise_for_error=False)
         self._client.close()
         self._probe.unlink(missing_ok=True)
 
@@ -128,12 +125,12 @@ class Cluster:
             OSError: a task raised it, named with its host.
             RuntimeError: a task raised anything else, with its traceback.
         """
-        pending, under_way, numbers = iter(tasks), deque[Any](), count()
-        name, resources = f"{what}-{uuid.uuid4().hex}", {_GPU: 1} if on_gpu else None
-        terms = replace(self._terms, backend=_find_backend()) if on_gpu else self._terms
         if on_gpu:
             self.count_gpus()
         self._has_used_gpus |= on_gpu
+        pending, under_way, numbers = iter(tasks), deque[Any](), count()
+        name, resources = f"{what}-{uuid.uuid4().hex}", {_GPU: 1} if on_gpu else None
+        terms = self._terms._replace(backend=_find_backend() if on_gpu else None)
         submit = partial(self._client.submit, _run_there, function, terms, pure=False, resources=resources)
         # Not before there is a connection, which says what to do where Dask is not installed.
         from concurrent.futures import CancelledError
@@ -143,7 +140,7 @@ class Cluster:
 
         try:
             while True:
-                free = _AHEAD * self._count_slots(on_gpu=on_gpu) - len(under_way)
+                free = _AHEAD * sum(self._list_slots(on_gpu=on_gpu).values()) - len(under_way)
                 drawn = islice(pending, max(free, 1))
                 under_way.extend(submit(task, key=f"{name}-{next(numbers)}") for task in drawn)
                 if not under_way:
@@ -172,19 +169,17 @@ class Cluster:
         Raises:
             InputError: no worker takes any.
         """
-        if number := self._count_slots(on_gpu=True):
+        if number := sum(self._list_slots(on_gpu=True).values()):
             return number
         raise InputError(
             f"`--cluster` must have workers that train and predict, one a GPU: start them with --resources {_GPU}=1. "
             f"Received: {self._address}, whose workers were started without"
         )
 
-    def _count_slots(self, *, on_gpu: bool) -> int:
-        """Returns how many tasks can be at work at once."""
-        return sum((self._find_gpus() if on_gpu else self._client.nthreads()).values())
-
-    def _find_gpus(self) -> dict[str, int]:
-        """Returns how many such tasks each worker takes at a time, by its address."""
+    def _list_slots(self, *, on_gpu: bool) -> dict[str, int]:
+        """Returns how many tasks each worker takes at a time, by its address."""
+        if not on_gpu:
+            return dict(self._client.nthreads())
         workers = self._client.scheduler_info(n_workers=-1)["workers"]
         gpus = {address: int(worker.get("resources", {}).get(_GPU, 0)) for address, worker in workers.items()}
         return {address: number for address, number in gpus.items() if number}
@@ -194,7 +189,7 @@ class Cluster:
             try:
                 return future.result(timeout=self._patience_s)
             except TimeoutError:
-                if not self._count_slots(on_gpu=on_gpu):
+                if not self._list_slots(on_gpu=on_gpu):
                     kind = f"worker with a GPU (--resources {_GPU}=1)" if on_gpu else "worker"
                     logger.warning("cluster: no %s is left; waiting for one", kind)
 

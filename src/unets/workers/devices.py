@@ -6,27 +6,27 @@ command with one experiment and one fold, so whatever holds for one fold (locks,
 
 import logging
 import os
-import queue
 import re
 import shutil
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from queue import SimpleQueue
 
 from unets.errors import InputError
 from unets.log import set_up_logging
 from unets.store.paths import CACHE_VARIABLE
-from unets.workers.machine import count_cores
+from unets.workers.machine import count_cores, end_with_parent
 
 logger = logging.getLogger(__name__)
 
-_FOLLOWS = "UNETS_FOLLOWS_PARENT"
+_FOLLOWS = "UNETS_FOLLOWS_PARENT"  # the number of that process
 _GPUS = "CUDA_VISIBLE_DEVICES"
 _CLOCK = re.compile(r"\d\d:\d\d:\d\d ")  # before each of a child's log lines; this process adds its own
 
@@ -45,15 +45,10 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Device:
-    """What one child computes on.
+    """What one child computes on."""
 
-    Args:
-        environment: variables that a child gets besides this process's own.
-        cores: numbers of the cores that it may use; empty: all.
-    """
-
-    environment: Mapping[str, str] = field(default_factory=dict)
-    cores: frozenset[int] = frozenset()
+    environment: Mapping[str, str] = field(default_factory=dict)  # variables besides this process's own
+    cores: frozenset[int] = frozenset()  # that it may use; empty: all
 
 
 def list_gpus() -> list[str]:
@@ -61,13 +56,13 @@ def list_gpus() -> list[str]:
 
     That variable, where it is set, says which; otherwise all that `nvidia-smi` lists.
     """
-    program, num_present = shutil.which("nvidia-smi"), 0
-    if program is not None:
-        listed = subprocess.run([program, "-L"], capture_output=True, text=True, check=False)
-        num_present = sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-    if _GPUS not in os.environ:
-        return [str(index) for index in range(num_present)]
-    names = [name.strip() for name in os.environ[_GPUS].split(",")] if num_present else []
+    if (program := shutil.which("nvidia-smi")) is None:
+        return []
+    said = subprocess.run([program, "-L"], capture_output=True, text=True, check=False).stdout
+    there = [str(index) for index in range(said.count("\nGPU ") + said.startswith("GPU "))]
+    if not there or _GPUS not in os.environ:
+        return there
+    names = [name.strip() for name in os.environ[_GPUS].split(",")]
     end = next((index for index, name in enumerate(names) if name in ("", "-1")), len(names))  # CUDA's own rule
     return names[:end]
 
@@ -85,7 +80,7 @@ def assign_devices(jobs: int | None) -> list[Device]:
         raise InputError(f"`--jobs` must be at least 1. Received: {jobs}")
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     if not (gpus := list_gpus()):
-        return [Device(cores=cores_of) for cores_of in _split(cores, min(jobs or 1, count_cores()))]
+        return [Device(cores=part) for part in _split(cores, min(jobs or 1, count_cores()))]
     # Not two on one: TensorFlow's first process takes all of a GPU's memory.
     parts = _split(cores, min(jobs or len(gpus), len(gpus)))
     return [Device(environment={_GPUS: name}, cores=part) for name, part in zip(gpus, parts, strict=False)]
@@ -106,34 +101,35 @@ def train_on_devices(
     Raises:
         InputError: a child failed. The others are stopped; what they finished is kept.
     """
-    waiting, running = list(tasks), dict[Task, subprocess.Popen[str]]()
-    free, ended, last_errors = list(devices), queue.Queue[tuple[Task, Device, int]](), dict[Task, str]()
+    free, running, failed = SimpleQueue[Device](), dict[Task, subprocess.Popen[str]](), list[str]()
+    for device in devices:
+        free.put(device)
 
-    def watch(task: Task, device: Device, child: subprocess.Popen[str]) -> None:
-        with child:  # closes its pipes
-            for line in child.stdout or ():
-                _pass_on(task, line.rstrip(), last_errors)
-        ended.put((task, device, child.returncode))
-
-    watchers = []
-    try:
-        while waiting or running:
-            while waiting and free:
-                task, device = waiting.pop(0), free.pop(0)
-                running[task] = _start(build_command(task), device)
-                watchers.append(threading.Thread(target=watch, args=(task, device, running[task]), daemon=True))
-                watchers[-1].start()
-            task, device, code = ended.get()
+    def train(task: Task) -> None:
+        device = free.get()
+        if not failed:
+            with _start(build_command(task), device) as child:  # closes its pipes
+                running[task] = child
+                if failed:  # meanwhile, and this one was not among those that were stopped
+                    os.killpg(child.pid, signal.SIGKILL)
+                last_error = _pass_on(task, child.stdout or ())
             del running[task]
-            free.append(device)
-            if code != 0:
-                raise InputError(_explain(task, code, last_errors.get(task), list(running)))
-    finally:
-        for child in running.values():
-            with suppress(ProcessLookupError):  # it has ended too, by itself
-                os.killpg(child.pid, signal.SIGKILL)  # with its workers; a fold goes on from its last state
-        for watcher in watchers:
-            watcher.join()
+            if child.returncode and not failed:
+                failed.append(_explain(task, child.returncode, last_error, list(running)))
+        free.put(device)
+
+    with ThreadPoolExecutor(len(devices)) as pool:
+        try:
+            for future in as_completed([pool.submit(train, task) for task in tasks]):
+                future.result()
+                if failed:
+                    raise InputError(failed[0])
+        except BaseException:
+            failed.append("stopped")
+            for child in list(running.values()):
+                with suppress(ProcessLookupError):  # it has ended too, by itself
+                    os.killpg(child.pid, signal.SIGKILL)  # with its workers; a fold goes on from its last state
+            raise
 
 
 def train_on_worker(arguments: Sequence[str], task: Task) -> None:
@@ -170,30 +166,20 @@ def is_followed() -> bool:
 def follow_parent() -> bool:
     """Makes a child of `train_on_devices` end with its parent; any other process is left as it is.
 
-    The child's standard input is a pipe of which the parent holds the other end, and the system closes that however the
-    parent ends.
-
     Returns:
         Whether this is such a child.
     """
-    # Popped: what this process starts follows it by other ways.
-    if os.environ.pop(_FOLLOWS, None) is None:
-        return False
-
-    def wait() -> None:
-        while os.read(0, 1):
-            pass
-        os.killpg(0, signal.SIGKILL)  # its own group, which `_start` made
-
-    threading.Thread(target=wait, daemon=True).start()
-    return True
+    parent = os.environ.pop(_FOLLOWS, None)  # what this process starts follows it by other ways
+    if parent is not None:
+        end_with_parent(int(parent))
+    return parent is not None
 
 
 def _start(command: list[str], device: Device) -> subprocess.Popen[str]:
     child = subprocess.Popen(
         command,
-        env={**os.environ, **device.environment, _FOLLOWS: "1", "PYTHONUNBUFFERED": "1"},
-        stdin=subprocess.PIPE,
+        env={**os.environ, **device.environment, _FOLLOWS: str(os.getpid()), "PYTHONUNBUFFERED": "1"},
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -208,17 +194,21 @@ def _start(command: list[str], device: Device) -> subprocess.Popen[str]:
     return child
 
 
-def _pass_on(task: Task, line: str, last_errors: dict[Task, str]) -> None:
-    words = line.removeprefix(clock[0]) if (clock := _CLOCK.match(line)) else line
-    if words.startswith("error: "):
-        # The child has completed the commands in it; without these marks, this process does not do so again.
-        last_errors[task] = words.removeprefix("error: ").replace("`", "'")
-    elif words:
-        logger.info("%s", words if words.startswith(str(task)) else f"{task}: {words}")
+def _pass_on(task: Task, lines: Iterable[str]) -> str:
+    """Logs a child's words; returns its last error."""
+    last_error = ""
+    for line in lines:
+        words = _CLOCK.sub("", line.rstrip(), count=1)
+        if words.startswith("error: "):
+            # The child has completed the commands in it; without these marks, this process does not do so again.
+            last_error = words.removeprefix("error: ").replace("`", "'")
+        elif words:
+            logger.info("%s", words if words.startswith(str(task)) else f"{task}: {words}")
+    return last_error
 
 
-def _explain(task: Task, code: int, last_error: str | None, stopped: Sequence[Task]) -> str:
-    if last_error is None:
+def _explain(task: Task, code: int, last_error: str, stopped: Sequence[Task]) -> str:
+    if not last_error:
         received = f"exit code {code}" if code >= 0 else f"{signal.Signals(-code).name}, as from a lack of memory"
         last_error = f"{task} must train to its end. Received: {received}; its last lines stand above"
     others = f" ({', '.join(map(str, stopped))} stopped too; the same command goes on)" if stopped else ""
