@@ -114,21 +114,6 @@ def test_bytes_follow_the_pixels_and_the_precision() -> None:
     assert half.training_bytes == pytest.approx(mixed.training_bytes, rel=0.1)
 
 
-def test_the_paper_s_net_by_hand() -> None:
-    config = ModelConfig(depth=4, base_filters=64, max_filters=1024, normalization="none", upsampling="transpose")
-    # one level: two convolutions of 3 x 3 with biases, on 32 x 32 halved as often
-    widths = (64, 128, 256, 512, 1024)
-    expected, before = 0, 3
-    for level, width in enumerate(widths):
-        expected += (32 >> level) ** 2 * 9 * width * (before + width)
-        before = width
-    for level in reversed(range(4)):
-        width = widths[level]
-        expected += (16 >> level) ** 2 * 4 * 2 * width * width  # up: each coarse pixel to 2 x 2
-        expected += (32 >> level) ** 2 * 9 * width * (2 * width + width)
-    assert measure_cost(build_unet(config, (32, 32))).multiply_adds == expected + 32**2 * 64
-
-
 @pytest.mark.slow
 def test_the_page_of_networks_has_the_computed_costs() -> None:
     nets = load_benchmark()

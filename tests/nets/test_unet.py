@@ -130,26 +130,6 @@ def test_the_net_of_2015() -> None:
     assert "BatchNorm" not in kinds and kinds.count("SpatialDropout2D") == 1
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "kind"),
-    [
-        ("upsampling", "transpose", "Conv2DTranspose"),
-        ("upsampling", "nearest", "UpSampling2D"),
-        ("upsampling", "bilinear", "UpSampling2D"),
-        ("dropout", 0.1, "SpatialDropout2D"),
-        ("normalization", "batch", "BatchNorm"),
-        ("normalization", "group", "GroupNormalization"),
-        ("stride", 2, "SpaceToDepth"),
-    ],
-)
-def test_each_setting_builds_its_layer(field: str, value: Any, kind: str) -> None:
-    net = build_unet(TINY.model_copy(update={field: value}), (32, 32))
-    layers = [layer for layer in net.layers if type(layer).__name__ == kind]
-    assert layers
-    if kind == "UpSampling2D":
-        assert layers[0].interpolation == value
-
-
 def test_dropout_acts_in_training_alone() -> None:
     net = build_unet(TINY.model_copy(update={"dropout": 0.5, "normalization": "none"}), (32, 32))
     stir(net)
@@ -260,27 +240,6 @@ def test_coarse_targets_by_hand() -> None:
     # (0 + 255 + 0 + 255) / 4, (0 + 0 + 20 + 40) / 4, (10 + 0 + 20 + 40) / 4;
     # (100 + 0 + 0 + 255) / 4, (0 + 0 + 20 + 40) / 4, (30 + 0 + 20 + 40) / 4
     np.testing.assert_array_equal(coarse[0, :, :, 0], [[127.5, 15, 17.5], [88.75, 15, 22.5]])
-
-
-def test_coarse_logits_stand_over_their_pixels() -> None:
-    # A net that copies: bright pixels stay where they are on every grid.
-    net = build_unet(vary(normalization="none", deep_supervision=1, depth=2, base_filters=1), (32, 32))
-    for layer in net.layers:
-        layer.set_weights([np.zeros(weight.shape) for weight in layer.weights])
-    for name in ("down0a", "down0b", "down1a", "down1b", "up1a", "up1b", "up0a", "up0b"):
-        kernel = np.zeros(net.get_layer(f"{name}_conv").kernel.shape)
-        kernel[1, 1, 0, 0] = 1  # the skip comes first at each join
-        net.get_layer(f"{name}_conv").set_weights([kernel, np.zeros(kernel.shape[-1])])
-    for name in ("classify", "classify1"):
-        kernel = np.zeros(net.get_layer(name).kernel.shape)
-        kernel[0, 0, 0] = 1
-        net.get_layer(name).set_weights([kernel, np.zeros(1)])
-    photos = np.zeros((1, 32, 32, 3), dtype=np.uint8)
-    photos[0, 10, 21, 0] = 255
-    full, coarse = predict_all(net, photos)
-    assert np.argwhere(full[0, :, :, 0]).tolist() == [[10, 21]] and np.argwhere(coarse[0, :, :, 0]).tolist() == [
-        [5, 10]
-    ]
 
 
 def test_a_supervised_net_predicts_like_any_other(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from unets.errors import InputError
 from unets.training.callbacks import Watch
 from unets.training.fold import train_experiment
 from unets.training.learner import build_learner
-from unets.training.state import RunFiles
 
 from .conftest import (
     EXPERIMENT,
@@ -29,7 +28,6 @@ from .conftest import (
     read_history,
     read_metrics,
     read_weights,
-    stop,
 )
 
 pytestmark = pytest.mark.slow
@@ -129,26 +127,6 @@ def test_a_finished_fold_is_left_alone(finished: Path, scene: Scene) -> None:
     assert list_files(finished) == before
 
 
-def test_a_run_that_was_interrupted_twice_ends_as_one_that_was_not(
-    finished: Path, run_dir: Path, scene: Scene, interrupt: Callable[[int, int], AbstractContextManager[None]]
-) -> None:
-    with interrupt(1, 3):
-        scene.train(run_dir)
-    assert [row["epoch"] for row in read_history(run_dir)] == [1]
-    assert not read_metrics(run_dir)["is_finished"]
-    with interrupt(3, 0):
-        scene.train(run_dir, workers=1)
-    assert [row["epoch"] for row in read_history(run_dir)] == [1, 2, 3]
-    before = read_metrics(run_dir)
-    assert (before["starts"], before["images"]) == (2, 3 * 12)
-    scene.train(run_dir, workers=3)
-    assert_same_run(run_dir, finished)
-    metrics = read_metrics(run_dir)
-    assert (metrics["is_finished"], metrics["starts"], metrics["images"]) == (True, 3, 4 * 12)
-    assert metrics["seconds"] > before["seconds"]
-    assert metrics["best_dice"] == read_metrics(finished)["best_dice"]
-
-
 def test_epochs_of_a_set_length_go_on_with_the_same_bits(
     tmp_path: Path, scene: Scene, interrupt: Callable[[int, int], AbstractContextManager[None]]
 ) -> None:
@@ -165,22 +143,6 @@ def test_epochs_of_a_set_length_go_on_with_the_same_bits(
     assert len(valid.indices) == 4
 
 
-@pytest.mark.parametrize("moment", ["save_last", "write_history", "write_metrics"])
-def test_a_stop_while_the_last_epoch_is_saved_loses_nothing(
-    moment: str, run_dir: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A kill may come between any two files of an epoch, of the last one too."""
-    experiment = change("training", epochs=1, warmup=0)
-    with monkeypatch.context() as patch, pytest.raises(Interruption):
-        patch.setattr(RunFiles, moment, stop)
-        scene.train(run_dir, experiment)
-    scene.train(run_dir, experiment)
-    assert [row["epoch"] for row in read_history(run_dir)] == [1]
-    metrics = read_metrics(run_dir)
-    starts = 1 if moment == "save_last" else 2  # nothing was saved of the first one
-    assert (metrics["is_finished"], metrics["epochs"], metrics["starts"]) == (True, 1, starts)
-
-
 def test_a_run_goes_on_in_its_own_precision_alone(
     finished: Path, run_dir: Path, scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,27 +153,6 @@ def test_a_run_goes_on_in_its_own_precision_alone(
     expected = r"precision float32\. Received: .*precision mixed_bfloat16\. .*`unets clean --exp unet_a --fold 0`"
     with pytest.raises(InputError, match=expected):
         scene.train(run_dir)
-
-
-def test_patience_ends_a_run_and_survives_a_restart(
-    run_dir: Path,
-    scene: Scene,
-    interrupt: Callable[[int, int], AbstractContextManager[None]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # A net that stands still: the first epoch is the best, and the two after it are no better.
-    still = change("training", learning_rate=1e-12, patience=2, epochs=9, weight_decay=0.0)
-    experiment = change("model", still, normalization="none", dropout=0.0)
-    with interrupt(2, 0):
-        scene.train(run_dir, experiment)
-    with monkeypatch.context() as patch, pytest.raises(Interruption):
-        patch.setattr(RunFiles, "write_metrics", stop)
-        scene.train(run_dir, experiment)
-    scene.train(run_dir, experiment)
-    history, metrics = read_history(run_dir), read_metrics(run_dir)
-    assert [row["epoch"] for row in history] == [1, 2, 3]
-    assert len({row["val_dice"] for row in history}) == 1
-    assert (metrics["is_finished"], metrics["best_epoch"], metrics["epochs"]) == (True, 0, 3)
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,11 @@ def plan(
     source = project.input_dir if manifest.train else "dataset.py; the images are not at hand"
     num_train, num_test = len(manifest.train) or dataset.num_train or 0, len(manifest.test) or dataset.num_test or 0
     print(f"{num_train:,} training and {num_test:,} test images, as in {source}\n")
-    estimates, steps = [], {"micro_batch": micro_batch, "num_devices": count_devices() if data_parallel else 1}
+    estimates, num_devices = [], count_devices() if data_parallel else 1
     for name, experiment in stage.experiments.items():
-        estimate = estimate_cost(project, manifest, name, experiment, stage.folds_of[name], **steps)
+        estimate = estimate_cost(
+            project, manifest, name, experiment, stage.folds_of[name], micro_batch=micro_batch, num_devices=num_devices
+        )
         estimates.append(add_hours(estimate, manifest) if probe else estimate)
         print(f"{render_estimate(estimates[-1])}\n", flush=True)
     print(f"{render_total(estimates)}\n\n{render_gpu_table(estimates)}", flush=True)

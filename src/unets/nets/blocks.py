@@ -59,15 +59,9 @@ def convolve(
         side: of the filter, in pixels.
         activate: whether the ReLU follows.
     """
-    x = layers.Conv2D(
-        filters,
-        side,
-        padding="same",
-        use_bias=_needs_bias(config),
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
-    x = normalize(x, config, name)
+    # A normalization subtracts a bias again, and adds its own.
+    options = {"use_bias": config.normalization == "none", "kernel_initializer": "he_normal", "name": f"{name}_conv"}
+    x = normalize(layers.Conv2D(filters, side, padding="same", **options)(x), config, name)
     return layers.Activation("relu", name=f"{name}_relu")(x) if activate else x
 
 
@@ -76,8 +70,8 @@ def normalize(x: Tensor, config: ModelConfig, name: str) -> Tensor:
     and He 2018, arXiv 1803.08494), or not at all.
     """
     if config.normalization == "batch":
-        synchronized = needs_synchronized_batch_norm()
-        return BatchNorm(momentum=0.9, epsilon=1e-3, synchronized=synchronized, name=f"{name}_norm")(x)
+        options = {"synchronized": needs_synchronized_batch_norm(), "name": f"{name}_norm"}
+        return BatchNorm(momentum=0.9, epsilon=1e-3, **options)(x)
     if config.normalization == "group":
         return layers.GroupNormalization(count_groups(x.shape[-1]), epsilon=1e-3, name=f"{name}_norm")(x)
     return x
@@ -116,10 +110,6 @@ def convolve_residually(x: Tensor, filters: int, config: ModelConfig, name: str)
 BLOCKS: dict[str, Block] = {"plain": convolve_twice, "residual": convolve_residually}
 
 
-def _needs_bias(config: ModelConfig) -> bool:
-    return config.normalization == "none"  # a normalization subtracts it again, and adds its own
-
-
 def upsample(x: Tensor, filters: int, config: ModelConfig, name: str) -> Tensor:
     """Doubles height and width and changes the channels to `filters`."""
     if config.upsampling == "transpose":
@@ -145,8 +135,7 @@ class SpaceToDepth(layers.Layer):  # type: ignore[misc]
         """Returns (batch, height / block, width / block, block^2 channels)."""
         _, height, width, channels = x.shape
         rows, columns, block = height // self.block, width // self.block, self.block
-        x = keras.ops.reshape(x, (-1, rows, block, columns, block, channels))
-        x = keras.ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        x = keras.ops.transpose(keras.ops.reshape(x, (-1, rows, block, columns, block, channels)), (0, 1, 3, 2, 4, 5))
         return keras.ops.reshape(x, (-1, rows, columns, block * block * channels))
 
     def get_config(self) -> dict[str, Any]:
@@ -162,6 +151,5 @@ class DepthToSpace(SpaceToDepth):
         """Returns (batch, rows block, columns block, channels / block^2)."""
         _, rows, columns, depth = x.shape
         block, channels = self.block, depth // self.block**2
-        x = keras.ops.reshape(x, (-1, rows, columns, block, block, channels))
-        x = keras.ops.transpose(x, (0, 1, 3, 2, 4, 5))
+        x = keras.ops.transpose(keras.ops.reshape(x, (-1, rows, columns, block, block, channels)), (0, 1, 3, 2, 4, 5))
         return keras.ops.reshape(x, (-1, rows * block, columns * block, channels))

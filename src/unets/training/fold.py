@@ -86,9 +86,14 @@ def train_experiment(
         experiment = experiment.model_copy(update={"data": data})
     todo = list[Fold]()
     for number in use_folds:
-        run_dir, given = project.run_dir(name, number), {"folds": folds, "folds_hash": folds_hash}
         fold = Fold(
-            run_dir=run_dir, manifest=manifest, experiment=experiment, number=number, on_epoch=on_epoch, **given
+            run_dir=project.run_dir(name, number),
+            manifest=manifest,
+            experiment=experiment,
+            number=number,
+            folds=folds,
+            folds_hash=folds_hash,
+            on_epoch=on_epoch,
         )
         if _is_done(fold):
             continue
@@ -163,8 +168,9 @@ def train_fold(
                     _train(fold, train, valid, save_seconds)
                 return
             except Exception as error:
-                failure = train.failure or valid.failure or error  # TensorFlow wraps what a generator raises
-                smaller = find_smaller_step(failure, batch_size, step, count_devices() if in_parallel else 1)
+                # TensorFlow wraps what a generator raises. No name keeps the error: it would hold the failed step.
+                num_devices = count_devices() if in_parallel else 1
+                smaller = find_smaller_step(train.failure or valid.failure or error, batch_size, step, num_devices)
             if in_parallel:
                 check_data_parallel(smaller, batch_size // smaller)
             logger.warning(

@@ -121,8 +121,15 @@ def _time(step: Callable[[], object], clock: Clock) -> float:
 def _time_reading(reader: PairReader, experiment: ExperimentConfig, num_images: int, clock: Clock) -> float:
     """Returns the seconds of an image through the generator that training uses, with one thread a core."""
     data, workers = experiment.data, count_cores()
-    options = {"targets": data.targets, "augment_config": data.augment, "crop_hw": data.crop_hw, "shuffle": True}
-    batches = Batches(reader, range(num_images), batch_size=1, **options)
+    batches = Batches(
+        reader,
+        range(num_images),
+        batch_size=1,
+        targets=data.targets,
+        augment_config=data.augment,
+        crop_hw=data.crop_hw,
+        shuffle=True,
+    )
     began, read = clock(), 0
     while clock() - began < _READ_SECONDS:
         read += sum(1 for _ in map_ahead(batches.__getitem__, range(num_images), workers=workers, ahead=0))
