@@ -12,6 +12,7 @@ import keras
 
 from unets.errors import InputError
 from unets.store.provenance import list_versions
+from unets.workers.machine import count_cores
 
 _XLA_ORDER = "--xla_gpu_deterministic_ops=true"
 
@@ -46,9 +47,8 @@ def describe_arithmetic(wanted: str) -> dict[str, str]:
 
 def describe_device() -> str:
     """Says in words what computes, for the record of a run's cost."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     name = _read_cpu("model name") or platform.processor() or platform.machine()
-    return ", ".join(gpu for gpu, _ in _list_gpus()) or f"{name}, {cores} cores"
+    return ", ".join(gpu for gpu, _ in _list_gpus()) or f"{name}, {count_cores()} cores"
 
 
 def prefers_xla() -> bool:

@@ -86,10 +86,7 @@ def convolve_lite(name: str, x: Tensor, max_stride: int) -> list[Tensor]:
         112, 320 channels.
     """
     variant = LITE[name]
-    x = layers.Conv2D(
-        _STEM_FILTERS, 3, 2, padding="same", use_bias=False, kernel_initializer=_build_initializer(), name="stem_conv"
-    )(x)
-    x = layers.ReLU(6.0, name="stem_relu")(_normalize(x, "stem_bn"))
+    x = layers.ReLU(6.0, name="stem_relu")(_mix(x, _STEM_FILTERS, "stem", side=3, stride=2))
     features, stride, index = [], 2, 0
     for stage in _STAGES:
         if stride * stage.stride > max_stride:
@@ -176,21 +173,24 @@ def _convolve_block(x: Tensor, stage: _Stage, filters: int, stride: int, name: s
     """Applies an inverted bottleneck (Sandler et al. 2018, arXiv 1801.04381)."""
     before = x
     if stage.expansion > 1:
-        x = _mix(x, x.shape[-1] * stage.expansion, f"{name}_expand")
-        x = layers.ReLU(6.0, name=f"{name}_expand_relu")(x)
-    x = DepthwiseConv2D(
-        stage.kernel,
-        stride,
-        padding="same",
-        use_bias=False,
-        depthwise_initializer=_build_initializer(),
-        name=f"{name}_depthwise_conv",
-    )(x)
+        x = layers.ReLU(6.0, name=f"{name}_expand_relu")(_mix(x, x.shape[-1] * stage.expansion, f"{name}_expand"))
+    options = {"use_bias": False, "depthwise_initializer": _build_initializer(), "name": f"{name}_depthwise_conv"}
+    x = DepthwiseConv2D(stage.kernel, stride, padding="same", **options)(x)
     x = layers.ReLU(6.0, name=f"{name}_depthwise_relu")(_normalize(x, f"{name}_depthwise_bn"))
     x = _mix(x, filters, f"{name}_project")
     if stride == 1 and before.shape[-1] == filters:
         x = layers.Add(name=f"{name}_add")([x, before])
     return x
+
+
+def _mix(x: Tensor, filters: int, name: str, side: int = 1, stride: int = 1) -> Tensor:
+    """Applies a convolution, of each pixel by itself unless told otherwise, and normalizes."""
+    options = {"use_bias": False, "kernel_initializer": _build_initializer(), "name": f"{name}_conv"}
+    return _normalize(layers.Conv2D(filters, side, stride, padding="same", **options)(x), f"{name}_bn")
+
+
+def _normalize(x: Tensor, name: str) -> Tensor:
+    return BatchNorm(epsilon=1e-3, synchronized=needs_synchronized_batch_norm(), name=name)(x)
 
 
 def _build_initializer() -> keras.initializers.Initializer:
@@ -199,15 +199,6 @@ def _build_initializer() -> keras.initializers.Initializer:
     One for each layer, and none at import: it takes its seed from the global generator as it is built.
     """
     return keras.initializers.VarianceScaling(2.0, "fan_out", "untruncated_normal")
-
-
-def _mix(x: Tensor, filters: int, name: str) -> Tensor:
-    x = layers.Conv2D(filters, 1, use_bias=False, kernel_initializer=_build_initializer(), name=f"{name}_conv")(x)
-    return _normalize(x, f"{name}_bn")
-
-
-def _normalize(x: Tensor, name: str) -> Tensor:
-    return BatchNorm(epsilon=1e-3, synchronized=needs_synchronized_batch_norm(), name=name)(x)
 
 
 def _convert(layer: Any, tensors: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
