@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 from keras import ops
 
-from unets.config import TrainingConfig
+from unets.config import DatasetConfig, ExperimentConfig, TrainingConfig
 from unets.data.batches import Batches
+from unets.data.samples import Sample
+from unets.dataset.manifest import Manifest
 from unets.errors import InputError
 from unets.log import Bar
 from unets.training.callbacks import Watch
 from unets.training.learner import Learner
 from unets.training.optimizers import build_optimizer
-from unets.training.state import Progress, RunFiles
+from unets.training.state import Fold, Progress, RunFiles
 
 ROWS = [{"epoch": 1, "loss": 0.5, "val_dice": 0.25}, {"epoch": 2, "loss": 0.25, "val_dice": 0.75}]
 
@@ -62,25 +64,34 @@ class Scores:
 
     metric = "dice"
 
-    def __init__(self, net: keras.Model) -> None:
-        self.net, self.dice = net, 0.0
+    def __init__(self, net: keras.Model, batches: Batches) -> None:
+        self.net, self.batches, self.dice = net, batches, 0.0
+
+    def predict(self, images: Any) -> Any:
+        raise AssertionError("no panel is drawn")
 
     def score(self) -> dict[str, float]:
         return {"val_dice": self.dice}
 
 
-class NoPanel:
-    """A panel that is not drawn."""
-
-    def draw(self, epoch: int) -> None:
-        """Does nothing."""
-
-
 @pytest.fixture
 def watch(files: RunFiles, batches: Batches) -> Watch:
     learner, config = build_learner(filters=1), TrainingConfig(epochs=9, patience=2)
-    shown: Any = (Scores(learner.net), NoPanel(), Bar("a fold", total=45))
-    watch = Watch(files, Progress(), batches, "abcde", *shown, config, save_seconds=0.0, on_epoch=lambda: None)
+    fold = Fold(
+        run_dir=files.last_path.parents[1],
+        manifest=Manifest(
+            dataset=DatasetConfig(),
+            train=tuple(Sample(id=id_, group=id_, view=None, image="none") for id_ in "abcde"),
+            test=(),
+        ),
+        experiment=ExperimentConfig(training=config),
+        number=0,
+        folds={},
+        folds_hash="",
+    )
+    validator: Any = Scores(learner.net, batches)
+    watch = Watch(fold, Progress(), batches, validator, Bar("a fold", total=45), save_seconds=0.0)
+    watch.panel.draw = lambda epoch: None  # type: ignore[method-assign]
     watch.set_model(learner)
     return watch
 

@@ -2,15 +2,21 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from unets.config import DatasetConfig, ExperimentConfig, TrainingConfig
 from unets.data.batches import Batches
+from unets.data.samples import Sample
+from unets.dataset.manifest import Manifest
 from unets.errors import InputError
 from unets.training.panel import NUM_TILES, TILE_WIDTH_PX, WorstPanel, is_turn
+from unets.training.state import Fold
 
 SIZE_HW = (32, 64)
 TRUE_WIDTH_PX = 32  # the truth is the left half
@@ -43,25 +49,22 @@ class Scene:
                 probs[photo, :, : self.widths[index] >> k, k] = 0.5  # class k is half as wide as the one before
         return probs
 
-    def build(
-        self,
-        indices: list[int] | None = None,
-        *,
-        batch_size: int = 1,
-        overlapping: bool = False,
-    ) -> WorstPanel:
+    def build(self, indices: list[int] | None = None, *, batch_size: int = 1, overlapping: bool = False) -> WorstPanel:
         self.batch_size = batch_size
         ids = [f"photo{index:02d}" for index in range(len(self.widths))]
-        return WorstPanel(
-            self.predict,
-            Batches(self, list(range(len(ids))) if indices is None else indices, batch_size=1),
-            ids=ids,
-            classes=self.classes,
-            folder=self.folder,
-            num_epochs=8,
-            batch_size=batch_size,
-            overlapping=overlapping,
+        train = tuple(Sample(id=id_, group=id_, view=None, image="none") for id_ in ids)
+        dataset = DatasetConfig(classes=self.classes, overlapping=overlapping)
+        fold = Fold(
+            run_dir=self.folder.parent,
+            manifest=Manifest(dataset=dataset, train=train, test=()),
+            experiment=ExperimentConfig(training=TrainingConfig(epochs=8)),
+            number=0,
+            folds={},
+            folds_hash="",
         )
+        batches = Batches(self, list(range(len(ids))) if indices is None else indices, batch_size=batch_size)
+        validator: Any = SimpleNamespace(predict=self.predict, batches=batches)
+        return WorstPanel(fold, validator)
 
     def read_panel(self) -> npt.NDArray[np.uint8]:
         return np.asarray(Image.open(self.folder / "worst.jpg"))

@@ -3,16 +3,14 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
 
 import keras
 
-from unets.config import TrainingConfig
 from unets.data.batches import Batches
 from unets.errors import InputError
 from unets.log import Bar, has_bars
 from unets.training.panel import WorstPanel
-from unets.training.state import Progress, RunFiles
+from unets.training.state import Fold, Progress
 from unets.training.validation import Validator
 
 logger = logging.getLogger(__name__)
@@ -23,35 +21,21 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
     """Begins each epoch where the run stopped, shows how far it is, scores it, keeps what it reached, and ends it.
 
     Args:
-        files: of the run.
+        fold: that is trained.
         progress: brought up to date as the training goes on.
         batches: of training.
-        ids: of all of the reader's samples.
         validator: whose net has the weights that predict.
-        panel: of the worst validation images.
         bar: of the fold, which counts images of all epochs.
-        config: of the training.
         save_seconds: how often the state is saved within an epoch.
-        on_epoch: called after each epoch, once its files are written.
     """
 
     def __init__(
-        self,
-        files: RunFiles,
-        progress: Progress,
-        batches: Batches,
-        ids: Sequence[str],
-        validator: Validator,
-        panel: WorstPanel,
-        bar: Bar,
-        config: TrainingConfig,
-        save_seconds: float,
-        on_epoch: Callable[[], object],
+        self, fold: Fold, progress: Progress, batches: Batches, validator: Validator, bar: Bar, save_seconds: float
     ) -> None:
         super().__init__()
-        self.files, self.progress, self.batches, self.ids = files, progress, batches, ids
-        self.validator, self.panel, self.bar, self.config = validator, panel, bar, config
-        self.save_seconds, self.on_epoch = save_seconds, on_epoch
+        self.fold, self.files, self.config = fold, fold.files, fold.experiment.training
+        self.progress, self.batches, self.validator, self.bar = progress, batches, validator, bar
+        self.panel, self.save_seconds = WorstPanel(fold, validator), save_seconds
         self.scores = Logs()  # of the last validation
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -101,13 +85,13 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self.files.write_history(progress)
         self.files.write_metrics(progress, is_finished=False)
         self.model.stop_training = progress.is_finished(self.config.epochs, self.config.patience)
-        self.on_epoch()
+        self.fold.call_on_epoch()
 
     def _explain(self, batch: int, loss: float) -> str:
         """Says whose loss is not finite, or if weights were not, which update made them so."""
 
         def name(batch: int) -> str:
-            return ", ".join(self.ids[index] for index in self.batches.find_indices(batch))
+            return ", ".join(self.fold.samples[index].id for index in self.batches.find_indices(batch))
 
         # The loss is found before the weights are updated by it.
         first, per_update = self.batches.first_batch, self.batches.steps_per_update

@@ -20,7 +20,6 @@ from unets.nets.backend import (
     check_data_parallel,
     choose_precision,
     count_devices,
-    count_replicas,
     data_parallel,
     describe_device,
 )
@@ -35,7 +34,6 @@ from unets.training.estimate import check_estimate, estimate_cost, fit_step, ren
 from unets.training.learner import Learner, build_learner, build_net
 from unets.training.memory import LESS_MEMORY, find_smaller_step, find_step
 from unets.training.optimizers import build_optimizer
-from unets.training.panel import WorstPanel
 from unets.training.state import Fold, Progress
 from unets.training.validation import Validator
 from unets.workers.machine import count_cores
@@ -184,11 +182,9 @@ def train_fold(
 
 def _train(fold: Fold, train: Batches, valid: Batches, save_seconds: float) -> None:
     """Builds the net, goes on where the run stopped, fits and saves."""
-    experiment, dataset, files = fold.experiment, fold.manifest.dataset, fold.files
-    config, what, ids = experiment.training, files.what, [sample.id for sample in fold.samples]
-    learner = build_learner(
-        experiment, dataset, len(train) // train.steps_per_update, steps_per_update=train.steps_per_update
-    )
+    experiment, files, per_update = fold.experiment, fold.files, train.steps_per_update
+    config, what = experiment.training, files.what
+    learner = build_learner(experiment, fold.manifest.dataset, len(train) // per_update, steps_per_update=per_update)
     validator = _build_validator(fold, learner, valid)
     progress = _start(fold, learner, train.batch_size)
     images = f"{len(train.indices)} images, {len(valid.indices)} held out"
@@ -197,23 +193,12 @@ def _train(fold: Fold, train: Batches, valid: Batches, save_seconds: float) -> N
     if progress.starts > 1:
         updates = f" and {progress.updates} updates" if progress.updates else ""
         logger.info("%s: goes on after epoch %d%s", what, progress.next_epoch, updates)
-    panel = WorstPanel(
-        validator.predict,
-        valid,
-        ids=ids,
-        classes=dataset.classes,
-        folder=files.panel_dir,
-        num_epochs=config.epochs,
-        batch_size=max(valid.batch_size // count_replicas(), 1),  # every device may predict the whole batch
-        overlapping=dataset.overlapping,
-    )
-    done = progress.next_epoch * train.count_images() + progress.updates * train.steps_per_update * train.batch_size
+    done = progress.next_epoch * train.count_images() + progress.updates * per_update * train.batch_size
     with Bar(what, total=config.epochs * train.count_images(), unit="image", initial=done) as bar:
-        run = (files, progress, train, ids, validator, panel, bar, config)
-        watch = Watch(*run, save_seconds=save_seconds, on_epoch=fold.call_on_epoch)
+        watch = Watch(fold, progress, train, validator, bar, save_seconds)
         # An epoch that was begun is a `fit` of its own: Keras counts batches at its start.
         while not progress.is_finished(config.epochs, config.patience):
-            train.start_epoch(progress.next_epoch, progress.updates * train.steps_per_update)
+            train.start_epoch(progress.next_epoch, progress.updates * per_update)
             learner.fit(
                 train,
                 initial_epoch=progress.next_epoch,

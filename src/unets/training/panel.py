@@ -1,26 +1,25 @@
 """A panel of the worst validation images: always the same ones, so that one sees them improve."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from keras import ops
 
-from unets.data.batches import Batches
 from unets.data.drawing import COLORS_RGB, Image, add_caption, draw_contours, make_sheet
 from unets.data.geometry import shrink
 from unets.data.io import write_image
 from unets.errors import InputError
 from unets.metrics.masks import dice
+from unets.nets.backend import count_replicas
 from unets.nets.metrics import cut_shares
 from unets.store.runs import read_json, write_json
+from unets.training.state import Fold
+from unets.training.validation import Validator
 
 logger = logging.getLogger(__name__)
 
-Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[Any]]
 Masks = npt.NDArray[np.bool_]
 
 NUM_TILES, COLUMNS = 6, 3
@@ -40,35 +39,20 @@ class WorstPanel:
     trained. The newest panel is `worst.jpg`.
 
     Args:
-        predict: from uint8 images (batch, height, width, 3) to probabilities, float (batch, height, width, classes).
-        batches: of validation.
-        ids: of all of the reader's samples.
-        classes: names of the foreground classes.
-        folder: of the panel and of the choice, `choice.json`; nothing else is written there.
-        num_epochs: of the training.
-        batch_size: images predicted at a time.
-        overlapping: whether a pixel may be of several classes.
+        fold: whose held-out images these are.
+        validator: predicts them.
 
     Raises:
         InputError: `choice.json` holds something else.
     """
 
-    def __init__(
-        self,
-        predict: Predict,
-        batches: Batches,
-        *,
-        ids: Sequence[str],
-        classes: Sequence[str],
-        folder: Path,
-        num_epochs: int,
-        batch_size: int = 1,
-        overlapping: bool = False,
-    ) -> None:
-        self.predict, self.reader, self.indices = predict, batches.reader, batches.indices.tolist()
-        self.folder, self.choice_path = folder, folder / "choice.json"
-        self.ids, self.classes, self.num_epochs, self.batch_size = ids, tuple(classes), num_epochs, batch_size
-        self.overlapping = overlapping
+    def __init__(self, fold: Fold, validator: Validator) -> None:
+        batches, dataset = validator.batches, fold.manifest.dataset
+        self.predict, self.reader, self.indices = validator.predict, batches.reader, batches.indices.tolist()
+        self.folder, self.choice_path = fold.files.panel_dir, fold.files.panel_dir / "choice.json"
+        self.ids, self.num_epochs = [sample.id for sample in fold.samples], fold.experiment.training.epochs
+        self.classes, self.overlapping = dataset.classes, dataset.overlapping
+        self.batch_size = max(batches.batch_size // count_replicas(), 1)  # every device may predict the whole batch
         self.tiles = self._load_choice() if self.choice_path.exists() else None  # (image in the reader, class from 0)
 
     def draw(self, epoch: int) -> None:
