@@ -35,11 +35,7 @@ def choose_precision(wanted: str) -> str:
 
 
 def describe_arithmetic(wanted: str) -> dict[str, str]:
-    """Returns what of this machine decides the bits of a prediction, in words by what it is.
-
-    Args:
-        wanted: the precision as configured, see `choose_precision`.
-    """
+    """Returns what of this machine decides the bits of a prediction in the wanted precision, in words by what it is."""
     versions, backend = list_versions(), keras.backend.backend()
     libraries = {name: versions[name] for name in ("keras", backend, "opencv-python-headless") if name in versions}
     return {"precision": choose_precision(wanted), "compiler": "XLA" if prefers_xla() else "none"} | libraries
@@ -84,9 +80,9 @@ def fused_batch_norm(
 
     Args:
         x: (batch, height, width, channels), float32, float16 or bfloat16.
-        gamma: float32 (channels,), the scale.
-        beta: float32 (channels,), the shift.
-        moving: mean and variance, of the same shape, used where not `is_training`.
+        gamma: scale, as all that follows float32 (channels,).
+        beta: shift.
+        moving: mean and variance, used where not `is_training`.
         epsilon: added to the variance.
         is_training: whether the batch's own statistics are used.
 
@@ -237,26 +233,17 @@ def skip_first_look(model: keras.Model) -> None:
 
     On TensorFlow they draw one to build the model by, and what its workers have read ahead by then comes again: with
     two workers the first of five batches was the fifth (Keras 3.15, `TFTrainer._maybe_symbolic_build`). A model without
-    a strategy of its own is not built so, and takes that of the scope around it.
-
-    Args:
-        model: built, with its optimizer and metrics.
+    a strategy of its own is not built so, and takes that of the scope around it: one whose optimizer and metrics are
+    built.
     """
     if needs_synchronized_batch_norm():
         model._distribute_strategy = None
 
 
 def clip_sum(clip: Callable[[list[Any]], list[Any]], gradients: list[Any]) -> list[Any]:
-    """Clips what all devices found together, as one device would.
+    """Clips what all devices found together, as one device would; returns each device's share of the clipped sum.
 
     Keras's optimizers on TensorFlow clip each device's gradients before they add them up, which is not the same.
-
-    Args:
-        clip: from gradients to clipped ones.
-        gradients: of this device, from within a step.
-
-    Returns:
-        Each device's share of the clipped sum, for the optimizer to add up.
     """
     context = _find_context()
     if context is None:
@@ -265,10 +252,9 @@ def clip_sum(clip: Callable[[list[Any]], list[Any]], gradients: list[Any]) -> li
 
 
 def all_devices_agree(holds: Any) -> Any:
-    """Returns whether something holds on every device, as a bool tensor; to be called within a step.
+    """Returns whether something holds on every device, as a bool tensor of (); to be called within a step.
 
-    Args:
-        holds: bool (), of this device. On JAX, and outside `data_parallel`, it is of all devices already.
+    On JAX, and outside `data_parallel`, it is of all devices already.
     """
     context = _find_context()
     if context is None:

@@ -51,13 +51,7 @@ def convolve(
 ) -> Tensor:
     """Convolution of `side` x `side` that keeps the size, normalization as configured, ReLU unless told otherwise.
 
-    Args:
-        x: (batch, height, width, channels).
-        filters: channels of the result.
-        config: says which normalization.
-        name: what the layers' names begin with.
-        side: of the filter, in pixels.
-        activate: whether the ReLU follows.
+    `name` is what the layers' names begin with.
     """
     # A normalization subtracts a bias again, and adds its own.
     options = {"use_bias": config.normalization == "none", "kernel_initializer": "he_normal", "name": f"{name}_conv"}

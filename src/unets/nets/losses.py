@@ -251,14 +251,8 @@ def _extend_jaccard(targets: Tensor, errors: Tensor) -> Tensor:
     """The Lovasz extension of a class's Jaccard loss at `errors` (Berman et al. 2018, algorithm 1).
 
     With the errors sorted downwards and the targets t_k in that order, I_k = sum(t) - (t_1 + .. + t_k), U_k = I_k + k:
-    the sum of error k times J_k - J_k-1, where J_k = 1 - I_k / U_k and J_0 = 0.
-
-    Args:
-        targets: float32 (batch, height, width, classes) of 0 and 1.
-        errors: of the same shape, 0 or more.
-
-    Returns:
-        float32 (batch, classes).
+    the sum of error k times J_k - J_k-1, where J_k = 1 - I_k / U_k and J_0 = 0: float32 (batch, classes) of targets and
+    errors, 0 or more, (batch, height, width, classes).
     """
     targets, errors = (
         ops.transpose(ops.reshape(pixels, (ops.shape(pixels)[0], -1, pixels.shape[-1])), (0, 2, 1))

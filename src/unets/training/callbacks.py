@@ -9,6 +9,7 @@ import keras
 from unets.data.batches import Batches
 from unets.errors import InputError
 from unets.log import Bar, has_bars
+from unets.nets.weights import save_weights
 from unets.training.panel import WorstPanel
 from unets.training.state import Fold, Progress
 from unets.training.validation import Validator
@@ -80,7 +81,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self._note_seconds()
         images = self.batches.count_images()
         if progress.add_epoch(values, images, metric=self.validator.metric, keep=self.config.keep):
-            self.files.save_best(self.validator.net)
+            save_weights(self.validator.net, self.files.best_path)  # those that predict
         self.files.save_last(self.model, progress)
         self.files.write_history(progress)
         self.files.write_metrics(progress, is_finished=False)

@@ -20,10 +20,6 @@ class Schedule(LearningRateSchedule):  # type: ignore[misc]
     """The learning rate of updates, for an optimizer that counts steps.
 
     With gradient accumulation Keras's optimizers look at the number of steps, of which an update has several.
-
-    Args:
-        rate_of: the learning rate of an update.
-        steps_per_update: steps whose gradients are added up to an update.
     """
 
     def __init__(self, rate_of: RateOf, steps_per_update: int = 1) -> None:
@@ -69,12 +65,7 @@ def one_cycle(
 
 
 def build_schedule(config: TrainingConfig, updates_per_epoch: int, *, steps_per_update: int = 1) -> Schedule:
-    """Builds the schedule of a training.
-
-    Args:
-        config: which, and how.
-        updates_per_epoch: updates of the weights in an epoch.
-        steps_per_update: steps whose gradients are added up to an update.
+    """Builds the schedule of a training; see `build_optimizer` for the arguments.
 
     Raises:
         InputError: `schedule_args` has an argument that the schedule does not take.

@@ -17,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 
@@ -29,7 +28,6 @@ from unets.data.samples import Sample
 from unets.data.sampling import weigh_samples
 from unets.dataset.manifest import Manifest
 from unets.errors import naming
-from unets.nets.weights import save_weights
 from unets.store.fingerprint import METRICS, WEIGHTS, take_snapshot
 from unets.store.runs import atomic_path, hash_file, write_csv, write_json
 from unets.training.learner import Learner
@@ -241,10 +239,6 @@ class RunFiles:
             return
         with naming(self.last_path, "hold this net's state", remedy=self.remedy), np.load(self.last_path) as arrays:
             yield arrays, Progress(**json.loads(arrays["progress"].tobytes()))
-
-    def save_best(self, net: keras.Model) -> None:
-        """Writes the weights that predict."""
-        save_weights(net, self.best_path)
 
     def write_history(self, progress: Progress) -> None:
         """Writes one csv row an epoch."""
