@@ -105,30 +105,37 @@ def train_on_devices(
     for device in devices:
         free.put(device)
 
-    def train(task: Task) -> None:
-        device = free.get()
-        if not failed:
+    def train(task: Task, device: Device) -> None:
+        try:
             with _start(build_command(task), device) as child:  # closes its pipes
                 running[task] = child
                 if failed:  # meanwhile, and this one was not among those that were stopped
-                    os.killpg(child.pid, signal.SIGKILL)
+                    _stop(child)
                 last_error = _pass_on(task, child.stdout or ())
             del running[task]
             if child.returncode and not failed:
                 failed.append(_explain(task, child.returncode, last_error, list(running)))
-        free.put(device)
+        finally:
+            free.put(device)
 
     with ThreadPoolExecutor(len(devices)) as pool:
         try:
-            for future in as_completed([pool.submit(train, task) for task in tasks]):
+            futures = []
+            for task in tasks:
+                device = free.get()
+                if failed:
+                    break
+                futures.append(pool.submit(train, task, device))
+            for future in as_completed(futures):
                 future.result()
                 if failed:
-                    raise InputError(failed[0])
+                    break
+            if failed:
+                raise InputError(failed[0])
         except BaseException:
             failed.append("stopped")
             for child in list(running.values()):
-                with suppress(ProcessLookupError):  # it has ended too, by itself
-                    os.killpg(child.pid, signal.SIGKILL)  # with its workers; a fold goes on from its last state
+                _stop(child)
             raise
 
 
@@ -192,6 +199,12 @@ def _start(command: list[str], device: Device) -> subprocess.Popen[str]:
         with suppress(ProcessLookupError):  # it has ended already
             os.sched_setaffinity(child.pid, device.cores)
     return child
+
+
+def _stop(child: subprocess.Popen[str]) -> None:
+    """Ends a child with its workers; a fold goes on from its last state."""
+    with suppress(ProcessLookupError):  # it has ended by itself
+        os.killpg(child.pid, signal.SIGKILL)
 
 
 def _pass_on(task: Task, lines: Iterable[str]) -> str:
