@@ -300,7 +300,7 @@ def _list_devices() -> list[str]:
     return [device.name for device in config.list_logical_devices("GPU") or config.list_logical_devices("CPU")]
 
 
-def _list_gpus() -> list[tuple[str, tuple[int, int]]]:
+def _list_gpus() -> list[tuple[str, tuple[int, ...]]]:
     """Returns (name, compute capability) of each GPU."""
     if _is_tensorflow():
         config = _load_tensorflow().config
@@ -310,7 +310,7 @@ def _list_gpus() -> list[tuple[str, tuple[int, int]]]:
     import jax
 
     gpus = [device for device in jax.devices() if device.platform == "gpu"]
-    return [(gpu.device_kind, tuple(map(int, str(gpu.compute_capability).split(".")))) for gpu in gpus]  # type: ignore[misc]
+    return [(gpu.device_kind, tuple(map(int, str(gpu.compute_capability).split(".")))) for gpu in gpus]
 
 
 def _read_cpu(key: str) -> str:

@@ -46,8 +46,9 @@ def measure_cost(net: keras.Model, *, float_bytes: int | None = None) -> Cost:
         """Returns the bytes of tensors by their id."""
         sizes = {}
         for tensor in tensors:
-            is_set = float_bytes is not None and "float" in tensor.dtype
-            sizes[id(tensor)] = math.prod(tensor.shape) * (float_bytes if is_set else _BYTES_OF.get(tensor.dtype, 4))
+            own = _BYTES_OF.get(tensor.dtype, 4)
+            number = own if float_bytes is None or "float" not in tensor.dtype else float_bytes
+            sizes[id(tensor)] = math.prod(tensor.shape) * number
         return sizes
 
     calls, _ = trace(net)

@@ -24,8 +24,8 @@ class BatchNorm(layers.BatchNormalization):  # type: ignore[misc]
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         """Normalizes over batch, height and width; by the moving statistics outside training or where frozen."""
-        is_training, fused = bool(training) and self.trainable, None
-        moving = (self.moving_mean, self.moving_variance)
+        is_training, moving = bool(training) and self.trainable, (self.moving_mean, self.moving_variance)
+        fused = None
         if len(inputs.shape) == 4 and not self.synchronized:
             fused = fused_batch_norm(inputs, self.gamma, self.beta, moving, self.epsilon, is_training=is_training)
         if fused is None:

@@ -131,7 +131,7 @@ class Learner(Scored):
         self.ema, self.steps_per_update = ema, steps_per_update
         # The optimizer averages the weights, but sees no statistics of batch normalization.
         self.averages = [self._add_state(v.shape, f"average_{i}") for i, v in enumerate(self._list_statistics())]
-        self.steps = self._add_state((), _COUNTER) if self.averages else None
+        self.steps: Any = self._add_state((), _COUNTER) if self.averages else None
         self.compile(optimizer=optimizer, jit_compile=prefers_xla(), auto_scale_loss=False)
         self.optimizer.build(self.trainable_variables)
         self.refined: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # within `LossScale`
@@ -146,7 +146,7 @@ class Learner(Scored):
         training: bool = True,
     ) -> Tensor:
         """Returns the loss of a batch; called once a step, which is where the statistics are averaged too."""
-        if training and self.steps is not None:
+        if training and self.ema is not None and self.averages:
             # A step's momentum, such that the steps of an update together have the momentum of an update.
             momentum = find_momentum(self.ema, self.steps / self.steps_per_update) ** (1 / self.steps_per_update)
             for average, value in zip(self.averages, self._list_statistics(), strict=True):

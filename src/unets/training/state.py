@@ -189,9 +189,10 @@ class Progress:
         self.starts += 1
         if device not in self.devices:
             self.devices.append(device)
-        for noted, value in ((self.micro_batches, micro_batch), (self.commits, commit)):
-            if noted[-1:] != [value]:
-                noted.append(value)  # type: ignore[arg-type]
+        if self.micro_batches[-1:] != [micro_batch]:
+            self.micro_batches.append(micro_batch)
+        if self.commits[-1:] != [commit]:
+            self.commits.append(commit)
 
 
 class RunFiles:
