@@ -65,7 +65,6 @@ LIGHT_MODULES = (
     "submission.kaggle.data",
     "submission.kaggle.dataset",
     "submission.kaggle.submissions",
-    "submission.kaggle.wheel",
     "export.card",
     "export.oof",
     "export.sources",

@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from difflib import SequenceMatcher
 from pathlib import Path
 
-# What codecs and decoders raise over damaged or foreign bytes, according to which byte it is, and the system over a
-# file. MemoryError, too: a file may declare any size.
+# What codecs raise over damaged or foreign bytes, according to which byte it is, and the system over a file.
+# MemoryError, too: a file may declare any size.
 DAMAGE = (
-    *(OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
-    *(RuntimeError, MemoryError, struct.error, zlib.error, lzma.LZMAError),
-    *(zipfile.BadZipFile, csv.Error, tokenize.TokenError),
+    *(OSError, EOFError, SyntaxError, ValueError, LookupError, ArithmeticError, RuntimeError, MemoryError),
+    *(struct.error, zlib.error, lzma.LZMAError, zipfile.BadZipFile, csv.Error, tokenize.TokenError),
 )
+# Libraries that decode pictures and weights stumble in their own code, too; in ours, these are faults of ours.
+DECODER_FAULTS = (*DAMAGE, TypeError, AttributeError)
 _MAX_SAID = 300  # characters of a decoder's own words
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130  # what the command exits with: an InputError, a wrong option, Ctrl-C
 

@@ -58,11 +58,7 @@ class Bar:
 
     It says how many are done, how many a second, and the time left, reckoned from all seconds since the first was done.
 
-    Args:
-        what: the words before it.
-        total: how many there will be, if that is known.
-        unit: what one of them is called.
-        initial: how many were done before.
+    `what` are the words before it, `unit` is what one of them is called, `initial` how many were done before.
     """
 
     def __init__(self, what: str, *, total: int | None = None, unit: str = "it", initial: int = 0) -> None:
@@ -110,14 +106,7 @@ class Bar:
 
 
 def show_progress(items: Iterable[T], *, what: str, total: int | None = None, unit: str = "it") -> Iterator[T]:
-    """Passes `items` on and shows how far they are, as `Bar` does.
-
-    Args:
-        items: anything that can be iterated.
-        what: the words before it.
-        total: how many there will be, where `items` has no length.
-        unit: what one of them is called.
-    """
+    """Passes `items` on and shows how far they are, as `Bar` does; `total` is asked for where they have no length."""
     with Bar(what, total=len(items) if total is None and isinstance(items, Sized) else total, unit=unit) as bar:
         for item in items:
             yield item

@@ -44,15 +44,9 @@ class Table:
 
 
 def render_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> str:
-    """Lays cells out in columns, each as wide as its widest cell, with a rule below its name.
+    """Lays cells out in columns, each as wide as its widest cell, with a rule below its name; one line a row.
 
-    Args:
-        header: the name of each column.
-        rows: as many cells each.
-        right: names of the columns that hold figures, and end at their right; the others begin at their left.
-
-    Returns:
-        One line a row, without spaces at its end.
+    Columns of figures, which are named in `right`, end at their right; the others begin at their left.
     """
     lines = [header, *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]

@@ -13,12 +13,12 @@ from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.samples import read_mask
 from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest
-from unets.ensemble.ensemble import check_ensemble, list_fitted, read_ensemble
+from unets.ensemble.ensemble import check_ensemble, read_ensemble
 from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import open_oof
 from unets.ensemble.postprocess import to_masks
 from unets.ensemble.recipe import Recipe, make_mask
-from unets.ensemble.selection import OBJECT_STEPS, STEPS, THRESHOLDS
+from unets.ensemble.selection import OBJECT_STEPS, STEPS
 from unets.errors import InputError
 from unets.metrics.masks import dice
 from unets.prediction.maps import encode_map, open_maps, write_shard
@@ -36,14 +36,6 @@ PLAIN: dict[str, Any] = {
 def configure(experiments: str, **fields: Any) -> EnsembleConfig:
     """Nothing is fitted but what is named."""
     return EnsembleConfig(experiments=tuple(experiments), **PLAIN | fields)
-
-
-def test_what_is_tried_holds_the_defaults() -> None:
-    assert (THRESHOLDS[0], THRESHOLDS[10], THRESHOLDS[-1]) == (0.3, 0.5, 0.7)
-    assert list(STEPS) == list(Postprocessing.model_fields)  # in the order in which they are done
-    for field, values in STEPS.items():
-        for value in values:
-            Postprocessing(**{field: value})
 
 
 def test_scores_are_those_of_making_and_scoring_each_mask(make_scene: MakeScene) -> None:
@@ -277,15 +269,6 @@ def test_an_ensemble_evaluated_by_another_metric_or_truth_is_refused(
     check_ensemble(ensemble, dataset.model_copy(update={"kaggle": "elsewhere"}), configure("a"), [0, 1])
     with pytest.raises(InputError, match=expected):
         check_ensemble(ensemble, dataset.model_copy(update=changed), configure("a"), [0, 1])
-
-
-def test_ensembles_are_kept_under_names(make_scene: MakeScene) -> None:
-    project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2)
-    first = fit_ensemble(project, dataset, configure("ab"), jobs=1)
-    second = fit_ensemble(project, dataset, configure("b"), name="ensemble_b", jobs=1)
-    assert list_fitted(project) == ["ensemble", "ensemble_b"]
-    assert (read_ensemble(project), read_ensemble(project, "ensemble_b")) == (first, second)
-    assert (first.name, second.name) == ("ensemble", "ensemble_b")
 
 
 def test_a_damaged_map_ends_it_and_leaves_the_old_file(make_scene: MakeScene) -> None:

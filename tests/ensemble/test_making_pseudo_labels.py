@@ -189,12 +189,6 @@ def test_expected_dice_by_hand() -> None:
     assert expect_dice(probs, nothing) == pytest.approx(0.25)
 
 
-def test_expected_dice_of_several_classes_by_hand() -> None:
-    probs = np.array([[[0.5, 0.25], [0.0, 1.0], [0.25, 0.0]]], dtype=np.float32)
-    # class 1 inside 0.5, class 2 inside 1, all p 2, area 2: 2 * 1.5 / 4
-    assert expect_dice(probs, np.array([[1, 2, 0]], dtype=np.uint8)) == pytest.approx(0.75)
-
-
 def test_expected_dice_is_the_mean_dice_over_truths() -> None:
     """Where each pixel is object with its own probability, and independent of the others."""
     rng = np.random.default_rng(0)
@@ -281,7 +275,7 @@ def test_labels_of_another_origin_are_kept_until_asked_for_by_force(constant: Sc
     assert len(constant.read(0)) == 7
 
 
-@pytest.mark.parametrize("stop_at", ["a shard", "the second member's maps", "the rows", "the record", "the maps' end"])
+@pytest.mark.parametrize("stop_at", ["a shard", "the rows", "the record", "the maps' end"])
 def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.MonkeyPatch, stop_at: str) -> None:
     constant.make(use_folds=[0])
     expected = constant.list_files()
@@ -289,7 +283,6 @@ def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.Mo
     assert constant.list_files() == expected
     names = {
         "a shard": (map_store, "write_shard", 2),
-        "the second member's maps": (pseudo_labels, "open_maps", 1),
         "the rows": (pseudo_labels, "encode_png", 3),
         "the record": (pseudo_labels, "write_json", 0),
         "the maps' end": (shutil, "rmtree", 1),

@@ -50,13 +50,6 @@ def test_without_maps_made_without_tta_their_column_is_empty(make_scene: MakeSce
     assert all(line.endswith(",") for line in lines[1:])
 
 
-def test_one_fold_alone_is_scored(make_scene: MakeScene) -> None:
-    project, dataset = make_scene(num_groups=4, num_views=2)
-    assert len(score_oof(project, dataset, "a", folds=[1], jobs=1)) == 4
-    lines = project.oof_scores_path("a").read_text().splitlines()[1:]
-    assert {line.split(",")[2] for line in lines} == {"1"}
-
-
 def test_photos_without_a_map_are_named(make_scene: MakeScene) -> None:
     project, dataset = make_scene(num_groups=4, num_views=2)
     list_shards(project.maps_dir("a", "oof"))[-1].unlink()

@@ -10,7 +10,6 @@ from unets.data.objects import label_objects
 from unets.ensemble.postprocess import (
     blur,
     clean_mask,
-    clean_masks,
     drop_small,
     to_masks,
 )
@@ -52,15 +51,6 @@ def test_each_class_may_have_a_threshold_of_its_own() -> None:
     assert to_masks(probs, (0.65, 0.5)).tolist() == [[0, 2, 1]]
     assert to_masks(probs, (0.5, 0.65)).tolist() == [[1, 0, 1]]
     assert to_masks(probs, (0.65, 0.1), overlapping=True).tolist() == [[[0, 0], [0, 1], [1, 1]]]
-
-
-def test_twenty_classes_are_told_apart_below_one_half() -> None:
-    """A net that gives the right class .45 of 21 is right everywhere."""
-    rng = np.random.default_rng(0)
-    truth = rng.integers(0, 21, (20, 20))
-    probs = np.full((20, 20, 21), 0.55 / 20, np.float32)
-    np.put_along_axis(probs, truth[..., None], 0.45, -1)
-    assert (to_masks(probs[..., 1:], 0.5) == truth).all()
 
 
 def test_overlapping_classes_are_cut_and_cleaned_each_by_itself() -> None:
@@ -209,26 +199,3 @@ def test_kept_parts_are_the_largest_of_a_flood_fill(mask: npt.NDArray[np.uint8],
         assert sorted(map(len, found), reverse=True) == [len(part) for part in parts[:count]]
         assert all(part in parts for part in found)
     assert not kept[mask == 0].any()
-
-
-WAYS = st.lists(
-    st.builds(
-        Postprocessing,
-        max_hole_px=st.sampled_from([0, 1, 2, None]),
-        max_components=st.sampled_from([None, 1, 2]),
-        min_area_px=st.sampled_from([0, 4]),
-    ),
-    min_size=1,
-    max_size=6,
-)
-
-
-@given(mask=MASKS, ways=WAYS)
-def test_many_ways_at_once_are_each_alone(mask: npt.NDArray[np.uint8], ways: list[Postprocessing]) -> None:
-    before = mask.copy()
-    for steps, cleaned in zip(ways, clean_masks(mask, ways), strict=True):
-        filled = fill_holes(mask, steps.max_hole_px)
-        alone = drop_small(keep_largest(filled, steps.max_components), steps.min_area_px)
-        np.testing.assert_array_equal(cleaned, alone)
-        assert (cleaned is mask) == np.array_equal(cleaned, before)
-    np.testing.assert_array_equal(mask, before)

@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -5,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.trained_competition import blend
-from unets.config import DatasetConfig, Postprocessing, Threshold
+from unets.config import Postprocessing, Threshold
 from unets.data.samples import IGNORE
-from unets.ensemble.mask_scores import count_thresholds, score_recipes
-from unets.ensemble.postprocess import blur, clean_mask, to_masks
-from unets.ensemble.recipe import Recipe, default_recipe, make_mask
+from unets.ensemble.mask_scores import blend_small, compare_members, count_thresholds, score_recipes
+from unets.ensemble.recipe import Averaging, Recipe, enlarge_map, make_mask
 from unets.metrics.masks import find_metric
 from unets.metrics.pixels import pair_masks
+from unets.prediction.maps import from_u8
 
 FULL_HW = (24, 30)
 
@@ -45,15 +47,6 @@ RECIPES = st.builds(
 
 def cut_to(threshold: Threshold, num_classes: int) -> Threshold:
     return threshold[:num_classes] if isinstance(threshold, tuple) else threshold
-
-
-def test_a_mask_is_blended_smoothed_cut_and_cleaned() -> None:
-    maps, steps = make_maps(0, 2), Postprocessing(blur_px=1.0, max_hole_px=4, max_components=2, min_area_px=20)
-    recipe = Recipe(weights=(1, 2, 3), averaging="logit", threshold=0.45, postprocessing=steps)
-    probs = blur(blend(maps, (1, 2, 3), FULL_HW, "logit"), 1.0)
-    expected = clean_mask(to_masks(probs, 0.45), steps)
-    np.testing.assert_array_equal(make_mask(recipe, maps, FULL_HW), expected)
-    assert expected.any()
 
 
 @pytest.mark.parametrize("metric", ["dice", "iou", "f2", "surface_dice_1px", "ap_50"])
@@ -117,6 +110,68 @@ def test_thresholds_are_counted_by_hand() -> None:
         count_thresholds(truth, probs, None, (0.5, 0.5))
 
 
-def test_without_a_background_every_pixel_gets_a_class() -> None:
-    assert default_recipe(DatasetConfig()).threshold == 0.5
-    assert default_recipe(DatasetConfig(has_background=False)).threshold == 0.0
+def test_the_mean_is_weighted() -> None:
+    low, high = np.full((2, 2, 1), 51, dtype=np.uint8), np.full((2, 2, 1), 255, dtype=np.uint8)
+    # (1 x 51 + 3 x 255) / 4 / 255 = 816 / 1020 = 0.8
+    np.testing.assert_allclose(blend([low, high], [1, 3], (2, 2)), np.full((2, 2, 1), 0.8), atol=1e-6)
+    np.testing.assert_allclose(blend([low, high], [0, 0.5], (2, 2)), np.ones((2, 2, 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_averaging_first_is_enlarging_first(num_classes: int) -> None:
+    rng = np.random.default_rng(0)
+    sizes = [(8, 12), (8, 12), (16, 20)]
+    maps = [rng.integers(0, 256, (*size, num_classes), dtype=np.uint8) for size in sizes]
+    weights = [0.2, 0.3, 0.5]
+    expected = sum(w * enlarge_map(from_u8(m), (37, 53)) for w, m in zip(weights, maps, strict=True))
+    blended = blend(maps, weights, (37, 53))
+    assert (blended.shape, blended.dtype) == ((37, 53, num_classes), np.float32)
+    np.testing.assert_allclose(blended, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("weights", [[1.0], [0.0, 0.0], []])
+def test_impossible_weights_are_refused(weights: list[float]) -> None:
+    with pytest.raises(ValueError, match="`weights` must"):
+        blend([np.zeros((2, 2, 1), np.uint8)] * 2, weights, (2, 2))
+
+
+def test_logits_are_averaged() -> None:
+    # 0.9 to 0.1 and 0.2 to 0.8: logits log 9 and -log 4, mean log(9 / 4) / 2 = log 1.5, so 0.6
+    maps = [np.full((2, 2, 1), round(255 * p), dtype=np.uint8) for p in (0.9, 0.2)]
+    np.testing.assert_allclose(blend(maps, [1, 1], (3, 3), "logit"), np.full((3, 3, 1), 0.6), atol=4e-3)
+    # log 9 / 4 - 3 log 4 / 4 = log(9 / 64) / 4: odds (9 / 64)^(1 / 4) = 0.612
+    np.testing.assert_allclose(blend(maps, [1, 3], (3, 3), "logit"), np.full((3, 3, 1), 0.612 / 1.612), atol=2e-3)
+    # equal weights of p and 1 - p are even, and the ends are finite
+    ends = [np.full((2, 2, 2), level, dtype=np.uint8) for level in (0, 255)]
+    np.testing.assert_allclose(blend(ends, [1, 1], (2, 2), "logit"), np.full((2, 2, 2), 0.5), atol=1e-5)
+    assert blend(ends, [1, 1], (2, 2), "logit").dtype == np.float32
+
+
+@pytest.mark.parametrize("averaging", ["probability", "logit"])
+def test_a_member_of_weight_0_does_not_count(averaging: Averaging) -> None:
+    maps = [np.random.default_rng(seed).integers(0, 256, (8, 12, 1), dtype=np.uint8) for seed in range(2)]
+    np.testing.assert_array_equal(blend(maps, [3, 0], (16, 24), averaging), blend(maps[:1], [1], (16, 24), averaging))
+
+
+def draw_columns(columns: slice, size: int = 4) -> np.ndarray:
+    probs_u8_hwc = np.zeros((size, size, 1), dtype=np.uint8)
+    probs_u8_hwc[:, columns] = 255
+    return probs_u8_hwc
+
+
+def test_the_blend_is_of_the_largest_maps_size() -> None:
+    recipe = Recipe(weights=(0.5, 0.5))
+    assert blend_small([draw_columns(slice(0, 2)), draw_columns(slice(0, 4), size=8)], recipe).shape == (8, 8, 1)
+
+
+def test_a_column_of_two_that_one_member_lacks() -> None:
+    maps, recipe = [draw_columns(slice(0, 2)), draw_columns(slice(0, 1))], Recipe(weights=(0.5, 0.5))
+    difference, agreement = compare_members(maps, recipe, blend_small(maps, recipe))
+    # The blend is 1, 0.5, 0, 0: it has two columns at 0.5. The second member shares one: 2 x 4 / (4 + 8).
+    assert agreement == pytest.approx(2 / 3)
+    assert difference == pytest.approx(0.5 / 4)
+
+
+def test_alone_there_is_nothing_to_compare() -> None:
+    maps, recipe = [draw_columns(slice(0, 2))], Recipe(weights=(1.0,))
+    assert all(math.isnan(value) for value in compare_members(maps, recipe, blend_small(maps, recipe)))

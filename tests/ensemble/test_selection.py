@@ -64,17 +64,6 @@ def test_the_groups_of_one_fold_are_dealt_whole_to_five_parts() -> None:
     assert split_parts(["a", "a"], [0, 0]).tolist() == [0, 0]
 
 
-def test_a_gain_of_every_group_is_kept() -> None:
-    part_of = np.arange(6) % 2
-    score = Counter(part_of, lambda photo, recipe: 0.9 + 0.01 * (recipe.threshold == 0.6) + photo / 1000)
-    found = run([FIT], START, part_of, make_groups(6), score)
-    (result,) = found.results
-    assert (result.is_kept, result.value, result.values_by_part) == (True, "0.6", ("0.6", "0.6"))
-    assert result.gain.mean == pytest.approx(0.01)
-    assert found.recipe.threshold == 0.6
-    assert [recipe.threshold for recipe in found.recipes_by_part] == [0.6, 0.6]
-
-
 @pytest.mark.parametrize(
     ("gains", "is_kept"),
     [
@@ -181,7 +170,7 @@ def test_of_eight_useless_candidates_one_in_forty_fits_keeps_any() -> None:
         )
         for value in values
     ]
-    num_fits, num_wrong, num_single = 300, 0, 0
+    num_fits, num_wrong, num_single = 100, 0, 0
     for seed in range(num_fits):
         noise = np.random.default_rng(seed).normal(0, 0.01, (20, 8))
         score = Counter(
@@ -193,8 +182,8 @@ def test_of_eight_useless_candidates_one_in_forty_fits_keeps_any() -> None:
         results = run(candidates, START.change(threshold=0.95), score.part_of, make_groups(20), score).results
         num_wrong += any(result.is_kept for result in results)
         num_single += any(result.p_value < 0.025 for result in results)
-    assert num_wrong <= 0.055 * num_fits  # 7.5 expected, with a standard deviation of 2.7
-    assert num_single > 0.12 * num_fits
+    assert num_wrong <= 0.08 * num_fits  # 2.5 expected, with a standard deviation of 1.6
+    assert num_single > 0.1 * num_fits
 
 
 def test_a_gain_must_be_worth_a_step() -> None:

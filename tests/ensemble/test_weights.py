@@ -1,4 +1,3 @@
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +7,7 @@ from hypothesis import strategies as st
 
 from unets.data.samples import IGNORE
 from unets.ensemble.mask_scores import score_recipes
-from unets.ensemble.recipe import Averaging, Recipe
+from unets.ensemble.recipe import Recipe
 from unets.ensemble.weights import PixelSample, count_pixels, draw_pixels, select_members
 from unets.metrics.masks import find_metric
 
@@ -36,22 +35,11 @@ def test_pixels_are_drawn_about_the_threshold() -> None:
         assert (drawn.probs[:, 0, 0] * 255).round().tolist() == expected
 
 
-def test_drawn_pixels_stand_for_those_between_them() -> None:
-    maps = [np.arange(9, dtype=np.uint8)[None, :, None], np.full((1, 9, 1), 255, dtype=np.uint8)]
-    sample = draw_pixels(np.ones((1, 9), dtype=np.uint8), maps, 3, HALF)
-    np.testing.assert_allclose(sample.probs[:, 0, 0] * 255, [1, 4, 7], atol=1e-4)
-    assert sample.stands_for.tolist() == [3, 3, 3]
-
-
 def test_ignored_pixels_count_nowhere() -> None:
     truth = np.array([[1, IGNORE, IGNORE, 0]], dtype=np.uint8)
     sample = draw_pixels(truth, [row(255, 255, 255, 0), row(255, 255, 0, 255)], 10, HALF)
     assert sample.is_known.tolist() == [[False], [True]]
     assert (sample.agreed.tolist(), sample.true_px.tolist()) == ([[[1, 1]]], [[1]])
-
-
-def test_all_images_pixels_together_are_bounded() -> None:
-    assert [count_pixels(number) for number in (5_088, 128, 10**9)] == [206, 4096, 1]
 
 
 @pytest.mark.parametrize("metric", ["dice", "iou", "global_dice", "f2"])
@@ -91,17 +79,6 @@ def test_members_that_err_apart_are_both_chosen() -> None:
     truth = np.array([[1, 1, 0, 0]], dtype=np.uint8)
     maps = [row(255, 100, 0, 0), row(100, 255, 0, 0)]  # each misses one, their mean none
     assert select_members(draw_pixels(truth, maps, 10, HALF), HALF, DICE) == (0.5, 0.5)
-
-
-@pytest.mark.parametrize(("averaging", "expected"), [("probability", (1.0, 0.0)), ("logit", (0.5, 0.5))])
-def test_weights_are_for_the_averaging_they_are_tried_on(averaging: Averaging, expected: tuple[float, ...]) -> None:
-    # .999 and .3 of the class, .52 and .02 beside it: the mean of probabilities is right of the first (.65) and of the
-    # second (.27), as that of logits is (6.9 - .8, .08 - 3.9); alone the first is wrong about the second.
-    truth = np.array([[1, 0, 1]], dtype=np.uint8)
-    maps: Any = [row(254, 132, 126), row(76, 5, 130)]
-    recipe = HALF.change(averaging=averaging)
-    found = select_members(draw_pixels(truth, maps, 10, recipe), recipe, DICE)
-    assert sum(found) == pytest.approx(1) and found[0] > 0 and len(expected) == 2
 
 
 def test_empty_images_count_no_more_than_others() -> None:

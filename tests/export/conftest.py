@@ -21,9 +21,10 @@ from unets.dataset.scaffold import write_scaffold
 from unets.ensemble.ensemble import Member
 from unets.metrics.intervals import Interval
 from unets.metrics.pixels import pick_class
-from unets.prediction.sources import fingerprint_maps
+from unets.prediction.sources import fingerprint_nets
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
+from unets.store.runs import hash_file
 
 from ..trained_competition import build_ensemble, write_metrics
 
@@ -77,10 +78,10 @@ def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
                 score=interval,
                 score_no_tta=None,
                 gain=None,
-                fingerprint=fingerprint_maps(
+                fingerprint=fingerprint_nets(
                     EXPERIMENT,
                     DATASET.classes,
-                    {fold: models_dir / name / f"fold{fold}" / "best.weights.h5" for fold in folds},
+                    {fold: hash_file(models_dir / name / f"fold{fold}" / "best.weights.h5") for fold in folds},
                 ),
             )
             for name, weight in weights.items()

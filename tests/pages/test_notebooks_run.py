@@ -23,8 +23,8 @@ from tests.trained_competition import make_scene
 from unets.ensemble.ensemble import read_ensemble
 from unets.pages.notebooks import list_notebooks
 from unets.store.paths import Project
+from unets.submission.kaggle.dataset import build_wheel
 from unets.submission.kaggle.kernel import imitate_kernel
-from unets.submission.kaggle.wheel import build_wheel
 
 __all__ = ["make_scene"]
 pytestmark = [

@@ -60,11 +60,6 @@ def test_8_bits_are_shares_of_255() -> None:
     np.testing.assert_array_equal(np.rint(from_u8(every) * 255), every)
 
 
-def test_ids_are_split_into_shards_in_order() -> None:
-    assert split_shards(IDS, 2) == [("a_01", "a_02"), ("b_01", "b_02"), ("c.d_01",)]
-    assert split_shards([], 2) == []
-
-
 @pytest.mark.parametrize("classes", [("car",), ("cat", "dog", "owl")])
 def test_maps_are_read_as_written(tmp_path: Path, classes: tuple[str, ...]) -> None:
     write_store(tmp_path, classes)
@@ -72,14 +67,6 @@ def test_maps_are_read_as_written(tmp_path: Path, classes: tuple[str, ...]) -> N
     assert (reader.ids, reader.nets, reader.classes, reader.size_hw) == (IDS, NETS, classes, SIZE_HW)
     for id_ in reversed(IDS):
         np.testing.assert_array_equal(reader.read_map(id_), build_map(id_, len(classes)))
-
-
-def test_members_are_named_by_id_and_class(tmp_path: Path) -> None:
-    write_store(tmp_path / "one")
-    write_store(tmp_path / "two", ("cat", "dog"))
-    one, two = (zipfile.ZipFile(shard_path(tmp_path / name, 0)).namelist() for name in ("one", "two"))
-    assert one == ["a_01.png", "a_02.png", "manifest.json"]
-    assert two == ["a_01.cat.png", "a_01.dog.png", "a_02.cat.png", "a_02.dog.png", "manifest.json"]
 
 
 def test_equal_maps_give_equal_bytes(tmp_path: Path) -> None:
@@ -100,14 +87,6 @@ def test_a_reader_goes_to_workers(tmp_path: Path) -> None:
     np.testing.assert_array_equal(copy.read_map("3"), reader.read_map("3"))
     results = run_tasks(reader.read_map, ["3", "5"], what="maps", jobs=2)
     np.testing.assert_array_equal(list(results), [build_map("3"), build_map("5")])
-
-
-def test_a_selection_knows_only_its_ids(tmp_path: Path) -> None:
-    write_store(tmp_path)
-    selection = open_maps(tmp_path).select(["b_01"])
-    np.testing.assert_array_equal(selection.read_map("b_01"), build_map("b_01"))
-    with pytest.raises(InputError, match="must hold a map of a_01"):
-        selection.read_map("a_01")
 
 
 def test_a_missing_map_names_the_command_that_makes_it(tmp_path: Path) -> None:
@@ -159,13 +138,6 @@ def test_whatever_bit_is_flipped_the_maps_are_never_wrong(tmp_path: Path) -> Non
         except InputError:
             pass
         path.write_bytes(content)
-
-
-def test_a_damaged_member_is_named(tmp_path: Path) -> None:
-    write_store(tmp_path)
-    flip_bit(shard_path(tmp_path, 1), 120)
-    with pytest.raises(InputError, match=r"00001\.zip must hold the whole map b_01.png"):
-        open_maps(tmp_path).read_map("b_01")
 
 
 @pytest.mark.parametrize("change", [{"nets": {"0": "f" * 16}}, {"size_hw": (7, 9)}, {"classes": ("cat",)}])
@@ -268,9 +240,3 @@ def test_impossible_maps_are_refused(tmp_path: Path, last: tuple[str, Map] | Non
     with pytest.raises(ValueError, match=r"`maps` must be|argument"):
         write_shard(tmp_path, 0, nets=NETS, classes=("car",), maps=maps)
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("faulty", [build_map("a")[..., 0], build_map("a").astype(np.float32)])
-def test_only_8_bit_maps_are_encoded(faulty: Any) -> None:
-    with pytest.raises(ValueError, match="`probs_u8_hwc` must be uint8"):
-        encode_map(faulty)

@@ -210,12 +210,6 @@ def test_nothing_is_predicted_before_all_is_known_to_be_right(constant: Scene) -
     assert constant.list_shards() == {}
 
 
-def test_one_fold_alone_gives_its_own_photos_and_the_test_photos(constant: Scene) -> None:
-    constant.predict(use_folds=[1])
-    assert constant.read_values("oof") == {id_: {153} for id_, fold in constant.folds.items() if fold == 1}
-    assert constant.read_values("test") == {sample.id: {153} for sample in constant.manifest.test}
-
-
 def test_maps_without_tta_are_kept_where_there_are_several_flips(scene: Scene) -> None:
     for name in ("unet_a", "unet_b"):
         scene.plant(0, name=name)
@@ -235,29 +229,6 @@ def test_tiles_of_a_net_that_says_the_same_everywhere_give_the_same_map(constant
     constant.predict(tile_hw=(32, 32), tta=("identity", "hflip", "vflip"))
     assert constant.read_values("test") == {sample.id: {102} for sample in constant.manifest.test}
     assert open_maps(constant.project.maps_dir("unet_a", "oof")).size_hw == SIZE_HW
-
-
-def test_a_tile_of_the_whole_photo_gives_the_same_bytes_as_none(scene: Scene) -> None:
-    """Also for a net whose answer depends on place; shards differ in nothing but the fingerprint."""
-    for name in ("unet_a", "unet_b"):
-        scene.plant(0, name=name)
-    scene.predict(use_folds=[0])
-    scene.predict(use_folds=[0], name="unet_b", tile_hw=SIZE_HW)
-    untiled, tiled = (open_maps(scene.project.maps_dir(name, "test")) for name in ("unet_a", "unet_b"))
-    for id_ in untiled.ids:
-        np.testing.assert_allclose(tiled.read_map(id_), untiled.read_map(id_), atol=1)
-
-
-def test_maps_of_replaced_images_are_made_again(constant: Scene) -> None:
-    """Their names are as before, and so are the nets."""
-    constant.predict(shard_size=2)
-    before = constant.list_shards()
-    replaced = replace(constant.manifest.test[3], image_hash="other bytes")
-    test = (*constant.manifest.test[:3], replaced, *constant.manifest.test[4:])
-    replace(constant, manifest=replace(constant.manifest, test=test)).predict(shard_size=2)
-    after = constant.list_shards()
-    again = {path for path in after if after[path][0] != before[path][0]}
-    assert again == {constant.project.maps_dir("unet_a", "test") / "00001.zip"}
 
 
 def test_a_second_start_makes_what_is_missing_or_damaged_alone(scene: Scene) -> None:
@@ -281,17 +252,6 @@ def test_a_second_start_makes_what_is_missing_or_damaged_alone(scene: Scene) -> 
     # The maps of an image with and without TTA are made together.
     both = {maps["oof_no_tta"] / "fold0" / "00001.zip", maps["oof"] / "fold1" / "00002.zip"}
     assert {path for path in after if after[path][0] != before[path][0]} == {gone, torn, flipped} | both
-
-
-def test_maps_of_a_fold_are_kept_when_others_come(constant: Scene) -> None:
-    """Fold 0 first, as one does to see whether it works, and all of them later."""
-    constant.predict(use_folds=[0])
-    first = {path: made for path, made in constant.list_shards().items() if path.parent.name == "fold0"}
-    assert len(first) == 6
-    constant.predict()
-    assert constant.list_shards().items() > first.items()
-    assert constant.read_values("test") == {sample.id: {102} for sample in constant.manifest.test}
-    assert len(constant.read_values("oof")) == 24
 
 
 def test_maps_of_another_origin_are_replaced_by_force_alone(constant: Scene) -> None:
@@ -384,23 +344,6 @@ def test_a_fold_trained_on_other_folds_is_refused(constant: Scene) -> None:
         InputError, match=r"fold0 must hold a run of this config.*folds_hash.*`unets clean --exp unet_a --fold"
     ):
         constant.predict()
-
-
-def test_a_config_edited_after_training_is_refused(constant: Scene) -> None:
-    edited = EXPERIMENT.model_copy(update={"data": DataConfig(size_hw=(40, 40))})
-    with pytest.raises(InputError, match=r"fold0 must hold a run of this config.*size_hw"):
-        predict_experiments(
-            constant.project, constant.manifest, {"unet_a": edited}, folds=constant.folds, use_folds={"unet_a": [0, 1]}
-        )
-
-
-def test_a_dataset_declared_otherwise_after_training_is_refused(constant: Scene) -> None:
-    dataset = constant.manifest.dataset.model_copy(update={"has_ignored": True, "metric": "iou"})
-    edited = replace(constant, manifest=replace(constant.manifest, dataset=dataset))
-    with pytest.raises(
-        InputError, match=r"fold0 must .*: dataset: \{'has_ignored': False\} there, \{'has_ignored': True\} here\. "
-    ):
-        edited.predict()
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", None])

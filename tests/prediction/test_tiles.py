@@ -30,15 +30,6 @@ def test_tiles_lie_inside_and_overlap_as_asked(plan: tuple[tuple[int, int], tupl
     assert len(corners) == len({top for top, _ in corners}) * len({left for _, left in corners})
 
 
-@given(draw_plans())
-def test_no_fewer_tiles_would_do(plan: tuple[tuple[int, int], tuple[int, int], int]) -> None:
-    size_hw, tile_hw, overlap_px = plan
-    counts = [len({corner[axis] for corner in plan_tiles(size_hw, tile_hw, overlap_px)}) for axis in (0, 1)]
-    for side, tile_side, count in zip(size_hw, tile_hw, counts, strict=True):
-        reach = tile_side + (count - 2) * (tile_side - overlap_px)  # of one tile fewer
-        assert count == 1 or reach < side
-
-
 @given(draw_plans(), st.integers(1, 3), st.integers(0, 2**32 - 1))
 def test_tiles_of_one_map_join_to_that_map(
     plan: tuple[tuple[int, int], tuple[int, int], int], classes: int, seed: int
@@ -64,11 +55,6 @@ def test_tiles_of_several_values_join_to_their_weighted_mean() -> None:
     # second, (2 * 100 + 200) / 3 = 133, and column 3 the reverse.
     tiles = np.repeat(tiles, 5, axis=1)
     assert join_tiles(tiles, corners, (5, 6), 2)[2].ravel().tolist() == [100, 100, 133, 167, 200, 200]
-
-
-@pytest.mark.parametrize("overlap_px", [0, 16])
-def test_a_tile_as_large_as_the_photo_is_the_photo(overlap_px: int) -> None:
-    assert plan_tiles((32, 48), (32, 48), overlap_px) == [(0, 0)]
 
 
 def test_a_photo_of_1280_x_1918_in_tiles_of_640_with_64_px_overlap() -> None:

@@ -1,12 +1,9 @@
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from unets.errors import InputError
@@ -87,12 +84,3 @@ def test_a_missing_file_and_a_missing_array_are_named(path: Path, tmp_path: Path
         TensorFile(tmp_path / "none")
     with pytest.raises(InputError, match="must hold the array c"):
         TensorFile(path).read("c")
-
-
-@given(st.binary(max_size=200))
-@settings(max_examples=200, deadline=None)
-def test_no_bytes_do_more_than_be_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
-    path = tmp_path_factory.getbasetemp() / "any.safetensors"
-    path.write_bytes(content)
-    with contextlib.suppress(InputError):
-        TensorFile(path)

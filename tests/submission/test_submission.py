@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import pytest
 
-from tests.trained_competition import FINGERPRINT, NETS, blend, flip_bit, write_maps
+from tests.trained_competition import NETS, blend, flip_bit, write_maps
 from unets.config import DatasetConfig, EnsembleConfig, Postprocessing
 from unets.data.rle import decode_rle, encode_rle
 from unets.dataset.manifest import read_manifest
@@ -102,16 +102,6 @@ def test_a_named_ensemble_has_its_own_submission(make_ready: MakeReady) -> None:
         write_submission(project, dataset, jobs=1)
 
 
-def test_several_classes_have_a_row_each(make_ready: MakeReady) -> None:
-    project, dataset = make_ready(classes=("cat", "dog"), size_hw=(40, 80))
-    path = write_submission(project, dataset, "two", jobs=1)
-    lines = gzip.decompress(path.read_bytes()).decode().splitlines()
-    assert lines[0] == "img,class,rle_mask"
-    assert [line.split(",")[:2] for line in lines[1:3]] == [["test000_01.jpg", "cat"], ["test000_01.jpg", "dog"]]
-    truth_path = project.input_dir / "truth" / "test_masks.csv"
-    assert score_submission(path, truth_path, dataset, (), jobs=1).interval.mean > 0.9
-
-
 def test_a_row_an_object(make_ready: MakeReady) -> None:
     """The mask of each image is split into what is connected, across corners too; together they are the mask."""
     project, dataset = make_ready()
@@ -158,39 +148,6 @@ def test_the_record_says_what_made_it(make_ready: MakeReady) -> None:
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of two photos, so that the six of a scene are in three."""
     monkeypatch.setattr(submission, "PART_SIZE", 2)
-
-
-def list_files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
-
-
-@pytest.mark.usefixtures("small_parts")
-def test_stopped_and_started_again_the_bytes_are_the_same(
-    make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    project, dataset = make_ready()
-    expected = write_submission(project, dataset, jobs=2).read_bytes()
-    project.submission_path("tiny_a").unlink()
-    made, write_part = [], submission.write_part
-
-    def stop_at_the_third(path: Path, *args: Any, **fields: Any) -> None:
-        if len(made) == 2:
-            raise KeyboardInterrupt
-        made.append(path.name)
-        write_part(path, *args, **fields)
-
-    monkeypatch.setattr(submission, "write_part", stop_at_the_third)
-    with pytest.raises(KeyboardInterrupt):
-        write_submission(project, dataset, jobs=1)
-    assert list_files(project.submissions_dir) == ["tiny_a.json"]
-    (project.submissions_dir / ".part-tiny_a.csv.gz").write_bytes(b"left by a kill")
-    made.clear()
-    assert write_submission(project, dataset, jobs=1).read_bytes() == expected
-    assert made == ["00002.part"]
-    assert list_files(project.submissions_dir) == ["tiny_a.csv.gz", "tiny_a.json"]
-    assert not list(project.submission_parts_dir("tiny_a").glob("*.part"))
-    # neither name nor time in the gzip header: flags 0, mtime 0
-    assert expected[3:8] == bytes(5)
 
 
 @pytest.mark.usefixtures("small_parts")
@@ -284,13 +241,6 @@ def test_a_second_submission_of_the_name_says_who_is_at_work(make_ready: MakeRea
         with pytest.raises(InputError, match=rf"must be free. Received: .*process {os.getpid()} on"):
             write_submission(project, dataset, jobs=1)
         write_submission(project, dataset, "another", jobs=1)
-
-
-def test_maps_of_another_origin_are_refused(make_ready: MakeReady) -> None:
-    project, dataset = make_ready()
-    write_maps(project, dataset, "a", net="f" * 16)
-    with pytest.raises(InputError, match=rf"fingerprint {FINGERPRINT}, .* Received: [0-9a-f]+. .* `unets ensemble`"):
-        write_submission(project, dataset, jobs=1)
 
 
 def test_other_folds_are_refused(make_ready: MakeReady) -> None:

@@ -19,7 +19,7 @@ from threading import Lock
 
 from PIL import Image, UnidentifiedImageError
 
-from unets.errors import InputError, naming
+from unets.errors import DECODER_FAULTS, InputError, naming
 from unets.workers.machine import find_free_memory
 
 STACK_ENDINGS = (".tif", ".tiff")
@@ -203,7 +203,7 @@ def list_pages(path: Path) -> list[str]:
     Raises:
         InputError: the file is damaged.
     """
-    with naming(path, "be a whole TIFF"):
+    with naming(path, "be a whole TIFF", damage=DECODER_FAULTS):
         try:
             with Image.open(path) as picture:
                 count = getattr(picture, "n_frames", 1)
@@ -218,7 +218,8 @@ def _read_page(path: Path, name: str) -> bytes:
     if name not in list_pages(path):
         raise InputError(f"{path}/{name} must exist. Received: no such page")
     content = BytesIO()
-    with naming(f"{path}/{name}", "be a whole page of 1, 8 or 16 bits"), Image.open(path) as picture:
+    expected = "be a whole page of 1, 8 or 16 bits"
+    with naming(f"{path}/{name}", expected, damage=DECODER_FAULTS), Image.open(path) as picture:
         picture.seek(int(Path(name).stem))
         picture.save(content, format="PNG", compress_level=1)
     return content.getvalue()

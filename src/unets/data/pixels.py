@@ -14,12 +14,12 @@ from PIL import Image, UnidentifiedImageError
 
 from unets.data.files import check_content, check_fits, read_bytes
 from unets.data.geometry import SizeHW
-from unets.errors import DAMAGE, InputError, naming
+from unets.errors import DECODER_FAULTS, InputError, naming
 
 Values = npt.NDArray[Any]
 
 # What OpenCV, Pillow, tifffile and NumPy raise over damaged or foreign bytes.
-DECODER_ERRORS = (*DAMAGE, cv2.error, Image.DecompressionBombError)
+DECODER_ERRORS = (*DECODER_FAULTS, cv2.error, Image.DecompressionBombError)
 ARRAY = "array"  # the mode of what Pillow does not open: .npy, TIFFs of many bands
 DEEP = "16 bits"  # the mode of colors of 16 bits, of which Pillow gives 8
 # Modes of Pillow's that are turned into RGB.

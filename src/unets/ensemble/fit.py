@@ -39,13 +39,7 @@ def fit_ensemble(
     the members and the pixels that weights are fitted to, once for all candidates, once more after each candidate that
     is kept, and once for what each part of the whole contributes.
 
-    Args:
-        project: the folders.
-        dataset: the data set's declaration.
-        config: members, and what is given or to be fitted.
-        name: of the ensemble, `ensemble` or `ensemble_<...>`.
-        folds: those to evaluate on; None is all that every member has maps of.
-        jobs: worker processes; None is one a core.
+    Without folds, it is evaluated on all that every member has maps of.
 
     Raises:
         InputError: a member lacks out-of-fold maps of an image, they are damaged, or they are of other classes.
@@ -130,8 +124,13 @@ def _start(config: EnsembleConfig, dataset: DatasetConfig) -> Recipe:
 
 def _score_members(start: Recipe, max_pixels: int, task: OofTask) -> tuple[Fractions, list[PixelSample]]:
     """Scores images under each member alone, see `score_alone`; draws the pixels that weights decide, if any."""
-    drawn = [draw_pixels(*task.read_maps(sample), max_pixels, start) for sample in task.samples if max_pixels]
-    return np.stack([score_alone(task, sample) for sample in task.samples]), drawn
+    rows, drawn = [], []
+    for sample in task.samples:
+        target, maps = task.read_maps(sample)
+        rows.append(score_alone(task, sample, target, maps))
+        if max_pixels:
+            drawn.append(draw_pixels(target, maps, max_pixels, start))
+    return np.stack(rows), drawn
 
 
 def _score_candidates(

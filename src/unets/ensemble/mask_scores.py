@@ -40,11 +40,8 @@ def score_recipes(target: ClassMask, maps: Sequence[MapU8], recipes: Sequence[Re
 
     Ignored pixels of the ground truth are left out of both.
 
-    Args:
-        target: as `pick_class` takes it.
-        maps: one a member.
-        recipes: any; none twice.
-        metric: its fractions are what is returned, float64 (recipes, classes, 2).
+    The target is as `pick_class` takes it, maps are one a member, no recipe comes twice; returns float64 (recipes,
+    classes, 2).
     """
     box = _find_reach(maps, target.shape, recipes) if metric.from_counts else (slice(None), slice(None))
     targets = []
@@ -114,13 +111,9 @@ def count_thresholds(
     candidates_hw: npt.NDArray[np.bool_] | None,
     thresholds: Sequence[float] | npt.NDArray[np.float64],
 ) -> tuple[Counts, Counts]:
-    """Counts the pixels that reach each threshold.
+    """Counts the pixels, of those that count at all (None: all), that reach each threshold; these ascend.
 
-    Args:
-        target_hw: (height, width), whether a pixel is foreground.
-        probs_hw: float32 (height, width).
-        candidates_hw: (height, width), which pixels count at all; None: all.
-        thresholds: ascending; of each are returned (those that are true, all of them), int64 (thresholds,).
+    Returns (those that the target has as foreground, all of them), int64 (thresholds,) each.
     """
     # Compared as float32, as `to_masks` does: 0.42 as float64 is above 0.42 as float32.
     edges = np.asarray(thresholds, dtype=np.float32)

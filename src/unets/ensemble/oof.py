@@ -143,12 +143,11 @@ def write_scores(path: Path, oof: OofTask, columns: Mapping[str, Scores]) -> Non
     write_csv(path, ["id", "group", "fold", *columns], rows)
 
 
-def score_alone(task: OofTask, sample: Sample) -> Fractions:
+def score_alone(task: OofTask, sample: Sample, target: ClassMask, maps: Sequence[MapU8]) -> Fractions:
     """Scores an image under each experiment alone by the default recipe, with TTA and then without.
 
     It is float64 (2 x experiments, classes, 2), see `unets.metrics.masks`; NaN where there are no maps without TTA.
     """
-    target, maps = task.read_maps(sample)
     recipe, metric = default_recipe(task.dataset), find_metric(task.dataset.metric)
     missing = np.full((1, len(task.dataset.classes), 2), np.nan)
     fractions = [
@@ -159,12 +158,13 @@ def score_alone(task: OofTask, sample: Sample) -> Fractions:
 
 
 def _score_alone(task: OofTask) -> tuple[Fractions, Counts]:
-    counts = []
+    rows, counts = [], []
     for sample in task.samples:
         target, maps = task.read_maps(sample)
         mask = make_mask(default_recipe(task.dataset), maps, (target.shape[0], target.shape[1]))
+        rows.append(score_alone(task, sample, target, maps))
         counts.append(count_pixels_of(target, mask, len(task.dataset.classes)))
-    return np.stack([score_alone(task, sample) for sample in task.samples]), sum_counts(counts)
+    return np.stack(rows), sum_counts(counts)
 
 
 def _open_no_tta(project: Project, experiment: str, samples: Sequence[Sample]) -> MapReader | None:

@@ -25,7 +25,7 @@ from unets.ensemble.recipe import Recipe, average_maps, cut_map
 from unets.errors import InputError
 from unets.prediction.maps import MapReader, open_maps, split_shards
 from unets.prediction.pipeline import plan_job, run_jobs
-from unets.prediction.sources import find_fold_weights, fingerprint_maps
+from unets.prediction.sources import find_fold_weights, fingerprint_nets, hash_weights
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin
 from unets.store.runs import atomic_path, fingerprint, hash_file, lock, read_json, write_json
@@ -87,7 +87,9 @@ def make_pseudo_labels(
                 "members": [
                     {
                         "experiment": one,
-                        "fingerprint": fingerprint_maps(experiments[one], dataset.classes, {fold: path_of[one]}),
+                        "fingerprint": fingerprint_nets(
+                            experiments[one], dataset.classes, hash_weights({fold: path_of[one]})
+                        ),
                     }
                     for one in names
                 ],

@@ -65,11 +65,8 @@ def average_maps(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW, box: Bo
     a member that is sure counts for more. Probabilities are what is enlarged in both, so that the two differ in the
     averaging alone.
 
-    Args:
-        recipe: weights and averaging.
-        maps: one a member, uint8 (height, width, classes), 0..255; sizes may differ between members.
-        full_hw: (height, width) of the image.
-        box: the part of it that is wanted, as float32 (height, width, classes), 0..1; None: all.
+    Maps are one a member, uint8 (height, width, classes), 0..255; sizes may differ between members. What is returned is
+    float32 (height, width, classes), 0..1, of the image or of a box in it.
     """
     box = box or (slice(None), slice(None))
     total = float(sum(recipe.weights))

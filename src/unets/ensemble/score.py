@@ -1,10 +1,10 @@
 """The score of a whole submission against known masks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ from unets.metrics.pixels import Counts, describe_pixels, sum_counts
 from unets.workers.pool import run_tasks
 
 BoolMask = npt.NDArray[np.bool_]
+_Masks = tuple[list[BoolMask], BoolMask | None]  # the ground truth of each class; which pixels count, None: all
+_Read = Callable[[], _Masks]
 _MAX_SHOWN = 10
 
 
@@ -44,14 +46,6 @@ class SubmissionScore:
         return {"metric": self.metric, **self.interval.model_dump(), **counted}
 
 
-class _Image(NamedTuple):
-    id: str
-    sample: Sample | None  # asked for its size
-    submitted: tuple[str, ...]  # run lengths, a string a class
-    rles: tuple[str, ...]  # its ground truth, a string a class
-    files: tuple[tuple[str, ...], ...]  # its ground truth where there are no run lengths: of each class, or of all
-
-
 def score_submission(
     submission_path: Path,
     ground_truth_path: Path,
@@ -62,41 +56,33 @@ def score_submission(
 ) -> SubmissionScore:
     """Scores a submission at full size with the competition's metric.
 
-    Args:
-        submission_path: csv or csv.gz.
-        ground_truth_path: csv or csv.gz of run lengths, or a folder of masks named as the dataset's masks are.
-        dataset: the dataset's declaration.
-        images: of the test set, asked for their group, and for their size where the dataset has no common one and the
-            ground truth is a csv. One that is not among them is a group of its own.
-        jobs: worker processes.
+    The ground truth is a csv or csv.gz of run lengths, or a folder of masks named as the dataset's masks are. Test
+    images are asked for their group, and for their size where the dataset has no common one and the ground truth is a
+    csv; one that is not among them is a group of its own.
 
     Raises:
         InputError: ids of the two differ, or a mask cannot be read.
     """
-    submitted = read_submission(submission_path, dataset)
-    rles, files = _find_ground_truth(ground_truth_path, dataset)
-    _check_ids(submission_path, set(submitted), ground_truth_path, {*rles, *files})
-    known = {image.id: image for image in images}
-    tasks = [
-        _Image(id_, known.get(id_), submitted[id_], rles.get(id_, ()), files.get(id_, ())) for id_ in sorted(submitted)
-    ]
+    submitted, known = read_submission(submission_path, dataset), {image.id: image for image in images}
+    reads = _find_ground_truth(ground_truth_path, dataset, known)
+    _check_ids(submission_path, set(submitted), ground_truth_path, set(reads))
+    ids = tuple(sorted(submitted))
+    tasks = [(id_, submitted[id_], reads[id_]) for id_ in ids]
     scored = list(run_tasks(partial(_score_image, dataset), tasks, what="score", jobs=jobs, unit="image"))
     values = find_metric(dataset.metric).to_values(np.stack([fractions for fractions, _ in scored])).mean(axis=-1)
-    groups = tuple(task.sample.group if task.sample else task.id for task in tasks)
+    groups = tuple(known[id_].group if id_ in known else id_ for id_ in ids)
     return SubmissionScore(
         metric=dataset.metric,
         interval=bootstrap_mean(values, groups),
-        ids=tuple(task.id for task in tasks),
+        ids=ids,
         groups=groups,
         values=values,
         pixels=describe_pixels(sum_counts(counts for _, counts in scored), dataset.classes),
     )
 
 
-def _find_ground_truth(
-    path: Path, dataset: DatasetConfig
-) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[tuple[str, ...], ...]]]:
-    """Returns the (run lengths, mask files) of each id; one of the two is empty."""
+def _find_ground_truth(path: Path, dataset: DatasetConfig, known: Mapping[str, Sample]) -> dict[str, _Read]:
+    """Returns what reads the ground truth of each id."""
     if not path.exists():
         raise InputError(
             f"`--ground-truth` must be a csv of run lengths or a folder of masks. Received: {path}, missing"
@@ -106,13 +92,14 @@ def _find_ground_truth(
             found = find_mask_files(path, dataset)
         else:
             found = {id_: (names,) for id_, names in find_ids(list_input(path), "{id}.png").items()}
-        return {}, {i: tuple(tuple(str(path / n) for n in names) for names in of) for i, of in found.items()}
+        return {id_: partial(_read_files, path, names, dataset) for id_, names in found.items()}
     if dataset.has_ignored:
         raise InputError(
             f"`--ground-truth` must be a folder of masks where the data set has ignored pixels, which run lengths "
             f"cannot tell. Received: {path}"
         )
-    return read_submission(path, dataset), {}
+    submitted = read_submission(path, dataset)
+    return {id_: partial(_read_rles, id_, rles, known.get(id_), dataset) for id_, rles in submitted.items()}
 
 
 def _check_ids(submission_path: Path, submitted: set[str], ground_truth_path: Path, known: set[str]) -> None:
@@ -129,15 +116,13 @@ def _check_ids(submission_path: Path, submitted: set[str], ground_truth_path: Pa
         raise InputError(f"{submission_path} must hold {wanted}. Received: {'; '.join(said)}")
 
 
-def _score_image(dataset: DatasetConfig, image: _Image) -> tuple[Fractions, Counts]:
+def _score_image(dataset: DatasetConfig, task: tuple[str, tuple[str, ...], _Read]) -> tuple[Fractions, Counts]:
     """Scores each class on its own mask, as a csv, unlike a mask file, may let classes overlap."""
-    targets, known_hw = _read_targets(image, dataset)
+    id_, rles, read = task
+    targets, known_hw = read()
     fractions, counts = [], []
-    for target_hw, rle in zip(targets, image.submitted, strict=True):
-        try:
-            predicted_hw = decode_rle(rle, target_hw.shape, dataset.submission.order).astype(np.bool_)
-        except InputError as error:
-            raise InputError(f"the submission's mask of {image.id}: {error}") from error
+    predicted = _decode(f"the submission's mask of {id_}", rles, targets[0].shape, dataset)
+    for target_hw, predicted_hw in zip(targets, predicted, strict=True):
         if known_hw is not None:
             predicted_hw &= known_hw
         fractions.append(find_metric(dataset.metric).measure(target_hw, predicted_hw))
@@ -145,22 +130,27 @@ def _score_image(dataset: DatasetConfig, image: _Image) -> tuple[Fractions, Coun
     return np.array(fractions, dtype=np.float64), np.array(counts, dtype=np.int64)
 
 
-def _read_targets(image: _Image, dataset: DatasetConfig) -> tuple[list[BoolMask], BoolMask | None]:
-    """Returns (the ground truth of each class, which pixels count, None where all do)."""
-    if image.files:
-        source = dataset.source
-        if isinstance(source, PatternSource):
-            drawn = make_draw(Path(), image.files, source, dataset)()
-        else:
-            drawn = read_index_image(Path(image.files[0][0]))
-        if isinstance(drawn, tuple):
-            return [layer == 1 for layer in drawn], ~np.any([layer == IGNORE for layer in drawn], axis=0)
-        known_hw = drawn != IGNORE if dataset.has_ignored else None
-        return [drawn == index for index in range(1, len(dataset.classes) + 1)], known_hw
-    size_hw = dataset.size_hw if image.sample is None else read_full_size(image.sample, dataset)
+def _read_files(folder: Path, names: tuple[tuple[str, ...], ...], dataset: DatasetConfig) -> _Masks:
+    """Reads mask files: one of all classes, or some of each."""
+    if isinstance(dataset.source, PatternSource):
+        drawn = make_draw(folder, names, dataset.source, dataset)()
+    else:
+        drawn = read_index_image(folder / names[0][0])
+    if isinstance(drawn, tuple):
+        return [layer == 1 for layer in drawn], ~np.any([layer == IGNORE for layer in drawn], axis=0)
+    known_hw = drawn != IGNORE if dataset.has_ignored else None
+    return [drawn == index for index in range(1, len(dataset.classes) + 1)], known_hw
+
+
+def _read_rles(id_: str, rles: Sequence[str], sample: Sample | None, dataset: DatasetConfig) -> _Masks:
+    size_hw = dataset.size_hw if sample is None else read_full_size(sample, dataset)
     if size_hw is None:
-        raise InputError(f"the ground truth of {image.id} must have an image that tells its size. Received: none")
+        raise InputError(f"the ground truth of {id_} must have an image that tells its size. Received: none")
+    return _decode(f"the ground truth of {id_}", rles, size_hw, dataset), None
+
+
+def _decode(what: str, rles: Sequence[str], size_hw: tuple[int, int], dataset: DatasetConfig) -> list[BoolMask]:
     try:
-        return [decode_rle(rle, size_hw, dataset.submission.order).astype(np.bool_) for rle in image.rles], None
+        return [decode_rle(rle, size_hw, dataset.submission.order).astype(np.bool_) for rle in rles]
     except InputError as error:
-        raise InputError(f"the ground truth of {image.id}: {error}") from error
+        raise InputError(f"{what}: {error}") from error

@@ -131,13 +131,8 @@ def select(
     All candidates that are left are scored in one call of `score`, which goes over all maps: only one that is kept
     makes the rest be scored again.
 
-    Args:
-        candidates: in the order in which they are listed; of fewer than `MIN_GROUPS` groups none is kept.
-        start: the recipe before any of them.
-        part_of: the part of each image, from `split_parts`; of a single part nothing can be evaluated, or tried.
-        groups: of each image.
-        score: scores images under recipes.
-        metric: of the scores.
+    Of fewer than `MIN_GROUPS` groups none is kept; of a single part (see `split_parts`) nothing can be evaluated, so
+    nothing is tried.
     """
     num_parts, family = int(part_of.max()) + 1, len(candidates)
     recipes = [start] * (num_parts + 1)  # the last is fitted on all

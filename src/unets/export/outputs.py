@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from unets.config import Config, SizeHW
 from unets.data.files import walk_files
 from unets.data.image import list_suffixes
-from unets.errors import DAMAGE, InputError
+from unets.errors import DECODER_FAULTS, InputError
 from unets.store.runs import atomic_path
 
 _KEY = "unets"  # of the text in a PNG
@@ -135,5 +135,5 @@ def read_note(path: Path) -> Note | None:
         with Image.open(path) as picture:
             text = picture.info.get("comment" if picture.format == "JPEG" else _KEY, "")
         return Note(**json.loads(text)[_KEY])
-    except DAMAGE:
+    except DECODER_FAULTS:
         return None

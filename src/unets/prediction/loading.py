@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from unets.config import ExperimentConfig, PredictionConfig
 from unets.data.geometry import SizeHW
-from unets.errors import naming
+from unets.errors import DECODER_FAULTS, naming
 from unets.nets.backend import choose_precision, fix_order
 from unets.nets.predictor import Predictor
 from unets.nets.unet import build_unet
@@ -30,15 +30,7 @@ def load_predictor(
     overlapping: bool = False,
     num_channels: int = 3,
 ) -> Predictor:
-    """Builds the nets of one experiment's folds and loads their weights.
-
-    Args:
-        weights: `best.weights.h5` of each fold, or what a model file holds of it.
-        experiment: net, precision, TTA and batch size.
-        size_hw: (height, width) of the images, or of the tiles.
-        num_classes: number of foreground classes.
-        overlapping: whether a pixel may be of several classes.
-        num_channels: of the images.
+    """Builds the nets of one experiment's folds, for images or tiles of a size, and loads their weights.
 
     Raises:
         InputError: weights are missing, damaged, or of another net.
@@ -62,21 +54,17 @@ def load_net(
     num_channels: int = 3,
 ) -> keras.Model:
     """Builds the net of one fold under a dtype policy and loads its weights; see `load_predictor`."""
-    name, where = (
-        (weights.parent.name, str(weights))
-        if isinstance(weights, Path)
-        else (weights.name.rpartition("/")[-1], f"{weights.file.path}, {weights.name},")
-    )
+    if isinstance(weights, Path):
+        name, where = weights.parent.name, str(weights)
+    else:
+        name, where = weights.name.rpartition("/")[-1], f"{weights.file.path}, {weights.name},"
     net = build_unet(
-        experiment.model,
-        size_hw,
-        num_classes,
-        precision,
+        *(experiment.model, size_hw, num_classes, precision),
         name=name,
         overlapping=overlapping,
         num_channels=num_channels,
     )
-    with naming(where, "hold weights of this net"):
+    with naming(where, "hold weights of this net", damage=DECODER_FAULTS):
         if isinstance(weights, Path):
             net.load_weights(weights)
         else:
@@ -87,15 +75,9 @@ def load_net(
 def predict_batch(
     predictor: Predictor, images_nhwc: ImageU8, prediction: PredictionConfig
 ) -> list[tuple[ImageU8, ImageU8]]:
-    """Predicts at most a batch of images, whole or tile by tile.
+    """Predicts at most a batch of images, uint8 RGB (images, height, width, 3), whole or tile by tile.
 
-    Args:
-        predictor: for images or tiles of the config's size.
-        images_nhwc: uint8 RGB (images, height, width, 3).
-        prediction: says whether there are tiles.
-
-    Returns:
-        (mean map, map without TTA) of each image, uint8 (height, width, classes), 0..255.
+    Returns (mean map, map without TTA) of each, uint8 (height, width, classes), 0..255.
     """
     if prediction.tile_hw is None:
         return list(zip(*predictor(images_nhwc), strict=True))

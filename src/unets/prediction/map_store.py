@@ -10,11 +10,11 @@ from unets.data.samples import Sample
 from unets.errors import InputError
 from unets.prediction.maps import (
     EncodedMap,
-    Manifest,
+    ShardRecord,
     check_shard,
-    describe_origin,
+    describe_maps,
     list_shards,
-    read_manifest,
+    read_record,
     shard_path,
     write_shard,
 )
@@ -43,20 +43,13 @@ class MapStore:
         return shard_path(self.folder, index).exists()
 
     def find_missing(self, plan: Sequence[tuple[Sample, ...]], *, force: bool = False) -> dict[int, tuple[Sample, ...]]:
-        """Lists the shards that must be made, and deletes what is there in their place. Reads every byte.
+        """Lists the planned shards that must be made, and deletes what is there in their place. Reads every byte.
 
         A shard must be made where either folder lacks it, it is damaged, it holds other images than planned, or it
-        comes from some of the nets only.
-
-        Args:
-            plan: the images of every shard of the store.
-            force: make shards of another origin again, in place of an error.
-
-        Returns:
-            Images of the missing shards by their numbers, ascending.
+        comes from some of the nets only. Returns the images of these by their numbers, ascending.
 
         Raises:
-            InputError: a shard is whole, but other nets made it.
+            InputError: a shard is whole, but other nets made it, and `force` does not say to make it again.
         """
         missing = set[int]()
         for folder in self.folders:
@@ -73,13 +66,12 @@ class MapStore:
         return {index: plan[index] for index in sorted(missing)}
 
     def check_made_with(self, made_with: Mapping[str, str]) -> None:
-        """Checks that what is there was made with the arithmetic of this machine.
+        """Raises InputError where what is there was made with other arithmetic than this machine's.
 
-        Raises:
-            InputError: it was not: one half of the maps would differ from the other by more than their images.
+        One half of the maps would differ from the other by more than their images.
         """
         for path in list_shards(self.folder)[:1]:  # all that are there agree
-            there = read_manifest(path).made_with
+            there = read_record(path).made_with
             differing = sorted(key for key in {*there, *made_with} if there.get(key) != made_with.get(key))
             if differing:
                 found, here = ([f"{key} {of.get(key, 'none')}" for key in differing] for of in (there, made_with))
@@ -96,14 +88,7 @@ class MapStore:
         *,
         made_with: Mapping[str, str],
     ) -> None:
-        """Writes a shard into each folder.
-
-        Args:
-            index: number of the shard.
-            samples: its images.
-            maps: of each image one a folder, in the order of `folders`.
-            made_with: see `write_shard`.
-        """
+        """Writes a shard into each folder: of each image the maps are one a folder, in the order of `folders`."""
         self.check_made_with(made_with)  # another worker of a cluster may have begun the store meanwhile
         for position, folder in enumerate(self.folders):
             write_shard(
@@ -120,24 +105,24 @@ class MapStore:
         if not path.is_file():
             return False
         try:
-            manifest = check_shard(path)
+            record = check_shard(path)
         except InputError as error:
             logger.warning("%s; it is made again", error)
             return False
-        wanted = Manifest(
+        wanted = ShardRecord(
             nets=self.nets,
-            made_with=manifest.made_with,
+            made_with=record.made_with,
             classes=self.classes,
             size_hw=self.size_hw,
             ids=tuple(sample.id for sample in samples),
             images=tuple(sample.image_hash for sample in samples),
         )
-        if manifest == wanted:
+        if record == wanted:
             return True
-        is_part = manifest.nets.items() < self.nets.items()
-        if not (force or is_part) and describe_origin(manifest) != describe_origin(wanted):
+        is_part = record.nets.items() < self.nets.items()
+        if not (force or is_part) and describe_maps(record) != describe_maps(wanted):
             raise InputError(
-                f"{path} must hold maps of {describe_origin(wanted)}. Received: maps of {describe_origin(manifest)}. "
+                f"{path} must hold maps of {describe_maps(wanted)}. Received: maps of {describe_maps(record)}. "
                 f"{self.command} replaces them"
             )
         logger.info("%s holds %s; it is made again", path, "maps of some folds" if is_part else "other maps")

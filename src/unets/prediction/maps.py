@@ -10,15 +10,16 @@ Readers take any one map without reading the others.
 import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from unets.config import Config
+from unets.data.files import read_bytes
 from unets.data.geometry import SizeHW
 from unets.data.io import decode_png, encode_png
 from unets.data.samples import Sample
@@ -29,20 +30,14 @@ Item = TypeVar("Item")
 
 MANIFEST = "manifest.json"
 _SHARD_NAME = re.compile(r"\d{5,}\.zip")
-_OPEN_SHARDS = 4  # file handles a reader keeps
 
 
 def from_u8(probs_u8: npt.NDArray[np.uint8], weight: float = 1.0) -> npt.NDArray[np.float32]:
-    """Gives 8-bit probabilities, round(255 p), back as float32 0..1; the rounding is at most 1/510.
-
-    Args:
-        probs_u8: uint8, any shape.
-        weight: that they are multiplied with, in the same pass.
-    """
+    """Gives 8-bit probabilities, round(255 p), times `weight` as float32; the rounding is at most 1/510."""
     return np.asarray(probs_u8 * np.float32(weight / 255), dtype=np.float32)
 
 
-class Manifest(Config):
+class ShardRecord(Config):
     """What a shard holds and what made it."""
 
     nets: dict[str, str]  # whose mean the maps are: fingerprint of each fold's net, with its config and flips
@@ -67,16 +62,7 @@ class EncodedMap:
 
 
 def encode_map(probs_u8_hwc: npt.NDArray[np.uint8]) -> EncodedMap:
-    """Compresses a map.
-
-    Args:
-        probs_u8_hwc: uint8 (height, width, classes), 0..255 for a probability of 0..1.
-    """
-    if probs_u8_hwc.dtype != np.uint8 or probs_u8_hwc.ndim != 3:
-        raise ValueError(
-            f"`probs_u8_hwc` must be uint8 (height, width, classes). "
-            f"Received: {probs_u8_hwc.dtype} {probs_u8_hwc.shape}"
-        )
+    """Compresses a map, uint8 (height, width, classes), 0..255 for a probability of 0..1."""
     height, width, _ = probs_u8_hwc.shape
     pngs = tuple(encode_png(probs_u8_hw) for probs_u8_hw in np.moveaxis(probs_u8_hwc, -1, 0))
     return EncodedMap(size_hw=(height, width), pngs=pngs)
@@ -104,17 +90,7 @@ def write_shard(
 ) -> Path:
     """Writes a shard, map by map as they come, and puts it in place when it is whole.
 
-    Args:
-        folder: of the store; made where it is missing.
-        index: number of the shard.
-        nets: see `Manifest`.
-        classes: names of the foreground classes.
-        maps: (id, map as `encode_map` gives it), all of one size.
-        made_with: the machine's part in their bits, in words by what it is.
-        images: hash of the bytes of each image.
-
-    Returns:
-        The shard's path.
+    Maps are (id, map as `encode_map` gives it), all of one size; for the rest see `ShardRecord`. Returns the path.
     """
     path, ids, size_hw = shard_path(folder, index), dict[str, None](), None
     # Contested: a worker of a cluster that lost its client goes on, and may meet the one that makes the shard again.
@@ -131,7 +107,7 @@ def write_shard(
                 _write_member(shard, name, png)
         if size_hw is None:
             raise ValueError("`maps` must be at least one. Received: none")
-        manifest = Manifest(
+        record = ShardRecord(
             nets=dict(nets),
             made_with=dict(made_with),
             classes=tuple(classes),
@@ -139,28 +115,27 @@ def write_shard(
             ids=tuple(ids),
             images=tuple(images),
         )
-        _write_member(shard, MANIFEST, manifest.to_json().encode())
+        _write_member(shard, MANIFEST, record.to_json().encode())
     return path
 
 
-def check_shard(path: Path) -> Manifest:
-    """Reads a shard whole and returns its manifest.
+def check_shard(path: Path) -> ShardRecord:
+    """Reads a shard whole and returns its record.
 
     Raises:
-        InputError: a byte of it is damaged, or a map that the manifest names is missing.
+        InputError: a byte of it is damaged, or a map that the record names is missing.
     """
     with naming(path, "be a whole shard of maps"), zipfile.ZipFile(path) as shard:
-        damaged = shard.testzip()
-        manifest = Manifest.model_validate_json(shard.read(MANIFEST))
+        if damaged := shard.testzip():
+            raise ValueError(f"member {damaged} is damaged")
+        record = ShardRecord.model_validate_json(shard.read(MANIFEST))
         names = set(shard.namelist())
-    if damaged is not None:
-        raise InputError(f"{path} must be a whole shard of maps. Received: member {damaged} is damaged")
-    expected = {MANIFEST, *(name for id_ in manifest.ids for name in _member_names(id_, manifest.classes))}
+    expected = {MANIFEST, *(name for id_ in record.ids for name in _member_names(id_, record.classes))}
     if names != expected:
         raise InputError(
             f"{path} must hold the maps of its manifest. Received: {sorted(names ^ expected)[:4]} too many or too few"
         )
-    return manifest
+    return record
 
 
 def list_shards(folder: Path) -> list[Path]:
@@ -171,10 +146,7 @@ def list_shards(folder: Path) -> list[Path]:
 
 @dataclass(kw_only=True)
 class MapReader:
-    """Reads single maps of a store. Picklable: a worker process opens the shards itself.
-
-    A task for a worker should carry `reader.select(ids)`, which knows the way to these ids alone.
-    """
+    """Reads single maps of a store; a worker gets `reader.select(ids)`, which knows the way to these alone."""
 
     folder: Path
     nets: dict[str, str]  # of all shards
@@ -182,7 +154,6 @@ class MapReader:
     size_hw: SizeHW
     shard_of: dict[str, str]  # of each id, below the folder
     hash_of: dict[str, str]  # of the image of each id, see `Sample.image_hash`; none where it is not known
-    _opened: dict[str, zipfile.ZipFile] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def fingerprint(self) -> str:
@@ -195,12 +166,8 @@ class MapReader:
         return tuple(self.shard_of)
 
     def select(self, ids: Iterable[str]) -> "MapReader":
-        """Returns a reader of some of the ids: little to send to a worker.
-
-        Raises:
-            InputError: there is no map of an id.
-        """
-        return replace(self, shard_of={id_: self._find(id_) for id_ in ids}, hash_of={}, _opened={})
+        """Returns a reader of some of the ids; raises InputError where there is no map of one."""
+        return replace(self, shard_of={id_: self._find(id_) for id_ in ids}, hash_of={})
 
     def check_samples(self, samples: Iterable[Sample]) -> None:
         """Checks that there is a map of each image as it is now; reads none.
@@ -217,20 +184,13 @@ class MapReader:
                 )
 
     def read_map(self, id_: str) -> npt.NDArray[np.uint8]:
-        """Reads one map.
-
-        Returns:
-            probs_u8_hwc, uint8 (height, width, classes), 0..255 for a probability of 0..1.
+        """Reads one map, uint8 (height, width, classes), 0..255 for a probability of 0..1.
 
         Raises:
             InputError: there is no such map, or it is damaged.
         """
         shard = self._find(id_)
         return np.stack([self._read_layer(shard, name) for name in _member_names(id_, self.classes)], axis=-1)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leaves the open files behind."""
-        return {**self.__dict__, "_opened": {}}
 
     def _find(self, id_: str) -> str:
         if id_ not in self.shard_of:
@@ -242,16 +202,13 @@ class MapReader:
 
     def _read_layer(self, shard: str, name: str) -> npt.NDArray[np.uint8]:
         path = self.folder / shard
-        expected, remedy = f"hold the whole map {name}", _how_to_make(path)
-        with naming(path, expected, remedy=remedy):
-            if shard not in self._opened:
-                if len(self._opened) >= _OPEN_SHARDS:
-                    self._opened.pop(next(iter(self._opened))).close()
-                self._opened[shard] = zipfile.ZipFile(path)
-            layer = decode_png(self._opened[shard].read(name))
-        if layer is None or layer.shape != self.size_hw:
-            received = "no 8-bit PNG" if layer is None else f"one of size {layer.shape}"
-            raise InputError(f"{path} must {expected}. Received: {received}. {remedy}")
+        with naming(path, f"hold the whole map {name}", remedy=_how_to_make(path)):
+            try:
+                layer = decode_png(read_bytes(path / name))
+            except InputError as error:
+                raise ValueError(error) from error
+            if layer is None or layer.shape != self.size_hw:
+                raise ValueError("no 8-bit PNG" if layer is None else f"one of size {layer.shape}")
         return layer
 
 
@@ -265,20 +222,20 @@ def open_maps(folder: Path) -> MapReader:
     paths = list_shards(folder)
     if not paths:
         raise InputError(f"{folder} must hold shards of maps. Received: none. {_how_to_make(folder)}")
-    first, first_of = read_manifest(paths[0]), dict[Path, Manifest]()
+    records, first_of = {path: read_record(path) for path in paths}, dict[Path, ShardRecord]()
+    first = records[paths[0]]
     nets, shard_of, hash_of = dict[str, str](), dict[str, str](), dict[str, str]()
-    for path in paths:
-        manifest = read_manifest(path)
-        beside = first_of.setdefault(path.parent, manifest)
-        if describe_origin(manifest) != describe_origin(beside) or _shape(manifest) != _shape(first):
-            other = beside if _shape(manifest) == _shape(first) else first
+    for path, record in records.items():
+        beside = first_of.setdefault(path.parent, record)
+        other = beside if (record.classes, record.size_hw) == (first.classes, first.size_hw) else first
+        if describe_maps(record) != describe_maps(other):
             raise InputError(
-                f"{folder} must hold maps of one origin. Received: {describe_origin(other)}; in {path.name} "
-                f"{describe_origin(manifest)}. Delete the folder. {_how_to_make(folder)}"
+                f"{folder} must hold maps of one origin. Received: {describe_maps(other)}; in {path.name} "
+                f"{describe_maps(record)}. Delete the folder. {_how_to_make(folder)}"
             )
-        nets |= manifest.nets
-        hash_of |= dict(zip(manifest.ids, manifest.images, strict=False))
-        for id_ in manifest.ids:
+        nets |= record.nets
+        hash_of |= dict(zip(record.ids, record.images, strict=False))
+        for id_ in record.ids:
             shard = str(path.relative_to(folder))
             if shard_of.setdefault(id_, shard) != shard:
                 raise InputError(
@@ -290,26 +247,18 @@ def open_maps(folder: Path) -> MapReader:
     )
 
 
-def read_manifest(path: Path) -> Manifest:
-    """Reads what a shard holds and what made it.
-
-    Raises:
-        InputError: it is damaged.
-    """
+def read_record(path: Path) -> ShardRecord:
+    """Reads what a shard holds and what made it; raises InputError where it is damaged."""
     with naming(path, f"hold a whole {MANIFEST}", remedy=_how_to_make(path)), zipfile.ZipFile(path) as shard:
-        return Manifest.model_validate_json(shard.read(MANIFEST))
+        return ShardRecord.model_validate_json(shard.read(MANIFEST))
 
 
-def describe_origin(manifest: Manifest) -> str:
+def describe_maps(record: ShardRecord) -> str:
     """Says what made the maps of a shard, for errors; equal where one and the same made them."""
-    height, width = manifest.size_hw
-    nets = [f"fold {fold} of {net}" for fold, net in manifest.nets.items()]
-    made_with = [f"{key} {value}" for key, value in manifest.made_with.items()]
-    return f"{', '.join(nets)} ({', '.join([f'{height} x {width}', *manifest.classes, *made_with])})"
-
-
-def _shape(manifest: Manifest) -> tuple[Any, ...]:
-    return manifest.classes, manifest.size_hw
+    height, width = record.size_hw
+    nets = [f"fold {fold} of {net}" for fold, net in record.nets.items()]
+    made_with = [f"{key} {value}" for key, value in record.made_with.items()]
+    return f"{', '.join(nets)} ({', '.join([f'{height} x {width}', *record.classes, *made_with])})"
 
 
 def _member_names(id_: str, classes: Sequence[str]) -> list[str]:

@@ -72,16 +72,8 @@ def plan_job(
 ) -> PredictionJob:
     """Plans the job that makes what a folder lacks of the maps of some images; see `MapStore.find_missing`.
 
-    Args:
-        name: of the experiment.
-        experiment: its config.
-        dataset: the data set's declaration.
-        weights_paths: the weights of each fold whose nets' mean the maps are.
-        folder: of the maps.
-        samples: the images.
-        command: that replaces maps of another origin, for errors.
-        no_tta_folder: of the maps without TTA, where they are kept too.
-        force: make maps of another origin again, in place of an error.
+    The maps are the mean of the nets of all folds in `weights_paths`; those without TTA are kept where they have a
+    folder. The command is what replaces maps of another origin, for errors.
     """
     store = MapStore(
         folder=folder,
@@ -103,11 +95,7 @@ def plan_job(
 
 
 def run_jobs(jobs: Sequence[PredictionJob], *, what: str) -> None:
-    """Makes the shards of jobs, reading each image once for all jobs of its size.
-
-    Args:
-        jobs: of the same images; shards that are there already are left out.
-        what: which images, behind the experiments' names before the progress bar.
+    """Makes the missing shards of jobs of the same images, reading each image once for all jobs of its size.
 
     Raises:
         InputError: an image or weights cannot be read, or a store was begun on a machine with other arithmetic.

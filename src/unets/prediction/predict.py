@@ -28,13 +28,8 @@ def predict_experiments(
     Experiments of one size read each image once, together. Shards that are there, whole and made by the same nets are
     kept; damaged ones, and test maps of only some of the folds, are made again.
 
-    Args:
-        project: the folders.
-        manifest: the images.
-        experiments: by name.
-        folds: fold of each training id.
-        use_folds: by experiment, the folds whose nets predict; out-of-fold maps are made of their images only.
-        force: replace maps that other nets made, in place of an error.
+    `folds` has the fold of each training id, `use_folds` by experiment those whose nets predict: out-of-fold maps are
+    made of their images only. `force` replaces maps that other nets made, in place of an error.
 
     Raises:
         InputError: a fold is not trained to its end, with this config and on these folds, or other nets made the maps

@@ -43,13 +43,7 @@ def find_fold_weights(project: Project, manifest: Manifest, name: str, experimen
 def list_nets(
     experiment: ExperimentConfig, classes: Sequence[str], weights_sha256: Mapping[int, str]
 ) -> dict[str, str]:
-    """Returns the fingerprint of all that decides the maps of each fold's net: weights, config, size, TTA.
-
-    Args:
-        experiment: the config.
-        classes: names of the foreground classes.
-        weights_sha256: the hash of each fold's file of weights.
-    """
+    """Returns the fingerprint of all that decides the maps of each fold's net: weights, config, size, TTA."""
     decisive = {
         "size_hw": experiment.data.size_hw,
         "model": experiment.model.model_dump(mode="json"),
@@ -64,11 +58,6 @@ def list_nets(
 def fingerprint_nets(experiment: ExperimentConfig, classes: Sequence[str], weights_sha256: Mapping[int, str]) -> str:
     """Returns one fingerprint of all that decides the mean of the folds' maps; see `list_nets`."""
     return join_nets(list_nets(experiment, classes, weights_sha256))
-
-
-def fingerprint_maps(experiment: ExperimentConfig, classes: Sequence[str], weights_paths: Mapping[int, Path]) -> str:
-    """Does `fingerprint_nets` for files of weights."""
-    return fingerprint_nets(experiment, classes, hash_weights(weights_paths))
 
 
 def hash_weights(weights_paths: Mapping[int, Path]) -> dict[int, str]:

@@ -10,15 +10,10 @@ Corner = tuple[int, int]
 
 
 def plan_tiles(size_hw: SizeHW, tile_hw: SizeHW, overlap_px: int) -> list[Corner]:
-    """Places tiles so that they cover a image, neighbors overlapping by at least `overlap_px`.
+    """Places tiles so that they cover an image, neighbors overlapping by at least `overlap_px`.
 
-    The tiles are spread evenly, the first and last flush with the border, so that none needs padding.
-
-    Returns:
-        (top, left) of each tile, row by row.
-
-    Raises:
-        InputError: a tile is larger than the image.
+    The tiles are spread evenly, the first and last flush with the border, so that none needs padding. Returns (top,
+    left) of each, row by row; raises InputError where a tile is larger than the image.
     """
     if tile_hw[0] > size_hw[0] or tile_hw[1] > size_hw[1]:
         raise InputError(f"`tile_hw` must be at most size_hw={size_hw}. Received: tile_hw={tile_hw}")
@@ -27,7 +22,7 @@ def plan_tiles(size_hw: SizeHW, tile_hw: SizeHW, overlap_px: int) -> list[Corner
 
 
 def cut_tiles(image_hwc: npt.NDArray[np.uint8], corners: list[Corner], tile_hw: SizeHW) -> npt.NDArray[np.uint8]:
-    """Cuts tiles out of a image; uint8 (tiles, tile height, tile width, channels)."""
+    """Cuts tiles out of an image; uint8 (tiles, tile height, tile width, channels)."""
     return np.stack([image_hwc[top : top + tile_hw[0], left : left + tile_hw[1]] for top, left in corners])
 
 
@@ -37,16 +32,8 @@ def join_tiles(
     """Blends the maps of tiles into one map.
 
     Where tiles overlap, each counts by its distance to its own border, up to `overlap_px`: a net knows least about what
-    lies at the border of what it sees.
-
-    Args:
-        tiles_u8: uint8 (tiles, tile height, tile width, classes).
-        corners: (top, left) of each.
-        size_hw: (height, width) of the whole.
-        overlap_px: width of the ramp.
-
-    Returns:
-        uint8 (height, width, classes).
+    lies at the border of what it sees. Tiles are uint8 (tiles, tile height, tile width, classes), the map is uint8
+    (height, width, classes).
     """
     _, height, width, classes = tiles_u8.shape
     weight_hw1 = np.minimum.outer(_ramp(height, overlap_px), _ramp(width, overlap_px))[..., None]

@@ -5,7 +5,7 @@ from typing import Any
 
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.errors import InputError
-from unets.store.runs import fingerprint, hash_file, read_json, write_json
+from unets.store.runs import hash_file, read_json, write_json
 
 SNAPSHOT, METRICS, WEIGHTS = "config.json", "metrics.json", "best.weights.h5"
 _Fields = dict[str, Any]
@@ -24,29 +24,19 @@ _TOLD = {"size_hw", "has_background"}
 def take_snapshot(
     experiment: ExperimentConfig, dataset: DatasetConfig, fold: int, folds_hash: str, train_digest: str | None = None
 ) -> dict[str, Any]:
-    """Returns what a run is: all that decides its weights, its fingerprint, how it predicts, and what is told of it.
+    """Returns what a run is: all that decides its weights, how it predicts, and what is told of it.
 
-    Args:
-        experiment: what is trained.
-        dataset: on which data set.
-        fold: that is left out.
-        folds_hash: of the file of folds.
-        train_digest: of the training images and masks, see `Manifest.train_digest`; None, where they are not at hand:
-            it is then not compared.
+    `train_digest` is that of the training images and masks, see `Manifest.train_digest`; None, where they are not at
+    hand: it is then not compared.
     """
-    seen = dataset.model_dump(mode="json", include=_SEEN)
-    decisive = {
+    digest = {} if train_digest is None else {_DIGEST: train_digest}
+    return {
         "fold": fold,
         "folds_hash": folds_hash,
         "classes": list(dataset.classes),
-        "dataset": seen if train_digest is None else {**seen, _DIGEST: train_digest},
-        **experiment.model_dump(mode="json", include=set(_PARTS)),
-    }
-    return {
-        **decisive,
-        "prediction": experiment.prediction.model_dump(mode="json"),
+        "dataset": dataset.model_dump(mode="json", include=_SEEN) | digest,
+        **experiment.model_dump(mode="json", include={*_PARTS, "prediction"}),
         "told": dataset.model_dump(mode="json", include=_TOLD),
-        "fingerprint": fingerprint(**_find_identity(decisive)),
     }
 
 
@@ -64,7 +54,7 @@ def read_snapshot(run_dir: Path) -> dict[str, Any]:
     return read_json(
         run_dir / SNAPSHOT,
         remedy=f"`{_name('clean', run_dir)}` deletes the run",
-        **{"fold": int, "folds_hash": str, "classes": list[str], "fingerprint": str},
+        **{"fold": int, "folds_hash": str, "classes": list[str]},
         **dict.fromkeys(("dataset", *_PARTS, "prediction", "told"), _Fields),
     )
 
@@ -120,23 +110,17 @@ def check_snapshot(run_dir: Path, snapshot: dict[str, Any]) -> None:
     Raises:
         InputError: it does; the message names the fields that differ and the command that deletes it.
     """
-    path = run_dir / SNAPSHOT
-    if not path.exists():
+    if not (run_dir / SNAPSHOT).exists():
         return
-    command, found = f"`{_name('clean', run_dir)}`", read_snapshot(run_dir)
-    here, there = _find_identity(snapshot), _find_identity(found)
-    is_whole = found["fingerprint"] == fingerprint(**there)
-    if not all(_DIGEST in identity.get("dataset", {}) for identity in (here, there)):
+    here, there = _find_identity(snapshot), _find_identity(read_snapshot(run_dir))
+    if not (_DIGEST in here["dataset"] and _DIGEST in there["dataset"]):
         for identity in (here, there):
-            identity["dataset"] = {key: value for key, value in identity.get("dataset", {}).items() if key != _DIGEST}
-    details = "; ".join(_describe(key, there.get(key), here[key]) for key in here if there.get(key) != here[key])
-    if is_whole and not details:
-        return
-    details = details or f"{SNAPSHOT} with a fingerprint that is not that of its fields"
-    raise InputError(
-        f"{run_dir} must hold a run of this config. Received: {details}. {command} deletes it, so that training starts "
-        f"from the beginning"
-    )
+            identity["dataset"] = {key: value for key, value in identity["dataset"].items() if key != _DIGEST}
+    if details := "; ".join(_describe(key, there[key], here[key]) for key in here if there[key] != here[key]):
+        raise InputError(
+            f"{run_dir} must hold a run of this config. Received: {details}. `{_name('clean', run_dir)}` deletes it, "
+            f"so that training starts from the beginning"
+        )
 
 
 def _name(command: str, run_dir: Path) -> str:
@@ -144,14 +128,11 @@ def _name(command: str, run_dir: Path) -> str:
 
 
 def _find_identity(snapshot: dict[str, Any]) -> dict[str, Any]:
-    """Returns what a fingerprint is of: all but what suits a machine, and how a run predicts."""
-    return {
-        key: {name: value for name, value in fields.items() if (key, name) not in _MACHINE}
-        if key in _PARTS and isinstance(fields, dict)
-        else fields
-        for key, fields in snapshot.items()
-        if key not in ("fingerprint", "prediction", "told")
+    """Returns what makes a run another: all but what suits a machine, how it predicts, and what is told of it."""
+    parts = {
+        part: {name: value for name, value in snapshot[part].items() if (part, name) not in _MACHINE} for part in _PARTS
     }
+    return {key: snapshot[key] for key in ("fold", "folds_hash", "classes", "dataset")} | parts
 
 
 def _describe(key: str, there: Any, here: Any) -> str:

@@ -34,13 +34,7 @@ def part_path(folder: Path, index: int) -> Path:
 
 
 def write_part(path: Path, text: str, *, fingerprint: str) -> None:
-    """Compresses some rows and puts them in place when they are whole, under a line that says what made them.
-
-    Args:
-        path: of the part.
-        text: whole lines.
-        fingerprint: of all that decides the text.
-    """
+    """Compresses whole lines and puts them in place, under a line that has the fingerprint of all that decides them."""
     packed = pack(text)
     # Contested: a worker whose parent was killed ends its task first, and may meet the one that does it again.
     with atomic_path(path, is_contested=True) as temporary:
@@ -61,15 +55,7 @@ def read_part(path: Path, *, fingerprint: str) -> bytes:
 
 
 def find_missing_parts(folder: Path, fingerprints: Sequence[str]) -> list[int]:
-    """Finds which parts must still be made: those absent, damaged, or made by something else. Reads every byte.
-
-    Args:
-        folder: of the parts; it may be missing.
-        fingerprints: of what is to make each part.
-
-    Returns:
-        Numbers of parts, ascending.
-    """
+    """Returns the numbers of the parts that are absent, damaged, or made by something else. Reads every byte."""
     missing = []
     for index, fingerprint in enumerate(fingerprints):
         path = part_path(folder, index)
@@ -91,27 +77,20 @@ def drop_parts(folder: Path) -> None:
 def join_parts(path: Path, header: Sequence[str], folder: Path, fingerprints: Sequence[str]) -> tuple[str, int]:
     """Writes a csv.gz of a header and all parts, a part at a time.
 
-    Returns:
-        (SHA-256 of its uncompressed bytes, number of lines below the header).
+    Returns (SHA-256 of its uncompressed bytes, number of lines below the header).
 
     Raises:
         InputError: a part is missing, damaged, or made by something else.
     """
     digest, num_lines = hashlib.sha256(), -1
-    members = (
-        read_part(part_path(folder, index), fingerprint=fingerprint) for index, fingerprint in enumerate(fingerprints)
-    )
+    parts = (read_part(part_path(folder, index), fingerprint=one) for index, one in enumerate(fingerprints))
     with path.open("wb") as file:
-        for member in chain([pack(_join_cells(header))], members):
+        for member in chain([pack(",".join(header) + "\n")], parts):
             content = zlib.decompress(member, wbits=_GZIP)
             digest.update(content)
             num_lines += content.count(b"\n")
             file.write(member)
     return digest.hexdigest(), num_lines
-
-
-def _join_cells(header: Sequence[str]) -> str:
-    return ",".join(header) + "\n"
 
 
 def _write_head(packed: bytes, fingerprint: str) -> bytes:

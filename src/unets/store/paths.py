@@ -8,6 +8,17 @@ from typing import Self
 CACHE_VARIABLE = "UNETS_CACHE"  # of the environment: a folder of this machine for decoded images
 
 
+class _Place:
+    """A file or folder below one of a project's folders."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.folder, self.name = folder, name
+
+    def __get__(self, project: "Project", owner: type) -> Path:
+        folder: Path = getattr(project, self.folder)
+        return folder / self.name
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Project:
     """The folders of one competition. Nothing is created here; writers make the folders they write to."""
@@ -19,17 +30,24 @@ class Project:
     submissions_dir: Path  # submissions/<competition>
     results_dir: Path  # docs/results/<competition>
 
+    folds_path = _Place("models_dir", "folds.csv")  # csv of `id,group,fold`
+    samples_path = _Place("models_dir", "samples.csv")  # csv of all images and masks, which every stage reads
+    import_path = _Place("models_dir", "import.json")  # what `samples_path` was made of
+    account_path = _Place("models_dir", "account.csv")  # what each file of INPUT became
+    masks_dir = _Place("models_dir", "masks")  # masks that are not canonical in INPUT, drawn once
+    checked_path = _Place("models_dir", "checked.jsonl")  # what `check` found whole, so that it need not look again
+    faults_path = _Place("models_dir", "faults.txt")  # what `check` says, where the screen is too small
+    stages_path = _Place("models_dir", "stages.jsonl")  # a JSON a line: a finished stage, its arguments, seconds
+    export_dir = _Place("models_dir", "export")  # trained models as others take them, and the table of these files
+    download_dir = _Place("input_dir", ".download")  # what `unets download` has not finished
+
     @classmethod
     def below(
         cls, root: Path, competition: str, *, input_dir: Path | None = None, models_dir: Path | None = None
     ) -> Self:
-        """Names the folders of a competition as the repository has them.
+        """Names the folders of a competition as the repository, whose root has configs/, input/, models/, has them.
 
-        Args:
-            root: the folder of configs/, input/, models/, ...
-            competition: a folder of configs/.
-            input_dir: the competition's files, where they lie elsewhere.
-            models_dir: runs, folds, caches and maps, where they lie elsewhere.
+        Its files, and runs, folds, caches and maps, may lie elsewhere.
         """
         return cls(
             competition=competition,
@@ -41,50 +59,10 @@ class Project:
         )
 
     @property
-    def folds_path(self) -> Path:
-        """csv of `id,group,fold`."""
-        return self.models_dir / "folds.csv"
-
-    @property
-    def samples_path(self) -> Path:
-        """csv of all images and masks, which every stage reads."""
-        return self.models_dir / "samples.csv"
-
-    @property
-    def import_path(self) -> Path:
-        """What `samples_path` was made of."""
-        return self.models_dir / "import.json"
-
-    @property
-    def account_path(self) -> Path:
-        """What each file of INPUT became."""
-        return self.models_dir / "account.csv"
-
-    @property
-    def masks_dir(self) -> Path:
-        """Masks that are not canonical in INPUT, drawn once."""
-        return self.models_dir / "masks"
-
-    @property
-    def checked_path(self) -> Path:
-        """What `check` found whole, so that it need not look again."""
-        return self.models_dir / "checked.jsonl"
-
-    @property
-    def faults_path(self) -> Path:
-        """All that `check` has to say against the data, where that is too much for the screen."""
-        return self.models_dir / "faults.txt"
-
-    @property
     def cache_dir(self) -> Path:
         """Decoded images, shared by folds and experiments of one size: in the folder of UNETS_CACHE where it is set."""
         folder = os.environ.get(CACHE_VARIABLE)
         return Path(folder) / self.competition / "cache" if folder else self.models_dir / "cache"
-
-    @property
-    def stages_path(self) -> Path:
-        """One JSON a line: a finished stage, its arguments and seconds."""
-        return self.models_dir / "stages.jsonl"
 
     def ensemble_path(self, name: str) -> Path:
         """What an ensemble, `ensemble` or `ensemble_<...>`, is made of and what it reached out-of-fold."""
@@ -97,11 +75,6 @@ class Project:
     def screen_dir(self, name: str) -> Path:
         """The page of the test photos that are oddest to an ensemble, and a csv of all: `screen` or `screen_<...>`."""
         return self.models_dir / name.replace("ensemble", "screen", 1)
-
-    @property
-    def export_dir(self) -> Path:
-        """Trained models as others take them, and the table of these files."""
-        return self.models_dir / "export"
 
     def report_dir(self, name: str) -> Path:
         """The page of all that was trained and evaluated, with an ensemble's: `report` or `report_<...>`."""
@@ -154,11 +127,6 @@ class Project:
     def score_path(self, submission_path: Path) -> Path:
         """What a submission reached against the ground truth."""
         return self.models_dir / "scores" / f"{submission_path.name.split('.csv')[0]}.json"
-
-    @property
-    def download_dir(self) -> Path:
-        """What `unets download` has not finished: all else that it writes leaves this folder whole."""
-        return self.input_dir / ".download"
 
     def sent_path(self, sha256: str) -> Path:
         """How far a submission is on its way to Kaggle, by the SHA-256 of its csv; its folder is its lock's."""

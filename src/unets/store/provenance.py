@@ -12,41 +12,28 @@ _COMMIT_DIGITS = 9  # unique far beyond this repository's size
 
 
 def describe_origin(folder: Path) -> dict[str, Any]:
-    """Describes the code at work and what it stands on, for a record beside a result.
+    """Describes, by any folder of the repository, the code at work and what it stands on, for a record of a result.
 
-    Args:
-        folder: any folder of the repository.
-
-    Returns:
-        `date` (UTC), `git_commit` and `git_is_dirty` (None outside a repository, or without git), `versions`.
+    It has `date` (UTC), `git_commit` and `git_is_dirty` (None outside a repository, or without git), `versions`.
     """
-    commit, status = _read_commit(folder)
+    status = _run_git(folder, "status", "--porcelain")
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "git_commit": commit,
+        "git_commit": _run_git(folder, "rev-parse", "HEAD"),
         "git_is_dirty": None if status is None else bool(status),
         "versions": {"python": platform.python_version()} | list_versions(),
     }
 
 
 def describe_commit(folder: Path) -> str:
-    """Names the code at work in a word: `012345678`, `012345678 (changed)` or `none`.
-
-    Args:
-        folder: any folder of the repository.
-    """
-    commit, status = _read_commit(folder)
-    return format_commit(commit, bool(status))
+    """Names the code at work, by any folder of the repository: `012345678`, `012345678 (changed)` or `none`."""
+    origin = describe_origin(folder)
+    return format_commit(origin["git_commit"], origin["git_is_dirty"])
 
 
 def format_commit(commit: str | None, is_dirty: bool | None) -> str:
     """Writes a commit for people, and whether the code at work differed from it."""
     return f"{(commit or 'none')[:_COMMIT_DIGITS]}{' (changed)' if is_dirty else ''}"
-
-
-def _read_commit(folder: Path) -> tuple[str | None, str | None]:
-    """Returns (commit, what differs from it); None outside a repository, or without git."""
-    return _run_git(folder, "rev-parse", "HEAD"), _run_git(folder, "status", "--porcelain")
 
 
 def list_versions() -> dict[str, str]:

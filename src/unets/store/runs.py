@@ -37,12 +37,8 @@ def atomic_path(path: Path, *, is_contested: bool = False) -> Iterator[Path]:
     """Gives a temporary path beside `path`, which takes its place once the block ends without an error.
 
     A kill leaves at most the temporary file, whose name is always the same, so that the next try overwrites it. An
-    error inside the block (a full disk, Ctrl-C) removes it.
-
-    Args:
-        path: of the file to be written.
-        is_contested: whether another process may be writing it, too: each gets a name of its own, the last one wins;
-            what a kill leaves is the caller's to delete.
+    error inside the block (a full disk, Ctrl-C) removes it. Of a contested path, which another process may be writing,
+    too, each gets a name of its own, the last one wins, and what a kill leaves is the caller's to delete.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffixes stay: libraries choose the format by them (`.weights.h5`, `.png`).
@@ -75,13 +71,10 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object
 def write_json(path: Path, content: Any, *, sealed: bool = False) -> None:
     """Writes JSON, indented, at once or not at all.
 
-    Args:
-        path: of the file.
-        content: anything that JSON can write.
-        sealed: of an object, add a hash of its fields, with which `read_json` and `read_config` compare them.
+    A seal, of an object, is a hash of its fields, with which `read_json` and `read_config` compare them.
     """
-    seal = {_SEAL: fingerprint(**content)} if sealed else {}
-    write_text(path, json.dumps(content | seal if sealed else content, indent=2) + "\n")
+    content = {**content, _SEAL: fingerprint(**content)} if sealed else content
+    write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def read_json(path: Path, *, remedy: str = "", **types: Any) -> dict[str, Any]:

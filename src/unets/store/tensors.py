@@ -15,19 +15,17 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from unets.errors import DAMAGE, InputError, naming
+from unets.errors import DECODER_FAULTS, InputError, naming
 from unets.store.runs import atomic_path
 
 Array = npt.NDArray[Any]
 
 _KEY, _SHA256 = "unets", "sha256"
+_FAULTS = (*DECODER_FAULTS, SafetensorError)
 
 
 class TensorFile:
-    """A safetensors file, whose header is read at once and whose arrays are read when they are asked for.
-
-    Args:
-        path: of a file that `write_tensors`, or any other writer of the format, wrote.
+    """A safetensors file, of any writer, whose header is read at once and whose arrays when they are asked for.
 
     Attributes:
         metadata: what `write_tensors` was given; empty where another program wrote the file.
@@ -39,10 +37,7 @@ class TensorFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with (
-            naming(path, "be a whole safetensors file", damage=(*DAMAGE, SafetensorError)),
-            safe_open(path, framework="numpy") as file,
-        ):
+        with naming(path, "be a whole safetensors file", damage=_FAULTS), safe_open(path, framework="numpy") as file:
             said = json.loads((file.metadata() or {}).get(_KEY, "{}"))
             self.shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         self.metadata: dict[str, Any] = said if isinstance(said, dict) else {}
@@ -53,10 +48,8 @@ class TensorFile:
         Raises:
             InputError: there is none of that name, or numpy has no such dtype.
         """
-        with (
-            naming(self.path, f"hold the array {name}", damage=(*DAMAGE, SafetensorError)),
-            safe_open(self.path, framework="numpy") as file,
-        ):
+        expected = f"hold the array {name}"
+        with naming(self.path, expected, damage=_FAULTS), safe_open(self.path, framework="numpy") as file:
             return np.asarray(file.get_tensor(name))
 
     def check_numbers(self) -> None:
@@ -66,18 +59,14 @@ class TensorFile:
             InputError: a byte has changed, or the metadata have no SHA-256.
         """
         if _hash(self.shapes, self.read) != self.metadata.get(_SHA256):
-            raise InputError(
-                f"`{self.path}` must hold the numbers that were written. Received: others; the file is damaged"
-            )
+            received = "others; the file is damaged"
+            raise InputError(f"`{self.path}` must hold the numbers that were written. Received: {received}")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, Any]) -> None:
     """Writes arrays and metadata, whole or not at all. Equal ones give equal bytes.
 
-    Args:
-        path: of the file.
-        tensors: by name; of a dtype that the format has.
-        metadata: anything that JSON can write, by name; the SHA-256 of the arrays is added as `sha256`.
+    Metadata are anything that JSON can write, by name; the SHA-256 of the arrays is added as `sha256`.
     """
     arrays = {name: np.ascontiguousarray(tensor).reshape(np.shape(tensor)) for name, tensor in tensors.items()}
     said = json.dumps({**metadata, _SHA256: _hash(arrays, arrays.__getitem__)}, ensure_ascii=False)

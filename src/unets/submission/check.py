@@ -4,11 +4,11 @@ import csv
 import gzip
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from io import TextIOWrapper
 from itertools import groupby, pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,8 +32,7 @@ _PLAIN_RLE = re.compile(r"([0-9]+( [0-9]+)*)?")
 Key = tuple[str, str]  # image cell, class cell ("" without such a column)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Row:
+class _Row(NamedTuple):
     number: int | None  # line in the file, the header's is 1; None: there is no such row
     key: Key
     rle: str
@@ -55,13 +54,8 @@ def check_submission(
     object, a mask may have several rows, one behind the other, that share no pixel. Each mask must be pairs of numbers
     in ASCII digits with single spaces between, of runs that increase, do not overlap, and stay within the image.
 
-    Args:
-        path: csv or csv.gz.
-        sample_path: the competition's sample submission; None: rows as `default_rows` has them.
-        dataset: the data set's config.
-        images: the test images, asked for their size where the data set has no common one, and for their names where
-            there is no sample submission.
-        jobs: worker processes; None is one a core.
+    Without a sample submission, rows are as `default_rows` has them. Test images are asked for their size where the
+    data set has no common one, and for their names where there is no sample submission.
 
     Raises:
         InputError: the file is damaged or at fault; names the first 20 faults by row.
@@ -85,11 +79,7 @@ def check_submission(
 def read_wanted(
     sample_path: Path | None, dataset: DatasetConfig, images: Sequence[Sample]
 ) -> tuple[list[str], list[tuple[str, str | None]]]:
-    """Returns the header and the (image cell, class cell) that a submission must have rows of, each once, in order.
-
-    Raises:
-        InputError: the sample submission is no csv, or has other columns than `dataset.submission` says.
-    """
+    """Returns the header and the (image cell, class cell) that a submission must have rows of, each once, in order."""
     form = dataset.submission
     if sample_path is None:
         return list_columns(form), default_rows(dataset, images)

@@ -7,11 +7,11 @@ is ever stored at full size, and a kill costs the parts under way alone.
 import csv
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from io import StringIO
 from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ from unets.dataset.rle_csv import parse_row
 from unets.ensemble.ensemble import Ensemble, check_folds, open_member_maps, read_ensemble
 from unets.ensemble.recipe import Recipe, make_mask
 from unets.errors import InputError
-from unets.prediction.maps import MapReader
+from unets.prediction.maps import MapReader, split_shards
 from unets.store.parts import drop_parts, find_missing_parts, join_parts, part_path, write_part
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin, list_versions
@@ -34,25 +34,21 @@ from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
 
+# What of an ensemble the record of a submission tells.
+_TOLD = {
+    *("competition", "members", "averaging", "threshold", "postprocessing"),
+    *("metric", "folds", "num_images", "num_groups"),
+}
 PART_SIZE = 256  # images a part: 1 MB of Carvana's, some 1.5 s of a worker, which a kill can cost
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Image:
-    """A test image and its rows in the sample submission: (image cell, class cell or None, class index)."""
-
+class _Image(NamedTuple):
     sample: Sample
-    rows: tuple[tuple[str, str | None, int], ...]
+    rows: tuple[tuple[str, str | None, int], ...]  # of the sample submission: image cell, class cell, class index
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Part:
-    """Some images, where their probability maps are, and where their rows go."""
-
-    images: tuple[_Image, ...]
-    readers: tuple[MapReader, ...]  # one a member
-    path: Path
-    fingerprint: str  # of all that decides the rows
+# Some images, one reader a member, where the rows go, the fingerprint of all that decides them.
+_Part = tuple[tuple[_Image, ...], tuple[MapReader, ...], Path, str]
 
 
 def write_submission(
@@ -63,22 +59,11 @@ def write_submission(
     ensemble_name: str = "ensemble",
     jobs: int | None = None,
 ) -> Path:
-    """Writes and checks `<name>.csv.gz`, and `<name>.json` beside it, which says what made it.
+    """Writes and checks `<name>.csv.gz`, and `<name>.json` beside it, which says what made it; returns its path.
 
     The csv.gz takes its name only when it is whole and valid. The same maps and ensemble give the same bytes. Parts
     that a killed run left are taken where they are whole and made by the same maps, ensemble and versions of the code,
-    else made again.
-
-    Args:
-        project: the folders.
-        dataset: the dataset's declaration.
-        name: of the submission; None is `<competition>_<ensemble's name>`, of the unnamed ensemble of one member
-            `<competition>_<experiment>`.
-        ensemble_name: `ensemble` or `ensemble_<...>`.
-        jobs: worker processes; None is one a core.
-
-    Returns:
-        The path of the csv.gz.
+    else made again. Without a name, it has that of `name_submission`.
 
     Raises:
         InputError: there is no ensemble, its members' test maps are missing, damaged or not those it was fitted on, or
@@ -95,23 +80,27 @@ def write_submission(
         with atomic_path(path) as temporary:
             sha256, num_rows = join_parts(temporary, header, folder, fingerprints)
             check_submission(temporary, sample_path, dataset, images=test, jobs=jobs)
-        hashes = {"csv_sha256": sha256, "sha256": hash_file(path)}
-        record = {"name": name, "num_rows": num_rows, **hashes, **_describe(ensemble)}
-        write_json(path.with_name(f"{name}.json"), record | describe_origin(project.configs_dir), sealed=True)
+        record = {
+            "name": name,
+            "num_rows": num_rows,
+            "csv_sha256": sha256,
+            "sha256": hash_file(path),
+            "ensemble": ensemble.name,
+            **ensemble.model_dump(mode="json", include=_TOLD),
+            "oof_score": ensemble.score.model_dump(mode="json"),
+            **describe_origin(project.configs_dir),
+        }
+        write_json(path.with_name(f"{name}.json"), record, sealed=True)
         drop_parts(folder)
     logger.info("%s: %d rows", path, num_rows)
     return path
 
 
 def find_submission(project: Project, wanted: str | None = None) -> Path:
-    """Returns the path of a submission.
-
-    Args:
-        project: the folders.
-        wanted: a path, or the name of one of ours; None is the newest of ours.
+    """Returns the path of a submission: a path, or the name of one of ours; None is the newest of ours.
 
     Raises:
-        InputError: there is none.
+        InputError: there is none, or it is not as its record says.
     """
     if wanted is None:
         ours = [path for path in project.submissions_dir.glob("*.csv.gz") if not path.name.startswith(".")]
@@ -136,10 +125,8 @@ def _check_bytes(path: Path) -> Path:
 
 
 def open_members(project: Project, ensemble: Ensemble, dataset: DatasetConfig) -> tuple[MapReader, ...]:
-    """Opens the test maps of an ensemble's `used_members`.
-
-    Raises:
-        InputError: they were not made by what the ensemble was fitted on, or the fold file has changed since.
+    """Opens the test maps of an ensemble's `used_members`; raises InputError where it was fitted on others or on
+    other folds.
     """
     check_folds(project, ensemble)
     readers: list[MapReader] = []
@@ -165,7 +152,7 @@ def _list_images(
         return id_, (*row, dataset.classes.index(class_name) + 1)
 
     for id_, group in groupby(map(parse, sample_rows), key=lambda row: row[0]):
-        yield _Image(sample=sample_of[id_], rows=tuple(row for _, row in group))
+        yield _Image(sample_of[id_], tuple(row for _, row in group))
 
 
 def _make_parts(
@@ -191,32 +178,30 @@ def _make_parts(
         "header": list(header),
         "versions": list_versions(),  # after an upgrade, no row of the code before stands beside those of the new
     }
-    chunks = [tuple(images[start : start + PART_SIZE]) for start in range(0, len(images), PART_SIZE)]
+    chunks = split_shards(images, PART_SIZE)
     fingerprints = [fingerprint(rows=[image.rows for image in chunk], **decisive) for chunk in chunks]
     missing = find_missing_parts(folder, fingerprints)
     if len(missing) < len(fingerprints):
         logger.info("%s: %d of %d parts are there", folder.name, len(fingerprints) - len(missing), len(fingerprints))
-    parts = (
-        _Part(
-            images=chunks[index],
-            readers=tuple(member.select(image.sample.id for image in chunks[index]) for member in members),
-            path=part_path(folder, index),
-            fingerprint=fingerprints[index],
-        )
-        for index in missing
-    )
+
+    def build(index: int) -> _Part:
+        ids = [image.sample.id for image in chunks[index]]
+        readers = tuple(member.select(ids) for member in members)
+        return chunks[index], readers, part_path(folder, index), fingerprints[index]
+
     write = partial(_write_rows, dataset, ensemble.recipe, header)
-    for _ in run_tasks(write, parts, what=folder.name, jobs=jobs, total=len(missing), unit="part"):
+    for _ in run_tasks(write, map(build, missing), what=folder.name, jobs=jobs, total=len(missing), unit="part"):
         pass
     return fingerprints
 
 
 def _write_rows(dataset: DatasetConfig, recipe: Recipe, header: Sequence[str], part: _Part) -> None:
     """Writes the csv rows of some images."""
+    images, readers, path, made_by = part
     form, text = dataset.submission, StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    for image in part.images:
-        maps = [reader.read_map(image.sample.id) for reader in part.readers]
+    for image in images:
+        maps = [reader.read_map(image.sample.id) for reader in readers]
         mask = make_mask(recipe, maps, read_full_size(image.sample, dataset))
         for cell, class_cell, class_index in image.rows:
             # Where classes overlap, each has a layer of its own.
@@ -226,7 +211,7 @@ def _write_rows(dataset: DatasetConfig, recipe: Recipe, header: Sequence[str], p
                 row = {form.image_column: cell, form.class_column: class_cell}
                 row[form.rle_column] = rle or ("-1" if form.relative else "")
                 writer.writerow([row[column] for column in header])
-    write_part(part.path, text.getvalue(), fingerprint=part.fingerprint)
+    write_part(path, text.getvalue(), fingerprint=made_by)
 
 
 def _split_objects(layer_hw: npt.NDArray[np.bool_]) -> Iterator[npt.NDArray[np.bool_]]:
@@ -241,10 +226,3 @@ def name_submission(ensemble: Ensemble) -> str:
     (first, *others) = ensemble.members
     is_experiment = not others and ensemble.name == "ensemble"
     return f"{ensemble.competition}_{first.experiment if is_experiment else ensemble.name}"
-
-
-def _describe(ensemble: Ensemble) -> dict[str, object]:
-    made_of = {"competition", "members", "averaging", "threshold", "postprocessing"}
-    evaluated_on = {"metric", "folds", "num_images", "num_groups"}
-    fields = ensemble.model_dump(mode="json", include=made_of | evaluated_on)
-    return {"ensemble": ensemble.name, **fields, "oof_score": ensemble.score.model_dump(mode="json")}

@@ -27,7 +27,7 @@ from unets.data.cache import PairReader
 from unets.data.samples import Sample
 from unets.data.sampling import weigh_samples
 from unets.dataset.manifest import Manifest
-from unets.errors import naming
+from unets.errors import DECODER_FAULTS, naming
 from unets.store.fingerprint import METRICS, WEIGHTS, take_snapshot
 from unets.store.runs import atomic_path, hash_file, write_csv, write_json
 from unets.training.learner import Learner
@@ -238,7 +238,11 @@ class RunFiles:
         if not self.last_path.exists():
             yield {}, Progress()
             return
-        with naming(self.last_path, "hold this net's state", remedy=self.remedy), np.load(self.last_path) as arrays:
+        expected = "hold this net's state"
+        with (
+            naming(self.last_path, expected, remedy=self.remedy, damage=DECODER_FAULTS),
+            np.load(self.last_path) as arrays,
+        ):
             yield arrays, Progress(**json.loads(arrays["progress"].tobytes()))
 
     def write_history(self, progress: Progress) -> None:

@@ -7,16 +7,13 @@ import sys
 import threading
 import time
 import zipfile
-from collections.abc import Callable
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 
 from tests.submission.kaggle.server import COMPETITION, KEY, SIGNATURE, STORAGE, TOKEN, FakeKaggle, make_zip
-from unets.config import DatasetConfig, load_dataset
-from unets.dataset.manifest import read_manifest
+from unets.config import DatasetConfig
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.submission.kaggle import data
@@ -95,24 +92,6 @@ def test_unpacked_zips_are_replaced_by_what_is_in_them(fake: FakeKaggle, project
     assert not fake.requests
 
 
-def test_the_import_reads_what_came(fake: FakeKaggle, make_competition: Callable[..., Project], tmp_path: Path) -> None:
-    made = make_competition()
-    names = ("train", "train_masks", "test")
-    fake.files = {f"{name}.zip": make_zip(list_files(made.input_dir / name)) for name in names}
-    fake.files |= {
-        f"{name}.zip": make_zip({name: (made.input_dir / name).read_bytes()}) for name in ("train_masks.csv",)
-    }
-    fields = {"kaggle": COMPETITION, "kaggle_files": tuple(fake.files)}
-    dataset = load_dataset(made.configs_dir).model_copy(update=fields)
-    moved = made.input_dir.rename(tmp_path / "before")
-    get_data(made, dataset)
-    ours = read_manifest(made, dataset)
-    theirs = read_manifest(replace(made, input_dir=moved, models_dir=tmp_path / "models"), dataset)
-    assert ours.train_digest == theirs.train_digest
-    assert [s.image_path.read_bytes() for s in theirs.test]
-    assert len(ours.test) == len(theirs.test)
-
-
 def test_a_file_that_is_packed_on_the_way_comes_out_as_it_was(fake: FakeKaggle, project: Project) -> None:
     fake.files, fake.packs = {"data/a sample.csv": SAMPLE, "b.zip": FILES["train.zip"]}, ("data/a sample.csv",)
     get_data(project, DATASET.model_copy(update={"kaggle_files": tuple(fake.files)}))
@@ -149,18 +128,6 @@ def test_a_broken_connection_goes_on_where_it_broke(fake: FakeKaggle, project: P
     assert len(pauses) == 2
 
 
-def test_after_a_download_that_failed_the_same_command_goes_on(fake: FakeKaggle, project: Project) -> None:
-    fake.files, fake.drops = {"train.zip": LARGE}, [3 * MIB] + [0] * 60
-    with pytest.raises(InputError, match="Kaggle must be within reach"):
-        get_data(project, LARGE_ONLY)
-    assert not (project.input_dir / "train.zip").exists()
-    fake.drops = []
-    fake.requests.clear()
-    get_data(project, LARGE_ONLY)
-    assert (project.input_dir / "train.zip").read_bytes() == LARGE
-    assert [request.headers.get("Range") for request in fake.list_calls("/files/")] == [None, f"bytes={3 * MIB}-"]
-
-
 @pytest.mark.slow
 def test_after_a_kill_in_the_middle_the_same_command_goes_on(
     fake: FakeKaggle, project: Project, tmp_path: Path
@@ -179,16 +146,6 @@ def test_after_a_kill_in_the_middle_the_same_command_goes_on(
     get_data(project, LARGE_ONLY)
     assert [request.headers.get("Range") for request in fake.list_calls("/files/")] == [None, f"bytes={3 * MIB}-"]
     assert list_files(project.input_dir) == {"train.zip": LARGE}
-
-
-def test_a_file_that_changed_meanwhile_is_had_anew(fake: FakeKaggle, project: Project) -> None:
-    fake.files, fake.drops = {"train.zip": LARGE}, [3 * MIB] + [0] * 60
-    with pytest.raises(InputError):
-        get_data(project, LARGE_ONLY)
-    fake.drops = []
-    fake.files["train.zip"], fake.version = make_zip({"train/new.jpg": os.urandom(len(LARGE))}), 2
-    get_data(project, LARGE_ONLY)
-    assert (project.input_dir / "train.zip").read_bytes() == fake.files["train.zip"]
 
 
 def damage(content: bytes) -> bytes:
@@ -278,13 +235,6 @@ def test_what_kaggle_refuses_is_told_with_its_remedy(
     assert not pauses and not [name for name in list_files(project.input_dir) if name.endswith(".zip")]
 
 
-def test_an_unknown_competition_is_told(fake: FakeKaggle, project: Project) -> None:
-    with pytest.raises(
-        InputError, match=r"competitions/tinny-masks. Received: The requested competition was not found"
-    ):
-        get_data(project, DATASET.model_copy(update={"kaggle": "tinny-masks"}))
-
-
 def test_files_that_the_competition_lacks_are_told_with_those_it_has(fake: FakeKaggle, project: Project) -> None:
     fake.files = dict(FILES)
     with pytest.raises(InputError, match=r"among sample\.csv\.zip, train\.zip, train_hq\.zip\. Received: trian\.zip"):
@@ -296,22 +246,6 @@ def test_a_busy_kaggle_is_asked_again_when_it_says(fake: FakeKaggle, project: Pr
     get_data(project, DATASET)
     assert pauses == [7.0, 4.0, 2.0]  # as it says, but no less than 2, 4, ... s
     assert (project.input_dir / "train.zip").exists()
-
-
-def test_a_kaggle_that_stays_busy_is_told_after_a_minute(
-    fake: FakeKaggle, project: Project, pauses: list[float]
-) -> None:
-    fake.busy = {"ListDataFiles": [{} for _ in range(9)]}
-    with pytest.raises(InputError, match="Kaggle must take more requests; try again later"):
-        get_data(project, DATASET)
-    assert pauses == [2.0, 4.0, 8.0, 16.0, 32.0]
-
-
-def test_an_hour_is_not_waited_for(fake: FakeKaggle, project: Project, pauses: list[float]) -> None:
-    fake.busy = {"ListDataFiles": [{"Retry_After": "3600"}]}
-    with pytest.raises(InputError, match="Kaggle must take more requests"):
-        get_data(project, DATASET)
-    assert not pauses
 
 
 def test_without_a_name_at_kaggle_nothing_is_asked(fake: FakeKaggle, project: Project) -> None:

@@ -208,17 +208,12 @@ def test_the_client_takes_the_kernel(scene: Scene, fake: FakeKaggle, tmp_path: P
     notebook.write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
     folder = build_kernel(scene.project, scene.dataset, scene.ensemble, USER, "unets-tiny", notebook)
     session = sign_in(COMPETITION)
-    session.ask(session.api.kernels_push, str(folder))
+    session.ask("kernels_push", str(folder))
     (kernel,) = fake.kernels
     assert kernel["slug"] == f"{USER}/unets-tiny-kernel" and kernel["newTitle"] == "unets tiny kernel"
     assert kernel["datasetDataSources"] == [f"{USER}/unets-tiny"]
     assert kernel["competitionDataSources"] == [COMPETITION]
     assert (kernel["enableGpu"], kernel["enableInternet"], kernel["isPrivate"]) == (True, False, True)
-
-
-def test_without_a_notebook_the_metadata_is_there(scene: Scene, tmp_path: Path) -> None:
-    folder = build_kernel(scene.project, scene.dataset, scene.ensemble, USER, "unets-tiny", tmp_path / "none.ipynb")
-    assert json.loads((folder / "kernel-metadata.json").read_text())["code_file"] == NOTEBOOK
 
 
 def test_what_the_client_refuses_is_told(scene: Scene, fake: FakeKaggle) -> None:

@@ -37,16 +37,6 @@ def test_data_and_nets_are_found_at_any_depth(
     )
 
 
-def test_of_two_datasets_the_one_with_nets_is_taken(make_competition: MakeCompetition, tmp_path: Path) -> None:
-    attached_dir = tmp_path / "kaggle"
-    attach(make_competition(num_groups=2, num_test_groups=1), attached_dir, "my-nets", with_models=True)
-    shutil.copytree(attached_dir / "my-nets" / "configs", attached_dir / "a-package" / "configs")
-    assert find_attached(attached_dir, "tiny").bundle_dir == attached_dir / "my-nets"
-    shutil.copytree(attached_dir / "my-nets", attached_dir / "other-nets")
-    with pytest.raises(InputError, match=r"one folder with configs/tiny/dataset.py. Received: .*my-nets, .*other-nets"):
-        find_attached(attached_dir, "tiny")
-
-
 def test_data_may_be_zipped_but_not_there_twice(make_competition: MakeCompetition, tmp_path: Path) -> None:
     attached_dir = tmp_path / "kaggle"
     attach(make_competition(num_groups=2, num_test_groups=1), attached_dir, "my-nets")

@@ -221,15 +221,6 @@ def test_an_invalid_submission_is_refused_before_kaggle_is_asked(
     assert not fake.requests
 
 
-def test_a_failed_scoring_ends_with_1(
-    fake: FakeKaggle, run_stage: Run, project: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
-    fake.judgements = [{"status": "ERROR", "errorDescription": "Submission must have 100064 rows"}]
-    assert run_stage("submit", "--message", "first") == 1
-    assert "Submission must have 100064 rows" in capsys.readouterr().err
-    assert not project.results_dir.exists()
-
-
 def test_ctrl_c_leaves_the_submission_and_says_how_to_go_on(
     fake: FakeKaggle,
     run_stage: Run,

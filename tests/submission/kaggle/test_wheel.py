@@ -9,7 +9,7 @@ import pytest
 import unets
 from tests import ROOT
 from unets.errors import InputError
-from unets.submission.kaggle.wheel import build_wheel
+from unets.submission.kaggle.dataset import build_wheel
 
 SOURCE_DIR = ROOT / "src"
 

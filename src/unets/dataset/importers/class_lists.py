@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from unets.dataset.importers.listing import Listing, ending
-from unets.errors import DAMAGE
+from unets.errors import DECODER_FAULTS
 
 Value = int | tuple[int, int, int]  # of a pixel: a number, or a color (R, G, B)
 
@@ -60,7 +60,7 @@ def parse_class_list(path: str, text: str) -> dict[Value, str]:
         if ending(path) == ".csv":
             return _parse_csv(text)
         return _parse_lines(text)
-    except DAMAGE:
+    except DECODER_FAULTS:
         return {}
 
 

@@ -26,7 +26,7 @@ from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES
 from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.names import find_splits, sort_naturally, spread
-from unets.errors import DAMAGE, InputError
+from unets.errors import DECODER_FAULTS, InputError
 
 Points = npt.NDArray[np.float64]  # (n, 2) of x and y, in pixels
 _WHOLE = 0.01  # pixels that a whole number may be off, where it was written as a share of the side
@@ -254,7 +254,7 @@ def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Listing, A
         parse(listing, found)
     except InputError:
         raise
-    except DAMAGE as error:  # another shape than the format has: a key, a list, a number
+    except DECODER_FAULTS as error:  # another shape than the format has: a key, a list, a number
         words = f"{found.path or 'annotations'} must be {source.format} as its tool writes it"
         raise InputError(f"{words}. Received: {type(error).__name__}: {error}") from error
     if len(found.missing) > len(found.areas):

@@ -12,7 +12,7 @@ import yaml  # type: ignore[import-untyped]
 
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.polygons import Annotations, Area, Points
-from unets.errors import DAMAGE, InputError, naming
+from unets.errors import DECODER_FAULTS, InputError, naming
 
 _LINE = re.compile(r"\d+(\s+-?[\d.]+(e-?\d+)?)+")
 
@@ -82,7 +82,7 @@ def _name_classes(listing: Listing, found: Annotations) -> None:
 def _read_names(listing: Listing, path: str) -> dict[int, str]:
     if not path.endswith((".yaml", ".yml")):
         return dict(enumerate(_read_lines(listing, path)))
-    with naming(path, "be YAML", damage=(*DAMAGE, yaml.YAMLError)):
+    with naming(path, "be YAML", damage=(*DECODER_FAULTS, yaml.YAMLError)):
         content = yaml.safe_load(listing.read_text(path))
     names = content.get("names") if isinstance(content, dict) else None
     if isinstance(names, list):

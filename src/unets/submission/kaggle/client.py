@@ -12,19 +12,18 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
+from itertools import count
 from time import sleep
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from unets.config import DatasetConfig
 from unets.errors import InputError
 from unets.log import format_duration
 
 logger = logging.getLogger(__name__)
-
-Answer = TypeVar("Answer")
 
 _TRIES = 6  # of a request that may be repeated: some 2, 4, 8, 16, 32 s apart, a minute in all
 _FIRST_WAIT_S = 2.0
@@ -53,26 +52,27 @@ class Session:
         """Whether the client shall show no progress bars: where nobody watches them."""
         return not sys.stderr.isatty()
 
-    def ask(self, function: Callable[..., Answer], *args: Any, repeat: bool = True, **options: Any) -> Answer:
+    def ask(self, name: str, *args: Any, repeat: bool = True, absent: tuple[int, ...] = (), **options: Any) -> Any:
         """Calls one of the client's functions.
 
         Args:
-            function: of `api`, or of the client that it builds.
+            name: of the function of `api`.
             *args: its arguments.
             repeat: whether to wait and try again where Kaggle is busy or cannot be reached; False for what must not be
                 done twice.
+            absent: HTTP statuses by which Kaggle says that there is no such thing, for which None is returned.
             **options: its keyword arguments.
 
         Raises:
             InputError: Kaggle refuses, or cannot be reached; says what to do.
         """
-        attempt = 0
-        while True:
-            attempt += 1
+        for attempt in count(1):
             try:
                 with keep_quiet(self.secrets):
-                    return function(*args, **options)
+                    return getattr(self.api, name)(*args, **options)
             except Exception as error:
+                if _find_status(error) in absent:
+                    return None
                 wait_s = _find_wait(error, attempt) if repeat else None
                 if wait_s is None:
                     raise_input_error(error, self.competition, self.secrets)
@@ -85,15 +85,7 @@ class Session:
 
 
 def find_competition(dataset: DatasetConfig, source: object) -> str:
-    """Returns the name of the competition at Kaggle.
-
-    Args:
-        dataset: its config.
-        source: the folder of its config, for the error.
-
-    Raises:
-        InputError: the config names none.
-    """
+    """Returns the competition's name at Kaggle; raises InputError where its config, in `source`, has none."""
     if dataset.kaggle is None:
         raise InputError(f"`kaggle` in {source}/dataset.py must name the competition at Kaggle. Received: None")
     return dataset.kaggle
@@ -104,9 +96,6 @@ def sign_in(competition: str) -> Session:
 
     Those are, in its order: KAGGLE_API_TOKEN (a token, or a file that holds one), ~/.kaggle/access_token;
     KAGGLE_USERNAME and KAGGLE_KEY, kaggle.json; what `kaggle auth login` left.
-
-    Args:
-        competition: its name at Kaggle.
 
     Raises:
         InputError: the client is not installed, there are no credentials, or Kaggle refuses them.
@@ -134,7 +123,7 @@ def raise_input_error(error: Exception, competition: str, secrets: tuple[str, ..
     Raises:
         InputError: Kaggle refused the request, could not be reached, or the client did not like what it was given.
     """
-    said, status = _hide(str(error), secrets), find_status(error)
+    said, status = _hide(str(error), secrets), _find_status(error)
     page = f"https://www.kaggle.com/competitions/{competition}"
     if status == 403:
         is_about_it = "/competitions." in error.response.url  # type: ignore[attr-defined]
@@ -154,7 +143,7 @@ def raise_input_error(error: Exception, competition: str, secrets: tuple[str, ..
     raise InputError(f"{wanted}. Received: {said}") from None
 
 
-def find_status(error: Exception) -> int | None:
+def _find_status(error: Exception) -> int | None:
     """Returns the HTTP status that a request ended with, if it is that."""
     status: int | None = getattr(getattr(error, "response", None), "status_code", None)
     return status
@@ -190,14 +179,12 @@ def _find_wait(error: Exception, attempt: int) -> float | None:
     """Returns the seconds after which a request may be tried again; None where that would not help."""
     if attempt == _TRIES:
         return None
-    status, wait_s = find_status(error), _FIRST_WAIT_S * 2.0 ** (attempt - 1)
+    status, wait_s = _find_status(error), _FIRST_WAIT_S * 2.0 ** (attempt - 1)
     if status == _TOO_MANY:
         asked = str(error.response.headers.get("Retry-After", ""))  # type: ignore[attr-defined]
         wait_s = max(wait_s, float(asked)) if asked.isdecimal() else wait_s
         return wait_s if wait_s <= _LONGEST_WAIT_S else None
-    if status in _OVERLOADED or (status is None and _is_network(error)):
-        return wait_s
-    return None
+    return wait_s if status in _OVERLOADED or (status is None and _is_network(error)) else None
 
 
 def _is_network(error: Exception) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from unets.config import DatasetConfig
 from unets.errors import InputError
 from unets.store.paths import Project
-from unets.store.runs import atomic_path, lock, read_json, write_json
+from unets.store.runs import lock, read_json, write_json
 from unets.submission.kaggle.client import Session, find_competition, sign_in
 
 logger = logging.getLogger(__name__)
@@ -33,10 +33,7 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 def get_data(project: Project, dataset: DatasetConfig, *, unpack: bool = False) -> None:
     """Downloads what is missing of a competition; the same call goes on where the last one was stopped.
 
-    Args:
-        project: its `input_dir` gets the files.
-        dataset: names the competition and, maybe, its files.
-        unpack: whether to unpack the zips, and delete them.
+    Zips may be unpacked, and are then deleted.
 
     Raises:
         InputError: Kaggle does not give the files, the disk is too small, or a file is damaged (the next call downloads
@@ -79,21 +76,15 @@ def _get_files(project: Project, competition: str, names: Sequence[str]) -> Sequ
     for name, folder in folders.items():
         target, wanted = project.input_dir / name, folder / name
         logger.info("%s: downloads %.1f MB", name, sizes[name] / 1e6)
-        session.ask(session.api.competition_download_file, competition, name, str(folder), quiet=session.is_quiet)
+        session.ask("competition_download_file", competition, name, str(folder), quiet=session.is_quiet)
         # Under the name that its address ends with: with %20 for a space, and .zip where Kaggle packed it on the way.
         path = next((one for one in wanted.parent.glob("*") if not one.name.endswith(_MARKER)), wanted)
         _check_whole(path)
-        held = _list_held(path) if path.suffix == ".zip" else []
-        if held and wanted.suffix != ".zip":
-            _check_free_disk(folder, sum(info.file_size for info in held), f"the content of {path.name}")
-            with (
-                zipfile.ZipFile(path) as archive,
-                archive.open(held[0]) as source,
-                atomic_path(target) as temporary,
-                temporary.open("wb") as file,  # closed first
-            ):
-                shutil.copyfileobj(source, file)
+        if path.suffix == ".zip" and wanted.suffix != ".zip":
+            _unpack(project, path, target.parent)
         else:
+            if path.suffix == ".zip":
+                _list_held(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         shutil.rmtree(folder)
@@ -110,8 +101,7 @@ def _get_bundle(project: Project, competition: str) -> Sequence[str]:
         return list(held)
     session = sign_in(competition)
     path = project.download_dir / f"{competition}.zip"
-    folder = str(project.download_dir)
-    session.ask(session.api.competition_download_files, competition, folder, quiet=session.is_quiet)
+    session.ask("competition_download_files", competition, str(project.download_dir), quiet=session.is_quiet)
     _check_whole(path)
     held = {info.filename: info.file_size for info in _unpack(project, path, project.input_dir)}
     write_json(record, held)
@@ -138,11 +128,7 @@ def _check_whole(path: Path) -> None:
 
 
 def _list_held(path: Path) -> list[zipfile.ZipInfo]:
-    """Reads a zip through, the CRC-32 of each file included, and returns its files.
-
-    Raises:
-        InputError: it is damaged. It is then deleted, so that the next call downloads it again.
-    """
+    """Reads a zip through and returns its files; deletes one that is damaged, so that it is downloaded again."""
     try:
         with zipfile.ZipFile(path) as archive:
             name = archive.testzip()
@@ -162,38 +148,22 @@ def _unpack(project: Project, path: Path, target: Path | None = None) -> list[zi
     """Unpacks a zip into a folder of its own, moves what it holds into `target`, and deletes the zip.
 
     `zipfile` drops what would lead out of the folder (`..`, an absolute path), and writes a link as a plain file.
-
-    Args:
-        project: whose disk is asked for room.
-        path: the zip.
-        target: the folder that gets the files; None: the zip's, or one of its name where the zip has no such folder.
+    Without a target it is the zip's folder, or one of the zip's name where no such folder is in it.
     """
     folder, held = project.download_dir / f"{path.name}.unpacked", _list_held(path)
     if target is None:
-        is_within = all(
-            PurePosixPath(info.filename).parts[0] == path.stem for info in held
-        )  # `train/a.jpg`, not `a.jpg`
+        # `train/a.jpg`, not `a.jpg`
+        is_within = all(PurePosixPath(info.filename).parts[0] == path.stem for info in held)
         target = path.parent if is_within else path.with_suffix("")
     _check_free_disk(project.input_dir, sum(info.file_size for info in held), f"the content of {path.name}")
     shutil.rmtree(folder, ignore_errors=True)
     with zipfile.ZipFile(path) as archive:
         archive.extractall(folder, held)
     os.sync()  # once, not after each of 100,000 images: that takes longer than unpacking them
-    _move_into(folder, target)
+    shutil.copytree(folder, target, dirs_exist_ok=True, copy_function=os.replace)  # moves file by file
     shutil.rmtree(folder)
     path.unlink()
     return held
-
-
-def _move_into(source: Path, target: Path) -> None:
-    """Moves what a folder holds; into folders that are there, file by file."""
-    target.mkdir(parents=True, exist_ok=True)
-    for entry in sorted(source.iterdir()):
-        place = target / entry.name
-        if entry.is_dir() and place.is_dir():
-            _move_into(entry, place)
-        else:
-            entry.replace(place)
 
 
 def _is_there(path: Path, num_bytes: int | None = None) -> bool:
@@ -208,7 +178,7 @@ def _list_sizes(session: Session) -> dict[str, int]:
     sizes: dict[str, int] = {}
     token = None
     while True:
-        page = session.ask(session.api.competition_list_files, session.competition, token, _PAGE)
+        page = session.ask("competition_list_files", session.competition, token, _PAGE)
         sizes |= {str(file.name): int(file.total_bytes) for file in page.files}
         token = page.next_page_token
         if not token:

@@ -11,20 +11,25 @@ folder of the kernel: the notebook and `kernel-metadata.json`.
 """
 
 import logging
+import os
 import re
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import unets
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.ensemble.ensemble import Ensemble, check_folds
 from unets.errors import InputError
-from unets.prediction.sources import fingerprint_maps
+from unets.prediction.sources import fingerprint_nets, hash_weights
 from unets.store.fingerprint import METRICS, SNAPSHOT, WEIGHTS, find_weights, take_snapshot
 from unets.store.paths import Project
 from unets.store.runs import write_json
-from unets.submission.kaggle.client import Session, find_status
-from unets.submission.kaggle.wheel import build_wheel
+from unets.submission.kaggle.client import Session
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +39,7 @@ _RUN_FILES = (SNAPSHOT, METRICS, WEIGHTS)
 _MAX_SUBTITLE, _MAX_NAME = 80, 50  # characters (kaggle 2.2.5, `dataset_create_new`)
 # The weights are made of the competition's data, whose rules say what may be done with them.
 _LICENSE = "other"
+_EPOCH = "315532800"  # 1980, the earliest time that a zip can hold: equal sources give equal bytes
 
 
 def build_dataset(
@@ -46,18 +52,8 @@ def build_dataset(
 ) -> Path:
     """Builds the dataset's folder, in place of one that is there; it appears whole or not at all.
 
-    Keras is loaded, since nothing else knows whether weights are those that the ensemble was fitted with.
-
-    Args:
-        project: the folders.
-        dataset: the dataset's declaration.
-        ensemble: whose members' weights are taken.
-        experiments: configs of its members, by name.
-        owner: the account at Kaggle.
-        slug: the dataset's name there; None is `unets-<competition>`, with the ensemble's name behind it if it has one.
-
-    Returns:
-        Its path.
+    Keras is loaded, since nothing else knows whether weights are those that the ensemble was fitted with. The owner is
+    the account at Kaggle, the slug the dataset's name there; None is `name_slug`.
 
     Raises:
         InputError: a run is missing, unfinished, of another config, or not the one that the ensemble was fitted with; a
@@ -90,14 +86,6 @@ def build_kernel(
     """Writes the folder of the kernel: metadata, and the notebook where it is at hand.
 
     The kernel has a GPU and no internet, as code competitions ask, and the dataset and the competition attached.
-
-    Args:
-        project: the folders.
-        dataset: names the competition at Kaggle, if it is there.
-        ensemble: whose kernel it is.
-        owner: the account at Kaggle.
-        slug: the dataset's name there.
-        notebook: the notebook to be copied.
     """
     name = f"{slug}{_KERNEL}"
     folder = project.kaggle_kernel_dir(ensemble.name)
@@ -129,49 +117,58 @@ def name_slug(ensemble: Ensemble) -> str:
 
 
 def check_owner(owner: str) -> str:
-    """Returns the account's name as it is in addresses.
-
-    Raises:
-        InputError: it is not one.
-    """
+    """Returns the account's name as it is in addresses; raises InputError where it is not one."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", owner.lower()):
         raise InputError(f"`--owner` must be the account's name in Kaggle's addresses. Received: {owner!r}")
     return owner.lower()
 
 
 def upload_dataset(session: Session, folder: Path, ref: str, notes: str) -> str:
-    """Uploads the dataset: a private one where there is none of that name, else its next version.
+    """Uploads what `build_dataset` made: a private dataset where there is no `owner/slug`, else its next version.
 
-    Args:
-        session: the client.
-        folder: what `build_dataset` made.
-        ref: `owner/slug`.
-        notes: of the version.
-
-    Returns:
-        Its address.
-
-    Raises:
-        InputError: Kaggle or the client does not take it.
+    Returns its address; raises InputError where Kaggle or the client does not take it.
     """
-    api, options = session.api, {"quiet": session.is_quiet, "dir_mode": "zip"}  # Kaggle unpacks the zips to folders
-    if session.ask(_exists, session, ref):
-        answer = session.ask(api.dataset_create_version, str(folder), notes, **options, repeat=False)
+    options: dict[str, Any] = {
+        "quiet": session.is_quiet,
+        "dir_mode": "zip",
+        "repeat": False,
+    }  # Kaggle unpacks the zips to folders
+    # Which status says that there is none depends on whether the name was ever taken.
+    if session.ask("dataset_status", ref, absent=(403, 404)) is None:
+        answer = session.ask("dataset_create_new", str(folder), **options)
     else:
-        answer = session.ask(api.dataset_create_new, str(folder), **options, repeat=False)
+        answer = session.ask("dataset_create_version", str(folder), notes, **options)
     if answer.error or str(answer.status).lower() != "ok":
         raise InputError(f"Kaggle must take {folder}. Received: {session.hide(answer.error or answer.status)}")
     return str(answer.url)
 
 
-def _exists(session: Session, ref: str) -> bool:
-    try:
-        session.api.dataset_status(ref)
-    except Exception as error:
-        if find_status(error) in (403, 404):  # which of them depends on whether the name was ever taken
-            return False
-        raise
-    return True
+def build_wheel(folder: Path) -> Path:
+    """Builds the wheel of the package at work, by pip and the setuptools that are installed; no network is asked.
+
+    Returns its path in the folder, `unets-<version>-py3-none-any.whl`.
+
+    Raises:
+        InputError: the package does not run from its repository, or it cannot be built.
+    """
+    root = Path(unets.__file__).parents[2]
+    if not (root / "pyproject.toml").is_file():
+        raise InputError(f"unets must run from a clone of its repository. Received: {root}, without a pyproject.toml")
+    with tempfile.TemporaryDirectory() as temporary:  # setuptools leaves files beside what it builds
+        copy = Path(temporary)
+        shutil.copytree(root / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copyfile(root / name, copy / name)
+        options = ["--quiet", "--disable-pip-version-check", "--no-deps", "--no-index", "--no-build-isolation"]
+        command = [sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", str(folder.absolute()), temporary]
+        environment = {**os.environ, "SOURCE_DATE_EPOCH": _EPOCH}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise InputError(
+            f"pip must build a wheel of {root}. Received: {done.stderr.strip()[-500:]}. "
+            f"`pip install 'setuptools>=77' wheel` installs what it takes"
+        )
+    return next(folder.glob("unets-*.whl"))
 
 
 def _find_runs(
@@ -184,7 +181,7 @@ def _find_runs(
         name, experiment = member.experiment, experiments[member.experiment]
         snapshots = {fold: take_snapshot(experiment, dataset, fold, ensemble.folds_sha256) for fold in ensemble.folds}
         weights = {fold: find_weights(project.run_dir(name, fold), one) for fold, one in snapshots.items()}
-        if fingerprint_maps(experiment, dataset.classes, weights) != member.fingerprint:
+        if fingerprint_nets(experiment, dataset.classes, hash_weights(weights)) != member.fingerprint:
             raise InputError(
                 f"The {ensemble.name} must be of the weights that are there. Received: one of other weights, or of "
                 f"other folds, of {name}. Run `unets predict && unets ensemble`"

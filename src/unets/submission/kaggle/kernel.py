@@ -29,10 +29,6 @@ class Attached:
 def find_attached(attached_dir: Path, competition: str) -> Attached:
     """Finds what is attached to a kernel. Of two folders with the competition's config, the one with nets is taken.
 
-    Args:
-        attached_dir: /kaggle/input.
-        competition: a folder of `configs/`.
-
     Raises:
         InputError: the competition's config or its files are not attached, or twice.
     """
@@ -49,19 +45,15 @@ def find_attached(attached_dir: Path, competition: str) -> Attached:
     source = dataset.source
     images = source.images if isinstance(source, PatternSource) else ""
     wanted = dataset.submission.sample or images.partition("{")[0].partition("*")[0].rpartition("/")[0]
-    input_dir = _pick([folder for folder in folders if _holds(folder, wanted)], attached_dir, wanted)
+    holding = [one for one in folders if (one / wanted).exists() or (one / f"{wanted}.zip").exists()]
+    input_dir = _pick(holding, attached_dir, wanted)
     return Attached(input_dir=input_dir, bundle_dir=bundle_dir, ensembles=tuple(list_fitted(project)))
 
 
 def imitate_kernel(project: Project, folder: Path) -> tuple[Path, Path]:
-    """Lays out, as links, what would be attached to a kernel, so that its notebook can be tried elsewhere.
+    """Lays out, as links in an empty folder, what would be attached to a kernel, to try its notebook elsewhere.
 
-    Args:
-        project: the competition's files, config, and trained nets.
-        folder: an empty one.
-
-    Returns:
-        (attached, working): what stands for /kaggle/input and for /kaggle/working.
+    Returns what stands for (/kaggle/input, /kaggle/working).
     """
     attached_dir, working_dir = folder / "input", folder / "working"
     working_dir.mkdir()
@@ -84,16 +76,8 @@ def _walk(root: Path) -> Iterator[Path]:
         names[:] = sorted(names) if len(folder.relative_to(root).parts) < _MAX_DEPTH else []
 
 
-def _holds(folder: Path, name: str) -> bool:
-    return (folder / name).exists() or (folder / f"{name}.zip").exists()
-
-
 def _pick(found: Sequence[Path], attached_dir: Path, what: str) -> Path:
-    """Returns the only folder found.
-
-    Raises:
-        InputError: there is none, or more than one.
-    """
+    """Returns the only folder found; raises InputError where there is none, or more than one."""
     if len(found) != 1:
         names = ", ".join(sorted(path.name for path in attached_dir.iterdir())) or "nothing"
         received = ", ".join(str(path) for path in found) or f"none; attached are {names}"

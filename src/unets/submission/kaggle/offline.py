@@ -30,16 +30,8 @@ def predict_offline(
 ) -> Path:
     """Predicts the test images with an ensemble's nets and writes the submission; goes on where it was stopped.
 
-    Args:
-        bundle_dir: what `unets kaggle-dataset` built.
-        input_dir: the competition's files.
-        work_dir: gets `submission.csv`, and `unets/` with the probability maps.
-        competition: a folder of its `configs/`; None is the only one.
-        ensemble_name: `ensemble` or `ensemble_<...>`.
-        jobs: worker processes; None is one a core.
-
-    Returns:
-        The path of `submission.csv`, which code competitions look for.
+    The bundle is what `unets kaggle-dataset` built. The working folder gets `submission.csv`, which code competitions
+    look for and whose path is returned, and `unets/` with the probability maps.
 
     Raises:
         InputError: something of the bundle or of the competition is missing or does not fit the rest.

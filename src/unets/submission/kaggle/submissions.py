@@ -18,14 +18,13 @@ from unets.errors import InputError
 from unets.log import format_duration, show_progress
 from unets.store.paths import Project
 from unets.store.runs import lock, read_config, read_json, write_json, write_text
-from unets.submission.kaggle.client import Session, find_competition, find_status, sign_in
+from unets.submission.kaggle.client import Session, find_competition, sign_in
 
 logger = logging.getLogger(__name__)
 
 _FIRST_LOOK_S, _LONGEST_LOOK_S = 2.0, 30.0  # between looks at the score
 _NEWEST = 100  # submissions of the team that are looked through for one that may have arrived
 _CLOCKS = timedelta(minutes=10)  # by which this machine's clock and Kaggle's may differ
-_CHUNK = 2**20
 
 
 class Sent(Config):
@@ -57,16 +56,7 @@ def submit(
 ) -> Sent:
     """Sends a submission that was checked, and waits for its score; one that is sent already is waited for.
 
-    Args:
-        project: the folders.
-        dataset: names the competition.
-        path: csv or csv.gz.
-        message: what Kaggle shows beside it.
-        again: whether to send bytes that were sent and scored before.
-        wait_s: the longest wait for the score, in seconds.
-
-    Returns:
-        What became of it, scored.
+    Bytes that were scored before are sent where `again` says so.
 
     Raises:
         InputError: these bytes were scored before; Kaggle does not take them, fails to score them, or takes longer.
@@ -127,13 +117,8 @@ def find_sent(project: Project, sha256: str) -> Sent | None:
 
 def hash_csv(path: Path) -> str:
     """Returns the SHA-256 of a csv's bytes, whether it is compressed or not."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        is_gzip = file.peek(2).startswith(b"\x1f\x8b")
-        with gzip.open(file) if is_gzip else file as content:
-            while chunk := content.read(_CHUNK):
-                digest.update(chunk)
-    return digest.hexdigest()
+    with path.open("rb") as file, gzip.open(file) if file.peek(2).startswith(b"\x1f\x8b") else file as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _send(project: Project, session: Session, path: Path, message: str, sha256: str) -> Sent:
@@ -150,9 +135,7 @@ def _send(project: Project, session: Session, path: Path, message: str, sha256: 
     _note(project, sent)
     logger.info("%s: uploads %.1f MB", path.name, path.stat().st_size / 1e6)
     # Not repeated after an error, which does not tell whether the submission was taken; the next call looks first.
-    answer = session.ask(
-        *(session.api.competition_submit, str(path), message, session.competition, session.is_quiet), repeat=False
-    )
+    answer = session.ask("competition_submit", str(path), message, session.competition, session.is_quiet, repeat=False)
     if answer.ref:
         return sent.model_copy(update={"ref": int(answer.ref), "state": "pending"})
     arrived = _find_arrived(session, sent)
@@ -164,7 +147,7 @@ def _send(project: Project, session: Session, path: Path, message: str, sha256: 
 def _find_arrived(session: Session, sent: Sent) -> Sent | None:
     """Returns a submission with its number, if Kaggle has it: of that file and message, not older than it."""
     since = datetime.fromisoformat(sent.began).replace(tzinfo=None) - _CLOCKS
-    newest = session.ask(session.api.competition_submissions, session.competition, page_size=_NEWEST)
+    newest = session.ask("competition_submissions", session.competition, page_size=_NEWEST)
     for found in newest or ():
         same = found.description == sent.message and found.file_name.split(".csv")[0] == sent.name
         if same and found.date is not None and found.date >= since:
@@ -176,7 +159,7 @@ def _wait(session: Session, sent: Sent, wait_s: float) -> Sent:
     """Looks at a submission, less and less often, until it is scored; one whose scoring failed comes back so."""
     began, pause_s = monotonic(), _FIRST_LOOK_S
     for _ in show_progress(count(), what="score", unit="look"):
-        found = session.ask(_find_submission, session, sent.ref)
+        found = session.ask("get_submission", sent.ref, absent=(404,))  # one that has just come in
         if found is not None and found.status.name == "COMPLETE":
             scores = {"public": found.public_score, "private": found.private_score}  # empty: not published
             known = {kind: float(score) for kind, score in scores.items() if score}
@@ -192,15 +175,6 @@ def _wait(session: Session, sent: Sent, wait_s: float) -> Sent:
         f"Kaggle must score {sent.name} within {format_duration(wait_s)} (--wait, in minutes). Received: nothing. It "
         f"stays there as number {sent.ref}; `unets submit --submission {sent.name}` goes on waiting"
     )
-
-
-def _find_submission(session: Session, ref: int) -> Any:
-    try:
-        return session.api.get_submission(ref)
-    except Exception as error:
-        if find_status(error) == 404:  # one that has just come in
-            return None
-        raise
 
 
 def _note(project: Project, sent: Sent) -> None:
