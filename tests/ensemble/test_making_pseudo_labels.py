@@ -189,16 +189,6 @@ def test_expected_dice_by_hand() -> None:
     assert expect_dice(probs, nothing) == pytest.approx(0.25)
 
 
-def test_expected_dice_is_the_mean_dice_over_truths() -> None:
-    """Where each pixel is object with its own probability, and independent of the others."""
-    rng = np.random.default_rng(0)
-    probs = rng.uniform(0, 1, (40, 50)).astype(np.float32) ** 3
-    mask = (probs >= 0.5).astype(np.uint8)
-    truths = rng.random((200, 40, 50)) < probs
-    dices = 2 * (truths & (mask > 0)).sum(axis=(1, 2)) / (truths.sum(axis=(1, 2)) + mask.sum())
-    assert expect_dice(probs[..., None], mask) == pytest.approx(dices.mean(), abs=0.002)
-
-
 def test_labels_of_a_fold_come_from_its_own_nets(constant: Scene) -> None:
     """The leak by name: nets of other folds were trained on the images that this fold holds out."""
     constant.make()
@@ -252,15 +242,6 @@ def test_masks_and_confidence_image_by_image(scene: Scene, monkeypatch: pytest.M
         assert dice(decode_rle(truth[id_][0], (64, 96)), mask_hw) > 0.95
 
 
-def test_what_is_done_is_skipped(constant: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    constant.make()
-    before = {path: path.stat().st_mtime_ns for path in constant.project.pseudo_labels_dir("round1").glob("fold*")}
-    monkeypatch.setattr(pseudo_labels, "run_jobs", None)
-    constant.make()
-    constant.make(use_folds=[1])
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-
-
 def test_labels_of_another_origin_are_kept_until_asked_for_by_force(constant: Scene) -> None:
     constant.make(use_folds=[0])
     before = constant.list_files()
@@ -306,14 +287,6 @@ def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.Mo
     constant.make(use_folds=[0])
     assert constant.list_files() == expected
     assert len(constant.read(0)) == 8
-
-
-def test_a_fold_that_is_not_trained_is_refused_before_any_is_predicted(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pseudo_labels, "run_jobs", None)
-    with pytest.raises(InputError, match=r"fold2 must hold a trained run.*`unets train --exp unet_a --fold 2`"):
-        scene.make(use_folds=[0, 2])
 
 
 @pytest.mark.parametrize("confidence", [-0.1, 1.1, math.nan])

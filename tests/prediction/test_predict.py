@@ -225,12 +225,6 @@ def test_maps_without_tta_are_kept_where_there_are_several_flips(scene: Scene) -
         assert (mean.read_map(id_) != first.read_map(id_)).any()
 
 
-def test_tiles_of_a_net_that_says_the_same_everywhere_give_the_same_map(constant: Scene) -> None:
-    constant.predict(tile_hw=(32, 32), tta=("identity", "hflip", "vflip"))
-    assert constant.read_values("test") == {sample.id: {102} for sample in constant.manifest.test}
-    assert open_maps(constant.project.maps_dir("unet_a", "oof")).size_hw == SIZE_HW
-
-
 def test_a_second_start_makes_what_is_missing_or_damaged_alone(scene: Scene) -> None:
     scene.plant(0)
     scene.plant(1)
@@ -318,20 +312,6 @@ def test_a_full_disk_stops_prediction_which_goes_on_later(scene: Scene, monkeypa
         assert len(scene.list_shards()) == num_before
         scene.predict()
         assert {path: content for path, (_, content) in scene.list_shards().items()} == whole
-
-
-def test_a_fold_that_is_not_trained_is_refused(constant: Scene) -> None:
-    maps_dir = constant.project.maps_dir("unet_a", "test")
-    maps_dir.mkdir(parents=True)
-    (maps_dir / "00000.zip").write_bytes(b"made before")
-    before = constant.list_shards()
-    constant.plant(1, prob=0.6, is_finished=False)
-    with pytest.raises(InputError, match=r"must hold a run trained to its end\..*`unets train --exp unet_a --fold 1`"):
-        constant.predict(force=True)
-    (constant.project.run_dir("unet_a", 1) / "best.weights.h5").unlink()
-    with pytest.raises(InputError, match=r"fold1 must hold a trained run\. .*`unets train --exp unet_a --fold 1`"):
-        constant.predict(force=True)
-    assert constant.list_shards() == before
 
 
 def test_a_fold_trained_on_other_folds_is_refused(constant: Scene) -> None:

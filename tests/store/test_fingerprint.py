@@ -40,8 +40,6 @@ OTHERS: dict[str, tuple[Any, bool]] = {
 }
 
 
-
-
 def test_it_is_known_of_every_field_of_a_dataset_whether_it_decides_anything() -> None:
     assert OTHERS.keys() == DatasetConfig.model_fields.keys()
 

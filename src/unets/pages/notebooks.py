@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from unets.config import DatasetConfig, load_dataset
-from unets.errors import DAMAGE, InputError, naming
+from unets.errors import DECODER_FAULTS, InputError, naming
 from unets.store.paths import Project
 from unets.store.runs import write_text
 from unets.submission.kaggle.kernel import imitate_kernel
@@ -102,7 +102,7 @@ def execute_notebook(path: Path, out_path: Path, *, working_dir: Path, environme
         from traitlets.config import Config
     except ImportError as error:
         raise InputError(f"Notebooks need `pip install 'unets[notebooks]'`. Received: {error}") from error
-    with naming(path, "be a notebook of format 4", damage=(*DAMAGE, nbformat.ValidationError)):
+    with naming(path, "be a notebook of format 4", damage=(*DECODER_FAULTS, nbformat.ValidationError)):
         notebook = nbformat.read(path, as_version=4)
     with TemporaryDirectory() as folder:
         config = Config()
