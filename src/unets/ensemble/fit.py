@@ -59,7 +59,7 @@ def fit_ensemble(
     look = partial(_score_members, start, count_pixels(len(groups)) if is_weighed else 0)
     members = list(run_oof(look, oof, what=f"{name}: members", jobs=jobs))
     alone = metric.to_values(np.concatenate([fractions for fractions, _ in members])).mean(axis=-1)
-    pixels = PixelSample.join([one for _, samples in members for one in samples]) if is_weighed else None
+    pixels = [one for _, samples in members for one in samples]
     candidates = list_candidates(config, start, pixels, part_of, metric, dataset.classes)
     selection = select(candidates, start, part_of, groups, score, metric)
     recipe_of_group = {group: selection.recipes_by_part[part] for group, part in part_of_group.items()}

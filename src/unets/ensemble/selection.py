@@ -97,7 +97,7 @@ def split_parts(groups: Sequence[str], folds: Sequence[int]) -> PartOf:
 def list_candidates(
     config: EnsembleConfig,
     start: Recipe,
-    pixels: PixelSample | None,
+    pixels: Sequence[PixelSample],  # of each image
     part_of: PartOf,
     metric: Metric,
     classes: Sequence[str],
@@ -106,7 +106,7 @@ def list_candidates(
     candidates, num_members = [], len(config.experiments)
     if config.averaging == "fit" and num_members > 1:
         candidates.append(Candidate(what="averaging", propose=lambda recipe, _: [recipe.change(averaging="logit")]))
-    if pixels is not None:
+    if pixels:
         candidates.append(Candidate(what="weights", propose=_propose_weights(pixels, part_of, metric)))
     if config.threshold == "fit" and start.threshold != 0:
         for index, name in enumerate(classes):
@@ -219,12 +219,15 @@ class _Table:
         return chosen
 
 
-def _propose_weights(pixels: PixelSample, part_of: PartOf, metric: Metric) -> Callable[[Recipe, int], Sequence[Recipe]]:
+def _propose_weights(
+    pixels: Sequence[PixelSample], part_of: PartOf, metric: Metric
+) -> Callable[[Recipe, int], Sequence[Recipe]]:
     """Proposes the weights that are best for a recipe's averaging and threshold, fitted without a part."""
 
     @cache
     def fit(recipe: Recipe, part: int) -> tuple[float, ...]:
-        return select_members(pixels.select(part_of != part), recipe, metric)
+        used = [one for one, part_of_one in zip(pixels, part_of, strict=True) if part_of_one != part]
+        return select_members(PixelSample.join(used), recipe, metric)
 
     def propose(recipe: Recipe, part: int) -> list[Recipe]:
         # A candidate that is kept makes the others be proposed again: selecting takes seconds.

@@ -44,19 +44,6 @@ class PixelSample:
             **{one.name: np.concatenate([getattr(sample, one.name) for sample in shifted]) for one in fields(cls)}
         )
 
-    def select(self, is_selected: npt.NDArray[np.bool_]) -> "PixelSample":
-        """Returns the pixels of some of the images, bool (images,)."""
-        pixels = is_selected[self.image_of]
-        return PixelSample(
-            probs=self.probs[pixels],
-            is_true=self.is_true[pixels],
-            is_known=self.is_known[pixels],
-            stands_for=self.stands_for[pixels],
-            image_of=(np.cumsum(is_selected) - 1)[self.image_of[pixels]],
-            agreed=self.agreed[is_selected],
-            true_px=self.true_px[is_selected],
-        )
-
     def score(self, probs: npt.NDArray[np.float32], recipe: Recipe, metric: Metric) -> float:
         """Returns the score of all images where the pixels have these probabilities, float32 (pixels, classes)."""
         num_classes = probs.shape[-1]

@@ -131,7 +131,8 @@ def _run_together(jobs: Sequence[PredictionJob], what: str) -> None:
 
 def make_shards(jobs: Sequence[PredictionJob], what: str, chunks: Sequence[_Chunk]) -> None:
     """Runs the pipeline over chunks, but for shards that another worker made before it was lost."""
-    chunks = [left for chunk in chunks if (left := _leave_out_made(jobs, chunk)).shards]
+    missing = [tuple((p, index) for p, index in chunk.shards if not jobs[p].store.has(index)) for chunk in chunks]
+    chunks = [replace(chunk, shards=shards) for chunk, shards in zip(chunks, missing, strict=True) if shards]
     used = {position: jobs[position] for position in sorted({p for chunk in chunks for p, _ in chunk.shards})}
     if not used:
         return
@@ -176,11 +177,6 @@ def make_shards(jobs: Sequence[PredictionJob], what: str, chunks: Sequence[_Chun
     encoded = map_ahead(encode, chain.from_iterable(predicted), workers=cores, ahead=ahead)
     for _ in map_ahead(write, _collect(chunks, encoded), workers=1, ahead=0):
         pass
-
-
-def _leave_out_made(jobs: Sequence[PredictionJob], chunk: _Chunk) -> _Chunk:
-    missing = ((position, index) for position, index in chunk.shards if not jobs[position].store.has(index))
-    return replace(chunk, shards=tuple(missing))
 
 
 def _batch(
