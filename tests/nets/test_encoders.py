@@ -170,22 +170,6 @@ def test_imagenet_gives_the_features_of_the_whole_application(
     assert min(abs(one - feature).max() for one in found) < 1e-3 * abs(feature).max()
 
 
-@pytest.mark.parametrize(("name", "policy"), [(LITE0, "mixed_bfloat16"), ("mobilenetv3small", "mixed_float16")])
-def test_the_policy_of_the_caller_holds(name: str, policy: str) -> None:
-    before, exact, images = keras.config.dtype_policy(), build_encoder(name, (32, 32), 4), draw_images((32, 32))
-    keras.config.set_dtype_policy(policy)
-    try:
-        mixed = build_encoder(name, (32, 32), 4)
-    finally:
-        keras.config.set_dtype_policy(before)
-    mixed.set_weights(exact.get_weights())
-    outputs = mixed(images.astype(np.float32), training=False)
-    assert {keras.backend.standardize_dtype(output.dtype) for output in outputs} == {policy.removeprefix("mixed_")}
-    assert {keras.backend.standardize_dtype(weight.dtype) for weight in mixed.trainable_weights} == {"float32"}
-    for feature, wanted in zip(extract(mixed, images), extract(exact, images), strict=True):
-        assert abs(feature - wanted).max() < 0.05 * abs(wanted).max()
-
-
 def test_weights_have_the_same_names_whatever_was_built_before() -> None:
     first, second = (list(get_weights(build_encoder("convnexttiny", (32, 32), 8))) for _ in range(2))
     assert first == second

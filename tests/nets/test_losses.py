@@ -154,19 +154,6 @@ def test_a_sum_of_losses_by_hand() -> None:
     np.testing.assert_allclose(evaluate(build_loss(both, args), targets_u8, logits), [entropy + overlap], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("overlapping", [False, True])
-def test_equal_class_weights_of_one_change_nothing(name: str, overlapping: bool) -> None:
-    rng = np.random.default_rng(4)
-    targets = np.eye(4, dtype=np.uint8)[rng.integers(0, 4, (2, 6, 7))][..., 1:] * np.uint8(255)
-    logits = rng.normal(size=(2, 6, 7, 3 if overlapping else 4)).astype(np.float32)
-    plain, weighted = (
-        evaluate(build_loss({name: 1}, class_weights=weights, overlapping=overlapping), targets, logits)
-        for weights in (None, [1.0, 1.0, 1.0])
-    )
-    np.testing.assert_allclose(weighted, plain, rtol=1e-5)
-
-
 @few
 @given(seed=st.integers(0, 99), width_px=st.sampled_from([3, 5, 9, 21]), share=st.sampled_from([0.02, 0.5, 0.98]))
 def test_border_weights_are_those_of_a_square_window(seed: int, width_px: int, share: float) -> None:

@@ -23,7 +23,7 @@ from unets.data.cache import ArrayReader
 from unets.data.samples import Sample
 from unets.dataset.manifest import Manifest
 from unets.errors import InputError
-from unets.nets import backend, blocks
+from unets.nets import backend
 from unets.nets.losses import build_loss
 from unets.training import learner, panel
 from unets.training.fold import train_fold
@@ -183,13 +183,6 @@ def test_two_devices_add_up_gradients_as_one_does_on_jax(make: Callable[[str, st
 
 
 @pytest.mark.slow
-def test_each_device_by_itself_normalizes_otherwise(make: Callable[[str, str], Arrays]) -> None:
-    one, two = make("tensorflow", "whole_1"), make("tensorflow", "unsynchronized_2")
-    assert two["parts"].tolist() == [[0, 2], [1, 2]]
-    assert abs(two["loss"] / one["loss"] - 1).max() > 1e-3
-
-
-@pytest.mark.slow
 def test_float16_and_dropout_train_on_two_devices(make: Callable[[str, str], Arrays]) -> None:
     made = make("tensorflow", "float16_2")
     assert made["parts"].tolist() == [[0, 2], [1, 2]]
@@ -236,8 +229,6 @@ def main(folder: Path) -> None:
     if keras.backend.backend() == "tensorflow":
         with pytest.raises(InputError, match=r"must be left out with --data-parallel on TensorFlow"):
             train(folder, "micro", in_parallel=True, micro_batch=2)
-        blocks.needs_synchronized_batch_norm = lambda: False  # type: ignore[attr-defined]
-        train(folder, "unsynchronized", in_parallel=True)
 
 
 if __name__ == "__main__":

@@ -147,24 +147,3 @@ def test_a_validator_of_another_size_scores_the_same_weights() -> None:
     dices = [2 * (t & p).sum() / (t.sum() + p.sum()) for t, p in zip(truth, predicted, strict=True)]
     assert scores["val_loss"] == pytest.approx(float(losses.mean()), rel=1e-5)
     assert scores["val_dice"] == pytest.approx(float(np.mean(dices)), rel=1e-5)
-
-
-@pytest.mark.parametrize(("overlapping", "num_layers"), [(True, 2), (False, 3)])
-def test_images_of_five_channels_teach_classes_that_overlap_or_compete(overlapping: bool, num_layers: int) -> None:
-    one = DatasetConfig(channels=5, overlapping=overlapping)
-    dataset = one.model_copy(update={"classes": ("a", "b")})
-    experiment = ExperimentConfig(
-        data=DataConfig(size_hw=SIZE_HW),
-        model=ModelConfig(depth=1, base_filters=4),
-        training=TrainingConfig(precision="float32", epochs=20, warmup=0, learning_rate=0.01),
-    )
-    learner = build_learner(experiment, dataset, updates_per_epoch=2)
-    assert learner.net.output_shape[-1] == num_layers  # background competes
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (4, *SIZE_HW, 5), dtype=np.uint8)
-    # Class b is bright in channel 4; class a in channel 0, where it may overlap with b.
-    b = images[..., 4] > 128
-    a = (images[..., 0] > 128) & (overlapping | ~b)
-    targets = np.stack([a, b], axis=-1).astype(np.uint8) * 255
-    losses = [learner.train_on_batch(images, targets, return_dict=True)["loss"] for _ in range(30)]
-    assert losses[-1] < 0.8 * losses[0]
