@@ -16,7 +16,7 @@ from typing import Any
 import keras
 from keras import layers, ops
 
-from unets.errors import InputError
+from unets.errors import InputError, naming
 from unets.nets.backend import needs_synchronized_batch_norm
 from unets.nets.efficientnet_lite import LITE, convolve_lite, load_lite
 from unets.nets.normalization import BatchNorm, DepthwiseConv2D
@@ -86,7 +86,12 @@ def load_pretrained(net: keras.Model, name: str, weights: str) -> None:
     if encoder is None:
         raise InputError(f"`weights` must be none for a net without a pretrained encoder. Received: {weights}")
     if weights != "imagenet":
-        _load_file(encoder, name, weights)
+        if not weights.endswith(".weights.h5") or not Path(weights).is_file():
+            found = "no such file" if weights.endswith(".weights.h5") else "another ending"
+            words = "be none, imagenet or .weights.h5 (an existing file)"
+            raise InputError(f"`weights` must {words}. Received: {weights} ({found})")
+        with naming(weights, f"hold weights of {name} as encoder.save_weights writes them"):
+            encoder.load_weights(weights)
     elif name in LITE:
         load_lite(encoder, name)
     else:
@@ -263,18 +268,3 @@ def _scales(layer: Any) -> bool:
 
 def _list_weighted(model: keras.Model) -> list[Any]:
     return [layer for layer in model.layers if layer.weights and not _scales(layer)]
-
-
-def _load_file(encoder: keras.Model, name: str, weights: str) -> None:
-    if not weights.endswith(".weights.h5") or not Path(weights).is_file():
-        found = "no such file" if weights.endswith(".weights.h5") else "another ending"
-        raise InputError(
-            f"`weights` must be none, imagenet or .weights.h5 (an existing file). Received: {weights} ({found})"
-        )
-    try:
-        encoder.load_weights(weights)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{weights} must hold weights of {name} as encoder.save_weights writes them. "
-            f"Received: {type(error).__name__}: {error}"
-        ) from error

@@ -10,7 +10,7 @@ from keras import ops
 from unets.data.drawing import COLORS_RGB, Image, add_caption, draw_contours, make_sheet
 from unets.data.geometry import shrink
 from unets.data.io import write_image
-from unets.errors import InputError
+from unets.errors import naming
 from unets.metrics.masks import dice
 from unets.nets.backend import count_replicas
 from unets.nets.metrics import cut_shares
@@ -80,17 +80,12 @@ class WorstPanel:
 
     def _load_choice(self) -> list[tuple[int, int]]:
         index_of = {self.ids[index]: index for index in self.indices}
-        try:
+        expected, remedy = "name images of this run's validation", "Delete it, and others are chosen"
+        with naming(self.choice_path, expected, remedy=remedy, damage=(LookupError, ValueError)):
             rows = read_json(self.choice_path, tiles=list[dict[str, str]])["tiles"]
-            tiles = [(index_of[row["id"]], self.classes.index(row["class"])) for row in rows]
-            if not tiles:
+            if not rows:
                 raise ValueError("none")
-            return tiles
-        except (LookupError, ValueError) as error:
-            raise InputError(
-                f"{self.choice_path} must name images of this run's validation. "
-                f"Received: {type(error).__name__}: {error}. Delete it, and others are chosen"
-            ) from error
+            return [(index_of[row["id"]], self.classes.index(row["class"])) for row in rows]
 
     def _predict(self, indices: Sequence[int]) -> Iterator[tuple[Image, Masks, Masks]]:
         """Gives (image, ground truth, prediction) of samples; the latter two bool (height, width, classes)."""
