@@ -13,6 +13,8 @@ from keras import layers
 
 from unets.nets.graph import Call, Tensor, trace
 
+Count = Callable[[Iterable[Tensor]], dict[int, int]]  # the bytes of tensors by their id
+
 _FLOAT32_BYTES = 4
 _BYTES_OF = {"float64": 8, "int64": 8, "float16": 2, "bfloat16": 2, "uint8": 1, "int8": 1, "bool": 1}  # else 4
 # Losses and metrics work on float32 copies of targets and logits: targets scaled, probabilities, products, thresholded
@@ -69,19 +71,17 @@ def count_parameters(variables: Iterable[Any]) -> int:
 def _count_multiply_adds(call: Call) -> int:
     """Returns a call's multiply-adds: a kernel for each output pixel, or input pixel where it is transposed."""
     layer, num_outputs = call.operation, math.prod(call.outputs[0].shape)
+    num_pixels = kernels = 0
     if isinstance(layer, layers.SeparableConv2D):
+        num_pixels = num_outputs // layer.filters
         kernels = math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape)
-        return num_outputs // layer.filters * kernels
-    if isinstance(layer, layers.Conv2DTranspose):
-        return math.prod(call.inputs[0].shape[:-1]) * math.prod(layer.kernel.shape)
-    if isinstance(layer, layers.DepthwiseConv2D):
-        return num_outputs * math.prod(layer.kernel_size)
-    if isinstance(layer, (layers.Conv2D, layers.Dense)):
-        return num_outputs // layer.kernel.shape[-1] * math.prod(layer.kernel.shape)
-    return 0
-
-
-Count = Callable[[Iterable[Tensor]], dict[int, int]]
+    elif isinstance(layer, layers.Conv2DTranspose):
+        num_pixels, kernels = math.prod(call.inputs[0].shape[:-1]), math.prod(layer.kernel.shape)
+    elif isinstance(layer, layers.DepthwiseConv2D):
+        num_pixels, kernels = num_outputs, math.prod(layer.kernel_size)
+    elif isinstance(layer, (layers.Conv2D, layers.Dense)):
+        num_pixels, kernels = num_outputs // layer.kernel.shape[-1], math.prod(layer.kernel.shape)
+    return int(num_pixels * kernels)
 
 
 def _measure_prediction(calls: Sequence[Call], count: Count) -> int:
@@ -119,5 +119,5 @@ def _measure_training(calls: Sequence[Call], count: Count) -> int:
         work += 3 * _FLOAT32_BYTES * math.prod(outputs[0].shape) * isinstance(layer, _NORMALIZATIONS)
         most_work = max(most_work, work)
     read = {id(tensor) for call in calls for tensor in call.inputs}
-    logits = sum(math.prod(tensor.shape) for call in calls for tensor in call.outputs if id(tensor) not in read)
+    logits = sum(int(math.prod(tensor.shape)) for call in calls for tensor in call.outputs if id(tensor) not in read)
     return sum(kept.values()) + _LOSS_COPIES * _FLOAT32_BYTES * logits + most_work

@@ -102,7 +102,8 @@ def _copy_fused(net: keras.Model, norm_of_id: dict[int, Any]) -> keras.Model:
         layer.name: norm for layer in net.layers if (norm := norm_of_id.get(id(layer))) is not None and id(norm) in ours
     }
     functional = [layer for layer in net.layers if isinstance(layer, keras.Model) and hasattr(layer, "operations")]
-    changed = {layer.name: copy for layer in functional if (copy := _copy_fused(layer, norm_of_id)) is not layer}
+    copies = {layer.name: (layer, _copy_fused(layer, norm_of_id)) for layer in functional}
+    changed = {name: copied for name, (layer, copied) in copies.items() if copied is not layer}
     if not norm_of and not changed:
         return net
     fused = {norm.name for norm in norm_of.values()}
