@@ -53,7 +53,7 @@ class Scene:
         self.batch_size = batch_size
         ids = [f"photo{index:02d}" for index in range(len(self.widths))]
         train = tuple(Sample(id=id_, group=id_, view=None, image="none") for id_ in ids)
-        dataset = DatasetConfig(classes=self.classes, overlapping=overlapping)
+        dataset = DatasetConfig().model_copy(update={"classes": self.classes, "overlapping": overlapping})
         fold = Fold(
             run_dir=self.folder.parent,
             manifest=Manifest(dataset=dataset, train=train, test=()),
