@@ -12,7 +12,7 @@ from tests.export.bright import save
 from unets.dataset.importers.polygons import draw_polygon
 from unets.errors import InputError
 from unets.export.labels import FORMATS, trace, write_annotated, write_labels
-from unets.export.outputs import Masked, Note, Task, read_note, save_picture
+from unets.export.outputs import Note, Task, read_note, save_picture
 from unets.export.pictures import render_masks
 
 MaskHW = npt.NDArray[np.bool_]
@@ -55,9 +55,9 @@ def test_a_hole_is_cut_and_noise_is_traced_too() -> None:
         np.testing.assert_array_equal(redraw(noise_hw), noise_hw)
 
 
-def plant(folder: Path, classes: int = 2, confidences: Sequence[float] = (0.9, 0.3, 0.8, 0.7)) -> list[Masked]:
+def plant(folder: Path, classes: int = 2, confidences: Sequence[float] = (0.9, 0.3, 0.8, 0.7)) -> dict[Task, Note]:
     """Images with masks of blobs."""
-    masked = []
+    masked = {}
     for number, confidence in enumerate(confidences):
         path = save(folder / "images" / f"i{number}.jpg", np.full((90, 120, 3), 40 * number, dtype=np.uint8))
         mask_hw = draw_blobs(number).astype(np.uint8)
@@ -65,7 +65,7 @@ def plant(folder: Path, classes: int = 2, confidences: Sequence[float] = (0.9, 0
         mask_path = save(folder / "masks" / f"{number}.png", mask_hw)
         note = Note(made_by="", image_sha256="", size_hw=mask_hw.shape, area=0.5, confidence=confidence)
         task = Task(image_path=path, place=Path(f"i{number}"), pictures=(), masks=(mask_path,))
-        masked.append(Masked(task=task, note=note))
+        masked[task] = note
     return masked
 
 
@@ -78,7 +78,7 @@ def test_unets_new_reads_what_is_written(
     write_labels(FORMATS[format_](images, classes, tmp_path / "images"), tmp_path / "images", overwrite=False)
     found = read_import(tmp_path / "images")
     for image in images:
-        np.testing.assert_array_equal(np.stack(found[image.task.place.name]), np.stack(image.read_layers(len(classes))))
+        np.testing.assert_array_equal(np.stack(found[image.place.name]), np.stack(image.read_layers(len(classes))))
 
 
 def test_pycocotools_reads_what_is_written(tmp_path: Path) -> None:
@@ -118,7 +118,8 @@ def test_the_hardest_are_annotated_first_and_come_back(
     else:
         assert json.loads((out / "1_i1.json").read_text())["imagePath"] == "1_i1.jpg"
     found = read_import(out)
-    for name, image in (("1_i1", images[1]), ("4_i0", images[0])):
+    first, second, *_ = images
+    for name, image in (("1_i1", second), ("4_i0", first)):
         np.testing.assert_array_equal(np.stack(found[name]), np.stack(image.read_layers(2)))
     with pytest.raises(InputError, match="`--out` must be a folder that is empty or not there"):
         write_annotated(images, ("car", "sign"), format_, out)
@@ -134,7 +135,7 @@ def test_masks_hold_classes_and_a_note(tmp_path: Path) -> None:
     save_picture(tmp_path / "x.jpg", picture.convert("RGB"), NOTE)
     assert read_note(tmp_path / "x.png") == read_note(tmp_path / "x.jpg") == NOTE
     task = Task(image_path=tmp_path, place=tmp_path, pictures=(), masks=(tmp_path / "x.png",))
-    layers = Masked(task=task, note=NOTE).read_layers(3)
+    layers = task.read_layers(3)
     np.testing.assert_array_equal(np.stack(layers), [mask_hw == k for k in (1, 2, 3)])
     (tmp_path / "text.png").write_text("no picture")
     picture.save(tmp_path / "plain.png")

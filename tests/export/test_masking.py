@@ -98,7 +98,7 @@ def test_classes_that_overlap_have_a_mask_each(tmp_path: Path) -> None:
     outcome = run(save(tmp_path / "x.png", image), out=tmp_path / "out", model=model, overlay=True, labels="rle")
     dark, bright = (read(tmp_path / "out" / f"x_{name}.png") for name in ("dark", "bright-spot"))
     assert dark[-2, -2] == bright[-2, -2] == 255 and dark[2, 2] == 0 and bright[2, 2] == 255 and dark[-2, 2] == 255
-    assert outcome.masked[0].note.area == 1
+    assert next(iter(outcome.masked.values())).area == 1
     assert list_masks(("a b", "a-b"), overlapping=True) == ("_1.png", "_2.png")
     assert list_masks(("cutout",), overlapping=True) == ("_1.png",)
     rows = (tmp_path / "out" / "rle.csv").read_text().splitlines()
@@ -128,7 +128,7 @@ def test_what_is_there_is_kept_as_long_as_it_is_of_this_image(tmp_path: Path) ->
     first = run(folder, out=out, model=model, cutout=True)
     again = run(folder, out=out, model=model)
     assert (model.num_images, again.num_kept) == (2, 2)
-    assert [one.note for one in again.masked] == [one.note for one in first.masked]
+    assert [*again.masked.values()] == [*first.masked.values()]
     save(folder / "a.png", np.flip(draw(), axis=1).copy())
     assert run(folder, out=out, model=model).num_kept == 1 and model.num_images == 3
     assert read(out / "a.png")[2, -2] == 255

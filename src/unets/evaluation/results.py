@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jinja2 import Environment, PackageLoader
 
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.ensemble.ensemble import Ensemble, read_ensemble
@@ -21,17 +22,11 @@ from unets.metrics.intervals import bootstrap_mean
 from unets.store.paths import Project
 from unets.store.provenance import format_commit
 from unets.store.runs import hash_file, read_json, read_json_lines, write_json, write_text
-from unets.tables import Table, render_table
+from unets.tables import render_table
 
 logger = logging.getLogger(__name__)
 
 _MADE_OF = {"members", "averaging", "threshold", "postprocessing"}  # what of an ensemble decides its submission
-_HEADER = """# Results
-
-Rendered from the records beside it by `unets record`; nothing here is typed. Scores are means over images at full size,
-with a 95 % interval from a bootstrap over groups. Out-of-fold: by the net that did not see the image's group; its best
-epoch was chosen on the same fold, so these scores are a little too good.
-"""
 
 
 def record_experiment(
@@ -130,72 +125,13 @@ def render_results(results_dir: Path) -> str:
         [read_json(path, competition=str, metric=str) for path in sorted(results_dir.glob(pattern))]
         for pattern in ("*/*.json", "*/kaggle/*.json")
     )
-    parts = [_HEADER]
-    for competition in sorted({record["competition"] for record in (*records, *scored)}):
-        parts.append(f"## {competition}\n")
-        if rows := [record for record in records if record["competition"] == competition]:
-            metrics = sorted({record["metric"] for record in rows} - {"dice"})
-            told = f"The metric is {', '.join(metrics)}.\n\n" if metrics else ""
-            pixels = "".join(map(_render_pixels, rows))
-            commands = "".join(f"- {one['name']}, {one['date'][:10]}: `{one['command']}`\n" for one in rows)
-            parts.append(f"{told}{_render_records(rows)}\n" + (f"{pixels}\n" if pixels else "") + commands)
-            for record in rows:
-                if len(record.get("members", [])) > 1 and (tables := record.get("contributions")):
-                    parts += [f"What {record['name']} is made of, and what was tried:\n", *tables]
-        if rows := [record for record in scored if record["competition"] == competition]:
-            parts.append(f"Scored by Kaggle (`docs/results/{competition}/kaggle/*.json`):\n\n{_render_kaggle(rows)}")
-    return "\n".join(parts)
-
-
-def _render_records(records: Sequence[dict[str, Any]]) -> str:
-    """Renders what was reached, what it was evaluated on and what it cost, a row a record."""
-    rows = []
-    for record in records:
-        no_tta, test = record.get("oof_no_tta"), record.get("test")
-        rows.append(
-            (
-                f"{record['name']} ({record['kind']}, folds {_join(record['folds'])})",
-                f"{record['num_images']} of {record['num_groups']} groups",
-                f"{no_tta['mean']:.5f}" if no_tta else "",
-                f"{record['oof']['mean']:.5f} {_bounds(record['oof'])}",
-                f"{test['mean']:.5f} {_bounds(test)}, {test['num_images']} images" if test else "",
-                f"{record['cost']['training_hours']:.2f}",
-                ", ".join(record["cost"]["devices"]),
-                format_commit(record["git_commit"], record["git_is_dirty"]),
-            )
-        )
-    header = ("what", "images", "no TTA", "out-of-fold", "test", "hours", "device", "commit")
-    return Table(header=header, rows=tuple(rows)).to_markdown()
-
-
-def _render_kaggle(records: Sequence[dict[str, Any]]) -> str:
-    """Renders submissions that Kaggle scored, the newest last."""
-    rows = [
-        (
-            record["name"],
-            *("" if record[kind] is None else f"{record[kind]:.5f}" for kind in ("public", "private")),
-            record["began"][:10],
-            " ".join(record["message"].split()),
-            format_commit(record["git_commit"], record["git_is_dirty"]),
-        )
-        for record in sorted(records, key=lambda record: record["began"])
-    ]
-    header = ("submission", "public", "private", "sent", "message", "commit")
-    return Table(header=header, rows=tuple(rows)).to_markdown()
-
-
-def _render_pixels(record: dict[str, Any]) -> str:
-    """Renders Dice and IoU over the pixels of all images, where a record has them: a line each, and its classes."""
-    lines = []
-    sources = {"out-of-fold": record.get("oof_pixels"), "test": (record.get("test") or {}).get("pixels")}
-    for source, pixels in sources.items():
-        if pixels and "mean_iou" in pixels:
-            known = {name: scores for name, scores in pixels["classes"].items() if scores}
-            classes = ", ".join(f"{name} {scores['iou']:.3f}" for name, scores in known.items())
-            means = f"mean Dice {pixels['mean_dice']:.4f}, mean IoU {pixels['mean_iou']:.4f}"
-            by_class = f" (IoU: {classes})" if len(known) > 1 else ""
-            lines.append(f"- {record['name']}, {source}, over the pixels of all images: {means}{by_class}\n")
-    return "".join(lines)
+    loader = PackageLoader("unets.evaluation", "")
+    environment = Environment(loader=loader, trim_blocks=True, lstrip_blocks=True)  # noqa: S701 it is Markdown
+    environment.filters["bounds"] = _bounds
+    environment.filters["commit"] = lambda one: format_commit(one["git_commit"], one["git_is_dirty"])
+    competitions = sorted({record["competition"] for record in (*records, *scored)})
+    template = environment.get_template("results.md.j2")
+    return template.render(records=records, scored=scored, competitions=competitions).rstrip() + "\n"
 
 
 def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) -> str:

@@ -22,11 +22,12 @@ import numpy.typing as npt
 from unets.data.rle import encode_rle
 from unets.ensemble.postprocess import find_box
 from unets.errors import InputError
-from unets.export.outputs import Masked
+from unets.export.outputs import Note, Task
 from unets.store.runs import write_csv, write_text
 
 MaskHW = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float64]  # (n, 2) of x and y, in pixels
+Masked = Mapping[Task, Note]  # images whose files are there
 
 _TOLERANCE_PX = 0.35
 
@@ -87,7 +88,7 @@ def write_labels(files: Iterable[tuple[str, str]], folder: Path, *, overwrite: b
     return paths
 
 
-def write_annotated(images: Sequence[Masked], classes: Sequence[str], format_: str, out_dir: Path) -> Path:
+def write_annotated(images: Masked, classes: Sequence[str], format_: str, out_dir: Path) -> Path:
     """Writes images with annotations to be corrected, those of the lowest confidence first.
 
     Images are copied under names that begin with their rank, so that a labeling tool shows the hardest first;
@@ -98,13 +99,14 @@ def write_annotated(images: Sequence[Masked], classes: Sequence[str], format_: s
     """
     check_empty(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    named, rows = [], []
-    for rank, image in enumerate(sorted(images, key=lambda one: (one.note.confidence, str(one.task.place))), start=1):
-        place = Path(f"{rank:0{len(str(len(images)))}}_{'_'.join(image.task.place.parts)}")
-        path = out_dir / f"{place}{image.task.image_path.suffix}"
-        shutil.copyfile(image.task.image_path, path)
-        named.append(replace(image, task=replace(image.task, image_path=path, place=place)))
-        rows.append((rank, image.task.image_path, f"{image.note.confidence:.5f}"))
+    named, rows = {}, []
+    ranked = sorted(images.items(), key=lambda pair: (pair[1].confidence, str(pair[0].place)))
+    for rank, (task, note) in enumerate(ranked, start=1):
+        place = Path(f"{rank:0{len(str(len(images)))}}_{'_'.join(task.place.parts)}")
+        path = out_dir / f"{place}{task.image_path.suffix}"
+        shutil.copyfile(task.image_path, path)
+        named[replace(task, image_path=path, place=place)] = note
+        rows.append((rank, task.image_path, f"{note.confidence:.5f}"))
     write_labels(FORMATS[format_](named, classes, out_dir), out_dir, overwrite=True)
     write_text(out_dir / "classes.txt", "".join(f"{name}\n" for name in classes))
     write_csv(out_dir / "labels.csv", ("rank", "image", "confidence"), rows)
@@ -121,19 +123,19 @@ def check_empty(folder: Path) -> None:
         raise InputError(f"`--out` must be a folder that is empty or not there. Received: {folder}, which holds files")
 
 
-def _list_objects(image: Masked, num_classes: int) -> list[tuple[int, Traced]]:
+def _list_objects(task: Task, num_classes: int) -> list[tuple[int, Traced]]:
     """Lists the objects of an image, each with the number of its class, from 0."""
-    layers = enumerate(image.read_layers(num_classes))
+    layers = enumerate(task.read_layers(num_classes))
     return [(label, traced) for label, layer_hw in layers for traced in trace(layer_hw)]
 
 
-def _render_coco(images: Iterable[Masked], classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
+def _render_coco(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
     files, annotations = [], list[dict[str, object]]()
-    for number, image in enumerate(images, start=1):
-        height, width = image.note.size_hw
-        name = image.task.place.as_posix().removesuffix(image.task.image_path.suffix) + image.task.image_path.suffix
+    for number, (task, note) in enumerate(images.items(), start=1):
+        height, width = note.size_hw
+        name = task.place.as_posix().removesuffix(task.image_path.suffix) + task.image_path.suffix
         files.append({"id": number, "file_name": name, "height": height, "width": width})
-        for label, traced in _list_objects(image, len(classes)):
+        for label, traced in _list_objects(task, len(classes)):
             entry = {
                 "id": len(annotations) + 1,
                 "image_id": number,
@@ -148,9 +150,9 @@ def _render_coco(images: Iterable[Masked], classes: Sequence[str], _: Path) -> I
     yield "coco.json", json.dumps({"images": files, "annotations": annotations, "categories": categories}) + "\n"
 
 
-def _render_labelme(images: Iterable[Masked], classes: Sequence[str], folder: Path) -> Iterator[tuple[str, str]]:
-    for image in images:
-        name, (height, width) = image.task.place.with_name(f"{image.task.place.name}.json"), image.note.size_hw
+def _render_labelme(images: Masked, classes: Sequence[str], folder: Path) -> Iterator[tuple[str, str]]:
+    for task, note in images.items():
+        name, (height, width) = task.place.with_name(f"{task.place.name}.json"), note.size_hw
         shapes = [
             {
                 "label": classes[label],
@@ -159,14 +161,14 @@ def _render_labelme(images: Iterable[Masked], classes: Sequence[str], folder: Pa
                 "shape_type": "polygon",
                 "flags": {},
             }
-            for group, (label, traced) in enumerate(_list_objects(image, len(classes)), start=1)
+            for group, (label, traced) in enumerate(_list_objects(task, len(classes)), start=1)
             for points in traced.polygons
         ]
         content: dict[str, object] = {
             "version": "5.4.1",
             "flags": {},
             "shapes": shapes,
-            "imagePath": Path(os.path.relpath(image.task.image_path, (folder / name).parent)).as_posix(),
+            "imagePath": Path(os.path.relpath(task.image_path, (folder / name).parent)).as_posix(),
             "imageData": None,
             "imageHeight": height,
             "imageWidth": width,
@@ -174,30 +176,30 @@ def _render_labelme(images: Iterable[Masked], classes: Sequence[str], folder: Pa
         yield name.as_posix(), json.dumps(content, indent=2) + "\n"
 
 
-def _render_yolo(images: Iterable[Masked], classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
-    for image in images:
-        scale = np.array(image.note.size_hw[::-1], dtype=np.float64)
+def _render_yolo(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
+    for task, note in images.items():
+        scale = np.array(note.size_hw[::-1], dtype=np.float64)
         lines = [
             " ".join([str(label), *(f"{share:.6f}" for share in (points / scale).ravel())])
-            for label, traced in _list_objects(image, len(classes))
+            for label, traced in _list_objects(task, len(classes))
             for points in traced.polygons
         ]
-        name = image.task.place.with_name(f"{image.task.place.name}.txt").as_posix()
+        name = task.place.with_name(f"{task.place.name}.txt").as_posix()
         yield name, "".join(f"{line}\n" for line in lines)
     yield "data.yaml", json.dumps({"names": list(classes)}) + "\n"  # JSON is YAML
 
 
-def _render_rle(images: Iterable[Masked], classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
+def _render_rle(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
     text = StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(("image", "class", "rle"))
-    for image in images:
-        for label, layer_hw in zip(classes, image.read_layers(len(classes)), strict=True):
-            table.writerow((image.task.image_path.name, label, encode_rle(layer_hw)))
+    for task in images:
+        for label, layer_hw in zip(classes, task.read_layers(len(classes)), strict=True):
+            table.writerow((task.image_path.name, label, encode_rle(layer_hw)))
     yield "rle.csv", text.getvalue()
 
 
-Render = Callable[[Iterable[Masked], Sequence[str], Path], Iterator[tuple[str, str]]]
+Render = Callable[[Masked, Sequence[str], Path], Iterator[tuple[str, str]]]
 """From images with their masks, the classes and the folder of the files to the (name below it, text) of each file."""
 FORMATS: Mapping[str, Render] = {
     "coco": _render_coco,

@@ -25,7 +25,7 @@ from unets.errors import InputError, suggest
 from unets.export.card import ModelCard
 from unets.export.labels import FORMATS, write_labels
 from unets.export.model import TrainedModel, find_result
-from unets.export.outputs import Masked, Note, Task, plan_tasks, read_note, save_picture
+from unets.export.outputs import Note, Task, plan_tasks, read_note, save_picture
 from unets.export.pictures import list_masks, list_pictures, render
 from unets.log import show_progress
 from unets.nets.startup import load_backend
@@ -67,7 +67,7 @@ class Outcome:
     """What became of images."""
 
     card: ModelCard
-    masked: tuple[Masked, ...]  # whose files are there now, in the order of the images
+    masked: Mapping[Task, Note]  # whose files are there now, in the order of the images
     failures: Mapping[Path, str]  # why nothing was made of an image
     num_kept: int  # of `masked`, those whose files had been there
 
@@ -75,15 +75,15 @@ class Outcome:
         """Returns what was found in each image, for JSON."""
         return [
             {
-                "image": str(one.task.image_path),
-                "height": one.note.size_hw[0],
-                "width": one.note.size_hw[1],
-                "area": one.note.area,
-                "confidence": one.note.confidence,
-                "unusual": self.card.find_unusual(one.note.area, one.note.confidence) or None,
-                "files": [str(path) for path in one.task.outputs],
+                "image": str(task.image_path),
+                "height": note.size_hw[0],
+                "width": note.size_hw[1],
+                "area": note.area,
+                "confidence": note.confidence,
+                "unusual": self.card.find_unusual(note.area, note.confidence) or None,
+                "files": [str(path) for path in task.outputs],
             }
-            for one in self.masked
+            for task, note in self.masked.items()
         ]
 
     def list_warnings(self) -> list[str]:
@@ -99,7 +99,7 @@ class Outcome:
             lines.append(f"{len(named) - _NAMED} more images are unlike those of training; --json names them all")
         if self.card.image_hw is not None:
             height, width = self.card.image_hw
-            stretches = [one.note.size_hw[0] / one.note.size_hw[1] * width / height for one in self.masked]
+            stretches = [note.size_hw[0] / note.size_hw[1] * width / height for note in self.masked.values()]
             if count := sum(not 1 / _MAX_STRETCH <= stretch <= _MAX_STRETCH for stretch in stretches):
                 lines.append(
                     f"{count} images have other proportions than the {height} x {width} that the model was trained on; "
@@ -141,7 +141,7 @@ def mask_folder(
                 failures[item.task.image_path] = item.failure
             else:
                 notes[item.task] = item.note
-    masked = tuple(Masked(task=task, note=notes[task]) for task in tasks if task in notes)
+    masked = {task: notes[task] for task in tasks if task in notes}
     if wanted.labels:
         files = FORMATS[wanted.labels](masked, card.classes, out_dir)
         write_labels(files, out_dir, overwrite=wanted.overwrite)
@@ -172,13 +172,13 @@ def mask_file(
         outcome = mask_folder(model, [path], Path(temporary) / "out", replace(wanted, labels=""), start)
         for reason in outcome.failures.values():
             raise InputError(reason.replace(f"{temporary}/", ""))
-        (masked,) = outcome.masked
+        ((task, note),) = outcome.masked.items()
         if wanted.labels:
             folder = Path() if out == PIPE else out.parent
-            name, text = next(FORMATS[wanted.labels]([masked], card.classes, folder))
+            name, text = next(FORMATS[wanted.labels]({task: note}, card.classes, folder))
             content, suffix = text.encode(), Path(name).suffix
         else:
-            content, suffix = masked.task.outputs[0].read_bytes(), masked.task.outputs[0].suffix
+            content, suffix = task.outputs[0].read_bytes(), task.outputs[0].suffix
     if out == PIPE:
         sys.stdout.buffer.write(content)
     elif out.suffix.lower().replace("jpeg", "jpg") != suffix:
@@ -188,9 +188,7 @@ def mask_file(
     else:
         with atomic_path(out) as part:
             part.write_bytes(content)
-    return replace(
-        outcome, masked=(replace(masked, task=replace(masked.task, image_path=image, pictures=(out,), masks=())),)
-    )
+    return replace(outcome, masked={replace(task, image_path=image, pictures=(out,), masks=()): note})
 
 
 @dataclass(kw_only=True, slots=True)

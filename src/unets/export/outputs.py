@@ -37,6 +37,16 @@ class Task:
         """All files, in the order of their writing."""
         return (*self.pictures, *self.masks)
 
+    def read_layers(self, num_classes: int) -> list[npt.NDArray[np.bool_]]:
+        """Reads the masks, once they are there: where each class is, bool (height, width)."""
+        layers = []
+        for path in self.masks:
+            with Image.open(path) as picture:
+                layers.append(np.array(picture))
+        if len(layers) == num_classes:
+            return [layer > 0 for layer in layers]
+        return [layers[0] == index for index in range(1, num_classes + 1)]
+
 
 class Note(Config):
     """What made a file, and what it found; two files of equal notes are equal."""
@@ -46,24 +56,6 @@ class Note(Config):
     size_hw: SizeHW  # of the image
     area: float  # share of it that is of any class
     confidence: float  # see `Result.confidence`
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Masked:
-    """An image whose files are there."""
-
-    task: Task
-    note: Note
-
-    def read_layers(self, num_classes: int) -> list[npt.NDArray[np.bool_]]:
-        """Reads the masks: where each class is, bool (height, width)."""
-        layers = []
-        for path in self.task.masks:
-            with Image.open(path) as picture:
-                layers.append(np.array(picture))
-        if len(layers) == num_classes:
-            return [layer > 0 for layer in layers]
-        return [layers[0] == index for index in range(1, num_classes + 1)]
 
 
 def plan_tasks(given: Sequence[Path], out_dir: Path, pictures: Sequence[str], masks: Sequence[str]) -> list[Task]:

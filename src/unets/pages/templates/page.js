@@ -134,8 +134,7 @@ const line = (X, Y, xs, ys, name) =>
   });
 
 function drawTraining(host, runs) {
-  const experiments = Map.groupBy ? Map.groupBy(runs, run => run.experiment) : groupBy(runs, run => run.experiment);
-  for (const [experiment, own] of experiments) {
+  for (const [experiment, own] of groupBy(runs, run => run.experiment)) {
     const names = [...new Set(own.flatMap(run => Object.keys(run.series)).map(name => name.replace(/^val_/, "")))];
     const folds = own.map((run, number) => make("span", {class: `c${number % 6}`}, run.fold === "" ? "" : ` fold ${run.fold}`));
     host.append(
