@@ -17,7 +17,7 @@ from typing import Any
 import typer
 
 from unets import config
-from unets.cli.commands import app
+from unets.cli.app import load_app
 
 FOLDER = Path(__file__).parent / "reference"
 ROOTS = {
@@ -65,7 +65,7 @@ def list_nested(root: type[config.Config]) -> list[type[config.Config]]:
 
 def render_commands() -> str:
     """Renders every command: what it does, its options; those that many share stand once, at the end."""
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(load_app())
     commands = {name: one for name, one in group.commands.items() if not one.hidden}
     rows_of = {name: _render_parameters(name, command) for name, command in commands.items()}
     counts = Counter(row for rows in rows_of.values() for row in rows)

@@ -73,7 +73,7 @@ LIGHT_MODULES = (
     "export.model",
     "export.pictures",
     "nets.startup",
-    "cli.commands",
+    "cli.use",
 )
 
 

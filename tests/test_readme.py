@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 
 import unets
 from tests import ROOT
-from unets.cli.commands import app
+from unets.cli.app import load_app
 from unets.config import list_experiments, load_dataset, load_ensemble
 from unets.evaluation.results import render_results
 
@@ -81,7 +81,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize(("page", "words"), COMMANDS, ids=[" ".join(words)[:60] for _, words in COMMANDS])
 def test_every_command_and_option_exists(page: str, words: list[str]) -> None:
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(load_app())
     command = group.commands[words[0]]
     if words[1:] and words[1] != "--help" and words[1] != "COMMAND":
         command.make_context(words[0], words[1:])  # an unknown option, or one without its value, raises

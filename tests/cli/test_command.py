@@ -14,9 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT, run_unets
-from unets import __version__
-from unets.cli.app import complete_commands, find_parameters
-from unets.cli.commands import app
+from unets.cli.app import complete_commands, find_parameters, load_app
 from unets.dataset.first_experiments import Cost
 from unets.store.paths import Project
 
@@ -25,7 +23,7 @@ EXPERIMENTS = {
     "unet_b": "ExperimentConfig(folds=(1,))",
     "unet_c": "ExperimentConfig(folds=(0,))",
 }
-COMMANDS = [command.name or "" for command in app.registered_commands]
+COMMANDS = [command.name or "" for command in load_app().registered_commands]
 SCRIPTS = sorted((ROOT / "scripts").iterdir())
 Run = Callable[..., int]
 
@@ -79,16 +77,13 @@ def test_help_has_the_flow_in_its_order(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_help_does_not_wait_for_what_only_stages_need() -> None:
-    program = "import sys, unets.cli.commands; print(*{'pandas', 'cv2', 'keras'} & set(sys.modules))"
+    program = "import sys; from unets.cli.app import load_app; load_app(); "
+    program += "print(*{'pandas', 'cv2', 'keras'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "\n"
-
-
-def test_help_is_plain_where_no_terminal_takes_more(tmp_path: Path) -> None:
-    environment = {**os.environ, "NO_COLOR": "1", "TERM": "dumb"}
-    done = subprocess.run(
-        [sys.executable, "-m", "unets", "train", "--help"], env=environment, capture_output=True, text=True, check=True
-    )
+    plain = {**os.environ, "NO_COLOR": "1", "TERM": "dumb"}  # no terminal takes more
+    words = [sys.executable, "-m", "unets", "train", "--help"]
+    done = subprocess.run(words, env=plain, capture_output=True, text=True, check=True)
     assert "\x1b" not in done.stdout and not done.stderr
 
 
@@ -108,11 +103,6 @@ def test_the_shell_completes_commands_competitions_experiments_and_fields() -> N
     assert complete("unets train stud").split() == ["studio"]
     assert "unet_128x192" in complete("unets train studio -e unet_").split()
     assert complete("unets train studio --set training.ep").split() == ["training.epochs="]
-
-
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_unets("--version") == 0
-    assert capsys.readouterr().out == f"unets {__version__}\n"
 
 
 @pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.name)
@@ -140,14 +130,14 @@ def test_a_wrong_option_is_one_line_and_2(arguments: list[str], words: str, caps
     assert line.startswith(f"error: {words}") and not said.out
 
 
-@pytest.mark.parametrize("name", ["check", "split", "train", "predict", "ensemble", "submission", "runs", "summary"])
+@pytest.mark.parametrize("name", ["check", "split", "train", "submission", "runs", "summary"])
 def test_an_unknown_competition_is_refused(name: str, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(name, competition="tinny") == 1
     expected = r"`COMPETITION` must be one of tiny\. Received: tinny \(.*/configs/tinny\); did you mean tiny\?"
     assert re.fullmatch(expected, read_error(capsys))
 
 
-@pytest.mark.parametrize("name", ["train", "predict", "ensemble"])
+@pytest.mark.parametrize("name", ["train", "ensemble"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -174,7 +164,7 @@ def test_a_mistyped_word_is_refused_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Before Keras is loaded, which takes longer than the mending."""
-    monkeypatch.setattr("unets.cli.backend.load_backend", lambda: pytest.fail("loads Keras"))
+    monkeypatch.setattr("unets.cli.load_backend", lambda: pytest.fail("loads Keras"))
     assert run("split") == 0
     capsys.readouterr()
     assert run(name, *arguments) == 1
@@ -190,7 +180,7 @@ def test_ctrl_c_ends_with_one_line_and_130(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seconds", [0.15, 0.6, 1.5, 3, 5])
+@pytest.mark.parametrize("seconds", [1, 3])
 def test_ctrl_c_while_modules_load_is_one_line(seconds: float, run: Run, project: Project) -> None:
     assert run("split") == 0
     words = [sys.executable, "-m", "unets", "plan", "tiny", "--no-probe"]
@@ -219,18 +209,17 @@ def test_a_full_disk_is_told_in_the_system_s_words(
     assert message.endswith("; what was finished is kept, the same command goes on")
 
 
-def test_a_fault_of_ours_keeps_its_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verbose_and_faults_of_ours_show_the_traceback(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("ensemble", "-e", "unet_x", "--verbose") == 1
+    assert "Traceback" in capsys.readouterr().err
     monkeypatch.setattr("unets.dataset.checks.check_data", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         run("check")
 
 
-def test_verbose_shows_the_traceback_of_every_error(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("ensemble", "-e", "unet_x", "--verbose") == 1
-    assert "Traceback" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("name", ["nonsense", "tensroflow", "torch"])
+@pytest.mark.parametrize("name", ["tensroflow", "torch"])
 def test_a_backend_that_is_none_is_one_error(
     name: str, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,7 +257,7 @@ def test_a_stage_ends_with_what_comes_next(
     assert "next:" not in capsys.readouterr().out
 
 
-def test_a_finished_stage_leaves_its_seconds(run: Run, project: Project) -> None:
+def test_a_finished_stage_leaves_its_seconds(run: Run, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("split") == 0
     assert run("ensemble", "--fold", "1") == 1  # no maps
     assert run("runs", "--fold", "1") == 0
@@ -278,6 +267,11 @@ def test_a_finished_stage_leaves_its_seconds(run: Run, project: Project) -> None
         ("runs", "all", "1"),
     ]
     assert all(note["seconds"] >= 0 for note in notes)
+    project.stages_path.unlink()
+    project.stages_path.mkdir()  # as in a folder that is only read
+    capsys.readouterr()
+    assert run("runs") == 0
+    assert "what the stage took is not noted: " in capsys.readouterr().err
 
 
 def test_what_others_start_from_is_trained_before_them_on_several_devices(
@@ -414,14 +408,3 @@ def test_commands_in_messages_go_on_in_the_users_folders(monkeypatch: pytest.Mon
     assert complete_commands("Run `unets ensemble`", {"competition": "carvana"}) == "Run `unets ensemble`"
     monkeypatch.setenv("UNETS_MAKE", "1")
     assert re.fullmatch("Run `.*bin/unets ensemble`", complete_commands("Run `unets ensemble`", {}))
-
-
-def test_a_folder_that_is_only_read_costs_a_warning(
-    run: Run, project: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run("split") == 0
-    project.stages_path.unlink()
-    project.stages_path.mkdir()
-    capsys.readouterr()
-    assert run("runs") == 0
-    assert "what the stage took is not noted: " in capsys.readouterr().err

@@ -10,26 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests import ROOT
-from unets.cli.app import find_parameters
-from unets.cli.commands import app
+from unets.cli.app import find_parameters, load_app
 
 VALUES = [
-    "a b",
-    "it's",
-    'say "x"',
-    "$HOME",
-    "$(shell touch hacked)",
-    "$(",
-    "`touch hacked`",
-    "$$x",
-    "a\nb",
-    "r\u00e9sum\u00e9 \u732b",
-    "a;b|c&d",
-    "x=y",
-    "a\\b",
-    "*",
-    "#no",
-    "-x",
+    *("a b", "it's", 'say "x"', "$HOME", "$(shell touch hacked)", "$(", "`touch hacked`", "$$x", "a\nb"),
+    *("r\u00e9sum\u00e9 \u732b", "a;b|c&d", "x=y", "a\\b", "*", "#no", "-x"),
 ]
 ECHO = """#!{python}
 import json, os, sys
@@ -70,7 +55,7 @@ def test_make_alone_prints_every_target_in_the_order_of_the_flow() -> None:
     stages = set(re.search(r"^STAGES +:= ((?:.*\\\n)*.*)", text, flags=re.MULTILINE)[1].replace("\\", "").split())  # type: ignore[index]
     for target in {*stages, "setup", "test", "lint"}:
         assert re.search(rf"^  {target} +\S", said, flags=re.MULTILINE), target
-    assert stages | {"mask", "info", "labels", "serve"} == {command.name for command in app.registered_commands}
+    assert stages | {"mask", "info", "labels", "serve"} == {command.name for command in load_app().registered_commands}
     for competition in (path.parent.name for path in (ROOT / "configs").glob("*/dataset.py")):
         assert competition in said
 
@@ -78,7 +63,7 @@ def test_make_alone_prints_every_target_in_the_order_of_the_flow() -> None:
 def test_every_option_is_a_variable_and_the_other_way_round() -> None:
     found = {
         one.envvar.removeprefix("UNETS_")
-        for command in app.registered_commands
+        for command in load_app().registered_commands
         for one in find_parameters(command.name or "")
         if one.envvar
     }
@@ -89,10 +74,11 @@ def test_every_option_is_a_variable_and_the_other_way_round() -> None:
 
 @pytest.mark.parametrize("value", VALUES)
 def test_any_value_reaches_the_command(value: str, venv: Path) -> None:
-    for name in ("INPUT", "MODELS", "MESSAGE", "EXP", "SET"):
-        said = json.loads(make("train", f"VENV={venv}", f"{name}={value}", "-o", f"{venv}/.ready"))
-        assert said["words"] == ["-m", "unets", "train"]
-        assert said["given"] == {"UNETS_MAKE": "1", f"UNETS_{name}": value}
+    given = dict.fromkeys(("INPUT", "MODELS", "MESSAGE", "EXP", "SET"), value)
+    words = [f"{name}={value}" for name in given]
+    said = json.loads(make("train", f"VENV={venv}", *words, "-o", f"{venv}/.ready"))
+    assert said["words"] == ["-m", "unets", "train"]
+    assert said["given"] == {"UNETS_MAKE": "1", **{f"UNETS_{name}": value for name in given}}
     assert not (ROOT / "hacked").exists()
 
 

@@ -16,7 +16,6 @@ from PIL import Image
 from tests import run_unets as run
 from tests.export.conftest import models_dir, plant_run
 from unets import __version__
-from unets.cli import backend
 from unets.errors import InputError
 from unets.export.model import TrainedModel
 from unets.nets import startup
@@ -33,7 +32,7 @@ def without_keras(monkeypatch: pytest.MonkeyPatch) -> None:
     def predict(model: TrainedModel, photos: Sequence[Mapping[tuple[int, int], Any]]) -> list[list[Any]]:
         return [[photo[member.size_hw][..., :1] for member in model.card.members] for photo in photos]
 
-    monkeypatch.setattr(backend, "load_backend", lambda: None)
+    monkeypatch.setattr("unets.cli.load_backend", lambda: None)
     monkeypatch.setattr(TrainedModel, "predict", predict)
 
 
@@ -130,7 +129,7 @@ def test_what_is_mistyped_is_told_before_keras_is_loaded(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(backend, "load_backend", lambda: pytest.fail("loads Keras"))
+    monkeypatch.setattr("unets.cli.load_backend", lambda: pytest.fail("loads Keras"))
     assert run("mask", tmp_path / "none", save(tmp_path / "a.png"), "--out", tmp_path / "out") == 1
     assert run("mask", plant_run(), tmp_path / "none.png", "--out", tmp_path / "out") == 1
     assert run("export", plant_run(), "--out", tmp_path / "out", "--formats", "keras,torch") == 1

@@ -22,7 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         arguments: the subcommand and its options; None takes those of this process.
     """
     with end_at_ctrl_c():
-        from unets.cli.commands import run
+        from unets.cli.app import load_app, run
+
+        load_app()
     if arguments is not None:
         run(list(arguments))
     try:
@@ -31,6 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if "keras" not in sys.modules:
             raise
         _leave(end.code if isinstance(end.code, int) else int(end.code is not None))
+
+
+def load_backend() -> None:
+    """Does `unets.nets.startup.load_backend`; Ctrl-C ends the process at once: nothing has begun."""
+    from unets.nets import startup
+
+    stderr = os.dup(2)  # that of the process leads elsewhere meanwhile
+    try:
+        with end_at_ctrl_c(stderr):
+            startup.load_backend()
+    finally:
+        os.close(stderr)
 
 
 def _leave(code: int) -> NoReturn:

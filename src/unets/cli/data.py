@@ -1,18 +1,14 @@
 """Subcommands for the data: fetch it, look at it, check it, split it into folds."""
 
 from pathlib import Path
-from typing import Annotated
 
-from unets.cli.options import Count, option
 from unets.cli.stage import Stage
 from unets.cli.subcommand import command
+from unets.errors import InputError
 
 
 @command("data", "unets download carvana", "unets download carvana --unpack")
-def download(
-    stage: Stage,
-    unpack: Annotated[bool, option("unpack the zips (default: they are read as they are)", "--unpack")] = False,
-) -> None:
+def download(stage: Stage, unpack: bool = False) -> None:
     """Downloads what is missing of a competition from Kaggle; goes on where it was stopped."""
     from unets.submission.kaggle.data import get_data
 
@@ -35,26 +31,16 @@ def import_(stage: Stage) -> None:
 
 
 @command("data", "unets data mine", "unets data mine --sheet sheet.jpg", "unets data mine --dump dump/")
-def data(
-    stage: Stage,
-    sheet: Annotated[Path | None, option("draw training images with their masks into this file", "--sheet")] = None,
-    dump: Annotated[
-        Path | None, option("write classes, a table and masks as PNG into this folder", "--dump", env="OUT")
-    ] = None,
-    count: Count = 24,
-) -> None:
+def data(stage: Stage, sheet: Path | None = None, dump: Path | None = None, count: int = 24) -> None:
     """Says what there is: images, groups, classes; draws images with their masks to look at before training."""
-    from unets.dataset.manifest import read_manifest
+    from unets.dataset.dump import write_dump
     from unets.pages.sheet import draw_ground_truth
 
-    dataset = stage.dataset
-    manifest = read_manifest(stage.project, dataset, jobs=stage.jobs)
+    dataset, manifest = stage.dataset, stage.manifest
     groups = len({sample.group for sample in manifest.train})
     print(f"{len(manifest.train):,} training images of {groups:,} groups, {len(manifest.test):,} test images")
     print(f"classes: {', '.join(dataset.classes)}{' (overlapping)' if dataset.overlapping else ''}")
     if dump is not None:
-        from unets.dataset.dump import write_dump
-
         write_dump(stage.project, manifest, dump, jobs=stage.jobs)
         print(f"{dump}: classes.txt, index.csv and masks, as they are read")
     if sheet is not None:
@@ -67,7 +53,6 @@ def data(
 def check(stage: Stage) -> None:
     """Checks that every image and mask is there, whole, and as the competition's dataset.py declares it."""
     from unets.dataset.checks import check_data
-    from unets.errors import InputError
 
     dataset = stage.dataset  # first: it tells a mistyped competition
     with stage.lock_models():
@@ -82,9 +67,8 @@ def check(stage: Stage) -> None:
 def split(stage: Stage) -> None:
     """Splits the groups (cars) into folds, once, in models/COMPETITION/folds.csv."""
     from unets.dataset.folds import write_folds
-    from unets.dataset.manifest import read_manifest
 
-    manifest = read_manifest(stage.project, stage.dataset)
+    manifest = stage.manifest
     with stage.lock_models():
         folds = write_folds(stage.project, manifest, jobs=stage.jobs)
     sizes = [list(folds.values()).count(fold) for fold in range(stage.dataset.num_folds)]

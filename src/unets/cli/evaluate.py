@@ -1,17 +1,14 @@
 """Subcommands that evaluate: the ensemble, comparisons, tables, pages, notebooks."""
 
 from functools import partial
-from typing import Annotated
+from pathlib import Path
 
 from unets.cli.app import complete_commands
-from unets.cli.options import RUNS, STUDIO_RUNS, Count, Name, Out, Submission, Top, argument, option
 from unets.cli.stage import Stage
 from unets.cli.subcommand import command
 
-_RUN = "an experiment, `ensemble`, `ensemble_x`, or one of another models folder, as models/cpu/unet_cpu"
 
-
-@command("evaluate", "unets ensemble mine", "unets ensemble mine -e unet_512,unet_1024", takes=RUNS)
+@command("evaluate", "unets ensemble mine", "unets ensemble mine -e unet_512,unet_1024", runs=True)
 def ensemble(stage: Stage) -> None:
     """Evaluates the ensemble out-of-fold; keeps weights, threshold and post-processing that gain by cross-fitting."""
     from unets.ensemble.fit import fit_ensemble
@@ -31,12 +28,7 @@ def ensemble(stage: Stage) -> None:
 
 
 @command("evaluate", "unets compare mine unet_512 unet_1024", "unets compare mine ensemble unet_512", rule=False)
-def compare(
-    stage: Stage,
-    a: Annotated[str, argument(_RUN, env="A", metavar="A")],
-    b: Annotated[str, argument("another", env="B", metavar="B")],
-    json: Annotated[bool, option("print JSON", "--json")] = False,
-) -> None:
+def compare(stage: Stage, a: str, b: str, json: bool = False) -> None:
     """Compares two experiments or ensembles on the same out-of-fold images: difference with interval, and cost."""
     from unets.evaluation.compare import compare as compare_runs
     from unets.evaluation.compare import render_comparison
@@ -45,7 +37,7 @@ def compare(
     print(comparison.to_json() if json else render_comparison(comparison))
 
 
-@command("evaluate", "unets summary mine", takes=RUNS, rule=False)
+@command("evaluate", "unets summary mine", runs=True, rule=False)
 def summary(stage: Stage) -> None:
     """Prints one table: the metric of experiments, ensemble and submission, and the seconds of each stage."""
     from unets.evaluation.results import summarize
@@ -53,8 +45,8 @@ def summary(stage: Stage) -> None:
     print(summarize(stage.project, stage.ensemble_name, stage.experiments))
 
 
-@command("evaluate", "unets report mine", "unets report mine --top 48", takes=RUNS)
-def report(stage: Stage, top: Top = 24) -> None:
+@command("evaluate", "unets report mine", "unets report mine --top 48", runs=True)
+def report(stage: Stage, top: int = 24) -> None:
     """Makes a page of all that was trained and evaluated: scores, cost, ensemble, curves, the worst images."""
     from unets.pages.report import write_report
 
@@ -77,11 +69,8 @@ def report(stage: Stage, top: Top = 24) -> None:
     stage.finish(f"open in a browser: {written.page_path.absolute().as_uri()}", "export")
 
 
-@command("evaluate", "unets screen mine", takes=RUNS)
-def screen(
-    stage: Stage,
-    top: Annotated[int, option("images that are shown at full size (default: 60)", "--top", min=1)] = 60,
-) -> None:
+@command("evaluate", "unets screen mine", runs=True)
+def screen(stage: Stage, top: int = 60) -> None:
     """Shows the test images that look odd to the ensemble, the oddest first, in a page; needs no ground truth."""
     from unets.pages.screen import screen_test
 
@@ -96,12 +85,7 @@ def screen(
 
 
 @command("evaluate", "unets show mine", "unets show mine --count 24 --out sheet.jpg")
-def show(
-    stage: Stage,
-    submission: Submission = None,
-    count: Count = 12,
-    out: Out = None,
-) -> None:
+def show(stage: Stage, submission: str | None = None, count: int = 12, out: Path | None = None) -> None:
     """Draws a sheet of test images with the contours of a submission, to look at before it is sent."""
     from unets.pages.sheet import draw_submission
     from unets.submission.submission import find_submission
@@ -112,8 +96,8 @@ def show(
     print(f"{out}: {number} images with the contours of {path.name}")
 
 
-@command("evaluate", "unets record mine", takes=RUNS, rule=False)
-def record(stage: Stage, name: Name = None) -> None:
+@command("evaluate", "unets record mine", runs=True, rule=False)
+def record(stage: Stage, name: str | None = None) -> None:
     """Keeps what experiments and ensemble reached, with their cost, in docs/results/, and renders the page there."""
     from unets.ensemble.ensemble import read_ensemble
     from unets.evaluation.results import record_ensemble, record_experiment, write_results_page
@@ -128,12 +112,8 @@ def record(stage: Stage, name: Name = None) -> None:
     print(write_results_page(stage.root))
 
 
-@command("evaluate", "unets notebooks", "unets notebooks mine --only 01,04", takes=STUDIO_RUNS, rule=False)
-def notebooks(
-    stage: Stage,
-    only: Annotated[str, option("numbers of notebooks, with commas (default: all)", "--only")] = "",
-    out: Out = None,
-) -> None:
+@command("evaluate", "unets notebooks", "unets notebooks mine --only 01,04", runs=True, rule=False)
+def notebooks(stage: Stage, only: str = "", out: Path | None = None) -> None:
     """Executes the notebooks: those of the demo in place, of another competition as copies in its models folder."""
     from unets.pages.notebooks import execute_notebooks
 

@@ -9,8 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unets.cli.app import complete_commands
-from unets.cli.options import STEP
+from unets.cli.app import STEP, complete_commands
 from unets.config import (
     DatasetConfig,
     EnsembleConfig,
@@ -28,6 +27,7 @@ from unets.store.paths import Project
 from unets.store.runs import append_json_line, lock, write_text
 
 if TYPE_CHECKING:
+    from unets.dataset.manifest import Manifest
     from unets.ensemble.ensemble import Ensemble
 
 logger = logging.getLogger(__name__)
@@ -37,17 +37,11 @@ _PLACE = ".input"  # beside a competition's configs: where its data lies on this
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What a subcommand works on.
+    """What a subcommand works on."""
 
-    Args:
-        name: of the subcommand.
-        project: the competition's folders.
-        given: all options by name, as they were given.
-    """
-
-    name: str
-    project: Project
-    given: Mapping[str, Any]
+    name: str  # of the subcommand
+    project: Project  # the competition's folders
+    given: Mapping[str, Any]  # all options by name, as they were given
 
     @property
     def jobs(self) -> int | None:
@@ -66,6 +60,20 @@ class Stage:
         list_experiments(self.project.configs_dir)  # tells which competitions there are, if this is none of them
         return load_dataset(self.project.configs_dir)
 
+    @cached_property
+    def manifest(self) -> "Manifest":
+        """All images of the data set, imported first where the data changed."""
+        from unets.dataset.manifest import read_manifest
+
+        return read_manifest(self.project, self.dataset, jobs=self.jobs)
+
+    @cached_property
+    def folds(self) -> dict[str, int]:
+        """The fold of each training id."""
+        from unets.dataset.folds import read_folds
+
+        return read_folds(self.project.folds_path, self.manifest)
+
     @property
     def has_all(self) -> bool:
         """Whether no experiment was chosen, and so all of the ensemble are meant."""
@@ -76,14 +84,13 @@ class Stage:
         """The ensemble's config; with --exp those experiments alone, equally weighted where given weights lack one."""
         config = load_ensemble(self.project.configs_dir, self.ensemble_name)
         if self.has_all:
-            named = tuple(name_experiment(name, self._settings) for name in config.experiments)
-            return config.model_copy(update={"experiments": named})
-        names = tuple(self._list_named())
-        if isinstance(config.weights, str):
+            names = tuple(name_experiment(name, self._settings) for name in config.experiments)
             return config.model_copy(update={"experiments": names})
-        weight_of = dict(zip(config.experiments, config.weights, strict=True))
-        keeps_weights = set(names) <= weight_of.keys() and any(weight_of[name] for name in names)
-        weights = tuple(weight_of[name] for name in names) if keeps_weights else "equal"
+        names, weights = tuple(self._list_named()), config.weights
+        if not isinstance(weights, str):
+            weight_of = dict(zip(config.experiments, weights, strict=True))
+            found = tuple(weight_of.get(name, -1.0) for name in names)
+            weights = found if min(found) >= 0 and any(found) else "equal"
         return config.model_copy(update={"experiments": names, "weights": weights})
 
     @property
@@ -152,8 +159,19 @@ class Stage:
             return nullcontext()
         from unets.workers.cluster import use_cluster
 
-        project = self.project
-        return use_cluster(self.given["cluster"], input_dir=project.input_dir, models_dir=project.models_dir)
+        return use_cluster(self.given["cluster"], input_dir=self.project.input_dir, models_dir=self.project.models_dir)
+
+    def describe(self) -> str:
+        """Says which stage is at work on what: `3/6 train · studio · 3 experiments x 2 folds`."""
+        parts = [f"{os.environ.get(STEP, '')} {self.name}".strip(), self.project.competition]
+        if "exp" in self.given:
+            numbers = [len(folds) for folds in self.folds_of.values()]
+            is_even = len(set(numbers)) == 1
+            num_folds = numbers[0] if is_even else sum(numbers)
+            counts = {"experiment": len(numbers), "fold": num_folds}
+            words = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items()]
+            parts.append((" x " if is_even else ", ").join(words))
+        return " · ".join(parts)
 
     def note_seconds(self, seconds: float) -> None:
         """Appends what the stage took to `stages.jsonl`, for the summary."""
@@ -194,21 +212,15 @@ class Stage:
 
 def open_project(given: Mapping[str, Any]) -> Project:
     """Names a competition's folders: those given, else where `unets new` saw its data, else those of the repository."""
-    root, competition = given["root"], given["competition"]
-    if given.get("cluster"):
-        root = root.absolute()  # workers stand in folders of their own
-    input_dir = given["input"] or _recall_input(root, competition)
-    folders = {"input_dir": input_dir, "models_dir": given["models"]}
-    if given.get("cluster"):
-        folders = {name: folder and folder.absolute() for name, folder in folders.items()}
-    return Project.below(root, competition, **folders)
+    root, noted = given["root"], given["root"] / "configs" / given["competition"] / _PLACE
+    folders = {"input_dir": given["input"], "models_dir": given["models"]}
+    if folders["input_dir"] is None and noted.is_file():
+        folders["input_dir"] = Path(noted.read_text(encoding="utf-8").removesuffix("\n"))
+    if given.get("cluster"):  # workers stand in folders of their own
+        root, folders = root.absolute(), {name: folder and folder.absolute() for name, folder in folders.items()}
+    return Project.below(root, given["competition"], **folders)
 
 
 def remember_input(project: Project) -> None:
     """Notes where a competition's data lies, for stages without --input, in a file that git ignores."""
     write_text(project.configs_dir / _PLACE, f"{project.input_dir.absolute()}\n")
-
-
-def _recall_input(root: Path, competition: str) -> Path | None:
-    path = root / "configs" / competition / _PLACE
-    return Path(path.read_text(encoding="utf-8").removesuffix("\n")) if path.is_file() else None

@@ -7,37 +7,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Any
 
-from unets.cli import backend
-from unets.cli.app import complete_commands, list_arguments
-from unets.cli.options import NEW, RUNS, STEP, STUDIO, STUDIO_RUNS, Force, Top, option
+from unets import cli
+from unets.cli.app import STEP, complete_commands, list_arguments
 from unets.cli.stage import Stage, remember_input
 from unets.cli.subcommand import command
+from unets.errors import InputError
 
 _MOST_MINUTES = 100_000  # ten weeks
 PIPELINE = ("import", "check", "split", "train", "predict", "ensemble", "submission")
-TrainCars = Annotated[int, option("cars to train on, 16 images each (default: 18)", "--train-cars")]
-TestCars = Annotated[int, option("cars to test on, 16 images each (default: 6)", "--test-cars")]
 
 
-@command("start", "unets new ~/fundus --name fundus", takes=NEW, rule=False)
-def new(
-    stage: Stage,
-    classes: Annotated[
-        Path | None, option("csv, txt or json that names the classes' values or colors", "--classes")
-    ] = None,
-    minutes: Annotated[
-        float | None, option("for training a fold on this machine (default: 15, with a GPU 60)", "--minutes")
-    ] = None,
-    force: Force = False,
-) -> None:
+@command("start", "unets new ~/fundus --name fundus", rule=False)
+def new(stage: Stage, classes: Path | None = None, minutes: float | None = None, force: bool = False) -> None:
     """Looks at a folder of images and masks and writes configs/NAME/ for it; says what it guessed and what it asks."""
     from unets.dataset.scaffold import render_scaffold, write_scaffold
-    from unets.errors import InputError
 
     def time_step(*experiment: Any) -> Any:
-        backend.load_backend()  # after the look at the files: what is wrong with them is said at once
+        cli.load_backend()  # after the look at the files: what is wrong with them is said at once
         from unets.training.speed import time_step
 
         return time_step(*experiment)
@@ -50,16 +38,9 @@ def new(
     print(complete_commands(render_scaffold(scaffold, stage.project.competition), given))
 
 
-@command("start", "unets render", "unets render --train-cars 4 --test-cars 1", takes=STUDIO, rule=False)
-def render(
-    stage: Stage,
-    train_cars: TrainCars = 18,
-    test_cars: TestCars = 6,
-    seed: Annotated[int, option("decides every car, image and id (default: 0)", "--seed")] = 0,
-    height: Annotated[int, option("of the images, in pixels (default: 640)", "--height")] = 0,
-) -> None:
+@command("start", "unets render", "unets render --train-cars 4 --test-cars 1", rule=False)
+def render(stage: Stage, train_cars: int = 18, test_cars: int = 6, seed: int = 0, height: int = 0) -> None:
     """Renders the demo's images into input/studio, or into --input."""
-    from unets.errors import InputError
     from unets.studio.competition import write_competition
     from unets.studio.render import FULL_SIZE_HW
 
@@ -71,16 +52,14 @@ def render(
         write_competition(stage.project.input_dir.absolute(), train_cars, test_cars, seed, stage.jobs, size_hw)
 
 
-@command("start", "unets pipeline mine", "unets pipeline mine -e unet --fold 0", takes=RUNS, rule=False)
+@command("start", "unets pipeline mine", "unets pipeline mine -e unet --fold 0", runs=True, rule=False)
 def pipeline(stage: Stage) -> None:
     """Runs everything from import to submission; goes on where it was stopped."""
     run_stages(PIPELINE, stage.given)
 
 
-@command(
-    "start", "unets demo", "unets demo --train-cars 4 --test-cars 1 -e unet_128x192", takes=STUDIO_RUNS, rule=False
-)
-def demo(stage: Stage, train_cars: TrainCars = 18, test_cars: TestCars = 6, top: Top = 6) -> None:
+@command("start", "unets demo", "unets demo --train-cars 4 --test-cars 1 -e unet_128x192", runs=True, rule=False)
+def demo(stage: Stage, train_cars: int = 18, test_cars: int = 6, top: int = 6) -> None:
     """Renders images, trains, writes a submission and scores it: the whole pipeline in minutes."""
     stages = ("render", *PIPELINE, "score", "show", "summary", "report")
     run_stages(stages, stage.given)

@@ -8,10 +8,9 @@ from functools import partial
 from json import dumps
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from unets.cli import backend
-from unets.cli.options import RUNS, VERBOSE, Out, argument, option
+from unets import cli
 from unets.cli.stage import Stage
 from unets.cli.subcommand import command
 from unets.errors import InputError
@@ -20,11 +19,6 @@ if TYPE_CHECKING:
     from unets.export.model import TrainedModel
 
 logger = logging.getLogger(__name__)
-Model = Annotated[
-    Path,
-    argument("a model file, a run's or an experiment's folder, an ensemble's json, or demo", metavar="MODEL"),
-]
-Images = Annotated[list[Path], argument("images, and folders with some", metavar="IMAGE...")]
 
 
 @command(
@@ -32,26 +26,18 @@ Images = Annotated[list[Path], argument("images, and folders with some", metavar
     "unets mask demo examples/",
     "unets mask mine.safetensors images/ --out masks/ --cutout --format coco",
     "unets mask mine.safetensors - --background white < a.jpg > a_white.jpg",
-    takes=VERBOSE,
 )
 def mask(
-    model: Model,
-    images: Images,
-    out: Annotated[
-        Path | None, option("a folder, or of one image a file; - is stdout (default: masks, of - stdout)", "--out")
-    ] = None,
-    cutout: Annotated[bool, option("also the object alone, all else transparent (png)", "--cutout")] = False,
-    overlay: Annotated[bool, option("also the image with the mask's contours (jpg)", "--overlay")] = False,
-    background: Annotated[
-        str, option("also the object on another background (jpg): white, blur or #rrggbb", "--background")
-    ] = "",
-    format_: Annotated[str, option("beside png: coco, labelme, yolo or rle (default: png alone)", "--format")] = "png",
-    json: Annotated[bool, option("print a line of JSON an image: area, confidence, files", "--json")] = False,
-    as_stored: Annotated[
-        bool,
-        option("do not turn images as their orientation tag says (training does not)", "--as-stored"),
-    ] = False,
-    overwrite: Annotated[bool, option("replace files that another model made", "--overwrite")] = False,
+    model: Path,
+    images: list[Path],
+    out: Path | None = None,
+    cutout: bool = False,
+    overlay: bool = False,
+    background: str = "",
+    format_: str = "png",
+    json: bool = False,
+    as_stored: bool = False,
+    overwrite: bool = False,
 ) -> None:
     """Makes masks of images of any size and format; those that are there are kept.
 
@@ -82,9 +68,9 @@ def mask(
         overwrite=overwrite,
     )
     if is_one:
-        outcome = mask_file(opened, images[0], out, wanted, backend.load_backend)
+        outcome = mask_file(opened, images[0], out, wanted, cli.load_backend)
     else:
-        outcome = mask_folder(opened, images, out, wanted, backend.load_backend)
+        outcome = mask_folder(opened, images, out, wanted, cli.load_backend)
     num_made = len(outcome.masked) - outcome.num_kept
     if json:
         for found in outcome.describe():
@@ -104,8 +90,8 @@ def mask(
         )
 
 
-@command("use", "unets info mine.safetensors", "unets info models/studio/ensemble.json --json", takes=VERBOSE)
-def info(model: Model, json: Annotated[bool, option("the whole card as JSON", "--json")] = False) -> None:
+@command("use", "unets info mine.safetensors", "unets info models/studio/ensemble.json --json")
+def info(model: Path, json: bool = False) -> None:
     """Says what a model is: classes, members, threshold, score, origin."""
     from unets.export.card import render_card
     from unets.export.sources import open_model
@@ -114,10 +100,8 @@ def info(model: Model, json: Annotated[bool, option("the whole card as JSON", "-
     print(card.to_json() if json else render_card(card))
 
 
-@command("use", "unets serve demo", "unets serve mine.safetensors --port 8080", takes=VERBOSE)
-def serve(
-    model: Model, port: Annotated[int, option("where the page is (default: 8000)", "--port", min=0, max=65535)] = 8000
-) -> None:
+@command("use", "unets serve demo", "unets serve mine.safetensors --port 8080")
+def serve(model: Path, port: int = 8000) -> None:
     """Opens a page on this machine: drop an image, see its mask and cut-out, keep them. Ctrl-C ends it."""
     from unets.export.serve import build_server
     from unets.export.sources import load_model
@@ -128,13 +112,8 @@ def serve(
         server.serve_forever()
 
 
-@command("use", "unets labels mine.safetensors images/ --out labels/ --format coco", takes=VERBOSE)
-def labels(
-    model: Model,
-    images: Images,
-    out: Annotated[Path, option("a folder that is empty or not there (default: labels)", "--out")] = Path("labels"),
-    format_: Annotated[str, option("labelme or coco (default: labelme)", "--format")] = "labelme",
-) -> None:
+@command("use", "unets labels mine.safetensors images/ --out labels/ --format coco")
+def labels(model: Path, images: list[Path], out: Path = Path("labels"), format_: str = "labelme") -> None:
     """Annotates images for a labeling tool, those that the model is least sure of first; `unets new` reads them."""
     from unets.export.labels import check_empty, write_annotated
     from unets.export.masking import Wanted, mask_folder
@@ -145,7 +124,7 @@ def labels(
     check_empty(out)
     opened = open_model(model)
     with TemporaryDirectory() as folder:
-        outcome = mask_folder(opened, images, Path(folder), Wanted(), backend.load_backend)
+        outcome = mask_folder(opened, images, Path(folder), Wanted(), cli.load_backend)
         write_annotated(outcome.masked, opened.classes, format_, out)
     for line in outcome.list_warnings():
         logger.warning(line)
@@ -158,19 +137,10 @@ def labels(
     "unets export mine",
     "unets export mine -e unet_512 --formats all",
     "unets export mine.safetensors --formats onnx --out files/",
-    takes=RUNS,
+    runs=True,
     rule=False,
 )
-def export(
-    stage: Stage,
-    formats: Annotated[
-        str, option("all, or with commas of model, keras, onnx, openvino, litert (default: model)", "--formats")
-    ] = "model",
-    num_images: Annotated[
-        int, option("out-of-fold images to compare each file on (default: 128)", "--num-images")
-    ] = 128,
-    out: Out = None,
-) -> None:
+def export(stage: Stage, formats: str = "model", num_images: int = 128, out: Path | None = None) -> None:
     """Writes the ensemble as one file, which `unets mask` takes anywhere; with --formats for other programs too.
 
     With --exp one file an experiment, the mean of its folds. Files for other programs hold one net, of the first of the
@@ -186,7 +156,7 @@ def export(
     if is_model and out is None:
         raise InputError("`--out` must name a folder for the files of a model. Received: none")
     models = [open_model(model)] if is_model else _open_models(stage)
-    backend.load_backend()
+    cli.load_backend()
     from unets.export.exporting import export_models
     from unets.export.oof import find_oof_images
 
