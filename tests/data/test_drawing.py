@@ -1,22 +1,16 @@
 """Contours in the colors asked for, captions above a picture, windows and differences by hand."""
 
-from io import BytesIO
-
 import numpy as np
 import pytest
-from PIL import Image as PillowImage
 
 from unets.data.drawing import (
     COLORS_RGB,
     DIFFERENCES_RGB,
-    Picture,
     add_caption,
     draw_contours,
     draw_differences,
     find_differences,
     find_window,
-    magnify,
-    tint,
 )
 from unets.data.samples import IGNORE
 
@@ -44,13 +38,6 @@ def test_a_mask_of_another_size_is_fitted() -> None:
     drawn = draw_contours(image, make_mask(), thickness_px=3, colors_rgb=[(255, 0, 0)])
     assert drawn.shape == image.shape
     assert drawn[40, 10, 0] == 255  # the left side of class 1, at twice the coordinates
-
-
-def test_a_tint_mixes_its_color_with_the_image_s() -> None:
-    image = np.full((40, 60, 3), 200, dtype=np.uint8)
-    tinted = tint(image, make_mask()[::2, ::2] == 1, color_rgb=(0, 100, 255), opacity=0.5)
-    assert tinted[20, 15].tolist() == [100, 150, 228]  # half way; 227.5 to the even number
-    assert (tinted[20, 30] == 200).all() and (image == 200).all()
 
 
 def test_a_caption_stands_above_the_picture() -> None:
@@ -100,17 +87,3 @@ def test_the_window_is_where_most_pixels_are() -> None:
     assert (rows, columns) == (slice(6, 9), slice(6, 10))  # the first that holds both
     assert find_window(pixels_hw, (10, 99)) == (slice(0, 10), slice(0, 12))  # cut to the picture
     assert find_window(np.zeros((4, 4), dtype=np.bool_), (2, 2)) == (slice(0, 2), slice(0, 2))
-
-
-def test_each_pixel_becomes_a_square() -> None:
-    grey = np.array([[0, 9]], dtype=np.uint8)
-    assert magnify(grey, 2)[..., 1].tolist() == [[0, 0, 9, 9], [0, 0, 9, 9]]
-    assert magnify(magnify(grey, 1), 3).shape == (3, 6, 3)
-
-
-def test_a_notebook_gets_a_jpeg_and_words() -> None:
-    picture = Picture(np.full((30, 40, 3), 200, dtype=np.uint8), "a grey field")
-    with PillowImage.open(BytesIO(picture._repr_jpeg_())) as jpeg:
-        assert (jpeg.format, jpeg.size) == ("JPEG", (40, 30))
-        assert np.abs(np.asarray(jpeg).astype(int) - 200).max() <= 2
-    assert repr(picture) == "a grey field"

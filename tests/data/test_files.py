@@ -44,29 +44,12 @@ def test_missing(tmp_path: Path, name: str) -> None:
             read(tmp_path / name)
 
 
-def test_empty(tmp_path: Path) -> None:
-    write(tmp_path / "a.jpg", b"")
-    pack(tmp_path / "train.zip", {"a.jpg": b""})
-    for path in (tmp_path / "a.jpg", tmp_path / "train.zip" / "a.jpg"):
-        with pytest.raises(InputError, match=r"a.jpg must not be empty. Received: 0 bytes"):
-            read_bytes(path)
-
-
 def test_damaged_zip(tmp_path: Path) -> None:
     write(tmp_path / "train.zip", b"PK\x03\x04 and no more")
     with pytest.raises(InputError, match=r"must be a whole zip. Received: "):
         read_bytes(tmp_path / "train.zip" / "a.jpg")
     with pytest.raises(InputError, match=r"train.zip must be a whole zip. Received: "):
         list_members(tmp_path / "train.zip")
-
-
-def test_damaged_member(tmp_path: Path) -> None:
-    path = tmp_path / "train.zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("a.jpg", b"abcdefgh")
-    path.write_bytes(path.read_bytes().replace(b"abcdefgh", b"abcdefgX", 1))
-    with pytest.raises(InputError, match=r"a\.jpg must be readable\. Received: Bad CRC-32"):
-        read_bytes(path / "a.jpg")
 
 
 def test_threads_share_a_zip(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from unets.data.objects import drop_small_objects, label_objects, part_labels, part_necks
+from unets.data.objects import drop_small_objects, label_objects, part_necks
 
 MASKS = hnp.arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
@@ -21,11 +21,6 @@ def draw_disks(*disks: tuple[int, int, int]) -> npt.NDArray[np.bool_]:
 def test_corners_touch() -> None:
     assert label_objects(np.eye(3, dtype=np.bool_))[1] == 1
     assert label_objects(np.zeros((2, 2), np.bool_))[1] == 0
-
-
-def test_objects_of_other_numbers_are_parted_by_a_pixel() -> None:
-    labels = np.array([[1, 1, 2, 2, 0, 3], [1, 1, 2, 2, 3, 0]], dtype=np.int32)
-    assert part_labels(labels).tolist() == [[1, 0, 1, 0, 0, 1], [1, 0, 1, 0, 1, 0]]
 
 
 def test_disks_that_overlap_are_parted_at_their_neck() -> None:

@@ -39,8 +39,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         targets: "soft", or "hard": 255 from one half on.
         augment_config: random changes; None leaves images as they are.
         crop_hw: (height, width) of a random crop of each image; None: whole images.
-        draw_weights: float64, one for each of `indices`: images are drawn with replacement in this proportion. An
-            image drawn again is changed in another way. None: every image once.
+        draw_weights: float64, one for each of `indices`: images are drawn with replacement in this proportion, and
+            changed in another way each time. None: every image once.
         shuffle: a new order each epoch; the images that fill no update are then left to the next epoch's order.
         seed: of order and changes.
         workers: threads that prepare batches; cv2 and numpy work without the interpreter's lock.
@@ -66,13 +66,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         workers: int = 1,
     ) -> None:
         super().__init__(workers=workers, use_multiprocessing=False, max_queue_size=max(4, 2 * workers))
-        self.reader, self.batch_size, self.steps_per_update, self.targets = (
-            reader,
-            batch_size,
-            steps_per_update,
-            targets,
-        )
-        self.augment_config, self.crop_hw = augment_config, crop_hw
+        self.reader, self.targets, self.augment_config, self.crop_hw = reader, targets, augment_config, crop_hw
+        self.batch_size, self.steps_per_update = batch_size, steps_per_update
         self.shuffle, self.seed, self.updates_per_epoch = shuffle, seed, updates_per_epoch
         self.indices, self.draw_weights = np.array(indices), draw_weights
         self.failure: Exception | None = None
@@ -103,14 +98,10 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return min(self.first_batch * self.batch_size, self.count_images())
 
     def start_epoch(self, epoch: int, first_batch: int = 0) -> None:
-        """Draws the order of an epoch.
+        """Draws the order of an epoch, from 0, and begins with one of its batches.
 
         Called by training before an epoch's first batch is asked for: Keras's own `on_epoch_end` also runs before the
         first epoch, and `on_epoch_begin` runs after its workers have begun.
-
-        Args:
-            epoch: its number, from 0.
-            first_batch: the batch of the epoch to begin with, from 0.
         """
         if not 0 <= first_batch <= self._count_batches():
             raise ValueError(f"`first_batch` must be in 0..{self._count_batches()}. Received: {first_batch}")
@@ -123,7 +114,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             self.order = self._find_stream(epoch * self.count_images(), self.count_images())
         else:
             self.order = self._draw_order(epoch) if self.shuffle else self.indices
-        self._repeats = _count_repeats(self.order)
+        seen = Counter[int]()
+        self._repeats = list[int]()  # how often each place's index stands before it
+        for index in self.order.tolist():
+            self._repeats.append(seen[index])
+            seen[index] += 1
 
     def find_indices(self, batch_index: int) -> npt.NDArray[np.int64]:
         """Returns the reader's indices of a batch's samples in the present epoch; 0 is the first batch left of it."""
@@ -138,10 +133,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         """
         places = self._find_places(batch_index)
         try:
-            pairs = [
-                self._read(int(index), int(repeat))
-                for index, repeat in zip(self.order[places], self._repeats[places], strict=True)
-            ]
+            pairs = list(map(self._read, self.order[places].tolist(), self._repeats[places]))
         except Exception as error:
             self.failure = error
             raise
@@ -151,7 +143,6 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return images, targets
 
     def _draw_order(self, number: int) -> npt.NDArray[np.int64]:
-        """Returns all indices in the order of that number."""
         return np.random.default_rng([self.seed, number]).permutation(self.indices)
 
     def _find_stream(self, start: int, size: int) -> npt.NDArray[np.int64]:
@@ -181,13 +172,3 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         if self.crop_hw is not None:
             return crop_pair(image, target, self.crop_hw, rng)
         return image, target
-
-
-def _count_repeats(order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Counts for each place how often its index stands before it; int64, the shape of `order`."""
-    seen: Counter[int] = Counter()
-    repeats = []
-    for index in order.tolist():
-        repeats.append(seen[index])
-        seen[index] += 1
-    return np.array(repeats, dtype=np.int64)

@@ -21,7 +21,8 @@ from unets.workers.pool import run_tasks
 logger = logging.getLogger(__name__)
 
 Kind = Literal["none", "ram", "disk"]
-Pair = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]
+Array = npt.NDArray[np.uint8]
+Pair = tuple[Array, Array]
 
 # What the cache may take of what is free: training itself, and the system's own file cache, live in the rest.
 _SHARE_OF_RAM, _SHARE_OF_DISK = 0.4, 0.8
@@ -49,7 +50,7 @@ class DiskReader:
 class ArrayReader:
     """Reads from arrays that hold every sample, in memory or mapped from a file."""
 
-    def __init__(self, images: npt.NDArray[np.uint8], targets: npt.NDArray[np.uint8]) -> None:
+    def __init__(self, images: Array, targets: Array) -> None:
         self.images, self.targets = images, targets
 
     def __getitem__(self, index: int) -> Pair:
@@ -97,9 +98,45 @@ def open_reader(
         kind = choose_kind(measure_cache(len(samples), dataset, size_hw), cache_dir)
     if kind == "none":
         return reader
+    channels = {"images": dataset.num_channels, "targets": dataset.num_layers}
+    shapes = {name: (len(samples), *size_hw, number) for name, number in channels.items()}
     if kind == "ram":
-        return ArrayReader(*_fill(reader, _allocate(reader)))
-    return ArrayReader(*_map_files(reader, cache_dir, what))
+        images, targets = (np.empty(shape, dtype=np.uint8) for shape in shapes.values())
+        _fill(reader, images, targets)
+        return ArrayReader(images, targets)
+    key = fingerprint(
+        samples=[(sample.id, sample.image_hash, sample.mask_hash) for sample in samples],
+        kind=[dataset.channels, dataset.value_range, dataset.orientation],
+        target=[dataset.classes, dataset.overlapping, dataset.has_ignored],
+    )
+    prefix = f"{size_hw[0]}x{size_hw[1]}_{what}_"
+    folder, part = cache_dir / f"{prefix}{key}", cache_dir / f".part-{prefix}{key}"
+    cache_dir.mkdir(parents=True, exist_ok=True)
+    # Folds that are trained side by side want the same cache: one fills it, the others wait.
+    with FileLock(cache_dir / f".{prefix}lock"):
+        if not folder.exists():
+            for path in cache_dir.iterdir():  # of this size and name, whole or begun
+                if re.fullmatch(rf"(\.part-)?{re.escape(prefix)}[0-9a-f]+", path.name):
+                    logger.info("cache: deletes %s, of other images or masks", path)
+                    shutil.rmtree(path, ignore_errors=True)  # a training that maps it keeps its bytes until it ends
+            part.mkdir()
+            images, targets = (
+                np.lib.format.open_memmap(part / f"{name}.npy", mode="w+", dtype=np.uint8, shape=shape)
+                for name, shape in shapes.items()
+            )
+            _fill(reader, images, targets)
+            for array in (images, targets):
+                array.flush()
+            part.replace(folder)
+        return ArrayReader(*(np.load(folder / f"{name}.npy", mmap_mode="r") for name in shapes))
+
+
+def _fill(reader: DiskReader, images: Array, targets: Array) -> None:
+    def read_into(index: int) -> None:
+        images[index], targets[index] = reader[index]
+
+    for _ in run_tasks(read_into, range(len(images)), what="cache", unit="image", threads=True):
+        pass
 
 
 def measure_cache(num_samples: int, dataset: DatasetConfig, size_hw: SizeHW) -> int:
@@ -109,12 +146,9 @@ def measure_cache(num_samples: int, dataset: DatasetConfig, size_hw: SizeHW) -> 
 
 def choose_kind(num_bytes: int, cache_dir: Path) -> Kind:
     """Chooses the fastest kind of cache that fits into what is free now."""
-    free_ram = find_free_memory()
-    free_disk = _find_free_disk(cache_dir)
-    if num_bytes <= _SHARE_OF_RAM * free_ram:
-        kind: Kind = "ram"
-    else:
-        kind = "disk" if num_bytes <= _SHARE_OF_DISK * free_disk else "none"
+    free_ram, free_disk = find_free_memory(), _find_free_disk(cache_dir)
+    kind: Kind = "disk" if num_bytes <= _SHARE_OF_DISK * free_disk else "none"
+    kind = "ram" if num_bytes <= _SHARE_OF_RAM * free_ram else kind
     sizes = num_bytes / 2**30, free_ram / 2**30, free_disk / 2**30
     logger.info("cache: %s (%.1f GiB wanted, %.1f of memory and %.1f of disk free)", kind, *sizes)
     return kind
@@ -126,75 +160,9 @@ def choose_shared_kind(num_bytes: int, size_hw: SizeHW, cache_dir: Path) -> Kind
     Each would take the same free memory for its own.
     """
     # A cache that one of them fills at this moment has taken what was free for it.
-    if any(cache_dir.glob(f"*{size_hw[0]}x{size_hw[1]}_train_*/")):
-        return "disk"
-    return "disk" if num_bytes <= _SHARE_OF_DISK * _find_free_disk(cache_dir) else "none"
+    is_begun = any(cache_dir.glob(f"*{size_hw[0]}x{size_hw[1]}_train_*/"))
+    return "disk" if is_begun or num_bytes <= _SHARE_OF_DISK * _find_free_disk(cache_dir) else "none"
 
 
 def _find_free_disk(folder: Path) -> int:
-    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    return shutil.disk_usage(existing).free
-
-
-def _allocate(reader: DiskReader, folder: Path | None = None) -> Pair:
-    """Makes room for every sample, in memory or in two files of `folder`."""
-    num_samples, num_layers = len(reader.samples), reader.dataset.num_layers
-    shapes = {
-        "images": (num_samples, *reader.size_hw, reader.dataset.num_channels),
-        "targets": (num_samples, *reader.size_hw, num_layers),
-    }
-    if folder is None:
-        return np.empty(shapes["images"], np.uint8), np.empty(shapes["targets"], np.uint8)
-    images, targets = (
-        np.lib.format.open_memmap(folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=shape)
-        for name, shape in shapes.items()
-    )
-    return images, targets
-
-
-def _fill(reader: DiskReader, pair: Pair) -> Pair:
-    images, targets = pair
-
-    def read_into(index: int) -> None:
-        images[index], targets[index] = reader[index]
-
-    for _ in run_tasks(read_into, range(len(reader.samples)), what="cache", unit="image", threads=True):
-        pass
-    return pair
-
-
-def _map_files(reader: DiskReader, cache_dir: Path, what: str) -> Pair:
-    """Maps the cache's files, which are made first where they are missing or hold other samples."""
-    height, width = reader.size_hw
-    dataset = reader.dataset
-    key = fingerprint(
-        samples=[(sample.id, sample.image_hash, sample.mask_hash) for sample in reader.samples],
-        kind=[dataset.channels, dataset.value_range, dataset.orientation],
-        target=[dataset.classes, dataset.overlapping, dataset.has_ignored],
-    )
-    prefix = f"{height}x{width}_{what}_"
-    folder = cache_dir / f"{prefix}{key}"
-    cache_dir.mkdir(parents=True, exist_ok=True)
-    # Folds that are trained side by side want the same cache: one fills it, the others wait.
-    with FileLock(cache_dir / f".{prefix}lock"):
-        if not folder.exists():
-            _delete_old(cache_dir, prefix)
-            part = cache_dir / f".part-{folder.name}"
-            part.mkdir()
-            images, targets = _fill(reader, _allocate(reader, part))
-            for array in (images, targets):
-                array.flush()  # type: ignore[attr-defined]
-            part.replace(folder)
-        images, targets = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("images", "targets"))
-    return images, targets
-
-
-def _delete_old(cache_dir: Path, prefix: str) -> None:
-    """Deletes what is left of caches of this size and name, whole or begun.
-
-    A training that maps one keeps its bytes until it ends: a deleted file lives for as long as it is open.
-    """
-    for path in cache_dir.iterdir():
-        if re.fullmatch(rf"(\.part-)?{re.escape(prefix)}[0-9a-f]+", path.name):
-            logger.info("cache: deletes %s, of other images or masks", path)
-            shutil.rmtree(path, ignore_errors=True)
+    return shutil.disk_usage(next(parent for parent in (folder, *folder.parents) if parent.exists())).free

@@ -48,34 +48,12 @@ def draw_contours(
         uint8 RGB of the image's size.
     """
     drawn = to_rgb(image_hwc).copy()
-    height, width = drawn.shape[:2]
     for class_index in sorted(set(np.unique(mask_hw).tolist()) - {0, IGNORE}):
-        class_hw = shrink(np.where(mask_hw == class_index, np.uint8(255), np.uint8(0)), (height, width))
-        binary_hw = (class_hw >= 128).astype(np.uint8)
-        contours, _ = cv2.findContours(binary_hw, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+        class_hw = shrink((mask_hw == class_index) * np.uint8(255), (drawn.shape[0], drawn.shape[1]))
+        contours, _ = cv2.findContours((class_hw >= 128).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         color = colors_rgb[(class_index - 1) % len(colors_rgb)]
         cv2.drawContours(drawn, contours, -1, color, thickness_px, cv2.LINE_AA)
     return drawn
-
-
-def tint(image_hwc: Image, pixels_hw: npt.NDArray[np.bool_], *, color_rgb: Color, opacity: float = 0.6) -> Image:
-    """Lays a color over some pixels of an image.
-
-    Args:
-        image_hwc: uint8 RGB (height, width, 3); not written to.
-        pixels_hw: bool (height, width) of any size; it is fitted to the image.
-        color_rgb: of the pixels.
-        opacity: 0 shows the image alone, 1 the color alone.
-
-    Returns:
-        uint8 RGB of the image's size.
-    """
-    height, width = image_hwc.shape[:2]
-    share_hw = shrink(pixels_hw.astype(np.uint8) * np.uint8(255), (height, width)).astype(np.float32) / 255 * opacity
-    color = np.array(color_rgb, dtype=np.float32)
-    image_hwc = to_rgb(image_hwc)
-    tinted = image_hwc + (color - image_hwc) * share_hw[..., None]
-    return np.asarray(np.rint(tinted), dtype=np.uint8)
 
 
 def find_differences(
@@ -94,64 +72,42 @@ def find_differences(
 
 
 def draw_differences(image_hwc: Image, target_hw: npt.NDArray[np.uint8], mask_hw: npt.NDArray[np.uint8]) -> Image:
-    """Colors what a mask gets wrong, over the image in dark grey.
+    """Colors what a mask gets wrong, over uint8 RGB (height, width, 3) in dark grey.
 
-    Args:
-        image_hwc: uint8 RGB (height, width, 3); not written to.
-        target_hw: uint8 (height, width) class index, 0 is background; of any size, it is fitted to the image.
-        mask_hw: the same, of the target's size.
-
-    Returns:
-        uint8 RGB of the image's size.
+    `target_hw` and `mask_hw` are as in `find_differences`, of any size; they are fitted to the image.
     """
     luma_hw = np.asarray(cv2.cvtColor(to_rgb(image_hwc), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     drawn_hwc = np.repeat((luma_hw // 3)[..., None], 3, axis=-1)
     for kind, pixels_hw in find_differences(target_hw, mask_hw).items():
-        drawn_hwc = tint(drawn_hwc, pixels_hw, color_rgb=DIFFERENCES_RGB[kind], opacity=1.0)
+        share_hw = shrink(pixels_hw * np.uint8(255), (image_hwc.shape[0], image_hwc.shape[1])) / np.float32(255)
+        color = np.array(DIFFERENCES_RGB[kind], dtype=np.float32)
+        drawn_hwc = np.rint(drawn_hwc + (color - drawn_hwc) * share_hw[..., None]).astype(np.uint8)
     return drawn_hwc
 
 
 def find_window(pixels_hw: npt.NDArray[np.bool_], size_hw: SizeHW) -> tuple[slice, slice]:
-    """Finds the window that holds the most of some pixels; the first of several, from the top.
+    """Finds the (rows, columns) of the window that holds the most of some pixels; the first of several, from the top.
 
     Args:
         pixels_hw: bool (height, width).
         size_hw: (height, width) of the window, cut to the picture where it is larger.
-
-    Returns:
-        (rows, columns).
     """
-    window_hw = [min(size, side) for size, side in zip(size_hw, pixels_hw.shape, strict=True)]
+    height, width = (min(size, side) for size, side in zip(size_hw, pixels_hw.shape, strict=True))
     sums = np.pad(pixels_hw, ((1, 0), (1, 0))).cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
-    height, width = window_hw
     counts = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
     top, left = (int(place) for place in np.unravel_index(int(counts.argmax()), counts.shape))
     return slice(top, top + height), slice(left, left + width)
 
 
 def magnify(image_hwc: Image, factor: int) -> Image:
-    """Enlarges a picture so that its pixels are seen: each becomes a square of `factor` x `factor`.
-
-    Args:
-        image_hwc: uint8 RGB (height, width, 3), or (height, width) of grey levels.
-        factor: pixels a pixel.
-
-    Returns:
-        uint8 RGB (factor * height, factor * width, 3).
-    """
-    colored = image_hwc if image_hwc.ndim == 3 else np.repeat(image_hwc[..., None], 3, axis=-1)
-    return colored.repeat(factor, axis=0).repeat(factor, axis=1)
+    """Enlarges uint8 RGB or grey levels so that each pixel is seen, as a square of that side; uint8 RGB."""
+    return to_rgb(image_hwc).repeat(factor, axis=0).repeat(factor, axis=1)
 
 
 def add_caption(image_hwc: Image, text: str) -> Image:
-    """Puts a line of text on a white strip above a picture; what is too long is cut off.
+    """Puts a line of text on a white strip above uint8 RGB (height, width, 3); what is too long is cut off.
 
-    Args:
-        image_hwc: uint8 RGB (height, width, 3).
-        text: printable ASCII; cv2 draws anything else as question marks.
-
-    Returns:
-        uint8 RGB (height + strip, width, 3).
+    cv2 draws printable ASCII, and anything else as question marks.
     """
     strip = np.full((2 * _TEXT_HEIGHT_PX, image_hwc.shape[1], 3), 255, dtype=np.uint8)
     baseline = (_TEXT_HEIGHT_PX // 2, round(1.5 * _TEXT_HEIGHT_PX))
@@ -160,17 +116,7 @@ def add_caption(image_hwc: Image, text: str) -> Image:
 
 
 def make_sheet(images: Sequence[Image], *, columns: int, tile_hw: SizeHW, gap_px: int = 4) -> Image:
-    """Lays images out in rows on white.
-
-    Args:
-        images: uint8 RGB (height, width, 3) each; shrunk to `tile_hw`.
-        columns: images a row.
-        tile_hw: (height, width) of each.
-        gap_px: between them.
-
-    Returns:
-        uint8 RGB.
-    """
+    """Lays images, uint8 RGB, out in rows on white, each shrunk to `tile_hw`."""
     height, width = tile_hw
     rows = -(-len(images) // columns)
     sheet_hw = rows * (height + gap_px) - gap_px, columns * (width + gap_px) - gap_px

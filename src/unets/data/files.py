@@ -37,17 +37,17 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         InputError: there is no such file or member, or it is empty or damaged.
     """
-    archive_path = _find_archive(path)
+    holder = _find_holder(path)
     with naming(path, "be readable"):
-        if archive_path is None:
+        if holder is None:
             check_fits(path, path.stat().st_size)
             content = path.read_bytes()
-        elif archive_path.suffix.lower() in STACK_ENDINGS:
-            content = _read_page(archive_path, path.name)
+        elif _is_stack(holder):
+            content = _read_page(holder, path.name)
         else:
-            member = _find_member(archive_path, path)
+            member = _find_member(holder, path)
             check_fits(path, member.file_size)
-            content = _open_archive(archive_path).read(member)
+            content = _open_archive(holder).read(member)
     if not content:
         raise InputError(f"{path} must not be empty. Received: 0 bytes")
     return content
@@ -74,12 +74,12 @@ def read_stamp(path: Path) -> tuple[int, int]:
     Raises:
         InputError: there is no such file or member.
     """
-    archive_path = _find_archive(path)
+    holder = _find_holder(path)
     with naming(path, "be readable"):
-        if archive_path is None or archive_path.suffix.lower() in STACK_ENDINGS:
-            status = (archive_path or path).stat()
+        if holder is None or _is_stack(holder):
+            status = (holder or path).stat()
             return status.st_size, status.st_mtime_ns
-        member = _find_member(archive_path, path)
+        member = _find_member(holder, path)
         return member.file_size, member.CRC
 
 
@@ -99,29 +99,19 @@ def hash_content(path: Path) -> str:
     Raises:
         InputError: there is no such file or member.
     """
-    archive_path = _find_archive(path)
-    if archive_path is not None and archive_path.suffix.lower() in STACK_ENDINGS:
-        return f"{_hash_file(archive_path)}-{path.name}"
-    if archive_path is not None:
+    holder = _find_holder(path)
+    if holder is not None and not _is_stack(holder):
         size, crc = read_stamp(path)
         return f"{size:x}-{crc:08x}"
-    return _hash_file(path)
-
-
-def _hash_file(path: Path) -> str:
     size = crc = 0
-    with naming(path, "be readable"), path.open("rb") as file:
+    with naming(path, "be readable"), (holder or path).open("rb") as file:
         while block := file.read(_BLOCK_BYTES):
             size, crc = size + len(block), zlib.crc32(block, crc)
-    return f"{size:x}-{crc:08x}"
+    return f"{size:x}-{crc:08x}" + (f"-{path.name}" if holder else "")
 
 
 def check_fits(path: Path, num_bytes: int) -> None:
-    """Refuses a file that takes more bytes than memory has.
-
-    Raises:
-        InputError: it does.
-    """
+    """Refuses a file that takes more bytes than memory has, by an InputError."""
     if num_bytes > _SURELY_FITS and num_bytes > find_free_memory():
         raise InputError(f"{path} must fit into memory. Received: {num_bytes / 2**30:.1f} GiB")
 
@@ -134,11 +124,7 @@ def is_junk(name: str) -> bool:
 def walk_files(root: Path, junk: list[str] | None = None) -> Iterator[tuple[str, int, int]]:
     """Yields (path below `root`, bytes, time of change in ns) of all files that are no junk; symlinks are followed.
 
-    A symlink to nothing has no time.
-
-    Args:
-        root: the folder.
-        junk: gets the paths of files that are left out.
+    A symlink to nothing has no time. `junk` gets the paths of files that are left out.
     """
     seen = set[str]()
     folders = [(root, "", False)]
@@ -225,9 +211,13 @@ def _read_page(path: Path, name: str) -> bytes:
     return content.getvalue()
 
 
-def _find_archive(path: Path) -> Path | None:
+def _find_holder(path: Path) -> Path | None:
     """Returns the zip, or the TIFF of several pages, that a path leads through, if any."""
     return next((parent for parent in path.parents if parent.suffix.lower() in _HOLDERS and parent.is_file()), None)
+
+
+def _is_stack(holder: Path) -> bool:
+    return holder.suffix.lower() in STACK_ENDINGS
 
 
 def _find_member(archive_path: Path, path: Path) -> zipfile.ZipInfo:

@@ -16,23 +16,16 @@ SizeHW = tuple[int, int]
 
 
 def shrink(image: npt.NDArray[np.uint8], size_hw: SizeHW) -> npt.NDArray[np.uint8]:
-    """Resizes an image or mask: by area along a side that shrinks, linearly along one that grows.
-
-    Args:
-        image: uint8 (height, width) or (height, width, channels).
-        size_hw: (height, width) wanted.
-    """
+    """Resizes uint8 (height, width[, channels]): by area along a side that shrinks, linearly along one that grows."""
     return in_fours(lambda part: np.asarray(_resize(part, size_hw), dtype=np.uint8), image)
 
 
 def in_fours(
     function: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]], image: npt.NDArray[np.uint8]
 ) -> npt.NDArray[np.uint8]:
-    """Applies a function of cv2's, which takes at most four channels, to an image of any number of them.
+    """Applies a function of cv2's, which takes at most four channels, to uint8 (height, width[, channels]).
 
-    Args:
-        function: of an image; a last axis of one channel may be missing from what it returns.
-        image: uint8 (height, width) or (height, width, channels).
+    A last axis of one channel may be missing from what the function returns.
     """
     if image.ndim == 2 or image.shape[-1] <= 4:
         return function(image)
@@ -41,12 +34,7 @@ def in_fours(
 
 
 def enlarge(probs_hw: npt.NDArray[np.float32], size_hw: SizeHW) -> npt.NDArray[np.float32]:
-    """Resizes a map: linearly between pixel centers along a side that grows, by area along one that shrinks.
-
-    Args:
-        probs_hw: float32 (height, width).
-        size_hw: (height, width) wanted.
-    """
+    """Resizes float32 (height, width): linearly between pixel centers along a side that grows, else by area."""
     return np.asarray(_resize(probs_hw, size_hw), dtype=np.float32)
 
 
@@ -61,8 +49,7 @@ def cover(mask_hw: npt.NDArray[np.uint8], num_classes: int, size_hw: SizeHW) -> 
     Returns:
         uint8 (height, width, classes), 0..255 for a share of 0..1; the classes of a pixel sum to at most 255.
     """
-    layers = []
-    left_hw = np.full(size_hw, 255, dtype=np.uint8)
+    layers, left_hw = [], np.full(size_hw, 255, dtype=np.uint8)
     for class_index in range(1, num_classes + 1):
         # compare gives 0 or 255, in one pass without a temporary
         whole = np.asarray(cv2.compare(mask_hw, class_index, cv2.CMP_EQ), dtype=np.uint8)  # type: ignore[call-overload]

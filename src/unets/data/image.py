@@ -36,33 +36,23 @@ _FILLING = b"".join(marker + b"\x5a\xa5" * 64 for marker in (b"", *(bytes([0xFF,
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageKind:
-    """How the images of a data set are seen.
+    """How the images of a data set are seen."""
 
-    Attributes:
-        channels: `rgb` (grey images come as three equal channels), `grey` (all do), or how many an image has.
-        value_range: what becomes 0 and 255 in images of more than 8 bits; None takes the higher 8 of 16.
-        upright: whether images are turned as their EXIF tag says.
-    """
-
-    channels: Literal["rgb", "grey"] | int = "rgb"
-    value_range: tuple[float, float] | None = None
-    upright: bool = False
+    channels: Literal["rgb", "grey"] | int = "rgb"  # grey images come as three equal channels, for `grey` all do
+    value_range: tuple[float, float] | None = None  # becomes 0 and 255 where there are more bits; None: the higher 8
+    upright: bool = False  # turned as the EXIF tag says
 
 
 RGB = ImageKind()
 
 
 class ImageFile:
-    """An image's bytes, and how it is seen.
+    """An image's bytes, `content`, how it is seen, and its (height, width) then, `size_hw`.
 
     Args:
         path: a file, a member of a zip, or a page of a TIFF stack.
         kind: how it is seen.
         expected: the hash of its bytes in a table, see `hash_content`; empty where none is known.
-
-    Attributes:
-        content: the bytes.
-        size_hw: (height, width) as it is seen.
 
     Raises:
         InputError: the file is missing, empty, cut off, no image, of an impossible size, or of other bytes.
@@ -79,10 +69,7 @@ class ImageFile:
             self._load(self.content)
 
     def read(self, size_hw: SizeHW | None = None) -> ImageU8:
-        """Reads the image, shrunk to `size_hw` by area.
-
-        Args:
-            size_hw: (height, width) wanted; None keeps the image's own.
+        """Reads the image, shrunk to `size_hw` by area; None keeps its own.
 
         Returns:
             uint8 (height, width, channels): RGB, for `grey` three equal channels, or those of the file.
@@ -124,20 +111,17 @@ class ImageFile:
         Raises:
             InputError: it is not whole, or not of this kind.
         """
+        content = self.content
         if self._header.mode != ARRAY:
-            self._check_end()
+            pixels, end = self._load(content), content.rfind(_JPEG_END)
+            # Of a JPEG that was cut off and got an end, bytes before that end change what is decoded.
+            longer = content[:end] + _FILLING + content[end:] if content.startswith(_JPEG_START) and end > 0 else b""
+            if longer and not np.array_equal(pixels, self._load(longer)):
+                raise InputError(f"{self.path} must be whole. Received: a JPEG that ends before its last pixels")
         if self.kind.value_range is None and self._header.dtype not in ("uint8", "bool"):
             raise self._ask_range(self._header.dtype)
         if self._header.mode == ARRAY or isinstance(self.kind.channels, int):
             self.read()
-
-    def _check_end(self) -> None:
-        """Decodes all; of a JPEG that was cut off and got an end, bytes before that end change what is decoded."""
-        pixels, end = self._load(self.content), self.content.rfind(_JPEG_END)
-        if self.content.startswith(_JPEG_START) and end > 0:
-            longer = self._load(self.content[:end] + _FILLING + self.content[end:])
-            if not np.array_equal(pixels, longer):
-                raise InputError(f"{self.path} must be whole. Received: a JPEG that ends before its last pixels")
 
     def _load(self, content: bytes) -> Values:
         with naming(self.path, damage=DECODER_ERRORS), open_picture(content, self.path) as picture:
@@ -162,11 +146,10 @@ class ImageFile:
         return np.asarray(cv2.cvtColor(self._scale(np.asarray(image)), cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
     def _pick_channels(self, wanted: int) -> ImageU8:
-        values = self._values
-        found = 1 if values.ndim == 2 else values.shape[-1]
+        found = 1 if self._values.ndim == 2 else self._values.shape[-1]
         if found != wanted:
             raise InputError(f"{self.path} must have {wanted} channels, as `channels` says. Received: {found}")
-        return self._scale(values)
+        return self._scale(self._values)
 
     @cached_property
     def _values(self) -> Values:
@@ -221,22 +204,17 @@ def choose_reduction(full_hw: SizeHW, size_hw: SizeHW) -> int:
     against its mask by up to 1.9 pixels.
     """
     for divisor in (8, 4, 2):
-        exact = full_hw[0] % divisor == 0 and full_hw[1] % divisor == 0
-        if exact and full_hw[0] // divisor >= size_hw[0] and full_hw[1] // divisor >= size_hw[1]:
+        sides = zip(full_hw, size_hw, strict=True)
+        if all(full % divisor == 0 and full // divisor >= wanted for full, wanted in sides):
             return divisor
     return 1
 
 
 def to_rgb(image: ImageU8, *, limit: int | None = None, path: Path | None = None) -> ImageU8:
-    """Makes RGB of an image of other channels: one or two show the first in grey, more show the first three.
-
-    Args:
-        image: uint8 (height, width) or (height, width, channels).
-        limit: the most channels; None: any number.
-        path: of the file, for the error.
+    """Makes RGB of uint8 (height, width[, channels]): one or two channels show the first in grey, more the first three.
 
     Raises:
-        InputError: there are more channels.
+        InputError: there are more channels than `limit`, of the file `path`.
     """
     channels = 1 if image.ndim == 2 else image.shape[-1]
     if limit is not None and channels > limit:

@@ -30,14 +30,9 @@ _PNG_SETTINGS = (
 
 
 def read_index_image(path: Path, expected: str = "") -> npt.NDArray[np.uint8]:
-    """Reads a mask file of class indices: palette indices, grey levels, or 0 and 1 of a bilevel picture.
+    """Reads a mask file of class indices, uint8 (height, width): palette indices, grey levels, or 0 and 1.
 
-    Args:
-        path: of the file.
-        expected: the hash of its bytes in a table, see `hash_content`; empty where none is known.
-
-    Returns:
-        uint8 (height, width).
+    `expected` is the hash of its bytes in a table, see `hash_content`; empty where none is known.
 
     Raises:
         InputError: the file is missing, empty, damaged, of other bytes, holds colors, or a value that 8 bits do not
@@ -72,12 +67,7 @@ def decode_png(content: bytes) -> npt.NDArray[np.uint8] | None:
 
 
 def write_image(path: Path, image_hwc: npt.NDArray[np.uint8]) -> None:
-    """Writes a picture for people, whole or not at all; the format follows the name.
-
-    Args:
-        path: ends in .jpg, .png, ...
-        image_hwc: uint8 (height, width, channels); see `to_rgb`.
-    """
+    """Writes uint8 (height, width, channels) for people, whole or not at all; the format follows the name."""
     with atomic_path(path) as temporary:
         Image.fromarray(to_rgb(image_hwc)).save(temporary, quality=88)
 
@@ -90,12 +80,7 @@ def encode_jpeg(image_hwc: npt.NDArray[np.uint8], quality: int = 80) -> bytes:
 
 
 def encode_layer(values_hw: npt.NDArray[np.uint8], colors_rgba: Sequence[tuple[int, int, int, int]]) -> bytes:
-    """Writes a PNG to be laid over an image.
-
-    Args:
-        values_hw: uint8 (height, width), numbers of colors.
-        colors_rgba: at most 256, red, green, blue and opacity, 0..255 each.
-    """
+    """Writes a PNG to be laid over an image: uint8 (height, width) numbers of at most 256 colors, the last opacity."""
     content, picture = BytesIO(), Image.fromarray(values_hw)
     picture.putpalette([level for color in colors_rgba for level in color[:3]])
     opacities = bytes(color[3] for color in colors_rgba)

@@ -8,36 +8,24 @@ import numpy.typing as npt
 from scipy import ndimage
 
 BoolMask = npt.NDArray[np.bool_]
-_EIGHT = np.ones((3, 3), dtype=np.bool_)
 
 
 def label_objects(mask_hw: BoolMask) -> tuple[npt.NDArray[np.int32], int]:
     """Numbers the objects of a mask; returns (int32 (height, width) from 1, 0 for background; how many)."""
-    labels_hw, count = ndimage.label(mask_hw, structure=_EIGHT)
+    labels_hw, count = ndimage.label(mask_hw, structure=np.ones((3, 3), dtype=np.bool_))
     return labels_hw.astype(np.int32, copy=False), int(count)
 
 
 def part_labels(labels_hw: npt.NDArray[np.int32]) -> BoolMask:
-    """Makes a mask in which objects of different numbers do not touch: the lower one draws back by a pixel.
-
-    Args:
-        labels_hw: int32 (height, width), the number of each pixel's object, 0 for background.
-    """
-    highest_hw = ndimage.maximum_filter(labels_hw, size=3)
-    return np.asarray((labels_hw > 0) & (highest_hw == labels_hw))
+    """Makes a mask of numbered objects (0 is background) in which the lower of two that touch draws back by a pixel."""
+    return np.asarray((labels_hw > 0) & (ndimage.maximum_filter(labels_hw, size=3) == labels_hw))
 
 
 def part_necks(mask_hw: BoolMask, neck_px: float) -> BoolMask:
     """Parts objects that are joined by a neck: each component is cut, by a line of background, where it is narrow.
 
-    The parts of a component that hold a disk wider than `neck_px` are its objects; a pixel belongs to the nearest.
-
-    Args:
-        mask_hw: bool (height, width).
-        neck_px: width of the widest neck that is cut; 0 cuts none.
-
-    Returns:
-        bool (height, width); `mask_hw` itself where nothing is cut.
+    The parts of a component that hold a disk wider than `neck_px`, the widest neck that is cut, are its objects; a
+    pixel belongs to the nearest. Returns `mask_hw` itself where nothing is cut.
     """
     if neck_px <= 0:
         return mask_hw
@@ -61,7 +49,6 @@ def drop_small_objects(mask_hw: BoolMask, min_px: int) -> BoolMask:
     if min_px <= 1:
         return mask_hw
     labels_hw, _ = label_objects(mask_hw)
-    is_large = np.bincount(labels_hw.ravel()) >= min_px
-    is_large[0] = False
-    kept_hw = is_large[labels_hw]
-    return mask_hw if kept_hw.sum() == mask_hw.sum() else kept_hw
+    is_small = np.bincount(labels_hw.ravel()) < min_px
+    is_small[0] = False
+    return mask_hw & ~is_small[labels_hw] if is_small.any() else mask_hw

@@ -37,23 +37,14 @@ _MAX_PIXELS_A_BYTE = 8 * 1032
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Header:
-    """What a file's header says.
+    """What a file's header says."""
 
-    Attributes:
-        size_hw: (height, width) as stored.
-        channels: 1 for grey and palettes; opacity counts, too.
-        dtype: `bool`, `uint8`, `uint16`, `int32`, `float32`, ...
-        mode: Pillow's, or `ARRAY`, or `DEEP`.
-        format: Pillow's name of the format; empty where Pillow does not open it.
-        orientation: EXIF's, 1..8: 1 where the file is stored upright; 5 to 8 exchange the sides.
-    """
-
-    size_hw: SizeHW
-    channels: int
-    dtype: str
-    mode: str
-    format: str = ""
-    orientation: int = 1
+    size_hw: SizeHW  # as stored
+    channels: int  # 1 for grey and palettes; opacity counts, too
+    dtype: str  # `bool`, `uint8`, `uint16`, `int32`, `float32`, ...
+    mode: str  # Pillow's, or `ARRAY`, or `DEEP`
+    format: str = ""  # Pillow's name of it; empty where Pillow does not open it
+    orientation: int = 1  # EXIF's, 1..8: 1 where the file is stored upright; 5 to 8 exchange the sides
 
     @property
     def upright_hw(self) -> SizeHW:
@@ -93,12 +84,7 @@ def parse_header(content: bytes, path: Path) -> Header:
 
 
 def decode(content: bytes, path: Path, *, colors: bool = True) -> Values:
-    """Decodes to the numbers that are stored.
-
-    Args:
-        content: the file's bytes.
-        path: for the error.
-        colors: look palettes up; else their indices are the numbers.
+    """Decodes a file's bytes to the numbers that are stored; `colors` looks palettes up, else their indices count.
 
     Returns:
         (height, width) or (height, width, channels) of any number type; channels as red, green, blue, opacity.
@@ -134,10 +120,9 @@ def read_values(path: Path, *, colors: bool = False, expected: str = "") -> Valu
     values = decode(content, path, colors=colors)
     if values.ndim == 2:
         return values
-    opacity = values[..., -1] if values.shape[-1] in (2, 4) else None
     pixels = values
-    if opacity is not None and values.dtype == np.uint8:
-        pixels = values[..., :-1]
+    if values.shape[-1] in (2, 4) and values.dtype == np.uint8:
+        pixels, opacity = values[..., :-1], values[..., -1]
         if (pixels == pixels[:1, :1]).all() and (opacity != opacity[0, 0]).any():
             return opacity
     return np.ascontiguousarray(pixels[..., 0]) if (pixels == pixels[..., :1]).all() else pixels

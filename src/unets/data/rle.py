@@ -17,7 +17,6 @@ Order = Literal["row", "column"]
 Mask = npt.NDArray[np.uint8]
 
 _MAX_PIXELS = 2**40  # of any picture; where its size is not known
-_EIGHT_ONES = np.uint64(0x01_01_01_01_01_01_01_01)  # eight foreground pixels
 
 
 def encode_rle(mask_hw: npt.NDArray[np.generic], order: Order = "row", *, relative: bool = False) -> str:
@@ -33,15 +32,16 @@ def encode_rle(mask_hw: npt.NDArray[np.generic], order: Order = "row", *, relati
     """
     if mask_hw.ndim != 2:
         raise ValueError(f"`mask_hw` must have two axes. Received: shape={mask_hw.shape}")
-    if mask_hw.size == 0:
-        return ""
-    pixels = mask_hw.ravel(order="C" if order == "row" else "F").astype(bool, copy=False)
-    edges = _find_edges(pixels)
-    if relative:
-        return _join(np.diff(edges, prepend=0))
-    runs = edges + 1
-    runs[1::2] -= runs[::2]
-    return _join(runs)
+    # Pixels are compared as bits, eight at a time, as all but one in a hundred are like the one before.
+    # A run may start at the first pixel or end at the last: a zero on both sides makes every run begin and end inside.
+    # The encoder that most public solutions share leaves this out, and is wrong for 48 of the 64 masks of 1 x 6 pixels.
+    pixels = mask_hw.ravel(order="C" if order == "row" else "F").astype(np.bool_, copy=False)
+    bits = np.append(np.packbits(pixels), np.uint8(0))
+    differs = np.asarray(bits ^ (bits >> 1) ^ (np.insert(bits[:-1], 0, 0) << 7), np.uint8)  # a bit from that before
+    places = np.flatnonzero(differs)
+    is_edge = np.unpackbits(differs[places, None], axis=1).astype(np.bool_)
+    edges = (8 * places[:, None] + np.arange(8))[is_edge]  # where runs begin and end, in turn, ends exclusive
+    return _join(np.diff(edges, prepend=0) if relative else np.stack([edges[::2] + 1, edges[1::2] - edges[::2]], -1))
 
 
 def to_absolute(rle: str, *, start: int = 1, relative: bool = True) -> str:
@@ -62,44 +62,6 @@ def to_absolute(rle: str, *, start: int = 1, relative: bool = True) -> str:
     return _join(numbers)
 
 
-def _find_edges(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """Finds where runs begin and end: 0-based, ascending, begin and end in turn, ends exclusive.
-
-    Pixels are looked at by eights, as words of 64 bits. All but one in a hundred repeat the word before; the rest is so
-    little that it can be looked at pixel by pixel.
-    """
-    if pixels.size % 8:
-        pixels = np.append(pixels, np.zeros(-pixels.size % 8, dtype=bool))
-    words = pixels.view(np.uint64)
-    kept = np.concatenate([[0], np.flatnonzero(words[1:] != words[:-1]) + 1, [words.size]])
-    skipped = kept - np.arange(kept.size)  # how many words are left out before each that is kept
-    rest = words[kept[:-1]]
-    # A repetition of eight equal pixels holds no edge; any other does, and then no word is left out.
-    is_mixed = (rest != 0) & (rest != _EIGHT_ONES)
-    if (is_mixed & (skipped[1:] > skipped[:-1])).any():
-        rest, skipped = words, np.zeros(words.size + 1, dtype=np.int64)
-    # A run may start at the first pixel or end at the last: a zero on both sides makes every run begin and end inside.
-    # The encoder that most public solutions share leaves this out, and is wrong for 48 of the 64 masks of 1 x 6 pixels.
-    padded = np.zeros(8 * rest.size + 2, dtype=np.uint8)
-    padded[1:-1] = rest.view(np.uint8)
-    edges = np.flatnonzero(padded[1:] != padded[:-1])
-    return edges + 8 * skipped[edges // 8]
-
-
-def _join(numbers: npt.NDArray[np.int64]) -> str:
-    """Writes numbers of at least 0, joined by single spaces: place by place, for all numbers at once."""
-    num_places = len(str(numbers.max(initial=0)))
-    text = np.full((num_places + 1, numbers.size), ord(" "), dtype=np.uint8)
-    is_written = np.ones(text.shape, dtype=bool)
-    for place in reversed(range(num_places)):
-        tens = numbers // 10
-        text[place] = numbers - 10 * tens + ord("0")
-        if place < num_places - 1:
-            is_written[place] = numbers > 0  # no leading zeros
-        numbers = tens
-    return text.T[is_written.T][:-1].tobytes().decode()
-
-
 def decode_rle(rle: str, size_hw: tuple[int, int], order: Order = "row") -> Mask:
     """Reads 1-based `start length` pairs back into a mask; the inverse of `encode_rle`.
 
@@ -116,11 +78,10 @@ def decode_rle(rle: str, size_hw: tuple[int, int], order: Order = "row") -> Mask
             out of order, or leave the image.
     """
     height, width = size_hw
-    starts, ends = read_runs(rle, height * width)
     flat = np.zeros(height * width, dtype=np.uint8)
     # One slice a run: a car has some 700, and filling them touches its pixels once (a running sum over all pixels
     # takes ten times as long).
-    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+    for start, end in np.stack(read_runs(rle, height * width), axis=-1).tolist():
         flat[start:end] = 1
     return flat.reshape(size_hw) if order == "row" else np.ascontiguousarray(flat.reshape(width, height).T)
 
@@ -131,27 +92,19 @@ def unite_rles(rles: Iterable[str]) -> str:
     Raises:
         InputError: see `decode_rle`.
     """
-    runs = [read_runs(rle, _MAX_PIXELS) for rle in rles]
-    none = np.zeros(0, dtype=np.int64)
-    starts = np.concatenate([none, *(starts for starts, _ in runs)])
-    ends = np.concatenate([none, *(ends for _, ends in runs)])
+    runs = [np.stack(read_runs(rle, _MAX_PIXELS), axis=-1) for rle in rles]
+    starts, ends = np.concatenate([np.zeros((0, 2), dtype=np.int64), *runs]).T
     if starts.size == 0:
         return ""
     order = np.argsort(starts, kind="stable")
     starts, reach = starts[order], np.maximum.accumulate(ends[order])
-    opens = np.concatenate([[True], starts[1:] > reach[:-1]])  # neighbors join too
-    firsts = np.flatnonzero(opens)
-    lasts = np.concatenate([firsts[1:] - 1, [len(starts) - 1]])
-    united = np.stack([starts[firsts] + 1, reach[lasts] - starts[firsts]], axis=-1)
-    return _join(united.ravel())
+    firsts = np.flatnonzero(np.concatenate([[True], starts[1:] > reach[:-1]]))  # neighbors join too
+    lasts = np.append(firsts[1:] - 1, len(starts) - 1)
+    return _join(np.stack([starts[firsts] + 1, reach[lasts] - starts[firsts]], axis=-1))
 
 
 def read_runs(rle: str, num_pixels: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Reads and checks `start length` pairs.
-
-    Args:
-        rle: the pairs, separated by whitespace.
-        num_pixels: the number of pixels of the image, which no run may leave.
+    """Reads and checks `start length` pairs, none of which may leave the image's `num_pixels`.
 
     Returns:
         (starts, ends), int64, 0-based, ends exclusive.
@@ -174,13 +127,18 @@ def read_runs(rle: str, num_pixels: int) -> tuple[npt.NDArray[np.int64], npt.NDA
             f"`rle` must stay within pixels 1 to {num_pixels}. "
             f"Received: runs from {numbers[::2].min()} to {ends.max()} in {_shorten(rle)}"
         )
-    if (starts[1:] < ends[:-1]).any():
-        first = int(np.argmax(starts[1:] < ends[:-1]))
+    overlaps = starts[1:] < ends[:-1]
+    if overlaps.any():
+        first = int(np.argmax(overlaps))
         raise InputError(
             f"`rle` must hold increasing runs that do not overlap. "
             f"Received: a run ending at {ends[first]} followed by one starting at {starts[first + 1] + 1}"
         )
     return starts, ends
+
+
+def _join(numbers: npt.NDArray[np.int64]) -> str:
+    return " ".join(map(str, numbers.ravel().tolist()))
 
 
 def _parse(rle: str) -> npt.NDArray[np.int64]:

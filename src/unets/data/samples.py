@@ -43,8 +43,8 @@ class Sample:
 
 def find_kind(dataset: DatasetConfig) -> ImageKind:
     """Returns how the images of a data set are seen."""
-    upright = dataset.orientation == "upright"
-    return ImageKind(channels=dataset.channels, value_range=dataset.value_range, upright=upright)
+    is_upright = dataset.orientation == "upright"
+    return ImageKind(channels=dataset.channels, value_range=dataset.value_range, upright=is_upright)
 
 
 def read_image(sample: Sample, size_hw: SizeHW | None = None) -> npt.NDArray[np.uint8]:
@@ -93,12 +93,7 @@ def find_classes_in(mask: npt.NDArray[np.uint8], num_classes: int) -> npt.NDArra
 
 
 def check_mask(mask: npt.NDArray[np.uint8], dataset: DatasetConfig, source: str) -> None:
-    """Refuses values that no class has.
-
-    Args:
-        mask: as `read_mask` gives it.
-        dataset: its classes.
-        source: the file, for the error.
+    """Refuses a mask, as `read_mask` gives it, of the file `source`.
 
     Raises:
         InputError: a value is of no class, or pixels are ignored where `has_ignored` is False.
@@ -106,9 +101,7 @@ def check_mask(mask: npt.NDArray[np.uint8], dataset: DatasetConfig, source: str)
     highest = 1 if mask.ndim == 3 else len(dataset.classes)
     if cv2.minMaxLoc(mask.reshape(mask.shape[0], -1))[1] <= highest:
         return
-    found = set(np.unique(mask).tolist())
-    wrong = sorted(found - set(range(highest + 1)) - {IGNORE})
-    if wrong:
+    if wrong := sorted(set(np.unique(mask).tolist()) - {*range(highest + 1), IGNORE}):
         raise InputError(f"{source} must hold 0 to {highest} for {dataset.classes}. Received: also {wrong[:8]}")
     if not dataset.has_ignored:
         raise InputError(
@@ -130,11 +123,9 @@ def read_soft_target(sample: Sample, dataset: DatasetConfig, size_hw: SizeHW) ->
     mask = read_mask(sample)
     check_mask(mask, dataset, sample.masks[0])
     if mask.ndim == 2:
-        num_layers = dataset.num_layers
         if dataset.has_ignored:
-            mask = np.where(mask == IGNORE, np.uint8(num_layers), mask)
-        return cover(mask, num_layers, size_hw)
+            mask = np.where(mask == IGNORE, np.uint8(dataset.num_layers), mask)
+        return cover(mask, dataset.num_layers, size_hw)
     layers = [mask[..., index] == 1 for index in range(mask.shape[-1])]
-    if dataset.has_ignored:
-        layers.append((mask == IGNORE).any(axis=-1))
+    layers += [(mask == IGNORE).any(axis=-1)] if dataset.has_ignored else []
     return np.stack([shrink(layer * np.uint8(255), size_hw) for layer in layers], axis=-1)

@@ -26,7 +26,7 @@ def weigh_samples(
     Args:
         samples: those trained on; held-out ones must not count.
         dataset: says how masks are read.
-        balance: "group" or "class", see `weigh_groups` and `weigh_classes`.
+        balance: "group": every group is drawn equally often; "class": see `weigh_classes`.
         jobs: threads that read masks, which "class" needs; None is one a core.
 
     Returns:
@@ -39,56 +39,32 @@ def weigh_samples(
     if balance == "none":
         return None
     if balance == "group":
-        weights = weigh_groups([sample.group for sample in samples])
+        sizes = Counter(sample.group for sample in samples)
+        weights = np.array([1 / sizes[sample.group] for sample in samples])
     else:
-        weights = weigh_classes(find_classes(samples, dataset, jobs=jobs))
-    return None if np.allclose(weights, weights[0], rtol=1e-9, atol=0) else weights
-
-
-def weigh_groups(groups: Sequence[str]) -> Weights:
-    """Weighs images so that every group is drawn equally often: 1 / (images of its group), scaled to a sum of 1."""
-    sizes = Counter(groups)
-    weights = np.array([1 / sizes[group] for group in groups])
-    return np.asarray(weights / weights.sum())
+        num_classes = len(dataset.classes)
+        found = run_tasks(
+            lambda sample: find_classes_in(read_mask(sample), num_classes),
+            samples,
+            what="classes",
+            jobs=jobs,
+            unit="mask",
+            threads=True,
+        )
+        weights = weigh_classes(np.array(list(found), dtype=np.bool_))
+    return None if np.allclose(weights, weights[0], rtol=1e-9, atol=0) else weights / weights.sum()
 
 
 def weigh_classes(has_class: npt.NDArray[np.bool_]) -> Weights:
-    """Weighs images so that classes, and images without any, are drawn equally often.
+    """Weighs images, bool (images, classes), so that classes, and images without any, are drawn equally often.
 
     An image weighs 1 / (images that hold the rarest of its classes); those that hold nothing count as a class of their
     own. Where each image holds one class at most, all are equally frequent. Where images hold several, a frequent class
     comes along with the rare ones: the greatest weight decides, as in repeat-factor sampling (Gupta et al. 2019, arXiv
     1908.03195), though in full proportion, not by the square root.
 
-    Args:
-        has_class: bool (images, classes).
-
     Returns:
-        float64 (images), summing to 1.
+        float64 (images,).
     """
-    is_empty = ~has_class.any(axis=1, keepdims=True)
-    holds = np.concatenate([has_class, is_empty], axis=1)  # every image holds at least one of these
-    rarity = 1 / np.maximum(holds.sum(axis=0), 1)
-    weights = np.where(holds, rarity, 0.0).max(axis=1)
-    return np.asarray(weights / weights.sum())
-
-
-def find_classes(
-    samples: Sequence[Sample], dataset: DatasetConfig, *, jobs: int | None = None
-) -> npt.NDArray[np.bool_]:
-    """Finds the classes that each image's mask holds; bool (samples, classes).
-
-    Raises:
-        InputError: a mask is missing or unreadable.
-    """
-    num_classes = len(dataset.classes)
-
-    found = run_tasks(
-        lambda sample: find_classes_in(read_mask(sample), num_classes),
-        samples,
-        what="classes",
-        jobs=jobs,
-        unit="mask",
-        threads=True,
-    )
-    return np.array(list(found), dtype=np.bool_)
+    holds = np.concatenate([has_class, ~has_class.any(axis=1, keepdims=True)], axis=1)  # each image at least one
+    return np.asarray(np.where(holds, 1 / np.maximum(holds.sum(axis=0), 1), 0.0).max(axis=1))
