@@ -1,6 +1,5 @@
 """What benchmarks say of themselves: kills that strike, figures that last, cold files, arithmetic by hand."""
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -70,12 +69,6 @@ def test_moments_that_find_their_stage_ended_are_drawn_again(
     assert [line.split()[0] for line in struck] == [LAST] * 2
 
 
-def test_tries_have_a_bound_and_too_few_kills_are_told(load: Callable[[str], Any]) -> None:
-    rehearsal, stages = load("rehearsal"), Stages()
-    assert strike(rehearsal, stages, num_kills=1, measured=0.5) == []
-    assert len(stages.started) <= rehearsal.MISSES + len(rehearsal.STAGES)
-
-
 def test_a_stage_is_struck_at_work_or_not_at_all(
     load: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -88,17 +81,6 @@ def test_a_stage_is_struck_at_work_or_not_at_all(
     assert not rehearsal.run_stage(tmp_path, "check", 30.0)
     with pytest.raises(SystemExit, match=r"must succeed or be killed by us\. Received: exit code 3"):
         rehearsal.run_stage(tmp_path, "split", 30.0)
-
-
-def test_files_that_differ_are_named(load: Callable[[str], Any], tmp_path: Path) -> None:
-    for name, folds in (("a", "1"), ("b", "2")):
-        (tmp_path / name / "models").mkdir(parents=True)
-        (tmp_path / name / "models" / "folds.csv").write_text(folds)
-        (tmp_path / name / "submissions" / "crowd").mkdir(parents=True)
-        (tmp_path / name / "submissions" / "crowd" / "x.csv.gz").write_bytes(b"same")
-    (tmp_path / "b" / "models" / "ensemble.json").touch()
-    found = load("rehearsal").compare_files(tmp_path / "a", tmp_path / "b")
-    assert found == ["models/ensemble.json", "models/folds.csv"]
 
 
 def test_crowds_repeat_images_under_new_ids(load: Callable[[str], Any], tmp_path: Path) -> None:
@@ -142,52 +124,3 @@ def test_costs_are_of_a_stage_and_its_children(load: Callable[[str], Any], tmp_p
     assert cost.disk_gb == 0.002
     with pytest.raises(SystemExit, match=r"train must succeed\. Received: exit code 2"):
         stages.run_watched("train", lambda: start_python("raise SystemExit(2)"), [])
-
-
-def test_the_total_adds_seconds_and_takes_the_highest_peak(load: Callable[[str], Any]) -> None:
-    stages = load("stages")
-    rows = [
-        stages.StageCost(stage="a", seconds=1.0, peak_mib=9.0, largest_mib=3.0, disk_gb=0.5),
-        stages.StageCost(stage="b", seconds=2.5, peak_mib=7.0, largest_mib=4.0, disk_gb=0.75),
-    ]
-    assert stages.render_costs(rows).splitlines()[-1].split() == ["all", "3.5", "9", "4", "0.750"]
-    growth = load("rehearsal").render_growth({1000: rows, 5000: [rows[1], rows[0]]})
-    assert [line.split() for line in growth.splitlines()[2:]] == [["a", "3", "4", "1"], ["b", "4", "3", "-1"]]
-
-
-def test_preparing_comes_before_each_way_and_is_not_timed(load: Callable[[str], Any]) -> None:
-    now, calls = [0.0], list[str]()
-
-    def act(name: str, seconds: float) -> None:
-        calls.append(name)
-        now[0] += seconds
-
-    rounds = load("measure").time_rounds(
-        {"a": lambda _: act("a", 1), "b": lambda _: act("b", 2)},
-        seconds=0,
-        min_rounds=2,
-        clock=lambda: now[0],
-        prepare=lambda: act("-", 100),
-    )
-    assert rounds == {"a": [1, 1], "b": [2, 2]}
-    assert "".join(calls) == "-a-b" * 3
-
-
-def test_files_are_dropped_whole_each_once(
-    load: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("a.jpg", "b.zip"):
-        (tmp_path / name).write_bytes(b"x" * 10_000)
-    dropped = []
-
-    def advise(descriptor: int, offset: int, length: int, advice: int) -> None:
-        assert (offset, length, advice) == (0, 0, os.POSIX_FADV_DONTNEED)  # length 0: to the end
-        dropped.append(Path(f"/proc/self/fd/{descriptor}").resolve().name)
-
-    monkeypatch.setattr(os, "posix_fadvise", advise)
-    load("measure").drop_from_cache(
-        [tmp_path / "a.jpg", tmp_path / "b.zip/train/1.jpg", tmp_path / "b.zip/train/2.jpg"]
-    )
-    assert dropped == ["a.jpg", "b.zip"]
-    monkeypatch.delattr(os, "posix_fadvise")
-    load("measure").drop_from_cache([tmp_path / "a.jpg"])  # warm it stays, but nothing fails

@@ -109,12 +109,6 @@ def test_an_unknown_variable_names_the_nearest(word: str, near: str | None) -> N
     assert not (ROOT / "hacked").exists()
 
 
-def test_commands_are_shown_with_v_alone(venv: Path) -> None:
-    given = (f"VENV={venv}", "-o", f"{venv}/.ready")
-    assert make("split", *given).startswith("{")
-    assert make("split", *given, "V=1").startswith(f"{venv}/bin/python -m unets split\n")
-
-
 @pytest.mark.parametrize("options", [[], ["-j", "4"]])
 def test_targets_run_one_after_the_other(options: list[str], venv: Path) -> None:
     lines = make("pipeline", "score", "show", f"VENV={venv}", "-o", f"{venv}/.ready", *options).splitlines()

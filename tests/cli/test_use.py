@@ -145,15 +145,6 @@ def test_a_missing_backend_is_told_with_what_to_install(monkeypatch: pytest.Monk
         startup.load_backend()
 
 
-def test_missing_converters_are_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    from unets.export import programs
-
-    monkeypatch.setattr(programs, "find_spec", lambda _: None)
-    with pytest.raises(InputError, match=r"must have onnx, tf2onnx, onnxruntime installed.*unets\[export\]"):
-        programs.check_formats("model,onnx")
-    assert programs.check_formats("model,keras,model") == ("model", "keras")
-
-
 def test_it_is_installed_as_a_command(tmp_path: Path) -> None:
     """Anywhere, and without colours or notes that nobody asked for."""
     env = {**os.environ, "NO_COLOR": "1"}

@@ -59,29 +59,7 @@ def test_each_shipped_ensemble_names_experiments_that_exist(folder: Path) -> Non
     assert set(ensemble.experiments) <= set(list_experiments(folder))
 
 
-def test_carvana_is_as_the_competition_says() -> None:
-    dataset = load_dataset(CONFIGS_DIR / "carvana")
-    assert dataset.size_hw == (1280, 1918)  # not 1920, as in a published submission script
-    assert dataset.submission.order == "row" and dataset.metric == "dice"
-
-
-@pytest.mark.parametrize(
-    "config",
-    [DatasetConfig(), ExperimentConfig(), EnsembleConfig(experiments=("a", "b"), weights=(1, 2), threshold=0.5)],
-    ids=lambda config: type(config).__name__,
-)
-def test_json_round_trip(config: Config) -> None:
-    round_trip(config)
-
-
-def test_configs_are_frozen() -> None:
-    with pytest.raises(ValidationError):
-        ModelConfig().depth = 3  # type: ignore[misc]
-
-
-@pytest.mark.parametrize(
-    "kind", [AugmentConfig, DataConfig, DatasetConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig]
-)
+@pytest.mark.parametrize("kind", [DatasetConfig, ExperimentConfig])
 def test_unknown_field(kind: type[Config]) -> None:
     with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
         kind(lerning_rate=1)
@@ -98,7 +76,6 @@ def test_unknown_field(kind: type[Config]) -> None:
         (PatternSource, {"mask_values": (0,)}, "share no value with background_values=(0,)"),
         (RleFormat, {"cell": "a.jpg"}, "`cell` must hold `{id}`"),
         (DatasetConfig, {"classes": ()}, "`classes` must name at least one class"),
-        (DatasetConfig, {"classes": ("a", "a")}, "each once"),
         (DatasetConfig, {"classes": ("a", "b")}, "`source.mask_values` must hold one value for each"),
         (DatasetConfig, {"source": PatternSource(ignore_values=(255,))}, "`has_ignored` must be True where"),
         (
@@ -106,30 +83,18 @@ def test_unknown_field(kind: type[Config]) -> None:
             {"classes": ("a", "b"), "source": PatternSource(mask_values=(1, 2))},
             "`submission.class_column` must be given",
         ),
-        (
-            DatasetConfig,
-            {"submission": SubmissionConfig(class_cells=("1", "2"))},
-            "`submission.class_cells` must",
-        ),
+        (DatasetConfig, {"submission": SubmissionConfig(class_cells=("1", "2"))}, "`submission.class_cells` must"),
         (DatasetConfig, {"value_range": (5, 5)}, "`value_range` must ascend"),
         (DatasetConfig, {"value_range": (0, float("inf"))}, "finite number"),
         (DatasetConfig, {"metric": "dise"}, "`metric` must be dice, iou, f2"),
         (DatasetConfig, {"kaggle": "c/carvana"}, "`kaggle` must be the last word of the competition's address"),
         (DatasetConfig, {"kaggle_files": ("a.zip",)}, "`kaggle_files` must name at least one file, of a competition"),
-        (DatasetConfig, {"kaggle": "a", "kaggle_files": ()}, "`kaggle_files` must name at least one file"),
         (DataConfig, {"size_hw": (31, 640)}, "`size_hw` must be at least 32 a side"),
         (DataConfig, {"augment": AugmentConfig(quarter_turns=True)}, "`size_hw` must be square for quarter turns"),
         (DataConfig, {"crop_hw": (31, 64)}, "`crop_hw` must be 32 to size_hw=(640, 959) a side. Received: crop_hw="),
-        (DataConfig, {"crop_hw": (64, 960)}, "`crop_hw` must be 32 to size_hw=(640, 959) a side. Received: crop_hw="),
-        (
-            DataConfig,
-            {"size_hw": (64, 64), "crop_hw": (32, 48), "augment": AugmentConfig(quarter_turns=True)},
-            "`crop_hw` must be square for quarter turns",
-        ),
         (ModelConfig, {"weights": "imagenet"}, "`weights` must be none for the encoder unet"),
         (ModelConfig, {"encoder": "vgg18"}, "`encoder` must be vgg1"),
         (ModelConfig, {"encoder": "vgg16", "depth": 6}, "`depth` must be at most 5 for vgg16: it halves 5 times"),
-        (ModelConfig, {"encoder": "vgg16", "stride": 4, "depth": 4}, "`depth` must be at most 3 for vgg16"),
         (
             ModelConfig,
             {"encoder": "vgg16", "encoder_shrink": 2, "stride": 4, "depth": 5},
@@ -143,14 +108,6 @@ def test_unknown_field(kind: type[Config]) -> None:
         ),
         (
             ExperimentConfig,
-            {
-                "model": {"encoder": "vgg16", "encoder_shrink": 2},
-                "prediction": {"tile_hw": (63, 64), "tile_overlap_px": 0},
-            },
-            "`prediction.tile_hw` must be at least 64 a side",
-        ),
-        (
-            ExperimentConfig,
             {"prediction": {"tile_hw": (641, 64), "tile_overlap_px": 0}},
             "`prediction.tile_hw` must be at most (640, 959), the size of the images",
         ),
@@ -161,12 +118,7 @@ def test_unknown_field(kind: type[Config]) -> None:
         ),
         (ModelConfig, {"depth": 2, "deep_supervision": 2}, "`deep_supervision` must be below depth=2"),
         (TrainingConfig, {"learning_rate": 0.0}, "greater than 0"),
-        (TrainingConfig, {"warmup": 1.0}, "less than 1"),
-        (
-            ExperimentConfig,
-            {"training": {"encoder_rate": 0.1}},
-            "`model.encoder` must be a pretrained one",
-        ),
+        (ExperimentConfig, {"training": {"encoder_rate": 0.1}}, "`model.encoder` must be a pretrained one"),
         (
             ExperimentConfig,
             {"model": {"encoder": "efficientnet_lite0"}, "training": {"frozen_epochs": 1}},
@@ -175,30 +127,22 @@ def test_unknown_field(kind: type[Config]) -> None:
         (TrainingConfig, {"epochs": 5, "frozen_epochs": 6}, "`frozen_epochs` must be at most epochs=5"),
         (TrainingConfig, {"keep": "last", "patience": 3}, "`patience` must be None for keep=last"),
         (TrainingConfig, {"loss": {}}, "at least 1 item"),
-        (TrainingConfig, {"loss": {"bce": 0}}, "greater than 0"),
         (TrainingConfig, {"loss": "bec"}, "'bce', 'focal'"),
-        (TrainingConfig, {"ema": 1.0}, "less than 1"),
         (
             ExperimentConfig,
             {"data": {"batch_size": 8}, "training": {"micro_batch": 3}},
             "`training.micro_batch` must divide data.batch_size=8. Received: training.micro_batch=3",
         ),
-        (
-            ExperimentConfig,
-            {"training": {"loss": "lovasz"}},
-            "`data.targets` must be hard for training.loss=lovasz",
-        ),
+        (ExperimentConfig, {"training": {"loss": "lovasz"}}, "`data.targets` must be hard for training.loss=lovasz"),
         (
             ExperimentConfig,
             {"data": {"targets": "hard"}, "model": {"deep_supervision": 1}, "training": {"loss": "lovasz"}},
             "`model.deep_supervision` must be 0 for training.loss=lovasz",
         ),
-        (PredictionConfig, {"tta": ()}, "`tta` must name at least one flip"),
         (PredictionConfig, {"tta": ("hflip", "hflip")}, "`tta` must name at least one flip, each once"),
         (PredictionConfig, {"tile_hw": (100, 128)}, "`tile_overlap_px` must be at most half of tile_hw=(100, 128)"),
         (EnsembleConfig, {"experiments": ()}, "`experiments` must name at least one experiment"),
         (EnsembleConfig, {"experiments": ("a",), "weights": (1.0, 1.0)}, "`weights` must hold one weight for each"),
-        (EnsembleConfig, {"experiments": ("a",), "weights": (0.0,)}, "not all 0"),
         (EnsembleConfig, {"experiments": ("a",), "threshold": "best"}, "threshold"),
     ],
 )
@@ -272,7 +216,6 @@ def test_missing_file_competition_and_experiment(tmp_path: Path) -> None:
         ("{", "run.json: "),
         ('{"epochs": 0}', "run.json: `epochs`: Input should be greater than or equal to 1. Received: 0"),
         ('{"epoch": 5}', "run.json: `epoch`: Extra inputs are not permitted"),
-        ('{"warmup": 1}', "run.json: `warmup`: Input should be less than 1. Received: 1"),
     ],
 )
 def test_faulty_json_names_its_source(text: str, message: str) -> None:

@@ -206,7 +206,7 @@ def test_a_changed_declaration_or_row_is_checked_again(make_competition: MakeCom
     assert report.num_skipped == 0 and len(report.faults) == 1 and "must equal its row" in report.faults[0]
 
 
-def test_a_kill_loses_the_chunk_at_work_alone_and_rubbish_is_looked_over(
+def test_a_kill_loses_the_chunk_at_work_alone(
     make_competition: MakeCompetition, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = make_competition(num_groups=2)  # 16 images

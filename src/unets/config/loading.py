@@ -13,7 +13,6 @@ from unets.config.experiment import ExperimentConfig
 from unets.config.overrides import override, split_name
 from unets.errors import InputError, suggest
 
-_ENSEMBLE = "ensemble"  # how names of ensembles begin
 ConfigT = TypeVar("ConfigT", bound=Config)
 
 
@@ -30,17 +29,17 @@ def load_ensemble(folder: Path, name: str = "ensemble") -> EnsembleConfig:
     """
     known = list_ensembles(folder)
     if known and name not in known:
-        words = ", ".join(other.removeprefix(f"{_ENSEMBLE}_") for other in known if other != _ENSEMBLE)
+        words = ", ".join(other.removeprefix("ensemble_") for other in known if other != "ensemble")
         raise InputError(
             f"`--ensemble` must name a file ensemble_<name>.py in {folder}, one of {words or '(none)'}, or be left out."
-            f" Received: {name.removeprefix(f'{_ENSEMBLE}_')}"
+            f" Received: {name.removeprefix('ensemble_')}"
         )
     return _load(folder / f"{name}.py", "ENSEMBLE", EnsembleConfig)
 
 
 def is_ensemble(name: str) -> bool:
     """Tells whether a name is an ensemble's, `ensemble` or `ensemble_<...>`, and so no experiment's."""
-    return name == _ENSEMBLE or name.startswith(f"{_ENSEMBLE}_")
+    return name == "ensemble" or name.startswith("ensemble_")
 
 
 def list_ensembles(folder: Path) -> list[str]:

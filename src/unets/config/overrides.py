@@ -51,13 +51,9 @@ def override(experiment: ExperimentConfig, name: str) -> ExperimentConfig:
     Raises:
         InputError: a path is no field, or a value is impossible.
     """
-    settings = _split(name)[1]
-    if not settings:
-        return experiment
     content = experiment.model_dump()
-    for path, text in settings:
-        *folders, last = path.split(".")
-        place = content
+    for path, text in _split(name)[1]:
+        place, (*folders, last) = content, path.split(".")
         for folder in folders:
             if not isinstance(place[folder], dict):  # such as augment=None: its fields start from their defaults
                 place[folder] = {}
@@ -88,28 +84,19 @@ def _split_setting(setting: str) -> tuple[str, str]:
 
 def _parse(path: str, text: str) -> Any:
     """Reads a value as its field's type wants it: none, JSON, text, or a list such as 320x480 or identity,hflip."""
-    adapter = TypeAdapter(_find_type(path))
-    for candidate in _list_readings(text):
-        try:
-            return adapter.validate_python(candidate)
-        except ValidationError as error:
-            fault = error
-    kind = _find_type(path)
-    words = [word for one in (kind, *get_args(kind)) for word in get_args(one) if isinstance(word, str)]
-    hint = suggest(text, words)
-    raise InputError(f"`--set {path}`: {fault.errors()[0]['msg']}. Received: {text}{hint}") from fault
-
-
-def _list_readings(text: str) -> Iterator[Any]:
-    if text.lower() in ("none", "null"):
-        yield None
-    yield from ([True] if text == "true" else [False] if text == "false" else [])
+    kind, bare = _find_type(path), text.strip("()[]").replace(" ", "")
+    readings: list[Any] = [None] if text.lower() == "none" else []
     with suppress(ValueError, RecursionError):
-        yield json.loads(text)
-    bare = text.strip("()[]").replace(" ", "")
-    yield [part for part in bare.replace("~", ",").split(",") if part]
-    yield bare.split("x")
-    yield text  # last: its error is the plainest
+        readings.append(json.loads(text))
+    readings += [[part for part in bare.replace("~", ",").split(",") if part], bare.split("x"), text]
+    for reading in readings:
+        try:
+            return TypeAdapter(kind).validate_python(reading)
+        except ValidationError as error:
+            fault = error  # that of the text is the last, and the plainest
+    words = [word for one in (kind, *get_args(kind)) for word in get_args(one) if isinstance(word, str)]
+    told = f"{fault.errors()[0]['msg']}. Received: {text}{suggest(text, words)}"
+    raise InputError(f"`--set {path}`: {told}") from fault
 
 
 def _format(value: Any) -> str:
@@ -143,8 +130,8 @@ def _find_type(path: str) -> Any:
 
 def _find_config(kind: Any) -> type[Config] | None:
     """Returns the schema among the types that a field may have."""
-    kinds = (kind, *get_args(kind))
-    return next((one for one in kinds if isinstance(one, type) and issubclass(one, Config)), None)
+    kinds = (one for one in (kind, *get_args(kind)) if isinstance(one, type) and issubclass(one, Config))
+    return next(kinds, None)
 
 
 def _walk(config: type[Config], prefix: str = "") -> Iterator[str]:
