@@ -29,13 +29,6 @@ def pack(path: Path, members: dict[str, bytes]) -> Path:
     return path
 
 
-def test_reads_a_file_and_a_member(tmp_path: Path) -> None:
-    assert read_bytes(write(tmp_path / "a.jpg", b"abc")) == b"abc"
-    pack(tmp_path / "train.zip", {"train/a.jpg": b"abc", "b.jpg": b"b"})
-    assert read_bytes(tmp_path / "train.zip" / "train" / "a.jpg") == b"abc"
-    assert read_bytes(tmp_path / "train.zip" / "b.jpg") == b"b"
-
-
 @pytest.mark.parametrize("name", ["no.jpg", "train.zip/no.jpg"])
 def test_missing(tmp_path: Path, name: str) -> None:
     pack(tmp_path / "train.zip", {"a.jpg": b"abc"})

@@ -29,15 +29,6 @@ def test_shrinking_is_the_mean_of_blocks() -> None:
     np.testing.assert_array_equal(shrink(image, (2, 2)), [[4, 8], [255, 25]])
 
 
-def test_channels_are_resized_apart() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (13, 18, 3), dtype=np.uint8)
-    for size_hw in ((6, 9), (20, 30), (6, 30), (13, 18)):
-        small = shrink(image, size_hw)
-        assert small.shape == (*size_hw, 3) and small.dtype == np.uint8
-        for channel in range(3):
-            np.testing.assert_array_equal(small[..., channel], shrink(image[..., channel].copy(), size_hw))
-
-
 def test_enlarging_interpolates_between_pixel_centers() -> None:
     # Centres of 2 pixels: 1/4, 3/4 of the side; of 4 pixels: 1/8, 3/8, 5/8, 7/8. The inner two lie 1/4 and 3/4 of the
     # way from the first to the second, the outer two beyond the last centers.

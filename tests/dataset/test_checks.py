@@ -49,12 +49,6 @@ def test_clean_in_several_processes(
     assert report.render() == "12 training and 8 test images: 0 faults"
 
 
-@pytest.mark.parametrize("order", ["row", "column"])
-def test_clean_with_several_classes_and_values(make_competition: MakeCompetition, order: str) -> None:
-    project = make_competition(num_groups=2, classes=("a", "b"), source={"mask_values": (7, 255)}, order=order)
-    assert check(project).faults == ()
-
-
 @pytest.mark.parametrize("share", [0.3, 0.97])
 @pytest.mark.parametrize("image_format", ["jpg", "png"])
 def test_truncated_image(make_competition: MakeCompetition, image_format: str, share: float) -> None:
@@ -163,14 +157,6 @@ def test_empty_and_odd_masks_are_noted(make_competition: MakeCompetition) -> Non
     assert report.notes[0] == "1 empty masks: car000_01"
     assert report.notes[1].startswith("1 masks far outside the usual share")
     assert report.notes[1].endswith(": car000_02 (1.0000)")
-
-
-def test_odd_sizes_are_noted(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=6, size_hw=(64, 96))
-    dataset = load_dataset(project.configs_dir).model_copy(update={"size_hw": None})
-    Image.new("RGB", (100, 64)).save(project.input_dir / "test" / "test000_01.jpg")
-    report = check_data(project, dataset, jobs=1)
-    assert report.notes == ("1 images are not of the usual (height, width) (64, 96): test/test000_01 (64, 100)",)
 
 
 def test_what_is_on_record_is_not_read_again(make_competition: MakeCompetition) -> None:
@@ -291,11 +277,6 @@ def test_a_csv_knows_no_ignored_pixels(make_competition: MakeCompetition) -> Non
     dataset = load_dataset(project.configs_dir).model_copy(update={"has_ignored": False})
     faults = check_data(project, dataset, jobs=1).faults
     assert any("must hold no ignored pixels (255) where `has_ignored` of dataset.py is False" in f for f in faults)
-
-
-def test_every_pixel_has_a_class_where_there_is_no_background(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2, num_views=1, with_csv=False, has_background=False)
-    assert len(check(project).faults) == 2
 
 
 def test_what_is_no_file_is_a_fault_and_ends_nothing(

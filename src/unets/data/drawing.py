@@ -36,16 +36,10 @@ def draw_contours(
     thickness_px: int = 2,
     colors_rgb: Sequence[Color] = COLORS_RGB,
 ) -> Image:
-    """Draws the border of each class over an image.
+    """Draws the border of each class over uint8 RGB (height, width, 3), which is not written to.
 
-    Args:
-        image_hwc: uint8 RGB (height, width, 3); not written to.
-        mask_hw: uint8 (height, width) class index, 0 is background; of any size, it is fitted to the image.
-        thickness_px: of the line.
-        colors_rgb: of the classes, in their order; taken again from the first where there are more.
-
-    Returns:
-        uint8 RGB of the image's size.
+    The mask, uint8 (height, width) class index, is fitted to the image; colors are taken again from the first where
+    there are more classes.
     """
     drawn = to_rgb(image_hwc).copy()
     for class_index in sorted(set(np.unique(mask_hw).tolist()) - {0, IGNORE}):

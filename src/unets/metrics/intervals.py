@@ -79,13 +79,10 @@ def bootstrap_mean(values: npt.NDArray[np.float64], groups: Sequence[str], seed:
 def find_percentiles(num_groups: int) -> tuple[float, float]:
     """Returns which percentiles of the drawn means bound a 95 % interval: of n groups 100 Phi(-+ sqrt(n / (n - 1)) t).
 
-    t is the 97.5 % quantile of Student's distribution with n - 1 degrees of freedom. Draws from n groups spread too
-    little, by sqrt((n - 1) / n), and 2.5 and 97.5 are the percentiles of a normal law, as if that spread were known:
-    the expanded percentile interval (Hesterberg 2015, What Teachers Should Know About the Bootstrap, The American
-    Statistician 69:4, arXiv 1411.5279). For many groups they become 2.5 and 97.5.
-
-    Args:
-        num_groups: at least 2.
+    t is the 97.5 % quantile of Student's distribution with n - 1 degrees of freedom, n at least 2. Draws from n groups
+    spread too little, by sqrt((n - 1) / n), and 2.5 and 97.5 are the percentiles of a normal law, as if that spread
+    were known: the expanded percentile interval (Hesterberg 2015, What Teachers Should Know About the Bootstrap, The
+    American Statistician 69:4, arXiv 1411.5279). For many groups they become 2.5 and 97.5.
     """
     distance = math.sqrt(num_groups / (num_groups - 1)) * stats.t.ppf(0.975, num_groups - 1)
     share = float(stats.norm.cdf(-distance))
@@ -96,11 +93,7 @@ def find_p_value(differences: npt.NDArray[np.float64], groups: Sequence[str]) ->
     """Returns the probability of a mean difference as large by chance, where there is none: Student's t over groups.
 
     The standard error of the mean is that of a ratio of group sums to group sizes, sqrt(n / (n - 1) sum(r^2)) / N,
-    where r is a group's sum less what the mean gives it.
-
-    Args:
-        differences: float64 (images,), paired.
-        groups: the group of each image.
+    where r is a group's sum less what the mean gives it. Differences are paired, float64 (images,).
 
     Returns:
         One-sided, 0..1; 1 where there are fewer than two groups or no difference.

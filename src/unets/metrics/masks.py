@@ -66,16 +66,10 @@ class Metric:
         return np.stack([above, below], axis=-1).astype(np.float64)
 
     def to_values(self, fractions: Values) -> Values:
-        """Gives each image a value, such that the mean over images is the score.
+        """Gives each image a value, such that the mean over images is the score: (images, ...) of (images, ..., 2).
 
         Without `over_pixels` it is the fraction itself. With it, for R = sum(a) / sum(b) over all images, it is
         R + (a - R b) / mean(b): what the image adds to R (the linearized ratio, by which R's variance is estimated).
-
-        Args:
-            fractions: float64 (images, ..., 2), above and below the line.
-
-        Returns:
-            float64 (images, ...).
         """
         above, below = fractions[..., 0], fractions[..., 1]
         if not self.over_pixels:
@@ -109,32 +103,22 @@ def find_metric(name: str) -> Metric:
 
 
 def dice(target: Mask, predicted: Mask) -> float:
-    """Dice coefficient, 2 |X and Y| / (|X| + |Y|); 1 when both are empty (Carvana's rule).
+    """Dice coefficient, 2 |X and Y| / (|X| + |Y|), of arrays of one shape, where non-zero is foreground.
 
-    Args:
-        target: any shape; non-zero is foreground.
-        predicted: the same shape.
+    It is 1 when both are empty (Carvana's rule).
     """
     return measure("dice", target, predicted)
 
 
 def iou(target: Mask, predicted: Mask) -> float:
-    """Intersection over union (Jaccard index), |X and Y| / |X or Y|; 1 when both are empty.
-
-    Args:
-        target: any shape; non-zero is foreground.
-        predicted: the same shape.
-    """
+    """Intersection over union (Jaccard index), |X and Y| / |X or Y|, of arrays of one shape; 1 when both are empty."""
     return measure("iou", target, predicted)
 
 
 def measure(metric: str, target: Mask, predicted: Mask) -> float:
     """Scores one mask of one class by a metric's name; see the top of this module.
 
-    Args:
-        metric: the name.
-        target: non-zero is foreground; (height, width), for metrics of pixel counts any shape.
-        predicted: the same shape.
+    Masks are (height, width), for metrics of pixel counts of any one shape; non-zero is foreground.
     """
     if target.shape != predicted.shape:
         raise ValueError(f"`predicted` must have the shape of `target`, {target.shape}. Received: {predicted.shape}")
@@ -175,8 +159,8 @@ def _boundary_f(target: BoolMask, predicted: BoolMask, *, tolerance_px: float) -
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0, 1
 
 
-def _count_near(target: BoolMask, predicted: BoolMask, tolerance_px: float) -> tuple[int, int, int, int]:
-    """Counts, for the true contour and the predicted one, (pixels within the tolerance of the other, all pixels).
+def _count_near(target: BoolMask, predicted: BoolMask, tolerance_px: float) -> list[int]:
+    """Counts, for the true contour and the predicted one, pixels within the tolerance of the other, and all pixels.
 
     A contour is the pixels of a mask that have a side in common with the background, or with the image's border.
     """
@@ -185,7 +169,7 @@ def _count_near(target: BoolMask, predicted: BoolMask, tolerance_px: float) -> t
     for own_hw, other_hw in (contours, contours[::-1]):
         is_near_hw = ndimage.distance_transform_edt(~other_hw) <= tolerance_px if other_hw.any() else other_hw
         counts += [int(np.count_nonzero(own_hw & is_near_hw)), int(np.count_nonzero(own_hw))]
-    return counts[0], counts[1], counts[2], counts[3]
+    return counts
 
 
 def _object_precision(target: BoolMask, predicted: BoolMask, *, thresholds: tuple[float, ...]) -> Fraction:

@@ -14,11 +14,9 @@ Counts = npt.NDArray[np.int64]
 
 
 def pick_class(mask: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.bool_]:
-    """Returns where a mask is of a class, bool (height, width).
+    """Returns where a mask is of a class, from 0 on, bool (height, width).
 
-    Args:
-        mask: uint8 (height, width) class index; or, where classes overlap, (height, width, classes) of 0 and 1.
-        index: of the class, from 0.
+    A mask is uint8 (height, width) class index; or, where classes overlap, (height, width, classes) of 0 and 1.
     """
     return np.asarray(mask[..., index] == 1 if mask.ndim == 3 else mask == index + 1)
 

@@ -104,13 +104,10 @@ def car_mask(painting: Painting, size_hw: tuple[int, int]) -> NDArray[np.uint8]:
 def color_image(
     painting: Painting, rgba: NDArray[np.uint8], smooth_groups: Sequence[NDArray[np.bool_]] = (), softness_px: int = 0
 ) -> NDArray[np.float32]:
-    """Returns what the faces look like in image pixels.
+    """Returns what the visible faces look like in image pixels.
 
-    Args:
-        painting: the visible faces.
-        rgba: their colors times opacity, and their opacity, uint8 (num_faces, 4) 0..255.
-        smooth_groups: bool (num_faces,) each; the faces of one group are shaded into each other.
-        softness_px: how far they are.
+    `rgba` is their colors times opacity, and their opacity, uint8 (num_faces, 4) 0..255. The faces of each of the
+    `smooth_groups`, bool (num_faces,), are shaded into each other over `softness_px`.
 
     Returns:
         The window's color times opacity, and its opacity, float32 (h, w, 4) 0..255.

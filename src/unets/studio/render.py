@@ -17,13 +17,9 @@ ImageU8 = NDArray[np.uint8]
 
 
 def render_image(car: Car, view: int, seed: int, size_hw: tuple[int, int] = FULL_SIZE_HW) -> tuple[ImageU8, ImageU8]:
-    """Photographs a car.
+    """Photographs a car, of `build_car(seed, index)`, at a position of the turntable, `view` 1 to 16.
 
-    Args:
-        car: from `build_car(seed, index)`.
-        view: position of the turntable, 1 to 16.
-        seed: of the studio. Equal arguments give equal bytes.
-        size_hw: (height, width) in pixels; all lengths scale with the height.
+    All lengths scale with the height of `size_hw`. Equal arguments give equal bytes.
 
     Returns:
         The image, uint8 RGB (height, width, 3), and its mask, uint8 (height, width) of {0, 1}.

@@ -26,18 +26,12 @@ _GAMMA = 2.2
 
 
 def shade(mesh: Mesh, centers: Floats, normals: Floats, key_xyz: Floats, strips_x: float) -> NDArray[np.uint8]:
-    """Returns the sRGB colors of a mesh's faces, uint8 (num_faces, 3).
+    """Returns the sRGB colors of a mesh's faces, uint8 (num_faces, 3), by their centers and unit normals in the world.
 
     Shading is done once a face, in linear light. A face sees a soft sky of lamps through its normal and, by mirror
     reflection, the studio itself: a bright wall, a gray floor, strip lamps overhead. Paint looks like paint because of
-    the strips that run along its shoulders, not because of its color.
-
-    Args:
-        mesh: its materials.
-        centers: of the faces in the world, float64 (num_faces, 3).
-        normals: unit, in the world, float64 (num_faces, 3).
-        key_xyz: direction towards the main lamp, length 1.
-        strips_x: how far the two overhead strip lamps stand from the middle, meters.
+    the strips that run along its shoulders, not because of its color. `key_xyz` is the unit direction towards the main
+    lamp; the overhead strip lamps stand `strips_x` meters from the middle.
     """
     index, materials = mesh.material_index, mesh.materials
     albedo = np.array([[(level / 255) ** _GAMMA for level in material.rgb] for material in materials])[index]
@@ -145,7 +139,7 @@ def car_shadow(points: Floats, tire_prints: Floats, key_xyz: Floats, camera: Cam
         points: (n, 3), world: the body's corners.
         tire_prints: (num_wheels, k, 3), world: the corners of the patches of floor that the tires stand on.
         key_xyz: direction towards the main lamp.
-        camera: makes pictures of the coarse grid's size.
+        camera: of pictures of the coarse grid's size.
     """
     footprint = points * np.array([1.0, 1.0, 0.0])
     middle = footprint.mean(axis=0)
