@@ -1,5 +1,6 @@
 """What all schemas share: frozen fields that know their JSON, refuse what is unknown, and say faults in words."""
 
+from functools import reduce
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -11,12 +12,6 @@ _MAX_NAME_BYTES = 200  # most file systems take 255, and names get endings
 MAX_SIDE_PX = 65_535  # the largest side that JPEG has
 SizeHW = tuple[Annotated[int, Field(ge=1, le=MAX_SIDE_PX)], Annotated[int, Field(ge=1, le=MAX_SIDE_PX)]]
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-def require(holds: bool, field: str, expectation: str, received: object) -> None:
-    """Raises ValueError, which pydantic collects, where a field is not what it must be."""
-    if not holds:
-        raise ValueError(f"`{field}` must {expectation}. Received: {field}={received!r}")
 
 
 def check_name(name: str, what: str) -> str:
@@ -50,6 +45,12 @@ class Config(BaseModel):
     """A frozen set of fields that knows its own JSON and refuses fields that it does not have."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    def require(self, holds: bool, field: str, expectation: str) -> None:
+        """Raises ValueError, which pydantic collects, where a field, or `field.of.a.field`, is not what it must be."""
+        if not holds:
+            received = reduce(getattr, field.split("."), self)
+            raise ValueError(f"`{field}` must {expectation}. Received: {field}={received!r}")
 
     def to_json(self) -> str:
         """Returns the fields as JSON, indented, in the order of their definition."""

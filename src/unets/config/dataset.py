@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from unets.config.base import Config, SizeHW, require
+from unets.config.base import Config, SizeHW
 from unets.config.sources import MaskFiles, PatternSource, RleFormat, Source
 
 # The names that `unets.metrics.masks.find_metric` knows.
@@ -47,39 +47,39 @@ class DatasetConfig(Config):
         words = (
             "be dice, iou, f2 (any beta), one of these after `global_`, surface_dice_3px, boundary_f_3px, ap or ap_50"
         )
-        require(_METRIC.fullmatch(self.metric) is not None, "metric", words, self.metric)
+        self.require(_METRIC.fullmatch(self.metric) is not None, "metric", words)
         distinct = bool(self.classes) and len(set(self.classes)) == len(self.classes)
-        require(distinct, "classes", "name at least one class, each once", self.classes)
-        require(len(self.classes) < MAX_CLASSES, "classes", f"be fewer than {MAX_CLASSES}", self.classes)
+        self.require(distinct, "classes", "name at least one class, each once")
+        self.require(len(self.classes) < MAX_CLASSES, "classes", f"be fewer than {MAX_CLASSES}")
         ascends = self.value_range is None or self.value_range[0] < self.value_range[1]
-        require(ascends, "value_range", "ascend", self.value_range)
+        self.require(ascends, "value_range", "ascend")
         self._check_source()
         form, kaggle, files = self.submission, self.kaggle, self.kaggle_files
         named = form.names_classes or len(self.classes) == 1 or form.sample is None
         words = "be given (or `{class}` in `submission.cell`) where there are several classes"
-        require(named, "submission.class_column", words, form.class_column)
+        self.require(named, "submission.class_column", words)
         words = "be the last word of the competition's address, as carvana-image-masking-challenge"
-        require(kaggle is None or re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", kaggle) is not None, "kaggle", words, kaggle)
+        self.require(kaggle is None or re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", kaggle) is not None, "kaggle", words)
         words = "name at least one file, of a competition that `kaggle` names"
-        require(files is None or (kaggle is not None and bool(files)), "kaggle_files", words, files)
+        self.require(files is None or (kaggle is not None and bool(files)), "kaggle_files", words)
         return self
 
     def _check_source(self) -> None:
         if isinstance(self.source, MaskFiles) and not self.overlapping:
             values, ignored = self.source.mask_values, self.source.ignore_values
             words = f"hold one value for each of the classes {self.classes}"
-            require(len(values) == len(self.classes), "source.mask_values", words, values)
+            self.require(len(values) == len(self.classes), "source.mask_values", words)
             words = f"be True where source.ignore_values={ignored} are ignored"
-            require(self.has_ignored or not ignored, "has_ignored", words, self.has_ignored)
+            self.require(self.has_ignored or not ignored, "has_ignored", words)
         csv = self.source.masks_csv if isinstance(self.source, PatternSource) else None
         for form, field in ((self.submission, "submission"), (csv, "source.masks_csv")):
             cells = form.class_cells if form is not None else ()
             fits = not cells or len(set(cells)) == len(cells) == len(self.classes)
             words = f"write each of the classes {self.classes}, each in a way of its own"
-            require(fits, f"{field}.class_cells", words, cells)
+            self.require(fits, f"{field}.class_cells", words)
         named = csv is None or csv.names_classes or len(self.classes) == 1
         words = "be given (or `{class}` in `cell`) where there are several classes"
-        require(named, "source.masks_csv.class_column", words, csv and csv.class_column)
+        self.require(named, "source.masks_csv.class_column", words)
 
     @property
     def num_channels(self) -> int:

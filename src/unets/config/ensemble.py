@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from unets.config.base import Config, Name, Share, require
+from unets.config.base import Config, Name, Share
 
 Threshold = Share | tuple[Share, ...]  # of all classes, or of each
 _STEPS = {  # in words
@@ -50,8 +50,8 @@ class EnsembleConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> Self:
         distinct = bool(self.experiments) and len(set(self.experiments)) == len(self.experiments)
-        require(distinct, "experiments", "name at least one experiment, each once", self.experiments)
+        self.require(distinct, "experiments", "name at least one experiment, each once")
         if not isinstance(self.weights, str):
             fits = len(self.weights) == len(self.experiments) and sum(self.weights) > 0
-            require(fits, "weights", f"hold one weight for each of {self.experiments}, not all 0", self.weights)
+            self.require(fits, "weights", f"hold one weight for each of {self.experiments}, not all 0")
         return self

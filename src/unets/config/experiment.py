@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from unets.config.base import MIN_SIDE_PX, Config, Name, Share, SizeHW, require
+from unets.config.base import MIN_SIDE_PX, Config, Name, Share, SizeHW
 
 # Those of keras.applications by their names in small letters, besides ours.
 ENCODERS = (
@@ -57,14 +57,14 @@ class DataConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        require(min(self.size_hw) >= MIN_SIDE_PX, "size_hw", f"be at least {MIN_SIDE_PX} a side", self.size_hw)
+        self.require(min(self.size_hw) >= MIN_SIDE_PX, "size_hw", f"be at least {MIN_SIDE_PX} a side")
         if self.crop_hw is not None:
             fits = all(MIN_SIDE_PX <= crop <= side for crop, side in zip(self.crop_hw, self.size_hw, strict=True))
-            require(fits, "crop_hw", f"be {MIN_SIDE_PX} to size_hw={self.size_hw} a side", self.crop_hw)
+            self.require(fits, "crop_hw", f"be {MIN_SIDE_PX} to size_hw={self.size_hw} a side")
         turns = self.augment is not None and self.augment.quarter_turns
         fed_hw = self.crop_hw or self.size_hw
         name = "size_hw" if self.crop_hw is None else "crop_hw"
-        require(not turns or fed_hw[0] == fed_hw[1], name, "be square for quarter turns", fed_hw)
+        self.require(not turns or fed_hw[0] == fed_hw[1], name, "be square for quarter turns")
         return self
 
 
@@ -95,15 +95,15 @@ class ModelConfig(Config):
     def _check(self) -> Self:
         near = get_close_matches(self.encoder, ENCODERS, n=3, cutoff=0.5) or ENCODERS
         words = f"be {', '.join(near)} or hub:<preset>"
-        require(self.encoder in ENCODERS or self.encoder.startswith("hub:"), "encoder", words, self.encoder)
+        self.require(self.encoder in ENCODERS or self.encoder.startswith("hub:"), "encoder", words)
         if self.encoder == "unet":
-            require(self.weights == "none", "weights", "be none for the encoder unet", self.weights)
-            require(self.encoder_shrink == 1, "encoder_shrink", "be 1 for the encoder unet", self.encoder_shrink)
+            self.require(self.weights == "none", "weights", "be none for the encoder unet")
+            self.require(self.encoder_shrink == 1, "encoder_shrink", "be 1 for the encoder unet")
         else:
             most = 5 + self.encoder_shrink.bit_length() - self.stride.bit_length()
-            require(self.depth <= most, "depth", f"be at most {most} for {self.encoder}: it halves 5 times", self.depth)
+            self.require(self.depth <= most, "depth", f"be at most {most} for {self.encoder}: it halves 5 times")
         levels = self.deep_supervision
-        require(levels < self.depth, "deep_supervision", f"be below depth={self.depth}", levels)
+        self.require(levels < self.depth, "deep_supervision", f"be below depth={self.depth}")
         return self
 
 
@@ -148,10 +148,9 @@ class TrainingConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        most = f"be at most epochs={self.epochs}"
-        require(self.frozen_epochs <= self.epochs, "frozen_epochs", most, self.frozen_epochs)
+        self.require(self.frozen_epochs <= self.epochs, "frozen_epochs", f"be at most epochs={self.epochs}")
         words = "be None for keep=last: patience ends a training long after its best epoch"
-        require(self.keep == "best" or self.patience is None, "patience", words, self.patience)
+        self.require(self.keep == "best" or self.patience is None, "patience", words)
         return self
 
     @property
@@ -173,11 +172,11 @@ class PredictionConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> Self:
         distinct = bool(self.tta) and len(set(self.tta)) == len(self.tta)
-        require(distinct, "tta", "name at least one flip, each once", self.tta)
+        self.require(distinct, "tta", "name at least one flip, each once")
         if self.tile_hw is not None:
-            require(min(self.tile_hw) >= MIN_SIDE_PX, "tile_hw", f"be at least {MIN_SIDE_PX} a side", self.tile_hw)
+            self.require(min(self.tile_hw) >= MIN_SIDE_PX, "tile_hw", f"be at least {MIN_SIDE_PX} a side")
             overlap, most = self.tile_overlap_px, f"be at most half of tile_hw={self.tile_hw}"
-            require(2 * overlap <= min(self.tile_hw), "tile_overlap_px", most, overlap)
+            self.require(2 * overlap <= min(self.tile_hw), "tile_overlap_px", most)
         return self
 
 
@@ -194,7 +193,7 @@ class ExperimentConfig(Config):
     def _check(self) -> Self:
         micro, batch_size = self.training.micro_batch, self.data.batch_size
         divides = micro is None or batch_size % micro == 0
-        require(divides, "training.micro_batch", f"divide data.batch_size={batch_size}", micro)
+        self.require(divides, "training.micro_batch", f"divide data.batch_size={batch_size}")
         least = MIN_SIDE_PX * self.model.encoder_shrink
         sizes = {
             "data.size_hw": self.data.size_hw,
@@ -205,24 +204,24 @@ class ExperimentConfig(Config):
         for field, size_hw in sizes.items():
             if size_hw is not None:
                 words = f"be at least {least} a side, {MIN_SIDE_PX} for the encoder after its shrinking"
-                require(min(size_hw) >= least, field, words, size_hw)
+                self.require(min(size_hw) >= least, field, words)
                 words = f"be at most {self.data.size_hw}, the size of the images"
                 is_within = all(side <= whole for side, whole in zip(size_hw, self.data.size_hw, strict=True))
-                require(is_within, field, words, size_hw)
+                self.require(is_within, field, words)
                 # What the poolings lack is padded by reflection: less than a side.
                 twice, multiple = 2 * min(size_hw), model.stride * 2**model.depth
                 deepest = max((twice // model.stride).bit_length() - 1, 1)
                 words = f"be at most {deepest} for {field}={size_hw} and stride={model.stride}"
-                require(multiple <= twice, "model.depth", words, model.depth)
+                self.require(multiple <= twice, "model.depth", words)
         is_pretrained = model.encoder != "unet" or (training.frozen_epochs == 0 and training.encoder_rate == 1)
         words = "be a pretrained one for training.frozen_epochs or training.encoder_rate"
-        require(is_pretrained, "model.encoder", words, model.encoder)
+        self.require(is_pretrained, "model.encoder", words)
         is_taught = model.weights != "none" or training.start_from is not None
         words = "be 0 where the encoder's weights are random: neither model.weights nor training.start_from"
-        require(training.frozen_epochs == 0 or is_taught, "training.frozen_epochs", words, training.frozen_epochs)
+        self.require(training.frozen_epochs == 0 or is_taught, "training.frozen_epochs", words)
         if "lovasz" in training.losses:
             words = "be hard for training.loss=lovasz, which is defined for targets of 0 and 1 alone"
-            require(targets == "hard", "data.targets", words, targets)
+            self.require(targets == "hard", "data.targets", words)
             words = "be 0 for training.loss=lovasz: coarser targets are shares, not 0 and 1"
-            require(model.deep_supervision == 0, "model.deep_supervision", words, model.deep_supervision)
+            self.require(model.deep_supervision == 0, "model.deep_supervision", words)
         return self

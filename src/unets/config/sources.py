@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from unets.config.base import Config, require
+from unets.config.base import Config
 
 Level = Annotated[int, Field(ge=0, le=255)]
 MaskValue = Annotated[int, Field(ge=0, le=65_535)] | tuple[Level, Level, Level]  # of a pixel, or its color (R, G, B)
@@ -27,7 +27,7 @@ class RleFormat(Config):
 
     @model_validator(mode="after")
     def _check_cell(self) -> Self:
-        require("{id}" in self.cell, "cell", "hold `{id}`", self.cell)
+        self.require("{id}" in self.cell, "cell", "hold `{id}`")
         return self
 
     @property
@@ -58,10 +58,10 @@ class MaskFiles(Config):
         colors = [(value,) * 3 if isinstance(value, int) else value for value in declared]
         others = f"background_values={self.background_values} and ignore_values={self.ignore_values}"
         words = f"share no value with {others}, and name each once"
-        require(len(set(colors)) == len(colors), "mask_values", words, self.mask_values)
+        self.require(len(set(colors)) == len(colors), "mask_values", words)
         binary = self.mask_threshold is None or set(declared) == {0, 255}
         words = "be given where `mask_values` and `background_values` are 0 and 255 alone"
-        require(binary, "mask_threshold", words, self.mask_threshold)
+        self.require(binary, "mask_threshold", words)
         return self
 
     @property
@@ -104,16 +104,16 @@ class PatternSource(MaskFiles):
     def _check(self) -> Self:
         for field in ("images", "masks", "test_images"):
             pattern = getattr(self, field)
-            require(pattern is None or pattern.count("{id}") == 1, field, "hold `{id}` exactly once", pattern)
+            self.require(pattern is None or pattern.count("{id}") == 1, field, "hold `{id}` exactly once")
         has_masks = self.masks is not None or self.masks_csv is not None
-        require(has_masks, "masks", "be given where `masks_csv` is not", None)
+        self.require(has_masks, "masks", "be given where `masks_csv` is not")
         try:
             named = re.compile(self.id_pattern).groupindex
         except re.error as error:
             raise ValueError(
                 f"`id_pattern` must be a regular expression ({error}). Received: {self.id_pattern}"
             ) from error
-        require("group" in named, "id_pattern", "have a part named `group`", self.id_pattern)
+        self.require("group" in named, "id_pattern", "have a part named `group`")
         return self
 
 

@@ -78,21 +78,17 @@ class ImageFile:
             InputError: the image cannot be decoded, has another number of channels, or numbers that need a range.
         """
         if isinstance(self.kind.channels, int):
-            image = self._pick_channels(self.kind.channels)
-        else:
-            image = self._read_rgb(size_hw)
-            if self.kind.channels == "grey" and self._header.mode not in ("L", "1"):
-                image = to_grey(image)
-        if size_hw is not None:
-            image = shrink(image, self._exchange(size_hw))
-        return self._set_upright(image)
+            return self._finish(self._pick_channels(self.kind.channels), size_hw)
+        image = self._read_rgb(size_hw)
+        if self.kind.channels == "grey" and self._header.mode not in ("L", "1"):
+            image = to_grey(image)
+        return self._finish(image, size_hw)
 
     def read_rgb(self, size_hw: SizeHW | None = None) -> ImageU8:
         """Reads the image for people, uint8 RGB (height, width, 3), of whatever channels; see `read`."""
         if isinstance(self.kind.channels, int):
             return to_rgb(self.read(size_hw))
-        image = self._read_rgb(size_hw)
-        return self._set_upright(image if size_hw is None else shrink(image, self._exchange(size_hw)))
+        return self._finish(self._read_rgb(size_hw), size_hw)
 
     def read_opacity(self) -> ImageU8 | None:
         """Reads how opaque each pixel is, uint8 (height, width) 0..255; None where all are."""
@@ -103,7 +99,7 @@ class ImageFile:
                 opacity_hw = np.array(picture.convert("RGBA").getchannel("A"), dtype=np.uint8)
         except DECODER_ERRORS:
             return None
-        return None if opacity_hw.min() == 255 else self._set_upright(opacity_hw)
+        return None if opacity_hw.min() == 255 else self._finish(opacity_hw)
 
     def check(self) -> None:
         """Decodes the image to its last byte; a JPEG at an eighth of its size, which reads all of it, too.
@@ -177,7 +173,9 @@ class ImageFile:
         """Returns the size as it is seen of a size as it is stored, or the other way round."""
         return (size_hw[1], size_hw[0]) if self._orientation >= 5 else size_hw
 
-    def _set_upright(self, image: ImageU8) -> ImageU8:
+    def _finish(self, image: ImageU8, size_hw: SizeHW | None = None) -> ImageU8:
+        """Shrinks what is stored to a size as it is seen, and sets it upright."""
+        image = image if size_hw is None else shrink(image, self._exchange(size_hw))
         return np.ascontiguousarray(turn(image, self._orientation))
 
 

@@ -65,22 +65,24 @@ def parse_header(content: bytes, path: Path) -> Header:
     """Reads a header from a file's bytes; `path` is for the error. See `read_header`."""
     try:
         with open_picture(content, path) as picture:
-            (width, height), mode, kind = picture.size, picture.mode, picture.format or ""
-            dtype = {"I": "int32", "F": "float32"}.get(mode, "uint16" if mode.startswith("I;") else "uint8")
-            if mode in ("RGB", "RGBA", "LA") and _is_deep(picture, content):
-                mode, dtype = DEEP, "uint16"
-            bands, orientation = len(picture.getbands()), _read_orientation(picture)
+            is_deep, mode = _is_deep(picture, content), picture.mode
+            return Header(
+                size_hw=(picture.height, picture.width),
+                channels=len(picture.getbands()),
+                dtype={"I": "int32", "F": "float32"}.get(mode, "uint16" if is_deep or mode[:2] == "I;" else "uint8"),
+                mode=DEEP if is_deep else mode,
+                format=picture.format or "",
+                orientation=_read_orientation(picture),
+            )
+    except InputError:
+        raise
     except DECODER_ERRORS as error:
         # An array, more bands than Pillow knows, or a format of OpenCV's alone; else it is damaged.
-        if isinstance(error, InputError):
-            raise
         if not (isinstance(error, UnidentifiedImageError) or content.startswith(_TIFF_STARTS)):
             raise InputError(f"{path} must be a whole image. Received: {error}") from error
-        values = decode(content, path)
-        bands = 1 if values.ndim == 2 else values.shape[-1]
-        size_hw = (values.shape[0], values.shape[1])
-        return Header(size_hw=size_hw, channels=bands, dtype=str(values.dtype), mode=ARRAY)
-    return Header(size_hw=(height, width), channels=bands, dtype=dtype, mode=mode, format=kind, orientation=orientation)
+    values = decode(content, path)
+    height, width, *bands = values.shape
+    return Header(size_hw=(height, width), channels=bands[0] if bands else 1, dtype=str(values.dtype), mode=ARRAY)
 
 
 def decode(content: bytes, path: Path, *, colors: bool = True) -> Values:
@@ -173,7 +175,7 @@ def _decode(content: bytes, path: Path, colors: bool) -> Values:
         # Pillow, not OpenCV, which applies a GIF's palette and takes twice as long for a mask.
         with open_picture(content, path) as picture:
             mode = picture.mode
-            if mode not in ("RGB", "RGBA", "LA") or not _is_deep(picture, content):
+            if not _is_deep(picture, content):
                 if mode in PILLOW_COLORS:
                     return np.array(picture.convert("RGB"))
                 if mode in ("P", "PA") and colors:
@@ -201,10 +203,11 @@ def _decode(content: bytes, path: Path, colors: bool) -> Values:
 
 def _is_deep(picture: Image.Image, content: bytes) -> bool:
     """Tells whether a picture of colors has 16 bits, of which Pillow would give 8."""
+    if picture.mode not in ("RGB", "RGBA", "LA") or picture.format not in ("PNG", "TIFF"):
+        return False
     if picture.format == "PNG":
         return content[24] == 16
-    bits = picture.tag_v2.get(258, 8) if picture.format == "TIFF" else 8  # type: ignore[attr-defined]
-    return bool(np.max(bits) > 8)
+    return bool(np.max(picture.tag_v2.get(258, 8)) > 8)  # type: ignore[attr-defined]
 
 
 def _move_channels(values: Values) -> Values:
