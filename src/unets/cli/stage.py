@@ -105,11 +105,7 @@ class Stage:
         return {name: load_experiment(self.project.configs_dir, name) for name in names}
 
     def list_folds(self, experiment: ExperimentConfig) -> list[int]:
-        """Returns the folds of --fold, or all that the experiment wants.
-
-        Raises:
-            InputError: a fold does not exist.
-        """
+        """Returns the folds of --fold, or all that the experiment wants; InputError where one does not exist."""
         num_folds, given = self.dataset.num_folds, self.given["fold"]
         if given == "all":
             folds = list(range(num_folds)) if experiment.folds is None else list(experiment.folds)
@@ -144,12 +140,9 @@ class Stage:
         return sorted(set.intersection(*map(set, self.folds_of.values())))
 
     def lock_models(self) -> AbstractContextManager[None]:
-        """Returns a block in which no other stage that asks for this may write to the same models folder.
+        """Returns a block in which no other stage that asks for this may write to the same models folder; see `lock`.
 
         For stages whose files all experiments share; folds and maps have locks of their own.
-
-        Raises:
-            InputError: one is at work, from here or from another host that shares the folder.
         """
         return lock(self.project.models_dir)
 
@@ -182,12 +175,7 @@ class Stage:
             logger.warning("what the stage took is not noted: %s", error)
 
     def finish(self, made: str, following: str) -> None:
-        """Says what was made, and what comes next, where no pipeline goes on with it.
-
-        Args:
-            made: for people, with the file's or the folder's path.
-            following: the next subcommand.
-        """
+        """Says what was made, with its path, and the next subcommand, where no pipeline goes on with it."""
         if made:
             print(made)
         if not os.environ.get(STEP):

@@ -69,12 +69,7 @@ def demo(stage: Stage, train_cars: int = 18, test_cars: int = 6, top: int = 6) -
 def run_stages(names: Sequence[str], given: Any) -> None:
     """Runs subcommands one after the other, each in a process of its own, whose memory ends with it.
 
-    Args:
-        names: of subcommands.
-        given: the options; each subcommand gets those that it takes.
-
-    Raises:
-        SystemExit: one failed, and has said why; with its exit code.
+    Each gets those of the options given that it takes. SystemExit with the code of the one that failed.
     """
     for index, name in enumerate(names, start=1):
         environment = {**os.environ, STEP: f"{index}/{len(names)}"}
