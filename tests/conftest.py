@@ -1,15 +1,10 @@
-"""What all tests share: a tiny competition in Carvana's layout, rendered in a blink.
-
-Fixtures:
-    make_competition: `make_competition(num_groups=6, ...)` writes one into the test's own folder, gives its `Project`.
-    write_competition: the same function with the folder as its first argument, for fixtures of wider scope:
-        `write_competition(tmp_path_factory.mktemp("shared"), num_groups=4)`.
-"""
+"""What all tests share: a tiny competition in Carvana's layout, rendered in a blink."""
 
 import csv
 import os
 import signal
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +37,13 @@ settings.load_profile("patient")
 
 @pytest.fixture
 def make_competition(tmp_path: Path) -> Callable[..., Project]:
-    """Writes a tiny competition below `tmp_path`; takes the keyword arguments of `_write_competition`."""
-
-    def make(**options: Any) -> Project:
-        return _write_competition(tmp_path, **options)
-
-    return make
+    """`make_competition(num_groups=6, ...)`, as `_write_competition`, below the test's own folder."""
+    return partial(_write_competition, tmp_path)
 
 
 @pytest.fixture(scope="session")
 def write_competition() -> Callable[..., Project]:
-    """The function itself: `write_competition(root, **options) -> Project`."""
+    """The same with the folder as its first argument, for fixtures of wider scope."""
     return _write_competition
 
 
@@ -72,27 +63,14 @@ def _write_competition(
     source: dict[str, Any] | None = None,
     **dataset_fields: Any,
 ) -> Project:
-    """Writes images, masks, csv files and `configs/tiny/dataset.py`.
+    """Writes images, masks, csv files and `configs/tiny/dataset.py` below `root`, with masks of tests in `input/truth/`.
 
     Training ids are `car000_01`, `car000_02`, ... (group `car000`, view `01`), test ids `test000_01`, ...; an image is
     dark noise with one bright ellipse a class, so a net learns it in a few steps. Each group has its own ellipse, which
-    a view moves a little. Class k has the value k in mask files; with several classes the csv files have a column
-    `class` and a row a class.
+    a view moves a little. Class k has the value k in mask files (none are written where `mask_format` is None); with
+    several classes the csv files have a column `class` and a row a class.
 
-    Args:
-        root: gets `input/`, `configs/tiny/`; `models/tiny`, `submissions/tiny`, `results/tiny` are named, not made.
-        num_groups: training groups, of `num_views` images each.
-        num_test_groups: test groups; their masks lie in `input/truth/test_masks.csv`.
-        num_views: images a group.
-        size_hw: (height, width) of every image.
-        classes: names of the foreground classes.
-        mask_format: "gif", "png", "bmp" or "tif"; None writes no mask files.
-        with_csv: whether to write and declare `train_masks.csv`.
-        image_format: "jpg", "png", ...
-        order: of run lengths, "row" or "column".
-        seed: of the noise and the ellipses.
-        source: overrides fields of the `PatternSource`.
-        **dataset_fields: override fields of the `DatasetConfig` (`channels="grey"` also makes the images grey).
+    `source` overrides fields of the `PatternSource`, `dataset_fields` those of the `DatasetConfig`.
     """
     form: dict[str, Any] = {"cell": f"{{id}}.{image_format}", "order": order}
     form["class_column"] = "class" if len(classes) > 1 else None

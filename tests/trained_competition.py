@@ -86,26 +86,19 @@ def write_maps(
     speck: bool = False,
     folds: Iterable[int] | None = None,
 ) -> None:
-    """Writes maps: the mask's coverage, blurred, with noise that is twice as strong without TTA.
+    """Writes maps: the mask's soft target, blurred, with noise of `noise` levels, twice as strong without TTA.
 
-    Args:
-        project: the folders.
-        dataset: its classes are those of the maps.
-        experiment: its name; maps that it has are replaced.
-        seed: of the noise.
-        net: fingerprint of the net that made them.
-        size_hw: (height, width) of the maps.
-        kinds: of maps.
-        shard_size: photos a shard.
-        shift: levels added everywhere, to all or by id.
-        noise: its standard deviation, in levels.
-        speck: whether each map has a few wrong pixels in its lower left corner.
-        folds: whose out-of-fold maps to write; None is all.
+    `net` is the fingerprint of what made them; `shift` adds levels everywhere, to all or by id; `speck` spoils a few
+    pixels in the lower left corner; out-of-fold maps are of `folds`. Maps that the experiment has are replaced.
     """
     manifest = read_manifest(project, dataset)
     fold_of = read_folds(project.folds_path, manifest)
     get_shift = shift if callable(shift) else lambda _: shift
     true_test = read_submission(project.input_dir / "truth" / "test_masks.csv", dataset)
+
+    def blur(id_: str, mask_hw: npt.NDArray[np.uint8], strength: float) -> npt.NDArray[np.uint8]:
+        return _blur(mask_hw, dataset, size_hw, strength, get_shift(id_), speck, [seed, *id_.encode()])
+
     for kind in kinds:
         shutil.rmtree(project.maps_dir(experiment, kind), ignore_errors=True)
         samples = manifest.test if kind == "test" else manifest.train
@@ -127,15 +120,7 @@ def write_maps(
                 index,
                 nets={"0": net},
                 classes=dataset.classes,
-                maps=(
-                    (
-                        id_,
-                        encode_map(
-                            _blur(masks[id_], dataset, size_hw, strength, get_shift(id_), speck, [seed, *id_.encode()])
-                        ),
-                    )
-                    for id_ in ids
-                ),
+                maps=((id_, encode_map(blur(id_, masks[id_], strength))) for id_ in ids),
             )
 
 
@@ -181,17 +166,8 @@ def blend(
 def build_ensemble(weights: dict[str, float], **fields: Any) -> Ensemble:
     """Returns what an ensemble of these members' weights might have reached; `fields` change what it says."""
     nothing = Interval(mean=0.0, low=-0.0001, high=0.0001)
-    members = tuple(
-        Member(
-            experiment=name,
-            weight=weight,
-            fingerprint=join_nets({"0": "0"}),
-            score=nothing,
-            score_no_tta=None,
-            gain=None,
-        )
-        for name, weight in weights.items()
-    )
+    about: dict[str, Any] = {"fingerprint": join_nets({"0": "0"}), "score": nothing, "score_no_tta": None, "gain": None}
+    members = tuple(Member(experiment=name, weight=weight, **about) for name, weight in weights.items())
     start = Recipe(weights=(1 / len(weights),) * len(weights))
     said: dict[str, Any] = {
         "competition": "tiny",
