@@ -63,7 +63,7 @@ def _write_competition(
     source: dict[str, Any] | None = None,
     **dataset_fields: Any,
 ) -> Project:
-    """Writes images, masks, csv files and `configs/tiny/dataset.py` below `root`, with masks of tests in `input/truth/`.
+    """Writes images, masks, csv files and `configs/tiny/dataset.py` below `root`; masks of tests in `input/truth/`.
 
     Training ids are `car000_01`, `car000_02`, ... (group `car000`, view `01`), test ids `test000_01`, ...; an image is
     dark noise with one bright ellipse a class, so a net learns it in a few steps. Each group has its own ellipse, which
