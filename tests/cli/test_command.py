@@ -331,6 +331,25 @@ def test_clean_deletes_what_is_named_alone(run: Run, project: Project) -> None:
     assert kept == ["unet_a+training.epochs=3/fold0", "unet_a/fold0", "unet_a/fold1"]
 
 
+@pytest.mark.slow
+def test_a_plan_that_cannot_work_is_told_in_full_and_fails(
+    run: Run, project: Project, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, batch_size in (("unet_a", 2), ("unet_b", 64)):
+        data = f"DataConfig(size_hw=(64, 96), batch_size={batch_size}, cache='none')"
+        write_config(project, name, f"EXPERIMENT = ExperimentConfig(data={data}, model=ModelConfig(depth=1))")
+    assert run("plan", "--no-probe") == 0
+    assert "impossible" not in capsys.readouterr().out
+    monkeypatch.setattr("unets.training.memory.find_free_memory", lambda: 300 * 2**20)
+    assert run("plan", "--no-probe") == 1
+    said = capsys.readouterr()
+    assert said.out.count("impossible") == 1 and "\ntogether" in said.out
+    assert "error: training of unet_b must fit into " in said.err
+    # What it proposes works.
+    batch = re.findall(r"`unets train tiny .*--micro-batch (\d+)", said.err)[0]
+    assert run("plan", "--no-probe", "--exp", "unet_b", "--micro-batch", batch) == 0
+
+
 LOCK = """
 import sys
 from pathlib import Path
