@@ -38,7 +38,6 @@ logger = logging.getLogger(__name__)
 
 GPUS_GB = (6, 8, 12, 16, 24, 40, 80, 141)
 PRECISIONS = ("float32", "mixed")
-_GB = 10**9
 _WITHOUT_CACHE = '; it works with cache="none"'
 _CACHE_WORDS = {"ram": "in memory", "disk": "on disk", "none": "left out"}
 
@@ -246,23 +245,23 @@ def find_faults(estimate: Estimate) -> list[str]:
     faults, name, machine = list[str](), estimate.name, estimate.machine
     # A card that does not hold a step says so without ending the process, and the step is halved.
     if not machine.is_gpu and estimate.training_bytes > estimate.usable_bytes:
-        received = f"Received: {format_gib(estimate.training_bytes)} for {estimate.micro_batch} images a step"
-        wanted = f"training of {name} must fit into {format_gib(estimate.usable_bytes)} of {machine.memory_name}"
+        received = f"Received: {_gib(estimate.training_bytes)} for {estimate.micro_batch} images a step"
+        wanted = f"training of {name} must fit into {_gib(estimate.usable_bytes)} of {machine.memory_name}"
         faults.append(f"{wanted}{_propose_training(estimate)}. {received}")
     if estimate.prediction_bytes > machine.usable_bytes:
         prediction = estimate.experiment.prediction
         batch_size = estimate.prediction.find_largest_batch(machine.usable_bytes) // len(prediction.tta)
         nearest = f"it does with prediction.batch_size={batch_size}" if batch_size else "smaller prediction.tile_hw do"
         faults.append(
-            f"prediction of {name} must fit into {format_gib(machine.usable_bytes)} of {machine.memory_name}; "
-            f"{nearest}. Received: {format_gib(estimate.prediction_bytes)} for batch_size={prediction.batch_size}"
+            f"prediction of {name} must fit into {_gib(machine.usable_bytes)} of {machine.memory_name}; "
+            f"{nearest}. Received: {_gib(estimate.prediction_bytes)} for batch_size={prediction.batch_size}"
         )
     if estimate.disk_bytes > estimate.free_bytes:
         fits_without = estimate.own_bytes <= estimate.free_bytes
         faults.append(
-            f"{name} must find {format_gb(estimate.disk_bytes)} on the disk of the models folder; "
-            f"{format_gb(estimate.disk_bytes - estimate.free_bytes)} are missing"
-            f"{_WITHOUT_CACHE * fits_without}. Received: {format_gb(estimate.free_bytes)} free"
+            f"{name} must find {_gb(estimate.disk_bytes)} on the disk of the models folder; "
+            f"{_gb(estimate.disk_bytes - estimate.free_bytes)} are missing"
+            f"{_WITHOUT_CACHE * fits_without}. Received: {_gb(estimate.free_bytes)} free"
         )
     return faults
 
@@ -280,12 +279,12 @@ def render_estimate(estimate: Estimate) -> str:
             f"{devices}, {choose_precision(estimate.experiment.training.precision)}, on {estimate.machine.device}",
             f"  net         {net.parameters / 1e6:.2f} M parameters, {net.trainable_parameters / 1e6:.2f} M trained; "
             f"{net.multiply_adds / 1e9:.1f} G multiply-adds an image",
-            f"  memory      training {format_gib(estimate.training_bytes)}{on_each}, "
-            f"prediction {format_gib(estimate.prediction_bytes)}; "
-            f"{format_gib(estimate.usable_bytes)} of {estimate.machine.memory_name} to be had",
+            f"  memory      training {_gib(estimate.training_bytes)}{on_each}, "
+            f"prediction {_gib(estimate.prediction_bytes)}; "
+            f"{_gib(estimate.usable_bytes)} of {estimate.machine.memory_name} to be had",
             *(f"  time        {line}" for line in _describe_time(estimate)),
-            f"  disk        checkpoints and maps {format_gb(estimate.own_bytes)}, cache "
-            f"{format_gb(estimate.cache_bytes)} {_CACHE_WORDS[estimate.cache]}; {format_gb(estimate.free_bytes)} free",
+            f"  disk        checkpoints and maps {_gb(estimate.own_bytes)}, cache "
+            f"{_gb(estimate.cache_bytes)} {_CACHE_WORDS[estimate.cache]}; {_gb(estimate.free_bytes)} free",
             *(f"  impossible  {fault}" for fault in find_faults(estimate)),
         ]
     )
@@ -310,25 +309,23 @@ def render_total(estimates: Sequence[Estimate]) -> str:
         parts = (one.epoch_seconds, one.training_seconds, one.prediction_seconds)
         seconds = map(_tell, (*parts, one.training_seconds + one.prediction_seconds))
         sizes = (f"{one.net.parameters / 1e6:.1f} M", f"{one.training_bytes / GIB:.1f}")
-        rows.append([one.name, *sizes, *seconds, format_gb(one.disk_bytes)])
+        rows.append([one.name, *sizes, *seconds, _gb(one.disk_bytes)])
     trained, predicted = (
         sum(seconds)
         for seconds in zip(*((one.training_seconds, one.prediction_seconds) for one in estimates), strict=True)
     )
     caches = {one.experiment.data.size_hw: one.disk_bytes - one.own_bytes for one in estimates}
-    on_disk = format_gb(sum(one.own_bytes for one in estimates) + sum(caches.values()))
+    on_disk = _gb(sum(one.own_bytes for one in estimates) + sum(caches.values()))
     rows.append(["together", "", "", "", _tell(trained), _tell(predicted), _tell(trained + predicted), on_disk])
     return render_table(header, rows, right=header[1:])
 
 
-def format_gib(num_bytes: int) -> str:
-    """Writes bytes of memory, in powers of two."""
-    return f"{num_bytes / GIB:.1f} GiB"
+def _gib(num_bytes: int) -> str:
+    return f"{num_bytes / GIB:.1f} GiB"  # of memory
 
 
-def format_gb(num_bytes: int) -> str:
-    """Writes bytes of a disk, in powers of ten."""
-    return f"{num_bytes / _GB:.1f} GB"
+def _gb(num_bytes: int) -> str:
+    return f"{num_bytes / 10**9:.1f} GB"  # of a disk
 
 
 def _check_width(model: ModelConfig, most_bytes: int) -> None:
@@ -339,7 +336,7 @@ def _check_width(model: ModelConfig, most_bytes: int) -> None:
     if least_bytes > most_bytes:
         raise InputError(
             f"`base_filters`, `max_filters` and `depth` must give a net whose weights fit into "
-            f"{format_gib(most_bytes)}. Received: at least {format_gib(least_bytes)}, {max(widths)} channels wide"
+            f"{_gib(most_bytes)}. Received: at least {_gib(least_bytes)}, {max(widths)} channels wide"
         )
 
 
@@ -348,7 +345,7 @@ def _propose_training(estimate: Estimate) -> str:
     batch_size = estimate.experiment.data.batch_size
     if estimate.training_bytes <= estimate.machine.usable_bytes:
         nearest = "disk" if estimate.cache_bytes <= estimate.free_bytes else "none"
-        return f'; it does with cache="{nearest}", as the cache takes {format_gib(estimate.cache_bytes)}'
+        return f'; it does with cache="{nearest}", as the cache takes {_gib(estimate.cache_bytes)}'
     if step := find_step(batch_size, estimate.training.find_largest_batch(estimate.usable_bytes)):
         command = f"`unets train --exp {estimate.name} --micro-batch {step}`"
         return (

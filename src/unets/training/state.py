@@ -36,28 +36,17 @@ from unets.training.source import find_source
 
 @dataclass(frozen=True, kw_only=True)
 class Fold:
-    """One fold of one experiment: all that decides its weights, and where they lie.
+    """One fold of one experiment: all that decides its weights, and where they lie."""
 
-    Args:
-        run_dir: the run's folder, `models/<competition>/<experiment>/fold<k>`.
-        manifest: the data set with its training samples.
-        experiment: what is trained.
-        number: of the fold, which is left out for validation.
-        folds: fold of each training id.
-        folds_hash: of the file they come from; a run goes on with the same folds only.
-        pseudo_labels: test images that it is trained on too.
-        pseudo_labels_hash: SHA-256 of their file.
-        on_epoch: each is called with the run's folder after an epoch, whose files are written then, and at the end.
-    """
-
-    run_dir: Path
-    manifest: Manifest
+    run_dir: Path  # models/<competition>/<experiment>/fold<k>
+    manifest: Manifest  # the data set with its training samples
     experiment: ExperimentConfig
-    number: int
-    folds: Mapping[str, int]
-    folds_hash: str
-    pseudo_labels: tuple[Sample, ...] = ()
-    pseudo_labels_hash: str = ""
+    number: int  # of the fold, which is left out for validation
+    folds: Mapping[str, int]  # fold of each training id
+    folds_hash: str  # of the file they come from; a run goes on with the same folds only
+    pseudo_labels: tuple[Sample, ...] = ()  # test images that it is trained on too
+    pseudo_labels_hash: str = ""  # SHA-256 of their file
+    # Each is called with the run's folder after an epoch, whose files are written then, and at the end.
     on_epoch: Sequence[Callable[[Path], object]] = ()
 
     @cached_property
