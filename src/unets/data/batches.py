@@ -114,11 +114,11 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             self.order = self._find_stream(epoch * self.count_images(), self.count_images())
         else:
             self.order = self._draw_order(epoch) if self.shuffle else self.indices
-        seen = Counter[int]()
-        self._repeats = list[int]()  # how often each place's index stands before it
+        seen, repeats = Counter[int](), list[int]()
         for index in self.order.tolist():
-            self._repeats.append(seen[index])
+            repeats.append(seen[index])
             seen[index] += 1
+        self._repeats = repeats  # how often each place's index stands before it
 
     def find_indices(self, batch_index: int) -> npt.NDArray[np.int64]:
         """Returns the reader's indices of a batch's samples in the present epoch; 0 is the first batch left of it."""
@@ -133,7 +133,8 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         """
         places = self._find_places(batch_index)
         try:
-            pairs = list(map(self._read, self.order[places].tolist(), self._repeats[places]))
+            drawn = zip(self.order[places].tolist(), self._repeats[places], strict=True)
+            pairs = [self._read(index, repeat) for index, repeat in drawn]
         except Exception as error:
             self.failure = error
             raise
