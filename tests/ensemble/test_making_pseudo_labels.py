@@ -39,7 +39,7 @@ from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
 from unets.metrics.masks import dice
 from unets.nets.unet import LOGIT_SCALE, build_unet
-from unets.prediction import map_store, pipeline
+from unets.prediction import maps, pipeline
 from unets.prediction.predict import predict_experiments
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
@@ -263,7 +263,7 @@ def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.Mo
     constant.make(use_folds=[0], force=True)
     assert constant.list_files() == expected
     names = {
-        "a shard": (map_store, "write_shard", 2),
+        "a shard": (maps, "write_shard", 2),
         "the rows": (pseudo_labels, "encode_png", 3),
         "the record": (pseudo_labels, "write_json", 0),
         "the maps' end": (shutil, "rmtree", 1),

@@ -13,8 +13,8 @@ import pytest
 from tests.trained_competition import flip_bit
 from unets.data.samples import Sample
 from unets.errors import InputError
-from unets.prediction.map_store import MapStore
 from unets.prediction.maps import (
+    MapStore,
     check_shard,
     encode_map,
     from_u8,

@@ -22,7 +22,7 @@ from unets.dataset.folds import hash_folds, write_folds
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.errors import InputError
 from unets.nets.unet import LOGIT_SCALE, build_unet
-from unets.prediction import map_store, pipeline
+from unets.prediction import maps, pipeline
 from unets.prediction.maps import open_maps, write_shard
 from unets.prediction.predict import predict_experiments
 from unets.store.fingerprint import take_snapshot, write_snapshot
@@ -307,7 +307,7 @@ def test_a_full_disk_stops_prediction_which_goes_on_later(scene: Scene, monkeypa
             return write_shard(*args, **kwargs)
 
         with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
-            patched.setattr(map_store, "write_shard", write)
+            patched.setattr(maps, "write_shard", write)
             scene.predict()
         assert len(scene.list_shards()) == num_before
         scene.predict()
@@ -369,7 +369,7 @@ def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.Mon
         return write_shard(*args, **kwargs)
 
     monkeypatch.setattr(pipeline, "read_image", count_read)
-    monkeypatch.setattr(map_store, "write_shard", write_slowly)
+    monkeypatch.setattr(maps, "write_shard", write_slowly)
     monkeypatch.setattr(pipeline, "count_cores", lambda: 2)
     many.predict(batch_size=4, shard_size=4)
     assert counts == {"read": 120, "written": 120} and len(lead) == 30

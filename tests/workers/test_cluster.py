@@ -109,9 +109,9 @@ def end(number: int) -> int:
 
 def make_shards_with_a_kill(noted: Path, *arguments: Any) -> None:
     """Makes a run of shards; the first worker that has written one of out-of-fold maps notes it, and is killed."""
-    from unets.prediction import map_store, pipeline  # load Keras, which no other test's workers need
+    from unets.prediction import maps, pipeline  # load Keras, which no other test's workers need
 
-    write_shard = map_store.write_shard
+    write_shard = maps.write_shard
 
     def write(folder: Path, *others: Any, **fields: Any) -> Path:
         path = write_shard(folder, *others, **fields)
@@ -121,7 +121,7 @@ def make_shards_with_a_kill(noted: Path, *arguments: Any) -> None:
         return path
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(map_store, "write_shard", write)
+        patch.setattr(maps, "write_shard", write)
         pipeline.make_shards(*arguments)
 
 

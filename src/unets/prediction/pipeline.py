@@ -24,8 +24,7 @@ from unets.data.samples import Sample, read_image
 from unets.log import show_progress
 from unets.nets.backend import describe_arithmetic
 from unets.prediction.loading import load_predictor, predict_batch
-from unets.prediction.map_store import MapStore
-from unets.prediction.maps import EncodedMap, encode_map, split_shards
+from unets.prediction.maps import EncodedMap, MapStore, encode_map, split_shards
 from unets.prediction.sources import hash_weights, list_nets
 from unets.workers.cluster import find_cluster
 from unets.workers.machine import count_cores
