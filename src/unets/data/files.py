@@ -37,7 +37,7 @@ def read_bytes(path: Path) -> bytes:
     Raises:
         InputError: there is no such file or member, or it is empty or damaged.
     """
-    holder = _find_holder(path)
+    holder = _find_container(path)
     with naming(path, "be readable"):
         if holder is None:
             check_fits(path, path.stat().st_size)
@@ -74,7 +74,7 @@ def read_stamp(path: Path) -> tuple[int, int]:
     Raises:
         InputError: there is no such file or member.
     """
-    holder = _find_holder(path)
+    holder = _find_container(path)
     with naming(path, "be readable"):
         if holder is None or _is_stack(holder):
             status = (holder or path).stat()
@@ -99,7 +99,7 @@ def hash_content(path: Path) -> str:
     Raises:
         InputError: there is no such file or member.
     """
-    holder = _find_holder(path)
+    holder = _find_container(path)
     if holder is not None and not _is_stack(holder):
         size, crc = read_stamp(path)
         return f"{size:x}-{crc:08x}"
@@ -211,7 +211,7 @@ def _read_page(path: Path, name: str) -> bytes:
     return content.getvalue()
 
 
-def _find_holder(path: Path) -> Path | None:
+def _find_container(path: Path) -> Path | None:
     """Returns the zip, or the TIFF of several pages, that a path leads through, if any."""
     return next((parent for parent in path.parents if parent.suffix.lower() in _HOLDERS and parent.is_file()), None)
 
