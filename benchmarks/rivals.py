@@ -20,7 +20,7 @@ import re
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -218,15 +218,15 @@ def main() -> None:
     records = json.loads(records_path.read_text()) if records_path.exists() else {}
     for given in args.sets:
         _run_pair(records, given, f"{given.split('=')[0]}/{args.seed}/{args.tag}_{args.minutes:g}", args)
-        page = f"{_PAGE}\n\n{render(records)}\n"
-        if args.out is not None:
-            draw_curves(records, args.out.with_suffix(".svg"))
-            write_text(args.out, f"{page}\n![score against CPU seconds]({args.out.stem}.svg)\n")
-        print(page, flush=True)
+        print(render(records), flush=True)
+    if args.out is not None:
+        draw_curves(records, args.out.with_suffix(".svg"))
+        picture = f"![score against CPU seconds]({args.out.stem}.svg)"
+        write_text(args.out, f"{_PAGE}\n\n{render(records)}\n\n{picture}\n")
 
 
 def draw_curves(records: Mapping[str, Any], path: Path) -> None:
-    """Draws a picture a data set: mean score against CPU seconds, a line for ours and one for the peer's."""
+    """Draws a picture a data set: mean score against CPU seconds, a line for each variant of ours, and the peer's."""
     from matplotlib import pyplot as plt
 
     names = sorted({key.split("/")[0] for key in records})
@@ -234,13 +234,14 @@ def draw_curves(records: Mapping[str, Any], path: Path) -> None:
     rows = -(-len(names) // columns)
     figure, axes = plt.subplots(rows, columns, figsize=(3.6 * columns, 2.8 * rows), squeeze=False, layout="constrained")
     for name, axis in zip(names, axes.flat, strict=False):
-        for side, color in (("ours", "tab:blue"), ("peer's", "tab:orange")):
-            found = [
-                r for k, r in records.items() if k.startswith(f"{name}/") and (f"/{PEER}_" in k) == (side != "ours")
-            ]
-            points = sorted((record["cpu_seconds"], np.mean(list(record["scores"].values()))) for record in found)
-            axis.plot(*zip(*points, strict=True), "o-", color=color, label=side)
-        axis.set(title=name, xlabel="CPU seconds", ylabel=found[0]["metric"], xscale="log")
+        lines = defaultdict[str, list[tuple[float, float]]](list)
+        for key, record in records.items():
+            if key.startswith(f"{name}/"):
+                point = record["cpu_seconds"], float(np.mean(list(record["scores"].values())))
+                lines[re.sub(r"_[\d.]+$", "", key.split("/")[2])].append(point)
+        for side, points in sorted(lines.items()):
+            axis.plot(*zip(*sorted(points), strict=True), "o-", label=side)
+        axis.set(title=name, xlabel="CPU seconds", xscale="log")
         axis.legend()
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
@@ -310,7 +311,7 @@ def _sort_naturally(text: str) -> list[Any]:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sets", nargs="+", metavar="NAME=FOLDER", help="data sets")
+    parser.add_argument("sets", nargs="*", metavar="NAME=FOLDER", help="data sets; none: the page alone is written")
     parser.add_argument("--configs", type=Path, default=ROOT / "configs", help="where NAME/dataset.py are")
     parser.add_argument("--work", type=Path, required=True, help="where runs and the json are kept")
     parser.add_argument("--out", type=Path, help="the page to write, as docs/results/rivals.md")
