@@ -10,7 +10,7 @@ from keras import layers, ops
 from unets.config import ExperimentConfig
 from unets.export.programs import INPUT_NAME, OUTPUT_NAME
 from unets.nets.blocks import DepthToSpace, ReflectPad, SpaceToDepth
-from unets.nets.normalization import BatchNorm
+from unets.nets.normalization import BatchNorm, DepthwiseConv2D
 from unets.nets.unet import take_logits
 from unets.nets.weights import get_weights, set_weights
 from unets.prediction.loading import load_net
@@ -62,9 +62,8 @@ def _copy(layer: Any) -> Any:
     """Copies a layer; ours become Keras's, or stay to be replaced as they are called."""
     if not isinstance(layer, layers.Layer) or isinstance(layer, ReflectPad | SpaceToDepth):
         return layer
-    if isinstance(layer, BatchNorm):
-        return layers.BatchNormalization.from_config(layer.get_config())
-    return type(layer).from_config(layer.get_config())
+    plain = {BatchNorm: layers.BatchNormalization, DepthwiseConv2D: layers.DepthwiseConv2D}
+    return plain.get(type(layer), type(layer)).from_config(layer.get_config())
 
 
 def _call(layer: Any, *inputs: Any, **options: Any) -> Any:
