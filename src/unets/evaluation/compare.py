@@ -48,6 +48,9 @@ class Comparison(Config):
     a: Side
     b: Side
     difference: Interval  # mean of b - a over images
+    share_better: float  # of the images, those that b scores higher
+    share_equal: float
+    share_worse: float
     changes: tuple[Change, ...]  # the largest first
     notes: tuple[str, ...]  # what to keep in mind
 
@@ -97,6 +100,9 @@ def compare(project: Project, metric: str, name_a: str, name_b: str) -> Comparis
         a=describe("a", a),
         b=describe("b", b),
         difference=bootstrap_mean(differences.to_numpy(), groups),
+        share_better=float((differences > 0).mean()),
+        share_equal=float((differences == 0).mean()),
+        share_worse=float((differences < 0).mean()),
         changes=tuple(
             Change.model_validate(row) for row in largest.reset_index()[list(Change.model_fields)].to_dict("records")
         ),
@@ -112,11 +118,13 @@ def render_comparison(comparison: Comparison) -> str:
         cost = side.cost
         known = (f"{cost.training_hours:.2f}", str(cost.images), str(cost.runs)) if cost else ("?", "?", "?")
         rows.append((f"{letter}  {side.name}", f"{side.mean:.6f}", *known, ", ".join(cost.devices if cost else ())))
+    shares = comparison.share_better, comparison.share_equal, comparison.share_worse
+    better, equal, worse = (f"{100 * share:.1f} %" for share in shares)
     parts = [
         f"{comparison.competition}, {comparison.num_images} out-of-fold images of {comparison.num_groups} groups, "
         f"folds {','.join(map(str, comparison.folds))}",
         str(Table(header=header, rows=tuple(rows), right=frozenset(header[1:5]), once=frozenset({"device"}))),
-        comparison.verdict,
+        f"{comparison.verdict}\nimages: better {better}, equal {equal}, worse {worse}",
     ]
     if comparison.changes:
         columns = ("changed most", "A", "B", "B - A")
