@@ -81,7 +81,9 @@ def _get_files(project: Project, competition: str, names: Sequence[str]) -> Sequ
         path = next((one for one in wanted.parent.glob("*") if not one.name.endswith(_MARKER)), wanted)
         _check_whole(path)
         if path.suffix == ".zip" and wanted.suffix != ".zip":
-            _unpack(project, path, target.parent)
+            held = [info.filename for info in _unpack(project, path, target.parent)]
+            if not target.is_file():
+                raise InputError(f"{path.name} of Kaggle must hold {target.name}. Received: {', '.join(held[:5])}")
         else:
             if path.suffix == ".zip":
                 _list_held(path)
