@@ -78,7 +78,7 @@ def _write_competition(
         "format": "patterns",
         "images": f"train/{{id}}.{image_format}",
         "masks": f"train_masks/{{id}}_mask.{mask_format}" if mask_format else None,
-        "mask_values": tuple(range(1, len(classes) + 1)),
+        "values": tuple(range(1, len(classes) + 1)),
         "test_images": f"test/{{id}}.{image_format}",
         "masks_csv": {"path": "train_masks.csv", **form} if with_csv else None,
         "id_pattern": r"(?P<group>[a-z0-9]+)_(?P<view>\d\d)",
@@ -101,8 +101,8 @@ def _write_competition(
         pattern = found.images if id_ in train else found.test_images
         _save(_draw_image(id_, mask_hw, dataset, seed), project.input_dir / _name(pattern, id_, image_format))
         if id_ in train and found.masks:
-            background = found.background_values[0] if found.background_values else 0
-            values = np.array([background, *found.mask_values], dtype=np.uint8)
+            background = found.background[0] if found.background else 0
+            values = np.array([background, *found.values], dtype=np.uint8)
             _save_mask(values[mask_hw], project.input_dir / _name(found.masks, id_, mask_format))
     if found.masks_csv:
         path = project.input_dir / found.masks_csv.path

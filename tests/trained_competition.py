@@ -30,7 +30,7 @@ FINGERPRINT = join_nets(NETS)
 # Options of a competition whose every pixel is of a class: a map is not cut, the most probable class is taken.
 NO_BACKGROUND: dict[str, Any] = {
     "classes": ("ground", "car"),
-    "source": {"mask_values": (0, 2), "background_values": ()},
+    "source": {"values": (0, 2), "background": ()},
     "has_background": False,
     "mask_format": "png",
     "with_csv": False,

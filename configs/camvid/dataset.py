@@ -12,9 +12,9 @@ DATASET = DatasetConfig(
         # Training and validation images: they are split into folds of our own
         images="CamVid/{train,val}/{id}.png",
         masks="CamVid/{trainannot,valannot}/{id}.png",
-        mask_values=(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
-        background_values=(),
-        ignore_values=(11,),
+        values=(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
+        background=(),
+        ignored=(11,),
         test_images="CamVid/test/{id}.png",
         # 3 groups: what stands before the last number of an id (0001TP, 0006R0, 0016E5)
         id_pattern=r"(?P<group>.+)(?:_|_f)\d+",

@@ -11,8 +11,8 @@ DATASET = DatasetConfig(
         images="train/image/{id}.png",
         masks="train/label/{id}.png",
         # Answered: 255 covers 78% of all pixels. It is the cells; what was asked for is what lies between them
-        mask_values=(0,),
-        background_values=(255,),
+        values=(0,),
+        background=(255,),
         test_images="test/{id}.png",
         # Their names fit the patterns above, too
         leave_out=("test/{id}_predict.png",),

@@ -22,7 +22,7 @@ from unets.errors import InputError
 
 TWO = DatasetConfig(
     classes=("sky", "road"),
-    source=PatternSource(mask_values=(1, 2), ignore_values=(255,)),
+    source=PatternSource(values=(1, 2), ignored=(255,)),
     has_ignored=True,
     submission={"sample": None},  # type: ignore[arg-type]
 )

@@ -264,7 +264,7 @@ def test_images_of_16_bits_need_a_range(make_competition: Callable[..., Project]
 
 
 def test_a_csv_knows_no_ignored_pixels(make_competition: MakeCompetition) -> None:
-    source = {"ignore_values": (255,)}
+    source = {"ignored": (255,)}
     project = make_competition(num_groups=2, num_views=1, mask_format="png", source=source, has_ignored=True)
     path = project.input_dir / "train_masks" / "car000_01_mask.png"
     values = np.array(Image.open(path))

@@ -98,27 +98,8 @@ def test_other_values_colors_and_shades_are_drawn(make_competition: MakeCompetit
     plain = [read_mask(sample) for sample in load(project).train]
     for sample, mask_hw in zip(load(project).train, plain, strict=True):
         save(sample.mask_paths[0], np.array([255, 10, 200])[mask_hw])
-    for one, other in zip(
-        plain, load_source(project, mask_values=(10, 200), background_values=(255,)).train, strict=True
-    ):
+    for one, other in zip(plain, load_source(project, values=(10, 200), background=(255,)).train, strict=True):
         np.testing.assert_array_equal(read_mask(other), one)
-
-
-def test_several_files_of_a_mask_are_united_and_an_object_beats_an_ignored_pixel(
-    make_competition: MakeCompetition,
-) -> None:
-    project = make_competition(num_groups=1, num_views=1, mask_format="png", with_csv=False, size_hw=(32, 33))
-    folder = project.input_dir / "train_masks"
-    shutil.rmtree(folder)
-    for name, values in {"1": [255, 0, 7, 0], "2": [7, 255, 0, 0], "3": [0, 7, 0, 7]}.items():
-        save(folder / f"car000_01_{name}.png", [values])
-    source = {"masks": "train_masks/{id}_*.png", "mask_values": (255,), "ignore_values": (7,), "unite_masks": True}
-    dataset = load_dataset(project.configs_dir).model_dump()
-    fields = {"source": dataset["source"] | source, "has_ignored": True, "size_hw": None}
-    assert read_mask(load(project, **fields).train[0]).tolist() == [[1, 1, IGNORE, IGNORE]]
-    save(folder / "car000_01_2.png", [[255, 0]])
-    with pytest.raises(InputError, match=r"_2.png must have the size of .*_1.png, \(1, 4\). Received: \(1, 2\)"):
-        load(project, **fields)
 
 
 def test_a_mask_file_a_class(make_competition: MakeCompetition) -> None:
@@ -126,9 +107,9 @@ def test_a_mask_file_a_class(make_competition: MakeCompetition) -> None:
     for name, values in {"a": [255, 255, 0], "b": [0, 255, 0]}.items():
         save(project.input_dir / "by_class" / name / "car000_01.png", [values])
     fields = load_dataset(project.configs_dir).model_dump()
-    source = fields["source"] | {"masks": "by_class/{class}/{id}.png", "mask_values": (255,)}
+    source = fields["source"] | {"masks": "by_class/{class}/{id}.png", "values": (255,)}
     with pytest.raises(InputError, match=r"one class at most, or `overlapping` of dataset.py be True. Received: 1 pix"):
-        load(project, source=source | {"mask_values": (255, 254)}, size_hw=None)
+        load(project, source=source | {"values": (255, 254)}, size_hw=None)
     sample = load(project, source=source, overlapping=True, size_hw=None).train[0]
     assert [path.name for path in sample.mask_paths] == ["car000_01.1.png", "car000_01.2.png"]
     assert read_mask(sample).tolist() == [[[1, 0], [1, 1], [0, 0]]]
@@ -282,15 +263,9 @@ def test_many_faults_are_counted_and_the_first_twenty_shown(make_competition: Ma
     assert str(error.value).endswith("... and 5 more")
 
 
-def test_a_table_of_groups_counts_in_place_of_the_pattern(make_competition: MakeCompetition) -> None:
-    source = {"groups_csv": "g.csv", "groups_columns": ("file", "who")}
-    project = make_competition(num_groups=2, num_views=2, source=source)
-    (project.input_dir / "g.csv").write_text("file,who\ncar000_01.jpg,ann\ncar000_02,bob\ncar001_01,ann\ncar001_02,\n")
-    assert [s.group for s in load(project).train] == ["ann", "bob", "ann", "car001"]
-    (project.input_dir / "g.csv").write_text("file\ncar000_01\n")
-    with pytest.raises(InputError, match=r"g.csv must have the columns \['file', 'who'\]"):
-        load(project)
-    assert load_source(project, groups_csv=None, id_pattern="(?P<group>x?).*").train[0].group == NO_GROUP
+def test_a_group_whose_part_of_the_id_is_empty(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, num_views=2)
+    assert load_source(project, id_pattern="(?P<group>x?).*").train[0].group == NO_GROUP
 
 
 @pytest.mark.parametrize("pattern", ["train/{id}_copy.png", "train/*_copy.png"])
@@ -309,36 +284,56 @@ def test_masks_beside_images_are_no_images_and_others_are_left_out(
     assert all(s.mask_paths[0].name == f"{s.id}_mask.png" for s in manifest.train)
 
 
-def test_images_without_a_row_may_have_no_object(make_competition: MakeCompetition) -> None:
+def test_images_without_a_row_are_a_fault(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2, num_views=1, mask_format=None)
     (project.input_dir / "train_masks.csv").write_text("img,rle_mask\ncar000_01.jpg,1 2\n")
     with pytest.raises(InputError, match="none for car001_01"):
         load(project)
-    masks = [read_mask(sample) for sample in load_source(project, masks_csv={"omits_empty": True}).train]
-    assert [int(mask.sum()) for mask in masks] == [2, 0]
 
 
 def test_a_table_by_hand(tmp_path: Path, make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=1, num_views=1, mask_format="png", size_hw=(32, 32))
-    save(project.input_dir / "odd" / "x.png", np.zeros((4, 4, 3)))
+    for name in ("x", "x2", "x3"):
+        save(project.input_dir / "odd" / f"{name}.png", np.zeros((4, 4, 3)))
     save(project.input_dir / "odd" / "y.png", [[0, 255, 0, 128]] * 4)
-    fields = {"size_hw": None, "source": {"format": "table", "mask_values": (255,), "ignore_values": (128,)}}
+    fields = {"size_hw": None, "source": {"format": "table", "values": (255,), "ignored": (128,)}}
     path = project.configs_dir / "samples.csv"
-    path.write_text("id,split,image,mask,group\na,train,odd/x.png,odd/y.png,g\nb,test,odd/x.png,,\n")
+    rows = "id,split,image,mask,group\na,train,odd/x.png,odd/y.png,g\nb,train,odd/x2.png,odd/y.png,\n"
+    path.write_text(rows + "c,test,odd/x3.png,,\n")
     manifest = load(project, **fields, has_ignored=True)
-    assert [(s.id, s.group) for s in (*manifest.train, *manifest.test)] == [("a", "g"), ("b", "b")]
+    samples = [(s.id, s.group) for s in (*manifest.train, *manifest.test)]
+    assert samples == [("a", "g"), ("b", "b"), ("c", "c")]
     assert read_mask(manifest.train[0])[0].tolist() == [0, 1, 0, IGNORE]
-    path.write_text("id,split,image,mask\na,train,odd/x.png,odd/z.png\nb,valid,odd/x.png,\nc,train,odd/x.png,\n")
+    path.write_text("id,split,image,mask\na,train,odd/x.png,odd/z.png\nb,valid,odd/x.png,\nc,train,odd/x2.png,\n")
     with pytest.raises(InputError, match="3 faults") as error:
         load(project, **fields, has_ignored=True)
-    for said in ("z.png must exist", "`split` must be train or test. Received: 'valid'", "`mask` must be given"):
+    for said in (
+        "row 2: no file 'odd/z.png'",
+        "`split` must be train or test. Received: 'valid'",
+        "`mask` must be given",
+    ):
         assert said in str(error.value)
-    path.write_text("id,split,image,mask\n../a,train,odd/x.png,odd/y.png\n")
+    path.write_text("id,split,image,mask\n../a,train,odd/x.png,odd/y.png\nb,train,odd/x2.png,odd/y.png\n")
     with pytest.raises(InputError, match=r"the id '../a' must"):
         load(project, **fields, has_ignored=True)
     path.write_text("id,image\na,odd/x.png\n")
-    with pytest.raises(InputError, match="must have the columns id,split,image,mask"):
+    with pytest.raises(InputError, match="must have the columns image,mask"):
         load(project, **fields, has_ignored=True)
+
+
+def test_masks_of_a_table_by_hand_may_be_one_a_class(tmp_path: Path, make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=1, num_views=1, mask_format="png", size_hw=(32, 32))
+    for name in ("x", "x2"):
+        save(project.input_dir / "odd" / f"{name}.png", np.zeros((1, 3, 3)))
+    for name, values in {"a": [1, 1, 0], "b": [0, 1, 0]}.items():
+        save(project.input_dir / "odd" / f"{name}.png", [values])
+    rows = [f"{name},train,odd/{name}.png,odd/a.png|odd/b.png" for name in ("x", "x2")]
+    (project.configs_dir / "samples.csv").write_text("\n".join(["id,split,image,mask", *rows]))
+    fields = {"size_hw": None, "classes": ("a", "b"), "submission": {"class_column": "class"}}
+    manifest = load(project, **fields, source={"format": "table"}, overlapping=True)
+    assert read_mask(manifest.train[0]).tolist() == [[[1, 0], [1, 1], [0, 0]]]
+    with pytest.raises(InputError, match="a pixel must be of one class at most"):
+        load(project, **fields, source={"format": "table", "values": (1, 2)})
 
 
 def test_a_zip_that_packs_a_csv(make_competition: MakeCompetition) -> None:
@@ -352,13 +347,13 @@ def test_a_zip_that_packs_a_csv(make_competition: MakeCompetition) -> None:
 
 @pytest.mark.parametrize("id_", ["../../x", "/x", "a\\b", ".x", "a\nb", "x" * 201])
 def test_an_id_that_leaves_its_folder_is_refused(make_competition: MakeCompetition, id_: str) -> None:
-    project = make_competition(num_groups=1, num_views=1)
+    project = make_competition(num_groups=2, num_views=1)
     with (project.input_dir / "samples.csv").open("w", newline="") as file:
         rows = [
-            ["id", "split", "image", "mask"],
-            [id_, "train", "train/car000_01.jpg", "train_masks/car000_01_mask.gif"],
+            [name, "train", f"train/car00{n}_01.jpg", f"train_masks/car00{n}_01_mask.gif"]
+            for n, name in enumerate((id_, "b"))
         ]
-        csv.writer(file).writerows(rows)
+        csv.writer(file).writerows([["id", "split", "image", "mask"], *rows])
     with pytest.raises(InputError, match=r"the id .* must "):
-        load(project, source={"format": "table", "mask_values": (1,)})
+        load(project, source={"format": "table", "values": (1,)})
     assert not (project.models_dir.parent / "x.png").exists()

@@ -122,9 +122,7 @@ def test_rows_of_one_object_each_are_united(tmp_path: Path) -> None:
 
 
 def test_masks_of_rows() -> None:
-    dataset = DatasetConfig(
-        classes=("a", "b"), source=PatternSource(mask_values=(1, 2)), submission={"class_column": "c"}
-    )
+    dataset = DatasetConfig(classes=("a", "b"), source=PatternSource(values=(1, 2)), submission={"class_column": "c"})
     np.testing.assert_array_equal(decode_rles(("1 2", "2 2"), (1, 4), dataset), [[1, 2, 2, 0]])
     overlapping = decode_rles(("1 2", "2 2"), (1, 4), dataset.model_copy(update={"overlapping": True}))
     np.testing.assert_array_equal(overlapping, [[[1, 0], [1, 1], [0, 1], [0, 0]]])

@@ -6,8 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.dataset.importers.drawing import Drawing, draw_mask, encode, find_faults, merge
-from tests.dataset.importers.test_masks import fill
+from tests.dataset.importers.drawing import Drawing, encode, fill, find_faults, merge
 from unets.config import list_experiments, load_dataset, load_ensemble, load_experiment
 from unets.data.samples import read_mask
 from unets.dataset.importing import read_source
@@ -176,11 +175,3 @@ def test_damage_is_named(project: Project, drawing: Drawing, damage: str) -> Non
 def test_names(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match="COMPETITION"):
         write_scaffold(make_project(tmp_path, tmp_path, name))
-
-
-def test_masks_are_the_same_when_read_again(project: Project, drawing: Drawing) -> None:
-    fill(drawing, "{i}.jpg", "{i}.png")
-    scaffold = write_scaffold(project)
-    result = read_source(project, scaffold.dataset)
-    for sample in result.samples:
-        assert np.array_equal(draw_mask(result, sample, drawing.root), drawing.train[sample.image])

@@ -286,7 +286,7 @@ def test_a_damaged_map_ends_it_and_leaves_the_old_file(make_scene: MakeScene) ->
 
 def test_ignored_pixels_decide_nothing(make_scene: MakeScene) -> None:
     """Half of each image is ignored: maps may say there what they want, weights and scores do not change."""
-    options = {"with_csv": False, "mask_format": "png", "num_groups": 4, "source": {"ignore_values": (9,)}}
+    options = {"with_csv": False, "mask_format": "png", "num_groups": 4, "source": {"ignored": (9,)}}
     project, dataset = make_scene(experiments="ab", has_ignored=True, **options)
     for path in (project.input_dir / "train_masks").iterdir():
         values = np.array(Image.open(path))

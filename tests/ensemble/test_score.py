@@ -97,7 +97,7 @@ def test_ignored_pixels_are_left_out(tmp_path: Path) -> None:
     # class 1: 1 of both, 2 true, 1 predicted; class 2: 1, 1, 1
     dataset = DatasetConfig(
         classes=("a", "b"),
-        source=PatternSource(masks="masks/{id}.png", mask_values=(1, 2), ignore_values=(9,)),
+        source=PatternSource(masks="masks/{id}.png", values=(1, 2), ignored=(9,)),
         has_ignored=True,
         submission=SubmissionConfig(class_column="class", cell="{id}", row="class"),
     )

@@ -49,7 +49,7 @@ def test_annotations_are_read_or_named(
     path = files[int(place * len(files))]
     path.write_bytes(damage(path.read_bytes()))
     try:
-        source, _ = choose(list_input(root))
+        source = choose(list_input(root)).source
         for sample in read(list_input(root), source).samples:
             if sample.draw is not None:
                 sample.draw()

@@ -111,7 +111,7 @@ def test_a_row_a_class(tmp_path: Path) -> None:
     dataset = DatasetConfig(
         size_hw=(4, 6),
         classes=("cat", "dog"),
-        source=PatternSource(mask_values=(1, 2)),
+        source=PatternSource(values=(1, 2)),
         submission=SubmissionConfig(class_column="class", row="class"),
     )
     lines = ["img,class,rle_mask", "a.jpg,cat,1 1", "a.jpg,dog,1 1"]

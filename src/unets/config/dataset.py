@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from unets.config.base import Config, SizeHW
-from unets.config.sources import MaskFiles, PatternSource, RleFormat, Source
+from unets.config.sources import Coding, PatternSource, RleFormat, Source, TableSource
 
 # The names that `unets.metrics.masks.find_metric` knows.
 _METRIC = re.compile(r"(global_)?(dice|iou|f\d+(\.\d+)?)|(surface_dice|boundary_f)_\d+(\.\d+)?px|ap(_\d\d)?")
@@ -65,12 +65,13 @@ class DatasetConfig(Config):
         return self
 
     def _check_source(self) -> None:
-        if isinstance(self.source, MaskFiles) and not self.overlapping:
-            values, ignored = self.source.mask_values, self.source.ignore_values
+        if isinstance(self.source, PatternSource | TableSource) and self.source.values and not self.overlapping:
+            values = self.source.values
             words = f"hold one value for each of the classes {self.classes}"
-            self.require(len(values) == len(self.classes), "source.mask_values", words)
-            words = f"be True where source.ignore_values={ignored} are ignored"
-            self.require(self.has_ignored or not ignored, "has_ignored", words)
+            self.require(len(values) == len(self.classes), "source.values", words)
+        if isinstance(self.source, Coding) and not self.overlapping:
+            words = f"be True where source.ignored={self.source.ignored} are ignored"
+            self.require(self.has_ignored or not self.source.ignored, "has_ignored", words)
         csv = self.source.masks_csv if isinstance(self.source, PatternSource) else None
         for form, field in ((self.submission, "submission"), (csv, "source.masks_csv")):
             cells = form.class_cells if form is not None else ()

@@ -37,68 +37,67 @@ class RleFormat(Config):
 
 
 class MasksCsv(RleFormat):
-    """A csv of training masks."""
+    """A csv of training masks, a row for each image and class."""
 
     path: str = "train_masks.csv"
-    omits_empty: bool = False  # a training image without a row has no object; else a missing row is a fault
 
 
-class MaskFiles(Config):
-    """What a pixel of a mask file may hold: a value of up to 16 bits, or a color (R, G, B), where 7 means (7, 7, 7)."""
+class Coding(Config):
+    """What a pixel of a mask file holds: a value of up to 16 bits, or a color (R, G, B), where 7 means (7, 7, 7)."""
 
-    mask_values: tuple[MaskValue, ...] = (1,)  # of each class
-    background_values: tuple[MaskValue, ...] = (0,)  # of what is no class; (): every pixel is of a class
-    ignore_values: tuple[MaskValue, ...] = ()  # of ignored pixels: left out of loss and scores
-    # Masks with shades (JPEG, soft borders) or numbers of objects: what is at least this counts as 255, the rest as 0.
-    mask_threshold: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    values: tuple[MaskValue, ...] | None = None  # of each class, in the order of `classes`; None: the files decide
+    background: tuple[MaskValue, ...] = (0,)  # of what is no class; (): every pixel is of a class
+    ignored: tuple[MaskValue, ...] = ()  # of ignored pixels: left out of loss and scores
+    # Masks with shades (JPEG, soft borders) or numbers of objects: this and more is the only class; what is less where
+    # `values` is (0,).
+    threshold: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    nearest: bool = False  # values that a codec blurred count as the nearest of those above
 
     @model_validator(mode="after")
     def _check_values(self) -> Self:
-        declared = (*self.mask_values, *self.background_values, *self.ignore_values)
+        values = self.values or ()
+        declared = (*values, *self.background, *self.ignored)
         colors = [(value,) * 3 if isinstance(value, int) else value for value in declared]
-        others = f"background_values={self.background_values} and ignore_values={self.ignore_values}"
-        words = f"share no value with {others}, and name each once"
-        self.require(len(set(colors)) == len(colors), "mask_values", words)
-        binary = self.mask_threshold is None or set(declared) == {0, 255}
-        words = "be given where `mask_values` and `background_values` are 0 and 255 alone"
-        self.require(binary, "mask_threshold", words)
+        words = f"share no value with background={self.background} and ignored={self.ignored}, and name each once"
+        self.require(self.threshold is not None or len(set(colors)) == len(colors), "values", words)
+        words = "be given where `values` has one class at most"
+        self.require(self.threshold is None or len(values) <= 1, "threshold", words)
         return self
 
     @property
     def has_colors(self) -> bool:
         """Whether mask files hold colors, not one value a pixel."""
-        declared = (*self.mask_values, *self.background_values, *self.ignore_values)
+        declared = (*(self.values or ()), *self.background, *self.ignored)
         return any(not isinstance(value, int) for value in declared)
 
     @property
     def is_canonical(self) -> bool:
         """Whether mask files hold class indices as every stage reads them: 0, 1, 2, ..., and 255 for ignored pixels."""
-        indices = tuple(range(1, len(self.mask_values) + 1))
         return (
-            self.mask_values == indices
-            and self.background_values in ((0,), ())
-            and self.ignore_values in ((255,), ())
-            and self.mask_threshold is None
+            self.threshold is None
+            and self.values == tuple(range(1, len(self.values or ()) + 1))
+            and self.background in ((0,), ())
+            and self.ignored in ((255,), ())
         )
 
 
-class PatternSource(MaskFiles):
+class PatternSource(Coding):
     """Images and masks that are found by patterns of their names, as in Carvana.
 
     A pattern has `{id}` once, `*` for anything within a name, `{a,b}` for either of two.
     """
 
     format: Literal["patterns"] = "patterns"
+    values: tuple[MaskValue, ...] = (1,)
     images: str = "train/{id}.jpg"
-    masks: str | None = "train_masks/{id}_mask.png"  # or None where only `masks_csv` has them
-    unite_masks: bool = False  # files of `masks`, or rows of `masks_csv`, are one an object; together they are the mask
+    masks: str | None = (
+        "train_masks/{id}_mask.png"  # or None where only `masks_csv` has them; `{class}`: a file a class
+    )
     test_images: str | None = "test/{id}.jpg"  # None: there are none, and no submission
     # Training masks as run lengths. Where `masks` are there too, those are read, and `unets check` compares the two.
     masks_csv: MasksCsv | None = None
     leave_out: tuple[str, ...] = ()  # patterns of files that are none of these, though another pattern fits them too
     id_pattern: str = "(?P<group>.+)"  # whole id; named parts `group` (never split over folds) and, if any, `view`
-    groups_csv: str | None = None  # a table of groups, which count in place of the pattern's
-    groups_columns: tuple[str, str] = ("id", "group")  # its columns: the id, the group
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -117,17 +116,7 @@ class PatternSource(MaskFiles):
         return self
 
 
-class TableSource(MaskFiles):
-    """A table by hand with the columns `id,split,image,mask,group,view`: the way for layouts that no importer knows.
-
-    `split` is `train` or `test`. `group` and `view` may be missing or empty: each image is then a group of its own.
-    """
-
-    format: Literal["table"] = "table"
-    path: str = "samples.csv"  # below INPUT, or else in the folder of `dataset.py`
-
-
-class ImporterSource(Config):
+class SharedOptions(Config):
     """What all formats share. Paths and patterns are below INPUT; `*` stands for anything, `/` too."""
 
     leave_out: tuple[str, ...] = ()  # patterns of files that are not looked at
@@ -135,17 +124,21 @@ class ImporterSource(Config):
     group: str | None = None  # a regular expression of whole ids with a part `group`, and perhaps `view`
 
 
-class CodedSource(ImporterSource):
-    """What pixels of mask files hold; fields that are left out are decided by the files."""
+class TableSource(SharedOptions, Coding):
+    """A table with a row an image: one by hand (`samples.csv`), or a competition's csv of paths.
 
-    values: tuple[MaskValue, ...] | None = None  # what a pixel of each class holds, in the order of `classes`
-    background: tuple[MaskValue, ...] = (0,)
-    ignored: tuple[MaskValue, ...] = ()  # left out of loss and scores
-    threshold: Annotated[int, Field(ge=1, le=65_535)] | None = None  # this and more is the only class
-    nearest: bool = False  # values that a codec blurred count as the nearest of those above
+    Paths of images and masks are below INPUT. Several masks, joined by `|`, are one a class, else united. The columns
+    `id`, `split` (`train` or `test`), `group` and `view` count where they are there.
+    """
+
+    format: Literal["table"] = "table"
+    values: tuple[MaskValue, ...] | None = (1,)
+    path: str = "samples.csv"  # below INPUT, or else in the folder of `dataset.py`
+    image_column: str = "image"
+    mask_column: str = "mask"
 
 
-class MasksSource(CodedSource):
+class MasksSource(SharedOptions, Coding):
     """Mask files beside images, found by their names."""
 
     format: Literal["masks"] = "masks"
@@ -154,7 +147,7 @@ class MasksSource(CodedSource):
     missing: Literal["leave_out", "empty"] = "leave_out"  # an image without a mask is not used, or has no object
 
 
-class PolygonSource(ImporterSource):
+class PolygonSource(SharedOptions):
     """Polygons, and what else these formats hold, drawn where a pixel's center lies inside; polygons whose
     corners are all whole numbers were traced pixel by pixel, and hold their border too."""
 
@@ -165,7 +158,7 @@ class PolygonSource(ImporterSource):
     missing: Literal["leave_out", "empty"] = "leave_out"  # an image that the files do not name
 
 
-class CsvSource(ImporterSource):
+class CsvSource(SharedOptions):
     """A csv of run lengths."""
 
     format: Literal["csv"] = "csv"
@@ -181,15 +174,5 @@ class CsvSource(ImporterSource):
     missing: Literal["leave_out", "empty"] = "leave_out"  # an image without a row
 
 
-class PathsSource(CodedSource):
-    """A csv of paths: a column of images, a column of their masks."""
-
-    format: Literal["paths"] = "paths"
-    path: str
-    image_column: str
-    mask_column: str
-
-
-Source = Annotated[
-    PatternSource | TableSource | MasksSource | PolygonSource | CsvSource | PathsSource, Field(discriminator="format")
-]
+ImporterSource = TableSource | MasksSource | PolygonSource | CsvSource
+Source = Annotated[PatternSource | ImporterSource, Field(discriminator="format")]

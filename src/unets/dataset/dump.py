@@ -8,12 +8,10 @@ DIR/
 """
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from unets.config import DatasetConfig
 from unets.data.io import encode_png
 from unets.data.samples import Sample, read_mask
 from unets.dataset.manifest import Manifest
@@ -21,8 +19,6 @@ from unets.errors import InputError
 from unets.store.paths import Project
 from unets.store.runs import write_csv
 from unets.workers.pool import run_tasks
-
-_CHUNK = 32  # images a task
 
 
 def write_dump(project: Project, manifest: Manifest, out: Path, *, jobs: int | None = None) -> None:
@@ -41,32 +37,22 @@ def write_dump(project: Project, manifest: Manifest, out: Path, *, jobs: int | N
         raise InputError(f"`--dump` must be a folder that is missing or empty. Received: {out}")
     (out / "masks").mkdir(parents=True, exist_ok=True)
     (out / "classes.txt").write_text("\n".join(manifest.dataset.classes) + "\n", encoding="utf-8")
-    chunks = [manifest.train[start : start + _CHUNK] for start in range(0, len(manifest.train), _CHUNK)]
-    tasks = ((chunk, start * _CHUNK, out.absolute(), manifest.dataset) for start, chunk in enumerate(chunks))
-    written = run_tasks(_write_masks, tasks, what="dump", jobs=jobs, total=len(chunks), unit="chunk")
-    masks = [names for chunk in written for names in chunk]
-    listed = [("train", sample, names) for sample, names in zip(manifest.train, masks, strict=True)]
+    # Numbered: ids of folders hold characters that names of files cannot.
+    tasks = ((sample, f"masks/{index:06d}", out.absolute()) for index, sample in enumerate(manifest.train))
+    written = run_tasks(_write_mask, tasks, what="dump", jobs=jobs, total=len(manifest.train), unit="mask")
+    listed = [("train", sample, names) for sample, names in zip(manifest.train, written, strict=True)]
     listed += [("test", sample, "") for sample in manifest.test]
     rows = ((split, s.id, os.path.relpath(s.image, project.input_dir), names) for split, s, names in listed)
     write_csv(out / "index.csv", ["split", "id", "image", "mask"], rows)
 
 
-def _write_masks(task: tuple[Sequence[Sample], int, Path, DatasetConfig]) -> list[str]:
-    """Writes the masks of some images; returns their paths below `out`."""
-    samples, start, out, dataset = task
-    return [_write_mask(sample, f"masks/{index:06d}", out, dataset) for index, sample in enumerate(samples, start)]
-
-
-def _write_mask(sample: Sample, stem: str, out: Path, dataset: DatasetConfig) -> str:
-    # Numbered: ids of folders hold characters that names of files cannot.
+def _write_mask(task: tuple[Sample, str, Path]) -> str:
+    """Writes the mask of an image; returns its paths below `out`."""
+    sample, stem, out = task
     mask = read_mask(sample)
-    if mask.ndim == 2:
-        layers = {f"{stem}.png": mask}
-    else:
-        layers = {
-            f"{stem}_{index}.png": np.where(mask[..., index] == 1, np.uint8(255), np.uint8(0))
-            for index in range(len(dataset.classes))
-        }
+    layers = {f"{stem}.png": mask}
+    if mask.ndim == 3:
+        layers = {f"{stem}_{k}.png": (mask[..., k] == 1) * np.uint8(255) for k in range(mask.shape[-1])}
     for name, layer in layers.items():
         (out / name).write_bytes(encode_png(layer))
     return "|".join(layers)

@@ -24,9 +24,7 @@ from unets.data.files import hash_content, read_stamp, walk_files
 from unets.data.io import encode_png
 from unets.data.samples import SEPARATOR
 from unets.dataset.importers.base import Import, ImportedSample
-from unets.dataset.importers.patterns import read_patterns
 from unets.dataset.importers.search import read_input
-from unets.dataset.importers.table import read_table
 from unets.errors import InputError, naming
 from unets.store.paths import Project
 from unets.store.runs import atomic_path, fingerprint, hash_file, read_json, write_csv, write_json
@@ -78,10 +76,8 @@ def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = 
     except InputError:  # a damaged table, which is made again: nothing in it is known
         known = {}
     drawn = _draw_masks(project, imported, fingerprint(rules=DRAWING_VERSION, **state), jobs)
-    masks_of = [drawn.get((sample.split, sample.id), sample.mask) for sample in imported.samples]
-    names = sorted(
-        {name for sample, masks in zip(imported.samples, masks_of, strict=True) for name in (sample.image, *masks)}
-    )
+    samples = [(sample, drawn.get((sample.split, sample.id), sample.mask)) for sample in imported.samples]
+    names = sorted({name for sample, masks in samples for name in (sample.image, *masks)})
     identities = _identify(project, names, known, jobs)
     rows = [
         Row(
@@ -96,7 +92,7 @@ def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = 
             image_stamp=identities[sample.image][1],
             mask_stamp=SEPARATOR.join(identities[mask][1] for mask in masks),
         )
-        for sample, masks in zip(imported.samples, masks_of, strict=True)
+        for sample, masks in samples
     ]
     write_csv(project.samples_path, _COLUMNS, map(astuple, rows))
     if imported.account:
@@ -104,11 +100,9 @@ def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = 
     write_json(project.import_path, state | {"table": hash_file(project.samples_path)})
     for journal in project.masks_dir.glob(".drawn-*"):
         journal.unlink()
-    counts = Counter(sample.split for sample in imported.samples)
-    logger.info(
-        "%s: %d training and %d test images, %d masks drawn",
-        *(project.samples_path, counts["train"], counts["test"], len(drawn)),
-    )
+    num_train = sum(row.split == "train" for row in rows)
+    counts = num_train, len(rows) - num_train, len(drawn)
+    logger.info("%s: %d training and %d test images, %d masks drawn", project.samples_path, *counts)
 
 
 def import_if_changed(project: Project, dataset: DatasetConfig, *, jobs: int | None = None) -> None:
@@ -127,8 +121,7 @@ def read_source(project: Project, dataset: DatasetConfig) -> Import:
     Raises:
         InputError: see the importer; or there is no training image, one without a mask, an id twice, or other classes.
     """
-    read = {"patterns": read_patterns, "table": read_table}.get(dataset.source.format, read_input)
-    imported = read(project.input_dir, dataset, project.configs_dir)
+    imported = read_input(project.input_dir, dataset, project.configs_dir)
     if imported.classes != dataset.classes or imported.overlapping != dataset.overlapping:
         raise InputError(
             f"`classes` of dataset.py must be those of {project.input_dir}: {imported.classes}, "
@@ -138,12 +131,11 @@ def read_source(project: Project, dataset: DatasetConfig) -> Import:
     twice = [f"{split}/{id_}" for (split, id_), count in counts.items() if count > 1]
     if twice:
         raise InputError(f"{project.input_dir} must have each id once. Received: {', '.join(twice[:5])} twice")
-    for sample in imported.samples:
-        for part in sample.id.split("/"):  # ids become names of masks and maps
-            check_name(part, f"the id {sample.id!r}")
     if not any(sample.split == "train" for sample in imported.samples):
         raise InputError(f"{project.input_dir} must have images with masks. Received: none")
     for sample in imported.samples:
+        for part in sample.id.split("/"):  # ids become names of masks and maps
+            check_name(part, f"the id {sample.id!r}")
         if any(SEPARATOR in mask for mask in sample.mask):
             raise InputError(f"the path of a mask must not hold `{SEPARATOR}`. Received: {sample.mask}; rename it")
         if sample.split == "train" and not sample.mask and sample.draw is None:

@@ -18,7 +18,6 @@ from unets.data.rle import decode_rle, to_absolute, unite_rles
 from unets.data.samples import Sample
 from unets.errors import DAMAGE, InputError, naming
 
-Rows = list[tuple[str, ...]]
 Rles = dict[str, tuple[str, ...]]  # by id, one a class
 
 _NO_OBJECT = {"", "-1", "-", "nan", "none", "null", "[]"}  # how an empty mask is written, in small letters
@@ -55,25 +54,8 @@ def read_frame(path: Path) -> pd.DataFrame:
     return frame.rename(columns=lambda name: str(name).strip()).fillna("")
 
 
-def read_columns(path: Path, columns: Sequence[str]) -> Rows:
-    """Reads some columns of a csv as text, row by row.
-
-    Raises:
-        InputError: the file is missing or no csv, or lacks a column.
-    """
-    frame = read_frame(path)
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise InputError(f"{path} must have the columns {list(columns)}. Received: {list(frame.columns)}")
-    frame = frame[list(columns)]
-    return list(zip(*(frame[column].tolist() for column in columns), strict=True))
-
-
 def read_metadata(input_dir: Path, name: str = "metadata.csv") -> pd.DataFrame:
-    """Reads what is known of groups beside their images, by their `id`: make, model and year of Carvana's cars.
-
-    Returns:
-        Text, one row a group, which is the index. Empty where the competition has no such file.
+    """Reads what is known of groups beside their images as text, by their `id`; empty where there is no such file.
 
     Raises:
         InputError: the file is no csv, lacks the column `id`, or has two rows for a group.
@@ -85,17 +67,15 @@ def read_metadata(input_dir: Path, name: str = "metadata.csv") -> pd.DataFrame:
     frame = read_frame(path)
     if "id" not in frame.columns:
         raise InputError(f"{path} must have a column id. Received: {list(frame.columns)}")
-    if frame["id"].duplicated().any():
-        twice = frame["id"][frame["id"].duplicated()].iloc[0]
-        raise InputError(f"{path} must have one row a group. Received: two for {twice}")
+    if not frame["id"].is_unique:
+        raise InputError(f"{path} must have one row a group. Received: two for {frame['id'].mode()[0]}")
     return frame.set_index("id")
 
 
 def image_cell(form: RleFormat, classes: Sequence[str], id_: str, class_name: str | None = None) -> str:
     """Writes an id (and class, where `cell` names it) as the image column does."""
-    return form.cell.replace("{id}", id_).replace(
-        "{class}", (class_name and class_cell(form, classes, class_name)) or ""
-    )
+    written = class_cell(form, classes, class_name) if class_name else ""
+    return form.cell.replace("{id}", id_).replace("{class}", written)
 
 
 def class_cell(form: RleFormat, classes: Sequence[str], class_name: str) -> str:
@@ -137,9 +117,12 @@ def read_rle_csv(path: Path, form: RleFormat, classes: Sequence[str], *, unite: 
         InputError: the file is missing or no csv, lacks a column, has two rows for one mask, or a row that names none
             of the classes or is not written as `form.cell` says. Names up to three such rows.
     """
+    frame, columns = read_frame(path), list_columns(form)
+    if not {*columns} <= {*frame.columns}:
+        raise InputError(f"{path} must have the columns {columns}. Received: {list(frame.columns)}")
     parts: dict[tuple[str, str], list[str]] = {}
     faults = []
-    for row in read_columns(path, list_columns(form)):
+    for row in zip(*(frame[column].tolist() for column in columns), strict=True):
         try:
             key = parse_row(form, classes, row[0], row[1] if form.class_column else None)
             rle = clean_rle(row[-1], form)

@@ -21,15 +21,15 @@ from pydantic import ValidationError
 from unets.config import (
     Config,
     DatasetConfig,
+    EnsembleConfig,
     ExperimentConfig,
-    ImporterSource,
     SizeHW,
     SubmissionConfig,
     describe,
     load_dataset,
 )
 from unets.dataset.first_experiments import Cost, Facts, Proposal, guess_cost, look_at_machine, propose_experiments
-from unets.dataset.importers.base import Import, Question
+from unets.dataset.importers.base import Import, Question, Questions
 from unets.dataset.importers.class_lists import parse_class_list
 from unets.dataset.importers.listing import Listing, list_input
 from unets.dataset.importers.names import spread
@@ -45,7 +45,7 @@ Timer = Callable[[DatasetConfig, ExperimentConfig], Cost]
 _WIDTH = 120
 _FOLDS = 5
 _DRAWN = 8  # masks that are drawn twice, and compared
-_SHOWN = {"source", "classes", "size_hw", "metric", "num_folds"}  # though at their defaults
+_SHOWN = frozenset(("source", "classes", "size_hw", "metric", "num_folds"))  # though at their defaults
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +108,8 @@ def write_scaffold(
     name, folder = project.competition, project.configs_dir
     on_gpu = look_at_machine().has_gpu
     texts = {p.name: write_experiment_text(name, p, on_gpu=on_gpu) for p in scaffold.proposals}
-    texts["ensemble"] = write_ensemble_text(name, scaffold)
+    ensemble = EnsembleConfig(experiments=tuple(proposal.name for proposal in scaffold.proposals))
+    texts["ensemble"] = _write_module([f"What a submission for {name} is made of."], ensemble, {})
     # The last makes it a data set: what a kill leaves before is no obstacle to the next call.
     texts["dataset"] = write_dataset_text(name, scaffold)
     _check_text(texts["dataset"], scaffold.dataset)
@@ -137,26 +138,27 @@ def find_scaffold(
         minutes: see `write_scaffold`.
         timer: see `write_scaffold`.
     """
-    source, result = choose(replace(listing, class_names=dict(names or {})))
+    result = choose(replace(listing, class_names=dict(names or {})))
+    train = [sample for sample in result.samples if sample.split == "train"]
     headers = {s.image: listing.header(s.image) for s in spread(result.samples, 3000)}
     is_upright = result.dataset_fields.get("orientation") == "upright"
     sizes = Counter(header.upright_hw if is_upright else header.size_hw for header in headers.values())
-    groups = {sample.group or sample.id for sample in result.samples if sample.split == "train"}
+    groups = {sample.group or sample.id for sample in train}
     fields = dict(result.dataset_fields)
-    questions = [*result.questions]
+    questions = Questions(result.questions)
     submission = fields.pop("submission")
     if len(result.classes) > 1 and submission["sample"] and not _names_classes(submission):
         text = f"{submission['sample']} does not tell the classes apart: there is no submission until this is settled"
-        questions.append(Question(field="submission", text=text, choices=("sample=..., class_column=... or cell=...",)))
+        questions.ask("submission", text, "sample=..., class_column=... or cell=...")
         submission = {"sample": None}
     if not submission["sample"] and len(result.classes) > 1 and not _names_classes(submission):
         submission |= {"class_column": "class", "row": submission.get("row", "class")}
     if len(groups) < 2 * _FOLDS:
         text = f"there are {len(groups)} groups only: folds are uneven, and scores uncertain"
-        questions.append(Question(field="num_folds", text=text, choices=("smaller groups, if these do not leak",)))
+        questions.ask("num_folds", text, "smaller groups, if these do not leak")
     try:
         dataset = DatasetConfig(
-            source=source,
+            source=result.source,
             classes=result.classes,
             overlapping=result.overlapping,
             metric="ap" if submission.get("row") == "object" else "iou" if len(result.classes) > 1 else "dice",
@@ -166,23 +168,16 @@ def find_scaffold(
         )
     except ValidationError as error:
         raise InputError(f"the config of {listing.root} must be valid. Received: {describe(error)}") from error
-    check_by_config(listing, source, result)
+    check_by_config(listing, result)
     image_hw = find_typical_size(sizes)
     facts = Facts(
-        image_hw=image_hw,
-        num_train=sum(sample.split == "train" for sample in result.samples),
-        num_folds=dataset.num_folds,
-        is_grey=dataset.channels == "grey",
+        image_hw=image_hw, num_train=len(train), num_folds=dataset.num_folds, is_grey=dataset.channels == "grey"
     )
     proposals = propose_experiments(
         facts, look_at_machine(), minutes=minutes, timer=partial(timer, dataset) if timer else guess_cost
     )
     return Scaffold(
-        dataset=dataset,
-        result=result,
-        questions=tuple(questions),
-        image_hw=image_hw,
-        proposals=tuple(proposals),
+        dataset=dataset, result=result, questions=tuple(questions), image_hw=image_hw, proposals=tuple(proposals)
     )
 
 
@@ -199,13 +194,13 @@ def _names_classes(submission: Mapping[str, Any]) -> bool:
     return submission.get("class_column") is not None or "{class}" in submission.get("cell", "")
 
 
-def check_by_config(listing: Listing, source: ImporterSource, found: Import) -> None:
+def check_by_config(listing: Listing, found: Import) -> None:
     """Reads INPUT by the options that are written, and compares with what was found.
 
     Raises:
         InputError: images, classes or masks differ.
     """
-    again = read(listing, source)
+    again = read(listing, found.source)
     one, other = ({s.id: (s.split, s.image, s.group) for s in result.samples} for result in (found, again))
     if one != other or len(again.classes) != len(found.classes) or again.overlapping != found.overlapping:
         differing = [id_ for id_ in {**one, **other} if one.get(id_) != other.get(id_)]
@@ -250,58 +245,38 @@ def _refuse(path: Path) -> InputError:
 
 def write_dataset_text(competition: str, scaffold: Scaffold) -> str:
     """Writes dataset.py; questions stand above the field that answers them."""
-    dataset = scaffold.dataset
-    fields = _find_changes(dataset) | {name: getattr(dataset, name) for name in _SHOWN}
-    names = {"DatasetConfig", type(dataset.source).__name__}
-    names |= {"SubmissionConfig"} if "submission" in fields else set()
-    lines = [f'"""{competition}: {scaffold.counts}.', "", "Written by `unets new` from the files."]
-    lines += ["What is marked as a question is yours to settle."] if scaffold.questions else []
-    lines += ['"""', "", f"from unets.config import {', '.join(sorted(names))}", "", "DATASET = DatasetConfig("]
-    asked = {
-        name: [q for q in scaffold.questions if q.field.split(".")[0] == name] for name in type(dataset).model_fields
-    }
-    for name in type(dataset).model_fields:
-        for question in asked[name]:
-            lines += _comment(f"QUESTION ({question.field}): {_sentence(question)}")
-        if name in fields:
-            lines += _write_field(name, fields[name], 4)
-    return "\n".join([*lines, ")", ""])
+    doc = [f"{competition}: {scaffold.counts}.", "", "Written by `unets new` from the files."]
+    doc += ["What is marked as a question is yours to settle."] if scaffold.questions else []
+    comments: dict[str, list[str]] = {}
+    for question in scaffold.questions:
+        text = f"QUESTION ({question.field}): {_sentence(question)}"
+        comments.setdefault(question.field.split(".")[0], []).append(text)
+    return _write_module(doc, scaffold.dataset, comments, shown=_SHOWN)
 
 
 def write_experiment_text(competition: str, proposal: Proposal, *, on_gpu: bool) -> str:
     """Writes an experiment's file: only what differs from the defaults."""
-    fields = _find_changes(proposal.config)
-    used = {type(value).__name__ for value in fields.values() if isinstance(value, Config)}
-    used |= {"AugmentConfig"} if "augment" in _find_changes(proposal.config.data) else set()
     machine = "a GPU" if on_gpu else "a CPU, one fold"
-    lines = [
-        f'"""U-Net at {proposal.why}.',
-        "",
-        f"Meant for {machine}; it was not run yet.",
-        f"Run: unets pipeline {competition} -e {proposal.name}",
-        '"""',
-        "",
-        f"from unets.config import {', '.join(sorted({*used, 'ExperimentConfig'}))}",
-        "",
-        "EXPERIMENT = ExperimentConfig(",
-    ]
-    for name, value in fields.items():
-        for reason in proposal.reasons.get(name, ()):
-            lines += _comment(reason)
-        lines += _write_field(name, value, 4)
+    doc = [f"U-Net at {proposal.why}.", "", f"Meant for {machine}; it was not run yet."]
+    doc += [f"Run: unets pipeline {competition} -e {proposal.name}"]
+    return _write_module(doc, proposal.config, proposal.reasons)
+
+
+def _write_module(
+    doc: Sequence[str], config: Config, comments: Mapping[str, Sequence[str]], shown: frozenset[str] = frozenset()
+) -> str:
+    """Writes a module that holds a config: fields that differ from the defaults, and `shown`, below their comments."""
+    kind, fields = (type(config), _find_changes(config) | {name: getattr(config, name) for name in shown})
+    names = sorted({kind.__name__, *(name for value in fields.values() for name in _find_types(value))})
+    lines = [f'"""{doc[0]}', *doc[1:], '"""'] if doc[1:] else [f'"""{doc[0]}"""']
+    lines += ["", f"from unets.config import {', '.join(names)}", ""]
+    lines += [f"{kind.__name__.removesuffix('Config').upper()} = {kind.__name__}("]
+    for name in kind.model_fields:
+        for text in comments.get(name, ()):
+            lines += textwrap.wrap(text, _WIDTH - 4, initial_indent="    # ", subsequent_indent="    # ")
+        if name in fields:
+            lines += _write_field(name, fields[name], 4)
     return "\n".join([*lines, ")", ""])
-
-
-def write_ensemble_text(competition: str, scaffold: Scaffold) -> str:
-    """Writes ensemble.py."""
-    names = _write_value(tuple(proposal.name for proposal in scaffold.proposals))
-    lines = [
-        f'"""What a submission for {competition} is made of."""',
-        "",
-        "from unets.config import EnsembleConfig",
-        "",
-    ]
-    return "\n".join([*lines, f"ENSEMBLE = EnsembleConfig(experiments={names})", ""])
 
 
 def render_scaffold(scaffold: Scaffold, competition: str) -> str:
@@ -364,12 +339,15 @@ def _write_value(value: Any) -> str:
     return repr(value)
 
 
+def _find_types(value: Any) -> set[str]:
+    """Returns the names of the configs that a written value holds."""
+    parts = value if isinstance(value, tuple) else _list_fields(value).values() if isinstance(value, Config) else ()
+    own = {type(value).__name__} if isinstance(value, Config) else set[str]()
+    return own.union(*map(_find_types, parts))
+
+
 def _list_fields(config: Config) -> dict[str, Any]:
     """Returns what a call must say: changes, and a format that several importers share."""
     changes = _find_changes(config)
     shared = {"format": config.format} if type(config).__name__ == "PolygonSource" else {}  # type: ignore[attr-defined]
     return shared | changes
-
-
-def _comment(text: str) -> Sequence[str]:
-    return textwrap.wrap(text, _WIDTH - 4, initial_indent="    # ", subsequent_indent="    # ")

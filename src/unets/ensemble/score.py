@@ -13,8 +13,8 @@ from unets.config import DatasetConfig, PatternSource
 from unets.data.io import read_index_image
 from unets.data.rle import decode_rle
 from unets.data.samples import IGNORE, Sample, read_full_size
-from unets.dataset.importers.listing import list_input
-from unets.dataset.importers.patterns import find_ids, find_mask_files, make_draw
+from unets.dataset.importers.masks import DrawFiles
+from unets.dataset.importers.patterns import find_mask_files
 from unets.dataset.rle_csv import read_submission
 from unets.ensemble.mask_scores import Fractions, Scores
 from unets.errors import InputError
@@ -88,10 +88,7 @@ def _find_ground_truth(path: Path, dataset: DatasetConfig, known: Mapping[str, S
             f"`--ground-truth` must be a csv of run lengths or a folder of masks. Received: {path}, missing"
         )
     if path.is_dir():
-        if isinstance(dataset.source, PatternSource):
-            found = find_mask_files(path, dataset)
-        else:
-            found = {id_: (names,) for id_, names in find_ids(list_input(path), "{id}.png").items()}
+        found = find_mask_files(path, dataset)
         return {id_: partial(_read_files, path, names, dataset) for id_, names in found.items()}
     if dataset.has_ignored:
         raise InputError(
@@ -133,7 +130,7 @@ def _score_image(dataset: DatasetConfig, task: tuple[str, tuple[str, ...], _Read
 def _read_files(folder: Path, names: tuple[tuple[str, ...], ...], dataset: DatasetConfig) -> _Masks:
     """Reads mask files: one of all classes, or some of each."""
     if isinstance(dataset.source, PatternSource):
-        drawn = make_draw(folder, names, dataset.source, dataset)()
+        drawn = DrawFiles(folder, names, dataset.source, overlapping=dataset.overlapping)()
     else:
         drawn = read_index_image(folder / names[0][0])
     if isinstance(drawn, tuple):

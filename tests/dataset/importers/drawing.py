@@ -1,6 +1,7 @@
 """Drawn data sets with their ground truth: rings and crosses on a slope of light, unlike in every class."""
 
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from unets.config import ImporterSource
+from unets.config import Source
 from unets.data.files import read_bytes
 from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.listing import list_input
@@ -17,6 +18,30 @@ from unets.dataset.importers.search import choose, read
 
 Array = npt.NDArray[Any]
 SIZE = (48, 72)
+COLORS = np.array([(0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 0, 0)], np.uint8)
+
+
+def with_palette(mask: Array) -> Image.Image:
+    picture = Image.fromarray(mask)
+    picture.putpalette([level for index in range(256) for level in COLORS[index % 4].tolist()])
+    return picture
+
+
+# What masks hold, made of class indices.
+CODINGS: dict[str, Callable[[Array], Array | Image.Image]] = {
+    "index": lambda mask: mask,
+    "palette": with_palette,
+    "color": lambda mask: COLORS[mask],
+    "spread": lambda mask: mask * np.uint8(70),
+    "white": lambda mask: mask * np.uint8(255),
+    "three channels": lambda mask: np.repeat(mask[..., None] * np.uint8(255), 3, axis=-1),
+    "deep": lambda mask: mask.astype(np.uint16) * np.uint16(65535),
+    "inverted": lambda mask: np.uint8(255) - mask * np.uint8(255),
+    "bilevel": lambda mask: Image.fromarray(mask > 0),
+    "128": lambda mask: mask * np.uint8(128),
+    "opaque": lambda mask: np.dstack([mask * np.uint8(255)] * 3 + [mask * 0 + np.uint8(255)]),
+    "opacity alone": lambda mask: np.dstack([mask * np.uint8(0)] * 3 + [mask * np.uint8(255)]),
+}
 
 
 def draw_objects(
@@ -149,11 +174,29 @@ def find_faults(drawing: Drawing, result: Import, tolerance: float = 0.005) -> l
     return faults + ([f"no account of {sorted(unknown)[:3]}"] if unknown else [])
 
 
-def import_drawn(drawing: Drawing) -> tuple[ImporterSource, Import]:
+def fill(
+    drawing: Drawing,
+    image: str,
+    mask: str,
+    count: int = 8,
+    num_classes: int = 1,
+    code: Callable[[Array], Array | Image.Image] | None = None,
+    **options: Any,
+) -> None:
+    """Draws pairs; `{i}` is a number of three digits, `{n}` of as many as it needs; `code` says what masks hold."""
+    code = code or (lambda indices: indices * np.uint8(255 if num_classes == 1 else 1))
+    for number in range(count):
+        names = {"i": f"{number:03}", "n": str(number)}
+        quality = {"quality": 95} if image.lower().endswith("jpg") else {}
+        objects = drawing.add(image.format(**names), number, num_classes, **quality)
+        drawing.save(mask.format(**names), code(merge(objects)), **options)
+
+
+def import_drawn(drawing: Drawing, tolerance: float = 0.005) -> tuple[Source, Import]:
     """Reads a drawing, holds it against the ground truth, and reads it again by the options that were found."""
-    source, result = choose(list_input(drawing.root))
-    assert not find_faults(drawing, result)
-    again = read(list_input(drawing.root), source)
-    assert not find_faults(drawing, again)
+    result = choose(list_input(drawing.root))
+    assert not find_faults(drawing, result, tolerance)
+    again = read(list_input(drawing.root), result.source)
+    assert not find_faults(drawing, again, tolerance)
     assert len(again.classes) == len(result.classes)
-    return source, result
+    return result.source, result

@@ -394,7 +394,7 @@ def test_classes_that_overlap_have_a_mask_each(tmp_path: Path) -> None:
         {image: [(1, objects[0][1]), (1, objects[1][1]), objects[1]] for image, objects in drawn.items()},
         runs=True,
     )
-    _, result = choose(list_input(tmp_path))
+    result = choose(list_input(tmp_path))
     assert result.overlapping
     for sample in result.samples:
         assert sample.draw is not None
@@ -409,7 +409,7 @@ def test_formats_that_say_the_same_are_no_question(tmp_path: Path) -> None:
     write_coco(drawing, "coco.json", drawn)
     for image, objects in drawn.items():
         drawing.save(image.replace("images", "masks"), merge(objects))
-    _, result = choose(list_input(tmp_path))
+    result = choose(list_input(tmp_path))
     assert not find_faults(drawing, result)
     assert result.classes == NAMES
     assert not any(question.field == "source" for question in result.questions)
@@ -422,5 +422,5 @@ def test_formats_that_differ_are_a_question(tmp_path: Path) -> None:
     write_coco(drawing, "coco.json", drawn)
     for image, objects in drawn.items():
         drawing.save(image.replace("images", "masks"), np.roll(merge(objects), 9, axis=1))
-    _, result = choose(list_input(tmp_path))
+    result = choose(list_input(tmp_path))
     assert any("these differ" in question.text for question in result.questions)

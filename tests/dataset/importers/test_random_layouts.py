@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
-from tests.dataset.importers.drawing import Array, Drawing, draw_image, draw_objects, encode, find_faults, merge
+from tests.dataset.importers.drawing import CODINGS, Drawing, draw_image, draw_objects, encode, find_faults, merge
 from unets.dataset.importers.listing import list_input
 from unets.dataset.importers.search import choose
 from unets.errors import InputError
@@ -17,26 +16,6 @@ WORDS = ["images", "img", "pics", "data", "x", "A", "photos", "scans", "Original
 MASKS = ["masks", "labels", "gt", "y", "B", "annotations", "segmentation", "GT", "SegmentationClass"]
 CLASSES = ["cat", "dog", "fox"]
 IDS = ["{i:03}", "{i}", "IMG_{i:04}", "case{i:02}_a", "2011_{i:06}", "{h}", "a b ({i})", "frame-{i}", "P{g}_s{i:02}"]
-COLORS = np.array([(0, 0, 0), (0, 0, 255), (0, 255, 0), (255, 0, 0)], np.uint8)
-
-
-def with_palette(mask: Array) -> Image.Image:
-    picture = Image.fromarray(mask)
-    picture.putpalette([level for index in range(256) for level in COLORS[index % 4].tolist()])
-    return picture
-
-
-CODINGS = {
-    "index": lambda mask: mask,
-    "palette": with_palette,
-    "color": lambda mask: COLORS[mask],
-    "spread": lambda mask: mask * np.uint8(70),
-    "white": lambda mask: mask * np.uint8(255),
-    "three channels": lambda mask: np.repeat(mask[..., None] * np.uint8(255), 3, axis=-1),
-    "deep": lambda mask: mask.astype(np.uint16) * np.uint16(65535),
-    "inverted": lambda mask: np.uint8(255) - mask * np.uint8(255),
-    "bilevel": lambda mask: Image.fromarray(mask > 0),
-}
 SEVERAL = ["index", "palette", "color", "spread"]
 ONE = ["index", "palette", "white", "three channels", "deep", "inverted", "bilevel"]
 FORMS = ["folders", "suffix", "prefix", "nested", "per image", "splits"]
@@ -121,7 +100,7 @@ def test_right_or_asked_or_refused(layout: dict[str, object]) -> None:
         drawing = Drawing(Path(folder))
         build(drawing, layout)
         try:
-            _, result = choose(list_input(drawing.root))
+            result = choose(list_input(drawing.root))
         except InputError as error:
             assert "Received" in str(error)
             return

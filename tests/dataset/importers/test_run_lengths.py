@@ -213,8 +213,8 @@ def test_a_csv_beside_mask_files_gives_the_submission(tmp_path: Path) -> None:
     draw_csv(drawing, cell="{id}")
     for image, mask in drawing.train.items():
         drawing.save(image.replace("train/", "masks/").replace("jpg", "png"), mask * np.uint8(255))
-    source, result = choose(list_input(tmp_path))
-    assert source.format == "masks"  # type: ignore[attr-defined]
+    result = choose(list_input(tmp_path))
+    assert result.source.format == "masks"
     assert result.dataset_fields["submission"]["rle_column"] == "rle_mask"
 
 

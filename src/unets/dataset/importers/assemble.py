@@ -2,7 +2,7 @@
 
 import fnmatch
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -13,14 +13,13 @@ from PIL import Image
 from unets.config import ImporterSource, SizeHW
 from unets.data.files import read_bytes
 from unets.data.pixels import DEEP, Header, decode, read_values
-from unets.dataset.importers.base import Import, ImportedSample, MaskHW, Question
+from unets.dataset.importers.base import Draw, Import, ImportedSample, MaskHW, Question, Questions
 from unets.dataset.importers.edges import measure_fit, read_colors
 from unets.dataset.importers.groups import find_groups
 from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending
 from unets.dataset.importers.names import spread
 from unets.errors import InputError
 
-Draw = Callable[[], MaskHW | tuple[MaskHW, ...]]
 _MOST_HEADERS = 3000  # a header takes 0.1 to 1 ms
 _MOST_DRAWN = 300  # masks that are drawn to see whether classes overlap
 _LOOKED_AT = 12  # images whose pixels are read
@@ -66,6 +65,7 @@ def assemble(
     account: Mapping[str, str],
     questions: Sequence[Question] = (),
     ids: Mapping[str, str] | None = None,
+    groups: Mapping[str, tuple[str, str]] | None = None,
     fields: Mapping[str, Any] | None = None,
 ) -> Import:
     """Makes an import of what an importer found.
@@ -80,6 +80,7 @@ def assemble(
         account: what files other than images became.
         questions: of the importer.
         ids: of images whose ids are not their names.
+        groups: (group, view) of each image; None: they are looked for.
         fields: further fields of DatasetConfig.
 
     Raises:
@@ -95,30 +96,27 @@ def assemble(
         test = select(listing.rasters, source.test_images)
     test = sorted(set(test) - train.keys())
     headers = _read_headers(listing, [*train, *test])
-    facts, asked = describe_images(listing, headers, train)
-    train, more = _fit_sizes(train, headers, facts.get("orientation", "stored"))
-    asked += more
-    named = name_samples([*train, *test], ids or {})
-    groups, about_groups = find_groups(listing, {path: named[path] for path in train}, named, source.group)
-    samples = [
-        ImportedSample(
-            id=named[path],
-            split="train" if path in train else "test",
-            image=path,
-            mask=train[path].mask if path in train else (),
-            draw=None if path not in train or train[path].mask else train[path].draw,
-            group=groups[path][0],
-            view=groups[path][1],
-        )
-        for path in [*train, *test]
-    ]
+    asked = Questions(questions)
+    facts = _describe_images(listing, headers, train, asked)
+    train = _fit_sizes(train, headers, facts.get("orientation", "stored"), asked)
+    named = _name_samples([*train, *test], ids or {})
+    if groups is None or source.group is not None:
+        groups = find_groups(listing, {path: named[path] for path in train}, named, source.group, asked)
+    samples = []
+    for path, id_ in named.items():
+        group, view = groups.get(path, ("", ""))
+        sample = ImportedSample(id=id_, split="test", image=path, group=group, view=view)
+        if drawn := train.get(path):
+            sample = replace(sample, split="train", mask=drawn.mask, draw=None if drawn.mask else drawn.draw)
+        samples.append(sample)
     known = dict.fromkeys(train, "image") | dict.fromkeys(test, "test image")
     return Import(
+        source=source,
         samples=tuple(sorted(samples, key=lambda sample: sample.id)),
         classes=tuple(classes),
         overlapping=overlapping,
         account=complete_account(listing, {**account, **known}),
-        questions=(*questions, *asked, *about_groups),
+        questions=tuple(asked),
         dataset_fields={**facts, **(fields or {})},
     )
 
@@ -155,74 +153,65 @@ def complete_account(listing: Listing, account: Mapping[str, str]) -> dict[str, 
     return full
 
 
-def name_samples(images: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
-    """Names images by their stem where stems are unique, else by their path without ending; some ids are given.
-
-    Raises:
-        InputError: two images have one path but for the ending.
-    """
+def _name_samples(images: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Names images by their stem where stems are unique, else by their path without ending; some ids are given."""
     stems = {path: path.rpartition("/")[2].rpartition(".")[0] for path in images}
     if len(set(stems.values())) < len(stems):
         stems = {path: path.rpartition(".")[0] for path in images}
     named = {path: given.get(path, stem) for path, stem in stems.items()}
-    twice = [id_ for id_, count in Counter(named.values()).items() if count > 1]
-    if twice:
-        paths = ", ".join(path for path in images if named[path] == twice[0])
+    id_, count = Counter(named.values()).most_common(1)[0]
+    if count > 1:
+        paths = ", ".join(path for path in images if named[path] == id_)
         raise InputError(f"each image must have a name of its own. Received: {paths}; rename or remove one")
     return named
 
 
-def describe_images(
-    listing: Listing, headers: Mapping[str, Header], train: Mapping[str, Drawn]
-) -> tuple[dict[str, Any], list[Question]]:
-    """Returns what images are like, as fields of DatasetConfig: channels, value_range, orientation, size_hw.
-
-    Raises:
-        InputError: images have different numbers of channels, or more than 12.
-    """
+def _describe_images(
+    listing: Listing, headers: Mapping[str, Header], train: Mapping[str, Drawn], questions: Questions
+) -> dict[str, Any]:
+    """Returns what images are like, as fields of DatasetConfig: channels, value_range, orientation, size_hw."""
     facts: dict[str, Any] = {}
-    questions: list[Question] = []
     looked = spread([path for path in train if path in headers], _LOOKED_AT)
     bands = {_count_bands(listing, path, headers[path]) for path in looked}
     bands |= {header.channels for header in headers.values() if header.mode == "array"}
-    if max(bands) > _MOST_CHANNELS or (max(bands) > 3 and len(bands) > 1) or (2 in bands and len(bands) > 1):
+    most = max(bands)
+    if most > _MOST_CHANNELS or (len(bands) > 1 and (most > 3 or 2 in bands)):
         shown = ", ".join(f"{n} ({p})" for n, p in {headers[p].channels: p for p in looked}.items())
         raise InputError(f"all images must have one number of channels, up to {_MOST_CHANNELS}. Received: {shown}")
     if bands == {1}:
         facts["channels"] = "grey"
-    elif max(bands) > 3 or 2 in bands:
-        facts["channels"] = max(bands)
-        text = f"images have {max(bands)} channels, all of which are read"
-        questions.append(Question(field="channels", text=text, choices=('"rgb" for the first three',)))
+    elif most > 3 or 2 in bands:
+        facts["channels"] = most
+        questions.ask("channels", f"images have {most} channels, all of which are read", '"rgb" for the first three')
     deep = [path for path, header in headers.items() if header.dtype not in ("uint8", "bool")]
     if deep:
         paths = spread([path for path in deep if path in train] or deep, 4 * _LOOKED_AT)
         pixels = np.concatenate([np.ravel(read_values(listing.root / path))[::7] for path in paths])
         low, high = np.quantile(pixels[np.isfinite(pixels)].astype(np.float64), [0.001, 0.999])
         if pixels.dtype.kind in "ui":
-            low, high = float(np.floor(low)), float(np.ceil(high))
+            low, high = np.floor(low), np.ceil(high)
         facts["value_range"] = (float(low), float(high if high > low else low + 1))
     facts |= _find_orientation(listing, headers, train, questions)
-    is_upright = facts.get("orientation") == "upright"
-    sizes = {header.upright_hw if is_upright else header.size_hw for header in headers.values()}
-    facts["size_hw"] = next(iter(sizes)) if len(sizes) == 1 else None
-    return facts, questions
+    sizes = {_find_size(header, facts.get("orientation")) for header in headers.values()}
+    facts["size_hw"] = sizes.pop() if len(sizes) == 1 else None
+    return facts
 
 
 def _count_bands(listing: Listing, path: str, header: Header) -> int:
     """Returns 1 for grey, 3 for color with or without opacity, else the number of bands."""
-    if header.mode == "P":
-        return 3
-    if header.mode == "LA":
-        return 1
     if header.channels == 4 and header.mode in ("RGBA", DEEP) and ending(path) == ".tif":
         opacity = decode(read_bytes(listing.root / path), listing.root / path)[..., 3]
         return 3 if (opacity == opacity[0, 0]).all() else 4
-    return 3 if header.mode in ("RGBA", "CMYK", "YCbCr", DEEP) else header.channels
+    known = {"LA": 1, "P": 3, "RGBA": 3, "CMYK": 3, "YCbCr": 3, DEEP: 3}
+    return known.get(header.mode, header.channels)
+
+
+def _find_size(header: Header, orientation: str | None) -> SizeHW:
+    return header.upright_hw if orientation == "upright" else header.size_hw
 
 
 def _find_orientation(
-    listing: Listing, headers: Mapping[str, Header], train: Mapping[str, Drawn], questions: list[Question]
+    listing: Listing, headers: Mapping[str, Header], train: Mapping[str, Drawn], questions: Questions
 ) -> dict[str, str]:
     """Decides by sizes, or by edges, whether masks lie over images as they are stored, or as EXIF turns them."""
     turned = [path for path in train if path in headers and headers[path].orientation != 1]
@@ -242,50 +231,42 @@ def _find_orientation(
             votes["upright"] += fits[True] > 1.15 * fits[False]
             votes["stored"] += fits[False] > 1.15 * fits[True]
     chosen = "stored" if votes["stored"] > votes["upright"] else "upright"
-    text = f"{len(turned)} images have an EXIF tag that turns them; masks fit them {chosen}"
     if min(votes["stored"], votes["upright"]) > 0 or not any(votes.values()):
-        text += f" (undecided: {votes['upright']} upright, {votes['stored']} stored)"
-        questions.append(Question(field="orientation", text=text, choices=('"upright"', '"stored"')))
+        text = (
+            f"{len(turned)} images have an EXIF tag that turns them; masks fit them {chosen} "
+            f"(undecided: {votes['upright']} upright, {votes['stored']} stored)"
+        )
+        questions.ask("orientation", text, '"upright"', '"stored"')
     return {"orientation": chosen}
 
 
 def _fit_sizes(
-    train: Mapping[str, Drawn], headers: Mapping[str, Header], orientation: str
-) -> tuple[dict[str, Drawn], list[Question]]:
-    """Stretches masks that are a little larger or smaller than their images.
-
-    Raises:
-        InputError: a mask is of quite another size.
-    """
-    fitted = dict(train)
-    near: list[str] = []
-    far: list[str] = []
+    train: Mapping[str, Drawn], headers: Mapping[str, Header], orientation: str, questions: Questions
+) -> dict[str, Drawn]:
+    """Stretches masks that are a little larger or smaller than their images; refuses those of quite another size."""
+    fitted, near, far = dict(train), list[str](), list[str]()
     for path, drawn in train.items():
         if path not in headers or drawn.size_hw is None:
             continue
-        image_hw = headers[path].upright_hw if orientation == "upright" else headers[path].size_hw
-        if drawn.size_hw == image_hw:
-            continue
-        gaps = [abs(a - b) / b for a, b in zip(drawn.size_hw, image_hw, strict=True)]
-        (near if max(gaps) <= _SLACK else far).append(f"{path} ({_write(image_hw)}, its mask {_write(drawn.size_hw)})")
-        fitted[path] = replace(drawn, draw=Stretched(drawn.draw, image_hw), mask=(), size_hw=image_hw)
+        image_hw = _find_size(headers[path], orientation)
+        if drawn.size_hw != image_hw:
+            gaps = [abs(a - b) / b for a, b in zip(drawn.size_hw, image_hw, strict=True)]
+            sizes = "{} x {}, its mask {} x {}".format(*image_hw, *drawn.size_hw)
+            (near if max(gaps) <= _SLACK else far).append(f"{path} ({sizes})")
+            fitted[path] = replace(drawn, draw=Stretched(drawn.draw, image_hw), mask=(), size_hw=image_hw)
     if far:
         raise InputError(
             f"a mask must have its image's size. Received: {len(far)} of {len(train)} that have not: "
             f"{_list(far)}. Resize the masks (nearest neighbor) or the images, or leave these files out"
         )
-    if not near:
-        return fitted, []
-    text = f"{len(near)} masks differ from their image by a few pixels, and are stretched to it: {_list(near)}"
-    return fitted, [Question(field="source.leave_out", text=text, choices=("patterns of these files",))]
+    if near:
+        text = f"{len(near)} masks differ from their image by a few pixels, and are stretched to it: {_list(near)}"
+        questions.ask("source.leave_out", text, "patterns of these files")
+    return fitted
 
 
 def _read_headers(listing: Listing, images: Sequence[str]) -> dict[str, Header]:
-    """Reads the headers of images, of very many of some.
-
-    Raises:
-        InputError: some cannot be read; all of them are named.
-    """
+    """Reads the headers of images, of very many of some; names all that cannot be read."""
     headers, broken = {}, []
     for path in spread(images, _MOST_HEADERS):
         try:
@@ -298,10 +279,6 @@ def _read_headers(listing: Listing, images: Sequence[str]) -> dict[str, Header]:
             "Repair or remove these files"
         )
     return headers
-
-
-def _write(size_hw: SizeHW) -> str:
-    return f"{size_hw[0]} x {size_hw[1]}"
 
 
 def _list(items: Sequence[str]) -> str:

@@ -8,9 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from unets.config import Source
 from unets.data.io import read_index_image
 
 MaskHW = npt.NDArray[np.uint8]
+Draw = Callable[[], MaskHW | tuple[MaskHW, ...]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +35,7 @@ class ImportedSample:
     split: Literal["train", "test"]
     image: str
     mask: tuple[str, ...] = ()
-    draw: Callable[[], MaskHW | tuple[MaskHW, ...]] | None = None
+    draw: Draw | None = None
     group: str = ""
     view: str = ""
 
@@ -58,11 +60,20 @@ class Question:
     choices: tuple[str, ...] = ()  # what to write instead
 
 
+class Questions(list[Question]):
+    """Questions, in the order in which they came up."""
+
+    def ask(self, name: str, text: str, *choices: str) -> None:
+        """Adds one; see `Question`."""
+        self.append(Question(field=name, text=text, choices=choices))
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Import:
     """A data set as an importer reads it.
 
     Attributes:
+        source: the importer's options, with what the files decided.
         samples: in the order of their ids.
         classes: foreground classes, named by the format's own files where they name them.
         overlapping: whether a pixel may be of several classes.
@@ -71,9 +82,15 @@ class Import:
         dataset_fields: further fields of DatasetConfig that the files decide: submission, channels, value_range, ...
     """
 
+    source: Source
     samples: tuple[ImportedSample, ...]
     classes: tuple[str, ...] = ("object",)
     overlapping: bool = False
     account: Mapping[str, str] = field(default_factory=dict)
     questions: tuple[Question, ...] = ()
     dataset_fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def train(self) -> dict[str, ImportedSample]:
+        """The training samples by the paths of their images."""
+        return {sample.image: sample for sample in self.samples if sample.split == "train"}

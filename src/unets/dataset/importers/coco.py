@@ -16,11 +16,7 @@ from unets.errors import InputError
 
 
 def parse(listing: Listing, found: Annotations) -> None:
-    """Reads all COCO files of a folder.
-
-    Raises:
-        InputError: a file is damaged.
-    """
+    """Reads all COCO files of a folder. Raises as `polygons.read` says."""
     labels: dict[str, None] = {}
     for path, content in listing.read_jsons('"images"'):
         if not _is_coco(content):

@@ -14,11 +14,7 @@ from unets.errors import InputError, naming
 
 
 def parse(listing: Listing, found: Annotations) -> None:
-    """Reads all xml files of CVAT's in a folder.
-
-    Raises:
-        InputError: a file is damaged, or of a film.
-    """
+    """Reads all xml files of CVAT's in a folder. Raises as `polygons.read` says."""
     labels: dict[str, None] = {}
     for path in listing.select(".xml"):
         text = listing.read_text(path)

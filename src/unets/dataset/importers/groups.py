@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from unets.dataset.importers.base import Question
+from unets.dataset.importers.base import Questions
 from unets.dataset.importers.edges import read_colors
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.names import find_split, sort_naturally, spread
@@ -16,6 +16,7 @@ from unets.dataset.importers.tables import read_tables
 from unets.errors import InputError
 
 _COLUMNS = r"patient|subject|person|case|study|group|video|scene|site|plate|slide|well|animal|car(_|$)"
+_NO_GROUPS = 'r"(?P<group>.+)": none'
 _LEAST_FOLDERS = 5
 _MOST_VIEWS = 64
 # The median distance of neighbors as a share of that of any two images. CamVid's frames, a second apart, have 0.54,
@@ -25,8 +26,8 @@ _THUMB = 24  # pixels a side of what is compared
 
 
 def find_groups(
-    listing: Listing, train: Mapping[str, str], named: Mapping[str, str], given: str | None
-) -> tuple[dict[str, tuple[str, str]], list[Question]]:
+    listing: Listing, train: Mapping[str, str], named: Mapping[str, str], given: str | None, questions: Questions
+) -> dict[str, tuple[str, str]]:
     """Finds the group and camera view of each image.
 
     Args:
@@ -34,45 +35,44 @@ def find_groups(
         train: the id of each training image, by its path.
         named: the id of each image.
         given: a regular expression of whole ids with a part `group`; None looks for groups.
+        questions: gets what is uncertain.
 
     Returns:
-        (group, view) by path, both empty where the image is its own group, and what is uncertain.
+        (group, view) by path, both empty where the image is its own group.
 
     Raises:
         InputError: an id does not fit the given expression.
     """
     none = dict.fromkeys(named, ("", ""))
     if given is not None:
-        return {path: _match(given, id_) for path, id_ in named.items()}, []
-    column = _find_column(listing, train)
-    if column is not None:
+        return {path: _match(given, id_) for path, id_ in named.items()}
+    if column := _find_column(listing, train):
         name, groups = column
-        asked = Question(field="source.group", text=f"groups are those of {name}", choices=('r"(?P<group>.+)": none',))
-        return none | {path: (groups[id_], "") for path, id_ in named.items() if id_ in groups}, [asked]
-    folders = _find_folders(list(train), list(named))
-    if folders:
+        questions.ask("source.group", f"groups are those of {name}", _NO_GROUPS)
+        return none | {path: (groups[id_], "") for path, id_ in named.items() if id_ in groups}
+    if folders := _find_folders(list(train), list(named)):
         shown = _list(sorted({folders[path] for path in train}))
         text = f"groups are the folders that images lie in ({shown}): images of one stay on one side of a fold"
-        asked = Question(field="source.group", text=text, choices=('r"(?P<group>.+)": none',))
-        return none | {path: (group, "") for path, group in folders.items()}, [asked]
-    pattern = _find_pattern(list(train.values()))
-    if pattern is not None:
+        questions.ask("source.group", text, _NO_GROUPS)
+        return none | {path: (group, "") for path, group in folders.items()}
+    if pattern := _find_pattern(list(train.values())):
         matched = {path: _match(pattern, id_, strict=False) for path, id_ in named.items()}
         shown = _list(sorted({matched[path][0] for path in train}))
         text = f"groups are what stands before the last number of an id ({shown}): are they patients, cars, videos?"
-        return matched, [Question(field="source.group", text=text, choices=('r"(?P<group>.+)": none',))]
+        questions.ask("source.group", text, _NO_GROUPS)
+        return matched
     ordered = sort_naturally(train.values())
-    paths = {id_: path for path, id_ in train.items()}
     if len({id_[:-1] for id_ in ordered}) >= 2 and all(re.search(r"\d$", id_) for id_ in named.values()):
+        paths = {id_: path for path, id_ in train.items()}
         distance = _compare_neighbors(listing, [paths[id_] for id_ in ordered])
         if distance < _ALIKE:
             text = (
                 f"images with neighboring numbers look alike (distance {distance:.2f} of that of any two), as "
                 "frames or slices do: ten neighbors are one group"
             )
-            asked = Question(field="source.group", text=text, choices=('r"(?P<group>.+)": none', "other digits"))
-            return {path: (id_[:-1] or "0", "") for path, id_ in named.items()}, [asked]
-    return none, []
+            questions.ask("source.group", text, _NO_GROUPS, "other digits")
+            return {path: (id_[:-1] or "0", "") for path, id_ in named.items()}
+    return none
 
 
 def _match(pattern: str, id_: str, *, strict: bool = True) -> tuple[str, str]:

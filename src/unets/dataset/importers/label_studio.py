@@ -18,11 +18,7 @@ _KINDS = ("polygonlabels", "brushlabels", "ellipselabels", "rectanglelabels", "l
 
 
 def parse(listing: Listing, found: Annotations) -> None:
-    """Reads all exports (`JSON` and `JSON-MIN`) of a folder.
-
-    Raises:
-        InputError: a file is damaged, or a brushed mask is of another size than its image.
-    """
+    """Reads all exports (`JSON` and `JSON-MIN`) of a folder. Raises as `polygons.read` says."""
     several = 0
     for path, content in listing.read_jsons('labels"'):
         for task in content if isinstance(content, list) else [content]:
@@ -37,7 +33,7 @@ def parse(listing: Listing, found: Annotations) -> None:
             found.add(image, path, size_hw, [_read_result(*one, size_hw) for one in _find_labels(results)])
     if several:
         text = f"{several} images were annotated more than once: the first annotation of each is read"
-        found.ask("source.leave_out", text)
+        found.questions.ask("source.leave_out", text)
 
 
 def _find_name(task: dict[str, Any]) -> str:
@@ -85,40 +81,23 @@ def decode_brush(content: list[int], size_hw: tuple[int, int]) -> npt.NDArray[np
     Raises:
         InputError: the stream is of another size than the image.
     """
-    bits = "".join(f"{byte:08b}" for byte in content)
-    numbers = _read_numbers(bits)
-    count = next(numbers)
-    height, width = size_hw
-    if count != height * width * 4:
-        raise InputError(f"a brushed mask must have {height} x {width} pixels of 4 values. Received: {count} values")
-    values = np.zeros(count, dtype=np.uint8)
-    place = 0
-    for repeats, number in numbers:
-        values[place : place + repeats] = number
-        place += repeats
-    return np.asarray(values.reshape(height, width, 4)[..., 3] >= 128)
-
-
-def _read_numbers(bits: str) -> Iterator[Any]:
-    """Yields how many values there are, then (repeats, value)."""
-    place = 0
+    bits, place = "".join(f"{byte:08b}" for byte in content), 0
 
     def take(count: int) -> int:
         nonlocal place
         place += count
         return int(bits[place - count : place], 2)
 
+    height, width = size_hw
     total = take(32)
-    yield total
+    if total != height * width * 4:
+        raise InputError(f"a brushed mask must have {height} x {width} pixels of 4 values. Received: {total} values")
     word = take(5) + 1
     widths = [take(4) + 1 for _ in range(4)]
-    done = 0
+    values, done = np.zeros(total, dtype=np.uint8), 0
     while done < total:
         is_run = take(1)
         length = 1 + take(widths[take(2)])
+        values[done : done + length] = take(word) if is_run else [take(word) for _ in range(length)]
         done += length
-        if is_run:
-            yield length, take(word)
-        else:
-            for _ in range(length):
-                yield 1, take(word)
+    return np.asarray(values.reshape(height, width, 4)[..., 3] >= 128)

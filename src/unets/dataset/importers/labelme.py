@@ -15,11 +15,7 @@ from unets.errors import InputError
 
 
 def parse(listing: Listing, found: Annotations) -> None:
-    """Reads all labelme files of a folder.
-
-    Raises:
-        InputError: a file is damaged, or holds a shape that is unknown.
-    """
+    """Reads all labelme files of a folder. Raises as `polygons.read` says."""
     for path, content in listing.read_jsons('"shapes"', '"imagePath"'):
         image = found.find(path, path.removesuffix(".json"), str(content["imagePath"]))
         if image is not None:

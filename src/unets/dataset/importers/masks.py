@@ -8,32 +8,21 @@ train/a.png      trainannot/a.png, class_dict.csv          values or colors that
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import MasksSource, MaskValue, PathsSource
+from unets.config import Coding, MasksSource, SizeHW
 from unets.data.pixels import read_values
-from unets.data.samples import IGNORE
 from unets.dataset.importers.assemble import Drawn, assemble, do_overlap, select
-from unets.dataset.importers.base import Import, MaskHW, Question
-from unets.dataset.importers.class_lists import BACKGROUND_NAMES, CITYSCAPES, Value, find_class_list
+from unets.dataset.importers.base import Import, MaskHW, Questions
+from unets.dataset.importers.class_lists import BACKGROUND_NAMES, Value, find_class_list
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.meaning import (
-    MOSTLY,
-    Coding,
-    Look,
-    Meaning,
-    find_meaning,
-    look_at,
-    merge_layers,
-    unite,
-)
+from unets.dataset.importers.meaning import MOSTLY, find_files_meaning, look_at, merge_layers, read_coded, unite
 from unets.dataset.importers.names import (
     DERIVED_WORDS,
     IMAGE_WORDS,
@@ -52,9 +41,8 @@ from unets.dataset.importers.names import (
 )
 from unets.errors import InputError
 
-SourceT = TypeVar("SourceT", MasksSource, PathsSource)
+Files = dict[str, list[str]]  # of masks, by the path of their image
 _FEW = 8  # files of a shape that tell masks from images
-_MANY_PX = 200_000_000  # pixels of masks whose values are counted: some seconds
 _MOST_PX = 5_000_000  # of a mask that are compared
 _COMPARED = 6  # images on which two sets of masks are compared
 _SAME = 0.5  # intersection over union of two people's masks of one thing, at least
@@ -91,7 +79,10 @@ class DrawFiles:
         Raises:
             InputError: a file cannot be read, or files of one mask have different sizes.
         """
-        drawn = {path: self.coding.read(self.root / path) for paths in self.layers for path in paths}
+        coding = self.coding
+        if len(self.layers) > 1 and coding.values:  # a file is of one class
+            coding = coding.model_copy(update={"values": coding.values[:1]})
+        drawn = {path: read_coded(self.root / path, coding) for paths in self.layers for path in paths}
         first, one = next(iter(drawn.items()))
         for path, mask in drawn.items():
             if mask.shape != one.shape:
@@ -101,33 +92,17 @@ class DrawFiles:
         return layers if self.overlapping else merge_layers(layers, first)
 
 
-@dataclass(kw_only=True)
-class _Sets:
-    """What files are: images, masks of them by role, and what was left out."""
+@dataclass(frozen=True, slots=True)
+class DrawEmpty:
+    """Draws the mask of an image without an object."""
 
-    images: dict[str, str] = field(default_factory=dict)  # shape by path
-    links: dict[str, dict[tuple[str, ...], list[str]]] = field(default_factory=dict)  # masks by image and role
-    account: dict[str, str] = field(default_factory=dict)
-    questions: list[Question] = field(default_factory=list)
+    size_hw: SizeHW
+    num_layers: int = 1
 
-
-def propose(listing: Listing) -> list[tuple[MasksSource, Import]]:
-    """Proposes the masks that are found by names; nothing where no file looks like one.
-
-    Raises:
-        InputError: masks are there, and cannot be read rightly.
-    """
-    found = read(listing, MasksSource())
-    return [write_coding(MasksSource(), found)] if found is not None else []
-
-
-def write_coding(source: SourceT, found: Import) -> tuple[SourceT, Import]:
-    """Returns the options with what masks turned out to hold, for others to read and correct."""
-    fields = dict(found.dataset_fields)
-    coding: Coding = fields.pop("coding")
-    update = {"background": coding.background, "ignored": coding.ignored, "nearest": coding.is_nearest}
-    update |= {"threshold": coding.threshold} if coding.threshold is not None else {"values": coding.classes}
-    return source.model_copy(update=update), replace(found, dataset_fields=fields)
+    def __call__(self) -> MaskHW | tuple[MaskHW, ...]:
+        """Draws the mask; see `ImportedSample.draw`."""
+        empty = np.zeros(self.size_hw, dtype=np.uint8)
+        return empty if self.num_layers == 1 else (empty,) * self.num_layers
 
 
 def read(listing: Listing, source: MasksSource) -> Import | None:
@@ -137,20 +112,13 @@ def read(listing: Listing, source: MasksSource) -> Import | None:
         InputError: see `assemble`; or masks hold what is no class, or a file of them cannot be read.
     """
     _refuse_split_channels(listing)
-    left = set(select(listing.rasters, source.leave_out))
-    rasters = [path for path in listing.rasters if path not in left]
-    shapes = find_shapes(rasters)
-    looks = {shape: look_at(listing, [n.path for n in spread(names, _FEW)]) for shape, names in shapes.items()}
-    sets = _sort_shapes(shapes, looks, source)
-    if not sets.links:
-        return None
-    sets.account |= dict.fromkeys(left, "left out: as `source.leave_out` says")
-    train, test = _split(sets, read_test_lists(listing, sets))
-    if not train:
-        return None
-    reading = _Reading(listing=listing, source=source, sets=sets, names=find_class_list(listing), train=train)
-    roles, classes_from = reading.choose_roles()
-    return reading.build(roles, classes_from, test)
+    left = select(listing.rasters, source.leave_out)
+    shapes = find_shapes([path for path in listing.rasters if path not in set(left)])
+    reading = _Reading(listing=listing, source=source, shapes=shapes)
+    reading.leave(left, "as `source.leave_out` says")
+    reading.sort_shapes()
+    train, test = reading.split()
+    return reading.build(train, test) if train else None
 
 
 def _refuse_split_channels(listing: Listing) -> None:
@@ -164,232 +132,249 @@ def _refuse_split_channels(listing: Listing) -> None:
         )
 
 
-def _sort_shapes(shapes: Mapping[str, list[Name]], looks: Mapping[str, Look], source: MasksSource) -> _Sets:
-    """Tells masks from images, and finds the image of each mask."""
-    sets = _Sets()
-    common = set.intersection(*({*find_words(s), *s.lower().split("/")} for s in shapes)) if shapes else set()
-    masks, images = [], []
-    for shape, names in shapes.items():
-        words = " ".join(word for word in [*find_words(shape), *shape.lower().split("/")] if word not in common)
-        look = looks[shape]
-        called_mask, called_image = is_called(words, MASK_WORDS), is_called(words, IMAGE_WORDS)
-        if source.masks:
-            is_mask = bool(select([names[0].path], source.masks))
-        elif look.error:
-            is_mask = called_mask
-        else:
-            is_mask = look.is_mask and (called_mask or not called_image or look.num_values <= 16)
-            is_mask |= called_mask and not called_image and not look.is_array
-        if is_called(words, DERIVED_WORDS) and not (called_mask and not is_mask):
-            sets.account |= {n.path: "left out: made from images or masks, as its name says" for n in names}
-        elif is_mask:
-            masks.append(shape)
-        else:
-            images.append(shape)
-    if not images and len(masks) > 1:  # drawings: names decide alone
-        images = [shape for shape in masks if is_called(shape, IMAGE_WORDS) and not is_called(shape, MASK_WORDS)]
-        masks = [shape for shape in masks if shape not in images]
-    sets.images = {n.path: shape for shape in images for n in shapes[shape]}
-    for shape in masks:
-        _link(shape, shapes, images, looks, sets)
-    return sets
-
-
-def _link(
-    shape: str, shapes: Mapping[str, list[Name]], images: Sequence[str], looks: Mapping[str, Look], sets: _Sets
-) -> None:
-    """Finds the images of the masks of one shape, in the shapes that are nearest by name."""
-    split = find_split(shape)
-    rest = list(shapes[shape])
-    near = [other for other in images if not split or find_split(other) in ("", split)]
-    near.sort(key=lambda other: (compare_shapes(shape, other), is_called(other, IMAGE_WORDS)), reverse=True)
-    used: str | None = None
-    for other in near:
-        is_rival = used is not None and compare_shapes(shape, other) == compare_shapes(shape, used)
-        if is_rival:
-            _ask_rival(shape, used or "", other, match_names(shapes[shape], shapes[other]), sets)
-        found = match_names(rest, shapes[other])
-        used = used or (other if found else None)
-        role = name_role(shape, other)
-        values = {name.path: name.values for name in shapes[other]}
-        for name in rest:
-            if name.path in found:
-                image = found[name.path]
-                extra = Counter(name.values) - Counter(values[image])
-                key = (*role, "_".join(v for v in name.values if extra[v]))
-                sets.links.setdefault(image, {}).setdefault(key, []).append(name.path)
-        rest = [name for name in rest if name.path not in found]
-    sets.account |= {name.path: "left out: a mask of no image that is here" for name in rest}
-    if rest and len(rest) < len(shapes[shape]):
-        text = f"{len(rest)} masks have no image: {rest[0].path}" + (", ..." if len(rest) > 1 else "")
-        sets.questions.append(Question(field="source.leave_out", text=text, choices=("patterns of these files",)))
-
-
-def _ask_rival(shape: str, used: str, other: str, found: Mapping[str, str], sets: _Sets) -> None:
-    """Asks where masks could belong to images of two shapes."""
-    if not found:
-        return
-    taken = {mask: image for image, roles in sets.links.items() for paths in roles.values() for mask in paths}
-    both = [mask for mask in found if mask in taken and taken[mask] != found[mask]]
-    if not both:
-        return
-    text = f"masks of {shape} could belong to images of {used}, which are taken, or of {other} ({len(found)} files)"
-    sets.questions.append(Question(field="source.leave_out", text=text, choices=(f"{used.replace('#', '*')!r},",)))
-    sets.account |= dict.fromkeys(found.values(), "left out: other images of the same masks")
-
-
-def read_test_lists(listing: Listing, sets: _Sets) -> set[str]:
-    """Returns the names of images that text files called `test` list, a line each, as PASCAL VOC's; without endings."""
-    named: set[str] = set()
-    stems = {path.rpartition("/")[2].rpartition(".")[0] for path in sets.images}
-    for path in listing.select(".txt"):
-        if path.rpartition("/")[2].lower() == "test.txt":
-            lines = [
-                line.split()[0].rpartition("/")[2] for line in listing.read_text(path).splitlines() if line.strip()
-            ]
-            found = stems & {name.rpartition(".")[0] if "." in name else name for name in lines}
-            named |= found
-            sets.account |= {path: "list of test images"} if found else {}
-    return named
-
-
-def _split(sets: _Sets, listed: set[str]) -> tuple[list[str], list[str]]:
-    """Returns (training images with masks, test images): those in a folder called so, or without mask and `listed`."""
-    splits = find_splits(sets.images)
-    linked = [path for path in sets.images if path in sets.links]
-    train = [path for path in linked if splits[path] != "test"] or linked
-    test = [path for path in sets.images if splits[path] == "test" and path not in train and path not in sets.account]
-    untold = [path for path in sets.images if path not in {*train, *test} and path not in sets.account]
-    test += [path for path in untold if path.rpartition("/")[2].rpartition(".")[0] in listed]
-    for image in test:
-        paths = [path for files in sets.links.get(image, {}).values() for path in files]
-        sets.account |= dict.fromkeys(paths, "left out: the mask of a test image")
-    bare_names = {path.rpartition(".")[0]: path for path in linked}
-    for path in sets.images:
-        other = bare_names.get(path.rpartition(".")[0], path)
-        if other != path and path not in sets.account:
-            raise InputError(
-                f"each image must have a name of its own, whatever its ending. Received: {other} and {path}; rename or "
-                "remove one of them"
-            )
-    alone = [p for p in sets.images if p not in train and p not in test and p not in sets.account]
-    shapes = {sets.images[path] for path in train}
-    bare = [path for path in alone if sets.images[path] in shapes]
-    if bare:
-        text = f"{len(bare)} of {len(bare) + len(train)} images have no mask and are left out: {bare[0]}, ..."
-        asked = Question(field="source.missing", text=text, choices=('"empty", if they hold no object',))
-        sets.questions.append(asked)
-    others = Counter(sets.images[path] for path in alone if path not in bare)
-    for shape, count in others.items():
-        if count > 1 and not test:
-            text = f"{count} images {shape.replace('#', '*')} have no masks and are left out: are they test images?"
-            choice = (f"({shape.replace('#', '*')!r},)",)
-            sets.questions.append(Question(field="source.test_images", text=text, choices=choice))
-    sets.account |= dict.fromkeys(alone, "left out: an image without a mask")
-    return train, test
-
-
 @dataclass(kw_only=True)
 class _Reading:
-    """The roles of masks, compared on the images that they share."""
+    """What files are: images, masks of them by role, and what was left out."""
 
     listing: Listing
     source: MasksSource
-    sets: _Sets
-    names: tuple[dict[Value, str], tuple[str, ...]]
-    train: list[str]
+    shapes: Mapping[str, list[Name]]
+    images: dict[str, str] = field(default_factory=dict)  # shape by path
+    links: dict[str, dict[tuple[str, ...], list[str]]] = field(default_factory=dict)  # masks by image and role
+    account: dict[str, str] = field(default_factory=dict)
+    questions: Questions = field(default_factory=Questions)
 
-    def choose_roles(self) -> tuple[dict[str, dict[str, list[str]]], str]:
-        """Returns ({name of the class: {image: files}}, what a file is of: image, class or object)."""
-        roles: dict[str, dict[str, list[str]]] = defaultdict(dict)
-        extras: dict[str, dict[str, dict[str, list[str]]]] = defaultdict(lambda: defaultdict(dict))
-        for image in self.train:
-            for (*words, extra), paths in self.sets.links[image].items():
+    def leave(self, paths: Iterable[str], why: str) -> None:
+        """Notes that files are left out."""
+        self.account |= dict.fromkeys(paths, f"left out: {why}")
+
+    def sort_shapes(self) -> None:
+        """Tells masks from images by what they are called and hold, and finds the image of each mask."""
+        words_of = {shape: {*find_words(shape), *shape.lower().split("/")} for shape in self.shapes}
+        common = set.intersection(*words_of.values()) if words_of else set()
+        masks, images = list[str](), list[str]()
+        for shape, names in self.shapes.items():
+            words = " ".join(words_of[shape] - common)
+            look = look_at(self.listing, [name.path for name in spread(names, _FEW)])
+            called_mask, called_image = is_called(words, MASK_WORDS), is_called(words, IMAGE_WORDS)
+            if self.source.masks:
+                is_mask = bool(select([names[0].path], self.source.masks))
+            elif look.error:
+                is_mask = called_mask
+            else:
+                is_mask = look.is_mask and (called_mask or not called_image or look.num_values <= 16)
+                is_mask |= called_mask and not called_image and not look.is_array
+            if is_called(words, DERIVED_WORDS) and not (called_mask and not is_mask):
+                self.leave((name.path for name in names), "made from images or masks, as its name says")
+            else:
+                (masks if is_mask else images).append(shape)
+        if not images and len(masks) > 1:  # drawings: names decide alone
+            images = [shape for shape in masks if is_called(shape, IMAGE_WORDS) and not is_called(shape, MASK_WORDS)]
+        self.images = {name.path: shape for shape in images for name in self.shapes[shape]}
+        for shape in masks:
+            if shape not in images:
+                self._link(shape, images)
+
+    def _link(self, shape: str, images: Sequence[str]) -> None:
+        """Finds the images of the masks of one shape, in the shapes that are nearest by name."""
+        split, rest = find_split(shape), list(self.shapes[shape])
+        near = [other for other in images if not split or find_split(other) in ("", split)]
+        near.sort(key=lambda other: (compare_shapes(shape, other), is_called(other, IMAGE_WORDS)), reverse=True)
+        used: str | None = None
+        for other in near:
+            if used is not None and compare_shapes(shape, other) == compare_shapes(shape, used):
+                self._ask_rival(shape, used, other)
+            found = match_names(rest, self.shapes[other])
+            used = used or (other if found else None)
+            values = {name.path: name.values for name in self.shapes[other]}
+            for name in rest:
+                if image := found.get(name.path):
+                    extra = Counter(name.values) - Counter(values[image])
+                    key = (*name_role(shape, other), "_".join(v for v in name.values if extra[v]))
+                    self.links.setdefault(image, {}).setdefault(key, []).append(name.path)
+            rest = [name for name in rest if name.path not in found]
+        self.leave((name.path for name in rest), "a mask of no image that is here")
+        if rest and len(rest) < len(self.shapes[shape]):
+            text = f"{len(rest)} masks have no image: {rest[0].path}" + (", ..." if len(rest) > 1 else "")
+            self.questions.ask("source.leave_out", text, "patterns of these files")
+
+    def _ask_rival(self, shape: str, used: str, other: str) -> None:
+        """Asks where masks could belong to images of two shapes."""
+        found = match_names(self.shapes[shape], self.shapes[other])
+        taken = {mask: image for image, roles in self.links.items() for paths in roles.values() for mask in paths}
+        if any(taken.get(mask, image) != image for mask, image in found.items()):
+            text = f"masks of {shape} could belong to images of {used}, which are taken, or of {other}"
+            self.questions.ask("source.leave_out", f"{text} ({len(found)} files)", f"{used.replace('#', '*')!r},")
+            self.leave(found.values(), "other images of the same masks")
+
+    def split(self) -> tuple[list[str], list[str]]:
+        """Returns (training images with masks, test images): those in a folder called so, or without mask and listed.
+
+        Raises:
+            InputError: an image with a mask has another's name but for the ending.
+        """
+        splits, listed = find_splits(self.images), self._read_test_lists()
+        linked = [path for path in self.images if path in self.links]
+        train = [path for path in linked if splits[path] != "test"] or linked
+        used = {*train, *self.account}
+        free = [path for path in self.images if path not in used]
+        test = [path for path in free if splits[path] == "test"]
+        test += [path for path in free if splits[path] != "test" and _stem(path) in listed]
+        for image in test:
+            for paths in self.links.get(image, {}).values():
+                self.leave(paths, "the mask of a test image")
+        bare_names = {path.rpartition(".")[0]: path for path in linked}
+        for path in self.images:
+            other = bare_names.get(path.rpartition(".")[0], path)
+            if other != path and path not in self.account:
+                raise InputError(
+                    f"each image must have a name of its own, whatever its ending. Received: {other} and {path}; "
+                    "rename or remove one of them"
+                )
+        alone = [path for path in free if splits[path] != "test" and _stem(path) not in listed]
+        shapes = {self.images[path] for path in train}
+        bare = [path for path in alone if self.images[path] in shapes]
+        if bare:
+            text = f"{len(bare)} of {len(bare) + len(train)} images have no mask and are left out: {bare[0]}, ..."
+            self.questions.ask("source.missing", text, '"empty", if they hold no object')
+        others = Counter(self.images[path] for path in alone if self.images[path] not in shapes)
+        for shape, count in others.items():
+            if count > 1 and not test:
+                text = f"{count} images {shape.replace('#', '*')} have no masks and are left out: are they test images?"
+                self.questions.ask("source.test_images", text, f"({shape.replace('#', '*')!r},)")
+        self.leave(alone, "an image without a mask")
+        return train, test
+
+    def _read_test_lists(self) -> set[str]:
+        """Returns the stems of images that text files called `test` list, a line each, as PASCAL VOC's."""
+        stems, listed = {_stem(path) for path in self.images}, set[str]()
+        for path in self.listing.select(".txt"):
+            if path.rpartition("/")[2].lower() == "test.txt":
+                lines = [line.split()[0] for line in self.listing.read_text(path).splitlines() if line.strip()]
+                found = stems & {_stem(line) or line.rpartition("/")[2] for line in lines}
+                listed |= found
+                self.account |= {path: "list of test images"} if found else {}
+        return listed
+
+    def build(self, train: Sequence[str], test: Sequence[str]) -> Import:
+        """Says what a file and its values mean, and makes the import."""
+        names, lists = find_class_list(self.listing)
+        roles, files_are = self._choose_roles(train, names)
+        files = [path for by_image in roles.values() for paths in by_image.values() for path in paths]
+        is_single = files_are == "class"
+        meaning = find_files_meaning(self.listing, self.source, files, names, is_single=is_single)
+        draws: dict[str, DrawFiles] = {}
+        for image in train:
+            layers = tuple(tuple(by_image.get(image, ())) for by_image in roles.values())
+            if any(layers):
+                draws[image] = DrawFiles(self.listing.root, layers, meaning.coding, overlapping=len(layers) > 1)
+        overlapping = len(roles) > 1 and do_overlap(list(draws.values()))
+        if overlapping:
+            text = "some pixels are of two classes: each class has a mask of its own"
+            self.questions.ask("overlapping", text, "masks without overlaps")
+        drawn: dict[str, Drawn] = {}
+        for image, draw in draws.items():
+            paths = [path for layer in draw.layers for path in layer]
+            header = self.listing.header(paths[0])
+            is_plain = len(paths) == len(draw.layers) == 1 and meaning.coding.is_canonical and header.mode in ("L", "P")
+            mask = (paths[0],) if is_plain else ()
+            drawn[image] = Drawn(draw=replace(draw, overlapping=overlapping), mask=mask, size_hw=header.size_hw)
+        if self.source.missing == "empty":
+            shapes = {self.images[image] for image in drawn}
+            for path in [path for path, shape in self.images.items() if shape in shapes and path not in drawn]:
+                size_hw = self.listing.header(path).size_hw
+                drawn[path] = Drawn(draw=DrawEmpty(size_hw, len(roles) if overlapping else 1), size_hw=size_hw)
+        coding = {name: getattr(meaning.coding, name) for name in Coding.model_fields}
+        return assemble(
+            self.listing,
+            self.source.model_copy(update=coding),
+            train=drawn,
+            test=test,
+            classes=tuple(roles) if is_single else meaning.classes,
+            overlapping=overlapping,
+            account=self.account | dict.fromkeys(files, "mask") | dict.fromkeys(lists, "annotation"),
+            questions=[*self.questions, *meaning.questions],
+            fields=meaning.fields,
+        )
+
+    def _choose_roles(self, train: Sequence[str], names: Mapping[Value, str]) -> tuple[dict[str, Files], str]:
+        """Returns ({name of the class: its files}, what a file is of: image, class or object)."""
+        roles: dict[str, Files] = defaultdict(dict)
+        extras: dict[str, dict[str, Files]] = defaultdict(lambda: defaultdict(dict))
+        for image in train:
+            for (*words, extra), paths in self.links[image].items():
                 role = " ".join(words)
                 roles[role].setdefault(image, []).extend(paths)
                 extras[role][extra].setdefault(image, []).extend(paths)
-        roles = self._join_disjoint(roles)
-        if len(roles) == 1:
-            (role, files), parts = next(iter(roles.items())), extras[next(iter(roles))]
-            several = any(len(paths) > 1 for paths in files.values())
-            whole = [e for e, by_image in parts.items() if len(by_image) >= _ALL * len(files)]
-            kind = self.source.files or ("object" if several else "image")
-            if several and len(parts) == len(whole) and 2 <= len(parts) <= 20:  # each image has the same
-                kind = self.source.files or ("object" if all(map(str.isdecimal, parts)) else "class")
-                other = "class" if kind == "object" else "object"
-                called = ", ".join(map(repr, sort_naturally(parts)))
-                text = (
-                    f"each image has masks called {called}: taken for a file {'an' if kind == 'object' else 'a'} {kind}"
-                )
-                self.sets.questions.append(Question(field="source.files", text=text, choices=(f'"{other}"',)))
-            if kind == "class":
-                return {extra or role: parts[extra] for extra in sort_naturally(parts)}, "class"
-            return roles, kind
-        return self._compare(roles)
+        joined = self._join_disjoint(roles)
+        kept = self._drop_doubles(joined, len(train), names) if len(joined) > 1 else joined
+        if len(kept) > 1:
+            return self._name_classes(kept), "class"
+        (role, files), parts = next(iter(kept.items())), extras[next(iter(kept))]
+        several = any(len(paths) > 1 for paths in files.values())
+        kind = self.source.files or ("object" if several else "image")
+        is_whole = all(len(by_image) >= _ALL * len(files) for by_image in parts.values())
+        if several and len(joined) == 1 and is_whole and 2 <= len(parts) <= 20:  # each image has the same
+            kind = self.source.files or ("object" if all(map(str.isdecimal, parts)) else "class")
+            called = ", ".join(map(repr, sort_naturally(parts)))
+            text = f"each image has masks called {called}: taken for a file {'an' if kind == 'object' else 'a'} {kind}"
+            self.questions.ask("source.files", text, '"class"' if kind == "object" else '"object"')
+        if kind == "class":
+            return {extra or role: parts[extra] for extra in sort_naturally(parts)}, "class"
+        return kept, kind
 
-    def _join_disjoint(self, roles: dict[str, dict[str, list[str]]]) -> dict[str, dict[str, list[str]]]:
+    def _join_disjoint(self, roles: Mapping[str, Files]) -> dict[str, Files]:
         """Joins roles of different images: of splits and videos, whose masks are called differently."""
-        joined: dict[str, dict[str, list[str]]] = {}
+        joined: dict[str, Files] = {}
         homes: dict[str, set[str]] = {}
         for role, files in sorted(roles.items(), key=lambda item: -len(item[1])):
-            shapes = {self.sets.images[image] for image in files}
-            host = next((r for r in joined if not joined[r].keys() & files.keys() and not homes[r] & shapes), None)
-            if host is None:
-                joined[role], homes[role] = dict(files), shapes
-            else:
-                joined[host] |= files
-                homes[host] |= shapes
+            shapes = {self.images[image] for image in files}
+            host = next((r for r in joined if not joined[r].keys() & files.keys() and not homes[r] & shapes), role)
+            joined[host] = joined.get(host, {}) | files
+            homes[host] = homes.get(host, set()) | shapes
         return joined
 
-    def _compare(self, roles: dict[str, dict[str, list[str]]]) -> tuple[dict[str, dict[str, list[str]]], str]:
-        """Tells classes from other codings, objects and other people's masks of the same things."""
-        best = sorted(roles, key=self._rank(roles))
-        kept = list(best)
-        for one, other in combinations(best, 2):
+    def _drop_doubles(self, roles: dict[str, Files], num_train: int, names: Mapping[Value, str]) -> dict[str, Files]:
+        """Leaves out other codings, objects and other people's masks of the same things."""
+
+        def rank(role: str) -> tuple[object, ...]:
+            """Sorts roles: of most images first, those with named values, not colors, not lossy, whole before parts."""
+            files = [path for paths in roles[role].values() for path in paths]
+            look = look_at(self.listing, spread(files, 4))
+            instances = any(word.startswith(("inst", "object")) for word in find_words(role))
+            unknown = not names or any(value not in names for value in look.counts)
+            covers = len(roles[role]) < _ALL * num_train
+            array = any(path.endswith(".npy") for path in files[:1])
+            return covers, instances, unknown, look.is_lossy, look.is_color, array, look.num_values, role
+
+        kept = {role: roles[role] for role in sorted(roles, key=rank)}
+        for one, other in combinations(list(kept), 2):
             if one not in kept or other not in kept:
                 continue
             shared = spread([image for image in roles[one] if image in roles[other]], _COMPARED)
             pairs = [(self._read(roles[one][image]), self._read(roles[other][image])) for image in shared]
             pairs = [(a, b) for a, b in pairs if a.shape == b.shape and len(np.unique(b)) > 1]
-            if not pairs:
-                continue
-            relation = compare_masks(pairs)
-            if relation == "class" and compare_masks([(b, a) for a, b in pairs]) == "view":
+            relation = compare_masks(pairs) if pairs else "class"
+            if relation == "class" and pairs and compare_masks([(b, a) for a, b in pairs]) == "view":
                 relation, one, other = "view", other, one
             if relation in _DROPPED:
                 why, text = (words.format(one=repr(one), other=repr(other)) for words in _DROPPED[relation])
-                kept.remove(other)
-                paths = [path for files in roles[other].values() for path in files]
-                self.sets.account |= dict.fromkeys(paths, f"left out: {why}")
+                paths = [path for files in kept.pop(other).values() for path in files]
+                self.leave(paths, why)
                 if text:
-                    asked = Question(field="source.masks", text=text, choices=(f"({_glob(paths)!r},)",))
-                    self.sets.questions.append(asked)
-        left = {role: roles[role] for role in kept}
-        if len(left) == 1:
-            several = any(len(paths) > 1 for paths in next(iter(left.values())).values())
-            return left, self.source.files or ("object" if several else "image")
-        words = {role: [w for w in role.split() if all(w in r.split() for r in left) is False] for role in left}
-        plain = {role: [w for w in words[role] if w.lower() not in MASK_WORDS] for role in left}
-        titles = {role: "_".join(plain[role] or words[role]) or role.replace(" ", "_") or "object" for role in left}
-        text = f"{', '.join(sort_naturally(titles.values()))} are taken for classes: a mask file a class"
-        self.sets.questions.append(Question(field="source.masks", text=text, choices=("patterns of the masks alone",)))
-        order = sort_naturally(titles.values())
-        named = {titles[role]: left[role] for role in left if not _is_background(titles[role])}
-        return {title: named[title] for title in order if title in named}, "class"
+                    self.questions.ask("source.masks", text, f"({_glob(paths)!r},)")
+        return kept
 
-    def _rank(self, roles: Mapping[str, Mapping[str, list[str]]]):  # type: ignore[no-untyped-def]
-        """Sorts roles: of most images first, those with named values, not colors, not lossy, whole before parts."""
-
-        def rank(role: str) -> tuple[object, ...]:
-            files = [path for paths in roles[role].values() for path in paths]
-            look = look_at(self.listing, spread(files, 4))
-            instances = any(word.startswith(("inst", "object")) for word in find_words(role))
-            known = bool(self.names[0]) and all(value in self.names[0] for value in look.counts)
-            covers = len(roles[role]) < _ALL * len(self.train)
-            array = any(path.endswith(".npy") for path in files[:1])
-            return covers, instances, not known, look.is_lossy, look.is_color, array, look.num_values, role
-
-        return rank
+    def _name_classes(self, roles: Mapping[str, Files]) -> dict[str, Files]:
+        """Names classes by the words of their roles that not all of them have."""
+        common = set.intersection(*({*role.split()} for role in roles))
+        words = {role: [word for word in role.split() if word not in common] for role in roles}
+        plain = {role: [word for word in words[role] if word.lower() not in MASK_WORDS] for role in roles}
+        titles = {"_".join(plain[role] or words[role]) or role.replace(" ", "_") or "object": role for role in roles}
+        order = sort_naturally(titles)
+        text = f"{', '.join(order)} are taken for classes: a mask file a class"
+        self.questions.ask("source.masks", text, "patterns of the masks alone")
+        return {t: roles[titles[t]] for t in order if not re.fullmatch(BACKGROUND_NAMES, t.lower())}
 
     def _read(self, paths: Sequence[str]) -> npt.NDArray[np.int64]:
         codes = []
@@ -400,103 +385,6 @@ class _Reading:
             codes.append(np.where(values > values.max() // 2, 1, 0) if len(paths) > 1 else values.astype(np.int64))
         return np.asarray(np.max(codes, axis=0), dtype=np.int64)
 
-    def build(self, roles: Mapping[str, Mapping[str, list[str]]], classes_from: str, test: Sequence[str]) -> Import:
-        """Says what values mean, and makes the import."""
-        listing, source, sets = self.listing, self.source, self.sets
-        files = [path for by_image in roles.values() for paths in by_image.values() for path in paths]
-        is_single = classes_from == "class"
-        meaning = find_files_meaning(listing, source, files, self.names[0], is_single=is_single)
-        names = tuple(roles) if classes_from == "class" else meaning.classes
-        by_layer = list(roles.values())
-        draws: dict[str, DrawFiles] = {}
-        for image in self.train:
-            layers = tuple(tuple(by_image.get(image, ())) for by_image in by_layer)
-            if any(layers):
-                draws[image] = DrawFiles(listing.root, layers, meaning.coding, overlapping=len(layers) > 1)
-        overlapping = len(roles) > 1 and do_overlap(list(draws.values()))
-        if overlapping:
-            text = "some pixels are of two classes: each class has a mask of its own"
-            sets.questions.append(Question(field="overlapping", text=text, choices=("masks without overlaps",)))
-        drawn: dict[str, Drawn] = {}
-        for image, draw in draws.items():
-            paths = [path for layer in draw.layers for path in layer]
-            header = listing.header(paths[0])
-            is_plain = len(paths) == 1 and len(draw.layers) == 1 and meaning.coding.is_canonical
-            mask = (paths[0],) if is_plain and header.mode in ("L", "P") else ()
-            drawn[image] = Drawn(draw=replace(draw, overlapping=overlapping), mask=mask, size_hw=header.size_hw)
-        if source.missing == "empty":
-            shapes = {sets.images[image] for image in drawn}
-            bare = [path for path, shape in sets.images.items() if shape in shapes and path not in drawn]
-            for path in bare:
-                size_hw = listing.header(path).size_hw
-                drawn[path] = Drawn(draw=DrawEmpty(size_hw, len(names) if overlapping else 1), size_hw=size_hw)
-                sets.account.pop(path, None)
-        sets.account |= dict.fromkeys(files, "mask") | dict.fromkeys(self.names[1], "annotation")
-        return assemble(
-            listing,
-            source,
-            train=drawn,
-            test=test,
-            classes=names,
-            overlapping=overlapping,
-            account=sets.account,
-            questions=[*sets.questions, *meaning.questions],
-            fields=describe_coding(meaning.coding),
-        )
-
-
-def find_files_meaning(
-    listing: Listing,
-    source: MasksSource | PathsSource,
-    files: Sequence[str],
-    names: Mapping[Value, str],
-    *,
-    is_single: bool,
-) -> Meaning:
-    """Says what mask files hold: as `source` says, else as they look, on as many as some seconds allow.
-
-    Raises:
-        InputError: a file cannot be read, or holds no classes.
-    """
-    if source.values is not None or source.threshold is not None:
-        values: tuple[MaskValue, ...] = source.values or (IGNORE,)
-        coding = Coding(
-            classes=values,
-            background=source.background,
-            ignored=source.ignored,
-            threshold=source.threshold,
-            colors=any(isinstance(value, tuple) for value in (*values, *source.background, *source.ignored)),
-            is_nearest=source.nearest,
-        )
-        classes = tuple(f"class_{i}" for i in range(1, len(values) + 1)) if len(values) > 1 else ("object",)
-        return Meaning(coding=coding, classes=classes)
-    height, width = listing.header(files[0]).size_hw
-    paths = spread(files, max(_FEW, _MANY_PX // (height * width)))
-    look = look_at(listing, paths, colors=any(isinstance(value, tuple) for value in names) and not is_single)
-    if look.error:
-        raise InputError(f"every mask must be readable. Received: {look.error}. Repair or remove it and its image")
-    if look.is_array:
-        raise InputError(
-            f"masks must hold whole numbers in one channel, or colors. Received: {files[0]}, and others; write PNGs"
-        )
-    if not names and not is_single and all("labelIds" in path for path in files):
-        present = look.counts
-        names = {v: name for v, name in CITYSCAPES.items() if v in present} | {0: "background"}
-    return find_meaning(look, names, is_single=is_single)
-
-
-@dataclass(frozen=True, slots=True)
-class DrawEmpty:
-    """Draws the mask of an image without an object."""
-
-    size_hw: tuple[int, int]
-    num_layers: int = 1
-
-    def __call__(self) -> MaskHW | tuple[MaskHW, ...]:
-        """Draws the mask; see `ImportedSample.draw`."""
-        empty = np.zeros(self.size_hw, dtype=np.uint8)
-        return empty if self.num_layers == 1 else (empty,) * self.num_layers
-
 
 def compare_masks(pairs: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]) -> str:
     """Tells how the second of two masks of the same images relates to the first.
@@ -505,44 +393,40 @@ def compare_masks(pairs: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.in
         `recoded`: the same areas with other values; `objects`: the first's areas in parts; `view`: an area that holds
         the first and most of the image; `alike`: about the same areas; `class`: other areas; `unclear`.
     """
-    refines = coarsens = True
-    overlaps, covers, holds, held, binary = [], [], [], [], True
+    refines = coarsens = binary = True
+    measured = []
     for first, second in pairs:
         first, second = (values[:: -(-values.size // _MOST_PX)] for values in (first, second))
         joint = np.unique(np.stack([first.ravel(), second.ravel()]), axis=1)
-        refines &= joint.shape[1] == len(np.unique(joint[1]))
-        coarsens &= joint.shape[1] == len(np.unique(joint[0]))
-        binary &= len(np.unique(joint[0])) <= 2 and len(np.unique(joint[1])) <= 2
+        num_first, num_second = (len(np.unique(values)) for values in joint)
+        refines &= joint.shape[1] == num_second
+        coarsens &= joint.shape[1] == num_first
+        binary &= max(num_first, num_second) <= 2
         a, b = first != min(first.min(), 0), second != min(second.min(), 0)
         if min(a.mean(), b.mean()) > MOSTLY:  # white around black objects
             a, b = ~a, ~b
-        overlaps.append((a & b).sum() / max((a | b).sum(), 1))
-        covers.append(b.mean())
-        holds.append((a & b).sum() / max(a.sum(), 1))
-        held.append((a & b).sum() / max(b.sum(), 1))
+        both = (a & b).sum()
+        sizes = max((a | b).sum(), 1), max(a.sum(), 1), max(b.sum(), 1)
+        overlap, held, inside = (both / size for size in sizes)
+        measured.append((overlap, held, max(held, inside), b.mean()))
+    overlap, held, inside, cover = np.mean(measured, axis=0)
     if refines and coarsens:
         return "recoded"
-    if refines or np.mean(overlaps) > 0.98:
+    if refines or overlap > 0.98:
         return "objects"
     if coarsens:
         return "unclear"
-    if np.mean(covers) > _WHOLE and np.mean(holds) > _ALL and np.mean(overlaps) < _SAME:
+    if cover > _WHOLE and held > _ALL and overlap < _SAME:
         return "view"
-    inside = np.mean([max(a_in_b, b_in_a) for a_in_b, b_in_a in zip(holds, held, strict=True)])
-    if binary and inside > 0.98 and np.mean(overlaps) < 0.8:
+    if binary and inside > 0.98 and overlap < 0.8:
         return "class"  # a part of the other, as a cup of a disc
-    if np.mean(overlaps) >= _SAME:
+    if overlap >= _SAME:
         return "alike"
-    return "class" if binary or np.mean(overlaps) < 0.05 else "unclear"
+    return "class" if binary or overlap < 0.05 else "unclear"
 
 
-def describe_coding(coding: Coding) -> dict[str, Any]:
-    """Returns what a coding decides of DatasetConfig, and itself."""
-    return {"has_background": bool(coding.background), "has_ignored": bool(coding.ignored), "coding": coding}
-
-
-def _is_background(title: str) -> bool:
-    return re.fullmatch(BACKGROUND_NAMES, title.lower()) is not None
+def _stem(path: str) -> str:
+    return path.rpartition("/")[2].rpartition(".")[0]
 
 
 def _glob(paths: Sequence[str]) -> str:

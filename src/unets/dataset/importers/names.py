@@ -1,7 +1,8 @@
 """Names: what file names have in common, which words say what a file is, and which file belongs to which.
 
 The shape of a path is its text with `#` for what changes from file to file: `train/images/#.png`. Files of one shape
-are of one kind. Two shapes belong together where the changing parts of one pick out files of the other.
+are of one kind. Two shapes belong together where the changing parts of one pick out files of the other. A finder tells
+which image a file means by a name: a path, a stem, or parts of a path.
 """
 
 import itertools
@@ -9,9 +10,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
+from urllib.parse import unquote
 
 from unets.dataset.importers.listing import ending
+from unets.errors import InputError
 
 
 def _words(text: str) -> frozenset[str]:
@@ -32,12 +36,14 @@ DERIVED_WORDS = _words(
     "overlays preview previews visualization visualizations segmentationclassvisualization viz vis thumbnail "
     "thumbnails thumb thumbs blend blended"
 )
-SPLITS = {"train": "training train tr", "val": "validation valid val dev", "test": "testing test ts"}
-_SPLIT_WORDS = {word: split for split, words in SPLITS.items() for word in words.split()}
+_SPLITS = {"train": "training train tr", "val": "validation valid val dev", "test": "testing test ts"}
+_SPLIT_WORDS = {word: split for split, words in _SPLITS.items() for word in words.split()}
+_KNOWN_WORDS = MASK_WORDS | IMAGE_WORDS | DERIVED_WORDS | _SPLIT_WORDS.keys()
 ItemT = TypeVar("ItemT")
 _COMMON = (0.04, 0.1, 0.25)  # of the files have a word that is no name of its own
 _MOST_SHAPES = 80
 _SAMPLE = 80
+_ENDING = re.compile(r"\.[a-z]{2,4}\d?$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +138,7 @@ def _shape(path: str, counts: Mapping[str, int], least: float) -> Name:
 
 
 def _stays(word: str, counts: Mapping[str, int], least: float) -> bool:
-    known = MASK_WORDS | IMAGE_WORDS | DERIVED_WORDS | _SPLIT_WORDS.keys()
-    return not word.isdigit() and (word.lower() in known or counts[word] >= least)
+    return not word.isdigit() and (word.lower() in _KNOWN_WORDS or counts[word] >= least)
 
 
 def _open_long_folders(names: Sequence[Name]) -> Iterable[Name]:
@@ -165,27 +170,18 @@ def match_names(masks: Sequence[Name], images: Sequence[Name]) -> dict[str, str]
     Returns:
         The image's path by the mask's, of as many masks as have one; empty where few have.
     """
-    if not masks or not images:
-        return {}
     best: dict[str, str] = {}
     most = 0
-    for columns in _list_keys(images):
-        index = {_key(name, columns): name.path for name in images}
-        plain = {tuple(map(_shorten, key)): path for key, path in index.items()}
+    sample = spread(masks, _SAMPLE)
+    for columns in _list_keys(images) if masks and images else ():
+        indexes = [{_key(name, columns, shorten): name.path for name in images} for shorten in (False, True)]
         for places in itertools.combinations(range(len(masks[0].values)), len(columns)):
-            sample = [_key(name, places) for name in spread(masks, _SAMPLE)]
-            exact = [index[key] for key in sample if key in index]
-            loose = [plain[key] for key in (tuple(map(_shorten, key)) for key in sample) if key in plain]
-            found = max(exact, loose, key=lambda paths: len(set(paths)))
-            if len(found) < max(1, 0.2 * len(sample)) or len(set(found)) <= most:
-                continue
-            most = len(set(found))
-            keys = {name.path: _key(name, places) for name in masks}
-            images_of = {
-                mask: index.get(key) if found is exact else plain.get(tuple(map(_shorten, key)))
-                for mask, key in keys.items()
-            }
-            best = {mask: image for mask, image in images_of.items() if image is not None}
+            for shorten, index in enumerate(indexes):
+                found = [index[key] for name in sample if (key := _key(name, places, bool(shorten))) in index]
+                if len(found) >= max(1, 0.2 * len(sample)) and len(set(found)) > most:
+                    most = len(set(found))
+                    keys = {name.path: _key(name, places, bool(shorten)) for name in masks}
+                    best = {mask: index[key] for mask, key in keys.items() if key in index}
     return best
 
 
@@ -199,12 +195,9 @@ def _list_keys(images: Sequence[Name]) -> list[tuple[int, ...]]:
             useful.append(place)
     if not columns:  # `image.png` beside `mask.png`
         return [()]
-    keys = []
-    for count in range(min(len(useful), 6), 0, -1):
-        for places in itertools.combinations(useful, count):
-            if len({_key(name, places) for name in images}) == len(images):
-                keys.append(places)
-    return keys[:20]
+    counts = range(min(len(useful), 6), 0, -1)
+    found = (places for count in counts for places in itertools.combinations(useful, count))
+    return [places for places in found if len({_key(name, places) for name in images}) == len(images)][:20]
 
 
 def compare_shapes(one: str, other: str) -> tuple[int, int]:
@@ -233,9 +226,99 @@ def sort_naturally(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name)])
 
 
-def _key(name: Name, places: Sequence[int]) -> tuple[str, ...]:
-    return tuple(name.values[place].lower() for place in places)
+def _key(name: Name, places: Sequence[int], shorten: bool = False) -> tuple[str, ...]:
+    """Returns the parts at some places, in small letters; `shorten` takes zeros before numbers away."""
+    parts = (name.values[place].lower() for place in places)
+    return tuple(str(int(part)) if shorten and part.isdecimal() else part for part in parts)
 
 
-def _shorten(text: str) -> str:
-    return text.lstrip("0") or "0" if text.isdecimal() else text
+class Finder:
+    """Finds images by what files call them.
+
+    Args:
+        paths: of the images.
+    """
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        self._by_stem: dict[str, list[str]] = defaultdict(list)
+        self._by_token: dict[str, set[str]] = defaultdict(set)
+        for path in paths:
+            name = path.rpartition("/")[2].lower()
+            self._by_name[name].append(path)
+            self._by_stem[name.rpartition(".")[0]].append(path)
+            for token in _list_tokens(path):
+                self._by_token[token].add(path)
+
+    def find(self, name: str, beside: str = "") -> str | None:
+        """Returns the path of an image, None where there is none.
+
+        Args:
+            name: as a file calls it; folders in it count where names repeat, those of other machines do not.
+            beside: the path of the file that says so: nearer images count first.
+
+        Raises:
+            InputError: several are equally near.
+        """
+        wanted = unquote(name).replace("\\", "/").rpartition("?d=")[2].lower()
+        last = wanted.rpartition("/")[2]
+        found = self._look_up(last) or self._look_up(re.sub(r"^[0-9a-f]{8}-", "", last))  # Label Studio's upload mark
+        if len(found) > 1:
+            ranks = {path: _rank(path, wanted, beside) for path in found}
+            best = max(ranks.values())
+            found = [path for path in found if ranks[path] == best]
+        if len(found) > 1:
+            raise InputError(f"`{name}` must mean one image. Received: {', '.join(sorted(found)[:4])}; rename them")
+        return found[0] if found else None
+
+    def find_cell(self, cell: str) -> str | None:
+        """Returns the image of a table's cell; None where there is none, or two."""
+        try:
+            found = self.find(cell)
+        except InputError:
+            found = None
+        return found or (self.find_parts(cell) if "/" in cell else None)
+
+    def find_parts(self, cell: str) -> str | None:
+        """Returns the only image whose path holds all parts of a cell in their order, as `case2_day0_slice_0001`."""
+        parts = _list_tokens(cell)
+        if len(parts) > 1 and len(parts[-1]) <= 4 and "." in cell[-5:]:
+            parts = parts[:-1]
+        groups = [self._by_token.get(part, set()) for part in parts]
+        if not groups or not all(groups):
+            return None
+        found = [path for path in set.intersection(*groups) if _follows(parts, _list_tokens(path))]
+        return found[0] if len(found) == 1 else None
+
+    def _look_up(self, name: str) -> list[str]:
+        return self._by_name.get(name) or self._by_stem.get(name) or self._by_stem.get(_ENDING.sub("", name)) or []
+
+
+def _list_tokens(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9]+", text.lower())
+
+
+def _follows(parts: Sequence[str], tokens: Sequence[str]) -> bool:
+    rest = iter(tokens)
+    return all(part in rest for part in parts)
+
+
+def _rank(path: str, wanted: str, beside: str) -> tuple[int, bool, bool, int, bool, bool, bool]:
+    """Ranks an image among those of one name: by its folders, by what they are called, and by the case of its name."""
+    folder, asked, near = (name.lower().rpartition("/")[0] for name in (path, wanted, beside))
+    tail = _count_shared(folder.split("/")[::-1], asked.split("/")[::-1]) if asked else 0
+    split, called_image, called_mask = _describe_folder(folder)
+    agrees = not beside or not _describe_folder(near)[0] or split == _describe_folder(near)[0]
+    shared = _count_shared(folder.split("/"), near.split("/"))
+    is_exact = path.rpartition("/")[2].lower() == wanted.rpartition("/")[2]
+    return tail, agrees, not called_mask, shared, is_exact, called_image, split == "train"
+
+
+@lru_cache(maxsize=4096)
+def _describe_folder(folder: str) -> tuple[str, bool, bool]:
+    """Returns (the split that a folder's name says, whether it is called images, whether masks)."""
+    return find_split(folder), is_called(folder, IMAGE_WORDS), is_called(folder, MASK_WORDS)
+
+
+def _count_shared(one: Sequence[str], other: Sequence[str]) -> int:
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

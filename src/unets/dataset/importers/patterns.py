@@ -8,20 +8,19 @@ test.zip                                test_images="test/{id}.jpg": a folder ma
 import logging
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
-from unets.config import DatasetConfig, MaskFiles, PatternSource
+from unets.config import DatasetConfig, PatternSource
 from unets.data.files import find_file
 from unets.data.image import read_size
 from unets.data.samples import find_kind
 from unets.dataset.importers.assemble import complete_account
-from unets.dataset.importers.base import Import, ImportedSample
+from unets.dataset.importers.base import Draw, Import, ImportedSample
 from unets.dataset.importers.listing import NO_FILE, Listing, list_input
 from unets.dataset.importers.masks import DrawFiles
-from unets.dataset.importers.meaning import Coding
 from unets.dataset.importers.run_lengths import DrawRuns
-from unets.dataset.rle_csv import Rles, read_columns, read_rle_csv
+from unets.dataset.rle_csv import Rles, read_rle_csv
 from unets.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -33,86 +32,65 @@ _MAX_NAMES_SHOWN = 8
 Paths = dict[str, tuple[str, ...]]  # below INPUT, by id
 
 
-def read_patterns(input_dir: Path, dataset: DatasetConfig, config_dir: Path) -> Import:
-    """Finds images and masks by the patterns of `dataset.source`, a `PatternSource`.
-
-    Args:
-        input_dir: the data set's folder.
-        dataset: whose source it is.
-        config_dir: the folder of `dataset.py`, which is not needed here.
+def read_patterns(listing: Listing, source: PatternSource, dataset: DatasetConfig) -> Import:
+    """Finds images and masks by the patterns of a data set's source.
 
     Raises:
         InputError: nothing fits a pattern, a csv is missing or no csv, or names contradict each other: an id that does
             not fit `id_pattern`, two files with one id, an image without its mask or row, or the other way round.
     """
-    source, listing = get_patterns(dataset), list_input(input_dir)
-    faults: list[str] = []
+    root, faults = listing.root, list[str]()
     account = {path: "left out: as `source.leave_out` says" for p in source.leave_out for path in _match(listing, p)}
-    masks = [_find(listing, pattern, set(account), faults, source.unite_masks) for pattern in _list_patterns(dataset)]
-    account |= {path: "mask" for found in masks for paths in found.values() for path in paths}
+    layers = [_find(listing, pattern, account, faults) for pattern in _list_patterns(source, dataset)]
+    account |= {path: "mask" for found in layers for path in found.values()}
     # `a_mask.png` beside `a.png` fits `{id}.png`, too.
-    images = {id_: paths[0] for id_, paths in _find(listing, source.images, set(account), faults).items()}
+    images = _find(listing, source.images, account, faults)
     tests: dict[str, str] = {}
     is_damaged = any("damaged" in why for why in listing.left_out.values())
     if source.test_images is not None and not _match(listing, source.test_images) and not is_damaged:
-        logger.warning("no test images: nothing fits %s", input_dir / source.test_images)
+        logger.warning("no test images: nothing fits %s", root / source.test_images)
     elif source.test_images is not None:
-        tests = {id_: paths[0] for id_, paths in _find(listing, source.test_images, set(account), faults).items()}
+        tests = _find(listing, source.test_images, account, faults)
     account |= dict.fromkeys(tests.values(), "test image") | dict.fromkeys(images.values(), "image")
-    rles = read_masks_csv(input_dir, dataset)
-    place = f"{input_dir / source.images}"
+    rles = read_masks_csv(root, dataset)
+    place = f"{root / source.images}"
     if source.masks is not None:
-        faults += _compare(set().union(*masks), images, f"{input_dir / source.masks}", place, "a file")
+        faults += _compare(set().union(*layers), images, f"{root / source.masks}", place, "a file")
     if source.masks_csv is not None and rles is not None:
-        if source.masks_csv.omits_empty:
-            rles = dict.fromkeys(images, ("",) * len(dataset.classes)) | rles
-        faults += _compare(rles, images, f"{input_dir / source.masks_csv.path}", place, "a row")
-    csv = source.masks_csv.path if source.masks_csv else None
-    tables = {csv: "annotation", source.groups_csv: "groups", dataset.submission.sample: "sample submission"}
-    account |= {listing.plain[name]: what for name, what in tables.items() if name in listing.plain}
-    groups = _Grouping(source, input_dir)
+        faults += _compare(rles, images, f"{root / source.masks_csv.path}", place, "a row")
+        account |= {listing.plain.get(source.masks_csv.path, ""): "annotation"}
+    account |= {listing.plain.get(dataset.submission.sample or "", ""): "sample submission"}
+    groups = {id_: _find_group(source, id_, path, faults) for id_, path in (images | tests).items()}
     samples = []
     for id_, path in images.items():
+        files = tuple((found[id_],) if id_ in found else () for found in layers)
         mask: tuple[str, ...] = ()
-        draw: DrawFiles | DrawRuns | None = None
-        layers = tuple(found.get(id_, ()) for found in masks)
-        if any(layers):
-            is_canonical = source.is_canonical and len(layers) == len(layers[0]) == 1
-            mask = layers[0] if is_canonical else ()
-            draw = None if is_canonical else make_draw(input_dir, layers, source, dataset)
+        draw: Draw | None = None
+        if any(files) and source.is_canonical and len(files) == 1:
+            mask = files[0]
+        elif any(files):
+            draw = DrawFiles(root, files, source, overlapping=dataset.overlapping)
         elif rles is not None and id_ in rles and source.masks_csv is not None:
-            size_hw = dataset.size_hw or read_size(input_dir / path, find_kind(dataset))
+            size_hw = dataset.size_hw or read_size(root / path, find_kind(dataset))
             cells = tuple((rle,) if rle else () for rle in rles[id_])
             name = f"{source.masks_csv.path}, {id_}"
             draw = DrawRuns(size_hw, cells, source.masks_csv.order, overlapping=dataset.overlapping, name=name)
-        else:
-            continue  # a fault already
-        group, view = groups.find(id_, path, faults)
+        group, view = groups[id_]
         samples.append(ImportedSample(id=id_, split="train", image=path, mask=mask, draw=draw, group=group, view=view))
     for id_, path in tests.items():
-        group, view = groups.find(id_, path, faults)
+        group, view = groups[id_]
         samples.append(ImportedSample(id=id_, split="test", image=path, group=group, view=view))
     if faults:
         shown = "\n".join(f"  {fault}" for fault in faults[:_MAX_FAULTS_SHOWN])
         more = f"\n  ... and {len(faults) - _MAX_FAULTS_SHOWN} more" if len(faults) > _MAX_FAULTS_SHOWN else ""
-        raise InputError(f"{input_dir} must hold a consistent data set. Received: {len(faults)} faults:\n{shown}{more}")
+        raise InputError(f"{root} must hold a consistent data set. Received: {len(faults)} faults:\n{shown}{more}")
     return Import(
+        source=source,
         samples=tuple(samples),
         classes=dataset.classes,
         overlapping=dataset.overlapping,
         account=complete_account(listing, account),
     )
-
-
-def get_patterns(dataset: DatasetConfig) -> PatternSource:
-    """Returns the data set's source.
-
-    Raises:
-        InputError: it is of another format.
-    """
-    if not isinstance(dataset.source, PatternSource):
-        raise InputError(f"`source` must be a PatternSource. Received: {dataset.source.format}")
-    return dataset.source
 
 
 def read_masks_csv(input_dir: Path, dataset: DatasetConfig) -> Rles | None:
@@ -121,47 +99,27 @@ def read_masks_csv(input_dir: Path, dataset: DatasetConfig) -> Rles | None:
     Raises:
         InputError: see `read_rle_csv`.
     """
-    source = get_patterns(dataset)
-    if source.masks_csv is None:
-        return None
-    path = find_file(input_dir, source.masks_csv.path)
-    return read_rle_csv(path, source.masks_csv, dataset.classes, unite=source.unite_masks)
+    form = dataset.source.masks_csv if isinstance(dataset.source, PatternSource) else None
+    return read_rle_csv(find_file(input_dir, form.path), form, dataset.classes) if form is not None else None
 
 
 def find_mask_files(folder: Path, dataset: DatasetConfig) -> dict[str, tuple[tuple[str, ...], ...]]:
-    """Finds masks in another folder, named as the training masks are in theirs.
+    """Finds masks in another folder, named as the training masks are in theirs: `a.png` where no pattern says how.
 
     Returns:
-        For each id the files of each class, or of all, below the folder; see `make_draw`.
+        For each id the files of each class, or of all, below the folder; see `DrawFiles`.
 
     Raises:
-        InputError: the source has no mask files.
+        InputError: the source has patterns, but none of mask files.
     """
-    patterns = _list_patterns(dataset)
+    patterns = ["{id}.png"]
+    if isinstance(dataset.source, PatternSource):
+        patterns = _list_patterns(dataset.source, dataset)
     if not patterns:
         raise InputError("`source.masks` must say how mask files are named. Received: None")
     listing = list_input(folder)
     found = [find_ids(listing, Path(pattern).name) for pattern in patterns]
     return {id_: tuple(of.get(id_, ()) for of in found) for id_ in sorted(set().union(*found))}
-
-
-def make_draw(root: Path, layers: tuple[tuple[str, ...], ...], files: MaskFiles, dataset: DatasetConfig) -> DrawFiles:
-    """Makes what draws a mask from its files, whose values are declared.
-
-    Args:
-        root: the folder.
-        layers: files below it: those of each class, or of all.
-        files: what their values mean.
-        dataset: says whether classes overlap.
-    """
-    coding = Coding(
-        classes=files.mask_values if len(layers) == 1 else files.mask_values[:1],
-        background=files.background_values,
-        ignored=files.ignore_values,
-        threshold=files.mask_threshold,
-        colors=files.has_colors,
-    )
-    return DrawFiles(root, layers, coding, overlapping=dataset.overlapping)
 
 
 def find_ids(listing: Listing, pattern: str) -> Paths:
@@ -194,51 +152,38 @@ def _match(listing: Listing, pattern: str) -> dict[str, str]:
     return {path: match.groupdict().get("id", "") for path, match in found.items() if match}
 
 
-class _Grouping:
-    """Finds the group and the camera view of an id."""
-
-    def __init__(self, source: PatternSource, input_dir: Path) -> None:
-        self._source, self._matches = source, re.compile(source.id_pattern).fullmatch
-        self._group_of: dict[str, str] = {}
-        if source.groups_csv is not None:
-            rows = read_columns(find_file(input_dir, source.groups_csv), source.groups_columns)
-            plain = {cell: group for cell, group in rows if group}
-            self._group_of = {Path(cell).stem: group for cell, group in plain.items()} | plain
-
-    def find(self, id_: str, path: str, faults: list[str]) -> tuple[str, str]:
-        """Returns (group, view); an id that does not fit is added to `faults`."""
-        match = self._matches(id_)
-        if match is None:
-            faults.append(f"{path}: `id_pattern` must fit the id: {self._source.id_pattern}. Received: {id_!r}")
-            return "", ""
-        # Interned: 16 images share a group's name, 6,254 a view's, and strings are a third of what a sample takes.
-        group = sys.intern(self._group_of.get(id_) or match["group"] or NO_GROUP)
-        return group, sys.intern(match.groupdict().get("view") or "")
+def _find_group(source: PatternSource, id_: str, path: str, faults: list[str]) -> tuple[str, str]:
+    """Returns (group, view); an id that does not fit is added to `faults`."""
+    match = re.fullmatch(source.id_pattern, id_)
+    if match is None:
+        faults.append(f"{path}: `id_pattern` must fit the id: {source.id_pattern}. Received: {id_!r}")
+        return "", ""
+    # Interned: 16 images share a group's name, 6,254 a view's, and strings are a third of what a sample takes.
+    return sys.intern(match["group"] or NO_GROUP), sys.intern(match.groupdict().get("view") or "")
 
 
-def _list_patterns(dataset: DatasetConfig) -> list[str]:
+def _list_patterns(source: PatternSource, dataset: DatasetConfig) -> list[str]:
     """Returns the pattern of mask files; with `{class}` one for each class."""
-    pattern = get_patterns(dataset).masks
-    if pattern is None:
+    if source.masks is None:
         return []
-    return [pattern.replace("{class}", name) for name in dataset.classes] if "{class}" in pattern else [pattern]
+    return list(dict.fromkeys(source.masks.replace("{class}", name) for name in dataset.classes))
 
 
-def _find(listing: Listing, pattern: str, taken: set[str], faults: list[str], unite: bool = False) -> Paths:
-    """Finds the files of each id; adds ids of several to `faults`, unless these are united.
+def _find(listing: Listing, pattern: str, taken: Iterable[str], faults: list[str]) -> dict[str, str]:
+    """Finds the file of each id; adds ids of several to `faults`.
 
     Raises:
         InputError: there are none at all.
     """
-    found = {id_: tuple(p for p in paths if p not in taken) for id_, paths in find_ids(listing, pattern).items()}
+    found = {id_: [p for p in paths if p not in taken] for id_, paths in find_ids(listing, pattern).items()}
     found = {id_: paths for id_, paths in found.items() if paths}
     if not found:
         raise InputError(f"{listing.root / pattern} must match files. Received: none. {_describe(listing, pattern)}")
     for id_, paths in found.items():
-        if len(paths) > 1 and not unite:
+        if len(paths) > 1:
             names = ", ".join(paths)
             faults.append(f"{listing.root / pattern} must match one file for {id_}. Received: {len(paths)}: {names}")
-    return found
+    return {id_: paths[0] for id_, paths in found.items()}
 
 
 def _describe(listing: Listing, pattern: str) -> str:
@@ -253,7 +198,7 @@ def _describe(listing: Listing, pattern: str) -> str:
     return f"{listing.root / folder} holds {', '.join(names[:_MAX_NAMES_SHOWN])}{more}{left}"
 
 
-def _compare(found: Iterable[str], images: Iterable[str], source: str, images_source: str, what: str) -> Sequence[str]:
+def _compare(found: Iterable[str], images: Iterable[str], source: str, images_source: str, what: str) -> list[str]:
     """Says which images have no mask or row, and which masks or rows have no image."""
     found, images = set(found), set(images)
     missing = [f"{source} must have {what} for each image. Received: none for {id_}" for id_ in sorted(images - found)]

@@ -21,11 +21,10 @@ from PIL import Image
 from unets.config import PolygonSource, SizeHW
 from unets.data.samples import IGNORE
 from unets.dataset.importers.assemble import Drawn, assemble, do_overlap, select
-from unets.dataset.importers.base import Import, MaskHW, Question
+from unets.dataset.importers.base import Import, MaskHW, Questions
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES
-from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.names import find_splits, sort_naturally, spread
+from unets.dataset.importers.names import Finder, find_splits, sort_naturally, spread
 from unets.errors import DECODER_FAULTS, InputError
 
 Points = npt.NDArray[np.float64]  # (n, 2) of x and y, in pixels
@@ -92,7 +91,7 @@ class Annotations:
     labels: tuple[str, ...] = ()
     files: dict[str, str] = field(default_factory=dict)
     test: list[str] = field(default_factory=list)
-    questions: list[Question] = field(default_factory=list)
+    questions: Questions = field(default_factory=Questions)
     missing: list[str] = field(default_factory=list)
     skipped: int = 0
     path: str = ""
@@ -128,10 +127,6 @@ class Annotations:
                 self.skipped += 1
             else:
                 of_image.append(area)
-
-    def ask(self, name: str, text: str, *choices: str) -> None:
-        """Adds a question about a field of the source."""
-        self.questions.append(Question(field=name, text=text, choices=choices))
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,8 +241,8 @@ def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Listing, A
         parse: finds the format's files and adds what they say.
 
     Raises:
-        InputError: see `parse` and `assemble`; or a file is damaged, images that it names are not there, or no object
-            has an area.
+        InputError: see `assemble`; or a file is damaged or holds what `parse` does not read, images that it names are
+            not there, or no object has an area.
     """
     found = Annotations(listing=listing, finder=Finder(listing.rasters))
     try:
@@ -271,10 +266,10 @@ def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Listing, A
         return None
     if found.skipped:
         text = f"{found.skipped} objects that have no area (boxes, points, lines, turned ellipses) are left out"
-        found.ask("source.leave_out", text)
+        found.questions.ask("source.leave_out", text)
     if found.missing:
         text = f"{len(found.missing)} images that annotations name are not there: {found.missing[0]}, ..."
-        found.ask("source.leave_out", text, "nothing, if that is right")
+        found.questions.ask("source.leave_out", text, "nothing, if that is right")
     return _build(listing, source, found)
 
 
@@ -294,7 +289,7 @@ def _build(listing: Listing, source: PolygonSource, found: Annotations) -> Impor
     overlapping = not source.covering and len(labels) > 1 and do_overlap(layered, tolerance=_OVERLAP)
     if overlapping:
         choice = "covering=True: later objects cover earlier ones, and a pixel is of one class"
-        found.ask("source.covering", "classes overlap: each has a mask of its own", choice)
+        found.questions.ask("source.covering", "classes overlap: each has a mask of its own", choice)
     return assemble(
         listing,
         source,
@@ -329,7 +324,7 @@ def _split(listing: Listing, source: PolygonSource, found: Annotations) -> tuple
         return [*train, *bare], test
     if bare:
         text = f"{len(bare)} images beside annotated ones have no annotation and are left out: {bare[0]}, ..."
-        found.ask("source.missing", text, '"empty", if they hold no object')
+        found.questions.ask("source.missing", text, '"empty", if they hold no object')
     return train, test
 
 

@@ -17,12 +17,11 @@ import numpy as np
 from unets.config import CsvSource, SizeHW
 from unets.data.rle import Order, decode_rle, read_runs, to_absolute, unite_rles
 from unets.dataset.importers.assemble import Drawn, assemble, select
-from unets.dataset.importers.base import Import, MaskHW, Question
+from unets.dataset.importers.base import Import, MaskHW, Questions
 from unets.dataset.importers.edges import find_border, measure_fit, read_colors
-from unets.dataset.importers.finder import Finder
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.meaning import merge_layers
-from unets.dataset.importers.names import find_split, sort_naturally, spread
+from unets.dataset.importers.names import Finder, find_split, sort_naturally, spread
 from unets.dataset.importers.tables import (
     Naming,
     Table,
@@ -35,6 +34,7 @@ from unets.dataset.importers.tables import (
 from unets.errors import InputError
 
 _ORDERS: tuple[Order, Order] = ("row", "column")
+_ENDING = re.compile(r"\.[A-Za-z]{2,5}(?=$|_)")
 _LOOKED_AT = 40  # masks by which the order is decided
 _CLEAR = 1.3  # how much longer borders are in the wrong order, at least
 _CLEAR_EDGE = 1.15  # how much stronger the image's edges are along the right ones
@@ -64,42 +64,35 @@ class DrawRuns:
         return layers if self.overlapping else merge_layers(layers, self.name)
 
 
-def propose(listing: Listing) -> list[tuple[CsvSource, Import]]:
-    """Proposes the csv with run lengths of most images.
+def propose(listing: Listing) -> Import | None:
+    """Reads the csv with run lengths of most images; None where there is none.
 
     Raises:
         InputError: a csv is there, and cannot be read rightly.
     """
-    tables = [table for table in read_tables(listing) if not table.is_sample]
     images = Finder(listing.rasters)
-    found: list[tuple[int, CsvSource, list[Question]]] = []
-    for table in tables:
-        column = find_rle_column(table)
+    best: tuple[int, CsvSource, Questions] | None = None
+    for table in read_tables(listing):
+        column = None if table.is_sample else find_rle_column(table)
         naming = find_naming(table, images, skip=(column,)) if column else None
         if column and naming:
-            class_column = None if naming.labels else find_class_column(table, naming.images, {column, naming.column})
-            source = CsvSource(
-                path=table.path,
-                image_column=naming.column,
-                rle_column=column,
-                class_column=class_column,
-                cell=naming.cell,
-            )
-            found.append((len(naming.ids), *_complete(listing, source, table, naming)))
-    if not found:
-        return []
-    _, source, questions = max(found, key=lambda item: item[0])
-    result = read(listing, source)
-    return [(source, replace(result, questions=(*questions, *result.questions)))]
+            questions = Questions()
+            source = _describe_csv(listing, table, column, naming, questions)
+            if best is None or len(naming.ids) > best[0]:
+                best = len(naming.ids), source, questions
+    if best is None:
+        return None
+    result = read(listing, best[1])
+    return replace(result, questions=(*best[2], *result.questions))
 
 
-def _complete(listing: Listing, source: CsvSource, table: Table, naming: Naming) -> tuple[CsvSource, list[Question]]:
+def _describe_csv(listing: Listing, table: Table, column: str, naming: Naming, questions: Questions) -> CsvSource:
     """Decides how runs are counted, and what an image without a row is."""
+    class_column = None if naming.labels else find_class_column(table, naming.images, {column, naming.column})
     cells: dict[str, list[str]] = defaultdict(list)
-    for image, cell in zip(naming.images, table.cells[source.rle_column], strict=True):
+    for image, cell in zip(naming.images, table.cells[column], strict=True):
         if image is not None:
             cells[image].append(clean_runs(cell))
-    questions: list[Question] = []
     sizes = {image: listing.header(image).size_hw for image in spread(list(cells), _LOOKED_AT * 10)}
     filled = [(image, cell) for image in sizes for cell in cells[image] if cell]
     misfits = [image for image, cell in filled if not _fits(cell, sizes[image])]
@@ -112,25 +105,26 @@ def _complete(listing: Listing, source: CsvSource, table: Table, naming: Naming)
         )
     if relative:
         text = f"run lengths of {table.path} count each start from the end of the run before, as SIIM-ACR's"
-        questions.append(Question(field="source.relative", text=text, choices=("False",)))
+        questions.ask("source.relative", text, "False")
     start: Literal[0, 1] = 0 if not relative and any(cell.split()[0] == "0" for _, cell in filled) else 1
     absolute = {i: [to_absolute(c, start=start, relative=relative) for c in cells[i] if c] for i in sizes}
     order, is_sure, why = find_order(listing, absolute, sizes)
     if not is_sure:
         other = "row" if order == "column" else "column"
-        text = f"pixels are counted along {order}s: {why}"
-        questions.append(Question(field="source.order", text=text, choices=(f'"{other}"',)))
+        questions.ask("source.order", f"pixels are counted along {order}s: {why}", f'"{other}"')
     has_empty = any(not cell for many in cells.values() for cell in many)
-    source = source.model_copy(
-        update={
-            "order": order,
-            "start": start,
-            "relative": relative,
-            "missing": "leave_out" if has_empty else "empty",
-            "labels": tuple(sort_naturally(set(naming.labels or table.cells.get(source.class_column or "", ())))),
-        }
+    return CsvSource(
+        path=table.path,
+        image_column=naming.column,
+        rle_column=column,
+        class_column=class_column,
+        cell=naming.cell,
+        order=order,
+        start=start,
+        relative=relative,
+        missing="leave_out" if has_empty else "empty",
+        labels=tuple(sort_naturally(set(naming.labels or table.cells.get(class_column or "", ())))),
     )
-    return source, questions
 
 
 def _fits(cell: str, size_hw: SizeHW, *, relative: bool = False) -> bool:
@@ -193,6 +187,7 @@ def read(listing: Listing, source: CsvSource) -> Import:
         )
     labels = naming.labels or table.cells.get(source.class_column or "", ("",) * len(naming.images))
     classes = source.labels or ("",)
+    questions, account = Questions(), {source.path: "annotation"}
     cells: dict[str, tuple[list[str], ...]] = {}
     for image, label, cell in zip(naming.images, labels, table.cells[source.rle_column], strict=True):
         if image is not None and label in classes:
@@ -200,13 +195,21 @@ def read(listing: Listing, source: CsvSource) -> Import:
             if runs := clean_runs(cell):
                 runs = to_absolute(runs, start=source.start, relative=source.relative)
                 layers[classes.index(label)].append(runs)
-    questions = []
-    absent = sum(image is None for image in naming.images)
-    if absent:
+    if absent := naming.images.count(None):
         text = f"{absent} rows of {source.path} name images that are not there"
-        questions.append(Question(field="source.path", text=text, choices=("nothing, if that is right",)))
+        questions.ask("source.path", text, "nothing, if that is right")
     sample, test = find_sample(listing, set(cells), left)
-    cells, account = _add_missing(listing, source, cells, set(test), questions, len(classes), left)
+    account |= {sample.path: "sample submission"} if sample else {}
+    known, folders = {*cells, *test, *left}, {image.rpartition("/")[0] for image in cells}
+    if bare := [path for path in listing.rasters if path.rpartition("/")[0] in folders and path not in known]:
+        is_empty = source.missing == "empty"
+        what, choice = (
+            ("hold no object", '"leave_out"') if is_empty else ("are left out", '"empty", if they hold no object')
+        )
+        text = f"{len(bare)} of {len(bare) + len(cells)} images have no row in {source.path} and {what}: {bare[0]}, ..."
+        questions.ask("source.missing", text, choice)
+        account |= dict.fromkeys(bare, "left out: an image without a row")
+        cells |= {image: tuple([] for _ in classes) for image in bare if is_empty}
     draws = {
         image: DrawRuns(
             listing.header(image).size_hw, tuple(map(tuple, layers)), source.order, True, f"{source.path}, {image}"
@@ -216,14 +219,14 @@ def read(listing: Listing, source: CsvSource) -> Import:
     overlapping = any(sum(map(bool, draw.layers)) > 1 and _do_overlap(draw) for draw in draws.values())
     if overlapping:
         text = "some pixels are of two classes: each class has a mask of its own"
-        questions.append(Question(field="overlapping", text=text, choices=("a csv without overlaps",)))
+        questions.ask("overlapping", text, "a csv without overlaps")
     drawn = {image: Drawn(draw=replace(draw, overlapping=overlapping)) for image, draw in draws.items()}
     per_class = Counter(zip(naming.images, labels, strict=True))
     row = "object" if max(per_class.values()) > 1 else "class" if len(classes) > 1 else "image"
-    fields = describe_submission(sample, test, source, classes, naming, row)
+    fields = describe_submission(sample, test, source, naming, row)
     if row == "object":
         text = f"{source.path} has a row an object: a mask is all of them together, a submission has a row each"
-        questions.append(Question(field="submission.row", text=text, choices=('"image"', '"class"')))
+        questions.ask("submission.row", text, '"image"', '"class"')
     return assemble(
         listing,
         source,
@@ -231,7 +234,7 @@ def read(listing: Listing, source: CsvSource) -> Import:
         test=test,
         classes=tuple(label or "object" for label in classes),
         overlapping=overlapping,
-        account={**account, source.path: "annotation", **({sample.path: "sample submission"} if sample else {})},
+        account=account,
         questions=questions,
         ids={image: id_ for image, id_ in naming.ids.items() if image in drawn} if _are_unique(naming.ids) else None,
         fields={"has_background": True, "has_ignored": False, "submission": fields},
@@ -240,30 +243,6 @@ def read(listing: Listing, source: CsvSource) -> Import:
 
 def _are_unique(ids: Mapping[str, str]) -> bool:
     return len(set(ids.values())) == len(ids)
-
-
-def _add_missing(
-    listing: Listing,
-    source: CsvSource,
-    cells: dict[str, tuple[list[str], ...]],
-    test: set[str],
-    questions: list[Question],
-    num_classes: int,
-    left: set[str],
-) -> tuple[dict[str, tuple[list[str], ...]], dict[str, str]]:
-    """Adds images beside those with rows as empty, or says that they are left out."""
-    folders = {image.rpartition("/")[0] for image in cells}
-    bare = [p for p in listing.rasters if p.rpartition("/")[0] in folders and p not in cells and p not in test | left]
-    if not bare:
-        return cells, {}
-    is_empty = source.missing == "empty"
-    what = "hold no object" if is_empty else "are left out"
-    text = f"{len(bare)} of {len(bare) + len(cells)} images have no row in {source.path} and {what}: {bare[0]}, ..."
-    choice = '"leave_out"' if is_empty else '"empty", if they hold no object'
-    questions.append(Question(field="source.missing", text=text, choices=(choice,)))
-    if not is_empty:
-        return cells, dict.fromkeys(bare, "left out: an image without a row")
-    return cells | {image: tuple([] for _ in range(num_classes)) for image in bare}, {}
 
 
 def find_sample(listing: Listing, train: set[str], left: set[str]) -> tuple[Table | None, list[str]]:
@@ -279,19 +258,14 @@ def find_sample(listing: Listing, train: set[str], left: set[str]) -> tuple[Tabl
 
 
 def describe_submission(
-    sample: Table | None, test: Sequence[str], source: CsvSource, classes: Sequence[str], naming: Naming, row: str
+    sample: Table | None, test: Sequence[str], source: CsvSource, naming: Naming, row: str
 ) -> dict[str, Any]:
     """Returns the fields of SubmissionConfig: the sample's columns, and how its cells are written."""
-    fields: dict[str, Any] = {
-        "sample": sample.path if sample else None,
-        "image_column": source.image_column,
-        "rle_column": source.rle_column,
-        "class_column": source.class_column,
-        "cell": naming.cell if "{class}" in naming.cell or _are_unique(naming.ids) else "{id}",
-        "order": source.order,
-        "relative": source.relative,
-        "row": row,
-    }
+    fields: dict[str, Any] = source.model_dump(
+        include={"image_column", "rle_column", "class_column", "order", "relative"}
+    )
+    cell = naming.cell if "{class}" in naming.cell or _are_unique(naming.ids) else "{id}"
+    fields |= {"sample": sample.path if sample else None, "cell": cell, "row": row}
     if sample is None:
         return fields
     if source.image_column not in sample.columns:
@@ -305,8 +279,8 @@ def describe_submission(
         fields["class_column"] = None
     if fields["image_column"] != source.image_column:
         return fields
-    endings = {m[0] for cell in sample.cells[source.image_column] if (m := re.search(r"\.[A-Za-z]{2,5}(?=$|_)", cell))}
-    own = re.search(r"\.[A-Za-z]{2,5}(?=$|_)", naming.cell.replace("{id}", ""))
+    endings = {match[0] for cell in sample.cells[source.image_column] if (match := _ENDING.search(cell))}
+    own = _ENDING.search(naming.cell.replace("{id}", ""))
     if own and len(endings) == 1 and own[0] not in endings:
         fields["cell"] = naming.cell.replace(own[0], endings.pop())
     return fields

@@ -1,8 +1,8 @@
 """The search: every importer that knows a folder proposes; the one that explains most of it is taken."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,24 +10,25 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import DatasetConfig, ImporterSource, PolygonSource
+from unets.config import DatasetConfig, MasksSource, PatternSource, PolygonSource, Source, TableSource
 from unets.dataset.importers import (
     coco,
     cvat,
     label_studio,
     labelme,
     masks,
-    paths,
     polygons,
     run_lengths,
     supervisely,
+    table,
     via,
     yolo,
 )
-from unets.dataset.importers.base import Import, ImportedSample, Question
+from unets.dataset.importers.base import Import, ImportedSample, Questions
 from unets.dataset.importers.edges import measure_fit, read_colors
 from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending, list_input
 from unets.dataset.importers.names import find_shapes, spread
+from unets.dataset.importers.patterns import read_patterns
 from unets.dataset.importers.tables import read_tables
 from unets.errors import InputError
 
@@ -40,17 +41,26 @@ _POLYGONS = {
     "supervisely": supervisely.parse,
     "via": via.parse,
 }
-_PROPOSERS: Mapping[str, Callable[[Listing], Sequence[tuple[ImporterSource, Import]]]] = {
-    "paths": paths.propose,
-    "masks": masks.propose,
-    "csv": run_lengths.propose,
-}
-# Where two explain the same images, the first in this list is taken: files before what describes them.
-IMPORTERS: Mapping[str, Callable[[Listing, Any], Import | None]] = {
-    "paths": paths.read,
+_READERS: Mapping[str, Callable[[Listing, Any], Import | None]] = {
+    "table": table.read,
     "masks": masks.read,
     "csv": run_lengths.read,
     **{name: partial(polygons.read, parse=parse) for name, parse in _POLYGONS.items()},
+}
+# What looks into a folder. Where two explain the same images, the first is taken: files before what describes them.
+_PROPOSERS: Mapping[str, Callable[[Listing], Import | None]] = {
+    "table": table.propose,
+    "masks": partial(masks.read, source=MasksSource()),
+    "csv": run_lengths.propose,
+    # An image without a txt holds no object, as YOLO has it.
+    **{
+        name: partial(
+            polygons.read,
+            source=PolygonSource(format=name, missing="empty" if name == "yolo" else "leave_out"),
+            parse=parse,
+        )
+        for name, parse in _POLYGONS.items()
+    },
 }
 _NEARLY = 0.9
 _COMPARED = 8
@@ -59,32 +69,13 @@ _SHOWN = 8
 _MOST_PX = 50_000_000  # of an image whose edges are measured
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Proposal:
-    """An importer's options, and what it reads with them."""
-
-    source: ImporterSource
-    result: Import
-
-    @property
-    def format(self) -> str:
-        """The importer's name."""
-        return str(getattr(self.source, "format", ""))
-
-    @property
-    def masks(self) -> dict[str, ImportedSample]:
-        """The training samples by the paths of their images."""
-        return {sample.image: sample for sample in self.result.samples if sample.split == "train"}
-
-
-def read(listing: Listing, source: ImporterSource) -> Import:
+def read(listing: Listing, source: Source) -> Import:
     """Reads INPUT as the options of a data set say.
 
     Raises:
         InputError: the files do not hold what the options say.
     """
-    name = str(getattr(source, "format", ""))
-    result = IMPORTERS[name](listing, source)
+    result = _READERS[source.format](listing, source)
     if result is None:
         raise InputError(f"`--input` must hold what `source` says ({source!r}). Received: {_describe(listing)}")
     return result
@@ -96,87 +87,81 @@ def read_input(input_dir: Path, dataset: DatasetConfig, config_dir: Path) -> Imp
     Args:
         input_dir: the data set's folder.
         dataset: whose source it is.
-        config_dir: the folder of `dataset.py`, which is not needed here.
+        config_dir: the folder of `dataset.py`, where a table by hand may lie.
 
     Raises:
-        InputError: see `read`.
+        InputError: see the importer.
     """
-    if not isinstance(dataset.source, ImporterSource):
-        raise InputError(f"`source` must be one of an importer that searches. Received: {dataset.source!r}")
-    result = read(list_input(input_dir), dataset.source)
+    listing, source = list_input(input_dir), dataset.source
+    if isinstance(source, PatternSource):
+        return read_patterns(listing, source, dataset)
+    if isinstance(source, TableSource):
+        return table.read(listing, source, dataset, config_dir)
+    result = read(listing, source)
     return replace(result, classes=dataset.classes) if len(result.classes) == len(dataset.classes) else result
 
 
-def choose(listing: Listing) -> tuple[ImporterSource, Import]:
+def choose(listing: Listing) -> Import:
     """Finds the importer that reads a folder best.
 
     Returns:
-        Its options, and what it reads, with a question where another is as good and says something else.
+        What it reads, with a question where another is as good and says something else.
 
     Raises:
         InputError: no importer reads it; the error says what was found and what to do.
     """
-    proposals: list[Proposal] = []
+    proposals: dict[str, Import] = {}
     errors: dict[str, InputError] = {}
-    for name in IMPORTERS:
+    for name, propose in _PROPOSERS.items():
         try:
-            proposals += [Proposal(source=s, result=r) for s, r in _propose(listing, name)]
+            if found := propose(listing):
+                proposals[name] = found
         except InputError as error:
             errors[name] = error
     if not proposals:
         raise InputError(_refuse(listing, errors))
-    most = max(len(proposal.masks) for proposal in proposals)
-    near = [proposal for proposal in proposals if len(proposal.masks) >= _NEARLY * most]
-    named = [p for p in near if not all(c.startswith("class_") or c == "object" for c in p.result.classes)]
-    best = (named or near)[0]
-    questions = list(best.result.questions)
-    account = dict(best.result.account)
-    for other in proposals:
-        if other is best:
-            continue
+    most = max(len(proposal.train) for proposal in proposals.values())
+    near = [name for name, proposal in proposals.items() if len(proposal.train) >= _NEARLY * most]
+    named = [n for n in near if not all(c.startswith("class_") or c == "object" for c in proposals[n].classes)]
+    first = (named or near)[0]
+    best = proposals.pop(first)
+    questions, account, fields = Questions(best.questions), dict(best.account), dict(best.dataset_fields)
+    for name, other in proposals.items():
         same = compare(listing, best, other)
-        why = f"the same masks as {other.format}" if same else f"other masks, as {other.format}"
-        for path, what in other.result.account.items():
+        why = f"the same masks as {name}" if same else f"other masks, as {name}"
+        for path, what in other.account.items():
             if account.get(path, "").startswith("left out") and what in ("annotation", "mask"):
                 account[path] = f"left out: {why}"
         if not same:
             text = (
-                f"the folder can be read as {best.format} ({len(best.masks)} images, classes "
-                f"{', '.join(best.result.classes[:4])}) or as {other.format} ({len(other.masks)} images, classes "
-                f"{', '.join(other.result.classes[:4])}), and these differ: {best.format} is taken"
+                f"the folder can be read as {_summarize(first, best)} or as {_summarize(name, other)}, and these "
+                f"differ: {first} is taken"
             )
-            questions.append(Question(field="source", text=text, choices=(_write_source(other.source),)))
+            questions.ask("source", text, _write_source(other.source))
+        if "submission" in other.dataset_fields:
+            fields.setdefault("submission", other.dataset_fields["submission"])
     for name, fault in errors.items():
         text = f"the folder also holds {name} annotations, which cannot be read: {fault}"
-        questions.append(Question(field="source", text=text, choices=("nothing, if they are not wanted",)))
-    questions += _check_fit(listing, best)
-    fields = dict(best.result.dataset_fields)
-    submissions = [p.result.dataset_fields["submission"] for p in proposals if "submission" in p.result.dataset_fields]
-    if "submission" not in fields:
-        fields["submission"] = submissions[0] if submissions else {"sample": None}
-    return best.source, replace(best.result, questions=tuple(questions), account=account, dataset_fields=fields)
+        questions.ask("source", text, "nothing, if they are not wanted")
+    fit = _measure_fit(listing, best)
+    if fit < _FITS:
+        text = f"images have no edges along the borders of their masks ({fit:.2f} of elsewhere): do they match?"
+        questions.ask("source", text, "look at `unets data --sheet sheet.jpg`")
+    fields.setdefault("submission", {"sample": None})
+    return replace(best, questions=tuple(questions), account=account, dataset_fields=fields)
 
 
-def _propose(listing: Listing, name: str) -> Sequence[tuple[ImporterSource, Import]]:
-    if name in _PROPOSERS:
-        return _PROPOSERS[name](listing)
-    # An image without a txt holds no object, as YOLO has it.
-    source = PolygonSource(format=name, missing="empty" if name == "yolo" else "leave_out")
-    found = IMPORTERS[name](listing, source)
-    return [(source, found)] if found is not None else []
-
-
-def compare(listing: Listing, one: Proposal, other: Proposal) -> bool:
-    """Tells whether two proposals have the same objects in their images, whatever the classes are called."""
-    masks = [proposal.masks for proposal in (one, other)]
-    if not masks[0].keys() & masks[1].keys():  # copies of the images elsewhere
-        masks = [{Path(image).stem: sample for image, sample in of.items()} for of in masks]
+def compare(listing: Listing, one: Import, other: Import) -> bool:
+    """Tells whether two imports have the same objects in their images, whatever the classes are called."""
+    samples = [one.train, other.train]
+    if not samples[0].keys() & samples[1].keys():  # copies of the images elsewhere
+        samples = [{Path(image).stem: sample for image, sample in of.items()} for of in samples]
     overlaps = []
-    for image in spread(sorted(masks[0].keys() & masks[1].keys()), _COMPARED):
-        first, second = (_draw_objects(listing, of[image]) for of in masks)
+    for image in spread(sorted(samples[0].keys() & samples[1].keys()), _COMPARED):
+        first, second = (_draw_objects(listing, of[image]) for of in samples)
         if first.shape != second.shape:
             return False
-        overlaps.append((first & second).sum() / max((first | second).sum(), 1) if (first | second).any() else 1.0)
+        overlaps.append((first & second).sum() / (first | second).sum() if (first | second).any() else 1.0)
     return bool(overlaps) and float(np.mean(overlaps)) >= _NEARLY
 
 
@@ -184,20 +169,21 @@ def _draw_objects(listing: Listing, sample: ImportedSample) -> npt.NDArray[np.bo
     return np.asarray(np.any([(layer > 0) & (layer < 255) for layer in sample.read_layers(listing.root)], axis=0))
 
 
-def _check_fit(listing: Listing, best: Proposal) -> list[Question]:
-    """Asks where the masks' borders do not lie where the images have edges."""
+def _measure_fit(listing: Listing, best: Import) -> float:
+    """Measures how much stronger edges are along the masks' borders than elsewhere; infinite where nothing tells."""
     fits = []
-    upright = best.result.dataset_fields.get("orientation") == "upright"
-    for image in spread(sorted(best.masks), 4 * _COMPARED):
-        if np.prod(listing.header(image).size_hw) > _MOST_PX:
-            continue
-        mask = np.max([layer * (i + 1) for i, layer in enumerate(best.masks[image].read_layers(listing.root))], axis=0)
-        if mask.min() < mask.max():
-            fits.append(measure_fit(mask, read_colors(listing.root / image, upright=upright)))
-    if not fits or np.mean(fits) >= _FITS:
-        return []
-    text = f"images have no edges along the borders of their masks ({np.mean(fits):.2f} of elsewhere): do they match?"
-    return [Question(field="source", text=text, choices=("look at `unets data --sheet sheet.jpg`",))]
+    upright = best.dataset_fields.get("orientation") == "upright"
+    for image in spread(sorted(best.train), 4 * _COMPARED):
+        if np.prod(listing.header(image).size_hw) <= _MOST_PX:
+            layers = best.train[image].read_layers(listing.root)
+            mask = np.max([layer * (index + 1) for index, layer in enumerate(layers)], axis=0)
+            if mask.min() < mask.max():
+                fits.append(measure_fit(mask, read_colors(listing.root / image, upright=upright)))
+    return float(np.mean(fits)) if fits else np.inf
+
+
+def _summarize(name: str, result: Import) -> str:
+    return f"{name} ({len(result.train)} images, classes {', '.join(result.classes[:4])})"
 
 
 def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
@@ -206,9 +192,9 @@ def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
     if errors:
         return "no importer can read `--input`. Received: " + "; ".join(f"as {name}: {e}" for name, e in errors.items())
     hints = [
-        f"{table.path} holds polygons in WKT: rasterize them (rasterio.features), and write the masks as PNG"
-        for table in read_tables(listing)
-        if any(any("POLYGON" in cell[:20] for cell in table.cells[column][:20]) for column in table.columns)
+        f"{found.path} holds polygons in WKT: rasterize them (rasterio.features), and write the masks as PNG"
+        for found in read_tables(listing)
+        if any("POLYGON" in cell[:20] for cells in found.cells.values() for cell in cells[:20])
     ]
     hints += [UNSUPPORTED[end] for end in sorted({ending(path) for path in listing.paths} & UNSUPPORTED.keys())]
     return (
@@ -229,6 +215,6 @@ def _describe(listing: Listing) -> str:
     return ", ".join(parts[:_SHOWN]) + (", ..." if len(parts) > _SHOWN else "")
 
 
-def _write_source(source: ImporterSource) -> str:
+def _write_source(source: Source) -> str:
     given = {k: v for k, v in source.model_dump().items() if v != type(source).model_fields[k].default}
     return f"{type(source).__name__}({', '.join(f'{key}={value!r}' for key, value in given.items())})"

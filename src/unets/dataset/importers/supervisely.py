@@ -14,11 +14,7 @@ from unets.dataset.importers.polygons import Annotations, Area, decode_bitmap, d
 
 
 def parse(listing: Listing, found: Annotations) -> None:
-    """Reads all annotations of a folder.
-
-    Raises:
-        InputError: a file is damaged.
-    """
+    """Reads all annotations of a folder. Raises as `polygons.read` says."""
     for path, content in listing.read_jsons('"classes"'):
         if path.rpartition("/")[2] == "meta.json":
             names = [str(entry.get("title")) for entry in content["classes"] if isinstance(entry, dict)]

@@ -1,13 +1,15 @@
 """Tables: csv files of any dialect as text, and how their cells name images and classes."""
 
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from unets.dataset.importers.finder import Finder
+import pandas as pd
+
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.names import spread
+from unets.dataset.importers.names import Finder, spread
 from unets.dataset.rle_csv import read_frame
 from unets.errors import InputError
 
@@ -22,8 +24,12 @@ class Table:
     """A csv file: its rows as text, without blanks around cells and names of columns."""
 
     path: str
-    columns: tuple[str, ...]
     cells: Mapping[str, Sequence[str]]  # by column
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
+        return tuple(self.cells)
 
     @property
     def is_sample(self) -> bool:
@@ -57,22 +63,23 @@ class Naming:
 
 def read_tables(listing: Listing) -> list[Table]:
     """Reads all csv files of a folder; what is none is left out."""
-    tables = [
-        _read_table(listing, path)
-        for path in listing.select(".csv", ".tsv", ".gz")
-        if re.search(r"\.[ct]sv(\.gz)?$", path.lower())
-    ]
-    return [table for table in tables if table is not None]
+    tables = []
+    for path in listing.select(".csv", ".tsv", ".gz"):
+        if re.search(r"\.[ct]sv(\.gz)?$", path.lower()):
+            with suppress(InputError):
+                tables.append(listing.once(read_table, path, path))
+    return tables
 
 
-def _read_table(listing: Listing, path: str) -> Table | None:
-    """Reads a csv file; None where it is none."""
-    try:
-        frame = read_frame(listing.root / path)
-    except InputError:
-        return None
-    cells = {name: tuple(frame[name].str.strip()) for name in frame.columns if not name.startswith("Unnamed:")}
-    return Table(path=path, columns=tuple(cells), cells=cells)
+def read_table(path: Path, name: str) -> Table:
+    """Reads a csv file, which is called `name`.
+
+    Raises:
+        InputError: it is missing or no csv.
+    """
+    frame = read_frame(path)
+    cells = {column: tuple(frame[column].str.strip()) for column in frame.columns if not column.startswith("Unnamed:")}
+    return Table(path=name, cells=cells)
 
 
 def clean_runs(cell: str) -> str:
@@ -147,19 +154,12 @@ def _find_ending(cell: str, image: str) -> str:
 
 def find_class_column(table: Table, images: Sequence[str | None], others: set[str]) -> str | None:
     """Finds a column of few values in which rows of one image differ, or which is called class, label or category."""
-    for column in table.columns:
-        cells = table.cells[column]
-        if column in others or not 1 <= len(set(cells)) <= _MOST_CLASSES:
+    for column, cells in table.cells.items():
+        if column in others or not 2 <= len(set(cells)) <= _MOST_CLASSES:
             continue
-        is_called_so = re.search(r"class|label|categ", column.lower()) is not None
-        values: dict[str, set[str]] = defaultdict(set)
-        rows: dict[str, int] = defaultdict(int)
-        for image, cell in zip(images, cells, strict=True):
-            if image is not None:
-                values[image].add(cell)
-                rows[image] += 1
-        several = [image for image in rows if rows[image] > 1]
-        differ = sum(len(values[image]) > 1 for image in several)
-        if len(set(cells)) > 1 and (is_called_so or (several and differ >= 0.9 * len(several))):
+        by_image = pd.Series(cells).groupby(pd.Series(images, dtype=object)).agg(["size", "nunique"])
+        several = by_image[by_image["size"] > 1]
+        differ = len(several) > 0 and (several["nunique"] > 1).mean() >= 0.9
+        if differ or re.search(r"class|label|categ", column.lower()):
             return column
     return None

@@ -18,11 +18,7 @@ from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_e
 
 
 def parse(listing: Listing, found: Annotations) -> None:
-    """Reads all files and projects of VIA's in a folder.
-
-    Raises:
-        InputError: a file is damaged.
-    """
+    """Reads all files and projects of VIA's in a folder. Raises as `polygons.read` says."""
     images = []
     for path, content in listing.read_jsons('"regions"', '"filename"'):
         entries = content.get("_via_img_metadata", content) if isinstance(content, dict) else {}
@@ -42,7 +38,7 @@ def parse(listing: Listing, found: Annotations) -> None:
     # Of equally many, the first by name.
     attribute = min(sorted(values), key=lambda name: len(values[name]), default=None)
     if len(values) > 1:
-        found.ask(
+        found.questions.ask(
             "source.labels", f"the attribute `{attribute}` is taken for the class, of {', '.join(sorted(values))}"
         )
     for image, path, regions in images:

@@ -18,11 +18,7 @@ _LINE = re.compile(r"\d+(\s+-?[\d.]+(e-?\d+)?)+")
 
 
 def parse(listing: Listing, found: Annotations) -> None:
-    """Reads all label files of a folder.
-
-    Raises:
-        InputError: labels are no shares of the sides, or name a class that `data.yaml` does not.
-    """
+    """Reads all label files of a folder. Raises as `polygons.read` says."""
     for path in listing.select(".txt"):
         lines = _read_lines(listing, path)
         if not all(map(_LINE.fullmatch, lines)) or (not lines and "label" not in path.lower()):
@@ -73,7 +69,7 @@ def _name_classes(listing: Listing, found: Annotations) -> None:
         raise InputError(f"data.yaml must name every class. Received: no name of {sorted(missing)}, but {names}")
     if not names:
         names = {number: f"class_{number + 1}" if len(numbers) > 1 else "object" for number in sorted(numbers)}
-        found.ask("classes", "no data.yaml names the classes", "their names")
+        found.questions.ask("classes", "no data.yaml names the classes", "their names")
     found.labels = tuple(names[number] for number in sorted(names))
     for image, areas in found.areas.items():
         found.areas[image] = [Area(names[int(area.label)], polygons=area.polygons) for area in areas]
