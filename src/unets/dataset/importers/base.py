@@ -55,7 +55,7 @@ class ImportedSample:
 class Question:
     """Something that the files do not settle; the user answers by editing a field of `dataset.py`."""
 
-    field: str  # of DatasetConfig, as `source.ignore_values`
+    field: str  # of DatasetConfig, as `source.ignored`
     text: str  # what was assumed and why
     choices: tuple[str, ...] = ()  # what to write instead
 
