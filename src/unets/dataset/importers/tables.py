@@ -157,7 +157,7 @@ def find_class_column(table: Table, images: Sequence[str | None], others: set[st
     for column, cells in table.cells.items():
         if column in others or not 2 <= len(set(cells)) <= _MOST_CLASSES:
             continue
-        by_image = pd.Series(cells).groupby(pd.Series(images, dtype=object)).agg(["size", "nunique"])
+        by_image = pd.DataFrame({"image": images, "cell": cells}).groupby("image")["cell"].agg(["size", "nunique"])
         several = by_image[by_image["size"] > 1]
         differ = len(several) > 0 and (several["nunique"] > 1).mean() >= 0.9
         if differ or re.search(r"class|label|categ", column.lower()):
