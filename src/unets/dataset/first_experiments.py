@@ -26,9 +26,10 @@ _START_SECONDS = 30.0  # until the first step: libraries, the net's graph, image
 _PLANNED_SHARE = 0.9  # of the rest: files are written, and steps take longer than the fastest that was measured
 _VALIDATION_SHARE = 0.1  # of the seconds that are planned
 _SLACK = 1.25  # an image that exceeds the budget of pixels by less stays as it is
-_LEAST_PX, _CPU_PX, _GPU_PX = 320 * 480, 640 * 960, 1024 * 1024
+_LEAST_PX, _CPU_PX, _GPU_PX = 288 * 384, 640 * 960, 1024 * 1024
 _LEAST_SIDE_PX = 128  # the encoder halves five times: four pixels are left
-_CPU_SEEN, _GPU_SEEN = 800, 20_000  # images to be seen before larger ones are worth it
+# Images to be seen before larger ones are worth it, or passes over few images.
+_CPU_SEEN, _GPU_SEEN, _CPU_PASSES = 1500, 20_000, 40
 _FEWEST_UPDATES, _MOST_PASSES = 300, 400
 _FEWEST_EPOCHS, _MOST_EPOCHS = 3, 10  # which are as many validations
 _IMAGES_PER_EPOCH = 4  # validation images for each epoch that they choose among
@@ -82,10 +83,10 @@ def look_at_machine() -> Machine:
 
 
 def guess_cost(experiment: ExperimentConfig) -> Cost:
-    """Guesses what two cores take, or a GPU where a step of many images is meant; 0.08 s for 320 x 480 on the cores."""
+    """Guesses what two cores take, or a GPU where a step of many images is meant; 0.1 s for 320 x 480 on the cores."""
     height, width = experiment.data.crop_hw or experiment.data.size_hw
-    seconds = height * width / (320 * 480) * (0.08 if experiment.model.encoder_shrink == 2 else 0.175)
-    seconds = seconds / 44 if experiment.model.stride == 1 else seconds
+    seconds = 0.1 * height * width / (320 * 480)
+    seconds = seconds / 25 if experiment.model.stride == 1 else seconds
     return Cost(train_seconds=seconds, predict_seconds=seconds / 3)
 
 
@@ -103,10 +104,10 @@ def propose_experiments(
     minutes = minutes or (GPU_MINUTES if machine.has_gpu else CPU_MINUTES)
     seconds = _PLANNED_SHARE * max(60 * minutes - _START_SECONDS, 30 * minutes)
     guessed = guess_cost(_build((320, 480), facts, machine))
-    size_hw = _choose_size(facts.image_hw, seconds * 320 * 480 / guessed.train_seconds, machine)
+    size_hw = _choose_size(facts, seconds * 320 * 480 / guessed.train_seconds, machine)
     experiment = _build(size_hw, facts, machine)
     cost, pixels = timer(experiment), size_hw[0] * size_hw[1]
-    measured_hw = _choose_size(facts.image_hw, seconds * pixels / cost.train_seconds, machine)
+    measured_hw = _choose_size(facts, seconds * pixels / cost.train_seconds, machine)
     if measured_hw != size_hw:
         measured, size_hw = experiment, measured_hw
         experiment = _build(size_hw, facts, machine)
@@ -130,10 +131,11 @@ def propose_experiments(
     return proposals
 
 
-def _choose_size(image_hw: SizeHW, seen_px: float, machine: Machine) -> SizeHW:
+def _choose_size(facts: Facts, seen_px: float, machine: Machine) -> SizeHW:
     """Chooses the size that images are fitted to, as large as `seen_px`, the time for training, shows enough images."""
-    most, seen = (_GPU_PX, _GPU_SEEN) if machine.has_gpu else (_CPU_PX, _CPU_SEEN)
-    return fit_size(image_hw, min(max(seen_px / seen, _LEAST_PX), most))
+    fewest = min(_CPU_SEEN, _CPU_PASSES * facts.num_train)
+    most, seen = (_GPU_PX, _GPU_SEEN) if machine.has_gpu else (_CPU_PX, fewest)
+    return fit_size(facts.image_hw, min(max(seen_px / seen, _LEAST_PX), most))
 
 
 def fit_size(image_hw: SizeHW, budget_px: float) -> SizeHW:
@@ -153,14 +155,11 @@ def _choose_model(size_hw: SizeHW, machine: Machine) -> ModelConfig:
     if not machine.has_pretrained:
         width = {} if machine.has_gpu else {"base_filters": 16, "max_filters": 256}
         return ModelConfig(depth=min(5, deepest), stride=stride, **width)
-    shrink = 2 if min(size_hw) >= 256 and not machine.has_gpu else 1
-    depth = 5 - (stride.bit_length() - shrink.bit_length())  # the encoder halves five times
     return ModelConfig(
         encoder="efficientnet_lite0",
         weights="imagenet",
-        encoder_shrink=shrink,
         stride=stride,
-        depth=min(depth, deepest),
+        depth=min(6 - stride, deepest),
         base_filters=32 if machine.has_gpu else 16,
         max_filters=256 if machine.has_gpu else 128,
     )
