@@ -45,7 +45,8 @@ _PAGE = """# What `unets new` proposes, against the usual U-Net in PyTorch
 Written by `benchmarks/rivals.py`; nothing here is typed. Both sides have EfficientNet-Lite0 with ImageNet weights, the
 same training images and the same CPU seconds on one core, all of the process counted; the other side is
 `benchmarks/torch_rival.py`. Scores are means over test images at full size; differences are paired, with a 95 %
-interval over groups, or over images where there are few groups."""
+interval over groups, or over images where there are few groups. A row is of one seed. What the variants of ours are:
+[the log](../log/2026-11-29.md)."""
 ROOT = Path(__file__).resolve().parent.parent
 PEER = "peer"
 _FEWEST_GROUPS = 10  # fewer: neighboring images stay together instead
