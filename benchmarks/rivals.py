@@ -246,6 +246,7 @@ def draw_curves(records: Mapping[str, Any], path: Path) -> None:
         axis.legend()
     for axis in axes.flat[len(names) :]:
         axis.set_axis_off()
+    plt.rcParams["svg.hashsalt"] = "unets"  # the same bytes each time
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
