@@ -13,7 +13,7 @@ import pytest
 from unets.config import ENCODERS, ModelConfig
 from unets.errors import InputError
 from unets.nets.encoders import build_encoder, find_encoder, load_pretrained
-from unets.nets.normalization import BatchNorm
+from unets.nets.layers import BatchNorm
 from unets.nets.unet import build_unet
 from unets.nets.weights import get_weights
 

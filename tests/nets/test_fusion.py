@@ -10,7 +10,7 @@ from keras import layers
 
 from unets.config import ModelConfig
 from unets.nets.graph import fuse_batch_norm
-from unets.nets.normalization import BatchNorm
+from unets.nets.layers import BatchNorm
 from unets.nets.unet import build_unet, take_logits
 
 SIZE_HW = (32, 64)

@@ -10,7 +10,7 @@ from keras import layers, ops
 from unets.config import ExperimentConfig
 from unets.export.programs import INPUT_NAME, OUTPUT_NAME
 from unets.nets.blocks import DepthToSpace, ReflectPad, SpaceToDepth
-from unets.nets.normalization import BatchNorm, DepthwiseConv2D
+from unets.nets.layers import BatchNorm, DepthwiseConv2D
 from unets.nets.unet import take_logits
 from unets.nets.weights import get_weights, set_weights
 from unets.prediction.loading import load_net

@@ -8,7 +8,7 @@ from keras import layers
 
 from unets.config import ModelConfig
 from unets.nets.backend import needs_synchronized_batch_norm
-from unets.nets.normalization import BatchNorm
+from unets.nets.layers import BatchNorm
 
 Tensor = Any  # a keras.KerasTensor; keras carries no types
 Block = Callable[[Tensor, int, ModelConfig, str], Tensor]

@@ -23,7 +23,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from unets.errors import InputError
 from unets.nets.backend import needs_synchronized_batch_norm
-from unets.nets.normalization import BatchNorm, DepthwiseConv2D
+from unets.nets.layers import BatchNorm, DepthwiseConv2D
 from unets.nets.weights import widen_filters
 
 Tensor = Any  # a keras.KerasTensor; keras carries no types

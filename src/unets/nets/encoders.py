@@ -19,7 +19,7 @@ from keras import layers, ops
 from unets.errors import InputError, naming
 from unets.nets.backend import needs_synchronized_batch_norm
 from unets.nets.efficientnet_lite import LITE, convolve_lite, load_lite
-from unets.nets.normalization import BatchNorm, DepthwiseConv2D
+from unets.nets.layers import BatchNorm, DepthwiseConv2D
 from unets.nets.weights import widen_filters
 
 Tensor = Any  # a keras.KerasTensor; keras carries no types

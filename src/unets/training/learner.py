@@ -11,9 +11,9 @@ from unets.config import DatasetConfig, ExperimentConfig
 from unets.data.geometry import SizeHW
 from unets.nets.backend import all_devices_agree, choose_precision, fix_order, prefers_xla, skip_first_look
 from unets.nets.encoders import find_encoder
+from unets.nets.layers import set_statistics_window
 from unets.nets.losses import Loss, build_loss
 from unets.nets.metrics import MeanScore
-from unets.nets.normalization import set_statistics_window
 from unets.nets.unet import build_unet, coarsen_targets
 from unets.training.optimizers import build_optimizer, find_momentum
 
