@@ -1,34 +1,39 @@
 """A U-Net that two cores train within the hour: EfficientNet-Lite0 with ImageNet weights, for images of 640 x 959.
 
-The encoder sees half of that, 320 x 480, and costs a quarter; finer levels see the image, and soft targets are
-predicted at its size. It starts from unet_compact_320x480, whose net is the same. docs/results/ablation.md says what
-some choices are worth.
+It starts from unet_compact_320x480, the same net after all images at half the side: most of what an image teaches is
+learned there for a quarter of the time. The last weights are kept, so the held-out images choose nothing.
 
-Run:      make train EXP=unet_compact_320x480,unet_compact INPUT=<images of some 50 cars>
+Run:      make train EXP=unet_compact_320x480,unet_compact INPUT=<images of some 200 cars>
           make pipeline EXP=unet_compact INPUT=...
 Results:  docs/results/carvana/unet_compact.json
 """
 
-from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
+from unets.config import AugmentConfig, DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
 
 EXPERIMENT = ExperimentConfig(
-    data=DataConfig(size_hw=(640, 959), batch_size=2),
+    data=DataConfig(
+        size_hw=(640, 959),
+        batch_size=2,
+        augment=AugmentConfig(warp_probability=0.5, color_probability=0.5),
+    ),
     model=ModelConfig(
         encoder="efficientnet_lite0",
         weights="imagenet",
-        encoder_shrink=2,
         stride=2,
-        depth=5,
-        base_filters=16,
+        depth=4,
+        base_filters=32,
         max_filters=128,
     ),
     training=TrainingConfig(
-        epochs=8,
+        epochs=4,
+        steps_per_epoch=270,
         learning_rate=4e-3,
         encoder_rate=0.1,
-        warmup=0.0125,
+        warmup=0.05,
         clip_norm=1.0,
-        ema=0.99,
+        ema=0.995,
+        keep="last",
+        validation_images=64,
         start_from="unet_compact_320x480",
     ),
     prediction=PredictionConfig(batch_size=4),
