@@ -2,6 +2,9 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
+from shutil import get_terminal_size
+from textwrap import wrap
 
 _GAP = "  "
 
@@ -32,9 +35,8 @@ class Table:
                 said.append(f"{name}: {cells.pop()}")
             elif cells != {""}:
                 kept.append(column)
-        header = tuple(self.header[column] for column in kept)
-        rows = tuple(tuple(row[column] for column in kept) for row in self.rows)
-        return Table(header=header, rows=rows, right=self.right), "; ".join(said)
+        header, *rows = (tuple(line[column] for column in kept) for line in (self.header, *self.rows))
+        return Table(header=header, rows=tuple(rows), right=self.right), "; ".join(said)
 
     def to_markdown(self) -> str:
         """Lays it out for a page that is rendered from Markdown."""
@@ -44,13 +46,25 @@ class Table:
 
 
 def render_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> str:
-    """Lays cells out in columns, each as wide as its widest cell, with a rule below its name; one line a row.
+    """Lays cells out in columns, with a rule below their names; a row has several lines where one is too long.
 
-    Columns of figures, which are named in `right`, end at their right; the others begin at their left.
+    Columns of figures, which are named in `right`, end at their right; the others begin at their left. In a table wider
+    than the terminal (80 columns where there is none) cells of the widest columns are wrapped, if they can between
+    words.
     """
-    lines = [header, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    justify = [str.rjust if name in right else str.ljust for name in header]
-    lines.insert(1, ["-" * width for width in widths])
-    columns = [[fit(line[k], widths[k]) for line in lines] for k, fit in enumerate(justify)]
-    return "\n".join(_GAP.join(cells).rstrip() for cells in zip(*columns, strict=True))
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    words = [max(len(word) for cell in column for word in [*cell.split(), ""]) for column in columns]
+    for _ in range(sum(widths) + len(_GAP) * (len(widths) - 1) - get_terminal_size().columns):
+        loose = [index for index, width in enumerate(widths) if width > words[index]] or range(len(widths))
+        widest = max(loose, key=widths.__getitem__)
+        widths[widest] = max(widths[widest] - 1, 1)
+    cells = [[wrap(cell, widths[k]) or [""] for cell in column] for k, column in enumerate(columns)]
+    lines = [line for row in zip(*cells, strict=True) for line in zip_longest(*row, fillvalue="")]
+    rule = max(map(len, (column[0] for column in cells)))  # lines of the header
+    lines.insert(rule, tuple("-" * width for width in widths))
+    fits = [str.rjust if name in right else str.ljust for name in header]
+    return "\n".join(
+        _GAP.join(fit(cell, width) for fit, cell, width in zip(fits, line, widths, strict=True)).rstrip()
+        for line in lines
+    )
