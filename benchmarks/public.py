@@ -1,9 +1,7 @@
 """What the public Keras baselines for Carvana do, in our own words: the other side of each ratio."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from queue import Queue
-from threading import Thread
 
 import cv2
 import numpy as np
@@ -76,40 +74,3 @@ def encode_public_rle(mask_hw: Array) -> str:
     runs = np.where(pixels[1:] != pixels[:-1])[0] + 2
     runs[1::2] = runs[1::2] - runs[:-1:2]
     return " ".join(str(number) for number in runs)
-
-
-def predict_public(
-    paths: Sequence[Path],
-    net: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]],
-    batch_size: int,
-    size_hw: tuple[int, int],
-    full_hw: tuple[int, int],
-) -> list[str]:
-    """Predicts as the threaded public script does: one thread loads, another predicts, enlarges, cuts and encodes.
-
-    Photos are decoded whole, resized linearly, and handed over as float32 batches; each map is enlarged on its own.
-
-    Args:
-        paths: photos.
-        net: from float32 (batch, height, width, 3), 0..1, to float32 (batch, height, width, 1), 0..1.
-        batch_size: photos a batch.
-        size_hw: (height, width) of the net.
-        full_hw: (height, width) of the masks.
-    """
-    batches: Queue[npt.NDArray[np.float32] | None] = Queue(10)
-
-    def load() -> None:
-        for start in range(0, len(paths), batch_size):
-            photos = [cv2.resize(cv2.imread(str(path)), size_hw[::-1]) for path in paths[start : start + batch_size]]
-            batches.put(np.array(photos, np.float32) / 255)
-        batches.put(None)
-
-    loader = Thread(target=load)
-    loader.start()
-    rles = []
-    while (batch := batches.get()) is not None:
-        for probs in np.squeeze(net(batch), axis=3):
-            mask = cv2.resize(probs, full_hw[::-1]) > 0.5
-            rles.append(encode_public_rle(mask.view(np.uint8)))
-    loader.join()
-    return rles

@@ -95,7 +95,7 @@ def measure_training_steps(experiment: ExperimentConfig, seconds: float, torch_p
             rounds[worker.name],
             rounds[best],
             unit="ms",
-            scale=1000 / _STEPS,
+            count=_STEPS,
             aim=1.0,
         )
         for worker in present

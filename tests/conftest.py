@@ -26,6 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # `make test` hands its own variables on; commands that tests call are not called by `make`.
 for _name in [name for name in os.environ if name.startswith("UNETS_")]:
     del os.environ[_name]
+os.environ["COLUMNS"] = "80"  # of the terminal, whatever tests run in
 # A shell, or nohup, has what it starts aside ignore these; tests and the processes that they start do not.
 for _number, _handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(_number) is signal.SIG_IGN:

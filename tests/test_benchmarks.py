@@ -4,7 +4,6 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -29,34 +28,24 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     return import_module
 
 
-@dataclass
-class Stages:
-    """Stands in for the commands: each only takes its time."""
+def strike(rehearsal: Any, takes: dict[str, float], num_kills: int, measured: float) -> tuple[list[str], list[str]]:
+    """Strikes stages that took `measured` seconds each; those named take their time now, the others end at once."""
+    started = list[str]()
 
-    seconds: dict[str, float] = field(default_factory=dict)  # by stage; the others end at once
-    started: list[str] = field(default_factory=list)
+    def run(stage: str, delay: float | None) -> bool:
+        started.append(stage)
+        return delay is not None and delay < takes.get(stage, 0.0)
 
-    def run(self, stage: str, delay: float | None) -> bool:
-        self.started.append(stage)
-        return delay is not None and delay < self.seconds.get(stage, 0.0)
-
-
-def strike(rehearsal: Any, stages: Stages, num_kills: int, measured: float) -> list[str]:
-    """Strikes stages that took `measured` seconds each without kills."""
-    struck: list[str] = rehearsal.strike(stages.run, dict.fromkeys(rehearsal.STAGES, measured), num_kills, seed=1)
-    return struck
+    struck = rehearsal.strike(run, dict.fromkeys(rehearsal.STAGES, measured), num_kills, seed=1)
+    return [line.split()[0] for line in struck], started
 
 
 def test_every_kill_strikes_where_all_stages_run_as_long_as_before(load: Callable[[str], Any]) -> None:
     rehearsal = load("rehearsal")
-    stages = Stages(seconds=dict.fromkeys(rehearsal.STAGES, 0.4))
-    struck = strike(rehearsal, stages, num_kills=4, measured=0.2)
-    assert len(struck) == 4
+    struck, started = strike(rehearsal, dict.fromkeys(rehearsal.STAGES, 0.4), num_kills=4, measured=0.2)
+    assert len(struck) == 4 and struck == sorted(struck, key=rehearsal.STAGES.index)
     # Each stage once to its end, in order, and once more a kill.
-    assert len(stages.started) == len(rehearsal.STAGES) + 4
-    assert list(dict.fromkeys(stages.started)) == list(rehearsal.STAGES)
-    names = [line.split()[0] for line in struck]
-    assert names == sorted(names, key=rehearsal.STAGES.index)
+    assert len(started) == len(rehearsal.STAGES) + 4 and list(dict.fromkeys(started)) == list(rehearsal.STAGES)
 
 
 @pytest.mark.parametrize(("takes", "measured"), [(2.0, 0.1), (0.1, 0.5)])  # the second: a fifth of what it took before
@@ -64,9 +53,8 @@ def test_moments_that_find_their_stage_ended_are_drawn_again(
     load: Callable[[str], Any], takes: float, measured: float
 ) -> None:
     # All but the last end at once: six moments over all of them must strike the last, which nothing comes after.
-    stages = Stages(seconds={LAST: takes})
-    struck = strike(load("rehearsal"), stages, num_kills=2, measured=measured)
-    assert [line.split()[0] for line in struck] == [LAST] * 2
+    struck, _ = strike(load("rehearsal"), {LAST: takes}, num_kills=2, measured=measured)
+    assert struck == [LAST] * 2
 
 
 def test_a_stage_is_struck_at_work_or_not_at_all(

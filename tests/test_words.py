@@ -79,20 +79,3 @@ def test_replaced_words_do_not_come_back(place: Path) -> None:
         text, name = path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()
         found += find_words(text, name, is_prose=path.suffix == ".md")
     assert not found, "\n".join(found[:40]) + f"\n{len(found)} in all"
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        ("the ground truth, ground_truth and groundTruth", 0),
-        ("the truth, read_truth", 1),
-        ("OofDice = read('oof_dice.csv')", 1),
-        ("placeholder, unfolded", 1),
-        ("a fold, a price-list", 1),
-        ("judgemental newcomerish", 0),
-        ("void = 255", 0),
-        ("VOID = 255", 1),
-    ],
-)
-def test_words_are_found_whole(text: str, number: int) -> None:
-    assert len(find_words(text, "x.py", is_prose=False)) == number

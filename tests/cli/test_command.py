@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -130,22 +131,19 @@ def test_a_wrong_option_is_one_line_and_2(arguments: list[str], words: str, caps
     assert line.startswith(f"error: {words}") and not said.out
 
 
-@pytest.mark.parametrize("name", ["check", "split", "train", "submission", "runs", "summary"])
+@pytest.mark.parametrize("name", ["check", "train", "runs"])
 def test_an_unknown_competition_is_refused(name: str, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(name, competition="tinny") == 1
     expected = r"`COMPETITION` must be one of tiny\. Received: tinny \(.*/configs/tinny\); did you mean tiny\?"
     assert re.fullmatch(expected, read_error(capsys))
 
 
-@pytest.mark.parametrize("name", ["train", "ensemble"])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["-e", "unet_x"], "`--exp` must be all or among unet_a, unet_b, unet_c. Received: unet_x; did you mean unet_"),
         (["-e", "unet_a,"], "`--exp` must be all or among unet_a, unet_b, unet_c. Received: "),
-        (["-e", "dataset"], "`--exp` must be all or among unet_a, unet_b, unet_c. Received: dataset"),
         (["--fold", "first"], "`--fold` must be all or numbers with commas, as 0,2. Received: first"),
-        (["--fold", "-1"], "`--fold` must be all or numbers with commas, as 0,2. Received: -1"),
         (["--fold", "0,"], "`--fold` must be all or numbers with commas, as 0,2. Received: 0,"),
         (["--fold", "0,2"], "`--fold` must be in 0..1. Received: [0, 2]"),
         (
@@ -156,18 +154,11 @@ def test_an_unknown_competition_is_refused(name: str, run: Run, capsys: pytest.C
     ],
 )
 def test_a_mistyped_word_is_refused_at_once(
-    name: str,
-    arguments: list[str],
-    message: str,
-    run: Run,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str], message: str, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before Keras is loaded, which takes longer than the mending."""
     monkeypatch.setattr("unets.cli.load_backend", lambda: pytest.fail("loads Keras"))
-    assert run("split") == 0
-    capsys.readouterr()
-    assert run(name, *arguments) == 1
+    assert run("train", *arguments) == 1
     assert read_error(capsys).startswith(message)
 
 
@@ -199,10 +190,8 @@ def test_ctrl_c_while_modules_load_is_one_line(seconds: float, run: Run, project
 def test_a_full_disk_is_told_in_the_system_s_words(
     run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fill(*_: object, **__: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "models/tiny/checked.jsonl")
-
-    monkeypatch.setattr("unets.dataset.checks.check_data", fill)
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "models/tiny/checked.jsonl")
+    monkeypatch.setattr("unets.dataset.checks.check_data", Mock(side_effect=error))
     assert run("check") == 1
     message = read_error(capsys)
     assert "No space left on device: 'models/tiny/checked.jsonl'" in message
@@ -219,13 +208,12 @@ def test_verbose_and_faults_of_ours_show_the_traceback(
         run("check")
 
 
-@pytest.mark.parametrize("name", ["tensroflow", "torch"])
 def test_a_backend_that_is_none_is_one_error(
-    name: str, run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("KERAS_BACKEND", name)
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
     assert run("plan") == 1
-    assert read_error(capsys).startswith(f"`KERAS_BACKEND` must be tensorflow or jax. Received: {name}")
+    assert read_error(capsys).startswith("`KERAS_BACKEND` must be tensorflow or jax. Received: torch")
 
 
 @pytest.mark.parametrize(
@@ -246,26 +234,18 @@ def test_a_stage_begins_with_what_it_works_on(
     assert capsys.readouterr().err.splitlines()[0] == rule.replace("ensemble", "5/6 ensemble")
 
 
-def test_a_stage_ends_with_what_comes_next(
-    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_a_finished_stage_says_what_comes_next_and_leaves_its_seconds(
+    run: Run, project: Project, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert run("split") == 0
-    *_, last = capsys.readouterr().out.splitlines()
-    assert last.startswith("next: `unets train tiny --input ")
+    assert capsys.readouterr().out.splitlines()[-1].startswith("next: `unets train tiny --input ")
+    assert run("ensemble", "--fold", "1") == 1  # no maps
     monkeypatch.setenv("UNETS_STEP", "2/6")
     assert run("split") == 0
     assert "next:" not in capsys.readouterr().out
-
-
-def test_a_finished_stage_leaves_its_seconds(run: Run, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("split") == 0
-    assert run("ensemble", "--fold", "1") == 1  # no maps
     assert run("runs", "--fold", "1") == 0
     notes = [json.loads(line) for line in project.stages_path.read_text().splitlines()]
-    assert [(note["stage"], note["exp"], note["fold"]) for note in notes] == [
-        ("split", "all", "all"),
-        ("runs", "all", "1"),
-    ]
+    assert [(note["stage"], note["fold"]) for note in notes] == [("split", "all"), ("split", "all"), ("runs", "1")]
     assert all(note["seconds"] >= 0 for note in notes)
     project.stages_path.unlink()
     project.stages_path.mkdir()  # as in a folder that is only read
@@ -367,15 +347,11 @@ def test_of_two_pipelines_in_one_folder_the_second_is_told_of_the_first(
     command = [sys.executable, "-c", LOCK, str(project.models_dir)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "locked\n"
-        for name in ("check", "split"):
-            assert run(name) == 1
-            expected = (
-                rf".*/models/tiny must be free\. Received: submission, process {process.pid} on "
-                rf"{os.uname().nodename} since 20.* UTC is at work in it"
-            )
-            assert re.fullmatch(expected, read_error(capsys))
+        assert run("split") == 1
+        owner = rf"submission, process {process.pid} on {os.uname().nodename} since 20.* UTC"
+        assert re.fullmatch(rf".*/models/tiny must be free\. Received: {owner} is at work in it", read_error(capsys))
         process.kill()
-    assert run("check") == run("split") == 0
+    assert run("split") == 0
 
 
 def test_new_remembers_where_the_data_lies(

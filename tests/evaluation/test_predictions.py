@@ -16,7 +16,7 @@ from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import score_oof
 from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
-from unets.evaluation.predictions import Prediction, join_equally, open_prediction
+from unets.evaluation.predictions import Prediction, open_prediction
 from unets.evaluation.scores import find_scores, read_scores
 from unets.store.paths import Project
 
@@ -78,15 +78,6 @@ def test_a_member_without_a_weight_is_not_read(make_scene: MakeScene) -> None:
     recipe, maps = alone.read(id_)
     assert recipe.weights == (1.0,) and len(maps) == 1
     np.testing.assert_array_equal(maps[0], prediction.readers[1].read_map(id_))
-
-
-def test_experiments_of_an_image_are_joined_equally() -> None:
-    alone = Recipe(weights=(1.0,))
-    a = Prediction(name="a", readers=(), recipes={"x": alone, "y": alone})
-    b = Prediction(name="b", readers=(), recipes={"x": alone})
-    both, one = join_equally([a, b], ["x", "y", "z"])
-    assert {id_: recipe.weights for id_, recipe in both.recipes.items()} == {"x": (0.5, 0.5)}
-    assert {id_: recipe.weights for id_, recipe in one.recipes.items()} == {"y": (1.0,)}
 
 
 def test_other_maps_classes_and_scores_are_refused(make_scene: MakeScene) -> None:

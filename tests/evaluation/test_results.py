@@ -35,42 +35,36 @@ RECORD = {
 }
 
 
-def test_page_shows_what_the_record_holds(tmp_path: Path) -> None:
+@pytest.fixture
+def render(tmp_path: Path) -> Callable[..., str]:
+    """Renders the page of one record, with other fields."""
     (tmp_path / "tiny").mkdir()
-    (tmp_path / "tiny" / "unet.json").write_text(json.dumps(RECORD))
-    page = render_results(tmp_path)
-    assert "## tiny" in page
-    assert "0.98765 (0.98000 to 0.99000)" in page
-    assert "0.98710" in page
-    assert "1.25" in page
+
+    def render(**fields: Any) -> str:
+        (tmp_path / "tiny" / "unet.json").write_text(json.dumps(RECORD | fields))
+        return render_results(tmp_path)
+
+    return render
+
+
+def test_page_shows_what_the_record_holds(render: Callable[..., str], tmp_path: Path) -> None:
+    assert "|" not in render_results(tmp_path)  # no tables without records
+    page = render()
+    for words in ("## tiny", "0.98765 (0.98000 to 0.99000)", "0.98710", "1.25", f"`{RECORD['command']}`"):
+        assert words in page
     assert "012345678 (changed)" in page  # a record of code that was not committed says so
-    assert "`make train predict COMPETITION=tiny EXP=unet FOLD=0,1`" in page
-
-
-def test_page_without_records_has_no_tables(tmp_path: Path) -> None:
-    assert "|" not in render_results(tmp_path)
-
-
-def test_figures_over_all_pixels_stand_below_the_table(tmp_path: Path) -> None:
-    (tmp_path / "tiny").mkdir()
     classes = {"sky": {"dice": 0.9, "iou": 0.8182}, "pole": {"dice": 0.5, "iou": 0.3333}, "none": None}
-    record = RECORD | {"oof_pixels": {"mean_dice": 0.7, "mean_iou": 0.57575, "classes": classes}}
-    (tmp_path / "tiny" / "unet.json").write_text(json.dumps(record))
-    line = (
-        "- unet, out-of-fold, over the pixels of all images: mean Dice 0.7000, mean IoU 0.5757 "
-        "(IoU: sky 0.818, pole 0.333)"
-    )
-    assert line in render_results(tmp_path)
+    page = render(oof_pixels={"mean_dice": 0.7, "mean_iou": 0.57575, "classes": classes})
+    figures = "mean Dice 0.7000, mean IoU 0.5757 (IoU: sky 0.818, pole 0.333)"
+    assert f"- unet, out-of-fold, over the pixels of all images: {figures}" in page
 
 
-def test_what_an_ensemble_is_made_of_stands_below_the_commands(tmp_path: Path) -> None:
-    (tmp_path / "tiny").mkdir()
-    ensemble = RECORD | {"kind": "ensemble", "name": "both", "contributions": ["| member |\n", "| tried |\n"]}
+def test_what_an_ensemble_is_made_of_stands_below_the_commands(render: Callable[..., str]) -> None:
+    both = {"kind": "ensemble", "name": "both", "contributions": ["| member |\n", "| tried |\n"]}
     alone = {"experiment": "a", "weight": 1.0}
-    (tmp_path / "tiny" / "both.json").write_text(json.dumps(ensemble | {"members": [alone, alone]}))
-    assert render_results(tmp_path).endswith("both is made of, and what was tried:\n\n| member |\n\n| tried |\n")
-    (tmp_path / "tiny" / "both.json").write_text(json.dumps(ensemble | {"members": [alone]}))
-    assert "made of" not in render_results(tmp_path)  # nothing that the first table does not say
+    page = render(**both, members=[alone, alone])
+    assert page.endswith("both is made of, and what was tried:\n\n| member |\n\n| tried |\n")
+    assert "made of" not in render(**both, members=[alone])  # nothing that the first table does not say
 
 
 def test_a_submission_of_another_ensemble_is_not_recorded_as_this_ones(make_scene: Callable[..., Any]) -> None:

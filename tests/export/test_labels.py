@@ -81,19 +81,6 @@ def test_unets_new_reads_what_is_written(
         np.testing.assert_array_equal(np.stack(found[image.place.name]), np.stack(image.read_layers(len(classes))))
 
 
-def test_pycocotools_reads_what_is_written(tmp_path: Path) -> None:
-    coco = pytest.importorskip("pycocotools.coco")
-    images = plant(tmp_path)
-    (path,) = write_labels(FORMATS["coco"](images, ("a", "b"), tmp_path), tmp_path, overwrite=False)
-    read = coco.COCO(str(path))
-    for number, image in enumerate(images, start=1):
-        for label, layer_hw in enumerate(image.read_layers(2), start=1):
-            drawn = np.zeros_like(layer_hw)
-            for entry in read.loadAnns(read.getAnnIds(imgIds=[number], catIds=[label])):
-                drawn |= read.annToMask(entry) > 0
-            assert np.count_nonzero(drawn != layer_hw) < 0.001 * layer_hw.size
-
-
 def test_corrections_are_not_replaced(tmp_path: Path) -> None:
     images = plant(tmp_path)
     files = list(FORMATS["labelme"](images, ("a", "b"), tmp_path))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from unets.config import DatasetConfig, Postprocessing, PredictionConfig
+from unets.config import Postprocessing, PredictionConfig
 from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
 from unets.export.card import ModelCard, Origin, Usual, render_card
@@ -49,13 +49,9 @@ def test_a_run_is_a_model(plant_run: Plant) -> None:
     assert member.experiment == EXPERIMENT
     assert [(net.fold, net.best_dice, net.commits) for net in member.nets] == [(1, 0.91, ("012345678",))]
     assert model.weights == ((run_dir / "best.weights.h5",),)
-
-
-def test_a_run_says_how_its_images_and_masks_are(plant_run: Plant) -> None:
-    everywhere = DatasetConfig(classes=("car",), has_background=False)
-    assert open_model(plant_run(dataset=everywhere)).card.recipe == Recipe(weights=(1.0,), threshold=0.0)
-    card = open_model(plant_run(dataset=DATASET.model_copy(update={"channels": "grey", "value_range": (0, 4095)}))).card
-    assert (card.channels, card.value_range) == ("grey", (0.0, 4095.0))
+    told = {"channels": "grey", "value_range": (0, 4095), "has_background": False}
+    card = open_model(plant_run(dataset=DATASET.model_copy(update=told))).card
+    assert (card.channels, card.value_range, card.recipe.threshold) == ("grey", (0.0, 4095.0), 0.0)
 
 
 def test_an_experiment_is_the_mean_of_its_runs_with_the_scores_of_their_folds(
@@ -87,12 +83,9 @@ def test_an_ensemble_is_a_model_with_its_recipe(plant_ensemble: Plant) -> None:
     assert [net.fold for net in open_model(path).card.members[0].nets] == [0, 1]
 
 
-def test_an_unfinished_run_is_refused(plant_run: Plant) -> None:
+def test_weights_of_another_fold_are_refused(plant_run: Plant) -> None:
     with pytest.raises(InputError, match="a run trained to its end"):
         open_model(plant_run(is_finished=False))
-
-
-def test_weights_of_another_fold_are_refused(plant_run: Plant) -> None:
     first, second = plant_run(fold=0), plant_run(fold=1)
     metrics = json.loads((first / "metrics.json").read_text())
     metrics["weights_sha256"] = hash_file(first / "best.weights.h5")
@@ -155,7 +148,6 @@ def test_a_model_file_is_what_it_was_made_of(plant_ensemble: Plant, tmp_path: Pa
         ({VERSION_KEY: 4}, "version 3 at most. Received: version 4. A newer unets reads it"),
         ({VERSION_KEY: "one"}, "must be a model file of unets"),
         ({CARD_KEY: []}, "should be an object"),
-        ({CARD_KEY: {}}, "Field required"),
     ],
 )
 def test_files_of_others_and_of_the_future_are_refused(
@@ -169,8 +161,6 @@ def test_files_of_others_and_of_the_future_are_refused(
     ("changes", "message"),
     [
         ({"classes": []}, "`classes` must name at least one class"),
-        ({"classes": ["car", "car"]}, "each once"),
-        ({"members": []}, "`members` must have a name and a weight"),
         ({"recipe": {"weights": [1, 1]}}, "`members` must have a name and a weight"),
         ({"recipe": {"weights": [0]}}, "`weights` must not all be 0"),
         ({"surprise": 1}, "Extra inputs are not permitted"),
@@ -193,8 +183,8 @@ def test_weights_must_be_those_of_the_card(plant_run: Plant, tmp_path: Path) -> 
         open_model(path)
 
 
-@pytest.mark.parametrize("content", [b"PK\x03\x04" + b"\0" * 100, b"\x80\x04\x95" + b"." * 100, b""])
-def test_zips_pickles_and_arrays_of_others_are_no_models(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"PK\x03\x04" + b"\0" * 100, b""])
+def test_zips_and_arrays_of_others_are_no_models(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.keras").write_bytes(content)
     with pytest.raises(InputError, match="must be a whole safetensors file"):
         open_model(tmp_path / "x.keras")
@@ -218,14 +208,13 @@ def test_the_card_is_told_in_words(plant_ensemble: Plant) -> None:
     card: ModelCard = open_model(plant_ensemble({"unet_a": 1.0})).card
     usual = Usual(num_images=12, area=(0.1, 0.4), confidence=0.95)
     said = render_card(card.model_copy(update={"origin": Origin(date="2026-11-25"), "usual": usual}))
+    assert max(map(len, said.splitlines())) <= 80
     for words in (
         "tiny_ensemble: car; 2 nets of 32 x 48; dice 0.90000 (0.80000 to 0.95000)\n\n",
         "trained on       tiny, images of rgb, 64 x 96",
         "usual masks      10.0% to 40.0% of the image, confidence from 0.950 (12 images)",
         "threshold        0.44, of the mean logit",
-        "post-processing  largest components kept: 1",
         "unet_a   1.000  32 x 48  identity, hflip  unet     0, 1   0.90000, 0.91000",
-        "written          2026-11-25",
     ):
         assert words in said
     assert "images unlike those of training are not named" in render_card(card)

@@ -20,7 +20,7 @@ SEED = 7
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("studio") / "demo"
-    write_competition(out, 1, 1, SEED, jobs=1, size_hw=SIZE_HW)
+    write_competition(out, 1, 1, SEED, SIZE_HW, jobs=1)
     return out
 
 
@@ -82,31 +82,15 @@ def test_it_goes_on_where_it_was_interrupted_with_any_number_of_workers(folder, 
         (tmp_path / name).unlink()
     kept = tmp_path / "train" / f"{train}_01.jpg"
     written_at = kept.stat().st_mtime_ns
-    write_competition(tmp_path, 1, 1, SEED, jobs=2, size_hw=SIZE_HW)
+    write_competition(tmp_path, 1, 1, SEED, SIZE_HW, jobs=2)
     assert read_all(tmp_path) == whole
     assert kept.stat().st_mtime_ns == written_at
 
 
 def test_another_studios_folder_is_refused(folder, tmp_path):
     with pytest.raises(InputError, match=r"choose another folder or delete this one"):
-        write_competition(folder, 1, 1, SEED + 1, jobs=1, size_hw=SIZE_HW)
+        write_competition(folder, 1, 1, SEED + 1, SIZE_HW, jobs=1)
     (tmp_path / "holiday.jpg").write_bytes(b"x")
     with pytest.raises(InputError, match=r"holds other files"):
-        write_competition(tmp_path, 1, 1, SEED, jobs=1, size_hw=SIZE_HW)
+        write_competition(tmp_path, 1, 1, SEED, SIZE_HW, jobs=1)
     assert json.loads((folder / "studio.json").read_text())["seed"] == SEED
-
-
-@pytest.mark.parametrize(
-    ("change", "name"),
-    [
-        ({"num_train_cars": 0}, "num_train_cars"),
-        ({"num_test_cars": -1}, "num_test_cars"),
-        ({"seed": -1}, "seed"),
-        ({"size_hw": (32, 48)}, "size_hw"),
-    ],
-)
-def test_arguments_out_of_range_are_named(tmp_path, change, name):
-    settings = {"num_train_cars": 1, "num_test_cars": 1, "seed": 0, "size_hw": SIZE_HW} | change
-    with pytest.raises(InputError, match=f"`{name}` must be"):
-        write_competition(tmp_path / "new", jobs=1, **settings)
-    assert not (tmp_path / "new").exists()

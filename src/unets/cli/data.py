@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from unets.cli.stage import Stage
-from unets.cli.subcommand import command
+from unets.cli.stage import Stage, command
 from unets.errors import InputError
 
 
-@command("data", "unets download carvana", "unets download carvana --unpack")
+@command("unets download carvana", "unets download carvana --unpack")
 def download(stage: Stage, unpack: bool = False) -> None:
     """Downloads what is missing of a competition from Kaggle; goes on where it was stopped."""
     from unets.submission.kaggle.data import get_data
@@ -16,7 +15,7 @@ def download(stage: Stage, unpack: bool = False) -> None:
     stage.finish(f"{stage.project.input_dir}: complete", "check")
 
 
-@command("data", "unets import mine")
+@command("unets import mine")
 def import_(stage: Stage) -> None:
     """Reads the data into a table that every stage reads, samples.csv, and draws masks that are in another form.
 
@@ -30,7 +29,7 @@ def import_(stage: Stage) -> None:
     stage.finish(f"{stage.project.samples_path}", "data")
 
 
-@command("data", "unets data mine", "unets data mine --sheet sheet.jpg", "unets data mine --dump dump/")
+@command("unets data mine", "unets data mine --sheet sheet.jpg", "unets data mine --dump dump/")
 def data(stage: Stage, sheet: Path | None = None, dump: Path | None = None, count: int = 24) -> None:
     """Says what there is: images, groups, classes; draws images with their masks to look at before training."""
     from unets.dataset.dump import write_dump
@@ -49,7 +48,7 @@ def data(stage: Stage, sheet: Path | None = None, dump: Path | None = None, coun
     stage.finish("", "check")
 
 
-@command("data", "unets check mine")
+@command("unets check mine")
 def check(stage: Stage) -> None:
     """Checks that every image and mask is there, whole, and as the competition's dataset.py declares it."""
     from unets.dataset.checks import check_data
@@ -63,7 +62,7 @@ def check(stage: Stage) -> None:
     stage.finish("", "split")
 
 
-@command("data", "unets split mine")
+@command("unets split mine")
 def split(stage: Stage) -> None:
     """Splits the groups (cars) into folds, once, in models/COMPETITION/folds.csv."""
     from unets.dataset.folds import write_folds

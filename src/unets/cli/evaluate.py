@@ -4,11 +4,10 @@ from functools import partial
 from pathlib import Path
 
 from unets.cli.app import complete_commands
-from unets.cli.stage import Stage
-from unets.cli.subcommand import command
+from unets.cli.stage import Stage, command
 
 
-@command("evaluate", "unets ensemble mine", "unets ensemble mine -e unet_512,unet_1024", runs=True)
+@command("unets ensemble mine", "unets ensemble mine -e unet_512,unet_1024", runs=True)
 def ensemble(stage: Stage) -> None:
     """Evaluates the ensemble out-of-fold; keeps weights, threshold and post-processing that gain by cross-fitting."""
     from unets.ensemble.fit import fit_ensemble
@@ -20,14 +19,14 @@ def ensemble(stage: Stage) -> None:
             stage.dataset,
             stage.ensemble,
             name=stage.ensemble_name,
-            folds=stage.common_folds(),
+            folds=stage.common_folds,
             jobs=stage.jobs,
         )
     print(render_contributions(stage.project, fitted))
     stage.finish(f"{stage.project.ensemble_path(stage.ensemble_name)}", "submission")
 
 
-@command("evaluate", "unets compare mine unet_512 unet_1024", "unets compare mine ensemble unet_512", rule=False)
+@command("unets compare mine unet_512 unet_1024", "unets compare mine ensemble unet_512", rule=False)
 def compare(stage: Stage, a: str, b: str, json: bool = False) -> None:
     """Compares two experiments or ensembles on the same out-of-fold images: difference with interval, and cost."""
     from unets.evaluation.compare import compare as compare_runs
@@ -37,7 +36,7 @@ def compare(stage: Stage, a: str, b: str, json: bool = False) -> None:
     print(comparison.to_json() if json else render_comparison(comparison))
 
 
-@command("evaluate", "unets summary mine", runs=True, rule=False)
+@command("unets summary mine", runs=True, rule=False)
 def summary(stage: Stage) -> None:
     """Prints one table: the metric of experiments, ensemble and submission, and the seconds of each stage."""
     from unets.evaluation.results import summarize
@@ -45,7 +44,7 @@ def summary(stage: Stage) -> None:
     print(summarize(stage.project, stage.ensemble_name, stage.experiments))
 
 
-@command("evaluate", "unets report mine", "unets report mine --top 48", runs=True)
+@command("unets report mine", "unets report mine --top 48", runs=True)
 def report(stage: Stage, top: int = 24) -> None:
     """Makes a page of all that was trained and evaluated: scores, cost, ensemble, curves, the worst images."""
     from unets.pages.report import write_report
@@ -56,7 +55,7 @@ def report(stage: Stage, top: int = 24) -> None:
             stage.dataset,
             stage.ensemble,
             folds_of=stage.folds_of,
-            folds=None if stage.given["fold"] == "all" else stage.common_folds(),
+            folds=None if stage.given["fold"] == "all" else stage.common_folds,
             with_others=stage.has_all,
             ensemble_name=stage.ensemble_name,
             top=top,
@@ -69,7 +68,7 @@ def report(stage: Stage, top: int = 24) -> None:
     stage.finish(f"open in a browser: {written.page_path.absolute().as_uri()}", "export")
 
 
-@command("evaluate", "unets screen mine", runs=True)
+@command("unets screen mine", runs=True)
 def screen(stage: Stage, top: int = 60) -> None:
     """Shows the test images that look odd to the ensemble, the oddest first, in a page; needs no ground truth."""
     from unets.pages.screen import screen_test
@@ -84,7 +83,7 @@ def screen(stage: Stage, top: int = 60) -> None:
     print(f"open in a browser: {found.page_path.absolute().as_uri()} ({found.csv_path.name} beside it has all images)")
 
 
-@command("evaluate", "unets show mine", "unets show mine --count 24 --out sheet.jpg")
+@command("unets show mine", "unets show mine --count 24 --out sheet.jpg")
 def show(stage: Stage, submission: str | None = None, count: int = 12, out: Path | None = None) -> None:
     """Draws a sheet of test images with the contours of a submission, to look at before it is sent."""
     from unets.pages.sheet import draw_submission
@@ -96,7 +95,7 @@ def show(stage: Stage, submission: str | None = None, count: int = 12, out: Path
     print(f"{out}: {number} images with the contours of {path.name}")
 
 
-@command("evaluate", "unets record mine", runs=True, rule=False)
+@command("unets record mine", runs=True, rule=False)
 def record(stage: Stage, name: str | None = None) -> None:
     """Keeps what experiments and ensemble reached, with their cost, in docs/results/, and renders the page there."""
     from unets.ensemble.ensemble import read_ensemble
@@ -112,7 +111,7 @@ def record(stage: Stage, name: str | None = None) -> None:
     print(write_results_page(stage.root))
 
 
-@command("evaluate", "unets notebooks", "unets notebooks mine --only 01,04", runs=True, rule=False)
+@command("unets notebooks", "unets notebooks mine --only 01,04", runs=True, rule=False)
 def notebooks(stage: Stage, only: str = "", out: Path | None = None) -> None:
     """Executes the notebooks: those of the demo in place, of another competition as copies in its models folder."""
     from unets.pages.notebooks import execute_notebooks

@@ -1,15 +1,19 @@
-"""What a subcommand is asked to work on: a competition's folders and configs, its experiments and folds."""
+"""A subcommand: what it is asked to work on, how a function becomes one, and how one is run, timed, and ended."""
 
 import logging
 import os
-from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from inspect import Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from unets.cli.app import STEP, complete_commands
+from unets.cli.app import STEP, app, complete_commands, describe_option
 from unets.config import (
     DatasetConfig,
     EnsembleConfig,
@@ -22,9 +26,11 @@ from unets.config import (
     name_experiment,
     split_name,
 )
-from unets.errors import InputError, suggest
+from unets.errors import FAILED, INTERRUPTED, InputError, suggest
+from unets.log import set_up_logging
 from unets.store.paths import Project
 from unets.store.runs import append_json_line, lock, write_text
+from unets.workers.devices import is_followed
 
 if TYPE_CHECKING:
     from unets.dataset.manifest import Manifest
@@ -32,6 +38,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+Work = Callable[..., None]
+_RUNS = ("exp", "fold", "settings", "ensemble")
+_PLACES = ("input", "models", "jobs", "cluster", "root", "verbose")
 _PLACE = ".input"  # beside a competition's configs: where its data lies on this machine
 
 
@@ -123,6 +132,11 @@ class Stage:
         """The folds asked for of each experiment."""
         return {name: self.list_folds(experiment) for name, experiment in self.experiments.items()}
 
+    @property
+    def common_folds(self) -> list[int]:
+        """The folds that all experiments asked for have in common."""
+        return sorted(set.intersection(*map(set, self.folds_of.values())))
+
     def read_ensemble(self) -> "Ensemble":
         """Reads the fitted ensemble.
 
@@ -132,12 +146,8 @@ class Stage:
         from unets.ensemble.ensemble import check_ensemble, read_ensemble
 
         ensemble = read_ensemble(self.project, self.ensemble_name)
-        check_ensemble(ensemble, self.dataset, self.ensemble, self.common_folds())
+        check_ensemble(ensemble, self.dataset, self.ensemble, self.common_folds)
         return ensemble
-
-    def common_folds(self) -> list[int]:
-        """Returns the folds that all experiments asked for have in common."""
-        return sorted(set.intersection(*map(set, self.folds_of.values())))
 
     def lock_models(self) -> AbstractContextManager[None]:
         """Returns a block in which no other stage that asks for this may write to the same models folder; see `lock`.
@@ -160,8 +170,7 @@ class Stage:
         if "exp" in self.given:
             numbers = [len(folds) for folds in self.folds_of.values()]
             is_even = len(set(numbers)) == 1
-            num_folds = numbers[0] if is_even else sum(numbers)
-            counts = {"experiment": len(numbers), "fold": num_folds}
+            counts = {"experiment": len(numbers), "fold": numbers[0] if is_even else sum(numbers)}
             words = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items()]
             parts.append((" x " if is_even else ", ").join(words))
         return " · ".join(parts)
@@ -181,8 +190,8 @@ class Stage:
         if not os.environ.get(STEP):
             words = [f"--exp {','.join(self.experiments)}"] if not self.has_all or self._settings else []
             words += [f"--fold {self.given['fold']}"] if self.given.get("fold", "all") != "all" else []
-            command = f"`unets {' '.join([following, *words])}`"
-            print(f"next: {complete_commands(command, self.given)}")
+            line = f"`unets {' '.join([following, *words])}`"
+            print(f"next: {complete_commands(line, self.given)}")
 
     @property
     def _settings(self) -> tuple[str, ...]:
@@ -212,3 +221,79 @@ def open_project(given: Mapping[str, Any]) -> Project:
 def remember_input(project: Project) -> None:
     """Notes where a competition's data lies, for stages without --input, in a file that git ignores."""
     write_text(project.configs_dir / _PLACE, f"{project.input_dir.absolute()}\n")
+
+
+def command(*examples: str, runs: bool = False, rule: bool = True) -> Callable[[Work], Work]:
+    """Makes a function a subcommand of its name; its docstring is the help, `app` says what its options are.
+
+    The module's name is the part of the flow that it belongs to. Where the function's first parameter is a `Stage`, it
+    takes a competition and its folders, too.
+
+    Args:
+        *examples: command lines.
+        runs: whether it takes a choice of experiments and folds.
+        rule: whether it begins with a line that says what is at work on what.
+    """
+
+    def decorate(work: Work) -> Work:
+        name, panel = work.__name__.strip("_").replace("_", "-"), work.__module__.rpartition(".")[2]
+        parameters = signature(work, eval_str=True).parameters
+        own = {key: one for key, one in parameters.items() if key != "stage"}
+        described = [describe_option(name, key, one) for key, one in own.items()]
+        if "stage" in parameters:
+            described.insert(0, describe_option(name, "competition"))
+            described += [describe_option(name, key) for key in (*(_RUNS if runs else ()), *_PLACES)]
+        else:
+            described.append(describe_option(name, "verbose"))
+
+        def call(**given: Any) -> None:
+            chosen = {key: given[key] for key in own}
+            with _ending_in_words(given):
+                if "stage" not in parameters:
+                    work(**chosen)
+                    return
+                stage, began = Stage(name=name, project=open_project(given), given=given), time.monotonic()
+                # A fold's process is silent: who waits for it has said so.
+                if (rule or os.environ.get(STEP)) and not is_followed():
+                    sys.stderr.write(f"== {stage.describe()} ==\n")
+                    sys.stderr.flush()
+                with stage.use_workers():
+                    work(stage, **chosen)
+                if (stage.project.configs_dir / "dataset.py").is_file():
+                    stage.note_seconds(time.monotonic() - began)
+
+        call.__signature__ = Signature(described)  # type: ignore[attr-defined]
+        call.__doc__ = work.__doc__
+        app.command(name, rich_help_panel=panel, epilog="\n\n".join(["Examples:", *examples]))(call)
+        return work
+
+    return decorate
+
+
+@contextmanager
+def _ending_in_words(given: Mapping[str, Any]) -> Iterator[None]:
+    """Ends the process with 1 and one line for what the user can mend, with 130 at Ctrl-C."""
+    set_up_logging(given["verbose"])
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # what it meets in a damaged image, our errors say
+    warnings.filterwarnings("ignore", module="PIL")  # of notes in images that are not as they should be
+
+    def fail(message: str, code: int = FAILED) -> NoReturn:
+        # Names and bytes of files may hold what a terminal obeys.
+        message = "".join(letter for letter in message if letter.isprintable() or letter == "\n")
+        logger.error("error: %s", message, exc_info=given["verbose"])
+        sys.exit(code)
+
+    kept = "what was finished is kept, the same command goes on"
+    try:
+        yield
+    except KeyboardInterrupt:
+        fail(f"stopped by Ctrl-C; {kept}", INTERRUPTED)
+    except InputError as error:
+        fail(complete_commands(str(error), given))
+    except BrokenPipeError:  # `unets info MODEL | head`: who reads has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it as it ends
+        sys.exit(FAILED)
+    except MemoryError as error:
+        fail(f"memory must suffice. Received: {error or 'too little'}. Fewer --jobs, or --micro-batch, take less")
+    except OSError as error:  # a full disk, a missing permission: the system's own words, with the file's name
+        fail(f"{error}; {kept}")

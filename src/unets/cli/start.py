@@ -11,15 +11,14 @@ from typing import Any
 
 from unets import cli
 from unets.cli.app import STEP, complete_commands, list_arguments
-from unets.cli.stage import Stage, remember_input
-from unets.cli.subcommand import command
+from unets.cli.stage import Stage, command, remember_input
 from unets.errors import InputError
 
 _MOST_MINUTES = 100_000  # ten weeks
 PIPELINE = ("import", "check", "split", "train", "predict", "ensemble", "submission")
 
 
-@command("start", "unets new ~/fundus --name fundus", rule=False)
+@command("unets new ~/fundus --name fundus", rule=False)
 def new(stage: Stage, classes: Path | None = None, minutes: float | None = None, force: bool = False) -> None:
     """Looks at a folder of images and masks and writes configs/NAME/ for it; says what it guessed and what it asks."""
     from unets.dataset.scaffold import render_scaffold, write_scaffold
@@ -38,27 +37,25 @@ def new(stage: Stage, classes: Path | None = None, minutes: float | None = None,
     print(complete_commands(render_scaffold(scaffold, stage.project.competition), given))
 
 
-@command("start", "unets render", "unets render --train-cars 4 --test-cars 1", rule=False)
-def render(stage: Stage, train_cars: int = 18, test_cars: int = 6, seed: int = 0, height: int = 0) -> None:
+@command("unets render", "unets render --train-cars 4 --test-cars 1", rule=False)
+def render(stage: Stage, train_cars: int = 18, test_cars: int = 6, seed: int = 0, height: int = 1280) -> None:
     """Renders the demo's images into input/studio, or into --input."""
     from unets.studio.competition import write_competition
-    from unets.studio.render import FULL_SIZE_HW
 
     if (name := stage.project.competition) != "studio":
         raise InputError(f"`COMPETITION` must be studio. Received: {name}")
-    height = height or FULL_SIZE_HW[0]
-    size_hw = (height, round(height * FULL_SIZE_HW[1] / FULL_SIZE_HW[0]))
+    size_hw = (height, round(height * 1918 / 1280))  # as Carvana's
     with stage.lock_models():
-        write_competition(stage.project.input_dir.absolute(), train_cars, test_cars, seed, stage.jobs, size_hw)
+        write_competition(stage.project.input_dir.absolute(), train_cars, test_cars, seed, size_hw, stage.jobs)
 
 
-@command("start", "unets pipeline mine", "unets pipeline mine -e unet --fold 0", runs=True, rule=False)
+@command("unets pipeline mine", "unets pipeline mine -e unet --fold 0", runs=True, rule=False)
 def pipeline(stage: Stage) -> None:
     """Runs everything from import to submission; goes on where it was stopped."""
     run_stages(PIPELINE, stage.given)
 
 
-@command("start", "unets demo", "unets demo --train-cars 4 --test-cars 1 -e unet_128x192", runs=True, rule=False)
+@command("unets demo", "unets demo --train-cars 4 --test-cars 1 -e unet_128x192", runs=True, rule=False)
 def demo(stage: Stage, train_cars: int = 18, test_cars: int = 6, top: int = 6) -> None:
     """Renders images, trains, writes a submission and scores it: the whole pipeline in minutes."""
     stages = ("render", *PIPELINE, "score", "show", "summary", "report")

@@ -5,13 +5,12 @@ from pathlib import Path
 
 from unets import cli
 from unets.cli.app import complete_commands
-from unets.cli.stage import Stage
-from unets.cli.subcommand import command
+from unets.cli.stage import Stage, command
 
 logger = logging.getLogger(__name__)
 
 
-@command("submit", "unets submission mine", "unets submission mine --name second", runs=True)
+@command("unets submission mine", "unets submission mine --name second", runs=True)
 def submission(stage: Stage, name: str | None = None) -> None:
     """Turns the ensemble's test maps into a checked submission, in the order of the sample submission."""
     from unets.submission.submission import write_submission
@@ -24,7 +23,7 @@ def submission(stage: Stage, name: str | None = None) -> None:
     stage.finish(f"{path}: valid, ready to upload", "show")
 
 
-@command("submit", "unets check-submission mine", "unets check-submission mine --submission theirs.csv")
+@command("unets check-submission mine", "unets check-submission mine --submission theirs.csv")
 def check_submission(stage: Stage, submission: str | None = None) -> None:
     """Checks any submission: header, ids, order, count, and every run of every mask."""
     from unets.submission import check
@@ -36,7 +35,7 @@ def check_submission(stage: Stage, submission: str | None = None) -> None:
     print(f"{path}: valid")
 
 
-@command("submit", "unets score studio", "unets score mine --ground-truth masks/")
+@command("unets score studio", "unets score mine --ground-truth masks/")
 def score(stage: Stage, submission: str | None = None, ground_truth: Path | None = None) -> None:
     """Scores a submission against the ground truth of the test images, where there is one."""
     from unets.ensemble.score import score_submission
@@ -53,7 +52,7 @@ def score(stage: Stage, submission: str | None = None, ground_truth: Path | None
     print(f"{path}: {found.metric} {found.interval} over {len(found.ids)} images")
 
 
-@command("submit", "unets submit carvana --message 'three U-Nets'", "unets submit carvana --wait 10")
+@command("unets submit carvana --message 'three U-Nets'", "unets submit carvana --wait 10")
 def submit(
     stage: Stage, submission: str | None = None, message: str = "", again: bool = False, wait: float = 60
 ) -> None:
@@ -82,7 +81,7 @@ def submit(
     print(f"{record}, {write_results_page(stage.root)}")
 
 
-@command("submit", "unets kaggle-dataset carvana --upload", runs=True)
+@command("unets kaggle-dataset carvana --upload", runs=True)
 def kaggle_dataset(stage: Stage, owner: str | None = None, slug: str | None = None, upload: bool = False) -> None:
     """Builds a Kaggle dataset of all that offline inference needs, and the folder of a kernel for it.
 

@@ -6,13 +6,12 @@ from functools import partial
 
 from unets import cli
 from unets.cli.app import list_arguments
-from unets.cli.stage import Stage
-from unets.cli.subcommand import command
+from unets.cli.stage import Stage, command
 from unets.config import ExperimentConfig
 from unets.errors import InputError, suggest
 
 
-@command("train", "unets plan mine", "unets plan mine -e unet_512 --micro-batch 4", runs=True)
+@command("unets plan mine", "unets plan mine -e unet_512 --micro-batch 4", runs=True)
 def plan(stage: Stage, micro_batch: int | None = None, data_parallel: bool = False, probe: bool = True) -> None:
     """Prints what each experiment will cost here before it is paid: memory, hours, disk. Needs no images.
 
@@ -48,7 +47,6 @@ def plan(stage: Stage, micro_batch: int | None = None, data_parallel: bool = Fal
 
 
 @command(
-    "train",
     "unets train mine",
     "unets train mine -e unet_512 --fold 0 --set training.epochs=3 --set data.batch_size=4",
     "unets train mine --jobs 2     (two folds at a time)",
@@ -112,7 +110,7 @@ def train(
     stage.finish(f"{project.models_dir}: trained folds: {number}; live.html in each has its curves", "predict")
 
 
-@command("train", "unets predict mine", "unets predict mine -e unet_512 --fold 0 --force", runs=True)
+@command("unets predict mine", "unets predict mine -e unet_512 --fold 0 --force", runs=True)
 def predict(stage: Stage, force: bool = False) -> None:
     """Predicts every image: training images by the fold that did not see them, test images by the mean of the folds.
 
@@ -132,7 +130,7 @@ def predict(stage: Stage, force: bool = False) -> None:
     stage.finish(f"{project.models_dir}: probability maps of {len(folds_of)} experiments", "ensemble")
 
 
-@command("train", "unets pseudo-labels mine --name first", runs=True)
+@command("unets pseudo-labels mine --name first", runs=True)
 def pseudo_labels(stage: Stage, name: str, confidence: float = 0.9, force: bool = False) -> None:
     """Makes confident test images more training images of each fold, with the masks that the ensemble gives them."""
     from unets.ensemble.ensemble import check_ensemble, read_ensemble
@@ -150,7 +148,7 @@ def pseudo_labels(stage: Stage, name: str, confidence: float = 0.9, force: bool 
         name,
         ensemble,
         stage.experiments,
-        use_folds=stage.common_folds(),
+        use_folds=stage.common_folds,
         confidence=confidence,
         force=force,
         jobs=stage.jobs,
@@ -158,7 +156,7 @@ def pseudo_labels(stage: Stage, name: str, confidence: float = 0.9, force: bool 
     print(f"{project.pseudo_labels_dir(name)}: DataConfig(pseudo_labels={name!r}) trains on them")
 
 
-@command("train", "unets runs mine", "unets runs mine -e unet_512", runs=True, rule=False)
+@command("unets runs mine", "unets runs mine -e unet_512", runs=True, rule=False)
 def runs(stage: Stage) -> None:
     """Lists runs: how far each is, what it reached at full size, what it cost, at which commit.
 
@@ -180,7 +178,7 @@ def runs(stage: Stage) -> None:
     print(render_inventory(project.competition, found, scores))
 
 
-@command("train", "unets clean mine -e unet_512 --fold 0", "unets clean mine -e all", runs=True, rule=False)
+@command("unets clean mine -e unet_512 --fold 0", "unets clean mine -e all", runs=True, rule=False)
 def clean(stage: Stage) -> None:
     """Deletes runs and probability maps of the experiments named by --exp, or of some of their folds.
 

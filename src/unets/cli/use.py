@@ -11,8 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from unets import cli
-from unets.cli.stage import Stage
-from unets.cli.subcommand import command
+from unets.cli.stage import Stage, command
 from unets.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 
 @command(
-    "use",
     "unets mask demo examples/",
     "unets mask mine.safetensors images/ --out masks/ --cutout --format coco",
     "unets mask mine.safetensors - --background white < a.jpg > a_white.jpg",
@@ -90,7 +88,7 @@ def mask(
         )
 
 
-@command("use", "unets info mine.safetensors", "unets info models/studio/ensemble.json --json")
+@command("unets info mine.safetensors", "unets info models/studio/ensemble.json --json")
 def info(model: Path, json: bool = False) -> None:
     """Says what a model is: classes, members, threshold, score, origin."""
     from unets.export.card import render_card
@@ -100,7 +98,7 @@ def info(model: Path, json: bool = False) -> None:
     print(card.to_json() if json else render_card(card))
 
 
-@command("use", "unets serve demo", "unets serve mine.safetensors --port 8080")
+@command("unets serve demo", "unets serve mine.safetensors --port 8080")
 def serve(model: Path, port: int = 8000) -> None:
     """Opens a page on this machine: drop an image, see its mask and cut-out, keep them. Ctrl-C ends it."""
     from unets.export.serve import build_server
@@ -112,7 +110,7 @@ def serve(model: Path, port: int = 8000) -> None:
         server.serve_forever()
 
 
-@command("use", "unets labels mine.safetensors images/ --out labels/ --format coco")
+@command("unets labels mine.safetensors images/ --out labels/ --format coco")
 def labels(model: Path, images: list[Path], out: Path = Path("labels"), format_: str = "labelme") -> None:
     """Annotates images for a labeling tool, those that the model is least sure of first; `unets new` reads them."""
     from unets.export.labels import check_empty, write_annotated
@@ -133,7 +131,6 @@ def labels(model: Path, images: list[Path], out: Path = Path("labels"), format_:
 
 
 @command(
-    "use",
     "unets export mine",
     "unets export mine -e unet_512 --formats all",
     "unets export mine.safetensors --formats onnx --out files/",

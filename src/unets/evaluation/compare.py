@@ -82,9 +82,10 @@ def compare(project: Project, metric: str, name_a: str, name_b: str) -> Comparis
         received = ", ".join(f"{side.name} with folds {','.join(map(str, side.folds))}" for side in (a, b))
         raise InputError(f"`A` and `B` must have out-of-fold images in common. Received: {received}")
     # Both are written with six digits: what the subtraction adds beyond them is no difference.
-    both["difference"] = (both["b"] - both["a"]).round(6)
-    folds, groups, differences = list_folds(both), both["group"].tolist(), both["difference"]
+    differences = both["difference"] = (both["b"] - both["a"]).round(6)
+    folds, groups = list_folds(both), both["group"].tolist()
     largest = both[differences != 0].sort_values("difference", key=lambda own: -own.abs(), kind="stable")[:MAX_CHANGES]
+    changes = largest.reset_index()[list(Change.model_fields)].to_dict("records")
     alone = {side.name: len(side.table) - len(both) for side in (a, b)}
     left_out = [f"{count} images of {name} alone are left out" for name, count in alone.items() if count]
 
@@ -103,9 +104,7 @@ def compare(project: Project, metric: str, name_a: str, name_b: str) -> Comparis
         share_better=float((differences > 0).mean()),
         share_equal=float((differences == 0).mean()),
         share_worse=float((differences < 0).mean()),
-        changes=tuple(
-            Change.model_validate(row) for row in largest.reset_index()[list(Change.model_fields)].to_dict("records")
-        ),
+        changes=tuple(Change.model_validate(row) for row in changes),
         notes=(_ONE_RUN, *a.notes, *b.notes, *left_out, *note_few_groups(len(set(groups)))),
     )
 
@@ -118,20 +117,18 @@ def render_comparison(comparison: Comparison) -> str:
         cost = side.cost
         known = (f"{cost.training_hours:.2f}", str(cost.images), str(cost.runs)) if cost else ("?", "?", "?")
         rows.append((f"{letter}  {side.name}", f"{side.mean:.6f}", *known, ", ".join(cost.devices if cost else ())))
-    shares = comparison.share_better, comparison.share_equal, comparison.share_worse
-    better, equal, worse = (f"{100 * share:.1f} %" for share in shares)
+    shares = {"better": comparison.share_better, "equal": comparison.share_equal, "worse": comparison.share_worse}
     parts = [
         f"{comparison.competition}, {comparison.num_images} out-of-fold images of {comparison.num_groups} groups, "
         f"folds {','.join(map(str, comparison.folds))}",
         str(Table(header=header, rows=tuple(rows), right=frozenset(header[1:5]), once=frozenset({"device"}))),
-        f"{comparison.verdict}\nimages: better {better}, equal {equal}, worse {worse}",
+        f"{comparison.verdict}\nimages: {', '.join(f'{name} {100 * share:.1f} %' for name, share in shares.items())}",
     ]
     if comparison.changes:
         columns = ("changed most", "A", "B", "B - A")
         changes = [[row.id, f"{row.a:.6f}", f"{row.b:.6f}", f"{row.difference:+.6f}"] for row in comparison.changes]
         parts.append(render_table(columns, changes, right=set(columns[1:])))
-    parts.append("\n".join(f"note: {note}" for note in comparison.notes))
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, "\n".join(f"note: {note}" for note in comparison.notes)])
 
 
 def _load(project: Project, metric: str, variable: str, given: str) -> Scores:
@@ -140,9 +137,8 @@ def _load(project: Project, metric: str, variable: str, given: str) -> Scores:
         project = replace(project, models_dir=Path(folder or "/"))
     known = list_all_evaluated(project)
     if name not in known:
-        hint = f". Run `unets predict --exp {name}`" if project.experiment_dir(name).is_dir() and name else ""
-        if not given:
-            hint = ". Name both, as `unets compare unet_1024 unet_640x959`"
+        hint = f". Run `unets predict --exp {name}`" if name and project.experiment_dir(name).is_dir() else ""
+        hint = hint if given else ". Name both, as `unets compare unet_1024 unet_640x959`"
         raise InputError(
             f"`{variable}` must be evaluated out-of-fold, in {project.models_dir} one of "
             f"{', '.join(known) or '(none)'}. Received: {given or '(nothing)'}{hint}"

@@ -65,8 +65,8 @@ def list_candidates(ensemble: Ensemble) -> list[tuple[str, str, Interval, str]]:
     """Lists what was tried on the members' mean, its value, what it gained, what came of it."""
     rows = []
     for one in ensemble.candidates:
-        first, *others = one.value.split()
-        value = " ".join([first, *others[:4], *(["..."] if len(others) > 4 else [])])
+        words = one.value.split()
+        value = " ".join(words[:5] + ["..."] * (len(words) > 5))
         rows.append((" of ".join(filter(None, (_WORDS[one.what], one.of_class))), value, one.gain, one.reason))
     if ensemble.gain_of_tta is not None:
         rows.append(("TTA, over no TTA", "", ensemble.gain_of_tta, "as predicted"))
@@ -92,3 +92,12 @@ def list_notes(ensemble: Ensemble) -> list[str]:
             f"kept are a little too good"
         )
     return notes
+
+
+def describe_gain(ensemble: Ensemble) -> str:
+    """Says whether the ensemble is better than its best member."""
+    if len(ensemble.members) == 1:
+        return f"The ensemble has one member, {ensemble.best_member}."
+    gain = ensemble.gain_over_best_member
+    verdict = gain.verdict if gain.excludes_zero else "no better"
+    return f"The ensemble is {verdict} than its best member, {ensemble.best_member}, out-of-fold: {gain.format_gain()}."

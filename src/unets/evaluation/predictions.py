@@ -65,21 +65,3 @@ def open_prediction(project: Project, dataset: DatasetConfig, name: str = "ensem
                 )
         recipes = {s.id: ensemble.find_recipe(oof.fold_of[s.id], s.group) for s in oof.samples}
     return Prediction(name=name, readers=oof.readers, recipes=recipes)
-
-
-def join_equally(predictions: Iterable[Prediction], ids: Iterable[str]) -> list[Prediction]:
-    """Returns the mean of the experiments that predicted an image, one prediction for each set of experiments."""
-    experiments, found = list(predictions), dict[tuple[int, ...], dict[str, Recipe]]()
-    for id_ in ids:
-        having = tuple(number for number, prediction in enumerate(experiments) if id_ in prediction.recipes)
-        if having:
-            equal = experiments[having[0]].recipes[id_].change(weights=(1 / len(having),) * len(having))
-            found.setdefault(having, {})[id_] = equal
-    return [
-        Prediction(
-            name="mean",
-            readers=tuple(reader for number in having for reader in experiments[number].readers),
-            recipes=recipes,
-        )
-        for having, recipes in found.items()
-    ]

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.ensemble.ensemble import Ensemble, read_ensemble
 from unets.errors import InputError
-from unets.evaluation.contributions import tabulate_candidates, tabulate_members
+from unets.evaluation.contributions import describe_gain, tabulate_candidates, tabulate_members
 from unets.evaluation.runs import find_cost
 from unets.evaluation.scores import list_folds, read_scores
 from unets.metrics.intervals import bootstrap_mean
@@ -53,8 +53,7 @@ def record_experiment(
         "oof_pixels": read_json(pixels_path) if pixels_path.exists() else None,
         "config": experiment.model_dump(mode="json"),
     }
-    command = f"make train predict COMPETITION={project.competition} EXP={name}"
-    return _write_record(project, record, [name], command, origin)
+    return _write_record(project, record, [name], "make train predict COMPETITION={} EXP={}", origin)
 
 
 def record_ensemble(project: Project, ensemble_name: str, submission_name: str, origin: Mapping[str, Any]) -> Path:
@@ -65,8 +64,6 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
     """
     ensemble = read_ensemble(project, ensemble_name)
     check_made_of(project, ensemble, submission_name)
-    names = [member.experiment for member in ensemble.members]
-    choice = "" if ensemble.name == "ensemble" else f"ENSEMBLE={ensemble.name.removeprefix('ensemble_')} "
     made_of = {"metric", "folds", "num_images", "num_groups", "gain_over_best_member", "candidates", *_MADE_OF}
     tables = tabulate_members(project, ensemble), tabulate_candidates(ensemble)
     record = {
@@ -77,18 +74,20 @@ def record_ensemble(project: Project, ensemble_name: str, submission_name: str, 
         "contributions": [table.to_markdown() for table in tables],
         "test": read_test_score(project, submission_name),
     }
-    command = f"make pipeline score COMPETITION={project.competition} {choice}EXP={','.join(names)}"
-    return _write_record(project, record, names, command, origin)
+    choice = "" if ensemble.name == "ensemble" else f"ENSEMBLE={ensemble.name.removeprefix('ensemble_')} "
+    names = [member.experiment for member in ensemble.members]
+    return _write_record(project, record, names, f"make pipeline score COMPETITION={{}} {choice}EXP={{}}", origin)
 
 
 def _write_record(
     project: Project, record: dict[str, Any], experiments: Sequence[str], command: str, origin: Mapping[str, Any]
 ) -> Path:
     """Writes a record, with what its experiments cost and the command that makes it."""
-    cost, folds = find_cost(project, experiments, record["folds"]), _join(record["folds"])
+    cost, folds = find_cost(project, experiments, record["folds"]), ",".join(map(str, record["folds"]))
     if cost is None:
         raise InputError(f"Each fold {folds} of {', '.join(experiments)} must have its metrics.json. Received: less")
-    how = {"cost": cost.model_dump(mode="json"), "command": f"{command} FOLD={folds}"}
+    command = f"{command.format(project.competition, ','.join(experiments))} FOLD={folds}"
+    how = {"cost": cost.model_dump(mode="json"), "command": command}
     path = project.result_path(record["name"])
     write_json(path, {"competition": project.competition, **record, **how, **origin})
     return path
@@ -114,9 +113,9 @@ def check_made_of(project: Project, ensemble: Ensemble, submission_name: str) ->
 
 def write_results_page(root: Path) -> Path:
     """Writes docs/results/README.md from the records beside it."""
-    folder = root / "docs" / "results"
-    write_text(folder / "README.md", render_results(folder))
-    return folder / "README.md"
+    path = root / "docs" / "results" / "README.md"
+    write_text(path, render_results(path.parent))
+    return path
 
 
 def render_results(results_dir: Path) -> str:
@@ -175,15 +174,6 @@ def read_test_score(project: Project, name: str) -> dict[str, Any] | None:
     return score
 
 
-def describe_gain(ensemble: Ensemble) -> str:
-    """Says whether the ensemble is better than its best member."""
-    if len(ensemble.members) == 1:
-        return f"The ensemble has one member, {ensemble.best_member}."
-    gain = ensemble.gain_over_best_member
-    verdict = gain.verdict if gain.excludes_zero else "no better"
-    return f"The ensemble is {verdict} than its best member, {ensemble.best_member}, out-of-fold: {gain.format_gain()}."
-
-
 def sum_stages(path: Path) -> dict[str, float]:
     """Returns the seconds of each stage over all its calls, in the order of their first."""
     seconds: dict[str, float] = {}
@@ -195,7 +185,3 @@ def sum_stages(path: Path) -> dict[str, float]:
 
 def _bounds(interval: Mapping[str, Any]) -> str:
     return "" if interval["low"] is None else f"({interval['low']:.5f} to {interval['high']:.5f})"
-
-
-def _join(folds: Iterable[int]) -> str:
-    return ",".join(map(str, folds))

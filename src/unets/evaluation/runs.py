@@ -63,11 +63,7 @@ def list_runs(project: Project, dataset: DatasetConfig) -> list[Run]:
 
 
 def find_cost(project: Project, experiments: Iterable[str], folds: Collection[int]) -> Cost | None:
-    """Adds up what folds of experiments cost, from their metrics.json, with the runs whose weights they started from.
-
-    Returns:
-        None where a run lacks its metrics.json.
-    """
+    """Adds up what folds of experiments cost, with the runs whose weights they started from; None: metrics are lost."""
     runs = dict[Path, None]()
     for name, fold in ((name, fold) for name in experiments for fold in folds):
         start = name
@@ -151,7 +147,7 @@ def _describe_run(project: Project, dataset: DatasetConfig, experiment: str, fol
         remark = "" if is_held else str(error).partition(". Received")[0]
         return Run(experiment=experiment, fold=fold, state="running" if is_held else "broken", remark=remark)
     state: State = "running" if is_held else "finished" if metrics.get("is_finished") else "stopped"
-    remark = _compare_config(project, dataset, run_dir, experiment, fold, folds_hash)
+    remark = _compare_config(project, dataset, experiment, fold, folds_hash)
     if metrics and not is_held and not (run_dir / "best.weights.h5").exists():
         state, remark = "broken", "no best.weights.h5"
     has_best = metrics.get("best_epoch", -1) >= 0
@@ -171,9 +167,7 @@ def _describe_run(project: Project, dataset: DatasetConfig, experiment: str, fol
     )
 
 
-def _compare_config(
-    project: Project, dataset: DatasetConfig, run_dir: Path, experiment: str, fold: int, folds_hash: str
-) -> str:
+def _compare_config(project: Project, dataset: DatasetConfig, experiment: str, fold: int, folds_hash: str) -> str:
     """Says what keeps a run from being of the present config; empty where nothing does."""
     if not (project.configs_dir / f"{split_name(experiment)}.py").exists():
         return "no config file"
@@ -182,7 +176,7 @@ def _compare_config(
     except InputError:
         return "config file is faulty"
     try:
-        check_snapshot(run_dir, take_snapshot(config, dataset, fold, folds_hash))
+        check_snapshot(project.run_dir(experiment, fold), take_snapshot(config, dataset, fold, folds_hash))
     except InputError:
         return "of another config"
     return ""

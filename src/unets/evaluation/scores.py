@@ -58,11 +58,7 @@ class Scores:
         return bootstrap_mean(self.table["score"].to_numpy(), self.table["group"].tolist())
 
     def select(self, folds: Collection[int]) -> "Scores":
-        """Returns the scores of some folds' images.
-
-        Raises:
-            InputError: there are none.
-        """
+        """Returns the scores of some folds' images; raises InputError where there are none."""
         table = self.table[self.table["fold"].isin(folds)]
         if table.empty:
             raise InputError(f"{self.name} must be evaluated on one of the folds asked for. Received: none of them")
@@ -93,8 +89,7 @@ def list_folds(table: pd.DataFrame) -> tuple[int, ...]:
 def read_scores(path: Path, metric: str) -> pd.DataFrame:
     """Reads a csv of out-of-fold scores, `id,group,fold,<metric>` and maybe `<metric>_no_tta`.
 
-    Returns:
-        Columns `group`, `fold`, `score` and perhaps `no_tta`, NaN where a cell is empty; the index is `id`.
+    It has the columns `group`, `fold`, `score` and perhaps `no_tta`, NaN where a cell is empty; the index is `id`.
 
     Raises:
         InputError: it is missing or empty, something else stands in it, or it changed since it was written.
@@ -120,9 +115,7 @@ def read_scores(path: Path, metric: str) -> pd.DataFrame:
 
 
 def load_scores(project: Project, metric: str, name: str, *, label: str = "") -> Scores:
-    """Reads the scores of an experiment or an ensemble, and checks that they are of the present folds.
-
-    Messages call it by `label`, where that is not empty.
+    """Reads the scores of an experiment or an ensemble, which messages call by `label`, and checks their folds.
 
     Raises:
         InputError: its files are missing or something else stands in them, or it was trained or evaluated on other

@@ -6,6 +6,7 @@ own client, which its own variables set up, as `WANDB_MODE=offline` and `MLFLOW_
 """
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
@@ -55,8 +56,7 @@ class Tracker:
         if path.exists():
             known = read_json(path, id=str, epochs=int, panel=int | None)
         if run_dir not in self.runs:
-            config = read_snapshot(run_dir)
-            self.runs[run_dir], known["id"] = self._begin(run_dir, config, known["id"])
+            self.runs[run_dir], known["id"] = self._begin(run_dir, read_snapshot(run_dir), known["id"])
         epochs, series = read_history(run_dir).values()
         drawn = panel.stat().st_mtime_ns if panel.exists() else None
         for number, epoch in enumerate(epochs):
@@ -72,7 +72,7 @@ class Tracker:
         """Lists what the tool raises."""
         return ()
 
-    def _begin(self, run_dir: Path, config: Mapping[str, Any], id_: str | None) -> tuple[Any, str]:
+    def _begin(self, run_dir: Path, config: dict[str, Any], id_: str | None) -> tuple[Any, str]:
         """Opens a run, or that of an id once more; returns it with its id."""
         raise NotImplementedError
 
@@ -88,7 +88,7 @@ class TensorBoard(Tracker):
 
     name = "tensorboard"
 
-    def _begin(self, run_dir: Path, config: Mapping[str, Any], id_: str | None) -> tuple[Any, str]:
+    def _begin(self, run_dir: Path, config: dict[str, Any], id_: str | None) -> tuple[Any, str]:
         return run_dir / "events", "events"
 
     def _log(self, run: Any, epoch: int, values: Values, panel: Path | None) -> None:
@@ -108,15 +108,15 @@ class WeightsAndBiases(Tracker):
 
     name = "wandb"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.client: Any = import_module("wandb")
+
     def _list_errors(self) -> tuple[type[Exception], ...]:
-        import wandb
+        return (self.client.Error,)
 
-        return (wandb.Error,)
-
-    def _begin(self, run_dir: Path, config: Mapping[str, Any], id_: str | None) -> tuple[Any, str]:
-        import wandb
-
-        run = wandb.init(
+    def _begin(self, run_dir: Path, config: dict[str, Any], id_: str | None) -> tuple[Any, str]:
+        run = self.client.init(
             project=run_dir.parents[1].name,
             group=run_dir.parent.name,
             name=f"{run_dir.parent.name} {run_dir.name}",
@@ -124,16 +124,13 @@ class WeightsAndBiases(Tracker):
             resume="allow" if id_ else None,
             reinit="create_new",
             dir=str(run_dir),
-            config=dict(config),
-            settings=wandb.Settings(console="off"),
+            config=config,
+            settings=self.client.Settings(console="off"),
         )
         return run, run.id
 
     def _log(self, run: Any, epoch: int, values: Values, panel: Path | None) -> None:
-        import wandb
-
-        pictures = {} if panel is None else {PANEL_NAME: wandb.Image(str(panel))}
-        run.log({**values, **pictures}, step=epoch)
+        run.log({**values, **({PANEL_NAME: self.client.Image(str(panel))} if panel else {})}, step=epoch)
 
     def _end(self, run: Any) -> None:
         run.finish()
@@ -144,32 +141,31 @@ class MLflow(Tracker):
 
     name = "mlflow"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.client: Any = import_module("mlflow").MlflowClient()
+
     def _list_errors(self) -> tuple[type[Exception], ...]:
-        from mlflow.exceptions import MlflowException
+        return (import_module("mlflow.exceptions").MlflowException,)
 
-        return (MlflowException,)
-
-    def _begin(self, run_dir: Path, config: Mapping[str, Any], id_: str | None) -> tuple[Any, str]:
-        from mlflow import MlflowClient
-
-        client, name = MlflowClient(), run_dir.parents[1].name
+    def _begin(self, run_dir: Path, config: dict[str, Any], id_: str | None) -> tuple[Any, str]:
         if id_ is None:
-            experiment = client.get_experiment_by_name(name)
-            number = experiment.experiment_id if experiment else client.create_experiment(name)
-            id_ = client.create_run(number, run_name=f"{run_dir.parent.name} {run_dir.name}").info.run_id
-            for key, value in pd.json_normalize(dict(config), sep=".").iloc[0].items():
-                client.log_param(id_, str(key), value)
-        return (client, id_), id_
+            name = run_dir.parents[1].name
+            experiment = self.client.get_experiment_by_name(name)
+            number = experiment.experiment_id if experiment else self.client.create_experiment(name)
+            id_ = str(self.client.create_run(number, run_name=f"{run_dir.parent.name} {run_dir.name}").info.run_id)
+            for key, value in pd.json_normalize(config, sep=".").iloc[0].items():
+                self.client.log_param(id_, str(key), value)
+        return id_, id_
 
     def _log(self, run: Any, epoch: int, values: Values, panel: Path | None) -> None:
-        client, id_ = run
         for name, value in values.items():
-            client.log_metric(id_, name, value, step=epoch)
+            self.client.log_metric(run, name, value, step=epoch)
         if panel is not None:
-            client.log_artifact(id_, str(panel))
+            self.client.log_artifact(run, str(panel))
 
     def _end(self, run: Any) -> None:
-        run[0].set_terminated(run[1])
+        self.client.set_terminated(run)
 
 
 TRACKERS: dict[str, type[Tracker]] = {one.name: one for one in (TensorBoard, WeightsAndBiases, MLflow)}

@@ -130,12 +130,7 @@ class ModelCard(Config):
         return ImageKind(channels=self.channels, value_range=self.value_range, upright=upright)
 
     def find_unusual(self, area: float, confidence: float) -> str:
-        """Says in what a mask is unlike those of training images; nothing where it is like them, or not known.
-
-        Args:
-            area: share of the image, 0..1.
-            confidence: 0..1; both as `unets.export.model.Result` has them.
-        """
+        """Says in what a mask is unlike those of training images; nothing where it is like them, or not known."""
         if self.usual is None:
             return ""
         (least, most), lowest = self.usual.area, self.usual.confidence
@@ -164,35 +159,34 @@ def render_card(card: ModelCard) -> str:
     """Renders a card for people; of texts that came with the file, control characters are left out."""
     channels = f"{card.channels} channels" if isinstance(card.channels, int) else card.channels
     size = f", {card.image_hw[0]} x {card.image_hw[1]}" if card.image_hw else ""
-    usual = "not known: images unlike those of training are not named"
-    if card.usual:
-        (least, most), lowest, count = card.usual.area, card.usual.confidence, card.usual.num_images
-        usual = f"{least:.1%} to {most:.1%} of the image, confidence from {lowest:.3f} ({count} images)"
+    usual, origin, recipe = card.usual, card.origin, card.recipe
     facts = {
         "finds": ", ".join(card.classes),
         "trained on": f"{card.competition}, images of {channels}{size}",
         "score": f"{card.metric} {card.score}, out-of-fold" if card.score else "not known",
-        "usual masks": usual,
-        "threshold": f"{describe_threshold(card.recipe.threshold)}, of the mean {card.recipe.averaging}",
-        "post-processing": card.recipe.postprocessing.describe(),
+        "usual masks": f"{usual.area[0]:.1%} to {usual.area[1]:.1%} of the image, confidence from "
+        f"{usual.confidence:.3f} ({usual.num_images} images)"
+        if usual
+        else "not known: images unlike those of training are not named",
+        "threshold": f"{describe_threshold(recipe.threshold)}, of the mean {recipe.averaging}",
+        "post-processing": recipe.postprocessing.describe(),
     }
-    if card.origin:
-        facts["written"] = card.origin.date
-        facts["commit"] = format_commit(card.origin.git_commit, card.origin.git_is_dirty)
-        facts["versions"] = ", ".join(f"{library} {version}" for library, version in card.origin.versions.items())
+    if origin:
+        facts["written"], facts["commit"] = origin.date, format_commit(origin.git_commit, origin.git_is_dirty)
+        facts["versions"] = ", ".join(f"{library} {version}" for library, version in origin.versions.items())
     facts["fingerprint"] = card.fingerprint
     header = ["member", "weight", "size", "TTA", "encoder", "folds", "validation Dice"]
     rows = [
         (
             member.name,
-            f"{weight / sum(card.recipe.weights):.3f}",
+            f"{weight / sum(recipe.weights):.3f}",
             f"{member.size_hw[0]} x {member.size_hw[1]}",
             ", ".join(member.experiment.prediction.tta),
             member.experiment.model.encoder,
             ", ".join(str(net.fold) for net in member.nets),
             ", ".join(f"{net.best_dice:.5f}" for net in member.nets if net.best_dice is not None),
         )
-        for member, weight in zip(card.members, card.recipe.weights, strict=True)
+        for member, weight in zip(card.members, recipe.weights, strict=True)
     ]
     width = max(map(len, facts))
     lines = [f"{name:<{width}}  {value}" for name, value in facts.items()]

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.data.geometry import SizeHW
-from unets.export.card import ModelCard, Origin
+from unets.export.card import MemberCard, ModelCard, Origin
 from unets.export.model import TrainedModel
 from unets.export.oof import SampleImages
 from unets.export.portable import build_portable
@@ -22,6 +21,7 @@ from unets.export.sources import CARD_KEY, FORMAT_VERSION, VERSION_KEY, name_net
 from unets.log import show_progress
 from unets.nets.weights import get_weights
 from unets.prediction.loading import load_net
+from unets.prediction.sources import StoredWeights
 from unets.store.provenance import describe_origin
 from unets.store.runs import write_text
 from unets.store.tensors import write_tensors
@@ -43,12 +43,6 @@ class ExportedFile:
     num_images: int  # it was compared on; made-up ones where there is no score
     dice: float | None  # mean over images, at full size
     change: float | None  # of it against the net in Keras
-
-    @property
-    def megabytes(self) -> float:
-        """Its size; OpenVINO's has its weights beside it."""
-        parts = [self.path, self.path.with_suffix(".bin")] if self.path.suffix == ".xml" else [self.path]
-        return sum(part.stat().st_size for part in parts) / 1e6
 
 
 def export_models(
@@ -78,27 +72,14 @@ def export_models(
     paths, rows = list[Path](), list[ExportedFile]()
     others = [name for name in formats if name != "model"]
     for model in models:
-        card = model.card
         if "model" in formats:
-            paths.append(out_dir / f"{card.name}.safetensors")
+            paths.append(out_dir / f"{model.card.name}.safetensors")
             write_model_file(model, paths[-1])
-        for member, weights in zip(card.members, model.weights, strict=True) if others else ():
-            fold, size_hw, recipe = member.nets[0].fold, member.size_hw, card.recipe
+        for member, weights in zip(model.card.members, model.weights, strict=True) if others else ():
+            fold, net = member.nets[0].fold, _load_net(model.card, member, weights[0])
             name = f"{member.name}_fold{fold}"
-            net = build_portable(
-                weights[0],
-                member.experiment,
-                len(card.classes),
-                name,
-                overlapping=recipe.overlapping,
-                num_channels=card.num_channels,
-            )
-            if find_images:
-                images = find_images(member.name, fold, size_hw)
-            else:
-                shape = (_NUM_NOISE, *net.input_shape[1:])
-                noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-                images = SampleImages(images=[(image, None) for image in noise], total=_NUM_NOISE)
+            net = build_portable(net, name, overlapping=model.card.recipe.overlapping)
+            images = find_images(member.name, fold, member.size_hw) if find_images else _make_noise(net)
             files = write_program_files(net, out_dir / name, others, images.calibration)
             rows += compare_files(net, files, images)
             paths += files.values()
@@ -110,23 +91,21 @@ def export_models(
     return paths
 
 
-def write_model_file(model: TrainedModel, path: Path) -> ModelCard:
+def write_model_file(model: TrainedModel, path: Path) -> None:
     """Writes a model as one safetensors file: the weights of all its nets, and the card in the metadata.
 
-    The nets are built once, so that only weights that fit them are written. Returns the card as it stands in the file.
+    The nets are built once, so that only weights that fit them are written.
 
     Raises:
         InputError: weights are missing, damaged, or of another net.
     """
     card = model.card.model_copy(update={"origin": Origin(**describe_origin(Path(__file__).parent))})
-    load = partial(load_net, overlapping=card.recipe.overlapping, num_channels=card.num_channels)
     tensors: dict[str, npt.NDArray[Any]] = {}
     for member, sources in zip(card.members, model.weights, strict=True):
         for net, weights in zip(member.nets, sources, strict=True):
-            built = load(weights, member.experiment, member.size_hw, len(card.classes), "float32")
-            tensors |= {f"{name_net(member, net)}/{name}": value for name, value in get_weights(built).items()}
+            found = get_weights(_load_net(card, member, weights))
+            tensors |= {f"{name_net(member, net)}/{name}": value for name, value in found.items()}
     write_tensors(path, tensors, {VERSION_KEY: FORMAT_VERSION, CARD_KEY: card.model_dump(mode="json")})
-    return card
 
 
 def compare_files(net: keras.Model, files: dict[str, Path], images: SampleImages) -> list[ExportedFile]:
@@ -142,7 +121,6 @@ def compare_files(net: keras.Model, files: dict[str, Path], images: SampleImages
             seconds[kind].append(perf_counter() - began)
             differences[kind].append(float(np.abs(probs_hwc - expected).max()))
             scores[kind] += [] if score is None else [score(probs_hwc)]
-    means = {kind: float(np.mean(values)) if values else None for kind, values in scores.items()}
     return [
         ExportedFile(
             path=path,
@@ -150,26 +128,33 @@ def compare_files(net: keras.Model, files: dict[str, Path], images: SampleImages
             ms=1e3 * float(np.median(seconds[kind][1:] or seconds[kind])),  # the first one also warms up
             largest_difference=max(differences[kind]),
             num_images=len(seconds[kind]),
-            dice=means[kind],
-            change=None if (mean := means[kind]) is None or (own := means["net"]) is None else mean - own,
+            dice=float(np.mean(scores[kind])) if scores[kind] else None,
+            change=float(np.mean(scores[kind]) - np.mean(scores["net"])) if scores[kind] else None,
         )
         for kind, path in files.items()
     ]
 
 
+def _load_net(card: ModelCard, member: MemberCard, weights: Path | StoredWeights) -> keras.Model:
+    return load_net(
+        *(weights, member.experiment, member.size_hw, len(card.classes), "float32"),
+        overlapping=card.recipe.overlapping,
+        num_channels=card.num_channels,
+    )
+
+
+def _make_noise(net: keras.Model) -> SampleImages:
+    noise = np.random.default_rng(0).integers(0, 256, (_NUM_NOISE, *net.input_shape[1:]), dtype=np.uint8)
+    return SampleImages(images=[(image, None) for image in noise], total=_NUM_NOISE)
+
+
 def _render(rows: Sequence[ExportedFile]) -> str:
     header = ("file", "kind", "MB", "ms an image", "largest difference", "images", "Dice", "against Keras")
-    cells = tuple(
-        (
-            row.path.name,
-            row.kind,
-            f"{row.megabytes:.1f}",
-            f"{row.ms:.1f}",
-            f"{row.largest_difference:.1g}",
-            str(row.num_images),
-            "" if row.dice is None else f"{row.dice:.5f}",
-            "" if row.change is None else f"{row.change:+.5f}",
-        )
-        for row in rows
-    )
-    return Table(header=header, rows=cells, right=frozenset(header[2:])).to_markdown()
+    cells = []
+    for row in rows:
+        weights = row.path.with_suffix(".bin")  # OpenVINO's, beside its graph
+        num_bytes = row.path.stat().st_size + (weights.stat().st_size if row.path.suffix == ".xml" else 0)
+        figures = f"{num_bytes / 1e6:.1f}", f"{row.ms:.1f}", f"{row.largest_difference:.1g}", str(row.num_images)
+        scores = ("", "") if row.dice is None else (f"{row.dice:.5f}", f"{row.change:+.5f}")
+        cells.append((row.path.name, row.kind, *figures, *scores))
+    return Table(header=header, rows=tuple(cells), right=frozenset(header[2:])).to_markdown()

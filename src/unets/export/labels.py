@@ -61,8 +61,8 @@ def _trace_parts(part_hw: MaskHW) -> Iterator[Points]:
         for start, stop in ((0, column), (column, part_hw.shape[1])):
             half_hw = part_hw[:, start:stop]
             if (box := find_box(half_hw)) is not None:
-                offset = (start + int(box[1].start), int(box[0].start))
-                yield from (points + np.array(offset) for points in _trace_parts(half_hw[box]))
+                offset = (start + box[1].start, box[0].start)
+                yield from (points + offset for points in _trace_parts(half_hw[box]))
         return
     fine_hw = part_hw.astype(np.uint8).repeat(2, axis=0).repeat(2, axis=1)
     for contour in cv2.findContours(fine_hw, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]:
@@ -77,22 +77,21 @@ def write_labels(files: Iterable[tuple[str, str]], folder: Path, *, overwrite: b
     """
     paths = []
     for name, text in files:
-        path = folder / name
-        if path.exists() and not overwrite and path.read_text(encoding="utf-8", errors="replace") != text:
+        paths.append(folder / name)
+        if paths[-1].exists() and not overwrite and paths[-1].read_text(encoding="utf-8", errors="replace") != text:
             raise InputError(
-                f"{path} must not exist, or hold what this model makes of the images. Received: something else, "
+                f"{paths[-1]} must not exist, or hold what this model makes of the images. Received: something else, "
                 f"perhaps corrected by hand. Give another --out, or --overwrite to replace it"
             )
-        write_text(path, text)
-        paths.append(path)
+        write_text(paths[-1], text)
     return paths
 
 
-def write_annotated(images: Masked, classes: Sequence[str], format_: str, out_dir: Path) -> Path:
+def write_annotated(images: Masked, classes: Sequence[str], format_: str, out_dir: Path) -> None:
     """Writes images with annotations to be corrected, those of the lowest confidence first.
 
     Images are copied under names that begin with their rank, so that a labeling tool shows the hardest first;
-    `labels.csv`, which is returned, has rank, image and confidence, `classes.txt` the classes.
+    `labels.csv` has rank, image and confidence, `classes.txt` the classes.
 
     Raises:
         InputError: the folder holds files.
@@ -110,15 +109,10 @@ def write_annotated(images: Masked, classes: Sequence[str], format_: str, out_di
     write_labels(FORMATS[format_](named, classes, out_dir), out_dir, overwrite=True)
     write_text(out_dir / "classes.txt", "".join(f"{name}\n" for name in classes))
     write_csv(out_dir / "labels.csv", ("rank", "image", "confidence"), rows)
-    return out_dir / "labels.csv"
 
 
 def check_empty(folder: Path) -> None:
-    """Checks that a folder is empty or not there.
-
-    Raises:
-        InputError: it holds files, or is one.
-    """
+    """Raises InputError where a folder holds files, or is one."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"`--out` must be a folder that is empty or not there. Received: {folder}, which holds files")
 
@@ -132,9 +126,8 @@ def _list_objects(task: Task, num_classes: int) -> list[tuple[int, Traced]]:
 def _render_coco(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
     files, annotations = [], list[dict[str, object]]()
     for number, (task, note) in enumerate(images.items(), start=1):
-        height, width = note.size_hw
         name = task.place.as_posix().removesuffix(task.image_path.suffix) + task.image_path.suffix
-        files.append({"id": number, "file_name": name, "height": height, "width": width})
+        files.append({"id": number, "file_name": name, "height": note.size_hw[0], "width": note.size_hw[1]})
         for label, traced in _list_objects(task, len(classes)):
             entry = {
                 "id": len(annotations) + 1,
@@ -152,7 +145,7 @@ def _render_coco(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tu
 
 def _render_labelme(images: Masked, classes: Sequence[str], folder: Path) -> Iterator[tuple[str, str]]:
     for task, note in images.items():
-        name, (height, width) = task.place.with_name(f"{task.place.name}.json"), note.size_hw
+        name = f"{task.place.as_posix()}.json"
         shapes = [
             {
                 "label": classes[label],
@@ -170,10 +163,10 @@ def _render_labelme(images: Masked, classes: Sequence[str], folder: Path) -> Ite
             "shapes": shapes,
             "imagePath": Path(os.path.relpath(task.image_path, (folder / name).parent)).as_posix(),
             "imageData": None,
-            "imageHeight": height,
-            "imageWidth": width,
+            "imageHeight": note.size_hw[0],
+            "imageWidth": note.size_hw[1],
         }
-        yield name.as_posix(), json.dumps(content, indent=2) + "\n"
+        yield name, json.dumps(content, indent=2) + "\n"
 
 
 def _render_yolo(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
@@ -184,8 +177,7 @@ def _render_yolo(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tu
             for label, traced in _list_objects(task, len(classes))
             for points in traced.polygons
         ]
-        name = task.place.with_name(f"{task.place.name}.txt").as_posix()
-        yield name, "".join(f"{line}\n" for line in lines)
+        yield f"{task.place.as_posix()}.txt", "".join(f"{line}\n" for line in lines)
     yield "data.yaml", json.dumps({"names": list(classes)}) + "\n"  # JSON is YAML
 
 

@@ -5,6 +5,7 @@ not grow with the number of images, and little with their size: threads wait whi
 """
 
 import hashlib
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ from unets.export.card import ModelCard
 from unets.export.labels import FORMATS, write_labels
 from unets.export.model import TrainedModel, find_result
 from unets.export.outputs import Note, Task, plan_tasks, read_note, save_picture
-from unets.export.pictures import list_masks, list_pictures, render
+from unets.export.pictures import CUTOUT, OVERLAY, list_masks, render
 from unets.log import show_progress
 from unets.nets.startup import load_backend
 from unets.store.runs import atomic_path, fingerprint, hash_file
@@ -42,24 +43,33 @@ _MAX_STRETCH = 1.15  # of one side against the other, beyond which it is mention
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Wanted:
-    """What is to be made of images, and how; see `list_pictures`.
+    """What is to be made of images, beside masks, and how.
 
     Raises:
-        InputError: `labels` is unknown.
+        InputError: `background` or `labels` is unknown.
     """
 
-    cutout: bool = False
-    overlay: bool = False
-    background: str = ""
-    labels: str = ""  # of `unets.export.labels.FORMATS`; nothing where it is empty
+    cutout: bool = False  # the objects alone, all else transparent
+    overlay: bool = False  # the image with the contours of the mask
+    background: str = ""  # what the objects are laid on: `white`, `blur`, a color as `#ff8800`
+    labels: str = ""  # of `unets.export.labels.FORMATS`
     upright: bool = True  # images are turned as their orientation tag says
     overwrite: bool = False  # files of others are replaced
 
     def __post_init__(self) -> None:
         """Checks the fields."""
+        if self.background and not re.fullmatch(r"white|blur|#[0-9a-f]{6}", self.background.lower()):
+            raise InputError(f"`--background` must be white, blur or a color as #ff8800. Received: {self.background}")
         if self.labels and self.labels not in FORMATS:
             hint = suggest(self.labels, FORMATS)
             raise InputError(f"`--format` must be png, {', '.join(FORMATS)}. Received: {self.labels}{hint}")
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """The endings of the pictures of an image."""
+        ground = self.background.lower().removeprefix("#")
+        wanted = {CUTOUT: self.cutout, OVERLAY: self.overlay, f"_{ground}.jpg": ground}
+        return tuple(ending for ending, is_wanted in wanted.items() if is_wanted)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,15 +98,11 @@ class Outcome:
 
     def list_warnings(self) -> list[str]:
         """Says which images failed, which are unlike those of training, and how many are of other proportions."""
+        unusual = [(found["image"], found["unusual"]) for found in self.describe() if found["unusual"]]
         lines = [f"no mask: {reason}" for reason in self.failures.values()]
-        named = [
-            f"unlike the images of training: {found['image']}: {found['unusual']}"
-            for found in self.describe()
-            if found["unusual"]
-        ]
-        lines += named[:_NAMED]
-        if len(named) > _NAMED:
-            lines.append(f"{len(named) - _NAMED} more images are unlike those of training; --json names them all")
+        lines += [f"unlike the images of training: {image}: {what}" for image, what in unusual[:_NAMED]]
+        if len(unusual) > _NAMED:
+            lines.append(f"{len(unusual) - _NAMED} more images are unlike those of training; --json names them all")
         if self.card.image_hw is not None:
             height, width = self.card.image_hw
             stretches = [note.size_hw[0] / note.size_hw[1] * width / height for note in self.masked.values()]
@@ -126,11 +132,10 @@ def mask_folder(
             be replaced.
         OSError: a file cannot be written.
     """
-    card = model.card
-    pictures = list_pictures(cutout=wanted.cutout, overlay=wanted.overlay, background=wanted.background)
-    tasks = plan_tasks(given, out_dir, pictures, list_masks(card.classes, overlapping=card.recipe.overlapping))
-    work = _Work(model, wanted, pictures)
-    kept = map_ahead(work.find_kept, tasks, workers=count_cores(), ahead=3 * count_cores())
+    card, work, cores = model.card, _Work(model, wanted), count_cores()
+    masks = list_masks(card.classes, overlapping=card.recipe.overlapping)
+    tasks = plan_tasks(given, out_dir, wanted.pictures, masks)
+    kept = map_ahead(work.find_kept, tasks, workers=cores, ahead=3 * cores)
     shown = show_progress(kept, what="look for what is there", total=len(tasks), unit="image")
     notes = {task: note for task, note in zip(tasks, shown, strict=True) if note is not None}
     num_kept, failures = len(notes), dict[Path, str]()
@@ -143,8 +148,7 @@ def mask_folder(
                 notes[item.task] = item.note
     masked = {task: notes[task] for task in tasks if task in notes}
     if wanted.labels:
-        files = FORMATS[wanted.labels](masked, card.classes, out_dir)
-        write_labels(files, out_dir, overwrite=wanted.overwrite)
+        write_labels(FORMATS[wanted.labels](masked, card.classes, out_dir), out_dir, overwrite=wanted.overwrite)
     return Outcome(card=card, masked=masked, failures=failures, num_kept=num_kept)
 
 
@@ -158,8 +162,7 @@ def mask_file(
     Raises:
         InputError: the image cannot be read, several files would have to be made, or `out` is a file of others.
     """
-    card = model.card
-    num_wanted = sum(map(bool, (wanted.cutout, wanted.overlay, wanted.background, wanted.labels)))
+    card, num_wanted = model.card, len(wanted.pictures) + bool(wanted.labels)
     if num_wanted > 1 or (num_wanted == 0 and card.recipe.overlapping and len(card.classes) > 1):
         raise InputError(
             "`--out` must be a folder where several files are made of an image (cut-out, overlay, background, format, "
@@ -173,12 +176,10 @@ def mask_file(
         for reason in outcome.failures.values():
             raise InputError(reason.replace(f"{temporary}/", ""))
         ((task, note),) = outcome.masked.items()
+        suffix, content = task.outputs[0].suffix, task.outputs[0].read_bytes()
         if wanted.labels:
-            folder = Path() if out == PIPE else out.parent
-            name, text = next(FORMATS[wanted.labels]({task: note}, card.classes, folder))
-            content, suffix = text.encode(), Path(name).suffix
-        else:
-            content, suffix = task.outputs[0].read_bytes(), task.outputs[0].suffix
+            name, text = next(FORMATS[wanted.labels]({task: note}, card.classes, out.parent))
+            suffix, content = Path(name).suffix, text.encode()
     if out == PIPE:
         sys.stdout.buffer.write(content)
     elif out.suffix.lower().replace("jpeg", "jpg") != suffix:
@@ -206,8 +207,8 @@ class _Item:
 class _Work:
     """What is done to each image."""
 
-    def __init__(self, model: TrainedModel, wanted: Wanted, pictures: Sequence[str]) -> None:
-        self._model, self._card, self._wanted, self._pictures = model, model.card, wanted, pictures
+    def __init__(self, model: TrainedModel, wanted: Wanted) -> None:
+        self._model, self._card, self._wanted = model, model.card, wanted
         # Of all that decides an output but the image.
         self._made_by = fingerprint(model=self._card.fingerprint, upright=wanted.upright, rules=_RULES)
         self._pixels, self._changed = 0, Condition()
@@ -239,7 +240,7 @@ class _Work:
 
     def _read(self, task: Task) -> _Item:
         item = _Item(task=task)
-        with self._note_failure(item, (InputError, OSError)):
+        with self._note_failure(item):
             photo = ImageFile(task.image_path, self._card.find_kind(upright=self._wanted.upright))
             with self._reserve(photo.size_hw):
                 item.images = {size_hw: photo.read(size_hw) for size_hw in self._card.sizes}
@@ -247,12 +248,10 @@ class _Work:
         return item
 
     def _predict(self, items: list[_Item]) -> list[_Item]:
-        read = [item for item in items if item.images is not None]
-        if read:
-            for item, maps in zip(
-                read, self._model.predict([item.images for item in read if item.images]), strict=True
-            ):
-                item.maps, item.images = maps, None
+        read = [(item, item.images) for item in items if item.images is not None]
+        found = self._model.predict([images for _, images in read]) if read else []
+        for (item, _), maps in zip(read, found, strict=True):
+            item.maps, item.images = maps, None
         return items
 
     def _finish(self, item: _Item) -> _Item:
@@ -269,18 +268,19 @@ class _Work:
                 area=round(result.area, 6),
                 confidence=round(result.confidence, 6),
             )
-            for path, picture in zip(item.task.outputs, render(result, item.photo, self._pictures), strict=True):
+            pictures = render(result, item.photo, self._wanted.pictures)
+            for path, picture in zip(item.task.outputs, pictures, strict=True):
                 save_picture(path, picture, note)
             item.note = note
         item.photo, item.maps = None, ()
         return item
 
     @contextmanager
-    def _note_failure(self, item: _Item, faults: tuple[type[Exception], ...] = (InputError,)) -> Iterator[None]:
+    def _note_failure(self, item: _Item) -> Iterator[None]:
         """Keeps what is wrong with an image from ending the work; a file that cannot be written ends it."""
         try:
             yield
-        except faults as error:
+        except InputError as error:
             item.failure = str(error)
         except MemoryError:
             item.failure = f"{item.task.image_path} must fit into memory. Received: an image that does not"

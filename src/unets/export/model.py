@@ -109,11 +109,9 @@ class TrainedModel:
         """
         from unets.prediction.loading import load_predictor
 
-        found = []
+        found, batch_size = [], {} if self.batch_size is None else {"batch_size": self.batch_size}
         for member, weights in zip(self.card.members, self.weights, strict=True):
-            prediction = member.experiment.prediction
-            if self.batch_size is not None:
-                prediction = prediction.model_copy(update={"batch_size": self.batch_size})
+            prediction = member.experiment.prediction.model_copy(update=batch_size)
             predictor = load_predictor(
                 weights,
                 member.experiment.model_copy(update={"prediction": prediction}),
@@ -126,11 +124,7 @@ class TrainedModel:
         return found
 
     def mask(self, image: AnyImage) -> ClassMask:
-        """Makes the mask of an image: a path, a PIL image or an array, see the class.
-
-        Returns:
-            uint8 (height, width): 0 is background, k the k-th of `classes`. Where classes overlap, uint8 (height,
-            width, classes) of 0 and 1.
+        """Makes the mask of an image, see `Result.mask`: a path, a PIL image or an array, see the class.
 
         Raises:
             InputError: it cannot be read, or is of other channels than the model's.
@@ -156,8 +150,7 @@ class TrainedModel:
     def predict(self, images: Sequence[Mapping[SizeHW, ImageU8]]) -> list[list[MapU8]]:
         """Predicts images, each uint8 RGB (height, width, 3) at all `sizes` of the card.
 
-        Returns:
-            For each image a probability map of each member, uint8 (height, width, classes), 0..255.
+        Returns a probability map of each member for each image, uint8 (height, width, classes), 0..255.
         """
         from unets.prediction.loading import predict_batch
 
@@ -178,7 +171,7 @@ class TrainedModel:
             image = ImageOps.exif_transpose(image)
             image = np.array(image if isinstance(channels, int) else image.convert("RGB"))
         found = {2: 1, 3: image.shape[-1]}.get(image.ndim)
-        fits = image.ndim == 3 and found == channels if isinstance(channels, int) else found in (1, 3, 4)
+        fits = found == channels if isinstance(channels, int) else found in (1, 3, 4)
         if image.dtype != np.uint8 or not fits or image.size == 0:
             raise InputError(
                 f"`image` must be a path, a PIL image or uint8 (height, width, {self.card.num_channels}). Received: "

@@ -29,18 +29,12 @@ _OUTSIDE = 0.5  # percent of training images beyond each end of what is usual
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SampleImages:
-    """Images to compare the files of one net on.
+    """Images to compare the files of one net on, uint8 RGB (height, width, 3) of the net's size."""
 
-    Attributes:
-        images: (image, the score of its probabilities); images are uint8 RGB (height, width, 3) of the net's size. None
-            in place of a score: there is no mask.
-        total: how many there are.
-        calibration: images shown to the int8 converter; none: there is no int8 file.
-    """
-
+    # (image, the score of its probabilities); None in place of a score: there is no mask
     images: Iterable[tuple[ImageU8, Callable[[npt.NDArray[np.float32]], float] | None]]
-    total: int
-    calibration: Sequence[ImageU8] = ()
+    total: int  # how many there are
+    calibration: Sequence[ImageU8] = ()  # shown to the int8 converter; none: there is no int8 file
 
 
 def find_usual(project: Project, dataset: DatasetConfig, name: str) -> Usual | None:

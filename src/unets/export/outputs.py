@@ -59,15 +59,12 @@ class Note(Config):
 
 
 def plan_tasks(given: Sequence[Path], out_dir: Path, pictures: Sequence[str], masks: Sequence[str]) -> list[Task]:
-    """Lists the images and names their outputs.
+    """Lists the images, each once, in the order of the arguments and in a folder by name, and names their outputs.
 
     A folder stands for all images in it and below, by the endings of their names; names that begin with a dot, and
     `out_dir`, are passed over. Below `out_dir`, one folder's images keep their places in it; of several arguments, each
     folder gets one of its own name. Of two images of one name and different endings, both keep their ending. The names
     of `pictures` and `masks` end in these, as `_cutout.png`.
-
-    Returns:
-        One task an image, each once, in the order of the arguments, within a folder by name.
 
     Raises:
         InputError: an argument does not exist or a folder has no image; two images' outputs would have one name, or
@@ -80,9 +77,7 @@ def plan_tasks(given: Sequence[Path], out_dir: Path, pictures: Sequence[str], ma
     tasks, image_of = [], dict[Path, Path]()
     for path, place in found.values():
         stem = place.with_suffix("") if stems[place.with_suffix("")] == 1 else place
-        first, last = (
-            tuple((out_dir / stem).with_name(stem.name + ending) for ending in endings) for endings in (pictures, masks)
-        )
+        first, last = (tuple(out_dir / f"{stem}{ending}" for ending in endings) for endings in (pictures, masks))
         tasks.append(Task(image_path=path, place=stem, pictures=first, masks=last))
         for output in tasks[-1].outputs:
             if output.resolve() in found:

@@ -14,7 +14,6 @@ from unets.config import Threshold
 from unets.data.drawing import COLORS_RGB, draw_contours
 from unets.data.image import ImageFile
 from unets.ensemble.postprocess import ClassMask, find_box, pick_classes
-from unets.errors import InputError
 from unets.export.model import Result
 from unets.metrics.pixels import pick_class
 
@@ -38,41 +37,23 @@ def list_masks(classes: Sequence[str], *, overlapping: bool) -> tuple[str, ...]:
     return tuple(f"_{name}.png" for name in names) if overlapping else (".png",)
 
 
-def list_pictures(*, cutout: bool, overlay: bool, background: str) -> tuple[str, ...]:
-    """Returns the endings of the other pictures of an image that are wanted.
-
-    The cut-out is the objects alone, all else transparent; the overlay the image with the contours of the mask; the
-    background what the objects are laid on: `white`, `blur`, a color as `#ff8800`, nothing where it is empty.
-
-    Raises:
-        InputError: the background is something else.
-    """
-    ground = background.lower()
-    if ground and not re.fullmatch(r"white|blur|#[0-9a-f]{6}", ground):
-        raise InputError(f"`--background` must be white, blur or a color as #ff8800. Received: {ground}")
-    wanted = {CUTOUT: cutout, OVERLAY: overlay, f"_{ground.removeprefix('#')}.jpg": ground}
-    return tuple(ending for ending, is_wanted in wanted.items() if is_wanted)
-
-
 def render(result: Result, photo: ImageFile, endings: Sequence[str]) -> list[Image.Image]:
-    """Draws what files of these endings hold, as `list_pictures` has them, and then the masks."""
+    """Draws what files of these endings hold, as `Wanted.pictures` has them, and then the masks."""
     masks = render_masks(result.mask, result.probs.shape[-1])
     if not endings:
         return masks
-    image_hwc = photo.read_rgb()
+    image_hwc, pictures = photo.read_rgb(), []
     cutout = find_cutout(result, photo, image_hwc) if set(endings) != {OVERLAY} else image_hwc
-    pictures = []
     for ending in endings:
-        name = ending.removeprefix("_").removesuffix(".jpg")
         if ending == CUTOUT:
             drawn = cutout
         elif ending == OVERLAY:
             thickness_px = max(1, round(min(image_hwc.shape[:2]) * _CONTOUR_SHARE))
             drawn = draw_contours(image_hwc, result.union, thickness_px=thickness_px)
-        elif name == "blur":
+        elif ending == "_blur.jpg":
             drawn = _lay_on(cutout, _blur_background(image_hwc, cutout[..., 3]))
         else:
-            color: Any = (255, 255, 255) if name == "white" else tuple(bytes.fromhex(name))
+            color: Any = tuple(bytes.fromhex(ending[1:-4].replace("white", "ffffff")))
             drawn = _lay_on(cutout, np.full_like(image_hwc, color))
         pictures.append(Image.fromarray(drawn))
     return [*pictures, *masks]
@@ -107,13 +88,8 @@ def find_opacity(probs_hwc: Floats, mask_hw: ClassMask, threshold: Threshold) ->
     maps of distances, Green 2007, SIGGRAPH). Only pixels that touch the contour are between, whatever the map says
     elsewhere: what post-processing filled or dropped stays so.
 
-    Args:
-        probs_hwc: float32 (height, width, classes), 0..1, smoothed as post-processing says.
-        mask_hw: uint8 (height, width), the final mask; all its classes together are the object.
-        threshold: of the recipe.
-
-    Returns:
-        float32 (height, width), 0..1.
+    Probabilities, float32 (height, width, classes), are smoothed as post-processing says; all classes of the final
+    mask, uint8 (height, width), together are the object. What is returned is float32 (height, width), 0..1.
     """
     inside_hw = (mask_hw > 0).astype(np.uint8)
     # The border of the image is no contour: what lies beyond counts as the same.
@@ -136,12 +112,8 @@ def cut_out(image_hwc: ImageU8, opacity_hw: Floats) -> ImageU8:
     Forte 2021 ("Approximate Fast Foreground Color Estimation", ICIP), with a short reach, as contours here are one
     pixel wide.
 
-    Args:
-        image_hwc: uint8 RGB (height, width, 3).
-        opacity_hw: float32 (height, width), 0..1.
-
-    Returns:
-        uint8 RGBA (height, width, 4); transparent pixels are black, so that they take no room in a file.
+    Of uint8 RGB (height, width, 3) and an opacity, float32 (height, width), 0..1, returns uint8 RGBA (height, width,
+    4); transparent pixels are black, so that they take no room in a file.
     """
     alpha_hw = np.rint(opacity_hw * 255).astype(np.uint8)
     colors = np.where(alpha_hw[..., None] > 0, image_hwc, np.uint8(0))

@@ -2,7 +2,7 @@
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,17 +56,10 @@ def check_formats(given: str) -> tuple[str, ...]:
 def write_program_files(
     net: "keras.Model", stem: Path, formats: Sequence[str], calibration: Sequence[ImageU8] = ()
 ) -> dict[str, Path]:
-    """Writes a net in formats, for batches of one image.
+    """Writes a net of `build_portable` in formats, for batches of one image; endings are added to the stem.
 
-    Args:
-        net: as `build_portable` gives it.
-        stem: of the files' paths, to which endings are added.
-        formats: of `--formats`.
-        calibration: for LiteRT in int8, images that show which values occur, uint8 RGB (height, width, 3) of the net's
-            size; none: there is no such file.
-
-    Returns:
-        The files by what they are, as `LiteRT float16`.
+    LiteRT in int8 needs images that show which values occur, uint8 RGB (height, width, 3) of the net's size; without
+    there is no such file. The files are returned by what they are, as `LiteRT float16`.
 
     Raises:
         InputError: the backend is not TensorFlow, through which all but Keras's own are written.
@@ -121,10 +114,6 @@ def open_program_file(path: Path) -> Predict:
     return predict
 
 
-def _write_keras(net: "keras.Model", path: Path, *_: Any) -> None:
-    net.save(path)
-
-
 def _write_onnx(net: "keras.Model", path: Path, signature: Any, _: Any) -> None:
     import onnx
 
@@ -145,10 +134,6 @@ def _write_litert(variant: str, net: "keras.Model", path: Path, signature: Any, 
     """Writes LiteRT: `float16` halves the file and computes as before; `int8` quarters it and computes in integers."""
     import tensorflow as tf
 
-    def feed() -> Iterator[list[ImageU8]]:
-        for image_hwc in calibration:
-            yield [image_hwc[None]]
-
     with tempfile.TemporaryDirectory() as folder:
         net.export(folder, format="tf_saved_model", input_signature=signature, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -157,7 +142,7 @@ def _write_litert(variant: str, net: "keras.Model", path: Path, signature: Any, 
         if variant == "float16":
             converter.target_spec.supported_types = [tf.float16]
         if variant == "int8":
-            converter.representative_dataset = feed
+            converter.representative_dataset = lambda: ([image_hwc[None]] for image_hwc in calibration)
             # The first scaling of the image and the last step to probabilities stay in float32.
             converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8, tf.lite.OpsSet.TFLITE_BUILTINS]
         path.write_bytes(converter.convert())
@@ -165,7 +150,7 @@ def _write_litert(variant: str, net: "keras.Model", path: Path, signature: Any, 
 
 # (format, what a file is, the ending of its name, what writes it)
 _PROGRAMS: tuple[tuple[str, str, str, Callable[["keras.Model", Path, Any, Sequence[ImageU8]], None]], ...] = (
-    ("keras", "Keras", ".keras", _write_keras),
+    ("keras", "Keras", ".keras", lambda net, path, *_: net.save(path)),
     ("onnx", "ONNX", ".onnx", _write_onnx),
     ("openvino", "OpenVINO", ".xml", _write_openvino),
     ("litert", "LiteRT float32", ".tflite", partial(_write_litert, "float32")),

@@ -38,11 +38,7 @@ _HEADERS = {
 
 
 def build_server(model: TrainedModel, port: int) -> ThreadingHTTPServer:
-    """Builds the server, which begins with `serve_forever`.
-
-    Args:
-        model: ready for work.
-        port: where it listens; 0 takes a free one, which is the second part of its `server_address`.
+    """Builds the server of a model, which begins with `serve_forever`; port 0 takes a free one, see `server_address`.
 
     Raises:
         InputError: the port is taken.
@@ -57,21 +53,20 @@ def build_server(model: TrainedModel, port: int) -> ThreadingHTTPServer:
 
         def do_GET(self) -> None:
             path = urlsplit(self.path).path
-            if not self.is_ours():
-                self.refuse(HTTPStatus.FORBIDDEN, "this page answers to this machine alone")
-            elif path == "/":
-                self.answer(HTTPStatus.OK, page, "text/html; charset=utf-8")
-            elif path == "/card":
-                self.answer(HTTPStatus.OK, json.dumps({"summary": model.card.summary}).encode())
-            else:
-                self.refuse(HTTPStatus.NOT_FOUND, "there is no such page")
+            if self.is_ours():
+                if path == "/":
+                    self.answer(HTTPStatus.OK, page, "text/html; charset=utf-8")
+                elif path == "/card":
+                    self.answer(HTTPStatus.OK, {"summary": model.card.summary})
+                else:
+                    self.refuse(HTTPStatus.NOT_FOUND, "there is no such page")
 
         def do_POST(self) -> None:
             length = self.headers.get("Content-Length", "")
             self.close_connection = True  # where a body is left unread, the connection can serve nothing more
             if not self.is_ours():
-                self.refuse(HTTPStatus.FORBIDDEN, "this page answers to this machine alone")
-            elif self.path != "/mask":
+                return
+            if self.path != "/mask":
                 self.refuse(HTTPStatus.NOT_FOUND, "there is no such page")
             elif not length.isdecimal():
                 self.refuse(HTTPStatus.LENGTH_REQUIRED, "an image must come with its length")
@@ -83,7 +78,7 @@ def build_server(model: TrainedModel, port: int) -> ThreadingHTTPServer:
                 try:
                     with lock:  # one image at a time: the net uses all cores for one
                         found = describe_image(model, content)
-                    self.answer(HTTPStatus.OK, json.dumps(found).encode())
+                    self.answer(HTTPStatus.OK, found)
                 except InputError as error:
                     self.refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
                 except MemoryError:
@@ -95,12 +90,16 @@ def build_server(model: TrainedModel, port: int) -> ThreadingHTTPServer:
         def is_ours(self) -> bool:
             own = {f"{name}:{self.connection.getsockname()[1]}" for name in (_HOST, "localhost")}
             origin = self.headers.get("Origin")
-            return self.headers.get("Host") in own and (origin is None or urlsplit(origin).netloc in own)
+            is_own = self.headers.get("Host") in own and (origin is None or urlsplit(origin).netloc in own)
+            if not is_own:
+                self.refuse(HTTPStatus.FORBIDDEN, "this page answers to this machine alone")
+            return is_own
 
         def refuse(self, status: HTTPStatus, reason: str) -> None:
-            self.answer(status, json.dumps({"error": reason}).encode())
+            self.answer(status, {"error": reason})
 
-        def answer(self, status: HTTPStatus, content: bytes, kind: str = "application/json") -> None:
+        def answer(self, status: HTTPStatus, said: bytes | dict[str, Any], kind: str = "application/json") -> None:
+            content = said if isinstance(said, bytes) else json.dumps(said).encode()
             self.send_response(status)
             for name, value in {**_HEADERS, "Content-Type": kind, "Content-Length": str(len(content))}.items():
                 self.send_header(name, value)
@@ -119,10 +118,10 @@ def describe_image(model: TrainedModel, content: bytes) -> dict[str, Any]:
     Raises:
         InputError: it is no image, is damaged, or has too many pixels.
     """
-    began, pictures = perf_counter(), (CUTOUT, OVERLAY)
-    endings = (*pictures, *list_masks(model.classes, overlapping=model.card.recipe.overlapping))
+    began, files = perf_counter(), dict[str, str]()
+    endings = (CUTOUT, OVERLAY, *list_masks(model.classes, overlapping=model.card.recipe.overlapping))
     with TemporaryDirectory() as folder:
-        path, files = Path(folder) / "image", {}
+        path = Path(folder) / "image"
         path.write_bytes(content)
         try:
             photo = ImageFile(path, model.card.find_kind())
@@ -130,9 +129,9 @@ def describe_image(model: TrainedModel, content: bytes) -> dict[str, Any]:
             if height * width > _MAX_PIXELS:
                 raise InputError(f"the image must have {_MAX_PIXELS:,} pixels at most. Received: {height} x {width}")
             result = model.find(photo)
-            for ending, picture in zip(endings, render(result, photo, pictures), strict=True):
-                suffix, buffer = Path(ending).suffix or ending, io.BytesIO()
-                kind = suffix.replace("jpg", "jpeg").removeprefix(".")
+            for ending, picture in zip(endings, render(result, photo, (CUTOUT, OVERLAY)), strict=True):
+                suffix, buffer = ending[-4:], io.BytesIO()
+                kind = {".jpg": "jpeg", ".png": "png"}[suffix]
                 picture.save(buffer, kind, **SETTINGS[suffix])
                 files[ending] = f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
         except InputError as error:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +38,7 @@ _ACCEPTED = (
 def load_model(path: str | Path, *, batch_size: int = 1) -> TrainedModel:
     """Loads a model: a model file, a run's or an experiment's folder, an ensemble's json beside its runs, or `demo`.
 
-    It loads Keras and its backend, without their notes on stderr.
-
-    Args:
-        path: of the file or folder.
-        batch_size: images that a net sees at a time.
+    It loads Keras and its backend, without their notes on stderr. Nets see `batch_size` images at a time.
 
     Raises:
         InputError: it is none of those, unfinished, damaged, or of a newer version.
@@ -84,10 +81,8 @@ def open_model_file(path: Path) -> TrainedModel:
     if not isinstance(version, int) or said is None:
         raise InputError(f"{path} must be a model file of unets. Received: arrays that another program wrote")
     if version > FORMAT_VERSION:
-        raise InputError(
-            f"{path} must be a model file of version {FORMAT_VERSION} at most. Received: version {version}. "
-            f"A newer unets reads it"
-        )
+        wanted = f"{path} must be a model file of version {FORMAT_VERSION} at most"
+        raise InputError(f"{wanted}. Received: version {version}. A newer unets reads it")
     file.check_numbers()
     text = json.dumps(said)
     try:
@@ -96,14 +91,11 @@ def open_model_file(path: Path) -> TrainedModel:
         match = re.search(r'"unets":\s*"([\w.+-]+)"', text)  # a newer one's configs may have fields that we do not know
         by = f". unets {match[1]} wrote it, this is {__version__}" if match and match[1] != __version__ else ""
         raise InputError(f"{error}{by}") from error
-    weights = tuple(
-        tuple(StoredWeights(file=file, name=name_net(member, net)) for net in member.nets) for member in card.members
-    )
-    known = {stored.name for nets in weights for stored in nets}
-    held = {"/".join(name.split("/")[:2]) for name in file.shapes}
+    names = [[name_net(member, net) for net in member.nets] for member in card.members]
+    known, held = set(chain(*names)), {"/".join(name.split("/")[:2]) for name in file.shapes}
     if held != known:
         raise InputError(f"{path} must hold the weights of {sorted(known)}. Received: those of {sorted(held)}")
-    return TrainedModel(card, weights)
+    return TrainedModel(card, tuple(tuple(StoredWeights(file=file, name=name) for name in nets) for nets in names))
 
 
 def name_net(member: MemberCard, net: NetCard) -> str:
@@ -118,12 +110,16 @@ def open_runs(folders: Sequence[Path]) -> TrainedModel:
         InputError: one is unfinished, or they are of different configs or classes.
     """
     runs = [_read_run(folder.absolute()) for folder in folders]
-    experiment_dir, folds = runs[0].folder.parent, {run.net.fold for run in runs}
-    name, snapshot = experiment_dir.name + (f"_fold{runs[0].net.fold}" if len(runs) == 1 else ""), runs[0].snapshot
+    experiment_dir, snapshot = runs[0].folder.parent, runs[0].snapshot
     threshold = DEFAULT_THRESHOLD if snapshot["told"]["has_background"] else 0.0
-    recipe = Recipe(weights=(1.0,), threshold=threshold, overlapping=snapshot["dataset"]["overlapping"])
-    score = _read_score(experiment_dir / "oof_scores.csv", folds)
-    return _join(folders[0], [runs], name=name, competition=experiment_dir.parent.name, recipe=recipe, **score)
+    return _join(
+        folders[0],
+        [runs],
+        name=experiment_dir.name + (f"_fold{runs[0].net.fold}" if len(runs) == 1 else ""),
+        competition=experiment_dir.parent.name,
+        recipe=Recipe(weights=(1.0,), threshold=threshold, overlapping=snapshot["dataset"]["overlapping"]),
+        **_read_score(experiment_dir / "oof_scores.csv", {run.net.fold for run in runs}),
+    )
 
 
 def open_ensemble(path: Path, ensemble: Ensemble, experiments: Mapping[str, ExperimentConfig]) -> TrainedModel:
@@ -155,6 +151,19 @@ class _Run:
     experiment: ExperimentConfig
     snapshot: dict[str, Any]
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the card says of the images and classes."""
+        dataset, told = self.snapshot["dataset"], self.snapshot["told"]
+        images = {name: dataset[name] for name in ("channels", "value_range")}
+        return {"classes": self.snapshot["classes"], "image_hw": told["size_hw"], **images}
+
+    @property
+    def way(self) -> tuple[Any, ...]:
+        """What runs of one experiment have in common, so that their maps can be averaged."""
+        config = self.experiment
+        return config.data, config.model, config.prediction, config.training.precision
+
 
 def _find_runs(path: Path, ensemble: Ensemble, member: Member, experiment: ExperimentConfig | None) -> list[_Run]:
     """Finds the runs that made a member's probability maps: those of the ensemble's folds, or all that there are."""
@@ -176,52 +185,32 @@ def _read_run(run_dir: Path, experiment: ExperimentConfig | None = None) -> _Run
     if not (run_dir / SNAPSHOT).is_file():
         raise InputError(f"{run_dir} must hold a trained run. Received: no {SNAPSHOT} in it")
     snapshot = read_snapshot(run_dir)
-    weights = find_weights(run_dir, snapshot)
+    weights, metrics = find_weights(run_dir, snapshot), read_metrics(run_dir)
     fields = {name: snapshot[name] for name in ("data", "model", "training", "prediction")}
     trained = ExperimentConfig.from_json(json.dumps(fields), str(run_dir / SNAPSHOT))
     if experiment is not None:
         trained = trained.model_copy(update={"prediction": experiment.prediction})
-    metrics = read_metrics(run_dir)
-    net = {"fold": snapshot["fold"], "best_dice": metrics["best_dice"], "commits": tuple(metrics["commits"])}
-    return _Run(
-        folder=run_dir,
-        net=NetCard(weights_sha256=hash_file(weights), **net),
-        weights=weights,
-        experiment=trained,
-        snapshot=snapshot,
-    )
+    told = {"best_dice": metrics["best_dice"], "commits": tuple(metrics["commits"])}
+    net = NetCard(fold=snapshot["fold"], weights_sha256=hash_file(weights), **told)
+    return _Run(folder=run_dir, net=net, weights=weights, experiment=trained, snapshot=snapshot)
 
 
 def _join(path: Path, runs_of: Sequence[Sequence[_Run]], **fields: Any) -> TrainedModel:
     """Joins the runs of each member, which must agree in all that decides whether maps can be averaged."""
-    (first, *_), *_ = runs_of
-
-    def describe(run: _Run) -> dict[str, Any]:
-        images = {name: run.snapshot["dataset"][name] for name in ("channels", "value_range")}
-        return {"classes": run.snapshot["classes"], "image_hw": run.snapshot["told"]["size_hw"], **images}
-
+    data = runs_of[0][0].data
     for runs in runs_of:
         for run in runs:
-            config, other = run.experiment, runs[0].experiment
-            is_same = (config.data, config.model, config.prediction) == (other.data, other.model, other.prediction)
-            if not is_same or config.training.precision != other.training.precision or describe(run) != describe(first):
+            if run.way != runs[0].way or run.data != data:
                 raise InputError(
                     f"{path} must be of runs of one data set, those of an experiment of one config. Received: "
                     f"{runs[0].folder} and {run.folder}, which differ"
                 )
-    card = ModelCard(
-        **describe(first),
-        members=tuple(
-            MemberCard(
-                name=runs[0].folder.parent.name,
-                experiment=runs[0].experiment,
-                nets=tuple(run.net for run in runs),
-            )
-            for runs in runs_of
-        ),
-        **fields,
+    members = tuple(
+        MemberCard(name=runs[0].folder.parent.name, experiment=runs[0].experiment, nets=tuple(run.net for run in runs))
+        for runs in runs_of
     )
-    return TrainedModel(card, tuple(tuple(run.weights for run in runs) for runs in runs_of))
+    weights = tuple(tuple(run.weights for run in runs) for runs in runs_of)
+    return TrainedModel(ModelCard(**data, members=members, **fields), weights)
 
 
 def _read_score(path: Path, folds: set[int]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import chain, cycle
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -26,9 +27,10 @@ from unets.ensemble.mask_scores import blend_small
 from unets.ensemble.postprocess import ClassMask
 from unets.evaluation.predictions import Prediction
 from unets.metrics.pixels import pick_class
-from unets.pages.measure import Task, Values, find_uncertain, run_chunks
+from unets.pages.measure import Chunk, Values, find_uncertain, run_chunks
 from unets.store.runs import atomic_path
 
+Style = Literal["score", "percent", "change", "number"]
 PAGE, PICTURES = "index.html", "pictures"
 _SMALL_PX, _LARGE_PX = 320, 1920  # longest sides
 
@@ -40,7 +42,7 @@ class Column:
     label: str
     values: Values  # NaN where there is none
     worst: Literal["low", "high"] = "low"
-    style: Literal["score", "percent", "change", "number"] = "number"
+    style: Style = "number"
     meaning: str = ""
     prediction: int | None = None  # whose masks it is about
     distances: Values | None = None  # how odd each value is; orders the gallery in place of the values
@@ -59,23 +61,25 @@ class Gallery:
     has_ground_truth: bool  # else the pixels of which the first prediction is uncertain are shown, as one more mask
 
 
-def _draw(dataset: DatasetConfig, has_ground_truth: bool, task: Task) -> list[tuple[SizeHW, list[tuple[bytes, bytes]]]]:
+def _draw(
+    dataset: DatasetConfig, has_ground_truth: bool, large: Collection[str], chunk: Chunk
+) -> list[tuple[SizeHW, list[tuple[bytes, bytes]]]]:
     """Returns of each image its size, and the small and perhaps the large picture: JPEG of it, PNG of the planes."""
+    samples, predictions = chunk
     drawn = []
-    for sample, large in zip(task.samples, task.large, strict=True):
+    for sample in samples:
         full_hw = read_full_size(sample, dataset)
         empty = np.zeros(full_hw, dtype=np.uint8)
         masks: list[ClassMask] = [read_mask(sample) if has_ground_truth else empty]
-        for prediction in task.predictions:
+        for prediction in predictions:
             masks.append(prediction.make_mask(sample.id, full_hw) if sample.id in prediction.recipes else empty)
         if not has_ground_truth:
-            recipe, maps = task.predictions[0].read(sample.id)
+            recipe, maps = predictions[0].read(sample.id)
             masks.append(_shrink_plane(find_uncertain(blend_small(maps, recipe)), full_hw))
         planes = list_planes(masks, len(dataset.classes))
-        sizes = [fit(full_hw, longest_px) for longest_px in (_SMALL_PX, *([_LARGE_PX] if large else []))]
-        drawn.append(
-            (full_hw, [(encode_jpeg(read_image(sample, size)), encode_planes(planes, size)) for size in sizes])
-        )
+        sizes = [fit(full_hw, longest_px) for longest_px in (_SMALL_PX, _LARGE_PX)[: 1 + (sample.id in large)]]
+        pictures = [(encode_jpeg(read_image(sample, size)), encode_planes(planes, size)) for size in sizes]
+        drawn.append((full_hw, pictures))
     return drawn
 
 
@@ -118,30 +122,22 @@ def write_gallery(
 ) -> dict[str, Any]:
     """Draws images in workers and writes their files, named by their content: a page that is there stays whole.
 
-    Args:
-        folder: of the page; pictures lie in one below.
-        dataset: how masks are read.
-        gallery: what the page shows.
-        shown: numbers of the images that get a picture, ascending.
-        large: of those that get a large one, too.
-        jobs: worker processes.
+    Of the page's folder, pictures lie in one below. The numbers `shown` of the images that get a picture are ascending;
+    those of `large` get a large one, too.
 
     Returns:
         What the page's script works with, as JSON can write it; names of groups are stored once.
     """
     samples = [gallery.samples[number] for number in shown]
-    large = [place for place, number in enumerate(shown) if number in large]
-    function = partial(_draw, dataset, gallery.has_ground_truth)
-    chunks = run_chunks(function, samples, gallery.predictions, what="pictures", large=large, jobs=jobs)
+    ids = {gallery.samples[number].id for number in shown if number in large}
+    function = partial(_draw, dataset, gallery.has_ground_truth, ids)
+    chunks = run_chunks(function, samples, gallery.predictions, what="pictures", jobs=jobs)
     pictures, links = {}, {}
-    for number, sample, (size_hw, pairs) in zip(
-        shown, samples, (row for chunk in chunks for row in chunk), strict=True
-    ):
-        names = []
-        for image, planes in pairs:
-            names.append(hashlib.sha256(image + planes).hexdigest()[:16])
-            for suffix, content in ((".jpg", image), (".png", planes)):
-                path = folder / PICTURES / f"{names[-1]}{suffix}"
+    for number, sample, (size_hw, pairs) in zip(shown, samples, chain.from_iterable(chunks), strict=True):
+        names = [hashlib.sha256(image + planes).hexdigest()[:16] for image, planes in pairs]
+        for name, contents in zip(names, pairs, strict=True):
+            for suffix, content in zip((".jpg", ".png"), contents, strict=True):
+                path = folder / PICTURES / f"{name}{suffix}"
                 if not path.exists():
                     with atomic_path(path) as temporary:
                         temporary.write_bytes(content)
@@ -163,7 +159,7 @@ def build_data(dataset: DatasetConfig, gallery: Gallery, pictures: Mapping[str, 
     colors = ["#{:02x}{:02x}{:02x}".format(*color) for color in COLORS_RGB]
     return {
         "page": gallery.name,
-        "classes": [[name, colors[index % len(colors)]] for index, name in enumerate(dataset.classes)],
+        "classes": list(zip(dataset.classes, cycle(colors), strict=False)),
         "predictions": [*(prediction.name for prediction in gallery.predictions), *more],
         "hasTarget": gallery.has_ground_truth,
         "columns": [

@@ -1,7 +1,6 @@
 """What is measured of images: figures of each for the gallery, and totals of all for the charts of errors."""
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,6 +21,7 @@ from unets.workers.pool import run_tasks
 
 Values = npt.NDArray[np.float64]
 Totals = dict[str, npt.NDArray[Any]]
+Chunk = tuple[Sequence[Sample], Sequence[Prediction]]  # some images, and the predictions of them
 T = TypeVar("T")
 
 # What is measured of an image, where a mask was predicted; parts, holes and contours of all classes together.
@@ -43,33 +43,19 @@ _CHUNK = 16  # images a task
 _STEP = 4  # of a row's and a column's pixels, one in so many counts for the calibration curve
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Task:
-    """Some images, and the predictions of them."""
-
-    samples: tuple[Sample, ...]
-    predictions: tuple[Prediction, ...]
-    large: tuple[bool, ...]  # which of them get a large picture, too
-
-
 def run_chunks(
-    function: Callable[[Task], T],
+    function: Callable[[Chunk], T],
     samples: Sequence[Sample],
     predictions: Sequence[Prediction],
     *,
     what: str,
-    large: Collection[int] = (),
     jobs: int | None = None,
 ) -> Iterator[T]:
     """Runs a function over images in workers, in their order; each task carries the way to its own probability maps."""
 
-    def build(start: int) -> Task:
-        part = tuple(samples[start : start + _CHUNK])
-        return Task(
-            samples=part,
-            predictions=tuple(prediction.select(sample.id for sample in part) for prediction in predictions),
-            large=tuple(start + number in large for number in range(len(part))),
-        )
+    def build(start: int) -> Chunk:
+        part = samples[start : start + _CHUNK]
+        return part, [prediction.select(sample.id for sample in part) for prediction in predictions]
 
     starts = range(0, len(samples), _CHUNK)
     return run_tasks(function, map(build, starts), what=what, jobs=jobs, total=len(starts), unit="chunk")
@@ -85,9 +71,8 @@ def measure_all(
 ) -> tuple[pd.DataFrame, Totals | None]:
     """Measures in workers the first prediction of each image that has a mask of it.
 
-    Returns:
-        `FIGURES` of each image, NaN where nothing predicted it, the area that of the ground truth where that is there;
-        the sums of `count_errors` over the images that have both, None where there are none.
+    Returns `FIGURES` of each image, NaN where nothing predicted it, the area that of the ground truth where that is
+    there; and the sums of `count_errors` over the images that have both, None where there are none.
     """
     function = partial(_measure_chunk, dataset, has_ground_truth)
     chunks = list(run_chunks(function, samples, predictions, what="measure", jobs=jobs))
@@ -96,12 +81,13 @@ def measure_all(
 
 
 def _measure_chunk(
-    dataset: DatasetConfig, has_ground_truth: bool, task: Task
+    dataset: DatasetConfig, has_ground_truth: bool, chunk: Chunk
 ) -> tuple[list[dict[str, float]], Totals | None]:
+    samples, predictions = chunk
     rows, totals = list[dict[str, float]](), list[Totals]()
-    for sample in task.samples:
+    for sample in samples:
         row, target = dict[str, float](), read_mask(sample) if has_ground_truth else None
-        own = next((prediction for prediction in task.predictions if sample.id in prediction.recipes), None)
+        own = next((prediction for prediction in predictions if sample.id in prediction.recipes), None)
         if own is not None:
             recipe, maps = own.read(sample.id)
             mask = make_mask(recipe, maps, read_full_size(sample, dataset))
@@ -119,12 +105,9 @@ def _add(totals: Sequence[Totals]) -> Totals | None:
 
 
 def measure_image(mask: ClassMask, recipe: Recipe, maps: Sequence[MapU8]) -> dict[str, float]:
-    """Measures `FIGURES`, which need no ground truth.
+    """Measures `FIGURES`, which need no ground truth, of the final mask, at the image's own size.
 
-    Args:
-        mask: the final one, at the image's own size.
-        recipe: how probability maps became the mask.
-        maps: one a member, uint8 (height, width, classes); sizes may differ: they are compared at that of the largest.
+    Maps of members, uint8 (height, width, classes), may differ in size: they are compared at that of the largest.
     """
     probs_hwc, num_pixels = blend_small(maps, recipe), mask.shape[0] * mask.shape[1]
     shapes = [measure_shape(pick_class(mask, index)) for index in range(probs_hwc.shape[-1])]
@@ -151,12 +134,8 @@ def find_uncertain(probs_hwc: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
 def count_errors(target: ClassMask, mask: ClassMask, recipe: Recipe, maps: Sequence[MapU8], metric: str) -> Totals:
     """Counts an image: its mask's errors, and what it would score at each of `THRESHOLDS` without post-processing.
 
-    Args:
-        target: as `read_mask` gives it; ignored pixels count nowhere.
-        mask: the final one.
-        recipe: whose mean of the maps is thresholded, each class against all else.
-        maps: one a member.
-        metric: its name; Dice stands in for one that needs more than pixel counts.
+    The target is of `read_mask`, of which ignored pixels count nowhere; the mean of the maps is thresholded, each class
+    against all else; Dice stands in for a metric that needs more than pixel counts.
 
     Returns:
         What can be added up over images: `images`, 1; `scores` (thresholds,) by the metric; `pixels` (3, thresholds),

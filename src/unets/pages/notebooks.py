@@ -18,10 +18,9 @@ _CELL_SECONDS = 3600  # that a cell may take
 
 
 def open_project(environment: Mapping[str, str] | None = None) -> tuple[Project, DatasetConfig]:
-    """Finds what a notebook shows, by the variables COMPETITION (the demo's), INPUT and MODELS.
+    """Finds what a notebook shows, by the variables COMPETITION (the demo's), INPUT and MODELS: (folders, dataset).
 
-    Returns:
-        (folders, dataset); paths are relative to the working folder, which is the repository or lies within.
+    Paths are relative to the working folder, which is the repository or lies within.
 
     Raises:
         InputError: the working folder lies elsewhere, or there is no such competition.
@@ -53,15 +52,11 @@ def list_notebooks(folder: Path, wanted: Sequence[str] = ()) -> list[Path]:
 def execute_notebooks(
     project: Project, root: Path, wanted: Sequence[str], out_dir: Path | None, experiments: str
 ) -> Iterator[tuple[Path, float]]:
-    """Executes notebooks of the repository, and yields where each lies now, and the seconds that it took.
+    """Executes notebooks of the repository, `root`, and yields where each lies now, and the seconds that it took.
 
-    Args:
-        project: what they show.
-        root: the repository.
-        wanted: their numbers; none is all.
-        out_dir: where they go; None: those of the demo stay in place. A competition's images may not be passed on, so
-            its copies lie in its models folder.
-        experiments: names with commas; empty: those of the ensemble.
+    Those `wanted` by number are executed, or all. Without `out_dir` those of the demo stay in place; a competition's
+    images may not be passed on, so its copies lie in its models folder. They show `experiments`, names with commas, or
+    those of the ensemble.
 
     Raises:
         InputError: there is none of a number, or a cell failed, as where the pipeline is not finished.
@@ -83,13 +78,9 @@ def execute_notebooks(
 
 
 def execute_notebook(path: Path, out_path: Path, *, working_dir: Path, environment: Mapping[str, str]) -> None:
-    """Executes a notebook in a kernel of its own and writes it, with its outputs, if no cell fails.
+    """Executes a notebook in a kernel of its own and writes it to `out_path`, with its outputs, if no cell fails.
 
-    Args:
-        path: the notebook; read only, unless it is `out_path` too.
-        out_path: where it goes.
-        working_dir: the kernel's.
-        environment: variables that the kernel gets beside those of this process.
+    The kernel has a working folder, and variables beside those of this process.
 
     Raises:
         InputError: it is no notebook, or a cell failed: names it, with the error; or what executes it is not installed.

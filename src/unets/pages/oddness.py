@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from unets.pages.gallery import Column
+from unets.pages.gallery import Column, Style
 from unets.pages.measure import Values
 
 LEAST, MOST = 2.0, 10.0
@@ -29,14 +29,20 @@ class Scale(NamedTuple):
     odd: Literal["high", "low", "both"]
     offset: float | None  # distances are those of log2(value + offset); None: of the value itself
     least: float  # a spread below this is taken for this: smaller differences mean nothing
-    style: Literal["score", "percent", "change", "number"] = "number"
+    style: Style = "number"
 
     def to_column(self, values: Values, distances: Values | None = None) -> Column:
         """Returns the column of a figure, as a gallery shows it."""
         worst: Literal["low", "high"] = "high" if self.odd == "high" else "low"
-        return Column(
-            label=self.label, values=values, worst=worst, style=self.style, meaning=self.meaning, distances=distances
-        )
+        about = {"label": self.label, "style": self.style, "meaning": self.meaning}
+        return Column(values=values, worst=worst, distances=distances, **about)
+
+    def format(self, value: float) -> str:
+        """Writes a value for people."""
+        if self.style == "score":
+            return f"{value:.4f}"
+        share = 2**value - 1 if self.style == "change" else value
+        return f"{value:.3g}" if self.style == "number" else f"{100 * share:.3g} %"
 
 
 SCALES: dict[str, Scale] = {
@@ -78,14 +84,12 @@ def measure_oddness(
     """
     values = figures.assign(group=compare_with_group(figures["area"].to_numpy(), groups, views))[list(SCALES)]
     values = values.dropna(axis="columns", how="all")
+    references = {str(name): own.to_numpy() for name, own in values.items()} | {"area": np.array(train_areas)}
     distances = pd.DataFrame(
         {
-            name: measure_distance(
-                SCALES[str(name)],
-                own.to_numpy(),
-                np.asarray(train_areas, dtype=np.float64) if name == "area" else own.to_numpy(),
-            )
-            for name, own in values.items()
+            name: measure_distance(SCALES[name], values[name].to_numpy(), references[name])
+            for name in references
+            if name in values
         }
     )
     total = distances.where(distances >= LEAST, 0).clip(upper=MOST).sum(axis=1).to_numpy()

@@ -14,9 +14,9 @@ from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import Ensemble, check_ensemble, read_ensemble
 from unets.ensemble.recipe import describe_threshold
 from unets.errors import InputError
-from unets.evaluation.contributions import list_candidates, list_notes, tabulate_members
-from unets.evaluation.predictions import Prediction, join_equally, open_prediction
-from unets.evaluation.results import describe_gain, read_test_score, sum_stages
+from unets.evaluation.contributions import describe_gain, list_candidates, list_notes, tabulate_members
+from unets.evaluation.predictions import Prediction, open_prediction
+from unets.evaluation.results import read_test_score, sum_stages
 from unets.evaluation.runs import Run, list_runs, read_history, tabulate_runs
 from unets.evaluation.scores import Scores, list_evaluated, load_scores
 from unets.metrics.intervals import Interval, note_few_groups
@@ -75,20 +75,18 @@ def write_report(
         complete: adds what the user works with to the commands that a note names.
 
     Raises:
-        InputError: there is nothing to report, `top` is below 1, or images, masks or maps cannot be read.
+        InputError: there is nothing to report, or images, masks or maps cannot be read.
     """
-    if top < 1:
-        raise InputError(f"`--top` must be at least 1. Received: {top}")
     runs = [run for run in list_runs(project, dataset) if with_others or run.experiment in folds_of]
     names = [name for name in list_evaluated(project) if with_others or name in folds_of]
     if not runs and not names:
         raise InputError(f"`{project.models_dir}` must hold a run. Received: none. Run `unets train`")
     notes = _list_missing(folds_of, runs, names)
-    ensemble, scores = None, list[Scores]()
-    if not project.ensemble_path(ensemble_name).exists():
-        notes.append(f"`{ensemble_name}` is not there yet: `unets ensemble` makes it")
-    else:
+    if project.ensemble_path(ensemble_name).exists():
         names.append(ensemble_name)
+    else:
+        notes.append(f"`{ensemble_name}` is not there yet: `unets ensemble` makes it")
+    ensemble, scores = None, list[Scores]()
     for name in names:
         try:
             if name == ensemble_name:
@@ -98,21 +96,24 @@ def write_report(
             scores.append(found if folds is None else found.select(folds))
         except InputError as error:
             notes.append(f"`{name}` is left out: {error}")
+            ensemble = None  # it comes last
     scores.sort(key=lambda one: (not is_ensemble(one.name), -one.interval.mean, one.name))
-    if not any(is_ensemble(one.name) for one in scores):
-        ensemble = None
-    folder = project.report_dir(ensemble_name)
+    folder, metric = project.report_dir(ensemble_name), METRICS.get(dataset.metric, dataset.metric)
     data: dict[str, Any] = {"pictures": {}, "errors": None, "images": {"id": []}}
     if scores:
         data, more = _look_at_images(project, dataset, scores, ensemble, folder, top=top, jobs=jobs)
         notes += more
-    notes = [complete(note) for note in notes]
     about: dict[str, Any] = {}
     if ensemble:
         about = {"members": tabulate_members(project, ensemble), "candidates": list_candidates(ensemble)}
         about |= {"gain": describe_gain(ensemble), "threshold": describe_threshold(ensemble.threshold)}
         about |= {"ensemble_notes": list_notes(ensemble)}
-    metric = METRICS.get(dataset.metric, dataset.metric)
+    histories = [(run, read_history(project.run_dir(run.experiment, run.fold))) for run in runs]
+    data["training"] = [
+        {"experiment": run.experiment, "fold": run.fold, "best": run.best_epochs, **history}
+        for run, history in histories
+        if history["epochs"]
+    ]
     page = render_page(
         "gallery.html",
         kind="report",
@@ -120,7 +121,7 @@ def write_report(
         subtitle=f"{metric} is the mean over images at full size; out-of-fold: by nets that did not see the image.",
         origin=describe_origin(project.configs_dir),
         figures=_list_figures(project, metric, scores, ensemble, runs),
-        notes=notes,
+        notes=(notes := [complete(note) for note in notes]),
         metric=metric,
         scores=scores,
         score_notes=[note for one in scores for note in (*one.notes, *note_few_groups(one.num_groups))],
@@ -130,7 +131,7 @@ def write_report(
         stages=sum_stages(project.stages_path),
         origins=_list_origins(project, runs, folder),
         complete=complete,
-        data=data | {"training": _list_training(project, runs)},
+        data=data,
     )
     write_text(folder / PAGE, page)
     drop_other_pictures(folder, data)
@@ -139,15 +140,10 @@ def write_report(
 
 
 def choose_large(scores: Values, samples: Sequence[Sample], top: int) -> set[int]:
-    """Chooses the images that are worth a large picture.
+    """Chooses the images that are worth a large picture, by scores, float64 (images, columns), low is bad, or NaN.
 
     The `top` worst by each column, and of each camera view a quarter of that, at least one: whatever the page is
     filtered by, the worst that is left can be looked at closely.
-
-    Args:
-        scores: float64 (images, columns), low is bad; NaN where there is no score.
-        samples: the images.
-        top: how many.
     """
     views, chosen = [sample.view or "" for sample in samples], set[int]()
     for column in scores.T:
@@ -175,10 +171,8 @@ def _look_at_images(
             predictions[one.name] = open_prediction(project, dataset, one.name)
         except InputError as error:
             notes.append(f"`{one.name}` has no pictures of its masks: {error}")
-    # The ensemble's masks are measured; where it has none of an image, those of the experiments' mean.
-    own = [predictions[ensemble.name]] if ensemble and ensemble.name in predictions else []
-    means = join_equally([one for name, one in predictions.items() if not is_ensemble(name)], fold_of)
-    measured, totals = measure_all(dataset, samples, own + means, has_ground_truth=True, jobs=jobs)
+    # The first that has a mask of an image is measured: the ensemble, or else the best experiment.
+    measured, totals = measure_all(dataset, samples, list(predictions.values()), has_ground_truth=True, jobs=jobs)
     names, metric = list(predictions), METRICS.get(dataset.metric, dataset.metric)
     ids = [sample.id for sample in samples]
     columns = [
@@ -190,10 +184,9 @@ def _look_at_images(
         )
         for one in scores
     ]
+    values = np.array([column.values for column in columns]).T
     known = measured.dropna(axis="columns", how="all")
     more = (name for name in ("agreement", "band", "area") if name in known)
-    columns += [SCALES[name].to_column(known[name].to_numpy()) for name in more]
-    values = np.array([column.values for column in columns if column.style == "score"]).T
     data = write_gallery(
         folder,
         dataset,
@@ -202,7 +195,7 @@ def _look_at_images(
             samples=samples,
             folds=[fold_of[sample.id] for sample in samples],
             predictions=list(predictions.values()),
-            columns=columns,
+            columns=[*columns, *(SCALES[name].to_column(known[name].to_numpy()) for name in more)],
             areas=measured["area"].to_numpy(),
             has_ground_truth=True,
         ),
@@ -210,10 +203,10 @@ def _look_at_images(
         large=choose_large(values, samples, top),
         jobs=jobs,
     )
-    return data | {"errors": _describe_errors(totals, dataset, ensemble) if totals else None}, notes
+    return data | {"errors": _describe_errors(totals, dataset, ensemble, names[0]) if totals else None}, notes
 
 
-def _describe_errors(totals: Totals, dataset: DatasetConfig, ensemble: Ensemble | None) -> dict[str, Any]:
+def _describe_errors(totals: Totals, dataset: DatasetConfig, ensemble: Ensemble | None, name: str) -> dict[str, Any]:
     """Returns the totals for the page's script; no curves where every pixel is of a class: no threshold decides there.
 
     The confusion matrix is left out where its classes are object and background: precision and recall say as much.
@@ -221,7 +214,7 @@ def _describe_errors(totals: Totals, dataset: DatasetConfig, ensemble: Ensemble 
     names = [*(["background"] if dataset.has_background else []), *dataset.classes]
     confusion = totals["confusion"][-len(names) :, -len(names) :]
     return {
-        "of": ensemble.name if ensemble else "the experiments' mean",
+        "of": name,
         "metric": METRICS.get(dataset.metric, dataset.metric),
         "chosen": ensemble.threshold if ensemble and isinstance(ensemble.threshold, float) else None,
         "thresholds": THRESHOLDS if dataset.has_background else [],
@@ -237,8 +230,7 @@ def _list_missing(folds_of: Mapping[str, Sequence[int]], runs: Sequence[Run], sc
     notes = []
     finished = {(run.experiment, run.fold) for run in runs if run.state == "finished"}
     for name, folds in folds_of.items():
-        missing = ",".join(str(fold) for fold in folds if (name, fold) not in finished)
-        if missing:
+        if missing := ",".join(str(fold) for fold in folds if (name, fold) not in finished):
             notes.append(f"`{name}` lacks fold {missing}: `unets train --exp {name} --fold {missing}` trains it")
     for name in dict.fromkeys(name for name, _ in sorted(finished) if name not in scored):
         notes.append(f"`{name}` was not predicted yet: `unets predict --exp {name}` scores it at full size")
@@ -252,8 +244,8 @@ def _list_figures(
     figures = []
     if scores:
         first = scores[0]
-        mean, detail = f"{first.interval.mean:.5f}", first.interval.describe_bounds()
-        figures.append((f"{metric} out-of-fold, {first.name}", mean, detail))
+        mean = f"{first.interval.mean:.5f}"
+        figures.append((f"{metric} out-of-fold, {first.name}", mean, first.interval.describe_bounds()))
         if ensemble and (test := read_test_score(project, name_submission(ensemble))):
             score = Interval(**{key: test[key] for key in Interval.model_fields})
             also = f"{score.describe_bounds()}; out-of-fold {mean}"
@@ -261,37 +253,27 @@ def _list_figures(
         best = next((one for one in scores if not is_ensemble(one.name)), first)
         figures.append(("Best single model, out-of-fold", f"{best.interval.mean:.5f}", best.name))
         group_of = pd.concat([one.table["group"] for one in scores]).to_dict()
-        folds = {fold for one in scores for fold in one.folds}
-        detail = f"{len(set(group_of.values())):,} groups in {len(folds)} folds"
+        num_folds = len({fold for one in scores for fold in one.folds})
+        detail = f"{len(set(group_of.values())):,} groups in {num_folds} folds"
         figures.append(("Images evaluated", f"{len(group_of):,}", detail))
     hours, devices = sum(run.seconds for run in runs) / 3600, {device for run in runs for device in run.devices}
     figures.append(("Hours of training", f"{hours:.2f}" if hours < 10 else f"{hours:.0f}", ", ".join(sorted(devices))))
     return figures
 
 
-def _list_training(project: Project, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Returns the curves of runs for the page's script; those without a finished epoch are left out."""
-    found = [(run, read_history(project.run_dir(run.experiment, run.fold))) for run in runs]
-    return [
-        {"experiment": run.experiment, "fold": run.fold, "best": run.best_epochs, **history}
-        for run, history in found
-        if history["epochs"]
-    ]
-
-
 def _list_origins(project: Project, runs: Sequence[Run], page_dir: Path) -> dict[str, Any]:
     """Returns of each experiment the command that makes its runs, the config of the first, and links to its files."""
     origins: dict[str, Any] = {}
     for run in runs:
-        path, name = project.run_dir(run.experiment, run.fold) / SNAPSHOT, run.experiment
-        if name not in origins and run.state != "broken" and path.exists():
+        run_dir, name = project.run_dir(run.experiment, run.fold), run.experiment
+        if name not in origins and run.state != "broken" and (run_dir / SNAPSHOT).exists():
             folds = [other.fold for other in runs if other.experiment == name]
             chosen = f"--exp {name} --fold {','.join(map(str, folds))}"
             files = {f"Fold {fold}": project.run_dir(name, fold) for fold in folds}
             files |= {"Scores of images, csv": project.oof_scores_path(name)}
             origins[name] = {
                 "command": f"`unets train {chosen} && unets predict {chosen}`",
-                "config": read_snapshot(path.parent),
+                "config": read_snapshot(run_dir),
                 "links": {label: link_to(file, page_dir) for label, file in files.items() if file.exists()},
             }
     return origins

@@ -1,6 +1,5 @@
 """The screen: test images that look odd, found without ground truth; a page of them, and a csv of all."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +24,6 @@ from unets.store.provenance import describe_origin
 from unets.store.runs import write_text
 from unets.submission.submission import open_members
 from unets.tables import Table
-
-logger = logging.getLogger(__name__)
 
 TABLE = "images.csv"
 MAX_IMAGES = 2000  # in the page: the oddest
@@ -64,8 +61,6 @@ def screen_test(
     Raises:
         InputError: there is no ensemble, its members' test maps are missing, damaged or not those it was fitted on.
     """
-    if top < 1:
-        raise InputError(f"`--top` must be at least 1. Received: {top}")
     ensemble = read_ensemble(project, ensemble_name)
     predictions = _open_predictions(project, dataset, ensemble)
     manifest = read_manifest(project, dataset)
@@ -81,7 +76,6 @@ def screen_test(
     meaning = f"sum over the figures of their distance from the median, {LEAST:g} to {MOST:g} each"
     first = Column(label="oddness", values=odd.total[shown], worst="high", meaning=meaning, prediction=0)
     values, distances = odd.values.iloc[shown], odd.distances.iloc[shown]
-    columns = [SCALES[name].to_column(values[name].to_numpy(), distances[name].to_numpy()) for name in values]
     data = write_gallery(
         folder,
         dataset,
@@ -90,7 +84,7 @@ def screen_test(
             samples=[samples[index] for index in shown],
             folds=[None] * len(shown),
             predictions=predictions,
-            columns=[first, *columns],
+            columns=[first, *(SCALES[k].to_column(values[k].to_numpy(), distances[k].to_numpy()) for k in values)],
             areas=values["area"].to_numpy(),
             has_ground_truth=False,
         ),
@@ -126,19 +120,17 @@ def screen_test(
     )
     write_text(found.page_path, page)
     drop_other_pictures(folder, data)
-    logger.info("%s: %d of %d images are odd", found.page_path, found.num_odd, len(samples))
     return found
 
 
 def _open_predictions(project: Project, dataset: DatasetConfig, ensemble: Ensemble) -> list[Prediction]:
     """Opens the test set's probability maps: the ensemble's prediction, and of several members each one's."""
     readers = open_members(project, ensemble, dataset)
-    ids = readers[0].ids
+    ids, names = readers[0].ids, [member.experiment for member in ensemble.used_members]
     found = [Prediction(name=ensemble.name, readers=readers, recipes=dict.fromkeys(ids, ensemble.recipe))]
     recipe = Recipe(weights=(1.0,), threshold=ensemble.threshold, overlapping=ensemble.overlapping)
-    if len(readers) > 1:
-        for member, reader in zip(ensemble.used_members, readers, strict=True):
-            found.append(Prediction(name=member.experiment, readers=(reader,), recipes=dict.fromkeys(ids, recipe)))
+    for name, reader in zip(names, readers, strict=True) if len(readers) > 1 else ():
+        found.append(Prediction(name=name, readers=(reader,), recipes=dict.fromkeys(ids, recipe)))
     return found
 
 
@@ -162,16 +154,9 @@ def _describe_figures(odd: Oddness, train_areas: Sequence[float]) -> Table:
     for name, values in odd.values.items():
         scale, meaning = SCALES[str(name)], SCALES[str(name)].meaning
         if name == "area" and train_areas:
-            least, most = (_format(scale.style, limit(train_areas)) for limit in (min, max))
+            least, most = (scale.format(limit(train_areas)) for limit in (min, max))
             meaning += f", against the training masks, which have {least} to {most}"
-        spread = [_format(scale.style, value) for value in values.quantile([0.05, 0.5, 0.95])]
+        spread = [scale.format(value) for value in values.quantile([0.05, 0.5, 0.95])]
         rows.append((scale.label, meaning, *spread, f"{(odd.distances[name] >= LEAST).sum():,}"))
     header = ("figure", "what it is", "5 %", "median", "95 %", "odd images")
     return Table(header=header, rows=tuple(rows), right=frozenset(header[2:]))
-
-
-def _format(style: str, value: float) -> str:
-    """Writes a figure for people."""
-    if style == "change":
-        value, style = 2**value - 1, "percent"
-    return f"{100 * value:.3g} %" if style == "percent" else f"{value:.4f}" if style == "score" else f"{value:.3g}"

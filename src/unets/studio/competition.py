@@ -7,8 +7,6 @@ test/<car>_<view>.jpg   sample_submission.csv              truth/test_masks.csv 
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from unets.data.rle import encode_rle
@@ -16,7 +14,7 @@ from unets.errors import InputError
 from unets.store.runs import atomic_path, read_json, write_csv, write_json
 from unets.studio.camera import NUM_VIEWS
 from unets.studio.cars import build_car
-from unets.studio.render import FULL_SIZE_HW, render_image, render_mask
+from unets.studio.render import render_image, render_mask
 from unets.workers.pool import run_tasks
 
 _RENDERER_VERSION = 2  # raise it whenever an image's bytes change
@@ -26,25 +24,15 @@ _TABLES = ("train_masks.csv", "truth/test_masks.csv", "sample_submission.csv")
 
 
 def write_competition(
-    out: Path,
-    num_train_cars: int,
-    num_test_cars: int,
-    seed: int,
-    jobs: int | None = None,
-    size_hw: tuple[int, int] = FULL_SIZE_HW,
+    out: Path, num_train_cars: int, num_test_cars: int, seed: int, size_hw: tuple[int, int], jobs: int | None = None
 ) -> None:
     """Renders the competition into a folder; a second call goes on where the first was interrupted.
 
-    Args:
-        out: the folder; missing, empty, or begun with the same settings.
-        num_train_cars: cars whose images come with masks, 16 images each.
-        num_test_cars: cars whose masks go to `truth/`.
-        seed: equal settings give equal bytes, whatever the number of workers.
-        jobs: worker processes; None is one a core.
-        size_hw: (height, width) of the images in pixels.
+    Of each car there are 16 images; masks of those to train on come with them, the others go to `truth/`. Equal
+    settings give equal bytes, whatever the number of worker processes (None: one a core).
 
     Raises:
-        InputError: an argument is out of range, or `out` holds something else.
+        InputError: `out` holds something else than what was begun with the same settings.
     """
     settings = {
         "renderer_version": _RENDERER_VERSION,
@@ -54,13 +42,20 @@ def write_competition(
         "size_hw": list(size_hw),
         "classes": ["car"],
     }
-    limits = {"num_train_cars": (num_train_cars, 1), "num_test_cars": (num_test_cars, 0), "seed": (seed, 0)}
-    for name, (value, least) in limits.items():
-        if value < least:
-            raise InputError(f"`{name}` must be at least {least}. Received: {name}={value}")
-    if min(size_hw) < 64:
-        raise InputError(f"`size_hw` must be at least 64 x 64 pixels. Received: size_hw={size_hw}")
-    _claim_folder(out, settings)
+    path = out / _SETTINGS
+    found = read_json(path) if path.is_file() else None
+    if found is None and out.is_dir() and any(out.iterdir()):
+        raise InputError(
+            f"`out` must be a new folder or hold a {_SETTINGS}. "
+            f"Received: {out}, which holds other files; choose another folder"
+        )
+    if found not in (None, settings):
+        raise InputError(
+            f"`out` must be a new folder or one rendered with these settings: {settings}. "
+            f"Received: {out}, rendered with {found}; choose another folder or delete this one"
+        )
+    if found is None:
+        write_json(path, settings)
     counts = [len(list((out / name).glob("[!.]*"))) for name in ("train", "train_masks", "test")]
     is_complete = counts == [NUM_VIEWS * num for num in (num_train_cars, num_train_cars, num_test_cars)]
     if is_complete and all((out / name).is_file() for name in _TABLES):
@@ -75,24 +70,6 @@ def write_competition(
         write_csv(out / name, ("img", "rle_mask"), sorted(content))
 
 
-def _claim_folder(out: Path, settings: dict[str, object]) -> None:
-    """Writes the settings before anything else, or checks that the folder was made with the same ones."""
-    path = out / _SETTINGS
-    if path.is_file():
-        if (found := read_json(path)) != settings:
-            raise InputError(
-                f"`out` must be a new folder or one rendered with these settings: {settings}. "
-                f"Received: {out}, rendered with {found}; choose another folder or delete this one"
-            )
-    elif out.is_dir() and any(out.iterdir()):
-        raise InputError(
-            f"`out` must be a new folder or hold a {_SETTINGS}. "
-            f"Received: {out}, which holds other files; choose another folder"
-        )
-    else:
-        write_json(path, settings)
-
-
 def _write_car(out: Path, seed: int, size_hw: tuple[int, int], task: tuple[str, int]) -> list[tuple[str, str]]:
     """Writes those of a car's images that are missing; returns the rows (img, rle_mask) of all."""
     split, index = task
@@ -105,18 +82,13 @@ def _write_car(out: Path, seed: int, size_hw: tuple[int, int], task: tuple[str, 
             mask_hw = render_mask(car, view, seed, size_hw)
         else:
             image_hwc, mask_hw = render_image(car, view, seed, size_hw)
-            if split == "train":
-                write_mask(mask_path, mask_hw)
+            if split == "train":  # palette colors 0 and 1, black and white
+                picture = Image.fromarray(mask_hw)
+                picture.putpalette([0, 0, 0, 255, 255, 255])
+                with atomic_path(mask_path) as temporary:
+                    # An optimizing writer would drop a color that is not used, and 1 would be read as 0.
+                    picture.save(temporary, format="GIF", optimize=False)
             with atomic_path(image_path) as temporary:
                 Image.fromarray(image_hwc).save(temporary, format="JPEG", quality=_QUALITY)
         rows.append((f"{stem}.jpg", encode_rle(mask_hw)))
     return rows
-
-
-def write_mask(path: Path, mask_hw: NDArray[np.uint8]) -> None:
-    """Writes a mask, uint8 (height, width), as a GIF of palette colors 0 and 1, black and white."""
-    picture = Image.fromarray(mask_hw)
-    picture.putpalette([0, 0, 0, 255, 255, 255])
-    with atomic_path(path) as temporary:
-        # An optimizing writer would drop a color that is not used, and 1 would be read as 0.
-        picture.save(temporary, format="GIF", optimize=False)

@@ -9,14 +9,13 @@ from unets.studio.camera import Camera, car_mask, color_image, paint_faces, turn
 from unets.studio.cars import Car
 from unets.studio.mesh import build_mesh
 
-FULL_SIZE_HW = (1280, 1918)
 _SOFTNESS_SHARE = 0.004  # of the height: how far facets are shaded into each other
 _NOISE_TILE_HW = (331, 487)  # pixels; primes, so that its repeats fall on no grid of the JPEG's 8 x 8 blocks
 
 ImageU8 = NDArray[np.uint8]
 
 
-def render_image(car: Car, view: int, seed: int, size_hw: tuple[int, int] = FULL_SIZE_HW) -> tuple[ImageU8, ImageU8]:
+def render_image(car: Car, view: int, seed: int, size_hw: tuple[int, int]) -> tuple[ImageU8, ImageU8]:
     """Photographs a car, of `build_car(seed, index)`, at a position of the turntable, `view` 1 to 16.
 
     All lengths scale with the height of `size_hw`. Equal arguments give equal bytes.
@@ -40,7 +39,7 @@ def render_image(car: Car, view: int, seed: int, size_hw: tuple[int, int] = FULL
     return image, car_mask(shot.painting, size_hw)
 
 
-def render_mask(car: Car, view: int, seed: int, size_hw: tuple[int, int] = FULL_SIZE_HW) -> ImageU8:
+def render_mask(car: Car, view: int, seed: int, size_hw: tuple[int, int]) -> ImageU8:
     """Returns the mask of `render_image` alone, at a fraction of its cost: uint8 (height, width)."""
     return car_mask(_Shot(car, view, seed, size_hw).painting, size_hw)
 

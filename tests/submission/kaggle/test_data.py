@@ -19,6 +19,7 @@ from unets.store.paths import Project
 from unets.submission.kaggle import data
 from unets.submission.kaggle.data import get_data
 
+pytestmark = pytest.mark.usefixtures("pauses")
 TRAIN = {f"train/{index}.jpg": os.urandom(3000) for index in range(4)}
 SAMPLE = b"img,rle_mask\n" + b"".join(b"%d.jpg,1 1\n" % index for index in range(50))
 FILES = {"train.zip": make_zip(TRAIN), "sample.csv.zip": make_zip({"sample.csv": SAMPLE}), "train_hq.zip": b"unwanted"}
@@ -29,35 +30,32 @@ LARGE_ONLY = DatasetConfig(kaggle=COMPETITION, kaggle_files=("train.zip",))
 BUNDLED = DatasetConfig(kaggle=COMPETITION)
 
 
-@pytest.fixture(autouse=True)
-def _quick(pauses: list[float]) -> None:
-    """No pause is waited for."""
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
     return Project.below(tmp_path, "tiny", input_dir=tmp_path / "input")
 
 
-def write_config(project: Project, dataset: DatasetConfig) -> None:
+def write_config(project: Project, dataset: DatasetConfig) -> list[str]:
+    """Writes the competition's config; returns what `unets download` runs."""
     project.configs_dir.mkdir(parents=True)
     fields = f"kaggle={dataset.kaggle!r}, kaggle_files={dataset.kaggle_files!r}"
     definition = f"from unets.config import DatasetConfig\nDATASET = DatasetConfig({fields})\n"
     (project.configs_dir / "dataset.py").write_text(definition)
-
-
-def list_command(project: Project, root: Path) -> list[str]:
-    """Returns what `unets download` runs."""
-    return [sys.executable, "-m", "unets", "download", "tiny", "--root", str(root), "--input", str(project.input_dir)]
+    places = ["--root", str(project.configs_dir.parents[1]), "--input", str(project.input_dir)]
+    return [sys.executable, "-m", "unets", "download", "tiny", *places]
 
 
 def list_files(folder: Path) -> dict[str, bytes]:
-    """Returns what lies in a folder, but for the lock of what is unfinished."""
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != ".lock"
-    }
+    """Returns what lies in a folder, but for the lock and the notes of what is unfinished."""
+    found = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: path.read_bytes() for name, path in found.items() if path.name not in (".lock", "bundle.json")}
+
+
+def get_again(fake: FakeKaggle, project: Project, dataset: DatasetConfig, *, unpack: bool = False) -> None:
+    """Gets the data once more; nothing is asked for: all is there."""
+    fake.requests.clear()
+    get_data(project, dataset, unpack=unpack)
+    assert not fake.requests
 
 
 def test_the_named_files_come_as_they_are_and_no_others(fake: FakeKaggle, project: Project) -> None:
@@ -76,9 +74,7 @@ def test_what_is_there_is_not_asked_for(fake: FakeKaggle, project: Project) -> N
     get_data(project, DATASET)
     assert list(list_files(project.input_dir)) == ["sample.csv.zip"]
     assert [request.body["fileName"] for request in fake.list_calls("DownloadDataFile")] == ["sample.csv.zip"]
-    fake.requests.clear()
-    get_data(project, DATASET)
-    assert not fake.requests
+    get_again(fake, project, DATASET)
 
 
 def test_unpacked_zips_are_replaced_by_what_is_in_them(fake: FakeKaggle, project: Project) -> None:
@@ -87,9 +83,7 @@ def test_unpacked_zips_are_replaced_by_what_is_in_them(fake: FakeKaggle, project
     dataset = DATASET.model_copy(update={"kaggle_files": (*(DATASET.kaggle_files or ()), "test.zip")})
     get_data(project, dataset, unpack=True)
     assert list_files(project.input_dir) == {**TRAIN, "sample.csv": SAMPLE, "test/9.jpg": b"photo"}
-    fake.requests.clear()
-    get_data(project, dataset, unpack=True)
-    assert not fake.requests
+    get_again(fake, project, dataset, unpack=True)
 
 
 def test_a_file_that_is_packed_on_the_way_comes_out_as_it_was(fake: FakeKaggle, project: Project) -> None:
@@ -102,21 +96,12 @@ def test_the_bundle_is_unpacked_once_and_completed_where_something_is_lost(fake:
     inner = make_zip({"a.jpg": b"a"})
     fake.bundle = make_zip({**TRAIN, "sample.csv": SAMPLE, "extra.zip": inner})
     get_data(project, BUNDLED)
-    expected = {**TRAIN, "sample.csv": SAMPLE, "extra.zip": inner}
-
-    def list_data() -> dict[str, bytes]:
-        return {name: c for name, c in list_files(project.input_dir).items() if not name.startswith(".download")}
-
-    assert list_data() == expected
-    fake.requests.clear()
-    get_data(project, BUNDLED)
-    assert not fake.requests
+    assert list_files(project.input_dir) == {**TRAIN, "sample.csv": SAMPLE, "extra.zip": inner}
+    get_again(fake, project, BUNDLED)
     (project.input_dir / "train" / "2.jpg").unlink()
     get_data(project, BUNDLED, unpack=True)
-    assert list_data() == {**TRAIN, "sample.csv": SAMPLE, "extra/a.jpg": b"a"}
-    fake.requests.clear()
-    get_data(project, BUNDLED)
-    assert not fake.requests
+    assert list_files(project.input_dir) == {**TRAIN, "sample.csv": SAMPLE, "extra/a.jpg": b"a"}
+    get_again(fake, project, BUNDLED)
 
 
 def test_a_broken_connection_goes_on_where_it_broke(fake: FakeKaggle, project: Project, pauses: list[float]) -> None:
@@ -129,13 +114,10 @@ def test_a_broken_connection_goes_on_where_it_broke(fake: FakeKaggle, project: P
 
 
 @pytest.mark.slow
-def test_after_a_kill_in_the_middle_the_same_command_goes_on(
-    fake: FakeKaggle, project: Project, tmp_path: Path
-) -> None:
+def test_after_a_kill_in_the_middle_the_same_command_goes_on(fake: FakeKaggle, project: Project) -> None:
     fake.files, fake.drops, fake.stall = {"train.zip": LARGE}, [3 * MIB], threading.Event()
-    write_config(project, LARGE_ONLY)
     part = project.download_dir / "train.zip" / "train.zip"
-    with subprocess.Popen(list_command(project, tmp_path), stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(write_config(project, LARGE_ONLY), stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 60
         while not (part.is_file() and part.stat().st_size == 3 * MIB):
             assert time.monotonic() < deadline and process.poll() is None
@@ -148,20 +130,15 @@ def test_after_a_kill_in_the_middle_the_same_command_goes_on(
     assert list_files(project.input_dir) == {"train.zip": LARGE}
 
 
-def damage(content: bytes) -> bytes:
-    """Turns a bit within the first member."""
-    position = len(content) // 3
-    return content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
-
-
-@pytest.mark.parametrize("content", [damage(FILES["train.zip"]), FILES["train.zip"][:-30], b"<html>sorry</html>"])
-def test_a_damaged_zip_takes_no_place_and_is_had_anew(content: bytes, fake: FakeKaggle, project: Project) -> None:
-    fake.files = FILES | {"train.zip": content}
-    with pytest.raises(
-        InputError, match=r"train\.zip must be a whole zip\. Received: .*It was deleted: `unets download`"
-    ):
+@pytest.mark.parametrize("how", ["a bit", "its end", "another file"])
+def test_a_damaged_zip_takes_no_place_and_is_had_anew(how: str, fake: FakeKaggle, project: Project) -> None:
+    content = bytearray(FILES["train.zip"])
+    content[len(content) // 3] ^= 1
+    damaged = {"a bit": bytes(content), "its end": FILES["train.zip"][:-30], "another file": b"<html>sorry</html>"}
+    fake.files = FILES | {"train.zip": damaged[how]}
+    with pytest.raises(InputError, match=r"train\.zip must be a whole zip\. .*It was deleted: `unets download`"):
         get_data(project, DATASET)
-    assert [name for name in list_files(project.input_dir) if name.endswith(".zip")] == ["sample.csv.zip"]
+    assert list(list_files(project.input_dir)) == ["sample.csv.zip"]
     fake.files = dict(FILES)
     get_data(project, DATASET)
     assert (project.input_dir / "train.zip").read_bytes() == FILES["train.zip"]
@@ -180,16 +157,9 @@ def test_no_path_or_link_leaves_the_folder(fake: FakeKaggle, project: Project, t
     for dataset in (DATASET, BUNDLED):
         get_data(project, dataset, unpack=True)
     found = list(tmp_path.rglob("*outside*"))
-    assert (
-        found and all(path.is_relative_to(project.input_dir) for path in found) and not Path("/outside2.jpg").exists()
-    )
+    assert found and all(path.is_relative_to(project.input_dir) for path in found)
     assert not [path for path in tmp_path.rglob("*") if path.is_symlink() or "__MACOSX" in path.parts]
-
-
-def test_names_in_the_config_stay_within_the_folder_too(fake: FakeKaggle, project: Project) -> None:
-    with pytest.raises(InputError, match=r"`kaggle_files` must be paths within .* Received: '\.\./train\.zip'"):
-        get_data(project, DATASET.model_copy(update={"kaggle_files": ("../train.zip",)}))
-    assert not fake.requests
+    assert not Path("/outside2.jpg").exists()
 
 
 @pytest.mark.parametrize("free", [100, len(FILES["train.zip"])])
@@ -214,7 +184,7 @@ def test_a_disk_that_is_too_small_for_the_content_keeps_the_zip(
     fake.requests.clear()
     get_data(project, BUNDLED)
     assert (project.input_dir / "train" / "0.jpg").stat().st_size == 10_000_000
-    assert fake.list_calls("/files/")[0].headers.get("Range") is None and len(fake.list_calls("/files/")) == 1
+    assert [request.headers.get("Range") for request in fake.list_calls("/files/")] == [None]
 
 
 @pytest.mark.parametrize(
@@ -232,13 +202,7 @@ def test_what_kaggle_refuses_is_told_with_its_remedy(
     fake.files, fake.refusals = dict(FILES), {function: (status, "no rules")}
     with pytest.raises(InputError, match=message):
         get_data(project, DATASET)
-    assert not pauses and not [name for name in list_files(project.input_dir) if name.endswith(".zip")]
-
-
-def test_files_that_the_competition_lacks_are_told_with_those_it_has(fake: FakeKaggle, project: Project) -> None:
-    fake.files = dict(FILES)
-    with pytest.raises(InputError, match=r"among sample\.csv\.zip, train\.zip, train_hq\.zip\. Received: trian\.zip"):
-        get_data(project, DATASET.model_copy(update={"kaggle_files": ("trian.zip",)}))
+    assert not pauses and not list_files(project.input_dir)
 
 
 def test_a_busy_kaggle_is_asked_again_when_it_says(fake: FakeKaggle, project: Project, pauses: list[float]) -> None:
@@ -248,10 +212,21 @@ def test_a_busy_kaggle_is_asked_again_when_it_says(fake: FakeKaggle, project: Pr
     assert (project.input_dir / "train.zip").exists()
 
 
-def test_without_a_name_at_kaggle_nothing_is_asked(fake: FakeKaggle, project: Project) -> None:
-    with pytest.raises(InputError, match=r"`kaggle` in .*/configs/tiny/dataset\.py must name the competition"):
-        get_data(project, DatasetConfig())
-    assert not fake.requests and not project.input_dir.exists()
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"kaggle": None}, r"`kaggle` in .*/configs/tiny/dataset\.py must name the competition"),
+        ({"kaggle_files": ("../train.zip",)}, r"must be paths within .* Received: '\.\./train\.zip'"),
+        ({"kaggle_files": ("trian.zip",)}, r"among sample\.csv\.zip, train\.zip, train_hq\.zip\. Received: trian\.zip"),
+    ],
+)
+def test_names_in_the_config_are_checked(
+    fields: dict[str, object], message: str, fake: FakeKaggle, project: Project
+) -> None:
+    fake.files = dict(FILES)
+    with pytest.raises(InputError, match=message):
+        get_data(project, DATASET.model_copy(update=fields))
+    assert not fake.list_calls("DownloadDataFile")
 
 
 @pytest.mark.slow
@@ -266,18 +241,14 @@ def test_no_secret_is_said_or_written(
         monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
     monkeypatch.setenv("VERBOSE", "1")
     fake.files, fake.drops = dict(FILES), [50]
-    write_config(project, DATASET)
-    command = [*list_command(project, tmp_path), "--verbose"]
+    command = [*write_config(project, DATASET), "--verbose"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "complete" in done.stdout
+    assert done.returncode == 0 and "complete" in done.stdout, done.stderr
     (project.input_dir / "train.zip").unlink()
     fake.refusals = {"DownloadDataFile": (403, f"not with {KEY} or {TOKEN}, https://x.test/a?signature={SIGNATURE}")}
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1 and "accept the rules" in refused.stderr
     said = (done.stdout + done.stderr + refused.stdout + refused.stderr).encode()
-    written = list_files(tmp_path)
-    given = KEY if credentials == "key" else TOKEN
-    for secret in (given.encode(), SIGNATURE.encode()):
+    for secret in ((KEY if credentials == "key" else TOKEN).encode(), SIGNATURE.encode()):
         assert secret not in said
-        assert not [name for name, content in written.items() if secret in content]
+        assert not [name for name, content in list_files(tmp_path).items() if secret in content]

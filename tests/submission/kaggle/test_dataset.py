@@ -16,8 +16,8 @@ import pytest
 
 from tests.submission.kaggle.server import COMPETITION, KEY, USER, FakeKaggle
 from tests.trained_competition import write_metrics
-from unets.config import DatasetConfig, ExperimentConfig, load_dataset, load_ensemble, load_experiment
-from unets.ensemble.ensemble import Ensemble, read_ensemble
+from unets.config import load_dataset, load_ensemble, load_experiment
+from unets.ensemble.ensemble import read_ensemble
 from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
 from unets.store.paths import Project
@@ -53,20 +53,11 @@ class Scene:
     project: Project
     submission: bytes
 
-    @property
-    def dataset(self) -> DatasetConfig:
-        return load_dataset(self.project.configs_dir)
-
-    @property
-    def ensemble(self) -> Ensemble:
-        return read_ensemble(self.project)
-
-    @property
-    def experiments(self) -> dict[str, ExperimentConfig]:
-        return {name: load_experiment(self.project.configs_dir, name) for name in ("small", "large")}
-
     def build(self, project: Project | None = None, slug: str | None = None) -> Path:
-        return build_dataset(project or self.project, self.dataset, self.ensemble, self.experiments, USER, slug)
+        project = project or self.project
+        experiments = {name: load_experiment(project.configs_dir, name) for name in ("small", "large")}
+        dataset, ensemble = load_dataset(project.configs_dir), read_ensemble(self.project)
+        return build_dataset(project, dataset, ensemble, experiments, USER, slug)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +126,7 @@ def test_inference_from_the_folder_alone_gives_the_same_bytes(scene: Scene, tmp_
         path.chmod(0o555 if path.is_dir() else 0o444)
     program = (
         "import sys; from pathlib import Path; import unets\n"
-        "from unets.submission.kaggle.offline import predict_offline\n"
+        "from unets.submission.kaggle.kernel import predict_offline\n"
         f"assert unets.__file__.startswith({str(site)!r})\n"
         f"print(predict_offline(*map(Path, sys.argv[1:]), jobs=1))"
     )
@@ -166,7 +157,7 @@ def test_inference_from_the_folder_alone_gives_the_same_bytes(scene: Scene, tmp_
     ],
 )
 def test_a_folder_that_lacks_something_is_told(missing: str, message: str, scene: Scene, tmp_path: Path) -> None:
-    from unets.submission.kaggle.offline import predict_offline
+    from unets.submission.kaggle.kernel import predict_offline
 
     attached = tmp_path / "unets-tiny"
     shutil.copytree(scene.build(), attached)
@@ -190,41 +181,36 @@ def unpack_as_kaggle(files: dict[str, bytes]) -> dict[str, bytes]:
 
 
 def test_the_client_uploads_it_and_then_its_next_version(scene: Scene, fake: FakeKaggle) -> None:
-    folder, session = scene.build(), sign_in(COMPETITION)
+    folder, session, ref = scene.build(), sign_in(COMPETITION), f"{USER}/unets-tiny"
+    fake.upload_status = 400
+    with pytest.raises(InputError, match="Upload unsuccessful"):
+        upload_dataset(session, folder, ref, "first")
+    fake.upload_status, fake.refusals = 200, {"CreateDataset": (403, "not your account")}
+    with pytest.raises(InputError, match="not your account"):
+        upload_dataset(session, folder, ref, "first")
+    assert not fake.datasets
+    fake.refusals = {}
     for number in (1, 2):
-        url = upload_dataset(session, folder, f"{USER}/unets-tiny", f"version {number}")
-        assert url == f"https://www.kaggle.com/datasets/{USER}/unets-tiny"
-        assert len(fake.datasets[f"{USER}/unets-tiny"]) == number
-    (created,) = fake.list_calls("CreateDataset")[:1]
+        assert upload_dataset(session, folder, ref, f"version {number}") == f"https://www.kaggle.com/datasets/{ref}"
+        assert len(fake.datasets[ref]) == number
+    created = fake.list_calls("CreateDataset")[-2]
     assert created.body["isPrivate"] is True and created.body["licenseName"] == "other"
     assert fake.list_calls("CreateDatasetVersion")[0].body["body"]["versionNotes"] == "version 2"
     expected = {name: content for name, content in list_files(folder).items() if name != "dataset-metadata.json"}
-    for version in fake.datasets[f"{USER}/unets-tiny"]:
-        assert unpack_as_kaggle(version) == expected
+    assert [unpack_as_kaggle(version) for version in fake.datasets[ref]] == [expected] * 2
 
 
 def test_the_client_takes_the_kernel(scene: Scene, fake: FakeKaggle, tmp_path: Path) -> None:
-    notebook = tmp_path / NOTEBOOK
+    notebook, project = tmp_path / NOTEBOOK, scene.project
     notebook.write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
-    folder = build_kernel(scene.project, scene.dataset, scene.ensemble, USER, "unets-tiny", notebook)
-    session = sign_in(COMPETITION)
-    session.ask("kernels_push", str(folder))
+    dataset = load_dataset(project.configs_dir)
+    folder = build_kernel(project, dataset, read_ensemble(project), USER, "unets-tiny", notebook)
+    sign_in(COMPETITION).ask("kernels_push", str(folder))
     (kernel,) = fake.kernels
     assert kernel["slug"] == f"{USER}/unets-tiny-kernel" and kernel["newTitle"] == "unets tiny kernel"
     assert kernel["datasetDataSources"] == [f"{USER}/unets-tiny"]
     assert kernel["competitionDataSources"] == [COMPETITION]
     assert (kernel["enableGpu"], kernel["enableInternet"], kernel["isPrivate"]) == (True, False, True)
-
-
-def test_what_the_client_refuses_is_told(scene: Scene, fake: FakeKaggle) -> None:
-    folder, session = scene.build(), sign_in(COMPETITION)
-    fake.upload_status = 400
-    with pytest.raises(InputError, match="Upload unsuccessful"):
-        upload_dataset(session, folder, f"{USER}/unets-tiny", "first")
-    assert not fake.datasets
-    fake.upload_status, fake.refusals = 200, {"CreateDataset": (403, "not your account")}
-    with pytest.raises(InputError, match="not your account"):
-        upload_dataset(session, folder, f"{USER}/unets-tiny", "first")
 
 
 def test_the_client_s_own_rules_are_kept(scene: Scene) -> None:
@@ -234,6 +220,8 @@ def test_the_client_s_own_rules_are_kept(scene: Scene) -> None:
             scene.build(slug=slug)
     with pytest.raises(InputError, match="`--owner` must be the account's name"):
         check_owner("ada lovelace")
+    other = read_ensemble(scene.project).model_copy(update={"name": "ensemble_Small", "competition": "my_Cells"})
+    assert name_slug(other) == "unets-my-cells-small"
 
 
 @pytest.mark.parametrize("change", ["weights", "unfinished", "folds", "config"])
@@ -259,14 +247,6 @@ def test_what_the_ensemble_was_not_fitted_with_is_refused(change: str, scene: Sc
     with pytest.raises(InputError, match=wanted):
         scene.build(project)
     assert list_files(project.kaggle_dataset_dir("ensemble")) == before  # what was built earlier stays
-
-
-def test_names_follow_competition_and_ensemble(scene: Scene) -> None:
-    ensemble = scene.ensemble
-    assert name_slug(ensemble) == "unets-tiny"
-    other = ensemble.model_copy(update={"name": "ensemble_Small", "competition": "my_Cells"})
-    assert name_slug(other) == "unets-my-cells-small"
-    assert scene.project.kaggle_dataset_dir("ensemble_small").name == "dataset_small"
 
 
 def test_the_script_uploads_for_who_is_signed_in(

@@ -4,32 +4,21 @@ import gzip
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from tests.submission.kaggle.server import COMPETITION, KEY, SIGNATURE, STORAGE, FakeKaggle
-from unets.config import DatasetConfig, load_dataset
+from unets.config import load_dataset
 from unets.data.files import find_file
 from unets.errors import InputError
 from unets.evaluation.results import render_results
 from unets.store.paths import Project
-from unets.submission.kaggle.submissions import (
-    Sent,
-    find_sent,
-    hash_csv,
-    list_recorded,
-    record_sent,
-    submit,
-)
+from unets.submission.kaggle.submissions import Sent, find_sent, hash_csv, list_recorded, record_sent, submit
 
+pytestmark = pytest.mark.usefixtures("pauses")
 SCORED = {"status": "COMPLETE", "publicScore": "0.99612", "privateScore": "0.99587"}
+SLEEP = "unets.submission.kaggle.submissions.sleep"
 Run = Callable[..., int]
-
-
-@pytest.fixture(autouse=True)
-def _quick(pauses: list[float]) -> None:
-    """No pause is waited for."""
 
 
 @pytest.fixture
@@ -40,30 +29,23 @@ def project(make_competition: Callable[..., Project]) -> Project:
     return project
 
 
-@pytest.fixture
-def dataset(project: Project) -> DatasetConfig:
-    return load_dataset(project.configs_dir)
-
-
-def write_submission(project: Project, name: str, old: str = "1 1", new: str = "1 1") -> Path:
+def write_submission(project: Project, name: str, old: str = "1 1", new: str = "1 1") -> None:
     path = project.submission_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     text = find_file(project.input_dir, "sample_submission.csv").read_text()
     path.write_bytes(gzip.compress(text.replace(old, new).encode(), mtime=0))
-    return path
 
 
-def send(
-    project: Project, dataset: DatasetConfig, *, name: str = "best", message: str = "first", **options: object
-) -> Sent:
-    return submit(project, dataset, project.submission_path(name), message, **{"wait_s": 600.0, **options})  # type: ignore[arg-type]
+def send(project: Project, *, name: str = "best", message: str = "first", wait_s: float = 600.0, **again: bool) -> Sent:
+    dataset = load_dataset(project.configs_dir)
+    return submit(project, dataset, project.submission_path(name), message, wait_s=wait_s, **again)
 
 
 def test_a_submission_is_uploaded_and_its_score_awaited(
-    fake: FakeKaggle, project: Project, dataset: DatasetConfig, pauses: list[float]
+    fake: FakeKaggle, project: Project, pauses: list[float]
 ) -> None:
     fake.judgements = [{}, {}, {}, SCORED]
-    sent = send(project, dataset)
+    sent = send(project)
     assert (sent.state, sent.ref, sent.public, sent.private) == ("scored", 100, 0.99612, 0.99587)
     assert pauses == [2.0, 3.0, 4.5]
     content = project.submission_path("best").read_bytes()
@@ -71,40 +53,33 @@ def test_a_submission_is_uploaded_and_its_score_awaited(
     (start,) = fake.list_calls("StartSubmissionUpload")
     assert start.body["contentLength"] == len(content) and start.body["competitionName"] == COMPETITION
     assert fake.submissions[0]["description"] == "first"
-
-
-def test_credentials_do_not_go_to_the_storage(fake: FakeKaggle, project: Project, dataset: DatasetConfig) -> None:
-    fake.judgements = [SCORED]
-    send(project, dataset)
     (upload,) = (request for request in fake.requests if request.method == "PUT")
     assert upload.host == STORAGE and "Authorization" not in upload.headers
 
 
-def test_a_score_that_is_not_published_is_none(fake: FakeKaggle, project: Project, dataset: DatasetConfig) -> None:
+def test_a_score_that_is_not_published_is_none(fake: FakeKaggle, project: Project) -> None:
     fake.judgements = [{"status": "COMPLETE", "publicScore": "0.9", "privateScore": ""}]
-    sent = send(project, dataset)
+    sent = send(project)
     assert (sent.public, sent.private, sent.describe()) == (0.9, None, "public 0.90000")
 
 
-def test_the_same_bytes_are_not_sent_twice_unasked(fake: FakeKaggle, project: Project, dataset: DatasetConfig) -> None:
+def test_the_same_bytes_are_not_sent_twice_unasked(fake: FakeKaggle, project: Project) -> None:
     """Under another name and packed in another way, too."""
     fake.judgements = [SCORED]
-    record_sent(project, send(project, dataset), "dice", {})
+    record_sent(project, send(project), "dice", {})
     other = project.submission_path("other")
     other.write_bytes(gzip.compress(gzip.decompress(project.submission_path("best").read_bytes()), 1))
     fake.requests.clear()
-    wanted = (
-        r"other\.csv\.gz must be new to Kaggle\. Received: .* as best \('first'; public 0\.99612, private 0\.99587\)"
-    )
+    wanted = r"other\.csv\.gz must be new to Kaggle\. .* as best \('first'; public 0\.99612, private 0\.99587\)"
     with pytest.raises(InputError, match=wanted):
-        send(project, dataset, name="other")
+        send(project, name="other")
     assert not fake.requests
     fake.judgements = [SCORED]
-    assert send(project, dataset, name="other", again=True).ref == 101
+    assert send(project, name="other", again=True).ref == 101
 
 
 def test_bytes_that_a_colleague_sent_are_known_from_the_records(
-    fake: FakeKaggle, run_stage: Run, project: Project, dataset: DatasetConfig
+    fake: FakeKaggle, run_stage: Run, project: Project
 ) -> None:
     fake.judgements = [SCORED]
     assert run_stage("submit", "--message", "first") == 0
@@ -115,84 +90,76 @@ def test_bytes_that_a_colleague_sent_are_known_from_the_records(
     assert json.loads(record.read_text())["ref"] == json.loads(content)["ref"] == 100 and len(fake.submissions) == 1
     project.sent_path(hash_csv(project.submission_path("best"))).unlink()
     with pytest.raises(InputError, match="must be new to Kaggle"):
-        send(project, dataset)
+        send(project)
 
 
-def test_a_scoring_that_fails_is_told_in_kaggle_s_words_and_not_repeated(
-    fake: FakeKaggle, project: Project, dataset: DatasetConfig
-) -> None:
+def test_a_scoring_that_fails_is_told_in_kaggle_s_words_and_not_repeated(fake: FakeKaggle, project: Project) -> None:
     fake.judgements = [{}, {"status": "ERROR", "errorDescription": "Evaluation Exception: Must have all images"}]
     with pytest.raises(InputError, match=r"number 100 there. Received: Evaluation Exception: Must have all images"):
-        send(project, dataset)
+        send(project)
     assert not list_recorded(project)
     with pytest.raises(InputError, match=r"must be new to Kaggle.*failed: Evaluation Exception"):
-        send(project, dataset)
+        send(project)
     assert len(fake.submissions) == 1
 
 
 def test_a_wait_that_was_stopped_goes_on_without_a_second_upload(
-    fake: FakeKaggle, project: Project, dataset: DatasetConfig
+    fake: FakeKaggle, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(
-        InputError, match=r"within 0 s .*stays there as number 100; `unets submit --submission best` goes on"
-    ):
-        send(project, dataset, wait_s=0.0)
-    fake.judgements = [SCORED]
-    assert send(project, dataset, message="").public == 0.99612  # nothing to be said any more
+    with pytest.raises(InputError, match=r"within 0 s .*stays there as number 100; `unets submit --submission best` g"):
+        send(project, wait_s=0.0)
+    fake.refusals = {"GetSubmission": (404, "not found")}  # one that is not known yet is waited for
+    monkeypatch.setattr(SLEEP, lambda seconds: (fake.refusals.clear(), fake.judgements.append(SCORED)))
+    assert send(project, message="").public == 0.99612  # nothing to be said any more
     assert len(fake.submissions) == len(fake.uploads) == 1
 
 
 @pytest.mark.parametrize("is_taken", [True, False])
 def test_an_answer_that_was_lost_is_looked_for_before_anything_is_sent_again(
-    is_taken: bool, fake: FakeKaggle, project: Project, dataset: DatasetConfig
+    is_taken: bool, fake: FakeKaggle, project: Project
 ) -> None:
     if is_taken:
         fake.lost_answers = 1
     else:
         fake.refusals = {"CreateSubmission": (500, "out of order")}
     with pytest.raises(InputError, match=r"Kaggle must (be within reach|accept the request)"):
-        send(project, dataset)
+        send(project)
     sent = find_sent(project, hash_csv(project.submission_path("best")))
     assert sent is not None and (sent.state, sent.ref) == ("uploading", None)
     fake.refusals, fake.judgements = {}, [SCORED]
-    assert send(project, dataset).ref == 100
+    assert send(project).ref == 100
     assert len(fake.submissions) == 1 and len(fake.uploads) == (1 if is_taken else 2)
 
 
-def test_an_upload_that_fails_is_told(fake: FakeKaggle, project: Project, dataset: DatasetConfig) -> None:
+def test_what_kaggle_refuses_is_told_in_its_words(fake: FakeKaggle, project: Project) -> None:
     fake.upload_status = 400
     with pytest.raises(InputError, match=r"Kaggle must take .*best\.csv\.gz. Received: Could not submit"):
-        send(project, dataset)
+        send(project)
     assert not fake.submissions
-    fake.upload_status, fake.judgements = 200, [SCORED]
-    assert send(project, dataset).public == 0.99612
+    fake.upload_status = 200
+    for function, answer, wanted in (
+        (
+            "CreateSubmission",
+            (400, "Your team has used its daily Submission allowance"),
+            "Received: Your team has used",
+        ),
+        ("StartSubmissionUpload", (403, "accept this"), r"competitions/tiny-masks/rules. Received: accept this"),
+    ):
+        fake.refusals = {function: answer}
+        with pytest.raises(InputError, match=wanted):
+            send(project)
+    fake.refusals, fake.judgements = {}, [SCORED]
+    assert send(project).public == 0.99612
 
 
-def test_a_submission_that_kaggle_refuses_is_told_in_its_words(
-    fake: FakeKaggle, project: Project, dataset: DatasetConfig
+def test_what_is_at_fault_here_is_told_before_kaggle_is_asked(
+    fake: FakeKaggle, run_stage: Run, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    fake.refusals = {"CreateSubmission": (400, "Your team has used its daily Submission allowance (5) today")}
-    with pytest.raises(InputError, match="Received: Your team has used its daily Submission allowance"):
-        send(project, dataset)
-    fake.refusals = {"StartSubmissionUpload": (403, "You must accept this competition's rules")}
-    with pytest.raises(InputError, match=r"competitions/tiny-masks/rules. Received: You must accept"):
-        send(project, dataset, again=True)
-
-
-def test_a_submission_that_is_not_known_yet_is_waited_for(
-    fake: FakeKaggle, project: Project, dataset: DatasetConfig, pauses: list[float], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake.refusals = {"GetSubmission": (404, "not found")}
-    monkeypatch.setattr(
-        "unets.submission.kaggle.submissions.sleep",
-        lambda seconds: (fake.refusals.clear(), fake.judgements.append(SCORED)),
-    )
-    assert send(project, dataset).state == "scored"
-
-
-def test_a_message_is_asked_for_before_kaggle_is(fake: FakeKaggle, project: Project, dataset: DatasetConfig) -> None:
     with pytest.raises(InputError, match="`--message` must say what is submitted"):
-        send(project, dataset, message=" ")
+        send(project, message=" ")
+    write_submission(project, "worse", "1 1\n", "9 9999\n")
+    assert run_stage("submit", "--message", "first", "--submission", "worse") == 1
+    assert "must be a valid submission" in capsys.readouterr().err
     assert not fake.requests
 
 
@@ -212,15 +179,6 @@ def test_the_score_comes_into_the_results_page(
     assert KEY.encode() not in written and SIGNATURE.encode() not in written
 
 
-def test_an_invalid_submission_is_refused_before_kaggle_is_asked(
-    fake: FakeKaggle, run_stage: Run, project: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_submission(project, "worse", "1 1\n", "9 9999\n")
-    assert run_stage("submit", "--message", "first", "--submission", "worse") == 1
-    assert "must be a valid submission" in capsys.readouterr().err
-    assert not fake.requests
-
-
 def test_ctrl_c_leaves_the_submission_and_says_how_to_go_on(
     fake: FakeKaggle,
     run_stage: Run,
@@ -231,7 +189,7 @@ def test_ctrl_c_leaves_the_submission_and_says_how_to_go_on(
     def interrupt(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("unets.submission.kaggle.submissions.sleep", interrupt)
+    monkeypatch.setattr(SLEEP, interrupt)
     assert run_stage("submit", "--message", "first") == 130
     command = r"`unets submit tiny .*--submission \S+best\.csv\.gz` goes on waiting"
     assert re.search(command, capsys.readouterr().err)

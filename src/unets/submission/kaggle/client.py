@@ -53,15 +53,10 @@ class Session:
         return not sys.stderr.isatty()
 
     def ask(self, name: str, *args: Any, repeat: bool = True, absent: tuple[int, ...] = (), **options: Any) -> Any:
-        """Calls one of the client's functions.
+        """Calls one of the client's functions, and again after a while where Kaggle is busy or cannot be reached.
 
-        Args:
-            name: of the function of `api`.
-            *args: its arguments.
-            repeat: whether to wait and try again where Kaggle is busy or cannot be reached; False for what must not be
-                done twice.
-            absent: HTTP statuses by which Kaggle says that there is no such thing, for which None is returned.
-            **options: its keyword arguments.
+        Where `repeat` is False it must not be done twice. None is returned for the HTTP statuses of `absent`, by which
+        Kaggle says that there is no such thing.
 
         Raises:
             InputError: Kaggle refuses, or cannot be reached; says what to do.
@@ -92,10 +87,10 @@ def find_competition(dataset: DatasetConfig, source: object) -> str:
 
 
 def sign_in(competition: str) -> Session:
-    """Imports the client and signs in, with whatever credentials it finds.
+    """Imports the client and signs in, with the first credentials that it finds.
 
-    Those are, in its order: KAGGLE_API_TOKEN (a token, or a file that holds one), ~/.kaggle/access_token;
-    KAGGLE_USERNAME and KAGGLE_KEY, kaggle.json; what `kaggle auth login` left.
+    KAGGLE_API_TOKEN (a token, or a file that holds one), ~/.kaggle/access_token; KAGGLE_USERNAME and KAGGLE_KEY,
+    kaggle.json; what `kaggle auth login` left.
 
     Raises:
         InputError: the client is not installed, there are no credentials, or Kaggle refuses them.
@@ -106,8 +101,8 @@ def sign_in(competition: str) -> Session:
         with keep_quiet(given):
             api.authenticate()
     except SystemExit as error:  # it prints how to make a token, and ends the process
-        has_token = os.environ.get("KAGGLE_API_TOKEN")
-        received = "a token in KAGGLE_API_TOKEN, which Kaggle does not know" if has_token else "none"
+        is_unknown = "KAGGLE_API_TOKEN" in os.environ
+        received = "a token in KAGGLE_API_TOKEN, which Kaggle does not know" if is_unknown else "none"
         raise InputError(
             "Kaggle must know who asks: KAGGLE_API_TOKEN, or KAGGLE_USERNAME and KAGGLE_KEY, or ~/.kaggle/kaggle.json "
             f"(a token is made at {_SETTINGS}), or `kaggle auth login`. Received: {received}"

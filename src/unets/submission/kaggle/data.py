@@ -66,10 +66,8 @@ def _get_files(project: Project, competition: str, names: Sequence[str]) -> Sequ
     session = sign_in(competition)
     sizes = _list_sizes(session)
     if unknown := [name for name in missing if name not in sizes]:
-        raise InputError(
-            f"`kaggle_files` must be files of {competition}, among {', '.join(sorted(sizes)[:20])}. "
-            f"Received: {', '.join(unknown)}"
-        )
+        known = f"among {', '.join(sorted(sizes)[:20])}"
+        raise InputError(f"`kaggle_files` must be files of {competition}, {known}. Received: {', '.join(unknown)}")
     folders = {name: project.download_dir / name.replace("/", "__") for name in missing}
     begun = sum(path.stat().st_size for folder in folders.values() for path in folder.rglob("*") if path.is_file())
     _check_free_disk(project.input_dir, sum(sizes[name] for name in missing) - begun, ", ".join(missing))
@@ -80,13 +78,13 @@ def _get_files(project: Project, competition: str, names: Sequence[str]) -> Sequ
         # Under the name that its address ends with: with %20 for a space, and .zip where Kaggle packed it on the way.
         path = next((one for one in wanted.parent.glob("*") if not one.name.endswith(_MARKER)), wanted)
         _check_whole(path)
-        if path.suffix == ".zip" and wanted.suffix != ".zip":
-            held = [info.filename for info in _unpack(project, path, target.parent)]
+        held = _list_held(path) if path.suffix == ".zip" else []
+        if held and wanted.suffix != ".zip":
+            _unpack(project, path, target.parent)
             if not target.is_file():
-                raise InputError(f"{path.name} of Kaggle must hold {target.name}. Received: {', '.join(held[:5])}")
+                found = ", ".join(info.filename for info in held[:5])
+                raise InputError(f"{path.name} of Kaggle must hold {target.name}. Received: {found}")
         else:
-            if path.suffix == ".zip":
-                _list_held(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             path.replace(target)
         shutil.rmtree(folder)
@@ -114,10 +112,8 @@ def _get_bundle(project: Project, competition: str) -> Sequence[str]:
 def _check_free_disk(folder: Path, num_bytes: int, what: str) -> None:
     free = find_free_bytes(folder)
     if free < num_bytes:
-        raise InputError(
-            f"The disk of {folder} must have {num_bytes / 1e9:.2f} GB free for {what}. Received: {free / 1e9:.2f} GB. "
-            "INPUT= chooses another folder"
-        )
+        wanted = f"The disk of {folder} must have {num_bytes / 1e9:.2f} GB free for {what}"
+        raise InputError(f"{wanted}. Received: {free / 1e9:.2f} GB. INPUT= chooses another folder")
 
 
 def _check_whole(path: Path) -> None:
@@ -177,11 +173,10 @@ def _is_there(path: Path, num_bytes: int | None = None) -> bool:
 
 def _list_sizes(session: Session) -> dict[str, int]:
     """Returns the bytes of each file of the competition, by name."""
-    sizes: dict[str, int] = {}
-    token = None
-    while True:
+    sizes, token, is_last = dict[str, int](), None, False
+    while not is_last:
         page = session.ask("competition_list_files", session.competition, token, _PAGE)
         sizes |= {str(file.name): int(file.total_bytes) for file in page.files}
         token = page.next_page_token
-        if not token:
-            return sizes
+        is_last = not token
+    return sizes

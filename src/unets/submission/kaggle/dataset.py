@@ -6,7 +6,7 @@
     models/<competition>/<experiment>/fold<k>/config.json, metrics.json, best.weights.h5
     dataset-metadata.json                   what the client wants to know
 
-A kernel finds it below `/kaggle/input/<slug>/`; `unets.submission.kaggle.offline` predicts from it. Beside it lies the
+A kernel finds it below `/kaggle/input/<slug>/`; `unets.submission.kaggle.kernel` predicts from it. Beside it lies the
 folder of the kernel: the notebook and `kernel-metadata.json`.
 """
 
@@ -117,7 +117,7 @@ def name_slug(ensemble: Ensemble) -> str:
 
 
 def check_owner(owner: str) -> str:
-    """Returns the account's name as it is in addresses; raises InputError where it is not one."""
+    """Returns an account's name as it is in addresses; raises InputError where it is none."""
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", owner.lower()):
         raise InputError(f"`--owner` must be the account's name in Kaggle's addresses. Received: {owner!r}")
     return owner.lower()
@@ -128,11 +128,7 @@ def upload_dataset(session: Session, folder: Path, ref: str, notes: str) -> str:
 
     Returns its address; raises InputError where Kaggle or the client does not take it.
     """
-    options: dict[str, Any] = {
-        "quiet": session.is_quiet,
-        "dir_mode": "zip",
-        "repeat": False,
-    }  # Kaggle unpacks the zips to folders
+    options: Any = {"quiet": session.is_quiet, "dir_mode": "zip", "repeat": False}  # Kaggle unpacks zips to folders
     # Which status says that there is none depends on whether the name was ever taken.
     if session.ask("dataset_status", ref, absent=(403, 404)) is None:
         answer = session.ask("dataset_create_new", str(folder), **options)
@@ -144,9 +140,7 @@ def upload_dataset(session: Session, folder: Path, ref: str, notes: str) -> str:
 
 
 def build_wheel(folder: Path) -> Path:
-    """Builds the wheel of the package at work, by pip and the setuptools that are installed; no network is asked.
-
-    Returns its path in the folder, `unets-<version>-py3-none-any.whl`.
+    """Builds the wheel of the package at work in a folder, by pip and the setuptools there are; no network is asked.
 
     Raises:
         InputError: the package does not run from its repository, or it cannot be built.

@@ -1,20 +1,25 @@
-"""A Kaggle kernel: what is attached to it, and a way to imitate one.
+"""A Kaggle kernel: what is attached to it, inference from that alone, and a way to imitate one.
 
 Below /kaggle/input, at a depth that Kaggle has changed before, lie the competition's files and, as a dataset, what
 `unets kaggle-dataset` made: the package, `configs/`, and maybe `models/` with trained nets. All of it is read-only.
 """
 
+import gzip
 import os
+import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unets.config import PatternSource, load_dataset
-from unets.ensemble.ensemble import list_fitted
+from unets.config import PatternSource, load_dataset, load_experiment
+from unets.dataset.manifest import read_manifest
+from unets.ensemble.ensemble import list_fitted, read_ensemble
 from unets.errors import InputError
 from unets.store.paths import Project
+from unets.store.runs import atomic_path
+from unets.submission.submission import write_submission
 
-_MAX_DEPTH = 3  # of folders below /kaggle/input that are looked into; photos lie there by the hundred thousand
+_MAX_DEPTH = 3  # of folders below /kaggle/input that are looked into; images lie there by the hundred thousand
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,12 +47,59 @@ def find_attached(attached_dir: Path, competition: str) -> Attached:
     trained = [folder for folder in bundles if list_fitted(Project.below(folder, competition))]
     project = Project.below(bundle_dir := _pick(trained or bundles, attached_dir, config), competition)
     dataset = load_dataset(project.configs_dir)
-    source = dataset.source
-    images = source.images if isinstance(source, PatternSource) else ""
+    images = dataset.source.images if isinstance(dataset.source, PatternSource) else ""
     wanted = dataset.submission.sample or images.partition("{")[0].partition("*")[0].rpartition("/")[0]
     holding = [one for one in folders if (one / wanted).exists() or (one / f"{wanted}.zip").exists()]
     input_dir = _pick(holding, attached_dir, wanted)
     return Attached(input_dir=input_dir, bundle_dir=bundle_dir, ensembles=tuple(list_fitted(project)))
+
+
+def predict_offline(
+    bundle_dir: Path,
+    input_dir: Path,
+    work_dir: Path,
+    *,
+    competition: str | None = None,
+    ensemble_name: str = "ensemble",
+    jobs: int | None = None,
+) -> Path:
+    """Predicts the test images with an ensemble's nets and writes the submission; goes on where it was stopped.
+
+    The bundle is what `unets kaggle-dataset` built. The working folder gets `submission.csv`, which code competitions
+    look for and whose path is returned, and `unets/` with the probability maps.
+
+    Raises:
+        InputError: something of the bundle or of the competition is missing or does not fit the rest.
+    """
+    from unets.prediction.predict import predict_experiments
+
+    names = sorted(path.parent.name for path in (bundle_dir / "configs").glob("*/dataset.py"))
+    if competition is None and len(names) != 1:
+        raise InputError(
+            f"{bundle_dir} must hold configs/<competition>/dataset.py, of one competition. Received: {names or 'none'}"
+        )
+    bundle = Project.below(bundle_dir, competition or names[0], input_dir=input_dir)
+    work = Project.below(work_dir / "unets", bundle.competition, input_dir=input_dir)
+    work = replace(work, configs_dir=bundle.configs_dir)
+    ensemble, dataset = read_ensemble(bundle, ensemble_name), load_dataset(bundle.configs_dir)
+    use_folds = {member.experiment: ensemble.folds for member in ensemble.used_members}
+    # Runs are linked into a models folder that can be written to, beside copies of folds and ensemble.
+    work.models_dir.mkdir(parents=True, exist_ok=True)
+    for path in (bundle.folds_path, bundle.ensemble_path(ensemble_name)):
+        shutil.copyfile(path, work.models_dir / path.name)
+    for name, fold in ((name, fold) for name, folds in use_folds.items() for fold in folds):
+        link = work.run_dir(name, fold)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)
+        link.symlink_to(bundle.run_dir(name, fold).absolute(), target_is_directory=True)
+    test_only = replace(read_manifest(work, dataset), train=())
+    experiments = {name: load_experiment(bundle.configs_dir, name) for name in use_folds}
+    predict_experiments(work, test_only, experiments, folds={}, use_folds=use_folds)
+    packed = write_submission(work, dataset, "submission", ensemble_name=ensemble_name, jobs=jobs)
+    path = work_dir / "submission.csv"
+    with atomic_path(path) as temporary, gzip.open(packed) as source, temporary.open("wb") as target:
+        shutil.copyfileobj(source, target)
+    return path
 
 
 def imitate_kernel(project: Project, folder: Path) -> tuple[Path, Path]:
