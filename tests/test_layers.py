@@ -4,7 +4,6 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -131,8 +130,3 @@ assert not logging.getLogger().handlers and not logging.getLogger("unets").handl
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_package_is_installed_from_here() -> None:
-    spec = find_spec("unets")
-    assert spec is not None and spec.origin == str(SOURCE_DIR / "unets" / "__init__.py")

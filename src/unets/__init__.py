@@ -33,17 +33,7 @@ _HOMES = {
     "load_model": "unets.export.sources",
     "read_image": "unets.data.image",
 }
-__all__ = [
-    "InputError",
-    "TrainedModel",
-    "__version__",
-    "decode_rle",
-    "dice",
-    "encode_rle",
-    "iou",
-    "load_model",
-    "read_image",
-]
+__all__ = [*_HOMES, "__version__"]
 
 
 def __getattr__(name: str) -> object:

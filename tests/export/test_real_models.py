@@ -35,11 +35,10 @@ from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import read_submission
 from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
-from unets.export.exporting import compare_files, export_models, write_model_file
+from unets.export.exporting import build_portable, compare_files, export_models, write_model_file
 from unets.export.masking import Wanted, mask_folder
 from unets.export.model import TrainedModel
 from unets.export.oof import SampleImages, find_oof_images, find_usual
-from unets.export.portable import build_portable
 from unets.export.programs import FORMATS, write_program_files
 from unets.export.sources import load_model, open_model
 from unets.nets.losses import to_probs

@@ -66,14 +66,6 @@ def test_no_name_writes_outside_its_folder(make_competition: Any, tmp_path: Path
         assert {path.name for path in (tmp_path / "configs").iterdir()} == {"tiny"}
 
 
-@pytest.mark.parametrize("name", ["../x", "$(touch x)", "-x", "x" * 300])
-def test_new_takes_no_such_name(make_competition: Any, tmp_path: Path, name: str) -> None:
-    make_competition(num_groups=2, num_test_groups=1, num_views=1, size_hw=(32, 48))
-    before = set(tmp_path.iterdir())
-    assert run_unets("new", tmp_path / "input", f"--name={name}", "--root", tmp_path, "--jobs", "1") == 1
-    assert set(tmp_path.iterdir()) == before and len(list((tmp_path / "configs").iterdir())) == 1
-
-
 @given(data=st.data())
 @fuzzed
 def test_a_config_is_refused_or_survives_json(data: st.DataObject) -> None:

@@ -27,24 +27,12 @@ ABSOLUTE = re.compile(r"(?<![\w./~])/(?:home|root|tmp|usr|opt|var|mnt|work|data|
 needs_kernel = pytest.mark.skipif(find_spec("nbclient") is None, reason="needs 'unets[notebooks]'")
 
 
-def make_notebook(*sources: str) -> dict[str, Any]:
-    """A notebook of code cells as an editor leaves it: random ids, metadata of its own, no outputs."""
-    cells = [
-        {
-            "cell_type": "code",
-            "execution_count": None,
-            "id": f"random{number}",
-            "metadata": {"collapsed": True},
-            "outputs": [],
-            "source": source,
-        }
-        for number, source in enumerate(sources)
-    ]
-    return {"cells": cells, "metadata": {"kernelspec": {"name": "mine"}}, "nbformat": 4, "nbformat_minor": 4}
-
-
-def write(path: Path, notebook: dict[str, Any]) -> Path:
-    path.write_text(json.dumps(notebook), encoding="utf-8")
+def write(path: Path, *sources: str) -> Path:
+    """Writes a notebook of code cells as an editor leaves it: random ids, metadata of its own, no outputs."""
+    about = {"cell_type": "code", "execution_count": None, "metadata": {"collapsed": True}, "outputs": []}
+    cells = [{**about, "id": f"random{number}", "source": source} for number, source in enumerate(sources)]
+    content = {"cells": cells, "metadata": {"kernelspec": {"name": "mine"}}, "nbformat": 4, "nbformat_minor": 4}
+    path.write_text(json.dumps(content), encoding="utf-8")
     return path
 
 
@@ -80,13 +68,14 @@ def test_variables_choose_the_project(
 @needs_kernel
 @pytest.mark.slow
 def test_a_kernel_s_outputs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = make_notebook(
+    path, out_path = tmp_path / "01_a.ipynb", tmp_path / "out" / "01_a.ipynb"
+    write(
+        path,
         "import os, sys\nfrom pathlib import Path\nprint(os.environ['WHO'], Path('here.txt').exists(), sys.executable)",
         "from matplotlib import pyplot as plt\nplt.plot([1, 2])\nplt.show()",
         "import numpy as np\n"
         "from unets.data.drawing import Picture\nPicture(np.zeros((8, 8, 3), dtype=np.uint8), 'black')",
     )
-    path, out_path = write(tmp_path / "01_a.ipynb", source), tmp_path / "out" / "01_a.ipynb"
     (tmp_path / "here.txt").touch()
     monkeypatch.setenv("MPLBACKEND", "agg")  # of the caller's: charts are shown all the same
     execute_notebook(path, out_path, working_dir=tmp_path, environment={"WHO": "world"})
@@ -101,7 +90,7 @@ def test_a_kernel_s_outputs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @needs_kernel
 @pytest.mark.slow
 def test_a_failing_cell_is_named_and_nothing_is_written(tmp_path: Path) -> None:
-    path = write(tmp_path / "07_b.ipynb", make_notebook("a = 1", "# second\nraise ValueError('no such thing')", "a"))
+    path = write(tmp_path / "07_b.ipynb", "a = 1", "# second\nraise ValueError('no such thing')", "a")
     before = path.read_bytes()
     with pytest.raises(InputError, match=r"^`07_b.ipynb`, cell 2 \(`# second`\): ValueError: no such thing$"):
         execute_notebook(path, path, working_dir=tmp_path, environment={})

@@ -69,10 +69,3 @@ def test_oddness_is_the_sum_of_what_counts() -> None:
     assert odd.order[3:].tolist() == [index for index in range(40) if index not in (7, 9, 11)]
     assert odd.list_reasons(9) == ["parts", "holes"] and odd.list_reasons(11) == []
     assert "group" not in odd.values  # a group each
-
-
-def test_a_single_member_has_no_figures_of_disagreement() -> None:
-    rows = pd.DataFrame(np.tile([0.2, 1, 0, 0, 4.2, 3, np.nan, np.nan], (5, 1)), columns=list(FIGURES))
-    odd = measure_oddness(rows, ["a"] * 5, ["1", "2", "3", "4", "5"], [0.2])
-    assert set(odd.values) == {"band", "parts", "holes", "loose", "contour", "area", "group"}
-    assert odd.order.tolist() == [0, 1, 2, 3, 4]

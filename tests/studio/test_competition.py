@@ -33,26 +33,20 @@ def read_rows(path):
         return list(csv.DictReader(file))
 
 
-def test_the_layout_is_carvanas(folder):
+def test_the_layout_and_the_formats_are_carvanas(folder):
     train, test = build_car(SEED, 0).id, build_car(SEED, 1).id
     views = [f"{view:02d}" for view in range(1, 17)]
-    expected = {f"train/{train}_{view}.jpg" for view in views}
+    expected = {f"train/{train}_{view}.jpg" for view in views} | {f"test/{test}_{view}.jpg" for view in views}
     expected |= {f"train_masks/{train}_{view}_mask.gif" for view in views}
-    expected |= {f"test/{test}_{view}.jpg" for view in views}
-    expected |= {"train_masks.csv", "sample_submission.csv", "truth/test_masks.csv"}
-    expected |= {"studio.json"}
+    expected |= {"train_masks.csv", "sample_submission.csv", "truth/test_masks.csv", "studio.json"}
     assert set(read_all(folder)) == expected
-
-
-def test_images_and_masks_have_carvanas_formats(folder):
     for path in folder.glob("t*/*.jpg"):
         photo = Image.open(path)
         assert (photo.format, photo.mode, photo.size) == ("JPEG", "RGB", (144, 96))
     for path in folder.glob("train_masks/*.gif"):
         mask = Image.open(path)
         assert (mask.format, mask.mode, mask.size) == ("GIF", "P", (144, 96))
-        assert set(np.unique(np.asarray(mask))) == {0, 1}
-        assert mask.getpalette()[:6] == [0, 0, 0, 255, 255, 255]
+        assert set(np.unique(np.asarray(mask))) == {0, 1} and mask.getpalette()[:6] == [0, 0, 0, 255, 255, 255]
 
 
 def test_the_tables_tell_the_masks(folder):
@@ -65,8 +59,7 @@ def test_the_tables_tell_the_masks(folder):
     car = build_car(SEED, 1)
     for view, row in enumerate(truth, start=1):
         assert row["img"] == f"{car.id}_{view:02d}.jpg"
-        mask = render_mask(car, view, SEED, SIZE_HW)
-        assert np.array_equal(decode_rle(row["rle_mask"], SIZE_HW), mask)
+        assert np.array_equal(decode_rle(row["rle_mask"], SIZE_HW), render_mask(car, view, SEED, SIZE_HW))
     sample = read_rows(folder / "sample_submission.csv")
     assert sample == [{"img": row["img"], "rle_mask": "1 1"} for row in truth]
 

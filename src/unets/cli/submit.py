@@ -3,7 +3,6 @@
 import logging
 from pathlib import Path
 
-from unets import cli
 from unets.cli.app import complete_commands
 from unets.cli.stage import Stage, command
 
@@ -26,13 +25,17 @@ def submission(stage: Stage, name: str | None = None) -> None:
 @command("unets check-submission mine", "unets check-submission mine --submission theirs.csv")
 def check_submission(stage: Stage, submission: str | None = None) -> None:
     """Checks any submission: header, ids, order, count, and every run of every mask."""
+    print(f"{_find_valid(stage, submission)}: valid")
+
+
+def _find_valid(stage: Stage, submission: str | None) -> Path:
     from unets.submission import check
     from unets.submission.submission import find_submission
 
     path = find_submission(stage.project, submission)
     sample_path, images = check.find_reference(stage.project, stage.dataset)
     check.check_submission(path, sample_path, stage.dataset, images=images, jobs=stage.jobs)
-    print(f"{path}: valid")
+    return path
 
 
 @command("unets score studio", "unets score mine --ground-truth masks/")
@@ -62,14 +65,9 @@ def submit(
     """
     from unets.evaluation.results import write_results_page
     from unets.store.provenance import describe_origin
-    from unets.submission import check
     from unets.submission.kaggle import submissions
-    from unets.submission.submission import find_submission
 
-    project, dataset = stage.project, stage.dataset
-    path = find_submission(project, submission)
-    sample_path, images = check.find_reference(project, dataset)
-    check.check_submission(path, sample_path, dataset, images=images, jobs=stage.jobs)
+    project, dataset, path = stage.project, stage.dataset, _find_valid(stage, submission)
     try:
         sent = submissions.submit(project, dataset, path, message, again=again, wait_s=60 * wait)
     except KeyboardInterrupt:
@@ -87,7 +85,6 @@ def kaggle_dataset(stage: Stage, owner: str | None = None, slug: str | None = No
 
     The kernel is pushed by `kaggle kernels push`, once Kaggle has the dataset ready.
     """
-    from unets.config import load_experiment
     from unets.store.provenance import describe_commit
     from unets.submission.kaggle import dataset as kaggle
     from unets.submission.kaggle.client import sign_in
@@ -97,10 +94,8 @@ def kaggle_dataset(stage: Stage, owner: str | None = None, slug: str | None = No
     session = None if owner and not upload else sign_in(dataset.kaggle or project.competition)
     owner = kaggle.check_owner(owner or session.user)  # type: ignore[union-attr]
     slug = slug or kaggle.name_slug(made)
-    experiments = {m.experiment: load_experiment(project.configs_dir, m.experiment) for m in made.used_members}
-    cli.load_backend()
     with stage.lock_models():
-        folder = kaggle.build_dataset(project, dataset, made, experiments, owner, slug)
+        folder = kaggle.build_dataset(project, dataset, made, owner, slug)
         notebook = stage.root / "notebooks" / kaggle.NOTEBOOK
         kernel = kaggle.build_kernel(project, dataset, made, owner, slug, notebook)
         print(f"{folder}\n{kernel}")

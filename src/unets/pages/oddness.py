@@ -34,8 +34,9 @@ class Scale(NamedTuple):
     def to_column(self, values: Values, distances: Values | None = None) -> Column:
         """Returns the column of a figure, as a gallery shows it."""
         worst: Literal["low", "high"] = "high" if self.odd == "high" else "low"
-        about = {"label": self.label, "style": self.style, "meaning": self.meaning}
-        return Column(values=values, worst=worst, distances=distances, **about)
+        return Column(
+            label=self.label, values=values, worst=worst, style=self.style, meaning=self.meaning, distances=distances
+        )
 
     def format(self, value: float) -> str:
         """Writes a value for people."""

@@ -55,9 +55,8 @@ class Scene:
 
     def build(self, project: Project | None = None, slug: str | None = None) -> Path:
         project = project or self.project
-        experiments = {name: load_experiment(project.configs_dir, name) for name in ("small", "large")}
         dataset, ensemble = load_dataset(project.configs_dir), read_ensemble(self.project)
-        return build_dataset(project, dataset, ensemble, experiments, USER, slug)
+        return build_dataset(project, dataset, ensemble, USER, slug)
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,18 @@ from unets.errors import InputError
 from unets.store.paths import Project
 from unets.submission.kaggle.kernel import Attached, find_attached, imitate_kernel
 
-MakeCompetition = Callable[..., Project]
+
+@pytest.fixture
+def attached_dir(make_competition: Callable[..., Project], tmp_path: Path) -> Path:
+    """The competition's files."""
+    project = make_competition(num_groups=2, num_test_groups=1)
+    shutil.copytree(project.input_dir, tmp_path / "kaggle" / "tiny-challenge")
+    return tmp_path / "kaggle"
 
 
-def attach(project: Project, attached_dir: Path, bundle: str, *, with_models: bool = False) -> None:
-    """Copies the competition's files and, as a dataset, its config and maybe an ensemble."""
-    shutil.copytree(project.input_dir, attached_dir / "tiny-challenge")
-    shutil.copytree(project.configs_dir, attached_dir / bundle / "configs" / "tiny")
+def attach(attached_dir: Path, bundle: str = "my-nets", *, with_models: bool = False) -> None:
+    """Attaches the config, as a dataset, and maybe an ensemble."""
+    shutil.copytree(attached_dir.parent / "configs" / "tiny", attached_dir / bundle / "configs" / "tiny")
     if with_models:
         (attached_dir / bundle / "models" / "tiny").mkdir(parents=True)
         (attached_dir / bundle / "models" / "tiny" / "ensemble_small.json").touch()
@@ -25,11 +30,8 @@ def attach(project: Project, attached_dir: Path, bundle: str, *, with_models: bo
 
 @pytest.mark.parametrize("bundle", ["my-nets", "datasets/someone/my-nets"])
 @pytest.mark.parametrize("with_models", [False, True])
-def test_data_and_nets_are_found_at_any_depth(
-    make_competition: MakeCompetition, tmp_path: Path, bundle: str, with_models: bool
-) -> None:
-    attached_dir = tmp_path / "kaggle"
-    attach(make_competition(num_groups=2, num_test_groups=1), attached_dir, bundle, with_models=with_models)
+def test_data_and_nets_are_found_at_any_depth(attached_dir: Path, bundle: str, with_models: bool) -> None:
+    attach(attached_dir, bundle, with_models=with_models)
     assert find_attached(attached_dir, "tiny") == Attached(
         input_dir=attached_dir / "tiny-challenge",
         bundle_dir=attached_dir / bundle,
@@ -37,9 +39,8 @@ def test_data_and_nets_are_found_at_any_depth(
     )
 
 
-def test_data_may_be_zipped_but_not_there_twice(make_competition: MakeCompetition, tmp_path: Path) -> None:
-    attached_dir = tmp_path / "kaggle"
-    attach(make_competition(num_groups=2, num_test_groups=1), attached_dir, "my-nets")
+def test_data_may_be_zipped_but_not_there_twice(attached_dir: Path) -> None:
+    attach(attached_dir)
     data_dir = attached_dir / "tiny-challenge"
     sample_path = data_dir / "sample_submission.csv"
     with zipfile.ZipFile(sample_path.with_name("sample_submission.csv.zip"), "w") as archive:
@@ -47,27 +48,22 @@ def test_data_may_be_zipped_but_not_there_twice(make_competition: MakeCompetitio
     sample_path.unlink()
     assert find_attached(attached_dir, "tiny").input_dir == data_dir
     shutil.copytree(data_dir, attached_dir / "another")
-    with pytest.raises(
-        InputError, match=r"one folder with sample_submission.csv. Received: .*another, .*tiny-challenge"
-    ):
+    with pytest.raises(InputError, match=r"with sample_submission.csv. Received: .*another, .*tiny-challenge"):
         find_attached(attached_dir, "tiny")
 
 
-def test_what_is_not_attached_is_named(make_competition: MakeCompetition, tmp_path: Path) -> None:
-    attached_dir = tmp_path / "kaggle"
-    attach(make_competition(num_groups=2, num_test_groups=1), attached_dir, "my-nets")
+def test_what_is_not_attached_is_named(attached_dir: Path) -> None:
+    attach(attached_dir)
     with pytest.raises(InputError, match=r"configs/other/dataset.py. Received: none; attached are my-nets, tiny-chall"):
         find_attached(attached_dir, "other")
     shutil.rmtree(attached_dir / "tiny-challenge")
-    with pytest.raises(
-        InputError, match=r"one folder with sample_submission.csv. Received: none; attached are my-nets"
-    ):
+    with pytest.raises(InputError, match=r"with sample_submission.csv. Received: none; attached are my-nets"):
         find_attached(attached_dir, "tiny")
     with pytest.raises(InputError, match=r"no such folder. `unets notebooks` runs this notebook outside of Kaggle"):
-        find_attached(tmp_path / "nowhere", "tiny")
+        find_attached(attached_dir / "nowhere", "tiny")
 
 
-def test_a_kernel_can_be_imitated(make_competition: MakeCompetition, tmp_path: Path) -> None:
+def test_a_kernel_can_be_imitated(make_competition: Callable[..., Project], tmp_path: Path) -> None:
     project = make_competition(num_groups=2, num_test_groups=1)
     project.models_dir.mkdir(parents=True)
     (project.models_dir / "ensemble.json").touch()

@@ -17,12 +17,11 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import unets
-from unets.config import DatasetConfig, ExperimentConfig
+from unets.config import DatasetConfig, load_experiment
 from unets.ensemble.ensemble import Ensemble, check_folds
 from unets.errors import InputError
 from unets.prediction.sources import fingerprint_nets, hash_weights
@@ -43,24 +42,18 @@ _EPOCH = "315532800"  # 1980, the earliest time that a zip can hold: equal sourc
 
 
 def build_dataset(
-    project: Project,
-    dataset: DatasetConfig,
-    ensemble: Ensemble,
-    experiments: Mapping[str, ExperimentConfig],
-    owner: str,
-    slug: str | None = None,
+    project: Project, dataset: DatasetConfig, ensemble: Ensemble, owner: str, slug: str | None = None
 ) -> Path:
     """Builds the dataset's folder, in place of one that is there; it appears whole or not at all.
 
-    Keras is loaded, since nothing else knows whether weights are those that the ensemble was fitted with. The owner is
-    the account at Kaggle, the slug the dataset's name there; None is `name_slug`.
+    The owner is the account at Kaggle, the slug the dataset's name there; None is `name_slug`.
 
     Raises:
         InputError: a run is missing, unfinished, of another config, or not the one that the ensemble was fitted with; a
             name is not one that Kaggle takes.
     """
     metadata = _describe(ensemble, owner, slug or name_slug(ensemble))
-    runs = _find_runs(project, dataset, ensemble, experiments)
+    runs = _find_runs(project, dataset, ensemble)
     target = project.kaggle_dataset_dir(ensemble.name)
     folder = target.with_name(f".part-{target.name}")
     shutil.rmtree(folder, ignore_errors=True)
@@ -165,14 +158,12 @@ def build_wheel(folder: Path) -> Path:
     return next(folder.glob("unets-*.whl"))
 
 
-def _find_runs(
-    project: Project, dataset: DatasetConfig, ensemble: Ensemble, experiments: Mapping[str, ExperimentConfig]
-) -> list[Path]:
+def _find_runs(project: Project, dataset: DatasetConfig, ensemble: Ensemble) -> list[Path]:
     """Returns the run folders of the members that count, each checked against what the ensemble was fitted with."""
     check_folds(project, ensemble)
     runs = []
     for member in ensemble.used_members:
-        name, experiment = member.experiment, experiments[member.experiment]
+        name, experiment = member.experiment, load_experiment(project.configs_dir, member.experiment)
         snapshots = {fold: take_snapshot(experiment, dataset, fold, ensemble.folds_sha256) for fold in ensemble.folds}
         weights = {fold: find_weights(project.run_dir(name, fold), one) for fold, one in snapshots.items()}
         if fingerprint_nets(experiment, dataset.classes, hash_weights(weights)) != member.fingerprint:
