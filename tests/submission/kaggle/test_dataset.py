@@ -181,22 +181,21 @@ def unpack_as_kaggle(files: dict[str, bytes]) -> dict[str, bytes]:
 
 def test_the_client_uploads_it_and_then_its_next_version(scene: Scene, fake: FakeKaggle) -> None:
     folder, session, ref = scene.build(), sign_in(COMPETITION), f"{USER}/unets-tiny"
-    fake.upload_status = 400
-    with pytest.raises(InputError, match="Upload unsuccessful"):
-        upload_dataset(session, folder, ref, "first")
-    fake.upload_status, fake.refusals = 200, {"CreateDataset": (403, "not your account")}
-    with pytest.raises(InputError, match="not your account"):
-        upload_dataset(session, folder, ref, "first")
-    assert not fake.datasets
-    fake.refusals = {}
     for number in (1, 2):
         assert upload_dataset(session, folder, ref, f"version {number}") == f"https://www.kaggle.com/datasets/{ref}"
         assert len(fake.datasets[ref]) == number
-    created = fake.list_calls("CreateDataset")[-2]
+    created = fake.list_calls("CreateDataset")[0]
     assert created.body["isPrivate"] is True and created.body["licenseName"] == "other"
     assert fake.list_calls("CreateDatasetVersion")[0].body["body"]["versionNotes"] == "version 2"
     expected = {name: content for name, content in list_files(folder).items() if name != "dataset-metadata.json"}
     assert [unpack_as_kaggle(version) for version in fake.datasets[ref]] == [expected] * 2
+    fake.refusals = {"CreateDataset": (403, "not your account")}
+    with pytest.raises(InputError, match="not your account"):
+        upload_dataset(session, folder, f"{ref}-2", "first")
+    fake.upload_status = 400
+    with pytest.raises(InputError, match="Upload unsuccessful"):
+        upload_dataset(session, folder, ref, "third")
+    assert len(fake.datasets[ref]) == 2 and len(fake.datasets) == 1
 
 
 def test_the_client_takes_the_kernel(scene: Scene, fake: FakeKaggle, tmp_path: Path) -> None:
