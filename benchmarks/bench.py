@@ -22,7 +22,6 @@ import cv2
 import numpy as np
 from measure import Row, compare, format_rows, time_rounds
 from public import encode_public_rle, load_public_batch
-from pycocotools import mask as coco
 from training_speed import list_cases, measure_training_steps
 
 from unets.config import AugmentConfig, DatasetConfig, ExperimentConfig, load_dataset, load_experiment
@@ -105,6 +104,8 @@ def measure_encoding(samples: Sequence[Sample], seconds: float) -> Iterator[Row]
     Raises:
         RuntimeError: the encoders disagree on a mask that both can encode.
     """
+    from pycocotools import mask as coco
+
     masks = [read_mask(sample) for sample in pick_evenly(samples, _NUM_IMAGES)]
     times: dict[str, list[float]] = {"ours": [], "public": [], "coco": []}
     for mask_hw in masks:
@@ -124,11 +125,16 @@ def measure_encoding(samples: Sequence[Sample], seconds: float) -> Iterator[Row]
 
 
 def measure_prediction(
-    samples: Sequence[Sample], dataset: DatasetConfig, experiment: ExperimentConfig, seconds: float
+    samples: Sequence[Sample],
+    dataset: DatasetConfig,
+    experiment: ExperimentConfig,
+    seconds: float,
+    num_images: int = _NUM_PREDICTED,
 ) -> Iterator[Row]:
     """Compares images a second from files to probability maps on disk, with a net of random weights.
 
     The baseline reads an image, calls the same nets and flips on it alone, writes its map, and goes on to the next.
+    The forward pass gets as many images, in batches that are in memory.
     """
     import keras
 
@@ -136,7 +142,7 @@ def measure_prediction(
     from unets.prediction.loading import load_predictor
     from unets.prediction.pipeline import plan_job, run_jobs
 
-    chosen, size_hw = pick_evenly(samples, _NUM_PREDICTED), experiment.data.size_hw
+    chosen, size_hw = pick_evenly(samples, num_images), experiment.data.size_hw
     folder = Path(tempfile.mkdtemp(prefix="unets-bench-"))
     weights_path = folder / "fold0" / "best.weights.h5"
     weights_path.parent.mkdir()
@@ -158,10 +164,16 @@ def measure_prediction(
             for index, layer_hw in enumerate(np.moveaxis(mean[0], -1, 0)):
                 cv2.imwrite(str(place / f"{sample.id}_{index}.png"), layer_hw)
 
-    taken = time_rounds({"ours": predict_pipeline, "alone": predict_alone}, seconds)
+    batch = np.stack([read_image(sample, size_hw) for sample in chosen[: predictor.batch_size]])
+
+    def predict_bare(_: int) -> None:
+        for start in range(0, len(chosen), len(batch)):
+            predictor(batch[: len(chosen) - start])
+
+    taken = time_rounds({"ours": predict_pipeline, "alone": predict_alone, "bare": predict_bare}, seconds)
     shutil.rmtree(folder)
-    what = "prediction / image by image"
-    yield compare(what, taken["ours"], taken["alone"], unit="1/s", count=len(chosen), aim=1.0)
+    for what, way, aim in (("image by image", "alone", 1.0), ("forward pass alone", "bare", 0.5)):
+        yield compare(f"prediction / {what}", taken["ours"], taken[way], unit="1/s", count=len(chosen), aim=aim)
 
 
 def measure_submission(samples: Sequence[Sample], dataset: DatasetConfig, seconds: float) -> Iterator[Row]:

@@ -93,7 +93,7 @@ def _build_keras(spec: dict[str, Any], photos: Array, targets: Array) -> tuple[S
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = spec["framework"]
     stepper = KerasStepper(spec["experiment"], photos, targets)
-    if spec["framework"] == "tensorflow" and stepper.precision == "float32":
+    if stepper.precision == "float32" and not Path(spec["reference"]).exists():
         stepper.write_reference(Path(spec["reference"]))
     return stepper, {"precision": stepper.precision, "auto": stepper.auto}
 

@@ -1,10 +1,14 @@
 """What benchmarks say of themselves: kills that strike, figures that last, cold files, arithmetic by hand."""
 
+import argparse
+import json
+import os
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -112,3 +116,42 @@ def test_costs_are_of_a_stage_and_its_children(load: Callable[[str], Any], tmp_p
     assert cost.disk_gb == 0.002
     with pytest.raises(SystemExit, match=r"train must succeed\. Received: exit code 2"):
         stages.run_watched("train", lambda: start_python("raise SystemExit(2)"), [])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("jax") is None, reason="jax is not installed")
+def test_the_card_s_script_runs_whole_on_a_cpu_without_tensorflow(load: Callable[[str], Any], tmp_path: Path) -> None:
+    words = [sys.executable, str(BENCHMARKS_DIR / "card.py"), "--smoke", "--minutes", "60"]
+    done = subprocess.run([*words, "--out", str(tmp_path / "card.json")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads((tmp_path / "card.json").read_text())
+    parts = record["parts"]
+    assert list(parts) == list(load("card").BUDGETS)
+    assert parts["correctness"]["within_tolerance"] and parts["correctness"]["images"] > 3
+    assert parts["correctness"]["resumed_differing"] == 0 < parts["correctness"]["resumed_arrays"]
+    assert [row["what"] for row in parts["prediction"]["rows"]] == [
+        "prediction / image by image",
+        "prediction / forward pass alone",
+    ]
+    assert bool(parts["speed_640x959"]["rows"]) == (find_spec("torch") is not None)
+    assert parts["memory"]["rows"][-1]["measured_gib"] > 0
+    assert 0 <= parts["training"]["score"] <= 1
+    assert "## training" in load("card").render_page(record)
+
+
+def test_a_part_of_the_card_s_script_that_fails_or_takes_too_long_costs_itself_alone(
+    load: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(os.environ, "KERAS_BACKEND", "none")
+    card = load("card")
+    args = argparse.Namespace(input=tmp_path, work=tmp_path, seconds=1.0, smoke=True)
+    assert card.run_part("maps", args, 0.2) == {"failed": "it took more than 0.2 s"}
+    assert "none" in card.run_part("memory", args, 600.0)["failed"]
+    failed = {"origin": {"date": "today", "git_commit": "0"}, "parts": {"maps": {"failed": "why", "seconds": 1.0}}}
+    assert "| why | 1 |" in card.render_page(failed)
+
+
+def test_the_card_s_page_is_what_its_record_renders_to(load: Callable[[str], Any]) -> None:
+    card = load("card")
+    record = json.loads(card.RESULT.read_text()) if card.RESULT.exists() else None
+    assert card.PAGE.read_text(encoding="utf-8") == card.render_page(record)
