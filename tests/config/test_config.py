@@ -13,6 +13,7 @@ from unets.config import (
     DatasetConfig,
     EnsembleConfig,
     ExperimentConfig,
+    MasksSource,
     ModelConfig,
     PatternSource,
     Postprocessing,
@@ -78,6 +79,9 @@ def test_unknown_field(kind: type[Config]) -> None:
         (DatasetConfig, {"classes": ()}, "`classes` must name at least one class"),
         (DatasetConfig, {"classes": ("a", "b")}, "`source.values` must hold one value for each"),
         (DatasetConfig, {"source": PatternSource(ignored=(255,))}, "`has_ignored` must be True where"),
+        (DatasetConfig, {"source": PatternSource(full_share=255), "has_ignored": True}, "`has_ignored` must be False"),
+        (DatasetConfig, {"source": MasksSource(files="annotator"), "classes": ("a", "b")}, "`classes` must be one"),
+        (MasksSource, {"full_share": 255, "threshold": 128}, "`full_share` must be given alone"),
         (
             DatasetConfig,
             {"classes": ("a", "b"), "source": PatternSource(values=(1, 2))},

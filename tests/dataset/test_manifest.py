@@ -55,6 +55,23 @@ def test_lists_ids_groups_views_and_masks(make_competition: MakeCompetition) -> 
     assert len(rows) == 6 and rows[0]["image"] == "train/car000_01.jpg" and rows[-1]["split"] == "test"
 
 
+def test_shares_are_targets_and_a_half_counts_in_scores(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=1, num_views=2, size_hw=(32, 48), mask_format="png", with_csv=False)
+    path = project.input_dir / "train_masks" / "car000_01_mask.png"
+    save(path, [[0] * 24 + [1] * 8 + [2] * 8 + [4] * 8] * 32)
+    manifest = load_source(project, full_share=4)
+    first, second = manifest.train
+    # 1 / 4, 2 / 4 and all; pixels of two columns
+    target = read_soft_target(first, manifest.dataset, (16, 24))
+    assert target[0, ::4, 0].tolist() == [0, 0, 0, 64, 128, 255]
+    assert read_mask(first)[0, ::8].tolist() == [0, 0, 0, 0, 1, 1]
+    assert set(np.unique(read_mask(second))) == {0}  # of the other all pixels hold 0 or 1 of 4
+    assert not manifest.test[0].has_shares
+    save(path, [[5] * 48] * 32)
+    with pytest.raises(InputError, match=r"must hold shares of 0 to 4, as `source.full_share` says. Received: 5 to 5"):
+        load_source(project, full_share=4)
+
+
 def test_every_file_is_accounted_for(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=1, num_views=1, num_test_groups=1)
     (project.input_dir / "train" / ".DS_Store").write_bytes(b"x")

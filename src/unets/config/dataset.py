@@ -65,6 +65,10 @@ class DatasetConfig(Config):
         return self
 
     def _check_source(self) -> None:
+        if self.has_shares:
+            words = "be one, or `overlapping` True, where masks hold shares"
+            self.require(len(self.classes) == 1 or self.overlapping, "classes", words)
+            self.require(not self.has_ignored, "has_ignored", "be False where masks hold shares")
         if isinstance(self.source, PatternSource | TableSource) and self.source.values and not self.overlapping:
             values = self.source.values
             words = f"hold one value for each of the classes {self.classes}"
@@ -86,6 +90,12 @@ class DatasetConfig(Config):
     def num_channels(self) -> int:
         """Channels of an image as nets see it: 3 for `rgb` and `grey`, whose three channels are equal."""
         return self.channels if isinstance(self.channels, int) else 3
+
+    @property
+    def has_shares(self) -> bool:
+        """Whether masks hold shares, 0 to 255, in place of class indices."""
+        full_share, files = (getattr(self.source, name, None) for name in ("full_share", "files"))
+        return full_share is not None or files == "annotator"
 
     @property
     def num_layers(self) -> int:

@@ -52,6 +52,9 @@ class Coding(Config):
     # `values` is (0,).
     threshold: Annotated[int, Field(ge=1, le=65_535)] | None = None
     nearest: bool = False  # values that a codec blurred count as the nearest of those above
+    # Masks hold shares of the only class, as the mean of several annotators: 0 to this, which is all of it (255, 65535,
+    # their number; 1 of fractions in .npy). Training aims at the share; scores, and all else, count a half and more.
+    full_share: Annotated[int, Field(ge=1, le=65_535)] | None = None
 
     @model_validator(mode="after")
     def _check_values(self) -> Self:
@@ -62,6 +65,9 @@ class Coding(Config):
         self.require(self.threshold is not None or len(set(colors)) == len(colors), "values", words)
         words = "be given where `values` has one class at most"
         self.require(self.threshold is None or len(values) <= 1, "threshold", words)
+        words = "be given alone: without `threshold`, ignored pixels, and several `values`"
+        is_alone = self.threshold is None and not self.ignored and len(values) <= 1
+        self.require(self.full_share is None or is_alone, "full_share", words)
         return self
 
     @property
@@ -74,7 +80,7 @@ class Coding(Config):
     def is_canonical(self) -> bool:
         """Whether mask files hold class indices as every stage reads them: 0, 1, 2, ..., and 255 for ignored pixels."""
         return (
-            self.threshold is None
+            self.threshold is self.full_share is None
             and self.values == tuple(range(1, len(self.values or ()) + 1))
             and self.background in ((0,), ())
             and self.ignored in ((255,), ())
@@ -122,6 +128,8 @@ class SharedOptions(Config):
     leave_out: tuple[str, ...] = ()  # patterns of files that are not looked at
     test_images: tuple[str, ...] | None = None  # images to predict; None: those called test, or without masks
     group: str | None = None  # a regular expression of whole ids with a part `group`, and perhaps `view`
+    # Masks may be stretched to their images (the nearest pixel counts), where proportions agree within a pixel.
+    stretch_masks: bool = False
 
 
 class TableSource(SharedOptions, Coding):
@@ -143,7 +151,8 @@ class MasksSource(SharedOptions, Coding):
 
     format: Literal["masks"] = "masks"
     masks: tuple[str, ...] = ()  # patterns of the masks' files; (): what looks like masks
-    files: Literal["image", "class", "object"] | None = None  # what a mask file is of
+    # What a mask file is of; annotator: of one of several people, whose mean is the share of the class (`full_share`).
+    files: Literal["image", "class", "object", "annotator"] | None = None
     missing: Literal["leave_out", "empty"] = "leave_out"  # an image without a mask is not used, or has no object
 
 

@@ -14,6 +14,7 @@ from unets.data.io import read_index_image
 from unets.errors import InputError
 
 SEPARATOR = "|"  # between paths, hashes and stamps of several masks of an image
+HALF = 128  # of 255: the least share of a pixel that is of the class
 IGNORE = 255  # class index of an ignored pixel, which counts in no loss and no score
 
 
@@ -26,6 +27,7 @@ class Sample:
     view: str | None  # the camera view, where the data set has them
     image: str  # its path, as text, which takes a third of a Path: a test set has 100,064
     masks: tuple[str, ...] = ()  # none; one file of class indices; or, where classes overlap, a file of 0 and 1 a class
+    has_shares: bool = False  # masks hold 0 to 255, the share of the class, in place of class indices
     kind: ImageKind = RGB
     image_hash: str = ""  # of the file's bytes
     mask_hash: str = ""
@@ -62,21 +64,27 @@ def read_mask(sample: Sample) -> npt.NDArray[np.uint8]:
 
     Returns:
         uint8 (height, width) class index: 0 is background, k the k-th of `dataset.classes`, IGNORE an ignored pixel.
-        Where classes overlap, uint8 (height, width, classes) of 0, 1 and IGNORE.
+        Where classes overlap, uint8 (height, width, classes) of 0, 1 and IGNORE. A share of a half and more is 1.
 
     Raises:
         InputError: the sample has no mask, or a file is missing, unreadable, or of another size than the others.
     """
+    layers = _read_layers(sample)
+    if sample.has_shares:
+        layers = [np.asarray(layer >= HALF, dtype=np.uint8) for layer in layers]
+    return layers[0] if len(layers) == 1 else np.stack(layers, axis=-1)
+
+
+def _read_layers(sample: Sample) -> list[npt.NDArray[np.uint8]]:
+    """Reads the mask's files."""
     if not sample.masks:
         raise InputError(f"{sample.image} must have a mask. Received: none for {sample.id}")
     hashes = sample.mask_hash.split(SEPARATOR) if sample.mask_hash else [""] * len(sample.masks)
     layers = [read_index_image(path, digest) for path, digest in zip(sample.mask_paths, hashes, strict=True)]
-    if len(layers) == 1:
-        return layers[0]
     for path, layer in zip(sample.masks, layers, strict=True):
         if layer.shape != layers[0].shape:
             raise InputError(f"{path} must have the size of {sample.masks[0]}. Received: {layer.shape}")
-    return np.stack(layers, axis=-1)
+    return layers
 
 
 def count_object_pixels(mask: npt.NDArray[np.uint8]) -> int:
@@ -120,6 +128,8 @@ def read_soft_target(sample: Sample, dataset: DatasetConfig, size_hw: SizeHW) ->
     Raises:
         InputError: see `read_mask` and `check_mask`.
     """
+    if sample.has_shares:
+        return np.stack([shrink(layer, size_hw) for layer in _read_layers(sample)], axis=-1)
     mask = read_mask(sample)
     check_mask(mask, dataset, sample.masks[0])
     if mask.ndim == 2:

@@ -51,6 +51,7 @@ def read_manifest(project: Project, dataset: DatasetConfig, *, jobs: int | None 
                 group=sys.intern(row.group),
                 view=sys.intern(row.view) if row.view else None,
                 image=str(find_path(project, row.image)),
+                has_shares=dataset.has_shares and row.split == "train",
                 masks=tuple(str(find_path(project, mask)) for mask in row.mask.split(SEPARATOR)) if row.mask else (),
                 kind=kind,
                 image_hash=row.image_hash,

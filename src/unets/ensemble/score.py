@@ -12,7 +12,7 @@ import numpy.typing as npt
 from unets.config import DatasetConfig, PatternSource
 from unets.data.io import read_index_image
 from unets.data.rle import decode_rle
-from unets.data.samples import IGNORE, Sample, read_full_size
+from unets.data.samples import HALF, IGNORE, Sample, read_full_size
 from unets.dataset.importers.masks import DrawFiles
 from unets.dataset.importers.patterns import find_mask_files
 from unets.dataset.rle_csv import read_submission
@@ -133,6 +133,8 @@ def _read_files(folder: Path, names: tuple[tuple[str, ...], ...], dataset: Datas
         drawn = DrawFiles(folder, names, dataset.source, overlapping=dataset.overlapping)()
     else:
         drawn = read_index_image(folder / names[0][0])
+    if dataset.has_shares and isinstance(dataset.source, PatternSource):
+        return [layer >= HALF for layer in (drawn if isinstance(drawn, tuple) else (drawn,))], None
     if isinstance(drawn, tuple):
         return [layer == 1 for layer in drawn], ~np.any([layer == IGNORE for layer in drawn], axis=0)
     known_hw = drawn != IGNORE if dataset.has_ignored else None

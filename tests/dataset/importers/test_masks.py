@@ -1,12 +1,23 @@
 """Mask files: layouts of folders and names, and what the values of masks mean."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.dataset.importers.drawing import CODINGS, SIZE, Drawing, draw_image, draw_objects, fill, import_drawn, merge
+from tests.dataset.importers.drawing import (
+    CODINGS,
+    SIZE,
+    Array,
+    Drawing,
+    draw_image,
+    draw_objects,
+    fill,
+    import_drawn,
+    merge,
+)
 from unets.config import Coding, MasksSource
 from unets.dataset.importers.listing import list_input
 from unets.dataset.importers.masks import DrawFiles
@@ -381,6 +392,27 @@ def test_masks_a_few_pixels_off_are_stretched_and_asked(tmp_path: Path) -> None:
     assert any("stretched" in question.text for question in result.questions)
 
 
+@pytest.mark.parametrize("size_hw", [(24, 36), (96, 144), (19, 29)])
+def test_masks_of_the_same_proportions_are_stretched_if_the_user_agrees(
+    tmp_path: Path, size_hw: tuple[int, int]
+) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(6):
+        picture = Image.fromarray(merge(drawing.add(f"images/{number}.png", number, 2)) * np.uint8(100))
+        drawing.save(f"masks/{number}.png", picture.resize(size_hw[::-1], 0) if number % 2 else picture)
+    source, result = import_drawn(drawing, tolerance=0.05)
+    (question,) = [question for question in result.questions if question.field == "source.stretch_masks"]
+    assert question.text.startswith("3 of 6 masks have another size than their images, and the same proportions")
+    assert source.stretch_masks  # type: ignore[union-attr]
+    for sample in result.samples:
+        assert set(np.unique(sample.draw())) <= {0, 1, 2}  # type: ignore[misc] # no class between two others
+    with pytest.raises(InputError, match=r"3 of 6 that have not: .*source\.stretch_masks=True stretches 3"):
+        read(list_input(tmp_path), source.model_copy(update={"stretch_masks": False}))
+    drawing.save("masks/0.png", picture.resize((40, 40), 0))
+    with pytest.raises(InputError, match=r"Received: 1 of 6 that have not: images/0\.png"):
+        read(list_input(tmp_path), source)
+
+
 def test_the_options_are_followed(tmp_path: Path) -> None:
     drawing = Drawing(tmp_path)
     fill(drawing, "images/{i}.png", "masks/{i}.png", num_classes=2)
@@ -394,6 +426,52 @@ def test_the_options_are_followed(tmp_path: Path) -> None:
     assert by_id["100"].group == "1"
     assert not np.any(by_id["100"].draw())  # type: ignore[misc]
     assert np.array_equal(by_id["001"].draw(), drawing.train["images/001.png"] == 2)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("ending", "full_share", "code"),
+    [
+        ("png", 255, lambda shares: (shares * 255).round().astype(np.uint8)),
+        ("png", 65_535, lambda shares: (shares * 65_535).astype(np.uint16)),
+        ("png", 4, lambda shares: (shares * 4).astype(np.uint8)),
+        ("npy", 1, lambda shares: shares),
+    ],
+)
+def test_gray_masks_hold_shares_if_the_user_says_so(
+    tmp_path: Path, ending: str, full_share: int, code: Callable[[Array], Array]
+) -> None:
+    drawing = Drawing(tmp_path)
+    shares = {i: merge(drawing.add(f"images/{i}.png", i)) * np.linspace(0, 1, SIZE[1]).round(2) for i in range(4)}
+    shares = {number: np.floor(one * 4) / 4 for number, one in shares.items()}
+    for number, one in shares.items():
+        drawing.save(f"masks/{number}.{ending}", code(one))
+    result = read(list_input(tmp_path), MasksSource(full_share=full_share))
+    for sample in result.samples:
+        drawn = sample.draw()  # type: ignore[misc]
+        np.testing.assert_allclose(drawn, shares[int(sample.id)] * 255, atol=0.51)
+    if full_share > 1:
+        few = read(list_input(tmp_path), MasksSource(full_share=full_share // 2))
+        with pytest.raises(
+            InputError, match=rf"must hold shares of 0 to {full_share // 2}, as `source.full_share` says"
+        ):
+            few.samples[0].draw()  # type: ignore[misc]
+
+
+def test_the_mean_of_annotators_is_a_share(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(5):
+        mask = merge(drawing.add(f"images/{number}.png", number))
+        for name, shift in (("anna", 0), ("bert", 1), ("cleo", 1))[: 2 + number % 2]:
+            drawing.save(f"{name}/{number}.png", np.roll(mask, shift, axis=1) * np.uint8(WHITE))
+    asked = choose(list_input(tmp_path)).questions
+    assert any("files='annotator' makes their mean the target" in question.text for question in asked)
+    result = read(list_input(tmp_path), MasksSource(masks=("anna/*", "bert/*", "cleo/*"), files="annotator"))
+    assert result.classes == ("object",)
+    for number, sample in enumerate(result.samples):
+        mask = drawing.train[f"images/{number}.png"].astype(int)
+        others = 1 + number % 2
+        wanted = 255 * (mask + others * np.roll(mask, 1, axis=1)) / (1 + others)
+        np.testing.assert_allclose(sample.draw(), wanted, atol=0.51)  # type: ignore[misc]
 
 
 def test_photographs_before_a_plain_wall_are_no_masks(tmp_path: Path) -> None:

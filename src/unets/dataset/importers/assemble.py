@@ -98,7 +98,7 @@ def assemble(
     headers = _read_headers(listing, [*train, *test])
     asked = Questions(questions)
     facts = _describe_images(listing, headers, train, asked)
-    train = _fit_sizes(train, headers, facts.get("orientation", "stored"), asked)
+    train, is_stretched = _fit_sizes(source, train, headers, facts.get("orientation", "stored"), asked)
     named = _name_samples([*train, *test], ids or {})
     if groups is None or source.group is not None:
         groups = find_groups(listing, {path: named[path] for path in train}, named, source.group, asked)
@@ -111,7 +111,7 @@ def assemble(
         samples.append(sample)
     known = dict.fromkeys(train, "image") | dict.fromkeys(test, "test image")
     return Import(
-        source=source,
+        source=source.model_copy(update={"stretch_masks": is_stretched}),
         samples=tuple(sorted(samples, key=lambda sample: sample.id)),
         classes=tuple(classes),
         overlapping=overlapping,
@@ -221,8 +221,9 @@ def _find_orientation(
     for path in turned:
         header, size_hw = headers[path], train[path].size_hw
         if size_hw is not None and header.upright_hw != header.size_hw:
-            votes["upright"] += size_hw == header.upright_hw
-            votes["stored"] += size_hw == header.size_hw
+            is_exact = size_hw in (header.upright_hw, header.size_hw)
+            for name, image_hw in (("upright", header.upright_hw), ("stored", header.size_hw)):
+                votes[name] += size_hw == image_hw if is_exact else _are_alike(size_hw, image_hw)
     if not any(votes.values()):
         for path in spread(turned, _LOOKED_AT):
             drawn = train[path].draw()
@@ -241,10 +242,17 @@ def _find_orientation(
 
 
 def _fit_sizes(
-    train: Mapping[str, Drawn], headers: Mapping[str, Header], orientation: str, questions: Questions
-) -> dict[str, Drawn]:
-    """Stretches masks that are a little larger or smaller than their images; refuses those of quite another size."""
-    fitted, near, far = dict(train), list[str](), list[str]()
+    source: ImporterSource,
+    train: Mapping[str, Drawn],
+    headers: Mapping[str, Header],
+    orientation: str,
+    questions: Questions,
+) -> tuple[dict[str, Drawn], bool]:
+    """Stretches masks that differ from their images by a few pixels, or by scale where `source` allows it.
+
+    Refuses others. Returns the masks, and whether some were stretched by that leave.
+    """
+    fitted, near, scaled, far = dict(train), list[str](), list[str](), list[str]()
     for path, drawn in train.items():
         if path not in headers or drawn.size_hw is None:
             continue
@@ -252,17 +260,32 @@ def _fit_sizes(
         if drawn.size_hw != image_hw:
             gaps = [abs(a - b) / b for a, b in zip(drawn.size_hw, image_hw, strict=True)]
             sizes = "{} x {}, its mask {} x {}".format(*image_hw, *drawn.size_hw)
-            (near if max(gaps) <= _SLACK else far).append(f"{path} ({sizes})")
+            kind = near if max(gaps) <= _SLACK else scaled if _are_alike(drawn.size_hw, image_hw) else far
+            kind.append(f"{path} ({sizes})")
             fitted[path] = replace(drawn, draw=Stretched(drawn.draw, image_hw), mask=(), size_hw=image_hw)
-    if far:
+    if refused := far + scaled * (not source.stretch_masks):
+        hint = f"; source.stretch_masks=True stretches {len(scaled)} that have its proportions" if scaled else ""
         raise InputError(
-            f"a mask must have its image's size. Received: {len(far)} of {len(train)} that have not: "
-            f"{_list(far)}. Resize the masks (nearest neighbor) or the images, or leave these files out"
+            f"a mask must have its image's size. Received: {len(refused)} of {len(train)} that have not: "
+            f"{_list(refused)}. Resize the masks (nearest neighbor) or the images, or leave these files out{hint}"
         )
+    if scaled:
+        text = (
+            f"{len(scaled)} of {len(train)} masks have another size than their images, and the same proportions; they "
+            f"are stretched to them: {_list(scaled)}"
+        )
+        questions.ask("source.stretch_masks", text, "False, and masks of their images' size")
     if near:
         text = f"{len(near)} masks differ from their image by a few pixels, and are stretched to it: {_list(near)}"
         questions.ask("source.leave_out", text, "patterns of these files")
-    return fitted
+    return fitted, bool(scaled)
+
+
+def _are_alike(one: SizeHW, other: SizeHW) -> bool:
+    """Tells whether the sizes have the same proportions, within a pixel of the smaller."""
+    (height, width), (large_height, large_width) = sorted((one, other))
+    scaled = abs(large_width * height / large_height - width), abs(large_height * width / large_width - height)
+    return min(scaled) <= 1
 
 
 def _read_headers(listing: Listing, images: Sequence[str]) -> dict[str, Header]:

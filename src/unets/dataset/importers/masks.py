@@ -55,7 +55,8 @@ _DROPPED = {
     "view": ("the field of view", "{other} is taken for the field of view"),
     "alike": (
         "another mask of the same things",
-        "{one} and {other} are masks of the same things, by two people or programs: {one} is read",
+        "{one} and {other} are masks of the same things, by two people or programs: {one} is read; files='annotator' "
+        "makes their mean the target",
     ),
     "unclear": (
         "another mask of the same images",
@@ -72,9 +73,10 @@ class DrawFiles:
     layers: tuple[tuple[str, ...], ...]  # files of each class; one layer where values tell classes
     coding: Coding
     overlapping: bool = False
+    is_mean: bool = False  # files of a class are of several annotators: the share that marked a pixel counts
 
     def __call__(self) -> MaskHW | tuple[MaskHW, ...]:
-        """Draws the mask; see `ImportedSample.draw`.
+        """Draws the mask; see `ImportedSample.draw`. Shares are 0 to 255.
 
         Raises:
             InputError: a file cannot be read, or files of one mask have different sizes.
@@ -88,6 +90,11 @@ class DrawFiles:
             if mask.shape != one.shape:
                 raise InputError(f"{path} must have the size of {first}, {one.shape}. Received: {mask.shape}")
         empty = np.zeros_like(one)
+        if self.is_mean or coding.full_share is not None:
+            whole, join = 1 if coding.full_share is None else 255, np.mean if self.is_mean else np.max
+            parts = [[drawn[path] for path in paths] or [empty] for paths in self.layers]
+            shares = tuple(np.rint(join(part, axis=0) * (255 / whole)).astype(np.uint8) for part in parts)
+            return shares if self.overlapping else shares[0]
         layers = tuple(unite([drawn[path] for path in paths]) if paths else empty for paths in self.layers)
         return layers if self.overlapping else merge_layers(layers, first)
 
@@ -163,7 +170,8 @@ class _Reading:
                 is_mask = called_mask
             else:
                 is_mask = look.is_mask and (called_mask or not called_image or look.num_values <= 16)
-                is_mask |= called_mask and not called_image and not look.is_array
+                is_share = self.source.full_share is not None  # which may be a fraction
+                is_mask |= called_mask and not called_image and (is_share or not look.is_array)
             if is_called(words, DERIVED_WORDS) and not (called_mask and not is_mask):
                 self.leave((name.path for name in names), "made from images or masks, as its name says")
             else:
@@ -261,14 +269,16 @@ class _Reading:
         names, lists = find_class_list(self.listing)
         roles, files_are = self._choose_roles(train, names)
         files = [path for by_image in roles.values() for paths in by_image.values() for path in paths]
-        is_single = files_are == "class"
+        is_single, is_mean = files_are in ("class", "annotator"), files_are == "annotator"
         meaning = find_files_meaning(self.listing, self.source, files, names, is_single=is_single)
         draws: dict[str, DrawFiles] = {}
         for image in train:
             layers = tuple(tuple(by_image.get(image, ())) for by_image in roles.values())
             if any(layers):
-                draws[image] = DrawFiles(self.listing.root, layers, meaning.coding, overlapping=len(layers) > 1)
-        overlapping = len(roles) > 1 and do_overlap(list(draws.values()))
+                options = {"overlapping": len(layers) > 1, "is_mean": is_mean}
+                draws[image] = DrawFiles(self.listing.root, layers, meaning.coding, **options)
+        has_shares = meaning.coding.full_share is not None
+        overlapping = len(roles) > 1 and (has_shares or do_overlap(list(draws.values())))
         if overlapping:
             text = "some pixels are of two classes: each class has a mask of its own"
             self.questions.ask("overlapping", text, "masks without overlaps")
@@ -277,7 +287,7 @@ class _Reading:
             paths = [path for layer in draw.layers for path in layer]
             header = self.listing.header(paths[0])
             is_plain = len(paths) == len(draw.layers) == 1 and meaning.coding.is_canonical and header.mode in ("L", "P")
-            mask = (paths[0],) if is_plain else ()
+            mask = (paths[0],) if is_plain and not is_mean else ()
             drawn[image] = Drawn(draw=replace(draw, overlapping=overlapping), mask=mask, size_hw=header.size_hw)
         if self.source.missing == "empty":
             shapes = {self.images[image] for image in drawn}
@@ -298,7 +308,7 @@ class _Reading:
         )
 
     def _choose_roles(self, train: Sequence[str], names: Mapping[Value, str]) -> tuple[dict[str, Files], str]:
-        """Returns ({name of the class: its files}, what a file is of: image, class or object)."""
+        """Returns ({name of the class: its files}, what a file is of: image, class, object or annotator)."""
         roles: dict[str, Files] = defaultdict(dict)
         extras: dict[str, dict[str, Files]] = defaultdict(lambda: defaultdict(dict))
         for image in train:
@@ -306,6 +316,8 @@ class _Reading:
                 role = " ".join(words)
                 roles[role].setdefault(image, []).extend(paths)
                 extras[role][extra].setdefault(image, []).extend(paths)
+        if self.source.files == "annotator":
+            return {"object": {i: [p for paths in self.links[i].values() for p in paths] for i in train}}, "annotator"
         joined = self._join_disjoint(roles)
         kept = self._drop_doubles(joined, len(train), names) if len(joined) > 1 else joined
         if len(kept) > 1:

@@ -168,12 +168,18 @@ def _look_at_file(path: Path, colors: bool = False) -> FileLook | None:
 
 
 def read_coded(path: Path, coding: Coding) -> MaskHW:
-    """Reads a mask file as class indices, 255 ignored; uint8 (height, width).
+    """Reads a mask file as class indices, 255 ignored, or as shares of 0 to 255; uint8 (height, width).
 
     Raises:
         InputError: the file cannot be read, or holds a value that is not declared.
     """
     values = read_values(path, colors=coding.has_colors)
+    if coding.full_share is not None:
+        shares = values.max(axis=-1) if values.ndim == 3 else values
+        if not (shares.min() >= 0 and shares.max() <= coding.full_share):  # or some are no numbers
+            expected = f"hold shares of 0 to {coding.full_share}, as `source.full_share` says"
+            raise InputError(f"{path} must {expected}. Received: {shares.min()} to {shares.max()}")
+        return np.asarray(np.rint(shares / coding.full_share * 255), dtype=np.uint8)
     if coding.threshold is not None:
         is_above = (values.max(axis=-1) if values.ndim == 3 else values) >= coding.threshold
         return np.asarray(~is_above if coding.values == (0,) else is_above, dtype=np.uint8)
@@ -266,7 +272,7 @@ def find_files_meaning(
     Raises:
         InputError: a file cannot be read, or holds no classes.
     """
-    if source.values is not None or source.threshold is not None:
+    if any(option is not None for option in (source.values, source.threshold, source.full_share)):
         return Meaning(coding=source, classes=number_classes(len(source.values or ())))
     height, width = listing.header(files[0]).size_hw
     paths = spread(files, max(_LEAST_FILES, _MANY_PX // (height * width)))
@@ -300,7 +306,8 @@ def _find_meaning(look: Look, names: Mapping[Value, str], is_single: bool) -> Me
         what = "JPEG blurs them" if look.is_lossy else "their borders are soft"
         meaning = Meaning(coding=Coding(threshold=128))
         text = f"masks hold shades between 0 and 255 ({what}): 128 and more is taken for the object"
-        meaning.questions.ask("source.threshold", text, "another threshold, 1 to 255")
+        shares = "full_share=255 without threshold, if they are shares of several annotators"
+        meaning.questions.ask("source.threshold", text, "another threshold, 1 to 255", shares)
         return meaning
     if look.is_color:
         return _find_colors(look)

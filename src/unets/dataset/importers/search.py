@@ -50,13 +50,13 @@ _READERS: Mapping[str, Callable[[Listing, Any], Import | None]] = {
 # What looks into a folder. Where two explain the same images, the first is taken: files before what describes them.
 _PROPOSERS: Mapping[str, Callable[[Listing], Import | None]] = {
     "table": table.propose,
-    "masks": partial(masks.read, source=MasksSource()),
+    "masks": partial(masks.read, source=MasksSource(stretch_masks=True)),
     "csv": run_lengths.propose,
     # An image without a txt holds no object, as YOLO has it.
     **{
         name: partial(
             polygons.read,
-            source=PolygonSource(format=name, missing="empty" if name == "yolo" else "leave_out"),
+            source=PolygonSource(format=name, missing="empty" if name == "yolo" else "leave_out", stretch_masks=True),
             parse=parse,
         )
         for name, parse in _POLYGONS.items()

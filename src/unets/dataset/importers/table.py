@@ -39,7 +39,8 @@ def propose(listing: Listing) -> Import | None:
             pairs = zip(found[image], found[mask], strict=True)
             hits = sum(a is not None and b is not None and a != b for a, b in pairs)
             if hits > best[0] and 2 * hits >= len(found[mask]) - found[mask].count(None):
-                best = hits, TableSource(path=table.path, image_column=image, mask_column=mask, values=None)
+                options = {"path": table.path, "image_column": image, "mask_column": mask}
+                best = hits, TableSource(**options, values=None, stretch_masks=True)
     return read(listing, best[1]) if best[1] is not None else None
 
 
