@@ -1,6 +1,6 @@
-"""Writes the pages of the reference that are generated: commands, from the `unets` command; settings, from the schemas.
+"""Writes the pages of the reference that are generated: commands, settings, losses; from the code that defines them.
 
-Run:  python docs/make_reference.py            (a test holds both pages to the code)
+Run:  python docs/make_reference.py            (a test holds the pages to the code)
 """
 
 import ast
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 from textwrap import dedent
-from typing import Any
+from typing import Any, get_args
 
 import typer
 
@@ -28,14 +28,30 @@ ROOTS = {
 
 
 def main() -> None:
-    """Writes both pages."""
+    """Writes the pages."""
     for name, text in render_pages().items():
         (FOLDER / name).write_text(text, encoding="utf-8")
 
 
 def render_pages() -> dict[str, str]:
     """Returns the generated pages by their file names."""
-    return {"cli.md": render_commands(), "configuration.md": render_schemas()}
+    return {"cli.md": render_commands(), "configuration.md": render_schemas(), "losses.md": render_losses()}
+
+
+def render_losses() -> str:
+    """Renders every loss from its docstring, by the source: importing it takes seconds."""
+    module = ast.parse((FOLDER.parents[1] / "src/unets/nets/losses.py").read_text(encoding="utf-8"))
+    functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
+    parts = ["# Losses", ast.get_docstring(module) or ""]
+    parts.append("`training.loss` names one, or a weighted sum; generated from `src/unets/nets/losses.py`.")
+    for name in get_args(config.LossName):
+        arguments = functions[name].args
+        pairs = zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+        named = [f"`{arg.arg}` ({ast.unparse(default)})" for arg, default in pairs if default is not None]
+        said = ast.get_docstring(functions[name]) or ""
+        own = [one for one in named if not one.startswith("`class_weights`")]
+        parts += [f"## {name}", said, *([f"`training.loss_args`: {', '.join(own)}"] if own else [])]
+    return "\n\n".join(parts) + "\n"
 
 
 def render_schemas() -> str:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from keras import ops
+from scipy.ndimage import distance_transform_edt
 
 from unets.config import LossName
 from unets.errors import InputError
@@ -18,6 +19,7 @@ from unets.nets.losses import (
     LOSSES,
     bce,
     border_bce,
+    boundary,
     build_loss,
     dice,
     find_border_weights,
@@ -117,6 +119,9 @@ FAR = make_batch([[[-50.0], [-50.0]]])
         # first: t 1 1 0, errors 2/5 4/5 1/5, downwards 4/5 2/5 1/5 with t 1 1 0: J 1/2 1 1: 4/10 + 2/10;
         # the second is absent and does not count
         (lovasz, THREE, (0.8 + 0.6) / 2),
+        # signed distances of ROW's targets -2.5 -1.5 -.5 .5 1.5 2.5 the other way round, cut off at 2 (less a half)
+        # and divided by it: .75 .75 .25 | -.25 -.75 -.75; p - t: .25 .5 .25 | -.75 -.25 -.5
+        (partial(boundary, reach_px=2), ROW, (0.75 * 0.75 + 0.25 * 0.25 + 0.25 * 0.75 + 0.75 * 0.75) / 6),
         # weights of classes: one of 3; pixels of 3 and of (1 + 5) / 2; classes of 3 and 5; background counts 1
         (partial(bce, class_weights=[3.0]), FOUR, -(3 * log(0.75) + log(0.25) + 2 * log(0.5) + log(0.75)) / 7),
         (partial(bce, class_weights=[3.0, 5.0]), PAIR, -(3 * log(0.6) + 3 * log(0.2)) / 6),
@@ -166,6 +171,23 @@ def test_border_weights_are_those_of_a_square_window(seed: int, width_px: int, s
     np.testing.assert_array_equal(
         find_border_weights(ops.convert_to_tensor(mask[None, :, :, None]), width_px, 3)[0], wanted
     )
+
+
+@few
+@given(seed=st.integers(0, 99), reach_px=st.sampled_from([2, 5, 16]), share=st.sampled_from([0.0, 0.02, 0.5, 1.0]))
+def test_boundary_weighs_errors_by_their_distance_from_the_contour(seed: int, reach_px: int, share: float) -> None:
+    rng = np.random.default_rng(seed)
+    is_object = rng.random((9, 14)) < share
+    beyond = np.full((9, 14), float(reach_px))
+    inwards = distance_transform_edt(is_object) if not is_object.all() else beyond
+    outwards = distance_transform_edt(~is_object) if is_object.any() else beyond
+    cut = [np.minimum(one, reach_px) - 0.5 for one in (inwards, outwards)]
+    probs = rng.random((9, 14))
+    wanted = (np.where(is_object, -cut[0], cut[1]) / reach_px * (probs - is_object)).mean()
+    batch = (one[None, :, :, None].astype(np.float32) for one in (is_object, np.log(probs / (1 - probs))))
+    found = evaluate(partial(boundary, reach_px=reach_px), *batch)
+    np.testing.assert_allclose(found, [wanted], rtol=1e-4)
+    assert wanted > 0
 
 
 def find_lovasz(errors: npt.NDArray[np.float64], targets: npt.NDArray[np.float64]) -> float:
@@ -218,7 +240,11 @@ def test_every_configured_loss_exists() -> None:
 @pytest.mark.parametrize(
     ("name", "args", "message"),
     [
-        ("bec", {}, "`loss` must be among bce, focal, border_bce, dice, log_dice, tversky, lovasz. Received: bec"),
+        (
+            "bec",
+            {},
+            "`loss` must be among bce, focal, border_bce, dice, log_dice, tversky, lovasz, boundary. Received: bec",
+        ),
         ("focal", {"gama": 2.0}, "`loss_args` must hold none but gamma for loss={'focal': 1}. Received: gama=2.0"),
         ("border_bce", {"gamma": 2.0}, "`loss_args` must hold none but weight, width_px for loss="),
         ("bce", {"weight": 2.0}, "`loss_args` must be empty for loss={'bce': 1}. Received: weight=2.0"),
@@ -228,6 +254,7 @@ def test_every_configured_loss_exists() -> None:
         ("tversky", {"false_negatives": 0.0}, "`loss_args` must be above 0 in false_negatives"),
         ("border_bce", {"width_px": 20.0}, "`loss_args` must be an odd whole number from 3 on in width_px"),
         ("border_bce", {"width_px": 1.0}, "`loss_args` must be an odd whole number from 3 on"),
+        ("boundary", {"reach_px": 2.5}, "`loss_args` must be a whole number from 2 to 64 in reach_px"),
         ("border_bce", {"weight": float("inf")}, "`loss_args` must be above 0 in weight"),
     ],
 )

@@ -17,7 +17,7 @@ ENCODERS = (
     *("mobilenet", "mobilenetv2", "mobilenetv3small", "mobilenetv3large"),
     *("densenet121", "densenet169", "densenet201", "vgg16", "vgg19"),
 )
-LossName = Literal["bce", "focal", "border_bce", "dice", "log_dice", "tversky", "lovasz"]
+LossName = Literal["bce", "focal", "border_bce", "dice", "log_dice", "tversky", "lovasz", "boundary"]
 Factor = Annotated[float, Field(gt=0, le=1e6)]
 OptimizerName = Literal["AdamW", "Adam", "Nadam", "Adamax", "SGD", "RMSprop", "Lion", "Lamb", "Adafactor"]
 ScheduleName = Literal["cosine", "one_cycle", "polynomial", "exponential", "constant"]

@@ -35,6 +35,8 @@ def bce(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) -> Te
     """Cross-entropy, the mean over pixels: categorical over background and classes, or the mean of each class's binary.
 
     With a target t in 0..1 it is smallest where the probability is t itself.
+
+    For probabilities that mean what they say; with `dice`, the default.
     """
     return focal(targets, logits, class_weights=class_weights, gamma=0)
 
@@ -46,6 +48,8 @@ def focal(targets: Tensor, logits: Tensor, *, class_weights: Weights = None, gam
     weight a / (1 - a) of a class; for fractions that of Li et al. 2020 (arXiv 2006.04388), which is 0, its least, at
     p = t. With background's channel it is sum_c |t_c - p_c|^gamma t_c (-log p_c): the same two for two channels as for
     one. `gamma` says how little a pixel counts that is nearly right.
+
+    For small objects before a large background that is easy.
     """
     return _average_pixels(find_entropy(targets, logits, gamma), _weigh(targets, logits, class_weights))
 
@@ -62,6 +66,8 @@ def border_bce(
 
     Pixels up to half of the window, `width_px` wide and odd, away from the other side are near: pixels of the logits,
     so that with coarser ones (deep supervision) it spans more of the image.
+
+    For contours that matter more than areas.
     """
     near = find_border_weights(targets, width_px, weight)[..., None]
     return _average_pixels(find_entropy(targets, logits), near * _weigh(targets, logits, class_weights))
@@ -72,6 +78,8 @@ def dice(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) -> T
 
     Milletari et al. 2016 (arXiv 1606.04797), with plain sums below the line. Where t is a fraction, the minimum is not
     at p = t: p is pulled to 0 or 1.
+
+    For scores by Dice: an object counts by its overlap, whatever its size.
     """
     return tversky(targets, logits, class_weights=class_weights, false_positives=0.5, false_negatives=0.5)
 
@@ -81,6 +89,8 @@ def log_dice(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) 
 
     Beside `bce` an option of the 1st and of the 3rd place of Carvana (asanakoy/kaggle_carvana_segmentation,
     lyakaap/Kaggle-Carvana-3rd-Place-Solution); the mean of logarithms is that of Wong et al. 2018 (arXiv 1809.00076).
+
+    For several classes, some of which are hard.
     """
     # Dice's added pixel keeps it above 1 / (2 pixels + 1): the logarithm is finite.
     return _average_classes(-ops.log(_find_tversky(targets, logits, 0.5, 0.5)), class_weights)
@@ -98,6 +108,8 @@ def tversky(
 
     Salehi et al. 2017 (arXiv 1706.05721), whose best had a = `false_positives` = 0.3 and b = `false_negatives` = 0.7:
     an object that is missed costs more than one too many. Halves of both give `dice`.
+
+    For objects that must not be missed; with the two the other way round, for none too many.
     """
     return _average_classes(1 - _find_tversky(targets, logits, false_positives, false_negatives), class_weights)
 
@@ -111,6 +123,8 @@ def lovasz(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) ->
     It is defined for targets of 0 and 1 and thresholds nothing: fractions give finite values without a meaning. The
     configuration asks for `data.targets="hard"`. Pixels beyond the margin have no gradient, and the net's
     probabilities are not calibrated: its maps do not mix well with those of other losses.
+
+    For scores by IoU.
     """
     if _is_independent(targets, logits):
         return _average_classes(_extend_jaccard(targets, ops.relu(1 - (2 * targets - 1) * logits)), class_weights)
@@ -122,13 +136,33 @@ def lovasz(targets: Tensor, logits: Tensor, *, class_weights: Weights = None) ->
     return ops.sum(present * values, axis=-1) / ops.sum(present, axis=-1)
 
 
+def boundary(targets: Tensor, logits: Tensor, *, class_weights: Weights = None, reach_px: float = 16) -> Tensor:
+    """The distance between contours: the mean over pixels of phi (p - t), the mean over classes.
+
+    Kervadec et al. 2019 (arXiv 1812.07032): phi is the signed distance to the target's contour, negative inside, so
+    that a wrong pixel costs as much as it is far from it. Two things differ: phi ends at `reach_px` and is divided by
+    it, which makes the loss one of 0 to 1 at any image size, and t is subtracted, a constant, which makes it 0 where p
+    is right. A class covers a pixel from a half on; the contour runs between pixels. Pixels are those of the logits.
+
+    For small objects before a large background, beside `dice` or `bce` and with a smaller weight: alone, its gradient
+    is small where nothing is found. The paper raises that weight from 0.01 by 0.01 an epoch; here it stays.
+    """
+    inside = targets >= 0.5
+    distances = _find_distances(ops.concatenate([inside, ops.logical_not(inside)], axis=-1), int(reach_px))
+    outwards, inwards = ops.split(distances, 2, axis=-1)
+    phi = ops.where(inside, 0.5 - inwards, outwards - 0.5) / reach_px
+    errors = to_probs(logits, overlapping=_is_independent(targets, logits)) - targets
+    return _average_classes(ops.mean(phi * errors, axis=(1, 2)), class_weights)
+
+
 LOSSES: dict[str, Callable[..., Tensor]] = {
-    loss.__name__: loss for loss in (bce, focal, border_bce, dice, log_dice, tversky, lovasz)
+    loss.__name__: loss for loss in (bce, focal, border_bce, dice, log_dice, tversky, lovasz, boundary)
 }
 
 # What an argument must be; an argument of a loss that is missing here is refused.
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "width_px": (lambda value: 3 <= value < inf and value % 2 == 1, "be an odd whole number from 3 on"),
+    "reach_px": (lambda value: 2 <= value <= 64 and value % 1 == 0, "be a whole number from 2 to 64"),
     "gamma": (lambda value: 0 <= value < inf, "be at least 0"),
     **{
         name: (lambda value: 0 < value < inf, "be above 0") for name in ("weight", "false_positives", "false_negatives")
@@ -237,6 +271,23 @@ def find_border_weights(targets: Tensor, width_px: float, weight: float) -> Tens
         pooled = ops.average_pool(pooled, window, strides=1, padding="same", data_format="channels_last")
     is_near = ops.any(ops.logical_and(pooled >= 0.01, pooled <= 0.99), axis=-1)
     return ops.where(is_near, float(weight), 1.0)
+
+
+def _find_distances(is_there: Tensor, reach_px: int) -> Tensor:
+    """Returns the distance to the nearest pixel that is there, at most `reach_px`, float32 (batch, height, width, n).
+
+    Exact and separable: the least of f(x + s) + s^2 over shifts s, along columns and then along rows (Felzenszwalb and
+    Huttenlocher 2012), as every backend compiles it.
+    """
+    squares = ops.where(is_there, 0.0, float(reach_px**2))
+    for axis in (1, 2):
+        margins = [(reach_px, reach_px) if one == axis else (0, 0) for one in range(4)]
+        padded = ops.pad(squares, margins, constant_values=float(reach_px**2))
+        for shift in (one for step in range(1, reach_px) for one in (step, -step)):
+            part = slice(reach_px + shift, shift - reach_px)
+            moved = padded[:, part] if axis == 1 else padded[:, :, part]
+            squares = ops.minimum(squares, moved + float(shift**2))
+    return ops.sqrt(squares)
 
 
 def _find_tversky(targets: Tensor, logits: Tensor, false_positives: float, false_negatives: float) -> Tensor:
