@@ -4,7 +4,7 @@
 # environment (INPUT as UNETS_INPUT), never as text of make's or the shell's: any path and any word works.
 VARIABLES := COMPETITION INPUT MODELS EXP FOLD SET ENSEMBLE JOBS CLUSTER NAME OUT FORCE TOP SEED VERBOSE \
              CLASSES TRAIN_CARS TEST_CARS HEIGHT UNPACK SHEET MICRO_BATCH DATA_PARALLEL PROBE CONFIDENCE A B JSON COUNT ONLY \
-             SUBMISSION GROUND_TRUTH MESSAGE WAIT AGAIN OWNER SLUG UPLOAD FORMATS NUM_IMAGES MINUTES TRACK \
+             SUBMISSION GROUND_TRUTH MESSAGE WAIT AGAIN OWNER SLUG UPLOAD FORMATS NUM_IMAGES MINUTES TRACK SEEDS \
              TORCH_PYTHON
 # And these say how make itself works: V=1 shows commands, GPU=1 sets up TensorFlow with CUDA.
 KNOWN := $(VARIABLES) V GPU VENV PYTHON
@@ -55,14 +55,14 @@ check:           ## check that images, masks and csv files agree
 split:           ## split the groups (cars) into folds, once
 ##@ train
 plan:            ## memory, hours, disk before they are paid
-train:           ## train; goes on where it stopped (SET=, JOBS=)
+train:           ## train; goes on where it stopped (SET=, SEEDS=, JOBS=)
 predict:         ## probability maps, out-of-fold and test (FORCE=1)
 pseudo-labels:   ## confident test images as training images (NAME=)
 runs:            ## how far each run is, its scores, hours, commit
 clean:           ## delete runs and maps of EXP= (all: every one)
 ##@ evaluate
 ensemble:        ## evaluate the ensemble out-of-fold (ENSEMBLE=)
-compare:         ## two experiments, image by image (A=, B=)
+compare:         ## two experiments, image by image (A=, B=, SEEDS=)
 summary:         ## one table: scores and seconds a stage
 report:          ## a page: scores, curves, worst images (TOP=)
 screen:          ## a page: the oddest test images (TOP=)

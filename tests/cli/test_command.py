@@ -278,9 +278,14 @@ def test_what_others_start_from_is_trained_before_them_on_several_devices(
     assigned.clear()
     assert run("train", "--exp", "unet_a,unet_b,unet_c") == 0
     assert assigned == [["unet_b fold 1", "unet_c fold 0"], ["unet_a fold 0", "unet_a fold 1"]]
+    assigned.clear()
+    assert run("train", "--exp", "unet_c", "--seeds", "3") == 0
+    assert assigned == [["unet_c fold 0", "unet_c+training.seed=1 fold 0", "unet_c+training.seed=2 fold 0"]]
+    assert commands[-1].count("--seeds") == 1  # though UNETS_SEEDS may be set: a child has one run
     words = commands[0]
     assert words[1:5] == ["-m", "unets", "train", "tiny"] and "--set" not in words and "--verbose" in words
-    assert words[-8:] == ["--exp", f"unet_a{batch}", "--fold", "0", "--jobs", "1", "--cluster", ""]
+    assert words[-10:-4] == ["--exp", f"unet_a{batch}", "--fold", "0", "--seeds", "1"]
+    assert words[-4:] == ["--jobs", "1", "--cluster", ""]
 
 
 def test_runs_are_listed_by_experiment_and_fold(run: Run, project: Project, capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,6 +107,30 @@ def test_the_difference_is_paired_and_its_interval_drawn_over_groups(project: Pr
     assert back.verdict.startswith("a is worse than b: a minus b is -16.00 (-")
 
 
+def test_seeds_are_averaged_image_by_image_and_told_apart(project: Project) -> None:
+    project.configs_dir.mkdir(parents=True)
+    for name in "ab":
+        (project.configs_dir / f"{name}.py").write_text(
+            "from unets.config import ExperimentConfig, TrainingConfig\n"
+            "EXPERIMENT = ExperimentConfig(training=TrainingConfig(seed=4))\n"
+        )
+    with pytest.raises(InputError, match=r"`A` must be evaluated .* Received: a\+training.seed=5"):
+        compare(project, "dice", "a", "b", num_seeds=2)
+    write_experiment(project, "a+training.seed=5", A | {"p5": 0.40})
+    write_experiment(project, "b+training.seed=5", {**A, "p4": 0.50, "q1": 0.9})
+    found = compare(project, "dice", "a", "b", num_seeds=2)
+    # 0.016 of the first pair; of the second (-0.1 + 0.1) / 5
+    assert found.by_seed == pytest.approx((0.016, 0.0))
+    assert found.difference.mean == pytest.approx(0.008)
+    assert {change.id: change.difference for change in found.changes} == pytest.approx(
+        {"p5": 0.05, "p4": -0.04, "p3": 0.02, "p1": 0.005, "p2": 0.005}
+    )
+    assert found.a.cost is not None and found.a.cost.runs == 2
+    assert found.notes[0].startswith("the difference is of 2 runs with other seeds of each")
+    assert "of single pairs it is +0.00 to +16.00 x 1e-3" in found.notes[0]
+    assert len(compare(project, "dice", "a", "b").by_seed) == 1  # as named: one run of each
+
+
 def test_a_difference_of_nothing_one_group_or_both_signs_is_not_shown(project: Project) -> None:
     equal = compare(project, "dice", "a", "a")
     assert equal.verdict == "no difference shown: a minus a is +0.00 (0.00 to 0.00) x 1e-3" and equal.changes == ()

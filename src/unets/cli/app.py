@@ -87,6 +87,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
         autocompletion=_complete_setting,
         **_CHOICE,
     ),
+    "seeds": _say("runs of each experiment, with the next seeds (default: 1)", type=int, default=1, min=1, **_CHOICE),
+    "compare.seeds": _say("compare the means over so many runs of each, with the next seeds", min=1),
     "ensemble": _say("x for the ensemble of ensemble_x.py (default: of ensemble.py)", **_CHOICE),
     "input": _say("the data (default: where `unets new` saw it, or input/COMPETITION)", type=Path | None, **_HERE),
     "models": _say("runs, folds, caches, maps (default: models/COMPETITION)", type=Path | None, **_HERE),

@@ -26,13 +26,13 @@ def ensemble(stage: Stage) -> None:
     stage.finish(f"{stage.project.ensemble_path(stage.ensemble_name)}", "submission")
 
 
-@command("unets compare mine unet_512 unet_1024", "unets compare mine ensemble unet_512", rule=False)
-def compare(stage: Stage, a: str, b: str, json: bool = False) -> None:
+@command("unets compare mine unet_512 unet_1024 --seeds 3", "unets compare mine ensemble unet_512", rule=False)
+def compare(stage: Stage, a: str, b: str, seeds: int = 1, json: bool = False) -> None:
     """Compares two experiments or ensembles on the same out-of-fold images: difference with interval, and cost."""
     from unets.evaluation.compare import compare as compare_runs
     from unets.evaluation.compare import render_comparison
 
-    comparison = compare_runs(stage.project, stage.dataset.metric, a, b)
+    comparison = compare_runs(stage.project, stage.dataset.metric, a, b, num_seeds=seeds)
     print(comparison.to_json() if json else render_comparison(comparison))
 
 

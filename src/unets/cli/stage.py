@@ -5,7 +5,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +20,7 @@ from unets.config import (
     ExperimentConfig,
     check_name,
     list_experiments,
+    list_seeds,
     load_dataset,
     load_ensemble,
     load_experiment,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Work = Callable[..., None]
-_RUNS = ("exp", "fold", "settings", "ensemble")
+_RUNS = ("exp", "fold", "settings", "seeds", "ensemble")
 _PLACES = ("input", "models", "jobs", "cluster", "root", "verbose")
 _PLACE = ".input"  # beside a competition's configs: where its data lies on this machine
 
@@ -92,10 +93,12 @@ class Stage:
     def ensemble(self) -> EnsembleConfig:
         """The ensemble's config; with --exp those experiments alone, equally weighted where given weights lack one."""
         config = load_ensemble(self.project.configs_dir, self.ensemble_name)
+        weights = config.weights
         if self.has_all:
-            names = tuple(name_experiment(name, self._settings) for name in config.experiments)
-            return config.model_copy(update={"experiments": names})
-        names, weights = tuple(self._list_named()), config.weights
+            names = tuple(self._name_runs(config.experiments))
+            weights = weights if len(names) == len(config.experiments) or isinstance(weights, str) else "equal"
+            return config.model_copy(update={"experiments": names, "weights": weights})
+        names = tuple(self._list_named())
         if not isinstance(weights, str):
             weight_of = dict(zip(config.experiments, weights, strict=True))
             found = tuple(weight_of.get(name, -1.0) for name in names)
@@ -188,7 +191,8 @@ class Stage:
         if made:
             print(made)
         if not os.environ.get(STEP):
-            words = [f"--exp {','.join(self.experiments)}"] if not self.has_all or self._settings else []
+            is_changed = self._settings or self.given.get("seeds", 1) > 1
+            words = [f"--exp {','.join(self.experiments)}"] if not self.has_all or is_changed else []
             words += [f"--fold {self.given['fold']}"] if self.given.get("fold", "all") != "all" else []
             line = f"`unets {' '.join([following, *words])}`"
             print(f"next: {complete_commands(line, self.given)}")
@@ -204,7 +208,13 @@ class Stage:
             if (base := split_name(word)) not in known:
                 hint = suggest(base, known)
                 raise InputError(f"`--exp` must be all or among {', '.join(known)}. Received: {base}{hint}")
-        return list(dict.fromkeys(name_experiment(word, self._settings) for word in words))
+        return self._name_runs(words)
+
+    def _name_runs(self, words: Iterable[str]) -> list[str]:
+        """Returns the names of experiments with the overrides of --set, each followed by those of its further seeds."""
+        named = dict.fromkeys(name_experiment(word, self._settings) for word in words)
+        count, folder = self.given.get("seeds", 1), self.project.configs_dir
+        return list(dict.fromkeys(run for name in named for run in list_seeds(folder, name, count)))
 
 
 def open_project(given: Mapping[str, Any]) -> Project:

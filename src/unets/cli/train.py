@@ -49,6 +49,7 @@ def plan(stage: Stage, micro_batch: int | None = None, data_parallel: bool = Fal
 @command(
     "unets train mine",
     "unets train mine -e unet_512 --fold 0 --set training.epochs=3 --set data.batch_size=4",
+    "unets train mine -e unet_512 --seeds 3     (also unet_512+training.seed=1 and =2)",
     "unets train mine --jobs 2     (two folds at a time)",
     runs=True,
 )
@@ -75,7 +76,7 @@ def train(
         [workers.Task(experiment=name, fold=fold) for name in names for fold in folds_of[name]] for names in generations
     ]
     places = {"root": stage.root, "input": project.input_dir, "models": project.models_dir}
-    given = {**stage.given, **{name: path.absolute() for name, path in places.items()}, "settings": None}
+    given = {**stage.given, **{name: path.absolute() for name, path in places.items()}, "settings": None, "seeds": 1}
     words = ["-m", "unets", *list_arguments("train", given)]
     if find_cluster() is not None:
         for tasks in tasks_of:

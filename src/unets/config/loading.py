@@ -10,7 +10,7 @@ from unets.config.base import Config, describe
 from unets.config.dataset import DatasetConfig
 from unets.config.ensemble import EnsembleConfig
 from unets.config.experiment import ExperimentConfig
-from unets.config.overrides import override, split_name
+from unets.config.overrides import name_experiment, override, split_name
 from unets.errors import InputError, suggest
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -57,6 +57,14 @@ def load_experiment(folder: Path, name: str) -> ExperimentConfig:
     if base not in known:
         raise InputError(f"`--exp` must be one of {', '.join(known)}. Received: {base}{suggest(base, known)}")
     return override(_load(folder / f"{base}.py", "EXPERIMENT", ExperimentConfig), name)
+
+
+def list_seeds(folder: Path, name: str, count: int) -> list[str]:
+    """Returns the names of an experiment's runs with `count` seeds: its own, then `<name>+training.seed=1`, ..."""
+    if count == 1:
+        return [name]
+    seed = load_experiment(folder, name).training.seed
+    return [name, *(name_experiment(name, [f"training.seed={seed + more}"]) for more in range(1, count))]
 
 
 def list_experiments(folder: Path) -> list[str]:

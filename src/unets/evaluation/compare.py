@@ -4,10 +4,13 @@ Only images count that are out-of-fold in both. A difference is paired (the same
 drawn over groups, so that it holds for cars, not for the views of these.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from unets.config import Config
+import pandas as pd
+
+from unets.config import Config, list_seeds
 from unets.dataset.folds import hash_folds
 from unets.errors import InputError
 from unets.evaluation.runs import Cost, find_cost
@@ -17,7 +20,10 @@ from unets.store.paths import Project
 from unets.tables import Table, render_table
 
 MAX_CHANGES = 10
-_ONE_RUN = "the difference is of two runs with one seed each, not of two configs: another seed may differ as much"
+_ONE_RUN = (
+    "the difference is of two runs with one seed each, not of two configs: another seed may differ as much; `--seeds` "
+    "of `unets train` and `unets compare` has more"
+)
 
 
 class Side(Config):
@@ -48,6 +54,7 @@ class Comparison(Config):
     a: Side
     b: Side
     difference: Interval  # mean of b - a over images
+    by_seed: tuple[float, ...]  # the same of each pair of runs; one where there is one seed
     share_better: float  # of the images, those that b scores higher
     share_equal: float
     share_worse: float
@@ -62,16 +69,18 @@ class Comparison(Config):
         return f"{answer}: {b} minus {a} is {self.difference.format_gain()}"
 
 
-def compare(project: Project, metric: str, name_a: str, name_b: str) -> Comparison:
+def compare(project: Project, metric: str, name_a: str, name_b: str, *, num_seeds: int = 1) -> Comparison:
     """Compares two experiments or ensembles on the images that are out-of-fold in both.
 
-    One of another models folder has that before its name: `models/cpu/unet_cpu`.
+    One of another models folder has that before its name: `models/cpu/unet_cpu`. With several seeds an image's score is
+    its mean over an experiment's runs, see `list_seeds`.
 
     Raises:
         InputError: one of them was not evaluated yet, or on folds other than the present; the two stand on different
             folds, so that images of one were trained on by the other; or they have no image in common.
     """
-    a, b = _load(project, metric, "A", name_a), _load(project, metric, "B", name_b)
+    runs = [_load_runs(project, metric, *named, num_seeds) for named in (("A", name_a), ("B", name_b))]
+    a, b = map(_average, runs)
     if hash_folds(a.project.folds_path) != hash_folds(b.project.folds_path):
         raise InputError(
             f"`A` and `B` must stand on the same folds, or one was trained on images that the other is evaluated by. "
@@ -84,6 +93,8 @@ def compare(project: Project, metric: str, name_a: str, name_b: str) -> Comparis
     # Both are written with six digits: what the subtraction adds beyond them is no difference.
     differences = both["difference"] = (both["b"] - both["a"]).round(6)
     folds, groups = list_folds(both), both["group"].tolist()
+    pairs = [(other.table["score"] - one.table["score"])[both.index] for one, other in zip(*runs, strict=True)]
+    by_seed = tuple(float(pair.mean()) for pair in pairs)
     largest = both[differences != 0].sort_values("difference", key=lambda own: -own.abs(), kind="stable")[:MAX_CHANGES]
     changes = largest.reset_index()[list(Change.model_fields)].to_dict("records")
     alone = {side.name: len(side.table) - len(both) for side in (a, b)}
@@ -105,7 +116,8 @@ def compare(project: Project, metric: str, name_a: str, name_b: str) -> Comparis
         share_equal=float((differences == 0).mean()),
         share_worse=float((differences < 0).mean()),
         changes=tuple(Change.model_validate(row) for row in changes),
-        notes=(_ONE_RUN, *a.notes, *b.notes, *left_out, *note_few_groups(len(set(groups)))),
+        by_seed=by_seed,
+        notes=(_say_seeds(by_seed), *a.notes, *b.notes, *left_out, *note_few_groups(len(set(groups)))),
     )
 
 
@@ -129,6 +141,36 @@ def render_comparison(comparison: Comparison) -> str:
         changes = [[row.id, f"{row.a:.6f}", f"{row.b:.6f}", f"{row.difference:+.6f}"] for row in comparison.changes]
         parts.append(render_table(columns, changes, right=set(columns[1:])))
     return "\n\n".join([*parts, "\n".join(f"note: {note}" for note in comparison.notes)])
+
+
+def _load_runs(project: Project, metric: str, variable: str, given: str, num_seeds: int) -> list[Scores]:
+    """Loads the scores of an experiment's runs with several seeds, or of what is named alone."""
+    folder, slash, name = given.rstrip("/").rpartition("/")
+    names = [name] if num_seeds == 1 else list_seeds(project.configs_dir, name, num_seeds)
+    return [_load(project, metric, variable, f"{folder}{slash}{one}") for one in names]
+
+
+def _average(runs: Sequence[Scores]) -> Scores:
+    """Returns the mean scores of several runs, of the images that all have."""
+    if len(runs) == 1:
+        return runs[0]
+    scores = pd.concat([run.table["score"] for run in runs], axis=1, join="inner").mean(axis=1)
+    return replace(
+        runs[0],
+        experiments=tuple(name for run in runs for name in run.experiments),
+        table=runs[0].table.loc[scores.index].assign(score=scores),
+        notes=tuple(note for run in runs for note in run.notes),
+    )
+
+
+def _say_seeds(by_seed: Sequence[float]) -> str:
+    if len(by_seed) == 1:
+        return _ONE_RUN
+    low, high = (1000 * bound for bound in (min(by_seed), max(by_seed)))
+    return (
+        f"the difference is of {len(by_seed)} runs with other seeds of each, image by image of their means; of single "
+        f"pairs it is {low:+.2f} to {high:+.2f} x 1e-3. The interval is over images, not over further seeds"
+    )
 
 
 def _load(project: Project, metric: str, variable: str, given: str) -> Scores:

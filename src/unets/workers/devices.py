@@ -161,7 +161,7 @@ def train_on_worker(arguments: Sequence[str], task: Task) -> None:
 
 def build_command(arguments: Sequence[str], task: Task) -> list[str]:
     """Returns the command line that trains one fold in one process: of an argument given twice the last one counts."""
-    fold = ["--exp", task.experiment, "--fold", str(task.fold), "--jobs", "1", "--cluster", ""]
+    fold = ["--exp", task.experiment, "--fold", str(task.fold), "--seeds", "1", "--jobs", "1", "--cluster", ""]
     return [sys.executable, *arguments, *fold]
 
 
