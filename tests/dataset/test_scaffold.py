@@ -155,7 +155,7 @@ def test_what_cannot_be_read_is_named_and_nothing_written(
     assert not project.configs_dir.exists()
 
 
-@pytest.mark.parametrize("damage", ["truncated mask", "empty image", "one image", "half size"])
+@pytest.mark.parametrize("damage", ["truncated mask", "empty image", "one image", "other proportions"])
 def test_damage_is_named(project: Project, drawing: Drawing, damage: str) -> None:
     fill(drawing, "images/{i}.png", "masks/{i}.png", count=1 if damage == "one image" else 6)
     if damage == "truncated mask":
@@ -163,9 +163,9 @@ def test_damage_is_named(project: Project, drawing: Drawing, damage: str) -> Non
         path.write_bytes(path.read_bytes()[:60])
     elif damage == "empty image":
         (drawing.root / "images/002.png").write_bytes(b"")
-    elif damage == "half size":
+    elif damage == "other proportions":
         for number in range(6):
-            drawing.save(f"masks/{number:03}.png", np.zeros((24, 36), dtype=np.uint8))
+            drawing.save(f"masks/{number:03}.png", np.zeros((24, 48), dtype=np.uint8))
     with pytest.raises(InputError, match=r"00[02]\.png"):
         write_scaffold(project)
     assert not project.configs_dir.exists()
