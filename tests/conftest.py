@@ -92,7 +92,7 @@ def _write_competition(
         "num_folds": 2,
     } | dataset_fields
     dataset = DatasetConfig(**fields)
-    project = _name_folders(root)
+    project = Project.below(root, "tiny", input_dir=root / "input")
     _write_config(project.configs_dir / "dataset.py", fields)
 
     train, test = _name_ids("car", num_groups, num_views), _name_ids("test", num_test_groups, num_views)
@@ -104,7 +104,7 @@ def _write_competition(
         if id_ in train and found.masks:
             background = found.background[0] if found.background else 0
             values = np.array([background, *found.values], dtype=np.uint8)
-            _save_mask(values[mask_hw], project.input_dir / _name(found.masks, id_, mask_format))
+            _save(values[mask_hw], project.input_dir / _name(found.masks, id_, mask_format), is_mask=True)
     if found.masks_csv:
         path = project.input_dir / found.masks_csv.path
         _write_rles(path, dataset, found.masks_csv, {id_: masks[id_] for id_ in train})
@@ -116,17 +116,6 @@ def _write_competition(
     groups = sorted({id_.rpartition("_")[0] for id_ in masks})
     _write_csv(project.input_dir / "metadata.csv", ["id", "year", "make"], [[group, 2017, "Tiny"] for group in groups])
     return project
-
-
-def _name_folders(root: Path) -> Project:
-    return Project(
-        competition="tiny",
-        input_dir=root / "input",
-        models_dir=root / "models" / "tiny",
-        configs_dir=root / "configs" / "tiny",
-        submissions_dir=root / "submissions" / "tiny",
-        results_dir=root / "docs" / "results" / "tiny",
-    )
 
 
 def _name_ids(prefix: str, num_groups: int, num_views: int) -> list[str]:
@@ -169,21 +158,15 @@ def _draw_image(id_: str, mask_hw: npt.NDArray[np.uint8], dataset: DatasetConfig
     return image if dataset.channels == "rgb" else np.ascontiguousarray(image[..., 0])
 
 
-def _save(array: npt.NDArray[np.uint8], path: Path) -> None:
+def _save(array: npt.NDArray[np.uint8], path: Path, *, is_mask: bool = False) -> None:
+    """Saves pixels; a mask's values as palette indices (GIF: mode P, as Carvana's) or grey levels."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    options = {"quality": 90} if path.suffix == ".jpg" else {}
-    Image.fromarray(array).save(path, **options)
-
-
-def _save_mask(values_hw: npt.NDArray[np.uint8], path: Path) -> None:
-    """Saves the values as palette indices (GIF: mode P, as Carvana's) or grey levels."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    picture = Image.fromarray(values_hw)
-    if path.suffix == ".gif":
+    picture = Image.fromarray(array)
+    if is_mask and path.suffix == ".gif":
         picture.putpalette([level for index in range(256) for level in (index, index, index)])
         picture.save(path, optimize=False)  # optimizing would renumber the palette
     else:
-        picture.save(path)
+        picture.save(path, **({"quality": 90} if path.suffix == ".jpg" else {}))
 
 
 def _write_rles(

@@ -226,8 +226,8 @@ def resolve(page: Any, name: str) -> list[int]:
     return page.evaluate(script)[:3]
 
 
-def test_what_is_heard_and_printed(trained_page: Path, open_page: Callable[..., Any]) -> None:
-    page = open_page(trained_page)
+def test_what_is_heard_printed_and_dark(trained_page: Path, open_page: Callable[..., Any]) -> None:
+    page = open_page(trained_page, color_scheme="light")
     assert page.evaluate("Array.from(document.querySelectorAll('svg'), own => own.ariaLabel).every(Boolean)")
     names = """Array.from(document.querySelectorAll("button, select, input"),
       own => own.labels?.length || own.ariaLabel || own.textContent)"""
@@ -237,18 +237,14 @@ def test_what_is_heard_and_printed(trained_page: Path, open_page: Callable[..., 
     page.locator("#training-curves svg").first.focus()
     page.keyboard.press("ArrowLeft")
     assert page.locator(".readout").first.inner_text().startswith("epoch 2: fold 0: 0.55")
-    page.emulate_media(media="print")
-    assert not page.locator(".filters").is_visible() and page.locator("#cards .card").first.is_visible()
-
-
-def test_the_theme_is_chosen_and_kept(trained_page: Path, open_page: Callable[..., Any]) -> None:
-    page = open_page(trained_page, color_scheme="light")
     light = resolve(page, "--back")
     page.click("#theme")
     page.click("#theme")
     assert page.locator("#theme").inner_text() == "Theme: dark" and sum(resolve(page, "--back")) < sum(light) / 2
     page.reload()
     assert page.locator("#theme").inner_text() == "Theme: dark"
+    page.emulate_media(media="print")
+    assert not page.locator(".filters").is_visible() and page.locator("#cards .card").first.is_visible()
 
 
 def test_errors_are_charted_and_files_are_linked(trained_page: Path, open_page: Callable[..., Any]) -> None:
@@ -260,10 +256,7 @@ def test_errors_are_charted_and_files_are_linked(trained_page: Path, open_page: 
     for name in ("#viewer-image", "#viewer-mask", "#viewer-planes"):
         assert (trained_page.parent / page.locator(name).get_attribute("href")).is_file(), name
     assert page.locator("#ensemble .interval[data-zero]").count() > 0
-
-
-def test_a_confusion_matrix_and_classes_that_are_absent(open_page: Callable[..., Any], trained_page: Path) -> None:
-    page = open_page(trained_page)
+    # A confusion matrix, and a class that is absent.
     page.evaluate("""drawErrors(byId("error-charts"), {thresholds: [], edges: [1, 2], distances: [6, 2, 1, 1],
       names: ["background", "cat", "dog"], confusion: [[98, 1, 1], [0, 0, 0], [5, 0, 5]]})""")
     cells = page.locator(".confusion tbody tr").all_inner_texts()

@@ -64,9 +64,9 @@ def demo(stage: Stage, train_cars: int = 18, test_cars: int = 6, top: int = 6) -
 
 
 def run_stages(names: Sequence[str], given: Any) -> None:
-    """Runs subcommands one after the other, each in a process of its own, whose memory ends with it.
+    """Runs subcommands one after the other, each in a process of its own with those of the options that it takes.
 
-    Each gets those of the options given that it takes. SystemExit with the code of the one that failed.
+    SystemExit with the code of the one that failed.
     """
     for index, name in enumerate(names, start=1):
         environment = {**os.environ, STEP: f"{index}/{len(names)}"}

@@ -56,9 +56,9 @@ def list_runs(project: Project, dataset: DatasetConfig) -> list[Run]:
     folds_hash = hash_folds(project.folds_path) if project.folds_path.exists() else ""
     runs = []
     for experiment_dir in list_folders(project.models_dir):
-        names = [re.fullmatch(r"fold(\d+)", path.name) for path in list_folders(experiment_dir)]
-        for fold in sorted(int(match[1]) for match in names if match):
-            runs.append(_describe_run(project, dataset, experiment_dir.name, fold, folds_hash))
+        matches = [re.fullmatch(r"fold(\d+)", path.name) for path in list_folders(experiment_dir)]
+        folds = sorted(int(match[1]) for match in matches if match)
+        runs += [_describe_run(project, dataset, experiment_dir.name, fold, folds_hash) for fold in folds]
     return runs
 
 
@@ -85,9 +85,8 @@ def render_inventory(competition: str, runs: Sequence[Run], scores: Table) -> st
     """Renders runs and `tabulate_scores` as two tables; says what to do where there is nothing yet."""
     if not runs and not scores.rows:
         return f"{competition} has no runs yet: `unets train` makes one"
-    parts = [str(tabulate_runs(runs))] if runs else []
-    hint = "No experiment was predicted yet: `unets predict` scores one at full size"
-    return "\n\n".join([*parts, str(scores) if scores.rows else hint])
+    shown = str(scores) if scores.rows else "No experiment was predicted yet: `unets predict` scores one at full size"
+    return f"{tabulate_runs(runs)}\n\n{shown}" if runs else shown
 
 
 def tabulate_runs(runs: Iterable[Run]) -> Table:

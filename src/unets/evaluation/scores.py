@@ -171,8 +171,8 @@ def _note_changed(project: Project, label: str, ensemble: Ensemble) -> tuple[str
         has_others = bool(list_shards(folder)) and open_maps(folder).fingerprint != member.fingerprint
         if has_others or is_outdated(project, member.experiment):
             changed.append(member.experiment)
-    others, makes = ", ".join(changed), "run `unets predict && unets ensemble`"
-    return (f"{label} was evaluated before the present weights or maps of {others}: {makes}",) if changed else ()
+    what = f"{label} was evaluated before the present weights or maps of {', '.join(changed)}"
+    return (f"{what}: run `unets predict && unets ensemble`",) if changed else ()
 
 
 def tabulate_scores(

@@ -28,7 +28,10 @@ from unets.ensemble.postprocess import ClassMask
 from unets.evaluation.predictions import Prediction
 from unets.metrics.pixels import pick_class
 from unets.pages.measure import Chunk, Values, find_uncertain, run_chunks
-from unets.store.runs import atomic_path
+from unets.pages.page import render_page
+from unets.store.paths import Project
+from unets.store.provenance import describe_origin
+from unets.store.runs import atomic_path, write_text
 
 Style = Literal["score", "percent", "change", "number"]
 PAGE, PICTURES = "index.html", "pictures"
@@ -181,8 +184,11 @@ def build_data(dataset: DatasetConfig, gallery: Gallery, pictures: Mapping[str, 
     }
 
 
-def drop_other_pictures(folder: Path, data: Mapping[str, Any]) -> None:
-    """Deletes the pictures in a page's folder that it does not show; `data` is what `write_gallery` returned."""
+def write_page(folder: Path, project: Project, data: Mapping[str, Any], **values: Any) -> None:
+    """Writes the page of a gallery, of what `write_gallery` returned; deletes the pictures that it does not show."""
+    origin = describe_origin(project.configs_dir)
+    page = render_page("gallery.html", title=project.competition, origin=origin, data=data, **values)
+    write_text(folder / PAGE, page)
     kept = {name for picture in data["pictures"].values() for name in picture[2:]}
     for path in (folder / PICTURES).glob("*"):
         if path.stem not in kept:

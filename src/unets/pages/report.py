@@ -20,14 +20,11 @@ from unets.evaluation.results import read_test_score, sum_stages
 from unets.evaluation.runs import Run, list_runs, read_history, tabulate_runs
 from unets.evaluation.scores import Scores, list_evaluated, load_scores
 from unets.metrics.intervals import Interval, note_few_groups
-from unets.pages.gallery import PAGE, Column, Gallery, drop_other_pictures, link_to, to_json, write_gallery
+from unets.pages.gallery import PAGE, Column, Gallery, link_to, to_json, write_gallery, write_page
 from unets.pages.measure import DISTANCES_PX, THRESHOLDS, Totals, Values, measure_all
 from unets.pages.oddness import SCALES
-from unets.pages.page import render_page
 from unets.store.fingerprint import SNAPSHOT, read_snapshot
 from unets.store.paths import Project
-from unets.store.provenance import describe_origin
-from unets.store.runs import write_text
 from unets.submission.submission import name_submission
 
 METRICS = {"dice": "Dice", "iou": "IoU"}
@@ -114,12 +111,12 @@ def write_report(
         for run, history in histories
         if history["epochs"]
     ]
-    page = render_page(
-        "gallery.html",
+    write_page(
+        folder,
+        project,
+        data,
         kind="report",
-        title=project.competition,
         subtitle=f"{metric} is the mean over images at full size; out-of-fold: by nets that did not see the image.",
-        origin=describe_origin(project.configs_dir),
         figures=_list_figures(project, metric, scores, ensemble, runs),
         notes=(notes := [complete(note) for note in notes]),
         metric=metric,
@@ -131,10 +128,7 @@ def write_report(
         stages=sum_stages(project.stages_path),
         origins=_list_origins(project, runs, folder),
         complete=complete,
-        data=data,
     )
-    write_text(folder / PAGE, page)
-    drop_other_pictures(folder, data)
     num_images, num_pictures = len(data["images"]["id"]), len(data["pictures"])
     return Report(page_path=folder / PAGE, num_images=num_images, num_pictures=num_pictures, notes=tuple(notes))
 

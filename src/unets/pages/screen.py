@@ -15,12 +15,10 @@ from unets.ensemble.ensemble import Ensemble, read_ensemble
 from unets.ensemble.recipe import Recipe, describe_threshold
 from unets.errors import InputError
 from unets.evaluation.predictions import Prediction
-from unets.pages.gallery import PAGE, Column, Gallery, drop_other_pictures, write_gallery
+from unets.pages.gallery import PAGE, Column, Gallery, write_gallery, write_page
 from unets.pages.measure import measure_all
 from unets.pages.oddness import LEAST, MOST, SCALES, Oddness, measure_oddness
-from unets.pages.page import render_page
 from unets.store.paths import Project
-from unets.store.provenance import describe_origin
 from unets.store.runs import write_text
 from unets.submission.submission import open_members
 from unets.tables import Table
@@ -101,13 +99,13 @@ def screen_test(
         f"the {len(shown):,} oddest images are shown; `{TABLE}` beside this page has all": len(shown) < found.num_odd,
     }
     members = ", ".join(f"{member.experiment} ({member.weight:.3g})" for member in ensemble.used_members)
-    page = render_page(
-        "gallery.html",
+    write_page(
+        folder,
+        project,
+        data,
         kind="screen",
-        title=project.competition,
         subtitle="Odd is not wrong: no ground truth is known here. Each image's mask is measured; what lies far from "
         "the usual is shown, the oddest first.",
-        origin=describe_origin(project.configs_dir),
         figures=[
             ("Odd test images", f"{found.num_odd:,}", f"of {len(samples):,}"),
             ("Groups", f"{len({sample.group for sample in samples}):,}", "in the test set"),
@@ -116,10 +114,7 @@ def screen_test(
         ],
         notes=[note for note, is_so in notes.items() if is_so],
         table=_describe_figures(odd, train_areas),
-        data=data,
     )
-    write_text(found.page_path, page)
-    drop_other_pictures(folder, data)
     return found
 
 

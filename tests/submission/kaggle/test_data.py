@@ -162,25 +162,19 @@ def test_no_path_or_link_leaves_the_folder(fake: FakeKaggle, project: Project, t
     assert not Path("/outside2.jpg").exists()
 
 
-@pytest.mark.parametrize("free", [100, len(FILES["train.zip"])])
-def test_a_disk_that_is_too_small_is_told_before_a_byte_comes(
-    free: int, fake: FakeKaggle, project: Project, monkeypatch: pytest.MonkeyPatch
+def test_a_disk_that_is_too_small_is_told_and_keeps_what_came(
+    fake: FakeKaggle, project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fake.files = dict(FILES)
-    monkeypatch.setattr(data, "find_free_bytes", lambda folder: free)
+    free = [len(FILES["train.zip"])]
+    monkeypatch.setattr(data, "find_free_bytes", lambda folder: free[0])
     with pytest.raises(InputError, match=r"must have 0\.00 GB free for sample\.csv\.zip, train\.zip\. Received: 0\.00"):
         get_data(project, DATASET)
     assert not fake.list_calls("DownloadDataFile")
-
-
-def test_a_disk_that_is_too_small_for_the_content_keeps_the_zip(
-    fake: FakeKaggle, project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake.bundle = make_zip({"train/0.jpg": bytes(10_000_000)})  # ten kB, packed
-    monkeypatch.setattr(data, "find_free_bytes", lambda folder: 1_000_000)
+    fake.bundle, free[0] = make_zip({"train/0.jpg": bytes(10_000_000)}), 1_000_000  # ten kB, packed
     with pytest.raises(InputError, match=r"must have 0\.01 GB free for the content of tiny-masks\.zip"):
         get_data(project, BUNDLED)
-    monkeypatch.setattr(data, "find_free_bytes", lambda folder: 100_000_000)
+    free[0] = 100_000_000
     fake.requests.clear()
     get_data(project, BUNDLED)
     assert (project.input_dir / "train" / "0.jpg").stat().st_size == 10_000_000

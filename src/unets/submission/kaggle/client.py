@@ -118,8 +118,7 @@ def raise_input_error(error: Exception, competition: str, secrets: tuple[str, ..
     Raises:
         InputError: Kaggle refused the request, could not be reached, or the client did not like what it was given.
     """
-    said, status = _hide(str(error), secrets), _find_status(error)
-    page = f"https://www.kaggle.com/competitions/{competition}"
+    status, page = _find_status(error), f"https://www.kaggle.com/competitions/{competition}"
     if status == 403:
         is_about_it = "/competitions." in error.response.url  # type: ignore[attr-defined]
         wanted = f"Kaggle must allow this{f': accept the rules at {page}/rules' if is_about_it else ''}"
@@ -135,13 +134,12 @@ def raise_input_error(error: Exception, competition: str, secrets: tuple[str, ..
         wanted = "Kaggle's client must accept what it is given"
     else:
         raise error
-    raise InputError(f"{wanted}. Received: {said}") from None
+    raise InputError(f"{wanted}. Received: {_hide(str(error), secrets)}") from None
 
 
 def _find_status(error: Exception) -> int | None:
     """Returns the HTTP status that a request ended with, if it is that."""
-    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
-    return status
+    return getattr(getattr(error, "response", None), "status_code", None)
 
 
 @contextmanager
@@ -163,9 +161,8 @@ def _import_client() -> Any:
         with keep_quiet(()):  # importing signs in, and says so where it cannot
             return importlib.import_module("kaggle.api.kaggle_api_extended")
     except ImportError as error:
-        raise InputError(
-            f"The package kaggle must be installed: `pip install 'unets[kaggle]'`. Received: {error}"
-        ) from error
+        wanted = "The package kaggle must be installed: `pip install 'unets[kaggle]'`"
+        raise InputError(f"{wanted}. Received: {error}") from error
     finally:
         os.environ.update(hidden)
 

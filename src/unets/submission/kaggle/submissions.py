@@ -54,9 +54,9 @@ class Sent(Config):
 def submit(
     project: Project, dataset: DatasetConfig, path: Path, message: str, *, again: bool = False, wait_s: float
 ) -> Sent:
-    """Sends a submission that was checked, and waits for its score; one that is sent already is waited for.
+    """Sends a submission that was checked, and waits for its score; bytes that were scored before are sent `again`.
 
-    Bytes that were scored before are sent where `again` says so.
+    One that is sent already is waited for.
 
     Raises:
         InputError: these bytes were scored before; Kaggle does not take them, fails to score them, or takes longer.
