@@ -79,7 +79,7 @@ def start_python(text: str) -> "subprocess.Popen[bytes]":
 
 
 def test_costs_are_of_a_stage_and_its_children(load: Callable[[str], Any], tmp_path: Path) -> None:
-    stages = load("stages")
+    rehearsal = load("rehearsal")
     (tmp_path / "made").mkdir()
     (tmp_path / "made" / "a").write_bytes(bytes(2_000_000))
     hold = "import time; held = bytearray(b'a' * (150 << 20)); time.sleep(1.5)"
@@ -89,14 +89,14 @@ def test_costs_are_of_a_stage_and_its_children(load: Callable[[str], Any], tmp_p
         {hold}
         child.wait()
     """
-    cost = stages.run_watched("predict", lambda: start_python(family), [tmp_path / "made"])
+    cost = rehearsal.run_watched("predict", lambda: start_python(family), [tmp_path / "made"])
     # The string and its copy for a moment, 300 MiB, then 150 MiB in each of two.
     assert 300 <= cost.peak_mib < 650
     assert 150 <= cost.largest_mib <= cost.peak_mib
     assert 1.5 <= cost.seconds < 30
     assert cost.disk_gb == 0.002
     with pytest.raises(SystemExit, match=r"train must succeed\. Received: exit code 2"):
-        stages.run_watched("train", lambda: start_python("raise SystemExit(2)"), [])
+        rehearsal.run_watched("train", lambda: start_python("raise SystemExit(2)"), [])
 
 
 @pytest.mark.slow

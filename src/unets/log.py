@@ -4,7 +4,6 @@ import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sized
-from types import TracebackType
 from typing import TypeVar
 
 from rich.console import Console
@@ -86,9 +85,7 @@ class Bar:
             self.told = now
             logger.info("%s: %s", self.what, self.describe(words))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Takes the bar away."""
         if self.task is not None:
             _bars.remove_task(self.task)
@@ -123,6 +120,4 @@ def format_duration(seconds: float) -> str:
 
 def _round(value: float) -> str:
     # A tenth only where it counts: 9.96 is 10.
-    if value >= 9.95:
-        return f"{value:.0f}"
-    return f"{value:.1f}" if value >= 1 else f"{value:.2g}"
+    return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
