@@ -71,12 +71,6 @@ def test_every_command_has_help_with_an_example(name: str, capsys: pytest.Captur
     assert all(one.help for one in find_parameters(name)), "an option without help"
 
 
-def test_help_has_the_flow_in_its_order(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_unets("--help") == 0
-    panels = re.findall(r"^╭─ (\w+) ", capsys.readouterr().out, flags=re.MULTILINE)
-    assert panels == ["Options", "start", "data", "train", "evaluate", "submit", "use"]
-
-
 def test_help_does_not_wait_for_what_only_stages_need() -> None:
     program = "import sys; from unets.cli.app import load_app; load_app(); "
     program += "print(*{'pandas', 'cv2', 'keras'} & set(sys.modules))"

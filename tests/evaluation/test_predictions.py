@@ -1,11 +1,8 @@
 """The mask that is shown is the mask that was evaluated."""
 
-import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
 from tests.trained_competition import NO_BACKGROUND, make_scene, score_by_hand, write_maps
@@ -14,7 +11,6 @@ from unets.data.samples import read_mask
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.fit import fit_ensemble
 from unets.ensemble.oof import score_oof
-from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
 from unets.evaluation.predictions import Prediction, open_prediction
 from unets.evaluation.scores import find_scores, read_scores
@@ -66,18 +62,6 @@ def test_an_ensemble_of_one_fold_shows_what_each_part_was_evaluated_by(make_scen
         assert recipe.threshold != ensemble.start.threshold == ensemble.find_recipe(0).threshold
     with pytest.raises(InputError, match=r"by which recipe car000 of fold 1 was evaluated\. Received: nothing"):
         ensemble.find_recipe(1, "car000")
-
-
-def test_a_member_without_a_weight_is_not_read(make_scene: MakeScene) -> None:
-    project, dataset = make_scene(experiments="ab", num_groups=4, num_views=1)
-    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b"), threshold=0.5, **GIVEN), jobs=1)
-    prediction = open_prediction(project, dataset)
-    id_ = next(iter(prediction.recipes))
-    alone = replace(prediction, recipes={id_: Recipe(weights=(0.0, 1.0))})
-    shutil.rmtree(prediction.readers[0].folder)
-    recipe, maps = alone.read(id_)
-    assert recipe.weights == (1.0,) and len(maps) == 1
-    np.testing.assert_array_equal(maps[0], prediction.readers[1].read_map(id_))
 
 
 def test_other_maps_classes_and_scores_are_refused(make_scene: MakeScene) -> None:

@@ -37,11 +37,6 @@ def test_images_keep_their_places_and_names(root: Path, given: str, masks: dict[
     assert {str(task.image_path): str(task.outputs[-1]) for task in plan(*given.split())} == masks
 
 
-def test_all_outputs_have_names(root: Path) -> None:
-    (task,) = plan("b", pictures=("_cutout.png", "_overlay.jpg"))
-    assert [str(path) for path in task.outputs] == ["out/x_cutout.png", "out/x_overlay.jpg", "out/x.png"]
-
-
 def test_two_images_of_one_place_are_refused(root: Path) -> None:
     with pytest.raises(InputError, match=r"Received: a/x.jpg and b/x.jpg, both out/x.png"):
         plan("a/x.jpg", "b/x.jpg")

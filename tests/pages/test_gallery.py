@@ -43,13 +43,6 @@ def test_two_members_that_differ_by_a_column() -> None:
     assert figures["agreement"] == pytest.approx(2 * 16 / (16 + 20))
 
 
-def test_a_single_member_has_nothing_to_disagree_with() -> None:
-    figures = measure(build(1), [draw((2, 2, 4, 4), (0, 0, 1, 1))], (8, 8))
-    assert math.isnan(figures["difference"]) and math.isnan(figures["agreement"])
-    assert (figures["parts"], figures["loose"]) == (2, 1 / 17)
-    assert figures["band"] == 0
-
-
 def test_a_mask_of_nothing() -> None:
     figures = measure(build(1, 1), [draw((2, 2, 4, 4), value=100)] * 2, (8, 8))
     # All of it is uncertain, and there is no contour.

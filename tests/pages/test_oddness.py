@@ -21,19 +21,6 @@ def test_distances_by_hand() -> None:
     assert measure_distance(SCALES["loose"], same, same).tolist() == [0, 0, 0, 0]
 
 
-def test_only_the_odd_side_counts() -> None:
-    values = np.array([0.90, 0.98, 0.99, 1.0])
-    low = measure_distance(SCALES["agreement"], values, values)
-    assert low[0] > 4 and low[3] == 0
-    assert measure_distance(SCALES["band"], np.array([1.0, 4, 4, 4, 15]), np.array([2.0, 4, 8]))[0] == 0
-
-
-def test_counts_are_compared_by_factors_and_small_differences_mean_nothing() -> None:
-    values = np.array([1.0] * 99 + [3])
-    # log2(4) - log2(2) = 1 of 0.25, the least scale: the mean deviation is 0.01
-    assert measure_distance(SCALES["parts"], values, values)[-1] == pytest.approx(4)
-
-
 def test_the_reference_may_be_others() -> None:
     train = np.array([0.1, 0.2, 0.4])
     # log2 apart by 1 each: scale 1.4826

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from unets.studio.camera import NUM_VIEWS, Camera, paint_faces, turn
+from unets.studio.camera import NUM_VIEWS
 from unets.studio.cars import build_car
 from unets.studio.mesh import build_mesh
 from unets.studio.render import render_image, render_mask
@@ -77,14 +77,3 @@ def test_wheels_and_panels_have_no_holes_and_light_passes_under_a_car(index):
         rows, columns = np.nonzero(mask)
         if view == 5:  # from the side: between the sill and the lowest row, where the tires stand, is floor
             assert np.nonzero(mask[:, (columns.min() + columns.max()) // 2])[0].max() < rows.max() - 5
-
-
-def test_the_nearer_face_is_what_is_seen_and_backs_are_not():
-    square = np.array([[-1.0, 0, 0], [1, 0, 0], [1, 0, 1], [-1, 0, 1]])
-    behind = np.array([0.0, 2.0, 0.0])
-    quads = np.stack([square, square + behind, square - behind])
-    normals, camera = np.array([(0.0, -1.0, 0.0), (0.0, -1.0, 0.0), (0.0, 1.0, 0.0)]), Camera(size_hw=(64, 96))
-    seen = paint_faces(quads, normals, np.zeros(3), camera).faces_hw
-    assert seen.max() == 2 and (seen == 1).sum() > (seen == 2).sum()
-    nose = np.array([2.0, 0.0, 0.5])
-    assert turn(nose, 1) == pytest.approx([0.0, -2.0, 0.5]) and turn(nose, 5) == pytest.approx([2.0, 0.0, 0.5])

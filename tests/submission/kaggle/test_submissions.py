@@ -57,12 +57,6 @@ def test_a_submission_is_uploaded_and_its_score_awaited(
     assert upload.host == STORAGE and "Authorization" not in upload.headers
 
 
-def test_a_score_that_is_not_published_is_none(fake: FakeKaggle, project: Project) -> None:
-    fake.judgements = [{"status": "COMPLETE", "publicScore": "0.9", "privateScore": ""}]
-    sent = send(project)
-    assert (sent.public, sent.private, sent.describe()) == (0.9, None, "public 0.90000")
-
-
 def test_the_same_bytes_are_not_sent_twice_unasked(fake: FakeKaggle, project: Project) -> None:
     """Under another name and packed in another way, too."""
     fake.judgements = [SCORED]
