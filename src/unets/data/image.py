@@ -3,6 +3,7 @@
 A JPEG is decoded at a fraction of its size where that is exact, the rest of the way to a smaller size goes by area.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +21,8 @@ from unets.errors import InputError, naming
 
 ImageU8 = npt.NDArray[np.uint8]
 
-_REDUCED = {
-    1: cv2.IMREAD_COLOR,
-    2: cv2.IMREAD_REDUCED_COLOR_2,
-    4: cv2.IMREAD_REDUCED_COLOR_4,
-    8: cv2.IMREAD_REDUCED_COLOR_8,
-}
+_FLAGS = (cv2.IMREAD_COLOR, cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_COLOR_8)
+_REDUCED = dict(zip((1, 2, 4, 8), _FLAGS, strict=True))
 # Documents, films and weather, of which Pillow has no pixels or asks another program for them.
 _NO_IMAGES = {"BUFR", "EPS", "FITS", "FLI", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
 _OPENCV_ALONE = {".hdr", ".pic", ".sr"}
@@ -77,12 +74,15 @@ class ImageFile:
         Raises:
             InputError: the image cannot be decoded, has another number of channels, or numbers that need a range.
         """
-        if isinstance(self.kind.channels, int):
-            return self._finish(self._pick_channels(self.kind.channels), size_hw)
-        image = self._read_rgb(size_hw)
-        if self.kind.channels == "grey" and self._header.mode not in ("L", "1"):
-            image = to_grey(image)
-        return self._finish(image, size_hw)
+        wanted = self.kind.channels
+        if not isinstance(wanted, int):
+            image = self._read_rgb(size_hw)
+            return self._finish(to_grey(image) if wanted == "grey" else image, size_hw)
+        values = self._values
+        found = 1 if values.ndim == 2 else values.shape[-1]
+        if found != wanted:
+            raise InputError(f"{self.path} must have {wanted} channels, as `channels` says. Received: {found}")
+        return self._finish(self._scale(values), size_hw)
 
     def read_rgb(self, size_hw: SizeHW | None = None) -> ImageU8:
         """Reads the image for people, uint8 RGB (height, width, 3), of whatever channels; see `read`."""
@@ -126,30 +126,20 @@ class ImageFile:
             return np.asarray(picture)
 
     def _read_rgb(self, size_hw: SizeHW | None) -> ImageU8:
-        """Reads RGB of the stored sides, already smaller where the codec does that exactly."""
-        if self._header.mode in (ARRAY, "F", "I", "PA") or self._header.mode in PILLOW_COLORS:
-            return to_rgb(self._scale(self._values), limit=4, path=self.path)
-        reduction = 1 if size_hw is None else choose_reduction(self._header.size_hw, self._exchange(size_hw))
-        is_jpeg = self.content.startswith(_JPEG_START)
-        depth = 0 if self.kind.value_range is None else cv2.IMREAD_ANYDEPTH
-        flags = _REDUCED[reduction if is_jpeg else 1] | cv2.IMREAD_IGNORE_ORIENTATION | depth
-        try:
-            image = cv2.imdecode(np.frombuffer(self.content, dtype=np.uint8), flags)
-        except cv2.error:
-            image = None
-        if image is None:
-            return to_rgb(self._scale(self._values), limit=4, path=self.path)
-        return np.asarray(cv2.cvtColor(self._scale(np.asarray(image)), cv2.COLOR_BGR2RGB), dtype=np.uint8)
-
-    def _pick_channels(self, wanted: int) -> ImageU8:
-        found = 1 if self._values.ndim == 2 else self._values.shape[-1]
-        if found != wanted:
-            raise InputError(f"{self.path} must have {wanted} channels, as `channels` says. Received: {found}")
-        return self._scale(self._values)
+        """Reads RGB of the stored sides; a JPEG already smaller where the codec does that exactly."""
+        if self.content.startswith(_JPEG_START) and self._header.mode not in PILLOW_COLORS:
+            reduction = 1 if size_hw is None else choose_reduction(self._header.size_hw, self._exchange(size_hw))
+            image, flags = None, _REDUCED[reduction] | cv2.IMREAD_IGNORE_ORIENTATION
+            with suppress(cv2.error):
+                image = cv2.imdecode(np.frombuffer(self.content, dtype=np.uint8), flags)
+            if image is not None:
+                return self._scale(np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)))
+        return to_rgb(self._scale(self._values), limit=4, path=self.path)
 
     @cached_property
     def _values(self) -> Values:
-        return decode(self.content, self.path)
+        values = decode(self.content, self.path)
+        return values * np.uint8(255) if self._header.mode == "1" else values
 
     def _scale(self, values: Values) -> ImageU8:
         if values.dtype == np.uint8:
