@@ -45,10 +45,10 @@ MISSES = 10  # moments a kill at most that find their stage ended
 _NUM_FILES = 64  # different images; a file takes 65,000 hard links at most
 _NUM_TRAIN = 32  # of them are training images too
 _CONFIGS = {
-    "dataset": """from unets.config import DatasetConfig, MasksCsv, PatternSource, SubmissionConfig
+    "dataset": """from unets.config import CsvSource, DatasetConfig, SubmissionConfig
 
 DATASET = DatasetConfig(
-    source=PatternSource(masks=None, masks_csv=MasksCsv(), id_pattern=r"(?P<group>[0-9a-f]{12})_(?P<view>\\d\\d)"),
+    source=CsvSource(path="train_masks.csv", group=r"(?P<group>[0-9a-f]{12})_(?P<view>\\d\\d)"),
     size_hw=SIZE_HW,
     num_folds=2,
     submission=SubmissionConfig(),

@@ -56,7 +56,7 @@ def _write_competition(
     num_views: int = 4,
     size_hw: SizeHW = (64, 96),
     classes: Sequence[str] = ("car",),
-    mask_format: str | None = "gif",
+    mask_format: str = "gif",
     with_csv: bool = True,
     image_format: str = "jpg",
     order: str = "row",
@@ -68,8 +68,8 @@ def _write_competition(
 
     Training ids are `car000_01`, `car000_02`, ... (group `car000`, view `01`), test ids `test000_01`, ...; an image is
     dark noise with one bright ellipse a class, so a net learns it in a few steps. Each group has its own ellipse, which
-    a view moves a little. Class k has the value k in mask files (none are written where `mask_format` is None); with
-    several classes the csv files have a column `class` and a row a class.
+    a view moves a little. Class k has the value k in mask files; with several classes the csv files have a column
+    `class` and a row a class.
 
     `source` overrides fields of the `PatternSource`, `dataset_fields` those of the `DatasetConfig`.
     """
@@ -78,10 +78,9 @@ def _write_competition(
     patterns: dict[str, Any] = {
         "format": "patterns",
         "images": f"train/{{id}}.{image_format}",
-        "masks": f"train_masks/{{id}}_mask.{mask_format}" if mask_format else None,
+        "masks": f"train_masks/{{id}}_mask.{mask_format}",
         "values": tuple(range(1, len(classes) + 1)),
         "test_images": f"test/{{id}}.{image_format}",
-        "masks_csv": {"path": "train_masks.csv", **form} if with_csv else None,
         "id_pattern": r"(?P<group>[a-z0-9]+)_(?P<view>\d\d)",
     } | (source or {})
     fields: dict[str, Any] = {
@@ -101,14 +100,13 @@ def _write_competition(
     for id_, mask_hw in masks.items():
         pattern = found.images if id_ in train else found.test_images
         _save(_draw_image(id_, mask_hw, dataset, seed), project.input_dir / _name(pattern, id_, image_format))
-        if id_ in train and found.masks:
+        if id_ in train:
             background = found.background[0] if found.background else 0
             values = np.array([background, *found.values], dtype=np.uint8)
             _save(values[mask_hw], project.input_dir / _name(found.masks, id_, mask_format), is_mask=True)
-    if found.masks_csv:
-        path = project.input_dir / found.masks_csv.path
-        _write_rles(path, dataset, found.masks_csv, {id_: masks[id_] for id_ in train})
     form = dataset.submission
+    if with_csv:
+        _write_rles(project.input_dir / "train_masks.csv", dataset, form, {id_: masks[id_] for id_ in train})
     truth_path = project.input_dir / "truth" / "test_masks.csv"
     _write_rles(truth_path, dataset, form, {id_: masks[id_] for id_ in test})
     if form.sample:

@@ -4,15 +4,13 @@
 look alike, so a car never stands on two sides of a fold.
 """
 
-from unets.config import DatasetConfig, MasksCsv, PatternSource, SubmissionConfig
+from unets.config import DatasetConfig, PatternSource, SubmissionConfig
 
 DATASET = DatasetConfig(
     source=PatternSource(
         images="train/{id}.jpg",
         masks="train_masks/{id}_mask.gif",
         test_images="test/{id}.jpg",
-        # The csv holds the same masks: `unets check` compares them pixel by pixel.
-        masks_csv=MasksCsv(path="train_masks.csv"),
         id_pattern=r"(?P<group>[0-9a-f]{12})_(?P<view>\d\d)",
     ),
     size_hw=(1280, 1918),

@@ -106,18 +106,6 @@ def test_what_a_kill_left_is_not_taken(manifest: Manifest, tmp_path: Path) -> No
     assert list_caches(tmp_path / "cache") == [folder]
 
 
-def test_an_error_while_filling_leaves_no_cache(
-    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patched:
-        refuse_to_read(patched)
-        for kind in ("ram", "disk"):
-            with pytest.raises(AssertionError, match="was decoded again"):
-                open_kind(manifest, kind, tmp_path / "cache")
-    assert not [path for path in list_caches(tmp_path / "cache") if not path.name.startswith(".part-")]
-    check_equal(open_kind(manifest, "disk", tmp_path / "cache"), manifest)
-
-
 def test_an_old_cache_makes_room_for_the_new(manifest: Manifest, tmp_path: Path) -> None:
     cache_dir = tmp_path / "cache"
     old = open_kind(manifest, "disk", cache_dir)

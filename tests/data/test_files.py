@@ -62,17 +62,6 @@ def test_finds_a_file_or_its_zip(tmp_path: Path) -> None:
     assert find_file(tmp_path, "masks.csv") == tmp_path / "masks.csv"
 
 
-def test_stamp_changes_with_the_file(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jpg", b"abc")
-    before = read_stamp(path)
-    assert before[0] == 3
-    write(path, b"abcd")
-    assert read_stamp(path) != before
-    pack(tmp_path / "one.zip", {"a.jpg": b"abc", "b.jpg": b"abd"})
-    first, second = read_stamp(tmp_path / "one.zip" / "a.jpg"), read_stamp(tmp_path / "one.zip" / "b.jpg")
-    assert first[0] == second[0] == 3 and first != second
-
-
 def test_a_zip_of_a_folder_above_is_looked_into(tmp_path: Path) -> None:
     pack(tmp_path / "data.zip", {"data/images/a.png": b"a", "data/list.csv": b"x"})
     pack(tmp_path / "more.zip", {"images/b.png": b"b"})

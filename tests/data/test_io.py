@@ -55,12 +55,6 @@ def test_masks_of_colors_or_more_bits(tmp_path: Path, mode: str, value: int | tu
         read_index_image(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize(("mode", "value"), [("RGB", (7, 7, 7)), ("RGBA", (7, 7, 7, 9)), ("LA", (7, 9)), ("I;16", 7)])
-def test_masks_that_hold_one_value_in_another_mode(tmp_path: Path, mode: str, value: int | tuple[int, ...]) -> None:
-    Image.new(mode, (50, 30), value).save(tmp_path / "a.png")
-    assert (read_index_image(tmp_path / "a.png") == 7).all()
-
-
 @pytest.mark.parametrize("name", ["a.gif", "a.png", "a.tif", "a.bmp"])
 def test_truncated_mask(tmp_path: Path, name: str) -> None:
     path = save(tmp_path / name, np.random.default_rng(0).integers(0, 2, (300, 500), dtype=np.uint8))

@@ -7,8 +7,7 @@ from PIL import Image
 
 from unets.config import load_dataset
 from unets.data.sampling import weigh_classes, weigh_samples
-from unets.dataset.importing import import_data
-from unets.dataset.manifest import read_manifest
+from unets.dataset.manifest import import_data, read_manifest
 from unets.store.paths import Project
 
 

@@ -3,7 +3,6 @@
 import csv
 import os
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,12 +12,12 @@ from PIL import Image
 
 from unets.config import DatasetConfig, load_dataset
 from unets.data.samples import IGNORE, read_mask, read_soft_target
-from unets.dataset.importers.patterns import NO_GROUP
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.errors import InputError
 from unets.store.paths import Project
 
 MakeCompetition = Callable[..., Project]
+DRAWN = {"source": {"values": (9,)}}  # no class indices: masks are drawn at import
 
 
 def load(project: Project, **fields: object) -> Manifest:
@@ -81,7 +80,7 @@ def test_every_file_is_accounted_for(make_competition: MakeCompetition) -> None:
     files = {path.relative_to(project.input_dir).as_posix() for path in project.input_dir.rglob("*") if path.is_file()}
     assert account.keys() == files
     assert account["train/car000_01.jpg"] == "image" and account["train_masks/car000_01_mask.gif"] == "mask"
-    assert account["test/test000_01.jpg"] == "test image" and account["train_masks.csv"] == "annotation"
+    assert account["test/test000_01.jpg"] == "test image"
     assert account["sample_submission.csv"] == "sample submission"
     assert account["train/.DS_Store"] == "left out: a hidden or system file"
     assert account["metadata.csv"] == "left out: neither image nor mask"
@@ -103,7 +102,9 @@ def test_masks_from_csv_alone_are_drawn_once(
     options = {"num_groups": 2, "num_views": 1, "order": order, "classes": classes}
     project = make_competition(mask_format="png", **options)
     from_files = [read_mask(sample) for sample in load(project).train]
-    from_csv = load_source(project, masks=None).train
+    form = {"cell": "{id}.jpg", "order": order, "class_column": "class" if len(classes) > 1 else None}
+    (project.input_dir / "train_masks").rename(project.input_dir / "elsewhere")
+    from_csv = load(project, source={"format": "csv", "path": "train_masks.csv", **form}).train
     for mask_hw, sample in zip(from_files, from_csv, strict=True):
         assert sample.mask_paths[0] == project.masks_dir / f"{sample.id}.png"
         np.testing.assert_array_equal(read_mask(sample), mask_hw)
@@ -132,16 +133,6 @@ def test_a_mask_file_a_class(make_competition: MakeCompetition) -> None:
     assert read_mask(sample).tolist() == [[[1, 0], [1, 1], [0, 0]]]
     dataset = DatasetConfig(**(fields | {"source": source, "overlapping": True, "size_hw": None}))
     assert read_soft_target(sample, dataset, (1, 3)).tolist() == [[[255, 0], [255, 255], [0, 0]]]
-
-
-def test_classes_of_a_csv_that_overlap(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=1, num_views=1, mask_format=None, classes=("a", "b"))
-    rows = "img,class,rle_mask\ncar000_01.jpg,a,1 10\ncar000_01.jpg,b,8 10\n"
-    (project.input_dir / "train_masks.csv").write_text(rows)
-    with pytest.raises(InputError, match=r"car000_01: a pixel must be of one class at most.* Received: 3 pixels"):
-        load(project)
-    mask = read_mask(load(project, overlapping=True).train[0])
-    assert mask.shape == (64, 96, 2) and mask.sum(axis=(0, 1)).tolist() == [10, 10] and mask[0, 8].tolist() == [1, 1]
 
 
 def test_reads_through_zips_to_the_same_bytes(make_competition: MakeCompetition) -> None:
@@ -179,10 +170,12 @@ def test_replaced_bytes_are_noticed_and_a_copy_is_no_change(make_competition: Ma
 
 
 def test_a_replaced_mask_that_is_drawn_is_drawn_again(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2, num_views=1, mask_format=None)
+    project = make_competition(num_groups=2, num_views=1, mask_format="png", **DRAWN)
     before = load(project)
-    path = project.input_dir / "train_masks.csv"
-    path.write_text(path.read_text().replace("car000_01.jpg,", "car000_01.jpg,1 1 ", 1))
+    path = project.input_dir / "train_masks" / "car000_01_mask.png"
+    values = np.array(Image.open(path))
+    values[0, 0] = 9
+    Image.fromarray(values).save(path)
     after = load(project)
     assert read_mask(after.train[0])[0, 0] == 1 and read_mask(after.train[0]).sum() > 1
     assert after.train_digest != before.train_digest
@@ -190,7 +183,7 @@ def test_a_replaced_mask_that_is_drawn_is_drawn_again(make_competition: MakeComp
 
 
 def test_nothing_is_imported_again_where_nothing_changed(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2, num_views=1, mask_format=None)
+    project = make_competition(num_groups=2, num_views=1, mask_format="png", **DRAWN)
     load(project)
     times = [project.samples_path.stat().st_mtime_ns, (project.masks_dir / "car000_01.png").stat().st_mtime_ns]
     load(project)
@@ -202,15 +195,15 @@ def test_nothing_is_imported_again_where_nothing_changed(make_competition: MakeC
 
 
 def test_an_import_that_was_stopped_goes_on(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=4, num_views=1, mask_format=None)
-    path = project.input_dir / "train_masks.csv"
-    text = path.read_text()
-    path.write_text(text.replace("car003_01.jpg,", "car003_01.jpg,6144 9 ", 1))
-    with pytest.raises(InputError, match=r"train_masks.csv, car003_01: `rle` must stay within pixels 1 to 6144"):
+    project = make_competition(num_groups=4, num_views=1, mask_format="png", **DRAWN)
+    path = project.input_dir / "train_masks" / "car003_01_mask.png"
+    content = path.read_bytes()
+    save(path, np.full((64, 96), 7))
+    with pytest.raises(InputError, match=r"car003_01_mask.png must hold the values that `source` declares alone.*: 7"):
         load(project)
     drawn = sorted(path.name for path in project.masks_dir.glob("*.png"))
     assert drawn and "car003_01.png" not in drawn and not project.samples_path.exists()
-    path.write_text(text)
+    path.write_bytes(content)
     assert len(load(project).train) == 4
     assert not list(project.masks_dir.glob(".drawn-*"))
 
@@ -226,7 +219,7 @@ def test_junk_is_no_image_and_symlinked_folders_are_followed(make_competition: M
     assert [s.id for s in load_source(project, images="train/{id}.*").train] == ["car000_01", "car001_01"]
 
 
-def test_missing_folder_input_and_csv(make_competition: MakeCompetition) -> None:
+def test_missing_folder_and_input(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2)
     for path in (project.input_dir / "train").iterdir():
         path.rename(path.with_suffix(".jpeg"))
@@ -240,24 +233,14 @@ def test_missing_folder_input_and_csv(make_competition: MakeCompetition) -> None
         load(project)
 
 
-def test_missing_csv(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2)
-    (project.input_dir / "train_masks.csv").unlink()
-    with pytest.raises(InputError, match=r"train_masks.csv must exist \(or train_masks.csv.zip beside it\)"):
-        load(project)
-
-
-def test_unmatched_masks_and_rows(make_competition: MakeCompetition) -> None:
+def test_unmatched_masks(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2)
     masks = project.input_dir / "train_masks"
     (masks / "car001_02_mask.gif").rename(masks / "car009_02_mask.gif")
-    path = project.input_dir / "train_masks.csv"
-    path.write_text(path.read_text().replace("car001_02.jpg", "car009_02.jpg"))
-    with pytest.raises(InputError, match=r"4 faults") as error:
+    with pytest.raises(InputError, match=r"2 faults") as error:
         load(project)
-    for what in ("file", "row"):
-        assert f"must have a {what} for each image. Received: none for car001_02" in str(error.value)
-        assert f"must have a {what} for images only. Received: car009_02" in str(error.value)
+    assert "must have a file for each image. Received: none for car001_02" in str(error.value)
+    assert "must have a file for images only. Received: car009_02" in str(error.value)
 
 
 def test_ids_that_do_not_fit_or_are_there_twice(make_competition: MakeCompetition) -> None:
@@ -282,7 +265,7 @@ def test_many_faults_are_counted_and_the_first_twenty_shown(make_competition: Ma
 
 def test_a_group_whose_part_of_the_id_is_empty(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=2, num_views=2)
-    assert load_source(project, id_pattern="(?P<group>x?).*").train[0].group == NO_GROUP
+    assert load_source(project, id_pattern="(?P<group>x?).*").train[0].group == "(none)"
 
 
 @pytest.mark.parametrize("pattern", ["train/{id}_copy.png", "train/*_copy.png"])
@@ -299,13 +282,6 @@ def test_masks_beside_images_are_no_images_and_others_are_left_out(
     manifest = load_source(project, masks="train/{id}_mask.png", leave_out=(pattern,))
     assert [s.id for s in manifest.train] == ["car000_01", "car001_01"]
     assert all(s.mask_paths[0].name == f"{s.id}_mask.png" for s in manifest.train)
-
-
-def test_images_without_a_row_are_a_fault(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2, num_views=1, mask_format=None)
-    (project.input_dir / "train_masks.csv").write_text("img,rle_mask\ncar000_01.jpg,1 2\n")
-    with pytest.raises(InputError, match="none for car001_01"):
-        load(project)
 
 
 def test_a_table_by_hand(tmp_path: Path, make_competition: MakeCompetition) -> None:
@@ -351,15 +327,6 @@ def test_masks_of_a_table_by_hand_may_be_one_a_class(tmp_path: Path, make_compet
     assert read_mask(manifest.train[0]).tolist() == [[[1, 0], [1, 1], [0, 0]]]
     with pytest.raises(InputError, match="a pixel must be of one class at most"):
         load(project, **fields, source={"format": "table", "values": (1, 2)})
-
-
-def test_a_zip_that_packs_a_csv(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2, num_views=1, mask_format=None)
-    path = project.input_dir / "train_masks.csv"
-    with zipfile.ZipFile(path.with_name("train_masks.csv.zip"), "w") as archive:
-        archive.write(path, "train_masks.csv")
-    path.unlink()
-    assert len(load(project).train) == 2
 
 
 @pytest.mark.parametrize("id_", ["../../x", "/x", "a\\b", ".x", "a\nb", "x" * 201])

@@ -9,8 +9,7 @@ import pytest
 from tests.dataset.importers.drawing import Drawing, encode, fill, find_faults, merge
 from unets.config import list_experiments, load_dataset, load_ensemble, load_experiment
 from unets.data.samples import read_mask
-from unets.dataset.importing import read_source
-from unets.dataset.manifest import read_manifest
+from unets.dataset.manifest import read_manifest, read_source
 from unets.dataset.scaffold import find_typical_size, render_scaffold, write_scaffold
 from unets.errors import InputError
 from unets.store.paths import Project

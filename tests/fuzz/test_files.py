@@ -15,16 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unets.config import DatasetConfig, ExperimentConfig, RleFormat
+from unets.config import DatasetConfig, ExperimentConfig
 from unets.data.files import list_members, read_bytes
 from unets.data.image import ImageFile, ImageKind
 from unets.data.pixels import read_values
 from unets.data.rle import encode_rle
 from unets.data.samples import Sample, read_image, read_mask
 from unets.dataset.folds import read_folds
-from unets.dataset.importing import read_rows
-from unets.dataset.manifest import Manifest
-from unets.dataset.rle_csv import read_rle_csv
+from unets.dataset.manifest import FILE_COLUMNS, SAMPLE_COLUMNS, Manifest, read_table
+from unets.dataset.rle_csv import read_submission
 from unets.ensemble.recipe import Recipe
 from unets.export.card import MemberCard, ModelCard, NetCard, render_card
 from unets.export.sources import open_model_file
@@ -141,16 +140,17 @@ def check_folds(path: Path) -> None:
 
 ROWS = f"img,rle_mask\na.jpg,{RLE}\nb.jpg,{RLE}\nc.jpg,{RLE}\n".encode()
 FOLDS = "".join(f"{sample.id},{sample.group},{int(sample.group[1]) % 2}\n" for sample in TRAIN)
-TABLE = "id,split,image,mask,group,view,image_hash,mask_hash,image_stamp,mask_stamp\n"
-TABLE += "".join(f"c{n},train,{n}.png,m.png|n.png,g,,1-00000000,a|b,1:1,1:1|2:2\n" for n in range(4))
+TABLE = "id,split,image,mask,group,view\n" + "".join(f"c{n},train,{n}.png,m.png|n.png,g,\n" for n in range(4))
+FILES = "file,is,hash,stamp\n" + "".join(f"{n}.png,image,1-00000000,1:1\n" for n in range(4))
 # A name, a whole file's bytes, and what reads it.
 READERS: dict[str, tuple[bytes | Callable[[Path], bytes], Callable[[Path], object]]] = {
-    "masks.csv": (ROWS, lambda path: read_rle_csv(path, RleFormat(), ["car"])),
-    "masks.csv.gz": (gzip.compress(ROWS), lambda path: read_rle_csv(path, RleFormat(), ["car"])),
+    "masks.csv": (ROWS, lambda path: read_submission(path, DatasetConfig())),
+    "masks.csv.gz": (gzip.compress(ROWS), lambda path: read_submission(path, DatasetConfig())),
     "mine.csv": (ROWS, check_valid),
     "mine.csv.gz": (gzip.compress(ROWS), check_valid),
     "folds.csv": (f"id,group,fold\n{FOLDS}".encode(), check_folds),
-    "samples.csv": (TABLE.encode(), lambda path: list(read_rows(path))),
+    "samples.csv": (TABLE.encode(), lambda path: list(read_table(path, SAMPLE_COLUMNS))),
+    "account.csv": (FILES.encode(), lambda path: list(read_table(path, FILE_COLUMNS))),
     "metrics.json": (json.dumps(METRICS).encode(), lambda path: read_metrics(path.parent)),
     "config.json": (
         json.dumps(take_snapshot(ExperimentConfig(), DATASET, 0, "ab12")).encode(),

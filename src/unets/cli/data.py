@@ -21,7 +21,7 @@ def import_(stage: Stage) -> None:
 
     The data itself is never written to. Every stage does so by itself where a size or time changed.
     """
-    from unets.dataset.importing import import_data
+    from unets.dataset.manifest import import_data
 
     dataset = stage.dataset  # first: it tells a mistyped competition
     with stage.lock_models():

@@ -1,7 +1,8 @@
 """What all schemas share: frozen fields that know their JSON, refuse what is unknown, and say faults in words."""
 
+from collections.abc import Iterator
 from functools import reduce
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,14 +16,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def check_name(name: str, what: str) -> str:
-    """Returns a name that becomes part of a path, after a check that it can be one and stays within its folder.
+    """Returns the name of `what` (`--name`), which becomes part of a path, if it can and stays within its folder.
 
-    Args:
-        name: of an experiment, a submission, a model, a class, ...
-        what: it is, for the error: "`--name`".
-
-    Raises:
-        InputError: it is empty, over 200 bytes, begins with a dot, or has a separator or a control character.
+    Raises InputError where it is empty, over 200 bytes, begins with a dot, or has a separator or a control character.
     """
     num_bytes = len(name.encode(errors="surrogatepass"))
     if not 0 < num_bytes <= _MAX_NAME_BYTES:
@@ -52,21 +48,20 @@ class Config(BaseModel):
             received = reduce(getattr, field.split("."), self)
             raise ValueError(f"`{field}` must {expectation}. Received: {field}={received!r}")
 
+    def __repr_args__(self) -> Iterator[tuple[str, Any]]:
+        """Yields what differs from the defaults, so that a repr is how the config is written."""
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if field.is_required() or value != field.get_default(call_default_factory=True):
+                yield name, value
+
     def to_json(self) -> str:
         """Returns the fields as JSON, indented, in the order of their definition."""
         return self.model_dump_json(indent=2)
 
     @classmethod
     def from_json(cls, text: str, source: str) -> Self:
-        """Reads what `to_json` wrote.
-
-        Args:
-            text: the JSON.
-            source: where it came from, for the error.
-
-        Raises:
-            InputError: a field is unknown, missing or impossible.
-        """
+        """Reads what `to_json` wrote; raises InputError, which names `source`, where a field is impossible."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:

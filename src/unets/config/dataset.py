@@ -48,14 +48,32 @@ class DatasetConfig(Config):
             "be dice, iou, f2 (any beta), one of these after `global_`, surface_dice_3px, boundary_f_3px, ap or ap_50"
         )
         self.require(_METRIC.fullmatch(self.metric) is not None, "metric", words)
-        distinct = bool(self.classes) and len(set(self.classes)) == len(self.classes)
+        classes, source, form, kaggle, files = (
+            self.classes,
+            self.source,
+            self.submission,
+            self.kaggle,
+            self.kaggle_files,
+        )
+        distinct = bool(classes) and len(set(classes)) == len(classes)
         self.require(distinct, "classes", "name at least one class, each once")
-        self.require(len(self.classes) < MAX_CLASSES, "classes", f"be fewer than {MAX_CLASSES}")
+        self.require(len(classes) < MAX_CLASSES, "classes", f"be fewer than {MAX_CLASSES}")
         ascends = self.value_range is None or self.value_range[0] < self.value_range[1]
         self.require(ascends, "value_range", "ascend")
-        self._check_source()
-        form, kaggle, files = self.submission, self.kaggle, self.kaggle_files
-        named = form.names_classes or len(self.classes) == 1 or form.sample is None
+        if self.has_shares:
+            words = "be one, or `overlapping` True, where masks hold shares"
+            self.require(len(classes) == 1 or self.overlapping, "classes", words)
+            self.require(not self.has_ignored, "has_ignored", "be False where masks hold shares")
+        if isinstance(source, PatternSource | TableSource) and source.values and not self.overlapping:
+            words = f"hold one value for each of the classes {classes}"
+            self.require(len(source.values) == len(classes), "source.values", words)
+        if isinstance(source, Coding) and not self.overlapping:
+            words = f"be True where source.ignored={source.ignored} are ignored"
+            self.require(self.has_ignored or not source.ignored, "has_ignored", words)
+        fits = not form.class_cells or len(set(form.class_cells)) == len(form.class_cells) == len(classes)
+        words = f"write each of the classes {classes}, each in a way of its own"
+        self.require(fits, "submission.class_cells", words)
+        named = form.names_classes or len(classes) == 1 or form.sample is None
         words = "be given (or `{class}` in `submission.cell`) where there are several classes"
         self.require(named, "submission.class_column", words)
         words = "be the last word of the competition's address, as carvana-image-masking-challenge"
@@ -63,28 +81,6 @@ class DatasetConfig(Config):
         words = "name at least one file, of a competition that `kaggle` names"
         self.require(files is None or (kaggle is not None and bool(files)), "kaggle_files", words)
         return self
-
-    def _check_source(self) -> None:
-        if self.has_shares:
-            words = "be one, or `overlapping` True, where masks hold shares"
-            self.require(len(self.classes) == 1 or self.overlapping, "classes", words)
-            self.require(not self.has_ignored, "has_ignored", "be False where masks hold shares")
-        if isinstance(self.source, PatternSource | TableSource) and self.source.values and not self.overlapping:
-            values = self.source.values
-            words = f"hold one value for each of the classes {self.classes}"
-            self.require(len(values) == len(self.classes), "source.values", words)
-        if isinstance(self.source, Coding) and not self.overlapping:
-            words = f"be True where source.ignored={self.source.ignored} are ignored"
-            self.require(self.has_ignored or not self.source.ignored, "has_ignored", words)
-        csv = self.source.masks_csv if isinstance(self.source, PatternSource) else None
-        for form, field in ((self.submission, "submission"), (csv, "source.masks_csv")):
-            cells = form.class_cells if form is not None else ()
-            fits = not cells or len(set(cells)) == len(cells) == len(self.classes)
-            words = f"write each of the classes {self.classes}, each in a way of its own"
-            self.require(fits, f"{field}.class_cells", words)
-        named = csv is None or csv.names_classes or len(self.classes) == 1
-        words = "be given (or `{class}` in `cell`) where there are several classes"
-        self.require(named, "source.masks_csv.class_column", words)
 
     @property
     def num_channels(self) -> int:

@@ -24,8 +24,7 @@ def load_dataset(folder: Path) -> DatasetConfig:
 def load_ensemble(folder: Path, name: str = "ensemble") -> EnsembleConfig:
     """Loads `ENSEMBLE` from the file of that name, `ensemble` or `ensemble_<...>`, in a competition's config folder.
 
-    Raises:
-        InputError: there is no such file, or it is faulty.
+    Raises InputError where there is no such file, or it is faulty.
     """
     known = list_ensembles(folder)
     if known and name not in known:
@@ -50,8 +49,7 @@ def list_ensembles(folder: Path) -> list[str]:
 def load_experiment(folder: Path, name: str) -> ExperimentConfig:
     """Loads the experiment `name`, which may hold overrides (`unet+training.epochs=3`), from a competition's folder.
 
-    Raises:
-        InputError: there is none of that name, its file is faulty, or an override is.
+    Raises InputError where there is none of that name, its file is faulty, or an override is.
     """
     base, known = split_name(name), list_experiments(folder)
     if base not in known:
@@ -68,11 +66,7 @@ def list_seeds(folder: Path, name: str, count: int) -> list[str]:
 
 
 def list_experiments(folder: Path) -> list[str]:
-    """Returns the names of a competition's experiments, sorted.
-
-    Raises:
-        InputError: the competition has no folder.
-    """
+    """Returns the names of a competition's experiments, sorted. Raises InputError: the competition has no folder."""
     _check_competition(folder)
     return sorted(path.stem for path in folder.glob("*.py") if path.stem != "dataset" and not is_ensemble(path.stem))
 

@@ -22,12 +22,9 @@ LONGEST_NAME = 200  # characters; file systems take 255 bytes, of which temporar
 def name_experiment(name: str, settings: Sequence[str] = ()) -> str:
     """Returns the one name of an experiment with overrides, however they are spelled and ordered.
 
-    Args:
-        name: an experiment's, with or without overrides of its own.
-        settings: `path=value` each, as `data.size_hw=320x480`; of a path that is given twice the last one counts.
-
     Raises:
-        InputError: a path is no field of `ExperimentConfig`, or its value has another type.
+        InputError: one of `settings`, `path=value` each, as `data.size_hw=320x480`, names no field of
+            `ExperimentConfig`, or its value has another type. Of a path that is given twice the last counts.
     """
     base, own = _split(name)
     found = {path: _format(_parse(path, text)) for path, text in (*own, *map(_split_setting, settings))}
@@ -46,11 +43,7 @@ def split_name(name: str) -> str:
 
 
 def override(experiment: ExperimentConfig, name: str) -> ExperimentConfig:
-    """Returns an experiment with the overrides of a name.
-
-    Raises:
-        InputError: a path is no field, or a value is impossible.
-    """
+    """Returns an experiment with the overrides of a name. Raises InputError where one is no field, or impossible."""
     content = experiment.model_dump()
     for path, text in _split(name)[1]:
         place, (*folders, last) = content, path.split(".")

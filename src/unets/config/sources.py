@@ -36,12 +36,6 @@ class RleFormat(Config):
         return self.class_column is not None or "{class}" in self.cell
 
 
-class MasksCsv(RleFormat):
-    """A csv of training masks, a row for each image and class."""
-
-    path: str = "train_masks.csv"
-
-
 class Coding(Config):
     """What a pixel of a mask file holds: a value of up to 16 bits, or a color (R, G, B), where 7 means (7, 7, 7)."""
 
@@ -96,12 +90,8 @@ class PatternSource(Coding):
     format: Literal["patterns"] = "patterns"
     values: tuple[MaskValue, ...] = (1,)
     images: str = "train/{id}.jpg"
-    masks: str | None = (
-        "train_masks/{id}_mask.png"  # or None where only `masks_csv` has them; `{class}`: a file a class
-    )
+    masks: str = "train_masks/{id}_mask.png"  # `{class}`: a file a class
     test_images: str | None = "test/{id}.jpg"  # None: there are none, and no submission
-    # Training masks as run lengths. Where `masks` are there too, those are read, and `unets check` compares the two.
-    masks_csv: MasksCsv | None = None
     leave_out: tuple[str, ...] = ()  # patterns of files that are none of these, though another pattern fits them too
     id_pattern: str = "(?P<group>.+)"  # whole id; named parts `group` (never split over folds) and, if any, `view`
 
@@ -110,8 +100,6 @@ class PatternSource(Coding):
         for field in ("images", "masks", "test_images"):
             pattern = getattr(self, field)
             self.require(pattern is None or pattern.count("{id}") == 1, field, "hold `{id}` exactly once")
-        has_masks = self.masks is not None or self.masks_csv is not None
-        self.require(has_masks, "masks", "be given where `masks_csv` is not")
         try:
             named = re.compile(self.id_pattern).groupindex
         except re.error as error:
@@ -167,19 +155,12 @@ class PolygonSource(SharedOptions):
     missing: Literal["leave_out", "empty"] = "leave_out"  # an image that the files do not name
 
 
-class CsvSource(SharedOptions):
-    """A csv of run lengths."""
+class CsvSource(SharedOptions, RleFormat):
+    """A csv of run lengths, a row an image, a class or an object."""
 
     format: Literal["csv"] = "csv"
     path: str
-    image_column: str
-    rle_column: str
-    class_column: str | None = None
-    labels: tuple[str, ...] = ()  # classes as the csv writes them, in the order of `classes`
-    cell: str = "{id}"  # how the image column writes an image: `{id}`, `{id}.jpg`, `{id}_{class}`
-    order: Literal["row", "column"] = "column"  # whether pixels are counted along rows or along columns
     start: Literal[0, 1] = 1  # the number of the first pixel
-    relative: bool = False  # a start is counted from the end of the run before
     missing: Literal["leave_out", "empty"] = "leave_out"  # an image without a row
 
 

@@ -32,11 +32,7 @@ _zip_lock = Lock()
 
 
 def read_bytes(path: Path) -> bytes:
-    """Reads a file, or a member of a zip, whole.
-
-    Raises:
-        InputError: there is no such file or member, or it is empty or damaged.
-    """
+    """Reads a file, or a member of a zip, whole. Raises InputError where it is missing, empty or damaged."""
     holder = _find_container(path)
     with naming(path, "be readable"):
         if holder is None:
@@ -54,11 +50,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def unpack_gzip(path: Path, content: bytes) -> bytes:
-    """Unpacks the bytes of a gzip file.
-
-    Raises:
-        InputError: they are damaged, or do not fit into memory once they are unpacked.
-    """
+    """Unpacks a gzip file. Raises InputError where it is damaged, or does not fit into memory once it is unpacked."""
     blocks, num_bytes = list[bytes](), 0
     with naming(path), gzip.open(BytesIO(content)) as file:
         while block := file.read(_BLOCK_BYTES):
@@ -71,8 +63,7 @@ def unpack_gzip(path: Path, content: bytes) -> bytes:
 def read_stamp(path: Path) -> tuple[int, int]:
     """Returns what changes when a file does: (bytes, time of change in ns), of a zip's member (bytes, CRC-32).
 
-    Raises:
-        InputError: there is no such file or member.
+    Raises InputError where there is no such file or member.
     """
     holder = _find_container(path)
     with naming(path, "be readable"):
@@ -86,8 +77,7 @@ def read_stamp(path: Path) -> tuple[int, int]:
 def check_content(path: Path, content: bytes, expected: str) -> None:
     """Compares a file's bytes with its hash in a table, see `hash_content`; a page of a stack has none of its own.
 
-    Raises:
-        InputError: they differ.
+    Raises InputError where they differ.
     """
     if _OWN_HASH.fullmatch(expected) and f"{len(content):x}-{zlib.crc32(content):08x}" != expected:
         raise InputError(f"{path} must be as it was imported. Received: other bytes. Run `unets import`")
@@ -96,8 +86,7 @@ def check_content(path: Path, content: bytes, expected: str) -> None:
 def hash_content(path: Path) -> str:
     """Returns what changes when the bytes of a file do, `size-crc32` in hex; the same in a folder and in a zip.
 
-    Raises:
-        InputError: there is no such file or member.
+    Raises InputError where there is no such file or member.
     """
     holder = _find_container(path)
     if holder is not None and not _is_stack(holder):
@@ -156,8 +145,7 @@ def walk_files(root: Path, junk: list[str] | None = None) -> Iterator[tuple[str,
 def find_file(root: Path, name: str) -> Path:
     """Returns the path of the file `name` below `root`, or of the member of a zip: `<name>.zip`, or its folder's.
 
-    Raises:
-        InputError: there is neither.
+    Raises InputError where there is neither.
     """
     path = root / name
     if path.is_file():
@@ -186,8 +174,7 @@ def list_members(archive_path: Path) -> list[str]:
 def list_pages(path: Path) -> list[str]:
     """Names the pages of a TIFF of several: `000.png`, `001.png`; none where there is one page or no TIFF.
 
-    Raises:
-        InputError: the file is damaged.
+    Raises InputError where the file is damaged.
     """
     with naming(path, "be a whole TIFF", damage=DECODER_FAULTS):
         try:

@@ -39,12 +39,7 @@ def enlarge(probs_hw: npt.NDArray[np.float32], size_hw: SizeHW) -> npt.NDArray[n
 
 
 def cover(mask_hw: npt.NDArray[np.uint8], num_classes: int, size_hw: SizeHW) -> npt.NDArray[np.uint8]:
-    """Measures how much of each small pixel each class covers.
-
-    Args:
-        mask_hw: uint8 (height, width) class index; 0 is background.
-        num_classes: number of foreground classes.
-        size_hw: (height, width) wanted.
+    """Measures how much of each small pixel each class covers, of uint8 (height, width) class index, 0 background.
 
     Returns:
         uint8 (height, width, classes), 0..255 for a share of 0..1; the classes of a pixel sum to at most 255.

@@ -44,15 +44,11 @@ RGB = ImageKind()
 
 
 class ImageFile:
-    """An image's bytes, `content`, how it is seen, and its (height, width) then, `size_hw`.
+    """An image's bytes, `content`, how it is seen, `kind`, and its (height, width) then, `size_hw`.
 
-    Args:
-        path: a file, a member of a zip, or a page of a TIFF stack.
-        kind: how it is seen.
-        expected: the hash of its bytes in a table, see `hash_content`; empty where none is known.
-
-    Raises:
-        InputError: the file is missing, empty, cut off, no image, of an impossible size, or of other bytes.
+    It is a file, a member of a zip, or a page of a TIFF stack; `expected` is the hash of its bytes in a table, see
+    `hash_content`, empty where none is known. Raises InputError where it is missing, empty, cut off, no image, of an
+    impossible size, or of other bytes.
     """
 
     def __init__(self, path: Path, kind: ImageKind = RGB, expected: str = "") -> None:
@@ -68,11 +64,8 @@ class ImageFile:
     def read(self, size_hw: SizeHW | None = None) -> ImageU8:
         """Reads the image, shrunk to `size_hw` by area; None keeps its own.
 
-        Returns:
-            uint8 (height, width, channels): RGB, for `grey` three equal channels, or those of the file.
-
-        Raises:
-            InputError: the image cannot be decoded, has another number of channels, or numbers that need a range.
+        Returns uint8 (height, width, channels): RGB, for `grey` three equal channels, or those of the file. Raises
+        InputError where it cannot be decoded, has another number of channels, or numbers that need a range.
         """
         wanted = self.kind.channels
         if not isinstance(wanted, int):
@@ -104,8 +97,7 @@ class ImageFile:
     def check(self) -> None:
         """Decodes the image to its last byte; a JPEG at an eighth of its size, which reads all of it, too.
 
-        Raises:
-            InputError: it is not whole, or not of this kind.
+        Raises InputError where it is not whole, or not of this kind.
         """
         content = self.content
         if self._header.mode != ARRAY:
@@ -201,8 +193,7 @@ def choose_reduction(full_hw: SizeHW, size_hw: SizeHW) -> int:
 def to_rgb(image: ImageU8, *, limit: int | None = None, path: Path | None = None) -> ImageU8:
     """Makes RGB of uint8 (height, width[, channels]): one or two channels show the first in grey, more the first three.
 
-    Raises:
-        InputError: there are more channels than `limit`, of the file `path`.
+    Raises InputError where the file `path` has more channels than `limit`.
     """
     channels = 1 if image.ndim == 2 else image.shape[-1]
     if limit is not None and channels > limit:

@@ -32,11 +32,8 @@ _PNG_SETTINGS = (
 def read_index_image(path: Path, expected: str = "") -> npt.NDArray[np.uint8]:
     """Reads a mask file of class indices, uint8 (height, width): palette indices, grey levels, or 0 and 1.
 
-    `expected` is the hash of its bytes in a table, see `hash_content`; empty where none is known.
-
-    Raises:
-        InputError: the file is missing, empty, damaged, of other bytes, holds colors, or a value that 8 bits do not
-            hold.
+    `expected` is the hash of its bytes in a table, see `hash_content`; empty where none is known. Raises InputError
+    where the file is missing, empty, damaged, of other bytes, or holds colors, or a value that 8 bits do not hold.
     """
     values = read_values(path, expected=expected)
     if values.ndim != 2:

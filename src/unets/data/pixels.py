@@ -55,8 +55,7 @@ class Header:
 def read_header(path: Path) -> Header:
     """Reads the header of an image or mask file.
 
-    Raises:
-        InputError: the file is missing, no image, damaged at its beginning, or of an impossible size.
+    Raises InputError where it is missing, no image, damaged at its beginning, or of an impossible size.
     """
     return parse_header(read_bytes(path), path)
 
@@ -88,11 +87,8 @@ def parse_header(content: bytes, path: Path) -> Header:
 def decode(content: bytes, path: Path, *, colors: bool = True) -> Values:
     """Decodes a file's bytes to the numbers that are stored; `colors` looks palettes up, else their indices count.
 
-    Returns:
-        (height, width) or (height, width, channels) of any number type; channels as red, green, blue, opacity.
-
-    Raises:
-        InputError: the bytes are damaged, or no image.
+    Returns (height, width) or (height, width, channels) of any number type; channels as red, green, blue, opacity.
+    Raises InputError where the bytes are damaged, or no image.
     """
     with naming(path, "be a whole image", damage=DECODER_ERRORS):
         values = _decode(content, path, colors)
@@ -106,16 +102,9 @@ def decode(content: bytes, path: Path, *, colors: bool = True) -> Values:
 def read_values(path: Path, *, colors: bool = False, expected: str = "") -> Values:
     """Reads a mask file as it is stored: equal channels become one; opacity counts where it alone differs.
 
-    Args:
-        path: of the file.
-        colors: look palettes up.
-        expected: the hash of its bytes in a table, see `hash_content`; empty where none is known.
-
-    Returns:
-        (height, width), or (height, width, channels) where channels differ; of any number type.
-
-    Raises:
-        InputError: the file is missing, empty, damaged, of other bytes, or no image.
+    Returns (height, width), or (height, width, channels) where channels differ; of any number type. `colors` looks
+    palettes up; `expected` is the hash of the bytes in a table, see `hash_content`, empty where none is known. Raises
+    InputError where the file is missing, empty, damaged, of other bytes, or no image.
     """
     content = read_bytes(path)
     check_content(path, content, expected)

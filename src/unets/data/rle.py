@@ -20,10 +20,15 @@ _MAX_PIXELS = 2**40  # of any picture; where its size is not known
 
 
 def encode_rle(mask_hw: npt.NDArray[np.generic], order: Order = "row", *, relative: bool = False) -> str:
-    """Writes a mask, of non-zero pixels, as 1-based `start length` pairs joined by single spaces.
+    """Writes a mask as 1-based `start length` pairs.
 
-    `order` "row" counts pixels along rows, "column" along columns; `relative` starts from the end of the run before,
-    the first from 0 (SIIM-ACR).
+    Args:
+        mask_hw: (height, width), any integer or bool dtype; every non-zero pixel is foreground.
+        order: "row" counts pixels along rows, "column" along columns.
+        relative: whether starts are counted from the end of the run before, the first from 0 (SIIM-ACR).
+
+    Returns:
+        The pairs joined by single spaces; the empty string for an empty mask.
     """
     if mask_hw.ndim != 2:
         raise ValueError(f"`mask_hw` must have two axes. Received: shape={mask_hw.shape}")
@@ -44,10 +49,7 @@ def to_absolute(rle: str, *, start: int = 1, relative: bool = True) -> str:
     """Returns run lengths that were counted otherwise as absolute, 1-based pairs.
 
     `start` is the number of the first pixel, where starts are absolute; `relative` ones were counted from the end of
-    the run before, the first from 0.
-
-    Raises:
-        InputError: there is something else than whole numbers.
+    the run before, the first from 0. Raises InputError where there is something else than whole numbers.
     """
     if start == 1 and not relative:
         return rle
@@ -57,7 +59,15 @@ def to_absolute(rle: str, *, start: int = 1, relative: bool = True) -> str:
 
 
 def decode_rle(rle: str, size_hw: tuple[int, int], order: Order = "row") -> Mask:
-    """Reads 1-based `start length` pairs back into a mask, uint8 (height, width) of {0, 1}, as `encode_rle` wrote it.
+    """Reads 1-based `start length` pairs back into a mask; the inverse of `encode_rle`.
+
+    Args:
+        rle: the pairs, separated by whitespace; an empty string is an empty mask.
+        size_hw: (height, width) of the mask.
+        order: the counting order the pairs were written in.
+
+    Returns:
+        uint8 (height, width) of {0, 1}.
 
     Raises:
         InputError: an odd count of numbers, something that is not a whole number, runs that are empty, overlap, are
@@ -73,11 +83,7 @@ def decode_rle(rle: str, size_hw: tuple[int, int], order: Order = "row") -> Mask
 
 
 def unite_rles(rles: Iterable[str]) -> str:
-    """Returns the run lengths of the union of masks, which may overlap; each may be empty.
-
-    Raises:
-        InputError: see `decode_rle`.
-    """
+    """Returns the run lengths of the union of masks, which may overlap; each may be empty. Raises as `decode_rle`."""
     runs = [np.stack(read_runs(rle, _MAX_PIXELS), axis=-1) for rle in rles]
     starts, ends = np.concatenate([np.zeros((0, 2), dtype=np.int64), *runs]).T
     if starts.size == 0:
@@ -90,13 +96,9 @@ def unite_rles(rles: Iterable[str]) -> str:
 
 
 def read_runs(rle: str, num_pixels: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Reads and checks `start length` pairs, none of which may leave the image's `num_pixels`.
+    """Reads and checks `start length` pairs, none of which may leave the image's `num_pixels`; raises as `decode_rle`.
 
-    Returns:
-        (starts, ends), int64, 0-based, ends exclusive.
-
-    Raises:
-        InputError: see `decode_rle`.
+    Returns (starts, ends), int64, 0-based, ends exclusive.
     """
     numbers = _parse(rle)
     if numbers.size % 2:

@@ -13,8 +13,8 @@ from unets.data.image import RGB, ImageFile, ImageKind
 from unets.data.io import read_index_image
 from unets.errors import InputError
 
-SEPARATOR = "|"  # between paths, hashes and stamps of several masks of an image
 HALF = 128  # of 255: the least share of a pixel that is of the class
+SEPARATOR = "|"  # between paths, hashes and stamps of several masks of an image
 IGNORE = 255  # class index of an ignored pixel, which counts in no loss and no score
 
 
@@ -60,11 +60,9 @@ def read_full_size(sample: Sample, dataset: DatasetConfig) -> SizeHW:
 
 
 def read_mask(sample: Sample) -> npt.NDArray[np.uint8]:
-    """Reads the mask at full size.
+    """Reads the mask at full size: uint8 (height, width) class index, 0 background, k the k-th class, IGNORE ignored.
 
-    Returns:
-        uint8 (height, width) class index: 0 is background, k the k-th of `dataset.classes`, IGNORE an ignored pixel.
-        Where classes overlap, uint8 (height, width, classes) of 0, 1 and IGNORE. A share of a half and more is 1.
+    Where classes overlap, uint8 (height, width, classes) of 0, 1 and IGNORE. A share of a half and more is 1.
 
     Raises:
         InputError: the sample has no mask, or a file is missing, unreadable, or of another size than the others.
@@ -103,8 +101,7 @@ def find_classes_in(mask: npt.NDArray[np.uint8], num_classes: int) -> npt.NDArra
 def check_mask(mask: npt.NDArray[np.uint8], dataset: DatasetConfig, source: str) -> None:
     """Refuses a mask, as `read_mask` gives it, of the file `source`.
 
-    Raises:
-        InputError: a value is of no class, or pixels are ignored where `has_ignored` is False.
+    Raises InputError where a value is of no class, or pixels are ignored where `has_ignored` is False.
     """
     highest = 1 if mask.ndim == 3 else len(dataset.classes)
     if cv2.minMaxLoc(mask.reshape(mask.shape[0], -1))[1] <= highest:
@@ -119,14 +116,11 @@ def check_mask(mask: npt.NDArray[np.uint8], dataset: DatasetConfig, source: str)
 
 
 def read_soft_target(sample: Sample, dataset: DatasetConfig, size_hw: SizeHW) -> npt.NDArray[np.uint8]:
-    """Reads the mask as the share of each small pixel that each class covers.
+    """Reads the mask as the share of each small pixel that each class covers; raises as `read_mask` and `check_mask`.
 
     Returns:
         uint8 (height, width, layers), 0..255 for a share of 0..1: a layer a class and, where the data set has ignored
         pixels, one more of the share that is ignored.
-
-    Raises:
-        InputError: see `read_mask` and `check_mask`.
     """
     if sample.has_shares:
         return np.stack([shrink(layer, size_hw) for layer in _read_layers(sample)], axis=-1)

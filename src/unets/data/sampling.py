@@ -21,20 +21,13 @@ def weigh_samples(
     *,
     jobs: int | None = None,
 ) -> Weights | None:
-    """Weighs the images that a net is trained on, for `Batches(draw_weights=)`.
+    """Weighs the images that a net is trained on, without those held out, for `Batches(draw_weights=)`.
 
-    Args:
-        samples: those trained on; held-out ones must not count.
-        dataset: says how masks are read.
-        balance: "group": every group is drawn equally often; "class": see `weigh_classes`.
-        jobs: threads that read masks, which "class" needs; None is one a core.
+    `balance` "group" draws every group equally often; "class": see `weigh_classes`; `jobs` threads read masks for it.
 
     Returns:
         float64 (samples), summing to 1. None where every image weighs the same: each is then seen once an epoch, where
         drawing with replacement would leave out one in three.
-
-    Raises:
-        InputError: a mask is missing or unreadable.
     """
     if balance == "none":
         return None

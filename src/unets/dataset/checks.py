@@ -9,19 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
 
-from unets.config import Config, DatasetConfig, PatternSource, SizeHW
-from unets.data.files import find_file, hash_content
+from unets.config import Config, DatasetConfig, SizeHW
+from unets.data.files import find_file
 from unets.data.image import ImageFile
-from unets.data.rle import decode_rle
-from unets.data.samples import IGNORE, Sample, check_mask, count_object_pixels, find_kind, read_mask
-from unets.dataset.importers.patterns import read_masks_csv
+from unets.data.samples import Sample, check_mask, count_object_pixels, find_kind, read_mask
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.dataset.rle_csv import class_cell, image_cell, parse_row, read_sample
 from unets.errors import InputError
@@ -34,11 +30,11 @@ T = TypeVar("T")
 MAX_FAULTS_PRINTED = 50
 _MAX_TWINS = 4  # names of one set of equal images that are printed
 CHUNK_SIZE = 64  # images a task; what a kill can cost, per worker
-CHECK_VERSION = 3  # raise it with every change of what is checked: all is then checked again
+CHECK_VERSION = 4  # raise it with every change of what is checked: all is then checked again
 # Fields that say how images and masks look; the others may change without a new look at the files.
 _LOOKS = {"channels", "value_range", "orientation", "size_hw", "classes", "overlapping", "has_background"}
 _LOOKS |= {"has_ignored"}
-_Task = tuple[str, Sample, str, tuple[str, ...] | None]  # (split, sample, stamp, its rows of a csv, one a class)
+_Key = tuple[str, str]  # split, id
 
 
 class CheckedImage(Config):
@@ -80,15 +76,9 @@ class CheckReport:
 
 
 def check_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = None) -> CheckReport:
-    """Checks all files of a data set against dataset.py and each other, in one pass.
+    """Checks all files of a data set against dataset.py and each other, in one pass, by `jobs` processes.
 
-    Args:
-        project: where the files lie; gets `checked_path`, and `faults_path` where there are many faults.
-        dataset: the data set's config.
-        jobs: worker processes; None is one a core.
-
-    Raises:
-        InputError: the data set cannot be imported; see `import_data`.
+    Writes `project.checked_path`, and `project.faults_path` where there are many faults. Raises as `read_manifest`.
     """
     manifest = read_manifest(project, dataset, jobs=jobs)
     faults = _compare_sample_submission(manifest, project)
@@ -109,7 +99,7 @@ def check_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = N
 
 def read_checked_shares(project: Project, manifest: Manifest) -> dict[str, float]:
     """Returns the object's share of the image for those training images that were found whole and have not changed."""
-    records = _read_records(project, _stamp_samples(project, manifest)).values()
+    records = _read_records(project, _stamp_samples(manifest)).values()
     return {record.id: record.share for record in records if record.split == "train" and record.share is not None}
 
 
@@ -148,20 +138,13 @@ def _compare_sample_submission(manifest: Manifest, project: Project) -> list[str
 
 def _check_images(manifest: Manifest, project: Project, jobs: int | None) -> tuple[list[CheckedImage], int, list[str]]:
     """Checks what is not on record; returns (records of all that is whole, number taken from the record, faults)."""
-    dataset, faults = manifest.dataset, list[str]()
-    has_csv = _find_csv_beside_files(project, dataset) is not None
-    rles = read_masks_csv(project.input_dir, dataset) or {} if has_csv else {}
-    stamps = _stamp_samples(project, manifest)
+    stamps, faults = _stamp_samples(manifest), list[str]()
     known = _read_records(project, stamps)
     num_known = len(known)
-    samples = [("train", sample) for sample in manifest.train] + [("test", sample) for sample in manifest.test]
-    todo = [
-        (split, sample, stamps[split, sample.id], rles.get(sample.id) if split == "train" else None)
-        for split, sample in samples
-        if (split, sample.id) not in known
-    ]
+    samples = _list_samples(manifest)
+    todo = [(split, sample, stamps[split, sample.id]) for split, sample in samples if (split, sample.id) not in known]
     chunks = [todo[start : start + CHUNK_SIZE] for start in range(0, len(todo), CHUNK_SIZE)]
-    check_chunk = partial(_check_chunk, dataset=dataset)
+    check_chunk = partial(_check_chunk, dataset=manifest.dataset)
     for records, chunk_faults in run_tasks(check_chunk, chunks, what="check", jobs=jobs, unit="chunk"):
         faults += chunk_faults
         for record in records:  # at once: a kill loses the chunks at work, not those done
@@ -172,12 +155,14 @@ def _check_images(manifest: Manifest, project: Project, jobs: int | None) -> tup
     return whole, num_known, faults
 
 
-def _check_chunk(chunk: Sequence[_Task], dataset: DatasetConfig) -> tuple[list[CheckedImage], list[str]]:
-    """Checks one sample after another; returns (records of those without fault, all faults)."""
+def _check_chunk(
+    chunk: Sequence[tuple[str, Sample, str]], dataset: DatasetConfig
+) -> tuple[list[CheckedImage], list[str]]:
+    """Checks one (split, sample, stamp) after another; returns (records of those without fault, all faults)."""
     records, all_faults = [], list[str]()
-    for split, sample, stamp, rles in chunk:
+    for split, sample, stamp in chunk:
         faults = list[str]()
-        size_hw, share = _check_sample(sample, dataset, rles, faults)
+        size_hw, share = _check_sample(sample, dataset, faults)
         all_faults += faults
         if size_hw is not None and not faults:
             about = {"split": split, "id": sample.id, "digest": sample.image_hash, "stamp": stamp}
@@ -185,10 +170,8 @@ def _check_chunk(chunk: Sequence[_Task], dataset: DatasetConfig) -> tuple[list[C
     return records, all_faults
 
 
-def _check_sample(
-    sample: Sample, dataset: DatasetConfig, rles: Sequence[str] | None, faults: list[str]
-) -> tuple[SizeHW | None, float | None]:
-    """Reads a sample's image and mask whole and compares them, and the mask with its rows of a csv where given.
+def _check_sample(sample: Sample, dataset: DatasetConfig, faults: list[str]) -> tuple[SizeHW | None, float | None]:
+    """Reads a sample's image and mask whole and compares them.
 
     Returns:
         (size of the image or None, the object's share or None); `faults` gets what is wrong.
@@ -210,20 +193,7 @@ def _check_sample(
     _collect(partial(check_mask, mask, dataset, sample.masks[0]), faults)
     if not dataset.has_background and mask.ndim == 2 and (mask == 0).any():
         faults.append(f"{sample.masks[0]} must hold no 0 where `has_background` is False. Received: some")
-    if rles is not None and (differing := _collect(partial(_count_differences, mask, rles, dataset), faults)):
-        faults.append(f"{sample.masks[0]} must equal its row of the csv. Received: {differing} differing pixels")
     return size_hw, count_object_pixels(mask) / (mask.shape[0] * mask.shape[1])
-
-
-def _count_differences(mask: npt.NDArray[np.uint8], rles: Sequence[str], dataset: DatasetConfig) -> int:
-    """Counts the pixels in which a mask and its run lengths differ, but for ignored ones, which no csv knows."""
-    source, num_differing = dataset.source, 0
-    order = source.masks_csv.order if isinstance(source, PatternSource) and source.masks_csv else "row"
-    for index, rle in enumerate(rles):
-        layer = mask[..., index] if mask.ndim == 3 else np.where(mask == IGNORE, np.uint8(IGNORE), mask == index + 1)
-        said = decode_rle(rle, (mask.shape[0], mask.shape[1]), order)
-        num_differing += int(np.count_nonzero((layer != said) & (layer != IGNORE)))
-    return num_differing
 
 
 def _collect(read: Callable[[], T], faults: list[str], before: str = "") -> T | None:
@@ -236,9 +206,8 @@ def _collect(read: Callable[[], T], faults: list[str], before: str = "") -> T | 
 
 
 def _note_duplicates(records: Iterable[CheckedImage], manifest: Manifest) -> Iterator[str]:
-    groups = {("train", sample.id): sample.group for sample in manifest.train}
-    groups |= {("test", sample.id): sample.group for sample in manifest.test}
-    by_digest: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    groups = {(split, sample.id): sample.group for split, sample in _list_samples(manifest)}
+    by_digest: dict[str, list[_Key]] = defaultdict(list)
     for record in records:
         by_digest[record.digest].append((record.split, record.id))
     sets = [twins for twins in by_digest.values() if len(twins) > 1]
@@ -285,30 +254,20 @@ def _list_names(names: Iterable[str], limit: int = 10) -> str:
     return ", ".join(names[:limit]) + (", ..." if len(names) > limit else "")
 
 
-def _stamp_samples(project: Project, manifest: Manifest) -> dict[tuple[str, str], str]:
-    """Returns for each (split, id) 16 hex digits that change with its bytes, with the csv and with the rules."""
-    csv_path = _find_csv_beside_files(project, manifest.dataset)
-    rules = fingerprint(
-        version=CHECK_VERSION,
-        looks=manifest.dataset.model_dump(mode="json", include=_LOOKS),
-        csv=csv_path and hash_content(csv_path),
-    )
+def _list_samples(manifest: Manifest) -> list[tuple[str, Sample]]:
+    return [*(("train", sample) for sample in manifest.train), *(("test", sample) for sample in manifest.test)]
+
+
+def _stamp_samples(manifest: Manifest) -> dict[_Key, str]:
+    """Returns for each (split, id) 16 hex digits that change with its bytes and with the rules."""
+    rules = fingerprint(version=CHECK_VERSION, looks=manifest.dataset.model_dump(mode="json", include=_LOOKS))
     return {
         (split, sample.id): fingerprint(rules=rules, image=sample.image_hash, mask=sample.mask_hash)
-        for split, samples in (("train", manifest.train), ("test", manifest.test))
-        for sample in samples
+        for split, sample in _list_samples(manifest)
     }
 
 
-def _find_csv_beside_files(project: Project, dataset: DatasetConfig) -> Path | None:
-    """Returns the csv that says once more what mask files say; None where there is none such."""
-    source = dataset.source
-    if not isinstance(source, PatternSource) or source.masks is None or source.masks_csv is None:
-        return None
-    return find_file(project.input_dir, source.masks_csv.path)
-
-
-def _read_records(project: Project, stamps: dict[tuple[str, str], str]) -> dict[tuple[str, str], CheckedImage]:
+def _read_records(project: Project, stamps: dict[_Key, str]) -> dict[_Key, CheckedImage]:
     """Returns the records that are of the present bytes and rules, by split and id; a torn line is none."""
     found = {}
     lines = project.checked_path.read_bytes().splitlines() if project.checked_path.is_file() else ()

@@ -22,17 +22,7 @@ from unets.workers.pool import run_tasks
 
 
 def write_dump(project: Project, manifest: Manifest, out: Path, *, jobs: int | None = None) -> None:
-    """Writes a dump of all images and masks.
-
-    Args:
-        project: the folders.
-        manifest: what is read.
-        out: the folder; missing or empty, or of an earlier dump.
-        jobs: worker processes; None is one a core.
-
-    Raises:
-        InputError: `out` holds something else.
-    """
+    """Writes a dump of all images and masks; raises InputError where the folder `out` holds something else."""
     if out.is_dir() and any(out.iterdir()) and not (out / "index.csv").exists():
         raise InputError(f"`--dump` must be a folder that is missing or empty. Received: {out}")
     (out / "masks").mkdir(parents=True, exist_ok=True)

@@ -48,9 +48,6 @@ def split_groups(
 
     Returns:
         The fold, 0 to num_folds - 1, of each group.
-
-    Raises:
-        InputError: there are fewer groups than folds.
     """
     if len(groups) < num_folds:
         raise InputError(f"`num_folds` must be at most the number of groups, {len(groups)}. Received: {num_folds}")
@@ -88,11 +85,7 @@ def _measure_share(sample: Sample) -> float:
 def write_folds(project: Project, manifest: Manifest, *, jobs: int | None = None) -> dict[str, int]:
     """Splits the training groups into folds and writes the fold file; a file that is there is checked and kept.
 
-    Returns:
-        The fold of each training id.
-
-    Raises:
-        InputError: there are too few groups, or the file that is there does not fit; see `read_folds`.
+    Returns the fold of each training id. Raises InputError where there are too few groups, and as `read_folds`.
     """
     path, dataset = project.folds_path, manifest.dataset
     if path.exists():
@@ -120,10 +113,7 @@ def write_folds(project: Project, manifest: Manifest, *, jobs: int | None = None
 
 
 def read_folds(path: Path, manifest: Manifest) -> dict[str, int]:
-    """Reads and checks the fold file.
-
-    Returns:
-        The fold of each training id, in the file's order.
+    """Reads and checks the fold file; returns the fold of each training id, in its order.
 
     Raises:
         InputError: the file is missing or no such csv, an id is missing, unknown or there twice, a group is not the

@@ -1,14 +1,48 @@
-"""The manifest: every image of a data set, the mask of each training image, and what their bytes are."""
+"""The manifest: every image of a data set, the mask of each training image, and what their bytes are.
 
+An importer reads INPUT once, and its samples become the tables that every stage reads:
+
+models/<competition>/
+    samples.csv    a row an image: where it is, and where its mask is
+    account.csv    a row a file: what it became, and of images and masks a hash of their bytes, and size and time
+    import.json    what the tables were made of, by which a change is noticed
+    masks/         masks that are not canonical in INPUT, drawn once, a PNG each
+
+A kill costs the masks at work; the next try goes on. A file whose size and time are as before is not read again.
+"""
+
+import csv
+import logging
 import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 
-from unets.config import DatasetConfig
+from filelock import FileLock
+
+from unets.config import DatasetConfig, check_name
+from unets.data.files import hash_content, read_stamp, walk_files
+from unets.data.io import encode_png
 from unets.data.samples import SEPARATOR, Sample, find_kind
-from unets.dataset.importing import find_path, import_if_changed, read_rows
+from unets.dataset.importers.base import Import, ImportedSample
+from unets.dataset.importers.search import read_input
+from unets.errors import InputError, naming
 from unets.store.paths import Project
-from unets.store.runs import fingerprint
+from unets.store.runs import atomic_path, fingerprint, hash_file, read_json, write_csv, write_json
+from unets.workers.pool import run_tasks
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_COLUMNS = ["id", "split", "image", "mask", "group", "view"]
+FILE_COLUMNS = ["file", "is", "hash", "stamp"]
+_REMEDY = "Delete it: it is made again"
+_MODELS = "{models}/"  # how the path of a mask begins that lies below _MODELS
+_DRAWING_VERSION = 1  # raise it with every change of how masks are drawn: all are then drawn again
+_CHUNK = 64  # files a task
+_Identity = tuple[str, str]  # hash, which changes with the bytes; stamp (size and time), which only saves reading them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,31 +65,205 @@ class Manifest:
 
 
 def read_manifest(project: Project, dataset: DatasetConfig, *, jobs: int | None = None) -> Manifest:
-    """Reads models/<competition>/samples.csv, which is made first where it is missing or INPUT changed since.
+    """Reads the tables of the import, which is made first where INPUT changed since; raises as `import_data`."""
+    if not _is_current(project, dataset):
+        project.models_dir.mkdir(parents=True, exist_ok=True)
+        with FileLock(project.models_dir / ".import.lock"):  # processes wait for each other
+            if not _is_current(project, dataset):
+                import_data(project, dataset, jobs=jobs)
+    kind, samples = find_kind(dataset), {"train": list[Sample](), "test": list[Sample]()}
+    with naming(project.account_path, "name each image and mask of samples.csv", remedy=_REMEDY):
+        hashes = {name: digest for name, _, digest, _ in read_table(project.account_path, FILE_COLUMNS)}
+        for id_, split, image, mask, group, view in read_table(project.samples_path, SAMPLE_COLUMNS):
+            masks = mask.split(SEPARATOR) if mask else []
+            samples[split].append(
+                Sample(
+                    id=id_,
+                    # Interned: 16 images share a group's name, and strings are a third of what a sample takes.
+                    group=sys.intern(group),
+                    view=sys.intern(view) if view else None,
+                    image=str(_find_path(project, image)),
+                    masks=tuple(str(_find_path(project, name)) for name in masks),
+                    has_shares=dataset.has_shares and split == "train",
+                    kind=kind,
+                    image_hash=hashes[image],
+                    mask_hash=SEPARATOR.join(hashes[name] for name in masks),
+                )
+            )
+    return Manifest(dataset=dataset, train=tuple(samples["train"]), test=tuple(samples["test"]))
 
-    Args:
-        project: the folders.
-        dataset: the data set's config.
-        jobs: worker processes for an import; None is one a core.
+
+def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = None, read_all: bool = False) -> None:
+    """Reads INPUT by the importer of `dataset.source` and writes the tables; draws masks that are not canonical.
+
+    `jobs` worker processes, None is one a core; `read_all` reads files whose size and time are as before, too.
 
     Raises:
-        InputError: see `import_data`.
+        InputError: the data set contradicts `dataset`, or a mask cannot be drawn.
     """
-    import_if_changed(project, dataset, jobs=jobs)
-    kind, samples = find_kind(dataset), {"train": list[Sample](), "test": list[Sample]()}
-    for row in read_rows(project.samples_path):
-        samples[row.split].append(
-            Sample(
-                id=row.id,
-                # Interned: 16 images share a group's name, and strings are a third of what a sample takes.
-                group=sys.intern(row.group),
-                view=sys.intern(row.view) if row.view else None,
-                image=str(find_path(project, row.image)),
-                has_shares=dataset.has_shares and row.split == "train",
-                masks=tuple(str(find_path(project, mask)) for mask in row.mask.split(SEPARATOR)) if row.mask else (),
-                kind=kind,
-                image_hash=row.image_hash,
-                mask_hash=row.mask_hash,
-            )
+    state = _describe_state(project, dataset)
+    imported = read_source(project, dataset)
+    known: dict[str, _Identity] = {}
+    if not read_all:
+        with suppress(InputError):  # a damaged table, which is made again: nothing in it is known
+            known = {name: (digest, stamp) for name, _, digest, stamp in read_table(project.account_path, FILE_COLUMNS)}
+    drawn = _draw_masks(project, imported, fingerprint(rules=_DRAWING_VERSION, **state), jobs)
+    samples = [(sample, drawn.get((sample.split, sample.id), sample.mask)) for sample in imported.samples]
+    names = sorted({name for sample, masks in samples for name in (sample.image, *masks)})
+    identities = _identify(project, names, known, jobs)
+    rows = ((s.id, s.split, s.image, SEPARATOR.join(masks), s.group or s.id, s.view) for s, masks in samples)
+    write_csv(project.samples_path, SAMPLE_COLUMNS, rows)
+    account = dict.fromkeys(names, "drawn mask") | imported.account
+    files = ((name, what, *identities.get(name, ("", ""))) for name, what in sorted(account.items()))
+    write_csv(project.account_path, FILE_COLUMNS, files)
+    write_json(project.import_path, state | _hash_tables(project))
+    for journal in project.masks_dir.glob(".drawn-*"):
+        journal.unlink()
+    num_train = sum(sample.split == "train" for sample, _ in samples)
+    counts = num_train, len(samples) - num_train, len(drawn)
+    logger.info("%s: %d training and %d test images, %d masks drawn", project.samples_path, *counts)
+
+
+def read_source(project: Project, dataset: DatasetConfig) -> Import:
+    """Reads INPUT by the importer of `dataset.source`, and checks what it gives.
+
+    Raises:
+        InputError: see the importer; or there is no training image, one without a mask, an id twice, or other classes.
+    """
+    imported = read_input(project.input_dir, dataset, project.configs_dir)
+    if imported.classes != dataset.classes or imported.overlapping != dataset.overlapping:
+        raise InputError(
+            f"`classes` of dataset.py must be those of {project.input_dir}: {imported.classes}, "
+            f"overlapping={imported.overlapping}. Received: {dataset.classes}, overlapping={dataset.overlapping}"
         )
-    return Manifest(dataset=dataset, train=tuple(samples["train"]), test=tuple(samples["test"]))
+    counts = Counter((sample.split, sample.id) for sample in imported.samples)
+    twice = [f"{split}/{id_}" for (split, id_), count in counts.items() if count > 1]
+    if twice:
+        raise InputError(f"{project.input_dir} must have each id once. Received: {', '.join(twice[:5])} twice")
+    if not any(sample.split == "train" for sample in imported.samples):
+        raise InputError(f"{project.input_dir} must have images with masks. Received: none")
+    for sample in imported.samples:
+        for part in sample.id.split("/"):  # ids become names of masks and maps
+            check_name(part, f"the id {sample.id!r}")
+        if any(SEPARATOR in mask for mask in sample.mask):
+            raise InputError(f"the path of a mask must not hold `{SEPARATOR}`. Received: {sample.mask}; rename it")
+        if sample.split == "train" and not sample.mask and sample.draw is None:
+            raise InputError(
+                f"{project.input_dir} must have a mask for each training image. Received: none for {sample.id}"
+            )
+    return imported
+
+
+def _describe_state(project: Project, dataset: DatasetConfig) -> dict[str, str]:
+    """Returns what the tables depend on: names, sizes and times of all files of INPUT, and the data set's fields."""
+    if not project.input_dir.is_dir():
+        raise InputError(f"`--input` must be the folder of the data set's files. Received: {project.input_dir} (none)")
+    tables = [(path.name, *read_stamp(path)) for path in sorted(project.configs_dir.glob("*.csv"))]
+    relevant = {"source", "classes", "overlapping", "size_hw", "orientation"}
+    return {
+        "input": fingerprint(input=sorted(walk_files(project.input_dir))),
+        "dataset": fingerprint(tables=tables, **dataset.model_dump(mode="json", include=relevant)),
+    }
+
+
+def _hash_tables(project: Project) -> dict[str, str]:
+    return {path.name: hash_file(path) for path in (project.samples_path, project.account_path)}
+
+
+def read_table(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
+    """Yields the rows of a table of the import; none where it is missing. Raises InputError: the file is damaged."""
+    if not path.is_file():
+        return
+    with naming(path, remedy=_REMEDY), path.open(encoding="utf-8", newline="") as file:
+        reader = csv.reader(file)
+        if next(reader, None) != columns:
+            raise InputError(f"{path} must have the columns {columns}. Received: others. {_REMEDY}")
+        for cells in reader:
+            if len(cells) != len(columns):
+                raise InputError(
+                    f"{path} must have {len(columns)} cells a row. Received: {str(cells)[:200]}. {_REMEDY}"
+                )
+            yield cells
+
+
+def _find_path(project: Project, name: str) -> Path:
+    """Returns where a file of samples.csv lies."""
+    return project.models_dir / name.removeprefix(_MODELS) if name.startswith(_MODELS) else project.input_dir / name
+
+
+def _is_current(project: Project, dataset: DatasetConfig) -> bool:
+    if not all(path.is_file() for path in (project.import_path, project.samples_path, project.account_path)):
+        return False
+    state = _describe_state(project, dataset)
+    with suppress(InputError):  # a damaged record: the import is done again
+        return read_json(project.import_path) == state | _hash_tables(project)
+    return False
+
+
+def _identify(
+    project: Project, names: Sequence[str], known: Mapping[str, _Identity], jobs: int | None
+) -> dict[str, _Identity]:
+    """Returns (hash, stamp) of each file; reads those whose stamp is not as it was."""
+    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
+    tasks = ([(str(_find_path(project, name)), known.get(name, ("", ""))) for name in chunk] for chunk in chunks)
+    found = run_tasks(_identify_files, tasks, what="hash", jobs=jobs, total=len(chunks), unit="chunk", threads=True)
+    return dict(zip(names, (identity for identities in found for identity in identities), strict=True))
+
+
+def _identify_files(files: Sequence[tuple[str, _Identity]]) -> list[_Identity]:
+    identities = []
+    for path, (digest, stamp) in files:
+        try:
+            now = "{}:{}".format(*read_stamp(Path(path)))
+            identities.append((digest if now == stamp else hash_content(Path(path)), now))
+        except InputError:  # a link to nothing, a pipe: whoever reads it says so, and the check names all such files
+            identities.append(("", ""))
+    return identities
+
+
+def _draw_masks(
+    project: Project, imported: Import, key: str, jobs: int | None
+) -> dict[tuple[str, str], tuple[str, ...]]:
+    """Draws the masks that are not canonical; returns their paths as in samples.csv, by (split, id).
+
+    Masks keep their names, and a file whose bytes would be the same is left alone: a training that reads them meanwhile
+    goes on. What is drawn is noted in a journal named by `key`, so that a kill costs only the masks at work.
+    """
+    todo = [sample for sample in imported.samples if sample.split == "train" and sample.draw is not None]
+    if not todo:
+        return {}
+    journal = project.masks_dir / f".drawn-{key}"
+    done: dict[str, int] = {}
+    if journal.is_file():
+        lines = (line.rsplit(",", 1) for line in journal.read_text(encoding="utf-8").splitlines())
+        done = {parts[0]: int(parts[1]) for parts in lines if len(parts) == 2 and parts[1].isdigit()}
+    missing = [sample for sample in todo if sample.id not in done]
+    project.masks_dir.mkdir(parents=True, exist_ok=True)
+    draw = partial(_draw_one, project.masks_dir, imported.overlapping)
+    with journal.open("a", encoding="utf-8") as file:
+        file.write("\n")  # a kill may have torn the last line
+        for sample, count in zip(missing, run_tasks(draw, missing, what="masks", jobs=jobs, unit="mask"), strict=True):
+            done[sample.id] = count
+            file.write(f"{sample.id},{count}\n")
+            file.flush()
+    return {
+        ("train", s.id): tuple(f"{_MODELS}{project.masks_dir.name}/{name}" for name in _name_masks(s.id, done[s.id]))
+        for s in todo
+    }
+
+
+def _draw_one(masks_dir: Path, overlapping: bool, sample: ImportedSample) -> int:
+    """Draws and writes a mask; returns the number of its files."""
+    with naming(sample.image, "have a mask that can be drawn"):
+        layers = sample.read_layers(Path(), overlapping)
+    for name, layer in zip(_name_masks(sample.id, len(layers)), layers, strict=True):
+        path, png = masks_dir / name, encode_png(layer)
+        if path.is_file() and path.read_bytes() == png:
+            continue
+        with atomic_path(path, is_contested=True) as temporary:
+            temporary.write_bytes(png)
+    return len(layers)
+
+
+def _name_masks(id_: str, count: int) -> list[str]:
+    return [f"{id_}.png"] if count == 1 else [f"{id_}.{index}.png" for index in range(1, count + 1)]

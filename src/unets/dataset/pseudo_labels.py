@@ -25,16 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 def read_pseudo_labels(project: Project, manifest: Manifest, name: str, fold: int) -> tuple[Sample, ...]:
-    """Reads the pseudo-labels that one fold is trained on.
-
-    Args:
-        project: the folders.
-        manifest: its training and test images; see `read_manifest`.
-        name: of the labels, as `unets pseudo-labels --name` gave it.
-        fold: the fold whose net is to be trained.
-
-    Returns:
-        Test images with masks, sorted by id.
+    """Reads the pseudo-labels `name` that the net of a fold is trained on: test images with masks, sorted by id.
 
     Raises:
         InputError: there are none, they are damaged or of other folds, or a label is of an image that may not train:
@@ -70,8 +61,7 @@ def read_pseudo_labels(project: Project, manifest: Manifest, name: str, fold: in
 def hash_pseudo_labels(project: Project, name: str, fold: int) -> str:
     """Returns the SHA-256 of a fold's labels, by which a run knows that it goes on with the same.
 
-    Raises:
-        InputError: there are no such labels.
+    Raises InputError where there are none.
     """
     path = project.pseudo_labels_path(name, fold)
     if not (path.is_file() and project.pseudo_labels_record_path(name, fold).is_file()):
@@ -86,11 +76,7 @@ def count_pseudo_labels(project: Project, name: str, fold: int) -> int:
 
 
 def list_candidates(manifest: Manifest) -> tuple[Sample, ...]:
-    """Lists the test images that may get labels: those of groups that no training image is of.
-
-    Raises:
-        InputError: there are none.
-    """
+    """Lists the test images that may get labels: those of groups without training images; at least one."""
     groups = {sample.group for sample in manifest.train}
     kept = tuple(sample for sample in manifest.test if sample.group not in groups)
     if not kept:

@@ -20,7 +20,8 @@ from unets.errors import DAMAGE, InputError, naming
 
 Rles = dict[str, tuple[str, ...]]  # by id, one a class
 
-_NO_OBJECT = {"", "-1", "-", "nan", "none", "null", "[]"}  # how an empty mask is written, in small letters
+# How an empty mask is written, in small letters.
+_NO_OBJECT = frozenset(("", "nan", "none", "null", "na", "n/a", "-", "-1", "0", "0 0", "1 0", "-1 -1"))
 _GZIP_START = b"\x1f\x8b"
 _UTF16_STARTS = (b"\xff\xfe", b"\xfe\xff")
 
@@ -28,10 +29,8 @@ _UTF16_STARTS = (b"\xff\xfe", b"\xfe\xff")
 def read_frame(path: Path) -> pd.DataFrame:
     """Reads a csv or csv.gz as text, with commas, semicolons, tabs or bars, in UTF-8 or UTF-16.
 
-    A cell that is not there, or of a row that ends early, is empty.
-
-    Raises:
-        InputError: the file is missing or no csv.
+    A cell that is not there, or of a row that ends early, is empty. Raises InputError where the file is missing or no
+    csv.
     """
     content = read_bytes(path)
     if content.startswith(_GZIP_START):
@@ -57,8 +56,7 @@ def read_frame(path: Path) -> pd.DataFrame:
 def read_metadata(input_dir: Path, name: str = "metadata.csv") -> pd.DataFrame:
     """Reads what is known of groups beside their images as text, by their `id`; empty where there is no such file.
 
-    Raises:
-        InputError: the file is no csv, lacks the column `id`, or has two rows for a group.
+    Raises InputError where it is no csv, lacks the column `id`, or has two rows for a group.
     """
     try:
         path = find_file(input_dir, name)
@@ -86,8 +84,7 @@ def class_cell(form: RleFormat, classes: Sequence[str], class_name: str) -> str:
 def parse_row(form: RleFormat, classes: Sequence[str], cell: str, of_class: str | None) -> tuple[str, str]:
     """Reads (id, class) of a row from its image cell and, where there is such a column, its class cell.
 
-    Raises:
-        InputError: the cell is not written as `form.cell` says, or the class is none of `classes`.
+    Raises InputError where the cell is not written as `form.cell` says, or the class is none of `classes`.
     """
     cells = form.class_cells or tuple(classes)
     match = _compile_cell(form.cell, cells).fullmatch(cell)
@@ -101,78 +98,58 @@ def parse_row(form: RleFormat, classes: Sequence[str], cell: str, of_class: str 
     return match["id"], classes[cells.index(written)]
 
 
-def read_rle_csv(path: Path, form: RleFormat, classes: Sequence[str], *, unite: bool = False) -> Rles:
-    """Reads run lengths, as in the training masks' csv or a submission.
+def read_submission(path: Path, dataset: DatasetConfig) -> Rles:
+    """Reads the run lengths of a submission, or of masks in that form: a csv or csv.gz, in a folder or in a zip.
 
-    Args:
-        path: csv or csv.gz, in a folder or in a zip.
-        form: how it is written.
-        classes: their names.
-        unite: whether several rows of one mask, an object each, are united; else they are a fault.
+    Several rows of one mask are united where a row is of an object; else they are a fault.
 
     Returns:
         For each id one string of `start length` pairs a class; a class without a row, or with an empty cell, is "".
 
     Raises:
-        InputError: the file is missing or no csv, lacks a column, has two rows for one mask, or a row that names none
-            of the classes or is not written as `form.cell` says. Names up to three such rows.
+        InputError: the file is missing or no csv, lacks a column, or has rows that are at fault, see `parse_row`. Names
+            up to three such rows.
     """
-    frame, columns = read_frame(path), list_columns(form)
+    form, classes, frame = dataset.submission, dataset.classes, read_frame(path)
+    columns = list_columns(form)
     if not {*columns} <= {*frame.columns}:
         raise InputError(f"{path} must have the columns {columns}. Received: {list(frame.columns)}")
-    parts: dict[tuple[str, str], list[str]] = {}
+    parts: dict[str, dict[str, list[str]]] = {}
     faults = []
     for row in zip(*(frame[column].tolist() for column in columns), strict=True):
         try:
-            key = parse_row(form, classes, row[0], row[1] if form.class_column else None)
-            rle = clean_rle(row[-1], form)
+            id_, name = parse_row(form, classes, row[0], row[1] if form.class_column else None)
+            rle = to_absolute(clean_runs(row[-1]), relative=form.relative)
+            parts.setdefault(id_, {}).setdefault(name, []).append(rle)
+            if len(parts[id_][name]) == 2 and form.row != "object":
+                faults.append(f"must have one row a mask. Received: two for {' '.join(row[:-1])}")
         except InputError as error:
             faults.append(str(error))
-            continue
-        if key in parts and not unite:
-            faults.append(f"must have one row a mask. Received: two for {' '.join(row[:-1])}")
-        parts.setdefault(key, []).append(rle)
-    rles: dict[str, dict[str, str]] = {}
-    for (id_, class_name), strings in parts.items():
+    rles: dict[str, tuple[str, ...]] = {}
+    for id_, of_class in parts.items():
         try:
-            rles.setdefault(id_, {})[class_name] = strings[0] if len(strings) == 1 else unite_rles(strings)
+            masks = [of_class.get(name, [""]) for name in classes]
+            rles[id_] = tuple(rows[0] if len(rows) == 1 else unite_rles(rows) for rows in masks)
         except InputError as error:
-            faults.append(f"{id_} {class_name}: {error}")
+            faults.append(f"{id_}: {error}")
     if faults:
         more = f" ({len(faults)} such rows)" if len(faults) > 3 else ""
         raise InputError(f"{path}: {'; '.join(faults[:3])}{more}")
-    return {id_: tuple(of_class.get(name, "") for name in classes) for id_, of_class in rles.items()}
+    return rles
 
 
-def read_submission(path: Path, dataset: DatasetConfig) -> Rles:
-    """Reads the run lengths of a submission; see `read_rle_csv`."""
-    form = dataset.submission
-    return read_rle_csv(path, form, dataset.classes, unite=form.row == "object")
-
-
-def clean_rle(cell: str, form: RleFormat) -> str:
-    """Returns the `start length` pairs of a cell, starts counted from 1; an empty mask, however written, is "".
-
-    Raises:
-        InputError: a relative start is no number.
-    """
-    rle = cell.strip()
-    if rle.lower() in _NO_OBJECT:
-        return ""
-    if rle.startswith("["):
-        rle = rle.strip("[]").replace(",", " ")
-    return to_absolute(rle) if form.relative else rle
+def clean_runs(cell: str) -> str:
+    """Returns run lengths separated by blanks, without brackets, quotes and commas; what means nothing is empty."""
+    plain = " ".join(re.sub(r"[\[\](){}\"',;:]+", " ", cell).split())
+    return "" if plain.lower() in _NO_OBJECT else plain
 
 
 def decode_rles(rles: Sequence[str], size_hw: SizeHW, dataset: DatasetConfig) -> npt.NDArray[np.uint8]:
-    """Decodes a submission's masks of an image's classes into one.
+    """Decodes a submission's masks of an image's classes into one; raises as `decode_rle`.
 
     Returns:
         uint8 (height, width) class index; of classes that share a pixel, the last. Where classes overlap, uint8
         (height, width, classes) of 0 and 1.
-
-    Raises:
-        InputError: see `decode_rle`.
     """
     layers = [decode_rle(rle, size_hw, dataset.submission.order) for rle in rles]
     if dataset.overlapping:
@@ -184,14 +161,9 @@ def decode_rles(rles: Sequence[str], size_hw: SizeHW, dataset: DatasetConfig) ->
 
 
 def read_sample(path: Path, form: RleFormat) -> tuple[list[str], list[tuple[str, str | None]]]:
-    """Reads a sample submission.
+    """Reads a sample submission: its header, and (image cell, class cell) of each row, None without such a column.
 
-    Returns:
-        Its header, and (image cell, class cell) of each row, in its order; the class cell is None where there is no
-        such column.
-
-    Raises:
-        InputError: the file is missing or no csv, or has other columns than `form` says.
+    Raises InputError where it is missing or no csv, or has other columns than `form` says.
     """
     frame, expected = read_frame(path), list_columns(form)
     header = list(frame.columns)

@@ -8,7 +8,7 @@ import logging
 import re
 import tempfile
 import textwrap
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,7 +17,9 @@ from typing import Any
 
 import numpy as np
 from pydantic import ValidationError
+from rich.pretty import pretty_repr
 
+import unets.config
 from unets.config import (
     Config,
     DatasetConfig,
@@ -29,8 +31,9 @@ from unets.config import (
     load_dataset,
 )
 from unets.dataset.first_experiments import Cost, Facts, Proposal, guess_cost, look_at_machine, propose_experiments
-from unets.dataset.importers.base import Import, Question, Questions
+from unets.dataset.importers.base import Import, Question
 from unets.dataset.importers.class_lists import parse_class_list
+from unets.dataset.importers.draws import Value
 from unets.dataset.importers.listing import Listing, list_input
 from unets.dataset.importers.names import spread
 from unets.dataset.importers.search import choose, read
@@ -50,21 +53,17 @@ _SHOWN = frozenset(("source", "classes", "size_hw", "metric", "num_folds"))  # t
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Scaffold:
-    """What was found in a folder, and written for it.
-
-    Attributes:
-        dataset: the config.
-        result: what it reads.
-        questions: what the files do not settle.
-        image_hw: (height, width) that is typical of the images, see `find_typical_size`.
-        proposals: first experiments.
-    """
+    """What was found in a folder, and written for it."""
 
     dataset: DatasetConfig
-    result: Import
-    questions: tuple[Question, ...]
-    image_hw: SizeHW
+    result: Import  # what it reads, and asks
+    image_hw: SizeHW  # that is typical of the images, see `find_typical_size`
     proposals: tuple[Proposal, ...]
+
+    @property
+    def questions(self) -> Sequence[Question]:
+        """What the files do not settle."""
+        return self.result.questions
 
     @property
     def counts(self) -> str:
@@ -84,7 +83,7 @@ def write_scaffold(
     timer: Timer | None = None,
     force: bool = False,
 ) -> Scaffold:
-    """Looks at a folder and writes dataset.py, one or two experiments, and ensemble.py.
+    """Looks at a folder and writes dataset.py, one or two experiments, and ensemble.py; returns what was found.
 
     Args:
         project: whose `input_dir` is looked at, and whose `configs_dir` gets the files.
@@ -93,9 +92,6 @@ def write_scaffold(
         timer: measures a step of training on this machine; None: it is guessed.
         force: write over config files that are there; others of the folder stay.
 
-    Returns:
-        What was found.
-
     Raises:
         InputError: the name is none, the config folder is there already, or no importer reads the folder rightly.
     """
@@ -103,15 +99,15 @@ def write_scaffold(
         raise InputError(f"`COMPETITION` must be of letters, digits, `_` and `-`. Received: {project.competition!r}")
     if (project.configs_dir / "dataset.py").exists() and not force:
         raise _refuse(project.configs_dir / "dataset.py")
-    listing = list_input(project.input_dir)
-    scaffold = find_scaffold(listing, _read_class_list(classes_path), minutes=minutes, timer=timer)
+    listing = replace(list_input(project.input_dir), class_names=_read_class_list(classes_path))
+    scaffold = _find_scaffold(listing, minutes=minutes, timer=timer)
     name, folder = project.competition, project.configs_dir
     on_gpu = look_at_machine().has_gpu
     texts = {p.name: write_experiment_text(name, p, on_gpu=on_gpu) for p in scaffold.proposals}
     ensemble = EnsembleConfig(experiments=tuple(proposal.name for proposal in scaffold.proposals))
     texts["ensemble"] = _write_module([f"What a submission for {name} is made of."], ensemble, {})
     # The last makes it a data set: what a kill leaves before is no obstacle to the next call.
-    texts["dataset"] = write_dataset_text(name, scaffold)
+    texts["dataset"] = _write_dataset(name, scaffold)
     _check_text(texts["dataset"], scaffold.dataset)
     paths = {folder / f"{stem}.py": text for stem, text in texts.items()}
     for path, text in paths.items():
@@ -123,36 +119,23 @@ def write_scaffold(
     return scaffold
 
 
-def find_scaffold(
-    listing: Listing,
-    names: Mapping[Any, str] | None = None,
-    *,
-    minutes: float | None = None,
-    timer: Timer | None = None,
-) -> Scaffold:
-    """Finds a data set's config, without writing anything; see `write_scaffold`.
-
-    Args:
-        listing: of INPUT.
-        names: of the classes' values or colors, where somebody gave them.
-        minutes: see `write_scaffold`.
-        timer: see `write_scaffold`.
-    """
-    result = choose(replace(listing, class_names=dict(names or {})))
+def _find_scaffold(listing: Listing, *, minutes: float | None = None, timer: Timer | None = None) -> Scaffold:
+    """Finds a data set's config, without writing anything; see `write_scaffold`."""
+    result = choose(listing)
     train = [sample for sample in result.samples if sample.split == "train"]
-    headers = {s.image: listing.header(s.image) for s in spread(result.samples, 3000)}
-    is_upright = result.dataset_fields.get("orientation") == "upright"
-    sizes = Counter(header.upright_hw if is_upright else header.size_hw for header in headers.values())
+    headers = [listing.header(sample.image) for sample in spread(result.samples, 3000)]
+    is_upright = result.fields.get("orientation") == "upright"
+    image_hw = find_typical_size(Counter(h.upright_hw if is_upright else h.size_hw for h in headers))
     groups = {sample.group or sample.id for sample in train}
-    fields = dict(result.dataset_fields)
-    questions = Questions(result.questions)
-    submission = fields.pop("submission")
-    if len(result.classes) > 1 and submission["sample"] and not _names_classes(submission):
-        text = f"{submission['sample']} does not tell the classes apart: there is no submission until this is settled"
+    questions, fields = result.questions, {name: value for name, value in result.fields.items() if name != "submission"}
+    submission, has_classes = SubmissionConfig(**result.fields["submission"]), len(result.classes) > 1
+    if has_classes and submission.sample and not submission.names_classes:
+        text = f"{submission.sample} does not tell the classes apart: there is no submission until this is settled"
         questions.ask("submission", text, "sample=..., class_column=... or cell=...")
-        submission = {"sample": None}
-    if not submission["sample"] and len(result.classes) > 1 and not _names_classes(submission):
-        submission |= {"class_column": "class", "row": submission.get("row", "class")}
+        submission = SubmissionConfig(sample=None)
+    if has_classes and not submission.sample and not submission.names_classes:
+        row = submission.row if "row" in submission.model_fields_set else "class"
+        submission = submission.model_copy(update={"class_column": "class", "row": row})
     if len(groups) < 2 * _FOLDS:
         text = f"there are {len(groups)} groups only: folds are uneven, and scores uncertain"
         questions.ask("num_folds", text, "smaller groups, if these do not leak")
@@ -161,24 +144,20 @@ def find_scaffold(
             source=result.source,
             classes=result.classes,
             overlapping=result.overlapping,
-            metric="ap" if submission.get("row") == "object" else "iou" if len(result.classes) > 1 else "dice",
+            metric="ap" if submission.row == "object" else "iou" if has_classes else "dice",
             num_folds=max(min(_FOLDS, len(groups)), 2),
-            submission=SubmissionConfig(**submission),
+            submission=submission,
             **fields,
         )
     except ValidationError as error:
         raise InputError(f"the config of {listing.root} must be valid. Received: {describe(error)}") from error
-    check_by_config(listing, result)
-    image_hw = find_typical_size(sizes)
+    _check_by_config(listing, result)
     facts = Facts(
         image_hw=image_hw, num_train=len(train), num_folds=dataset.num_folds, is_grey=dataset.channels == "grey"
     )
-    proposals = propose_experiments(
-        facts, look_at_machine(), minutes=minutes, timer=partial(timer, dataset) if timer else guess_cost
-    )
-    return Scaffold(
-        dataset=dataset, result=result, questions=tuple(questions), image_hw=image_hw, proposals=tuple(proposals)
-    )
+    guess = partial(timer, dataset) if timer else guess_cost
+    proposals = propose_experiments(facts, look_at_machine(), minutes=minutes, timer=guess)
+    return Scaffold(dataset=dataset, result=result, image_hw=image_hw, proposals=tuple(proposals))
 
 
 def find_typical_size(sizes: Counter[SizeHW]) -> SizeHW:
@@ -190,11 +169,7 @@ def find_typical_size(sizes: Counter[SizeHW]) -> SizeHW:
     return height, width
 
 
-def _names_classes(submission: Mapping[str, Any]) -> bool:
-    return submission.get("class_column") is not None or "{class}" in submission.get("cell", "")
-
-
-def check_by_config(listing: Listing, found: Import) -> None:
+def _check_by_config(listing: Listing, found: Import) -> None:
     """Reads INPUT by the options that are written, and compares with what was found.
 
     Raises:
@@ -209,8 +184,8 @@ def check_by_config(listing: Listing, found: Import) -> None:
             f"{differing[:3]}. Describe the images in a table samples.csv (id,split,image,mask)"
         )
     samples = {sample.id: sample for sample in again.samples}
-    for sample in spread([s for s in found.samples if s.split == "train"], _DRAWN):
-        first, second = (each.read_layers(listing.root) for each in (sample, samples[sample.id]))
+    for sample in spread(list(found.train.values()), _DRAWN):
+        first, second = found.read_layers(sample), again.read_layers(samples[sample.id])
         highest = 1 if found.overlapping else len(found.classes)
         for layer, same in zip(first, second, strict=True):
             wrong = set(np.unique(layer).tolist()) - {*range(highest + 1), 255}
@@ -218,9 +193,9 @@ def check_by_config(listing: Listing, found: Import) -> None:
                 raise InputError(f"the mask of {sample.image} must hold 0 to {highest}. Received: also {sorted(wrong)}")
 
 
-def _read_class_list(path: Path | None) -> Mapping[Any, str] | None:
+def _read_class_list(path: Path | None) -> dict[Value, str]:
     if path is None:
-        return None
+        return {}
     names = parse_class_list(path.name, path.read_text(encoding="utf-8-sig")) if path.is_file() else {}
     if not names:
         raise InputError(f"`--classes` must be a csv, txt or json that names values or colors. Received: {path}")
@@ -243,15 +218,14 @@ def _refuse(path: Path) -> InputError:
     )
 
 
-def write_dataset_text(competition: str, scaffold: Scaffold) -> str:
+def _write_dataset(competition: str, scaffold: Scaffold) -> str:
     """Writes dataset.py; questions stand above the field that answers them."""
     doc = [f"{competition}: {scaffold.counts}.", "", "Written by `unets new` from the files."]
     doc += ["What is marked as a question is yours to settle."] if scaffold.questions else []
-    comments: dict[str, list[str]] = {}
+    comments: dict[str, list[str]] = defaultdict(list)
     for question in scaffold.questions:
-        text = f"QUESTION ({question.field}): {_sentence(question)}"
-        comments.setdefault(question.field.split(".")[0], []).append(text)
-    return _write_module(doc, scaffold.dataset, comments, shown=_SHOWN)
+        comments[question.field.split(".")[0]].append(f"QUESTION ({question.field}): {_sentence(question)}")
+    return _write_module(doc, scaffold.dataset, comments)
 
 
 def write_experiment_text(competition: str, proposal: Proposal, *, on_gpu: bool) -> str:
@@ -262,30 +236,27 @@ def write_experiment_text(competition: str, proposal: Proposal, *, on_gpu: bool)
     return _write_module(doc, proposal.config, proposal.reasons)
 
 
-def _write_module(
-    doc: Sequence[str], config: Config, comments: Mapping[str, Sequence[str]], shown: frozenset[str] = frozenset()
-) -> str:
-    """Writes a module that holds a config: fields that differ from the defaults, and `shown`, below their comments."""
-    kind, fields = (type(config), _find_changes(config) | {name: getattr(config, name) for name in shown})
-    names = sorted({kind.__name__, *(name for value in fields.values() for name in _find_types(value))})
+def _write_module(doc: Sequence[str], config: Config, comments: Mapping[str, Sequence[str]]) -> str:
+    """Writes a module that holds a config: what differs from the defaults, and what is shown always, below comments."""
+    fields = {name: _write(value, _WIDTH - 8 - len(name)) for name, value in _list_shown(config).items()}
+    kind = type(config).__name__
+    names = {kind, *re.findall(r"\b([A-Z]\w+)\(", " ".join(fields.values()))} & vars(unets.config).keys()
     lines = [f'"""{doc[0]}', *doc[1:], '"""'] if doc[1:] else [f'"""{doc[0]}"""']
-    lines += ["", f"from unets.config import {', '.join(names)}", ""]
-    lines += [f"{kind.__name__.removesuffix('Config').upper()} = {kind.__name__}("]
-    for name in kind.model_fields:
+    lines += ["", f"from unets.config import {', '.join(sorted(names))}", ""]
+    lines += [f"{kind.removesuffix('Config').upper()} = {kind}("]
+    for name in type(config).model_fields:
         for text in comments.get(name, ()):
             lines += textwrap.wrap(text, _WIDTH - 4, initial_indent="    # ", subsequent_indent="    # ")
         if name in fields:
-            lines += _write_field(name, fields[name], 4)
+            lines += textwrap.indent(f"{name}={fields[name]},", "    ").split("\n")
     return "\n".join([*lines, ")", ""])
 
 
 def render_scaffold(scaffold: Scaffold, competition: str) -> str:
     """Renders for people what was found, what became of each file, what is asked, and what to do next."""
     lines = [f"found: {scaffold.counts}"]
-    dataset = scaffold.dataset
-    changes = _find_changes(dataset)
-    for name in (name for name in type(dataset).model_fields if name in _SHOWN or name in changes):
-        text = f"{name:14} {_write_value(getattr(dataset, name))}"
+    for name, value in _list_shown(scaffold.dataset).items():
+        text = f"{name:14} {_write(value, 10_000)}"
         lines += textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent=" " * 17)
     lines += ["", "files"]
     lines += [f"  {count:7,} {what}" for what, count in Counter(scaffold.result.account.values()).most_common()]
@@ -307,47 +278,21 @@ def _sentence(question: Question) -> str:
     return f"{text} Else: {'; or '.join(question.choices)}." if question.choices else text
 
 
-def _find_changes(config: Config) -> dict[str, Any]:
-    """Returns the fields that differ from the defaults."""
-    fields = type(config).model_fields
-    return {
-        name: getattr(config, name)
-        for name in fields
-        if getattr(config, name) != fields[name].get_default(call_default_factory=True)
-    }
+def _list_shown(config: Config) -> dict[str, Any]:
+    """Returns the fields that differ from the defaults and, of a data set, `_SHOWN`."""
+    always = _SHOWN if isinstance(config, DatasetConfig) else ()
+    shown = {*always, *(name for name, _ in config.__repr_args__())}
+    return {name: getattr(config, name) for name in type(config).model_fields if name in shown}
 
 
-def _write_field(name: str, value: Any, indent: int) -> list[str]:
-    space = " " * indent
-    line = f"{space}{name}={_write_value(value)},"
-    if len(line) <= _WIDTH or not isinstance(value, Config | tuple):
-        return [line]
-    if isinstance(value, tuple):
-        return [f"{space}{name}=(", *(f"{space}    {_write_value(part)}," for part in value), f"{space}),"]
-    inner = [line for key, part in _list_fields(value).items() for line in _write_field(key, part, indent + 4)]
-    return [f"{space}{name}={type(value).__name__}(", *inner, f"{space}),"]
+def _write(value: Any, width: int) -> str:
+    """Writes a value as Python, in lines of that width; strings in double quotes, patterns raw."""
+    text = pretty_repr(value, max_width=width, indent_size=4)
+    if '"' in text or "\\'" in text:
+        return text
 
+    def quote(match: re.Match[str]) -> str:
+        inner = match[1].replace("\\\\", "\\")
+        return f'"{inner}"' if inner == match[1] else f'r"{inner}"'
 
-def _write_value(value: Any) -> str:
-    if isinstance(value, Config):
-        return f"{type(value).__name__}({', '.join(f'{k}={_write_value(v)}' for k, v in _list_fields(value).items())})"
-    if isinstance(value, tuple):
-        inner = ", ".join(map(_write_value, value))
-        return f"({inner},)" if len(value) == 1 else f"({inner})"
-    if isinstance(value, str) and '"' not in value and value.isprintable():
-        return f'r"{value}"' if "\\" in value and not value.endswith("\\") else f'"{value}"'
-    return repr(value)
-
-
-def _find_types(value: Any) -> set[str]:
-    """Returns the names of the configs that a written value holds."""
-    parts = value if isinstance(value, tuple) else _list_fields(value).values() if isinstance(value, Config) else ()
-    own = {type(value).__name__} if isinstance(value, Config) else set[str]()
-    return own.union(*map(_find_types, parts))
-
-
-def _list_fields(config: Config) -> dict[str, Any]:
-    """Returns what a call must say: changes, and a format that several importers share."""
-    changes = _find_changes(config)
-    shared = {"format": config.format} if type(config).__name__ == "PolygonSource" else {}  # type: ignore[attr-defined]
-    return shared | changes
+    return re.sub("'([^']*)'", quote, text)

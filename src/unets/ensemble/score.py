@@ -13,7 +13,7 @@ from unets.config import DatasetConfig, PatternSource
 from unets.data.io import read_index_image
 from unets.data.rle import decode_rle
 from unets.data.samples import HALF, IGNORE, Sample, read_full_size
-from unets.dataset.importers.masks import DrawFiles
+from unets.dataset.importers.draws import DrawFiles, merge_layers
 from unets.dataset.importers.patterns import find_mask_files
 from unets.dataset.rle_csv import read_submission
 from unets.ensemble.mask_scores import Fractions, Scores
@@ -130,13 +130,14 @@ def _score_image(dataset: DatasetConfig, task: tuple[str, tuple[str, ...], _Read
 def _read_files(folder: Path, names: tuple[tuple[str, ...], ...], dataset: DatasetConfig) -> _Masks:
     """Reads mask files: one of all classes, or some of each."""
     if isinstance(dataset.source, PatternSource):
-        drawn = DrawFiles(folder, names, dataset.source, overlapping=dataset.overlapping)()
+        layers = DrawFiles(folder, names, dataset.source)()
+        if dataset.has_shares:
+            return [layer >= HALF for layer in layers], None
+        if dataset.overlapping:
+            return [layer == 1 for layer in layers], ~np.any([layer == IGNORE for layer in layers], axis=0)
+        (drawn,) = merge_layers(layers, f"a mask in {folder}")
     else:
         drawn = read_index_image(folder / names[0][0])
-    if dataset.has_shares and isinstance(dataset.source, PatternSource):
-        return [layer >= HALF for layer in (drawn if isinstance(drawn, tuple) else (drawn,))], None
-    if isinstance(drawn, tuple):
-        return [layer == 1 for layer in drawn], ~np.any([layer == IGNORE for layer in drawn], axis=0)
     known_hw = drawn != IGNORE if dataset.has_ignored else None
     return [drawn == index for index in range(1, len(dataset.classes) + 1)], known_hw
 

@@ -31,9 +31,9 @@ class Project:
     results_dir: Path  # docs/results/<competition>
 
     folds_path = _Place("models_dir", "folds.csv")  # csv of `id,group,fold`
-    samples_path = _Place("models_dir", "samples.csv")  # csv of all images and masks, which every stage reads
+    samples_path = _Place("models_dir", "samples.csv")  # csv of all images, which every stage reads
     import_path = _Place("models_dir", "import.json")  # what `samples_path` was made of
-    account_path = _Place("models_dir", "account.csv")  # what each file of INPUT became
+    account_path = _Place("models_dir", "account.csv")  # what each file of INPUT became, and hashes
     masks_dir = _Place("models_dir", "masks")  # masks that are not canonical in INPUT, drawn once
     checked_path = _Place("models_dir", "checked.jsonl")  # what `check` found whole, so that it need not look again
     faults_path = _Place("models_dir", "faults.txt")  # what `check` says, where the screen is too small

@@ -14,10 +14,10 @@ import numpy as np
 
 from unets.config import DatasetConfig
 from unets.data.files import find_file
-from unets.data.rle import read_runs
+from unets.data.rle import read_runs, to_absolute
 from unets.data.samples import Sample, read_full_size
 from unets.dataset.manifest import read_manifest
-from unets.dataset.rle_csv import clean_rle, default_rows, list_columns, parse_row, read_sample
+from unets.dataset.rle_csv import default_rows, list_columns, parse_row, read_sample
 from unets.errors import InputError, naming
 from unets.store.paths import Project
 from unets.workers.pool import run_tasks
@@ -90,8 +90,7 @@ def read_wanted(
 def find_reference(project: Project, dataset: DatasetConfig) -> tuple[Path | None, Sequence[Sample]]:
     """Finds what a submission is compared with: the sample submission (None: there is none), and the test images.
 
-    Raises:
-        InputError: there are no test images and so no submission, or the sample submission does not exist.
+    Raises InputError where there are no test images and so no submission, or the sample submission does not exist.
     """
     test = read_manifest(project, dataset).test
     if not test:
@@ -178,7 +177,7 @@ def _find_run_fault(dataset: DatasetConfig, row: _Row, runs: list[tuple[int, int
     if not _PLAIN_RLE.fullmatch(rle):
         return f"must be ASCII digits with single spaces between, is {rle[:40]!r}"
     try:
-        starts, ends = read_runs(clean_rle(rle, form), size_hw[0] * size_hw[1])
+        starts, ends = read_runs(to_absolute(rle, relative=form.relative), size_hw[0] * size_hw[1])
     except InputError as error:
         return str(error)
     if form.row == "object":

@@ -99,8 +99,7 @@ def write_submission(
 def find_submission(project: Project, wanted: str | None = None) -> Path:
     """Returns the path of a submission: a path, or the name of one of ours; None is the newest of ours.
 
-    Raises:
-        InputError: there is none, or it is not as its record says.
+    Raises InputError where there is none, or it is not as its record says.
     """
     if wanted is None:
         ours = [path for path in project.submissions_dir.glob("*.csv.gz") if not path.name.startswith(".")]

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from unets.config import Source
-from unets.data.files import read_bytes
-from unets.dataset.importers.base import Import, ImportedSample
+from unets.dataset.importers.base import Import
+from unets.dataset.importers.draws import merge_layers
 from unets.dataset.importers.listing import list_input
 from unets.dataset.importers.search import choose, read
 
@@ -140,32 +140,21 @@ class Drawing:
         self.test = {f"{name}/{image}" for image in self.test}
 
 
-def draw_mask(result: Import, sample: ImportedSample, root: Path) -> Array:
-    """Returns a sample's mask as class indices; of overlapping classes the last."""
-    if sample.mask:
-        from io import BytesIO
-
-        return np.asarray(Image.open(BytesIO(read_bytes(root / sample.mask[0]))))
-    assert sample.draw is not None
-    drawn = sample.draw()
-    if not isinstance(drawn, tuple):
-        return drawn
-    mask = np.zeros(drawn[0].shape, dtype=np.uint8)
-    for index, layer in enumerate(drawn, start=1):
-        mask[layer == 1] = index
-    return mask
+def draw_mask(result: Import, image: str) -> Array:
+    """Returns an image's mask as class indices; of overlapping classes the last."""
+    return merge_layers(result.read_layers(result.train[image]))[0]
 
 
 def find_faults(drawing: Drawing, result: Import, tolerance: float = 0.005) -> list[str]:
     """Compares what was read with the ground truth."""
-    train = {sample.image: sample for sample in result.samples if sample.split == "train"}
+    train = result.train
     test = {sample.image for sample in result.samples if sample.split == "test"}
     faults = (
         [f"train: {sorted(train.keys() ^ drawing.train.keys())[:4]}"] if train.keys() != drawing.train.keys() else []
     )
     faults += [f"test: {sorted(test ^ drawing.test)[:4]}"] if test != drawing.test else []
     for image in train.keys() & drawing.train.keys():
-        mask, right = draw_mask(result, train[image], drawing.root), drawing.train[image]
+        mask, right = draw_mask(result, image), drawing.train[image]
         if mask.shape != right.shape:
             faults.append(f"{image}: {mask.shape}, not {right.shape}")
         elif np.mean(mask != right) > tolerance:

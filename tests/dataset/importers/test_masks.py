@@ -19,8 +19,8 @@ from tests.dataset.importers.drawing import (
     merge,
 )
 from unets.config import Coding, MasksSource
+from unets.dataset.importers.draws import DrawFiles, merge_layers
 from unets.dataset.importers.listing import list_input
-from unets.dataset.importers.masks import DrawFiles
 from unets.dataset.importers.search import choose, read
 from unets.errors import InputError
 
@@ -161,8 +161,8 @@ def test_a_pixel_of_two_classes_is_never_lost_in_silence(tmp_path: Path) -> None
     for name in "ab":
         Image.fromarray(np.ones((4, 5), np.uint8)).save(tmp_path / f"{name}.png")
     draw = DrawFiles(tmp_path, (("a.png",), ("b.png",)), Coding(values=(1,)))
-    with pytest.raises(InputError, match=r"a\.png: a pixel must be of one class at most.*Received: 20 pixels"):
-        draw()
+    with pytest.raises(InputError, match=r"x\.png: a pixel must be of one class at most.*Received: 20 pixels"):
+        merge_layers(draw(), "x.png")
 
 
 def test_a_second_mask_of_some_images(tmp_path: Path) -> None:
@@ -349,7 +349,7 @@ def test_exif(tmp_path: Path, number: int) -> None:
         drawing.save(f"images/{place}.jpg", stored, quality=95, exif=exif.tobytes())
         drawing.save(f"masks/{place}.png", mask * np.uint8(WHITE))
     _, result = import_drawn(drawing)
-    assert result.dataset_fields.get("orientation", "stored") == ("stored" if number == 1 else "upright")
+    assert result.fields.get("orientation", "stored") == ("stored" if number == 1 else "upright")
 
 
 def test_stacks_of_pages(tmp_path: Path) -> None:
@@ -363,7 +363,7 @@ def test_stacks_of_pages(tmp_path: Path) -> None:
     drawing.train = {f"train-volume.tif/{number}.png": mask for number, mask in enumerate(masks)}
     drawing.test = {f"test-volume.tif/{number}.png" for number in range(3)}
     _, result = import_drawn(drawing)
-    assert result.dataset_fields["channels"] == "grey"
+    assert result.fields["channels"] == "grey"
 
 
 def test_bands(tmp_path: Path) -> None:
@@ -378,8 +378,8 @@ def test_bands(tmp_path: Path) -> None:
         tifffile.imwrite(tmp_path / f"images/{number}.tif", bands, photometric="minisblack", planarconfig="contig")
         drawing.save(f"masks/{number}.png", mask * np.uint8(WHITE))
     _, result = import_drawn(drawing)
-    assert result.dataset_fields["channels"] == 6
-    assert result.dataset_fields["value_range"][1] > 255
+    assert result.fields["channels"] == 6
+    assert result.fields["value_range"][1] > 255
 
 
 def test_masks_a_few_pixels_off_are_stretched_and_asked(tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ def test_the_options_are_followed(tmp_path: Path) -> None:
     assert "003" not in by_id
     assert by_id["100"].group == "1"
     assert not np.any(by_id["100"].draw())  # type: ignore[misc]
-    assert np.array_equal(by_id["001"].draw(), drawing.train["images/001.png"] == 2)  # type: ignore[misc]
+    assert np.array_equal(by_id["001"].draw()[0], drawing.train["images/001.png"] == 2)  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -447,7 +447,7 @@ def test_gray_masks_hold_shares_if_the_user_says_so(
         drawing.save(f"masks/{number}.{ending}", code(one))
     result = read(list_input(tmp_path), MasksSource(full_share=full_share))
     for sample in result.samples:
-        drawn = sample.draw()  # type: ignore[misc]
+        (drawn,) = sample.draw()  # type: ignore[misc]
         np.testing.assert_allclose(drawn, shares[int(sample.id)] * 255, atol=0.51)
     if full_share > 1:
         few = read(list_input(tmp_path), MasksSource(full_share=full_share // 2))
@@ -471,7 +471,7 @@ def test_the_mean_of_annotators_is_a_share(tmp_path: Path) -> None:
         mask = drawing.train[f"images/{number}.png"].astype(int)
         others = 1 + number % 2
         wanted = 255 * (mask + others * np.roll(mask, 1, axis=1)) / (1 + others)
-        np.testing.assert_allclose(sample.draw(), wanted, atol=0.51)  # type: ignore[misc]
+        np.testing.assert_allclose(sample.draw()[0], wanted, atol=0.51)  # type: ignore[misc]
 
 
 def test_photographs_before_a_plain_wall_are_no_masks(tmp_path: Path) -> None:

@@ -42,13 +42,6 @@ def test_a_zip(tmp_path: Path, prefix: str) -> None:
     assert find(tmp_path, "train/{id}.jpg") == {"a": (f"train.zip/{prefix}a.jpg",), "b": (f"train.zip/{prefix}b.jpg",)}
 
 
-def test_a_zip_of_a_folder_above(tmp_path: Path) -> None:
-    pack(tmp_path / "data.zip", "data/images/a.png", "data/masks/a.png")
-    pack(tmp_path / "more.zip", "images/b.png")
-    assert find(tmp_path, "data/images/{id}.png") == {"a": ("data.zip/data/images/a.png",)}
-    assert find(tmp_path, "more/images/{id}.png") == {"b": ("more.zip/images/b.png",)}
-
-
 def test_a_folder_goes_before_its_zip_unless_it_is_empty(tmp_path: Path) -> None:
     pack(tmp_path / "train.zip", "b.jpg")
     write(tmp_path, "train/.DS_Store")

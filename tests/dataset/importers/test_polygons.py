@@ -175,7 +175,7 @@ def test_coco_crowds_are_ignored(tmp_path: Path) -> None:
     drawing.write("coco.json", json.dumps(content))
     drawing.train = {image: np.where(mask == 2, 255, mask) for image, mask in drawing.train.items()}
     _, result = import_drawn(drawing)
-    assert result.dataset_fields["has_ignored"]
+    assert result.fields["has_ignored"]
 
 
 def test_coco_boxes_are_refused(tmp_path: Path) -> None:
@@ -397,9 +397,7 @@ def test_classes_that_overlap_have_a_mask_each(tmp_path: Path) -> None:
     result = choose(list_input(tmp_path))
     assert result.overlapping
     for sample in result.samples:
-        assert sample.draw is not None
-        layers = sample.draw()
-        assert isinstance(layers, tuple)
+        layers = result.read_layers(sample)
         assert np.array_equal(layers[0] == 1, drawn[sample.image][0][1])
 
 

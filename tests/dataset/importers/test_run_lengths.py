@@ -10,7 +10,7 @@ from unets.config import CsvSource
 from unets.dataset.importers.base import Import
 from unets.dataset.importers.edges import measure_fit
 from unets.dataset.importers.listing import list_input
-from unets.dataset.importers.search import choose
+from unets.dataset.importers.search import choose, read
 from unets.errors import InputError
 
 
@@ -124,7 +124,22 @@ def read_classes(tmp_path: Path, header: str, row: str, labels: tuple[str, ...] 
     ],
 )
 def test_classes(tmp_path: Path, header: str, row: str) -> None:
-    assert read_classes(tmp_path, header, row).dataset_fields["submission"]["row"] == "class"
+    assert read_classes(tmp_path, header, row).fields["submission"]["row"] == "class"
+
+
+def test_classes_that_share_pixels_have_a_mask_each(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    rows = ["id,class,runs"]
+    for number in range(3):
+        drawing.save(f"{number}.png", draw_image(number, merge(draw_objects(number))))
+        rows += [f"{number},a,1 10", f"{number},b,8 10"]
+    drawing.write("train.csv", "\n".join(rows) + "\n")
+    result = read(
+        list_input(tmp_path), CsvSource(path="train.csv", image_column="id", rle_column="runs", class_column="class")
+    )
+    assert result.overlapping and result.classes == ("a", "b")
+    first, second = result.read_layers(result.samples[0])
+    assert first.sum() == second.sum() == 10 and (first & second).sum() == 3
 
 
 def test_classes_as_numbers(tmp_path: Path) -> None:
@@ -181,7 +196,7 @@ def test_a_sample_with_another_header(tmp_path: Path, column: str, ending: str, 
     rows = "".join(f"t{number}{ending},1 1\n" for number in range(3))
     drawing.write("sample_submission.csv", f"{column},predicted\n{rows}")
     _, result = import_drawn(drawing)
-    submission = result.dataset_fields["submission"]
+    submission = result.fields["submission"]
     found = (submission["image_column"], submission["rle_column"], submission["cell"])
     assert found == (column, "predicted", cell)
 
@@ -215,7 +230,7 @@ def test_a_csv_beside_mask_files_gives_the_submission(tmp_path: Path) -> None:
         drawing.save(image.replace("train/", "masks/").replace("jpg", "png"), mask * np.uint8(255))
     result = choose(list_input(tmp_path))
     assert result.source.format == "masks"
-    assert result.dataset_fields["submission"]["rle_column"] == "rle_mask"
+    assert result.fields["submission"]["rle_column"] == "rle_mask"
 
 
 def test_an_edge_is_a_step_of_any_channel() -> None:

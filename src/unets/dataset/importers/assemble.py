@@ -1,92 +1,54 @@
-"""Assembling: images and their masks become an `Import`: ids, groups, what images are like, an account of the files."""
+"""Assembling: images and masks complete an `Import`: ids, groups, what images are like, an account of the files."""
 
 import fnmatch
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import combinations
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from unets.config import ImporterSource, SizeHW
 from unets.data.files import read_bytes
 from unets.data.pixels import DEEP, Header, decode, read_values
-from unets.dataset.importers.base import Draw, Import, ImportedSample, MaskHW, Question, Questions
+from unets.dataset.importers.base import Import, ImportedSample
+from unets.dataset.importers.draws import Drawn, merge_layers
 from unets.dataset.importers.edges import measure_fit, read_colors
 from unets.dataset.importers.groups import find_groups
-from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending
-from unets.dataset.importers.names import spread
+from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending, stem_of
+from unets.dataset.importers.names import list_some, spread
 from unets.errors import InputError
 
 _MOST_HEADERS = 3000  # a header takes 0.1 to 1 ms
-_MOST_DRAWN = 300  # masks that are drawn to see whether classes overlap
 _LOOKED_AT = 12  # images whose pixels are read
 _SLACK = 0.02  # share of a side by which a mask may differ from its image, and be stretched to it
 _MOST_CHANNELS = 12
-_SHOWN = 5
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Drawn:
-    """The mask of an image: a canonical file, or how it is drawn; and its size, where that is known."""
-
-    draw: Draw
-    mask: tuple[str, ...] = ()
-    size_hw: SizeHW | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stretched:
-    """A mask that is drawn, and brought to its image's size: the nearest pixel counts."""
-
-    draw: Draw
-    size_hw: SizeHW
-
-    def __call__(self) -> MaskHW | tuple[MaskHW, ...]:
-        """Draws the mask."""
-        drawn = self.draw()
-        layers = drawn if isinstance(drawn, tuple) else (drawn,)
-        turned = tuple(
-            np.asarray(Image.fromarray(layer).resize(self.size_hw[::-1], Image.Resampling.NEAREST)) for layer in layers
-        )
-        return turned if isinstance(drawn, tuple) else turned[0]
 
 
 def assemble(
-    listing: Listing,
+    found: Import,
     source: ImporterSource,
     *,
     train: Mapping[str, Drawn],
     test: Iterable[str] = (),
-    classes: Sequence[str],
-    overlapping: bool = False,
-    account: Mapping[str, str],
-    questions: Sequence[Question] = (),
     ids: Mapping[str, str] | None = None,
     groups: Mapping[str, tuple[str, str]] | None = None,
-    fields: Mapping[str, Any] | None = None,
 ) -> Import:
-    """Makes an import of what an importer found.
+    """Completes what an importer found by its samples, what its images are like, and an account of all files.
 
     Args:
-        listing: of INPUT.
+        found: classes, what files other than images became, questions.
         source: the importer's options.
         train: the mask of each training image.
         test: images to predict.
-        classes: foreground classes, in the order of the masks' indices.
-        overlapping: whether each mask is one layer a class.
-        account: what files other than images became.
-        questions: of the importer.
         ids: of images whose ids are not their names.
         groups: (group, view) of each image; None: they are looked for.
-        fields: further fields of DatasetConfig.
 
     Raises:
         InputError: there are too few training images, an id comes twice, files cannot be read, or masks have another
             size than their images.
     """
+    listing = found.listing
     if len(train) < 2:
         raise InputError(
             f"a data set must have at least 2 training images with masks, to be split. Received: {len(train)}"
@@ -96,29 +58,23 @@ def assemble(
         test = select(listing.rasters, source.test_images)
     test = sorted(set(test) - train.keys())
     headers = _read_headers(listing, [*train, *test])
-    asked = Questions(questions)
-    facts = _describe_images(listing, headers, train, asked)
-    train, is_stretched = _fit_sizes(source, train, headers, facts.get("orientation", "stored"), asked)
+    facts = _describe_images(found, headers, train)
+    found.fields = facts | found.fields
+    train = _fit_sizes(found, source, train, headers)
     named = _name_samples([*train, *test], ids or {})
     if groups is None or source.group is not None:
-        groups = find_groups(listing, {path: named[path] for path in train}, named, source.group, asked)
+        groups = find_groups(found, {path: named[path] for path in train}, named, source.group)
     samples = []
     for path, id_ in named.items():
         group, view = groups.get(path, ("", ""))
         sample = ImportedSample(id=id_, split="test", image=path, group=group, view=view)
         if drawn := train.get(path):
-            sample = replace(sample, split="train", mask=drawn.mask, draw=None if drawn.mask else drawn.draw)
+            sample = replace(sample, split="train", mask=drawn.mask, draw=None if drawn.mask else drawn)
         samples.append(sample)
-    known = dict.fromkeys(train, "image") | dict.fromkeys(test, "test image")
-    return Import(
-        source=source.model_copy(update={"stretch_masks": is_stretched}),
-        samples=tuple(sorted(samples, key=lambda sample: sample.id)),
-        classes=tuple(classes),
-        overlapping=overlapping,
-        account=complete_account(listing, {**account, **known}),
-        questions=tuple(asked),
-        dataset_fields={**facts, **(fields or {})},
-    )
+    found.samples = tuple(sorted(samples, key=lambda sample: sample.id))
+    found.account |= dict.fromkeys(train, "image") | dict.fromkeys(test, "test image")
+    found.account = complete_account(listing, found.account)
+    return found
 
 
 def select(paths: Iterable[str], patterns: Sequence[str]) -> list[str]:
@@ -126,36 +82,18 @@ def select(paths: Iterable[str], patterns: Sequence[str]) -> list[str]:
     return [path for path in paths if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
 
 
-def do_overlap(draws: Sequence[Draw], *, tolerance: float = 0.0) -> bool:
-    """Tells whether pixels are of two classes, on as many masks as some seconds allow.
-
-    Args:
-        draws: of masks with a layer a class.
-        tolerance: share of the smaller class's pixels that may be of the other, too: borders.
-    """
-    for draw in spread(draws, _MOST_DRAWN):
-        masks = [layer == 1 for layer in draw() if (layer == 1).any()]
-        for one, other in combinations(masks, 2):
-            if (one & other).sum() > tolerance * min(one.sum(), other.sum()):
-                return True
-    return False
-
-
 def complete_account(listing: Listing, account: Mapping[str, str]) -> dict[str, str]:
     """Says of every file of INPUT what became of it; `account` says it of some."""
-    full = {path: f"left out: {why}" for path, why in listing.left_out.items()}
+    full, rasters = {path: f"left out: {why}" for path, why in listing.left_out.items()}, set(listing.rasters)
     for path in listing.paths:
-        if ending(path) in UNSUPPORTED:
-            why = UNSUPPORTED[ending(path)]
-        else:
-            why = "no image of this data set" if path in listing.rasters else "neither image nor mask"
-        full[path] = account.get(path, f"left out: {why}")
+        why = "no image of this data set" if path in rasters else "neither image nor mask"
+        full[path] = account.get(path, f"left out: {UNSUPPORTED.get(ending(path), why)}")
     return full
 
 
 def _name_samples(images: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
     """Names images by their stem where stems are unique, else by their path without ending; some ids are given."""
-    stems = {path: path.rpartition("/")[2].rpartition(".")[0] for path in images}
+    stems = {path: stem_of(path) for path in images}
     if len(set(stems.values())) < len(stems):
         stems = {path: path.rpartition(".")[0] for path in images}
     named = {path: given.get(path, stem) for path, stem in stems.items()}
@@ -166,11 +104,9 @@ def _name_samples(images: Sequence[str], given: Mapping[str, str]) -> dict[str, 
     return named
 
 
-def _describe_images(
-    listing: Listing, headers: Mapping[str, Header], train: Mapping[str, Drawn], questions: Questions
-) -> dict[str, Any]:
+def _describe_images(found: Import, headers: Mapping[str, Header], train: Mapping[str, Drawn]) -> dict[str, Any]:
     """Returns what images are like, as fields of DatasetConfig: channels, value_range, orientation, size_hw."""
-    facts: dict[str, Any] = {}
+    listing, facts = found.listing, dict[str, Any]()
     looked = spread([path for path in train if path in headers], _LOOKED_AT)
     bands = {_count_bands(listing, path, headers[path]) for path in looked}
     bands |= {header.channels for header in headers.values() if header.mode == "array"}
@@ -182,7 +118,9 @@ def _describe_images(
         facts["channels"] = "grey"
     elif most > 3 or 2 in bands:
         facts["channels"] = most
-        questions.ask("channels", f"images have {most} channels, all of which are read", '"rgb" for the first three')
+        found.questions.ask(
+            "channels", f"images have {most} channels, all of which are read", '"rgb" for the first three'
+        )
     deep = [path for path, header in headers.items() if header.dtype not in ("uint8", "bool")]
     if deep:
         paths = spread([path for path in deep if path in train] or deep, 4 * _LOOKED_AT)
@@ -191,8 +129,10 @@ def _describe_images(
         if pixels.dtype.kind in "ui":
             low, high = np.floor(low), np.ceil(high)
         facts["value_range"] = (float(low), float(high if high > low else low + 1))
-    facts |= _find_orientation(listing, headers, train, questions)
-    sizes = {_find_size(header, facts.get("orientation")) for header in headers.values()}
+    turned = [path for path in train if path in headers and headers[path].orientation != 1]
+    if turned:
+        facts["orientation"] = _find_orientation(found, turned, headers, train)
+    sizes = {_find_size(header, facts) for header in headers.values()}
     facts["size_hw"] = sizes.pop() if len(sizes) == 1 else None
     return facts
 
@@ -206,17 +146,14 @@ def _count_bands(listing: Listing, path: str, header: Header) -> int:
     return known.get(header.mode, header.channels)
 
 
-def _find_size(header: Header, orientation: str | None) -> SizeHW:
-    return header.upright_hw if orientation == "upright" else header.size_hw
+def _find_size(header: Header, facts: Mapping[str, Any]) -> SizeHW:
+    return header.upright_hw if facts.get("orientation") == "upright" else header.size_hw
 
 
 def _find_orientation(
-    listing: Listing, headers: Mapping[str, Header], train: Mapping[str, Drawn], questions: Questions
-) -> dict[str, str]:
+    found: Import, turned: Sequence[str], headers: Mapping[str, Header], train: Mapping[str, Drawn]
+) -> str:
     """Decides by sizes, or by edges, whether masks lie over images as they are stored, or as EXIF turns them."""
-    turned = [path for path in train if path in headers and headers[path].orientation != 1]
-    if not turned:
-        return {}
     votes: Counter[str] = Counter()
     for path in turned:
         header, size_hw = headers[path], train[path].size_hw
@@ -226,9 +163,8 @@ def _find_orientation(
                 votes[name] += size_hw == image_hw if is_exact else _are_alike(size_hw, image_hw)
     if not any(votes.values()):
         for path in spread(turned, _LOOKED_AT):
-            drawn = train[path].draw()
-            layer = drawn[0] if isinstance(drawn, tuple) else drawn
-            fits = {up: measure_fit(layer, read_colors(listing.root / path, upright=up)) for up in (True, False)}
+            (mask_hw,), place = merge_layers(train[path]()), found.listing.root / path
+            fits = {up: measure_fit(mask_hw, read_colors(place, upright=up)) for up in (True, False)}
             votes["upright"] += fits[True] > 1.15 * fits[False]
             votes["stored"] += fits[False] > 1.15 * fits[True]
     chosen = "stored" if votes["stored"] > votes["upright"] else "upright"
@@ -237,48 +173,44 @@ def _find_orientation(
             f"{len(turned)} images have an EXIF tag that turns them; masks fit them {chosen} "
             f"(undecided: {votes['upright']} upright, {votes['stored']} stored)"
         )
-        questions.ask("orientation", text, '"upright"', '"stored"')
-    return {"orientation": chosen}
+        found.questions.ask("orientation", text, '"upright"', '"stored"')
+    return chosen
 
 
 def _fit_sizes(
-    source: ImporterSource,
-    train: Mapping[str, Drawn],
-    headers: Mapping[str, Header],
-    orientation: str,
-    questions: Questions,
-) -> tuple[dict[str, Drawn], bool]:
+    found: Import, source: ImporterSource, train: Mapping[str, Drawn], headers: Mapping[str, Header]
+) -> dict[str, Drawn]:
     """Stretches masks that differ from their images by a few pixels, or by scale where `source` allows it.
 
-    Refuses others. Returns the masks, and whether some were stretched by that leave.
+    Refuses others; `found.source` says whether some were stretched by that leave.
     """
     fitted, near, scaled, far = dict(train), list[str](), list[str](), list[str]()
     for path, drawn in train.items():
-        if path not in headers or drawn.size_hw is None:
+        image_hw = _find_size(headers[path], found.fields) if path in headers else None
+        if drawn.size_hw is None or image_hw is None or image_hw == drawn.size_hw:
             continue
-        image_hw = _find_size(headers[path], orientation)
-        if drawn.size_hw != image_hw:
-            gaps = [abs(a - b) / b for a, b in zip(drawn.size_hw, image_hw, strict=True)]
-            sizes = "{} x {}, its mask {} x {}".format(*image_hw, *drawn.size_hw)
-            kind = near if max(gaps) <= _SLACK else scaled if _are_alike(drawn.size_hw, image_hw) else far
-            kind.append(f"{path} ({sizes})")
-            fitted[path] = replace(drawn, draw=Stretched(drawn.draw, image_hw), mask=(), size_hw=image_hw)
+        gaps = [abs(a - b) / b for a, b in zip(drawn.size_hw, image_hw, strict=True)]
+        kind = near if max(gaps) <= _SLACK else scaled if _are_alike(drawn.size_hw, image_hw) else far
+        kind.append("{} ({} x {}, its mask {} x {})".format(path, *image_hw, *drawn.size_hw))
+        fitted[path] = Drawn(draw=drawn.draw, stretched=image_hw, size_hw=image_hw)
     if refused := far + scaled * (not source.stretch_masks):
         hint = f"; source.stretch_masks=True stretches {len(scaled)} that have its proportions" if scaled else ""
         raise InputError(
             f"a mask must have its image's size. Received: {len(refused)} of {len(train)} that have not: "
-            f"{_list(refused)}. Resize the masks (nearest neighbor) or the images, or leave these files out{hint}"
+            f"{list_some(refused, '; ')}. Resize the masks (nearest neighbor) or the images, or leave these files out"
+            f"{hint}"
         )
     if scaled:
         text = (
             f"{len(scaled)} of {len(train)} masks have another size than their images, and the same proportions; they "
-            f"are stretched to them: {_list(scaled)}"
+            f"are stretched to them: {list_some(scaled, '; ')}"
         )
-        questions.ask("source.stretch_masks", text, "False, and masks of their images' size")
+        found.questions.ask("source.stretch_masks", text, "False, and masks of their images' size")
     if near:
-        text = f"{len(near)} masks differ from their image by a few pixels, and are stretched to it: {_list(near)}"
-        questions.ask("source.leave_out", text, "patterns of these files")
-    return fitted, bool(scaled)
+        text = f"{len(near)} masks differ from their image by a few pixels, and are stretched to it: "
+        found.questions.ask("source.leave_out", text + list_some(near, "; "), "patterns of these files")
+    found.source = found.source.model_copy(update={"stretch_masks": bool(scaled)})
+    return fitted
 
 
 def _are_alike(one: SizeHW, other: SizeHW) -> bool:
@@ -298,11 +230,7 @@ def _read_headers(listing: Listing, images: Sequence[str]) -> dict[str, Header]:
             broken.append(str(error).replace(f"{listing.root}/", ""))
     if broken:
         raise InputError(
-            f"every image must be readable. Received: {len(broken)} that are not: {_list(broken)}. "
+            f"every image must be readable. Received: {len(broken)} that are not: {list_some(broken, '; ')}. "
             "Repair or remove these files"
         )
     return headers
-
-
-def _list(items: Sequence[str]) -> str:
-    return "; ".join(items[:_SHOWN]) + (f"; and {len(items) - _SHOWN} more" if len(items) > _SHOWN else "")

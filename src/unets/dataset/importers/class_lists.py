@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from unets.dataset.importers.draws import Color, Value
 from unets.dataset.importers.listing import Listing, ending
 from unets.errors import DECODER_FAULTS
-
-Value = int | tuple[int, int, int]  # of a pixel: a number, or a color (R, G, B)
 
 IGNORE_NAMES = r"void|_+ignore_+|unlabel+ed|ignored?|unknown|ignore region|not[ _]labell?ed|don'?t[ _]care"
 BACKGROUND_NAMES = r"background|bg|back[ _]ground|_background_|nothing|none"
@@ -26,11 +25,8 @@ CITYSCAPES: dict[Value, str] = {
 def find_class_list(listing: Listing) -> tuple[dict[Value, str], tuple[str, ...]]:
     """Reads the names of classes by value or color from the file that lists them, whose name speaks of classes or so.
 
-    Args:
-        listing: of INPUT; names that somebody gave count in place of a file.
-
-    Returns:
-        The names, and the files that say so: several where each split has a copy. Empty where there is none.
+    Names that somebody gave count in place of a file. Returns the names, and the files that say so: several where each
+    split has a copy; empty where there is none.
     """
     if listing.class_names:
         return listing.class_names, ()
@@ -124,6 +120,6 @@ def _parse_lines(text: str) -> dict[Value, str]:
     return dict(enumerate(lines))
 
 
-def _color(parts: Sequence[str]) -> tuple[int, int, int]:
+def _color(parts: Sequence[str]) -> Color:
     red, green, blue = (int(part) for part in parts)
     return red, green, blue

@@ -8,17 +8,15 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.polygons import Annotations, Area, decode_counts
+from unets.dataset.importers.polygons import Annotations, Area, BoolMask, decode_counts
 from unets.errors import InputError
 
 
-def parse(listing: Listing, found: Annotations) -> None:
+def parse(found: Annotations) -> None:
     """Reads all COCO files of a folder. Raises as `polygons.read` says."""
     labels: dict[str, None] = {}
-    for path, content in listing.read_jsons('"images"'):
+    for path, content in found.listing.read_jsons('"images"'):
         if not _is_coco(content):
             continue
         named = {entry["id"]: found.find(path, str(entry.get("file_name", ""))) for entry in content["images"]}
@@ -26,9 +24,9 @@ def parse(listing: Listing, found: Annotations) -> None:
         images = {id_: image for id_, image in named.items() if image is not None and image not in found.areas}
         if "annotations" not in content:
             found.test += images.values()
-            found.files[path] = "annotation: a list of test images"
+            found.account[path] = "annotation: a list of test images"
         elif not images:
-            found.files[path] = "left out: its images are annotated in another file, or are not there"
+            found.account[path] = "left out: its images are annotated in another file, or are not there"
         else:
             categories = _name_categories(content)
             labels |= dict.fromkeys(categories.values())
@@ -72,12 +70,8 @@ def _read_area(entry: dict[str, Any], names: dict[Any, str], path: str) -> Area 
     return Area(label, polygons=points, is_ignored=is_crowd) if points else None
 
 
-def decode_runs(outline: dict[str, Any], path: str) -> npt.NDArray[np.bool_]:
-    """Reads COCO's run lengths, as numbers or as text, which count along columns; bool (height, width).
-
-    Raises:
-        InputError: they do not fill the mask.
-    """
+def decode_runs(outline: dict[str, Any], path: str) -> BoolMask:
+    """Reads COCO's run lengths, as numbers or as text, which count along columns; raises as `decode_counts`."""
     height, width = (int(side) for side in outline["size"])
     counts = outline["counts"]
     runs = _unpack(counts) if isinstance(counts, str) else [int(count) for count in counts]
@@ -92,10 +86,8 @@ def _unpack(text: str) -> list[int]:
         bits = letter - 48
         value |= (bits & 31) << shift
         shift += 5
-        if bits & 32:
-            continue
-        if bits & 16:
-            value -= 1 << shift
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-        value = shift = 0
+        if not bits & 32:
+            value -= (bits & 16) << (shift - 4)  # its highest bit is the sign
+            runs.append(value + runs[-2] if len(runs) > 2 else value)
+            value = shift = 0
     return runs

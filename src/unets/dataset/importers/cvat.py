@@ -6,18 +6,15 @@ images/a.jpg
 
 from xml.etree import ElementTree
 
-import numpy as np
-
-from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.polygons import Annotations, Area, decode_counts, draw_box, draw_ellipse
+from unets.dataset.importers.polygons import Annotations, Area, box, decode_counts, ellipse, outline
 from unets.errors import InputError, naming
 
 
-def parse(listing: Listing, found: Annotations) -> None:
+def parse(found: Annotations) -> None:
     """Reads all xml files of CVAT's in a folder. Raises as `polygons.read` says."""
     labels: dict[str, None] = {}
-    for path in listing.select(".xml"):
-        text = listing.read_text(path)
+    for path in found.listing.select(".xml"):
+        text = found.listing.read_text(path)
         if "<annotations" not in text[:2000]:
             continue
         if "<!" in text.replace("<!--", "").replace("<![CDATA[", ""):  # entities can grow without end
@@ -39,19 +36,18 @@ def parse(listing: Listing, found: Annotations) -> None:
 
 
 def _read_area(element: ElementTree.Element, path: str) -> Area | None:
-    def numbers(*names: str) -> list[float]:
-        return [float(element.get(name, 0)) for name in names]
+    def numbers(names: str) -> list[float]:
+        return [float(element.get(name, 0)) for name in names.split()]
 
     label = element.get("label", "")
     if element.tag == "polygon":
-        pairs = [pair.split(",") for pair in element.get("points", "").split(";")]
-        return Area(label, polygons=(np.array(pairs, dtype=np.float64),))
+        return outline(label, [pair.split(",") for pair in element.get("points", "").split(";")])
     if element.tag == "box":
-        return Area(label, polygons=(draw_box(*numbers("xtl", "ytl", "xbr", "ybr")),))
+        return box(label, *numbers("xtl ytl xbr ybr"))
     if element.tag == "ellipse":
-        return Area(label, polygons=(draw_ellipse(numbers("cx", "cy"), numbers("rx", "ry")),))
+        return ellipse(label, numbers("cx cy"), numbers("rx ry"))
     if element.tag == "mask":
-        left, top, width, height = map(int, numbers("left", "top", "width", "height"))
+        left, top, width, height = map(int, numbers("left top width height"))
         runs = [int(run) for run in element.get("rle", "").split(",")]
         return Area(label, pixels=(decode_counts(runs, (height, width), path), (top, left)))
     return None

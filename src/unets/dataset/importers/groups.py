@@ -8,15 +8,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from unets.dataset.importers.base import Questions
+from unets.dataset.importers.base import Import
 from unets.dataset.importers.edges import read_colors
-from unets.dataset.importers.listing import Listing
+from unets.dataset.importers.listing import Listing, stem_of
 from unets.dataset.importers.names import find_split, sort_naturally, spread
 from unets.dataset.importers.tables import read_tables
 from unets.errors import InputError
 
 _COLUMNS = r"patient|subject|person|case|study|group|video|scene|site|plate|slide|well|animal|car(_|$)"
-_NO_GROUPS = 'r"(?P<group>.+)": none'
 _LEAST_FOLDERS = 5
 _MOST_VIEWS = 64
 # The median distance of neighbors as a share of that of any two images. CamVid's frames, a second apart, have 0.54,
@@ -26,53 +25,50 @@ _THUMB = 24  # pixels a side of what is compared
 
 
 def find_groups(
-    listing: Listing, train: Mapping[str, str], named: Mapping[str, str], given: str | None, questions: Questions
+    found: Import, train: Mapping[str, str], named: Mapping[str, str], given: str | None
 ) -> dict[str, tuple[str, str]]:
-    """Finds the group and camera view of each image.
+    """Finds (group, view) of images, by their paths; an image that is its own group has none. Asks what is uncertain.
 
     Args:
-        listing: of INPUT.
+        found: the data set.
         train: the id of each training image, by its path.
         named: the id of each image.
         given: a regular expression of whole ids with a part `group`; None looks for groups.
-        questions: gets what is uncertain.
-
-    Returns:
-        (group, view) by path, both empty where the image is its own group.
 
     Raises:
         InputError: an id does not fit the given expression.
     """
-    none = dict.fromkeys(named, ("", ""))
+    ids = list(train.values())
+
+    def ask(text: str, *choices: str) -> None:
+        found.questions.ask("source.group", text, 'r"(?P<group>.+)": none', *choices)
+
     if given is not None:
         return {path: _match(given, id_) for path, id_ in named.items()}
-    if column := _find_column(listing, train):
+    if column := _find_column(found.listing, set(ids)):
         name, groups = column
-        questions.ask("source.group", f"groups are those of {name}", _NO_GROUPS)
-        return none | {path: (groups[id_], "") for path, id_ in named.items() if id_ in groups}
+        ask(f"groups are those of {name}")
+        return {path: (groups[id_], "") for path, id_ in named.items() if id_ in groups}
     if folders := _find_folders(list(train), list(named)):
         shown = _list(sorted({folders[path] for path in train}))
-        text = f"groups are the folders that images lie in ({shown}): images of one stay on one side of a fold"
-        questions.ask("source.group", text, _NO_GROUPS)
-        return none | {path: (group, "") for path, group in folders.items()}
-    if pattern := _find_pattern(list(train.values())):
+        ask(f"groups are the folders that images lie in ({shown}): images of one stay on one side of a fold")
+        return {path: (group, "") for path, group in folders.items()}
+    if pattern := _find_pattern(ids):
         matched = {path: _match(pattern, id_, strict=False) for path, id_ in named.items()}
         shown = _list(sorted({matched[path][0] for path in train}))
-        text = f"groups are what stands before the last number of an id ({shown}): are they patients, cars, videos?"
-        questions.ask("source.group", text, _NO_GROUPS)
+        ask(f"groups are what stands before the last number of an id ({shown}): are they patients, cars, videos?")
         return matched
-    ordered = sort_naturally(train.values())
-    if len({id_[:-1] for id_ in ordered}) >= 2 and all(re.search(r"\d$", id_) for id_ in named.values()):
+    if len({id_[:-1] for id_ in ids}) >= 2 and all(re.search(r"\d$", id_) for id_ in named.values()):
         paths = {id_: path for path, id_ in train.items()}
-        distance = _compare_neighbors(listing, [paths[id_] for id_ in ordered])
+        distance = _compare_neighbors(found.listing, [paths[id_] for id_ in sort_naturally(ids)])
         if distance < _ALIKE:
-            text = (
+            ask(
                 f"images with neighboring numbers look alike (distance {distance:.2f} of that of any two), as "
-                "frames or slices do: ten neighbors are one group"
+                "frames or slices do: ten neighbors are one group",
+                "other digits",
             )
-            questions.ask("source.group", text, _NO_GROUPS, "other digits")
             return {path: (id_[:-1] or "0", "") for path, id_ in named.items()}
-    return none
+    return {}
 
 
 def _match(pattern: str, id_: str, *, strict: bool = True) -> tuple[str, str]:
@@ -116,21 +112,18 @@ def _find_pattern(ids: Sequence[str]) -> str | None:
     return pattern if found == set(sizes) else None
 
 
-def _find_column(listing: Listing, train: Mapping[str, str]) -> tuple[str, dict[str, str]] | None:
-    """Finds a table with a row an image and a column that names its patient, place or the like."""
-    known = set(train.values())
-    for table in read_tables(listing):
+def _find_column(listing: Listing, known: set[str]) -> tuple[str, dict[str, str]] | None:
+    """Finds a table with a row an image, of the known ids, and a column that names its patient, place or the like."""
+    for path, table in read_tables(listing).items():
         for group in (column for column in table.columns if re.search(_COLUMNS, column.lower())):
             for column in (column for column in table.columns if column != group):
-                pairs = zip(table.cells[column], table.cells[group], strict=True)
-                groups = {id_: name for cell, name in pairs if (id_ := _strip(cell, known)) in known}
+                pairs = zip(table[column], table[group], strict=True)
+                groups = {
+                    id_: name for cell, name in pairs if (id_ := cell if cell in known else stem_of(cell)) in known
+                }
                 if len(groups) >= 0.9 * len(known) and 2 <= len(set(groups.values())) <= len(known) // 2:
-                    return f"the column {group} of {table.path}", groups
+                    return f"the column {group} of {path}", groups
     return None
-
-
-def _strip(cell: str, known: set[str]) -> str:
-    return cell if cell in known else cell.rpartition("/")[2].rpartition(".")[0]
 
 
 def _compare_neighbors(listing: Listing, paths: Sequence[str], count: int = 24) -> float:

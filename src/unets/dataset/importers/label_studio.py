@@ -4,23 +4,21 @@ export.json    [{"data": {"image": "/data/upload/1/0a1b2c3d-a.jpg"}, "annotation
 images/a.jpg
 """
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from unets.dataset.importers.listing import RASTER_ENDINGS, Listing, ending
-from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_ellipse
+from unets.dataset.importers.listing import RASTER_ENDINGS, ending
+from unets.dataset.importers.polygons import Annotations, Area, BoolMask, box, ellipse, outline
 from unets.errors import InputError
 
 _KINDS = ("polygonlabels", "brushlabels", "ellipselabels", "rectanglelabels", "labels")
 
 
-def parse(listing: Listing, found: Annotations) -> None:
+def parse(found: Annotations) -> None:
     """Reads all exports (`JSON` and `JSON-MIN`) of a folder. Raises as `polygons.read` says."""
     several = 0
-    for path, content in listing.read_jsons('labels"'):
+    for path, content in found.listing.read_jsons('labels"'):
         for task in content if isinstance(content, list) else [content]:
             name = _find_name(task) if isinstance(task, dict) else ""
             image = found.find(path, name) if name else None
@@ -29,8 +27,12 @@ def parse(listing: Listing, found: Annotations) -> None:
             results, count = _find_results(task)
             several += count > 1
             sizes = [(int(r["original_height"]), int(r["original_width"])) for r in results if "original_width" in r]
-            size_hw = sizes[0] if sizes else listing.header(image).upright_hw
-            found.add(image, path, size_hw, [_read_result(*one, size_hw) for one in _find_labels(results)])
+            size_hw = sizes[0] if sizes else found.listing.header(image).upright_hw
+            values = [result.get("value", result) for result in results]
+            labels = [next((value[kind][0] for kind in _KINDS if value.get(kind)), None) for value in values]
+            # Without a class these are choices and texts.
+            named = [(label, value) for label, value in zip(labels, values, strict=True) if label]
+            found.add(image, path, size_hw, [_read_result(*pair, size_hw) for pair in named])
     if several:
         text = f"{several} images were annotated more than once: the first annotation of each is read"
         found.questions.ask("source.leave_out", text)
@@ -53,34 +55,22 @@ def _find_results(task: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
     return [result for values in lists for result in values], 1  # JSON-MIN: values without `value`
 
 
-def _find_labels(results: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yields (class, value) of each result that has a class; others are choices and texts."""
-    for value in (result.get("value", result) for result in results):
-        if label := next((value[kind][0] for kind in _KINDS if value.get(kind)), None):
-            yield label, value
-
-
 def _read_result(label: str, value: dict[str, Any], size_hw: tuple[int, int]) -> Area | None:
     scale = np.array([size_hw[1], size_hw[0]]) / 100
     if "rle" in value:
-        return Area(label, pixels=(decode_brush(value["rle"], size_hw), (0, 0)))
+        return Area(label, pixels=(_decode_brush(value["rle"], size_hw), (0, 0)))
     if "points" in value:
-        return Area(label, polygons=(np.asarray(value["points"], dtype=np.float64) * scale,))
+        return outline(label, np.asarray(value["points"], dtype=np.float64) * scale)
     if "radiusX" in value:
-        center, radii = (np.array([value[x], value[y]]) * scale for x, y in (("x", "y"), ("radiusX", "radiusY")))
-        return Area(label, polygons=(draw_ellipse(center, radii),))
+        return ellipse(label, (value["x"], value["y"]) * scale, (value["radiusX"], value["radiusY"]) * scale)
     if {"x", "y", "width", "height"} <= value.keys():
         (left, top), (width, height) = (value["x"], value["y"]) * scale, (value["width"], value["height"]) * scale
-        return Area(label, polygons=(draw_box(left, top, left + width, top + height),))
+        return box(label, left, top, left + width, top + height)
     return None
 
 
-def decode_brush(content: list[int], size_hw: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Reads a brushed mask: RGBA run lengths in a stream of bits; opaque by half and more is object.
-
-    Raises:
-        InputError: the stream is of another size than the image.
-    """
+def _decode_brush(content: list[int], size_hw: tuple[int, int]) -> BoolMask:
+    """Reads a brushed mask: RGBA run lengths in a stream of bits; opaque by half and more is object."""
     bits, place = "".join(f"{byte:08b}" for byte in content), 0
 
     def take(count: int) -> int:

@@ -37,17 +37,13 @@ UNSUPPORTED = {
 class Listing:
     """All files of a folder that somebody brings.
 
-    Attributes:
-        root: the folder.
-        paths: every file below it with `/`, sorted; members of zips as `train.zip/a.jpg`, pages of TIFF stacks as
-            `volume.tif/007.png`.
-        left_out: junk and damaged zips, each with the reason.
-        class_names: of values or colors, where somebody gave them; else a list in the folder counts.
+    Members of zips are listed as `train.zip/a.jpg`, pages of TIFF stacks as `volume.tif/007.png`.
     """
 
     root: Path
-    paths: tuple[str, ...]
-    left_out: dict[str, str] = field(default_factory=dict)
+    paths: tuple[str, ...]  # of every file below it with `/`, sorted
+    left_out: dict[str, str] = field(default_factory=dict)  # junk and damaged zips, each with the reason
+    # Of values or colors, where somebody gave them; else a list in the folder counts.
     class_names: dict[int | tuple[int, int, int], str] = field(default_factory=dict)
     _known: dict[tuple[object, ...], Any] = field(default_factory=dict, repr=False)
 
@@ -80,11 +76,7 @@ class Listing:
         return tuple(path for path in self.paths if ending(path) in endings)
 
     def header(self, path: str) -> Header:
-        """Returns a raster's size, channels and depth; reads its header the first time.
-
-        Raises:
-            InputError: the file is no whole image.
-        """
+        """Returns a raster's size, channels and depth. Raises InputError where the file is no whole image."""
         return self.once(read_header, path)
 
     def once(self, read: Callable[..., ResultT], path: str, *args: object) -> ResultT:
@@ -97,8 +89,7 @@ class Listing:
     def read_text(self, path: str) -> str:
         """Reads a text file of UTF-8 or UTF-16; bytes that are neither become `?`.
 
-        Raises:
-            InputError: the file is empty or damaged.
+        Raises InputError where it is empty or damaged.
         """
         content = read_bytes(self.root / path)
         encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
@@ -107,8 +98,7 @@ class Listing:
     def read_jsons(self, *marks: str) -> Iterator[tuple[str, Any]]:
         """Yields (path, content) of each json file whose text holds all of the marks.
 
-        Raises:
-            InputError: such a file is damaged.
+        Raises InputError where such a file is damaged.
         """
         for path in self.select(".json"):
             text = self.read_text(path)
@@ -125,12 +115,13 @@ def ending(path: str) -> str:
     return {".jpeg": ".jpg", ".jpe": ".jpg", ".jfif": ".jpg", ".tiff": ".tif"}.get(found, found)
 
 
-def list_input(root: Path) -> Listing:
-    """Lists what a folder holds.
+def stem_of(path: str) -> str:
+    """Returns the name of a path without its folders and its ending."""
+    return path.rpartition("/")[2].rpartition(".")[0]
 
-    Raises:
-        InputError: there is no such folder, or it holds no file.
-    """
+
+def list_input(root: Path) -> Listing:
+    """Lists what a folder holds. Raises InputError: there is no such folder, or it holds no file."""
     if not root.is_dir():
         raise InputError(f"`--input` must be a folder with images and masks. Received: {root} (no such folder)")
     junk: list[str] = []

@@ -8,21 +8,21 @@ train/a.png      trainannot/a.png, class_dict.csv          values or colors that
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from unets.config import Coding, MasksSource, SizeHW
+from unets.config import MasksSource
 from unets.data.pixels import read_values
-from unets.dataset.importers.assemble import Drawn, assemble, do_overlap, select
-from unets.dataset.importers.base import Import, MaskHW, Questions
-from unets.dataset.importers.class_lists import BACKGROUND_NAMES, Value, find_class_list
-from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.meaning import MOSTLY, find_files_meaning, look_at, merge_layers, read_coded, unite
+from unets.dataset.importers.assemble import assemble, select
+from unets.dataset.importers.base import Import
+from unets.dataset.importers.class_lists import BACKGROUND_NAMES, find_class_list
+from unets.dataset.importers.draws import DrawFiles, Drawn, DrawRuns, Value, do_overlap, encode_colors
+from unets.dataset.importers.listing import Listing, stem_of
+from unets.dataset.importers.meaning import MOSTLY, find_coding, look_at
 from unets.dataset.importers.names import (
     DERIVED_WORDS,
     IMAGE_WORDS,
@@ -65,53 +65,6 @@ _DROPPED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class DrawFiles:
-    """Reads a mask from its files: one of all classes, one a class, or one an object."""
-
-    root: Path
-    layers: tuple[tuple[str, ...], ...]  # files of each class; one layer where values tell classes
-    coding: Coding
-    overlapping: bool = False
-    is_mean: bool = False  # files of a class are of several annotators: the share that marked a pixel counts
-
-    def __call__(self) -> MaskHW | tuple[MaskHW, ...]:
-        """Draws the mask; see `ImportedSample.draw`. Shares are 0 to 255.
-
-        Raises:
-            InputError: a file cannot be read, or files of one mask have different sizes.
-        """
-        coding = self.coding
-        if len(self.layers) > 1 and coding.values:  # a file is of one class
-            coding = coding.model_copy(update={"values": coding.values[:1]})
-        drawn = {path: read_coded(self.root / path, coding) for paths in self.layers for path in paths}
-        first, one = next(iter(drawn.items()))
-        for path, mask in drawn.items():
-            if mask.shape != one.shape:
-                raise InputError(f"{path} must have the size of {first}, {one.shape}. Received: {mask.shape}")
-        empty = np.zeros_like(one)
-        if self.is_mean or coding.full_share is not None:
-            whole, join = 1 if coding.full_share is None else 255, np.mean if self.is_mean else np.max
-            parts = [[drawn[path] for path in paths] or [empty] for paths in self.layers]
-            shares = tuple(np.rint(join(part, axis=0) * (255 / whole)).astype(np.uint8) for part in parts)
-            return shares if self.overlapping else shares[0]
-        layers = tuple(unite([drawn[path] for path in paths]) if paths else empty for paths in self.layers)
-        return layers if self.overlapping else merge_layers(layers, first)
-
-
-@dataclass(frozen=True, slots=True)
-class DrawEmpty:
-    """Draws the mask of an image without an object."""
-
-    size_hw: SizeHW
-    num_layers: int = 1
-
-    def __call__(self) -> MaskHW | tuple[MaskHW, ...]:
-        """Draws the mask; see `ImportedSample.draw`."""
-        empty = np.zeros(self.size_hw, dtype=np.uint8)
-        return empty if self.num_layers == 1 else (empty,) * self.num_layers
-
-
 def read(listing: Listing, source: MasksSource) -> Import | None:
     """Reads images and their mask files; None where there are none.
 
@@ -119,11 +72,10 @@ def read(listing: Listing, source: MasksSource) -> Import | None:
         InputError: see `assemble`; or masks hold what is no class, or a file of them cannot be read.
     """
     _refuse_split_channels(listing)
+    reading = _Reading(listing=listing, source=source, options=source)
     left = select(listing.rasters, source.leave_out)
-    shapes = find_shapes([path for path in listing.rasters if path not in set(left)])
-    reading = _Reading(listing=listing, source=source, shapes=shapes)
     reading.leave(left, "as `source.leave_out` says")
-    reading.sort_shapes()
+    reading.sort_shapes(find_shapes([path for path in listing.rasters if path not in set(left)]))
     train, test = reading.split()
     return reading.build(train, test) if train else None
 
@@ -140,23 +92,17 @@ def _refuse_split_channels(listing: Listing) -> None:
 
 
 @dataclass(kw_only=True)
-class _Reading:
+class _Reading(Import):
     """What files are: images, masks of them by role, and what was left out."""
 
-    listing: Listing
-    source: MasksSource
-    shapes: Mapping[str, list[Name]]
+    options: MasksSource
+    shapes: Mapping[str, list[Name]] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)  # shape by path
     links: dict[str, dict[tuple[str, ...], list[str]]] = field(default_factory=dict)  # masks by image and role
-    account: dict[str, str] = field(default_factory=dict)
-    questions: Questions = field(default_factory=Questions)
 
-    def leave(self, paths: Iterable[str], why: str) -> None:
-        """Notes that files are left out."""
-        self.account |= dict.fromkeys(paths, f"left out: {why}")
-
-    def sort_shapes(self) -> None:
+    def sort_shapes(self, shapes: Mapping[str, list[Name]]) -> None:
         """Tells masks from images by what they are called and hold, and finds the image of each mask."""
+        self.shapes = shapes
         words_of = {shape: {*find_words(shape), *shape.lower().split("/")} for shape in self.shapes}
         common = set.intersection(*words_of.values()) if words_of else set()
         masks, images = list[str](), list[str]()
@@ -164,13 +110,13 @@ class _Reading:
             words = " ".join(words_of[shape] - common)
             look = look_at(self.listing, [name.path for name in spread(names, _FEW)])
             called_mask, called_image = is_called(words, MASK_WORDS), is_called(words, IMAGE_WORDS)
-            if self.source.masks:
-                is_mask = bool(select([names[0].path], self.source.masks))
+            if self.options.masks:
+                is_mask = bool(select([names[0].path], self.options.masks))
             elif look.error:
                 is_mask = called_mask
             else:
                 is_mask = look.is_mask and (called_mask or not called_image or look.num_values <= 16)
-                is_share = self.source.full_share is not None  # which may be a fraction
+                is_share = self.options.full_share is not None  # which may be a fraction
                 is_mask |= called_mask and not called_image and (is_share or not look.is_array)
             if is_called(words, DERIVED_WORDS) and not (called_mask and not is_mask):
                 self.leave((name.path for name in names), "made from images or masks, as its name says")
@@ -227,7 +173,7 @@ class _Reading:
         used = {*train, *self.account}
         free = [path for path in self.images if path not in used]
         test = [path for path in free if splits[path] == "test"]
-        test += [path for path in free if splits[path] != "test" and _stem(path) in listed]
+        test += [path for path in free if splits[path] != "test" and stem_of(path) in listed]
         for image in test:
             for paths in self.links.get(image, {}).values():
                 self.leave(paths, "the mask of a test image")
@@ -239,7 +185,7 @@ class _Reading:
                     f"each image must have a name of its own, whatever its ending. Received: {other} and {path}; "
                     "rename or remove one of them"
                 )
-        alone = [path for path in free if splits[path] != "test" and _stem(path) not in listed]
+        alone = [path for path in free if splits[path] != "test" and stem_of(path) not in listed]
         shapes = {self.images[path] for path in train}
         bare = [path for path in alone if self.images[path] in shapes]
         if bare:
@@ -255,11 +201,11 @@ class _Reading:
 
     def _read_test_lists(self) -> set[str]:
         """Returns the stems of images that text files called `test` list, a line each, as PASCAL VOC's."""
-        stems, listed = {_stem(path) for path in self.images}, set[str]()
+        stems, listed = {stem_of(path) for path in self.images}, set[str]()
         for path in self.listing.select(".txt"):
             if path.rpartition("/")[2].lower() == "test.txt":
                 lines = [line.split()[0] for line in self.listing.read_text(path).splitlines() if line.strip()]
-                found = stems & {_stem(line) or line.rpartition("/")[2] for line in lines}
+                found = stems & {stem_of(line) or line.rpartition("/")[2] for line in lines}
                 listed |= found
                 self.account |= {path: "list of test images"} if found else {}
         return listed
@@ -270,42 +216,29 @@ class _Reading:
         roles, files_are = self._choose_roles(train, names)
         files = [path for by_image in roles.values() for paths in by_image.values() for path in paths]
         is_single, is_mean = files_are in ("class", "annotator"), files_are == "annotator"
-        meaning = find_files_meaning(self.listing, self.source, files, names, is_single=is_single)
-        draws: dict[str, DrawFiles] = {}
-        for image in train:
-            layers = tuple(tuple(by_image.get(image, ())) for by_image in roles.values())
-            if any(layers):
-                options = {"overlapping": len(layers) > 1, "is_mean": is_mean}
-                draws[image] = DrawFiles(self.listing.root, layers, meaning.coding, **options)
-        has_shares = meaning.coding.full_share is not None
-        overlapping = len(roles) > 1 and (has_shares or do_overlap(list(draws.values())))
-        if overlapping:
+        coding = find_coding(self, self.options, files, names, is_single=is_single)
+        self.classes = tuple(roles) if is_single else self.classes
+        layers = {image: tuple(tuple(by_image.get(image, ())) for by_image in roles.values()) for image in train}
+        draws = {image: DrawFiles(self.listing.root, of, coding, is_mean) for image, of in layers.items() if any(of)}
+        self.overlapping = len(roles) > 1 and (coding.full_share is not None or do_overlap(draws.values()))
+        if self.overlapping:
             text = "some pixels are of two classes: each class has a mask of its own"
             self.questions.ask("overlapping", text, "masks without overlaps")
         drawn: dict[str, Drawn] = {}
         for image, draw in draws.items():
             paths = [path for layer in draw.layers for path in layer]
             header = self.listing.header(paths[0])
-            is_plain = len(paths) == len(draw.layers) == 1 and meaning.coding.is_canonical and header.mode in ("L", "P")
-            mask = (paths[0],) if is_plain and not is_mean else ()
-            drawn[image] = Drawn(draw=replace(draw, overlapping=overlapping), mask=mask, size_hw=header.size_hw)
-        if self.source.missing == "empty":
+            is_plain = len(paths) == len(draw.layers) == 1 and coding.is_canonical and header.mode in ("L", "P")
+            drawn[image] = Drawn(
+                draw=draw, mask=(paths[0],) if is_plain and not is_mean else (), size_hw=header.size_hw
+            )
+        if self.options.missing == "empty":
             shapes = {self.images[image] for image in drawn}
             for path in [path for path, shape in self.images.items() if shape in shapes and path not in drawn]:
                 size_hw = self.listing.header(path).size_hw
-                drawn[path] = Drawn(draw=DrawEmpty(size_hw, len(roles) if overlapping else 1), size_hw=size_hw)
-        coding = {name: getattr(meaning.coding, name) for name in Coding.model_fields}
-        return assemble(
-            self.listing,
-            self.source.model_copy(update=coding),
-            train=drawn,
-            test=test,
-            classes=tuple(roles) if is_single else meaning.classes,
-            overlapping=overlapping,
-            account=self.account | dict.fromkeys(files, "mask") | dict.fromkeys(lists, "annotation"),
-            questions=[*self.questions, *meaning.questions],
-            fields=meaning.fields,
-        )
+                drawn[path] = Drawn(draw=DrawRuns(size_hw, ((),) * len(roles)), size_hw=size_hw)
+        self.account |= dict.fromkeys(files, "mask") | dict.fromkeys(lists, "annotation")
+        return assemble(self, self.options, train=drawn, test=test)
 
     def _choose_roles(self, train: Sequence[str], names: Mapping[Value, str]) -> tuple[dict[str, Files], str]:
         """Returns ({name of the class: its files}, what a file is of: image, class, object or annotator)."""
@@ -316,7 +249,7 @@ class _Reading:
                 role = " ".join(words)
                 roles[role].setdefault(image, []).extend(paths)
                 extras[role][extra].setdefault(image, []).extend(paths)
-        if self.source.files == "annotator":
+        if self.options.files == "annotator":
             return {"object": {i: [p for paths in self.links[i].values() for p in paths] for i in train}}, "annotator"
         joined = self._join_disjoint(roles)
         kept = self._drop_doubles(joined, len(train), names) if len(joined) > 1 else joined
@@ -324,10 +257,10 @@ class _Reading:
             return self._name_classes(kept), "class"
         (role, files), parts = next(iter(kept.items())), extras[next(iter(kept))]
         several = any(len(paths) > 1 for paths in files.values())
-        kind = self.source.files or ("object" if several else "image")
+        kind = self.options.files or ("object" if several else "image")
         is_whole = all(len(by_image) >= _ALL * len(files) for by_image in parts.values())
         if several and len(joined) == 1 and is_whole and 2 <= len(parts) <= 20:  # each image has the same
-            kind = self.source.files or ("object" if all(map(str.isdecimal, parts)) else "class")
+            kind = self.options.files or ("object" if all(map(str.isdecimal, parts)) else "class")
             called = ", ".join(map(repr, sort_naturally(parts)))
             text = f"each image has masks called {called}: taken for a file {'an' if kind == 'object' else 'a'} {kind}"
             self.questions.ask("source.files", text, '"class"' if kind == "object" else '"object"')
@@ -392,9 +325,8 @@ class _Reading:
         codes = []
         for path in paths:
             values = read_values(self.listing.root / path)
-            if values.ndim == 3:
-                values = values[..., :3].astype(np.int64) @ np.array([1 << 32, 1 << 16, 1])
-            codes.append(np.where(values > values.max() // 2, 1, 0) if len(paths) > 1 else values.astype(np.int64))
+            values = encode_colors(values) if values.ndim == 3 else values.astype(np.int64)
+            codes.append(np.where(values > values.max() // 2, 1, 0) if len(paths) > 1 else values)
         return np.asarray(np.max(codes, axis=0), dtype=np.int64)
 
 
@@ -435,10 +367,6 @@ def compare_masks(pairs: Sequence[tuple[npt.NDArray[np.int64], npt.NDArray[np.in
     if overlap >= _SAME:
         return "alike"
     return "class" if binary or overlap < 0.05 else "unclear"
-
-
-def _stem(path: str) -> str:
-    return path.rpartition("/")[2].rpartition(".")[0]
 
 
 def _glob(paths: Sequence[str]) -> str:

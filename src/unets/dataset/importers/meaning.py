@@ -3,28 +3,25 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import ValidationError
-from scipy.spatial import KDTree
 
 from unets.config import Coding, MasksSource, TableSource, describe
 from unets.data.files import read_bytes
 from unets.data.pixels import open_picture, read_values
-from unets.data.samples import IGNORE
-from unets.dataset.importers.base import MaskHW, Questions
-from unets.dataset.importers.class_lists import BACKGROUND_NAMES, CITYSCAPES, IGNORE_NAMES, Value
+from unets.dataset.importers.base import Import, Questions
+from unets.dataset.importers.class_lists import BACKGROUND_NAMES, CITYSCAPES, IGNORE_NAMES
+from unets.dataset.importers.draws import Value, as_color, count_values, decode_colors, encode_colors
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.names import spread
+from unets.dataset.importers.names import list_some, spread
 from unets.errors import InputError
 
-_UNDECLARED = 254
-_BLOCK_PX = 4_000_000  # whose values are counted at once
+Classes = tuple[Coding, tuple[str, ...]]  # what masks hold, and what the classes are called
+
 _MANY_PX = 200_000_000  # pixels of masks whose values are counted: some seconds
 _LEAST_FILES = 8
 _MOST_VALUES = 256  # of a mask that has classes; an image has thousands
@@ -38,37 +35,25 @@ _MANY_CLASSES = 20  # without names; more may be numbers of objects
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FileLook:
-    """What one file holds; of many pixels some rows are looked at.
+class _FileLook:
+    """What one file holds; of many pixels some rows are looked at."""
 
-    Attributes:
-        counts: how many pixels have each value; of many values the most frequent.
-        num_values: how many values there are.
-        flat: share of the pixels outside the most frequent value that equal their right neighbor: masks are flat.
-        is_color: channels differ.
-        palette: its bytes, where there is one.
-        num_pixels: that were looked at.
-        near: pixels near 0 or 255, of 8 bits.
-        shaded: pixels of shades between.
-        solid: pixels of shades that fill an area.
-    """
-
-    counts: Mapping[Value, int]
+    counts: Mapping[Value, int]  # pixels of each value; of many values the most frequent
     num_values: int
-    flat: float
-    is_color: bool
+    flat: float  # share of the pixels outside the most frequent value that equal their right neighbor: masks are flat
+    is_color: bool  # channels differ
     palette: bytes
     num_pixels: int
-    near: int = 0
-    shaded: int = 0
-    solid: int = 0
+    near: int = 0  # pixels near 0 or 255, of 8 bits
+    shaded: int = 0  # pixels of shades between
+    solid: int = 0  # pixels of shades that fill an area
 
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
     """What some files of one shape hold; `is_array`: floating-point numbers, or more than three channels."""
 
-    files: tuple[FileLook, ...] = ()
+    files: tuple[_FileLook, ...] = ()
     is_lossy: bool = False  # JPEG, WebP
     is_array: bool = False
     error: str = ""  # why a file cannot be read
@@ -88,7 +73,7 @@ class Look:
         """Pixels of each value, over all files; of colors where some file has colors."""
         total: Counter[Value] = Counter()
         for file in self.files:
-            total.update({_as_color(v) if self.is_color else v: n for v, n in file.counts.items()})
+            total.update({as_color(v) if self.is_color else v: n for v, n in file.counts.items()})
         return total
 
     @cached_property
@@ -117,7 +102,7 @@ class Look:
 
 def look_at(listing: Listing, paths: Sequence[str], *, colors: bool = False) -> Look:
     """Looks at some files of one shape, each once; `colors` looks palettes up."""
-    files: list[FileLook] = []
+    files: list[_FileLook] = []
     for path in paths:
         try:
             looked = listing.once(_look_at_file, path, colors)
@@ -132,7 +117,7 @@ def look_at(listing: Listing, paths: Sequence[str], *, colors: bool = False) -> 
     return Look(files=tuple(files), is_lossy=is_lossy)
 
 
-def _look_at_file(path: Path, colors: bool = False) -> FileLook | None:
+def _look_at_file(path: Path, colors: bool = False) -> _FileLook | None:
     """Looks at a file; None where it holds floating-point numbers or more than three channels."""
     values = read_values(path, colors=colors)
     if values.dtype.kind == "f" and np.isfinite(values).all() and (values == np.rint(values)).all():
@@ -149,12 +134,12 @@ def _look_at_file(path: Path, colors: bool = False) -> FileLook | None:
         near = values.size - shaded
         here = values[:-1, :-1]
         solid = int(np.count_nonzero(is_shade[:-1, :-1] & (here == values[1:, :-1]) & (here == values[:-1, 1:])))
-    codes = _encode(values) if is_color else values
-    found, counts = _count_values(codes)
+    codes = encode_colors(values) if is_color else values
+    found, counts = count_values(codes)
     rest = codes[:, :-1] != found[int(np.argmax(counts))]
     keep = np.sort(np.argsort(-counts)[:_MOST_VALUES])
-    named = map(tuple, _decode(found[keep]).tolist()) if is_color else found[keep].tolist()
-    return FileLook(
+    named = map(tuple, decode_colors(found[keep]).tolist()) if is_color else found[keep].tolist()
+    return _FileLook(
         counts=dict(zip(named, counts[keep].tolist(), strict=True)),
         num_values=len(found),
         flat=float((codes[:, :-1] == codes[:, 1:])[rest].mean()) if rest.any() else 1.0,
@@ -167,104 +152,21 @@ def _look_at_file(path: Path, colors: bool = False) -> FileLook | None:
     )
 
 
-def read_coded(path: Path, coding: Coding) -> MaskHW:
-    """Reads a mask file as class indices, 255 ignored, or as shares of 0 to 255; uint8 (height, width).
-
-    Raises:
-        InputError: the file cannot be read, or holds a value that is not declared.
-    """
-    values = read_values(path, colors=coding.has_colors)
-    if coding.full_share is not None:
-        shares = values.max(axis=-1) if values.ndim == 3 else values
-        if not (shares.min() >= 0 and shares.max() <= coding.full_share):  # or some are no numbers
-            expected = f"hold shares of 0 to {coding.full_share}, as `source.full_share` says"
-            raise InputError(f"{path} must {expected}. Received: {shares.min()} to {shares.max()}")
-        return np.asarray(np.rint(shares / coding.full_share * 255), dtype=np.uint8)
-    if coding.threshold is not None:
-        is_above = (values.max(axis=-1) if values.ndim == 3 else values) >= coding.threshold
-        return np.asarray(~is_above if coding.values == (0,) else is_above, dtype=np.uint8)
-    indices = dict.fromkeys(coding.background, 0) | dict.fromkeys(coding.ignored, IGNORE)
-    indices |= {value: index for index, value in enumerate(coding.values or (), start=1)}
-    has_colors = coding.has_colors or values.ndim == 3
-    codes = _encode(values) if has_colors else values
-    found, _ = _count_values(codes)
-    keys = np.array([_as_color(value) if has_colors else (value,) for value in indices])
-    distances, places = map(np.asarray, KDTree(keys).query(_decode(found) if has_colors else found[:, None]))
-    if distances.any() and not coding.nearest:
-        strange = found[np.argmax(distances > 0)]
-        shown = tuple(_decode(strange).tolist()) if has_colors else strange
-        raise InputError(f"{path} must hold the values that `source` declares alone. Received: {shown}")
-    meant = np.array([*indices.values()], dtype=np.uint8)[places]
-    if codes.dtype == np.uint8:
-        table = np.zeros(256, dtype=np.uint8)
-        table[found] = meant
-        return table[codes]
-    return np.asarray(meant[np.searchsorted(found, codes)])
-
-
-def unite(masks: Sequence[MaskHW]) -> MaskHW:
-    """Returns the union of objects' masks: a class counts before ignored pixels, these before background."""
-    united = masks[0]
-    for mask in masks[1:]:
-        is_object = (mask != 0) & (mask != IGNORE)
-        united = np.where(is_object | (united == 0), mask, united)
-    return united
-
-
-def merge_layers(layers: Sequence[MaskHW], name: str) -> MaskHW:
-    """Makes one mask of class indices of masks of a class each, 0, 1 and 255, in the order of the classes.
-
-    Raises:
-        InputError: a pixel is of several classes; the mask is called `name`.
-    """
-    if len(layers) == 1:
-        return layers[0]
-    mask_hw = np.zeros(layers[0].shape, dtype=np.uint8)
-    for class_index, layer in enumerate(layers, start=1):
-        is_object = layer == 1
-        shared = int(np.count_nonzero(is_object & (mask_hw > 0) & (mask_hw != IGNORE)))
-        if shared:
-            raise InputError(
-                f"{name}: a pixel must be of one class at most, or `overlapping` of dataset.py be True. "
-                f"Received: {shared} pixels of several classes"
-            )
-        mask_hw[is_object] = class_index
-        mask_hw[(layer == IGNORE) & (mask_hw == 0)] = IGNORE
-    return mask_hw
-
-
-@dataclass(kw_only=True, slots=True)
-class Meaning:
-    """The coding of masks, names of its classes, and questions."""
-
-    coding: Coding
-    classes: tuple[str, ...] = ("object",)
-    questions: Questions = field(default_factory=Questions)
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """What it decides of DatasetConfig."""
-        return {"has_background": bool(self.coding.background), "has_ignored": bool(self.coding.ignored)}
-
-
-def number_classes(count: int) -> tuple[str, ...]:
-    """Returns names of classes that no file names."""
-    return tuple(f"class_{index}" for index in range(1, count + 1)) if count > 1 else ("object",)
-
-
-def find_files_meaning(
-    listing: Listing,
+def find_coding(
+    found: Import,
     source: MasksSource | TableSource,
     files: Sequence[str],
     names: Mapping[Value, str],
     *,
     is_single: bool,
-) -> Meaning:
-    """Says what mask files hold: as `source` says, else as they look, on as many as some seconds allow.
+) -> Coding:
+    """Finds what mask files hold: as `source` says, else as they look, on as many as some seconds allow.
+
+    `found` gets the source with that coding, the classes, what else is decided, and questions.
 
     Args:
-        listing: of INPUT.
-        source: the importer's options.
+        found: what is known of the data set.
+        source: its options.
         files: the masks.
         names: of values or colors, from a list of classes; may be empty.
         is_single: whether a file is of one class or object, so that its values are no classes.
@@ -272,8 +174,22 @@ def find_files_meaning(
     Raises:
         InputError: a file cannot be read, or holds no classes.
     """
-    if any(option is not None for option in (source.values, source.threshold, source.full_share)):
-        return Meaning(coding=source, classes=number_classes(len(source.values or ())))
+    coding: Coding = source
+    found.classes = _number(source.values or ())
+    if source.values is source.threshold is source.full_share is None:
+        coding, found.classes = _look_for_coding(found, files, names, is_single)
+        found.source = source.model_copy(update={name: getattr(coding, name) for name in Coding.model_fields})
+    found.fields |= {"has_background": bool(coding.background), "has_ignored": bool(coding.ignored)}
+    return coding
+
+
+def _number(values: Sequence[Value]) -> tuple[str, ...]:
+    """Names classes that no file names."""
+    return tuple(f"class_{index}" for index in range(1, len(values) + 1)) if len(values) > 1 else ("object",)
+
+
+def _look_for_coding(found: Import, files: Sequence[str], names: Mapping[Value, str], is_single: bool) -> Classes:
+    listing = found.listing
     height, width = listing.header(files[0]).size_hw
     paths = spread(files, max(_LEAST_FILES, _MANY_PX // (height * width)))
     look = look_at(listing, paths, colors=any(isinstance(value, tuple) for value in names) and not is_single)
@@ -286,78 +202,74 @@ def find_files_meaning(
     if not names and not is_single and all("labelIds" in path for path in files):
         names = {v: name for v, name in CITYSCAPES.items() if v in look.counts} | {0: "background"}
     try:
-        return _find_meaning(look, names, is_single)
+        return _find_classes(look, names, is_single, found.questions)
     except ValidationError as error:
         raise InputError(
             f"mask files must hold values of 0 to 65535, or colors. Received: {describe(error)}"
         ) from error
 
 
-def _find_meaning(look: Look, names: Mapping[Value, str], is_single: bool) -> Meaning:
+def _find_classes(look: Look, names: Mapping[Value, str], is_single: bool, questions: Questions) -> Classes:
     by_color = any(isinstance(value, tuple) for value in names)
     if names and not is_single and (by_color or not look.is_color):
-        counts = Counter({(_as_color(v) if by_color else v): n for v, n in look.counts.items()})
+        counts = Counter({(as_color(v) if by_color else v): n for v, n in look.counts.items()})
         zero: Value = (0, 0, 0) if by_color else 0  # background, where no list names it
         unnamed = 0 if zero in names else counts[zero]
         hits = sum(n for value, n in counts.items() if value in names)
         if hits >= 0.5 * (counts.total() - unnamed) > 0 and not (look.is_soft and len(names) > 3):
-            return _find_named(look, counts, names, zero)
+            return _find_named(look, counts, names, zero, questions)
     if look.is_soft:
         what = "JPEG blurs them" if look.is_lossy else "their borders are soft"
-        meaning = Meaning(coding=Coding(threshold=128))
         text = f"masks hold shades between 0 and 255 ({what}): 128 and more is taken for the object"
         shares = "full_share=255 without threshold, if they are shares of several annotators"
-        meaning.questions.ask("source.threshold", text, "another threshold, 1 to 255", shares)
-        return meaning
+        questions.ask("source.threshold", text, "another threshold, 1 to 255", shares)
+        return Coding(threshold=128), _number(())
     if look.is_color:
-        return _find_colors(look)
+        return _find_colors(look, questions)
     values = sorted(value for value in look.counts if isinstance(value, int))
     if len(values) <= 2:
-        return _find_binary(look, values, is_single)
+        return _find_binary(look, values, is_single, questions), _number(())
     if is_single:
-        return Meaning(coding=Coding(threshold=values[1] if values[0] == 0 else values[-1]))
+        return Coding(threshold=values[1] if values[0] == 0 else values[-1]), _number(())
     if values == [0, 1, 255] and not any({1, 255} <= file.counts.keys() for file in look.files):
-        return Meaning(coding=Coding(threshold=1))  # 0/1 in some files, 0/255 in others
-    return _find_several(look, values)
+        return Coding(threshold=1), _number(())  # 0/1 in some files, 0/255 in others
+    return _find_several(look, values, questions)
 
 
-def _find_binary(look: Look, values: list[int], is_single: bool) -> Meaning:
+def _find_binary(look: Look, values: list[int], is_single: bool, questions: Questions) -> Coding:
     """One class: 0, or the lower of two values, is background."""
     if len(values) == 1:
-        meaning = Meaning(coding=Coding(values=(values[0] or 255,)))
         text = f"all {len(look.files)} masks that were read hold nothing but {values[0]}: are they masks?"
-        meaning.questions.ask("source.values", text, "the value of the object")
-        return meaning
+        questions.ask("source.values", text, "the value of the object")
+        return Coding(values=(values[0] or 255,))
     low, high = values
-    meaning = Meaning(coding=Coding(values=(high,), background=(low,)))
     share = look.counts[high] / look.counts.total()
     if (share <= _HALF and low == 0) or is_single:
-        return meaning
+        return Coding(values=(high,), background=(low,))
     text = f"{high} covers {share:.0%} of all pixels and is taken for the object; it may be the background"
-    choice = f"values=({low},), background=({high},)"
+    value, other = high, low
     if share > MOSTLY:
-        meaning.coding, choice = Coding(values=(low,), background=(high,)), f"values=({high},), background=({low},)"
+        value, other = low, high
         text = f"{high} covers {share:.0%} of all pixels and is taken for the background, {low} for the object"
-    meaning.questions.ask("source.values", text, choice)
-    return meaning
+    questions.ask("source.values", text, f"values=({other},), background=({value},)")
+    return Coding(values=(value,), background=(other,))
 
 
-def _find_several(look: Look, values: Sequence[int]) -> Meaning:
+def _find_several(look: Look, values: Sequence[int], questions: Questions) -> Classes:
     """Classes without names, or numbers of objects."""
-    questions = Questions()
     ignored = (255,) if 255 in values and max(set(values) - {255}) < 128 else ()
     classes = tuple(value for value in values if value not in (0, *ignored))
     if len(classes) > _MANY_CLASSES and _are_numbers(look):
         text = f"masks hold up to {look.num_values - 1} values: taken for numbers of objects, all above 0 are one class"
         questions.ask("source.threshold", text, f"values={classes[:3]}..., threshold=None, if they are classes")
-        return Meaning(coding=Coding(threshold=1), questions=questions)
+        return Coding(threshold=1), _number(())
     if len(classes) >= 254:
         raise InputError(
             f"mask files must hold at most 254 values, one a class. Received: {len(classes)}; are they images, or "
             "shades?"
         )
     if len(classes) > 1:
-        text = f"the values {_list(classes)} are taken for classes; no file names them"
+        text = f"the values {list_some(classes)} are taken for classes; no file names them"
         choice = f"values=({max(classes)},), threshold=1, if they are numbers of objects"
         questions.ask("classes", text, "their names", choice)
     if ignored:
@@ -368,8 +280,8 @@ def _find_several(look: Look, values: Sequence[int]) -> Meaning:
         text = "no pixel is 0: every pixel is taken to be of a class, and none is background"
         choice = f"background=({min(classes)},), without {min(classes)} in `values`"
         questions.ask("source.background", text, choice)
-    coding = Coding(values=classes, background=(0,) if 0 in values else (), ignored=ignored)
-    return Meaning(coding=coding, classes=number_classes(len(classes)), questions=questions)
+    background = (0,) if 0 in values else ()
+    return Coding(values=classes, background=background, ignored=ignored), _number(classes)
 
 
 def _are_numbers(look: Look) -> bool:
@@ -379,7 +291,7 @@ def _are_numbers(look: Look) -> bool:
     return look.num_values > 64 or len(counted) >= 0.5 * len(lasts)
 
 
-def _find_colors(look: Look) -> Meaning:
+def _find_colors(look: Look, questions: Questions) -> Classes:
     """Classes by color, without names. Colors that codecs or soft borders make count as the nearest frequent one."""
     counts, total = look.counts, look.counts.total()
     is_clean = look.num_values <= 64 and not look.is_lossy
@@ -392,19 +304,18 @@ def _find_colors(look: Look) -> Meaning:
         )
     zero = (0, 0, 0) if (0, 0, 0) in counts else max(counts, key=lambda value: counts[value])
     rest = tuple(value for value in used if value != zero)
-    coding = Coding(values=rest, background=(zero,), nearest=not is_clean)
-    meaning = Meaning(coding=coding, classes=number_classes(len(rest)))
-    text = f"the colors {_list(rest)} are taken for classes and {zero} for background; no file names them"
-    meaning.questions.ask("classes", text, "their names", "a class_dict.csv (name,r,g,b) in INPUT")
-    return meaning
+    text = f"the colors {list_some(rest)} are taken for classes and {zero} for background; no file names them"
+    questions.ask("classes", text, "their names", "a class_dict.csv (name,r,g,b) in INPUT")
+    return Coding(values=rest, background=(zero,), nearest=not is_clean), _number(rest)
 
 
-def _find_named(look: Look, counts: Counter[Value], names: Mapping[Value, str], zero: Value) -> Meaning:
+def _find_named(
+    look: Look, counts: Counter[Value], names: Mapping[Value, str], zero: Value, questions: Questions
+) -> Classes:
     """Classes by a list of names: ignored pixels and background are known by theirs."""
     ignored = [value for value, name in names.items() if re.fullmatch(IGNORE_NAMES, name.lower())]
     background = [value for value, name in names.items() if re.fullmatch(BACKGROUND_NAMES, name.lower())]
     classes = {value: name for value, name in names.items() if value not in (*ignored, *background)}
-    questions = Questions()
     strangers = [value for value in counts if value not in names]
     if zero in strangers:
         background.append(zero)
@@ -417,35 +328,16 @@ def _find_named(look: Look, counts: Counter[Value], names: Mapping[Value, str], 
         questions.ask("source.values", text, "masks without blurred borders")
     elif strangers:
         ignored += strangers
-        text = f"masks hold {_list(strangers)} ({share:.1%} of the pixels), which no list of classes names: ignored"
-        choice = f"{_list(strangers)} in `background`, or in `values` with a name in `classes`"
+        shown = list_some(strangers)
+        text = f"masks hold {shown} ({share:.1%} of the pixels), which no list of classes names: ignored"
+        choice = f"{shown} in `background`, or in `values` with a name in `classes`"
         questions.ask("source.ignored", text, choice)
     missing = [name for value, name in classes.items() if value not in counts]
     if missing:
-        text = f"no mask that was read holds {_list(missing)}, which the list of classes names"
+        text = f"no mask that was read holds {list_some(missing)}, which the list of classes names"
         questions.ask("classes", text, "the classes that there are")
     coding = Coding(values=(*classes,), background=(*background,), ignored=(*ignored,), nearest=is_nearest)
-    return Meaning(coding=coding, classes=tuple(classes.values()), questions=questions)
-
-
-def _count_values(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Returns (values that there are, ascending, int64; how many pixels have each)."""
-    if values.dtype in (np.uint8, np.uint16, np.bool_):
-        flat = values.ravel().view(np.uint8) if values.dtype == np.bool_ else values.ravel()
-        starts = range(0, flat.size, _BLOCK_PX)  # bincount makes 64 bits of each pixel
-        counts = sum((np.bincount(flat[s : s + _BLOCK_PX], minlength=65_536) for s in starts), np.zeros(65_536, int))
-        found = np.flatnonzero(counts)
-        return found, counts[found]
-    found, counts = np.unique(values, return_counts=True)
-    return found.astype(np.int64), counts
-
-
-def _list(values: Sequence[Any]) -> str:
-    return ", ".join(map(str, values[:6])) + (f" and {len(values) - 6} more" if len(values) > 6 else "")
-
-
-def _as_color(value: Value) -> tuple[int, int, int]:
-    return (value, value, value) if isinstance(value, int) else value
+    return coding, tuple(classes.values())
 
 
 def _read_palette(path: Path) -> bytes:
@@ -453,15 +345,3 @@ def _read_palette(path: Path) -> bytes:
         return b""
     with open_picture(read_bytes(path), path) as picture:
         return bytes(picture.getpalette() or b"") if picture.mode == "P" else b""
-
-
-def _encode(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Makes a number of each color, or of a value as grey; int64 (height, width)."""
-    parts = [values] * 3 if values.ndim == 2 else [values[..., band] for band in range(3)]
-    red, green, blue = (part.astype(np.int64) for part in parts)
-    return np.asarray(red << 32 | green << 16 | blue)
-
-
-def _decode(codes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Returns the colors of such numbers; int64 (..., 3)."""
-    return np.stack([codes >> 32, codes >> 16 & 65535, codes & 65535], axis=-1)

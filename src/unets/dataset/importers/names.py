@@ -82,11 +82,7 @@ def find_split(text: str) -> str:
 
 
 def find_splits(names: Mapping[str, str]) -> dict[str, str]:
-    """Returns the split that each name says by parts, between `/`, that not all names share; see `find_split`.
-
-    Args:
-        names: by path: its folder, or its shape.
-    """
+    """Returns the split that each name, by its path, says by parts that not all names share; see `find_split`."""
     parts = {path: name.split("/") for path, name in names.items()}
     common = set.intersection(*({part.lower() for part in of} for of in parts.values())) if parts else set()
     return {path: find_split("/".join(p for p in of if p.lower() not in common)) for path, of in parts.items()}
@@ -163,12 +159,9 @@ def _open_long_folders(names: Sequence[Name]) -> Iterable[Name]:
 
 
 def match_names(masks: Sequence[Name], images: Sequence[Name]) -> dict[str, str]:
-    """Finds the image of each mask, of two shapes.
+    """Finds the image of each mask, of two shapes; as many masks as have one, none where few have.
 
     Changing parts of the images that together pick out each of them must be among the masks' parts, in their order.
-
-    Returns:
-        The image's path by the mask's, of as many masks as have one; empty where few have.
     """
     best: dict[str, str] = {}
     most = 0
@@ -221,6 +214,12 @@ def spread(items: Sequence[ItemT], count: int) -> list[ItemT]:
     return [items[int((i + 0.5) * len(items) / count)] for i in range(count)]
 
 
+def list_some(items: Sequence[object], gap: str = ", ", count: int = 6) -> str:
+    """Writes the first of some items, and how many more there are."""
+    more = [f"and {len(items) - count} more"] if len(items) > count else []
+    return gap.join([*map(str, items[:count]), *more])
+
+
 def sort_naturally(names: Iterable[str]) -> list[str]:
     """Sorts so that 2 comes before 10."""
     return sorted(names, key=lambda name: [(int(p), "") if p.isdigit() else (-1, p) for p in re.split(r"(\d+)", name)])
@@ -251,14 +250,10 @@ class Finder:
                 self._by_token[token].add(path)
 
     def find(self, name: str, beside: str = "") -> str | None:
-        """Returns the path of an image, None where there is none.
+        """Returns the path of the image that a file calls `name`, None where there is none.
 
-        Args:
-            name: as a file calls it; folders in it count where names repeat, those of other machines do not.
-            beside: the path of the file that says so: nearer images count first.
-
-        Raises:
-            InputError: several are equally near.
+        Folders in the name count where names repeat, those of other machines do not; images near the file `beside`,
+        which says so, count first. Raises InputError where several are equally near.
         """
         wanted = unquote(name).replace("\\", "/").rpartition("?d=")[2].lower()
         last = wanted.rpartition("/")[2]

@@ -3,13 +3,14 @@
 A pixel belongs to a polygon where its center lies inside, by the even-odd rule. Coordinates are those of pixels'
 corners: (0.5, 0.5) is the center of the first. Where a data set's coordinates are whole numbers, they name pixels, as
 contours that were traced around masks do: these pixels, and all between them, belong to the polygon.
+
+A format is a function `parse(found: Annotations)`, which finds its files in `found.listing` and adds what they say.
 """
 
 import base64
 import binascii
 import re
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
@@ -20,13 +21,15 @@ from PIL import Image
 
 from unets.config import PolygonSource, SizeHW
 from unets.data.samples import IGNORE
-from unets.dataset.importers.assemble import Drawn, assemble, do_overlap, select
-from unets.dataset.importers.base import Import, MaskHW, Questions
+from unets.dataset.importers.assemble import assemble, select
+from unets.dataset.importers.base import Import
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES
+from unets.dataset.importers.draws import Drawn, Layers, do_overlap
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.names import Finder, find_splits, sort_naturally, spread
 from unets.errors import DECODER_FAULTS, InputError
 
+BoolMask = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float64]  # (n, 2) of x and y, in pixels
 _WHOLE = 0.01  # pixels that a whole number may be off, where it was written as a share of the side
 _OVERLAP = 0.05  # of the smaller class's pixels; what is less are borders
@@ -34,23 +37,15 @@ _OVERLAP = 0.05  # of the smaller class's pixels; what is less are borders
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """An object: polygons whose union it is, holes in it, or pixels within a box.
+    """An object: polygons whose union it is, holes in it, or pixels within a box."""
 
-    Attributes:
-        label: the class as the file names it.
-        polygons: see the module.
-        holes: polygons that are cut out.
-        pixels: a part of the mask and the (top, left) where it lies.
-        is_ignored: whether the area is left out of loss and scores, as a crowd.
-    """
-
-    label: str
+    label: str  # the class as the file names it
     polygons: tuple[Points, ...] = ()
     holes: tuple[Points, ...] = ()
-    pixels: tuple[npt.NDArray[np.bool_], tuple[int, int]] | None = None
-    is_ignored: bool = False
+    pixels: tuple[BoolMask, tuple[int, int]] | None = None  # a part of the mask and the (top, left) where it lies
+    is_ignored: bool = False  # left out of loss and scores, as a crowd
 
-    def draw(self, size_hw: SizeHW, *, are_pixels: bool = False) -> npt.NDArray[np.bool_]:
+    def draw(self, size_hw: SizeHW, *, are_pixels: bool = False) -> BoolMask:
         """Draws the object; bool (height, width). `are_pixels`: see `draw_polygon`."""
         mask = np.zeros(size_hw, dtype=np.bool_)
         for points in self.polygons:
@@ -59,90 +54,63 @@ class Area:
             mask &= ~draw_polygon(points, size_hw, are_pixels=are_pixels)
         if self.pixels is not None:
             part, (top, left) = self.pixels
-            rows, columns = max(size_hw[0] - top, 0), max(size_hw[1] - left, 0)
-            part = part[max(-top, 0) : rows, max(-left, 0) : columns]
+            part = part[max(-top, 0) : max(size_hw[0] - top, 0), max(-left, 0) : max(size_hw[1] - left, 0)]
             top, left = max(top, 0), max(left, 0)
             mask[top : top + part.shape[0], left : left + part.shape[1]] |= part
         return mask
 
 
 @dataclass(kw_only=True)
-class Annotations:
-    """What the annotation files of a format say.
+class Annotations(Import):
+    """What the annotation files of a format say."""
 
-    Attributes:
-        listing: of INPUT.
-        finder: of images.
-        size_hw: of each image, as the files say.
-        areas: the objects of each image that they name, in the order of drawing; may be none.
-        labels: classes in the files' own order; empty: by their names.
-        files: annotation files, and what else they are.
-        test: images that the files name as to be predicted.
-        questions: what the files leave open.
-        missing: images that are named, and not there.
-        skipped: objects that have no area.
-        path: of the annotation file that is read.
-    """
-
-    listing: Listing
     finder: Finder
-    size_hw: dict[str, SizeHW] = field(default_factory=dict)
-    areas: dict[str, list[Area]] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
-    files: dict[str, str] = field(default_factory=dict)
-    test: list[str] = field(default_factory=list)
-    questions: Questions = field(default_factory=Questions)
-    missing: list[str] = field(default_factory=list)
-    skipped: int = 0
-    path: str = ""
+    sizes: dict[str, SizeHW] = field(default_factory=dict)  # (height, width) of each image, as the files say
+    areas: dict[str, list[Area]] = field(default_factory=dict)  # of each image that they name, in the order of drawing
+    labels: tuple[str, ...] = ()  # classes in the files' own order; empty: by their names
+    test: list[str] = field(default_factory=list)  # images that the files name as to be predicted
+    missing: list[str] = field(default_factory=list)  # images that are named, and not there
+    skipped: int = 0  # objects that have no area
+    path: str = ""  # of the annotation file that is read
 
     def find(self, path: str, *names: str, beside: str = "", is_needed: bool = True) -> str | None:
-        """Finds the image that an annotation file means, by the first name that fits; notes that there is none.
+        """Finds the image that the annotation file `path` means, by the first of the names that it may have.
 
-        Args:
-            path: of the annotation file.
-            names: of the image, as the file calls it.
-            beside: where the image should lie; empty: near the file.
-            is_needed: whether a missing image is noted.
-
-        Raises:
-            InputError: several images are equally near.
+        Images near the file `beside`, or else near `path`, count first; several that are equally near are an
+        InputError. A missing image that `is_needed` is noted.
         """
         self.path = path
-        found = next((image for name in names if (image := self.finder.find(name, beside or path))), None)
-        if found is None and is_needed:
+        image = next((image for name in names if (image := self.finder.find(name, beside or path))), None)
+        if image is None and is_needed:
             self.missing.append(f"{names[-1]} ({path})")
-        return found
+        return image
 
     def add(self, image: str, path: str, size_hw: SizeHW | None, areas: Iterable[Area | None]) -> None:
         """Adds the objects that a file names of an image; None is one without an area.
 
         Where `size_hw` is None, the image's header says it, turned upright.
         """
-        self.files[path] = "annotation"
-        self.size_hw[image] = size_hw or self.listing.header(image).upright_hw
-        of_image = self.areas.setdefault(image, [])
-        for area in areas:
-            if area is None:
-                self.skipped += 1
-            else:
-                of_image.append(area)
+        self.account[path] = "annotation"
+        self.sizes[image] = size_hw or self.listing.header(image).upright_hw
+        areas = list(areas)
+        self.areas.setdefault(image, []).extend(area for area in areas if area is not None)
+        self.skipped += areas.count(None)
 
 
 @dataclass(frozen=True, slots=True)
 class DrawAreas:
-    """Draws a mask of areas; the later covers the earlier, or a mask a class where they overlap."""
+    """Draws a mask of areas: a layer a class, or one layer where the later covers the earlier."""
 
     size_hw: SizeHW
     areas: tuple[Area, ...]
     labels: tuple[str, ...]
     ignored: tuple[str, ...]
     are_pixels: bool = False
-    overlapping: bool = False
+    covering: bool = False
 
-    def __call__(self) -> MaskHW | tuple[MaskHW, ...]:
-        """Draws the mask; see `ImportedSample.draw`."""
-        layers = np.zeros((len(self.labels) if self.overlapping else 1, *self.size_hw), dtype=np.uint8)
+    def __call__(self) -> Layers:
+        """Draws the mask."""
+        layers = np.zeros((1 if self.covering else len(self.labels), *self.size_hw), dtype=np.uint8)
         void = np.zeros(self.size_hw, dtype=np.bool_)
         for area in self.areas:
             if area.is_ignored or area.label in self.ignored:
@@ -150,21 +118,15 @@ class DrawAreas:
             elif area.label in self.labels:
                 index = self.labels.index(area.label)
                 drawn = area.draw(self.size_hw, are_pixels=self.are_pixels)
-                layers[index if self.overlapping else 0][drawn] = 1 if self.overlapping else index + 1
+                layers[0 if self.covering else index][drawn] = index + 1 if self.covering else 1
         layers[void & (layers == 0)] = IGNORE
-        return tuple(layers) if self.overlapping else layers[0]
+        return tuple(layers)
 
 
-def draw_polygon(points: Points, size_hw: SizeHW, *, are_pixels: bool = False) -> npt.NDArray[np.bool_]:
-    """Rasterizes a polygon; see the module for the rule.
+def draw_polygon(points: Points, size_hw: SizeHW, *, are_pixels: bool = False) -> BoolMask:
+    """Rasterizes a polygon, whose points may leave the image, into bool (height, width); see the module for the rule.
 
-    Args:
-        points: (x, y) in pixels; they may leave the image.
-        size_hw: (height, width) of the image.
-        are_pixels: coordinates name pixels, whose border belongs to the polygon.
-
-    Returns:
-        bool (height, width).
+    `are_pixels`: coordinates name pixels, whose border belongs to the polygon.
     """
     height, width = size_hw
     flips = np.zeros((height, width + 1), dtype=np.uint8)
@@ -190,35 +152,28 @@ def draw_polygon(points: Points, size_hw: SizeHW, *, are_pixels: bool = False) -
     return mask
 
 
-def draw_ellipse(center_xy: npt.ArrayLike, radii_xy: npt.ArrayLike, num_points: int = 180) -> Points:
-    """Returns an ellipse as a polygon."""
+def outline(label: str, points: npt.ArrayLike, *holes: npt.ArrayLike) -> Area | None:
+    """Returns the area of a polygon; None of fewer than three points."""
+    polygon, *cut = (np.asarray(part, dtype=np.float64).reshape(-1, 2) for part in (points, *holes))
+    return Area(label, polygons=(polygon,), holes=tuple(cut)) if len(polygon) >= 3 else None
+
+
+def ellipse(label: str, center_xy: npt.ArrayLike, radii_xy: npt.ArrayLike, num_points: int = 180) -> Area | None:
+    """Returns the area of an ellipse."""
     angles = np.linspace(0, 2 * np.pi, num_points, endpoint=False)
     unit = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-    return np.asarray(unit * np.asarray(radii_xy, np.float64) + np.asarray(center_xy, np.float64))
+    return outline(label, unit * np.asarray(radii_xy, np.float64) + np.asarray(center_xy, np.float64))
 
 
-def draw_box(left: float, top: float, right: float, bottom: float) -> Points:
-    """Returns a box as a polygon."""
-    return np.array([[left, top], [right, top], [right, bottom], [left, bottom]], dtype=np.float64)
+def box(label: str, left: float, top: float, right: float, bottom: float) -> Area | None:
+    """Returns the area of a box."""
+    return outline(label, [[left, top], [right, top], [right, bottom], [left, bottom]])
 
 
-def decode_counts(runs: Sequence[int], size_hw: SizeHW, path: str) -> npt.NDArray[np.bool_]:
-    """Reads lengths of runs along rows, background and object in turn; bool (height, width).
+def bitmap(label: str, text: str, left: float, top: float) -> Area:
+    """Returns the area of a picture in base64, packed by zlib or not; what is not 0, or not transparent, is object.
 
-    Raises:
-        InputError: they do not fill the mask; `path` is named.
-    """
-    height, width = size_hw
-    if sum(runs) != height * width or min(runs, default=0) < 0:
-        raise InputError(f"{path}: run lengths must fill {height} x {width} pixels. Received: {sum(runs)}")
-    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
-
-
-def decode_bitmap(text: str) -> npt.NDArray[np.bool_]:
-    """Reads a picture in base64, packed by zlib or not; what is not 0, or not transparent, is object.
-
-    Raises:
-        InputError: it is none.
+    Raises InputError where it is none.
     """
     try:
         content = base64.b64decode(text)
@@ -228,25 +183,31 @@ def decode_bitmap(text: str) -> npt.NDArray[np.bool_]:
     except (binascii.Error, zlib.error, OSError, ValueError) as error:
         raise InputError(f"a bitmap must be a PNG in base64. Received: {text[:40]!r} ({error})") from error
     if values.ndim == 3:
-        return np.asarray(values[..., -1] > 0 if values.shape[-1] == 4 else values.max(axis=-1) > 0)
-    return np.asarray(values > 0)
+        values = values[..., -1] if values.shape[-1] == 4 else values.max(axis=-1)
+    return Area(label, pixels=(values > 0, (round(top), round(left))))
 
 
-def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Listing, Annotations], None]) -> Import | None:
+def decode_counts(runs: Sequence[int], size_hw: SizeHW, path: str) -> BoolMask:
+    """Reads lengths of runs along rows, background and object in turn; bool (height, width).
+
+    Raises InputError, which names `path`, where they do not fill the mask.
+    """
+    height, width = size_hw
+    if sum(runs) != height * width or min(runs, default=0) < 0:
+        raise InputError(f"{path}: run lengths must fill {height} x {width} pixels. Received: {sum(runs)}")
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
+
+
+def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Annotations], None]) -> Import | None:
     """Reads all annotations of a format; None where no image is annotated.
-
-    Args:
-        listing: of INPUT.
-        source: the options.
-        parse: finds the format's files and adds what they say.
 
     Raises:
         InputError: see `assemble`; or a file is damaged or holds what `parse` does not read, images that it names are
             not there, or no object has an area.
     """
-    found = Annotations(listing=listing, finder=Finder(listing.rasters))
+    found = Annotations(listing=listing, source=source, finder=Finder(listing.rasters))
     try:
-        parse(listing, found)
+        parse(found)
     except InputError:
         raise
     except DECODER_FAULTS as error:  # another shape than the format has: a key, a list, a number
@@ -270,66 +231,55 @@ def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Listing, A
     if found.missing:
         text = f"{len(found.missing)} images that annotations name are not there: {found.missing[0]}, ..."
         found.questions.ask("source.leave_out", text, "nothing, if that is right")
-    return _build(listing, source, found)
+    return _build(found, source)
 
 
-def _build(listing: Listing, source: PolygonSource, found: Annotations) -> Import:
-    used = Counter(area.label for areas in found.areas.values() for area in areas if not area.is_ignored)
-    names = found.labels or tuple(sort_naturally(used))
+def _build(found: Annotations, source: PolygonSource) -> Import:
+    areas = [area for of_image in found.areas.values() for area in of_image]
+    names = found.labels or tuple(sort_naturally({area.label for area in areas if not area.is_ignored}))
     ignored = source.ignored or tuple(name for name in names if re.fullmatch(IGNORE_NAMES, name.lower()))
     background = [name for name in names if re.fullmatch(BACKGROUND_NAMES, name.lower())]
-    labels = source.labels or tuple(name for name in names if name not in (*ignored, *background))
-    train, test = _split(listing, source, found)
-    are_pixels = _name_pixels([area for areas in found.areas.values() for area in areas])
+    found.classes = source.labels or tuple(name for name in names if name not in (*ignored, *background))
+    train, test = _split(found, source)
+    # Nearly all polygons have whole coordinates; see the module.
+    polygons = spread([points for area in areas for points in area.polygons], 2000)
+    whole = sum(bool(np.abs(points - np.rint(points)).max() <= _WHOLE) for points in polygons)
+    are_pixels = bool(polygons) and whole >= 0.95 * len(polygons)
     draws = {
-        image: DrawAreas(found.size_hw[image], tuple(found.areas.get(image, ())), labels, ignored, are_pixels)
+        image: DrawAreas(found.sizes[image], tuple(found.areas.get(image, ())), found.classes, ignored, are_pixels)
         for image in train
     }
-    layered = [replace(draw, overlapping=True) for draw in draws.values()]
-    overlapping = not source.covering and len(labels) > 1 and do_overlap(layered, tolerance=_OVERLAP)
-    if overlapping:
+    found.overlapping = (
+        not source.covering and len(found.classes) > 1 and do_overlap(draws.values(), tolerance=_OVERLAP)
+    )
+    if found.overlapping:
         choice = "covering=True: later objects cover earlier ones, and a pixel is of one class"
         found.questions.ask("source.covering", "classes overlap: each has a mask of its own", choice)
-    return assemble(
-        listing,
-        source,
-        train={i: Drawn(draw=replace(d, overlapping=overlapping), size_hw=d.size_hw) for i, d in draws.items()},
-        test=test,
-        classes=labels,
-        overlapping=overlapping,
-        account=found.files,
-        questions=found.questions,
-        fields={
-            "has_background": True,
-            "has_ignored": any(a.is_ignored or a.label in ignored for draw in layered for a in draw.areas),
-        },
-    )
+    has_ignored = any(area.is_ignored or area.label in ignored for draw in draws.values() for area in draw.areas)
+    found.fields = {"has_background": True, "has_ignored": has_ignored}
+    covering = {i: replace(draw, covering=not found.overlapping) for i, draw in draws.items()}
+    return assemble(found, source, train={i: Drawn(draw=d, size_hw=d.size_hw) for i, d in covering.items()}, test=test)
 
 
-def _split(listing: Listing, source: PolygonSource, found: Annotations) -> tuple[list[str], list[str]]:
+def _split(found: Annotations, source: PolygonSource) -> tuple[list[str], list[str]]:
     """Returns (training images, test images); asks about images that no annotation names."""
-    left = set(select(listing.rasters, source.leave_out))
+    rasters = found.listing.rasters
+    left = set(select(rasters, source.leave_out))
     named = [image for image in found.areas if image not in left and image not in found.test]
-    folder_of = {image: image.rpartition("/")[0] for image in listing.rasters}
+    folder_of = {image: image.rpartition("/")[0] for image in rasters}
     splits = find_splits(folder_of)
     train = [image for image in named if splits[image] != "test"] or named
     test = [image for image in [*found.test, *named] if image not in train]
     folders = {folder_of[image] for image in train}
-    alone = [image for image in listing.rasters if image not in {*train, *test, *left, *found.files}]
+    known = {*train, *test, *left, *found.account}
+    alone = [image for image in rasters if image not in known]
     test += [image for image in alone if splits[image] == "test" and folder_of[image] not in folders]
     bare = [image for image in alone if folder_of[image] in folders]
-    found.files |= {image: "left out: an image without annotation" for image in alone if image not in test}
+    found.account |= {image: "left out: an image without annotation" for image in alone if image not in test}
     if bare and source.missing == "empty":
-        found.size_hw |= {image: listing.header(image).size_hw for image in bare}
+        found.sizes |= {image: found.listing.header(image).size_hw for image in bare}
         return [*train, *bare], test
     if bare:
         text = f"{len(bare)} images beside annotated ones have no annotation and are left out: {bare[0]}, ..."
         found.questions.ask("source.missing", text, '"empty", if they hold no object')
     return train, test
-
-
-def _name_pixels(areas: Sequence[Area]) -> bool:
-    """Tells whether nearly all polygons have whole coordinates; see the module."""
-    polygons = spread([points for area in areas for points in area.polygons], 2000)
-    whole = sum(bool(np.abs(points - np.rint(points)).max() <= _WHOLE) for points in polygons)
-    return bool(polygons) and whole >= 0.95 * len(polygons)

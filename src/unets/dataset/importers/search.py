@@ -2,13 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from unets.config import DatasetConfig, MasksSource, PatternSource, PolygonSource, Source, TableSource
 from unets.dataset.importers import (
@@ -24,10 +22,11 @@ from unets.dataset.importers import (
     via,
     yolo,
 )
-from unets.dataset.importers.base import Import, ImportedSample, Questions
+from unets.dataset.importers.base import Import
+from unets.dataset.importers.draws import merge_layers
 from unets.dataset.importers.edges import measure_fit, read_colors
 from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending, list_input
-from unets.dataset.importers.names import find_shapes, spread
+from unets.dataset.importers.names import find_shapes, list_some, spread
 from unets.dataset.importers.patterns import read_patterns
 from unets.dataset.importers.tables import read_tables
 from unets.errors import InputError
@@ -65,16 +64,11 @@ _PROPOSERS: Mapping[str, Callable[[Listing], Import | None]] = {
 _NEARLY = 0.9
 _COMPARED = 8
 _FITS = 1.05  # edges along the masks' borders are this much stronger than elsewhere, at least
-_SHOWN = 8
 _MOST_PX = 50_000_000  # of an image whose edges are measured
 
 
 def read(listing: Listing, source: Source) -> Import:
-    """Reads INPUT as the options of a data set say.
-
-    Raises:
-        InputError: the files do not hold what the options say.
-    """
+    """Reads INPUT as the options of a data set say. Raises InputError: the files do not hold what the options say."""
     result = _READERS[source.format](listing, source)
     if result is None:
         raise InputError(f"`--input` must hold what `source` says ({source!r}). Received: {_describe(listing)}")
@@ -82,30 +76,23 @@ def read(listing: Listing, source: Source) -> Import:
 
 
 def read_input(input_dir: Path, dataset: DatasetConfig, config_dir: Path) -> Import:
-    """Reads INPUT for a data set; its classes may be called otherwise than in the files.
+    """Reads INPUT for a data set; its classes may be called otherwise than in the files. Raises as the importer does.
 
-    Args:
-        input_dir: the data set's folder.
-        dataset: whose source it is.
-        config_dir: the folder of `dataset.py`, where a table by hand may lie.
-
-    Raises:
-        InputError: see the importer.
+    A table by hand may lie in `config_dir`, the folder of `dataset.py`.
     """
     listing, source = list_input(input_dir), dataset.source
     if isinstance(source, PatternSource):
         return read_patterns(listing, source, dataset)
     if isinstance(source, TableSource):
         return table.read(listing, source, dataset, config_dir)
-    result = read(listing, source)
-    return replace(result, classes=dataset.classes) if len(result.classes) == len(dataset.classes) else result
+    found = read(listing, source)
+    if len(found.classes) == len(dataset.classes):
+        found.classes = dataset.classes
+    return found
 
 
 def choose(listing: Listing) -> Import:
-    """Finds the importer that reads a folder best.
-
-    Returns:
-        What it reads, with a question where another is as good and says something else.
+    """Finds the importer that reads a folder best; asks where another is as good and says something else.
 
     Raises:
         InputError: no importer reads it; the error says what was found and what to do.
@@ -125,60 +112,54 @@ def choose(listing: Listing) -> Import:
     named = [n for n in near if not all(c.startswith("class_") or c == "object" for c in proposals[n].classes)]
     first = (named or near)[0]
     best = proposals.pop(first)
-    questions, account, fields = Questions(best.questions), dict(best.account), dict(best.dataset_fields)
     for name, other in proposals.items():
-        same = compare(listing, best, other)
+        same = _are_alike(best, other)
         why = f"the same masks as {name}" if same else f"other masks, as {name}"
-        for path, what in other.account.items():
-            if account.get(path, "").startswith("left out") and what in ("annotation", "mask"):
-                account[path] = f"left out: {why}"
+        told = [path for path, what in other.account.items() if what in ("annotation", "mask")]
+        best.leave([path for path in told if best.account.get(path, "").startswith("left out")], why)
         if not same:
             text = (
                 f"the folder can be read as {_summarize(first, best)} or as {_summarize(name, other)}, and these "
                 f"differ: {first} is taken"
             )
-            questions.ask("source", text, _write_source(other.source))
-        if "submission" in other.dataset_fields:
-            fields.setdefault("submission", other.dataset_fields["submission"])
+            best.questions.ask("source", text, repr(other.source))
+        if "submission" in other.fields:
+            best.fields.setdefault("submission", other.fields["submission"])
     for name, fault in errors.items():
         text = f"the folder also holds {name} annotations, which cannot be read: {fault}"
-        questions.ask("source", text, "nothing, if they are not wanted")
-    fit = _measure_fit(listing, best)
+        best.questions.ask("source", text, "nothing, if they are not wanted")
+    fit = _measure_fit(best)
     if fit < _FITS:
         text = f"images have no edges along the borders of their masks ({fit:.2f} of elsewhere): do they match?"
-        questions.ask("source", text, "look at `unets data --sheet sheet.jpg`")
-    fields.setdefault("submission", {"sample": None})
-    return replace(best, questions=tuple(questions), account=account, dataset_fields=fields)
+        best.questions.ask("source", text, "look at `unets data --sheet sheet.jpg`")
+    best.fields.setdefault("submission", {"sample": None})
+    return best
 
 
-def compare(listing: Listing, one: Import, other: Import) -> bool:
+def _are_alike(one: Import, other: Import) -> bool:
     """Tells whether two imports have the same objects in their images, whatever the classes are called."""
     samples = [one.train, other.train]
     if not samples[0].keys() & samples[1].keys():  # copies of the images elsewhere
         samples = [{Path(image).stem: sample for image, sample in of.items()} for of in samples]
     overlaps = []
     for image in spread(sorted(samples[0].keys() & samples[1].keys()), _COMPARED):
-        first, second = (_draw_objects(listing, of[image]) for of in samples)
+        layers = one.read_layers(samples[0][image]), other.read_layers(samples[1][image])
+        first, second = (np.any([(layer > 0) & (layer < 255) for layer in of], axis=0) for of in layers)
         if first.shape != second.shape:
             return False
         overlaps.append((first & second).sum() / (first | second).sum() if (first | second).any() else 1.0)
     return bool(overlaps) and float(np.mean(overlaps)) >= _NEARLY
 
 
-def _draw_objects(listing: Listing, sample: ImportedSample) -> npt.NDArray[np.bool_]:
-    return np.asarray(np.any([(layer > 0) & (layer < 255) for layer in sample.read_layers(listing.root)], axis=0))
-
-
-def _measure_fit(listing: Listing, best: Import) -> float:
+def _measure_fit(best: Import) -> float:
     """Measures how much stronger edges are along the masks' borders than elsewhere; infinite where nothing tells."""
-    fits = []
-    upright = best.dataset_fields.get("orientation") == "upright"
+    fits, listing = [], best.listing
+    upright = best.fields.get("orientation") == "upright"
     for image in spread(sorted(best.train), 4 * _COMPARED):
         if np.prod(listing.header(image).size_hw) <= _MOST_PX:
-            layers = best.train[image].read_layers(listing.root)
-            mask = np.max([layer * (index + 1) for index, layer in enumerate(layers)], axis=0)
-            if mask.min() < mask.max():
-                fits.append(measure_fit(mask, read_colors(listing.root / image, upright=upright)))
+            (mask_hw,) = merge_layers(best.read_layers(best.train[image]))
+            if mask_hw.min() < mask_hw.max():
+                fits.append(measure_fit(mask_hw, read_colors(listing.root / image, upright=upright)))
     return float(np.mean(fits)) if fits else np.inf
 
 
@@ -192,9 +173,9 @@ def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
     if errors:
         return "no importer can read `--input`. Received: " + "; ".join(f"as {name}: {e}" for name, e in errors.items())
     hints = [
-        f"{found.path} holds polygons in WKT: rasterize them (rasterio.features), and write the masks as PNG"
-        for found in read_tables(listing)
-        if any("POLYGON" in cell[:20] for cells in found.cells.values() for cell in cells[:20])
+        f"{path} holds polygons in WKT: rasterize them (rasterio.features), and write the masks as PNG"
+        for path, found in read_tables(listing).items()
+        if any("POLYGON" in cell[:20] for cell in found.head(20).to_numpy().ravel())
     ]
     hints += [UNSUPPORTED[end] for end in sorted({ending(path) for path in listing.paths} & UNSUPPORTED.keys())]
     return (
@@ -209,12 +190,8 @@ def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
 
 def _describe(listing: Listing) -> str:
     shapes = {shape.replace("#", "*"): len(names) for shape, names in find_shapes(listing.rasters).items()}
-    others = Counter(ending(path) or "no ending" for path in listing.paths if path not in set(listing.rasters))
+    rasters = set(listing.rasters)
+    others = Counter(ending(path) or "no ending" for path in listing.paths if path not in rasters)
     parts = [f"{count} x {shape}" for shape, count in sorted(shapes.items(), key=lambda item: -item[1])]
     parts += [f"{count} files {end}" for end, count in others.most_common()]
-    return ", ".join(parts[:_SHOWN]) + (", ..." if len(parts) > _SHOWN else "")
-
-
-def _write_source(source: Source) -> str:
-    given = {k: v for k, v in source.model_dump().items() if v != type(source).model_fields[k].default}
-    return f"{type(source).__name__}({', '.join(f'{key}={value!r}' for key, value in given.items())})"
+    return list_some(parts)

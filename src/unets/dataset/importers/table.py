@@ -8,14 +8,14 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
-from unets.config import Coding, DatasetConfig, TableSource
+from unets.config import DatasetConfig, TableSource
 from unets.data.files import find_file
-from unets.dataset.importers.assemble import Drawn, assemble, select
-from unets.dataset.importers.base import Import, Questions
+from unets.dataset.importers.assemble import assemble, select
+from unets.dataset.importers.base import Import
 from unets.dataset.importers.class_lists import find_class_list
+from unets.dataset.importers.draws import DrawFiles, Drawn
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.masks import DrawFiles
-from unets.dataset.importers.meaning import find_files_meaning
+from unets.dataset.importers.meaning import find_coding
 from unets.dataset.importers.names import MASK_WORDS, Finder, find_split, is_called
 from unets.dataset.importers.tables import read_table, read_tables
 from unets.errors import InputError
@@ -24,22 +24,18 @@ _MAX_FAULTS_SHOWN = 20
 
 
 def propose(listing: Listing) -> Import | None:
-    """Reads the csv in which a column names most images and another their masks; None where there is none such.
-
-    Raises:
-        InputError: see `read`.
-    """
+    """Reads the csv in which a column names most images and another their masks; None without one. Raises as `read`."""
     images = Finder(listing.rasters)
     best: tuple[int, TableSource | None] = (0, None)
-    for table in read_tables(listing):
-        columns = {name: list(map(images.find_cell, cells)) for name, cells in table.cells.items()}
+    for path, table in read_tables(listing).items():
+        columns = {name: list(map(images.find_cell, table[name])) for name in table.columns}
         found = {name: paths for name, paths in columns.items() if len(paths) - paths.count(None) >= 2}
         masks = [name for name in found if is_called(name, MASK_WORDS)]
         for mask, image in itertools.product(masks, [name for name in found if name not in masks]):
             pairs = zip(found[image], found[mask], strict=True)
             hits = sum(a is not None and b is not None and a != b for a, b in pairs)
             if hits > best[0] and 2 * hits >= len(found[mask]) - found[mask].count(None):
-                options = {"path": table.path, "image_column": image, "mask_column": mask}
+                options = {"path": path, "image_column": image, "mask_column": mask}
                 best = hits, TableSource(**options, values=None, stretch_masks=True)
     return read(listing, best[1]) if best[1] is not None else None
 
@@ -47,41 +43,37 @@ def propose(listing: Listing) -> Import | None:
 def read(
     listing: Listing, source: TableSource, dataset: DatasetConfig | None = None, config_dir: Path | None = None
 ) -> Import:
-    """Reads a table as `source` says.
+    """Reads a table, below INPUT or in `config_dir`, as `source` says; `dataset` tells the classes, if known.
 
     Every row of a table with the columns `id` and `split` must be right. In others, files that are not there are a
     question, and images without a mask are test images where a cell or folder says so.
-
-    Args:
-        listing: of INPUT.
-        source: the options.
-        dataset: its classes, where they are known.
-        config_dir: where the table may lie, too.
 
     Raises:
         InputError: see `assemble`; there is no such table, a column is missing, or rows are at fault: another split
             than `train` and `test`, a training image without a mask, a file that is not there, an image twice.
     """
     table_path = (config_dir or listing.root) / source.path
-    table = read_table(table_path if table_path.is_file() else find_file(listing.root, source.path), source.path)
+    table = read_table(table_path if table_path.is_file() else find_file(listing.root, source.path))
     if not {source.image_column, source.mask_column} <= set(table.columns):
         raise InputError(
             f"{source.path} must have the columns {source.image_column},{source.mask_column} and, if any, "
             f"id,split,group,view. Received: {','.join(table.columns)}"
         )
     is_by_hand = {"id", "split"} <= set(table.columns)
+    found = Import(listing=listing, source=source)
     left = set(select(listing.rasters, source.leave_out))
+    found.leave(left, "as `source.leave_out` says")
     images = Finder([path for path in listing.rasters if path not in left])
     masks_of: dict[str, list[str]] = {}
     rows: dict[str, Mapping[str, str]] = {}
-    test, faults, account = list[str](), list[str](), dict.fromkeys(left, "left out: as `source.leave_out` says")
-    for number, cells in enumerate(zip(*table.cells.values(), strict=True), start=2):
+    test, faults = list[str](), list[str]()
+    for number, cells in enumerate(table.itertuples(index=False), start=2):
         row = dict(zip(table.columns, cells, strict=True))
         names = [row[source.image_column], *filter(None, row[source.mask_column].split("|"))]
-        found = {name: images.find_cell(name) for name in names}
-        image, *masks = [path for name in names if (path := found[name]) is not None] or [""]
+        paths = {name: images.find_cell(name) for name in names}
+        image, *masks = [path for name in names if (path := paths[name]) is not None] or [""]
         is_test = row["split"] == "test" if is_by_hand else not masks and _is_test(row, image)
-        absent = [name for name, path in found.items() if path is None]
+        absent = [name for name, path in paths.items() if path is None]
         if absent:
             faults.append(f"row {number}: no file {absent[0]!r} below `--input`")
         elif is_by_hand and row["split"] not in ("train", "test"):
@@ -95,51 +87,41 @@ def read(
         elif masks:
             masks_of.setdefault(image, []).extend(masks)
         else:
-            account[image] = "left out: an image without a mask"
+            found.leave([image], "an image without a mask")
         rows[image] = row
-    questions = Questions()
     if len(faults) > (0 if is_by_hand else len(masks_of)):
         shown = "".join(f"\n  {fault}" for fault in faults[:_MAX_FAULTS_SHOWN])
         raise InputError(f"{source.path} must be a table of samples. Received: {len(faults)} faults:{shown}")
     if faults:
         text = f"{len(faults)} rows of {source.path} name files that are not there: {faults[0]}"
-        questions.ask("source.path", text, "nothing, if that is right")
+        found.questions.ask("source.path", text, "nothing, if that is right")
     files = [mask for masks in masks_of.values() for mask in masks]
     if not files:
         raise InputError(f"{source.path} must name masks in `{source.mask_column}`. Received: none")
     class_names, lists = find_class_list(listing)
     is_single = any(len(masks) > 1 for masks in masks_of.values())
-    meaning = find_files_meaning(listing, source, files, class_names, is_single=is_single)
-    classes, coding = dataset.classes if dataset else meaning.classes, meaning.coding
-    overlapping = dataset is not None and dataset.overlapping
+    coding = find_coding(found, source, files, class_names, is_single=is_single)
+    if dataset is not None:
+        found.classes, found.overlapping = dataset.classes, dataset.overlapping
     drawn = {}
     for image, masks in masks_of.items():
         headers = [listing.header(mask) for mask in masks]
-        a_class_each = len(classes) > 1 and (overlapping or len(masks) == len(classes))
+        a_class_each = len(found.classes) > 1 and (found.overlapping or len(masks) == len(found.classes))
         layers = tuple((mask,) for mask in masks) if a_class_each else (tuple(masks),)
-        is_plain = coding.is_canonical and (len(masks) == 1 or overlapping)
+        is_plain = coding.is_canonical and (len(masks) == 1 or found.overlapping)
         drawn[image] = Drawn(
-            draw=DrawFiles(listing.root, layers, coding, overlapping=overlapping),
+            draw=DrawFiles(listing.root, layers, coding),
             mask=tuple(masks) if is_plain and all(header.mode in ("L", "P") for header in headers) else (),
             size_hw=headers[0].size_hw,
         )
-    account |= dict.fromkeys(files, "mask") | dict.fromkeys((source.path, *lists), "annotation")
-    if not is_by_hand:
-        rest = [path for path in listing.rasters if path not in account and path not in masks_of]
-        test += [path for path in rest if _is_test({}, path) and not is_called(path, MASK_WORDS)]
-    return assemble(
-        listing,
-        source.model_copy(update={name: getattr(coding, name) for name in Coding.model_fields}),
-        train=drawn,
-        test=test,
-        classes=classes,
-        overlapping=overlapping,
-        account=account,
-        questions=[*questions, *meaning.questions],
-        ids={image: row["id"] for image, row in rows.items()} if is_by_hand else None,
-        groups={i: (row.get("group", ""), row.get("view", "")) for i, row in rows.items()} if is_by_hand else None,
-        fields=meaning.fields,
-    )
+    found.account |= dict.fromkeys(files, "mask") | dict.fromkeys((source.path, *lists), "annotation")
+    if is_by_hand:
+        ids = {image: row["id"] for image, row in rows.items()}
+        groups = {image: (row.get("group", ""), row.get("view", "")) for image, row in rows.items()}
+        return assemble(found, source, train=drawn, test=test, ids=ids, groups=groups)
+    rest = [path for path in listing.rasters if path not in found.account and path not in masks_of]
+    test += [path for path in rest if _is_test({}, path) and not is_called(path, MASK_WORDS)]
+    return assemble(found, source, train=drawn, test=test)
 
 
 def _is_test(row: Mapping[str, str], image: str) -> bool:

@@ -11,52 +11,45 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
-from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.polygons import Annotations, Area, draw_box, draw_ellipse
+from unets.dataset.importers.polygons import Annotations, Area, box, ellipse, outline
 
 
-def parse(listing: Listing, found: Annotations) -> None:
+def parse(found: Annotations) -> None:
     """Reads all files and projects of VIA's in a folder. Raises as `polygons.read` says."""
-    images = []
-    for path, content in listing.read_jsons('"regions"', '"filename"'):
+    images, values = [], defaultdict[str, set[str]](set)
+    for path, content in found.listing.read_jsons('"regions"', '"filename"'):
         entries = content.get("_via_img_metadata", content) if isinstance(content, dict) else {}
         for entry in entries.values():
             regions = entry.get("regions") if isinstance(entry, dict) else None
             if not isinstance(regions, list | dict) or not regions or "filename" not in entry:
                 continue
+            regions = list(regions.values() if isinstance(regions, dict) else regions)
             image = found.find(path, str(entry["filename"]))
             if image is not None:
-                images.append((image, path, list(regions.values() if isinstance(regions, dict) else regions)))
-    values = defaultdict(set)
-    for _, path, regions in images:
-        found.path = path
-        for region in regions:
-            for name, value in _list_attributes(region):
-                values[name].add(value)
+                images.append((image, path, regions))
+                for name, value in (pair for region in regions for pair in _list_attributes(region)):
+                    values[name].add(value)
     # Of equally many, the first by name.
-    attribute = min(sorted(values), key=lambda name: len(values[name]), default=None)
+    attribute = min(sorted(values), key=lambda name: len(values[name]), default="")
     if len(values) > 1:
-        found.questions.ask(
-            "source.labels", f"the attribute `{attribute}` is taken for the class, of {', '.join(sorted(values))}"
-        )
+        text = f"the attribute `{attribute}` is taken for the class, of {', '.join(sorted(values))}"
+        found.questions.ask("source.labels", text)
     for image, path, regions in images:
-        found.add(image, path, None, (_read_region(region, attribute) for region in regions))
+        found.path = path
+        found.add(image, path, None, [_read_region(region, attribute) for region in regions])
 
 
-def _read_region(region: Mapping[str, Any], attribute: str | None) -> Area | None:
-    shape, label = region["shape_attributes"], dict(_list_attributes(region)).get(attribute or "", "object")
+def _read_region(region: Mapping[str, Any], attribute: str) -> Area | None:
+    shape, label = region["shape_attributes"], dict(_list_attributes(region)).get(attribute, "object")
     kind = shape.get("name")
-    if kind == "polygon" and len(shape["all_points_x"]) >= 3:
-        points = np.array([shape["all_points_x"], shape["all_points_y"]], dtype=np.float64).T
-        return Area(label, polygons=(points,))
+    if kind == "polygon":
+        return outline(label, list(zip(shape["all_points_x"], shape["all_points_y"], strict=True)))
     if kind == "rect":
         left, top = float(shape["x"]), float(shape["y"])
-        return Area(label, polygons=(draw_box(left, top, left + shape["width"], top + shape["height"]),))
+        return box(label, left, top, left + shape["width"], top + shape["height"])
     if kind in ("circle", "ellipse") and not shape.get("theta"):
         radii = (shape.get("rx", shape.get("r")), shape.get("ry", shape.get("r")))
-        return Area(label, polygons=(draw_ellipse((shape["cx"], shape["cy"]), radii),))
+        return ellipse(label, (shape["cx"], shape["cy"]), radii)
     return None
 
 

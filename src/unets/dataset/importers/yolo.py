@@ -6,34 +6,33 @@ train/labels/a.txt       0 0.1 0.1 0.4 0.1 0.4 0.3
 """
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import yaml  # type: ignore[import-untyped]
 
 from unets.dataset.importers.listing import Listing
-from unets.dataset.importers.polygons import Annotations, Area, Points
+from unets.dataset.importers.polygons import Annotations, Area, outline
 from unets.errors import DECODER_FAULTS, InputError, naming
 
 _LINE = re.compile(r"\d+(\s+-?[\d.]+(e-?\d+)?)+")
 
 
-def parse(listing: Listing, found: Annotations) -> None:
+def parse(found: Annotations) -> None:
     """Reads all label files of a folder. Raises as `polygons.read` says."""
-    for path in listing.select(".txt"):
-        lines = _read_lines(listing, path)
+    for path in found.listing.select(".txt"):
+        lines = _read_lines(found.listing, path)
         if not all(map(_LINE.fullmatch, lines)) or (not lines and "label" not in path.lower()):
             continue
-        objects = [_read_object(line, path) for line in lines]
-        is_polygons = any(points is not None for _, points in objects)
+        areas = [_read_area(line, path) for line in lines]  # in shares of the sides
         name = re.sub(r"(^|/)labels/", r"\1images/", path).removesuffix(".txt") + ".png"
-        image = found.find(path, name, beside=re.sub(r"\blabels\b", "images", path), is_needed=is_polygons)
-        if image is None:
-            continue
-        height, width = listing.header(image).size_hw
-        areas = (None if points is None else Area(n, polygons=(points * (width, height),)) for n, points in objects)
-        found.add(image, path, (height, width), areas)
+        image = found.find(path, name, beside=re.sub(r"\blabels\b", "images", path), is_needed=any(areas))
+        if image is not None:
+            height, width = found.listing.header(image).size_hw
+            sides = [a and replace(a, polygons=(a.polygons[0] * (width, height),)) for a in areas]
+            found.add(image, path, (height, width), sides)
     if any(found.areas.values()):
-        _name_classes(listing, found)
+        _name_classes(found)
 
 
 def _read_lines(listing: Listing, path: str) -> list[str]:
@@ -43,27 +42,27 @@ def _read_lines(listing: Listing, path: str) -> list[str]:
     return [line.strip() for line in listing.read_text(path).splitlines() if line.strip()]
 
 
-def _read_object(line: str, path: str) -> tuple[str, Points | None]:
-    """Returns (number of the class, points as shares of the sides; None of a box)."""
+def _read_area(line: str, path: str) -> Area | None:
+    """Reads the number of a class and a polygon; None of a box."""
     number, *shares = line.split()
     if len(shares) < 6:
-        return number, None
+        return None
     if len(shares) % 2:
         raise InputError(f"{path} must hold a class and pairs of shares a line. Received: {line[:60]!r}")
-    points = np.array(shares, dtype=np.float64).reshape(-1, 2)
+    points = np.array(shares, dtype=np.float64)
     if points.max() > 1.5:
         raise InputError(f"{path} must hold shares of the sides, 0 to 1. Received: {points.max()}")
-    return number, points
+    return outline(number, points)
 
 
-def _name_classes(listing: Listing, found: Annotations) -> None:
+def _name_classes(found: Annotations) -> None:
     """Names classes by `data.yaml`, or by a list a line."""
-    numbers = {int(area.label) for areas in found.areas.values() for area in areas}
+    listing, numbers = found.listing, {int(area.label) for areas in found.areas.values() for area in areas}
     names: dict[int, str] = {}
     for path in (*listing.select(".yaml", ".yml", ".names"), *listing.select(".txt")):
         if not names and (not path.endswith(".txt") or re.search(r"classes|names", path.rpartition("/")[2].lower())):
             names = _read_names(listing, path)
-            found.files |= {path: "annotation"} if names else {}
+            found.account |= {path: "annotation"} if names else {}
     missing = numbers - names.keys()
     if names and missing:
         raise InputError(f"data.yaml must name every class. Received: no name of {sorted(missing)}, but {names}")
@@ -72,7 +71,7 @@ def _name_classes(listing: Listing, found: Annotations) -> None:
         found.questions.ask("classes", "no data.yaml names the classes", "their names")
     found.labels = tuple(names[number] for number in sorted(names))
     for image, areas in found.areas.items():
-        found.areas[image] = [Area(names[int(area.label)], polygons=area.polygons) for area in areas]
+        found.areas[image] = [replace(area, label=names[int(area.label)]) for area in areas]
 
 
 def _read_names(listing: Listing, path: str) -> dict[int, str]:
