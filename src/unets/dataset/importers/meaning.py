@@ -176,7 +176,7 @@ def find_coding(
     """
     coding: Coding = source
     found.classes = _number(source.values or ())
-    if source.values is source.threshold is source.full_share is None:
+    if all(option is None for option in (source.values, source.threshold, source.full_share)):
         coding, found.classes = _look_for_coding(found, files, names, is_single)
         found.source = source.model_copy(update={name: getattr(coding, name) for name in Coding.model_fields})
     found.fields |= {"has_background": bool(coding.background), "has_ignored": bool(coding.ignored)}
