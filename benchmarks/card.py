@@ -10,8 +10,8 @@ training         unet_640x959 for the minutes that are left, with its out-of-fol
 The json is written after each part: a kill loses one part.
 
 Run:  unets render --train-cars 24 --test-cars 1 --input input/card     (beforehand, anywhere: 40 MB)
-      KERAS_BACKEND=jax python benchmarks/card.py --input input/card --out docs/results/card.json
-      KERAS_BACKEND=jax python benchmarks/card.py --smoke               (all of it on a CPU, at small sizes)
+      PYTHONPATH=src python benchmarks/card.py --input input/card --out docs/results/card.json
+      python benchmarks/card.py --smoke                                 (all of it on a CPU, at small sizes)
       python benchmarks/card.py --page                                  (docs/results/card.md)
 
 It needs Linux, JAX, PyTorch and what `unets` needs but TensorFlow, which it cannot import; no network. To a machine
@@ -85,7 +85,7 @@ def run_all(args: Args, work: Path) -> None:
         os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # compiling is what takes the time
     os.environ |= {
         "KERAS_BACKEND": "jax",
-        "PYTHONPATH": os.pathsep.join([str(work / "without"), str(ROOT / "src")]),
+        "PYTHONPATH": os.pathsep.join([str(work / "without"), str(ROOT / "src"), os.environ.get("PYTHONPATH", "")]),
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # parts that run at once share the card
     }
     record: Found = {"origin": describe_origin(ROOT), "is_smoke": args.smoke, "parts": {}}
@@ -304,7 +304,8 @@ def train(args: Args) -> Found:
     project = Project.below(args.work / "project", "card", input_dir=args.input.absolute())
     project.configs_dir.mkdir(parents=True)
     loads = "from pathlib import Path\n\nfrom unets.config import load_dataset, load_experiment\n\n"
-    studio = f'DATASET = load_dataset(Path("{ROOT}/configs/studio")).model_copy(update={{"size_hw": None}})\n'
+    fields = {"size_hw": None, "num_folds": 4}
+    studio = f'DATASET = load_dataset(Path("{ROOT}/configs/studio")).model_copy(update={fields})\n'
     (project.configs_dir / "dataset.py").write_text(loads + studio)
     own = f'EXPERIMENT = load_experiment(Path("{CARVANA}"), "{SIZES[0]}")\n'
     (project.configs_dir / f"{SIZES[0]}.py").write_text(loads + own)
