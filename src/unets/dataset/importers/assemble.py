@@ -77,6 +77,13 @@ def assemble(
     return found
 
 
+def list_rasters(found: Import, source: ImporterSource) -> list[str]:
+    """Lists the images and masks that `source.leave_out` leaves in; accounts for the others."""
+    left = set(select(found.listing.rasters, source.leave_out))
+    found.leave(left, "as `source.leave_out` says")
+    return [path for path in found.listing.rasters if path not in left]
+
+
 def select(paths: Iterable[str], patterns: Sequence[str]) -> list[str]:
     """Returns the paths that fit one of the patterns, in which `*` stands for anything, `/` too."""
     return [path for path in paths if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from unets.config import MasksSource
 from unets.data.pixels import read_values
-from unets.dataset.importers.assemble import assemble, select
+from unets.dataset.importers.assemble import assemble, list_rasters, select
 from unets.dataset.importers.base import Import
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, find_class_list
 from unets.dataset.importers.draws import DrawFiles, Drawn, DrawRuns, Value, do_overlap, encode_colors
@@ -73,9 +73,7 @@ def read(listing: Listing, source: MasksSource) -> Import | None:
     """
     _refuse_split_channels(listing)
     reading = _Reading(listing=listing, source=source, options=source)
-    left = select(listing.rasters, source.leave_out)
-    reading.leave(left, "as `source.leave_out` says")
-    reading.sort_shapes(find_shapes([path for path in listing.rasters if path not in set(left)]))
+    reading.sort_shapes(find_shapes(list_rasters(reading, source)))
     train, test = reading.split()
     return reading.build(train, test) if train else None
 

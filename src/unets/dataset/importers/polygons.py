@@ -21,7 +21,7 @@ from PIL import Image
 
 from unets.config import PolygonSource, SizeHW
 from unets.data.samples import IGNORE
-from unets.dataset.importers.assemble import assemble, select
+from unets.dataset.importers.assemble import assemble, list_rasters
 from unets.dataset.importers.base import Import
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES
 from unets.dataset.importers.draws import Drawn, Layers, do_overlap
@@ -263,15 +263,14 @@ def _build(found: Annotations, source: PolygonSource) -> Import:
 
 def _split(found: Annotations, source: PolygonSource) -> tuple[list[str], list[str]]:
     """Returns (training images, test images); asks about images that no annotation names."""
-    rasters = found.listing.rasters
-    left = set(select(rasters, source.leave_out))
-    named = [image for image in found.areas if image not in left and image not in found.test]
+    rasters = dict.fromkeys(list_rasters(found, source))
+    named = [image for image in found.areas if image in rasters and image not in found.test]
     folder_of = {image: image.rpartition("/")[0] for image in rasters}
     splits = find_splits(folder_of)
     train = [image for image in named if splits[image] != "test"] or named
     test = [image for image in [*found.test, *named] if image not in train]
     folders = {folder_of[image] for image in train}
-    known = {*train, *test, *left, *found.account}
+    known = {*train, *test, *found.account}
     alone = [image for image in rasters if image not in known]
     test += [image for image in alone if splits[image] == "test" and folder_of[image] not in folders]
     bare = [image for image in alone if folder_of[image] in folders]

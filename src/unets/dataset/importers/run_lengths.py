@@ -16,7 +16,7 @@ import pandas as pd
 
 from unets.config import CsvSource, SizeHW
 from unets.data.rle import Order, decode_rle, read_runs, to_absolute, unite_rles
-from unets.dataset.importers.assemble import assemble, select
+from unets.dataset.importers.assemble import assemble, list_rasters
 from unets.dataset.importers.base import Import, Questions
 from unets.dataset.importers.draws import Drawn, DrawRuns
 from unets.dataset.importers.edges import find_border, measure_fit, read_colors
@@ -152,10 +152,8 @@ def read(listing: Listing, source: CsvSource) -> Import:
         if column not in table.columns:
             raise InputError(f"{source.path} must have the column {column!r}. Received: {', '.join(table.columns)}")
     found = Import(listing=listing, source=source, account={path: "annotation"})
-    left = set(select(listing.rasters, source.leave_out))
-    found.leave(left, "as `source.leave_out` says")
-    images = Finder([path for path in listing.rasters if path not in left])
-    naming = find_naming(table, images, skip=[c for c in table.columns if c != source.image_column], least=0)
+    rasters = list_rasters(found, source)
+    naming = find_naming(table, Finder(rasters), skip=[c for c in table.columns if c != source.image_column], least=0)
     if naming is None:
         raise InputError(
             f"the column {source.image_column!r} of {source.path} must name images. Received: none that is here"
@@ -172,10 +170,10 @@ def read(listing: Listing, source: CsvSource) -> Import:
     if absent := naming.images.count(None):
         text = f"{absent} rows of {source.path} name images that are not there"
         found.questions.ask("source.path", text, "nothing, if that is right")
-    sample, test = _find_sample(listing, set(cells) | left)
+    sample, test = _find_sample(listing, [path for path in rasters if path not in cells])
     found.account |= {sample: "sample submission"} if sample else {}
-    known, folders = {*cells, *test, *left}, {image.rpartition("/")[0] for image in cells}
-    if bare := [path for path in listing.rasters if path.rpartition("/")[0] in folders and path not in known]:
+    known, folders = {*cells, *test}, {image.rpartition("/")[0] for image in cells}
+    if bare := [path for path in rasters if path.rpartition("/")[0] in folders and path not in known]:
         text = f"{len(bare)} of {len(bare) + len(cells)} images have no row in {source.path} and "
         if source.missing == "empty":
             cells |= {image: tuple([] for _ in classes) for image in bare}
@@ -206,9 +204,8 @@ def read(listing: Listing, source: CsvSource) -> Import:
     return assemble(found, source, train={image: Drawn(draw=draw) for image, draw in draws.items()}, test=test, ids=ids)
 
 
-def _find_sample(listing: Listing, known: set[str]) -> tuple[str, list[str]]:
-    """Returns the path of a submission's sample, if there is one, and the test images: its own, and those called so."""
-    rest = [path for path in listing.rasters if path not in known]
+def _find_sample(listing: Listing, rest: list[str]) -> tuple[str, list[str]]:
+    """Returns the path of a submission's sample, if any, and of the rest its own images, and those called test."""
     test = {path for path in rest if find_split(path.rpartition("/")[0]) == "test"}
     samples = sorted(path for path in read_tables(listing) if is_sample(path))
     for sample in samples:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from unets.config import DatasetConfig, TableSource
 from unets.data.files import find_file
-from unets.dataset.importers.assemble import assemble, select
+from unets.dataset.importers.assemble import assemble, list_rasters
 from unets.dataset.importers.base import Import
 from unets.dataset.importers.class_lists import find_class_list
 from unets.dataset.importers.draws import DrawFiles, Drawn
@@ -61,9 +61,7 @@ def read(
         )
     is_by_hand = {"id", "split"} <= set(table.columns)
     found = Import(listing=listing, source=source)
-    left = set(select(listing.rasters, source.leave_out))
-    found.leave(left, "as `source.leave_out` says")
-    images = Finder([path for path in listing.rasters if path not in left])
+    images = Finder(list_rasters(found, source))
     masks_of: dict[str, list[str]] = {}
     rows: dict[str, Mapping[str, str]] = {}
     test, faults = list[str](), list[str]()
