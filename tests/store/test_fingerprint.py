@@ -5,14 +5,7 @@ from typing import Any
 
 import pytest
 
-from unets.config import (
-    DataConfig,
-    DatasetConfig,
-    ExperimentConfig,
-    PatternSource,
-    SubmissionConfig,
-    TrainingConfig,
-)
+from unets.config import DataConfig, DatasetConfig, ExperimentConfig, PatternSource, SubmissionConfig, TrainingConfig
 from unets.errors import InputError
 from unets.store.fingerprint import check_snapshot, take_snapshot, write_snapshot
 

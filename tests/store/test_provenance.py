@@ -29,11 +29,6 @@ def test_the_commit_and_whether_the_tree_is_clean(tmp_path: Path) -> None:
     assert describe_origin(tmp_path)["git_is_dirty"]
 
 
-def test_without_git_there_is_no_commit(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert describe_origin(tmp_path)["git_commit"] is None
-
-
 def test_a_commit_in_a_word(tmp_path: Path) -> None:
     assert format_commit("0123456789abcdef", False) == "012345678"
     assert format_commit("0123456789abcdef", True) == "012345678 (changed)"

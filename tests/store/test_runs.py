@@ -21,7 +21,6 @@ from unets.store.runs import (
     read_json_lines,
     was_killed,
     write_json,
-    write_text,
 )
 
 
@@ -45,24 +44,6 @@ def test_an_error_leaves_nothing_and_keeps_the_old_file(tmp_path: Path, error: B
             temporary.write_text("half")
             raise error
         assert [entry.read_text() for entry in tmp_path.iterdir()] == ([] if before is None else [before])
-
-
-def test_a_kill_leaves_the_old_file_and_the_next_try_succeeds(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    path.write_text("old")
-    program = """
-import os, sys
-from pathlib import Path
-from unets.store.runs import atomic_path
-with atomic_path(Path(sys.argv[1])) as temporary:
-    temporary.write_text("half")
-    os._exit(9)
-"""
-    assert subprocess.run([sys.executable, "-c", program, str(path)], check=False).returncode == 9
-    assert path.read_text() == "old"
-    write_text(path, "new\n")
-    assert path.read_bytes() == b"new\n"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_json_round_trip_and_faults(tmp_path: Path) -> None:

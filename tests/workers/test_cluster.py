@@ -107,24 +107,6 @@ def end(number: int) -> int:
     os._exit(1)
 
 
-def make_shards_with_a_kill(noted: Path, *arguments: Any) -> None:
-    """Makes a run of shards; the first worker that has written one of out-of-fold maps notes it, and is killed."""
-    from unets.prediction import maps, pipeline  # load Keras, which no other test's workers need
-
-    write_shard = maps.write_shard
-
-    def write(folder: Path, *others: Any, **fields: Any) -> Path:
-        path = write_shard(folder, *others, **fields)
-        if folder.parent.name == "oof" and not noted.exists():
-            noted.write_text(f"{path} {path.stat().st_mtime_ns}")
-            os.kill(os.getpid(), signal.SIGKILL)
-        return path
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(maps, "write_shard", write)
-        pipeline.make_shards(*arguments)
-
-
 def test_results_come_in_order_and_tasks_are_drawn_a_little_ahead(use: Use) -> None:
     drawn = []
 
@@ -236,55 +218,6 @@ def test_checks_submission_and_screen_give_the_same_bytes(
     with use_cluster(address, input_dir=project.input_dir, models_dir=project.models_dir):
         assert write_submission(project, dataset, "there").read_bytes() == here
         assert screen_test(project, dataset).csv_path.read_bytes() == figures
-
-
-@pytest.mark.slow
-def test_prediction_with_a_kill_gives_the_same_bytes(
-    make_competition: Callable[..., Project],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    """Of two workers one predicts; it is killed after its first shard, and makes the others once it is back."""
-    from tests.prediction.test_predict import Scene
-    from unets.prediction import pipeline
-
-    project = make_competition()
-    manifest = read_manifest(project, load_dataset(project.configs_dir))
-    scene = Scene(project=project, manifest=manifest, folds=write_folds(project, manifest, jobs=1))
-    for fold in (0, 1):
-        scene.plant(fold)
-    scene.predict(shard_size=4)
-    here = {path: content for path, (_, content) in scene.list_shards().items()}
-    # 12 photos a fold, with TTA and without, and 8 test photos: 3 + 3 shards twice, and 2.
-    assert len(here) == 14
-    for path in here:
-        path.unlink()
-    monkeypatch.setattr(pipeline, "make_shards", partial(make_shards_with_a_kill, tmp_path / "noted"))
-    with ExitStack() as stack:
-        address = launch_scheduler(stack, tmp_path)
-        launch(stack, tmp_path, "worker", address, "--nthreads", "1", "--resources", "GPU=1")
-        launch(stack, tmp_path, "worker", address, "--nthreads", "1", "--no-nanny")
-        input_dir, models_dir = project.input_dir, project.models_dir
-        stack.enter_context(use_cluster(address, input_dir=input_dir, models_dir=models_dir, patience_s=0.1))
-        while not has_gpu():
-            time.sleep(0.05)
-        scene.predict(shard_size=4)
-    assert {path: content for path, (_, content) in scene.list_shards().items()} == here
-    path, changed = (tmp_path / "noted").read_text().rsplit(" ", 1)
-    assert Path(path).stat().st_mtime_ns == int(changed), "what was whole is not made again"
-    assert "no worker with a GPU (--resources GPU=1) is left; waiting for one" in caplog.text
-    assert not list(project.models_dir.rglob(".cluster-*"))
-
-
-def has_gpu() -> bool:
-    """Tells whether the worker with a GPU has joined: the other one may be the first."""
-    there = find_cluster()
-    assert there is not None
-    try:
-        return bool(there.count_gpus())
-    except InputError:
-        return False
 
 
 @pytest.mark.parametrize(

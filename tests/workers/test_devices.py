@@ -7,17 +7,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests import ROOT
-from unets.config import load_dataset
-from unets.dataset.folds import write_folds
-from unets.dataset.manifest import read_manifest
 from unets.errors import InputError
-from unets.store.paths import Project
 from unets.workers.devices import Device, Task, assign_devices, list_gpus, train_on_devices
 
 TASKS = [Task(experiment="unet_a", fold=fold) for fold in range(3)]
@@ -220,52 +214,3 @@ def test_no_child_outlives_its_parent(tmp_path: Path, number: signal.Signals) ->
         wait_until(lambda: not any(map(is_running, children)))
     finally:
         parent.kill()
-
-
-EXPERIMENT = """from unets.config import DataConfig, ExperimentConfig, ModelConfig, TrainingConfig
-
-EXPERIMENT = ExperimentConfig(
-    data=DataConfig(size_hw=(32, 48), batch_size=2),
-    model=ModelConfig(depth=1, base_filters=4, dropout=0.1),
-    training=TrainingConfig(epochs=2, learning_rate=3e-2, precision="float32"),
-)
-"""
-# Runs a script on some of the cores: `PINNED 0,1 script.py arguments`.
-PINNED = """
-import os, runpy, sys
-os.sched_setaffinity(0, map(int, sys.argv[1].split(",")))
-sys.argv = sys.argv[2:]
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
-
-
-def train_folds(project: Project, root: Path, cores: list[int], jobs: int) -> dict[Path, bytes]:
-    """Trains both folds by the script and returns the files that must not depend on how."""
-    dataset = load_dataset(project.configs_dir)
-    write_folds(project, read_manifest(project, dataset), jobs=1)
-    script = ROOT / "scripts" / "04_train.py"
-    given = ["tiny", "--root", root, "--input", project.input_dir, "--models", project.models_dir]
-    arguments = [",".join(map(str, cores)), script, *given, "--exp", "small", "--jobs", jobs]
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "CUDA_VISIBLE_DEVICES": "-1"}
-    command = [sys.executable, "-c", PINNED, *map(str, arguments)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert all(f"small fold {fold} epoch 2/2" in done.stderr for fold in (0, 1)), done.stderr
-    assert project.stages_path.read_text().count('"train"') == 1  # by the parent, not by each child as well
-    run_dirs = [project.run_dir("small", fold) for fold in (0, 1)]
-    paths = [run_dir / name for run_dir in run_dirs for name in ("best.weights.h5", "history.csv")]
-    return {path.relative_to(project.models_dir): path.read_bytes() for path in paths}
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="two folds at once take two cores")
-def test_two_folds_at_once_are_the_same_as_one_after_the_other(
-    tmp_path: Path, make_competition: Callable[..., Project]
-) -> None:
-    project = make_competition(image_format="png")
-    (project.configs_dir / "small.py").write_text(EXPERIMENT)
-    # One core a fold in both: sums over two cores' shares are rounded in another way.
-    first, second = sorted(os.sched_getaffinity(0))[:2]
-    after = train_folds(replace(project, models_dir=tmp_path / "after"), tmp_path, [first], jobs=1)
-    at_once = train_folds(replace(project, models_dir=tmp_path / "at_once"), tmp_path, [first, second], jobs=2)
-    assert after == at_once

@@ -46,11 +46,7 @@ def write_snapshot(run_dir: Path, snapshot: dict[str, Any]) -> None:
 
 
 def read_snapshot(run_dir: Path) -> dict[str, Any]:
-    """Reads what `write_snapshot` wrote.
-
-    Raises:
-        InputError: there is none, or something else stands in it.
-    """
+    """Reads what `write_snapshot` wrote; raises InputError where there is none, or something else stands in it."""
     return read_json(
         run_dir / SNAPSHOT,
         remedy=f"`{_name('clean', run_dir)}` deletes the run",
@@ -62,8 +58,7 @@ def read_snapshot(run_dir: Path) -> dict[str, Any]:
 def read_metrics(run_dir: Path) -> dict[str, Any]:
     """Reads what a run reached and cost so far.
 
-    Raises:
-        InputError: there is nothing yet, or something else stands in it.
+    Raises InputError where there is nothing yet, or something else stands in it.
     """
     return read_json(
         run_dir / METRICS,
@@ -86,9 +81,8 @@ def is_trained(run_dir: Path) -> bool:
 def find_weights(run_dir: Path, snapshot: dict[str, Any]) -> Path:
     """Returns the weights of a run that was trained to its end, with this config and on these folds.
 
-    Raises:
-        InputError: it was not: on other folds, its net may have seen the very images that it is to predict; or they are
-            not the weights that the training ended with.
+    Raises InputError where it was not: on other folds, its net may have seen the very images that it is to predict; or
+    they are not the weights that the training ended with.
     """
     command, path = f"`{_name('train', run_dir)}`", run_dir / WEIGHTS
     if not (run_dir / METRICS).exists() or not path.exists():
@@ -107,8 +101,7 @@ def find_weights(run_dir: Path, snapshot: dict[str, Any]) -> Path:
 def check_snapshot(run_dir: Path, snapshot: dict[str, Any]) -> None:
     """Refuses a folder that holds a run of another config.
 
-    Raises:
-        InputError: it does; the message names the fields that differ and the command that deletes it.
+    Raises InputError where it does; the message names the fields that differ and the command that deletes it.
     """
     if not (run_dir / SNAPSHOT).exists():
         return

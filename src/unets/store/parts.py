@@ -2,11 +2,10 @@
 
 Members behind one another are one valid gzip file (RFC 1952, 2.2), so parts can be made in any process and in any
 order, and what is there need not be made again after a kill. Neither name nor time is in their headers: equal rows give
-equal bytes.
+equal bytes. A part begins with the SHA-256 of what made it and of its member, which no damage leaves true.
 """
 
 import hashlib
-import json
 import logging
 import zlib
 from collections.abc import Sequence
@@ -23,33 +22,25 @@ _LEVEL = 4
 _GZIP = 31  # zlib's word for a gzip header around 32 KB of window
 
 
-def pack(text: str) -> bytes:
-    """Compresses a text to one gzip member; the same text and zlib give the same bytes."""
-    return zlib.compress(text.encode(), _LEVEL, wbits=_GZIP)
-
-
 def part_path(folder: Path, index: int) -> Path:
     """Returns the path of the part of that number."""
     return folder / f"{index:05d}.part"
 
 
 def write_part(path: Path, text: str, *, fingerprint: str) -> None:
-    """Compresses whole lines and puts them in place, under a line that has the fingerprint of all that decides them."""
-    packed = pack(text)
+    """Compresses whole lines and puts them in place; the fingerprint is that of all that decides them."""
+    packed = _pack(text)
     # Contested: a worker whose parent was killed ends its task first, and may meet the one that does it again.
     with atomic_path(path, is_contested=True) as temporary:
-        temporary.write_bytes(_write_head(packed, fingerprint) + packed)
+        temporary.write_bytes(_seal(packed, fingerprint) + packed)
 
 
 def read_part(path: Path, *, fingerprint: str) -> bytes:
-    """Reads a part's gzip member.
-
-    Raises:
-        InputError: there is none, a bit of it is damaged, or something else made it.
-    """
+    """Reads a part's gzip member; raises InputError where there is none, it is damaged, or something else made it."""
     with naming(path):
-        head, newline, packed = path.read_bytes().partition(b"\n")
-    if head + newline != _write_head(packed, fingerprint):
+        content = path.read_bytes()
+    packed = content[hashlib.sha256().digest_size :]
+    if content != _seal(packed, fingerprint) + packed:
         raise InputError(f"{path} must be whole and made by {fingerprint}. Received: something else")
     return packed
 
@@ -77,15 +68,13 @@ def drop_parts(folder: Path) -> None:
 def join_parts(path: Path, header: Sequence[str], folder: Path, fingerprints: Sequence[str]) -> tuple[str, int]:
     """Writes a csv.gz of a header and all parts, a part at a time.
 
-    Returns (SHA-256 of its uncompressed bytes, number of lines below the header).
-
-    Raises:
-        InputError: a part is missing, damaged, or made by something else.
+    Returns (SHA-256 of its uncompressed bytes, number of lines below the header). Raises InputError where a part is
+    missing, damaged, or made by something else.
     """
     digest, num_lines = hashlib.sha256(), -1
     parts = (read_part(part_path(folder, index), fingerprint=one) for index, one in enumerate(fingerprints))
     with path.open("wb") as file:
-        for member in chain([pack(",".join(header) + "\n")], parts):
+        for member in chain([_pack(",".join(header) + "\n")], parts):
             content = zlib.decompress(member, wbits=_GZIP)
             digest.update(content)
             num_lines += content.count(b"\n")
@@ -93,7 +82,9 @@ def join_parts(path: Path, header: Sequence[str], folder: Path, fingerprints: Se
     return digest.hexdigest(), num_lines
 
 
-def _write_head(packed: bytes, fingerprint: str) -> bytes:
-    """Writes a part's first line, which no damage to the line itself or to what follows leaves true."""
-    head = {"fingerprint": fingerprint, "sha256": hashlib.sha256(packed).hexdigest()}
-    return json.dumps(head).encode() + b"\n"
+def _pack(text: str) -> bytes:
+    return zlib.compress(text.encode(), _LEVEL, wbits=_GZIP)
+
+
+def _seal(packed: bytes, fingerprint: str) -> bytes:
+    return hashlib.sha256(fingerprint.encode() + packed).digest()

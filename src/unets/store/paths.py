@@ -1,6 +1,7 @@
 """Where everything lies: the only place that joins folder names."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -17,6 +18,16 @@ class _Place:
     def __get__(self, project: "Project", owner: type) -> Path:
         folder: Path = getattr(project, self.folder)
         return folder / self.name
+
+
+class _Places:
+    """Files or folders below one of a project's folders, a function of what stands for the braces in their names."""
+
+    def __init__(self, folder: str, name: str) -> None:
+        self.folder, self.name = folder, name
+
+    def __get__(self, project: "Project", owner: type) -> Callable[..., Path]:
+        return lambda *names: getattr(project, self.folder) / self.name.format(*names)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,6 +52,30 @@ class Project:
     export_dir = _Place("models_dir", "export")  # trained models as others take them, and the table of these files
     download_dir = _Place("input_dir", ".download")  # what `unets download` has not finished
 
+    # Of an experiment: all its runs and maps; a fold's run; shards of maps, `oof`, `oof_no_tta` or `test`; csv of the
+    # out-of-fold score of each training image; Dice and IoU of each class over the pixels of all of these.
+    experiment_dir = _Places("models_dir", "{}")
+    run_dir = _Places("models_dir", "{}/fold{}")
+    maps_dir = _Places("models_dir", "{}/maps/{}")
+    oof_scores_path = _Places("models_dir", "{}/oof_scores.csv")
+    oof_pixels_path = _Places("models_dir", "{}/oof_pixels.json")
+    # Of an ensemble, `ensemble` or `ensemble_<...>`: what it is made of and what it reached out-of-fold; csv of its
+    # out-of-fold score of each training image.
+    ensemble_path = _Places("models_dir", "{}.json")
+    ensemble_oof_path = _Places("models_dir", "{}_oof.csv")
+    # Of pseudo-labels, by name and fold: test images' masks, as more training images; for one fold; what made them;
+    # shards of the maps that they are made of, a folder an experiment, which are deleted then.
+    pseudo_labels_dir = _Places("models_dir", "pseudo_labels/{}")
+    pseudo_labels_path = _Places("models_dir", "pseudo_labels/{}/fold{}.zip")
+    pseudo_labels_record_path = _Places("models_dir", "pseudo_labels/{}/fold{}.json")
+    pseudo_labels_fold_dir = _Places("models_dir", "pseudo_labels/{}/fold{}")
+    # Of a submission: the csv.gz, with its provenance beside it as .json; rows of one that is not whole yet.
+    submission_path = _Places("submissions_dir", "{}.csv.gz")
+    submission_parts_dir = _Places("models_dir", "submission_parts/{}")
+    # Committed records: of a submission that Kaggle scored, and others.
+    kaggle_result_path = _Places("results_dir", "kaggle/{}.json")
+    result_path = _Places("results_dir", "{}.json")
+
     @classmethod
     def below(
         cls, root: Path, competition: str, *, input_dir: Path | None = None, models_dir: Path | None = None
@@ -64,14 +99,6 @@ class Project:
         folder = os.environ.get(CACHE_VARIABLE)
         return Path(folder) / self.competition / "cache" if folder else self.models_dir / "cache"
 
-    def ensemble_path(self, name: str) -> Path:
-        """What an ensemble, `ensemble` or `ensemble_<...>`, is made of and what it reached out-of-fold."""
-        return self.models_dir / f"{name}.json"
-
-    def ensemble_oof_path(self, name: str) -> Path:
-        """csv of an ensemble's out-of-fold score of each training photo."""
-        return self.models_dir / f"{name}_oof.csv"
-
     def screen_dir(self, name: str) -> Path:
         """The page of the test photos that are oddest to an ensemble, and a csv of all: `screen` or `screen_<...>`."""
         return self.models_dir / name.replace("ensemble", "screen", 1)
@@ -79,50 +106,6 @@ class Project:
     def report_dir(self, name: str) -> Path:
         """The page of all that was trained and evaluated, with an ensemble's: `report` or `report_<...>`."""
         return self.models_dir / name.replace("ensemble", "report", 1)
-
-    def experiment_dir(self, experiment: str) -> Path:
-        """All runs and maps of an experiment."""
-        return self.models_dir / experiment
-
-    def run_dir(self, experiment: str, fold: int) -> Path:
-        """One fold of one experiment."""
-        return self.experiment_dir(experiment) / f"fold{fold}"
-
-    def maps_dir(self, experiment: str, kind: str) -> Path:
-        """Shards of maps; `kind` is `oof`, `oof_no_tta` or `test`."""
-        return self.experiment_dir(experiment) / "maps" / kind
-
-    def oof_scores_path(self, experiment: str) -> Path:
-        """csv of the out-of-fold score of each training photo."""
-        return self.experiment_dir(experiment) / "oof_scores.csv"
-
-    def oof_pixels_path(self, experiment: str) -> Path:
-        """Dice and IoU of each class over the pixels of all training photos, out-of-fold."""
-        return self.experiment_dir(experiment) / "oof_pixels.json"
-
-    def pseudo_labels_dir(self, name: str) -> Path:
-        """Test photos' masks, as more training photos; a zip a fold."""
-        return self.models_dir / "pseudo_labels" / name
-
-    def pseudo_labels_path(self, name: str, fold: int) -> Path:
-        """Masks for the training of one fold."""
-        return self.pseudo_labels_dir(name) / f"fold{fold}.zip"
-
-    def pseudo_labels_record_path(self, name: str, fold: int) -> Path:
-        """What made them."""
-        return self.pseudo_labels_dir(name) / f"fold{fold}.json"
-
-    def pseudo_labels_fold_dir(self, name: str, fold: int) -> Path:
-        """Shards of the maps that a fold's labels are made of, a folder an experiment; deleted when they are made."""
-        return self.pseudo_labels_dir(name) / f"fold{fold}"
-
-    def submission_path(self, name: str) -> Path:
-        """The csv.gz of that name; its provenance stands beside it as .json."""
-        return self.submissions_dir / f"{name}.csv.gz"
-
-    def submission_parts_dir(self, name: str) -> Path:
-        """Rows of a submission that is not whole yet; deleted when it is."""
-        return self.models_dir / "submission_parts" / name
 
     def score_path(self, submission_path: Path) -> Path:
         """What a submission reached against the ground truth."""
@@ -139,11 +122,3 @@ class Project:
     def kaggle_kernel_dir(self, name: str) -> Path:
         """The notebook for that kernel, and its metadata: `kernel` or `kernel_<...>`."""
         return self.models_dir / "kaggle" / name.replace("ensemble", "kernel", 1)
-
-    def kaggle_result_path(self, name: str) -> Path:
-        """The committed record of a submission that Kaggle scored."""
-        return self.results_dir / "kaggle" / f"{name}.json"
-
-    def result_path(self, name: str) -> Path:
-        """The committed record of that name."""
-        return self.results_dir / f"{name}.json"

@@ -78,16 +78,11 @@ def write_json(path: Path, content: Any, *, sealed: bool = False) -> None:
 
 
 def read_json(path: Path, *, remedy: str = "", **types: Any) -> dict[str, Any]:
-    """Reads a JSON object.
+    """Reads a JSON object, which must have the `types`, beside anything else: `folds=list[int]`.
 
-    Args:
-        path: of the file.
-        remedy: what to do about a file that is something else, for the error: ``Run `unets train` ``.
-        **types: what it must have, beside anything else: `folds=list[int]`.
-
-    Raises:
-        InputError: the file is missing, is not JSON, holds something else than an object, NaN or infinity, lacks a
-            key or has it of another type, or was changed since it was sealed.
+    `remedy` is what to do about a file that is something else, for the error: ``Run `unets train` ``. Raises InputError
+    where the file is missing, is not JSON, holds something else than an object, NaN or infinity, lacks a key or has it
+    of another type, or was changed since it was sealed.
     """
     found = _read_object(path, remedy)
     if not found.keys() >= types.keys():
@@ -105,9 +100,8 @@ def read_json(path: Path, *, remedy: str = "", **types: Any) -> dict[str, Any]:
 def read_config(path: Path, schema: type[ConfigT], *, remedy: str = "") -> ConfigT:
     """Reads a file that holds the JSON of a schema.
 
-    Raises:
-        InputError: the file is missing, is no JSON object, was changed since it was sealed, or a field is unknown,
-            missing or impossible.
+    Raises InputError where the file is missing, is no JSON object, was changed since it was sealed, or a field is
+    unknown, missing or impossible.
     """
     text = json.dumps(_read_object(path, remedy))
     return schema.from_json(text, f"{path} ({remedy})" if remedy else str(path))
@@ -167,10 +161,8 @@ def lock(folder: Path) -> Iterator[None]:
     """Locks a folder for as long as the block runs, so that other processes stay out of it; a kill unlocks it.
 
     A file beside the lock says who owns it. On a shared folder other hosts stay out too, where the file system has
-    locks (NFS from version 4 on).
-
-    Raises:
-        InputError: another process has locked it; says which stage, process and host, and since when.
+    locks (NFS from version 4 on). Raises InputError where another process has locked it; says which stage, process and
+    host, and since when.
     """
     folder.mkdir(parents=True, exist_ok=True)
     file_lock, owner = FileLock(folder / _LOCK, timeout=0), folder / _OWNER

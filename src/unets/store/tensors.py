@@ -43,11 +43,7 @@ class TensorFile:
         self.metadata: dict[str, Any] = said if isinstance(said, dict) else {}
 
     def read(self, name: str) -> Array:
-        """Reads one array.
-
-        Raises:
-            InputError: there is none of that name, or numpy has no such dtype.
-        """
+        """Reads one array; raises InputError where there is none of that name, or numpy has no such dtype."""
         expected = f"hold the array {name}"
         with naming(self.path, expected, damage=_FAULTS), safe_open(self.path, framework="numpy") as file:
             return np.asarray(file.get_tensor(name))
@@ -55,8 +51,7 @@ class TensorFile:
     def check_numbers(self) -> None:
         """Reads all arrays and compares their SHA-256 with the one in the metadata.
 
-        Raises:
-            InputError: a byte has changed, or the metadata have no SHA-256.
+        Raises InputError where a byte has changed, or the metadata have no SHA-256.
         """
         if _hash(self.shapes, self.read) != self.metadata.get(_SHA256):
             received = "others; the file is damaged"

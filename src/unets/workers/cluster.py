@@ -18,7 +18,7 @@ from functools import cache, cached_property, partial
 from itertools import count, islice
 from logging import getLogger
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from unets.errors import InputError
 from unets.store.provenance import list_versions
@@ -28,29 +28,19 @@ logger = getLogger(__name__)
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
+Pairs = tuple[tuple[str, str], ...]
 
 _AHEAD = 4  # tasks a thread of the cluster that may be finished before the first of them is taken
 _GPU = "GPU"  # the resource that a worker with a GPU is started with
-
-
-class _Terms(NamedTuple):
-    """What a worker must have as we have it. Sent with every task, since workers may come at any time."""
-
-    source: str  # fingerprint of the package's files
-    versions: tuple[tuple[str, str], ...]  # of the libraries that results depend on
-    folders: tuple[tuple[str, str], ...]  # (a path that a worker must see, the folder that it stands for)
-    backend: str | None = None  # Keras's, of tasks that train or predict
+_CODE, _BACKEND = "code", "KERAS_BACKEND"
 
 
 class Cluster:
     """A connection to the scheduler, made when the first tasks come.
 
-    Args:
-        address: of the scheduler, as tcp://host:8786.
-        input_dir: absolute; workers must see it if we do.
-        models_dir: absolute; made where it is missing, and workers must see it.
-        connect_s: seconds to wait for the scheduler, and for its first worker.
-        patience_s: seconds without a result, after which it is asked whether there are workers at all.
+    `address` is as tcp://host:8786. Workers must see the folders as we do: `input_dir`, if it is there, and
+    `models_dir`, which is made; both are absolute. For the scheduler and its first worker `connect_s` seconds are
+    waited; after `patience_s` without a result it is asked whether there are workers at all.
     """
 
     def __init__(
@@ -64,31 +54,56 @@ class Cluster:
 
     @cached_property
     def _client(self) -> Any:  # a `distributed.Client`, whose types are not at hand where it is not installed
-        client = _connect(self._address, self._connect_s)
         try:
-            self._probe.parent.mkdir(parents=True, exist_ok=True)
-            self._probe.touch()
-            faults = client.run(_find_fault, self._terms, on_error="return")
-            for address, fault in faults.items():
-                if isinstance(fault, Exception) and not isinstance(fault, OSError):  # that of a worker which has left
-                    raise InputError(
-                        f"each worker must import this package: start it with the `dask` of its .venv. "
-                        f"Received: {type(fault).__name__}: {fault} (on {address})"
-                    )
-                if isinstance(fault, str) and fault:
-                    raise InputError(fault)
-            logger.info("cluster: %d workers with %d threads", len(faults), sum(client.nthreads().values()))
+            from distributed import Client
+
+            client = Client(self._address, timeout=self._connect_s, set_as_default=False)
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"`--cluster` must be left out where Dask is not installed: pip install 'unets[cluster]'. "
+                f"Received: {self._address}, and {error}"
+            ) from error
+        except (OSError, ValueError) as error:
+            raise InputError(
+                f"`--cluster` must be the address of a running `dask scheduler`, as tcp://host:8786. "
+                f"Received: {self._address} ({error})"
+            ) from error
+        try:
+            self._check_workers(client)
         except BaseException:
             client.close()
             self._probe.unlink(missing_ok=True)
             raise
         return client
 
+    def _check_workers(self, client: Any) -> None:
+        try:
+            client.wait_for_workers(1, timeout=self._connect_s)
+        except TimeoutError as error:
+            raise InputError(
+                f"`--cluster` must have workers: start `dask worker {self._address}`. Received: a scheduler without any"
+            ) from error
+        self._probe.parent.mkdir(parents=True, exist_ok=True)
+        self._probe.touch()
+        faults = client.run(_find_fault, *self._terms, on_error="return")
+        for address, fault in faults.items():
+            if isinstance(fault, Exception) and not isinstance(fault, OSError):  # that of a worker which has left
+                raise InputError(
+                    f"each worker must import this package: start it with the `dask` of its .venv. "
+                    f"Received: {type(fault).__name__}: {fault} (on {address})"
+                )
+            if isinstance(fault, str) and fault:
+                raise InputError(fault)
+        logger.info("cluster: %d workers with %d threads", len(faults), sum(client.nthreads().values()))
+
     @cached_property
-    def _terms(self) -> _Terms:
+    def _terms(self) -> tuple[Pairs, Pairs]:
+        """What a worker must have as we have it; sent with every task, since workers may come at any time.
+
+        (a path that it must see, the folder that this stands for); (code or a library, its version).
+        """
         folders = [(str(self._input_dir), str(self._input_dir))] if self._input_dir.exists() else []
-        folders.append((str(self._probe), str(self._models_dir)))
-        return _Terms(*_describe_package(), tuple(folders))
+        return (*folders, (str(self._probe), str(self._models_dir))), _describe_package()
 
     def close(self) -> None:
         """Ends the connection, if there is one.
@@ -107,17 +122,14 @@ class Cluster:
     def run(
         self, function: Callable[[Task], Result], tasks: Iterable[Task], *, what: str, on_gpu: bool = False
     ) -> Iterator[Result]:
-        """Runs `function` over `tasks` on the workers and yields the results in the order of the tasks.
+        """Runs a picklable function over picklable tasks on the workers; yields the results in the order of the tasks.
 
         A few tasks a thread are under way beyond the one that is taken next. What a dead worker was at is done again by
         others. joblib has a backend for Dask too, but it waits for ever where a task kills one worker after the other
         (joblib 1.6, distributed 2026.8), and lays large arguments down on workers, with which they die.
 
-        Args:
-            function: called once a task; picklable.
-            tasks: picklable; drawn in this thread.
-            what: a name for the tasks, which the cluster's dashboard shows.
-            on_gpu: only workers started with `--resources GPU=1` take the tasks, one at a time.
+        The cluster's dashboard calls the tasks `what`. With `on_gpu` only workers started with `--resources GPU=1` take
+        them, one at a time.
 
         Raises:
             InputError: a task raised it, named with its host; or the cluster is gone, a task killed its workers, or a
@@ -130,8 +142,11 @@ class Cluster:
         self._has_used_gpus |= on_gpu
         pending, under_way, numbers = iter(tasks), deque[Any](), count()
         name, resources = f"{what}-{uuid.uuid4().hex}", {_GPU: 1} if on_gpu else None
-        terms = self._terms._replace(backend=_find_backend() if on_gpu else None)
-        submit = partial(self._client.submit, _run_there, function, terms, pure=False, resources=resources)
+        folders, versions = self._terms
+        versions += ((_BACKEND, _find_backend()),) if on_gpu else ()
+        submit = partial(
+            self._client.submit, _run_there, function, (folders, versions), pure=False, resources=resources
+        )
         # Not before there is a connection, which says what to do where Dask is not installed.
         from concurrent.futures import CancelledError
 
@@ -166,8 +181,7 @@ class Cluster:
     def count_gpus(self) -> int:
         """Returns how many tasks that train or predict can be at work: a worker takes as many as it says, usually one.
 
-        Raises:
-            InputError: no worker takes any.
+        Raises InputError where no worker takes any.
         """
         if number := sum(self._list_slots(on_gpu=True).values()):
             return number
@@ -218,40 +232,16 @@ def use_cluster(address: str, *, input_dir: Path, models_dir: Path, **seconds: f
         cluster.close()
 
 
-def _connect(address: str, connect_s: float) -> Any:
-    """Returns a client of a scheduler that has workers."""
-    try:
-        from distributed import Client
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"`--cluster` must be left out where Dask is not installed: pip install 'unets[cluster]'. "
-            f"Received: {address}, and {error}"
-        ) from error
-    try:
-        client = Client(address, timeout=connect_s, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"`--cluster` must be the address of a running `dask scheduler`, as tcp://host:8786. "
-            f"Received: {address} ({error})"
-        ) from error
-    try:
-        client.wait_for_workers(1, timeout=connect_s)
-    except TimeoutError as error:
-        client.close()
-        raise InputError(
-            f"`--cluster` must have workers: start `dask worker {address}`. Received: a scheduler without any"
-        ) from error
-    return client
-
-
-def _run_there(function: Callable[[Task], Result], terms: _Terms, task: Task) -> tuple[Result | None, Exception | None]:
+def _run_there(
+    function: Callable[[Task], Result], terms: tuple[Pairs, Pairs], task: Task
+) -> tuple[Result | None, Exception | None]:
     """Runs a task, on the worker; returns its result, or its error with the host's name.
 
     The error comes back as data, because one that Dask itself raises means that the cluster failed, not the task; and
     not every exception can be pickled.
     """
     host = os.uname().nodename
-    if fault := _find_fault(terms):
+    if fault := _find_fault(*terms):
         return None, InputError(fault)
     try:
         return function(task), None
@@ -264,33 +254,32 @@ def _run_there(function: Callable[[Task], Result], terms: _Terms, task: Task) ->
 
 
 @cache  # one connection's tasks have the same terms
-def _find_fault(terms: _Terms) -> str:
+def _find_fault(folders: Pairs, wanted: Pairs) -> str:
     """Returns what this worker has otherwise than it must, or nothing."""
-    host = os.uname().nodename
-    for path, folder in terms.folders:
+    host, here = os.uname().nodename, {**dict(_describe_worker()), _BACKEND: _find_backend()}
+    for path, folder in folders:
         if not Path(path).exists():
             return f"{host} must see the folder {folder} that we see. Received: no or another one"
-    source, versions = _describe_worker()
-    if source != terms.source:
-        return f"{host} must have our code; start it again if it is older. Received: other files of this package"
-    for library, version in terms.versions:
-        if (received := dict(versions).get(library, "none")) != version:
-            return f"{host} must have {library} {version}, as we have. Received: {received}"
-    if terms.backend not in (None, _find_backend()):
-        return f"{host} must be started with KERAS_BACKEND={terms.backend}. Received: {_find_backend()}"
+    for key, value in wanted:
+        if (received := here.get(key, "none")) == value:
+            continue
+        if key == _CODE:
+            return f"{host} must have our code; start it again if it is older. Received: other files of this package"
+        words = f"be started with {key}={value}" if key == _BACKEND else f"have {key} {value}, as we have"
+        return f"{host} must {words}. Received: {received}"
     return ""
 
 
 def _find_backend() -> str:
     """Returns which backend a training in this process would have, without loading it."""
-    return os.environ.get("KERAS_BACKEND", "tensorflow")
+    return os.environ.get(_BACKEND, "tensorflow")
 
 
-def _describe_package() -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Returns (fingerprint of this package's files, versions of the libraries that results depend on)."""
+def _describe_package() -> Pairs:
+    """Returns the fingerprint of this package's files, and the versions of the libraries that results depend on."""
     root = Path(__file__).parents[1]
     files = {path.relative_to(root).as_posix(): hash_file(path) for path in sorted(root.rglob("*.py"))}
-    return fingerprint(files=files), tuple(sorted(list_versions().items()))
+    return (_CODE, fingerprint(files=files)), *sorted(list_versions().items())
 
 
 _describe_worker = cache(_describe_package)  # files that change later are not what a worker has loaded

@@ -12,10 +12,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -59,7 +58,7 @@ def list_gpus() -> list[str]:
     if (program := shutil.which("nvidia-smi")) is None:
         return []
     said = subprocess.run([program, "-L"], capture_output=True, text=True, check=False).stdout
-    there = [str(index) for index in range(said.count("\nGPU ") + said.startswith("GPU "))]
+    there = [str(index) for index in range(len(re.findall(r"^GPU ", said, flags=re.MULTILINE)))]
     if not there or _GPUS not in os.environ:
         return there
     names = [name.strip() for name in os.environ[_GPUS].split(",")]
@@ -68,22 +67,23 @@ def list_gpus() -> list[str]:
 
 
 def assign_devices(jobs: int | None) -> list[Device]:
-    """Returns a device for each fold that is trained at a time.
+    """Returns a device for each fold that is trained at a time: `jobs`, but at most one a GPU, or one a core.
 
-    Args:
-        jobs: how many; None is one a GPU, 1 without one. At most one a GPU, or one a core.
-
-    Raises:
-        InputError: fewer than one.
+    None is one a GPU, 1 without one. Raises InputError for fewer than one.
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"`--jobs` must be at least 1. Received: {jobs}")
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if not (gpus := list_gpus()):
-        return [Device(cores=part) for part in _split(cores, min(jobs or 1, count_cores()))]
+    gpus = list_gpus()
     # Not two on one: TensorFlow's first process takes all of a GPU's memory.
-    parts = _split(cores, min(jobs or len(gpus), len(gpus)))
-    return [Device(environment={_GPUS: name}, cores=part) for name, part in zip(gpus, parts, strict=False)]
+    number = min(jobs or len(gpus), len(gpus)) if gpus else min(jobs or 1, count_cores())
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    ends = (
+        [len(cores) * part // number for part in range(number + 1)] if 1 < number <= len(cores) else [0] * (number + 1)
+    )
+    return [
+        Device(environment={_GPUS: gpus[index]} if gpus else {}, cores=frozenset(cores[ends[index] : ends[index + 1]]))
+        for index in range(number)
+    ]
 
 
 def train_on_devices(
@@ -92,18 +92,16 @@ def train_on_devices(
     """Runs a child for each task, in order, each on the device that is free first; returns when all are done.
 
     However this process ends (an error, Ctrl-C, a kill), no child outlives it: each calls `follow_parent` as it starts.
-
-    Args:
-        tasks: what is to be trained.
-        devices: at least one.
-        build_command: the command line of a task's child.
-
-    Raises:
-        InputError: a child failed. The others are stopped; what they finished is kept.
+    Raises InputError where a child failed. The others are stopped; what they finished is kept.
     """
     free, running, failed = SimpleQueue[Device](), dict[Task, subprocess.Popen[str]](), list[str]()
     for device in devices:
         free.put(device)
+
+    def fail(words: str) -> None:
+        failed.append(words)
+        for child in list(running.values()):
+            _stop(child)
 
     def train(task: Task, device: Device) -> None:
         try:
@@ -114,7 +112,7 @@ def train_on_devices(
                 last_error = _pass_on(task, child.stdout or ())
             del running[task]
             if child.returncode and not failed:
-                failed.append(_explain(task, child.returncode, last_error, list(running)))
+                fail(_explain(task, child.returncode, last_error, list(running)))
         finally:
             free.put(device)
 
@@ -126,28 +124,23 @@ def train_on_devices(
                 if failed:
                     break
                 futures.append(pool.submit(train, task, device))
-            for future in as_completed(futures):
-                future.result()
-                if failed:
-                    break
-            if failed:
-                raise InputError(failed[0])
+            wait(futures, return_when=FIRST_EXCEPTION)
+            for future in futures:
+                if future.done():
+                    future.result()
         except BaseException:
-            failed.append("stopped")
-            for child in list(running.values()):
-                _stop(child)
+            fail("stopped")
             raise
+    if failed:
+        raise InputError(failed[0])
 
 
 def train_on_worker(arguments: Sequence[str], task: Task) -> None:
     """Trains a fold in a child of the process that calls it, a worker of a cluster, with whatever devices that has.
 
     The cache of decoded images lies on the worker's own machine, where all its workers share it: below `dask worker
-    --local-directory`, or in the folder for temporary files.
-
-    Args:
-        arguments: of the interpreter: the script's path and its arguments, all for any working folder.
-        task: what is to be trained.
+    --local-directory`, or in the folder for temporary files. For the arguments see `build_command`; they must hold in
+    any working folder.
 
     Raises:
         InputError: the child failed.
@@ -160,7 +153,10 @@ def train_on_worker(arguments: Sequence[str], task: Task) -> None:
 
 
 def build_command(arguments: Sequence[str], task: Task) -> list[str]:
-    """Returns the command line that trains one fold in one process: of an argument given twice the last one counts."""
+    """Returns the command line that trains one fold in one process: of an argument given twice the last one counts.
+
+    The arguments are the interpreter's: the script's path, or a module, and its own.
+    """
     fold = ["--exp", task.experiment, "--fold", str(task.fold), "--seeds", "1", "--jobs", "1", "--cluster", ""]
     return [sys.executable, *arguments, *fold]
 
@@ -171,11 +167,7 @@ def is_followed() -> bool:
 
 
 def follow_parent() -> bool:
-    """Makes a child of `train_on_devices` end with its parent; any other process is left as it is.
-
-    Returns:
-        Whether this is such a child.
-    """
+    """Makes a child of `train_on_devices` end with its parent; returns whether this process is such a child."""
     parent = os.environ.pop(_FOLLOWS, None)  # what this process starts follows it by other ways
     if parent is not None:
         end_with_parent(int(parent))
@@ -226,11 +218,3 @@ def _explain(task: Task, code: int, last_error: str, stopped: Sequence[Task]) ->
         last_error = f"{task} must train to its end. Received: {received}; its last lines stand above"
     others = f" ({', '.join(map(str, stopped))} stopped too; the same command goes on)" if stopped else ""
     return f"{task}: {last_error}{others}"
-
-
-def _split(cores: Sequence[int], parts: int) -> list[frozenset[int]]:
-    """Splits cores into neighbors of nearly equal number; one part, or fewer cores than parts, is not split."""
-    if parts == 1 or len(cores) < parts:
-        return [frozenset()] * parts
-    ends = [len(cores) * part // parts for part in range(parts + 1)]
-    return [frozenset(cores[begin:end]) for begin, end in pairwise(ends)]

@@ -24,10 +24,8 @@ def count_cores() -> int:
 def find_free_memory(cgroups: Path = _CGROUPS) -> int:
     """Returns the bytes of memory that are free now, within a container's limit where there is one.
 
-    A container's use counts the files that it has read; the kernel gives that cache back before it refuses memory.
-
-    Args:
-        cgroups: the folder where the kernel shows control groups.
+    A container's use counts the files that it has read; the kernel gives that cache back before it refuses memory. In
+    the folder `cgroups` the kernel shows control groups.
     """
     free = int(psutil.virtual_memory().available)
     for limit, used, stat, prefix in _CGROUP_FILES:

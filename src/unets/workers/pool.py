@@ -37,21 +37,15 @@ def run_tasks(
     """Runs `function` over `tasks` in workers and yields the results in the order of the tasks.
 
     Tasks are taken and results handed on a block at a time, so that memory does not grow with the number of tasks and a
-    slow consumer holds the workers back. The first task that raises ends the whole, with its error.
+    slow consumer holds the workers back. The first task that raises ends the whole, with its error. Functions and tasks
+    are picklable; these may come from a generator, which runs in this thread.
 
     Workers are processes of this machine, which end with this one however it ends, or, within
-    `unets.workers.cluster.use_cluster`, those of a cluster.
-
-    Args:
-        function: called once a task; picklable unless `threads`.
-        tasks: picklable unless `threads`; they may come from a generator, which runs in this thread.
-        what: the words before the progress bar.
-        jobs: workers; None is one a core, 1 runs in this process. A cluster has its own number.
-        total: how many tasks there are, where `tasks` has no length.
-        unit: what a task is called in the progress bar.
-        threads: workers are threads in place of processes, always of this one: for cv2's work, which holds no
-            interpreter lock, on arrays that are shared.
-        on_gpu: tasks train or predict: of a cluster, workers that have a GPU take them, one at a time.
+    `unets.workers.cluster.use_cluster`, those of a cluster; with `threads` always threads of this process: for cv2's
+    work on arrays that are shared. There are as many as `jobs` says; None is one a core, 1 runs in this process, a
+    cluster has its own number. With `on_gpu` tasks train or predict: of a cluster, workers that have a GPU take them,
+    one at a time. The progress bar says `what`, and calls a task `unit`; `total` is how many there are, where `tasks`
+    has no length.
     """
     total = len(tasks) if isinstance(tasks, Sized) else total
     cluster = None if threads else find_cluster()
@@ -69,14 +63,8 @@ def map_ahead(
 ) -> Iterator[Result]:
     """Maps `function` over `tasks` in threads, in order, at most `ahead` results before those that are worked at.
 
-    `tasks` is drawn from the consumer's thread and no faster than it consumes, so that stages can be chained: each
-    works ahead of the next within its own bound, and memory stays flat.
-
-    Args:
-        function: called once a task, in a thread.
-        tasks: any iterable, endless ones included.
-        workers: threads.
-        ahead: results that wait, beyond one a thread that is under way.
+    `tasks`, which may be endless, is drawn from the consumer's thread and no faster than it consumes. So stages can be
+    chained: each works ahead of the next within its own bound, and memory stays flat.
     """
     with ThreadPoolExecutor(workers) as pool:
         under_way: deque[Future[Result]] = deque()
