@@ -35,7 +35,7 @@ EXPERIMENT = ExperimentConfig(
 
 @pytest.mark.slow
 def test_two_classes_from_photos_to_score(make_competition: Callable[..., Project]) -> None:
-    from unets.prediction.predict import predict_experiments
+    from unets.prediction.pipeline import predict_experiments
     from unets.training.fold import train_experiment
 
     project = make_competition(classes=CLASSES, mask_format="png", order="column", size_hw=(64, 96))

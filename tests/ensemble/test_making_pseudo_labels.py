@@ -40,7 +40,7 @@ from unets.errors import InputError
 from unets.metrics.masks import dice
 from unets.nets.unet import LOGIT_SCALE, build_unet
 from unets.prediction import maps, pipeline
-from unets.prediction.predict import predict_experiments
+from unets.prediction.pipeline import predict_experiments
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 from unets.store.runs import read_json
@@ -287,12 +287,6 @@ def test_a_stop_anywhere_changes_no_byte(constant: Scene, monkeypatch: pytest.Mo
     constant.make(use_folds=[0])
     assert constant.list_files() == expected
     assert len(constant.read(0)) == 8
-
-
-@pytest.mark.parametrize("confidence", [-0.1, 1.1, math.nan])
-def test_faulty_arguments(scene: Scene, confidence: float) -> None:
-    with pytest.raises(InputError, match=r"`--confidence` must be in 0..1"):
-        scene.make(confidence=confidence)
 
 
 def test_the_command_with_nets(scene: Scene) -> None:

@@ -44,7 +44,7 @@ from unets.export.sources import load_model, open_model
 from unets.nets.losses import to_probs
 from unets.nets.unet import build_unet
 from unets.prediction.loading import load_net
-from unets.prediction.predict import predict_experiments
+from unets.prediction.pipeline import predict_experiments
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 from unets.store.tensors import TensorFile, write_tensors
@@ -196,7 +196,7 @@ def test_weights_of_another_net_are_refused(model_path: Path, tmp_path: Path) ->
 
 NETS = {
     "grouped, two classes": (EXPERIMENTS["unet_b"].model, 2),
-    "coarse": (ModelConfig(depth=3, base_filters=4, stride=4, deep_supervision=1, normalization="none"), 1),
+    "coarse": (ModelConfig(depth=3, base_filters=4, stride=4, normalization="none"), 1),
     "lite0": (ModelConfig(encoder="efficientnet_lite0", depth=2, base_filters=4, stride=2, encoder_shrink=2), 1),
 }
 

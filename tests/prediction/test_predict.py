@@ -1,6 +1,4 @@
-import errno
 import math
-import os
 import pickle
 import time
 from collections import Counter
@@ -24,7 +22,7 @@ from unets.errors import InputError
 from unets.nets.unet import LOGIT_SCALE, build_unet
 from unets.prediction import maps, pipeline
 from unets.prediction.maps import open_maps, write_shard
-from unets.prediction.predict import predict_experiments
+from unets.prediction.pipeline import predict_experiments
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 
@@ -196,35 +194,6 @@ def test_photos_are_read_once_for_all_nets_of_their_size(scene: Scene, monkeypat
     assert read == {(sample.id, SIZE_HW): 1 for sample in scene.manifest.test[5:]}
 
 
-def test_nothing_is_predicted_before_all_is_known_to_be_right(constant: Scene) -> None:
-    """The second experiment is not trained: an hour of the first must not be spent before it is said."""
-    experiments = {"unet_a": EXPERIMENT, "unet_b": EXPERIMENT}
-    with pytest.raises(InputError, match=r"fold0 must hold a trained run.*`unets train --exp unet_b --fold 0`"):
-        predict_experiments(
-            constant.project,
-            constant.manifest,
-            experiments,
-            folds=constant.folds,
-            use_folds=dict.fromkeys(experiments, (0, 1)),
-        )
-    assert constant.list_shards() == {}
-
-
-def test_maps_without_tta_are_kept_where_there_are_several_flips(scene: Scene) -> None:
-    for name in ("unet_a", "unet_b"):
-        scene.plant(0, name=name)
-    scene.predict(use_folds=[0])
-    scene.predict(use_folds=[0], name="unet_b", tta=("identity",))
-    assert not scene.project.maps_dir("unet_b", "oof_no_tta").exists()
-    mean, first, alone = (
-        open_maps(scene.project.maps_dir(name, kind))
-        for name, kind in (("unet_a", "oof"), ("unet_a", "oof_no_tta"), ("unet_b", "oof"))
-    )
-    for id_ in alone.ids:
-        np.testing.assert_array_equal(first.read_map(id_), alone.read_map(id_))
-        assert (mean.read_map(id_) != first.read_map(id_)).any()
-
-
 def test_a_second_start_makes_what_is_missing_or_damaged_alone(scene: Scene) -> None:
     scene.plant(0)
     scene.plant(1)
@@ -287,43 +256,6 @@ def test_a_store_is_not_gone_on_with_on_another_machine(constant: Scene, monkeyp
     monkeypatch.setattr(pipeline, "describe_arithmetic", lambda _: there)
     constant.predict()
     assert gone.read_bytes() == before[gone][1]
-
-
-def test_a_full_disk_stops_prediction_which_goes_on_later(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wherever it fills: between the two maps of a photo, too."""
-    scene.plant(0)
-    scene.plant(1)
-    scene.predict()
-    whole = {path: content for path, (_, content) in scene.list_shards().items()}
-    for num_before in (0, 1, 4, 12):
-        for path in whole:
-            path.unlink(missing_ok=True)
-        written = []
-
-        def write(*args: Any, written: list[Any] = written, num_before: int = num_before, **kwargs: Any) -> Any:
-            if len(written) == num_before:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            written.append(args)
-            return write_shard(*args, **kwargs)
-
-        with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
-            patched.setattr(maps, "write_shard", write)
-            scene.predict()
-        assert len(scene.list_shards()) == num_before
-        scene.predict()
-        assert {path: content for path, (_, content) in scene.list_shards().items()} == whole
-
-
-def test_a_fold_trained_on_other_folds_is_refused(constant: Scene) -> None:
-    """Or a photo could be predicted by a net that was trained on it."""
-    dealt = constant.project.folds_path.read_text()
-    constant.project.folds_path.write_text(
-        dealt.replace(",0\n", ",x\n").replace(",1\n", ",0\n").replace(",x\n", ",1\n")
-    )
-    with pytest.raises(
-        InputError, match=r"fold0 must hold a run of this config.*folds_hash.*`unets clean --exp unet_a --fold"
-    ):
-        constant.predict()
 
 
 @pytest.mark.parametrize("content", [b"", b"no weights", None])

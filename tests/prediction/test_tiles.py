@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unets.errors import InputError
-from unets.prediction.tiles import cut_tiles, join_tiles, plan_tiles
+from unets.prediction.loading import cut_tiles, join_tiles, plan_tiles
 
 
 @st.composite

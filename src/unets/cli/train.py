@@ -122,7 +122,7 @@ def predict(stage: Stage, force: bool = False) -> None:
     project, dataset, folds_of = stage.project, stage.dataset, stage.folds_of
     manifest, folds = stage.manifest, stage.folds
     cli.load_backend()
-    from unets.prediction.predict import predict_experiments
+    from unets.prediction.pipeline import predict_experiments
 
     predict_experiments(project, manifest, stage.experiments, folds=folds, use_folds=folds_of, force=force)
     for name, use_folds in folds_of.items():

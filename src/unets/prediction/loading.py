@@ -1,8 +1,9 @@
-"""Predictors from files of weights, for whole images or tile by tile."""
+"""Predictors from files of weights, for whole images or by overlapping tiles, where these do not fit into memory."""
 
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,15 +11,15 @@ import numpy.typing as npt
 
 from unets.config import ExperimentConfig, PredictionConfig
 from unets.data.geometry import SizeHW
-from unets.errors import DECODER_FAULTS, naming
+from unets.errors import DECODER_FAULTS, InputError, naming
 from unets.nets.backend import choose_precision, fix_order
 from unets.nets.predictor import Predictor
 from unets.nets.unet import build_unet
 from unets.nets.weights import set_weights
 from unets.prediction.sources import StoredWeights
-from unets.prediction.tiles import cut_tiles, join_tiles, plan_tiles
 
 ImageU8 = npt.NDArray[np.uint8]
+Corner = tuple[int, int]
 
 
 def load_predictor(
@@ -32,15 +33,14 @@ def load_predictor(
 ) -> Predictor:
     """Builds the nets of one experiment's folds, for images or tiles of a size, and loads their weights.
 
-    Raises:
-        InputError: weights are missing, damaged, or of another net.
+    Raises InputError where weights are missing, damaged, or of another net.
     """
-    precision = choose_precision(experiment.training.precision)
+    precision, prediction = choose_precision(experiment.training.precision), experiment.prediction
     if experiment.training.deterministic:
         fix_order()
     load = partial(load_net, overlapping=overlapping, num_channels=num_channels)
     nets = [load(source, experiment, size_hw, num_classes, precision) for source in weights]
-    return Predictor(nets, experiment.prediction.tta, experiment.prediction.batch_size, overlapping=overlapping)
+    return Predictor(nets, prediction.tta, prediction.batch_size, overlapping=overlapping)
 
 
 def load_net(
@@ -49,21 +49,14 @@ def load_net(
     size_hw: SizeHW,
     num_classes: int,
     precision: str,
-    *,
-    overlapping: bool = False,
-    num_channels: int = 3,
+    **options: Any,
 ) -> keras.Model:
     """Builds the net of one fold under a dtype policy and loads its weights; see `load_predictor`."""
     if isinstance(weights, Path):
         name, where = weights.parent.name, str(weights)
     else:
         name, where = weights.name.rpartition("/")[-1], f"{weights.file.path}, {weights.name},"
-    net = build_unet(
-        *(experiment.model, size_hw, num_classes, precision),
-        name=name,
-        overlapping=overlapping,
-        num_channels=num_channels,
-    )
+    net = build_unet(experiment.model, size_hw, num_classes, precision, name, **options)
     with naming(where, "hold weights of this net", damage=DECODER_FAULTS):
         if isinstance(weights, Path):
             net.load_weights(weights)
@@ -81,20 +74,66 @@ def predict_batch(
     """
     if prediction.tile_hw is None:
         return list(zip(*predictor(images_nhwc), strict=True))
-    return [
-        _predict_tiles(predictor, image_hwc, prediction.tile_hw, prediction.tile_overlap_px)
-        for image_hwc in images_nhwc
-    ]
+    predict = partial(_predict_tiles, predictor, prediction.tile_hw, prediction.tile_overlap_px)
+    return list(map(predict, images_nhwc))
 
 
 def _predict_tiles(
-    predictor: Predictor, image_hwc: ImageU8, tile_hw: SizeHW, overlap_px: int
+    predictor: Predictor, tile_hw: SizeHW, overlap_px: int, image_hwc: ImageU8
 ) -> tuple[ImageU8, ImageU8]:
-    """Predicts one image tile by tile."""
     size_hw = (image_hwc.shape[0], image_hwc.shape[1])
-    corners = plan_tiles(size_hw, tile_hw, overlap_px)
+    corners, step = plan_tiles(size_hw, tile_hw, overlap_px), predictor.batch_size
     tiles = cut_tiles(image_hwc, corners, tile_hw)
-    step = predictor.batch_size
     batches = [predictor(tiles[start : start + step]) for start in range(0, len(tiles), step)]
-    mean, first = (np.concatenate(parts) for parts in zip(*batches, strict=True))
-    return join_tiles(mean, corners, size_hw, overlap_px), join_tiles(first, corners, size_hw, overlap_px)
+    mean, first = (join_tiles(np.concatenate(k), corners, size_hw, overlap_px) for k in zip(*batches, strict=True))
+    return mean, first
+
+
+def plan_tiles(size_hw: SizeHW, tile_hw: SizeHW, overlap_px: int) -> list[Corner]:
+    """Places tiles so that they cover an image, neighbors overlapping by at least `overlap_px`.
+
+    The tiles are spread evenly, the first and last flush with the border, so that none needs padding. Returns (top,
+    left) of each, row by row; raises InputError where a tile is larger than the image.
+    """
+    if tile_hw[0] > size_hw[0] or tile_hw[1] > size_hw[1]:
+        raise InputError(f"`tile_hw` must be at most size_hw={size_hw}. Received: tile_hw={tile_hw}")
+    tops, lefts = (_spread(side, tile_side, overlap_px) for side, tile_side in zip(size_hw, tile_hw, strict=True))
+    return [(top, left) for top in tops for left in lefts]
+
+
+def cut_tiles(image_hwc: npt.NDArray[np.uint8], corners: list[Corner], tile_hw: SizeHW) -> npt.NDArray[np.uint8]:
+    """Cuts tiles out of an image; uint8 (tiles, tile height, tile width, channels)."""
+    return np.stack([image_hwc[top : top + tile_hw[0], left : left + tile_hw[1]] for top, left in corners])
+
+
+def join_tiles(
+    tiles_u8: npt.NDArray[np.uint8], corners: list[Corner], size_hw: SizeHW, overlap_px: int
+) -> npt.NDArray[np.uint8]:
+    """Blends the maps of tiles into one map.
+
+    Where tiles overlap, each counts by its distance to its own border, up to `overlap_px`: a net knows least about what
+    lies at the border of what it sees. Tiles are uint8 (tiles, tile height, tile width, classes), the map is uint8
+    (height, width, classes).
+    """
+    _, height, width, classes = tiles_u8.shape
+    weight_hw1 = np.minimum.outer(_ramp(height, overlap_px), _ramp(width, overlap_px))[..., None]
+    total = np.zeros((*size_hw, classes), dtype=np.float32)
+    weights = np.zeros((*size_hw, 1), dtype=np.float32)
+    for tile_u8, (top, left) in zip(tiles_u8, corners, strict=True):
+        total[top : top + height, left : left + width] += weight_hw1 * tile_u8
+        weights[top : top + height, left : left + width] += weight_hw1
+    return np.asarray(np.rint(total / weights), dtype=np.uint8)
+
+
+def _spread(side: int, tile_side: int, overlap_px: int) -> list[int]:
+    if side == tile_side:
+        return [0]
+    step = max(tile_side - overlap_px, 1)
+    count = 1 + -(-(side - tile_side) // step)
+    return [round(index * (side - tile_side) / (count - 1)) for index in range(count)]
+
+
+def _ramp(side: int, overlap_px: int) -> npt.NDArray[np.float32]:
+    """1, 2, ... up to overlap_px + 1 from either end."""
+    from_start = np.arange(1, side + 1)
+    return np.minimum(np.minimum(from_start, from_start[::-1]), overlap_px + 1).astype(np.float32)

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -56,8 +56,7 @@ def join_nets(nets: Mapping[str, str]) -> str:
     return fingerprint(nets=dict(nets))
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class EncodedMap:
+class EncodedMap(NamedTuple):
     """A map as a shard holds it: compressed, so that a shard's worth of them is small."""
 
     size_hw: SizeHW
@@ -67,8 +66,7 @@ class EncodedMap:
 def encode_map(probs_u8_hwc: npt.NDArray[np.uint8]) -> EncodedMap:
     """Compresses a map, uint8 (height, width, classes), 0..255 for a probability of 0..1."""
     height, width, _ = probs_u8_hwc.shape
-    pngs = tuple(encode_png(probs_u8_hw) for probs_u8_hw in np.moveaxis(probs_u8_hwc, -1, 0))
-    return EncodedMap(size_hw=(height, width), pngs=pngs)
+    return EncodedMap((height, width), tuple(map(encode_png, np.moveaxis(probs_u8_hwc, -1, 0))))
 
 
 def split_shards(items: Sequence[Item], shard_size: int) -> list[tuple[Item, ...]]:
@@ -95,7 +93,7 @@ def write_shard(
 
     Maps are (id, map as `encode_map` gives it), all of one size; for the rest see `ShardRecord`. Returns the path.
     """
-    path, ids, size_hw = shard_path(folder, index), dict[str, None](), None
+    path, ids, size_hw = shard_path(folder, index), list[str](), None
     # Contested: a worker of a cluster that lost its client goes on, and may meet the one that makes the shard again.
     with (
         atomic_path(path, is_contested=True) as temporary,
@@ -105,29 +103,19 @@ def write_shard(
             size_hw = size_hw or encoded.size_hw
             if id_ in ids or encoded.size_hw != size_hw:
                 raise ValueError(f"`maps` must be of one size, each id once. Received: {id_} of {encoded.size_hw}")
-            ids[id_] = None
+            ids.append(id_)
             for name, png in zip(_member_names(id_, classes), encoded.pngs, strict=True):
                 _write_member(shard, name, png)
         if size_hw is None:
             raise ValueError("`maps` must be at least one. Received: none")
-        record = ShardRecord(
-            nets=dict(nets),
-            made_with=dict(made_with),
-            classes=tuple(classes),
-            size_hw=size_hw,
-            ids=tuple(ids),
-            images=tuple(images),
-        )
+        made = {"nets": dict(nets), "made_with": dict(made_with), "classes": tuple(classes), "size_hw": size_hw}
+        record = ShardRecord(**made, ids=tuple(ids), images=tuple(images))
         _write_member(shard, MANIFEST, record.to_json().encode())
     return path
 
 
 def check_shard(path: Path) -> ShardRecord:
-    """Reads a shard whole and returns its record.
-
-    Raises:
-        InputError: a byte of it is damaged, or a map that the record names is missing.
-    """
+    """Reads a shard whole; raises InputError where a byte is damaged, or a map that its record names is missing."""
     with naming(path, "be a whole shard of maps"), zipfile.ZipFile(path) as shard:
         if damaged := shard.testzip():
             raise ValueError(f"member {damaged} is damaged")
@@ -173,11 +161,7 @@ class MapReader:
         return replace(self, shard_of={id_: self._find(id_) for id_ in ids}, hash_of={})
 
     def check_samples(self, samples: Iterable[Sample]) -> None:
-        """Checks that there is a map of each image as it is now; reads none.
-
-        Raises:
-            InputError: there is no map of an image, or it is of other bytes than the image has.
-        """
+        """Raises InputError where a map of an image is missing, or of other bytes than the image has; reads none."""
         for sample in samples:
             self._find(sample.id)
             if self.hash_of.get(sample.id, sample.image_hash) != sample.image_hash:
@@ -187,13 +171,9 @@ class MapReader:
                 )
 
     def read_map(self, id_: str) -> npt.NDArray[np.uint8]:
-        """Reads one map, uint8 (height, width, classes), 0..255 for a probability of 0..1.
-
-        Raises:
-            InputError: there is no such map, or it is damaged.
-        """
-        shard = self._find(id_)
-        return np.stack([self._read_layer(shard, name) for name in _member_names(id_, self.classes)], axis=-1)
+        """Reads one map, uint8 (height, width, classes), 0..255; raises InputError where it is missing or damaged."""
+        path = self.folder / self._find(id_)
+        return np.stack([self._read_layer(path, name) for name in _member_names(id_, self.classes)], axis=-1)
 
     def _find(self, id_: str) -> str:
         if id_ not in self.shard_of:
@@ -203,8 +183,7 @@ class MapReader:
             )
         return self.shard_of[id_]
 
-    def _read_layer(self, shard: str, name: str) -> npt.NDArray[np.uint8]:
-        path = self.folder / shard
+    def _read_layer(self, path: Path, name: str) -> npt.NDArray[np.uint8]:
         with naming(path, f"hold the whole map {name}", remedy=_how_to_make(path)):
             try:
                 layer = decode_png(read_bytes(path / name))
@@ -218,17 +197,15 @@ class MapReader:
 def open_maps(folder: Path) -> MapReader:
     """Opens a store: reads the manifests of all shards, no map.
 
-    Raises:
-        InputError: there are no shards, one is damaged, they differ in classes, size or a fold's net, or an id is in
-            two of them.
+    Raises InputError where there are no shards, one is damaged, they differ in classes, size or a fold's net, or an id
+    is in two of them.
     """
     paths = list_shards(folder)
     if not paths:
         raise InputError(f"{folder} must hold shards of maps. Received: none. {_how_to_make(folder)}")
-    records, first_of = {path: read_record(path) for path in paths}, dict[Path, ShardRecord]()
-    first = records[paths[0]]
-    nets, shard_of, hash_of = dict[str, str](), dict[str, str](), dict[str, str]()
-    for path, record in records.items():
+    records, first_of = list(map(read_record, paths)), dict[Path, ShardRecord]()
+    first, nets, shard_of, hash_of = records[0], dict[str, str](), dict[str, str](), dict[str, str]()
+    for path, record in zip(paths, records, strict=True):
         beside = first_of.setdefault(path.parent, record)
         other = beside if (record.classes, record.size_hw) == (first.classes, first.size_hw) else first
         if describe_maps(record) != describe_maps(other):
@@ -238,16 +215,15 @@ def open_maps(folder: Path) -> MapReader:
             )
         nets |= record.nets
         hash_of |= dict(zip(record.ids, record.images, strict=False))
+        shard = str(path.relative_to(folder))
         for id_ in record.ids:
-            shard = str(path.relative_to(folder))
             if shard_of.setdefault(id_, shard) != shard:
                 raise InputError(
                     f"{folder} must hold one map of {id_}. Received: one in {shard_of[id_]}, one in {shard}. "
                     f"Delete the folder. {_how_to_make(folder)}"
                 )
-    return MapReader(
-        folder=folder, nets=nets, classes=first.classes, size_hw=first.size_hw, shard_of=shard_of, hash_of=hash_of
-    )
+    kind = {"classes": first.classes, "size_hw": first.size_hw}
+    return MapReader(folder=folder, nets=nets, shard_of=shard_of, hash_of=hash_of, **kind)  # type: ignore[arg-type]
 
 
 def read_record(path: Path) -> ShardRecord:
@@ -288,10 +264,8 @@ class MapStore:
         """Lists the planned shards that must be made, and deletes what is there in their place. Reads every byte.
 
         A shard must be made where either folder lacks it, it is damaged, it holds other images than planned, or it
-        comes from some of the nets only. Returns the images of these by their numbers, ascending.
-
-        Raises:
-            InputError: a shard is whole, but other nets made it, and `force` does not say to make it again.
+        comes from some of the nets only. Returns the images of these by their numbers, ascending. Raises InputError
+        where a shard is whole, but other nets made it, and `force` does not say to make it again.
         """
         missing = set[int]()
         for folder in self.folders:
@@ -299,9 +273,8 @@ class MapStore:
             surplus = [path for path in list_shards(folder) if int(path.stem) >= len(plan)]
             for path in (*folder.glob(".part-*.zip"), *surplus):
                 path.unlink(missing_ok=True)
-            for index, samples in enumerate(plan):
-                if not self._is_right(shard_path(folder, index), samples, force):
-                    missing.add(index)
+            wrong = (i for i, samples in enumerate(plan) if not self._is_right(shard_path(folder, i), samples, force))
+            missing.update(wrong)
         for folder in self.folders:
             for index in missing:
                 shard_path(folder, index).unlink(missing_ok=True)
@@ -323,25 +296,15 @@ class MapStore:
                 )
 
     def write(
-        self,
-        index: int,
-        samples: Sequence[Sample],
-        maps: Sequence[Sequence[EncodedMap]],
-        *,
-        made_with: Mapping[str, str],
+        self, index: int, samples: Sequence[Sample], maps: Sequence[Sequence[EncodedMap]], made_with: Mapping[str, str]
     ) -> None:
         """Writes a shard into each folder: of each image the maps are one a folder, in the order of `folders`."""
         self.check_made_with(made_with)  # another worker of a cluster may have begun the store meanwhile
+        about = {"nets": self.nets, "classes": self.classes, "made_with": made_with}
+        images = [sample.image_hash for sample in samples]
         for position, folder in enumerate(self.folders):
-            write_shard(
-                folder,
-                index,
-                nets=self.nets,
-                classes=self.classes,
-                maps=((sample.id, of_folder[position]) for sample, of_folder in zip(samples, maps, strict=True)),
-                made_with=made_with,
-                images=[sample.image_hash for sample in samples],
-            )
+            own = ((sample.id, of_folders[position]) for sample, of_folders in zip(samples, maps, strict=True))
+            write_shard(folder, index, maps=own, images=images, **about)  # type: ignore[arg-type]
 
     def _is_right(self, path: Path, samples: Sequence[Sample], force: bool) -> bool:
         if not path.is_file():
@@ -351,14 +314,9 @@ class MapStore:
         except InputError as error:
             logger.warning("%s; it is made again", error)
             return False
-        wanted = ShardRecord(
-            nets=self.nets,
-            made_with=record.made_with,
-            classes=self.classes,
-            size_hw=self.size_hw,
-            ids=tuple(sample.id for sample in samples),
-            images=tuple(sample.image_hash for sample in samples),
-        )
+        ids, images = zip(*((sample.id, sample.image_hash) for sample in samples), strict=True)
+        about = {"nets": self.nets, "classes": self.classes, "size_hw": self.size_hw, "ids": ids, "images": images}
+        wanted = record.model_copy(update=about)
         if record == wanted:
             return True
         is_part = record.nets.items() < self.nets.items()

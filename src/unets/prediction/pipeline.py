@@ -10,22 +10,28 @@ image is read once for all jobs of its size: folds, flips and experiments.
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig, ExperimentConfig
+from unets.data.geometry import SizeHW
 from unets.data.samples import Sample, read_image
+from unets.dataset.manifest import Manifest
 from unets.log import show_progress
 from unets.nets.backend import describe_arithmetic
 from unets.prediction.loading import load_predictor, predict_batch
 from unets.prediction.maps import EncodedMap, MapStore, encode_map, split_shards
-from unets.prediction.sources import hash_weights, list_nets
+from unets.prediction.sources import find_fold_weights, hash_weights, list_nets
+from unets.store.paths import Project
+from unets.store.runs import lock
 from unets.workers.cluster import find_cluster
 from unets.workers.machine import count_cores
 from unets.workers.pool import map_ahead, run_tasks
@@ -57,6 +63,48 @@ class _Chunk:
     shards: tuple[tuple[int, int], ...]
 
 
+def predict_experiments(
+    project: Project,
+    manifest: Manifest,
+    experiments: Mapping[str, ExperimentConfig],
+    *,
+    folds: Mapping[str, int],
+    use_folds: Mapping[str, Sequence[int]],
+    force: bool = False,
+) -> None:
+    """Predicts every training image by the fold that did not see it, and every test image by the mean of the folds.
+
+    Experiments of one size read each image once, together. Shards that are there, whole and made by the same nets are
+    kept; damaged ones, and test maps of only some of the folds, are made again.
+
+    `folds` has the fold of each training id, `use_folds` by experiment those whose nets predict: out-of-fold maps are
+    made of their images only. `force` replaces maps that other nets made, in place of an error. Raises InputError where
+    a fold is not trained to its end, with this config and on these folds, or other nets made the maps that are there:
+    nothing is predicted then; or an image or weights cannot be read.
+    """
+    with ExitStack() as stack:
+        for name in sorted(experiments):
+            stack.enter_context(lock(project.maps_dir(name, "test").parent))
+        weights_paths = {
+            name: {fold: find_fold_weights(project, manifest, name, experiment, fold) for fold in use_folds[name]}
+            for name, experiment in experiments.items()
+        }
+        rounds: dict[tuple[SizeHW, str], list[PredictionJob]] = defaultdict(list)
+        for name, experiment in experiments.items():
+            command = f"`unets predict --exp {name} --fold {','.join(map(str, use_folds[name]))} --force`"
+            plan = partial(plan_job, name, experiment, manifest.dataset, command=command, force=force)
+            oof_dir, no_tta_dir, test_dir = (project.maps_dir(name, kind) for kind in ("oof", "oof_no_tta", "test"))
+            for fold, path in weights_paths[name].items():
+                samples = [sample for sample in manifest.train if folds[sample.id] == fold]
+                place = f"fold{fold}"
+                no_tta_folder = no_tta_dir / place if len(experiment.prediction.tta) > 1 else None
+                job = plan({fold: path}, oof_dir / place, samples, no_tta_folder=no_tta_folder)
+                rounds[experiment.data.size_hw, f"fold {fold} out-of-fold"].append(job)
+            rounds[experiment.data.size_hw, "test"].append(plan(weights_paths[name], test_dir, manifest.test))
+        for (_, what), jobs in rounds.items():
+            run_jobs(jobs, what=what)
+
+
 def plan_job(
     name: str,
     experiment: ExperimentConfig,
@@ -83,21 +131,14 @@ def plan_job(
         command=command,
     )
     shards = store.find_missing(split_shards(samples, experiment.prediction.shard_size), force=force)
-    return PredictionJob(
-        name=name,
-        experiment=experiment,
-        dataset=dataset,
-        weights_paths=tuple(weights_paths.values()),
-        store=store,
-        shards=shards,
-    )
+    paths, kind = tuple(weights_paths.values()), {"name": name, "experiment": experiment, "dataset": dataset}
+    return PredictionJob(weights_paths=paths, store=store, shards=shards, **kind)  # type: ignore[arg-type]
 
 
 def run_jobs(jobs: Sequence[PredictionJob], *, what: str) -> None:
     """Makes the missing shards of jobs of the same images, reading each image once for all jobs of its size.
 
-    Raises:
-        InputError: an image or weights cannot be read, or a store was begun on a machine with other arithmetic.
+    Raises InputError where an image or weights cannot be read, or a store was begun on a machine with other arithmetic.
     """
     together: dict[object, list[PredictionJob]] = defaultdict(list)
     for job in jobs:
@@ -139,19 +180,12 @@ def make_shards(jobs: Sequence[PredictionJob], what: str, chunks: Sequence[_Chun
     for position, job in used.items():
         job.store.check_made_with(arithmetic[position])
     keras.utils.clear_session()  # nets of other folds
-    predictors = {
-        position: load_predictor(
-            job.weights_paths,
-            job.experiment,
-            job.experiment.prediction.tile_hw or job.experiment.data.size_hw,
-            len(job.dataset.classes),
-            overlapping=job.dataset.overlapping,
-            num_channels=job.dataset.num_channels,
-        )
-        for position, job in used.items()
-    }
+    predictors, size_hw = {}, next(iter(used.values())).experiment.data.size_hw
+    for position, job in used.items():
+        shown_hw, num_classes = job.experiment.prediction.tile_hw or size_hw, len(job.dataset.classes)
+        options: dict[str, Any] = {"overlapping": job.dataset.overlapping, "num_channels": job.dataset.num_channels}
+        predictors[position] = load_predictor(job.weights_paths, job.experiment, shown_hw, num_classes, **options)
     batch_sizes = {position: job.experiment.prediction.batch_size for position, job in used.items()}
-    size_hw = next(iter(used.values())).experiment.data.size_hw
     cores, ahead = count_cores(), 2 * max(batch_sizes.values())
 
     def predict(batch: tuple[int, ImageU8]) -> list[tuple[int, tuple[ImageU8, ...]]]:
@@ -161,12 +195,11 @@ def make_shards(jobs: Sequence[PredictionJob], what: str, chunks: Sequence[_Chun
         return [(position, (no_tta, mean) if is_kept else (mean,)) for mean, no_tta in pairs]
 
     def encode(predicted: tuple[int, tuple[ImageU8, ...]]) -> tuple[int, list[EncodedMap]]:
-        position, maps = predicted
-        return position, [encode_map(probs_u8_hwc) for probs_u8_hwc in maps]
+        return predicted[0], list(map(encode_map, predicted[1]))
 
     def write(shard: tuple[int, int, Sequence[Sample], list[list[EncodedMap]]]) -> None:
         position, index, samples, maps = shard
-        used[position].store.write(index, samples, maps, made_with=arithmetic[position])
+        used[position].store.write(index, samples, maps, arithmetic[position])
 
     samples = (sample for chunk in chunks for sample in chunk.samples)
     images = map_ahead(lambda sample: read_image(sample, size_hw), samples, workers=cores, ahead=ahead)

@@ -66,7 +66,7 @@ def scene(write_competition: Callable[..., Project], tmp_path_factory: pytest.Te
     from unets.dataset.folds import hash_folds, write_folds
     from unets.dataset.manifest import read_manifest
     from unets.nets.unet import build_unet
-    from unets.prediction.predict import predict_experiments
+    from unets.prediction.pipeline import predict_experiments
     from unets.store.fingerprint import take_snapshot, write_snapshot
     from unets.submission.submission import write_submission
 

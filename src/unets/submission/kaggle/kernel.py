@@ -71,7 +71,7 @@ def predict_offline(
     Raises:
         InputError: something of the bundle or of the competition is missing or does not fit the rest.
     """
-    from unets.prediction.predict import predict_experiments
+    from unets.prediction.pipeline import predict_experiments
 
     names = sorted(path.parent.name for path in (bundle_dir / "configs").glob("*/dataset.py"))
     if competition is None and len(names) != 1:
