@@ -74,44 +74,6 @@ def test_a_class_with_fewer_pixels_is_emptied(min_area_px: int, expected: list[i
     assert mask.tolist() == [[1, 1, 1, 2, 2, 0]]
 
 
-def test_holes_are_filled_up_to_an_area() -> None:
-    mask = draw(
-        "111111..",
-        "1.11.1..",
-        "11111111",
-        "111..11.",
-        "11111111",
-    )
-    before = mask.copy()
-    # Two of one pixel, one of two. The notch at the right reaches the border, so it is none.
-    one, both = mask.copy(), mask.copy()
-    one[1, [1, 4]] = 1
-    both[1, [1, 4]] = both[3, 3:5] = 1
-    np.testing.assert_array_equal(fill_holes(mask, 1), one)
-    np.testing.assert_array_equal(fill_holes(mask, 2), both)
-    np.testing.assert_array_equal(fill_holes(mask, None), both)
-    assert fill_holes(mask, 0) is mask
-    np.testing.assert_array_equal(mask, before)
-
-
-def test_the_largest_parts_of_each_class_are_kept() -> None:
-    mask = draw(
-        "11..2.2",
-        "11..2.2",
-        "..1....",
-        "......1",
-        "1......",
-    )
-    # 1: five pixels (one touches at a corner), two single ones, of which the one at the right begins higher
-    largest, two = mask.copy(), mask.copy()
-    largest[3, 6] = largest[4, 0] = largest[0, 6] = largest[1, 6] = 0
-    two[4, 0] = 0
-    np.testing.assert_array_equal(keep_largest(mask, 1), largest)
-    np.testing.assert_array_equal(keep_largest(mask, 2), two)
-    assert keep_largest(mask, 3) is mask
-    assert keep_largest(mask, None) is mask
-
-
 def test_the_steps_come_in_their_order() -> None:
     mask = draw(
         "111.1",

@@ -10,7 +10,7 @@ from tests.trained_competition import blend
 from unets.config import Postprocessing, Threshold
 from unets.data.samples import IGNORE
 from unets.ensemble.mask_scores import blend_small, compare_members, count_thresholds, score_recipes
-from unets.ensemble.recipe import Averaging, Recipe, enlarge_map, make_mask
+from unets.ensemble.recipe import Recipe, enlarge_map, make_mask
 from unets.metrics.masks import find_metric
 from unets.metrics.pixels import pair_masks
 from unets.prediction.maps import from_u8
@@ -147,21 +147,10 @@ def test_logits_are_averaged() -> None:
     assert blend(ends, [1, 1], (2, 2), "logit").dtype == np.float32
 
 
-@pytest.mark.parametrize("averaging", ["probability", "logit"])
-def test_a_member_of_weight_0_does_not_count(averaging: Averaging) -> None:
-    maps = [np.random.default_rng(seed).integers(0, 256, (8, 12, 1), dtype=np.uint8) for seed in range(2)]
-    np.testing.assert_array_equal(blend(maps, [3, 0], (16, 24), averaging), blend(maps[:1], [1], (16, 24), averaging))
-
-
 def draw_columns(columns: slice, size: int = 4) -> np.ndarray:
     probs_u8_hwc = np.zeros((size, size, 1), dtype=np.uint8)
     probs_u8_hwc[:, columns] = 255
     return probs_u8_hwc
-
-
-def test_the_blend_is_of_the_largest_maps_size() -> None:
-    recipe = Recipe(weights=(0.5, 0.5))
-    assert blend_small([draw_columns(slice(0, 2)), draw_columns(slice(0, 4), size=8)], recipe).shape == (8, 8, 1)
 
 
 def test_a_column_of_two_that_one_member_lacks() -> None:

@@ -19,9 +19,6 @@ from unets.prediction.maps import MapReader, open_maps
 from unets.store.paths import Project
 from unets.store.runs import read_config
 
-# What of a data set decides how its ground truth is scored.
-_GROUND_TRUTH = {"classes", "overlapping", "has_background", "has_ignored"}
-
 
 class Member(Config):
     """One experiment of an ensemble; what it reaches alone, out-of-fold, at the default threshold; and what it adds."""
@@ -80,13 +77,9 @@ class Ensemble(Config):
     def find_recipe(self, fold: int, group: str | None = None) -> Recipe:
         """Returns how maps of all `members` become a mask, of which nothing was fitted on an image.
 
-        Args:
-            fold: that the image is in, or whose nets alone see it.
-            group: of an image that was evaluated; None: it is of no group, as those that get pseudo-labels. An ensemble
-                of one fold has no recipe for these that was fitted without all of the fold but the start.
-
-        Raises:
-            InputError: it was not evaluated on that fold, or group.
+        The fold is that which the image is in, or whose nets alone see it, the group that of an image that was
+        evaluated. One without, as those that get pseudo-labels, gets the start of an ensemble of one fold: nothing else
+        was fitted without all of the fold. Raises InputError where it was not evaluated on that fold, or group.
         """
         if fold in self.folds and len(self.folds) > 1:
             return self.recipes_by_part[self.folds.index(fold)]
@@ -102,11 +95,7 @@ class Ensemble(Config):
 
 
 def read_ensemble(project: Project, name: str = "ensemble") -> Ensemble:
-    """Reads what `fit_ensemble` wrote.
-
-    Raises:
-        InputError: there is none, or it is something else.
-    """
+    """Reads what `fit_ensemble` wrote; raises InputError where there is none, or it is something else."""
     path = project.ensemble_path(name)
     if not path.is_file():
         raise InputError(f"{path} must exist. Received: no such file. Run `unets ensemble`")
@@ -150,35 +139,31 @@ def open_member_maps(
 
 
 def check_ensemble(ensemble: Ensemble, dataset: DatasetConfig, config: EnsembleConfig, folds: Sequence[int]) -> None:
-    """Checks that an ensemble is the one asked for: its experiments and folds, what is given or fitted, and by which
-    metric and ground truth it was evaluated.
-
-    Raises:
-        InputError: it is another; names the command that makes the one asked for.
+    """Raises InputError where an ensemble is not the one asked for: its experiments and folds, what is given or fitted,
+    and by which metric and ground truth it was evaluated.
     """
+    names, numbers = ",".join(config.experiments), ",".join(map(str, folds))
     found = [member.experiment for member in ensemble.members]
     if sorted(found) != sorted(config.experiments) or sorted(ensemble.folds) != sorted(folds):
-        names, numbers = ",".join(config.experiments), ",".join(map(str, folds))
         raise InputError(
             f"The ensemble must be of {names}, folds {numbers}. Received: one of {','.join(found)}, folds "
             f"{','.join(map(str, ensemble.folds))}. Run `unets ensemble --exp {names} --fold {numbers}`"
         )
-    wanted = {"metric": dataset.metric, **describe_ground_truth(dataset), **_describe_choices(config)}
-    made = {"metric": ensemble.metric, **ensemble.ground_truth, **_describe_choices(ensemble.config)}
-    if wanted != made:
-        fields = [field for field in wanted if wanted[field] != made.get(field)]
-        asked, received = (", ".join(f"{f}={choices.get(f)}" for f in fields) for choices in (wanted, made))
+    wanted = _describe_choices(config, dataset.metric, describe_ground_truth(dataset))
+    there = _describe_choices(ensemble.config, ensemble.metric, ensemble.ground_truth)
+    if fields := [field for field in wanted if wanted[field] != there.get(field)]:
+        asked, received = (", ".join(f"{f}={choices.get(f)}" for f in fields) for choices in (wanted, there))
         raise InputError(f"The {ensemble.name} must be made with {asked}. Received: {received}. Run `unets ensemble`")
 
 
 def describe_ground_truth(dataset: DatasetConfig) -> dict[str, Any]:
     """Returns what of a data set decides its ground truth, as JSON values."""
-    return dataset.model_dump(mode="json", include=_GROUND_TRUTH)
+    return dataset.model_dump(mode="json", include={"classes", "overlapping", "has_background", "has_ignored"})
 
 
-def _describe_choices(config: EnsembleConfig) -> dict[str, object]:
-    """Returns what is given or to be fitted; weights by experiment, whose order decides nothing."""
-    choices = config.model_dump(exclude={"experiments"})
+def _describe_choices(config: EnsembleConfig, metric: str, ground_truth: dict[str, Any]) -> dict[str, object]:
+    """Returns what is given or to be fitted, and by what; weights by experiment, whose order decides nothing."""
+    choices = config.model_dump(exclude={"experiments"}) | {"metric": metric, **ground_truth}
     if not isinstance(config.weights, str):
         choices["weights"] = dict(zip(config.experiments, config.weights, strict=True))
     return choices

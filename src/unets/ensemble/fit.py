@@ -7,13 +7,14 @@ from functools import partial
 import numpy as np
 
 from unets.config import DatasetConfig, EnsembleConfig
+from unets.data.samples import Sample
 from unets.dataset.folds import hash_folds
 from unets.ensemble.ensemble import Ensemble, Member, describe_ground_truth
-from unets.ensemble.mask_scores import Fractions, Scores, score_recipes
-from unets.ensemble.oof import OofTask, open_oof, run_oof, score_alone, write_scores
+from unets.ensemble.mask_scores import Fractions, Scores
+from unets.ensemble.oof import Choose, choose_always, open_oof, score_images, write_scores
 from unets.ensemble.recipe import Recipe, default_recipe
 from unets.ensemble.selection import list_candidates, select, split_parts
-from unets.ensemble.weights import PixelSample, count_pixels, draw_pixels
+from unets.ensemble.weights import count_pixels, draw_pixels
 from unets.errors import InputError
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.metrics.masks import find_metric
@@ -39,33 +40,32 @@ def fit_ensemble(
     the members and the pixels that weights are fitted to, once for all candidates, once more after each candidate that
     is kept, and once for what each part of the whole contributes.
 
-    Without folds, it is evaluated on all that every member has maps of.
-
-    Raises:
-        InputError: a member lacks out-of-fold maps of an image, they are damaged, or they are of other classes.
+    Without folds, it is evaluated on all that every member has maps of. Raises InputError where a member lacks
+    out-of-fold maps of an image, they are damaged, or they are of other classes.
     """
     oof, metric = open_oof(project, dataset, config.experiments, folds), find_metric(dataset.metric)
-    groups = [sample.group for sample in oof.samples]
+    groups, num_members = [sample.group for sample in oof.samples], len(config.experiments)
     part_of = split_parts(groups, [oof.fold_of[sample.id] for sample in oof.samples])
     part_of_group = dict(zip(groups, part_of.tolist(), strict=True))
-    num_members = len(config.experiments)
 
     def score(recipes: Sequence[Recipe], needed: Sequence[Sequence[int]]) -> Fractions:
-        task = partial(_score_candidates, recipes, needed, part_of_group)
-        return np.concatenate(list(run_oof(task, oof, what=f"{name}: candidates", jobs=jobs)))
+        choose = partial(_choose_needed, recipes, needed, part_of_group)
+        return score_images(oof, choose, what=f"{name}: candidates", jobs=jobs)[0]
 
     start = _start(config, dataset)
-    is_weighed = config.weights == "fit" and num_members > 1
-    look = partial(_score_members, start, count_pixels(len(groups)) if is_weighed else 0)
-    members = list(run_oof(look, oof, what=f"{name}: members", jobs=jobs))
-    alone = metric.to_values(np.concatenate([fractions for fractions, _ in members])).mean(axis=-1)
-    pixels = [one for _, samples in members for one in samples]
+    is_weighed, default = config.weights == "fit" and num_members > 1, default_recipe(dataset, num_members)
+    look = partial(draw_pixels, max_pixels=count_pixels(len(groups)), recipe=start) if is_weighed else None
+    choose: Choose = partial(
+        choose_always, [default.change(weights=tuple(row)) for row in np.eye(num_members).tolist()]
+    )
+    scored, pixels = score_images(oof, choose, what=f"{name}: members", jobs=jobs, look=look)
+    alone = metric.to_values(scored).mean(axis=-1)
     candidates = list_candidates(config, start, pixels, part_of, metric, dataset.classes)
     selection = select(candidates, start, part_of, groups, score, metric)
     recipe_of_group = {group: selection.recipes_by_part[part] for group, part in part_of_group.items()}
-    contribute = partial(_score_contributions, start, recipe_of_group)
-    closed = np.concatenate(list(run_oof(contribute, oof, what=f"{name}: contributions", jobs=jobs)))
-    final, started, no_tta, *without = metric.to_values(closed).mean(axis=-1).T
+    choose = partial(_choose_final, start, recipe_of_group)
+    closed, _ = score_images(oof, choose, what=f"{name}: contributions", jobs=jobs)
+    final, started, *without, no_tta = metric.to_values(closed).mean(axis=-1).T
     means = alone.mean(axis=0)
     best = int(np.argmax(means[:num_members]))
     recipe = selection.recipe
@@ -122,47 +122,22 @@ def _start(config: EnsembleConfig, dataset: DatasetConfig) -> Recipe:
     return start.change(**{name: value for name, value in given.items() if value != "fit"})
 
 
-def _score_members(start: Recipe, max_pixels: int, task: OofTask) -> tuple[Fractions, list[PixelSample]]:
-    """Scores images under each member alone, see `score_alone`; draws the pixels that weights decide, if any."""
-    rows, drawn = [], []
-    for sample in task.samples:
-        target, maps = task.read_maps(sample)
-        rows.append(score_alone(task, sample, target, maps))
-        if max_pixels:
-            drawn.append(draw_pixels(target, maps, max_pixels, start))
-    return np.stack(rows), drawn
+def _choose_needed(
+    recipes: Sequence[Recipe], needed: Sequence[Sequence[int]], part_of_group: Mapping[str, int], sample: Sample
+) -> tuple[list[Recipe | None], list[Recipe]]:
+    """Chooses the recipes that an image's part needs, by their numbers."""
+    columns = set(needed[part_of_group[sample.group]])
+    return [recipe if column in columns else None for column, recipe in enumerate(recipes)], []
 
 
-def _score_candidates(
-    recipes: Sequence[Recipe], needed: Sequence[Sequence[int]], part_of_group: Mapping[str, int], task: OofTask
-) -> Fractions:
-    """Scores images under recipes; NaN where an image's part does not need one (`needed`: its recipes' numbers)."""
-    fractions = np.full((len(task.samples), len(recipes), len(task.dataset.classes), 2), np.nan)
-    for index, sample in enumerate(task.samples):
-        target, maps = task.read_maps(sample)
-        columns = list(needed[part_of_group[sample.group]])
-        own = [recipes[column] for column in columns]
-        fractions[index, columns] = score_recipes(target, maps, own, find_metric(task.dataset.metric))
-    return fractions
-
-
-def _score_contributions(start: Recipe, recipe_of_group: Mapping[str, Recipe], task: OofTask) -> Fractions:
-    """Scores images under the recipe fitted without their part: as it is, before any fit, without TTA, without each
-    member; NaN where there are no such maps or no other member.
-    """
-    metric, missing = find_metric(task.dataset.metric), np.full((len(task.dataset.classes), 2), np.nan)
-    rows = []
-    for sample in task.samples:
-        target, maps = task.read_maps(sample)
-        recipe = recipe_of_group[sample.group]
-        without = [_leave_out(recipe, member) for member in range(len(maps))] if len(maps) > 1 else []
-        distinct = list(dict.fromkeys((recipe, start, *without)))
-        fractions_of = dict(zip(distinct, score_recipes(target, maps, distinct, metric), strict=True))
-        known = [probs_u8_hwc for probs_u8_hwc in task.read_no_tta(sample) if probs_u8_hwc is not None]
-        alone = score_recipes(target, known, [recipe], metric)[0] if len(known) == len(maps) else missing
-        others = [fractions_of[one] for one in without] or [missing]
-        rows.append([fractions_of[recipe], fractions_of[start], alone, *others])
-    return np.array(rows)
+def _choose_final(
+    start: Recipe, recipe_of_group: Mapping[str, Recipe], sample: Sample
+) -> tuple[list[Recipe | None], list[Recipe]]:
+    """Chooses the recipe fitted without an image's part, as it is, before any fit, and without each member."""
+    recipe = recipe_of_group[sample.group]
+    members = range(len(recipe.weights))
+    without = [_leave_out(recipe, member) if len(members) > 1 else None for member in members]
+    return [recipe, start, *without], [recipe]
 
 
 def _leave_out(recipe: Recipe, member: int) -> Recipe:

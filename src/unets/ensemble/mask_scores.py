@@ -38,10 +38,8 @@ def score_map(target: ClassMask, probs_u8_hwc: MapU8, dataset: DatasetConfig) ->
 def score_recipes(target: ClassMask, maps: Sequence[MapU8], recipes: Sequence[Recipe], metric: Metric) -> Fractions:
     """Scores an image's mask, from `make_mask`, under many recipes, sharing what they have in common.
 
-    Ignored pixels of the ground truth are left out of both.
-
-    The target is as `pick_class` takes it, maps are one a member, no recipe comes twice; returns float64 (recipes,
-    classes, 2).
+    Ignored pixels of the ground truth are left out of both. The target is as `pick_class` takes it, maps are one a
+    member, no recipe comes twice; returns float64 (recipes, classes, 2).
     """
     box = _find_reach(maps, target.shape, recipes) if metric.from_counts else (slice(None), slice(None))
     targets = []
@@ -75,10 +73,9 @@ def _find_reach(maps: Sequence[MapU8], shape: tuple[int, ...], recipes: Sequence
             reached.append((np.floor(first_hw) - blurred_px, np.ceil(last_hw) + blurred_px))
     if not reached:
         return slice(0, 1), slice(0, 1)
-    (top, left), (bottom, right) = (
-        pick(side_hw, axis=0) for pick, side_hw in zip((np.min, np.max), zip(*reached, strict=True), strict=True)
-    )
-    return slice(max(int(top), 0), int(bottom)), slice(max(int(left), 0), int(right))
+    firsts, lasts = (np.array(side).astype(int) for side in zip(*reached, strict=True))
+    (top, left), (bottom, right) = firsts.min(axis=0).clip(0).tolist(), lasts.max(axis=0).tolist()
+    return slice(top, bottom), slice(left, right)
 
 
 def blend_small(maps: Sequence[MapU8], recipe: Recipe) -> Probs:
@@ -115,8 +112,7 @@ def count_thresholds(
 
     Returns (those that the target has as foreground, all of them), int64 (thresholds,) each.
     """
-    # Compared as float32, as `to_masks` does: 0.42 as float64 is above 0.42 as float32.
-    edges = np.asarray(thresholds, dtype=np.float32)
+    edges = np.asarray(thresholds, dtype=np.float32)  # as `to_masks` does: 0.42 as float64 is above it
     if len(edges) == 0 or (np.diff(edges) <= 0).any():
         raise ValueError(f"`thresholds` must ascend. Received: {thresholds}")
     # Of a car's map all but some 2 % of the pixels lie below all thresholds or above; only the others are sorted.
@@ -125,17 +121,14 @@ def count_thresholds(
         reaches_all, reaches_any = reaches_all & candidates_hw, reaches_any & candidates_hw
     unsure = reaches_any & ~reaches_all
     num_reached = np.searchsorted(edges, probs_hw[unsure], side="right")
-    is_true = target_hw[unsure]
-    return (
-        _count_reached(num_reached[is_true], len(edges)) + np.count_nonzero(reaches_all & target_hw),
-        _count_reached(num_reached, len(edges)) + np.count_nonzero(reaches_all),
-    )
 
+    def count(num_reached: npt.NDArray[np.intp], num_all: int) -> Counts:
+        """Counts, for threshold j, the pixels that reach more than j thresholds."""
+        counts = np.bincount(num_reached, minlength=len(edges) + 1)
+        return counts[::-1].cumsum()[::-1][1:].astype(np.int64) + num_all
 
-def _count_reached(num_reached: npt.NDArray[np.intp], num_thresholds: int) -> Counts:
-    """Counts, for threshold j, the pixels that reach more than j thresholds."""
-    counts = np.bincount(num_reached, minlength=num_thresholds + 1)
-    return counts[::-1].cumsum()[::-1][1:].astype(np.int64)
+    both = count(num_reached[target_hw[unsure]], int(np.count_nonzero(reaches_all & target_hw)))
+    return both, count(num_reached, int(np.count_nonzero(reaches_all)))
 
 
 def _score_counts(
@@ -177,13 +170,12 @@ def _score_masks(
 
 def _score_mask(targets: Sequence[_Target], mask: ClassMask, metric: Metric) -> Fractions:
     rows = []
-    for index, target in enumerate(targets):
-        mask_hw = pick_class(mask, index) if target.known_hw is None else pick_class(mask, index) & target.known_hw
+    for index, (true_hw, known_hw, num_true) in enumerate(targets):
+        mask_hw = pick_class(mask, index) if known_hw is None else pick_class(mask, index) & known_hw
         if metric.from_counts is None:
-            rows.append(metric.measure(target.true_hw, mask_hw))
+            rows.append(metric.measure(true_hw, mask_hw))
         else:
-            both_hw = target.true_hw & mask_hw
-            rows.append(metric.from_counts(np.count_nonzero(both_hw), target.num_true, np.count_nonzero(mask_hw)))
+            rows.append(metric.from_counts(np.count_nonzero(true_hw & mask_hw), num_true, np.count_nonzero(mask_hw)))
     return np.array(rows, dtype=np.float64)
 
 

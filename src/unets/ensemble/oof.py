@@ -1,10 +1,11 @@
 """Out-of-fold maps: each training image's, made by the net that did not see its group."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -15,18 +16,21 @@ from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import open_member_maps
 from unets.ensemble.mask_scores import Fractions, Scores, score_recipes
 from unets.ensemble.postprocess import ClassMask
-from unets.ensemble.recipe import MapU8, default_recipe, make_mask
+from unets.ensemble.recipe import MapU8, Recipe, default_recipe, make_mask
 from unets.errors import InputError
 from unets.metrics.masks import find_metric
 from unets.metrics.pixels import Counts, count_pixels_of, describe_pixels, sum_counts
 from unets.prediction.maps import MapReader, list_shards, open_maps, split_shards
+from unets.store.fingerprint import WEIGHTS
 from unets.store.paths import Project
 from unets.store.runs import hash_file, write_csv, write_json
 from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
+# Gets an image; gives the recipes that its maps are scored under, and those without TTA.
+Choose = Callable[[Sample], tuple[Sequence[Recipe | None], Sequence[Recipe]]]
+Look = Callable[[ClassMask, list[MapU8]], Any]
 _CHUNK = 16  # images a task
 
 
@@ -70,8 +74,7 @@ def open_oof(
 ) -> OofTask:
     """Opens the out-of-fold maps of experiments, for images of folds; None: of all that each has maps of.
 
-    Raises:
-        InputError: a fold wanted is missing, there are maps of only some images of a fold, or of other classes.
+    Raises InputError where a fold wanted is missing, there are maps of only some images of a fold, or of other classes.
     """
     manifest = read_manifest(project, dataset)
     fold_of = read_folds(project.folds_path, manifest)
@@ -84,8 +87,7 @@ def open_oof(
         raise InputError(f"`--fold` must be among the folds {sorted(set(fold_of.values()))}. Received: {sorted(used)}")
     samples = tuple(sample for sample in manifest.train if fold_of[sample.id] in used)
     for name, reader in zip(experiments, readers, strict=True):
-        missing = [sample.id for sample in samples if sample.id not in reader.shard_of]
-        if missing:
+        if missing := [sample.id for sample in samples if sample.id not in reader.shard_of]:
             lacking = ",".join(map(str, sorted({fold_of[id_] for id_ in missing})))
             raise InputError(
                 f"{reader.folder} must hold maps of all images of the folds used. Received: none of {len(missing)} "
@@ -98,11 +100,23 @@ def open_oof(
     return everything.select(samples)
 
 
-def run_oof(function: Callable[[OofTask], Result], oof: OofTask, *, what: str, jobs: int | None) -> Iterator[Result]:
-    """Runs `function` over shares of the images in worker processes; yields what it returns, in the images' order."""
+def score_images(
+    oof: OofTask, choose: Choose, *, what: str, jobs: int | None, look: Look | None = None
+) -> tuple[Fractions, list[Any]]:
+    """Scores images in worker processes under the recipes that are chosen for each.
+
+    Returns float64 (images, recipes, classes, 2), see `unets.metrics.masks`: of the image's maps, then of those without
+    TTA; NaN for None, and where a member has no such map. And what `look` finds in each ground truth and its maps.
+    """
     chunks = split_shards(oof.samples, _CHUNK)
-    tasks = (oof.select(chunk) for chunk in chunks)
-    return run_tasks(function, tasks, what=what, jobs=jobs, total=len(chunks), unit="chunk")
+    function, tasks = partial(_score_task, choose, look), map(oof.select, chunks)
+    parts = list(run_tasks(function, tasks, what=what, jobs=jobs, total=len(chunks), unit="chunk"))
+    return np.concatenate([part for part, _ in parts]), [one for _, found in parts for one in found]
+
+
+def choose_always(recipes: Sequence[Recipe], _: Sample) -> tuple[Sequence[Recipe], Sequence[Recipe]]:
+    """Chooses the same recipes for every image, and its maps without TTA."""
+    return recipes, recipes
 
 
 def score_oof(
@@ -121,15 +135,17 @@ def score_oof(
     of each fold's weights, which tells whether the scores are of the present ones. Returns float64 (images, 2): with
     TTA, and without (NaN where there are no such maps).
     """
-    oof = open_oof(project, dataset, [experiment], folds)
-    parts = list(run_oof(_score_alone, oof, what=f"score {experiment}", jobs=jobs))
-    scores: Scores = find_metric(dataset.metric).to_values(np.concatenate([part for part, _ in parts])).mean(axis=-1)
-    pixels = describe_pixels(sum_counts(counts for _, counts in parts), dataset.classes)
-    runs = {str(fold): project.run_dir(experiment, fold) / "best.weights.h5" for fold in oof.folds}
-    weights = {fold: hash_file(path) for fold, path in runs.items() if path.exists()}
-    path = project.oof_scores_path(experiment)
-    write_scores(path, oof, {dataset.metric: scores[:, 0], f"{dataset.metric}_no_tta": scores[:, 1]})
-    record = pixels | {"weights": weights, "scores": hash_file(path)}
+    oof, metric, alone = open_oof(project, dataset, [experiment], folds), dataset.metric, default_recipe(dataset)
+    look = partial(_count_pixels, alone, len(dataset.classes))
+    fractions, counts = score_images(
+        oof, partial(choose_always, [alone]), what=f"score {experiment}", jobs=jobs, look=look
+    )
+    scores: Scores = find_metric(metric).to_values(fractions).mean(axis=-1)
+    path, runs = project.oof_scores_path(experiment), {fold: project.run_dir(experiment, fold) for fold in oof.folds}
+    write_scores(path, oof, {metric: scores[:, 0], f"{metric}_no_tta": scores[:, 1]})
+    found = {str(fold): weights for fold, run_dir in runs.items() if (weights := run_dir / WEIGHTS).exists()}
+    record = describe_pixels(sum_counts(counts), dataset.classes)
+    record |= {"weights": {fold: hash_file(weights) for fold, weights in found.items()}, "scores": hash_file(path)}
     write_json(project.oof_pixels_path(experiment), record, sealed=True)
     return scores
 
@@ -143,28 +159,35 @@ def write_scores(path: Path, oof: OofTask, columns: Mapping[str, Scores]) -> Non
     write_csv(path, ["id", "group", "fold", *columns], rows)
 
 
-def score_alone(task: OofTask, sample: Sample, target: ClassMask, maps: Sequence[MapU8]) -> Fractions:
-    """Scores an image under each experiment alone by the default recipe, with TTA and then without.
-
-    It is float64 (2 x experiments, classes, 2), see `unets.metrics.masks`; NaN where there are no maps without TTA.
-    """
-    recipe, metric = default_recipe(task.dataset), find_metric(task.dataset.metric)
-    missing = np.full((1, len(task.dataset.classes), 2), np.nan)
-    fractions = [
-        missing if probs_u8_hwc is None else score_recipes(target, [probs_u8_hwc], [recipe], metric)
-        for probs_u8_hwc in (*maps, *task.read_no_tta(sample))
-    ]
-    return np.concatenate(fractions)
+def _count_pixels(recipe: Recipe, num_classes: int, target: ClassMask, maps: Sequence[MapU8]) -> Counts:
+    return count_pixels_of(target, make_mask(recipe, maps, (target.shape[0], target.shape[1])), num_classes)
 
 
-def _score_alone(task: OofTask) -> tuple[Fractions, Counts]:
-    rows, counts = [], []
+def _score_task(choose: Choose, look: Look | None, task: OofTask) -> tuple[Fractions, list[Any]]:
+    rows, found = [], []
     for sample in task.samples:
         target, maps = task.read_maps(sample)
-        mask = make_mask(default_recipe(task.dataset), maps, (target.shape[0], target.shape[1]))
-        rows.append(score_alone(task, sample, target, maps))
-        counts.append(count_pixels_of(target, mask, len(task.dataset.classes)))
-    return np.stack(rows), sum_counts(counts)
+        chosen, chosen_no_tta = choose(sample)
+        rows.append(_score(task.dataset, target, maps, chosen))
+        if chosen_no_tta:
+            rows[-1] += _score(task.dataset, target, task.read_no_tta(sample), chosen_no_tta)
+        if look is not None:
+            found.append(look(target, maps))
+    return np.array(rows), found
+
+
+def _score(
+    dataset: DatasetConfig, target: ClassMask, maps: Sequence[MapU8 | None], recipes: Sequence[Recipe | None]
+) -> list[Fractions]:
+    missing, there = np.full((len(dataset.classes), 2), np.nan), [one for one in maps if one is not None]
+    lacking = {index for index, one in enumerate(maps) if one is None}
+    distinct = [one for one in dict.fromkeys(recipes) if one is not None and not any(one.weights[i] for i in lacking)]
+    if not distinct or not there:
+        return [missing] * len(recipes)
+    filled = [there[0] if one is None else one for one in maps]  # of a weight of 0
+    fractions = score_recipes(target, filled, distinct, find_metric(dataset.metric))
+    fractions_of: dict[Recipe | None, Fractions] = dict(zip(distinct, fractions, strict=True))
+    return [fractions_of.get(recipe, missing) for recipe in recipes]
 
 
 def _open_no_tta(project: Project, experiment: str, samples: Sequence[Sample]) -> MapReader | None:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from unets.config import Postprocessing, Threshold
 from unets.data.objects import drop_small_objects, part_necks
-from unets.ensemble.shape import trace_parts
+from unets.ensemble.shape import trace_contours
 
 ClassMask = npt.NDArray[np.uint8]
 Box = tuple[slice, slice]
@@ -65,8 +65,7 @@ def clean_mask(mask: ClassMask, steps: Postprocessing) -> ClassMask:
     that holds another class stays: a nucleus is no hole of its cell. A component is 8-connected; of two of one area the
     one that begins higher is the larger. Returns `mask` itself where nothing changes.
     """
-    (cleaned,) = clean_masks(mask, [steps])
-    return cleaned
+    return clean_masks(mask, [steps])[0]
 
 
 def clean_masks(mask: ClassMask, ways: Sequence[Postprocessing]) -> list[ClassMask]:
@@ -90,11 +89,8 @@ def drop_small(mask_hw: ClassMask, min_area_px: int) -> ClassMask:
     if min_area_px <= 1:
         return mask_hw
     areas = np.bincount(mask_hw.ravel(), minlength=1)
-    is_small = areas < min_area_px
-    is_small[0] = False
-    if not (is_small & (areas > 0)).any():
-        return mask_hw
-    return np.where(is_small, 0, np.arange(len(areas))).astype(np.uint8)[mask_hw]
+    is_small = (areas > 0) & (areas < min_area_px) & (np.arange(len(areas)) > 0)
+    return np.where(is_small, 0, np.arange(len(areas))).astype(np.uint8)[mask_hw] if is_small.any() else mask_hw
 
 
 def _tidy_objects(mask_hw: ClassMask, steps: Postprocessing) -> ClassMask:
@@ -119,11 +115,10 @@ def _find_holes(mask_hw: ClassMask) -> list[_Holes]:
     """Finds the holes of each class that has some, in a box around them: labelling all of a mask costs the most."""
     found = []
     for index in range(1, int(mask_hw.max(initial=0)) + 1):
-        parts = trace_parts(mask_hw == index)
-        boxes = [cv2.boundingRect(parts.contours[number]) for number in np.flatnonzero(parts.parents >= 0).tolist()]
-        if not boxes:
+        _, contours = trace_contours(mask_hw == index)
+        if not contours:
             continue
-        lefts, tops, widths, heights = np.array(boxes).T
+        lefts, tops, widths, heights = np.array(list(map(cv2.boundingRect, contours))).T
         box = slice(tops.min(), (tops + heights).max()), slice(lefts.min(), (lefts + widths).max())
         others_hw = mask_hw[box] != index
         _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(others_hw.view(np.uint8), connectivity=4)
@@ -155,14 +150,11 @@ def _keep_largest(mask_hw: ClassMask, count: int | None) -> ClassMask:
         return mask_hw
     kept_hw = mask_hw
     for index in range(1, int(mask_hw.max(initial=0)) + 1):
-        parts = trace_parts(mask_hw == index)
-        outer = np.flatnonzero(parts.parents < 0)
-        if len(outer) > count:
-            corners = np.array(
-                [parts.contours[number][0, 0] for number in outer.tolist()]
-            )  # the topmost, its leftmost pixel
-            order = np.lexsort((*corners.T, -parts.areas[outer]))
-            kept_hw = mask_hw.copy() if kept_hw is mask_hw else kept_hw
-            for corner in corners[order[count:]].tolist():
-                cv2.floodFill(kept_hw, None, corner, 0, flags=8)
+        class_hw = mask_hw == index
+        if len(trace_contours(class_hw)[0]) > count:
+            _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(class_hw.view(np.uint8), connectivity=8)
+            lefts, tops, _, _, areas = stats[1:].T
+            is_left_out = np.zeros(len(stats), dtype=np.bool_)
+            is_left_out[1 + np.lexsort((lefts, tops, -areas))[count:]] = True
+            kept_hw = np.where(is_left_out[labels_hw], np.uint8(0), kept_hw)
     return kept_hw

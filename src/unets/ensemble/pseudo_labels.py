@@ -58,11 +58,8 @@ def make_pseudo_labels(
     Maps become masks by the ensemble's recipe that was fitted without the fold's images (`Ensemble.find_recipe`): that
     of submissions has seen them all. An image is kept where `expect_dice` is at least `confidence`. A fold whose labels
     are there, of the same origin, is skipped, unless `force` deletes them first; a kill costs a shard of maps at most.
-    The maps are deleted as soon as the labels are there.
-
-    Raises:
-        InputError: a member's fold is not trained to its end, with this config and on these folds; there are labels or
-            maps of another origin; no test image may get labels.
+    The maps are deleted as soon as the labels are there. Raises InputError where a member's fold is not trained to its
+    end, with this config and on these folds; there are labels or maps of another origin; no test image may get labels.
     """
     check_name(name, "`--name`")
     if not 0 <= confidence <= 1:
@@ -82,17 +79,12 @@ def make_pseudo_labels(
                 path.unlink(missing_ok=True)
                 shutil.rmtree(maps_dir, ignore_errors=True)
             names, recipe = [member.experiment for member in ensemble.members], ensemble.find_recipe(fold)
+            prints = [
+                fingerprint_nets(experiments[k], dataset.classes, hash_weights({fold: path_of[k]})) for k in names
+            ]
             made_of = {
                 "folds_hash": hash_folds(project.folds_path),
-                "members": [
-                    {
-                        "experiment": one,
-                        "fingerprint": fingerprint_nets(
-                            experiments[one], dataset.classes, hash_weights({fold: path_of[one]})
-                        ),
-                    }
-                    for one in names
-                ],
+                "members": [{"experiment": k, "fingerprint": one} for k, one in zip(names, prints, strict=True)],
                 "recipe": recipe.model_dump(mode="json"),
                 "confidence": confidence,
             }
@@ -107,19 +99,15 @@ def make_pseudo_labels(
                 logger.info("%s: labels are there", what)
             else:
                 prediction_jobs = [
-                    plan_job(
-                        *(one, experiments[one], dataset, {fold: path_of[one]}, maps_dir / one, samples),
-                        command=command,
-                    )
-                    for one in names
+                    plan_job(k, experiments[k], dataset, {fold: path_of[k]}, maps_dir / k, samples, command=command)
+                    for k in names
                 ]
                 run_jobs(prediction_jobs, what=f"for {what}")
                 readers = [open_maps(job.store.folder) for job in prediction_jobs]
                 draw = partial(_draw_chunk, dataset, recipe, confidence)
                 record = _write_labels(path, draw, samples, readers, what, jobs)
-                origin = describe_origin(project.configs_dir)
-                record = {"name": name, "fold": fold, "fingerprint": identity, **record, **made_of, **origin}
-                write_json(record_path, record, sealed=True)
+                record |= {"name": name, "fold": fold, "fingerprint": identity, **made_of}
+                write_json(record_path, record | describe_origin(project.configs_dir), sealed=True)
             shutil.rmtree(maps_dir, ignore_errors=True)
 
 
@@ -134,10 +122,8 @@ def expect_dice(probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask) -> float
     area = int(np.count_nonzero(mask_hw))
     if area == 0:
         return 1 - float(probs_hwc.max())
-    inside = sum(
-        float(probs_hwc[..., index].sum(where=mask_hw == index + 1, dtype=np.float64))
-        for index in range(probs_hwc.shape[-1])
-    )
+    classes = range(probs_hwc.shape[-1])
+    inside = sum(float(probs_hwc[..., k].sum(where=mask_hw == k + 1, dtype=np.float64)) for k in classes)
     return 2 * inside / (float(probs_hwc.sum(dtype=np.float64)) + area)
 
 

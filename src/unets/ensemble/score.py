@@ -58,10 +58,8 @@ def score_submission(
 
     The ground truth is a csv or csv.gz of run lengths, or a folder of masks named as the dataset's masks are. Test
     images are asked for their group, and for their size where the dataset has no common one and the ground truth is a
-    csv; one that is not among them is a group of its own.
-
-    Raises:
-        InputError: ids of the two differ, or a mask cannot be read.
+    csv; one that is not among them is a group of its own. Raises InputError where ids of the two differ, or a mask
+    cannot be read.
     """
     submitted, known = read_submission(submission_path, dataset), {image.id: image for image in images}
     reads = _find_ground_truth(ground_truth_path, dataset, known)
@@ -71,14 +69,9 @@ def score_submission(
     scored = list(run_tasks(partial(_score_image, dataset), tasks, what="score", jobs=jobs, unit="image"))
     values = find_metric(dataset.metric).to_values(np.stack([fractions for fractions, _ in scored])).mean(axis=-1)
     groups = tuple(known[id_].group if id_ in known else id_ for id_ in ids)
-    return SubmissionScore(
-        metric=dataset.metric,
-        interval=bootstrap_mean(values, groups),
-        ids=ids,
-        groups=groups,
-        values=values,
-        pixels=describe_pixels(sum_counts(counts for _, counts in scored), dataset.classes),
-    )
+    pixels = describe_pixels(sum_counts(counts for _, counts in scored), dataset.classes)
+    interval, about = bootstrap_mean(values, groups), {"metric": dataset.metric, "pixels": pixels}
+    return SubmissionScore(interval=interval, ids=ids, groups=groups, values=values, **about)  # type: ignore[arg-type]
 
 
 def _find_ground_truth(path: Path, dataset: DatasetConfig, known: Mapping[str, Sample]) -> dict[str, _Read]:
@@ -102,10 +95,9 @@ def _find_ground_truth(path: Path, dataset: DatasetConfig, known: Mapping[str, S
 def _check_ids(submission_path: Path, submitted: set[str], ground_truth_path: Path, known: set[str]) -> None:
     if not known:
         raise InputError(f"{ground_truth_path} must hold masks. Received: none")
-    faults = {"missing": sorted(known - submitted), "unknown": sorted(submitted - known)}
     said = [
-        f"{len(ids)} {what}: {', '.join(ids[:_MAX_SHOWN])}{', ...' * (len(ids) > _MAX_SHOWN)}"
-        for what, ids in faults.items()
+        f"{len(ids)} {what}: {', '.join(sorted(ids)[:_MAX_SHOWN])}{', ...' * (len(ids) > _MAX_SHOWN)}"
+        for what, ids in (("missing", known - submitted), ("unknown", submitted - known))
         if ids
     ]
     if said:

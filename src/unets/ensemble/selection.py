@@ -129,10 +129,7 @@ def select(
     """Tries candidates, and keeps those that show a gain; see the top of this module.
 
     All candidates that are left are scored in one call of `score`, which goes over all maps: only one that is kept
-    makes the rest be scored again.
-
-    Of fewer than `MIN_GROUPS` groups none is kept; of a single part (see `split_parts`) nothing can be evaluated, so
-    nothing is tried.
+    makes the rest be scored again. Of a single part (see `split_parts`) nothing can be evaluated, so nothing is tried.
     """
     num_parts, family = int(part_of.max()) + 1, len(candidates)
     recipes = [start] * (num_parts + 1)  # the last is fitted on all
@@ -150,18 +147,10 @@ def select(
             num_kept = sum(result.is_kept for result in results)
             reason = _refuse(gains, p_value, _ALPHA / (family - num_kept), groups)
             *by_part, value = (describe_choice(recipe, candidate.what) for recipe in chosen)
-            results.append(
-                CandidateResult(
-                    what=candidate.what,
-                    of_class=candidate.of_class,
-                    value=value,
-                    values_by_part=tuple(by_part),
-                    gain=bootstrap_mean(gains.mean(axis=1), groups),
-                    p_value=p_value,
-                    is_kept=not reason,
-                    reason=reason or "kept",
-                )
-            )
+            found = {"value": value, "values_by_part": tuple(by_part), "p_value": p_value, "is_kept": not reason}
+            gain, about = bootstrap_mean(gains.mean(axis=1), groups), {"what": candidate.what}
+            about |= {"of_class": candidate.of_class, "reason": reason or "kept"}
+            results.append(CandidateResult(gain=gain, **about, **found))
             pending.remove(candidate)
             if not reason:
                 recipes = chosen
@@ -183,12 +172,15 @@ def _refuse(gains: Values, p_value: float, alpha: float, groups: Sequence[str]) 
 
 
 class _Table:
-    """The fractions of each image under each recipe that it is needed for."""
+    """The fractions of each image under each recipe that it is needed for.
+
+    `proposals` has some recipes of each candidate, for each part and for all.
+    """
 
     def __init__(
         self,
         recipes: Sequence[Recipe],
-        proposals: Sequence[Sequence[Sequence[Recipe]]],  # of each candidate, for each part and for all, some recipes
+        proposals: Sequence[Sequence[Sequence[Recipe]]],
         part_of: PartOf,
         score: ScoreRecipes,
         metric: Metric,
@@ -200,8 +192,7 @@ class _Table:
         for part, own in enumerate(needed):
             for other, options in (pair for proposal in proposals for pair in enumerate(proposal)):
                 # Its own recipe's candidates evaluate a part; the others' are fitted on it, where there is a choice.
-                if other == part or len(options) > 1:
-                    own |= {self._column_of[recipe] for recipe in options}
+                own |= {self._column_of[recipe] for recipe in options} if other == part or len(options) > 1 else set()
         self._fractions = score(tuple(self._column_of), [sorted(own) for own in needed])
 
     def evaluate(self, recipes: Sequence[Recipe]) -> Values:
@@ -239,10 +230,11 @@ def _propose_weights(
 
 def _change_threshold(index: int, num_classes: int, recipe: Recipe, _: int) -> list[Recipe]:
     """Proposes thresholds of one class; its present one first: of equal scores the first is taken."""
-    if num_classes == 1:
-        return [recipe, *(recipe.change(threshold=one) for one in THRESHOLDS)]
     own = recipe.threshold if isinstance(recipe.threshold, tuple) else (recipe.threshold,) * num_classes
-    return [recipe, *(recipe.change(threshold=(*own[:index], one, *own[index + 1 :])) for one in THRESHOLDS)]
+    tried: Sequence[Any] = (
+        [(*own[:index], one, *own[index + 1 :]) for one in THRESHOLDS] if num_classes > 1 else THRESHOLDS
+    )
+    return [recipe, *(recipe.change(threshold=one) for one in tried)]
 
 
 def _add_step(name: str, values: Sequence[Any], recipe: Recipe, _: int) -> list[Recipe]:

@@ -54,15 +54,9 @@ def bootstrap_mean(values: npt.NDArray[np.float64], groups: Sequence[str], seed:
     """Bounds a mean over images by drawing whole groups with replacement (cluster bootstrap, expanded percentiles).
 
     Images of one group (16 views of one car) resemble each other; drawing single images would count them as
-    independent and give an interval that is too narrow. For a difference, pass the paired differences.
-
-    Args:
-        values: float64 (images,).
-        groups: the group of each image.
-        seed: of the draws; equal arguments give equal intervals.
-
-    Returns:
-        The mean over images, and the percentiles `find_percentiles` of that of 10,000 draws.
+    independent and give an interval that is too narrow. For a difference, pass the paired differences. Values are
+    float64 (images,), of each its group; equal arguments give equal intervals. Returns the mean over images, and the
+    percentiles `find_percentiles` of that of 10,000 draws.
     """
     sums, sizes = _sum_groups(values, groups)
     num_groups, mean = len(sums), float(np.mean(values))
@@ -93,10 +87,8 @@ def find_p_value(differences: npt.NDArray[np.float64], groups: Sequence[str]) ->
     """Returns the probability of a mean difference as large by chance, where there is none: Student's t over groups.
 
     The standard error of the mean is that of a ratio of group sums to group sizes, sqrt(n / (n - 1) sum(r^2)) / N,
-    where r is a group's sum less what the mean gives it. Differences are paired, float64 (images,).
-
-    Returns:
-        One-sided, 0..1; 1 where there are fewer than two groups or no difference.
+    where r is a group's sum less what the mean gives it. Differences are paired, float64 (images,). It is one-sided,
+    0..1; 1 where there are fewer than two groups or no difference.
     """
     sums, sizes = _sum_groups(differences, groups)
     num_groups, mean = len(sums), float(np.mean(differences))

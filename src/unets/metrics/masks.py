@@ -57,8 +57,7 @@ class Metric:
     def count(self, both: Any, true_px: Any, predicted_px: Any) -> Values:
         """Returns the fractions of pixel counts (numbers, or arrays of one shape), float64 (..., 2).
 
-        Raises:
-            ValueError: the metric needs more than counts.
+        Raises ValueError where the metric needs more than counts.
         """
         if self.from_counts is None:
             raise ValueError(f"`metric` must need pixel counts alone. Received: {self.name}")
@@ -82,8 +81,7 @@ class Metric:
 def find_metric(name: str) -> Metric:
     """Returns the metric of that name; see the top of this module.
 
-    Raises:
-        InputError: there is none.
+    Raises InputError where there is none.
     """
     if match := _COUNTED.fullmatch(name):
         over_pixels, _, iou, beta = match.groups()
