@@ -36,7 +36,6 @@ NETS: dict[str, ModelConfig] = {
     "U-Net, batch-normalized": ModelConfig(**_WIDE),
     "group-normalized": ModelConfig(**_WIDE, normalization="group"),
     "residual blocks": ModelConfig(**_WIDE, block="residual"),
-    "deep supervision": ModelConfig(**_WIDE, deep_supervision=2),
     "small (unet_cpu)": load_experiment(CONFIGS_DIR, "unet_cpu").model,
     "compact (unet_compact)": load_experiment(CONFIGS_DIR, "unet_compact").model,
     "EfficientNet-Lite0": ModelConfig(**_PRETRAINED, encoder="efficientnet_lite0"),

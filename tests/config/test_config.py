@@ -119,7 +119,6 @@ def test_unknown_field(kind: type[Config]) -> None:
             {"data": {"size_hw": (64, 96), "crop_hw": (32, 64)}, "model": {"depth": 6, "stride": 2}},
             "`model.depth` must be at most 5 for data.crop_hw=(32, 64) and stride=2. Received: model.depth=6",
         ),
-        (ModelConfig, {"depth": 2, "deep_supervision": 2}, "`deep_supervision` must be below depth=2"),
         (TrainingConfig, {"learning_rate": 0.0}, "greater than 0"),
         (ExperimentConfig, {"training": {"encoder_rate": 0.1}}, "`model.encoder` must be a pretrained one"),
         (
@@ -137,11 +136,6 @@ def test_unknown_field(kind: type[Config]) -> None:
             "`training.micro_batch` must divide data.batch_size=8. Rec",
         ),
         (ExperimentConfig, {"training": {"loss": "lovasz"}}, "`data.targets` must be hard for training.loss=lovasz"),
-        (
-            ExperimentConfig,
-            {"data": {"targets": "hard"}, "model": {"deep_supervision": 1}, "training": {"loss": "lovasz"}},
-            "`model.deep_supervision` must be 0 for training.loss=lovasz",
-        ),
         (PredictionConfig, {"tta": ("hflip", "hflip")}, "`tta` must name at least one flip, each once"),
         (PredictionConfig, {"tile_hw": (100, 128)}, "`tile_overlap_px` must be at most half of tile_hw=(100, 128)"),
         (EnsembleConfig, {"experiments": ()}, "`experiments` must name at least one experiment"),
@@ -165,7 +159,6 @@ def test_what_is_just_possible() -> None:
     shrunk = ModelConfig(encoder="vgg16", encoder_shrink=2)
     ExperimentConfig(model=shrunk, data=DataConfig(size_hw=(64, 64)))
     ExperimentConfig(model=ModelConfig(stride=2), data=DataConfig(size_hw=(64, 96), crop_hw=(32, 64)))
-    ModelConfig(depth=2, deep_supervision=1)
     TrainingConfig(epochs=5, keep="last", frozen_epochs=5)
     ExperimentConfig(data=DataConfig(batch_size=8, targets="hard"), training=TrainingConfig(loss="lovasz"))
     ExperimentConfig(data=DataConfig(batch_size=8), training=TrainingConfig(micro_batch=4))

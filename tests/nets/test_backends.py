@@ -9,7 +9,6 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -21,7 +20,7 @@ from unets.nets.backend import choose_precision, describe_device, prefers_xla
 from unets.nets.losses import LOSSES, build_loss
 from unets.nets.metrics import MeanScore
 from unets.nets.predictor import Predictor
-from unets.nets.unet import build_unet, coarsen_targets, take_logits
+from unets.nets.unet import build_unet
 
 Arrays = dict[str, npt.NDArray[np.generic]]
 
@@ -34,15 +33,15 @@ NETS: dict[str, tuple[ModelConfig, int]] = {
     "stem": (TINY.model_copy(update={"depth": 1, "stride": 4}), 2),
     "paper": (TINY.model_copy(update={"upsampling": "transpose", "normalization": "none", "dropout": 0.5}), 1),
     "residual": (TINY.model_copy(update={"block": "residual", "normalization": "group", "upsampling": "nearest"}), 1),
-    "supervised": (TINY.model_copy(update={"deep_supervision": 1, "stride": 2}), 2),
+    "stride": (TINY.model_copy(update={"stride": 2}), 2),
     "lite0": (LITE, 1),
 }
 # One of each kind of layers, down to stride 4 only, the least that all have, and without a step: lite0's is as theirs.
 FORWARD: dict[str, tuple[ModelConfig, int]] = {
     name: (LITE.model_copy(update={"encoder": name, "depth": 1, "stride": 2}), 1)
-    for name in ("vgg16", "mobilenetv3small", "efficientnetb0", "convnexttiny")
+    for name in ("mobilenetv3small", "convnexttiny")
 }
-PREDICTED = ("paper", "supervised")  # with views; each is compiled once more
+PREDICTED = ("paper", "stride")  # with views; each is compiled once more
 
 
 def record(folder: Path) -> Arrays:
@@ -71,7 +70,7 @@ def record(folder: Path) -> Arrays:
                 weight.assign(weight + rng.uniform(-0.2, 0.2, weight.shape) * (len(weight.shape) == 1))
             net.save_weights(path)
         net.load_weights(path)
-        made[f"logits_{name}"] = take_logits(net).predict_on_batch(photos)
+        made[f"logits_{name}"] = net.predict_on_batch(photos)
         if name in PREDICTED:
             made[f"maps_{name}"], _ = Predictor([net], ["identity", "hflip"], batch_size=3)(photos)
         if name in NETS:
@@ -83,21 +82,14 @@ def record(folder: Path) -> Arrays:
 def train_step(
     net: keras.Model, photos: npt.NDArray[np.uint8], targets: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.generic], npt.NDArray[np.generic]]:
-    """Returns the loss, summed over all logits, and how far a step moves a weight: typically, and at most."""
-    loss = build_loss({"bce": 1, "dice": 1})
-
-    def compare(level: int) -> Any:
-        return lambda y, z: loss(coarsen_targets(y, z.shape[1:3], 2**level) if level else y, z)
-
-    num_outputs = len(net.outputs)
-    losses = [compare(level) for level in range(num_outputs)]
+    """Returns the loss, and how far a step moves a weight: typically, and at most."""
     # Lion has the fewest operations to compile, and its step is the rate's length, whatever the gradient.
     optimizer = keras.optimizers.Lion(learning_rate=1e-3)
-    net.compile(optimizer=optimizer, loss=losses if num_outputs > 1 else losses[0], jit_compile=prefers_xla())
+    net.compile(optimizer=optimizer, loss=build_loss({"bce": 1, "dice": 1}), jit_compile=prefers_xla())
     before = [np.array(weight) for weight in net.trainable_variables]
-    step = np.atleast_1d(net.train_on_batch(photos, [targets] * num_outputs if num_outputs > 1 else targets))
+    loss = net.train_on_batch(photos, targets)
     moved = [abs(np.array(now) - then).max() for now, then in zip(net.trainable_variables, before, strict=True)]
-    return np.array(step[0], np.float64), np.array([np.median(moved), max(moved)])
+    return np.array(loss, np.float64), np.array([np.median(moved), max(moved)])
 
 
 def run_on(backend: str, folder: Path) -> Arrays:
@@ -124,13 +116,6 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Arrays, Arrays]:
 
 
 pytestmark = pytest.mark.slow
-
-
-def test_each_ran_on_its_backend(both: tuple[Arrays, Arrays]) -> None:
-    assert [made["backend"][0] for made in both] == ["tensorflow", "jax"]
-    # XLA has no bfloat16 convolutions on a CPU
-    assert both[1]["backend"][1] == "float32"
-    assert both[0]["backend"][2] == both[1]["backend"][2]
 
 
 @pytest.mark.parametrize("name", list(NETS | FORWARD))

@@ -44,26 +44,6 @@ def test_by_hand() -> None:
     assert measure((targets[1:], logits[1:])) == 1.0
 
 
-def test_several_classes_by_hand() -> None:
-    # classes first and second; three pixels, of which the last is background
-    targets = np.array([[255, 0], [0, 255], [0, 0]], dtype=np.uint8)[None, None]
-    # softmax over background, first, second: (.1, .8, .1), (.1, .45, .45), (.1, .3, .6)
-    logits = np.log(np.array([[0.1, 0.8, 0.1], [0.1, 0.45, 0.45], [0.1, 0.3, 0.6]], dtype=np.float32))[None, None]
-    # first class: truth 1 0 0, predicted 1 1 0, 2 / 3; second: truth 0 1 0, predicted 0 1 1 (.45 and .45 are both the
-    # greatest), 2 / 3
-    assert measure((targets, logits)) == pytest.approx(2 / 3)
-
-
-def test_the_greatest_class_is_chosen_where_none_has_a_half() -> None:
-    # softmax over background, first, second: (.30, .45, .25) is of the first, (.40, .35, .25) background
-    logits = np.log(np.array([[0.3, 0.45, 0.25], [0.4, 0.35, 0.25]], dtype=np.float32))[None, None]
-    targets = np.array([[255, 0], [0, 0]], dtype=np.uint8)[None, None]
-    assert measure((targets, logits)) == 1.0
-    # soft targets likewise: .45 of the first class, .30 background
-    soft = np.array([[115, 64], [0, 0]], dtype=np.uint8)[None, None]
-    assert measure((soft, logits)) == 1.0
-
-
 def test_overlapping_classes_have_a_half_each() -> None:
     targets = np.array([[255, 255], [0, 255]], dtype=np.uint8)[None, None]
     logits = np.array([[1, 2], [-1, -2]], dtype=np.float32)[None, None]

@@ -13,8 +13,7 @@ from unets.errors import InputError
 from unets.nets import unet
 from unets.nets.blocks import DepthToSpace, SpaceToDepth
 from unets.nets.encoders import find_encoder
-from unets.nets.predictor import Predictor
-from unets.nets.unet import build_unet, coarsen_targets, measure_padding, take_logits
+from unets.nets.unet import build_unet, measure_padding
 from unets.nets.weights import widen_filters
 
 TINY = ModelConfig(depth=2, base_filters=2)
@@ -23,7 +22,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "default": {},
     "residual": {"block": "residual"},
     "group": {"normalization": "group"},
-    "supervised": {"deep_supervision": 1},
     "lite0": {"encoder": "efficientnet_lite0"},
     "lite0_shrunk": {"encoder": "efficientnet_lite0", "encoder_shrink": 2},
 }
@@ -35,11 +33,6 @@ def draw_photos(size_hw: tuple[int, int], num_images: int = 2) -> npt.NDArray[np
 
 def predict(net: keras.Model, photos: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return np.asarray(keras.ops.convert_to_numpy(net(photos, training=False)))
-
-
-def predict_all(net: keras.Model, photos: npt.NDArray[np.uint8]) -> list[npt.NDArray[np.float32]]:
-    """The logits of a net with several outputs."""
-    return [np.asarray(keras.ops.convert_to_numpy(logits)) for logits in net(photos, training=False)]
 
 
 def vary(**changes: Any) -> ModelConfig:
@@ -81,14 +74,6 @@ def test_padding_is_the_least_that_divides(multiple: int) -> None:
             assert (side + pad) % multiple == 0 and 0 <= pad < multiple
         # spread evenly, and short enough to be reflected: a side of n pixels has n - 1 beside its border
         assert after[0] - before[0] in (0, 1) and after[0] <= side - 1
-
-
-@pytest.mark.parametrize(("depth", "stride"), [(8, 1), (7, 2), (6, 4), (8, 4)])
-def test_padding_beyond_the_side_is_refused(depth: int, stride: Any) -> None:
-    multiple = stride * 2**depth
-    expected = rf"`depth` and `stride` must suit the size: .* Received: {multiple} for size_hw=\(64, 32\)"
-    with pytest.raises(ValueError, match=expected):
-        build_unet(ModelConfig(depth=depth, base_filters=1, stride=stride), (64, 32))
 
 
 def test_padding_inside_is_reflection_outside(tmp_path: Path) -> None:
@@ -151,27 +136,6 @@ def test_space_to_depth_by_hand() -> None:
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(DepthToSpace(2)(folded)), x)
 
 
-def test_a_net_outlives_its_file(tmp_path: Path) -> None:
-    net = build_unet(TINY.model_copy(update={"stride": 2}), (33, 47))
-    stir(net)
-    net.save(tmp_path / "net.keras")
-    photos = draw_photos((33, 47))
-    np.testing.assert_allclose(
-        predict(keras.models.load_model(tmp_path / "net.keras"), photos), predict(net, photos), atol=1e-6
-    )
-
-
-@pytest.mark.parametrize("name", list(VARIANTS))
-def test_every_variant_takes_any_size(name: str) -> None:
-    # in eights: nothing, one and all that a side can lack; the padding itself is tested by all sizes above
-    for lacking in (0, 1, 7):
-        size_hw = (40 - lacking, 33 + lacking)
-        net = build_unet(vary(stride=2, **VARIANTS[name]), size_hw, num_classes=2)
-        assert net.outputs[0].shape == (None, *size_hw, 3)
-    logits = net(draw_photos(size_hw, 1), training=False)
-    assert (logits[0] if len(net.outputs) > 1 else logits).shape == (1, *size_hw, 3)
-
-
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("name", list(VARIANTS))
 def test_every_variant_gives_float32_logits_near_the_exact_ones(name: str, policy: str) -> None:
@@ -183,18 +147,9 @@ def test_every_variant_gives_float32_logits_near_the_exact_ones(name: str, polic
     assert {keras.backend.standardize_dtype(weight.dtype) for weight in net.weights} == {"float32"}
     assert net.get_layer("pad").compute_dtype == policy.removeprefix("mixed_")
     photos = draw_photos((33, 36))
-    wanted, found = predict(take_logits(exact), photos), predict(take_logits(net), photos)
+    wanted, found = predict(exact, photos), predict(net, photos)
     # bfloat16 keeps 8 bits: 1/256 a layer
     assert abs(found - wanted).max() < (1e-5 if policy == "float32" else 0.1) * np.ptp(wanted)
-
-
-def test_group_normalization_tells_photos_apart_at_a_deepest_level_of_one_pixel() -> None:
-    # 32 px halved five times; groups of one channel would all be zero there
-    keras.utils.set_random_seed(0)
-    net = build_unet(ModelConfig(depth=5, base_filters=4, max_filters=16, normalization="group"), (32, 32))
-    bottom = keras.Model(net.inputs[0], net.get_layer("bottomb_norm").output)
-    deepest = predict(bottom, draw_photos((32, 32)))
-    assert deepest.shape == (2, 1, 1, 16) and abs(deepest[0] - deepest[1]).max() > 0.1
 
 
 def test_logits_are_amplified_and_begin_as_those_of_a_plain_convolution() -> None:
@@ -205,64 +160,6 @@ def test_logits_are_amplified_and_begin_as_those_of_a_plain_convolution() -> Non
     # Glorot's rule for 8 channels in, 1 out: uniform up to sqrt(6 / 9), here an eighth of it.
     kernel = np.abs(net.get_layer("classify").kernel.numpy())
     assert 0.5 * 0.8165 / 8 < kernel.max() <= 0.8165 / 8
-
-
-def test_deep_supervision_adds_coarser_logits_and_changes_none() -> None:
-    # 33 x 47 in sixteens: 48 x 48; halved once and twice
-    config, size_hw = vary(depth=3, stride=2, deep_supervision=2), (33, 47)
-    net, single = build_unet(config, size_hw, 2), build_unet(vary(depth=3, stride=2), size_hw, 2)
-    assert [output.shape for output in net.outputs] == [(None, 33, 47, 3), (None, 24, 24, 3), (None, 12, 12, 3)]
-    layers, single_layers = list_layers(net), list_layers(single)
-    assert layers.keys() - single_layers.keys() == {
-        f"{name}{level}" for name in ("classify", "amplify", "depth_to_space") for level in (1, 2)
-    }
-    assert all(layers[name] == single_layers[name] for name in single_layers)
-    # from 4 and 8 channels to 3 logits for each of 2 x 2 pixels
-    assert layers["classify1"][2] == 4 * 12 + 12 and layers["classify2"][2] == 8 * 12 + 12
-    assert take_logits(single) is single
-    alone = take_logits(net)
-    assert list_layers(alone) == single_layers
-    stir(net)
-    for layer in single.layers:
-        layer.set_weights(net.get_layer(layer.name).get_weights())
-    photos = draw_photos(size_hw)
-    logits = predict_all(net, photos)
-    np.testing.assert_allclose(predict(alone, photos), logits[0], atol=1e-6)
-    np.testing.assert_allclose(predict(single, photos), logits[0], atol=1e-6)
-    assert min(np.ptp(part) for part in logits) > 0.05
-
-
-def test_coarse_targets_by_hand() -> None:
-    # 3 x 5 to 4 x 6: a row after by reflection (row 1 again), a column after (column 3 again)
-    targets = np.array([[0, 255, 0, 0, 10], [0, 255, 20, 40, 20], [100, 0, 0, 0, 30]], dtype=np.uint8)[None, ..., None]
-    coarse = keras.ops.convert_to_numpy(coarsen_targets(keras.ops.convert_to_tensor(targets), (2, 3), 2))
-    assert coarse.dtype == np.float32
-    # (0 + 255 + 0 + 255) / 4, (0 + 0 + 20 + 40) / 4, (10 + 0 + 20 + 40) / 4;
-    # (100 + 0 + 0 + 255) / 4, (0 + 0 + 20 + 40) / 4, (30 + 0 + 20 + 40) / 4
-    np.testing.assert_array_equal(coarse[0, :, :, 0], [[127.5, 15, 17.5], [88.75, 15, 22.5]])
-
-
-def test_a_supervised_net_predicts_like_any_other(tmp_path: Path) -> None:
-    config, size_hw = vary(deep_supervision=1), (33, 47)
-    trained = build_unet(config, size_hw)
-    stir(trained)
-    trained.save_weights(tmp_path / "a.weights.h5")
-    net = build_unet(config, size_hw)
-    net.load_weights(tmp_path / "a.weights.h5")
-    photos = draw_photos(size_hw, 3)
-    wanted = predict_all(trained, photos)
-    for found, logits in zip(predict_all(net, photos), wanted, strict=True):
-        np.testing.assert_allclose(found, logits, atol=1e-6)
-    mean, first = Predictor([net], ["identity"], batch_size=3)(photos)
-    np.testing.assert_array_equal(mean, first)
-    assert abs(mean - 255 / (1 + np.exp(-wanted[0].astype(np.float64)))).max() < 0.51 and np.ptp(mean) > 5
-    # the file serves a net without the coarser logits too; theirs are missing the other way round
-    single = build_unet(TINY, size_hw)
-    single.load_weights(tmp_path / "a.weights.h5")
-    np.testing.assert_allclose(predict(single, photos), wanted[0], atol=1e-6)
-    single.save_weights(tmp_path / "b.weights.h5")
-    with pytest.raises(ValueError, match="expected 2 variables"):
-        net.load_weights(tmp_path / "b.weights.h5")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from unets.log import Bar
 from unets.training.callbacks import Watch
 from unets.training.learner import Learner
 from unets.training.optimizers import build_optimizer
-from unets.training.state import Fold, Progress, RunFiles
+from unets.training.state import Fold, Progress
 
 ROWS = [{"epoch": 1, "loss": 0.5, "val_dice": 0.25}, {"epoch": 2, "loss": 0.25, "val_dice": 0.75}]
 
@@ -50,8 +50,16 @@ def list_values(learner: Learner) -> list[np.ndarray]:
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> RunFiles:
-    return RunFiles(tmp_path / "unet_a" / "fold1")
+def fold(tmp_path: Path) -> Fold:
+    samples = tuple(Sample(id=id_, group=id_, view=None, image="none") for id_ in "abcde")
+    return Fold(
+        run_dir=tmp_path / "unet_a" / "fold1",
+        manifest=Manifest(dataset=DatasetConfig(), train=samples, test=()),
+        experiment=ExperimentConfig(training=TrainingConfig(epochs=9, patience=2)),
+        number=0,
+        folds={},
+        folds_hash="",
+    )
 
 
 @pytest.fixture
@@ -75,20 +83,8 @@ class Scores:
 
 
 @pytest.fixture
-def watch(files: RunFiles, batches: Batches) -> Watch:
-    learner, config = build_learner(filters=1), TrainingConfig(epochs=9, patience=2)
-    fold = Fold(
-        run_dir=files.last_path.parents[1],
-        manifest=Manifest(
-            dataset=DatasetConfig(),
-            train=tuple(Sample(id=id_, group=id_, view=None, image="none") for id_ in "abcde"),
-            test=(),
-        ),
-        experiment=ExperimentConfig(training=config),
-        number=0,
-        folds={},
-        folds_hash="",
-    )
+def watch(fold: Fold, batches: Batches) -> Watch:
+    learner = build_learner(filters=1)
     validator: Any = Scores(learner.net, batches)
     watch = Watch(fold, Progress(), batches, validator, Bar("a fold", total=45), save_seconds=0.0)
     watch.panel.draw = lambda epoch: None  # type: ignore[method-assign]
@@ -104,30 +100,30 @@ def finish_epochs(watch: Watch, *dices: float) -> None:
         watch.on_epoch_end(epoch, {"loss": 0.5})
 
 
-def test_a_state_is_restored_to_the_last_bit(files: RunFiles) -> None:
+def test_a_state_is_restored_to_the_last_bit(fold: Fold) -> None:
     learner = build_learner(filters=1)
     learn(learner)
     progress = Progress(history=ROWS, best_dice=0.75, best_epoch=1, seconds=1.5, images=8, starts=2, devices=["cpu"])
-    files.save_last(learner, progress)
+    fold.save_last(learner, progress)
     other = build_learner(filters=1, seed=1)
     assert not all(map(np.array_equal, list_values(other), list_values(learner)))
-    assert files.load_last(other) == progress
+    assert fold.load_last(other) == progress
     for restored, saved in zip(list_values(other), list_values(learner), strict=True):
         np.testing.assert_array_equal(restored, saved)
     # What comes next is the same too, dropout included.
     assert learn(other) == learn(learner)
 
 
-def test_a_new_run_has_no_state(files: RunFiles) -> None:
-    assert files.load_last(build_learner()) == Progress() and files.find_micro_batch() is None
+def test_a_new_run_has_no_state(fold: Fold) -> None:
+    assert fold.load_last(build_learner()) == fold.load_last() == Progress()
 
 
-def test_the_step_that_memory_chose_is_kept(files: RunFiles) -> None:
-    files.save_last(build_learner(filters=1), Progress(micro_batches=[8, 4]))
-    assert files.find_micro_batch() == 4
-    files.last_path.write_bytes(b"torn")
+def test_the_step_that_memory_chose_is_kept(fold: Fold) -> None:
+    fold.save_last(build_learner(filters=1), Progress(micro_batches=[8, 4]))
+    assert fold.load_last().micro_batches == [8, 4]
+    fold.last_path.write_bytes(b"torn")
     with pytest.raises(InputError, match=r"state\.npz must hold this net's state"):
-        files.find_micro_batch()
+        fold.load_last()
 
 
 @pytest.mark.parametrize(
@@ -146,43 +142,43 @@ def test_the_epoch_that_predicts_follows_the_metric(metric: str, keep: str, kept
     assert progress.is_finished(9, 2) == (kept == 0) and progress.is_finished(9, 1) == (kept < 2)
 
 
-def test_no_flipped_byte_gives_anything_but_an_input_error(files: RunFiles) -> None:
+def test_no_flipped_byte_gives_anything_but_an_input_error(fold: Fold) -> None:
     learner = build_learner()
-    files.save_last(learner, Progress(history=ROWS))
-    content = files.last_path.read_bytes()
-    for at in range(0, len(content), max(len(content) // 150, 1)):
-        files.last_path.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
+    fold.save_last(learner, Progress(history=ROWS))
+    content = fold.last_path.read_bytes()
+    for at in range(0, len(content), max(len(content) // 50, 1)):
+        fold.last_path.write_bytes(content[:at] + bytes([content[at] ^ 0xFF]) + content[at + 1 :])
         try:
-            progress = files.load_last(learner)
+            progress = fold.load_last(learner)
         except InputError:
             continue
         assert progress == Progress(history=ROWS)  # a byte that says nothing, as a file's time
 
 
 @pytest.mark.parametrize("fields", [{"history": [], "surprise": 1}, [1, 2]])
-def test_a_state_of_another_schema_is_refused(files: RunFiles, fields: object) -> None:
-    files.last_path.parent.mkdir(parents=True)
-    np.savez(files.last_path, progress=np.frombuffer(json.dumps(fields).encode(), dtype=np.uint8))
+def test_a_state_of_another_schema_is_refused(fold: Fold, fields: object) -> None:
+    fold.last_path.parent.mkdir(parents=True)
+    np.savez(fold.last_path, progress=np.frombuffer(json.dumps(fields).encode(), dtype=np.uint8))
     with pytest.raises(InputError, match=r"state\.npz must hold this net's state"):
-        files.load_last(build_learner())
+        fold.load_last(build_learner())
 
 
-def test_a_state_of_another_net_is_refused(files: RunFiles) -> None:
-    files.save_last(build_learner(filters=3), Progress())
+def test_a_state_of_another_net_is_refused(fold: Fold) -> None:
+    fold.save_last(build_learner(filters=3), Progress())
     with pytest.raises(InputError, match=r"state\.npz must hold this net's state"):
-        files.load_last(build_learner(filters=2))
+        fold.load_last(build_learner(filters=2))
 
 
-def test_the_best_weights_are_kept_and_the_training_stops_when_patience_runs_out(watch: Watch, files: RunFiles) -> None:
+def test_the_best_weights_are_kept_and_the_training_stops_when_patience_runs_out(watch: Watch, fold: Fold) -> None:
     finish_epochs(watch, 0.4, 0.6)
-    best = files.best_path.read_bytes()
+    best = fold.best_path.read_bytes()
     watch.model.net.layers[-1].kernel.assign_add(np.ones((1, 1, 3, 1)))
     finish_epochs(watch, 0.6)
     assert not watch.model.stop_training
     finish_epochs(watch, 0.5)
     assert watch.model.stop_training
-    assert files.best_path.read_bytes() == best
-    metrics = json.loads(files.metrics_path.read_text())
+    assert fold.best_path.read_bytes() == best
+    metrics = json.loads((fold.run_dir / "metrics.json").read_text())
     # Not finished yet: the end of the training says so.
     assert (metrics["is_finished"], metrics["epochs"], metrics["best_dice"], metrics["best_epoch"]) == (
         False,
@@ -191,7 +187,7 @@ def test_the_best_weights_are_kept_and_the_training_stops_when_patience_runs_out
         1,
     )
     assert metrics["images"] == 4 * 5  # epochs x photos, the last smaller batch included
-    with files.history_path.open(newline="") as file:
+    with (fold.run_dir / "history.csv").open(newline="") as file:
         assert [row["val_dice"] for row in csv.DictReader(file)] == ["0.4", "0.6", "0.6", "0.5"]
 
 

@@ -24,10 +24,9 @@ from unets.data.samples import Sample
 from unets.dataset.manifest import Manifest
 from unets.errors import InputError
 from unets.nets import backend
-from unets.nets.losses import build_loss
 from unets.training import learner, panel
 from unets.training.fold import train_fold
-from unets.training.state import Fold, RunFiles
+from unets.training.state import Fold
 from unets.training.validation import split_equally
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -54,7 +53,8 @@ def train(folder: Path, case: str, *, in_parallel: bool, micro_batch: int | None
     samples = tuple(Sample(id=f"{i:02d}", group=f"{i:02d}", view=None, image="none") for i in range(number))
     given = {"learning_rate": 0.02, "optimizer": "SGD", "precision": "float32", "epochs": EPOCHS} | training
     parts = list[tuple[int, int]]()
-    learner.build_loss = lambda *args, **kwargs: look_at_parts(build_loss(*args, **kwargs), parts)  # type: ignore[attr-defined]
+    build_loss = learner.build_experiment_loss
+    learner.build_experiment_loss = lambda *args: look_at_parts(build_loss(*args), parts)
     run_dir = folder / f"{case}_{2 if in_parallel else 1}"
     fold = Fold(
         run_dir=run_dir,
@@ -70,11 +70,11 @@ def train(folder: Path, case: str, *, in_parallel: bool, micro_batch: int | None
     )
     # Of one worker Keras reads nothing ahead.
     train_fold(fold, ArrayReader(photos, targets), micro_batch=micro_batch, in_parallel=in_parallel, workers=2)
-    files = RunFiles(run_dir)
-    history = np.genfromtxt(files.history_path, delimiter=",", names=True)
+    history = np.genfromtxt(run_dir / "history.csv", delimiter=",", names=True)
     made = {name: history[name] for name in ("loss", "dice", "val_loss", "val_dice")}
-    with np.load(files.last_path) as state:
+    with np.load(fold.last_path) as state:
         made |= {f"state/{key}": state[key] for key in state if key.startswith(("net/", "mean/", "optimizer/"))}
+    learner.build_experiment_loss = build_loss
     np.savez(f"{run_dir}.npz", **made, parts=np.array(sorted(set(parts))), after=backend.count_replicas())
 
 

@@ -1,8 +1,8 @@
 """Plans: what they predict grows as it must, what they propose works, and what cannot work is stopped."""
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -29,7 +29,6 @@ from unets.training.memory import GIB, Machine, Memory, find_usable_of_gpu, meas
 from unets.training.speed import Speed, measure_speed
 
 DATASET = DatasetConfig(size_hw=(64, 96), num_folds=5, num_train=100, num_test=1000)
-MANIFEST = Manifest(dataset=DATASET, train=(), test=())
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=(64, 96), batch_size=12, cache="none"),
     model=ModelConfig(depth=2, base_filters=4),
@@ -37,32 +36,35 @@ EXPERIMENT = ExperimentConfig(
 )
 SPEED = Speed(train_seconds=2.0, predict_seconds=0.4, augment_seconds=0.1, read_seconds=1.0, micro_batch=12)
 IMAGE_BYTES = 64 * 96 * 4  # with its soft target
+MACHINE = Machine(device="a device", is_gpu=False, usable_bytes=8 * GIB)
+Build = Callable[..., Estimate]
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    root = tmp_path_factory.mktemp("plan")
     folders = ("input", "models", "configs", "submissions", "results")
-    return Project(competition="tiny", **{f"{name}_dir": tmp_path / name for name in folders})
+    return Project(competition="tiny", **{f"{name}_dir": root / name for name in folders})
 
 
-@pytest.fixture
-def plan(project: Project, monkeypatch: pytest.MonkeyPatch) -> Estimate:
-    set_machine(monkeypatch, 8 * GIB)
-    set_free_disk(monkeypatch, 10**12)
-    return build_estimate(project)
+@pytest.fixture(scope="module")
+def build(project: Project) -> Build:
+    """`build(machine, experiment, ...)` gives the plan of five folds, on a disk that has room for a terabyte."""
+
+    def build(machine: Machine = MACHINE, experiment: ExperimentConfig = EXPERIMENT, **options: Any) -> Estimate:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(estimates, "measure_machine", lambda: machine)
+            patch.setattr(estimates.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**12))
+            patch.setattr(estimates, "count_pseudo_labels", lambda project, name, fold: 30 - fold)
+            manifest = Manifest(dataset=DATASET, train=(), test=())
+            return estimate_cost(project, manifest, "unet_a", experiment, range(5), **options)
+
+    return build
 
 
-def build_estimate(project: Project, experiment: ExperimentConfig = EXPERIMENT, **options: Any) -> Estimate:
-    return estimate_cost(project, MANIFEST, "unet_a", experiment, range(5), **options)
-
-
-def set_machine(monkeypatch: pytest.MonkeyPatch, usable_bytes: int, *, is_gpu: bool = False) -> None:
-    machine = Machine(device="a device", is_gpu=is_gpu, usable_bytes=usable_bytes)
-    monkeypatch.setattr(estimates, "measure_machine", lambda: machine)
-
-
-def set_free_disk(monkeypatch: pytest.MonkeyPatch, free_bytes: int) -> None:
-    monkeypatch.setattr(estimates.shutil, "disk_usage", lambda path: SimpleNamespace(free=free_bytes))
+@pytest.fixture(scope="module")
+def plan(build: Build) -> Estimate:
+    return build()
 
 
 def change(experiment: ExperimentConfig, field: str, **changes: Any) -> ExperimentConfig:
@@ -71,71 +73,65 @@ def change(experiment: ExperimentConfig, field: str, **changes: Any) -> Experime
     return ExperimentConfig.model_validate({**experiment.model_dump(), field: part})
 
 
+def limit(plan: Estimate, usable_bytes: int, **changes: Any) -> Estimate:
+    """Returns the plan on a machine with that much memory."""
+    return replace(plan, machine=replace(plan.machine, usable_bytes=usable_bytes), **changes)
+
+
 def test_the_largest_batch_inverts_the_prediction() -> None:
-    for fixed in (0, 7, 100):
-        for image in (1, 3, 10):
-            need = Memory(fixed_bytes=fixed, image_bytes=image)
-            for free in range(200):
-                batch = need.find_largest_batch(free)
-                assert batch == 0 or need.measure(batch) <= free
-                assert need.measure(batch + 1) > free
+    for fixed, image in ((0, 1), (7, 3), (100, 10)):
+        need = Memory(fixed_bytes=fixed, image_bytes=image)
+        for free in range(200):
+            batch = need.find_largest_batch(free)
+            assert batch == 0 or need.measure(batch) <= free
+            assert need.measure(batch + 1) > free
 
 
-def test_devices_that_share_a_step_take_a_part_each(
-    project: Project, plan: Estimate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    set_machine(monkeypatch, 8 * GIB, is_gpu=True)
-    alone, shared = build_estimate(project), build_estimate(project, num_devices=4)
+def test_devices_that_share_a_step_take_a_part_each(build: Build, plan: Estimate) -> None:
+    shared = build(replace(MACHINE, is_gpu=True), num_devices=4)
+    alone = replace(shared, num_devices=1)
     assert alone.training_bytes - shared.training_bytes == 9 * alone.training.image_bytes  # 12 against 3
     assert "over 4 devices" in render_estimate(shared) and "on each device" in render_estimate(shared)
     assert "devices" not in render_estimate(alone)
     # 2 s an image by one, a quarter by four; 80 trained, 20 validated at 0.4; reading from a cache is faster than both
     assert replace(shared, speed=SPEED, cache="ram").epoch_seconds == pytest.approx(80 * 0.5 + 20 * 0.1)
     # a card that does not hold a step says so, and the step is halved
-    set_machine(monkeypatch, alone.training.measure(2), is_gpu=True)
-    roomy = change(EXPERIMENT, "prediction", batch_size=1, tta=("identity",))
-    assert not find_faults(build_estimate(project, roomy))
+    tight = limit(alone, alone.training.measure(2))
+    assert not any("training" in fault for fault in find_faults(tight))
     # a CPU's devices share its memory
-    set_machine(monkeypatch, 8 * GIB)
-    assert build_estimate(project, num_devices=4).training_bytes == plan.training_bytes
+    assert build(num_devices=4) == plan
 
 
-def test_pseudo_labels_cost_time_and_cache(project: Project, plan: Estimate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pseudo_labels_cost_time_and_cache(project: Project, build: Build, plan: Estimate) -> None:
     assert "pseudo" not in render_estimate(replace(plan, speed=SPEED))
-    monkeypatch.setattr(estimates, "count_pseudo_labels", lambda project, name, fold: 30 - fold)
     folder = project.cache_dir / "64x96_labels_fold3_ab"
     folder.mkdir(parents=True)
     (folder / "photos.npy").write_bytes(bytes(1000))
     for cache, num_images in (("ram", 130), ("disk", 100 + 5 * 30)):  # the labels of a fold, or of all five
-        found = build_estimate(project, change(EXPERIMENT, "data", cache=cache, pseudo_labels="labels"))
+        found = build(experiment=change(EXPERIMENT, "data", cache=cache, pseudo_labels="labels"))
         assert found.cache_bytes == num_images * IMAGE_BYTES and found.free_bytes == 10**12 + 1000
-    assert build_estimate(project).free_bytes == 10**12
     found = replace(found, speed=SPEED, cache="none")
     assert found.epoch_seconds == pytest.approx((80 + 30) * 3 + 20 * 0.4)
     assert "30 pseudo-labels" in render_estimate(found)
 
 
 def test_memory_grows_with_what_takes_memory() -> None:
-    def measure(precision: str | None = None, **training: Any) -> Memory:
-        experiment = change(EXPERIMENT, "training", **training)
-        return measure_training(build_learner(experiment, DATASET, 1), is_gpu=True, precision=precision)
+    def measure(learner: Learner | None = None, **training: Any) -> Memory:
+        learner = learner or build_learner(change(EXPERIMENT, "training", **training), DATASET, 1)
+        return measure_training(learner, is_gpu=True)
 
-    least, net = measure(), build_learner(EXPERIMENT, DATASET, 1).net
+    first = build_learner(EXPERIMENT, DATASET, 1)
+    least = measure(first)
     # a number for each trained one: running mean, clipped gradients, SGD's momentum
-    trained = 4 * sum(variable.numpy().size for variable in net.trainable_variables)
-    for changes, copies in (
-        ({"clip_norm": 1.0}, 1),
-        ({"optimizer": "SGD"}, -2),
-        ({"optimizer": "SGD", "optimizer_args": {"momentum": 0.9}}, -1),
-        ({"optimizer": "Lion"}, -1),
-    ):
+    trained = 4 * sum(variable.numpy().size for variable in first.net.trainable_variables)
+    for changes, copies in (({"clip_norm": 1.0}, 1), ({"optimizer": "SGD"}, -2)):
         changed = measure(**changes)
         assert changed.fixed_bytes - least.fixed_bytes == pytest.approx(copies * trained, abs=100), changes
         assert changed.image_bytes == least.image_bytes
     assert measure(ema=0.9).fixed_bytes - least.fixed_bytes > trained  # and of the statistics
-    wider = measure_training(build_learner(change(EXPERIMENT, "model", base_filters=8), DATASET, 1), is_gpu=True)
+    wider = measure(build_learner(change(EXPERIMENT, "model", base_filters=8), DATASET, 1))
     assert wider.fixed_bytes > least.fixed_bytes and wider.image_bytes > least.image_bytes
-    assert measure("mixed").image_bytes < least.image_bytes
+    assert measure_training(first, is_gpu=True, precision="mixed").image_bytes < least.image_bytes
 
 
 def test_hours_by_hand(plan: Estimate) -> None:
@@ -155,7 +151,7 @@ def test_hours_by_hand(plan: Estimate) -> None:
     assert "reading limits" in render_estimate(slow) and "the net limits" in render_estimate(on_gpu)
 
 
-def test_disk_by_hand(project: Project, plan: Estimate) -> None:
+def test_disk_by_hand(project: Project, build: Build, plan: Estimate) -> None:
     net = build_learner(EXPERIMENT, DATASET, 1).net
     weights, trained = (4 * sum(v.numpy().size for v in vs) for vs in (net.variables, net.trainable_variables))
     state = weights + 2 * trained  # AdamW
@@ -167,62 +163,50 @@ def test_disk_by_hand(project: Project, plan: Estimate) -> None:
     folder = project.run_dir("unet_a", 0)
     folder.mkdir(parents=True)
     (folder / "best.weights.h5").write_bytes(bytes(1000))
-    assert build_estimate(project).free_bytes == plan.free_bytes + 1000
+    assert build().free_bytes == plan.free_bytes + 1000
 
 
-def test_too_little_memory_proposes_a_micro_batch_that_works(
-    project: Project, plan: Estimate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    set_machine(monkeypatch, plan.training.measure(5))
-    tight = build_estimate(project)
+def test_too_little_memory_proposes_a_micro_batch_that_works(plan: Estimate) -> None:
+    tight = limit(plan, plan.training.measure(5))
     with pytest.raises(InputError, match=r"`unets train --exp unet_a --micro-batch 4`") as caught:
         check_estimate(tight)
     assert "batches of 12" in str(caught.value) and "12 images a step" in str(caught.value)
-    assert fit_step(tight) == build_estimate(project, micro_batch=4) and fit_step(plan) is plan
+    assert fit_step(tight) == replace(tight, micro_batch=4) and fit_step(plan) is plan
     check_estimate(fit_step(tight))
-    assert find_faults(build_estimate(project, micro_batch=6))
-    set_machine(monkeypatch, plan.training.measure(1) - 1)
-    least = build_estimate(project)
+    assert find_faults(replace(tight, micro_batch=6))
+    least = limit(plan, plan.training.measure(1) - 1)
     assert fit_step(least) is least
     assert "not one image does. A `data.crop_hw`, a smaller `data.size_hw`" in find_faults(least)[0]
 
 
-def test_a_cache_that_leaves_no_memory_goes_to_disk(
-    project: Project, plan: Estimate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    in_memory = change(EXPERIMENT, "data", cache="ram")
-    set_machine(monkeypatch, plan.training_bytes + plan.cache_bytes - 1)
-    assert 'it does with cache="disk"' in find_faults(build_estimate(project, in_memory))[0]
-    check_estimate(build_estimate(project, change(EXPERIMENT, "data", cache="disk")))
-    set_machine(monkeypatch, plan.training_bytes + plan.cache_bytes)
-    check_estimate(build_estimate(project, in_memory))
+def test_a_cache_that_leaves_no_memory_goes_to_disk(plan: Estimate) -> None:
+    full = plan.training_bytes + plan.cache_bytes
+    tight = limit(plan, full - 1, cache="ram")
+    assert 'it does with cache="disk"' in find_faults(tight)[0]
+    check_estimate(replace(tight, cache="disk"))
+    check_estimate(limit(plan, full, cache="ram"))
     # a card's memory has no cache in it
-    set_machine(monkeypatch, plan.training_bytes, is_gpu=True)
-    check_estimate(build_estimate(project, in_memory))
+    card = replace(plan.machine, is_gpu=True, usable_bytes=plan.training_bytes)
+    check_estimate(replace(plan, machine=card, cache="ram"))
 
 
-def test_prediction_proposes_a_batch_that_works(
-    project: Project, plan: Estimate, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_prediction_proposes_a_batch_that_works(plan: Estimate) -> None:
     greedy = change(EXPERIMENT, "prediction", batch_size=500)
-    set_machine(monkeypatch, plan.prediction.measure(601))  # 300 images of 2 flips
-    (fault,) = find_faults(build_estimate(project, greedy, micro_batch=1))
+    tight = limit(plan, plan.prediction.measure(601), micro_batch=1, experiment=greedy)  # 300 images of 2 flips
+    (fault,) = find_faults(tight)
     assert "it does with prediction.batch_size=300" in fault
-    assert not find_faults(build_estimate(project, change(greedy, "prediction", batch_size=300), micro_batch=1))
+    assert not find_faults(replace(tight, experiment=change(greedy, "prediction", batch_size=300)))
 
 
-def test_too_small_a_disk_says_what_is_missing(
-    project: Project, plan: Estimate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    set_free_disk(monkeypatch, plan.own_bytes)
-    check_estimate(build_estimate(project))
-    cached = build_estimate(project, change(EXPERIMENT, "data", cache="disk"))
+def test_too_small_a_disk_says_what_is_missing(plan: Estimate) -> None:
+    full = replace(plan, free_bytes=plan.own_bytes)
+    check_estimate(full)
     with pytest.raises(InputError, match='it works with cache="none"'):
-        check_estimate(cached)
-    full = replace(cached, own_bytes=10**11)
-    missing = full.disk_bytes - plan.own_bytes
+        check_estimate(replace(full, cache="disk"))
+    fuller = replace(full, cache="disk", own_bytes=10**11)
+    missing = fuller.disk_bytes - full.free_bytes
     with pytest.raises(InputError, match=rf"{missing / 1e9:.1f} GB are missing\. Received"):
-        check_estimate(full)
+        check_estimate(fuller)
 
 
 def test_a_plan_is_told_in_words(plan: Estimate) -> None:
@@ -272,10 +256,9 @@ def test_on_a_gpu_the_largest_step_that_memory_holds_is_measured(monkeypatch: py
     assert measure_speed(EXPERIMENT, DATASET, (), is_gpu=True, micro_batch=12).micro_batch == 3
 
 
-def test_a_net_whose_weights_do_not_fit_is_not_built(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    set_machine(monkeypatch, 8 * GIB)
+def test_a_net_whose_weights_do_not_fit_is_not_built(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(estimates, "build_learner", lambda *_, **__: pytest.fail("it was built"))
     wide = change(EXPERIMENT, "model", base_filters=4096, max_filters=16_384, depth=4)
     # 3 convolutions of 3 x 3 a level, of 4096, 8192, 16384 and 16384 channels
     with pytest.raises(InputError, match=r"fit into 8\.0 GiB\. Received: at least 62\.4 GiB, 16384 channels wide"):
-        build_estimate(project, wide)
+        build(experiment=wide)

@@ -3,7 +3,6 @@
 import json
 import zipfile
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,10 @@ from unets.store.fingerprint import check_snapshot, read_snapshot
 from unets.store.paths import Project
 from unets.store.runs import hash_file
 from unets.training.fold import train_experiment
-from unets.training.state import Fold, RunFiles
+from unets.training.state import Fold
 from unets.training.validation import Validator
 
-from .conftest import (
-    EXPERIMENT,
-    SIZE_HW,
-    Interruption,
-    Scene,
-    change,
-    read_history,
-    read_metrics,
-    read_weights,
-    stop,
-)
+from .conftest import EXPERIMENT, SIZE_HW, Interruption, Scene, change, read_history, read_metrics, read_weights, stop
 
 pytestmark = pytest.mark.slow
 
@@ -81,24 +70,6 @@ def test_crops_train_and_whole_photos_judge(run_dir: Path, scene: Scene) -> None
     assert (row["val_dice"], row["val_loss"]) == pytest.approx((score["val_dice"], score["val_loss"]), abs=1e-5)
 
 
-def test_balance_weighs_what_is_trained_on_alone(scene: Scene) -> None:
-    """Groups of 4 photos, one of which loses 2; fold 1 holds half of them out."""
-    short = next(sample.group for sample in scene.manifest.train if scene.folds[sample.id] == 0)
-    gone = [sample.id for sample in scene.manifest.train if sample.group == short][:2]
-    manifest = replace(scene.manifest, train=tuple(sample for sample in scene.manifest.train if sample.id not in gone))
-    experiment = change("data", PLAIN, balance="group")
-    train, _ = scene.open_fold(Path(), experiment, manifest=manifest, number=1).build_batches(scene.reader, 2, 1)
-    groups = [manifest.train[index].group for index in train.indices]
-    assert len(groups) == 10 and len(set(groups)) == 3
-    # Each group a third: of 2 photos, or of 4.
-    expected = [1 / 3 / (2 if group == short else 4) for group in groups]
-    assert train.draw_weights is not None
-    np.testing.assert_allclose(train.draw_weights, expected)
-    # The short group is held out: those that are left are equal, and each photo is seen once an epoch.
-    train, _ = scene.open_fold(Path(), experiment, manifest=manifest).build_batches(scene.reader, 2, 1)
-    assert train.draw_weights is None
-
-
 def write_labels(project: Project, rows_of: dict[str, list[int]]) -> Path:
     """Writes labels of fold 0 as `unets pseudo-labels` does: for each id a mask of some rows."""
     path = project.pseudo_labels_path("round1", 0)
@@ -139,7 +110,7 @@ def test_pseudo_labels_join_the_training_alone_and_stay_the_same(
 
     run_dir = project.run_dir("unet_a", 0)
     with monkeypatch.context() as patch, pytest.raises(Interruption):
-        patch.setattr(RunFiles, "write_history", stop)  # the state of the only epoch is saved
+        patch.setattr(Fold, "write_scores", stop)  # the state of the only epoch is saved
         train_experiment(project, manifest, "unet_a", experiment, use_folds=[0], **arguments)
     train, valid = fed[-1]
     held_out = {index for index, sample in enumerate(manifest.train) if folds[sample.id] == 0}

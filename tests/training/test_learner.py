@@ -1,17 +1,10 @@
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
-from keras import ops
 
 from unets.config import DataConfig, DatasetConfig, ExperimentConfig, ModelConfig, TrainingConfig
-from unets.data.batches import Batches
-from unets.data.cache import ArrayReader
-from unets.nets.unet import build_unet
 from unets.training.learner import Learner, build_learner
-from unets.training.optimizers import build_optimizer
-from unets.training.validation import Validator
 
 pytestmark = pytest.mark.slow
 
@@ -100,23 +93,6 @@ def test_a_run_with_batch_norm_and_mean_goes_on_with_other_steps_an_update() -> 
         np.testing.assert_allclose(average.numpy(), before * 2 / 11 + value * 9 / 11, rtol=1e-5, atol=1e-7)
 
 
-def test_deep_supervision_weighs_levels_by_half_and_scores_the_finest() -> None:
-    """Logits that are a constant a level; coarser targets are means."""
-    photos = keras.Input((*SIZE_HW, 3))
-    flat = keras.layers.Conv2D(1, 1, kernel_initializer="zeros", bias_initializer="ones")
-    half = keras.layers.AveragePooling2D(2)(photos)
-    levels = [flat(photos), 2 * flat(half), 4 * flat(keras.layers.AveragePooling2D(2)(half))]
-    optimizer = build_optimizer(TrainingConfig(), 1)
-    learner = Learner(keras.Model(photos, levels), lambda t, z: ops.mean((z - t / 255) ** 2, axis=(1, 2, 3)), optimizer)
-    targets = np.zeros((2, *SIZE_HW, 1), dtype=np.uint8)
-    targets[:, ::2] = 255  # every other row: 0 and 1 at full size, 1/2 below it
-    logs = learner.test_on_batch(np.zeros((2, *SIZE_HW, 3), dtype=np.uint8), targets, return_dict=True)
-    # Full size: (0 + 1) / 2 = 1/2; then (2 - 1/2)^2 = 9/4 and (4 - 1/2)^2 = 49/4, at weights of 1, 1/2, 1/4 over 7/4.
-    assert float(logs["loss"]) == pytest.approx((1 / 2 + 9 / 8 + 49 / 16) / (7 / 4), rel=1e-6)
-    # All is object at full size: 2 x 1/2 / (1/2 + 1).
-    assert float(logs["dice"]) == pytest.approx(2 / 3)
-
-
 def test_what_predicts_is_the_mean_of_weights_and_of_statistics() -> None:
     learner = build(model={"normalization": "batch"}, ema=0.9, optimizer="SGD", learning_rate=0.1)
     seen = []
@@ -130,20 +106,3 @@ def test_what_predicts_is_the_mean_of_weights_and_of_statistics() -> None:
     for read, mean, last in zip(learner.read_weights(), means, seen[-1], strict=True):
         np.testing.assert_allclose(read, mean, rtol=1e-4, atol=1e-6)
         assert read.shape == last.shape
-
-
-def test_a_validator_of_another_size_scores_the_same_weights() -> None:
-    learner = build(ema=0.9)
-    learn(learner, 2)
-    config = ModelConfig(depth=1, base_filters=4, normalization="none")
-    batches = Batches(ArrayReader(PHOTOS, TARGETS), [0, 1, 2, 3], batch_size=3)
-    validator = Validator(build_unet(config, SIZE_HW), learner.image_loss.loss, batches)
-    validator.take_weights(learner.read_weights())
-    scores = validator.score()
-    # By hand, a photo at a time: the last, smaller batch counts for its photo alone.
-    logits = ops.convert_to_numpy(validator.net(PHOTOS))
-    losses = ops.convert_to_numpy(learner.image_loss.loss(TARGETS, logits))
-    truth, predicted = TARGETS > 127, logits >= 0
-    dices = [2 * (t & p).sum() / (t.sum() + p.sum()) for t, p in zip(truth, predicted, strict=True)]
-    assert scores["val_loss"] == pytest.approx(float(losses.mean()), rel=1e-5)
-    assert scores["val_dice"] == pytest.approx(float(np.mean(dices)), rel=1e-5)

@@ -15,7 +15,7 @@ from unets.data.batches import Batches
 from unets.data.samples import Sample
 from unets.dataset.manifest import Manifest
 from unets.errors import InputError
-from unets.training.panel import NUM_TILES, TILE_WIDTH_PX, WorstPanel, is_turn
+from unets.training.panel import NUM_TILES, WorstPanel, is_turn
 from unets.training.state import Fold
 
 SIZE_HW = (32, 64)
@@ -103,32 +103,6 @@ def test_the_worst_are_chosen_once_and_then_alone_predicted(tmp_path: Path) -> N
     assert (scene.folder / "choice.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("batch_size", [2, 20])
-def test_batches_of_one_size_choose_and_draw_what_single_photos_do(tmp_path: Path, batch_size: int) -> None:
-    widths = [32, 16, 8, 0, 48, 64, 4, 24, 28]
-    single, batched = Scene(tmp_path / "single", widths), Scene(tmp_path / "batched", widths)
-    single.build().draw(1)
-    batched.build(batch_size=batch_size).draw(1)  # the net refuses batches of another size
-    assert batched.read_choice() == single.read_choice()
-    np.testing.assert_array_equal(batched.read_panel(), single.read_panel())
-    assert len(batched.asked) == (-(-9 // batch_size) + -(-6 // batch_size)) * batch_size
-
-
-def test_contours_of_truth_and_net_lie_where_they_belong(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, [48])
-    scene.build().draw(7)
-    sheet = scene.read_panel()
-    scale = TILE_WIDTH_PX // SIZE_HW[1]
-    assert sheet.shape == (SIZE_HW[0] * scale + 24, TILE_WIDTH_PX, 3)  # one tile, with its caption
-    row = sheet[24 + SIZE_HW[0] * scale // 2].astype(int)
-    # JPEG blurs the color of a thin line: green has less red, orange less blue, all else is gray.
-    green, orange = (np.flatnonzero(row[:, more] - row[:, less] > 40) for more, less in ((1, 0), (0, 2)))
-    # A contour runs over the last pixels inside: columns 32 and 48 of 64, at ten times the size.
-    assert green.max() == pytest.approx(TRUE_WIDTH_PX * scale, abs=4)
-    assert orange.max() == pytest.approx(48 * scale, abs=3)
-    assert (sheet[:24] < 100).all(axis=-1).any()  # the caption
-
-
 def test_with_several_classes_pairs_of_photo_and_class_are_shown(tmp_path: Path) -> None:
     # Dice of class cat by width as above; dog is half as wide: 64: 1, 32: 2/3, 16: 0.4, 48: 6/7
     scene = Scene(tmp_path, [64, 32, 16, 48], classes=("cat", "dog"))
@@ -161,20 +135,3 @@ def test_a_choice_of_other_photos_is_refused_before_training(tmp_path: Path, tex
     (scene.folder / "choice.json").write_text('{"tiles": [{"id": "photo00", "class": "car"}]}')
     with pytest.raises(InputError, match="must name images of this run's validation"):
         scene.build([1])
-
-
-class PartlyLabelled(Scene):
-    """Of photo 0 the right half, which is no car, is not labelled."""
-
-    def __getitem__(self, index: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-        photo, coverage = super().__getitem__(index)
-        void = np.zeros((*SIZE_HW, 1), dtype=np.uint8)
-        void[:, TRUE_WIDTH_PX:] = 255 if index == 0 else 0
-        return photo, np.concatenate([coverage, void], axis=-1)
-
-
-def test_pixels_that_nobody_labelled_are_not_wrong(tmp_path: Path) -> None:
-    # Dice of all pixels would be 2/3 and 0.8; of those that are labelled it is 1 for photo 0, which comes last.
-    scene = PartlyLabelled(tmp_path, [64, 48])
-    scene.build().draw(1)
-    assert [id_ for id_, _ in scene.read_choice()] == ["photo01", "photo00"]

@@ -27,13 +27,7 @@ KILLED = -9
 OF_TIME = {"seconds", "starts", "devices", "commits", "seal"}  # what a restart may change, and the hash of all
 
 # 3 updates of 2 steps an epoch. Patience leaves it three epochs at least, as the first is always the best so far.
-EVERYTHING = {
-    "epochs": 4,
-    "patience": 2,
-    "ema": 0.9,
-    "micro_batch": 2,
-    "deterministic": True,
-}
+EVERYTHING = {"epochs": 4, "patience": 2, "ema": 0.9, "micro_batch": 2, "deterministic": True}
 
 
 @dataclass

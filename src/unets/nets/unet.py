@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from unets.config import ModelConfig
 from unets.nets.blocks import BLOCKS, DepthToSpace, ReflectPad, SpaceToDepth, convolve, upsample
@@ -32,21 +32,13 @@ def build_unet(
 ) -> keras.Model:
     """Builds a U-Net for images of one size; weights fit every size. It reads no file: pretrained weights come later.
 
-    Args:
-        config: encoder, depth, filters and the like.
-        size_hw: (height, width) of the images, any from 32 px up; what the poolings cannot halve is padded inside by
-            reflection and cropped again.
-        num_classes: number of foreground classes.
-        precision: a Keras dtype policy; variables and logits stay float32 whatever it is.
-        name: of the model; nets that are joined into one need different ones.
-        overlapping: whether a pixel may be of several classes.
-        num_channels: of the images.
+    Sides may be any from 32 px up: what the poolings cannot halve is padded inside by reflection and cropped again.
+    `precision` is a Keras dtype policy; variables and logits stay float32 whatever it is. Nets that are joined into one
+    need different names.
 
     Returns:
         A model from uint8 images (batch, height, width, num_channels) to float32 logits (batch, height, width, c): a
-        channel for each class where there is one or they overlap, else background and the classes. With
-        `deep_supervision` it returns a list: those logits, then those of the next coarser levels, each half as high and
-        wide as the one before it; these cover the padded image (see `coarsen_targets`).
+        channel for each foreground class where there is one or they overlap, else background and the classes.
 
     Raises:
         ValueError: the poolings need more padding than a reflection gives.
@@ -60,63 +52,24 @@ def build_unet(
         images = keras.Input((*size_hw, num_channels), dtype="uint8", name="images")
         padded = ReflectPad(top_bottom, left_right, name="pad")(images)
         encode = _encode if config.encoder == "unet" else _encode_pretrained
-        levels = _decode(*encode(padded, config), config)
-        logits, *coarser = (
-            _classify(levels[level], channels, config.stride, f"{level or ''}")
-            for level in range(config.deep_supervision + 1)
-        )
+        logits = _classify(_decode(*encode(padded, config), config), channels, config.stride)
         logits = layers.Cropping2D((top_bottom, left_right), dtype="float32", name="logits")(logits)
-        return keras.Model(images, [logits, *coarser] if coarser else logits, name=name)
-
-
-def take_logits(net: keras.Model) -> keras.Model:
-    """Returns the net that gives full-size logits alone, with the same weights: `net` itself if it is that already.
-
-    What only the coarser logits need is left out, so files of weights are loaded into `net`, before or after.
-    """
-    return net if len(net.outputs) == 1 else keras.Model(net.inputs[0], net.outputs[0], name=net.name)
-
-
-def coarsen_targets(targets_nhwc: Tensor, coarse_hw: SizeHW, factor: int) -> Tensor:
-    """Makes the targets of the coarser logits: padded as the net pads images, and averaged over factor x factor pixels.
-
-    The mean of shares is the share that is covered of the larger pixel.
-
-    Args:
-        targets_nhwc: (batch, height, width, classes) at full size, any dtype.
-        coarse_hw: (height, width) of the coarser logits.
-        factor: 2 for the first of the coarser logits, 4 for the second, and so on.
-
-    Returns:
-        float32 (batch, *coarse_hw, classes), in the targets' units.
-    """
-    (height, width), (rows, columns) = targets_nhwc.shape[1:3], coarse_hw
-    top_bottom, left_right = (
-        _split_padding(coarse * factor - side) for coarse, side in ((rows, height), (columns, width))
-    )
-    targets = ops.pad(ops.cast(targets_nhwc, "float32"), [(0, 0), top_bottom, left_right, (0, 0)], mode="reflect")
-    blocks = ops.reshape(targets, (-1, rows, factor, columns, factor, targets.shape[-1]))
-    return ops.mean(blocks, axis=(2, 4))
+        return keras.Model(images, logits, name=name)
 
 
 def measure_padding(size_hw: SizeHW, multiple: int) -> tuple[SizeHW, SizeHW]:
     """Returns what (height, width) lack before and after to be divisible by `multiple`.
 
-    Raises:
-        ValueError: a side is not longer than its padding, so it cannot be reflected.
+    Raises ValueError where a side is not longer than its padding, so it cannot be reflected.
     """
-    (top, bottom), (left, right) = (_split_padding(-side % multiple) for side in size_hw)
+    missing = [-side % multiple for side in size_hw]
+    (top, bottom), (left, right) = ((lacks // 2, lacks - lacks // 2) for lacks in missing)  # an odd pixel goes after
     if bottom >= size_hw[0] or right >= size_hw[1]:
         raise ValueError(
             f"`depth` and `stride` must suit the size: stride * 2^depth at most twice a side. "
             f"Received: {multiple} for size_hw={size_hw}"
         )
     return (top, left), (bottom, right)
-
-
-def _split_padding(missing: int) -> tuple[int, int]:
-    """Returns (before, after); an odd pixel goes after."""
-    return missing // 2, missing - missing // 2
 
 
 def _encode(padded: Tensor, config: ModelConfig) -> tuple[Tensor, list[Tensor]]:
@@ -155,24 +108,22 @@ def _encode_pretrained(padded: Tensor, config: ModelConfig) -> tuple[Tensor, lis
     return _drop(x, config), skips
 
 
-def _decode(x: Tensor, skips: list[Tensor], config: ModelConfig) -> list[Tensor]:
-    """Returns the features of each level on the way up, finest first."""
-    levels = []
+def _decode(x: Tensor, skips: list[Tensor], config: ModelConfig) -> Tensor:
+    """Returns the features of the finest level."""
     for level in reversed(range(config.depth)):
         filters = _count_filters(config, level)
         x = upsample(x, filters, config, f"up{level}")
         x = layers.Concatenate(name=f"up{level}_join")([skips[level], x])
         x = BLOCKS[config.block](x, filters, config, f"up{level}")
-        levels.append(x)
-    return levels[::-1]
+    return x
 
 
-def _classify(x: Tensor, channels: int, block: int, suffix: str) -> Tensor:
+def _classify(x: Tensor, channels: int, block: int) -> Tensor:
     """Returns float32 logits, `block` times as high and wide as `x`; they begin as small as a plain convolution's."""
     small = keras.initializers.VarianceScaling(LOGIT_SCALE**-2, "fan_avg", "uniform")
-    x = layers.Conv2D(channels * block**2, 1, kernel_initializer=small, dtype="float32", name=f"classify{suffix}")(x)
-    x = layers.Rescaling(LOGIT_SCALE, dtype="float32", name=f"amplify{suffix}")(x)
-    return DepthToSpace(block, dtype="float32", name=f"depth_to_space{suffix}")(x) if block > 1 else x
+    x = layers.Conv2D(channels * block**2, 1, kernel_initializer=small, dtype="float32", name="classify")(x)
+    x = layers.Rescaling(LOGIT_SCALE, dtype="float32", name="amplify")(x)
+    return DepthToSpace(block, dtype="float32", name="depth_to_space")(x) if block > 1 else x
 
 
 def _rescale(images: Tensor) -> Tensor:

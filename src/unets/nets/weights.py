@@ -23,8 +23,7 @@ _HDF5_BYTES = 8192  # around an array, at the most
 def get_weights(net: keras.Model) -> dict[str, npt.NDArray[Any]]:
     """Returns a net's weights by `<layer>/<weight>`, in the net's order.
 
-    Raises:
-        ValueError: two weights have one name.
+    Raises ValueError where two weights have one name.
     """
     return {name: np.asarray(variable) for name, variable in _name(net).items()}
 
@@ -32,8 +31,7 @@ def get_weights(net: keras.Model) -> dict[str, npt.NDArray[Any]]:
 def set_weights(net: keras.Model, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     """Gives a net the weights that `get_weights` took from its like; all or none.
 
-    Raises:
-        ValueError: a weight is missing or unknown, or of another shape.
+    Raises ValueError where a weight is missing or unknown, or of another shape.
     """
     variables = _name(net)
     for name in [*variables, *arrays]:
@@ -48,10 +46,8 @@ def set_weights(net: keras.Model, arrays: Mapping[str, npt.NDArray[Any]]) -> Non
 def save_weights(net: keras.Model, path: Path) -> None:
     """Writes a net's weights as HDF5, whole or not at all.
 
-    The room is taken before: where a disk fills up within HDF5, its library ends the process.
-
-    Raises:
-        OSError: the disk is full, or cannot be written to.
+    The room is taken before: where a disk fills up within HDF5, its library ends the process. Raises OSError where the
+    disk is full, or cannot be written to.
     """
     with atomic_path(path) as temporary:
         num_bytes = sum(4 * math.prod(variable.shape) + _HDF5_BYTES for variable in net.weights)
@@ -67,10 +63,7 @@ def widen_filters(layer: Any, values: Sequence[npt.NDArray[Any]]) -> list[npt.ND
     """Fits pretrained weights of the first convolution to a layer that reads another number of channels.
 
     Every channel gets the mean of the given filters, scaled so that an image of equal channels gives the same result.
-
-    Args:
-        layer: which gets the weights.
-        values: a kernel of RGB (rows, columns, 3, filters) and whatever follows it; anything else is left as it is.
+    The values are a kernel of RGB (rows, columns, 3, filters) and whatever follows it; anything else is left as it is.
     """
     shape, kernel = tuple(layer.weights[0].shape), values[0]
     is_rgb = kernel.ndim == len(shape) == 4 and kernel.shape[2] == 3 != shape[2]

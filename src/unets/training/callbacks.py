@@ -21,22 +21,17 @@ Logs = dict[str, float]
 class Watch(keras.callbacks.Callback):  # type: ignore[misc]
     """Begins each epoch where the run stopped, shows how far it is, scores it, keeps what it reached, and ends it.
 
-    Args:
-        fold: that is trained.
-        progress: brought up to date as the training goes on.
-        batches: of training.
-        validator: whose net has the weights that predict.
-        bar: of the fold, which counts images of all epochs.
-        save_seconds: how often the state is saved within an epoch.
+    `progress` is brought up to date as the training on `batches` goes on. The validator's net has the weights that
+    predict, the bar counts the images of all epochs; within an epoch the state is saved every `save_seconds`.
     """
 
     def __init__(
         self, fold: Fold, progress: Progress, batches: Batches, validator: Validator, bar: Bar, save_seconds: float
     ) -> None:
         super().__init__()
-        self.fold, self.files, self.config = fold, fold.files, fold.experiment.training
-        self.progress, self.batches, self.validator, self.bar = progress, batches, validator, bar
-        self.panel, self.save_seconds = WorstPanel(fold, validator), save_seconds
+        self.fold, self.config, self.progress = fold, fold.experiment.training, progress
+        self.batches, self.validator, self.bar, self.save_seconds = batches, validator, bar, save_seconds
+        self.panel = WorstPanel(fold, validator)
         self.scores = Logs()  # of the last validation
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
@@ -50,8 +45,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         """Moves the bar; saves between two updates, if the last time is long ago.
 
-        Raises:
-            InputError: the loss is not finite; the message names the images that can be the cause.
+        Raises InputError where the loss is not finite; the message names the images that can be the cause.
         """
         logs, steps = logs or {}, self.batches.first_batch + batch + 1
         if not math.isfinite(loss := float(logs.get("loss", 0.0))):  # a running mean, which a single batch spoils
@@ -64,8 +58,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         is_within = steps % self.batches.steps_per_update or batch + 1 == len(self.batches)
         if not is_within and time.monotonic() - self.saved >= self.save_seconds:
             self.progress.updates = steps // self.batches.steps_per_update
-            self._note_seconds()
-            self.files.save_last(self.model, self.progress)
+            self._save()
             self.saved = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
@@ -78,15 +71,18 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         level = logging.DEBUG if has_bars() else logging.INFO
         logger.log(level, "%s epoch %s", self.bar.what, self.bar.describe(self._describe(epoch, values)))
         self.panel.draw(epoch)  # before the state is saved: an epoch that is saved has its panel
-        self._note_seconds()
         images = self.batches.count_images()
         if progress.add_epoch(values, images, metric=self.validator.metric, keep=self.config.keep):
-            save_weights(self.validator.net, self.files.best_path)  # those that predict
-        self.files.save_last(self.model, progress)
-        self.files.write_history(progress)
-        self.files.write_metrics(progress, is_finished=False)
+            save_weights(self.validator.net, self.fold.best_path)  # those that predict
+        self._save()
         self.model.stop_training = progress.is_finished(self.config.epochs, self.config.patience)
-        self.fold.call_on_epoch()
+        self.fold.write_scores(progress)
+
+    def _save(self) -> None:
+        now = time.monotonic()
+        self.progress.seconds += now - self.noted
+        self.noted = now
+        self.fold.save_last(self.model, self.progress)
 
     def _explain(self, batch: int, loss: float) -> str:
         """Says whose loss is not finite, or if weights were not, which update made them so."""
@@ -108,8 +104,3 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         """Writes epoch, losses, scores and images a second."""
         values = [f"{key} {float(value):.4f}" for key, value in values_of.items() if key != "learning_rate"]
         return "  ".join([f"{epoch + 1}/{self.config.epochs}", *values, f"{self.rate:.3g} img/s"])
-
-    def _note_seconds(self) -> None:
-        now = time.monotonic()
-        self.progress.seconds += now - self.noted
-        self.noted = now

@@ -37,10 +37,7 @@ from unets.training.speed import NOT_MEASURED, Speed, measure_speed
 logger = logging.getLogger(__name__)
 
 GPUS_GB = (6, 8, 12, 16, 24, 40, 80, 141)
-PRECISIONS = ("float32", "mixed")
-_WITHOUT_CACHE = '; it works with cache="none"'
 _CACHE_WORDS = {"ram": "in memory", "disk": "on disk", "none": "left out"}
-
 # A probability map's PNG grows with its contour, hence with the side. At 640 x 959 made-up maps with noise took 15.6 KB
 # (`unets.data.io`), 20 bytes times the root of the pixels; blurred true masks of 24 cars took 12.7 at 256 x 384, 14.4
 # at 640 x 959, 15.4 at 1280 x 1918.
@@ -49,7 +46,7 @@ _MAP_BYTES_PER_ROOT_PIXEL = 20
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """What an experiment costs on this machine."""
+    """What an experiment costs on this machine; seconds are 0 where they were not measured."""
 
     name: str
     experiment: ExperimentConfig
@@ -64,7 +61,7 @@ class Estimate:
     net: Cost  # at the size that training sees
     training: Memory
     prediction: Memory
-    on_gpus: dict[str, Memory]  # of training, in each of `PRECISIONS`
+    on_gpus: dict[str, Memory]  # of training, by precision
     cache: Kind
     cache_bytes: int
     own_bytes: int  # on the disk: checkpoints of all folds and probability maps
@@ -94,8 +91,13 @@ class Estimate:
         return self.machine.usable_bytes - shares * self.cache_bytes
 
     @property
+    def most_images(self) -> int:
+        """Images a step that memory holds."""
+        return self.training.find_largest_batch(self.usable_bytes)
+
+    @property
     def net_seconds(self) -> float:
-        """Seconds of an image in training; devices never wait for each other. 0, as what follows, if not measured."""
+        """Seconds of an image in training; devices never wait for each other."""
         return self.speed.train_seconds / self.num_devices
 
     @property
@@ -146,19 +148,11 @@ def estimate_cost(
     micro_batch: int | None = None,
     num_devices: int = 1,
 ) -> Estimate:
-    """Estimates what an experiment costs on this machine, without the hours.
+    """Estimates what training folds of an experiment costs on this machine, without the hours.
 
-    Args:
-        project: the folders, whose disk is asked.
-        manifest: its images; where there are none, those that dataset.py declares.
-        name: of the experiment.
-        experiment: its config.
-        folds: that are trained.
-        micro_batch: images a step on this machine; None: as the config has it.
-        num_devices: that a step is shared by. CPU devices share one memory and the cores, so they count as one.
-
-    Raises:
-        InputError: memory does not hold the net's weights.
+    Where the manifest has no images, those count that dataset.py declares; without `micro_batch` a step is as the
+    config has it. CPU devices share one memory and the cores, so they count as one. Raises InputError where memory does
+    not hold the net's weights.
     """
     data, dataset, machine = experiment.data, manifest.dataset, measure_machine()
     _check_width(experiment.model, machine.usable_bytes)
@@ -172,10 +166,8 @@ def estimate_cost(
     cache = choose_kind(cache_bytes, project.cache_dir) if data.cache == "auto" else data.cache
     if cache == "disk":  # where the labels of every fold stay; memory holds those of one at a time
         cache_bytes += (len(folds) - 1) * measure_cache(num_pseudo, dataset, data.size_hw)
-    weights, state = (
-        4 * count_parameters(variables)
-        for variables in (learner.net.variables, [*learner.variables, *learner.optimizer.variables])
-    )
+    weights = 4 * count_parameters(learner.net.variables)
+    state = 4 * count_parameters([*learner.variables, *learner.optimizer.variables])
     # A file is written whole beside the one that it replaces; out-of-fold, maps without TTA are kept too.
     maps = ((1 + (len(experiment.prediction.tta) > 1)) * num_train + num_test) * len(dataset.classes)
     map_bytes = _MAP_BYTES_PER_ROOT_PIXEL * math.prod(data.size_hw) ** 0.5
@@ -193,7 +185,7 @@ def estimate_cost(
         net=measure_cost(learner.net),
         training=measure_training(learner, is_gpu=machine.is_gpu),
         prediction=measure_prediction(whole, len(folds), is_gpu=machine.is_gpu),
-        on_gpus={kind: measure_training(learner, is_gpu=True, precision=kind) for kind in PRECISIONS},
+        on_gpus={kind: measure_training(learner, is_gpu=True, precision=kind) for kind in ("float32", "mixed")},
         cache=cache,
         cache_bytes=cache_bytes,
         own_bytes=len(folds) * (weights + state) + state + int(maps * map_bytes),
@@ -204,12 +196,11 @@ def estimate_cost(
 def add_hours(estimate: Estimate, manifest: Manifest) -> Estimate:
     """Adds the hours, from some steps on this machine; on a GPU also the largest step that its memory was seen to hold.
 
-    Raises:
-        InputError: a GPU's memory does not hold the step of a single image.
+    Raises InputError where a GPU's memory does not hold the step of a single image.
     """
     is_gpu, share = estimate.machine.is_gpu, -(-estimate.micro_batch // estimate.num_devices)
     # Elsewhere a step that does not fit would end this process.
-    step = share if is_gpu else find_step(share, estimate.training.find_largest_batch(estimate.usable_bytes))
+    step = share if is_gpu else find_step(share, estimate.most_images)
     if not step:
         return estimate
     speed = measure_speed(estimate.experiment, manifest.dataset, manifest.train, micro_batch=step, is_gpu=is_gpu)
@@ -220,7 +211,7 @@ def add_hours(estimate: Estimate, manifest: Manifest) -> Estimate:
 def fit_step(estimate: Estimate) -> Estimate:
     """Takes the largest step that memory holds, where it does not hold the config's and holds any."""
     batch_size = estimate.experiment.data.batch_size
-    fitting = find_step(batch_size, estimate.training.find_largest_batch(estimate.usable_bytes))
+    fitting = find_step(batch_size, estimate.most_images)
     if not 0 < fitting < estimate.micro_batch:
         return estimate
     logger.warning(
@@ -233,8 +224,7 @@ def fit_step(estimate: Estimate) -> Estimate:
 def check_estimate(estimate: Estimate) -> None:
     """Stops a plan that cannot work.
 
-    Raises:
-        InputError: memory or disk does not suffice; the message says what would.
+    Raises InputError where memory or disk does not suffice; the message says what would.
     """
     if faults := find_faults(estimate):
         raise InputError("; ".join(faults))
@@ -242,33 +232,36 @@ def check_estimate(estimate: Estimate) -> None:
 
 def find_faults(estimate: Estimate) -> list[str]:
     """Returns why a plan cannot work here, and the nearest that does, one sentence each."""
-    faults, name, machine = list[str](), estimate.name, estimate.machine
+    faults, name, usable_bytes = list[str](), estimate.name, estimate.machine.usable_bytes
+    memory_name = _name_memory(estimate)
     # A card that does not hold a step says so without ending the process, and the step is halved.
-    if not machine.is_gpu and estimate.training_bytes > estimate.usable_bytes:
-        received = f"Received: {_gib(estimate.training_bytes)} for {estimate.micro_batch} images a step"
-        wanted = f"training of {name} must fit into {_gib(estimate.usable_bytes)} of {machine.memory_name}"
-        faults.append(f"{wanted}{_propose_training(estimate)}. {received}")
-    if estimate.prediction_bytes > machine.usable_bytes:
+    if not estimate.machine.is_gpu and estimate.training_bytes > estimate.usable_bytes:
+        faults.append(
+            f"training of {name} must fit into {_gib(estimate.usable_bytes)} of {memory_name}"
+            f"{_propose_training(estimate)}. Received: {_gib(estimate.training_bytes)} for {estimate.micro_batch} "
+            f"images a step"
+        )
+    if estimate.prediction_bytes > usable_bytes:
         prediction = estimate.experiment.prediction
-        batch_size = estimate.prediction.find_largest_batch(machine.usable_bytes) // len(prediction.tta)
+        batch_size = estimate.prediction.find_largest_batch(usable_bytes) // len(prediction.tta)
         nearest = f"it does with prediction.batch_size={batch_size}" if batch_size else "smaller prediction.tile_hw do"
         faults.append(
-            f"prediction of {name} must fit into {_gib(machine.usable_bytes)} of {machine.memory_name}; "
-            f"{nearest}. Received: {_gib(estimate.prediction_bytes)} for batch_size={prediction.batch_size}"
+            f"prediction of {name} must fit into {_gib(usable_bytes)} of {memory_name}; {nearest}. "
+            f"Received: {_gib(estimate.prediction_bytes)} for batch_size={prediction.batch_size}"
         )
     if estimate.disk_bytes > estimate.free_bytes:
         fits_without = estimate.own_bytes <= estimate.free_bytes
         faults.append(
             f"{name} must find {_gb(estimate.disk_bytes)} on the disk of the models folder; "
             f"{_gb(estimate.disk_bytes - estimate.free_bytes)} are missing"
-            f"{_WITHOUT_CACHE * fits_without}. Received: {_gb(estimate.free_bytes)} free"
+            f"""{'; it works with cache="none"' * fits_without}. Received: {_gb(estimate.free_bytes)} free"""
         )
     return faults
 
 
 def render_estimate(estimate: Estimate) -> str:
     """Says an estimate in words, some lines."""
-    data, net = estimate.experiment.data, estimate.net
+    data, net, machine = estimate.experiment.data, estimate.net, estimate.machine
     steps = "" if estimate.micro_batch == data.batch_size else f" in steps of {estimate.micro_batch}"
     crops = f", crops of {data.crop_hw[0]} x {data.crop_hw[1]}" if data.crop_hw else ""
     is_parallel = estimate.num_devices > 1
@@ -276,12 +269,11 @@ def render_estimate(estimate: Estimate) -> str:
     return "\n".join(
         [
             f"{estimate.name}: {data.size_hw[0]} x {data.size_hw[1]}{crops}, batches of {data.batch_size}{steps}"
-            f"{devices}, {choose_precision(estimate.experiment.training.precision)}, on {estimate.machine.device}",
+            f"{devices}, {choose_precision(estimate.experiment.training.precision)}, on {machine.device}",
             f"  net         {net.parameters / 1e6:.2f} M parameters, {net.trainable_parameters / 1e6:.2f} M trained; "
             f"{net.multiply_adds / 1e9:.1f} G multiply-adds an image",
-            f"  memory      training {_gib(estimate.training_bytes)}{on_each}, "
-            f"prediction {_gib(estimate.prediction_bytes)}; "
-            f"{_gib(estimate.usable_bytes)} of {estimate.machine.memory_name} to be had",
+            f"  memory      training {_gib(estimate.training_bytes)}{on_each}, prediction "
+            f"{_gib(estimate.prediction_bytes)}; {_gib(estimate.usable_bytes)} of {_name_memory(estimate)} to be had",
             *(f"  time        {line}" for line in _describe_time(estimate)),
             f"  disk        checkpoints and maps {_gb(estimate.own_bytes)}, cache "
             f"{_gb(estimate.cache_bytes)} {_CACHE_WORDS[estimate.cache]}; {_gb(estimate.free_bytes)} free",
@@ -304,19 +296,15 @@ def render_gpu_table(estimates: Sequence[Estimate]) -> str:
 def render_total(estimates: Sequence[Estimate]) -> str:
     """Sums estimates up in one table, a line each; experiments of one size share a cache."""
     header = ["experiment", "parameters", "training GiB", "epoch", "all folds", "prediction", "together", "disk"]
-    rows = []
+    rows, trained, predicted = [], 0.0, 0.0
     for one in estimates:
         parts = (one.epoch_seconds, one.training_seconds, one.prediction_seconds)
-        seconds = map(_tell, (*parts, one.training_seconds + one.prediction_seconds))
         sizes = (f"{one.net.parameters / 1e6:.1f} M", f"{one.training_bytes / GIB:.1f}")
-        rows.append([one.name, *sizes, *seconds, _gb(one.disk_bytes)])
-    trained, predicted = (
-        sum(seconds)
-        for seconds in zip(*((one.training_seconds, one.prediction_seconds) for one in estimates), strict=True)
-    )
+        rows.append([one.name, *sizes, *map(_tell, (*parts, sum(parts[1:]))), _gb(one.disk_bytes)])
+        trained, predicted = trained + one.training_seconds, predicted + one.prediction_seconds
     caches = {one.experiment.data.size_hw: one.disk_bytes - one.own_bytes for one in estimates}
     on_disk = _gb(sum(one.own_bytes for one in estimates) + sum(caches.values()))
-    rows.append(["together", "", "", "", _tell(trained), _tell(predicted), _tell(trained + predicted), on_disk])
+    rows.append(["together", "", "", "", *map(_tell, (trained, predicted, trained + predicted)), on_disk])
     return render_table(header, rows, right=header[1:])
 
 
@@ -326,6 +314,14 @@ def _gib(num_bytes: int) -> str:
 
 def _gb(num_bytes: int) -> str:
     return f"{num_bytes / 10**9:.1f} GB"  # of a disk
+
+
+def _tell(seconds: float) -> str:
+    return format_duration(seconds) if seconds else "-"
+
+
+def _name_memory(estimate: Estimate) -> str:
+    return "the GPU" if estimate.machine.is_gpu else "free memory"
 
 
 def _check_width(model: ModelConfig, most_bytes: int) -> None:
@@ -346,20 +342,17 @@ def _propose_training(estimate: Estimate) -> str:
     if estimate.training_bytes <= estimate.machine.usable_bytes:
         nearest = "disk" if estimate.cache_bytes <= estimate.free_bytes else "none"
         return f'; it does with cache="{nearest}", as the cache takes {_gib(estimate.cache_bytes)}'
-    if step := find_step(batch_size, estimate.training.find_largest_batch(estimate.usable_bytes)):
-        command = f"`unets train --exp {estimate.name} --micro-batch {step}`"
-        return (
-            f"; it does with {step} images a step, whose gradients are added up to batches of {batch_size}: {command}"
-        )
+    if step := find_step(batch_size, estimate.most_images):
+        words = f"{step} images a step, whose gradients are added up to batches of {batch_size}"
+        return f"; it does with {words}: `unets train --exp {estimate.name} --micro-batch {step}`"
     return f", and not one image does. {LESS_MEMORY}"
 
 
 def _find_room(project: Project, name: str, experiment: ExperimentConfig) -> int:
     """Returns the bytes that are free for an experiment's files, or taken by them already."""
     models_dir, (height, width) = project.models_dir.absolute(), experiment.data.size_hw
-    sets = (
-        ["train_*"] if experiment.data.pseudo_labels is None else ["train_*", f"{experiment.data.pseudo_labels}_fold*"]
-    )
+    labels = experiment.data.pseudo_labels
+    sets = ["train_*", *([] if labels is None else [f"{labels}_fold*"])]
     caches = (folder for pattern in sets for folder in project.cache_dir.glob(f"{height}x{width}_{pattern}"))
     there = (path for folder in (project.experiment_dir(name), *caches) for path in folder.rglob("*") if path.is_file())
     existing = next(folder for folder in (models_dir, *models_dir.parents) if folder.exists())
@@ -384,8 +377,3 @@ def _describe_time(estimate: Estimate) -> list[str]:
         f"maps {_tell(estimate.prediction_seconds)} ({1 / speed.predict_seconds:.3g} images/s by a fold without TTA; "
         f"{estimate.num_train:,} and {estimate.num_test:,} images)",
     ]
-
-
-def _tell(seconds: float) -> str:
-    """Writes a duration; a dash where nothing was measured."""
-    return format_duration(seconds) if seconds else "-"

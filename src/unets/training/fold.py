@@ -16,22 +16,15 @@ from unets.dataset.manifest import Manifest
 from unets.dataset.pseudo_labels import hash_pseudo_labels, read_pseudo_labels
 from unets.errors import InputError
 from unets.log import Bar
-from unets.nets.backend import (
-    check_data_parallel,
-    choose_precision,
-    count_devices,
-    data_parallel,
-    describe_device,
-)
+from unets.nets.backend import check_data_parallel, choose_precision, count_devices, data_parallel, describe_device
 from unets.nets.encoders import load_pretrained
-from unets.nets.losses import build_loss
 from unets.store.fingerprint import check_snapshot, is_trained, write_snapshot
 from unets.store.paths import Project
 from unets.store.provenance import describe_commit
 from unets.store.runs import lock, was_killed
 from unets.training.callbacks import Watch
 from unets.training.estimate import check_estimate, estimate_cost, fit_step, render_estimate
-from unets.training.learner import Learner, build_learner, build_net
+from unets.training.learner import Learner, build_experiment_loss, build_learner, build_net
 from unets.training.memory import LESS_MEMORY, find_smaller_step, find_step
 from unets.training.optimizers import build_optimizer
 from unets.training.state import Fold, Progress
@@ -57,20 +50,12 @@ def train_experiment(
     is_beside_others: bool = False,
     on_epoch: Sequence[Callable[[Path], object]] = (),
 ) -> None:
-    """Trains folds of one experiment one after the other; they share the cache of decoded images.
+    """Trains some folds of one experiment one after the other; they share the cache of decoded images.
 
-    Args:
-        project: the folders.
-        manifest: its training samples, and its test samples where the experiment has pseudo-labels.
-        name: of the experiment.
-        experiment: its config.
-        folds: fold of each training id.
-        folds_hash: of the file they come from.
-        use_folds: the folds to train.
-        micro_batch: images a step on this machine; None: as the config has it, or less where memory wants it.
-        in_parallel: whether a fold's steps are shared by all devices at hand.
-        is_beside_others: whether other processes of this machine want a cache of the same images.
-        on_epoch: see `Fold`.
+    `folds` has the fold of each training id, `folds_hash` is that of their file. A step has `micro_batch` images on
+    this machine; without, it is as the config has it, or less where memory wants it. All devices at hand share a fold's
+    steps where it is trained `in_parallel`. Other processes of this machine may want a cache of the same images
+    (`is_beside_others`). For `on_epoch` see `Fold`.
 
     Raises:
         InputError: see `train_fold`. What is wrong with a config, a run folder or pseudo-labels is found before any
@@ -82,17 +67,10 @@ def train_experiment(
         num_bytes = measure_cache(len(manifest.train), manifest.dataset, data.size_hw)
         data = data.model_copy(update={"cache": choose_shared_kind(num_bytes, data.size_hw, project.cache_dir)})
         experiment = experiment.model_copy(update={"data": data})
-    todo = list[Fold]()
+    todo, shared = list[Fold](), {"folds": folds, "folds_hash": folds_hash, "on_epoch": on_epoch}
     for number in use_folds:
-        fold = Fold(
-            run_dir=project.run_dir(name, number),
-            manifest=manifest,
-            experiment=experiment,
-            number=number,
-            folds=folds,
-            folds_hash=folds_hash,
-            on_epoch=on_epoch,
-        )
+        run_dir = project.run_dir(name, number)
+        fold = Fold(run_dir=run_dir, manifest=manifest, experiment=experiment, number=number, **shared)  # type: ignore[arg-type]
         if _is_done(fold):
             continue
         _ = fold.source_path  # it must be there
@@ -120,8 +98,9 @@ def train_experiment(
             more = open_reader(fold.pseudo_labels, *cache, what=f"{data.pseudo_labels}_fold{fold.number}")
             joined = JoinedReader(reader, len(manifest.train), more)
         # A run goes on with the step that memory chose, so that it ends as one that was not killed.
-        begun = None if in_parallel else fold.files.find_micro_batch()
-        train_fold(fold, joined, micro_batch=micro_batch or begun or estimate.micro_batch, in_parallel=in_parallel)
+        begun = [] if in_parallel else fold.load_last().micro_batches
+        step = micro_batch or (begun[-1] if begun else estimate.micro_batch)
+        train_fold(fold, joined, micro_batch=step, in_parallel=in_parallel)
 
 
 def train_fold(
@@ -135,29 +114,21 @@ def train_fold(
 ) -> None:
     """Trains one fold; goes on where it stopped, and does nothing where it is finished.
 
-    Where a device's memory does not hold a step, the step is halved and its gradients are added up.
-
-    Args:
-        fold: what is trained.
-        reader: gives image and soft target of each of its samples.
-        micro_batch: images a step on this machine; None: as the config has it.
-        in_parallel: whether its steps are shared by all devices at hand.
-        workers: threads that prepare batches; None is one a core.
-        save_seconds: how often the state is saved within an epoch, besides after it.
-
-    Raises:
-        InputError: the folder holds a run of another config, another process is at work in it, a file cannot be read,
-            the loss is not finite, or memory does not hold a single image.
+    Where a device's memory does not hold a step, the step is halved and its gradients are added up. The reader gives
+    image and soft target of each of the fold's samples; `workers` threads, or one a core, prepare batches. The state is
+    saved after each epoch, and within one every `save_seconds`. For the rest see `train_experiment`. Raises InputError
+    where the folder holds a run of another config, another process is at work in it, a file cannot be read, the loss is
+    not finite, or memory does not hold a single image.
     """
     step = check_training(fold.experiment, fold.manifest.dataset, micro_batch, in_parallel=in_parallel)
-    what, batch_size, is_next_to_a_kill = fold.files.what, fold.experiment.data.batch_size, was_killed(fold.run_dir)
+    batch_size, is_next_to_a_kill = fold.experiment.data.batch_size, was_killed(fold.run_dir)
     with lock(fold.run_dir):
         if _is_done(fold):
             return
         if is_next_to_a_kill:
             fewer = find_step(batch_size, step // 2)
             remedy = f"--micro-batch {fewer} takes less" if fewer else LESS_MEMORY
-            logger.warning("%s: the last start was killed. If that was for lack of memory: %s", what, remedy)
+            logger.warning("%s: the last start was killed. If that was for lack of memory: %s", fold, remedy)
         write_snapshot(fold.run_dir, fold.snapshot)
         while True:
             train, valid = fold.build_batches(reader, step, workers or count_cores())
@@ -173,71 +144,23 @@ def train_fold(
                 check_data_parallel(smaller, batch_size // smaller)
             logger.warning(
                 "%s: memory does not hold %d images a step; goes on with %d, whose gradients are added up to %d",
-                *(what, step, smaller, batch_size),
+                *(fold, step, smaller, batch_size),
             )
             step = smaller
             keras.utils.clear_session()
             gc.collect()  # what the failed step held
 
 
-def _train(fold: Fold, train: Batches, valid: Batches, save_seconds: float) -> None:
-    """Builds the net, goes on where the run stopped, fits and saves."""
-    experiment, files, per_update = fold.experiment, fold.files, train.steps_per_update
-    config, what = experiment.training, files.what
-    learner = build_learner(experiment, fold.manifest.dataset, len(train) // per_update, steps_per_update=per_update)
-    validator = _build_validator(fold, learner, valid)
-    progress = _start(fold, learner, train.batch_size)
-    images = f"{len(train.indices)} images, {len(valid.indices)} held out"
-    parameters, precision = learner.net.count_params() / 1e6, progress.computed["precision"]
-    logger.info("%s: %.2f M parameters, %s, %s", what, parameters, precision, images)
-    if progress.starts > 1:
-        updates = f" and {progress.updates} updates" if progress.updates else ""
-        logger.info("%s: goes on after epoch %d%s", what, progress.next_epoch, updates)
-    done = progress.next_epoch * train.count_images() + progress.updates * per_update * train.batch_size
-    with Bar(what, total=config.epochs * train.count_images(), unit="image", initial=done) as bar:
-        watch = Watch(fold, progress, train, validator, bar, save_seconds)
-        # An epoch that was begun is a `fit` of its own: Keras counts batches at its start.
-        while not progress.is_finished(config.epochs, config.patience):
-            train.start_epoch(progress.next_epoch, progress.updates * per_update)
-            learner.fit(
-                train,
-                initial_epoch=progress.next_epoch,
-                epochs=progress.next_epoch + 1 if progress.updates else config.epochs,
-                callbacks=[watch],
-                shuffle=False,  # Keras would shuffle whole batches, through Python's global generator
-                verbose=0,
-            )
-    files.write_history(progress)
-    files.write_metrics(progress, is_finished=True)
-    fold.call_on_epoch()
-    chosen = f"the best by {validator.metric} of the held-out images themselves: a little too good"
-    logger.info(
-        "%s: Dice %.5f in epoch %d of %d, %s",
-        *(what, progress.best_dice, progress.best_epoch + 1, progress.next_epoch),
-        chosen if config.keep == "best" else "the last",
-    )
-
-
 def check_training(
     experiment: ExperimentConfig, dataset: DatasetConfig, micro_batch: int | None, *, in_parallel: bool = False
 ) -> int:
-    """Checks what no config can check by itself, before anything is read.
+    """Checks what no config can check by itself, before anything is read; returns the images a step.
 
-    Args:
-        experiment: what is trained.
-        dataset: its classes.
-        micro_batch: images a step; None: as the config has it.
-        in_parallel: whether all devices at hand are to share a step.
-
-    Returns:
-        Images a step.
-
-    Raises:
-        InputError: a loss, optimizer or schedule has no such argument, `micro_batch` does not divide the batch, or the
-            devices cannot share it.
+    Raises InputError where a loss, optimizer or schedule has no such argument, `micro_batch` does not divide the batch,
+    or the devices cannot share it.
     """
     config, batch_size = experiment.training, experiment.data.batch_size
-    build_loss(config.losses, config.loss_args)
+    build_experiment_loss(experiment, dataset)
     if (weights := config.class_weights) is not None and len(weights) != len(dataset.classes):
         raise InputError(
             f"`class_weights` must have a number for each of {', '.join(dataset.classes)}. Received: {weights}"
@@ -256,30 +179,57 @@ def _is_done(fold: Fold) -> bool:
     check_snapshot(fold.run_dir, fold.snapshot)
     is_done = is_trained(fold.run_dir)
     if is_done:
-        logger.info("%s: already trained", fold.files.what)
+        logger.info("%s: already trained", fold)
     return is_done
 
 
-def _build_validator(fold: Fold, learner: Learner, valid: Batches) -> Validator:
-    experiment, dataset, net = fold.experiment, fold.manifest.dataset, learner.net
+def _train(fold: Fold, train: Batches, valid: Batches, save_seconds: float) -> None:
+    """Builds the net, goes on where the run stopped, fits and saves."""
+    experiment, dataset, per_update = fold.experiment, fold.manifest.dataset, train.steps_per_update
     data, config = experiment.data, experiment.training
+    learner = build_learner(experiment, dataset, len(train) // per_update, steps_per_update=per_update)
+    net, loss = learner.net, build_experiment_loss(experiment, dataset)
     if data.crop_hw not in (None, data.size_hw) or config.ema is not None:
         net = build_net(experiment, dataset, data.size_hw, "valid")  # of other images, or weights
-    loss = build_loss(
-        config.losses, config.loss_args, class_weights=config.class_weights, overlapping=dataset.overlapping
+    validator = Validator(net, loss, valid, metric=dataset.metric, overlapping=dataset.overlapping)
+    progress = _start(fold, learner, train.batch_size)
+    parameters, precision = learner.net.count_params() / 1e6, progress.computed["precision"]
+    images = f"{len(train.indices)} images, {len(valid.indices)} held out"
+    logger.info("%s: %.2f M parameters, %s, %s", fold, parameters, precision, images)
+    if progress.starts > 1:
+        updates = f" and {progress.updates} updates" if progress.updates else ""
+        logger.info("%s: goes on after epoch %d%s", fold, progress.next_epoch, updates)
+    done = progress.next_epoch * train.count_images() + progress.updates * per_update * train.batch_size
+    with Bar(str(fold), total=config.epochs * train.count_images(), unit="image", initial=done) as bar:
+        watch = Watch(fold, progress, train, validator, bar, save_seconds)
+        # An epoch that was begun is a `fit` of its own: Keras counts batches at its start.
+        while not progress.is_finished(config.epochs, config.patience):
+            train.start_epoch(progress.next_epoch, progress.updates * per_update)
+            learner.fit(
+                train,
+                initial_epoch=progress.next_epoch,
+                epochs=progress.next_epoch + 1 if progress.updates else config.epochs,
+                callbacks=[watch],
+                shuffle=False,  # Keras would shuffle whole batches, through Python's global generator
+                verbose=0,
+            )
+    fold.write_scores(progress, is_finished=True)
+    chosen = f"the best by {validator.metric} of the held-out images themselves: a little too good"
+    logger.info(
+        "%s: Dice %.5f in epoch %d of %d, %s",
+        *(fold, progress.best_dice, progress.best_epoch + 1, progress.next_epoch),
+        chosen if config.keep == "best" else "the last",
     )
-    return Validator(net, loss, valid, metric=dataset.metric, overlapping=dataset.overlapping)
 
 
 def _start(fold: Fold, learner: Learner, step: int) -> Progress:
     """Takes a run up where it stopped, or gives it its first weights.
 
-    Raises:
-        InputError: it would go on with other files, another backend or precision than it began with; or its first
-            weights cannot be had.
+    Raises InputError where it would go on with other files, another backend or precision than it began with; or its
+    first weights cannot be had.
     """
-    files, config, model, hashes = fold.files, fold.experiment.training, fold.experiment.model, fold.hash_sources()
-    progress = files.load_last(learner)
+    config, model, hashes = fold.experiment.training, fold.experiment.model, fold.hash_sources()
+    progress = fold.load_last(learner)
     computed = {"backend": keras.backend.backend(), "precision": choose_precision(config.precision)}
     if not progress.starts:
         progress.sources, progress.computed = hashes, computed
@@ -290,16 +240,14 @@ def _start(fold: Fold, learner: Learner, step: int) -> Progress:
             load_pretrained(learner.net, model.encoder, model.weights)
     if progress.sources != hashes:
         raise InputError(
-            f"{files.what} must go on with the files that it began with. Received: others than then as "
-            f"{', '.join(sorted({*progress.sources, *hashes}))}. {files.remedy}"
+            f"{fold} must go on with the files that it began with. Received: others than then as "
+            f"{', '.join(sorted({*progress.sources, *hashes}))}. {fold.remedy}"
         )
     if progress.computed != computed:
-        began, found = (
-            ", ".join(f"{key} {value}" for key, value in of.items()) for of in (progress.computed, computed)
-        )
+        began, found = (", ".join(map(" ".join, of.items())) for of in (progress.computed, computed))
         raise InputError(
-            f"{files.what} must go on as it began, with {began}. Received: {found}. `KERAS_BACKEND` and "
-            f"`training.precision` set them; {files.remedy}"
+            f"{fold} must go on as it began, with {began}. Received: {found}. `KERAS_BACKEND` and "
+            f"`training.precision` set them; {fold.remedy}"
         )
     device = f"{describe_device()} ({keras.backend.backend()})"
     progress.note_start(device, step, describe_commit(Path(__file__).parent))

@@ -14,7 +14,7 @@ from unets.nets.encoders import find_encoder
 from unets.nets.layers import set_statistics_window
 from unets.nets.losses import Loss, build_loss
 from unets.nets.metrics import MeanScore
-from unets.nets.unet import build_unet, coarsen_targets
+from unets.nets.unet import build_unet
 from unets.training.optimizers import build_optimizer, find_momentum
 
 Tensor = Any
@@ -29,67 +29,30 @@ class ImageMean(keras.losses.Loss):  # type: ignore[misc]
 
     def __init__(self, loss: Loss) -> None:
         super().__init__(name="image_mean")
-        self.loss = loss
-
-    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
-        """Returns one value an image."""
-        return self.loss(y_true, y_pred)
+        self.loss = self.call = loss
 
 
 class Scored(keras.Model):  # type: ignore[misc]
-    """A net with loss, Dice and other scores.
-
-    Deep supervision (Dou et al. 2016, arXiv 1607.00582): the loss of logits at 1, 1/2, 1/4, ... of the size counts 1,
-    1/2, 1/4, ... times, divided by the sum of these, as nnU-Net weighs them (Isensee et al. 2021). Scores are those of
-    the full size alone.
-
-    Args:
-        images: the net's input.
-        logits: its output: logits, or [logits, coarser logits, ...].
-        loss: of targets and logits, one value an image.
-        name: of the model.
-        metrics: names of the scores (see `MeanScore`).
-        overlapping: whether a pixel may be of several classes.
-    """
+    """A net with a loss of targets and logits, one value an image, and scores (`metrics`, see `MeanScore`)."""
 
     def __init__(
-        self,
-        images: Tensor,
-        logits: Tensor,
-        loss: Loss,
-        name: str,
-        *,
-        metrics: Sequence[str] = ("dice",),
-        overlapping: bool = False,
+        self, net: keras.Model, loss: Loss, *, metrics: Sequence[str] = ("dice",), overlapping: bool = False
     ) -> None:
-        super().__init__(images, logits, name=name)
+        super().__init__(net.inputs[0], net.outputs[0])
         channels = self.outputs[0].shape[-1]
         num_classes = channels if overlapping or channels == 1 else channels - 1
         # Not given to `compile`, which would build them by a first look at the data.
         self.image_loss = ImageMean(loss)
         self.scores = [MeanScore(metric, num_classes, overlapping=overlapping) for metric in metrics]
 
-    def compute_loss(
-        self,
-        x: Tensor = None,
-        y: Tensor = None,
-        y_pred: Tensor = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Tensor:
+    def compute_loss(self, x: Tensor, y: Tensor, y_pred: Tensor, *_: Any, training: bool = True) -> Tensor:
         """Returns the loss of a batch."""
-        logits, *coarser = y_pred if isinstance(y_pred, (list, tuple)) else [y_pred]
-        loss, total = self.image_loss(y, logits), 1.0
-        for level, coarse in enumerate(coarser, start=1):
-            targets = coarsen_targets(y, tuple(coarse.shape[1:3]), 2**level)
-            loss = loss + 0.5**level * self.image_loss(targets, coarse)
-            total += 0.5**level
-        return loss / total
+        return self.image_loss(y, y_pred)
 
     def compute_metrics(self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Any = None) -> dict[str, Tensor]:
         """Returns loss and scores so far in this epoch."""
         for score in self.scores:
-            score.update_state(y, y_pred[0] if isinstance(y_pred, (list, tuple)) else y_pred)
+            score.update_state(y, y_pred)
         return self.get_metrics_result()  # type: ignore[no-any-return]
 
 
@@ -107,13 +70,8 @@ class LossScale(keras.optimizers.LossScaleOptimizer):  # type: ignore[misc]
 class Learner(Scored):
     """A net with what training adds; the net itself stays as `build_unet` made it, and its weights are what is saved.
 
-    Args:
-        net: from images to logits, or to [logits, coarser logits, ...].
-        loss: of targets and logits, one value an image.
-        optimizer: as `build_optimizer` gives it.
-        ema: momentum of the running mean of the weights (see `find_momentum`), or None.
-        steps_per_update: steps whose gradients the optimizer adds up.
-        overlapping: whether a pixel may be of several classes.
+    `optimizer` is as `build_optimizer` gives it; it adds up the gradients of `steps_per_update` steps. `ema` is the
+    momentum of the running mean of the weights (see `find_momentum`), or None.
     """
 
     def __init__(
@@ -126,25 +84,21 @@ class Learner(Scored):
         steps_per_update: int = 1,
         overlapping: bool = False,
     ) -> None:
-        super().__init__(net.input, net.output, loss, name="learner", overlapping=overlapping)
-        self.net, self.metric_state = net, State()
-        self.ema, self.steps_per_update = ema, steps_per_update
+        super().__init__(net, loss, overlapping=overlapping)
+        self.net, self.metric_state, self.ema, self.steps_per_update = net, State(), ema, steps_per_update
+
+        def add_state(shape: tuple[int, ...], name: str) -> Any:
+            return self.add_weight(shape=shape, name=name, initializer="zeros", trainable=False, autocast=False)
+
         # The optimizer averages the weights, but sees no statistics of batch normalization.
-        self.averages = [self._add_state(v.shape, f"average_{i}") for i, v in enumerate(self._list_statistics())]
-        self.steps: Any = self._add_state((), _COUNTER) if self.averages else None
+        self.averages = [add_state(v.shape, f"average_{i}") for i, v in enumerate(self._list_statistics())]
+        self.steps: Any = add_state((), _COUNTER) if self.averages else None
         self.compile(optimizer=optimizer, jit_compile=prefers_xla(), auto_scale_loss=False)
         self.optimizer.build(self.trainable_variables)
         self.refined: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # within `LossScale`
         skip_first_look(self)
 
-    def compute_loss(
-        self,
-        x: Tensor = None,
-        y: Tensor = None,
-        y_pred: Tensor = None,
-        sample_weight: Any = None,
-        training: bool = True,
-    ) -> Tensor:
+    def compute_loss(self, x: Tensor, y: Tensor, y_pred: Tensor, *_: Any, training: bool = True) -> Tensor:
         """Returns the loss of a batch; called once a step, which is where the statistics are averaged too."""
         if training and self.ema is not None and self.averages:
             # A step's momentum, such that the steps of an update together have the momentum of an update.
@@ -152,7 +106,7 @@ class Learner(Scored):
             for average, value in zip(self.averages, self._list_statistics(), strict=True):
                 average.assign(average + (1 - momentum) * (value - average))
             self.steps.assign(self.steps + 1)
-        return super().compute_loss(x, y, y_pred, sample_weight, training)
+        return super().compute_loss(x, y, y_pred, training=training)
 
     def read_weights(self) -> list[npt.NDArray[Any]]:
         """Returns the weights that predict, in the order of `net.weights`: the running mean where there is one."""
@@ -211,11 +165,7 @@ class Learner(Scored):
         return {f"{kind}/{i:04d}": v for kind, variables in kinds.items() for i, v in enumerate(variables)}
 
     def _list_statistics(self) -> list[Any]:
-        weights = [] if self.ema is None else self.net.non_trainable_weights
-        return [variable for variable in weights if variable.name in _STATISTICS]
-
-    def _add_state(self, shape: tuple[int, ...], name: str) -> Any:
-        return self.add_weight(shape=shape, name=name, initializer="zeros", trainable=False, autocast=False)
+        return [] if self.ema is None else [v for v in self.net.non_trainable_weights if v.name in _STATISTICS]
 
     def _synchronize(self) -> None:
         # JAX keeps the state of a running `fit` outside the variables.
@@ -225,16 +175,16 @@ class Learner(Scored):
 
 def build_net(experiment: ExperimentConfig, dataset: DatasetConfig, size_hw: SizeHW, name: str = "unet") -> keras.Model:
     """Builds the net of an experiment for images of a size, in the precision that it trains in; see `build_unet`."""
-    precision = choose_precision(experiment.training.precision)
-    return build_unet(
-        experiment.model,
-        size_hw,
-        len(dataset.classes),
-        precision,
-        name,
-        overlapping=dataset.overlapping,
-        num_channels=dataset.num_channels,
-    )
+    precision, kind = choose_precision(experiment.training.precision), experiment.model
+    options: dict[str, Any] = {"overlapping": dataset.overlapping, "num_channels": dataset.num_channels}
+    return build_unet(kind, size_hw, len(dataset.classes), precision, name, **options)
+
+
+def build_experiment_loss(experiment: ExperimentConfig, dataset: DatasetConfig) -> Loss:
+    """Builds the loss of an experiment; see `build_loss`."""
+    config = experiment.training
+    weights = config.class_weights
+    return build_loss(config.losses, config.loss_args, class_weights=weights, overlapping=dataset.overlapping)
 
 
 def build_learner(
@@ -242,33 +192,22 @@ def build_learner(
 ) -> Learner:
     """Builds the net of an experiment with its loss, metric and optimizer, at the size that training sees.
 
-    Args:
-        experiment: which.
-        dataset: its classes, and the channels of its images.
-        updates_per_epoch: updates of the weights in an epoch.
-        steps_per_update: steps whose gradients are added up to one.
-
-    Raises:
-        InputError: an argument of loss, optimizer or schedule is unknown, or the order of sums cannot be fixed.
+    Raises InputError where an argument of loss, optimizer or schedule is unknown, or the order of sums cannot be fixed.
     """
     data, config = experiment.data, experiment.training
     keras.utils.set_random_seed(config.seed)
     if config.deterministic:
         fix_order()
-    net = build_net(experiment, dataset, data.crop_hw or data.size_hw)
-    is_slow = config.encoder_rate < 1 or config.frozen_epochs > 0
+    net, slow = build_net(experiment, dataset, data.crop_hw or data.size_hw), list[str]()
     encoder = find_encoder(net) if experiment.model.encoder != "unet" else None
     if encoder is not None:
         set_statistics_window(encoder.layers, config.epochs * updates_per_epoch * steps_per_update)
-    if encoder is not None and config.frozen_epochs >= config.epochs:
-        encoder.trainable = False  # in place of a rate of 0: the backward pass through it is saved
-    slow = [] if encoder is None or not is_slow else [variable.path for variable in encoder.trainable_variables]
+        if config.frozen_epochs >= config.epochs:
+            encoder.trainable = False  # in place of a rate of 0: the backward pass through it is saved
+        if config.encoder_rate < 1 or config.frozen_epochs > 0:
+            slow = [variable.path for variable in encoder.trainable_variables]
     optimizer = build_optimizer(config, updates_per_epoch, steps_per_update=steps_per_update, slow=slow)
     if choose_precision(config.precision) == "mixed_float16":
         optimizer = LossScale(optimizer)
-    loss = build_loss(
-        config.losses, config.loss_args, class_weights=config.class_weights, overlapping=dataset.overlapping
-    )
-    return Learner(
-        net, loss, optimizer, overlapping=dataset.overlapping, ema=config.ema, steps_per_update=steps_per_update
-    )
+    loss, shared = build_experiment_loss(experiment, dataset), {"overlapping": dataset.overlapping}
+    return Learner(net, loss, optimizer, ema=config.ema, steps_per_update=steps_per_update, **shared)

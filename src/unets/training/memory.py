@@ -59,10 +59,23 @@ class Machine:
     is_gpu: bool
     usable_bytes: int
 
-    @property
-    def memory_name(self) -> str:
-        """What the memory is called in a sentence."""
-        return "the GPU" if self.is_gpu else "free memory"
+
+def measure_machine() -> Machine:
+    """Asks what computes here and how much memory it has."""
+    # By name: asked for "gpu", JAX raises where there is none.
+    is_gpu = any("gpu" in str(device).lower() for device in keras.distribution.list_devices())
+    usable_bytes = find_free_memory()  # as it stands, of a card that shares the machine's memory
+    if is_gpu and shutil.which("nvidia-smi") is not None:
+        # The driver's word: neither backend tells a card's memory before it has taken it.
+        command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        usable_bytes = find_usable_of_gpu(min(map(int, said.split())) * 2**20)
+    return Machine(device=describe_device(), is_gpu=is_gpu, usable_bytes=usable_bytes)
+
+
+def find_usable_of_gpu(gpu_bytes: int) -> int:
+    """Returns what a training may take of a card's memory."""
+    return int(gpu_bytes * _GPU_SHARE) - _GPU_BYTES
 
 
 def find_step(batch_size: int, most: int, num_devices: int = 1) -> int:
@@ -94,13 +107,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 def measure_training(learner: Learner, *, is_gpu: bool, precision: str | None = None) -> Memory:
     """Estimates the memory of training, with gradients that are added up over the steps of an update.
 
-    Args:
-        learner: for images of the size that training sees.
-        is_gpu: whether a card computes; otherwise the queue of batches and the graph count too.
-        precision: "float32" or "mixed", in place of the net's own.
+    Where no card computes, the queue of batches and the graph count too. `precision`, "float32" or "mixed", takes the
+    place of the net's own.
     """
     net = learner.net
-    is_mixed = (_find_precision(net) if precision is None else precision) != "float32"
+    is_mixed = _is_mixed(net) if precision is None else precision != "float32"
     cost = measure_cost(net, float_bytes=_HALF_BYTES if is_mixed else _FLOAT32_BYTES)
     copies = 2 + (learner.refined.global_clipnorm is not None)  # gradients, their sum, and where clipped, both
     held = count_parameters([*learner.variables, *learner.optimizer.variables]) + copies * cost.trainable_parameters
@@ -115,32 +126,11 @@ def measure_training(learner: Learner, *, is_gpu: bool, precision: str | None = 
 def measure_prediction(net: keras.Model, num_nets: int, *, is_gpu: bool) -> Memory:
     """Estimates the memory of prediction by several nets, one after the other; a flip of an image counts as one."""
     cost = measure_cost(net)
-    number_bytes = _FLOAT32_BYTES + _HALF_BYTES * (_find_precision(net) != "float32")
     graph_bytes = 0 if is_gpu else _GRAPH_BYTES[prefers_xla()][1]
-    return Memory(
-        fixed_bytes=num_nets * cost.parameters * number_bytes + graph_bytes, image_bytes=cost.prediction_bytes
-    )
+    fixed_bytes = num_nets * cost.parameters * (_FLOAT32_BYTES + _HALF_BYTES * _is_mixed(net)) + graph_bytes
+    return Memory(fixed_bytes=fixed_bytes, image_bytes=cost.prediction_bytes)
 
 
-def measure_machine() -> Machine:
-    """Asks what computes here and how much memory it has."""
-    # By name: asked for "gpu", JAX raises where there is none.
-    is_gpu = any("gpu" in str(device).lower() for device in keras.distribution.list_devices())
-    usable_bytes = find_free_memory()  # as it stands, of a card that shares the machine's memory
-    if is_gpu and shutil.which("nvidia-smi") is not None:
-        # The driver's word: neither backend tells a card's memory before it has taken it.
-        command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-        said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        usable_bytes = find_usable_of_gpu(min(map(int, said.split())) * 2**20)
-    return Machine(device=describe_device(), is_gpu=is_gpu, usable_bytes=usable_bytes)
-
-
-def find_usable_of_gpu(gpu_bytes: int) -> int:
-    """Returns what a training may take of a card's memory."""
-    return int(gpu_bytes * _GPU_SHARE) - _GPU_BYTES
-
-
-def _find_precision(net: keras.Model) -> str:
-    """Returns the type that most of a net computes in: that of its first convolution."""
-    layers = [layer for layer in net.layers if isinstance(layer, keras.layers.Conv2D)]
-    return str(layers[0].compute_dtype) if layers else "float32"
+def _is_mixed(net: keras.Model) -> bool:
+    """Tells whether most of a net computes in half precision, as its first convolution does."""
+    return next((x.compute_dtype != "float32" for x in net.layers if isinstance(x, keras.layers.Conv2D)), False)

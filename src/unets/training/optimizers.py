@@ -1,34 +1,34 @@
-"""Keras's optimizers, with a slower encoder, decay that follows it, and the running mean of the weights."""
+"""Keras's optimizers, with a slower encoder, decay that follows it, the running mean of the weights, and the learning
+rate over the updates: a linear warm-up, then one of Keras's schedules.
+"""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from inspect import signature
 from typing import Any
 
 import keras
 from keras import ops
+from keras.optimizers import schedules
 
 from unets.config import TrainingConfig
 from unets.errors import InputError
 from unets.nets.backend import clip_sum
-from unets.training.schedules import build_schedule
 
 Tensor = Any
+RateOf = Callable[[Tensor], Tensor]  # from the number of an update, from 0, to its learning rate
 
 # Arguments of every Keras optimizer that fields of TrainingConfig stand for, or that would undo what is done here.
 _TAKEN = {
-    "learning_rate": "learning_rate",
-    "weight_decay": "weight_decay",
-    "clipnorm": "clip_norm",
-    "clipvalue": "clip_norm",
-    "global_clipnorm": "clip_norm",
-    "use_ema": "ema",
-    "ema_momentum": "ema",
-    "ema_overwrite_frequency": "ema",
+    **{name: name for name in ("learning_rate", "weight_decay")},
+    **dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm"), "clip_norm"),
+    **dict.fromkeys(("use_ema", "ema_momentum", "ema_overwrite_frequency"), "ema"),
     "gradient_accumulation_steps": "micro_batch",
     "loss_scale_factor": "precision",
     "name": None,
     "kwargs": None,
 }
+_FIRST_SHARE = 0.01  # of the peak: where the warm-up begins
 
 
 class _Refined:
@@ -84,25 +84,17 @@ def find_momentum(ema: float, updates: Tensor) -> Tensor:
 def build_optimizer(
     config: TrainingConfig, updates_per_epoch: int, *, steps_per_update: int = 1, slow: Collection[str] = ()
 ) -> keras.optimizers.Optimizer:
-    """Builds the optimizer of a training, with its schedule.
+    """Builds the optimizer of a training, with its schedule; the gradients of `steps_per_update` steps are averaged.
 
-    Args:
-        config: which, and how.
-        updates_per_epoch: updates of the weights in an epoch.
-        steps_per_update: steps whose gradients are averaged to one update.
-        slow: paths of the encoder's weights, which `encoder_rate` and `frozen_epochs` are about.
-
-    Raises:
-        InputError: `optimizer_args` or `schedule_args` has an argument that is unknown or stands elsewhere.
+    `slow` are the paths of the encoder's weights, which `encoder_rate` and `frozen_epochs` are about. Raises InputError
+    where `optimizer_args` or `schedule_args` has an argument that is unknown or stands elsewhere.
     """
     kind = getattr(keras.optimizers, config.optimizer)
     allowed = sorted(set(signature(kind.__init__).parameters) - {"self"} - _TAKEN.keys())
     for name, value in config.optimizer_args.items():
-        field = _TAKEN.get(name)
-        if field is not None:
-            raise InputError(f"`optimizer_args` must leave {name} to `{field}`. Received: {name}={value!r}")
         if name not in allowed:
-            words = f"be among {', '.join(allowed)} for {config.optimizer}"
+            field = _TAKEN.get(name)
+            words = f"leave {name} to `{field}`" if field else f"be among {', '.join(allowed)} for {config.optimizer}"
             raise InputError(f"`optimizer_args` must {words}. Received: {name}={value!r}")
     added = {
         "slow_paths": frozenset(slow),
@@ -120,3 +112,54 @@ def build_optimizer(
     # Decay pulls filters towards zero; pulling shifts and scales of a normalization has no such meaning.
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     return optimizer
+
+
+class Schedule(schedules.LearningRateSchedule):  # type: ignore[misc]
+    """The learning rate of updates, for an optimizer that counts steps.
+
+    With gradient accumulation Keras's optimizers look at the number of steps, of which an update has several.
+    """
+
+    def __init__(self, rate_of: RateOf, steps_per_update: int = 1) -> None:
+        self.rate_of, self.steps_per_update = rate_of, steps_per_update
+
+    def __call__(self, step: Tensor) -> Tensor:
+        """Returns the rate of step `step`, counted from 0."""
+        return self.rate_of(ops.floor_divide(ops.cast(step, "int32"), self.steps_per_update))
+
+
+def build_schedule(config: TrainingConfig, updates_per_epoch: int, *, steps_per_update: int = 1) -> Schedule:
+    """Builds the schedule of a training; see `build_optimizer` for the arguments.
+
+    Raises InputError where `schedule_args` has an argument that the schedule does not take.
+    """
+    peak, num_updates = config.learning_rate, config.epochs * updates_per_epoch
+    num_warmup = round(config.warmup * num_updates)
+    try:
+        decay = _DECAYS[config.schedule](peak, max(num_updates - num_warmup, 1), **config.schedule_args)
+    except TypeError as error:
+        raise InputError(
+            f"`schedule_args` must hold arguments of the schedule {config.schedule} alone. "
+            f"Received: {config.schedule_args} ({error})"
+        ) from error
+
+    def find_rate(update: Tensor) -> Tensor:
+        """A straight line from a hundredth of the peak to the peak, then the decay, which counts from there."""
+        update = ops.cast(update, "float32")
+        rising = peak * (_FIRST_SHARE + (1 - _FIRST_SHARE) * update / max(num_warmup, 1))
+        return ops.where(update < num_warmup, rising, decay(ops.maximum(update - num_warmup, 0.0)))
+
+    return Schedule(find_rate, steps_per_update)
+
+
+def _hold(peak: float, num_updates: int) -> RateOf:
+    return lambda update: ops.convert_to_tensor(peak, "float32")
+
+
+_DECAYS: dict[str, Callable[..., RateOf]] = {
+    "cosine": schedules.CosineDecay,
+    "polynomial": partial(schedules.PolynomialDecay, end_learning_rate=0.0),  # Keras's own end is 0.0001
+    # `decay_rate` is what is left of the peak at the end; Keras's own counts in steps.
+    "exponential": partial(schedules.ExponentialDecay, decay_rate=0.01),
+    "constant": _hold,
+}

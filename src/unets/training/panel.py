@@ -31,25 +31,18 @@ _WANTED_RGB, _PREDICTION_RGB = COLORS_RGB[2], COLORS_RGB[0]  # green, orange
 
 
 class WorstPanel:
-    """Draws the worst validation images with contours of ground truth and prediction, in some epochs (see `is_turn`).
+    """Draws a fold's worst validation images with contours of ground truth and prediction, in some epochs (`is_turn`).
 
     The first time, every validation image is predicted, and those images are chosen (with several classes: pairs of
     image and class) whose Dice is lowest, at the net's own resolution, as `MeanScore` has it. The choice is kept in a
     file, so that it outlives a restart; from then on these images alone are predicted. Nothing here changes what is
-    trained. The newest panel is `worst.jpg`.
-
-    Args:
-        fold: whose held-out images these are.
-        validator: predicts them.
-
-    Raises:
-        InputError: `choice.json` holds something else.
+    trained. The newest panel is `worst.jpg`. Raises InputError where `choice.json` holds something else.
     """
 
     def __init__(self, fold: Fold, validator: Validator) -> None:
         batches, dataset = validator.batches, fold.manifest.dataset
         self.predict, self.reader, self.indices = validator.predict, batches.reader, batches.indices.tolist()
-        self.folder, self.choice_path = fold.files.panel_dir, fold.files.panel_dir / "choice.json"
+        self.folder, self.choice_path = fold.panel_dir, fold.panel_dir / "choice.json"
         self.ids, self.num_epochs = [sample.id for sample in fold.samples], fold.experiment.training.epochs
         self.classes, self.overlapping = dataset.classes, dataset.overlapping
         self.batch_size = max(batches.batch_size // count_replicas(), 1)  # every device may predict the whole batch
@@ -106,12 +99,11 @@ class WorstPanel:
         height, width = image.shape[:2]
         picture = shrink(image[..., :3], (round(height * TILE_WIDTH_PX / width), TILE_WIDTH_PX))
         # The ground truth lies below and is wider, so that it is seen where both agree.
-        picture = draw_contours(picture, wanted.astype(np.uint8), thickness_px=3, colors_rgb=[_WANTED_RGB])
-        picture = draw_contours(picture, found.astype(np.uint8), thickness_px=1, colors_rgb=[_PREDICTION_RGB])
+        for mask, thickness_px, color in ((wanted, 3, _WANTED_RGB), (found, 1, _PREDICTION_RGB)):
+            picture = draw_contours(picture, mask.astype(np.uint8), thickness_px=thickness_px, colors_rgb=[color])
         name = f", {self.classes[k]}" if len(self.classes) > 1 else ""
-        return add_caption(
-            picture, f"{dice(wanted, found):.4f}  {self.ids[index]}{name}  ground truth green, net orange"
-        )
+        words = f"{dice(wanted, found):.4f}  {self.ids[index]}{name}  ground truth green, net orange"
+        return add_caption(picture, words)
 
 
 def is_turn(epoch: int, num_epochs: int) -> bool:

@@ -12,16 +12,9 @@ from unets.store.fingerprint import find_weights, is_trained, read_snapshot
 
 
 def order_experiments(experiments: Mapping[str, ExperimentConfig]) -> list[list[str]]:
-    """Sorts experiments into generations: all that one starts from is in an earlier one, or not asked for.
+    """Sorts experiments, by name, into generations: all that one starts from is in an earlier one, or not asked for.
 
-    Args:
-        experiments: configs by name.
-
-    Returns:
-        The names of each generation, in the order given.
-
-    Raises:
-        InputError: experiments start from each other in a circle.
+    Raises InputError where experiments start from each other in a circle.
     """
     left, generations = list(experiments), []
     while left:
@@ -34,16 +27,9 @@ def order_experiments(experiments: Mapping[str, ExperimentConfig]) -> list[list[
 
 
 def find_source(run_dir: Path, experiment: ExperimentConfig, classes: tuple[str, ...], folds_hash: str) -> Path | None:
-    """Returns the weights that `start_from` names, or None without it.
+    """Returns the weights that the `start_from` of a run names, whose experiment lies beside its own; None without it.
 
-    Args:
-        run_dir: of the run that is to start; the other experiment's lies beside it.
-        experiment: what is to be trained.
-        classes: its foreground classes.
-        folds_hash: of the folds file.
-
-    Raises:
-        InputError: the other run is not finished, or of other folds, classes or another net.
+    Raises InputError where the other run is not finished, or of other folds, classes or another net.
     """
     name = experiment.training.start_from
     if name is None:
@@ -57,8 +43,8 @@ def find_source(run_dir: Path, experiment: ExperimentConfig, classes: tuple[str,
     snapshot = read_snapshot(source_dir)
     # Images that are held out here must have been held out there. What decides no more than a net's first weights may
     # differ.
-    found = snapshot | {"model": {**snapshot["model"], "weights": None}}
-    model = {**experiment.model.model_dump(), "weights": None}
+    found = snapshot | {"model": snapshot["model"] | {"weights": None}}
+    model = experiment.model.model_dump() | {"weights": None}
     for key, value in {"folds_hash": folds_hash, "classes": list(classes), "model": model}.items():
         if found[key] != value:
             raise InputError(

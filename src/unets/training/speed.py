@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.data.batches import Batches
@@ -31,14 +33,14 @@ _MAX_IMAGES = 32  # that are read, again and again
 class Speed:
     """Seconds an image, as measured; every one with all cores at work."""
 
-    train_seconds: float  # of a training step, without reading
-    predict_seconds: float  # of a prediction without TTA
-    augment_seconds: float  # of cropping and changing an image at hand: all that is left to read from a cache
-    read_seconds: float | None  # of reading, decoding and changing; None: images were not at hand
-    micro_batch: int  # images of the step that was timed
+    train_seconds: float = 0.0  # of a training step, without reading
+    predict_seconds: float = 0.0  # of a prediction without TTA
+    augment_seconds: float = 0.0  # of cropping and changing an image at hand: all that is left to read from a cache
+    read_seconds: float | None = None  # of reading, decoding and changing; None: images were not at hand
+    micro_batch: int = 0  # images of the step that was timed
 
 
-NOT_MEASURED = Speed(train_seconds=0.0, predict_seconds=0.0, augment_seconds=0.0, read_seconds=None, micro_batch=0)
+NOT_MEASURED = Speed()
 
 
 def measure_speed(
@@ -50,29 +52,24 @@ def measure_speed(
     is_gpu: bool,
     clock: Clock = time.perf_counter,
 ) -> Speed:
-    """Times some training steps and predictions of random images, and the reading of real ones.
+    """Times some training steps and predictions of random images, and the reading of real ones, if there are samples.
 
-    A GPU is timed at the very step of the training, or the largest part of it that its memory holds.
-
-    Args:
-        experiment: which.
-        dataset: how images are read.
-        samples: training images at hand; reading is not timed without.
-        micro_batch: images a step, on one device.
-        is_gpu: whether a GPU computes.
-        clock: `time.process_time` on a core that others use too.
-
-    Raises:
-        InputError: memory does not hold the step of a single image.
+    A GPU is timed at the very step of the training on one device, or the largest part of it that its memory holds. On a
+    core that others use too the clock is `time.process_time`. Raises InputError where memory does not hold the step of
+    a single image.
     """
     data, num_classes, train_seconds = experiment.data, len(dataset.classes), 0.0
     height, width = data.crop_hw or data.size_hw
     step = micro_batch if is_gpu else min(micro_batch, max(_CPU_PX // (height * width), 1))
+
+    def draw(num_images: int, *shape: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+        images = np.random.default_rng(0).integers(0, 256, (num_images, *shape), dtype=np.uint8)
+        return images, np.repeat(images[..., :1], num_classes, axis=-1)
+
     while not train_seconds:
         keras.utils.clear_session()
         learner = build_learner(experiment, dataset, updates_per_epoch=1000)
-        images = _draw(step, learner.net.input_shape[1:])
-        targets = np.repeat(images[..., :1], num_classes, axis=-1)
+        images, targets = draw(step, *learner.net.input_shape[1:])
         try:
             train_seconds = _time(partial(learner.train_on_batch, images, targets), clock) / step
         except Exception as error:
@@ -81,15 +78,13 @@ def measure_speed(
     share = data.size_hw[0] * data.size_hw[1] / (height * width)  # predictions are of whole images
     predict_seconds = _time(partial(predictor, images[:1]), clock) * share
     keras.utils.clear_session()
-    shown = _draw(8, (*data.size_hw, images.shape[-1]))
-    augmented = ArrayReader(shown, np.repeat(shown[..., :1], num_classes, axis=-1))
     # Spread over all: neighbors are views of one car.
     chosen = list(samples)[:: max(len(samples) // _MAX_IMAGES, 1)][:_MAX_IMAGES]
-    stored = DiskReader(chosen, dataset, data.size_hw)
+    stored, cached = DiskReader(chosen, dataset, data.size_hw), ArrayReader(*draw(8, *data.size_hw, images.shape[-1]))
     return Speed(
         train_seconds=train_seconds,
         predict_seconds=predict_seconds,
-        augment_seconds=_time_reading(augmented, experiment, 8, clock),
+        augment_seconds=_time_reading(cached, experiment, 8, clock),
         read_seconds=_time_reading(stored, experiment, len(chosen), clock) if chosen else None,
         micro_batch=step,
     )
@@ -101,10 +96,6 @@ def time_step(dataset: DatasetConfig, experiment: ExperimentConfig, clock: Clock
     speed = measure_speed(experiment, dataset, (), micro_batch=experiment.data.batch_size, is_gpu=is_gpu, clock=clock)
     beside = 0.0 if is_gpu else speed.augment_seconds
     return Cost(train_seconds=speed.train_seconds + beside, predict_seconds=speed.predict_seconds + beside)
-
-
-def _draw(num_images: int, shape: tuple[int, ...]) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    return np.random.default_rng(0).integers(0, 256, (num_images, *shape), dtype=np.uint8)
 
 
 def _time(step: Callable[[], object], clock: Clock) -> float:
@@ -120,17 +111,10 @@ def _time(step: Callable[[], object], clock: Clock) -> float:
 
 def _time_reading(reader: PairReader, experiment: ExperimentConfig, num_images: int, clock: Clock) -> float:
     """Returns the seconds of an image through the generator that training uses, with one thread a core."""
-    data, workers = experiment.data, count_cores()
-    batches = Batches(
-        reader,
-        range(num_images),
-        batch_size=1,
-        targets=data.targets,
-        augment_config=data.augment,
-        crop_hw=data.crop_hw,
-        shuffle=True,
-    )
+    data, places = experiment.data, range(num_images)
+    changes: dict[str, Any] = {"targets": data.targets, "augment_config": data.augment, "crop_hw": data.crop_hw}
+    batches = Batches(reader, places, batch_size=1, shuffle=True, **changes)
     began, read = clock(), 0
     while clock() - began < _READ_SECONDS:
-        read += sum(1 for _ in map_ahead(batches.__getitem__, range(num_images), workers=workers, ahead=0))
+        read += sum(1 for _ in map_ahead(batches.__getitem__, places, workers=count_cores(), ahead=0))
     return (clock() - began) / read

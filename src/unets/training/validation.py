@@ -17,15 +17,10 @@ from unets.training.learner import Scored
 
 
 class Validator:
-    """Scores weights on the held-out images.
+    """Scores the weights of a net, which takes whole images, on batches that have every held-out image once.
 
-    Args:
-        net: takes whole images; its weights are overwritten by `take_weights`.
-        loss: of targets and logits, one value an image.
-        batches: every held-out image once.
-        metric: that the best epoch is chosen by, besides Dice; Dice takes its place where it needs more than counts of
-            pixels.
-        overlapping: whether a pixel may be of several classes.
+    Its loss, of targets and logits, gives one value an image. The best epoch is chosen by `metric`, besides Dice; Dice
+    takes its place where it needs more than counts of pixels.
     """
 
     def __init__(
@@ -34,8 +29,7 @@ class Validator:
         self.metric = find_metric(metric).counted.name
         self.net, self.batches, self.overlapping = net, batches, overlapping
         metrics = list(dict.fromkeys(["dice", self.metric]))
-        logits = net.outputs[0]  # full-size logits alone
-        self._scored = Scored(net.inputs[0], logits, loss, name="scored", metrics=metrics, overlapping=overlapping)
+        self._scored = Scored(net, loss, metrics=metrics, overlapping=overlapping)
         self._scored.compile(jit_compile=prefers_xla())
         skip_first_look(self._scored)
 
@@ -45,7 +39,7 @@ class Validator:
             variable.assign(value)
 
     def score(self) -> dict[str, float]:
-        """Returns `val_loss`, that of the full-size logits, `val_dice`, and the score by the metric's name.
+        """Returns `val_loss`, `val_dice`, and the score by the metric's name.
 
         Each is a mean over images; of a metric over all pixels, where devices share them, one of its parts.
         """
@@ -66,27 +60,19 @@ class Validator:
 
 
 def split_equally(batches: Batches, num_devices: int) -> list[tuple[Batches, int]]:
-    """Splits batches into those that devices share equally, and images that every device takes alike.
+    """Splits batches of whole images into those that devices share equally, and images that every device takes alike.
 
-    A mean over devices is then the mean over images: neither backend takes a batch of five on two devices.
-
-    Args:
-        batches: whole images in order, unchanged.
-        num_devices: at least 1.
-
-    Returns:
-        (batches, images in them) whose means, weighted by the images, are the mean over all.
+    A mean over devices is then the mean over images: neither backend takes a batch of five on two devices. Returns
+    (batches, images in them) whose means, weighted by the images, are the mean over all.
     """
     if num_devices == 1:
         return [(batches, len(batches.indices))]
     num_equal = len(batches.indices) // num_devices * num_devices
-    shared, rest = batches.indices[:num_equal], batches.indices[num_equal:]
+    shared, rest = np.split(batches.indices, [num_equal])
     size = max(batches.batch_size // num_devices, 1) * num_devices
+    parts = ((shared, len(shared), size), (np.repeat(rest, num_devices), len(rest), num_devices))
     return [
         (Batches(batches.reader, indices.tolist(), batch_size=batch_size, workers=batches.workers), num_images)
-        for indices, num_images, batch_size in (
-            (shared, num_equal, size),
-            (np.repeat(rest, num_devices), len(rest), num_devices),
-        )
+        for indices, num_images, batch_size in parts
         if num_images
     ]
