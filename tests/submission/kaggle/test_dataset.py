@@ -189,13 +189,14 @@ def test_the_client_uploads_it_and_then_its_next_version(scene: Scene, fake: Fak
     assert fake.list_calls("CreateDatasetVersion")[0].body["body"]["versionNotes"] == "version 2"
     expected = {name: content for name, content in list_files(folder).items() if name != "dataset-metadata.json"}
     assert [unpack_as_kaggle(version) for version in fake.datasets[ref]] == [expected] * 2
-    fake.refusals = {"CreateDataset": (403, "not your account")}
-    with pytest.raises(InputError, match="not your account"):
-        upload_dataset(session, folder, f"{ref}-2", "first")
+    fake.datasets.clear()
     fake.upload_status = 400
     with pytest.raises(InputError, match="Upload unsuccessful"):
-        upload_dataset(session, folder, ref, "third")
-    assert len(fake.datasets[ref]) == 2 and len(fake.datasets) == 1
+        upload_dataset(session, folder, ref, "first")
+    fake.upload_status, fake.refusals = 200, {"CreateDataset": (403, "not your account")}
+    with pytest.raises(InputError, match="not your account"):
+        upload_dataset(session, folder, ref, "first")
+    assert not fake.datasets
 
 
 def test_the_client_takes_the_kernel(scene: Scene, fake: FakeKaggle, tmp_path: Path) -> None:
