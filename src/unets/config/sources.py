@@ -75,6 +75,7 @@ class Coding(Config):
         """Whether mask files hold class indices as every stage reads them: 0, 1, 2, ..., and 255 for ignored pixels."""
         return (
             self.threshold is self.full_share is None
+            and not self.nearest
             and self.values == tuple(range(1, len(self.values or ()) + 1))
             and self.background in ((0,), ())
             and self.ignored in ((255,), ())

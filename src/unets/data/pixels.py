@@ -95,6 +95,7 @@ def decode(content: bytes, path: Path, *, colors: bool = True) -> Values:
     if values.ndim not in (2, 3) or values.size == 0 or values.dtype.kind not in "buif":
         raise InputError(
             f"{path} must hold numbers (height, width[, channels]). Received: {values.dtype} {values.shape}"
+            + ("; write each image, and each mask, as a file of its own" if values.ndim > 3 else "")
         )
     return values
 

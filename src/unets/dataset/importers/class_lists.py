@@ -8,12 +8,15 @@ from typing import Any
 
 from unets.dataset.importers.draws import Color, Value
 from unets.dataset.importers.listing import Listing, ending
-from unets.errors import DECODER_FAULTS
+from unets.errors import DECODER_FAULTS, InputError
 
-IGNORE_NAMES = r"void|_+ignore_+|unlabel+ed|ignored?|unknown|ignore region|not[ _]labell?ed|don'?t[ _]care"
-BACKGROUND_NAMES = r"background|bg|back[ _]ground|_background_|nothing|none"
-_CALLED = r"class|label|categor|colou?r|names|palette|codes|objectinfo|^dataset\.json$"
+IGNORE_NAMES = r"void|_+ignore_+|(void--)?unlabel+ed|ignored?|unknown|ignore region|not[ _]labell?ed|don'?t[ _]care"
+BACKGROUND_NAMES = r"background|bg|back[ _]ground|_background_|nothing|none|null"
+_CALLED = (
+    r"class|label|categor|colou?r|names|palette|codes|objectinfo|^config[^/]*\.json$|-config\.json$|^dataset\.json$"
+)
 _MOST = 256
+_HEX = re.compile(r"#[0-9A-Fa-f]{6}")
 # The numbers of Cityscapes' `labelIds`, of the classes that its benchmark scores.
 CITYSCAPES: dict[Value, str] = {
     **{7: "road", 8: "sidewalk", 11: "building", 12: "wall", 13: "fence", 17: "pole", 19: "traffic light"},
@@ -30,7 +33,7 @@ def find_class_list(listing: Listing) -> tuple[dict[Value, str], tuple[str, ...]
     """
     if listing.class_names:
         return listing.class_names, ()
-    paths = listing.select(".csv", ".txt", ".json", ".names")
+    paths = listing.select(".csv", ".tsv", ".txt", ".json", ".names")
     found: dict[Value, str] = {}
     files: list[str] = []
     for path in sorted(paths, key=lambda path: (path.count("/"), path)):
@@ -41,6 +44,24 @@ def find_class_list(listing: Listing) -> tuple[dict[Value, str], tuple[str, ...]
             found = names
             files.append(path)
     return found, tuple(files)
+
+
+def check_class_lists(listing: Listing, files: Sequence[str]) -> None:
+    """Checks that lists of one name, in several folders, give each value one name.
+
+    Raises:
+        InputError: they do not, as where `labelme_json_to_dataset` numbers the labels of each image by itself.
+    """
+    called: dict[str, tuple[str, dict[Value, str]]] = {}
+    for path in listing.paths:
+        if any(path.rpartition("/")[2] == file.rpartition("/")[2] for file in files):
+            names = parse_class_list(path, listing.read_text(path))
+            first, others = called.setdefault(path.rpartition("/")[2], (path, names))
+            for value in [value for value in names if others.setdefault(value, names[value]) != names[value]]:
+                raise InputError(
+                    f"a value of a mask must mean one class. Received: {value} is {others[value]!r} in {first} or a "
+                    f"list like it, {names[value]!r} in {path}. Export the masks with one list of classes"
+                )
 
 
 def parse_class_list(path: str, text: str) -> dict[Value, str]:
@@ -61,8 +82,10 @@ def parse_class_list(path: str, text: str) -> dict[Value, str]:
 
 
 def _parse_json(content: Any) -> dict[Value, str]:
-    if isinstance(content, dict) and isinstance(content.get("labels"), dict | list):
-        content = content["labels"]
+    if isinstance(content, dict):
+        content = next(
+            (content[key] for key in ("labels", "classes") if isinstance(content.get(key), dict | list)), content
+        )
     if isinstance(content, list) and content and all(isinstance(name, str) for name in content):
         return dict(enumerate(content))
     if isinstance(content, list) and content and all(isinstance(item, dict) for item in content):
@@ -73,8 +96,10 @@ def _parse_json(content: Any) -> dict[Value, str]:
         return {int(key): name for key, name in content.items()}
     if all(isinstance(value, int) for value in content.values()):
         return {value: name for name, value in content.items()}
-    if all(isinstance(value, list) and len(value) == 3 for value in content.values()):
-        return {(int(v[0]), int(v[1]), int(v[2])): name for name, v in content.items()}
+    if all(_HEX.fullmatch(str(key)) for key in content):  # A2D2's `{"#ff0000": "car"}`
+        content = {name: key for key, name in content.items()}
+    if all(_HEX.fullmatch(str(value)) or (isinstance(value, list) and len(value) == 3) for value in content.values()):
+        return {_read_color(str(value)): name for name, value in content.items()}
     return {}
 
 
@@ -86,16 +111,20 @@ def _parse_csv(text: str) -> dict[Value, str]:
 def _parse_rows(rows: Sequence[Mapping[str, str]]) -> dict[Value, str]:
     if not rows or len(rows) > _MOST:
         return {}
-    columns = {re.sub(r"[^a-z]", "", str(column).lower()): column for column in rows[0]}
-    name = next((columns[key] for key in ("name", "class", "classname", "label", "category") if key in columns), None)
+    columns = {re.sub(r"^gt_|[^a-z]", "", str(column).lower()): column for column in rows[0]}
+    titles = ("name", "class", "classname", "label", "category", "title", "labellist")
+    name = next((columns[key] for key in titles if key in columns), None)
     if name is None:
         return {}
     colors = next((key for key in (("r", "g", "b"), ("red", "green", "blue")) if set(key) <= columns.keys()), None)
     if colors is not None:
         return {_color([row[columns[key]] for key in colors]): row[name].strip() for row in rows}
     keys = ("pixelvalue", "value", "id", "index", "code", "labelid", "classid", "idx", "pixel", "categoryid")
-    value = next((columns[key] for key in keys if key in columns), None)
-    return {int(row[value]): row[name].strip() for row in rows} if value else {}
+    value = next((columns[key] for key in (*keys, "") if key in columns), None)  # pandas calls its index nothing
+    if value is not None:
+        return {int(row[value]): row[name].strip() for row in rows}
+    color = next((columns[key] for key in ("color", "colour", "hex", "rgb") if key in columns), None)
+    return {_read_color(row[color]): row[name].strip() for row in rows} if color else {}
 
 
 def _parse_lines(text: str) -> dict[Value, str]:
@@ -118,6 +147,13 @@ def _parse_lines(text: str) -> dict[Value, str]:
     if lines[0] == "__ignore__":  # of labelme, which counts from -1, and writes -1 as 255
         return {255: lines[0], **dict(enumerate(lines[1:]))}
     return dict(enumerate(lines))
+
+
+def _read_color(text: str) -> Color:
+    """Reads `#ff8000`, or three numbers with what stands between them."""
+    return _color(
+        [str(level) for level in bytes.fromhex(text[1:])] if _HEX.fullmatch(text) else re.findall(r"\d+", text)
+    )
 
 
 def _color(parts: Sequence[str]) -> Color:

@@ -9,17 +9,28 @@ from typing import Any
 
 import numpy as np
 
+from unets.dataset.importers.listing import FOREIGN, SEGMENTS
 from unets.dataset.importers.polygons import Annotations, Area, BoolMask, decode_counts
 from unets.errors import InputError
 
 
 def parse(found: Annotations) -> None:
     """Reads all COCO files of a folder. Raises as `polygons.read` says."""
-    labels: dict[str, None] = {}
+    labels, lost = dict[str, None](), list[str]()
     for path, content in found.listing.read_jsons('"images"'):
         if not _is_coco(content):
             continue
-        named = {entry["id"]: found.find(path, str(entry.get("file_name", ""))) for entry in content["images"]}
+        if any("segments_info" in entry for entry in content.get("annotations", ())):
+            found.account[path] = f"left out: {FOREIGN[SEGMENTS]}"
+            continue
+        if content.get("annotations") and not content.get("categories"):
+            found.account[path] = "left out: captions, or what else has no classes"
+            continue
+        names = {entry["id"]: str(entry.get("file_name", "")) for entry in content["images"]}
+        named = {id_: found.find(path, name, is_needed=False) for id_, name in names.items()}
+        (found.missing if any(named.values()) else lost).extend(
+            f"{names[id_]} ({path})" for id_, image in named.items() if image is None
+        )
         # What is in `areas` is annotated in another file already.
         images = {id_: image for id_, image in named.items() if image is not None and image not in found.areas}
         if "annotations" not in content:
@@ -36,6 +47,7 @@ def parse(found: Annotations) -> None:
             sizes = {entry["id"]: (int(entry["height"]), int(entry["width"])) for entry in content["images"]}
             for id_, image in images.items():
                 found.add(image, path, sizes[id_], (_read_area(entry, categories, path) for entry in entries[id_]))
+    found.missing += [] if found.areas else lost
     found.labels = tuple(labels)
 
 

@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from PIL import Image
 
 from unets.dataset.importers.base import Import
 from unets.dataset.importers.edges import read_colors
-from unets.dataset.importers.listing import Listing, stem_of
+from unets.dataset.importers.listing import Listing, ending, stem_of
 from unets.dataset.importers.names import find_split, sort_naturally, spread
 from unets.dataset.importers.tables import read_tables
 from unets.errors import InputError
@@ -21,6 +22,8 @@ _MOST_VIEWS = 64
 # The median distance of neighbors as a share of that of any two images. CamVid's frames, a second apart, have 0.54,
 # slices of ISBI's membranes 0.63; images in no order 1.0, give or take 0.1.
 _ALIKE = 0.75
+_COMPARED = 10  # images, and images of one name, that are looked at for copies
+_SAME = 0.1  # of an image's contrast is the distance of its copy, at most
 _THUMB = 24  # pixels a side of what is compared
 
 
@@ -69,6 +72,75 @@ def find_groups(
             )
             return {path: (id_[:-1] or "0", "") for path, id_ in named.items()}
     return {}
+
+
+def find_copies(listing: Listing, paths: Iterable[str], rank: Callable[[str], tuple[bool, ...]]) -> dict[str, str]:
+    """Finds images that lie in two folders under one name, in another format or size.
+
+    Args:
+        listing: of INPUT.
+        paths: of the images.
+        rank: of an image; of two the lower is kept, or the first.
+
+    Returns:
+        The image that is kept, by its copy.
+    """
+    by_stem: dict[str, list[str]] = defaultdict(list)
+    for path in sorted(paths):
+        by_stem[stem_of(path).lower()].append(path)
+    several = [names for names in by_stem.values() if len(names) > 1]
+    compared: dict[tuple[str, str], list[bool]] = defaultdict(list)
+    for names in spread(several, _COMPARED):
+        for one in spread(names, _COMPARED):
+            parts = {name: _count_parts(_find_swap(one, name)) for name in names if name != one}
+            least = min(parts.values())
+            near = [name for name, count in parts.items() if count == least][:_MOST_VIEWS]
+            other = next((name for name in near if not _are_siblings(listing, one, name)), near[0])
+            compared[_find_swap(*sorted((one, other)))].append(_are_alike(listing, one, other))
+    swaps = {swap for swap, are in compared.items() if len(are) > 1 and sum(are) >= 0.9 * len(are)}
+    copies: dict[str, str] = {}
+    for names in several if swaps else ():
+        folders = {f"/{name.rpartition('/')[0]}/": name for name in names}
+        for (one, other), (folder, name) in product(swaps, folders.items()):
+            long, short = sorted((f"/{one}/", f"/{other}/"), key=len, reverse=True)
+            twin = folders.get(folder.replace(long, short.replace("//", "/"), 1), name)
+            if twin != name and not {name, twin} & copies.keys():
+                kept, copy = sorted(sorted((name, twin)), key=rank)
+                copies[copy] = kept
+    return copies
+
+
+def _find_swap(one: str, other: str) -> tuple[str, str]:
+    """Returns the folders in which two paths differ: `PNG` and `TIF` of `PNG/old/1.png` and `TIF/old/1.tif`."""
+    parts = [path.split("/")[:-1] for path in (one, other)]
+    for place in (0, -1):
+        while all(parts) and parts[0][place] == parts[1][place]:
+            parts = [part[1:] if place == 0 else part[:-1] for part in parts]
+    return "/".join(parts[0]), "/".join(parts[1])
+
+
+def _count_parts(swap: tuple[str, str]) -> int:
+    return sum(map(len, (folders.split("/") for folders in swap)))
+
+
+def _are_siblings(listing: Listing, one: str, other: str) -> bool:
+    """Tells whether two images have one ending and size, and neither lies in a folder above the other's."""
+    sizes = {listing.header(path).size_hw for path in (one, other)}
+    return ending(one) == ending(other) and len(sizes) == 1 and all(_find_swap(one, other))
+
+
+def _are_alike(listing: Listing, one: str, other: str) -> bool:
+    """Tells whether one image is a copy of another in a folder above it, or of another ending or size."""
+    first, second = listing.header(one), listing.header(other)
+    if (
+        _are_siblings(listing, one, other)
+        or first.channels != second.channels
+        or {find_split(one), find_split(other)} >= {"train", "test"}
+    ):
+        return False
+    see = _read_grey if first.size_hw == second.size_hw else _make_thumb
+    grey = see(listing, one)
+    return bool(np.abs(grey - see(listing, other)).mean() < _SAME * np.abs(grey - grey.mean()).mean())
 
 
 def _match(pattern: str, id_: str, *, strict: bool = True) -> tuple[str, str]:
@@ -138,9 +210,14 @@ def _compare_neighbors(listing: Listing, paths: Sequence[str], count: int = 24) 
     return float(np.median(near) / max(float(np.median(far)), 1e-6)) if far else 1.0
 
 
+def _read_grey(listing: Listing, path: str) -> npt.NDArray[np.float32]:
+    return np.asarray(read_colors(listing.root / path).mean(axis=-1), dtype=np.float32)
+
+
 def _make_thumb(listing: Listing, path: str) -> npt.NDArray[np.float32]:
-    grey = read_colors(listing.root / path).mean(axis=-1)
-    small = np.asarray(Image.fromarray(grey).resize((_THUMB, _THUMB), Image.Resampling.BOX), dtype=np.float32)
+    small = np.asarray(
+        Image.fromarray(_read_grey(listing, path)).resize((_THUMB, _THUMB), Image.Resampling.BOX), dtype=np.float32
+    )
     return np.asarray(small - small.mean(), dtype=np.float32)
 
 

@@ -14,7 +14,8 @@ from unets.errors import InputError, naming
 
 ResultT = TypeVar("ResultT")
 NO_FILE = "a link to nothing, a pipe or a device"
-RASTER_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".ppm", ".pgm", ".npy")
+_PICTURES = ".png .jpg .jpeg .tif .tiff .bmp .gif .webp .jp2 .ppm .pgm .pbm .pnm"
+RASTER_ENDINGS = (*_PICTURES.split(), ".npy")
 # Endings of files that hold images or masks in a form that nothing here reads, and what to do about it.
 UNSUPPORTED = {
     **dict.fromkeys((".dcm", ".dicom"), "DICOM: write each slice as a 16-bit PNG (pydicom's `pixel_array`)"),
@@ -30,6 +31,21 @@ UNSUPPORTED = {
     ".tfrecord": "TFRecord: write images and masks as PNG",
     ".svs": "whole slides: cut them into tiles (openslide)",
     ".heic": "HEIC: write JPEGs of it (pillow-heif)",
+}
+# What annotation files hold that nothing here reads, and what to do about it.
+SEGMENTS = '"segments_info"'
+FOREIGN = {
+    SEGMENTS: "COCO panoptic: write PNGs of classes (panopticapi's panoptic2semantic_segmentation.py)",
+    '"imgHeight"': "Cityscapes polygons: draw them (cityscapesscripts' createTrainIdLabelImgs)",
+    '"data_row"': "Labelbox, whose masks lie at addresses of its own: download them, or export COCO",
+    '"Labeled Data"': "Labelbox, whose masks lie at addresses of its own: download them, or export COCO",
+    '"label_classes"': "Hasty: export COCO, or masks as PNG",
+    '"slots"': "V7 Darwin: export COCO",
+    '"label_id"': "Datumaro: export COCO, or `Segmentation mask`",
+    '"FeatureCollection"': "GeoJSON: rasterize it (rasterio.features), and write the masks as PNG",
+    '"coordinates"': "polygons in json lines: draw them (cv2.fillPoly), and write the masks as PNG",
+    "region_shape_attributes": "VIA's csv: export the annotations as json",
+    "<Vertex ": "Aperio ImageScope: draw its regions (cv2.fillPoly), and write the masks as PNG",
 }
 
 

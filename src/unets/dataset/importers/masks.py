@@ -19,10 +19,11 @@ from unets.config import MasksSource
 from unets.data.pixels import read_values
 from unets.dataset.importers.assemble import assemble, list_rasters, select
 from unets.dataset.importers.base import Import
-from unets.dataset.importers.class_lists import BACKGROUND_NAMES, find_class_list
+from unets.dataset.importers.class_lists import BACKGROUND_NAMES, check_class_lists, find_class_list
 from unets.dataset.importers.draws import DrawFiles, Drawn, DrawRuns, Value, do_overlap, encode_colors
-from unets.dataset.importers.listing import Listing, stem_of
-from unets.dataset.importers.meaning import MOSTLY, find_coding, look_at
+from unets.dataset.importers.groups import find_copies
+from unets.dataset.importers.listing import Listing, ending, stem_of
+from unets.dataset.importers.meaning import MOSTLY, Look, find_coding, look_at
 from unets.dataset.importers.names import (
     DERIVED_WORDS,
     IMAGE_WORDS,
@@ -97,6 +98,7 @@ class _Reading(Import):
     shapes: Mapping[str, list[Name]] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)  # shape by path
     links: dict[str, dict[tuple[str, ...], list[str]]] = field(default_factory=dict)  # masks by image and role
+    alone: list[str] = field(default_factory=list)  # images that have no mask, and are no test images
 
     def sort_shapes(self, shapes: Mapping[str, list[Name]]) -> None:
         """Tells masks from images by what they are called and hold, and finds the image of each mask."""
@@ -131,7 +133,9 @@ class _Reading(Import):
         """Finds the images of the masks of one shape, in the shapes that are nearest by name."""
         split, rest = find_split(shape), list(self.shapes[shape])
         near = [other for other in images if not split or find_split(other) in ("", split)]
-        near.sort(key=lambda other: (compare_shapes(shape, other), is_called(other, IMAGE_WORDS)), reverse=True)
+        near.sort(
+            key=lambda other: (compare_shapes(shape, other), len(IMAGE_WORDS & {*find_words(other)})), reverse=True
+        )
         used: str | None = None
         for other in near:
             if used is not None and compare_shapes(shape, other) == compare_shapes(shape, used):
@@ -146,7 +150,7 @@ class _Reading(Import):
                     self.links.setdefault(image, {}).setdefault(key, []).append(name.path)
             rest = [name for name in rest if name.path not in found]
         self.leave((name.path for name in rest), "a mask of no image that is here")
-        if rest and len(rest) < len(self.shapes[shape]):
+        if rest and images:
             text = f"{len(rest)} masks have no image: {rest[0].path}" + (", ..." if len(rest) > 1 else "")
             self.questions.ask("source.leave_out", text, "patterns of these files")
 
@@ -165,13 +169,15 @@ class _Reading(Import):
         Raises:
             InputError: an image with a mask has another's name but for the ending.
         """
+        self._drop_copies()
         splits, listed = find_splits(self.images), self._read_test_lists()
         linked = [path for path in self.images if path in self.links]
-        train = [path for path in linked if splits[path] != "test"] or linked
+        train = [path for path in linked if splits[path] != "test"]
+        if not train:  # all masks are of images called test, as MVTec's: the word tells nothing
+            train, splits = linked, dict.fromkeys(self.images, "")
         used = {*train, *self.account}
         free = [path for path in self.images if path not in used]
-        test = [path for path in free if splits[path] == "test"]
-        test += [path for path in free if splits[path] != "test" and stem_of(path) in listed]
+        test = [path for path in free if splits[path] == "test" or stem_of(path) in listed]
         for image in test:
             for paths in self.links.get(image, {}).values():
                 self.leave(paths, "the mask of a test image")
@@ -183,7 +189,12 @@ class _Reading(Import):
                     f"each image must have a name of its own, whatever its ending. Received: {other} and {path}; "
                     "rename or remove one of them"
                 )
-        alone = [path for path in free if splits[path] != "test" and stem_of(path) not in listed]
+        if trained := [path for path in train if stem_of(path) in listed]:
+            text = (
+                f"{len(trained)} images of a list called test have masks, and are taken for training: {trained[0]}, ..."
+            )
+            self.questions.ask("source.test_images", text, "patterns of these images")
+        alone = self.alone = [path for path in free if path not in set(test)]
         shapes = {self.images[path] for path in train}
         bare = [path for path in alone if self.images[path] in shapes]
         if bare:
@@ -191,11 +202,30 @@ class _Reading(Import):
             self.questions.ask("source.missing", text, '"empty", if they hold no object')
         others = Counter(self.images[path] for path in alone if self.images[path] not in shapes)
         for shape, count in others.items():
-            if count > 1 and not test:
+            if count > 1:
                 text = f"{count} images {shape.replace('#', '*')} have no masks and are left out: are they test images?"
-                self.questions.ask("source.test_images", text, f"({shape.replace('#', '*')!r},)")
+                choices = (f"({shape.replace('#', '*')!r},)", 'missing="empty", if they hold no object')
+                self.questions.ask("source.test_images", text, *choices)
         self.leave(alone, "an image without a mask")
         return train, test
+
+    def _drop_copies(self) -> None:
+        """Leaves out images that are there twice, in another format or size, with their masks."""
+
+        def rank(image: str) -> tuple[bool, ...]:
+            masks = [path for paths in self.links.get(image, {}).values() for path in paths]
+            is_lossy = any(ending(path) == ".jpg" for path in (image, *masks))
+            return not masks, not find_split(image), is_lossy
+
+        copies = find_copies(self.listing, self.images, rank)
+        for image in copies:
+            masks = [path for paths in self.links.pop(image, {}).values() for path in paths]
+            self.leave([image, *masks], "a copy of another image, or its mask")
+            del self.images[image]
+        if copies:
+            image, other = next(iter(copies.items()))
+            text = f"{len(copies)} images are there twice: {image} is left out for {other}, ..."
+            self.questions.ask("source.leave_out", text, "patterns of the others")
 
     def _read_test_lists(self) -> set[str]:
         """Returns the stems of images that text files called `test` list, a line each, as PASCAL VOC's."""
@@ -211,6 +241,7 @@ class _Reading(Import):
     def build(self, train: Sequence[str], test: Sequence[str]) -> Import:
         """Says what a file and its values mean, and makes the import."""
         names, lists = find_class_list(self.listing)
+        check_class_lists(self.listing, lists)
         roles, files_are = self._choose_roles(train, names)
         files = [path for by_image in roles.values() for paths in by_image.values() for path in paths]
         is_single, is_mean = files_are in ("class", "annotator"), files_are == "annotator"
@@ -218,6 +249,10 @@ class _Reading(Import):
         self.classes = tuple(roles) if is_single else self.classes
         layers = {image: tuple(tuple(by_image.get(image, ())) for by_image in roles.values()) for image in train}
         draws = {image: DrawFiles(self.listing.root, of, coding, is_mean) for image, of in layers.items() if any(of)}
+        if lost := [image for image in train if image not in draws]:
+            self.leave(lost, "an image whose mask is left out")
+            text = f"{len(lost)} images have other masks than the rest, and are left out with them: {lost[0]}, ..."
+            self.questions.ask("source.masks", text, "patterns of the masks")
         self.overlapping = len(roles) > 1 and (coding.full_share is not None or do_overlap(draws.values()))
         if self.overlapping:
             text = "some pixels are of two classes: each class has a mask of its own"
@@ -231,8 +266,7 @@ class _Reading(Import):
                 draw=draw, mask=(paths[0],) if is_plain and not is_mean else (), size_hw=header.size_hw
             )
         if self.options.missing == "empty":
-            shapes = {self.images[image] for image in drawn}
-            for path in [path for path, shape in self.images.items() if shape in shapes and path not in drawn]:
+            for path in self.alone:
                 size_hw = self.listing.header(path).size_hw
                 drawn[path] = Drawn(draw=DrawRuns(size_hw, ((),) * len(roles)), size_hw=size_hw)
         self.account |= dict.fromkeys(files, "mask") | dict.fromkeys(lists, "annotation")
@@ -280,15 +314,21 @@ class _Reading(Import):
     def _drop_doubles(self, roles: dict[str, Files], num_train: int, names: Mapping[Value, str]) -> dict[str, Files]:
         """Leaves out other codings, objects and other people's masks of the same things."""
 
+        def look_of(role: str) -> Look:
+            return look_at(self.listing, spread([path for paths in roles[role].values() for path in paths], _FEW))
+
+        def are_parts(role: str) -> bool:
+            called = any(word.startswith(("inst", "object")) for word in find_words(role))
+            return called or look_of(role).are_numbers
+
         def rank(role: str) -> tuple[object, ...]:
             """Sorts roles: of most images first, those with named values, not colors, not lossy, whole before parts."""
-            files = [path for paths in roles[role].values() for path in paths]
-            look = look_at(self.listing, spread(files, 4))
-            instances = any(word.startswith(("inst", "object")) for word in find_words(role))
+            look = look_of(role)
             unknown = not names or any(value not in names for value in look.counts)
             covers = len(roles[role]) < _ALL * num_train
-            array = any(path.endswith(".npy") for path in files[:1])
-            return covers, instances, unknown, look.is_lossy, look.is_color, array, look.num_values, role
+            array = any(path.endswith(".npy") for paths in roles[role].values() for path in paths[:1])
+            size = (look.num_values <= 2, look.num_values)  # classes tell more than what is of any class
+            return covers, are_parts(role), unknown, look.is_lossy, look.is_color, array, *size, role
 
         kept = {role: roles[role] for role in sorted(roles, key=rank)}
         for one, other in combinations(list(kept), 2):
@@ -300,6 +340,8 @@ class _Reading(Import):
             relation = compare_masks(pairs) if pairs else "class"
             if relation == "class" and pairs and compare_masks([(b, a) for a, b in pairs]) == "view":
                 relation, one, other = "view", other, one
+            if relation == "objects" and not are_parts(other):
+                relation = "unclear"
             if relation in _DROPPED:
                 why, text = (words.format(one=repr(one), other=repr(other)) for words in _DROPPED[relation])
                 paths = [path for files in kept.pop(other).values() for path in files]

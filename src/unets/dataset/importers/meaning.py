@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from unets.config import Coding, MasksSource, TableSource, describe
 from unets.data.files import read_bytes
 from unets.data.pixels import open_picture, read_values
+from unets.data.samples import IGNORE
 from unets.dataset.importers.base import Import, Questions
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, CITYSCAPES, IGNORE_NAMES
 from unets.dataset.importers.draws import Value, as_color, count_values, decode_colors, encode_colors
@@ -31,7 +32,7 @@ _MOST_PX = 20_000_000  # likewise, without colors
 _NEAR = 24  # levels from 0 or 255 that a codec's ringing reaches
 _HALF = 0.5
 MOSTLY = 0.75  # of all pixels: more is rather background than object, as around ISBI's membranes (78 %)
-_MANY_CLASSES = 20  # without names; more may be numbers of objects
+_MANY_CLASSES = 20  # without names; more are rather numbers of objects
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +87,17 @@ class Look:
         is_thin = shades >= 3 and sum(f.solid for f in self.files) < 0.2 * sum(f.shaded for f in self.files)
         is_near = sum(f.near for f in self.files) >= 0.85 * sum(f.num_pixels for f in self.files)
         return is_near and (is_thin or (self.is_lossy and len(levels) > 2))
+
+    @cached_property
+    def are_numbers(self) -> bool:
+        """Whether values number objects: they count from 1 without a gap, and not always to the same."""
+        if self.is_soft:
+            return False
+        values = [sorted(map(_as_number, file.counts.keys() - {0, (0, 0, 0)})) for file in self.files]
+        lasts = Counter(len(of) for of in values if of and of == list(range(1, len(of) + 1)))
+        share, most = lasts.total() / max(sum(map(bool, values)), 1), max(lasts, default=0)
+        is_sure = share == 1 and most > 3 and len(lasts) > 2
+        return is_sure or (self.num_values > 64 and not self.is_color) or (share >= 0.5 and most > _MANY_CLASSES)
 
     @property
     def is_mask(self) -> bool:
@@ -192,38 +204,71 @@ def _look_for_coding(found: Import, files: Sequence[str], names: Mapping[Value, 
     listing = found.listing
     height, width = listing.header(files[0]).size_hw
     paths = spread(files, max(_LEAST_FILES, _MANY_PX // (height * width)))
-    look = look_at(listing, paths, colors=any(isinstance(value, tuple) for value in names) and not is_single)
+    look = look_at(listing, paths)
     if look.error:
         raise InputError(f"every mask must be readable. Received: {look.error}. Repair or remove it and its image")
     if look.is_array:
         raise InputError(
             f"masks must hold whole numbers in one channel, or colors. Received: {files[0]}, and others; write PNGs"
         )
-    if not names and not is_single and all("labelIds" in path for path in files):
-        names = {v: name for v, name in CITYSCAPES.items() if v in look.counts} | {0: "background"}
+    if not names and not is_single:
+        names = _know_cityscapes(files, look)
     try:
-        return _find_classes(look, names, is_single, found.questions)
+        for known in [] if is_single else _list_namings(names, look):
+            by_color = any(isinstance(value, tuple) for value in known)
+            seen = look_at(listing, paths, colors=True) if by_color else look
+            if classes := _find_named(seen, known, found.questions, by_color=by_color):
+                if not by_color and not known.keys() <= names.keys():
+                    text = "masks hold no color of the list of classes: a value is the place of its row, from 0 on"
+                    found.questions.ask("source.values", text, "the value of each class")
+                return classes
+        return _find_unnamed(look, is_single, found.questions)
     except ValidationError as error:
         raise InputError(
             f"mask files must hold values of 0 to 65535, or colors. Received: {describe(error)}"
         ) from error
 
 
-def _find_classes(look: Look, names: Mapping[Value, str], is_single: bool, questions: Questions) -> Classes:
-    by_color = any(isinstance(value, tuple) for value in names)
-    if names and not is_single and (by_color or not look.is_color):
-        counts = Counter({(as_color(v) if by_color else v): n for v, n in look.counts.items()})
-        zero: Value = (0, 0, 0) if by_color else 0  # background, where no list names it
-        unnamed = 0 if zero in names else counts[zero]
-        hits = sum(n for value, n in counts.items() if value in names)
-        if hits >= 0.5 * (counts.total() - unnamed) > 0 and not (look.is_soft and len(names) > 3):
-            return _find_named(look, counts, names, zero, questions)
+def _know_cityscapes(files: Sequence[str], look: Look) -> dict[Value, str]:
+    """Returns the classes of Cityscapes where files are called as its own are; of its `trainId`s 255 is ignored."""
+    known: dict[Value, str] = {}
+    if all(re.search(r"train_?ids?\b", path, re.IGNORECASE) for path in files):
+        known = dict[Value, str](enumerate(CITYSCAPES.values())) | {IGNORE: "ignored"}
+    elif all("labelIds" in path for path in files):
+        known = {0: "background", **CITYSCAPES}
+    return {value: name for value, name in known.items() if value in look.counts or value == 0}
+
+
+def _list_namings(names: Mapping[Value, str], look: Look) -> list[dict[Value, str]]:
+    """Lists what the values of a list of classes may be: colors, numbers, levels of red, or the places of its rows."""
+    numbers: dict[Value, str] = {value: name for value, name in names.items() if isinstance(value, int)}
+    colors: dict[Value, str] = {value: name for value, name in names.items() if isinstance(value, tuple)}
+    namings = [colors, numbers]
+    if look.is_color and all(_as_number(value) >= 0 for value in look.counts):
+        namings.append({(_as_number(value), 0, 0): name for value, name in numbers.items()})
+    if not numbers and all(isinstance(value, int) and value < len(names) for value in look.counts if value != IGNORE):
+        namings.append(dict[Value, str](enumerate(names.values())))
+    return [naming for naming in namings if naming]
+
+
+def _as_number(value: Value) -> int:
+    """Returns a value, or the red of a color that is nothing but red; else -1."""
+    return value if isinstance(value, int) else -1 if any(value[1:]) else value[0]
+
+
+def _find_unnamed(look: Look, is_single: bool, questions: Questions) -> Classes:
     if look.is_soft:
         what = "JPEG blurs them" if look.is_lossy else "their borders are soft"
         text = f"masks hold shades between 0 and 255 ({what}): 128 and more is taken for the object"
         shares = "full_share=255 without threshold, if they are shares of several annotators"
         questions.ask("source.threshold", text, "another threshold, 1 to 255", shares)
         return Coding(threshold=128), _number(())
+    if look.are_numbers and not is_single:
+        text = f"masks hold up to {look.num_values - 1} values: taken for numbers of objects, all above 0 are one class"
+        questions.ask("source.threshold", text, "values=(1, 2, 3...), threshold=None, if they are classes")
+        return Coding(threshold=1), _number(())
+    if look.is_color and is_single and (0, 0, 0) in look.counts:
+        return Coding(threshold=1), _number(())  # an object of any color
     if look.is_color:
         return _find_colors(look, questions)
     values = sorted(value for value in look.counts if isinstance(value, int))
@@ -258,18 +303,19 @@ def _find_binary(look: Look, values: list[int], is_single: bool, questions: Ques
 def _find_several(look: Look, values: Sequence[int], questions: Questions) -> Classes:
     """Classes without names, or numbers of objects."""
     ignored = (255,) if 255 in values and max(set(values) - {255}) < 128 else ()
-    classes = tuple(value for value in values if value not in (0, *ignored))
-    if len(classes) > _MANY_CLASSES and _are_numbers(look):
-        text = f"masks hold up to {look.num_values - 1} values: taken for numbers of objects, all above 0 are one class"
-        questions.ask("source.threshold", text, f"values={classes[:3]}..., threshold=None, if they are classes")
-        return Coding(threshold=1), _number(())
+    zero, share = 0, look.counts[0] / look.counts.total()
+    (top, count), *_ = look.counts.most_common(1)
+    if 0 in values and isinstance(top, int) and top not in ignored and count > MOSTLY * look.counts.total():
+        zero, share = top, count / look.counts.total()
+    classes = tuple(value for value in values if value not in (zero, *ignored))
     if len(classes) >= 254:
         raise InputError(
             f"mask files must hold at most 254 values, one a class. Received: {len(classes)}; are they images, or "
             "shades?"
         )
     if len(classes) > 1:
-        text = f"the values {list_some(classes)} are taken for classes; no file names them"
+        rest = f", {zero} ({share:.0%} of all pixels) for background" if zero in values else ""
+        text = f"the values {list_some(classes)} are taken for classes{rest}; no file names them"
         choice = f"values=({max(classes)},), threshold=1, if they are numbers of objects"
         questions.ask("classes", text, "their names", choice)
     if ignored:
@@ -280,15 +326,8 @@ def _find_several(look: Look, values: Sequence[int], questions: Questions) -> Cl
         text = "no pixel is 0: every pixel is taken to be of a class, and none is background"
         choice = f"background=({min(classes)},), without {min(classes)} in `values`"
         questions.ask("source.background", text, choice)
-    background = (0,) if 0 in values else ()
+    background = (zero,) if zero in values else ()
     return Coding(values=classes, background=background, ignored=ignored), _number(classes)
-
-
-def _are_numbers(look: Look) -> bool:
-    """Tells numbers of objects: in most files they count from 1 without a gap, and not always to the same."""
-    lasts = [sorted(value for value in file.counts if value != 0) for file in look.files]
-    counted = [values for values in lasts if values and values == list(range(1, len(values) + 1))]
-    return look.num_values > 64 or len(counted) >= 0.5 * len(lasts)
 
 
 def _find_colors(look: Look, questions: Questions) -> Classes:
@@ -302,6 +341,12 @@ def _find_colors(look: Look, questions: Questions) -> Classes:
             + (" (JPEG blurs them)" if look.is_lossy else "")
             + ". Save them as PNG, or add a class_dict.csv (name,r,g,b) that lists the classes' colors"
         )
+    files_of = Counter(as_color(value) for file in look.files for value in file.counts)
+    if sum(files_of[color] == 1 for color in used) > max(16, 0.8 * len(used)) and len(look.files) >= _LEAST_FILES:
+        raise InputError(
+            f"mask files must hold a color a class. Received: {len(used)} colors, most of them in one file alone, as "
+            "colors of objects. Write masks of classes as PNG"
+        )
     zero = (0, 0, 0) if (0, 0, 0) in counts else max(counts, key=lambda value: counts[value])
     rest = tuple(value for value in used if value != zero)
     text = f"the colors {list_some(rest)} are taken for classes and {zero} for background; no file names them"
@@ -309,10 +354,15 @@ def _find_colors(look: Look, questions: Questions) -> Classes:
     return Coding(values=rest, background=(zero,), nearest=not is_clean), _number(rest)
 
 
-def _find_named(
-    look: Look, counts: Counter[Value], names: Mapping[Value, str], zero: Value, questions: Questions
-) -> Classes:
-    """Classes by a list of names: ignored pixels and background are known by theirs."""
+def _find_named(look: Look, names: Mapping[Value, str], questions: Questions, *, by_color: bool) -> Classes | None:
+    """Classes by a list of names, which tell ignored pixels and background; None where few pixels are named."""
+    counts = Counter({(as_color(v) if by_color else v): n for v, n in look.counts.items()})
+    zero: Value = (0, 0, 0) if by_color else 0  # background, where no list names it
+    skipped = {zero} if not look.is_lossy or zero not in names else set[Value]()  # a codec blurs the other colors
+    looked = Counter({value: n for value, n in counts.items() if value not in skipped})
+    hits = sum(n for value, n in looked.items() if value in names)
+    if not hits >= 0.5 * looked.total() > 0 or (look.is_soft and len(names) > 3):
+        return None
     ignored = [value for value, name in names.items() if re.fullmatch(IGNORE_NAMES, name.lower())]
     background = [value for value, name in names.items() if re.fullmatch(BACKGROUND_NAMES, name.lower())]
     classes = {value: name for value, name in names.items() if value not in (*ignored, *background)}

@@ -39,6 +39,7 @@ DERIVED_WORDS = _words(
 _SPLITS = {"train": "training train tr", "val": "validation valid val dev", "test": "testing test ts"}
 _SPLIT_WORDS = {word: split for split, words in _SPLITS.items() for word in words.split()}
 _KNOWN_WORDS = MASK_WORDS | IMAGE_WORDS | DERIVED_WORDS | _SPLIT_WORDS.keys()
+_AFTER_SPLIT = IMAGE_WORDS | MASK_WORDS | _words("set data crop crops tiles")  # `trainset`, `testcrop`
 ItemT = TypeVar("ItemT")
 _COMMON = (0.04, 0.1, 0.25)  # of the files have a word that is no name of its own
 _MOST_SHAPES = 80
@@ -74,7 +75,7 @@ def find_split(text: str) -> str:
     for word in {*find_words(text), *re.findall(r"[A-Za-z]+", text.lower())}:
         for name, split in _SPLIT_WORDS.items():
             rest = word[len(name) :] if word.startswith(name) else None
-            known = rest is not None and (rest in ("", "set") or rest in IMAGE_WORDS | MASK_WORDS)
+            known = rest == "" or rest in _AFTER_SPLIT
             before = word.removesuffix(name)
             if (known and (len(name) > 2 or rest)) or (word.endswith(name) and before in IMAGE_WORDS | MASK_WORDS):
                 found.add(split)
@@ -116,13 +117,17 @@ def _shape(path: str, counts: Mapping[str, int], least: float) -> Name:
         if (
             not run[0].isalnum()
             or re.fullmatch(r"\d+(st|nd|rd|th)([A-Z]\w*)?", run)
-            or (letters * 2 > len(run) and _stays(run, counts, least * (4 if mixed else 1)))
+            or (
+                letters * 2 > len(run)
+                and not re.search(r"\d\d$", run)
+                and _stays(run, counts, least * (4 if mixed else 1))
+            )
         ):
             parts.append(run)
             continue
         pieces = re.fullmatch(r"([A-Za-z]+)(\d+)|(\d+)([A-Za-z]+)", run)
         for piece in [piece for piece in pieces.groups() if piece] if pieces else [run]:
-            part = 2.5 * least if len(piece) > 1 else 8 * least  # letters of hexadecimal ids are common, too
+            part = 8 * least if piece in "abcdefABCDEF" else 2.5 * least  # hexadecimal ids have these letters, too
             if piece.isalpha() and _stays(piece, counts, part if mixed else least):
                 parts.append(piece)
             elif parts and parts[-1] == "#":

@@ -26,7 +26,7 @@ from unets.dataset.importers.tables import (
     Naming,
     find_class_column,
     find_naming,
-    find_rle_column,
+    find_rle_columns,
     is_sample,
     read_tables,
 )
@@ -45,10 +45,14 @@ def propose(listing: Listing) -> Import | None:
     images = Finder(listing.rasters)
     best: tuple[int, CsvSource, Questions] | None = None
     for path, table in read_tables(listing).items():
-        column = None if is_sample(path) else find_rle_column(table)
-        naming = find_naming(table, images, skip=(column,)) if column else None
-        if column and naming:
-            questions = Questions()
+        columns = [] if is_sample(path) else find_rle_columns(table)
+        naming = find_naming(table, images, skip=columns[:1]) if columns else None
+        if naming:
+            questions, column = Questions(), columns[0]
+            others = [name for name in columns[1:] if table[name].str.count(" ").max() > 3]  # no boxes
+            if others:
+                text = f"{path} has run lengths in {column}, which is read, and in {', '.join(others)}"
+                questions.ask("source.rle_column", text, "another", "a csv with a row a class (pandas.melt)")
             source = _describe_csv(listing, path, table, column, naming, questions)
             if best is None or len(naming.ids) > best[0]:
                 best = len(naming.ids), source, questions

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from unets.dataset.importers import (
 from unets.dataset.importers.base import Import
 from unets.dataset.importers.draws import merge_layers
 from unets.dataset.importers.edges import measure_fit, read_colors
-from unets.dataset.importers.listing import UNSUPPORTED, Listing, ending, list_input
+from unets.dataset.importers.listing import FOREIGN, UNSUPPORTED, Listing, ending, list_input
 from unets.dataset.importers.names import find_shapes, list_some, spread
 from unets.dataset.importers.patterns import read_patterns
 from unets.dataset.importers.tables import read_tables
@@ -123,7 +124,7 @@ def choose(listing: Listing) -> Import:
                 f"differ: {first} is taken"
             )
             best.questions.ask("source", text, repr(other.source))
-        if "submission" in other.fields:
+        if "submission" in other.fields and len(other.train) >= _NEARLY * len(best.train):
             best.fields.setdefault("submission", other.fields["submission"])
     for name, fault in errors.items():
         text = f"the folder also holds {name} annotations, which cannot be read: {fault}"
@@ -177,6 +178,16 @@ def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
         for path, found in read_tables(listing).items()
         if any("POLYGON" in cell[:20] for cell in found.head(20).to_numpy().ravel())
     ]
+    ends = (".json", ".jsonl", ".ndjson", ".geojson", ".xml", ".csv")
+    texts = list[str]()
+    for path in (path for end in ends for path in spread(listing.select(end), 2)):
+        with suppress(InputError):  # an empty file
+            texts.append(listing.read_text(path))
+    for path in (names[0].path for names in find_shapes(listing.rasters).values()):
+        with suppress(InputError):  # a damaged image
+            if listing.header(path).mode == "RGBA":
+                hints.append(f"{path} has an opacity: if that is a mask, write it as PNG (`array[..., 3]`)")
+    hints += dict.fromkeys(hint for mark, hint in FOREIGN.items() if any(mark in text for text in texts))
     hints += [UNSUPPORTED[end] for end in sorted({ending(path) for path in listing.paths} & UNSUPPORTED.keys())]
     return (
         "`--input` must hold images with masks: mask files, a csv of run lengths, or COCO, YOLO, labelme, Label "

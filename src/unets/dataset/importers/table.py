@@ -113,6 +113,9 @@ def read(
             size_hw=headers[0].size_hw,
         )
     found.account |= dict.fromkeys(files, "mask") | dict.fromkeys((source.path, *lists), "annotation")
+    if bare := [image for image in rows if found.account.get(image) == "left out: an image without a mask"]:
+        text = f"{len(bare)} images of {source.path} have no mask and are left out: {bare[0]}, ..."
+        found.questions.ask("source.test_images", text, "patterns of test images")
     if is_by_hand:
         ids = {image: row["id"] for image, row in rows.items()}
         groups = {image: (row.get("group", ""), row.get("view", "")) for image, row in rows.items()}

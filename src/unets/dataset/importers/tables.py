@@ -62,15 +62,15 @@ def is_sample(path: str) -> bool:
     return re.search(r"sample|submission|submit", path.rpartition("/")[2].lower()) is not None
 
 
-def find_rle_column(table: pd.DataFrame) -> str | None:
-    """Returns the column of run lengths: pairs of whole numbers, or nothing, in nearly every cell."""
-    best: tuple[int, str | None] = (0, None)
+def find_rle_columns(table: pd.DataFrame) -> list[str]:
+    """Returns the columns of run lengths, pairs of whole numbers or nothing in nearly every cell; the longest first."""
+    lengths: dict[str, int] = {}
     for column in table.columns:
         cells = [clean_runs(cell) for cell in spread(table[column].tolist(), _MANY)]
         filled = [cell for cell in cells if cell]
         if filled and sum(_RUNS.fullmatch(cell) is not None for cell in filled) >= 0.98 * len(filled):
-            best = max(best, (sum(map(len, filled)), column), key=lambda pair: pair[0])
-    return best[1]
+            lengths[column] = sum(map(len, filled))
+    return sorted(lengths, key=lambda column: -lengths[column])
 
 
 def find_naming(table: pd.DataFrame, images: Finder, skip: Sequence[str] = (), least: float = 0.5) -> Naming | None:

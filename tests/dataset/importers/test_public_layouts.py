@@ -1,0 +1,276 @@
+"""Layouts as public data sets unpack, where they differ from the plain ones."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.dataset.importers.drawing import (
+    COLORS,
+    SIZE,
+    Drawing,
+    draw_image,
+    draw_objects,
+    encode,
+    fill,
+    find_faults,
+    import_drawn,
+    merge,
+    with_palette,
+)
+from unets.dataset.importers.base import Import
+from unets.dataset.importers.listing import list_input
+from unets.dataset.importers.search import choose, read
+from unets.errors import InputError
+
+HEX = ("#000000", "#0000ff", "#00ff00", "#ff0000")  # as COLORS
+NAMES = ("background", "cat", "dog", "fox")
+LISTS = {
+    "Dubai": (
+        "classes.json",
+        {"classes": [{"title": n, "color": c} for n, c in zip(NAMES, HEX, strict=True)]},
+        "color",
+    ),
+    "A2D2": ("class_list.json", dict(zip(HEX, NAMES, strict=True)), "color"),
+    "Mapillary": (
+        "config.json",
+        {"labels": [{"name": n, "color": c.tolist()} for n, c in zip(NAMES, COLORS, strict=True)], "version": "1.1"},
+        "palette",
+    ),
+    "RailSem19": (
+        "rs19-config.json",
+        {"labels": [{"name": n, "color": c.tolist()} for n, c in zip(NAMES, COLORS, strict=True)]},
+        "index",
+    ),
+    "UECFoodPix": ("category.txt", "id\tname\n" + "".join(f"{i}\t{n}\n" for i, n in enumerate(NAMES)), "red"),
+    "BCSS": ("gtruth_codes.tsv", "label\tGT_code\n" + "".join(f"{n}\t{i}\n" for i, n in enumerate(NAMES)), "index"),
+}
+CODES = {
+    "color": lambda mask: COLORS[mask],
+    "palette": with_palette,
+    "index": lambda mask: mask,
+    "red": lambda mask: np.dstack([mask, mask * 0, mask * 0]),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_of_classes(tmp_path: Path, name: str) -> None:
+    path, content, coding = LISTS[name]
+    drawing = Drawing(tmp_path)
+    drawing.write(path, content if isinstance(content, str) else json.dumps(content))
+    fill(drawing, "images/{i}.png", "labels/{i}.png", num_classes=3, code=CODES[coding])
+    _, result = import_drawn(drawing)
+    assert result.classes == NAMES[1:]
+    assert any("place of its row" in question.text for question in result.questions) == (name == "RailSem19")
+
+
+def test_lists_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    fill(drawing, "{i}_json/img.png", "{i}_json/label.png", num_classes=2)
+    for number in range(8):
+        names = NAMES[:3] if number % 2 else ("background", "dog", "cat")
+        drawing.write(f"{number:03}_json/label_names.txt", "\n".join(names))
+    with pytest.raises(InputError, match=r"1 is 'dog' in 000_json.*'cat' in 001_json"):
+        choose(list_input(tmp_path))
+
+
+def test_train_ids_count_from_the_road_on(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    fill(drawing, "leftImg8bit/{i}_leftImg8bit.png", "gtFine/{i}_gtFine_labelTrainIds.png", num_classes=3)
+    ids = np.array([255, 0, 2, 11], dtype=np.uint8)
+    for number in range(8):
+        mask = merge(draw_objects(number, 3))
+        drawing.save(f"gtFine/{number:03}_gtFine_labelTrainIds.png", ids[mask])
+        drawing.train[f"leftImg8bit/{number:03}_leftImg8bit.png"] = np.where(mask == 0, 255, mask).astype(np.uint8)
+    _, result = import_drawn(drawing)
+    assert result.classes == ("road", "building", "person")
+
+
+def test_a_value_of_most_pixels_is_background_and_asked(tmp_path: Path) -> None:
+    """Of REFUGE's masks: 0 is the cup, 128 the disc, 255 what is around."""
+    drawing = Drawing(tmp_path)
+    values = np.array([255, 0, 128], dtype=np.uint8)
+    fill(drawing, "Images/{i}.png", "gts/{i}.bmp", num_classes=2, code=lambda mask: values[mask])
+    _, result = import_drawn(drawing)
+    assert any("255 (" in question.text and "for background" in question.text for question in result.questions)
+
+
+def test_bitmaps_of_one_bit(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    fill(drawing, "Original/Frame{i}-org.jpg", "GT/Frame{i}-gt.pbm", code=CODES["index"])
+    for path in tmp_path.glob("GT/*.pbm"):
+        rows = (merge(draw_objects(int(path.name[5:8]))) > 0).astype(int)
+        path.write_text(f"P1\n{SIZE[1]} {SIZE[0]}\n" + "\n".join(" ".join(map(str, row)) for row in rows) + "\n")
+    import_drawn(drawing)
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "words"),
+    [
+        ("annotations/panoptic_val2017.json", '{"annotations": [{"segments_info": []}]}', "COCO panoptic"),
+        ("gtFine/000_gtFine_polygons.json", '{"imgHeight": 1, "objects": []}', "Cityscapes polygons"),
+        ("export.ndjson", '{"data_row": {"external_id": "000.png"}}', "Labelbox"),
+        ("export.json", '{"label_classes": [], "images": []}', "Hasty"),
+        ("annotations/000.json", '{"item": {"slots": []}, "annotations": []}', "V7 Darwin"),
+        ("buildings.geojson", '{"type": "x", "features": [], "kind": "FeatureCollection"}', "GeoJSON"),
+        ("polygons.jsonl", '{"id": "000", "annotations": [{"coordinates": [[[1, 2]]]}]}', "json lines"),
+        ("via.csv", "filename,region_shape_attributes\n000.png,x\n", "VIA's csv"),
+        ("Annotations/000.xml", '<Annotations><Vertex X="1" Y="2"/></Annotations>', "Aperio"),
+    ],
+)
+def test_annotations_that_nothing_reads_are_named(tmp_path: Path, path: str, text: str, words: str) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(4):
+        drawing.add(f"images/{number:03}.png", number)
+    drawing.write(path, text)
+    drawing.write("empty.csv", "")
+    with pytest.raises(InputError, match=words):
+        choose(list_input(tmp_path))
+
+
+def list_questions(result: Import) -> str:
+    return "; ".join(question.text for question in result.questions)
+
+
+@pytest.mark.parametrize(
+    ("kept", "copy"), [("PNG/Original/{n}.png", "TIF/Original/{n}.tif"), ("train/images/{n}.png", "images/{n}.png")]
+)
+def test_images_that_are_there_twice_are_read_once(tmp_path: Path, kept: str, copy: str) -> None:
+    drawing = Drawing(tmp_path)
+    for image in (copy, kept):
+        drawing.train.clear()
+        fill(drawing, image, image.replace("Original", "Ground Truth").replace("images", "masks"))
+    _, result = import_drawn(drawing)
+    assert "8 images are there twice" in list_questions(result)
+
+
+def test_frames_of_one_number_are_no_copies(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for video in range(4):
+        for number in range(5):
+            objects = drawing.add(f"seq{video}/Images/{number:06}.png", 10 * video + number)
+            drawing.save(f"seq{video}/Labels/{number:06}.png", merge(objects) * np.uint8(255))
+    import_drawn(drawing)
+
+
+def test_images_without_a_defect_are_a_question(tmp_path: Path) -> None:
+    """MVTec's: masks are of images called test alone, and no word tells what the good ones are for."""
+    drawing = Drawing(tmp_path)
+    fill(drawing, "bottle/test/broken/{i}.png", "bottle/ground_truth/broken/{i}_mask.png")
+    good = [
+        drawing.save(f"bottle/{split}/good/{i:03}.png", draw_image(i + 50, np.zeros(SIZE, np.uint8)))
+        for split in ("train", "test")
+        for i in (0, 1)
+    ]
+    source, result = import_drawn(drawing)
+    assert list_questions(result).count("have no masks and are left out") == 2
+    drawing.train |= {image: np.zeros(SIZE, np.uint8) for image in good}
+    again = read(list_input(tmp_path), source.model_copy(update={"missing": "empty"}))
+    assert not find_faults(drawing, again)
+
+
+def test_masks_that_belong_to_no_image_are_a_question(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    fill(drawing, "images/{i}.png", "first_masks/{i}.png")
+    for number in range(8):
+        drawing.save(f"other_masks/{chr(97 + number) * 5}.png", merge(draw_objects(number)))
+    _, result = import_drawn(drawing)
+    assert "8 masks have no image" in list_questions(result)
+
+
+def test_a_letter_after_the_number(tmp_path: Path) -> None:
+    """MaSTr1325's `0001m.png`; what the camera's sensors say of the horizon lies under the images' names."""
+    drawing = Drawing(tmp_path)
+    fill(drawing, "images/{i}.png", "masks/{i}m.png", count=12, num_classes=2)
+    for number in range(12):
+        drawing.save(f"imus/{number:03}.png", (np.tri(*SIZE) > 0).astype(np.uint8) * np.uint8(255))
+    choice = choose(list_input(tmp_path))
+    assert "masks" in list_questions(choice)
+
+
+def test_classes_are_read_and_not_what_is_of_any_class(tmp_path: Path) -> None:
+    """PhenoBench's: beside classes there are numbers of plants, and where plants are seen."""
+    drawing = Drawing(tmp_path)
+    for number in range(8):
+        objects = drawing.add(f"images/{number:03}.png", number, 2, count=1 + number % 4)
+        numbers = np.zeros(SIZE, dtype=np.uint16)
+        for place, (_, part) in enumerate(objects, start=1):
+            numbers[part] = place
+        mask = merge(objects)
+        drawing.save(f"semantics/{number:03}.png", mask)
+        drawing.save(f"plants/{number:03}.png", numbers)
+        drawing.save(f"visibility/{number:03}.png", (mask > 0).astype(np.uint8) * np.uint8(255))
+    _, result = import_drawn(drawing)
+    assert result.classes == ("class_1", "class_2")
+
+
+def test_few_objects_in_each_image_are_numbers_too(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(8):
+        objects = drawing.add(f"{number}.bmp", number, count=2 + number % 4)
+        numbers = np.zeros(SIZE, dtype=np.uint8)
+        for place, (_, part) in enumerate(objects, start=1):
+            numbers[part] = place
+        drawing.save(f"{number}_anno.bmp", numbers)
+    _, result = import_drawn(drawing)
+    assert "numbers of objects" in list_questions(result)
+
+
+def test_colors_of_objects_are_refused(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(10):
+        objects = drawing.add(f"images/{number}.png", number, count=3)
+        colors = np.zeros((*SIZE, 3), dtype=np.uint8)
+        for place, (_, part) in enumerate(objects):
+            colors[part] = (20 * number + place, 7 * place, 90)
+        drawing.save(f"labels/{number}.png", colors)
+    with pytest.raises(InputError, match="colors of objects"):
+        choose(list_input(tmp_path))
+
+
+def test_files_of_one_class_may_be_colored(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(8):
+        for index, part in drawing.add(f"images/{number}.png", number, 2):
+            drawing.save(f"masks/{('cat', 'dog')[index - 1]}/{number}.png", COLORS[part * (index + 1)])
+    _, result = import_drawn(drawing)
+    assert result.classes == ("cat", "dog")
+
+
+def test_coco_as_it_is_downloaded(tmp_path: Path) -> None:
+    """Captions and key points lie beside instances, and a split may not have been downloaded."""
+    drawing = Drawing(tmp_path)
+    images, entries = [], []
+    for number in range(6):
+        objects = drawing.add(f"val2017/{number:012}.jpg", number, 2, quality=95)
+        images.append({"id": number, "file_name": f"{number:012}.jpg", "height": SIZE[0], "width": SIZE[1]})
+        for index, part in objects:
+            counts = np.diff(np.flatnonzero(np.diff(np.r_[-1, part.ravel("F"), -1]))).tolist()
+            outline = {"size": SIZE, "counts": counts if not part[0, 0] else [0, *counts]}
+            entries.append({"image_id": number, "category_id": index, "iscrowd": 0, "segmentation": outline})
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    content = {"images": images, "annotations": entries, "categories": categories}
+    drawing.write("annotations/instances_val2017.json", json.dumps(content))
+    absent = [entry | {"file_name": f"9{entry['file_name']}"} for entry in images]
+    drawing.write("annotations/instances_train2017.json", json.dumps(content | {"images": absent * 2}))
+    captions = {"images": images, "annotations": [{"image_id": 0, "caption": "a cat"}]}
+    drawing.write("annotations/captions_val2017.json", json.dumps(captions))
+    drawing.write("annotations/person_keypoints_val2017.json", json.dumps(content | {"annotations": entries[:1]}))
+    _, result = import_drawn(drawing)
+    assert result.classes == ("cat", "dog")
+    assert result.account["annotations/captions_val2017.json"].startswith("left out: captions")
+
+
+def test_two_columns_of_run_lengths_are_a_question(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    rows = ["image,box,rle_a,rle_b"]
+    for number in range(8):
+        one, other = (part for _, part in drawing.add(f"train/{number}.png", number, 2))
+        drawing.train[f"train/{number}.png"] = one.astype(np.uint8)
+        rows.append(f"{number}.png,1 2 3 4,{encode(one | np.roll(one, 1, 0))},{encode(other)}")
+        drawing.train[f"train/{number}.png"] = (one | np.roll(one, 1, 0)).astype(np.uint8)
+    drawing.write("train.csv", "\n".join(rows) + "\n")
+    result = choose(list_input(tmp_path))
+    assert "run lengths in rle_" in list_questions(result)
+    assert "box" not in list_questions(result)
