@@ -341,7 +341,7 @@ def _find_colors(look: Look, questions: Questions) -> Classes:
             + (" (JPEG blurs them)" if look.is_lossy else "")
             + ". Save them as PNG, or add a class_dict.csv (name,r,g,b) that lists the classes' colors"
         )
-    files_of = Counter(as_color(value) for file in look.files for value in file.counts)
+    files_of = Counter[Value](as_color(value) for file in look.files for value in file.counts)
     if sum(files_of[color] == 1 for color in used) > max(16, 0.8 * len(used)) and len(look.files) >= _LEAST_FILES:
         raise InputError(
             f"mask files must hold a color a class. Received: {len(used)} colors, most of them in one file alone, as "
