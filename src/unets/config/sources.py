@@ -153,7 +153,9 @@ class PolygonSource(SharedOptions):
     labels: tuple[str, ...] = ()  # classes as the files name them, in the order of `classes`; (): all that there are
     ignored: tuple[str, ...] = ()  # labels of ignored areas
     covering: bool = False  # where classes overlap the later object covers the earlier; else a mask a class
-    missing: Literal["leave_out", "empty"] = "leave_out"  # an image that the files do not name
+    # An image without annotation: leave_out, unless the files name it: then it has no object; empty: it has none in
+    # either case; leave_out_all: it is left out in either case.
+    missing: Literal["leave_out", "empty", "leave_out_all"] = "leave_out"
 
 
 class CsvSource(SharedOptions, RleFormat):

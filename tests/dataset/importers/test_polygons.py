@@ -3,8 +3,10 @@
 import base64
 import json
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,10 +24,12 @@ from tests.dataset.importers.drawing import (
     import_drawn,
     merge,
 )
+from unets.config import DatasetConfig, PolygonSource, SubmissionConfig
+from unets.dataset.importers.base import Import
 from unets.dataset.importers.coco import decode_runs
 from unets.dataset.importers.listing import list_input
 from unets.dataset.importers.polygons import draw_polygon
-from unets.dataset.importers.search import choose
+from unets.dataset.importers.search import choose, read, read_input
 from unets.errors import InputError
 
 NAMES = ("cat", "dog")
@@ -162,6 +166,59 @@ def test_coco_a_file_a_split_with_names_that_repeat(tmp_path: Path) -> None:
     drawing.test = set(drawing.train) - before
     drawing.train = {image: mask for image, mask in drawing.train.items() if image in before}
     import_drawn(drawing)
+
+
+def change(path: Path, **lists: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Rewrites each entry of the lists of a COCO file."""
+    content = json.loads(path.read_text())
+    content |= {name: [rewrite(entry) for entry in content[name]] for name, rewrite in lists.items()}
+    path.write_text(json.dumps(content))
+
+
+def read_as(drawing: Drawing, *classes: str, labels: tuple[str, ...] = ()) -> Import:
+    source, submission = PolygonSource(format="coco", labels=labels), SubmissionConfig(class_column="class")
+    dataset = DatasetConfig(source=source, classes=classes, metric="iou", submission=submission)
+    return read_input(drawing.root, dataset, drawing.root)
+
+
+def test_classes_are_found_by_name_whatever_their_order_in_the_file(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    write_coco(drawing, "coco.json", draw_all(drawing))
+    assert not find_faults(drawing, read_as(drawing, "kitten", "puppy"))  # the user's own words
+    change(
+        tmp_path / "coco.json",
+        categories=lambda entry: entry | {"id": 100 - entry["id"]},
+        annotations=lambda entry: entry | {"category_id": 100 - entry["category_id"]},
+    )
+    for names in (NAMES, ("Cat", "Dog")):
+        found = read_as(drawing, *names)
+        assert found.classes == names
+        assert not find_faults(drawing, found)
+    for names, labels in ((("wolf", "dog"), ()), (("cat", "dog"), ("dog", "cat"))):
+        with pytest.raises(InputError, match=r"order of the classes of .*'dog', 'cat'.* Received: .*Bring them"):
+            read_as(drawing, *names, labels=labels)
+
+
+def test_coco_need_not_give_the_sizes_of_images(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    write_coco(drawing, "coco.json", draw_all(drawing))
+    change(tmp_path / "coco.json", images=lambda entry: {"id": entry["id"], "file_name": entry["file_name"]})
+    import_drawn(drawing)
+
+
+def test_coco_images_without_annotation_are_a_question(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    write_coco(drawing, "coco.json", draw_all(drawing) | {"images/bare.png": []})
+    drawing.save("images/bare.png", draw_image(99, np.zeros(SIZE, np.uint8)))
+    annotated = dict(drawing.train)
+    drawing.train["images/bare.png"] = np.zeros(SIZE, np.uint8)
+    source, result = import_drawn(drawing)
+    (question,) = (question for question in result.questions if question.field == "source.missing")
+    assert question.text.startswith("1 of 7 images have no annotation in files that name them: empty, or not labeled")
+    drawing.train = annotated
+    other = read(list_input(tmp_path), source.model_copy(update={"missing": "leave_out_all"}))
+    assert not find_faults(drawing, other)
+    assert other.account["images/bare.png"] == "left out: an image without annotation"
 
 
 def test_coco_crowds_are_ignored(tmp_path: Path) -> None:
@@ -361,6 +418,7 @@ def test_via(tmp_path: Path, as_project: bool) -> None:
     assert result.classes == NAMES
     assert result.account["train/via_region_data.json"] == "annotation"
     assert result.account["train/opened.jpg"].startswith("left out")
+    assert any("1 of 7 images have no annotation in files" in question.text for question in result.questions)
     assert any("`kind` is taken for the class" in question.text for question in result.questions)
 
 

@@ -44,9 +44,13 @@ def parse(found: Annotations) -> None:
             entries = defaultdict(list)
             for entry in content["annotations"]:
                 entries[entry.get("image_id")].append(entry)
-            sizes = {entry["id"]: (int(entry["height"]), int(entry["width"])) for entry in content["images"]}
+            sizes = {
+                entry["id"]: (int(entry["height"]), int(entry["width"]))
+                for entry in content["images"]
+                if entry.get("height") and entry.get("width")
+            }
             for id_, image in images.items():
-                found.add(image, path, sizes[id_], (_read_area(entry, categories, path) for entry in entries[id_]))
+                found.add(image, path, sizes.get(id_), (_read_area(entry, categories, path) for entry in entries[id_]))
     found.missing += [] if found.areas else lost
     found.labels = tuple(labels)
 
@@ -56,7 +60,7 @@ def _is_coco(content: Any) -> bool:
         return False
     images = content.get("images")
     entries = images if isinstance(images, list) else []
-    return bool(entries) and all(isinstance(e, dict) and {"id", "height", "width"} <= e.keys() for e in entries)
+    return bool(entries) and all(isinstance(entry, dict) and "id" in entry for entry in entries)
 
 
 def _name_categories(content: dict[str, Any]) -> dict[Any, str]:

@@ -262,7 +262,7 @@ def _build(found: Annotations, source: PolygonSource) -> Import:
 
 
 def _split(found: Annotations, source: PolygonSource) -> tuple[list[str], list[str]]:
-    """Returns (training images, test images); asks about images that no annotation names."""
+    """Returns (training images, test images); asks about images without annotation."""
     rasters = dict.fromkeys(list_rasters(found, source))
     named = [image for image in found.areas if image in rasters and image not in found.test]
     folder_of = {image: image.rpartition("/")[0] for image in rasters}
@@ -273,12 +273,21 @@ def _split(found: Annotations, source: PolygonSource) -> tuple[list[str], list[s
     known = {*train, *test, *found.account}
     alone = [image for image in rasters if image not in known]
     test += [image for image in alone if splits[image] == "test" and folder_of[image] not in folders]
-    bare = [image for image in alone if folder_of[image] in folders]
+    unnamed = [image for image in alone if folder_of[image] in folders]
+    bare = [image for image in train if not found.areas[image]]
     found.account |= {image: "left out: an image without annotation" for image in alone if image not in test}
-    if bare and source.missing == "empty":
-        found.sizes |= {image: found.listing.header(image).size_hw for image in bare}
-        return [*train, *bare], test
-    if bare:
-        text = f"{len(bare)} images beside annotated ones have no annotation and are left out: {bare[0]}, ..."
-        found.questions.ask("source.missing", text, '"empty", if they hold no object')
+    count, no_object = len(train) + len(unnamed), list[str]()
+    for images, where, is_empty, other in (
+        (bare, " in files that name them", source.missing != "leave_out_all", "leave_out_all"),
+        (unnamed, "", source.missing == "empty", "leave_out"),
+    ):
+        no_object += images if is_empty else []
+        if images:
+            text = f"{len(images)} of {count} images have no annotation{where}: empty, or not labeled yet? They "
+            text += f"{'count as empty' if is_empty else 'are left out'}; one is {images[0]}"
+            choice = other if is_empty else "leave_out" if where else "empty"
+            found.questions.ask("source.missing", text, f'"{choice}"')
+    found.sizes |= {image: found.listing.header(image).size_hw for image in no_object if image not in found.areas}
+    train = [*(image for image in train if found.areas[image]), *no_object]
+    found.leave({*bare, *unnamed} - {*no_object}, "an image without annotation")
     return train, test

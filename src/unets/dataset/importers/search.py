@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -41,6 +41,8 @@ _POLYGONS = {
     "supervisely": supervisely.parse,
     "via": via.parse,
 }
+# An image without a txt holds no object, as YOLO has it; VIA names all images that were opened.
+_MISSING: Mapping[str, Literal["leave_out", "empty", "leave_out_all"]] = {"yolo": "empty", "via": "leave_out_all"}
 _READERS: Mapping[str, Callable[[Listing, Any], Import | None]] = {
     "table": table.read,
     "masks": masks.read,
@@ -52,11 +54,10 @@ _PROPOSERS: Mapping[str, Callable[[Listing], Import | None]] = {
     "table": table.propose,
     "masks": partial(masks.read, source=MasksSource(stretch_masks=True)),
     "csv": run_lengths.propose,
-    # An image without a txt holds no object, as YOLO has it.
     **{
         name: partial(
             polygons.read,
-            source=PolygonSource(format=name, missing="empty" if name == "yolo" else "leave_out", stretch_masks=True),
+            source=PolygonSource(format=name, missing=_MISSING.get(name, "leave_out"), stretch_masks=True),
             parse=parse,
         )
         for name, parse in _POLYGONS.items()
@@ -77,9 +78,10 @@ def read(listing: Listing, source: Source) -> Import:
 
 
 def read_input(input_dir: Path, dataset: DatasetConfig, config_dir: Path) -> Import:
-    """Reads INPUT for a data set; its classes may be called otherwise than in the files. Raises as the importer does.
+    """Reads INPUT for a data set; a table by hand may lie in `config_dir`, the folder of `dataset.py`.
 
-    A table by hand may lie in `config_dir`, the folder of `dataset.py`.
+    Its classes may be called otherwise than in the files, and stand in the files' order then; those of polygons that
+    have the same names are found by name. Raises as the importer does, or InputError: names stand in another order.
     """
     listing, source = list_input(input_dir), dataset.source
     if isinstance(source, PatternSource):
@@ -87,8 +89,18 @@ def read_input(input_dir: Path, dataset: DatasetConfig, config_dir: Path) -> Imp
     if isinstance(source, TableSource):
         return table.read(listing, source, dataset, config_dir)
     found = read(listing, source)
-    if len(found.classes) == len(dataset.classes):
-        found.classes = dataset.classes
+    named, wanted = ([name.casefold() for name in classes] for classes in (found.classes, dataset.classes))
+    if len(named) != len(wanted):
+        return found
+    if isinstance(source, PolygonSource) and not source.labels and named != wanted and sorted(named) == sorted(wanted):
+        labels = tuple(found.classes[named.index(name)] for name in wanted)
+        found = read(listing, source.model_copy(update={"labels": labels}))
+    elif any(name in named and named.index(name) != wanted.index(name) for name in wanted):
+        raise InputError(
+            f"`classes` of dataset.py must stand in the order of the classes of {input_dir}, {found.classes}. "
+            f"Received: {dataset.classes}. Bring them into that order, with names of your own in place of others"
+        )
+    found.classes = dataset.classes
     return found
 
 

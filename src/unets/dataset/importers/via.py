@@ -1,7 +1,7 @@
 """VGG Image Annotator's json: polygons, boxes, circles and ellipses of many images in one file.
 
 The class of a region is the attribute that has the fewest values over all files: a name or a number of each object
-has more. VIA lists all images that were opened; those without a region count as not annotated.
+has more. VIA lists all images that were opened, those without a region too.
 
 train/via_region_data.json    {"a.jpg1234": {"filename": "a.jpg", "regions": [{"shape_attributes": {...}}]}}
 train/a.jpg
@@ -21,10 +21,10 @@ def parse(found: Annotations) -> None:
         entries = content.get("_via_img_metadata", content) if isinstance(content, dict) else {}
         for entry in entries.values():
             regions = entry.get("regions") if isinstance(entry, dict) else None
-            if not isinstance(regions, list | dict) or not regions or "filename" not in entry:
+            if not isinstance(regions, list | dict) or "filename" not in entry:
                 continue
             regions = list(regions.values() if isinstance(regions, dict) else regions)
-            image = found.find(path, str(entry["filename"]))
+            image = found.find(path, str(entry["filename"]), is_needed=bool(regions))
             if image is not None:
                 images.append((image, path, regions))
                 for name, value in (pair for region in regions for pair in _list_attributes(region)):
