@@ -131,8 +131,30 @@ def test_what_is_there_stays(project: Project, drawing: Drawing) -> None:
     with pytest.raises(InputError, match="--force"):
         write_scaffold(project)
     (project.configs_dir / "own.py").write_text("")
-    write_scaffold(project, force=True)
+    path = project.configs_dir / "dataset.py"
+    answered = path.read_text().replace('"object"', '"cell"') + "# mine\n"
+    path.write_text(answered)
+    (first,) = write_scaffold(project, minutes=0.1, force=True).proposals
+    (second,) = write_scaffold(project, minutes=60, force=True).proposals
+    assert path.read_text() == answered
     assert (project.configs_dir / "own.py").is_file()
+    assert first.config != load_experiment(project.configs_dir, second.name) == second.config
+    (drawing.root / "names.txt").write_text("background\ncell\n")
+    with pytest.raises(InputError, match=r"--classes.*remove it"):
+        write_scaffold(project, classes_path=drawing.root / "names.txt", force=True)
+    path.write_text(answered.replace('"cell"', '"cell", "nucleus"'))
+    with pytest.raises(InputError, match=r"dataset\.py must load and read `--input`.*remove it"):
+        write_scaffold(project, force=True)
+
+
+def test_a_card_that_the_backend_cannot_use_is_no_gpu(
+    project: Project, drawing: Drawing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(drawing, "images/{i}.png", "masks/{i}.png")
+    monkeypatch.setattr("unets.dataset.scaffold.has_card", lambda: True)
+    (proposal,) = write_scaffold(project, ask_gpu=lambda: False).proposals
+    assert proposal.config.folds == (0,)
+    assert "the NVIDIA card of this machine cannot be used" in caplog.text and "make setup GPU=1" in caplog.text
 
 
 @pytest.mark.parametrize(

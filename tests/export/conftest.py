@@ -108,6 +108,7 @@ def read_import(tmp_path: Path) -> Callable[[Path], dict[str, list[Any]]]:
 
     def read(folder: Path) -> dict[str, list[Any]]:
         project = Project.below(tmp_path / "root", "mine", input_dir=folder)
+        (project.configs_dir / "dataset.py").unlink(missing_ok=True)
         write_scaffold(project, force=True)
         dataset = load_dataset(project.configs_dir)
         found = {}

@@ -20,7 +20,10 @@ PIPELINE = ("import", "check", "split", "train", "predict", "ensemble", "submiss
 
 @command("unets new ~/fundus --name fundus", rule=False)
 def new(stage: Stage, classes: Path | None = None, minutes: float | None = None, force: bool = False) -> None:
-    """Looks at a folder of images and masks and writes configs/NAME/ for it; says what it guessed and what it asks."""
+    """Looks at a folder of images and masks and writes configs/NAME/ for it; says what it guessed and what it asks.
+
+    --force keeps a dataset.py that is there, and writes experiments of the same names and ensemble.py again.
+    """
     from unets.dataset.scaffold import render_scaffold, write_scaffold
 
     def time_step(*experiment: Any) -> Any:
@@ -29,9 +32,17 @@ def new(stage: Stage, classes: Path | None = None, minutes: float | None = None,
 
         return time_step(*experiment)
 
+    def ask_gpu() -> bool:
+        cli.load_backend()
+        from unets.training.memory import measure_machine
+
+        return measure_machine().is_gpu
+
     if minutes is not None and not 0 < minutes < _MOST_MINUTES:
         raise InputError(f"`--minutes` must be above 0 and below {_MOST_MINUTES:,}. Received: {minutes}")
-    scaffold = write_scaffold(stage.project, classes_path=classes, minutes=minutes, timer=time_step, force=force)
+    scaffold = write_scaffold(
+        stage.project, classes_path=classes, minutes=minutes, timer=time_step, force=force, ask_gpu=ask_gpu
+    )
     remember_input(stage.project)
     given = {**stage.given, "input": None}  # it is remembered
     print(complete_commands(render_scaffold(scaffold, stage.project.competition), given))

@@ -77,10 +77,14 @@ class Proposal:
     reasons: dict[str, list[str]] = field(default_factory=dict)  # by section of the config
 
 
-def look_at_machine() -> Machine:
-    """Looks for an NVIDIA card and for pretrained weights, without loading a backend."""
-    has_gpu = Path("/dev/nvidia0").exists() or Path("/proc/driver/nvidia/gpus").is_dir()
-    return Machine(has_gpu=has_gpu, has_pretrained=find_spec(PRETRAINED_PACKAGE) is not None)
+def has_card() -> bool:
+    """Tells whether an NVIDIA card is there; a backend without CUDA does not use it."""
+    return Path("/dev/nvidia0").exists() or Path("/proc/driver/nvidia/gpus").is_dir()
+
+
+def look_at_machine(ask_gpu: Callable[[], bool] = has_card) -> Machine:
+    """Looks for a GPU, by `ask_gpu`, and for pretrained weights."""
+    return Machine(has_gpu=ask_gpu(), has_pretrained=find_spec(PRETRAINED_PACKAGE) is not None)
 
 
 def guess_cost(experiment: ExperimentConfig) -> Cost:

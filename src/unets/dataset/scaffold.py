@@ -30,13 +30,23 @@ from unets.config import (
     describe,
     load_dataset,
 )
-from unets.dataset.first_experiments import Cost, Facts, Proposal, guess_cost, look_at_machine, propose_experiments
+from unets.dataset.first_experiments import (
+    Cost,
+    Facts,
+    Machine,
+    Proposal,
+    guess_cost,
+    has_card,
+    look_at_machine,
+    propose_experiments,
+)
 from unets.dataset.importers.base import Import, Question
 from unets.dataset.importers.class_lists import parse_class_list
 from unets.dataset.importers.draws import Value
 from unets.dataset.importers.listing import Listing, list_input
 from unets.dataset.importers.names import spread
 from unets.dataset.importers.search import choose, read
+from unets.dataset.manifest import read_source
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.store.runs import write_text
@@ -82,51 +92,76 @@ def write_scaffold(
     minutes: float | None = None,
     timer: Timer | None = None,
     force: bool = False,
+    ask_gpu: Callable[[], bool] = has_card,
 ) -> Scaffold:
     """Looks at a folder and writes dataset.py, one or two experiments, and ensemble.py; returns what was found.
+
+    A dataset.py that is there stays, and tells how the folder is read.
 
     Args:
         project: whose `input_dir` is looked at, and whose `configs_dir` gets the files.
         classes_path: a csv, txt or json that names the classes, see `class_lists.parse_class_list`.
         minutes: for training a fold, see `propose_experiments`.
         timer: measures a step of training on this machine; None: it is guessed.
-        force: write over config files that are there; others of the folder stay.
+        force: go on where dataset.py is there, and write over experiments of the same names and ensemble.py.
+        ask_gpu: tells whether nets can be trained on a GPU; by default, whether there is a card.
 
     Raises:
-        InputError: the name is none, the config folder is there already, or no importer reads the folder rightly.
+        InputError: the name is none, the config folder is there already, no importer reads the folder rightly, or the
+            dataset.py that is there does not.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", project.competition):
         raise InputError(f"`COMPETITION` must be of letters, digits, `_` and `-`. Received: {project.competition!r}")
-    if (project.configs_dir / "dataset.py").exists() and not force:
-        raise _refuse(project.configs_dir / "dataset.py")
-    listing = replace(list_input(project.input_dir), class_names=_read_class_list(classes_path))
-    scaffold = _find_scaffold(listing, minutes=minutes, timer=timer)
-    name, folder = project.competition, project.configs_dir
-    on_gpu = look_at_machine().has_gpu
-    texts = {p.name: write_experiment_text(name, p, on_gpu=on_gpu) for p in scaffold.proposals}
+    name, folder, class_names = project.competition, project.configs_dir, _read_class_list(classes_path)
+    if is_kept := (folder / "dataset.py").exists():
+        if not force:
+            raise _refuse(folder / "dataset.py")
+        dataset, result = _read_kept(project, has_class_list=bool(class_names))
+    else:
+        dataset, result = _find_dataset(replace(list_input(project.input_dir), class_names=class_names))
+    machine = look_at_machine(ask_gpu)
+    scaffold = _propose(dataset, result, machine, minutes=minutes, timer=timer)
+    texts = {p.name: write_experiment_text(name, p, on_gpu=machine.has_gpu) for p in scaffold.proposals}
     ensemble = EnsembleConfig(experiments=tuple(proposal.name for proposal in scaffold.proposals))
     texts["ensemble"] = _write_module([f"What a submission for {name} is made of."], ensemble, {})
     # The last makes it a data set: what a kill leaves before is no obstacle to the next call.
-    texts["dataset"] = _write_dataset(name, scaffold)
-    _check_text(texts["dataset"], scaffold.dataset)
+    if not is_kept:
+        texts["dataset"] = _write_dataset(name, scaffold)
+        _check_text(texts["dataset"], scaffold.dataset)
     paths = {folder / f"{stem}.py": text for stem, text in texts.items()}
     for path, text in paths.items():
         if path.exists() and path.read_text(encoding="utf-8") != text and not force:
             raise _refuse(path)
     for path, text in paths.items():
+        what = "written over" if path.exists() else "new"
         write_text(path, text)
-        logger.info("%s", path)
+        logger.info("%s (%s)", path, what)
+    if is_kept:
+        logger.info("%s (kept; where it is removed, a new one is written)", folder / "dataset.py")
     return scaffold
 
 
-def _find_scaffold(listing: Listing, *, minutes: float | None = None, timer: Timer | None = None) -> Scaffold:
+def _read_kept(project: Project, *, has_class_list: bool) -> tuple[DatasetConfig, Import]:
+    """Loads the dataset.py that is there, and reads INPUT by it; what it asks was answered. Raises InputError."""
+    path = project.configs_dir / "dataset.py"
+    remedy = "Mend it, or remove it: a new one is written then"
+    if has_class_list:
+        raise InputError(
+            f"`--classes` must come with a dataset.py that is written. Received: {path} is there. {remedy}"
+        )
+    try:
+        dataset = load_dataset(project.configs_dir)
+        result = read_source(project, dataset)
+    except InputError as error:
+        raise InputError(f"{path} must load and read `--input`. Received: {error}. {remedy}") from error
+    result.questions.clear()
+    return dataset, result
+
+
+def _find_dataset(listing: Listing) -> tuple[DatasetConfig, Import]:
     """Finds a data set's config, without writing anything; see `write_scaffold`."""
     result = choose(listing)
-    train = [sample for sample in result.samples if sample.split == "train"]
-    headers = [listing.header(sample.image) for sample in spread(result.samples, 3000)]
-    is_upright = result.fields.get("orientation") == "upright"
-    image_hw = find_typical_size(Counter(h.upright_hw if is_upright else h.size_hw for h in headers))
-    groups = {sample.group or sample.id for sample in train}
+    groups = {sample.group or sample.id for sample in result.train.values()}
     questions, fields = result.questions, {name: value for name, value in result.fields.items() if name != "submission"}
     submission, has_classes = SubmissionConfig(**result.fields["submission"]), len(result.classes) > 1
     if has_classes and submission.sample and not submission.names_classes:
@@ -152,11 +187,26 @@ def _find_scaffold(listing: Listing, *, minutes: float | None = None, timer: Tim
     except ValidationError as error:
         raise InputError(f"the config of {listing.root} must be valid. Received: {describe(error)}") from error
     _check_by_config(listing, result)
+    return dataset, result
+
+
+def _propose(
+    dataset: DatasetConfig, result: Import, machine: Machine, *, minutes: float | None, timer: Timer | None
+) -> Scaffold:
+    """Proposes experiments for a data set; see `write_scaffold`."""
+    headers = [result.listing.header(sample.image) for sample in spread(result.samples, 3000)]
+    is_upright = dataset.orientation == "upright"
+    image_hw = find_typical_size(Counter(h.upright_hw if is_upright else h.size_hw for h in headers))
+    if has_card() and not machine.has_gpu:
+        logger.warning(
+            "the NVIDIA card of this machine cannot be used, so experiments are for its cores: install the backend "
+            "with CUDA (`make setup GPU=1`, pip install 'unets[gpu]', or for JAX 'jax[cuda13]'), docs/how-to/gpus.md"
+        )
     facts = Facts(
-        image_hw=image_hw, num_train=len(train), num_folds=dataset.num_folds, is_grey=dataset.channels == "grey"
+        image_hw=image_hw, num_train=len(result.train), num_folds=dataset.num_folds, is_grey=dataset.channels == "grey"
     )
     guess = partial(timer, dataset) if timer else guess_cost
-    proposals = propose_experiments(facts, look_at_machine(), minutes=minutes, timer=guess)
+    proposals = propose_experiments(facts, machine, minutes=minutes, timer=guess)
     return Scaffold(dataset=dataset, result=result, image_hw=image_hw, proposals=tuple(proposals))
 
 
@@ -213,8 +263,8 @@ def _check_text(text: str, dataset: DatasetConfig) -> None:
 
 def _refuse(path: Path) -> InputError:
     return InputError(
-        f"{path} must not be there yet. Received: it is; another --name is a new one, --force writes over "
-        "the files of this one"
+        f"{path} must not be there yet. Received: it is; another --name is a new one, --force keeps dataset.py and "
+        "writes experiments and ensemble.py again; where dataset.py is removed, a new one is written"
     )
 
 
