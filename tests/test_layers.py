@@ -12,7 +12,7 @@ from tests import ROOT
 
 SOURCE_DIR = ROOT / "src"
 
-# Every package has a layer of its own and imports those above it in this list alone.
+# Every package has a layer of its own and imports those that come before it in this list alone.
 ORDER = (
     *("errors", "log", "tables", "config", "store", "workers", "data", "metrics", "dataset", "nets", "training"),
     *("prediction", "ensemble", "submission", "evaluation", "export", "pages", "studio", "cli", "__main__"),
@@ -76,7 +76,7 @@ def test_imports_point_down(name: str) -> None:
     assert folder in LAYERS, f"{name} has no layer: give it one here"
     for room in list_rooms(name):
         other = room.split(".")[0]
-        assert other == folder or LAYERS[other] < LAYERS[folder], f"{name} imports {room}, which lies above it"
+        assert other == folder or LAYERS[other] < LAYERS[folder], f"{name} imports {room}, which comes after it in ORDER"
         assert {folder, other} != {"training", "prediction"}, f"{name} imports {room}: they meet on disk alone"
         assert {folder, other} != {"data", "nets"}, f"{name} imports {room}: neither knows the other"
 

@@ -3,8 +3,7 @@
 It starts from unet_compact_320x480, the same net after all images at half the side: most of what an image teaches is
 learned there for a quarter of the time. The last weights are kept, so the held-out images choose nothing.
 
-Run:      make train EXP=unet_compact_320x480,unet_compact INPUT=<images of some 200 cars>
-          make pipeline EXP=unet_compact INPUT=...
+Run:      make pipeline EXP=unet_compact INPUT=<images of some 200 cars>
 Results:  docs/results/carvana/unet_compact.json
 """
 

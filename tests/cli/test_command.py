@@ -260,18 +260,22 @@ def test_what_others_start_from_is_trained_before_them_on_several_devices(
     monkeypatch.setattr("unets.workers.devices.train_on_devices", note)
     assert run("train", "--exp", "unet_a,unet_b,unet_c", "--set", "data.batch_size=4", "--verbose") == 0
     batch = "+data.batch_size=4"
-    # unet_b is here another experiment than the one that unet_a starts from
-    assert assigned == [
-        [f"unet_a{batch} fold 0", f"unet_a{batch} fold 1", f"unet_b{batch} fold 1", f"unet_c{batch} fold 0"]
+    assert assigned == [  # unet_a starts from unet_b without the change, of the folds that unet_a has
+        [f"unet_b{batch} fold 1", f"unet_c{batch} fold 0", "unet_b fold 0", "unet_b fold 1"],
+        [f"unet_a{batch} fold 0", f"unet_a{batch} fold 1"],
     ]
     assigned.clear()
     assert run("train", "--exp", "unet_a,unet_b,unet_c") == 0
-    assert assigned == [["unet_b fold 1", "unet_c fold 0"], ["unet_a fold 0", "unet_a fold 1"]]
+    first = ["unet_b fold 0", "unet_b fold 1", "unet_c fold 0"]
+    assert assigned == [first, ["unet_a fold 0", "unet_a fold 1"]]
+    assigned.clear()
+    assert run("train", "--exp", "unet_a", "--fold", "1") == 0
+    assert assigned == [["unet_b fold 1"], ["unet_a fold 1"]]
     assigned.clear()
     assert run("train", "--exp", "unet_c", "--seeds", "3") == 0
     assert assigned == [["unet_c fold 0", "unet_c+training.seed=1 fold 0", "unet_c+training.seed=2 fold 0"]]
     assert commands[-1].count("--seeds") == 1  # though UNETS_SEEDS may be set: a child has one run
-    words = commands[0]
+    words = commands[4]
     assert words[1:5] == ["-m", "unets", "train", "tiny"] and "--set" not in words and "--verbose" in words
     assert words[-10:-4] == ["--exp", f"unet_a{batch}", "--fold", "0", "--seeds", "1"]
     assert words[-4:] == ["--jobs", "1", "--cluster", ""]

