@@ -76,7 +76,9 @@ def test_imports_point_down(name: str) -> None:
     assert folder in LAYERS, f"{name} has no layer: give it one here"
     for room in list_rooms(name):
         other = room.split(".")[0]
-        assert other == folder or LAYERS[other] < LAYERS[folder], f"{name} imports {room}, which comes after it in ORDER"
+        assert other == folder or LAYERS[other] < LAYERS[folder], (
+            f"{name} imports {room}, which comes after it in ORDER"
+        )
         assert {folder, other} != {"training", "prediction"}, f"{name} imports {room}: they meet on disk alone"
         assert {folder, other} != {"data", "nets"}, f"{name} imports {room}: neither knows the other"
 
