@@ -37,7 +37,6 @@ NETS: dict[str, ModelConfig] = {
     "group-normalized": ModelConfig(**_WIDE, normalization="group"),
     "residual blocks": ModelConfig(**_WIDE, block="residual"),
     "small (unet_cpu)": load_experiment(CONFIGS_DIR, "unet_cpu").model,
-    "compact (unet_compact)": load_experiment(CONFIGS_DIR, "unet_compact").model,
     "EfficientNet-Lite0": ModelConfig(**_PRETRAINED, encoder="efficientnet_lite0"),
 }
 

@@ -269,8 +269,8 @@ def test_what_others_start_from_is_trained_before_them_on_several_devices(
     first = ["unet_b fold 0", "unet_b fold 1", "unet_c fold 0"]
     assert assigned == [first, ["unet_a fold 0", "unet_a fold 1"]]
     assigned.clear()
-    assert run("train", "--exp", "unet_a", "--fold", "1") == 0
-    assert assigned == [["unet_b fold 1"], ["unet_a fold 1"]]
+    assert run("train", "--exp", "unet_a") == 0
+    assert assigned == [["unet_b fold 0", "unet_b fold 1"], ["unet_a fold 0", "unet_a fold 1"]]
     assigned.clear()
     assert run("train", "--exp", "unet_c", "--seeds", "3") == 0
     assert assigned == [["unet_c fold 0", "unet_c+training.seed=1 fold 0", "unet_c+training.seed=2 fold 0"]]
