@@ -93,10 +93,6 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         seen = self._count_batches() * self.batch_size
         return min(seen, len(self.indices)) if self.updates_per_epoch is None else seen
 
-    def count_images_before(self) -> int:
-        """Returns the number of images in those batches of the present epoch that lie before the first one left."""
-        return min(self.first_batch * self.batch_size, self.count_images())
-
     def start_epoch(self, epoch: int, first_batch: int = 0) -> None:
         """Draws the order of an epoch, from 0, and begins with one of its batches.
 
