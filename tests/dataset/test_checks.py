@@ -84,7 +84,8 @@ def change_pixel(path: Path, value: int) -> None:
         (
             "train_masks/car000_01_mask.png",
             lambda path: Image.new("L", (95, 64)).save(path),
-            "must have the image's size (64, 96). Received: (64, 95)",
+            "must have the image's size (64, 96). Received: (64, 95). Resize it, or set source.stretch_masks=True "
+            "where its proportions are the image's",
         ),
         ("sample_submission.csv", lambda path: path.unlink(), "must exist"),
     ],

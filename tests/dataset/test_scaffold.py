@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.dataset.importers.drawing import Drawing, encode, fill, find_faults, merge
+from tests.dataset.importers.drawing import Drawing, draw_objects, encode, fill, find_faults, merge
 from unets.config import list_experiments, load_dataset, load_ensemble, load_experiment
 from unets.data.samples import read_mask
 from unets.dataset.manifest import read_manifest, read_source
@@ -123,6 +123,23 @@ def test_classes_may_be_renamed(project: Project, drawing: Drawing) -> None:
     path.write_text(path.read_text().replace('"oak", "elm"', '"oak"'))
     with pytest.raises(InputError, match="classes"):
         read_source(project, load_dataset(project.configs_dir))
+
+
+def test_masks_of_half_the_size_are_refused_until_the_user_agrees(project: Project, drawing: Drawing) -> None:
+    for number in range(4):
+        mask = merge(draw_objects(number, size_hw=(24, 36)), (24, 36))
+        drawing.add(f"images/{number}.png", number)
+        drawing.save(f"masks/{number}.png", mask * np.uint8(255))
+    scaffold = write_scaffold(project)
+    (question,) = [question for question in scaffold.questions if question.field == "source.stretch_masks"]
+    assert question.text.startswith("4 of 4 masks have another size") and question.choices[0].startswith("True")
+    refused = r"4 of 4 that have not: images/0.png \(48 x 72, its mask 24 x 36\).*source.stretch_masks=True"
+    with pytest.raises(InputError, match=refused):
+        read_manifest(project, scaffold.dataset, jobs=1)
+    path = project.configs_dir / "dataset.py"
+    path.write_text(path.read_text().replace("source=MasksSource(", "source=MasksSource(stretch_masks=True, "))
+    for sample in read_manifest(project, load_dataset(project.configs_dir), jobs=1).train:
+        assert read_mask(sample).shape == (48, 72)
 
 
 def test_what_is_there_stays(project: Project, drawing: Drawing) -> None:

@@ -90,8 +90,7 @@ class DatasetConfig(Config):
     @property
     def has_shares(self) -> bool:
         """Whether masks hold shares, 0 to 255, in place of class indices."""
-        full_share, files = (getattr(self.source, name, None) for name in ("full_share", "files"))
-        return full_share is not None or files == "annotator"
+        return self.source.has_shares
 
     @property
     def num_layers(self) -> int:

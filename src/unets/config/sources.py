@@ -82,7 +82,21 @@ class Coding(Config):
         )
 
 
-class PatternSource(Coding):
+class Fitting(Config):
+    """How masks of another size than their images are taken; they are refused by default."""
+
+    # Masks may be stretched to their images where proportions agree within a pixel: the nearest pixel counts, of shares
+    # the mean.
+    stretch_masks: bool = False
+
+    @property
+    def has_shares(self) -> bool:
+        """Whether masks hold shares, 0 to 255, in place of class indices."""
+        full_share, files = (getattr(self, name, None) for name in ("full_share", "files"))
+        return full_share is not None or files == "annotator"
+
+
+class PatternSource(Fitting, Coding):
     """Images and masks that are found by patterns of their names, as in Carvana.
 
     A pattern has `{id}` once, `*` for anything within a name, `{a,b}` for either of two.
@@ -111,14 +125,12 @@ class PatternSource(Coding):
         return self
 
 
-class SharedOptions(Config):
+class SharedOptions(Fitting):
     """What all formats share. Paths and patterns are below INPUT; `*` stands for anything, `/` too."""
 
     leave_out: tuple[str, ...] = ()  # patterns of files that are not looked at
     test_images: tuple[str, ...] | None = None  # images to predict; None: those called test, or without masks
     group: str | None = None  # a regular expression of whole ids with a part `group`, and perhaps `view`
-    # Masks may be stretched to their images (the nearest pixel counts), where proportions agree within a pixel.
-    stretch_masks: bool = False
 
 
 class TableSource(SharedOptions, Coding):

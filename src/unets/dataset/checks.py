@@ -189,7 +189,8 @@ def _check_sample(sample: Sample, dataset: DatasetConfig, faults: list[str]) -> 
     if mask is None:
         return size_hw, None
     if size_hw is not None and mask.shape[:2] != size_hw:
-        faults.append(f"{sample.masks[0]} must have the image's size {size_hw}. Received: {mask.shape[:2]}")
+        remedy = "Resize it, or set source.stretch_masks=True where its proportions are the image's"
+        faults.append(f"{sample.masks[0]} must have the image's size {size_hw}. Received: {mask.shape[:2]}. {remedy}")
     _collect(partial(check_mask, mask, dataset, sample.masks[0]), faults)
     if not dataset.has_background and mask.ndim == 2 and (mask == 0).any():
         faults.append(f"{sample.masks[0]} must hold no 0 where `has_background` is False. Received: some")

@@ -187,6 +187,8 @@ def _find_dataset(listing: Listing) -> tuple[DatasetConfig, Import]:
     except ValidationError as error:
         raise InputError(f"the config of {listing.root} must be valid. Received: {describe(error)}") from error
     _check_by_config(listing, result)
+    if result.source.stretch_masks:  # the user's to allow
+        dataset = dataset.model_copy(update={"source": result.source.model_copy(update={"stretch_masks": False})})
     return dataset, result
 
 

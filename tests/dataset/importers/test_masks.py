@@ -18,9 +18,10 @@ from tests.dataset.importers.drawing import (
     import_drawn,
     merge,
 )
-from unets.config import Coding, MasksSource
+from unets.config import Coding, DatasetConfig, MasksSource, PatternSource, SubmissionConfig
 from unets.dataset.importers.draws import DrawFiles, merge_layers
 from unets.dataset.importers.listing import list_input
+from unets.dataset.importers.patterns import read_patterns
 from unets.dataset.importers.search import choose, read
 from unets.errors import InputError
 
@@ -404,9 +405,16 @@ def test_masks_of_the_same_proportions_are_stretched_if_the_user_agrees(
     (question,) = [question for question in result.questions if question.field == "source.stretch_masks"]
     assert question.text.startswith("3 of 6 masks have another size than their images, and the same proportions")
     assert source.stretch_masks  # type: ignore[union-attr]
-    for sample in result.samples:
+    options = {"images": "images/{id}.png", "masks": "masks/{id}.png", "test_images": None, "values": (100, 200)}
+    patterns = PatternSource(**options, stretch_masks=True)  # type: ignore[arg-type]
+    dataset = DatasetConfig(source=patterns, classes=("a", "b"), submission=SubmissionConfig(sample=None))
+    found = read_patterns(list_input(tmp_path), patterns, dataset)
+    for sample, same in zip(result.samples, found.samples, strict=True):
         assert set(np.unique(sample.draw())) <= {0, 1, 2}  # type: ignore[misc] # no class between two others
-    with pytest.raises(InputError, match=r"3 of 6 that have not: .*source\.stretch_masks=True stretches 3"):
+        np.testing.assert_array_equal(same.draw(), sample.draw())  # type: ignore[misc]
+    with pytest.raises(
+        InputError, match=r"3 of 6 that have not: .*source\.stretch_masks=True in dataset.py, which stretches 3"
+    ):
         read(list_input(tmp_path), source.model_copy(update={"stretch_masks": False}))
     drawing.save("masks/0.png", picture.resize((40, 40), 0))
     with pytest.raises(InputError, match=r"Received: 1 of 6 that have not: images/0\.png"):
@@ -455,6 +463,16 @@ def test_gray_masks_hold_shares_if_the_user_says_so(
             InputError, match=rf"must hold shares of 0 to {full_share // 2}, as `source.full_share` says"
         ):
             few.samples[0].draw()  # type: ignore[misc]
+
+
+def test_shares_are_stretched_by_their_mean(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(2):
+        drawing.add(f"images/{number}.png", number)
+        large = np.tile(np.array([[0, 100], [50, 50]], dtype=np.uint8), SIZE)
+        drawing.save(f"masks/{number}.png", large)
+    result = read(list_input(tmp_path), MasksSource(full_share=255, stretch_masks=True))
+    assert [np.unique(sample.draw()).tolist() for sample in result.samples] == [[50], [50]]  # type: ignore[misc]
 
 
 def test_the_mean_of_annotators_is_a_share(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def assemble(
     headers = _read_headers(listing, [*train, *test])
     facts = _describe_images(found, headers, train)
     found.fields = facts | found.fields
-    train = _fit_sizes(found, source, train, headers)
+    train = fit_sizes(found, train, headers)
     named = _name_samples([*train, *test], ids or {})
     if groups is None or source.group is not None:
         groups = find_groups(found, {path: named[path] for path in train}, named, source.group)
@@ -184,12 +184,10 @@ def _find_orientation(
     return chosen
 
 
-def _fit_sizes(
-    found: Import, source: ImporterSource, train: Mapping[str, Drawn], headers: Mapping[str, Header]
-) -> dict[str, Drawn]:
-    """Stretches masks that differ from their images by a few pixels, or by scale where `source` allows it.
+def fit_sizes(found: Import, train: Mapping[str, Drawn], headers: Mapping[str, Header]) -> dict[str, Drawn]:
+    """Stretches masks that differ from their images by a few pixels, or by scale where `found.source` allows it.
 
-    Refuses others; `found.source` says whether some were stretched by that leave.
+    That says afterwards whether some were stretched by that leave. Raises InputError: others are there.
     """
     fitted, near, scaled, far = dict(train), list[str](), list[str](), list[str]()
     for path, drawn in train.items():
@@ -199,9 +197,10 @@ def _fit_sizes(
         gaps = [abs(a - b) / b for a, b in zip(drawn.size_hw, image_hw, strict=True)]
         kind = near if max(gaps) <= _SLACK else scaled if _are_alike(drawn.size_hw, image_hw) else far
         kind.append("{} ({} x {}, its mask {} x {})".format(path, *image_hw, *drawn.size_hw))
-        fitted[path] = Drawn(draw=drawn.draw, stretched=image_hw, size_hw=image_hw)
-    if refused := far + scaled * (not source.stretch_masks):
-        hint = f"; source.stretch_masks=True stretches {len(scaled)} that have its proportions" if scaled else ""
+        fitted[path] = Drawn(draw=drawn.draw, stretched=image_hw, size_hw=image_hw, has_shares=found.source.has_shares)
+    if refused := far + scaled * (not found.source.stretch_masks):
+        words = "; or set source.stretch_masks=True in dataset.py, which stretches {} that have its proportions"
+        hint = words.format(len(scaled)) if scaled else ""
         raise InputError(
             f"a mask must have its image's size. Received: {len(refused)} of {len(train)} that have not: "
             f"{list_some(refused, '; ')}. Resize the masks (nearest neighbor) or the images, or leave these files out"
@@ -209,10 +208,10 @@ def _fit_sizes(
         )
     if scaled:
         text = (
-            f"{len(scaled)} of {len(train)} masks have another size than their images, and the same proportions; they "
-            f"are stretched to them: {list_some(scaled, '; ')}"
+            f"{len(scaled)} of {len(train)} masks have another size than their images, and the same proportions. They "
+            f"are refused until you resize them, or allow to stretch them: {list_some(scaled, '; ')}"
         )
-        found.questions.ask("source.stretch_masks", text, "False, and masks of their images' size")
+        found.questions.ask("source.stretch_masks", text, "True, to stretch them")
     if near:
         text = f"{len(near)} masks differ from their image by a few pixels, and are stretched to it: "
         found.questions.ask("source.leave_out", text + list_some(near, "; "), "patterns of these files")

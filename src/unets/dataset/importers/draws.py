@@ -15,6 +15,7 @@ from PIL import Image
 from scipy.spatial import KDTree
 
 from unets.config import Coding, SizeHW
+from unets.data.geometry import shrink
 from unets.data.pixels import read_values
 from unets.data.rle import Order, decode_rle, unite_rles
 from unets.data.samples import IGNORE
@@ -79,20 +80,24 @@ class DrawRuns:
 class Drawn:
     """The mask of an image: how it is drawn, canonical files of it, if any, and its size, where that is known.
 
-    Where `stretched` is given, the mask is brought to that size: the nearest pixel counts.
+    Where `stretched` is given, the mask is brought to that size: the nearest pixel counts, of shares the mean.
     """
 
     draw: Draw
     mask: tuple[str, ...] = ()
     size_hw: SizeHW | None = None
     stretched: SizeHW | None = None
+    has_shares: bool = False
 
     def __call__(self) -> Layers:
         """Draws the mask."""
-        if self.stretched is None:
-            return self.draw()
-        width_height, nearest = self.stretched[::-1], Image.Resampling.NEAREST
-        return tuple(np.asarray(Image.fromarray(layer).resize(width_height, nearest)) for layer in self.draw())
+        layers, size_hw = self.draw(), self.stretched
+        if size_hw is None:
+            return layers
+        if self.has_shares:
+            return tuple(shrink(layer, size_hw) for layer in layers)
+        nearest = Image.Resampling.NEAREST
+        return tuple(np.asarray(Image.fromarray(layer).resize(size_hw[::-1], nearest)) for layer in layers)
 
 
 def _unite(masks: Sequence[MaskHW]) -> MaskHW:

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Literal
 
 from unets.config import DatasetConfig, PatternSource
-from unets.dataset.importers.assemble import complete_account
+from unets.dataset.importers.assemble import complete_account, fit_sizes
 from unets.dataset.importers.base import Import, ImportedSample
-from unets.dataset.importers.draws import DrawFiles
+from unets.dataset.importers.draws import DrawFiles, Drawn
 from unets.dataset.importers.listing import NO_FILE, Listing, list_input
 from unets.errors import InputError
 
@@ -54,6 +54,15 @@ def read_patterns(listing: Listing, source: PatternSource, dataset: DatasetConfi
         f"{place} must have a file for images only. Received: {id_}, which {root / source.images} does not have"
         for id_ in sorted(masked - images.keys())
     ]
+    drawn = dict[str, Drawn]()
+    for id_ in () if faults else images:
+        files = tuple((of[id_],) if id_ in of else () for of in layers)
+        draw, is_canonical = DrawFiles(root, files, source), source.is_canonical and len(layers) == 1
+        size_hw = listing.header(next(of[id_] for of in layers if id_ in of)).size_hw if source.stretch_masks else None
+        drawn[images[id_]] = Drawn(draw=draw, mask=files[0] if is_canonical else (), size_hw=size_hw)
+    if source.stretch_masks:
+        found.fields["orientation"] = dataset.orientation
+        drawn = fit_sizes(found, drawn, {path: listing.header(path) for path in drawn})
     samples = []
     named: list[tuple[Literal["train", "test"], str, str]]
     named = [("train", *item) for item in images.items()] + [("test", *item) for item in tests.items()]
@@ -62,15 +71,14 @@ def read_patterns(listing: Listing, source: PatternSource, dataset: DatasetConfi
         if match is None:
             faults.append(f"{path}: `id_pattern` must fit the id: {source.id_pattern}. Received: {id_!r}")
             continue
-        files = tuple((of[id_],) if split == "train" and id_ in of else () for of in layers)
-        is_canonical = source.is_canonical and len(layers) == 1
+        of_train = drawn.get(path) if split == "train" else None
         samples.append(
             ImportedSample(
                 id=id_,
                 split=split,
                 image=path,
-                mask=files[0] if is_canonical else (),
-                draw=DrawFiles(root, files, source) if split == "train" and not is_canonical else None,
+                mask=of_train.mask if of_train else (),
+                draw=None if of_train is None or of_train.mask else of_train,
                 # Interned: 16 images share a group, 6,254 a view, and strings are a third of what a sample takes.
                 group=sys.intern(match["group"] or "(none)"),
                 view=sys.intern(match.groupdict().get("view") or ""),
