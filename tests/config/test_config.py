@@ -221,6 +221,9 @@ def test_post_processing_in_words() -> None:
     steps = Postprocessing(blur_px=1.5, max_hole_px=None, max_components=1, min_area_px=40)
     words = "map smoothed, sigma 1.5 px, holes filled up to any size, largest components kept: 1, emptied below 40 px"
     assert steps.describe() == words
+    each = Postprocessing(max_hole_px=(0, None), max_components=(2, None), min_area_px=(0, 40))
+    words = "holes filled up to none / any size, largest components kept: 2 / none, emptied below none / 40 px"
+    assert each.describe() == words
 
 
 @pytest.mark.parametrize("name", ["a", "unet_512+training.epochs=3", "ä b-1.0", "x" * 200, "a..b"])

@@ -87,6 +87,29 @@ def test_the_steps_come_in_their_order() -> None:
     assert clean_mask(mask, Postprocessing()) is mask
 
 
+@pytest.mark.parametrize("overlapping", [False, True])
+def test_each_class_may_have_steps_of_its_own(overlapping: bool) -> None:
+    ring = draw("111", "1.1", "111")
+    mask = np.concatenate(
+        [ring, np.zeros((3, 2), np.uint8), 2 * ring, np.zeros((3, 2), np.uint8), 2 * ring[:1].repeat(3, 0)], 1
+    )
+    mask[0, 3:5] = 1, 0
+    steps = {
+        "max_hole_px": ((0, None), (mask == 2).sum() + 1, (mask == 1).sum()),
+        "max_components": ((1, None), None, None),
+        "min_area_px": ((0, 100), 0, (mask == 1).sum()),
+        "min_object_px": ((100, 0), (mask == 2).sum(), 0),
+    }
+    layers = np.stack([mask == 1, mask == 2], axis=-1).astype(np.uint8)
+    for name, (each, second_px, first_px) in steps.items():
+        cleaned = clean_mask(layers if overlapping else mask, Postprocessing(**{name: each}))
+        found = cleaned if overlapping else np.stack([cleaned == 1, cleaned == 2], axis=-1)
+        if name == "max_components":
+            np.testing.assert_array_equal(found, layers)
+        else:
+            assert found.sum(axis=(0, 1)).tolist() == [first_px, second_px], name
+
+
 def test_objects_of_each_class_are_parted_and_small_ones_dropped() -> None:
     mask = np.zeros((12, 26), np.uint8)
     mask[1:10, 1:10] = mask[1:10, 12:21] = 1

@@ -5,8 +5,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
+from unets.config import EnsembleConfig, Postprocessing
 from unets.ensemble.recipe import Recipe
-from unets.ensemble.selection import Candidate, PartOf, Selection, select, split_parts
+from unets.ensemble.selection import Candidate, PartOf, Selection, list_candidates, select, split_parts
 from unets.metrics.masks import find_metric
 
 START = Recipe(weights=(1.0,))
@@ -156,6 +157,22 @@ def test_of_eight_useless_candidates_one_in_forty_fits_keeps_any() -> None:
         num_single += any(result.p_value < 0.025 for result in results)
     assert num_wrong <= 0.08 * num_fits  # 2.5 expected, with a standard deviation of 1.6
     assert num_single > 0.1 * num_fits
+
+
+def test_steps_are_tried_a_class_at_a_time() -> None:
+    """Emptying small masks helps the second class; the first, and so both at once, would lose by it."""
+    part_of, config = np.arange(12) % 3, EnsembleConfig(experiments=("a",), threshold=0.5)
+    candidates = list_candidates(config, START, [], part_of, find_metric("dice"), ("one", "two"))
+    assert [one.of_class for one in candidates if one.what == "min_area_px"] == ["one", "two"]
+
+    def rule(image: int, recipe: Recipe) -> list[float]:
+        first, second = (recipe.postprocessing.of_class(index).min_area_px for index in range(2))
+        return [0.9 - 0.1 * (first > 0), 0.8 + image / 1000 * (second == 100)]
+
+    found = run(candidates, START, part_of, make_groups(12), Counter(part_of, rule))
+    kept = [(result.what, result.of_class, result.value) for result in found.results if result.is_kept]
+    assert kept == [("min_area_px", "two", "none 100")]
+    assert found.recipe.postprocessing == Postprocessing(min_area_px=(0, 100))
 
 
 def test_no_class_may_lose() -> None:

@@ -201,6 +201,10 @@ def test_post_processing_grows_with_the_photo(plant_run: Plant) -> None:
     grown = Postprocessing(blur_px=4.0, max_hole_px=40, max_components=3, min_area_px=400)
     assert card.find_recipe((128, 192)).postprocessing == grown
     assert card.model_copy(update={"image_hw": None}).find_recipe((128, 192)) is card.recipe
+    each = Postprocessing(max_hole_px=(10, None), neck_px=(2.0, 0.0))
+    card = card.model_copy(update={"recipe": Recipe(weights=(1.0,), postprocessing=each)})
+    grown = Postprocessing(max_hole_px=(40, None), neck_px=(4.0, 0.0))
+    assert card.find_recipe((128, 192)).postprocessing == grown
 
 
 @pytest.mark.usefixtures("plant_all")

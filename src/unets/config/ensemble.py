@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from unets.config.base import Config, Name, Share
 
+_Area = Annotated[int, Field(ge=0, le=2**31)]
+_Count = Annotated[int, Field(ge=1, le=65_536)]
+_Width = Annotated[float, Field(ge=0, le=1000)]
 Threshold = Share | tuple[Share, ...]  # of all classes, or of each
 _STEPS = {  # in words
     "blur_px": "map smoothed, sigma {}",
@@ -18,23 +21,33 @@ _STEPS = {  # in words
 
 
 class Postprocessing(Config):
-    """What is done to a probability map and to the mask made of it, in this order; nothing by default."""
+    """What is done to a probability map and to the mask made of it, in this order; nothing by default.
+
+    All but `blur_px` may be one of all classes, or one of each.
+    """
 
     blur_px: Annotated[float, Field(ge=0, le=100)] = 0.0  # sigma of a Gaussian over the map, full-size pixels
-    max_hole_px: Annotated[int, Field(ge=0, le=2**31)] | None = 0  # larger holes are not filled; None: all are
-    max_components: Annotated[int, Field(ge=1, le=65_536)] | None = None  # largest parts of a class that are kept
-    min_area_px: Annotated[int, Field(ge=0, le=2**31)] = 0  # a class with fewer pixels is emptied
+    max_hole_px: _Area | tuple[_Area | None, ...] | None = 0  # larger holes are not filled; None: all are
+    max_components: _Count | tuple[_Count | None, ...] | None = None  # largest parts of a class that are kept
+    min_area_px: _Area | tuple[_Area, ...] = 0  # a class with fewer pixels is emptied
     # Objects that touch are cut apart, by a line of background, where what joins them is at most this wide.
-    neck_px: Annotated[float, Field(ge=0, le=1000)] = 0.0
-    min_object_px: Annotated[int, Field(ge=0, le=2**31)] = 0  # objects (connected parts) with fewer pixels are dropped
+    neck_px: _Width | tuple[_Width, ...] = 0.0
+    min_object_px: _Area | tuple[_Area, ...] = 0  # objects (connected parts) with fewer pixels are dropped
+
+    def of_class(self, index: int) -> "Postprocessing":
+        """Returns the steps of one class, counted from 0."""
+        each = {name: value[index] for name, value in self if isinstance(value, tuple)}
+        return self.model_copy(update=each) if each else self
 
     def describe(self) -> str:
         """Says what is done, in words."""
-        words = [
-            text.format("any size" if value is None else f"{value:g} px" if field != "max_components" else value)
-            for field, text in _STEPS.items()
-            if (value := getattr(self, field)) != type(self).model_fields[field].default
-        ]
+        words = []
+        for field, text in _STEPS.items():
+            value, default = getattr(self, field), type(self).model_fields[field].default
+            if value != default:
+                unit, each = "" if field == "max_components" else " px", value if isinstance(value, tuple) else (value,)
+                shown = ("none" if v == default else "any size" if v is None else f"{v:g}{unit}" for v in each)
+                words.append(text.format(" / ".join(shown)))
         return ", ".join(words) or "none"
 
 

@@ -114,10 +114,12 @@ def _start(config: EnsembleConfig, dataset: DatasetConfig) -> Recipe:
     start = default_recipe(dataset, len(config.experiments))
     if not isinstance(config.weights, str):
         start = start.change(weights=tuple(share / sum(config.weights) for share in config.weights))
-    if isinstance(config.threshold, tuple) and len(config.threshold) != len(dataset.classes):
-        raise InputError(
-            f"`threshold` must be one, or one for each of {', '.join(dataset.classes)}. Received: {config.threshold}"
-        )
+    steps = () if isinstance(config.postprocessing, str) else config.postprocessing
+    for name, value in (("threshold", config.threshold), *steps):
+        if isinstance(value, tuple) and len(value) != len(dataset.classes):
+            raise InputError(
+                f"`{name}` must be one, or one for each of {', '.join(dataset.classes)}. Received: {value}"
+            )
     given = {name: getattr(config, name) for name in ("averaging", "threshold", "postprocessing")}
     return start.change(**{name: value for name, value in given.items() if value != "fit"})
 

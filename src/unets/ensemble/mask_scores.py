@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig
-from unets.ensemble.postprocess import Box, ClassMask, blur, clean_masks, find_box, pick_classes, to_masks
+from unets.ensemble.postprocess import Box, ClassMask, blur, clean_masks, find_box, pick, pick_classes, to_masks
 from unets.ensemble.recipe import MapU8, Probs, Recipe, average_maps, default_recipe, enlarge_map
 from unets.metrics.masks import Metric, divide, find_metric
 from unets.metrics.pixels import pick_class, pick_known
@@ -135,7 +135,6 @@ def _score_counts(
     targets: Sequence[_Target], probs_hwc: Probs, recipes: Sequence[Recipe], metric: Metric
 ) -> dict[Recipe, Fractions]:
     """Scores recipes of one smoothed map of which pixel counts decide: one pass serves all thresholds."""
-    min_areas_px = np.array([recipe.postprocessing.min_area_px for recipe in recipes])
     class_hw, share_hw = (None, None) if recipes[0].overlapping else pick_classes(probs_hwc)
     by_class = []
     for index, target in enumerate(targets):
@@ -148,7 +147,8 @@ def _score_counts(
         if target.known_hw is not None:
             candidates_hw = target.known_hw if candidates_hw is None else candidates_hw & target.known_hw
             predicted_px = count_thresholds(target.true_hw, reached_hw, candidates_hw, thresholds)[1]
-        is_kept = areas_px[place_of] >= min_areas_px  # by the area in the mask that is sent, ignored pixels and all
+        least_px = np.array([pick(recipe.postprocessing.min_area_px, index + 1) for recipe in recipes])
+        is_kept = areas_px[place_of] >= least_px  # by the area in the mask that is sent, ignored pixels and all
         by_class.append(metric.count(both[place_of] * is_kept, target.num_true, predicted_px[place_of] * is_kept))
     return dict(zip(recipes, np.stack(by_class, axis=1), strict=True))
 

@@ -5,6 +5,7 @@ class indices, 0 for background; where classes overlap it is (height, width, cla
 """
 
 from collections.abc import Sequence
+from typing import TypeAlias, TypeVar
 
 import cv2
 import numpy as np
@@ -16,6 +17,8 @@ from unets.ensemble.shape import trace_contours
 
 ClassMask = npt.NDArray[np.uint8]
 Box = tuple[slice, slice]
+_T = TypeVar("_T")
+PerClass: TypeAlias = _T | tuple[_T, ...]  # of all classes, or of each
 # Of a class: its index, a box with all its holes, the label of each pixel in it, the area of each label; 0: no hole.
 _Holes = tuple[int, Box, npt.NDArray[np.int32], npt.NDArray[np.int32]]
 
@@ -71,7 +74,10 @@ def clean_mask(mask: ClassMask, steps: Postprocessing) -> ClassMask:
 def clean_masks(mask: ClassMask, ways: Sequence[Postprocessing]) -> list[ClassMask]:
     """Does `clean_mask` in many ways, sharing what they have in common."""
     if mask.ndim == 3:
-        layers = [clean_masks(np.ascontiguousarray(layer_hw), ways) for layer_hw in np.moveaxis(mask, -1, 0)]
+        layers = [
+            clean_masks(np.ascontiguousarray(layer_hw), [steps.of_class(index) for steps in ways])
+            for index, layer_hw in enumerate(np.moveaxis(mask, -1, 0))
+        ]
         return [np.stack(of_way, axis=-1) for of_way in zip(*layers, strict=True)]
     fills = {steps.max_hole_px for steps in ways}
     holes = _find_holes(mask) if fills != {0} else []
@@ -84,22 +90,29 @@ def clean_masks(mask: ClassMask, ways: Sequence[Postprocessing]) -> list[ClassMa
     ]
 
 
-def drop_small(mask_hw: ClassMask, min_area_px: int) -> ClassMask:
+def pick(value: PerClass[_T], index: int) -> _T:
+    """Returns the value of a class, counted from 1, of one of all classes or one of each."""
+    return value[index - 1] if isinstance(value, tuple) else value
+
+
+def drop_small(mask_hw: ClassMask, min_area_px: PerClass[int]) -> ClassMask:
     """Empties each class that has fewer than `min_area_px` pixels; `mask_hw` itself where nothing is dropped."""
-    if min_area_px <= 1:
+    if np.max(min_area_px) <= 1:
         return mask_hw
     areas = np.bincount(mask_hw.ravel(), minlength=1)
-    is_small = (areas > 0) & (areas < min_area_px) & (np.arange(len(areas)) > 0)
+    limits = np.array([0, *(pick(min_area_px, index) for index in range(1, len(areas)))])
+    is_small = (areas > 0) & (areas < limits)
     return np.where(is_small, 0, np.arange(len(areas))).astype(np.uint8)[mask_hw] if is_small.any() else mask_hw
 
 
 def _tidy_objects(mask_hw: ClassMask, steps: Postprocessing) -> ClassMask:
     """Parts objects at their necks and drops the small ones, a class at a time."""
-    if steps.neck_px == 0 and steps.min_object_px <= 1:
+    if np.max(steps.neck_px) == 0 and np.max(steps.min_object_px) <= 1:
         return mask_hw
     for index in range(1, int(mask_hw.max(initial=0)) + 1):
         class_hw = mask_hw == index
-        kept_hw = drop_small_objects(part_necks(class_hw, steps.neck_px), steps.min_object_px)
+        parted_hw = part_necks(class_hw, pick(steps.neck_px, index))
+        kept_hw = drop_small_objects(parted_hw, pick(steps.min_object_px, index))
         if kept_hw is not class_hw:
             mask_hw = np.where(class_hw & ~kept_hw, np.uint8(0), mask_hw)
     return mask_hw
@@ -133,23 +146,24 @@ def _find_holes(mask_hw: ClassMask) -> list[_Holes]:
     return found
 
 
-def _fill_holes(mask_hw: ClassMask, holes: Sequence[_Holes], max_hole_px: int | None) -> ClassMask:
+def _fill_holes(mask_hw: ClassMask, holes: Sequence[_Holes], max_hole_px: PerClass[int | None]) -> ClassMask:
     """Fills holes up to an area (None: all); returns `mask_hw` itself where there is none."""
     filled_hw = mask_hw
     for index, box, labels_hw, areas in holes:
-        is_filled = (areas > 0) & (areas <= (np.inf if max_hole_px is None else max_hole_px))
+        most_px = pick(max_hole_px, index)
+        is_filled = (areas > 0) & (areas <= (np.inf if most_px is None else most_px))
         if is_filled.any():
             filled_hw = mask_hw.copy() if filled_hw is mask_hw else filled_hw
             filled_hw[box][is_filled[labels_hw]] = index
     return filled_hw
 
 
-def _keep_largest(mask_hw: ClassMask, count: int | None) -> ClassMask:
+def _keep_largest(mask_hw: ClassMask, counts: PerClass[int | None]) -> ClassMask:
     """Empties all but the largest components of each class; returns `mask_hw` itself where there are no more."""
-    if count is None:
-        return mask_hw
     kept_hw = mask_hw
-    for index in range(1, int(mask_hw.max(initial=0)) + 1):
+    for index in range(1, int(mask_hw.max(initial=0)) + 1 if counts is not None else 1):
+        if (count := pick(counts, index)) is None:
+            continue
         class_hw = mask_hw == index
         if len(trace_contours(class_hw)[0]) > count:
             _, labels_hw, stats, _ = cv2.connectedComponentsWithStats(class_hw.view(np.uint8), connectivity=8)

@@ -102,19 +102,23 @@ def list_candidates(
     metric: Metric,
     classes: Sequence[str],
 ) -> list[Candidate]:
-    """Lists what is to be tried; without pixels, weights are not. Thresholds are tried a class at a time."""
+    """Lists what is to be tried; without pixels, weights are not. Thresholds and steps are tried a class at a time."""
     candidates, num_members = [], len(config.experiments)
+    each = [(index, name if len(classes) > 1 else "") for index, name in enumerate(classes)]
     if config.averaging == "fit" and num_members > 1:
         candidates.append(Candidate(what="averaging", propose=lambda recipe, _: [recipe.change(averaging="logit")]))
     if pixels:
         candidates.append(Candidate(what="weights", propose=_propose_weights(pixels, part_of, metric)))
     if config.threshold == "fit" and start.threshold != 0:
-        for index, name in enumerate(classes):
+        for index, of_class in each:
             propose = partial(_change_threshold, index, len(classes))
-            candidates.append(Candidate(what="threshold", of_class=name if len(classes) > 1 else "", propose=propose))
+            candidates.append(Candidate(what="threshold", of_class=of_class, propose=propose))
     if config.postprocessing == "fit":
         tried = {n: v for n, v in STEPS.items() if n not in OBJECT_STEPS or metric.name.startswith("ap")}
-        candidates += [Candidate(what=name, propose=partial(_add_step, name, values)) for name, values in tried.items()]
+        for name, values in tried.items():
+            for index, of_class in each if name != "blur_px" else [(0, "")]:
+                propose = partial(_add_step, name, values, index, len(classes) if name != "blur_px" else 1)
+                candidates.append(Candidate(what=name, of_class=of_class, propose=propose))
     return candidates
 
 
@@ -230,16 +234,25 @@ def _propose_weights(
 
 def _change_threshold(index: int, num_classes: int, recipe: Recipe, _: int) -> list[Recipe]:
     """Proposes thresholds of one class; its present one first: of equal scores the first is taken."""
-    own = recipe.threshold if isinstance(recipe.threshold, tuple) else (recipe.threshold,) * num_classes
-    tried: Sequence[Any] = (
-        [(*own[:index], one, *own[index + 1 :]) for one in THRESHOLDS] if num_classes > 1 else THRESHOLDS
-    )
-    return [recipe, *(recipe.change(threshold=one) for one in tried)]
+    return [
+        recipe,
+        *(recipe.change(threshold=one) for one in _vary(recipe.threshold, THRESHOLDS, index, num_classes)),
+    ]
 
 
-def _add_step(name: str, values: Sequence[Any], recipe: Recipe, _: int) -> list[Recipe]:
+def _add_step(name: str, values: Sequence[Any], index: int, num_classes: int, recipe: Recipe, _: int) -> list[Recipe]:
+    """Proposes values of a step of one class, or of all where `num_classes` is 1; as it is first."""
     steps = recipe.postprocessing
-    return [recipe, *(recipe.change(postprocessing=steps.model_copy(update={name: value})) for value in values)]
+    tried = _vary(getattr(steps, name), values, index, num_classes)
+    return [recipe, *(recipe.change(postprocessing=steps.model_copy(update={name: value})) for value in tried)]
+
+
+def _vary(present: Any, values: Sequence[Any], index: int, num_classes: int) -> Sequence[Any]:
+    """Puts each value in the place of that of one class; of a single class it is the value alone."""
+    if num_classes == 1:
+        return values
+    own = present if isinstance(present, tuple) else (present,) * num_classes
+    return [(*own[:index], one, *own[index + 1 :]) for one in values]
 
 
 def describe_choice(recipe: Recipe, what: str) -> str:
@@ -248,7 +261,6 @@ def describe_choice(recipe: Recipe, what: str) -> str:
         return " ".join(f"{weight:.3f}" for weight in recipe.weights)
     if what not in Postprocessing.model_fields:
         return recipe.averaging if what == "averaging" else describe_threshold(recipe.threshold)
-    value = getattr(recipe.postprocessing, what)
-    if value == getattr(Postprocessing(), what):
-        return "none"
-    return "all" if value is None else f"{value:g}"
+    value, default = getattr(recipe.postprocessing, what), getattr(Postprocessing(), what)
+    each = value if isinstance(value, tuple) else (value,)
+    return " ".join("none" if one == default else "all" if one is None else f"{one:g}" for one in each)

@@ -149,10 +149,14 @@ class ModelCard(Config):
         if self.image_hw is None or full_hw == self.image_hw:
             return self.recipe
         growth, steps = full_hw[0] * full_hw[1] / (self.image_hw[0] * self.image_hw[1]), self.recipe.postprocessing
-        lengths = {name: getattr(steps, name) * growth**0.5 for name in ("blur_px", "neck_px")}
-        areas = {name: getattr(steps, name) for name in ("max_hole_px", "min_area_px", "min_object_px")}
-        grown = {name: None if area is None else round(area * growth) for name, area in areas.items()}
-        return self.recipe.change(postprocessing=steps.model_copy(update=lengths | grown))
+
+        def grow(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(map(grow, value))
+            return value * growth**0.5 if isinstance(value, float) else value and round(value * growth)
+
+        grown = {name: grow(value) for name, value in steps if name != "max_components"}
+        return self.recipe.change(postprocessing=steps.model_copy(update=grown))
 
 
 def render_card(card: ModelCard) -> str:
