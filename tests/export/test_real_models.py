@@ -38,7 +38,7 @@ from unets.errors import InputError
 from unets.export.exporting import build_portable, compare_files, export_models, write_model_file
 from unets.export.masking import Wanted, mask_folder
 from unets.export.model import TrainedModel
-from unets.export.oof import SampleImages, find_oof_images, find_usual
+from unets.export.oof import SampleImages, find_oof_images, find_range, find_usual
 from unets.export.programs import FORMATS, write_program_files
 from unets.export.sources import load_model, open_model
 from unets.nets.losses import to_probs
@@ -181,6 +181,14 @@ def test_usual_masks_are_those_of_out_of_fold_images(project: Project) -> None:
     assert usual is not None and usual.num_images == 16
     assert 0 <= usual.area[0] < usual.area[1] <= 1 and 0 < usual.confidence < 1
     assert find_usual(project, load_dataset(project.configs_dir), "unet_none") is None
+
+
+def test_of_few_images_the_usual_range_is_wider() -> None:
+    areas = np.linspace(0.1, 0.2, 7)
+    low, high = find_range(areas)
+    assert 0 < low < 0.06 and 0.3 < high < 0.5
+    assert find_range(np.linspace(0, 1, 1001)) == (0.005, 0.995)  # of many: the percentiles
+    assert find_range(np.array([0.3])) == (0.3, 0.3)
 
 
 def test_weights_of_another_net_are_refused(model_path: Path, tmp_path: Path) -> None:

@@ -20,9 +20,12 @@ from unets.export.serve import build_server
 __all__ = ["chromium"]  # a fixture
 
 
+PICTURE = "/9j/4AAQSkZJRg=="  # what a browser takes for the beginning of a JPEG
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[ThreadingHTTPServer]:
-    server = build_server(Bright(), 0)
+    server = build_server(Bright(picture=PICTURE), 0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     yield server
@@ -52,7 +55,7 @@ def test_an_image_is_answered_with_its_pictures(server: ThreadingHTTPServer) -> 
     assert server.server_address[0] == "127.0.0.1"
     status, page = ask(server, "GET", "/")
     assert status == 200 and "Drop an image" in page
-    assert ask(server, "GET", "/card") == (200, {"summary": Bright().card.summary})
+    assert ask(server, "GET", "/card") == (200, {"summary": Bright().card.summary, "picture": PICTURE})
     status, found = ask(server, "POST", "/mask", encode(draw()))
     assert status == 200 and found["size"] == "96 x 64" and found["area"] == pytest.approx(0.25, abs=0.01)
     assert set(found["files"]) == {".png", "_cutout.png", "_overlay.jpg"}
@@ -90,9 +93,11 @@ def test_the_page_in_a_browser(server: ThreadingHTTPServer, chromium: Any, tmp_p
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(f"http://127.0.0.1:{server.server_address[1]}/")
     page.wait_for_function("document.getElementById('card').textContent.includes('bright: car')")
+    assert page.locator("#example").get_attribute("src") == f"data:image/jpeg;base64,{PICTURE}"
     (tmp_path / "my car.png").write_bytes(encode(draw()))
     page.set_input_files("#file", tmp_path / "my car.png")
     page.wait_for_selector("#result:not([hidden])")
+    assert page.locator("#example").is_hidden()
     assert "mask covers 25" in page.locator("#figures").inner_text()
     assert page.evaluate("document.getElementById('mask').naturalWidth") == 96
     with page.expect_download() as download:

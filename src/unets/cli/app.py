@@ -123,6 +123,8 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "mask.json": _say("print a line of JSON an image: area, confidence, files"),
     "only": _say("numbers of notebooks, with commas (default: all)"),
     "out": _say("where it goes"),
+    "picture": _say("an image that the model's card shows with its mask (default: none)"),
+    "info.out": _say("write the card's picture into this file (jpg)"),
     "mask.out": _say("a folder, or of one image a file; - is stdout (default: masks, of - stdout)"),
     "labels.out": _say("a folder that is empty or not there"),
     "submission": _say("a csv, csv.gz or a name (default: the newest)"),

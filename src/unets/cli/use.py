@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from base64 import b64decode
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -88,13 +89,21 @@ def mask(
         )
 
 
-@command("unets info mine.safetensors", "unets info models/studio/ensemble.json --json")
-def info(model: Path, json: bool = False) -> None:
-    """Says what a model is: classes, members, threshold, score, origin."""
+@command(
+    "unets info mine.safetensors", "unets info models/studio/ensemble.json --json", "unets info demo --out demo.jpg"
+)
+def info(model: Path, json: bool = False, out: Path | None = None) -> None:
+    """Says what a model is: classes, members, threshold, score, origin; --out writes its picture."""
     from unets.export.card import render_card
     from unets.export.sources import open_model
 
     card = open_model(model).card
+    if out is not None and not card.picture:
+        raise InputError(
+            f"`MODEL` must have a picture for --out. Received: {model}. `unets export --picture` gives one"
+        )
+    if out is not None:
+        out.write_bytes(b64decode(card.picture))
     print(card.to_json() if json else render_card(card))
 
 
@@ -137,12 +146,15 @@ def labels(model: Path, images: list[Path], out: Path = Path("labels"), format_:
     runs=True,
     rule=False,
 )
-def export(stage: Stage, formats: str = "model", num_images: int = 128, out: Path | None = None) -> None:
+def export(
+    stage: Stage, formats: str = "model", num_images: int = 128, picture: Path | None = None, out: Path | None = None
+) -> None:
     """Writes the ensemble as one file, which `unets mask` takes anywhere; with --formats for other programs too.
 
     With --exp one file an experiment, the mean of its folds. Files for other programs hold one net, of the first of the
     folds asked for; they are compared on images that it did not see, and export.md says what each costs and reaches. In
-    place of a competition any model may be named: a run's folder, an ensemble's json, a model file.
+    place of a competition any model may be named: a run's folder, an ensemble's json, a model file. Whoever gets the
+    file sees the image of --picture.
     """
     from unets.export.programs import check_formats
     from unets.export.sources import open_model
@@ -156,10 +168,18 @@ def export(stage: Stage, formats: str = "model", num_images: int = 128, out: Pat
     cli.load_backend()
     from unets.export.exporting import export_models
     from unets.export.oof import find_oof_images
+    from unets.export.pictures import draw_example
 
+    if picture is not None:
+        for opened in models:
+            opened.card = opened.card.model_copy(update={"picture": draw_example(opened, picture)})
     compared = () if is_model else (partial(find_oof_images, stage.project, stage.dataset, num_images),)
     for path in export_models(models, out or stage.project.export_dir, chosen, *compared):
         print(path)
+    if not is_model and "model" in chosen:
+        print(
+            f"next: `unets mask {(out or stage.project.export_dir) / models[0].card.name}.safetensors IMAGES --cutout`"
+        )
 
 
 def _open_models(stage: Stage) -> "Sequence[TrainedModel]":

@@ -1,5 +1,7 @@
 """The card of a model: all that is known of it but the numbers. With these it makes masks, without anything else."""
 
+from shutil import get_terminal_size
+from textwrap import fill
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_serializer, model_validator
@@ -82,6 +84,7 @@ class ModelCard(Config):
     score: Interval | None = None  # out-of-fold, by the metric; None: not known
     usual: Usual | None = None  # None: not known
     origin: Origin | None = None  # None: it is no file
+    picture: str = ""  # an image with the contours of its mask, a JPEG in base64; of an image that somebody chose
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -178,6 +181,7 @@ def render_card(card: ModelCard) -> str:
     if origin:
         facts["written"], facts["commit"] = origin.date, format_commit(origin.git_commit, origin.git_is_dirty)
         facts["versions"] = ", ".join(f"{library} {version}" for library, version in origin.versions.items())
+    facts["picture"] = "`unets info MODEL --out card.jpg` writes it" if card.picture else "none"
     facts["fingerprint"] = card.fingerprint
     header = ["member", "weight", "size", "TTA", "encoder", "folds", "validation Dice"]
     rows = [
@@ -193,6 +197,7 @@ def render_card(card: ModelCard) -> str:
         for member, weight in zip(card.members, recipe.weights, strict=True)
     ]
     width = max(map(len, facts))
-    lines = [f"{name:<{width}}  {value}" for name, value in facts.items()]
+    columns, indent = get_terminal_size().columns, " " * (width + 2)
+    lines = [fill(f"{name:<{width}}  {value}", columns, subsequent_indent=indent) for name, value in facts.items()]
     text = "\n".join([card.summary, "", *lines, "", render_table(header, rows, right={"weight"})])
     return "".join(character for character in text if character.isprintable() or character == "\n")

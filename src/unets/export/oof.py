@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import t
 
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 _MAX_MEASURED = 1024  # images whose masks tell what is usual
 _MAX_CALIBRATION = 64  # images; ranges of values hardly move beyond
+_LEAST_SHARE = 1e-5  # added before the logarithm, as shares may be 0
 _OUTSIDE = 0.5  # percent of training images beyond each end of what is usual
 
 
@@ -52,8 +54,23 @@ def find_usual(project: Project, dataset: DatasetConfig, name: str) -> Usual | N
         return result.area, result.confidence
 
     found = np.array(list(run_tasks(measure, chosen, what="measure usual masks", unit="image", threads=True)))
-    (least, lowest), (most, _) = np.percentile(found, [_OUTSIDE, 100 - _OUTSIDE], axis=0).round(6).tolist()
-    return Usual(num_images=len(chosen), area=(least, most), confidence=lowest)
+    area, doubt = find_range(found[:, 0]), find_range(1 - found[:, 1])
+    return Usual(num_images=len(chosen), area=area, confidence=round(1 - doubt[1], 6))
+
+
+def find_range(shares: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Returns the ends within which 99 of 100 further values lie, each 0..1, about: their percentiles.
+
+    Of few values, where those are the least and the greatest alone, the ends of Student's prediction interval for the
+    logarithm stand in where they lie farther out.
+    """
+    low, high = np.percentile(shares, [_OUTSIDE, 100 - _OUTSIDE])
+    if 1 < (count := len(shares)) < 100 / _OUTSIDE:
+        logs = np.log(shares + _LEAST_SHARE)
+        reach = t.ppf(1 - _OUTSIDE / 100, count - 1) * logs.std(ddof=1) * (1 + 1 / count) ** 0.5
+        ends = np.exp(logs.mean() + reach * np.array([-1, 1])) - _LEAST_SHARE
+        low, high = min(low, max(ends[0], 0)), max(high, min(ends[1], 1))
+    return round(float(low), 6), round(float(high), 6)
 
 
 def find_oof_images(

@@ -1,8 +1,11 @@
 """Pictures of what a model finds: masks, contours, and the cut-out, the image with all but the object transparent."""
 
 import re
+from base64 import b64encode
 from collections.abc import Sequence
+from io import BytesIO
 from itertools import cycle, islice
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -14,7 +17,7 @@ from unets.config import Threshold
 from unets.data.drawing import COLORS_RGB, draw_contours
 from unets.data.image import ImageFile
 from unets.ensemble.postprocess import ClassMask, find_box, pick_classes
-from unets.export.model import Result
+from unets.export.model import Result, TrainedModel
 from unets.metrics.pixels import pick_class
 
 ImageU8 = npt.NDArray[np.uint8]
@@ -25,6 +28,7 @@ _CONTOUR_SHARE = 1 / 400  # of the image's shorter side
 _REACH_PX = 3  # of the colors around a pixel that its own are told apart by
 _SCHARR = 1 / 32  # of its weights' sum, over the two pixels between them
 _MIN_GRADIENT = 1e-3  # of a probability map, a pixel: what is flatter has no place for a contour
+_EXAMPLE_PX = 480  # the longer side of a card's picture
 _BLUR_SHARE = 1 / 40  # of the image's shorter side, for a blurred background
 _NEIGHBORS = np.ones((3, 3), dtype=np.uint8)
 
@@ -57,6 +61,15 @@ def render(result: Result, photo: ImageFile, endings: Sequence[str]) -> list[Ima
             drawn = _lay_on(cutout, np.full_like(image_hwc, color))
         pictures.append(Image.fromarray(drawn))
     return [*pictures, *masks]
+
+
+def draw_example(model: TrainedModel, path: Path) -> str:
+    """Draws an image with the contours of its mask, small, as the `picture` of a card."""
+    photo = ImageFile(path, model.card.find_kind())
+    picture, buffer = render(model.find(photo), photo, (OVERLAY,))[0], BytesIO()
+    picture.thumbnail((_EXAMPLE_PX, _EXAMPLE_PX))
+    picture.save(buffer, "jpeg", quality=85)
+    return b64encode(buffer.getvalue()).decode()
 
 
 def render_masks(mask: ClassMask, num_classes: int) -> list[Image.Image]:

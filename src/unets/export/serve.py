@@ -57,7 +57,7 @@ def build_server(model: TrainedModel, port: int) -> ThreadingHTTPServer:
                 if path == "/":
                     self.answer(HTTPStatus.OK, page, "text/html; charset=utf-8")
                 elif path == "/card":
-                    self.answer(HTTPStatus.OK, {"summary": model.card.summary})
+                    self.answer(HTTPStatus.OK, {"summary": model.card.summary, "picture": model.card.picture})
                 else:
                     self.refuse(HTTPStatus.NOT_FOUND, "there is no such page")
 
