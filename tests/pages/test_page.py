@@ -34,10 +34,12 @@ def test_a_running_training_says_how_long_it_takes_and_loads_itself_again(tmp_pa
         ("6.7 min", "if all epochs are trained"),  # 8 epochs of 50 s
         ANY,
     ]
-    assert "<img" not in text
+    assert "<img" not in text and "GPU" not in text.split("Memory")[1][:200]
     (run_dir / "panel").mkdir()
     (run_dir / "panel" / "worst.jpg").write_bytes(b"picture")
     assert '<img src="panel/worst.jpg?2"' in write_live(run_dir).read_text()
+    leave(run_dir, gpu_bytes=3_210_000_000)
+    assert "; GPU: at most 3.2 GB" in write_live(run_dir).read_text()
 
 
 def test_a_finished_one_stays(tmp_path: Path) -> None:

@@ -243,6 +243,7 @@ def test_what_is_heard_printed_and_dark(trained_page: Path, open_page: Callable[
     assert page.locator("#theme").inner_text() == "Theme: dark" and sum(resolve(page, "--back")) < sum(light) / 2
     page.reload()
     assert page.locator("#theme").inner_text() == "Theme: dark"
+    page.wait_for_selector("#cards .card.ready")  # though nobody scrolled there: a print shows them
     page.emulate_media(media="print")
     assert not page.locator(".filters").is_visible() and page.locator("#cards .card").first.is_visible()
 

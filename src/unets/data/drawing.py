@@ -26,7 +26,7 @@ DIFFERENCES_RGB: dict[str, Color] = {
     "wrong class": (240, 228, 66),
 }
 
-_FONT, _FONT_SCALE, _TEXT_HEIGHT_PX = cv2.FONT_HERSHEY_SIMPLEX, 0.5, 12  # cv2 draws its capitals 22 px high at scale 1
+_FONT = cv2.FONT_HERSHEY_SIMPLEX  # cv2 draws its capitals 22 px high at scale 1
 
 
 def draw_contours(
@@ -101,11 +101,12 @@ def magnify(image_hwc: Image, factor: int) -> Image:
 def add_caption(image_hwc: Image, text: str) -> Image:
     """Puts a line of text on a white strip above uint8 RGB (height, width, 3); what is too long is cut off.
 
-    cv2 draws printable ASCII, and anything else as question marks.
+    Letters grow with the width of the image. cv2 draws printable ASCII, and anything else as question marks.
     """
-    strip = np.full((2 * _TEXT_HEIGHT_PX, image_hwc.shape[1], 3), 255, dtype=np.uint8)
-    baseline = (_TEXT_HEIGHT_PX // 2, round(1.5 * _TEXT_HEIGHT_PX))
-    cv2.putText(strip, text, baseline, _FONT, _FONT_SCALE, (0, 0, 0), 1, cv2.LINE_AA)
+    scale = max(image_hwc.shape[1] / 800, 0.5)
+    height = round(24 * scale)  # of a line's capitals, and as much again around them
+    strip = np.full((2 * height, image_hwc.shape[1], 3), 255, dtype=np.uint8)
+    cv2.putText(strip, text, (height // 2, round(1.5 * height)), _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
     return np.concatenate([strip, image_hwc])
 
 

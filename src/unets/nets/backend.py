@@ -150,6 +150,18 @@ def depthwise_conv(x: Any, kernel: Any, *, stride: int, padding: str) -> Any | N
     return convolve(x, tf.convert_to_tensor(kernel))
 
 
+def find_gpu_peak() -> int:
+    """Returns the most bytes of memory that this process has used of a GPU at once; 0 without a GPU."""
+    gpus = _list_gpus()
+    if _is_tensorflow():
+        read = _load_tensorflow().config.experimental.get_memory_info
+        return max((int(read(f"GPU:{number}")["peak"]) for number in range(len(gpus))), default=0)
+    import jax
+
+    devices = [device.memory_stats() or {} for device in jax.local_devices() if gpus]
+    return max((int(stats.get("peak_bytes_in_use", 0)) for stats in devices), default=0)
+
+
 def count_devices() -> int:
     """Returns the number of devices at hand, which would share a batch within `data_parallel`."""
     return len(_list_devices())

@@ -8,7 +8,8 @@ import keras
 
 from unets.data.batches import Batches
 from unets.errors import InputError
-from unets.log import Bar, has_bars
+from unets.log import Bar, format_number, has_bars
+from unets.nets.backend import find_gpu_peak
 from unets.nets.weights import save_weights
 from unets.training.panel import WorstPanel
 from unets.training.state import Fold, Progress
@@ -70,6 +71,7 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
         self.scores = {key: value for key, value in values.items() if key.startswith("val_") and key != "val_loss"}
         level = logging.DEBUG if has_bars() else logging.INFO
         logger.log(level, "%s epoch %s", self.bar.what, self.bar.describe(self._describe(epoch, values)))
+        progress.gpu_bytes = max(progress.gpu_bytes, find_gpu_peak())
         self.panel.draw(epoch)  # before the state is saved: an epoch that is saved has its panel
         images = self.batches.count_images()
         if progress.add_epoch(values, images, metric=self.validator.metric, keep=self.config.keep):
@@ -103,4 +105,4 @@ class Watch(keras.callbacks.Callback):  # type: ignore[misc]
     def _describe(self, epoch: int, values_of: Logs) -> str:
         """Writes epoch, losses, scores and images a second."""
         values = [f"{key} {float(value):.4f}" for key, value in values_of.items() if key != "learning_rate"]
-        return "  ".join([f"{epoch + 1}/{self.config.epochs}", *values, f"{self.rate:.3g} img/s"])
+        return "  ".join([f"{epoch + 1}/{self.config.epochs}", *values, f"{format_number(self.rate)} img/s"])

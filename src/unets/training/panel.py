@@ -68,7 +68,9 @@ class WorstPanel:
         tiles = [(index, k) for _, index, k in sorted(scores)[:NUM_TILES]]
         rows = [{"id": self.ids[index], "class": self.classes[k]} for index, k in tiles]
         write_json(self.choice_path, {"epoch": epoch, "tiles": rows})
-        logger.info("the worst validation images, to be looked at: %s", ", ".join(row["id"] for row in rows))
+        logger.info(
+            "the worst validation images, to be looked at: %s", ", ".join(dict.fromkeys(row["id"] for row in rows))
+        )
         return tiles
 
     def _load_choice(self) -> list[tuple[int, int]]:

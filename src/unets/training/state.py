@@ -46,6 +46,7 @@ class Progress:
     computed: dict[str, str] = field(default_factory=dict)  # by which backend, in which precision
     images: int = 0  # images trained on, over all restarts
     micro_batches: list[int] = field(default_factory=list)  # images a step, of each start that changed it
+    gpu_bytes: int = 0  # the most of a GPU's memory that was used at once; 0 without one
     seconds: float = 0.0  # spent in training and validation, over all restarts
     starts: int = 0  # 1, and one more for each restart
     devices: list[str] = field(default_factory=list)

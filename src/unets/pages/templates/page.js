@@ -105,6 +105,7 @@ function chart(title, label, x, y, draw, {listen = () => {}, footer = ""} = {}) 
     const X = value => LEFT + x.to(value) * (width - LEFT - 8),
       Y = value => 6 + (1 - y.to(value)) * (HEIGHT - BOTTOM - 12);
     svg.setAttribute("width", width);
+    svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     const grid = y.ticks.flatMap(tick => [
       make("svg:line", {class: "grid", x1: LEFT, x2: width - 8, y1: Y(tick.value), y2: Y(tick.value)}),
       make("svg:text", {x: LEFT - 6, y: Y(tick.value) + 4, "text-anchor": "end"}, tick.text),
@@ -134,7 +135,7 @@ const line = (X, Y, xs, ys, name) =>
   });
 
 function drawTraining(host, runs) {
-  for (const [experiment, own] of groupBy(runs, run => run.experiment)) {
+  for (const [experiment, own] of Map.groupBy(runs, run => run.experiment)) {
     const names = [...new Set(own.flatMap(run => Object.keys(run.series)).map(name => name.replace(/^val_/, "")))];
     const folds = own.map((run, number) => make("span", {class: `c${number % 6}`}, run.fold === "" ? "" : ` fold ${run.fold}`));
     host.append(
@@ -143,12 +144,6 @@ function drawTraining(host, runs) {
     );
   }
   host.append(make("p", {class: "soft"}, "Solid: validation; dashed: training; a ring: the epoch whose weights predict."));
-}
-
-function groupBy(items, key) {
-  const groups = new Map();
-  for (const item of items) groups.set(key(item), [...(groups.get(key(item)) ?? []), item]);
-  return groups;
 }
 
 /** A series of all folds, training and validation, by epoch; pointer and arrow keys read it. */
@@ -604,7 +599,7 @@ function drawScatter(column, known, low, high) {
 
 /** Rows of means, the worst first; a click filters. */
 function drawRows(host, column, known, nameOf, what, choose) {
-  const groups = groupBy(known, nameOf);
+  const groups = Map.groupBy(known, nameOf);
   if (groups.size < 2 || known.length === groups.size) return host.replaceChildren();
   const means = [...groups].map(([name, own]) => [name, own.reduce((sum, index) => sum + column.values[index], 0) / own.length, own.length]);
   means.sort((a, b) => (column.worst === "low" ? a[1] - b[1] : b[1] - a[1]));
@@ -668,6 +663,8 @@ function makeCard(index) {
   return make("li", {}, card);
 }
 
+let later;
+
 function drawGallery() {
   const part = shown.slice(0, state.limit);
   for (const card of document.querySelectorAll("#cards .card")) near.unobserve(card);
@@ -679,6 +676,8 @@ function drawGallery() {
   byId("more").hidden = part.length === shown.length;
   byId("count").textContent = `${shown.length.toLocaleString("en")} of ${order.length.toLocaleString("en")} images`;
   showMarks();
+  clearTimeout(later); // the first cards are painted at last though nobody sees them: a print shows them
+  later = setTimeout(() => [...document.querySelectorAll("#cards .card:enabled:not(.ready)")].slice(0, 24).forEach(paintCard), 1500);
 }
 
 function drawTable(part) {
@@ -993,7 +992,6 @@ function startGallery() {
   document.addEventListener("keydown", onKey);
   addEventListener("hashchange", refresh);
   addEventListener("resize", repaint);
-  addEventListener("beforeprint", () => document.querySelectorAll(".card").forEach(paintCard));
   refresh();
 }
 
