@@ -95,7 +95,7 @@ class Bar:
     def describe(self, words: str = "") -> str:
         """Says how many are done, or `words` in place of that, and the time left."""
         seconds, timed = time.monotonic() - self.warm, self.done - (self.num_first or 0)
-        rate = f", {timed / seconds:.3g} a second" if timed and seconds else ""
+        rate = f", {format_number(timed / seconds)} a second" if timed and seconds else ""
         if not self.total:
             return words or f"{self.done:,} {self.unit}s{rate}"
         left = f"{format_duration((self.total - self.done) * seconds / timed)} left" if timed else "? left"
@@ -114,10 +114,11 @@ def format_duration(seconds: float) -> str:
     """Writes a duration as people say it, with two digits or more: 45 s, 12 min, 3.4 h, 6.9 days."""
     for unit, word in _UNITS:
         if seconds >= 2 * unit:
-            return f"{_round(seconds / unit)} {word}"
-    return f"{_round(seconds)} s"
+            return f"{format_number(seconds / unit)} {word}"
+    return f"{format_number(seconds)} s"
 
 
-def _round(value: float) -> str:
+def format_number(value: float) -> str:
+    """Writes a number with two digits or more."""
     # A tenth only where it counts: 9.96 is 10.
     return f"{value:.0f}" if value >= 9.95 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"

@@ -1,10 +1,10 @@
 """Tables for people: columns that stand below each other in a terminal."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from shutil import get_terminal_size
-from textwrap import wrap
+from textwrap import fill, wrap
 
 _GAP = "  "
 
@@ -43,6 +43,12 @@ class Table:
         rules = ["---:" if name in self.right else "---" for name in self.header]
         lines = [self.header, rules, *self.rows]
         return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def render_notes(notes: Iterable[str]) -> str:
+    """Lays notes out for a terminal, one below the other."""
+    width = get_terminal_size().columns
+    return "\n".join(fill(f"note: {note}", width, subsequent_indent="      ") for note in notes)
 
 
 def render_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, right: Collection[str] = ()) -> str:

@@ -64,6 +64,7 @@ def render(stage: Stage, train_cars: int = 18, test_cars: int = 6, seed: int = 0
 def pipeline(stage: Stage) -> None:
     """Runs everything from import to submission; goes on where it was stopped."""
     run_stages(PIPELINE, stage.given)
+    stage.finish("", "report")
 
 
 @command("unets demo", "unets demo --train-cars 4 --test-cars 1 -e unet_128x192", runs=True, rule=False)

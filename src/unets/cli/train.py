@@ -130,7 +130,7 @@ def predict(stage: Stage, force: bool = False) -> None:
     for name, use_folds in folds_of.items():
         scores = score_oof(project, dataset, name, folds=use_folds, jobs=stage.jobs)
         print(f"{name}: out-of-fold {dataset.metric} {scores[:, 0].mean():.5f} at full size")
-    stage.finish(f"{project.models_dir}: probability maps of {len(folds_of)} experiments", "ensemble")
+    stage.finish(f"{project.models_dir}: probability maps of {', '.join(folds_of)}", "ensemble")
 
 
 @command("unets pseudo-labels mine --name first", runs=True)

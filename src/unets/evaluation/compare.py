@@ -17,7 +17,7 @@ from unets.evaluation.runs import Cost, find_cost
 from unets.evaluation.scores import Scores, list_all_evaluated, list_folds, load_scores
 from unets.metrics.intervals import Interval, bootstrap_mean, note_few_groups
 from unets.store.paths import Project
-from unets.tables import Table, render_table
+from unets.tables import Table, render_notes, render_table
 
 MAX_CHANGES = 10
 _ONE_RUN = (
@@ -140,7 +140,7 @@ def render_comparison(comparison: Comparison) -> str:
         columns = ("changed most", "A", "B", "B - A")
         changes = [[row.id, f"{row.a:.6f}", f"{row.b:.6f}", f"{row.difference:+.6f}"] for row in comparison.changes]
         parts.append(render_table(columns, changes, right=set(columns[1:])))
-    return "\n\n".join([*parts, "\n".join(f"note: {note}" for note in comparison.notes)])
+    return "\n\n".join([*parts, render_notes(comparison.notes)])
 
 
 def _load_runs(project: Project, metric: str, variable: str, given: str, num_seeds: int) -> list[Scores]:

@@ -4,7 +4,7 @@ from unets.ensemble.ensemble import Ensemble
 from unets.evaluation.runs import find_cost
 from unets.metrics.intervals import MIN_GROUPS, Interval, note_few_groups
 from unets.store.paths import Project
-from unets.tables import Table
+from unets.tables import Table, render_notes
 
 _WORDS = {
     "averaging": "averaging",
@@ -27,7 +27,7 @@ def render_contributions(project: Project, ensemble: Ensemble) -> str:
         f"{ensemble.num_groups} groups, folds {folds}: {ensemble.metric} {ensemble.score}",
         str(tabulate_members(project, ensemble)),
         str(tabulate_candidates(ensemble)),
-        "\n".join(f"note: {note}" for note in list_notes(ensemble)),
+        render_notes(list_notes(ensemble)),
     ]
     return "\n\n".join(parts)
 

@@ -145,11 +145,11 @@ def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) 
     rows.append(("ensemble, out-of-fold", "", f"{ensemble.score.mean:.5f}", _bounds(ensemble.score.model_dump())))
     for path in sorted((project.models_dir / "scores").glob("*.json")):
         if score := read_test_score(project, path.stem):
-            rows.append(("submission, test", "", f"{score['mean']:.5f}", f"{_bounds(score)} {score['submission']}"))
+            rows.append((f"{path.stem}, test", "", f"{score['mean']:.5f}", _bounds(score)))
     seconds = sum_stages(project.stages_path)
     stages = [(stage, f"{spent:.1f}") for stage, spent in (*seconds.items(), ("all", sum(seconds.values())))]
     parts = [
-        render_table(("", "no TTA", "TTA", ""), rows, right={"no TTA", "TTA"}),
+        render_table(("", "no TTA", "TTA", "95 % interval"), rows, right={"no TTA", "TTA"}),
         describe_gain(ensemble),
         render_table(("stage", "seconds"), stages, right={"seconds"}),
     ]

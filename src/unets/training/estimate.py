@@ -15,7 +15,7 @@ from unets.data.cache import Kind, choose_kind, measure_cache
 from unets.dataset.manifest import Manifest
 from unets.dataset.pseudo_labels import count_pseudo_labels
 from unets.errors import InputError
-from unets.log import format_duration
+from unets.log import format_duration, format_number
 from unets.nets.backend import choose_precision
 from unets.nets.cost import Cost, count_parameters, measure_cost
 from unets.store.paths import Project
@@ -363,17 +363,17 @@ def _describe_time(estimate: Estimate) -> list[str]:
     """Says what limits the speed, and the hours of epochs, folds and maps."""
     speed = estimate.speed
     if speed == NOT_MEASURED:
-        return ["not measured: the first epoch will tell"]
+        return ["not measured here (`unets plan` does): the first epoch will tell"]
     source = "changed" if estimate.cache != "none" or speed.read_seconds is None else "read and changed"
     unread = "" if speed.read_seconds is not None else "; images not at hand, reading not timed"
     labels = f", {estimate.num_pseudo:,} pseudo-labels each" if estimate.num_pseudo else ""
     slower = "the net" if estimate.net_seconds >= estimate.ready_seconds else "reading"
     epochs, folds = estimate.experiment.training.epochs, estimate.num_folds
     return [
-        f"{1 / estimate.net_seconds:.3g} images/s through a training step, {1 / estimate.ready_seconds:.3g} "
-        f"{source}: {slower} limits{unread}",
+        f"{format_number(1 / estimate.net_seconds)} images/s through a training step, "
+        f"{format_number(1 / estimate.ready_seconds)} {source}: {slower} limits{unread}",
         f"epoch {_tell(estimate.epoch_seconds)}, fold {_tell(estimate.epoch_seconds * epochs)} ({epochs} epochs"
         f"{labels}), {folds} folds {_tell(estimate.training_seconds)}",
-        f"maps {_tell(estimate.prediction_seconds)} ({1 / speed.predict_seconds:.3g} images/s by a fold without TTA; "
-        f"{estimate.num_train:,} and {estimate.num_test:,} images)",
+        f"maps {_tell(estimate.prediction_seconds)} ({format_number(1 / speed.predict_seconds)} images/s by a fold "
+        f"without TTA; {estimate.num_train:,} and {estimate.num_test:,} images)",
     ]
