@@ -30,12 +30,12 @@ def test_without_a_terminal_progress_is_a_line_a_minute(
         clock[0] += 0.125 if clock[0] else 5  # the first compiles
     told = {441: "3.2 min", 921: "2.2 min", 1401: "75 s", 1881: "15 s"}
     assert caplog.messages == [
-        f"predict: {done:,} of 2,000 images, 8 a second, {left} left" for done, left in told.items()
+        f"predict: {done:,} of 2,000 images, 8.0 a second, {left} left" for done, left in told.items()
     ]
     caplog.clear()
     for _ in show_progress(iter(range(700)), what="look", unit="file"):
         clock[0] += 0.125
-    assert caplog.messages == ["look: 480 files, 8 a second"] and not capsys.readouterr().err
+    assert caplog.messages == ["look: 480 files, 8.0 a second"] and not capsys.readouterr().err
 
 
 SCRIPT = """

@@ -54,8 +54,8 @@ def find_usual(project: Project, dataset: DatasetConfig, name: str) -> Usual | N
         return result.area, result.confidence
 
     found = np.array(list(run_tasks(measure, chosen, what="measure usual masks", unit="image", threads=True)))
-    area, doubt = find_range(found[:, 0]), find_range(1 - found[:, 1])
-    return Usual(num_images=len(chosen), area=area, confidence=round(1 - doubt[1], 6))
+    area, uncertain = find_range(found[:, 0]), find_range(1 - found[:, 1])
+    return Usual(num_images=len(chosen), area=area, confidence=round(1 - uncertain[1], 6))
 
 
 def find_range(shares: npt.NDArray[np.float64]) -> tuple[float, float]:
