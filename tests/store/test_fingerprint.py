@@ -26,7 +26,6 @@ OTHERS: dict[str, tuple[Any, bool]] = {
     "num_test": (7, False),
     "metric": ("iou", False),
     "num_folds": (3, False),
-    "folds_seed": (1, False),
     "submission": (SubmissionConfig(order="column"), False),
     "kaggle": ("another-competition", False),
     "kaggle_files": (("train.zip",), False),

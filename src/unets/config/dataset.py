@@ -37,7 +37,6 @@ class DatasetConfig(Config):
     num_test: Annotated[int, Field(ge=1)] | None = None
     metric: str = "dice"  # dice, iou, f2, global_dice, surface_dice_3px, boundary_f_3px, ap, ap_50, ...
     num_folds: Annotated[int, Field(ge=2, le=100)] = 5
-    folds_seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 2017  # the year of the Carvana challenge; any would do
     submission: SubmissionConfig = SubmissionConfig()
     kaggle: str | None = None  # the competition's name in Kaggle's addresses; None: it is not there
     kaggle_files: tuple[str, ...] | None = None  # what `unets download` takes, file by file; None: the bundle of all

@@ -1,7 +1,7 @@
 """Groups split into folds: once, into a file that every experiment reads.
 
 The file, not the seed, says which image is in which fold: it is written when there is none, and from then on only
-checked, so that folds outlive a change of library, and may be written by hand. The seed stands in the dataset's config.
+checked, so that folds outlive a change of library, and may be written by hand.
 """
 
 import csv
@@ -25,6 +25,7 @@ from unets.workers.pool import run_tasks
 logger = logging.getLogger(__name__)
 
 COLUMNS = ["id", "group", "fold"]
+_SEED = 2017  # the year of the Carvana challenge; any would do
 _NUM_STRATA = 5  # of areas, where groups have several sizes
 _LEAST_SHARE = 10  # a fold of fewer images than a tenth of the mean is refused
 _SMALL_SHARE = 2  # one of fewer than half of it is worth a warning
@@ -33,21 +34,13 @@ _SMALL_SHARE = 2  # one of fewer than half of it is worth a warning
 def split_groups(
     groups: Mapping[str, float], num_folds: int, seed: int, *, sizes: Mapping[str, int] | None = None
 ) -> dict[str, int]:
-    """Splits groups into folds so that each fold has small and large objects alike.
+    """Splits groups into folds, 0 to num_folds - 1, so that each fold has small and large objects alike.
 
-    Groups of one size are sorted by area and cut into blocks of `num_folds`, each assigned to the folds at random: over
-    8 seeds, of 318 cars with 16 images each, the mean areas of 5 folds lay within 0.0025 of each other, those of
-    scikit-learn's StratifiedGroupKFold within 0.0067. Groups of several sizes are split by the latter, which counts
-    images: of 27 groups with 1 to 300 images, folds had 137 to 318 images in place of 49 to 406.
-
-    Args:
-        groups: mean share of the image that is object, by group.
-        num_folds: number of folds.
-        seed: of the split.
-        sizes: images of each group; None: one each.
-
-    Returns:
-        The fold, 0 to num_folds - 1, of each group.
+    `groups` has the mean share of the image that is object, by group; `sizes` the images of each group, None is one
+    each. Groups of one size are sorted by area and cut into blocks of `num_folds`, each assigned to the folds at
+    random: over 8 seeds, of 318 cars with 16 images each, the mean areas of 5 folds lay within 0.0025 of each other,
+    those of scikit-learn's StratifiedGroupKFold within 0.0067. Groups of several sizes are split by the latter, which
+    counts images: of 27 groups with 1 to 300 images, folds had 137 to 318 images in place of 49 to 406.
     """
     if len(groups) < num_folds:
         raise InputError(f"`num_folds` must be at most the number of groups, {len(groups)}. Received: {num_folds}")
@@ -96,7 +89,7 @@ def write_folds(project: Project, manifest: Manifest, *, jobs: int | None = None
         shares_of[sample.group].append(shares[sample.id])
     areas = {group: fmean(own) for group, own in shares_of.items()}
     sizes = {group: len(own) for group, own in shares_of.items()}
-    folds = split_groups(areas, dataset.num_folds, dataset.folds_seed, sizes=sizes)
+    folds = split_groups(areas, dataset.num_folds, _SEED, sizes=sizes)
     members = [[group for group in areas if folds[group] == fold] for fold in range(dataset.num_folds)]
     counts = [sum(sizes[group] for group in own) for own in members]
     if min(counts) * _LEAST_SHARE < len(manifest.train) / dataset.num_folds:
