@@ -22,7 +22,6 @@ from unets.data.image import (
     ImageKind,
     choose_reduction,
     list_suffixes,
-    read_size,
     to_grey,
 )
 from unets.data.pixels import read_values
@@ -61,7 +60,7 @@ def test_images_are_turned_as_viewers_turn_them(tmp_path: Path, orientation: int
         assert np.abs(found - upright).mean() < 3
 
 
-@pytest.mark.parametrize("ending", ["png", "bmp", "tif", "webp", "ppm", "tga", "pcx", "sgi", "jp2", "avif", "gif"])
+@pytest.mark.parametrize("ending", ["tif", "webp", "tga", "jp2", "avif", "gif"])
 def test_formats_of_either_library_are_read(tmp_path: Path, ending: str) -> None:
     flat = np.full((40, 64, 3), (200, 100, 50), dtype=np.uint8)
     image = ImageFile(save(tmp_path / f"x.{ending}", flat), UPRIGHT)
@@ -150,7 +149,7 @@ def test_the_orientation_tag_is_ignored_unless_it_is_asked_for(tmp_path: Path) -
     assert Image.open(tagged).getexif()[0x0112] == 6
     np.testing.assert_array_equal(read_image_file(tagged), read_image_file(plain))
     np.testing.assert_array_equal(read_image_file(tagged, size_hw=(32, 48)), read_image_file(plain, size_hw=(32, 48)))
-    assert read_size(tagged) == (64, 96)
+    assert ImageFile(tagged).size_hw == (64, 96)
 
 
 N_CHANNELS = np.random.default_rng(1).integers(0, 256, (40, 52, 12), dtype=np.uint8)
@@ -173,7 +172,7 @@ def test_images_of_any_channels(tmp_path: Path, channels: int, form: str) -> Non
     else:
         tifffile.imwrite(path, first, photometric="minisblack")
     kind = ImageKind(channels=channels)
-    assert read_size(path, kind) == (40, 52)
+    assert ImageFile(path, kind).size_hw == (40, 52)
     np.testing.assert_array_equal(read_image_file(path, kind), wanted)
     small = read_image_file(path, kind, (20, 26))
     assert small.shape == (20, 26, channels)
@@ -220,9 +219,9 @@ def test_a_size_that_the_bytes_cannot_hold_is_refused_and_a_large_one_is_read(tm
     content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
     (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(InputError, match=r"must be of a size that \d+ bytes can hold. Received: 60000 x 60000"):
-        read_size(tmp_path / "x.png")
+        ImageFile(tmp_path / "x.png")
     Image.new("1", (20_000, 10_000)).save(tmp_path / "large.png")  # 200 megapixels
-    assert read_size(tmp_path / "large.png") == (10_000, 20_000)
+    assert ImageFile(tmp_path / "large.png").size_hw == (10_000, 20_000)
 
 
 @given(place=st.floats(0, 1), value=st.integers(0, 255), ending=st.sampled_from(["png", "jpg", "tif", "gif", "bmp"]))

@@ -1,7 +1,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from unets.data.geometry import enlarge, shrink
+from unets.data.geometry import resize
 from unets.export.pictures import cut_out, find_opacity
 
 FULL_HW, SMALL_HW = (64, 96), (16, 24)
@@ -16,8 +16,8 @@ def draw_edge(slope: float = 0.3) -> npt.NDArray[np.float32]:
 
 def predict(coverage_hw: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """What a perfect net of a quarter of the size says, enlarged."""
-    small = shrink(np.rint(coverage_hw * 255).astype(np.uint8), SMALL_HW).astype(np.float32) / 255
-    return enlarge(small, FULL_HW)[..., None]
+    small = resize(np.rint(coverage_hw * 255).astype(np.uint8), SMALL_HW).astype(np.float32) / 255
+    return resize(small, FULL_HW)[..., None]
 
 
 def test_the_opacity_is_the_share_that_the_object_covers() -> None:

@@ -29,17 +29,10 @@ def augment(
     rng: np.random.Generator,
     crop_hw: SizeHW | None = None,
 ) -> tuple[Image, Image]:
-    """Changes an image and its soft target at random.
+    """Changes an image and its soft target at random; neither is written to.
 
-    Args:
-        image_hwc: uint8 (height, width, channels); not written to.
-        target_hwc: uint8 (height, width, layers), 0..255; not written to.
-        config: probabilities and ranges.
-        rng: where the draws come from.
-        crop_hw: (height, width) of a random crop of the result, which alone is computed; None: all of it.
-
-    Returns:
-        (image, soft target), uint8, of the crop or the whole size.
+    `image_hwc` is uint8 (height, width, channels), `target_hwc` uint8 (height, width, layers) of 0..255; all draws come
+    from `rng`. Returns both, or a random crop of (height, width) `crop_hw` of both, which alone is computed.
     """
     # All draws are made in one order, whatever is switched on, so that a setting changes its own effect alone.
     flip_h, flip_v = rng.random() < config.hflip, rng.random() < config.vflip

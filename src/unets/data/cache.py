@@ -81,17 +81,12 @@ def open_reader(
     *,
     what: str = "train",
 ) -> PairReader:
-    """Opens the samples for training, filling a cache first where one is wanted.
+    """Opens samples for training, shrunk to `size_hw`; fills a cache first where one is wanted.
 
-    Args:
-        samples: all training samples, of every fold: the cache is shared by them. Or others, under a name of their own.
-        dataset: how they are read.
-        size_hw: (height, width) they are shrunk to.
-        kind: `ram`, `disk` (a memory-mapped file that later runs of this size share), `none`, or `auto`: the first of
-            ram, disk and none that fits.
-        cache_dir: where a cache on disk lies.
-        what: what the samples are called. A cache on disk takes the place of an older one of this name and size, whose
-            images or masks have changed since.
+    `samples` are those of every fold, which share a cache, or others, under a name `what` of their own. `kind` is
+    `ram`, `disk` (a memory-mapped file in `cache_dir` that later runs of this size share), `none`, or `auto`: the first
+    of ram, disk and none that fits. A cache on disk takes the place of an older one of its name and size, whose images
+    or masks have changed since.
     """
     reader = DiskReader(samples, dataset, size_hw)
     if kind == "auto":

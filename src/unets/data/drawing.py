@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from unets.data.geometry import SizeHW, shrink
+from unets.data.geometry import SizeHW, resize
 from unets.data.image import to_rgb
 from unets.data.io import encode_jpeg
 from unets.data.samples import IGNORE
@@ -43,7 +43,7 @@ def draw_contours(
     """
     drawn = to_rgb(image_hwc).copy()
     for class_index in sorted(set(np.unique(mask_hw).tolist()) - {0, IGNORE}):
-        class_hw = shrink((mask_hw == class_index) * np.uint8(255), (drawn.shape[0], drawn.shape[1]))
+        class_hw = resize((mask_hw == class_index) * np.uint8(255), (drawn.shape[0], drawn.shape[1]))
         contours, _ = cv2.findContours((class_hw >= 128).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
         color = colors_rgb[(class_index - 1) % len(colors_rgb)]
         cv2.drawContours(drawn, contours, -1, color, thickness_px, cv2.LINE_AA)
@@ -73,7 +73,7 @@ def draw_differences(image_hwc: Image, target_hw: npt.NDArray[np.uint8], mask_hw
     luma_hw = np.asarray(cv2.cvtColor(to_rgb(image_hwc), cv2.COLOR_RGB2GRAY), dtype=np.uint8)
     drawn_hwc = np.repeat((luma_hw // 3)[..., None], 3, axis=-1)
     for kind, pixels_hw in find_differences(target_hw, mask_hw).items():
-        share_hw = shrink(pixels_hw * np.uint8(255), (image_hwc.shape[0], image_hwc.shape[1])) / np.float32(255)
+        share_hw = resize(pixels_hw * np.uint8(255), (image_hwc.shape[0], image_hwc.shape[1])) / np.float32(255)
         color = np.array(DIFFERENCES_RGB[kind], dtype=np.float32)
         drawn_hwc = np.rint(drawn_hwc + (color - drawn_hwc) * share_hw[..., None]).astype(np.uint8)
     return drawn_hwc
@@ -118,7 +118,7 @@ def make_sheet(images: Sequence[Image], *, columns: int, tile_hw: SizeHW, gap_px
     sheet = np.full((*sheet_hw, 3), 255, dtype=np.uint8)
     for index, image in enumerate(images):
         top, left = (index // columns) * (height + gap_px), (index % columns) * (width + gap_px)
-        sheet[top : top + height, left : left + width] = shrink(to_rgb(image), tile_hw)
+        sheet[top : top + height, left : left + width] = resize(to_rgb(image), tile_hw)
     return sheet
 
 

@@ -6,6 +6,7 @@ drift.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import cv2
@@ -15,15 +16,13 @@ import numpy.typing as npt
 SizeHW = tuple[int, int]
 
 
-def shrink(image: npt.NDArray[np.uint8], size_hw: SizeHW) -> npt.NDArray[np.uint8]:
-    """Resizes uint8 (height, width[, channels]): by area along a side that shrinks, linearly along one that grows."""
-    return in_fours(lambda part: np.asarray(_resize(part, size_hw), dtype=np.uint8), image)
+def resize(values: npt.NDArray[Any], size_hw: SizeHW) -> npt.NDArray[Any]:
+    """Resizes uint8 or float32 (height, width[, channels]): by area along a side that shrinks, else linearly."""
+    return in_fours(partial(_resize, size_hw=size_hw), values)
 
 
-def in_fours(
-    function: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.uint8]], image: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.uint8]:
-    """Applies a function of cv2's, which takes at most four channels, to uint8 (height, width[, channels]).
+def in_fours(function: Callable[[npt.NDArray[Any]], npt.NDArray[Any]], image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Applies a function of cv2's, which takes at most four channels, to (height, width[, channels]).
 
     A last axis of one channel may be missing from what the function returns.
     """
@@ -31,11 +30,6 @@ def in_fours(
         return function(image)
     parts = [np.ascontiguousarray(image[..., start : start + 4]) for start in range(0, image.shape[-1], 4)]
     return np.concatenate([np.atleast_3d(function(part)) for part in parts], axis=-1)
-
-
-def enlarge(probs_hw: npt.NDArray[np.float32], size_hw: SizeHW) -> npt.NDArray[np.float32]:
-    """Resizes float32 (height, width): linearly between pixel centers along a side that grows, else by area."""
-    return np.asarray(_resize(probs_hw, size_hw), dtype=np.float32)
 
 
 def cover(mask_hw: npt.NDArray[np.uint8], num_classes: int, size_hw: SizeHW) -> npt.NDArray[np.uint8]:
@@ -49,7 +43,7 @@ def cover(mask_hw: npt.NDArray[np.uint8], num_classes: int, size_hw: SizeHW) -> 
         # compare gives 0 or 255, in one pass without a temporary
         whole = np.asarray(cv2.compare(mask_hw, class_index, cv2.CMP_EQ), dtype=np.uint8)  # type: ignore[call-overload]
         # Two classes that share a pixel are both rounded up, 127.5 to 128: the later gets what is left.
-        layers.append(np.minimum(shrink(whole, size_hw), left_hw))
+        layers.append(np.minimum(resize(whole, size_hw), left_hw))
         left_hw -= layers[-1]
     return np.stack(layers, axis=-1)
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from unets.data.files import check_content, read_bytes
-from unets.data.geometry import SizeHW, shrink
+from unets.data.geometry import SizeHW, resize
 from unets.data.pixels import ARRAY, DECODER_ERRORS, PILLOW_COLORS, Values, decode, open_picture, parse_header, turn
 from unets.errors import InputError, naming
 
@@ -157,7 +157,7 @@ class ImageFile:
 
     def _finish(self, image: ImageU8, size_hw: SizeHW | None = None) -> ImageU8:
         """Shrinks what is stored to a size as it is seen, and sets it upright."""
-        image = image if size_hw is None else shrink(image, self._exchange(size_hw))
+        image = image if size_hw is None else resize(image, self._exchange(size_hw))
         return np.ascontiguousarray(turn(image, self._orientation))
 
 
@@ -170,11 +170,6 @@ def read_image(
 ) -> ImageU8:
     """Reads an image of any format, uint8 (height, width, channels); see `ImageKind`. A model's kind is on its card."""
     return ImageFile(Path(path), ImageKind(channels=channels, value_range=value_range, upright=upright)).read()
-
-
-def read_size(path: Path, kind: ImageKind = RGB) -> SizeHW:
-    """Reads (height, width) of an image, as it is seen, from its header; see `ImageFile`."""
-    return ImageFile(path, kind).size_hw
 
 
 def choose_reduction(full_hw: SizeHW, size_hw: SizeHW) -> int:

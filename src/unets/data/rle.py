@@ -20,15 +20,10 @@ _MAX_PIXELS = 2**40  # of any picture; where its size is not known
 
 
 def encode_rle(mask_hw: npt.NDArray[np.generic], order: Order = "row", *, relative: bool = False) -> str:
-    """Writes a mask as 1-based `start length` pairs.
+    """Writes a mask, (height, width) of any integer or bool dtype, as 1-based `start length` pairs joined by blanks.
 
-    Args:
-        mask_hw: (height, width), any integer or bool dtype; every non-zero pixel is foreground.
-        order: "row" counts pixels along rows, "column" along columns.
-        relative: whether starts are counted from the end of the run before, the first from 0 (SIIM-ACR).
-
-    Returns:
-        The pairs joined by single spaces; the empty string for an empty mask.
+    Every pixel that is not 0 is foreground. `order` "row" counts pixels along rows, "column" along columns; `relative`
+    counts starts from the end of the run before, the first from 0 (SIIM-ACR). An empty mask is the empty string.
     """
     if mask_hw.ndim != 2:
         raise ValueError(f"`mask_hw` must have two axes. Received: shape={mask_hw.shape}")
@@ -59,19 +54,10 @@ def to_absolute(rle: str, *, start: int = 1, relative: bool = True) -> str:
 
 
 def decode_rle(rle: str, size_hw: tuple[int, int], order: Order = "row") -> Mask:
-    """Reads 1-based `start length` pairs back into a mask; the inverse of `encode_rle`.
+    """Reads 1-based `start length` pairs back into a mask, uint8 (height, width) of {0, 1}.
 
-    Args:
-        rle: the pairs, separated by whitespace; an empty string is an empty mask.
-        size_hw: (height, width) of the mask.
-        order: the counting order the pairs were written in.
-
-    Returns:
-        uint8 (height, width) of {0, 1}.
-
-    Raises:
-        InputError: an odd count of numbers, something that is not a whole number, runs that are empty, overlap, are
-            out of order, or leave the image.
+    Raises InputError: an odd count of numbers, something that is no whole number, runs that are empty, overlap, are out
+    of order, or leave the image.
     """
     height, width = size_hw
     flat = np.zeros(height * width, dtype=np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from unets.config import DatasetConfig
-from unets.data.geometry import SizeHW, cover, shrink
+from unets.data.geometry import SizeHW, cover, resize
 from unets.data.image import RGB, ImageFile, ImageKind
 from unets.data.io import read_index_image
 from unets.errors import InputError
@@ -123,7 +123,7 @@ def read_soft_target(sample: Sample, dataset: DatasetConfig, size_hw: SizeHW) ->
         pixels, one more of the share that is ignored.
     """
     if sample.has_shares:
-        return np.stack([shrink(layer, size_hw) for layer in _read_layers(sample)], axis=-1)
+        return np.stack([resize(layer, size_hw) for layer in _read_layers(sample)], axis=-1)
     mask = read_mask(sample)
     check_mask(mask, dataset, sample.masks[0])
     if mask.ndim == 2:
@@ -132,4 +132,4 @@ def read_soft_target(sample: Sample, dataset: DatasetConfig, size_hw: SizeHW) ->
         return cover(mask, dataset.num_layers, size_hw)
     layers = [mask[..., index] == 1 for index in range(mask.shape[-1])]
     layers += [(mask == IGNORE).any(axis=-1)] if dataset.has_ignored else []
-    return np.stack([shrink(layer * np.uint8(255), size_hw) for layer in layers], axis=-1)
+    return np.stack([resize(layer * np.uint8(255), size_hw) for layer in layers], axis=-1)

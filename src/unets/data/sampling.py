@@ -49,15 +49,12 @@ def weigh_samples(
 
 
 def weigh_classes(has_class: npt.NDArray[np.bool_]) -> Weights:
-    """Weighs images, bool (images, classes), so that classes, and images without any, are drawn equally often.
+    """Weighs images so that classes, and images without any, are drawn equally often; bool (images, classes) in.
 
     An image weighs 1 / (images that hold the rarest of its classes); those that hold nothing count as a class of their
     own. Where each image holds one class at most, all are equally frequent. Where images hold several, a frequent class
     comes along with the rare ones: the greatest weight decides, as in repeat-factor sampling (Gupta et al. 2019, arXiv
     1908.03195), though in full proportion, not by the square root.
-
-    Returns:
-        float64 (images,).
     """
     holds = np.concatenate([has_class, ~has_class.any(axis=1, keepdims=True)], axis=1)  # each image at least one
     return np.asarray(np.where(holds, 1 / np.maximum(holds.sum(axis=0), 1), 0.0).max(axis=1))

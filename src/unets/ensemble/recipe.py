@@ -8,7 +8,7 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from unets.config import Config, DatasetConfig, Postprocessing, Threshold
-from unets.data.geometry import SizeHW, enlarge
+from unets.data.geometry import SizeHW, resize
 from unets.ensemble.postprocess import Box, ClassMask, blur, clean_mask, to_masks
 from unets.prediction.maps import from_u8
 
@@ -95,8 +95,8 @@ def cut_map(recipe: Recipe, probs_hwc: Probs) -> ClassMask:
 def enlarge_map(probs_hwc: Probs, full_hw: SizeHW) -> Probs:
     """Enlarges each class of a map linearly to the image's full size; float32 (height, width, classes)."""
     if probs_hwc.shape[-1] == 1:  # without the copy that stacking makes
-        return enlarge(probs_hwc[..., 0], full_hw)[..., None]
-    return np.stack([enlarge(layer, full_hw) for layer in np.moveaxis(probs_hwc, -1, 0)], axis=-1)
+        return resize(probs_hwc[..., 0], full_hw)[..., None]
+    return np.stack([resize(layer, full_hw) for layer in np.moveaxis(probs_hwc, -1, 0)], axis=-1)
 
 
 def to_logits(probs: Probs) -> Probs:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps
 
 from unets.config import Threshold
-from unets.data.geometry import SizeHW, shrink
+from unets.data.geometry import SizeHW, resize
 from unets.data.image import ImageFile, to_grey, to_rgb
 from unets.ensemble.postprocess import ClassMask, blur, clean_mask, to_masks
 from unets.ensemble.recipe import MapU8, Recipe, average_maps
@@ -143,7 +143,7 @@ class TrainedModel:
         else:
             image_hwc = self._to_array(photo)
             full_hw = (image_hwc.shape[0], image_hwc.shape[1])
-            images = {size_hw: shrink(image_hwc, size_hw) for size_hw in self.card.sizes}
+            images = {size_hw: resize(image_hwc, size_hw) for size_hw in self.card.sizes}
         (maps,) = self.predict([images])
         return find_result(self.card.find_recipe(full_hw), maps, full_hw)
 

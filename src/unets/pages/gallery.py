@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from unets.config import DatasetConfig
 from unets.data.drawing import COLORS_RGB
-from unets.data.geometry import SizeHW, shrink
+from unets.data.geometry import SizeHW, resize
 from unets.data.io import encode_jpeg, encode_layer
 from unets.data.samples import IGNORE, Sample, read_full_size, read_image, read_mask
 from unets.ensemble.mask_scores import blend_small
@@ -105,7 +105,7 @@ def encode_planes(planes: Sequence[npt.NDArray[np.bool_]], size_hw: SizeHW) -> b
 
 def _shrink_plane(plane: npt.NDArray[np.bool_], size_hw: SizeHW) -> npt.NDArray[np.uint8]:
     """Shrinks, or enlarges, a plane: a pixel is 1 where half of it or more is."""
-    return (shrink(plane.astype(np.uint8) * np.uint8(255), size_hw) >= 128).astype(np.uint8)
+    return (resize(plane.astype(np.uint8) * np.uint8(255), size_hw) >= 128).astype(np.uint8)
 
 
 def fit(full_hw: SizeHW, longest_px: int) -> SizeHW:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from keras import ops
 
 from unets.data.drawing import COLORS_RGB, Image, add_caption, draw_contours, make_sheet
-from unets.data.geometry import shrink
+from unets.data.geometry import resize
 from unets.data.io import write_image
 from unets.errors import naming
 from unets.metrics.masks import dice
@@ -99,7 +99,7 @@ class WorstPanel:
         index, k = tile
         wanted, found = wanted[..., k], found[..., k]
         height, width = image.shape[:2]
-        picture = shrink(image[..., :3], (round(height * TILE_WIDTH_PX / width), TILE_WIDTH_PX))
+        picture = resize(image[..., :3], (round(height * TILE_WIDTH_PX / width), TILE_WIDTH_PX))
         # The ground truth lies below and is wider, so that it is seen where both agree.
         for mask, thickness_px, color in ((wanted, 3, _WANTED_RGB), (found, 1, _PREDICTION_RGB)):
             picture = draw_contours(picture, mask.astype(np.uint8), thickness_px=thickness_px, colors_rgb=[color])

@@ -15,7 +15,7 @@ from PIL import Image
 from scipy.spatial import KDTree
 
 from unets.config import Coding, SizeHW
-from unets.data.geometry import shrink
+from unets.data.geometry import resize
 from unets.data.pixels import read_values
 from unets.data.rle import Order, decode_rle, unite_rles
 from unets.data.samples import IGNORE
@@ -95,7 +95,7 @@ class Drawn:
         if size_hw is None:
             return layers
         if self.has_shares:
-            return tuple(shrink(layer, size_hw) for layer in layers)
+            return tuple(resize(layer, size_hw) for layer in layers)
         nearest = Image.Resampling.NEAREST
         return tuple(np.asarray(Image.fromarray(layer).resize(size_hw[::-1], nearest)) for layer in layers)
 
