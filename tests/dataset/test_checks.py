@@ -37,7 +37,7 @@ def truncate(path: Path, share: float) -> None:
     path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
 
 
-@pytest.mark.parametrize(("mask_format", "jobs"), [("gif", 1), ("png", 2), ("bmp", 1), ("tif", 1)])
+@pytest.mark.parametrize(("mask_format", "jobs"), [("gif", 1), ("png", 2)])
 def test_clean_in_several_processes(
     make_competition: MakeCompetition, monkeypatch: pytest.MonkeyPatch, mask_format: str, jobs: int
 ) -> None:

@@ -253,21 +253,6 @@ def test_ids_that_do_not_fit_or_are_there_twice(make_competition: MakeCompetitio
     assert "Test-1.jpg: `id_pattern` must fit the id: " in str(error.value)
 
 
-def test_many_faults_are_counted_and_the_first_twenty_shown(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=8)
-    for path in sorted((project.input_dir / "train_masks").iterdir())[:25]:
-        path.unlink()
-    with pytest.raises(InputError, match=r"Received: 25 faults") as error:
-        load(project)
-    assert str(error.value).count("Received: none for") == 20
-    assert str(error.value).endswith("... and 5 more")
-
-
-def test_a_group_whose_part_of_the_id_is_empty(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2, num_views=2)
-    assert load_source(project, id_pattern="(?P<group>x?).*").train[0].group == "(none)"
-
-
 @pytest.mark.parametrize("pattern", ["train/{id}_copy.png", "train/*_copy.png"])
 def test_masks_beside_images_are_no_images_and_others_are_left_out(
     make_competition: MakeCompetition, pattern: str

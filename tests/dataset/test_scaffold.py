@@ -62,18 +62,6 @@ def test_the_typical_size_is_the_most_frequent_one_only_where_most_have_it(
     assert find_typical_size(Counter(sizes)) == typical
 
 
-def test_classes_that_overlap_reach_the_manifest(project: Project, drawing: Drawing) -> None:
-    for number in range(6):
-        ((_, disc),) = drawing.add(f"images/{number}.png", number)
-        cup = disc & np.roll(disc, 6, axis=1) & np.roll(disc, -6, axis=1)
-        drawing.save(f"cup/{number}.png", cup.astype(np.uint8) * np.uint8(255))
-        drawing.save(f"disc/{number}.png", disc.astype(np.uint8) * np.uint8(255))
-    dataset = write_scaffold(project).dataset
-    assert dataset.overlapping
-    sample = read_manifest(project, dataset, jobs=1).train[0]
-    assert read_mask(sample).shape == (48, 72, 2)
-
-
 def test_a_competition_with_names_that_repeat(project: Project, drawing: Drawing) -> None:
     for place in range(4):
         fill(drawing, f"city{place}/img/{{i}}.png", f"city{place}/lab/{{i}}.png", count=3)

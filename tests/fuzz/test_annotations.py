@@ -51,7 +51,6 @@ def test_annotations_are_read_or_named(
     try:
         source = choose(list_input(root)).source
         for sample in read(list_input(root), source).samples:
-            if sample.draw is not None:
-                sample.draw()
+            sample.draw()
     except InputError as error:
         assert str(error).count("\n") < 20, error

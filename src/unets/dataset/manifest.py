@@ -12,6 +12,7 @@ A kill costs the masks at work; the next try goes on. A file whose size and time
 """
 
 import csv
+import json
 import logging
 import sys
 from collections import Counter
@@ -128,7 +129,7 @@ def read_source(project: Project, dataset: DatasetConfig) -> Import:
     """Reads INPUT by the importer of `dataset.source`, and checks what it gives.
 
     Raises:
-        InputError: see the importer; or there is no training image, one without a mask, an id twice, or other classes.
+        InputError: see the importer; or there is no training image, an id twice, or other classes.
     """
     imported = read_input(project.input_dir, dataset, project.configs_dir)
     if imported.classes != dataset.classes or imported.overlapping != dataset.overlapping:
@@ -147,10 +148,6 @@ def read_source(project: Project, dataset: DatasetConfig) -> Import:
             check_name(part, f"the id {sample.id!r}")
         if any(SEPARATOR in mask for mask in sample.mask):
             raise InputError(f"the path of a mask must not hold `{SEPARATOR}`. Received: {sample.mask}; rename it")
-        if sample.split == "train" and not sample.mask and sample.draw is None:
-            raise InputError(
-                f"{project.input_dir} must have a mask for each training image. Received: none for {sample.id}"
-            )
     return imported
 
 
@@ -229,40 +226,35 @@ def _draw_masks(
     Masks keep their names, and a file whose bytes would be the same is left alone: a training that reads them meanwhile
     goes on. What is drawn is noted in a journal named by `key`, so that a kill costs only the masks at work.
     """
-    todo = [sample for sample in imported.samples if sample.split == "train" and sample.draw is not None]
+    todo = [sample for sample in imported.samples if sample.split == "train" and not sample.mask]
     if not todo:
         return {}
-    journal = project.masks_dir / f".drawn-{key}"
-    done: dict[str, int] = {}
-    if journal.is_file():
-        lines = (line.rsplit(",", 1) for line in journal.read_text(encoding="utf-8").splitlines())
-        done = {parts[0]: int(parts[1]) for parts in lines if len(parts) == 2 and parts[1].isdigit()}
-    missing = [sample for sample in todo if sample.id not in done]
     project.masks_dir.mkdir(parents=True, exist_ok=True)
-    draw = partial(_draw_one, project.masks_dir, imported.overlapping)
-    with journal.open("a", encoding="utf-8") as file:
-        file.write("\n")  # a kill may have torn the last line
-        for sample, count in zip(missing, run_tasks(draw, missing, what="masks", jobs=jobs, unit="mask"), strict=True):
-            done[sample.id] = count
-            file.write(f"{sample.id},{count}\n")
-            file.flush()
-    return {
-        ("train", s.id): tuple(f"{_MODELS}{project.masks_dir.name}/{name}" for name in _name_masks(s.id, done[s.id]))
-        for s in todo
-    }
+    count = len(imported.classes) if imported.overlapping else 1
+    # A line of JSON an id: a kill may tear the last, which then equals none.
+    with (project.masks_dir / f".drawn-{key}").open("a+", encoding="utf-8") as journal:
+        journal.seek(0)
+        done = set(journal.read().splitlines())
+        missing = [sample for sample in todo if json.dumps(sample.id) not in done]
+        journal.write("\n")
+        draw = partial(_draw_one, project.masks_dir, imported.overlapping, count)
+        for sample, _ in zip(missing, run_tasks(draw, missing, what="masks", jobs=jobs, unit="mask"), strict=True):
+            journal.write(f"{json.dumps(sample.id)}\n")
+            journal.flush()
+    folder = f"{_MODELS}{project.masks_dir.name}"
+    return {("train", s.id): tuple(f"{folder}/{name}" for name in _name_masks(s.id, count)) for s in todo}
 
 
-def _draw_one(masks_dir: Path, overlapping: bool, sample: ImportedSample) -> int:
-    """Draws and writes a mask; returns the number of its files."""
+def _draw_one(masks_dir: Path, overlapping: bool, count: int, sample: ImportedSample) -> None:
+    """Draws and writes a mask."""
     with naming(sample.image, "have a mask that can be drawn"):
-        layers = sample.read_layers(Path(), overlapping)
-    for name, layer in zip(_name_masks(sample.id, len(layers)), layers, strict=True):
+        layers = dict(zip(_name_masks(sample.id, count), sample.read_layers(overlapping), strict=True))
+    for name, layer in layers.items():
         path, png = masks_dir / name, encode_png(layer)
         if path.is_file() and path.read_bytes() == png:
             continue
         with atomic_path(path, is_contested=True) as temporary:
             temporary.write_bytes(png)
-    return len(layers)
 
 
 def _name_masks(id_: str, count: int) -> list[str]:

@@ -101,14 +101,9 @@ def parse_row(form: RleFormat, classes: Sequence[str], cell: str, of_class: str 
 def read_submission(path: Path, dataset: DatasetConfig) -> Rles:
     """Reads the run lengths of a submission, or of masks in that form: a csv or csv.gz, in a folder or in a zip.
 
-    Several rows of one mask are united where a row is of an object; else they are a fault.
-
-    Returns:
-        For each id one string of `start length` pairs a class; a class without a row, or with an empty cell, is "".
-
-    Raises:
-        InputError: the file is missing or no csv, lacks a column, or has rows that are at fault, see `parse_row`. Names
-            up to three such rows.
+    Returns for each id one string of `start length` pairs a class; a class without a row, or with an empty cell, is "".
+    Several rows of one mask are united where a row is of an object. Raises InputError: the file is missing or no csv,
+    lacks a column, or has rows that are at fault, see `parse_row`, or two of one mask; up to three are named.
     """
     form, classes, frame = dataset.submission, dataset.classes, read_frame(path)
     columns = list_columns(form)

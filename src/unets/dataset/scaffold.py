@@ -94,21 +94,15 @@ def write_scaffold(
     force: bool = False,
     ask_gpu: Callable[[], bool] = has_card,
 ) -> Scaffold:
-    """Looks at a folder and writes dataset.py, one or two experiments, and ensemble.py; returns what was found.
+    """Looks at `project.input_dir` and writes dataset.py, one or two experiments, and ensemble.py.
 
-    A dataset.py that is there stays, and tells how the folder is read.
+    A dataset.py that is there stays, where `force` is given, and tells how the folder is read; experiments of the same
+    names and ensemble.py are then written over. `classes_path` names the classes, see `parse_class_list`; `minutes` are
+    for training a fold; `timer` measures a step of training on this machine, None: it is guessed; `ask_gpu` tells
+    whether nets can be trained on a GPU, by default whether there is a card.
 
-    Args:
-        project: whose `input_dir` is looked at, and whose `configs_dir` gets the files.
-        classes_path: a csv, txt or json that names the classes, see `class_lists.parse_class_list`.
-        minutes: for training a fold, see `propose_experiments`.
-        timer: measures a step of training on this machine; None: it is guessed.
-        force: go on where dataset.py is there, and write over experiments of the same names and ensemble.py.
-        ask_gpu: tells whether nets can be trained on a GPU; by default, whether there is a card.
-
-    Raises:
-        InputError: the name is none, the config folder is there already, no importer reads the folder rightly, or the
-            dataset.py that is there does not.
+    Raises InputError: the name is none, the config folder is there already, no importer reads the folder rightly, or
+    the dataset.py that is there does not.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", project.competition):
         raise InputError(f"`COMPETITION` must be of letters, digits, `_` and `-`. Received: {project.competition!r}")
@@ -162,18 +156,18 @@ def _find_dataset(listing: Listing) -> tuple[DatasetConfig, Import]:
     """Finds a data set's config, without writing anything; see `write_scaffold`."""
     result = choose(listing)
     groups = {sample.group or sample.id for sample in result.train.values()}
-    questions, fields = result.questions, {name: value for name, value in result.fields.items() if name != "submission"}
+    fields = {name: value for name, value in result.fields.items() if name != "submission"}
     submission, has_classes = SubmissionConfig(**result.fields["submission"]), len(result.classes) > 1
     if has_classes and submission.sample and not submission.names_classes:
         text = f"{submission.sample} does not tell the classes apart: there is no submission until this is settled"
-        questions.ask("submission", text, "sample=..., class_column=... or cell=...")
+        result.ask("submission", text, "sample=..., class_column=... or cell=...")
         submission = SubmissionConfig(sample=None)
     if has_classes and not submission.sample and not submission.names_classes:
         row = submission.row if "row" in submission.model_fields_set else "class"
         submission = submission.model_copy(update={"class_column": "class", "row": row})
     if len(groups) < 2 * _FOLDS:
         text = f"there are {len(groups)} groups only: folds are uneven, and scores uncertain"
-        questions.ask("num_folds", text, "smaller groups, if these do not leak")
+        result.ask("num_folds", text, "smaller groups, if these do not leak")
     try:
         dataset = DatasetConfig(
             source=result.source,

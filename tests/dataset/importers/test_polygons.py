@@ -279,14 +279,6 @@ def test_yolo(tmp_path: Path, names: str) -> None:
     assert result.classes == NAMES
 
 
-def test_yolo_boxes_are_refused(tmp_path: Path) -> None:
-    drawing = Drawing(tmp_path)
-    for image in draw_all(drawing):
-        drawing.write(image.replace("images", "labels").replace("png", "txt"), "0 0.5 0.5 0.2 0.2\n")
-    with pytest.raises(InputError, match="boxes"):
-        choose(list_input(tmp_path))
-
-
 def encode_png(mask: Array) -> bytes:
     content = BytesIO()
     Image.fromarray(mask.astype(np.uint8) * np.uint8(255)).save(content, format="PNG")

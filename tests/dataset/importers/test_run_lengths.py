@@ -7,7 +7,6 @@ import pytest
 
 from tests.dataset.importers.drawing import SIZE, Drawing, draw_image, draw_objects, encode, import_drawn, merge
 from unets.config import CsvSource
-from unets.dataset.importers.base import Import
 from unets.dataset.importers.edges import measure_fit
 from unets.dataset.importers.listing import list_input
 from unets.dataset.importers.search import choose, read
@@ -56,7 +55,6 @@ DIALECTS: dict[str, dict[str, str]] = {
     "UTF-16": {"encoding": "utf-16"},
     "CRLF": {"newline": "\r\n"},
     "nan": {"empty": "nan"},
-    "None": {"empty": "None"},
     "minus one": {"empty": "-1"},
     "dash": {"empty": "-"},
     "quotes": {"form": '"{}"'},
@@ -98,7 +96,16 @@ def test_how_pixels_are_counted(tmp_path: Path, order: str, relative: bool, star
     assert (source.order, source.relative) == (order, relative)
 
 
-def read_classes(tmp_path: Path, header: str, row: str, labels: tuple[str, ...] = ("fish", "sugar")) -> Import:
+@pytest.mark.parametrize(
+    ("header", "row", "labels"),
+    [
+        ("ImageId_ClassId,EncodedPixels", "{id}.png_{label},{runs}", ("fish", "sugar")),
+        ("Image_Label,EncodedPixels", "{id}_{label},{runs}", ("fish", "sugar")),
+        ("label,runs,file", "{label},{runs},train/{id}.png", ("fish", "sugar")),
+        ("ImageId,ClassId,EncodedPixels", "{id}.png,{label},{runs}", ("1", "2")),
+    ],
+)
+def test_classes(tmp_path: Path, header: str, row: str, labels: tuple[str, str]) -> None:
     drawing = Drawing(tmp_path)
     rows = [header]
     for number in range(8):
@@ -111,20 +118,7 @@ def read_classes(tmp_path: Path, header: str, row: str, labels: tuple[str, ...] 
     drawing.write("train.csv", "\n".join(rows) + "\n")
     _, result = import_drawn(drawing)
     assert result.classes == labels
-    return result
-
-
-@pytest.mark.parametrize(
-    ("header", "row"),
-    [
-        ("ImageId_ClassId,EncodedPixels", "{id}.png_{label},{runs}"),
-        ("Image_Label,EncodedPixels", "{id}_{label},{runs}"),
-        ("id,class,segmentation", "{id},{label},{runs}"),
-        ("label,runs,file", "{label},{runs},train/{id}.png"),
-    ],
-)
-def test_classes(tmp_path: Path, header: str, row: str) -> None:
-    assert read_classes(tmp_path, header, row).fields["submission"]["row"] == "class"
+    assert result.fields["submission"]["row"] == "class"
 
 
 def test_classes_that_share_pixels_have_a_mask_each(tmp_path: Path) -> None:
@@ -140,10 +134,6 @@ def test_classes_that_share_pixels_have_a_mask_each(tmp_path: Path) -> None:
     assert result.overlapping and result.classes == ("a", "b")
     first, second = result.read_layers(result.samples[0])
     assert first.sum() == second.sum() == 10 and (first & second).sum() == 3
-
-
-def test_classes_as_numbers(tmp_path: Path) -> None:
-    read_classes(tmp_path, "ImageId,ClassId,EncodedPixels", "{id}.png,{label},{runs}", labels=("1", "2"))
 
 
 def test_a_row_an_object(tmp_path: Path) -> None:

@@ -7,6 +7,6 @@ masks, run_lengths, table, patterns, polygons (with a parser a format: coco, yol
 draws        a mask that is not canonical is a `Draw`, which the import calls once: files, run lengths, areas
 assemble     completes the `Import`: ids, groups, sizes, channels, orientation
 
-What they ask: names (which file belongs to which), tables (what cells mean), class_lists and meaning (what values of
-masks mean), groups (what must not be split), edges (does a mask fit its image).
+What they ask: names (which file belongs to which), class_lists and meaning (what values of masks mean), groups (what
+must not be split), edges (does a mask fit its image).
 """

@@ -36,17 +36,9 @@ def assemble(
 ) -> Import:
     """Completes what an importer found by its samples, what its images are like, and an account of all files.
 
-    Args:
-        found: classes, what files other than images became, questions.
-        source: the importer's options.
-        train: the mask of each training image.
-        test: images to predict.
-        ids: of images whose ids are not their names.
-        groups: (group, view) of each image; None: they are looked for.
-
-    Raises:
-        InputError: there are too few training images, an id comes twice, files cannot be read, or masks have another
-            size than their images.
+    `train` has the mask of each training image, `ids` those of images whose ids are not their names, `groups` (group,
+    view) of each image; None: they are looked for. Raises InputError: there are too few training images, an id comes
+    twice, files cannot be read, or masks have another size than their images.
     """
     listing = found.listing
     if len(train) < 2:
@@ -69,7 +61,7 @@ def assemble(
         group, view = groups.get(path, ("", ""))
         sample = ImportedSample(id=id_, split="test", image=path, group=group, view=view)
         if drawn := train.get(path):
-            sample = replace(sample, split="train", mask=drawn.mask, draw=None if drawn.mask else drawn)
+            sample = replace(sample, split="train", mask=drawn.mask, draw=drawn)
         samples.append(sample)
     found.samples = tuple(sorted(samples, key=lambda sample: sample.id))
     found.account |= dict.fromkeys(train, "image") | dict.fromkeys(test, "test image")
@@ -125,9 +117,7 @@ def _describe_images(found: Import, headers: Mapping[str, Header], train: Mappin
         facts["channels"] = "grey"
     elif most > 3 or 2 in bands:
         facts["channels"] = most
-        found.questions.ask(
-            "channels", f"images have {most} channels, all of which are read", '"rgb" for the first three'
-        )
+        found.ask("channels", f"images have {most} channels, all of which are read", '"rgb" for the first three')
     deep = [path for path, header in headers.items() if header.dtype not in ("uint8", "bool")]
     if deep:
         paths = spread([path for path in deep if path in train] or deep, 4 * _LOOKED_AT)
@@ -180,7 +170,7 @@ def _find_orientation(
             f"{len(turned)} images have an EXIF tag that turns them; masks fit them {chosen} "
             f"(undecided: {votes['upright']} upright, {votes['stored']} stored)"
         )
-        found.questions.ask("orientation", text, '"upright"', '"stored"')
+        found.ask("orientation", text, '"upright"', '"stored"')
     return chosen
 
 
@@ -211,10 +201,10 @@ def fit_sizes(found: Import, train: Mapping[str, Drawn], headers: Mapping[str, H
             f"{len(scaled)} of {len(train)} masks have another size than their images, and the same proportions. They "
             f"are refused until you resize them, or allow to stretch them: {list_some(scaled, '; ')}"
         )
-        found.questions.ask("source.stretch_masks", text, "True, to stretch them")
+        found.ask("source.stretch_masks", text, "True, to stretch them")
     if near:
         text = f"{len(near)} masks differ from their image by a few pixels, and are stretched to it: "
-        found.questions.ask("source.leave_out", text + list_some(near, "; "), "patterns of these files")
+        found.ask("source.leave_out", text + list_some(near, "; "), "patterns of these files")
     found.source = found.source.model_copy(update={"stretch_masks": bool(scaled)})
     return fitted
 

@@ -13,7 +13,6 @@ from unets.dataset.importers.base import Import
 from unets.dataset.importers.edges import read_colors
 from unets.dataset.importers.listing import Listing, ending, stem_of
 from unets.dataset.importers.names import find_split, sort_naturally, spread
-from unets.dataset.importers.tables import read_tables
 from unets.errors import InputError
 
 _COLUMNS = r"patient|subject|person|case|study|group|video|scene|site|plate|slide|well|animal|car(_|$)"
@@ -32,19 +31,13 @@ def find_groups(
 ) -> dict[str, tuple[str, str]]:
     """Finds (group, view) of images, by their paths; an image that is its own group has none. Asks what is uncertain.
 
-    Args:
-        found: the data set.
-        train: the id of each training image, by its path.
-        named: the id of each image.
-        given: a regular expression of whole ids with a part `group`; None looks for groups.
-
-    Raises:
-        InputError: an id does not fit the given expression.
+    `train` has the id of each training image by its path, `named` of each image. `given` is a regular expression of
+    whole ids with a part `group`, None looks for groups. Raises InputError where an id does not fit it.
     """
     ids = list(train.values())
 
     def ask(text: str, *choices: str) -> None:
-        found.questions.ask("source.group", text, 'r"(?P<group>.+)": none', *choices)
+        found.ask("source.group", text, 'r"(?P<group>.+)": none', *choices)
 
     if given is not None:
         return {path: _match(given, id_) for path, id_ in named.items()}
@@ -77,13 +70,7 @@ def find_groups(
 def find_copies(listing: Listing, paths: Iterable[str], rank: Callable[[str], tuple[bool, ...]]) -> dict[str, str]:
     """Finds images that lie in two folders under one name, in another format or size.
 
-    Args:
-        listing: of INPUT.
-        paths: of the images.
-        rank: of an image; of two the lower is kept, or the first.
-
-    Returns:
-        The image that is kept, by its copy.
+    Returns the image that is kept by its copy. Of two the image of the lower `rank` is kept, or the first.
     """
     by_stem: dict[str, list[str]] = defaultdict(list)
     for path in sorted(paths):
@@ -186,7 +173,7 @@ def _find_pattern(ids: Sequence[str]) -> str | None:
 
 def _find_column(listing: Listing, known: set[str]) -> tuple[str, dict[str, str]] | None:
     """Finds a table with a row an image, of the known ids, and a column that names its patient, place or the like."""
-    for path, table in read_tables(listing).items():
+    for path, table in listing.tables.items():
         for group in (column for column in table.columns if re.search(_COLUMNS, column.lower())):
             for column in (column for column in table.columns if column != group):
                 pairs = zip(table[column], table[group], strict=True)

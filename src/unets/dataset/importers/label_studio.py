@@ -35,7 +35,7 @@ def parse(found: Annotations) -> None:
             found.add(image, path, size_hw, [_read_result(*pair, size_hw) for pair in named])
     if several:
         text = f"{several} images were annotated more than once: the first annotation of each is read"
-        found.questions.ask("source.leave_out", text)
+        found.ask("source.leave_out", text)
 
 
 def _find_name(task: dict[str, Any]) -> str:

@@ -1,15 +1,20 @@
 """The listing: every file of INPUT, in folders and zips, without what computers leave behind; headers are read once."""
 
 import json
+import re
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import pandas as pd
+
 from unets.data.files import is_junk, list_members, list_pages, read_bytes, walk_files
 from unets.data.pixels import Header, read_header
+from unets.dataset.rle_csv import read_frame
 from unets.errors import InputError, naming
 
 ResultT = TypeVar("ResultT")
@@ -87,6 +92,16 @@ class Listing:
             named["/".join(plain)] = path
         return named
 
+    @cached_property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All csv files, by their paths; what is none is not among them."""
+        tables = {}
+        for path in self.select(".csv", ".tsv", ".gz"):
+            if re.search(r"\.[ct]sv(\.gz)?$", path.lower()):
+                with suppress(InputError):
+                    tables[path] = read_table(self.root / path)
+        return tables
+
     def select(self, *endings: str) -> tuple[str, ...]:
         """Returns the paths with one of these endings, small letters."""
         return tuple(path for path in self.paths if ending(path) in endings)
@@ -122,6 +137,14 @@ class Listing:
                 with naming(path, "be json"):
                     content = json.loads(text)
                 yield path, content
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Reads a csv file as text, without blanks around cells; raises InputError where it is missing or no csv."""
+    frame = read_frame(path)
+    named = [name for name in frame.columns if not name.startswith("Unnamed:")]
+    stripped: pd.DataFrame = frame[named].apply(lambda cells: cells.str.strip())
+    return stripped
 
 
 def ending(path: str) -> str:

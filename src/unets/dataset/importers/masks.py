@@ -152,7 +152,7 @@ class _Reading(Import):
         self.leave((name.path for name in rest), "a mask of no image that is here")
         if rest and images:
             text = f"{len(rest)} masks have no image: {rest[0].path}" + (", ..." if len(rest) > 1 else "")
-            self.questions.ask("source.leave_out", text, "patterns of these files")
+            self.ask("source.leave_out", text, "patterns of these files")
 
     def _ask_rival(self, shape: str, used: str, other: str) -> None:
         """Asks where masks could belong to images of two shapes."""
@@ -160,7 +160,7 @@ class _Reading(Import):
         taken = {mask: image for image, roles in self.links.items() for paths in roles.values() for mask in paths}
         if any(taken.get(mask, image) != image for mask, image in found.items()):
             text = f"masks of {shape} could belong to images of {used}, which are taken, or of {other}"
-            self.questions.ask("source.leave_out", f"{text} ({len(found)} files)", f"{used.replace('#', '*')!r},")
+            self.ask("source.leave_out", f"{text} ({len(found)} files)", f"{used.replace('#', '*')!r},")
             self.leave(found.values(), "other images of the same masks")
 
     def split(self) -> tuple[list[str], list[str]]:
@@ -193,19 +193,19 @@ class _Reading(Import):
             text = (
                 f"{len(trained)} images of a list called test have masks, and are taken for training: {trained[0]}, ..."
             )
-            self.questions.ask("source.test_images", text, "patterns of these images")
+            self.ask("source.test_images", text, "patterns of these images")
         alone = self.alone = [path for path in free if path not in set(test)]
         shapes = {self.images[path] for path in train}
         bare = [path for path in alone if self.images[path] in shapes]
         if bare:
             text = f"{len(bare)} of {len(bare) + len(train)} images have no mask and are left out: {bare[0]}, ..."
-            self.questions.ask("source.missing", text, '"empty", if they hold no object')
+            self.ask("source.missing", text, '"empty", if they hold no object')
         others = Counter(self.images[path] for path in alone if self.images[path] not in shapes)
         for shape, count in others.items():
             if count > 1:
                 text = f"{count} images {shape.replace('#', '*')} have no masks and are left out: are they test images?"
                 choices = (f"({shape.replace('#', '*')!r},)", 'missing="empty", if they hold no object')
-                self.questions.ask("source.test_images", text, *choices)
+                self.ask("source.test_images", text, *choices)
         self.leave(alone, "an image without a mask")
         return train, test
 
@@ -225,7 +225,7 @@ class _Reading(Import):
         if copies:
             image, other = next(iter(copies.items()))
             text = f"{len(copies)} images are there twice: {image} is left out for {other}, ..."
-            self.questions.ask("source.leave_out", text, "patterns of the others")
+            self.ask("source.leave_out", text, "patterns of the others")
 
     def _read_test_lists(self) -> set[str]:
         """Returns the stems of images that text files called `test` list, a line each, as PASCAL VOC's."""
@@ -252,11 +252,11 @@ class _Reading(Import):
         if lost := [image for image in train if image not in draws]:
             self.leave(lost, "an image whose mask is left out")
             text = f"{len(lost)} images have other masks than the rest, and are left out with them: {lost[0]}, ..."
-            self.questions.ask("source.masks", text, "patterns of the masks")
+            self.ask("source.masks", text, "patterns of the masks")
         self.overlapping = len(roles) > 1 and (coding.full_share is not None or do_overlap(draws.values()))
         if self.overlapping:
             text = "some pixels are of two classes: each class has a mask of its own"
-            self.questions.ask("overlapping", text, "masks without overlaps")
+            self.ask("overlapping", text, "masks without overlaps")
         drawn: dict[str, Drawn] = {}
         for image, draw in draws.items():
             paths = [path for layer in draw.layers for path in layer]
@@ -295,7 +295,7 @@ class _Reading(Import):
             kind = self.options.files or ("object" if all(map(str.isdecimal, parts)) else "class")
             called = ", ".join(map(repr, sort_naturally(parts)))
             text = f"each image has masks called {called}: taken for a file {'an' if kind == 'object' else 'a'} {kind}"
-            self.questions.ask("source.files", text, '"class"' if kind == "object" else '"object"')
+            self.ask("source.files", text, '"class"' if kind == "object" else '"object"')
         if kind == "class":
             return {extra or role: parts[extra] for extra in sort_naturally(parts)}, "class"
         return kept, kind
@@ -347,7 +347,7 @@ class _Reading(Import):
                 paths = [path for files in kept.pop(other).values() for path in files]
                 self.leave(paths, why)
                 if text:
-                    self.questions.ask("source.masks", text, f"({_glob(paths)!r},)")
+                    self.ask("source.masks", text, f"({_glob(paths)!r},)")
         return kept
 
     def _name_classes(self, roles: Mapping[str, Files]) -> dict[str, Files]:
@@ -358,7 +358,7 @@ class _Reading(Import):
         titles = {"_".join(plain[role] or words[role]) or role.replace(" ", "_") or "object": role for role in roles}
         order = sort_naturally(titles)
         text = f"{', '.join(order)} are taken for classes: a mask file a class"
-        self.questions.ask("source.masks", text, "patterns of the masks alone")
+        self.ask("source.masks", text, "patterns of the masks alone")
         return {t: roles[titles[t]] for t in order if not re.fullmatch(BACKGROUND_NAMES, t.lower())}
 
     def _read(self, paths: Sequence[str]) -> npt.NDArray[np.int64]:

@@ -14,7 +14,7 @@ from unets.config import Coding, MasksSource, TableSource, describe
 from unets.data.files import read_bytes
 from unets.data.pixels import open_picture, read_values
 from unets.data.samples import IGNORE
-from unets.dataset.importers.base import Import, Questions
+from unets.dataset.importers.base import Import
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, CITYSCAPES, IGNORE_NAMES
 from unets.dataset.importers.draws import Value, as_color, count_values, decode_colors, encode_colors
 from unets.dataset.importers.listing import Listing
@@ -174,17 +174,9 @@ def find_coding(
 ) -> Coding:
     """Finds what mask files hold: as `source` says, else as they look, on as many as some seconds allow.
 
-    `found` gets the source with that coding, the classes, what else is decided, and questions.
-
-    Args:
-        found: what is known of the data set.
-        source: its options.
-        files: the masks.
-        names: of values or colors, from a list of classes; may be empty.
-        is_single: whether a file is of one class or object, so that its values are no classes.
-
-    Raises:
-        InputError: a file cannot be read, or holds no classes.
+    `found` gets the source with that coding, the classes, what else is decided, and questions. `names` are of values or
+    colors, from a list of classes; may be empty. Where a file `is_single`, of one class or object, its values are no
+    classes. Raises InputError: a file cannot be read, or holds no classes.
     """
     coding: Coding = source
     found.classes = _number(source.values or ())
@@ -217,12 +209,12 @@ def _look_for_coding(found: Import, files: Sequence[str], names: Mapping[Value, 
         for known in [] if is_single else _list_namings(names, look):
             by_color = any(isinstance(value, tuple) for value in known)
             seen = look_at(listing, paths, colors=True) if by_color else look
-            if classes := _find_named(seen, known, found.questions, by_color=by_color):
+            if classes := _find_named(seen, known, found, by_color=by_color):
                 if not by_color and not known.keys() <= names.keys():
                     text = "masks hold no color of the list of classes: a value is the place of its row, from 0 on"
-                    found.questions.ask("source.values", text, "the value of each class")
+                    found.ask("source.values", text, "the value of each class")
                 return classes
-        return _find_unnamed(look, is_single, found.questions)
+        return _find_unnamed(look, is_single, found)
     except ValidationError as error:
         raise InputError(
             f"mask files must hold values of 0 to 65535, or colors. Received: {describe(error)}"
@@ -256,36 +248,36 @@ def _as_number(value: Value) -> int:
     return value if isinstance(value, int) else -1 if any(value[1:]) else value[0]
 
 
-def _find_unnamed(look: Look, is_single: bool, questions: Questions) -> Classes:
+def _find_unnamed(look: Look, is_single: bool, found: Import) -> Classes:
     if look.is_soft:
         what = "JPEG blurs them" if look.is_lossy else "their borders are soft"
         text = f"masks hold shades between 0 and 255 ({what}): 128 and more is taken for the object"
         shares = "full_share=255 without threshold, if they are shares of several annotators"
-        questions.ask("source.threshold", text, "another threshold, 1 to 255", shares)
+        found.ask("source.threshold", text, "another threshold, 1 to 255", shares)
         return Coding(threshold=128), _number(())
     if look.are_numbers and not is_single:
         text = f"masks hold up to {look.num_values - 1} values: taken for numbers of objects, all above 0 are one class"
-        questions.ask("source.threshold", text, "values=(1, 2, 3...), threshold=None, if they are classes")
+        found.ask("source.threshold", text, "values=(1, 2, 3...), threshold=None, if they are classes")
         return Coding(threshold=1), _number(())
     if look.is_color and is_single and (0, 0, 0) in look.counts:
         return Coding(threshold=1), _number(())  # an object of any color
     if look.is_color:
-        return _find_colors(look, questions)
+        return _find_colors(look, found)
     values = sorted(value for value in look.counts if isinstance(value, int))
     if len(values) <= 2:
-        return _find_binary(look, values, is_single, questions), _number(())
+        return _find_binary(look, values, is_single, found), _number(())
     if is_single:
         return Coding(threshold=values[1] if values[0] == 0 else values[-1]), _number(())
     if values == [0, 1, 255] and not any({1, 255} <= file.counts.keys() for file in look.files):
         return Coding(threshold=1), _number(())  # 0/1 in some files, 0/255 in others
-    return _find_several(look, values, questions)
+    return _find_several(look, values, found)
 
 
-def _find_binary(look: Look, values: list[int], is_single: bool, questions: Questions) -> Coding:
+def _find_binary(look: Look, values: list[int], is_single: bool, found: Import) -> Coding:
     """One class: 0, or the lower of two values, is background."""
     if len(values) == 1:
         text = f"all {len(look.files)} masks that were read hold nothing but {values[0]}: are they masks?"
-        questions.ask("source.values", text, "the value of the object")
+        found.ask("source.values", text, "the value of the object")
         return Coding(values=(values[0] or 255,))
     low, high = values
     share = look.counts[high] / look.counts.total()
@@ -296,11 +288,11 @@ def _find_binary(look: Look, values: list[int], is_single: bool, questions: Ques
     if share > MOSTLY:
         value, other = low, high
         text = f"{high} covers {share:.0%} of all pixels and is taken for the background, {low} for the object"
-    questions.ask("source.values", text, f"values=({other},), background=({value},)")
+    found.ask("source.values", text, f"values=({other},), background=({value},)")
     return Coding(values=(value,), background=(other,))
 
 
-def _find_several(look: Look, values: Sequence[int], questions: Questions) -> Classes:
+def _find_several(look: Look, values: Sequence[int], found: Import) -> Classes:
     """Classes without names, or numbers of objects."""
     ignored = (255,) if 255 in values and max(set(values) - {255}) < 128 else ()
     zero, share = 0, look.counts[0] / look.counts.total()
@@ -317,20 +309,20 @@ def _find_several(look: Look, values: Sequence[int], questions: Questions) -> Cl
         rest = f", {zero} ({share:.0%} of all pixels) for background" if zero in values else ""
         text = f"the values {list_some(classes)} are taken for classes{rest}; no file names them"
         choice = f"values=({max(classes)},), threshold=1, if they are numbers of objects"
-        questions.ask("classes", text, "their names", choice)
+        found.ask("classes", text, "their names", choice)
     if ignored:
         share = look.counts[255] / look.counts.total()
         text = f"255 ({share:.1%} of all pixels) is taken for ignored pixels, as in PASCAL VOC"
-        questions.ask("source.ignored", text, "ignored=(), with 255 in `values`")
+        found.ask("source.ignored", text, "ignored=(), with 255 in `values`")
     if 0 not in values:
         text = "no pixel is 0: every pixel is taken to be of a class, and none is background"
         choice = f"background=({min(classes)},), without {min(classes)} in `values`"
-        questions.ask("source.background", text, choice)
+        found.ask("source.background", text, choice)
     background = (zero,) if zero in values else ()
     return Coding(values=classes, background=background, ignored=ignored), _number(classes)
 
 
-def _find_colors(look: Look, questions: Questions) -> Classes:
+def _find_colors(look: Look, found: Import) -> Classes:
     """Classes by color, without names. Colors that codecs or soft borders make count as the nearest frequent one."""
     counts, total = look.counts, look.counts.total()
     is_clean = look.num_values <= 64 and not look.is_lossy
@@ -350,11 +342,11 @@ def _find_colors(look: Look, questions: Questions) -> Classes:
     zero = (0, 0, 0) if (0, 0, 0) in counts else max(counts, key=lambda value: counts[value])
     rest = tuple(value for value in used if value != zero)
     text = f"the colors {list_some(rest)} are taken for classes and {zero} for background; no file names them"
-    questions.ask("classes", text, "their names", "a class_dict.csv (name,r,g,b) in INPUT")
+    found.ask("classes", text, "their names", "a class_dict.csv (name,r,g,b) in INPUT")
     return Coding(values=rest, background=(zero,), nearest=not is_clean), _number(rest)
 
 
-def _find_named(look: Look, names: Mapping[Value, str], questions: Questions, *, by_color: bool) -> Classes | None:
+def _find_named(look: Look, names: Mapping[Value, str], found: Import, *, by_color: bool) -> Classes | None:
     """Classes by a list of names, which tell ignored pixels and background; None where few pixels are named."""
     counts = Counter({(as_color(v) if by_color else v): n for v, n in look.counts.items()})
     zero: Value = (0, 0, 0) if by_color else 0  # background, where no list names it
@@ -375,17 +367,17 @@ def _find_named(look: Look, names: Mapping[Value, str], questions: Questions, *,
     is_nearest = bool(strangers) and (look.is_lossy or look.is_soft or (has_colors and len(strangers) > 8))
     if is_nearest:
         text = f"{share:.1%} of the pixels have no color of the list: each counts as the nearest that is listed"
-        questions.ask("source.values", text, "masks without blurred borders")
+        found.ask("source.values", text, "masks without blurred borders")
     elif strangers:
         ignored += strangers
         shown = list_some(strangers)
         text = f"masks hold {shown} ({share:.1%} of the pixels), which no list of classes names: ignored"
         choice = f"{shown} in `background`, or in `values` with a name in `classes`"
-        questions.ask("source.ignored", text, choice)
+        found.ask("source.ignored", text, choice)
     missing = [name for value, name in classes.items() if value not in counts]
     if missing:
         text = f"no mask that was read holds {list_some(missing)}, which the list of classes names"
-        questions.ask("classes", text, "the classes that there are")
+        found.ask("classes", text, "the classes that there are")
     coding = Coding(values=(*classes,), background=(*background,), ignored=(*ignored,), nearest=is_nearest)
     return coding, tuple(classes.values())
 

@@ -17,12 +17,10 @@ from unets.dataset.importers.assemble import complete_account, fit_sizes
 from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.draws import DrawFiles, Drawn
 from unets.dataset.importers.listing import NO_FILE, Listing, list_input
+from unets.dataset.importers.names import list_some
 from unets.errors import InputError
 
 logger = logging.getLogger(__name__)
-
-_MAX_FAULTS_SHOWN = 20
-_MAX_NAMES_SHOWN = 8
 
 
 def read_patterns(listing: Listing, source: PatternSource, dataset: DatasetConfig) -> Import:
@@ -35,16 +33,16 @@ def read_patterns(listing: Listing, source: PatternSource, dataset: DatasetConfi
     root, faults = listing.root, list[str]()
     found = Import(listing=listing, source=source, classes=dataset.classes, overlapping=dataset.overlapping)
     found.leave((path for p in source.leave_out for path in _match(listing, p)), "as `source.leave_out` says")
-    layers = [_find(found, pattern, faults) for pattern in _list_patterns(source, dataset)]
-    found.account |= {path: "mask" for files in layers for path in files.values()}
-    images = _find(found, source.images, faults)  # after masks: `a_mask.png` beside `a.png` fits `{id}.png`, too
+    layers = [_find(found, pattern, "mask", faults) for pattern in _list_patterns(source, dataset)]
+    images = _find(
+        found, source.images, "image", faults
+    )  # after masks: `a_mask.png` beside `a.png` fits `{id}.png`, too
     tests: dict[str, str] = {}
     is_damaged = any("damaged" in why for why in listing.left_out.values())
     if source.test_images is not None and not _match(listing, source.test_images) and not is_damaged:
         logger.warning("no test images: nothing fits %s", root / source.test_images)
     elif source.test_images is not None:
-        tests = _find(found, source.test_images, faults)
-    found.account |= dict.fromkeys(tests.values(), "test image") | dict.fromkeys(images.values(), "image")
+        tests = _find(found, source.test_images, "test image", faults)
     found.account[listing.plain.get(dataset.submission.sample or "", "")] = "sample submission"
     masked, place = set[str]().union(*layers), root / source.masks
     faults += [
@@ -71,23 +69,21 @@ def read_patterns(listing: Listing, source: PatternSource, dataset: DatasetConfi
         if match is None:
             faults.append(f"{path}: `id_pattern` must fit the id: {source.id_pattern}. Received: {id_!r}")
             continue
-        of_train = drawn.get(path) if split == "train" else None
         samples.append(
             ImportedSample(
                 id=id_,
                 split=split,
                 image=path,
-                mask=of_train.mask if of_train else (),
-                draw=None if of_train is None or of_train.mask else of_train,
+                draw=drawn.get(path, tuple),
+                mask=drawn[path].mask if path in drawn else (),
                 # Interned: 16 images share a group, 6,254 a view, and strings are a third of what a sample takes.
                 group=sys.intern(match["group"] or "(none)"),
                 view=sys.intern(match.groupdict().get("view") or ""),
             )
         )
     if faults:
-        shown = "\n".join(f"  {fault}" for fault in faults[:_MAX_FAULTS_SHOWN])
-        more = f"\n  ... and {len(faults) - _MAX_FAULTS_SHOWN} more" if len(faults) > _MAX_FAULTS_SHOWN else ""
-        raise InputError(f"{root} must hold a consistent data set. Received: {len(faults)} faults:\n{shown}{more}")
+        shown = list_some(faults, "\n  ", 20)
+        raise InputError(f"{root} must hold a consistent data set. Received: {len(faults)} faults:\n  {shown}")
     found.samples, found.account = tuple(samples), complete_account(listing, found.account)
     return found
 
@@ -135,8 +131,8 @@ def _list_patterns(source: PatternSource, dataset: DatasetConfig) -> list[str]:
     return list(dict.fromkeys(source.masks.replace("{class}", name) for name in dataset.classes))
 
 
-def _find(found: Import, pattern: str, faults: list[str]) -> dict[str, str]:
-    """Finds the file of each id among those without account; adds ids of several to `faults`.
+def _find(found: Import, pattern: str, what: str, faults: list[str]) -> dict[str, str]:
+    """Finds the file of each id among those without account, each now `what`; adds ids of several to `faults`.
 
     Raises:
         InputError: there are none at all.
@@ -150,6 +146,7 @@ def _find(found: Import, pattern: str, faults: list[str]) -> dict[str, str]:
             faults.append(f"{place} must match one file for {id_}. Received: {len(free)}: {', '.join(free)}")
     if not files:
         raise InputError(f"{place} must match files. Received: none. {_describe(found.listing, pattern)}")
+    found.account |= dict.fromkeys(files.values(), what)
     return files
 
 
@@ -160,6 +157,5 @@ def _describe(listing: Listing, pattern: str) -> str:
         folder = folder.rpartition("/")[0]
     prefix = f"{folder}/" if folder else ""
     names = sorted({name.removeprefix(prefix).split("/")[0] for name in listing.plain if name.startswith(prefix)})
-    more = ", ..." if len(names) > _MAX_NAMES_SHOWN else ""
     left = "".join(f"; {path} is left out: {why}" for path, why in listing.left_out.items() if path.endswith(".zip"))
-    return f"{listing.root / folder} holds {', '.join(names[:_MAX_NAMES_SHOWN])}{more}{left}"
+    return f"{listing.root / folder} holds {list_some(names, count=8)}{left}"

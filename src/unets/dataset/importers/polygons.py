@@ -227,10 +227,10 @@ def read(listing: Listing, source: PolygonSource, *, parse: Callable[[Annotation
         return None
     if found.skipped:
         text = f"{found.skipped} objects that have no area (boxes, points, lines, turned ellipses) are left out"
-        found.questions.ask("source.leave_out", text)
+        found.ask("source.leave_out", text)
     if found.missing:
         text = f"{len(found.missing)} images that annotations name are not there: {found.missing[0]}, ..."
-        found.questions.ask("source.leave_out", text, "nothing, if that is right")
+        found.ask("source.leave_out", text, "nothing, if that is right")
     return _build(found, source)
 
 
@@ -254,7 +254,7 @@ def _build(found: Annotations, source: PolygonSource) -> Import:
     )
     if found.overlapping:
         choice = "covering=True: later objects cover earlier ones, and a pixel is of one class"
-        found.questions.ask("source.covering", "classes overlap: each has a mask of its own", choice)
+        found.ask("source.covering", "classes overlap: each has a mask of its own", choice)
     has_ignored = any(area.is_ignored or area.label in ignored for draw in draws.values() for area in draw.areas)
     found.fields = {"has_background": True, "has_ignored": has_ignored}
     covering = {i: replace(draw, covering=not found.overlapping) for i, draw in draws.items()}
@@ -286,7 +286,7 @@ def _split(found: Annotations, source: PolygonSource) -> tuple[list[str], list[s
             text = f"{len(images)} of {count} images have no annotation{where}: empty, or not labeled yet? They "
             text += f"{'count as empty' if is_empty else 'are left out'}; one is {images[0]}"
             choice = other if is_empty else "leave_out" if where else "empty"
-            found.questions.ask("source.missing", text, f'"{choice}"')
+            found.ask("source.missing", text, f'"{choice}"')
     found.sizes |= {image: found.listing.header(image).size_hw for image in no_object if image not in found.areas}
     train = [*(image for image in train if found.areas[image]), *no_object]
     found.leave({*bare, *unnamed} - {*no_object}, "an image without annotation")

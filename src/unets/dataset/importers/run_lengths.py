@@ -8,7 +8,8 @@ sample_submission.csv    ImageId,ClassId,EncodedPixels
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,57 +18,72 @@ import pandas as pd
 from unets.config import CsvSource, SizeHW
 from unets.data.rle import Order, decode_rle, read_runs, to_absolute, unite_rles
 from unets.dataset.importers.assemble import assemble, list_rasters
-from unets.dataset.importers.base import Import, Questions
+from unets.dataset.importers.base import Import
 from unets.dataset.importers.draws import Drawn, DrawRuns
 from unets.dataset.importers.edges import find_border, measure_fit, read_colors
-from unets.dataset.importers.listing import Listing
+from unets.dataset.importers.listing import Listing, stem_of
 from unets.dataset.importers.names import Finder, find_split, sort_naturally, spread
-from unets.dataset.importers.tables import (
-    Naming,
-    find_class_column,
-    find_naming,
-    find_rle_columns,
-    is_sample,
-    read_tables,
-)
 from unets.dataset.rle_csv import clean_runs, list_columns
 from unets.errors import InputError
 
 _ORDERS: tuple[Order, Order] = ("row", "column")
+_RUNS = re.compile(r"\d+ \d+(?: \d+ \d+)*")
 _ENDING = re.compile(r"\.[A-Za-z]{2,5}(?=$|_)")
+_MANY = 4000  # cells that a column is looked at by
+_MOST_CLASSES = 64
 _LOOKED_AT = 40  # masks by which the order is decided
 _CLEAR = 1.3  # how much longer borders are in the wrong order, at least
 _CLEAR_EDGE = 1.15  # how much stronger the image's edges are along the right ones
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Naming:
+    """How the cells of a column name images."""
+
+    column: str
+    cell: str  # `{id}` and `{class}` in what else a cell holds: `{id}.jpg_{class}`
+    images: tuple[str | None, ...]  # the path of each cell's image; None where there is none
+    labels: tuple[str, ...]  # the class of each cell; empty where cells name none
+    ids: Mapping[str, str]  # of each image as the cells write it
+
+    @property
+    def hits(self) -> int:
+        """Rows that name an image."""
+        return len(self.images) - self.images.count(None)
+
+    @property
+    def unique_ids(self) -> Mapping[str, str] | None:
+        """The ids, where no two images have the same."""
+        return self.ids if len(set(self.ids.values())) == len(self.ids) else None
+
+
 def propose(listing: Listing) -> Import | None:
     """Reads the csv with run lengths of most images; None where there is none. Raises as `read`."""
     images = Finder(listing.rasters)
-    best: tuple[int, CsvSource, Questions] | None = None
-    for path, table in read_tables(listing).items():
-        columns = [] if is_sample(path) else find_rle_columns(table)
-        naming = find_naming(table, images, skip=columns[:1]) if columns else None
+    best: tuple[int, Import] | None = None
+    for path, table in listing.tables.items():
+        columns = [] if _is_sample(path) else _find_rle_columns(table)
+        naming = _find_naming(table, images, skip=columns[:1]) if columns else None
         if naming:
-            questions, column = Questions(), columns[0]
+            found, column = Import(listing=listing, source=CsvSource(path=path)), columns[0]
             others = [name for name in columns[1:] if table[name].str.count(" ").max() > 3]  # no boxes
             if others:
                 text = f"{path} has run lengths in {column}, which is read, and in {', '.join(others)}"
-                questions.ask("source.rle_column", text, "another", "a csv with a row a class (pandas.melt)")
-            source = _describe_csv(listing, path, table, column, naming, questions)
+                found.ask("source.rle_column", text, "another", "a csv with a row a class (pandas.melt)")
+            found.source = _describe_csv(found, path, table, column, naming)
             if best is None or len(naming.ids) > best[0]:
-                best = len(naming.ids), source, questions
+                best = len(naming.ids), found
     if best is None:
         return None
-    result = read(listing, best[1])
-    result.questions[:0] = best[2]
+    result = read(listing, best[1].source)
+    result.questions[:0] = best[1].questions
     return result
 
 
-def _describe_csv(
-    listing: Listing, path: str, table: pd.DataFrame, column: str, naming: Naming, questions: Questions
-) -> CsvSource:
+def _describe_csv(found: Import, path: str, table: pd.DataFrame, column: str, naming: Naming) -> CsvSource:
     """Decides how runs are counted, and what an image without a row is."""
-    class_column = None if naming.labels else find_class_column(table, naming.images, {column, naming.column})
+    listing = found.listing
+    class_column = None if naming.labels else _find_class_column(table, naming.images, {column, naming.column})
     cells: dict[str, list[str]] = defaultdict(list)
     for image, cell in zip(naming.images, table[column], strict=True):
         if image is not None:
@@ -84,13 +100,13 @@ def _describe_csv(
         )
     if relative:
         text = f"run lengths of {path} count each start from the end of the run before, as SIIM-ACR's"
-        questions.ask("source.relative", text, "False")
+        found.ask("source.relative", text, "False")
     start: Literal[0, 1] = 0 if not relative and any(cell.split()[0] == "0" for _, cell in filled) else 1
     absolute = {i: [to_absolute(c, start=start, relative=relative) for c in cells[i] if c] for i in sizes}
     order, unsure = _find_order(listing, absolute, sizes)
     if unsure:
         other = "row" if order == "column" else "column"
-        questions.ask("source.order", f"pixels are counted along {order}s: {unsure}", f'"{other}"')
+        found.ask("source.order", f"pixels are counted along {order}s: {unsure}", f'"{other}"')
     has_empty = any(not cell for many in cells.values() for cell in many)
     labels = naming.labels or (table[class_column] if class_column else ())
     return CsvSource(
@@ -149,7 +165,7 @@ def read(listing: Listing, source: CsvSource) -> Import:
         InputError: see `assemble`; the file or a column is not there, or a run leaves its image.
     """
     path = listing.plain.get(source.path, source.path)
-    table = read_tables(listing).get(path)
+    table = listing.tables.get(path)
     if table is None:
         raise InputError(f"`source.path` must be a csv below `--input`. Received: {source.path!r}")
     for column in list_columns(source):
@@ -157,7 +173,7 @@ def read(listing: Listing, source: CsvSource) -> Import:
             raise InputError(f"{source.path} must have the column {column!r}. Received: {', '.join(table.columns)}")
     found = Import(listing=listing, source=source, account={path: "annotation"})
     rasters = list_rasters(found, source)
-    naming = find_naming(table, Finder(rasters), skip=[c for c in table.columns if c != source.image_column], least=0)
+    naming = _find_naming(table, Finder(rasters), skip=[c for c in table.columns if c != source.image_column], least=0)
     if naming is None:
         raise InputError(
             f"the column {source.image_column!r} of {source.path} must name images. Received: none that is here"
@@ -173,7 +189,7 @@ def read(listing: Listing, source: CsvSource) -> Import:
                 layers[classes.index(label)].append(runs)
     if absent := naming.images.count(None):
         text = f"{absent} rows of {source.path} name images that are not there"
-        found.questions.ask("source.path", text, "nothing, if that is right")
+        found.ask("source.path", text, "nothing, if that is right")
     sample, test = _find_sample(listing, [path for path in rasters if path not in cells])
     found.account |= {sample: "sample submission"} if sample else {}
     known, folders = {*cells, *test}, {image.rpartition("/")[0] for image in cells}
@@ -181,10 +197,10 @@ def read(listing: Listing, source: CsvSource) -> Import:
         text = f"{len(bare)} of {len(bare) + len(cells)} images have no row in {source.path} and "
         if source.missing == "empty":
             cells |= {image: tuple([] for _ in classes) for image in bare}
-            found.questions.ask("source.missing", f"{text}hold no object: {bare[0]}, ...", '"leave_out"')
+            found.ask("source.missing", f"{text}hold no object: {bare[0]}, ...", '"leave_out"')
         else:
             choice = '"empty", if they hold no object'
-            found.questions.ask("source.missing", f"{text}are left out: {bare[0]}, ...", choice)
+            found.ask("source.missing", f"{text}are left out: {bare[0]}, ...", choice)
             found.leave(bare, "an image without a row")
     draws = {
         image: DrawRuns(
@@ -195,12 +211,12 @@ def read(listing: Listing, source: CsvSource) -> Import:
     found.overlapping = any(map(_do_overlap, draws.values()))
     if found.overlapping:
         text = "some pixels are of two classes: each class has a mask of its own"
-        found.questions.ask("overlapping", text, "a csv without overlaps")
+        found.ask("overlapping", text, "a csv without overlaps")
     per_class = Counter(zip(naming.images, labels, strict=True))
     row = "object" if max(per_class.values()) > 1 else "class" if len(classes) > 1 else "image"
     if row == "object":
         text = f"{source.path} has a row an object: a mask is all of them together, a submission has a row each"
-        found.questions.ask("submission.row", text, '"image"', '"class"')
+        found.ask("submission.row", text, '"image"', '"class"')
     submission = _describe_submission(listing, sample, test, source, naming) | {"row": row}
     found.fields = {"has_background": True, "has_ignored": False, "submission": submission}
     found.classes = tuple(label or "object" for label in classes)
@@ -211,9 +227,9 @@ def read(listing: Listing, source: CsvSource) -> Import:
 def _find_sample(listing: Listing, rest: list[str]) -> tuple[str, list[str]]:
     """Returns the path of a submission's sample, if any, and of the rest its own images, and those called test."""
     test = {path for path in rest if find_split(path.rpartition("/")[0]) == "test"}
-    samples = sorted(path for path in read_tables(listing) if is_sample(path))
+    samples = sorted(path for path in listing.tables if _is_sample(path))
     for sample in samples:
-        naming = find_naming(read_tables(listing)[sample], Finder(rest), least=0.5)
+        naming = _find_naming(listing.tables[sample], Finder(rest), least=0.5)
         test |= {image for image in (naming.images if naming else ()) if image is not None}
     return next(iter(samples), ""), sorted(test)
 
@@ -229,9 +245,9 @@ def _describe_submission(
     fields |= {"sample": sample or None, "cell": cell}
     if not sample:
         return fields
-    table = read_tables(listing)[sample]
+    table = listing.tables[sample]
     if source.image_column not in table.columns:
-        named = find_naming(table, Finder(test), least=0.5)
+        named = _find_naming(table, Finder(test), least=0.5)
         if named is None:
             return fields
         fields |= {"image_column": named.column, "cell": named.cell}
@@ -256,3 +272,83 @@ def _do_overlap(draw: DrawRuns) -> bool:
 
 def _count(rle: str) -> int:
     return sum(map(int, rle.split()[1::2]))
+
+
+def _is_sample(path: str) -> bool:
+    """Tells whether the name of a csv says that it is a sample of a submission."""
+    return re.search(r"sample|submission|submit", path.rpartition("/")[2].lower()) is not None
+
+
+def _find_rle_columns(table: pd.DataFrame) -> list[str]:
+    """Returns the columns of run lengths, pairs of whole numbers or nothing in nearly every cell; the longest first."""
+    lengths: dict[str, int] = {}
+    for column in table.columns:
+        cells = [clean_runs(cell) for cell in spread(table[column].tolist(), _MANY)]
+        filled = [cell for cell in cells if cell]
+        if filled and sum(_RUNS.fullmatch(cell) is not None for cell in filled) >= 0.98 * len(filled):
+            lengths[column] = sum(map(len, filled))
+    return sorted(lengths, key=lambda column: -lengths[column])
+
+
+def _find_naming(table: pd.DataFrame, images: Finder, skip: Sequence[str] = (), least: float = 0.5) -> Naming | None:
+    """Finds the column whose cells name images, and how they do; None where no column names many."""
+    best: Naming | None = None
+    for column in (name for name in table.columns if name not in skip):
+        for naming in _list_namings(column, table[column].tolist(), images):
+            if naming.hits >= max(1, least * len(table)) and (best is None or naming.hits > best.hits):
+                best = naming
+        if best is not None and best.hits == len(table):
+            break
+    return best
+
+
+def _list_namings(column: str, cells: Sequence[str], images: Finder) -> list[Naming]:
+    """Lists the ways in which a column's cells may name images: whole, before a class, in parts."""
+    namings = [_build(column, cells, images.find_cell)]
+    parted = [match for cell in cells if (match := re.fullmatch(r"(.+)([_\- ])([^_/\-]+)", cell))]
+    marks, labels = {match[2] for match in parted}, tuple(match[3] for match in parted)
+    if len(parted) == len(cells) and len(marks) == 1 and len(set(labels)) <= min(_MOST_CLASSES, len(labels) - 1):
+        namings.append(_build(column, [match[1] for match in parted], images.find_cell, labels, marks.pop()))
+    if max(naming.hits for naming in namings) < 0.5 * len(cells):
+        namings.append(_build(column, cells, images.find_parts))
+    return namings
+
+
+def _build(
+    column: str, cells: Sequence[str], find: Callable[[str], str | None], labels: tuple[str, ...] = (), mark: str = ""
+) -> Naming:
+    image_of = {cell: find(cell) for cell in dict.fromkeys(cells)}
+    known = {cell: image for cell, image in image_of.items() if image is not None}
+    tails = {_find_ending(cell, image) for cell, image in known.items()}
+    tail = tails.pop() if len(tails) == 1 else ""
+    folders = {cell.rpartition("/")[0] for cell in known}
+    folder = folders.pop() if len(folders) == 1 else ""
+    head = f"{folder}/" if folder else ""
+    return Naming(
+        column=column,
+        cell=f"{head}{{id}}{tail}" + (f"{mark}{{class}}" if mark else ""),
+        images=tuple(image_of[cell] for cell in cells),
+        labels=labels,
+        ids={image: cell.removesuffix(tail).removeprefix(head) for cell, image in known.items()},
+    )
+
+
+def _find_ending(cell: str, image: str) -> str:
+    """Returns the ending that a cell has, where the image has one too: `.jpg`."""
+    ending = re.search(r"\.[A-Za-z]{2,5}$", cell)
+    return ending[0] if ending and not stem_of(image).lower().endswith(ending[0].lower()) else ""
+
+
+def _find_class_column(table: pd.DataFrame, images: Sequence[str | None], others: set[str]) -> str | None:
+    """Finds a column of few values in which rows of one image differ, or which is called class, label or category."""
+    for column in table.columns:
+        if column in others or not 2 <= table[column].nunique() <= _MOST_CLASSES:
+            continue
+        by_image = (
+            pd.DataFrame({"image": images, "cell": table[column]}).groupby("image")["cell"].agg(["size", "nunique"])
+        )
+        several = by_image[by_image["size"] > 1]
+        differ = len(several) > 0 and (several["nunique"] > 1).mean() >= 0.9
+        if differ or re.search(r"class|label|categ", column.lower()):
+            return column
+    return None

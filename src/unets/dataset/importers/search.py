@@ -29,7 +29,6 @@ from unets.dataset.importers.edges import measure_fit, read_colors
 from unets.dataset.importers.listing import FOREIGN, UNSUPPORTED, Listing, ending, list_input
 from unets.dataset.importers.names import find_shapes, list_some, spread
 from unets.dataset.importers.patterns import read_patterns
-from unets.dataset.importers.tables import read_tables
 from unets.errors import InputError
 
 _POLYGONS = {
@@ -135,16 +134,16 @@ def choose(listing: Listing) -> Import:
                 f"the folder can be read as {_summarize(first, best)} or as {_summarize(name, other)}, and these "
                 f"differ: {first} is taken"
             )
-            best.questions.ask("source", text, repr(other.source))
+            best.ask("source", text, repr(other.source))
         if "submission" in other.fields and len(other.train) >= _NEARLY * len(best.train):
             best.fields.setdefault("submission", other.fields["submission"])
     for name, fault in errors.items():
         text = f"the folder also holds {name} annotations, which cannot be read: {fault}"
-        best.questions.ask("source", text, "nothing, if they are not wanted")
+        best.ask("source", text, "nothing, if they are not wanted")
     fit = _measure_fit(best)
     if fit < _FITS:
         text = f"images have no edges along the borders of their masks ({fit:.2f} of elsewhere): do they match?"
-        best.questions.ask("source", text, "look at `unets data --sheet sheet.jpg`")
+        best.ask("source", text, "look at `unets data --sheet sheet.jpg`")
     best.fields.setdefault("submission", {"sample": None})
     return best
 
@@ -187,7 +186,7 @@ def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
         return "no importer can read `--input`. Received: " + "; ".join(f"as {name}: {e}" for name, e in errors.items())
     hints = [
         f"{path} holds polygons in WKT: rasterize them (rasterio.features), and write the masks as PNG"
-        for path, found in read_tables(listing).items()
+        for path, found in listing.tables.items()
         if any("POLYGON" in cell[:20] for cell in found.head(20).to_numpy().ravel())
     ]
     ends = (".json", ".jsonl", ".ndjson", ".geojson", ".xml", ".csv")

@@ -14,20 +14,17 @@ from unets.dataset.importers.assemble import assemble, list_rasters
 from unets.dataset.importers.base import Import
 from unets.dataset.importers.class_lists import find_class_list
 from unets.dataset.importers.draws import DrawFiles, Drawn
-from unets.dataset.importers.listing import Listing
+from unets.dataset.importers.listing import Listing, read_table
 from unets.dataset.importers.meaning import find_coding
-from unets.dataset.importers.names import MASK_WORDS, Finder, find_split, is_called
-from unets.dataset.importers.tables import read_table, read_tables
+from unets.dataset.importers.names import MASK_WORDS, Finder, find_split, is_called, list_some
 from unets.errors import InputError
-
-_MAX_FAULTS_SHOWN = 20
 
 
 def propose(listing: Listing) -> Import | None:
     """Reads the csv in which a column names most images and another their masks; None without one. Raises as `read`."""
     images = Finder(listing.rasters)
     best: tuple[int, TableSource | None] = (0, None)
-    for path, table in read_tables(listing).items():
+    for path, table in listing.tables.items():
         columns = {name: list(map(images.find_cell, table[name])) for name in table.columns}
         found = {name: paths for name, paths in columns.items() if len(paths) - paths.count(None) >= 2}
         masks = [name for name in found if is_called(name, MASK_WORDS)]
@@ -88,11 +85,11 @@ def read(
             found.leave([image], "an image without a mask")
         rows[image] = row
     if len(faults) > (0 if is_by_hand else len(masks_of)):
-        shown = "".join(f"\n  {fault}" for fault in faults[:_MAX_FAULTS_SHOWN])
-        raise InputError(f"{source.path} must be a table of samples. Received: {len(faults)} faults:{shown}")
+        shown = list_some(faults, "\n  ", 20)
+        raise InputError(f"{source.path} must be a table of samples. Received: {len(faults)} faults:\n  {shown}")
     if faults:
         text = f"{len(faults)} rows of {source.path} name files that are not there: {faults[0]}"
-        found.questions.ask("source.path", text, "nothing, if that is right")
+        found.ask("source.path", text, "nothing, if that is right")
     files = [mask for masks in masks_of.values() for mask in masks]
     if not files:
         raise InputError(f"{source.path} must name masks in `{source.mask_column}`. Received: none")
@@ -115,7 +112,7 @@ def read(
     found.account |= dict.fromkeys(files, "mask") | dict.fromkeys((source.path, *lists), "annotation")
     if bare := [image for image in rows if found.account.get(image) == "left out: an image without a mask"]:
         text = f"{len(bare)} images of {source.path} have no mask and are left out: {bare[0]}, ..."
-        found.questions.ask("source.test_images", text, "patterns of test images")
+        found.ask("source.test_images", text, "patterns of test images")
     if is_by_hand:
         ids = {image: row["id"] for image, row in rows.items()}
         groups = {image: (row.get("group", ""), row.get("view", "")) for image, row in rows.items()}

@@ -33,7 +33,7 @@ def parse(found: Annotations) -> None:
     attribute = min(sorted(values), key=lambda name: len(values[name]), default="")
     if len(values) > 1:
         text = f"the attribute `{attribute}` is taken for the class, of {', '.join(sorted(values))}"
-        found.questions.ask("source.labels", text)
+        found.ask("source.labels", text)
     for image, path, regions in images:
         found.path = path
         found.add(image, path, None, [_read_region(region, attribute) for region in regions])

@@ -68,7 +68,7 @@ def _name_classes(found: Annotations) -> None:
         raise InputError(f"data.yaml must name every class. Received: no name of {sorted(missing)}, but {names}")
     if not names:
         names = {number: f"class_{number + 1}" if len(numbers) > 1 else "object" for number in sorted(numbers)}
-        found.questions.ask("classes", "no data.yaml names the classes", "their names")
+        found.ask("classes", "no data.yaml names the classes", "their names")
     found.labels = tuple(names[number] for number in sorted(names))
     for image, areas in found.areas.items():
         found.areas[image] = [replace(area, label=names[int(area.label)]) for area in areas]
