@@ -15,7 +15,7 @@ from unets.cli.stage import Stage, command, remember_input
 from unets.errors import InputError
 
 _MOST_MINUTES = 100_000  # ten weeks
-PIPELINE = ("import", "check", "split", "train", "predict", "ensemble", "submission")
+PIPELINE = ("check", "split", "train", "predict", "ensemble", "submission")
 
 
 @command("unets new ~/fundus --name fundus", rule=False)
@@ -62,7 +62,7 @@ def render(stage: Stage, train_cars: int = 18, test_cars: int = 6, seed: int = 0
 
 @command("unets pipeline mine", "unets pipeline mine -e unet --fold 0", runs=True, rule=False)
 def pipeline(stage: Stage) -> None:
-    """Runs everything from import to submission; goes on where it was stopped."""
+    """Runs everything from import, where the data changed, to submission; goes on where it was stopped."""
     run_stages(PIPELINE, stage.given)
     stage.finish("", "report")
 
