@@ -34,9 +34,8 @@ def read_patterns(listing: Listing, source: PatternSource, dataset: DatasetConfi
     found = Import(listing=listing, source=source, classes=dataset.classes, overlapping=dataset.overlapping)
     found.leave((path for p in source.leave_out for path in _match(listing, p)), "as `source.leave_out` says")
     layers = [_find(found, pattern, "mask", faults) for pattern in _list_patterns(source, dataset)]
-    images = _find(
-        found, source.images, "image", faults
-    )  # after masks: `a_mask.png` beside `a.png` fits `{id}.png`, too
+    # After masks: `a_mask.png` beside `a.png` fits `{id}.png`, too.
+    images = _find(found, source.images, "image", faults)
     tests: dict[str, str] = {}
     is_damaged = any("damaged" in why for why in listing.left_out.values())
     if source.test_images is not None and not _match(listing, source.test_images) and not is_damaged:

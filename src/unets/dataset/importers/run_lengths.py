@@ -60,7 +60,7 @@ class Naming:
 def propose(listing: Listing) -> Import | None:
     """Reads the csv with run lengths of most images; None where there is none. Raises as `read`."""
     images = Finder(listing.rasters)
-    best: tuple[int, Import] | None = None
+    best: tuple[int, CsvSource, Import] | None = None
     for path, table in listing.tables.items():
         columns = [] if _is_sample(path) else _find_rle_columns(table)
         naming = _find_naming(table, images, skip=columns[:1]) if columns else None
@@ -70,13 +70,13 @@ def propose(listing: Listing) -> Import | None:
             if others:
                 text = f"{path} has run lengths in {column}, which is read, and in {', '.join(others)}"
                 found.ask("source.rle_column", text, "another", "a csv with a row a class (pandas.melt)")
-            found.source = _describe_csv(found, path, table, column, naming)
+            source = _describe_csv(found, path, table, column, naming)
             if best is None or len(naming.ids) > best[0]:
-                best = len(naming.ids), found
+                best = len(naming.ids), source, found
     if best is None:
         return None
-    result = read(listing, best[1].source)
-    result.questions[:0] = best[1].questions
+    result = read(listing, best[1])
+    result.questions[:0] = best[2].questions
     return result
 
 
