@@ -88,11 +88,14 @@ class Annotations(Import):
     def add(self, image: str, path: str, size_hw: SizeHW | None, areas: Iterable[Area | None]) -> None:
         """Adds the objects that a file names of an image; None is one without an area.
 
-        Where `size_hw` is None, the image's header says it, turned upright.
+        Where `size_hw` is None, the image's header says it, turned upright. Raises InputError where coordinates are
+        infinite, as a number too large to be read is.
         """
         self.account[path] = "annotation"
         self.sizes[image] = size_hw or self.listing.header(image).upright_hw
         areas = list(areas)
+        if not all(np.isfinite(part).all() for area in areas if area for part in (*area.polygons, *area.holes)):
+            raise InputError(f"{path} must hold finite coordinates. Received: others, of {image}")
         self.areas.setdefault(image, []).extend(area for area in areas if area is not None)
         self.skipped += areas.count(None)
 
