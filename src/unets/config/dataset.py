@@ -47,13 +47,8 @@ class DatasetConfig(Config):
             "be dice, iou, f2 (any beta), one of these after `global_`, surface_dice_3px, boundary_f_3px, ap or ap_50"
         )
         self.require(_METRIC.fullmatch(self.metric) is not None, "metric", words)
-        classes, source, form, kaggle, files = (
-            self.classes,
-            self.source,
-            self.submission,
-            self.kaggle,
-            self.kaggle_files,
-        )
+        classes, source, form = self.classes, self.source, self.submission
+        kaggle, files = self.kaggle, self.kaggle_files
         distinct = bool(classes) and len(set(classes)) == len(classes)
         self.require(distinct, "classes", "name at least one class, each once")
         self.require(len(classes) < MAX_CLASSES, "classes", f"be fewer than {MAX_CLASSES}")
