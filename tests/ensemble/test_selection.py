@@ -7,7 +7,7 @@ import pytest
 
 from unets.config import EnsembleConfig, Postprocessing
 from unets.ensemble.recipe import Recipe
-from unets.ensemble.selection import Candidate, PartOf, Selection, list_candidates, select, split_parts
+from unets.ensemble.selection import MIN_GAIN, Candidate, PartOf, Selection, list_candidates, select, split_parts
 from unets.metrics.masks import find_metric
 
 START = Recipe(weights=(1.0,))
@@ -173,6 +173,18 @@ def test_steps_are_tried_a_class_at_a_time() -> None:
     kept = [(result.what, result.of_class, result.value) for result in found.results if result.is_kept]
     assert kept == [("min_area_px", "two", "none 100")]
     assert found.recipe.postprocessing == Postprocessing(min_area_px=(0, 100))
+
+
+def test_a_gain_must_be_worth_a_step() -> None:
+    """A blur was kept for a gain of 0.0000099, of which nobody could doubt that it is one."""
+    part_of = np.arange(12) % 3
+    for gain, is_kept in ((MIN_GAIN / 5, False), (MIN_GAIN * 2, True)):
+        score = Counter(
+            part_of, lambda image, recipe, gain=gain: 0.9 + gain * (1 + image / 100) * (recipe.averaging == "logit")
+        )
+        (result,) = run([LOGIT], START, part_of, make_groups(12), score).results
+        assert (result.is_kept, result.p_value < 0.001) == (is_kept, True)
+        assert result.reason == ("kept" if is_kept else "less than 0.00005")
 
 
 def test_no_class_may_lose() -> None:

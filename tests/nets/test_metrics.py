@@ -44,6 +44,14 @@ def test_by_hand() -> None:
     assert measure((targets[1:], logits[1:])) == 1.0
 
 
+def test_the_greatest_class_is_chosen_where_none_has_a_half() -> None:
+    # softmax over background, first, second: (.30, .45, .25) is of the first, (.40, .35, .25) background
+    logits = np.log(np.array([[0.3, 0.45, 0.25], [0.4, 0.35, 0.25]], dtype=np.float32))[None, None]
+    assert measure((np.array([[255, 0], [0, 0]], dtype=np.uint8)[None, None], logits)) == 1.0
+    # soft targets likewise: .45 of the first class, .30 background
+    assert measure((np.array([[115, 64], [0, 0]], dtype=np.uint8)[None, None], logits)) == 1.0
+
+
 def test_overlapping_classes_have_a_half_each() -> None:
     targets = np.array([[255, 255], [0, 255]], dtype=np.uint8)[None, None]
     logits = np.array([[1, 2], [-1, -2]], dtype=np.float32)[None, None]

@@ -217,6 +217,27 @@ def test_a_second_start_makes_what_is_missing_or_damaged_alone(scene: Scene) -> 
     assert {path for path in after if after[path][0] != before[path][0]} == {gone, torn, flipped} | both
 
 
+def test_maps_of_replaced_images_are_made_again(constant: Scene) -> None:
+    """Their names are as before, and so are the nets."""
+    constant.predict(shard_size=2)
+    before = constant.list_shards()
+    replaced = replace(constant.manifest.test[3], image_hash="other bytes")
+    test = (*constant.manifest.test[:3], replaced, *constant.manifest.test[4:])
+    replace(constant, manifest=replace(constant.manifest, test=test)).predict(shard_size=2)
+    after = constant.list_shards()
+    again = {path for path in after if after[path][0] != before[path][0]}
+    assert again == {constant.project.maps_dir("unet_a", "test") / "00001.zip"}
+
+
+def test_maps_of_a_fold_are_kept_when_others_come(constant: Scene) -> None:
+    """Fold 0 first, as one does to see whether it works, and all of them later."""
+    constant.predict(use_folds=[0])
+    first = {path: made for path, made in constant.list_shards().items() if path.parent.name == "fold0"}
+    assert len(first) == 6
+    constant.predict()
+    assert constant.list_shards().items() > first.items()
+
+
 def test_maps_of_another_origin_are_replaced_by_force_alone(constant: Scene) -> None:
     constant.predict()
     before = constant.list_shards()

@@ -162,6 +162,13 @@ def test_a_run_of_another_config_is_refused(
     assert list_files(finished) == before
 
 
+def test_a_run_on_other_images_is_refused(finished: Path, scene: Scene) -> None:
+    first, *others = scene.manifest.train
+    changed = replace(scene.manifest, train=(replace(first, image_hash="of another image"), *others))
+    with pytest.raises(InputError, match=r"'images_and_masks': '\w+'\} there, .* here\. "):
+        replace(scene, manifest=changed).train(finished)
+
+
 def test_a_fold_that_another_process_trains_is_refused(run_dir: Path, scene: Scene) -> None:
     with lock(run_dir), pytest.raises(InputError, match=r"fold0 must be free\. Received: "):
         scene.train(run_dir)

@@ -443,6 +443,14 @@ def test_shares_are_stretched_by_their_mean(tmp_path: Path) -> None:
     assert [np.unique(sample.draw()).tolist() for sample in result.samples] == [[50], [50]]
 
 
+def test_of_several_files_of_a_mask_an_object_beats_an_ignored_pixel(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for name, values in {"1.png": [255, 0, 7, 0], "2.png": [7, 255, 0, 0], "3.png": [0, 7, 0, 7]}.items():
+        drawing.save(name, np.array([values], dtype=np.uint8))
+    read_files = DrawFiles(tmp_path, (("1.png", "2.png", "3.png"),), Coding(values=(255,), ignored=(7,)))
+    assert read_files()[0].tolist() == [[1, 1, 255, 255]]
+
+
 def test_the_mean_of_annotators_is_a_share(tmp_path: Path) -> None:
     drawing = Drawing(tmp_path)
     for number in range(5):
