@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unets.config import DatasetConfig, PatternSource, SubmissionConfig, load_dataset
+from unets.config import DatasetConfig, PatternSource, SubmissionConfig, TableSource, load_dataset
 from unets.data.rle import encode_rle
 from unets.data.samples import IGNORE
 from unets.dataset.manifest import read_manifest
@@ -110,3 +110,30 @@ def test_ignored_pixels_are_left_out(tmp_path: Path) -> None:
     # run lengths cannot say what is ignored: they would be scored against what nobody knows
     with pytest.raises(InputError, match="must be a folder of masks where the data set has ignored pixels"):
         score_submission(tmp_path / "s.csv", tmp_path / "s.csv", dataset, (), jobs=1)
+
+
+def test_of_overlapping_classes_each_leaves_out_its_own_ignored_pixels(tmp_path: Path) -> None:
+    dataset = DatasetConfig(
+        classes=("a", "b"),
+        overlapping=True,
+        source=PatternSource(masks="masks/{class}/{id}_{class}.png", ignored=(9,)),
+        has_ignored=True,
+        submission=SubmissionConfig(class_column="class", cell="{id}", row="class"),
+    )
+    (tmp_path / "truth").mkdir()
+    truth = {"a": np.array([[1, 1, 0, 0]], dtype=np.uint8), "b": np.array([[9, 0, 1, 0]], dtype=np.uint8)}
+    for name, truth_hw in truth.items():
+        Image.fromarray(truth_hw).save(tmp_path / "truth" / f"x_{name}.png")
+    # a is right everywhere, also where it is not known whether the pixel is of b, too; so is b where it is known
+    rows = [["img", "class", "rle_mask"], ["x", "a", "1 2"], ["x", "b", "1 1 3 1"]]
+    score = score_submission(write_rows(tmp_path / "s.csv", rows), tmp_path / "truth", dataset, (), jobs=1)
+    assert score.values.tolist() == [1.0]
+
+
+def test_ground_truth_that_holds_other_values_than_classes_is_refused(tmp_path: Path) -> None:
+    dataset = DatasetConfig(source=TableSource(), submission=SubmissionConfig(cell="{id}"))
+    (tmp_path / "truth").mkdir()
+    Image.fromarray(np.array([[255, 255, 0]], dtype=np.uint8)).save(tmp_path / "truth" / "x.png")
+    path = write_rows(tmp_path / "s.csv", [["img", "rle_mask"], ["x", ""]])
+    with pytest.raises(InputError, match=r"x\.png must hold no ignored pixels"):
+        score_submission(path, tmp_path / "truth", dataset, (), jobs=1)

@@ -7,25 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from unets.config import DatasetConfig, PatternSource
 from unets.data.io import read_index_image
 from unets.data.rle import decode_rle
-from unets.data.samples import HALF, IGNORE, Sample, read_full_size
+from unets.data.samples import HALF, Sample, check_mask, read_full_size
 from unets.dataset.importers.draws import DrawFiles, merge_layers
 from unets.dataset.importers.patterns import find_mask_files
 from unets.dataset.rle_csv import read_submission
 from unets.ensemble.mask_scores import Fractions, Scores
+from unets.ensemble.postprocess import ClassMask
 from unets.errors import InputError
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.metrics.masks import find_metric
-from unets.metrics.pixels import Counts, describe_pixels, sum_counts
+from unets.metrics.pixels import Counts, describe_pixels, pair_masks, sum_counts
 from unets.workers.pool import run_tasks
 
-BoolMask = npt.NDArray[np.bool_]
-_Masks = tuple[list[BoolMask], BoolMask | None]  # the ground truth of each class; which pixels count, None: all
-_Read = Callable[[], _Masks]
+_Read = Callable[[], ClassMask]  # the ground truth of an image, as `pick_class` takes it
 _MAX_SHOWN = 10
 
 
@@ -108,41 +106,37 @@ def _check_ids(submission_path: Path, submitted: set[str], ground_truth_path: Pa
 def _score_image(dataset: DatasetConfig, task: tuple[str, tuple[str, ...], _Read]) -> tuple[Fractions, Counts]:
     """Scores each class on its own mask, as a csv, unlike a mask file, may let classes overlap."""
     id_, rles, read = task
-    targets, known_hw = read()
+    target = read()
+    mask = _decode(f"the submission's mask of {id_}", rles, (target.shape[0], target.shape[1]), dataset)
     fractions, counts = [], []
-    predicted = _decode(f"the submission's mask of {id_}", rles, targets[0].shape, dataset)
-    for target_hw, predicted_hw in zip(targets, predicted, strict=True):
-        if known_hw is not None:
-            predicted_hw &= known_hw
+    for target_hw, predicted_hw in pair_masks(target, mask, len(dataset.classes)):
         fractions.append(find_metric(dataset.metric).measure(target_hw, predicted_hw))
         counts.append([np.count_nonzero(pixels) for pixels in (target_hw & predicted_hw, target_hw, predicted_hw)])
     return np.array(fractions, dtype=np.float64), np.array(counts, dtype=np.int64)
 
 
-def _read_files(folder: Path, names: tuple[tuple[str, ...], ...], dataset: DatasetConfig) -> _Masks:
+def _read_files(folder: Path, names: tuple[tuple[str, ...], ...], dataset: DatasetConfig) -> ClassMask:
     """Reads mask files: one of all classes, or some of each."""
     if isinstance(dataset.source, PatternSource):
         layers = DrawFiles(folder, names, dataset.source)()
         if dataset.has_shares:
-            return [layer >= HALF for layer in layers], None
-        if dataset.overlapping:
-            return [layer == 1 for layer in layers], ~np.any([layer == IGNORE for layer in layers], axis=0)
-        (drawn,) = merge_layers(layers, f"a mask in {folder}")
-    else:
-        drawn = read_index_image(folder / names[0][0])
-    known_hw = drawn != IGNORE if dataset.has_ignored else None
-    return [drawn == index for index in range(1, len(dataset.classes) + 1)], known_hw
+            layers = tuple(np.asarray(layer >= HALF, dtype=np.uint8) for layer in layers)
+        return np.stack(layers, axis=-1) if dataset.overlapping else merge_layers(layers, f"a mask in {folder}")[0]
+    drawn = read_index_image(path := folder / names[0][0])
+    check_mask(drawn, dataset, str(path))
+    return drawn
 
 
-def _read_rles(id_: str, rles: Sequence[str], sample: Sample | None, dataset: DatasetConfig) -> _Masks:
+def _read_rles(id_: str, rles: Sequence[str], sample: Sample | None, dataset: DatasetConfig) -> ClassMask:
     size_hw = dataset.size_hw if sample is None else read_full_size(sample, dataset)
     if size_hw is None:
         raise InputError(f"the ground truth of {id_} must have an image that tells its size. Received: none")
-    return _decode(f"the ground truth of {id_}", rles, size_hw, dataset), None
+    return _decode(f"the ground truth of {id_}", rles, size_hw, dataset)
 
 
-def _decode(what: str, rles: Sequence[str], size_hw: tuple[int, int], dataset: DatasetConfig) -> list[BoolMask]:
+def _decode(what: str, rles: Sequence[str], size_hw: tuple[int, int], dataset: DatasetConfig) -> ClassMask:
+    """Decodes the mask of each class, uint8 (height, width, classes) of 0 and 1: in a csv, they may overlap."""
     try:
-        return [decode_rle(rle, size_hw, dataset.submission.order).astype(np.bool_) for rle in rles]
+        return np.stack([decode_rle(rle, size_hw, dataset.submission.order) for rle in rles], axis=-1)
     except InputError as error:
         raise InputError(f"{what}: {error}") from error
