@@ -151,7 +151,9 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_parts")
-@pytest.mark.parametrize("damage", ["flipped bit", "empty", "other images", "other maps", "other threshold", "upgrade"])
+@pytest.mark.parametrize(
+    "damage", ["flipped bit", "empty", "other images", "changed image", "other maps", "other threshold", "upgrade"]
+)
 def test_parts_that_are_damaged_or_of_something_else_are_made_again(
     make_ready: MakeReady, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
@@ -168,6 +170,9 @@ def test_parts_that_are_damaged_or_of_something_else_are_made_again(
         second.write_bytes(b"")
     elif damage == "other images":
         second.write_bytes(first.read_bytes())
+    elif damage == "changed image":  # the same nets' map of it is another
+        path = read_manifest(project, dataset).test[2].image_path
+        path.write_bytes(path.read_bytes() + b"\0")
     else:
         redone = [first.name, second.name, third.name]
         if damage == "upgrade":

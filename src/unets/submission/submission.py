@@ -178,7 +178,9 @@ def _make_parts(
         "versions": list_versions(),  # after an upgrade, no row of the code before stands beside those of the new
     }
     chunks = split_shards(images, PART_SIZE)
-    fingerprints = [fingerprint(rows=[image.rows for image in chunk], **decisive) for chunk in chunks]
+    fingerprints = [
+        fingerprint(rows=[(image.rows, image.sample.image_hash) for image in chunk], **decisive) for chunk in chunks
+    ]
     missing = find_missing_parts(folder, fingerprints)
     if len(missing) < len(fingerprints):
         logger.info("%s: %d of %d parts are there", folder.name, len(fingerprints) - len(missing), len(fingerprints))
