@@ -15,7 +15,7 @@ from unets.ensemble.postprocess import to_masks
 from unets.ensemble.recipe import enlarge_map
 from unets.errors import InputError
 from unets.metrics.masks import dice
-from unets.prediction.maps import from_u8, list_shards, open_maps
+from unets.prediction.maps import encode_map, from_u8, list_shards, open_maps, write_shard
 from unets.store.paths import Project
 
 MakeScene = Callable[..., tuple[Project, DatasetConfig]]
@@ -66,3 +66,27 @@ def test_experiments_need_a_common_fold(make_scene: MakeScene) -> None:
         open_oof(project, dataset, ["a", "c"])
     with pytest.raises(InputError, match="`--fold` must be among the folds"):
         open_oof(project, dataset, ["a"], [7])
+
+
+def test_maps_by_the_net_of_another_fold_are_refused(make_scene: MakeScene) -> None:
+    """The leak by name: after a new split, a net may have seen the group of an image whose map it made."""
+    project, dataset = make_scene(num_groups=4, num_views=2)
+    fold_of = read_folds(project.folds_path, read_manifest(project, dataset))
+    folder = project.maps_dir("a", "oof")
+    shutil.rmtree(folder)
+    blank = encode_map(np.zeros((2, 2, 1), dtype=np.uint8))
+    for fold in (0, 1):
+        maps = [(id_, blank) for id_, own in fold_of.items() if own == fold]
+        write_shard(folder / f"fold{fold}", 0, nets={str(fold): "1"}, classes=dataset.classes, maps=maps)
+    assert open_oof(project, dataset, ["a"]).folds == (0, 1)
+    rows = [line.split(",") for line in project.folds_path.read_text().splitlines()]
+    moved = [",".join([*row[:2], str(1 - int(row[2]))]) for row in rows[1:]]
+    project.folds_path.write_text("\n".join([",".join(rows[0]), *moved]) + "\n")
+    with pytest.raises(InputError, match=r"by the net of fold\d, .*the folds changed since"):
+        open_oof(project, dataset, ["a"])
+
+
+def test_maps_without_tta_of_other_nets_give_no_score(make_scene: MakeScene) -> None:
+    project, dataset = make_scene(num_groups=2, num_views=2)
+    write_maps(project, dataset, "a", net="f" * 16, kinds=["oof"])  # trained again, and predicted without flips
+    assert np.isnan(score_oof(project, dataset, "a", jobs=1)[:, 1]).all()

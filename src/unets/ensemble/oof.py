@@ -74,7 +74,8 @@ def open_oof(
 ) -> OofTask:
     """Opens the out-of-fold maps of experiments, for images of folds; None: of all that each has maps of.
 
-    Raises InputError where a fold wanted is missing, there are maps of only some images of a fold, or of other classes.
+    Raises InputError where a fold wanted is missing, there are maps of only some images of a fold, of other classes, or
+    by the net of another fold than the image is in now: that net may have seen its group.
     """
     manifest = read_manifest(project, dataset)
     fold_of = read_folds(project.folds_path, manifest)
@@ -94,8 +95,16 @@ def open_oof(
                 f"images of fold {lacking}, {missing[0]} first. Run `unets predict --exp {name}`, or use --fold of "
                 f"those it has"
             )
+        for sample in samples:
+            made_by, fold = reader.shard_of[sample.id].rpartition("/")[0], f"fold{fold_of[sample.id]}"
+            if made_by not in ("", fold):
+                raise InputError(
+                    f"{reader.folder} must hold the map of {sample.id} by the net of {fold}, as {project.folds_path} "
+                    f"has it. Received: one by that of {made_by}; the folds changed since. `unets clean --exp {name}` "
+                    f"deletes runs and maps, so that they can be made again"
+                )
         reader.check_samples(samples)
-    no_tta = tuple(_open_no_tta(project, name, samples) for name in experiments)
+    no_tta = tuple(_open_no_tta(project, *named, samples) for named in zip(experiments, readers, strict=True))
     everything = OofTask(dataset=dataset, samples=samples, fold_of=fold_of, readers=readers, no_tta_readers=no_tta)
     return everything.select(samples)
 
@@ -190,13 +199,16 @@ def _score(
     return [fractions_of.get(recipe, missing) for recipe in recipes]
 
 
-def _open_no_tta(project: Project, experiment: str, samples: Sequence[Sample]) -> MapReader | None:
+def _open_no_tta(project: Project, experiment: str, with_tta: MapReader, samples: Sequence[Sample]) -> MapReader | None:
     folder = project.maps_dir(experiment, "oof_no_tta")
     if not list_shards(folder):
         return None
     reader = open_maps(folder)
     if any(sample.id not in reader.shard_of for sample in samples):
         logger.warning("%s lacks maps of some images: no score without TTA", folder)
+        return None
+    if not with_tta.nets.items() <= reader.nets.items():
+        logger.warning("%s holds maps of other nets or flips: no score without TTA", folder)
         return None
     reader.check_samples(samples)
     return reader
