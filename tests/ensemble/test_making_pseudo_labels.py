@@ -300,3 +300,9 @@ def test_the_command_with_nets(scene: Scene) -> None:
     assert "round1 fold 1: 8 of 8 images kept; confidence 0.9706" in done.stderr
     assert done.stdout == f"{project.pseudo_labels_dir('round1')}: DataConfig(pseudo_labels='round1') trains on them\n"
     assert len(scene.read(1)) == 8
+
+
+def test_classes_that_overlap_are_refused_before_anything_is_predicted(scene: Scene) -> None:
+    dataset = scene.manifest.dataset.model_copy(update={"overlapping": True})
+    with pytest.raises(InputError, match="must be of classes that share no pixel"):
+        replace(scene, manifest=replace(scene.manifest, dataset=dataset)).make(use_folds=[0])

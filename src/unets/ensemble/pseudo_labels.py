@@ -59,11 +59,14 @@ def make_pseudo_labels(
     of submissions has seen them all. An image is kept where `expect_dice` is at least `confidence`. A fold whose labels
     are there, of the same origin, is skipped, unless `force` deletes them first; a kill costs a shard of maps at most.
     The maps are deleted as soon as the labels are there. Raises InputError where a member's fold is not trained to its
-    end, with this config and on these folds; there are labels or maps of another origin; no test image may get labels.
+    end, with this config and on these folds; there are labels or maps of another origin; no test image may get labels;
+    or classes overlap.
     """
     check_name(name, "`--name`")
     if not 0 <= confidence <= 1:
         raise InputError(f"`--confidence` must be in 0..1. Received: {confidence}")
+    if manifest.dataset.overlapping:
+        raise InputError("Pseudo-labels must be of classes that share no pixel. Received: `overlapping`=True")
     samples, dataset = list_candidates(manifest), manifest.dataset
     with lock(project.pseudo_labels_dir(name)):
         # All weights are found before anything is predicted.
