@@ -120,7 +120,7 @@ def test_with_several_classes_pairs_of_photo_and_class_are_shown(tmp_path: Path)
     restarted = scene.build(overlapping=True)
     assert restarted.tiles == panel.tiles
     sheet = scene.read_panel()
-    assert sheet.shape == (2 * (320 + 24) + 4, 3 * 640 + 2 * 4, 3)
+    assert sheet.shape == (2 * (320 + 38) + 4, 3 * 640 + 2 * 4, 3)
 
 
 @pytest.mark.parametrize(
