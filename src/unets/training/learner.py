@@ -201,7 +201,7 @@ def build_learner(
     net, slow = build_net(experiment, dataset, data.crop_hw or data.size_hw), list[str]()
     encoder = find_encoder(net) if experiment.model.encoder != "unet" else None
     if encoder is not None:
-        set_statistics_window(encoder.layers, config.epochs * updates_per_epoch * steps_per_update)
+        set_statistics_window(encoder, config.epochs * updates_per_epoch * steps_per_update)
         if config.frozen_epochs >= config.epochs:
             encoder.trainable = False  # in place of a rate of 0: the backward pass through it is saved
         if config.encoder_rate < 1 or config.frozen_epochs > 0:
