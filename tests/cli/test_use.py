@@ -67,11 +67,7 @@ def test_a_reader_that_has_enough_is_no_error(plant_run: Plant) -> None:
 
 
 @pytest.mark.usefixtures("without_keras")
-def test_masks_are_made_and_kept(
-    plant_run: Plant,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_masks_are_made_and_kept(plant_run: Plant, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run_dir, out = plant_run(), tmp_path / "out"
     for name in "ab":
         save(tmp_path / "photos" / f"{name}.png")
@@ -108,9 +104,7 @@ def test_labels_are_written_to_be_corrected(
 
 @pytest.mark.usefixtures("without_keras")
 def test_photos_at_fault_are_named_and_end_with_1(
-    plant_run: Plant,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    plant_run: Plant, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save(tmp_path / "photos" / "a.png")
     (tmp_path / "photos" / "b.png").write_text("no photo")
@@ -124,9 +118,7 @@ def test_photos_at_fault_are_named_and_end_with_1(
 
 
 def test_what_is_mistyped_is_told_before_keras_is_loaded(
-    plant_run: Plant,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    plant_run: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("unets.cli.load_backend", lambda: pytest.fail("loads Keras"))
     assert run("mask", tmp_path / "none", save(tmp_path / "a.png"), "--out", tmp_path / "out") == 1

@@ -252,21 +252,28 @@ def draw_photos(size_hw: tuple[int, int], count: int) -> list[np.ndarray]:
     return [np.array(Image.fromarray(image).resize(size_hw[::-1], Image.Resampling.BICUBIC)) for image in coarse]
 
 
-@pytest.mark.parametrize(("format_", "name"), [("onnx", "unet_b"), ("openvino", "unet_b"), ("litert", "unet_a")])
-def test_other_programs_compute_the_same(format_: str, name: str, project: Project, tmp_path: Path) -> None:
-    needs(format_)
-    experiment = EXPERIMENTS[name]
-    size_hw = experiment.data.size_hw
-    net = port(project.run_dir(name, 0) / "best.weights.h5", experiment)
-    files = write_program_files(net, tmp_path / "net", [format_], draw_photos(size_hw, 8))
-    photos = [(image, None) for image in draw_photos(size_hw, 3)]
-    rows = compare_files(net, files, SampleImages(images=photos, total=3))
-    found = {row.kind: row for row in rows}
+def test_other_programs_compute_the_same_and_the_snippets_of_the_docs_open_them(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for format_ in FORMATS:
+        needs(format_)
+    net = port(project.run_dir("unet_b", 0) / "best.weights.h5", EXPERIMENTS["unet_b"])
+    files = write_program_files(net, tmp_path / "unet_fold0", tuple(FORMATS), draw_photos((48, 48), 8))
+    photos = draw_photos((48, 48), 3)
+    rows = compare_files(net, files, SampleImages(images=[(image, None) for image in photos], total=3))
     limits = {"LiteRT float16": 0.02, "LiteRT int8": 0.5}
-    assert len(found) == (3 if format_ == "litert" else 1)
-    for kind, row in found.items():
-        assert row.largest_difference <= limits.get(kind, 1e-4), (kind, row.largest_difference)
+    assert len(rows) == 6
+    for row in rows:
+        assert row.largest_difference <= limits.get(row.kind, 1e-4), row
         assert row.num_images == 3 and row.dice is None
+    text = (ROOT / "docs" / "how-to" / "use-a-model.md").read_text(encoding="utf-8").partition("## Other programs")[2]
+    snippets = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(snippets) == 4
+    monkeypatch.chdir(tmp_path)
+    found: list[dict[str, Any]] = [{"image": photos[0][None]} for _ in snippets]
+    for snippet, names in zip(snippets, found, strict=True):
+        exec(snippet, names)
+        np.testing.assert_allclose(np.asarray(names["probs"]), found[0]["probs"], atol=0.02, err_msg=snippet)
 
 
 def test_exports_come_with_a_table_of_images_that_their_net_did_not_see(project: Project, tmp_path: Path) -> None:
@@ -285,20 +292,3 @@ def test_exports_come_with_a_table_of_images_that_their_net_did_not_see(project:
     assert (name, kind, images) == ("unet_a_fold1.keras", "Keras", "3")
     assert 0 <= float(dice) <= 1 and abs(float(change)) < 1e-4
     assert load_model(paths[0]).card.name == "unet_a_fold1"
-
-
-def test_the_snippets_of_the_docs_run(project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each opens a file in the program that it is for; all find the same."""
-    for format_ in FORMATS:
-        needs(format_)
-    net = port(project.run_dir("unet_b", 0) / "best.weights.h5", EXPERIMENTS["unet_b"])
-    write_program_files(net, tmp_path / "unet_fold0", tuple(FORMATS))
-    text = (ROOT / "docs" / "how-to" / "use-a-model.md").read_text(encoding="utf-8").partition("## Other programs")[2]
-    snippets = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
-    assert len(snippets) == 4
-    image = draw_photos((48, 48), 1)[0][None]
-    monkeypatch.chdir(tmp_path)
-    found: list[dict[str, Any]] = [{"image": image} for _ in snippets]
-    for snippet, names in zip(snippets, found, strict=True):
-        exec(snippet, names)
-        np.testing.assert_allclose(np.asarray(names["probs"]), found[0]["probs"], atol=0.02, err_msg=snippet)

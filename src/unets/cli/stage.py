@@ -160,8 +160,8 @@ class Stage:
     def read_ensemble(self) -> "Ensemble":
         """Reads the fitted ensemble.
 
-        Raises:
-            InputError: there is none, or it was made of other experiments, folds or settings than those asked for.
+        Raises InputError where there is none, or it was made of other experiments, folds or settings than those asked
+        for.
         """
         from unets.ensemble.ensemble import check_ensemble, read_ensemble
 

@@ -73,11 +73,9 @@ def compare(project: Project, metric: str, name_a: str, name_b: str, *, num_seed
     """Compares two experiments or ensembles on the images that are out-of-fold in both.
 
     One of another models folder has that before its name: `models/cpu/unet_cpu`. With several seeds an image's score is
-    its mean over an experiment's runs, see `list_seeds`.
-
-    Raises:
-        InputError: one of them was not evaluated yet, or on folds other than the present; the two stand on different
-            folds, so that images of one were trained on by the other; or they have no image in common.
+    its mean over an experiment's runs, see `list_seeds`. Raises InputError where one of them was not evaluated yet, or
+    on folds other than the present; the two stand on different folds, so that images of one were trained on by the
+    other; or they have no image in common.
     """
     runs = [_load_runs(project, metric, *named, num_seeds) for named in (("A", name_a), ("B", name_b))]
     a, b = map(_average, runs)

@@ -43,9 +43,8 @@ class Prediction:
 def open_prediction(project: Project, dataset: DatasetConfig, name: str = "ensemble") -> Prediction:
     """Opens what was evaluated out-of-fold: no net has seen the group, and no recipe was fitted on it.
 
-    Raises:
-        InputError: it was not evaluated yet, its maps are of other images than its scores, or those of an ensemble's
-            members are not those that it was fitted on.
+    Raises InputError where it was not evaluated yet, its maps are of other images than its scores, or those of an
+    ensemble's members are not those that it was fitted on.
     """
     ensemble = read_ensemble(project, name) if is_ensemble(name) else None
     path, command = find_scores(project, name), "`unets ensemble`" if ensemble else f"`unets predict --exp {name}`"

@@ -34,10 +34,8 @@ def record_experiment(
 ) -> Path:
     """Writes the record of an experiment: config, out-of-fold score, cost of its folds.
 
-    `origin` is from `describe_origin`, taken once: the first record changes the tree for the next.
-
-    Raises:
-        InputError: it was not predicted yet.
+    `origin` is from `describe_origin`, taken once: the first record changes the tree for the next. Raises InputError
+    where it was not predicted yet.
     """
     table = read_scores(project.oof_scores_path(name), dataset.metric)
     groups, no_tta, pixels_path = table["group"].tolist(), table["no_tta"].to_numpy(), project.oof_pixels_path(name)
@@ -59,8 +57,7 @@ def record_experiment(
 def record_ensemble(project: Project, ensemble_name: str, submission_name: str, origin: Mapping[str, Any]) -> Path:
     """Writes the record of an ensemble and of the submission made of it, with its score where there is one.
 
-    Raises:
-        InputError: the submission of that name was made of something else.
+    Raises InputError where the submission of that name was made of something else.
     """
     ensemble = read_ensemble(project, ensemble_name)
     check_made_of(project, ensemble, submission_name)
@@ -96,8 +93,7 @@ def _write_record(
 def check_made_of(project: Project, ensemble: Ensemble, submission_name: str) -> None:
     """Checks that a submission, where there is one of that name, was made of an ensemble as it is now.
 
-    Raises:
-        InputError: it was not; its score is another's.
+    Raises InputError where it was not; its score is another's.
     """
     path = project.submission_path(submission_name).with_name(f"{submission_name}.json")
     if not path.exists():
@@ -159,8 +155,7 @@ def summarize(project: Project, ensemble_name: str, experiments: Iterable[str]) 
 def read_test_score(project: Project, name: str) -> dict[str, Any] | None:
     """Reads what a submission reached against the ground truth; None where it was not scored as it is now.
 
-    Raises:
-        InputError: something else stands in the file.
+    Raises InputError where something else stands in the file.
     """
     submission_path = project.submission_path(name)
     path = project.score_path(submission_path)

@@ -90,9 +90,7 @@ def read_scores(path: Path, metric: str) -> pd.DataFrame:
     """Reads a csv of out-of-fold scores, `id,group,fold,<metric>` and maybe `<metric>_no_tta`.
 
     It has the columns `group`, `fold`, `score` and perhaps `no_tta`, NaN where a cell is empty; the index is `id`.
-
-    Raises:
-        InputError: it is missing or empty, something else stands in it, or it changed since it was written.
+    Raises InputError where it is missing or empty, something else stands in it, or it changed since it was written.
     """
     if not path.is_file():
         raise InputError(
@@ -117,9 +115,8 @@ def read_scores(path: Path, metric: str) -> pd.DataFrame:
 def load_scores(project: Project, metric: str, name: str, *, label: str = "") -> Scores:
     """Reads the scores of an experiment or an ensemble, which messages call by `label`, and checks their folds.
 
-    Raises:
-        InputError: its files are missing or something else stands in them, or it was trained or evaluated on other
-            folds than the present ones.
+    Raises InputError where its files are missing or something else stands in them, or it was trained or evaluated on
+    other folds than the present ones.
     """
     label, path = label or name, project.folds_path
     if not path.exists():

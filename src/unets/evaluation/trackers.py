@@ -112,8 +112,7 @@ class Tracker:
     def __call__(self, run_dir: Path) -> None:
         """Hands on the epochs that the tool does not have, and the panel, if there is a new one.
 
-        Raises:
-            InputError: the tool refuses, or cannot be reached.
+        Raises InputError where the tool refuses, or cannot be reached.
         """
         begin, list_errors = TRACKERS[self.name]
         path, panel = run_dir / f"{self.name}.json", run_dir / PANEL
@@ -143,8 +142,7 @@ class Tracker:
 def build_trackers(names: str) -> list[Tracker]:
     """Builds the trackers of `--track`, names with commas; `none` is no tracker.
 
-    Raises:
-        InputError: there is none of a name, or its client is not installed.
+    Raises InputError where there is none of a name, or its client is not installed.
     """
     chosen = dict.fromkeys(word for word in names.replace(" ", "").split(",") if word not in ("", "none"))
     for name in chosen:

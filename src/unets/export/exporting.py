@@ -99,10 +99,8 @@ def export_models(
 def write_model_file(model: TrainedModel, path: Path) -> None:
     """Writes a model as one safetensors file: the weights of all its nets, and the card in the metadata.
 
-    The nets are built once, so that only weights that fit them are written.
-
-    Raises:
-        InputError: weights are missing, damaged, or of another net.
+    The nets are built once, so that only weights that fit them are written. Raises InputError where weights are
+    missing, damaged, or of another net.
     """
     card = model.card.model_copy(update={"origin": Origin(**describe_origin(Path(__file__).parent))})
     tensors: dict[str, npt.NDArray[Any]] = {}

@@ -72,8 +72,7 @@ def _trace_parts(part_hw: MaskHW) -> Iterator[Points]:
 def write_labels(files: Iterable[tuple[str, str]], folder: Path, *, overwrite: bool) -> list[Path]:
     """Writes files as one of `FORMATS` gives them; those that are there with the same text stay.
 
-    Raises:
-        InputError: one is there with another text, as of somebody who corrected it, and `overwrite` is not set.
+    Raises InputError where one is there with another text, as of somebody who corrected it, and `overwrite` is not set.
     """
     paths = []
     for name, text in files:
@@ -91,10 +90,8 @@ def write_annotated(images: Masked, classes: Sequence[str], format_: str, out_di
     """Writes images with annotations to be corrected, those of the lowest confidence first.
 
     Images are copied under names that begin with their rank, so that a labeling tool shows the hardest first;
-    `labels.csv` has rank, image and confidence, `classes.txt` the classes.
-
-    Raises:
-        InputError: the folder holds files.
+    `labels.csv` has rank, image and confidence, `classes.txt` the classes. Raises InputError where the folder holds
+    files.
     """
     check_empty(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)

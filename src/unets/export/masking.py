@@ -45,8 +45,7 @@ _MAX_STRETCH = 1.15  # of one side against the other, beyond which it is mention
 class Wanted:
     """What is to be made of images, beside masks, and how.
 
-    Raises:
-        InputError: `background` or `labels` is unknown.
+    Raises InputError where `background` or `labels` is unknown.
     """
 
     cutout: bool = False  # the objects alone, all else transparent
@@ -157,10 +156,8 @@ def mask_file(
 ) -> Outcome:
     """Makes one file of one image, its mask, or else the one thing that is wanted; see `mask_folder`.
 
-    Both may be `-`: stdin and stdout.
-
-    Raises:
-        InputError: the image cannot be read, several files would have to be made, or `out` is a file of others.
+    Both may be `-`: stdin and stdout. Raises InputError where the image cannot be read, several files would have to be
+    made, or `out` is a file of others.
     """
     card, num_wanted = model.card, len(wanted.pictures) + bool(wanted.labels)
     if num_wanted > 1 or (num_wanted == 0 and card.recipe.overlapping and len(card.classes) > 1):

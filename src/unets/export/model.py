@@ -104,8 +104,7 @@ class TrainedModel:
     def predictors(self) -> list[Any]:
         """One a member, with its nets; importing Keras takes seconds.
 
-        Raises:
-            InputError: weights are damaged, or of another net than the card says.
+        Raises InputError where weights are damaged, or of another net than the card says.
         """
         from unets.prediction.loading import load_predictor
 
@@ -126,8 +125,7 @@ class TrainedModel:
     def mask(self, image: AnyImage) -> ClassMask:
         """Makes the mask of an image, see `Result.mask`: a path, a PIL image or an array, see the class.
 
-        Raises:
-            InputError: it cannot be read, or is of other channels than the model's.
+        Raises InputError where it cannot be read, or is of other channels than the model's.
         """
         return self.find(image).mask
 

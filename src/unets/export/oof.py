@@ -78,10 +78,8 @@ def find_oof_images(
 ) -> SampleImages:
     """Picks images of a fold, which its net did not see: every other one for calibration, others to be scored.
 
-    Both are spread evenly over the fold; at most `num_images` are scored.
-
-    Raises:
-        InputError: the fold has fewer than two images.
+    Both are spread evenly over the fold; at most `num_images` are scored. Raises InputError where the fold has fewer
+    than two images.
     """
     manifest = read_manifest(project, dataset)
     fold_of = read_folds(project.folds_path, manifest)

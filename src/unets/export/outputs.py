@@ -64,11 +64,8 @@ def plan_tasks(given: Sequence[Path], out_dir: Path, pictures: Sequence[str], ma
     A folder stands for all images in it and below, by the endings of their names; names that begin with a dot, and
     `out_dir`, are passed over. Below `out_dir`, one folder's images keep their places in it; of several arguments, each
     folder gets one of its own name. Of two images of one name and different endings, both keep their ending. The names
-    of `pictures` and `masks` end in these, as `_cutout.png`.
-
-    Raises:
-        InputError: an argument does not exist or a folder has no image; two images' outputs would have one name, or
-            one would replace an image.
+    of `pictures` and `masks` end in these, as `_cutout.png`. Raises InputError where an argument does not exist or a
+    folder has no image; two images' outputs would have one name, or one would replace an image.
     """
     found: dict[Path, tuple[Path, Path]] = {}  # by the resolved path: the image, and its place with its own ending
     for path, place in _list_images(given, out_dir.resolve()):

@@ -36,8 +36,7 @@ INPUT_NAME, OUTPUT_NAME = "images", "probs"
 def check_formats(given: str) -> tuple[str, ...]:
     """Reads names of formats with commas between; `all` is every one.
 
-    Raises:
-        InputError: one is unknown, or what it takes is not installed.
+    Raises InputError where one is unknown, or what it takes is not installed.
     """
     formats = tuple(FORMATS) if given == "all" else tuple(dict.fromkeys(given.split(",")))
     for name in formats:
@@ -59,10 +58,8 @@ def write_program_files(
     """Writes a net of `build_portable` in formats, for batches of one image; endings are added to the stem.
 
     LiteRT in int8 needs images that show which values occur, uint8 RGB (height, width, 3) of the net's size; without
-    there is no such file. The files are returned by what they are, as `LiteRT float16`.
-
-    Raises:
-        InputError: the backend is not TensorFlow, through which all but Keras's own are written.
+    there is no such file. The files are returned by what they are, as `LiteRT float16`. Raises InputError where the
+    backend is not TensorFlow, through which all but Keras's own are written.
     """
     import keras
 

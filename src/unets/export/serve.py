@@ -40,8 +40,7 @@ _HEADERS = {
 def build_server(model: TrainedModel, port: int) -> ThreadingHTTPServer:
     """Builds the server of a model, which begins with `serve_forever`; port 0 takes a free one, see `server_address`.
 
-    Raises:
-        InputError: the port is taken.
+    Raises InputError where the port is taken.
     """
     page, lock = Path(__file__).with_name("serve.html").read_bytes(), Lock()
 
@@ -115,8 +114,7 @@ def build_server(model: TrainedModel, port: int) -> ThreadingHTTPServer:
 def describe_image(model: TrainedModel, content: bytes) -> dict[str, Any]:
     """Returns what the page shows of an image: pictures as `data:` addresses by their endings, and figures.
 
-    Raises:
-        InputError: it is no image, is damaged, or has too many pixels.
+    Raises InputError where it is no image, is damaged, or has too many pixels.
     """
     began, files = perf_counter(), dict[str, str]()
     endings = (CUTOUT, OVERLAY, *list_masks(model.classes, overlapping=model.card.recipe.overlapping))

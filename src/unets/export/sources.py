@@ -38,10 +38,8 @@ _ACCEPTED = (
 def load_model(path: str | Path, *, batch_size: int = 1) -> TrainedModel:
     """Loads a model: a model file, a run's or an experiment's folder, an ensemble's json beside its runs, or `demo`.
 
-    It loads Keras and its backend, without their notes on stderr. Nets see `batch_size` images at a time.
-
-    Raises:
-        InputError: it is none of those, unfinished, damaged, or of a newer version.
+    It loads Keras and its backend, without their notes on stderr. Nets see `batch_size` images at a time. Raises
+    InputError where it is none of those, unfinished, damaged, or of a newer version.
     """
     opened = open_model(Path(path))
     load_backend()
@@ -53,8 +51,8 @@ def load_model(path: str | Path, *, batch_size: int = 1) -> TrainedModel:
 def open_model(path: Path) -> TrainedModel:
     """Opens a model of whatever kind; see the module.
 
-    Raises:
-        InputError: it is none of those, unfinished, damaged, of a newer version, or its parts do not belong together.
+    Raises InputError where it is none of those, unfinished, damaged, of a newer version, or its parts do not belong
+    together.
     """
     path = DEMO_PATH if path == Path("demo") and not path.exists() else path
     if path.is_file() and path.suffix != ".json":
@@ -73,8 +71,7 @@ def open_model(path: Path) -> TrainedModel:
 def open_model_file(path: Path) -> TrainedModel:
     """Opens a model file: a card and the weights of all its nets, as safetensors. Reads it once from end to end.
 
-    Raises:
-        InputError: it is something else, damaged, of a newer version, or lacks the weights of a net.
+    Raises InputError where it is something else, damaged, of a newer version, or lacks the weights of a net.
     """
     file = TensorFile(path)
     version, said = file.metadata.get(VERSION_KEY), file.metadata.get(CARD_KEY)
@@ -106,8 +103,7 @@ def name_net(member: MemberCard, net: NetCard) -> str:
 def open_runs(folders: Sequence[Path]) -> TrainedModel:
     """Opens runs of one experiment, one a fold, as one model: the mean of their maps, with the default threshold.
 
-    Raises:
-        InputError: one is unfinished, or they are of different configs or classes.
+    Raises InputError where one is unfinished, or they are of different configs or classes.
     """
     runs = [_read_run(folder.absolute()) for folder in folders]
     experiment_dir, snapshot = runs[0].folder.parent, runs[0].snapshot
@@ -126,9 +122,7 @@ def open_ensemble(path: Path, ensemble: Ensemble, experiments: Mapping[str, Expe
     """Opens an ensemble, whose json lies at `path`, and the runs of its members beside it.
 
     Of `experiments` configs are taken, where they are known: how a run predicts may have changed since it was trained.
-
-    Raises:
-        InputError: a member's run is missing, or not the one that the ensemble was fitted on.
+    Raises InputError where a member's run is missing, or not the one that the ensemble was fitted on.
     """
     return _join(
         path,

@@ -29,10 +29,8 @@ def write_competition(
     """Renders the competition into a folder; a second call goes on where the first was interrupted.
 
     Of each car there are 16 images; masks of those to train on come with them, the others go to `truth/`. Equal
-    settings give equal bytes, whatever the number of worker processes (None: one a core).
-
-    Raises:
-        InputError: `out` holds something else than what was begun with the same settings.
+    settings give equal bytes, whatever the number of worker processes (None: one a core). Raises InputError where `out`
+    holds something else than what was begun with the same settings.
     """
     settings = {
         "renderer_version": _RENDERER_VERSION,

@@ -55,10 +55,8 @@ def check_submission(
     in ASCII digits with single spaces between, of runs that increase, do not overlap, and stay within the image.
 
     Without a sample submission, rows are as `default_rows` has them. Test images are asked for their size where the
-    data set has no common one, and for their names where there is no sample submission.
-
-    Raises:
-        InputError: the file is damaged or at fault; names the first 20 faults by row.
+    data set has no common one, and for their names where there is no sample submission. Raises InputError where the
+    file is damaged or at fault; names the first 20 faults by row.
     """
     header, wanted = read_wanted(sample_path, dataset, images)
     keys = [(cell, class_cell or "") for cell, class_cell in wanted]

@@ -63,11 +63,9 @@ def write_submission(
 
     The csv.gz takes its name only when it is whole and valid. The same maps and ensemble give the same bytes. Parts
     that a killed run left are taken where they are whole and made by the same maps, ensemble and versions of the code,
-    else made again. Without a name, it has that of `name_submission`.
-
-    Raises:
-        InputError: there is no ensemble, its members' test maps are missing, damaged or not those it was fitted on, or
-            the folds have changed since; another process writes a submission of that name.
+    else made again. Without a name, it has that of `name_submission`. Raises InputError where there is no ensemble, its
+    members' test maps are missing, damaged or not those it was fitted on, or the folds have changed since; another
+    process writes a submission of that name.
     """
     ensemble = read_ensemble(project, ensemble_name)
     sample_path, test = find_reference(project, dataset)

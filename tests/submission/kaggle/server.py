@@ -46,7 +46,6 @@ class FakeKaggle:
     refusals: dict[str, tuple[int, str]] = field(default_factory=dict)  # status and message of a function, always
     busy: dict[str, list[dict[str, str]]] = field(default_factory=dict)  # headers of a function's next answers of 429
     drops: list[int] = field(default_factory=list)  # bytes after which the next downloads break off
-    stall: threading.Event | None = None  # downloads that break off wait for it before they do
     upload_status: int = 200
     lost_answers: int = 0  # of CreateSubmission, which is taken all the same
     judgements: list[dict[str, Any]] = field(default_factory=list)  # what looks at a submission find, one by one
@@ -55,7 +54,6 @@ class FakeKaggle:
     kernels: list[dict[str, Any]] = field(default_factory=list)
     uploads: dict[str, tuple[str, bytes]] = field(default_factory=dict)  # name and content by token
     requests: list[Request] = field(default_factory=list)
-    version: int = 1  # of the files: their ETag
 
     def list_calls(self, name: str) -> list[Request]:
         """Returns the requests of a function, or to a path that begins so."""
@@ -176,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_json(403, {"code": 403, "message": "credentials in place of a signature"})
             return
         content = self._find_content(path)
-        tag = f'"{self.fake.version}-{len(content)}"'
+        tag = f'"{len(content)}"'
         start = 0
         if "Range" in self.headers and self.headers.get("If-Range") == tag:
             start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
@@ -192,9 +190,6 @@ class _Handler(BaseHTTPRequestHandler):
             end = min(end, start + self.fake.drops.pop(0))
             self.close_connection = True
         self.wfile.write(content[start:end])
-        if end < len(content) and self.fake.stall is not None:
-            self.wfile.flush()
-            self.fake.stall.wait(60)
 
     def do_PUT(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))

@@ -11,7 +11,7 @@ import pytest
 
 from tests.submission.kaggle.server import COMPETITION, KEY, TOKEN, USER, FakeKaggle
 from unets.errors import InputError
-from unets.submission.kaggle.client import Session, keep_quiet, raise_input_error, sign_in
+from unets.submission.kaggle.client import Session, raise_input_error, sign_in
 
 pytestmark = pytest.mark.usefixtures("pauses")
 # Variables, and files below ~/.kaggle with their content.
@@ -85,15 +85,6 @@ def test_the_client_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "kaggle", None)
     with pytest.raises(InputError, match=r"`pip install 'unets\[kaggle\]'`"):
         sign_in(COMPETITION)
-
-
-def test_what_is_printed_goes_to_the_debug_log_without_secrets(
-    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with caplog.at_level("DEBUG", logger="unets"), keep_quiet((KEY,)):
-        print(f"Authorization: {KEY}\n\nGET https://storage.test/a.zip?signature=abc&expires=1 now")
-    assert capsys.readouterr().out == ""
-    assert caplog.messages == ["kaggle: Authorization: ***", "kaggle: GET https://storage.test/a.zip?*** now"]
 
 
 def test_no_stage_pays_for_the_client() -> None:

@@ -4,8 +4,6 @@ import os
 import stat
 import subprocess
 import sys
-import threading
-import time
 import zipfile
 from io import BytesIO
 from pathlib import Path
@@ -113,23 +111,6 @@ def test_a_broken_connection_goes_on_where_it_broke(fake: FakeKaggle, project: P
     assert len(pauses) == 2
 
 
-@pytest.mark.slow
-def test_after_a_kill_in_the_middle_the_same_command_goes_on(fake: FakeKaggle, project: Project) -> None:
-    fake.files, fake.drops, fake.stall = {"train.zip": LARGE}, [3 * MIB], threading.Event()
-    part = project.download_dir / "train.zip" / "train.zip"
-    with subprocess.Popen(write_config(project, LARGE_ONLY), stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while not (part.is_file() and part.stat().st_size == 3 * MIB):
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.02)
-        process.kill()
-    fake.stall.set()
-    fake.requests.clear()
-    get_data(project, LARGE_ONLY)
-    assert [request.headers.get("Range") for request in fake.list_calls("/files/")] == [None, f"bytes={3 * MIB}-"]
-    assert list_files(project.input_dir) == {"train.zip": LARGE}
-
-
 @pytest.mark.parametrize("how", ["a bit", "its end", "another file"])
 def test_a_damaged_zip_takes_no_place_and_is_had_anew(how: str, fake: FakeKaggle, project: Project) -> None:
     content = bytearray(FILES["train.zip"])
@@ -189,11 +170,10 @@ def test_a_disk_that_is_too_small_is_told_and_keeps_what_came(
         (404, r"Kaggle must know what is asked for, of https://www\.kaggle\.com/competitions/tiny-masks\."),
     ],
 )
-@pytest.mark.parametrize("function", ["ListDataFiles", "DownloadDataFile"])
 def test_what_kaggle_refuses_is_told_with_its_remedy(
-    function: str, status: int, message: str, fake: FakeKaggle, project: Project, pauses: list[float]
+    status: int, message: str, fake: FakeKaggle, project: Project, pauses: list[float]
 ) -> None:
-    fake.files, fake.refusals = dict(FILES), {function: (status, "no rules")}
+    fake.files, fake.refusals = dict(FILES), {"DownloadDataFile": (status, "no rules")}
     with pytest.raises(InputError, match=message):
         get_data(project, DATASET)
     assert not pauses and not list_files(project.input_dir)
@@ -224,15 +204,11 @@ def test_names_in_the_config_are_checked(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("credentials", ["key", "token"])
 def test_no_secret_is_said_or_written(
-    credentials: str, fake: FakeKaggle, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fake: FakeKaggle, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a process of its own, told to say all it can; with a download that breaks and a request that is refused."""
-    if credentials == "token":
-        monkeypatch.delenv("KAGGLE_USERNAME")
-        monkeypatch.delenv("KAGGLE_KEY")
-        monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
+    monkeypatch.setenv("KAGGLE_API_TOKEN", TOKEN)
     monkeypatch.setenv("VERBOSE", "1")
     fake.files, fake.drops = dict(FILES), [50]
     command = [*write_config(project, DATASET), "--verbose"]
@@ -243,6 +219,6 @@ def test_no_secret_is_said_or_written(
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1 and "accept the rules" in refused.stderr
     said = (done.stdout + done.stderr + refused.stdout + refused.stderr).encode()
-    for secret in ((KEY if credentials == "key" else TOKEN).encode(), SIGNATURE.encode()):
+    for secret in (KEY.encode(), TOKEN.encode(), SIGNATURE.encode()):
         assert secret not in said
         assert not [name for name, content in list_files(tmp_path).items() if secret in content]

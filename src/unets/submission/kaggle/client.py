@@ -56,10 +56,8 @@ class Session:
         """Calls one of the client's functions, and again after a while where Kaggle is busy or cannot be reached.
 
         Where `repeat` is False it must not be done twice. None is returned for the HTTP statuses of `absent`, by which
-        Kaggle says that there is no such thing.
-
-        Raises:
-            InputError: Kaggle refuses, or cannot be reached; says what to do.
+        Kaggle says that there is no such thing. Raises InputError where Kaggle refuses, or cannot be reached; says what
+        to do.
         """
         for attempt in count(1):
             try:
@@ -90,10 +88,8 @@ def sign_in(competition: str) -> Session:
     """Imports the client and signs in, with the first credentials that it finds.
 
     KAGGLE_API_TOKEN (a token, or a file that holds one), ~/.kaggle/access_token; KAGGLE_USERNAME and KAGGLE_KEY,
-    kaggle.json; what `kaggle auth login` left.
-
-    Raises:
-        InputError: the client is not installed, there are no credentials, or Kaggle refuses them.
+    kaggle.json; what `kaggle auth login` left. Raises InputError where the client is not installed, there are no
+    credentials, or Kaggle refuses them.
     """
     api = _import_client().KaggleApi()
     given = tuple(filter(None, (os.environ.get(name) for name in ("KAGGLE_KEY", "KAGGLE_API_TOKEN"))))
@@ -115,8 +111,8 @@ def sign_in(competition: str) -> Session:
 def raise_input_error(error: Exception, competition: str, secrets: tuple[str, ...]) -> NoReturn:
     """Raises what a request ended with as the user's to mend; what is not, as it is.
 
-    Raises:
-        InputError: Kaggle refused the request, could not be reached, or the client did not like what it was given.
+    Raises InputError where Kaggle refused the request, could not be reached, or the client did not like what it was
+    given.
     """
     status, page = _find_status(error), f"https://www.kaggle.com/competitions/{competition}"
     if status == 403:

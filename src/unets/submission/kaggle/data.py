@@ -33,11 +33,8 @@ _DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, Runtim
 def get_data(project: Project, dataset: DatasetConfig, *, unpack: bool = False) -> None:
     """Downloads what is missing of a competition; the same call goes on where the last one was stopped.
 
-    Zips may be unpacked, and are then deleted.
-
-    Raises:
-        InputError: Kaggle does not give the files, the disk is too small, or a file is damaged (the next call downloads
-            it again).
+    Zips may be unpacked, and are then deleted. Raises InputError where Kaggle does not give the files, the disk is too
+    small, or a file is damaged (the next call downloads it again).
     """
     competition = find_competition(dataset, project.configs_dir)
     names = dataset.kaggle_files

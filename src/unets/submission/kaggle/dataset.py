@@ -46,11 +46,9 @@ def build_dataset(
 ) -> Path:
     """Builds the dataset's folder, in place of one that is there; it appears whole or not at all.
 
-    The owner is the account at Kaggle, the slug the dataset's name there; None is `name_slug`.
-
-    Raises:
-        InputError: a run is missing, unfinished, of another config, or not the one that the ensemble was fitted with; a
-            name is not one that Kaggle takes.
+    The owner is the account at Kaggle, the slug the dataset's name there; None is `name_slug`. Raises InputError where
+    a run is missing, unfinished, of another config, or not the one that the ensemble was fitted with; a name is not one
+    that Kaggle takes.
     """
     metadata = _describe(ensemble, owner, slug or name_slug(ensemble))
     runs = _find_runs(project, dataset, ensemble)
@@ -135,8 +133,7 @@ def upload_dataset(session: Session, folder: Path, ref: str, notes: str) -> str:
 def build_wheel(folder: Path) -> Path:
     """Builds the wheel of the package at work in a folder, by pip and the setuptools there are; no network is asked.
 
-    Raises:
-        InputError: the package does not run from its repository, or it cannot be built.
+    Raises InputError where the package does not run from its repository, or it cannot be built.
     """
     root = Path(unets.__file__).parents[2]
     if not (root / "pyproject.toml").is_file():

@@ -34,8 +34,7 @@ class Attached:
 def find_attached(attached_dir: Path, competition: str) -> Attached:
     """Finds what is attached to a kernel. Of two folders with the competition's config, the one with nets is taken.
 
-    Raises:
-        InputError: the competition's config or its files are not attached, or twice.
+    Raises InputError where the competition's config or its files are not attached, or twice.
     """
     if not attached_dir.is_dir():
         raise InputError(
@@ -66,10 +65,8 @@ def predict_offline(
     """Predicts the test images with an ensemble's nets and writes the submission; goes on where it was stopped.
 
     The bundle is what `unets kaggle-dataset` built. The working folder gets `submission.csv`, which code competitions
-    look for and whose path is returned, and `unets/` with the probability maps.
-
-    Raises:
-        InputError: something of the bundle or of the competition is missing or does not fit the rest.
+    look for and whose path is returned, and `unets/` with the probability maps. Raises InputError where something of
+    the bundle or of the competition is missing or does not fit the rest.
     """
     from unets.prediction.pipeline import predict_experiments
 

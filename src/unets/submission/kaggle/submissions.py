@@ -56,10 +56,8 @@ def submit(
 ) -> Sent:
     """Sends a submission that was checked, and waits for its score; bytes that were scored before are sent `again`.
 
-    One that is sent already is waited for.
-
-    Raises:
-        InputError: these bytes were scored before; Kaggle does not take them, fails to score them, or takes longer.
+    One that is sent already is waited for. Raises InputError where these bytes were scored before; Kaggle does not take
+    them, fails to score them, or takes longer.
     """
     competition, sha256 = find_competition(dataset, project.configs_dir), hash_csv(path)
     with lock(project.sent_path(sha256).parent):
