@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from unets.config import DatasetConfig, EnsembleConfig, load_dataset
+from unets.config import DatasetConfig, EnsembleConfig, ExperimentConfig, load_dataset
 from unets.data.geometry import cover
 from unets.data.rle import decode_rle
 from unets.data.samples import read_full_size, read_mask
-from unets.dataset.folds import read_folds, write_folds
+from unets.dataset.folds import hash_folds, read_folds, write_folds
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import read_submission
 from unets.ensemble.ensemble import Ensemble, Member
@@ -22,6 +22,7 @@ from unets.ensemble.recipe import Averaging, Recipe, average_maps
 from unets.metrics.intervals import Interval
 from unets.metrics.masks import dice
 from unets.prediction.maps import encode_map, join_nets, split_shards, write_shard
+from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 from unets.store.runs import hash_file, write_json
 
@@ -54,6 +55,28 @@ def write_metrics(run_dir: Path, **changes: Any) -> None:
     weights_path = run_dir / "best.weights.h5"
     hashes = {"weights_sha256": hash_file(weights_path)} if weights_path.exists() else {}
     write_json(run_dir / "metrics.json", METRICS | hashes | changes)
+
+
+def write_run(
+    project: Project,
+    name: str,
+    fold: int,
+    experiment: ExperimentConfig | None = None,
+    dataset: DatasetConfig | None = None,
+    *,
+    weights: Any = b"weights",
+    **metrics: Any,
+) -> Path:
+    """Writes the folder of a run on the present folds: config, weights (bytes, or a net's), and what it reached."""
+    run_dir, folds_path = project.run_dir(name, fold), project.folds_path
+    run_dir.mkdir(parents=True, exist_ok=True)
+    folds_hash = hash_folds(folds_path) if folds_path.exists() else "folds"
+    snapshot = take_snapshot(experiment or ExperimentConfig(), dataset or DatasetConfig(), fold, folds_hash)
+    write_snapshot(run_dir, snapshot)
+    path = run_dir / "best.weights.h5"
+    path.write_bytes(weights) if isinstance(weights, bytes) else weights.save_weights(path)
+    write_metrics(run_dir, **metrics)
+    return run_dir
 
 
 @pytest.fixture

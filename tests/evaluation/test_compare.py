@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.trained_competition import build_ensemble, write_metrics
-from unets.config import DatasetConfig, ExperimentConfig, TrainingConfig
+from tests.trained_competition import build_ensemble, write_run
+from unets.config import ExperimentConfig, TrainingConfig
 from unets.dataset.folds import hash_folds
 from unets.errors import InputError
 from unets.evaluation.compare import compare, render_comparison
 from unets.evaluation.runs import Cost, find_cost
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.prediction.maps import encode_map, write_shard
-from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 from unets.store.runs import hash_file, write_json
 
@@ -53,19 +52,15 @@ def write_csv(path: Path, scores: dict[str, float], images: dict[str, tuple[str,
     path.write_text("id,group,fold,dice,dice_no_tta\n" + "".join(rows))
 
 
-def write_config(project: Project, name: str, fold: int, **training: Any) -> None:
+def write_config(project: Project, name: str, **training: Any) -> None:
     experiment = ExperimentConfig(training=TrainingConfig(**training))
-    snapshot = take_snapshot(experiment, DatasetConfig(), fold, hash_folds(project.folds_path))
-    write_snapshot(project.run_dir(name, fold), snapshot)
+    write_run(project, name, 0, experiment, seconds=3600.0, images=100, devices=["a CPU"])
 
 
 def write_experiment(project: Project, name: str, scores: dict[str, float]) -> None:
-    for fold in {int(IMAGES[id_][1]) for id_ in scores}:
-        run_dir = project.run_dir(name, fold)
-        write_config(project, name, fold)
-        (run_dir / "best.weights.h5").write_bytes(b"weights")
-        write_metrics(run_dir, seconds=3600.0, images=100, devices=["a CPU"])
     folds = {IMAGES[id_][1] for id_ in scores}
+    for fold in folds:
+        write_run(project, name, int(fold), seconds=3600.0, images=100, devices=["a CPU"])
     hashes = {fold: hash_file(project.run_dir(name, int(fold)) / "best.weights.h5") for fold in folds}
     write_json(project.oof_pixels_path(name), {"weights": hashes})
     write_csv(project.oof_scores_path(name), scores)
@@ -149,7 +144,7 @@ def test_only_images_of_both_count_and_only_their_folds_cost(project: Project) -
     assert found.a.cost == Cost(training_hours=1.0, images=100, runs=1, devices=("a CPU",))
     assert "2 images of a alone are left out" in found.notes
     assert any(note.startswith("with 5 groups the interval is rough") for note in found.notes)
-    write_config(project, "b", 0, start_from="a")  # its hours hold those of the run that it started from
+    write_config(project, "b", start_from="a")  # its hours hold those of the run that it started from
     assert compare(project, "dice", "a", "b").b.cost == find_cost(project, ["a", "b"], [0])
     write_experiment(project, "b", {"q1": 0.5, "q2": 0.6})
     write_experiment(project, "a", A)
@@ -228,7 +223,7 @@ def test_scores_of_other_folds_are_refused(project: Project, stale: str) -> None
     write_folds(project, moved if stale == "scores" else dict(reversed(IMAGES.items())))
     if stale == "scores":  # runs of the present folds, scores of those before
         for name in "ab":
-            write_config(project, name, 0)
+            write_config(project, name)
     if stale == "ensemble":
         write_experiment(project, "a", A)
     with pytest.raises(InputError, match=r"must be trained and evaluated on the present folds.*unets clean --exp"):

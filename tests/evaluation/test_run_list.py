@@ -7,16 +7,14 @@ from typing import Any
 import pytest
 
 from unets.config import DatasetConfig, load_dataset, load_experiment
-from unets.dataset.folds import hash_folds
 from unets.errors import InputError
 from unets.evaluation.runs import Run, list_runs, render_inventory
 from unets.evaluation.scores import list_evaluated, read_scores, tabulate_scores
-from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 from unets.store.runs import hash_file, lock, write_json
 from unets.tables import Table
 
-from ..trained_competition import METRICS, write_metrics
+from ..trained_competition import write_run as write_any_run
 
 CONFIG = "from unets.config import ExperimentConfig, TrainingConfig\n\nEXPERIMENT = ExperimentConfig({})\n"
 NO_SCORES = Table(header=(), rows=())
@@ -33,15 +31,9 @@ def scene(make_competition: Callable[..., Project]) -> Scene:
     return project, load_dataset(project.configs_dir)
 
 
-def write_run(scene: Scene, experiment: str, fold: int, metrics: dict[str, Any] | None = METRICS) -> Path:
+def write_run(scene: Scene, name: str, fold: int, **metrics: Any) -> Path:
     project, dataset = scene
-    run_dir = project.run_dir(experiment, fold)
-    config = load_experiment(project.configs_dir, experiment)
-    write_snapshot(run_dir, take_snapshot(config, dataset, fold, hash_folds(project.folds_path)))
-    if metrics is not None:
-        (run_dir / "best.weights.h5").write_bytes(b"weights")
-        write_metrics(run_dir, **metrics)
-    return run_dir
+    return write_any_run(project, name, fold, load_experiment(project.configs_dir, name), dataset, **metrics)
 
 
 def describe(scene: Scene) -> list[tuple[str, int, str, str]]:
@@ -84,8 +76,8 @@ def test_a_finished_run_shows_all_it_has(scene: Scene) -> None:
 def test_states(scene: Scene) -> None:
     project, _ = scene
     write_run(scene, "a", 0)
-    write_run(scene, "a", 10, METRICS | {"is_finished": False, "epochs": 7})
-    write_run(scene, "a", 2, None)  # killed in its first epoch
+    write_run(scene, "a", 10, is_finished=False, epochs=7)
+    (write_run(scene, "a", 2) / "metrics.json").unlink()  # killed in its first epoch
     write_run(scene, "b", 1)
     (project.run_dir("b", 1) / "best.weights.h5").unlink()
     write_run(scene, "b", 2)
@@ -113,7 +105,7 @@ def test_a_run_that_is_held_is_running(scene: Scene, begun: bool) -> None:
     run_dir = scene[0].run_dir("a", 0)
     with lock(run_dir):
         if begun:
-            write_run(scene, "a", 0, METRICS | {"is_finished": False, "epochs": 3})
+            write_run(scene, "a", 0, is_finished=False, epochs=3)
         assert describe(scene) == [("a", 0, "running", "")]
         with pytest.raises(InputError, match="is at work"), lock(run_dir):
             raise AssertionError("listing took the lock away")

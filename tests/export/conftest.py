@@ -22,11 +22,10 @@ from unets.ensemble.ensemble import Member
 from unets.metrics.intervals import Interval
 from unets.metrics.pixels import pick_class
 from unets.prediction.sources import fingerprint_nets
-from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 from unets.store.runs import hash_file
 
-from ..trained_competition import build_ensemble, write_metrics
+from ..trained_competition import build_ensemble, write_run
 
 EXPERIMENT = ExperimentConfig(
     data=DataConfig(size_hw=(32, 48)),
@@ -55,12 +54,11 @@ def plant_run(models_dir: Path) -> Callable[..., Path]:
         is_finished: bool = True,
         weights: bytes | None = None,
     ) -> Path:
-        run_dir = models_dir / name / f"fold{fold}"
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / "best.weights.h5").write_bytes(weights or f"{name} {fold}".encode())
-        write_metrics(run_dir, is_finished=is_finished, best_dice=0.9 + fold / 100)
-        write_snapshot(run_dir, take_snapshot(experiment, dataset, fold, "folds"))
-        return run_dir
+        project = Project.below(models_dir.parents[1], models_dir.name)
+        metrics = {"is_finished": is_finished, "best_dice": 0.9 + fold / 100}
+        return write_run(
+            project, name, fold, experiment, dataset, weights=weights or f"{name} {fold}".encode(), **metrics
+        )
 
     return plant
 

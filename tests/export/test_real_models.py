@@ -16,7 +16,7 @@ from PIL import Image
 
 import unets
 from tests import ROOT
-from tests.trained_competition import write_metrics
+from tests.trained_competition import write_run
 from unets.config import (
     DataConfig,
     EnsembleConfig,
@@ -30,7 +30,7 @@ from unets.config import (
 from unets.data.image import ImageFile, ImageKind
 from unets.data.rle import decode_rle
 from unets.data.samples import read_image
-from unets.dataset.folds import hash_folds, read_folds, write_folds
+from unets.dataset.folds import read_folds, write_folds
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import read_submission
 from unets.ensemble.fit import fit_ensemble
@@ -45,7 +45,6 @@ from unets.nets.losses import to_probs
 from unets.nets.unet import build_unet
 from unets.prediction.loading import load_net
 from unets.prediction.pipeline import predict_experiments
-from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 from unets.store.tensors import TensorFile, write_tensors
 from unets.submission.submission import write_submission
@@ -83,13 +82,7 @@ def plant(project: Project, name: str, experiment: ExperimentConfig, fold: int, 
             variable.assign(rng.uniform(0.5, 2, variable.shape))
         elif "moving_mean" in variable.path or "beta" in variable.path:
             variable.assign(rng.normal(0, 0.3, variable.shape))
-    run_dir = project.run_dir(name, fold)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    net.save_weights(run_dir / "best.weights.h5")
-    write_metrics(run_dir, best_dice=0.5)
-    dataset = load_dataset(project.configs_dir)
-    write_snapshot(run_dir, take_snapshot(experiment, dataset, fold, hash_folds(project.folds_path)))
-    return run_dir
+    return write_run(project, name, fold, experiment, load_dataset(project.configs_dir), weights=net, best_dice=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +132,7 @@ def test_the_mask_of_a_test_photo_is_that_of_the_submission(project: Project, mo
 
 def test_a_model_file_has_the_bits_of_what_it_was_made_of(project: Project, model_path: Path) -> None:
     source = open_model(project.ensemble_path("ensemble"))
-    found, expected = load_model(model_path, batch_size=2), TrainedModel(source.card, source.weights, 2)
+    found, expected = load_model(model_path), TrainedModel(source.card, source.weights, 1)
     assert found.card.fingerprint == source.card.fingerprint
     assert found.card.origin is not None and "keras" in found.card.origin.versions
     image = ImageFile(sorted((project.input_dir / "test").iterdir())[0], ImageKind(upright=True)).read()
@@ -265,7 +258,7 @@ def test_other_programs_compute_the_same_and_the_snippets_of_the_docs_open_them(
     assert len(rows) == 6
     for row in rows:
         assert row.largest_difference <= limits.get(row.kind, 1e-4), row
-        assert row.num_images == 3 and row.dice is None
+        assert row.num_images == 3 and row.scores is None
     text = (ROOT / "docs" / "how-to" / "use-a-model.md").read_text(encoding="utf-8").partition("## Other programs")[2]
     snippets = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
     assert len(snippets) == 4

@@ -13,13 +13,10 @@ from unets.errors import INTERRUPTED
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Runs a subcommand and exits.
+    """Runs a subcommand and exits; without arguments, that of this process.
 
     Exits with 0, with 1 where something given was at fault, with 2 for a wrong option, with 130 at Ctrl-C. Results go
     to stdout, all else to stderr.
-
-    Args:
-        arguments: the subcommand and its options; None takes those of this process.
     """
     with end_at_ctrl_c():
         from unets.cli.app import load_app, run
@@ -62,11 +59,8 @@ def _leave(code: int) -> NoReturn:
 
 @contextmanager
 def end_at_ctrl_c(stderr: int = 2) -> Iterator[None]:
-    """Ends the process at Ctrl-C while modules load, with one line: nothing was begun, and raised within an import
-    KeyboardInterrupt may come out as any other error.
-
-    Args:
-        stderr: the file descriptor that gets the line.
+    """Ends the process at Ctrl-C while modules load, with one line on a file descriptor: nothing was begun, and raised
+    within an import KeyboardInterrupt may come out as any other error.
     """
 
     def end(*_: object) -> NoReturn:

@@ -153,10 +153,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
 def describe_option(command: str, name: str, own: Parameter | None = None) -> Parameter:
     """Returns an option of a subcommand as Typer wants it.
 
-    Args:
-        command: the subcommand.
-        name: of the option.
-        own: the function's parameter, which has type and default; None for an option that stages share.
+    Its type and default are those of the function's `own` parameter; an option that stages share has none.
     """
     key = name.strip("_")
     more = dict(_OPTIONS.get(f"{command}.{key}") or _OPTIONS[key])
@@ -164,12 +161,8 @@ def describe_option(command: str, name: str, own: Parameter | None = None) -> Pa
     kind = kind or (str if default is not None else str | None)
     flags = more.pop("flags") or (f"--{key.replace('_', '-')}",)
     env, is_argument = more.pop("env", key.upper()), more.pop("is_argument", False)
-    if (
-        default
-        and isinstance(default, int | float | str | Path)
-        and "(default" not in more["help"]
-        and kind is not bool
-    ):
+    is_told = kind is bool or "(default" in more["help"]
+    if default and isinstance(default, int | float | str | Path) and not is_told:
         more["help"] += f" (default: {default})"
     more |= {"envvar": env and f"{PREFIX}{env}", "show_envvar": False, "show_default": False}
     made: Any = typer.Argument(**more) if is_argument else typer.Option(*flags, **more)

@@ -191,7 +191,7 @@ class Stage:
             numbers = [len(folds) for folds in self.folds_of.values()]
             is_even = len(set(numbers)) == 1
             counts = {"experiment": len(numbers), "fold": numbers[0] if is_even else sum(numbers)}
-            words = [f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items()]
+            words = [f"{count} {what}{'s'[: count != 1]}" for what, count in counts.items()]
             parts.append((" x " if is_even else ", ").join(words))
         return " · ".join(parts)
 
@@ -208,15 +208,11 @@ class Stage:
         if made:
             print(made)
         if not os.environ.get(STEP):
-            is_changed = self._settings or self.given.get("seeds", 1) > 1
+            is_changed = self.given.get("settings") or self.given.get("seeds", 1) > 1
             words = [f"--exp {','.join(self.experiments)}"] if not self.has_all or is_changed else []
             words += [f"--fold {self.given['fold']}"] if self.given.get("fold", "all") != "all" else []
             line = f"`unets {' '.join([following, *words])}`"
             print(f"next: {complete_commands(line, self.given)}")
-
-    @property
-    def _settings(self) -> tuple[str, ...]:
-        return tuple(self.given.get("settings") or ())
 
     def _list_named(self) -> list[str]:
         known = list_experiments(self.project.configs_dir)
@@ -229,7 +225,8 @@ class Stage:
 
     def _name_runs(self, words: Iterable[str]) -> list[str]:
         """Returns the names of experiments with the overrides of --set, each followed by those of its further seeds."""
-        named = dict.fromkeys(name_experiment(word, self._settings) for word in words)
+        settings = self.given.get("settings") or ()
+        named = dict.fromkeys(name_experiment(word, settings) for word in words)
         count, folder = self.given.get("seeds", 1), self.project.configs_dir
         return list(dict.fromkeys(run for name in named for run in list_seeds(folder, name, count)))
 
@@ -254,12 +251,8 @@ def command(*examples: str, runs: bool = False, rule: bool = True) -> Callable[[
     """Makes a function a subcommand of its name; its docstring is the help, `app` says what its options are.
 
     The module's name is the part of the flow that it belongs to. Where the function's first parameter is a `Stage`, it
-    takes a competition and its folders, too.
-
-    Args:
-        *examples: command lines.
-        runs: whether it takes a choice of experiments and folds.
-        rule: whether it begins with a line that says what is at work on what.
+    takes a competition and its folders, too; with `runs` a choice of experiments and folds. With `rule` it begins with
+    a line that says what is at work on what. Examples are command lines.
     """
 
     def decorate(work: Work) -> Work:

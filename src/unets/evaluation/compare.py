@@ -95,8 +95,8 @@ def compare(project: Project, metric: str, name_a: str, name_b: str, *, num_seed
     by_seed = tuple(float(pair.mean()) for pair in pairs)
     largest = both[differences != 0].sort_values("difference", key=lambda own: -own.abs(), kind="stable")[:MAX_CHANGES]
     changes = largest.reset_index()[list(Change.model_fields)].to_dict("records")
-    alone = {side.name: len(side.table) - len(both) for side in (a, b)}
-    left_out = [f"{count} images of {name} alone are left out" for name, count in alone.items() if count]
+    alone = [(len(side.table) - len(both), side.name) for side in (a, b)]
+    left_out = [f"{count} images of {name} alone are left out" for count, name in alone if count]
 
     def describe(letter: str, side: Scores) -> Side:
         return Side(name=side.name, mean=both[letter].mean(), cost=find_cost(side.project, side.experiments, folds))
@@ -145,7 +145,17 @@ def _load_runs(project: Project, metric: str, variable: str, given: str, num_see
     """Loads the scores of an experiment's runs with several seeds, or of what is named alone."""
     folder, slash, name = given.rstrip("/").rpartition("/")
     names = [name] if num_seeds == 1 else list_seeds(project.configs_dir, name, num_seeds)
-    return [_load(project, metric, variable, f"{folder}{slash}{one}") for one in names]
+    if slash:
+        project = replace(project, models_dir=Path(folder or "/"))
+    known = list_all_evaluated(project)
+    for missing in (one for one in names if one not in known):
+        hint = f". Run `unets predict --exp {missing}`" if missing and project.experiment_dir(missing).is_dir() else ""
+        hint = hint if given else ". Name both, as `unets compare unet_1024 unet_640x959`"
+        raise InputError(
+            f"`{variable}` must be evaluated out-of-fold, in {project.models_dir} one of "
+            f"{', '.join(known) or '(none)'}. Received: {f'{folder}{slash}{missing}' or '(nothing)'}{hint}"
+        )
+    return [load_scores(project, metric, one, label=f"{folder}{slash}{one}") for one in names]
 
 
 def _average(runs: Sequence[Scores]) -> Scores:
@@ -169,18 +179,3 @@ def _say_seeds(by_seed: Sequence[float]) -> str:
         f"the difference is of {len(by_seed)} runs with other seeds of each, image by image of their means; of single "
         f"pairs it is {low:+.2f} to {high:+.2f} x 1e-3. The interval is over images, not over further seeds"
     )
-
-
-def _load(project: Project, metric: str, variable: str, given: str) -> Scores:
-    folder, slash, name = given.rstrip("/").rpartition("/")
-    if slash:
-        project = replace(project, models_dir=Path(folder or "/"))
-    known = list_all_evaluated(project)
-    if name not in known:
-        hint = f". Run `unets predict --exp {name}`" if name and project.experiment_dir(name).is_dir() else ""
-        hint = hint if given else ". Name both, as `unets compare unet_1024 unet_640x959`"
-        raise InputError(
-            f"`{variable}` must be evaluated out-of-fold, in {project.models_dir} one of "
-            f"{', '.join(known) or '(none)'}. Received: {given or '(nothing)'}{hint}"
-        )
-    return load_scores(project, metric, name, label=given.rstrip("/"))

@@ -46,8 +46,7 @@ class ExportedFile:
     ms: float  # an image, one at a time; the median
     largest_difference: float  # of a probability, to the net in Keras
     num_images: int  # it was compared on; made-up ones where there is no score
-    dice: float | None  # mean over images, at full size
-    change: float | None  # of it against the net in Keras
+    scores: tuple[float, float] | None  # Dice at full size, mean over images, and what it is against the net in Keras
 
 
 def export_models(
@@ -61,18 +60,11 @@ def export_models(
     Files for other programs hold one net, which sees the image without TTA: flips and further folds multiply what a
     phone has to compute. A table of all of them is written beside, `export.md`. Files of their names are replaced.
 
-    Args:
-        models: the models.
-        out_dir: where files go.
-        formats: of `--formats`.
-        find_images: from a member's name, the net's fold and size to images for the comparison; None makes some up:
-            noise, which says no more than whether two programs compute the same.
+    `formats` are those of `--formats`. `find_images` leads from a member's name, the net's fold and size to images for
+    the comparison; None makes some up: noise, which says no more than whether two programs compute the same.
 
-    Returns:
-        The files, the table last.
-
-    Raises:
-        InputError: weights are missing, damaged, or of another net; the backend cannot write a format.
+    Returns the files, the table last. Raises InputError where weights are missing, damaged, or of another net, or the
+    backend cannot write a format.
     """
     paths, rows = list[Path](), list[ExportedFile]()
     others = [name for name in formats if name != "model"]
@@ -131,8 +123,9 @@ def compare_files(net: keras.Model, files: dict[str, Path], images: SampleImages
             ms=1e3 * float(np.median(seconds[kind][1:] or seconds[kind])),  # the first one also warms up
             largest_difference=max(differences[kind]),
             num_images=len(seconds[kind]),
-            dice=float(np.mean(scores[kind])) if scores[kind] else None,
-            change=float(np.mean(scores[kind]) - np.mean(scores["net"])) if scores[kind] else None,
+            scores=(mean := float(np.mean(scores[kind])), mean - float(np.mean(scores["net"])))
+            if scores[kind]
+            else None,
         )
         for kind, path in files.items()
     ]
@@ -141,14 +134,12 @@ def compare_files(net: keras.Model, files: dict[str, Path], images: SampleImages
 def build_portable(net: keras.Model, name: str, *, overlapping: bool = False) -> keras.Model:
     """Builds a net of float32 again, without our layers: a file of it needs nothing of this package.
 
-    Returns:
-        A model of that name from uint8 images (batch, height, width, channels) of the net's size to the probabilities
-        of the foreground classes, float32 (batch, height, width, classes), of the image without TTA.
+    Returns a model of that name from uint8 images (batch, height, width, channels) of the net's size to the
+    probabilities of the foreground classes, float32 (batch, height, width, classes), of the image without TTA.
     """
     images = keras.Input(net.input_shape[1:], dtype="uint8", name=INPUT_NAME)
-    plain = keras.models.clone_model(
-        net, input_tensors=images, clone_function=_copy, call_function=_call, recursive=True
-    )
+    replace = {"clone_function": _copy, "call_function": _call, "recursive": True}
+    plain = keras.models.clone_model(net, input_tensors=images, **replace)
     logits = plain.outputs[0]
     if overlapping or logits.shape[-1] == 1:
         probs = layers.Activation("sigmoid", dtype="float32", name=OUTPUT_NAME)(logits)
@@ -208,6 +199,6 @@ def _render(rows: Sequence[ExportedFile]) -> str:
         weights = row.path.with_suffix(".bin")  # OpenVINO's, beside its graph
         num_bytes = row.path.stat().st_size + (weights.stat().st_size if row.path.suffix == ".xml" else 0)
         figures = f"{num_bytes / 1e6:.1f}", f"{row.ms:.1f}", f"{row.largest_difference:.1g}", str(row.num_images)
-        scores = ("", "") if row.dice is None else (f"{row.dice:.5f}", f"{row.change:+.5f}")
+        scores = (f"{row.scores[0]:.5f}", f"{row.scores[1]:+.5f}") if row.scores else ("", "")
         cells.append((row.path.name, row.kind, *figures, *scores))
     return Table(header=header, rows=tuple(cells), right=frozenset(header[2:])).to_markdown()

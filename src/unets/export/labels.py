@@ -6,18 +6,17 @@ others, however a program rounds; points that a straight line replaces within a 
 but run lengths has holes in a polygon: an object with holes is cut into parts without.
 """
 
-import csv
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from io import StringIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from unets.data.rle import encode_rle
 from unets.ensemble.postprocess import find_box
@@ -126,16 +125,9 @@ def _render_coco(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tu
         name = task.place.as_posix().removesuffix(task.image_path.suffix) + task.image_path.suffix
         files.append({"id": number, "file_name": name, "height": note.size_hw[0], "width": note.size_hw[1]})
         for label, traced in _list_objects(task, len(classes)):
-            entry = {
-                "id": len(annotations) + 1,
-                "image_id": number,
-                "category_id": label + 1,
-                "iscrowd": 0,
-                "area": traced.area,
-                "bbox": traced.box,
-                "segmentation": [points.ravel().tolist() for points in traced.polygons],
-            }
-            annotations.append(entry)
+            place = {"id": len(annotations) + 1, "image_id": number, "category_id": label + 1, "iscrowd": 0}
+            polygons = [points.ravel().tolist() for points in traced.polygons]
+            annotations.append({**place, "area": traced.area, "bbox": traced.box, "segmentation": polygons})
     categories = [{"id": label, "name": name} for label, name in enumerate(classes, start=1)]
     yield "coco.json", json.dumps({"images": files, "annotations": annotations, "categories": categories}) + "\n"
 
@@ -143,26 +135,14 @@ def _render_coco(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tu
 def _render_labelme(images: Masked, classes: Sequence[str], folder: Path) -> Iterator[tuple[str, str]]:
     for task, note in images.items():
         name = f"{task.place.as_posix()}.json"
-        shapes = [
-            {
-                "label": classes[label],
-                "points": points.tolist(),
-                "group_id": group if len(traced.polygons) > 1 else None,
-                "shape_type": "polygon",
-                "flags": {},
-            }
-            for group, (label, traced) in enumerate(_list_objects(task, len(classes)), start=1)
-            for points in traced.polygons
-        ]
-        content: dict[str, object] = {
-            "version": "5.4.1",
-            "flags": {},
-            "shapes": shapes,
-            "imagePath": Path(os.path.relpath(task.image_path, (folder / name).parent)).as_posix(),
-            "imageData": None,
-            "imageHeight": note.size_hw[0],
-            "imageWidth": note.size_hw[1],
-        }
+        shapes = list[dict[str, object]]()
+        for group, (label, traced) in enumerate(_list_objects(task, len(classes)), start=1):
+            about = {"label": classes[label], "group_id": group if len(traced.polygons) > 1 else None}
+            shape = {**about, "shape_type": "polygon", "flags": {}}
+            shapes += [{**shape, "points": points.tolist()} for points in traced.polygons]
+        path = Path(os.path.relpath(task.image_path, (folder / name).parent)).as_posix()
+        size = {"imageHeight": note.size_hw[0], "imageWidth": note.size_hw[1]}
+        content = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": path, "imageData": None, **size}
         yield name, json.dumps(content, indent=2) + "\n"
 
 
@@ -179,13 +159,12 @@ def _render_yolo(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tu
 
 
 def _render_rle(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
-    text = StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("image", "class", "rle"))
-    for task in images:
-        for label, layer_hw in zip(classes, task.read_layers(len(classes)), strict=True):
-            table.writerow((task.image_path.name, label, encode_rle(layer_hw)))
-    yield "rle.csv", text.getvalue()
+    rows = [
+        (task.image_path.name, label, encode_rle(layer_hw))
+        for task in images
+        for label, layer_hw in zip(classes, task.read_layers(len(classes)), strict=True)
+    ]
+    yield "rle.csv", pd.DataFrame(rows, columns=["image", "class", "rle"]).to_csv(index=False, lineterminator="\n")
 
 
 Render = Callable[[Masked, Sequence[str], Path], Iterator[tuple[str, str]]]

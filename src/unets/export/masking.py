@@ -137,15 +137,12 @@ def mask_folder(
     kept = map_ahead(work.find_kept, tasks, workers=cores, ahead=3 * cores)
     shown = show_progress(kept, what="look for what is there", total=len(tasks), unit="image")
     notes = {task: note for task, note in zip(tasks, shown, strict=True) if note is not None}
-    num_kept, failures = len(notes), dict[Path, str]()
+    num_kept = len(notes)
     if todo := [task for task in tasks if task not in notes]:
         start()
-        for item in work.make(todo):
-            if item.note is None:
-                failures[item.task.image_path] = item.failure
-            else:
-                notes[item.task] = item.note
+        notes |= {task: note for task, note in zip(todo, work.make(todo), strict=True) if note is not None}
     masked = {task: notes[task] for task in tasks if task in notes}
+    failures = {task.image_path: work.failures[task] for task in tasks if task not in notes}
     if wanted.labels:
         write_labels(FORMATS[wanted.labels](masked, card.classes, out_dir), out_dir, overwrite=wanted.overwrite)
     return Outcome(card=card, masked=masked, failures=failures, num_kept=num_kept)
@@ -197,8 +194,6 @@ class _Item:
     photo: ImageFile | None = None
     images: Mapping[SizeHW, npt.NDArray[np.uint8]] | None = None  # at all sizes that nets want, until they saw it
     maps: Sequence[MapU8] = ()
-    note: Note | None = None  # once its files are there
-    failure: str = ""
 
 
 class _Work:
@@ -209,6 +204,7 @@ class _Work:
         # Of all that decides an output but the image.
         self._made_by = fingerprint(model=self._card.fingerprint, upright=wanted.upright, rules=_RULES)
         self._pixels, self._changed = 0, Condition()
+        self.failures: dict[Task, str] = {}  # why nothing was made of an image
 
     def find_kept(self, task: Task) -> Note | None:
         """Returns the note of an image's files, where all of them are there and are what would be made."""
@@ -226,8 +222,8 @@ class _Work:
         note = notes[task.masks[0]]
         return note if note is not None and note.image_sha256 == hash_file(task.image_path) else None
 
-    def make(self, tasks: Sequence[Task]) -> Iterator[_Item]:
-        """Makes the files of images, in their order."""
+    def make(self, tasks: Sequence[Task]) -> Iterator[Note | None]:
+        """Makes the files of images; yields their notes in their order, None of those that fail."""
         cores, batch_size = count_cores(), max(one.experiment.prediction.batch_size for one in self._card.members)
         read = map_ahead(self._read, tasks, workers=cores, ahead=2 * batch_size)
         shown = show_progress(read, what="mask", total=len(tasks), unit="image")
@@ -251,10 +247,10 @@ class _Work:
             item.maps, item.images = maps, None
         return items
 
-    def _finish(self, item: _Item) -> _Item:
+    def _finish(self, item: _Item) -> Note | None:
         """Makes and writes an image's files, the masks last."""
         if item.photo is None:
-            return item
+            return None
         full_hw = item.photo.size_hw
         with self._note_failure(item), self._reserve(full_hw):
             result = find_result(self._card.find_recipe(full_hw), item.maps, full_hw)
@@ -268,9 +264,8 @@ class _Work:
             pictures = render(result, item.photo, self._wanted.pictures)
             for path, picture in zip(item.task.outputs, pictures, strict=True):
                 save_picture(path, picture, note)
-            item.note = note
-        item.photo, item.maps = None, ()
-        return item
+            return note
+        return None
 
     @contextmanager
     def _note_failure(self, item: _Item) -> Iterator[None]:
@@ -278,9 +273,9 @@ class _Work:
         try:
             yield
         except InputError as error:
-            item.failure = str(error)
+            self.failures[item.task] = str(error)
         except MemoryError:
-            item.failure = f"{item.task.image_path} must fit into memory. Received: an image that does not"
+            self.failures[item.task] = f"{item.task.image_path} must fit into memory. Received: an image that does not"
 
     @contextmanager
     def _reserve(self, size_hw: SizeHW) -> Iterator[None]:

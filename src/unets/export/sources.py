@@ -35,15 +35,15 @@ _ACCEPTED = (
 )
 
 
-def load_model(path: str | Path, *, batch_size: int = 1) -> TrainedModel:
+def load_model(path: str | Path) -> TrainedModel:
     """Loads a model: a model file, a run's or an experiment's folder, an ensemble's json beside its runs, or `demo`.
 
-    It loads Keras and its backend, without their notes on stderr. Nets see `batch_size` images at a time. Raises
-    InputError where it is none of those, unfinished, damaged, or of a newer version.
+    It loads Keras and its backend, without their notes on stderr. Raises InputError where it is none of those,
+    unfinished, damaged, or of a newer version.
     """
     opened = open_model(Path(path))
     load_backend()
-    model = TrainedModel(opened.card, opened.weights, batch_size)
+    model = TrainedModel(opened.card, opened.weights, batch_size=1)
     _ = model.predictors
     return model
 
@@ -55,9 +55,9 @@ def open_model(path: Path) -> TrainedModel:
     together.
     """
     path = DEMO_PATH if path == Path("demo") and not path.exists() else path
-    if path.is_file() and path.suffix != ".json":
-        return open_model_file(path)
     if path.is_file():
+        if path.suffix != ".json":
+            return open_model_file(path)
         return open_ensemble(path, read_config(path, Ensemble, remedy="`unets ensemble` writes it again"), {})
     folds = sorted(path.glob("fold[0-9]*"), key=lambda folder: (len(folder.name), folder.name))
     if folders := [path] if (path / SNAPSHOT).is_file() else folds:

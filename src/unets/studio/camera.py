@@ -107,10 +107,8 @@ def color_image(
     """Returns what the visible faces look like in image pixels.
 
     `rgba` is their colors times opacity, and their opacity, uint8 (num_faces, 4) 0..255. The faces of each of the
-    `smooth_groups`, bool (num_faces,), are shaded into each other over `softness_px`.
-
-    Returns:
-        The window's color times opacity, and its opacity, float32 (h, w, 4) 0..255.
+    `smooth_groups`, bool (num_faces,), are shaded into each other over `softness_px`. So is what is returned, of the
+    window: float32 (h, w, 4) 0..255.
     """
     if softness_px < 1:
         return _look_up(painting, rgba)

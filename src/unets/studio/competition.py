@@ -18,7 +18,6 @@ from unets.studio.render import render_image, render_mask
 from unets.workers.pool import run_tasks
 
 _RENDERER_VERSION = 2  # raise it whenever an image's bytes change
-_SETTINGS = "studio.json"
 _QUALITY = 78  # gives about 100 KB a JPEG of full size, as Carvana's have
 _TABLES = ("train_masks.csv", "truth/test_masks.csv", "sample_submission.csv")
 
@@ -40,20 +39,16 @@ def write_competition(
         "size_hw": list(size_hw),
         "classes": ["car"],
     }
-    path = out / _SETTINGS
+    path = out / "studio.json"
     found = read_json(path) if path.is_file() else None
-    if found is None and out.is_dir() and any(out.iterdir()):
-        raise InputError(
-            f"`out` must be a new folder or hold a {_SETTINGS}. "
-            f"Received: {out}, which holds other files; choose another folder"
-        )
-    if found not in (None, settings):
-        raise InputError(
-            f"`out` must be a new folder or one rendered with these settings: {settings}. "
-            f"Received: {out}, rendered with {found}; choose another folder or delete this one"
-        )
-    if found is None:
+    if found is None and not (out.is_dir() and any(out.iterdir())):
         write_json(path, settings)
+    elif found != settings:
+        raise InputError(
+            f"`out` must be a new folder or one rendered with these settings: {settings}. Received: {out}, "
+            f"{'which holds other files' if found is None else f'rendered with {found}'}; choose another folder or "
+            f"delete this one"
+        )
     counts = [len(list((out / name).glob("[!.]*"))) for name in ("train", "train_masks", "test")]
     is_complete = counts == [NUM_VIEWS * num for num in (num_train_cars, num_train_cars, num_test_cars)]
     if is_complete and all((out / name).is_file() for name in _TABLES):

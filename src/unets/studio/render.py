@@ -18,10 +18,8 @@ ImageU8 = NDArray[np.uint8]
 def render_image(car: Car, view: int, seed: int, size_hw: tuple[int, int]) -> tuple[ImageU8, ImageU8]:
     """Photographs a car, of `build_car(seed, index)`, at a position of the turntable, `view` 1 to 16.
 
-    All lengths scale with the height of `size_hw`. Equal arguments give equal bytes.
-
-    Returns:
-        The image, uint8 RGB (height, width, 3), and its mask, uint8 (height, width) of {0, 1}.
+    All lengths scale with the height of `size_hw`. Equal arguments give equal bytes. Returns the image, uint8 RGB
+    (height, width, 3), and its mask, uint8 (height, width) of {0, 1}.
     """
     shot = _Shot(car, view, seed, size_hw)
     colors = scene.shade(shot.mesh, shot.quads.mean(axis=1), shot.normals, shot.key_xyz, shot.strips_x)

@@ -135,11 +135,8 @@ def uneven_light(rng: np.random.Generator, size_hw: tuple[int, int], strength: f
 def car_shadow(points: Floats, tire_prints: Floats, key_xyz: Floats, camera: Camera) -> Picture:
     """Returns the share of light that reaches the floor, float32 (h, w), for a camera of the coarse grid.
 
-    Args:
-        points: (n, 3), world: the body's corners.
-        tire_prints: (num_wheels, k, 3), world: the corners of the patches of floor that the tires stand on.
-        key_xyz: direction towards the main lamp.
-        camera: of pictures of the coarse grid's size.
+    In the world, `points` (n, 3) are the body's corners, `tire_prints` (num_wheels, k, 3) those of the patches of floor
+    that the tires stand on; `key_xyz` is the direction towards the main lamp.
     """
     footprint = points * np.array([1.0, 1.0, 0.0])
     middle = footprint.mean(axis=0)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import partial
 from io import TextIOWrapper
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -63,15 +63,11 @@ def check_submission(
     image_of = {} if dataset.size_hw else {image.id: image for image in images}
     chunks = _read_chunks(path, header, keys, image_of, dataset)
     total = len(keys) // _CHUNK + 1
-    faults: list[str] = []
-    num_faults = 0
-    for found in run_tasks(partial(_check_rows, dataset), chunks, what="check", jobs=jobs, total=total, unit="chunk"):
-        num_faults += len(found)
-        faults += found[: _MAX_FAULTS - len(faults)]
-    if num_faults:
-        more = f"\n  ... and {num_faults - len(faults)} more" if num_faults > len(faults) else ""
-        listed = "".join(f"\n  {fault}" for fault in faults)
-        raise InputError(f"{path} must be a valid submission. Received: {num_faults} faults:{listed}{more}")
+    found = run_tasks(partial(_check_rows, dataset), chunks, what="check", jobs=jobs, total=total, unit="chunk")
+    if faults := list(chain.from_iterable(found)):
+        more = f"\n  ... and {len(faults) - _MAX_FAULTS} more" if len(faults) > _MAX_FAULTS else ""
+        listed = "".join(f"\n  {fault}" for fault in faults[:_MAX_FAULTS])
+        raise InputError(f"{path} must be a valid submission. Received: {len(faults)} faults:{listed}{more}")
 
 
 def read_wanted(

@@ -13,9 +13,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
 from unets.config import DatasetConfig, check_name
 from unets.data.objects import label_objects
 from unets.data.rle import encode_rle
@@ -122,18 +119,10 @@ def _check_bytes(path: Path) -> Path:
 
 
 def open_members(project: Project, ensemble: Ensemble, dataset: DatasetConfig) -> tuple[MapReader, ...]:
-    """Opens the test maps of an ensemble's `used_members`; raises InputError where it was fitted on others or on
-    other folds.
-    """
+    """Opens the test maps of `used_members`; raises InputError where these were fitted on others, or on other folds."""
     check_folds(project, ensemble)
-    readers: list[MapReader] = []
-    for member in ensemble.used_members:
-        reader = open_member_maps(project, dataset, member.experiment, "test", member.fingerprint)
-        if readers and (reader.shard_of, reader.hash_of) == (readers[0].shard_of, readers[0].hash_of):
-            # 20 MB of Carvana's, a member
-            reader.shard_of, reader.hash_of = readers[0].shard_of, readers[0].hash_of
-        readers.append(reader)
-    return tuple(readers)
+    used = [(member.experiment, "test", member.fingerprint) for member in ensemble.used_members]
+    return tuple(open_member_maps(project, dataset, *member) for member in used)
 
 
 def _list_images(
@@ -205,19 +194,14 @@ def _write_rows(dataset: DatasetConfig, recipe: Recipe, header: Sequence[str], p
         for cell, class_cell, class_index in image.rows:
             # Where classes overlap, each has a layer of its own.
             layer_hw = mask[..., class_index - 1] > 0 if mask.ndim == 3 else mask == class_index
-            for object_hw in _split_objects(layer_hw) if form.row == "object" else [layer_hw]:
-                rle = encode_rle(object_hw, form.order, relative=form.relative)
+            # Neighbors across corners are of one object; an empty mask has a row, too.
+            labels_hw, count = label_objects(layer_hw) if form.row == "object" else (layer_hw, 1)
+            for label in range(1, max(count, 1) + 1):
+                rle = encode_rle(labels_hw == label, form.order, relative=form.relative)
                 row = {form.image_column: cell, form.class_column: class_cell}
                 row[form.rle_column] = rle or ("-1" if form.relative else "")
                 writer.writerow([row[column] for column in header])
     write_part(path, text.getvalue(), fingerprint=made_by)
-
-
-def _split_objects(layer_hw: npt.NDArray[np.bool_]) -> Iterator[npt.NDArray[np.bool_]]:
-    """Yields the connected components of a mask, neighbors across corners included; of an empty mask, the mask."""
-    labels_hw, count = label_objects(layer_hw)
-    for label in range(1, max(count, 1) + 1):
-        yield labels_hw == label
 
 
 def name_submission(ensemble: Ensemble) -> str:

@@ -22,6 +22,7 @@ TOKEN = "KGAT_5ec12e75ec12e75ec12e7"
 COMPETITION = "tiny-masks"
 STORAGE = "storage.test"
 SIGNATURE = "signed-by-storage-1234"
+DATE, MODIFIED = "2017-07-24T00:00:00Z", "Mon, 24 Jul 2017 00:00:00 GMT"
 
 
 @dataclass
@@ -69,71 +70,51 @@ class FakeKaggle:
 
     def answer(self, name: str, body: dict[str, Any]) -> dict[str, Any]:
         """Returns the JSON of a function's answer."""
-        return getattr(self, f"_answer_{name}")(body)
-
-    def _answer_IntrospectToken(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        return {"active": True, "username": USER} if body.get("token") == TOKEN else {"active": False}
-
-    def _answer_ListDataFiles(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        start, names = int(body.get("pageToken") or 0), list(self.files)
-        shown = names[start : start + self.page_size]
-        files = [{"name": n, "totalBytes": len(self.files[n]), "creationDate": "2017-07-24T00:00:00Z"} for n in shown]
-        end = start + self.page_size
-        return {"files": files, **({"nextPageToken": str(end)} if end < len(names) else {})}
-
-    def _answer_StartSubmissionUpload(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        return self._start_upload(body["fileName"])
-
-    def _answer_StartBlobUpload(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        return self._start_upload(body["name"])
-
-    def _start_upload(self, name: str) -> dict[str, Any]:
-        token = f"blob{len(self.uploads)}"
-        self.uploads[token] = (name, b"")
-        return {"token": token, "createUrl": f"http://{STORAGE}/upload/{token}?signature={SIGNATURE}"}
-
-    def _answer_CreateSubmission(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        name, content = self.uploads[body["blobFileTokens"]]
-        submission = {
-            "ref": 100 + len(self.submissions),
-            "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
-            "description": body.get("submissionDescription", ""),
-            "fileName": name,
-            "totalBytes": len(content),
-            "teamName": "Ada and friends",
-            "status": "PENDING",
-        }
-        self.submissions.insert(0, submission)
-        return {"message": "Successfully submitted to Tiny Masks", "ref": submission["ref"]}
-
-    def _answer_GetSubmission(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        found = next(submission for submission in self.submissions if submission["ref"] == body["ref"])
-        if self.judgements:
-            found |= self.judgements.pop(0)
-        return found
-
-    def _answer_ListSubmissions(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        start = body["pageSize"] * (body.get("page", 1) - 1)
-        return {"submissions": self.submissions[start : start + body["pageSize"]]}
-
-    def _answer_GetDatasetStatus(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        if f"{body['ownerSlug']}/{body['datasetSlug']}" not in self.datasets:
-            raise RefusalError(403, "Permission 'datasets.get' was denied")
-        return {"status": "READY"}
-
-    def _answer_CreateDataset(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        return self._add_version(f"{body['ownerSlug']}/{body['slug']}", body["files"])
-
-    def _answer_CreateDatasetVersion(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        return self._add_version(f"{body['ownerSlug']}/{body['datasetSlug']}", body["body"]["files"])
-
-    def _add_version(self, ref: str, files: list[dict[str, Any]]) -> dict[str, Any]:
-        self.datasets.setdefault(ref, []).append(dict(self.uploads[file["token"]] for file in files))
-        return {"ref": ref, "url": f"https://www.kaggle.com/datasets/{ref}", "status": "Ok"}
-
-    def _answer_SaveKernel(self, body: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
-        self.kernels.append(body)
-        return {"ref": body["slug"], "url": f"https://www.kaggle.com/code/{body['slug']}", "versionNumber": 1}
+        match name:
+            case "IntrospectToken":
+                return {"active": True, "username": USER} if body.get("token") == TOKEN else {"active": False}
+            case "ListDataFiles":
+                start, end = (token := int(body.get("pageToken") or 0)), token + self.page_size
+                sizes = {one: len(content) for one, content in list(self.files.items())[start:end]}
+                files = [{"name": one, "totalBytes": size, "creationDate": DATE} for one, size in sizes.items()]
+                return {"files": files, **({"nextPageToken": str(end)} if end < len(self.files) else {})}
+            case "StartSubmissionUpload" | "StartBlobUpload":
+                token = f"blob{len(self.uploads)}"
+                self.uploads[token] = (body["fileName" if name == "StartSubmissionUpload" else "name"], b"")
+                return {"token": token, "createUrl": f"http://{STORAGE}/upload/{token}?signature={SIGNATURE}"}
+            case "CreateSubmission":
+                file_name, content = self.uploads[body["blobFileTokens"]]
+                submission = {
+                    "ref": 100 + len(self.submissions),
+                    "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+                    "description": body.get("submissionDescription", ""),
+                    "fileName": file_name,
+                    "totalBytes": len(content),
+                    "teamName": "Ada and friends",
+                    "status": "PENDING",
+                }
+                self.submissions.insert(0, submission)
+                return {"message": "Successfully submitted to Tiny Masks", "ref": submission["ref"]}
+            case "GetSubmission":
+                found = next(submission for submission in self.submissions if submission["ref"] == body["ref"])
+                found |= self.judgements.pop(0) if self.judgements else {}
+                return found
+            case "ListSubmissions":
+                start = body["pageSize"] * (body.get("page", 1) - 1)
+                return {"submissions": self.submissions[start : start + body["pageSize"]]}
+            case "GetDatasetStatus":
+                if f"{body['ownerSlug']}/{body['datasetSlug']}" not in self.datasets:
+                    raise RefusalError(403, "Permission 'datasets.get' was denied")
+                return {"status": "READY"}
+            case "CreateDataset" | "CreateDatasetVersion":
+                ref = f"{body['ownerSlug']}/{body.get('slug') or body['datasetSlug']}"
+                files = body.get("body", body)["files"]
+                self.datasets.setdefault(ref, []).append(dict(self.uploads[file["token"]] for file in files))
+                return {"ref": ref, "url": f"https://www.kaggle.com/datasets/{ref}", "status": "Ok"}
+            case "SaveKernel":
+                self.kernels.append(body)
+                return {"ref": body["slug"], "url": f"https://www.kaggle.com/code/{body['slug']}", "versionNumber": 1}
+        raise NotImplementedError(name)
 
 
 class RefusalError(Exception):
@@ -173,23 +154,16 @@ class _Handler(BaseHTTPRequestHandler):
         if "Authorization" in self.headers or "signature" not in self.path:
             self._send_json(403, {"code": 403, "message": "credentials in place of a signature"})
             return
-        content = self._find_content(path)
-        tag = f'"{len(content)}"'
-        start = 0
+        content, start = self._find_content(path), 0
+        headers = {"ETag": (tag := f'"{len(content)}"'), "Accept-Ranges": "bytes", "Last-Modified": MODIFIED}
         if "Range" in self.headers and self.headers.get("If-Range") == tag:
             start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
-        self.send_response(206 if start else 200)
-        for name, value in (("ETag", tag), ("Accept-Ranges", "bytes"), ("Content-Length", str(len(content) - start))):
-            self.send_header(name, value)
-        self.send_header("Last-Modified", "Mon, 24 Jul 2017 00:00:00 GMT")
-        if start:
-            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
-        self.end_headers()
+            headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
         end = len(content)
         if self.fake.drops:
             end = min(end, start + self.fake.drops.pop(0))
             self.close_connection = True
-        self.wfile.write(content[start:end])
+        self._send(206 if start else 200, headers, content[start:end], len(content) - start)
 
     def do_PUT(self) -> None:
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -226,10 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _redirect(self, fields: dict[str, Any]) -> None:
         name = fields.get("fileName", f"{COMPETITION}.zip")
         name += ".zip" if name in self.fake.packs else ""
-        self.send_response(302)
-        self.send_header("Location", f"http://{STORAGE}/files/{name}?signature={SIGNATURE}")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+        self._send(302, {"Location": f"http://{STORAGE}/files/{name}?signature={SIGNATURE}"}, b"")
 
     def _find_content(self, path: str) -> bytes:
         name = path.removeprefix("/files/")
@@ -241,11 +212,12 @@ class _Handler(BaseHTTPRequestHandler):
         return self.fake.files[name]
 
     def _send_json(self, status: int, answer: dict[str, Any], headers: dict[str, str] | None = None) -> None:
-        content = json.dumps(answer).encode()
+        self._send(status, {"Content-Type": "application/json", **(headers or {})}, json.dumps(answer).encode())
+
+    def _send(self, status: int, headers: dict[str, str], content: bytes, length: int | None = None) -> None:
         self.send_response(status)
-        for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
+        for name, value in {**headers, "Content-Length": str(len(content) if length is None else length)}.items():
             self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
 

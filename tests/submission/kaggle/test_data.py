@@ -7,6 +7,7 @@ import sys
 import zipfile
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +15,6 @@ from tests.submission.kaggle.server import COMPETITION, KEY, SIGNATURE, STORAGE,
 from unets.config import DatasetConfig
 from unets.errors import InputError
 from unets.store.paths import Project
-from unets.submission.kaggle import data
 from unets.submission.kaggle.data import get_data
 
 pytestmark = pytest.mark.usefixtures("pauses")
@@ -148,7 +148,7 @@ def test_a_disk_that_is_too_small_is_told_and_keeps_what_came(
 ) -> None:
     fake.files = dict(FILES)
     free = [len(FILES["train.zip"])]
-    monkeypatch.setattr(data, "find_free_bytes", lambda folder: free[0])
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free[0]))
     with pytest.raises(InputError, match=r"must have 0\.00 GB free for sample\.csv\.zip, train\.zip\. Received: 0\.00"):
         get_data(project, DATASET)
     assert not fake.list_calls("DownloadDataFile")

@@ -10,12 +10,15 @@ import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+import unets
+from tests import ROOT
 from tests.submission.kaggle.server import COMPETITION, KEY, USER, FakeKaggle
-from tests.trained_competition import write_metrics
+from tests.trained_competition import write_metrics, write_run
 from unets.config import load_dataset, load_ensemble, load_experiment
 from unets.ensemble.ensemble import read_ensemble
 from unets.ensemble.fit import fit_ensemble
@@ -26,6 +29,7 @@ from unets.submission.kaggle.dataset import (
     NOTEBOOK,
     build_dataset,
     build_kernel,
+    build_wheel,
     check_owner,
     name_slug,
     upload_dataset,
@@ -63,11 +67,10 @@ class Scene:
 def scene(write_competition: Callable[..., Project], tmp_path_factory: pytest.TempPathFactory) -> Scene:
     import keras
 
-    from unets.dataset.folds import hash_folds, write_folds
+    from unets.dataset.folds import write_folds
     from unets.dataset.manifest import read_manifest
     from unets.nets.unet import build_unet
     from unets.prediction.pipeline import predict_experiments
-    from unets.store.fingerprint import take_snapshot, write_snapshot
     from unets.submission.submission import write_submission
 
     project = write_competition(tmp_path_factory.mktemp("house"), num_groups=4, kaggle=COMPETITION)
@@ -81,16 +84,28 @@ def scene(write_competition: Callable[..., Project], tmp_path_factory: pytest.Te
         experiment = load_experiment(project.configs_dir, name)
         for fold in (0, 1):
             keras.utils.set_random_seed(fold)
-            run_dir = project.run_dir(name, fold)
-            run_dir.mkdir(parents=True)
-            build_unet(experiment.model, SIZE_HW).save_weights(run_dir / "best.weights.h5")
-            write_metrics(run_dir)
+            net = build_unet(experiment.model, SIZE_HW)
+            run_dir = write_run(project, name, fold, experiment, dataset, weights=net)
             (run_dir / "last").mkdir()  # what only a training that goes on needs
-            write_snapshot(run_dir, take_snapshot(experiment, dataset, fold, hash_folds(project.folds_path)))
         predict_experiments(project, manifest, {name: experiment}, folds=folds, use_folds={name: (0, 1)})
     fit_ensemble(project, dataset, load_ensemble(project.configs_dir), jobs=1)
     path = write_submission(project, dataset, jobs=1)
     return Scene(project=project, submission=gzip.decompress(path.read_bytes()))
+
+
+def test_the_wheel_holds_every_file_of_the_package_and_no_compiled_code(tmp_path: Path) -> None:
+    path = build_wheel(tmp_path)
+    assert path.name == f"unets-{version('unets')}-py3-none-any.whl"
+    with zipfile.ZipFile(path) as archive:
+        names = [name for name in archive.namelist() if ".dist-info/" not in name]
+    files = [file for file in (ROOT / "src/unets").rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    assert sorted(names) == sorted(file.relative_to(ROOT / "src").as_posix() for file in files)
+
+
+def test_a_package_without_its_repository_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unets, "__file__", str(tmp_path / "site" / "unets" / "__init__.py"))
+    with pytest.raises(InputError, match="must run from a clone of its repository"):
+        build_wheel(tmp_path)
 
 
 def list_files(folder: Path) -> dict[str, bytes]:
@@ -127,7 +142,7 @@ def test_inference_from_the_folder_alone_gives_the_same_bytes(scene: Scene, tmp_
         "import sys; from pathlib import Path; import unets\n"
         "from unets.submission.kaggle.kernel import predict_offline\n"
         f"assert unets.__file__.startswith({str(site)!r})\n"
-        f"print(predict_offline(*map(Path, sys.argv[1:]), jobs=1))"
+        "print(predict_offline(*map(Path, sys.argv[1:]), 'tiny', jobs=1))"
     )
     arguments = [str(attached), str(scene.project.input_dir), str(work)]
     libraries = os.pathsep.join(path for path in sys.path if path.endswith("-packages"))
@@ -152,7 +167,6 @@ def test_inference_from_the_folder_alone_gives_the_same_bytes(scene: Scene, tmp_
     [
         ("models/tiny/large/fold1", "fold1 must hold a trained run. Received: none"),
         ("models/tiny/ensemble.json", "ensemble.json must exist"),
-        ("configs", "must hold configs/<competition>/dataset.py, of one competition. Received: none"),
     ],
 )
 def test_a_folder_that_lacks_something_is_told(missing: str, message: str, scene: Scene, tmp_path: Path) -> None:
@@ -163,7 +177,7 @@ def test_a_folder_that_lacks_something_is_told(missing: str, message: str, scene
     path = attached / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(InputError, match=message.replace(".", r"\.")):
-        predict_offline(attached, scene.project.input_dir, tmp_path / "working", jobs=1)
+        predict_offline(attached, scene.project.input_dir, tmp_path / "working", "tiny", jobs=1)
     assert not (tmp_path / "working" / "submission.csv").exists()
 
 

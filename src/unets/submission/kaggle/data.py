@@ -49,11 +49,6 @@ def get_data(project: Project, dataset: DatasetConfig, *, unpack: bool = False) 
                 logger.info("%s: unpacked, %d files", path, len(_unpack(project, path)))
 
 
-def find_free_bytes(folder: Path) -> int:
-    """Returns how many bytes the disk of a folder has left."""
-    return shutil.disk_usage(folder).free
-
-
 def _get_files(project: Project, competition: str, names: Sequence[str]) -> Sequence[str]:
     """Downloads those of the named files that are missing, each read through before it takes its place."""
     missing = [name for name in names if not _is_there(project.input_dir / name)]
@@ -107,7 +102,7 @@ def _get_bundle(project: Project, competition: str) -> Sequence[str]:
 
 
 def _check_free_disk(folder: Path, num_bytes: int, what: str) -> None:
-    free = find_free_bytes(folder)
+    free = shutil.disk_usage(folder).free
     if free < num_bytes:
         wanted = f"The disk of {folder} must have {num_bytes / 1e9:.2f} GB free for {what}"
         raise InputError(f"{wanted}. Received: {free / 1e9:.2f} GB. INPUT= chooses another folder")
@@ -170,10 +165,9 @@ def _is_there(path: Path, num_bytes: int | None = None) -> bool:
 
 def _list_sizes(session: Session) -> dict[str, int]:
     """Returns the bytes of each file of the competition, by name."""
-    sizes, token, is_last = dict[str, int](), None, False
-    while not is_last:
+    sizes, token = dict[str, int](), None
+    while token != "":
         page = session.ask("competition_list_files", session.competition, token, _PAGE)
         sizes |= {str(file.name): int(file.total_bytes) for file in page.files}
-        token = page.next_page_token
-        is_last = not token
+        token = page.next_page_token or ""
     return sizes

@@ -36,8 +36,6 @@ NOTEBOOK = "06_kaggle.ipynb"
 _KERNEL = "-kernel"  # behind the dataset's name
 _RUN_FILES = (SNAPSHOT, METRICS, WEIGHTS)
 _MAX_SUBTITLE, _MAX_NAME = 80, 50  # characters (kaggle 2.2.5, `dataset_create_new`)
-# The weights are made of the competition's data, whose rules say what may be done with them.
-_LICENSE = "other"
 _EPOCH = "315532800"  # 1980, the earliest time that a zip can hold: equal sources give equal bytes
 
 
@@ -184,5 +182,6 @@ def _describe(ensemble: Ensemble, owner: str, slug: str) -> dict[str, object]:
         "id": f"{owner}/{slug}",
         "subtitle": f"U-Nets of {ensemble.competition}, with the code that they predict with"[:_MAX_SUBTITLE],
         "description": f"{ensemble.metric} out-of-fold {ensemble.score}; folds {folds} of {members}.",
-        "licenses": [{"name": _LICENSE}],
+        # The weights are made of the competition's data, whose rules say what may be done with them.
+        "licenses": [{"name": "other"}],
     }

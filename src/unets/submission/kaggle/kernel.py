@@ -57,8 +57,8 @@ def predict_offline(
     bundle_dir: Path,
     input_dir: Path,
     work_dir: Path,
+    competition: str,
     *,
-    competition: str | None = None,
     ensemble_name: str = "ensemble",
     jobs: int | None = None,
 ) -> Path:
@@ -70,14 +70,8 @@ def predict_offline(
     """
     from unets.prediction.pipeline import predict_experiments
 
-    names = sorted(path.parent.name for path in (bundle_dir / "configs").glob("*/dataset.py"))
-    if competition is None and len(names) != 1:
-        raise InputError(
-            f"{bundle_dir} must hold configs/<competition>/dataset.py, of one competition. Received: {names or 'none'}"
-        )
-    bundle = Project.below(bundle_dir, competition or names[0], input_dir=input_dir)
-    work = Project.below(work_dir / "unets", bundle.competition, input_dir=input_dir)
-    work = replace(work, configs_dir=bundle.configs_dir)
+    bundle = Project.below(bundle_dir, competition, input_dir=input_dir)
+    work = replace(Project.below(work_dir / "unets", competition, input_dir=input_dir), configs_dir=bundle.configs_dir)
     ensemble, dataset = read_ensemble(bundle, ensemble_name), load_dataset(bundle.configs_dir)
     use_folds = {member.experiment: ensemble.folds for member in ensemble.used_members}
     # Runs are linked into a models folder that can be written to, beside copies of folds and ensemble.

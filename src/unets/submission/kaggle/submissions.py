@@ -63,10 +63,10 @@ def submit(
     with lock(project.sent_path(sha256).parent):
         sent = find_sent(project, sha256)
         if sent is not None and sent.state in ("scored", "failed"):
-            is_recorded = any(other.sha256 == sha256 for other in list_recorded(project).values())
-            if not again and sent.state == "scored" and not is_recorded:  # stopped between the two
-                return sent
+            is_recorded = any(other.sha256 == sha256 for other in list_recorded(project))
             if not again:
+                if sent.state == "scored" and not is_recorded:  # stopped between the two
+                    return sent
                 raise InputError(
                     f"{path} must be new to Kaggle. Received: the bytes that were sent on {sent.began[:10]} as "
                     f"{sent.name} ({sent.message!r}; {sent.describe()}). `unets submit --again` sends them all the same"
@@ -96,13 +96,10 @@ def record_sent(project: Project, sent: Sent, metric: str, origin: dict[str, Any
     return path
 
 
-def list_recorded(project: Project) -> dict[Path, Sent]:
-    """Reads the records of submissions that were scored, by their path."""
-    records = {}
-    for path in sorted(project.kaggle_result_path("*").parent.glob("*.json")):
-        fields = {name: value for name, value in read_json(path).items() if name in Sent.model_fields}
-        records[path] = Sent.model_validate(fields)
-    return records
+def list_recorded(project: Project) -> list[Sent]:
+    """Reads the records of submissions that were scored."""
+    records = map(read_json, sorted(project.kaggle_result_path("*").parent.glob("*.json")))
+    return [Sent(**{name: one[name] for name in Sent.model_fields if name in one}) for one in records]
 
 
 def find_sent(project: Project, sha256: str) -> Sent | None:
@@ -110,7 +107,7 @@ def find_sent(project: Project, sha256: str) -> Sent | None:
     path = project.sent_path(sha256)
     if path.is_file():
         return read_config(path, Sent)
-    return next((sent for sent in list_recorded(project).values() if sent.sha256 == sha256), None)
+    return next((sent for sent in list_recorded(project) if sent.sha256 == sha256), None)
 
 
 def hash_csv(path: Path) -> str:
