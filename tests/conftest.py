@@ -20,6 +20,7 @@ from unets.dataset.rle_csv import image_cell, list_columns
 from unets.store.paths import Project
 
 from .trained_competition import make_scene as make_scene
+from .trained_competition import predicted as predicted
 
 # Before any test loads it: TensorFlow notes each batch that a test makes fail ("Error occurred when finalizing ...").
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

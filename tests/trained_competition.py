@@ -1,4 +1,4 @@
-"""A tiny competition whose maps are made from its true masks, so that no net is needed."""
+"""Tiny competitions: one with maps made from its true masks, so that no net is needed, and one that nets predicted."""
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from unets.config import DatasetConfig, EnsembleConfig, ExperimentConfig, load_dataset
+from unets.config import (
+    DataConfig,
+    DatasetConfig,
+    EnsembleConfig,
+    ExperimentConfig,
+    ModelConfig,
+    Postprocessing,
+    PredictionConfig,
+    TrainingConfig,
+    load_dataset,
+)
 from unets.data.geometry import cover
 from unets.data.rle import decode_rle
 from unets.data.samples import read_full_size, read_mask
@@ -35,6 +45,21 @@ NO_BACKGROUND: dict[str, Any] = {
     "has_background": False,
     "mask_format": "png",
     "with_csv": False,
+}
+# Of the competition that nets have predicted.
+EXPERIMENTS = {
+    "unet_a": ExperimentConfig(
+        data=DataConfig(size_hw=(37, 50)),
+        model=ModelConfig(depth=2, base_filters=4, stride=2, dropout=0.1),
+        training=TrainingConfig(precision="float32"),
+        prediction=PredictionConfig(batch_size=3, shard_size=6),
+    ),
+    "unet_b": ExperimentConfig(
+        data=DataConfig(size_hw=(48, 48)),
+        model=ModelConfig(depth=2, base_filters=4, normalization="group", upsampling="nearest", block="residual"),
+        training=TrainingConfig(precision="float32"),
+        prediction=PredictionConfig(batch_size=3, shard_size=6, tta=("identity", "hflip", "vflip")),
+    ),
 }
 # What a run reached, as metrics.json has it.
 METRICS: dict[str, Any] = {
@@ -77,6 +102,50 @@ def write_run(
     path.write_bytes(weights) if isinstance(weights, bytes) else weights.save_weights(path)
     write_metrics(run_dir, **metrics)
     return run_dir
+
+
+@pytest.fixture(scope="session")
+def predicted(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Project:
+    """Two experiments of two folds, predicted, an ensemble of them with all kinds of steps, and the submission `ours`.
+
+    Nets have random weights, moving statistics included. Tests may add files, and change none.
+    """
+    import keras
+
+    from unets.ensemble.fit import fit_ensemble
+    from unets.nets.unet import build_unet
+    from unets.prediction.pipeline import predict_experiments
+    from unets.submission.submission import write_submission
+
+    project = write_competition(tmp_path_factory.mktemp("predicted"), num_groups=4, kaggle="tiny-masks")
+    config = EnsembleConfig(
+        experiments=tuple(EXPERIMENTS),
+        weights=(0.7, 0.3),
+        averaging="logit",
+        threshold=0.46,
+        postprocessing=Postprocessing(blur_px=1.5, max_hole_px=20, max_components=3, min_area_px=5),
+    )
+    for name, value in (EXPERIMENTS | {"ensemble": config}).items():
+        variable = "ENSEMBLE" if name == "ensemble" else "EXPERIMENT"
+        (project.configs_dir / f"{name}.py").write_text(f"from unets.config import *\n\n{variable} = {value!r}\n")
+    dataset = load_dataset(project.configs_dir)
+    manifest = read_manifest(project, dataset)
+    folds = write_folds(project, manifest, jobs=1)
+    for name, experiment in EXPERIMENTS.items():
+        for fold in (0, 1):
+            keras.utils.set_random_seed(fold + 10 * len(name))
+            net, rng = build_unet(experiment.model, experiment.data.size_hw, 1), np.random.default_rng(fold)
+            for variable in net.weights:
+                if "moving_variance" in variable.path:
+                    variable.assign(rng.uniform(0.5, 2, variable.shape))
+                elif "moving_mean" in variable.path or "beta" in variable.path:
+                    variable.assign(rng.normal(0, 0.3, variable.shape))
+            run_dir = write_run(project, name, fold, experiment, dataset, weights=net, best_dice=0.5)
+            (run_dir / "last").mkdir()  # what only a training that goes on needs
+        predict_experiments(project, manifest, {name: experiment}, folds=folds, use_folds={name: (0, 1)})
+    fit_ensemble(project, dataset, config, jobs=1)
+    write_submission(project, dataset, "ours", jobs=1)
+    return project
 
 
 @pytest.fixture

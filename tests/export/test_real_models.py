@@ -4,7 +4,6 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,24 +15,20 @@ from PIL import Image
 
 import unets
 from tests import ROOT
-from tests.trained_competition import write_run
+from tests.trained_competition import EXPERIMENTS
 from unets.config import (
     DataConfig,
-    EnsembleConfig,
     ExperimentConfig,
     ModelConfig,
-    Postprocessing,
-    PredictionConfig,
     TrainingConfig,
     load_dataset,
 )
 from unets.data.image import ImageFile, ImageKind
 from unets.data.rle import decode_rle
 from unets.data.samples import read_image
-from unets.dataset.folds import read_folds, write_folds
+from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import read_submission
-from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
 from unets.export.exporting import build_portable, compare_files, export_models, write_model_file
 from unets.export.masking import Wanted, mask_folder
@@ -44,27 +39,10 @@ from unets.export.sources import load_model, open_model
 from unets.nets.losses import to_probs
 from unets.nets.unet import build_unet
 from unets.prediction.loading import load_net
-from unets.prediction.pipeline import predict_experiments
 from unets.store.paths import Project
 from unets.store.tensors import TensorFile, write_tensors
-from unets.submission.submission import write_submission
 
 pytestmark = pytest.mark.slow
-
-EXPERIMENTS = {
-    "unet_a": ExperimentConfig(
-        data=DataConfig(size_hw=(37, 50)),
-        model=ModelConfig(depth=2, base_filters=4, stride=2, dropout=0.1),
-        training=TrainingConfig(precision="float32"),
-        prediction=PredictionConfig(batch_size=3, shard_size=6),
-    ),
-    "unet_b": ExperimentConfig(
-        data=DataConfig(size_hw=(48, 48)),
-        model=ModelConfig(depth=2, base_filters=4, normalization="group", upsampling="nearest", block="residual"),
-        training=TrainingConfig(precision="float32"),
-        prediction=PredictionConfig(batch_size=3, shard_size=6, tta=("identity", "hflip", "vflip")),
-    ),
-}
 
 
 def port(weights: Path, experiment: ExperimentConfig, num_classes: int = 1) -> keras.Model:
@@ -72,40 +50,9 @@ def port(weights: Path, experiment: ExperimentConfig, num_classes: int = 1) -> k
     return build_portable(load_net(weights, experiment, experiment.data.size_hw, num_classes, "float32"), "net")
 
 
-def plant(project: Project, name: str, experiment: ExperimentConfig, fold: int, num_classes: int = 1) -> Path:
-    """Puts a run in place whose net has random weights, moving statistics included."""
-    keras.utils.set_random_seed(fold + 10 * len(name))
-    net = build_unet(experiment.model, experiment.data.size_hw, num_classes)
-    rng = np.random.default_rng(fold)
-    for variable in net.weights:
-        if "moving_variance" in variable.path:
-            variable.assign(rng.uniform(0.5, 2, variable.shape))
-        elif "moving_mean" in variable.path or "beta" in variable.path:
-            variable.assign(rng.normal(0, 0.3, variable.shape))
-    return write_run(project, name, fold, experiment, load_dataset(project.configs_dir), weights=net, best_dice=0.5)
-
-
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Project:
-    """Two experiments of two folds, predicted, an ensemble of them with all kinds of steps, and its submission."""
-    project = write_competition(tmp_path_factory.mktemp("models"), num_groups=4, num_views=4)
-    dataset = load_dataset(project.configs_dir)
-    manifest = read_manifest(project, dataset)
-    folds = write_folds(project, manifest, jobs=1)
-    for name, experiment in EXPERIMENTS.items():
-        for fold in (0, 1):
-            plant(project, name, experiment, fold)
-        predict_experiments(project, manifest, {name: experiment}, folds=folds, use_folds={name: (0, 1)})
-    config = EnsembleConfig(
-        experiments=tuple(EXPERIMENTS),
-        weights=(0.7, 0.3),
-        averaging="logit",
-        threshold=0.46,
-        postprocessing=Postprocessing(blur_px=1.5, max_hole_px=20, max_components=3, min_area_px=5),
-    )
-    fit_ensemble(project, dataset, config, jobs=1)
-    write_submission(project, dataset, "ours", jobs=1)
-    return project
+def project(predicted: Project) -> Project:
+    return predicted
 
 
 @pytest.fixture(scope="module")

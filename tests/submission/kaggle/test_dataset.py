@@ -9,7 +9,6 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,10 +17,9 @@ import pytest
 import unets
 from tests import ROOT
 from tests.submission.kaggle.server import COMPETITION, KEY, USER, FakeKaggle
-from tests.trained_competition import write_metrics, write_run
-from unets.config import load_dataset, load_ensemble, load_experiment
+from tests.trained_competition import write_metrics
+from unets.config import load_dataset
 from unets.ensemble.ensemble import read_ensemble
-from unets.ensemble.fit import fit_ensemble
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.submission.kaggle.client import sign_in
@@ -37,60 +35,9 @@ from unets.submission.kaggle.dataset import (
 
 pytestmark = pytest.mark.slow
 
-SIZE_HW = (32, 48)
-EXPERIMENT = """from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig
 
-EXPERIMENT = ExperimentConfig(
-    data=DataConfig(size_hw=(32, 48)),
-    model=ModelConfig(depth=1, base_filters={filters}, normalization="none"),
-    training=TrainingConfig(precision="float32"),
-    prediction=PredictionConfig(batch_size=4, shard_size=5),
-)
-"""
-ENSEMBLE = "from unets.config import EnsembleConfig\n\nENSEMBLE = EnsembleConfig(experiments=('small', 'large'))\n"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scene:
-    """A competition with two predicted experiments of two folds, their ensemble, and its submission."""
-
-    project: Project
-    submission: bytes
-
-    def build(self, project: Project | None = None, slug: str | None = None) -> Path:
-        project = project or self.project
-        dataset, ensemble = load_dataset(project.configs_dir), read_ensemble(self.project)
-        return build_dataset(project, dataset, ensemble, USER, slug)
-
-
-@pytest.fixture(scope="module")
-def scene(write_competition: Callable[..., Project], tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    import keras
-
-    from unets.dataset.folds import write_folds
-    from unets.dataset.manifest import read_manifest
-    from unets.nets.unet import build_unet
-    from unets.prediction.pipeline import predict_experiments
-    from unets.submission.submission import write_submission
-
-    project = write_competition(tmp_path_factory.mktemp("house"), num_groups=4, kaggle=COMPETITION)
-    for name, filters in (("small", 2), ("large", 4)):
-        (project.configs_dir / f"{name}.py").write_text(EXPERIMENT.format(filters=filters))
-    (project.configs_dir / "ensemble.py").write_text(ENSEMBLE)
-    dataset = load_dataset(project.configs_dir)
-    manifest = read_manifest(project, dataset)
-    folds = write_folds(project, manifest, jobs=1)
-    for name in ("small", "large"):
-        experiment = load_experiment(project.configs_dir, name)
-        for fold in (0, 1):
-            keras.utils.set_random_seed(fold)
-            net = build_unet(experiment.model, SIZE_HW)
-            run_dir = write_run(project, name, fold, experiment, dataset, weights=net)
-            (run_dir / "last").mkdir()  # what only a training that goes on needs
-        predict_experiments(project, manifest, {name: experiment}, folds=folds, use_folds={name: (0, 1)})
-    fit_ensemble(project, dataset, load_ensemble(project.configs_dir), jobs=1)
-    path = write_submission(project, dataset, jobs=1)
-    return Scene(project=project, submission=gzip.decompress(path.read_bytes()))
+def build(project: Project, slug: str | None = None) -> Path:
+    return build_dataset(project, load_dataset(project.configs_dir), read_ensemble(project), USER, slug)
 
 
 def test_the_wheel_holds_every_file_of_the_package_and_no_compiled_code(tmp_path: Path) -> None:
@@ -112,27 +59,27 @@ def list_files(folder: Path) -> dict[str, bytes]:
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-def test_it_holds_what_inference_needs_and_no_more(scene: Scene) -> None:
-    folder = scene.build()
+def test_it_holds_what_inference_needs_and_no_more(predicted: Project) -> None:
+    folder = build(predicted)
     names = set(list_files(folder))
     (wheel,) = (name for name in names if name.endswith(".whl"))
     runs = {
         f"models/tiny/{name}/fold{fold}/{file}"
-        for name in ("small", "large")
+        for name in ("unet_a", "unet_b")
         for fold in (0, 1)
         for file in ("config.json", "metrics.json", "best.weights.h5")
     }
-    configs = {f"configs/tiny/{name}.py" for name in ("dataset", "ensemble", "small", "large")}
+    configs = {f"configs/tiny/{name}.py" for name in ("dataset", "ensemble", "unet_a", "unet_b")}
     others = {"dataset-metadata.json", "models/tiny/folds.csv", "models/tiny/ensemble.json"}
     assert names == {wheel} | runs | configs | others
     before = list_files(folder)
-    assert list_files(scene.build()) == before  # the same, made anew
+    assert list_files(build(predicted)) == before  # the same, made anew
 
 
-def test_inference_from_the_folder_alone_gives_the_same_bytes(scene: Scene, tmp_path: Path) -> None:
+def test_inference_from_the_folder_alone_gives_the_same_bytes(predicted: Project, tmp_path: Path) -> None:
     """As a kernel does: the package from the wheel, the folder read only, another working folder, no repository."""
     attached, site, work = tmp_path / "input" / "unets-tiny", tmp_path / "site", tmp_path / "working"
-    shutil.copytree(scene.build(), attached)
+    shutil.copytree(build(predicted), attached)
     work.mkdir()
     with zipfile.ZipFile(next(attached.glob("*.whl"))) as wheel:
         wheel.extractall(site)
@@ -144,7 +91,7 @@ def test_inference_from_the_folder_alone_gives_the_same_bytes(scene: Scene, tmp_
         f"assert unets.__file__.startswith({str(site)!r})\n"
         "print(predict_offline(*map(Path, sys.argv[1:]), 'tiny', jobs=1))"
     )
-    arguments = [str(attached), str(scene.project.input_dir), str(work)]
+    arguments = [str(attached), str(predicted.input_dir), str(work)]
     libraries = os.pathsep.join(path for path in sys.path if path.endswith("-packages"))
     environment = {**os.environ, "PYTHONPATH": f"{site}{os.pathsep}{libraries}", "CUDA_VISIBLE_DEVICES": "-1"}
     before = list_files(attached)
@@ -158,26 +105,26 @@ def test_inference_from_the_folder_alone_gives_the_same_bytes(scene: Scene, tmp_
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == str(work / "submission.csv")
-    assert (work / "submission.csv").read_bytes() == scene.submission
+    assert (work / "submission.csv").read_bytes() == gzip.decompress(predicted.submission_path("ours").read_bytes())
     assert list_files(attached) == before
 
 
 @pytest.mark.parametrize(
     ("missing", "message"),
     [
-        ("models/tiny/large/fold1", "fold1 must hold a trained run. Received: none"),
+        ("models/tiny/unet_b/fold1", "fold1 must hold a trained run. Received: none"),
         ("models/tiny/ensemble.json", "ensemble.json must exist"),
     ],
 )
-def test_a_folder_that_lacks_something_is_told(missing: str, message: str, scene: Scene, tmp_path: Path) -> None:
+def test_a_folder_that_lacks_something_is_told(missing: str, message: str, predicted: Project, tmp_path: Path) -> None:
     from unets.submission.kaggle.kernel import predict_offline
 
     attached = tmp_path / "unets-tiny"
-    shutil.copytree(scene.build(), attached)
+    shutil.copytree(build(predicted), attached)
     path = attached / missing
     shutil.rmtree(path) if path.is_dir() else path.unlink()
     with pytest.raises(InputError, match=message.replace(".", r"\.")):
-        predict_offline(attached, scene.project.input_dir, tmp_path / "working", "tiny", jobs=1)
+        predict_offline(attached, predicted.input_dir, tmp_path / "working", "tiny", jobs=1)
     assert not (tmp_path / "working" / "submission.csv").exists()
 
 
@@ -193,8 +140,8 @@ def unpack_as_kaggle(files: dict[str, bytes]) -> dict[str, bytes]:
     return found
 
 
-def test_the_client_uploads_it_and_then_its_next_version(scene: Scene, fake: FakeKaggle) -> None:
-    folder, session, ref = scene.build(), sign_in(COMPETITION), f"{USER}/unets-tiny"
+def test_the_client_uploads_it_and_then_its_next_version(predicted: Project, fake: FakeKaggle) -> None:
+    folder, session, ref = build(predicted), sign_in(COMPETITION), f"{USER}/unets-tiny"
     for number in (1, 2):
         assert upload_dataset(session, folder, ref, f"version {number}") == f"https://www.kaggle.com/datasets/{ref}"
         assert len(fake.datasets[ref]) == number
@@ -213,8 +160,8 @@ def test_the_client_uploads_it_and_then_its_next_version(scene: Scene, fake: Fak
     assert not fake.datasets
 
 
-def test_the_client_takes_the_kernel(scene: Scene, fake: FakeKaggle, tmp_path: Path) -> None:
-    notebook, project = tmp_path / NOTEBOOK, scene.project
+def test_the_client_takes_the_kernel(predicted: Project, fake: FakeKaggle, tmp_path: Path) -> None:
+    notebook, project = tmp_path / NOTEBOOK, predicted
     notebook.write_text(json.dumps({"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
     dataset = load_dataset(project.configs_dir)
     folder = build_kernel(project, dataset, read_ensemble(project), USER, "unets-tiny", notebook)
@@ -226,25 +173,25 @@ def test_the_client_takes_the_kernel(scene: Scene, fake: FakeKaggle, tmp_path: P
     assert (kernel["enableGpu"], kernel["enableInternet"], kernel["isPrivate"]) == (True, False, True)
 
 
-def test_the_client_s_own_rules_are_kept(scene: Scene) -> None:
+def test_the_client_s_own_rules_are_kept(predicted: Project) -> None:
     """Names of 5 and of 51 characters, and an underscore."""
     for slug in ("short", "a" * 51, "unets_tiny"):
         with pytest.raises(InputError, match=r"`--slug` must be 6 to 43 of a-z, 0-9 and single dashes"):
-            scene.build(slug=slug)
+            build(predicted, slug)
     with pytest.raises(InputError, match="`--owner` must be the account's name"):
         check_owner("ada lovelace")
-    other = read_ensemble(scene.project).model_copy(update={"name": "ensemble_Small", "competition": "my_Cells"})
+    other = read_ensemble(predicted).model_copy(update={"name": "ensemble_Small", "competition": "my_Cells"})
     assert name_slug(other) == "unets-my-cells-small"
 
 
 @pytest.mark.parametrize("change", ["weights", "unfinished", "folds", "config"])
-def test_what_the_ensemble_was_not_fitted_with_is_refused(change: str, scene: Scene, tmp_path: Path) -> None:
-    root = tmp_path / "house"
-    shutil.copytree(scene.project.input_dir.parent, root)
+def test_what_the_ensemble_was_not_fitted_with_is_refused(change: str, predicted: Project, tmp_path: Path) -> None:
+    root, ensemble = tmp_path / "house", read_ensemble(predicted)
+    shutil.copytree(predicted.input_dir.parent, root)
     project = Project.below(root, "tiny", input_dir=root / "input")
-    run_dir = project.run_dir("small", 1)
+    run_dir = project.run_dir("unet_a", 1)
     if change == "weights":
-        shutil.copyfile(project.run_dir("small", 0) / "best.weights.h5", run_dir / "best.weights.h5")
+        shutil.copyfile(project.run_dir("unet_a", 0) / "best.weights.h5", run_dir / "best.weights.h5")
         wanted = "must be the weights that this run was trained to. Received: other bytes"
     elif change == "unfinished":
         write_metrics(run_dir, is_finished=False)
@@ -254,19 +201,19 @@ def test_what_the_ensemble_was_not_fitted_with_is_refused(change: str, scene: Sc
         project.folds_path.write_text(text.replace(",0\n", ",9\n").replace(",1\n", ",0\n").replace(",9\n", ",1\n"))
         wanted = "Received: one of other folds. Run `unets ensemble`"
     else:
-        (run_dir / "config.json").write_text((project.run_dir("large", 1) / "config.json").read_text())
+        (run_dir / "config.json").write_text((project.run_dir("unet_b", 1) / "config.json").read_text())
         wanted = "must hold a run of this config"
     before = list_files(project.kaggle_dataset_dir("ensemble"))
     with pytest.raises(InputError, match=wanted):
-        scene.build(project)
+        build_dataset(project, load_dataset(project.configs_dir), ensemble, USER)
     assert list_files(project.kaggle_dataset_dir("ensemble")) == before  # what was built earlier stays
 
 
 def test_the_script_uploads_for_who_is_signed_in(
-    scene: Scene, fake: FakeKaggle, run_stage: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    predicted: Project, fake: FakeKaggle, run_stage: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = scene.project.input_dir.parent
-    folders = ["--root", str(root), "--input", str(scene.project.input_dir)]
+    root = predicted.input_dir.parent
+    folders = ["--root", str(root), "--input", str(predicted.input_dir)]
     assert run_stage("kaggle-dataset", *folders, "--upload") == 0
     said = capsys.readouterr()
     assert f"https://www.kaggle.com/datasets/{USER}/unets-tiny" in said.out
@@ -274,5 +221,5 @@ def test_the_script_uploads_for_who_is_signed_in(
     assert not [name for name, content in list_files(root).items() if KEY.encode() in content]
     fake.requests.clear()
     assert run_stage("kaggle-dataset", *folders, "--owner", "Grace") == 0
-    metadata = scene.project.kaggle_dataset_dir("ensemble") / "dataset-metadata.json"
+    metadata = predicted.kaggle_dataset_dir("ensemble") / "dataset-metadata.json"
     assert json.loads(metadata.read_text())["id"] == "grace/unets-tiny" and not fake.requests
