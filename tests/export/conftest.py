@@ -18,7 +18,6 @@ from unets.config import (
 from unets.data.samples import read_mask
 from unets.dataset.manifest import read_manifest
 from unets.dataset.scaffold import write_scaffold
-from unets.ensemble.ensemble import Member
 from unets.metrics.intervals import Interval
 from unets.metrics.pixels import pick_class
 from unets.prediction.sources import fingerprint_nets
@@ -68,33 +67,21 @@ def plant_ensemble(models_dir: Path) -> Callable[..., Path]:
     """Writes an ensemble's json for runs that are there: `plant_ensemble({"unet_a": 0.75, "unet_b": 0.25})`."""
 
     def plant(weights: dict[str, float], *, folds: Sequence[int] = (0, 1)) -> Path:
-        interval = Interval(mean=0.9, low=0.8, high=0.95)
-        members = tuple(
-            Member(
-                experiment=name,
-                weight=weight,
-                score=interval,
-                score_no_tta=None,
-                gain=None,
-                fingerprint=fingerprint_nets(
-                    EXPERIMENT,
-                    DATASET.classes,
-                    {fold: hash_file(models_dir / name / f"fold{fold}" / "best.weights.h5") for fold in folds},
-                ),
-            )
-            for name, weight in weights.items()
-        )
         ensemble = build_ensemble(
             weights,
-            members=members,
             averaging="logit",
             threshold=0.44,
             postprocessing={"max_components": 1},
             folds=tuple(folds),
-            score=interval,
+            score=Interval(mean=0.9, low=0.8, high=0.95),
         )
+        members = []
+        for member in ensemble.members:
+            paths = {fold: models_dir / member.experiment / f"fold{fold}" / "best.weights.h5" for fold in folds}
+            made_by = fingerprint_nets(EXPERIMENT, DATASET.classes, {fold: hash_file(paths[fold]) for fold in folds})
+            members.append(member.model_copy(update={"fingerprint": made_by}))
         path = models_dir / "ensemble.json"
-        path.write_text(ensemble.to_json())
+        path.write_text(ensemble.model_copy(update={"members": tuple(members)}).to_json())
         return path
 
     return plant

@@ -71,11 +71,10 @@ def change(row: int, line: str | None) -> Callable[[list[str]], list[str]]:
         (change(3, "a_1.jpg,1 1,1 1"), "row 3: a_1.jpg must have 2 cells, has 3"),
     ],
 )
-@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
 def test_each_fault_is_named_with_its_row(
-    tmp_path: Path, sample_path: Path, suffix: str, spoil: Callable[[list[str]], list[str]], message: str
+    tmp_path: Path, sample_path: Path, spoil: Callable[[list[str]], list[str]], message: str
 ) -> None:
-    path = write_csv(tmp_path / f"faulty{suffix}", spoil(build_lines()))
+    path = write_csv(tmp_path / "faulty.csv.gz", spoil(build_lines()))
     with pytest.raises(InputError, match=re.escape(message)):
         check_submission(path, sample_path, DATASET, jobs=1)
 

@@ -47,36 +47,26 @@ def mask(
     from unets.export.sources import open_model
 
     out = out or (PIPE if images == [PIPE] else Path("masks"))
-    is_one = (
-        images == [PIPE]
-        or out == PIPE
-        or (len(images) == 1 and images[0].is_file() and out.suffix != "" and not out.is_dir())
+    is_one = PIPE in (out, *images) or (
+        images[0].is_file() and out.suffix != "" and not out.is_dir() and not images[1:]
     )
     if is_one and (len(images) > 1 or images[0].is_dir()):
         raise InputError("`images` must be one image where --out is -. Received: several")
     if out == PIPE and (json or sys.stdout.isatty()):
         why = "with --json, which writes to stdout" if json else "where stdout is a terminal"
         raise InputError(f"`--out` must be a file or a folder {why}. Received: -")
-    opened = open_model(model)
-    wanted = Wanted(
-        cutout=cutout,
-        overlay=overlay,
-        background=background,
-        labels=format_.removeprefix("png"),
-        upright=not as_stored,
-        overwrite=overwrite,
-    )
-    if is_one:
-        outcome = mask_file(opened, images[0], out, wanted, cli.load_backend)
-    else:
-        outcome = mask_folder(opened, images, out, wanted, cli.load_backend)
+    opened, labels = open_model(model), format_.removeprefix("png")
+    how = {"upright": not as_stored, "overwrite": overwrite}
+    wanted = Wanted(cutout=cutout, overlay=overlay, background=background, labels=labels, **how)
+    make = partial(mask_file, opened, images[0]) if is_one else partial(mask_folder, opened, images)
+    outcome = make(out, wanted, cli.load_backend)
     num_made = len(outcome.masked) - outcome.num_kept
     if json:
         for found in outcome.describe():
             print(dumps(found))
-    elif is_one and out != PIPE:
-        print(out)
-    elif not is_one:
+    elif is_one:
+        sys.stdout.write(f"{out}\n" if out != PIPE else "")
+    else:
         kept = f", {outcome.num_kept} were there" if outcome.num_kept else ""
         is_all = outcome.num_kept and not num_made
         print(f"{out}: all {outcome.num_kept} masks are there" if is_all else f"{out}: {num_made} masks made{kept}")
