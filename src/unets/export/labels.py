@@ -138,12 +138,12 @@ def _render_labelme(images: Masked, classes: Sequence[str], folder: Path) -> Ite
         shapes = list[dict[str, object]]()
         for group, (label, traced) in enumerate(_list_objects(task, len(classes)), start=1):
             about = {"label": classes[label], "group_id": group if len(traced.polygons) > 1 else None}
-            shape = {**about, "shape_type": "polygon", "flags": {}}
+            shape: dict[str, object] = {**about, "shape_type": "polygon", "flags": {}}
             shapes += [{**shape, "points": points.tolist()} for points in traced.polygons]
         path = Path(os.path.relpath(task.image_path, (folder / name).parent)).as_posix()
-        size = {"imageHeight": note.size_hw[0], "imageWidth": note.size_hw[1]}
-        content = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": path, "imageData": None, **size}
-        yield name, json.dumps(content, indent=2) + "\n"
+        head: dict[str, object] = {"version": "5.4.1", "flags": {}, "shapes": shapes, "imagePath": path}
+        rest = {"imageData": None, "imageHeight": note.size_hw[0], "imageWidth": note.size_hw[1]}
+        yield name, json.dumps(head | rest, indent=2) + "\n"
 
 
 def _render_yolo(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
