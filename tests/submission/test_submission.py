@@ -147,6 +147,9 @@ def test_parts_that_are_damaged_or_of_something_else_are_made_again(
     assert names == ["00000.part", "00001.part", "00002.part"]
     flip_bit(project.submission_parts_dir("tiny_a") / "00001.part", 60)
     assert write() == (expected, ["00001.part"])
+    path = read_manifest(project, dataset).test[2].image_path  # the same nets' map of it may be another
+    path.write_bytes(path.read_bytes() + b"\0")
+    assert write() == (expected, ["00001.part"])
     monkeypatch.setattr(submission, "list_versions", lambda: {"unets": "0.0.1"})  # an upgrade
     assert write() == (expected, names)
     fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",), threshold=0.3), jobs=1)
