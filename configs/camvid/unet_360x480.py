@@ -1,6 +1,7 @@
 """U-Net at 360 x 480 pixels, as the images are.
 
-Written by `unets new --minutes 12`, but for the fold. Meant for a CPU, one fold.
+Written by `unets new --minutes 12`, but for the fold. Meant for a CPU, one fold; it was not run
+yet: the record of that name is of a config before.
 
 Run:      make pipeline score COMPETITION=camvid EXP=unet_360x480 FOLD=1
 """
