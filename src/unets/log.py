@@ -34,7 +34,7 @@ class _Handler(logging.Handler):
     """Writes to what stderr is at that moment, above the bars while there are any; in color on a terminal."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        _console.print(Text(self.format(record), style=_STYLES.get(record.levelno, "")), soft_wrap=True)
+        _console.print(Text(to_plain(self.format(record)), style=_STYLES.get(record.levelno, "")), soft_wrap=True)
 
 
 def set_up_logging(verbose: bool = False) -> None:
@@ -45,6 +45,11 @@ def set_up_logging(verbose: bool = False) -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(logging.DEBUG if verbose else logging.INFO)
     logger.propagate = False
+
+
+def to_plain(text: str) -> str:
+    """Takes out what a terminal obeys: names and bytes of files may hold any character."""
+    return "".join(letter for letter in text if letter.isprintable() or letter == "\n")
 
 
 def has_bars() -> bool:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import logging
 import os
 import re
 import signal
@@ -10,12 +11,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
 
 from tests import ROOT, run_unets
 from unets.cli.app import complete_commands, find_parameters, load_app
+from unets.dataset.checks import CheckReport
 from unets.dataset.first_experiments import Cost
 from unets.store.paths import Project
 
@@ -183,6 +186,36 @@ def test_ctrl_c_while_modules_load_is_one_line(run: Run, project: Project) -> No
         # A fast machine is past loading by then: what the stage has said stands before the one line.
         assert "Traceback" not in said and said.count("stopped by Ctrl-C") <= 1, said
         assert said == "" or "error: stopped by Ctrl-C" in said.splitlines()[-1] or said.startswith("== "), said
+
+
+def test_a_library_that_memory_does_not_hold_is_one_line(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(*_: Any, **__: Any) -> None:
+        try:
+            raise ImportError("libx.so: failed to map segment from shared object")
+        except ImportError as error:
+            raise ImportError("x seems to be broken, please reinstall") from error
+
+    monkeypatch.setattr("unets.dataset.checks.check_data", load)
+    assert run("check") == 1
+    assert read_error(capsys).startswith("memory must suffice. Received: libx.so: failed to map segment")
+    monkeypatch.setattr("unets.dataset.checks.check_data", Mock(side_effect=ImportError("no x")))
+    with pytest.raises(ImportError):  # a fault of ours
+        run("check")
+
+
+def test_names_of_files_are_shown_without_what_a_terminal_obeys(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = "\x1b[31mred.png must be whole"
+    report = CheckReport(num_train=1, num_test=0, num_skipped=0, faults=(fault,), notes=(), faults_path="")
+    monkeypatch.setattr("unets.dataset.checks.check_data", lambda *_, **__: report)
+    assert run("check") == 1
+    monkeypatch.setattr("unets.dataset.checks.check_data", Mock(side_effect=InputError(fault)))
+    assert run("check") == 1
+    said = capsys.readouterr()
+    assert "[31mred.png" in said.out and "[31mred.png" in said.err and "\x1b" not in said.out + said.err
 
 
 def test_verbose_and_faults_of_ours_show_the_traceback(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -107,9 +108,13 @@ def test_a_faulty_image_does_not_keep_the_others_from_theirs(tmp_path: Path) -> 
     (folder / "b.jpg").write_text("no image")
     (folder / "f.png").write_bytes((folder / "a.png").read_bytes()[:60])
     (folder / "h.png").symlink_to(tmp_path / "gone.png")
+    (folder / "j.png").symlink_to("j.png")
+    os.mkfifo(folder / "k.png")
+    whole = save(tmp_path / "whole.jpg", np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).read_bytes()
+    (folder / "l.jpg").write_bytes(whole[: len(whole) // 2] + b"\xff\xd9")
     outcome = run(folder, out=tmp_path / "out")
     assert len(outcome.masked) == 5
-    assert [path.name for path in outcome.failures] == ["b.jpg", "f.png", "h.png"]
+    assert [path.name for path in outcome.failures] == ["b.jpg", "f.png", "h.png", "j.png", "k.png", "l.jpg"]
     assert all(path.name in reason for path, reason in outcome.failures.items())
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"{name}.png" for name in "acegi"]
 

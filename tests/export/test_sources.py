@@ -11,7 +11,7 @@ from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
 from unets.export.card import ModelCard, Origin, Usual, render_card
 from unets.export.model import TrainedModel
-from unets.export.sources import CARD_KEY, DEMO_PATH, FORMAT_VERSION, VERSION_KEY, open_model
+from unets.export.sources import CARD_KEY, DEMO_PATH, FORMAT_VERSION, VERSION_KEY, load_model, open_model
 from unets.store.runs import hash_file
 from unets.store.tensors import write_tensors
 
@@ -174,6 +174,32 @@ def test_a_card_that_does_not_hold_together_is_refused(
     card = model.card.model_dump(mode="json") | changes
     with pytest.raises(InputError, match=message):
         open_model(write_file(tmp_path / "x", model, **{CARD_KEY: card}))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"base_filters": 4096, "depth": 4}, r"fold0, must hold weights of this net, at least \d[\d,]+ numbers. .* 4$"),
+        ({"encoder": "hub:hf://somebody/net"}, "must name a preset of keras-hub itself"),
+    ],
+)
+def test_a_card_gets_no_larger_net_than_its_weights_and_fetches_nothing(
+    plant_run: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: dict[str, Any], message: str
+) -> None:
+    monkeypatch.setattr("unets.prediction.loading.build_unet", lambda *_, **__: pytest.fail("it was built"))
+    opened = open_model(plant_run())
+    card = opened.card.model_dump(mode="json")
+    card["members"][0]["experiment"]["data"]["size_hw"] = (512, 512)
+    card["members"][0]["experiment"]["model"] |= {"max_filters": 16_384, "depth": 1} | model
+    with pytest.raises(InputError, match=message):
+        _ = open_model(write_file(tmp_path / "x", opened, **{CARD_KEY: card})).predictors
+
+
+def test_what_memory_does_not_hold_is_not_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unets.prediction.loading.find_free_memory", lambda: 2**20)
+    monkeypatch.setattr("unets.prediction.loading.has_gpu", lambda: False)
+    with pytest.raises(InputError, match=r"memory must hold 1 images .*: about .* GiB\. Received: 0\.0 GiB free"):
+        load_model(DEMO_PATH)
 
 
 def test_weights_must_be_those_of_the_card(plant_run: Plant, tmp_path: Path) -> None:

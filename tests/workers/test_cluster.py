@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -264,6 +265,28 @@ def test_a_folder_of_one_name_but_another_content_is_refused(address: str, tmp_p
         os.close(folder)
         os.close(777)
     assert not list(tmp_path.iterdir())
+
+
+def test_lost_workers_are_waited_for_and_a_lost_scheduler_ends_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = ("--nthreads", "1", "--no-nanny")
+    with ExitStack() as stack, ExitStack() as scheduler, ExitStack() as first:
+        address = launch_scheduler(scheduler, tmp_path)
+        launch(first, tmp_path, "worker", address, *words)
+        folders = {"input_dir": tmp_path, "models_dir": tmp_path / "models"}
+        stack.enter_context(use_cluster(address, **folders, patience_s=0.5))
+        results = run_tasks(partial(note, tmp_path), range(400), what="note")
+        pid = next(results)
+        first.close()  # the only worker
+        threading.Timer(2.0, launch, (stack, tmp_path, "worker", address, *words)).start()
+        assert any(other != pid for other in results if other)  # goes on by the one that came
+        assert "no worker is left; waiting for one" in caplog.text
+        rest = run_tasks(partial(note, tmp_path), range(400), what="note")
+        next(rest)
+        scheduler.close()
+        with pytest.raises(InputError, match="the scheduler is gone; what was finished is kept"):
+            list(rest)
 
 
 def test_nobody_there_and_no_dask(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from unets.cli.stage import Stage, command
 from unets.errors import InputError
+from unets.log import to_plain
 
 
 @command("unets download carvana", "unets download carvana --unpack")
@@ -56,7 +57,7 @@ def check(stage: Stage) -> None:
     dataset = stage.dataset  # first: it tells a mistyped competition
     with stage.lock_models():
         report = check_data(stage.project, dataset, jobs=stage.jobs)
-    print(report.render())
+    print(to_plain(report.render()))
     if not report.is_clean:
         raise InputError(f"{stage.project.input_dir} must be free of faults. Received: {len(report.faults)}")
     stage.finish("", "split")

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 import time
 import warnings
@@ -298,8 +299,6 @@ def _ending_in_words(given: Mapping[str, Any]) -> Iterator[None]:
     warnings.filterwarnings("ignore", module="PIL")  # of notes in images that are not as they should be
 
     def fail(message: str, code: int = FAILED) -> NoReturn:
-        # Names and bytes of files may hold what a terminal obeys.
-        message = "".join(letter for letter in message if letter.isprintable() or letter == "\n")
         logger.error("error: %s", message, exc_info=given["verbose"])
         sys.exit(code)
 
@@ -313,7 +312,17 @@ def _ending_in_words(given: Mapping[str, Any]) -> Iterator[None]:
     except BrokenPipeError:  # `unets info MODEL | head`: who reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it as it ends
         sys.exit(FAILED)
-    except MemoryError as error:
-        fail(f"memory must suffice. Received: {error or 'too little'}. Fewer --jobs, or --micro-batch, take less")
+    except (MemoryError, ImportError) as error:
+        said = str(error) if isinstance(error, MemoryError) else _find_lack_of_memory(error)
+        if isinstance(error, ImportError) and not said:
+            raise
+        fail(f"memory must suffice. Received: {said or 'too little'}. Fewer --jobs, or --micro-batch, take less")
     except OSError as error:  # a full disk, a missing permission: the system's own words, with the file's name
         fail(f"{error}; {kept}")
+
+
+def _find_lack_of_memory(error: BaseException | None) -> str:
+    """Returns why a library was not loaded where memory did not suffice, as under `ulimit -v`, else nothing."""
+    while error is not None and not re.search("failed to map segment|annot allocate memory", str(error)):
+        error = error.__cause__ or error.__context__
+    return str(error or "")

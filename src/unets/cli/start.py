@@ -13,6 +13,7 @@ from unets import cli
 from unets.cli.app import STEP, complete_commands, list_arguments
 from unets.cli.stage import Stage, command, remember_input
 from unets.errors import InputError
+from unets.log import to_plain
 
 _MOST_MINUTES = 100_000  # ten weeks
 PIPELINE = ("check", "split", "train", "predict", "ensemble", "submission")
@@ -45,7 +46,7 @@ def new(stage: Stage, classes: Path | None = None, minutes: float | None = None,
     )
     remember_input(stage.project)
     given = {**stage.given, "input": None}  # it is remembered
-    print(complete_commands(render_scaffold(scaffold, stage.project.competition), given))
+    print(to_plain(complete_commands(render_scaffold(scaffold, stage.project.competition), given)))
 
 
 @command("unets render", "unets render --train-cars 4 --test-cars 1", rule=False)

@@ -99,17 +99,25 @@ class ImageFile:
 
         Raises InputError where it is not whole, or not of this kind.
         """
-        content = self.content
-        if self._header.mode != ARRAY:
-            pixels, end = self._load(content), content.rfind(_JPEG_END)
-            # Of a JPEG that was cut off and got an end, bytes before that end change what is decoded.
-            longer = content[:end] + _FILLING + content[end:] if content.startswith(_JPEG_START) and end > 0 else b""
-            if longer and not np.array_equal(pixels, self._load(longer)):
-                raise InputError(f"{self.path} must be whole. Received: a JPEG that ends before its last pixels")
+        if self._header.mode != ARRAY and not self._is_jpeg:
+            self._load(self.content)
+        self.check_end()
         if self.kind.value_range is None and self._header.dtype not in ("uint8", "bool"):
             raise self._ask_range(self._header.dtype)
         if self._header.mode == ARRAY or isinstance(self.kind.channels, int):
             self.read()
+
+    def check_end(self) -> None:
+        """Raises InputError where the image is a JPEG that was cut off and got an end, which codecs fill with grey."""
+        content, end = self.content, self.content.rfind(_JPEG_END)
+        if self._is_jpeg:  # bytes before the end change what is decoded of one that was cut off
+            pixels, longer = self._load(content), content[:end] + _FILLING + content[end:]
+            if end > 0 and not np.array_equal(pixels, self._load(longer)):
+                raise InputError(f"{self.path} must be whole. Received: a JPEG that ends before its last pixels")
+
+    @property
+    def _is_jpeg(self) -> bool:
+        return self.content.startswith(_JPEG_START) and self._header.mode != ARRAY
 
     def _load(self, content: bytes) -> Values:
         with naming(self.path, damage=DECODER_ERRORS), open_picture(content, self.path) as picture:

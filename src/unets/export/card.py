@@ -9,6 +9,7 @@ from pydantic import Field, field_serializer, model_validator
 from unets.config import Config, ExperimentConfig, Postprocessing, SizeHW, check_name
 from unets.data.image import ImageKind
 from unets.ensemble.recipe import Recipe, describe_threshold
+from unets.log import to_plain
 from unets.metrics.intervals import Interval
 from unets.prediction.sources import fingerprint_nets
 from unets.store.provenance import format_commit
@@ -200,4 +201,4 @@ def render_card(card: ModelCard) -> str:
     columns, indent = get_terminal_size().columns, " " * (width + 2)
     lines = [fill(f"{name:<{width}}  {value}", columns, subsequent_indent=indent) for name, value in facts.items()]
     text = "\n".join([card.summary, "", *lines, "", render_table(header, rows, right={"weight"})])
-    return "".join(character for character in text if character.isprintable() or character == "\n")
+    return to_plain(text)

@@ -235,6 +235,7 @@ class _Work:
         item = _Item(task=task)
         with self._note_failure(item):
             photo = ImageFile(task.image_path, self._card.find_kind(upright=self._wanted.upright))
+            photo.check_end()
             with self._reserve(photo.size_hw):
                 item.images = {size_hw: photo.read(size_hw) for size_hw in self._card.sizes}
             item.photo = photo

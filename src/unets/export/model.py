@@ -137,6 +137,7 @@ class TrainedModel:
         """Finds mask, probabilities, area and confidence of an image at once; see `mask`."""
         photo = ImageFile(Path(image), self.card.find_kind()) if isinstance(image, str | Path) else image
         if isinstance(photo, ImageFile):
+            photo.check_end()
             full_hw, images = photo.size_hw, {size_hw: photo.read(size_hw) for size_hw in self.card.sizes}
         else:
             image_hwc = self._to_array(photo)

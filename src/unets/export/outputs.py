@@ -1,6 +1,7 @@
 """Which images are meant, and the files made of each, with a note inside that says by which model, from which bytes."""
 
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -68,8 +69,8 @@ def plan_tasks(given: Sequence[Path], out_dir: Path, pictures: Sequence[str], ma
     folder has no image; two images' outputs would have one name, or one would replace an image.
     """
     found: dict[Path, tuple[Path, Path]] = {}  # by the resolved path: the image, and its place with its own ending
-    for path, place in _list_images(given, out_dir.resolve()):
-        found.setdefault(path.resolve(), (path, place))
+    for path, place in _list_images(given, _resolve(out_dir)):
+        found.setdefault(_resolve(path), (path, place))
     stems = Counter(place.with_suffix("") for place in {place for _, place in found.values()})
     tasks, image_of = [], dict[Path, Path]()
     for path, place in found.values():
@@ -77,7 +78,7 @@ def plan_tasks(given: Sequence[Path], out_dir: Path, pictures: Sequence[str], ma
         first, last = (tuple(out_dir / f"{stem}{ending}" for ending in endings) for endings in (pictures, masks))
         tasks.append(Task(image_path=path, place=stem, pictures=first, masks=last))
         for output in tasks[-1].outputs:
-            if output.resolve() in found:
+            if _resolve(output) in found:
                 raise InputError(f"`--out` must be another folder than that of the images. Received: {out_dir}")
             if (other := image_of.setdefault(output, path)) != path:
                 raise InputError(
@@ -94,7 +95,7 @@ def _list_images(given: Sequence[Path], out_dir: Path) -> Iterator[tuple[Path, P
         if path.is_file():
             yield path, Path(path.name)
             continue
-        if (root := path.resolve()) == out_dir:  # masks beside their images would be taken for images the next time
+        if (root := _resolve(path)) == out_dir:  # masks beside their images would be taken for images the next time
             raise InputError(f"`--out` must be another folder than that of the images. Received: {path}")
         names = [Path(name) for name, *_ in walk_files(path)] if path.is_dir() else []
         images = [name for name in names if name.suffix.lower() in suffixes and out_dir not in (root / name).parents]
@@ -103,6 +104,11 @@ def _list_images(given: Sequence[Path], out_dir: Path) -> Iterator[tuple[Path, P
             raise InputError(f"`images` must be images, or folders with some. Received: {path}, {what}")
         folder = Path(root.name) if len(given) > 1 else Path()
         yield from ((path / name, folder / name) for name in sorted(images))
+
+
+def _resolve(path: Path) -> Path:
+    """Follows links as far as they lead; `Path.resolve` raises where they lead in a circle, up to Python 3.12."""
+    return Path(os.path.realpath(path))
 
 
 def save_picture(path: Path, picture: Image.Image, note: Note) -> None:

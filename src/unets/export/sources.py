@@ -88,6 +88,9 @@ def open_model_file(path: Path) -> TrainedModel:
         match = re.search(r'"unets":\s*"([\w.+-]+)"', text)  # a newer one's configs may have fields that we do not know
         by = f". unets {match[1]} wrote it, this is {__version__}" if match and match[1] != __version__ else ""
         raise InputError(f"{error}{by}") from error
+    for member in card.members:
+        if "/" in (encoder := member.experiment.model.encoder):  # a file from anywhere fetches nothing
+            raise InputError(f"{path} must name a preset of keras-hub itself. Received: {encoder}, of another place")
     names = [[name_net(member, net) for net in member.nets] for member in card.members]
     known, held = set(chain(*names)), {"/".join(name.split("/")[:2]) for name in file.shapes}
     if held != known:

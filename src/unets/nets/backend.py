@@ -287,6 +287,11 @@ def _list_devices() -> list[str]:
     return [device.name for device in config.list_logical_devices("GPU") or config.list_logical_devices("CPU")]
 
 
+def has_gpu() -> bool:
+    """Tells whether a GPU computes."""
+    return bool(_list_gpus())
+
+
 def _list_gpus() -> list[tuple[str, tuple[int, ...]]]:
     """Returns (name, compute capability) of each GPU."""
     if _is_tensorflow():

@@ -57,6 +57,16 @@ def build_unet(
         return keras.Model(images, logits, name=name)
 
 
+def count_least_weights(config: ModelConfig) -> int:
+    """Returns how many weights a net has at the least, without building it.
+
+    Those are of the convolutions of 3 x 3 from a level's own width to its own: one on the way up, and of the encoder
+    unet two on the way down.
+    """
+    widths = [_count_filters(config, level) for level in range(config.depth)]
+    return 9 * (3 if config.encoder == "unet" else 1) * sum(width**2 for width in widths)
+
+
 def measure_padding(size_hw: SizeHW, multiple: int) -> tuple[SizeHW, SizeHW]:
     """Returns what (height, width) lack before and after to be divisible by `multiple`.
 

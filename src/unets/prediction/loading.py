@@ -12,11 +12,13 @@ import numpy.typing as npt
 from unets.config import ExperimentConfig, PredictionConfig
 from unets.data.geometry import SizeHW
 from unets.errors import DECODER_FAULTS, InputError, naming
-from unets.nets.backend import choose_precision, fix_order
+from unets.nets.backend import choose_precision, fix_order, has_gpu
+from unets.nets.cost import measure_cost
 from unets.nets.predictor import Predictor
-from unets.nets.unet import build_unet
+from unets.nets.unet import build_unet, count_least_weights
 from unets.nets.weights import set_weights
 from unets.prediction.sources import StoredWeights
+from unets.workers.machine import find_free_memory
 
 ImageU8 = npt.NDArray[np.uint8]
 Corner = tuple[int, int]
@@ -33,13 +35,21 @@ def load_predictor(
 ) -> Predictor:
     """Builds the nets of one experiment's folds, for images or tiles of a size, and loads their weights.
 
-    Raises InputError where weights are missing, damaged, or of another net.
+    Raises InputError where weights are missing, damaged, or of another net, or memory does not hold a batch.
     """
     precision, prediction = choose_precision(experiment.training.precision), experiment.prediction
     if experiment.training.deterministic:
         fix_order()
     load = partial(load_net, overlapping=overlapping, num_channels=num_channels)
     nets = [load(source, experiment, size_hw, num_classes, precision) for source in weights]
+    num_images = prediction.batch_size * len(prediction.tta)
+    needed, free = num_images * measure_cost(nets[0]).prediction_bytes, find_free_memory()
+    if not has_gpu() and needed > free:
+        raise InputError(
+            f"memory must hold {num_images} images and flips of {size_hw[0]} x {size_hw[1]} at a time: about "
+            f"{needed / 2**30:.1f} GiB. Received: {free / 2**30:.1f} GiB free. A smaller `prediction.batch_size`, or "
+            f"`prediction.tile_hw`, takes less"
+        )
     return Predictor(nets, prediction.tta, prediction.batch_size, overlapping=overlapping)
 
 
@@ -52,10 +62,18 @@ def load_net(
     **options: Any,
 ) -> keras.Model:
     """Builds the net of one fold under a dtype policy and loads its weights; see `load_predictor`."""
-    if isinstance(weights, Path):
-        name, where = weights.parent.name, str(weights)
-    else:
-        name, where = weights.name.rpartition("/")[-1], f"{weights.file.path}, {weights.name},"
+    with naming(weights if isinstance(weights, Path) else weights.file.path, "be readable"):
+        if isinstance(weights, Path):
+            name, where, held = weights.parent.name, str(weights), weights.stat().st_size // 4
+        else:
+            name, where, held = (
+                weights.name.rpartition("/")[-1],
+                f"{weights.file.path}, {weights.name},",
+                weights.count(),
+            )
+    # A card may ask for any net: none is built that is larger than the weights that came with it.
+    if (least := count_least_weights(experiment.model)) > held:
+        raise InputError(f"{where} must hold weights of this net, at least {least:,} numbers. Received: {held:,}")
     net = build_unet(experiment.model, size_hw, num_classes, precision, name, **options)
     with naming(where, "hold weights of this net", damage=DECODER_FAULTS):
         if isinstance(weights, Path):

@@ -1,5 +1,6 @@
 """What maps come from: the weights of trained runs, and the fingerprint of all that decides a map."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +30,15 @@ class StoredWeights:
 
     def read(self) -> dict[str, npt.NDArray[np.generic]]:
         """Reads them, by their names within the net."""
-        prefix = f"{self.name}/"
-        return {name.removeprefix(prefix): self.file.read(name) for name in self.file.shapes if name.startswith(prefix)}
+        return {name.removeprefix(f"{self.name}/"): self.file.read(name) for name in self._names}
+
+    def count(self) -> int:
+        """Returns how many numbers they are, without reading them."""
+        return sum(math.prod(self.file.shapes[name]) for name in self._names)
+
+    @property
+    def _names(self) -> list[str]:
+        return [name for name in self.file.shapes if name.startswith(f"{self.name}/")]
 
 
 def find_fold_weights(project: Project, manifest: Manifest, name: str, experiment: ExperimentConfig, fold: int) -> Path:

@@ -18,6 +18,7 @@ from unets.errors import InputError
 from unets.log import format_duration, format_number
 from unets.nets.backend import choose_precision
 from unets.nets.cost import Cost, count_parameters, measure_cost
+from unets.nets.unet import count_least_weights
 from unets.store.paths import Project
 from unets.tables import render_table
 from unets.training.learner import build_learner, build_net
@@ -326,13 +327,10 @@ def _name_memory(estimate: Estimate) -> str:
 
 def _check_width(model: ModelConfig, most_bytes: int) -> None:
     """Refuses a net whose weights alone memory does not hold, before they are made."""
-    widths = [min(model.base_filters << level, model.max_filters) for level in range(model.depth)]
-    # Convolutions of a level from its own width to its own: two on the way down, one on the way up, at the least.
-    least_bytes = 4 * 9 * (3 if model.encoder == "unet" else 1) * sum(width**2 for width in widths)
-    if least_bytes > most_bytes:
+    if (least_bytes := 4 * count_least_weights(model)) > most_bytes:
         raise InputError(
             f"`base_filters`, `max_filters` and `depth` must give a net whose weights fit into "
-            f"{_gib(most_bytes)}. Received: at least {_gib(least_bytes)}, {max(widths)} channels wide"
+            f"{_gib(most_bytes)}. Received: at least {_gib(least_bytes)}"
         )
 
 

@@ -1,6 +1,8 @@
 """What this process may take of its machine: cores and memory; and its end with the process that started it."""
 
+import math
 import os
+import resource
 import signal
 import time
 from pathlib import Path
@@ -9,10 +11,10 @@ from threading import Thread
 import psutil
 
 _CGROUPS = Path("/sys/fs/cgroup")
-# Limit, use and statistics of a container's memory, as cgroup v2 and v1 name them, and the prefix of v1's sums.
+# Limit, use and statistics of a control group's memory, as cgroup v2 and v1 name them, and the prefix of v1's sums.
 _CGROUP_FILES = (
     ("memory.max", "memory.current", "memory.stat", ""),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "memory.stat", "total_"),
 )
 
 
@@ -21,22 +23,36 @@ def count_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def find_free_memory(cgroups: Path = _CGROUPS) -> int:
-    """Returns the bytes of memory that are free now, within a container's limit where there is one.
+def find_free_memory(cgroups: Path = _CGROUPS, membership: Path = Path("/proc/self/cgroup")) -> int:
+    """Returns the bytes of memory that are free now, within the limits of containers, jobs and `ulimit -v`.
 
     A container's use counts the files that it has read; the kernel gives that cache back before it refuses memory. In
-    the folder `cgroups` the kernel shows control groups.
+    the folder `cgroups` the kernel shows control groups, in `membership` that of this process: limits of all above it
+    hold too, as those of a job of Slurm or of systemd. A container sees its own group as the uppermost.
     """
     free = int(psutil.virtual_memory().available)
-    for limit, used, stat, prefix in _CGROUP_FILES:
-        if not all((cgroups / name).exists() for name in (limit, used, stat)):
-            continue
-        words = (cgroups / limit).read_text().strip()
-        if words.isdecimal():  # v2 says "max" where there is none; v1 a number that no machine has
-            counts = dict(line.split() for line in (cgroups / stat).read_text().splitlines())
-            cached = sum(int(counts.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
-            free = min(free, int(words) - int((cgroups / used).read_text()) + cached)
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit != resource.RLIM_INFINITY:
+        free = min(free, limit - psutil.Process().memory_info().vms)
+    lines = membership.read_text().splitlines() if membership.exists() else []
+    groups = {kinds: path.strip("/") for _, kinds, path in (line.split(":", 2) for line in lines)}
+    v1 = next((path for kinds, path in groups.items() if "memory" in kinds.split(",")), "")
+    for root, path in ((cgroups, groups.get("", "")), (cgroups / "memory", v1)):
+        for folder in (root / path, *(root / above for above in Path(path).parents)):
+            free = int(min(free, *(_find_free_of_group(folder, *names) for names in _CGROUP_FILES)))
     return max(free, 0)
+
+
+def _find_free_of_group(folder: Path, limit: str, used: str, stat: str, prefix: str) -> float:
+    """Returns the bytes that a control group may still take; infinity where it has no limit."""
+    if not all((folder / name).exists() for name in (limit, used, stat)):
+        return math.inf
+    words = (folder / limit).read_text().strip()
+    if not words.isdecimal():  # v2 says "max" where there is none; v1 a number that no machine has
+        return math.inf
+    counts = dict(line.split() for line in (folder / stat).read_text().splitlines())
+    cached = sum(int(counts.get(f"{prefix}{kind}_file", 0)) for kind in ("inactive", "active"))
+    return int(words) - int((folder / used).read_text()) + cached
 
 
 def end_with_parent(parent: int) -> None:

@@ -59,12 +59,12 @@ class Look:
     is_array: bool = False
     error: str = ""  # why a file cannot be read
 
-    @property
+    @cached_property
     def num_values(self) -> int:
         """Values of the file that has most."""
         return max((file.num_values for file in self.files), default=0)
 
-    @property
+    @cached_property
     def is_color(self) -> bool:
         """Whether some file has channels that differ."""
         return any(file.is_color for file in self.files)
