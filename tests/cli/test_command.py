@@ -2,7 +2,6 @@
 
 import errno
 import json
-import logging
 import os
 import re
 import signal
@@ -20,6 +19,7 @@ from tests import ROOT, run_unets
 from unets.cli.app import complete_commands, find_parameters, load_app
 from unets.dataset.checks import CheckReport
 from unets.dataset.first_experiments import Cost
+from unets.errors import InputError
 from unets.store.paths import Project
 
 EXPERIMENTS = {

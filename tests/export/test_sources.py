@@ -198,7 +198,7 @@ def test_a_card_gets_no_larger_net_than_its_weights_and_fetches_nothing(
 def test_what_memory_does_not_hold_is_not_predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("unets.prediction.loading.find_free_memory", lambda: 2**20)
     monkeypatch.setattr("unets.prediction.loading.has_gpu", lambda: False)
-    with pytest.raises(InputError, match=r"memory must hold 1 images .*: about .* GiB\. Received: 0\.0 GiB free"):
+    with pytest.raises(InputError, match=r"memory must hold 2 images .*: about .* GiB\. Received: 0\.0 GiB free"):
         load_model(DEMO_PATH)
 
 

@@ -147,36 +147,23 @@ class Cluster:
         submit = partial(
             self._client.submit, _run_there, function, (folders, versions), pure=False, resources=resources
         )
-        # Not before there is a connection, which says what to do where Dask is not installed.
-        from concurrent.futures import CancelledError
-
-        from distributed import KilledWorker
-        from distributed.comm import CommClosedError
-
         try:
             while True:
-                free = _AHEAD * sum(self._list_slots(on_gpu=on_gpu).values()) - len(under_way)
-                drawn = islice(pending, max(free, 1))
-                under_way.extend(submit(task, key=f"{name}-{next(numbers)}") for task in drawn)
-                if not under_way:
+                with _naming_loss():
+                    free = _AHEAD * sum(self._list_slots(on_gpu=on_gpu).values()) - len(under_way)
+                drawn = list(islice(pending, max(free, 1)))
+                if not drawn and not under_way:
                     return
-                result, error = self._wait(under_way[0], on_gpu=on_gpu)
+                with _naming_loss():
+                    under_way.extend(submit(task, key=f"{name}-{next(numbers)}") for task in drawn)
+                    result, error = self._wait(under_way[0], on_gpu=on_gpu)
                 if error is not None:
                     raise error
                 yield result
                 under_way.popleft()
-        except KilledWorker as error:
-            raise InputError(
-                f"a task must leave its worker alive. Received: {error.allowed_failures + 1} workers died of one, as "
-                f"from a lack of memory, or where they cannot import this package; their logs say more"
-            ) from error
-        except (CancelledError, CommClosedError) as error:
-            raise InputError(
-                "`--cluster` must keep running. Received: the scheduler is gone; what was finished is kept, the same "
-                "command goes on"
-            ) from error
         finally:
-            self._client.cancel(list(under_way))
+            with suppress(OSError, RuntimeError):  # the scheduler is gone
+                self._client.cancel(list(under_way))
 
     def count_gpus(self) -> int:
         """Returns how many tasks that train or predict can be at work: a worker takes as many as it says, usually one.
@@ -206,6 +193,28 @@ class Cluster:
                 if not self._list_slots(on_gpu=on_gpu):
                     kind = f"worker with a GPU (--resources {_GPU}=1)" if on_gpu else "worker"
                     logger.warning("cluster: no %s is left; waiting for one", kind)
+
+
+@contextmanager
+def _naming_loss() -> Iterator[None]:
+    """Says in words that tasks killed their workers, or that there is no cluster any more."""
+    # Not before there is a connection, which says what to do where Dask is not installed.
+    from concurrent.futures import CancelledError
+
+    from distributed import KilledWorker
+
+    try:
+        yield
+    except KilledWorker as error:
+        raise InputError(
+            f"a task must leave its worker alive. Received: {error.allowed_failures + 1} workers died of one, as "
+            f"from a lack of memory, or where they cannot import this package; their logs say more"
+        ) from error
+    except (CancelledError, OSError, RuntimeError) as error:  # it does not answer, or the client has closed for that
+        raise InputError(
+            "`--cluster` must keep running. Received: the scheduler is gone; what was finished is kept, the same "
+            "command goes on"
+        ) from error
 
 
 _cluster: ContextVar[Cluster | None] = ContextVar("cluster", default=None)
