@@ -3,6 +3,7 @@
 import gzip
 import os
 import zipfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -85,6 +86,23 @@ def test_pages_of_a_tiff_are_files(tmp_path: Path, dtype: type) -> None:
     assert read_stamp(tmp_path / "volume.tif" / "03.png") == read_stamp(tmp_path / "volume.tif")
     with pytest.raises(InputError, match=r"volume.tif/11.png must exist"):
         read_bytes(tmp_path / "volume.tif" / "11.png")
+
+
+def test_pngs_of_equal_size_and_crc_have_hashes_of_their_own_in_a_zip_too(tmp_path: Path) -> None:
+    rng, seen = np.random.default_rng(0), dict[int, bytes]()
+    for _ in range(5000):  # the CRC-32 of whole PNGs takes about 2 ** 16 values
+        content = BytesIO()
+        Image.fromarray(rng.integers(0, 256, (4, 6), dtype=np.uint8)).save(content, format="PNG", compress_level=0)
+        first, second = seen.setdefault(zlib.crc32(content.getvalue()), content.getvalue()), content.getvalue()
+        if first != second:
+            break
+    assert first != second and len(first) == len(second)
+    (tmp_path / "a.png").write_bytes(first)
+    (tmp_path / "b.png").write_bytes(second)
+    with zipfile.ZipFile(tmp_path / "train.zip", "w") as archive:
+        archive.write(tmp_path / "a.png", "a.png")
+    digest = hash_content(tmp_path / "a.png")
+    assert digest == hash_content(tmp_path / "train.zip" / "a.png") != hash_content(tmp_path / "b.png")
 
 
 def test_what_does_not_fit_into_memory_is_refused_by_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

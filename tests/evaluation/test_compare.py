@@ -261,6 +261,6 @@ def test_an_ensemble_of_other_weights_or_maps_is_noted(project: Project) -> None
 
 
 def test_the_hours_of_a_run_hold_those_of_the_run_it_started_from(project: Project) -> None:
-    write_config(project, "b", 0, start_from="a")
+    write_config(project, "b", start_from="a")
     assert find_cost(project, ["b"], [0]) == find_cost(project, ["a", "b"], [0])
     assert compare(project, "dice", "a", "b").b.cost == find_cost(project, ["b"], [0])

@@ -1,10 +1,10 @@
 """Files of every kind, damaged at random: what is read is right, or one error names the file."""
 
 import gzip
+import hashlib
 import io
 import json
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def encode(array: np.ndarray, ending: str) -> bytes:
 
 def name_hash(content: bytes) -> str:
     """As a table of images has it."""
-    return f"{len(content):x}-{zlib.crc32(content):08x}"
+    return hashlib.sha256(content).hexdigest()
 
 
 def damage_file(path: Path, content: bytes, damage: Callable[[bytes], bytes]) -> Path:
