@@ -55,7 +55,8 @@ def read_pseudo_labels(project: Project, manifest: Manifest, name: str, fold: in
             f"{path} must hold labels. Received: none of {record['num_images']} images reached a confidence of "
             f"{record['confidence']}. Run {remedy} with a lower --confidence"
         )
-    return tuple(replace(allowed[id_], masks=(labels[id_],), mask_hash=sha256) for id_ in sorted(labels))
+    # The hash is of the whole zip, which was compared; an id behind it keeps it from being taken for a mask's own.
+    return tuple(replace(allowed[i], masks=(labels[i],), mask_hash=f"{sha256}-{i}") for i in sorted(labels))
 
 
 def hash_pseudo_labels(project: Project, name: str, fold: int) -> str:
