@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unets.config import DatasetConfig, PatternSource, SubmissionConfig, TableSource, load_dataset
+from unets.config import (
+    DatasetConfig,
+    MasksSource,
+    PatternSource,
+    PolygonSource,
+    Source,
+    SubmissionConfig,
+    TableSource,
+    load_dataset,
+)
 from unets.data.rle import encode_rle
 from unets.data.samples import IGNORE
 from unets.dataset.manifest import read_manifest
@@ -130,10 +139,46 @@ def test_of_overlapping_classes_each_leaves_out_its_own_ignored_pixels(tmp_path:
     assert score.values.tolist() == [1.0]
 
 
+@pytest.mark.parametrize(
+    ("source", "values"),
+    [
+        (MasksSource(values=(255,)), (0, 255)),
+        (MasksSource(values=(0,), background=(255,)), (255, 0)),
+        (MasksSource(values=((9, 8, 7),), background=((0, 0, 0),)), ((0, 0, 0), (9, 8, 7))),
+        (PolygonSource(format="coco"), (0, 255)),
+        (PolygonSource(format="coco"), (0, 1)),
+    ],
+)
+def test_ground_truth_is_coded_as_the_masks_of_training(tmp_path: Path, source: Source, values: tuple[object]) -> None:
+    dataset = DatasetConfig(source=source, submission=SubmissionConfig(cell="{id}"))
+    (tmp_path / "truth").mkdir()
+    truth = np.array(values, dtype=np.uint8)[np.array([[1, 1, 0, 0]])]
+    Image.fromarray(truth).save(tmp_path / "truth" / "x.png")
+    path = write_rows(tmp_path / "s.csv", [["img", "rle_mask"], ["x", "1 1"]])
+    assert score_submission(path, tmp_path / "truth", dataset, (), jobs=1).values.tolist() == pytest.approx([2 / 3])
+
+
+def test_ground_truth_of_overlapping_classes_is_a_folder_a_class(tmp_path: Path) -> None:
+    source, classes = MasksSource(values=(255,), files="class"), ("a", "b")
+    form = SubmissionConfig(class_column="class", cell="{id}", row="class", sample=None)
+    dataset = DatasetConfig(source=source, classes=classes, overlapping=True, submission=form)
+    rows = [["img", "class", "rle_mask"], ["x", "a", "1 1"], ["x", "b", "1 2"]]
+    path = write_rows(tmp_path / "s.csv", rows)
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "x.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"must hold masks, a\.png of the id a; of overlapping classes in a folder"):
+        score_submission(path, tmp_path / "truth", dataset, (), jobs=1)
+    for name, truth in (("a", [[255, 255, 0]]), ("b", [[255, 255, 0]])):
+        (tmp_path / "truth" / name).mkdir()
+        Image.fromarray(np.array(truth, dtype=np.uint8)).save(tmp_path / "truth" / name / "x.png")
+    score = score_submission(path, tmp_path / "truth", dataset, (), jobs=1)
+    assert score.values.tolist() == pytest.approx([(2 / 3 + 1) / 2])
+
+
 def test_ground_truth_that_holds_other_values_than_classes_is_refused(tmp_path: Path) -> None:
     dataset = DatasetConfig(source=TableSource(), submission=SubmissionConfig(cell="{id}"))
     (tmp_path / "truth").mkdir()
     Image.fromarray(np.array([[255, 255, 0]], dtype=np.uint8)).save(tmp_path / "truth" / "x.png")
     path = write_rows(tmp_path / "s.csv", [["img", "rle_mask"], ["x", ""]])
-    with pytest.raises(InputError, match=r"x\.png must hold no ignored pixels"):
+    with pytest.raises(InputError, match=r"x\.png must hold the values that `source` declares alone. Received: 255"):
         score_submission(path, tmp_path / "truth", dataset, (), jobs=1)

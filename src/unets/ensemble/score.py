@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from unets.config import DatasetConfig, PatternSource
+from unets.config import Coding, DatasetConfig
 from unets.data.io import read_index_image
 from unets.data.rle import decode_rle
 from unets.data.samples import HALF, Sample, check_mask, read_full_size
@@ -54,10 +54,10 @@ def score_submission(
 ) -> SubmissionScore:
     """Scores a submission at full size with the competition's metric.
 
-    The ground truth is a csv or csv.gz of run lengths, or a folder of masks named as the dataset's masks are. Test
-    images are asked for their group, and for their size where the dataset has no common one and the ground truth is a
-    csv; one that is not among them is a group of its own. Raises InputError where ids of the two differ, or a mask
-    cannot be read.
+    The ground truth is a csv or csv.gz of run lengths, or a folder of masks, see `find_mask_files`, which hold what the
+    dataset's masks do; where these are no files, class indices, or 0 and 255 for a single class. Test images are asked
+    for their group, and for their size where the dataset has no common one and the ground truth is a csv; one that is
+    not among them is a group of its own. Raises InputError where ids of the two differ, or a mask cannot be read.
     """
     submitted, known = read_submission(submission_path, dataset), {image.id: image for image in images}
     reads = _find_ground_truth(ground_truth_path, dataset, known)
@@ -92,7 +92,8 @@ def _find_ground_truth(path: Path, dataset: DatasetConfig, known: Mapping[str, S
 
 def _check_ids(submission_path: Path, submitted: set[str], ground_truth_path: Path, known: set[str]) -> None:
     if not known:
-        raise InputError(f"{ground_truth_path} must hold masks. Received: none")
+        wanted = "masks, a.png of the id a; of overlapping classes in a folder of each class's name"
+        raise InputError(f"{ground_truth_path} must hold {wanted}. Received: none")
     said = [
         f"{len(ids)} {what}: {', '.join(sorted(ids)[:_MAX_SHOWN])}{', ...' * (len(ids) > _MAX_SHOWN)}"
         for what, ids in (("missing", known - submitted), ("unknown", submitted - known))
@@ -117,12 +118,17 @@ def _score_image(dataset: DatasetConfig, task: tuple[str, tuple[str, ...], _Read
 
 def _read_files(folder: Path, names: tuple[tuple[str, ...], ...], dataset: DatasetConfig) -> ClassMask:
     """Reads mask files: one of all classes, or some of each."""
-    if isinstance(dataset.source, PatternSource):
-        layers = DrawFiles(folder, names, dataset.source)()
+    source = dataset.source
+    coding = source if isinstance(source, Coding) and source.values else None
+    if coding is not None or len(names) > 1:
+        layers = DrawFiles(folder, names, coding or Coding(values=(255,)))()
         if dataset.has_shares:
             layers = tuple(np.asarray(layer >= HALF, dtype=np.uint8) for layer in layers)
-        return np.stack(layers, axis=-1) if dataset.overlapping else merge_layers(layers, f"a mask in {folder}")[0]
+        is_stack = dataset.overlapping and len(layers) > 1
+        return np.stack(layers, axis=-1) if is_stack else merge_layers(layers, f"a mask in {folder}")[0]
     drawn = read_index_image(path := folder / names[0][0])
+    if len(dataset.classes) == 1 and not dataset.has_ignored and not (drawn % 255).any():
+        return drawn // 255  # as `unets mask` writes them
     check_mask(drawn, dataset, str(path))
     return drawn
 

@@ -88,14 +88,19 @@ def read_patterns(listing: Listing, source: PatternSource, dataset: DatasetConfi
 
 
 def find_mask_files(folder: Path, dataset: DatasetConfig) -> dict[str, tuple[tuple[str, ...], ...]]:
-    """Finds masks in another folder, named as the training masks are in theirs: `a.png` where no pattern says how.
+    """Finds masks in another folder, named as the training masks are in theirs.
+
+    Where no pattern says how, they are called `a.png`, of overlapping classes `cat/a.png` and `dog/a.png`.
 
     Returns for each id the files of each class, or of all, below the folder; see `DrawFiles`.
     """
     source = dataset.source
-    patterns = _list_patterns(source, dataset) if isinstance(source, PatternSource) else ["{id}.png"]
+    if isinstance(source, PatternSource):
+        patterns = [Path(pattern).name for pattern in _list_patterns(source, dataset)]
+    else:
+        patterns = [f"{name}/{{id}}.png" for name in dataset.classes] if dataset.overlapping else ["{id}.png"]
     listing = list_input(folder)
-    found = [find_ids(listing, Path(pattern).name) for pattern in patterns]
+    found = [find_ids(listing, pattern) for pattern in patterns]
     return {id_: tuple(of.get(id_, ()) for of in found) for id_ in sorted(set().union(*found))}
 
 
