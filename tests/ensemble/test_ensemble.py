@@ -73,7 +73,7 @@ def test_scores_are_those_of_making_and_scoring_each_mask(make_scene: MakeScene)
 
 
 def test_it_is_written_read_and_the_same_again(make_scene: MakeScene) -> None:
-    project, dataset = make_scene(experiments="ab", num_groups=4, num_views=2)
+    project, dataset = make_scene(experiments="ab", num_groups=6, num_views=2)
     config = EnsembleConfig(experiments=("a", "b"))
     ensemble = fit_ensemble(project, dataset, config, jobs=1)
     assert read_ensemble(project) == ensemble

@@ -133,12 +133,12 @@ def select(
     """Tries candidates, and keeps those that show a gain; see the top of this module.
 
     All candidates that are left are scored in one call of `score`, which goes over all maps: only one that is kept
-    makes the rest be scored again. Of a single part (see `split_parts`) nothing can be evaluated, so nothing is tried.
+    makes the rest be scored again. Nothing is tried below `MIN_GROUPS` groups.
     """
     num_parts, family = int(part_of.max()) + 1, len(candidates)
     recipes = [start] * (num_parts + 1)  # the last is fitted on all
     results: list[CandidateResult] = []
-    pending = list(candidates) if num_parts > 1 else []
+    pending = list(candidates) if len(set(groups)) >= MIN_GROUPS else []
     while pending:
         proposals = [[one.propose(recipe, part) for part, recipe in enumerate(recipes)] for one in pending]
         table = _Table(recipes, proposals, part_of, score, metric)
@@ -149,7 +149,7 @@ def select(
             tried.append((find_p_value(gains.mean(axis=1), groups), candidate, chosen, gains))
         for p_value, candidate, chosen, gains in sorted(tried, key=lambda one: one[0]):
             num_kept = sum(result.is_kept for result in results)
-            reason = _refuse(gains, p_value, _ALPHA / (family - num_kept), groups)
+            reason = _refuse(gains, p_value, _ALPHA / (family - num_kept))
             *by_part, value = (describe_choice(recipe, candidate.what) for recipe in chosen)
             found = {"value": value, "values_by_part": tuple(by_part), "p_value": p_value, "is_kept": not reason}
             gain, about = bootstrap_mean(gains.mean(axis=1), groups), {"what": candidate.what}
@@ -162,10 +162,8 @@ def select(
     return Selection(recipe=recipes[-1], recipes_by_part=tuple(recipes[:-1]), results=tuple(results))
 
 
-def _refuse(gains: Values, p_value: float, alpha: float, groups: Sequence[str]) -> str:
+def _refuse(gains: Values, p_value: float, alpha: float) -> str:
     """Says why gains, (images, classes), do not suffice; empty where they do."""
-    if len(set(groups)) < MIN_GROUPS:
-        return f"fewer than {MIN_GROUPS} groups"
     if p_value > alpha:
         return "may be chance"
     if gains.mean() < MIN_GAIN:

@@ -80,10 +80,8 @@ def list_notes(ensemble: Ensemble) -> list[str]:
     """Says what to keep in mind of an ensemble's score and gains."""
     notes = note_few_groups(ensemble.num_groups)
     notes.append("the best epoch of a fold was chosen on that fold: out-of-fold scores are a little too good")
-    if ensemble.num_parts == 1:
-        return [*notes, "with one group there is nothing to evaluate a fit by: nothing was tried"]
-    if ensemble.candidates and ensemble.num_groups < MIN_GROUPS:
-        notes.append(f"nothing is kept below {MIN_GROUPS} groups: what gains may be chance")
+    if ensemble.num_groups < MIN_GROUPS:
+        return [*notes, f"nothing is tried below {MIN_GROUPS} groups: what gains may be chance"]
     how = "folds" if len(ensemble.folds) > 1 else "parts of the fold"
     notes.append(f"what is fitted is evaluated on images that it was not fitted on, over {ensemble.num_parts} {how}")
     if any(one.is_kept for one in ensemble.candidates):
