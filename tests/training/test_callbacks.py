@@ -127,19 +127,27 @@ def test_the_step_that_memory_chose_is_kept(fold: Fold) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metric", "keep", "kept", "dice"), [("dice", "best", 0, 0.9), ("iou", "best", 1, 0.8), ("dice", "last", 2, 0.7)]
+    ("metric", "keep", "kept", "dice"), [("dice", "best", 0, 0.9), ("iou", "best", 1, 0.8), ("dice", "last", 3, 0.6)]
 )
 def test_the_epoch_that_predicts_follows_the_metric(metric: str, keep: str, kept: int, dice: float) -> None:
     progress = Progress()
     for values in (
-        {"val_dice": 0.9, "val_iou": 0.5},
-        {"val_dice": 0.8, "val_iou": 0.6},
-        {"val_dice": 0.7, "val_iou": 0.6},
+        {"val_dice": 0.9, "val_iou": 0.5, "val_loss": 3.0},
+        {"val_dice": 0.8, "val_iou": 0.6, "val_loss": 2.0},
+        {"val_dice": 0.7, "val_iou": 0.6, "val_loss": 2.0},
+        {"val_dice": 0.6, "val_iou": 0.5, "val_loss": 1.0},
     ):
         progress.add_epoch(values, 4, metric=metric, keep=keep)
     assert (progress.best_epoch, progress.best_dice) == (kept, dice)
-    # patience counts from the best epoch: two without a better one by Dice, one by IoU, which only equals
-    assert progress.is_finished(9, 2) == (kept == 0) and progress.is_finished(9, 1) == (kept < 2)
+    # patience counts from the best epoch: three without a better one by Dice, two by IoU, of which one only equals
+    assert progress.is_finished(9, 3) == (kept == 0) and progress.is_finished(9, 2) == (kept < 2)
+
+
+def test_of_equal_epochs_the_one_of_the_lower_loss_predicts() -> None:
+    progress = Progress()  # no held-out image has an object, and a net that finds none is right from the start
+    for loss in (0.5, 0.2, 0.3):
+        progress.add_epoch({"val_dice": 1.0, "val_loss": loss}, 4)
+    assert progress.best_epoch == 1
 
 
 def test_no_flipped_byte_gives_anything_but_an_input_error(fold: Fold) -> None:

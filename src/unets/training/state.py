@@ -65,13 +65,15 @@ class Progress:
     def add_epoch(self, values: Mapping[str, float], images: int, *, metric: str = "dice", keep: str = "best") -> bool:
         """Notes a finished epoch, trained on so many images; returns whether its weights are to predict.
 
-        The values of losses and metrics have `val_dice`, and `val_<metric>`, which the best epoch is chosen by; to keep
-        the "last" puts every epoch in the place of the one before.
+        The values of losses and metrics have `val_dice`, and `val_<metric>`, which the best epoch is chosen by, and of
+        equal ones by `val_loss`: all may be 0, or 1 where no held-out image has an object. To keep the "last" puts
+        every epoch in the place of the one before.
         """
+        score, loss = values[f"val_{metric}"], values.get("val_loss", 0.0)
+        is_equal = score == self.best_score and loss < self.history[self.best_epoch].get("val_loss", 0.0)
         self.history.append({"epoch": self.next_epoch + 1, **values})
         self.updates, self.images = 0, self.images + images
-        score = values[f"val_{metric}"]
-        is_kept = keep == "last" or score > self.best_score
+        is_kept = keep == "last" or score > self.best_score or is_equal
         if is_kept:
             self.best_dice, self.best_epoch, self.best_score = values["val_dice"], self.next_epoch - 1, score
         return is_kept
