@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import read_submission
 from unets.errors import InputError
+from unets.evaluation.predictions import open_prediction
 from unets.export.exporting import build_portable, compare_files, export_models, write_model_file
 from unets.export.masking import Wanted, mask_folder
 from unets.export.model import TrainedModel
@@ -123,12 +125,23 @@ def test_usual_masks_are_those_of_out_of_fold_images(project: Project) -> None:
     assert find_usual(project, load_dataset(project.configs_dir), "unet_none") is None
 
 
+def test_a_single_image_tells_nothing_of_what_is_usual(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = load_dataset(project.configs_dir)
+    prediction = open_prediction(project, dataset, "ensemble")
+    one = replace(prediction, recipes=dict([*prediction.recipes.items()][:1]))
+    monkeypatch.setattr("unets.export.oof.open_prediction", lambda *_: one)
+    assert find_usual(project, dataset, "ensemble") is None
+    folds = {id_: int(index > 0) for index, id_ in enumerate(prediction.recipes)}
+    monkeypatch.setattr("unets.export.oof.read_folds", lambda *_: folds)
+    found = find_oof_images(project, dataset, 3, 0, (37, 50))
+    assert (found.total, len(found.calibration)) == (1, 0)
+
+
 def test_of_few_images_the_usual_range_is_wider() -> None:
     areas = np.linspace(0.1, 0.2, 7)
     low, high = find_range(areas)
     assert 0 < low < 0.06 and 0.3 < high < 0.5
     assert find_range(np.linspace(0, 1, 1001)) == (0.005, 0.995)  # of many: the percentiles
-    assert find_range(np.array([0.3])) == (0.3, 0.3)
 
 
 def test_weights_of_another_net_are_refused(model_path: Path, tmp_path: Path) -> None:
@@ -221,7 +234,7 @@ def test_exports_come_with_a_table_of_images_that_their_net_did_not_see(project:
     manifest = read_manifest(project, dataset)
     fold_of = read_folds(project.folds_path, manifest)
     shown = [read_image(sample, (37, 50)) for sample in manifest.train if fold_of[sample.id] == 1]
-    trial = find_oof_images(project, dataset, 3, "unet_a", 1, (37, 50))
+    trial = find_oof_images(project, dataset, 3, 1, (37, 50))
     assert all(any(np.array_equal(image, own) for own in shown) for image, _ in trial.images)
     assert trial.total == 3 and len(trial.calibration) == 4
     source = open_model(project.run_dir("unet_a", 1))

@@ -53,15 +53,15 @@ def export_models(
     models: Sequence[TrainedModel],
     out_dir: Path,
     formats: Sequence[str],
-    find_images: Callable[[str, int, SizeHW], SampleImages] | None = None,
+    find_images: Callable[[int, SizeHW], SampleImages] | None = None,
 ) -> list[Path]:
     """Writes models: each as one file, and of each member the first net for other programs.
 
     Files for other programs hold one net, which sees the image without TTA: flips and further folds multiply what a
     phone has to compute. A table of all of them is written beside, `export.md`. Files of their names are replaced.
 
-    `formats` are those of `--formats`. `find_images` leads from a member's name, the net's fold and size to images for
-    the comparison; None makes some up: noise, which says no more than whether two programs compute the same.
+    `formats` are those of `--formats`. `find_images` leads from a net's fold and size to images for the comparison;
+    None makes some up: noise, which says no more than whether two programs compute the same.
 
     Returns the files, the table last. Raises InputError where weights are missing, damaged, or of another net, or the
     backend cannot write a format.
@@ -76,7 +76,7 @@ def export_models(
             fold, net = member.nets[0].fold, _load_net(model.card, member, weights[0])
             name = f"{member.name}_fold{fold}"
             net = build_portable(net, name, overlapping=model.card.recipe.overlapping)
-            images = find_images(member.name, fold, member.size_hw) if find_images else _make_noise(net)
+            images = find_images(fold, member.size_hw) if find_images else _make_noise(net)
             files = write_program_files(net, out_dir / name, others, images.calibration)
             rows += compare_files(net, files, images)
             paths += files.values()

@@ -40,13 +40,18 @@ class SampleImages:
 
 
 def find_usual(project: Project, dataset: DatasetConfig, name: str) -> Usual | None:
-    """Measures the out-of-fold masks of an experiment or ensemble; None, and a warning, where there are no maps."""
+    """Measures the out-of-fold masks of an experiment or ensemble; None of fewer than two images.
+
+    So it is, with a warning, where there are no maps.
+    """
     try:
         prediction = open_prediction(project, dataset, name)
     except InputError as error:
         logger.warning("the file of %s cannot name images unlike those of training: %s", name, error)
         return None
     samples = [sample for sample in read_manifest(project, dataset).train if sample.id in prediction.recipes]
+    if len(samples) < 2:
+        return None
     chosen = samples[:: -(-len(samples) // _MAX_MEASURED)]
 
     def measure(sample: Sample) -> tuple[float, float]:
@@ -74,18 +79,15 @@ def find_range(shares: npt.NDArray[np.float64]) -> tuple[float, float]:
 
 
 def find_oof_images(
-    project: Project, dataset: DatasetConfig, num_images: int, experiment: str, fold: int, size_hw: SizeHW
+    project: Project, dataset: DatasetConfig, num_images: int, fold: int, size_hw: SizeHW
 ) -> SampleImages:
     """Picks images of a fold, which its net did not see: every other one for calibration, others to be scored.
 
-    Both are spread evenly over the fold; at most `num_images` are scored. Raises InputError where the fold has fewer
-    than two images.
+    Both are spread evenly over the fold; at most `num_images` are scored. Of a single image there is no calibration.
     """
     manifest = read_manifest(project, dataset)
     fold_of = read_folds(project.folds_path, manifest)
     samples = [sample for sample in manifest.train if fold_of[sample.id] == fold]
-    if len(samples) < 2:
-        raise InputError(f"{experiment} must have images out of fold {fold}. Received: {len(samples)}")
 
     def spread(some: Sequence[Sample], most: int) -> list[Sample]:
         return [some[index] for index in np.linspace(0, len(some) - 1, min(len(some), most)).round().astype(int)]
