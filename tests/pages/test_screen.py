@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,4 +121,9 @@ def test_several_classes(screen: Callable[..., Any]) -> None:
 def test_nothing_to_show_is_refused(make_scene: MakeScene) -> None:
     project, dataset = make_scene()
     with pytest.raises(InputError, match=r"must exist\. Received: no such file\. Run `unets ensemble`"):
+        screen_test(project, dataset)
+    fit_ensemble(project, dataset, EnsembleConfig(experiments=("a",), **GIVEN), jobs=1)
+    for folder in (project.input_dir / "test", project.maps_dir("a", "test")):
+        shutil.rmtree(folder)
+    with pytest.raises(InputError, match=r"must have test images for a screening\. Received: none"):
         screen_test(project, dataset)

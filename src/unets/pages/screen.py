@@ -57,14 +57,14 @@ def screen_test(
     size; as many are shown where fewer are odd.
 
     Raises:
-        InputError: there is no ensemble, its members' test maps are missing, damaged or not those it was fitted on.
+        InputError: there is no ensemble or no test image, its members' test maps are missing, damaged or not those it
+            was fitted on.
     """
-    ensemble = read_ensemble(project, ensemble_name)
-    predictions = _open_predictions(project, dataset, ensemble)
-    manifest = read_manifest(project, dataset)
+    ensemble, manifest = read_ensemble(project, ensemble_name), read_manifest(project, dataset)
     samples = manifest.test
     if not samples:
         raise InputError(f"`{project.input_dir}` must have test images for a screening. Received: none")
+    predictions = _open_predictions(project, dataset, ensemble)
     measured, _ = measure_all(dataset, samples, predictions[:1], has_ground_truth=False, jobs=jobs)
     train_areas = list(measure_shares(project, manifest, jobs=jobs).values())
     odd = measure_oddness(measured, [s.group for s in samples], [s.view for s in samples], train_areas)
