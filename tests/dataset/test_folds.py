@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -41,6 +42,31 @@ def test_each_group_in_one_fold_and_sizes_differ_by_one(areas: list[float], num_
     sizes = Counter(folds.values())
     assert set(sizes) == set(range(num_folds))
     assert max(sizes.values()) - min(sizes.values()) <= 1
+
+
+@pytest.mark.parametrize("num_objects", [1, 2, 3])
+@pytest.mark.parametrize("sizes", [None, {f"g{index}": 1 + index % 2 for index in range(15)}])
+def test_the_first_fold_has_objects_inside_and_outside(num_objects: int, sizes: dict[str, int] | None) -> None:
+    groups = {f"g{index}": 0.1 * (index < num_objects) for index in range(15)}
+    for seed in range(10):
+        folds = split_groups(groups, 5, seed, sizes=sizes)
+        found = {folds[f"g{index}"] for index in range(num_objects)}
+        assert found == ({4} if len(found) == 1 else set(range(len(found))))  # of one alone, fold 0 trains on it
+
+
+def test_a_single_group_cannot_be_split_and_a_fold_without_objects_is_said(
+    make_competition: MakeCompetition, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InputError, match=r"must be of two groups at least.* Received: one, p1"):
+        split_groups({"p1": 0.1}, 2, 0)
+    project = make_competition(num_groups=2, num_views=1)
+    manifest = load(project)
+    shares = dict(zip((sample.id for sample in manifest.train), (0.1, 0.0), strict=True))
+    with patch("unets.dataset.folds.measure_shares", return_value=shares):
+        folds = write_folds(project, manifest)
+    assert "fold 0: no image has an object" in caplog.text
+    assert list(folds.values()) == [1, 0]  # the only object is trained on
+    assert split_groups({"many": 0.1, "few": 0.1}, 2, 0, sizes={"many": 9, "few": 1}) == {"many": 1, "few": 0}
 
 
 def test_fold_means_lie_close_together_and_depend_on_the_seed_alone() -> None:

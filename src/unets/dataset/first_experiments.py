@@ -228,7 +228,7 @@ def _plan(
         "model": [f"Encoder: {encoder}."],
         "training": [
             f"Steps: {updates:,} of {batch_size} images, {cost.train_seconds:.3f} s an image on this machine, so "
-            f"training sees {times}; {epochs} epochs, that is validations of {scored} images."
+            f"training sees {times}; {epochs} epochs, that is validations of {scored} image{'s'[: scored != 1]}."
         ],
     }
     if experiment.folds is not None:

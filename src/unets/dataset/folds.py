@@ -42,6 +42,11 @@ def split_groups(
     those of scikit-learn's StratifiedGroupKFold within 0.0067. Groups of several sizes are split by the latter, which
     counts images: of 27 groups with 1 to 300 images, folds had 137 to 318 images in place of 49 to 406.
     """
+    if len(groups) == 1:
+        raise InputError(
+            f"training images must be of two groups at least, as one is held out to score nets. Received: one, "
+            f"{next(iter(groups))}. `source.group` of dataset.py, or the column `group` of its table, says what it is"
+        )
     if len(groups) < num_folds:
         raise InputError(f"`num_folds` must be at most the number of groups, {len(groups)}. Received: {num_folds}")
     by_area, folds = sorted(groups, key=lambda group: (groups[group], group)), dict[str, int]()
@@ -50,7 +55,7 @@ def split_groups(
         for start in range(0, len(by_area), num_folds):
             block = by_area[start : start + num_folds]
             folds |= dict(zip(block, rng.permutation(num_folds).tolist(), strict=False))  # the last block may be short
-        return folds
+        return _number_folds(groups, folds, num_folds, sizes or dict.fromkeys(groups, 1))
     from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import
 
     group_of = [group for group in by_area for _ in range(sizes[group])]
@@ -59,7 +64,27 @@ def split_groups(
         splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
         for fold, (_, inside) in enumerate(splitter.split(group_of, strata, group_of)):
             folds |= dict.fromkeys((group_of[index] for index in inside), fold)
-    return folds
+    return _number_folds(groups, folds, num_folds, sizes)
+
+
+def _number_folds(
+    groups: Mapping[str, float], folds: Mapping[str, int], num_folds: int, sizes: Mapping[str, int]
+) -> dict[str, int]:
+    """Numbers folds again, as fold 0 may be the only one that is trained.
+
+    Folds without an object come last, and so does one of more than half of the images; where a single fold has objects,
+    it does, so that the others train on them.
+    """
+    with_objects = {folds[group] for group, area in groups.items() if area > 0}
+    counts = Counter[int]()
+    for group, fold in folds.items():
+        counts[fold] += sizes[group]
+
+    def is_poor(fold: int) -> bool:
+        return (fold in with_objects) == (len(with_objects) == 1) or 2 * counts[fold] > counts.total()
+
+    order = sorted(range(num_folds), key=is_poor)
+    return {group: order.index(fold) for group, fold in folds.items()}
 
 
 def measure_shares(project: Project, manifest: Manifest, *, jobs: int | None = None) -> dict[str, float]:
@@ -102,6 +127,8 @@ def write_folds(project: Project, manifest: Manifest, *, jobs: int | None = None
     for fold, own in enumerate(members):
         area = fmean(areas[group] for group in own)
         logger.info("fold %d: %d groups, mean share of object %.4f", fold, len(own), area)
+        if area == 0:
+            logger.warning("fold %d: no image has an object: scores of this fold say little", fold)
     return read_folds(path, manifest)
 
 

@@ -82,7 +82,9 @@ class Scaffold:
         groups = len({sample.group or sample.id for sample in self.result.samples if sample.split == "train"})
         size = f"{self.image_hw[0]} x {self.image_hw[1]} pixels"
         size = size if self.dataset.size_hw else f"of several sizes, typically {size}"
-        return f"{splits['train']} training and {splits['test']} test images, {size}, {groups} groups"
+        return (
+            f"{splits['train']} training and {splits['test']} test images, {size}, {groups} group{'s'[: groups != 1]}"
+        )
 
 
 def write_scaffold(
@@ -167,6 +169,8 @@ def _find_dataset(listing: Listing) -> tuple[DatasetConfig, Import]:
         submission = submission.model_copy(update={"class_column": "class", "row": row})
     if len(groups) < 2 * _FOLDS:
         text = f"there are {len(groups)} groups only: folds are uneven, and scores uncertain"
+        if len(groups) == 1:
+            text = "all images are of one group, and nothing can be trained where none can be held out"
         result.ask("num_folds", text, "smaller groups, if these do not leak")
     try:
         dataset = DatasetConfig(
