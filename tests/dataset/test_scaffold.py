@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.dataset.importers.drawing import Drawing, draw_objects, encode, fill, find_faults, merge
+from tests.dataset.importers.drawing import Drawing, draw_image, draw_objects, encode, fill, find_faults, merge
 from unets.config import list_experiments, load_dataset, load_ensemble, load_experiment
 from unets.data.samples import read_mask
+from unets.dataset.checks import check_data
 from unets.dataset.manifest import read_manifest, read_source
 from unets.dataset.scaffold import find_typical_size, render_scaffold, write_scaffold
 from unets.errors import InputError
@@ -89,6 +90,49 @@ def test_a_sample_that_tells_no_classes_apart_is_a_question(project: Project, dr
     scaffold = write_scaffold(project)
     assert scaffold.dataset.submission.sample is None
     assert any(question.field == "submission" for question in scaffold.questions)
+
+
+@pytest.mark.parametrize(
+    ("num_classes", "text", "fields"),
+    [
+        (1, "id,rle\n100,\n101,1 2\n", {"image_column": "id", "rle_column": "rle", "cell": "{id}", "row": "image"}),
+        (1, "ImageId,Pixels\n100,1 2\n100,5 1\n101,1 1\n", {"row": "object", "cell": "{id}"}),
+        (1, "img,mask\n100.png,1 2\n101.png,\n", {"cell": "{id}.png"}),
+        (2, "id,c,rle\n100,0,\n100,1,\n101,0,\n101,1,\n", {"class_column": "c", "class_cells": ("0", "1")}),
+        (2, "id,rle\n100_1,\n100_2,\n101_1,\n101_2,\n", {"cell": "{id}_{class}", "class_cells": ("1", "2")}),
+    ],
+)
+def test_a_sample_beside_masks_tells_the_form_of_a_submission(
+    project: Project, drawing: Drawing, num_classes: int, text: str, fields: dict[str, object]
+) -> None:
+    fill(drawing, "train/{i}.png", "train_masks/{i}.png", num_classes=num_classes)
+    for number in (100, 101):
+        drawing.save(f"test/{number}.png", draw_image(number, merge(draw_objects(number))))
+    drawing.write("sample_submission.csv", text)
+    scaffold = write_scaffold(project)
+    submission, fields = scaffold.dataset.submission, fields | {"sample": "sample_submission.csv", "order": "column"}
+    assert submission.model_dump(include=set(fields)) == fields
+    assert scaffold.dataset.metric == {"object": "ap", "image": "dice"}.get(submission.row, "iou")
+    assert any(question.field == "submission.order" for question in scaffold.questions)
+    assert check_data(project, load_dataset(project.configs_dir), jobs=1).is_clean
+
+
+def test_a_sample_that_cannot_be_followed_is_a_question(project: Project, drawing: Drawing) -> None:
+    fill(drawing, "train/{i}.png", "train_masks/{i}.png")
+    drawing.save("test/100.png", draw_image(100, merge(draw_objects(100))))
+    drawing.write("sample_submission.csv", "id,height,rle\n100,48,\n")
+    scaffold = write_scaffold(project)
+    assert scaffold.dataset.submission.sample is None
+    assert any("its form is not followed" in question.text for question in scaffold.questions)
+
+
+def test_images_of_a_single_group_are_a_question(project: Project, drawing: Drawing) -> None:
+    fill(drawing, "images/{i}.png", "masks/{i}.png", count=3)
+    rows = [f"{number},train,images/{number:03}.png,masks/{number:03}.png,p1" for number in range(3)]
+    drawing.write("samples.csv", "\n".join(["id,split,image,mask,group", *rows]) + "\n")
+    scaffold = write_scaffold(project)
+    assert any(question.text.startswith("all images are of one group") for question in scaffold.questions)
+    assert "1 group" in scaffold.counts and "1 groups" not in scaffold.counts
 
 
 def test_a_list_of_classes_that_is_given(project: Project, drawing: Drawing, tmp_path: Path) -> None:

@@ -264,6 +264,46 @@ def _describe_submission(
     return fields
 
 
+def describe_sample(found: Import) -> dict[str, Any]:
+    """Returns the fields of SubmissionConfig, of a sample submission beside masks that are no run lengths.
+
+    What it does not tell is asked. A csv that is called a sample and names no test image is passed over.
+    """
+    tables, id_of = found.listing.tables, {one.image: one.id for one in found.samples if one.split == "test"}
+    for path in filter(_is_sample, sorted(tables)):
+        table = tables[path]
+        if (naming := _find_naming(table, Finder(list(id_of)))) is None:
+            continue
+        column, *more = [name for name in table.columns[::-1] if name != naming.column] or [naming.column]
+        class_column = more[0] if len(more) == 1 and not naming.labels and len(found.classes) > 1 else None
+        labels = naming.labels or (table[class_column] if class_column else ("",) * len(table))
+        cells = tuple(sort_naturally(set(labels) - {""}))
+        are_runs = all(_RUNS.fullmatch(runs) for cell in table[column] if (runs := clean_runs(cell)))
+        are_ids = all(id_of[image] == id_ for image, id_ in naming.ids.items())
+        if not (are_runs and are_ids) or len(more) > bool(class_column) or len(cells) not in (0, len(found.classes)):
+            text = f"{path} is called a sample of a submission, and cannot be read as one: its form is not followed"
+            found.ask("submission", text, "sample=..., image_column=..., rle_column=..., cell=...")
+            continue
+        if is_renamed := not set(cells) <= set(found.classes):
+            text = f"{path} calls the classes {', '.join(cells)}, in the order of `classes`"
+            found.ask("submission.class_cells", text, "another order")
+        text = f"{path} does not tell how pixels are counted: along columns, as Kaggle mostly has it"
+        found.ask("submission.order", text, '"row"')
+        found.account[path] = "sample submission"
+        most = max(Counter(zip(naming.images, labels, strict=True)).values())
+        return {
+            "sample": path,
+            "image_column": naming.column,
+            "cell": naming.cell,
+            "class_column": class_column,
+            "class_cells": cells if is_renamed else (),
+            "rle_column": column,
+            "order": "column",
+            "row": "object" if most > 1 else "class" if cells else "image",
+        }
+    return {"sample": None}
+
+
 def _do_overlap(draw: DrawRuns) -> bool:
     """Tells whether a pixel is of two classes: the union is then smaller than its parts."""
     united = [unite_rles(cells) for cells in draw.layers if cells]
