@@ -167,6 +167,11 @@ def _find_dataset(listing: Listing) -> tuple[DatasetConfig, Import]:
     if has_classes and not submission.sample and not submission.names_classes:
         row = submission.row if "row" in submission.model_fields_set else "class"
         submission = submission.model_copy(update={"class_column": "class", "row": row})
+    if submission.row == "object":
+        text = (
+            "ap counts connected parts of masks: objects that touch are one here, and scores are too good where many do"
+        )
+        result.ask("metric", text, '"dice"')
     if len(groups) < 2 * _FOLDS:
         text = f"there are {len(groups)} groups only: folds are uneven, and scores uncertain"
         if len(groups) == 1:
