@@ -204,8 +204,9 @@ def test_an_import_that_was_stopped_goes_on(make_competition: MakeCompetition) -
     drawn = sorted(path.name for path in project.masks_dir.glob("*.png"))
     assert drawn and "car003_01.png" not in drawn and not project.samples_path.exists()
     path.write_bytes(content)
+    (project.masks_dir / ".part-0123car003_01.png").write_bytes(b"as a kill leaves it")
     assert len(load(project).train) == 4
-    assert not list(project.masks_dir.glob(".drawn-*"))
+    assert not list(project.masks_dir.glob(".*"))
 
 
 def test_junk_is_no_image_and_symlinked_folders_are_followed(make_competition: MakeCompetition) -> None:

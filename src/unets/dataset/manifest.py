@@ -230,6 +230,8 @@ def _draw_masks(
     if not todo:
         return {}
     project.masks_dir.mkdir(parents=True, exist_ok=True)
+    for path in project.masks_dir.rglob(".part-*"):  # as a kill leaves it
+        path.unlink(missing_ok=True)
     count = len(imported.classes) if imported.overlapping else 1
     # A line of JSON an id: a kill may tear the last, which then equals none.
     with (project.masks_dir / f".drawn-{key}").open("a+", encoding="utf-8") as journal:
