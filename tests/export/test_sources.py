@@ -105,7 +105,7 @@ def test_runs_that_do_not_belong_together_are_refused(
     with pytest.raises(InputError, match=r"of one config. Received: .*fold0 and .*fold1, which differ"):
         open_model(models_dir / "unet_a")
     path = plant_ensemble({"unet_b": 0.5, "unet_c": 0.5})
-    plant_run("unet_c", 1, weights=b"trained anew")
+    plant_run("unet_c", 1, weights=b"trained again")
     with pytest.raises(InputError, match=r"must hold the runs that ensemble.json was made of"):
         open_model(path)
     plant_run("unet_b", 0, dataset=DATASET.model_copy(update={"classes": ("bus",)}))

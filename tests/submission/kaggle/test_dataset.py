@@ -73,7 +73,7 @@ def test_it_holds_what_inference_needs_and_no_more(predicted: Project) -> None:
     others = {"dataset-metadata.json", "models/tiny/folds.csv", "models/tiny/ensemble.json"}
     assert names == {wheel} | runs | configs | others
     before = list_files(folder)
-    assert list_files(build(predicted)) == before  # the same, made anew
+    assert list_files(build(predicted)) == before  # the same, made again
 
 
 def test_inference_from_the_folder_alone_gives_the_same_bytes(predicted: Project, tmp_path: Path) -> None:
