@@ -1,8 +1,8 @@
 """The whole pipeline at full scale: what each stage takes, how memory grows, and that kills change no byte.
 
 A few images are repeated under new ids by hard links: equal images must give equal rows. Stages are `unets` commands in
-processes of their own, watched from outside. With kills, a second folder gets the same pipeline, struck by SIGKILL at
-random moments and started again, and must end with the same bytes.
+processes of their own, watched from outside. With kills, further folders get the same pipeline, whose stages are struck
+by SIGKILL while they write, and started again, and must end with the same bytes; as many pipelines as the kills take.
 
 Run:  python benchmarks/rehearsal.py --input <a folder in Carvana's layout> --images 1000,10000,100064
       python benchmarks/rehearsal.py --input ... --images 5000 --kills 10
@@ -14,17 +14,19 @@ import csv
 import gzip
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from itertools import accumulate
+from itertools import chain
 from pathlib import Path
 
 import cv2
@@ -41,7 +43,16 @@ COMPETITION = "crowd"
 STAGES = ("import", "check", "split", "train", "predict", "ensemble", "pseudo-labels", "report", "submission")
 OPTIONS = {"pseudo-labels": ("--name", "first", "--confidence", "0"), "report": ("--top", "8")}
 CHECK = "check-submission"
-MISSES = 10  # moments a kill at most that find their stage ended
+_KILLS_A_STAGE = 3  # of one run of the pipeline
+_WRITTEN = ("models", "submissions")  # folders that stages write to
+_LOOK = 0.01  # seconds between two looks at what a stage wrote
+# What is not compared: files that tell of time alone, and what the others tell of time, starts and the folder's place.
+_OF_TIME = ("stages.jsonl", "cost.csv", "live.html", "tensorboard.json", "events/*")
+_TIME = re.compile(
+    rb'"(seconds|date|seal|starts|input|account\.csv)": [^,}\n]*|\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?'
+    rb'|<(td class="num"|dd)>\d+\.\d\d(?=<)|[\d.]+ (s|min|h)(?=</dd>)'  # hours of training and stages in a report
+    rb"|:\d{19}\b"  # when a mask was drawn, in account.csv, whose hash is in import.json
+)
 _NUM_FILES = 64  # different images; a file takes 65,000 hard links at most
 _NUM_TRAIN = 32  # of them are training images too
 _CONFIGS = {
@@ -80,9 +91,6 @@ ENSEMBLE = EnsembleConfig(
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 MIB, _GB = 2**20, 1e9
 
-# Starts a stage and kills it after so many seconds (None: never); tells whether it was struck while at work.
-Run = Callable[[str, float | None], bool]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StageCost:
@@ -111,19 +119,29 @@ def main() -> None:
         faults += [f"{unequal_rows} rows are unlike those of an equal image"] if unequal_rows else []
     if len(args.images) > 1:
         print(f"\n{render_growth(costs_of)}")
-    kills = list[str]()
-    if args.kills:
-        number, struck = args.images[0], folder / "struck"
-        shutil.rmtree(struck, ignore_errors=True)  # of a rehearsal that was cut short: its kills are lost
-        lay_out(struck, args.input, number, args.full_size)
-        seconds_of = {cost.stage: cost.seconds for cost in costs_of[number]}
-        kills = strike(partial(run_stage, struck), seconds_of, args.kills, args.seed)
-        unequal = compare_files(folder / str(number), struck)
-        print(f"{len(kills)} kills ({', '.join(kills)}): {len(unequal)} files differ {unequal[:5]}")
-        faults += (
-            [f"{args.kills} kills must strike a stage at work, not {len(kills)}"] if len(kills) < args.kills else []
-        )
-        faults += ["kills must change no byte"] if unequal else []
+    kills_path, plain = folder / "kills.txt", folder / str(args.images[0])
+    kills = kills_path.read_text().splitlines() if kills_path.exists() else []
+    seconds_of = {cost.stage: cost.seconds for cost in costs_of[args.images[0]]}
+    reach = Counter({stage: max(_find_moments(kills, stage), default=0) for stage in STAGES})
+    for turn in range(args.kills):
+        if faults or len(kills) >= args.kills:
+            break
+        shutil.rmtree(struck := folder / "struck", ignore_errors=True)  # cut short: its kills are lost
+        for kind in ("configs", "input"):
+            shutil.copytree(plain / kind, struck / kind, copy_function=os.link)
+        more = strike(struck, seconds_of, reach, args.kills - len(kills), random.Random(args.seed + turn + len(kills)))
+        unequal = compare_files(plain, struck)
+        print(f"{len(kills)} + {len(more)} kills: {len(unequal)} files differ {unequal[:5]}", flush=True)
+        if unequal:
+            faults.append(f"kills must change no byte. Received: {', '.join(unequal)} after {', '.join(more)}")
+        else:
+            kills += more
+            kills_path.write_text("".join(f"{kill}\n" for kill in kills))
+    for stage in STAGES if kills else ():
+        moments = _find_moments(kills, stage)
+        print(f"{stage}: {len(moments)} kills, after {moments} changes of files")
+    if len(kills) < args.kills:
+        faults.append(f"{args.kills} kills must strike a stage at work, not {len(kills)}")
     stages = {str(number): [asdict(cost) for cost in costs] for number, costs in costs_of.items()}
     write_json(args.out, {"origin": describe_origin(ROOT), "stages": stages, "kills": kills, "faults": faults})
     if args.folder is None:
@@ -193,69 +211,100 @@ def count_unequal(csv_path: Path, num_files: int) -> int:
     return unequal
 
 
-def strike(run: Run, seconds_of: Mapping[str, float], num_kills: int, seed: int) -> list[str]:
-    """Runs the pipeline and kills it, with all its processes, at random moments.
+def _find_moments(kills: Sequence[str], stage: str) -> list[int]:
+    return sorted(int(kill.split()[2]) for kill in kills if kill.startswith(f"{stage} "))
 
-    Moments are drawn over the whole time that the pipeline takes without kills. A moment that finds its stage ended,
-    because what was made before a kill is not made again, is no kill: it is drawn again from the time of the stages to
-    come. The last stage, which makes a submission again each time, is run again for it.
+
+def strike(
+    root: Path, seconds_of: Mapping[str, float], reach: Counter[str], num_kills: int, rng: random.Random
+) -> list[str]:
+    """Runs the pipeline and kills some of its stages, each with all its processes, until each ended by itself.
+
+    The clock of a kill is what the stage writes: it comes some time after the n-th change of a file. The first change
+    is the lock of what the stage works on, so a kill strikes work and no start.
 
     Args:
-        run: starts a stage, see `Run`.
+        root: holds `configs/` and `input/`.
         seconds_of: what each stage takes without kills.
-        num_kills: that are to strike.
-        seed: of the moments. A stage that is slower or faster than it was can make others of them strike.
+        reach: the changes of files that were seen of each stage, which `n` is drawn from; grows.
+        num_kills: at most; those that find their stage ended are none.
+        rng: draws stages, `_KILLS_A_STAGE` times each at most, and moments.
 
     Returns:
-        The stages that were struck while they ran, and when: fewer than `num_kills` after `MISSES` misses a kill.
+        The stages that were struck, and when.
 
     Raises:
         SystemExit: a stage failed by itself; it has said why.
     """
-    rng, struck, misses = random.Random(seed), list[str](), 0
-    ends_of = dict(zip(STAGES, accumulate(seconds_of[stage] for stage in STAGES), strict=True))
-    total = ends_of[STAGES[-1]]
-    pending = sorted(rng.uniform(0, total) for _ in range(num_kills))
-    for stage, ends in ends_of.items():
-        begins = ends - seconds_of[stage]
-        while pending and pending[0] <= ends and misses < MISSES * num_kills:
-            delay = max(pending[0] - begins, 0.0)
-            if run(stage, delay):
-                pending.pop(0)
-                struck.append(f"{stage} after {delay:.1f} s")
-                continue
-            misses += 1
-            late = [moment for moment in pending if moment <= ends]
-            since = begins if stage == STAGES[-1] else ends
-            pending = sorted([*(rng.uniform(since, total) for _ in late), *pending[len(late) :]])
-        run(stage, None)
+    struck = list[str]()
+    plan = Counter(rng.sample(STAGES * _KILLS_A_STAGE, min(num_kills, len(STAGES) * _KILLS_A_STAGE)))
+    for stage in STAGES:
+        for _ in range(plan[stage]):
+            after, pause = rng.randint(1, max(2, reach[stage])), seconds_of[stage] * rng.random() ** 4
+            is_struck, changes = _run_stage(root, stage, after, pause)
+            reach[stage] = max(reach[stage], changes)
+            if not is_struck:
+                break
+            struck.append(f"{stage} after {changes} changes and {pause:.1f} s")
+        else:
+            reach[stage] = max(reach[stage], _run_stage(root, stage)[1])
     return struck
 
 
-def run_stage(root: Path, stage: str, delay: float | None) -> bool:
-    """Starts a stage and kills it after `delay` seconds, if it is still at work; see `Run`."""
-    process = _start(root, stage)
+def _run_stage(root: Path, stage: str, after: int | None = None, pause: float = 0) -> tuple[bool, int]:
+    """Starts a stage; kills it `pause` seconds after so many changes of files (None: never).
+
+    Returns:
+        (whether it was killed, changes of files that were seen until the pause).
+    """
+    seen, changes, process = _list_states(root), 0, _start(root, stage)
+    while process.poll() is None and (after is None or changes < after):
+        time.sleep(_LOOK)
+        states = _list_states(root)
+        changes += len(states - seen)
+        seen = states
     with suppress(subprocess.TimeoutExpired):
-        process.wait(delay)
+        process.wait(pause)
     is_running = process.poll() is None
     if is_running:
         os.killpg(process.pid, signal.SIGKILL)
     code = process.wait()
     if code and not (is_running and code == -signal.SIGKILL):
         sys.exit(f"error: {stage} must succeed or be killed by us. Received: exit code {code}, see above")
-    return bool(code)
+    return bool(code), changes
+
+
+def _list_states(root: Path) -> set[tuple[str, int, int]]:
+    """Lists what a stage wrote: names, sizes and times of all files below the folders that stages write to."""
+    states = set()
+    for path in chain.from_iterable((root / kind).rglob("*") for kind in _WRITTEN):
+        with suppress(FileNotFoundError):  # it took its last name meanwhile
+            state = path.stat()
+            states.add((str(path), state.st_size, state.st_mtime_ns))
+    return states
 
 
 def compare_files(a: Path, b: Path) -> list[str]:
-    """Lists the maps, weights, csv and ensemble files that differ, by their names below the two folders."""
-    contents_a, contents_b = ({path.relative_to(root): path for path in _list_outputs(root)} for root in (a, b))
-    return [
-        str(name)
-        for name in sorted(contents_a.keys() | contents_b.keys())
-        if name not in contents_a
-        or name not in contents_b
-        or contents_a[name].read_bytes() != contents_b[name].read_bytes()
+    """Lists the files that differ, by their names below the two folders, but for what they tell of time."""
+    contents = [
+        {
+            path.relative_to(root): _read_timeless(path)
+            for kind in _WRITTEN
+            for path in (root / kind).rglob("*")
+            if path.is_file() and not any(map(path.match, _OF_TIME))
+        }
+        for root in (a, b)
     ]
+    names = sorted(contents[0].keys() | contents[1].keys())
+    return [str(name) for name in names if contents[0].get(name) != contents[1].get(name)]
+
+
+def _read_timeless(path: Path) -> bytes:
+    if path.suffix == ".npz":  # the last state, whose history has seconds
+        content = b"".join(name.encode() + array.tobytes() for name, array in np.load(path).items())
+    else:
+        content = path.read_bytes()
+    return _TIME.sub(b"", content) if path.suffix in (".csv", ".json", ".html", ".npz") else content
 
 
 def run_watched(stage: str, start: Callable[[], "subprocess.Popen[bytes]"], folders: Sequence[Path]) -> StageCost:
@@ -366,13 +415,6 @@ def render_growth(costs_of: Mapping[int, Sequence[StageCost]]) -> str:
     return render_table(header, lines, right=header[1:])
 
 
-def _list_outputs(root: Path) -> Iterator[Path]:
-    names = ("*.zip", "best.weights.h5", "history.csv", "ensemble.json", "folds.csv")
-    for name in names:
-        yield from sorted((root / "models").rglob(name))
-    yield find_csv(root)
-
-
 def _start(root: Path, stage: str) -> "subprocess.Popen[bytes]":
     command = [sys.executable, "-m", "unets", stage, COMPETITION, *OPTIONS.get(stage, ()), "--root", str(root)]
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}  # the same bits each time
@@ -394,7 +436,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument(
         "--images", type=_parse_numbers, default=[100_064], help="numbers of test images, with commas (default: 100064)"
     )
-    parser.add_argument("--kills", type=int, default=0, help="of a second run, compared with the first (default: 0)")
+    parser.add_argument("--kills", type=int, default=0, help="of further runs, compared with the first (default: 0)")
     parser.add_argument("--seed", type=int, default=2017, help="of the moments of kills (default: 2017)")
     parser.add_argument("--full-size", type=_parse_size, help="HEIGHTxWIDTH that images are shrunk to first")
     parser.add_argument("--folder", type=Path, help="where to work, kept (default: deleted at the end)")
