@@ -1,4 +1,4 @@
-"""Speed as ratios, measured in one run: ours and the other way in turn, so that a busy machine slows both.
+"""Speed and memory as ratios, measured in one run: two ways in turn, so that a busy machine slows both.
 
 Run:  make bench INPUT=<a folder in Carvana's layout>   (default: input/studio, which `make render` makes)
       python benchmarks/bench.py --only training --torch-python <an interpreter that has PyTorch>
@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -22,6 +23,7 @@ import cv2
 import numpy as np
 from measure import Row, compare, format_rows, time_rounds
 from public import encode_public_rle, load_public_batch
+from rehearsal import COMPETITION, lay_out, run_watched, start_unets
 from training_speed import list_cases, measure_training_steps
 
 from unets.config import AugmentConfig, DatasetConfig, ExperimentConfig, load_dataset, load_experiment
@@ -36,7 +38,7 @@ from unets.store.runs import write_json
 from unets.workers.pool import map_ahead
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("reading", "encoding", "training", "prediction", "submission")
+PARTS = ("reading", "encoding", "training", "prediction", "submission", "load")
 SIZE_HW = (640, 959)
 BATCH_SIZE, WORKERS = 8, 2
 _NUM_IMAGES, _NUM_PUBLIC = 64, 16  # images read a round; the public loop is slow, so it gets fewer
@@ -61,6 +63,7 @@ def main() -> None:
         ),
         "prediction": lambda: measure_prediction(samples, dataset, small, args.seconds),
         "submission": lambda: measure_submission(samples, dataset, args.seconds),
+        "load": lambda: measure_load(args.input),
     }
     load_before, rows = os.getloadavg()[0], list[Row]()
     for part in args.only:
@@ -200,6 +203,22 @@ def measure_submission(samples: Sequence[Sample], dataset: DatasetConfig, second
 
     taken = time_rounds({"ours": encode_ours, "public": encode_public}, seconds)
     yield compare("submission / public", taken["ours"], taken["public"], unit="ms", count=len(sizes), aim=1.0)
+
+
+def measure_load(input_dir: Path) -> Iterator[Row]:
+    """Compares the peak memory at ten times the images: of import and check of 50,000 small ones, of masks of 500."""
+    folder = Path(tempfile.mkdtemp(prefix="unets-bench-"))
+    peaks: dict[str, list[float]] = {"import": [], "check": [], "mask": []}
+    for number in (50, 500, 5_000, 50_000):
+        root = lay_out(folder / str(number), input_dir, number, (64, 96))
+        masks = ("demo", root / "input" / COMPETITION / "test", "--out", root / "masks")
+        for stage in ("mask",) if number <= 500 else ("import", "check"):
+            words = masks if stage == "mask" else (COMPETITION, "--root", root)
+            peaks[stage].append(run_watched(stage, partial(start_unets, stage, *words), ()).largest_mib)
+    shutil.rmtree(folder)
+    for stage, (fewer, more) in peaks.items():
+        ratio, what = fewer / more, f"memory of {stage} / of a tenth of the images"
+        yield Row(what=what, ours=more, baseline=fewer, unit="MiB", ratio=ratio, quartiles=(ratio, ratio), aim=0.5)
 
 
 def pick_evenly(samples: Sequence[Sample], most: int) -> list[Sample]:

@@ -415,10 +415,14 @@ def render_growth(costs_of: Mapping[int, Sequence[StageCost]]) -> str:
     return render_table(header, lines, right=header[1:])
 
 
+def start_unets(*words: object) -> "subprocess.Popen[bytes]":
+    """Starts a command in a session of its own, on the CPU: the same bits each time."""
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    return subprocess.Popen([sys.executable, "-m", "unets", *map(str, words)], env=environment, start_new_session=True)
+
+
 def _start(root: Path, stage: str) -> "subprocess.Popen[bytes]":
-    command = [sys.executable, "-m", "unets", stage, COMPETITION, *OPTIONS.get(stage, ()), "--root", str(root)]
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "2"}  # the same bits each time
-    return subprocess.Popen(command, env=environment, start_new_session=True)
+    return start_unets(stage, COMPETITION, *OPTIONS.get(stage, ()), "--root", root)
 
 
 def _read_rows(path: Path) -> list[tuple[str, str]]:
