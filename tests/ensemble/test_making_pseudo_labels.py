@@ -25,19 +25,17 @@ from unets.config import (
     TrainingConfig,
     load_dataset,
 )
-from unets.data.rle import decode_rle
-from unets.data.samples import read_image, read_mask
+from unets.data.samples import read_mask
 from unets.dataset.folds import hash_folds, write_folds
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.dataset.pseudo_labels import read_pseudo_labels
-from unets.dataset.rle_csv import read_submission
 from unets.ensemble import pseudo_labels
 from unets.ensemble.ensemble import Ensemble
 from unets.ensemble.fit import fit_ensemble
-from unets.ensemble.pseudo_labels import expect_dice, make_pseudo_labels
+from unets.ensemble.mask_scores import expect_dice
+from unets.ensemble.pseudo_labels import make_pseudo_labels
 from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
-from unets.metrics.masks import dice
 from unets.nets.unet import LOGIT_SCALE, build_unet
 from unets.prediction import maps, pipeline
 from unets.prediction.pipeline import predict_experiments
@@ -222,24 +220,6 @@ def test_confident_images_alone_are_kept(constant: Scene) -> None:
     assert len(constant.read(0)) == 8
     constant.make(confidence=0.985, force=True)
     assert [constant.record(fold)["num_kept"] for fold in (0, 1)] == [0, 0]
-
-
-def test_masks_and_confidence_image_by_image(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The labels are the objects, of those images whose maps are sharp."""
-    test = scene.manifest.test
-    id_of = {read_image(sample, SIZE_HW).tobytes(): sample.id for sample in test}
-    blurred = {test[2].id, test[5].id}
-
-    def prob(image_hwc: npt.NDArray[np.uint8]) -> float:
-        return 0.7 if id_of[image_hwc.tobytes()] in blurred else 1.0
-
-    monkeypatch.setattr(pipeline, "load_predictor", lambda *_, **__: Predictor(prob))
-    scene.make(use_folds=[0])
-    labels = scene.read(0)
-    assert sorted(labels) == sorted(sample.id for sample in test if sample.id not in blurred)
-    truth = read_submission(scene.project.input_dir / "truth" / "test_masks.csv", scene.manifest.dataset)
-    for id_, mask_hw in labels.items():
-        assert dice(decode_rle(truth[id_][0], (64, 96)), mask_hw) > 0.95
 
 
 def test_labels_of_another_origin_are_kept_until_asked_for_by_force(constant: Scene) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,14 @@ def test_unets_new_reads_what_is_written(
     found = read_import(tmp_path / "images")
     for image in images:
         np.testing.assert_array_equal(np.stack(found[image.place.name]), np.stack(image.read_layers(len(classes))))
+
+
+def test_images_of_one_name_in_two_folders_stay_apart(tmp_path: Path) -> None:
+    images = plant(tmp_path, confidences=(0.9, 0.3)).items()
+    named = {replace(task, place=Path(folder) / "a"): note for folder, (task, note) in zip("xy", images, strict=True)}
+    for format_ in ("rle", "coco"):
+        ((_, text),) = FORMATS[format_](named, ("a", "b"), tmp_path)
+        assert "x/a.jpg" in text and "y/a.jpg" in text
 
 
 def test_corrections_are_not_replaced(tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_tensors_are_those_that_were_written_or_named(tmp_path: Path, damage: Ca
     damage_file(path, path.read_bytes(), damage)
     with refusing(path):
         file = TensorFile(path)
-        file.check_numbers()
+        file.check()
         np.testing.assert_array_equal(file.read("a"), PIXELS)
     with refusing(path):
         open_model_file(path)

@@ -27,7 +27,7 @@ def test_what_is_written_is_read(path: Path) -> None:
         for name, array in ARRAYS.items():
             assert found[name].dtype == array.dtype
             np.testing.assert_array_equal(found[name], array)
-    file.check_numbers()
+    file.check()
 
 
 def test_files_of_other_programs_are_read(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_files_of_other_programs_are_read(tmp_path: Path) -> None:
         assert file.metadata == {}
         np.testing.assert_array_equal(file.read("a/kernel"), ARRAYS["a/kernel"])
         with pytest.raises(InputError, match="is damaged"):  # they noted nothing of the numbers
-            file.check_numbers()
+            file.check()
 
 
 def test_equal_arrays_give_equal_bytes(path: Path, tmp_path: Path) -> None:
@@ -52,12 +52,13 @@ def test_a_part_of_a_file_is_refused(path: Path, keep: int) -> None:
         TensorFile(path)
 
 
-def test_a_changed_number_is_noticed(path: Path) -> None:
+@pytest.mark.parametrize("place", [-1, b"size"])
+def test_a_changed_byte_of_numbers_or_metadata_is_noticed(path: Path, place: int | bytes) -> None:
     content = bytearray(path.read_bytes())
-    content[-1] ^= 1
+    content[place if isinstance(place, int) else content.index(place)] ^= 1
     path.write_bytes(content)
     with pytest.raises(InputError, match="the file is damaged"):
-        TensorFile(path).check_numbers()
+        TensorFile(path).check()
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,21 @@ def score_map(target: ClassMask, probs_u8_hwc: MapU8, dataset: DatasetConfig) ->
     return float(metric.to_values(fractions)[0].mean())
 
 
+def expect_dice(probs_hwc: Probs, mask: ClassMask) -> float:
+    """Estimates the Dice that a mask has with the ground truth, 0..1, from the probabilities that it was made from.
+
+    2 sum(p m) / (sum(p) + sum(m)) over pixels and classes, p the probabilities and m the mask: if the probabilities are
+    right, these are the expected overlap and areas. (The ratio of expectations stands for the expectation of the ratio,
+    as in Nowozin 2014, Optimal Decisions from Probabilistic Models, CVPR.) An empty mask is right with a probability of
+    1 - max p at most, which is what it gets.
+    """
+    if not mask.any():
+        return float(1 - probs_hwc.max(initial=0))
+    layers = [pick_class(mask, index) for index in range(probs_hwc.shape[-1])]
+    both = sum(float(probs_hwc[..., k].sum(where=layer, dtype=np.float64)) for k, layer in enumerate(layers))
+    return 2 * both / (float(probs_hwc.sum(dtype=np.float64)) + sum(map(np.count_nonzero, layers)))
+
+
 def score_recipes(target: ClassMask, maps: Sequence[MapU8], recipes: Sequence[Recipe], metric: Metric) -> Fractions:
     """Scores an image's mask, from `make_mask`, under many recipes, sharing what they have in common.
 
@@ -113,8 +128,6 @@ def count_thresholds(
     Returns (those that the target has as foreground, all of them), int64 (thresholds,) each.
     """
     edges = np.asarray(thresholds, dtype=np.float32)  # as `to_masks` does: 0.42 as float64 is above it
-    if len(edges) == 0 or (np.diff(edges) <= 0).any():
-        raise ValueError(f"`thresholds` must ascend. Received: {thresholds}")
     # Of a car's map all but some 2 % of the pixels lie below all thresholds or above; only the others are sorted.
     reaches_all, reaches_any = probs_hw >= edges[-1], probs_hw >= edges[0]
     if candidates_hw is not None:

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from unets.config import DatasetConfig, ExperimentConfig, check_name
 from unets.data.io import encode_png
@@ -20,7 +19,7 @@ from unets.dataset.folds import hash_folds
 from unets.dataset.manifest import Manifest
 from unets.dataset.pseudo_labels import list_candidates, name_command
 from unets.ensemble.ensemble import Ensemble
-from unets.ensemble.postprocess import ClassMask
+from unets.ensemble.mask_scores import expect_dice
 from unets.ensemble.recipe import Recipe, average_maps, cut_map
 from unets.errors import InputError
 from unets.prediction.maps import MapReader, open_maps, split_shards
@@ -112,22 +111,6 @@ def make_pseudo_labels(
                 record |= {"name": name, "fold": fold, "fingerprint": identity, **made_of}
                 write_json(record_path, record | describe_origin(project.configs_dir), sealed=True)
             shutil.rmtree(maps_dir, ignore_errors=True)
-
-
-def expect_dice(probs_hwc: npt.NDArray[np.float32], mask_hw: ClassMask) -> float:
-    """Estimates the Dice that a mask has with the ground truth, from the probabilities that it was made from.
-
-    2 * (sum of p inside the mask) / (sum of p + area of the mask), over all classes together: if the probabilities are
-    right, these are the expected overlap and the expected areas. (The ratio of expectations stands for the expectation
-    of the ratio, as in Nowozin 2014, Optimal Decisions from Probabilistic Models, CVPR.) An empty mask is right with a
-    probability of 1 - max p at most, which is what it gets.
-    """
-    area = int(np.count_nonzero(mask_hw))
-    if area == 0:
-        return 1 - float(probs_hwc.max())
-    classes = range(probs_hwc.shape[-1])
-    inside = sum(float(probs_hwc[..., k].sum(where=mask_hw == k + 1, dtype=np.float64)) for k in classes)
-    return 2 * inside / (float(probs_hwc.sum(dtype=np.float64)) + area)
 
 
 def _is_made(path: Path, record_path: Path, remedy: str, identity: str, confidence: float) -> bool:

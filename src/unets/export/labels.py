@@ -119,11 +119,17 @@ def _list_objects(task: Task, num_classes: int) -> list[tuple[int, Traced]]:
     return [(label, traced) for label, layer_hw in layers for traced in trace(layer_hw)]
 
 
+def _name_image(task: Task) -> str:
+    """Returns an image's name with its folders, which tell images of one name apart."""
+    return task.place.as_posix().removesuffix(task.image_path.suffix) + task.image_path.suffix
+
+
 def _render_coco(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
     files, annotations = [], list[dict[str, object]]()
     for number, (task, note) in enumerate(images.items(), start=1):
-        name = task.place.as_posix().removesuffix(task.image_path.suffix) + task.image_path.suffix
-        files.append({"id": number, "file_name": name, "height": note.size_hw[0], "width": note.size_hw[1]})
+        files.append(
+            {"id": number, "file_name": _name_image(task), "height": note.size_hw[0], "width": note.size_hw[1]}
+        )
         for label, traced in _list_objects(task, len(classes)):
             place = {"id": len(annotations) + 1, "image_id": number, "category_id": label + 1, "iscrowd": 0}
             polygons = [points.ravel().tolist() for points in traced.polygons]
@@ -160,7 +166,7 @@ def _render_yolo(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tu
 
 def _render_rle(images: Masked, classes: Sequence[str], _: Path) -> Iterator[tuple[str, str]]:
     rows = [
-        (task.image_path.name, label, encode_rle(layer_hw))
+        (_name_image(task), label, encode_rle(layer_hw))
         for task in images
         for label, layer_hw in zip(classes, task.read_layers(len(classes)), strict=True)
     ]

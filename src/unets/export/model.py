@@ -13,11 +13,11 @@ from PIL import Image, ImageOps
 from unets.config import Threshold
 from unets.data.geometry import SizeHW, resize
 from unets.data.image import ImageFile, to_grey, to_rgb
+from unets.ensemble.mask_scores import expect_dice
 from unets.ensemble.postprocess import ClassMask, blur, clean_mask, to_masks
 from unets.ensemble.recipe import MapU8, Recipe, average_maps
 from unets.errors import InputError
 from unets.export.card import ModelCard
-from unets.metrics.pixels import pick_class
 from unets.prediction.sources import StoredWeights
 
 ImageU8 = npt.NDArray[np.uint8]
@@ -54,17 +54,8 @@ class Result:
 
     @cached_property
     def confidence(self) -> float:
-        """The Dice score that the probabilities themselves expect of the mask, 0..1; 1 where every pixel is certain.
-
-        2 sum(p m) / (sum(p) + sum(m)) over pixels and classes, p the probabilities and m the mask; of an empty mask one
-        minus the highest probability.
-        """
-        if not self.area:
-            return float(1 - self.probs.max(initial=0))
-        layers = [pick_class(self.mask, index) for index in range(self.probs.shape[-1])]
-        both = sum(float(self.probs[..., k][layer].sum(dtype=np.float64)) for k, layer in enumerate(layers))
-        total = float(self.probs.sum(dtype=np.float64)) + sum(np.count_nonzero(layer) for layer in layers)
-        return 2 * both / total
+        """The Dice score that the probabilities themselves expect of the mask, 0..1; see `expect_dice`."""
+        return expect_dice(self.probs, self.mask)
 
 
 def find_result(recipe: Recipe, maps: Sequence[MapU8], full_hw: SizeHW) -> Result:

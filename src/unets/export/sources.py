@@ -27,7 +27,7 @@ from unets.store.runs import hash_file, read_config
 from unets.store.tensors import TensorFile
 
 DEMO_PATH = Path(__file__).with_name("demo.safetensors")  # finds the studio's cars; docs/how-to/use-a-model.md
-FORMAT_VERSION = 3  # of model files; raised when older code could not read a newer file
+FORMAT_VERSION = 4  # of model files
 VERSION_KEY, CARD_KEY = "version", "card"
 _ACCEPTED = (
     "a run (models/<competition>/<experiment>/fold<k>), an experiment's folder, an ensemble's json beside its runs, "
@@ -77,10 +77,10 @@ def open_model_file(path: Path) -> TrainedModel:
     version, said = file.metadata.get(VERSION_KEY), file.metadata.get(CARD_KEY)
     if not isinstance(version, int) or said is None:
         raise InputError(f"{path} must be a model file of unets. Received: arrays that another program wrote")
-    if version > FORMAT_VERSION:
-        wanted = f"{path} must be a model file of version {FORMAT_VERSION} at most"
-        raise InputError(f"{wanted}. Received: version {version}. A newer unets reads it")
-    file.check_numbers()
+    if version != FORMAT_VERSION:
+        remedy = "A newer unets reads it" if version > FORMAT_VERSION else "`unets export` writes it again"
+        raise InputError(f"{path} must be a model file of version {FORMAT_VERSION}. Received: {version}. {remedy}")
+    file.check()
     text = json.dumps(said)
     try:
         card = ModelCard.from_json(text, str(path))

@@ -48,29 +48,30 @@ class TensorFile:
         with naming(self.path, expected, damage=_FAULTS), safe_open(self.path, framework="numpy") as file:
             return np.asarray(file.get_tensor(name))
 
-    def check_numbers(self) -> None:
-        """Reads all arrays and compares their SHA-256 with the one in the metadata.
+    def check(self) -> None:
+        """Reads all arrays and compares the SHA-256 of these and of the metadata with the one that was written.
 
-        Raises InputError where a byte has changed, or the metadata have no SHA-256.
+        Raises InputError where a byte has changed, or there is no SHA-256.
         """
-        if _hash(self.shapes, self.read) != self.metadata.get(_SHA256):
-            received = "others; the file is damaged"
-            raise InputError(f"`{self.path}` must hold the numbers that were written. Received: {received}")
+        if _hash(self.shapes, self.read, self.metadata) != self.metadata.get(_SHA256):
+            received = "something else; the file is damaged"
+            raise InputError(f"`{self.path}` must hold what was written. Received: {received}")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, Any]) -> None:
     """Writes arrays and metadata, whole or not at all. Equal ones give equal bytes.
 
-    Metadata are anything that JSON can write, by name; the SHA-256 of the arrays is added as `sha256`.
+    Metadata are anything that JSON can write, by name; the SHA-256 of both is added as `sha256`.
     """
     arrays = {name: np.ascontiguousarray(tensor).reshape(np.shape(tensor)) for name, tensor in tensors.items()}
-    said = json.dumps({**metadata, _SHA256: _hash(arrays, arrays.__getitem__)}, ensure_ascii=False)
+    said = json.dumps({**metadata, _SHA256: _hash(arrays, arrays.__getitem__, metadata)}, ensure_ascii=False)
     with atomic_path(path) as temporary:
         save_file(arrays, temporary, {_KEY: said})
 
 
-def _hash(names: Iterable[str], read: Any) -> str:
-    digest = hashlib.sha256()
+def _hash(names: Iterable[str], read: Any, metadata: Mapping[str, Any]) -> str:
+    said = {name: value for name, value in metadata.items() if name != _SHA256}
+    digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     for name in sorted(names):
         digest.update(read(name).tobytes())
     return digest.hexdigest()
