@@ -179,18 +179,6 @@ def test_a_member_that_is_noise_loses_its_weight(make_scene: MakeScene) -> None:
     assert [member.weight for member in even.members] == [0.5, 0.5]
 
 
-def test_members_may_differ_in_size_and_folds_but_not_in_classes(make_scene: MakeScene) -> None:
-    project, dataset = make_scene(experiments="a", num_groups=4, num_views=2)
-    write_maps(project, dataset, "b", size_hw=(40, 50), folds=[1])
-    ensemble = fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
-    assert (ensemble.folds, ensemble.num_images, ensemble.num_parts) == ((1,), 4, 2)
-    write_maps(project, dataset.model_copy(update={"classes": ("lorry",)}), "b")
-    with pytest.raises(
-        InputError, match=r"must hold probability maps of the classes car\. Received: lorry.*--exp b --force"
-    ):
-        fit_ensemble(project, dataset, EnsembleConfig(experiments=("a", "b")), jobs=1)
-
-
 def test_a_step_that_helps_is_kept_and_others_are_not(make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Maps with a speck far from the object, which only keeping the largest component takes away."""
     project, dataset = make_scene(num_groups=6, num_views=2)

@@ -53,14 +53,6 @@ def test_each_class_may_have_a_threshold_of_its_own() -> None:
     assert to_masks(probs, (0.65, 0.1), overlapping=True).tolist() == [[[0, 0], [0, 1], [1, 1]]]
 
 
-def test_twenty_classes_are_told_apart_below_one_half() -> None:
-    """A net that gives the right class .45 of 21 is right everywhere."""
-    right_hw = np.random.default_rng(0).integers(0, 21, (20, 20))
-    probs = np.full((20, 20, 21), 0.55 / 20, np.float32)
-    np.put_along_axis(probs, right_hw[..., None], 0.45, -1)
-    assert (to_masks(probs[..., 1:], 0.5) == right_hw).all()
-
-
 def test_overlapping_classes_are_cut_and_cleaned_each_by_itself() -> None:
     probs = np.array([[[0.6, 0.7], [0.5, 0.2], [0.4, 0.9]]], dtype=np.float32)
     mask = to_masks(probs, 0.5, overlapping=True)
@@ -192,3 +184,11 @@ def test_kept_parts_are_the_largest_of_a_flood_fill(mask: npt.NDArray[np.uint8],
         assert sorted(map(len, found), reverse=True) == [len(part) for part in parts[:count]]
         assert all(part in parts for part in found)
     assert not kept[mask == 0].any()
+
+
+def test_twenty_classes_are_told_apart_below_one_half() -> None:
+    """A net that gives the right class .45 of 21 is right everywhere."""
+    right_hw = np.random.default_rng(0).integers(0, 21, (20, 20))
+    probs = np.full((20, 20, 21), 0.55 / 20, np.float32)
+    np.put_along_axis(probs, right_hw[..., None], 0.45, -1)
+    assert (to_masks(probs[..., 1:], 0.5) == right_hw).all()

@@ -1,5 +1,3 @@
-import math
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,7 +7,7 @@ from hypothesis import strategies as st
 from tests.trained_competition import blend
 from unets.config import Postprocessing, Threshold
 from unets.data.samples import IGNORE
-from unets.ensemble.mask_scores import blend_small, compare_members, count_thresholds, score_recipes
+from unets.ensemble.mask_scores import blend_small, compare_members, score_recipes
 from unets.ensemble.recipe import Recipe, enlarge_map, make_mask
 from unets.metrics.masks import find_metric
 from unets.metrics.pixels import pair_masks
@@ -92,24 +90,6 @@ def test_parted_objects_are_found_by_their_precision() -> None:
     assert metric.to_values(score_recipes(truth, [probs], recipes, metric)).tolist() == [[0.0], [1.0]]
 
 
-def test_of_an_image_without_anything_each_recipe_scores_one() -> None:
-    empty, steps = [np.zeros((12, 15, 1), dtype=np.uint8)], Postprocessing(blur_px=2.0, max_hole_px=None)
-    recipes = [Recipe(weights=(1.0,)), Recipe(weights=(1.0,), postprocessing=steps)]
-    fractions = score_recipes(np.zeros(FULL_HW, dtype=np.uint8), empty, recipes, find_metric("dice"))
-    assert find_metric("dice").to_values(fractions).tolist() == [[1.0], [1.0]]
-
-
-def test_thresholds_are_counted_by_hand() -> None:
-    truth = np.array([[True, True, False, True]])
-    probs = np.array([[0.9, 0.5, 0.45, 0.1]], dtype=np.float32)
-    # >= 0.4: 3 pixels, 2 true; >= 0.5: 2, 2 true; >= 0.6: 1, 1 true; >= 0.95: none
-    both, predicted_px = count_thresholds(truth, probs, None, (0.4, 0.5, 0.6, 0.95))
-    assert both.tolist() == [2, 2, 1, 0]
-    assert predicted_px.tolist() == [3, 2, 1, 0]
-    with pytest.raises(ValueError, match="`thresholds` must ascend"):
-        count_thresholds(truth, probs, None, (0.5, 0.5))
-
-
 def test_the_mean_is_weighted() -> None:
     low, high = np.full((2, 2, 1), 51, dtype=np.uint8), np.full((2, 2, 1), 255, dtype=np.uint8)
     # (1 x 51 + 3 x 255) / 4 / 255 = 816 / 1020 = 0.8
@@ -127,12 +107,6 @@ def test_averaging_first_is_enlarging_first(num_classes: int) -> None:
     blended = blend(maps, weights, (37, 53))
     assert (blended.shape, blended.dtype) == ((37, 53, num_classes), np.float32)
     np.testing.assert_allclose(blended, expected, atol=1e-6)
-
-
-@pytest.mark.parametrize("weights", [[1.0], [0.0, 0.0], []])
-def test_impossible_weights_are_refused(weights: list[float]) -> None:
-    with pytest.raises(ValueError, match="`weights` must"):
-        blend([np.zeros((2, 2, 1), np.uint8)] * 2, weights, (2, 2))
 
 
 def test_logits_are_averaged() -> None:
@@ -159,8 +133,3 @@ def test_a_column_of_two_that_one_member_lacks() -> None:
     # The blend is 1, 0.5, 0, 0: it has two columns at 0.5. The second member shares one: 2 x 4 / (4 + 8).
     assert agreement == pytest.approx(2 / 3)
     assert difference == pytest.approx(0.5 / 4)
-
-
-def test_alone_there_is_nothing_to_compare() -> None:
-    maps, recipe = [draw_columns(slice(0, 2))], Recipe(weights=(1.0,))
-    assert all(math.isnan(value) for value in compare_members(maps, recipe, blend_small(maps, recipe)))

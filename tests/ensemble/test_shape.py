@@ -1,5 +1,4 @@
 from collections.abc import Iterator
-from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -45,11 +44,3 @@ def test_a_square_a_ring_and_nothing() -> None:
     shape = measure_shape(ring)
     assert (shape.area_px, shape.parts, shape.holes, shape.largest_px) == (9, 1, 1, 9)
     assert measure_shape(np.zeros((4, 5), dtype=bool)) == Shape(area_px=0, parts=0, holes=0, largest_px=0, contour_px=0)
-
-
-def test_pieces_at_the_border() -> None:
-    two = np.zeros((40, 50), dtype=bool)
-    two[:10, :10], two[39, 48:] = True, True
-    assert measure_shape(two) == Shape(area_px=102, parts=2, holes=0, largest_px=100, contour_px=36 + 2)
-    for shape in product((1, 7), (1, 7)):
-        assert measure_shape(np.ones(shape, dtype=bool)).holes == 0

@@ -35,18 +35,6 @@ def test_the_opacity_is_the_share_that_the_object_covers() -> None:
     assert set(np.unique(opacity_hw[:, :30])) == {1.0} and set(np.unique(opacity_hw[:, 70:])) == {0.0}
 
 
-def test_only_the_contour_is_soft() -> None:
-    """Whatever the map says inside or far outside: post-processing decided. The image's border is no contour."""
-    probs_hwc = np.full((20, 20, 1), 0.52, dtype=np.float32)
-    mask_hw = np.zeros((20, 20), dtype=np.uint8)
-    mask_hw[5:15, 5:15] = 1
-    opacity_hw = find_opacity(probs_hwc, mask_hw, 0.5)
-    assert (opacity_hw[5:15, 5:15] == 1).all()  # a map without a slope has no contour to be near to
-    assert (opacity_hw[:4] == 0).all()
-    for value in (0, 1):
-        assert (find_opacity(probs_hwc, np.full((20, 20), value, dtype=np.uint8), 0.5) == value).all()
-
-
 def test_half_transparent_pixels_lose_the_background_s_colour() -> None:
     """A dark red object before green: composed with a known share, laid on white, compared with the truth."""
     rng = np.random.default_rng(0)

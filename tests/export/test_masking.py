@@ -200,15 +200,15 @@ def test_one_image_becomes_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         run_one(PIPE, PIPE)
 
 
-def test_a_full_disk_ends_it(tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("a file where a folder should be: nothing can be written below")
-    with pytest.raises(OSError, match="out"):
-        run(save(tmp_path / "x.png", draw()), out=tmp_path / "out")
-
-
 def test_the_fingerprint_is_of_what_decides_masks() -> None:
     card = Bright().card
     usual = Usual(num_images=9, area=(0.2, 0.3), confidence=0.9)
     told = {"name": "other", "origin": None, "usual": usual}
     assert card.fingerprint == card.model_copy(update=told).fingerprint
     assert card.fingerprint != card.model_copy(update={"channels": "grey"}).fingerprint
+
+
+def test_a_full_disk_ends_it(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file where a folder should be: nothing can be written below")
+    with pytest.raises(OSError, match="out"):
+        run(save(tmp_path / "x.png", draw()), out=tmp_path / "out")

@@ -8,7 +8,6 @@ import numpy.typing as npt
 import pytest
 
 from unets.config import ModelConfig
-from unets.nets import blocks
 from unets.nets.blocks import BLOCKS, count_groups
 
 Array = npt.NDArray[np.float32]
@@ -45,10 +44,3 @@ def test_a_residual_block_by_hand() -> None:
 )
 def test_groups_by_hand(channels: int, groups: int) -> None:
     assert count_groups(channels) == groups
-
-
-def test_batch_normalization_is_synchronized_where_devices_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    for needed in (False, True):
-        monkeypatch.setattr(blocks, "needs_synchronized_batch_norm", lambda needed=needed: needed)
-        net = build(BLOCKS["plain"], (4, 4, 8), 8, ModelConfig())
-        assert {layer.synchronized for layer in net.layers if layer.name.endswith("_norm")} == {needed}

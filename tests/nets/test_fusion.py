@@ -117,10 +117,3 @@ def test_a_normalization_without_scale_or_shift(part: str) -> None:
     folded, photos = fuse_batch_norm(net), draw((2, 8, 8, 3), 2).astype(np.float32)
     assert count_norms(folded) == 0
     np.testing.assert_allclose(folded.predict_on_batch(photos), net.predict_on_batch(photos), rtol=1e-4, atol=1e-5)
-
-
-def test_precision_stays() -> None:
-    net = build_unet(NETS["lite0"], SIZE_HW, precision="mixed_bfloat16")
-    folded = fuse_batch_norm(net)
-    assert {layer.compute_dtype for layer in folded._flatten_layers() if layer.weights} == {"bfloat16", "float32"}
-    assert folded.name == net.name and folded.output.dtype == "float32"

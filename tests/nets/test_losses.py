@@ -320,17 +320,6 @@ def test_ignored_pixels_have_no_loss_and_no_gradient(name: str, num_classes: int
     assert (gradient[:, :, ::2] == 0).all() and (gradient[:, :, 1::2] != 0).any()
 
 
-@pytest.mark.parametrize("num_classes", [1, 3])
-def test_the_loss_is_that_of_the_labeled_pixels_alone(num_classes: int) -> None:
-    targets, logits = make_ignored(num_classes)
-    labeled, seen = targets[:, :, 1::2, :-1], logits[:, :, 1::2]
-    # half of the pixels are left out, and the mean is over all of them; Dice has sums, of which they are no part
-    half = evaluate(build_loss({"bce": 1}), labeled, seen) / 2
-    np.testing.assert_allclose(evaluate(build_loss({"bce": 1}), targets, logits), half, rtol=1e-5)
-    whole = evaluate(build_loss({"dice": 1}), labeled, seen)
-    np.testing.assert_allclose(evaluate(build_loss({"dice": 1}), targets, logits), whole, rtol=1e-5)
-
-
 def test_of_a_pixel_that_is_partly_labeled_that_part_stands_for_the_whole() -> None:
     targets = ops.convert_to_tensor(np.array([[[[51, 85], [51, 128]]]], dtype=np.uint8))
     logits = ops.convert_to_tensor(make_batch([[[1], [1]]]))

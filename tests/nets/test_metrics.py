@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from unets.metrics.masks import dice, find_metric
+from unets.metrics.masks import dice
 from unets.nets.metrics import MeanScore
 
 
@@ -74,12 +74,6 @@ def test_other_metrics_by_hand(name: str, wanted: float) -> None:
     metric.update_state(targets[:2], logits[:2])
     metric.update_state(targets[2:], logits[2:])
     assert float(metric.result()) == pytest.approx(wanted) and metric.name == name
-
-
-def test_a_metric_of_contours_is_not_watched() -> None:
-    with pytest.raises(ValueError, match=r"must need pixel counts alone\. Received: boundary_f_3px"):
-        MeanScore("boundary_f_3px")
-    assert find_metric("boundary_f_3px").counted.name == "dice"
 
 
 @settings(max_examples=30, deadline=None)

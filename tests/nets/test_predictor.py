@@ -7,12 +7,9 @@ import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 
 from unets.config import ModelConfig, PredictionConfig
-from unets.nets.predictor import FLIPS, Predictor, flip
+from unets.nets.predictor import FLIPS, Predictor
 from unets.nets.unet import build_unet
 
 SIZE_HW = (33, 47)
@@ -111,36 +108,6 @@ def test_rounding_by_hand() -> None:
     ]:
         for maps in Predictor([build_constant(*logits)], ["identity"], batch_size=1)(photos):
             np.testing.assert_array_equal(maps, np.broadcast_to(wanted, maps.shape))
-
-
-def test_probabilities_are_averaged_not_logits() -> None:
-    # (0.75 + sigmoid(50) = 1) / 2 = 0.875: 223.125; of the logits' mean, 25.5, it would be 255
-    pair = [build_constant(np.log(3.0)), build_constant(50.0)]
-    mean, first = Predictor(pair, ["identity"], batch_size=1)(np.zeros((1, 8, 8, 3), dtype=np.uint8))
-    assert np.unique(mean).tolist() == np.unique(first).tolist() == [223]
-
-
-IMAGE = np.array([[[1], [2], [3]], [[4], [5], [6]]], dtype=np.uint8)[None]
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("identity", [[1, 2, 3], [4, 5, 6]]),
-        ("hflip", [[3, 2, 1], [6, 5, 4]]),
-        ("vflip", [[4, 5, 6], [1, 2, 3]]),
-        ("hvflip", [[6, 5, 4], [3, 2, 1]]),
-    ],
-)
-def test_each_flip_does_what_its_name_says(name: str, expected: list[list[int]]) -> None:
-    np.testing.assert_array_equal(flip(IMAGE, name)[0, ..., 0], expected)
-
-
-@given(
-    images_nhwc=arrays(np.uint8, array_shapes(min_dims=4, max_dims=4, max_side=5)), name=st.sampled_from(sorted(FLIPS))
-)
-def test_a_flip_is_its_own_inverse(images_nhwc: npt.NDArray[np.uint8], name: str) -> None:
-    np.testing.assert_array_equal(flip(flip(images_nhwc, name), name), images_nhwc)
 
 
 def test_the_table_holds_the_flips_that_the_config_allows() -> None:

@@ -64,12 +64,8 @@ def test_any_size_comes_out_as_it_came_in(depth: int, stride: Any) -> None:
 
 @pytest.mark.parametrize("multiple", [2**power for power in range(1, 11)])
 def test_padding_is_the_least_that_divides(multiple: int) -> None:
-    for side in range(MIN_SIDE_PX, 300):
-        try:
-            before, after = measure_padding((side, side), multiple)
-        except ValueError:
-            assert multiple > 2 * side  # what the message asks for is enough
-            continue
+    for side in range(max(MIN_SIDE_PX, (multiple + 1) // 2), 300):
+        before, after = measure_padding((side, side), multiple)
         for pad in (before[0] + after[0], before[1] + after[1]):
             assert (side + pad) % multiple == 0 and 0 <= pad < multiple
         # spread evenly, and short enough to be reflected: a side of n pixels has n - 1 beside its border
@@ -115,15 +111,6 @@ def test_the_net_of_2015() -> None:
     assert "BatchNorm" not in kinds and kinds.count("SpatialDropout2D") == 1
 
 
-def test_dropout_acts_in_training_alone() -> None:
-    net = build_unet(TINY.model_copy(update={"dropout": 0.5, "normalization": "none"}), (32, 32))
-    stir(net)
-    photos = draw_photos((32, 32))
-    np.testing.assert_array_equal(predict(net, photos), predict(net, photos))
-    trained = [np.asarray(keras.ops.convert_to_numpy(net(photos, training=True))) for _ in range(4)]
-    assert max(abs(other - trained[0]).max() for other in trained[1:]) > 1e-4
-
-
 def test_space_to_depth_by_hand() -> None:
     # one photo, 4 x 2 pixels, two channels: pixel (row, column) holds 10 row + column, and that plus 100
     pixels = 10 * np.arange(4)[:, None] + np.arange(2)[None]
@@ -150,16 +137,6 @@ def test_every_variant_gives_float32_logits_near_the_exact_ones(name: str, polic
     wanted, found = predict(exact, photos), predict(net, photos)
     # bfloat16 keeps 8 bits: 1/256 a layer
     assert abs(found - wanted).max() < (1e-5 if policy == "float32" else 0.1) * np.ptp(wanted)
-
-
-def test_logits_are_amplified_and_begin_as_those_of_a_plain_convolution() -> None:
-    keras.utils.set_random_seed(0)
-    net = build_unet(vary(base_filters=8), (32, 32))
-    before = keras.Model(net.inputs[0], net.get_layer("classify").output)
-    np.testing.assert_allclose(predict(net, draw_photos((32, 32))), 8 * predict(before, draw_photos((32, 32))))
-    # Glorot's rule for 8 channels in, 1 out: uniform up to sqrt(6 / 9), here an eighth of it.
-    kernel = np.abs(net.get_layer("classify").kernel.numpy())
-    assert 0.5 * 0.8165 / 8 < kernel.max() <= 0.8165 / 8
 
 
 @pytest.fixture
@@ -202,7 +179,6 @@ def test_a_pretrained_encoder_is_joined_stride_by_stride() -> None:
 def test_a_shrunk_encoder_sees_the_means_of_blocks_and_finer_levels_the_photo() -> None:
     net = build_unet(vary(encoder="efficientnet_lite0", encoder_shrink=2, stride=2, depth=3), (64, 96))
     encoder = find_encoder(net)
-    assert encoder is not None
     assert encoder.input_shape == (None, 32, 48, 3)
     photos = draw_photos((64, 96)) // 2  # room for the change below
     seen = keras.Model(net.input, encoder(net.get_layer("shrink").output))

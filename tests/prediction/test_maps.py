@@ -59,14 +59,6 @@ def test_maps_are_read_as_written(tmp_path: Path, classes: tuple[str, ...]) -> N
         np.testing.assert_array_equal(reader.read_map(id_), build_map(id_, len(classes)))
 
 
-def test_equal_maps_give_equal_bytes(tmp_path: Path) -> None:
-    write_store(tmp_path / "first")
-    write_store(tmp_path / "second")
-    first, second = list_shards(tmp_path / "first"), list_shards(tmp_path / "second")
-    assert [path.name for path in first] == ["00000.zip", "00001.zip", "00002.zip"]
-    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
-
-
 def test_a_missing_map_names_the_command_that_makes_it(tmp_path: Path) -> None:
     folder = tmp_path / "unet" / "maps" / "test"
     write_store(folder)
@@ -203,11 +195,3 @@ def test_an_error_or_a_full_disk_leaves_the_old_shard(tmp_path: Path, error: Bas
     with pytest.raises(type(error)):
         write_shard(tmp_path, 0, nets=NETS, classes=("car",), maps=stop_midway())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-
-
-@pytest.mark.parametrize("last", [None, ("a", build_map("a")), ("b", build_map("b")[1:]), ("b", build_map("b", 2))])
-def test_impossible_maps_are_refused(tmp_path: Path, last: tuple[str, Map] | None) -> None:
-    maps = [("a", encode_map(build_map("a"))), (last[0], encode_map(last[1]))] if last else []
-    with pytest.raises(ValueError, match=r"`maps` must be|argument"):
-        write_shard(tmp_path, 0, nets=NETS, classes=("car",), maps=maps)
-    assert list(tmp_path.iterdir()) == []

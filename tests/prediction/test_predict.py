@@ -229,15 +229,6 @@ def test_maps_of_replaced_images_are_made_again(constant: Scene) -> None:
     assert again == {constant.project.maps_dir("unet_a", "test") / "00001.zip"}
 
 
-def test_maps_of_a_fold_are_kept_when_others_come(constant: Scene) -> None:
-    """Fold 0 first, as one does to see whether it works, and all of them later."""
-    constant.predict(use_folds=[0])
-    first = {path: made for path, made in constant.list_shards().items() if path.parent.name == "fold0"}
-    assert len(first) == 6
-    constant.predict()
-    assert constant.list_shards().items() > first.items()
-
-
 def test_maps_of_another_origin_are_replaced_by_force_alone(constant: Scene) -> None:
     constant.predict()
     before = constant.list_shards()
@@ -329,3 +320,12 @@ def test_reading_stays_close_to_writing(constant: Scene, monkeypatch: pytest.Mon
     # Two queues of two batches and a photo a worker, the two batches between them, and the shards being filled, waiting
     # and written.
     assert max(lead) <= 2 * (2 * 4 + 2 + 1) + 2 * 4 + 3 * 4
+
+
+def test_maps_of_a_fold_are_kept_when_others_come(constant: Scene) -> None:
+    """Fold 0 first, as one does to see whether it works, and all of them later."""
+    constant.predict(use_folds=[0])
+    first = {path: made for path, made in constant.list_shards().items() if path.parent.name == "fold0"}
+    assert len(first) == 6
+    constant.predict()
+    assert constant.list_shards().items() > first.items()

@@ -1,11 +1,9 @@
 from itertools import pairwise
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unets.errors import InputError
 from unets.prediction.loading import cut_tiles, join_tiles, plan_tiles
 
 
@@ -55,16 +53,3 @@ def test_tiles_of_several_values_join_to_their_weighted_mean() -> None:
     # second, (2 * 100 + 200) / 3 = 133, and column 3 the reverse.
     tiles = np.repeat(tiles, 5, axis=1)
     assert join_tiles(tiles, corners, (5, 6), 2)[2].ravel().tolist() == [100, 100, 133, 167, 200, 200]
-
-
-def test_a_photo_of_1280_x_1918_in_tiles_of_640_with_64_px_overlap() -> None:
-    # 1280 = 640 + 640 needs a third tile for any overlap: 0, 320, 640. 1918 - 640 = 1278 in steps of at most 576 needs
-    # three, 1278 / 3 = 426 each.
-    corners = plan_tiles((1280, 1918), (640, 640), 64)
-    assert corners == [(top, left) for top in (0, 320, 640) for left in (0, 426, 852, 1278)]
-
-
-@pytest.mark.parametrize("tile_hw", [(33, 48), (32, 49)])
-def test_a_tile_larger_than_the_photo_is_refused(tile_hw: tuple[int, int]) -> None:
-    with pytest.raises(InputError, match=r"`tile_hw` must be at most size_hw=\(32, 48\)\. Received: tile_hw="):
-        plan_tiles((32, 48), tile_hw, 8)

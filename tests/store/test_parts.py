@@ -53,10 +53,3 @@ def test_whatever_bit_is_flipped_a_part_is_never_taken(tmp_path: Path) -> None:
     for length in range(len(content)):
         path.write_bytes(content[:length])
         assert find_missing_parts(tmp_path, MADE_BY[:1]) == [0]
-
-
-def test_a_part_lost_before_joining_is_named(tmp_path: Path) -> None:
-    write_all(tmp_path)
-    part_path(tmp_path, 2).unlink()
-    with pytest.raises(InputError, match=r"00002\.part must exist"):
-        join_parts(tmp_path / "all.csv.gz", ["img"], tmp_path, MADE_BY)

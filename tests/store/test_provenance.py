@@ -4,7 +4,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-from unets.store.provenance import describe_commit, describe_origin, format_commit
+from unets.store.provenance import describe_origin
 
 
 def test_outside_a_repository_there_is_no_commit(tmp_path: Path) -> None:
@@ -27,12 +27,3 @@ def test_the_commit_and_whether_the_tree_is_clean(tmp_path: Path) -> None:
     assert (origin["git_commit"], origin["git_is_dirty"]) == (git("rev-parse", "HEAD"), False)
     (tmp_path / "file").write_text("two")
     assert describe_origin(tmp_path)["git_is_dirty"]
-
-
-def test_a_commit_in_a_word(tmp_path: Path) -> None:
-    assert format_commit("0123456789abcdef", False) == "012345678"
-    assert format_commit("0123456789abcdef", True) == "012345678 (changed)"
-    assert format_commit(None, None) == "none"
-    assert describe_commit(tmp_path) == "none"
-    origin = describe_origin(Path(__file__).parent)
-    assert describe_commit(Path(__file__).parent) == format_commit(origin["git_commit"], origin["git_is_dirty"])

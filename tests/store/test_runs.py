@@ -1,6 +1,5 @@
 """Whole files or none, JSON of the right shape, fingerprints that change, folders that one process locks."""
 
-import errno
 import json
 import os
 import re
@@ -100,12 +99,6 @@ def test_a_second_process_is_refused_until_the_first_ends(tmp_path: Path) -> Non
         process.wait()
         with lock(tmp_path / "run"):
             pass
-
-
-def test_a_full_disk_names_the_file(tmp_path: Path) -> None:
-    path = tmp_path / "file.txt"
-    with pytest.raises(OSError, match=r"No space left on device: '.*file\.txt'"), atomic_path(path):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as write() raises it: without a name
 
 
 def test_a_holder_is_named_and_none_is_disturbed(tmp_path: Path) -> None:

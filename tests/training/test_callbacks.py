@@ -41,7 +41,7 @@ def build_learner(*, filters: int = 2, seed: int = 0) -> Learner:
 
 def learn(learner: Learner) -> float:
     """Trains a step; returns its loss."""
-    logs = learner.train_on_batch(np.ones((4, 4, 4, 3)), np.zeros((4, 4, 4, 1)), return_dict=True)
+    logs = learner.train_on_batch(np.ones((4, 4, 4, 3)), np.zeros((4, 4, 4, 1), "float32"), return_dict=True)
     return float(logs["loss"])
 
 
@@ -114,10 +114,6 @@ def test_a_state_is_restored_to_the_last_bit(fold: Fold) -> None:
     assert learn(other) == learn(learner)
 
 
-def test_a_new_run_has_no_state(fold: Fold) -> None:
-    assert fold.load_last(build_learner()) == fold.load_last() == Progress()
-
-
 def test_the_step_that_memory_chose_is_kept(fold: Fold) -> None:
     fold.save_last(build_learner(filters=1), Progress(micro_batches=[8, 4]))
     assert fold.load_last().micro_batches == [8, 4]
@@ -161,14 +157,6 @@ def test_no_flipped_byte_gives_anything_but_an_input_error(fold: Fold) -> None:
         except InputError:
             continue
         assert progress == Progress(history=ROWS)  # a byte that says nothing, as a file's time
-
-
-@pytest.mark.parametrize("fields", [{"history": [], "surprise": 1}, [1, 2]])
-def test_a_state_of_another_schema_is_refused(fold: Fold, fields: object) -> None:
-    fold.last_path.parent.mkdir(parents=True)
-    np.savez(fold.last_path, progress=np.frombuffer(json.dumps(fields).encode(), dtype=np.uint8))
-    with pytest.raises(InputError, match=r"state\.npz must hold this net's state"):
-        fold.load_last(build_learner())
 
 
 def test_a_state_of_another_net_is_refused(fold: Fold) -> None:

@@ -1,6 +1,6 @@
-"""One fold over several devices: two virtual ones train what one does, on TensorFlow and on JAX.
+"""One fold over several devices: two virtual ones of JAX train what one does.
 
-This file is also the program that trains, as devices are fixed when a backend starts; one process a backend:
+This file is also the program that trains, as devices are fixed when a backend starts:
 `KERAS_BACKEND=jax python test_data_parallel.py FOLDER` leaves FOLDER/<case>_<number of devices>.npz.
 """
 
@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -22,7 +21,6 @@ from unets.data.batches import Batches
 from unets.data.cache import ArrayReader
 from unets.data.samples import Sample
 from unets.dataset.manifest import Manifest
-from unets.errors import InputError
 from unets.nets import backend
 from unets.training import learner, panel
 from unets.training.fold import train_fold
@@ -34,8 +32,7 @@ Arrays = dict[str, npt.NDArray[Any]]
 SIZE_HW = (32, 48)
 NUM_TRAIN, NUM_VALID = 12, 7  # of the latter two devices take six alike, and one each for itself
 BATCH_SIZE = 4
-BACKENDS = ("tensorflow", "jax")
-DEVICES = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"} | {
+DEVICES = {"KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"} | {
     "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
 }
 EPOCHS = 2
@@ -61,7 +58,7 @@ def train(folder: Path, case: str, *, in_parallel: bool, micro_batch: int | None
         manifest=Manifest(dataset=DatasetConfig(), train=samples, test=()),
         experiment=ExperimentConfig(
             data=DataConfig(size_hw=SIZE_HW, batch_size=BATCH_SIZE, cache="ram"),
-            model=ModelConfig(depth=1, base_filters=4, dropout=0.1 if case == "float16" else 0.0),
+            model=ModelConfig(depth=1, base_filters=4, dropout=0.0),
             training=TrainingConfig(**given),
         ),
         number=0,
@@ -82,68 +79,28 @@ def look_at_parts(loss: Callable[[Any, Any], Any], parts: list[tuple[int, int]])
     """Returns the loss, which notes (device, photos of a batch that it has)."""
 
     def looking_loss(targets: Any, logits: Any) -> Any:
-        if keras.backend.backend() == "jax":
-            import jax
+        import jax
 
-            def note(sharding: Any) -> None:
-                part = sharding.shard_shape(tuple(logits.shape))[0]
-                parts.extend((device.id, part) for device in sharding.device_set)
+        def note(sharding: Any) -> None:
+            part = sharding.shard_shape(tuple(logits.shape))[0]
+            parts.extend((device.id, part) for device in sharding.device_set)
 
-            jax.debug.inspect_array_sharding(logits, callback=note)
-        else:
-            import tensorflow as tf
-
-            context = tf.distribute.get_replica_context()
-            device = context.replica_id_in_sync_group if context else 0
-            tf.numpy_function(lambda i, n: parts.append((int(i), int(n))), [device, tf.shape(logits)[0]], [])
+        jax.debug.inspect_array_sharding(logits, callback=note)
         return loss(targets, logits)
 
     return looking_loss
 
 
-def overflow_on_one() -> Arrays:
-    """Updates a weight by the gradients 0.5 and infinity of two devices, then by 0.5 and 0.25; returns it each time."""
-    import tensorflow as tf
-
-    values = []
-    with backend.data_parallel():
-        weight = keras.Variable(1.0, name="weight")
-        optimizer = learner.LossScale(keras.optimizers.SGD(1.0), initial_scale=2.0)
-        optimizer.build([weight])
-
-        @tf.function  # type: ignore[untyped-decorator]
-        def update(large: Any) -> None:
-            def update_one() -> None:
-                context = tf.distribute.get_replica_context()
-                gradient = tf.where(context.replica_id_in_sync_group == 1, large, 0.5)
-                optimizer.apply([gradient], [weight])
-
-            tf.distribute.get_strategy().run(update_one)
-
-        for large in (np.inf, 0.25):
-            update(tf.constant(large, tf.float32))
-            values.append((float(weight.numpy()), float(optimizer.dynamic_scale.numpy())))
-    return {"values": np.array(values)}
-
-
 @pytest.fixture(scope="module")
-def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Arrays]:
-    """`make("jax", "whole_2")` gives what that backend made of the case on two devices."""
-    folders: dict[str, Path] = {}
-
-    def get(name: str, case: str) -> Arrays:
-        if find_spec(name) is None:
-            pytest.skip(f"{name} is not installed")
-        if name not in folders:
-            folders[name] = tmp_path_factory.mktemp(name)
-            command = [sys.executable, __file__, str(folders[name])]
-            environment = os.environ | DEVICES | {"KERAS_BACKEND": name}
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
-            assert done.returncode == 0, done.stderr[-4000:]
-        with np.load(folders[name] / f"{case}.npz") as made:
-            return dict(made)
-
-    return get
+def make(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Arrays]:
+    """`make("whole_2")` gives what became of the case on two devices."""
+    if find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    folder = tmp_path_factory.mktemp("jax")
+    command = [sys.executable, __file__, str(folder)]
+    done = subprocess.run(command, env=os.environ | DEVICES, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return lambda case: dict(np.load(folder / f"{case}.npz"))
 
 
 def assert_learned_the_same(one: Arrays, two: Arrays) -> None:
@@ -157,9 +114,8 @@ def assert_learned_the_same(one: Arrays, two: Arrays) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BACKENDS)
-def test_two_devices_train_what_one_does(make: Callable[[str, str], Arrays], name: str) -> None:
-    one, two = make(name, "whole_1"), make(name, "whole_2")
+def test_two_devices_train_what_one_does(make: Callable[[str], Arrays]) -> None:
+    one, two = make("whole_1"), make("whole_2")
     # Of each batch of four a device of two takes two photos.
     assert one["parts"].tolist() == [[0, 4]] and two["parts"].tolist() == [[0, 2], [1, 2]]
     assert two["after"] == 1
@@ -167,32 +123,12 @@ def test_two_devices_train_what_one_does(make: Callable[[str, str], Arrays], nam
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", BACKENDS)
-def test_two_devices_clip_and_average_as_one_does(make: Callable[[str, str], Arrays], name: str) -> None:
-    one, two, unclipped = make(name, "clipped_1"), make(name, "clipped_2"), make(name, "whole_1")
+def test_two_devices_clip_add_up_and_average_as_one_does(make: Callable[[str], Arrays]) -> None:
+    one, two, unclipped = make("micro_1"), make("micro_2"), make("whole_1")
+    assert one["parts"].tolist() == [[0, 2]] and two["parts"].tolist() == [[0, 1], [1, 1]]
     assert abs(one["loss"] / unclipped["loss"] - 1).max() > 1e-3  # it does clip
     assert "state/mean/0000" in one  # statistics of batch normalization have a running mean too
     assert_learned_the_same(one, two)
-
-
-@pytest.mark.slow
-def test_two_devices_add_up_gradients_as_one_does_on_jax(make: Callable[[str, str], Arrays]) -> None:
-    one, two = make("jax", "micro_1"), make("jax", "micro_2")
-    assert one["parts"].tolist() == [[0, 2]] and two["parts"].tolist() == [[0, 1], [1, 1]]
-    assert_learned_the_same(one, two)
-
-
-@pytest.mark.slow
-def test_float16_and_dropout_train_on_two_devices(make: Callable[[str, str], Arrays]) -> None:
-    made = make("tensorflow", "float16_2")
-    assert made["parts"].tolist() == [[0, 2], [1, 2]]
-    assert all(np.isfinite(made[key]).all() for key in made)
-
-
-@pytest.mark.slow
-def test_an_overflow_on_one_device_skips_the_update_of_all(make: Callable[[str, str], Arrays]) -> None:
-    # Skipped, and the scale halved: 2 -> 1. Then 1 - (0.5 + 0.25) / 1.
-    assert make("tensorflow", "overflow")["values"].tolist() == [[1.0, 1.0], [0.25, 1.0]]
 
 
 @pytest.mark.parametrize("num_devices", [1, 2, 3, 4])
@@ -214,21 +150,9 @@ def test_every_photo_counts_once_on_any_number_of_devices(num_images: int, batch
 def main(folder: Path) -> None:
     """Trains every case."""
     panel.TILE_WIDTH_PX = SIZE_HW[1]  # a PNG of 2 megapixels takes half a second
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        (cpu,) = tf.config.list_physical_devices("CPU")
-        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-        np.savez(folder / "overflow.npz", **overflow_on_one())
-        train(folder, "float16", in_parallel=True, precision="mixed_float16")
     for in_parallel in (False, True):
         train(folder, "whole", in_parallel=in_parallel)
-        train(folder, "clipped", in_parallel=in_parallel, clip_norm=0.2, ema=0.5)
-        if keras.backend.backend() == "jax":
-            train(folder, "micro", in_parallel=in_parallel, micro_batch=2, ema=0.5)
-    if keras.backend.backend() == "tensorflow":
-        with pytest.raises(InputError, match=r"must be left out with --data-parallel on TensorFlow"):
-            train(folder, "micro", in_parallel=True, micro_batch=2)
+        train(folder, "micro", in_parallel=in_parallel, micro_batch=2, clip_norm=0.2, ema=0.5)
 
 
 if __name__ == "__main__":

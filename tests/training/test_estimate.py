@@ -25,7 +25,7 @@ from unets.training.estimate import (
     render_total,
 )
 from unets.training.learner import Learner, build_learner
-from unets.training.memory import GIB, Machine, Memory, find_usable_of_gpu, measure_training
+from unets.training.memory import GIB, Machine, find_usable_of_gpu
 from unets.training.speed import Speed, measure_speed
 
 DATASET = DatasetConfig(size_hw=(64, 96), num_folds=5, num_train=100, num_test=1000)
@@ -78,15 +78,6 @@ def limit(plan: Estimate, usable_bytes: int, **changes: Any) -> Estimate:
     return replace(plan, machine=replace(plan.machine, usable_bytes=usable_bytes), **changes)
 
 
-def test_the_largest_batch_inverts_the_prediction() -> None:
-    for fixed, image in ((0, 1), (7, 3), (100, 10)):
-        need = Memory(fixed_bytes=fixed, image_bytes=image)
-        for free in range(200):
-            batch = need.find_largest_batch(free)
-            assert batch == 0 or need.measure(batch) <= free
-            assert need.measure(batch + 1) > free
-
-
 def test_devices_that_share_a_step_take_a_part_each(build: Build, plan: Estimate) -> None:
     shared = build(replace(MACHINE, is_gpu=True), num_devices=4)
     alone = replace(shared, num_devices=1)
@@ -113,25 +104,6 @@ def test_pseudo_labels_cost_time_and_cache(project: Project, build: Build, plan:
     found = replace(found, speed=SPEED, cache="none")
     assert found.epoch_seconds == pytest.approx((80 + 30) * 3 + 20 * 0.4)
     assert "30 pseudo-labels" in render_estimate(found)
-
-
-def test_memory_grows_with_what_takes_memory() -> None:
-    def measure(learner: Learner | None = None, **training: Any) -> Memory:
-        learner = learner or build_learner(change(EXPERIMENT, "training", **training), DATASET, 1)
-        return measure_training(learner, is_gpu=True)
-
-    first = build_learner(EXPERIMENT, DATASET, 1)
-    least = measure(first)
-    # a number for each trained one: running mean, clipped gradients, SGD's momentum
-    trained = 4 * sum(variable.numpy().size for variable in first.net.trainable_variables)
-    for changes, copies in (({"clip_norm": 1.0}, 1), ({"optimizer": "SGD"}, -2)):
-        changed = measure(**changes)
-        assert changed.fixed_bytes - least.fixed_bytes == pytest.approx(copies * trained, abs=100), changes
-        assert changed.image_bytes == least.image_bytes
-    assert measure(ema=0.9).fixed_bytes - least.fixed_bytes > trained  # and of the statistics
-    wider = measure(build_learner(change(EXPERIMENT, "model", base_filters=8), DATASET, 1))
-    assert wider.fixed_bytes > least.fixed_bytes and wider.image_bytes > least.image_bytes
-    assert measure_training(first, is_gpu=True, precision="mixed").image_bytes < least.image_bytes
 
 
 def test_hours_by_hand(plan: Estimate) -> None:

@@ -7,7 +7,7 @@ from keras import ops
 
 from unets.config import OptimizerName, TrainingConfig
 from unets.errors import InputError
-from unets.training.optimizers import build_optimizer, build_schedule, find_momentum
+from unets.training.optimizers import build_optimizer, build_schedule
 
 PLAIN = {"optimizer": "SGD", "schedule": "constant", "learning_rate": 0.5, "warmup": 0, "weight_decay": 0.0}
 
@@ -55,11 +55,6 @@ def test_the_encoder_is_frozen_then_slow_and_decays_as_slowly() -> None:
     # Two of four updates frozen, to the bit; then at rate 0.05: 1 - 0.01 - 0.05.
     assert [row[1] for row in values[:2]] == [1.0, 1.0]
     assert values[2][1] == pytest.approx(0.94)
-
-
-@pytest.mark.parametrize(("updates", "momentum"), [(0, 0.0), (1, 0.1), (9, 0.5), (81, 0.9), (1000, 0.9)])
-def test_the_running_mean_forgets_soon_at_first(updates: int, momentum: float) -> None:
-    assert float(find_momentum(0.9, updates)) == pytest.approx(momentum)
 
 
 @pytest.mark.parametrize("steps_per_update", [1, 2])

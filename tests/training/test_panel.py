@@ -15,7 +15,7 @@ from unets.data.batches import Batches
 from unets.data.samples import Sample
 from unets.dataset.manifest import Manifest
 from unets.errors import InputError
-from unets.training.panel import NUM_TILES, WorstPanel, is_turn
+from unets.training.panel import NUM_TILES, WorstPanel
 from unets.training.state import Fold
 
 SIZE_HW = (32, 64)
@@ -71,13 +71,6 @@ class Scene:
 
     def read_choice(self) -> list[tuple[str, str]]:
         return [(row["id"], row["class"]) for row in json.loads((self.folder / "choice.json").read_text())["tiles"]]
-
-
-def test_turns() -> None:
-    assert [epoch for epoch in range(1, 101) if is_turn(epoch, 100)] == [2, 4, 8, 16, 32, 48, 64, 80, 96, 100]
-    assert [epoch for epoch in range(1, 9) if is_turn(epoch, 8)] == [2, 4, 8]
-    assert is_turn(1, 1)
-    assert sum(is_turn(epoch, 1000) for epoch in range(1, 1001)) == 3 + 1000 // 16 + 1
 
 
 def test_the_worst_are_chosen_once_and_then_alone_predicted(tmp_path: Path) -> None:

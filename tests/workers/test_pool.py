@@ -46,11 +46,6 @@ def test_the_first_error_ends_it(jobs: int) -> None:
         list(run_tasks(square, [1, -1, 2], what="square", jobs=jobs))
 
 
-def test_map_ahead_s_first_error_ends_it() -> None:
-    with pytest.raises(ZeroDivisionError):
-        list(map_ahead(lambda number: 1 / number, [1, 0, 2], workers=1, ahead=0))
-
-
 @pytest.mark.parametrize(("workers", "ahead"), [(1, 0), (2, 0), (2, 5)])
 def test_map_ahead_keeps_its_bound(workers: int, ahead: int) -> None:
     drawn = []

@@ -4,7 +4,6 @@ import os
 import platform
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +49,9 @@ def describe_device() -> str:
 def prefers_xla() -> bool:
     """Tells whether compiling the training step with XLA makes it faster.
 
-    Always on JAX, which has nothing else; on TensorFlow only with a GPU (on CPUs a step takes 1.2 to 1.7 times longer)
-    and outside `data_parallel`, whose step is more than one device's program.
+    Always on JAX, which has nothing else; on TensorFlow only with a GPU (on CPUs a step takes 1.2 to 1.7 times longer).
     """
-    return not _is_tensorflow() or (bool(_list_gpus()) and count_replicas() == 1)
+    return not _is_tensorflow() or has_gpu()
 
 
 def fix_order() -> None:
@@ -164,109 +162,41 @@ def find_gpu_peak() -> int:
 
 def count_devices() -> int:
     """Returns the number of devices at hand, which would share a batch within `data_parallel`."""
-    return len(_list_devices())
+    return len(keras.distribution.list_devices())
 
 
-def check_data_parallel(batch_size: int, steps_per_update: int) -> None:
+def check_data_parallel(batch_size: int) -> None:
     """Checks that the devices at hand can share the steps of a training, of `batch_size` images; one always can.
 
-    Raises:
-        InputError: the batch has no equal parts (the mean over devices would not be the mean over images), or
-            gradients are to be added up on TensorFlow, whose devices cannot meet within the condition that Keras's
-            optimizers do it by (`merge_call` within `cond`, Keras 3.15).
+    Raises InputError where several are not JAX's, or the batch has no equal parts: the mean over devices would not be
+    the mean over images.
     """
     num_devices = count_devices()
+    if num_devices > 1 and _is_tensorflow():
+        raise InputError(
+            f"`KERAS_BACKEND` must be jax for --data-parallel over {num_devices} devices. Received: tensorflow, which "
+            f"trains a fold on each of them without --data-parallel"
+        )
     if batch_size % num_devices:
         raise InputError(
             f"`batch_size` (and --micro-batch, `micro_batch`) must be a multiple of the {num_devices} devices that "
             f"share it with --data-parallel. Received: {batch_size}"
         )
-    if num_devices > 1 and steps_per_update > 1 and _is_tensorflow():
-        raise InputError(
-            f"--micro-batch and `micro_batch` must be left out with --data-parallel on TensorFlow, where each of "
-            f"{num_devices} devices takes its part of the batch already; KERAS_BACKEND=jax does both, and one device "
-            f"alone. Received: {batch_size} of a batch of {batch_size * steps_per_update}"
-        )
 
 
 def data_parallel() -> AbstractContextManager[Any]:
-    """Lets all devices share each batch, for what is built, compiled and fitted inside; one device is left as it is.
+    """Lets all devices of JAX share each batch, for what is built, compiled and fitted inside; one is left as it is.
 
-    TensorFlow's `MirroredStrategy` or Keras's `DataParallel` on JAX: every device has all weights and takes an equal
-    part of a batch, which must be a multiple of their number (see `check_data_parallel`); gradients are added up.
-    `keras.utils.clear_session` inside would undo it on JAX.
+    Every device has all weights and takes an equal part of a batch (see `check_data_parallel`).
+    `keras.utils.clear_session` inside would undo it.
     """
-    devices = _list_devices()
-    if len(devices) == 1:
-        return nullcontext()
-    if _is_tensorflow():
-        return _build_strategy(tuple(devices)).scope()  # type: ignore[no-any-return]
-    return keras.distribution.DataParallel(devices=devices).scope()  # type: ignore[no-any-return]
+    return keras.distribution.DataParallel().scope() if count_devices() > 1 else nullcontext()
 
 
 def count_replicas() -> int:
     """Returns how many devices share a batch here: 1 outside `data_parallel`."""
-    if _is_tensorflow():
-        return int(_load_tensorflow().distribute.get_strategy().num_replicas_in_sync)
     distribution = keras.distribution.distribution()
     return 1 if distribution is None else int(distribution.num_model_replicas)
-
-
-def needs_synchronized_batch_norm() -> bool:
-    """Tells whether batch normalization must be built with `synchronized=True`: on TensorFlow, within `data_parallel`.
-
-    There each device normalizes its part of the batch by itself unless told otherwise. On JAX a batch shared by
-    devices stays one array, so that its mean is the whole batch's already (and Keras refuses the argument).
-    """
-    return _is_tensorflow() and count_replicas() > 1
-
-
-def skip_first_look(model: keras.Model) -> None:
-    """Keeps `fit` and `evaluate` within `data_parallel` from taking a batch away before they begin.
-
-    On TensorFlow they draw one to build the model by, and what its workers have read ahead by then comes again: with
-    two workers the first of five batches was the fifth (Keras 3.15, `TFTrainer._maybe_symbolic_build`). A model without
-    a strategy of its own is not built so, and takes that of the scope around it: one whose optimizer and metrics are
-    built.
-    """
-    if needs_synchronized_batch_norm():
-        model._distribute_strategy = None
-
-
-def clip_sum(clip: Callable[[list[Any]], list[Any]], gradients: list[Any]) -> list[Any]:
-    """Clips what all devices found together, as one device would; returns each device's share of the clipped sum.
-
-    Keras's optimizers on TensorFlow clip each device's gradients before they add them up, which is not the same.
-    """
-    if (context := _find_context()) is None:
-        return clip(gradients)
-    return [gradient / context.num_replicas_in_sync for gradient in clip(context.all_reduce("SUM", gradients))]
-
-
-def all_devices_agree(holds: Any) -> Any:
-    """Returns whether something holds on every device, as a bool tensor of (); to be called within a step.
-
-    On JAX, and outside `data_parallel`, it is of all devices already.
-    """
-    if (context := _find_context()) is None:
-        return holds
-    votes = context.all_reduce("SUM", keras.ops.cast(holds, "float32"))
-    return keras.ops.equal(votes, float(context.num_replicas_in_sync))
-
-
-def _find_context() -> Any:
-    """Returns TensorFlow's handle on the other devices; None where there is none, or not within a step."""
-    return _load_tensorflow().distribute.get_replica_context() if needs_synchronized_batch_norm() else None
-
-
-@cache
-def _build_strategy(devices: tuple[str, ...]) -> Any:
-    """Builds the only `MirroredStrategy` of this process: a second one numbers what devices exchange from the start.
-
-    The next fold's sums are then taken for those of the fold before, and where shapes differ, TensorFlow 2.21 stops
-    with "Shape mismatch in the collective instance".
-    """
-    return _load_tensorflow().distribute.MirroredStrategy(devices)
 
 
 def _is_tensorflow() -> bool:
@@ -277,14 +207,6 @@ def _load_tensorflow() -> Any:
     import tensorflow as tf
 
     return tf
-
-
-def _list_devices() -> list[str]:
-    """Returns the names of the GPUs, or where there is none of the CPUs, as the backend has them."""
-    if not _is_tensorflow():
-        return list(keras.distribution.list_devices())
-    config = _load_tensorflow().config
-    return [device.name for device in config.list_logical_devices("GPU") or config.list_logical_devices("CPU")]
 
 
 def has_gpu() -> bool:

@@ -7,7 +7,6 @@ import keras
 from keras import layers
 
 from unets.config import ModelConfig
-from unets.nets.backend import needs_synchronized_batch_norm
 from unets.nets.layers import BatchNorm
 
 Tensor = Any  # a keras.KerasTensor; keras carries no types
@@ -59,8 +58,7 @@ def normalize(x: Tensor, config: ModelConfig, name: str) -> Tensor:
     and He 2018, arXiv 1803.08494), or not at all.
     """
     if config.normalization == "batch":
-        options = {"synchronized": needs_synchronized_batch_norm(), "name": f"{name}_norm"}
-        return BatchNorm(momentum=0.9, epsilon=1e-3, **options)(x)
+        return BatchNorm(momentum=0.9, epsilon=1e-3, name=f"{name}_norm")(x)
     if config.normalization == "group":
         return layers.GroupNormalization(count_groups(x.shape[-1]), epsilon=1e-3, name=f"{name}_norm")(x)
     return x

@@ -22,7 +22,6 @@ from keras import layers
 from numpy.lib.stride_tricks import as_strided
 
 from unets.errors import InputError
-from unets.nets.backend import needs_synchronized_batch_norm
 from unets.nets.layers import BatchNorm, DepthwiseConv2D
 from unets.nets.weights import widen_filters
 
@@ -176,7 +175,7 @@ def _mix(x: Tensor, filters: int, name: str, side: int = 1, stride: int = 1) -> 
 
 
 def _normalize(x: Tensor, name: str) -> Tensor:
-    return BatchNorm(epsilon=1e-3, synchronized=needs_synchronized_batch_norm(), name=name)(x)
+    return BatchNorm(epsilon=1e-3, name=name)(x)
 
 
 def _build_initializer() -> keras.initializers.Initializer:

@@ -18,7 +18,6 @@ import numpy as np
 from keras import layers, ops
 
 from unets.errors import InputError, naming
-from unets.nets.backend import needs_synchronized_batch_norm
 from unets.nets.efficientnet_lite import LITE, convolve_lite, load_lite
 from unets.nets.layers import BatchNorm, DepthwiseConv2D
 from unets.nets.weights import widen_filters
@@ -42,10 +41,7 @@ def build_encoder(name: str, size_hw: tuple[int, int], max_stride: int, num_chan
 
     Raises:
         InputError: the encoder has no features at `max_stride`, or keras-hub is not installed or has no such preset.
-        ValueError: `size_hw` is not divisible by `max_stride`.
     """
-    if any(side % max_stride for side in size_hw):
-        raise ValueError(f"`size_hw` must be divisible by max_stride={max_stride}. Received: size_hw={size_hw}")
     images = keras.Input((*size_hw, num_channels), name="images")
     if name in LITE:
         features = convolve_lite(name, _scale(images, name), max_stride)
@@ -56,24 +52,19 @@ def build_encoder(name: str, size_hw: tuple[int, int], max_stride: int, num_chan
     return _copy(_cut_application(name, images, max_stride))
 
 
-def find_encoder(net: keras.Model) -> keras.Model | None:
-    """Returns the encoder within a net, or None where it has none of its own."""
-    found = (layer for layer in net.layers if layer.name == ENCODER_NAME and isinstance(layer, keras.Model))
-    return next(found, None)
+def find_encoder(net: keras.Model) -> keras.Model:
+    """Returns the encoder within a net that has a pretrained one."""
+    return net.get_layer(ENCODER_NAME)
 
 
 def load_pretrained(net: keras.Model, name: str, weights: str) -> None:
     """Loads weights into the encoder of a net, of that name, in place.
 
-    "none" leaves it as it is; "imagenet" takes those of `keras.applications` or of keras-hub's preset, downloaded once,
-    or for EfficientNet-Lite those of an installed package; otherwise they are a file that `encoder.save_weights` wrote
-    (`.weights.h5`). Raises InputError where the weights cannot be had, or are of another net.
+    "imagenet" takes those of `keras.applications` or of keras-hub's preset, downloaded once, or for EfficientNet-Lite
+    those of an installed package; otherwise they are a file that `encoder.save_weights` wrote (`.weights.h5`). Raises
+    InputError where the weights cannot be had, or are of another net.
     """
-    if weights == "none":
-        return
     encoder = find_encoder(net)
-    if encoder is None:
-        raise InputError(f"`weights` must be none for a net without a pretrained encoder. Received: {weights}")
     if weights != "imagenet":
         if not weights.endswith(".weights.h5") or not Path(weights).is_file():
             found = "no such file" if weights.endswith(".weights.h5") else "another ending"
@@ -234,7 +225,7 @@ def _copy(model: keras.Model) -> keras.Model:
         counts[base] += 1
         config = {**layer.get_config(), "name": name}
         if type(layer) is layers.BatchNormalization:
-            return BatchNorm.from_config({**config, "synchronized": needs_synchronized_batch_norm()})
+            return BatchNorm.from_config(config)
         kind = DepthwiseConv2D if type(layer) is layers.DepthwiseConv2D else type(layer)
         return kind.from_config(config)
 

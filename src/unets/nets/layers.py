@@ -16,16 +16,15 @@ class BatchNorm(layers.BatchNormalization):  # type: ignore[misc]
 
     Keras 3 computes mean, variance, scale and shift one after the other, each a pass over the memory. TensorFlow has
     one kernel for all: at (4, 160, 240, 96) in float32 on two cores 15 ms forward and backward in place of 85. Where it
-    does not apply (JAX, whose compiler fuses by itself, and several devices, which must share their statistics) Keras's
-    own code runs. Weights, their names and results are the same: the kernel's variance divides by n - 1, the moving
-    variance here by n, as everywhere in Keras 3.
+    does not apply (JAX, whose compiler fuses by itself) Keras's own code runs. Weights, their names and results are the
+    same: the kernel's variance divides by n - 1, the moving variance here by n, as everywhere in Keras 3.
     """
 
     def call(self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         """Normalizes over batch, height and width; by the moving statistics outside training or where frozen."""
         is_training, moving = bool(training) and self.trainable, (self.moving_mean, self.moving_variance)
         fused = None
-        if len(inputs.shape) == 4 and not self.synchronized:
+        if len(inputs.shape) == 4:
             fused = fused_batch_norm(inputs, self.gamma, self.beta, moving, self.epsilon, is_training=is_training)
         if fused is None:
             return super().call(inputs, training=training, mask=mask)

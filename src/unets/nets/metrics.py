@@ -16,16 +16,14 @@ class MeanScore(keras.metrics.Metric):  # type: ignore[misc]
 
     Of one class, and of classes that overlap, a pixel belongs to each of at least 0.5. Of classes that exclude each
     other it belongs to the greatest of them, unless background is greater. Both hold for targets and predictions. A
-    mean over images is not one over batches: a last, smaller batch counts for its images alone. Raises ValueError where
-    the metric (its name, as `dice` or `global_iou`) needs more than counts.
+    mean over images is not one over batches: a last, smaller batch counts for its images alone.
     """
 
     def __init__(self, metric: str = "dice", num_classes: int = 1, *, overlapping: bool = False) -> None:
         super().__init__(name=metric, dtype="float32")
         found = find_metric(metric)
-        if found.from_counts is None:
-            raise ValueError(f"`metric` must need pixel counts alone. Received: {metric}")
-        self.from_counts, self.over_pixels, self.overlapping = found.from_counts, found.over_pixels, overlapping
+        self.from_counts: Any = found.from_counts
+        self.over_pixels, self.overlapping = found.over_pixels, overlapping
         # Of each class, fractions and images; or what is above and below the line of all images together.
         self.above = self.add_weight(shape=(num_classes,), name="above", initializer="zeros")
         self.below = self.add_weight(shape=(num_classes,), name="below", initializer="zeros")

@@ -41,7 +41,6 @@ def build_unet(
         channel for each foreground class where there is one or they overlap, else background and the classes.
 
     Raises:
-        ValueError: the poolings need more padding than a reflection gives.
         InputError: a pretrained encoder has no features at the deepest level's stride.
     """
     deepest_stride = config.stride * 2**config.depth
@@ -68,17 +67,9 @@ def count_least_weights(config: ModelConfig) -> int:
 
 
 def measure_padding(size_hw: SizeHW, multiple: int) -> tuple[SizeHW, SizeHW]:
-    """Returns what (height, width) lack before and after to be divisible by `multiple`.
-
-    Raises ValueError where a side is not longer than its padding, so it cannot be reflected.
-    """
+    """Returns what (height, width) lack before and after to be divisible by `multiple`, at most twice a side."""
     missing = [-side % multiple for side in size_hw]
     (top, bottom), (left, right) = ((lacks // 2, lacks - lacks // 2) for lacks in missing)  # an odd pixel goes after
-    if bottom >= size_hw[0] or right >= size_hw[1]:
-        raise ValueError(
-            f"`depth` and `stride` must suit the size: stride * 2^depth at most twice a side. "
-            f"Received: {multiple} for size_hw={size_hw}"
-        )
     return (top, left), (bottom, right)
 
 

@@ -108,13 +108,11 @@ def _predict_tiles(
 
 
 def plan_tiles(size_hw: SizeHW, tile_hw: SizeHW, overlap_px: int) -> list[Corner]:
-    """Places tiles so that they cover an image, neighbors overlapping by at least `overlap_px`.
+    """Places tiles, none larger than the image, so that they cover it, neighbors overlapping by `overlap_px` or more.
 
     The tiles are spread evenly, the first and last flush with the border, so that none needs padding. Returns (top,
-    left) of each, row by row; raises InputError where a tile is larger than the image.
+    left) of each, row by row.
     """
-    if tile_hw[0] > size_hw[0] or tile_hw[1] > size_hw[1]:
-        raise InputError(f"`tile_hw` must be at most size_hw={size_hw}. Received: tile_hw={tile_hw}")
     tops, lefts = (_spread(side, tile_side, overlap_px) for side, tile_side in zip(size_hw, tile_hw, strict=True))
     return [(top, left) for top in tops for left in lefts]
 

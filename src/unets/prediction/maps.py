@@ -91,23 +91,20 @@ def write_shard(
 ) -> Path:
     """Writes a shard, map by map as they come, and puts it in place when it is whole.
 
-    Maps are (id, map as `encode_map` gives it), all of one size; for the rest see `ShardRecord`. Returns the path.
+    Maps are (id, map as `encode_map` gives it), one or more, all of one size; for the rest see `ShardRecord`. Returns
+    the path.
     """
-    path, ids, size_hw = shard_path(folder, index), list[str](), None
+    path, ids, size_hw = shard_path(folder, index), list[str](), (0, 0)
     # Contested: a worker of a cluster that lost its client goes on, and may meet the one that makes the shard again.
     with (
         atomic_path(path, is_contested=True) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as shard,
     ):
         for id_, encoded in maps:
-            size_hw = size_hw or encoded.size_hw
-            if id_ in ids or encoded.size_hw != size_hw:
-                raise ValueError(f"`maps` must be of one size, each id once. Received: {id_} of {encoded.size_hw}")
+            size_hw = encoded.size_hw
             ids.append(id_)
             for name, png in zip(_member_names(id_, classes), encoded.pngs, strict=True):
                 _write_member(shard, name, png)
-        if size_hw is None:
-            raise ValueError("`maps` must be at least one. Received: none")
         made = {"nets": dict(nets), "made_with": dict(made_with), "classes": tuple(classes), "size_hw": size_hw}
         record = ShardRecord(**made, ids=tuple(ids), images=tuple(images))
         _write_member(shard, MANIFEST, record.to_json().encode())

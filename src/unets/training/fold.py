@@ -141,7 +141,7 @@ def train_fold(
                 num_devices = count_devices() if in_parallel else 1
                 smaller = find_smaller_step(train.failure or valid.failure or error, batch_size, step, num_devices)
             if in_parallel:
-                check_data_parallel(smaller, batch_size // smaller)
+                check_data_parallel(smaller)
             logger.warning(
                 "%s: memory does not hold %d images a step; goes on with %d, whose gradients are added up to %d",
                 *(fold, step, smaller, batch_size),
@@ -170,7 +170,7 @@ def check_training(
         raise InputError(f"`--micro-batch` must divide data.batch_size={batch_size}. Received: {micro_batch}")
     step = micro_batch or config.micro_batch or batch_size
     if in_parallel:
-        check_data_parallel(step, batch_size // step)
+        check_data_parallel(step)
     return step
 
 

@@ -6,10 +6,11 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
+from keras import ops
 
 from unets.config import DatasetConfig, ExperimentConfig
 from unets.data.geometry import SizeHW
-from unets.nets.backend import all_devices_agree, choose_precision, fix_order, prefers_xla, skip_first_look
+from unets.nets.backend import choose_precision, fix_order, prefers_xla
 from unets.nets.encoders import find_encoder
 from unets.nets.layers import set_statistics_window
 from unets.nets.losses import Loss, build_loss
@@ -24,14 +25,6 @@ _STATISTICS = ("moving_mean", "moving_variance")  # of a batch normalization
 _COUNTER, _ADDED_UP = "iteration", "gradient_accumulator"  # the steps so far; what an optimizer adds up
 
 
-class ImageMean(keras.losses.Loss):  # type: ignore[misc]
-    """The mean of a loss over a batch's images; over several devices, the mean over all of theirs."""
-
-    def __init__(self, loss: Loss) -> None:
-        super().__init__(name="image_mean")
-        self.loss = self.call = loss
-
-
 class Scored(keras.Model):  # type: ignore[misc]
     """A net with a loss of targets and logits, one value an image, and scores (`metrics`, see `MeanScore`)."""
 
@@ -42,29 +35,18 @@ class Scored(keras.Model):  # type: ignore[misc]
         channels = self.outputs[0].shape[-1]
         num_classes = channels if overlapping or channels == 1 else channels - 1
         # Not given to `compile`, which would build them by a first look at the data.
-        self.image_loss = ImageMean(loss)
+        self.image_loss = loss
         self.scores = [MeanScore(metric, num_classes, overlapping=overlapping) for metric in metrics]
 
     def compute_loss(self, x: Tensor, y: Tensor, y_pred: Tensor, *_: Any, training: bool = True) -> Tensor:
         """Returns the loss of a batch."""
-        return self.image_loss(y, y_pred)
+        return ops.mean(self.image_loss(y, y_pred))
 
     def compute_metrics(self, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Any = None) -> dict[str, Tensor]:
         """Returns loss and scores so far in this epoch."""
         for score in self.scores:
             score.update_state(y, y_pred)
         return self.get_metrics_result()  # type: ignore[no-any-return]
-
-
-class LossScale(keras.optimizers.LossScaleOptimizer):  # type: ignore[misc]
-    """Keras's, but over several devices on TensorFlow an update is skipped if any of them finds it not finite.
-
-    Keras 3.15 asks the first alone, before gradients are added up: another's infinity would reach all weights.
-    """
-
-    def check_finite(self, grads: list[Tensor]) -> Tensor:
-        """Returns whether all gradients are finite, on all devices."""
-        return all_devices_agree(super().check_finite(grads))
 
 
 class Learner(Scored):
@@ -95,8 +77,7 @@ class Learner(Scored):
         self.steps: Any = add_state((), _COUNTER) if self.averages else None
         self.compile(optimizer=optimizer, jit_compile=prefers_xla(), auto_scale_loss=False)
         self.optimizer.build(self.trainable_variables)
-        self.refined: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # within `LossScale`
-        skip_first_look(self)
+        self.refined: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)  # within that of float16
 
     def compute_loss(self, x: Tensor, y: Tensor, y_pred: Tensor, *_: Any, training: bool = True) -> Tensor:
         """Returns the loss of a batch; called once a step, which is where the statistics are averaged too."""
@@ -120,7 +101,7 @@ class Learner(Scored):
     def read_state(self) -> State:
         """Returns all that going on needs, at the end of an update, and `steps_per_update`.
 
-        Gradients that are added up are usually zero there, but not after a step that `LossScale` left out.
+        Gradients that are added up are usually zero there, but not after a step of float16 that was left out.
         """
         self._synchronize()
         state = {key: np.array(variable.numpy()) for key, variable in self._list_state(with_sums=True).items()}
@@ -208,6 +189,6 @@ def build_learner(
             slow = [variable.path for variable in encoder.trainable_variables]
     optimizer = build_optimizer(config, updates_per_epoch, steps_per_update=steps_per_update, slow=slow)
     if choose_precision(config.precision) == "mixed_float16":
-        optimizer = LossScale(optimizer)
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     loss, shared = build_experiment_loss(experiment, dataset), {"overlapping": dataset.overlapping}
     return Learner(net, loss, optimizer, ema=config.ema, steps_per_update=steps_per_update, **shared)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import keras
 
 from unets.errors import InputError
-from unets.nets.backend import describe_device, prefers_xla
+from unets.nets.backend import describe_device, has_gpu, prefers_xla
 from unets.nets.cost import count_parameters, measure_cost
 from unets.training.learner import Learner
 from unets.workers.machine import find_free_memory
@@ -62,9 +62,7 @@ class Machine:
 
 def measure_machine() -> Machine:
     """Asks what computes here and how much memory it has."""
-    # By name: asked for "gpu", JAX raises where there is none.
-    is_gpu = any("gpu" in str(device).lower() for device in keras.distribution.list_devices())
-    usable_bytes = find_free_memory()  # as it stands, of a card that shares the machine's memory
+    is_gpu, usable_bytes = has_gpu(), find_free_memory()  # as it stands, of a card that shares the machine's memory
     if is_gpu and shutil.which("nvidia-smi") is not None:
         # The driver's word: neither backend tells a card's memory before it has taken it.
         command = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]

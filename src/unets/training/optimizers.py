@@ -13,7 +13,6 @@ from keras.optimizers import schedules
 
 from unets.config import TrainingConfig
 from unets.errors import InputError
-from unets.nets.backend import clip_sum
 
 Tensor = Any
 RateOf = Callable[[Tensor], Tensor]  # from the number of an update, from 0, to its learning rate
@@ -63,9 +62,6 @@ class _Refined:
             share = 1 - find_momentum(self.ema, self.iterations)
             average = self.averages[index]
             self.assign_add(average, ops.cast(share, variable.dtype) * (variable - average))
-
-    def _clip_gradients(self: Any, grads: list[Any]) -> list[Any]:
-        return clip_sum(super()._clip_gradients, grads)  # type: ignore[misc]
 
     def _apply_weight_decay(self, variables: list[Any]) -> None:
         """Keras's own, at the same rate for all; `update_step` does it here."""

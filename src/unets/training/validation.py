@@ -11,7 +11,7 @@ from keras import ops
 
 from unets.data.batches import Batches
 from unets.metrics.masks import find_metric
-from unets.nets.backend import count_replicas, prefers_xla, skip_first_look
+from unets.nets.backend import count_replicas, prefers_xla
 from unets.nets.losses import Loss, to_probs
 from unets.training.learner import Scored
 
@@ -31,7 +31,6 @@ class Validator:
         metrics = list(dict.fromkeys(["dice", self.metric]))
         self._scored = Scored(net, loss, metrics=metrics, overlapping=overlapping)
         self._scored.compile(jit_compile=prefers_xla())
-        skip_first_look(self._scored)
 
     def take_weights(self, weights: Sequence[npt.NDArray[Any]]) -> None:
         """Sets the weights that are scored, in the order of `net.weights`."""
@@ -55,14 +54,14 @@ class Validator:
 
     def predict(self, images_nhwc: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Returns probabilities, float32 (batch, height, width, classes), of uint8 images (batch, height, width, 3)."""
-        logits = self._scored.predict_on_batch(images_nhwc)[: len(images_nhwc)]  # TensorFlow's devices each return all
+        logits = self._scored.predict_on_batch(images_nhwc)
         return np.asarray(ops.convert_to_numpy(to_probs(logits, overlapping=self.overlapping)))
 
 
 def split_equally(batches: Batches, num_devices: int) -> list[tuple[Batches, int]]:
     """Splits batches of whole images into those that devices share equally, and images that every device takes alike.
 
-    A mean over devices is then the mean over images: neither backend takes a batch of five on two devices. Returns
+    A mean over devices is then the mean over images: JAX takes no batch of five on two devices. Returns
     (batches, images in them) whose means, weighted by the images, are the mean over all.
     """
     if num_devices == 1:
