@@ -32,6 +32,7 @@ import numpy as np
 
 from unets.config import ExperimentConfig, load_dataset
 from unets.config.overrides import name_experiment, override
+from unets.data.objects import find_small_side
 from unets.data.samples import IGNORE, Sample, read_full_size, read_image, read_mask
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.metrics.intervals import bootstrap_mean
@@ -160,6 +161,7 @@ def plan_ours(manifest: Manifest, args: argparse.Namespace) -> ExperimentConfig:
         num_train=len(seen),
         num_folds=_VALID_SHARE,
         is_grey=dataset.channels == "grey",
+        object_side=find_small_side(read_mask(sample) for sample in seen[:: max(len(seen) // 256, 1)]),
     )
 
     machine = Machine(has_gpu=False, has_pretrained=True)

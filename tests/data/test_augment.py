@@ -191,3 +191,24 @@ def test_crops_without_changes_are_slices() -> None:
     crops = [crop_pair(image, target, (32, 32), np.random.default_rng(seed)) for seed in range(40)]
     assert {find_corner((image, target), crop, 0) for crop in crops} == set(product(range(2), range(3)))
     assert all(np.shares_memory(crop[0], image) for crop in crops)  # nothing is copied
+
+
+@pytest.mark.parametrize("config", [None, AugmentConfig(quarter_turns=True, vflip=0.5, shift=0)])
+@pytest.mark.parametrize("place", [(0, 0), (40, 99), (79, 3)])
+def test_crops_show_an_object_where_that_is_asked(config: AugmentConfig | None, place: tuple[int, int]) -> None:
+    image = np.zeros((80, 100, 3), np.uint8)
+    target = np.zeros((80, 100, 2), np.uint8)
+    target[max(place[0] - 1, 0) : place[0] + 2, max(place[1] - 1, 0) : place[1] + 2, 1] = 255
+    shown = []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        if config is None:
+            _, crop = crop_pair(image, target, (32, 32), rng, 1.0)
+        else:
+            _, crop = augment(image, target, config, rng, (32, 32), 1.0)
+        assert crop.shape == (32, 32, 2)
+        shown.append(crop.any())
+    # A warp may move what lies at the edge of the image out of it.
+    assert all(shown) if config is None else sum(shown) >= 30
+    empty = np.zeros_like(target)
+    assert not augment(image, empty, AugmentConfig(), np.random.default_rng(0), (32, 32), 1.0)[1].any()

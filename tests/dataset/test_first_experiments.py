@@ -1,5 +1,7 @@
 """The rules by which the first experiment is chosen, and that its text says the same."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,6 +86,27 @@ def test_a_gpu_also_gets_crops_of_large_images() -> None:
     assert (crops.name, crops.config.data.crop_hw) == ("unet_1280x1918_crops", (512, 512))
 
 
+def test_small_objects_stay_visible() -> None:
+    facts = Facts(image_hw=(1000, 1000), num_train=300, num_folds=5, object_side=0.012)
+    (proposal,) = propose_experiments(facts, CPU, minutes=1)
+    data = proposal.config.data
+    assert data.crop_hw is not None and data.crop_hw < data.size_hw and data.crop_objects > 0
+    assert 0.012 * data.size_hw[0] >= 7.5
+    assert "8 x 8 pixels here, 12 x 12 pixels in the images" in proposal.reasons["data"][0]
+    assert "WARNING" not in proposal.reasons["data"][0]
+    (large,) = propose_experiments(replace(facts, object_side=0.1), CPU, minutes=1)
+    assert large.config.data.crop_hw is None and "WARNING" not in large.reasons["data"][0]
+
+
+@pytest.mark.parametrize("machine", [CPU, GPU])
+@pytest.mark.parametrize(("image_hw", "side"), [((1000, 1000), 0.003), ((8000, 8000), 0.001)])
+def test_objects_that_no_plan_keeps_visible_are_a_warning(machine: Machine, image_hw: SizeHW, side: float) -> None:
+    facts = Facts(image_hw=image_hw, num_train=300, num_folds=5, object_side=side)
+    for proposal in propose_experiments(facts, machine, minutes=2):
+        assert "WARNING" in proposal.reasons["data"][0]
+        assert max(proposal.config.data.size_hw) <= 2048
+
+
 def test_grey_images_keep_their_colors_and_small_ones_come_in_larger_batches() -> None:
     facts = Facts(image_hw=(101, 101), num_train=2000, num_folds=5, is_grey=True)
     (small,) = propose_experiments(facts, CPU)
@@ -98,6 +121,7 @@ def test_grey_images_keep_their_colors_and_small_ones_come_in_larger_batches() -
         num_train=st.integers(2, 100_000),
         num_folds=st.integers(2, 5),
         is_grey=st.booleans(),
+        object_side=st.none() | st.floats(1e-4, 1),
     ),
     machine=st.builds(Machine, has_gpu=st.booleans(), has_pretrained=st.booleans()),
     minutes=st.floats(0.1, 10_000),

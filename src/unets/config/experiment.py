@@ -48,6 +48,7 @@ class DataConfig(Config):
 
     size_hw: SizeHW = (640, 959)  # images are shrunk to this
     crop_hw: SizeHW | None = None  # training sees random crops of this size; validation and prediction whole images
+    crop_objects: Share = 0.0  # of the crops of images that hold objects, those that are sure to show one
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 8  # images an update of the weights
     balance: Literal["none", "group", "class"] = "none"  # draw images so that groups, or classes, are equally frequent
     pseudo_labels: Name | None = None  # a set made by `unets pseudo-labels`: test images as more training images
@@ -61,6 +62,7 @@ class DataConfig(Config):
         if self.crop_hw is not None:
             fits = all(MIN_SIDE_PX <= crop <= side for crop, side in zip(self.crop_hw, self.size_hw, strict=True))
             self.require(fits, "crop_hw", f"be {MIN_SIDE_PX} to size_hw={self.size_hw} a side")
+        self.require(not self.crop_objects or self.crop_hw is not None, "crop_objects", "be 0 without crop_hw")
         turns = self.augment is not None and self.augment.quarter_turns
         fed_hw = self.crop_hw or self.size_hw
         name = "size_hw" if self.crop_hw is None else "crop_hw"

@@ -28,11 +28,13 @@ def augment(
     config: AugmentConfig,
     rng: np.random.Generator,
     crop_hw: SizeHW | None = None,
+    crop_objects: float = 0.0,
 ) -> tuple[Image, Image]:
     """Changes an image and its soft target at random; neither is written to.
 
     `image_hwc` is uint8 (height, width, channels), `target_hwc` uint8 (height, width, layers) of 0..255; all draws come
-    from `rng`. Returns both, or a random crop of (height, width) `crop_hw` of both, which alone is computed.
+    from `rng`. Returns both, or a random crop of (height, width) `crop_hw` of both, which alone is computed; with
+    probability `crop_objects` it shows an object, where there is one.
     """
     # All draws are made in one order, whatever is switched on, so that a setting changes its own effect alone.
     flip_h, flip_v = rng.random() < config.hflip, rng.random() < config.vflip
@@ -48,7 +50,9 @@ def augment(
     matrix = _flip_matrix((height, width), flip_h, flip_v)
     matrix = _turn_matrix((height, width), turns) @ (warp_matrix @ matrix if warps else matrix)
     if crop_hw is not None:
-        top, left = draw_corner(turned_hw, crop_hw, rng)
+        shown = draw_object(target_hwc, crop_objects, rng)
+        x, y, _ = matrix @ (*shown[::-1], 1) if shown else (0, 0, 0)
+        top, left = draw_corner(turned_hw, crop_hw, rng, (int(y), int(x)) if shown else None)
         matrix = _shift_matrix(-top, -left) @ matrix
         rows, columns = _find_window(matrix, crop_hw, (height, width))
         matrix = matrix @ _shift_matrix(rows.start, columns.start)
@@ -68,19 +72,49 @@ def drop_colors(config: AugmentConfig) -> AugmentConfig:
     return config.model_copy(update={"hue_deg": 0.0, "saturation": 0.0, "grey": 0.0})
 
 
-def crop_pair(image_hwc: Image, target_hwc: Image, crop_hw: SizeHW, rng: np.random.Generator) -> tuple[Image, Image]:
+def crop_pair(
+    image_hwc: Image, target_hwc: Image, crop_hw: SizeHW, rng: np.random.Generator, crop_objects: float = 0.0
+) -> tuple[Image, Image]:
     """Cuts one random crop out of an image and its soft target, changing nothing else; both are views."""
-    top, left = draw_corner((image_hwc.shape[0], image_hwc.shape[1]), crop_hw, rng)
+    shown = draw_object(target_hwc, crop_objects, rng)
+    top, left = draw_corner((image_hwc.shape[0], image_hwc.shape[1]), crop_hw, rng, shown)
     window = slice(top, top + crop_hw[0]), slice(left, left + crop_hw[1])
     return image_hwc[window], target_hwc[window]
 
 
-def draw_corner(size_hw: SizeHW, crop_hw: SizeHW, rng: np.random.Generator) -> tuple[int, int]:
-    """Draws (top, left) of a crop, every place equally likely; ValueError where it is larger than the image."""
+def draw_object(
+    target_hwc: npt.NDArray[np.uint8], probability: float, rng: np.random.Generator
+) -> tuple[int, int] | None:
+    """Draws (row, column) of an object's pixel: each layer that has one is equally likely, and each of its pixels.
+
+    None with the rest of `probability`, and where there is no object.
+    """
+    if not probability or rng.random() >= probability:
+        return None
+    layers = np.flatnonzero(target_hwc.any(axis=(0, 1)))
+    if not len(layers):
+        return None
+    places = np.flatnonzero(target_hwc[..., rng.choice(layers)])
+    row, column = divmod(int(rng.choice(places)), target_hwc.shape[1])
+    return row, column
+
+
+def draw_corner(
+    size_hw: SizeHW, crop_hw: SizeHW, rng: np.random.Generator, shown: tuple[int, int] | None = None
+) -> tuple[int, int]:
+    """Draws (top, left) of a crop, every place equally likely that shows the pixel `shown`, if one is given.
+
+    ValueError where the crop is larger than the image.
+    """
     if crop_hw[0] > size_hw[0] or crop_hw[1] > size_hw[1]:
         raise ValueError(f"`crop_hw` must fit into {size_hw}. Received: crop_hw={crop_hw}")
-    top, left = (int(rng.integers(side - crop + 1)) for side, crop in zip(size_hw, crop_hw, strict=True))
-    return top, left
+    corner = list[int]()
+    for axis, (side, crop) in enumerate(zip(size_hw, crop_hw, strict=True)):
+        first, last = 0, side - crop
+        if shown is not None:
+            first, last = (min(max(place, first), last) for place in (shown[axis] - crop + 1, shown[axis]))
+        corner.append(int(rng.integers(first, last + 1)))
+    return corner[0], corner[1]
 
 
 def draw_warp(config: AugmentConfig, size_hw: SizeHW, rng: np.random.Generator) -> Matrix:

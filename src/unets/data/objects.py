@@ -3,9 +3,15 @@
 So objects that touch are one, unless a line of background parts them.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable
+
+import cv2
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
+
+from unets.data.samples import IGNORE
 
 BoolMask = npt.NDArray[np.bool_]
 
@@ -14,6 +20,27 @@ def label_objects(mask_hw: BoolMask) -> tuple[npt.NDArray[np.int32], int]:
     """Numbers the objects of a mask; returns (int32 (height, width) from 1, 0 for background; how many)."""
     labels_hw, count = ndimage.label(mask_hw, structure=np.ones((3, 3), dtype=np.bool_))
     return labels_hw.astype(np.int32, copy=False), int(count)
+
+
+def find_small_side(masks: Iterable[npt.NDArray[np.uint8]]) -> float | None:
+    """Finds how large the smaller objects are: the side of a square of that area, as a share of the image's side.
+
+    An image's side is the root of its area. Half of what a mask holds of a class is in objects up to its size, so that
+    specks do not count; a quarter of the masks that hold the class have smaller ones; of the classes the smallest
+    counts. `masks` are uint8 (height, width) of class indices, or (height, width, classes) of 0 and 1; 255 is ignored.
+    None where there is no object.
+    """
+    sides = defaultdict[int, list[float]](list)
+    for mask in masks:
+        layers = {index: mask[..., index] == 1 for index in range(mask.shape[-1])} if mask.ndim == 3 else None
+        layers = layers or {index: mask == index for index in np.unique(mask).tolist() if index not in (0, IGNORE)}
+        for index, layer_hw in layers.items():
+            *_, stats, _ = cv2.connectedComponentsWithStats(layer_hw.astype(np.uint8))
+            areas = np.sort(stats[1:, cv2.CC_STAT_AREA])
+            if len(areas):
+                middle = areas[np.searchsorted(areas.cumsum(), areas.sum() / 2)]
+                sides[index].append(float(np.sqrt(middle / layer_hw.size)))
+    return min((float(np.quantile(of, 0.25)) for of in sides.values()), default=None)
 
 
 def part_labels(labels_hw: npt.NDArray[np.int32]) -> BoolMask:

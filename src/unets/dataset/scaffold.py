@@ -30,6 +30,8 @@ from unets.config import (
     describe,
     load_dataset,
 )
+from unets.data.objects import find_small_side
+from unets.data.samples import HALF
 from unets.dataset.first_experiments import (
     Cost,
     Facts,
@@ -58,6 +60,7 @@ Timer = Callable[[DatasetConfig, ExperimentConfig], Cost]
 _WIDTH = 120
 _FOLDS = 5
 _DRAWN = 8  # masks that are drawn twice, and compared
+_MEASURED_PX, _MOST_MEASURED = 200_000_000, 256  # of masks whose objects are measured: seconds
 _SHOWN = frozenset(("source", "classes", "size_hw", "metric", "num_folds"))  # though at their defaults
 
 
@@ -208,11 +211,24 @@ def _propose(
             "with CUDA (`make setup GPU=1`, pip install 'unets[gpu]', or for JAX 'jax[cuda13]'), docs/how-to/gpus.md"
         )
     facts = Facts(
-        image_hw=image_hw, num_train=len(result.train), num_folds=dataset.num_folds, is_grey=dataset.channels == "grey"
+        image_hw=image_hw,
+        num_train=len(result.train),
+        num_folds=dataset.num_folds,
+        is_grey=dataset.channels == "grey",
+        object_side=_measure_objects(dataset, result, image_hw),
     )
     guess = partial(timer, dataset) if timer else guess_cost
     proposals = propose_experiments(facts, machine, minutes=minutes, timer=guess)
     return Scaffold(dataset=dataset, result=result, image_hw=image_hw, proposals=tuple(proposals))
+
+
+def _measure_objects(dataset: DatasetConfig, result: Import, image_hw: SizeHW) -> float | None:
+    """Measures the objects of as many masks as some seconds allow; see `find_small_side`."""
+    most = min(max(_MEASURED_PX // (image_hw[0] * image_hw[1]), _DRAWN), _MOST_MEASURED)
+    drawn = (result.read_layers(sample) for sample in spread(list(result.train.values()), most))
+    if dataset.has_shares:
+        drawn = (tuple((layer >= HALF).astype(np.uint8) for layer in layers) for layers in drawn)
+    return find_small_side(layers[0] if len(layers) == 1 else np.stack(layers, axis=-1) for layers in drawn)
 
 
 def find_typical_size(sizes: Counter[SizeHW]) -> SizeHW:

@@ -180,6 +180,7 @@ class Fold:
             targets=data.targets,
             augment_config=augment,
             crop_hw=data.crop_hw,
+            crop_objects=data.crop_objects,
             shuffle=True,
             seed=config.seed,
             workers=workers,

@@ -266,6 +266,36 @@ def test_several_classes_as_jpeg_without_a_list_are_refused(tmp_path: Path) -> N
         import_drawn(drawing)
 
 
+@pytest.mark.parametrize("num_slips", [0, 2])
+def test_palettes_that_differ_are_looked_up(tmp_path: Path, num_slips: int) -> None:
+    drawing = Drawing(tmp_path)
+    wanted = {}
+    for number in range(24):
+        mask = np.zeros((SIZE[0], SIZE[1]), np.uint8)
+        if number % 2:
+            mask[10 : 40 + number, 5:60] = 1
+        picture = Image.fromarray(mask)
+        picture.putpalette([0, 0, 0, 255, 255, 255])
+        if number == 3 and num_slips:  # a palette of its own: its white is 2
+            mask[0, :num_slips] = 1
+            values = np.where(mask == 1, np.uint8(2), np.uint8(0))
+            values[0, :num_slips] = 1
+            picture = Image.fromarray(values)
+            picture.putpalette([0, 0, 0, 85, 85, 85, 255, 255, 255])
+            mask[0, :num_slips] = 0
+        if number % 2 == 0:  # empty, without a palette
+            picture = Image.fromarray(mask)
+        drawing.save(f"img/{number}.jpg", draw_image(mask))
+        drawing.save(f"gt/{number}.png", picture)
+        wanted[str(number)] = mask
+    result = choose(list_input(tmp_path))
+    assert result.classes == ("object",)
+    for sample in result.train.values():
+        (drawn,) = result.read_layers(sample)
+        np.testing.assert_array_equal(drawn, wanted[sample.id])
+    assert any("a slip" in question.text for question in result.questions) == bool(num_slips)
+
+
 def test_numbers_of_objects_are_one_class(tmp_path: Path) -> None:
     drawing = Drawing(tmp_path)
     for number in range(6):

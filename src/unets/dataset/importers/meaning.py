@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from unets.config import Coding, MasksSource, TableSource, describe
 from unets.data.files import read_bytes
 from unets.data.pixels import open_picture, read_values
-from unets.data.samples import IGNORE
+from unets.data.samples import HALF, IGNORE
 from unets.dataset.importers.base import Import
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, CITYSCAPES, IGNORE_NAMES
 from unets.dataset.importers.draws import Value, as_color, count_values, decode_colors, encode_colors
@@ -57,6 +57,7 @@ class Look:
     files: tuple[_FileLook, ...] = ()
     is_lossy: bool = False  # JPEG, WebP
     is_array: bool = False
+    by_palette: bool = False  # palettes differ from file to file: values are the colors that they name
     error: str = ""  # why a file cannot be read
 
     @cached_property
@@ -112,8 +113,8 @@ class Look:
         return flat > (0.5 if self.num_values <= 64 else 0.7)
 
 
-def look_at(listing: Listing, paths: Sequence[str], *, colors: bool = False) -> Look:
-    """Looks at some files of one shape, each once; `colors` looks palettes up."""
+def look_at(listing: Listing, paths: Sequence[str], *, colors: bool = False, by_palette: bool = False) -> Look:
+    """Looks at some files of one shape, each once; `colors` looks palettes up, as is done where they differ."""
     files: list[_FileLook] = []
     for path in paths:
         try:
@@ -124,9 +125,9 @@ def look_at(listing: Listing, paths: Sequence[str], *, colors: bool = False) -> 
             return Look(is_array=True)
         files.append(looked)
     if len({file.palette for file in files}) > 1 and not colors:  # one index means different things in two files
-        return look_at(listing, paths, colors=True)
+        return look_at(listing, paths, colors=True, by_palette=True)
     is_lossy = any(path.lower().endswith((".jpg", ".jpeg", ".webp", ".jp2")) for path in paths)
-    return Look(files=tuple(files), is_lossy=is_lossy)
+    return Look(files=tuple(files), is_lossy=is_lossy, by_palette=by_palette)
 
 
 def _look_at_file(path: Path, colors: bool = False) -> _FileLook | None:
@@ -214,11 +215,22 @@ def _look_for_coding(found: Import, files: Sequence[str], names: Mapping[Value, 
                     text = "masks hold no color of the list of classes: a value is the place of its row, from 0 on"
                     found.ask("source.values", text, "the value of each class")
                 return classes
-        return _find_unnamed(look, is_single, found)
+        coding, classes = _find_unnamed(look, is_single, found)
+        return _name_colors(coding) if look.by_palette else coding, classes
     except ValidationError as error:
         raise InputError(
             f"mask files must hold values of 0 to 65535, or colors. Received: {describe(error)}"
         ) from error
+
+
+def _name_colors(coding: Coding) -> Coding:
+    """Writes grey levels as colors, so that palettes are looked up; numbers of objects are told from 0 alone."""
+    if coding.threshold == HALF:
+        coding = Coding(values=(255,), nearest=True)
+    if coding.values is None or coding.threshold is not None:
+        return coding
+    lists = {name: tuple(map(as_color, getattr(coding, name))) for name in ("values", "background", "ignored")}
+    return coding.model_copy(update=lists)
 
 
 def _know_cityscapes(files: Sequence[str], look: Look) -> dict[Value, str]:
@@ -254,7 +266,7 @@ def _find_unnamed(look: Look, is_single: bool, found: Import) -> Classes:
         text = f"masks hold shades between 0 and 255 ({what}): 128 and more is taken for the object"
         shares = "full_share=255 without threshold, if they are shares of several annotators"
         found.ask("source.threshold", text, "another threshold, 1 to 255", shares)
-        return Coding(threshold=128), _number(())
+        return Coding(threshold=HALF), _number(())
     if look.are_numbers and not is_single:
         text = f"masks hold up to {look.num_values - 1} values: taken for numbers of objects, all above 0 are one class"
         found.ask("source.threshold", text, "values=(1, 2, 3...), threshold=None, if they are classes")
@@ -268,9 +280,22 @@ def _find_unnamed(look: Look, is_single: bool, found: Import) -> Classes:
         return _find_binary(look, values, is_single, found), _number(())
     if is_single:
         return Coding(threshold=values[1] if values[0] == 0 else values[-1]), _number(())
+    if strays := _find_strays(look):
+        text = f"{list_some(strays)} is in one mask alone, {sum(look.counts[v] for v in strays)} pixels of all: a slip"
+        found.ask("source.values", text + ", which counts as the nearest of 0 and 255", "values of their own")
+        return Coding(values=(255,), nearest=True), _number(())
     if values == [0, 1, 255] and not any({1, 255} <= file.counts.keys() for file in look.files):
         return Coding(threshold=1), _number(())  # 0/1 in some files, 0/255 in others
     return _find_several(look, values, found)
+
+
+def _find_strays(look: Look) -> list[int]:
+    """Finds the values besides 0 and 255 of masks that hold these two, but for a few pixels of one of many files."""
+    levels = [value for value in look.counts if isinstance(value, int) and value not in (0, 255)]
+    files = [file.counts.keys() for file in look.files]
+    is_usual = sum(255 in keys for keys in files) >= _LEAST_FILES and 0 in look.counts
+    are_rare = sum(look.counts[level] for level in levels) < 0.001 * look.counts[255]
+    return levels if is_usual and are_rare and sum(any(v in keys for v in levels) for keys in files) == 1 else []
 
 
 def _find_binary(look: Look, values: list[int], is_single: bool, found: Import) -> Coding:
