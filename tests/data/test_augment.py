@@ -194,7 +194,7 @@ def test_crops_without_changes_are_slices() -> None:
 
 
 @pytest.mark.parametrize("config", [None, AugmentConfig(quarter_turns=True, vflip=0.5, shift=0)])
-@pytest.mark.parametrize("place", [(0, 0), (40, 99), (79, 3)])
+@pytest.mark.parametrize("place", [(12, 15), (40, 85), (66, 20)])
 def test_crops_show_an_object_where_that_is_asked(config: AugmentConfig | None, place: tuple[int, int]) -> None:
     image = np.zeros((80, 100, 3), np.uint8)
     target = np.zeros((80, 100, 2), np.uint8)
@@ -208,7 +208,6 @@ def test_crops_show_an_object_where_that_is_asked(config: AugmentConfig | None, 
             _, crop = augment(image, target, config, rng, (32, 32), 1.0)
         assert crop.shape == (32, 32, 2)
         shown.append(crop.any())
-    # A warp may move what lies at the edge of the image out of it.
-    assert all(shown) if config is None else sum(shown) >= 30
+    assert all(shown)
     empty = np.zeros_like(target)
     assert not augment(image, empty, AugmentConfig(), np.random.default_rng(0), (32, 32), 1.0)[1].any()

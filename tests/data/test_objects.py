@@ -60,8 +60,8 @@ def test_small_objects_are_told_from_specks_and_large_classes() -> None:
     assert find_small_side([mask]) == pytest.approx((60 * 400) ** 0.5 / 200)
     mask[70:80, ::40], mask[90, ::20] = 2, 2  # ten lines of 10 pixels, and as many specks twice
     assert find_small_side([mask]) == pytest.approx(10**0.5 / 200)
-    mask[70:80, 1:11], mask[99] = 2, 255  # now half of the class is in one object
-    assert find_small_side([mask]) == pytest.approx(110**0.5 / 200)
+    mask[70:80, 1:12], mask[99] = 2, 255  # now half of the class is in one object
+    assert find_small_side([mask]) == pytest.approx(120**0.5 / 200)
     layers = np.stack([mask == 1, mask == 2], axis=-1).astype(np.uint8)
     assert find_small_side([layers]) == find_small_side([mask, np.zeros_like(mask)])
     assert find_small_side([np.zeros_like(mask)]) is None and find_small_side([]) is None

@@ -63,6 +63,20 @@ def test_the_typical_size_is_the_most_frequent_one_only_where_most_have_it(
     assert find_typical_size(Counter(sizes)) == typical
 
 
+def test_tiny_objects_are_measured_and_said(project: Project, drawing: Drawing) -> None:
+    for number in range(4):
+        mask = np.zeros((1000, 1000), np.uint8)
+        mask[100 * number : 100 * number + 3, 200:203] = mask[500:503, 700:703] = 255
+        drawing.save(f"images/{number}.png", draw_image(number, mask))
+        drawing.save(f"masks/{number}.png", mask)
+    scaffold = write_scaffold(project, minutes=1, ask_gpu=lambda: False)
+    (proposal,) = scaffold.proposals
+    assert proposal.config.data.crop_hw is not None and proposal.config.data.size_hw == (1000, 1000)
+    text = (project.configs_dir / f"{proposal.name}.py").read_text()
+    for shown in (" ".join(render_scaffold(scaffold, "mine").split()), " ".join(text.replace("#", "").split())):
+        assert "small ones are 3 x 3 pixels here" in shown and "WARNING: they may not be found" in shown
+
+
 def test_a_competition_with_names_that_repeat(project: Project, drawing: Drawing) -> None:
     for place in range(4):
         fill(drawing, f"city{place}/img/{{i}}.png", f"city{place}/lab/{{i}}.png", count=3)

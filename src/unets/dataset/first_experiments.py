@@ -125,28 +125,43 @@ def propose_experiments(
         factor = guess_cost(experiment).train_seconds / guess_cost(measured).train_seconds
         cost = Cost(train_seconds=cost.train_seconds * factor, predict_seconds=cost.predict_seconds * factor)
     proposals, (height, width), (image_height, image_width) = list[Proposal](), size_hw, facts.image_hw
-    largest_px = min(_LARGEST_PX / max(facts.image_hw), 1) ** 2 * image_height * image_width
-    visible_px, crop_hw = (_VISIBLE_PX / facts.object_side) ** 2 if facts.object_side else 0.0, size_hw
-    if are_small := min(visible_px, image_height * image_width) > _SLACK * height * width:
-        # What validation of the fewest whole images has time for.
-        whole_px = _WHOLE_SHARE * seconds / (_FEWEST_EPOCHS * _FEWEST_SCORED * cost.predict_seconds) * height * width
-        largest_px = min(visible_px, largest_px, whole_px)
+    larger_hw = _keep_visible(facts, size_hw, seconds, cost)
+    are_small = larger_hw is not None
     if not are_small:
         fitted = f"images of {image_height} x {image_width} fitted to it"
         why = f"{height} x {width} pixels, {'as the images are' if size_hw == facts.image_hw else fitted}"
         proposals.append(_plan(f"unet_{height}x{width}", why, experiment, facts, machine, seconds, cost))
-    if are_small or (machine.has_gpu and image_height * image_width > _SLACK * _GPU_PX):
-        height, width = fit_size(facts.image_hw, largest_px)
-        crop_hw = (min(crop_hw[0], height), min(crop_hw[1], width))
-        if machine.has_gpu:
-            crop_hw = (min(_CROP_PX, height), min(_CROP_PX, width))
+    if machine.has_gpu and image_height * image_width > _SLACK * _GPU_PX:
+        larger_hw = fit_size(facts.image_hw, _find_largest_px(facts))
+    if larger_hw is not None:
+        height, width = larger_hw
+        crop_height, crop_width = (_CROP_PX, _CROP_PX) if machine.has_gpu else size_hw
+        crop_hw = min(crop_height, height), min(crop_width, width)
         crops = _build(crop_hw, facts, machine)
-        data = {"size_hw": (height, width), "crop_hw": crop_hw, "crop_objects": _CROP_OBJECTS if are_small else 0.0}
+        data = {"size_hw": larger_hw, "crop_hw": crop_hw, "crop_objects": _CROP_OBJECTS if are_small else 0.0}
         updates = {"data": crops.data.model_copy(update=data), "prediction": PredictionConfig(batch_size=1)}
         crops = crops.model_copy(update=updates)
         why = f"{height} x {width} pixels, trained on crops of {crop_hw[0]} x {crop_hw[1]}"
         proposals.append(_plan(f"unet_{height}x{width}_crops", why, crops, facts, machine, seconds, timer(crops)))
     return proposals
+
+
+def _keep_visible(facts: Facts, size_hw: SizeHW, seconds: float, cost: Cost) -> SizeHW | None:
+    """Chooses the size at which small objects are visible, or the next best; None where `size_hw` will do."""
+    pixels, image_px = size_hw[0] * size_hw[1], facts.image_hw[0] * facts.image_hw[1]
+    visible_px = (_VISIBLE_PX / facts.object_side) ** 2 if facts.object_side else 0.0
+    if min(visible_px, image_px) <= _SLACK * pixels:
+        return None
+    # Validation is of whole images.
+    most_px = pixels * _WHOLE_SHARE * seconds / (_FEWEST_EPOCHS * _FEWEST_SCORED * cost.predict_seconds)
+    larger_hw = fit_size(facts.image_hw, min(visible_px, most_px, _find_largest_px(facts)))
+    return larger_hw if larger_hw[0] * larger_hw[1] > _SLACK * pixels else None
+
+
+def _find_largest_px(facts: Facts) -> float:
+    """Returns the pixels of the largest images that are fed, whose longer side is `_LARGEST_PX`."""
+    height, width = facts.image_hw
+    return height * width * min(_LARGEST_PX / max(facts.image_hw), 1) ** 2
 
 
 def _choose_size(facts: Facts, seen_px: float, machine: Machine) -> SizeHW:
@@ -202,20 +217,17 @@ def _describe_objects(data: DataConfig, facts: Facts) -> list[str]:
     """Says how large small objects are at the size that is fed; empty where no mask holds an object."""
     if facts.object_side is None:
         return []
-    whole_px, fed_px = (facts.object_side * (height * width) ** 0.5 for height, width in (facts.image_hw, data.size_hw))
-    text = f"Objects: small ones are {_show_side(fed_px)} here, {_show_side(whole_px)} in the images"
+    fed_px, whole_px = (facts.object_side * (height * width) ** 0.5 for height, width in (data.size_hw, facts.image_hw))
+    text = f"Objects: small ones are {_show_side(fed_px)} here, {_show_side(whole_px)} in the images."
     if data.crop_objects:
         text += (
-            f"; so images stay that large, and {data.crop_objects:.0%} of crops or more show one, where there are any"
+            f" Crops keep them that large; {data.crop_objects:.0%} of the crops, or more, show one if the image does."
         )
-    if fed_px >= _FAINT_PX:
-        return [f"{text}."]
-    remedy = (
-        "more --minutes or smaller images, cut from these, keep more of them"
-        if whole_px > 1.25 * fed_px
-        else "that is their full size"
-    )
-    return [f"{text}. WARNING: so small ones may not be found; {remedy}."]
+    if fed_px < _FAINT_PX:
+        remedy = "larger --minutes, or images cut into smaller ones, show more of them"
+        remedy = remedy if whole_px > _SLACK * fed_px else "they are no larger in the images"
+        text += f" WARNING: they may not be found; {remedy}."
+    return [text]
 
 
 def _show_side(side_px: float) -> str:

@@ -285,7 +285,7 @@ def test_palettes_that_differ_are_looked_up(tmp_path: Path, num_slips: int) -> N
             mask[0, :num_slips] = 0
         if number % 2 == 0:  # empty, without a palette
             picture = Image.fromarray(mask)
-        drawing.save(f"img/{number}.jpg", draw_image(mask))
+        drawing.save(f"img/{number}.jpg", draw_image(number, mask))
         drawing.save(f"gt/{number}.png", picture)
         wanted[str(number)] = mask
     result = choose(list_input(tmp_path))

@@ -215,8 +215,8 @@ def _look_for_coding(found: Import, files: Sequence[str], names: Mapping[Value, 
                     text = "masks hold no color of the list of classes: a value is the place of its row, from 0 on"
                     found.ask("source.values", text, "the value of each class")
                 return classes
-        coding, classes = _find_unnamed(look, is_single, found)
-        return _name_colors(coding) if look.by_palette else coding, classes
+        coding, named = _find_unnamed(look, is_single, found)
+        return _name_colors(coding) if look.by_palette else coding, named
     except ValidationError as error:
         raise InputError(
             f"mask files must hold values of 0 to 65535, or colors. Received: {describe(error)}"
