@@ -53,8 +53,8 @@ def test_a_mask_a_class(tmp_path: Path) -> None:
     mask_hwc = read_mask(sample)
     assert mask_hwc.shape == (2, 4, 2) and count_object_pixels(mask_hwc) == 4
     assert find_classes_in(mask_hwc, 2).tolist() == [True, True]
-    # 4 of 4 and 2 of 4; nothing, with 1 of 4 ignored
-    assert read_soft_target(sample, dataset, (1, 2)).tolist() == [[[255, 128, 0], [0, 0, 64]]]
+    # 4 of 4 and 2 of 4; nothing, with 1 of 4 of the first class ignored
+    assert read_soft_target(sample, dataset, (1, 2)).tolist() == [[[255, 128, 0, 0], [0, 0, 64, 0]]]
 
 
 @pytest.mark.parametrize("value", [3, 254])

@@ -5,9 +5,11 @@ import numpy.typing as npt
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from keras import ops
 
+from unets.ensemble.postprocess import to_masks
 from unets.metrics.masks import dice
-from unets.nets.metrics import MeanScore
+from unets.nets.metrics import MeanScore, cut_shares
 
 
 def measure(*batches: tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]], overlapping: bool = False) -> float:
@@ -50,6 +52,14 @@ def test_the_greatest_class_is_chosen_where_none_has_a_half() -> None:
     assert measure((np.array([[255, 0], [0, 0]], dtype=np.uint8)[None, None], logits)) == 1.0
     # soft targets likewise: .45 of the first class, .30 background
     assert measure((np.array([[115, 64], [0, 0]], dtype=np.uint8)[None, None], logits)) == 1.0
+
+
+def test_of_equal_classes_the_first_is_chosen_as_in_the_mask_that_is_sent() -> None:
+    probs = np.array([[0.4, 0.4], [0.5, 0.5], [0.3, 0.35]], dtype=np.float32)[None]  # background has 0.2, 0, 0.35
+    found = ops.convert_to_numpy(cut_shares(probs, overlapping=False))
+    assert found.tolist() == [[[True, False], [True, False], [False, True]]]
+    sent = to_masks(probs, 0.5)
+    assert sent.tolist() == [[1, 1, 2]]
 
 
 def test_overlapping_classes_have_a_half_each() -> None:

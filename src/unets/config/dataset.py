@@ -82,11 +82,16 @@ class DatasetConfig(Config):
         return self.channels if isinstance(self.channels, int) else 3
 
     @property
+    def counts_objects(self) -> bool:
+        """Whether the metric compares objects one by one."""
+        return self.metric.startswith("ap")
+
+    @property
     def has_shares(self) -> bool:
         """Whether masks hold shares, 0 to 255, in place of class indices."""
         return self.source.has_shares
 
     @property
     def num_layers(self) -> int:
-        """Layers of a soft target: one a class and, where masks have ignored pixels, one of those."""
-        return len(self.classes) + self.has_ignored
+        """Layers of a soft target: one a class and, where masks have ignored pixels, one of those, or one a class."""
+        return len(self.classes) + self.has_ignored * (len(self.classes) if self.overlapping else 1)

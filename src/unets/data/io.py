@@ -45,8 +45,8 @@ def read_index_image(path: Path, expected: str = "") -> npt.NDArray[np.uint8]:
     return indices
 
 
-def encode_png(values_hw: npt.NDArray[np.uint8]) -> bytes:
-    """Writes uint8 (height, width) as a PNG, without loss and fast."""
+def encode_png(values_hw: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]) -> bytes:
+    """Writes uint8 or uint16 (height, width) as a PNG, without loss and fast."""
     written, png = cv2.imencode(".png", np.ascontiguousarray(values_hw), _PNG_SETTINGS)
     if not written:
         raise OSError(f"OpenCV cannot write a PNG of shape {values_hw.shape}")

@@ -11,6 +11,7 @@ from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW, cover, resize
 from unets.data.image import RGB, ImageFile, ImageKind
 from unets.data.io import read_index_image
+from unets.data.pixels import read_values
 from unets.errors import InputError
 
 HALF = 128  # of 255: the least share of a pixel that is of the class
@@ -27,10 +28,12 @@ class Sample:
     view: str | None  # the camera view, where the data set has them
     image: str  # its path, as text, which takes a third of a Path: a test set has 100,064
     masks: tuple[str, ...] = ()  # none; one file of class indices; or, where classes overlap, a file of 0 and 1 a class
+    objects: tuple[str, ...] = ()  # files that number the objects, beside those of the masks; none: connected parts
     has_shares: bool = False  # masks hold 0 to 255, the share of the class, in place of class indices
     kind: ImageKind = RGB
     image_hash: str = ""  # of the file's bytes
     mask_hash: str = ""
+    objects_hash: str = ""
 
     @property
     def image_path(self) -> Path:
@@ -85,6 +88,15 @@ def _read_layers(sample: Sample) -> list[npt.NDArray[np.uint8]]:
     return layers
 
 
+def read_objects(sample: Sample) -> npt.NDArray[np.uint16] | None:
+    """Reads the numbers of the objects, 0 elsewhere, in the shape of `read_mask`; None: each connected part is one."""
+    if not sample.objects:
+        return None
+    hashed = zip(sample.objects, sample.objects_hash.split(SEPARATOR), strict=True)
+    layers = [read_values(Path(path), expected=digest) for path, digest in hashed]
+    return layers[0] if len(layers) == 1 else np.stack(layers, axis=-1)
+
+
 def count_object_pixels(mask: npt.NDArray[np.uint8]) -> int:
     """Counts the pixels that are of any class, in a mask as `read_mask` gives it."""
     is_object = (mask > 0) & (mask != IGNORE)
@@ -120,7 +132,7 @@ def read_soft_target(sample: Sample, dataset: DatasetConfig, size_hw: SizeHW) ->
 
     Returns:
         uint8 (height, width, layers), 0..255 for a share of 0..1: a layer a class and, where the data set has ignored
-        pixels, one more of the share that is ignored.
+        pixels, the share that is ignored, which overlapping classes have one of each.
     """
     if sample.has_shares:
         return np.stack([resize(layer, size_hw) for layer in _read_layers(sample)], axis=-1)
@@ -130,6 +142,6 @@ def read_soft_target(sample: Sample, dataset: DatasetConfig, size_hw: SizeHW) ->
         if dataset.has_ignored:
             mask = np.where(mask == IGNORE, np.uint8(dataset.num_layers), mask)
         return cover(mask, dataset.num_layers, size_hw)
-    layers = [mask[..., index] == 1 for index in range(mask.shape[-1])]
-    layers += [(mask == IGNORE).any(axis=-1)] if dataset.has_ignored else []
+    shares = [mask == value for value in ((1, IGNORE) if dataset.has_ignored else (1,))]
+    layers = np.moveaxis(np.concatenate(shares, axis=-1), -1, 0)
     return np.stack([resize(layer * np.uint8(255), size_hw) for layer in layers], axis=-1)

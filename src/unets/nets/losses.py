@@ -208,15 +208,16 @@ def scale_batch(targets_u8: Tensor, logits: Tensor, *, overlapping: bool) -> tup
     A pixel of which half or more is ignored becomes background that the net is sure of: no loss, no gradient, no area.
     Of another, the labeled part stands for the whole. Means over pixels still divide by all of them.
 
-    Targets are uint8 (batch, height, width, classes), 0..255, with one more layer where that is the ignored share;
-    logits as a net returns them. Returns both as float32, the targets 0..1 with as many layers as classes.
+    Targets are uint8 (batch, height, width, classes), 0..255, followed by the ignored share: a layer, or where classes
+    overlap one of each; logits as a net returns them. Returns both as float32, the targets 0..1 with as many layers as
+    classes.
     """
     targets, logits = ops.cast(targets_u8, "float32") / 255.0, ops.cast(logits, "float32")
     channels = logits.shape[-1]
     num_classes = channels if overlapping or channels == 1 else channels - 1
     if targets.shape[-1] == num_classes:
         return targets, logits
-    ignored, shares = targets[..., -1:], targets[..., :-1]
+    shares, ignored = targets[..., :num_classes], targets[..., num_classes:]
     is_ignored = ignored >= 0.5
     background = [-_CERTAIN] * channels if num_classes == channels else [_CERTAIN, *[-_CERTAIN] * num_classes]
     known = ops.where(is_ignored, 0.0, shares / ops.maximum(1 - ignored, 0.5))

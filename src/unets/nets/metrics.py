@@ -31,7 +31,7 @@ class MeanScore(keras.metrics.Metric):  # type: ignore[misc]
     def update_state(self, targets_u8: Tensor, logits: Tensor, sample_weight: Tensor | None = None) -> None:
         """Adds a batch: targets (batch, height, width, classes) of 0..255, logits as the net returns them.
 
-        With one more layer of targets, that is the ignored share; see `scale_batch`.
+        With more layers of targets than classes, those are ignored shares; see `scale_batch`.
         """
         targets, logits = scale_batch(targets_u8, logits, overlapping=self.overlapping)
         probs = to_probs(logits, overlapping=self.overlapping)
@@ -53,9 +53,10 @@ class MeanScore(keras.metrics.Metric):  # type: ignore[misc]
 def cut_shares(shares: Tensor, *, overlapping: bool) -> Tensor:
     """Returns the masks of shares or probabilities (..., classes) of 0..1, as bools of the same shape.
 
-    Equal classes are all of them the greatest; two halves of 8 bits, 128 of 255, are equal to no background.
+    Of equal classes the first counts, and background last, as in the masks that are sent.
     """
     if overlapping or shares.shape[-1] == 1:
         return shares >= 0.5
-    background = 1 - ops.sum(shares, axis=-1, keepdims=True)
-    return shares >= ops.maximum(ops.max(shares, axis=-1, keepdims=True), background)
+    num_classes = shares.shape[-1]
+    everything = ops.concatenate([shares, 1 - ops.sum(shares, axis=-1, keepdims=True)], axis=-1)
+    return ops.equal(ops.argmax(everything, axis=-1)[..., None], ops.arange(num_classes))

@@ -145,13 +145,12 @@ def count_errors(target: ClassMask, mask: ClassMask, recipe: Recipe, maps: Seque
         overlap.
     """
     probs_hwc = average_maps(recipe, maps, (target.shape[0], target.shape[1]))
-    num_classes, ignored = probs_hwc.shape[-1], target == IGNORE
-    is_known_hw = ~(ignored.any(axis=-1) if target.ndim == 3 else ignored)
-    some_hw = np.zeros_like(is_known_hw)
-    some_hw[::_STEP, ::_STEP] = is_known_hw[::_STEP, ::_STEP]
+    num_classes, is_known = probs_hwc.shape[-1], target != IGNORE
     classes = list[Totals]()
     for index, probs_hw in enumerate(np.moveaxis(probs_hwc, -1, 0)):
-        true_hw = pick_class(target, index)
+        true_hw, is_known_hw = pick_class(target, index), is_known[..., index] if target.ndim == 3 else is_known
+        some_hw = np.zeros_like(is_known_hw)
+        some_hw[::_STEP, ::_STEP] = is_known_hw[::_STEP, ::_STEP]
         both, predicted = count_thresholds(true_hw, probs_hw, is_known_hw, THRESHOLDS)
         num_true = int(np.count_nonzero(true_hw))
         fractions = find_metric(metric).counted.count(both, num_true, predicted)
@@ -169,6 +168,6 @@ def count_errors(target: ClassMask, mask: ClassMask, recipe: Recipe, maps: Seque
         classes.append(own)
     confusion = np.zeros((0, 0), dtype=np.int64)
     if target.ndim == 2:
-        pairs = target[is_known_hw].astype(np.int64) * (num_classes + 1) + mask[is_known_hw]
+        pairs = target[is_known].astype(np.int64) * (num_classes + 1) + mask[is_known]
         confusion = np.bincount(pairs, minlength=(num_classes + 1) ** 2).reshape(num_classes + 1, -1)
     return {"images": np.array(1), "confusion": confusion, **(_add(classes) or {})}

@@ -93,7 +93,7 @@ class WorstPanel:
                 shares, ignored = np.split(target / np.float32(255), [len(self.classes)], axis=-1)
                 masks = (cut_shares(part, overlapping=self.overlapping) for part in (shares, probs))
                 wanted, found = map(ops.convert_to_numpy, masks)
-                yield image, wanted, found & ~(ignored >= 0.5).any(axis=-1, keepdims=True)
+                yield image, wanted, found & ~(ignored >= 0.5) if ignored.size else found
 
     def _draw(self, tile: tuple[int, int], image: Image, wanted: Masks, found: Masks) -> Image:
         index, k = tile
