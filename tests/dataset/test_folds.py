@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from unets.config import load_dataset
 from unets.data.samples import read_mask
-from unets.dataset.checks import check_data
-from unets.dataset.folds import hash_folds, measure_shares, read_folds, split_groups, write_folds
+from unets.dataset.checks import MaskFacts, check_data
+from unets.dataset.folds import hash_folds, measure_masks, read_folds, split_groups, write_folds
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.errors import InputError
 from unets.store.paths import Project
@@ -61,10 +61,11 @@ def test_a_single_group_cannot_be_split_and_a_fold_without_objects_is_said(
         split_groups({"p1": 0.1}, 2, 0)
     project = make_competition(num_groups=2, num_views=1)
     manifest = load(project)
-    shares = dict(zip((sample.id for sample in manifest.train), (0.1, 0.0), strict=True))
-    with patch("unets.dataset.folds.measure_shares", return_value=shares):
+    facts = dict(zip((s.id for s in manifest.train), (MaskFacts(0.1, (0,)), MaskFacts(0.0, ())), strict=True))
+    with patch("unets.dataset.folds.measure_masks", return_value=facts):
         folds = write_folds(project, manifest)
     assert "fold 0: no image has an object" in caplog.text
+    assert "all images with object are in fold 1, whose net cannot learn it" in caplog.text
     assert list(folds.values()) == [1, 0]  # the only object is trained on
     assert split_groups({"many": 0.1, "few": 0.1}, 2, 0, sizes={"many": 9, "few": 1}) == {"many": 1, "few": 0}
 
@@ -122,15 +123,15 @@ def test_a_file_is_written_once_and_then_kept_in_any_dialect(make_competition: M
     assert hash_folds(project.folds_path) == before
 
 
-def test_shares_from_masks_or_from_the_record(make_competition: MakeCompetition) -> None:
+def test_what_masks_hold_from_masks_or_from_the_record(make_competition: MakeCompetition) -> None:
     project = make_competition(num_groups=4)
     manifest = load(project)
-    shares = measure_shares(project, manifest, jobs=1)
-    assert shares == {sample.id: float(read_mask(sample).mean()) for sample in manifest.train}
+    facts = measure_masks(project, manifest, jobs=1)
+    assert facts == {sample.id: (float(read_mask(sample).mean()), (0,)) for sample in manifest.train}
     check_data(project, manifest.dataset, jobs=1)
     for sample in manifest.train:
         sample.mask_paths[0].write_bytes(b"the record is used")
-    assert measure_shares(project, manifest, jobs=1) == shares
+    assert measure_masks(project, manifest, jobs=1) == facts
 
 
 GOOD = [f"car00{group}_0{view},car00{group},{group % 2}" for group in range(2) for view in (1, 2)]

@@ -9,17 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from pydantic import ValidationError
 
-from unets.config import Config, DatasetConfig, SizeHW
+from unets.config import Config, CsvSource, DatasetConfig, SizeHW
 from unets.data.files import find_file
 from unets.data.image import ImageFile
-from unets.data.samples import Sample, check_mask, count_object_pixels, find_kind, read_mask
+from unets.data.samples import Sample, check_mask, count_object_pixels, find_classes_in, find_kind, read_mask
 from unets.dataset.manifest import Manifest, read_manifest
-from unets.dataset.rle_csv import class_cell, image_cell, parse_row, read_sample
+from unets.dataset.rle_csv import class_cell, image_cell, list_columns, parse_row, read_frame, read_sample
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.store.runs import append_json_line, fingerprint, write_text
@@ -30,7 +31,7 @@ T = TypeVar("T")
 MAX_FAULTS_PRINTED = 50
 _MAX_TWINS = 4  # names of one set of equal images that are printed
 CHUNK_SIZE = 64  # images a task; what a kill can cost, per worker
-CHECK_VERSION = 4  # raise it with every change of what is checked: all is then checked again
+CHECK_VERSION = 5  # raise it with every change of what is checked: all is then checked again
 # Fields that say how images and masks look; the others may change without a new look at the files.
 _LOOKS = {"channels", "value_range", "orientation", "size_hw", "classes", "overlapping", "has_background"}
 _LOOKS |= {"has_ignored"}
@@ -45,8 +46,22 @@ class CheckedImage(Config):
     height: int
     width: int
     share: float | None  # share of the image that is object; None without a mask
+    classes: tuple[int, ...] = ()  # that the mask holds, from 0 on
     digest: str  # of the image's bytes
     stamp: str  # of its files and the rules
+
+
+class MaskFacts(NamedTuple):
+    """What a mask holds."""
+
+    share: float  # of the image that is object
+    classes: tuple[int, ...]  # from 0 on
+
+    @classmethod
+    def of(cls, mask: npt.NDArray[np.uint8], num_classes: int) -> Self:
+        """Looks at a mask, as `read_mask` gives it."""
+        share = count_object_pixels(mask) / (mask.shape[0] * mask.shape[1])
+        return cls(share, tuple(np.flatnonzero(find_classes_in(mask, num_classes)).tolist()))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,15 +107,21 @@ def check_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = N
         num_test=len(manifest.test),
         num_skipped=num_skipped,
         faults=tuple(faults),
-        notes=(*_note_duplicates(records, manifest), *_note_shares(records), *_note_sizes(records)),
+        notes=(
+            *_note_duplicates(records, manifest),
+            *_note_shares(records),
+            *_note_sizes(records),
+            *_note_rows(project, dataset),
+        ),
         faults_path=str(project.faults_path),
     )
 
 
-def read_checked_shares(project: Project, manifest: Manifest) -> dict[str, float]:
-    """Returns the object's share of the image for those training images that were found whole and have not changed."""
+def read_checked_masks(project: Project, manifest: Manifest) -> dict[str, MaskFacts]:
+    """Returns what the masks hold of those training images that were found whole and have not changed."""
     records = _read_records(project, _stamp_samples(manifest)).values()
-    return {record.id: record.share for record in records if record.split == "train" and record.share is not None}
+    masked = ((record, record.share) for record in records if record.split == "train")
+    return {record.id: MaskFacts(share, record.classes) for record, share in masked if share is not None}
 
 
 def _compare_sample_submission(manifest: Manifest, project: Project) -> list[str]:
@@ -162,19 +183,20 @@ def _check_chunk(
     records, all_faults = [], list[str]()
     for split, sample, stamp in chunk:
         faults = list[str]()
-        size_hw, share = _check_sample(sample, dataset, faults)
+        size_hw, facts = _check_sample(sample, dataset, faults)
         all_faults += faults
         if size_hw is not None and not faults:
-            about = {"split": split, "id": sample.id, "digest": sample.image_hash, "stamp": stamp}
-            records.append(CheckedImage(height=size_hw[0], width=size_hw[1], share=share, **about))
+            about: dict[str, Any] = {"split": split, "id": sample.id, "digest": sample.image_hash, "stamp": stamp}
+            about |= {"share": None} if facts is None else facts._asdict()
+            records.append(CheckedImage(height=size_hw[0], width=size_hw[1], **about))
     return records, all_faults
 
 
-def _check_sample(sample: Sample, dataset: DatasetConfig, faults: list[str]) -> tuple[SizeHW | None, float | None]:
+def _check_sample(sample: Sample, dataset: DatasetConfig, faults: list[str]) -> tuple[SizeHW | None, MaskFacts | None]:
     """Reads a sample's image and mask whole and compares them.
 
     Returns:
-        (size of the image or None, the object's share or None); `faults` gets what is wrong.
+        (size of the image or None, what the mask holds or None); `faults` gets what is wrong.
     """
 
     def look() -> SizeHW:
@@ -194,7 +216,7 @@ def _check_sample(sample: Sample, dataset: DatasetConfig, faults: list[str]) -> 
     _collect(partial(check_mask, mask, dataset, sample.masks[0]), faults)
     if not dataset.has_background and mask.ndim == 2 and (mask == 0).any():
         faults.append(f"{sample.masks[0]} must hold no 0 where `has_background` is False. Received: some")
-    return size_hw, count_object_pixels(mask) / (mask.shape[0] * mask.shape[1])
+    return size_hw, MaskFacts.of(mask, len(dataset.classes))
 
 
 def _collect(read: Callable[[], T], faults: list[str], before: str = "") -> T | None:
@@ -248,6 +270,19 @@ def _note_sizes(records: Sequence[CheckedImage]) -> Iterator[str]:
         heights, widths = zip(*counts, strict=True)
         sides = f"{min(heights)} to {max(heights)} high, {min(widths)} to {max(widths)} wide"
         yield f"images have {len(counts)} sizes, {sides}"
+
+
+def _note_rows(project: Project, dataset: DatasetConfig) -> Iterator[str]:
+    """Notes a csv with a row an object where a submission has none."""
+    source, row = dataset.source, dataset.submission.row
+    if isinstance(source, CsvSource) and row != "object":
+        keys = list_columns(source)[:-1]
+        count = int(read_frame(find_file(project.input_dir, source.path)).duplicated(keys).sum())
+        if count:
+            yield (
+                f"{source.path} has several rows of an image ({count} further ones), as of objects, and a submission "
+                f"one of an {row}: if the competition wants objects, `submission.row` must be 'object'"
+            )
 
 
 def _list_names(names: Iterable[str], limit: int = 10) -> str:

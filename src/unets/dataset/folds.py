@@ -8,14 +8,15 @@ import csv
 import logging
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 
 import numpy as np
 
-from unets.data.samples import Sample, count_object_pixels, read_mask
-from unets.dataset.checks import read_checked_shares
+from unets.data.samples import Sample, read_mask
+from unets.dataset.checks import MaskFacts, read_checked_masks
 from unets.dataset.manifest import Manifest
 from unets.errors import InputError, naming
 from unets.store.paths import Project
@@ -87,17 +88,17 @@ def _number_folds(
     return {group: order.index(fold) for group, fold in folds.items()}
 
 
-def measure_shares(project: Project, manifest: Manifest, *, jobs: int | None = None) -> dict[str, float]:
-    """Measures the share of each training image that is object, from the record of `unets check` or the masks."""
-    shares = read_checked_shares(project, manifest)
-    unread = [sample for sample in manifest.train if sample.id not in shares]
-    measured = run_tasks(_measure_share, unread, what="masks", jobs=jobs, unit="mask")
-    return shares | dict(zip((sample.id for sample in unread), measured, strict=True))
+def measure_masks(project: Project, manifest: Manifest, *, jobs: int | None = None) -> dict[str, MaskFacts]:
+    """Tells what the mask of each training image holds, from the record of `unets check` or the masks."""
+    known = read_checked_masks(project, manifest)
+    unread = [sample for sample in manifest.train if sample.id not in known]
+    measure = partial(_measure_mask, len(manifest.dataset.classes))
+    measured = run_tasks(measure, unread, what="masks", jobs=jobs, unit="mask")
+    return known | dict(zip((sample.id for sample in unread), measured, strict=True))
 
 
-def _measure_share(sample: Sample) -> float:
-    mask = read_mask(sample)
-    return count_object_pixels(mask) / int(mask.shape[0] * mask.shape[1])
+def _measure_mask(num_classes: int, sample: Sample) -> MaskFacts:
+    return MaskFacts.of(read_mask(sample), num_classes)
 
 
 def write_folds(project: Project, manifest: Manifest, *, jobs: int | None = None) -> dict[str, int]:
@@ -109,9 +110,9 @@ def write_folds(project: Project, manifest: Manifest, *, jobs: int | None = None
     if path.exists():
         logger.info("%s is there already: checked and kept", path)
         return read_folds(path, manifest)
-    shares, shares_of = measure_shares(project, manifest, jobs=jobs), defaultdict[str, list[float]](list)
+    facts, shares_of = measure_masks(project, manifest, jobs=jobs), defaultdict[str, list[float]](list)
     for sample in manifest.train:
-        shares_of[sample.group].append(shares[sample.id])
+        shares_of[sample.group].append(facts[sample.id].share)
     areas = {group: fmean(own) for group, own in shares_of.items()}
     sizes = {group: len(own) for group, own in shares_of.items()}
     folds = split_groups(areas, dataset.num_folds, _SEED, sizes=sizes)
@@ -129,7 +130,19 @@ def write_folds(project: Project, manifest: Manifest, *, jobs: int | None = None
         logger.info("fold %d: %d groups, mean share of object %.4f", fold, len(own), area)
         if area == 0:
             logger.warning("fold %d: no image has an object: scores of this fold say little", fold)
+    _warn_of_rare_classes(dataset.classes, [(folds[s.group], facts[s.id].classes) for s in manifest.train])
     return read_folds(path, manifest)
+
+
+def _warn_of_rare_classes(classes: Sequence[str], found: Sequence[tuple[int, tuple[int, ...]]]) -> None:
+    """Names each class that the net of a fold cannot learn; `found` has of each image (fold, its classes)."""
+    for index, name in enumerate(classes):
+        held = {fold for fold, own in found if index in own}
+        if not held:
+            logger.warning("no training image holds %s: no net can learn it", name)
+        if len(held) == 1:
+            (fold,) = held
+            logger.warning("all images with %s are in fold %d, whose net cannot learn it: scores are low", name, fold)
 
 
 def read_folds(path: Path, manifest: Manifest) -> dict[str, int]:

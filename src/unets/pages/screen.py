@@ -9,7 +9,7 @@ import pandas as pd
 
 from unets.config import DatasetConfig
 from unets.data.samples import Sample
-from unets.dataset.folds import measure_shares
+from unets.dataset.folds import measure_masks
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import Ensemble, read_ensemble
 from unets.ensemble.recipe import Recipe, describe_threshold
@@ -66,7 +66,7 @@ def screen_test(
         raise InputError(f"`{project.input_dir}` must have test images for a screening. Received: none")
     predictions = _open_predictions(project, dataset, ensemble)
     measured, _ = measure_all(dataset, samples, predictions[:1], has_ground_truth=False, jobs=jobs)
-    train_areas = list(measure_shares(project, manifest, jobs=jobs).values())
+    train_areas = [facts.share for facts in measure_masks(project, manifest, jobs=jobs).values()]
     odd = measure_oddness(measured, [s.group for s in samples], [s.view for s in samples], train_areas)
     folder = project.screen_dir(ensemble_name)
     found = Screening(page_path=folder / PAGE, csv_path=folder / TABLE, samples=samples, odd=odd)
