@@ -93,6 +93,16 @@ def test_changed_bytes_are_read_again(manifest: Manifest, tmp_path: Path, field:
     check_equal(reader, now)
 
 
+def test_what_other_code_has_read_is_read_again(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_kind(manifest, "disk", tmp_path / "cache")
+    (before,) = list_caches(tmp_path / "cache")
+    monkeypatch.setattr(cache, "hash_code", lambda *_: "of another version")
+    check_equal(open_kind(manifest, "disk", tmp_path / "cache"), manifest)
+    assert before not in list_caches(tmp_path / "cache")
+
+
 def test_what_a_kill_left_is_not_taken(manifest: Manifest, tmp_path: Path) -> None:
     open_kind(manifest, "disk", tmp_path / "cache")
     (folder,) = list_caches(tmp_path / "cache")

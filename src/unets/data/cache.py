@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
+import PIL
 from filelock import FileLock
 
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
 from unets.data.samples import Sample, read_image, read_soft_target
-from unets.store.runs import fingerprint
+from unets.store.runs import fingerprint, hash_code
 from unets.workers.machine import find_free_memory
 from unets.workers.pool import run_tasks
 
@@ -85,8 +87,8 @@ def open_reader(
 
     `samples` are those of every fold, which share a cache, or others, under a name `what` of their own. `kind` is
     `ram`, `disk` (a memory-mapped file in `cache_dir` that later runs of this size share), `none`, or `auto`: the first
-    of ram, disk and none that fits. A cache on disk takes the place of an older one of its name and size, whose images
-    or masks have changed since.
+    of ram, disk and none that fits. A cache on disk takes the place of an older one of its name and size, whose images,
+    masks or code have changed since.
     """
     reader = DiskReader(samples, dataset, size_hw)
     if kind == "auto":
@@ -103,6 +105,7 @@ def open_reader(
         samples=[(sample.id, sample.image_hash, sample.mask_hash) for sample in samples],
         kind=[dataset.channels, dataset.value_range, dataset.orientation],
         target=[dataset.classes, dataset.overlapping, dataset.has_ignored],
+        code=[hash_code("data"), cv2.__version__, PIL.__version__],
     )
     prefix = f"{size_hw[0]}x{size_hw[1]}_{what}_"
     folder, part = cache_dir / f"{prefix}{key}", cache_dir / f".part-{prefix}{key}"

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 from io import StringIO
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -154,6 +155,13 @@ def fingerprint(**parts: Any) -> str:
     """Returns 16 hex digits that change when any part does; parts are anything that JSON can write."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def hash_code(*folders: str) -> str:
+    """Returns 16 hex digits that change with the modules in folders of this package, as `data`."""
+    found = [path for folder in folders for path in sorted((Path(__file__).parents[1] / folder).glob("*.py"))]
+    return fingerprint(code=[hash_file(path) for path in found])
 
 
 @contextmanager
