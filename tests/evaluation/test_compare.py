@@ -15,6 +15,7 @@ from unets.dataset.folds import hash_folds
 from unets.errors import InputError
 from unets.evaluation.compare import compare, render_comparison
 from unets.evaluation.runs import Cost, find_cost
+from unets.evaluation.scores import note_part
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.prediction.maps import encode_map, write_shard
 from unets.store.paths import Project
@@ -143,6 +144,8 @@ def test_only_images_of_both_count_and_only_their_folds_cost(project: Project) -
     assert (found.num_images, found.folds, found.a.mean) == (5, (0,), pytest.approx(0.7))
     assert found.a.cost == Cost(training_hours=1.0, images=100, runs=1, devices=("a CPU",))
     assert "2 images of a alone are left out" in found.notes
+    assert note_part("dice", 2) == [] == note_part("global_iou", 0)
+    assert "of a part of the evaluated images the score is approximate" in note_part("global_iou", 2)[0]
     assert any(note.startswith("with 5 groups the interval is rough") for note in found.notes)
     write_config(project, "b", start_from="a")  # its hours hold those of the run that it started from
     assert compare(project, "dice", "a", "b").b.cost == find_cost(project, ["a", "b"], [0])

@@ -14,7 +14,7 @@ from unets.config import Config, list_seeds
 from unets.dataset.folds import hash_folds
 from unets.errors import InputError
 from unets.evaluation.runs import Cost, find_cost
-from unets.evaluation.scores import Scores, list_all_evaluated, list_folds, load_scores
+from unets.evaluation.scores import Scores, list_all_evaluated, list_folds, load_scores, note_part
 from unets.metrics.intervals import Interval, bootstrap_mean, note_few_groups
 from unets.store.paths import Project
 from unets.tables import Table, render_notes, render_table
@@ -97,6 +97,7 @@ def compare(project: Project, metric: str, name_a: str, name_b: str, *, num_seed
     changes = largest.reset_index()[list(Change.model_fields)].to_dict("records")
     alone = [(len(side.table) - len(both), side.name) for side in (a, b)]
     left_out = [f"{count} images of {name} alone are left out" for count, name in alone if count]
+    left_out += note_part(metric, len(left_out))
 
     def describe(letter: str, side: Scores) -> Side:
         return Side(name=side.name, mean=both[letter].mean(), cost=find_cost(side.project, side.experiments, folds))

@@ -18,6 +18,7 @@ from unets.ensemble.ensemble import Ensemble, list_fitted, read_ensemble
 from unets.errors import InputError, naming
 from unets.evaluation.runs import Cost, find_cost, list_folders
 from unets.metrics.intervals import Interval, bootstrap_mean
+from unets.metrics.masks import find_metric
 from unets.prediction.maps import list_shards, open_maps
 from unets.store.fingerprint import SNAPSHOT
 from unets.store.paths import Project
@@ -33,6 +34,7 @@ class Scores:
 
     name: str  # as it was asked for
     project: Project
+    metric: str
     experiments: tuple[str, ...]  # it is made of
     table: pd.DataFrame  # see `read_scores`
     notes: tuple[str, ...]  # what to keep in mind
@@ -62,7 +64,8 @@ class Scores:
         table = self.table[self.table["fold"].isin(folds)]
         if table.empty:
             raise InputError(f"{self.name} must be evaluated on one of the folds asked for. Received: none of them")
-        return replace(self, table=table)
+        notes = note_part(self.metric, len(self.table) - len(table))
+        return replace(self, table=table, notes=(*self.notes, *(f"{self.name}: {note}" for note in notes)))
 
 
 def list_evaluated(project: Project) -> list[str]:
@@ -149,7 +152,13 @@ def load_scores(project: Project, metric: str, name: str, *, label: str = "") ->
             f"{label} must be trained and evaluated on the present folds, {path}. Received: other folds. "
             f"`unets clean --exp {','.join(experiments)}` deletes its runs, so that they can be made again"
         )
-    return Scores(name=label, project=project, experiments=experiments, table=table, notes=notes)
+    return Scores(name=label, project=project, metric=metric, experiments=experiments, table=table, notes=notes)
+
+
+def note_part(metric: str, num_left_out: int) -> list[str]:
+    """Says what a mean over a part of the evaluated images is, where the metric is over the pixels of all together."""
+    words = f"{metric} is of all pixels together: of a part of the evaluated images the score is approximate"
+    return [words] if num_left_out and find_metric(metric).over_pixels else []
 
 
 def is_outdated(project: Project, experiment: str) -> bool:
