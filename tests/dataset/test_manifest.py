@@ -1,6 +1,7 @@
 """The manifest: what is imported, that changes are noticed and copies are none, and each kind of fault by name."""
 
 import csv
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -192,6 +193,15 @@ def test_nothing_is_imported_again_where_nothing_changed(make_competition: MakeC
     load(project)
     assert times[0] != project.samples_path.stat().st_mtime_ns
     assert times[1] == (project.masks_dir / "car000_01.png").stat().st_mtime_ns
+
+
+def test_what_other_code_has_drawn_is_drawn_again(make_competition: MakeCompetition) -> None:
+    project = make_competition(num_groups=2, num_views=1, mask_format="png", **DRAWN)
+    path = load(project).train[0].mask_paths[0]
+    right = path.read_bytes()
+    Image.fromarray(np.zeros_like(np.array(Image.open(path)))).save(path)  # as a fault of an importer has drawn it
+    project.import_path.write_text(json.dumps(json.loads(project.import_path.read_text()) | {"code": "before"}))
+    assert read_mask(load(project).train[0]).sum() > 0 and path.read_bytes() == right
 
 
 def test_an_import_that_was_stopped_goes_on(make_competition: MakeCompetition) -> None:

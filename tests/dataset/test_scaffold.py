@@ -128,7 +128,9 @@ def test_a_sample_beside_masks_tells_the_form_of_a_submission(
     assert submission.model_dump(include=set(fields)) == fields
     assert scaffold.dataset.metric == {"object": "ap", "image": "dice"}.get(submission.row, "iou")
     assert any(question.field == "submission.order" for question in scaffold.questions)
-    assert any("objects that touch" in question.text for question in scaffold.questions) == (submission.row == "object")
+    assert any("do not tell objects apart" in question.text for question in scaffold.questions) == (
+        submission.row == "object"
+    )
     assert check_data(project, load_dataset(project.configs_dir), jobs=1).is_clean
 
 

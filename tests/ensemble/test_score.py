@@ -182,3 +182,21 @@ def test_ground_truth_that_holds_other_values_than_classes_is_refused(tmp_path: 
     path = write_rows(tmp_path / "s.csv", [["img", "rle_mask"], ["x", ""]])
     with pytest.raises(InputError, match=r"x\.png must hold the values that `source` declares alone. Received: 255"):
         score_submission(path, tmp_path / "truth", dataset, (), jobs=1)
+
+
+@pytest.mark.parametrize("truth", ["rows", "numbers"])
+def test_rows_of_objects_that_touch_are_two_in_ap(tmp_path: Path, truth: str) -> None:
+    form = SubmissionConfig(cell="{id}", row="object", sample=None)
+    dataset = DatasetConfig(source=MasksSource(threshold=1), metric="ap_50", size_hw=(1, 6), submission=form)
+    header = ["img", "rle_mask"]
+    if truth == "rows":
+        place = write_rows(tmp_path / "truth.csv", [header, ["x", "1 2"], ["x", "3 2"]])
+    else:
+        place = tmp_path / "truth"
+        place.mkdir()
+        Image.fromarray(np.array([[300, 300, 7, 7, 0, 0]], dtype=np.uint16)).save(place / "x.png")
+    parted = write_rows(tmp_path / "parted.csv", [header, ["x", "1 2"], ["x", "3 2"]])
+    joined = write_rows(tmp_path / "joined.csv", [header, ["x", "1 4"]])
+    # joined: an IoU of a half with both, of which one is found: 1 / (1 + 1)
+    for path, wanted in ((parted, 1.0), (joined, 0.5)):
+        assert score_submission(path, place, dataset, (), jobs=1).values.tolist() == [wanted]

@@ -95,6 +95,14 @@ def test_objects_are_matched_by_their_iou() -> None:
     assert measure("ap_50", draw("#.", ".#"), draw("#.", ".#")) == 1
 
 
+def test_numbered_objects_are_counted_by_their_numbers() -> None:
+    truth = np.array([[7, 7, 3, 3, 0, 3]])  # two that touch; the second in two parts
+    metric = find_metric("ap_50")
+    assert metric.measure(truth, np.array([[1, 1, 1, 1, 0, 0]]) > 0) == (0.5 / 1.5 * 0 + 1 / 2, 1)
+    assert metric.measure(truth, np.array([[4, 4, 9, 9, 0, 0]])) == (1.0, 1)
+    assert metric.measure(np.array([[0, 0]]), np.array([[False, False]])) == (0, 0)
+
+
 def test_over_pixels_images_add_up_before_the_division() -> None:
     # (2 both, 4 true, 2 predicted), (0, 0, 6): 2 * 2 / (4 + 8) = 1/3, where the mean over images is (2/3 + 0) / 2
     counts = np.array([[2, 4, 2], [0, 0, 6]]).T

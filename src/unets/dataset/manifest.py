@@ -21,7 +21,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
+import numpy.typing as npt
 from filelock import FileLock
 
 from unets.config import DatasetConfig, check_name
@@ -32,7 +34,7 @@ from unets.dataset.importers.base import Import, ImportedSample
 from unets.dataset.importers.search import read_input
 from unets.errors import InputError, naming
 from unets.store.paths import Project
-from unets.store.runs import atomic_path, fingerprint, hash_file, read_json, write_csv, write_json
+from unets.store.runs import atomic_path, fingerprint, hash_code, hash_file, read_json, write_csv, write_json
 from unets.workers.pool import run_tasks
 
 logger = logging.getLogger(__name__)
@@ -41,7 +43,7 @@ SAMPLE_COLUMNS = ["id", "split", "image", "mask", "group", "view"]
 FILE_COLUMNS = ["file", "is", "hash", "stamp"]
 _REMEDY = "Delete it: it is made again"
 _MODELS = "{models}/"  # how the path of a mask begins that lies below _MODELS
-_DRAWING_VERSION = 1  # raise it with every change of how masks are drawn: all are then drawn again
+_OBJECTS = ".objects"  # the folder of numbered objects below that of masks; no id begins so
 _CHUNK = 64  # files a task
 _Identity = tuple[str, str]  # hash, which changes with the bytes; stamp (size and time), which only saves reading them
 
@@ -76,7 +78,9 @@ def read_manifest(project: Project, dataset: DatasetConfig, *, jobs: int | None 
     with naming(project.account_path, "name each image and mask of samples.csv", remedy=_REMEDY):
         hashes = {name: digest for name, _, digest, _ in read_table(project.account_path, FILE_COLUMNS)}
         for id_, split, image, mask, group, view in read_table(project.samples_path, SAMPLE_COLUMNS):
-            masks = mask.split(SEPARATOR) if mask else []
+            files = mask.split(SEPARATOR) if mask else []
+            count = len(dataset.classes) if dataset.overlapping else 1
+            masks, objects = files[:count], files[count:]
             samples[split].append(
                 Sample(
                     id=id_,
@@ -85,10 +89,12 @@ def read_manifest(project: Project, dataset: DatasetConfig, *, jobs: int | None 
                     view=sys.intern(view) if view else None,
                     image=str(_find_path(project, image)),
                     masks=tuple(str(_find_path(project, name)) for name in masks),
+                    objects=tuple(str(_find_path(project, name)) for name in objects),
                     has_shares=dataset.has_shares and split == "train",
                     kind=kind,
                     image_hash=hashes[image],
                     mask_hash=SEPARATOR.join(hashes[name] for name in masks),
+                    objects_hash=SEPARATOR.join(hashes[name] for name in objects),
                 )
             )
     return Manifest(dataset=dataset, train=tuple(samples["train"]), test=tuple(samples["test"]))
@@ -108,7 +114,7 @@ def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = 
     if not read_all:
         with suppress(InputError):  # a damaged table, which is made again: nothing in it is known
             known = {name: (digest, stamp) for name, _, digest, stamp in read_table(project.account_path, FILE_COLUMNS)}
-    drawn = _draw_masks(project, imported, fingerprint(rules=_DRAWING_VERSION, **state), jobs)
+    drawn = _draw_masks(project, imported, dataset.counts_objects, fingerprint(**state), jobs)
     samples = [(sample, drawn.get((sample.split, sample.id), sample.mask)) for sample in imported.samples]
     names = sorted({name for sample, masks in samples for name in (sample.image, *masks)})
     identities = _identify(project, names, known, jobs)
@@ -152,7 +158,8 @@ def read_source(project: Project, dataset: DatasetConfig) -> Import:
 
 
 def _describe_state(project: Project, dataset: DatasetConfig) -> dict[str, str]:
-    """Returns what the tables depend on: names, sizes and times of all files of INPUT, and the data set's fields."""
+    """Returns what the tables depend on: names, sizes and times of all files of INPUT, the data set's fields, our code
+    that reads."""
     if not project.input_dir.is_dir():
         raise InputError(f"`--input` must be the folder of the data set's files. Received: {project.input_dir} (none)")
     tables = [(path.name, *read_stamp(path)) for path in sorted(project.configs_dir.glob("*.csv"))]
@@ -160,6 +167,8 @@ def _describe_state(project: Project, dataset: DatasetConfig) -> dict[str, str]:
     return {
         "input": fingerprint(input=sorted(walk_files(project.input_dir))),
         "dataset": fingerprint(tables=tables, **dataset.model_dump(mode="json", include=relevant)),
+        "objects": str(dataset.counts_objects),
+        "code": hash_code("data", "dataset/importers"),
     }
 
 
@@ -219,9 +228,11 @@ def _identify_files(files: Sequence[tuple[str, _Identity]]) -> list[_Identity]:
 
 
 def _draw_masks(
-    project: Project, imported: Import, key: str, jobs: int | None
+    project: Project, imported: Import, counts_objects: bool, key: str, jobs: int | None
 ) -> dict[tuple[str, str], tuple[str, ...]]:
     """Draws the masks that are not canonical; returns their paths as in samples.csv, by (split, id).
+
+    Where objects count, and the source tells them apart, as many files of their numbers follow those of the mask.
 
     Masks keep their names, and a file whose bytes would be the same is left alone: a training that reads them meanwhile
     goes on. What is drawn is noted in a journal named by `key`, so that a kill costs only the masks at work.
@@ -239,19 +250,29 @@ def _draw_masks(
         done = set(journal.read().splitlines())
         missing = [sample for sample in todo if json.dumps(sample.id) not in done]
         journal.write("\n")
-        draw = partial(_draw_one, project.masks_dir, imported.overlapping, count)
+        draw = partial(_draw_one, project.masks_dir, imported.overlapping, counts_objects, count)
         for sample, _ in zip(missing, run_tasks(draw, missing, what="masks", jobs=jobs, unit="mask"), strict=True):
             journal.write(f"{json.dumps(sample.id)}\n")
             journal.flush()
     folder = f"{_MODELS}{project.masks_dir.name}"
-    return {("train", s.id): tuple(f"{folder}/{name}" for name in _name_masks(s.id, count)) for s in todo}
+    named = dict[tuple[str, str], tuple[str, ...]]()
+    for sample in todo:
+        objects = _name_masks(f"{_OBJECTS}/{sample.id}", count) if counts_objects else []
+        names = _name_masks(sample.id, count) + [name for name in objects if (project.masks_dir / name).is_file()]
+        named["train", sample.id] = tuple(f"{folder}/{name}" for name in names)
+    return named
 
 
-def _draw_one(masks_dir: Path, overlapping: bool, count: int, sample: ImportedSample) -> None:
-    """Draws and writes a mask."""
+def _draw_one(masks_dir: Path, overlapping: bool, counts_objects: bool, count: int, sample: ImportedSample) -> None:
+    """Draws and writes a mask, and the numbers of its objects."""
+    names = _name_masks(f"{_OBJECTS}/{sample.id}", count)
     with naming(sample.image, "have a mask that can be drawn"):
         layers = dict(zip(_name_masks(sample.id, count), sample.read_layers(overlapping), strict=True))
-    for name, layer in layers.items():
+        numbers = sample.number_objects(overlapping) if counts_objects else ()
+    for name in names if not numbers else ():
+        (masks_dir / name).unlink(missing_ok=True)
+    drawn: list[tuple[str, npt.NDArray[Any]]] = [*layers.items(), *zip(names, numbers, strict=False)]
+    for name, layer in drawn:
         path, png = masks_dir / name, encode_png(layer)
         if path.is_file() and path.read_bytes() == png:
             continue

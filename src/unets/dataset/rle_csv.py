@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from io import BytesIO
@@ -99,38 +100,41 @@ def parse_row(form: RleFormat, classes: Sequence[str], cell: str, of_class: str 
 
 
 def read_submission(path: Path, dataset: DatasetConfig) -> Rles:
+    """Reads `read_rows` as one string a class, of which several rows are united; "" where there is none."""
+    united = Rles()
+    for id_, rows_of in read_rows(path, dataset).items():
+        try:
+            united[id_] = tuple(unite_rles(rows) if len(rows) > 1 else "".join(rows) for rows in rows_of)
+        except InputError as error:
+            raise InputError(f"{path}: {id_}: {error}") from error
+    return united
+
+
+def read_rows(path: Path, dataset: DatasetConfig) -> dict[str, tuple[tuple[str, ...], ...]]:
     """Reads the run lengths of a submission, or of masks in that form: a csv or csv.gz, in a folder or in a zip.
 
-    Returns for each id one string of `start length` pairs a class; a class without a row, or with an empty cell, is "".
-    Several rows of one mask are united where a row is of an object. Raises InputError: the file is missing or no csv,
-    lacks a column, or has rows that are at fault, see `parse_row`, or two of one mask; up to three are named.
+    Returns for each id the rows of each class, strings of `start length` pairs; of a class without a row there is none,
+    and several only where a row is of an object. Raises InputError: the file is missing or no csv, lacks a column, or
+    has rows that are at fault, see `parse_row`, or two of one mask; up to three are named.
     """
     form, classes, frame = dataset.submission, dataset.classes, read_frame(path)
     columns = list_columns(form)
     if not {*columns} <= {*frame.columns}:
         raise InputError(f"{path} must have the columns {columns}. Received: {list(frame.columns)}")
-    parts: dict[str, dict[str, list[str]]] = {}
+    parts = defaultdict[str, dict[str, list[str]]](lambda: defaultdict(list))
     faults = []
     for row in zip(*(frame[column].tolist() for column in columns), strict=True):
         try:
             id_, name = parse_row(form, classes, row[0], row[1] if form.class_column else None)
-            rle = to_absolute(clean_runs(row[-1]), relative=form.relative)
-            parts.setdefault(id_, {}).setdefault(name, []).append(rle)
+            parts[id_][name].append(to_absolute(clean_runs(row[-1]), relative=form.relative))
             if len(parts[id_][name]) == 2 and form.row != "object":
                 faults.append(f"must have one row a mask. Received: two for {' '.join(row[:-1])}")
         except InputError as error:
             faults.append(str(error))
-    rles: dict[str, tuple[str, ...]] = {}
-    for id_, of_class in parts.items():
-        try:
-            masks = [of_class.get(name, [""]) for name in classes]
-            rles[id_] = tuple(rows[0] if len(rows) == 1 else unite_rles(rows) for rows in masks)
-        except InputError as error:
-            faults.append(f"{id_}: {error}")
     if faults:
         more = f" ({len(faults)} such rows)" if len(faults) > 3 else ""
         raise InputError(f"{path}: {'; '.join(faults[:3])}{more}")
-    return rles
+    return {id_: tuple(tuple(filter(None, of_class[name])) for name in classes) for id_, of_class in parts.items()}
 
 
 def clean_runs(cell: str) -> str:

@@ -170,10 +170,9 @@ def _find_dataset(listing: Listing) -> tuple[DatasetConfig, Import]:
     if has_classes and not submission.sample and not submission.names_classes:
         row = submission.row if "row" in submission.model_fields_set else "class"
         submission = submission.model_copy(update={"class_column": "class", "row": row})
-    if submission.row == "object":
-        text = (
-            "ap counts connected parts of masks: objects that touch are one here, and scores are too good where many do"
-        )
+    looked = spread(list(result.train.values()), _DRAWN)
+    if submission.row == "object" and not any(sample.number_objects(result.overlapping) for sample in looked):
+        text = "ap counts connected parts where masks do not tell objects apart: where many touch, scores are too good"
         result.ask("metric", text, '"dice"')
     if len(groups) < 2 * _FOLDS:
         text = f"there are {len(groups)} groups only: folds are uneven, and scores uncertain"

@@ -12,7 +12,7 @@ from unets.config import DatasetConfig
 from unets.ensemble.postprocess import Box, ClassMask, blur, clean_masks, find_box, pick, pick_classes, to_masks
 from unets.ensemble.recipe import MapU8, Probs, Recipe, average_maps, default_recipe, enlarge_map
 from unets.metrics.masks import Metric, divide, find_metric
-from unets.metrics.pixels import pick_class, pick_known
+from unets.metrics.pixels import Numbers, number_class, pick_class, pick_known
 from unets.prediction.maps import from_u8
 
 Fractions = npt.NDArray[np.float64]  # (..., classes, 2), above and below the line
@@ -23,15 +23,15 @@ Counts = npt.NDArray[np.int64]
 class _Target(NamedTuple):
     """The ground truth of a class, in the box that is looked at."""
 
-    true_hw: npt.NDArray[np.bool_]
+    true_hw: npt.NDArray[Any]  # bool, or numbers of objects
     known_hw: npt.NDArray[np.bool_] | None  # which pixels are not ignored; None: all
     num_true: int  # pixels of the class, beside the box, too
 
 
-def score_map(target: ClassMask, probs_u8_hwc: MapU8, dataset: DatasetConfig) -> float:
+def score_map(target: ClassMask, probs_u8_hwc: MapU8, dataset: DatasetConfig, objects: Numbers | None = None) -> float:
     """Scores one map under the default recipe: the data set's metric, of this image alone, mean over the classes."""
     metric = find_metric(dataset.metric)
-    fractions = score_recipes(target, [probs_u8_hwc], [default_recipe(dataset)], metric)
+    fractions = score_recipes(target, [probs_u8_hwc], [default_recipe(dataset)], metric, objects)
     return float(metric.to_values(fractions)[0].mean())
 
 
@@ -50,16 +50,22 @@ def expect_dice(probs_hwc: Probs, mask: ClassMask) -> float:
     return 2 * both / (float(probs_hwc.sum(dtype=np.float64)) + sum(map(np.count_nonzero, layers)))
 
 
-def score_recipes(target: ClassMask, maps: Sequence[MapU8], recipes: Sequence[Recipe], metric: Metric) -> Fractions:
+def score_recipes(
+    target: ClassMask,
+    maps: Sequence[MapU8],
+    recipes: Sequence[Recipe],
+    metric: Metric,
+    objects: Numbers | None = None,
+) -> Fractions:
     """Scores an image's mask, from `make_mask`, under many recipes, sharing what they have in common.
 
     Ignored pixels of the ground truth are left out of both. The target is as `pick_class` takes it, maps are one a
-    member, no recipe comes twice; returns float64 (recipes, classes, 2).
+    member, no recipe comes twice; `objects` are of `read_objects`. Returns float64 (recipes, classes, 2).
     """
     box = _find_reach(maps, target.shape, recipes) if metric.from_counts else (slice(None), slice(None))
     targets = []
     for index in range(maps[0].shape[-1]):
-        true_hw = pick_class(target, index)
+        true_hw = number_class(target, objects, index)
         targets.append(_Target(true_hw[box], pick_known(target[box], index), int(np.count_nonzero(true_hw))))
     fractions_of: dict[Recipe, Fractions] = {}
     for _, equal_blend in _group(recipes, lambda recipe: (recipe.averaging, recipe.weights)):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from unets.config import DatasetConfig
-from unets.data.samples import Sample, read_mask
+from unets.data.samples import Sample, read_mask, read_objects
 from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import open_member_maps
@@ -19,7 +19,7 @@ from unets.ensemble.postprocess import ClassMask
 from unets.ensemble.recipe import MapU8, Recipe, default_recipe, make_mask
 from unets.errors import InputError
 from unets.metrics.masks import find_metric
-from unets.metrics.pixels import Counts, count_pixels_of, describe_pixels, sum_counts
+from unets.metrics.pixels import Counts, Numbers, count_pixels_of, describe_pixels, sum_counts
 from unets.prediction.maps import MapReader, list_shards, open_maps, split_shards
 from unets.store.fingerprint import WEIGHTS
 from unets.store.paths import Project
@@ -177,16 +177,21 @@ def _score_task(choose: Choose, look: Look | None, task: OofTask) -> tuple[Fract
     for sample in task.samples:
         target, maps = task.read_maps(sample)
         chosen, chosen_no_tta = choose(sample)
-        rows.append(_score(task.dataset, target, maps, chosen))
+        score = partial(_score, task.dataset, target, read_objects(sample))
+        rows.append(score(maps, chosen))
         if chosen_no_tta:
-            rows[-1] += _score(task.dataset, target, task.read_no_tta(sample), chosen_no_tta)
+            rows[-1] += score(task.read_no_tta(sample), chosen_no_tta)
         if look is not None:
             found.append(look(target, maps))
     return np.array(rows), found
 
 
 def _score(
-    dataset: DatasetConfig, target: ClassMask, maps: Sequence[MapU8 | None], recipes: Sequence[Recipe | None]
+    dataset: DatasetConfig,
+    target: ClassMask,
+    objects: Numbers | None,
+    maps: Sequence[MapU8 | None],
+    recipes: Sequence[Recipe | None],
 ) -> list[Fractions]:
     missing, there = np.full((len(dataset.classes), 2), np.nan), [one for one in maps if one is not None]
     lacking = {index for index, one in enumerate(maps) if one is None}
@@ -194,7 +199,7 @@ def _score(
     if not distinct or not there:
         return [missing] * len(recipes)
     filled = [there[0] if one is None else one for one in maps]  # of a weight of 0
-    fractions = score_recipes(target, filled, distinct, find_metric(dataset.metric))
+    fractions = score_recipes(target, filled, distinct, find_metric(dataset.metric), objects)
     fractions_of: dict[Recipe | None, Fractions] = dict(zip(distinct, fractions, strict=True))
     return [fractions_of.get(recipe, missing) for recipe in recipes]
 

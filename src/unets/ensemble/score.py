@@ -4,27 +4,29 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from unets.config import Coding, DatasetConfig
 from unets.data.io import read_index_image
-from unets.data.rle import decode_rle
 from unets.data.samples import HALF, Sample, check_mask, read_full_size
-from unets.dataset.importers.draws import DrawFiles, merge_layers
+from unets.dataset.importers.draws import DrawFiles, DrawRuns, merge_layers, merge_numbers
 from unets.dataset.importers.patterns import find_mask_files
-from unets.dataset.rle_csv import read_submission
+from unets.dataset.rle_csv import read_rows
 from unets.ensemble.mask_scores import Fractions, Scores
 from unets.ensemble.postprocess import ClassMask
 from unets.errors import InputError
 from unets.metrics.intervals import Interval, bootstrap_mean
 from unets.metrics.masks import find_metric
-from unets.metrics.pixels import Counts, describe_pixels, pair_masks, sum_counts
+from unets.metrics.pixels import Counts, Numbers, describe_pixels, number_class, pair_masks, sum_counts
 from unets.workers.pool import run_tasks
 
-_Read = Callable[[], ClassMask]  # the ground truth of an image, as `pick_class` takes it
+_Known = tuple[ClassMask, Numbers | None]  # a mask, as `pick_class` takes it, and `read_objects`
+_Read = Callable[[], _Known]  # the ground truth of an image
 _MAX_SHOWN = 10
+_Number = TypeVar("_Number", bound=np.generic)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +61,7 @@ def score_submission(
     for their group, and for their size where the dataset has no common one and the ground truth is a csv; one that is
     not among them is a group of its own. Raises InputError where ids of the two differ, or a mask cannot be read.
     """
-    submitted, known = read_submission(submission_path, dataset), {image.id: image for image in images}
+    submitted, known = read_rows(submission_path, dataset), {image.id: image for image in images}
     reads = _find_ground_truth(ground_truth_path, dataset, known)
     _check_ids(submission_path, set(submitted), ground_truth_path, set(reads))
     ids = tuple(sorted(submitted))
@@ -86,8 +88,8 @@ def _find_ground_truth(path: Path, dataset: DatasetConfig, known: Mapping[str, S
             f"`--ground-truth` must be a folder of masks where the data set has ignored pixels, which run lengths "
             f"cannot tell. Received: {path}"
         )
-    submitted = read_submission(path, dataset)
-    return {id_: partial(_read_rles, id_, rles, known.get(id_), dataset) for id_, rles in submitted.items()}
+    submitted = read_rows(path, dataset)
+    return {id_: partial(_read_rows, id_, rows, known.get(id_), dataset) for id_, rows in submitted.items()}
 
 
 def _check_ids(submission_path: Path, submitted: set[str], ground_truth_path: Path, known: set[str]) -> None:
@@ -104,45 +106,54 @@ def _check_ids(submission_path: Path, submitted: set[str], ground_truth_path: Pa
         raise InputError(f"{submission_path} must hold {wanted}. Received: {'; '.join(said)}")
 
 
-def _score_image(dataset: DatasetConfig, task: tuple[str, tuple[str, ...], _Read]) -> tuple[Fractions, Counts]:
+def _score_image(
+    dataset: DatasetConfig, task: tuple[str, tuple[tuple[str, ...], ...], _Read]
+) -> tuple[Fractions, Counts]:
     """Scores each class on its own mask, as a csv, unlike a mask file, may let classes overlap."""
-    id_, rles, read = task
-    target = read()
-    mask = _decode(f"the submission's mask of {id_}", rles, (target.shape[0], target.shape[1]), dataset)
+    id_, rows, read = task
+    target, objects = read()
+    mask, numbers = _decode(f"the submission's mask of {id_}", rows, (target.shape[0], target.shape[1]), dataset)
     fractions, counts = [], []
-    for target_hw, predicted_hw in pair_masks(target, mask, len(dataset.classes)):
-        fractions.append(find_metric(dataset.metric).measure(target_hw, predicted_hw))
+    for index, (target_hw, predicted_hw) in enumerate(pair_masks(target, mask, len(dataset.classes))):
+        true_hw = number_class(target, objects, index)
+        found_hw = predicted_hw if numbers is None else np.where(predicted_hw, numbers[..., index], 0)
+        fractions.append(find_metric(dataset.metric).measure(true_hw, found_hw))
         counts.append([np.count_nonzero(pixels) for pixels in (target_hw & predicted_hw, target_hw, predicted_hw)])
     return np.array(fractions, dtype=np.float64), np.array(counts, dtype=np.int64)
 
 
-def _read_files(folder: Path, names: tuple[tuple[str, ...], ...], dataset: DatasetConfig) -> ClassMask:
+def _read_files(folder: Path, names: tuple[tuple[str, ...], ...], dataset: DatasetConfig) -> _Known:
     """Reads mask files: one of all classes, or some of each."""
     source = dataset.source
-    coding = source if isinstance(source, Coding) and source.values else None
+    coding = source if isinstance(source, Coding) and (source.values or source.threshold == 1) else None
     if coding is not None or len(names) > 1:
-        layers = DrawFiles(folder, names, coding or Coding(values=(255,)))()
+        draw = DrawFiles(folder, names, coding or Coding(values=(255,)))
+        layers, numbers = draw(), (dataset.counts_objects and draw.number()) or ()
         if dataset.has_shares:
             layers = tuple(np.asarray(layer >= HALF, dtype=np.uint8) for layer in layers)
-        is_stack = dataset.overlapping and len(layers) > 1
-        return np.stack(layers, axis=-1) if is_stack else merge_layers(layers, f"a mask in {folder}")[0]
+        if not dataset.overlapping:
+            layers, numbers = merge_layers(layers, f"a mask in {folder}"), merge_numbers(numbers)
+        return _stack(layers), _stack(numbers) if numbers else None
     drawn = read_index_image(path := folder / names[0][0])
     if len(dataset.classes) == 1 and not dataset.has_ignored and not (drawn % 255).any():
-        return drawn // 255  # as `unets mask` writes them
+        return drawn // 255, None  # as `unets mask` writes them
     check_mask(drawn, dataset, str(path))
-    return drawn
+    return drawn, None
 
 
-def _read_rles(id_: str, rles: Sequence[str], sample: Sample | None, dataset: DatasetConfig) -> ClassMask:
+def _stack(layers: Sequence[npt.NDArray[_Number]]) -> npt.NDArray[_Number]:
+    return layers[0] if len(layers) == 1 else np.stack(layers, axis=-1)
+
+
+def _read_rows(id_: str, rows: tuple[tuple[str, ...], ...], sample: Sample | None, dataset: DatasetConfig) -> _Known:
     size_hw = dataset.size_hw if sample is None else read_full_size(sample, dataset)
     if size_hw is None:
         raise InputError(f"the ground truth of {id_} must have an image that tells its size. Received: none")
-    return _decode(f"the ground truth of {id_}", rles, size_hw, dataset)
+    return _decode(f"the ground truth of {id_}", rows, size_hw, dataset)
 
 
-def _decode(what: str, rles: Sequence[str], size_hw: tuple[int, int], dataset: DatasetConfig) -> ClassMask:
-    """Decodes the mask of each class, uint8 (height, width, classes) of 0 and 1: in a csv, they may overlap."""
-    try:
-        return np.stack([decode_rle(rle, size_hw, dataset.submission.order) for rle in rles], axis=-1)
-    except InputError as error:
-        raise InputError(f"{what}: {error}") from error
+def _decode(what: str, rows: tuple[tuple[str, ...], ...], size_hw: tuple[int, int], dataset: DatasetConfig) -> _Known:
+    """Decodes each class, (height, width, classes): in a csv, they may overlap. Rows are objects where these count."""
+    draw = DrawRuns(size_hw, rows, dataset.submission.order, what)
+    is_object = dataset.counts_objects and dataset.submission.row == "object"
+    return np.stack(draw(), axis=-1), np.stack(draw.number(), axis=-1) if is_object else None

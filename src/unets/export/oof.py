@@ -10,7 +10,7 @@ from scipy.stats import t
 
 from unets.config import DatasetConfig
 from unets.data.geometry import SizeHW
-from unets.data.samples import Sample, read_full_size, read_image, read_mask
+from unets.data.samples import Sample, read_full_size, read_image, read_mask, read_objects
 from unets.dataset.folds import read_folds
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.mask_scores import score_map
@@ -94,8 +94,8 @@ def find_oof_images(
 
     def find_score(sample: Sample) -> Callable[[npt.NDArray[np.float32]], float]:
         """Scores as every out-of-fold map is: in 8 bits, enlarged, with a threshold of one half."""
-        target = read_mask(sample)
-        return lambda probs_hwc: score_map(target, np.rint(probs_hwc * 255).astype(np.uint8), dataset)
+        target, objects = read_mask(sample), read_objects(sample)
+        return lambda probs_hwc: score_map(target, np.rint(probs_hwc * 255).astype(np.uint8), dataset, objects)
 
     scored = spread(samples[::2], num_images)
     calibration = [read_image(sample, size_hw) for sample in spread(samples[1::2], _MAX_CALIBRATION)]

@@ -7,8 +7,9 @@ over classes; `global_dice` divides the sum over all images of what is above the
     global_dice, global_iou, ...  the same over the pixels of all images together
     surface_dice_3px              of both contours, the share of pixels within 3 px of the other (Nikolov et al. 2018)
     boundary_f_3px                F1 of contour precision and recall within 3 px (Csurka et al. 2013)
-    ap, ap_50                     of objects (connected components), TP / (TP + FP + FN): mean over the IoU thresholds
-                                  0.50 to 0.95 in steps of 0.05, as in the Data Science Bowl 2018; or at IoU 0.50
+    ap, ap_50                     of objects (connected components, unless they are numbered), TP / (TP + FP + FN): mean
+                                  over the IoU thresholds 0.50 to 0.95 in steps of 0.05, as in the Data Science Bowl
+                                  2018; or at IoU 0.50
 
 Where neither mask has a pixel of a class, its fraction is 1. Keras counterparts, which training watches, are in
 `unets.nets.metrics`.
@@ -44,7 +45,8 @@ class Metric:
     """How a mask is scored, a class at a time."""
 
     name: str
-    measure: Callable[[BoolMask, BoolMask], Fraction]  # of (target, predicted), bool of one shape
+    # Of (target, predicted), bool of one shape; of `ap` they may be numbers of objects, 0 elsewhere.
+    measure: Callable[[Mask, Mask], Fraction]
     # The same of pixels of (both, the ground truth, the prediction), numbers or arrays; None: counts do not suffice.
     from_counts: FromCounts | None = None
     over_pixels: bool = False  # fractions are added up over images before they are divided

@@ -11,6 +11,7 @@ from unets.metrics.masks import divide, find_metric
 
 # (classes, 3): pixels of ground truth and prediction both, of the ground truth, of the prediction
 Counts = npt.NDArray[np.int64]
+Numbers = npt.NDArray[np.uint16]
 
 
 def pick_class(mask: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.bool_]:
@@ -19,6 +20,12 @@ def pick_class(mask: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.bool_]
     A mask is uint8 (height, width) class index; or, where classes overlap, (height, width, classes) of 0 and 1.
     """
     return np.asarray(mask[..., index] == 1 if mask.ndim == 3 else mask == index + 1)
+
+
+def number_class(target: npt.NDArray[np.uint8], objects: Numbers | None, index: int) -> npt.NDArray[Any]:
+    """Returns the numbers of a class's objects, (height, width), of `read_objects`; bool where there are none."""
+    is_class = pick_class(target, index)
+    return is_class if objects is None else np.where(is_class, objects[..., index] if objects.ndim == 3 else objects, 0)
 
 
 def pick_known(target: npt.NDArray[np.uint8], index: int) -> npt.NDArray[np.bool_] | None:

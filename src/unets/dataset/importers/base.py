@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from unets.config import Source
-from unets.dataset.importers.draws import Draw, Layers, merge_layers
+from unets.dataset.importers.draws import Draw, Layers, Numbers, merge_layers, merge_numbers
 from unets.dataset.importers.listing import Listing
 
 
@@ -16,7 +16,7 @@ class ImportedSample:
     id: str  # unique among all samples; the image's path below INPUT without its ending where names repeat
     split: Literal["train", "test"]  # `train` has a mask, `test` has none
     image: str
-    draw: Draw = tuple  # makes the mask; called at import, on a worker, so it must be picklable
+    draw: Draw | None = None  # makes the mask of a training image; called on a worker, so it must be picklable
     # The mask file, where that is canonical: one 8-bit class index a pixel (0 background, k the k-th class, 255
     # ignored). Where classes overlap, one file of 0, 1 and 255 a class. It is then never drawn.
     mask: tuple[str, ...] = ()
@@ -25,7 +25,16 @@ class ImportedSample:
 
     def read_layers(self, overlapping: bool) -> Layers:
         """Draws the mask: one layer, or one a class where classes overlap. Raises InputError where it cannot be."""
-        return self.draw() if overlapping else merge_layers(self.draw(), self.image)
+        layers = self.draw() if self.draw else ()
+        return layers if overlapping else merge_layers(layers, self.image)
+
+    def number_objects(self, overlapping: bool) -> tuple[Numbers, ...]:
+        """Numbers the objects: one layer, or one a class where classes overlap; none where the mask alone tells them.
+
+        Raises as `read_layers`.
+        """
+        layers = (self.draw and self.draw.number()) or ()
+        return layers if overlapping else merge_numbers(layers)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

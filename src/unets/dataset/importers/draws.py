@@ -1,13 +1,14 @@
 """Masks that are drawn from what lies in INPUT, files or run lengths, as layers: one of class indices, or one a class.
 
-A layer of one class holds 0, 1 and 255, which is ignored.
+A layer of one class holds 0, 1 and 255, which is ignored. Objects of a layer are numbered from 1 on, 0 elsewhere.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +25,22 @@ from unets.errors import InputError
 
 MaskHW = npt.NDArray[np.uint8]
 Layers = tuple[MaskHW, ...]
-Draw = Callable[[], Layers]
+Numbers = npt.NDArray[np.uint16]
 Color = tuple[int, int, int]
 Value = int | Color  # of a pixel
 
 _BLOCK_PX = 4_000_000  # whose values are counted at once
 _MOST_DRAWN = 300  # masks that are drawn to see whether classes overlap
+
+
+class Draw(Protocol):
+    """Draws a mask, here or on a worker."""
+
+    def __call__(self) -> Layers:
+        """Draws the mask."""
+
+    def number(self) -> tuple[Numbers, ...] | None:
+        """Numbers the objects of each layer; None where nothing but the mask tells them apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +54,27 @@ class DrawFiles:
 
     def __call__(self) -> Layers:
         """Draws the mask; shares are 0 to 255. Raises InputError where a file cannot be read, or sizes differ."""
+        parts = self._read_parts()
+        if self.is_mean or self.coding.full_share is not None:
+            whole, join = 1 if self.coding.full_share is None else 255, np.mean if self.is_mean else np.max
+            return tuple(np.rint(join(part, axis=0) * (255 / whole)).astype(np.uint8) for part in parts)
+        return tuple(map(_unite, parts))
+
+    def number(self) -> tuple[Numbers, ...] | None:
+        """Numbers the objects: a file each, or the values of a file that holds numbers or colors of objects."""
+        parts = self._read_parts()
+        if self.is_mean or self.coding.full_share is not None:
+            return None
+        if len(parts) == len(parts[0]) == 1 == self.coding.threshold:
+            values = read_values(self.root / self.layers[0][0])
+            codes = encode_colors(values) if values.ndim == 3 else values
+            found, places = np.unique(codes * parts[0][0], return_inverse=True)
+            return (places.reshape(codes.shape).astype(np.uint16),) if len(found) > 2 else None
+        objects = [[(mask > 0) & (mask != IGNORE) for mask in part] for part in parts]
+        return tuple(map(number_masks, objects)) if max(map(len, objects)) > 1 else None
+
+    def _read_parts(self) -> list[list[MaskHW]]:
+        """Reads the files of each layer."""
         coding = self.coding
         if len(self.layers) > 1 and coding.values:  # a file is of one class
             coding = coding.model_copy(update={"values": coding.values[:1]})
@@ -51,11 +83,7 @@ class DrawFiles:
         for path, mask in drawn.items():
             if mask.shape != one.shape:
                 raise InputError(f"{path} must have the size of {first}, {one.shape}. Received: {mask.shape}")
-        parts = [[drawn[path] for path in paths] or [np.zeros_like(one)] for paths in self.layers]
-        if self.is_mean or coding.full_share is not None:
-            whole, join = 1 if coding.full_share is None else 255, np.mean if self.is_mean else np.max
-            return tuple(np.rint(join(part, axis=0) * (255 / whole)).astype(np.uint8) for part in parts)
-        return tuple(map(_unite, parts))
+        return [[drawn[path] for path in paths] or [np.zeros_like(one)] for paths in self.layers]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +103,12 @@ class DrawRuns:
         except InputError as error:
             raise InputError(f"{self.name}: {error}") from error
 
+    def number(self) -> tuple[Numbers, ...]:
+        """Numbers the objects: a cell each."""
+        nothing = np.zeros(self.size_hw, dtype=np.bool_)
+        drawn = ([decode_rle(cell, self.size_hw, self.order) > 0 for cell in cells] for cells in self.layers)
+        return tuple(number_masks(masks or [nothing]) for masks in drawn)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Drawn:
@@ -91,13 +125,27 @@ class Drawn:
 
     def __call__(self) -> Layers:
         """Draws the mask."""
-        layers, size_hw = self.draw(), self.stretched
-        if size_hw is None:
-            return layers
-        if self.has_shares:
-            return tuple(resize(layer, size_hw) for layer in layers)
-        nearest = Image.Resampling.NEAREST
-        return tuple(np.asarray(Image.fromarray(layer).resize(size_hw[::-1], nearest)) for layer in layers)
+        if self.stretched is not None and self.has_shares:
+            return tuple(resize(layer, self.stretched) for layer in self.draw())
+        return tuple(map(self._stretch, self.draw()))
+
+    def number(self) -> tuple[Numbers, ...] | None:
+        """Numbers the objects."""
+        layers = self.draw.number()
+        return None if layers is None else tuple(map(self._stretch, layers))
+
+    def _stretch(self, layer: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        if self.stretched is None:
+            return layer
+        return np.asarray(Image.fromarray(layer).resize(self.stretched[::-1], Image.Resampling.NEAREST))
+
+
+def number_masks(masks: Sequence[npt.NDArray[np.bool_]]) -> Numbers:
+    """Numbers objects that have a mask each, bool (height, width), one at least; where two overlap the later counts."""
+    numbers = np.zeros(masks[0].shape, dtype=np.uint16)
+    for number, mask in enumerate(masks, start=1):
+        numbers[mask] = number
+    return numbers
 
 
 def _unite(masks: Sequence[MaskHW]) -> MaskHW:
@@ -128,6 +176,11 @@ def merge_layers(layers: Layers, name: str | None = None) -> Layers:
         mask_hw[is_object] = class_index
         mask_hw[(layer == IGNORE) & (mask_hw == 0)] = IGNORE
     return (mask_hw,)
+
+
+def merge_numbers(layers: tuple[Numbers, ...]) -> tuple[Numbers, ...]:
+    """Makes one layer of numbered objects of the layers of classes that exclude each other, as `merge_layers` does."""
+    return (reduce(lambda merged, layer: np.where(layer > 0, layer, merged), layers),) if layers else ()
 
 
 def do_overlap(draws: Iterable[Draw], *, tolerance: float = 0.0) -> bool:

@@ -73,7 +73,7 @@ def read_patterns(listing: Listing, source: PatternSource, dataset: DatasetConfi
                 id=id_,
                 split=split,
                 image=path,
-                draw=drawn.get(path, tuple),
+                draw=drawn.get(path),
                 mask=drawn[path].mask if path in drawn else (),
                 # Interned: 16 images share a group, 6,254 a view, and strings are a third of what a sample takes.
                 group=sys.intern(match["group"] or "(none)"),

@@ -24,7 +24,7 @@ from unets.data.samples import IGNORE
 from unets.dataset.importers.assemble import assemble, list_rasters
 from unets.dataset.importers.base import Import
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, IGNORE_NAMES
-from unets.dataset.importers.draws import Drawn, Layers, do_overlap
+from unets.dataset.importers.draws import Drawn, Layers, Numbers, do_overlap, number_masks
 from unets.dataset.importers.listing import Listing
 from unets.dataset.importers.names import Finder, find_splits, sort_naturally, spread
 from unets.errors import DECODER_FAULTS, InputError
@@ -124,6 +124,14 @@ class DrawAreas:
                 layers[0 if self.covering else index][drawn] = index + 1 if self.covering else 1
         layers[void & (layers == 0)] = IGNORE
         return tuple(layers)
+
+    def number(self) -> tuple[Numbers, ...]:
+        """Numbers the objects: an area each."""
+        objects = [a for a in self.areas if not a.is_ignored and a.label in self.labels and a.label not in self.ignored]
+        layers = [objects] if self.covering else [[a for a in objects if a.label == name] for name in self.labels]
+        nothing = Area("").draw(self.size_hw)
+        drawn = ([area.draw(self.size_hw, are_pixels=self.are_pixels) for area in areas] for areas in layers)
+        return tuple(number_masks(masks or [nothing]) for masks in drawn)
 
 
 def draw_polygon(points: Points, size_hw: SizeHW, *, are_pixels: bool = False) -> BoolMask:
