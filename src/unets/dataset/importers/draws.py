@@ -70,8 +70,9 @@ class DrawFiles:
             codes = encode_colors(values) if values.ndim == 3 else values
             found, places = np.unique(codes * parts[0][0], return_inverse=True)
             return (places.reshape(codes.shape).astype(np.uint16),) if len(found) > 2 else None
-        objects = [[(mask > 0) & (mask != IGNORE) for mask in part] for part in parts]
-        return tuple(map(number_masks, objects)) if max(map(len, objects)) > 1 else None
+        objects = (((mask > 0) & (mask != IGNORE) for mask in part) for part in parts)
+        several = max(map(len, parts)) > 1
+        return tuple(number_masks(parts[0][0].shape, masks) for masks in objects) if several else None
 
     def _read_parts(self) -> list[list[MaskHW]]:
         """Reads the files of each layer."""
@@ -105,9 +106,8 @@ class DrawRuns:
 
     def number(self) -> tuple[Numbers, ...]:
         """Numbers the objects: a cell each."""
-        nothing = np.zeros(self.size_hw, dtype=np.bool_)
-        drawn = ([decode_rle(cell, self.size_hw, self.order) > 0 for cell in cells] for cells in self.layers)
-        return tuple(number_masks(masks or [nothing]) for masks in drawn)
+        drawn = ((decode_rle(cell, self.size_hw, self.order) > 0 for cell in cells) for cells in self.layers)
+        return tuple(number_masks(self.size_hw, masks) for masks in drawn)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,9 +140,9 @@ class Drawn:
         return np.asarray(Image.fromarray(layer).resize(self.stretched[::-1], Image.Resampling.NEAREST))
 
 
-def number_masks(masks: Sequence[npt.NDArray[np.bool_]]) -> Numbers:
-    """Numbers objects that have a mask each, bool (height, width), one at least; where two overlap the later counts."""
-    numbers = np.zeros(masks[0].shape, dtype=np.uint16)
+def number_masks(size_hw: tuple[int, ...], masks: Iterable[npt.NDArray[np.bool_]]) -> Numbers:
+    """Numbers objects that have a mask each, bool (height, width); where two overlap the later counts."""
+    numbers = np.zeros(size_hw, dtype=np.uint16)
     for number, mask in enumerate(masks, start=1):
         numbers[mask] = number
     return numbers

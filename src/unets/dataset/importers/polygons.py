@@ -129,9 +129,8 @@ class DrawAreas:
         """Numbers the objects: an area each."""
         objects = [a for a in self.areas if not a.is_ignored and a.label in self.labels and a.label not in self.ignored]
         layers = [objects] if self.covering else [[a for a in objects if a.label == name] for name in self.labels]
-        nothing = Area("").draw(self.size_hw)
-        drawn = ([area.draw(self.size_hw, are_pixels=self.are_pixels) for area in areas] for areas in layers)
-        return tuple(number_masks(masks or [nothing]) for masks in drawn)
+        drawn = ((area.draw(self.size_hw, are_pixels=self.are_pixels) for area in areas) for areas in layers)
+        return tuple(number_masks(self.size_hw, masks) for masks in drawn)
 
 
 def draw_polygon(points: Points, size_hw: SizeHW, *, are_pixels: bool = False) -> BoolMask:
