@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from unets.errors import InputError
@@ -182,11 +183,18 @@ def test_a_child_that_ends_without_a_word_is_a_failure_too(tmp_path: Path, work:
         train_on_devices(TASKS[:1], [Device()], command(tmp_path, {0: work}))
 
 
-def test_folds_that_fail_together_end_in_the_explanation_of_one() -> None:
-    say = "echo '12:00:00 error: `weights` must be there' >&2; exit 1"
-    for _ in range(10):
-        with pytest.raises(InputError, match=r"^unet_a fold \d: 'weights' must be there"):
-            train_on_devices(TASKS, [Device()] * 3, lambda _: ["/bin/sh", "-c", say])
+def test_folds_that_fail_together_end_in_the_explanation_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    say, kill = "sleep 0.5; echo '12:00:00 error: `weights` must be there' >&2; exit 1", os.killpg
+
+    def kill_late(group: int, number: int) -> None:
+        end = time.monotonic() + 2
+        while psutil.pid_exists(group) and time.monotonic() < end:  # until it has ended by itself, and its thread knows
+            time.sleep(0.01)
+        kill(group, number)
+
+    monkeypatch.setattr(os, "killpg", kill_late)
+    with pytest.raises(InputError, match=r"^unet_a fold \d: 'weights' must be there"):
+        train_on_devices(TASKS, [Device()] * 3, lambda _: ["/bin/sh", "-c", say])
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
