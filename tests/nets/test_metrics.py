@@ -55,7 +55,7 @@ def test_the_greatest_class_is_chosen_where_none_has_a_half() -> None:
 
 
 def test_of_equal_classes_the_first_is_chosen_as_in_the_mask_that_is_sent() -> None:
-    probs = np.array([[0.4, 0.4], [0.5, 0.5], [0.3, 0.35]], dtype=np.float32)[None]  # background has 0.2, 0, 0.35
+    probs = np.array([[0.4, 0.4], [0.5, 0.5], [0.25, 0.375]], dtype=np.float32)[None]  # background has 0.2, 0, 0.375
     found = ops.convert_to_numpy(cut_shares(probs, overlapping=False))
     assert found.tolist() == [[[True, False], [True, False], [False, True]]]
     sent = to_masks(probs, 0.5)
