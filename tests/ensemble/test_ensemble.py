@@ -179,29 +179,6 @@ def test_a_member_that_is_noise_loses_its_weight(make_scene: MakeScene) -> None:
     assert [member.weight for member in even.members] == [0.5, 0.5]
 
 
-def test_a_step_that_helps_is_kept_and_others_are_not(make_scene: MakeScene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Maps with a speck far from the object, which only keeping the largest component takes away."""
-    project, dataset = make_scene(num_groups=6, num_views=2)
-    monkeypatch.setitem(STEPS, "blur_px", (6.0,))
-    config = configure("a", postprocessing="fit")
-    assert not any(one.is_kept for one in fit_ensemble(project, dataset, config, jobs=1).candidates)
-    write_maps(project, dataset, "a", speck=True)
-    ensemble = fit_ensemble(project, dataset, config, jobs=1)
-    kept = {one.what: one.value for one in ensemble.candidates if one.is_kept}
-    assert kept == {"max_components": "1"}
-    assert ensemble.postprocessing == Postprocessing(max_components=1)
-    assert {one.what for one in ensemble.candidates} == set(STEPS) - set(OBJECT_STEPS)
-
-
-def test_what_is_given_is_not_tried(make_scene: MakeScene) -> None:
-    project, dataset = make_scene(num_groups=2, num_views=2)
-    steps = Postprocessing(min_area_px=10**6)
-    ensemble = fit_ensemble(project, dataset, configure("a", threshold=0.45, postprocessing=steps), jobs=1)
-    assert (ensemble.threshold, ensemble.postprocessing, ensemble.candidates) == (0.45, steps, ())
-    assert ensemble.score.mean == 0.0  # every mask is below the smallest area, no true mask is empty
-    assert ensemble.members[0].score.mean > 0.9  # as it is
-
-
 @pytest.mark.parametrize("metric", ["global_dice", "ap_50"])
 def test_any_metric_and_several_classes(make_scene: MakeScene, metric: str) -> None:
     project, dataset = make_scene(experiments="ab", num_groups=2, num_views=2, classes=("cat", "dog"))

@@ -48,10 +48,6 @@ def make_groups(num_images: int) -> list[str]:
     return [f"g{photo}" for photo in range(num_images)]
 
 
-def test_parts_are_the_folds() -> None:
-    assert split_parts(["a", "a", "b", "c"], [3, 3, 0, 3]).tolist() == [1, 1, 0, 1]
-
-
 def test_the_groups_of_one_fold_are_dealt_whole_to_five_parts() -> None:
     groups = [f"g{photo // 3}" for photo in range(36)]  # 12 groups
     parts = split_parts(groups, [2] * 36)

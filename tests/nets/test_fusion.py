@@ -106,14 +106,3 @@ def build(case: str) -> keras.Model:
 def test_what_cannot_be_folded_stays(case: str) -> None:
     net = build(case)
     assert fuse_batch_norm(net) is net
-
-
-@pytest.mark.parametrize("part", ["scale", "center"])
-def test_a_normalization_without_scale_or_shift(part: str) -> None:
-    x = keras.Input((8, 8, 3))
-    y = layers.DepthwiseConv2D(3, depth_multiplier=2, use_bias=False)(x)
-    net = keras.Model(x, layers.BatchNormalization(**{part: False})(y))
-    unsettle(net)
-    folded, photos = fuse_batch_norm(net), draw((2, 8, 8, 3), 2).astype(np.float32)
-    assert count_norms(folded) == 0
-    np.testing.assert_allclose(folded.predict_on_batch(photos), net.predict_on_batch(photos), rtol=1e-4, atol=1e-5)

@@ -138,15 +138,6 @@ def test_the_gradient_of_lovasz_is_the_step_towards_the_right_side() -> None:
     np.testing.assert_allclose(find_gradient(lovasz, *HINGE)[0, 0, :, 0], [-1 / 2, 1 / 6, -1 / 3, 0], rtol=1e-6)
 
 
-def test_dice_of_empty_and_perfect() -> None:
-    # all of 4 x 4 right, or nothing there and nothing found: 1 - (2 n + 1) / (2 n + 1) = 0
-    for share in (0.0, 1.0):
-        targets = np.full((1, 4, 4, 1), share, dtype=np.float32)
-        np.testing.assert_allclose(evaluate(dice, targets, (targets - 0.5) * 200), [0], atol=1e-6)
-        # all wrong: 1 - 1 / (16 + 1)
-        np.testing.assert_allclose(evaluate(dice, targets, (0.5 - targets) * 200), [16 / 17], rtol=1e-6)
-
-
 def test_a_sum_of_losses_by_hand() -> None:
     targets_u8, logits = np.array([[[[255], [0]]]], dtype=np.uint8), make_batch([[[LOG_3], [LOG_3]]])
     # bce (-log 3/4 - log 1/4) / 2; Dice: sum(p t) 3/4, sum(p) 3/2, sum(t) 1: (1.5 + 1) / (2.5 + 1)

@@ -10,7 +10,6 @@ import pytest
 
 from unets.config import MIN_SIDE_PX, ModelConfig
 from unets.errors import InputError
-from unets.nets import unet
 from unets.nets.blocks import DepthToSpace, SpaceToDepth
 from unets.nets.encoders import find_encoder
 from unets.nets.unet import build_unet, measure_padding
@@ -37,12 +36,6 @@ def predict(net: keras.Model, photos: npt.NDArray[np.uint8]) -> npt.NDArray[np.f
 
 def vary(**changes: Any) -> ModelConfig:
     return ModelConfig.model_validate(TINY.model_dump() | changes)
-
-
-def list_layers(net: keras.Model) -> dict[str, tuple[str, Any, int]]:
-    """Kind, output shape and number of parameters of each layer but a whole encoder."""
-    own = [layer for layer in net.layers if not isinstance(layer, keras.Model)]
-    return {layer.name: (type(layer).__name__, layer.output.shape, layer.count_params()) for layer in own}
 
 
 def stir(net: keras.Model, seed: int = 0) -> None:
@@ -137,43 +130,6 @@ def test_every_variant_gives_float32_logits_near_the_exact_ones(name: str, polic
     wanted, found = predict(exact, photos), predict(net, photos)
     # bfloat16 keeps 8 bits: 1/256 a layer
     assert abs(found - wanted).max() < (1e-5 if policy == "float32" else 0.1) * np.ptp(wanted)
-
-
-@pytest.fixture
-def painted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of a pretrained encoder one that gives the photo itself, averaged, at strides from 4 on."""
-
-    def build_encoder(name: str, size_hw: tuple[int, int], max_stride: int, num_channels: int = 3) -> keras.Model:
-        photos = keras.Input((*size_hw, 3))
-        features = [keras.layers.AveragePooling2D(stride)(photos) for stride in (4, 8, 16, 32) if stride <= max_stride]
-        return keras.Model(photos, features, name="encoder")
-
-    monkeypatch.setattr(unet, "build_encoder", build_encoder)
-
-
-@pytest.mark.usefixtures("painted")
-def test_a_pretrained_encoder_is_joined_stride_by_stride() -> None:
-    # strides 1 and 2 are the photo's, 4 and 8 the encoder's, which goes down to 16
-    config = vary(encoder="convnexttiny", depth=4, base_filters=2, max_filters=12)
-    net = build_unet(config, (36, 50))  # padded to 48 x 64, by 6 above and below, 7 on both sides
-    joined = {level: [part.shape for part in net.get_layer(f"up{level}_join").input] for level in range(4)}
-    # filters 2, 4, 8 and 12 of 16
-    assert joined == {
-        0: [(None, 48, 64, 2), (None, 48, 64, 2)],
-        1: [(None, 24, 32, 4), (None, 24, 32, 4)],
-        2: [(None, 12, 16, 3), (None, 12, 16, 8)],
-        3: [(None, 6, 8, 3), (None, 6, 8, 12)],
-    }
-    layers = list_layers(net)
-    assert layers["image0_conv"] == ("Conv2D", (None, 48, 64, 2), 9 * 3 * 2)
-    assert layers["image1_conv"] == ("Conv2D", (None, 24, 32, 4), 9 * 12 * 4)
-    assert layers["up3_mix"] == ("Conv2D", (None, 3, 4, 12), 3 * 12 + 12)  # straight from the encoder's deepest
-    assert not [name for name in layers if name.startswith(("down", "bottom"))]
-    # the encoder sees 0..255, padded by reflection
-    photos = draw_photos((36, 50))
-    padded = np.pad(photos, [(0, 0), (6, 6), (7, 7), (0, 0)], mode="reflect").astype(np.float64)
-    skip = keras.Model(net.inputs[0], net.get_layer("up2_join").input[0])
-    np.testing.assert_allclose(predict(skip, photos), padded.reshape(2, 12, 4, 16, 4, 3).mean(axis=(2, 4)), rtol=1e-5)
 
 
 def test_a_shrunk_encoder_sees_the_means_of_blocks_and_finer_levels_the_photo() -> None:

@@ -209,15 +209,6 @@ def test_the_ensemble_is_the_sum(plan: Estimate) -> None:
 
 
 @pytest.mark.slow
-def test_speed_is_measured_at_the_experiment_s_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unets.training.speed._READ_SECONDS", 0.1)
-    shallow = change(EXPERIMENT, "model", depth=1, normalization="none")
-    measured = measure_speed(shallow, DATASET, (), is_gpu=False, micro_batch=12)
-    assert 0 < measured.predict_seconds < 10 and 0 < measured.train_seconds < 10
-    assert measured.read_seconds is None and 0 < measured.augment_seconds < 1
-
-
-@pytest.mark.slow
 def test_on_a_gpu_the_largest_step_that_memory_holds_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     def train(learner: Learner, images: Any, targets: Any) -> None:
         if len(images) > 3:

@@ -145,23 +145,6 @@ def test_a_run_goes_on_in_its_own_precision_alone(
         scene.train(run_dir)
 
 
-@pytest.mark.parametrize(
-    ("part", "fields", "difference"),
-    [
-        ("training", {"epochs": 5}, r"training: .*'epochs': 4.* there, .*'epochs': 5.* here"),
-        ("model", {"base_filters": 8}, r"model: .*'base_filters': 4.* there, .*'base_filters': 8.* here"),
-        ("data", {"size_hw": (32, 32)}, r"data: .*\[32, 48\].* there, .*\[32, 32\].* here"),
-    ],
-)
-def test_a_run_of_another_config_is_refused(
-    part: str, fields: dict[str, Any], difference: str, finished: Path, scene: Scene
-) -> None:
-    before = list_files(finished)
-    with pytest.raises(InputError, match=rf"{difference}.*`unets clean --exp unet_a --fold 0`"):
-        scene.train(finished, change(part, **fields))
-    assert list_files(finished) == before
-
-
 def test_a_run_on_other_images_is_refused(finished: Path, scene: Scene) -> None:
     first, *others = scene.manifest.train
     changed = replace(scene.manifest, train=(replace(first, image_hash="of another image"), *others))

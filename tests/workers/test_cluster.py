@@ -307,12 +307,6 @@ def test_workers_without_a_gpu_train_nothing(tmp_path: Path) -> None:
             list(run_tasks(note_process, [0], what="train", on_gpu=True))
 
 
-def test_workers_of_another_backend_train_nothing(use: Use, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
-    with use(), pytest.raises(InputError, match=r"must be started with KERAS_BACKEND=torch. Received: \w+"):
-        list(run_tasks(note_process, [0], what="train", on_gpu=True))
-
-
 def test_a_stage_that_has_no_tasks_asks_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     given = {"root": Path(), "competition": "carvana", "input": None, "models": None, "cluster": "tcp://127.0.0.1:9"}

@@ -19,8 +19,8 @@ ENCODERS = (
 )
 LossName = Literal["bce", "focal", "border_bce", "dice", "log_dice", "tversky", "lovasz", "boundary"]
 Factor = Annotated[float, Field(gt=0, le=1e6)]
-OptimizerName = Literal["AdamW", "Adam", "Nadam", "Adamax", "SGD", "RMSprop", "Lion", "Lamb", "Adafactor"]
-ScheduleName = Literal["cosine", "polynomial", "exponential", "constant"]
+OptimizerName = Literal["AdamW", "Adam", "SGD", "Lion"]
+ScheduleName = Literal["cosine", "polynomial", "constant"]
 
 
 class AugmentConfig(Config):

@@ -148,14 +148,8 @@ def build_schedule(config: TrainingConfig, updates_per_epoch: int, *, steps_per_
     return Schedule(find_rate, steps_per_update)
 
 
-def _hold(peak: float, num_updates: int) -> RateOf:
-    return lambda update: ops.convert_to_tensor(peak, "float32")
-
-
 _DECAYS: dict[str, Callable[..., RateOf]] = {
     "cosine": schedules.CosineDecay,
     "polynomial": partial(schedules.PolynomialDecay, end_learning_rate=0.0),  # Keras's own end is 0.0001
-    # `decay_rate` is what is left of the peak at the end; Keras's own counts in steps.
-    "exponential": partial(schedules.ExponentialDecay, decay_rate=0.01),
-    "constant": _hold,
+    "constant": lambda peak, _: lambda update: ops.convert_to_tensor(peak, "float32"),
 }
