@@ -1,5 +1,6 @@
 """Tiny competitions: one with maps made from its true masks, so that no net is needed, and one that nets predicted."""
 
+import math
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -102,6 +103,17 @@ def write_run(
     path.write_bytes(weights) if isinstance(weights, bytes) else weights.save_weights(path)
     write_metrics(run_dir, **metrics)
     return run_dir
+
+
+def build_constant_net(experiment: ExperimentConfig, prob: float) -> Any:
+    """Builds a net that says `prob` everywhere."""
+    from unets.nets.unet import LOGIT_SCALE, build_unet
+
+    net = build_unet(experiment.model, experiment.data.size_hw)
+    for variable in net.variables:
+        variable.assign(np.zeros(variable.shape))
+    net.get_layer("classify").bias.assign([math.log(prob / (1 - prob)) / LOGIT_SCALE])
+    return net
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """Pseudo-labels: made by the nets of their fold alone, of confident images alone, and again the same after a stop."""
 
-import math
 import os
 import shutil
 import subprocess
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from tests.trained_competition import write_metrics
+from tests.trained_competition import build_constant_net, write_run
 from unets.config import (
     DataConfig,
     EnsembleConfig,
@@ -26,7 +25,7 @@ from unets.config import (
     load_dataset,
 )
 from unets.data.samples import read_mask
-from unets.dataset.folds import hash_folds, write_folds
+from unets.dataset.folds import write_folds
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.dataset.pseudo_labels import read_pseudo_labels
 from unets.ensemble import pseudo_labels
@@ -36,10 +35,8 @@ from unets.ensemble.mask_scores import expect_dice
 from unets.ensemble.pseudo_labels import make_pseudo_labels
 from unets.ensemble.recipe import Recipe
 from unets.errors import InputError
-from unets.nets.unet import LOGIT_SCALE, build_unet
 from unets.prediction import maps, pipeline
 from unets.prediction.pipeline import predict_experiments
-from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 from unets.store.runs import read_json
 
@@ -90,21 +87,6 @@ class Scene:
         return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(paths)}
 
 
-def plant(project: Project, name: str, fold: int, prob: float) -> None:
-    """Puts a finished run in place whose net says `prob` everywhere."""
-    net = build_unet(EXPERIMENT.model, SIZE_HW)
-    for variable in net.variables:
-        variable.assign(np.zeros(variable.shape))
-    net.get_layer("classify").bias.assign([math.log(prob / (1 - prob)) / LOGIT_SCALE])
-    run_dir = project.run_dir(name, fold)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    net.save_weights(run_dir / "best.weights.h5")
-    write_metrics(run_dir)
-    manifest = read_manifest(project, load_dataset(project.configs_dir))
-    folds_hash = hash_folds(project.folds_path)
-    write_snapshot(run_dir, take_snapshot(EXPERIMENT, manifest.dataset, fold, folds_hash, manifest.train_digest))
-
-
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable[..., Project]) -> Scene:
     project = write_competition(tmp_path_factory.mktemp("labels"), num_groups=4)
@@ -113,7 +95,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory, write_competition: Callable
     folds = write_folds(project, manifest, jobs=1)
     keras.utils.set_random_seed(0)
     for (name, fold), prob in PROBS.items():
-        plant(project, name, fold, prob)
+        write_run(project, name, fold, EXPERIMENT, dataset, weights=build_constant_net(EXPERIMENT, prob))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(pipeline, "load_predictor", lambda *_, **__: Predictor(lambda image_hwc: 0.9))
         for name in ("unet_a", "unet_b"):

@@ -1,4 +1,3 @@
-import math
 import pickle
 import time
 from collections import Counter
@@ -10,20 +9,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import keras
-import numpy as np
 import pytest
 
-from tests.trained_competition import flip_bit, write_metrics
+from tests.trained_competition import build_constant_net, flip_bit, write_metrics, write_run
 from unets.config import DataConfig, ExperimentConfig, ModelConfig, PredictionConfig, TrainingConfig, load_dataset
 from unets.data.samples import Sample, read_image
-from unets.dataset.folds import hash_folds, write_folds
+from unets.dataset.folds import write_folds
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.errors import InputError
-from unets.nets.unet import LOGIT_SCALE, build_unet
+from unets.nets.unet import build_unet
 from unets.prediction import maps, pipeline
 from unets.prediction.maps import open_maps, write_shard
 from unets.prediction.pipeline import predict_experiments
-from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 
 pytestmark = pytest.mark.slow
@@ -56,17 +53,12 @@ class Scene:
     ) -> None:
         """Puts a run in place whose net says `prob` everywhere; None is a net of random weights."""
         keras.utils.set_random_seed(fold)
-        net = build_unet(experiment.model, experiment.data.size_hw)
-        if prob is not None:
-            for variable in net.variables:
-                variable.assign(np.zeros(variable.shape))
-            net.get_layer("classify").bias.assign([math.log(prob / (1 - prob)) / LOGIT_SCALE])
-        run_dir = self.project.run_dir(name, fold)
-        run_dir.mkdir(parents=True, exist_ok=True)
-        net.save_weights(run_dir / "best.weights.h5")
-        write_metrics(run_dir, is_finished=is_finished)
-        folds_hash = hash_folds(self.project.folds_path)
-        write_snapshot(run_dir, take_snapshot(experiment, self.manifest.dataset, fold, folds_hash))
+        net = (
+            build_unet(experiment.model, experiment.data.size_hw)
+            if prob is None
+            else build_constant_net(experiment, prob)
+        )
+        write_run(self.project, name, fold, experiment, self.manifest.dataset, weights=net, is_finished=is_finished)
 
     def predict(
         self, *, use_folds: Sequence[int] = (0, 1), name: str = "unet_a", force: bool = False, **fields: Any

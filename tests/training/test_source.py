@@ -2,18 +2,16 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-import keras
 import pytest
 
-from tests.trained_competition import write_metrics
+from tests.trained_competition import write_metrics, write_run
 from unets.config import DataConfig, DatasetConfig, ExperimentConfig, ModelConfig, TrainingConfig
 from unets.errors import InputError
-from unets.nets.unet import build_unet
-from unets.store.fingerprint import take_snapshot, write_snapshot
+from unets.store.paths import Project
 from unets.training.source import find_source, order_experiments
 
 MODEL = {"depth": 2, "base_filters": 2}
-FOLDS_HASH = "ab12"
+FOLDS_HASH = "folds"
 CLASSES = ("car",)
 DATASET = DatasetConfig(classes=CLASSES)
 
@@ -29,13 +27,8 @@ def build(size_hw: tuple[int, int] = (64, 64), *, start_from: str | None = None,
 @pytest.fixture
 def source_dir(tmp_path: Path) -> Path:
     """A finished run of small photos."""
-    run_dir = tmp_path / "unet_small" / "fold1"
-    run_dir.mkdir(parents=True)
-    write_snapshot(run_dir, take_snapshot(build((32, 48)), DATASET, 1, FOLDS_HASH))
-    keras.utils.set_random_seed(1)
-    build_unet(ModelConfig(**MODEL), (32, 48)).save_weights(run_dir / "best.weights.h5")
-    write_metrics(run_dir, is_finished=True)
-    return run_dir
+    project = Project.below(tmp_path, "tiny", models_dir=tmp_path)
+    return write_run(project, "unet_small", 1, build((32, 48)), DATASET)
 
 
 @pytest.fixture
@@ -66,7 +59,7 @@ def test_a_source_that_is_not_trained_to_its_end_is_refused(missing: str, source
 @pytest.mark.parametrize(
     ("model", "classes", "folds_hash", "named"),
     [
-        ({}, CLASSES, "cd34", "folds_hash=ab12, not cd34"),
+        ({}, CLASSES, "cd34", "folds_hash=folds, not cd34"),
         ({}, ("car", "bus"), FOLDS_HASH, r"classes=\['car'\], not \['car', 'bus'\]"),
         ({"base_filters": 4}, CLASSES, FOLDS_HASH, r"model=.*'base_filters': 2.*, not .*'base_filters': 4"),
         ({"depth": 3}, CLASSES, FOLDS_HASH, r"model=.*'depth': 2.*, not .*'depth': 3"),
