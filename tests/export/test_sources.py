@@ -61,11 +61,15 @@ def test_an_experiment_is_the_mean_of_its_runs_with_the_scores_of_their_folds(
         plant_run(fold=fold)
     rows = ["a,g1,0,0.9,0.8", "b,g2,0,0.7,0.8", "c,g3,1,0.5,0.4", "d,g4,10,0.3,0.4"]
     (models_dir / "unet_a" / "oof_scores.csv").write_text("\n".join(["id,group,fold,dice,dice_no_tta", *rows, ""]))
+    weights = {f: hash_file(models_dir / "unet_a" / f"fold{f}" / "best.weights.h5") for f in (10, 0, 1)}
+    (models_dir / "unet_a" / "oof_pixels.json").write_text(json.dumps({"weights": weights}))
     card = open_model(models_dir / "unet_a").card
     assert [net.fold for net in card.members[0].nets] == [0, 1, 10] and card.name == "unet_a"
     assert card.metric == "dice" and card.score is not None and card.score.mean == pytest.approx(0.6)
     alone = open_model(models_dir / "unet_a" / "fold0").card.score
     assert alone is not None and alone.mean == pytest.approx(0.8)
+    plant_run(fold=1, weights=b"trained again")
+    assert open_model(models_dir / "unet_a").card.score is None  # that of the former weights says nothing of these
 
 
 @pytest.mark.usefixtures("plant_all")

@@ -4,6 +4,7 @@ Opening one reads what it is made of, and no number of its weights but to name t
 """
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,10 @@ from unets.metrics.intervals import bootstrap_mean
 from unets.nets.startup import load_backend
 from unets.prediction.sources import StoredWeights, fingerprint_nets
 from unets.store.fingerprint import SNAPSHOT, find_weights, read_metrics, read_snapshot
-from unets.store.runs import hash_file, read_config
+from unets.store.runs import hash_file, read_config, read_json
 from unets.store.tensors import TensorFile
+
+logger = logging.getLogger(__name__)
 
 DEMO_PATH = Path(__file__).with_name("demo.safetensors")  # finds the studio's cars; docs/how-to/use-a-model.md
 FORMAT_VERSION = 4  # of model files
@@ -117,7 +120,7 @@ def open_runs(folders: Sequence[Path]) -> TrainedModel:
         name=experiment_dir.name + (f"_fold{runs[0].net.fold}" if len(runs) == 1 else ""),
         competition=experiment_dir.parent.name,
         recipe=Recipe(weights=(1.0,), threshold=threshold, overlapping=snapshot["dataset"]["overlapping"]),
-        **_read_score(experiment_dir / "oof_scores.csv", {run.net.fold for run in runs}),
+        **_read_score(experiment_dir, runs),
     )
 
 
@@ -210,13 +213,16 @@ def _join(path: Path, runs_of: Sequence[Sequence[_Run]], **fields: Any) -> Train
     return TrainedModel(ModelCard(**data, members=members, **fields), weights)
 
 
-def _read_score(path: Path, folds: set[int]) -> dict[str, Any]:
-    """Reads metric and score of the runs of some folds from the experiment's csv; nothing where it lacks one."""
+def _read_score(experiment_dir: Path, runs: Sequence[_Run]) -> dict[str, Any]:
+    """Reads metric and out-of-fold score of runs; nothing where there is none, or it is of other weights."""
+    path, record = experiment_dir / "oof_scores.csv", experiment_dir / "oof_pixels.json"
     header = path.read_text(encoding="utf-8").partition("\n")[0].split(",") if path.is_file() else []
-    if len(header) < 4:
+    if len(header) < 4 or not record.is_file():
+        return {}
+    scored = read_json(record, remedy="Run `unets predict`", weights=dict[int, str])["weights"]
+    if any(scored.get(run.net.fold) != run.net.weights_sha256 for run in runs):
+        logger.warning("%s: its scores are of other weights than the present; `unets predict` scores these", path)
         return {}
     table = read_scores(path, header[3])
-    table = table[table["fold"].isin(folds)]
-    if set(table["fold"]) != folds:
-        return {}
+    table = table[table["fold"].isin([run.net.fold for run in runs])]
     return {"metric": header[3], "score": bootstrap_mean(table["score"].to_numpy(), table["group"].tolist())}
