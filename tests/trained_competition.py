@@ -32,10 +32,11 @@ from unets.ensemble.ensemble import Ensemble, Member
 from unets.ensemble.recipe import Averaging, Recipe, average_maps
 from unets.metrics.intervals import Interval
 from unets.metrics.masks import dice
-from unets.prediction.maps import encode_map, join_nets, split_shards, write_shard
+from unets.prediction.maps import encode_map, join_nets, write_shard
 from unets.store.fingerprint import take_snapshot, write_snapshot
 from unets.store.paths import Project
 from unets.store.runs import hash_file, write_json
+from unets.workers.pool import in_chunks
 
 NETS = {"0": "0123456789abcdef"}  # that made the maps
 FINGERPRINT = join_nets(NETS)
@@ -218,7 +219,7 @@ def write_maps(
             for index, rle in enumerate(true_test[sample.id], start=1):
                 masks[sample.id][decode_rle(rle, full_hw, dataset.submission.order) > 0] = index
         strength = 2 * noise if kind == "oof_no_tta" else noise
-        for index, ids in enumerate(split_shards(list(masks), shard_size)):
+        for index, ids in enumerate(in_chunks(list(masks), shard_size)):
             write_shard(
                 project.maps_dir(experiment, kind),
                 index,

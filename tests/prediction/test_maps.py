@@ -20,9 +20,9 @@ from unets.prediction.maps import (
     list_shards,
     open_maps,
     shard_path,
-    split_shards,
     write_shard,
 )
+from unets.workers.pool import in_chunks
 
 SIZE_HW = (6, 9)
 NETS = {"0": "0123456789abcdef"}
@@ -37,16 +37,14 @@ def build_map(id_: str, num_classes: int = 1) -> Map:
 def write_store(
     folder: Path, classes: tuple[str, ...] = ("car",), nets: dict[str, str] = NETS, ids: tuple[str, ...] = IDS
 ) -> None:
-    for index, some in enumerate(split_shards(ids, 2)):
+    for index, some in enumerate(in_chunks(ids, 2)):
         maps = ((id_, encode_map(build_map(id_, len(classes)))) for id_ in some)
         write_shard(folder, index, nets=nets, classes=classes, maps=maps, images=[""] * len(some))
 
 
 def find_missing(folder: Path, plan: Sequence[Sequence[str]] = (), force: bool = False, **changes: Any) -> list[int]:
     fields = {"folder": folder, "nets": NETS, "classes": ("car",), "size_hw": SIZE_HW, "command": "`unets predict`"}
-    samples = [
-        tuple(Sample(id=id_, group="", view=None, image="") for id_ in ids) for ids in plan or split_shards(IDS, 2)
-    ]
+    samples = [tuple(Sample(id=id_, group="", view=None, image="") for id_ in ids) for ids in plan or in_chunks(IDS, 2)]
     return list(MapStore(**(fields | changes)).find_missing(samples, force=force))
 
 

@@ -20,11 +20,11 @@ from unets.ensemble.recipe import MapU8, Recipe, default_recipe, make_mask
 from unets.errors import InputError
 from unets.metrics.masks import find_metric
 from unets.metrics.pixels import Counts, Numbers, count_pixels_of, describe_pixels, sum_counts
-from unets.prediction.maps import MapReader, list_shards, open_maps, split_shards
+from unets.prediction.maps import MapReader, list_shards, open_maps
 from unets.store.fingerprint import WEIGHTS
 from unets.store.paths import Project
 from unets.store.runs import hash_file, write_csv, write_json
-from unets.workers.pool import run_tasks
+from unets.workers.pool import in_chunks, run_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -117,7 +117,7 @@ def score_images(
     Returns float64 (images, recipes, classes, 2), see `unets.metrics.masks`: of the image's maps, then of those without
     TTA; NaN for None, and where a member has no such map. And what `look` finds in each ground truth and its maps.
     """
-    chunks = split_shards(oof.samples, _CHUNK)
+    chunks = in_chunks(oof.samples, _CHUNK)
     function, tasks = partial(_score_task, choose, look), map(oof.select, chunks)
     parts = list(run_tasks(function, tasks, what=what, jobs=jobs, total=len(chunks), unit="chunk"))
     return np.concatenate([part for part, _ in parts]), [one for _, found in parts for one in found]

@@ -22,13 +22,13 @@ from unets.ensemble.ensemble import Ensemble
 from unets.ensemble.mask_scores import expect_dice
 from unets.ensemble.recipe import Recipe, average_maps, cut_map
 from unets.errors import InputError
-from unets.prediction.maps import MapReader, open_maps, split_shards
+from unets.prediction.maps import MapReader, open_maps
 from unets.prediction.pipeline import plan_job, run_jobs
 from unets.prediction.sources import find_fold_weights, fingerprint_nets, hash_weights
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin
 from unets.store.runs import atomic_path, fingerprint, hash_file, lock, read_json, write_json
-from unets.workers.pool import run_tasks
+from unets.workers.pool import in_chunks, run_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def _write_labels(
     jobs: int | None,
 ) -> dict[str, object]:
     """Writes the zip of one fold's masks; returns what a record says of it."""
-    chunks = split_shards(samples, _CHUNK)
+    chunks = in_chunks(samples, _CHUNK)
     tasks = ((chunk, [reader.select(sample.id for sample in chunk) for reader in readers]) for chunk in chunks)
     confidences, num_kept = list[float](), 0
     with atomic_path(path) as temporary:

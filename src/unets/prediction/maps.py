@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,6 @@ from unets.errors import InputError, naming
 from unets.store.runs import atomic_path, fingerprint
 
 logger = logging.getLogger(__name__)
-
-Item = TypeVar("Item")
 
 MANIFEST = "manifest.json"
 _SHARD_NAME = re.compile(r"\d{5,}\.zip")
@@ -67,11 +65,6 @@ def encode_map(probs_u8_hwc: npt.NDArray[np.uint8]) -> EncodedMap:
     """Compresses a map, uint8 (height, width, classes), 0..255 for a probability of 0..1."""
     height, width, _ = probs_u8_hwc.shape
     return EncodedMap((height, width), tuple(map(encode_png, np.moveaxis(probs_u8_hwc, -1, 0))))
-
-
-def split_shards(items: Sequence[Item], shard_size: int) -> list[tuple[Item, ...]]:
-    """Splits images (or their ids), in their order, into shards of `shard_size`; the last may be smaller."""
-    return [tuple(items[start : start + shard_size]) for start in range(0, len(items), shard_size)]
 
 
 def shard_path(folder: Path, index: int) -> Path:

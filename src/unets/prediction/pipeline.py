@@ -28,13 +28,13 @@ from unets.dataset.manifest import Manifest
 from unets.log import show_progress
 from unets.nets.backend import describe_arithmetic
 from unets.prediction.loading import load_predictor, predict_batch
-from unets.prediction.maps import EncodedMap, MapStore, encode_map, split_shards
+from unets.prediction.maps import EncodedMap, MapStore, encode_map
 from unets.prediction.sources import find_fold_weights, hash_weights, list_nets
 from unets.store.paths import Project
 from unets.store.runs import lock
 from unets.workers.cluster import find_cluster
 from unets.workers.machine import count_cores
-from unets.workers.pool import map_ahead, run_tasks
+from unets.workers.pool import in_chunks, map_ahead, run_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def plan_job(
         size_hw=experiment.data.size_hw,
         command=command,
     )
-    shards = store.find_missing(split_shards(samples, experiment.prediction.shard_size), force=force)
+    shards = store.find_missing(in_chunks(samples, experiment.prediction.shard_size), force=force)
     paths, kind = tuple(weights_paths.values()), {"name": name, "experiment": experiment, "dataset": dataset}
     return PredictionJob(weights_paths=paths, store=store, shards=shards, **kind)  # type: ignore[arg-type]
 
@@ -164,7 +164,7 @@ def _run_together(jobs: Sequence[PredictionJob], what: str) -> None:
         make(chunks)
         return
     # A run loads its nets once; some runs a GPU, so that a slow one, or one that is lost, is not waited for.
-    runs = split_shards(chunks, -(-len(chunks) // (RUNS_A_GPU * cluster.count_gpus())))
+    runs = in_chunks(chunks, -(-len(chunks) // (RUNS_A_GPU * cluster.count_gpus())))
     for _ in run_tasks(make, runs, what=what, unit="run", on_gpu=True):
         pass
 

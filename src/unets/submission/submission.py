@@ -21,13 +21,13 @@ from unets.dataset.rle_csv import parse_row
 from unets.ensemble.ensemble import Ensemble, check_folds, open_member_maps, read_ensemble
 from unets.ensemble.recipe import Recipe, make_mask
 from unets.errors import InputError
-from unets.prediction.maps import MapReader, split_shards
+from unets.prediction.maps import MapReader
 from unets.store.parts import drop_parts, find_missing_parts, join_parts, part_path, write_part
 from unets.store.paths import Project
 from unets.store.provenance import describe_origin, list_versions
 from unets.store.runs import atomic_path, fingerprint, hash_file, lock, read_json, write_json
 from unets.submission.check import check_submission, find_reference, read_wanted
-from unets.workers.pool import run_tasks
+from unets.workers.pool import in_chunks, run_tasks
 
 logger = logging.getLogger(__name__)
 
@@ -164,7 +164,7 @@ def _make_parts(
         "header": list(header),
         "versions": list_versions(),  # after an upgrade, no row of the code before stands beside those of the new
     }
-    chunks = split_shards(images, PART_SIZE)
+    chunks = in_chunks(images, PART_SIZE)
     fingerprints = [
         fingerprint(rows=[(image.rows, image.sample.image_hash) for image in chunk], **decisive) for chunk in chunks
     ]

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache, partial
@@ -21,6 +21,11 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 _LARGE_BYTES = 31 * 2**20  # just below glibc's DEFAULT_MMAP_THRESHOLD_MAX, 32 MiB
 _BLOCK = 16  # tasks a worker that may be finished before the first of them is taken
+
+
+def in_chunks(items: Sequence[Task], size: int) -> list[tuple[Task, ...]]:
+    """Splits items, in their order, into parts of `size`; the last may be smaller."""
+    return [tuple(items[start : start + size]) for start in range(0, len(items), size)]
 
 
 def run_tasks(
