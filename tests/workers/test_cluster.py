@@ -250,17 +250,6 @@ def test_a_worker_that_joins_later_is_compared_before_its_first_task(address: st
     assert len(pids) <= 2  # those that were there
 
 
-def test_a_worker_that_cannot_import_this_package_is_told_how(tmp_path: Path) -> None:
-    (tmp_path / "hide.py").write_text("import sys\nsys.modules['unets'] = None\n")
-    with ExitStack() as stack:
-        address = launch_scheduler(stack, tmp_path)
-        hidden = ("--nthreads", "1", "--no-nanny", "--preload", str(tmp_path / "hide.py"))
-        launch(stack, tmp_path, "worker", address, *hidden)
-        stack.enter_context(use_cluster(address, input_dir=tmp_path, models_dir=tmp_path))
-        with pytest.raises(InputError, match=r"each worker must import this package: start it with the `dask` of its"):
-            list(run_tasks(square, [1], what="square"))
-
-
 def test_a_folder_of_one_name_but_another_content_is_refused(address: str, tmp_path: Path) -> None:
     """What /proc/self/fd/777 is, each process has for itself."""
     folder = os.open(tmp_path, os.O_RDONLY)

@@ -69,17 +69,32 @@ class Cluster:
                 f"Received: {self._address} ({error})"
             ) from error
         try:
+            self._check_workers(client)
+        except BaseException:
+            client.close()
+            self._probe.unlink(missing_ok=True)
+            raise
+        return client
+
+    def _check_workers(self, client: Any) -> None:
+        try:
             client.wait_for_workers(1, timeout=self._connect_s)
         except TimeoutError as error:
-            client.close()
             raise InputError(
                 f"`--cluster` must have workers: start `dask worker {self._address}`. Received: a scheduler without any"
             ) from error
         self._probe.parent.mkdir(parents=True, exist_ok=True)
         self._probe.touch()
-        threads = client.nthreads()
-        logger.info("cluster: %d workers with %d threads", len(threads), sum(threads.values()))
-        return client
+        faults = client.run(_find_fault, *self._terms, on_error="return")
+        for address, fault in faults.items():
+            if isinstance(fault, Exception) and not isinstance(fault, OSError):  # that of a worker which has left
+                raise InputError(
+                    f"each worker must import this package: start it with the `dask` of its .venv. "
+                    f"Received: {type(fault).__name__}: {fault} (on {address})"
+                )
+            if isinstance(fault, str) and fault:
+                raise InputError(fault)
+        logger.info("cluster: %d workers with %d threads", len(faults), sum(client.nthreads().values()))
 
     @cached_property
     def _terms(self) -> tuple[Pairs, Pairs]:
@@ -182,7 +197,7 @@ class Cluster:
 
 @contextmanager
 def _naming_loss() -> Iterator[None]:
-    """Says in words that workers know no such package, tasks killed their workers, or there is no cluster any more."""
+    """Says in words that tasks killed their workers, or that there is no cluster any more."""
     # Not before there is a connection, which says what to do where Dask is not installed.
     from concurrent.futures import CancelledError
 
@@ -190,10 +205,6 @@ def _naming_loss() -> Iterator[None]:
 
     try:
         yield
-    except ImportError as error:
-        raise InputError(
-            f"each worker must import this package: start it with the `dask` of its .venv. Received: {error}"
-        ) from error
     except KilledWorker as error:
         raise InputError(
             f"a task must leave its worker alive. Received: {error.allowed_failures + 1} workers died of one, as "
