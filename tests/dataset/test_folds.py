@@ -65,7 +65,7 @@ def test_a_single_group_cannot_be_split_and_a_fold_without_objects_is_said(
     with patch("unets.dataset.folds.measure_masks", return_value=facts):
         folds = write_folds(project, manifest)
     assert "fold 0: no image has an object" in caplog.text
-    assert "all images with object are in fold 1, whose net cannot learn it" in caplog.text
+    assert "all images with car are in fold 1, whose net cannot learn it" in caplog.text
     assert list(folds.values()) == [1, 0]  # the only object is trained on
     assert split_groups({"many": 0.1, "few": 0.1}, 2, 0, sizes={"many": 9, "few": 1}) == {"many": 1, "few": 0}
 

@@ -1,11 +1,10 @@
 """Objects of one class in a mask: each is a connected component, neighbors across corners included.
 
-So objects that touch are one, unless a line of background parts them, or the mask numbers them.
+So objects that touch are one, unless a line of background parts them.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
 
 import cv2
 import numpy as np
@@ -17,14 +16,8 @@ from unets.data.samples import IGNORE
 BoolMask = npt.NDArray[np.bool_]
 
 
-def label_objects(mask_hw: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int32], int]:
-    """Numbers the objects of a mask; returns (int32 (height, width) from 1, 0 for background; how many).
-
-    A mask of another type than bool numbers them itself, with gaps.
-    """
-    if mask_hw.dtype != np.bool_:
-        numbers, places = np.unique(np.append(0, mask_hw), return_inverse=True)
-        return places[1:].reshape(mask_hw.shape).astype(np.int32), len(numbers) - 1
+def label_objects(mask_hw: BoolMask) -> tuple[npt.NDArray[np.int32], int]:
+    """Numbers the objects of a mask; returns (int32 (height, width) from 1, 0 for background; how many)."""
     labels_hw, count = ndimage.label(mask_hw, structure=np.ones((3, 3), dtype=np.bool_))
     return labels_hw.astype(np.int32, copy=False), int(count)
 

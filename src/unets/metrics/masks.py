@@ -172,12 +172,20 @@ def _count_near(target: BoolMask, predicted: BoolMask, tolerance_px: float) -> l
     return counts
 
 
-def _object_precision(target: BoolMask, predicted: BoolMask, *, thresholds: tuple[float, ...]) -> Fraction:
+def _number(mask: Mask) -> tuple[npt.NDArray[np.int32], int]:
+    """Numbers objects from 1 on: parts of a bool mask, or those that integers number, with gaps."""
+    if mask.dtype == np.bool_:
+        return label_objects(mask.astype(np.bool_, copy=False))
+    found, places = np.unique(np.append(0, mask), return_inverse=True)
+    return places[1:].reshape(mask.shape).astype(np.int32), len(found) - 1
+
+
+def _object_precision(target: Mask, predicted: Mask, *, thresholds: tuple[float, ...]) -> Fraction:
     """The mean over thresholds of TP / (TP + FP + FN), where a pair of objects counts from that IoU on.
 
     From an IoU above 0.5 on no object has two partners; at 0.5 and below the larger IoU is taken first.
     """
-    (true_labels, num_true), (labels, num_predicted) = (label_objects(mask) for mask in (target, predicted))
+    (true_labels, num_true), (labels, num_predicted) = map(_number, (target, predicted))
     if num_true + num_predicted == 0:
         return 0, 0
     shape = (num_true + 1, num_predicted + 1)
