@@ -7,7 +7,7 @@ of them; what it gains on each part, by the recipe that did not see the part, is
 Several candidates are tried, and each has its chance to look good by luck. Holm's procedure keeps the probability that
 any useless one is kept below 2.5 %: of m candidates the surest is kept where its p is at most 0.025 / m, then, tried
 again on what that left, the surest of the rest at 0.025 / (m - 1), and so on. That holds where what is kept leaves the
-gains of the rest as they were; were they drawn again each time, it would be some 3.5 % beside three useful ones. What is
+gains of the rest as they were; drawn again each time, it would be some 3.5 % beside three useful ones. What is
 kept must also gain at least `MIN_GAIN`, cost no class more than that, and rest on `MIN_GROUPS` groups.
 """
 
