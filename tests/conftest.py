@@ -72,20 +72,18 @@ def _write_competition(
     a view moves a little. Class k has the value k in mask files; with several classes the csv files have a column
     `class` and a row a class.
 
-    `source` overrides fields of the `PatternSource`, `dataset_fields` those of the `DatasetConfig`.
+    `source` overrides fields of the `MasksSource`, `dataset_fields` those of the `DatasetConfig`.
     """
     form: dict[str, Any] = {"cell": f"{{id}}.{image_format}", "order": order}
     form["class_column"] = "class" if len(classes) > 1 else None
-    patterns: dict[str, Any] = {
-        "format": "patterns",
-        "images": f"train/{{id}}.{image_format}",
-        "masks": f"train_masks/{{id}}_mask.{mask_format}",
+    options: dict[str, Any] = {
+        "format": "masks",
+        "masks": ("train_masks*",),
         "values": tuple(range(1, len(classes) + 1)),
-        "test_images": f"test/{{id}}.{image_format}",
-        "id_pattern": r"(?P<group>[a-z0-9]+)_(?P<view>\d\d)",
+        "group": r"(?P<group>[a-z0-9]+)_(?P<view>\d\d)",
     } | (source or {})
     fields: dict[str, Any] = {
-        "source": patterns,
+        "source": options,
         "size_hw": size_hw,
         "classes": tuple(classes),
         "submission": {**form, "row": "class" if len(classes) > 1 else "image"},
@@ -99,12 +97,13 @@ def _write_competition(
     masks = {id_: _draw_mask(id_, dataset, size_hw, seed) for id_ in train + test}
     found = dataset.source
     for id_, mask_hw in masks.items():
-        pattern = found.images if id_ in train else found.test_images
-        _save(_draw_image(id_, mask_hw, dataset, seed), project.input_dir / _name(pattern, id_, image_format))
+        folder = "train" if id_ in train else "test"
+        _save(_draw_image(id_, mask_hw, dataset, seed), project.input_dir / folder / f"{id_}.{image_format}")
         if id_ in train:
             background = found.background[0] if found.background else 0
             values = np.array([background, *found.values], dtype=np.uint8)
-            _save(values[mask_hw], project.input_dir / _name(found.masks, id_, mask_format), is_mask=True)
+            path = project.input_dir / "train_masks" / f"{id_}_mask.{mask_format}"
+            _save(values[mask_hw], path, is_mask=True)
     form = dataset.submission
     if with_csv:
         _write_rles(project.input_dir / "train_masks.csv", dataset, form, {id_: masks[id_] for id_ in train})
@@ -119,11 +118,6 @@ def _write_competition(
 
 def _name_ids(prefix: str, num_groups: int, num_views: int) -> list[str]:
     return [f"{prefix}{group:03d}_{view:02d}" for group in range(num_groups) for view in range(1, num_views + 1)]
-
-
-def _name(pattern: str, id_: str, format_: str | None) -> str:
-    """Fills in a pattern; a `*` stands for the ending."""
-    return pattern.replace("{id}", id_).replace("*", format_ or "")
 
 
 def _write_config(path: Path, fields: dict[str, Any]) -> None:

@@ -5,19 +5,16 @@ whose folder CamVid it is; names.txt has the eleven classes and `unlabelled`, a 
 It had one question, which is answered below by hand.
 """
 
-from unets.config import DatasetConfig, PatternSource, SubmissionConfig
+from unets.config import DatasetConfig, MasksSource, SubmissionConfig
 
 DATASET = DatasetConfig(
-    source=PatternSource(
-        # Training and validation images: they are split into folds of our own
-        images="CamVid/{train,val}/{id}.png",
-        masks="CamVid/{trainannot,valannot}/{id}.png",
+    source=MasksSource(
+        masks=("*annot/*",),
         values=(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
         background=(),
         ignored=(11,),
-        test_images="CamVid/test/{id}.png",
         # 3 groups: what stands before the last number of an id (0001TP, 0006R0, 0016E5)
-        id_pattern=r"(?P<group>.+)(?:_|_f)\d+",
+        group=r"(?P<group>.+)(?:_|_f)\d+",
     ),
     size_hw=(360, 480),
     # As names.txt names them

@@ -4,14 +4,14 @@
 look alike, so a car never stands on two sides of a fold.
 """
 
-from unets.config import DatasetConfig, PatternSource, SubmissionConfig
+from unets.config import DatasetConfig, MasksSource, SubmissionConfig
 
 DATASET = DatasetConfig(
-    source=PatternSource(
-        images="train/{id}.jpg",
-        masks="train_masks/{id}_mask.gif",
-        test_images="test/{id}.jpg",
-        id_pattern=r"(?P<group>[0-9a-f]{12})_(?P<view>\d\d)",
+    source=MasksSource(
+        masks=("train_masks*",),
+        values=(1,),
+        leave_out=("*_hq*",),
+        group=r"(?P<group>[0-9a-f]{12})_(?P<view>\d\d)",
     ),
     size_hw=(1280, 1918),
     num_train=5088,

@@ -4,20 +4,17 @@ Written by `unets new data/membrane --name membranes` from the folder of that na
 It had three questions, which are answered below by hand.
 """
 
-from unets.config import DatasetConfig, PatternSource, SubmissionConfig
+from unets.config import DatasetConfig, MasksSource, SubmissionConfig
 
 DATASET = DatasetConfig(
-    source=PatternSource(
-        images="train/image/{id}.png",
-        masks="train/label/{id}.png",
+    source=MasksSource(
+        masks=("train/label/*",),
         # Answered: 255 covers 78% of all pixels. It is the cells; what was asked for is what lies between them
         values=(0,),
         background=(255,),
-        test_images="test/{id}.png",
-        # Their names fit the patterns above, too
-        leave_out=("test/{id}_predict.png",),
+        leave_out=("test/*_predict.png",),
         # Answered: these are 30 slices of one volume, 50 nm apart. Blocks of ten neighbors: all but the last digit
-        id_pattern=r"(?P<group>.*?)\d",
+        group=r"(?P<group>.*?)\d",
     ),
     channels="grey",
     size_hw=(512, 512),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unets.config import DatasetConfig, PatternSource
+from unets.config import DatasetConfig, MasksSource
 from unets.data.samples import (
     IGNORE,
     Sample,
@@ -22,7 +22,7 @@ from unets.errors import InputError
 
 TWO = DatasetConfig(
     classes=("sky", "road"),
-    source=PatternSource(values=(1, 2), ignored=(255,)),
+    source=MasksSource(values=(1, 2), ignored=(255,)),
     has_ignored=True,
     submission={"sample": None},  # type: ignore[arg-type]
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unets.config import DatasetConfig, PatternSource, RleFormat, load_dataset
+from unets.config import DatasetConfig, MasksSource, RleFormat, load_dataset
 from unets.dataset.manifest import read_manifest
 from unets.dataset.rle_csv import (
     clean_runs,
@@ -26,7 +26,7 @@ from unets.store.paths import Project
 
 
 def read(path: Path, classes: Sequence[str] = ("car",), **form: object) -> dict[str, tuple[str, ...]]:
-    source = PatternSource(values=tuple(range(1, len(classes) + 1)))
+    source = MasksSource(values=tuple(range(1, len(classes) + 1)))
     submission = {"class_column": None, **form}
     return read_submission(path, DatasetConfig(classes=tuple(classes), source=source, submission=submission))
 
@@ -121,7 +121,7 @@ def test_rows_of_one_object_each_are_united(tmp_path: Path) -> None:
 
 
 def test_masks_of_rows() -> None:
-    dataset = DatasetConfig(classes=("a", "b"), source=PatternSource(values=(1, 2)), submission={"class_column": "c"})
+    dataset = DatasetConfig(classes=("a", "b"), source=MasksSource(values=(1, 2)), submission={"class_column": "c"})
     np.testing.assert_array_equal(decode_rles(("1 2", "2 2"), (1, 4), dataset), [[1, 2, 2, 0]])
     overlapping = decode_rles(("1 2", "2 2"), (1, 4), dataset.model_copy(update={"overlapping": True}))
     np.testing.assert_array_equal(overlapping, [[[1, 0], [1, 1], [0, 1], [0, 0]]])

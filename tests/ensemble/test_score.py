@@ -9,7 +9,6 @@ from PIL import Image
 from unets.config import (
     DatasetConfig,
     MasksSource,
-    PatternSource,
     PolygonSource,
     Source,
     SubmissionConfig,
@@ -66,9 +65,12 @@ def test_csv_and_mask_files_as_truth_agree(tiny: tuple[Project, DatasetConfig], 
 def test_each_class_is_scored_and_sizes_may_come_from_images(
     make_competition: Callable[..., Project], tmp_path: Path
 ) -> None:
-    project = make_competition(num_groups=1, num_views=1, classes=("cat", "dog"), size_hw=(8, 8))
+    project = make_competition(num_groups=2, num_views=1, classes=("cat", "dog"), size_hw=(8, 8))
     dataset = load_dataset(project.configs_dir).model_copy(update={"size_hw": None})
     samples = read_manifest(project, dataset).train
+    (project.input_dir / "train_masks" / "car001_01_mask.gif").unlink()
+    known = (project.input_dir / "train_masks.csv").read_text().splitlines(keepends=True)
+    (project.input_dir / "train_masks.csv").write_text("".join(known[:3]))
     ((cat, dog),) = read_submission(project.input_dir / "train_masks.csv", dataset).values()
     assert cat
     assert dog
@@ -106,7 +108,7 @@ def test_ignored_pixels_are_left_out(tmp_path: Path) -> None:
     # class 1: 1 of both, 2 true, 1 predicted; class 2: 1, 1, 1
     dataset = DatasetConfig(
         classes=("a", "b"),
-        source=PatternSource(masks="masks/{id}.png", values=(1, 2), ignored=(9,)),
+        source=MasksSource(values=(1, 2), ignored=(9,)),
         has_ignored=True,
         submission=SubmissionConfig(class_column="class", cell="{id}", row="class"),
     )
@@ -125,14 +127,15 @@ def test_of_overlapping_classes_each_leaves_out_its_own_ignored_pixels(tmp_path:
     dataset = DatasetConfig(
         classes=("a", "b"),
         overlapping=True,
-        source=PatternSource(masks="masks/{class}/{id}_{class}.png", ignored=(9,)),
+        source=MasksSource(files="class", values=(1,), ignored=(9,)),
         has_ignored=True,
         submission=SubmissionConfig(class_column="class", cell="{id}", row="class"),
     )
     (tmp_path / "truth").mkdir()
     truth = {"a": np.array([[1, 1, 0, 0]], dtype=np.uint8), "b": np.array([[9, 0, 1, 0]], dtype=np.uint8)}
     for name, truth_hw in truth.items():
-        Image.fromarray(truth_hw).save(tmp_path / "truth" / f"x_{name}.png")
+        (tmp_path / "truth" / name).mkdir()
+        Image.fromarray(truth_hw).save(tmp_path / "truth" / name / "x_mask.png")
     # a is right everywhere, also where it is not known whether the pixel is of b, too; so is b where it is known
     rows = [["img", "class", "rle_mask"], ["x", "a", "1 2"], ["x", "b", "1 1 3 1"]]
     score = score_submission(write_rows(tmp_path / "s.csv", rows), tmp_path / "truth", dataset, (), jobs=1)

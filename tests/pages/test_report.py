@@ -187,7 +187,7 @@ def test_lost_maps_cost_what_they_hold(make_trained: Make) -> None:
 
 def test_several_classes_without_background_or_views_and_sizes_of_their_own(make_trained: Make) -> None:
     project, dataset = make_trained(
-        classes=("cat", "dog"), mask_format="png", source={"id_pattern": "(?P<group>.+)"}, size_hw=(40, 80)
+        classes=("cat", "dog"), mask_format="png", source={"group": "(?P<group>.+)"}, size_hw=(40, 80)
     )
     found = report(project, dataset.model_copy(update={"size_hw": None}))
     data = read_data(found.page_path)

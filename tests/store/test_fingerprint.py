@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from unets.config import DataConfig, DatasetConfig, ExperimentConfig, PatternSource, SubmissionConfig, TrainingConfig
+from unets.config import DataConfig, DatasetConfig, ExperimentConfig, MasksSource, SubmissionConfig, TrainingConfig
 from unets.errors import InputError
 from unets.store.fingerprint import check_snapshot, take_snapshot, write_snapshot
 
@@ -13,7 +13,7 @@ DATASET = DatasetConfig(size_hw=(64, 96))
 # Another value for each field, and whether it decides what a net is taught. Where masks come from does not: the digest
 # of their bytes does.
 OTHERS: dict[str, tuple[Any, bool]] = {
-    "source": (PatternSource(images="train_hq/{id}.jpg"), False),
+    "source": (MasksSource(masks=("train_hq/*",)), False),
     "classes": (("bus",), True),
     "overlapping": (True, True),
     "has_background": (False, False),

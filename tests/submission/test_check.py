@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unets.config import DatasetConfig, PatternSource, SubmissionConfig
+from unets.config import DatasetConfig, MasksSource, SubmissionConfig
 from unets.errors import InputError
 from unets.submission.check import check_submission
 
@@ -110,7 +110,7 @@ def test_a_row_a_class(tmp_path: Path) -> None:
     dataset = DatasetConfig(
         size_hw=(4, 6),
         classes=("cat", "dog"),
-        source=PatternSource(values=(1, 2)),
+        source=MasksSource(values=(1, 2)),
         submission=SubmissionConfig(class_column="class", row="class"),
     )
     lines = ["img,class,rle_mask", "a.jpg,cat,1 1", "a.jpg,dog,1 1"]

@@ -15,5 +15,4 @@ from unets.config.experiment import OptimizerName, PredictionConfig, ScheduleNam
 from unets.config.loading import is_ensemble, list_ensembles, list_experiments, load_dataset, load_ensemble
 from unets.config.loading import list_seeds, load_experiment
 from unets.config.overrides import list_fields, name_experiment, split_name
-from unets.config.sources import Coding, CsvSource, ImporterSource, MasksSource
-from unets.config.sources import PatternSource, PolygonSource, RleFormat, Source, TableSource
+from unets.config.sources import Coding, CsvSource, MasksSource, PolygonSource, RleFormat, Source, TableSource

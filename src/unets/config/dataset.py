@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from unets.config.base import Config, SizeHW
-from unets.config.sources import Coding, PatternSource, RleFormat, Source, TableSource
+from unets.config.sources import Coding, MasksSource, RleFormat, Source, TableSource
 
 # The names that `unets.metrics.masks.find_metric` knows.
 _METRIC = re.compile(r"(global_)?(dice|iou|f\d+(\.\d+)?)|(surface_dice|boundary_f)_\d+(\.\d+)?px|ap(_\d\d)?")
@@ -23,7 +23,7 @@ class SubmissionConfig(RleFormat):
 class DatasetConfig(Config):
     """What a person decides about a data set. An importer turns `source` into the table that every stage reads."""
 
-    source: Source = PatternSource()
+    source: Source = MasksSource()
     classes: tuple[str, ...] = ("object",)  # foreground classes
     overlapping: bool = False  # whether a pixel may be of several classes
     has_background: bool = True  # False: every pixel is of a class
@@ -58,7 +58,7 @@ class DatasetConfig(Config):
             words = "be one, or `overlapping` True, where masks hold shares"
             self.require(len(classes) == 1 or self.overlapping, "classes", words)
             self.require(not self.has_ignored, "has_ignored", "be False where masks hold shares")
-        if isinstance(source, PatternSource | TableSource) and source.values and not self.overlapping:
+        if isinstance(source, TableSource) and source.values and not self.overlapping:
             words = f"hold one value for each of the classes {classes}"
             self.require(len(source.values) == len(classes), "source.values", words)
         if isinstance(source, Coding) and not self.overlapping:

@@ -82,55 +82,30 @@ class Coding(Config):
         )
 
 
-class Fitting(Config):
-    """How masks of another size than their images are taken; they are refused by default."""
+class SharedOptions(Config):
+    """What all formats share. Paths and patterns are below INPUT; `*` stands for anything, `/` too."""
 
     # Masks may be stretched to their images where proportions agree within a pixel: the nearest pixel counts, of shares
-    # the mean.
+    # the mean. Masks of another size are refused by default.
     stretch_masks: bool = False
+    leave_out: tuple[str, ...] = ()  # patterns of files that are not looked at
+    test_images: tuple[str, ...] | None = None  # images to predict; None: those called test, or without masks
+    group: str | None = None  # a regular expression of whole ids with a part `group`, and perhaps `view`
+
+    @model_validator(mode="after")
+    def _check_group(self) -> Self:
+        try:
+            named = {} if self.group is None else re.compile(self.group).groupindex
+        except re.error as error:
+            raise ValueError(f"`group` must be a regular expression ({error}). Received: {self.group}") from error
+        self.require(self.group is None or "group" in named, "group", "have a part named `group`")
+        return self
 
     @property
     def has_shares(self) -> bool:
         """Whether masks hold shares, 0 to 255, in place of class indices."""
         full_share, files = (getattr(self, name, None) for name in ("full_share", "files"))
         return full_share is not None or files == "annotator"
-
-
-class PatternSource(Fitting, Coding):
-    """Images and masks that are found by patterns of their names, as in Carvana.
-
-    A pattern has `{id}` once, `*` for anything within a name, `{a,b}` for either of two.
-    """
-
-    format: Literal["patterns"] = "patterns"
-    values: tuple[MaskValue, ...] = (1,)
-    images: str = "train/{id}.jpg"
-    masks: str = "train_masks/{id}_mask.png"  # `{class}`: a file a class
-    test_images: str | None = "test/{id}.jpg"  # None: there are none, and no submission
-    leave_out: tuple[str, ...] = ()  # patterns of files that are none of these, though another pattern fits them too
-    id_pattern: str = "(?P<group>.+)"  # whole id; named parts `group` (never split over folds) and, if any, `view`
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        for field in ("images", "masks", "test_images"):
-            pattern = getattr(self, field)
-            self.require(pattern is None or pattern.count("{id}") == 1, field, "hold `{id}` exactly once")
-        try:
-            named = re.compile(self.id_pattern).groupindex
-        except re.error as error:
-            raise ValueError(
-                f"`id_pattern` must be a regular expression ({error}). Received: {self.id_pattern}"
-            ) from error
-        self.require("group" in named, "id_pattern", "have a part named `group`")
-        return self
-
-
-class SharedOptions(Fitting):
-    """What all formats share. Paths and patterns are below INPUT; `*` stands for anything, `/` too."""
-
-    leave_out: tuple[str, ...] = ()  # patterns of files that are not looked at
-    test_images: tuple[str, ...] | None = None  # images to predict; None: those called test, or without masks
-    group: str | None = None  # a regular expression of whole ids with a part `group`, and perhaps `view`
 
 
 class TableSource(SharedOptions, Coding):
@@ -179,5 +154,4 @@ class CsvSource(SharedOptions, RleFormat):
     missing: Literal["leave_out", "empty"] = "leave_out"  # an image without a row
 
 
-ImporterSource = TableSource | MasksSource | PolygonSource | CsvSource
-Source = Annotated[PatternSource | ImporterSource, Field(discriminator="format")]
+Source = Annotated[TableSource | MasksSource | PolygonSource | CsvSource, Field(discriminator="format")]

@@ -31,6 +31,7 @@ from unets.data.files import hash_content, read_stamp, walk_files
 from unets.data.io import encode_png
 from unets.data.samples import SEPARATOR, Sample, find_kind
 from unets.dataset.importers.base import Import, ImportedSample
+from unets.dataset.importers.listing import NO_FILE
 from unets.dataset.importers.search import read_input
 from unets.errors import InputError, naming
 from unets.store.paths import Project
@@ -129,6 +130,9 @@ def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = 
     num_train = sum(sample.split == "train" for sample, _ in samples)
     counts = num_train, len(samples) - num_train, len(drawn)
     logger.info("%s: %d training and %d test images, %d masks drawn", project.samples_path, *counts)
+    for why, count in Counter(imported.account.values()).items():
+        if why.startswith(("left out: an image without", "left out: a mask of no image", f"left out: {NO_FILE}")):
+            logger.warning("%s: %d files are %s", project.account_path, count, why)
 
 
 def read_source(project: Project, dataset: DatasetConfig) -> Import:

@@ -82,7 +82,7 @@ def list_candidates(manifest: Manifest) -> tuple[Sample, ...]:
     kept = tuple(sample for sample in manifest.test if sample.group not in groups)
     if not kept:
         raise InputError(
-            f"Pseudo-labels must be of test images whose group no training image is of (see `id_pattern`). "
+            f"Pseudo-labels must be of test images whose group no training image is of (see `source.group`). "
             f"Received: {len(manifest.test)} test images, none such"
         )
     if len(kept) < len(manifest.test):

@@ -1,5 +1,6 @@
 """The score of a whole submission against known masks."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ from unets.config import Coding, DatasetConfig
 from unets.data.io import read_index_image
 from unets.data.samples import HALF, Sample, check_mask, read_full_size
 from unets.dataset.importers.draws import DrawFiles, DrawRuns, merge_layers, merge_numbers
-from unets.dataset.importers.patterns import find_mask_files
+from unets.dataset.importers.listing import list_input, stem_of
 from unets.dataset.rle_csv import read_rows
 from unets.ensemble.mask_scores import Fractions, Scores
 from unets.ensemble.postprocess import ClassMask
@@ -56,8 +57,9 @@ def score_submission(
 ) -> SubmissionScore:
     """Scores a submission at full size with the competition's metric.
 
-    The ground truth is a csv or csv.gz of run lengths, or a folder of masks, see `find_mask_files`, which hold what the
-    dataset's masks do; where these are no files, class indices, or 0 and 255 for a single class. Test images are asked
+    The ground truth is a csv or csv.gz of run lengths, or a folder of masks, `a.png` or `a_mask.png` of the id a, of
+    overlapping classes in a folder of each class's name. They hold what the dataset's masks do; where these are no
+    files, class indices, or 0 and 255 for a single class. Test images are asked
     for their group, and for their size where the dataset has no common one and the ground truth is a csv; one that is
     not among them is a group of its own. Raises InputError where ids of the two differ, or a mask cannot be read.
     """
@@ -81,8 +83,17 @@ def _find_ground_truth(path: Path, dataset: DatasetConfig, known: Mapping[str, S
             f"`--ground-truth` must be a csv of run lengths or a folder of masks. Received: {path}, missing"
         )
     if path.is_dir():
-        found = find_mask_files(path, dataset)
-        return {id_: partial(_read_files, path, names, dataset) for id_, names in found.items()}
+        found, folders = dict[str, dict[str, str]](), dataset.classes if dataset.overlapping else ("",)
+        for file in list_input(path).rasters:
+            folder, stem = file.rpartition("/")[0], stem_of(file)
+            id_ = stem if stem in known else re.sub("[_-](mask|label|gt|seg)s?$", "", stem)
+            found.setdefault(id_, {})[folder] = file
+        layers = {
+            id_: tuple((of[folder],) if folder in of else () for folder in folders)
+            for id_, of in found.items()
+            if of.keys() & set(folders)
+        }
+        return {id_: partial(_read_files, path, names, dataset) for id_, names in layers.items()}
     if dataset.has_ignored:
         raise InputError(
             f"`--ground-truth` must be a folder of masks where the data set has ignored pixels, which run lengths "

@@ -2,7 +2,7 @@
 
 listing      all files, in folders and zips
 search       which importer: that of the config's `source`; for `unets new` all, of which the best is taken
-masks, run_lengths, table, patterns, polygons (with a parser a format: coco, yolo, ...)
+masks, run_lengths, table, polygons (with a parser a format: coco, yolo, ...)
              an importer each: finds images and their masks, and begins an `Import` (base)
 draws        a mask that is not canonical is a `Draw`, which the import calls once: files, run lengths, areas
 assemble     completes the `Import`: ids, groups, sizes, channels, orientation

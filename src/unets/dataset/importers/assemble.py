@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from unets.config import ImporterSource, SizeHW
+from unets.config import SizeHW, Source
 from unets.data.files import read_bytes
 from unets.data.pixels import DEEP, Header, decode, read_values
 from unets.dataset.importers.base import Import, ImportedSample
@@ -27,7 +27,7 @@ _MOST_CHANNELS = 12
 
 def assemble(
     found: Import,
-    source: ImporterSource,
+    source: Source,
     *,
     train: Mapping[str, Drawn],
     test: Iterable[str] = (),
@@ -52,7 +52,7 @@ def assemble(
     headers = _read_headers(listing, [*train, *test])
     facts = _describe_images(found, headers, train)
     found.fields = facts | found.fields
-    train = fit_sizes(found, train, headers)
+    train = _fit_sizes(found, train, headers)
     named = _name_samples([*train, *test], ids or {})
     if groups is None or source.group is not None:
         groups = find_groups(found, {path: named[path] for path in train}, named, source.group)
@@ -65,11 +65,11 @@ def assemble(
         samples.append(sample)
     found.samples = tuple(sorted(samples, key=lambda sample: sample.id))
     found.account |= dict.fromkeys(train, "image") | dict.fromkeys(test, "test image")
-    found.account = complete_account(listing, found.account)
+    found.account = _complete_account(listing, found.account)
     return found
 
 
-def list_rasters(found: Import, source: ImporterSource) -> list[str]:
+def list_rasters(found: Import, source: Source) -> list[str]:
     """Lists the images and masks that `source.leave_out` leaves in; accounts for the others."""
     left = set(select(found.listing.rasters, source.leave_out))
     found.leave(left, "as `source.leave_out` says")
@@ -81,7 +81,7 @@ def select(paths: Iterable[str], patterns: Sequence[str]) -> list[str]:
     return [path for path in paths if any(fnmatch.fnmatchcase(path, pattern) for pattern in patterns)]
 
 
-def complete_account(listing: Listing, account: Mapping[str, str]) -> dict[str, str]:
+def _complete_account(listing: Listing, account: Mapping[str, str]) -> dict[str, str]:
     """Says of every file of INPUT what became of it; `account` says it of some."""
     full, rasters = {path: f"left out: {why}" for path, why in listing.left_out.items()}, set(listing.rasters)
     for path in listing.paths:
@@ -174,7 +174,7 @@ def _find_orientation(
     return chosen
 
 
-def fit_sizes(found: Import, train: Mapping[str, Drawn], headers: Mapping[str, Header]) -> dict[str, Drawn]:
+def _fit_sizes(found: Import, train: Mapping[str, Drawn], headers: Mapping[str, Header]) -> dict[str, Drawn]:
     """Stretches masks that differ from their images by a few pixels, or by scale where `found.source` allows it.
 
     That says afterwards whether some were stretched by that leave. Raises InputError: others are there.

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from unets.config import DatasetConfig, MasksSource, PatternSource, PolygonSource, Source, TableSource
+from unets.config import DatasetConfig, MasksSource, PolygonSource, Source, TableSource
 from unets.dataset.importers import (
     coco,
     cvat,
@@ -28,7 +28,6 @@ from unets.dataset.importers.draws import merge_layers
 from unets.dataset.importers.edges import measure_fit, read_colors
 from unets.dataset.importers.listing import FOREIGN, UNSUPPORTED, Listing, ending, list_input
 from unets.dataset.importers.names import find_shapes, list_some, spread
-from unets.dataset.importers.patterns import read_patterns
 from unets.errors import InputError
 
 _POLYGONS = {
@@ -83,11 +82,11 @@ def read_input(input_dir: Path, dataset: DatasetConfig, config_dir: Path) -> Imp
     have the same names are found by name. Raises as the importer does, or InputError: names stand in another order.
     """
     listing, source = list_input(input_dir), dataset.source
-    if isinstance(source, PatternSource):
-        return read_patterns(listing, source, dataset)
     if isinstance(source, TableSource):
         return table.read(listing, source, dataset, config_dir)
     found = read(listing, source)
+    if sample := listing.plain.get(dataset.submission.sample or ""):
+        found.account[sample] = "sample submission"
     named, wanted = ([name.casefold() for name in classes] for classes in (found.classes, dataset.classes))
     if len(named) != len(wanted):
         return found

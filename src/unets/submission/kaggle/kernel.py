@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from unets.config import PatternSource, load_dataset, load_experiment
+from unets.config import load_dataset, load_experiment
 from unets.dataset.manifest import read_manifest
 from unets.ensemble.ensemble import list_fitted, read_ensemble
 from unets.errors import InputError
@@ -46,8 +46,7 @@ def find_attached(attached_dir: Path, competition: str) -> Attached:
     trained = [folder for folder in bundles if list_fitted(Project.below(folder, competition))]
     project = Project.below(bundle_dir := _pick(trained or bundles, attached_dir, config), competition)
     dataset = load_dataset(project.configs_dir)
-    images = dataset.source.images if isinstance(dataset.source, PatternSource) else ""
-    wanted = dataset.submission.sample or images.partition("{")[0].partition("*")[0].rpartition("/")[0]
+    wanted = dataset.submission.sample or ""
     holding = [one for one in folders if (one / wanted).exists() or (one / f"{wanted}.zip").exists()]
     input_dir = _pick(holding, attached_dir, wanted)
     return Attached(input_dir=input_dir, bundle_dir=bundle_dir, ensembles=tuple(list_fitted(project)))
