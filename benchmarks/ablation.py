@@ -73,11 +73,6 @@ VARIANTS = (
     ),
     Variant(name="stride_4", what="finest level at a quarter, not half", changes={"model": {"stride": 4, "depth": 3}}),
     Variant(
-        name="shrunk",
-        what="384 x 576, encoder at half of it",
-        changes={"data": {"size_hw": LARGER_HW}, "model": {"encoder_shrink": 2, "depth": 5}},
-    ),
-    Variant(
         name="larger",
         what="384 x 576 from base's weights",
         changes={"data": {"size_hw": LARGER_HW}, "training": {"start_from": BASE_NAME, "learning_rate": 2e-3}},

@@ -98,14 +98,8 @@ def test_unknown_field(kind: type[Config]) -> None:
         (ModelConfig, {"encoder": "vgg16", "depth": 6}, "`depth` must be at most 5 for vgg16: it halves 5 times"),
         (
             ModelConfig,
-            {"encoder": "vgg16", "encoder_shrink": 2, "stride": 4, "depth": 5},
-            "`depth` must be at most 4 for",
-        ),
-        (ModelConfig, {"encoder_shrink": 2}, "`encoder_shrink` must be 1 for the encoder unet"),
-        (
-            ExperimentConfig,
-            {"model": {"encoder": "vgg16", "encoder_shrink": 4}, "data": {"size_hw": (256, 127)}},
-            "`data.size_hw` must be at least 128 a side, 32 for the encoder after its shrinking",
+            {"encoder": "vgg16", "stride": 4, "depth": 5},
+            "`depth` must be at most 3 for",
         ),
         (
             ExperimentConfig,
@@ -153,9 +147,6 @@ def test_what_is_just_possible() -> None:
     DataConfig(size_hw=(64, 96), crop_hw=(32, 32), augment=AugmentConfig(quarter_turns=True))
     ModelConfig(encoder="vgg16", weights="imagenet", depth=5)
     ModelConfig(encoder="vgg16", stride=4, depth=3)
-    ModelConfig(encoder="vgg16", encoder_shrink=4, stride=4, depth=5)
-    shrunk = ModelConfig(encoder="vgg16", encoder_shrink=2)
-    ExperimentConfig(model=shrunk, data=DataConfig(size_hw=(64, 64)))
     ExperimentConfig(model=ModelConfig(stride=2), data=DataConfig(size_hw=(64, 96), crop_hw=(32, 64)))
     TrainingConfig(epochs=5, keep="last", frozen_epochs=5)
     ExperimentConfig(data=DataConfig(batch_size=8, targets="hard"), training=TrainingConfig(loss="lovasz"))

@@ -217,7 +217,7 @@ def test_images_that_cannot_be_read_at_all_are_named(make_competition: MakeCompe
     project = make_competition(num_groups=2)
     (project.input_dir / "test" / "test001_04.jpg").write_bytes(b"")
     (project.input_dir / "train" / "car000_01.jpg").write_text("<html>404</html>")
-    with pytest.raises(InputError, match="every image must be readable. Received: 2 that are not: ") as error:
+    with pytest.raises(InputError, match="every image must be readable") as error:
         check(project)
     assert "test/test001_04.jpg must not be empty. Received: 0 bytes" in str(error.value)
     assert "train/car000_01.jpg must be a whole image. Received: 16 bytes of something else" in str(error.value)

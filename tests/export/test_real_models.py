@@ -158,7 +158,7 @@ def test_weights_of_another_net_are_refused(model_path: Path, tmp_path: Path) ->
 NETS = {
     "grouped, two classes": (EXPERIMENTS["unet_b"].model, 2),
     "coarse": (ModelConfig(depth=3, base_filters=4, stride=4, normalization="none"), 1),
-    "lite0": (ModelConfig(encoder="efficientnet_lite0", depth=2, base_filters=4, stride=2, encoder_shrink=2), 1),
+    "lite0": (ModelConfig(encoder="efficientnet_lite0", depth=2, base_filters=4, stride=2), 1),
 }
 
 

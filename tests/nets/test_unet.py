@@ -11,7 +11,6 @@ import pytest
 from unets.config import MIN_SIDE_PX, ModelConfig
 from unets.errors import InputError
 from unets.nets.blocks import DepthToSpace, SpaceToDepth
-from unets.nets.encoders import find_encoder
 from unets.nets.unet import build_unet, measure_padding
 from unets.nets.weights import widen_filters
 
@@ -22,7 +21,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "residual": {"block": "residual"},
     "group": {"normalization": "group"},
     "lite0": {"encoder": "efficientnet_lite0"},
-    "lite0_shrunk": {"encoder": "efficientnet_lite0", "encoder_shrink": 2},
 }
 
 
@@ -130,24 +128,6 @@ def test_every_variant_gives_float32_logits_near_the_exact_ones(name: str, polic
     wanted, found = predict(exact, photos), predict(net, photos)
     # bfloat16 keeps 8 bits: 1/256 a layer
     assert abs(found - wanted).max() < (1e-5 if policy == "float32" else 0.1) * np.ptp(wanted)
-
-
-def test_a_shrunk_encoder_sees_the_means_of_blocks_and_finer_levels_the_photo() -> None:
-    net = build_unet(vary(encoder="efficientnet_lite0", encoder_shrink=2, stride=2, depth=3), (64, 96))
-    encoder = find_encoder(net)
-    assert encoder.input_shape == (None, 32, 48, 3)
-    photos = draw_photos((64, 96)) // 2  # room for the change below
-    seen = keras.Model(net.input, encoder(net.get_layer("shrink").output))
-    for feature, expected in zip(
-        seen(photos), encoder(photos.reshape(2, 32, 2, 48, 2, 3).mean(axis=(2, 4))), strict=True
-    ):
-        np.testing.assert_allclose(feature, expected, atol=1e-5)
-    # +40 and -40 in turn leave each block's mean as it is: only the level that is finer than the encoder's can tell.
-    board = 40 * (1 - 2 * (np.indices((64, 96)).sum(axis=0) % 2))[..., None]
-    striped = (photos.astype(np.int64) + 40 + board).astype(np.uint8)
-    for feature, expected in zip(seen(striped), seen((photos + 40).astype(np.uint8)), strict=True):
-        np.testing.assert_allclose(feature, expected, atol=1e-5)
-    assert np.abs(predict(net, striped) - predict(net, (photos + 40).astype(np.uint8))).max() > 1e-3
 
 
 def test_an_encoder_without_the_deepest_stride_is_refused() -> None:

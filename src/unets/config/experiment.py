@@ -81,9 +81,6 @@ class ModelConfig(Config):
     # Side of the pixel blocks that the finest level works on. Logits go from depth to space after it (and for the
     # encoder unet, images from space to depth before it): the costliest levels are left out, the output keeps its size.
     stride: Literal[1, 2, 4, 8] = 1
-    # A pretrained encoder sees the means of blocks of this side: its costly levels shrink, and what it learned of
-    # things 200 px wide fits those that fill a large image. Finer levels get a convolution of the image each.
-    encoder_shrink: Literal[1, 2, 4] = 1
     depth: Annotated[int, Field(ge=1, le=8)] = 5  # halvings between the finest and the deepest level
     base_filters: Annotated[int, Field(ge=1, le=4096)] = 32  # channels of the finest level; doubled at each halving
     max_filters: Annotated[int, Field(ge=1, le=16_384)] = 512  # doubling stops here
@@ -99,9 +96,8 @@ class ModelConfig(Config):
         self.require(self.encoder in ENCODERS or self.encoder.startswith("hub:"), "encoder", words)
         if self.encoder == "unet":
             self.require(self.weights == "none", "weights", "be none for the encoder unet")
-            self.require(self.encoder_shrink == 1, "encoder_shrink", "be 1 for the encoder unet")
         else:
-            most = 5 + self.encoder_shrink.bit_length() - self.stride.bit_length()
+            most = 6 - self.stride.bit_length()
             self.require(self.depth <= most, "depth", f"be at most {most} for {self.encoder}: it halves 5 times")
         return self
 
@@ -194,7 +190,6 @@ class ExperimentConfig(Config):
         micro, batch_size = self.training.micro_batch, self.data.batch_size
         divides = micro is None or batch_size % micro == 0
         self.require(divides, "training.micro_batch", f"divide data.batch_size={batch_size}")
-        least = MIN_SIDE_PX * self.model.encoder_shrink
         sizes = {
             "data.size_hw": self.data.size_hw,
             "data.crop_hw": self.data.crop_hw,
@@ -203,8 +198,6 @@ class ExperimentConfig(Config):
         model, training, targets = self.model, self.training, self.data.targets
         for field, size_hw in sizes.items():
             if size_hw is not None:
-                words = f"be at least {least} a side, {MIN_SIDE_PX} for the encoder after its shrinking"
-                self.require(min(size_hw) >= least, field, words)
                 words = f"be at most {self.data.size_hw}, the size of the images"
                 is_within = all(side <= whole for side, whole in zip(size_hw, self.data.size_hw, strict=True))
                 self.require(is_within, field, words)

@@ -89,14 +89,13 @@ def _encode(padded: Tensor, config: ModelConfig) -> tuple[Tensor, list[Tensor]]:
 def _encode_pretrained(padded: Tensor, config: ModelConfig) -> tuple[Tensor, list[Tensor]]:
     """Returns what `_encode` does, of a net made for classification, which scales images itself.
 
-    Its deepest features go on as they are. Levels for which it has no features (all but VGG begin with a stride, and
-    `encoder_shrink` adds to it) get one convolution of the image, or the contour would come from larger pixels.
+    Its deepest features go on as they are. Levels for which it has no features (all but VGG begin with a stride) get
+    one convolution of the image, or the contour would come from larger pixels.
     """
-    shrink, deepest_stride = config.encoder_shrink, config.stride * 2**config.depth
-    seen = layers.AveragePooling2D(shrink, name="shrink")(padded) if shrink > 1 else padded
-    encoder = build_encoder(config.encoder, tuple(seen.shape[1:3]), deepest_stride // shrink, seen.shape[3])
+    deepest_stride = config.stride * 2**config.depth
+    encoder = build_encoder(config.encoder, tuple(padded.shape[1:3]), deepest_stride, padded.shape[3])
     # Keras unpacks a list of one output.
-    features = {padded.shape[1] // feature.shape[1]: feature for feature in keras.tree.flatten(encoder(seen))}
+    features = {padded.shape[1] // feature.shape[1]: feature for feature in keras.tree.flatten(encoder(padded))}
     x = features[deepest_stride]
     skips, image = [], None
     for level in range(config.depth):
