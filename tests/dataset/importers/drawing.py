@@ -32,6 +32,7 @@ CODINGS: dict[str, Callable[[Array], Array | Image.Image]] = {
     "index": lambda mask: mask,
     "palette": with_palette,
     "color": lambda mask: COLORS[mask],
+    "red": lambda mask: np.dstack([mask, mask * 0, mask * 0]),
     "spread": lambda mask: mask * np.uint8(70),
     "white": lambda mask: mask * np.uint8(255),
     "three channels": lambda mask: np.repeat(mask[..., None] * np.uint8(255), 3, axis=-1),

@@ -1,5 +1,6 @@
 """Mask files: layouts of folders and names, and what the values of masks mean."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from tests.dataset.importers.drawing import (
     CODINGS,
+    COLORS,
     SIZE,
     Array,
     Drawing,
@@ -194,7 +196,7 @@ def test_the_field_of_view_is_no_class(tmp_path: Path) -> None:
     assert any("field of view" in question.text for question in result.questions)
 
 
-@pytest.mark.parametrize("coding", [name for name in CODINGS if name not in ("color", "spread")])
+@pytest.mark.parametrize("coding", [name for name in CODINGS if name not in ("color", "red", "spread")])
 def test_codings_of_one_class(tmp_path: Path, coding: str) -> None:
     drawing = Drawing(tmp_path)
     fill(drawing, "images/{n}.png", "masks/{n}.png", code=CODINGS[coding])
@@ -219,34 +221,47 @@ def test_values_of_several_classes(tmp_path: Path, values: tuple[int, ...]) -> N
     assert any(question.field == "classes" for question in result.questions)
 
 
+NAMED = list(zip(("background", "cat", "dog", "fox"), COLORS.tolist(), strict=True))
+HEX = [(name, "#{:02x}{:02x}{:02x}".format(*color)) for name, color in NAMED]
+LINES = [(name, "{} {} {}".format(*color)) for name, color in NAMED]
+# Files that name classes, some as a public data set has it, and what masks hold.
 LISTS = {
-    "class_dict.csv": "name,r,g,b\nvoid,0,0,0\ncat,200,10,10\ndog,10,200,10\nfox,10,10,200\n",
-    "labelmap.txt": "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncat:200,10,10::\ndog:10,200,10::\n"
-    "fox:10,10,200::\n",
-    "label_colors.txt": "0 0 0\tbackground\n200 10 10\tcat\n10 200 10\tdog\n10 10 200\tfox\n",
-    "color_map.txt": "background 0 0 0\ncat 200 10 10\ndog 10 200 10\nfox 10 10 200\n",
-    "objectInfo.txt": "Idx\tRatio\tName\n1\t0.3\tcat\n2\t0.2\tdog\n3\t0.1\tfox\n",  # as ADE20K's
-    "train/_classes.csv": "Pixel Value, Class\n0, background\n1, cat\n2, dog\n3, fox\n",
-    "dataset.json": '{"labels": {"background": 0, "cat": 1, "dog": 2, "fox": 3}, "channel_names": {"0": "x"}}',
-    "classes.txt": "_background_\ncat\ndog\nfox\n",
-    "labels.txt": "__ignore__\n_background_\ncat\ndog\nfox\n",  # as labelme is started with
-    "classes.json": '{"0": "background", "1": "cat", "2": "dog", "3": "fox"}',
+    "class_dict.csv": ("name,r,g,b\nvoid,0,0,0\ncat,0,0,255\ndog,0,255,0\nfox,255,0,0\n", "color"),
+    "labelmap.txt": (
+        "# label:color_rgb:parts\n" + "".join(f"{n}:{c.replace(' ', ',')}::\n" for n, c in LINES),
+        "color",
+    ),
+    "label_colors.txt": ("".join(f"{color}\t{name}\n" for name, color in LINES), "color"),
+    "color_map.txt": ("".join(f"{name} {color}\n" for name, color in LINES), "color"),
+    "objectInfo.txt": ("Idx\tRatio\tName\n1\t0.3\tcat\n2\t0.2\tdog\n3\t0.1\tfox\n", "index"),  # ADE20K's
+    "train/_classes.csv": ("Pixel Value, Class\n0, background\n1, cat\n2, dog\n3, fox\n", "index"),
+    "dataset.json": (
+        '{"labels": {"background": 0, "cat": 1, "dog": 2, "fox": 3}, "channel_names": {"0": "x"}}',
+        "index",
+    ),
+    "classes.txt": ("_background_\ncat\ndog\nfox\n", "index"),
+    "labels.txt": ("__ignore__\n_background_\ncat\ndog\nfox\n", "index"),  # as labelme is started with
+    "classes.json": ('{"0": "background", "1": "cat", "2": "dog", "3": "fox"}', "index"),
+    "dubai/classes.json": (json.dumps({"classes": [{"title": n, "color": c} for n, c in HEX]}), "color"),
+    "class_list.json": (json.dumps({color: name for name, color in HEX}), "color"),  # A2D2's
+    "config.json": (json.dumps({"labels": [{"name": n, "color": c} for n, c in NAMED]}), "palette"),  # Mapillary's
+    "rs19-config.json": (json.dumps({"labels": [{"name": n, "color": c} for n, c in NAMED]}), "index"),  # RailSem19's
+    "category.txt": ("id\tname\n" + "".join(f"{k}\t{name}\n" for k, (name, _) in enumerate(NAMED)), "red"),
+    "gtruth_codes.tsv": ("label\tGT_code\n" + "".join(f"{n}\t{k}\n" for k, (n, _) in enumerate(NAMED)), "index"),
 }
 
 
 @pytest.mark.parametrize("name", LISTS)
 def test_lists_of_classes(tmp_path: Path, name: str) -> None:
-    drawing = Drawing(tmp_path)
-    drawing.write(name, LISTS[name])
-    colors = np.array([(0, 0, 0), (200, 10, 10), (10, 200, 10), (10, 10, 200)], dtype=np.uint8)
-    is_color = ",200" in LISTS[name] or " 200" in LISTS[name]
-    code = (lambda mask: colors[mask]) if is_color else (lambda mask: mask)
-    fill(drawing, "images/{n}.png", "masks/{n}.png", num_classes=3, code=code)
+    drawing, (text, coding) = Drawing(tmp_path), LISTS[name]
+    drawing.write(name, text)
+    fill(drawing, "images/{n}.png", "masks/{n}.png", num_classes=3, code=CODINGS[coding])
     if name == "class_dict.csv":
         drawing.train = {image: np.where(mask == 0, 255, mask) for image, mask in drawing.train.items()}
     _, result = import_drawn(drawing)
     assert result.classes == ("cat", "dog", "fox")
     assert result.account[name] == "annotation"
+    assert any("place of its row" in question.text for question in result.questions) == (name == "rs19-config.json")
 
 
 def test_blurred_colors_count_as_the_nearest_of_the_list(tmp_path: Path) -> None:

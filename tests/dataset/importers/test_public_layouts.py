@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.dataset.importers.drawing import (
+    CODINGS,
     COLORS,
     SIZE,
     Drawing,
@@ -17,52 +18,13 @@ from tests.dataset.importers.drawing import (
     find_faults,
     import_drawn,
     merge,
-    with_palette,
 )
 from unets.dataset.importers.base import Import
 from unets.dataset.importers.listing import list_input
 from unets.dataset.importers.search import choose, read
 from unets.errors import InputError
 
-HEX = ("#000000", "#0000ff", "#00ff00", "#ff0000")  # as COLORS
 NAMES = ("background", "cat", "dog", "fox")
-LISTS = {
-    "Dubai": (
-        "classes.json",
-        {"classes": [{"title": n, "color": c} for n, c in zip(NAMES, HEX, strict=True)]},
-        "color",
-    ),
-    "A2D2": ("class_list.json", dict(zip(HEX, NAMES, strict=True)), "color"),
-    "Mapillary": (
-        "config.json",
-        {"labels": [{"name": n, "color": c.tolist()} for n, c in zip(NAMES, COLORS, strict=True)], "version": "1.1"},
-        "palette",
-    ),
-    "RailSem19": (
-        "rs19-config.json",
-        {"labels": [{"name": n, "color": c.tolist()} for n, c in zip(NAMES, COLORS, strict=True)]},
-        "index",
-    ),
-    "UECFoodPix": ("category.txt", "id\tname\n" + "".join(f"{i}\t{n}\n" for i, n in enumerate(NAMES)), "red"),
-    "BCSS": ("gtruth_codes.tsv", "label\tGT_code\n" + "".join(f"{n}\t{i}\n" for i, n in enumerate(NAMES)), "index"),
-}
-CODES = {
-    "color": lambda mask: COLORS[mask],
-    "palette": with_palette,
-    "index": lambda mask: mask,
-    "red": lambda mask: np.dstack([mask, mask * 0, mask * 0]),
-}
-
-
-@pytest.mark.parametrize("name", LISTS)
-def test_lists_of_classes(tmp_path: Path, name: str) -> None:
-    path, content, coding = LISTS[name]
-    drawing = Drawing(tmp_path)
-    drawing.write(path, content if isinstance(content, str) else json.dumps(content))
-    fill(drawing, "images/{i}.png", "labels/{i}.png", num_classes=3, code=CODES[coding])
-    _, result = import_drawn(drawing)
-    assert result.classes == NAMES[1:]
-    assert any("place of its row" in question.text for question in result.questions) == (name == "RailSem19")
 
 
 def test_lists_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
@@ -98,7 +60,7 @@ def test_a_value_of_most_pixels_is_background_and_asked(tmp_path: Path) -> None:
 
 def test_bitmaps_of_one_bit(tmp_path: Path) -> None:
     drawing = Drawing(tmp_path)
-    fill(drawing, "Original/Frame{i}-org.jpg", "GT/Frame{i}-gt.pbm", code=CODES["index"])
+    fill(drawing, "Original/Frame{i}-org.jpg", "GT/Frame{i}-gt.pbm", code=CODINGS["index"])
     for path in tmp_path.glob("GT/*.pbm"):
         rows = (merge(draw_objects(int(path.name[5:8]))) > 0).astype(int)
         path.write_text(f"P1\n{SIZE[1]} {SIZE[0]}\n" + "\n".join(" ".join(map(str, row)) for row in rows) + "\n")
