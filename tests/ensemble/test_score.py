@@ -138,8 +138,11 @@ def test_of_overlapping_classes_each_leaves_out_its_own_ignored_pixels(tmp_path:
         Image.fromarray(truth_hw).save(tmp_path / "truth" / name / "x_mask.png")
     # a is right everywhere, also where it is not known whether the pixel is of b, too; so is b where it is known
     rows = [["img", "class", "rle_mask"], ["x", "a", "1 2"], ["x", "b", "1 1 3 1"]]
-    score = score_submission(write_rows(tmp_path / "s.csv", rows), tmp_path / "truth", dataset, (), jobs=1)
-    assert score.values.tolist() == [1.0]
+    path = write_rows(tmp_path / "s.csv", rows)
+    assert score_submission(path, tmp_path / "truth", dataset, (), jobs=1).values.tolist() == [1.0]
+    Image.fromarray(truth_hw).save(tmp_path / "truth" / "b" / "x.png")
+    with pytest.raises(InputError, match=r"must hold one mask of an image\. Received: b/x.png and b/x_mask.png"):
+        score_submission(path, tmp_path / "truth", dataset, (), jobs=1)
 
 
 @pytest.mark.parametrize(

@@ -94,11 +94,12 @@ class SharedOptions(Config):
 
     @model_validator(mode="after")
     def _check_group(self) -> Self:
-        try:
-            named = {} if self.group is None else re.compile(self.group).groupindex
-        except re.error as error:
-            raise ValueError(f"`group` must be a regular expression ({error}). Received: {self.group}") from error
-        self.require(self.group is None or "group" in named, "group", "have a part named `group`")
+        if self.group is not None:
+            try:
+                named = re.compile(self.group).groupindex
+            except re.error as error:
+                raise ValueError(f"`group` must be a regular expression ({error}). Received: {self.group}") from error
+            self.require("group" in named, "group", "have a part named `group`")
         return self
 
     @property

@@ -46,6 +46,8 @@ _REMEDY = "Delete it: it is made again"
 _MODELS = "{models}/"  # how the path of a mask begins that lies below _MODELS
 _OBJECTS = ".objects"  # the folder of numbered objects below that of masks; no id begins so
 _CHUNK = 64  # files a task
+# What is left out and may be meant: how the account says it.
+_SAID = tuple(f"left out: {why}" for why in ("an image without", "a mask of no image", "a damaged zip", NO_FILE))
 _Identity = tuple[str, str]  # hash, which changes with the bytes; stamp (size and time), which only saves reading them
 
 
@@ -131,7 +133,7 @@ def import_data(project: Project, dataset: DatasetConfig, *, jobs: int | None = 
     counts = num_train, len(samples) - num_train, len(drawn)
     logger.info("%s: %d training and %d test images, %d masks drawn", project.samples_path, *counts)
     for why, count in Counter(imported.account.values()).items():
-        if why.startswith(("left out: an image without", "left out: a mask of no image", f"left out: {NO_FILE}")):
+        if why.startswith(_SAID):
             logger.warning("%s: %d files are %s", project.account_path, count, why)
 
 

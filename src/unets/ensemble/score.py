@@ -84,15 +84,12 @@ def _find_ground_truth(path: Path, dataset: DatasetConfig, known: Mapping[str, S
         )
     if path.is_dir():
         found, folders = dict[str, dict[str, str]](), dataset.classes if dataset.overlapping else ("",)
-        for file in list_input(path).rasters:
-            folder, stem = file.rpartition("/")[0], stem_of(file)
-            id_ = stem if stem in known else re.sub("[_-](mask|label|gt|seg)s?$", "", stem)
-            found.setdefault(id_, {})[folder] = file
-        layers = {
-            id_: tuple((of[folder],) if folder in of else () for folder in folders)
-            for id_, of in found.items()
-            if of.keys() & set(folders)
-        }
+        for file in (file for file in list_input(path).rasters if file.rpartition("/")[0] in folders):
+            stem = stem_of(file)
+            of = found.setdefault(stem if stem in known else re.sub("[_-](mask|label|gt|seg)s?$", "", stem), {})
+            if (other := of.setdefault(file.rpartition("/")[0], file)) != file:
+                raise InputError(f"{path} must hold one mask of an image. Received: {other} and {file}")
+        layers = {id_: tuple((of[folder],) if folder in of else () for folder in folders) for id_, of in found.items()}
         return {id_: partial(_read_files, path, names, dataset) for id_, names in layers.items()}
     if dataset.has_ignored:
         raise InputError(

@@ -462,7 +462,7 @@ def test_gray_masks_hold_shares_if_the_user_says_so(
         drawing.save(f"masks/{number}.{ending}", code(one))
     result = read(list_input(tmp_path), MasksSource(full_share=full_share))
     for sample in result.samples:
-        (drawn,) = sample.draw()
+        (drawn,) = result.read_layers(sample)
         np.testing.assert_allclose(drawn, shares[int(sample.id)] * 255, atol=0.51)
     if full_share > 1:
         few = read(list_input(tmp_path), MasksSource(full_share=full_share // 2))
