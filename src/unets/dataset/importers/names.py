@@ -167,6 +167,8 @@ def match_names(masks: Sequence[Name], images: Sequence[Name]) -> dict[str, str]
     """Finds the image of each mask, of two shapes; as many masks as have one, none where few have.
 
     Changing parts of the images that together pick out each of them must be among the masks' parts, in their order.
+    Where half of the images have a mask of all their parts, others have none: what does not tell these images apart
+    may tell them from images that are not here.
     """
     best: dict[str, str] = {}
     most = 0
@@ -180,7 +182,9 @@ def match_names(masks: Sequence[Name], images: Sequence[Name]) -> dict[str, str]
                     most = len(set(found))
                     keys = {name.path: _key(name, places, bool(shorten)) for name in masks}
                     best = {mask: index[key] for mask, key in keys.items() if key in index}
-    return best
+    parts = {name.path: tuple(map(str.lower, name.values)) for name in (*masks, *images)}
+    same = {mask: image for mask, image in best.items() if parts[mask] == parts[image]}
+    return same if 2 * len(same) >= len(set(best.values())) else best
 
 
 def _list_keys(images: Sequence[Name]) -> list[tuple[int, ...]]:
