@@ -140,13 +140,14 @@ def test_empty_and_odd_masks_are_noted(make_competition: MakeCompetition) -> Non
 
 
 def test_what_is_on_record_is_not_read_again(make_competition: MakeCompetition) -> None:
-    project = make_competition(num_groups=2, image_format="png")
+    project = make_competition(num_groups=2)
     assert check(project).num_skipped == 0
     content = project.checked_path.read_text()
-    image = project.input_dir / "train" / "car000_01.png"
+    image = project.input_dir / "test" / "test000_01.jpg"
     # same size, same time, other bytes: only a reader would notice
     status = image.stat()
-    image.write_bytes(image.read_bytes()[:700] + bytes(status.st_size - 700))
+    Image.new("RGB", (96, 63)).save(image)
+    image.write_bytes(image.read_bytes() + bytes(status.st_size - image.stat().st_size))
     os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns))
     report = check(project)
     assert report.is_clean and report.num_skipped == 16  # (2 + 2) groups x 4 views
@@ -154,7 +155,7 @@ def test_what_is_on_record_is_not_read_again(make_competition: MakeCompetition) 
     assert project.checked_path.read_text() == content
     os.utime(image, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     report = check(project)
-    assert report.num_skipped == 15 and "car000_01.png must be " in report.faults[0]
+    assert report.num_skipped == 15 and "test000_01.jpg must " in report.faults[0]
 
 
 def test_a_changed_declaration_is_checked_again(make_competition: MakeCompetition) -> None:
@@ -226,7 +227,7 @@ def test_images_that_cannot_be_read_at_all_are_named(make_competition: MakeCompe
 def test_what_is_no_file_is_said_and_ends_nothing(
     make_competition: MakeCompetition, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    project = make_competition(num_groups=3, num_views=2)
+    project = make_competition(num_groups=4, num_views=2)
     train = project.input_dir / "train"
     for name in ("car000_01.jpg", "car000_02.jpg", "car001_01.jpg", "car001_02.jpg"):
         (train / name).unlink()
@@ -236,7 +237,7 @@ def test_what_is_no_file_is_said_and_ends_nothing(
     with socket.socket(socket.AF_UNIX) as listener:
         monkeypatch.chdir(train)  # the names of sockets are short
         listener.bind("car001_02.jpg")
-    assert check(project).num_train == 2
+    assert check(project).num_train == 4
     assert "4 files are left out: a mask of no image that is here" in caplog.text
     assert "4 files are left out: a link to nothing, a pipe or a device" in caplog.text
 
