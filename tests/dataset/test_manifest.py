@@ -248,6 +248,11 @@ def test_an_image_or_a_mask_alone_is_left_out_and_said(
     assert len(load(project).train) == 7
     assert "1 files are left out: an image without a mask" in caplog.text
     assert "1 files are left out: a mask of no image that is here" in caplog.text
+    for path in (project.input_dir / "train").glob("car000*"):
+        path.unlink()  # of one car, each view would be all of a name
+    assert {s.id: Path(s.masks[0]).name for s in load(project).train} == {
+        f"car001_0{view}": f"car001_0{view}_mask.gif" for view in (1, 3, 4)
+    }
 
 
 def test_ids_that_do_not_fit_or_are_there_twice(make_competition: MakeCompetition) -> None:

@@ -182,9 +182,9 @@ def match_names(masks: Sequence[Name], images: Sequence[Name]) -> dict[str, str]
                     most = len(set(found))
                     keys = {name.path: _key(name, places, bool(shorten)) for name in masks}
                     best = {mask: index[key] for mask, key in keys.items() if key in index}
-    parts = {name.path: tuple(map(str.lower, name.values)) for name in (*masks, *images)}
-    same = {mask: image for mask, image in best.items() if parts[mask] == parts[image]}
-    return same if 2 * len(same) >= len(set(best.values())) else best
+    whole = {tuple(map(str.lower, name.values)): name.path for name in images}
+    same = {name.path: image for name in masks if (image := whole.get(tuple(map(str.lower, name.values))))}
+    return same if best and 2 * len(set(same.values())) >= len(images) else best
 
 
 def _list_keys(images: Sequence[Name]) -> list[tuple[int, ...]]:
