@@ -67,6 +67,12 @@ def naming(
         raise InputError(f"{path} must {expected}. Received: {said}. {remedy}".rstrip()) from error
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tells whether an error says that memory did not suffice: in TensorFlow's words, JAX's, or Python's (NumPy's)."""
+    is_named = type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error)
+    return is_named or isinstance(error, MemoryError)
+
+
 def suggest(word: str, known: Iterable[str]) -> str:
     """Returns `; did you mean epochs?` for what is nearest to a mistyped word, or nothing where nothing is near.
 

@@ -203,6 +203,9 @@ def test_a_library_that_memory_does_not_hold_is_one_line(
     monkeypatch.setattr("unets.dataset.checks.check_data", Mock(side_effect=ImportError("no x")))
     with pytest.raises(ImportError):  # a fault of ours
         run("check")
+    monkeypatch.setattr("unets.dataset.checks.check_data", Mock(side_effect=RuntimeError("RESOURCE_EXHAUSTED: OOM\nx")))
+    assert run("check") == 1  # a backend's, as while a card predicts
+    assert read_error(capsys).startswith("memory must suffice. Received: RESOURCE_EXHAUSTED: OOM. Fewer --jobs")
 
 
 def test_names_of_files_are_shown_without_what_a_terminal_obeys(

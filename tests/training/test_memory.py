@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 
-from unets.errors import InputError
+from unets.errors import InputError, is_out_of_memory
 from unets.training.learner import Learner
-from unets.training.memory import find_step, is_out_of_memory
+from unets.training.memory import find_step
 
 from .conftest import EXPERIMENT, Scene, change, read_metrics
 

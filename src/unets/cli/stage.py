@@ -28,7 +28,7 @@ from unets.config import (
     name_experiment,
     split_name,
 )
-from unets.errors import FAILED, INTERRUPTED, InputError, suggest
+from unets.errors import FAILED, INTERRUPTED, InputError, is_out_of_memory, suggest
 from unets.log import set_up_logging
 from unets.store.paths import Project
 from unets.store.runs import append_json_line, lock, write_text
@@ -312,17 +312,22 @@ def _ending_in_words(given: Mapping[str, Any]) -> Iterator[None]:
     except BrokenPipeError:  # `unets info MODEL | head`: who reads has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it as it ends
         sys.exit(FAILED)
-    except (MemoryError, ImportError) as error:
-        said = str(error) if isinstance(error, MemoryError) else _find_lack_of_memory(error)
-        if isinstance(error, ImportError) and not said:
-            raise
-        fail(f"memory must suffice. Received: {said or 'too little'}. Fewer --jobs, or --micro-batch, take less")
     except OSError as error:  # a full disk, a missing permission: the system's own words, with the file's name
         fail(f"{error}; {kept}")
+    except Exception as error:
+        if (said := _find_lack_of_memory(error)) is None:
+            raise
+        fail(
+            f"memory must suffice. Received: {said or 'too little'}. Fewer --jobs, --micro-batch, or a smaller "
+            f"`prediction.batch_size` take less"
+        )
 
 
-def _find_lack_of_memory(error: BaseException | None) -> str:
-    """Returns why a library was not loaded where memory did not suffice, as under `ulimit -v`, else nothing."""
-    while error is not None and not re.search("failed to map segment|annot allocate memory", str(error)):
-        error = error.__cause__ or error.__context__
-    return str(error or "")
+def _find_lack_of_memory(error: BaseException) -> str | None:
+    """Returns what Python, a backend, or a library that was not loaded says of it; None of other errors."""
+    if is_out_of_memory(error):
+        return str(error).partition("\n")[0]
+    cause: BaseException | None = error if isinstance(error, ImportError) else None
+    while cause is not None and not re.search("failed to map segment|annot allocate memory", str(cause)):
+        cause = cause.__cause__ or cause.__context__
+    return None if cause is None else str(cause)

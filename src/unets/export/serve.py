@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from unets.data.image import ImageFile
-from unets.errors import InputError
+from unets.errors import InputError, is_out_of_memory
 from unets.export.model import TrainedModel
 from unets.export.outputs import SETTINGS
 from unets.export.pictures import CUTOUT, OVERLAY, list_masks, render
@@ -80,7 +80,9 @@ def build_server(model: TrainedModel, port: int) -> ThreadingHTTPServer:
                     self.answer(HTTPStatus.OK, found)
                 except InputError as error:
                     self.refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
-                except MemoryError:
+                except Exception as error:
+                    if not is_out_of_memory(error):
+                        raise
                     self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the image must fit into memory")
 
         def log_message(self, format: str, *args: object) -> None:

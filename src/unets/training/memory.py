@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import keras
 
-from unets.errors import InputError
+from unets.errors import InputError, is_out_of_memory
 from unets.nets.backend import describe_device, has_gpu, prefers_xla
 from unets.nets.cost import count_parameters, measure_cost
 from unets.training.learner import Learner
@@ -94,12 +94,6 @@ def find_smaller_step(error: Exception, batch_size: int, step: int, num_devices:
     if smaller := find_step(batch_size, step // 2, num_devices):
         return smaller
     raise InputError(f"Memory must hold a step. Received: too little for {step} images. {LESS_MEMORY}") from error
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tells whether an error says that memory did not suffice: in TensorFlow's words, JAX's, or Python's (NumPy's)."""
-    is_named = type(error).__name__ == "ResourceExhaustedError" or "RESOURCE_EXHAUSTED" in str(error)
-    return is_named or isinstance(error, MemoryError)
 
 
 def measure_training(learner: Learner, *, is_gpu: bool, precision: str | None = None) -> Memory:
