@@ -161,7 +161,7 @@ def test_faulty_files(make_competition: MakeCompetition, rows: list[str], messag
     path.write_text("\n".join(["id,group,fold", *rows]) + "\n")
     with pytest.raises(InputError, match=message):
         read_folds(path, manifest)
-    with pytest.raises(InputError, match=message):
+    with pytest.raises(InputError, match=f"{message}.* Delete the file to split again"):
         write_folds(project, manifest)
 
 
@@ -173,4 +173,7 @@ def test_other_columns_or_no_file(make_competition: MakeCompetition, tmp_path: P
     with pytest.raises(
         InputError, match=r"must have the columns \['id', 'group', 'fold'\]. Received: \['id', 'fold'\]"
     ):
+        read_folds(tmp_path / "folds.csv", manifest)
+    (tmp_path / "folds.csv").write_text("id,group,fold\n", encoding="utf-16")
+    with pytest.raises(InputError, match=r"must be a csv in UTF-8\. .* Delete the file to split again"):
         read_folds(tmp_path / "folds.csv", manifest)

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import fmean
+from typing import NoReturn
 
 import numpy as np
 
@@ -154,37 +155,37 @@ def read_folds(path: Path, manifest: Manifest) -> dict[str, int]:
     """
     if not path.is_file():
         raise InputError(f"{path} must exist: `unets split` writes it. Received: no such file")
-    with naming(path, "be a csv in UTF-8"), path.open(encoding="utf-8-sig", newline="") as file:
+    remedy = "Delete the file to split again, which makes earlier runs incomparable"
+
+    def refuse(wanted: str, received: object) -> NoReturn:
+        raise InputError(f"{path} must have {wanted}. Received: {str(received)[:200]}. {remedy}")
+
+    with naming(path, "be a csv in UTF-8", remedy=remedy), path.open(encoding="utf-8-sig", newline="") as file:
         header, *rows = [row for row in csv.reader(file) if row] or [[]]
     if header != COLUMNS:
-        raise InputError(f"{path} must have the columns {COLUMNS}. Received: {header}")
+        refuse(f"the columns {COLUMNS}", header)
     groups, num_folds = {sample.id: sample.group for sample in manifest.train}, manifest.dataset.num_folds
     folds, fold_of_group = dict[str, int](), dict[str, str]()
     for row in rows:
         if len(row) != len(COLUMNS) or row[2] not in map(str, range(num_folds)):
-            wanted = f"rows id,group,fold with a fold of 0 to {num_folds - 1}"
-            raise InputError(f"{path} must have {wanted}. Received: {str(row)[:200]}")
+            refuse(f"rows id,group,fold with a fold of 0 to {num_folds - 1}", row)
         id_, group, fold = row
         if groups.get(id_) != group:
-            expected = f"group {groups[id_]} for {id_}" if id_ in groups else "training ids only"
-            raise InputError(f"{path} must have {expected}. Received: {','.join(row)}")
+            refuse(f"group {groups[id_]} for {id_}" if id_ in groups else "training ids only", ",".join(row))
         if id_ in folds:
-            raise InputError(f"{path} must have each id once. Received: {id_} twice")
+            refuse("each id once", f"{id_} twice")
         if fold_of_group.setdefault(group, fold) != fold:
-            raise InputError(
-                f"{path} must have each group in one fold, or validation is no longer honest. "
-                f"Received: group {group} in folds {fold_of_group[group]} and {fold}"
+            refuse(
+                "each group in one fold, or validation is no longer honest",
+                f"group {group} in folds {fold_of_group[group]} and {fold}",
             )
         folds[id_] = int(fold)
     if missing := [id_ for id_ in groups if id_ not in folds]:
-        raise InputError(
-            f"{path} must have each training id. Received: none for {missing[0]} ({len(missing)} missing in all); "
-            f"delete the file to split again, which makes earlier runs incomparable"
-        )
+        refuse("each training id", f"none for {missing[0]} ({len(missing)} missing in all)")
     counts = Counter(folds.values())
     sizes = [counts[fold] for fold in range(num_folds)]
     if empty := [fold for fold, size in enumerate(sizes) if size == 0]:
-        raise InputError(f"{path} must have images in each of {num_folds} folds. Received: none in {empty}")
+        refuse(f"images in each of {num_folds} folds", f"none in {empty}")
     if min(sizes) * _SMALL_SHARE < len(folds) / num_folds:
         logger.warning("%s: folds have %s images; what the smallest reach says little", path, sizes)
     return folds
