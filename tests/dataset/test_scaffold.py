@@ -74,7 +74,7 @@ def test_tiny_objects_are_measured_and_said(project: Project, drawing: Drawing) 
     assert proposal.config.data.crop_hw is not None and proposal.config.data.size_hw == (1000, 1000)
     text = (project.configs_dir / f"{proposal.name}.py").read_text()
     for shown in (" ".join(render_scaffold(scaffold, "mine").split()), " ".join(text.replace("#", "").split())):
-        assert "small ones are 3 x 3 pixels here" in shown and "WARNING: they may not be found" in shown
+        assert "small ones are 3 x 3 pixels here" in shown and "WARNING: objects this small take long to learn" in shown
 
 
 def test_a_competition_with_names_that_repeat(project: Project, drawing: Drawing) -> None:

@@ -12,11 +12,14 @@ import numpy as np
 import pytest
 from keras import ops
 
+from unets.data.batches import Batches
+from unets.data.cache import ArrayReader
 from unets.errors import InputError
 from unets.store.runs import lock
 from unets.training.callbacks import Watch
 from unets.training.fold import train_experiment
 from unets.training.learner import build_learner
+from unets.training.validation import score_nothing
 
 from .conftest import EXPERIMENT, Interruption, Scene, change, read_history, read_metrics, read_weights
 
@@ -230,3 +233,10 @@ def test_a_run_starts_from_the_weights_of_another(finished: Path, scene: Scene) 
     for name, values in weights.items():
         if "batch_norm" not in name:  # whose statistics are of the new images
             np.testing.assert_allclose(values, others[name], atol=1e-6, err_msg=name)
+
+
+def test_the_score_of_empty_masks() -> None:
+    images, targets = np.zeros((4, 8, 8, 3), np.uint8), np.zeros((4, 8, 8, 3), np.uint8)
+    targets[0, 2:4, 2:4, 0] = targets[1, 5, 5, 1] = targets[..., 2] = 255  # the last layer is of ignored pixels
+    targets[2, 5, 5, 1] = 100  # less than half of a pixel
+    assert score_nothing(Batches(ArrayReader(images, targets), range(4), batch_size=3), 2) == 1 - 2 / 8

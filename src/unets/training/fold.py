@@ -28,11 +28,12 @@ from unets.training.learner import Learner, build_experiment_loss, build_learner
 from unets.training.memory import LESS_MEMORY, find_smaller_step, find_step
 from unets.training.optimizers import build_optimizer
 from unets.training.state import Fold, Progress
-from unets.training.validation import Validator
+from unets.training.validation import Validator, score_nothing
 from unets.workers.machine import count_cores
 
 logger = logging.getLogger(__name__)
 
+_NO_DIFFERENCE = 1e-4  # of two Dice scores
 SAVE_SECONDS = 600.0  # what a kill within a long epoch can cost
 
 
@@ -220,6 +221,13 @@ def _train(fold: Fold, train: Batches, valid: Batches, save_seconds: float) -> N
         *(fold, progress.best_dice, progress.best_epoch + 1, progress.next_epoch),
         chosen if config.keep == "best" else "the last",
     )
+    if abs(progress.best_dice - score_nothing(valid, len(dataset.classes))) < _NO_DIFFERENCE:
+        logger.warning(
+            "%s: no better than empty masks, so no object is found. More training, `data.balance=class` (images with "
+            "and without objects equally often), `data.crop_hw` with `data.crop_objects`, or a larger `data.size_hw` "
+            "may help",
+            fold,
+        )
 
 
 def _start(fold: Fold, learner: Learner, step: int) -> Progress:

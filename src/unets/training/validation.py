@@ -10,6 +10,7 @@ import numpy.typing as npt
 from keras import ops
 
 from unets.data.batches import Batches
+from unets.data.samples import HALF
 from unets.metrics.masks import find_metric
 from unets.nets.backend import count_replicas, prefers_xla
 from unets.nets.losses import Loss, to_probs
@@ -56,6 +57,12 @@ class Validator:
         """Returns probabilities, float32 (batch, height, width, classes), of uint8 images (batch, height, width, 3)."""
         logits = self._scored.predict_on_batch(images_nhwc)
         return np.asarray(ops.convert_to_numpy(to_probs(logits, overlapping=self.overlapping)))
+
+
+def score_nothing(batches: Batches, num_classes: int) -> float:
+    """Returns the Dice of masks without any object: the share of the images, or of their classes, that hold none."""
+    held = [batches.reader[index][1][..., :num_classes].max(axis=(0, 1)) >= HALF for index in batches.indices.tolist()]
+    return 1 - float(np.mean(held))
 
 
 def split_equally(batches: Batches, num_devices: int) -> list[tuple[Batches, int]]:
