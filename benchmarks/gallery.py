@@ -4,7 +4,8 @@ Run:  .venv/bin/python benchmarks/gallery.py
 
 The page has the columns of a real one (an ensemble and three models, agreement, uncertain band, area) with drawn
 values; pictures are noise of a real one's size (320 x 214), 256 files that the images share. `opens` ends when the
-first cards are painted; the others when the frame is drawn that shows what passes.
+first cards are painted; the others begin when the cards of the action before are painted, and end when the frame is
+drawn that shows what passes.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from unets.pages.page import render_page
 from unets.tables import Table
 
 NUM_GROUPS, NUM_VIEWS, SIZE_HW = 318, 16, (214, 320)
+REST_MS = 700
 # What a user does, as the script does it; `wait` counts the frame in which it is seen.
 ACTIONS = {
     "one camera view": "set('view', '03')",
@@ -116,6 +118,7 @@ def main() -> None:
             times.setdefault("opens", []).append(float(page.wait_for_function(PAINTED).json_value()))
             page.evaluate("byId('gallery').scrollIntoView()")
             for what, script in ACTIONS.items():
+                page.wait_for_timeout(REST_MS)
                 times.setdefault(what, []).append(measure_action(page, script))
             page.close()
         size = path.stat().st_size / 1e6

@@ -123,6 +123,11 @@ def format_duration(seconds: float) -> str:
     return f"{format_number(seconds)} s"
 
 
+def format_count(number: int, noun: str) -> str:
+    """Writes a number of things: 1 image, 5,088 images."""
+    return f"{number:,} {noun}{'s'[: number != 1]}"
+
+
 def format_number(value: float) -> str:
     """Writes a number with two digits or more."""
     # A tenth only where it counts: 9.96 is 10.

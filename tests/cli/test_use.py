@@ -78,7 +78,7 @@ def test_masks_are_made_and_kept(plant_run: Plant, tmp_path: Path, capsys: pytes
     assert sorted(path.name for path in out.iterdir()) == names
     save(tmp_path / "photos" / "c.png")
     assert run("mask", run_dir, tmp_path / "photos", "--out", out) == 0
-    assert capsys.readouterr().out == f"{out}: 1 masks made, 2 were there\n"
+    assert capsys.readouterr().out == f"{out}: 1 mask made, 2 there before\n"
     assert run("mask", run_dir, tmp_path / "photos", "--out", out) == 0
     assert capsys.readouterr().out == f"{out}: all 3 masks are there\n"
     assert run("mask", run_dir, tmp_path / "photos" / "a.png", "--out", tmp_path / "a.json", "--format", "coco") == 0
@@ -110,7 +110,7 @@ def test_photos_at_fault_are_named_and_end_with_1(
     (tmp_path / "photos" / "b.png").write_text("no photo")
     assert run("mask", plant_run(), tmp_path / "photos", "--out", tmp_path / "out") == 1
     said = capsys.readouterr()
-    assert said.out.endswith("out: 1 masks made\n")
+    assert said.out.endswith("out: 1 mask made\n")
     first, last = said.err.splitlines()
     assert "no mask: " in first and "photos/b.png must be a whole image" in first
     assert "Received: 1 of 2 that are not" in last

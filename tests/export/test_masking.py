@@ -35,7 +35,7 @@ def test_masks_have_the_size_and_place_of_their_images(tmp_path: Path) -> None:
     outcome = run(tmp_path / "images", out=tmp_path / "out")
     assert (len(outcome.masked), outcome.failures, outcome.num_kept) == (4, {}, 0)
     (warning,) = outcome.list_warnings()
-    assert "1 images have other proportions than the 64 x 96" in warning
+    assert "1 image of other proportions than the 64 x 96" in warning
     for index, (height, width) in enumerate(sizes):
         mask_hw = read(tmp_path / "out" / "deep" / f"{index}.png")
         assert mask_hw.shape == (height, width) and set(np.unique(mask_hw)) == {0, 255}

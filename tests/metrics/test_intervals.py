@@ -64,7 +64,7 @@ def test_scores_and_gains_are_written_with_digits_that_tell_them_apart() -> None
 
 @pytest.mark.parametrize(
     ("num_groups", "expected"),
-    [(1, "too few"), (4, "4 groups are too few for a 95 % interval: 5 are needed"), (5, "rough"), (20, None)],
+    [(1, "too few"), (4, "too few groups for a 95 % interval: 4 of the 5 that are needed"), (5, "rough"), (20, None)],
 )
 def test_few_groups_are_noted(num_groups: int, expected: str | None) -> None:
     notes = note_few_groups(num_groups)

@@ -24,7 +24,7 @@ PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 NAMES = [path.stem for path in PATHS]
 ABSOLUTE = re.compile(r"(?<![\w./~])/(?:home|root|tmp|usr|opt|var|mnt|work|data|Users)/|[A-Z]:\\\\")
 
-needs_kernel = pytest.mark.skipif(find_spec("nbclient") is None, reason="needs 'unets[notebooks]'")
+needs_kernel = pytest.mark.skipif(find_spec("nbclient") is None, reason="needs '.[notebooks]'")
 
 
 def write(path: Path, *sources: str) -> Path:

@@ -29,7 +29,7 @@ from unets.submission.kaggle.kernel import imitate_kernel
 __all__ = ["make_scene"]
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs 'unets[notebooks]'"),
+    pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs '.[notebooks]'"),
 ]
 
 NOTEBOOKS_DIR = ROOT / "notebooks"

@@ -98,7 +98,7 @@ def test_the_odd_image_comes_first(
     oddness = [float(row["oddness"]) for row in rows]
     assert oddness == sorted(oddness, reverse=True) and oddness[0] > oddness[1]
     data = read_data(screening.page_path)
-    assert data["images"]["id"] == [row["id"] for row in rows[: max(screening.num_odd, 5)]]
+    assert data["images"]["id"] == [row["id"] for row in rows[: max(screening.odd.num_odd, 5)]]
     assert len(data["pictures"]) == len(data["images"]["id"])
     members = [] if len(experiments) == 1 else list(experiments)
     assert data["predictions"] == ["ensemble", *members, "uncertain pixels"]

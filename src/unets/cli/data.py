@@ -4,7 +4,7 @@ from pathlib import Path
 
 from unets.cli.stage import Stage, command
 from unets.errors import InputError
-from unets.log import to_plain
+from unets.log import format_count, to_plain
 
 
 @command("unets download carvana", "unets download carvana --unpack")
@@ -38,7 +38,8 @@ def data(stage: Stage, sheet: Path | None = None, dump: Path | None = None, coun
 
     dataset, manifest = stage.dataset, stage.manifest
     groups = len({sample.group for sample in manifest.train})
-    print(f"{len(manifest.train):,} training images of {groups:,} groups, {len(manifest.test):,} test images")
+    counts = ((len(manifest.train), "training image"), (groups, "group"), (len(manifest.test), "test image"))
+    print("{} of {}, {}".format(*(format_count(*pair) for pair in counts)))
     print(f"classes: {', '.join(dataset.classes)}{' (overlapping)' if dataset.overlapping else ''}")
     if dump is not None:
         write_dump(stage.project, manifest, dump, jobs=stage.jobs)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from unets.cli.app import complete_commands
 from unets.cli.stage import Stage, command
+from unets.log import format_count
 
 
 @command("unets ensemble mine", "unets ensemble mine -e unet_512,unet_1024", runs=True)
@@ -64,7 +65,7 @@ def report(stage: Stage, top: int = 24) -> None:
         )
     for note in written.notes:
         print(f"missing: {note}")
-    print(f"{written.num_images} images, {written.num_pictures} with pictures")
+    print(f"{format_count(written.num_images, 'image')}, {written.num_pictures:,} with pictures")
     stage.finish(f"open in a browser: {written.page_path.absolute().as_uri()}", "export")
 
 
@@ -76,8 +77,10 @@ def screen(stage: Stage, top: int = 60) -> None:
     stage.read_ensemble()  # it is the one that is asked for
     with stage.lock_models():
         found = screen_test(stage.project, stage.dataset, ensemble_name=stage.ensemble_name, top=top, jobs=stage.jobs)
-    print(f"{found.num_odd} of {len(found.samples)} test images are odd; the oddest:")
-    for index in found.odd.order[:10].tolist():
+    print(f"odd: {found.odd.num_odd:,} of {format_count(len(found.samples), 'test image')}")
+    for note in found.notes:
+        print(f"note: {note}")
+    for index in found.odd.order[: min(found.odd.num_odd, 10)].tolist():
         reasons = ", ".join(found.odd.list_reasons(index))
         print(f"{found.odd.total[index]:6.1f}  {found.samples[index].id}  {reasons}")
     print(f"open in a browser: {found.page_path.absolute().as_uri()} ({found.csv_path.name} beside it has all images)")
@@ -92,7 +95,7 @@ def show(stage: Stage, submission: str | None = None, count: int = 12, out: Path
     path = find_submission(stage.project, submission)
     out = out or stage.project.models_dir / "sheet.jpg"
     number = draw_submission(out, path, stage.project, stage.dataset, count)
-    print(f"{out}: {number} images with the contours of {path.name}")
+    print(f"{out}: {format_count(number, 'image')} with the contours of {path.name}")
 
 
 @command("unets record mine", runs=True, rule=False)

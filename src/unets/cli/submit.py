@@ -5,6 +5,7 @@ from pathlib import Path
 
 from unets.cli.app import complete_commands
 from unets.cli.stage import Stage, command
+from unets.log import format_count
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def score(stage: Stage, submission: str | None = None, ground_truth: Path | None
     found = score_submission(path, ground_truth, dataset, images, jobs=stage.jobs)
     score = {"submission": path.name, "sha256": hash_file(path), **found.summarize()}
     write_json(project.score_path(path), score, sealed=True)
-    print(f"{path}: {found.metric} {found.interval} over {len(found.ids)} images")
+    print(f"{path}: {found.metric} {found.interval} over {format_count(len(found.ids), 'image')}")
 
 
 @command("unets submit carvana --message 'three U-Nets'", "unets submit carvana --wait 10")

@@ -6,6 +6,7 @@ from base64 import b64decode
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from importlib.util import find_spec
 from json import dumps
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from unets import cli
 from unets.cli.stage import Stage, command
 from unets.errors import InputError
+from unets.log import format_count
 
 if TYPE_CHECKING:
     from unets.export.model import TrainedModel
@@ -67,9 +69,9 @@ def mask(
     elif is_one:
         sys.stdout.write(f"{out}\n" if out != PIPE else "")
     else:
-        kept = f", {outcome.num_kept} were there" if outcome.num_kept else ""
+        kept, made = f", {outcome.num_kept} there before" if outcome.num_kept else "", format_count(num_made, "mask")
         is_all = outcome.num_kept and not num_made
-        print(f"{out}: all {outcome.num_kept} masks are there" if is_all else f"{out}: {num_made} masks made{kept}")
+        print(f"{out}: all {outcome.num_kept} masks are there" if is_all else f"{out}: {made} made{kept}")
     for line in outcome.list_warnings():
         logger.warning(line)
     if outcome.failures:
@@ -100,13 +102,15 @@ def info(model: Path, json: bool = False, out: Path | None = None) -> None:
 @command("unets serve demo", "unets serve mine.safetensors --port 8080")
 def serve(model: Path, port: int = 8000) -> None:
     """Opens a page on this machine: drop an image, see its mask and cut-out, keep them. Ctrl-C ends it."""
-    from unets.export.serve import build_server
+    if missing := [name for name in ("fastapi", "uvicorn") if find_spec(name) is None]:
+        raise InputError(f"`unets serve` needs `pip install '.[serve]'`. Received: no {missing[0]}")
+    from unets.export.serve import build_server, listen
     from unets.export.sources import load_model
 
-    server = build_server(load_model(model), port)
-    print(f"http://127.0.0.1:{server.server_address[1]}/  (Ctrl-C ends it)", flush=True)
-    with server, suppress(KeyboardInterrupt):
-        server.serve_forever()
+    with listen(port) as listening, suppress(KeyboardInterrupt):
+        server = build_server(load_model(model))
+        print(f"http://127.0.0.1:{listening.getsockname()[1]}/  (Ctrl-C ends it)", flush=True)
+        server.run(sockets=[listening])
 
 
 @command("unets labels mine.safetensors images/ --out labels/ --format coco")
@@ -125,7 +129,8 @@ def labels(model: Path, images: list[Path], out: Path = Path("labels"), format_:
         write_annotated(outcome.masked, opened.classes, format_, out)
     for line in outcome.list_warnings():
         logger.warning(line)
-    print(f"{out}: {len(outcome.masked)} images with annotations, the hardest first; labels.csv has the order")
+    count = format_count(len(outcome.masked), "image")
+    print(f"{out}: {count} with annotations, the hardest first; labels.csv has the order")
     print(f"next: correct them, then `unets new {out} --name NAME`")
 
 

@@ -22,6 +22,7 @@ from unets.data.samples import Sample, check_mask, count_object_pixels, find_cla
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.dataset.rle_csv import class_cell, image_cell, list_columns, parse_row, read_frame, read_sample
 from unets.errors import InputError
+from unets.log import format_count
 from unets.store.paths import Project
 from unets.store.runs import append_json_line, fingerprint, write_text
 from unets.workers.pool import run_tasks
@@ -83,7 +84,8 @@ class CheckReport:
     def render(self) -> str:
         """Returns the report as text for people."""
         seen = f" ({self.num_skipped} of them unchanged since the last check)" if self.num_skipped else ""
-        lines = [f"{self.num_train} training and {self.num_test} test images{seen}: {len(self.faults)} faults"]
+        count = format_count(len(self.faults), "fault")
+        lines = [f"{self.num_train} training and {self.num_test} test images{seen}: {count}"]
         lines += [f"  fault: {fault}" for fault in self.faults[:MAX_FAULTS_PRINTED]]
         if len(self.faults) > MAX_FAULTS_PRINTED:
             lines.append(f"  ... and {len(self.faults) - MAX_FAULTS_PRINTED} more, all of them in {self.faults_path}")

@@ -207,7 +207,7 @@ def _propose(
     if has_card() and not machine.has_gpu:
         logger.warning(
             "the NVIDIA card of this machine cannot be used, so experiments are for its cores: install the backend "
-            "with CUDA (`make setup GPU=1`, pip install 'unets[gpu]', or for JAX 'jax[cuda13]'), docs/how-to/gpus.md"
+            "with CUDA (`make setup GPU=1`, pip install '.[gpu]', or for JAX 'jax[cuda13]'), docs/how-to/gpus.md"
         )
     facts = Facts(
         image_hw=image_hw,

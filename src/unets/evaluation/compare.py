@@ -15,6 +15,7 @@ from unets.dataset.folds import hash_folds
 from unets.errors import InputError
 from unets.evaluation.runs import Cost, find_cost
 from unets.evaluation.scores import Scores, list_all_evaluated, list_folds, load_scores, note_part
+from unets.log import format_count
 from unets.metrics.intervals import Interval, bootstrap_mean, note_few_groups
 from unets.store.paths import Project
 from unets.tables import Table, render_notes, render_table
@@ -130,8 +131,8 @@ def render_comparison(comparison: Comparison) -> str:
         rows.append((f"{letter}  {side.name}", f"{side.mean:.6f}", *known, ", ".join(cost.devices if cost else ())))
     shares = {"better": comparison.share_better, "equal": comparison.share_equal, "worse": comparison.share_worse}
     parts = [
-        f"{comparison.competition}, {comparison.num_images} out-of-fold images of {comparison.num_groups} groups, "
-        f"folds {','.join(map(str, comparison.folds))}",
+        f"{comparison.competition}, {format_count(comparison.num_images, 'out-of-fold image')} of "
+        f"{format_count(comparison.num_groups, 'group')}, folds {','.join(map(str, comparison.folds))}",
         str(Table(header=header, rows=tuple(rows), right=frozenset(header[1:5]), once=frozenset({"device"}))),
         f"{comparison.verdict}\nimages: {', '.join(f'{name} {100 * share:.1f} %' for name, share in shares.items())}",
     ]

@@ -2,6 +2,7 @@
 
 from unets.ensemble.ensemble import Ensemble
 from unets.evaluation.runs import find_cost
+from unets.log import format_count
 from unets.metrics.intervals import MIN_GROUPS, Interval, note_few_groups
 from unets.store.paths import Project
 from unets.tables import Table, render_notes
@@ -23,8 +24,8 @@ def render_contributions(project: Project, ensemble: Ensemble) -> str:
     """Renders an ensemble's members, with the hours of their training, and all that was tried on their mean."""
     folds = ",".join(map(str, ensemble.folds))
     parts = [
-        f"{ensemble.name} of {ensemble.competition}, {ensemble.num_images} out-of-fold images of "
-        f"{ensemble.num_groups} groups, folds {folds}: {ensemble.metric} {ensemble.score}",
+        f"{ensemble.name} of {ensemble.competition}, {format_count(ensemble.num_images, 'out-of-fold image')} of "
+        f"{format_count(ensemble.num_groups, 'group')}, folds {folds}: {ensemble.metric} {ensemble.score}",
         str(tabulate_members(project, ensemble)),
         str(tabulate_candidates(ensemble)),
         render_notes(list_notes(ensemble)),

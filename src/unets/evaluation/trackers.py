@@ -150,5 +150,5 @@ def build_trackers(names: str) -> list[Tracker]:
             hint = suggest(name, TRACKERS)
             raise InputError(f"`--track` must be among {', '.join(TRACKERS)}, none. Received: {name}{hint}")
         if name != "tensorboard" and find_spec(name) is None:
-            raise InputError(f"`--track {name}` needs `pip install 'unets[trackers]'`. Received: no module {name}")
+            raise InputError(f"`--track {name}` needs `pip install '.[trackers]'`. Received: no module {name}")
     return [Tracker(name) for name in chosen]

@@ -28,7 +28,7 @@ from unets.export.labels import FORMATS, write_labels
 from unets.export.model import TrainedModel, find_result
 from unets.export.outputs import Note, Task, plan_tasks, read_note, save_picture
 from unets.export.pictures import CUTOUT, OVERLAY, list_masks, render
-from unets.log import show_progress
+from unets.log import format_count, show_progress
 from unets.nets.startup import load_backend
 from unets.store.runs import atomic_path, fingerprint, hash_file
 from unets.workers.machine import count_cores
@@ -107,8 +107,8 @@ class Outcome:
             stretches = [note.size_hw[0] / note.size_hw[1] * width / height for note in self.masked.values()]
             if count := sum(not 1 / _MAX_STRETCH <= stretch <= _MAX_STRETCH for stretch in stretches):
                 lines.append(
-                    f"{count} images have other proportions than the {height} x {width} that the model was trained on; "
-                    f"nets saw them stretched"
+                    f"{format_count(count, 'image')} of other proportions than the {height} x {width} that the model "
+                    f"was trained on: nets saw them stretched"
                 )
         return lines
 

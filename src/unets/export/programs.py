@@ -47,7 +47,7 @@ def check_formats(given: str) -> tuple[str, ...]:
     if missing:
         raise InputError(
             f"`--formats`={','.join(formats)} must have {', '.join(missing)} installed. Received: none of it. "
-            f"pip install 'unets[export]'"
+            f"pip install '.[export]'"
         )
     return formats
 

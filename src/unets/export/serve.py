@@ -1,34 +1,35 @@
 """A page on this machine alone: drop an image, see its mask and cut-out, keep them.
 
-The standard library serves it. It listens on the loopback address; requests that name another host (a page elsewhere
-whose name was made to point here) or come from another site are refused; nothing that is sent is kept.
+It listens on the loopback address; requests that name another host (a page elsewhere whose name was made to point here)
+or come from another site are refused; nothing that is sent is kept.
 """
 
 import base64
 import io
-import json
-import logging
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import os
+import socket
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
 from time import perf_counter
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+import uvicorn
+from fastapi import Depends, FastAPI, HTTPException, Request, Response
+from fastapi.responses import FileResponse, JSONResponse
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.base import RequestResponseEndpoint
+
 from unets.data.image import ImageFile
-from unets.errors import InputError, is_out_of_memory
+from unets.errors import InputError
 from unets.export.model import TrainedModel
 from unets.export.outputs import SETTINGS
 from unets.export.pictures import CUTOUT, OVERLAY, list_masks, render
 
-logger = logging.getLogger(__name__)
-
 _HOST = "127.0.0.1"
 _MAX_BYTES = 50 * 2**20  # of an image file
 _MAX_PIXELS = 50_000_000
-_SECONDS = 30  # that a silent connection is kept
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src data: blob:; connect-src 'self'; base-uri 'none'; "
     "style-src 'unsafe-inline'; script-src 'unsafe-inline'; form-action 'none'; frame-ancestors 'none'",
@@ -37,80 +38,70 @@ _HEADERS = {
 }
 
 
-def build_server(model: TrainedModel, port: int) -> ThreadingHTTPServer:
-    """Builds the server of a model, which begins with `serve_forever`; port 0 takes a free one, see `server_address`.
-
-    Raises InputError where the port is taken.
-    """
-    page, lock = Path(__file__).with_name("serve.html").read_bytes(), Lock()
-
-    class Handler(BaseHTTPRequestHandler):
-        """Answers requests of this machine's own pages."""
-
-        timeout = _SECONDS
-        server_version, sys_version = "unets", ""
-
-        def do_GET(self) -> None:
-            path = urlsplit(self.path).path
-            if self.is_ours():
-                if path == "/":
-                    self.answer(HTTPStatus.OK, page, "text/html; charset=utf-8")
-                elif path == "/card":
-                    self.answer(HTTPStatus.OK, {"summary": model.card.summary, "picture": model.card.picture})
-                else:
-                    self.refuse(HTTPStatus.NOT_FOUND, "there is no such page")
-
-        def do_POST(self) -> None:
-            length = self.headers.get("Content-Length", "")
-            self.close_connection = True  # where a body is left unread, the connection can serve nothing more
-            if not self.is_ours():
-                return
-            if self.path != "/mask":
-                self.refuse(HTTPStatus.NOT_FOUND, "there is no such page")
-            elif not length.isdecimal():
-                self.refuse(HTTPStatus.LENGTH_REQUIRED, "an image must come with its length")
-            elif int(length) > _MAX_BYTES:
-                size = f"{int(length) / 2**20:.0f} MiB"
-                self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"an image must have 50 MiB at most. Received: {size}")
-            else:
-                content = self.rfile.read(int(length))
-                try:
-                    with lock:  # one image at a time: the net uses all cores for one
-                        found = describe_image(model, content)
-                    self.answer(HTTPStatus.OK, found)
-                except InputError as error:
-                    self.refuse(HTTPStatus.UNPROCESSABLE_ENTITY, str(error))
-                except Exception as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    self.refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the image must fit into memory")
-
-        def log_message(self, format: str, *args: object) -> None:
-            logger.debug(format, *args)
-
-        def is_ours(self) -> bool:
-            own = {f"{name}:{self.connection.getsockname()[1]}" for name in (_HOST, "localhost")}
-            origin = self.headers.get("Origin")
-            is_own = self.headers.get("Host") in own and (origin is None or urlsplit(origin).netloc in own)
-            if not is_own:
-                self.refuse(HTTPStatus.FORBIDDEN, "this page answers to this machine alone")
-            return is_own
-
-        def refuse(self, status: HTTPStatus, reason: str) -> None:
-            self.answer(status, {"error": reason})
-
-        def answer(self, status: HTTPStatus, said: bytes | dict[str, Any], kind: str = "application/json") -> None:
-            content = said if isinstance(said, bytes) else json.dumps(said).encode()
-            self.send_response(status)
-            for name, value in {**_HEADERS, "Content-Type": kind, "Content-Length": str(len(content))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(content)
-
+def listen(port: int) -> socket.socket:
+    """Takes a port of this machine, 0 any that is free. Raises InputError where it is taken."""
     try:
-        return ThreadingHTTPServer((_HOST, port), Handler)
+        return socket.create_server((_HOST, port))
     except OSError as error:
-        raise InputError(f"`--port` must be free. Received: {port} ({error.strerror}). 0 takes any that is") from error
+        raise InputError(
+            f"`--port` must be free. Received: {port} ({os.strerror(error.errno or 0)}). 0 takes any that is"
+        ) from error
+
+
+def build_server(model: TrainedModel) -> uvicorn.Server:
+    """Builds the server of a model, which `run(sockets=[listen(port)])` starts."""
+    return uvicorn.Server(uvicorn.Config(build_app(model), log_level="warning", lifespan="off"))
+
+
+def build_app(model: TrainedModel) -> FastAPI:
+    """Builds what answers: the page, the model's card, and masks of images."""
+    app, lock = FastAPI(openapi_url=None), Lock()
+
+    @app.middleware("http")
+    async def guard(request: Request, answer: RequestResponseEndpoint) -> Response:
+        own = {f"{name}:{request.scope['server'][1]}" for name in (_HOST, "localhost")}
+        origin = request.headers.get("origin")
+        is_ours = request.headers.get("host") in own and (origin is None or urlsplit(origin).netloc in own)
+        response = await answer(request) if is_ours else refuse(403, "this page answers to this machine alone")
+        response.headers.update(_HEADERS)
+        return response
+
+    app.exception_handler(InputError)(lambda _, error: refuse(422, str(error)))
+    app.exception_handler(MemoryError)(lambda _, error: refuse(413, "the image must fit into memory"))
+    app.exception_handler(StarletteHTTPException)(lambda _, error: refuse(error.status_code, error.detail))
+
+    @app.get("/")
+    def show_page() -> FileResponse:
+        return FileResponse(Path(__file__).with_name("serve.html"))
+
+    @app.get("/card")
+    def show_card() -> dict[str, str]:
+        return {"summary": model.card.summary, "picture": model.card.picture}
+
+    @app.post("/mask")
+    def mask(content: Annotated[bytes, Depends(read_body)]) -> dict[str, Any]:
+        with lock:  # one image at a time: the net uses all cores for one
+            return describe_image(model, content)
+
+    return app
+
+
+def refuse(status: int, reason: str) -> JSONResponse:
+    """Answers with what is wrong."""
+    return JSONResponse({"error": reason}, status)
+
+
+async def read_body(request: Request) -> bytes:
+    """Reads what is sent, as far as an image may go."""
+    content, length = bytearray(), int(request.headers.get("content-length", 0))
+    if length <= _MAX_BYTES:
+        async for chunk in request.stream():
+            content += chunk
+            if len(content) > _MAX_BYTES:
+                break
+    if (length := max(length, len(content))) > _MAX_BYTES:
+        raise HTTPException(413, f"an image must have 50 MiB at most. Received: {length / 2**20:.0f} MiB or more")
+    return bytes(content)
 
 
 def describe_image(model: TrainedModel, content: bytes) -> dict[str, Any]:

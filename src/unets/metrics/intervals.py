@@ -101,7 +101,7 @@ def find_p_value(differences: npt.NDArray[np.float64], groups: Sequence[str]) ->
 def note_few_groups(num_groups: int) -> list[str]:
     """Says what to keep in mind of an interval over few groups; nothing where they suffice."""
     if num_groups < MIN_GROUPS:
-        return [f"{num_groups} groups are too few for a 95 % interval: {MIN_GROUPS} are needed"]
+        return [f"too few groups for a 95 % interval: {num_groups} of the {MIN_GROUPS} that are needed"]
     rough = "the interval is rough: where a few differ much from the others, it holds the true mean in less than 95"
     return [f"with {num_groups} groups {rough} of 100 cases"] if num_groups < _FEW_GROUPS else []
 

@@ -24,7 +24,8 @@ def load_backend() -> None:
         raise InputError(f"`KERAS_BACKEND` must be {known}. Received: {wanted}{suggest(wanted, BACKENDS)}")
     if find_spec(wanted) is None:
         other = next((name for name in BACKENDS if find_spec(name) is not None), None)
-        hint = f"KERAS_BACKEND={other} uses what is there" if other else f"pip install 'unets[{BACKENDS[0]}]'"
+        install = f"`pip install '.[{BACKENDS[0]}]'` in the folder of unets"
+        hint = f"KERAS_BACKEND={other} uses what is there" if other else install
         raise InputError(f"Keras must have a backend. Received: no {wanted} in {sys.prefix}. {hint}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow greets with a page of notes otherwise
     with tempfile.TemporaryFile() as notes:

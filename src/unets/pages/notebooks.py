@@ -92,7 +92,7 @@ def execute_notebook(path: Path, out_path: Path, *, working_dir: Path, environme
         from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
         from traitlets.config import Config
     except ImportError as error:
-        raise InputError(f"Notebooks need `pip install 'unets[notebooks]'`. Received: {error}") from error
+        raise InputError(f"Notebooks need `pip install '.[notebooks]'`. Received: {error}") from error
     with naming(path, "be a notebook of format 4", damage=(*DECODER_FAULTS, nbformat.ValidationError)):
         notebook = nbformat.read(path, as_version=4)
     with TemporaryDirectory() as folder:

@@ -70,6 +70,11 @@ class Oddness:
     total: Values
     order: npt.NDArray[np.intp]  # the oddest first
 
+    @property
+    def num_odd(self) -> int:
+        """Number of images with a figure far from the usual."""
+        return int(np.count_nonzero(self.total))
+
     def list_reasons(self, index: int) -> list[str]:
         """Lists the figures that make an image odd, the oddest first."""
         own = self.distances.iloc[index]

@@ -19,6 +19,7 @@ from unets.evaluation.predictions import Prediction, open_prediction
 from unets.evaluation.results import read_test_score, sum_stages
 from unets.evaluation.runs import Run, list_runs, read_history, tabulate_runs
 from unets.evaluation.scores import Scores, list_evaluated, load_scores
+from unets.log import format_count
 from unets.metrics.intervals import Interval, note_few_groups
 from unets.pages.gallery import PAGE, Column, Gallery, link_to, to_json, write_gallery, write_page
 from unets.pages.measure import DISTANCES_PX, THRESHOLDS, Totals, Values, measure_all
@@ -248,7 +249,7 @@ def _list_figures(
         figures.append(("Best single model, out-of-fold", f"{best.interval.mean:.5f}", best.name))
         group_of = pd.concat([one.table["group"] for one in scores]).to_dict()
         num_folds = len({fold for one in scores for fold in one.folds})
-        detail = f"{len(set(group_of.values())):,} groups in {num_folds} folds"
+        detail = f"{format_count(len(set(group_of.values())), 'group')} in {format_count(num_folds, 'fold')}"
         figures.append(("Images evaluated", f"{len(group_of):,}", detail))
     hours, devices = sum(run.seconds for run in runs) / 3600, {device for run in runs for device in run.devices}
     figures.append(("Hours of training", f"{hours:.2f}" if hours < 10 else f"{hours:.0f}", ", ".join(sorted(devices))))

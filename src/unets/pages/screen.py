@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from unets.config import DatasetConfig
@@ -15,6 +14,7 @@ from unets.ensemble.ensemble import Ensemble, read_ensemble
 from unets.ensemble.recipe import Recipe, describe_threshold
 from unets.errors import InputError
 from unets.evaluation.predictions import Prediction
+from unets.log import format_count
 from unets.pages.gallery import PAGE, Column, Gallery, write_gallery, write_page
 from unets.pages.measure import measure_all
 from unets.pages.oddness import LEAST, MOST, SCALES, Oddness, measure_oddness
@@ -24,6 +24,7 @@ from unets.submission.submission import open_members
 from unets.tables import Table
 
 TABLE = "images.csv"
+_FEW_IMAGES = 10  # below which they hardly tell what is usual
 MAX_IMAGES = 2000  # in the page: the oddest
 
 
@@ -35,11 +36,7 @@ class Screening:
     csv_path: Path
     samples: tuple[Sample, ...]
     odd: Oddness
-
-    @property
-    def num_odd(self) -> int:
-        """Number of images with a figure far from the usual."""
-        return int(np.count_nonzero(self.odd.total))
+    notes: tuple[str, ...]  # what to keep in mind
 
 
 def screen_test(
@@ -69,8 +66,7 @@ def screen_test(
     train_areas = [facts.share for facts in measure_masks(project, manifest, jobs=jobs).values()]
     odd = measure_oddness(measured, [s.group for s in samples], [s.view for s in samples], train_areas)
     folder = project.screen_dir(ensemble_name)
-    found = Screening(page_path=folder / PAGE, csv_path=folder / TABLE, samples=samples, odd=odd)
-    shown = odd.order[: min(max(found.num_odd, top), MAX_IMAGES)].tolist()
+    shown = odd.order[: min(max(odd.num_odd, top), MAX_IMAGES)].tolist()
     meaning = f"sum over the figures of their distance from the median, {LEAST:g} to {MOST:g} each"
     first = Column(label="oddness", values=odd.total[shown], worst="high", meaning=meaning, prediction=0)
     values, distances = odd.values.iloc[shown], odd.distances.iloc[shown]
@@ -90,14 +86,24 @@ def screen_test(
         large=range(top),
         jobs=jobs,
     )
-    write_text(found.csv_path, _tabulate(samples, odd).to_csv(index=False, float_format="%.6g"))
+    write_text(folder / TABLE, _tabulate(samples, odd).to_csv(index=False, float_format="%.6g"))
     notes = {
+        f"{format_count(len(samples), 'test image')} can hardly tell what is usual: take the order, not the figures": (
+            len(samples) < _FEW_IMAGES
+        ),
         "the ensemble has one member, so nothing can disagree with it: the uncertain band stands in for it": (
             "agreement" not in odd.values
         ),
         "groups have fewer than three images here, so no area is compared with its group": "group" not in odd.values,
-        f"the {len(shown):,} oddest images are shown; `{TABLE}` beside this page has all": len(shown) < found.num_odd,
+        f"the {len(shown):,} oddest images are shown; `{TABLE}` beside this page has all": len(shown) < odd.num_odd,
     }
+    found = Screening(
+        page_path=folder / PAGE,
+        csv_path=folder / TABLE,
+        samples=samples,
+        odd=odd,
+        notes=tuple(note for note, is_so in notes.items() if is_so),
+    )
     members = ", ".join(f"{member.experiment} ({member.weight:.3g})" for member in ensemble.used_members)
     write_page(
         folder,
@@ -107,12 +113,12 @@ def screen_test(
         subtitle="Odd is not wrong: no ground truth is known here. Each image's mask is measured; what lies far from "
         "the usual is shown, the oddest first.",
         figures=[
-            ("Odd test images", f"{found.num_odd:,}", f"of {len(samples):,}"),
+            ("Odd test images", f"{odd.num_odd:,}", f"of {len(samples):,}"),
             ("Groups", f"{len({sample.group for sample in samples}):,}", "in the test set"),
             ("Threshold", describe_threshold(ensemble.threshold), f"of the {ensemble.name}"),
             ("Members", f"{len(ensemble.used_members)}", members),
         ],
-        notes=[note for note, is_so in notes.items() if is_so],
+        notes=found.notes,
         table=_describe_figures(odd, train_areas),
     )
     return found

@@ -33,7 +33,7 @@ def describe_commit(folder: Path) -> str:
 
 def format_commit(commit: str | None, is_dirty: bool | None) -> str:
     """Writes a commit for people, and whether the code at work differed from it."""
-    return f"{(commit or 'none')[:_COMMIT_DIGITS]}{' (changed)' if is_dirty else ''}"
+    return f"{(commit or 'unknown')[:_COMMIT_DIGITS]}{' (changed)' if is_dirty else ''}"
 
 
 def list_versions() -> dict[str, str]:

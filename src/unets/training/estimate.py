@@ -15,7 +15,7 @@ from unets.data.cache import Kind, choose_kind, measure_cache
 from unets.dataset.manifest import Manifest
 from unets.dataset.pseudo_labels import count_pseudo_labels
 from unets.errors import InputError
-from unets.log import format_duration, format_number
+from unets.log import format_count, format_duration, format_number
 from unets.nets.backend import choose_precision
 from unets.nets.cost import Cost, count_parameters, measure_cost
 from unets.nets.unet import count_least_weights
@@ -370,8 +370,8 @@ def _describe_time(estimate: Estimate) -> list[str]:
     return [
         f"{format_number(1 / estimate.net_seconds)} images/s through a training step, "
         f"{format_number(1 / estimate.ready_seconds)} {source}: {slower} limits{unread}",
-        f"epoch {_tell(estimate.epoch_seconds)}, fold {_tell(estimate.epoch_seconds * epochs)} ({epochs} epochs"
-        f"{labels}), {folds} folds {_tell(estimate.training_seconds)}",
+        f"epoch {_tell(estimate.epoch_seconds)}, fold {_tell(estimate.epoch_seconds * epochs)} "
+        f"({format_count(epochs, 'epoch')}{labels}), {format_count(folds, 'fold')} {_tell(estimate.training_seconds)}",
         f"maps {_tell(estimate.prediction_seconds)} ({format_number(1 / speed.predict_seconds)} images/s by a fold "
         f"without TTA; {estimate.num_train:,} and {estimate.num_test:,} images)",
     ]

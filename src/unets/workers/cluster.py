@@ -60,7 +60,7 @@ class Cluster:
             client = Client(self._address, timeout=self._connect_s, set_as_default=False)
         except ModuleNotFoundError as error:
             raise InputError(
-                f"`--cluster` must be left out where Dask is not installed: pip install 'unets[cluster]'. "
+                f"`--cluster` must be left out where Dask is not installed: pip install '.[cluster]'. "
                 f"Received: {self._address}, and {error}"
             ) from error
         except (OSError, ValueError) as error:

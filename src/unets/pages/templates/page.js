@@ -66,11 +66,15 @@ function buildScale(kind, values) {
   if (!(low < high)) [low, high] = [(low || 0) - 0.5, (low || 0) + 0.5];
   const to = value => (there(value) - low) / (high - low),
     from = place => back(low + place * (high - low));
-  const ticks = [];
-  for (const [value, text] of listTicks(kind, from(0), from(1)))
-    if (to(value) >= -0.001 && to(value) <= 1.001 && ticks.every(tick => Math.abs(to(tick.value) - to(value)) > 0.13))
-      ticks.push({value, text});
-  return {to, from, ticks};
+  const pick = own => {
+    const ticks = [];
+    for (const [value, text] of listTicks(own, from(0), from(1)))
+      if (to(value) >= -0.001 && to(value) <= 1.001 && ticks.every(tick => Math.abs(to(tick.value) - to(value)) > 0.13))
+        ticks.push({value, text});
+    return ticks;
+  };
+  const ticks = pick(kind); // between 0.91 and 0.95 no value is as round as those of the other scales
+  return {to, from, ticks: ticks.length > 1 ? ticks : pick("linear")};
 }
 
 /** Lists round values between two, the roundest first: those after them give way. */
@@ -186,7 +190,7 @@ function drawSeries(experiment, runs, name) {
       if (step) event.preventDefault();
     });
   };
-  const title = {loss: "Loss", dice: "Dice at the network's own resolution", learning_rate: "Learning rate at the end of the epoch"}[name] ?? name.replaceAll("_", " ");
+  const title = {loss: "Loss", dice: "Dice at the network's own resolution", iou: "IoU", learning_rate: "Learning rate at the end of the epoch"}[name] ?? name.replaceAll("_", " ");
   const label = `${title} of ${experiment} over ${last} epochs; at the end ${read(last)}`;
   return chart(title, label, x, buildScale(kind, values), draw, {listen, footer: readout});
 }
@@ -578,14 +582,15 @@ function drawHistogram(column, candidates, low, high) {
 /** The column against the area of the object; a click opens the nearest image. */
 function drawScatter(column, known, low, high) {
   const own = known.filter(index => DATA.images.area[index] !== null);
-  if (!own.length) return "";
+  if (own.every(index => DATA.images.area[index] === DATA.images.area[own[0]])) return "";
   const x = buildScale("linear", own.map(index => 100 * DATA.images.area[index])),
     y = buildScale(column.style === "score" ? "score" : "linear", own.map(index => column.values[index]));
   const place = index => [100 * DATA.images.area[index], column.values[index]];
   const isInside = index => column.values[index] >= low && column.values[index] <= high;
+  const spot = (X, Y) => index => `M${Math.round(X(place(index)[0]))} ${Math.round(Y(place(index)[1]))}h0`; // one a pixel
   const draw = (X, Y) =>
     [["points out", index => !isInside(index)], ["points", isInside]].map(([name, keeps]) =>
-      make("svg:path", {class: name, d: own.filter(keeps).map(index => `M${X(place(index)[0]).toFixed(1)} ${Y(place(index)[1]).toFixed(1)}h0`).join("")}));
+      make("svg:path", {class: own.length < 200 ? `${name} few` : name, d: [...new Set(own.filter(keeps).map(spot(X, Y)))].join("")}));
   const listen = svg =>
     svg.addEventListener("click", event => {
       const box = svg.getBoundingClientRect(),
@@ -638,6 +643,7 @@ async function paintCard(card) {
   const canvas = card.querySelector("canvas"),
     index = +card.dataset.index,
     loaded = await load(DATA.pictures[index][2]);
+  if (!card.isConnected) return; // another filter was set meanwhile
   canvas.width = Math.round(canvas.clientWidth * Math.min(devicePixelRatio, 2)) || 320;
   canvas.height = Math.round((canvas.width * DATA.pictures[index][0]) / DATA.pictures[index][1]);
   paint(canvas, loaded, index, {zoom: 1, x: 0.5, y: 0.5, swipe: 0.5});
@@ -746,7 +752,7 @@ function describeLegend() {
     image: [],
   }[state.mode] ?? DATA.classes;
   const swatches = kinds.flatMap(([name, color]) => [make("i", {class: "swatch", style: {background: color}}), `${name} `]);
-  return state.hidden ? ["masks hidden"] : state.mode === "swipe" ? [...swatches, "left: ground truth, right: prediction"] : swatches;
+  return state.hidden ? ["masks hidden"] : state.mode === "swipe" ? [...swatches, "(left: ground truth, right: prediction)"] : swatches;
 }
 
 /** Brings all controls to what `state` says. */
@@ -755,6 +761,7 @@ function showControls() {
     if (byId(id).value !== String(state[key])) byId(id).value = state[key];
   byId("marked-only").checked = Boolean(state.marked);
   byId("style").setAttribute("aria-pressed", state.style === "contour");
+  byId("style").disabled = byId("opacity").disabled = !["target", "prediction", "swipe"].includes(state.mode);
   byId("as-table").setAttribute("aria-pressed", Boolean(state.table));
   byId("meaning").textContent = DATA.columns[state.by].meaning;
   for (const host of ["mode", "viewer-mode"]) chips(byId(host), listModes(), state.mode, setMode);

@@ -157,7 +157,7 @@ def _import_client() -> Any:
         with keep_quiet(()):  # importing signs in, and says so where it cannot
             return importlib.import_module("kaggle.api.kaggle_api_extended")
     except ImportError as error:
-        wanted = "The package kaggle must be installed: `pip install 'unets[kaggle]'`"
+        wanted = "The package kaggle must be installed: `pip install '.[kaggle]'`"
         raise InputError(f"{wanted}. Received: {error}") from error
     finally:
         os.environ.update(hidden)
