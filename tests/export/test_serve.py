@@ -34,7 +34,9 @@ def server() -> Iterator[int]:
         thread.join()
 
 
-def ask(server: int, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
+def ask(
+    server: int, method: str, path: str, body: bytes | Iterator[bytes] | None = None, **headers: str
+) -> tuple[int, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", server, timeout=10)
     connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
     answer = connection.getresponse()
@@ -74,6 +76,7 @@ def test_what_is_no_image_is_told(server: int) -> None:
 def test_what_is_too_large_or_from_elsewhere_is_refused(server: int) -> None:
     assert ask(server, "POST", "/mask", b"", Content_Length=str(2**40))[0] == 413
     assert ask(server, "POST", "/mask", b"", Content_Length="-1")[0] == 400
+    assert ask(server, "POST", "/mask", iter([bytes(2**20)] * 51))[0] == 413  # of a length that is not said
     image = encode(draw())
     assert ask(server, "POST", "/mask", image, Host="evil.example:80")[0] == 403
     assert ask(server, "GET", "/", Host="evil.example")[0] == 403
