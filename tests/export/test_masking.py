@@ -101,14 +101,6 @@ def test_classes_that_overlap_have_a_mask_each(tmp_path: Path) -> None:
         run_one(tmp_path / "x.png", tmp_path / "y.png", model)
 
 
-def test_images_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None:
-    for folder in "ab":
-        save(tmp_path / "images" / folder / "1.png", draw())
-    run(tmp_path / "images", out=tmp_path / "out", labels="rle")
-    rows = (tmp_path / "out" / "rle.csv").read_text().splitlines()
-    assert [row.split(",")[0] for row in rows] == ["image", "a/1.png", "b/1.png"]
-
-
 def test_a_faulty_image_does_not_keep_the_others_from_theirs(tmp_path: Path) -> None:
     folder = tmp_path / "images"
     for name in "acegi":
