@@ -129,7 +129,9 @@ def test_what_is_mistyped_is_told_before_keras_is_loaded(
 def test_a_missing_backend_is_told_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     monkeypatch.setattr(startup, "find_spec", lambda _: None)
-    with pytest.raises(InputError, match=r"Keras must have a backend. .* pip install 'unets\[tensorflow\]'"):
+    with pytest.raises(
+        InputError, match=r"Keras must have a backend. .* `pip install '\.\[tensorflow\]'` in the folder of unets"
+    ):
         startup.load_backend()
     monkeypatch.setattr(startup, "find_spec", lambda name: name == "jax" or None)
     with pytest.raises(InputError, match="KERAS_BACKEND=jax uses what is there"):

@@ -8,6 +8,7 @@ import base64
 import io
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Lock
@@ -18,8 +19,6 @@ from urllib.parse import urlsplit
 import uvicorn
 from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
-from starlette.exceptions import HTTPException as StarletteHTTPException
-from starlette.middleware.base import RequestResponseEndpoint
 
 from unets.data.image import ImageFile
 from unets.errors import InputError
@@ -58,7 +57,7 @@ def build_app(model: TrainedModel) -> FastAPI:
     app, lock = FastAPI(openapi_url=None), Lock()
 
     @app.middleware("http")
-    async def guard(request: Request, answer: RequestResponseEndpoint) -> Response:
+    async def guard(request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
         own = {f"{name}:{request.scope['server'][1]}" for name in (_HOST, "localhost")}
         origin = request.headers.get("origin")
         is_ours = request.headers.get("host") in own and (origin is None or urlsplit(origin).netloc in own)
@@ -68,7 +67,7 @@ def build_app(model: TrainedModel) -> FastAPI:
 
     app.exception_handler(InputError)(lambda _, error: refuse(422, str(error)))
     app.exception_handler(MemoryError)(lambda _, error: refuse(413, "the image must fit into memory"))
-    app.exception_handler(StarletteHTTPException)(lambda _, error: refuse(error.status_code, error.detail))
+    app.exception_handler(HTTPException)(lambda _, error: refuse(error.status_code, error.detail))
 
     @app.get("/")
     def show_page() -> FileResponse:
