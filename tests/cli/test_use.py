@@ -130,7 +130,7 @@ def test_a_missing_backend_is_told_with_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
     monkeypatch.setattr(startup, "find_spec", lambda _: None)
     with pytest.raises(
-        InputError, match=r"Keras must have a backend. .* `pip install '\.\[tensorflow\]'` in the folder of unets"
+        InputError, match=r"must have a backend. .* `pip install '\.\[tensorflow\]'` in the folder of unets"
     ):
         startup.load_backend()
     monkeypatch.setattr(startup, "find_spec", lambda name: name == "jax" or None)

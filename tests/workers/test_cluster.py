@@ -294,7 +294,7 @@ def test_nobody_there_and_no_dask(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         with pytest.raises(InputError, match=r"`--cluster` must be the address of .* Received: tcp://127.0.0.1:9 \("):
             list(run_tasks(square, [1], what="square"))
         monkeypatch.setitem(sys.modules, "distributed", None)
-        with pytest.raises(InputError, match=r"pip install 'unets\[cluster\]'. Received: tcp://127.0.0.1:9"):
+        with pytest.raises(InputError, match=r"pip install '\.\[cluster\]'. Received: tcp://127.0.0.1:9"):
             list(run_tasks(square, [1], what="square"))
 
 

@@ -83,7 +83,7 @@ def test_the_client_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPat
     for name in [name for name in sys.modules if name.split(".")[0] == "kaggle"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "kaggle", None)
-    with pytest.raises(InputError, match=r"`pip install 'unets\[kaggle\]'`"):
+    with pytest.raises(InputError, match=r"`pip install '\.\[kaggle\]'`"):
         sign_in(COMPETITION)
 
 
