@@ -21,7 +21,7 @@ from fastapi import Depends, FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 
 from unets.data.image import ImageFile
-from unets.errors import InputError
+from unets.errors import InputError, is_out_of_memory
 from unets.export.model import TrainedModel
 from unets.export.outputs import SETTINGS
 from unets.export.pictures import CUTOUT, OVERLAY, list_masks, render
@@ -66,7 +66,6 @@ def build_app(model: TrainedModel) -> FastAPI:
         return response
 
     app.exception_handler(InputError)(lambda _, error: refuse(422, str(error)))
-    app.exception_handler(MemoryError)(lambda _, error: refuse(413, "the image must fit into memory"))
     app.exception_handler(HTTPException)(lambda _, error: refuse(error.status_code, error.detail))
 
     @app.get("/")
@@ -80,7 +79,12 @@ def build_app(model: TrainedModel) -> FastAPI:
     @app.post("/mask")
     def mask(content: Annotated[bytes, Depends(read_body)]) -> dict[str, Any]:
         with lock:  # one image at a time: the net uses all cores for one
-            return describe_image(model, content)
+            try:
+                return describe_image(model, content)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise HTTPException(413, "the image must fit into memory") from error
 
     return app
 
