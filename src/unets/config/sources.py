@@ -118,7 +118,7 @@ class TableSource(SharedOptions, Coding):
 
     format: Literal["table"] = "table"
     values: tuple[MaskValue, ...] | None = (1,)
-    path: str = "samples.csv"  # below INPUT, or else in the folder of `dataset.py`
+    path: str = "samples.csv"  # below INPUT, or else in the folder of `dataset.py`; several are joined by `|`
     image_column: str = "image"
     mask_column: str = "mask"
 
@@ -150,7 +150,7 @@ class CsvSource(SharedOptions, RleFormat):
     """A csv of run lengths, a row an image, a class or an object."""
 
     format: Literal["csv"] = "csv"
-    path: str
+    path: str  # several, of the same columns, are joined by `|`
     start: Literal[0, 1] = 1  # the number of the first pixel
     missing: Literal["leave_out", "empty"] = "leave_out"  # an image without a row
 

@@ -16,7 +16,7 @@ import json
 import logging
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -155,12 +155,19 @@ def read_source(project: Project, dataset: DatasetConfig) -> Import:
         raise InputError(f"{project.input_dir} must have each id once. Received: {', '.join(twice[:5])} twice")
     if not any(sample.split == "train" for sample in imported.samples):
         raise InputError(f"{project.input_dir} must have images with masks. Received: none")
-    for sample in imported.samples:
-        for part in sample.id.split("/"):  # ids become names of masks and maps
-            check_name(part, f"the id {sample.id!r}")
-        if any(SEPARATOR in mask for mask in sample.mask):
-            raise InputError(f"the path of a mask must not hold `{SEPARATOR}`. Received: {sample.mask}; rename it")
+    check_names(imported.samples)
     return imported
+
+
+def check_names(samples: Iterable[ImportedSample]) -> None:
+    """Checks that ids can become names of masks and maps; raises InputError where they, or paths of masks, cannot."""
+    for sample in samples:
+        for part in sample.id.split("/"):
+            check_name(part, f"the id {sample.id!r}")
+        if named := [name for name in (sample.id, *sample.mask) if SEPARATOR in name]:
+            raise InputError(
+                f"the name of an image or mask must not hold `{SEPARATOR}`. Received: {named[0]}; rename it"
+            )
 
 
 def _describe_state(project: Project, dataset: DatasetConfig) -> dict[str, str]:

@@ -48,7 +48,7 @@ from unets.dataset.importers.draws import Value
 from unets.dataset.importers.listing import Listing, list_input
 from unets.dataset.importers.names import spread
 from unets.dataset.importers.search import choose, read
-from unets.dataset.manifest import read_source
+from unets.dataset.manifest import check_names, read_source
 from unets.errors import InputError
 from unets.store.paths import Project
 from unets.store.runs import write_text
@@ -160,6 +160,7 @@ def _read_kept(project: Project, *, has_class_list: bool) -> tuple[DatasetConfig
 def _find_dataset(listing: Listing) -> tuple[DatasetConfig, Import]:
     """Finds a data set's config, without writing anything; see `write_scaffold`."""
     result = choose(listing)
+    check_names(result.samples)
     groups = {sample.group or sample.id for sample in result.train.values()}
     fields = {name: value for name, value in result.fields.items() if name != "submission"}
     submission, has_classes = SubmissionConfig(**result.fields["submission"]), len(result.classes) > 1

@@ -1,6 +1,7 @@
 """Mask files: layouts of folders and names, and what the values of masks mean."""
 
 import json
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -530,3 +531,89 @@ def test_masks_in_which_every_pixel_is_of_a_class_fit_their_images(tmp_path: Pat
         drawing.save(f"masks/{place}.png", mask)
     _, result = import_drawn(drawing)
     assert not any("edges" in question.text for question in result.questions)
+
+
+@pytest.mark.parametrize("signs", ["#", "[2]", "*", "größe_"])
+def test_signs_and_accents_in_names(tmp_path: Path, signs: str) -> None:
+    """Masks come from a Mac, which writes an accent as a letter of its own."""
+    drawing = Drawing(tmp_path)
+    image, mask = (unicodedata.normalize(form, signs) for form in ("NFC", "NFD"))
+    fill(drawing, f"images/{image}{{n}}.jpg", f"masks/{mask}{{n}}.png")
+    import_drawn(drawing)
+
+
+def test_numbers_of_files_that_are_numbers_of_images_too(tmp_path: Path) -> None:
+    """Image 1 has masks 1 and 2, as image 2 has: are these objects, or classes?"""
+    drawing = Drawing(tmp_path)
+    for number in range(1, 9):
+        objects = drawing.add(f"images/{number}.png", number, 2)
+        drawing.train[f"images/{number}.png"][:] = merge(objects) > 0
+        for index, part in objects:
+            drawing.save(f"masks/{number}/{index}.png", part.astype(np.uint8) * 255)
+    _, result = import_drawn(drawing)
+    assert any("taken for a file an object" in question.text for question in result.questions)
+
+
+def test_numbers_that_run_on_over_all_files_are_of_objects(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    for number in range(10):
+        objects = drawing.add(f"images/{number}.png", number, count=3)
+        labels = np.zeros(SIZE, np.uint16)
+        for place, (_, part) in enumerate(objects):
+            labels[part] = 1000 + 3 * number + place
+        drawing.save(f"labels/{number}.tif", Image.fromarray(labels))
+    _, result = import_drawn(drawing)
+    assert any("numbers of objects" in question.text for question in result.questions)
+
+
+def test_a_list_of_classes_without_background_counts_from_one(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    fill(drawing, "images/{i}.png", "masks/{i}.png", num_classes=2)
+    drawing.write("labels.txt", "cat\ndog\n")
+    _, result = import_drawn(drawing)
+    assert result.classes == ("cat", "dog")
+    assert any("taken to name 1 to 2" in question.text for question in result.questions)
+
+
+def test_a_list_names_the_only_class(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    fill(drawing, "images/{i}.png", "masks/{i}.png")
+    drawing.write("classes.yaml", "classes: [background, cat]\n")
+    _, result = import_drawn(drawing)
+    assert result.classes == ("cat",)
+
+
+@pytest.mark.parametrize("kind", ["one is an image", "all are cut out", "negative"])
+def test_masks_that_are_none_are_refused(tmp_path: Path, kind: str) -> None:
+    drawing = Drawing(tmp_path)
+    ending = "npy" if kind == "negative" else "png"
+    fill(
+        drawing,
+        "images/{i}.png",
+        f"masks/{{i}}.{ending}",
+        code=lambda mask: mask if ending == "png" else -mask.astype(np.int16),
+    )
+    for number in range(8 if kind != "negative" else 0):
+        mask = merge(draw_objects(number))
+        image = draw_image(number, mask) + np.random.default_rng(number).integers(0, 60, (*SIZE, 3), dtype=np.uint8)
+        shown = image if number == 3 else np.repeat(mask[..., None] * np.uint8(255), 3, axis=-1)
+        drawing.save(f"masks/{number:03}.png", image * mask[..., None] if kind == "all are cut out" else shown)
+    words = {"one is an image": "1 that hold hundreds.*003.png", "all are cut out": "a color a class", "negative": "-1"}
+    with pytest.raises(InputError, match=words[kind]):
+        choose(list_input(tmp_path))
+
+
+def test_masks_that_label_studio_calls_by_task_are_refused(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    fill(drawing, "images/{n}.png", "masks/task-{n}-annotation-7{n}-by-1-tag-cat-0.png")
+    with pytest.raises(InputError, match="Label Studio calls by its task"):
+        choose(list_input(tmp_path))
+
+
+def test_white_around_colors_of_a_list_is_background(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    white = np.array([(255, 255, 255), *RED_GREEN[1:]], dtype=np.uint8)
+    fill(drawing, "images/{i}.png", "masks/{i}.png", num_classes=2, code=lambda mask: white[mask])
+    drawing.write("class_dict.csv", "name,r,g,b\ncat,250,10,10\ndog,10,250,10\n")
+    _, result = import_drawn(drawing)
+    assert result.classes == ("cat", "dog")

@@ -472,3 +472,49 @@ def test_formats_that_differ_are_a_question(tmp_path: Path) -> None:
         drawing.save(image.replace("images", "masks"), np.roll(merge(objects), 9, axis=1))
     result = choose(list_input(tmp_path))
     assert any("these differ" in question.text for question in result.questions)
+
+
+def test_coco_a_file_a_class(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    drawn = draw_all(drawing)
+    for index, name in enumerate(NAMES, start=1):
+        parts = {image: [(1, part) for number, part in objects if number == index] for image, objects in drawn.items()}
+        write_coco(drawing, f"{name}.json", parts)
+        content = json.loads((tmp_path / f"{name}.json").read_text())
+        content["categories"] = [{"id": 10, "name": name}]
+        drawing.write(f"{name}.json", json.dumps(content))
+    _, result = import_drawn(drawing)
+    assert result.classes == NAMES
+
+
+def test_coco_files_of_two_annotators_are_a_question(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    drawn = draw_all(drawing)
+    write_coco(drawing, "first.json", drawn)
+    write_coco(drawing, "second.json", {i: [(c, np.roll(part, 1)) for c, part in of] for i, of in drawn.items()})
+    _, result = import_drawn(drawing)
+    assert any("annotate 6 images differently" in question.text for question in result.questions)
+
+
+def test_coco_ids_as_texts_and_addresses_for_names(tmp_path: Path) -> None:
+    """LVIS has no `file_name`; other tools write ids as texts in one list, as numbers in another."""
+    drawing = Drawing(tmp_path)
+    write_coco(drawing, "lvis.json", draw_all(drawing))
+    change(
+        tmp_path / "lvis.json",
+        images=lambda entry: {
+            "id": str(entry["id"]),
+            "coco_url": f"http://images.org/train/{entry['file_name']}?token=a.b",
+        },
+    )
+    import_drawn(drawing)
+
+
+def test_polygons_of_images_that_were_made_smaller_are_refused(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    write_coco(drawing, "all.json", draw_all(drawing))
+    change(tmp_path / "all.json", images=lambda entry: {"id": entry["id"], "file_name": entry["file_name"]})
+    for path in (tmp_path / "images").iterdir():
+        Image.open(path).resize((SIZE[1] // 2, SIZE[0] // 2)).save(path)
+    with pytest.raises(InputError, match="objects must lie in their images"):
+        choose(list_input(tmp_path))

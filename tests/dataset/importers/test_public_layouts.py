@@ -19,6 +19,7 @@ from tests.dataset.importers.drawing import (
     import_drawn,
     merge,
 )
+from unets.config import TableSource
 from unets.dataset.importers.base import Import
 from unets.dataset.importers.listing import list_input
 from unets.dataset.importers.search import choose, read
@@ -236,3 +237,52 @@ def test_two_columns_of_run_lengths_are_a_question(tmp_path: Path) -> None:
     result = choose(list_input(tmp_path))
     assert "run lengths in rle_" in list_questions(result)
     assert "box" not in list_questions(result)
+
+
+@pytest.mark.parametrize(("ending", "archive"), [("csv", ""), ("csv", "all.zip"), ("jsonl", "")])
+def test_tables_of_paths_a_split(tmp_path: Path, ending: str, archive: str) -> None:
+    """Hugging Face's `imagefolder`: names of images and masks differ, and repeat in the other split."""
+    drawing = Drawing(tmp_path)
+    for split, count in (("train", 6), ("validation", 3)):
+        rows = []
+        for number in range(count):
+            objects = drawing.add(f"{split}/images/{number}.png", 10 * len(split) + number)
+            drawing.save(f"{split}/masks/{(number + 5) * 7919 % 9973:05}.png", merge(objects) * np.uint8(255))
+            names = {"file_name": f"images/{number}.png", "mask": f"masks/{(number + 5) * 7919 % 9973:05}.png"}
+            rows.append(json.dumps(names) if ending == "jsonl" else ",".join(names.values()))
+        rows = rows if ending == "jsonl" else ["file_name,mask", *rows]
+        drawing.write(f"{split}/metadata.{ending}", "\n".join(rows) + "\n")
+    if archive:
+        drawing.pack(archive)
+    source, _ = import_drawn(drawing)
+    assert isinstance(source, TableSource)
+    assert source.path.count(f"/metadata.{ending}") == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("arrays", r"images.npy must hold numbers \(height, width\[, channels\]\)"),
+        ("fractions", "masks/000.npy holds fractions, or channels"),
+        ("damaged zip", "masks.zip: a damaged zip"),
+        ("columns", "train.csv has the columns id, counts: none holds run lengths"),
+        ("boxes", "boxes of PASCAL VOC"),
+    ],
+)
+def test_what_is_no_mask_is_named(tmp_path: Path, kind: str, words: str) -> None:
+    drawing = Drawing(tmp_path)
+    images = [draw_image(number, merge(draw_objects(number))) for number in range(4)]
+    for number, image in enumerate(images if kind != "arrays" else ()):
+        drawing.save(f"images/{number:03}.png", image)
+    if kind == "arrays":
+        drawing.save("images.npy", np.stack(images))
+    elif kind == "fractions":
+        drawing.save("masks/000.npy", np.random.default_rng(0).random(SIZE))
+    elif kind == "damaged zip":
+        (tmp_path / "masks.zip").write_bytes(b"PK" * 50)
+    elif kind == "columns":
+        drawing.write("train.csv", "id,counts\n000,Xf1a\n001,Qb0c\n")
+    else:
+        drawing.write("Annotations/000.xml", "<annotation><object><bndbox></bndbox></object></annotation>")
+    with pytest.raises(InputError, match=words):
+        choose(list_input(tmp_path))

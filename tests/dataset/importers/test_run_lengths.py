@@ -230,3 +230,56 @@ def test_an_edge_is_a_step_of_any_channel() -> None:
     image[..., 1], image[..., 0] = 100 * (1 - mask), 100 * mask  # red on green of one brightness
     assert measure_fit(mask, image) > 2
     assert measure_fit(np.roll(mask, 4, axis=(0, 1)), image) < 1
+
+
+@pytest.mark.parametrize("folders", [("train", "valid"), ("images", "images")])
+def test_a_csv_a_split(tmp_path: Path, folders: tuple[str, str]) -> None:
+    drawing = Drawing(tmp_path)
+    for part, folder in enumerate(folders):
+        rows = ["id,rle"]
+        for number in range(6):
+            objects = drawing.add(f"{folder}/x{part}{number}.png", 10 * part + number)
+            rows.append(f"x{part}{number},{encode(merge(objects))}")
+        drawing.write(f"part{part}.csv", "\n".join(rows) + "\n")
+    source, _ = import_drawn(drawing)
+    assert isinstance(source, CsvSource)
+    assert source.path == "part0.csv|part1.csv"
+
+
+def test_a_second_csv_with_images_of_the_first_is_a_question(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    draw_csv(drawing)
+    text = (tmp_path / "train_masks.csv").read_text()
+    lines = text.splitlines()
+    (tmp_path / "train_masks.csv").write_text("\n".join(lines[:-1]) + "\n")
+    (tmp_path / "all_but_one.csv").write_text("\n".join([lines[0], *lines[3:]]) + "\n")
+    result = choose(list_input(tmp_path))
+    assert any("and some of the same: it is left out" in question.text for question in result.questions)
+
+
+def test_zeros_that_a_spreadsheet_dropped(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    rows = ["id,rle"]
+    for number in range(8):
+        rows.append(f"{number},{encode(merge(drawing.add(f'train/{number:05}.png', number)))}")
+    drawing.write("train.csv", "\n".join(rows) + "\n")
+    drawing.test.add(drawing.save("test/00012.png", draw_image(12, merge(draw_objects(12)))))
+    drawing.write("sample_submission.csv", "id,rle\n12,1 1\n")
+    _, result = import_drawn(drawing)
+    assert {sample.id for sample in result.samples} == {*map(str, range(8)), "12"}
+
+
+def test_folders_of_another_system_are_no_part_of_ids(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    draw_csv(drawing, cell="D:\\\\set\\\\train\\\\{id}.jpg")
+    _, result = import_drawn(drawing)
+    assert "p00" in {sample.id for sample in result.samples}
+
+
+def test_a_csv_without_header_is_refused(tmp_path: Path) -> None:
+    drawing = Drawing(tmp_path)
+    draw_csv(drawing)
+    path = tmp_path / "train_masks.csv"
+    path.write_text(path.read_text().partition("\n")[2])
+    with pytest.raises(InputError, match="begin with the names of its columns"):
+        choose(list_input(tmp_path))

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
+
 from unets.dataset.importers.draws import Color, Value
 from unets.dataset.importers.listing import Listing, ending
 from unets.errors import DECODER_FAULTS, InputError
@@ -33,7 +35,7 @@ def find_class_list(listing: Listing) -> tuple[dict[Value, str], tuple[str, ...]
     """
     if listing.class_names:
         return listing.class_names, ()
-    paths = listing.select(".csv", ".tsv", ".txt", ".json", ".names")
+    paths = listing.select(".csv", ".tsv", ".txt", ".json", ".names", ".yaml", ".yml")
     found: dict[Value, str] = {}
     files: list[str] = []
     for path in sorted(paths, key=lambda path: (path.count("/"), path)):
@@ -67,17 +69,19 @@ def check_class_lists(listing: Listing, files: Sequence[str]) -> None:
 def parse_class_list(path: str, text: str) -> dict[Value, str]:
     """Reads names of classes from a text; empty where it is something else.
 
-    Understood are a csv with a name and a value or `r,g,b`; a json object `{"1": "car"}`, `{"car": 1}`, a list, or
-    nnU-Net's `labels`; a txt with a name a line (from 0 on), `value name`, `r g b name`, `name r g b`, CVAT's
-    `name:r,g,b::`, or a table with a header, as ADE20K's.
+    Understood are a csv with a name and a value or `r,g,b`; in json or YAML an object `{"1": "car"}`, `{"car": 1}`, a
+    list, or nnU-Net's `labels`; a txt with a name a line (from 0 on), `value name`, `r g b name`, `name r g b`,
+    CVAT's `name:r,g,b::`, or a table with a header, as ADE20K's.
     """
     try:
         if ending(path) == ".json":
             return _parse_json(json.loads(text))
+        if ending(path) in (".yaml", ".yml"):
+            return _parse_json(yaml.safe_load(text))
         if ending(path) == ".csv":
             return _parse_csv(text)
         return _parse_lines(text)
-    except DECODER_FAULTS:
+    except (*DECODER_FAULTS, yaml.YAMLError):
         return {}
 
 

@@ -4,7 +4,8 @@ annotations/instances_train2017.json    {"images": [...], "categories": [...], "
 train2017/000001.jpg
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from unets.errors import InputError
 def parse(found: Annotations) -> None:
     """Reads all COCO files of a folder. Raises as `polygons.read` says."""
     labels, lost = dict[str, None](), list[str]()
+    labels_of: dict[str, set[str]] = {}  # classes of the files that annotate an image
     for path, content in found.listing.read_jsons('"images"'):
         if not _is_coco(content):
             continue
@@ -26,33 +28,57 @@ def parse(found: Annotations) -> None:
         if content.get("annotations") and not content.get("categories"):
             found.account[path] = "left out: captions, or what else has no classes"
             continue
-        names = {entry["id"]: str(entry.get("file_name", "")) for entry in content["images"]}
+        names = {
+            str(entry["id"]): str(entry.get("file_name") or entry.get("coco_url", "")) for entry in content["images"]
+        }
         named = {id_: found.find(path, name, is_needed=False) for id_, name in names.items()}
         (found.missing if any(named.values()) else lost).extend(
             f"{names[id_]} ({path})" for id_, image in named.items() if image is None
         )
-        # What is in `areas` is annotated in another file already.
-        images = {id_: image for id_, image in named.items() if image is not None and image not in found.areas}
+        categories = _name_categories(content)
+        own = {*categories.values()}
+        # An image is annotated in another file already, unless that is of other classes.
+        images = {i: image for i, image in named.items() if image and not own & labels_of.get(image, set())}
         if "annotations" not in content:
-            found.test += images.values()
+            found.test += [image for image in images.values() if image not in found.areas]
             found.account[path] = "annotation: a list of test images"
-        elif not images:
+            continue
+        entries = defaultdict(list)
+        for entry in content["annotations"]:
+            entries[str(entry.get("image_id"))].append(entry)
+        areas = {
+            i: [_read_area(entry, categories, path) for entry in entries[i]] for i, image in named.items() if image
+        }
+        again = {i: image for i, image in named.items() if image and i not in images}
+        if further := [
+            image for i, image in again.items() if _count_areas(areas[i]) - _count_areas(found.areas[image])
+        ]:
+            text = (
+                f"{path} and another file annotate {len(further)} images differently, as {further[0]}: it is left out"
+            )
+            found.ask("source.leave_out", text, "images, or files, that are annotated once")
+        if not images:
             found.account[path] = "left out: its images are annotated in another file, or are not there"
-        else:
-            categories = _name_categories(content)
-            labels |= dict.fromkeys(categories.values())
-            entries = defaultdict(list)
-            for entry in content["annotations"]:
-                entries[entry.get("image_id")].append(entry)
-            sizes = {
-                entry["id"]: (int(entry["height"]), int(entry["width"]))
-                for entry in content["images"]
-                if entry.get("height") and entry.get("width")
-            }
-            for id_, image in images.items():
-                found.add(image, path, sizes.get(id_), (_read_area(entry, categories, path) for entry in entries[id_]))
+            continue
+        labels |= dict.fromkeys(categories.values())
+        sizes = {
+            str(entry["id"]): (int(entry["height"]), int(entry["width"]))
+            for entry in content["images"]
+            if entry.get("height") and entry.get("width")
+        }
+        for id_, image in images.items():
+            labels_of.setdefault(image, set()).update(own)
+            found.add(image, path, sizes.get(id_), areas[id_])
     found.missing += [] if found.areas else lost
     found.labels = tuple(labels)
+
+
+def _count_areas(areas: Iterable[Area | None]) -> Counter[tuple[str, bytes]]:
+    """Counts areas that are equal."""
+    known = [area for area in areas if area is not None]
+    pixels = [area.pixels[0].tobytes() if area.pixels else b"" for area in known]
+    outlines = [b" ".join(points.tobytes() for points in area.polygons) for area in known]
+    return Counter((area.label, a + b) for area, a, b in zip(known, pixels, outlines, strict=True))
 
 
 def _is_coco(content: Any) -> bool:
@@ -63,17 +89,17 @@ def _is_coco(content: Any) -> bool:
     return bool(entries) and all(isinstance(entry, dict) and "id" in entry for entry in entries)
 
 
-def _name_categories(content: dict[str, Any]) -> dict[Any, str]:
+def _name_categories(content: dict[str, Any]) -> dict[str, str]:
     """Returns the names of categories by their ids, without one that nothing is of, and that is others' kind."""
-    entries = sorted(content.get("categories", []), key=lambda entry: entry["id"])
-    used = {entry.get("category_id") for entry in content.get("annotations", ())}
+    entries = sorted(content.get("categories", []), key=lambda entry: int(entry["id"]))
+    used = {str(entry.get("category_id")) for entry in content.get("annotations", ())}
     kinds = {entry.get("supercategory") for entry in entries}
-    names = {entry["id"]: str(entry["name"]) for entry in entries}
+    names = {str(entry["id"]): str(entry["name"]) for entry in entries}
     return {id_: name for id_, name in names.items() if id_ in used or name not in kinds} or names
 
 
-def _read_area(entry: dict[str, Any], names: dict[Any, str], path: str) -> Area | None:
-    label = names.get(entry.get("category_id"))
+def _read_area(entry: dict[str, Any], names: dict[str, str], path: str) -> Area | None:
+    label = names.get(str(entry.get("category_id")))
     if label is None:
         raise InputError(f"{path} must name each category. Received: category_id={entry.get('category_id')!r}")
     outline, is_crowd = entry.get("segmentation"), bool(entry.get("iscrowd"))

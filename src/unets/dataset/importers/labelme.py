@@ -31,7 +31,7 @@ def parse(found: Annotations) -> None:
 def _read_shape(shape: dict[str, Any], path: str) -> Area | None:
     label, kind = str(shape["label"]), shape.get("shape_type") or "polygon"
     points = np.asarray(shape["points"], dtype=np.float64).reshape(-1, 2)
-    if kind == "polygon":
+    if kind in ("polygon", "rotation"):  # a turned box, of AnyLabeling
         return outline(label, points)
     if kind == "mask" and shape.get("mask"):
         return bitmap(label, shape["mask"], *points.min(axis=0))

@@ -15,17 +15,19 @@ import pandas as pd
 from unets.data.files import is_junk, list_members, list_pages, read_bytes, walk_files
 from unets.data.pixels import Header, read_header
 from unets.dataset.rle_csv import read_frame
-from unets.errors import InputError, naming
+from unets.errors import DECODER_FAULTS, InputError, naming
 
 ResultT = TypeVar("ResultT")
 NO_FILE = "a link to nothing, a pipe or a device"
-_PICTURES = ".png .jpg .jpeg .tif .tiff .bmp .gif .webp .jp2 .ppm .pgm .pbm .pnm"
+_PICTURES = ".png .jpg .jpeg .tif .tiff .bmp .gif .webp .avif .jp2 .ppm .pgm .pbm .pnm"
 RASTER_ENDINGS = (*_PICTURES.split(), ".npy")
 # Endings of files that hold images or masks in a form that nothing here reads, and what to do about it.
 UNSUPPORTED = {
     **dict.fromkeys((".dcm", ".dicom"), "DICOM: write each slice as a 16-bit PNG (pydicom's `pixel_array`)"),
     **dict.fromkeys((".tar", ".tgz", ".rar", ".7z"), "packed: unpack it"),
     **dict.fromkeys((".mha", ".mhd", ".nrrd"), "medical volumes: write each slice as a PNG (SimpleITK)"),
+    **dict.fromkeys((".cr2", ".nef", ".arw", ".dng"), "raw photographs: write 16-bit PNGs (rawpy)"),
+    **dict.fromkeys((".pkl", ".pickle", ".pt", ".pth"), "objects of Python: write images and masks as PNG"),
     **dict.fromkeys((".h5", ".hdf5"), "HDF5: write images and masks as PNG (h5py)"),
     **dict.fromkeys((".mp4", ".avi"), "films: write the frames as images (ffmpeg)"),
     ".nii": "NIfTI: write each slice as a PNG (nibabel)",
@@ -36,6 +38,9 @@ UNSUPPORTED = {
     ".tfrecord": "TFRecord: write images and masks as PNG",
     ".svs": "whole slides: cut them into tiles (openslide)",
     ".heic": "HEIC: write JPEGs of it (pillow-heif)",
+    ".svg": "SVG: draw its shapes (cairosvg), and write PNGs",
+    ".zip": "a zip in a zip: unpack it",
+    ".001": "a part of a file that was split: put the parts together",
 }
 # What annotation files hold that nothing here reads, and what to do about it.
 SEGMENTS = '"segments_info"'
@@ -50,6 +55,8 @@ FOREIGN = {
     '"FeatureCollection"': "GeoJSON: rasterize it (rasterio.features), and write the masks as PNG",
     '"coordinates"': "polygons in json lines: draw them (cv2.fillPoly), and write the masks as PNG",
     "region_shape_attributes": "VIA's csv: export the annotations as json",
+    "<bndbox>": "boxes of PASCAL VOC, which are no areas: export masks, or COCO polygons",
+    '"predicted_iou"': "Segment Anything's masks, which have no classes: write PNGs of classes",
     "<Vertex ": "Aperio ImageScope: draw its regions (cv2.fillPoly), and write the masks as PNG",
 }
 
@@ -94,10 +101,10 @@ class Listing:
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """All csv files, by their paths; what is none is not among them."""
+        """All csv files and json lines, by their paths; what is none is not among them."""
         tables = {}
-        for path in self.select(".csv", ".tsv", ".gz"):
-            if re.search(r"\.[ct]sv(\.gz)?$", path.lower()):
+        for path in self.select(".csv", ".tsv", ".gz", ".jsonl"):
+            if re.search(r"\.([ct]sv(\.gz)?|jsonl)$", path.lower()):
                 with suppress(InputError):
                     tables[path] = read_table(self.root / path)
         return tables
@@ -140,8 +147,17 @@ class Listing:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Reads a csv file as text, without blanks around cells; raises InputError where it is missing or no csv."""
-    frame = read_frame(path)
+    """Reads a csv file, or json lines of texts and numbers, as text without blanks around cells.
+
+    Raises InputError where it is missing, or neither.
+    """
+    if path.suffix.lower() == ".jsonl":
+        with naming(path, "hold an object of json a line", damage=DECODER_FAULTS):
+            rows = [json.loads(line) for line in read_bytes(path).decode("utf-8-sig").splitlines() if line.strip()]
+            plain = [{key: str(cell) for key, cell in row.items() if isinstance(cell, str | int)} for row in rows]
+        frame = pd.DataFrame(plain).fillna("")
+    else:
+        frame = read_frame(path)
     named = [name for name in frame.columns if not name.startswith("Unnamed:")]
     stripped: pd.DataFrame = frame[named].apply(lambda cells: cells.str.strip())
     return stripped

@@ -72,15 +72,20 @@ def read(listing: Listing, source: MasksSource) -> Import | None:
     Raises:
         InputError: see `assemble`; or masks hold what is no class, or a file of them cannot be read.
     """
-    _refuse_split_channels(listing)
+    _refuse_foreign_names(listing)
     reading = _Reading(listing=listing, source=source, options=source)
     reading.sort_shapes(find_shapes(list_rasters(reading, source)))
     train, test = reading.split()
     return reading.build(train, test) if train else None
 
 
-def _refuse_split_channels(listing: Listing) -> None:
-    """Refuses nnU-Net's folders whose images are a file a channel: `case_0000.png`, `case_0001.png`."""
+def _refuse_foreign_names(listing: Listing) -> None:
+    """Refuses nnU-Net's images of a file a channel, `a_0000.png` and `a_0001.png`, and Label Studio's masks."""
+    if brushed := [path for path in listing.rasters if re.search(r"task-\d+-annotation-\d+-by-", path)]:
+        raise InputError(
+            f"masks must be called as their images. Received: {brushed[0]}, which Label Studio calls by its task. "
+            "Export json, which names the images"
+        )
     paths = set(listing.rasters) if any(p.rpartition("/")[2] == "dataset.json" for p in listing.paths) else ()
     split = [path for path in paths if "_0001." in path and path.replace("_0001.", "_0000.") in paths]
     if split:
@@ -145,8 +150,11 @@ class _Reading(Import):
             values = {name.path: name.values for name in self.shapes[other]}
             for name in rest:
                 if image := found.get(name.path):
-                    extra = Counter(name.values) - Counter(values[image])
-                    key = (*name_role(shape, other), "_".join(v for v in name.values if extra[v]))
+                    extra = list(name.values)
+                    for value in values[image]:  # once each: a mask's number may be that of its image
+                        if value in extra:
+                            extra.remove(value)
+                    key = (*name_role(shape, other), "_".join(extra))
                     self.links.setdefault(image, {}).setdefault(key, []).append(name.path)
             rest = [name for name in rest if name.path not in found]
         self.leave((name.path for name in rest), "a mask of no image that is here")

@@ -17,7 +17,7 @@ from unets.data.samples import HALF, IGNORE
 from unets.dataset.importers.base import Import
 from unets.dataset.importers.class_lists import BACKGROUND_NAMES, CITYSCAPES, IGNORE_NAMES
 from unets.dataset.importers.draws import Value, as_color, count_values, decode_colors, encode_colors
-from unets.dataset.importers.listing import Listing
+from unets.dataset.importers.listing import Listing, ending
 from unets.dataset.importers.names import list_some, spread
 from unets.errors import InputError
 
@@ -98,7 +98,14 @@ class Look:
         lasts = Counter(len(of) for of in values if of and of == list(range(1, len(of) + 1)))
         share, most = lasts.total() / max(sum(map(bool, values)), 1), max(lasts, default=0)
         is_sure = share == 1 and most > 3 and len(lasts) > 2
+        is_sure |= not self.is_color and self._are_of_one_file
         return is_sure or (self.num_values > 64 and not self.is_color) or (share >= 0.5 and most > _MANY_CLASSES)
+
+    @property
+    def _are_of_one_file(self) -> bool:
+        """Whether values above 0 are many, and each is of one file alone, as numbers that run on over all files."""
+        files_of = Counter(value for file in self.files for value in file.counts.keys() - {0})
+        return len(files_of) > 16 and max(files_of.values()) == 1 and len(self.files) >= _LEAST_FILES
 
     @property
     def is_mask(self) -> bool:
@@ -126,7 +133,7 @@ def look_at(listing: Listing, paths: Sequence[str], *, colors: bool = False, by_
         files.append(looked)
     if len({file.palette for file in files}) > 1 and not colors:  # one index means different things in two files
         return look_at(listing, paths, colors=True, by_palette=True)
-    is_lossy = any(path.lower().endswith((".jpg", ".jpeg", ".webp", ".jp2")) for path in paths)
+    is_lossy = any(ending(path) in (".jpg", ".webp", ".jp2", ".avif") for path in paths)
     return Look(files=tuple(files), is_lossy=is_lossy, by_palette=by_palette)
 
 
@@ -206,6 +213,15 @@ def _look_for_coding(found: Import, files: Sequence[str], names: Mapping[Value, 
         )
     if not names and not is_single:
         names = _know_cityscapes(files, look)
+    usual = np.median([file.num_values for file in look.files])
+    most = max(_MOST_VALUES, 16 * usual)
+    odd = [p for p, file in zip(paths, look.files, strict=True) if file.num_values > most and file.flat < _HALF]
+    if odd and not look.is_lossy:
+        raise InputError(
+            f"mask files must hold a value, or a color, a class. Received: {len(odd)} that hold hundreds, as images, "
+            f"where others hold {usual:g}: {list_some(odd)}. Replace or remove them, with their images"
+        )
+    names = _count_from_one(names, look, found)
     try:
         for known in [] if is_single else _list_namings(names, look):
             by_color = any(isinstance(value, tuple) for value in known)
@@ -215,12 +231,30 @@ def _look_for_coding(found: Import, files: Sequence[str], names: Mapping[Value, 
                     text = "masks hold no color of the list of classes: a value is the place of its row, from 0 on"
                     found.ask("source.values", text, "the value of each class")
                 return classes
-        coding, named = _find_unnamed(look, is_single, found)
-        return _name_colors(coding) if look.by_palette else coding, named
+        coding, classes = _find_unnamed(look, is_single, found)
+        called = [
+            name for name in names.values() if not re.fullmatch(f"{BACKGROUND_NAMES}|{IGNORE_NAMES}", name.lower())
+        ]
+        classes = (called[0],) if len(called) == len(classes) == 1 else classes
+        return _name_colors(coding) if look.by_palette else coding, classes
     except ValidationError as error:
-        raise InputError(
-            f"mask files must hold values of 0 to 65535, or colors. Received: {describe(error)}"
-        ) from error
+        shown = list_some(sorted(value for value in look.counts if value not in range(65_536))) or describe(error)
+        raise InputError(f"mask files must hold values of 0 to 65535, or colors. Received: {shown}") from error
+
+
+def _count_from_one(names: Mapping[Value, str], look: Look, found: Import) -> Mapping[Value, str]:
+    """Numbers a list of classes from 1 on where masks hold one value more than it names, and it has no background."""
+    count = len(names)
+    is_list = (
+        count > 0
+        and list(names) == [*range(count)]
+        and not any(re.fullmatch(BACKGROUND_NAMES, n.lower()) for n in names.values())
+    )
+    if not is_list or look.is_color or not {0, count} <= look.counts.keys() <= {*range(count + 1), IGNORE}:
+        return names
+    text = f"the list of classes has {count} names, and masks hold 0 to {count}: it is taken to name 1 to {count}"
+    found.ask("classes", text, "other names")
+    return dict[Value, str](enumerate(names.values(), start=1))
 
 
 def _name_colors(coding: Coding) -> Coding:
@@ -352,7 +386,8 @@ def _find_colors(look: Look, found: Import) -> Classes:
     counts, total = look.counts, look.counts.total()
     is_clean = look.num_values <= 64 and not look.is_lossy
     used = sorted(value for value, count in counts.items() if is_clean or count >= 0.002 * total)
-    if not is_clean and (look.is_lossy or sum(counts[v] for v in used) < 0.97 * total or len(used) > 40):
+    is_blurred = look.is_lossy or sum(counts[v] for v in used) < 0.97 * total or not 2 <= len(used) <= 40
+    if not is_clean and is_blurred:
         raise InputError(
             f"mask files must hold a color a class. Received: up to {look.num_values} colors a file"
             + (" (JPEG blurs them)" if look.is_lossy else "")
@@ -375,6 +410,10 @@ def _find_named(look: Look, names: Mapping[Value, str], found: Import, *, by_col
     """Classes by a list of names, which tell ignored pixels and background; None where few pixels are named."""
     counts = Counter({(as_color(v) if by_color else v): n for v, n in look.counts.items()})
     zero: Value = (0, 0, 0) if by_color else 0  # background, where no list names it
+    (top, count), *_ = counts.most_common(1)
+    has_background = any(re.fullmatch(BACKGROUND_NAMES, name.lower()) for name in names.values())
+    if zero not in counts and top not in names and count > _HALF * counts.total() and not has_background:
+        zero = top  # white around colors
     skipped = {zero} if not look.is_lossy or zero not in names else set[Value]()  # a codec blurs the other colors
     looked = Counter({value: n for value, n in counts.items() if value not in skipped})
     hits = sum(n for value, n in looked.items() if value in names)

@@ -7,6 +7,7 @@ which image a file means by a name: a path, a stem, or parts of a path.
 
 import itertools
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -92,23 +93,30 @@ def find_splits(names: Mapping[str, str]) -> dict[str, str]:
 def find_shapes(paths: Sequence[str]) -> dict[str, list[Name]]:
     """Sorts paths by their shape; each shape's files in the order of their names."""
     counts: Counter[str] = Counter()
-    for path in paths:
-        counts.update(set(re.findall(r"[A-Za-z0-9]+", path)) | set(re.findall(r"[A-Za-z]+", path)))
+    plain = {path: _plain(path) for path in paths}
+    for text in plain.values():
+        counts.update(set(re.findall(r"[A-Za-z0-9]+", text)) | set(re.findall(r"[A-Za-z]+", text)))
     shapes: dict[str, list[Name]] = {}
     for share in _COMMON:
         shapes = defaultdict(list)
-        for name in _open_long_folders([_shape(path, counts, max(2, share * len(paths))) for path in paths]):
+        named = [_shape(path, text, counts, max(2, share * len(paths))) for path, text in plain.items()]
+        for name in _open_long_folders(named):
             shapes[name.shape].append(name)
         if len(shapes) <= _MOST_SHAPES:
             break
     return dict(sorted(shapes.items()))
 
 
-def _shape(path: str, counts: Mapping[str, int], least: float) -> Name:
-    """Makes a path's shape: words that are common, or known, stay; numbers and rare words are `#`."""
-    stem, end = path[: len(path) - len(path.rpartition("/")[2].rpartition(".")[2]) - 1], ending(path)
-    if "." not in path.rpartition("/")[2]:
-        stem, end = path, ""
+def _plain(text: str) -> str:
+    """Writes a name in one way: accents composed, and `?` for signs that patterns and shapes are made of."""
+    return re.sub(r"[#*\[\]]", "?", unicodedata.normalize("NFC", text))
+
+
+def _shape(path: str, text: str, counts: Mapping[str, int], least: float) -> Name:
+    """Makes the shape of a path, in plain text: words that are common, or known, stay; numbers and others are `#`."""
+    stem, end = text[: len(text) - len(text.rpartition("/")[2].rpartition(".")[2]) - 1], ending(text)
+    if "." not in text.rpartition("/")[2]:
+        stem, end = text, ""
     parts: list[str] = []
     values: list[str] = []
     for run in re.findall(r"[A-Za-z0-9]+|[^A-Za-z0-9]", stem):
@@ -153,7 +161,7 @@ def _open_long_folders(names: Sequence[Name]) -> Iterable[Name]:
             yield from inside
             continue
         count = folder.count("#")
-        stems = {name: name.path.rpartition("/")[2].rpartition(".")[0] for name in inside}
+        stems = {name: _plain(name.path).rpartition("/")[2].rpartition(".")[0] for name in inside}
         affixes = Counter(match[0] for stem in stems.values() if (match := re.search(r"[_\-. ]*[A-Za-z]+$", stem)))
         tails = {affix for affix, number in affixes.items() if number >= 0.3 * len(inside)}
         for name in inside:
@@ -250,11 +258,13 @@ class Finder:
     def __init__(self, paths: Sequence[str]) -> None:
         self._by_name: dict[str, list[str]] = defaultdict(list)
         self._by_stem: dict[str, list[str]] = defaultdict(list)
+        self._by_number: dict[str, list[str]] = defaultdict(list)  # without zeros in front, which spreadsheets drop
         self._by_token: dict[str, set[str]] = defaultdict(set)
         for path in paths:
-            name = path.rpartition("/")[2].lower()
+            name = _plain(path).rpartition("/")[2].lower()
             self._by_name[name].append(path)
             self._by_stem[name.rpartition(".")[0]].append(path)
+            self._by_number[name.rpartition(".")[0].lstrip("0")].append(path)
             for token in _list_tokens(path):
                 self._by_token[token].add(path)
 
@@ -264,7 +274,8 @@ class Finder:
         Folders in the name count where names repeat, those of other machines do not; images near the file `beside`,
         which says so, count first. Raises InputError where several are equally near.
         """
-        wanted = unquote(name).replace("\\", "/").rpartition("?d=")[2].lower()
+        address = name.rpartition("?d=")[2].partition("?")[0] if "://" in name or "?d=" in name else name
+        wanted = _plain(unquote(address)).replace("\\", "/").lower()
         last = wanted.rpartition("/")[2]
         found = self._look_up(last) or self._look_up(re.sub(r"^[0-9a-f]{8}-", "", last))  # Label Studio's upload mark
         if len(found) > 1:
@@ -275,13 +286,18 @@ class Finder:
             raise InputError(f"`{name}` must mean one image. Received: {', '.join(sorted(found)[:4])}; rename them")
         return found[0] if found else None
 
-    def find_cell(self, cell: str) -> str | None:
-        """Returns the image of a table's cell; None where there is none, or two."""
+    def find_cell(self, cell: str, beside: str = "") -> str | None:
+        """Returns the image of a cell of the table `beside`; None where there is none, or two."""
         try:
-            found = self.find(cell)
+            found = self.find(cell, beside)
         except InputError:
             found = None
         return found or (self.find_parts(cell) if "/" in cell else None)
+
+    def find_number(self, cell: str) -> str | None:
+        """Returns the only image whose name is the number of a cell, but for zeros in front; None of other cells."""
+        found = self._by_number.get(cell.lstrip("0"), []) if cell.isdecimal() else []
+        return found[0] if len(found) == 1 else None
 
     def find_parts(self, cell: str) -> str | None:
         """Returns the only image whose path holds all parts of a cell in their order, as `case2_day0_slice_0001`."""
@@ -312,7 +328,7 @@ def _rank(path: str, wanted: str, beside: str) -> tuple[int, bool, bool, int, bo
     folder, asked, near = (name.lower().rpartition("/")[0] for name in (path, wanted, beside))
     tail = _count_shared(folder.split("/")[::-1], asked.split("/")[::-1]) if asked else 0
     split, called_image, called_mask = _describe_folder(folder)
-    agrees = not beside or not _describe_folder(near)[0] or split == _describe_folder(near)[0]
+    agrees = not beside or find_split(beside) in ("", split)
     shared = _count_shared(folder.split("/"), near.split("/"))
     is_exact = path.rpartition("/")[2].lower() == wanted.rpartition("/")[2]
     return tail, agrees, not called_mask, shared, is_exact, called_image, split == "train"

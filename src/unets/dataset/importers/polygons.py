@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from io import BytesIO
+from itertools import repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -259,6 +260,12 @@ def _build(found: Annotations, source: PolygonSource) -> Import:
         image: DrawAreas(found.sizes[image], tuple(found.areas.get(image, ())), found.classes, ignored, are_pixels)
         for image in train
     }
+    far = [image for image in train if any(map(_leaves, found.areas.get(image, ()), repeat(found.sizes[image])))]
+    if len(far) > 0.1 * len(train):
+        raise InputError(
+            f"objects must lie in their images. Received: {len(far)} of {len(train)} images with others, "
+            f"as {far[0]}, {found.sizes[far[0]][0]} x {found.sizes[far[0]][1]}. Were the images made smaller since?"
+        )
     found.overlapping = (
         not source.covering and len(found.classes) > 1 and do_overlap(draws.values(), tolerance=_OVERLAP)
     )
@@ -269,6 +276,11 @@ def _build(found: Annotations, source: PolygonSource) -> Import:
     found.fields = {"has_background": True, "has_ignored": has_ignored}
     covering = {i: replace(draw, covering=not found.overlapping) for i, draw in draws.items()}
     return assemble(found, source, train={i: Drawn(draw=d, size_hw=d.size_hw) for i, d in covering.items()}, test=test)
+
+
+def _leaves(area: Area, size_hw: SizeHW) -> bool:
+    """Tells whether an object lies outside its image by more than a fifth of a side."""
+    return any((points > 1.2 * np.array(size_hw[::-1])).any() for points in area.polygons)
 
 
 def _split(found: Annotations, source: PolygonSource) -> tuple[list[str], list[str]]:

@@ -23,6 +23,7 @@ from unets.dataset.importers.draws import Drawn, DrawRuns
 from unets.dataset.importers.edges import find_border, measure_fit, read_colors
 from unets.dataset.importers.listing import Listing, stem_of
 from unets.dataset.importers.names import Finder, find_split, sort_naturally, spread
+from unets.dataset.importers.table import join_parts
 from unets.dataset.rle_csv import clean_runs, list_columns
 from unets.errors import InputError
 
@@ -63,6 +64,8 @@ def propose(listing: Listing) -> Import | None:
     best: tuple[int, CsvSource, Import] | None = None
     for path, table in listing.tables.items():
         columns = [] if _is_sample(path) else _find_rle_columns(table)
+        if any(_RUNS.fullmatch(column) for column in columns):
+            raise InputError(f"{path} must begin with the names of its columns. Received: {', '.join(table)[:80]}")
         naming = _find_naming(table, images, skip=columns[:1]) if columns else None
         if naming:
             found, column = Import(listing=listing, source=CsvSource(path=path)), columns[0]
@@ -75,9 +78,27 @@ def propose(listing: Listing) -> Import | None:
                 best = len(naming.ids), source, found
     if best is None:
         return None
-    result = read(listing, best[1])
-    result.questions[:0] = best[2].questions
+    _, source, found = best
+
+    def find(path: str) -> set[str | None]:
+        naming = None if _is_sample(path) else _find_naming(listing.tables[path], images, skip=[source.rle_column])
+        return {*naming.images} if naming else set()
+
+    path, further = join_parts(listing, source.path, find)
+    table = _read_tables(listing, path)
+    if path != source.path and (naming := _find_naming(table, images, skip=[source.rle_column])):
+        source = _describe_csv(found := Import(listing=listing, source=source), path, table, source.rle_column, naming)
+    result = read(listing, source)
+    result.questions[:0] = [*found.questions, *further]
     return result
+
+
+def _read_tables(listing: Listing, path: str) -> pd.DataFrame:
+    """Returns the tables of paths that `|` joins, one below the other. Raises InputError where one is not there."""
+    parts = [listing.plain.get(part, part) for part in path.split("|")]
+    if absent := [part for part in parts if part not in listing.tables]:
+        raise InputError(f"`source.path` must be a csv below `--input`. Received: {absent[0]!r}")
+    return pd.concat([listing.tables[part] for part in parts], ignore_index=True)
 
 
 def _describe_csv(found: Import, path: str, table: pd.DataFrame, column: str, naming: Naming) -> CsvSource:
@@ -164,14 +185,12 @@ def read(listing: Listing, source: CsvSource) -> Import:
     Raises:
         InputError: see `assemble`; the file or a column is not there, or a run leaves its image.
     """
-    path = listing.plain.get(source.path, source.path)
-    table = listing.tables.get(path)
-    if table is None:
-        raise InputError(f"`source.path` must be a csv below `--input`. Received: {source.path!r}")
+    table = _read_tables(listing, source.path)
     for column in list_columns(source):
         if column not in table.columns:
             raise InputError(f"{source.path} must have the column {column!r}. Received: {', '.join(table.columns)}")
-    found = Import(listing=listing, source=source, account={path: "annotation"})
+    account = dict.fromkeys((listing.plain.get(part, part) for part in source.path.split("|")), "annotation")
+    found = Import(listing=listing, source=source, account=account)
     rasters = list_rasters(found, source)
     naming = _find_naming(table, Finder(rasters), skip=[c for c in table.columns if c != source.image_column], least=0)
     if naming is None:
@@ -190,7 +209,7 @@ def read(listing: Listing, source: CsvSource) -> Import:
     if absent := naming.images.count(None):
         text = f"{absent} rows of {source.path} name images that are not there"
         found.ask("source.path", text, "nothing, if that is right")
-    sample, test = _find_sample(listing, [path for path in rasters if path not in cells])
+    sample, test, test_ids = _find_sample(listing, [path for path in rasters if path not in cells])
     found.account |= {sample: "sample submission"} if sample else {}
     known, folders = {*cells, *test}, {image.rpartition("/")[0] for image in cells}
     if bare := [path for path in rasters if path.rpartition("/")[0] in folders and path not in known]:
@@ -221,17 +240,19 @@ def read(listing: Listing, source: CsvSource) -> Import:
     found.fields = {"has_background": True, "has_ignored": False, "submission": submission}
     found.classes = tuple(label or "object" for label in classes)
     ids = {image: id_ for image, id_ in (naming.unique_ids or {}).items() if image in draws}
+    ids |= {image: id_ for image, id_ in test_ids.items() if id_ not in set(ids.values())}
     return assemble(found, source, train={image: Drawn(draw=draw) for image, draw in draws.items()}, test=test, ids=ids)
 
 
-def _find_sample(listing: Listing, rest: list[str]) -> tuple[str, list[str]]:
-    """Returns the path of a submission's sample, if any, and of the rest its own images, and those called test."""
-    test = {path for path in rest if find_split(path.rpartition("/")[0]) == "test"}
+def _find_sample(listing: Listing, rest: list[str]) -> tuple[str, list[str], dict[str, str]]:
+    """Returns the path of a submission's sample, if any, and of the rest its own images, those called test, and ids."""
+    test, ids = {path for path in rest if find_split(path.rpartition("/")[0]) == "test"}, dict[str, str]()
     samples = sorted(path for path in listing.tables if _is_sample(path))
     for sample in samples:
         naming = _find_naming(listing.tables[sample], Finder(rest), least=0.5)
         test |= {image for image in (naming.images if naming else ()) if image is not None}
-    return next(iter(samples), ""), sorted(test)
+        ids |= (naming and naming.unique_ids) or {}
+    return next(iter(samples), ""), sorted(test), ids
 
 
 def _describe_submission(
@@ -331,15 +352,20 @@ def _find_rle_columns(table: pd.DataFrame) -> list[str]:
 
 
 def _find_naming(table: pd.DataFrame, images: Finder, skip: Sequence[str] = (), least: float = 0.5) -> Naming | None:
-    """Finds the column whose cells name images, and how they do; None where no column names many."""
+    """Finds the column whose cells name images, and how they do; None where no column names many.
+
+    A number without its zeros counts where nothing else names images: of a row it may be, too.
+    """
+    columns = [name for name in table.columns if name not in skip]
     best: Naming | None = None
-    for column in (name for name in table.columns if name not in skip):
+    for column in columns:
         for naming in _list_namings(column, table[column].tolist(), images):
             if naming.hits >= max(1, least * len(table)) and (best is None or naming.hits > best.hits):
                 best = naming
         if best is not None and best.hits == len(table):
             break
-    return best
+    numbered = [_build(column, table[column].tolist(), images.find_number) for column in columns if best is None]
+    return next((naming for naming in numbered if naming.hits >= max(1, least * len(table))), best)
 
 
 def _list_namings(column: str, cells: Sequence[str], images: Finder) -> list[Naming]:
@@ -361,9 +387,8 @@ def _build(
     known = {cell: image for cell, image in image_of.items() if image is not None}
     tails = {_find_ending(cell, image) for cell, image in known.items()}
     tail = tails.pop() if len(tails) == 1 else ""
-    folders = {cell.rpartition("/")[0] for cell in known}
-    folder = folders.pop() if len(folders) == 1 else ""
-    head = f"{folder}/" if folder else ""
+    heads = {cell[: max(cell.rfind("/"), cell.rfind("\\")) + 1] for cell in known}
+    head = heads.pop() if len(heads) == 1 else ""
     return Naming(
         column=column,
         cell=f"{head}{{id}}{tail}" + (f"{mark}{{class}}" if mark else ""),

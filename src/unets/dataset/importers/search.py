@@ -27,7 +27,8 @@ from unets.dataset.importers.base import Import
 from unets.dataset.importers.draws import merge_layers
 from unets.dataset.importers.edges import measure_fit, read_colors
 from unets.dataset.importers.listing import FOREIGN, UNSUPPORTED, Listing, ending, list_input
-from unets.dataset.importers.names import find_shapes, list_some, spread
+from unets.dataset.importers.meaning import look_at
+from unets.dataset.importers.names import MASK_WORDS, find_shapes, is_called, list_some, spread
 from unets.errors import InputError
 
 _POLYGONS = {
@@ -194,10 +195,21 @@ def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
     for path in (path for end in ends for path in spread(listing.select(end), 2)):
         with suppress(InputError):  # an empty file
             texts.append(listing.read_text(path))
+    hints += [f"{path}: {why}" for path, why in listing.left_out.items() if path.lower().endswith(".zip")]
+    hints += [
+        f"{path} has the columns {', '.join(table)[:80]}: none holds run lengths, or masks, of images that are here"
+        for path, table in listing.tables.items()
+    ]
     for path in (names[0].path for names in find_shapes(listing.rasters).values()):
-        with suppress(InputError):  # a damaged image
-            if listing.header(path).mode == "RGBA":
-                hints.append(f"{path} has an opacity: if that is a mask, write it as PNG (`array[..., 3]`)")
+        try:
+            header = listing.header(path)
+        except InputError as error:  # damaged, or all images in one array
+            hints.append(str(error).replace(f"{listing.root}/", ""))
+            continue
+        if header.mode == "RGBA":
+            hints.append(f"{path} has an opacity: if that is a mask, write it as PNG (`array[..., 3]`)")
+        if is_called(path, MASK_WORDS) and look_at(listing, [path]).is_array:
+            hints.append(f"{path} holds fractions, or channels: write masks as PNG, a whole number a class")
     hints += dict.fromkeys(hint for mark, hint in FOREIGN.items() if any(mark in text for text in texts))
     hints += [UNSUPPORTED[end] for end in sorted({ending(path) for path in listing.paths} & UNSUPPORTED.keys())]
     return (

@@ -5,13 +5,15 @@ samples.csv    id,split,image,mask,group             train.csv    image_path,mas
 """
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import pandas as pd
 
 from unets.config import DatasetConfig, TableSource
 from unets.data.files import find_file
 from unets.dataset.importers.assemble import assemble, list_rasters
-from unets.dataset.importers.base import Import
+from unets.dataset.importers.base import Import, Question
 from unets.dataset.importers.class_lists import find_class_list
 from unets.dataset.importers.draws import DrawFiles, Drawn
 from unets.dataset.importers.listing import Listing, read_table
@@ -23,9 +25,13 @@ from unets.errors import InputError
 def propose(listing: Listing) -> Import | None:
     """Reads the csv in which a column names most images and another their masks; None without one. Raises as `read`."""
     images = Finder(listing.rasters)
+
+    def find(path: str, column: str) -> list[str | None]:
+        return [images.find_cell(cell, path) for cell in listing.tables[path][column]]
+
     best: tuple[int, TableSource | None] = (0, None)
     for path, table in listing.tables.items():
-        columns = {name: list(map(images.find_cell, table[name])) for name in table.columns}
+        columns = {name: find(path, name) for name in table.columns}
         found = {name: paths for name, paths in columns.items() if len(paths) - paths.count(None) >= 2}
         masks = [name for name in found if is_called(name, MASK_WORDS)]
         for mask, image in itertools.product(masks, [name for name in found if name not in masks]):
@@ -34,7 +40,34 @@ def propose(listing: Listing) -> Import | None:
             if hits > best[0] and 2 * hits >= len(found[mask]) - found[mask].count(None):
                 options = {"path": path, "image_column": image, "mask_column": mask}
                 best = hits, TableSource(**options, values=None, stretch_masks=True)
-    return read(listing, best[1]) if best[1] is not None else None
+    source = best[1]
+    if source is None:
+        return None
+    path, further = join_parts(listing, source.path, lambda path: {*find(path, source.image_column)})
+    result = read(listing, source.model_copy(update={"path": path}))
+    result.questions += further
+    return result
+
+
+def join_parts(listing: Listing, path: str, find: Callable[[str], set[str | None]]) -> tuple[str, list[Question]]:
+    """Joins the path of a table by `|` with those of the same columns that name other images, as those of other splits.
+
+    `find` returns the images that a table names. Asks about those that name some of the same images, and more.
+    """
+    parts, known, questions = [path], find(path), list[Question]()
+    for other, table in listing.tables.items():
+        if other == path or list(table.columns) != list(listing.tables[path].columns) or find_split(other) == "test":
+            continue
+        named = find(other)
+        if not (more := named - known - {None}):
+            continue
+        if named & known - {None}:
+            text = f"{other} names {len(more)} images that {path} does not, and some of the same: it is left out"
+            questions.append(Question(field="source.path", text=text, choices=(repr(other), "one table of all rows")))
+        else:
+            parts.append(other)
+            known |= more
+    return "|".join(sorted(parts)), questions
 
 
 def read(
@@ -49,8 +82,8 @@ def read(
         InputError: see `assemble`; there is no such table, a column is missing, or rows are at fault: another split
             than `train` and `test`, a training image without a mask, a file that is not there, an image twice.
     """
-    table_path = (config_dir or listing.root) / source.path
-    table = read_table(table_path if table_path.is_file() else find_file(listing.root, source.path))
+    tables = {part: _read_part(listing, part, config_dir) for part in source.path.split("|")}
+    table = pd.concat(tables.values()).fillna("")
     if not {source.image_column, source.mask_column} <= set(table.columns):
         raise InputError(
             f"{source.path} must have the columns {source.image_column},{source.mask_column} and, if any, "
@@ -62,10 +95,11 @@ def read(
     masks_of: dict[str, list[str]] = {}
     rows: dict[str, Mapping[str, str]] = {}
     test, faults = list[str](), list[str]()
-    for number, cells in enumerate(table.itertuples(index=False), start=2):
+    parts = [part for part, of in tables.items() for _ in range(len(of))]
+    for number, (part, cells) in enumerate(zip(parts, table.itertuples(index=False), strict=True), start=2):
         row = dict(zip(table.columns, cells, strict=True))
         names = [row[source.image_column], *filter(None, row[source.mask_column].split("|"))]
-        paths = {name: images.find_cell(name) for name in names}
+        paths = {name: images.find_cell(name, part) for name in names}
         image, *masks = [path for name in names if (path := paths[name]) is not None] or [""]
         is_test = row["split"] == "test" if is_by_hand else not masks and _is_test(row, image)
         absent = [name for name, path in paths.items() if path is None]
@@ -109,7 +143,7 @@ def read(
             mask=tuple(masks) if is_plain and all(header.mode in ("L", "P") for header in headers) else (),
             size_hw=headers[0].size_hw,
         )
-    found.account |= dict.fromkeys(files, "mask") | dict.fromkeys((source.path, *lists), "annotation")
+    found.account |= dict.fromkeys(files, "mask") | dict.fromkeys((*tables, *lists), "annotation")
     if bare := [image for image in rows if found.account.get(image) == "left out: an image without a mask"]:
         text = f"{len(bare)} images of {source.path} have no mask and are left out: {bare[0]}, ..."
         found.ask("source.test_images", text, "patterns of test images")
@@ -119,7 +153,18 @@ def read(
         return assemble(found, source, train=drawn, test=test, ids=ids, groups=groups)
     rest = [path for path in listing.rasters if path not in found.account and path not in masks_of]
     test += [path for path in rest if _is_test({}, path) and not is_called(path, MASK_WORDS)]
+    folders = {image.rpartition("/")[0] for image in rows}
+    if bare := [path for path in rest if path.rpartition("/")[0] in folders and path not in test]:
+        text = f"{len(bare)} images beside those of {source.path} have no row, and are left out: {bare[0]}, ..."
+        found.ask("source.test_images", text, "patterns of test images", "a table of all images")
     return assemble(found, source, train=drawn, test=test)
+
+
+def _read_part(listing: Listing, path: str, config_dir: Path | None) -> pd.DataFrame:
+    if config_dir is not None and (config_dir / path).is_file():
+        return read_table(config_dir / path)
+    table = listing.tables.get(listing.plain.get(path, path))
+    return read_table(find_file(listing.root, path)) if table is None else table  # or says what is wrong
 
 
 def _is_test(row: Mapping[str, str], image: str) -> bool:
