@@ -32,7 +32,7 @@ import numpy as np
 
 from unets.config import ExperimentConfig, load_dataset
 from unets.config.overrides import name_experiment, override
-from unets.data.objects import find_small_side
+from unets.data.objects import measure_objects
 from unets.data.samples import IGNORE, Sample, read_full_size, read_image, read_mask
 from unets.dataset.manifest import Manifest, read_manifest
 from unets.metrics.intervals import bootstrap_mean
@@ -156,12 +156,14 @@ def plan_ours(manifest: Manifest, args: argparse.Namespace) -> ExperimentConfig:
     parts, dataset = split(manifest.train), manifest.dataset
     seen = [sample for sample in manifest.train if parts[sample.id] != 2]
     sizes = Counter(read_full_size(sample, dataset) for sample in seen)
+    object_side, filled_share = measure_objects(read_mask(sample) for sample in seen[:: max(len(seen) // 256, 1)])
     facts = Facts(
         image_hw=sizes.most_common(1)[0][0],
         num_train=len(seen),
         num_folds=_VALID_SHARE,
         is_grey=dataset.channels == "grey",
-        object_side=find_small_side(read_mask(sample) for sample in seen[:: max(len(seen) // 256, 1)]),
+        object_side=object_side,
+        filled_share=filled_share,
     )
 
     machine = Machine(has_gpu=False, has_pretrained=True)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from unets.data.objects import drop_small_objects, find_small_side, label_objects, part_necks
+from unets.data.objects import drop_small_objects, label_objects, measure_objects, part_necks
 
 MASKS = hnp.arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12)))
 
@@ -57,11 +57,12 @@ def test_parting_adds_no_pixel_and_loses_no_object(mask: npt.NDArray[np.bool_], 
 def test_small_objects_are_told_from_specks_and_large_classes() -> None:
     mask = np.zeros((100, 400), np.uint8)  # its side is 200
     mask[:60] = 1
-    assert find_small_side([mask]) == pytest.approx((60 * 400) ** 0.5 / 200)
+    assert measure_objects([mask])[0] == pytest.approx((60 * 400) ** 0.5 / 200)
     mask[70:80, ::40], mask[90, ::20] = 2, 2  # ten lines of 10 pixels, and as many specks twice
-    assert find_small_side([mask]) == pytest.approx(10**0.5 / 200)
+    assert measure_objects([mask])[0] == pytest.approx(10**0.5 / 200)
     mask[70:80, 1:12], mask[99] = 2, 255  # now half of the class is in one object
-    assert find_small_side([mask]) == pytest.approx(120**0.5 / 200)
+    assert measure_objects([mask])[0] == pytest.approx(120**0.5 / 200)
+    assert measure_objects([mask, np.zeros_like(mask)])[1] == 0.5
     layers = np.stack([mask == 1, mask == 2], axis=-1).astype(np.uint8)
-    assert find_small_side([layers]) == find_small_side([mask, np.zeros_like(mask)])
-    assert find_small_side([np.zeros_like(mask)]) is None and find_small_side([]) is None
+    assert measure_objects([layers])[0] == measure_objects([mask, np.zeros_like(mask)])[0]
+    assert measure_objects([np.zeros_like(mask)]) == (None, 0) and measure_objects([])[0] is None

