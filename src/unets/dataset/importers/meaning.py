@@ -231,12 +231,12 @@ def _look_for_coding(found: Import, files: Sequence[str], names: Mapping[Value, 
                     text = "masks hold no color of the list of classes: a value is the place of its row, from 0 on"
                     found.ask("source.values", text, "the value of each class")
                 return classes
-        coding, classes = _find_unnamed(look, is_single, found)
-        called = [
+        coding, called = _find_unnamed(look, is_single, found)
+        listed = [
             name for name in names.values() if not re.fullmatch(f"{BACKGROUND_NAMES}|{IGNORE_NAMES}", name.lower())
         ]
-        classes = (called[0],) if len(called) == len(classes) == 1 else classes
-        return _name_colors(coding) if look.by_palette else coding, classes
+        called = (listed[0],) if len(listed) == len(called) == 1 else called
+        return _name_colors(coding) if look.by_palette else coding, called
     except ValidationError as error:
         shown = list_some(sorted(value for value in look.counts if value not in range(65_536))) or describe(error)
         raise InputError(f"mask files must hold values of 0 to 65535, or colors. Received: {shown}") from error

@@ -65,7 +65,9 @@ def propose(listing: Listing) -> Import | None:
     for path, table in listing.tables.items():
         columns = [] if _is_sample(path) else _find_rle_columns(table)
         if any(_RUNS.fullmatch(column) for column in columns):
-            raise InputError(f"{path} must begin with the names of its columns. Received: {', '.join(table)[:80]}")
+            raise InputError(
+                f"{path} must begin with the names of its columns. Received: {', '.join(table.columns)[:80]}"
+            )
         naming = _find_naming(table, images, skip=columns[:1]) if columns else None
         if naming:
             found, column = Import(listing=listing, source=CsvSource(path=path)), columns[0]

@@ -197,7 +197,7 @@ def _refuse(listing: Listing, errors: dict[str, InputError]) -> str:
             texts.append(listing.read_text(path))
     hints += [f"{path}: {why}" for path, why in listing.left_out.items() if path.lower().endswith(".zip")]
     hints += [
-        f"{path} has the columns {', '.join(table)[:80]}: none holds run lengths, or masks, of images that are here"
+        f"{path} has the columns {', '.join(table.columns)[:80]}: none holds run lengths, or masks, of images here"
         for path, table in listing.tables.items()
     ]
     for path in (names[0].path for names in find_shapes(listing.rasters).values()):
